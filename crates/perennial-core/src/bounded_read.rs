@@ -1,0 +1,93 @@
+//! Reading files whose size nobody vouches for.
+
+use std::io::{self, Read};
+use std::path::Path;
+
+use fs_err::File;
+
+/// Reads a whole regular file of at most `limit` bytes.
+///
+/// The size is checked before memory is taken, and memory that cannot be had is an error instead of an abort.
+///
+/// # Errors
+/// The error names `path`: it is missing, is not a regular file, exceeds `limit`, or cannot be read.
+pub fn read_at_most(path: impl AsRef<Path>, limit: u64) -> io::Result<Vec<u8>> {
+    let (file, length) = open_regular(path.as_ref(), limit)?;
+    let mut bytes = reserve(path.as_ref(), length)?;
+    // A file that grows while it is read must not grow the buffer past the limit either.
+    file.take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Opens a regular file of at most `limit` bytes and says how long it is.
+pub(crate) fn open_regular(path: &Path, limit: u64) -> io::Result<(File, u64)> {
+    // Opening a pipe would block until somebody writes to it, so the type is checked first.
+    let metadata = fs_err::metadata(path)?;
+    if !metadata.is_file() {
+        return Err(invalid(path, "is not a regular file"));
+    }
+    if metadata.len() > limit {
+        let problem = format!(
+            "holds {} bytes, more than the limit of {limit}",
+            metadata.len()
+        );
+        return Err(invalid(path, &problem));
+    }
+    Ok((File::open(path)?, metadata.len()))
+}
+
+/// An empty vector with room for `length` elements, or an error that names the file that asked for it.
+pub(crate) fn reserve<T>(path: &Path, length: u64) -> io::Result<Vec<T>> {
+    let mut elements = Vec::new();
+    usize::try_from(length)
+        .ok()
+        .and_then(|length| elements.try_reserve_exact(length).ok())
+        .ok_or_else(|| {
+            let problem = format!("needs memory for {length} elements, which is not available");
+            io::Error::new(io::ErrorKind::OutOfMemory, message(path, &problem))
+        })?;
+    Ok(elements)
+}
+
+fn invalid(path: &Path, problem: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, message(path, problem))
+}
+
+fn message(path: &Path, problem: &str) -> String {
+    format!("{} {problem}", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_up_to_the_limit() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.bin");
+        std::fs::write(&path, [7; 10]).unwrap();
+        assert_eq!(read_at_most(&path, 10).unwrap(), [7; 10]);
+        let error = read_at_most(&path, 9).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+        assert!(
+            error.to_string().contains("a.bin holds 10 bytes"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn refuses_what_is_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = read_at_most(folder.path(), 10).unwrap_err();
+        assert!(error.to_string().contains("not a regular file"), "{error}");
+        let error = read_at_most(folder.path().join("missing"), 10).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert!(error.to_string().contains("missing"), "{error}");
+    }
+
+    #[test]
+    fn absurd_lengths_are_errors() {
+        let error = reserve::<u64>(Path::new("a.bin"), u64::MAX).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::OutOfMemory);
+    }
+}

@@ -1,0 +1,335 @@
+//! Unit-length embeddings with their ids, optional labels and the model version that produced them.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use thiserror::Error;
+
+use crate::embeddings_file;
+use crate::similarity::{self, SimilarityError};
+
+/// How far a row's length may be from 1: far above f32 rounding, far below any vector that was not normalised.
+pub const UNIT_TOLERANCE: f64 = 1e-3;
+
+/// The longest model version name that embeddings may carry, in bytes.
+pub const MAX_VERSION_BYTES: usize = 256;
+
+/// Embeddings that are inconsistent, or a file that does not hold embeddings.
+#[derive(Debug, Error)]
+pub enum EmbeddingsError {
+    /// Vectors of dimension 0.
+    #[error("embeddings need at least 1 dimension")]
+    ZeroDim,
+    /// The number of values, ids or labels does not match.
+    #[error("{what}: expected {expected}, got {actual}")]
+    Length {
+        /// What was counted.
+        what: &'static str,
+        /// The number that fits the other arguments.
+        expected: usize,
+        /// The number given.
+        actual: usize,
+    },
+    /// A row without a direction.
+    #[error(transparent)]
+    Similarity(#[from] SimilarityError),
+    /// A row that was not normalised.
+    #[error("row {row} has length {norm:.6} instead of 1; normalise the features first")]
+    NotUnit {
+        /// Position of the row, from 0.
+        row: usize,
+        /// Its Euclidean length.
+        norm: f64,
+    },
+    /// A model version name that cannot be stored.
+    #[error(
+        "model version {name:?} must be 1 to {MAX_VERSION_BYTES} bytes without control characters"
+    )]
+    VersionName {
+        /// The name given.
+        name: String,
+    },
+    /// The file is no embeddings file, or one with wrong content.
+    #[error("{}: {problem}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        problem: String,
+    },
+    /// The file could not be read or written; the message names it.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// A set of unit-length embeddings. Every instance holds matching lengths and finite rows of length 1 within
+/// [`UNIT_TOLERANCE`].
+///
+/// Ids are the caller's; they need not be unique.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Embeddings {
+    model_version: String,
+    dim: usize,
+    vectors: Vec<f32>,
+    ids: Vec<u64>,
+    labels: Option<Vec<u32>>,
+}
+
+impl Embeddings {
+    /// Takes vectors that already have unit length.
+    ///
+    /// **Shapes**: `vectors` is `[n, dim]`, row-major; `ids` and `labels` are `[n]`.
+    ///
+    /// # Errors
+    /// Lengths that do not match, a row that is not finite or not of unit length, an unusable version name.
+    pub fn new(
+        model_version: impl Into<String>,
+        dim: usize,
+        vectors: Vec<f32>,
+        ids: Vec<u64>,
+        labels: Option<Vec<u32>>,
+    ) -> Result<Self, EmbeddingsError> {
+        let embeddings = Self::with_lengths(model_version.into(), dim, vectors, ids, labels)?;
+        embeddings.check_unit_rows()?;
+        Ok(embeddings)
+    }
+
+    /// Takes raw features and scales every row to unit length.
+    ///
+    /// **Shapes**: `features` is `[n, dim]`, row-major; `ids` and `labels` are `[n]`.
+    ///
+    /// # Errors
+    /// Lengths that do not match, a row that is not finite or has length 0, an unusable version name.
+    pub fn normalized(
+        model_version: impl Into<String>,
+        dim: usize,
+        features: Vec<f32>,
+        ids: Vec<u64>,
+        labels: Option<Vec<u32>>,
+    ) -> Result<Self, EmbeddingsError> {
+        let mut embeddings = Self::with_lengths(model_version.into(), dim, features, ids, labels)?;
+        similarity::normalize_rows(&mut embeddings.vectors, dim)?;
+        Ok(embeddings)
+    }
+
+    /// Reads a file written by [`write`](Self::write), or by another program in the same format.
+    ///
+    /// The file is safetensors with tensors `embeddings` (F32 `[n, d]`, rows of unit length), `ids` (U64 or I64
+    /// `[n]`, not negative) and optionally `labels` (any integer type, `[n]`, 0 to 2^32 - 1), and with the metadata
+    /// `format = "perennial-embeddings"`, `format_version = "1"` and `model_version`. Other tensors are ignored.
+    ///
+    /// # Errors
+    /// A file that cannot be read, is not of this format, or fails the checks of [`new`](Self::new). Sizes are
+    /// checked against the file's length before memory is taken.
+    pub fn read(path: impl AsRef<Path>) -> Result<Self, EmbeddingsError> {
+        embeddings_file::read(path.as_ref())
+    }
+
+    /// Writes the file that [`read`](Self::read) describes, atomically. Equal embeddings give equal bytes.
+    ///
+    /// # Errors
+    /// The file cannot be written; an earlier file of that name then stays as it was.
+    pub fn write(&self, path: impl AsRef<Path>) -> Result<(), EmbeddingsError> {
+        Ok(embeddings_file::write(self, path.as_ref())?)
+    }
+
+    /// The number of embeddings.
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// The length of each embedding.
+    pub fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// One embedding.
+    ///
+    /// # Panics
+    /// When `index` is not below [`len`](Self::len).
+    pub fn row(&self, index: usize) -> &[f32] {
+        &self.vectors[index * self.dim..][..self.dim]
+    }
+
+    /// All embeddings, `[n, d]` row-major.
+    pub fn vectors(&self) -> &[f32] {
+        &self.vectors
+    }
+
+    /// The caller's id of each embedding.
+    pub fn ids(&self) -> &[u64] {
+        &self.ids
+    }
+
+    /// The class label of each embedding, where known.
+    pub fn labels(&self) -> Option<&[u32]> {
+        self.labels.as_deref()
+    }
+
+    /// The name of the model version that produced the embeddings.
+    pub fn model_version(&self) -> &str {
+        &self.model_version
+    }
+
+    fn with_lengths(
+        model_version: String,
+        dim: usize,
+        vectors: Vec<f32>,
+        ids: Vec<u64>,
+        labels: Option<Vec<u32>>,
+    ) -> Result<Self, EmbeddingsError> {
+        if dim == 0 {
+            return Err(EmbeddingsError::ZeroDim);
+        }
+        let named = (1..=MAX_VERSION_BYTES).contains(&model_version.len());
+        if !named || model_version.chars().any(char::is_control) {
+            return Err(EmbeddingsError::VersionName {
+                name: model_version.chars().take(MAX_VERSION_BYTES).collect(),
+            });
+        }
+        let count = ids.len();
+        check_length(
+            "values for the ids given",
+            count.saturating_mul(dim),
+            vectors.len(),
+        )?;
+        if let Some(labels) = &labels {
+            check_length("labels for the ids given", count, labels.len())?;
+        }
+        Ok(Self {
+            model_version,
+            dim,
+            vectors,
+            ids,
+            labels,
+        })
+    }
+
+    fn check_unit_rows(&self) -> Result<(), EmbeddingsError> {
+        let lowest = self
+            .vectors
+            .par_chunks_exact(self.dim)
+            .enumerate()
+            .with_min_len(64)
+            .map(|(row, vector)| (row, similarity::norm(vector)))
+            .filter(|(_, norm)| !norm.is_finite() || (norm - 1.0).abs() > UNIT_TOLERANCE)
+            .min_by_key(|(row, _)| *row);
+        match lowest {
+            None => Ok(()),
+            Some((row, norm)) if norm.is_finite() => Err(EmbeddingsError::NotUnit { row, norm }),
+            Some((row, _)) => Err(SimilarityError::NonFinite { row }.into()),
+        }
+    }
+}
+
+fn check_length(what: &'static str, expected: usize, actual: usize) -> Result<(), EmbeddingsError> {
+    if expected == actual {
+        return Ok(());
+    }
+    Err(EmbeddingsError::Length {
+        what,
+        expected,
+        actual,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accessors_return_what_went_in() {
+        let vectors = vec![0.6, 0.8, 0.0, -1.0];
+        let set = Embeddings::new(
+            "v0001",
+            2,
+            vectors.clone(),
+            vec![7, u64::MAX],
+            Some(vec![3, 4]),
+        )
+        .unwrap();
+        assert_eq!((set.len(), set.dim(), set.is_empty()), (2, 2, false));
+        assert_eq!(
+            (set.row(1), set.vectors()),
+            (&[0.0, -1.0][..], &vectors[..])
+        );
+        assert_eq!(
+            (set.ids(), set.labels()),
+            (&[7, u64::MAX][..], Some(&[3, 4][..]))
+        );
+        assert_eq!(set.model_version(), "v0001");
+    }
+
+    #[test]
+    fn mismatched_lengths_are_refused() {
+        let error = Embeddings::new("v", 2, vec![1.0, 0.0, 1.0], vec![1], None).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                EmbeddingsError::Length {
+                    expected: 2,
+                    actual: 3,
+                    ..
+                }
+            ),
+            "{error}"
+        );
+        let error = Embeddings::new("v", 1, vec![1.0], vec![1], Some(vec![])).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                EmbeddingsError::Length {
+                    expected: 1,
+                    actual: 0,
+                    ..
+                }
+            ),
+            "{error}"
+        );
+        let error = Embeddings::new("v", 0, vec![], vec![], None).unwrap_err();
+        assert!(matches!(error, EmbeddingsError::ZeroDim));
+        let error = Embeddings::new("v", usize::MAX, vec![1.0], vec![1, 2], None).unwrap_err();
+        assert!(matches!(error, EmbeddingsError::Length { .. }), "{error}");
+    }
+
+    #[test]
+    fn rows_off_the_unit_sphere_are_named() {
+        let check = |second: f32| Embeddings::new("v", 1, vec![1.0, second], vec![1, 2], None);
+        assert!(check(-1.0009).is_ok());
+        assert!(matches!(
+            check(1.002),
+            Err(EmbeddingsError::NotUnit { row: 1, .. })
+        ));
+        for broken in [f32::NAN, f32::INFINITY] {
+            let expected = SimilarityError::NonFinite { row: 1 };
+            assert!(matches!(check(broken), Err(EmbeddingsError::Similarity(e)) if e == expected));
+        }
+    }
+
+    #[test]
+    fn features_are_normalised() {
+        let set =
+            Embeddings::normalized("v", 2, vec![3.0, 4.0, 0.0, -0.1], vec![1, 2], None).unwrap();
+        assert_eq!(set.vectors(), [0.6, 0.8, 0.0, -1.0]);
+        let error =
+            Embeddings::normalized("v", 2, vec![3.0, 4.0, 0.0, 0.0], vec![1, 2], None).unwrap_err();
+        assert!(error.to_string().starts_with("row 1 "), "{error}");
+    }
+
+    #[test]
+    fn version_names_must_be_printable() {
+        for name in ["", "a\nb", &"v".repeat(MAX_VERSION_BYTES + 1)] {
+            let error = Embeddings::new(name, 1, vec![], vec![], None).unwrap_err();
+            assert!(
+                matches!(error, EmbeddingsError::VersionName { .. }),
+                "{name:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,38 @@
+//! The vocabulary that every other Perennial crate shares, free of tensor frameworks, async, HTTP and image codecs.
+//!
+//! - [`Simplex`]: the fixed class prototypes in closed form, with logits, gradient and nearest vertex in O(K) per sample.
+//! - [`VertexMap`] and [`check_disjoint`]: which class owns which prototype, for pre-training and for local tasks.
+//! - [`dot`], [`normalize_rows`]: cosine similarity of unit vectors.
+//! - [`Embeddings`]: unit vectors with ids, labels and the version that produced them, as a safetensors file.
+//! - [`Encoder`]: pixels in, unit embeddings out.
+//! - [`ModelVersion`], [`VersionDraft`], [`Registry`]: immutable model versions in a folder, and the aliases that move.
+//! - [`write_atomically`], [`read_at_most`], [`sha256_hex`]: file access that neither loses data nor trusts a file's size.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod atomic;
+pub mod bounded_read;
+pub mod checksum;
+pub mod embeddings;
+mod embeddings_file;
+pub mod encoder;
+pub mod registry;
+pub mod similarity;
+pub mod simplex;
+pub mod version;
+mod version_toml;
+pub mod vertex_map;
+
+pub use atomic::{write_atomically, write_atomically_with};
+pub use bounded_read::read_at_most;
+pub use checksum::sha256_hex;
+pub use embeddings::{Embeddings, EmbeddingsError};
+pub use encoder::{EncodeError, Encoder};
+pub use registry::{Registry, RegistryError};
+pub use similarity::{SimilarityError, dot, normalize_in_place, normalize_rows};
+pub use simplex::{Coefficients, Simplex, SimplexError};
+pub use version::{
+    Architecture, Classifier, ClassifierKind, ModelVersion, Preprocessing, Role, VersionDraft,
+    VersionError,
+};
+pub use vertex_map::{VertexEnd, VertexMap, check_disjoint};

@@ -1,0 +1,313 @@
+//! The registry: a folder of immutable model versions and the aliases that point to them.
+//!
+//! ```text
+//! registry/
+//!   aliases.toml                live = "v0003"
+//!   v0003/model.toml            see ModelVersion
+//!   v0003/weights.safetensors
+//! ```
+
+mod aliases;
+mod errors;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub use errors::RegistryError;
+
+use crate::atomic::{sync_folder, write_new};
+use crate::bounded_read::read_at_most;
+use crate::checksum::sha256_hex;
+use crate::version::{ModelVersion, VersionDraft, VersionError, version_name, version_number};
+
+const MODEL_FILE: &str = "model.toml";
+const WEIGHTS_FILE: &str = "weights.safetensors";
+const LOCK_FILE: &str = ".lock";
+/// Folders with this prefix are versions in the making.
+const UNPUBLISHED_PREFIX: &str = ".publish-";
+
+/// No `model.toml` comes near this size.
+const MAX_MODEL_BYTES: u64 = 1 << 20;
+const MAX_WEIGHTS_BYTES: u64 = 1 << 36;
+
+/// A folder of model versions. Versions never change once published; only aliases move.
+///
+/// Any number of threads and processes may use one registry: writers take turns through a lock file, and readers see
+/// a version either whole or not at all.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registry {
+    root: PathBuf,
+}
+
+impl Registry {
+    /// Opens an existing registry. Reading needs no write access to the folder.
+    ///
+    /// # Errors
+    /// The folder does not exist.
+    pub fn open(root: impl Into<PathBuf>) -> Result<Self, RegistryError> {
+        let root = root.into();
+        if !root.is_dir() {
+            return Err(RegistryError::NoFolder { path: root });
+        }
+        Ok(Self { root })
+    }
+
+    /// Opens a registry, after creating its folder where it does not exist.
+    ///
+    /// # Errors
+    /// The folder cannot be created.
+    pub fn create(root: impl Into<PathBuf>) -> Result<Self, RegistryError> {
+        let root = root.into();
+        fs_err::create_dir_all(&root)?;
+        Self::open(root)
+    }
+
+    /// The registry's folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Publishes a version under the next free number and returns it with its name and the hash of its weights.
+    ///
+    /// `weights` is the content of `weights.safetensors`. The version appears in one step, after everything has
+    /// reached the disk; a crash leaves nothing but a hidden folder, which the next call removes.
+    ///
+    /// # Errors
+    /// A draft that contradicts itself, weights that are empty, a folder that cannot be written.
+    pub fn publish(
+        &self,
+        draft: VersionDraft,
+        weights: &[u8],
+    ) -> Result<ModelVersion, RegistryError> {
+        draft.validate().map_err(RegistryError::Draft)?;
+        if weights.is_empty() {
+            return Err(RegistryError::Draft(VersionError::Value {
+                key: "weights",
+                problem: "are empty".to_owned(),
+            }));
+        }
+        let _lock = self.lock()?;
+        self.remove_unpublished();
+        let name = version_name(self.next_number()?);
+        let version = draft.into_version(name, weights);
+
+        let folder = tempfile::Builder::new()
+            .prefix(UNPUBLISHED_PREFIX)
+            .tempdir_in(&self.root)?;
+        write_new(
+            &folder.path().join(MODEL_FILE),
+            version.to_toml().as_bytes(),
+        )?;
+        write_new(&folder.path().join(WEIGHTS_FILE), weights)?;
+        sync_folder(folder.path())?;
+        // A rename never replaces a folder that holds files, so not even a foreign writer can be overwritten.
+        fs_err::rename(folder.path(), self.folder(&version.name))?;
+        // The folder has its final name now and must not be cleaned up.
+        let _ = folder.keep();
+        sync_folder(&self.root)?;
+        Ok(version)
+    }
+
+    /// The version of a name (`v0003`) or of the alias that points to it.
+    ///
+    /// # Errors
+    /// An unknown name (the error lists what exists), or a `model.toml` that is broken or belongs to another version.
+    pub fn get(&self, name_or_alias: &str) -> Result<ModelVersion, RegistryError> {
+        let name = self.resolve(name_or_alias)?;
+        let path = self.folder(&name).join(MODEL_FILE);
+        let broken = |problem| RegistryError::Model {
+            path: path.clone(),
+            problem,
+        };
+        let bytes = read_at_most(&path, MAX_MODEL_BYTES)?;
+        let text = String::from_utf8(bytes).map_err(|_| {
+            broken(VersionError::Syntax {
+                line: 1,
+                problem: "is not UTF-8 text".to_owned(),
+            })
+        })?;
+        let version = ModelVersion::from_toml(&text).map_err(broken)?;
+        if version.name != name {
+            return Err(broken(VersionError::Value {
+                key: "name",
+                problem: format!("is {}, but the folder is {name}", version.name),
+            }));
+        }
+        Ok(version)
+    }
+
+    /// All versions, oldest first.
+    ///
+    /// # Errors
+    /// The folder cannot be read, or a `model.toml` is broken; the error names it.
+    pub fn list(&self) -> Result<Vec<ModelVersion>, RegistryError> {
+        self.names()?.iter().map(|name| self.get(name)).collect()
+    }
+
+    /// The names of all versions, oldest first, without reading them.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn names(&self) -> Result<Vec<String>, RegistryError> {
+        let mut numbers = self.numbers()?;
+        numbers.retain(|&number| self.exists(&version_name(number)));
+        numbers.sort_unstable();
+        Ok(numbers.into_iter().map(version_name).collect())
+    }
+
+    /// The file with a version's weights. Read it through [`load_weights`](Self::load_weights), which verifies it.
+    pub fn weights_path(&self, version: &ModelVersion) -> PathBuf {
+        self.folder(&version.name).join(WEIGHTS_FILE)
+    }
+
+    /// The content of a version's `weights.safetensors`, verified against its size and SHA-256.
+    ///
+    /// # Errors
+    /// A file that is missing, or that is not the one that was published.
+    pub fn load_weights(&self, version: &ModelVersion) -> Result<Vec<u8>, RegistryError> {
+        let path = self.weights_path(version);
+        let actual = fs_err::metadata(&path)?.len();
+        if actual != version.weights_bytes {
+            return Err(RegistryError::WeightsSize {
+                path,
+                expected: version.weights_bytes,
+                actual,
+            });
+        }
+        let weights = read_at_most(&path, MAX_WEIGHTS_BYTES)?;
+        let actual = sha256_hex(&weights);
+        if actual != version.weights_sha256 {
+            return Err(RegistryError::WeightsHash {
+                path,
+                expected: version.weights_sha256.clone(),
+                actual,
+            });
+        }
+        Ok(weights)
+    }
+
+    /// All aliases and the versions that they point to.
+    ///
+    /// # Errors
+    /// An `aliases.toml` that cannot be read or holds anything but aliases.
+    pub fn aliases(&self) -> Result<BTreeMap<String, String>, RegistryError> {
+        aliases::read(&self.root)
+    }
+
+    /// Points an alias at a version (a name or another alias), in one step: a reader sees the old target or the new
+    /// one. Returns the version's name.
+    ///
+    /// # Errors
+    /// A version that does not exist, an alias that is not a plain name, a folder that cannot be written.
+    pub fn set_alias(&self, alias: &str, version: &str) -> Result<String, RegistryError> {
+        aliases::check_name(alias)?;
+        let _lock = self.lock()?;
+        let name = self.resolve(version)?;
+        let mut aliases = self.aliases()?;
+        aliases.insert(alias.to_owned(), name.clone());
+        aliases::write(&self.root, &aliases)?;
+        Ok(name)
+    }
+
+    /// The version name behind a name or an alias.
+    ///
+    /// # Errors
+    /// Neither a version nor an alias has this name (the error lists what exists and the nearest match), or the alias
+    /// points to a version that is gone.
+    pub fn resolve(&self, name_or_alias: &str) -> Result<String, RegistryError> {
+        if version_number(name_or_alias).is_some() && self.exists(name_or_alias) {
+            return Ok(name_or_alias.to_owned());
+        }
+        let aliases = self.aliases()?;
+        match aliases.get(name_or_alias) {
+            Some(version) if self.exists(version) => Ok(version.clone()),
+            Some(version) => Err(RegistryError::DanglingAlias {
+                alias: name_or_alias.to_owned(),
+                version: version.clone(),
+                registry: self.root.clone(),
+            }),
+            None => Err(RegistryError::Unknown {
+                name: name_or_alias.to_owned(),
+                registry: self.root.clone(),
+                versions: self.names()?,
+                aliases,
+            }),
+        }
+    }
+
+    fn folder(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    fn exists(&self, name: &str) -> bool {
+        self.folder(name).join(MODEL_FILE).is_file()
+    }
+
+    /// The numbers of everything that looks like a version, whole or not.
+    fn numbers(&self) -> Result<Vec<u64>, RegistryError> {
+        let mut numbers = Vec::new();
+        for entry in fs_err::read_dir(&self.root)? {
+            numbers.extend(entry?.file_name().to_str().and_then(version_number));
+        }
+        Ok(numbers)
+    }
+
+    fn next_number(&self) -> Result<u64, RegistryError> {
+        // A number that an alias still points to is taken even if its folder was deleted: stored embeddings carry the
+        // name, and it must not come to mean another model.
+        let mut taken = self.numbers()?;
+        taken.extend(
+            self.aliases()?
+                .values()
+                .filter_map(|name| version_number(name)),
+        );
+        let highest = taken.into_iter().max().unwrap_or(0);
+        highest.checked_add(1).ok_or_else(|| {
+            io::Error::other(format!(
+                "{}: no version number is left",
+                self.root.display()
+            ))
+            .into()
+        })
+    }
+
+    /// Waits for other writers. The lock ends with the file handle, so a crash cannot leave it behind.
+    fn lock(&self) -> Result<File, RegistryError> {
+        let path = self.root.join(LOCK_FILE);
+        let lock = || {
+            let file = File::options()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(&path)?;
+            file.lock()?;
+            Ok(file)
+        };
+        lock().map_err(|error: io::Error| {
+            let message = format!("could not lock {}: {error}", path.display());
+            io::Error::new(error.kind(), message).into()
+        })
+    }
+
+    /// Removes what a crash left behind; only called under the lock, when nobody else is publishing.
+    fn remove_unpublished(&self) {
+        let Ok(entries) = fs_err::read_dir(&self.root) else {
+            return;
+        };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            if name
+                .to_str()
+                .is_some_and(|name| name.starts_with(UNPUBLISHED_PREFIX))
+            {
+                // Left-overs cost space but do no harm, so a failure here must not stop a publication.
+                let _ = fs_err::remove_dir_all(entry.path());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

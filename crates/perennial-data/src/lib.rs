@@ -1,0 +1,52 @@
+//! Images in, arrays out: everything between files on disk and the batches a network sees.
+//!
+//! - [`ImageSet`]: labelled images in memory as bytes.
+//! - Readers that trust no file: [`cifar`], [`tinyimagenet`], [`idx`], [`folder`], and [`npy`] for embeddings from other
+//!   tools. [`open`] finds a set by its name below a data folder.
+//! - [`generate`]: procedural images of any number of classes, for runs without data.
+//! - [`Preprocessing`], [`Augmentation`] and [`Pipeline`]: bytes to normalised `f32` batches, parallel and reproducible from the
+//!   seed; [`Prefetcher`] prepares them ahead of the training step.
+//! - [`fetch()`]: downloads the official CIFAR archives, resumes, verifies and unpacks them.
+//!
+//! ```
+//! use perennial_data::{Augmentation, GeneratedConfig, Pipeline, Preprocessing, generate};
+//!
+//! let set = generate(&GeneratedConfig { classes: 3, images_per_class: 4, ..Default::default() })?;
+//! let pipeline = Pipeline {
+//!     preprocessing: Preprocessing::measure(&set)?,
+//!     augmentation: Augmentation::STANDARD,
+//! };
+//! let mut pixels = Vec::new();
+//! pipeline.batch(&set, &[0, 5, 11], 42, &mut pixels)?;
+//! assert_eq!(pixels.len(), 3 * 3 * 32 * 32);
+//! # Ok::<(), perennial_data::DataError>(())
+//! ```
+//!
+//! Pixels are `u8` in `[image, channel, row, column]` order throughout, and labels are `u32` starting at 0.
+
+#![deny(missing_docs)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod augment;
+pub mod catalogue;
+pub mod cifar;
+mod error;
+pub mod fetch;
+pub mod folder;
+pub mod generated;
+pub mod idx;
+mod image_set;
+pub mod npy;
+pub mod prefetch;
+pub mod preprocessing;
+mod record_file;
+pub mod tinyimagenet;
+
+pub use augment::{Augmentation, Pipeline};
+pub use catalogue::open;
+pub use error::DataError;
+pub use fetch::{DatasetArchive, FetchError, fetch};
+pub use generated::{GeneratedConfig, generate};
+pub use image_set::ImageSet;
+pub use prefetch::{Batch, BatchPlan, Prefetcher};
+pub use preprocessing::Preprocessing;

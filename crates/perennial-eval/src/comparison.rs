@@ -1,0 +1,212 @@
+//! Every new model against every older one, with the evidence: margins, intervals, verdicts.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Bootstrap, BootstrapError, Interval};
+
+/// The sign of a margin. How a tie counts is the business of [`crate::TieRule`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// The new query model finds more in the old gallery than the old model did.
+    Compatible,
+    /// It finds less.
+    Incompatible,
+    /// It finds exactly as much.
+    Tie,
+}
+
+/// A new query model on the gallery of an older model, against that older model on the same gallery. Fractions.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PairComparison {
+    /// The new model, which embedded the queries.
+    pub query_version: String,
+    /// The older model, which embedded the gallery.
+    pub gallery_version: String,
+    /// Accuracy of the cross-test, `M[t][k]`.
+    pub cross: f64,
+    /// Accuracy of the old self-test, `M[k][k]`.
+    pub self_old: f64,
+    /// `cross - self_old`.
+    pub margin: f64,
+    /// 95 % paired-bootstrap interval of the margin.
+    pub interval: Interval,
+    /// The sign of the margin.
+    pub verdict: Verdict,
+    /// Whether other queries of the same kind would be expected to give the same sign.
+    pub interval_excludes_zero: bool,
+}
+
+/// Why results cannot be compared.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ComparisonError {
+    /// The results are not one row per version with one entry for itself and each older version.
+    #[error("results of query version {row}: found {actual} galleries, expected {expected}")]
+    Shape {
+        /// Row, counted from 0.
+        row: usize,
+        /// Entries found.
+        actual: usize,
+        /// Entries expected.
+        expected: usize,
+    },
+    /// One comparison failed.
+    #[error("query version {query} on the gallery of {gallery}: {source}")]
+    Pair {
+        /// The new version.
+        query: String,
+        /// The older version.
+        gallery: String,
+        /// What the bootstrap says.
+        source: BootstrapError,
+    },
+}
+
+/// Compares all pairs `k < t`, row by row, each with its own bootstrap draws.
+///
+/// **Shapes.** `versions` `[T]`, oldest first; `correct[t][k]` for `k <= t` holds one entry per query, in one common order.
+///
+/// # Errors
+/// [`ComparisonError`] where `correct` is not a lower triangle or a pair does not cover the same queries.
+pub fn compare_pairs<C: AsRef<[bool]>>(
+    versions: &[String],
+    correct: &[Vec<C>],
+    bootstrap: &Bootstrap,
+) -> Result<Vec<PairComparison>, ComparisonError> {
+    for row in 0..versions.len().max(correct.len()) {
+        let actual = correct.get(row).map_or(0, Vec::len);
+        let expected = if row < versions.len() { row + 1 } else { 0 };
+        if actual != expected {
+            return Err(ComparisonError::Shape {
+                row,
+                actual,
+                expected,
+            });
+        }
+    }
+    let pairs = (0..versions.len()).flat_map(|t| (0..t).map(move |k| (t, k)));
+    (0..)
+        .zip(pairs)
+        .map(|(stream, (t, k))| {
+            let (cross, self_old) = (correct[t][k].as_ref(), correct[k][k].as_ref());
+            let failed = |source| ComparisonError::Pair {
+                query: versions[t].clone(),
+                gallery: versions[k].clone(),
+                source,
+            };
+            let interval = bootstrap
+                .interval(cross, self_old, stream)
+                .map_err(failed)?;
+            let (right_cross, right_old) = (count_true(cross), count_true(self_old));
+            let queries = cross.len() as f64;
+            Ok(PairComparison {
+                query_version: versions[t].clone(),
+                gallery_version: versions[k].clone(),
+                cross: right_cross as f64 / queries,
+                self_old: right_old as f64 / queries,
+                margin: (right_cross as f64 - right_old as f64) / queries,
+                interval,
+                verdict: match right_cross.cmp(&right_old) {
+                    std::cmp::Ordering::Greater => Verdict::Compatible,
+                    std::cmp::Ordering::Less => Verdict::Incompatible,
+                    std::cmp::Ordering::Equal => Verdict::Tie,
+                },
+                interval_excludes_zero: interval.excludes_zero(),
+            })
+        })
+        .collect()
+}
+
+pub(crate) fn count_true(values: &[bool]) -> usize {
+    values.iter().filter(|&&value| value).count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn right(count: usize) -> Vec<bool> {
+        (0..200).map(|query| query < count).collect()
+    }
+
+    fn versions(count: usize) -> Vec<String> {
+        (1..=count).map(|number| format!("v{number:04}")).collect()
+    }
+
+    #[test]
+    fn every_pair_gets_its_verdict() {
+        let correct = vec![
+            vec![right(100)],
+            vec![right(100), right(120)],
+            vec![right(150), right(118), right(130)],
+        ];
+        let pairs = compare_pairs(&versions(3), &correct, &Bootstrap::new(1)).unwrap();
+        let summary: Vec<_> = pairs
+            .iter()
+            .map(|pair| {
+                (
+                    pair.query_version.as_str(),
+                    pair.gallery_version.as_str(),
+                    pair.verdict,
+                    pair.interval_excludes_zero,
+                )
+            })
+            .collect();
+        assert_eq!(
+            summary,
+            [
+                ("v0002", "v0001", Verdict::Tie, false),
+                ("v0003", "v0001", Verdict::Compatible, true),
+                ("v0003", "v0002", Verdict::Incompatible, false),
+            ]
+        );
+        assert_eq!(
+            (pairs[1].cross, pairs[1].self_old, pairs[1].margin),
+            (0.75, 0.5, 0.25)
+        );
+        assert!(pairs[1].interval.low < 0.25 && pairs[1].interval.high > 0.25);
+    }
+
+    #[test]
+    fn a_single_version_has_no_pairs() {
+        assert!(
+            compare_pairs(&versions(1), &[vec![right(3)]], &Bootstrap::new(1))
+                .unwrap()
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn holes_and_unpaired_queries_are_named() {
+        let bootstrap = Bootstrap::new(1);
+        let error =
+            compare_pairs(&versions(2), &[vec![right(1)], vec![right(1)]], &bootstrap).unwrap_err();
+        assert_eq!(
+            error,
+            ComparisonError::Shape {
+                row: 1,
+                actual: 1,
+                expected: 2
+            }
+        );
+        let extra = compare_pairs(&versions(0), &[vec![right(1)]], &bootstrap).unwrap_err();
+        assert_eq!(
+            extra,
+            ComparisonError::Shape {
+                row: 0,
+                actual: 1,
+                expected: 0
+            }
+        );
+        let error = compare_pairs(
+            &versions(2),
+            &[vec![vec![true]], vec![vec![true, false], vec![true]]],
+            &bootstrap,
+        );
+        assert_eq!(
+            error.unwrap_err().to_string(),
+            "query version v0002 on the gallery of v0001: a paired comparison needs the same queries on both sides, found 2 and 1"
+        );
+    }
+}

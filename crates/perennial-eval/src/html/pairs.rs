@@ -1,0 +1,150 @@
+//! Every pair with its margin and interval.
+
+use std::fmt::{self, Write};
+
+use super::{Escaped, Signed};
+use crate::{Compatibility, PairComparison, Verdict};
+
+/// Pairs shown before the rest folds away.
+const SHOWN: usize = 30;
+const PLOT_WIDTH: f64 = 164.0;
+/// The height of a row, so that the zero lines join.
+const PLOT_HEIGHT: f64 = 36.0;
+
+pub(super) fn write_section(out: &mut String, report: &Compatibility) -> fmt::Result {
+    let pairs = report.weakest_pairs();
+    let scale = Scale::new(&pairs);
+    let undecided = pairs
+        .iter()
+        .filter(|pair| !pair.interval_excludes_zero)
+        .count();
+    writeln!(
+        out,
+        "<section aria-labelledby=\"pairs\">\n<h2 id=\"pairs\">Pairs, smallest margin first</h2>\n<p>{}</p>",
+        match undecided {
+            0 => "No interval includes 0: the sign of every margin is settled for queries of this kind.".to_owned(),
+            1 => "The interval of one margin includes 0: other queries of the same kind could turn its sign.".to_owned(),
+            count => format!("The intervals of {count} margins include 0: other queries of the same kind could turn their signs."),
+        }
+    )?;
+    let (first, rest) = pairs.split_at(pairs.len().min(SHOWN));
+    write_table(out, report, first, scale, "Pairs with the smallest margins")?;
+    if !rest.is_empty() {
+        writeln!(
+            out,
+            "<details>\n<summary>The other {} pairs</summary>",
+            rest.len()
+        )?;
+        write_table(out, report, rest, scale, "The other pairs")?;
+        out.push_str("</details>\n");
+    }
+    out.push_str("</section>\n");
+    Ok(())
+}
+
+fn write_table(
+    out: &mut String,
+    report: &Compatibility,
+    pairs: &[&PairComparison],
+    scale: Scale,
+    label: &str,
+) -> fmt::Result {
+    writeln!(
+        out,
+        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{label}\">\n<table>\n<thead><tr>\
+         <th scope=\"col\">Query version</th><th scope=\"col\">Gallery version</th><th scope=\"col\" class=\"n\">Cross-test</th>\
+         <th scope=\"col\" class=\"n\">Old self-test</th><th scope=\"col\" class=\"n\">Margin</th>\
+         <th scope=\"col\" class=\"n\">95 % interval</th><th scope=\"col\" class=\"plot\">{}</th><th scope=\"col\">Verdict</th></tr></thead>\n<tbody>",
+        scale.axis()
+    )?;
+    for pair in pairs {
+        let compatible = report.tie_rule().is_compatible(pair.cross, pair.self_old);
+        write!(
+            out,
+            "<tr class=\"{}\"><th scope=\"row\">{}</th><td>{}</td><td class=\"n\">{:.4}</td><td class=\"n\">{:.4}</td>\
+             <td class=\"n strong\">{}</td><td class=\"n\">[{}, {}]</td><td class=\"plot\">",
+            if compatible { "good" } else { "bad" },
+            Escaped(&pair.query_version),
+            Escaped(&pair.gallery_version),
+            pair.cross,
+            pair.self_old,
+            Signed(pair.margin, 4),
+            Signed(pair.interval.low, 4),
+            Signed(pair.interval.high, 4),
+        )?;
+        scale.write_plot(out, pair)?;
+        let (sign, verdict) = match (pair.verdict, compatible) {
+            (Verdict::Tie, true) => ("=", "tie, counts as compatible"),
+            (Verdict::Tie, false) => ("=", "tie, counts as incompatible"),
+            (_, true) => ("\u{2713}", "compatible"),
+            (_, false) => ("!", "incompatible"),
+        };
+        writeln!(
+            out,
+            "</td><td><span class=\"badge\"><b aria-hidden=\"true\">{sign}</b> {verdict}</span>{}</td></tr>",
+            if pair.interval_excludes_zero {
+                ""
+            } else {
+                " <small>undecided</small>"
+            }
+        )?;
+    }
+    out.push_str("</tbody>\n</table>\n</div>\n");
+    Ok(())
+}
+
+/// The common horizontal scale of all intervals; it always holds zero.
+#[derive(Clone, Copy)]
+struct Scale {
+    low: f64,
+    high: f64,
+}
+
+impl Scale {
+    fn new(pairs: &[&PairComparison]) -> Self {
+        let mut scale = Self {
+            low: 0.0,
+            high: 0.0,
+        };
+        for pair in pairs {
+            scale.low = scale.low.min(pair.interval.low).min(pair.margin);
+            scale.high = scale.high.max(pair.interval.high).max(pair.margin);
+        }
+        if scale.high - scale.low < 1e-6 {
+            return Self {
+                low: -0.01,
+                high: 0.01,
+            };
+        }
+        scale
+    }
+
+    fn x(self, value: f64) -> f64 {
+        const INSET: f64 = 6.0;
+        INSET + (PLOT_WIDTH - 2.0 * INSET) * (value - self.low) / (self.high - self.low)
+    }
+
+    /// The heading of the column: where zero is.
+    fn axis(self) -> String {
+        format!(
+            "<svg width=\"{PLOT_WIDTH}\" height=\"20\" role=\"img\" aria-label=\"Margin and interval, plotted\">\
+             <text x=\"{:.1}\" y=\"14\">0</text></svg>",
+            self.x(0.0)
+        )
+    }
+
+    fn write_plot(self, out: &mut String, pair: &PairComparison) -> fmt::Result {
+        let middle = PLOT_HEIGHT / 2.0;
+        write!(
+            out,
+            "<svg width=\"{PLOT_WIDTH}\" height=\"{PLOT_HEIGHT}\" aria-hidden=\"true\">\
+             <line class=\"zero-line\" x1=\"{0:.1}\" x2=\"{0:.1}\" y1=\"0\" y2=\"{PLOT_HEIGHT}\"/>\
+             <line class=\"interval\" x1=\"{1:.1}\" x2=\"{2:.1}\" y1=\"{middle}\" y2=\"{middle}\"/>\
+             <circle cx=\"{3:.1}\" cy=\"{middle}\" r=\"4\"/></svg>",
+            self.x(0.0),
+            self.x(pair.interval.low),
+            self.x(pair.interval.high),
+            self.x(pair.margin),
+        )
+    }
+}

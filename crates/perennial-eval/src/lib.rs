@@ -1,0 +1,42 @@
+//! Compatibility measurement on embeddings and labels: retrieval metrics, matrices, statistics, reports.
+//!
+//! This crate never sees a model or an image. Its input are [`perennial_core::Embeddings`], whoever made them:
+//!
+//! 1. [`evaluate`] scores the queries of one model on the gallery of another (nearest class mean, CMC, mAP).
+//! 2. [`Compatibility::new`] puts the tests of all pairs of versions together: [`CompatibilityMatrix`], [`Metrics`] and, for
+//!    every pair, a [`PairComparison`] with margin and paired-[`Bootstrap`] interval. It is the content of
+//!    `compatibility.json`.
+//! 3. [`table::render`] shows it in a terminal, [`html::render`] as a self-contained page.
+//!
+//! A matrix from any other tool needs only step 2:
+//!
+//! ```
+//! use perennial_eval::{CompatibilityMatrix, TieRule, metrics};
+//!
+//! let matrix = CompatibilityMatrix::from_csv("0.60\n0.61, 0.70")?;
+//! assert_eq!(metrics(&matrix, TieRule::Strict).average_compatibility, Some(1.0));
+//! # Ok::<(), perennial_eval::MatrixError>(())
+//! ```
+//!
+//! All figures are fractions; differences of figures are differences of fractions.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod bootstrap;
+pub mod comparison;
+pub mod html;
+pub mod matrix;
+pub mod metrics;
+mod ranking;
+pub mod report;
+pub mod retrieval;
+pub mod search;
+pub mod table;
+
+pub use bootstrap::{Bootstrap, BootstrapError, Interval};
+pub use comparison::{ComparisonError, PairComparison, Verdict, compare_pairs};
+pub use matrix::{CompatibilityMatrix, MatrixError};
+pub use metrics::{Metrics, TieRule, metrics};
+pub use report::{Compatibility, ProbeSet, ReportError, SCHEMA_VERSION};
+pub use retrieval::{Retrieval, RetrievalError, RetrievalScores, evaluate};
+pub use search::{SearchError, TopK, map_query_scores, top_k};

@@ -1,0 +1,383 @@
+//! `compatibility.json`: everything that was measured, in one file that other tools can read.
+
+mod consistency;
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::comparison::compare_pairs;
+use crate::{
+    Bootstrap, ComparisonError, CompatibilityMatrix, MatrixError, Metrics, PairComparison,
+    Retrieval, RetrievalScores, TieRule, metrics,
+};
+
+/// The `schema_version` that this crate writes. Files may gain keys under the same number; a changed meaning raises it.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// Largest `compatibility.json` that is read; a thousand models need less.
+const SIZE_LIMIT: u64 = 512 << 20;
+
+/// Why a report cannot be made, read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReportError {
+    /// The file cannot be read or written.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    /// The file is not a compatibility report.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: Box<ReportError>,
+    },
+    /// The text is not JSON, or a key is missing, misplaced or contradicts the others.
+    #[error("not a compatibility report: {0}")]
+    Json(#[from] serde_json::Error),
+    /// Another schema.
+    #[error(
+        "key `schema_version` is {found}, this program reads {SCHEMA_VERSION}; use the program version that wrote the file, \
+         or measure again"
+    )]
+    Schema {
+        /// The version found.
+        found: u32,
+    },
+    /// Parts do not fit together.
+    #[error("key `{key}`: {reason}")]
+    Content {
+        /// Path of the key.
+        key: String,
+        /// What is wrong and what it should be.
+        reason: String,
+    },
+    /// The accuracies are no matrix.
+    #[error(transparent)]
+    Matrix(#[from] MatrixError),
+    /// The versions cannot be compared.
+    #[error(transparent)]
+    Comparison(#[from] ComparisonError),
+}
+
+/// Which images were asked for or searched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProbeSet {
+    /// Name and split, such as `cifar10 test`.
+    pub name: String,
+    /// Number of images.
+    pub count: usize,
+    /// SHA-256 of the content, hexadecimal.
+    pub sha256: String,
+}
+
+/// What was measured on a sequence of model versions; the content of `compatibility.json`. Its parts always fit together.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Content")]
+pub struct Compatibility(Content);
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Content {
+    schema_version: u32,
+    versions: Vec<String>,
+    queries: ProbeSet,
+    gallery: ProbeSet,
+    tie_rule: TieRule,
+    bootstrap: Bootstrap,
+    matrix: CompatibilityMatrix,
+    metrics: Metrics,
+    pairs: Vec<PairComparison>,
+    retrieval: Vec<Vec<RetrievalScores>>,
+}
+
+impl Compatibility {
+    /// Puts the tests of all pairs of versions together: matrix, metrics, comparisons.
+    ///
+    /// **Shapes.** `versions` `[T]`, oldest first; `tests[t][k]` for `k <= t` is query version `t` on the gallery of version
+    /// `k`, every test on the same queries in the same order.
+    ///
+    /// # Errors
+    /// [`ReportError`] where `tests` is not a lower triangle, tests differ in their queries, or a name is unusable.
+    pub fn new(
+        versions: Vec<String>,
+        tests: &[Vec<Retrieval>],
+        queries: ProbeSet,
+        gallery: ProbeSet,
+        tie_rule: TieRule,
+        bootstrap: Bootstrap,
+    ) -> Result<Self, ReportError> {
+        fn triangle<'a, T>(
+            tests: &'a [Vec<Retrieval>],
+            part: impl Fn(&'a Retrieval) -> T,
+        ) -> Vec<Vec<T>> {
+            tests
+                .iter()
+                .map(|row| row.iter().map(&part).collect())
+                .collect()
+        }
+        if let Some(test) = tests
+            .iter()
+            .flatten()
+            .find(|test| test.per_query_ncm_correct.len() != queries.count)
+        {
+            let tested = test.per_query_ncm_correct.len();
+            return Err(consistency::invalid(
+                "queries.count",
+                format!("it is {}, but a test has {tested} queries", queries.count),
+            ));
+        }
+        let correct = triangle(tests, |test| test.per_query_ncm_correct.as_slice());
+        let pairs = compare_pairs(&versions, &correct, &bootstrap)?;
+        let matrix = CompatibilityMatrix::new(triangle(tests, |test| test.ncm_top1))?;
+        Self::try_from(Content {
+            schema_version: SCHEMA_VERSION,
+            versions,
+            queries,
+            gallery,
+            tie_rule,
+            bootstrap,
+            metrics: metrics(&matrix, tie_rule),
+            matrix,
+            pairs,
+            retrieval: triangle(tests, Retrieval::scores),
+        })
+    }
+
+    /// Reads the JSON text of a report.
+    ///
+    /// # Errors
+    /// [`ReportError`] for another schema, a missing key, or parts that contradict one another.
+    pub fn from_json(text: &str) -> Result<Self, ReportError> {
+        #[derive(Deserialize)]
+        struct Header {
+            schema_version: u32,
+        }
+        let header: Header = serde_json::from_str(text)?;
+        if header.schema_version != SCHEMA_VERSION {
+            return Err(ReportError::Schema {
+                found: header.schema_version,
+            });
+        }
+        Ok(serde_json::from_str(text)?)
+    }
+
+    /// The report as indented JSON.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self)
+            .expect("a report has only string keys and finite numbers")
+    }
+
+    /// Reads a report file.
+    ///
+    /// # Errors
+    /// [`ReportError`] naming the file, as [`Compatibility::from_json`], and for a file that is missing or beyond 512 MiB.
+    pub fn read(path: &Path) -> Result<Self, ReportError> {
+        let bytes = perennial_core::read_at_most(path, SIZE_LIMIT)?;
+        let in_file = |source: ReportError| ReportError::File {
+            path: path.to_owned(),
+            source: Box::new(source),
+        };
+        let text = String::from_utf8(bytes).map_err(|error| {
+            in_file(std::io::Error::new(std::io::ErrorKind::InvalidData, error).into())
+        })?;
+        Self::from_json(&text).map_err(in_file)
+    }
+
+    /// Writes the report file in one step: readers see the old content or the new one.
+    ///
+    /// # Errors
+    /// [`ReportError::Io`] naming the file.
+    pub fn write(&self, path: &Path) -> Result<(), ReportError> {
+        let mut text = self.to_json();
+        text.push('\n');
+        Ok(perennial_core::write_atomically(path, text)?)
+    }
+
+    /// Names of the model versions, oldest first, `[T]`.
+    pub fn versions(&self) -> &[String] {
+        &self.0.versions
+    }
+
+    /// The query probe set.
+    pub fn queries(&self) -> &ProbeSet {
+        &self.0.queries
+    }
+
+    /// The gallery probe set.
+    pub fn gallery(&self) -> &ProbeSet {
+        &self.0.gallery
+    }
+
+    /// How exact ties count.
+    pub fn tie_rule(&self) -> TieRule {
+        self.0.tie_rule
+    }
+
+    /// How the intervals were drawn.
+    pub fn bootstrap(&self) -> Bootstrap {
+        self.0.bootstrap
+    }
+
+    /// Nearest-class-mean top-1 of all pairs.
+    pub fn matrix(&self) -> &CompatibilityMatrix {
+        &self.0.matrix
+    }
+
+    /// Metrics of the matrix.
+    pub fn metrics(&self) -> &Metrics {
+        &self.0.metrics
+    }
+
+    /// The comparisons `k < t`, row by row, `[T (T - 1) / 2]`.
+    pub fn pairs(&self) -> &[PairComparison] {
+        &self.0.pairs
+    }
+
+    /// The comparisons, smallest margin first.
+    pub fn weakest_pairs(&self) -> Vec<&PairComparison> {
+        let mut pairs: Vec<_> = self.pairs().iter().collect();
+        pairs.sort_by(|a, b| a.margin.total_cmp(&b.margin));
+        pairs
+    }
+
+    /// All retrieval scores, `retrieval()[t][k]` for `k <= t`.
+    pub fn retrieval(&self) -> &[Vec<RetrievalScores>] {
+        &self.0.retrieval
+    }
+}
+
+impl TryFrom<Content> for Compatibility {
+    type Error = ReportError;
+
+    fn try_from(content: Content) -> Result<Self, ReportError> {
+        consistency::check(&content)?;
+        Ok(Self(content))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn probe(count: usize) -> ProbeSet {
+        ProbeSet {
+            name: "generated".to_owned(),
+            count,
+            sha256: "00".repeat(32),
+        }
+    }
+
+    fn tested(right: usize) -> Retrieval {
+        Retrieval {
+            ncm_top1: right as f64 / 10.0,
+            cmc1: 0.5,
+            cmc5: 0.6,
+            cmc10: 0.7,
+            map: 0.4,
+            per_query_ncm_correct: (0..10).map(|query| query < right).collect(),
+            queries_without_match: 0,
+        }
+    }
+
+    fn build(names: [&str; 2], queries: usize) -> Result<Compatibility, ReportError> {
+        let tests = [vec![tested(5)], vec![tested(4), tested(8)]];
+        let versions = names.map(str::to_owned).to_vec();
+        Compatibility::new(
+            versions,
+            &tests,
+            probe(queries),
+            probe(30),
+            TieRule::Strict,
+            Bootstrap::new(1),
+        )
+    }
+
+    #[test]
+    fn the_parts_come_from_the_tests() {
+        let report = build(["v0001", "v0002"], 10).unwrap();
+        assert_eq!(report.matrix().rows(), [vec![0.5], vec![0.4, 0.8]]);
+        assert_eq!(report.metrics().incompatible_pairs_count, 1);
+        assert_eq!(report.pairs()[0].verdict, crate::Verdict::Incompatible);
+        assert_eq!(report.retrieval()[1][0].map, 0.4);
+        assert_eq!(Compatibility::from_json(&report.to_json()).unwrap(), report);
+    }
+
+    #[test]
+    fn unusable_names_and_counts_are_refused() {
+        let error = |names, queries| build(names, queries).unwrap_err().to_string();
+        assert_eq!(
+            error(["a", "a"], 10),
+            "key `versions`: `a` appears twice; names must differ"
+        );
+        assert!(
+            error(["a", "\u{1b}[2J"], 10)
+                .starts_with("key `versions[1]`: \"\\u{1b}[2J\" is not a name")
+        );
+        assert_eq!(
+            error(["a", "b"], 9),
+            "key `queries.count`: it is 9, but a test has 10 queries"
+        );
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        let good: Value =
+            serde_json::from_str(&build(["v0001", "v0002"], 10).unwrap().to_json()).unwrap();
+        let mut surplus = good.clone();
+        surplus["added_later"] = json!(true);
+        assert!(Compatibility::from_json(&surplus.to_string()).is_ok());
+        for (pointer, value, expected) in [
+            ("/schema_version", json!(7), "`schema_version` is 7"),
+            ("/versions", json!(["v0001"]), "1 names for a matrix of 2"),
+            ("/matrix/1/0", json!(40.0), "cell [1][0] is 40"),
+            ("/matrix/1/0", json!(0.45), "`metrics`"),
+            ("/metrics/average_compatibility", json!(1.0), "`metrics`"),
+            (
+                "/tie_rule",
+                json!("sometimes"),
+                "unknown variant `sometimes`",
+            ),
+            ("/pairs", json!([]), "0 entries for 1 pairs"),
+            (
+                "/pairs/0/gallery_version",
+                json!("v0002"),
+                "`pairs[0]`: expected query version `v0002` on the gallery of `v0001`",
+            ),
+            ("/pairs/0/margin", json!(0.1), "contradict `matrix`"),
+            ("/pairs/0/interval/low", json!(0.5), "is not an interval"),
+            ("/retrieval", json!([]), "`retrieval`"),
+            (
+                "/retrieval/1/1/map",
+                json!(-0.1),
+                "`retrieval[1][1]`: a score is not a fraction",
+            ),
+            (
+                "/retrieval/1/1/ncm_top1",
+                json!(0.1),
+                "`ncm_top1` is 0.1, `matrix` says 0.8",
+            ),
+            ("/queries/count", json!(0), "`queries.count`"),
+            ("/gallery/name", json!(""), "`gallery.name`"),
+        ] {
+            let mut bad = good.clone();
+            *bad.pointer_mut(pointer).unwrap() = value;
+            let error = Compatibility::from_json(&bad.to_string())
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(expected), "{pointer}: {error}");
+        }
+        for key in good.as_object().unwrap().keys() {
+            let mut bad = good.clone();
+            bad.as_object_mut().unwrap().remove(key);
+            let error = Compatibility::from_json(&bad.to_string())
+                .unwrap_err()
+                .to_string();
+            assert!(
+                error.contains(&format!("missing field `{key}`")),
+                "{key}: {error}"
+            );
+        }
+    }
+}

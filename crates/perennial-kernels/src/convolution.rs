@@ -1,0 +1,162 @@
+//! Convolution geometry and the three products of a training step.
+
+use rayon::prelude::*;
+
+use crate::gather_product::{self, PackedWeights, Term};
+use crate::weight_gradient;
+
+/// The geometry of one two-dimensional convolution (square stride, padding and dilation, no bias).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Convolution {
+    /// Images in the batch.
+    pub batch: usize,
+    /// Channels read.
+    pub in_channels: usize,
+    /// Channels written.
+    pub out_channels: usize,
+    /// Height and width of the input map.
+    pub input: [usize; 2],
+    /// Height and width of the kernel.
+    pub kernel: [usize; 2],
+    /// Step between output positions, in input positions.
+    pub stride: usize,
+    /// Zeros around the input map.
+    pub padding: usize,
+    /// Distance between kernel taps, in input positions.
+    pub dilation: usize,
+}
+
+/// What happens to a convolution's output while it is still in cache: a shift per channel, a residual, a ReLU.
+#[derive(Clone, Copy, Debug)]
+pub struct Epilogue<'a> {
+    /// Added to every position, `[out_channels]`.
+    pub shift: &'a [f32],
+    /// Added element by element, the shape of the output.
+    pub residual: Option<&'a [f32]>,
+    /// Whether negative results become zero.
+    pub relu: bool,
+}
+
+impl Convolution {
+    /// Height and width of the output map.
+    pub fn output(&self) -> [usize; 2] {
+        std::array::from_fn(|axis| {
+            let reach = self.dilation * (self.kernel[axis] - 1) + 1;
+            let padded = self.input[axis] + 2 * self.padding;
+            if padded < reach { 0 } else { (padded - reach) / self.stride + 1 }
+        })
+    }
+
+    /// Elements of the input map over the whole batch.
+    pub fn input_len(&self) -> usize {
+        self.input[0] * self.input[1] * self.batch * self.in_channels
+    }
+
+    /// Elements of the output map over the whole batch.
+    pub fn output_len(&self) -> usize {
+        let [height, width] = self.output();
+        height * width * self.batch * self.out_channels
+    }
+
+    /// Elements of the weights.
+    pub fn weight_len(&self) -> usize {
+        self.out_channels * self.in_channels * self.taps()
+    }
+
+    fn taps(&self) -> usize {
+        self.kernel[0] * self.kernel[1]
+    }
+
+    /// For every tap, the pairs (input position, output position) that it connects.
+    fn connections(&self) -> Vec<Vec<(usize, usize)>> {
+        let [out_height, out_width] = self.output();
+        let source = |out: usize, tap: usize, limit: usize| {
+            (out * self.stride + tap * self.dilation).checked_sub(self.padding).filter(|&at| at < limit)
+        };
+        let mut connections = Vec::with_capacity(self.taps());
+        for tap_y in 0..self.kernel[0] {
+            for tap_x in 0..self.kernel[1] {
+                let mut pairs = Vec::new();
+                for out_y in 0..out_height {
+                    let Some(in_y) = source(out_y, tap_y, self.input[0]) else { continue };
+                    for out_x in 0..out_width {
+                        let Some(in_x) = source(out_x, tap_x, self.input[1]) else { continue };
+                        pairs.push((in_y * self.input[1] + in_x, out_y * out_width + out_x));
+                    }
+                }
+                connections.push(pairs);
+            }
+        }
+        connections
+    }
+
+    /// Applies the convolution.
+    ///
+    /// # Shapes
+    ///
+    /// - input: `[in_height, in_width, batch, in_channels]`
+    /// - weight: `[out_channels, in_channels, kernel_height, kernel_width]`
+    /// - output: `[out_height, out_width, batch, out_channels]`
+    pub fn forward(&self, input: &[f32], weight: &[f32], epilogue: Option<Epilogue<'_>>, output: &mut [f32]) {
+        assert_eq!(input.len(), self.input_len(), "input length");
+        assert_eq!(weight.len(), self.weight_len(), "weight length");
+        assert_eq!(output.len(), self.output_len(), "output length");
+        let [out_height, out_width] = self.output();
+        let mut terms = vec![Vec::new(); out_height * out_width];
+        for (tap, pairs) in self.connections().iter().enumerate() {
+            for &(from, to) in pairs {
+                terms[to].push(Term { slab: from, tap });
+            }
+        }
+        let packed = PackedWeights::forward(weight, self.out_channels, self.in_channels, self.taps());
+        gather_product::product(input, self.batch, &terms, &packed, epilogue, output);
+    }
+
+    /// Gradient with respect to the input: [`forward`](Self::forward) transposed.
+    ///
+    /// # Shapes
+    ///
+    /// - output_gradient: `[out_height, out_width, batch, out_channels]`
+    /// - input_gradient (written): `[in_height, in_width, batch, in_channels]`
+    pub fn input_gradient(&self, output_gradient: &[f32], weight: &[f32], input_gradient: &mut [f32]) {
+        assert_eq!(output_gradient.len(), self.output_len(), "output gradient length");
+        assert_eq!(weight.len(), self.weight_len(), "weight length");
+        assert_eq!(input_gradient.len(), self.input_len(), "input gradient length");
+        let mut terms = vec![Vec::new(); self.input[0] * self.input[1]];
+        for (tap, pairs) in self.connections().iter().enumerate() {
+            for &(to, from) in pairs {
+                terms[to].push(Term { slab: from, tap });
+            }
+        }
+        let packed = PackedWeights::transposed(weight, self.out_channels, self.in_channels, self.taps());
+        gather_product::product(output_gradient, self.batch, &terms, &packed, None, input_gradient);
+    }
+
+    /// Gradient with respect to the weights.
+    ///
+    /// # Shapes
+    ///
+    /// - weight_gradient (written): `[out_channels, in_channels, kernel_height, kernel_width]`
+    pub fn weight_gradient(&self, input: &[f32], output_gradient: &[f32], weight_gradient: &mut [f32]) {
+        assert_eq!(input.len(), self.input_len(), "input length");
+        assert_eq!(output_gradient.len(), self.output_len(), "output gradient length");
+        assert_eq!(weight_gradient.len(), self.weight_len(), "weight gradient length");
+        let connections = self.connections();
+        let by_tap = weight_gradient::sums(
+            input,
+            output_gradient,
+            self.batch,
+            [self.in_channels, self.out_channels],
+            &connections,
+        );
+        // [tap][in][out, padded] -> [out][in][tap]
+        let (taps, inputs) = (self.taps(), self.in_channels);
+        let columns = by_tap.len() / (taps * inputs).max(1);
+        weight_gradient.par_chunks_mut(inputs * taps).enumerate().for_each(|(out, row)| {
+            for (at, value) in row.iter_mut().enumerate() {
+                let (channel, tap) = (at / taps, at % taps);
+                *value = by_tap[(tap * inputs + channel) * columns + out];
+            }
+        });
+    }
+}

@@ -1,0 +1,45 @@
+//! CPU kernels of the training step, on plain slices: convolution, batch norm and pooling.
+//!
+//! # Layout
+//!
+//! Feature maps are stored `[height, width, batch, channels]` ("batch-inner"): all images' channels at one spatial
+//! position form one contiguous `[batch, channels]` matrix, a *slab*. A convolution is then a sum of small matrix
+//! products over whole slabs, so it needs no im2col copy, and a kernel tap that would read padding is simply absent
+//! from the sum. At the 4x4, 2x2 and 1x1 maps at the end of a ResNet on 32x32 images, that is most of the taps.
+//!
+//! Convolution weights keep the usual `[out_channels, in_channels, kernel_height, kernel_width]` order outside.
+//!
+//! # Guarantees
+//!
+//! Every result depends on the inputs and the processor's vector width alone, never on the number of threads: a value
+//! is always summed by one task in one fixed order, and reductions over rows use blocks of a fixed size.
+//! Slices of a wrong length are a caller's bug and panic.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod convolution;
+mod gather_product;
+mod normalization;
+mod pooling;
+mod weight_gradient;
+
+pub use convolution::{Convolution, Epilogue};
+pub use normalization::{NormalizationGradients, batch_statistics, normalize, normalize_backward};
+pub use pooling::{MaxPool, max_pool, max_pool_backward};
+
+use pulp::{Simd, WithSimd};
+
+struct Lanes;
+
+impl WithSimd for Lanes {
+    type Output = usize;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> usize {
+        S::F32_LANES
+    }
+}
+
+/// Columns that one register tile covers: two vectors of the processor at hand.
+fn tile_columns() -> usize {
+    2 * pulp::Arch::new().dispatch(Lanes)
+}

@@ -1,0 +1,189 @@
+//! Batch norm over rows of channels, fused with the residual sum and the ReLU that follow it in a ResNet.
+
+use rayon::prelude::*;
+
+/// Rows per partial sum: fixed, so that sums do not depend on the number of threads.
+const BLOCK_ROWS: usize = 256;
+
+/// Mean and biased variance of every channel over all rows.
+///
+/// # Shapes
+///
+/// - values: `[rows, channels]`
+/// - results: `[channels]` each
+pub fn batch_statistics(values: &[f32], channels: usize) -> (Vec<f32>, Vec<f32>) {
+    let rows = (values.len() / channels) as f64;
+    let mean: Vec<f32> = column_sums(values.par_chunks(BLOCK_ROWS * channels), channels, |block, sums| {
+        for row in block.chunks_exact(channels) {
+            for (sum, value) in sums.iter_mut().zip(row) {
+                *sum += value;
+            }
+        }
+    })
+    .into_iter()
+    .map(|sum| (sum / rows) as f32)
+    .collect();
+    // A second pass around the mean: the one-pass formula cancels badly in f32.
+    let variance = column_sums(values.par_chunks(BLOCK_ROWS * channels), channels, |block, sums| {
+        for row in block.chunks_exact(channels) {
+            for ((sum, value), mean) in sums.iter_mut().zip(row).zip(&mean) {
+                let centred = value - mean;
+                *sum += centred * centred;
+            }
+        }
+    })
+    .into_iter()
+    .map(|sum| (sum / rows) as f32)
+    .collect();
+    (mean, variance)
+}
+
+/// Adds per-block partial sums (f32 inside a block of 256 rows, f64 across blocks) in block order.
+fn column_sums<I: Send>(
+    blocks: impl IndexedParallelIterator<Item = I>,
+    columns: usize,
+    add: impl Fn(I, &mut [f32]) + Sync,
+) -> Vec<f64> {
+    let partial: Vec<Vec<f32>> = blocks
+        .map(|block| {
+            let mut sums = vec![0.0; columns];
+            pulp::Arch::new().dispatch(|| add(block, &mut sums));
+            sums
+        })
+        .collect();
+    let mut total = vec![0.0; columns];
+    for sums in &partial {
+        for (total, sum) in total.iter_mut().zip(sums) {
+            *total += f64::from(*sum);
+        }
+    }
+    total
+}
+
+/// `output = gamma * (values - mean) * inverse_deviation + beta`, plus the residual, then the ReLU.
+///
+/// # Shapes
+///
+/// - values, residual, output: `[rows, channels]`
+/// - mean, inverse_deviation, gamma, beta: `[channels]`
+pub fn normalize(
+    values: &[f32],
+    [mean, inverse_deviation, gamma, beta]: [&[f32]; 4],
+    residual: Option<&[f32]>,
+    relu: bool,
+    output: &mut [f32],
+) {
+    let channels = mean.len();
+    let scale: Vec<f32> = gamma.iter().zip(inverse_deviation).map(|(gamma, inverse)| gamma * inverse).collect();
+    let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
+    let block = BLOCK_ROWS * channels;
+    let blocks = output.par_chunks_mut(block).zip(values.par_chunks(block)).enumerate();
+    blocks.for_each(|(at, (output, values))| {
+        let residual = residual.map(|residual| &residual[at * block..at * block + values.len()]);
+        pulp::Arch::new().dispatch(|| {
+            for (row, (output, values)) in
+                output.chunks_exact_mut(channels).zip(values.chunks_exact(channels)).enumerate()
+            {
+                let columns = output.iter_mut().zip(values).zip(mean).zip(&scale).zip(beta);
+                match residual {
+                    None => {
+                        for ((((output, value), mean), scale), beta) in columns {
+                            *output = ((value - mean) * scale + beta).max(floor);
+                        }
+                    }
+                    Some(residual) => {
+                        let residual = &residual[row * channels..(row + 1) * channels];
+                        for (((((output, value), mean), scale), beta), residual) in columns.zip(residual) {
+                            *output = ((value - mean) * scale + beta + residual).max(floor);
+                        }
+                    }
+                }
+            }
+        });
+    });
+}
+
+/// What [`normalize_backward`] returns.
+#[derive(Debug)]
+pub struct NormalizationGradients {
+    /// With respect to the normalised values, `[rows, channels]`.
+    pub values: Vec<f32>,
+    /// With respect to the residual, `[rows, channels]`: the output gradient where the ReLU let it through.
+    pub residual: Vec<f32>,
+    /// `[channels]`.
+    pub gamma: Vec<f32>,
+    /// `[channels]`.
+    pub beta: Vec<f32>,
+}
+
+/// Gradient of [`normalize`] when mean and deviation are the batch's own.
+///
+/// # Shapes
+///
+/// - values, output, output_gradient: `[rows, channels]`; `output` is what [`normalize`] wrote, and tells where the
+///   ReLU was shut; pass `None` where there was none.
+pub fn normalize_backward(
+    values: &[f32],
+    [mean, inverse_deviation, gamma]: [&[f32]; 3],
+    output: Option<&[f32]>,
+    output_gradient: &[f32],
+) -> NormalizationGradients {
+    let channels = mean.len();
+    let rows = (values.len() / channels) as f64;
+    let block = BLOCK_ROWS * channels;
+    let mut masked = vec![0.0; values.len()];
+    let sums = column_sums(
+        masked.par_chunks_mut(block).zip(output_gradient.par_chunks(block)).zip(values.par_chunks(block)).enumerate(),
+        2 * channels,
+        |(at, ((masked, gradient), values)), sums| {
+            match output {
+                None => masked.copy_from_slice(gradient),
+                Some(output) => {
+                    let output = &output[at * block..at * block + gradient.len()];
+                    for ((masked, gradient), output) in masked.iter_mut().zip(gradient).zip(output) {
+                        *masked = if *output > 0.0 { *gradient } else { 0.0 };
+                    }
+                }
+            }
+            let (beta, gamma) = sums.split_at_mut(channels);
+            for (gradient, values) in masked.chunks_exact(channels).zip(values.chunks_exact(channels)) {
+                for ((((beta, gamma), gradient), value), mean) in
+                    beta.iter_mut().zip(gamma.iter_mut()).zip(gradient).zip(values).zip(mean)
+                {
+                    *beta += gradient;
+                    *gamma += gradient * (value - mean);
+                }
+            }
+        },
+    );
+    let (beta_sum, centred_sum) = sums.split_at(channels);
+    let inverse = |channel: usize| f64::from(inverse_deviation[channel]);
+    let gamma_gradient: Vec<f32> =
+        (0..channels).map(|channel| (centred_sum[channel] * inverse(channel)) as f32).collect();
+    let beta_gradient: Vec<f32> = beta_sum.iter().map(|&sum| sum as f32).collect();
+    // gradient of a value = scale * (g - mean(g)) - (value - mean) * slope
+    let scale: Vec<f32> = gamma.iter().zip(inverse_deviation).map(|(gamma, inverse)| gamma * inverse).collect();
+    let offset: Vec<f32> = beta_sum.iter().map(|sum| (sum / rows) as f32).collect();
+    let slope: Vec<f32> = (0..channels)
+        .map(|channel| (centred_sum[channel] / rows * inverse(channel) * inverse(channel)) as f32)
+        .collect();
+    let mut result = vec![0.0; values.len()];
+    result.par_chunks_mut(block).zip(masked.par_chunks(block)).zip(values.par_chunks(block)).for_each(
+        |((result, gradient), values)| {
+            pulp::Arch::new().dispatch(|| {
+                let lines = result
+                    .chunks_exact_mut(channels)
+                    .zip(gradient.chunks_exact(channels))
+                    .zip(values.chunks_exact(channels));
+                for ((result, gradient), values) in lines {
+                    let columns = result.iter_mut().zip(gradient).zip(values).zip(mean);
+                    let factors = scale.iter().zip(&offset).zip(&slope);
+                    for ((((result, gradient), value), mean), ((scale, offset), slope)) in columns.zip(factors) {
+                        *result = scale * (gradient - offset - (value - mean) * slope);
+                    }
+                }
+            });
+        },
+    );
+    NormalizationGradients { values: result, residual: masked, gamma: gamma_gradient, beta: beta_gradient }
+}

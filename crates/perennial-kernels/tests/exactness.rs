@@ -1,0 +1,210 @@
+//! The kernels against direct sums, over random geometries.
+
+use perennial_kernels::{
+    Convolution, Epilogue, MaxPool, batch_statistics, max_pool, max_pool_backward, normalize, normalize_backward,
+};
+use proptest::prelude::*;
+
+fn values(len: usize, seed: u64) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+    };
+    (0..len).map(|_| next()).collect()
+}
+
+fn close(found: &[f32], expected: &[f64], tolerance: f64) -> Result<(), TestCaseError> {
+    prop_assert_eq!(found.len(), expected.len());
+    for (at, (found, expected)) in found.iter().zip(expected).enumerate() {
+        let error = (f64::from(*found) - expected).abs();
+        prop_assert!(error <= tolerance * (1.0 + expected.abs()), "{}: {} instead of {}", at, found, expected);
+    }
+    Ok(())
+}
+
+fn geometry() -> impl Strategy<Value = Convolution> {
+    let sizes = (1..=9_usize, 1..=9_usize, 1..=70_usize, 1..=11_usize, 1..=40_usize);
+    (sizes, 1..=4_usize, 1..=4_usize, 1..=3_usize, 0..=3_usize, 1..=2_usize)
+        .prop_map(|((height, width, batch, inputs, outputs), kernel_y, kernel_x, stride, padding, dilation)| {
+            Convolution {
+                batch,
+                in_channels: inputs,
+                out_channels: outputs,
+                input: [height, width],
+                kernel: [kernel_y, kernel_x],
+                stride,
+                padding,
+                dilation,
+            }
+        })
+        .prop_filter("the kernel fits the map", |geometry| geometry.output().iter().all(|&side| side > 0))
+}
+
+/// Calls `each(input index, weight index, output index)` for every product that the convolution sums.
+fn products(g: &Convolution, mut each: impl FnMut(usize, usize, usize)) {
+    let [out_height, out_width] = g.output();
+    for oy in 0..out_height {
+        for ox in 0..out_width {
+            for ky in 0..g.kernel[0] {
+                for kx in 0..g.kernel[1] {
+                    let (y, x) = (oy * g.stride + ky * g.dilation, ox * g.stride + kx * g.dilation);
+                    if y < g.padding || x < g.padding || y - g.padding >= g.input[0] || x - g.padding >= g.input[1] {
+                        continue;
+                    }
+                    let slab = (y - g.padding) * g.input[1] + x - g.padding;
+                    for n in 0..g.batch {
+                        for i in 0..g.in_channels {
+                            for o in 0..g.out_channels {
+                                let weight = ((o * g.in_channels + i) * g.kernel[0] + ky) * g.kernel[1] + kx;
+                                let output = ((oy * out_width + ox) * g.batch + n) * g.out_channels + o;
+                                each((slab * g.batch + n) * g.in_channels + i, weight, output);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn convolution_and_both_gradients_equal_the_direct_sums(g in geometry(), seed in 0..1000_u64) {
+        let (x, w, gradient) = (values(g.input_len(), seed), values(g.weight_len(), seed + 1), values(g.output_len(), seed + 2));
+        let mut y = vec![0.0; g.output_len()];
+        let mut x_gradient = vec![0.0; g.input_len()];
+        let mut w_gradient = vec![0.0; g.weight_len()];
+        products(&g, |i, k, o| {
+            y[o] += f64::from(x[i]) * f64::from(w[k]);
+            x_gradient[i] += f64::from(gradient[o]) * f64::from(w[k]);
+            w_gradient[k] += f64::from(gradient[o]) * f64::from(x[i]);
+        });
+        let mut found = vec![9.0; g.output_len()];
+        g.forward(&x, &w, None, &mut found);
+        close(&found, &y, 2e-5)?;
+
+        let (shift, residual) = (values(g.out_channels, seed + 3), values(g.output_len(), seed + 4));
+        let with_epilogue: Vec<f64> = y.iter().enumerate()
+            .map(|(at, y)| (y + f64::from(shift[at % g.out_channels]) + f64::from(residual[at])).max(0.0))
+            .collect();
+        g.forward(&x, &w, Some(Epilogue { shift: &shift, residual: Some(&residual), relu: true }), &mut found);
+        close(&found, &with_epilogue, 2e-5)?;
+
+        let mut found = vec![9.0; g.input_len()];
+        g.input_gradient(&gradient, &w, &mut found);
+        close(&found, &x_gradient, 2e-5)?;
+        let mut found = vec![9.0; g.weight_len()];
+        g.weight_gradient(&x, &gradient, &mut found);
+        close(&found, &w_gradient, 1e-4)?;
+    }
+
+    #[test]
+    fn normalisation_follows_its_formula_and_its_gradient_the_finite_differences(
+        rows in 2..600_usize, channels in 1..20_usize, relu: bool, seed in 0..1000_u64,
+    ) {
+        let x: Vec<f32> = values(rows * channels, seed);
+        let (gamma, beta) = (values(channels, seed + 1), values(channels, seed + 2));
+        let residual = values(x.len(), seed + 3);
+        let gradient = values(x.len(), seed + 4);
+        // The whole layer in f64, as a function of its input.
+        let exact = |x: &[f64]| -> (Vec<f64>, Vec<f64>, Vec<f64>) {
+            let mut mean = vec![0.0; channels];
+            let mut variance = vec![0.0; channels];
+            for (at, x) in x.iter().enumerate() { mean[at % channels] += x / rows as f64; }
+            for (at, x) in x.iter().enumerate() { variance[at % channels] += (x - mean[at % channels]).powi(2) / rows as f64; }
+            let y = x.iter().enumerate().map(|(at, x)| {
+                let c = at % channels;
+                let y = (x - mean[c]) / (variance[c] + 1e-5).sqrt() * f64::from(gamma[c]) + f64::from(beta[c]) + f64::from(residual[at]);
+                if relu { y.max(0.0) } else { y }
+            }).collect();
+            (y, mean, variance)
+        };
+        let wide: Vec<f64> = x.iter().map(|&x| f64::from(x)).collect();
+        let (y, mean, variance) = exact(&wide);
+        let (found_mean, found_variance) = batch_statistics(&x, channels);
+        close(&found_mean, &mean, 1e-5)?;
+        close(&found_variance, &variance, 1e-5)?;
+        let inverse: Vec<f32> = found_variance.iter().map(|v| 1.0 / (v + 1e-5).sqrt()).collect();
+        let mut output = vec![0.0; x.len()];
+        normalize(&x, [&found_mean, &inverse, &gamma, &beta], Some(&residual), relu, &mut output);
+        // Two rows can be so alike that the deviation vanishes and amplifies rounding.
+        if variance.iter().any(|&variance| variance < 1e-3) { return Ok(()); }
+        close(&output, &y, 1e-3)?;
+
+        let found = normalize_backward(&x, [&found_mean, &inverse, &gamma], relu.then_some(&output[..]), &gradient);
+        let weighted = |y: &[f64]| y.iter().zip(&gradient).map(|(y, g)| y * f64::from(*g)).sum::<f64>();
+        for at in [0, x.len() / 2, x.len() - 1] {
+            let mut moved = wide.clone();
+            let step = 1e-6;
+            moved[at] += step;
+            let up = exact(&moved).0;
+            moved[at] -= 2.0 * step;
+            let down = exact(&moved).0;
+            // At a kink of the ReLU there is no derivative to compare with.
+            if relu && up.iter().zip(&down).any(|(up, down)| (*up > 0.0) != (*down > 0.0)) { continue; }
+            let slope = (weighted(&up) - weighted(&down)) / (2.0 * step);
+            let error = (f64::from(found.values[at]) - slope).abs();
+            prop_assert!(error < 5e-3 * (1.0 + slope.abs()), "{} instead of {}", found.values[at], slope);
+        }
+        for (at, masked) in found.residual.iter().enumerate() {
+            let expected = if relu && output[at] <= 0.0 { 0.0 } else { gradient[at] };
+            prop_assert_eq!(*masked, expected);
+        }
+        let beta: Vec<f64> = (0..channels).map(|c| found.residual.iter().skip(c).step_by(channels).map(|&g| f64::from(g)).sum()).collect();
+        close(&found.beta, &beta, 1e-4)?;
+    }
+
+    #[test]
+    fn pooling_takes_the_largest_and_sends_gradients_back_to_it(
+        height in 1..9_usize, width in 1..9_usize, slab in 1..20_usize, seed in 0..1000_u64,
+    ) {
+        let pool = MaxPool { input: [height, width], kernel: 3, stride: 2, padding: 1 };
+        let x = values(height * width * slab, seed);
+        let (y, winners) = max_pool(&pool, &x, slab);
+        let gradient = values(y.len(), seed + 1);
+        let mut expected_gradient = vec![0.0_f64; x.len()];
+        let [out_height, out_width] = pool.output();
+        for oy in 0..out_height {
+            for ox in 0..out_width {
+                for s in 0..slab {
+                    let window = (0..9).filter_map(|k| {
+                        let (y, x) = (oy * 2 + k / 3, ox * 2 + k % 3);
+                        (y >= 1 && x >= 1 && y <= height && x <= width).then(|| ((y - 1) * width + x - 1) * slab + s)
+                    });
+                    let best = window.fold(None, |best: Option<usize>, at| match best {
+                        Some(best) if x[best] >= x[at] => Some(best),
+                        _ => Some(at),
+                    }).unwrap();
+                    let out = (oy * out_width + ox) * slab + s;
+                    prop_assert_eq!(y[out], x[best]);
+                    expected_gradient[best] += f64::from(gradient[out]);
+                }
+            }
+        }
+        close(&max_pool_backward(&pool, &gradient, &winners, slab), &expected_gradient, 1e-5)?;
+    }
+}
+
+#[test]
+fn results_do_not_depend_on_the_number_of_threads() {
+    let g = Convolution {
+        batch: 70, in_channels: 5, out_channels: 37, input: [6, 5], kernel: [3, 3], stride: 1, padding: 1, dilation: 1,
+    };
+    let (x, w) = (values(g.input_len(), 1), values(g.weight_len(), 2));
+    let run = |threads| {
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| {
+            let mut y = vec![0.0; g.output_len()];
+            g.forward(&x, &w, None, &mut y);
+            let mut gradient = vec![0.0; g.weight_len()];
+            g.weight_gradient(&x, &y, &mut gradient);
+            let statistics = batch_statistics(&y, g.out_channels);
+            (y, gradient, statistics)
+        })
+    };
+    assert_eq!(run(1), run(3));
+}

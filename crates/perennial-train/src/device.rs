@@ -1,0 +1,119 @@
+//! Choosing a device at run time.
+
+use std::fmt;
+use std::str::FromStr;
+
+use burn::tensor::Device;
+
+use crate::TrainError;
+
+/// Where tensors live: `auto`, `cpu`, `vulkan:N`, `wgpu:N` or `cuda:N`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// The first GPU of a backend that is compiled in; the CPU where there is none.
+    #[default]
+    Auto,
+    /// The CPU.
+    Cpu,
+    /// A GPU through Vulkan.
+    Vulkan(usize),
+    /// A GPU through WebGPU.
+    Wgpu(usize),
+    /// A GPU through CUDA.
+    Cuda(usize),
+}
+
+impl FromStr for DeviceChoice {
+    type Err = TrainError;
+
+    fn from_str(text: &str) -> Result<Self, TrainError> {
+        let unknown = |problem: &str| TrainError::Device { name: text.to_owned(), problem: problem.to_owned() };
+        let (kind, index) = match text.split_once(':') {
+            Some((kind, index)) => {
+                (kind, index.parse().map_err(|_| unknown("after the colon comes the GPU's number, such as vulkan:0"))?)
+            }
+            None => (text, 0),
+        };
+        match kind {
+            "auto" => Ok(Self::Auto),
+            "cpu" => Ok(Self::Cpu),
+            "vulkan" => Ok(Self::Vulkan(index)),
+            "wgpu" => Ok(Self::Wgpu(index)),
+            "cuda" => Ok(Self::Cuda(index)),
+            _ => Err(unknown("use auto, cpu, vulkan:0, wgpu:0 or cuda:0")),
+        }
+    }
+}
+
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cpu => f.write_str("cpu"),
+            Self::Vulkan(index) => write!(f, "vulkan:{index}"),
+            Self::Wgpu(index) => write!(f, "wgpu:{index}"),
+            Self::Cuda(index) => write!(f, "cuda:{index}"),
+        }
+    }
+}
+
+impl DeviceChoice {
+    /// The device, without gradient tracking.
+    ///
+    /// # Errors
+    ///
+    /// A backend that this binary was built without.
+    pub fn open(self) -> Result<Device, TrainError> {
+        match self {
+            Self::Cpu => Ok(Device::flex()),
+            Self::Auto => Ok(first_gpu().unwrap_or_else(Device::flex)),
+            #[cfg(feature = "vulkan")]
+            Self::Vulkan(index) => Ok(Device::vulkan(burn::tensor::DeviceKind::DiscreteGpu(index))),
+            #[cfg(all(feature = "wgpu", not(feature = "vulkan")))]
+            Self::Wgpu(index) => Ok(Device::wgpu(burn::tensor::DeviceKind::DiscreteGpu(index))),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(index) => Ok(Device::cuda(index)),
+            #[allow(unreachable_patterns, reason = "reachable only where a feature is off")]
+            other => Err(TrainError::Device {
+                name: other.to_string(),
+                problem: format!(
+                    "this binary was built without it; build with `--features {}`",
+                    other.to_string().split(':').next().unwrap_or_default()
+                ),
+            }),
+        }
+    }
+}
+
+/// A GPU of a compiled-in backend, if one is there.
+fn first_gpu() -> Option<Device> {
+    #[cfg(any(feature = "vulkan", feature = "wgpu", feature = "cuda"))]
+    {
+        let gpus = Device::enumerate_physical();
+        let gpu = gpus.iter().find(|gpu| format!("{gpu:?}").contains("Discrete"));
+        if gpu.is_some() {
+            #[cfg(feature = "cuda")]
+            return DeviceChoice::Cuda(0).open().ok();
+            #[cfg(all(feature = "vulkan", not(feature = "cuda")))]
+            return DeviceChoice::Vulkan(0).open().ok();
+            #[cfg(not(any(feature = "vulkan", feature = "cuda")))]
+            return DeviceChoice::Wgpu(0).open().ok();
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_round_trip() {
+        for name in ["auto", "cpu", "vulkan:0", "wgpu:1", "cuda:2"] {
+            assert_eq!(name.parse::<DeviceChoice>().unwrap().to_string(), name);
+        }
+        for wrong in ["gpu", "cuda:x", ""] {
+            assert!(wrong.parse::<DeviceChoice>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,125 @@
+//! A model version as an [`Encoder`]: weights from the registry, images in, unit embeddings out.
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor, TensorData};
+use perennial_core::{EncodeError, Encoder, ModelVersion, Registry, normalize_rows};
+
+use crate::TrainError;
+use crate::network::{BackboneKind, Mode, Network, NetworkConfig, Path, Stem};
+use crate::state_dict::{from_safetensors, load_state_dict};
+
+/// Images per forward pass; bounds memory, whatever the caller hands over.
+const CHUNK: usize = 256;
+
+/// A registry version ready to embed images.
+pub struct TrainedEncoder {
+    network: Network,
+    version: ModelVersion,
+    device: Device,
+    path: Path,
+}
+
+impl TrainedEncoder {
+    /// Loads and verifies a version's weights.
+    ///
+    /// # Errors
+    ///
+    /// Weights that are damaged or do not fit the architecture that `model.toml` names.
+    pub fn load(registry: &Registry, version: ModelVersion, device: &Device) -> Result<Self, TrainError> {
+        let device = device.clone().without_autodiff();
+        let network = load_network(registry, &version, &device)?;
+        let path = Path::for_device(&device);
+        Ok(Self { network, version, device, path })
+    }
+
+    /// What it was loaded from.
+    pub fn version(&self) -> &ModelVersion {
+        &self.version
+    }
+}
+
+impl Encoder for TrainedEncoder {
+    fn input_shape(&self) -> [usize; 3] {
+        self.version.architecture.input
+    }
+
+    fn dim(&self) -> usize {
+        self.version.dim
+    }
+
+    fn model_version(&self) -> &str {
+        &self.version.name
+    }
+
+    fn encode(&self, pixels: &[f32]) -> Result<Vec<f32>, EncodeError> {
+        let images = self.image_count(pixels)?;
+        let [channels, height, width] = self.input_shape();
+        let mut embeddings = Vec::with_capacity(images * self.dim());
+        for chunk in pixels.chunks(CHUNK * channels * height * width) {
+            let count = chunk.len() / (channels * height * width);
+            let data = TensorData::new(chunk.to_vec(), [count, channels, height, width]);
+            let output = self.network.forward(Tensor::from_data(data, &self.device), Mode::Evaluate, self.path);
+            let values = output.into_data().convert::<f32>().try_into_vec::<f32>();
+            let mut values = values.map_err(|error| EncodeError::Backend(format!("{error:?}")))?;
+            let first = embeddings.len() / self.dim();
+            normalize_rows(&mut values, self.dim()).map_err(|error| match error {
+                perennial_core::SimilarityError::NonFinite { row } | perennial_core::SimilarityError::Zero { row } => {
+                    EncodeError::NonFinite { image: first + row }
+                }
+                other => EncodeError::Backend(other.to_string()),
+            })?;
+            embeddings.extend(values);
+        }
+        Ok(embeddings)
+    }
+}
+
+/// The network configuration that a version's `model.toml` names.
+///
+/// # Errors
+///
+/// An architecture that this build does not know.
+pub fn network_config(version: &ModelVersion) -> Result<NetworkConfig, TrainError> {
+    let unknown = |what: &str, name: &str| TrainError::Version {
+        version: version.name.clone(),
+        problem: format!("unknown {what} {name:?}; this build knows resnet18 (stem imagenet or cifar) and small"),
+    };
+    let backbone = match version.architecture.backbone.as_str() {
+        "resnet18" => BackboneKind::Resnet18,
+        "small" => BackboneKind::Small,
+        other => return Err(unknown("backbone", other)),
+    };
+    let stem = match (backbone, version.architecture.stem.as_str()) {
+        (BackboneKind::Small, _) | (_, "imagenet") => Stem::Imagenet,
+        (_, "cifar") => Stem::Cifar,
+        (_, other) => return Err(unknown("stem", other)),
+    };
+    Ok(NetworkConfig { backbone, stem, width: version.architecture.width })
+}
+
+/// A version's network with its weights, on a device with or without gradient tracking.
+pub(crate) fn load_network(
+    registry: &Registry,
+    version: &ModelVersion,
+    device: &Device,
+) -> Result<Network, TrainError> {
+    let config = network_config(version)?;
+    let in_channels = version.architecture.input[0];
+    let simplex = version.classifier.kind == perennial_core::ClassifierKind::Simplex;
+    let features = config.features();
+    if !simplex && version.dim != features {
+        return Err(TrainError::Version {
+            version: version.name.clone(),
+            problem: format!("dim {} differs from the backbone's {features} features", version.dim),
+        });
+    }
+    let plain = device.clone().without_autodiff();
+    let mut network = Network::new(&config, in_channels, simplex.then_some(version.dim), 0, &plain);
+    let bytes = registry.load_weights(version)?;
+    let state = from_safetensors(&bytes, &registry.weights_path(version).display().to_string())?;
+    if let Some(weight) = state.get("fc2.weight") {
+        network = network.with_classifier(weight.shape.first().copied().unwrap_or(0), 0);
+    }
+    let network = load_state_dict(network, state)?;
+    Ok(if device.is_autodiff() { network.train() } else { network })
+}

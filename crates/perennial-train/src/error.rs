@@ -1,0 +1,74 @@
+//! What can go wrong in training.
+
+use std::path::PathBuf;
+
+use crate::state_dict::WeightsError;
+
+/// Why a training cannot start or go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TrainError {
+    /// A configuration value cannot work.
+    #[error("configuration key `{key}`: {problem}")]
+    Config {
+        /// Dotted path of the key.
+        key: String,
+        /// What is wrong and what to do.
+        problem: String,
+    },
+    /// The device is unknown or not compiled in.
+    #[error("device {name:?}: {problem}")]
+    Device {
+        /// As asked for.
+        name: String,
+        /// What is wrong and what to do.
+        problem: String,
+    },
+    /// A version cannot be the start of a task or the reference of another.
+    #[error("model version {version} cannot be used here: {problem}")]
+    Version {
+        /// Its name.
+        version: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The run's folder holds another run or none.
+    #[error("{}: {problem}", path.display())]
+    RunFolder {
+        /// The folder or file.
+        path: PathBuf,
+        /// What is wrong and what to do.
+        problem: String,
+    },
+    /// The loss is no longer a number.
+    #[error("the loss became {loss} in task {task}, epoch {epoch}: lower `training.learning_rate`")]
+    Diverged {
+        /// Task (0-based).
+        task: usize,
+        /// Epoch (0-based).
+        epoch: usize,
+        /// The last loss.
+        loss: f64,
+    },
+    /// Pre-trained and local classes do not fit the simplex, or it has too few vertices.
+    #[error(transparent)]
+    Simplex(#[from] perennial_core::SimplexError),
+    /// The training images cannot be read.
+    #[error(transparent)]
+    Data(#[from] perennial_data::DataError),
+    /// The registry refuses.
+    #[error(transparent)]
+    Registry(#[from] perennial_core::RegistryError),
+    /// Weights do not fit.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// A file cannot be read or written.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+impl TrainError {
+    pub(crate) fn config(key: &str, problem: &str) -> Self {
+        Self::Config { key: key.to_owned(), problem: problem.to_owned() }
+    }
+}

@@ -1,0 +1,354 @@
+//! Fused CPU layers as a burn backend extension, with their own backward passes.
+//!
+//! They exist because the plain path runs one small matrix product per image and a dozen passes per batch norm. The
+//! kernels themselves are plain-slice functions in `perennial-kernels`; here they become nodes of the autodiff graph.
+//! Feature maps are batch-inner: `[height, width, batch, channels]`.
+
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::ops::FloatTensorOps;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Autodiff, AutodiffBackend, Backend, ExtensionType, Flex, TensorMetadata, backend_extension};
+use burn::tensor::TensorData;
+use perennial_kernels as kernels;
+
+/// What a fused convolution layer does besides the convolution.
+#[derive(Clone, Copy, Debug)]
+pub struct FusedOptions {
+    /// Step between output positions.
+    pub stride: usize,
+    /// Zeros around the map.
+    pub padding: usize,
+    /// Whether a ReLU ends the layer.
+    pub relu: bool,
+    /// Batch norm's epsilon.
+    pub epsilon: f64,
+}
+
+/// The shortcut that a residual layer adds; an enum because an extension's inputs cannot be `Option`s.
+#[derive(ExtensionType)]
+pub enum Residual<B: Backend> {
+    /// Added before the ReLU.
+    Added(FloatTensor<B>),
+    /// The layer has none.
+    Absent,
+}
+
+impl<B: Backend> Residual<B> {
+    fn into_option(self) -> Option<FloatTensor<B>> {
+        match self {
+            Self::Added(tensor) => Some(tensor),
+            Self::Absent => None,
+        }
+    }
+}
+
+/// The fused layers; called through burn's dispatch on `flex` devices only.
+#[backend_extension(Flex, Autodiff)]
+pub trait FusedLayers: Backend {
+    /// Convolution, batch norm with the batch's own statistics, optional residual, optional ReLU.
+    ///
+    /// # Shapes
+    ///
+    /// - x: `[height, width, batch, in_channels]`, weight: `[out_channels, in_channels, kernel, kernel]`
+    /// - gamma, beta: `[out_channels]`, residual: the shape of the output
+    /// - results: output `[out_height, out_width, batch, out_channels]`, the batch's mean and biased variance
+    fn conv_norm_train(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        #[extension_type] residual: Residual<Self>,
+        options: FusedOptions,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+
+    /// Convolution with a folded batch norm: `conv(x, weight) + shift`, optional residual, optional ReLU.
+    ///
+    /// For inference: no gradient flows through it.
+    fn conv_shift(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        #[extension_type] residual: Residual<Self>,
+        options: FusedOptions,
+    ) -> FloatTensor<Self>;
+
+    /// 3x3 max-pooling of stride 2 and padding 1.
+    fn max_pool_3x3(x: FloatTensor<Self>) -> FloatTensor<Self>;
+}
+
+type Primitive = FloatTensor<Flex>;
+
+/// Everything that the backward pass of [`FusedLayers::conv_norm_train`] reads again.
+#[derive(Clone, Debug)]
+struct SavedForward {
+    x: Primitive,
+    weight: Primitive,
+    gamma: Primitive,
+    convolved: Primitive,
+    mean: Primitive,
+    inverse_deviation: Primitive,
+    output: Primitive,
+    options: FusedOptions,
+}
+
+fn primitive(values: Vec<f32>, shape: &[usize]) -> Primitive {
+    Flex::float_from_data(TensorData::new(values, shape.to_vec()), &Default::default())
+}
+
+fn contiguous(tensor: Primitive) -> Primitive {
+    if tensor.as_slice::<f32>().is_some() { tensor } else { tensor.to_contiguous() }
+}
+
+fn values(tensor: &Primitive) -> &[f32] {
+    tensor.as_slice().expect("made contiguous at entry, and f32 is the only dtype used on the CPU")
+}
+
+fn geometry(x: &Primitive, weight: &Primitive, options: FusedOptions) -> kernels::Convolution {
+    let ([height, width, batch, in_channels], [out_channels, _, kernel_y, kernel_x]) =
+        (x.shape().dims(), weight.shape().dims());
+    kernels::Convolution {
+        batch,
+        in_channels,
+        out_channels,
+        input: [height, width],
+        kernel: [kernel_y, kernel_x],
+        stride: options.stride,
+        padding: options.padding,
+        dilation: 1,
+    }
+}
+
+fn output_shape(convolution: &kernels::Convolution) -> [usize; 4] {
+    let [height, width] = convolution.output();
+    [height, width, convolution.batch, convolution.out_channels]
+}
+
+fn forward(
+    x: Primitive,
+    weight: Primitive,
+    gamma: Primitive,
+    beta: Primitive,
+    residual: Option<Primitive>,
+    options: FusedOptions,
+) -> (SavedForward, Primitive) {
+    let (x, weight, residual) = (contiguous(x), contiguous(weight), residual.map(contiguous));
+    let convolution = geometry(&x, &weight, options);
+    let shape = output_shape(&convolution);
+    let channels = convolution.out_channels;
+    let mut convolved = vec![0.0; convolution.output_len()];
+    convolution.forward(values(&x), values(&weight), None, &mut convolved);
+    let (mean, variance) = kernels::batch_statistics(&convolved, channels);
+    let inverse_deviation: Vec<f32> =
+        variance.iter().map(|&variance| (1.0 / (f64::from(variance) + options.epsilon).sqrt()) as f32).collect();
+    let mut output = vec![0.0; convolved.len()];
+    kernels::normalize(
+        &convolved,
+        [&mean, &inverse_deviation, values(&gamma), values(&beta)],
+        residual.as_ref().map(values),
+        options.relu,
+        &mut output,
+    );
+    let saved = SavedForward {
+        x,
+        weight,
+        gamma,
+        convolved: primitive(convolved, &shape),
+        mean: primitive(mean, &[channels]),
+        inverse_deviation: primitive(inverse_deviation, &[channels]),
+        output: primitive(output, &shape),
+        options,
+    };
+    (saved, primitive(variance, &[channels]))
+}
+
+impl FusedLayers for Flex {
+    fn conv_norm_train(
+        x: Primitive,
+        weight: Primitive,
+        gamma: Primitive,
+        beta: Primitive,
+        residual: Residual<Self>,
+        options: FusedOptions,
+    ) -> (Primitive, Primitive, Primitive) {
+        let (saved, variance) = forward(x, weight, gamma, beta, residual.into_option(), options);
+        (saved.output, saved.mean, variance)
+    }
+
+    fn conv_shift(
+        x: Primitive,
+        weight: Primitive,
+        shift: Primitive,
+        residual: Residual<Self>,
+        options: FusedOptions,
+    ) -> Primitive {
+        let residual = residual.into_option().map(contiguous);
+        let (x, weight, shift) = (contiguous(x), contiguous(weight), contiguous(shift));
+        let convolution = geometry(&x, &weight, options);
+        let mut output = vec![0.0; convolution.output_len()];
+        let epilogue = kernels::Epilogue {
+            shift: values(&shift),
+            residual: residual.as_ref().map(values),
+            relu: options.relu,
+        };
+        convolution.forward(values(&x), values(&weight), Some(epilogue), &mut output);
+        primitive(output, &output_shape(&convolution))
+    }
+
+    fn max_pool_3x3(x: Primitive) -> Primitive {
+        pool(&contiguous(x)).0
+    }
+}
+
+fn pool(x: &Primitive) -> (Primitive, kernels::MaxPool, Vec<u8>) {
+    let [height, width, batch, channels] = x.shape().dims();
+    let geometry = kernels::MaxPool { input: [height, width], kernel: 3, stride: 2, padding: 1 };
+    let (output, winners) = kernels::max_pool(&geometry, values(x), batch * channels);
+    let [out_height, out_width] = geometry.output();
+    (primitive(output, &[out_height, out_width, batch, channels]), geometry, winners)
+}
+
+#[derive(Debug)]
+struct ConvNormBackward;
+
+/// Registers the gradients of x, weight, gamma, beta and, where there was one, the residual.
+fn conv_norm_backward<const N: usize>(ops: Ops<SavedForward, N>, grads: &mut Gradients) {
+    let gradient = contiguous(grads.consume::<Flex>(&ops.node));
+    let saved = ops.state;
+    let convolution = geometry(&saved.x, &saved.weight, saved.options);
+    let channels = convolution.out_channels;
+    let norm = kernels::normalize_backward(
+        values(&saved.convolved),
+        [values(&saved.mean), values(&saved.inverse_deviation), values(&saved.gamma)],
+        saved.options.relu.then(|| values(&saved.output)),
+        values(&gradient),
+    );
+    let shape = output_shape(&convolution);
+    let parent = |at: usize| ops.parents.get(at).and_then(Option::as_ref).map(|node| node.id);
+    if let Some(id) = parent(0) {
+        let mut result = vec![0.0; convolution.input_len()];
+        convolution.input_gradient(&norm.values, values(&saved.weight), &mut result);
+        let [height, width] = convolution.input;
+        let shape = [height, width, convolution.batch, convolution.in_channels];
+        grads.register::<Flex>(id, primitive(result, &shape));
+    }
+    if let Some(id) = parent(1) {
+        let mut result = vec![0.0; convolution.weight_len()];
+        convolution.weight_gradient(values(&saved.x), &norm.values, &mut result);
+        let shape: [usize; 4] = saved.weight.shape().dims();
+        grads.register::<Flex>(id, primitive(result, &shape));
+    }
+    if let Some(id) = parent(2) {
+        grads.register::<Flex>(id, primitive(norm.gamma, &[channels]));
+    }
+    if let Some(id) = parent(3) {
+        grads.register::<Flex>(id, primitive(norm.beta, &[channels]));
+    }
+    if let Some(id) = parent(4) {
+        grads.register::<Flex>(id, primitive(norm.residual, &shape));
+    }
+}
+
+impl Backward<Flex, 4> for ConvNormBackward {
+    type State = SavedForward;
+
+    fn backward(self, ops: Ops<SavedForward, 4>, grads: &mut Gradients, _: &mut Checkpointer) {
+        conv_norm_backward(ops, grads);
+    }
+}
+
+impl Backward<Flex, 5> for ConvNormBackward {
+    type State = SavedForward;
+
+    fn backward(self, ops: Ops<SavedForward, 5>, grads: &mut Gradients, _: &mut Checkpointer) {
+        conv_norm_backward(ops, grads);
+    }
+}
+
+#[derive(Debug)]
+struct MaxPoolBackward;
+
+impl Backward<Flex, 1> for MaxPoolBackward {
+    type State = (kernels::MaxPool, std::sync::Arc<Vec<u8>>);
+
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = contiguous(grads.consume::<Flex>(&ops.node));
+        let (geometry, winners) = ops.state;
+        let [_, _, batch, channels]: [usize; 4] = gradient.shape().dims();
+        if let [Some(node)] = ops.parents {
+            let result = kernels::max_pool_backward(&geometry, values(&gradient), &winners, batch * channels);
+            let [height, width] = geometry.input;
+            grads.register::<Flex>(node.id, primitive(result, &[height, width, batch, channels]));
+        }
+    }
+}
+
+impl<C: CheckpointStrategy> FusedLayers for Autodiff<Flex, C> {
+    fn conv_norm_train(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        gamma: FloatTensor<Self>,
+        beta: FloatTensor<Self>,
+        residual: Residual<Self>,
+        options: FusedOptions,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let (x, x_node) = x.into_parts();
+        let (weight, weight_node) = weight.into_parts();
+        let (gamma, gamma_node) = gamma.into_parts();
+        let (beta, beta_node) = beta.into_parts();
+        let (residual, residual_node) = residual.into_option().map(|tensor| tensor.into_parts()).unzip();
+        let (saved, variance) = forward(x, weight, gamma, beta, residual, options);
+        let (output, mean) = (saved.output.clone(), saved.mean.clone());
+        let nodes = [x_node, weight_node, gamma_node, beta_node];
+        let output = match residual_node {
+            None => {
+                let prepared = Backward::<Flex, 4>::prepare::<C>(ConvNormBackward, nodes);
+                match prepared.compute_bound().stateful() {
+                    OpsKind::Tracked(prepared) => prepared.finish(saved, output),
+                    OpsKind::UnTracked(prepared) => prepared.finish(output),
+                }
+            }
+            Some(residual) => {
+                let [x, weight, gamma, beta] = nodes;
+                let nodes = [x, weight, gamma, beta, residual];
+                let prepared = Backward::<Flex, 5>::prepare::<C>(ConvNormBackward, nodes);
+                match prepared.compute_bound().stateful() {
+                    OpsKind::Tracked(prepared) => prepared.finish(saved, output),
+                    OpsKind::UnTracked(prepared) => prepared.finish(output),
+                }
+            }
+        };
+        (output, Self::from_inner(mean), Self::from_inner(variance))
+    }
+
+    fn conv_shift(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        shift: FloatTensor<Self>,
+        residual: Residual<Self>,
+        options: FusedOptions,
+    ) -> FloatTensor<Self> {
+        let residual = match residual.into_option() {
+            Some(tensor) => Residual::Added(tensor.into_primitive()),
+            None => Residual::Absent,
+        };
+        Self::from_inner(Flex::conv_shift(
+            x.into_primitive(),
+            weight.into_primitive(),
+            shift.into_primitive(),
+            residual,
+            options,
+        ))
+    }
+
+    fn max_pool_3x3(x: FloatTensor<Self>) -> FloatTensor<Self> {
+        let (x, node) = x.into_parts();
+        let (output, geometry, winners) = pool(&contiguous(x));
+        match MaxPoolBackward.prepare::<C>([node]).compute_bound().stateful() {
+            OpsKind::Tracked(prepared) => prepared.finish((geometry, std::sync::Arc::new(winners)), output),
+            OpsKind::UnTracked(prepared) => prepared.finish(output),
+        }
+    }
+}

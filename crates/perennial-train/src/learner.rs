@@ -1,0 +1,142 @@
+//! One model in training: network, optimizer and the composition of losses that its method stands for.
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use perennial_core::{Simplex, VertexMap};
+use perennial_data::Batch;
+
+use crate::classifier::simplex_logits;
+use crate::config::{MethodConfig, TrainingConfig};
+use crate::losses::{contrastive, cross_entropy};
+use crate::network::{Mode, Network, Path};
+use crate::sgd::Sgd;
+
+/// A model in training.
+pub struct Learner {
+    pub(crate) network: Network,
+    pub(crate) sgd: Sgd,
+    method: MethodConfig,
+    simplex: Option<(Simplex, VertexMap)>,
+    device: Device,
+    path: Path,
+}
+
+/// Sums over the batches since they were last read; they stay on the device until then.
+#[derive(Clone, Debug, Default)]
+pub struct StepSums {
+    loss: Option<Tensor<1>>,
+    correct: Option<Tensor<1>>,
+    images: u64,
+}
+
+/// What [`StepSums`] held.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Totals {
+    /// Sum over images of the batch's mean loss.
+    pub loss: f64,
+    /// Images whose highest logit was the right one.
+    pub correct: f64,
+    /// Images.
+    pub images: u64,
+}
+
+impl StepSums {
+    /// Reads the sums and starts anew. On a GPU this waits for the device.
+    pub fn take(&mut self) -> Totals {
+        let read = |tensor: Option<Tensor<1>>| {
+            tensor
+                .and_then(|tensor| tensor.into_data().convert::<f32>().try_into_vec::<f32>().ok())
+                .and_then(|values| values.first().copied())
+                .map_or(0.0, f64::from)
+        };
+        let totals = Totals { loss: read(self.loss.take()), correct: read(self.correct.take()), images: self.images };
+        self.images = 0;
+        totals
+    }
+
+    fn add(&mut self, loss: Tensor<1>, correct: Tensor<1>, images: usize) {
+        let join = |sum: Option<Tensor<1>>, value: Tensor<1>| match sum {
+            Some(sum) => sum + value,
+            None => value,
+        };
+        self.loss = Some(join(self.loss.take(), loss.mul_scalar(images as f64)));
+        self.correct = Some(join(self.correct.take(), correct));
+        self.images += images as u64;
+    }
+}
+
+impl Learner {
+    /// Wraps a network that lives on a gradient-tracking device.
+    pub fn new(
+        network: Network,
+        method: MethodConfig,
+        simplex: Option<(Simplex, VertexMap)>,
+        training: &TrainingConfig,
+        device: Device,
+    ) -> Self {
+        let path = Path::for_device(&device);
+        let sgd = Sgd::new(training.momentum, training.weight_decay);
+        Self { network, sgd, method, simplex, device, path }
+    }
+
+    /// The network as it is now.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// One step of SGD on a batch of `[images, channels, height, width]` pixels.
+    pub fn step(
+        &mut self,
+        batch: &Batch,
+        [channels, height, width]: [usize; 3],
+        reference: Option<&Network>,
+        learning_rate: f64,
+        sums: &mut StepSums,
+    ) {
+        let plain = self.device.clone().without_autodiff();
+        let pixels = TensorData::new(batch.pixels.clone(), [batch.images, channels, height, width]);
+        let images = Tensor::<4>::from_data(pixels, &plain);
+        let old = match self.method {
+            MethodConfig::Hoc { .. } => {
+                reference.map(|network| network.forward(images.clone(), Mode::Evaluate, self.path))
+            }
+            _ => None,
+        };
+        let embeddings = self.network.forward(Tensor::from_inner(images), Mode::Train, self.path);
+        let (loss, correct) = self.loss(embeddings, old, &batch.labels);
+        let mut gradients = loss.backward();
+        sums.add(loss.inner(), correct, batch.images);
+        let network = self.network.clone();
+        self.network = self.sgd.step(network, &mut gradients, learning_rate);
+    }
+
+    /// The method's loss, and how many images were classified right.
+    ///
+    /// # Shapes
+    ///
+    /// - embeddings, old: `[batch, dim]`; old on the device without gradients
+    pub fn loss(&self, embeddings: Tensor<2>, old: Option<Tensor<2>>, labels: &[u32]) -> (Tensor<1>, Tensor<1>) {
+        let (logits, targets) = match &self.simplex {
+            Some((simplex, map)) => {
+                let vertex = |label: &u32| {
+                    map.vertex(*label as usize).expect("the run checked that every class has a vertex") as i32
+                };
+                (simplex_logits(*simplex, embeddings.clone()), labels.iter().map(vertex).collect::<Vec<_>>())
+            }
+            None => {
+                (self.network.classify(embeddings.clone()), labels.iter().map(|&label| label as i32).collect())
+            }
+        };
+        let targets = Tensor::<1, Int>::from_data(TensorData::new(targets, [labels.len()]), &logits.device());
+        let plain_targets = targets.clone().without_autodiff();
+        let correct = logits.clone().inner().argmax(1).reshape([labels.len()]).equal(plain_targets).float().sum();
+        let classification = cross_entropy(logits, targets);
+        let loss = match (self.method, old) {
+            (MethodConfig::Hoc { lambda, mu, masking, .. }, Some(old)) => {
+                let term = contrastive(embeddings, Tensor::from_inner(old), labels, mu, masking);
+                classification.mul_scalar(lambda) + term.mul_scalar(1.0 - lambda)
+            }
+            _ => classification,
+        };
+        (loss, correct)
+    }
+}

@@ -1,0 +1,43 @@
+//! Compatible training: networks and losses on `burn`, a plain loop over tasks, checkpoints, import and export.
+//!
+//! - [`train`] runs an experiment: tasks of new classes, rehearsal memory, replacements by better models.
+//! - [`pretrain`] trains one model on one set: the replacements.
+//! - [`TrainedEncoder`] is a registry version ready to embed images.
+//! - [`pytorch`] and [`state_dict`] read other tools' weights, strictly.
+//!
+//! Methods are compositions of a classifier ([`classifier`]) and losses ([`losses`]); [`Learner`] is where they meet.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod batches;
+mod checkpoint;
+pub mod classifier;
+pub mod config;
+mod device;
+mod encoder;
+mod error;
+mod fused;
+mod learner;
+pub mod losses;
+pub mod network;
+mod observer;
+pub mod pytorch;
+mod run;
+mod scenario;
+mod seeds;
+mod sgd;
+pub mod state_dict;
+mod versions;
+
+pub use batches::{epoch_plans, remember};
+pub use checkpoint::Progress;
+pub use config::{ExperimentConfig, PretrainConfig, SetConfig};
+pub use device::DeviceChoice;
+pub use encoder::{TrainedEncoder, network_config};
+pub use error::TrainError;
+pub use learner::{Learner, StepSums, Totals};
+pub use observer::{EpochRecord, Observer, Silent, StepReport};
+pub use run::{Outcome, RunPlaces, pretrain, train};
+pub use scenario::{Scenario, Task};
+pub use sgd::{Sgd, cosine_learning_rate};
+pub use state_dict::{StateDict, WeightsError};
+pub use versions::{architecture, now};

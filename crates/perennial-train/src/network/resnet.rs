@@ -1,0 +1,111 @@
+//! ResNet-18 with PyTorch's parameter names.
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use rand_chacha::ChaCha8Rng;
+
+use super::Stem;
+use super::layers::{BatchNorm, Conv, Mode, Path, conv_norm};
+
+/// ResNet-18: a stem and four stages of two basic blocks.
+///
+/// **Source**: He et al., arXiv 1512.03385.
+#[derive(Module, Debug)]
+pub struct ResNet18 {
+    conv1: Conv,
+    bn1: BatchNorm,
+    layer1: Vec<BasicBlock>,
+    layer2: Vec<BasicBlock>,
+    layer3: Vec<BasicBlock>,
+    layer4: Vec<BasicBlock>,
+    pooled_stem: bool,
+    features: usize,
+}
+
+impl ResNet18 {
+    /// Random weights; `width` channels after the stem, `8 * width` at the end.
+    pub fn new(stem: Stem, width: usize, in_channels: usize, rng: &mut ChaCha8Rng, device: &Device) -> Self {
+        let stem_geometry = match stem {
+            Stem::Imagenet => [7, 2, 3],
+            Stem::Cifar => [3, 1, 1],
+        };
+        let mut stage = |from: usize, to: usize, stride: usize, rng: &mut ChaCha8Rng| {
+            vec![
+                BasicBlock::new(width * from, width * to, stride, rng, device),
+                BasicBlock::new(width * to, width * to, 1, rng, device),
+            ]
+        };
+        Self {
+            conv1: Conv::new([in_channels, width], stem_geometry, rng, device),
+            bn1: BatchNorm::new(width, device),
+            layer1: stage(1, 1, 1, rng),
+            layer2: stage(1, 2, 2, rng),
+            layer3: stage(2, 4, 2, rng),
+            layer4: stage(4, 8, 2, rng),
+            pooled_stem: stem == Stem::Imagenet,
+            features: 8 * width,
+        }
+    }
+
+    /// Length of the features.
+    pub fn features(&self) -> usize {
+        self.features
+    }
+
+    /// Images to features.
+    ///
+    /// # Shapes
+    ///
+    /// - images: `[batch, channels, height, width]`
+    /// - result: `[batch, 8 * width]`
+    pub fn forward(&self, images: Tensor<4>, mode: Mode, path: Path) -> Tensor<2> {
+        let mut map = conv_norm(&self.conv1, &self.bn1, path.enter(images), None, true, mode, path);
+        if self.pooled_stem {
+            map = path.max_pool(map);
+        }
+        for block in [&self.layer1, &self.layer2, &self.layer3, &self.layer4].into_iter().flatten() {
+            map = block.forward(map, mode, path);
+        }
+        path.global_mean(map)
+    }
+}
+
+#[derive(Module, Debug)]
+struct BasicBlock {
+    conv1: Conv,
+    bn1: BatchNorm,
+    conv2: Conv,
+    bn2: BatchNorm,
+    downsample: Option<Downsample>,
+}
+
+/// The projection of a block whose shape changes; PyTorch calls its parts `downsample.0` and `downsample.1`.
+#[derive(Module, Debug)]
+struct Downsample {
+    conv: Conv,
+    norm: BatchNorm,
+}
+
+impl BasicBlock {
+    fn new(from: usize, to: usize, stride: usize, rng: &mut ChaCha8Rng, device: &Device) -> Self {
+        Self {
+            conv1: Conv::new([from, to], [3, stride, 1], rng, device),
+            bn1: BatchNorm::new(to, device),
+            conv2: Conv::new([to, to], [3, 1, 1], rng, device),
+            bn2: BatchNorm::new(to, device),
+            downsample: (stride != 1 || from != to).then(|| Downsample {
+                conv: Conv::new([from, to], [1, stride, 0], rng, device),
+                norm: BatchNorm::new(to, device),
+            }),
+        }
+    }
+
+    fn forward(&self, x: Tensor<4>, mode: Mode, path: Path) -> Tensor<4> {
+        let inner = conv_norm(&self.conv1, &self.bn1, x.clone(), None, true, mode, path);
+        let shortcut = match &self.downsample {
+            Some(Downsample { conv, norm }) => conv_norm(conv, norm, x, None, false, mode, path),
+            None => x,
+        };
+        conv_norm(&self.conv2, &self.bn2, inner, Some(shortcut), true, mode, path)
+    }
+}

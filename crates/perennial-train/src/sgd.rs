@@ -1,0 +1,104 @@
+//! SGD with momentum and weight decay, and the cosine schedule of the recipe.
+//!
+//! burn's optimizer keys its state by random parameter ids and applies weight decay to everything; the recipe exempts
+//! biases and norms, and a checkpoint must find its state again by name.
+
+use std::collections::BTreeMap;
+
+use burn::module::Module;
+use burn::tensor::{Gradients, Tensor, TensorData};
+
+use crate::state_dict::{MapTensor, NamedMapper, StateDict, StateTensor};
+
+/// The optimizer's state: one velocity per parameter, by name.
+///
+/// `velocity = momentum * velocity + gradient + weight_decay * parameter`, `parameter -= learning_rate * velocity`;
+/// the first velocity is the gradient itself, and only parameters of two or more dimensions decay.
+#[derive(Debug)]
+pub struct Sgd {
+    momentum: f64,
+    weight_decay: f64,
+    velocity: BTreeMap<String, (Vec<usize>, Tensor<1>)>,
+}
+
+struct Step<'a> {
+    sgd: &'a mut Sgd,
+    learning_rate: f64,
+    gradients: &'a mut Gradients,
+}
+
+impl MapTensor for Step<'_> {
+    fn map<const D: usize>(&mut self, name: String, tensor: Tensor<D>) -> Tensor<D> {
+        let Some(mut gradient) = tensor.grad_remove(self.gradients) else { return tensor };
+        let parameter = tensor.inner();
+        if D >= 2 && self.sgd.weight_decay > 0.0 {
+            gradient = gradient + parameter.clone().mul_scalar(self.sgd.weight_decay);
+        }
+        let shape = parameter.dims();
+        let velocity = match self.sgd.velocity.remove(&name) {
+            Some((_, velocity)) => velocity.reshape(shape).mul_scalar(self.sgd.momentum) + gradient,
+            None => gradient,
+        };
+        let stored = velocity.clone().reshape([shape.iter().product::<usize>()]);
+        self.sgd.velocity.insert(name, (shape.to_vec(), stored));
+        Tensor::from_inner(parameter - velocity.mul_scalar(self.learning_rate)).require_grad()
+    }
+}
+
+impl Sgd {
+    /// No velocity yet.
+    pub fn new(momentum: f64, weight_decay: f64) -> Self {
+        Self { momentum, weight_decay, velocity: BTreeMap::new() }
+    }
+
+    /// One step over every parameter that has a gradient.
+    pub fn step<M: Module>(&mut self, module: M, gradients: &mut Gradients, learning_rate: f64) -> M {
+        module.map(&mut NamedMapper::new(Step { sgd: self, learning_rate, gradients }))
+    }
+
+    /// Velocities on the host, for a checkpoint.
+    pub fn state(&self) -> StateDict {
+        let tensors = self.velocity.iter().map(|(name, (shape, velocity))| {
+            let values = velocity.clone().into_data().convert::<f32>().try_into_vec::<f32>().unwrap_or_default();
+            (name.clone(), StateTensor { shape: shape.clone(), values })
+        });
+        tensors.collect()
+    }
+
+    /// Takes velocities from a checkpoint.
+    pub fn restore(&mut self, state: StateDict, device: &burn::tensor::Device) {
+        let device = device.clone().without_autodiff();
+        self.velocity = state
+            .into_iter()
+            .map(|(name, StateTensor { shape, values })| {
+                let len = values.len();
+                (name, (shape, Tensor::from_data(TensorData::new(values, [len]), &device)))
+            })
+            .collect();
+    }
+}
+
+/// Learning rate of an epoch (0-based): a half cosine from `first` down to `last`, stepped once per epoch.
+///
+/// **Source**: the released recipe; `golden/cosine_schedule.json`.
+pub fn cosine_learning_rate(epoch: usize, epochs: usize, first: f64, last: f64) -> f64 {
+    let progress = epoch as f64 / epochs.max(1) as f64;
+    last + (first - last) * (1.0 + (std::f64::consts::PI * progress).cos()) / 2.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn schedule_matches_the_golden_values() {
+        let golden: serde_json::Value =
+            serde_json::from_str(include_str!("../testdata/cosine_schedule.json")).unwrap();
+        let rates = golden["lr"].as_array().unwrap();
+        assert_eq!(rates.len(), 70);
+        for (epoch, expected) in rates.iter().enumerate() {
+            let found = cosine_learning_rate(epoch, 70, 1e-3, 1e-5);
+            assert!((found - expected.as_f64().unwrap()).abs() < 1e-15, "epoch {epoch}: {found}");
+        }
+    }
+}

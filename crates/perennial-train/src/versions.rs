@@ -1,0 +1,104 @@
+//! Turning a finished task into a registry version.
+
+use perennial_core::{
+    Architecture, Classifier, ClassifierKind, ModelVersion, Preprocessing, Registry, Role, VersionDraft, VertexEnd,
+    sha256_hex,
+};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::TrainError;
+use crate::config::ExperimentConfig;
+use crate::encoder::network_config;
+use crate::network::{BackboneKind, NetworkConfig, Stem};
+use crate::state_dict::{StateDict, to_safetensors};
+
+/// Where a version comes from.
+pub(crate) struct Lineage<'a> {
+    pub config: &'a ExperimentConfig,
+    pub vertex_end: VertexEnd,
+    pub input: [usize; 3],
+    pub task: usize,
+    pub classes: usize,
+    pub start: Option<ModelVersion>,
+    pub deployed: Option<ModelVersion>,
+    pub replacement: bool,
+}
+
+/// Publishes a version, or finds it where a run was killed between publishing and its checkpoint.
+pub(crate) fn publish(
+    registry: &Registry,
+    state: &StateDict,
+    lineage: Lineage<'_>,
+) -> Result<ModelVersion, TrainError> {
+    let weights = to_safetensors(state, None)?;
+    let draft = draft(lineage)?;
+    let hash = sha256_hex(&weights);
+    let newest = registry.names()?.pop().map(|name| registry.get(&name)).transpose()?;
+    if let Some(version) = newest {
+        let same_but_for_the_time = VersionDraft { created: draft.created.clone(), ..version.draft() } == draft;
+        if version.weights_sha256 == hash && same_but_for_the_time {
+            return Ok(version);
+        }
+    }
+    Ok(registry.publish(draft, &weights)?)
+}
+
+fn draft(lineage: Lineage<'_>) -> Result<VersionDraft, TrainError> {
+    let Lineage { config, vertex_end, input, task, classes, start, deployed, replacement } = lineage;
+    let network = match &start {
+        Some(version) => network_config(version)?,
+        None => config.network,
+    };
+    let simplex = config.method.simplex()?;
+    let inherited = [&start, &deployed].into_iter().flatten().map(|v| v.classifier.pretrained_classes).max();
+    let pretraining = vertex_end == VertexEnd::Front;
+    let mut data = config.data.describe();
+    if !pretraining {
+        data.push_str(&format!(", run {} task {task}", config.name));
+    }
+    if let (true, Some(start)) = (replacement, &start) {
+        data.push_str(&format!(", from {}", start.name));
+    }
+    Ok(VersionDraft {
+        dim: simplex.map_or(network.features(), |simplex| simplex.dim()),
+        architecture: architecture(&network, input),
+        preprocessing: Preprocessing {
+            mean: config.preprocessing.mean.to_vec(),
+            std: config.preprocessing.std.to_vec(),
+        },
+        classifier: Classifier {
+            kind: if simplex.is_some() { ClassifierKind::Simplex } else { ClassifierKind::Linear },
+            vertices: simplex.map(|simplex| simplex.vertices()),
+            vertex_end: simplex.map(|_| vertex_end),
+            classes,
+            pretrained_classes: if pretraining { classes } else { inherited.unwrap_or(0) },
+        },
+        parent: deployed.map(|version| version.name),
+        role: match (pretraining, replacement) {
+            (true, _) => Role::Pretrained,
+            (false, true) => Role::Replacement,
+            (false, false) => Role::Update,
+        },
+        method: config.method.name().to_owned(),
+        data,
+        seed: config.seed,
+        created: now(),
+    })
+}
+
+/// The `architecture` table of `model.toml`.
+pub fn architecture(network: &NetworkConfig, input: [usize; 3]) -> Architecture {
+    let (backbone, stem) = match (network.backbone, network.stem) {
+        (BackboneKind::Resnet18, Stem::Imagenet) => ("resnet18", "imagenet"),
+        (BackboneKind::Resnet18, Stem::Cifar) => ("resnet18", "cifar"),
+        (BackboneKind::Small, _) => ("small", ""),
+    };
+    Architecture { backbone: backbone.to_owned(), stem: stem.to_owned(), width: network.width, input }
+}
+
+/// The present moment in RFC 3339, whole seconds, UTC.
+pub fn now() -> String {
+    let now = OffsetDateTime::now_utc().replace_nanosecond(0).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    now.format(&Rfc3339).unwrap_or_else(|_| "1970-01-01T00:00:00Z".to_owned())
+}

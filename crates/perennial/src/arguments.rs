@@ -1,0 +1,106 @@
+//! The command line: what every command shares, and the list of commands.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use perennial_core::{Registry, RegistryError};
+use perennial_train::DeviceChoice;
+
+use crate::commands;
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 a --min-... gate was \
+                          missed, 130 interrupted.\nLogs and progress go to stderr, results to stdout.";
+
+/// Upgrade the model, keep the index: train model versions whose embeddings stay comparable, and measure that they do.
+#[derive(Debug, Parser)]
+#[command(name = "perennial", version, about, after_help = EXIT_CODES)]
+pub struct Arguments {
+    #[command(flatten)]
+    pub global: GlobalArguments,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct GlobalArguments {
+    /// Print no progress, only results and errors
+    #[arg(long, global = true)]
+    pub quiet: bool,
+    /// Print the result as JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Where to compute: auto, cpu, vulkan:0, wgpu:0 or cuda:0
+    #[arg(
+        long,
+        global = true,
+        env = "PERENNIAL_DEVICE",
+        default_value = "auto",
+        value_name = "DEVICE"
+    )]
+    pub device: DeviceChoice,
+    /// Folder of model versions
+    #[arg(
+        long,
+        global = true,
+        env = "PERENNIAL_REGISTRY",
+        default_value = "registry",
+        value_name = "DIR"
+    )]
+    pub registry: PathBuf,
+    /// Folder of data sets
+    #[arg(
+        long,
+        global = true,
+        env = "PERENNIAL_DATA",
+        default_value = "data",
+        value_name = "DIR"
+    )]
+    pub data: PathBuf,
+    /// Folder of runs
+    #[arg(long, global = true, default_value = "runs", value_name = "DIR")]
+    pub runs: PathBuf,
+}
+
+impl GlobalArguments {
+    /// The registry, which must exist.
+    pub fn open_registry(&self) -> Result<Registry, RegistryError> {
+        Registry::open(&self.registry)
+    }
+
+    /// The registry, made where it does not exist.
+    pub fn create_registry(&self) -> Result<Registry, RegistryError> {
+        Registry::create(&self.registry)
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// See in two minutes, without data, what a replacement does to a stored gallery
+    Demo(commands::demo::Arguments),
+    /// Train one model on one set: the replacements of an experiment
+    Pretrain(commands::pretrain::Arguments),
+    /// Train successive versions: tasks, updates, replacements
+    Train(commands::train::Arguments),
+    /// Measure the compatibility of every pair of versions
+    Evaluate(commands::evaluate::Arguments),
+    /// Every metric of a compatibility matrix, from any tool
+    Metrics(commands::metrics::Arguments),
+    /// Embed a set of images with a model version
+    Embed(commands::embed::Arguments),
+    /// List, show, import and name model versions
+    Models {
+        #[command(subcommand)]
+        action: commands::models::Action,
+    },
+    /// Download and inspect data sets
+    Data {
+        #[command(subcommand)]
+        action: commands::data::Action,
+    },
+    /// Print a shell's completion script
+    Completions(commands::completions::Arguments),
+    /// Print the manual page
+    Man(commands::man::Arguments),
+}

@@ -1,0 +1,12 @@
+//! The commands: one story each.
+
+pub mod completions;
+pub mod data;
+pub mod demo;
+pub mod embed;
+pub mod evaluate;
+pub mod man;
+pub mod metrics;
+pub mod models;
+pub mod pretrain;
+pub mod train;

@@ -1,0 +1,21 @@
+//! `perennial completions`: the completion script of a shell.
+
+use clap::CommandFactory;
+use clap_complete::Shell;
+
+use crate::exit_status::ExitStatus;
+use crate::terminal::print;
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// The shell
+    shell: Shell,
+}
+
+pub fn run(arguments: &Arguments) -> anyhow::Result<ExitStatus> {
+    let mut command = crate::arguments::Arguments::command();
+    let mut script = Vec::new();
+    clap_complete::generate(arguments.shell, &mut command, "perennial", &mut script);
+    print(&script)?;
+    Ok(ExitStatus::Done)
+}

@@ -1,0 +1,412 @@
+//! Configuration in layers: the file, then `PERENNIAL__A__B` in the environment, then `--set a.b=value`, then options of
+//! their own such as `--name`. Later layers win, and every mistake is one line that names the key and its layer.
+
+use std::path::Path;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_path_to_error::Segment;
+use toml::{Table, Value};
+
+use crate::exit_status::usage;
+use crate::suggestion;
+
+/// Environment variables with this prefix are configuration keys, with `__` between the parts of a key.
+const ENVIRONMENT_PREFIX: &str = "PERENNIAL__";
+/// No configuration comes near this size.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// Configuration values on their way to a checked configuration.
+#[derive(Debug)]
+pub struct Layers {
+    /// Whom to name for keys that no later layer has set.
+    source: String,
+    table: Table,
+    overrides: Vec<Override>,
+}
+
+#[derive(Debug)]
+struct Override {
+    key: String,
+    origin: String,
+}
+
+impl Layers {
+    /// The first layer.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let source = path.display().to_string();
+        let bytes = perennial_core::read_at_most(path, MAX_BYTES).map_err(|error| {
+            match error.kind() {
+                std::io::ErrorKind::NotFound => {
+                    usage(format!("{source} does not exist{}", similar_file(path)))
+                }
+                _ => usage(error.to_string()),
+            }
+        })?;
+        let text = String::from_utf8(bytes).map_err(|_| usage(format!("{source} is not UTF-8 text")))?;
+        Self::parse(source, &text)
+    }
+
+    /// The first layer, from text.
+    pub fn parse(source: impl Into<String>, text: &str) -> anyhow::Result<Self> {
+        let source = source.into();
+        let table = text.parse::<Table>().map_err(|error| {
+            let start = error.span().map_or(0, |span| span.start);
+            let before = text.get(..start).unwrap_or_default();
+            let line = 1 + before.matches('\n').count();
+            usage(format!("{source}, line {line}: {}", error.message()))
+        })?;
+        Ok(Self {
+            source,
+            table,
+            overrides: Vec::new(),
+        })
+    }
+
+    /// The layer of the environment.
+    pub fn environment(
+        mut self,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> anyhow::Result<Self> {
+        let mut variables: Vec<_> = variables
+            .into_iter()
+            .filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX))
+            .collect();
+        // A table comes before the keys in it, whatever the order in which the system lists them.
+        variables.sort();
+        for (name, value) in variables {
+            let key = name[ENVIRONMENT_PREFIX.len()..]
+                .to_lowercase()
+                .replace("__", ".");
+            self.put(&key, parse_value(&value), format!("environment variable {name}"))?;
+        }
+        Ok(self)
+    }
+
+    /// The layer of `--set key=value`.
+    pub fn set(mut self, assignments: &[String]) -> anyhow::Result<Self> {
+        for assignment in assignments {
+            let Some((key, value)) = assignment.split_once('=') else {
+                return Err(usage(format!(
+                    "--set {assignment}: write key=value, such as training.epochs=5"
+                )));
+            };
+            self.put(key.trim(), parse_value(value), format!("--set {assignment}"))?;
+        }
+        Ok(self)
+    }
+
+    /// One value from an option of its own.
+    pub fn option(mut self, key: &str, value: Option<impl Into<Value>>) -> anyhow::Result<Self> {
+        if let Some(value) = value {
+            self.put(key, value.into(), format!("--{key}"))?;
+        }
+        Ok(self)
+    }
+
+    fn put(&mut self, key: &str, value: Value, origin: String) -> anyhow::Result<()> {
+        let parts: Vec<&str> = key.split('.').collect();
+        if parts.iter().any(|part| part.is_empty()) {
+            return Err(usage(format!("{origin}: `{key}` is no key")));
+        }
+        assign(&mut self.table, &parts, value)
+            .map_err(|problem| usage(format!("{origin}: {problem}")))?;
+        self.overrides.push(Override {
+            key: key.to_owned(),
+            origin,
+        });
+        Ok(())
+    }
+
+    /// The configuration that the layers make.
+    pub fn resolve<T: DeserializeOwned>(self) -> anyhow::Result<T> {
+        let Self {
+            source,
+            table,
+            overrides,
+        } = self;
+        serde_path_to_error::deserialize(Value::Table(table)).map_err(|error| {
+            let (key, problem) = explain(&dotted(error.path()), error.inner().message());
+            let origin = overrides
+                .iter()
+                .rev()
+                .find(|layer| is_inside(&key, &layer.key))
+                .map_or(source, |layer| layer.origin.clone());
+            usage(format!("{origin}: {problem}"))
+        })
+    }
+}
+
+/// The variables of this process that are text.
+pub fn process_environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
+/// A configuration as TOML, with every key.
+pub fn to_toml(configuration: &impl Serialize) -> anyhow::Result<String> {
+    Ok(toml::to_string(configuration)?)
+}
+
+/// TOML value syntax; what is not TOML is a bare string.
+fn parse_value(text: &str) -> Value {
+    let bare = || Value::String(text.to_owned());
+    match format!("value = {text}").parse::<Table>() {
+        Ok(mut table) if table.len() == 1 => match table.remove("value") {
+            // No key holds a date, so 2026-11-22 is a name.
+            None | Some(Value::Datetime(_)) => bare(),
+            Some(value) => value,
+        },
+        _ => bare(),
+    }
+}
+
+fn assign(table: &mut Table, parts: &[&str], value: Value) -> Result<(), String> {
+    let [first, rest @ ..] = parts else {
+        return Err("there is no key".to_owned());
+    };
+    if rest.is_empty() {
+        table.insert((*first).to_owned(), value);
+        return Ok(());
+    }
+    let inner = table
+        .entry(*first)
+        .or_insert_with(|| Value::Table(Table::new()));
+    assign_inside(inner, first, rest, value)
+}
+
+fn assign_inside(outer: &mut Value, name: &str, parts: &[&str], value: Value) -> Result<(), String> {
+    match outer {
+        Value::Table(table) => assign(table, parts, value),
+        Value::Array(items) => {
+            let count = items.len();
+            let (index, rest) = (parts[0], &parts[1..]);
+            let item = index
+                .parse::<usize>()
+                .ok()
+                .and_then(|index| items.get_mut(index))
+                .ok_or_else(|| {
+                    format!("`{name}` has {count} elements, numbered from 0, and no `{index}`")
+                })?;
+            if rest.is_empty() {
+                *item = value;
+                return Ok(());
+            }
+            assign_inside(item, index, rest, value)
+        }
+        _ => Err(format!("`{name}` is a single value, it has no `{}`", parts[0])),
+    }
+}
+
+fn dotted(path: &serde_path_to_error::Path) -> String {
+    let parts = path.iter().filter_map(|segment| match segment {
+        Segment::Seq { index } => Some(index.to_string()),
+        Segment::Map { key } => Some(key.clone()),
+        Segment::Enum { .. } | Segment::Unknown => None,
+    });
+    parts.collect::<Vec<_>>().join(".")
+}
+
+/// Turns a deserialisation error into the key that is wrong and a sentence about it.
+fn explain(path: &str, message: &str) -> (String, String) {
+    let message = message.lines().collect::<Vec<_>>().join(" ");
+    let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
+    if let (true, [unknown, known @ ..]) = (message.starts_with("unknown field"), &quoted[..]) {
+        let key = join_once(path, unknown);
+        let hint = if known.is_empty() {
+            "its table takes no such keys".to_owned()
+        } else {
+            suggestion::describe(unknown, known)
+        };
+        return (key.clone(), format!("unknown key `{key}`; {hint}"));
+    }
+    if let (true, [missing, ..]) = (message.starts_with("missing field"), &quoted[..]) {
+        let key = join_once(path, missing);
+        return (key.clone(), format!("key `{key}` is missing"));
+    }
+    if let (true, [unknown, known @ ..]) = (message.starts_with("unknown variant"), &quoted[..]) {
+        let problem = format!("key `{path}` cannot be `{unknown}`; {}", suggestion::describe(unknown, known));
+        return (path.to_owned(), problem);
+    }
+    let mut plain = message.clone();
+    for (of_rust, of_people) in [
+        ("usize", "a whole number of at least 0"),
+        ("u64", "a whole number of at least 0"),
+        ("u32", "a whole number of at least 0"),
+        ("f64", "a number"),
+        ("f32", "a number"),
+    ] {
+        plain = plain.replace(&format!("expected {of_rust}"), &format!("expected {of_people}"));
+    }
+    let subject = if path.is_empty() {
+        plain
+    } else {
+        format!("key `{path}`: {plain}")
+    };
+    (path.to_owned(), subject)
+}
+
+/// Some errors already end in the key, others stop at its table.
+fn join_once(path: &str, key: &str) -> String {
+    let last = path.rsplit('.').next().unwrap_or_default();
+    if last == key {
+        path.to_owned()
+    } else if path.is_empty() {
+        key.to_owned()
+    } else {
+        format!("{path}.{key}")
+    }
+}
+
+fn is_inside(key: &str, outer: &str) -> bool {
+    key.strip_prefix(outer)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+fn similar_file(path: &Path) -> String {
+    let folder = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let names: Vec<String> = std::fs::read_dir(folder)
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| name.ends_with(".toml"))
+        .collect();
+    let wanted = path.file_name().and_then(|name| name.to_str());
+    let near = wanted.and_then(|name| suggestion::nearest(name, names.iter().map(String::as_str)));
+    near.map_or_else(String::new, |name| {
+        format!("; did you mean {}?", folder.join(name).display())
+    })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use perennial_train::ExperimentConfig;
+
+    const TEXT: &str = r#"
+        name = "toy"
+        [data]
+        set = "generated"
+        generated = { classes = 4, images_per_class = 8 }
+        [network]
+        backbone = "small"
+        width = 4
+        [method]
+        kind = "hoc"
+        vertices = 16
+        [scenario]
+        initial_classes = 2
+        increment = 1
+        [[replacements]]
+        before_task = 1
+        model = "better"
+    "#;
+
+    fn layers() -> Layers {
+        Layers::parse("toy.toml", TEXT).unwrap()
+    }
+
+    fn set(assignments: &[&str]) -> anyhow::Result<ExperimentConfig> {
+        let assignments: Vec<String> = assignments.iter().map(|text| (*text).to_owned()).collect();
+        layers().set(&assignments)?.resolve()
+    }
+
+    fn message(assignments: &[&str]) -> String {
+        set(assignments).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn later_layers_win() {
+        let environment = [
+            ("PERENNIAL__TRAINING__EPOCHS", "3"),
+            ("PERENNIAL__TRAINING__BATCH_SIZE", "8"),
+            ("PERENNIAL__SEED", "5"),
+            ("PERENNIAL_DATA", "elsewhere"),
+        ];
+        let environment = environment.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let config: ExperimentConfig = layers()
+            .environment(environment)
+            .unwrap()
+            .set(&["training.epochs=4".to_owned(), "seed=6".to_owned()])
+            .unwrap()
+            .option("seed", Some(7_i64))
+            .unwrap()
+            .option("name", None::<String>)
+            .unwrap()
+            .resolve()
+            .unwrap();
+        assert_eq!((config.training.epochs, config.training.batch_size), (4, 8));
+        assert_eq!((config.seed, config.name.as_str()), (7, "toy"));
+    }
+
+    #[test]
+    fn values_are_toml_or_bare_strings() {
+        let config = set(&[
+            "replacements.0.model=v0007",
+            "method={kind=\"er\"}",
+            "name=2026-11-22",
+            "training.learning_rate=5e-2",
+            "preprocessing.mean=[0.5, 0.4, 0.3]",
+        ])
+        .unwrap();
+        assert_eq!(config.replacements[0].model, "v0007");
+        assert_eq!(config.method.name(), "er");
+        assert_eq!(config.name, "2026-11-22");
+        assert_eq!(config.training.learning_rate, 0.05);
+        assert_eq!(config.preprocessing.mean, [0.5, 0.4, 0.3]);
+        assert_eq!(set(&["scenario.tasks=2"]).unwrap().scenario.tasks, Some(2));
+    }
+
+    #[test]
+    fn mistakes_name_layer_key_and_remedy() {
+        for (assignment, expected) in [
+            (
+                "training.epoch=3",
+                "--set training.epoch=3: unknown key `training.epoch`; did you mean `epochs`?",
+            ),
+            ("metod.kind=er", "unknown key `metod`; did you mean `method`?"),
+            ("method.lamda=0.5", "unknown key `method.lamda`; did you mean `lambda`?"),
+            ("method.kind=hocc", "cannot be `hocc`; did you mean `hoc`?"),
+            ("method.kind=er", "unknown key `method.vertices`"),
+            ("replacements.0.modl=x", "unknown key `replacements.0.modl`; did you mean `model`?"),
+            (
+                "training.epochs=ten",
+                "key `training.epochs`: invalid type: string \"ten\", expected a whole number of at least 0",
+            ),
+            ("data.set=7", "key `data.set`: invalid type: integer `7`, expected a string"),
+            ("replacements.3.model=x", "`replacements` has 1 elements"),
+            ("name.first=x", "`name` is a single value"),
+            ("training.epochs", "write key=value"),
+            ("a..b=1", "is no key"),
+        ] {
+            let found = message(&[assignment]);
+            assert!(found.contains(expected), "{assignment}: {found}");
+            assert!(!found.contains('\n'), "{found}");
+        }
+    }
+
+    #[test]
+    fn mistakes_in_the_file_name_the_file() {
+        let resolve = |text: &str| Layers::parse("toy.toml", text).and_then(Layers::resolve::<ExperimentConfig>);
+        let missing = resolve("name = \"x\"").unwrap_err().to_string();
+        assert_eq!(missing, "toy.toml: key `data` is missing");
+        let syntax = resolve("name = \"x\"\nseed = = 3").unwrap_err().to_string();
+        assert!(syntax.starts_with("toy.toml, line 2: "), "{syntax}");
+        let absent = Layers::read(Path::new("no-such-file.toml")).unwrap_err();
+        assert_eq!(absent.to_string(), "no-such-file.toml does not exist");
+    }
+
+    #[test]
+    fn what_is_printed_reads_back_equal() {
+        let config = set(&[]).unwrap();
+        let text = to_toml(&config).unwrap();
+        let again: ExperimentConfig = Layers::parse("again", &text).unwrap().resolve().unwrap();
+        assert_eq!(again, config);
+        assert!(text.contains("momentum = 0.9"), "{text}");
+    }
+}

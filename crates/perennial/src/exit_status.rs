@@ -1,0 +1,170 @@
+//! Exit codes, and which error leads to which.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use perennial_core::RegistryError;
+use perennial_data::DataError;
+use perennial_eval::MatrixError;
+use perennial_train::TrainError;
+
+/// How the program ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitStatus {
+    /// All went well.
+    Done,
+    /// Something failed that other arguments would not have prevented.
+    Failed,
+    /// Arguments, configuration, or a name or path in them cannot work.
+    WrongUsage,
+    /// A measured value is below the gate that was set for it.
+    GateMissed,
+    /// Ctrl-C.
+    Interrupted,
+}
+
+impl From<ExitStatus> for ExitCode {
+    fn from(status: ExitStatus) -> Self {
+        Self::from(match status {
+            ExitStatus::Done => 0,
+            ExitStatus::Failed => 1,
+            ExitStatus::WrongUsage => 2,
+            ExitStatus::GateMissed => 3,
+            ExitStatus::Interrupted => 130,
+        })
+    }
+}
+
+/// A request that cannot work; the text says which part of it and what to do.
+#[derive(Debug)]
+pub struct UsageError(pub String);
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for UsageError {}
+
+/// An [`anyhow::Error`] that ends the program with [`ExitStatus::WrongUsage`].
+pub fn usage(text: impl Into<String>) -> anyhow::Error {
+    UsageError(text.into()).into()
+}
+
+/// Work that stopped because of Ctrl-C and has nothing to resume.
+#[derive(Debug)]
+pub struct InterruptedError;
+
+impl fmt::Display for InterruptedError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("interrupted; finished parts are kept, run the same command again")
+    }
+}
+
+impl std::error::Error for InterruptedError {}
+
+impl ExitStatus {
+    /// The status of a failed command.
+    pub fn of(error: &anyhow::Error) -> Self {
+        if error.chain().any(|cause| cause.is::<InterruptedError>()) {
+            Self::Interrupted
+        } else if error.chain().any(|cause| is_wrong_usage(cause)) {
+            Self::WrongUsage
+        } else {
+            Self::Failed
+        }
+    }
+}
+
+fn is_wrong_usage(cause: &(dyn std::error::Error + 'static)) -> bool {
+    if let Some(error) = cause.downcast_ref::<TrainError>() {
+        return match error {
+            TrainError::Config { .. }
+            | TrainError::Device { .. }
+            | TrainError::Version { .. }
+            | TrainError::RunFolder { .. }
+            | TrainError::Simplex(_) => true,
+            TrainError::Data(error) => is_wrong_data_name(error),
+            TrainError::Registry(error) => is_wrong_version_name(error),
+            _ => false,
+        };
+    }
+    cause.is::<UsageError>()
+        || cause.is::<MatrixError>()
+        || cause.downcast_ref().is_some_and(is_wrong_data_name)
+        || cause.downcast_ref().is_some_and(is_wrong_version_name)
+}
+
+fn is_wrong_data_name(error: &DataError) -> bool {
+    matches!(
+        error,
+        DataError::Missing { .. }
+            | DataError::NotAFile { .. }
+            | DataError::UnknownSet { .. }
+            | DataError::UnknownSplit { .. }
+            | DataError::Invalid { .. }
+    )
+}
+
+fn is_wrong_version_name(error: &RegistryError) -> bool {
+    matches!(
+        error,
+        RegistryError::NoFolder { .. }
+            | RegistryError::Unknown { .. }
+            | RegistryError::DanglingAlias { .. }
+            | RegistryError::AliasName { .. }
+    )
+}
+
+/// An error and its causes as one line, without repeating what a message already says about its cause.
+pub fn one_line(error: &anyhow::Error) -> String {
+    let mut line = String::new();
+    for cause in error.chain() {
+        let message = cause.to_string();
+        if line.contains(&message) {
+            continue;
+        }
+        if !line.is_empty() {
+            line.push_str(": ");
+        }
+        line.push_str(&message);
+    }
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::Context;
+
+    #[test]
+    fn a_cause_below_a_context_decides() {
+        let error = Err::<(), _>(usage("key `a` is unknown"))
+            .context("experiment.toml")
+            .unwrap_err();
+        assert_eq!(ExitStatus::of(&error), ExitStatus::WrongUsage);
+        assert_eq!(one_line(&error), "experiment.toml: key `a` is unknown");
+    }
+
+    #[test]
+    fn what_arguments_cannot_prevent_is_a_failure() {
+        let error = anyhow::Error::new(TrainError::Diverged {
+            task: 0,
+            epoch: 1,
+            loss: f64::NAN,
+        });
+        assert_eq!(ExitStatus::of(&error), ExitStatus::Failed);
+        let missing = TrainError::Data(DataError::Missing {
+            path: "train.bin".into(),
+            remedy: "fetch it".into(),
+        });
+        assert_eq!(ExitStatus::of(&missing.into()), ExitStatus::WrongUsage);
+    }
+
+    #[test]
+    fn lines_are_joined_and_repetitions_dropped() {
+        let error = anyhow::anyhow!("inner\nproblem").context("outer: inner\nproblem");
+        assert_eq!(one_line(&error), "outer: inner problem");
+    }
+}

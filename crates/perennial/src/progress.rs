@@ -1,0 +1,173 @@
+//! Progress of long work: one bar on a terminal, plain lines elsewhere.
+
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use perennial_train::{EpochRecord, StepReport};
+
+use crate::terminal::Terminal;
+
+/// The progress of a training run.
+pub struct TrainingProgress {
+    terminal: Terminal,
+    bar: ProgressBar,
+    started: bool,
+    title: String,
+    tasks: usize,
+    epochs: usize,
+}
+
+impl TrainingProgress {
+    /// `title` names the run, `epochs` counts those of one task.
+    pub fn new(terminal: &Terminal, title: &str, epochs: usize) -> Self {
+        let bar = terminal.bars().add(ProgressBar::new(0));
+        bar.set_style(style("{prefix} [{wide_bar}] {msg}, {eta} left"));
+        Self {
+            terminal: terminal.clone(),
+            bar,
+            started: false,
+            title: title.to_owned(),
+            tasks: 1,
+            epochs,
+        }
+    }
+
+    /// Follows [`perennial_train::Observer::step`].
+    pub fn step(&mut self, report: &StepReport) {
+        self.tasks = report.task[1];
+        self.bar.set_length(report.total);
+        self.bar.set_position(report.done);
+        if !self.started {
+            // A resumed run did its earlier steps in no time, which says nothing about the time left.
+            self.bar.reset_eta();
+            self.started = true;
+        }
+        self.bar
+            .set_prefix(self.place(report.task[0], report.epoch[0]));
+        self.bar.set_message(format!(
+            "loss {:.3}, accuracy {:.1} %, {:.0} images/s",
+            report.loss,
+            100.0 * report.accuracy,
+            report.images_per_second
+        ));
+    }
+
+    /// Follows [`perennial_train::Observer::epoch`].
+    pub fn epoch(&self, record: &EpochRecord) {
+        if !self.terminal.draws_bars() {
+            self.terminal.say(format_args!(
+                "{}: loss {:.3}, accuracy {:.1} %, {:.0} images/s",
+                self.place(record.task, record.epoch),
+                record.loss,
+                100.0 * record.accuracy,
+                record.images_per_second
+            ));
+        }
+    }
+
+    fn place(&self, task: usize, epoch: usize) -> String {
+        let epoch = format!("epoch {}/{}", epoch + 1, self.epochs);
+        if self.tasks == 1 {
+            return format!("{} {epoch}", self.title);
+        }
+        format!("{} task {}/{} {epoch}", self.title, task + 1, self.tasks)
+    }
+}
+
+impl Drop for TrainingProgress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// The progress of work that is counted in things: images, bytes, tests.
+pub struct CountedProgress {
+    terminal: Terminal,
+    bar: ProgressBar,
+    title: String,
+    unit: &'static str,
+    begun: Instant,
+}
+
+impl CountedProgress {
+    pub fn new(terminal: &Terminal, title: impl Into<String>, total: u64, unit: &'static str) -> Self {
+        Self::styled(
+            terminal,
+            title,
+            total,
+            unit,
+            "{prefix} [{wide_bar}] {human_pos}/{human_len} {msg}, {per_sec}, {eta} left",
+        )
+    }
+
+    /// The same for bytes, shown as KiB and MiB.
+    pub fn bytes(terminal: &Terminal, title: impl Into<String>) -> Self {
+        Self::styled(
+            terminal,
+            title,
+            0,
+            "bytes",
+            "{prefix} [{wide_bar}] {bytes}/{total_bytes}, {bytes_per_sec}, {eta} left",
+        )
+    }
+
+    fn styled(
+        terminal: &Terminal,
+        title: impl Into<String>,
+        total: u64,
+        unit: &'static str,
+        template: &str,
+    ) -> Self {
+        let title = title.into();
+        let bar = terminal.bars().add(ProgressBar::new(total));
+        bar.set_style(style(template));
+        bar.set_prefix(title.clone());
+        bar.set_message(unit);
+        Self {
+            terminal: terminal.clone(),
+            bar,
+            title,
+            unit,
+            begun: Instant::now(),
+        }
+    }
+
+    /// Counts what was done since the last call.
+    pub fn advance(&self, amount: u64) {
+        self.bar.inc(amount);
+    }
+
+    /// Sets what was done and what there is to do.
+    pub fn set(&self, done: u64, total: Option<u64>) {
+        if let Some(total) = total {
+            self.bar.set_length(total);
+        }
+        self.bar.set_position(done);
+    }
+
+    /// Says how fast it was, and returns the time it took.
+    pub fn finish(self) -> Duration {
+        let took = self.begun.elapsed();
+        let done = self.bar.position();
+        self.terminal.say(format_args!(
+            "{}: {done} {} in {:.1} s ({:.0}/s)",
+            self.title,
+            self.unit,
+            took.as_secs_f64(),
+            done as f64 / took.as_secs_f64().max(1e-9)
+        ));
+        took
+    }
+}
+
+impl Drop for CountedProgress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+fn style(template: &str) -> ProgressStyle {
+    ProgressStyle::with_template(template)
+        .expect("the templates of this file are well-formed")
+        .progress_chars("=> ")
+}

@@ -1,0 +1,160 @@
+//! What goes to the terminal and how: results to stdout, everything else to stderr, around the progress bars.
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal, Write};
+
+use indicatif::{MultiProgress, ProgressDrawTarget};
+use serde::Serialize;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+/// `schema_version` of the JSON that commands print.
+const SCHEMA_VERSION: u32 = 1;
+/// What is logged unless `PERENNIAL_LOG` says otherwise.
+const DEFAULT_LOG_FILTER: &str = "warn,perennial=info,perennial_train=info,perennial_data=info";
+
+/// Standard output and standard error of one command.
+#[derive(Clone)]
+pub struct Terminal {
+    quiet: bool,
+    json: bool,
+    bars: MultiProgress,
+}
+
+impl Terminal {
+    pub fn new(quiet: bool, json: bool) -> Self {
+        // Bars show themselves only where stderr is a terminal.
+        let target = if quiet {
+            ProgressDrawTarget::hidden()
+        } else {
+            ProgressDrawTarget::stderr()
+        };
+        Self {
+            quiet,
+            json,
+            bars: MultiProgress::with_draw_target(target),
+        }
+    }
+
+    /// Sends log events to stderr.
+    pub fn start_logging(&self) {
+        let fallback = if self.quiet { "warn" } else { DEFAULT_LOG_FILTER };
+        let filter = EnvFilter::try_from_env("PERENNIAL_LOG").unwrap_or_else(|_| fallback.into());
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_ansi(colored(&io::stderr()))
+            .with_target(false)
+            .without_time()
+            .with_writer(AroundBars(self.bars.clone()))
+            .init();
+    }
+
+    /// Whether results are JSON.
+    pub fn is_json(&self) -> bool {
+        self.json
+    }
+
+    /// Prints a result: with `--json` as an object with `schema_version`, otherwise as text that is told whether to use
+    /// colour.
+    pub fn result(
+        &self,
+        value: &impl Serialize,
+        text: impl FnOnce(bool) -> String,
+    ) -> anyhow::Result<()> {
+        #[derive(Serialize)]
+        struct Versioned<'a, T> {
+            schema_version: u32,
+            #[serde(flatten)]
+            value: &'a T,
+        }
+        let versioned = Versioned {
+            schema_version: SCHEMA_VERSION,
+            value,
+        };
+        let json = || serde_json::to_string_pretty(&versioned);
+        self.document(json, text)
+    }
+
+    /// Prints a result that brings its own JSON document.
+    pub fn document(
+        &self,
+        json: impl FnOnce() -> serde_json::Result<String>,
+        text: impl FnOnce(bool) -> String,
+    ) -> anyhow::Result<()> {
+        let mut output = if self.json {
+            json()?
+        } else {
+            text(colored(&io::stdout()))
+        };
+        if !output.ends_with('\n') {
+            output.push('\n');
+        }
+        Ok(self.bars.suspend(|| print(output.as_bytes()))?)
+    }
+
+    /// Tells on stderr what is going on.
+    pub fn say(&self, line: impl Display) {
+        if !self.quiet {
+            self.write_line(&line);
+        }
+    }
+
+    /// Tells on stderr what went wrong.
+    pub fn error(&self, line: &str) {
+        self.write_line(&format_args!("error: {line}"));
+    }
+
+    /// Where progress bars are drawn.
+    pub fn bars(&self) -> &MultiProgress {
+        &self.bars
+    }
+
+    /// Whether progress shows as bars; otherwise it is told in lines.
+    pub fn draws_bars(&self) -> bool {
+        !self.quiet && io::stderr().is_terminal()
+    }
+
+    fn write_line(&self, line: &dyn Display) {
+        // With stderr closed there is nobody left to tell.
+        self.bars.suspend(|| {
+            let _ = writeln!(io::stderr(), "{line}");
+        });
+    }
+}
+
+/// Writes to stdout; a reader that went away, such as `head`, is no error.
+pub fn print(bytes: &[u8]) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
+fn colored(stream: &impl IsTerminal) -> bool {
+    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    stream.is_terminal() && !refused
+}
+
+/// Log lines go above the bars instead of through them.
+struct AroundBars(MultiProgress);
+
+impl<'a> MakeWriter<'a> for AroundBars {
+    type Writer = LineWriter<'a>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        LineWriter(&self.0)
+    }
+}
+
+struct LineWriter<'a>(&'a MultiProgress);
+
+impl Write for LineWriter<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.suspend(|| io::stderr().write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
