@@ -1,6 +1,6 @@
 //! A generated image data set: procedural classes for demonstrations and tests without any file.
 //!
-//! A class is a figure: a body with a shape, a texture and two colours, and one to three smaller parts at fixed places around it.
+//! A class is a figure: a body with a shape, a texture and two colours, and one or two smaller parts, or pairs of them, at fixed places around it.
 //! All figures are drawn from one vocabulary of shapes and textures, so what a network learns on some classes helps to tell others apart.
 //! Every image shows its figure at another place, size, angle and stretch, mirrored or not, in shifted and sometimes quite other colours,
 //! under other light, before another background, among clutter, partly covered, and with noise.

@@ -2,8 +2,8 @@
 
 use crate::search::RankKey;
 
-/// Equal slices of the range of similarities. Enough that most hold no match or one, few enough for the first-level cache.
-const BUCKETS: usize = 2048;
+/// Equal slices of the range of similarities: so many that most hold no match.
+const BUCKETS: usize = 8192;
 
 /// Where one query's matches stand in the full ranking.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -46,7 +46,7 @@ struct Gaps {
     matches: Vec<RankKey>,
     buckets: Buckets,
     /// Matches in the buckets before this one, `[BUCKETS + 1]`.
-    matches_before: Vec<usize>,
+    matches_before: Vec<u32>,
 }
 
 impl Gaps {
@@ -74,7 +74,13 @@ impl Gaps {
     /// Number of matches that rank ahead of an item.
     fn find(&self, score: f32, item: usize) -> usize {
         let bucket = self.buckets.find(score);
-        let (from, to) = (self.matches_before[bucket], self.matches_before[bucket + 1]);
+        let (from, to) = (
+            self.matches_before[bucket] as usize,
+            self.matches_before[bucket + 1] as usize,
+        );
+        if from == to {
+            return from;
+        }
         let key = RankKey::new(score, item);
         from + self.matches[from..to].partition_point(|&found| found < key)
     }
@@ -102,7 +108,7 @@ impl Buckets {
     fn find(&self, score: f32) -> usize {
         let position = (self.highest - score) * self.per_score;
         // The conversion takes what ranks ahead of all matches to 0.
-        (position as usize).min(BUCKETS - 1)
+        (position as u32).min(BUCKETS as u32 - 1) as usize
     }
 }
 

@@ -37,6 +37,12 @@ pub struct Epilogue<'a> {
     pub relu: bool,
 }
 
+/// A tap in use: its place in the kernel, and the pairs (input position, output position) that it connects.
+pub(crate) struct Connection {
+    pub tap: usize,
+    pub pairs: Vec<(usize, usize)>,
+}
+
 impl Convolution {
     /// Height and width of the output map.
     pub fn output(&self) -> [usize; 2] {
@@ -67,8 +73,8 @@ impl Convolution {
         self.kernel[0] * self.kernel[1]
     }
 
-    /// For every tap, the pairs (input position, output position) that it connects.
-    fn connections(&self) -> Vec<Vec<(usize, usize)>> {
+    /// The taps that read anything but padding, which at small maps are the fewest.
+    fn connections(&self) -> Vec<Connection> {
         let [out_height, out_width] = self.output();
         let source = |out: usize, tap: usize, limit: usize| {
             (out * self.stride + tap * self.dilation).checked_sub(self.padding).filter(|&at| at < limit)
@@ -84,7 +90,9 @@ impl Convolution {
                         pairs.push((in_y * self.input[1] + in_x, out_y * out_width + out_x));
                     }
                 }
-                connections.push(pairs);
+                if !pairs.is_empty() {
+                    connections.push(Connection { tap: tap_y * self.kernel[1] + tap_x, pairs });
+                }
             }
         }
         connections
@@ -102,13 +110,14 @@ impl Convolution {
         assert_eq!(weight.len(), self.weight_len(), "weight length");
         assert_eq!(output.len(), self.output_len(), "output length");
         let [out_height, out_width] = self.output();
+        let connections = self.connections();
         let mut terms = vec![Vec::new(); out_height * out_width];
-        for (tap, pairs) in self.connections().iter().enumerate() {
+        for (tap, Connection { pairs, .. }) in connections.iter().enumerate() {
             for &(from, to) in pairs {
                 terms[to].push(Term { slab: from, tap });
             }
         }
-        let packed = PackedWeights::forward(weight, self.out_channels, self.in_channels, self.taps());
+        let packed = PackedWeights::forward(weight, self.out_channels, self.in_channels, self.taps(), &connections);
         gather_product::product(input, self.batch, &terms, &packed, epilogue, output);
     }
 
@@ -122,13 +131,14 @@ impl Convolution {
         assert_eq!(output_gradient.len(), self.output_len(), "output gradient length");
         assert_eq!(weight.len(), self.weight_len(), "weight length");
         assert_eq!(input_gradient.len(), self.input_len(), "input gradient length");
+        let connections = self.connections();
         let mut terms = vec![Vec::new(); self.input[0] * self.input[1]];
-        for (tap, pairs) in self.connections().iter().enumerate() {
+        for (tap, Connection { pairs, .. }) in connections.iter().enumerate() {
             for &(to, from) in pairs {
                 terms[to].push(Term { slab: from, tap });
             }
         }
-        let packed = PackedWeights::transposed(weight, self.out_channels, self.in_channels, self.taps());
+        let packed = PackedWeights::transposed(weight, self.out_channels, self.in_channels, self.taps(), &connections);
         gather_product::product(output_gradient, self.batch, &terms, &packed, None, input_gradient);
     }
 
@@ -149,13 +159,16 @@ impl Convolution {
             [self.in_channels, self.out_channels],
             &connections,
         );
-        // [tap][in][out, padded] -> [out][in][tap]
+        // [used tap][in][out, padded] -> [out][in][tap]
         let (taps, inputs) = (self.taps(), self.in_channels);
-        let columns = by_tap.len() / (taps * inputs).max(1);
+        let columns = by_tap.len() / (connections.len() * inputs).max(1);
         weight_gradient.par_chunks_mut(inputs * taps).enumerate().for_each(|(out, row)| {
-            for (at, value) in row.iter_mut().enumerate() {
-                let (channel, tap) = (at / taps, at % taps);
-                *value = by_tap[(tap * inputs + channel) * columns + out];
+            row.fill(0.0);
+            for (used, connection) in connections.iter().enumerate() {
+                let sums = &by_tap[used * inputs * columns..(used + 1) * inputs * columns];
+                for (channel, sum) in sums.iter().skip(out).step_by(columns).enumerate() {
+                    row[channel * taps + connection.tap] = *sum;
+                }
             }
         });
     }

@@ -4,6 +4,7 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::Epilogue;
+use crate::convolution::Connection;
 
 /// One summand of an output slab: the input slab it reads and the weight tap it is multiplied with.
 #[derive(Clone, Copy, Debug)]
@@ -24,34 +25,46 @@ pub(crate) struct PackedWeights {
 
 impl PackedWeights {
     /// For the forward product: depth = input channels, outputs = output channels.
-    pub fn forward(weight: &[f32], out_channels: usize, in_channels: usize, taps: usize) -> Self {
-        Self::pack(in_channels, out_channels, taps, |output, depth, tap| {
-            weight[(output * in_channels + depth) * taps + tap]
-        })
+    pub fn forward(
+        weight: &[f32],
+        out_channels: usize,
+        in_channels: usize,
+        taps: usize,
+        used: &[Connection],
+    ) -> Self {
+        Self::pack(weight, [in_channels, taps], [out_channels, in_channels * taps], used)
     }
 
     /// For the input gradient: depth = output channels, outputs = input channels.
-    pub fn transposed(weight: &[f32], out_channels: usize, in_channels: usize, taps: usize) -> Self {
-        Self::pack(out_channels, in_channels, taps, |output, depth, tap| {
-            weight[(depth * in_channels + output) * taps + tap]
-        })
+    pub fn transposed(
+        weight: &[f32],
+        out_channels: usize,
+        in_channels: usize,
+        taps: usize,
+        used: &[Connection],
+    ) -> Self {
+        Self::pack(weight, [out_channels, in_channels * taps], [in_channels, taps], used)
     }
 
+    /// `[depth, its stride]` and `[outputs, their stride]` say where weights lie.
     fn pack(
-        depth: usize,
-        outputs: usize,
-        taps: usize,
-        value: impl Fn(usize, usize, usize) -> f32 + Sync,
+        weight: &[f32],
+        [depth, depth_stride]: [usize; 2],
+        [outputs, output_stride]: [usize; 2],
+        used: &[Connection],
     ) -> Self {
         let columns = crate::tile_columns();
+        let taps = used.len();
         let panel_len = taps * depth * columns;
         let mut values = vec![0.0; outputs.div_ceil(columns) * panel_len];
         values.par_chunks_mut(panel_len.max(1)).enumerate().for_each(|(panel, chunk)| {
             let first = panel * columns;
-            for column in 0..columns.min(outputs - first) {
-                for at in 0..depth {
-                    for tap in 0..taps {
-                        chunk[(tap * depth + at) * columns + column] = value(first + column, at, tap);
+            for (tap, connection) in chunk.chunks_exact_mut(depth * columns).zip(used) {
+                for (at, row) in tap.chunks_exact_mut(columns).enumerate() {
+                    let source = &weight[first * output_stride + at * depth_stride + connection.tap..];
+                    let kept = columns.min(outputs - first);
+                    for (value, from) in row[..kept].iter_mut().zip(source.iter().step_by(output_stride)) {
+                        *value = *from;
                     }
                 }
             }

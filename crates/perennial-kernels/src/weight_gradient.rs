@@ -3,22 +3,24 @@
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
+use crate::convolution::Connection;
+
 /// Input channels of one task; with a tap, the unit of parallel work.
 const TASK_CHANNELS: usize = 32;
 
-/// For every tap, `sum over its (input, output) pairs of input_slab^T x gradient_slab`.
+/// For every used tap, `sum over its (input, output) pairs of input_slab^T x gradient_slab`.
 ///
 /// # Shapes
 ///
 /// - input: `[in_slabs, batch, in_channels]`
 /// - gradient: `[out_slabs, batch, out_channels]`
-/// - result: `[taps, in_channels, columns]` with `columns` the output channels rounded up to whole tiles.
+/// - result: `[used taps, in_channels, columns]` with `columns` the output channels rounded up to whole tiles.
 pub(crate) fn sums(
     input: &[f32],
     gradient: &[f32],
     batch: usize,
     [in_channels, out_channels]: [usize; 2],
-    connections: &[Vec<(usize, usize)>],
+    connections: &[Connection],
 ) -> Vec<f32> {
     let tile = crate::tile_columns();
     let columns = out_channels.next_multiple_of(tile);
@@ -30,7 +32,7 @@ pub(crate) fn sums(
         &padded
     };
     let mut result = vec![0.0; connections.len() * in_channels * columns];
-    result.par_chunks_mut((in_channels * columns).max(1)).zip(connections).for_each(|(result, pairs)| {
+    result.par_chunks_mut((in_channels * columns).max(1)).zip(connections).for_each(|(result, connection)| {
         result.par_chunks_mut(TASK_CHANNELS * columns).enumerate().for_each(|(block, result)| {
             pulp::Arch::new().dispatch(Task {
                 input,
@@ -39,7 +41,7 @@ pub(crate) fn sums(
                 in_channels,
                 first_channel: block * TASK_CHANNELS,
                 columns,
-                pairs,
+                pairs: &connection.pairs,
                 result,
             });
         });

@@ -1,0 +1,340 @@
+//! `perennial evaluate`: the compatibility of every pair of versions.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::ValueEnum;
+use perennial_core::{Embeddings, ModelVersion, sha256_hex};
+use perennial_eval::{Bootstrap, Compatibility, ProbeSet, TieRule, html, table};
+use perennial_train::SetConfig;
+use perennial_train::config::EvaluationConfig;
+use toml::Table;
+
+use crate::arguments::GlobalArguments;
+use crate::compatibility_records;
+use crate::embedding_cache::EmbeddingCache;
+use crate::exit_status::{ExitStatus, usage};
+use crate::interrupt::Interrupt;
+use crate::measurement::{Judgement, Measurement, Probe, compare};
+use crate::run_folder::RunFolder;
+use crate::run_record::RunRecord;
+use crate::set_argument::SetArgument;
+use crate::terminal::Terminal;
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Name or folder of a run
+    #[arg(required_unless_present_any = ["embeddings", "query_embeddings"])]
+    run: Option<PathBuf>,
+    /// Images to search for, instead of the configuration's
+    #[arg(long, value_name = "SET:SPLIT", conflicts_with_all = ["embeddings", "query_embeddings"])]
+    queries: Option<SetArgument>,
+    /// Images to search in, instead of the configuration's
+    #[arg(long, value_name = "SET:SPLIT", conflicts_with_all = ["embeddings", "query_embeddings"])]
+    gallery: Option<SetArgument>,
+    /// Embeddings from anywhere: a folder with the folders `queries` and `gallery`, one file for each version, in the
+    /// order of their names
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["run", "query_embeddings"])]
+    embeddings: Option<PathBuf>,
+    /// Query embeddings, one file for each version, oldest first
+    #[arg(long, value_name = "FILE", num_args = 1.., requires = "gallery_embeddings", conflicts_with = "run")]
+    query_embeddings: Vec<PathBuf>,
+    /// Gallery embeddings of the same versions in the same order
+    #[arg(long, value_name = "FILE", num_args = 1.., requires = "query_embeddings")]
+    gallery_embeddings: Vec<PathBuf>,
+    /// Write compatibility.json and report.html to this folder, instead of the run's
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Whether a cross-test equal to the old self-test is compatible
+    #[arg(long, value_enum, default_value_t)]
+    tie: TieArgument,
+    /// Bootstrap resamples of each interval
+    #[arg(long, default_value_t = Bootstrap::DEFAULT_RESAMPLES, value_parser = positive)]
+    resamples: usize,
+    /// Seed of the bootstrap
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// Fail with exit code 3 if average compatibility is below this fraction
+    #[arg(long, value_name = "FRACTION", value_parser = fraction)]
+    min_ac: Option<f64>,
+    /// Fail with exit code 3 if average accuracy is below this fraction
+    #[arg(long, value_name = "FRACTION", value_parser = fraction)]
+    min_aa: Option<f64>,
+}
+
+/// [`TieRule`] on the command line.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+pub enum TieArgument {
+    /// It must be higher
+    #[default]
+    Strict,
+    /// It must not be lower
+    TiesCount,
+}
+
+impl From<TieArgument> for TieRule {
+    fn from(argument: TieArgument) -> Self {
+        match argument {
+            TieArgument::Strict => Self::Strict,
+            TieArgument::TiesCount => Self::TiesCount,
+        }
+    }
+}
+
+pub fn run(
+    arguments: &Arguments,
+    global: &GlobalArguments,
+    terminal: &Terminal,
+) -> anyhow::Result<ExitStatus> {
+    let interrupt = Interrupt::listen()?;
+    let (report, folder) = match &arguments.run {
+        Some(run) => {
+            let folder = RunFolder::find(run, &global.runs)?;
+            let report = measure_run(arguments, &folder, global, terminal, interrupt)?;
+            let out = arguments.out.clone();
+            (report, Some(out.unwrap_or_else(|| folder.path().to_owned())))
+        }
+        None => {
+            let report = measure_files(arguments, terminal, interrupt)?;
+            (report, arguments.out.clone())
+        }
+    };
+    if let Some(folder) = folder {
+        write_report(&report, &folder)?;
+        terminal.say(format_args!("wrote compatibility.json and report.html to {}", folder.display()));
+    }
+    terminal.document(|| Ok(report.to_json()), |color| table::render(&report, color))?;
+    Ok(judge(arguments, &report, terminal))
+}
+
+fn judgement(arguments: &Arguments) -> Judgement {
+    Judgement {
+        tie_rule: arguments.tie.into(),
+        bootstrap: Bootstrap {
+            resamples: arguments.resamples,
+            seed: arguments.seed,
+        },
+    }
+}
+
+/// Measures the versions of a run on its probe sets and records the result in the registry.
+fn measure_run(
+    arguments: &Arguments,
+    folder: &RunFolder,
+    global: &GlobalArguments,
+    terminal: &Terminal,
+    interrupt: Interrupt,
+) -> anyhow::Result<Compatibility> {
+    let registry = global.open_registry()?;
+    let versions = versions_of(folder, &registry)?;
+    let configured = configured_probes(folder)?;
+    let choose = |argument: &Option<SetArgument>, configured: Option<SetConfig>, name: &str| {
+        let chosen = argument.as_ref().map(|argument| argument.0.clone()).or(configured);
+        let config = chosen.ok_or_else(|| {
+            usage(format!(
+                "{} has no [evaluation.{name}]; pass --{name} SET:SPLIT, such as --{name} cifar10:test",
+                folder.configuration_path().display()
+            ))
+        })?;
+        Probe::load(&config, &global.data)
+    };
+    let (queries, gallery) = configured.map(|probes| (probes.queries, probes.gallery)).unzip();
+    let queries = choose(&arguments.queries, queries, "queries")?;
+    let gallery = choose(&arguments.gallery, gallery, "gallery")?;
+
+    let measurement = Measurement {
+        registry: &registry,
+        device: global.device,
+        cache: EmbeddingCache::new(folder.path().join("embeddings")),
+        terminal,
+        interrupt,
+    };
+    let report = measurement.of_versions(&versions, &queries, &gallery, judgement(arguments))?;
+    compatibility_records::record(&registry, &report)?;
+    Ok(report)
+}
+
+fn versions_of(
+    folder: &RunFolder,
+    registry: &perennial_core::Registry,
+) -> anyhow::Result<Vec<ModelVersion>> {
+    let record = RunRecord::read(folder.path())?.ok_or_else(|| {
+        usage(format!(
+            "{} does not exist, so the run's versions are unknown",
+            RunRecord::path_in(folder.path()).display()
+        ))
+    })?;
+    let names = record.versions();
+    if names.is_empty() {
+        return Err(usage(format!(
+            "run {} has no finished task yet; resume it with `perennial {} --resume {}`",
+            record.name,
+            record.command,
+            folder.path().display()
+        )));
+    }
+    Ok(names
+        .iter()
+        .map(|name| registry.get(name))
+        .collect::<Result<_, _>>()?)
+}
+
+/// The `evaluation` table of a run's configuration, which a pre-training does not have.
+fn configured_probes(folder: &RunFolder) -> anyhow::Result<Option<EvaluationConfig>> {
+    let path = folder.configuration_path();
+    let text = fs_err::read_to_string(&path)?;
+    let mut table: Table = text
+        .parse()
+        .with_context(|| format!("{} is damaged", path.display()))?;
+    let probes = table.remove("evaluation").map(toml::Value::try_into);
+    Ok(probes
+        .transpose()
+        .with_context(|| format!("{}: key `evaluation`", path.display()))?)
+}
+
+/// Measures embeddings that someone else made.
+fn measure_files(
+    arguments: &Arguments,
+    terminal: &Terminal,
+    interrupt: Interrupt,
+) -> anyhow::Result<Compatibility> {
+    let (query_paths, gallery_paths) = match &arguments.embeddings {
+        Some(folder) => (
+            files_in(&folder.join("queries"))?,
+            files_in(&folder.join("gallery"))?,
+        ),
+        None => (
+            arguments.query_embeddings.clone(),
+            arguments.gallery_embeddings.clone(),
+        ),
+    };
+    if query_paths.len() != gallery_paths.len() {
+        return Err(usage(format!(
+            "{} files of query embeddings and {} of gallery embeddings; give one of each for every version",
+            query_paths.len(),
+            gallery_paths.len()
+        )));
+    }
+    let queries = read_all(&query_paths)?;
+    let galleries = read_all(&gallery_paths)?;
+    for (index, (query, gallery)) in queries.iter().zip(&galleries).enumerate() {
+        if query.model_version() != gallery.model_version() {
+            return Err(usage(format!(
+                "{} is of model version {}, {} of {}; give both sides in the same order",
+                query_paths[index].display(),
+                query.model_version(),
+                gallery_paths[index].display(),
+                gallery.model_version()
+            )));
+        }
+    }
+    let probes = [
+        probe_set("queries", &queries, &query_paths)?,
+        probe_set("gallery", &galleries, &gallery_paths)?,
+    ];
+    let names = queries.iter().map(|set| set.model_version().to_owned()).collect();
+    compare(
+        names,
+        |index| Ok(queries[index].clone()),
+        &galleries,
+        [&probes[0], &probes[1]],
+        judgement(arguments),
+        terminal,
+        interrupt,
+    )
+}
+
+fn files_in(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let entries = fs_err::read_dir(folder).map_err(|error| usage(error.to_string()))?;
+    let mut paths = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "safetensors") {
+            paths.push(path);
+        }
+    }
+    if paths.is_empty() {
+        return Err(usage(format!("{} holds no .safetensors files", folder.display())));
+    }
+    paths.sort();
+    Ok(paths)
+}
+
+fn read_all(paths: &[PathBuf]) -> anyhow::Result<Vec<Embeddings>> {
+    let read = |path: &PathBuf| {
+        if !path.exists() {
+            return Err(usage(format!("{} does not exist", path.display())));
+        }
+        Ok(Embeddings::read(path)?)
+    };
+    paths.iter().map(read).collect()
+}
+
+/// Describes what all files of one side show, after checking that it is the same in each.
+fn probe_set(name: &str, versions: &[Embeddings], paths: &[PathBuf]) -> anyhow::Result<ProbeSet> {
+    let [first, rest @ ..] = versions else {
+        return Err(usage(format!("there are no {name} embeddings")));
+    };
+    for (other, path) in rest.iter().zip(&paths[1..]) {
+        if other.ids() != first.ids() || other.labels() != first.labels() {
+            return Err(usage(format!(
+                "{} and {} differ in ids or labels; every version must embed the same {name} in the same order",
+                paths[0].display(),
+                path.display()
+            )));
+        }
+    }
+    let mut content = Vec::with_capacity(first.len() * 12);
+    content.extend(first.ids().iter().flat_map(|id| id.to_le_bytes()));
+    let labels = first.labels().unwrap_or_default();
+    content.extend(labels.iter().flat_map(|label| label.to_le_bytes()));
+    Ok(ProbeSet {
+        name: format!("{name} from files"),
+        count: first.len(),
+        sha256: sha256_hex(&content),
+    })
+}
+
+fn write_report(report: &Compatibility, folder: &Path) -> anyhow::Result<()> {
+    fs_err::create_dir_all(folder)?;
+    report.write(&folder.join("compatibility.json"))?;
+    perennial_core::write_atomically(folder.join("report.html"), html::render(report))?;
+    Ok(())
+}
+
+/// Holds the report against the gates.
+fn judge(arguments: &Arguments, report: &Compatibility, terminal: &Terminal) -> ExitStatus {
+    let metrics = report.metrics();
+    let mut status = ExitStatus::Done;
+    for (name, option, found, least) in [
+        ("AC", "--min-ac", metrics.average_compatibility, arguments.min_ac),
+        ("AA", "--min-aa", Some(metrics.average_accuracy), arguments.min_aa),
+    ] {
+        let Some(least) = least else { continue };
+        let problem = match found {
+            Some(found) if found >= least => continue,
+            Some(found) => format!("{name} {found:.4} is below {option} {least}"),
+            None => format!("{option} {least}: one version has no {name}"),
+        };
+        terminal.error(&format!("quality gate missed: {problem}"));
+        status = ExitStatus::GateMissed;
+    }
+    status
+}
+
+fn fraction(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(value) if (0.0..=1.0).contains(&value) => Ok(value),
+        Ok(value) if (1.0..=100.0).contains(&value) => {
+            Err(format!("write it as a fraction: {}", value / 100.0))
+        }
+        _ => Err("not a fraction between 0 and 1".to_owned()),
+    }
+}
+
+fn positive(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) | Err(_) => Err("not a whole number of at least 1".to_owned()),
+        Ok(value) => Ok(value),
+    }
+}

@@ -1,0 +1,151 @@
+//! `perennial models`: what the registry holds.
+
+mod import;
+
+use std::collections::BTreeMap;
+
+use perennial_core::{ModelVersion, Registry};
+use serde::Serialize;
+
+use crate::arguments::GlobalArguments;
+use crate::exit_status::ExitStatus;
+use crate::terminal::Terminal;
+
+#[derive(Debug, clap::Subcommand)]
+pub enum Action {
+    /// List all versions
+    List,
+    /// Show a version
+    Show {
+        /// Version name or alias
+        version: String,
+    },
+    /// Publish another program's weights as a version: PyTorch state dicts and safetensors with the official key names
+    Import(import::Arguments),
+    /// Point an alias at a version
+    Alias {
+        /// The alias, such as live
+        alias: String,
+        /// Version name or another alias
+        version: String,
+    },
+}
+
+pub fn run(
+    action: &Action,
+    global: &GlobalArguments,
+    terminal: &Terminal,
+) -> anyhow::Result<ExitStatus> {
+    match action {
+        Action::List => list(&global.open_registry()?, terminal),
+        Action::Show { version } => show(&global.open_registry()?, version, terminal),
+        Action::Import(arguments) => import::run(arguments, global, terminal),
+        Action::Alias { alias, version } => {
+            point(&global.open_registry()?, alias, version, terminal)
+        }
+    }
+}
+
+/// A version as it is printed: its `model.toml` and the aliases that point to it.
+#[derive(Serialize)]
+struct Entry<'a> {
+    aliases: Vec<&'a str>,
+    #[serde(flatten)]
+    version: &'a ModelVersion,
+}
+
+fn entry<'a>(version: &'a ModelVersion, aliases: &'a BTreeMap<String, String>) -> Entry<'a> {
+    let pointing = aliases.iter().filter(|(_, target)| **target == version.name);
+    Entry {
+        aliases: pointing.map(|(alias, _)| alias.as_str()).collect(),
+        version,
+    }
+}
+
+fn list(registry: &Registry, terminal: &Terminal) -> anyhow::Result<ExitStatus> {
+    #[derive(Serialize)]
+    struct Answer<'a> {
+        versions: Vec<Entry<'a>>,
+    }
+    let versions = registry.list()?;
+    let aliases = registry.aliases()?;
+    let answer = Answer {
+        versions: versions.iter().map(|version| entry(version, &aliases)).collect(),
+    };
+    terminal.result(&answer, |_| table(&answer.versions))?;
+    Ok(ExitStatus::Done)
+}
+
+fn table(entries: &[Entry<'_>]) -> String {
+    let mut rows = vec![
+        ["NAME", "ROLE", "METHOD", "NETWORK", "DIM", "CLASSES", "PARENT", "CREATED", "ALIASES"]
+            .map(str::to_owned),
+    ];
+    rows.extend(entries.iter().map(|Entry { aliases, version }| {
+        [
+            version.name.clone(),
+            role(version),
+            version.method.clone(),
+            network(version),
+            version.dim.to_string(),
+            version.classifier.classes.to_string(),
+            version.parent.clone().unwrap_or_else(|| "-".to_owned()),
+            version.created.clone(),
+            aliases.join(" "),
+        ]
+    }));
+    let widths: Vec<usize> = (0..rows[0].len())
+        .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
+        .collect();
+    let line = |row: &[String; 9]| {
+        let cells = row.iter().zip(&widths);
+        let padded: Vec<String> = cells.map(|(cell, width)| format!("{cell:<width$}")).collect();
+        format!("{}\n", padded.join("  ").trim_end())
+    };
+    rows.iter().map(line).collect()
+}
+
+/// The role as `model.toml` spells it.
+fn role(version: &ModelVersion) -> String {
+    format!("{:?}", version.role).to_lowercase()
+}
+
+fn network(version: &ModelVersion) -> String {
+    let architecture = &version.architecture;
+    let mut text = format!("{}/{}", architecture.backbone, architecture.width);
+    if !architecture.stem.is_empty() {
+        text.push_str(&format!(" {}", architecture.stem));
+    }
+    text
+}
+
+fn show(registry: &Registry, name: &str, terminal: &Terminal) -> anyhow::Result<ExitStatus> {
+    let version = registry.get(name)?;
+    let aliases = registry.aliases()?;
+    let entry = entry(&version, &aliases);
+    terminal.result(&entry, |_| {
+        let mut text = version.to_toml();
+        if !entry.aliases.is_empty() {
+            text.insert_str(0, &format!("# aliases: {}\n", entry.aliases.join(" ")));
+        }
+        text
+    })?;
+    Ok(ExitStatus::Done)
+}
+
+fn point(
+    registry: &Registry,
+    alias: &str,
+    version: &str,
+    terminal: &Terminal,
+) -> anyhow::Result<ExitStatus> {
+    #[derive(Serialize)]
+    struct Answer<'a> {
+        alias: &'a str,
+        version: &'a str,
+    }
+    let version = registry.set_alias(alias, version)?;
+    let answer = Answer { alias, version: &version };
+    terminal.result(&answer, |_| format!("{alias} -> {version}"))?;
+    Ok(ExitStatus::Done)
+}

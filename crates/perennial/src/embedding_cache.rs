@@ -1,0 +1,95 @@
+//! Embeddings on disk, so that no version embeds the same probe set twice.
+//!
+//! A file's name ends in a hash of everything that the embeddings depend on: the weights, the images and labels, and the
+//! preprocessing. A changed set or version therefore never meets stale embeddings, and nothing needs to be deleted.
+
+use std::path::{Path, PathBuf};
+
+use perennial_core::{Embeddings, ModelVersion, sha256_hex};
+
+use crate::measurement::Probe;
+
+/// Hexadecimal digits of the hash in a file's name.
+const HASH_DIGITS: usize = 16;
+
+/// A folder of cached embeddings.
+#[derive(Clone, Debug)]
+pub struct EmbeddingCache(PathBuf);
+
+impl EmbeddingCache {
+    pub fn new(folder: impl Into<PathBuf>) -> Self {
+        Self(folder.into())
+    }
+
+    /// The embeddings of an earlier pass; `None` where there are none that can be used.
+    pub fn get(&self, version: &ModelVersion, probe: &Probe) -> Option<Embeddings> {
+        let path = self.path(version, probe);
+        if !path.exists() {
+            return None;
+        }
+        match Embeddings::read(&path) {
+            Ok(found) if fits(&found, version, probe) => Some(found),
+            Ok(_) => {
+                tracing::warn!("{} does not hold what its name says; embedding again", path.display());
+                None
+            }
+            Err(error) => {
+                tracing::warn!("{error}; embedding again");
+                None
+            }
+        }
+    }
+
+    pub fn put(
+        &self,
+        version: &ModelVersion,
+        probe: &Probe,
+        embeddings: &Embeddings,
+    ) -> anyhow::Result<()> {
+        fs_err::create_dir_all(&self.0)?;
+        Ok(embeddings.write(self.path(version, probe))?)
+    }
+
+    fn path(&self, version: &ModelVersion, probe: &Probe) -> PathBuf {
+        let part = file_name_part(&probe.description.name);
+        let hash = content_hash(version, &probe.description.sha256);
+        self.0.join(format!("{}-{part}-{hash}.safetensors", version.name))
+    }
+}
+
+fn fits(found: &Embeddings, version: &ModelVersion, probe: &Probe) -> bool {
+    found.model_version() == version.name
+        && found.dim() == version.dim
+        && found.labels() == Some(probe.set.labels())
+}
+
+fn content_hash(version: &ModelVersion, set_sha256: &str) -> String {
+    let mut key = format!("{} {set_sha256}", version.weights_sha256);
+    for value in version.preprocessing.mean.iter().chain(&version.preprocessing.std) {
+        key.push_str(&format!(" {:08x}", value.to_bits()));
+    }
+    let mut hash = sha256_hex(key.as_bytes());
+    hash.truncate(HASH_DIGITS);
+    hash
+}
+
+/// A set's name as part of a file name: the last folder of a path is enough, the hash tells sets apart.
+fn file_name_part(name: &str) -> String {
+    let short = name.strip_prefix("folder:").map_or(name, |path| {
+        Path::new(path).file_name().and_then(|name| name.to_str()).unwrap_or("folder")
+    });
+    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' };
+    short.chars().take(40).map(plain).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_set_name_makes_a_file_name() {
+        assert_eq!(file_name_part("cifar10/test"), "cifar10-test");
+        assert_eq!(file_name_part("folder:/home/me/my images"), "my-images");
+        assert_eq!(file_name_part("folder:.."), "folder");
+    }
+}

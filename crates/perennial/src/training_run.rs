@@ -1,0 +1,272 @@
+//! The story that `train` and `pretrain` share: resolve the configuration, claim the run's folder, run or resume, and
+//! say how it ended.
+
+use std::path::{Path, PathBuf};
+
+use perennial_core::ModelVersion;
+use perennial_train::{EpochRecord, Observer, Outcome, RunPlaces, StepReport, TrainError};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::arguments::GlobalArguments;
+use crate::configuration::{Layers, process_environment, to_toml};
+use crate::exit_status::{ExitStatus, usage};
+use crate::interrupt::Interrupt;
+use crate::progress::TrainingProgress;
+use crate::resume_command::resume_command;
+use crate::run_folder::RunFolder;
+use crate::run_record::{RunRecord, Status, TaskRecord};
+use crate::terminal::Terminal;
+
+/// Arguments of both commands.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Configuration file; with --resume also the run's folder
+    #[arg(value_name = "EXPERIMENT.toml")]
+    config: PathBuf,
+    /// Continue the run from its last checkpoint
+    #[arg(long)]
+    resume: bool,
+    /// Name of the run, instead of the configuration's
+    #[arg(long)]
+    name: Option<String>,
+    /// Seed, instead of the configuration's
+    #[arg(long, value_parser = clap::value_parser!(i64).range(0..))]
+    seed: Option<i64>,
+    /// Set a configuration key, such as training.epochs=5 or replacements.0.model=v0007; repeatable
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Print the resolved configuration and do nothing else
+    #[arg(long)]
+    print_config: bool,
+}
+
+/// A configuration that can be run.
+pub trait Runnable: Serialize + DeserializeOwned {
+    /// The command that runs it.
+    const COMMAND: &'static str;
+    fn name(&self) -> &str;
+    fn seed(&self) -> u64;
+    /// Epochs of one task.
+    fn epochs(&self) -> usize;
+    /// The alias that its result gets, if any.
+    fn alias(&self) -> Option<&str>;
+    fn check(&self) -> Result<(), TrainError>;
+    fn execute(
+        &self,
+        places: &RunPlaces<'_>,
+        resume: bool,
+        observer: &mut dyn Observer,
+    ) -> Result<Outcome, TrainError>;
+}
+
+/// What a finished run prints.
+#[derive(Serialize)]
+struct Finished<'a> {
+    status: Status,
+    run: &'a Path,
+    versions: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alias: Option<&'a str>,
+    seconds: f64,
+}
+
+/// What an interrupted run prints.
+#[derive(Serialize)]
+struct Stopped<'a> {
+    status: Status,
+    run: &'a Path,
+    resume: &'a str,
+}
+
+pub fn run<C: Runnable>(
+    arguments: &Arguments,
+    global: &GlobalArguments,
+    terminal: &Terminal,
+) -> anyhow::Result<ExitStatus> {
+    let config: C = resolve(arguments)?;
+    config.check()?;
+    let text = to_toml(&config)?;
+    if arguments.print_config {
+        terminal.result(&serde_json::json!({ "config": config }), |_| text)?;
+        return Ok(ExitStatus::Done);
+    }
+
+    let interrupt = Interrupt::listen()?;
+    let device = global.device.open()?;
+    let registry = global.create_registry()?;
+    let folder = if arguments.resume {
+        folder_to_resume(arguments, global, config.name())?
+    } else {
+        RunFolder::begin(global.runs.join(config.name()), &text)?
+    };
+    let mut record = RunRecord::read(folder.path())?
+        .unwrap_or_else(|| RunRecord::new(C::COMMAND, config.name(), config.seed()));
+    let stopwatch = record.start(arguments.resume, [global.device.to_string(), format!("{device:?}")]);
+    record.write(folder.path())?;
+
+    let places = RunPlaces {
+        folder: folder.path(),
+        registry: &registry,
+        data_root: &global.data,
+        device: &device,
+    };
+    let mut watcher = Watcher {
+        terminal,
+        interrupt,
+        progress: TrainingProgress::new(terminal, config.name(), config.epochs()),
+        folder: folder.path(),
+        record,
+        start: None,
+        replacement: false,
+    };
+    let outcome = config.execute(&places, arguments.resume, &mut watcher);
+    let mut record = watcher.end();
+
+    record.stop(status_of(&outcome), &stopwatch);
+    if outcome.is_err() && !folder.has_begun() {
+        folder.abandon(&[RunRecord::path_in(folder.path())]);
+    } else {
+        record.write(folder.path())?;
+    }
+    match outcome? {
+        Outcome::Finished(versions) => {
+            let finished = Finished {
+                status: Status::Finished,
+                run: folder.path(),
+                versions: &versions,
+                alias: config.alias(),
+                seconds: stopwatch.seconds(),
+            };
+            terminal.result(&finished, |_| describe(&finished))?;
+            Ok(ExitStatus::Done)
+        }
+        Outcome::Interrupted => {
+            let command = resume_command(C::COMMAND, folder.path(), global);
+            terminal.say("interrupted; a checkpoint is written, and this command continues the run:");
+            let stopped = Stopped {
+                status: Status::Interrupted,
+                run: folder.path(),
+                resume: &command,
+            };
+            terminal.result(&stopped, |_| command.clone())?;
+            Ok(ExitStatus::Interrupted)
+        }
+    }
+}
+
+/// The configuration: from the run's folder when that is what `--resume` was given, otherwise from all layers.
+fn resolve<C: Runnable>(arguments: &Arguments) -> anyhow::Result<C> {
+    if !(arguments.resume && arguments.config.is_dir()) {
+        return Layers::read(&arguments.config)?
+            .environment(process_environment())?
+            .set(&arguments.set)?
+            .option("name", arguments.name.clone())?
+            .option("seed", arguments.seed)?
+            .resolve();
+    }
+    if arguments.name.is_some() || arguments.seed.is_some() || !arguments.set.is_empty() {
+        return Err(usage(
+            "a run goes on under the configuration it began with; drop --name, --seed and --set",
+        ));
+    }
+    let folder = RunFolder::find(&arguments.config, Path::new(""))?;
+    if let Some(record) = RunRecord::read(folder.path())?
+        && record.command != C::COMMAND
+    {
+        return Err(usage(format!(
+            "{} is a run of `perennial {}`; resume it with that",
+            folder.path().display(),
+            record.command
+        )));
+    }
+    Layers::read(&folder.configuration_path())?.resolve()
+}
+
+fn folder_to_resume(
+    arguments: &Arguments,
+    global: &GlobalArguments,
+    name: &str,
+) -> anyhow::Result<RunFolder> {
+    if arguments.config.is_dir() {
+        return RunFolder::find(&arguments.config, &global.runs);
+    }
+    RunFolder::find(&global.runs.join(name), &global.runs)
+}
+
+fn status_of(outcome: &Result<Outcome, TrainError>) -> Status {
+    match outcome {
+        Ok(Outcome::Finished(_)) => Status::Finished,
+        Ok(Outcome::Interrupted) => Status::Interrupted,
+        Err(_) => Status::Failed,
+    }
+}
+
+fn describe(finished: &Finished<'_>) -> String {
+    let mut text = format!(
+        "{}: {} in {:.0} s",
+        finished.run.display(),
+        finished.versions.join(" "),
+        finished.seconds
+    );
+    if let Some(alias) = finished.alias {
+        text.push_str(&format!(", alias {alias}"));
+    }
+    text
+}
+
+/// Shows the run's progress and keeps its record.
+struct Watcher<'a> {
+    terminal: &'a Terminal,
+    interrupt: Interrupt,
+    progress: TrainingProgress,
+    folder: &'a Path,
+    record: RunRecord,
+    start: Option<String>,
+    replacement: bool,
+}
+
+impl Watcher<'_> {
+    /// Ends the display and gives the record back.
+    fn end(self) -> RunRecord {
+        self.record
+    }
+}
+
+impl Observer for Watcher<'_> {
+    fn step(&mut self, report: &StepReport) {
+        self.progress.step(report);
+    }
+
+    fn epoch(&mut self, record: &EpochRecord) {
+        self.progress.epoch(record);
+    }
+
+    fn task(&mut self, task: usize, start: Option<&str>, replacement: bool) {
+        self.start = start.map(str::to_owned);
+        self.replacement = replacement;
+        let from = start.unwrap_or("random weights");
+        let how = if replacement { ", a replacement" } else { "" };
+        self.terminal
+            .say(format_args!("task {} starts from {from}{how}", task + 1));
+    }
+
+    fn version(&mut self, task: usize, version: &ModelVersion) {
+        self.terminal
+            .say(format_args!("task {} done: {}", task + 1, version.name));
+        self.record.finish_task(TaskRecord {
+            task,
+            start: self.start.clone(),
+            replacement: self.replacement,
+            version: version.name.clone(),
+        });
+        // The registry has the version; a record that cannot be written now is written at the end, or fails there.
+        if let Err(error) = self.record.write(self.folder) {
+            tracing::warn!("{error:#}");
+        }
+    }
+
+    fn interrupted(&self) -> bool {
+        self.interrupt.pressed()
+    }
+}
