@@ -98,6 +98,57 @@ impl Convolution {
         connections
     }
 
+    /// Whether the input has so few channels that a tap's product is too short to be worth starting: the first layer
+    /// of a network. Its taps are then gathered into one long row per output position, at the cost of a copy.
+    fn gathers(&self) -> bool {
+        self.in_channels <= 4 && self.taps() > 1
+    }
+
+    /// All taps of every output position side by side, `[out_height, out_width, batch, taps * in_channels]` with zeros
+    /// for padding, and the 1x1 convolution that is left to do on them.
+    fn gathered(&self, input: &[f32]) -> (Vec<f32>, Self) {
+        let [out_height, out_width] = self.output();
+        let (depth, width) = (self.in_channels, self.taps() * self.in_channels);
+        let mut sources = vec![Vec::new(); out_height * out_width];
+        for Connection { tap, pairs } in self.connections() {
+            for (from, to) in pairs {
+                sources[to].push((from, tap));
+            }
+        }
+        let mut columns = vec![0.0; out_height * out_width * self.batch * width];
+        columns.par_chunks_mut((self.batch * width).max(1)).zip(&sources).for_each(|(slab, sources)| {
+            for &(from, tap) in sources {
+                let input = &input[from * self.batch * depth..(from + 1) * self.batch * depth];
+                for (row, pixel) in slab.chunks_exact_mut(width).zip(input.chunks_exact(depth)) {
+                    for (value, from) in row[tap * depth..(tap + 1) * depth].iter_mut().zip(pixel) {
+                        *value = *from;
+                    }
+                }
+            }
+        });
+        let pointwise = Self {
+            in_channels: width,
+            input: [out_height, out_width],
+            kernel: [1, 1],
+            stride: 1,
+            padding: 0,
+            dilation: 1,
+            ..*self
+        };
+        (columns, pointwise)
+    }
+
+    /// Weights with the taps outside the input channels, as [`gathered`](Self::gathered) orders them.
+    fn tap_major(&self, weight: &[f32]) -> Vec<f32> {
+        let (taps, inputs) = (self.taps(), self.in_channels);
+        (0..weight.len())
+            .map(|at| {
+                let (out, tap, channel) = (at / (inputs * taps), at / inputs % taps, at % inputs);
+                weight[(out * inputs + channel) * taps + tap]
+            })
+            .collect()
+    }
+
     /// Applies the convolution.
     ///
     /// # Shapes
@@ -109,6 +160,10 @@ impl Convolution {
         assert_eq!(input.len(), self.input_len(), "input length");
         assert_eq!(weight.len(), self.weight_len(), "weight length");
         assert_eq!(output.len(), self.output_len(), "output length");
+        if self.gathers() {
+            let (columns, pointwise) = self.gathered(input);
+            return pointwise.forward(&columns, &self.tap_major(weight), epilogue, output);
+        }
         let [out_height, out_width] = self.output();
         let connections = self.connections();
         let mut terms = vec![Vec::new(); out_height * out_width];
@@ -151,6 +206,17 @@ impl Convolution {
         assert_eq!(input.len(), self.input_len(), "input length");
         assert_eq!(output_gradient.len(), self.output_len(), "output gradient length");
         assert_eq!(weight_gradient.len(), self.weight_len(), "weight gradient length");
+        if self.gathers() {
+            let (columns, pointwise) = self.gathered(input);
+            let mut tap_major = vec![0.0; weight_gradient.len()];
+            pointwise.weight_gradient(&columns, output_gradient, &mut tap_major);
+            let (taps, inputs) = (self.taps(), self.in_channels);
+            for (at, value) in weight_gradient.iter_mut().enumerate() {
+                let (out, channel, tap) = (at / (inputs * taps), at / taps % inputs, at % taps);
+                *value = tap_major[(out * taps + tap) * inputs + channel];
+            }
+            return;
+        }
         let connections = self.connections();
         let by_tap = weight_gradient::sums(
             input,

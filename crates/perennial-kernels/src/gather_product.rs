@@ -59,14 +59,18 @@ impl PackedWeights {
         let mut values = vec![0.0; outputs.div_ceil(columns) * panel_len];
         values.par_chunks_mut(panel_len.max(1)).enumerate().for_each(|(panel, chunk)| {
             let first = panel * columns;
-            for (tap, connection) in chunk.chunks_exact_mut(depth * columns).zip(used) {
-                for (at, row) in tap.chunks_exact_mut(columns).enumerate() {
-                    let source = &weight[first * output_stride + at * depth_stride + connection.tap..];
-                    let kept = columns.min(outputs - first);
-                    for (value, from) in row[..kept].iter_mut().zip(source.iter().step_by(output_stride)) {
-                        *value = *from;
-                    }
+            let kept = columns.min(outputs - first);
+            let mut copy = |column: usize, at: usize| {
+                let source = &weight[(first + column) * output_stride + at * depth_stride..];
+                for (tap, connection) in used.iter().enumerate() {
+                    chunk[(tap * depth + at) * columns + column] = source[connection.tap];
                 }
+            };
+            // Weights are read in the order in which they lie, whichever of the two strides is the small one.
+            if output_stride < depth_stride {
+                (0..depth).for_each(|at| (0..kept).for_each(|column| copy(column, at)));
+            } else {
+                (0..kept).for_each(|column| (0..depth).for_each(|at| copy(column, at)));
             }
         });
         Self { values, depth, outputs, taps, columns }
@@ -183,14 +187,16 @@ fn tile<S: Simd, const ROWS: usize>(simd: S, task: &mut Task<'_>, panel: usize, 
     let mut sums = [[simd.splat_f32s(0.0); 2]; ROWS];
     for term in task.terms {
         let start = (term.slab * task.batch + task.first_row + row) * depth;
-        let rows: [&[f32]; ROWS] = std::array::from_fn(|at| &task.input[start + at * depth..start + (at + 1) * depth]);
-        let tap = &panel_values[term.tap * depth * columns..(term.tap + 1) * depth * columns];
-        let (vectors, _) = S::as_simd_f32s(tap);
-        for (at, pair) in vectors.chunks_exact(2).enumerate().take(depth) {
+        // Slices of exactly `depth` values, so that the compiler drops the bounds checks of the innermost loop.
+        let rows: [&[f32]; ROWS] = std::array::from_fn(|at| &task.input[start + at * depth..][..depth]);
+        let (vectors, _) = S::as_simd_f32s(&panel_values[term.tap * depth * columns..]);
+        let pairs = &vectors.as_chunks::<2>().0[..depth];
+        for at in 0..depth {
+            let [left, right] = pairs[at];
             for (sum, values) in sums.iter_mut().zip(&rows) {
                 let value = simd.splat_f32s(values[at]);
-                sum[0] = simd.mul_add_e_f32s(value, pair[0], sum[0]);
-                sum[1] = simd.mul_add_e_f32s(value, pair[1], sum[1]);
+                sum[0] = simd.mul_add_e_f32s(value, left, sum[0]);
+                sum[1] = simd.mul_add_e_f32s(value, right, sum[1]);
             }
         }
     }

@@ -107,7 +107,7 @@ fn tiles<S: Simd, const ROWS: usize>(simd: S, task: &mut Task<'_>, pair: (usize,
     for start in (0..columns).step_by(tile) {
         let mut sums = [[simd.splat_f32s(0.0); 2]; ROWS];
         for (input, gradient) in inputs.chunks_exact(in_channels).zip(gradients.chunks_exact(columns)) {
-            let input = &input[first..first + ROWS];
+            let input: &[f32; ROWS] = input[first..].first_chunk().expect("a task's channels end within the row");
             let (vectors, _) = S::as_simd_f32s(&gradient[start..start + tile]);
             let (left, right) = (vectors[0], vectors[1]);
             for (sum, value) in sums.iter_mut().zip(input) {

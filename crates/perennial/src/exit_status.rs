@@ -52,13 +52,13 @@ pub fn usage(text: impl Into<String>) -> anyhow::Error {
     UsageError(text.into()).into()
 }
 
-/// Work that stopped because of Ctrl-C and has nothing to resume.
+/// Work that stopped because of Ctrl-C; whatever it had finished is on disk, and running it again uses that.
 #[derive(Debug)]
 pub struct InterruptedError;
 
 impl fmt::Display for InterruptedError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("interrupted; finished parts are kept, run the same command again")
+        f.write_str("interrupted")
     }
 }
 

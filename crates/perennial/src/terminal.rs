@@ -49,11 +49,6 @@ impl Terminal {
             .init();
     }
 
-    /// Whether results are JSON.
-    pub fn is_json(&self) -> bool {
-        self.json
-    }
-
     /// Prints a result: with `--json` as an object with `schema_version`, otherwise as text that is told whether to use
     /// colour.
     pub fn result(
@@ -90,6 +85,14 @@ impl Terminal {
             output.push('\n');
         }
         Ok(self.bars.suspend(|| print(output.as_bytes()))?)
+    }
+
+    /// Prints a part of a result that is text, ahead of the rest; with `--json` there is only the rest.
+    pub fn tell(&self, text: &str) -> anyhow::Result<()> {
+        if !self.json {
+            self.bars.suspend(|| print(text.as_bytes()))?;
+        }
+        Ok(())
     }
 
     /// Tells on stderr what is going on.

@@ -295,7 +295,8 @@ fn probe_set(name: &str, versions: &[Embeddings], paths: &[PathBuf]) -> anyhow::
     })
 }
 
-fn write_report(report: &Compatibility, folder: &Path) -> anyhow::Result<()> {
+/// Writes a report for programs and one for people.
+pub fn write_report(report: &Compatibility, folder: &Path) -> anyhow::Result<()> {
     fs_err::create_dir_all(folder)?;
     report.write(&folder.join("compatibility.json"))?;
     perennial_core::write_atomically(folder.join("report.html"), html::render(report))?;

@@ -30,10 +30,10 @@ pub struct Arguments {
     #[arg(long, value_enum, default_value_t)]
     stem: StemArgument,
     /// Channels after the stem
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, default_value_t = 64, value_parser = within::<1, 1024>)]
     width: usize,
     /// Vertices of the simplex classifier; without it the classifier is linear
-    #[arg(long)]
+    #[arg(long, value_parser = within::<2, 65_536>)]
     vertices: Option<usize>,
     /// The end of the simplex that the model's classes take: front for pre-training, back for local tasks
     #[arg(long, value_enum, default_value_t)]
@@ -51,7 +51,7 @@ pub struct Arguments {
     #[arg(long, value_delimiter = ',', num_args = 3, value_name = "R,G,B")]
     std: Option<Vec<f32>>,
     /// Rows and columns of its input, in pixels
-    #[arg(long, default_value_t = 32)]
+    #[arg(long, default_value_t = 32, value_parser = within::<8, 1024>)]
     size: usize,
     /// Alias for the new version
     #[arg(long)]
@@ -145,8 +145,13 @@ fn load_strictly(
     let device = global.device.open()?;
     let dim = simplex.map(|simplex| simplex.dim());
     let mut network = Network::new(&config, CHANNELS, dim, 0, &device);
-    if let Some(classifier) = state.get("fc2.weight") {
-        network = network.with_classifier(classifier.shape.first().copied().unwrap_or(0), 0);
+    // Rows are only believed where the values for them are there; any other shape is reported by the strict loading.
+    if let Some(classifier) = state.get("fc2.weight")
+        && let [rows, features] = classifier.shape[..]
+        && features == config.features()
+        && Some(classifier.values.len()) == rows.checked_mul(features)
+    {
+        network = network.with_classifier(rows, 0);
     }
     Ok(state_dict(&load_state_dict(network, state)?))
 }
@@ -204,4 +209,12 @@ fn draft(arguments: &Arguments, simplex: Option<Simplex>) -> VersionDraft {
 fn file_name(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     name.chars().filter(|c| !c.is_control()).take(255).collect()
+}
+
+/// A whole number within limits that keep a slip from asking for all memory.
+fn within<const LEAST: usize, const MOST: usize>(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(value) if (LEAST..=MOST).contains(&value) => Ok(value),
+        _ => Err(format!("not a whole number from {LEAST} to {MOST}")),
+    }
 }

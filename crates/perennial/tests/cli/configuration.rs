@@ -1,0 +1,78 @@
+//! Layers of configuration, and mistakes in them.
+
+use crate::bench::Bench;
+
+#[test]
+fn the_printed_configuration_round_trips_with_every_key() {
+    let bench = Bench::new();
+    let first = bench.succeed(&["train", "toy.toml", "--print-config"]);
+    for key in ["momentum = 0.9", "masking = \"excluded\"", "crop_padding = 4", "std = "] {
+        assert!(first.contains(key), "{key} in {first}");
+    }
+    bench.write("again.toml", &first);
+    assert_eq!(bench.succeed(&["train", "again.toml", "--print-config"]), first);
+    let answer = bench.answer(&["train", "toy.toml", "--print-config"]);
+    assert_eq!(answer["config"]["training"]["epochs"], 3);
+    assert!(!bench.path("runs").exists() && !bench.path("registry").exists());
+}
+
+#[test]
+fn environment_settings_and_options_are_layers() {
+    let bench = Bench::new();
+    let arguments = ["train", "toy.toml", "--print-config", "--set", "training.epochs=7", "--seed", "9"];
+    let output = bench
+        .command(&arguments)
+        .env("PERENNIAL__TRAINING__EPOCHS", "5")
+        .env("PERENNIAL__TRAINING__BATCH_SIZE", "12")
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    for line in ["epochs = 7", "batch_size = 12", "seed = 9"] {
+        assert!(text.contains(line), "{line} in {text}");
+    }
+}
+
+#[test]
+fn mistakes_are_one_line_that_names_key_and_remedy() {
+    let bench = Bench::new();
+    let with = |assignment: &str| bench.run(&["train", "toy.toml", "--set", assignment]);
+    with("training.epoch=5").assert_wrong_usage(&["`training.epoch`", "did you mean `epochs`?"]);
+    with("training.epochs=many").assert_wrong_usage(&["`training.epochs`", "whole number"]);
+    with("training.epochs=0").assert_wrong_usage(&["`training.epochs`", "at least 1"]);
+    with("method.kind=hocc").assert_wrong_usage(&["`method", "did you mean `hoc`?"]);
+    with("scenario.tasks=9").assert_wrong_usage(&["`scenario.tasks`"]);
+    with("initial_model=best").assert_wrong_usage(&["\"best\"", "holds no version yet"]);
+
+    bench.write("typo.toml", &crate::bench::EXPERIMENT.replace("[memory]", "[memmory]"));
+    bench
+        .run(&["train", "typo.toml"])
+        .assert_wrong_usage(&["typo.toml", "`memmory`", "did you mean `memory`?"]);
+    assert!(!bench.path("runs/toy").exists(), "a refused run leaves nothing behind");
+}
+
+#[test]
+fn missing_files_are_named() {
+    let bench = Bench::new();
+    bench
+        .run(&["train", "toi.toml"])
+        .assert_wrong_usage(&["toi.toml does not exist", "did you mean ./toy.toml?"]);
+    bench
+        .run(&["train", "toy.toml", "--set", "data={set=\"cifar100\"}"])
+        .assert_wrong_usage(&["data/cifar-100-binary/train.bin", "perennial data fetch cifar100", "PERENNIAL_DATA"]);
+    bench.run(&["evaluate", "toy"]).assert_wrong_usage(&["toy is no run"]);
+    bench.run(&["metrics", "none.json"]).assert_wrong_usage(&["none.json"]);
+    bench.run(&["models", "list"]).assert_wrong_usage(&["no registry at registry"]);
+    let device = bench.run(&["train", "toy.toml", "--device", "cuda:x"]);
+    assert_eq!(device.code, Some(2), "{}", device.stderr);
+}
+
+#[test]
+fn a_device_that_is_not_built_in_is_wrong_usage() {
+    if cfg!(feature = "cuda") {
+        return;
+    }
+    let bench = Bench::new();
+    bench
+        .run(&["train", "toy.toml", "--device", "cuda:0"])
+        .assert_wrong_usage(&["cuda:0", "--features cuda"]);
+}

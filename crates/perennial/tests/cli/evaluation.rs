@@ -1,0 +1,121 @@
+//! `evaluate` and `embed`: caching, reports, gates, embeddings from elsewhere.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use serde_json::json;
+
+use crate::bench::Bench;
+
+fn trained() -> Bench {
+    let bench = Bench::new();
+    bench.succeed(&["train", "toy.toml", "--set", "training.epochs=1"]);
+    bench
+}
+
+fn modification_times(bench: &Bench) -> BTreeMap<String, SystemTime> {
+    let entries = std::fs::read_dir(bench.path("runs/toy/embeddings")).unwrap();
+    entries
+        .map(|entry| {
+            let entry = entry.unwrap();
+            let name = entry.file_name().into_string().unwrap();
+            (name, entry.metadata().unwrap().modified().unwrap())
+        })
+        .collect()
+}
+
+#[test]
+fn a_second_evaluation_reuses_every_embedding() {
+    let bench = trained();
+    let first = bench.answer(&["evaluate", "toy"]);
+    assert_eq!(first["versions"], json!(["v0001", "v0002", "v0003"]));
+    assert_eq!(first["pairs"].as_array().unwrap().len(), 3);
+    let files = modification_times(&bench);
+    assert_eq!(files.len(), 6, "3 versions on 2 sets: {files:?}");
+
+    let ended = bench.run(&["evaluate", "runs/toy", "--json"]);
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&ended.stdout).unwrap(), first);
+    assert_eq!(ended.stderr.matches("embedded before").count(), 6, "{}", ended.stderr);
+    assert_eq!(modification_times(&bench), files);
+    assert_eq!(bench.json("runs/toy/compatibility.json"), first);
+    assert!(bench.read("runs/toy/report.html").contains("v0003"));
+
+    // Damage is noticed and repaired; another set shares nothing.
+    let damaged = files.keys().next().unwrap();
+    bench.write(&format!("runs/toy/embeddings/{damaged}"), "not embeddings");
+    assert_eq!(bench.answer(&["evaluate", "toy"]), first);
+    let other = bench.answer(&["evaluate", "toy", "--queries", "generated:test"]);
+    assert_eq!(other["queries"]["count"], 2000);
+    assert_eq!(modification_times(&bench).len(), 9);
+}
+
+#[test]
+fn pairs_are_recorded_in_the_registry_once() {
+    let bench = trained();
+    let report = bench.answer(&["evaluate", "toy"]);
+    bench.succeed(&["evaluate", "toy", "--seed", "5"]);
+    let found = bench.json("registry/compatibility.json");
+    assert_eq!(found["schema_version"], 1);
+    let records = found["records"].as_array().unwrap();
+    assert_eq!(records.len(), 3);
+    assert_eq!(records[0]["query_version"], "v0002");
+    assert_eq!(records[0]["gallery_version"], "v0001");
+    assert_eq!(records[0]["cross_test"], report["matrix"][1][0]);
+    assert_eq!(records[0]["self_test"], report["matrix"][0][0]);
+    assert_eq!(records[0]["gallery"]["sha256"], report["gallery"]["sha256"]);
+    assert_eq!(bench.weights("registry").len(), 3, "the records are no version");
+}
+
+#[test]
+fn a_missed_gate_is_exit_code_3_after_the_result() {
+    let bench = trained();
+    let ended = bench.run(&["evaluate", "toy", "--min-aa", "1"]);
+    assert_eq!(ended.code, Some(3), "{}", ended.stderr);
+    assert!(ended.stderr.contains("quality gate missed: AA 0."), "{}", ended.stderr);
+    assert!(ended.stdout.contains("AC   average compatibility"), "{}", ended.stdout);
+    bench.succeed(&["evaluate", "toy", "--min-ac", "0", "--min-aa", "0.01", "--quiet"]);
+    let percent = bench.run(&["evaluate", "toy", "--min-aa", "40"]);
+    assert_eq!(percent.code, Some(2));
+    assert!(percent.stderr.contains("write it as a fraction: 0.4"), "{}", percent.stderr);
+}
+
+#[test]
+fn embeddings_from_files_give_the_same_matrix() {
+    let bench = trained();
+    let report = bench.answer(&["evaluate", "toy", "--queries", "generated:test", "--gallery", "generated:train"]);
+    for (side, set) in [("queries", "generated:test"), ("gallery", "generated:train")] {
+        std::fs::create_dir_all(bench.path(&format!("made/{side}"))).unwrap();
+        for version in ["v0001", "v0002"] {
+            let file = format!("made/{side}/{version}.safetensors");
+            let answer = bench.answer(&["embed", version, "--set", set, "--out", &file]);
+            assert_eq!((&answer["count"], &answer["dim"]), (&json!(2000), &json!(15)));
+        }
+    }
+    let from_folder = bench.answer(&["evaluate", "--embeddings", "made"]);
+    assert_eq!(from_folder["matrix"][1], report["matrix"][1]);
+    let file = |side: &str, version: &str| format!("made/{side}/{version}.safetensors");
+    let (q1, q2) = (file("queries", "v0001"), file("queries", "v0002"));
+    let (g1, g2) = (file("gallery", "v0001"), file("gallery", "v0002"));
+    let from_files = bench.answer(&[
+        "evaluate", "--query-embeddings", &q1, &q2, "--gallery-embeddings", &g1, &g2, "--out", "report",
+    ]);
+    assert_eq!(from_files, from_folder);
+    assert_eq!(bench.json("report/compatibility.json"), from_files);
+    bench
+        .run(&["evaluate", "--query-embeddings", &q1, &q2, "--gallery-embeddings", &g2, &g1])
+        .assert_wrong_usage(&["v0001", "v0002", "same order"]);
+    bench
+        .run(&["evaluate", "--query-embeddings", &q1, "--gallery-embeddings", &g1, &g2])
+        .assert_wrong_usage(&["1 files of query embeddings and 2"]);
+}
+
+#[test]
+fn a_pretrained_model_has_no_probe_sets_of_its_own() {
+    let bench = trained();
+    let text = bench.read("runs/toy/experiment.toml");
+    let without = text.split("[evaluation").next().unwrap();
+    bench.write("runs/toy/experiment.toml", without);
+    bench
+        .run(&["evaluate", "toy"])
+        .assert_wrong_usage(&["[evaluation.queries]", "--queries SET:SPLIT"]);
+}

@@ -1,0 +1,11 @@
+//! The built program, run as people and scripts run it.
+
+#![allow(clippy::unwrap_used)]
+
+mod bench;
+mod configuration;
+mod evaluation;
+mod experiments;
+mod measures;
+mod models;
+mod runs;
