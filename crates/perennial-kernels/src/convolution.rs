@@ -49,7 +49,11 @@ impl Convolution {
         std::array::from_fn(|axis| {
             let reach = self.dilation * (self.kernel[axis] - 1) + 1;
             let padded = self.input[axis] + 2 * self.padding;
-            if padded < reach { 0 } else { (padded - reach) / self.stride + 1 }
+            if padded < reach {
+                0
+            } else {
+                (padded - reach) / self.stride + 1
+            }
         })
     }
 
@@ -77,21 +81,30 @@ impl Convolution {
     fn connections(&self) -> Vec<Connection> {
         let [out_height, out_width] = self.output();
         let source = |out: usize, tap: usize, limit: usize| {
-            (out * self.stride + tap * self.dilation).checked_sub(self.padding).filter(|&at| at < limit)
+            (out * self.stride + tap * self.dilation)
+                .checked_sub(self.padding)
+                .filter(|&at| at < limit)
         };
         let mut connections = Vec::with_capacity(self.taps());
         for tap_y in 0..self.kernel[0] {
             for tap_x in 0..self.kernel[1] {
                 let mut pairs = Vec::new();
                 for out_y in 0..out_height {
-                    let Some(in_y) = source(out_y, tap_y, self.input[0]) else { continue };
+                    let Some(in_y) = source(out_y, tap_y, self.input[0]) else {
+                        continue;
+                    };
                     for out_x in 0..out_width {
-                        let Some(in_x) = source(out_x, tap_x, self.input[1]) else { continue };
+                        let Some(in_x) = source(out_x, tap_x, self.input[1]) else {
+                            continue;
+                        };
                         pairs.push((in_y * self.input[1] + in_x, out_y * out_width + out_x));
                     }
                 }
                 if !pairs.is_empty() {
-                    connections.push(Connection { tap: tap_y * self.kernel[1] + tap_x, pairs });
+                    connections.push(Connection {
+                        tap: tap_y * self.kernel[1] + tap_x,
+                        pairs,
+                    });
                 }
             }
         }
@@ -116,16 +129,22 @@ impl Convolution {
             }
         }
         let mut columns = vec![0.0; out_height * out_width * self.batch * width];
-        columns.par_chunks_mut((self.batch * width).max(1)).zip(&sources).for_each(|(slab, sources)| {
-            for &(from, tap) in sources {
-                let input = &input[from * self.batch * depth..(from + 1) * self.batch * depth];
-                for (row, pixel) in slab.chunks_exact_mut(width).zip(input.chunks_exact(depth)) {
-                    for (value, from) in row[tap * depth..(tap + 1) * depth].iter_mut().zip(pixel) {
-                        *value = *from;
+        columns
+            .par_chunks_mut((self.batch * width).max(1))
+            .zip(&sources)
+            .for_each(|(slab, sources)| {
+                for &(from, tap) in sources {
+                    let input = &input[from * self.batch * depth..(from + 1) * self.batch * depth];
+                    for (row, pixel) in slab.chunks_exact_mut(width).zip(input.chunks_exact(depth))
+                    {
+                        for (value, from) in
+                            row[tap * depth..(tap + 1) * depth].iter_mut().zip(pixel)
+                        {
+                            *value = *from;
+                        }
                     }
                 }
-            }
-        });
+            });
         let pointwise = Self {
             in_channels: width,
             input: [out_height, out_width],
@@ -156,7 +175,13 @@ impl Convolution {
     /// - input: `[in_height, in_width, batch, in_channels]`
     /// - weight: `[out_channels, in_channels, kernel_height, kernel_width]`
     /// - output: `[out_height, out_width, batch, out_channels]`
-    pub fn forward(&self, input: &[f32], weight: &[f32], epilogue: Option<Epilogue<'_>>, output: &mut [f32]) {
+    pub fn forward(
+        &self,
+        input: &[f32],
+        weight: &[f32],
+        epilogue: Option<Epilogue<'_>>,
+        output: &mut [f32],
+    ) {
         assert_eq!(input.len(), self.input_len(), "input length");
         assert_eq!(weight.len(), self.weight_len(), "weight length");
         assert_eq!(output.len(), self.output_len(), "output length");
@@ -172,7 +197,13 @@ impl Convolution {
                 terms[to].push(Term { slab: from, tap });
             }
         }
-        let packed = PackedWeights::forward(weight, self.out_channels, self.in_channels, self.taps(), &connections);
+        let packed = PackedWeights::forward(
+            weight,
+            self.out_channels,
+            self.in_channels,
+            self.taps(),
+            &connections,
+        );
         gather_product::product(input, self.batch, &terms, &packed, epilogue, output);
     }
 
@@ -182,10 +213,23 @@ impl Convolution {
     ///
     /// - output_gradient: `[out_height, out_width, batch, out_channels]`
     /// - input_gradient (written): `[in_height, in_width, batch, in_channels]`
-    pub fn input_gradient(&self, output_gradient: &[f32], weight: &[f32], input_gradient: &mut [f32]) {
-        assert_eq!(output_gradient.len(), self.output_len(), "output gradient length");
+    pub fn input_gradient(
+        &self,
+        output_gradient: &[f32],
+        weight: &[f32],
+        input_gradient: &mut [f32],
+    ) {
+        assert_eq!(
+            output_gradient.len(),
+            self.output_len(),
+            "output gradient length"
+        );
         assert_eq!(weight.len(), self.weight_len(), "weight length");
-        assert_eq!(input_gradient.len(), self.input_len(), "input gradient length");
+        assert_eq!(
+            input_gradient.len(),
+            self.input_len(),
+            "input gradient length"
+        );
         let connections = self.connections();
         let mut terms = vec![Vec::new(); self.input[0] * self.input[1]];
         for (tap, Connection { pairs, .. }) in connections.iter().enumerate() {
@@ -193,8 +237,21 @@ impl Convolution {
                 terms[to].push(Term { slab: from, tap });
             }
         }
-        let packed = PackedWeights::transposed(weight, self.out_channels, self.in_channels, self.taps(), &connections);
-        gather_product::product(output_gradient, self.batch, &terms, &packed, None, input_gradient);
+        let packed = PackedWeights::transposed(
+            weight,
+            self.out_channels,
+            self.in_channels,
+            self.taps(),
+            &connections,
+        );
+        gather_product::product(
+            output_gradient,
+            self.batch,
+            &terms,
+            &packed,
+            None,
+            input_gradient,
+        );
     }
 
     /// Gradient with respect to the weights.
@@ -202,10 +259,23 @@ impl Convolution {
     /// # Shapes
     ///
     /// - weight_gradient (written): `[out_channels, in_channels, kernel_height, kernel_width]`
-    pub fn weight_gradient(&self, input: &[f32], output_gradient: &[f32], weight_gradient: &mut [f32]) {
+    pub fn weight_gradient(
+        &self,
+        input: &[f32],
+        output_gradient: &[f32],
+        weight_gradient: &mut [f32],
+    ) {
         assert_eq!(input.len(), self.input_len(), "input length");
-        assert_eq!(output_gradient.len(), self.output_len(), "output gradient length");
-        assert_eq!(weight_gradient.len(), self.weight_len(), "weight gradient length");
+        assert_eq!(
+            output_gradient.len(),
+            self.output_len(),
+            "output gradient length"
+        );
+        assert_eq!(
+            weight_gradient.len(),
+            self.weight_len(),
+            "weight gradient length"
+        );
         if self.gathers() {
             let (columns, pointwise) = self.gathered(input);
             let mut tap_major = vec![0.0; weight_gradient.len()];
@@ -228,14 +298,17 @@ impl Convolution {
         // [used tap][in][out, padded] -> [out][in][tap]
         let (taps, inputs) = (self.taps(), self.in_channels);
         let columns = by_tap.len() / (connections.len() * inputs).max(1);
-        weight_gradient.par_chunks_mut(inputs * taps).enumerate().for_each(|(out, row)| {
-            row.fill(0.0);
-            for (used, connection) in connections.iter().enumerate() {
-                let sums = &by_tap[used * inputs * columns..(used + 1) * inputs * columns];
-                for (channel, sum) in sums.iter().skip(out).step_by(columns).enumerate() {
-                    row[channel * taps + connection.tap] = *sum;
+        weight_gradient
+            .par_chunks_mut(inputs * taps)
+            .enumerate()
+            .for_each(|(out, row)| {
+                row.fill(0.0);
+                for (used, connection) in connections.iter().enumerate() {
+                    let sums = &by_tap[used * inputs * columns..(used + 1) * inputs * columns];
+                    for (channel, sum) in sums.iter().skip(out).step_by(columns).enumerate() {
+                        row[channel * taps + connection.tap] = *sum;
+                    }
                 }
-            }
-        });
+            });
     }
 }

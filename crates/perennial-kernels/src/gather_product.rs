@@ -32,7 +32,12 @@ impl PackedWeights {
         taps: usize,
         used: &[Connection],
     ) -> Self {
-        Self::pack(weight, [in_channels, taps], [out_channels, in_channels * taps], used)
+        Self::pack(
+            weight,
+            [in_channels, taps],
+            [out_channels, in_channels * taps],
+            used,
+        )
     }
 
     /// For the input gradient: depth = output channels, outputs = input channels.
@@ -43,7 +48,12 @@ impl PackedWeights {
         taps: usize,
         used: &[Connection],
     ) -> Self {
-        Self::pack(weight, [out_channels, in_channels * taps], [in_channels, taps], used)
+        Self::pack(
+            weight,
+            [out_channels, in_channels * taps],
+            [in_channels, taps],
+            used,
+        )
     }
 
     /// `[depth, its stride]` and `[outputs, their stride]` say where weights lie.
@@ -57,23 +67,32 @@ impl PackedWeights {
         let taps = used.len();
         let panel_len = taps * depth * columns;
         let mut values = vec![0.0; outputs.div_ceil(columns) * panel_len];
-        values.par_chunks_mut(panel_len.max(1)).enumerate().for_each(|(panel, chunk)| {
-            let first = panel * columns;
-            let kept = columns.min(outputs - first);
-            let mut copy = |column: usize, at: usize| {
-                let source = &weight[(first + column) * output_stride + at * depth_stride..];
-                for (tap, connection) in used.iter().enumerate() {
-                    chunk[(tap * depth + at) * columns + column] = source[connection.tap];
+        values
+            .par_chunks_mut(panel_len.max(1))
+            .enumerate()
+            .for_each(|(panel, chunk)| {
+                let first = panel * columns;
+                let kept = columns.min(outputs - first);
+                let mut copy = |column: usize, at: usize| {
+                    let source = &weight[(first + column) * output_stride + at * depth_stride..];
+                    for (tap, connection) in used.iter().enumerate() {
+                        chunk[(tap * depth + at) * columns + column] = source[connection.tap];
+                    }
+                };
+                // Weights are read in the order in which they lie, whichever of the two strides is the small one.
+                if output_stride < depth_stride {
+                    (0..depth).for_each(|at| (0..kept).for_each(|column| copy(column, at)));
+                } else {
+                    (0..kept).for_each(|column| (0..depth).for_each(|at| copy(column, at)));
                 }
-            };
-            // Weights are read in the order in which they lie, whichever of the two strides is the small one.
-            if output_stride < depth_stride {
-                (0..depth).for_each(|at| (0..kept).for_each(|column| copy(column, at)));
-            } else {
-                (0..kept).for_each(|column| (0..depth).for_each(|at| copy(column, at)));
-            }
-        });
-        Self { values, depth, outputs, taps, columns }
+            });
+        Self {
+            values,
+            depth,
+            outputs,
+            taps,
+            columns,
+        }
     }
 
     fn panel(&self, panel: usize) -> &[f32] {
@@ -104,23 +123,41 @@ pub(crate) fn product(
     if width == 0 || batch == 0 {
         return;
     }
-    output.par_chunks_mut(batch * width).enumerate().for_each(|(slab, output)| {
-        output.par_chunks_mut(TASK_ROWS * width).enumerate().for_each(|(block, output)| {
-            let first_row = block * TASK_ROWS;
-            let rows = output.len() / width;
-            let task = Task { input, batch, terms: &terms[slab], weights, first_row, rows, output: &mut *output };
-            pulp::Arch::new().dispatch(task);
-            if let Some(epilogue) = epilogue {
-                let start = (slab * batch + first_row) * width;
-                pulp::Arch::new().dispatch(|| apply(epilogue, start, output));
-            }
+    output
+        .par_chunks_mut(batch * width)
+        .enumerate()
+        .for_each(|(slab, output)| {
+            output
+                .par_chunks_mut(TASK_ROWS * width)
+                .enumerate()
+                .for_each(|(block, output)| {
+                    let first_row = block * TASK_ROWS;
+                    let rows = output.len() / width;
+                    let task = Task {
+                        input,
+                        batch,
+                        terms: &terms[slab],
+                        weights,
+                        first_row,
+                        rows,
+                        output: &mut *output,
+                    };
+                    pulp::Arch::new().dispatch(task);
+                    if let Some(epilogue) = epilogue {
+                        let start = (slab * batch + first_row) * width;
+                        pulp::Arch::new().dispatch(|| apply(epilogue, start, output));
+                    }
+                });
         });
-    });
 }
 
 #[inline(always)]
 fn apply(epilogue: Epilogue<'_>, start: usize, output: &mut [f32]) {
-    let floor = if epilogue.relu { 0.0 } else { f32::NEG_INFINITY };
+    let floor = if epilogue.relu {
+        0.0
+    } else {
+        f32::NEG_INFINITY
+    };
     let channels = epilogue.shift.len();
     match epilogue.residual {
         None => {
@@ -132,7 +169,10 @@ fn apply(epilogue: Epilogue<'_>, start: usize, output: &mut [f32]) {
         }
         Some(residual) => {
             let residual = &residual[start..start + output.len()];
-            for (row, residual) in output.chunks_exact_mut(channels).zip(residual.chunks_exact(channels)) {
+            for (row, residual) in output
+                .chunks_exact_mut(channels)
+                .zip(residual.chunks_exact(channels))
+            {
                 for ((value, shift), residual) in row.iter_mut().zip(epilogue.shift).zip(residual) {
                     *value = (*value + shift + residual).max(floor);
                 }
@@ -188,7 +228,8 @@ fn tile<S: Simd, const ROWS: usize>(simd: S, task: &mut Task<'_>, panel: usize, 
     for term in task.terms {
         let start = (term.slab * task.batch + task.first_row + row) * depth;
         // Slices of exactly `depth` values, so that the compiler drops the bounds checks of the innermost loop.
-        let rows: [&[f32]; ROWS] = std::array::from_fn(|at| &task.input[start + at * depth..][..depth]);
+        let rows: [&[f32]; ROWS] =
+            std::array::from_fn(|at| &task.input[start + at * depth..][..depth]);
         let (vectors, _) = S::as_simd_f32s(&panel_values[term.tap * depth * columns..]);
         let pairs = &vectors.as_chunks::<2>().0[..depth];
         for at in 0..depth {
@@ -204,7 +245,8 @@ fn tile<S: Simd, const ROWS: usize>(simd: S, task: &mut Task<'_>, panel: usize, 
     let first = panel * columns;
     let kept = columns.min(width - first);
     for (at, sum) in sums.iter().enumerate() {
-        let output = &mut task.output[(row + at) * width + first..(row + at) * width + first + kept];
+        let output =
+            &mut task.output[(row + at) * width + first..(row + at) * width + first + kept];
         if kept == columns {
             let (vectors, _) = S::as_mut_simd_f32s(output);
             vectors[0] = sum[0];

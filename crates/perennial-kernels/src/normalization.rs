@@ -13,25 +13,33 @@ const BLOCK_ROWS: usize = 256;
 /// - results: `[channels]` each
 pub fn batch_statistics(values: &[f32], channels: usize) -> (Vec<f32>, Vec<f32>) {
     let rows = (values.len() / channels) as f64;
-    let mean: Vec<f32> = column_sums(values.par_chunks(BLOCK_ROWS * channels), channels, |block, sums| {
-        for row in block.chunks_exact(channels) {
-            for (sum, value) in sums.iter_mut().zip(row) {
-                *sum += value;
+    let mean: Vec<f32> = column_sums(
+        values.par_chunks(BLOCK_ROWS * channels),
+        channels,
+        |block, sums| {
+            for row in block.chunks_exact(channels) {
+                for (sum, value) in sums.iter_mut().zip(row) {
+                    *sum += value;
+                }
             }
-        }
-    })
+        },
+    )
     .into_iter()
     .map(|sum| (sum / rows) as f32)
     .collect();
     // A second pass around the mean: the one-pass formula cancels badly in f32.
-    let variance = column_sums(values.par_chunks(BLOCK_ROWS * channels), channels, |block, sums| {
-        for row in block.chunks_exact(channels) {
-            for ((sum, value), mean) in sums.iter_mut().zip(row).zip(&mean) {
-                let centred = value - mean;
-                *sum += centred * centred;
+    let variance = column_sums(
+        values.par_chunks(BLOCK_ROWS * channels),
+        channels,
+        |block, sums| {
+            for row in block.chunks_exact(channels) {
+                for ((sum, value), mean) in sums.iter_mut().zip(row).zip(&mean) {
+                    let centred = value - mean;
+                    *sum += centred * centred;
+                }
             }
-        }
-    })
+        },
+    )
     .into_iter()
     .map(|sum| (sum / rows) as f32)
     .collect();
@@ -74,17 +82,31 @@ pub fn normalize(
     output: &mut [f32],
 ) {
     let channels = mean.len();
-    let scale: Vec<f32> = gamma.iter().zip(inverse_deviation).map(|(gamma, inverse)| gamma * inverse).collect();
+    let scale: Vec<f32> = gamma
+        .iter()
+        .zip(inverse_deviation)
+        .map(|(gamma, inverse)| gamma * inverse)
+        .collect();
     let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
     let block = BLOCK_ROWS * channels;
-    let blocks = output.par_chunks_mut(block).zip(values.par_chunks(block)).enumerate();
+    let blocks = output
+        .par_chunks_mut(block)
+        .zip(values.par_chunks(block))
+        .enumerate();
     blocks.for_each(|(at, (output, values))| {
         let residual = residual.map(|residual| &residual[at * block..at * block + values.len()]);
         pulp::Arch::new().dispatch(|| {
-            for (row, (output, values)) in
-                output.chunks_exact_mut(channels).zip(values.chunks_exact(channels)).enumerate()
+            for (row, (output, values)) in output
+                .chunks_exact_mut(channels)
+                .zip(values.chunks_exact(channels))
+                .enumerate()
             {
-                let columns = output.iter_mut().zip(values).zip(mean).zip(&scale).zip(beta);
+                let columns = output
+                    .iter_mut()
+                    .zip(values)
+                    .zip(mean)
+                    .zip(&scale)
+                    .zip(beta);
                 match residual {
                     None => {
                         for ((((output, value), mean), scale), beta) in columns {
@@ -93,7 +115,9 @@ pub fn normalize(
                     }
                     Some(residual) => {
                         let residual = &residual[row * channels..(row + 1) * channels];
-                        for (((((output, value), mean), scale), beta), residual) in columns.zip(residual) {
+                        for (((((output, value), mean), scale), beta), residual) in
+                            columns.zip(residual)
+                        {
                             *output = ((value - mean) * scale + beta + residual).max(floor);
                         }
                     }
@@ -133,22 +157,34 @@ pub fn normalize_backward(
     let block = BLOCK_ROWS * channels;
     let mut masked = vec![0.0; values.len()];
     let sums = column_sums(
-        masked.par_chunks_mut(block).zip(output_gradient.par_chunks(block)).zip(values.par_chunks(block)).enumerate(),
+        masked
+            .par_chunks_mut(block)
+            .zip(output_gradient.par_chunks(block))
+            .zip(values.par_chunks(block))
+            .enumerate(),
         2 * channels,
         |(at, ((masked, gradient), values)), sums| {
             match output {
                 None => masked.copy_from_slice(gradient),
                 Some(output) => {
                     let output = &output[at * block..at * block + gradient.len()];
-                    for ((masked, gradient), output) in masked.iter_mut().zip(gradient).zip(output) {
+                    for ((masked, gradient), output) in masked.iter_mut().zip(gradient).zip(output)
+                    {
                         *masked = if *output > 0.0 { *gradient } else { 0.0 };
                     }
                 }
             }
             let (beta, gamma) = sums.split_at_mut(channels);
-            for (gradient, values) in masked.chunks_exact(channels).zip(values.chunks_exact(channels)) {
-                for ((((beta, gamma), gradient), value), mean) in
-                    beta.iter_mut().zip(gamma.iter_mut()).zip(gradient).zip(values).zip(mean)
+            for (gradient, values) in masked
+                .chunks_exact(channels)
+                .zip(values.chunks_exact(channels))
+            {
+                for ((((beta, gamma), gradient), value), mean) in beta
+                    .iter_mut()
+                    .zip(gamma.iter_mut())
+                    .zip(gradient)
+                    .zip(values)
+                    .zip(mean)
                 {
                     *beta += gradient;
                     *gamma += gradient * (value - mean);
@@ -158,18 +194,26 @@ pub fn normalize_backward(
     );
     let (beta_sum, centred_sum) = sums.split_at(channels);
     let inverse = |channel: usize| f64::from(inverse_deviation[channel]);
-    let gamma_gradient: Vec<f32> =
-        (0..channels).map(|channel| (centred_sum[channel] * inverse(channel)) as f32).collect();
+    let gamma_gradient: Vec<f32> = (0..channels)
+        .map(|channel| (centred_sum[channel] * inverse(channel)) as f32)
+        .collect();
     let beta_gradient: Vec<f32> = beta_sum.iter().map(|&sum| sum as f32).collect();
     // gradient of a value = scale * (g - mean(g)) - (value - mean) * slope
-    let scale: Vec<f32> = gamma.iter().zip(inverse_deviation).map(|(gamma, inverse)| gamma * inverse).collect();
+    let scale: Vec<f32> = gamma
+        .iter()
+        .zip(inverse_deviation)
+        .map(|(gamma, inverse)| gamma * inverse)
+        .collect();
     let offset: Vec<f32> = beta_sum.iter().map(|sum| (sum / rows) as f32).collect();
     let slope: Vec<f32> = (0..channels)
         .map(|channel| (centred_sum[channel] / rows * inverse(channel) * inverse(channel)) as f32)
         .collect();
     let mut result = vec![0.0; values.len()];
-    result.par_chunks_mut(block).zip(masked.par_chunks(block)).zip(values.par_chunks(block)).for_each(
-        |((result, gradient), values)| {
+    result
+        .par_chunks_mut(block)
+        .zip(masked.par_chunks(block))
+        .zip(values.par_chunks(block))
+        .for_each(|((result, gradient), values)| {
             pulp::Arch::new().dispatch(|| {
                 let lines = result
                     .chunks_exact_mut(channels)
@@ -178,12 +222,18 @@ pub fn normalize_backward(
                 for ((result, gradient), values) in lines {
                     let columns = result.iter_mut().zip(gradient).zip(values).zip(mean);
                     let factors = scale.iter().zip(&offset).zip(&slope);
-                    for ((((result, gradient), value), mean), ((scale, offset), slope)) in columns.zip(factors) {
+                    for ((((result, gradient), value), mean), ((scale, offset), slope)) in
+                        columns.zip(factors)
+                    {
                         *result = scale * (gradient - offset - (value - mean) * slope);
                     }
                 }
             });
-        },
-    );
-    NormalizationGradients { values: result, residual: masked, gamma: gamma_gradient, beta: beta_gradient }
+        });
+    NormalizationGradients {
+        values: result,
+        residual: masked,
+        gamma: gamma_gradient,
+        beta: beta_gradient,
+    }
 }

@@ -18,7 +18,8 @@ pub struct MaxPool {
 impl MaxPool {
     /// Height and width of the output map.
     pub fn output(&self) -> [usize; 2] {
-        self.input.map(|side| (side + 2 * self.padding - self.kernel) / self.stride + 1)
+        self.input
+            .map(|side| (side + 2 * self.padding - self.kernel) / self.stride + 1)
     }
 
     /// The input positions under every output position, in scan order.
@@ -26,12 +27,16 @@ impl MaxPool {
         let [height, width] = self.output();
         let reach = |out: usize, limit: usize| {
             let start = out * self.stride;
-            (start..start + self.kernel).filter_map(move |at| at.checked_sub(self.padding)).filter(move |&at| at < limit)
+            (start..start + self.kernel)
+                .filter_map(move |at| at.checked_sub(self.padding))
+                .filter(move |&at| at < limit)
         };
         (0..height * width)
             .map(|at| {
                 reach(at / width, self.input[0])
-                    .flat_map(|y| reach(at % width, self.input[1]).map(move |x| y * self.input[1] + x))
+                    .flat_map(|y| {
+                        reach(at % width, self.input[1]).map(move |x| y * self.input[1] + x)
+                    })
                     .collect()
             })
             .collect()
@@ -49,12 +54,17 @@ pub fn max_pool(geometry: &MaxPool, input: &[f32], slab: usize) -> (Vec<f32>, Ve
     let windows = geometry.windows();
     let mut output = vec![f32::NEG_INFINITY; windows.len() * slab];
     let mut winners = vec![0_u8; output.len()];
-    output.par_chunks_mut(slab).zip(winners.par_chunks_mut(slab)).zip(&windows).for_each(
-        |((output, winners), window)| {
+    output
+        .par_chunks_mut(slab)
+        .zip(winners.par_chunks_mut(slab))
+        .zip(&windows)
+        .for_each(|((output, winners), window)| {
             pulp::Arch::new().dispatch(|| {
                 for (rank, &from) in window.iter().enumerate() {
                     let input = &input[from * slab..(from + 1) * slab];
-                    for ((best, winner), value) in output.iter_mut().zip(winners.iter_mut()).zip(input) {
+                    for ((best, winner), value) in
+                        output.iter_mut().zip(winners.iter_mut()).zip(input)
+                    {
                         if *value > *best {
                             *best = *value;
                             *winner = rank as u8;
@@ -62,8 +72,7 @@ pub fn max_pool(geometry: &MaxPool, input: &[f32], slab: usize) -> (Vec<f32>, Ve
                     }
                 }
             });
-        },
-    );
+        });
     (output, winners)
 }
 
@@ -73,7 +82,12 @@ pub fn max_pool(geometry: &MaxPool, input: &[f32], slab: usize) -> (Vec<f32>, Ve
 ///
 /// - output_gradient, winners: `[out_height, out_width, slab]`
 /// - result: `[in_height, in_width, slab]`
-pub fn max_pool_backward(geometry: &MaxPool, output_gradient: &[f32], winners: &[u8], slab: usize) -> Vec<f32> {
+pub fn max_pool_backward(
+    geometry: &MaxPool,
+    output_gradient: &[f32],
+    winners: &[u8],
+    slab: usize,
+) -> Vec<f32> {
     let mut sources = vec![Vec::new(); geometry.input[0] * geometry.input[1]];
     for (out, window) in geometry.windows().iter().enumerate() {
         for (rank, &at) in window.iter().enumerate() {
@@ -81,16 +95,22 @@ pub fn max_pool_backward(geometry: &MaxPool, output_gradient: &[f32], winners: &
         }
     }
     let mut result = vec![0.0; sources.len() * slab];
-    result.par_chunks_mut(slab).zip(&sources).for_each(|(result, sources)| {
-        pulp::Arch::new().dispatch(|| {
-            for &(out, rank) in sources {
-                let range = out * slab..(out + 1) * slab;
-                let lines = result.iter_mut().zip(&output_gradient[range.clone()]).zip(&winners[range]);
-                for ((result, gradient), winner) in lines {
-                    *result += if *winner == rank { *gradient } else { 0.0 };
+    result
+        .par_chunks_mut(slab)
+        .zip(&sources)
+        .for_each(|(result, sources)| {
+            pulp::Arch::new().dispatch(|| {
+                for &(out, rank) in sources {
+                    let range = out * slab..(out + 1) * slab;
+                    let lines = result
+                        .iter_mut()
+                        .zip(&output_gradient[range.clone()])
+                        .zip(&winners[range]);
+                    for ((result, gradient), winner) in lines {
+                        *result += if *winner == rank { *gradient } else { 0.0 };
+                    }
                 }
-            }
+            });
         });
-    });
     result
 }

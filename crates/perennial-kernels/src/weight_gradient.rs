@@ -32,20 +32,26 @@ pub(crate) fn sums(
         &padded
     };
     let mut result = vec![0.0; connections.len() * in_channels * columns];
-    result.par_chunks_mut((in_channels * columns).max(1)).zip(connections).for_each(|(result, connection)| {
-        result.par_chunks_mut(TASK_CHANNELS * columns).enumerate().for_each(|(block, result)| {
-            pulp::Arch::new().dispatch(Task {
-                input,
-                gradient,
-                batch,
-                in_channels,
-                first_channel: block * TASK_CHANNELS,
-                columns,
-                pairs: &connection.pairs,
-                result,
-            });
+    result
+        .par_chunks_mut((in_channels * columns).max(1))
+        .zip(connections)
+        .for_each(|(result, connection)| {
+            result
+                .par_chunks_mut(TASK_CHANNELS * columns)
+                .enumerate()
+                .for_each(|(block, result)| {
+                    pulp::Arch::new().dispatch(Task {
+                        input,
+                        gradient,
+                        batch,
+                        in_channels,
+                        first_channel: block * TASK_CHANNELS,
+                        columns,
+                        pairs: &connection.pairs,
+                        result,
+                    });
+                });
         });
-    });
     result
 }
 
@@ -98,16 +104,28 @@ impl WithSimd for Task<'_> {
 
 /// Adds one pair of slabs to `ROWS` rows (input channels) of the result, tile by tile.
 #[inline(always)]
-fn tiles<S: Simd, const ROWS: usize>(simd: S, task: &mut Task<'_>, pair: (usize, usize), channel: usize) {
+fn tiles<S: Simd, const ROWS: usize>(
+    simd: S,
+    task: &mut Task<'_>,
+    pair: (usize, usize),
+    channel: usize,
+) {
     let (in_channels, columns) = (task.in_channels, task.columns);
     let first = task.first_channel + channel;
-    let inputs = &task.input[pair.0 * task.batch * in_channels..(pair.0 + 1) * task.batch * in_channels];
-    let gradients = &task.gradient[pair.1 * task.batch * columns..(pair.1 + 1) * task.batch * columns];
+    let inputs =
+        &task.input[pair.0 * task.batch * in_channels..(pair.0 + 1) * task.batch * in_channels];
+    let gradients =
+        &task.gradient[pair.1 * task.batch * columns..(pair.1 + 1) * task.batch * columns];
     let tile = 2 * S::F32_LANES;
     for start in (0..columns).step_by(tile) {
         let mut sums = [[simd.splat_f32s(0.0); 2]; ROWS];
-        for (input, gradient) in inputs.chunks_exact(in_channels).zip(gradients.chunks_exact(columns)) {
-            let input: &[f32; ROWS] = input[first..].first_chunk().expect("a task's channels end within the row");
+        for (input, gradient) in inputs
+            .chunks_exact(in_channels)
+            .zip(gradients.chunks_exact(columns))
+        {
+            let input: &[f32; ROWS] = input[first..]
+                .first_chunk()
+                .expect("a task's channels end within the row");
             let (vectors, _) = S::as_simd_f32s(&gradient[start..start + tile]);
             let (left, right) = (vectors[0], vectors[1]);
             for (sum, value) in sums.iter_mut().zip(input) {

@@ -1,7 +1,8 @@
 //! The kernels against direct sums, over random geometries.
 
 use perennial_kernels::{
-    Convolution, Epilogue, MaxPool, batch_statistics, max_pool, max_pool_backward, normalize, normalize_backward,
+    Convolution, Epilogue, MaxPool, batch_statistics, max_pool, max_pool_backward, normalize,
+    normalize_backward,
 };
 use proptest::prelude::*;
 
@@ -20,27 +21,57 @@ fn close(found: &[f32], expected: &[f64], tolerance: f64) -> Result<(), TestCase
     prop_assert_eq!(found.len(), expected.len());
     for (at, (found, expected)) in found.iter().zip(expected).enumerate() {
         let error = (f64::from(*found) - expected).abs();
-        prop_assert!(error <= tolerance * (1.0 + expected.abs()), "{}: {} instead of {}", at, found, expected);
+        prop_assert!(
+            error <= tolerance * (1.0 + expected.abs()),
+            "{}: {} instead of {}",
+            at,
+            found,
+            expected
+        );
     }
     Ok(())
 }
 
 fn geometry() -> impl Strategy<Value = Convolution> {
-    let sizes = (1..=9_usize, 1..=9_usize, 1..=70_usize, 1..=11_usize, 1..=40_usize);
-    (sizes, 1..=4_usize, 1..=4_usize, 1..=3_usize, 0..=3_usize, 1..=2_usize)
-        .prop_map(|((height, width, batch, inputs, outputs), kernel_y, kernel_x, stride, padding, dilation)| {
-            Convolution {
-                batch,
-                in_channels: inputs,
-                out_channels: outputs,
-                input: [height, width],
-                kernel: [kernel_y, kernel_x],
+    let sizes = (
+        1..=9_usize,
+        1..=9_usize,
+        1..=70_usize,
+        1..=11_usize,
+        1..=40_usize,
+    );
+    (
+        sizes,
+        1..=4_usize,
+        1..=4_usize,
+        1..=3_usize,
+        0..=3_usize,
+        1..=2_usize,
+    )
+        .prop_map(
+            |(
+                (height, width, batch, inputs, outputs),
+                kernel_y,
+                kernel_x,
                 stride,
                 padding,
                 dilation,
-            }
+            )| {
+                Convolution {
+                    batch,
+                    in_channels: inputs,
+                    out_channels: outputs,
+                    input: [height, width],
+                    kernel: [kernel_y, kernel_x],
+                    stride,
+                    padding,
+                    dilation,
+                }
+            },
+        )
+        .prop_filter("the kernel fits the map", |geometry| {
+            geometry.output().iter().all(|&side| side > 0)
         })
-        .prop_filter("the kernel fits the map", |geometry| geometry.output().iter().all(|&side| side > 0))
 }
 
 /// Calls `each(input index, weight index, output index)` for every product that the convolution sums.
@@ -50,16 +81,25 @@ fn products(g: &Convolution, mut each: impl FnMut(usize, usize, usize)) {
         for ox in 0..out_width {
             for ky in 0..g.kernel[0] {
                 for kx in 0..g.kernel[1] {
-                    let (y, x) = (oy * g.stride + ky * g.dilation, ox * g.stride + kx * g.dilation);
-                    if y < g.padding || x < g.padding || y - g.padding >= g.input[0] || x - g.padding >= g.input[1] {
+                    let (y, x) = (
+                        oy * g.stride + ky * g.dilation,
+                        ox * g.stride + kx * g.dilation,
+                    );
+                    if y < g.padding
+                        || x < g.padding
+                        || y - g.padding >= g.input[0]
+                        || x - g.padding >= g.input[1]
+                    {
                         continue;
                     }
                     let slab = (y - g.padding) * g.input[1] + x - g.padding;
                     for n in 0..g.batch {
                         for i in 0..g.in_channels {
                             for o in 0..g.out_channels {
-                                let weight = ((o * g.in_channels + i) * g.kernel[0] + ky) * g.kernel[1] + kx;
-                                let output = ((oy * out_width + ox) * g.batch + n) * g.out_channels + o;
+                                let weight =
+                                    ((o * g.in_channels + i) * g.kernel[0] + ky) * g.kernel[1] + kx;
+                                let output =
+                                    ((oy * out_width + ox) * g.batch + n) * g.out_channels + o;
                                 each((slab * g.batch + n) * g.in_channels + i, weight, output);
                             }
                         }
@@ -193,18 +233,29 @@ proptest! {
 #[test]
 fn results_do_not_depend_on_the_number_of_threads() {
     let g = Convolution {
-        batch: 70, in_channels: 5, out_channels: 37, input: [6, 5], kernel: [3, 3], stride: 1, padding: 1, dilation: 1,
+        batch: 70,
+        in_channels: 5,
+        out_channels: 37,
+        input: [6, 5],
+        kernel: [3, 3],
+        stride: 1,
+        padding: 1,
+        dilation: 1,
     };
     let (x, w) = (values(g.input_len(), 1), values(g.weight_len(), 2));
     let run = |threads| {
-        rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap().install(|| {
-            let mut y = vec![0.0; g.output_len()];
-            g.forward(&x, &w, None, &mut y);
-            let mut gradient = vec![0.0; g.weight_len()];
-            g.weight_gradient(&x, &y, &mut gradient);
-            let statistics = batch_statistics(&y, g.out_channels);
-            (y, gradient, statistics)
-        })
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap()
+            .install(|| {
+                let mut y = vec![0.0; g.output_len()];
+                g.forward(&x, &w, None, &mut y);
+                let mut gradient = vec![0.0; g.weight_len()];
+                g.weight_gradient(&x, &y, &mut gradient);
+                let statistics = batch_statistics(&y, g.out_channels);
+                (y, gradient, statistics)
+            })
     };
     assert_eq!(run(1), run(3));
 }

@@ -34,7 +34,10 @@ pub fn epoch_plans(
                 let remembered = (batch_size / 2).min(memory.len());
                 let fresh = (batch_size - remembered).min(new.len());
                 let draw = |from: &[usize], amount, rng: &mut ChaCha8Rng| {
-                    index::sample(rng, from.len(), amount).into_iter().map(|at| from[at]).collect::<Vec<_>>()
+                    index::sample(rng, from.len(), amount)
+                        .into_iter()
+                        .map(|at| from[at])
+                        .collect::<Vec<_>>()
                 };
                 let mut images = draw(new, fresh, &mut rng);
                 images.extend(draw(memory, remembered, &mut rng));
@@ -50,7 +53,12 @@ pub fn epoch_plans(
 }
 
 /// Images of a finished task to remember: up to `per_class` of each of its classes, chosen at random.
-pub fn remember(images: &[usize], per_class: usize, seed: u64, label: impl Fn(usize) -> u32) -> Vec<usize> {
+pub fn remember(
+    images: &[usize],
+    per_class: usize,
+    seed: u64,
+    label: impl Fn(usize) -> u32,
+) -> Vec<usize> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut by_class = std::collections::BTreeMap::<u32, Vec<usize>>::new();
     for &image in images {
@@ -59,7 +67,10 @@ pub fn remember(images: &[usize], per_class: usize, seed: u64, label: impl Fn(us
     let mut chosen = Vec::new();
     for members in by_class.values() {
         let mut picked: Vec<usize> =
-            index::sample(&mut rng, members.len(), per_class.min(members.len())).into_iter().map(|at| members[at]).collect();
+            index::sample(&mut rng, members.len(), per_class.min(members.len()))
+                .into_iter()
+                .map(|at| members[at])
+                .collect();
         picked.sort_unstable();
         chosen.extend(picked);
     }
@@ -97,7 +108,12 @@ mod tests {
             let images = images(plan);
             assert_eq!(images.iter().filter(|&&image| image >= 100).count(), 8);
             assert_eq!(images.iter().collect::<BTreeSet<_>>().len(), 16);
-            assert!(plan.labels.iter().zip(&images).all(|(&label, &image)| label as usize == image));
+            assert!(
+                plan.labels
+                    .iter()
+                    .zip(&images)
+                    .all(|(&label, &image)| label as usize == image)
+            );
         }
     }
 

@@ -60,7 +60,10 @@ impl Checkpoint {
         let mut tensors = StateDict::new();
         if let Some((network, velocity)) = &self.learner {
             let prefixed = |prefix: &'static str, state: &StateDict| {
-                state.clone().into_iter().map(move |(name, tensor)| (format!("{prefix}{name}"), tensor))
+                state
+                    .clone()
+                    .into_iter()
+                    .map(move |(name, tensor)| (format!("{prefix}{name}"), tensor))
             };
             tensors.extend(prefixed(NETWORK, network));
             tensors.extend(prefixed(VELOCITY, velocity));
@@ -81,15 +84,19 @@ impl Checkpoint {
             problem: format!("{problem}; remove the run's folder to start it anew"),
         };
         let bytes = perennial_core::read_at_most(&path, MAX_BYTES)?;
-        let (_, header) =
-            safetensors::SafeTensors::read_metadata(&bytes).map_err(|error| broken(error.to_string()))?;
-        let text = header.metadata().as_ref().and_then(|metadata| metadata.get(PROGRESS));
+        let (_, header) = safetensors::SafeTensors::read_metadata(&bytes)
+            .map_err(|error| broken(error.to_string()))?;
+        let text = header
+            .metadata()
+            .as_ref()
+            .and_then(|metadata| metadata.get(PROGRESS));
         let text = text.ok_or_else(|| broken("it has no progress record".into()))?;
         let progress = serde_json::from_str(text).map_err(|error| broken(error.to_string()))?;
         let state = from_safetensors(&bytes, &path.display().to_string())?;
         let part = |prefix: &str| -> StateDict {
             let named = state.iter().filter_map(|(name, tensor)| {
-                name.strip_prefix(prefix).map(|name| (name.to_owned(), tensor.clone()))
+                name.strip_prefix(prefix)
+                    .map(|name| (name.to_owned(), tensor.clone()))
             });
             named.collect()
         };

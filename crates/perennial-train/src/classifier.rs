@@ -22,7 +22,8 @@ use crate::network::uniform_linear;
 pub fn simplex_logits(simplex: Simplex, features: Tensor<2>) -> Tensor<2> {
     let coefficients = simplex.coefficients();
     let sum = features.clone().sum_dim(1);
-    let first = features.mul_scalar(coefficients.diagonal) + sum.clone().mul_scalar(coefficients.offset);
+    let first =
+        features.mul_scalar(coefficients.diagonal) + sum.clone().mul_scalar(coefficients.offset);
     Tensor::cat(vec![first, sum.mul_scalar(coefficients.last)], 1)
 }
 
@@ -57,12 +58,21 @@ impl LinearClassifier {
         let device = self.weight.val().device();
         let fresh = Self::new(classes - old, features, seed, &device);
         let join = |kept: Tensor<2>, new: Tensor<2>| Tensor::cat(vec![kept, new], 0);
-        let associate = |tensor: Tensor<2>| if device.is_autodiff() { Tensor::from_inner(tensor) } else { tensor };
+        let associate = |tensor: Tensor<2>| {
+            if device.is_autodiff() {
+                Tensor::from_inner(tensor)
+            } else {
+                tensor
+            }
+        };
         let rows = |param: &Param<Tensor<2>>| param.val().without_autodiff();
         let weight = associate(join(rows(&self.weight), rows(&fresh.weight)));
         let column = |param: &Param<Tensor<1>>| param.val().without_autodiff().reshape([-1, 1]);
         let bias = associate(join(column(&self.bias), column(&fresh.bias))).reshape([classes]);
-        Self { weight: Param::from_tensor(weight), bias: Param::from_tensor(bias) }
+        Self {
+            weight: Param::from_tensor(weight),
+            bias: Param::from_tensor(bias),
+        }
     }
 
     /// # Shapes

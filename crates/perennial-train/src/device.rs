@@ -27,11 +27,17 @@ impl FromStr for DeviceChoice {
     type Err = TrainError;
 
     fn from_str(text: &str) -> Result<Self, TrainError> {
-        let unknown = |problem: &str| TrainError::Device { name: text.to_owned(), problem: problem.to_owned() };
+        let unknown = |problem: &str| TrainError::Device {
+            name: text.to_owned(),
+            problem: problem.to_owned(),
+        };
         let (kind, index) = match text.split_once(':') {
-            Some((kind, index)) => {
-                (kind, index.parse().map_err(|_| unknown("after the colon comes the GPU's number, such as vulkan:0"))?)
-            }
+            Some((kind, index)) => (
+                kind,
+                index.parse().map_err(|_| {
+                    unknown("after the colon comes the GPU's number, such as vulkan:0")
+                })?,
+            ),
             None => (text, 0),
         };
         match kind {
@@ -90,7 +96,9 @@ fn first_gpu() -> Option<Device> {
     #[cfg(any(feature = "vulkan", feature = "wgpu", feature = "cuda"))]
     {
         let gpus = Device::enumerate_physical();
-        let gpu = gpus.iter().find(|gpu| format!("{gpu:?}").contains("Discrete"));
+        let gpu = gpus
+            .iter()
+            .find(|gpu| format!("{gpu:?}").contains("Discrete"));
         if gpu.is_some() {
             #[cfg(feature = "cuda")]
             return DeviceChoice::Cuda(0).open().ok();

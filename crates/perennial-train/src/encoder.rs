@@ -25,11 +25,20 @@ impl TrainedEncoder {
     /// # Errors
     ///
     /// Weights that are damaged or do not fit the architecture that `model.toml` names.
-    pub fn load(registry: &Registry, version: ModelVersion, device: &Device) -> Result<Self, TrainError> {
+    pub fn load(
+        registry: &Registry,
+        version: ModelVersion,
+        device: &Device,
+    ) -> Result<Self, TrainError> {
         let device = device.clone().without_autodiff();
         let network = load_network(registry, &version, &device)?;
         let path = Path::for_device(&device);
-        Ok(Self { network, version, device, path })
+        Ok(Self {
+            network,
+            version,
+            device,
+            path,
+        })
     }
 
     /// What it was loaded from.
@@ -58,12 +67,17 @@ impl Encoder for TrainedEncoder {
         for chunk in pixels.chunks(CHUNK * channels * height * width) {
             let count = chunk.len() / (channels * height * width);
             let data = TensorData::new(chunk.to_vec(), [count, channels, height, width]);
-            let output = self.network.forward(Tensor::from_data(data, &self.device), Mode::Evaluate, self.path);
+            let output = self.network.forward(
+                Tensor::from_data(data, &self.device),
+                Mode::Evaluate,
+                self.path,
+            );
             let values = output.into_data().convert::<f32>().try_into_vec::<f32>();
             let mut values = values.map_err(|error| EncodeError::Backend(format!("{error:?}")))?;
             let first = embeddings.len() / self.dim();
             normalize_rows(&mut values, self.dim()).map_err(|error| match error {
-                perennial_core::SimilarityError::NonFinite { row } | perennial_core::SimilarityError::Zero { row } => {
+                perennial_core::SimilarityError::NonFinite { row }
+                | perennial_core::SimilarityError::Zero { row } => {
                     EncodeError::NonFinite { image: first + row }
                 }
                 other => EncodeError::Backend(other.to_string()),
@@ -82,7 +96,9 @@ impl Encoder for TrainedEncoder {
 pub fn network_config(version: &ModelVersion) -> Result<NetworkConfig, TrainError> {
     let unknown = |what: &str, name: &str| TrainError::Version {
         version: version.name.clone(),
-        problem: format!("unknown {what} {name:?}; this build knows resnet18 (stem imagenet or cifar) and small"),
+        problem: format!(
+            "unknown {what} {name:?}; this build knows resnet18 (stem imagenet or cifar) and small"
+        ),
     };
     let backbone = match version.architecture.backbone.as_str() {
         "resnet18" => BackboneKind::Resnet18,
@@ -94,7 +110,11 @@ pub fn network_config(version: &ModelVersion) -> Result<NetworkConfig, TrainErro
         (_, "cifar") => Stem::Cifar,
         (_, other) => return Err(unknown("stem", other)),
     };
-    Ok(NetworkConfig { backbone, stem, width: version.architecture.width })
+    Ok(NetworkConfig {
+        backbone,
+        stem,
+        width: version.architecture.width,
+    })
 }
 
 /// A version's network with its weights, on a device with or without gradient tracking.
@@ -110,16 +130,32 @@ pub(crate) fn load_network(
     if !simplex && version.dim != features {
         return Err(TrainError::Version {
             version: version.name.clone(),
-            problem: format!("dim {} differs from the backbone's {features} features", version.dim),
+            problem: format!(
+                "dim {} differs from the backbone's {features} features",
+                version.dim
+            ),
         });
     }
     let plain = device.clone().without_autodiff();
-    let mut network = Network::new(&config, in_channels, simplex.then_some(version.dim), 0, &plain);
+    let mut network = Network::new(
+        &config,
+        in_channels,
+        simplex.then_some(version.dim),
+        0,
+        &plain,
+    );
     let bytes = registry.load_weights(version)?;
-    let state = from_safetensors(&bytes, &registry.weights_path(version).display().to_string())?;
+    let state = from_safetensors(
+        &bytes,
+        &registry.weights_path(version).display().to_string(),
+    )?;
     if let Some(weight) = state.get("fc2.weight") {
         network = network.with_classifier(weight.shape.first().copied().unwrap_or(0), 0);
     }
     let network = load_state_dict(network, state)?;
-    Ok(if device.is_autodiff() { network.train() } else { network })
+    Ok(if device.is_autodiff() {
+        network.train()
+    } else {
+        network
+    })
 }

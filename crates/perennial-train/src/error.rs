@@ -69,6 +69,9 @@ pub enum TrainError {
 
 impl TrainError {
     pub(crate) fn config(key: &str, problem: &str) -> Self {
-        Self::Config { key: key.to_owned(), problem: problem.to_owned() }
+        Self::Config {
+            key: key.to_owned(),
+            problem: problem.to_owned(),
+        }
     }
 }

@@ -10,7 +10,9 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Autodiff, AutodiffBackend, Backend, ExtensionType, Flex, TensorMetadata, backend_extension};
+use burn::backend::{
+    Autodiff, AutodiffBackend, Backend, ExtensionType, Flex, TensorMetadata, backend_extension,
+};
 use burn::tensor::TensorData;
 use perennial_kernels as kernels;
 
@@ -99,11 +101,17 @@ fn primitive(values: Vec<f32>, shape: &[usize]) -> Primitive {
 }
 
 fn contiguous(tensor: Primitive) -> Primitive {
-    if tensor.as_slice::<f32>().is_some() { tensor } else { tensor.to_contiguous() }
+    if tensor.as_slice::<f32>().is_some() {
+        tensor
+    } else {
+        tensor.to_contiguous()
+    }
 }
 
 fn values(tensor: &Primitive) -> &[f32] {
-    tensor.as_slice().expect("made contiguous at entry, and f32 is the only dtype used on the CPU")
+    tensor
+        .as_slice()
+        .expect("made contiguous at entry, and f32 is the only dtype used on the CPU")
 }
 
 fn geometry(x: &Primitive, weight: &Primitive, options: FusedOptions) -> kernels::Convolution {
@@ -141,8 +149,10 @@ fn forward(
     let mut convolved = vec![0.0; convolution.output_len()];
     convolution.forward(values(&x), values(&weight), None, &mut convolved);
     let (mean, variance) = kernels::batch_statistics(&convolved, channels);
-    let inverse_deviation: Vec<f32> =
-        variance.iter().map(|&variance| (1.0 / (f64::from(variance) + options.epsilon).sqrt()) as f32).collect();
+    let inverse_deviation: Vec<f32> = variance
+        .iter()
+        .map(|&variance| (1.0 / (f64::from(variance) + options.epsilon).sqrt()) as f32)
+        .collect();
     let mut output = vec![0.0; convolved.len()];
     kernels::normalize(
         &convolved,
@@ -204,10 +214,19 @@ impl FusedLayers for Flex {
 
 fn pool(x: &Primitive) -> (Primitive, kernels::MaxPool, Vec<u8>) {
     let [height, width, batch, channels] = x.shape().dims();
-    let geometry = kernels::MaxPool { input: [height, width], kernel: 3, stride: 2, padding: 1 };
+    let geometry = kernels::MaxPool {
+        input: [height, width],
+        kernel: 3,
+        stride: 2,
+        padding: 1,
+    };
     let (output, winners) = kernels::max_pool(&geometry, values(x), batch * channels);
     let [out_height, out_width] = geometry.output();
-    (primitive(output, &[out_height, out_width, batch, channels]), geometry, winners)
+    (
+        primitive(output, &[out_height, out_width, batch, channels]),
+        geometry,
+        winners,
+    )
 }
 
 #[derive(Debug)]
@@ -221,12 +240,21 @@ fn conv_norm_backward<const N: usize>(ops: Ops<SavedForward, N>, grads: &mut Gra
     let channels = convolution.out_channels;
     let norm = kernels::normalize_backward(
         values(&saved.convolved),
-        [values(&saved.mean), values(&saved.inverse_deviation), values(&saved.gamma)],
+        [
+            values(&saved.mean),
+            values(&saved.inverse_deviation),
+            values(&saved.gamma),
+        ],
         saved.options.relu.then(|| values(&saved.output)),
         values(&gradient),
     );
     let shape = output_shape(&convolution);
-    let parent = |at: usize| ops.parents.get(at).and_then(Option::as_ref).map(|node| node.id);
+    let parent = |at: usize| {
+        ops.parents
+            .get(at)
+            .and_then(Option::as_ref)
+            .map(|node| node.id)
+    };
     if let Some(id) = parent(0) {
         let mut result = vec![0.0; convolution.input_len()];
         convolution.input_gradient(&norm.values, values(&saved.weight), &mut result);
@@ -278,9 +306,17 @@ impl Backward<Flex, 1> for MaxPoolBackward {
         let (geometry, winners) = ops.state;
         let [_, _, batch, channels]: [usize; 4] = gradient.shape().dims();
         if let [Some(node)] = ops.parents {
-            let result = kernels::max_pool_backward(&geometry, values(&gradient), &winners, batch * channels);
+            let result = kernels::max_pool_backward(
+                &geometry,
+                values(&gradient),
+                &winners,
+                batch * channels,
+            );
             let [height, width] = geometry.input;
-            grads.register::<Flex>(node.id, primitive(result, &[height, width, batch, channels]));
+            grads.register::<Flex>(
+                node.id,
+                primitive(result, &[height, width, batch, channels]),
+            );
         }
     }
 }
@@ -298,7 +334,10 @@ impl<C: CheckpointStrategy> FusedLayers for Autodiff<Flex, C> {
         let (weight, weight_node) = weight.into_parts();
         let (gamma, gamma_node) = gamma.into_parts();
         let (beta, beta_node) = beta.into_parts();
-        let (residual, residual_node) = residual.into_option().map(|tensor| tensor.into_parts()).unzip();
+        let (residual, residual_node) = residual
+            .into_option()
+            .map(|tensor| tensor.into_parts())
+            .unzip();
         let (saved, variance) = forward(x, weight, gamma, beta, residual, options);
         let (output, mean) = (saved.output.clone(), saved.mean.clone());
         let nodes = [x_node, weight_node, gamma_node, beta_node];
@@ -346,8 +385,14 @@ impl<C: CheckpointStrategy> FusedLayers for Autodiff<Flex, C> {
     fn max_pool_3x3(x: FloatTensor<Self>) -> FloatTensor<Self> {
         let (x, node) = x.into_parts();
         let (output, geometry, winners) = pool(&contiguous(x));
-        match MaxPoolBackward.prepare::<C>([node]).compute_bound().stateful() {
-            OpsKind::Tracked(prepared) => prepared.finish((geometry, std::sync::Arc::new(winners)), output),
+        match MaxPoolBackward
+            .prepare::<C>([node])
+            .compute_bound()
+            .stateful()
+        {
+            OpsKind::Tracked(prepared) => {
+                prepared.finish((geometry, std::sync::Arc::new(winners)), output)
+            }
             OpsKind::UnTracked(prepared) => prepared.finish(output),
         }
     }

@@ -44,11 +44,21 @@ impl StepSums {
     pub fn take(&mut self) -> Totals {
         let read = |tensor: Option<Tensor<1>>| {
             tensor
-                .and_then(|tensor| tensor.into_data().convert::<f32>().try_into_vec::<f32>().ok())
+                .and_then(|tensor| {
+                    tensor
+                        .into_data()
+                        .convert::<f32>()
+                        .try_into_vec::<f32>()
+                        .ok()
+                })
                 .and_then(|values| values.first().copied())
                 .map_or(0.0, f64::from)
         };
-        let totals = Totals { loss: read(self.loss.take()), correct: read(self.correct.take()), images: self.images };
+        let totals = Totals {
+            loss: read(self.loss.take()),
+            correct: read(self.correct.take()),
+            images: self.images,
+        };
         self.images = 0;
         totals
     }
@@ -75,7 +85,14 @@ impl Learner {
     ) -> Self {
         let path = Path::for_device(&device);
         let sgd = Sgd::new(training.momentum, training.weight_decay);
-        Self { network, sgd, method, simplex, device, path }
+        Self {
+            network,
+            sgd,
+            method,
+            simplex,
+            device,
+            path,
+        }
     }
 
     /// The network as it is now.
@@ -93,7 +110,10 @@ impl Learner {
         sums: &mut StepSums,
     ) {
         let plain = self.device.clone().without_autodiff();
-        let pixels = TensorData::new(batch.pixels.clone(), [batch.images, channels, height, width]);
+        let pixels = TensorData::new(
+            batch.pixels.clone(),
+            [batch.images, channels, height, width],
+        );
         let images = Tensor::<4>::from_data(pixels, &plain);
         let old = match self.method {
             MethodConfig::Hoc { .. } => {
@@ -101,7 +121,9 @@ impl Learner {
             }
             _ => None,
         };
-        let embeddings = self.network.forward(Tensor::from_inner(images), Mode::Train, self.path);
+        let embeddings = self
+            .network
+            .forward(Tensor::from_inner(images), Mode::Train, self.path);
         let (loss, correct) = self.loss(embeddings, old, &batch.labels);
         let mut gradients = loss.backward();
         sums.add(loss.inner(), correct, batch.images);
@@ -114,24 +136,51 @@ impl Learner {
     /// # Shapes
     ///
     /// - embeddings, old: `[batch, dim]`; old on the device without gradients
-    pub fn loss(&self, embeddings: Tensor<2>, old: Option<Tensor<2>>, labels: &[u32]) -> (Tensor<1>, Tensor<1>) {
+    pub fn loss(
+        &self,
+        embeddings: Tensor<2>,
+        old: Option<Tensor<2>>,
+        labels: &[u32],
+    ) -> (Tensor<1>, Tensor<1>) {
         let (logits, targets) = match &self.simplex {
             Some((simplex, map)) => {
                 let vertex = |label: &u32| {
-                    map.vertex(*label as usize).expect("the run checked that every class has a vertex") as i32
+                    map.vertex(*label as usize)
+                        .expect("the run checked that every class has a vertex")
+                        as i32
                 };
-                (simplex_logits(*simplex, embeddings.clone()), labels.iter().map(vertex).collect::<Vec<_>>())
+                (
+                    simplex_logits(*simplex, embeddings.clone()),
+                    labels.iter().map(vertex).collect::<Vec<_>>(),
+                )
             }
-            None => {
-                (self.network.classify(embeddings.clone()), labels.iter().map(|&label| label as i32).collect())
-            }
+            None => (
+                self.network.classify(embeddings.clone()),
+                labels.iter().map(|&label| label as i32).collect(),
+            ),
         };
-        let targets = Tensor::<1, Int>::from_data(TensorData::new(targets, [labels.len()]), &logits.device());
+        let targets =
+            Tensor::<1, Int>::from_data(TensorData::new(targets, [labels.len()]), &logits.device());
         let plain_targets = targets.clone().without_autodiff();
-        let correct = logits.clone().inner().argmax(1).reshape([labels.len()]).equal(plain_targets).float().sum();
+        let correct = logits
+            .clone()
+            .inner()
+            .argmax(1)
+            .reshape([labels.len()])
+            .equal(plain_targets)
+            .float()
+            .sum();
         let classification = cross_entropy(logits, targets);
         let loss = match (self.method, old) {
-            (MethodConfig::Hoc { lambda, mu, masking, .. }, Some(old)) => {
+            (
+                MethodConfig::Hoc {
+                    lambda,
+                    mu,
+                    masking,
+                    ..
+                },
+                Some(old),
+            ) => {
                 let term = contrastive(embeddings, Tensor::from_inner(old), labels, mu, masking);
                 classification.mul_scalar(lambda) + term.mul_scalar(1.0 - lambda)
             }

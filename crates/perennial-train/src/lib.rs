@@ -18,6 +18,7 @@ mod error;
 mod fused;
 mod learner;
 pub mod losses;
+mod metrics_log;
 pub mod network;
 mod observer;
 pub mod pytorch;

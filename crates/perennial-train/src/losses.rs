@@ -22,7 +22,10 @@ pub enum Masking {
 /// - result: `[1]`
 pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
     let [batch, _] = logits.dims();
-    activation::log_softmax(logits, 1).gather(1, targets.reshape([batch, 1])).mean().neg()
+    activation::log_softmax(logits, 1)
+        .gather(1, targets.reshape([batch, 1]))
+        .mean()
+        .neg()
 }
 
 /// The higher-order compatibility term: pulls every new feature towards the old model's feature of the same image and
@@ -38,7 +41,13 @@ pub fn cross_entropy(logits: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
 /// - result: `[1]`
 ///
 /// **Source**: arXiv 2405.02581, the contrastive term of the HOC loss.
-pub fn contrastive(new: Tensor<2>, old: Tensor<2>, labels: &[u32], mu: f64, masking: Masking) -> Tensor<1> {
+pub fn contrastive(
+    new: Tensor<2>,
+    old: Tensor<2>,
+    labels: &[u32],
+    mu: f64,
+    masking: Masking,
+) -> Tensor<1> {
     let [batch, _] = new.dims();
     let device = new.device();
     let on_device = |values: Vec<f32>, shape: [usize; 2]| {
@@ -46,14 +55,23 @@ pub fn contrastive(new: Tensor<2>, old: Tensor<2>, labels: &[u32], mu: f64, mask
     };
     let negatives: Vec<f32> = labels
         .iter()
-        .flat_map(|row| labels.iter().map(move |column| if row == column { 0.0 } else { 1.0 }))
+        .flat_map(|row| {
+            labels
+                .iter()
+                .map(move |column| if row == column { 0.0 } else { 1.0 })
+        })
         .collect();
-    let counted: Vec<f32> =
-        negatives.chunks_exact(batch).map(|row| if row.contains(&1.0) { 1.0 } else { 0.0 }).collect();
-    let diagonal: Vec<f32> =
-        (0..batch * batch).map(|at| if at / batch == at % batch { 1.0 } else { 0.0 }).collect();
+    let counted: Vec<f32> = negatives
+        .chunks_exact(batch)
+        .map(|row| if row.contains(&1.0) { 1.0 } else { 0.0 })
+        .collect();
+    let diagonal: Vec<f32> = (0..batch * batch)
+        .map(|at| if at / batch == at % batch { 1.0 } else { 0.0 })
+        .collect();
 
-    let similarity = unit_rows(old).matmul(unit_rows(new).transpose()).mul_scalar(mu);
+    let similarity = unit_rows(old)
+        .matmul(unit_rows(new).transpose())
+        .mul_scalar(mu);
     let positive = (similarity.clone() * on_device(diagonal, [batch, batch])).sum_dim(1);
     let negative_mask = on_device(negatives, [batch, batch]);
     let logits = match masking {

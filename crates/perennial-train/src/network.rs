@@ -95,15 +95,25 @@ impl Network {
     ) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let backbone = match config.backbone {
-            BackboneKind::Resnet18 => {
-                Backbone::Resnet18(ResNet18::new(config.stem, config.width, in_channels, &mut rng, device))
+            BackboneKind::Resnet18 => Backbone::Resnet18(ResNet18::new(
+                config.stem,
+                config.width,
+                in_channels,
+                &mut rng,
+                device,
+            )),
+            BackboneKind::Small => {
+                Backbone::Small(SmallNet::new(config.width, in_channels, &mut rng, device))
             }
-            BackboneKind::Small => Backbone::Small(SmallNet::new(config.width, in_channels, &mut rng, device)),
         };
         let fc1 = embedding_dim.map(|dim| EmbeddingLayer {
             weight: Param::from_tensor(uniform_linear([dim, config.features()], &mut rng, device)),
         });
-        Self { backbone, fc1, fc2: None }
+        Self {
+            backbone,
+            fc1,
+            fc2: None,
+        }
     }
 
     /// The same network with a linear classifier of at least `classes` rows: fresh, or its own grown.
@@ -136,7 +146,10 @@ impl Network {
     ///
     /// If the network has none.
     pub fn classify(&self, embeddings: Tensor<2>) -> Tensor<2> {
-        self.fc2.as_ref().expect("only methods that gave the network a classifier ask for its logits").forward(embeddings)
+        self.fc2
+            .as_ref()
+            .expect("only methods that gave the network a classifier ask for its logits")
+            .forward(embeddings)
     }
 
     /// Images to embeddings, not normalised.
@@ -158,8 +171,14 @@ impl Network {
 }
 
 /// Weights `[outputs, inputs]` uniform in `±1/sqrt(inputs)`, PyTorch's default for a linear layer.
-pub(crate) fn uniform_linear([outputs, inputs]: [usize; 2], rng: &mut ChaCha8Rng, device: &Device) -> Tensor<2> {
+pub(crate) fn uniform_linear(
+    [outputs, inputs]: [usize; 2],
+    rng: &mut ChaCha8Rng,
+    device: &Device,
+) -> Tensor<2> {
     let bound = 1.0 / (inputs as f32).sqrt();
-    let values: Vec<f32> = (0..outputs * inputs).map(|_| rng.random_range(-bound..bound)).collect();
+    let values: Vec<f32> = (0..outputs * inputs)
+        .map(|_| rng.random_range(-bound..bound))
+        .collect();
     Tensor::from_data(TensorData::new(values, [outputs, inputs]), device)
 }

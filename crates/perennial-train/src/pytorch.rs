@@ -5,7 +5,9 @@ use std::path::Path;
 use perennial_core::Simplex;
 use pytorch_reader::{DType, PytorchReader};
 
-use crate::state_dict::{StateDict, StateTensor, WeightsError, floats, from_safetensors, is_counter};
+use crate::state_dict::{
+    StateDict, StateTensor, WeightsError, floats, from_safetensors, is_counter,
+};
 
 /// The largest checkpoint that is read.
 pub const MAX_CHECKPOINT_BYTES: u64 = 4 << 30;
@@ -20,13 +22,24 @@ pub const MAX_CHECKPOINT_BYTES: u64 = 4 << 30;
 /// An unreadable file, or a tensor that is neither f32 nor f64.
 pub fn read_checkpoint(path: &Path) -> Result<StateDict, WeightsError> {
     let name = path.display().to_string();
-    let broken = |problem: String| WeightsError::Format { source_name: name.clone(), problem };
-    let size = fs_err::metadata(path).map_err(|error| broken(error.to_string()))?.len();
+    let broken = |problem: String| WeightsError::Format {
+        source_name: name.clone(),
+        problem,
+    };
+    let size = fs_err::metadata(path)
+        .map_err(|error| broken(error.to_string()))?
+        .len();
     if size > MAX_CHECKPOINT_BYTES {
-        return Err(broken(format!("{size} bytes, more than the limit of {MAX_CHECKPOINT_BYTES}")));
+        return Err(broken(format!(
+            "{size} bytes, more than the limit of {MAX_CHECKPOINT_BYTES}"
+        )));
     }
-    let state = if path.extension().is_some_and(|extension| extension == "safetensors") {
-        let bytes = perennial_core::read_at_most(path, MAX_CHECKPOINT_BYTES).map_err(|error| broken(error.to_string()))?;
+    let state = if path
+        .extension()
+        .is_some_and(|extension| extension == "safetensors")
+    {
+        let bytes = perennial_core::read_at_most(path, MAX_CHECKPOINT_BYTES)
+            .map_err(|error| broken(error.to_string()))?;
         from_safetensors(&bytes, &name)?
     } else {
         let reader = PytorchReader::new(path).map_err(|error| broken(error.to_string()))?;
@@ -35,13 +48,26 @@ pub fn read_checkpoint(path: &Path) -> Result<StateDict, WeightsError> {
             if is_counter(key) {
                 continue;
             }
-            let bytes = tensor.read().map_err(|error| broken(format!("tensor {key}: {error}")))?;
+            let bytes = tensor
+                .read()
+                .map_err(|error| broken(format!("tensor {key}: {error}")))?;
             let values = match tensor.dtype() {
                 DType::F32 => floats(&bytes, f32::from_le_bytes),
                 DType::F64 => floats(&bytes, |bytes| f64::from_le_bytes(bytes) as f32),
-                other => return Err(WeightsError::Dtype { name: key.clone(), dtype: format!("{other:?}") }),
+                other => {
+                    return Err(WeightsError::Dtype {
+                        name: key.clone(),
+                        dtype: format!("{other:?}"),
+                    });
+                }
             };
-            state.insert(key.clone(), StateTensor { shape: tensor.shape().to_vec(), values });
+            state.insert(
+                key.clone(),
+                StateTensor {
+                    shape: tensor.shape().to_vec(),
+                    values,
+                },
+            );
         }
         state
     };
@@ -56,12 +82,21 @@ fn with_own_names(mut state: StateDict) -> StateDict {
         .into_iter()
         .find(|prefix| state.keys().all(|key| key.starts_with(prefix)))
     {
-        state = state.into_iter().map(|(key, value)| (key[prefix.len()..].to_owned(), value)).collect();
+        state = state
+            .into_iter()
+            .map(|(key, value)| (key[prefix.len()..].to_owned(), value))
+            .collect();
     }
     if state.contains_key("conv1.weight") {
         state = state
             .into_iter()
-            .map(|(key, value)| if key.starts_with("fc") { (key, value) } else { (format!("backbone.{key}"), value) })
+            .map(|(key, value)| {
+                if key.starts_with("fc") {
+                    (key, value)
+                } else {
+                    (format!("backbone.{key}"), value)
+                }
+            })
             .collect();
     }
     state
@@ -72,13 +107,31 @@ fn with_own_names(mut state: StateDict) -> StateDict {
 /// # Errors
 ///
 /// [`WeightsError::NotSimplex`] if the stored prototypes differ from the closed form by more than 1e-4.
-pub fn take_simplex_classifier(state: &mut StateDict, simplex: Simplex) -> Result<(), WeightsError> {
+pub fn take_simplex_classifier(
+    state: &mut StateDict,
+    simplex: Simplex,
+) -> Result<(), WeightsError> {
     const NAME: &str = "fc2.weight";
-    let Some(stored) = state.remove(NAME) else { return Ok(()) };
+    let Some(stored) = state.remove(NAME) else {
+        return Ok(());
+    };
     let same_shape = stored.shape == [simplex.vertices(), simplex.dim()];
     let same = same_shape
-        && stored.values.chunks_exact(simplex.dim()).enumerate().all(|(vertex, row)| {
-            row.iter().zip(simplex.prototype(vertex)).all(|(stored, exact)| (stored - exact).abs() <= 1e-4)
-        });
-    if same { Ok(()) } else { Err(WeightsError::NotSimplex { name: NAME.into(), vertices: simplex.vertices() }) }
+        && stored
+            .values
+            .chunks_exact(simplex.dim())
+            .enumerate()
+            .all(|(vertex, row)| {
+                row.iter()
+                    .zip(simplex.prototype(vertex))
+                    .all(|(stored, exact)| (stored - exact).abs() <= 1e-4)
+            });
+    if same {
+        Ok(())
+    } else {
+        Err(WeightsError::NotSimplex {
+            name: NAME.into(),
+            vertices: simplex.vertices(),
+        })
+    }
 }

@@ -38,7 +38,12 @@ impl Scenario {
         match &config.class_order {
             ClassOrder::Natural => {}
             ClassOrder::Seeded => {
-                order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed_for(seed, Purpose::ClassOrder, 0, 0)));
+                order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed_for(
+                    seed,
+                    Purpose::ClassOrder,
+                    0,
+                    0,
+                )));
             }
             ClassOrder::File(path) => order = read_order(path, &order)?,
         }
@@ -52,7 +57,11 @@ impl Scenario {
         while bounds.len() <= wanted && bounds[bounds.len() - 1] + config.increment <= order.len() {
             bounds.push(bounds[bounds.len() - 1] + config.increment);
         }
-        if config.initial_classes > order.len() || config.tasks.is_some_and(|tasks| tasks >= bounds.len() || tasks == 0) {
+        if config.initial_classes > order.len()
+            || config
+                .tasks
+                .is_some_and(|tasks| tasks >= bounds.len() || tasks == 0)
+        {
             return Err(TrainError::config(
                 "scenario.tasks",
                 &format!(
@@ -97,11 +106,19 @@ impl Scenario {
 fn read_order(path: &std::path::Path, classes: &[u32]) -> Result<Vec<u32>, TrainError> {
     let text = fs_err::read_to_string(path)?;
     let mut order = Vec::new();
-    for (at, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+    for (at, line) in text
+        .lines()
+        .enumerate()
+        .filter(|(_, line)| !line.trim().is_empty())
+    {
         order.push(line.trim().parse().map_err(|_| {
             TrainError::config(
                 "scenario.class_order",
-                &format!("{} line {}: {line:?} is no class label", path.display(), at + 1),
+                &format!(
+                    "{} line {}: {line:?} is no class label",
+                    path.display(),
+                    at + 1
+                ),
             )
         })?);
     }
@@ -110,7 +127,11 @@ fn read_order(path: &std::path::Path, classes: &[u32]) -> Result<Vec<u32>, Train
     if sorted != classes {
         return Err(TrainError::config(
             "scenario.class_order",
-            &format!("{} must name each of the set's {} classes exactly once", path.display(), classes.len()),
+            &format!(
+                "{} must name each of the set's {} classes exactly once",
+                path.display(),
+                classes.len()
+            ),
         ));
     }
     Ok(order)
@@ -121,12 +142,19 @@ mod tests {
     use super::*;
 
     fn set(classes: usize) -> ImageSet {
-        let labels: Vec<u32> = (0..classes as u32).flat_map(|class| [class, class]).collect();
+        let labels: Vec<u32> = (0..classes as u32)
+            .flat_map(|class| [class, class])
+            .collect();
         ImageSet::new("toy", [1, 1, 1], vec![0; labels.len()], labels, classes).unwrap()
     }
 
     fn config(initial_classes: usize, increment: usize, tasks: Option<usize>) -> ScenarioConfig {
-        ScenarioConfig { initial_classes, increment, tasks, class_order: ClassOrder::Natural }
+        ScenarioConfig {
+            initial_classes,
+            increment,
+            tasks,
+            class_order: ClassOrder::Natural,
+        }
     }
 
     #[test]
@@ -142,10 +170,15 @@ mod tests {
 
     #[test]
     fn a_seeded_order_permutes_and_repeats() {
-        let seeded = ScenarioConfig { class_order: ClassOrder::Seeded, ..config(2, 2, None) };
+        let seeded = ScenarioConfig {
+            class_order: ClassOrder::Seeded,
+            ..config(2, 2, None)
+        };
         let of = |seed| {
             let scenario = Scenario::new(&seeded, &set(8), seed).unwrap();
-            (0..8).map(|class| scenario.local_label(class)).collect::<Vec<_>>()
+            (0..8)
+                .map(|class| scenario.local_label(class))
+                .collect::<Vec<_>>()
         };
         assert_eq!(of(1), of(1));
         assert_ne!(of(1), of(2));
@@ -156,7 +189,13 @@ mod tests {
 
     #[test]
     fn too_many_tasks_are_refused() {
-        assert_eq!(Scenario::new(&config(2, 2, Some(4)), &set(8), 0).unwrap().tasks().len(), 4);
+        assert_eq!(
+            Scenario::new(&config(2, 2, Some(4)), &set(8), 0)
+                .unwrap()
+                .tasks()
+                .len(),
+            4
+        );
         let error = Scenario::new(&config(2, 2, Some(5)), &set(8), 0).unwrap_err();
         assert!(error.to_string().contains("scenario.tasks"), "{error}");
         assert!(Scenario::new(&config(9, 2, None), &set(8), 0).is_err());

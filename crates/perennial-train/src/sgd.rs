@@ -29,7 +29,9 @@ struct Step<'a> {
 
 impl MapTensor for Step<'_> {
     fn map<const D: usize>(&mut self, name: String, tensor: Tensor<D>) -> Tensor<D> {
-        let Some(mut gradient) = tensor.grad_remove(self.gradients) else { return tensor };
+        let Some(mut gradient) = tensor.grad_remove(self.gradients) else {
+            return tensor;
+        };
         let parameter = tensor.inner();
         if D >= 2 && self.sgd.weight_decay > 0.0 {
             gradient = gradient + parameter.clone().mul_scalar(self.sgd.weight_decay);
@@ -48,19 +50,43 @@ impl MapTensor for Step<'_> {
 impl Sgd {
     /// No velocity yet.
     pub fn new(momentum: f64, weight_decay: f64) -> Self {
-        Self { momentum, weight_decay, velocity: BTreeMap::new() }
+        Self {
+            momentum,
+            weight_decay,
+            velocity: BTreeMap::new(),
+        }
     }
 
     /// One step over every parameter that has a gradient.
-    pub fn step<M: Module>(&mut self, module: M, gradients: &mut Gradients, learning_rate: f64) -> M {
-        module.map(&mut NamedMapper::new(Step { sgd: self, learning_rate, gradients }))
+    pub fn step<M: Module>(
+        &mut self,
+        module: M,
+        gradients: &mut Gradients,
+        learning_rate: f64,
+    ) -> M {
+        module.map(&mut NamedMapper::new(Step {
+            sgd: self,
+            learning_rate,
+            gradients,
+        }))
     }
 
     /// Velocities on the host, for a checkpoint.
     pub fn state(&self) -> StateDict {
         let tensors = self.velocity.iter().map(|(name, (shape, velocity))| {
-            let values = velocity.clone().into_data().convert::<f32>().try_into_vec::<f32>().unwrap_or_default();
-            (name.clone(), StateTensor { shape: shape.clone(), values })
+            let values = velocity
+                .clone()
+                .into_data()
+                .convert::<f32>()
+                .try_into_vec::<f32>()
+                .unwrap_or_default();
+            (
+                name.clone(),
+                StateTensor {
+                    shape: shape.clone(),
+                    values,
+                },
+            )
         });
         tensors.collect()
     }
@@ -72,7 +98,13 @@ impl Sgd {
             .into_iter()
             .map(|(name, StateTensor { shape, values })| {
                 let len = values.len();
-                (name, (shape, Tensor::from_data(TensorData::new(values, [len]), &device)))
+                (
+                    name,
+                    (
+                        shape,
+                        Tensor::from_data(TensorData::new(values, [len]), &device),
+                    ),
+                )
             })
             .collect();
     }
@@ -98,7 +130,10 @@ mod tests {
         assert_eq!(rates.len(), 70);
         for (epoch, expected) in rates.iter().enumerate() {
             let found = cosine_learning_rate(epoch, 70, 1e-3, 1e-5);
-            assert!((found - expected.as_f64().unwrap()).abs() < 1e-15, "epoch {epoch}: {found}");
+            assert!(
+                (found - expected.as_f64().unwrap()).abs() < 1e-15,
+                "epoch {epoch}: {found}"
+            );
         }
     }
 }

@@ -35,7 +35,9 @@ pub enum WeightsError {
         names: Vec<String>,
     },
     /// A tensor has other sizes than the network's.
-    #[error("tensor {name} has shape {found:?}, the network needs {expected:?}: check width, stem and vertices")]
+    #[error(
+        "tensor {name} has shape {found:?}, the network needs {expected:?}: check width, stem and vertices"
+    )]
     Shape {
         /// The tensor.
         name: String,
@@ -51,7 +53,9 @@ pub enum WeightsError {
         name: String,
     },
     /// A classifier in the checkpoint is not the simplex that it should be.
-    #[error("tensor {name} is not the {vertices}-vertex simplex: the checkpoint was trained with other prototypes")]
+    #[error(
+        "tensor {name} is not the {vertices}-vertex simplex: the checkpoint was trained with other prototypes"
+    )]
     NotSimplex {
         /// The tensor.
         name: String,
@@ -78,7 +82,12 @@ pub enum WeightsError {
 
 fn list(names: &[String]) -> String {
     const SHOWN: usize = 5;
-    let mut text = names.iter().take(SHOWN).cloned().collect::<Vec<_>>().join(", ");
+    let mut text = names
+        .iter()
+        .take(SHOWN)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join(", ");
     if names.len() > SHOWN {
         text.push_str(&format!(" and {} more", names.len() - SHOWN));
     }
@@ -92,7 +101,8 @@ struct NamePath(Vec<Option<String>>);
 impl NamePath {
     fn enter(&mut self, name: &str, container: &str) {
         // A backbone's kind is not part of PyTorch's names.
-        self.0.push((!container.starts_with("Enum:")).then(|| name.to_owned()));
+        self.0
+            .push((!container.starts_with("Enum:")).then(|| name.to_owned()));
     }
 
     fn exit(&mut self) {
@@ -100,8 +110,15 @@ impl NamePath {
     }
 
     fn name(&self) -> String {
-        let path = self.0.iter().flatten().map(String::as_str).collect::<Vec<_>>().join(".");
-        path.replace("downsample.conv.", "downsample.0.").replace("downsample.norm.", "downsample.1.")
+        let path = self
+            .0
+            .iter()
+            .flatten()
+            .map(String::as_str)
+            .collect::<Vec<_>>()
+            .join(".");
+        path.replace("downsample.conv.", "downsample.0.")
+            .replace("downsample.norm.", "downsample.1.")
     }
 }
 
@@ -119,7 +136,10 @@ pub(crate) trait MapTensor {
 
 impl<F: MapTensor> NamedMapper<F> {
     pub(crate) fn new(each: F) -> Self {
-        Self { path: NamePath::default(), each }
+        Self {
+            path: NamePath::default(),
+            each,
+        }
     }
 }
 
@@ -157,16 +177,22 @@ impl ModuleVisitor for Collector {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let tensor = param.val();
         let data = self.with_values.then(|| tensor.clone().into_data());
-        self.tensors.push((self.path.name(), tensor.dims().to_vec(), data));
+        self.tensors
+            .push((self.path.name(), tensor.dims().to_vec(), data));
     }
 }
 
 /// Copies every tensor of a module to the host.
 pub fn state_dict(module: &impl Module) -> StateDict {
-    let mut collector = Collector { with_values: true, ..Default::default() };
+    let mut collector = Collector {
+        with_values: true,
+        ..Default::default()
+    };
     module.visit(&mut collector);
     let entries = collector.tensors.into_iter().map(|(name, shape, data)| {
-        let values = data.and_then(|data| data.convert::<f32>().try_into_vec::<f32>().ok()).unwrap_or_default();
+        let values = data
+            .and_then(|data| data.convert::<f32>().try_into_vec::<f32>().ok())
+            .unwrap_or_default();
         (name, StateTensor { shape, values })
     });
     entries.collect()
@@ -176,7 +202,9 @@ struct Loader(StateDict);
 
 impl MapTensor for Loader {
     fn map<const D: usize>(&mut self, name: String, tensor: Tensor<D>) -> Tensor<D> {
-        let Some(state) = self.0.remove(&name) else { return tensor };
+        let Some(state) = self.0.remove(&name) else {
+            return tensor;
+        };
         let new = Tensor::from_data(TensorData::new(state.values, state.shape), &tensor.device());
         new.set_require_grad(tensor.is_require_grad())
     }
@@ -190,12 +218,24 @@ impl MapTensor for Loader {
 pub fn load_state_dict<M: Module>(module: M, state: StateDict) -> Result<M, WeightsError> {
     let mut collector = Collector::default();
     module.visit(&mut collector);
-    let expected: BTreeMap<_, _> = collector.tensors.into_iter().map(|(name, shape, _)| (name, shape)).collect();
-    let missing: Vec<_> = expected.keys().filter(|name| !state.contains_key(*name)).cloned().collect();
+    let expected: BTreeMap<_, _> = collector
+        .tensors
+        .into_iter()
+        .map(|(name, shape, _)| (name, shape))
+        .collect();
+    let missing: Vec<_> = expected
+        .keys()
+        .filter(|name| !state.contains_key(*name))
+        .cloned()
+        .collect();
     if !missing.is_empty() {
         return Err(WeightsError::Missing { names: missing });
     }
-    let surplus: Vec<_> = state.keys().filter(|name| !expected.contains_key(*name)).cloned().collect();
+    let surplus: Vec<_> = state
+        .keys()
+        .filter(|name| !expected.contains_key(*name))
+        .cloned()
+        .collect();
     if !surplus.is_empty() {
         return Err(WeightsError::Surplus { names: surplus });
     }
@@ -230,7 +270,15 @@ pub fn to_safetensors(
     let bytes: Vec<(&String, &Vec<usize>, Vec<u8>)> = state
         .iter()
         .map(|(name, tensor)| {
-            (name, &tensor.shape, tensor.values.iter().flat_map(|value| value.to_le_bytes()).collect())
+            (
+                name,
+                &tensor.shape,
+                tensor
+                    .values
+                    .iter()
+                    .flat_map(|value| value.to_le_bytes())
+                    .collect(),
+            )
         })
         .collect();
     let views: Vec<(&str, TensorView<'_>)> = bytes
@@ -261,9 +309,20 @@ pub fn from_safetensors(bytes: &[u8], source_name: &str) -> Result<StateDict, We
         let values = match view.dtype() {
             Dtype::F32 => floats(view.data(), f32::from_le_bytes),
             Dtype::F64 => floats(view.data(), |bytes| f64::from_le_bytes(bytes) as f32),
-            other => return Err(WeightsError::Dtype { name: name.to_owned(), dtype: format!("{other:?}") }),
+            other => {
+                return Err(WeightsError::Dtype {
+                    name: name.to_owned(),
+                    dtype: format!("{other:?}"),
+                });
+            }
         };
-        state.insert(name.to_owned(), StateTensor { shape: view.shape().to_vec(), values });
+        state.insert(
+            name.to_owned(),
+            StateTensor {
+                shape: view.shape().to_vec(),
+                values,
+            },
+        );
     }
     Ok(state)
 }

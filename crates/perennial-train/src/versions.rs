@@ -1,8 +1,8 @@
 //! Turning a finished task into a registry version.
 
 use perennial_core::{
-    Architecture, Classifier, ClassifierKind, ModelVersion, Preprocessing, Registry, Role, VersionDraft, VertexEnd,
-    sha256_hex,
+    Architecture, Classifier, ClassifierKind, ModelVersion, Preprocessing, Registry, Role,
+    VersionDraft, VertexEnd, sha256_hex,
 };
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -34,9 +34,16 @@ pub(crate) fn publish(
     let weights = to_safetensors(state, None)?;
     let draft = draft(lineage)?;
     let hash = sha256_hex(&weights);
-    let newest = registry.names()?.pop().map(|name| registry.get(&name)).transpose()?;
+    let newest = registry
+        .names()?
+        .pop()
+        .map(|name| registry.get(&name))
+        .transpose()?;
     if let Some(version) = newest {
-        let same_but_for_the_time = VersionDraft { created: draft.created.clone(), ..version.draft() } == draft;
+        let same_but_for_the_time = VersionDraft {
+            created: draft.created.clone(),
+            ..version.draft()
+        } == draft;
         if version.weights_sha256 == hash && same_but_for_the_time {
             return Ok(version);
         }
@@ -45,13 +52,26 @@ pub(crate) fn publish(
 }
 
 fn draft(lineage: Lineage<'_>) -> Result<VersionDraft, TrainError> {
-    let Lineage { config, vertex_end, input, task, classes, start, deployed, replacement } = lineage;
+    let Lineage {
+        config,
+        vertex_end,
+        input,
+        task,
+        classes,
+        start,
+        deployed,
+        replacement,
+    } = lineage;
     let network = match &start {
         Some(version) => network_config(version)?,
         None => config.network,
     };
     let simplex = config.method.simplex()?;
-    let inherited = [&start, &deployed].into_iter().flatten().map(|v| v.classifier.pretrained_classes).max();
+    let inherited = [&start, &deployed]
+        .into_iter()
+        .flatten()
+        .map(|v| v.classifier.pretrained_classes)
+        .max();
     let pretraining = vertex_end == VertexEnd::Front;
     let mut data = config.data.describe();
     if !pretraining {
@@ -68,11 +88,19 @@ fn draft(lineage: Lineage<'_>) -> Result<VersionDraft, TrainError> {
             std: config.preprocessing.std.to_vec(),
         },
         classifier: Classifier {
-            kind: if simplex.is_some() { ClassifierKind::Simplex } else { ClassifierKind::Linear },
+            kind: if simplex.is_some() {
+                ClassifierKind::Simplex
+            } else {
+                ClassifierKind::Linear
+            },
             vertices: simplex.map(|simplex| simplex.vertices()),
             vertex_end: simplex.map(|_| vertex_end),
             classes,
-            pretrained_classes: if pretraining { classes } else { inherited.unwrap_or(0) },
+            pretrained_classes: if pretraining {
+                classes
+            } else {
+                inherited.unwrap_or(0)
+            },
         },
         parent: deployed.map(|version| version.name),
         role: match (pretraining, replacement) {
@@ -94,11 +122,19 @@ pub fn architecture(network: &NetworkConfig, input: [usize; 3]) -> Architecture 
         (BackboneKind::Resnet18, Stem::Cifar) => ("resnet18", "cifar"),
         (BackboneKind::Small, _) => ("small", ""),
     };
-    Architecture { backbone: backbone.to_owned(), stem: stem.to_owned(), width: network.width, input }
+    Architecture {
+        backbone: backbone.to_owned(),
+        stem: stem.to_owned(),
+        width: network.width,
+        input,
+    }
 }
 
 /// The present moment in RFC 3339, whole seconds, UTC.
 pub fn now() -> String {
-    let now = OffsetDateTime::now_utc().replace_nanosecond(0).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-    now.format(&Rfc3339).unwrap_or_else(|_| "1970-01-01T00:00:00Z".to_owned())
+    let now = OffsetDateTime::now_utc()
+        .replace_nanosecond(0)
+        .unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    now.format(&Rfc3339)
+        .unwrap_or_else(|_| "1970-01-01T00:00:00Z".to_owned())
 }

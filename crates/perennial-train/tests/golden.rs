@@ -13,7 +13,9 @@ use perennial_train::{Learner, StateDict, StepSums, WeightsError};
 use serde_json::Value;
 
 fn testdata(name: &str) -> std::path::PathBuf {
-    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata").join(name)
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("testdata")
+        .join(name)
 }
 
 fn golden(name: &str) -> Value {
@@ -28,14 +30,22 @@ fn floats(value: &Value) -> Vec<f32> {
 }
 
 fn integers(value: &Value) -> Vec<u32> {
-    value.as_array().unwrap().iter().map(|item| item.as_u64().unwrap() as u32).collect()
+    value
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|item| item.as_u64().unwrap() as u32)
+        .collect()
 }
 
 fn assert_close(found: &[f32], expected: &[f32], tolerance: f32, what: &str) {
     assert_eq!(found.len(), expected.len(), "{what}");
     for (at, (found, expected)) in found.iter().zip(expected).enumerate() {
         let error = (found - expected).abs();
-        assert!(error <= tolerance * (1.0 + expected.abs()), "{what}[{at}]: {found} instead of {expected}");
+        assert!(
+            error <= tolerance * (1.0 + expected.abs()),
+            "{what}[{at}]: {found} instead of {expected}"
+        );
     }
 }
 
@@ -46,7 +56,11 @@ fn checkpoint() -> StateDict {
 }
 
 fn network(device: &Device) -> Network {
-    let config = NetworkConfig { backbone: BackboneKind::Resnet18, stem: Stem::Imagenet, width: 8 };
+    let config = NetworkConfig {
+        backbone: BackboneKind::Resnet18,
+        stem: Stem::Imagenet,
+        width: 8,
+    };
     load_state_dict(Network::new(&config, 3, Some(11), 0, device), checkpoint()).unwrap()
 }
 
@@ -64,8 +78,17 @@ fn features_in_evaluation_mode_match_pytorch_on_both_paths() {
     let device = Device::flex();
     let network = network(&device);
     for path in [Path::Fused, Path::Plain] {
-        let found = host(network.forward(images(&floats(&golden["input"]), &device), Mode::Evaluate, path));
-        assert_close(&found, &floats(&golden["eval_features"]), 2e-5, &format!("{path:?}"));
+        let found = host(network.forward(
+            images(&floats(&golden["input"]), &device),
+            Mode::Evaluate,
+            path,
+        ));
+        assert_close(
+            &found,
+            &floats(&golden["eval_features"]),
+            2e-5,
+            &format!("{path:?}"),
+        );
     }
 }
 
@@ -82,11 +105,28 @@ fn three_training_steps_match_pytorch() {
         masking: Masking::Excluded,
         reference: Reference::Deployed,
     };
-    let training = TrainingConfig { momentum: 0.9, weight_decay: 5e-4, ..Default::default() };
-    let map = VertexMap { vertices: 12, end: VertexEnd::Back };
+    let training = TrainingConfig {
+        momentum: 0.9,
+        weight_decay: 5e-4,
+        ..Default::default()
+    };
+    let map = VertexMap {
+        vertices: 12,
+        end: VertexEnd::Back,
+    };
     let reference = network(&device);
-    let mut learner = Learner::new(network(&tracked), method, Some((simplex, map)), &training, tracked);
-    let batch = Batch { pixels: floats(&golden["input"]), labels: integers(&golden["labels"]), images: 6 };
+    let mut learner = Learner::new(
+        network(&tracked),
+        method,
+        Some((simplex, map)),
+        &training,
+        tracked,
+    );
+    let batch = Batch {
+        pixels: floats(&golden["input"]),
+        labels: integers(&golden["labels"]),
+        images: 6,
+    };
     let mut losses = Vec::new();
     for _ in 0..3 {
         let mut sums = StepSums::default();
@@ -96,18 +136,49 @@ fn three_training_steps_match_pytorch() {
     assert_close(&losses, &floats(&golden["losses"]), 2e-4, "losses");
 
     let trained = learner.network().valid();
-    let found = host(trained.forward(images(&floats(&golden["input"]), &device), Mode::Evaluate, Path::Fused));
-    assert_close(&found, &floats(&golden["features_after"]), 2e-3, "features after three steps");
+    let found = host(trained.forward(
+        images(&floats(&golden["input"]), &device),
+        Mode::Evaluate,
+        Path::Fused,
+    ));
+    assert_close(
+        &found,
+        &floats(&golden["features_after"]),
+        2e-3,
+        "features after three steps",
+    );
 
     let state = state_dict(&trained);
     for (name, expected) in golden["state_after"].as_object().unwrap() {
-        let values = &state.get(name).unwrap_or_else(|| panic!("no tensor {name}")).values;
+        let values = &state
+            .get(name)
+            .unwrap_or_else(|| panic!("no tensor {name}"))
+            .values;
         let sum: f64 = values.iter().map(|&value| f64::from(value)).sum();
-        let length = values.iter().map(|&value| f64::from(value).powi(2)).sum::<f64>().sqrt();
-        assert_close(&[sum as f32], &floats(&expected["sum"]), 5e-4, &format!("sum of {name}"));
-        assert_close(&[length as f32], &floats(&expected["l2"]), 1e-4, &format!("length of {name}"));
+        let length = values
+            .iter()
+            .map(|&value| f64::from(value).powi(2))
+            .sum::<f64>()
+            .sqrt();
+        assert_close(
+            &[sum as f32],
+            &floats(&expected["sum"]),
+            5e-4,
+            &format!("sum of {name}"),
+        );
+        assert_close(
+            &[length as f32],
+            &floats(&expected["l2"]),
+            1e-4,
+            &format!("length of {name}"),
+        );
         let head = floats(&expected["head"]);
-        assert_close(&values[..head.len()], &head, 2e-4, &format!("head of {name}"));
+        assert_close(
+            &values[..head.len()],
+            &head,
+            2e-4,
+            &format!("head of {name}"),
+        );
     }
 }
 
@@ -128,7 +199,12 @@ fn fused_and_plain_paths_train_alike() {
     });
     for (name, start) in &gradients[0].0 {
         let change = |(_, after): &(StateDict, StateDict)| -> Vec<f32> {
-            after[name].values.iter().zip(&start.values).map(|(after, before)| after - before).collect()
+            after[name]
+                .values
+                .iter()
+                .zip(&start.values)
+                .map(|(after, before)| after - before)
+                .collect()
         };
         assert_close(&change(&gradients[0]), &change(&gradients[1]), 2e-4, name);
     }
@@ -137,28 +213,45 @@ fn fused_and_plain_paths_train_alike() {
 #[test]
 fn checkpoints_are_taken_strictly() {
     let device = Device::flex();
-    let config = NetworkConfig { backbone: BackboneKind::Resnet18, stem: Stem::Imagenet, width: 8 };
+    let config = NetworkConfig {
+        backbone: BackboneKind::Resnet18,
+        stem: Stem::Imagenet,
+        width: 8,
+    };
     let fresh = || Network::new(&config, 3, Some(11), 0, &device);
 
     let mut state = checkpoint();
     state.remove("backbone.layer3.0.downsample.1.bias").unwrap();
     let error = load_state_dict(fresh(), state).unwrap_err();
-    assert!(matches!(&error, WeightsError::Missing { names } if names == &["backbone.layer3.0.downsample.1.bias"]), "{error}");
+    assert!(
+        matches!(&error, WeightsError::Missing { names } if names == &["backbone.layer3.0.downsample.1.bias"]),
+        "{error}"
+    );
 
     let mut state = checkpoint();
     let extra = state["fc1.weight"].clone();
     state.insert("fc9.weight".into(), extra);
     let error = load_state_dict(fresh(), state).unwrap_err();
-    assert!(matches!(&error, WeightsError::Surplus { names } if names == &["fc9.weight"]), "{error}");
+    assert!(
+        matches!(&error, WeightsError::Surplus { names } if names == &["fc9.weight"]),
+        "{error}"
+    );
 
-    let wide = NetworkConfig { width: 16, ..config };
-    let error = load_state_dict(Network::new(&wide, 3, Some(11), 0, &device), checkpoint()).unwrap_err();
+    let wide = NetworkConfig {
+        width: 16,
+        ..config
+    };
+    let error =
+        load_state_dict(Network::new(&wide, 3, Some(11), 0, &device), checkpoint()).unwrap_err();
     assert!(matches!(error, WeightsError::Shape { .. }), "{error}");
 
     let mut state = checkpoint();
     state.get_mut("fc1.weight").unwrap().values[0] = f32::NAN;
     let error = load_state_dict(fresh(), state).unwrap_err();
-    assert!(matches!(&error, WeightsError::NotFinite { name } if name == "fc1.weight"), "{error}");
+    assert!(
+        matches!(&error, WeightsError::NotFinite { name } if name == "fc1.weight"),
+        "{error}"
+    );
 
     let mut state = read_checkpoint(&testdata("resnet18_w8.pt")).unwrap();
     let error = take_simplex_classifier(&mut state, Simplex::new(13).unwrap()).unwrap_err();
@@ -178,11 +271,27 @@ fn contrastive_term_and_its_gradient_match_the_golden_values() {
         for (name, masking) in [("excluded", Masking::Excluded), ("zeroed", Masking::Zeroed)] {
             let new = matrix(&case["features_new"]).require_grad();
             let old = matrix(&case["features_old"]);
-            let loss = contrastive(new.clone(), old, &labels, case["mu"].as_f64().unwrap(), masking);
+            let loss = contrastive(
+                new.clone(),
+                old,
+                &labels,
+                case["mu"].as_f64().unwrap(),
+                masking,
+            );
             let gradients = loss.backward();
             let expected = &case["masking"][name];
-            assert_close(&[loss.into_scalar::<f32>()], &floats(&expected["loss"]), 1e-5, name);
-            assert_close(&host(new.grad(&gradients).unwrap()), &floats(&expected["grad_new"]), 1e-5, name);
+            assert_close(
+                &[loss.into_scalar::<f32>()],
+                &floats(&expected["loss"]),
+                1e-5,
+                name,
+            );
+            assert_close(
+                &host(new.grad(&gradients).unwrap()),
+                &floats(&expected["grad_new"]),
+                1e-5,
+                name,
+            );
         }
     }
 }
@@ -205,19 +314,41 @@ fn hoc_objective_and_its_gradient_match_the_golden_values() {
                 masking,
                 reference: Reference::Deployed,
             };
-            let map = VertexMap { vertices: classes, end: VertexEnd::Back };
-            let config = NetworkConfig { backbone: BackboneKind::Small, stem: Stem::Imagenet, width: 1 };
+            let map = VertexMap {
+                vertices: classes,
+                end: VertexEnd::Back,
+            };
+            let config = NetworkConfig {
+                backbone: BackboneKind::Small,
+                stem: Stem::Imagenet,
+                width: 1,
+            };
             let network = Network::new(&config, 3, Some(classes - 1), 0, &device);
             let simplex = Simplex::new(classes).unwrap();
-            let learner =
-                Learner::new(network, method, Some((simplex, map)), &TrainingConfig::default(), device.clone());
+            let learner = Learner::new(
+                network,
+                method,
+                Some((simplex, map)),
+                &TrainingConfig::default(),
+                device.clone(),
+            );
             let new = matrix(&case["features_new"]).require_grad();
             let old = matrix(&case["features_old"]).inner();
             let (loss, _) = learner.loss(new.clone(), Some(old), &labels);
             let gradients = loss.backward();
             let expected = &case["hoc"][name];
-            assert_close(&[loss.into_scalar::<f32>()], &floats(&expected["loss"]), 1e-5, name);
-            assert_close(&host(new.grad(&gradients).unwrap()), &floats(&expected["grad_new"]), 1e-5, name);
+            assert_close(
+                &[loss.into_scalar::<f32>()],
+                &floats(&expected["loss"]),
+                1e-5,
+                name,
+            );
+            assert_close(
+                &host(new.grad(&gradients).unwrap()),
+                &floats(&expected["grad_new"]),
+                1e-5,
+                name,
+            );
         }
     }
 }
@@ -231,6 +362,10 @@ fn a_batch_of_one_class_gives_a_finite_contrastive_term() {
         let loss = contrastive(new.clone(), old, &[4, 4], 10.0, masking);
         let gradients = loss.backward();
         assert_eq!(loss.into_scalar::<f32>(), 0.0);
-        assert!(host(new.grad(&gradients).unwrap()).iter().all(|gradient| *gradient == 0.0));
+        assert!(
+            host(new.grad(&gradients).unwrap())
+                .iter()
+                .all(|gradient| *gradient == 0.0)
+        );
     }
 }

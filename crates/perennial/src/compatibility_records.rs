@@ -84,7 +84,10 @@ impl CompatibilityRecords {
             Err(error) => return Err(error.into()),
         };
         let found: Self = serde_json::from_slice(&bytes).with_context(|| {
-            format!("{} is damaged; move it away and evaluate again", path.display())
+            format!(
+                "{} is damaged; move it away and evaluate again",
+                path.display()
+            )
         })?;
         anyhow::ensure!(
             found.schema_version == SCHEMA_VERSION,
@@ -108,7 +111,9 @@ pub fn record(registry: &Registry, report: &Compatibility) -> anyhow::Result<()>
     let path = CompatibilityRecords::path_in(registry);
     let mut known = CompatibilityRecords::read(&path)?;
     for pair in records_of(report) {
-        known.records.retain(|earlier| !earlier.measures_the_same_as(&pair));
+        known
+            .records
+            .retain(|earlier| !earlier.measures_the_same_as(&pair));
         known.records.push(pair);
     }
     let mut text = serde_json::to_string_pretty(&known)?;

@@ -35,15 +35,15 @@ impl Layers {
     /// The first layer.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let source = path.display().to_string();
-        let bytes = perennial_core::read_at_most(path, MAX_BYTES).map_err(|error| {
-            match error.kind() {
+        let bytes =
+            perennial_core::read_at_most(path, MAX_BYTES).map_err(|error| match error.kind() {
                 std::io::ErrorKind::NotFound => {
                     usage(format!("{source} does not exist{}", similar_file(path)))
                 }
                 _ => usage(error.to_string()),
-            }
-        })?;
-        let text = String::from_utf8(bytes).map_err(|_| usage(format!("{source} is not UTF-8 text")))?;
+            })?;
+        let text =
+            String::from_utf8(bytes).map_err(|_| usage(format!("{source} is not UTF-8 text")))?;
         Self::parse(source, &text)
     }
 
@@ -78,7 +78,11 @@ impl Layers {
             let key = name[ENVIRONMENT_PREFIX.len()..]
                 .to_lowercase()
                 .replace("__", ".");
-            self.put(&key, parse_value(&value), format!("environment variable {name}"))?;
+            self.put(
+                &key,
+                parse_value(&value),
+                format!("environment variable {name}"),
+            )?;
         }
         Ok(self)
     }
@@ -91,7 +95,11 @@ impl Layers {
                     "--set {assignment}: write key=value, such as training.epochs=5"
                 )));
             };
-            self.put(key.trim(), parse_value(value), format!("--set {assignment}"))?;
+            self.put(
+                key.trim(),
+                parse_value(value),
+                format!("--set {assignment}"),
+            )?;
         }
         Ok(self)
     }
@@ -175,7 +183,12 @@ fn assign(table: &mut Table, parts: &[&str], value: Value) -> Result<(), String>
     assign_inside(inner, first, rest, value)
 }
 
-fn assign_inside(outer: &mut Value, name: &str, parts: &[&str], value: Value) -> Result<(), String> {
+fn assign_inside(
+    outer: &mut Value,
+    name: &str,
+    parts: &[&str],
+    value: Value,
+) -> Result<(), String> {
     match outer {
         Value::Table(table) => assign(table, parts, value),
         Value::Array(items) => {
@@ -194,7 +207,10 @@ fn assign_inside(outer: &mut Value, name: &str, parts: &[&str], value: Value) ->
             }
             assign_inside(item, index, rest, value)
         }
-        _ => Err(format!("`{name}` is a single value, it has no `{}`", parts[0])),
+        _ => Err(format!(
+            "`{name}` is a single value, it has no `{}`",
+            parts[0]
+        )),
     }
 }
 
@@ -225,7 +241,10 @@ fn explain(path: &str, message: &str) -> (String, String) {
         return (key.clone(), format!("key `{key}` is missing"));
     }
     if let (true, [unknown, known @ ..]) = (message.starts_with("unknown variant"), &quoted[..]) {
-        let problem = format!("key `{path}` cannot be `{unknown}`; {}", suggestion::describe(unknown, known));
+        let problem = format!(
+            "key `{path}` cannot be `{unknown}`; {}",
+            suggestion::describe(unknown, known)
+        );
         return (path.to_owned(), problem);
     }
     let mut plain = message.clone();
@@ -236,7 +255,10 @@ fn explain(path: &str, message: &str) -> (String, String) {
         ("f64", "a number"),
         ("f32", "a number"),
     ] {
-        plain = plain.replace(&format!("expected {of_rust}"), &format!("expected {of_people}"));
+        plain = plain.replace(
+            &format!("expected {of_rust}"),
+            &format!("expected {of_people}"),
+        );
     }
     let subject = if path.is_empty() {
         plain
@@ -369,16 +391,28 @@ mod tests {
                 "training.epoch=3",
                 "--set training.epoch=3: unknown key `training.epoch`; did you mean `epochs`?",
             ),
-            ("metod.kind=er", "unknown key `metod`; did you mean `method`?"),
-            ("method.lamda=0.5", "unknown key `method.lamda`; did you mean `lambda`?"),
+            (
+                "metod.kind=er",
+                "unknown key `metod`; did you mean `method`?",
+            ),
+            (
+                "method.lamda=0.5",
+                "unknown key `method.lamda`; did you mean `lambda`?",
+            ),
             ("method.kind=hocc", "cannot be `hocc`; did you mean `hoc`?"),
             ("method.kind=er", "unknown key `method.vertices`"),
-            ("replacements.0.modl=x", "unknown key `replacements.0.modl`; did you mean `model`?"),
+            (
+                "replacements.0.modl=x",
+                "unknown key `replacements.0.modl`; did you mean `model`?",
+            ),
             (
                 "training.epochs=ten",
                 "key `training.epochs`: invalid type: string \"ten\", expected a whole number of at least 0",
             ),
-            ("data.set=7", "key `data.set`: invalid type: integer `7`, expected a string"),
+            (
+                "data.set=7",
+                "key `data.set`: invalid type: integer `7`, expected a string",
+            ),
             ("replacements.3.model=x", "`replacements` has 1 elements"),
             ("name.first=x", "`name` is a single value"),
             ("training.epochs", "write key=value"),
@@ -392,7 +426,9 @@ mod tests {
 
     #[test]
     fn mistakes_in_the_file_name_the_file() {
-        let resolve = |text: &str| Layers::parse("toy.toml", text).and_then(Layers::resolve::<ExperimentConfig>);
+        let resolve = |text: &str| {
+            Layers::parse("toy.toml", text).and_then(Layers::resolve::<ExperimentConfig>)
+        };
         let missing = resolve("name = \"x\"").unwrap_err().to_string();
         assert_eq!(missing, "toy.toml: key `data` is missing");
         let syntax = resolve("name = \"x\"\nseed = = 3").unwrap_err().to_string();

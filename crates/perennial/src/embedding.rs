@@ -27,9 +27,9 @@ pub fn embed(
     for batch in positions.chunks(BATCH) {
         preprocessing.normalize(set, batch, &mut pixels)?;
         let embedded = encoder.encode(&pixels);
-        vectors.extend(embedded.with_context(|| {
-            format!("{} on images from {} on", version.name, batch[0])
-        })?);
+        vectors.extend(
+            embedded.with_context(|| format!("{} on images from {} on", version.name, batch[0]))?,
+        );
         images_done(batch.len())?;
     }
     let ids = (0..set.len() as u64).collect();
@@ -67,7 +67,10 @@ fn preprocessing(version: &ModelVersion) -> anyhow::Result<Preprocessing> {
     let constants = &version.preprocessing;
     let both = per_channel(&constants.mean).zip(per_channel(&constants.std));
     let (mean, std) = both.with_context(|| {
-        format!("version {}: preprocessing has neither 1 nor 3 channels", version.name)
+        format!(
+            "version {}: preprocessing has neither 1 nor 3 channels",
+            version.name
+        )
     })?;
     Ok(Preprocessing::new(mean, std)?)
 }

@@ -30,7 +30,10 @@ impl EmbeddingCache {
         match Embeddings::read(&path) {
             Ok(found) if fits(&found, version, probe) => Some(found),
             Ok(_) => {
-                tracing::warn!("{} does not hold what its name says; embedding again", path.display());
+                tracing::warn!(
+                    "{} does not hold what its name says; embedding again",
+                    path.display()
+                );
                 None
             }
             Err(error) => {
@@ -53,7 +56,8 @@ impl EmbeddingCache {
     fn path(&self, version: &ModelVersion, probe: &Probe) -> PathBuf {
         let part = file_name_part(&probe.description.name);
         let hash = content_hash(version, &probe.description.sha256);
-        self.0.join(format!("{}-{part}-{hash}.safetensors", version.name))
+        self.0
+            .join(format!("{}-{part}-{hash}.safetensors", version.name))
     }
 }
 
@@ -65,7 +69,12 @@ fn fits(found: &Embeddings, version: &ModelVersion, probe: &Probe) -> bool {
 
 fn content_hash(version: &ModelVersion, set_sha256: &str) -> String {
     let mut key = format!("{} {set_sha256}", version.weights_sha256);
-    for value in version.preprocessing.mean.iter().chain(&version.preprocessing.std) {
+    for value in version
+        .preprocessing
+        .mean
+        .iter()
+        .chain(&version.preprocessing.std)
+    {
         key.push_str(&format!(" {:08x}", value.to_bits()));
     }
     let mut hash = sha256_hex(key.as_bytes());
@@ -76,9 +85,18 @@ fn content_hash(version: &ModelVersion, set_sha256: &str) -> String {
 /// A set's name as part of a file name: the last folder of a path is enough, the hash tells sets apart.
 fn file_name_part(name: &str) -> String {
     let short = name.strip_prefix("folder:").map_or(name, |path| {
-        Path::new(path).file_name().and_then(|name| name.to_str()).unwrap_or("folder")
+        Path::new(path)
+            .file_name()
+            .and_then(|name| name.to_str())
+            .unwrap_or("folder")
     });
-    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '.' { c } else { '-' };
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() || c == '.' {
+            c
+        } else {
+            '-'
+        }
+    };
     short.chars().take(40).map(plain).collect()
 }
 

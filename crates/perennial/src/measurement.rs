@@ -62,7 +62,10 @@ impl Measurement<'_> {
         for version in versions {
             self.embeddings(version, queries)?;
         }
-        let names = versions.iter().map(|version| version.name.clone()).collect();
+        let names = versions
+            .iter()
+            .map(|version| version.name.clone())
+            .collect();
         compare(
             names,
             |index| match self.cache.get(&versions[index], queries) {

@@ -90,7 +90,12 @@ pub struct CountedProgress {
 }
 
 impl CountedProgress {
-    pub fn new(terminal: &Terminal, title: impl Into<String>, total: u64, unit: &'static str) -> Self {
+    pub fn new(
+        terminal: &Terminal,
+        title: impl Into<String>,
+        total: u64,
+        unit: &'static str,
+    ) -> Self {
         Self::styled(
             terminal,
             title,

@@ -98,8 +98,8 @@ impl RunRecord {
             return Ok(None);
         }
         let bytes = perennial_core::read_at_most(&path, MAX_BYTES)?;
-        let record: Self =
-            serde_json::from_slice(&bytes).with_context(|| format!("{} is damaged", path.display()))?;
+        let record: Self = serde_json::from_slice(&bytes)
+            .with_context(|| format!("{} is damaged", path.display()))?;
         anyhow::ensure!(
             record.schema_version == SCHEMA_VERSION,
             "{}: schema_version is {}, this program reads {SCHEMA_VERSION}",
@@ -112,7 +112,10 @@ impl RunRecord {
     pub fn write(&self, folder: &Path) -> anyhow::Result<()> {
         let mut text = serde_json::to_string_pretty(self)?;
         text.push('\n');
-        Ok(perennial_core::write_atomically(Self::path_in(folder), text)?)
+        Ok(perennial_core::write_atomically(
+            Self::path_in(folder),
+            text,
+        )?)
     }
 
     /// Notes that the program starts to work on the run.

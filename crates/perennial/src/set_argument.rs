@@ -37,7 +37,9 @@ fn generated_table(set: &str, split: &str) -> Result<Option<GeneratedTable>, Str
         ("generated", "train") => 0,
         ("generated", "test") => 1,
         ("generated", other) => {
-            return Err(format!("set `generated` has the splits train and test, no `{other}`"));
+            return Err(format!(
+                "set `generated` has the splits train and test, no `{other}`"
+            ));
         }
         _ => return Ok(None),
     };

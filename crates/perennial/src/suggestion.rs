@@ -38,6 +38,9 @@ mod tests {
         assert_eq!(nearest("epoch", known), Some("epochs"));
         assert_eq!(nearest("learnign_rate", known), Some("learning_rate"));
         assert_eq!(nearest("colour", known), None);
-        assert_eq!(describe("colour", &known), "known: epochs, batch_size, learning_rate");
+        assert_eq!(
+            describe("colour", &known),
+            "known: epochs, batch_size, learning_rate"
+        );
     }
 }

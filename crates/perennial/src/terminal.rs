@@ -38,7 +38,11 @@ impl Terminal {
 
     /// Sends log events to stderr.
     pub fn start_logging(&self) {
-        let fallback = if self.quiet { "warn" } else { DEFAULT_LOG_FILTER };
+        let fallback = if self.quiet {
+            "warn"
+        } else {
+            DEFAULT_LOG_FILTER
+        };
         let filter = EnvFilter::try_from_env("PERENNIAL_LOG").unwrap_or_else(|_| fallback.into());
         tracing_subscriber::fmt()
             .with_env_filter(filter)

@@ -102,7 +102,10 @@ pub fn run<C: Runnable>(
     };
     let mut record = RunRecord::read(folder.path())?
         .unwrap_or_else(|| RunRecord::new(C::COMMAND, config.name(), config.seed()));
-    let stopwatch = record.start(arguments.resume, [global.device.to_string(), format!("{device:?}")]);
+    let stopwatch = record.start(
+        arguments.resume,
+        [global.device.to_string(), format!("{device:?}")],
+    );
     record.write(folder.path())?;
 
     let places = RunPlaces {
@@ -143,7 +146,8 @@ pub fn run<C: Runnable>(
         }
         Outcome::Interrupted => {
             let command = resume_command(C::COMMAND, folder.path(), global);
-            terminal.say("interrupted; a checkpoint is written, and this command continues the run:");
+            terminal
+                .say("interrupted; a checkpoint is written, and this command continues the run:");
             let stopped = Stopped {
                 status: Status::Interrupted,
                 run: folder.path(),

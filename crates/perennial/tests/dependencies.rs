@@ -17,8 +17,17 @@ const LINES: [&[&str]; 5] = [
 ];
 
 /// Tensor frameworks, HTTP, async runtimes and image codecs.
-const FRAMEWORKS: [&str; 9] =
-    ["burn", "candle-core", "tch", "ort", "axum", "hyper", "ureq", "tokio", "image"];
+const FRAMEWORKS: [&str; 9] = [
+    "burn",
+    "candle-core",
+    "tch",
+    "ort",
+    "axum",
+    "hyper",
+    "ureq",
+    "tokio",
+    "image",
+];
 
 /// Normal and build dependencies by package name, on every platform and with default features.
 struct Graph {
@@ -33,7 +42,11 @@ impl Graph {
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .output()
             .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
         let packages = metadata["packages"].as_array().unwrap();
         let text = |value: &Value| value.as_str().unwrap().to_owned();
@@ -43,12 +56,19 @@ impl Graph {
             .collect();
         let mut edges = BTreeMap::<String, BTreeSet<String>>::new();
         for node in metadata["resolve"]["nodes"].as_array().unwrap() {
-            let targets = node["deps"].as_array().unwrap().iter().filter(|dependency| {
-                let kinds = dependency["dep_kinds"].as_array().unwrap();
-                kinds.iter().any(|kind| kind["kind"] != "dev")
-            });
+            let targets = node["deps"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter(|dependency| {
+                    let kinds = dependency["dep_kinds"].as_array().unwrap();
+                    kinds.iter().any(|kind| kind["kind"] != "dev")
+                });
             let targets = targets.map(|dependency| names[&text(&dependency["pkg"])].clone());
-            edges.entry(names[&text(&node["id"])].clone()).or_default().extend(targets);
+            edges
+                .entry(names[&text(&node["id"])].clone())
+                .or_default()
+                .extend(targets);
         }
         let members = metadata["workspace_members"].as_array().unwrap();
         let members = members.iter().map(|id| names[&text(id)].clone()).collect();
@@ -79,19 +99,33 @@ fn line_of(package: &str) -> usize {
 fn core_knows_no_framework() {
     let graph = Graph::read();
     let below = graph.below("perennial-core");
-    let frameworks: Vec<_> = FRAMEWORKS.iter().filter(|name| below.contains(**name)).collect();
+    let frameworks: Vec<_> = FRAMEWORKS
+        .iter()
+        .filter(|name| below.contains(**name))
+        .collect();
     assert!(frameworks.is_empty(), "{frameworks:?}");
-    assert!(!below.iter().any(|name| name.starts_with("burn")), "{below:?}");
+    assert!(
+        !below.iter().any(|name| name.starts_with("burn")),
+        "{below:?}"
+    );
 }
 
 #[test]
 fn eval_sees_neither_models_nor_images() {
     let graph = Graph::read();
     let below = graph.below("perennial-eval");
-    for name in ["perennial-train", "perennial-data", "perennial-kernels", "image"] {
+    for name in [
+        "perennial-train",
+        "perennial-data",
+        "perennial-kernels",
+        "image",
+    ] {
         assert!(!below.contains(name), "{name}");
     }
-    assert!(!below.iter().any(|name| name.starts_with("burn")), "{below:?}");
+    assert!(
+        !below.iter().any(|name| name.starts_with("burn")),
+        "{below:?}"
+    );
 }
 
 #[test]

@@ -2,7 +2,9 @@
 
 use burn::backend::{Dispatch, DispatchDevice};
 use burn::module::{Module, Param, RunningState};
-use burn::tensor::{Device, Tensor, TensorData, activation, module as ops, ops::ConvOptions, ops::MaxPoolOptions};
+use burn::tensor::{
+    Device, Tensor, TensorData, activation, module as ops, ops::ConvOptions, ops::MaxPoolOptions,
+};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
@@ -31,7 +33,10 @@ impl Path {
     pub fn for_device(device: &Device) -> Self {
         match device.clone().without_autodiff().as_dispatch() {
             DispatchDevice::Flex(_) => Self::Fused,
-            #[allow(unreachable_patterns, reason = "other variants exist only with GPU features")]
+            #[allow(
+                unreachable_patterns,
+                reason = "other variants exist only with GPU features"
+            )]
             _ => Self::Plain,
         }
     }
@@ -63,8 +68,15 @@ impl Path {
     /// 3x3 max-pooling of stride 2 and padding 1.
     pub fn max_pool(self, map: Tensor<4>) -> Tensor<4> {
         match self {
-            Self::Fused => Tensor::from_dispatch(<Dispatch as FusedLayers>::max_pool_3x3(map.into_dispatch())),
-            Self::Plain => ops::max_pool2d(map, MaxPoolOptions::new([3, 3]).with_stride([2, 2]).with_padding([1, 1])),
+            Self::Fused => {
+                Tensor::from_dispatch(<Dispatch as FusedLayers>::max_pool_3x3(map.into_dispatch()))
+            }
+            Self::Plain => ops::max_pool2d(
+                map,
+                MaxPoolOptions::new([3, 3])
+                    .with_stride([2, 2])
+                    .with_padding([1, 1]),
+            ),
         }
     }
 }
@@ -88,9 +100,18 @@ impl Conv {
     ) -> Self {
         let deviation = (2.0 / (out_channels * kernel * kernel) as f64).sqrt();
         let len = out_channels * in_channels * kernel * kernel;
-        let values: Vec<f32> = (0..len).map(|_| (standard_normal(rng) * deviation) as f32).collect();
-        let weight = Tensor::from_data(TensorData::new(values, [out_channels, in_channels, kernel, kernel]), device);
-        Self { weight: Param::from_tensor(weight), stride, padding }
+        let values: Vec<f32> = (0..len)
+            .map(|_| (standard_normal(rng) * deviation) as f32)
+            .collect();
+        let weight = Tensor::from_data(
+            TensorData::new(values, [out_channels, in_channels, kernel, kernel]),
+            device,
+        );
+        Self {
+            weight: Param::from_tensor(weight),
+            stride,
+            padding,
+        }
     }
 }
 
@@ -132,9 +153,10 @@ impl BatchNorm {
     /// Moves the running statistics towards a batch of `count` values per channel.
     fn observe(&self, mean: Tensor<1>, biased_variance: Tensor<1>, count: usize) {
         let unbiased = count as f64 / (count as f64 - 1.0).max(1.0);
-        for (state, value) in
-            [(&self.running_mean, mean), (&self.running_var, biased_variance.mul_scalar(unbiased))]
-        {
+        for (state, value) in [
+            (&self.running_mean, mean),
+            (&self.running_var, biased_variance.mul_scalar(unbiased)),
+        ] {
             let old = state.value().mul_scalar(1.0 - MOMENTUM);
             state.update(old + value.without_autodiff().mul_scalar(MOMENTUM));
             // An update stays pending until it is read back on its thread.
@@ -145,8 +167,15 @@ impl BatchNorm {
     /// Scale and shift that equal this norm with its running statistics.
     fn folded(&self) -> (Tensor<1>, Tensor<1>) {
         let weight = self.weight.val().without_autodiff();
-        let scale = weight / self.running_var.value().without_autodiff().add_scalar(EPSILON).sqrt();
-        let shift = self.bias.val().without_autodiff() - self.running_mean.value().without_autodiff() * scale.clone();
+        let scale = weight
+            / self
+                .running_var
+                .value()
+                .without_autodiff()
+                .add_scalar(EPSILON)
+                .sqrt();
+        let shift = self.bias.val().without_autodiff()
+            - self.running_mean.value().without_autodiff() * scale.clone();
         (scale, shift)
     }
 }
@@ -172,7 +201,12 @@ pub fn conv_norm(
     mode: Mode,
     path: Path,
 ) -> Tensor<4> {
-    let options = FusedOptions { stride: conv.stride, padding: conv.padding, relu, epsilon: EPSILON };
+    let options = FusedOptions {
+        stride: conv.stride,
+        padding: conv.padding,
+        relu,
+        epsilon: EPSILON,
+    };
     match (path, mode) {
         (Path::Fused, Mode::Train) => {
             let (output, mean, variance) = <Dispatch as FusedLayers>::conv_norm_train(
@@ -185,7 +219,11 @@ pub fn conv_norm(
             );
             let output = Tensor::<4>::from_dispatch(output);
             let [height, width, batch, _] = output.dims();
-            norm.observe(Tensor::from_dispatch(mean), Tensor::from_dispatch(variance), height * width * batch);
+            norm.observe(
+                Tensor::from_dispatch(mean),
+                Tensor::from_dispatch(variance),
+                height * width * batch,
+            );
             output
         }
         (Path::Fused, Mode::Evaluate) => {
@@ -206,17 +244,37 @@ pub fn conv_norm(
             let normalized = match mode {
                 Mode::Train => {
                     let [batch, _, height, width] = convolved.dims();
-                    let result = ops::batch_norm_train(convolved, norm.weight.val(), norm.bias.val(), EPSILON);
-                    norm.observe(result.mean.detach(), result.variance.detach(), height * width * batch);
+                    let result = ops::batch_norm_train(
+                        convolved,
+                        norm.weight.val(),
+                        norm.bias.val(),
+                        EPSILON,
+                    );
+                    norm.observe(
+                        result.mean.detach(),
+                        result.variance.detach(),
+                        height * width * batch,
+                    );
                     result.output
                 }
                 Mode::Evaluate => {
                     let associate = |buffer: Tensor<1>| {
-                        if convolved.device().is_autodiff() { Tensor::from_inner(buffer) } else { buffer }
+                        if convolved.device().is_autodiff() {
+                            Tensor::from_inner(buffer)
+                        } else {
+                            buffer
+                        }
                     };
                     let mean = associate(norm.running_mean.value().without_autodiff());
                     let variance = associate(norm.running_var.value().without_autodiff());
-                    ops::batch_norm(convolved, norm.weight.val(), norm.bias.val(), mean, variance, EPSILON)
+                    ops::batch_norm(
+                        convolved,
+                        norm.weight.val(),
+                        norm.bias.val(),
+                        mean,
+                        variance,
+                        EPSILON,
+                    )
                 }
             };
             let sum = match residual {

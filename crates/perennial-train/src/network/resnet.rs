@@ -24,12 +24,18 @@ pub struct ResNet18 {
 
 impl ResNet18 {
     /// Random weights; `width` channels after the stem, `8 * width` at the end.
-    pub fn new(stem: Stem, width: usize, in_channels: usize, rng: &mut ChaCha8Rng, device: &Device) -> Self {
+    pub fn new(
+        stem: Stem,
+        width: usize,
+        in_channels: usize,
+        rng: &mut ChaCha8Rng,
+        device: &Device,
+    ) -> Self {
         let stem_geometry = match stem {
             Stem::Imagenet => [7, 2, 3],
             Stem::Cifar => [3, 1, 1],
         };
-        let mut stage = |from: usize, to: usize, stride: usize, rng: &mut ChaCha8Rng| {
+        let stage = |from: usize, to: usize, stride: usize, rng: &mut ChaCha8Rng| {
             vec![
                 BasicBlock::new(width * from, width * to, stride, rng, device),
                 BasicBlock::new(width * to, width * to, 1, rng, device),
@@ -59,11 +65,22 @@ impl ResNet18 {
     /// - images: `[batch, channels, height, width]`
     /// - result: `[batch, 8 * width]`
     pub fn forward(&self, images: Tensor<4>, mode: Mode, path: Path) -> Tensor<2> {
-        let mut map = conv_norm(&self.conv1, &self.bn1, path.enter(images), None, true, mode, path);
+        let mut map = conv_norm(
+            &self.conv1,
+            &self.bn1,
+            path.enter(images),
+            None,
+            true,
+            mode,
+            path,
+        );
         if self.pooled_stem {
             map = path.max_pool(map);
         }
-        for block in [&self.layer1, &self.layer2, &self.layer3, &self.layer4].into_iter().flatten() {
+        for block in [&self.layer1, &self.layer2, &self.layer3, &self.layer4]
+            .into_iter()
+            .flatten()
+        {
             map = block.forward(map, mode, path);
         }
         path.global_mean(map)
@@ -106,6 +123,14 @@ impl BasicBlock {
             Some(Downsample { conv, norm }) => conv_norm(conv, norm, x, None, false, mode, path),
             None => x,
         };
-        conv_norm(&self.conv2, &self.bn2, inner, Some(shortcut), true, mode, path)
+        conv_norm(
+            &self.conv2,
+            &self.bn2,
+            inner,
+            Some(shortcut),
+            true,
+            mode,
+            path,
+        )
     }
 }

@@ -27,9 +27,15 @@ impl SmallNet {
             let to = width * factor;
             let conv = Conv::new([from, to], [3, 2, 1], rng, device);
             from = to;
-            SmallLayer { conv, norm: BatchNorm::new(to, device) }
+            SmallLayer {
+                conv,
+                norm: BatchNorm::new(to, device),
+            }
         });
-        Self { layers: layers.into(), features: 8 * width }
+        Self {
+            layers: layers.into(),
+            features: 8 * width,
+        }
     }
 
     /// Length of the features.

@@ -73,7 +73,11 @@ fn fetch(
         already_present: fetched.already_present,
     };
     terminal.result(&answer, |_| {
-        let how = if answer.already_present { "was there already" } else { "fetched" };
+        let how = if answer.already_present {
+            "was there already"
+        } else {
+            "fetched"
+        };
         format!("{} {how}: {}", answer.set, answer.folder.display())
     })?;
     Ok(ExitStatus::Done)

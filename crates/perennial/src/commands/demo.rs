@@ -62,7 +62,10 @@ const ORDINARY: Product = Product {
 
 const SIMPLEX: Product = Product {
     title: "simplex classifier",
-    pretrainings: [configuration!("weak-simplex"), configuration!("better-simplex")],
+    pretrainings: [
+        configuration!("weak-simplex"),
+        configuration!("better-simplex"),
+    ],
     tasks: configuration!("tasks-hoc"),
 };
 
@@ -93,7 +96,9 @@ pub fn run(
 ) -> anyhow::Result<ExitStatus> {
     let begun = std::time::Instant::now();
     let interrupt = Interrupt::listen()?;
-    let temporary = tempfile::Builder::new().prefix("perennial-demo-").tempdir()?;
+    let temporary = tempfile::Builder::new()
+        .prefix("perennial-demo-")
+        .tempdir()?;
     let folder = match &arguments.keep {
         Some(folder) => new_folder(folder)?,
         None => temporary.path(),
@@ -119,7 +124,11 @@ pub fn run(
         simplex,
     };
     terminal.result(&answer, |color| conclusion(&answer, arguments, color))?;
-    Ok(if answer.contrast_holds { ExitStatus::Done } else { ExitStatus::Failed })
+    Ok(if answer.contrast_holds {
+        ExitStatus::Done
+    } else {
+        ExitStatus::Failed
+    })
 }
 
 const INTRODUCTION: &str = "\
@@ -135,7 +144,10 @@ never embedded again. The classes in gallery and queries are in nobody's trainin
 fn new_folder(folder: &Path) -> anyhow::Result<&Path> {
     let taken = fs_err::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
     if taken || folder.is_file() {
-        return Err(usage(format!("--keep {}: it is not empty; name a new folder", folder.display())));
+        return Err(usage(format!(
+            "--keep {}: it is not empty; name a new folder",
+            folder.display()
+        )));
     }
     fs_err::create_dir_all(folder)?;
     Ok(folder)
@@ -176,13 +188,18 @@ impl Workshop<'_> {
             tie_rule: TieRule::Strict,
             bootstrap: Bootstrap::new(0),
         };
-        let compatibility =
-            measurement.of_versions(&versions, &queries, &gallery, judgement)?;
+        let compatibility = measurement.of_versions(&versions, &queries, &gallery, judgement)?;
         super::evaluate::write_report(&compatibility, run.path())?;
-        let replaced = config.replacements.first().map(|replacement| replacement.before_task);
+        let replaced = config
+            .replacements
+            .first()
+            .map(|replacement| replacement.before_task);
         let replaced = replaced.with_context(|| format!("{source} has no replacement"))?;
         let crossing = Crossing::of(compatibility.matrix(), replaced, gallery.set.labels());
-        Ok(Measured { crossing, compatibility })
+        Ok(Measured {
+            crossing,
+            compatibility,
+        })
     }
 
     fn configuration<C: Runnable>(&self, source: &str, text: &str) -> anyhow::Result<C> {
@@ -197,7 +214,10 @@ impl Workshop<'_> {
         let folder = RunFolder::begin(path, &to_toml(config)?)?;
         let device = self.global.device.open()?;
         let mut record = RunRecord::new(C::COMMAND, config.name(), config.seed());
-        let stopwatch = record.start(false, [self.global.device.to_string(), format!("{device:?}")]);
+        let stopwatch = record.start(
+            false,
+            [self.global.device.to_string(), format!("{device:?}")],
+        );
         let places = RunPlaces {
             folder: folder.path(),
             registry: &self.registry,
@@ -222,7 +242,11 @@ impl Workshop<'_> {
         }
         record.stop(Status::Finished, &stopwatch);
         record.write(folder.path())?;
-        self.terminal.say(format_args!("{}: {:.0} s", config.name(), stopwatch.seconds()));
+        self.terminal.say(format_args!(
+            "{}: {:.0} s",
+            config.name(),
+            stopwatch.seconds()
+        ));
         let versions = names.iter().map(|name| self.registry.get(name));
         Ok((folder, versions.collect::<Result<_, _>>()?))
     }
@@ -285,7 +309,8 @@ fn next_steps(answer: &Answer, arguments: &Arguments) -> String {
                 "  perennial models list --registry {folder}/registry\n  open {folder}/runs/demo-hoc/report.html\n"
             ));
         }
-        None => text.push_str("  perennial demo --keep demo        keeps the models and an HTML report\n"),
+        None => text
+            .push_str("  perennial demo --keep demo        keeps the models and an HTML report\n"),
     }
     text.push_str(
         "  perennial data fetch cifar100     real images for the experiments in experiments/\n  \

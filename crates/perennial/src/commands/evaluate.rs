@@ -92,7 +92,10 @@ pub fn run(
             let folder = RunFolder::find(run, &global.runs)?;
             let report = measure_run(arguments, &folder, global, terminal, interrupt)?;
             let out = arguments.out.clone();
-            (report, Some(out.unwrap_or_else(|| folder.path().to_owned())))
+            (
+                report,
+                Some(out.unwrap_or_else(|| folder.path().to_owned())),
+            )
         }
         None => {
             let report = measure_files(arguments, terminal, interrupt)?;
@@ -101,9 +104,15 @@ pub fn run(
     };
     if let Some(folder) = folder {
         write_report(&report, &folder)?;
-        terminal.say(format_args!("wrote compatibility.json and report.html to {}", folder.display()));
+        terminal.say(format_args!(
+            "wrote compatibility.json and report.html to {}",
+            folder.display()
+        ));
     }
-    terminal.document(|| Ok(report.to_json()), |color| table::render(&report, color))?;
+    terminal.document(
+        || Ok(report.to_json()),
+        |color| table::render(&report, color),
+    )?;
     Ok(judge(arguments, &report, terminal))
 }
 
@@ -129,7 +138,10 @@ fn measure_run(
     let versions = versions_of(folder, &registry)?;
     let configured = configured_probes(folder)?;
     let choose = |argument: &Option<SetArgument>, configured: Option<SetConfig>, name: &str| {
-        let chosen = argument.as_ref().map(|argument| argument.0.clone()).or(configured);
+        let chosen = argument
+            .as_ref()
+            .map(|argument| argument.0.clone())
+            .or(configured);
         let config = chosen.ok_or_else(|| {
             usage(format!(
                 "{} has no [evaluation.{name}]; pass --{name} SET:SPLIT, such as --{name} cifar10:test",
@@ -138,7 +150,9 @@ fn measure_run(
         })?;
         Probe::load(&config, &global.data)
     };
-    let (queries, gallery) = configured.map(|probes| (probes.queries, probes.gallery)).unzip();
+    let (queries, gallery) = configured
+        .map(|probes| (probes.queries, probes.gallery))
+        .unzip();
     let queries = choose(&arguments.queries, queries, "queries")?;
     let gallery = choose(&arguments.gallery, gallery, "gallery")?;
 
@@ -232,7 +246,10 @@ fn measure_files(
         probe_set("queries", &queries, &query_paths)?,
         probe_set("gallery", &galleries, &gallery_paths)?,
     ];
-    let names = queries.iter().map(|set| set.model_version().to_owned()).collect();
+    let names = queries
+        .iter()
+        .map(|set| set.model_version().to_owned())
+        .collect();
     compare(
         names,
         |index| Ok(queries[index].clone()),
@@ -249,12 +266,18 @@ fn files_in(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for entry in entries {
         let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "safetensors") {
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "safetensors")
+        {
             paths.push(path);
         }
     }
     if paths.is_empty() {
-        return Err(usage(format!("{} holds no .safetensors files", folder.display())));
+        return Err(usage(format!(
+            "{} holds no .safetensors files",
+            folder.display()
+        )));
     }
     paths.sort();
     Ok(paths)
@@ -308,8 +331,18 @@ fn judge(arguments: &Arguments, report: &Compatibility, terminal: &Terminal) -> 
     let metrics = report.metrics();
     let mut status = ExitStatus::Done;
     for (name, option, found, least) in [
-        ("AC", "--min-ac", metrics.average_compatibility, arguments.min_ac),
-        ("AA", "--min-aa", Some(metrics.average_accuracy), arguments.min_aa),
+        (
+            "AC",
+            "--min-ac",
+            metrics.average_compatibility,
+            arguments.min_ac,
+        ),
+        (
+            "AA",
+            "--min-aa",
+            Some(metrics.average_accuracy),
+            arguments.min_aa,
+        ),
     ] {
         let Some(least) = least else { continue };
         let problem = match found {

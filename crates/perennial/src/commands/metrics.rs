@@ -33,8 +33,7 @@ struct Answer<'a> {
 
 pub fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<ExitStatus> {
     let tie_rule = arguments.tie.into();
-    let matrix = read(&arguments.matrix)
-        .with_context(|| arguments.matrix.display().to_string())?;
+    let matrix = read(&arguments.matrix).with_context(|| arguments.matrix.display().to_string())?;
     let metrics = metrics(&matrix, tie_rule);
     let answer = Answer {
         tie_rule,

@@ -55,7 +55,9 @@ struct Entry<'a> {
 }
 
 fn entry<'a>(version: &'a ModelVersion, aliases: &'a BTreeMap<String, String>) -> Entry<'a> {
-    let pointing = aliases.iter().filter(|(_, target)| **target == version.name);
+    let pointing = aliases
+        .iter()
+        .filter(|(_, target)| **target == version.name);
     Entry {
         aliases: pointing.map(|(alias, _)| alias.as_str()).collect(),
         version,
@@ -70,7 +72,10 @@ fn list(registry: &Registry, terminal: &Terminal) -> anyhow::Result<ExitStatus> 
     let versions = registry.list()?;
     let aliases = registry.aliases()?;
     let answer = Answer {
-        versions: versions.iter().map(|version| entry(version, &aliases)).collect(),
+        versions: versions
+            .iter()
+            .map(|version| entry(version, &aliases))
+            .collect(),
     };
     terminal.result(&answer, |_| table(&answer.versions))?;
     Ok(ExitStatus::Done)
@@ -78,8 +83,10 @@ fn list(registry: &Registry, terminal: &Terminal) -> anyhow::Result<ExitStatus> 
 
 fn table(entries: &[Entry<'_>]) -> String {
     let mut rows = vec![
-        ["NAME", "ROLE", "METHOD", "NETWORK", "DIM", "CLASSES", "PARENT", "CREATED", "ALIASES"]
-            .map(str::to_owned),
+        [
+            "NAME", "ROLE", "METHOD", "NETWORK", "DIM", "CLASSES", "PARENT", "CREATED", "ALIASES",
+        ]
+        .map(str::to_owned),
     ];
     rows.extend(entries.iter().map(|Entry { aliases, version }| {
         [
@@ -95,11 +102,18 @@ fn table(entries: &[Entry<'_>]) -> String {
         ]
     }));
     let widths: Vec<usize> = (0..rows[0].len())
-        .map(|column| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
+        .map(|column| {
+            rows.iter()
+                .map(|row| row[column].chars().count())
+                .max()
+                .unwrap_or(0)
+        })
         .collect();
     let line = |row: &[String; 9]| {
         let cells = row.iter().zip(&widths);
-        let padded: Vec<String> = cells.map(|(cell, width)| format!("{cell:<width$}")).collect();
+        let padded: Vec<String> = cells
+            .map(|(cell, width)| format!("{cell:<width$}"))
+            .collect();
         format!("{}\n", padded.join("  ").trim_end())
     };
     rows.iter().map(line).collect()
@@ -145,7 +159,10 @@ fn point(
         version: &'a str,
     }
     let version = registry.set_alias(alias, version)?;
-    let answer = Answer { alias, version: &version };
+    let answer = Answer {
+        alias,
+        version: &version,
+    };
     terminal.result(&answer, |_| format!("{alias} -> {version}"))?;
     Ok(ExitStatus::Done)
 }

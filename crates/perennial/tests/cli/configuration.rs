@@ -6,11 +6,19 @@ use crate::bench::Bench;
 fn the_printed_configuration_round_trips_with_every_key() {
     let bench = Bench::new();
     let first = bench.succeed(&["train", "toy.toml", "--print-config"]);
-    for key in ["momentum = 0.9", "masking = \"excluded\"", "crop_padding = 4", "std = "] {
+    for key in [
+        "momentum = 0.9",
+        "masking = \"excluded\"",
+        "crop_padding = 4",
+        "std = ",
+    ] {
         assert!(first.contains(key), "{key} in {first}");
     }
     bench.write("again.toml", &first);
-    assert_eq!(bench.succeed(&["train", "again.toml", "--print-config"]), first);
+    assert_eq!(
+        bench.succeed(&["train", "again.toml", "--print-config"]),
+        first
+    );
     let answer = bench.answer(&["train", "toy.toml", "--print-config"]);
     assert_eq!(answer["config"]["training"]["epochs"], 3);
     assert!(!bench.path("runs").exists() && !bench.path("registry").exists());
@@ -19,7 +27,15 @@ fn the_printed_configuration_round_trips_with_every_key() {
 #[test]
 fn environment_settings_and_options_are_layers() {
     let bench = Bench::new();
-    let arguments = ["train", "toy.toml", "--print-config", "--set", "training.epochs=7", "--seed", "9"];
+    let arguments = [
+        "train",
+        "toy.toml",
+        "--print-config",
+        "--set",
+        "training.epochs=7",
+        "--seed",
+        "9",
+    ];
     let output = bench
         .command(&arguments)
         .env("PERENNIAL__TRAINING__EPOCHS", "5")
@@ -43,11 +59,19 @@ fn mistakes_are_one_line_that_names_key_and_remedy() {
     with("scenario.tasks=9").assert_wrong_usage(&["`scenario.tasks`"]);
     with("initial_model=best").assert_wrong_usage(&["\"best\"", "holds no version yet"]);
 
-    bench.write("typo.toml", &crate::bench::EXPERIMENT.replace("[memory]", "[memmory]"));
-    bench
-        .run(&["train", "typo.toml"])
-        .assert_wrong_usage(&["typo.toml", "`memmory`", "did you mean `memory`?"]);
-    assert!(!bench.path("runs/toy").exists(), "a refused run leaves nothing behind");
+    bench.write(
+        "typo.toml",
+        &crate::bench::EXPERIMENT.replace("[memory]", "[memmory]"),
+    );
+    bench.run(&["train", "typo.toml"]).assert_wrong_usage(&[
+        "typo.toml",
+        "`memmory`",
+        "did you mean `memory`?",
+    ]);
+    assert!(
+        !bench.path("runs/toy").exists(),
+        "a refused run leaves nothing behind"
+    );
 }
 
 #[test]
@@ -58,10 +82,20 @@ fn missing_files_are_named() {
         .assert_wrong_usage(&["toi.toml does not exist", "did you mean ./toy.toml?"]);
     bench
         .run(&["train", "toy.toml", "--set", "data={set=\"cifar100\"}"])
-        .assert_wrong_usage(&["data/cifar-100-binary/train.bin", "perennial data fetch cifar100", "PERENNIAL_DATA"]);
-    bench.run(&["evaluate", "toy"]).assert_wrong_usage(&["toy is no run"]);
-    bench.run(&["metrics", "none.json"]).assert_wrong_usage(&["none.json"]);
-    bench.run(&["models", "list"]).assert_wrong_usage(&["no registry at registry"]);
+        .assert_wrong_usage(&[
+            "data/cifar-100-binary/train.bin",
+            "perennial data fetch cifar100",
+            "PERENNIAL_DATA",
+        ]);
+    bench
+        .run(&["evaluate", "toy"])
+        .assert_wrong_usage(&["toy is no run"]);
+    bench
+        .run(&["metrics", "none.json"])
+        .assert_wrong_usage(&["none.json"]);
+    bench
+        .run(&["models", "list"])
+        .assert_wrong_usage(&["no registry at registry"]);
     let device = bench.run(&["train", "toy.toml", "--device", "cuda:x"]);
     assert_eq!(device.code, Some(2), "{}", device.stderr);
 }

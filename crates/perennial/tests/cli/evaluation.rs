@@ -34,8 +34,16 @@ fn a_second_evaluation_reuses_every_embedding() {
     assert_eq!(files.len(), 6, "3 versions on 2 sets: {files:?}");
 
     let ended = bench.run(&["evaluate", "runs/toy", "--json"]);
-    assert_eq!(serde_json::from_str::<serde_json::Value>(&ended.stdout).unwrap(), first);
-    assert_eq!(ended.stderr.matches("embedded before").count(), 6, "{}", ended.stderr);
+    assert_eq!(
+        serde_json::from_str::<serde_json::Value>(&ended.stdout).unwrap(),
+        first
+    );
+    assert_eq!(
+        ended.stderr.matches("embedded before").count(),
+        6,
+        "{}",
+        ended.stderr
+    );
     assert_eq!(modification_times(&bench), files);
     assert_eq!(bench.json("runs/toy/compatibility.json"), first);
     assert!(bench.read("runs/toy/report.html").contains("v0003"));
@@ -63,7 +71,11 @@ fn pairs_are_recorded_in_the_registry_once() {
     assert_eq!(records[0]["cross_test"], report["matrix"][1][0]);
     assert_eq!(records[0]["self_test"], report["matrix"][0][0]);
     assert_eq!(records[0]["gallery"]["sha256"], report["gallery"]["sha256"]);
-    assert_eq!(bench.weights("registry").len(), 3, "the records are no version");
+    assert_eq!(
+        bench.weights("registry").len(),
+        3,
+        "the records are no version"
+    );
 }
 
 #[test]
@@ -71,24 +83,51 @@ fn a_missed_gate_is_exit_code_3_after_the_result() {
     let bench = trained();
     let ended = bench.run(&["evaluate", "toy", "--min-aa", "1"]);
     assert_eq!(ended.code, Some(3), "{}", ended.stderr);
-    assert!(ended.stderr.contains("quality gate missed: AA 0."), "{}", ended.stderr);
-    assert!(ended.stdout.contains("AC   average compatibility"), "{}", ended.stdout);
-    bench.succeed(&["evaluate", "toy", "--min-ac", "0", "--min-aa", "0.01", "--quiet"]);
+    assert!(
+        ended.stderr.contains("quality gate missed: AA 0."),
+        "{}",
+        ended.stderr
+    );
+    assert!(
+        ended.stdout.contains("AC   average compatibility"),
+        "{}",
+        ended.stdout
+    );
+    bench.succeed(&[
+        "evaluate", "toy", "--min-ac", "0", "--min-aa", "0.01", "--quiet",
+    ]);
     let percent = bench.run(&["evaluate", "toy", "--min-aa", "40"]);
     assert_eq!(percent.code, Some(2));
-    assert!(percent.stderr.contains("write it as a fraction: 0.4"), "{}", percent.stderr);
+    assert!(
+        percent.stderr.contains("write it as a fraction: 0.4"),
+        "{}",
+        percent.stderr
+    );
 }
 
 #[test]
 fn embeddings_from_files_give_the_same_matrix() {
     let bench = trained();
-    let report = bench.answer(&["evaluate", "toy", "--queries", "generated:test", "--gallery", "generated:train"]);
-    for (side, set) in [("queries", "generated:test"), ("gallery", "generated:train")] {
+    let report = bench.answer(&[
+        "evaluate",
+        "toy",
+        "--queries",
+        "generated:test",
+        "--gallery",
+        "generated:train",
+    ]);
+    for (side, set) in [
+        ("queries", "generated:test"),
+        ("gallery", "generated:train"),
+    ] {
         std::fs::create_dir_all(bench.path(&format!("made/{side}"))).unwrap();
         for version in ["v0001", "v0002"] {
             let file = format!("made/{side}/{version}.safetensors");
             let answer = bench.answer(&["embed", version, "--set", set, "--out", &file]);
-            assert_eq!((&answer["count"], &answer["dim"]), (&json!(2000), &json!(15)));
+            assert_eq!(
+                (&answer["count"], &answer["dim"]),
+                (&json!(2000), &json!(15))
+            );
         }
     }
     let from_folder = bench.answer(&["evaluate", "--embeddings", "made"]);
@@ -97,15 +136,38 @@ fn embeddings_from_files_give_the_same_matrix() {
     let (q1, q2) = (file("queries", "v0001"), file("queries", "v0002"));
     let (g1, g2) = (file("gallery", "v0001"), file("gallery", "v0002"));
     let from_files = bench.answer(&[
-        "evaluate", "--query-embeddings", &q1, &q2, "--gallery-embeddings", &g1, &g2, "--out", "report",
+        "evaluate",
+        "--query-embeddings",
+        &q1,
+        &q2,
+        "--gallery-embeddings",
+        &g1,
+        &g2,
+        "--out",
+        "report",
     ]);
     assert_eq!(from_files, from_folder);
     assert_eq!(bench.json("report/compatibility.json"), from_files);
     bench
-        .run(&["evaluate", "--query-embeddings", &q1, &q2, "--gallery-embeddings", &g2, &g1])
+        .run(&[
+            "evaluate",
+            "--query-embeddings",
+            &q1,
+            &q2,
+            "--gallery-embeddings",
+            &g2,
+            &g1,
+        ])
         .assert_wrong_usage(&["v0001", "v0002", "same order"]);
     bench
-        .run(&["evaluate", "--query-embeddings", &q1, "--gallery-embeddings", &g1, &g2])
+        .run(&[
+            "evaluate",
+            "--query-embeddings",
+            &q1,
+            "--gallery-embeddings",
+            &g1,
+            &g2,
+        ])
         .assert_wrong_usage(&["1 files of query embeddings and 2"]);
 }
 

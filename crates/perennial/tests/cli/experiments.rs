@@ -9,7 +9,10 @@ fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
         let path = entry.unwrap().path();
         if path.is_dir() {
             collect(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "toml") {
+        } else if path
+            .extension()
+            .is_some_and(|extension| extension == "toml")
+        {
             found.push(path);
         }
     }
@@ -25,18 +28,27 @@ fn every_experiment_is_a_valid_configuration() {
     let mut needed = Vec::new();
     for path in &paths {
         let text = std::fs::read_to_string(path).unwrap();
-        let command = if text.contains("[scenario]") { "train" } else { "pretrain" };
+        let command = if text.contains("[scenario]") {
+            "train"
+        } else {
+            "pretrain"
+        };
         let answer = bench.answer(&[command, path.to_str().unwrap(), "--print-config"]);
         let config = &answer["config"];
         let name = config["name"].as_str().unwrap().to_owned();
         assert!(names.insert(name.clone()), "{name} appears twice");
         let replacements = config["replacements"].as_array().into_iter().flatten();
         let models = replacements.map(|replacement| &replacement["model"]);
-        needed.extend(models.chain([&config["initial_model"]]).filter_map(|model| {
-            Some((name.clone(), model.as_str()?.to_owned()))
-        }));
+        needed.extend(
+            models
+                .chain([&config["initial_model"]])
+                .filter_map(|model| Some((name.clone(), model.as_str()?.to_owned()))),
+        );
     }
     for (experiment, model) in needed {
-        assert!(names.contains(&model), "{experiment} needs {model}, which no configuration makes");
+        assert!(
+            names.contains(&model),
+            "{experiment} needs {model}, which no configuration makes"
+        );
     }
 }

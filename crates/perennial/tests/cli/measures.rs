@@ -27,7 +27,10 @@ fn published_matrices_give_their_published_metrics() {
             };
             for (expected, found) in pairs {
                 let (expected, found) = (expected.as_f64().unwrap(), found.as_f64().unwrap());
-                assert!((expected - found).abs() < 1e-12, "{name} {key}: {found} for {expected}");
+                assert!(
+                    (expected - found).abs() < 1e-12,
+                    "{name} {key}: {found} for {expected}"
+                );
             }
         }
         assert_eq!(answer["matrix"], expected["matrix"]);
@@ -39,11 +42,29 @@ fn a_matrix_may_be_csv_from_a_file_or_a_pipe() {
     let bench = Bench::new();
     bench.write("m.csv", "0.60\n0.60, 0.70\n");
     assert!(bench.succeed(&["metrics", "m.csv"]).contains("1 of 1"));
-    assert!(bench.succeed(&["metrics", "m.csv", "--tie", "ties-count"]).contains("0 of 1"));
-    let mut child = bench.command(&["metrics", "-"]).stdin(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(b"[[0.6],[0.7,0.8]]").unwrap();
+    assert!(
+        bench
+            .succeed(&["metrics", "m.csv", "--tie", "ties-count"])
+            .contains("0 of 1")
+    );
+    let mut child = bench
+        .command(&["metrics", "-"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(b"[[0.6],[0.7,0.8]]")
+        .unwrap();
     let ended = Ended::from(child.wait_with_output().unwrap());
-    assert!(ended.stdout.contains("AC   average compatibility         1.0000"), "{ended:?}");
+    assert!(
+        ended
+            .stdout
+            .contains("AC   average compatibility         1.0000"),
+        "{ended:?}"
+    );
     bench.write("percent.csv", "60\n61, 70\n");
     bench
         .run(&["metrics", "percent.csv"])
@@ -61,15 +82,30 @@ fn colours_stay_out_of_pipes() {
 fn sets_are_described() {
     let bench = Bench::new();
     let answer = bench.answer(&["data", "show", "generated:test"]);
-    assert_eq!((&answer["images"], &answer["classes"]), (&Value::from(2000), &Value::from(20)));
+    assert_eq!(
+        (&answer["images"], &answer["classes"]),
+        (&Value::from(2000), &Value::from(20))
+    );
     assert_eq!(answer["sha256"].as_str().unwrap().len(), 64);
     bench
         .run(&["data", "show", "cifar10:test"])
         .assert_wrong_usage(&["test_batch.bin", "perennial data fetch cifar10"]);
-    bench.run(&["data", "show", "cifar:test"]).assert_wrong_usage(&["`cifar`", "cifar100"]);
-    let unreachable = bench.run(&["data", "fetch", "cifar10", "--base-url", "http://127.0.0.1:9/"]);
+    bench
+        .run(&["data", "show", "cifar:test"])
+        .assert_wrong_usage(&["`cifar`", "cifar100"]);
+    let unreachable = bench.run(&[
+        "data",
+        "fetch",
+        "cifar10",
+        "--base-url",
+        "http://127.0.0.1:9/",
+    ]);
     assert_eq!(unreachable.code, Some(1), "{}", unreachable.stderr);
-    assert!(unreachable.stderr.contains("cifar-10-binary.tar.gz"), "{}", unreachable.stderr);
+    assert!(
+        unreachable.stderr.contains("cifar-10-binary.tar.gz"),
+        "{}",
+        unreachable.stderr
+    );
     assert_eq!(bench.run(&["data", "fetch", "cifar1000"]).code, Some(2));
 }
 
@@ -84,7 +120,11 @@ fn completions_and_manual_cover_every_command() {
     }
     assert!(bench.succeed(&["man"]).contains(".TH perennial 1"));
     bench.succeed(&["man", "--out", "pages"]);
-    assert!(bench.read("pages/perennial-evaluate.1").contains("min\\-ac"));
+    assert!(
+        bench
+            .read("pages/perennial-evaluate.1")
+            .contains("min\\-ac")
+    );
     assert!(bench.succeed(&["--help"]).contains("Exit codes: 0 done"));
     assert_eq!(bench.run(&["trian"]).code, Some(2));
 }

@@ -19,7 +19,10 @@ fn an_imported_checkpoint_is_a_version_like_any_other() {
     let bench = Bench::new();
     let file = checkpoint();
     let answer = bench.answer(&import(&file, &["--vertices", "12", "--alias", "released"]));
-    assert_eq!((&answer["version"], &answer["dim"]), (&"v0001".into(), &11.into()));
+    assert_eq!(
+        (&answer["version"], &answer["dim"]),
+        (&"v0001".into(), &11.into())
+    );
 
     let shown = bench.answer(&["models", "show", "released"]);
     assert_eq!(shown["role"], "imported");
@@ -27,10 +30,23 @@ fn an_imported_checkpoint_is_a_version_like_any_other() {
     assert_eq!(shown["aliases"], serde_json::json!(["released"]));
     assert_eq!(shown["weights_sha256"], answer["weights_sha256"]);
 
-    bench.answer(&["embed", "released", "--set", "generated:test", "--out", "made.safetensors"]);
-    assert_eq!(bench.succeed(&["models", "alias", "live", "released"]), "live -> v0001\n");
+    bench.answer(&[
+        "embed",
+        "released",
+        "--set",
+        "generated:test",
+        "--out",
+        "made.safetensors",
+    ]);
+    assert_eq!(
+        bench.succeed(&["models", "alias", "live", "released"]),
+        "live -> v0001\n"
+    );
     let table = bench.succeed(&["models", "list"]);
-    assert!(table.contains("resnet18/8 imagenet") && table.contains("live released"), "{table}");
+    assert!(
+        table.contains("resnet18/8 imagenet") && table.contains("live released"),
+        "{table}"
+    );
     bench
         .run(&["models", "show", "relesed"])
         .assert_wrong_usage(&["\"relesed\"", "released"]);
@@ -50,10 +66,19 @@ fn what_does_not_fit_is_refused_and_named() {
     assert!(refused(&["--vertices", "13"]).contains("fc2.weight"));
     assert!(refused(&["--vertices", "12", "--stem", "cifar"]).contains("backbone.conv1.weight"));
     assert!(refused(&["--vertices", "12", "--backbone", "small"]).contains("weights lack"));
-    assert!(!bench.path("registry").exists(), "a refused import publishes nothing");
-    bench.run(&import("none.pt", &[])).assert_wrong_usage(&["none.pt"]);
+    assert!(
+        !bench.path("registry").exists(),
+        "a refused import publishes nothing"
+    );
+    bench
+        .run(&import("none.pt", &[]))
+        .assert_wrong_usage(&["none.pt"]);
     bench.write("junk.pt", "not a checkpoint");
     let junk = bench.run(&import("junk.pt", &["--vertices", "12"]));
     assert_eq!(junk.code, Some(1), "{}", junk.stderr);
-    assert!(junk.stderr.contains("junk.pt is no readable checkpoint"), "{}", junk.stderr);
+    assert!(
+        junk.stderr.contains("junk.pt is no readable checkpoint"),
+        "{}",
+        junk.stderr
+    );
 }

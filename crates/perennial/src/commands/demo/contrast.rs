@@ -28,7 +28,10 @@ impl Crossing {
     pub fn of(matrix: &CompatibilityMatrix, replaced: usize, gallery_labels: &[u32]) -> Self {
         let rows = matrix.rows();
         let self_test = |model: usize| rows[model][model];
-        let crossing = rows[replaced..].iter().flat_map(|row| &row[..replaced]).copied();
+        let crossing = rows[replaced..]
+            .iter()
+            .flat_map(|row| &row[..replaced])
+            .copied();
         let classes = gallery_labels.iter().collect::<BTreeSet<_>>().len();
         Self {
             before: mean((0..replaced).map(self_test)),

@@ -95,10 +95,17 @@ pub fn run(
     terminal: &Terminal,
 ) -> anyhow::Result<ExitStatus> {
     if !arguments.file.is_file() {
-        return Err(usage(format!("{} does not exist or is no file", arguments.file.display())));
+        return Err(usage(format!(
+            "{} does not exist or is no file",
+            arguments.file.display()
+        )));
     }
     let mut state = read_checkpoint(&arguments.file)?;
-    let simplex = arguments.vertices.map(Simplex::new).transpose().map_err(|error| usage(error.to_string()))?;
+    let simplex = arguments
+        .vertices
+        .map(Simplex::new)
+        .transpose()
+        .map_err(|error| usage(error.to_string()))?;
     match (simplex, state.get("fc1.weight")) {
         (Some(simplex), _) => take_simplex_classifier(&mut state, simplex)?,
         (None, Some(layer)) => {
@@ -129,7 +136,12 @@ pub fn run(
     };
     terminal.result(&answer, |_| {
         let file = arguments.file.display();
-        format!("{} from {file}: {} tensors, dimension {}", version.name, state.len(), version.dim)
+        format!(
+            "{} from {file}: {} tensors, dimension {}",
+            version.name,
+            state.len(),
+            version.dim
+        )
     })?;
     Ok(ExitStatus::Done)
 }
@@ -184,11 +196,21 @@ fn draft(arguments: &Arguments, simplex: Option<Simplex>) -> VersionDraft {
             [CHANNELS, arguments.size, arguments.size],
         ),
         preprocessing: Preprocessing {
-            mean: arguments.mean.clone().unwrap_or_else(|| defaults.mean.to_vec()),
-            std: arguments.std.clone().unwrap_or_else(|| defaults.std.to_vec()),
+            mean: arguments
+                .mean
+                .clone()
+                .unwrap_or_else(|| defaults.mean.to_vec()),
+            std: arguments
+                .std
+                .clone()
+                .unwrap_or_else(|| defaults.std.to_vec()),
         },
         classifier: Classifier {
-            kind: if simplex.is_some() { ClassifierKind::Simplex } else { ClassifierKind::Linear },
+            kind: if simplex.is_some() {
+                ClassifierKind::Simplex
+            } else {
+                ClassifierKind::Linear
+            },
             vertices: simplex.map(|simplex| simplex.vertices()),
             vertex_end: simplex.map(|_| end),
             classes: arguments.classes,
@@ -199,7 +221,12 @@ fn draft(arguments: &Arguments, simplex: Option<Simplex>) -> VersionDraft {
         },
         parent: None,
         role: Role::Imported,
-        method: if simplex.is_some() { "simplex" } else { "linear" }.to_owned(),
+        method: if simplex.is_some() {
+            "simplex"
+        } else {
+            "linear"
+        }
+        .to_owned(),
         data: format!("imported from {}", file_name(&arguments.file)),
         seed: 0,
         created: perennial_train::now(),

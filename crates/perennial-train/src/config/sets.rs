@@ -1,0 +1,131 @@
+//! Which images: the sets of training and evaluation.
+
+use std::path::Path;
+
+use perennial_data::{GeneratedConfig, ImageSet};
+use serde::{Deserialize, Serialize};
+
+use crate::TrainError;
+
+/// An image set, or a part of one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SetConfig {
+    /// `cifar10`, `cifar100`, `tinyimagenet32`, `generated` or `folder:PATH`.
+    pub set: String,
+    /// Which part of the set, such as `train`, `test` or `batch1`.
+    #[serde(default = "default_split")]
+    pub split: String,
+    /// Only classes `[first, end)`, in label order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub classes: Option<[u32; 2]>,
+    /// Only the first images of each class.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub images_per_class: Option<usize>,
+    /// What to draw, for `set = "generated"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generated: Option<GeneratedTable>,
+}
+
+/// The `generated` table of a set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GeneratedTable {
+    /// Classes to draw.
+    pub classes: usize,
+    /// Images of each.
+    pub images_per_class: usize,
+    /// The first class; disjoint ranges are disjoint classes.
+    #[serde(default)]
+    pub first_class: u32,
+    /// Which images of the classes.
+    #[serde(default)]
+    pub seed: u64,
+}
+
+fn default_split() -> String {
+    "train".into()
+}
+
+impl SetConfig {
+    /// Reads (or draws) the set. `root` is the folder that holds the downloaded sets.
+    ///
+    /// # Errors
+    ///
+    /// A missing or malformed file, or a selection that leaves nothing.
+    pub fn load(&self, root: &Path) -> Result<ImageSet, TrainError> {
+        let mut set = match &self.generated {
+            Some(table) if self.set == "generated" => perennial_data::generate(&GeneratedConfig {
+                classes: table.classes,
+                images_per_class: table.images_per_class,
+                size: 32,
+                seed: table.seed,
+                first_class: table.first_class,
+            })?,
+            Some(_) => {
+                return Err(TrainError::config(
+                    "data.generated",
+                    "belongs to set = \"generated\"; remove it",
+                ));
+            }
+            None if self.set == "generated" => {
+                return Err(TrainError::config(
+                    "data.generated",
+                    "set = \"generated\" needs it: { classes = 20, images_per_class = 100 }",
+                ));
+            }
+            None => perennial_data::open(root, &self.set, &self.split)?,
+        };
+        if set.channels() == 1 {
+            set = set.into_rgb()?;
+        }
+        if let Some([first, end]) = self.classes {
+            if first >= end || end as usize > set.classes() {
+                return Err(TrainError::config(
+                    "data.classes",
+                    &format!(
+                        "[{first}, {end}) is not a range within the set's {} classes",
+                        set.classes()
+                    ),
+                ));
+            }
+            set = set.filter_classes(first..end);
+        }
+        if let Some(count) = self.images_per_class {
+            set = set.first_per_class(count);
+        }
+        if set.is_empty() {
+            return Err(TrainError::config("data", "the selection leaves no images"));
+        }
+        Ok(set)
+    }
+
+    /// A short text that names the selection, for `model.toml`.
+    pub fn describe(&self) -> String {
+        let mut text = format!("{}/{}", self.set, self.split);
+        if let Some([first, end]) = self.classes {
+            text.push_str(&format!(" classes {first}..{end}"));
+        }
+        if let Some(count) = self.images_per_class {
+            text.push_str(&format!(" first {count} per class"));
+        }
+        if let Some(table) = &self.generated {
+            let end = table.first_class as usize + table.classes;
+            text.push_str(&format!(
+                " classes {}..{end} x {}",
+                table.first_class, table.images_per_class
+            ));
+        }
+        text
+    }
+}
+
+/// The probe sets of a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvaluationConfig {
+    /// Images that are searched for.
+    pub queries: SetConfig,
+    /// Images that are searched in.
+    pub gallery: SetConfig,
+}
