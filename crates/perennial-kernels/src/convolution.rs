@@ -185,6 +185,15 @@ impl Convolution {
         assert_eq!(input.len(), self.input_len(), "input length");
         assert_eq!(weight.len(), self.weight_len(), "weight length");
         assert_eq!(output.len(), self.output_len(), "output length");
+        if let Some(epilogue) = epilogue {
+            assert_eq!(epilogue.shift.len(), self.out_channels, "shift length");
+            assert!(
+                epilogue
+                    .residual
+                    .is_none_or(|residual| residual.len() == output.len()),
+                "residual length"
+            );
+        }
         if self.gathers() {
             let (columns, pointwise) = self.gathered(input);
             return pointwise.forward(&columns, &self.tap_major(weight), epilogue, output);

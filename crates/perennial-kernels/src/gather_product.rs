@@ -5,6 +5,7 @@ use rayon::prelude::*;
 
 use crate::Epilogue;
 use crate::convolution::Connection;
+use crate::normalization::rectify;
 
 /// One summand of an output slab: the input slab it reads and the weight tap it is multiplied with.
 #[derive(Clone, Copy, Debug)]
@@ -163,7 +164,7 @@ fn apply(epilogue: Epilogue<'_>, start: usize, output: &mut [f32]) {
         None => {
             for row in output.chunks_exact_mut(channels) {
                 for (value, shift) in row.iter_mut().zip(epilogue.shift) {
-                    *value = (*value + shift).max(floor);
+                    *value = rectify(*value + shift, floor);
                 }
             }
         }
@@ -174,7 +175,7 @@ fn apply(epilogue: Epilogue<'_>, start: usize, output: &mut [f32]) {
                 .zip(residual.chunks_exact(channels))
             {
                 for ((value, shift), residual) in row.iter_mut().zip(epilogue.shift).zip(residual) {
-                    *value = (*value + shift + residual).max(floor);
+                    *value = rectify(*value + shift + residual, floor);
                 }
             }
         }

@@ -12,6 +12,7 @@ const BLOCK_ROWS: usize = 256;
 /// - values: `[rows, channels]`
 /// - results: `[channels]` each
 pub fn batch_statistics(values: &[f32], channels: usize) -> (Vec<f32>, Vec<f32>) {
+    assert_eq!(values.len() % channels, 0, "values are whole rows");
     let rows = (values.len() / channels) as f64;
     let mean: Vec<f32> = column_sums(
         values.par_chunks(BLOCK_ROWS * channels),
@@ -82,6 +83,18 @@ pub fn normalize(
     output: &mut [f32],
 ) {
     let channels = mean.len();
+    assert!(
+        [inverse_deviation.len(), gamma.len(), beta.len()] == [channels; 3],
+        "one value per channel"
+    );
+    assert!(
+        values.len() == output.len() && values.len().is_multiple_of(channels),
+        "values are whole rows"
+    );
+    assert!(
+        residual.is_none_or(|residual| residual.len() == output.len()),
+        "residual length"
+    );
     let scale: Vec<f32> = gamma
         .iter()
         .zip(inverse_deviation)
@@ -110,7 +123,7 @@ pub fn normalize(
                 match residual {
                     None => {
                         for ((((output, value), mean), scale), beta) in columns {
-                            *output = ((value - mean) * scale + beta).max(floor);
+                            *output = rectify((value - mean) * scale + beta, floor);
                         }
                     }
                     Some(residual) => {
@@ -118,13 +131,20 @@ pub fn normalize(
                         for (((((output, value), mean), scale), beta), residual) in
                             columns.zip(residual)
                         {
-                            *output = ((value - mean) * scale + beta + residual).max(floor);
+                            *output = rectify((value - mean) * scale + beta + residual, floor);
                         }
                     }
                 }
             }
         });
     });
+}
+
+/// The larger of a value and a floor. Unlike `f32::max` it hands NaN on, so that a diverged network cannot hide behind
+/// its ReLUs.
+#[inline(always)]
+pub(crate) fn rectify(value: f32, floor: f32) -> f32 {
+    if value < floor { floor } else { value }
 }
 
 /// What [`normalize_backward`] returns.
@@ -153,6 +173,18 @@ pub fn normalize_backward(
     output_gradient: &[f32],
 ) -> NormalizationGradients {
     let channels = mean.len();
+    assert!(
+        [inverse_deviation.len(), gamma.len()] == [channels; 2],
+        "one value per channel"
+    );
+    assert!(
+        values.len() == output_gradient.len() && values.len().is_multiple_of(channels),
+        "values are whole rows"
+    );
+    assert!(
+        output.is_none_or(|output| output.len() == values.len()),
+        "output length"
+    );
     let rows = (values.len() / channels) as f64;
     let block = BLOCK_ROWS * channels;
     let mut masked = vec![0.0; values.len()];

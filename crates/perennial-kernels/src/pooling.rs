@@ -44,13 +44,18 @@ impl MaxPool {
 }
 
 /// The largest value under each window, and which of the window's positions (in scan order, padding left out) held it;
-/// the first wins a tie.
+/// the first wins a tie, and NaN wins over everything.
 ///
 /// # Shapes
 ///
 /// - input: `[in_height, in_width, slab]` with `slab = batch * channels`
 /// - results: `[out_height, out_width, slab]`
 pub fn max_pool(geometry: &MaxPool, input: &[f32], slab: usize) -> (Vec<f32>, Vec<u8>) {
+    assert_eq!(
+        input.len(),
+        geometry.input[0] * geometry.input[1] * slab,
+        "input length"
+    );
     let windows = geometry.windows();
     let mut output = vec![f32::NEG_INFINITY; windows.len() * slab];
     let mut winners = vec![0_u8; output.len()];
@@ -65,7 +70,7 @@ pub fn max_pool(geometry: &MaxPool, input: &[f32], slab: usize) -> (Vec<f32>, Ve
                     for ((best, winner), value) in
                         output.iter_mut().zip(winners.iter_mut()).zip(input)
                     {
-                        if *value > *best {
+                        if *value > *best || value.is_nan() {
                             *best = *value;
                             *winner = rank as u8;
                         }
@@ -88,6 +93,12 @@ pub fn max_pool_backward(
     winners: &[u8],
     slab: usize,
 ) -> Vec<f32> {
+    let [height, width] = geometry.output();
+    assert_eq!(
+        [output_gradient.len(), winners.len()],
+        [height * width * slab; 2],
+        "output length"
+    );
     let mut sources = vec![Vec::new(); geometry.input[0] * geometry.input[1]];
     for (out, window) in geometry.windows().iter().enumerate() {
         for (rank, &at) in window.iter().enumerate() {

@@ -1,4 +1,5 @@
 //! The kernels against direct sums, over random geometries.
+#![allow(clippy::unwrap_used)]
 
 use perennial_kernels::{
     Convolution, Epilogue, MaxPool, batch_statistics, max_pool, max_pool_backward, normalize,
@@ -258,4 +259,42 @@ fn results_do_not_depend_on_the_number_of_threads() {
             })
     };
     assert_eq!(run(1), run(3));
+}
+
+#[test]
+fn nan_passes_through_every_rectifier_and_pool() {
+    let ones = [1.0; 1];
+    let mut output = [0.0; 2];
+    normalize(
+        &[f32::NAN, 1.0],
+        [&[0.0], &ones, &ones, &[0.0]],
+        None,
+        true,
+        &mut output,
+    );
+    assert!(output[0].is_nan() && output[1] == 1.0);
+    let pointwise = Convolution {
+        batch: 2,
+        in_channels: 1,
+        out_channels: 1,
+        input: [1, 1],
+        kernel: [1, 1],
+        stride: 1,
+        padding: 0,
+        dilation: 1,
+    };
+    let epilogue = Epilogue {
+        shift: &[0.0],
+        residual: None,
+        relu: true,
+    };
+    pointwise.forward(&[f32::NAN, -1.0], &ones, Some(epilogue), &mut output);
+    assert!(output[0].is_nan() && output[1] == 0.0);
+    let pool = MaxPool {
+        input: [1, 2],
+        kernel: 3,
+        stride: 2,
+        padding: 1,
+    };
+    assert!(max_pool(&pool, &[f32::NAN, 1.0], 1).0[0].is_nan());
 }

@@ -1,6 +1,6 @@
 //! The checkpoint of a run: one file that is always whole, with everything that continuing needs.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -33,6 +33,11 @@ pub struct Progress {
     pub memory: Vec<usize>,
     /// Registry names of the versions that finished tasks produced.
     pub versions: Vec<String>,
+    /// Registry versions that tasks start from other than the one before: the initial model and the replacements, as
+    /// their names were resolved when the run began.
+    pub starts: BTreeMap<usize, String>,
+    /// SHA-256 over the training images and their local labels.
+    pub inputs_sha256: String,
     /// SHA-256 of the resolved configuration: a run never goes on under another one.
     pub config_sha256: String,
 }
@@ -92,7 +97,8 @@ impl Checkpoint {
             .and_then(|metadata| metadata.get(PROGRESS));
         let text = text.ok_or_else(|| broken("it has no progress record".into()))?;
         let progress = serde_json::from_str(text).map_err(|error| broken(error.to_string()))?;
-        let state = from_safetensors(&bytes, &path.display().to_string())?;
+        let state = from_safetensors(&bytes, &path.display().to_string())
+            .map_err(|error| broken(error.to_string()))?;
         let part = |prefix: &str| -> StateDict {
             let named = state.iter().filter_map(|(name, tensor)| {
                 name.strip_prefix(prefix)

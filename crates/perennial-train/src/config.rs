@@ -199,6 +199,12 @@ impl TrainingConfig {
                 ));
             }
         }
+        if self.momentum >= 1.0 {
+            return Err(TrainError::config(
+                "training.momentum",
+                &format!("{} never forgets: use a fraction below 1", self.momentum),
+            ));
+        }
         Ok(())
     }
 }
@@ -252,6 +258,14 @@ impl Default for PreprocessingConfig {
 }
 
 impl PreprocessingConfig {
+    /// As `model.toml` records it.
+    pub(crate) fn record(&self) -> perennial_core::Preprocessing {
+        perennial_core::Preprocessing {
+            mean: self.mean.to_vec(),
+            std: self.std.to_vec(),
+        }
+    }
+
     /// As the data crate wants it.
     ///
     /// # Errors
@@ -281,7 +295,7 @@ impl ExperimentConfig {
     pub fn check(&self) -> Result<(), TrainError> {
         check_name(&self.name)?;
         self.training.check()?;
-        check_network(&self.network)?;
+        self.network.check()?;
         self.method.check()?;
         if self.scenario.initial_classes == 0 {
             return Err(TrainError::config(
@@ -325,7 +339,7 @@ impl PretrainConfig {
     pub fn check(&self) -> Result<(), TrainError> {
         check_name(&self.name)?;
         self.training.check()?;
-        check_network(&self.network)?;
+        self.network.check()?;
         self.method.check()?;
         if let MethodConfig::Hoc { .. } = self.method {
             return Err(TrainError::config(
@@ -348,16 +362,6 @@ fn check_name(name: &str) -> Result<(), TrainError> {
         return Err(TrainError::config(
             "name",
             &format!("{name:?}: use letters, digits, '-', '_' and '.'"),
-        ));
-    }
-    Ok(())
-}
-
-fn check_network(network: &NetworkConfig) -> Result<(), TrainError> {
-    if !(1..=1024).contains(&network.width) {
-        return Err(TrainError::config(
-            "network.width",
-            &format!("{} is not between 1 and 1024", network.width),
         ));
     }
     Ok(())

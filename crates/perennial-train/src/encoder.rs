@@ -110,11 +110,16 @@ pub fn network_config(version: &ModelVersion) -> Result<NetworkConfig, TrainErro
         (_, "cifar") => Stem::Cifar,
         (_, other) => return Err(unknown("stem", other)),
     };
-    Ok(NetworkConfig {
+    let config = NetworkConfig {
         backbone,
         stem,
         width: version.architecture.width,
-    })
+    };
+    config.check().map_err(|error| TrainError::Version {
+        version: version.name.clone(),
+        problem: error.to_string(),
+    })?;
+    Ok(config)
 }
 
 /// A version's network with its weights, on a device with or without gradient tracking.
@@ -136,6 +141,17 @@ pub(crate) fn load_network(
             ),
         });
     }
+    // Before memory is taken for the embedding layer.
+    let embedding_bytes = 4 * version.dim as u64 * features as u64;
+    if simplex && embedding_bytes > version.weights_bytes {
+        return Err(TrainError::Version {
+            version: version.name.clone(),
+            problem: format!(
+                "dim {} does not fit its {} bytes of weights",
+                version.dim, version.weights_bytes
+            ),
+        });
+    }
     let plain = device.clone().without_autodiff();
     let mut network = Network::new(
         &config,
@@ -150,7 +166,8 @@ pub(crate) fn load_network(
         &registry.weights_path(version).display().to_string(),
     )?;
     if let Some(weight) = state.get("fc2.weight") {
-        network = network.with_classifier(weight.shape.first().copied().unwrap_or(0), 0);
+        // As many rows as there are values for: a row count alone costs a file nothing to claim.
+        network = network.with_classifier(weight.values.len() / features, 0);
     }
     let network = load_state_dict(network, state)?;
     Ok(if device.is_autodiff() {

@@ -40,15 +40,17 @@ pub enum TrainError {
         /// What is wrong and what to do.
         problem: String,
     },
-    /// The loss is no longer a number.
-    #[error("the loss became {loss} in task {task}, epoch {epoch}: lower `training.learning_rate`")]
+    /// The loss or a weight is no longer a number.
+    #[error(
+        "{what} in task {task}, epoch {epoch}: start the run under another name with a lower `training.learning_rate`"
+    )]
     Diverged {
         /// Task (0-based).
         task: usize,
         /// Epoch (0-based).
         epoch: usize,
-        /// The last loss.
-        loss: f64,
+        /// What is no longer a number.
+        what: String,
     },
     /// Pre-trained and local classes do not fit the simplex, or it has too few vertices.
     #[error(transparent)]

@@ -143,6 +143,7 @@ fn forward(
     options: FusedOptions,
 ) -> (SavedForward, Primitive) {
     let (x, weight, residual) = (contiguous(x), contiguous(weight), residual.map(contiguous));
+    let (gamma, beta) = (contiguous(gamma), contiguous(beta));
     let convolution = geometry(&x, &weight, options);
     let shape = output_shape(&convolution);
     let channels = convolution.out_channels;

@@ -65,14 +65,10 @@ pub fn contrastive(
         .chunks_exact(batch)
         .map(|row| if row.contains(&1.0) { 1.0 } else { 0.0 })
         .collect();
-    let diagonal: Vec<f32> = (0..batch * batch)
-        .map(|at| if at / batch == at % batch { 1.0 } else { 0.0 })
-        .collect();
 
-    let similarity = unit_rows(old)
-        .matmul(unit_rows(new).transpose())
-        .mul_scalar(mu);
-    let positive = (similarity.clone() * on_device(diagonal, [batch, batch])).sum_dim(1);
+    let (old, new) = (unit_rows(old), unit_rows(new));
+    let positive = (old.clone() * new.clone()).sum_dim(1).mul_scalar(mu);
+    let similarity = old.matmul(new.transpose()).mul_scalar(mu);
     let negative_mask = on_device(negatives, [batch, batch]);
     let logits = match masking {
         // Far below any logit (at most mu in size), yet finite: a fully masked row stays free of NaN.
@@ -86,6 +82,7 @@ pub fn contrastive(
 
 /// Rows scaled to length 1.
 fn unit_rows(rows: Tensor<2>) -> Tensor<2> {
-    let norm = rows.clone().square().sum_dim(1).sqrt().clamp_min(1e-12);
+    // Clamped before the root, whose gradient at 0 is infinite.
+    let norm = rows.clone().square().sum_dim(1).clamp_min(1e-24).sqrt();
     rows / norm
 }

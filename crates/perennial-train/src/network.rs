@@ -10,6 +10,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+use crate::TrainError;
 use crate::classifier::LinearClassifier;
 
 pub use layers::{Mode, Path};
@@ -60,6 +61,15 @@ impl NetworkConfig {
     pub fn features(&self) -> usize {
         8 * self.width
     }
+
+    /// Checks what the type system cannot.
+    pub(crate) fn check(&self) -> Result<(), TrainError> {
+        if (1..=1024).contains(&self.width) {
+            return Ok(());
+        }
+        let problem = format!("{} is not between 1 and 1024", self.width);
+        Err(TrainError::config("network.width", &problem))
+    }
 }
 
 /// An encoder being trained or used.
@@ -71,6 +81,10 @@ pub struct Network {
 }
 
 #[derive(Module, Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there is one per network, and burn derives no boxed modules"
+)]
 enum Backbone {
     Resnet18(ResNet18),
     Small(SmallNet),

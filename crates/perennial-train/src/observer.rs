@@ -51,7 +51,7 @@ pub trait Observer {
     fn task(&mut self, _task: usize, _start: Option<&str>, _replacement: bool) {}
     /// A task's result is in the registry.
     fn version(&mut self, _task: usize, _version: &ModelVersion) {}
-    /// Asked before every step; `true` makes the run write a checkpoint and return.
+    /// Asked after every step; `true` makes the run write a checkpoint and return.
     fn interrupted(&self) -> bool {
         false
     }

@@ -43,6 +43,17 @@ pub fn read_checkpoint(path: &Path) -> Result<StateDict, WeightsError> {
         from_safetensors(&bytes, &name)?
     } else {
         let reader = PytorchReader::new(path).map_err(|error| broken(error.to_string()))?;
+        // A strided view lets a small file declare huge tensors.
+        let sizes = reader
+            .tensors()
+            .values()
+            .map(|tensor| tensor.byte_len() as u64);
+        let declared = sizes.fold(0_u64, u64::saturating_add);
+        if declared > MAX_CHECKPOINT_BYTES {
+            return Err(broken(format!(
+                "its tensors declare {declared} bytes, more than {MAX_CHECKPOINT_BYTES}"
+            )));
+        }
         let mut state = StateDict::new();
         for (key, tensor) in reader.tensors() {
             if is_counter(key) {

@@ -24,7 +24,7 @@ use crate::observer::{EpochRecord, Observer, StepReport};
 use crate::scenario::Scenario;
 use crate::seeds::{Purpose, seed_for};
 use crate::sgd::cosine_learning_rate;
-use crate::state_dict::state_dict;
+use crate::state_dict::{StateDict, state_dict};
 use crate::versions::publish;
 
 /// Steps between two looks at the loss, which on a GPU wait for the device.
@@ -145,7 +145,8 @@ struct Run<'a> {
     scenario: Scenario,
     pipeline: Pipeline,
     progress: Progress,
-    restored: Option<(crate::StateDict, crate::StateDict)>,
+    restored: Option<(StateDict, StateDict)>,
+    _lock: std::fs::File,
 }
 
 impl<'a> Run<'a> {
@@ -166,10 +167,14 @@ impl<'a> Run<'a> {
                 return Ok(Outcome::Interrupted);
             }
 
+            let state = state_dict(&learner.network.valid());
+            self.check_finite(&state)?;
+            let lineage = self.lineage(task, start.as_ref())?;
             let version = publish(
                 self.places.registry,
-                &state_dict(&learner.network.valid()),
-                self.lineage(task, start.as_ref())?,
+                &state,
+                lineage,
+                &self.progress.versions,
             )?;
             observer.version(task, &version);
             self.finish_task(task, version.name);
@@ -224,11 +229,8 @@ impl<'a> Run<'a> {
             }
             let record = self.finish_epoch(task, epoch, learning_rate)?;
             observer.epoch(&record);
-            if self
-                .progress
-                .epoch
-                .is_multiple_of(training.checkpoint_epochs)
-            {
+            let done = self.progress.epoch;
+            if done.is_multiple_of(training.checkpoint_epochs) || done == training.epochs {
                 self.checkpoint(Some(learner))?;
             }
         }
@@ -270,7 +272,7 @@ impl<'a> Run<'a> {
             return Err(TrainError::Diverged {
                 task,
                 epoch,
-                loss: totals.loss,
+                what: format!("the loss became {}", totals.loss),
             });
         }
         self.progress.loss_sum += totals.loss;
@@ -298,19 +300,15 @@ impl<'a> Run<'a> {
             seconds: self.progress.seconds,
         };
         metrics_log::append(self.places.folder, &record)?;
-        let Progress {
-            memory,
-            versions,
-            config_sha256,
-            ..
-        } = std::mem::take(&mut self.progress);
         self.progress = Progress {
             task,
             epoch: epoch + 1,
-            memory,
-            versions,
-            config_sha256,
-            ..Default::default()
+            step: 0,
+            loss_sum: 0.0,
+            correct: 0.0,
+            images: 0,
+            seconds: 0.0,
+            ..std::mem::take(&mut self.progress)
         };
         Ok(record)
     }
@@ -345,10 +343,29 @@ impl<'a> Run<'a> {
     fn checkpoint(&self, learner: Option<&Learner>) -> Result<(), TrainError> {
         let learner =
             learner.map(|learner| (state_dict(&learner.network.valid()), learner.sgd.state()));
+        if let Some((network, velocity)) = &learner {
+            self.check_finite(network)?;
+            self.check_finite(velocity)?;
+        }
         Checkpoint {
             progress: self.progress.clone(),
             learner,
         }
         .write(self.places.folder)
+    }
+
+    /// Keeps weights that are no longer numbers away from the checkpoint and the registry.
+    fn check_finite(&self, state: &StateDict) -> Result<(), TrainError> {
+        let broken = state
+            .values()
+            .flat_map(|tensor| &tensor.values)
+            .find(|value| !value.is_finite());
+        broken.map_or(Ok(()), |value| {
+            Err(TrainError::Diverged {
+                task: self.progress.task,
+                epoch: self.progress.epoch,
+                what: format!("a weight became {value}"),
+            })
+        })
     }
 }

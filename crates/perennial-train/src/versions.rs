@@ -1,8 +1,8 @@
 //! Turning a finished task into a registry version.
 
 use perennial_core::{
-    Architecture, Classifier, ClassifierKind, ModelVersion, Preprocessing, Registry, Role,
-    VersionDraft, VertexEnd, sha256_hex,
+    Architecture, Classifier, ClassifierKind, ModelVersion, Registry, Role, VersionDraft,
+    VertexEnd, sha256_hex,
 };
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -26,20 +26,23 @@ pub(crate) struct Lineage<'a> {
 }
 
 /// Publishes a version, or finds it where a run was killed between publishing and its checkpoint.
+///
+/// `earlier` are the run's versions so far: what was published before them cannot be this one.
 pub(crate) fn publish(
     registry: &Registry,
     state: &StateDict,
     lineage: Lineage<'_>,
+    earlier: &[String],
 ) -> Result<ModelVersion, TrainError> {
     let weights = to_safetensors(state, None)?;
     let draft = draft(lineage)?;
     let hash = sha256_hex(&weights);
-    let newest = registry
-        .names()?
-        .pop()
-        .map(|name| registry.get(&name))
-        .transpose()?;
-    if let Some(version) = newest {
+    let since = |name: &String| Some(name) != earlier.last();
+    for name in registry.names()?.into_iter().rev().take_while(since) {
+        // Somebody else's damaged version is none of this run's business.
+        let Ok(version) = registry.get(&name) else {
+            continue;
+        };
         let same_but_for_the_time = VersionDraft {
             created: draft.created.clone(),
             ..version.draft()
@@ -83,10 +86,7 @@ fn draft(lineage: Lineage<'_>) -> Result<VersionDraft, TrainError> {
     Ok(VersionDraft {
         dim: simplex.map_or(network.features(), |simplex| simplex.dim()),
         architecture: architecture(&network, input),
-        preprocessing: Preprocessing {
-            mean: config.preprocessing.mean.to_vec(),
-            std: config.preprocessing.std.to_vec(),
-        },
+        preprocessing: config.preprocessing.record(),
         classifier: Classifier {
             kind: if simplex.is_some() {
                 ClassifierKind::Simplex

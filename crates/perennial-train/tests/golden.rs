@@ -1,4 +1,5 @@
 //! PyTorch's values: a ResNet-18's features, losses, parameters and running statistics; the losses and their gradients.
+#![allow(clippy::unwrap_used)]
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};

@@ -84,7 +84,7 @@ pub enum Command {
     /// Train successive versions: tasks, updates, replacements
     Train(commands::train::Arguments),
     /// Measure the compatibility of every pair of versions
-    Evaluate(commands::evaluate::Arguments),
+    Evaluate(Box<commands::evaluate::Arguments>),
     /// Every metric of a compatibility matrix, from any tool
     Metrics(commands::metrics::Arguments),
     /// Embed a set of images with a model version

@@ -69,7 +69,7 @@ impl ExitStatus {
     pub fn of(error: &anyhow::Error) -> Self {
         if error.chain().any(|cause| cause.is::<InterruptedError>()) {
             Self::Interrupted
-        } else if error.chain().any(|cause| is_wrong_usage(cause)) {
+        } else if error.chain().any(is_wrong_usage) {
             Self::WrongUsage
         } else {
             Self::Failed
@@ -149,11 +149,7 @@ mod tests {
 
     #[test]
     fn what_arguments_cannot_prevent_is_a_failure() {
-        let error = anyhow::Error::new(TrainError::Diverged {
-            task: 0,
-            epoch: 1,
-            loss: f64::NAN,
-        });
+        let error = anyhow::Error::new(std::io::Error::other("disk full"));
         assert_eq!(ExitStatus::of(&error), ExitStatus::Failed);
         let missing = TrainError::Data(DataError::Missing {
             path: "train.bin".into(),

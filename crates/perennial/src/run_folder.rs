@@ -2,11 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
+use perennial_core::Registry;
+
 use crate::exit_status::usage;
 use crate::suggestion;
 
 const CONFIGURATION_FILE: &str = "experiment.toml";
 const CHECKPOINT_FOLDER: &str = "checkpoint";
+/// Held by the process that works on the run.
+const LOCK_FILE: &str = ".lock";
 
 /// The folder of one run.
 #[derive(Clone, Debug)]
@@ -23,8 +27,15 @@ impl RunFolder {
             )));
         }
         fs_err::create_dir_all(folder.path())?;
-        perennial_core::write_atomically(folder.configuration_path(), configuration)?;
+        folder.write_configuration(configuration)?;
         Ok(folder)
+    }
+
+    pub fn write_configuration(&self, configuration: &str) -> anyhow::Result<()> {
+        Ok(perennial_core::write_atomically(
+            self.configuration_path(),
+            configuration,
+        )?)
     }
 
     /// The folder of a run that exists, by path or by its name below `runs`.
@@ -61,13 +72,23 @@ impl RunFolder {
         self.0.join(CHECKPOINT_FOLDER).exists()
     }
 
-    /// Takes back what [`begin`](Self::begin) wrote when the run failed before its first checkpoint.
-    pub fn abandon(&self, other_files: &[PathBuf]) {
-        for path in other_files.iter().chain([&self.configuration_path()]) {
-            // The failure that led here is what the user must see.
+    /// Takes back what [`begin`](Self::begin) wrote, and an empty registry, when the run failed before its first
+    /// checkpoint.
+    pub fn abandon_unless_begun(&self, registry: &Registry) {
+        if self.has_begun() {
+            return;
+        }
+        // Failures here must not hide the one that led here. Folders go only if nothing else is in them.
+        for path in [self.configuration_path(), self.0.join(LOCK_FILE)] {
             let _ = std::fs::remove_file(path);
         }
-        let _ = std::fs::remove_dir(&self.0);
+        for folder in [
+            Some(self.path()),
+            self.path().parent(),
+            Some(registry.root()),
+        ] {
+            let _ = folder.map(std::fs::remove_dir);
+        }
     }
 }
 

@@ -106,8 +106,6 @@ pub fn run<C: Runnable>(
         arguments.resume,
         [global.device.to_string(), format!("{device:?}")],
     );
-    record.write(folder.path())?;
-
     let places = RunPlaces {
         folder: folder.path(),
         registry: &registry,
@@ -118,19 +116,22 @@ pub fn run<C: Runnable>(
         terminal,
         interrupt,
         progress: TrainingProgress::new(terminal, config.name(), config.epochs()),
-        folder: folder.path(),
+        folder: &folder,
+        configuration: (!arguments.resume).then_some(text),
         record,
+        begun: false,
         start: None,
         replacement: false,
     };
     let outcome = config.execute(&places, arguments.resume, &mut watcher);
-    let mut record = watcher.end();
+    let (mut record, begun) = watcher.end();
 
     record.stop(status_of(&outcome), &stopwatch);
-    if outcome.is_err() && !folder.has_begun() {
-        folder.abandon(&[RunRecord::path_in(folder.path())]);
-    } else {
-        record.write(folder.path())?;
+    match &outcome {
+        // Another process holds the folder, or another run does: neither is ours to touch.
+        Err(TrainError::RunFolder { .. }) => {}
+        Err(_) if !begun => folder.abandon_unless_begun(&registry),
+        _ => record.write(folder.path())?,
     }
     match outcome? {
         Outcome::Finished(versions) => {
@@ -224,16 +225,28 @@ struct Watcher<'a> {
     terminal: &'a Terminal,
     interrupt: Interrupt,
     progress: TrainingProgress,
-    folder: &'a Path,
+    folder: &'a RunFolder,
+    /// What the folder must say about a new run.
+    configuration: Option<String>,
     record: RunRecord,
+    /// Whether a task was started, so that the folder is this run's beyond doubt.
+    begun: bool,
     start: Option<String>,
     replacement: bool,
 }
 
 impl Watcher<'_> {
-    /// Ends the display and gives the record back.
-    fn end(self) -> RunRecord {
-        self.record
+    /// Ends the display; gives back the record, and whether the run got to its first task.
+    fn end(self) -> (RunRecord, bool) {
+        (self.record, self.begun)
+    }
+
+    fn begin(&mut self) -> anyhow::Result<()> {
+        if let Some(configuration) = self.configuration.take() {
+            // Two runs of one name may have begun at once; only one of them gets here.
+            self.folder.write_configuration(&configuration)?;
+        }
+        self.record.write(self.folder.path())
     }
 }
 
@@ -247,6 +260,11 @@ impl Observer for Watcher<'_> {
     }
 
     fn task(&mut self, task: usize, start: Option<&str>, replacement: bool) {
+        if !std::mem::replace(&mut self.begun, true)
+            && let Err(error) = self.begin()
+        {
+            tracing::warn!("{error:#}");
+        }
         self.start = start.map(str::to_owned);
         self.replacement = replacement;
         let from = start.unwrap_or("random weights");
@@ -265,7 +283,7 @@ impl Observer for Watcher<'_> {
             version: version.name.clone(),
         });
         // The registry has the version; a record that cannot be written now is written at the end, or fails there.
-        if let Err(error) = self.record.write(self.folder) {
+        if let Err(error) = self.record.write(self.folder.path()) {
             tracing::warn!("{error:#}");
         }
     }

@@ -9,6 +9,12 @@ use crate::losses::Masking;
 /// Simplex vertices of the published recipe.
 pub const DEFAULT_VERTICES: usize = 1024;
 
+/// Vertices beyond which the embedding layer alone would fill the memory.
+const MAX_VERTICES: usize = 65_536;
+
+/// Far above any useful inverse temperature, far below the mask of the contrastive term.
+const MAX_MU: f64 = 1e6;
+
 /// A method: which classifier, and which losses on it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
@@ -26,7 +32,8 @@ pub enum MethodConfig {
         /// Simplex vertices `K`; embeddings have `K - 1` dimensions.
         #[serde(default = "default_vertices")]
         vertices: usize,
-        /// Weight of the cross-entropy; the contrastive term has `1 - lambda`.
+        /// Weight of the cross-entropy; the contrastive term has `1 - lambda`. A first task from random weights has
+        /// no earlier model, and the cross-entropy alone, at weight 1.
         #[serde(default = "default_lambda")]
         lambda: f64,
         /// Inverse temperature of the contrastive term.
@@ -94,7 +101,14 @@ impl MethodConfig {
     ///
     /// The first key whose value cannot work.
     pub(crate) fn check(&self) -> Result<(), TrainError> {
-        self.simplex()?;
+        if let Some(simplex) = self.simplex()?
+            && simplex.vertices() > MAX_VERTICES
+        {
+            return Err(TrainError::config(
+                "method.vertices",
+                &format!("{} is more than {MAX_VERTICES}", simplex.vertices()),
+            ));
+        }
         if let MethodConfig::Hoc { lambda, mu, .. } = *self {
             if !(0.0..=1.0).contains(&lambda) {
                 return Err(TrainError::config(
@@ -102,10 +116,10 @@ impl MethodConfig {
                     &format!("{lambda} is not a fraction in [0, 1]"),
                 ));
             }
-            if !mu.is_finite() || mu <= 0.0 {
+            if !(mu > 0.0 && mu <= MAX_MU) {
                 return Err(TrainError::config(
                     "method.mu",
-                    &format!("{mu} is not a positive inverse temperature"),
+                    &format!("{mu} is not an inverse temperature between 0 and {MAX_MU}"),
                 ));
             }
         }

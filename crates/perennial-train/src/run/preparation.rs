@@ -1,8 +1,10 @@
 //! Everything that is checked before a run spends its first second of training.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
 
-use perennial_core::{VertexEnd, check_disjoint};
+use perennial_core::{VertexEnd, check_disjoint, sha256_hex};
 use perennial_data::{ImageSet, Pipeline};
 
 use super::{Run, RunPlaces};
@@ -12,6 +14,7 @@ use crate::config::ExperimentConfig;
 use crate::encoder::network_config;
 use crate::metrics_log;
 use crate::scenario::Scenario;
+use crate::versions::architecture;
 
 impl<'a> Run<'a> {
     pub(super) fn prepare(
@@ -26,6 +29,7 @@ impl<'a> Run<'a> {
             path,
             problem: problem.to_owned(),
         };
+        let lock = lock(places.folder)?;
         let checkpoint = Checkpoint::read(places.folder)?;
         let (progress, restored) = match (checkpoint, resume) {
             (None, true) => {
@@ -62,21 +66,8 @@ impl<'a> Run<'a> {
             preprocessing: config.preprocessing.build()?,
             augmentation: config.augmentation.into(),
         };
-        let tasks = scenario.tasks().len();
-        if let Some(replacement) = config
-            .replacements
-            .iter()
-            .find(|replacement| replacement.before_task >= tasks)
-        {
-            return Err(TrainError::config(
-                "replacements.before_task",
-                &format!(
-                    "{} is beyond the last of {tasks} tasks (0-based)",
-                    replacement.before_task
-                ),
-            ));
-        }
-        let run = Self {
+        check_tasks(config, &scenario)?;
+        let mut run = Self {
             config,
             places,
             vertex_end,
@@ -85,7 +76,15 @@ impl<'a> Run<'a> {
             pipeline,
             progress,
             restored,
+            _lock: lock,
         };
+        let inputs_sha256 = run.inputs_sha256()?;
+        if resume {
+            run.check_progress(&inputs_sha256)?;
+        } else {
+            run.progress.starts = run.resolve_starts()?;
+            run.progress.inputs_sha256 = inputs_sha256;
+        }
         run.check_versions()?;
         metrics_log::truncate(places.folder, &run.progress)?;
         // From here on the folder belongs to this configuration.
@@ -99,18 +98,66 @@ impl<'a> Run<'a> {
         Ok(run)
     }
 
+    /// The names that aliases stand for now: an alias that moves during the run must not change what it trains.
+    fn resolve_starts(&self) -> Result<BTreeMap<usize, String>, TrainError> {
+        let initial = self.config.initial_model.iter().map(|name| (0, name));
+        let replacements = &self.config.replacements;
+        let replacements = replacements.iter().map(|r| (r.before_task, &r.model));
+        initial
+            .chain(replacements)
+            .map(|(task, name)| Ok((task, self.places.registry.resolve(name)?)))
+            .collect()
+    }
+
+    /// Identifies the images, and what each of their classes is called.
+    fn inputs_sha256(&self) -> Result<String, TrainError> {
+        let set = &self.sets[0];
+        let labels: Vec<u32> = set
+            .labels()
+            .iter()
+            .map(|&class| self.scenario.local_label(class))
+            .collect();
+        let inputs = (set.content_sha256(), labels);
+        Ok(sha256_hex(
+            &serde_json::to_vec(&inputs).map_err(std::io::Error::from)?,
+        ))
+    }
+
+    /// Whether a checkpoint fits the scenario and the images that it is to go on with.
+    fn check_progress(&self, inputs_sha256: &str) -> Result<(), TrainError> {
+        let progress = &self.progress;
+        let refuse = |problem: &str| TrainError::RunFolder {
+            path: path_in(self.places.folder),
+            problem: problem.to_owned(),
+        };
+        if progress.inputs_sha256 != inputs_sha256 {
+            return Err(refuse(
+                "the training images or the class order are not those that this run began with; restore them, or start a run under another name",
+            ));
+        }
+        let within = progress.task <= self.scenario.tasks().len()
+            && progress.epoch <= self.config.training.epochs
+            && progress.versions.len() == progress.task
+            && progress
+                .memory
+                .iter()
+                .all(|&image| image < self.sets[0].len());
+        if !within {
+            return Err(refuse(
+                "the checkpoint contradicts the configuration; remove the run's folder to start it anew",
+            ));
+        }
+        Ok(())
+    }
+
     /// Finds every version that the run will start from before hours are spent, and the vertices they need.
     pub(super) fn check_versions(&self) -> Result<(), TrainError> {
         let simplex = self.config.method.simplex()?;
-        let names = self
-            .config
-            .initial_model
-            .iter()
-            .chain(self.config.replacements.iter().map(|r| &r.model));
+        let preprocessing = self.config.preprocessing.record();
         let mut pretrained = 0;
-        for name in names {
+        for (task, name) in &self.progress.starts {
             let version = self.places.registry.get(name)?;
-            network_config(&version)?;
+            let network = network_config(&version)?;
             let problem = |problem: String| TrainError::Version {
                 version: version.name.clone(),
                 problem,
@@ -138,12 +185,79 @@ impl<'a> Run<'a> {
                     self.sets[0].shape()
                 )));
             }
-            pretrained = pretrained.max(version.classifier.pretrained_classes);
+            if version.preprocessing != preprocessing {
+                return Err(problem(format!(
+                    "its images are normalised with mean {:?} and std {:?}: set preprocessing.mean and preprocessing.std to these",
+                    version.preprocessing.mean, version.preprocessing.std
+                )));
+            }
+            if *task == 0
+                && architecture(&network, [0; 3]) != architecture(&self.config.network, [0; 3])
+            {
+                return Err(problem(format!(
+                    "it is a {} of width {} with stem {:?}: set [network] to the same",
+                    version.architecture.backbone,
+                    version.architecture.width,
+                    version.architecture.stem
+                )));
+            }
+            if version.classifier.vertex_end == Some(VertexEnd::Back) {
+                return Err(problem(
+                    "its own classes already take the vertices at the back that this run's classes need: start from a pre-trained version".to_owned(),
+                ));
+            }
+            let classifier = &version.classifier;
+            pretrained = pretrained
+                .max(classifier.pretrained_classes)
+                .max(classifier.classes);
         }
         let local = self.scenario.classes_after(self.scenario.tasks().len() - 1);
         if let Some(simplex) = simplex {
             check_disjoint(simplex.vertices(), pretrained, local)?;
         }
         Ok(())
+    }
+}
+
+/// What the configuration asks of tasks, against the tasks that there are.
+fn check_tasks(config: &ExperimentConfig, scenario: &Scenario) -> Result<(), TrainError> {
+    let tasks = scenario.tasks();
+    let beyond = config
+        .replacements
+        .iter()
+        .find(|replacement| replacement.before_task >= tasks.len());
+    if let Some(replacement) = beyond {
+        return Err(TrainError::config(
+            "replacements.before_task",
+            &format!(
+                "{} is beyond the last of {} tasks (0-based)",
+                replacement.before_task,
+                tasks.len()
+            ),
+        ));
+    }
+    if let Some(task) = tasks.iter().position(|task| task.images.len() < 2) {
+        return Err(TrainError::config(
+            "data",
+            &format!(
+                "task {task} has fewer than the 2 images that batch norm needs: select more images per class"
+            ),
+        ));
+    }
+    Ok(())
+}
+
+/// Takes the run's folder for this process, until the file is closed.
+fn lock(folder: &Path) -> Result<File, TrainError> {
+    fs_err::create_dir_all(folder)?;
+    let path = folder.join(".lock");
+    let file = fs_err::File::create(&path)?.into_file();
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(TrainError::RunFolder {
+            path: folder.to_owned(),
+            problem: "another process is at work on this run; wait for it or stop it".to_owned(),
+        }),
+        Err(TryLockError::Error(error)) => Err(error.into()),
     }
 }

@@ -9,7 +9,7 @@ use crate::encoder::load_network;
 use crate::learner::Learner;
 use crate::network::Network;
 use crate::seeds::{Purpose, seed_for};
-use crate::state_dict::load_state_dict;
+use crate::state_dict::{StateDict, WeightsError, load_state_dict};
 use crate::versions::Lineage;
 
 impl<'a> Run<'a> {
@@ -24,12 +24,21 @@ impl<'a> Run<'a> {
 
     /// What a task starts from: a replacement, the version of the task before, or the initial model.
     pub(super) fn start_version(&self, task: usize) -> Result<Option<ModelVersion>, TrainError> {
-        let deployed = if task == 0 {
-            self.config.initial_model.as_deref()
-        } else {
-            self.progress.versions.get(task - 1).map(String::as_str)
+        let progress = &self.progress;
+        let before = (task > 0).then(|| progress.versions[task - 1].as_str());
+        let name = progress.starts.get(&task).map(String::as_str).or(before);
+        Ok(name
+            .map(|name| self.places.registry.get(name))
+            .transpose()?)
+    }
+
+    /// The version that was deployed when the task began.
+    fn deployed(&self, task: usize) -> Result<Option<ModelVersion>, TrainError> {
+        let progress = &self.progress;
+        let name = match task {
+            0 => progress.starts.get(&0),
+            _ => progress.versions.get(task - 1),
         };
-        let name = self.replacement(task).or(deployed);
         Ok(name
             .map(|name| self.places.registry.get(name))
             .transpose()?)
@@ -44,13 +53,9 @@ impl<'a> Run<'a> {
         let MethodConfig::Hoc { reference, .. } = self.config.method else {
             return Ok(None);
         };
-        let deployed = match (reference, task) {
-            (Reference::Deployed, 1..) => Some(
-                self.places
-                    .registry
-                    .get(&self.progress.versions[task - 1])?,
-            ),
-            _ => start.cloned(),
+        let deployed = match reference {
+            Reference::Deployed => self.deployed(task)?,
+            Reference::Initial => start.cloned(),
         };
         deployed
             .map(|version| load_network(self.places.registry, &version, self.places.device))
@@ -95,9 +100,11 @@ impl<'a> Run<'a> {
                 },
             )
         });
-        let restored = self.restored.take();
-        let (weights, velocity) = restored.unzip();
+        let (weights, velocity) = self.restored.take().unzip();
         if let Some(weights) = weights {
+            if let Some(velocity) = &velocity {
+                check_velocity(&weights, velocity)?;
+            }
             network = load_state_dict(network, weights)?;
         }
         let mut learner = Learner::new(
@@ -118,11 +125,6 @@ impl<'a> Run<'a> {
         task: usize,
         start: Option<&ModelVersion>,
     ) -> Result<Lineage<'a>, TrainError> {
-        let deployed = if task == 0 {
-            self.config.initial_model.as_deref()
-        } else {
-            self.progress.versions.get(task - 1).map(String::as_str)
-        };
         Ok(Lineage {
             config: self.config,
             vertex_end: self.vertex_end,
@@ -130,10 +132,23 @@ impl<'a> Run<'a> {
             task,
             classes: self.scenario.classes_after(task),
             start: start.cloned(),
-            deployed: deployed
-                .map(|name| self.places.registry.get(name))
-                .transpose()?,
+            deployed: self.deployed(task)?,
             replacement: self.replacement(task).is_some(),
         })
     }
+}
+
+/// Every velocity in a checkpoint must belong to a parameter, and be of its shape.
+fn check_velocity(weights: &StateDict, velocity: &StateDict) -> Result<(), TrainError> {
+    for (name, tensor) in velocity {
+        let expected = weights.get(name).map(|weight| weight.shape.clone());
+        if expected.as_ref() != Some(&tensor.shape) {
+            return Err(TrainError::Weights(WeightsError::Shape {
+                name: format!("velocity of {name}"),
+                expected: expected.unwrap_or_default(),
+                found: tensor.shape.clone(),
+            }));
+        }
+    }
+    Ok(())
 }

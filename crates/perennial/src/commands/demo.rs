@@ -38,11 +38,14 @@ pub struct Arguments {
     seed: i64,
 }
 
+/// A configuration in the program: where it comes from, and its text.
+type Embedded = (&'static str, &'static str);
+
 /// The configurations of one product.
 struct Product {
     title: &'static str,
-    pretrainings: [(&'static str, &'static str); 2],
-    tasks: (&'static str, &'static str),
+    pretrainings: [Embedded; 2],
+    tasks: Embedded,
 }
 
 macro_rules! configuration {
@@ -68,6 +71,9 @@ const SIMPLEX: Product = Product {
     ],
     tasks: configuration!("tasks-hoc"),
 };
+
+/// Between the seeds of two demos; more than the configurations differ by.
+const SEED_STEP: i64 = 10;
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -166,6 +172,8 @@ struct Workshop<'a> {
 impl Workshop<'_> {
     /// Trains a product's models and measures every pair of its versions.
     fn make(&self, product: &Product) -> anyhow::Result<Measured> {
+        self.terminal
+            .say(format_args!("the service with the {}", product.title));
         for (source, text) in product.pretrainings {
             self.train(&self.configuration::<PretrainConfig>(source, text)?)?;
         }
@@ -202,9 +210,13 @@ impl Workshop<'_> {
         })
     }
 
+    /// A configuration under this demo's seed. The files have different seeds, and they stay different.
     fn configuration<C: Runnable>(&self, source: &str, text: &str) -> anyhow::Result<C> {
+        let written: C = Layers::parse(source, text)?.resolve()?;
+        let seed =
+            i64::try_from(written.seed())?.saturating_add(self.seed.saturating_mul(SEED_STEP));
         Layers::parse(source, text)?
-            .option("seed", Some(self.seed))?
+            .option("seed", Some(seed))?
             .resolve()
     }
 

@@ -201,9 +201,9 @@ fn configured_probes(folder: &RunFolder) -> anyhow::Result<Option<EvaluationConf
         .parse()
         .with_context(|| format!("{} is damaged", path.display()))?;
     let probes = table.remove("evaluation").map(toml::Value::try_into);
-    Ok(probes
+    probes
         .transpose()
-        .with_context(|| format!("{}: key `evaluation`", path.display()))?)
+        .with_context(|| format!("{}: key `evaluation`", path.display()))
 }
 
 /// Measures embeddings that someone else made.

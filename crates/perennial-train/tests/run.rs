@@ -1,0 +1,337 @@
+//! Runs on tiny generated sets: resuming, pinned inputs, refused starts, divergence.
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+
+use perennial_core::Registry;
+use perennial_train::{
+    DeviceChoice, ExperimentConfig, Observer, Outcome, PretrainConfig, RunPlaces, Silent,
+    StepReport, TrainError, pretrain, train,
+};
+use tempfile::TempDir;
+
+const EXPERIMENT: &str = r#"
+name = "run"
+seed = 5
+initial_model = "start"
+data = { set = "generated", generated = { classes = 6, images_per_class = 12, first_class = 50 } }
+network = { backbone = "small", width = 4 }
+method = { kind = "hoc", vertices = 32 }
+scenario = { initial_classes = 2, increment = 2 }
+memory = { images_per_class = 4 }
+training = { epochs = 2, batch_size = 8, learning_rate = 0.02 }
+replacements = [{ before_task = 2, model = "better" }]
+"#;
+
+const PRETRAINING: &str = r#"
+name = "start"
+data = { set = "generated", generated = { classes = 4, images_per_class = 8 } }
+network = { backbone = "small", width = 4 }
+method = { kind = "simplex", vertices = 32 }
+training = { epochs = 1, batch_size = 8, learning_rate = 0.02 }
+"#;
+
+/// A registry with two pre-trained models, and a place for runs.
+struct Bench {
+    folder: TempDir,
+    registry: Registry,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let registry = Registry::create(folder.path().join("registry")).unwrap();
+        let bench = Self { folder, registry };
+        for (name, seed) in [("start", 1), ("better", 2)] {
+            let config: PretrainConfig = toml::from_str(PRETRAINING).unwrap();
+            let config = PretrainConfig {
+                name: name.into(),
+                seed,
+                ..config
+            };
+            bench.pretrain(&config).unwrap();
+        }
+        bench
+    }
+
+    fn places<R>(&self, run: &str, each: impl FnOnce(&RunPlaces<'_>) -> R) -> R {
+        let device = DeviceChoice::Cpu.open().unwrap();
+        each(&RunPlaces {
+            folder: &self.folder.path().join(run),
+            registry: &self.registry,
+            data_root: Path::new("nowhere"),
+            device: &device,
+        })
+    }
+
+    fn pretrain(&self, config: &PretrainConfig) -> Result<Outcome, TrainError> {
+        self.places(&config.name, |places| {
+            pretrain(config, places, false, &mut Silent)
+        })
+    }
+
+    fn train(
+        &self,
+        config: &ExperimentConfig,
+        resume: bool,
+        observer: &mut dyn Observer,
+    ) -> Result<Outcome, TrainError> {
+        self.places(&config.name, |places| {
+            train(config, places, resume, observer)
+        })
+    }
+
+    /// The bytes of a finished run's weights, task by task.
+    fn weights(&self, outcome: &Outcome) -> Vec<Vec<u8>> {
+        let Outcome::Finished(versions) = outcome else {
+            panic!("{outcome:?}")
+        };
+        let load = |name: &String| {
+            let version = self.registry.get(name).unwrap();
+            self.registry.load_weights(&version).unwrap()
+        };
+        versions.iter().map(load).collect()
+    }
+}
+
+fn experiment() -> ExperimentConfig {
+    toml::from_str(EXPERIMENT).unwrap()
+}
+
+fn named(name: &str) -> ExperimentConfig {
+    ExperimentConfig {
+        name: name.into(),
+        ..experiment()
+    }
+}
+
+/// Asks to stop after so many steps.
+struct StopAfter(std::cell::Cell<usize>);
+
+impl Observer for StopAfter {
+    fn interrupted(&self) -> bool {
+        let left = self.0.get();
+        self.0.set(left.saturating_sub(1));
+        left == 0
+    }
+
+    fn step(&mut self, report: &StepReport) {
+        assert!(report.done <= report.total);
+    }
+}
+
+#[test]
+fn a_run_that_stops_again_and_again_ends_with_the_same_weights() {
+    let bench = Bench::new();
+    let whole = bench.train(&named("whole"), false, &mut Silent).unwrap();
+    let mut outcome = bench
+        .train(&named("stopped"), false, &mut StopAfter(3.into()))
+        .unwrap();
+    let mut stops = 1;
+    while outcome == Outcome::Interrupted {
+        outcome = bench
+            .train(&named("stopped"), true, &mut StopAfter(4.into()))
+            .unwrap();
+        stops += 1;
+    }
+    assert!(stops > 4, "{stops} stops");
+    assert_eq!(bench.weights(&whole), bench.weights(&outcome));
+
+    let lines = |run: &str| {
+        let text =
+            std::fs::read_to_string(bench.folder.path().join(run).join("metrics.jsonl")).unwrap();
+        text.lines().count()
+    };
+    assert_eq!([lines("whole"), lines("stopped")], [6, 6]);
+}
+
+#[test]
+fn versions_tell_their_lineage() {
+    let bench = Bench::new();
+    let Outcome::Finished(names) = bench.train(&experiment(), false, &mut Silent).unwrap() else {
+        panic!()
+    };
+    let versions: Vec<_> = names
+        .iter()
+        .map(|name| bench.registry.get(name).unwrap())
+        .collect();
+    let parents: Vec<_> = versions
+        .iter()
+        .map(|version| version.parent.clone().unwrap())
+        .collect();
+    assert_eq!(parents, ["v0001", &names[0], &names[1]]);
+    let classes: Vec<_> = versions
+        .iter()
+        .map(|version| version.classifier.classes)
+        .collect();
+    assert_eq!(classes, [2, 4, 6]);
+    assert!(
+        versions
+            .iter()
+            .all(|version| version.classifier.pretrained_classes == 4 && version.dim == 31)
+    );
+    assert_eq!(versions[2].role, perennial_core::Role::Replacement);
+    assert!(
+        versions[2].data.ends_with("from v0002"),
+        "{}",
+        versions[2].data
+    );
+}
+
+#[test]
+fn an_alias_that_moves_during_a_run_does_not_change_it() {
+    let bench = Bench::new();
+    let whole = bench.train(&named("whole"), false, &mut Silent).unwrap();
+    let stopped = bench
+        .train(&named("stopped"), false, &mut StopAfter(3.into()))
+        .unwrap();
+    assert_eq!(stopped, Outcome::Interrupted);
+    bench.registry.set_alias("better", "v0001").unwrap();
+    bench.registry.set_alias("start", "v0002").unwrap();
+    let resumed = bench.train(&named("stopped"), true, &mut Silent).unwrap();
+    assert_eq!(bench.weights(&whole), bench.weights(&resumed));
+}
+
+#[test]
+fn a_run_goes_on_only_with_what_it_began_with() {
+    let bench = Bench::new();
+    let order = bench.folder.path().join("order.txt");
+    std::fs::write(&order, "50\n51\n52\n53\n54\n55\n").unwrap();
+    let mut config = experiment();
+    config.scenario.class_order = perennial_train::config::ClassOrder::File(order.clone());
+    bench
+        .train(&config, false, &mut StopAfter(1.into()))
+        .unwrap();
+
+    std::fs::write(&order, "55\n51\n52\n53\n54\n50\n").unwrap();
+    let error = bench.train(&config, true, &mut Silent).unwrap_err();
+    assert!(error.to_string().contains("class order"), "{error}");
+
+    let other = ExperimentConfig {
+        seed: 6,
+        ..config.clone()
+    };
+    let error = bench.train(&other, true, &mut Silent).unwrap_err();
+    assert!(
+        error.to_string().contains("configuration differs"),
+        "{error}"
+    );
+
+    let error = bench.train(&config, false, &mut Silent).unwrap_err();
+    assert!(error.to_string().contains("--resume"), "{error}");
+    let error = bench
+        .train(&named("never-begun"), true, &mut Silent)
+        .unwrap_err();
+    assert!(error.to_string().contains("no checkpoint"), "{error}");
+
+    let lock = std::fs::File::open(bench.folder.path().join("run").join(".lock")).unwrap();
+    lock.try_lock().unwrap();
+    let error = bench.train(&config, true, &mut Silent).unwrap_err();
+    assert!(error.to_string().contains("another process"), "{error}");
+}
+
+#[test]
+fn starts_that_do_not_fit_are_refused_before_training() {
+    let bench = Bench::new();
+    let refused = |change: &dyn Fn(&mut ExperimentConfig), expected: &str| {
+        let mut config = experiment();
+        change(&mut config);
+        let error = bench
+            .train(&config, false, &mut Silent)
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains(expected), "{error}");
+    };
+    refused(&|config| config.network.width = 8, "[network]");
+    refused(
+        &|config| config.preprocessing.mean = [0.5; 3],
+        "preprocessing.mean",
+    );
+    refused(
+        &|config| config.method = perennial_train::config::MethodConfig::Er {},
+        "simplex",
+    );
+    refused(
+        &|config| config.method = perennial_train::config::MethodConfig::Simplex { vertices: 64 },
+        "method.vertices",
+    );
+    refused(
+        &|config| config.initial_model = Some("strat".into()),
+        "start",
+    );
+    refused(
+        &|config| config.replacements[0].before_task = 3,
+        "beyond the last",
+    );
+
+    let Outcome::Finished(names) = bench.train(&experiment(), false, &mut Silent).unwrap() else {
+        panic!()
+    };
+    let again = ExperimentConfig {
+        initial_model: names.last().cloned(),
+        replacements: vec![],
+        ..named("again")
+    };
+    let error = bench
+        .train(&again, false, &mut Silent)
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("pre-trained version"), "{error}");
+}
+
+#[test]
+fn pretrained_and_local_classes_beyond_the_simplex_collide_by_name() {
+    let bench = Bench::new();
+    let mut config = experiment();
+    config.data.generated.as_mut().unwrap().classes = 30;
+    config.scenario.initial_classes = 30;
+    config.replacements.clear();
+    let error = bench.train(&config, false, &mut Silent).unwrap_err();
+    assert!(matches!(error, TrainError::Simplex(_)), "{error}");
+    assert!(
+        error.to_string().contains("0..4") || error.to_string().contains("0 to 3"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_diverged_run_publishes_nothing_and_keeps_its_last_good_checkpoint() {
+    let bench = Bench::new();
+    let mut config = named("wild");
+    config.training.learning_rate = 1e30;
+    let before = bench.registry.names().unwrap();
+    let error = bench.train(&config, false, &mut Silent).unwrap_err();
+    assert!(matches!(error, TrainError::Diverged { .. }), "{error}");
+    assert_eq!(bench.registry.names().unwrap(), before);
+}
+
+#[test]
+fn the_baseline_grows_its_classifier_and_forgets_it_at_a_replacement() {
+    let bench = Bench::new();
+    let er = perennial_train::config::MethodConfig::Er {};
+    for (name, seed) in [("er-start", 1), ("er-better", 2)] {
+        let config: PretrainConfig = toml::from_str(PRETRAINING).unwrap();
+        bench
+            .pretrain(&PretrainConfig {
+                name: name.into(),
+                seed,
+                method: er,
+                ..config
+            })
+            .unwrap();
+    }
+    let mut config = experiment();
+    config.method = er;
+    config.initial_model = Some("er-start".into());
+    config.replacements[0].model = "er-better".into();
+    let outcome = bench.train(&config, false, &mut Silent).unwrap();
+    let rows: Vec<usize> = bench
+        .weights(&outcome)
+        .iter()
+        .map(|bytes| {
+            perennial_train::state_dict::from_safetensors(bytes, "test").unwrap()["fc2.weight"]
+                .shape[0]
+        })
+        .collect();
+    assert_eq!(rows, [2, 4, 6]);
+}
