@@ -1,4 +1,4 @@
-//! Tells the program which compiler and which commit it was built from, for the records of runs.
+//! Tells the program which compiler and which commit it was built from, for the records of runs, and for which platform.
 
 use std::process::Command;
 
@@ -6,6 +6,7 @@ fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".to_owned());
     set("PERENNIAL_RUSTC", first_line(&rustc, &["--version"]));
+    set("PERENNIAL_TARGET", std::env::var("TARGET").ok());
     set(
         "PERENNIAL_COMMIT",
         first_line("git", &["rev-parse", "--short=12", "HEAD"]),

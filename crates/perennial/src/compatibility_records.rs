@@ -139,7 +139,6 @@ fn records_of(report: &Compatibility) -> impl Iterator<Item = CompatibilityRecor
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use perennial_eval::{Bootstrap, Retrieval};

@@ -305,7 +305,6 @@ fn similar_file(path: &Path) -> String {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use perennial_train::ExperimentConfig;

@@ -2,6 +2,8 @@
 //!
 //! Each command is one file below `commands`; the other modules are the rooms that commands share.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
 mod arguments;
 mod commands;
 mod compatibility_records;
