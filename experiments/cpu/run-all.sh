@@ -4,10 +4,12 @@
 # Safe to stop and start again: finished runs are skipped, begun ones resumed.
 #
 #   PERENNIAL_DATA=DIR experiments/cpu/run-all.sh [WORK_FOLDER]
+#
+# PERENNIAL names another binary than target/release/perennial.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 work=${1:-$root/runs/cpu-all}
-perennial=$root/target/release/perennial
+perennial=${PERENNIAL:-$root/target/release/perennial}
 configurations=$root/experiments/cpu
 export RAYON_NUM_THREADS=1
 mkdir -p "$work"

@@ -6,6 +6,7 @@
 //! - [`Embeddings`]: unit vectors with ids, labels and the version that produced them, as a safetensors file.
 //! - [`Encoder`]: pixels in, unit embeddings out.
 //! - [`ModelVersion`], [`VersionDraft`], [`Registry`]: immutable model versions in a folder, and the aliases that move.
+//! - [`CompatibilityRecords`]: which pairs of versions were measured, and what came out.
 //! - [`write_atomically`], [`read_at_most`], [`sha256_hex`]: file access that neither loses data nor trusts a file's size.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -13,6 +14,7 @@
 pub mod atomic;
 pub mod bounded_read;
 pub mod checksum;
+pub mod compatibility;
 pub mod embeddings;
 mod embeddings_file;
 pub mod encoder;
@@ -26,6 +28,10 @@ pub mod vertex_map;
 pub use atomic::{write_atomically, write_atomically_with};
 pub use bounded_read::read_at_most;
 pub use checksum::sha256_hex;
+pub use compatibility::{
+    CompatibilityError, CompatibilityRecord, CompatibilityRecords, Interval, ProbeSet, TieRule,
+    Verdict,
+};
 pub use embeddings::{Embeddings, EmbeddingsError};
 pub use encoder::{EncodeError, Encoder};
 pub use registry::{Registry, RegistryError};

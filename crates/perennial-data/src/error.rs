@@ -110,7 +110,7 @@ pub enum DataError {
         /// The image file.
         path: PathBuf,
         /// The decoder's complaint.
-        source: image::ImageError,
+        source: crate::DecodeError,
     },
 
     /// The content of an image folder is not usable.

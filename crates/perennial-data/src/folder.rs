@@ -1,19 +1,15 @@
 //! A folder of images, one sub-folder per class: `PATH/CLASS/IMAGE.png`.
 
+use std::fs::File;
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
-use image::imageops::FilterType;
-use image::{ImageReader, Limits};
 use rayon::prelude::*;
 
+use crate::decode::{DecodeLimits, decode_into};
 use crate::error::MAX_BYTES;
 use crate::record_file::allocate;
 use crate::{DataError, ImageSet};
-
-/// Sides of an image file that the reader decodes, in pixels.
-const MAX_SIDE: u32 = 16_384;
-/// Memory the decoder of one image may take, in bytes.
-const MAX_DECODER_BYTES: u64 = 1 << 30;
 
 const DECODED: [&str; 3] = ["png", "jpg", "jpeg"];
 /// Formats that are surely meant to be images, so that passing over them in silence would mislead.
@@ -140,43 +136,13 @@ fn visible_entries(path: &Path) -> Result<Vec<PathBuf>, DataError> {
 
 /// Writes the scaled middle square of an image file as `[3, size, size]`.
 fn decode(path: &Path, size: u32, target: &mut [u8]) -> Result<(), DataError> {
-    let failed = |source| DataError::Image {
-        path: path.to_path_buf(),
-        source,
-    };
-    let mut reader = ImageReader::open(path)
-        .and_then(ImageReader::with_guessed_format)
-        .map_err(DataError::io(path))?;
-    let mut limits = Limits::default();
-    limits.max_image_width = Some(MAX_SIDE);
-    limits.max_image_height = Some(MAX_SIDE);
-    limits.max_alloc = Some(MAX_DECODER_BYTES);
-    reader.limits(limits);
-    let image = reader.decode().map_err(failed)?.into_rgb8();
-    let (width, height) = image.dimensions();
-    let side = width.min(height);
-    let square =
-        image::imageops::crop_imm(&image, (width - side) / 2, (height - side) / 2, side, side);
-    let plane = size as usize * size as usize;
-    let mut write = |scaled: &image::RgbImage| {
-        for (position, pixel) in scaled.pixels().enumerate() {
-            for (channel, &value) in pixel.0.iter().enumerate() {
-                target[channel * plane + position] = value;
-            }
+    let file = File::open(path).map_err(DataError::io(path))?;
+    decode_into(BufReader::new(file), size, DecodeLimits::FILES, target).map_err(|source| {
+        DataError::Image {
+            path: path.to_path_buf(),
+            source,
         }
-    };
-    if side == size {
-        // Already the right size: the file's own bytes, not filtered ones.
-        write(&square.to_image());
-    } else {
-        write(&image::imageops::resize(
-            &*square,
-            size,
-            size,
-            FilterType::Triangle,
-        ));
-    }
-    Ok(())
+    })
 }
 
 #[cfg(test)]

@@ -30,6 +30,7 @@
 pub mod augment;
 pub mod catalogue;
 pub mod cifar;
+pub mod decode;
 mod error;
 pub mod fetch;
 pub mod folder;
@@ -44,6 +45,7 @@ pub mod tinyimagenet;
 
 pub use augment::{Augmentation, Pipeline};
 pub use catalogue::open;
+pub use decode::{DecodeError, DecodeLimits, decode_square};
 pub use error::DataError;
 pub use fetch::{DatasetArchive, FetchError, fetch};
 pub use generated::{GeneratedConfig, generate};

@@ -97,6 +97,17 @@ impl Preprocessing {
         .batch(set, indices, 0, out)
     }
 
+    /// Normalises one image, with the same result as [`normalize`](Self::normalize).
+    ///
+    /// **Shapes**: `pixels` is `[c, h, w]` with `c` of 1 or 3, as is what is appended to `out`.
+    pub fn append(&self, pixels: &[u8], channels: usize, out: &mut Vec<f32>) {
+        let plane = (pixels.len() / channels.max(1)).max(1);
+        for (channel, pixels) in pixels.chunks_exact(plane).enumerate() {
+            let (scale, bias) = self.affine(channel.min(2));
+            out.extend(pixels.iter().map(|&pixel| f32::from(pixel) * scale + bias));
+        }
+    }
+
     pub(crate) fn check(&self) -> Result<(), DataError> {
         let positive = |value: &f32| value.is_finite() && *value > 0.0;
         if self.mean.iter().all(|value| value.is_finite()) && self.std.iter().all(positive) {
@@ -115,6 +126,24 @@ impl Preprocessing {
     pub(crate) fn affine(&self, channel: usize) -> (f32, f32) {
         let (mean, std) = (f64::from(self.mean[channel]), f64::from(self.std[channel]));
         ((1.0 / (255.0 * std)) as f32, (-mean / std) as f32)
+    }
+}
+
+impl TryFrom<&perennial_core::Preprocessing> for Preprocessing {
+    type Error = DataError;
+
+    /// A model version's own constants, so that training and use cannot drift apart.
+    fn try_from(constants: &perennial_core::Preprocessing) -> Result<Self, DataError> {
+        let per_channel = |values: &[f32]| match *values {
+            [grey] => Some([grey; 3]),
+            [red, green, blue] => Some([red, green, blue]),
+            _ => None,
+        };
+        let both = per_channel(&constants.mean).zip(per_channel(&constants.std));
+        let (mean, std) = both.ok_or_else(|| {
+            DataError::invalid("preprocessing", "has neither 1 nor 3 channels".to_owned())
+        })?;
+        Self::new(mean, std)
     }
 }
 
@@ -157,6 +186,9 @@ mod tests {
                 );
             }
         }
+        let mut one = Vec::new();
+        Preprocessing::CIFAR100.append(set.image(2), 3, &mut one);
+        assert_eq!(one, out[..90]);
         Preprocessing::CIFAR100
             .normalize(&set, &[], &mut out)
             .unwrap();

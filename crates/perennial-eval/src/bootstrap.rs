@@ -5,6 +5,8 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Binomial, Distribution};
 use serde::{Deserialize, Serialize};
 
+use crate::Interval;
+
 /// Why there is no interval.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -25,22 +27,6 @@ pub enum BootstrapError {
     /// No resamples were asked for.
     #[error("the number of bootstrap resamples is 0; 2000 is usual")]
     NoResamples,
-}
-
-/// A 95 % interval of a difference of fractions.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Interval {
-    /// The 2.5 % quantile.
-    pub low: f64,
-    /// The 97.5 % quantile.
-    pub high: f64,
-}
-
-impl Interval {
-    /// Whether the sign of the difference is settled: zero lies strictly outside.
-    pub fn excludes_zero(&self) -> bool {
-        self.low > 0.0 || self.high < 0.0
-    }
 }
 
 /// Settings of the bootstrap.

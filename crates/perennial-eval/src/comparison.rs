@@ -2,19 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Bootstrap, BootstrapError, Interval};
-
-/// The sign of a margin. How a tie counts is the business of [`crate::TieRule`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// The new query model finds more in the old gallery than the old model did.
-    Compatible,
-    /// It finds less.
-    Incompatible,
-    /// It finds exactly as much.
-    Tie,
-}
+use crate::{Bootstrap, BootstrapError, Interval, Verdict};
 
 /// A new query model on the gallery of an older model, against that older model on the same gallery. Fractions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

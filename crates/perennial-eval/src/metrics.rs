@@ -2,41 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::CompatibilityMatrix;
-
-/// Is a pair compatible when the cross-test equals the old self-test exactly?
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TieRule {
-    /// No: the cross-test must be higher.
-    ///
-    /// **Source.** The released evaluation of IAM-CL²R.
-    #[default]
-    Strict,
-    /// Yes: the cross-test must not be lower.
-    ///
-    /// **Source.** CoReS and CL²R.
-    TiesCount,
-}
-
-impl TieRule {
-    /// Whether a new query model with accuracy `cross` on an old gallery counts as compatible with the old model, whose
-    /// accuracy on its own gallery is `self_old`.
-    pub fn is_compatible(self, cross: f64, self_old: f64) -> bool {
-        match self {
-            Self::Strict => cross > self_old,
-            Self::TiesCount => cross >= self_old,
-        }
-    }
-
-    /// The rule as a formula, for people.
-    pub fn formula(self) -> &'static str {
-        match self {
-            Self::Strict => "cross-test > old self-test",
-            Self::TiesCount => "cross-test >= old self-test",
-        }
-    }
-}
+use crate::{CompatibilityMatrix, TieRule};
 
 /// Every metric of one matrix `M` with `T` models. Fractions; metrics that compare models are `None` (`null`) for `T = 1`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

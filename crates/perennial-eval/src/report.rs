@@ -4,12 +4,13 @@ mod consistency;
 
 use std::path::{Path, PathBuf};
 
+use perennial_core::CompatibilityRecord;
 use serde::{Deserialize, Serialize};
 
 use crate::comparison::compare_pairs;
 use crate::{
     Bootstrap, ComparisonError, CompatibilityMatrix, MatrixError, Metrics, PairComparison,
-    Retrieval, RetrievalScores, TieRule, metrics,
+    ProbeSet, Retrieval, RetrievalScores, TieRule, metrics,
 };
 
 /// The `schema_version` that this crate writes. Files may gain keys under the same number; a changed meaning raises it.
@@ -59,17 +60,6 @@ pub enum ReportError {
     /// The versions cannot be compared.
     #[error(transparent)]
     Comparison(#[from] ComparisonError),
-}
-
-/// Which images were asked for or searched.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProbeSet {
-    /// Name and split, such as `cifar10 test`.
-    pub name: String,
-    /// Number of images.
-    pub count: usize,
-    /// SHA-256 of the content, hexadecimal.
-    pub sha256: String,
 }
 
 /// What was measured on a sequence of model versions; the content of `compatibility.json`. Its parts always fit together.
@@ -141,6 +131,23 @@ impl Compatibility {
             matrix,
             pairs,
             retrieval: triangle(tests, Retrieval::scores),
+        })
+    }
+
+    /// Every pair as an entry for a registry's records; `created` is RFC 3339 in UTC.
+    pub fn records(&self, created: String) -> impl Iterator<Item = CompatibilityRecord> + '_ {
+        self.pairs().iter().map(move |pair| CompatibilityRecord {
+            query_version: pair.query_version.clone(),
+            gallery_version: pair.gallery_version.clone(),
+            self_test: pair.self_old,
+            cross_test: pair.cross,
+            margin: pair.margin,
+            interval: pair.interval,
+            queries: self.queries().clone(),
+            gallery: self.gallery().clone(),
+            tie_rule: self.tie_rule(),
+            verdict: pair.verdict,
+            created: created.clone(),
         })
     }
 

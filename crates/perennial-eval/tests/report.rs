@@ -57,6 +57,25 @@ fn report(rows: &[Vec<f64>], versions: Vec<String>, count: usize) -> Compatibili
     .unwrap()
 }
 
+#[test]
+fn every_pair_becomes_a_record() {
+    let report = report(&[vec![0.5], vec![0.4, 0.6]], names(2), 100);
+    let created = "2026-11-22T21:35:00Z".to_owned();
+    let records: Vec<_> = report.records(created.clone()).collect();
+    assert_eq!(records.len(), 1);
+    let record = &records[0];
+    assert_eq!(
+        (
+            record.query_version.as_str(),
+            record.gallery_version.as_str()
+        ),
+        ("v0002", "v0001")
+    );
+    assert_eq!((record.self_test, record.cross_test), (0.5, 0.4));
+    assert_eq!(record.created, created);
+    assert!(!record.is_compatible());
+}
+
 fn published(text: &str) -> Compatibility {
     let matrix = CompatibilityMatrix::from_json(text).unwrap();
     report(matrix.rows(), names(matrix.tasks()), QUERIES)

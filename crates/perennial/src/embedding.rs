@@ -20,7 +20,8 @@ pub fn embed(
 ) -> anyhow::Result<Embeddings> {
     check_shape(version, set)?;
     let encoder = TrainedEncoder::load(registry, version.clone(), &device.open()?)?;
-    let preprocessing = preprocessing(version)?;
+    let preprocessing = Preprocessing::try_from(&version.preprocessing)
+        .with_context(|| format!("version {}", version.name))?;
     let mut vectors = Vec::with_capacity(set.len() * version.dim);
     let mut pixels = Vec::new();
     let positions: Vec<usize> = (0..set.len()).collect();
@@ -55,22 +56,4 @@ fn check_shape(version: &ModelVersion, set: &ImageSet) -> anyhow::Result<()> {
         set.name(),
         text(set.shape())
     )))
-}
-
-/// The version's own constants, so that training and use cannot drift apart.
-fn preprocessing(version: &ModelVersion) -> anyhow::Result<Preprocessing> {
-    let per_channel = |values: &[f32]| match *values {
-        [grey] => Some([grey; 3]),
-        [red, green, blue] => Some([red, green, blue]),
-        _ => None,
-    };
-    let constants = &version.preprocessing;
-    let both = per_channel(&constants.mean).zip(per_channel(&constants.std));
-    let (mean, std) = both.with_context(|| {
-        format!(
-            "version {}: preprocessing has neither 1 nor 3 channels",
-            version.name
-        )
-    })?;
-    Ok(Preprocessing::new(mean, std)?)
 }

@@ -6,7 +6,6 @@
 
 mod arguments;
 mod commands;
-mod compatibility_records;
 mod configuration;
 mod embedding;
 mod embedding_cache;

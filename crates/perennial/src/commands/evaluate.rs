@@ -4,14 +4,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::ValueEnum;
-use perennial_core::{Embeddings, ModelVersion, sha256_hex};
+use perennial_core::{CompatibilityRecords, Embeddings, ModelVersion, sha256_hex};
 use perennial_eval::{Bootstrap, Compatibility, ProbeSet, TieRule, html, table};
 use perennial_train::SetConfig;
 use perennial_train::config::EvaluationConfig;
 use toml::Table;
 
 use crate::arguments::GlobalArguments;
-use crate::compatibility_records;
 use crate::embedding_cache::EmbeddingCache;
 use crate::exit_status::{ExitStatus, usage};
 use crate::interrupt::Interrupt;
@@ -164,7 +163,7 @@ fn measure_run(
         interrupt,
     };
     let report = measurement.of_versions(&versions, &queries, &gallery, judgement(arguments))?;
-    compatibility_records::record(&registry, &report)?;
+    CompatibilityRecords::add(&registry, report.records(perennial_train::now()))?;
     Ok(report)
 }
 
