@@ -196,6 +196,14 @@ impl Registry {
         aliases::read(&self.root)
     }
 
+    /// Whether an alias may have this name, for whoever wants to know before hours of work.
+    ///
+    /// # Errors
+    /// [`RegistryError::AliasName`] says what is wrong with it.
+    pub fn check_alias(alias: &str) -> Result<(), RegistryError> {
+        aliases::check_name(alias)
+    }
+
     /// Points an alias at a version (a name or another alias), in one step: a reader sees the old target or the new
     /// one. Returns the version's name.
     ///

@@ -7,6 +7,7 @@ mod sets;
 
 use std::path::PathBuf;
 
+use perennial_core::Registry;
 use perennial_data::{Augmentation, Preprocessing};
 use serde::{Deserialize, Serialize};
 
@@ -347,6 +348,13 @@ impl PretrainConfig {
                 "`hoc` compares with an earlier model, and pre-training has none: use `simplex`",
             ));
         }
+        let key = if self.alias.is_some() {
+            "alias"
+        } else {
+            "name"
+        };
+        Registry::check_alias(self.alias())
+            .map_err(|error| TrainError::config(key, &error.to_string()))?;
         self.preprocessing.build().map(|_| ())
     }
 

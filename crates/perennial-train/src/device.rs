@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use burn::tensor::Device;
+#[cfg(any(feature = "vulkan", feature = "wgpu", feature = "cuda"))]
+use burn::tensor::DeviceType;
 
 use crate::TrainError;
 
@@ -68,17 +70,17 @@ impl DeviceChoice {
     ///
     /// # Errors
     ///
-    /// A backend that this binary was built without.
+    /// A backend that this binary was built without, or a GPU that is not there.
     pub fn open(self) -> Result<Device, TrainError> {
         match self {
             Self::Cpu => Ok(Device::flex()),
             Self::Auto => Ok(first_gpu().unwrap_or_else(Device::flex)),
             #[cfg(feature = "vulkan")]
-            Self::Vulkan(index) => Ok(Device::vulkan(burn::tensor::DeviceKind::DiscreteGpu(index))),
-            #[cfg(all(feature = "wgpu", not(feature = "vulkan")))]
-            Self::Wgpu(index) => Ok(Device::wgpu(burn::tensor::DeviceKind::DiscreteGpu(index))),
+            Self::Vulkan(index) => self.gpu(DeviceType::Vulkan, index),
+            #[cfg(feature = "wgpu")]
+            Self::Wgpu(index) => self.gpu(DeviceType::Wgpu, index),
             #[cfg(feature = "cuda")]
-            Self::Cuda(index) => Ok(Device::cuda(index)),
+            Self::Cuda(index) => self.gpu(DeviceType::Cuda, index),
             #[allow(unreachable_patterns, reason = "reachable only where a feature is off")]
             other => Err(TrainError::Device {
                 name: other.to_string(),
@@ -89,25 +91,54 @@ impl DeviceChoice {
             }),
         }
     }
+
+    #[cfg(any(feature = "vulkan", feature = "wgpu", feature = "cuda"))]
+    fn gpu(self, backend: DeviceType, index: usize) -> Result<Device, TrainError> {
+        let mut gpus = gpus(backend);
+        if index < gpus.len() {
+            return Ok(gpus.swap_remove(index));
+        }
+        Err(TrainError::Device {
+            name: self.to_string(),
+            problem: format!(
+                "this backend finds {} GPUs on this machine; numbers count from 0, and cpu always works",
+                gpus.len()
+            ),
+        })
+    }
 }
 
-/// A GPU of a compiled-in backend, if one is there.
+/// Every card that a backend reaches; software renderers are none.
+#[cfg(any(feature = "vulkan", feature = "wgpu", feature = "cuda"))]
+fn gpus(backend: DeviceType) -> Vec<Device> {
+    let is_card = |device: &Device| {
+        device
+            .identity()
+            .is_some_and(|identity| identity.physical.is_some())
+    };
+    Device::enumerate(backend)
+        .into_iter()
+        .filter(is_card)
+        .collect()
+}
+
+/// The first GPU of the fastest compiled-in backend, if one is there.
 fn first_gpu() -> Option<Device> {
     #[cfg(any(feature = "vulkan", feature = "wgpu", feature = "cuda"))]
     {
-        let gpus = Device::enumerate_physical();
-        let gpu = gpus
-            .iter()
-            .find(|gpu| format!("{gpu:?}").contains("Discrete"));
-        if gpu.is_some() {
+        let backends = [
             #[cfg(feature = "cuda")]
-            return DeviceChoice::Cuda(0).open().ok();
-            #[cfg(all(feature = "vulkan", not(feature = "cuda")))]
-            return DeviceChoice::Vulkan(0).open().ok();
-            #[cfg(not(any(feature = "vulkan", feature = "cuda")))]
-            return DeviceChoice::Wgpu(0).open().ok();
-        }
+            DeviceType::Cuda,
+            #[cfg(feature = "vulkan")]
+            DeviceType::Vulkan,
+            #[cfg(feature = "wgpu")]
+            DeviceType::Wgpu,
+        ];
+        backends
+            .into_iter()
+            .find_map(|backend| gpus(backend).into_iter().next())
     }
+    #[cfg(not(any(feature = "vulkan", feature = "wgpu", feature = "cuda")))]
     None
 }
 
@@ -122,6 +153,14 @@ mod tests {
         }
         for wrong in ["gpu", "cuda:x", ""] {
             assert!(wrong.parse::<DeviceChoice>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_gpu_that_is_not_there_is_an_error() {
+        for choice in ["vulkan:99", "wgpu:99", "cuda:99"] {
+            let error = choice.parse::<DeviceChoice>().unwrap().open().unwrap_err();
+            assert!(error.to_string().contains(choice), "{error}");
         }
     }
 }

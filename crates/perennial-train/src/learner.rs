@@ -4,6 +4,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use perennial_core::{Simplex, VertexMap};
 use perennial_data::Batch;
 
+use crate::TrainError;
 use crate::classifier::simplex_logits;
 use crate::config::{MethodConfig, TrainingConfig};
 use crate::losses::{contrastive, cross_entropy};
@@ -41,26 +42,34 @@ pub struct Totals {
 
 impl StepSums {
     /// Reads the sums and starts anew. On a GPU this waits for the device.
-    pub fn take(&mut self) -> Totals {
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::Device`] for a device that does not answer.
+    pub fn take(&mut self) -> Result<Totals, TrainError> {
         let read = |tensor: Option<Tensor<1>>| {
-            tensor
-                .and_then(|tensor| {
-                    tensor
-                        .into_data()
-                        .convert::<f32>()
-                        .try_into_vec::<f32>()
-                        .ok()
-                })
-                .and_then(|values| values.first().copied())
-                .map_or(0.0, f64::from)
+            let Some(tensor) = tensor else {
+                return Ok(0.0);
+            };
+            let name = format!("{:?}", tensor.device());
+            let values = tensor.into_data().convert::<f32>().try_into_vec::<f32>();
+            match values.as_deref() {
+                Ok([value]) => Ok(f64::from(*value)),
+                other => Err(TrainError::Device {
+                    name,
+                    problem: format!(
+                        "the loss could not be read ({other:?}); resume the run from its last checkpoint"
+                    ),
+                }),
+            }
         };
         let totals = Totals {
-            loss: read(self.loss.take()),
-            correct: read(self.correct.take()),
+            loss: read(self.loss.take())?,
+            correct: read(self.correct.take())?,
             images: self.images,
         };
         self.images = 0;
-        totals
+        Ok(totals)
     }
 
     fn add(&mut self, loss: Tensor<1>, correct: Tensor<1>, images: usize) {
@@ -100,7 +109,15 @@ impl Learner {
         &self.network
     }
 
-    /// One step of SGD on a batch of `[images, channels, height, width]` pixels.
+    /// One step of SGD.
+    ///
+    /// # Shapes
+    ///
+    /// - batch: pixels of `[images, channels, height, width]`, where the last three are the second argument
+    ///
+    /// # Panics
+    ///
+    /// If the batch holds other pixels or a label beyond the classifier; a run's preparation rules both out.
     pub fn step(
         &mut self,
         batch: &Batch,
@@ -136,6 +153,11 @@ impl Learner {
     /// # Shapes
     ///
     /// - embeddings, old: `[batch, dim]`; old on the device without gradients
+    /// - results: `[1]`
+    ///
+    /// # Panics
+    ///
+    /// As [`step`](Self::step).
     pub fn loss(
         &self,
         embeddings: Tensor<2>,

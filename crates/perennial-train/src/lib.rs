@@ -29,6 +29,8 @@ mod sgd;
 pub mod state_dict;
 mod versions;
 
+pub use burn::tensor::Device;
+
 pub use batches::{epoch_plans, remember};
 pub use checkpoint::Progress;
 pub use config::{ExperimentConfig, PretrainConfig, SetConfig};

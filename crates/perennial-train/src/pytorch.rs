@@ -102,7 +102,10 @@ fn with_own_names(mut state: StateDict) -> StateDict {
         state = state
             .into_iter()
             .map(|(key, value)| {
-                if key.starts_with("fc") {
+                // torchvision's classifier is `fc`; the released checkpoints number theirs.
+                if let Some(rest) = key.strip_prefix("fc.") {
+                    (format!("fc2.{rest}"), value)
+                } else if key.starts_with("fc") {
                     (key, value)
                 } else {
                     (format!("backbone.{key}"), value)
@@ -144,5 +147,39 @@ pub fn take_simplex_classifier(
             name: NAME.into(),
             vertices: simplex.vertices(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_other_tools_become_our_own() {
+        let state = |keys: &[&str]| -> StateDict {
+            let tensor = StateTensor {
+                shape: vec![1],
+                values: vec![0.0],
+            };
+            let named = keys.iter().map(|key| ((*key).to_owned(), tensor.clone()));
+            named.collect()
+        };
+        for (theirs, ours) in [
+            (
+                ["module.conv1.weight", "module.fc.bias"],
+                ["backbone.conv1.weight", "fc2.bias"],
+            ),
+            (
+                ["conv1.weight", "fc1.weight"],
+                ["backbone.conv1.weight", "fc1.weight"],
+            ),
+            (
+                ["net.backbone.conv1.weight", "net.fc2.weight"],
+                ["backbone.conv1.weight", "fc2.weight"],
+            ),
+        ] {
+            let names = with_own_names(state(&theirs));
+            assert!(names.keys().eq(ours), "{:?}", names.keys());
+        }
     }
 }

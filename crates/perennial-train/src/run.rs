@@ -220,7 +220,7 @@ impl<'a> Run<'a> {
                     || self.progress.step == steps
                     || interrupted
                 {
-                    self.count(task, epoch, sums.take(), &mut clock)?;
+                    self.count(task, epoch, sums.take()?, &mut clock)?;
                     observer.step(&self.report(task, epoch, steps));
                 }
                 if interrupted {

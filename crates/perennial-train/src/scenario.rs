@@ -57,11 +57,20 @@ impl Scenario {
         while bounds.len() <= wanted && bounds[bounds.len() - 1] + config.increment <= order.len() {
             bounds.push(bounds[bounds.len() - 1] + config.increment);
         }
-        if config.initial_classes > order.len()
-            || config
-                .tasks
-                .is_some_and(|tasks| tasks >= bounds.len() || tasks == 0)
-        {
+        if config.initial_classes > order.len() {
+            return Err(TrainError::config(
+                "scenario.initial_classes",
+                &format!(
+                    "is {}, but the set has {} classes",
+                    config.initial_classes,
+                    order.len()
+                ),
+            ));
+        }
+        if config.tasks == Some(0) {
+            return Err(TrainError::config("scenario.tasks", "must be at least 1"));
+        }
+        if config.tasks.is_some_and(|tasks| tasks >= bounds.len()) {
             return Err(TrainError::config(
                 "scenario.tasks",
                 &format!(
@@ -198,6 +207,11 @@ mod tests {
         );
         let error = Scenario::new(&config(2, 2, Some(5)), &set(8), 0).unwrap_err();
         assert!(error.to_string().contains("scenario.tasks"), "{error}");
-        assert!(Scenario::new(&config(9, 2, None), &set(8), 0).is_err());
+        let error = Scenario::new(&config(9, 2, None), &set(8), 0).unwrap_err();
+        assert!(
+            error.to_string().contains("scenario.initial_classes"),
+            "{error}"
+        );
+        assert!(Scenario::new(&config(2, 2, Some(0)), &set(8), 0).is_err());
     }
 }

@@ -132,7 +132,7 @@ fn three_training_steps_match_pytorch() {
     for _ in 0..3 {
         let mut sums = StepSums::default();
         learner.step(&batch, [3, 32, 32], Some(&reference), 0.005, &mut sums);
-        losses.push((sums.take().loss / 6.0) as f32);
+        losses.push((sums.take().unwrap().loss / 6.0) as f32);
     }
     assert_close(&losses, &floats(&golden["losses"]), 2e-4, "losses");
 

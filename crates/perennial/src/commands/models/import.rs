@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use perennial_core::{
-    Classifier, ClassifierKind, Preprocessing, Role, Simplex, VersionDraft, VertexEnd,
+    Classifier, ClassifierKind, Preprocessing, Registry, Role, Simplex, VersionDraft, VertexEnd,
 };
 use perennial_train::config::PreprocessingConfig;
 use perennial_train::network::{BackboneKind, Network, NetworkConfig, Stem};
@@ -99,6 +99,9 @@ pub fn run(
             "{} does not exist or is no file",
             arguments.file.display()
         )));
+    }
+    if let Some(alias) = &arguments.alias {
+        Registry::check_alias(alias).map_err(|error| usage(error.to_string()))?;
     }
     let mut state = read_checkpoint(&arguments.file)?;
     let simplex = arguments
