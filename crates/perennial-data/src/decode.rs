@@ -2,8 +2,9 @@
 
 use std::io::{BufRead, Cursor, Seek};
 
+use image::codecs::png::PngEncoder;
 use image::imageops::FilterType;
-use image::{ImageDecoder, ImageReader, Limits};
+use image::{ImageDecoder, ImageEncoder, ImageReader, Limits};
 
 /// What a decoder may spend on one image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +53,14 @@ pub enum DecodeError {
         /// The limit of width times height, in pixels.
         pixels: u64,
     },
+    /// Pixels that are no image of 1 or 3 channels.
+    #[error("{bytes} bytes are no image of {shape:?} (1 or 3 channels, height, width)")]
+    Shape {
+        /// Bytes given.
+        bytes: usize,
+        /// Channels, height and width given.
+        shape: [usize; 3],
+    },
     /// The square asked for has no pixels, or more than an image may have.
     #[error("an image cannot be scaled to a side of {0} pixels")]
     Size(usize),
@@ -74,6 +83,37 @@ pub fn decode_square(
     let mut target = vec![0; 3 * plane];
     decode_into(Cursor::new(bytes), size as u32, limits, &mut target)?;
     Ok(target)
+}
+
+/// An image as PNG.
+///
+/// **Shapes**: `pixels` is `[c, h, w]` with `c` of 1 or 3.
+///
+/// **Errors**: [`DecodeError::Shape`] for other pixels, and [`DecodeError::Size`] for sides that do not fit a PNG.
+pub fn encode_png(
+    pixels: &[u8],
+    [channels, height, width]: [usize; 3],
+) -> Result<Vec<u8>, DecodeError> {
+    let plane = height.saturating_mul(width);
+    if !matches!(channels, 1 | 3) || pixels.len() != plane.saturating_mul(channels) {
+        return Err(DecodeError::Shape {
+            bytes: pixels.len(),
+            shape: [channels, height, width],
+        });
+    }
+    let side = |side: usize| u32::try_from(side).map_err(|_| DecodeError::Size(side));
+    let (rows, columns) = (side(height)?, side(width)?);
+    let interleaved: Vec<u8> = (0..plane)
+        .flat_map(|position| (0..channels).map(move |channel| channel * plane + position))
+        .filter_map(|index| pixels.get(index).copied())
+        .collect();
+    let color = match channels {
+        1 => image::ExtendedColorType::L8,
+        _ => image::ExtendedColorType::Rgb8,
+    };
+    let mut bytes = Vec::new();
+    PngEncoder::new(&mut bytes).write_image(&interleaved, columns, rows, color)?;
+    Ok(bytes)
 }
 
 /// As [`decode_square`], into `[3, size, size]`.
@@ -146,6 +186,15 @@ mod tests {
         });
         let square = decode_square(&png(&image), 2, DecodeLimits::STRANGERS).unwrap();
         assert_eq!(square, [90; 12]);
+    }
+
+    #[test]
+    fn a_png_holds_the_same_pixels() {
+        let pixels: Vec<u8> = (0..3 * 4 * 4).collect();
+        let png = encode_png(&pixels, [3, 4, 4]).unwrap();
+        assert_eq!(decode_square(&png, 4, DecodeLimits::FILES).unwrap(), pixels);
+        assert!(encode_png(&pixels, [3, 4, 5]).is_err());
+        assert!(encode_png(&pixels, [2, 4, 6]).is_err());
     }
 
     #[test]

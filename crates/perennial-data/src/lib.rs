@@ -45,7 +45,7 @@ pub mod tinyimagenet;
 
 pub use augment::{Augmentation, Pipeline};
 pub use catalogue::open;
-pub use decode::{DecodeError, DecodeLimits, decode_square};
+pub use decode::{DecodeError, DecodeLimits, decode_square, encode_png};
 pub use error::DataError;
 pub use fetch::{DatasetArchive, FetchError, fetch};
 pub use generated::{GeneratedConfig, generate};

@@ -94,6 +94,10 @@ pub enum Command {
         #[command(subcommand)]
         action: commands::models::Action,
     },
+    /// Store, search, count and delete embeddings
+    Gallery(commands::gallery::Arguments),
+    /// Answer searches over HTTP while models are updated and replaced
+    Serve(Box<commands::serve::Arguments>),
     /// Download and inspect data sets
     Data {
         #[command(subcommand)]

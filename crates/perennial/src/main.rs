@@ -10,9 +10,11 @@ mod configuration;
 mod embedding;
 mod embedding_cache;
 mod exit_status;
+mod gallery_folder;
 mod interrupt;
 mod machine;
 mod measurement;
+mod model_loading;
 mod progress;
 mod resume_command;
 mod run_folder;
@@ -42,6 +44,8 @@ fn main() -> ExitCode {
         Command::Metrics(arguments) => commands::metrics::run(&arguments, &terminal),
         Command::Embed(arguments) => commands::embed::run(&arguments, &global, &terminal),
         Command::Models { action } => commands::models::run(&action, &global, &terminal),
+        Command::Gallery(arguments) => commands::gallery::run(&arguments, &global, &terminal),
+        Command::Serve(arguments) => commands::serve::run(&arguments, &global, &terminal),
         Command::Data { action } => commands::data::run(&action, &global, &terminal),
         Command::Completions(arguments) => commands::completions::run(&arguments),
         Command::Man(arguments) => commands::man::run(&arguments),

@@ -80,7 +80,8 @@ impl Measurement<'_> {
         )
     }
 
-    fn embeddings(&self, version: &ModelVersion, probe: &Probe) -> anyhow::Result<Embeddings> {
+    /// A version's embeddings of a probe set: from the cache, or by one pass.
+    pub fn embeddings(&self, version: &ModelVersion, probe: &Probe) -> anyhow::Result<Embeddings> {
         let title = format!("{} on {}", version.name, probe.description.name);
         if let Some(found) = self.cache.get(version, probe) {
             self.terminal.say(format_args!("{title}: embedded before"));

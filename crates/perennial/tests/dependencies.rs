@@ -43,24 +43,15 @@ fn graph() -> &'static Graph {
 
 impl Graph {
     fn read() -> Self {
-        let output = Command::new(env!("CARGO"))
-            .args([
-                "metadata",
-                "--format-version",
-                "1",
-                "--offline",
-                "--filter-platform",
-                env!("PERENNIAL_TARGET"),
-            ])
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .output()
-            .unwrap();
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let metadata = cargo([
+            "metadata",
+            "--format-version",
+            "1",
+            "--offline",
+            "--filter-platform",
+            env!("PERENNIAL_TARGET"),
+        ]);
+        let metadata: Value = serde_json::from_str(&metadata).unwrap();
         let packages = metadata["packages"].as_array().unwrap();
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         let names: BTreeMap<String, String> = packages
@@ -87,20 +78,37 @@ impl Graph {
         let members = members.iter().map(|id| names[&text(id)].clone()).collect();
         Self { edges, members }
     }
+}
 
-    /// Everything that a package depends on, however far away.
-    fn below(&self, package: &str) -> BTreeSet<&str> {
-        let mut found = BTreeSet::new();
-        let mut waiting = vec![package];
-        while let Some(next) = waiting.pop() {
-            for dependency in self.edges.get(next).into_iter().flatten() {
-                if found.insert(dependency.as_str()) {
-                    waiting.push(dependency);
-                }
-            }
-        }
-        found
-    }
+/// Everything that a package depends on, however far away, when it is built alone: features that other members switch on do
+/// not count.
+fn below(package: &str) -> BTreeSet<String> {
+    let arguments = "--edges normal,build --prefix none --format {p} --offline --target";
+    let tree = cargo(
+        ["tree", "--package", package]
+            .into_iter()
+            .chain(arguments.split(' '))
+            .chain([env!("PERENNIAL_TARGET")]),
+    );
+    let names = tree.lines().filter_map(|line| line.split(' ').next());
+    names
+        .filter(|name| !name.is_empty() && *name != package)
+        .map(str::to_owned)
+        .collect()
+}
+
+fn cargo<'a>(arguments: impl IntoIterator<Item = &'a str>) -> String {
+    let output = Command::new(env!("CARGO"))
+        .args(arguments)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).unwrap()
 }
 
 fn line_of(package: &str) -> usize {
@@ -110,8 +118,7 @@ fn line_of(package: &str) -> usize {
 
 #[test]
 fn core_knows_no_framework() {
-    let graph = graph();
-    let below = graph.below("perennial-core");
+    let below = below("perennial-core");
     let frameworks: Vec<_> = FRAMEWORKS
         .iter()
         .filter(|name| below.contains(**name))
@@ -125,8 +132,7 @@ fn core_knows_no_framework() {
 
 #[test]
 fn eval_sees_neither_models_nor_images() {
-    let graph = graph();
-    let below = graph.below("perennial-eval");
+    let below = below("perennial-eval");
     for name in [
         "perennial-train",
         "perennial-data",
@@ -143,9 +149,19 @@ fn eval_sees_neither_models_nor_images() {
 
 #[test]
 fn serve_gets_an_encoder_and_no_training() {
-    let graph = graph();
-    if graph.members.contains("perennial-serve") {
-        assert!(!graph.below("perennial-serve").contains("perennial-train"));
+    let below = below("perennial-serve");
+    assert!(!below.contains("perennial-train"));
+    assert!(
+        !below.iter().any(|name| name.starts_with("burn")),
+        "{below:?}"
+    );
+}
+
+#[test]
+fn the_gallery_knows_no_async_runtime_and_no_http() {
+    let below = below("perennial-gallery");
+    for name in ["tokio", "hyper", "axum", "ureq"] {
+        assert!(!below.contains(name), "{name}");
     }
 }
 

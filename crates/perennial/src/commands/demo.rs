@@ -4,12 +4,14 @@
 //! product has an ordinary classifier, the other the fixed simplex. Everything that is said about them is computed first.
 
 mod contrast;
+mod service;
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use perennial_core::{ModelVersion, Registry};
+use perennial_core::{CompatibilityRecords, ModelVersion, Registry};
 use perennial_eval::{Bootstrap, Compatibility, TieRule, table};
+use perennial_serve::ServeConfig;
 use perennial_train::{
     EpochRecord, ExperimentConfig, Observer, Outcome, PretrainConfig, RunPlaces, StepReport,
 };
@@ -27,6 +29,7 @@ use crate::run_record::{RunRecord, Status, TaskRecord};
 use crate::terminal::Terminal;
 use crate::training_run::Runnable;
 use contrast::Crossing;
+use service::Stock;
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -36,6 +39,12 @@ pub struct Arguments {
     /// Seed of everything random in training
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(i64).range(0..))]
     seed: i64,
+    /// Afterwards, serve the simplex gallery and print the address
+    #[arg(long)]
+    serve: bool,
+    /// Where to serve it [default: 127.0.0.1:7700]
+    #[arg(long, value_name = "ADDRESS", requires = "serve")]
+    listen: Option<std::net::SocketAddr>,
 }
 
 /// A configuration in the program: where it comes from, and its text.
@@ -119,8 +128,8 @@ pub fn run(
     };
 
     terminal.tell(INTRODUCTION)?;
-    let ordinary = workshop.make(&ORDINARY)?;
-    let simplex = workshop.make(&SIMPLEX)?;
+    let (ordinary, _) = workshop.make(&ORDINARY)?;
+    let (simplex, stock) = workshop.make(&SIMPLEX)?;
     let answer = Answer {
         seed: arguments.seed,
         seconds: begun.elapsed().as_secs_f64(),
@@ -130,6 +139,15 @@ pub fn run(
         simplex,
     };
     terminal.result(&answer, |color| conclusion(&answer, arguments, color))?;
+    if arguments.serve {
+        let config = ServeConfig {
+            listen: arguments.listen.unwrap_or(ServeConfig::default().listen),
+            snapshots: Some(folder.join("snapshots")),
+            ..ServeConfig::default()
+        };
+        let device = global.device.open()?;
+        service::run(folder, workshop.registry, &stock, config, device, terminal)?;
+    }
     Ok(if answer.contrast_holds {
         ExitStatus::Done
     } else {
@@ -171,7 +189,7 @@ struct Workshop<'a> {
 
 impl Workshop<'_> {
     /// Trains a product's models and measures every pair of its versions.
-    fn make(&self, product: &Product) -> anyhow::Result<Measured> {
+    fn make(&self, product: &Product) -> anyhow::Result<(Measured, Stock)> {
         self.terminal
             .say(format_args!("the service with the {}", product.title));
         for (source, text) in product.pretrainings {
@@ -198,16 +216,30 @@ impl Workshop<'_> {
         };
         let compatibility = measurement.of_versions(&versions, &queries, &gallery, judgement)?;
         super::evaluate::write_report(&compatibility, run.path())?;
+        CompatibilityRecords::add(
+            &self.registry,
+            compatibility.records(perennial_train::now()),
+        )?;
         let replaced = config
             .replacements
             .first()
             .map(|replacement| replacement.before_task);
         let replaced = replaced.with_context(|| format!("{source} has no replacement"))?;
         let crossing = Crossing::of(compatibility.matrix(), replaced, gallery.set.labels());
-        Ok(Measured {
+        let stock = Stock {
+            embeddings: versions
+                .iter()
+                .map(|version| measurement.embeddings(version, &gallery))
+                .collect::<anyhow::Result<_>>()?,
+            versions,
+            images: gallery.set,
+            compatibility: compatibility.clone(),
+        };
+        let measured = Measured {
             crossing,
             compatibility,
-        })
+        };
+        Ok((measured, stock))
     }
 
     /// A configuration under this demo's seed. The files have different seeds, and they stay different.

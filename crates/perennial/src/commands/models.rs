@@ -1,6 +1,7 @@
 //! `perennial models`: what the registry holds.
 
 mod import;
+mod promote;
 
 use std::collections::BTreeMap;
 
@@ -29,6 +30,10 @@ pub enum Action {
         /// Version name or another alias
         version: String,
     },
+    /// Make a version live, once it is certified for everything that is stored
+    Promote(Box<promote::PromoteArguments>),
+    /// Make the version live that was live before
+    Rollback(promote::RollbackArguments),
 }
 
 pub fn run(
@@ -43,6 +48,8 @@ pub fn run(
         Action::Alias { alias, version } => {
             point(&global.open_registry()?, alias, version, terminal)
         }
+        Action::Promote(arguments) => promote::promote(arguments, global, terminal),
+        Action::Rollback(arguments) => promote::rollback(arguments, global, terminal),
     }
 }
 

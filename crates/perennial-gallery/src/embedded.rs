@@ -1,0 +1,441 @@
+//! The engine for one machine.
+//!
+//! One transactional file is the truth. One thread writes it, merging the writes that wait into one transaction, and then
+//! brings the rows in memory up to date, which answer searches. Another thread keeps a graph of neighbours once there are
+//! enough rows. Readers wait for neither: what they see changes in one short step after a commit.
+
+mod approximate;
+mod backend;
+mod config;
+mod indexer;
+mod log;
+mod query;
+pub(crate) mod record;
+mod rows;
+mod scan;
+mod state;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use perennial_core::write_atomically_with;
+
+pub use self::config::{GalleryConfig, HnswConfig, SearchMode};
+use self::indexer::Indexer;
+use self::log::Log;
+use self::record::{id_key, key_id};
+use self::state::{Shared, State};
+use self::writer::{Change, Command, Outcome, Reply, Writer};
+use crate::error::GalleryError;
+use crate::filter::Filter;
+use crate::item::{Hit, Item, ItemId, MAX_BATCH, SimplexIdentity, StoredItem, check_vector};
+use crate::snapshot::{Header, SnapshotReader, SnapshotWriter};
+use crate::store::{
+    BytesPerVector, GalleryStats, IndexKind, IndexProgress, IndexState, MAX_LIMIT, Page,
+    SearchRequest, SnapshotInfo, Upserted, VectorStore,
+};
+
+/// Ids that one page looks at: beyond it, the page ends early, so that a rare filter does not hold up writers.
+const PAGE_SCAN: usize = 20_000;
+
+/// A gallery in a folder of this machine: `gallery.redb`, and `hnsw.usearch` with `hnsw.json` once it is large.
+///
+/// Closing it (dropping it) waits for accepted writes and saves the approximate index.
+///
+/// Call it from ordinary threads, not from tasks of a rayon pool: a task that waits here may run another one that does.
+///
+/// Among equal similarities at the end of a result, ids decide between up to 1,024 items; beyond that, and where an index
+/// compares in 8 bits, older ones win.
+pub struct EmbeddedGallery {
+    shared: Arc<Shared>,
+    commands: Option<SyncSender<Command>>,
+    writer: Option<JoinHandle<()>>,
+    indexer: Arc<Indexer>,
+    database: std::path::PathBuf,
+}
+
+impl std::fmt::Debug for EmbeddedGallery {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EmbeddedGallery")
+            .field("database", &self.database)
+            .finish_non_exhaustive()
+    }
+}
+
+impl EmbeddedGallery {
+    /// Opens the gallery in a folder, which is created if need be, with an empty gallery.
+    ///
+    /// # Errors
+    /// [`GalleryError::Locked`] where another process has it open, [`GalleryError::Corrupt`], [`GalleryError::Format`],
+    /// [`GalleryError::Storage`], [`GalleryError::File`] or [`GalleryError::InvalidConfig`].
+    pub fn open(folder: impl AsRef<Path>, config: GalleryConfig) -> Result<Self, GalleryError> {
+        config.check()?;
+        let folder = folder.as_ref();
+        fs_err::create_dir_all(folder).map_err(|error| GalleryError::file(folder, error))?;
+        let log = Log::open(folder, config.cache_bytes)?;
+        let database = log.path().to_owned();
+        let with_codes = config.search == SearchMode::Int8;
+        let queue = config.queue;
+        let state = State::load(log.reader()?, with_codes)?;
+        let shared = Arc::new(Shared::new(folder, config, state)?);
+        let indexer = Arc::new(Indexer::start(Arc::clone(&shared))?);
+        let writer = Writer::new(log, Arc::clone(&shared), Arc::clone(&indexer));
+        let (commands, receiver) = sync_channel(queue);
+        let writer = std::thread::Builder::new()
+            .name("gallery-writer".to_owned())
+            .spawn(move || writer.run(&receiver))
+            .map_err(|error| GalleryError::InvalidConfig {
+                key: "threads",
+                problem: error.to_string(),
+            })?;
+        Ok(Self {
+            shared,
+            commands: Some(commands),
+            writer: Some(writer),
+            indexer,
+            database,
+        })
+    }
+
+    fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, GalleryError> {
+        let (reply, answer) = sync_channel(1);
+        let commands = self.commands.as_ref().ok_or(GalleryError::Closed)?;
+        commands
+            .send(command(reply))
+            .map_err(|_| GalleryError::Closed)?;
+        answer.recv().map_err(|_| GalleryError::Closed)?
+    }
+
+    /// Lets the writer look after the database where a read of it failed.
+    fn noticed<T>(&self, result: Result<T, GalleryError>) -> Result<T, GalleryError> {
+        if let (Err(GalleryError::Storage { .. }), Some(commands)) = (&result, &self.commands) {
+            // With a full queue, the writer will find out anyway.
+            let _ = commands.try_send(Command::Check);
+        }
+        result
+    }
+
+    fn change(&self, change: Change) -> Result<Outcome, GalleryError> {
+        self.ask(|reply| Command::Change(change, reply))
+    }
+
+    fn read_items(
+        &self,
+        ids: &[ItemId],
+        with_embeddings: bool,
+    ) -> Result<Vec<StoredItem>, GalleryError> {
+        check_ids(ids)?;
+        let state = self.shared.state();
+        let reader = state.reader()?;
+        let mut items = Vec::new();
+        for id in ids {
+            if let Some(row) = reader.row(&id_key(id))? {
+                items.extend(query::item(&state, row, with_embeddings)?);
+            }
+        }
+        Ok(items)
+    }
+
+    fn read_page(
+        &self,
+        after: Option<&ItemId>,
+        limit: usize,
+        filter: &Filter,
+        with_embeddings: bool,
+    ) -> Result<Page, GalleryError> {
+        check_limit(limit)?;
+        filter.check()?;
+        if let Some(after) = after {
+            after.check()?;
+        }
+        let state = self.shared.state();
+        let reader = state.reader()?;
+        let allowed = query::allowed(&self.shared, &state, filter)?;
+        let from = after.map_or_else(Vec::new, id_key);
+        let mut page = Page::default();
+        let ids = reader.ids.range::<&[u8]>(from.as_slice()..);
+        for (seen, entry) in ids.map_err(|error| reader.storage(error))?.enumerate() {
+            let (key, row) = entry.map_err(|error| reader.storage(error))?;
+            if after.is_some() && key.value() == from.as_slice() {
+                continue;
+            }
+            let slot = state.rows.slot(row.value());
+            let may_pass =
+                slot.is_some_and(|slot| allowed.as_ref().is_none_or(|a| a.contains(slot)));
+            if may_pass
+                && let Some(item) = query::item(&state, row.value(), with_embeddings)?
+                && filter.matches_payload(&item.payload)
+            {
+                if page.items.len() == limit {
+                    page.next = page.items.last().map(|item| item.id.clone());
+                    break;
+                }
+                page.items.push(item);
+            }
+            if seen >= PAGE_SCAN {
+                let last = key_id(key.value()).map_err(|problem| reader.corrupt(problem))?;
+                page.next = Some(last);
+                break;
+            }
+        }
+        Ok(page)
+    }
+
+    fn find(&self, request: &SearchRequest<'_>) -> Result<Vec<Hit>, GalleryError> {
+        let SearchRequest {
+            embedding,
+            limit,
+            filter,
+            exact,
+        } = *request;
+        check_limit(limit)?;
+        filter.check()?;
+        let state = self.shared.state();
+        check_vector(embedding, state.meta.dim(), || "the query".to_owned())?;
+        if state.rows.live() == 0 {
+            return Ok(Vec::new());
+        }
+        query::search(&self.shared, &state, embedding, limit, filter, exact)
+    }
+
+    fn find_batch(
+        &self,
+        embeddings: &[f32],
+        limit: usize,
+        filter: &Filter,
+        exact: bool,
+    ) -> Result<Vec<Vec<Hit>>, GalleryError> {
+        check_limit(limit)?;
+        filter.check()?;
+        let state = self.shared.state();
+        let Some(dim) = state.meta.dim() else {
+            return Ok(Vec::new());
+        };
+        check_batch(embeddings.len() / dim)?;
+        for (at, query) in embeddings.chunks(dim).enumerate() {
+            check_vector(query, Some(dim), || format!("query {at}"))?;
+        }
+        if state.rows.live() == 0 {
+            return Ok(vec![Vec::new(); embeddings.len() / dim]);
+        }
+        query::search_batch(&self.shared, &state, embeddings, limit, filter, exact)
+    }
+}
+
+impl Drop for EmbeddedGallery {
+    fn drop(&mut self) {
+        self.shared.closing.store(true, Ordering::Release);
+        self.commands = None;
+        if let Some(writer) = self.writer.take()
+            && writer.join().is_err()
+        {
+            tracing::error!("the writer of the gallery ended with a defect");
+        }
+        self.indexer.stop();
+    }
+}
+
+impl VectorStore for EmbeddedGallery {
+    fn upsert(&self, items: Vec<Item>) -> Result<Upserted, GalleryError> {
+        check_batch(items.len())?;
+        let dim = self.shared.state().meta.dim();
+        let mut seen = HashSet::with_capacity(items.len());
+        for item in &items {
+            item.check(dim)?;
+            if !seen.insert(&item.id) {
+                return Err(GalleryError::DuplicateId {
+                    id: item.id.clone(),
+                });
+            }
+        }
+        if items.is_empty() {
+            return Ok(Upserted::default());
+        }
+        Ok(self.change(Change::Upsert(items))?.upserted)
+    }
+
+    fn delete(&self, ids: &[ItemId]) -> Result<usize, GalleryError> {
+        check_ids(ids)?;
+        if ids.is_empty() {
+            return Ok(0);
+        }
+        let keys = ids.iter().map(id_key).collect();
+        Ok(self.change(Change::Delete(keys))?.deleted)
+    }
+
+    fn delete_where(&self, filter: &Filter) -> Result<usize, GalleryError> {
+        filter.check()?;
+        if filter.is_empty() && !filter.everything {
+            return Err(GalleryError::EmptyFilter);
+        }
+        let filter = filter.clone();
+        Ok(self
+            .ask(|reply| Command::DeleteWhere(filter, reply))?
+            .deleted)
+    }
+
+    fn get(&self, ids: &[ItemId], with_embeddings: bool) -> Result<Vec<StoredItem>, GalleryError> {
+        self.noticed(self.read_items(ids, with_embeddings))
+    }
+
+    fn scroll(
+        &self,
+        after: Option<&ItemId>,
+        limit: usize,
+        filter: &Filter,
+        with_embeddings: bool,
+    ) -> Result<Page, GalleryError> {
+        self.noticed(self.read_page(after, limit, filter, with_embeddings))
+    }
+
+    fn search(&self, request: &SearchRequest<'_>) -> Result<Vec<Hit>, GalleryError> {
+        self.noticed(self.find(request))
+    }
+
+    fn search_batch(
+        &self,
+        embeddings: &[f32],
+        limit: usize,
+        filter: &Filter,
+        exact: bool,
+    ) -> Result<Vec<Vec<Hit>>, GalleryError> {
+        self.noticed(self.find_batch(embeddings, limit, filter, exact))
+    }
+
+    fn count(&self) -> Result<GalleryStats, GalleryError> {
+        let disk = fs_err::metadata(&self.database)
+            .map_err(|error| GalleryError::file(&self.database, error))?
+            .len();
+        let state = self.shared.state();
+        let rows = &state.rows;
+        let graph = self
+            .shared
+            .graph()
+            .filter(|graph| graph.dim() == rows.dim());
+        let live = rows.live() as u64;
+        let per_version = state.versions.iter().zip(rows.per_version());
+        let index = match &graph {
+            None => IndexState {
+                kind: match self.shared.config.search {
+                    SearchMode::Int8 => IndexKind::Int8,
+                    SearchMode::Exact => IndexKind::Exact,
+                },
+                state: IndexProgress::Ready,
+                indexed: live,
+            },
+            Some(graph) => {
+                let missing = rows.slots() - rows.first_slot_from(graph.covered());
+                IndexState {
+                    kind: IndexKind::Hnsw,
+                    state: match missing {
+                        0 => IndexProgress::Ready,
+                        _ => IndexProgress::Building,
+                    },
+                    indexed: live.saturating_sub(missing as u64),
+                }
+            }
+        };
+        let memory = rows.bytes() + graph.map_or(0, |graph| graph.bytes());
+        let per_vector = |bytes: f64| if live == 0 { 0.0 } else { bytes / live as f64 };
+        Ok(GalleryStats {
+            items: live,
+            dim: state.meta.dim(),
+            per_version: per_version
+                .filter(|&(_, &items)| items > 0)
+                .map(|(name, &items)| (name.clone(), items))
+                .collect(),
+            index,
+            bytes_per_vector: BytesPerVector {
+                memory: per_vector(memory as f64),
+                disk: per_vector(disk as f64),
+            },
+        })
+    }
+
+    fn identity(&self) -> Result<Option<SimplexIdentity>, GalleryError> {
+        let vertices = self.shared.state().meta.vertices as usize;
+        Ok((vertices != 0).then_some(SimplexIdentity { vertices }))
+    }
+
+    fn set_identity(&self, identity: SimplexIdentity) -> Result<(), GalleryError> {
+        identity.dim()?;
+        self.change(Change::SetIdentity(identity)).map(|_| ())
+    }
+
+    fn flush(&self) -> Result<(), GalleryError> {
+        // Commands are handled in order, so an answer to this one means that all before are done.
+        self.ask(Command::Read)?;
+        self.indexer.save()
+    }
+
+    fn snapshot(&self, path: &Path) -> Result<SnapshotInfo, GalleryError> {
+        let reader = self.ask(Command::Read)?;
+        let meta = reader.meta()?;
+        let vertices = meta.vertices as usize;
+        let header = Header {
+            items: reader.items()?,
+            dim: meta.dim(),
+            identity: (vertices != 0).then_some(SimplexIdentity { vertices }),
+            versions: reader.versions()?,
+        };
+        let mut outcome = None;
+        let written = write_atomically_with(path, |file| {
+            let mut snapshot = SnapshotWriter::new(file, &header)?;
+            let copied = reader.for_each(|_, bytes, _| {
+                snapshot
+                    .add(bytes)
+                    .map_err(|error| GalleryError::file(path, error))
+            });
+            match copied {
+                Ok(()) => {
+                    outcome = Some(Ok(snapshot.finish()?));
+                    Ok(())
+                }
+                Err(error) => {
+                    let text = error.to_string();
+                    outcome = Some(Err(error));
+                    Err(std::io::Error::other(text))
+                }
+            }
+        });
+        match (written, outcome) {
+            (Ok(()), Some(Ok(info))) => Ok(info),
+            (_, Some(Err(error))) => Err(error),
+            (Err(error), _) => Err(GalleryError::file(path, error)),
+            (Ok(()), None) => Err(GalleryError::file(path, "nothing was written")),
+        }
+    }
+
+    fn restore(&self, path: &Path) -> Result<SnapshotInfo, GalleryError> {
+        // Verified here first, so that a damaged file does not even make the writer work.
+        SnapshotReader::open(path)?.read(|_, _| Ok(()))?;
+        let path = path.to_owned();
+        self.ask(|reply| Command::Restore(path, reply))
+    }
+}
+
+fn check_batch(found: usize) -> Result<(), GalleryError> {
+    match found {
+        0..=MAX_BATCH => Ok(()),
+        _ => Err(GalleryError::BatchTooLarge { found }),
+    }
+}
+
+fn check_ids(ids: &[ItemId]) -> Result<(), GalleryError> {
+    check_batch(ids.len())?;
+    ids.iter().try_for_each(ItemId::check)
+}
+
+fn check_limit(limit: usize) -> Result<(), GalleryError> {
+    match limit {
+        1..=MAX_LIMIT => Ok(()),
+        _ => Err(GalleryError::InvalidLimit { limit }),
+    }
+}

@@ -1,0 +1,270 @@
+//! The approximate index: a graph of neighbours over rows, by their numbers.
+//!
+//! Nothing is ever taken out of it: dead rows are passed over by searches until a new graph is worth its cost. So it needs no
+//! log of deletions, and a saved graph fits whatever happened since.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use rayon::prelude::*;
+use usearch::{Index, IndexOptions, MetricKind, ScalarKind};
+
+use super::HnswConfig;
+use super::scan;
+use crate::error::GalleryError;
+
+/// Bytes behind the codes of a vector: the inverse of their length as `f32`.
+const NORM_BYTES: usize = 4;
+
+/// A vector as the graph holds it, `[dim + 4]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct GraphVector(Vec<i8>);
+
+impl GraphVector {
+    pub(super) fn new(vector: &[f32]) -> Self {
+        let mut codes = Vec::with_capacity(vector.len() + NORM_BYTES);
+        scan::encode(vector, &mut codes);
+        let square = scan::dot_codes(&codes, &codes).max(1);
+        let inverse = (square as f32).sqrt().recip();
+        codes.extend(inverse.to_le_bytes().map(|byte| byte as i8));
+        Self(codes)
+    }
+}
+
+/// 1 - cosine of two vectors in the graph's form.
+fn distance(a: &[i8], b: &[i8]) -> f32 {
+    let (Some((a, a_norm)), Some((b, b_norm))) = (
+        a.split_last_chunk::<NORM_BYTES>(),
+        b.split_last_chunk::<NORM_BYTES>(),
+    ) else {
+        return f32::MAX;
+    };
+    let inverse = |bytes: [i8; NORM_BYTES]| f32::from_le_bytes(bytes.map(|byte| byte as u8));
+    1.0 - scan::dot_codes(a, b) as f32 * inverse(*a_norm) * inverse(*b_norm)
+}
+
+/// A graph and how far it reaches.
+pub(super) struct Graph {
+    /// Shared for searches and additions, which may go on together; exclusive for growth.
+    index: RwLock<Index>,
+    dim: usize,
+    threads: usize,
+    /// Every live row of a smaller number is in the graph.
+    covered: AtomicU64,
+}
+
+impl Graph {
+    /// An empty graph that `threads` threads may use at a time.
+    pub(super) fn new(
+        dim: usize,
+        config: &HnswConfig,
+        threads: usize,
+    ) -> Result<Self, GalleryError> {
+        Self::around(empty_index(dim, config)?, dim, threads, 0)
+    }
+
+    /// A graph from a file that was verified to be as it was saved.
+    pub(super) fn load(
+        path: &Path,
+        dim: usize,
+        config: &HnswConfig,
+        threads: usize,
+        covered: u64,
+    ) -> Result<Self, GalleryError> {
+        let index = empty_index(dim, config)?;
+        index.load(text(path)?).map_err(index_error)?;
+        if index.dimensions() != dim + NORM_BYTES {
+            return Err(index_error("the saved graph has another dimension"));
+        }
+        Self::around(index, dim, threads, covered)
+    }
+
+    fn around(
+        mut index: Index,
+        dim: usize,
+        threads: usize,
+        covered: u64,
+    ) -> Result<Self, GalleryError> {
+        let bytes = dim + NORM_BYTES;
+        index.change_metric::<i8>(Box::new(move |a, b| {
+            // SAFETY: the index calls its metric with two vectors of its own or of a caller, and every vector that enters or
+            // queries it has exactly `dimensions` values of one byte, which is `bytes`: the index refuses other lengths, and
+            // `new` and `load` give or check that dimension. Bytes need no alignment, and nobody writes to a vector while
+            // distances to it are computed.
+            let (a, b) = unsafe {
+                (
+                    std::slice::from_raw_parts(a, bytes),
+                    std::slice::from_raw_parts(b, bytes),
+                )
+            };
+            distance(a, b)
+        }));
+        let capacity = index.size().max(1024);
+        index
+            .reserve_capacity_and_threads(capacity, threads)
+            .map_err(index_error)?;
+        Ok(Self {
+            index: RwLock::new(index),
+            dim,
+            threads,
+            covered: AtomicU64::new(covered),
+        })
+    }
+
+    pub(super) fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// Rows below this number need not be searched elsewhere.
+    pub(super) fn covered(&self) -> u64 {
+        self.covered.load(Ordering::Acquire)
+    }
+
+    /// States that all rows below `number` were added or are dead.
+    pub(super) fn set_covered(&self, number: u64) {
+        self.covered.store(number, Ordering::Release);
+    }
+
+    /// Vectors in the graph, dead ones included.
+    pub(super) fn len(&self) -> usize {
+        self.shared().size()
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.shared().memory_usage()
+    }
+
+    /// Adds rows, in parallel on the current pool.
+    pub(super) fn add(
+        &self,
+        rows: &[(u64, GraphVector)],
+        pool: &rayon::ThreadPool,
+    ) -> Result<(), GalleryError> {
+        let needed = self.len() + rows.len();
+        if needed > self.shared().capacity() {
+            let index = self.exclusive();
+            index
+                .reserve_capacity_and_threads(needed + needed / 2, self.threads)
+                .map_err(index_error)?;
+        }
+        let index = self.shared();
+        let index: &Index = &index;
+        pool.install(|| {
+            rows.par_iter().try_for_each(|(number, vector)| {
+                // A row may have been added before a failure that ended the last attempt.
+                if index.contains(*number) {
+                    return Ok(());
+                }
+                index.add(*number, &vector.0).map_err(index_error)
+            })
+        })
+    }
+
+    /// Numbers of about the `count` most similar rows that pass, in no particular order.
+    pub(super) fn search(
+        &self,
+        query: &GraphVector,
+        count: usize,
+        passes: Option<&(dyn Fn(u64) -> bool + Sync)>,
+        pool: &rayon::ThreadPool,
+    ) -> Result<Vec<u64>, GalleryError> {
+        let index = self.shared();
+        let index: &Index = &index;
+        let matches = pool.install(|| match passes {
+            None => index.search(&query.0, count),
+            Some(passes) => index.filtered_search(&query.0, count, passes),
+        });
+        Ok(matches.map_err(index_error)?.keys)
+    }
+
+    /// Writes the graph to a file.
+    pub(super) fn save(&self, path: &Path) -> Result<(), GalleryError> {
+        self.shared().save(text(path)?).map_err(index_error)
+    }
+
+    fn shared(&self) -> RwLockReadGuard<'_, Index> {
+        self.index.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn exclusive(&self) -> RwLockWriteGuard<'_, Index> {
+        self.index.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn empty_index(dim: usize, config: &HnswConfig) -> Result<Index, GalleryError> {
+    let options = IndexOptions {
+        dimensions: dim + NORM_BYTES,
+        metric: MetricKind::IP,
+        quantization: ScalarKind::I8,
+        connectivity: config.connectivity,
+        expansion_add: config.expansion_add,
+        expansion_search: config.expansion_search,
+        multi: false,
+    };
+    Index::new(&options).map_err(index_error)
+}
+
+fn text(path: &Path) -> Result<&str, GalleryError> {
+    path.to_str()
+        .ok_or_else(|| GalleryError::file(path, "the graph can be saved only under a UTF-8 path"))
+}
+
+fn index_error(error: impl std::fmt::Display) -> GalleryError {
+    GalleryError::Index {
+        problem: error.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_distance_is_one_minus_the_cosine() {
+        let (a, b) = (
+            GraphVector::new(&[0.6, 0.8, 0.0]),
+            GraphVector::new(&[0.8, 0.0, 0.6]),
+        );
+        assert!((distance(&a.0, &b.0) - 0.52).abs() < 0.01);
+        assert!(distance(&a.0, &a.0).abs() < 1e-3);
+        assert_eq!(distance(&[1, 2], &[3]), f32::MAX);
+        assert!(distance(&GraphVector::new(&[0.0]).0, &GraphVector::new(&[1.0]).0).is_finite());
+    }
+
+    #[test]
+    fn a_graph_finds_saves_and_loads() {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(2)
+            .build()
+            .unwrap();
+        let config = HnswConfig::default();
+        let graph = Graph::new(2, &config, 8).unwrap();
+        let at = |number: u64| {
+            let angle = number as f32 / 2000.0;
+            GraphVector::new(&[angle.cos(), angle.sin()])
+        };
+        let rows: Vec<(u64, GraphVector)> = (0..1500).map(|n| (n + 7, at(n + 7))).collect();
+        graph.add(&rows, &pool).unwrap();
+        graph.add(&rows[..10], &pool).unwrap();
+        assert_eq!(graph.len(), 1500);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("graph");
+        graph.save(&path).unwrap();
+        let loaded = Graph::load(&path, 2, &config, 8, 1507).unwrap();
+        for graph in [&graph, &loaded] {
+            let found = graph.search(&at(500), 30, None, &pool).unwrap();
+            assert!(found.iter().all(|n| n.abs_diff(500) < 40), "{found:?}");
+            let odd = |n: u64| n % 2 == 1;
+            let found = graph.search(&at(500), 5, Some(&odd), &pool).unwrap();
+            assert!(found.len() == 5 && found.iter().all(|n| n % 2 == 1));
+        }
+        assert_eq!((loaded.covered(), loaded.len()), (1507, 1500));
+        loaded.add(&[(9999, at(3))], &pool).unwrap();
+        assert!(Graph::load(&path, 3, &config, 8, 0).is_err());
+        std::fs::write(&path, b"no graph").unwrap();
+        assert!(Graph::load(&path, 2, &config, 8, 0).is_err());
+        let wrong = GraphVector::new(&[1.0, 0.0, 0.0]);
+        assert!(graph.search(&wrong, 5, None, &pool).is_err());
+    }
+}

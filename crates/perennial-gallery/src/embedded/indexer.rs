@@ -1,0 +1,319 @@
+//! The thread that keeps the approximate index: builds it, brings it up to date, and saves it.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use perennial_core::{read_at_most, write_atomically};
+use serde::{Deserialize, Serialize};
+
+use super::HnswConfig;
+use super::approximate::{Graph, GraphVector};
+use super::state::{Shared, thread_pool};
+use crate::error::GalleryError;
+use crate::snapshot::digest_of_file;
+
+/// Rows added at a time: few, so that closing does not wait and readers hardly notice.
+const CHUNK: usize = 64;
+/// Threads that may be inside the graph beyond those of the two pools.
+const SPARE_THREADS: usize = 4;
+const FORMAT: u32 = 1;
+
+enum Signal {
+    /// Rows have changed.
+    Wake,
+    /// Save the graph, up to date, and answer.
+    Save(SyncSender<Result<(), GalleryError>>),
+}
+
+/// The handle to the thread.
+pub(super) struct Indexer {
+    signals: Mutex<Option<SyncSender<Signal>>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Indexer {
+    pub(super) fn start(shared: Arc<Shared>) -> Result<Self, GalleryError> {
+        let (sender, receiver) = sync_channel(64);
+        let pool = thread_pool("gallery-index", shared.config.threads.div_ceil(2))?;
+        let work = Work {
+            saved_rows: 0,
+            pool,
+            shared,
+        };
+        let thread = std::thread::Builder::new()
+            .name("gallery-indexer".to_owned())
+            .spawn(move || work.run(&receiver))
+            .map_err(|error| GalleryError::InvalidConfig {
+                key: "threads",
+                problem: error.to_string(),
+            })?;
+        let indexer = Self {
+            signals: Mutex::new(Some(sender)),
+            thread: Mutex::new(Some(thread)),
+        };
+        indexer.wake();
+        Ok(indexer)
+    }
+
+    /// Says that rows have changed.
+    pub(super) fn wake(&self) {
+        let signals = self.signals.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(signals) = &*signals {
+            // A full queue holds a signal that comes later than this change anyway.
+            match signals.try_send(Signal::Wake) {
+                Ok(()) | Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {}
+            }
+        }
+    }
+
+    /// Brings the index up to date and saves it.
+    pub(super) fn save(&self) -> Result<(), GalleryError> {
+        let signals = {
+            let signals = self.signals.lock().unwrap_or_else(PoisonError::into_inner);
+            signals.clone().ok_or(GalleryError::Closed)?
+        };
+        let (reply, answer) = sync_channel(1);
+        signals
+            .send(Signal::Save(reply))
+            .map_err(|_| GalleryError::Closed)?;
+        answer.recv().map_err(|_| GalleryError::Closed)?
+    }
+
+    /// Waits until the thread has saved what it has and ended.
+    pub(super) fn stop(&self) {
+        drop(
+            self.signals
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
+        let thread = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            tracing::error!("the indexer of the gallery ended with a defect");
+        }
+    }
+}
+
+struct Work {
+    shared: Arc<Shared>,
+    pool: rayon::ThreadPool,
+    /// Vectors of the graph when it was last saved.
+    saved_rows: usize,
+}
+
+impl Work {
+    fn run(mut self, signals: &Receiver<Signal>) {
+        match self.load() {
+            Ok(graph) => {
+                self.saved_rows = graph.as_ref().map_or(0, |graph| graph.len());
+                self.shared.set_graph(graph);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the saved index cannot be used and is built again")
+            }
+        }
+        while let Ok(signal) = signals.recv() {
+            let result = self.bring_up_to_date();
+            match signal {
+                Signal::Wake => {
+                    let grown = self.shared.graph().map_or(0, |graph| graph.len());
+                    let result = result.and_then(|()| {
+                        if grown > self.saved_rows + self.saved_rows / 4 {
+                            self.save()?;
+                        }
+                        Ok(())
+                    });
+                    if let Err(error) = result {
+                        // Searches compare row by row meanwhile.
+                        tracing::error!(%error, "the index could not be brought up to date");
+                    }
+                }
+                Signal::Save(reply) => {
+                    let _ = reply.try_send(result.and_then(|()| self.save()));
+                }
+            }
+        }
+        if let Err(error) = self.save() {
+            tracing::warn!(%error, "the index could not be saved and will be built again");
+        }
+    }
+
+    fn config(&self) -> &HnswConfig {
+        &self.shared.config.hnsw
+    }
+
+    fn threads(&self) -> usize {
+        self.shared.pool.current_num_threads() + self.pool.current_num_threads() + SPARE_THREADS
+    }
+
+    fn bring_up_to_date(&self) -> Result<(), GalleryError> {
+        while !self.shared.closing.load(Ordering::Acquire) {
+            let Some(graph) = self.wanted_graph()? else {
+                return Ok(());
+            };
+            let (rows, end) = self.next_rows(&graph);
+            if !rows.is_empty() {
+                graph.add(&rows, &self.pool)?;
+            }
+            let done = graph.covered() == end;
+            graph.set_covered(end);
+            if done {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// The graph to extend: the one there is, a new one where that is of no use, or none for so few rows.
+    fn wanted_graph(&self) -> Result<Option<Arc<Graph>>, GalleryError> {
+        let (live, dim) = {
+            let state = self.shared.state();
+            (state.rows.live(), state.rows.dim())
+        };
+        let graph = self.shared.graph().filter(|graph| {
+            // Dead rows cost searches time; half of the graph is the point where a new one pays.
+            graph.dim() == dim && graph.len() <= 2 * live + CHUNK
+        });
+        // Around the limit, a graph is neither built nor dropped for every single item.
+        if live == 0 || live < self.shared.config.hnsw_from / if graph.is_some() { 2 } else { 1 } {
+            self.shared.set_graph(None);
+            return Ok(None);
+        }
+        if graph.is_some() {
+            return Ok(graph);
+        }
+        let graph = Arc::new(Graph::new(dim, self.config(), self.threads())?);
+        self.shared.set_graph(Some(Arc::clone(&graph)));
+        Ok(Some(graph))
+    }
+
+    /// The next live rows that the graph lacks, and the number up to which it then reaches.
+    fn next_rows(&self, graph: &Graph) -> (Vec<(u64, GraphVector)>, u64) {
+        let state = self.shared.state();
+        let rows = &state.rows;
+        if rows.dim() != graph.dim() {
+            return (Vec::new(), graph.covered());
+        }
+        let first = rows.first_slot_from(graph.covered());
+        let slots = first..rows.slots().min(first + CHUNK);
+        let end = if slots.is_empty() {
+            graph.covered()
+        } else {
+            rows.number(slots.end - 1) + 1
+        };
+        let chosen = slots
+            .filter(|&slot| rows.alive().contains(slot))
+            .map(|slot| (rows.number(slot), GraphVector::new(rows.vector(slot))))
+            .collect();
+        (chosen, end)
+    }
+
+    fn load(&self) -> Result<Option<Arc<Graph>>, GalleryError> {
+        let files = Files::of(&self.shared.folder);
+        if self.shared.config.hnsw_from == usize::MAX || !files.description.exists() {
+            return Ok(None);
+        }
+        let text = read_at_most(&files.description, 1 << 16)
+            .map_err(|error| GalleryError::file(&files.description, error))?;
+        let saved: Description = serde_json::from_slice(&text).map_err(|error| {
+            let path = files.description.display();
+            GalleryError::file(&files.description, format!("{path}: {error}"))
+        })?;
+        let (meta, dim) = {
+            let state = self.shared.state();
+            (state.meta, state.rows.dim())
+        };
+        let fits = saved.format == FORMAT
+            && saved.store == meta.store
+            && saved.dim == dim
+            && saved.covered <= meta.next_row
+            && saved.connectivity == self.config().connectivity;
+        if !fits {
+            return Ok(None);
+        }
+        let (sha256, bytes) = digest_of_file(&files.graph)
+            .map_err(|error| GalleryError::file(&files.graph, error))?;
+        if (&sha256, bytes) != (&saved.sha256, saved.bytes) {
+            let problem = format!("{} is not as it was saved", files.graph.display());
+            return Err(GalleryError::file(&files.graph, problem));
+        }
+        let (config, threads) = (self.config(), self.threads());
+        let graph = Graph::load(&files.graph, dim, config, threads, saved.covered)?;
+        Ok(Some(Arc::new(graph)))
+    }
+
+    fn save(&mut self) -> Result<(), GalleryError> {
+        let Some(graph) = self.shared.graph() else {
+            return Ok(());
+        };
+        let rows = graph.len();
+        if rows == self.saved_rows {
+            return Ok(());
+        }
+        let files = Files::of(&self.shared.folder);
+        let failed = |error: std::io::Error| GalleryError::file(&files.graph, error);
+        graph.save(&files.partial)?;
+        fs_err::File::open(&files.partial)
+            .and_then(|file| file.sync_all())
+            .map_err(failed)?;
+        let (sha256, bytes) = digest_of_file(&files.partial).map_err(failed)?;
+        let description = Description {
+            format: FORMAT,
+            store: self.shared.state().meta.store,
+            dim: graph.dim(),
+            connectivity: self.config().connectivity,
+            covered: graph.covered(),
+            rows,
+            bytes,
+            sha256,
+        };
+        // Between the two steps the description does not fit the graph, which a start notices.
+        fs_err::rename(&files.partial, &files.graph).map_err(failed)?;
+        let text = serde_json::to_vec_pretty(&description)
+            .map_err(|error| GalleryError::file(&files.description, error))?;
+        write_atomically(&files.description, text)
+            .map_err(|error| GalleryError::file(&files.description, error))?;
+        self.saved_rows = rows;
+        Ok(())
+    }
+}
+
+/// What is known about a saved graph.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Description {
+    format: u32,
+    store: u64,
+    dim: usize,
+    connectivity: usize,
+    /// Live rows of smaller numbers are in the graph.
+    covered: u64,
+    rows: usize,
+    bytes: u64,
+    sha256: String,
+}
+
+struct Files {
+    graph: PathBuf,
+    partial: PathBuf,
+    description: PathBuf,
+}
+
+impl Files {
+    fn of(folder: &Path) -> Self {
+        Self {
+            graph: folder.join("hnsw.usearch"),
+            partial: folder.join("hnsw.usearch.partial"),
+            description: folder.join("hnsw.json"),
+        }
+    }
+}

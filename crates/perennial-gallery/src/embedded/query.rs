@@ -1,0 +1,267 @@
+//! From a request to hits: which rows may be found, who ranks them, and what they say.
+
+use std::borrow::Cow;
+
+use super::SearchMode;
+use super::approximate::GraphVector;
+use super::record::{Record, id_key};
+use super::rows::SlotSet;
+use super::scan::{self, Ranked};
+use super::state::{Shared, State};
+use crate::error::GalleryError;
+use crate::filter::Filter;
+use crate::item::{Hit, StoredItem};
+use crate::payload::fingerprint;
+
+/// A filter that leaves less than this share of the rows is answered by comparing with all of them: a graph search would
+/// wander through rows that do not count.
+const SELECTIVE: usize = 20;
+/// A graph that lacks more than this share of the rows is left alone until it has caught up.
+const TAIL_SHARE: usize = 4;
+/// Rows asked of the graph beyond those wanted, since it compares in 8 bits.
+const GRAPH_SPARE: usize = 16;
+
+/// The rows that a search may find; `None` for all slots.
+pub(super) type Allowed<'a> = Option<Cow<'a, SlotSet>>;
+
+/// The rows that may pass a filter. Its payload conditions are only fingerprints here: [`passes_payload`] decides.
+pub(super) fn allowed<'a>(
+    shared: &Shared,
+    state: &'a State,
+    filter: &Filter,
+) -> Result<Allowed<'a>, GalleryError> {
+    let rows = &state.rows;
+    if filter.is_empty() {
+        let all_alive = rows.live() == rows.slots();
+        return Ok((!all_alive).then(|| Cow::Borrowed(rows.alive())));
+    }
+    let of_version = |name: &String| filter.model_versions.contains(name);
+    let versions: Vec<bool> = state.versions.iter().map(of_version).collect();
+    let pairs = fingerprint(&filter.payload);
+    let passes = |segment: &super::rows::Segment, row: usize| {
+        (filter.model_versions.is_empty() || versions[segment.versions[row] as usize])
+            && segment.fingerprints[row] & pairs == pairs
+            && filter
+                .labels
+                .as_ref()
+                .is_none_or(|l| l.matches(segment.label(row)))
+    };
+    if filter.ids.is_empty() {
+        return Ok(Some(Cow::Owned(
+            shared.pool.install(|| rows.select(passes)),
+        )));
+    }
+    let mut set = SlotSet::default();
+    for id in &filter.ids {
+        let row = state.reader()?.row(&id_key(id))?;
+        if let Some(slot) = row.and_then(|row| rows.slot(row)) {
+            let (segment, at) = rows.place(slot);
+            if rows.alive().contains(slot) && passes(segment, at) {
+                set.insert(slot);
+            }
+        }
+    }
+    Ok(Some(Cow::Owned(set)))
+}
+
+/// Whether a record meets the payload conditions for certain.
+pub(super) fn passes_payload(filter: &Filter, record: &Record<'_>) -> Result<bool, String> {
+    Ok(filter.payload.is_empty() || filter.matches_payload(&record.payload()?))
+}
+
+/// The best `limit` items.
+pub(super) fn search(
+    shared: &Shared,
+    state: &State,
+    query: &[f32],
+    limit: usize,
+    filter: &Filter,
+    exact: bool,
+) -> Result<Vec<Hit>, GalleryError> {
+    let allowed = allowed(shared, state, filter)?;
+    search_among(
+        shared,
+        state,
+        query,
+        limit,
+        filter,
+        exact,
+        allowed.as_deref(),
+    )
+}
+
+/// The same for many queries.
+pub(super) fn search_batch(
+    shared: &Shared,
+    state: &State,
+    queries: &[f32],
+    limit: usize,
+    filter: &Filter,
+    exact: bool,
+) -> Result<Vec<Vec<Hit>>, GalleryError> {
+    let dim = state.rows.dim();
+    let allowed = allowed(shared, state, filter)?;
+    let allowed = allowed.as_deref();
+    let one_by_one = queries.len() < 4 * dim
+        || !filter.payload.is_empty()
+        || !exact && usable_graph(shared, state).is_some();
+    if one_by_one {
+        return queries
+            .chunks_exact(dim)
+            .map(|query| search_among(shared, state, query, limit, filter, exact, allowed))
+            .collect();
+    }
+    // A matrix product costs less per query than a scan in 8 bits, and is exact.
+    let scan = || scan::exact_batch(&state.rows, queries, limit, allowed);
+    let ranked = shared.pool.install(scan);
+    ranked
+        .iter()
+        .map(|ranked| hits(state, ranked, limit, filter))
+        .collect()
+}
+
+fn search_among(
+    shared: &Shared,
+    state: &State,
+    query: &[f32],
+    limit: usize,
+    filter: &Filter,
+    exact: bool,
+    allowed: Option<&SlotSet>,
+) -> Result<Vec<Hit>, GalleryError> {
+    let available = allowed.map_or(state.rows.live(), SlotSet::count);
+    let mut wanted = limit;
+    loop {
+        let ranked = candidates(shared, state, query, wanted, allowed, exact)?;
+        let hits = hits(state, &ranked, limit, filter)?;
+        // Only payload conditions can drop candidates; the graph may also find fewer than there are.
+        if hits.len() >= limit || wanted >= available || filter.payload.is_empty() {
+            return Ok(hits);
+        }
+        wanted = wanted.saturating_mul(4).min(available);
+    }
+}
+
+/// The graph, where it belongs to these rows and covers most of them, and the first slot that it does not cover.
+fn usable_graph(
+    shared: &Shared,
+    state: &State,
+) -> Option<(std::sync::Arc<super::approximate::Graph>, usize)> {
+    let graph = shared.graph()?;
+    if graph.dim() != state.rows.dim() {
+        return None;
+    }
+    let tail = state.rows.first_slot_from(graph.covered());
+    let missing = state.rows.slots() - tail;
+    (missing * TAIL_SHARE <= state.rows.slots()).then_some((graph, tail))
+}
+
+/// At least `wanted` candidates in order, fewer only where there are no more; similarities in f32.
+fn candidates(
+    shared: &Shared,
+    state: &State,
+    query: &[f32],
+    wanted: usize,
+    allowed: Option<&SlotSet>,
+    exact: bool,
+) -> Result<Vec<Ranked>, GalleryError> {
+    let rows = &state.rows;
+    let count = allowed.map_or(rows.live(), SlotSet::count);
+    if count == 0 {
+        return Ok(Vec::new());
+    }
+    let scan_exactly = || {
+        Ok(shared
+            .pool
+            .install(|| scan::exact(rows, query, wanted, allowed)))
+    };
+    // With few rows left, or most of them wanted, nothing is faster than looking at each.
+    if exact || count <= 4 * wanted + 32 || count < rows.live() / SELECTIVE {
+        return scan_exactly();
+    }
+    if let Some((graph, tail)) = usable_graph(shared, state) {
+        let passes = |number: u64| {
+            let slot = rows.slot(number).filter(|&slot| slot < tail);
+            slot.is_some_and(|slot| allowed.unwrap_or(rows.alive()).contains(slot))
+        };
+        let all_pass = allowed.is_none() && graph.len() == tail && tail == rows.slots();
+        let passes: Option<&(dyn Fn(u64) -> bool + Sync)> =
+            if all_pass { None } else { Some(&passes) };
+        let asked = 2 * wanted + GRAPH_SPARE;
+        let found = graph.search(&GraphVector::new(query), asked, passes, &shared.pool)?;
+        // Rows that the graph does not cover yet are few; they all count as candidates.
+        let rest =
+            (tail..rows.slots()).filter(|&slot| allowed.unwrap_or(rows.alive()).contains(slot));
+        let slots = found.into_iter().filter_map(|number| rows.slot(number));
+        let ranked = scan::rescored(rows, query, wanted, slots.chain(rest));
+        if ranked.len() >= wanted {
+            return Ok(ranked);
+        }
+        // A graph whose parts are cut off from each other by dead rows may find too few.
+    }
+    match shared.config.search {
+        SearchMode::Exact => scan_exactly(),
+        SearchMode::Int8 => Ok(shared
+            .pool
+            .install(|| scan::quantised(rows, query, wanted, allowed))),
+    }
+}
+
+/// The first `limit` of the candidates that pass, equals in the order of their ids.
+fn hits(
+    state: &State,
+    ranked: &[Ranked],
+    limit: usize,
+    filter: &Filter,
+) -> Result<Vec<Hit>, GalleryError> {
+    let reader = state.reader()?;
+    let mut hits: Vec<Hit> = Vec::with_capacity(ranked.len().min(limit));
+    for candidate in ranked {
+        let score = candidate.score();
+        if hits.len() >= limit && hits.last().is_some_and(|last| score < last.score) {
+            break;
+        }
+        let number = state.rows.number(candidate.slot());
+        let hit = reader.record(number, |record| {
+            if !passes_payload(filter, &record)? {
+                return Ok(None);
+            }
+            Ok(Some(Hit {
+                id: record.id()?,
+                score,
+                model_version: version(state, record.version)?,
+                label: record.label,
+                payload: record.payload()?,
+            }))
+        })?;
+        hits.extend(hit.flatten());
+    }
+    hits.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.id.cmp(&b.id)));
+    hits.truncate(limit);
+    Ok(hits)
+}
+
+/// The item of a row.
+pub(super) fn item(
+    state: &State,
+    row: u64,
+    with_embedding: bool,
+) -> Result<Option<StoredItem>, GalleryError> {
+    state.reader()?.record(row, |record| {
+        Ok(StoredItem {
+            id: record.id()?,
+            model_version: version(state, record.version)?,
+            label: record.label,
+            payload: record.payload()?,
+            embedding: with_embedding.then(|| record.embedding().collect()),
+        })
+    })
+}
+
+fn version(state: &State, number: u32) -> Result<String, String> {
+    state
+        .versions
+        .get(number as usize)
+        .cloned()
+        .ok_or_else(|| format!("version {number} has no name"))
+}

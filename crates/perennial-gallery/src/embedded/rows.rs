@@ -1,0 +1,390 @@
+//! All vectors in memory, by slot: what every search reads.
+//!
+//! A slot is a position and changes with compaction; a row number is for ever. Rows come in the order of their numbers, so a
+//! row is found by its number without a table.
+
+use rayon::prelude::*;
+
+use super::scan;
+
+/// f32 values per segment: 8 MiB, so that growing one moves little and a scan has enough to do.
+const SEGMENT_VALUES: usize = 1 << 21;
+/// Segments are never shorter or longer than this.
+const SEGMENT_ROWS: (usize, usize) = (64, 4096);
+
+/// One row on its way into memory.
+pub(super) struct Row {
+    pub(super) number: u64,
+    pub(super) version: u32,
+    pub(super) label: Option<u32>,
+    pub(super) fingerprint: u64,
+    pub(super) vector: Vec<f32>,
+    /// Empty where searches are exact anyway.
+    pub(super) codes: Vec<i8>,
+    /// What a code of 1 stands for.
+    pub(super) scale: f32,
+}
+
+impl Row {
+    /// Computes the codes of a row that has only a vector: work that must not happen while readers wait.
+    pub(super) fn encode(&mut self) {
+        self.codes.clear();
+        self.scale = scan::encode(&self.vector, &mut self.codes);
+    }
+}
+
+/// Some thousand rows, property by property.
+#[derive(Default)]
+pub(super) struct Segment {
+    /// `[rows, dim]`
+    pub(super) vectors: Vec<f32>,
+    /// `[rows, dim]`, or empty where searches are exact anyway.
+    pub(super) codes: Vec<i8>,
+    /// What a code of 1 stands for.
+    pub(super) scales: Vec<f32>,
+    pub(super) numbers: Vec<u64>,
+    pub(super) versions: Vec<u32>,
+    labels: Vec<u32>,
+    has_label: Vec<bool>,
+    pub(super) fingerprints: Vec<u64>,
+}
+
+impl Segment {
+    pub(super) fn len(&self) -> usize {
+        self.numbers.len()
+    }
+
+    pub(super) fn label(&self, row: usize) -> Option<u32> {
+        self.has_label[row].then_some(self.labels[row])
+    }
+
+    fn bytes(&self) -> usize {
+        size_of_val(&*self.vectors)
+            + size_of_val(&*self.codes)
+            + self.len() * (4 + 8 + 4 + 4 + 1 + 8)
+    }
+}
+
+/// A set of slots.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct SlotSet {
+    words: Vec<u64>,
+    count: usize,
+}
+
+impl SlotSet {
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
+    pub(super) fn contains(&self, slot: usize) -> bool {
+        self.words
+            .get(slot / 64)
+            .is_some_and(|word| word >> (slot % 64) & 1 == 1)
+    }
+
+    pub(super) fn insert(&mut self, slot: usize) {
+        if self.words.len() <= slot / 64 {
+            self.words.resize(slot / 64 + 1, 0);
+        }
+        let bit = 1u64 << (slot % 64);
+        self.count += usize::from(self.words[slot / 64] & bit == 0);
+        self.words[slot / 64] |= bit;
+    }
+
+    fn remove(&mut self, slot: usize) -> bool {
+        if !self.contains(slot) {
+            return false;
+        }
+        self.words[slot / 64] &= !(1u64 << (slot % 64));
+        self.count -= 1;
+        true
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = usize> + '_ {
+        let of_word = |(at, &word): (usize, &u64)| {
+            let mut rest = word;
+            std::iter::from_fn(move || {
+                let bit = rest.trailing_zeros() as usize;
+                rest &= rest.wrapping_sub(1);
+                (bit < 64).then_some(at * 64 + bit)
+            })
+        };
+        self.words.iter().enumerate().flat_map(of_word)
+    }
+}
+
+/// All rows of a gallery.
+pub(super) struct Rows {
+    dim: usize,
+    with_codes: bool,
+    /// A power of two.
+    segment_rows: usize,
+    segments: Vec<Segment>,
+    length: usize,
+    alive: SlotSet,
+    /// Live rows by version number.
+    per_version: Vec<u64>,
+}
+
+impl Rows {
+    pub(super) fn new(dim: usize, with_codes: bool) -> Self {
+        let rows = (SEGMENT_VALUES / dim.max(1)).clamp(SEGMENT_ROWS.0, SEGMENT_ROWS.1);
+        Self {
+            dim,
+            with_codes,
+            segment_rows: 1 << rows.ilog2(),
+            segments: Vec::new(),
+            length: 0,
+            alive: SlotSet::default(),
+            per_version: Vec::new(),
+        }
+    }
+
+    pub(super) fn dim(&self) -> usize {
+        self.dim
+    }
+
+    /// Slots in use, those of dead rows included.
+    pub(super) fn slots(&self) -> usize {
+        self.length
+    }
+
+    pub(super) fn live(&self) -> usize {
+        self.alive.count()
+    }
+
+    pub(super) fn alive(&self) -> &SlotSet {
+        &self.alive
+    }
+
+    pub(super) fn per_version(&self) -> &[u64] {
+        &self.per_version
+    }
+
+    pub(super) fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    pub(super) fn segment_rows(&self) -> usize {
+        self.segment_rows
+    }
+
+    pub(super) fn place(&self, slot: usize) -> (&Segment, usize) {
+        (
+            &self.segments[slot / self.segment_rows],
+            slot % self.segment_rows,
+        )
+    }
+
+    pub(super) fn vector(&self, slot: usize) -> &[f32] {
+        let (segment, row) = self.place(slot);
+        &segment.vectors[row * self.dim..(row + 1) * self.dim]
+    }
+
+    pub(super) fn number(&self, slot: usize) -> u64 {
+        let (segment, row) = self.place(slot);
+        segment.numbers[row]
+    }
+
+    /// Adds a row behind all others; its number is larger than theirs.
+    pub(super) fn push(&mut self, row: &Row) {
+        debug_assert_eq!(row.vector.len(), self.dim);
+        if self
+            .segments
+            .last()
+            .is_none_or(|s| s.len() == self.segment_rows)
+        {
+            self.segments.push(Segment::default());
+        }
+        let Some(segment) = self.segments.last_mut() else {
+            return;
+        };
+        segment.vectors.extend_from_slice(&row.vector);
+        if self.with_codes {
+            debug_assert_eq!(row.codes.len(), self.dim);
+            segment.codes.extend_from_slice(&row.codes);
+            segment.scales.push(row.scale);
+        }
+        segment.numbers.push(row.number);
+        segment.versions.push(row.version);
+        segment.labels.push(row.label.unwrap_or(0));
+        segment.has_label.push(row.label.is_some());
+        segment.fingerprints.push(row.fingerprint);
+        self.alive.insert(self.length);
+        self.length += 1;
+        let version = row.version as usize;
+        if self.per_version.len() <= version {
+            self.per_version.resize(version + 1, 0);
+        }
+        self.per_version[version] += 1;
+    }
+
+    /// Marks a row as dead; says whether it was alive.
+    pub(super) fn remove(&mut self, number: u64) -> bool {
+        let Some(slot) = self.slot(number) else {
+            return false;
+        };
+        if !self.alive.remove(slot) {
+            return false;
+        }
+        let (segment, row) = self.place(slot);
+        let version = segment.versions[row] as usize;
+        self.per_version[version] -= 1;
+        true
+    }
+
+    /// Where a row is.
+    pub(super) fn slot(&self, number: u64) -> Option<usize> {
+        // Without gaps, a number says its slot. Otherwise the slot is at most there, and a search finds it.
+        let first = self.segments.first()?.numbers.first()?;
+        let offset = usize::try_from(number.checked_sub(*first)?).ok();
+        if let Some(offset) = offset.filter(|&offset| offset < self.length)
+            && self.number(offset) == number
+        {
+            return Some(offset);
+        }
+        let segment = self
+            .segments
+            .partition_point(|s| s.numbers.first().is_some_and(|&n| n <= number))
+            .checked_sub(1)?;
+        let row = self.segments[segment].numbers.binary_search(&number).ok()?;
+        Some(segment * self.segment_rows + row)
+    }
+
+    /// The first slot whose row number is at least `number`.
+    pub(super) fn first_slot_from(&self, number: u64) -> usize {
+        let segment = self
+            .segments
+            .partition_point(|s| s.numbers.last().is_some_and(|&n| n < number));
+        self.segments.get(segment).map_or(self.length, |s| {
+            segment * self.segment_rows + s.numbers.partition_point(|&n| n < number)
+        })
+    }
+
+    /// Whether dead rows take so much room that a copy without them pays.
+    pub(super) fn is_wasteful(&self) -> bool {
+        let dead = self.length - self.live();
+        dead > self.segment_rows && dead > self.length / 4
+    }
+
+    /// A copy of the live rows.
+    pub(super) fn compacted(&self) -> Self {
+        let mut rows = Self::new(self.dim, self.with_codes);
+        for slot in self.alive.iter() {
+            let (segment, row) = self.place(slot);
+            let codes = self
+                .with_codes
+                .then(|| &segment.codes[row * self.dim..][..self.dim]);
+            rows.push(&Row {
+                number: segment.numbers[row],
+                version: segment.versions[row],
+                label: segment.label(row),
+                fingerprint: segment.fingerprints[row],
+                vector: self.vector(slot).to_vec(),
+                codes: codes.unwrap_or_default().to_vec(),
+                scale: segment.scales.get(row).copied().unwrap_or_default(),
+            });
+        }
+        rows
+    }
+
+    /// The live rows that pass, chosen in parallel.
+    pub(super) fn select(&self, passes: impl Fn(&Segment, usize) -> bool + Sync) -> SlotSet {
+        let words_of = |(at, segment): (usize, &Segment)| -> Vec<u64> {
+            let first = at * self.segment_rows;
+            let word = |from: usize| {
+                (from..segment.len().min(from + 64))
+                    .filter(|&row| self.alive.contains(first + row) && passes(segment, row))
+                    .fold(0u64, |word, row| word | 1 << (row - from))
+            };
+            (0..segment.len()).step_by(64).map(word).collect()
+        };
+        // Segments are whole numbers of words long, all but the last one.
+        let words: Vec<Vec<u64>> = self.segments.par_iter().enumerate().map(words_of).collect();
+        let words = words.concat();
+        let count = words.iter().map(|word| word.count_ones() as usize).sum();
+        SlotSet { words, count }
+    }
+
+    /// Memory in use.
+    pub(super) fn bytes(&self) -> usize {
+        self.segments.iter().map(Segment::bytes).sum::<usize>() + 8 * self.alive.words.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(number: u64, dim: usize) -> Row {
+        let mut row = Row {
+            number,
+            version: (number % 3) as u32,
+            label: number.is_multiple_of(2).then_some(number as u32),
+            fingerprint: number,
+            vector: vec![number as f32; dim],
+            codes: Vec::new(),
+            scale: 0.0,
+        };
+        row.encode();
+        row
+    }
+
+    #[test]
+    fn rows_are_found_by_number_with_and_without_gaps() {
+        let mut rows = Rows::new(20_000, true);
+        assert_eq!((rows.slot(0), rows.first_slot_from(0)), (None, 0));
+        let numbers: Vec<u64> = (5..200).chain(300..350).collect();
+        for &number in &numbers {
+            rows.push(&row(number, 20_000));
+        }
+        assert!(rows.segments().len() > 2);
+        for (slot, &number) in numbers.iter().enumerate() {
+            assert_eq!(rows.slot(number), Some(slot));
+            assert_eq!(rows.first_slot_from(number), slot);
+            let (segment, at) = rows.place(slot);
+            assert_eq!(
+                segment.label(at),
+                number.is_multiple_of(2).then_some(number as u32)
+            );
+        }
+        for missing in [0, 4, 200, 299, 350, u64::MAX] {
+            assert_eq!(rows.slot(missing), None);
+        }
+        assert_eq!(rows.first_slot_from(250), 195);
+        assert_eq!(rows.first_slot_from(400), rows.slots());
+    }
+
+    #[test]
+    fn dead_rows_are_uncounted_and_compacted_away() {
+        let mut rows = Rows::new(10_000, false);
+        for number in 0..300 {
+            rows.push(&row(number, 10_000));
+        }
+        for number in (0..300).filter(|n| n % 4 != 0) {
+            assert!(rows.remove(number) && !rows.remove(number));
+        }
+        assert_eq!((rows.live(), rows.slots()), (75, 300));
+        assert!(rows.is_wasteful());
+        let compact = rows.compacted();
+        assert_eq!((compact.live(), compact.slots()), (75, 75));
+        assert_eq!(compact.per_version(), rows.per_version());
+        assert_eq!(compact.per_version().iter().sum::<u64>(), 75);
+        assert_eq!(compact.slot(4), Some(1));
+        assert_eq!(compact.vector(1)[0], 4.0);
+        assert!(!compact.is_wasteful());
+    }
+
+    #[test]
+    fn slot_sets_iterate_in_order() {
+        let mut set = SlotSet::default();
+        for slot in [200, 0, 63, 64, 200] {
+            set.insert(slot);
+        }
+        assert_eq!(set.count(), 4);
+        assert_eq!(set.iter().collect::<Vec<_>>(), [0, 63, 64, 200]);
+        assert!(set.remove(63) && !set.remove(63) && !set.contains(9999));
+        assert_eq!(set.count(), 3);
+    }
+}

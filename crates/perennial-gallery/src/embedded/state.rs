@@ -1,0 +1,164 @@
+//! What readers see, and how it is built from the database.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use super::approximate::Graph;
+use super::log::{Meta, Reader, guarded};
+use super::rows::{Row, Rows};
+use super::{GalleryConfig, SearchMode};
+use crate::error::GalleryError;
+use crate::payload::fingerprint;
+
+/// Rows and database as of one transaction.
+///
+/// The reader belongs to the rows: an item found in memory is there in the database, whatever is committed meanwhile.
+pub(super) struct State {
+    pub(super) rows: Rows,
+    /// Version names by number.
+    pub(super) versions: Vec<String>,
+    pub(super) meta: Meta,
+    /// `None` after a failure of the storage that could not be overcome yet.
+    reader: Option<Reader>,
+    failure: String,
+    database: PathBuf,
+}
+
+impl State {
+    /// Reads everything.
+    pub(super) fn load(reader: Reader, with_codes: bool) -> Result<Self, GalleryError> {
+        let path = reader.path().to_owned();
+        guarded(&path, || Self::read(reader, with_codes))
+    }
+
+    fn read(reader: Reader, with_codes: bool) -> Result<Self, GalleryError> {
+        let (meta, versions) = (reader.meta()?, reader.versions()?);
+        let dim = meta.dim().unwrap_or(0);
+        let mut rows = Rows::new(dim, with_codes);
+        let items = reader.items()?;
+        if items >= u64::from(u32::MAX) {
+            return Err(GalleryError::Full);
+        }
+        reader.for_each(|number, _, record| {
+            let problem = if record.dim() != dim {
+                format!("has {} dimensions, not {dim}", record.dim())
+            } else if record.version as usize >= versions.len() {
+                format!("has the unknown version {}", record.version)
+            } else if number >= meta.next_row {
+                "was never numbered".to_owned()
+            } else {
+                let payload = record
+                    .payload()
+                    .map_err(|problem| reader.corrupt(format!("row {number}: {problem}")))?;
+                let mut row = Row {
+                    number,
+                    version: record.version,
+                    label: record.label,
+                    fingerprint: fingerprint(&payload),
+                    vector: record.embedding().collect(),
+                    codes: Vec::new(),
+                    scale: 0.0,
+                };
+                if with_codes {
+                    row.encode();
+                }
+                rows.push(&row);
+                return Ok(());
+            };
+            Err(reader.corrupt(format!("row {number} {problem}")))
+        })?;
+        Ok(Self {
+            rows,
+            versions,
+            meta,
+            database: reader.path().to_owned(),
+            reader: Some(reader),
+            failure: String::new(),
+        })
+    }
+
+    /// The database as of this state.
+    pub(super) fn reader(&self) -> Result<&Reader, GalleryError> {
+        self.reader.as_ref().ok_or_else(|| GalleryError::Storage {
+            path: self.database.clone(),
+            problem: self.failure.clone(),
+        })
+    }
+
+    pub(super) fn set_reader(&mut self, reader: Reader) {
+        self.reader = Some(reader);
+    }
+
+    /// Lets go of the database file, so that it can be opened again.
+    pub(super) fn drop_reader(&mut self, failure: impl Into<String>) {
+        self.reader = None;
+        self.failure = failure.into();
+    }
+}
+
+/// What the threads of one gallery share.
+pub(super) struct Shared {
+    pub(super) config: GalleryConfig,
+    pub(super) folder: PathBuf,
+    state: RwLock<State>,
+    graph: RwLock<Option<Arc<Graph>>>,
+    /// Searches run here: as many at a time as there are processors, and never a lock inside.
+    pub(super) pool: rayon::ThreadPool,
+    /// Tells the indexer to leave its work.
+    pub(super) closing: AtomicBool,
+}
+
+impl Shared {
+    pub(super) fn new(
+        folder: &Path,
+        config: GalleryConfig,
+        state: State,
+    ) -> Result<Self, GalleryError> {
+        let pool = thread_pool("gallery-search", config.threads)?;
+        Ok(Self {
+            config,
+            folder: folder.to_owned(),
+            state: RwLock::new(state),
+            graph: RwLock::new(None),
+            pool,
+            closing: AtomicBool::new(false),
+        })
+    }
+
+    pub(super) fn with_codes(&self) -> bool {
+        self.config.search == SearchMode::Int8
+    }
+
+    // A panic while a lock is held is a defect, but none that leaves a state half-changed: rows are only pushed and marked.
+    pub(super) fn state(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn graph(&self) -> Option<Arc<Graph>> {
+        let graph = self.graph.read().unwrap_or_else(PoisonError::into_inner);
+        graph.clone()
+    }
+
+    pub(super) fn set_graph(&self, graph: Option<Arc<Graph>>) {
+        *self.graph.write().unwrap_or_else(PoisonError::into_inner) = graph;
+    }
+}
+
+pub(super) fn thread_pool(
+    name: &'static str,
+    threads: usize,
+) -> Result<rayon::ThreadPool, GalleryError> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .thread_name(move |at| format!("{name}-{at}"))
+        .build()
+        .map_err(|error| GalleryError::InvalidConfig {
+            key: "threads",
+            problem: error.to_string(),
+        })
+}

@@ -1,0 +1,105 @@
+//! What only shows with a hand inside the engine: a disk that fills up, and rows that move.
+
+use serde_json::Map;
+
+use super::backend::tests::DISK_SIZE;
+use super::*;
+
+fn item(id: u64, dim: usize) -> Item {
+    let mut embedding = vec![0.0; dim];
+    embedding[id as usize % dim] = 1.0;
+    Item {
+        id: id.into(),
+        embedding,
+        model_version: "v0001".to_owned(),
+        label: None,
+        payload: Map::new(),
+    }
+}
+
+fn open(folder: &Path) -> EmbeddedGallery {
+    let config = GalleryConfig {
+        threads: 1,
+        cache_bytes: 4 << 20,
+        ..GalleryConfig::default()
+    };
+    EmbeddedGallery::open(folder, config).unwrap()
+}
+
+fn set_disk_size(gallery: &EmbeddedGallery, size: u64) {
+    let run = Box::new(move || DISK_SIZE.set(size));
+    gallery.ask(|reply| Command::Run(run, reply)).unwrap();
+}
+
+#[test]
+fn a_full_disk_refuses_writes_and_leaves_everything_readable() {
+    let folder = tempfile::tempdir().unwrap();
+    let gallery = open(folder.path());
+    gallery
+        .upsert((0..20).map(|id| item(id, 32)).collect())
+        .unwrap();
+    set_disk_size(&gallery, 0);
+    let mut stored = 20;
+    let error = loop {
+        match gallery.upsert((stored..stored + 100).map(|id| item(id, 32)).collect()) {
+            Ok(_) => stored += 100,
+            Err(error) => break error,
+        }
+        assert!(stored < 100_000, "the disk never fills up");
+    };
+    assert!(matches!(error, GalleryError::Storage { .. }), "{error}");
+    assert!(!error.is_invalid_input());
+
+    let filter = Filter::default();
+    for _ in 0..2 {
+        assert_eq!(gallery.count().unwrap().items, stored);
+        let request = SearchRequest {
+            embedding: &item(3, 32).embedding,
+            limit: 1,
+            filter: &filter,
+            exact: true,
+        };
+        assert_eq!(gallery.search(&request).unwrap()[0].id, 3.into());
+        assert_eq!(
+            gallery.get(&[7.into(), stored.into()], true).unwrap().len(),
+            1
+        );
+        let snapshot = gallery.snapshot(&folder.path().join("snapshot")).unwrap();
+        assert_eq!(snapshot.items, stored);
+        // A second failure after the first recovery.
+        let again = gallery.upsert((stored..stored + 5000).map(|id| item(id, 32)).collect());
+        assert!(
+            matches!(again, Err(GalleryError::Storage { .. })),
+            "{again:?}"
+        );
+    }
+
+    set_disk_size(&gallery, u64::MAX);
+    gallery.upsert(vec![item(stored, 32)]).unwrap();
+    drop(gallery);
+    assert_eq!(open(folder.path()).count().unwrap().items, stored + 1);
+}
+
+#[test]
+fn rows_move_together_when_many_are_dead() {
+    let folder = tempfile::tempdir().unwrap();
+    let gallery = open(folder.path());
+    let batch = || (0..150).map(|id| item(id, 16_000)).collect::<Vec<_>>();
+    gallery.upsert(batch()).unwrap();
+    let old = gallery.shared.state().rows.slots();
+    gallery.upsert(batch()).unwrap();
+    assert_eq!((old, gallery.shared.state().rows.slots()), (150, 150));
+    let filter = Filter {
+        ids: vec![9.into()],
+        ..Filter::default()
+    };
+    let request = SearchRequest {
+        embedding: &item(9, 16_000).embedding,
+        limit: 5,
+        filter: &filter,
+        exact: false,
+    };
+    let hits = gallery.search(&request).unwrap();
+    assert_eq!((hits.len(), &hits[0].id), (1, &9.into()));
+    assert_eq!(gallery.count().unwrap().per_version["v0001"], 150);
+}

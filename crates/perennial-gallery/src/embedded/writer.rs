@@ -1,0 +1,331 @@
+//! The one thread that writes: it merges waiting writes into one durable transaction, then brings memory up to date.
+
+mod changes;
+
+use std::collections::{HashMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender};
+
+use redb::ReadableTableMetadata;
+
+pub(super) use self::changes::{Change, Outcome};
+use self::changes::{Changes, Failure, delete, replace_all, set_identity, upsert};
+use super::indexer::Indexer;
+use super::log::{IDS, ITEMS, Log, Reader};
+use super::query;
+use super::rows::{Row, Rows};
+use super::state::{Shared, State};
+use crate::error::GalleryError;
+use crate::filter::Filter;
+use crate::snapshot::SnapshotReader;
+use crate::store::SnapshotInfo;
+
+/// Items that one transaction takes in before the next one begins.
+const GROUP_ITEMS: usize = 10_000;
+
+/// Where an answer goes. A caller that no longer waits is no error.
+pub(super) type Reply<T> = SyncSender<Result<T, GalleryError>>;
+
+pub(super) enum Command {
+    Change(Change, Reply<Outcome>),
+    /// A deletion that must see all changes before it.
+    DeleteWhere(Filter, Reply<Outcome>),
+    Restore(PathBuf, Reply<SnapshotInfo>),
+    /// A view of the database that stays as it is.
+    Read(Reply<Reader>),
+    /// A reader met a failure of the storage.
+    Check,
+    #[cfg(test)]
+    Run(Box<dyn FnOnce() + Send>, Reply<()>),
+}
+
+pub(super) struct Writer {
+    log: Log,
+    shared: Arc<Shared>,
+    indexer: Arc<Indexer>,
+}
+
+impl Writer {
+    pub(super) fn new(log: Log, shared: Arc<Shared>, indexer: Arc<Indexer>) -> Self {
+        Self {
+            log,
+            shared,
+            indexer,
+        }
+    }
+
+    /// Works until every sender is gone.
+    pub(super) fn run(mut self, commands: &Receiver<Command>) {
+        while let Ok(first) = commands.recv() {
+            let mut waiting = VecDeque::from([first]);
+            waiting.extend(commands.try_iter().take(GROUP_ITEMS));
+            while let Some(command) = waiting.pop_front() {
+                self.handle(command, &mut waiting);
+            }
+        }
+    }
+
+    fn handle(&mut self, command: Command, waiting: &mut VecDeque<Command>) {
+        // A failure, even of a read, makes the database refuse everything until it is opened again.
+        if self.log.reader().is_err() {
+            // If this fails too, the command below says what is wrong.
+            let _ = self.recover();
+        }
+        match command {
+            Command::Check => {}
+            Command::Change(change, reply) => {
+                let mut group = vec![(change, reply)];
+                let mut items = group[0].0.items();
+                while let Some(Command::Change(next, _)) = waiting.front() {
+                    items += next.items();
+                    if items > GROUP_ITEMS {
+                        break;
+                    }
+                    if let Some(Command::Change(change, reply)) = waiting.pop_front() {
+                        group.push((change, reply));
+                    }
+                }
+                self.commit(group);
+            }
+            Command::DeleteWhere(filter, reply) => match self.matching(&filter) {
+                Ok(keys) => self.commit(vec![(Change::Delete(keys), reply)]),
+                Err(error) => answer(&reply, Err(error)),
+            },
+            Command::Restore(path, reply) => {
+                let result = self.restore(&path);
+                answer(&reply, result);
+            }
+            Command::Read(reply) => answer(&reply, self.log.reader()),
+            #[cfg(test)]
+            Command::Run(run, reply) => {
+                run();
+                answer(&reply, Ok(()));
+            }
+        }
+    }
+
+    /// Makes a group of changes durable and visible, then answers their callers.
+    fn commit(&mut self, group: Vec<(Change, Reply<Outcome>)>) {
+        let (changes, replies): (Vec<_>, Vec<_>) = group.into_iter().unzip();
+        match self.transact(changes) {
+            Ok(outcomes) => {
+                for (reply, outcome) in replies.iter().zip(outcomes) {
+                    answer(reply, outcome);
+                }
+            }
+            Err(error) => {
+                let error = self.failed(error);
+                for reply in &replies {
+                    answer(reply, Err(self.log.storage(&error)));
+                }
+            }
+        }
+    }
+
+    /// Brings the database back after a failure and says what failed.
+    fn failed(&mut self, error: redb::Error) -> String {
+        let problem = error.to_string();
+        tracing::warn!(problem, "the gallery could not write");
+        match self.recover() {
+            Ok(()) => problem,
+            Err(again) => {
+                tracing::error!(%again, "the gallery could not be opened again");
+                format!("{problem}; then {again}")
+            }
+        }
+    }
+
+    /// Opens the file again, which a failed write demands. Readers wait meanwhile.
+    fn recover(&mut self) -> Result<(), GalleryError> {
+        let shared = Arc::clone(&self.shared);
+        let mut state = shared.state_mut();
+        state.drop_reader("it is being opened again after a failure");
+        let reader = self.log.reopen().and_then(|()| self.log.reader());
+        let result = reader.and_then(|reader| {
+            if reader.meta()? == state.meta {
+                state.set_reader(reader);
+                return Ok(());
+            }
+            // The failed transaction, though never acknowledged, reached the disk.
+            *state = State::load(reader, shared.with_codes())?;
+            self.indexer.wake();
+            Ok(())
+        });
+        if let Err(error) = &result {
+            state.drop_reader(error.to_string());
+        }
+        result
+    }
+
+    fn transact(
+        &mut self,
+        group: Vec<Change>,
+    ) -> Result<Vec<Result<Outcome, GalleryError>>, redb::Error> {
+        let transaction = match self.log.writer() {
+            Ok(writer) => writer,
+            Err(error) => {
+                return Ok(group
+                    .iter()
+                    .map(|_| Err(self.log.storage(&error)))
+                    .collect());
+            }
+        };
+        let (mut changes, mut versions) = {
+            let state = self.shared.state();
+            let changes = Changes {
+                meta: state.meta,
+                ..Changes::default()
+            };
+            let numbered = state.versions.iter().cloned().zip(0u32..);
+            (changes, numbered.collect::<HashMap<_, _>>())
+        };
+        let room = (u32::MAX as usize).saturating_sub(self.shared.state().rows.slots());
+        let mut outcomes = Vec::with_capacity(group.len());
+        {
+            let mut items = transaction.transaction.open_table(ITEMS)?;
+            let mut ids = transaction.transaction.open_table(IDS)?;
+            for change in group {
+                let outcome = match change {
+                    Change::Upsert(batch) if changes.added.len() + batch.len() > room => {
+                        drop(batch);
+                        Err(Failure::Refused(GalleryError::Full))
+                    }
+                    Change::Upsert(batch) => {
+                        let mut version = |name: &str| transaction.version(name, &mut versions);
+                        upsert(batch, &mut items, &mut ids, &mut version, &mut changes)
+                    }
+                    Change::Delete(keys) => delete(keys, &mut items, &mut ids, &mut changes),
+                    Change::SetIdentity(identity) => {
+                        set_identity(identity, items.is_empty()?, &mut changes)
+                    }
+                };
+                outcomes.push(match outcome {
+                    Ok(outcome) => Ok(outcome),
+                    Err(Failure::Refused(error)) => Err(error),
+                    Err(Failure::Storage(error)) => return Err(error),
+                });
+            }
+            if items.is_empty()? && changes.meta.vertices == 0 {
+                changes.meta.dim = 0;
+            }
+        }
+        if !changes.changed {
+            return Ok(outcomes);
+        }
+        changes.meta.sequence += 1;
+        transaction.set_meta(&changes.meta)?;
+        transaction.commit()?;
+        // From here on the changes are durable, and must become visible.
+        let known = self.shared.state().versions.len() as u32;
+        changes.new_versions = versions
+            .into_iter()
+            .map(|(name, number)| (number, name))
+            .filter(|&(number, _)| number >= known)
+            .collect();
+        changes.new_versions.sort_unstable();
+        match self.log.reader() {
+            Ok(reader) => self.apply(changes, reader),
+            Err(error) => {
+                let _ = self.recover();
+                tracing::warn!(%error, "the gallery was opened again after a write");
+            }
+        }
+        Ok(outcomes)
+    }
+
+    /// Repeats in memory what was committed. Readers wait only for copies of the new rows.
+    fn apply(&mut self, mut changes: Changes, reader: Reader) {
+        let dim = changes.meta.dim().unwrap_or(0);
+        if self.shared.with_codes() {
+            changes.added.iter_mut().for_each(Row::encode);
+        }
+        let mut state = self.shared.state_mut();
+        let names = changes.new_versions.into_iter().map(|(_, name)| name);
+        state.versions.extend(names);
+        if state.rows.dim() != dim {
+            state.rows = Rows::new(dim, self.shared.with_codes());
+        }
+        for row in &changes.added {
+            state.rows.push(row);
+        }
+        for number in changes.removed {
+            state.rows.remove(number);
+        }
+        state.meta = changes.meta;
+        state.set_reader(reader);
+        let emptied = state.rows.live() == 0 && state.rows.slots() > 0;
+        if emptied {
+            state.rows = Rows::new(dim, self.shared.with_codes());
+        }
+        let wasteful = state.rows.is_wasteful();
+        drop(state);
+        if wasteful {
+            // Only this thread changes rows, so the copy is complete although readers go on.
+            let rows = self.shared.state().rows.compacted();
+            self.shared.state_mut().rows = rows;
+        }
+        self.indexer.wake();
+    }
+
+    /// Keys of the items that pass a filter.
+    fn matching(&self, filter: &Filter) -> Result<Vec<Vec<u8>>, GalleryError> {
+        let state = self.shared.state();
+        let allowed = query::allowed(&self.shared, &state, filter)?;
+        let slots: Box<dyn Iterator<Item = usize>> = match &allowed {
+            Some(allowed) => Box::new(allowed.iter()),
+            None => Box::new(0..state.rows.slots()),
+        };
+        let reader = state.reader()?;
+        let mut keys = Vec::new();
+        for slot in slots {
+            let key = reader.record(state.rows.number(slot), |record| {
+                let passes = query::passes_payload(filter, &record)?;
+                Ok(passes.then(|| record.id_key.to_vec()))
+            })?;
+            keys.extend(key.flatten());
+        }
+        Ok(keys)
+    }
+
+    /// Replaces everything in one transaction; an error leaves everything as it was.
+    fn restore(&mut self, path: &std::path::Path) -> Result<SnapshotInfo, GalleryError> {
+        let snapshot = SnapshotReader::open(path)?;
+        let writer = self.log.writer()?;
+        let meta = self.shared.state().meta;
+        match replace_all(snapshot, path, &writer, meta) {
+            Ok(info) => {
+                writer.commit().map_err(|error| {
+                    let problem = self.failed(error);
+                    self.log.storage(problem)
+                })?;
+                let with_codes = self.shared.with_codes();
+                let state = self
+                    .log
+                    .reader()
+                    .and_then(|reader| State::load(reader, with_codes));
+                match state {
+                    Ok(state) => *self.shared.state_mut() = state,
+                    Err(error) => {
+                        tracing::warn!(%error, "the restored gallery is opened again");
+                        self.recover()?;
+                    }
+                }
+                // None of its rows exists any more.
+                self.shared.set_graph(None);
+                self.indexer.wake();
+                Ok(info)
+            }
+            Err(Failure::Refused(error)) => Err(error),
+            Err(Failure::Storage(error)) => {
+                drop(writer);
+                let problem = self.failed(error);
+                Err(self.log.storage(problem))
+            }
+        }
+    }
+}
+
+fn answer<T>(reply: &Reply<T>, result: Result<T, GalleryError>) {
+    let _ = reply.try_send(result);
+}

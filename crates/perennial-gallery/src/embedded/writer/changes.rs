@@ -1,0 +1,219 @@
+//! What one change does to the tables, inside a transaction that may still be lost.
+
+use std::path::Path;
+
+use super::super::log::{IDS, ITEMS, Meta, VERSIONS, Writer};
+use super::super::record::{encode, id_key};
+use super::super::rows::Row;
+use crate::error::GalleryError;
+use crate::item::{Item, SimplexIdentity};
+use crate::payload::fingerprint;
+use crate::snapshot::SnapshotReader;
+use crate::store::{SnapshotInfo, Upserted};
+
+/// A change that can share a transaction with others.
+pub(in super::super) enum Change {
+    /// Items that were checked, but for the dimension.
+    Upsert(Vec<Item>),
+    /// Keys of ids.
+    Delete(Vec<Vec<u8>>),
+    SetIdentity(SimplexIdentity),
+}
+
+/// What a change did.
+#[derive(Debug, Clone, Copy, Default)]
+pub(in super::super) struct Outcome {
+    pub(in super::super) upserted: Upserted,
+    pub(in super::super) deleted: usize,
+}
+
+/// What a transaction changed, to be repeated in memory.
+#[derive(Default)]
+pub(super) struct Changes {
+    pub(super) meta: Meta,
+    pub(super) new_versions: Vec<(u32, String)>,
+    pub(super) added: Vec<Row>,
+    pub(super) removed: Vec<u64>,
+    pub(super) changed: bool,
+}
+
+/// A change that was refused, or a storage that failed.
+pub(super) enum Failure {
+    Refused(GalleryError),
+    Storage(redb::Error),
+}
+
+impl<E: Into<redb::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Storage(error.into())
+    }
+}
+
+impl Change {
+    pub(super) fn items(&self) -> usize {
+        match self {
+            Self::Upsert(items) => items.len(),
+            Self::Delete(keys) => keys.len(),
+            Self::SetIdentity(_) => 1,
+        }
+    }
+}
+
+type ItemTable<'t> = redb::Table<'t, u64, &'static [u8]>;
+type IdTable<'t> = redb::Table<'t, &'static [u8], u64>;
+
+pub(super) fn upsert(
+    batch: Vec<Item>,
+    items: &mut ItemTable<'_>,
+    ids: &mut IdTable<'_>,
+    version: &mut dyn FnMut(&str) -> Result<u32, redb::Error>,
+    changes: &mut Changes,
+) -> Result<Outcome, Failure> {
+    // Everything that can be refused is, before the first change.
+    let mut dim = changes.meta.dim();
+    for item in &batch {
+        let found = item.embedding.len();
+        let expected = *dim.get_or_insert(found);
+        if found != expected {
+            return Err(Failure::Refused(GalleryError::WrongDimension {
+                what: format!("item {}", item.id),
+                found,
+                expected,
+            }));
+        }
+    }
+    let mut outcome = Outcome::default();
+    for item in batch {
+        let number = changes.meta.next_row;
+        let version = version(&item.model_version)?;
+        let record = encode(&item, version).map_err(Failure::Refused)?;
+        items.insert(number, record.as_slice())?;
+        let old = ids
+            .insert(id_key(&item.id).as_slice(), number)?
+            .map(|row| row.value());
+        match old {
+            Some(old) => {
+                items.remove(old)?;
+                changes.removed.push(old);
+                outcome.upserted.replaced += 1;
+            }
+            None => outcome.upserted.inserted += 1,
+        }
+        changes.meta.next_row += 1;
+        changes.meta.dim = item.embedding.len() as u64;
+        changes.changed = true;
+        changes.added.push(Row {
+            number,
+            version,
+            label: item.label,
+            fingerprint: fingerprint(&item.payload),
+            vector: item.embedding,
+            codes: Vec::new(),
+            scale: 0.0,
+        });
+    }
+    Ok(outcome)
+}
+
+pub(super) fn delete(
+    keys: Vec<Vec<u8>>,
+    items: &mut ItemTable<'_>,
+    ids: &mut IdTable<'_>,
+    changes: &mut Changes,
+) -> Result<Outcome, Failure> {
+    let mut outcome = Outcome::default();
+    for key in keys {
+        let row = ids.remove(key.as_slice())?.map(|row| row.value());
+        if let Some(row) = row {
+            items.remove(row)?;
+            changes.removed.push(row);
+            changes.changed = true;
+            outcome.deleted += 1;
+        }
+    }
+    Ok(outcome)
+}
+
+pub(super) fn set_identity(
+    identity: SimplexIdentity,
+    empty: bool,
+    changes: &mut Changes,
+) -> Result<Outcome, Failure> {
+    let expected = identity.dim().map_err(Failure::Refused)?;
+    let (given, stored) = (identity.vertices, changes.meta.vertices as usize);
+    if stored == given {
+        return Ok(Outcome::default());
+    }
+    if !empty && stored != 0 {
+        return Err(Failure::Refused(GalleryError::IdentityMismatch {
+            stored,
+            given,
+        }));
+    }
+    if let Some(stored) = changes.meta.dim().filter(|&dim| !empty && dim != expected) {
+        return Err(Failure::Refused(GalleryError::IdentityDimension {
+            vertices: given,
+            expected,
+            stored,
+        }));
+    }
+    changes.meta.vertices = given as u64;
+    changes.meta.dim = expected as u64;
+    changes.changed = true;
+    Ok(Outcome::default())
+}
+
+/// Puts the content of a snapshot in the place of all tables, verified once more as it is read.
+pub(super) fn replace_all(
+    snapshot: SnapshotReader<std::io::BufReader<fs_err::File>>,
+    path: &Path,
+    writer: &Writer,
+    old: Meta,
+) -> Result<SnapshotInfo, Failure> {
+    let transaction = &writer.transaction;
+    transaction.delete_table(ITEMS)?;
+    transaction.delete_table(IDS)?;
+    transaction.delete_table(VERSIONS)?;
+    let header = snapshot.header().clone();
+    {
+        let mut versions = transaction.open_table(VERSIONS)?;
+        for (number, name) in (0u32..).zip(&header.versions) {
+            versions.insert(number, name.as_str())?;
+        }
+    }
+    let mut next_row = old.next_row;
+    let mut failure = None;
+    let info = {
+        let mut items = transaction.open_table(ITEMS)?;
+        let mut ids = transaction.open_table(IDS)?;
+        snapshot.read(|bytes, record| {
+            let stored = items
+                .insert(next_row, bytes)
+                .and_then(|_| ids.insert(record.id_key, next_row))
+                .map(|old| old.is_some());
+            next_row += 1;
+            match stored {
+                Ok(false) => Ok(()),
+                Ok(true) => Err(GalleryError::snapshot(path, "an id occurs twice")),
+                Err(error) => {
+                    failure = Some(error);
+                    Err(GalleryError::Closed)
+                }
+            }
+        })
+    };
+    if let Some(error) = failure {
+        return Err(error.into());
+    }
+    let info = info.map_err(Failure::Refused)?;
+    writer.set_meta(&Meta {
+        store: old.store,
+        sequence: old.sequence + 1,
+        next_row,
+        dim: header.dim.unwrap_or(0) as u64,
+        vertices: header
+            .identity
+            .map_or(0, |identity| identity.vertices as u64),
+    })?;
+    Ok(info)
+}

@@ -1,0 +1,247 @@
+//! Everything that can go wrong, with what to do about it.
+
+use std::path::{Path, PathBuf};
+
+use crate::item::{
+    ItemId, MAX_BATCH, MAX_DIM, MAX_ID_BYTES, MAX_PAYLOAD_BYTES, MAX_VERSION_BYTES, NORM_TOLERANCE,
+};
+use crate::store::MAX_LIMIT;
+
+/// Why a gallery could not do what it was asked for. Nothing is ever done by half.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum GalleryError {
+    /// A text id that cannot be stored.
+    #[error(
+        "id {id:?} {problem}; use a number, or a text of 1 to {MAX_ID_BYTES} bytes without control characters"
+    )]
+    InvalidId {
+        /// The start of the id.
+        id: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The name of a model version cannot be stored.
+    #[error(
+        "item {id}: model version {version:?} must have 1 to {MAX_VERSION_BYTES} bytes and no control characters"
+    )]
+    InvalidVersion {
+        /// The item.
+        id: ItemId,
+        /// The start of the name.
+        version: String,
+    },
+    /// A vector of another dimension than the gallery's.
+    #[error("{what}: the vector has {found} dimensions, but this gallery holds {expected}")]
+    WrongDimension {
+        /// The item or query.
+        what: String,
+        /// Dimensions given.
+        found: usize,
+        /// Dimensions of the gallery.
+        expected: usize,
+    },
+    /// A dimension that no gallery accepts.
+    #[error("{what}: the vector has {found} dimensions; 1 to {MAX_DIM} are possible")]
+    UnsupportedDimension {
+        /// The item or query.
+        what: String,
+        /// Dimensions given.
+        found: usize,
+    },
+    /// A vector with NaN or infinity.
+    #[error("{what}: value {index} of the vector is not finite")]
+    NonFinite {
+        /// The item or query.
+        what: String,
+        /// Position in the vector.
+        index: usize,
+    },
+    /// A vector that is not of unit length.
+    #[error(
+        "{what}: the vector has length {norm}, not 1 within {NORM_TOLERANCE}; normalise it first"
+    )]
+    NotUnit {
+        /// The item or query.
+        what: String,
+        /// Its length.
+        norm: f32,
+    },
+    /// A payload larger than [`MAX_PAYLOAD_BYTES`].
+    #[error(
+        "item {id}: the payload has {bytes} bytes as JSON; the limit is {MAX_PAYLOAD_BYTES}, keep large data elsewhere and store its address"
+    )]
+    PayloadTooLarge {
+        /// The item.
+        id: ItemId,
+        /// Size of the payload.
+        bytes: usize,
+    },
+    /// The same id twice in one call.
+    #[error("id {id} occurs twice in one batch; send each item once")]
+    DuplicateId {
+        /// The id.
+        id: ItemId,
+    },
+    /// More items, ids or queries than [`MAX_BATCH`].
+    #[error("a batch of {found} exceeds the limit of {MAX_BATCH}; split it")]
+    BatchTooLarge {
+        /// Entries given.
+        found: usize,
+    },
+    /// A limit outside of 1 to [`MAX_LIMIT`].
+    #[error("limit {limit} is not within 1 to {MAX_LIMIT}")]
+    InvalidLimit {
+        /// The limit given.
+        limit: usize,
+    },
+    /// A filter that cannot be worked on.
+    #[error("filter: {field} {problem}")]
+    InvalidFilter {
+        /// The condition.
+        field: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Deleting with a filter that has no condition.
+    #[error(
+        "the filter has no condition and would delete every item; set a condition, or state that everything is meant"
+    )]
+    EmptyFilter,
+    /// No simplex of so many vertices can be stored.
+    #[error("a simplex of {vertices} vertices is not possible here; 2 to {} are", MAX_DIM + 1)]
+    InvalidIdentity {
+        /// Vertices given.
+        vertices: usize,
+    },
+    /// The gallery belongs to another simplex.
+    #[error(
+        "this gallery belongs to a simplex of {stored} vertices, not {given}; use another gallery, or delete every item first"
+    )]
+    IdentityMismatch {
+        /// Vertices that the gallery remembers.
+        stored: usize,
+        /// Vertices given.
+        given: usize,
+    },
+    /// The simplex does not fit the vectors that are stored already.
+    #[error(
+        "a simplex of {vertices} vertices has embeddings of {expected} dimensions, but this gallery holds vectors of {stored}"
+    )]
+    IdentityDimension {
+        /// Vertices given.
+        vertices: usize,
+        /// The dimension that follows.
+        expected: usize,
+        /// The dimension stored.
+        stored: usize,
+    },
+    /// A gallery of more rows than positions can be numbered.
+    #[error("the gallery is full: it numbers at most {} rows", u32::MAX)]
+    Full,
+    /// A folder or a setting that cannot work.
+    #[error("gallery setting {key}: {problem}")]
+    InvalidConfig {
+        /// The setting.
+        key: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Another process, or another handle in this one, has the folder open.
+    #[error("{} is in use by another process; stop it, or use another folder", path.display())]
+    Locked {
+        /// The database.
+        path: PathBuf,
+    },
+    /// The database is damaged.
+    #[error(
+        "{} is damaged ({problem}); move it away and restore a snapshot into an empty folder", path.display()
+    )]
+    Corrupt {
+        /// The database.
+        path: PathBuf,
+        /// What was found.
+        problem: String,
+    },
+    /// The database was written by a version of this program that is not understood.
+    #[error(
+        "{} has format {found}, but this program reads format {expected}; use the program that wrote it to make a snapshot", path.display()
+    )]
+    Format {
+        /// The database or snapshot.
+        path: PathBuf,
+        /// Format found.
+        found: u64,
+        /// Format understood.
+        expected: u64,
+    },
+    /// The disk is full or fails. Nothing of the operation was acknowledged; what was stored before stays readable.
+    #[error("{}: {problem}; free disk space or check the disk, then try again", path.display())]
+    Storage {
+        /// The database.
+        path: PathBuf,
+        /// What the storage said.
+        problem: String,
+    },
+    /// A file next to the database could not be read or written.
+    #[error("{problem}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What the system said, naming the file.
+        problem: String,
+    },
+    /// A snapshot that cannot be restored. Nothing was changed.
+    #[error("snapshot {}: {problem}; nothing was changed, use another snapshot", path.display())]
+    Snapshot {
+        /// The snapshot.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The approximate index refused an operation.
+    #[error("approximate index: {problem}")]
+    Index {
+        /// What it said.
+        problem: String,
+    },
+    /// The gallery is being closed, or its writer has stopped after a defect.
+    #[error("the gallery is closed; open it again")]
+    Closed,
+}
+
+impl GalleryError {
+    pub(crate) fn file(path: &Path, error: impl std::fmt::Display) -> Self {
+        Self::File {
+            path: path.to_owned(),
+            problem: error.to_string(),
+        }
+    }
+
+    pub(crate) fn snapshot(path: &Path, problem: impl Into<String>) -> Self {
+        Self::Snapshot {
+            path: path.to_owned(),
+            problem: problem.into(),
+        }
+    }
+
+    /// Whether the caller's input is at fault, so that trying again cannot help.
+    pub fn is_invalid_input(&self) -> bool {
+        matches!(
+            self,
+            Self::InvalidId { .. }
+                | Self::InvalidVersion { .. }
+                | Self::WrongDimension { .. }
+                | Self::UnsupportedDimension { .. }
+                | Self::NonFinite { .. }
+                | Self::NotUnit { .. }
+                | Self::PayloadTooLarge { .. }
+                | Self::DuplicateId { .. }
+                | Self::BatchTooLarge { .. }
+                | Self::InvalidLimit { .. }
+                | Self::InvalidFilter { .. }
+                | Self::EmptyFilter
+                | Self::InvalidIdentity { .. }
+        )
+    }
+}

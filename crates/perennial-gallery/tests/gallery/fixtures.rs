@@ -1,0 +1,135 @@
+//! Galleries, items and filters that the tests share, and a search by brute force.
+
+use std::path::Path;
+
+use perennial_gallery::{
+    EmbeddedGallery, Filter, GalleryConfig, Hit, Item, ItemId, LabelFilter, SearchRequest,
+    VectorStore,
+};
+use rand::RngExt;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use serde_json::{Map, Value, json};
+
+pub fn small() -> GalleryConfig {
+    GalleryConfig {
+        threads: 2,
+        cache_bytes: 8 << 20,
+        hnsw_from: usize::MAX,
+        ..GalleryConfig::default()
+    }
+}
+
+pub fn open(folder: &Path) -> EmbeddedGallery {
+    EmbeddedGallery::open(folder, small()).unwrap()
+}
+
+pub fn unit(rng: &mut ChaCha8Rng, dim: usize) -> Vec<f32> {
+    let mut vector: Vec<f32> = (0..dim).map(|_| rng.random_range(-1.0f32..1.0)).collect();
+    let norm = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
+    vector.iter_mut().for_each(|x| *x /= norm);
+    vector
+}
+
+pub fn item(id: impl Into<ItemId>, embedding: Vec<f32>) -> Item {
+    Item {
+        id: id.into(),
+        embedding,
+        model_version: "v0001".to_owned(),
+        label: None,
+        payload: Map::new(),
+    }
+}
+
+/// Items 0..n with labels `id % 10`, versions by parity and a payload that says whether the id is a multiple of 3.
+pub fn items(n: u64, dim: usize, seed: u64) -> Vec<Item> {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    (0..n)
+        .map(|id| Item {
+            label: (id % 7 != 0).then_some((id % 10) as u32),
+            model_version: format!("v000{}", 1 + id % 2),
+            payload: payload(json!({"third": id % 3 == 0, "name": format!("item {id}")})),
+            ..item(id, unit(&mut rng, dim))
+        })
+        .collect()
+}
+
+pub fn payload(value: Value) -> Map<String, Value> {
+    value.as_object().unwrap().clone()
+}
+
+pub fn search(gallery: &EmbeddedGallery, query: &[f32], limit: usize, filter: &Filter) -> Vec<Hit> {
+    let request = SearchRequest {
+        embedding: query,
+        limit,
+        filter,
+        exact: false,
+    };
+    gallery.search(&request).unwrap()
+}
+
+pub fn ids(hits: &[Hit]) -> Vec<ItemId> {
+    hits.iter().map(|hit| hit.id.clone()).collect()
+}
+
+/// The ids of the best among `items` that pass, by brute force.
+pub fn expected(items: &[Item], query: &[f32], limit: usize, filter: &Filter) -> Vec<ItemId> {
+    let mut scored: Vec<(f32, &ItemId)> = items
+        .iter()
+        .filter(|i| filter.matches(&i.id, &i.model_version, i.label, &i.payload))
+        .map(|i| {
+            let score = i.embedding.iter().zip(query).map(|(a, b)| a * b).sum();
+            (score, &i.id)
+        })
+        .collect();
+    scored.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
+    scored
+        .into_iter()
+        .take(limit)
+        .map(|(_, id)| id.clone())
+        .collect()
+}
+
+pub fn agreement(found: &[ItemId], expected: &[ItemId]) -> usize {
+    found.iter().filter(|id| expected.contains(id)).count()
+}
+
+pub fn filters() -> Vec<Filter> {
+    let labels = |labels| Filter {
+        labels: Some(labels),
+        ..Filter::default()
+    };
+    vec![
+        Filter::default(),
+        Filter {
+            model_versions: vec!["v0002".to_owned(), "unknown".to_owned()],
+            ..Filter::default()
+        },
+        labels(LabelFilter {
+            any_of: vec![3, 4],
+            ..LabelFilter::default()
+        }),
+        labels(LabelFilter {
+            from: Some(2),
+            to: Some(6),
+            ..LabelFilter::default()
+        }),
+        Filter {
+            payload: payload(json!({"third": true})),
+            ..Filter::default()
+        },
+        Filter {
+            payload: payload(json!({"name": "item 17", "third": false})),
+            ..Filter::default()
+        },
+        Filter {
+            ids: vec![5.into(), 9.into(), 12.into(), 1_000_000.into(), "9".into()],
+            payload: payload(json!({"third": true})),
+            ..Filter::default()
+        },
+        Filter {
+            model_versions: vec!["v0009".to_owned()],
+            ..Filter::default()
+        },
+    ]
+}

@@ -1,0 +1,93 @@
+//! The approximate index.
+
+use perennial_gallery::{
+    EmbeddedGallery, Filter, GalleryConfig, IndexKind, IndexProgress, Item, ItemId, VectorStore,
+};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use crate::fixtures::*;
+
+fn graph() -> GalleryConfig {
+    GalleryConfig {
+        hnsw_from: 500,
+        ..small()
+    }
+}
+
+fn assert_graph_finds(gallery: &EmbeddedGallery, items: &[Item], dim: usize) {
+    let stats = gallery.count().unwrap();
+    assert_eq!(
+        (stats.index.kind, stats.index.state),
+        (IndexKind::Hnsw, IndexProgress::Ready)
+    );
+    assert_eq!(stats.items as usize, items.len());
+    let mut rng = ChaCha8Rng::seed_from_u64(10);
+    for filter in filters() {
+        let (mut found, mut wanted) = (0, 0);
+        for _ in 0..10 {
+            let query = unit(&mut rng, dim);
+            let expected = expected(items, &query, 10, &filter);
+            let hits = ids(&search(gallery, &query, 10, &filter));
+            assert_eq!(hits.len(), expected.len(), "{filter:?}");
+            found += agreement(&hits, &expected);
+            wanted += expected.len();
+        }
+        assert!(
+            found * 100 >= wanted * 95,
+            "{found} of {wanted} with {filter:?}"
+        );
+    }
+}
+
+#[test]
+fn the_graph_is_built_saved_loaded_and_brought_up_to_date() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut items = items(800, 16, 11);
+    {
+        let gallery = EmbeddedGallery::open(folder.path(), graph()).unwrap();
+        gallery.upsert(items.clone()).unwrap();
+        gallery.flush().unwrap();
+        assert_graph_finds(&gallery, &items, 16);
+        // Changes after the graph: new, replaced and deleted items.
+        items.retain(|item| !matches!(item.id, ItemId::Number(n) if n.is_multiple_of(5)));
+        let gone: Vec<ItemId> = (0..800).step_by(5).map(ItemId::Number).collect();
+        assert_eq!(gallery.delete(&gone).unwrap(), 160);
+        gallery.flush().unwrap();
+        assert_graph_finds(&gallery, &items, 16);
+    }
+    // A start without the graph changes what it then lacks.
+    {
+        let gallery = open(folder.path());
+        let moved = items[4].embedding.clone();
+        items[0].embedding = moved;
+        gallery.upsert(vec![items[0].clone()]).unwrap();
+        items.push(item("late", items[9].embedding.clone()));
+        gallery.upsert(vec![items.last().unwrap().clone()]).unwrap();
+        gallery.delete(&[items.remove(20).id]).unwrap();
+    }
+    let saved = std::fs::read(folder.path().join("hnsw.usearch")).unwrap();
+    {
+        let gallery = EmbeddedGallery::open(folder.path(), graph()).unwrap();
+        gallery.flush().unwrap();
+        assert_graph_finds(&gallery, &items, 16);
+        let hits = search(&gallery, &items[9].embedding, 2, &Filter::default());
+        assert!(ids(&hits).contains(&"late".into()));
+    }
+    // Damaged graphs are not loaded, but built again.
+    for damage in [&saved[..saved.len() - 1], &[][..], b"nonsense"] {
+        std::fs::write(folder.path().join("hnsw.usearch"), damage).unwrap();
+        let gallery = EmbeddedGallery::open(folder.path(), graph()).unwrap();
+        gallery.flush().unwrap();
+        assert_graph_finds(&gallery, &items, 16);
+    }
+    std::fs::write(folder.path().join("hnsw.json"), "{").unwrap();
+    let gallery = EmbeddedGallery::open(folder.path(), graph()).unwrap();
+    gallery.flush().unwrap();
+    assert_graph_finds(&gallery, &items, 16);
+    // Too few are left for a graph.
+    gallery.delete_where(&filters()[1]).unwrap();
+    gallery.delete_where(&filters()[3]).unwrap();
+    gallery.flush().unwrap();
+    assert_eq!(gallery.count().unwrap().index.kind, IndexKind::Int8);
+}

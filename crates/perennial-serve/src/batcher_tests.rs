@@ -1,0 +1,234 @@
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use perennial_core::{Encoder, ModelVersion, Registry};
+
+use super::*;
+use crate::error::Code;
+use crate::live::{EncoderLoader, LoadError};
+
+/// Two dimensions: cosine and sine of the first pixel. A pixel above 100 has no embedding; one below -100 panics.
+struct Waves {
+    version: ModelVersion,
+    batches: Arc<Mutex<Vec<usize>>>,
+    pause: Duration,
+}
+
+impl Encoder for Waves {
+    fn input_shape(&self) -> [usize; 3] {
+        self.version.architecture.input
+    }
+
+    fn dim(&self) -> usize {
+        2
+    }
+
+    fn model_version(&self) -> &str {
+        &self.version.name
+    }
+
+    fn encode(&self, pixels: &[f32]) -> Result<Vec<f32>, EncodeError> {
+        std::thread::sleep(self.pause);
+        let images = pixels.chunks_exact(3);
+        self.batches.lock().unwrap().push(images.len());
+        let mut embeddings = Vec::new();
+        for (image, values) in images.enumerate() {
+            assert!(values[0] > -100.0, "a defect of the encoder");
+            if values[0] > 100.0 {
+                return Err(EncodeError::NonFinite { image });
+            }
+            embeddings.extend([values[0].cos(), values[0].sin()]);
+        }
+        Ok(embeddings)
+    }
+}
+
+impl EncoderLoader for Arc<Waves> {
+    fn load(&self, _: &Registry, _: ModelVersion) -> Result<Arc<dyn Encoder>, LoadError> {
+        let encoder: Arc<dyn Encoder> = self.clone();
+        Ok(encoder)
+    }
+}
+
+const MODEL: &str = r#"
+format_version = 1
+name = "v0001"
+role = "pretrained"
+method = "hoc"
+data = "waves"
+seed = 1
+created = "2026-11-22T21:35:00Z"
+dim = 2
+weights_sha256 = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+weights_bytes = 3
+[architecture]
+backbone = "waves"
+stem = ""
+width = 1
+input = [3, 1, 1]
+[preprocessing]
+mean = [0.5, 0.5, 0.5]
+std = [0.5, 0.5, 0.5]
+[classifier]
+kind = "linear"
+classes = 0
+pretrained_classes = 0
+"#;
+
+struct Setup {
+    snapshots: Vec<Arc<Snapshot>>,
+    batches: Arc<Mutex<Vec<usize>>>,
+    batcher: Arc<Batcher>,
+}
+
+fn setup(config: &Batching, pause: Duration) -> Setup {
+    let folder = tempfile::tempdir().unwrap();
+    let registry = Registry::open(folder.path()).unwrap();
+    let batches = Arc::default();
+    let snapshots = (0..2)
+        .map(|_| {
+            let version = ModelVersion::from_toml(MODEL).unwrap();
+            let waves = Arc::new(Waves {
+                version: version.clone(),
+                batches: Arc::clone(&batches),
+                pause,
+            });
+            Arc::new(Snapshot::load(&waves, &registry, version).unwrap())
+        })
+        .collect();
+    let (batcher, _) = Batcher::start(config, Arc::new(Telemetry::new()));
+    Setup {
+        snapshots,
+        batches,
+        batcher: Arc::new(batcher),
+    }
+}
+
+fn image(value: f32) -> Vec<f32> {
+    vec![value, 0.0, 0.0]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_share_batches_and_get_their_own_rows() {
+    let config = Batching {
+        max_batch: 8,
+        max_wait_seconds: 0.2,
+        queue_images: 64,
+    };
+    let setup = setup(&config, Duration::from_millis(5));
+    let mut requests = Vec::new();
+    for number in 0..16 {
+        let batcher = Arc::clone(&setup.batcher);
+        let snapshot = Arc::clone(&setup.snapshots[number % 2]);
+        requests.push(tokio::spawn(async move {
+            let value = number as f32 * 0.1;
+            let embedding = batcher.encode(&snapshot, &image(value)).await.unwrap();
+            assert_eq!(embedding, [value.cos(), value.sin()]);
+        }));
+    }
+    for request in requests {
+        request.await.unwrap();
+    }
+    let batches = setup.batches.lock().unwrap().clone();
+    assert_eq!(batches.iter().sum::<usize>(), 16);
+    // Two snapshots never share a batch, and eight images of each fill one.
+    assert!(
+        batches.len() < 16 && batches.iter().all(|&size| size <= 8),
+        "{batches:?}"
+    );
+    assert_eq!(setup.batcher.depth(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_request_is_split() {
+    let config = Batching {
+        max_batch: 4,
+        max_wait_seconds: 0.0,
+        queue_images: 16,
+    };
+    let setup = setup(&config, Duration::ZERO);
+    let pixels: Vec<f32> = (0..10).flat_map(|number| image(number as f32)).collect();
+    let embeddings = setup
+        .batcher
+        .encode(&setup.snapshots[0], &pixels)
+        .await
+        .unwrap();
+    assert_eq!(embeddings.len(), 20);
+    assert_eq!(embeddings[18], 9f32.cos());
+    assert_eq!(*setup.batches.lock().unwrap(), [4, 4, 2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_queue_refuses_and_recovers() {
+    let config = Batching {
+        max_batch: 1,
+        max_wait_seconds: 0.0,
+        queue_images: 2,
+    };
+    let setup = setup(&config, Duration::from_millis(30));
+    let refused = Arc::new(AtomicUsize::new(0));
+    let requests: Vec<_> = (0..6)
+        .map(|_| {
+            let batcher = Arc::clone(&setup.batcher);
+            let snapshot = Arc::clone(&setup.snapshots[0]);
+            let refused = Arc::clone(&refused);
+            tokio::spawn(async move {
+                if let Err(error) = batcher.encode(&snapshot, &image(0.0)).await {
+                    assert_eq!(error.code, Code::TooManyRequests);
+                    refused.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    for request in requests {
+        request.await.unwrap();
+    }
+    assert!((1..=4).contains(&refused.load(Ordering::Relaxed)));
+    setup
+        .batcher
+        .encode(&setup.snapshots[0], &image(0.0))
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_image_spoils_only_its_own_request() {
+    let config = Batching {
+        max_batch: 2,
+        max_wait_seconds: 1.0,
+        queue_images: 16,
+    };
+    let setup = setup(&config, Duration::ZERO);
+    let [snapshot, _] = &setup.snapshots[..] else {
+        panic!("two snapshots")
+    };
+    let (bad, good) = (image(101.0), image(1.0));
+    let (bad, good) = tokio::join!(
+        setup.batcher.encode(snapshot, &bad),
+        setup.batcher.encode(snapshot, &good)
+    );
+    assert_eq!(bad.unwrap_err().code, Code::Unprocessable);
+    assert_eq!(good.unwrap(), [1f32.cos(), 1f32.sin()]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_panic_ends_one_batch_and_not_the_service() {
+    let config = Batching {
+        max_batch: 1,
+        max_wait_seconds: 0.0,
+        queue_images: 16,
+    };
+    let setup = setup(&config, Duration::ZERO);
+    let error = setup
+        .batcher
+        .encode(&setup.snapshots[0], &image(-101.0))
+        .await
+        .unwrap_err();
+    assert_eq!(error.code, Code::Internal);
+    setup
+        .batcher
+        .encode(&setup.snapshots[0], &image(0.5))
+        .await
+        .unwrap();
+    assert_eq!(setup.batcher.depth(), 0);
+}

@@ -1,0 +1,307 @@
+//! Request bodies: bounded one by one and together, then parsed.
+
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::{FromRequest, Multipart, Request};
+use axum::http::{HeaderMap, header};
+use serde::de::DeserializeOwned;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::error::ApiError;
+use crate::images::EncodedImage;
+use crate::service::Service;
+
+/// The budget counts in these units, so that it fits a semaphore.
+pub(crate) const BUDGET_UNIT: usize = 1024;
+
+/// Larger JSON is parsed on a blocking thread.
+const PARSE_INLINE_BYTES: usize = 64 << 10;
+
+/// A body in memory.
+pub(crate) struct Received {
+    headers: HeaderMap,
+    bytes: Bytes,
+    /// The bytes' part of the budget, returned when the request is done.
+    _share: OwnedSemaphorePermit,
+}
+
+/// The content types that are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    Json,
+    Multipart,
+}
+
+impl Received {
+    /// Reads a body of at most `limit` bytes.
+    ///
+    /// # Errors
+    /// 415 for another content type than `formats`, 413 for too many bytes, 429 when all requests together hold too many.
+    pub(crate) async fn read(
+        service: &Arc<Service>,
+        request: Request,
+        formats: &[Format],
+        limit: usize,
+    ) -> Result<(Format, Self), ApiError> {
+        let format = format(request.headers())
+            .filter(|format| formats.contains(format))
+            .ok_or_else(|| unsupported(formats))?;
+        let received = Self::read_any(service, request, limit).await?;
+        Ok((format, received))
+    }
+
+    async fn read_any(
+        service: &Arc<Service>,
+        request: Request,
+        limit: usize,
+    ) -> Result<Self, ApiError> {
+        let too_large = || {
+            ApiError::too_large(format!(
+                "the body has more than {limit} bytes; send less at once"
+            ))
+        };
+        let announced = request.body().size_hint();
+        if announced.lower() > limit as u64 {
+            return Err(too_large());
+        }
+        // A body of unknown length may become as long as the limit.
+        let expected = announced.exact().map_or(limit, |length| length as usize);
+        let units = u32::try_from(expected.div_ceil(BUDGET_UNIT)).unwrap_or(u32::MAX);
+        let share = Arc::clone(&service.body_budget)
+            .try_acquire_many_owned(units)
+            .map_err(|_| {
+                ApiError::too_many("the service is busy with the bodies of other requests")
+            })?;
+        let (parts, body) = request.into_parts();
+        let bytes = axum::body::to_bytes(body, limit).await.map_err(|error| {
+            let source = std::error::Error::source(&error);
+            if source.is_some_and(|source| source.to_string().contains("length limit")) {
+                too_large()
+            } else {
+                ApiError::bad_request("the body ended before its announced length")
+            }
+        })?;
+        Ok(Self {
+            headers: parts.headers,
+            bytes,
+            _share: share,
+        })
+    }
+
+    /// Parses the whole body as JSON.
+    ///
+    /// # Errors
+    /// 400 for text that is no JSON, 422 for JSON of another form; the message names the key.
+    pub(crate) async fn json<T: DeserializeOwned + Send + 'static>(&self) -> Result<T, ApiError> {
+        parse(self.bytes.clone()).await
+    }
+
+    /// Takes a multipart body apart.
+    ///
+    /// # Errors
+    /// 400 for a broken body, 422 for a field that is neither expected nor allowed twice.
+    pub(crate) async fn form(&self, files: &[&str], max_files: usize) -> Result<Form, ApiError> {
+        let mut request = Request::new(Body::from(self.bytes.clone()));
+        *request.headers_mut() = self.headers.clone();
+        // The bytes are here already, within our own limit.
+        axum::extract::DefaultBodyLimit::disable().apply(&mut request);
+        let broken = |error: String| ApiError::bad_request(format!("multipart body: {error}"));
+        let mut multipart = Multipart::from_request(request, &())
+            .await
+            .map_err(|error| broken(error.body_text()))?;
+        let mut form = Form::default();
+        while let Some(field) = multipart
+            .next_field()
+            .await
+            .map_err(|error| broken(error.body_text()))?
+        {
+            let name = field.name().unwrap_or_default().to_owned();
+            let bytes = field
+                .bytes()
+                .await
+                .map_err(|error| broken(error.body_text()))?;
+            if name == REQUEST_FIELD {
+                if form.request.replace(bytes).is_some() {
+                    return Err(ApiError::unprocessable("the field `request` occurs twice"));
+                }
+            } else if files.contains(&name.as_str()) {
+                if form.files.len() == max_files {
+                    return Err(ApiError::unprocessable(format!(
+                        "more than {max_files} files in one request"
+                    )));
+                }
+                form.files.push((name, bytes));
+            } else {
+                return Err(ApiError::unprocessable(format!(
+                    "unknown field {name:?}; known are `{REQUEST_FIELD}` and `{}`",
+                    files.join("`, `")
+                )));
+            }
+        }
+        Ok(form)
+    }
+}
+
+/// The multipart field with the JSON part of a request.
+const REQUEST_FIELD: &str = "request";
+
+/// A multipart body.
+#[derive(Default)]
+pub(crate) struct Form {
+    /// Files with their fields' names, in order.
+    pub(crate) files: Vec<(String, Bytes)>,
+    request: Option<Bytes>,
+}
+
+impl Form {
+    /// The JSON of the field `request`; `{}` where it is absent.
+    pub(crate) async fn request<T: DeserializeOwned + Send + 'static>(
+        &mut self,
+    ) -> Result<T, ApiError> {
+        parse(self.request.take().unwrap_or(Bytes::from_static(b"{}"))).await
+    }
+
+    /// The files as images.
+    pub(crate) fn images(&mut self) -> Vec<EncodedImage> {
+        let files = std::mem::take(&mut self.files);
+        files
+            .into_iter()
+            .map(|(_, bytes)| EncodedImage::Bytes(bytes))
+            .collect()
+    }
+
+    /// The one image that a request must have.
+    pub(crate) fn image(&mut self) -> Result<EncodedImage, ApiError> {
+        let mut images = self.images();
+        match (images.pop(), images.is_empty()) {
+            (Some(image), true) => Ok(image),
+            _ => Err(ApiError::unprocessable(
+                "expected one field `image` with a file",
+            )),
+        }
+    }
+}
+
+/// Reads a JSON body of the usual size.
+pub(crate) async fn read_json<T: DeserializeOwned + Send + 'static>(
+    service: &Arc<Service>,
+    request: Request,
+) -> Result<T, ApiError> {
+    let limit = service.config.limits.body_bytes;
+    let (_, received) = Received::read(service, request, &[Format::Json], limit).await?;
+    received.json().await
+}
+
+/// As [`read_json`], for a body that may be absent altogether.
+pub(crate) async fn read_json_or_default<T: DeserializeOwned + Default + Send + 'static>(
+    service: &Arc<Service>,
+    request: Request,
+) -> Result<T, ApiError> {
+    if request.body().is_end_stream() {
+        return Ok(T::default());
+    }
+    read_json(service, request).await
+}
+
+async fn parse<T: DeserializeOwned + Send + 'static>(bytes: Bytes) -> Result<T, ApiError> {
+    if bytes.len() <= PARSE_INLINE_BYTES {
+        return parse_now(&bytes);
+    }
+    crate::service::blocking(move || parse_now(&bytes)).await
+}
+
+fn parse_now<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let parsed = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let path = error.path().to_string();
+        let inner = error.inner();
+        let message = if path == "." {
+            inner.to_string()
+        } else {
+            format!("{path}: {inner}")
+        };
+        match inner.classify() {
+            serde_json::error::Category::Data => ApiError::unprocessable(message),
+            _ => ApiError::bad_request(message),
+        }
+    })?;
+    deserializer
+        .end()
+        .map_err(|error| ApiError::bad_request(error.to_string()))?;
+    Ok(parsed)
+}
+
+fn format(headers: &HeaderMap) -> Option<Format> {
+    let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    let media_type = value.split(';').next()?.trim();
+    if media_type.eq_ignore_ascii_case("application/json") {
+        Some(Format::Json)
+    } else if media_type.eq_ignore_ascii_case("multipart/form-data") {
+        Some(Format::Multipart)
+    } else {
+        None
+    }
+}
+
+fn unsupported(formats: &[Format]) -> ApiError {
+    let expected = if formats.contains(&Format::Multipart) {
+        "application/json or multipart/form-data"
+    } else {
+        "application/json"
+    };
+    ApiError::new(
+        crate::error::Code::UnsupportedMediaType,
+        format!("send the body as {expected}"),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+    use crate::error::Code;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Probe {
+        #[allow(dead_code)]
+        numbers: Vec<u32>,
+    }
+
+    #[test]
+    fn syntax_is_400_and_meaning_422_with_the_key() {
+        for (text, code, says) in [
+            ("", Code::BadRequest, "EOF"),
+            ("{\"numbers\":[1,", Code::BadRequest, "numbers"),
+            ("{\"numbers\":[]} x", Code::BadRequest, "trailing"),
+            ("{\"numbers\":[1,\"x\"]}", Code::Unprocessable, "numbers[1]"),
+            ("{\"numbers\":[],\"other\":1}", Code::Unprocessable, "other"),
+            ("[]", Code::Unprocessable, ""),
+        ] {
+            let error = parse_now::<Probe>(text.as_bytes()).unwrap_err();
+            assert_eq!(error.code, code, "{text}: {error}");
+            assert!(error.message.contains(says), "{text}: {error}");
+        }
+        // Deep nesting is an error, not a stack overflow.
+        let deep = "[".repeat(100_000);
+        assert!(parse_now::<serde_json::Value>(deep.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn formats_are_told_apart() {
+        let of = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::CONTENT_TYPE, value.parse().unwrap());
+            format(&headers)
+        };
+        assert_eq!(of("application/json; charset=utf-8"), Some(Format::Json));
+        assert_eq!(
+            of("multipart/form-data; boundary=x"),
+            Some(Format::Multipart)
+        );
+        assert_eq!(of("text/plain"), None);
+        assert_eq!(format(&HeaderMap::new()), None);
+    }
+}

@@ -1,0 +1,282 @@
+//! How the service is set up.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use perennial_data::DecodeLimits;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::error::ServeError;
+use crate::keys::Keys;
+
+/// Everything that a service can be told. The defaults suit one machine and listen on loopback only.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ServeConfig {
+    /// Where to listen; port 0 for any free one.
+    pub listen: SocketAddr,
+    /// Certificate and private key; plain HTTP without.
+    pub tls: Option<TlsFiles>,
+    /// The keys that clients must show; none for an open service.
+    #[serde(skip)]
+    pub keys: Keys,
+    /// The folder of gallery snapshots; without it `POST /snapshots` is refused.
+    pub snapshots: Option<PathBuf>,
+    /// Treat every pair of versions as certified, with a warning. For machines without any evaluation.
+    pub force_uncertified: bool,
+    /// How image queries share forward passes.
+    pub batching: Batching,
+    /// What one request, and all of them together, may cost.
+    pub limits: Limits,
+    /// How long things may take.
+    pub timeouts: Timeouts,
+}
+
+/// PEM files of a TLS server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsFiles {
+    /// The certificate chain, the server's own first.
+    pub certificate: PathBuf,
+    /// The private key.
+    pub key: PathBuf,
+}
+
+/// Dynamic batching of image queries.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Batching {
+    /// Images per forward pass.
+    pub max_batch: usize,
+    /// How long the first image of a batch waits for more, in seconds.
+    pub max_wait_seconds: f64,
+    /// Images that may wait or be encoded at once; more are refused with 429.
+    pub queue_images: usize,
+}
+
+/// Limits that clients meet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Bytes of a request body; more is 413.
+    pub body_bytes: usize,
+    /// Bytes of an uploaded model version.
+    pub model_bytes: usize,
+    /// Bytes of one encoded image.
+    pub image_bytes: usize,
+    /// Images per request; more is 422.
+    pub images: usize,
+    /// Items per batch.
+    pub items: usize,
+    /// Results per search and items per page.
+    pub results: usize,
+    /// Requests at work at once; more are refused with 429.
+    pub in_flight: usize,
+    /// Bytes of all request bodies at work at once; more are refused with 429.
+    pub body_budget_bytes: usize,
+    /// Images decoded at once.
+    pub decoders: usize,
+    /// Longest side of an image, in pixels.
+    pub image_side: u32,
+    /// Width times height of an image, in pixels.
+    pub image_pixels: u64,
+    /// Memory for decoding one image, in bytes.
+    pub decoder_bytes: u64,
+}
+
+/// Time limits, in seconds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Timeouts {
+    /// From the connection, or the end of the last answer, to the end of a request's headers.
+    pub header_seconds: f64,
+    /// From the headers to the answer.
+    pub request_seconds: f64,
+    /// The same for swaps, uploads of models and snapshots.
+    pub long_request_seconds: f64,
+    /// For requests at work when the service is told to stop.
+    pub drain_seconds: f64,
+}
+
+impl Default for ServeConfig {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7700),
+            tls: None,
+            keys: Keys::default(),
+            snapshots: None,
+            force_uncertified: false,
+            batching: Batching::default(),
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+        }
+    }
+}
+
+impl Default for Batching {
+    fn default() -> Self {
+        Self {
+            max_batch: 32,
+            max_wait_seconds: 0.005,
+            queue_images: 512,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let strangers = DecodeLimits::STRANGERS;
+        Self {
+            body_bytes: 32 << 20,
+            model_bytes: 512 << 20,
+            image_bytes: 16 << 20,
+            images: 128,
+            items: 1_000,
+            results: perennial_gallery::MAX_LIMIT,
+            in_flight: 256,
+            body_budget_bytes: 1 << 30,
+            decoders: std::thread::available_parallelism()
+                .map_or(1, |threads| threads.get().min(4)),
+            image_side: strangers.side,
+            image_pixels: strangers.pixels,
+            decoder_bytes: strangers.bytes,
+        }
+    }
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            header_seconds: 15.0,
+            request_seconds: 30.0,
+            long_request_seconds: 600.0,
+            drain_seconds: 30.0,
+        }
+    }
+}
+
+/// No setting needs a longer time than a week.
+const MAX_SECONDS: f64 = 7.0 * 86_400.0;
+/// Bounds what a configuration can ask of memory and of semaphores.
+const MAX_COUNT: usize = 1 << 20;
+const MAX_BYTES: usize = 1 << 40;
+
+impl ServeConfig {
+    /// Checks every value, alone and against the others.
+    ///
+    /// # Errors
+    /// [`ServeError::Config`], which names the key.
+    pub fn check(&self) -> Result<(), ServeError> {
+        let limits = &self.limits;
+        for (key, count, max) in [
+            ("batching.max_batch", self.batching.max_batch, MAX_COUNT),
+            (
+                "batching.queue_images",
+                self.batching.queue_images,
+                MAX_COUNT,
+            ),
+            ("limits.images", limits.images, self.batching.queue_images),
+            ("limits.items", limits.items, 10_000),
+            (
+                "limits.results",
+                limits.results,
+                perennial_gallery::MAX_LIMIT,
+            ),
+            ("limits.in_flight", limits.in_flight, MAX_COUNT),
+            ("limits.decoders", limits.decoders, 1024),
+            (
+                "limits.body_bytes",
+                limits.body_bytes,
+                limits.body_budget_bytes,
+            ),
+            (
+                "limits.model_bytes",
+                limits.model_bytes,
+                limits.body_budget_bytes,
+            ),
+            ("limits.image_bytes", limits.image_bytes, limits.body_bytes),
+            (
+                "limits.body_budget_bytes",
+                limits.body_budget_bytes,
+                MAX_BYTES,
+            ),
+        ] {
+            if !(1..=max).contains(&count) {
+                let problem = format!("{count} is not within 1 to {max}");
+                return Err(ServeError::Config { key, problem });
+            }
+        }
+        for (key, seconds) in [
+            ("batching.max_wait_seconds", self.batching.max_wait_seconds),
+            ("timeouts.header_seconds", self.timeouts.header_seconds),
+            ("timeouts.request_seconds", self.timeouts.request_seconds),
+            (
+                "timeouts.long_request_seconds",
+                self.timeouts.long_request_seconds,
+            ),
+            ("timeouts.drain_seconds", self.timeouts.drain_seconds),
+        ] {
+            // Only a batch may go at once; everything else needs some time.
+            let at_once = seconds == 0.0 && key != "batching.max_wait_seconds";
+            if at_once || !(0.0..=MAX_SECONDS).contains(&seconds) {
+                let problem =
+                    format!("{seconds} is no time above 0 and of at most {MAX_SECONDS} seconds");
+                return Err(ServeError::Config { key, problem });
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn decode_limits(&self) -> DecodeLimits {
+        DecodeLimits {
+            side: self.limits.image_side,
+            pixels: self.limits.image_pixels,
+            bytes: self.limits.decoder_bytes,
+        }
+    }
+
+    /// Whether everybody who reaches the port may read and write.
+    pub(crate) fn is_open(&self) -> bool {
+        self.keys.is_empty()
+    }
+}
+
+/// A setting in seconds, which [`ServeConfig::check`] has bounded.
+pub(crate) fn seconds(value: f64) -> Duration {
+    Duration::from_secs_f64(value.clamp(0.0, MAX_SECONDS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid_and_local() {
+        let config = ServeConfig::default();
+        config.check().unwrap();
+        assert!(config.listen.ip().is_loopback());
+    }
+
+    #[test]
+    fn wrong_values_are_named() {
+        for (json, key) in [
+            (r#"{"batching":{"max_batch":0}}"#, "batching.max_batch"),
+            (r#"{"limits":{"images":600}}"#, "limits.images"),
+            (
+                r#"{"timeouts":{"drain_seconds":-1}}"#,
+                "timeouts.drain_seconds",
+            ),
+            (
+                r#"{"limits":{"body_bytes":2147483648}}"#,
+                "limits.body_bytes",
+            ),
+        ] {
+            let config: ServeConfig = serde_json::from_str(json).unwrap();
+            let error = config.check().unwrap_err().to_string();
+            assert!(error.contains(key), "{error}");
+        }
+        assert!(serde_json::from_str::<ServeConfig>(r#"{"listne":"x"}"#).is_err());
+    }
+}

@@ -1,0 +1,350 @@
+//! Errors: what a client sees, and why a service cannot start.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use perennial_core::RegistryError;
+use perennial_gallery::GalleryError;
+use serde::Serialize;
+use serde_json::Value;
+use thiserror::Error;
+use utoipa::ToSchema;
+
+/// Why the service could not start or had to stop.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// A setting that cannot work.
+    #[error("setting {key}: {problem}")]
+    Config {
+        /// The key, with its table.
+        key: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Keys that cannot be used.
+    #[error("{origin}: {problem}")]
+    Keys {
+        /// The file or the variable.
+        origin: String,
+        /// What is wrong, without the key itself.
+        problem: String,
+    },
+    /// A certificate or private key that cannot be used.
+    #[error("{}: {problem}", path.display())]
+    Tls {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The address is taken or not ours.
+    #[error(
+        "cannot listen on {address}: {source}; choose another address or stop the other program"
+    )]
+    Listen {
+        /// The address asked for.
+        address: SocketAddr,
+        /// What the system says.
+        source: std::io::Error,
+    },
+    /// The live version cannot be used.
+    #[error("the live version {version} cannot be served: {problem}; promote another version")]
+    Live {
+        /// Its name.
+        version: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The registry cannot be read.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// The gallery cannot be read or flushed.
+    #[error(transparent)]
+    Gallery(#[from] GalleryError),
+    /// The listener failed while serving.
+    #[error("serving stopped: {0}")]
+    Io(#[from] std::io::Error),
+    /// A part of the service ended before its time.
+    #[error("an internal task ended: {0}")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+/// The kinds of errors, for programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Code {
+    /// 400: no JSON, no multipart, or no such parameter.
+    BadRequest,
+    /// 401: no key, or one that is not known.
+    Unauthorized,
+    /// 403: a key without the right to write, or a request that another web site made.
+    Forbidden,
+    /// 404: no such path, item or version.
+    NotFound,
+    /// 405: the path exists, the method does not.
+    MethodNotAllowed,
+    /// 408: the client stopped sending.
+    RequestTimeout,
+    /// 409: a version that is not certified compatible with what is stored.
+    IncompatibleVersion,
+    /// 409: a model version did not pass the checks of a swap.
+    CheckFailed,
+    /// 409: the state does not allow it now.
+    Conflict,
+    /// 413: more bytes than allowed.
+    PayloadTooLarge,
+    /// 415: neither JSON nor multipart.
+    UnsupportedMediaType,
+    /// 422: understood, but not usable.
+    Unprocessable,
+    /// 429: too much at once; `Retry-After` says when to come back.
+    TooManyRequests,
+    /// 500: a defect of the service.
+    Internal,
+    /// 503: not possible now.
+    Unavailable,
+    /// 503: the time limit was reached; a write may still have happened.
+    Timeout,
+}
+
+impl Code {
+    /// The HTTP status of the code.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::BadRequest => StatusCode::BAD_REQUEST,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
+            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::IncompatibleVersion | Self::CheckFailed | Self::Conflict => StatusCode::CONFLICT,
+            Self::PayloadTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::Unprocessable => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Unavailable | Self::Timeout => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// The code for a response that did not come from a handler.
+    fn of(status: StatusCode) -> Self {
+        match status {
+            StatusCode::UNAUTHORIZED => Self::Unauthorized,
+            StatusCode::FORBIDDEN => Self::Forbidden,
+            StatusCode::NOT_FOUND => Self::NotFound,
+            StatusCode::METHOD_NOT_ALLOWED => Self::MethodNotAllowed,
+            StatusCode::REQUEST_TIMEOUT => Self::RequestTimeout,
+            StatusCode::CONFLICT => Self::Conflict,
+            StatusCode::PAYLOAD_TOO_LARGE => Self::PayloadTooLarge,
+            StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::UnsupportedMediaType,
+            StatusCode::UNPROCESSABLE_ENTITY => Self::Unprocessable,
+            StatusCode::TOO_MANY_REQUESTS => Self::TooManyRequests,
+            StatusCode::SERVICE_UNAVAILABLE => Self::Unavailable,
+            status if status.is_client_error() => Self::BadRequest,
+            _ => Self::Internal,
+        }
+    }
+}
+
+/// The body of every answer that is an error.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ErrorBody {
+    /// The error.
+    pub error: ErrorDetail,
+}
+
+/// One error.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ErrorDetail {
+    /// Its kind.
+    pub code: Code,
+    /// What is wrong and what to do, for people.
+    pub message: String,
+    /// The answer's `x-request-id`, which the log repeats.
+    pub request_id: String,
+    /// More, depending on the code.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub details: Option<Value>,
+}
+
+/// An error on its way to the client. The request id joins it in the outermost layer.
+#[derive(Debug, Clone, Error)]
+#[error("{message}")]
+pub(crate) struct ApiError {
+    pub(crate) code: Code,
+    pub(crate) message: String,
+    pub(crate) details: Option<Value>,
+}
+
+/// Seconds after which a refused client may try again: enough for any queue of the service to empty.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+
+impl ApiError {
+    pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+            details: None,
+        }
+    }
+
+    pub(crate) fn with_details(self, details: Value) -> Self {
+        Self {
+            details: Some(details),
+            ..self
+        }
+    }
+
+    pub(crate) fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(Code::BadRequest, message)
+    }
+
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(Code::NotFound, message)
+    }
+
+    pub(crate) fn conflict(message: impl Into<String>) -> Self {
+        Self::new(Code::Conflict, message)
+    }
+
+    pub(crate) fn too_large(message: impl Into<String>) -> Self {
+        Self::new(Code::PayloadTooLarge, message)
+    }
+
+    pub(crate) fn unprocessable(message: impl Into<String>) -> Self {
+        Self::new(Code::Unprocessable, message)
+    }
+
+    pub(crate) fn too_many(message: impl Into<String>) -> Self {
+        Self::new(Code::TooManyRequests, message)
+    }
+
+    pub(crate) fn unavailable(message: impl Into<String>) -> Self {
+        Self::new(Code::Unavailable, message)
+    }
+
+    /// A defect or a broken machine: the reason goes to the log, not to strangers.
+    pub(crate) fn internal(reason: impl std::fmt::Display) -> Self {
+        tracing::error!(%reason, "a request failed");
+        Self::new(
+            Code::Internal,
+            "the request failed inside the service; the log has the reason under this request id",
+        )
+    }
+
+    /// What a response that did not come from a handler means.
+    pub(crate) fn of_status(status: StatusCode) -> Self {
+        let code = Code::of(status);
+        let message = match code {
+            Code::NotFound => "there is nothing at this path; GET /openapi.json lists all of them",
+            Code::MethodNotAllowed => "the path does not take this method; see the allow header",
+            Code::Internal => {
+                "the request failed inside the service; the log has the reason under this request id"
+            }
+            _ => status
+                .canonical_reason()
+                .unwrap_or("the request was refused"),
+        };
+        Self::new(code, message)
+    }
+
+    /// The error as JSON, with the headers that go with it.
+    pub(crate) fn respond(self, request_id: &str) -> Response {
+        let code = self.code;
+        let body = ErrorBody {
+            error: ErrorDetail {
+                code,
+                message: self.message,
+                request_id: request_id.to_owned(),
+                details: self.details,
+            },
+        };
+        let mut response = (code.status(), axum::Json(body)).into_response();
+        let headers = response.headers_mut();
+        match code {
+            Code::TooManyRequests => {
+                headers.insert(header::RETRY_AFTER, RETRY_AFTER);
+            }
+            Code::Unauthorized => {
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            _ => {}
+        }
+        response
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = self.code.status().into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<GalleryError> for ApiError {
+    fn from(error: GalleryError) -> Self {
+        match error {
+            error if error.is_invalid_input() => Self::unprocessable(error.to_string()),
+            GalleryError::IdentityMismatch { .. } | GalleryError::IdentityDimension { .. } => {
+                Self::conflict(error.to_string())
+            }
+            GalleryError::Storage { .. }
+            | GalleryError::File { .. }
+            | GalleryError::Full
+            | GalleryError::Closed => {
+                tracing::error!(%error, "the gallery refuses");
+                Self::unavailable(
+                    "the gallery's storage is full or fails; nothing of this request was stored, and what was stored before stays readable",
+                )
+            }
+            error => Self::internal(error),
+        }
+    }
+}
+
+impl From<RegistryError> for ApiError {
+    fn from(error: RegistryError) -> Self {
+        match error {
+            RegistryError::Unknown { name, versions, .. } => {
+                let known = if versions.is_empty() {
+                    "the registry holds no version yet".to_owned()
+                } else {
+                    format!("the registry holds {}", versions.join(", "))
+                };
+                Self::not_found(format!("no model version {name:?}; {known}"))
+            }
+            error => Self::internal(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_status_has_a_code_of_that_status() {
+        for status in [
+            400, 401, 403, 404, 405, 408, 409, 413, 415, 422, 429, 500, 503,
+        ] {
+            let status = StatusCode::from_u16(status).unwrap();
+            assert_eq!(ApiError::of_status(status).code.status(), status);
+        }
+        assert_eq!(ApiError::of_status(StatusCode::GONE).code, Code::BadRequest);
+    }
+
+    #[test]
+    fn storage_failures_do_not_tell_paths_to_strangers() {
+        let error = ApiError::from(GalleryError::Storage {
+            path: "/srv/secret/gallery.redb".into(),
+            problem: "no space left".to_owned(),
+        });
+        assert_eq!(error.code, Code::Unavailable);
+        assert!(!error.message.contains("secret"), "{error}");
+    }
+}

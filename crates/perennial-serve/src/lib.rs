@@ -1,0 +1,41 @@
+//! The HTTP service: one gallery, many model versions, hot swap without re-embedding.
+//!
+//! - [`serve`], or [`Server`] in two steps, with a [`ServeConfig`] and [`Keys`].
+//! - [`EncoderLoader`]: what the binary supplies, so that this crate knows no tensor framework.
+//! - [`CompatibilityCheck`]: the one question whether two versions may meet; [`RegistryRecords`] answers it from what
+//!   `evaluate` measured.
+//! - [`openapi()`]: the document of all routes, generated from the handlers.
+//!
+//! One request sees exactly one [`Snapshot`]. A swap prepares the next one beside it and then moves a pointer.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod batcher;
+mod body;
+pub mod compatibility;
+pub mod config;
+pub mod error;
+mod images;
+pub mod keys;
+pub mod live;
+pub mod openapi;
+mod recent;
+mod request_log;
+mod router;
+mod routes;
+mod self_check;
+mod server;
+mod service;
+mod swap;
+mod telemetry;
+mod tls;
+
+pub use compatibility::{
+    Certified, CompatibilityCheck, NotCertified, RegistryRecords, newer_first,
+};
+pub use config::{Batching, Limits, ServeConfig, Timeouts, TlsFiles};
+pub use error::ServeError;
+pub use keys::{KEY_VARIABLES, Keys, Scope};
+pub use live::{EncoderLoader, LIVE_ALIAS, LoadError, PREVIOUS_ALIAS, Snapshot};
+pub use openapi::openapi;
+pub use server::{Server, serve};

@@ -1,0 +1,193 @@
+//! The outermost layer: request ids, admission, time limits, errors as JSON, one log line and one metric per request.
+
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use crate::config::seconds;
+use crate::error::{ApiError, Code};
+use crate::service::Service;
+
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) const MODEL_VERSION: HeaderName = HeaderName::from_static("x-model-version");
+
+const MAX_REQUEST_ID_BYTES: usize = 64;
+
+/// Makes ids that are unique within and, by their random part, across processes.
+pub(crate) struct RequestIds {
+    process: u32,
+    next: AtomicU64,
+}
+
+impl RequestIds {
+    pub(crate) fn new() -> Self {
+        // The standard library seeds its hash maps from the system's randomness.
+        let random = RandomState::new().build_hasher().finish();
+        Self {
+            process: random as u32,
+            next: AtomicU64::new(1),
+        }
+    }
+
+    /// The client's own id, if it is harmless in logs, or a new one.
+    fn of(&self, headers: &HeaderMap) -> String {
+        let harmless = |id: &&str| {
+            (1..=MAX_REQUEST_ID_BYTES).contains(&id.len())
+                && id
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
+        };
+        let given = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok());
+        match given.filter(harmless) {
+            Some(id) => id.to_owned(),
+            None => {
+                let number = self.next.fetch_add(1, Ordering::Relaxed);
+                format!("{:08x}-{number:x}", self.process)
+            }
+        }
+    }
+}
+
+/// Wraps every request.
+pub(crate) async fn observe(
+    State(service): State<Arc<Service>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let start = Instant::now();
+    let id = service.request_ids.of(request.headers());
+    let method = method_name(request.method());
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or_else(|| "unmatched".to_owned(), |path| path.as_str().to_owned());
+
+    let response = admit(&service, request, next, &route).await;
+    let mut response = into_json_error(response, &id);
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    response.headers_mut().insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+
+    let took = start.elapsed();
+    let status = response.status().as_u16();
+    service.telemetry.request(method, &route, status, took);
+    service.recent.answered(status >= 500);
+    let model_version = response
+        .headers()
+        .get(MODEL_VERSION)
+        .and_then(|version| version.to_str().ok())
+        .unwrap_or_default();
+    let seconds = took.as_secs_f64();
+    if status >= 500 {
+        tracing::warn!(
+            request_id = id,
+            method,
+            route,
+            status,
+            seconds,
+            model_version,
+            "request"
+        );
+    } else {
+        tracing::info!(
+            request_id = id,
+            method,
+            route,
+            status,
+            seconds,
+            model_version,
+            "request"
+        );
+    }
+    response
+}
+
+/// Runs a request if there is room for it, and not for ever.
+async fn admit(service: &Arc<Service>, request: Request, next: Next, route: &str) -> Response {
+    // An overloaded service must still be able to say that it is alive.
+    if matches!(route, "/healthz" | "/livez" | "/readyz" | "/metrics") {
+        return next.run(request).await;
+    }
+    let Ok(_place) = service.in_flight.try_acquire() else {
+        let limit = service.config.limits.in_flight;
+        return ApiError::too_many(format!("{limit} requests are at work already")).into_response();
+    };
+    let timeouts = &service.config.timeouts;
+    let limit = match (request.method(), route) {
+        (&Method::POST, "/models" | "/snapshots" | "/aliases/live:rollback")
+        | (&Method::PUT, "/aliases/live") => timeouts.long_request_seconds,
+        _ => timeouts.request_seconds,
+    };
+    match tokio::time::timeout(seconds(limit), next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => ApiError::new(
+            Code::Timeout,
+            format!(
+                "not done within {limit} seconds; a write may still have happened, read it back"
+            ),
+        )
+        .into_response(),
+    }
+}
+
+/// Gives every error the same form, whoever raised it.
+fn into_json_error(mut response: Response, id: &str) -> Response {
+    let status = response.status();
+    if !status.is_client_error() && !status.is_server_error() {
+        return response;
+    }
+    let error = response
+        .extensions_mut()
+        .remove::<ApiError>()
+        .unwrap_or_else(|| ApiError::of_status(status));
+    let mut json = error.respond(id);
+    for name in [header::ALLOW, MODEL_VERSION, header::CONNECTION] {
+        if let Some(value) = response.headers_mut().remove(&name) {
+            json.headers_mut().insert(name, value);
+        }
+    }
+    json
+}
+
+/// Methods that clients invent must not become labels.
+fn method_name(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        Method::PATCH => "PATCH",
+        _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn harmless_ids_are_kept_and_others_replaced() {
+        let ids = RequestIds::new();
+        let of = |value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(REQUEST_ID, HeaderValue::from_static(value));
+            ids.of(&headers)
+        };
+        assert_eq!(of("trace-1.a_B"), "trace-1.a_B");
+        let (first, second) = (of("a b"), ids.of(&HeaderMap::new()));
+        assert!(first != second && first.contains('-'));
+    }
+}

@@ -1,0 +1,67 @@
+//! All routes, and what wraps them. The OpenAPI document comes from the same table.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
+use axum::middleware::from_fn_with_state;
+use axum::response::IntoResponse;
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::openapi;
+use crate::request_log;
+use crate::routes::{
+    aliases, compatibility, embed, health, items, models, page, search, snapshots, stats,
+};
+use crate::service::Service;
+
+/// Every documented route.
+pub(crate) fn documented() -> OpenApiRouter<Arc<Service>> {
+    OpenApiRouter::with_openapi(openapi::head())
+        .routes(routes!(embed::embed))
+        .routes(routes!(search::search))
+        .routes(routes!(items::put, items::delete, items::list))
+        .routes(routes!(items::put_batch))
+        .routes(routes!(items::get))
+        .routes(routes!(stats::gallery))
+        .routes(routes!(stats::live))
+        .routes(routes!(models::list, models::add))
+        .routes(routes!(aliases::move_live))
+        .routes(routes!(aliases::roll_back))
+        .routes(routes!(compatibility::compatibility))
+        .routes(routes!(snapshots::create, snapshots::list))
+        .routes(routes!(health::healthz))
+        .routes(routes!(health::livez))
+        .routes(routes!(health::readyz))
+        .routes(routes!(health::info))
+        .routes(routes!(health::metrics))
+}
+
+/// The whole application.
+pub(crate) fn build(service: Arc<Service>) -> Router {
+    let (router, document) = documented().split_for_parts();
+    page::add(router, document)
+        .fallback(|| async { StatusCode::NOT_FOUND.into_response() })
+        .method_not_allowed_fallback(|| async { StatusCode::METHOD_NOT_ALLOWED.into_response() })
+        // Bodies are bounded where they are read, by limits that differ from route to route.
+        .layer(DefaultBodyLimit::disable())
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(from_fn_with_state(
+            Arc::clone(&service),
+            request_log::observe,
+        ))
+        .with_state(service)
+}
+
+fn panicked(panic: Box<dyn std::any::Any + Send>) -> axum::response::Response {
+    let message = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("no message");
+    tracing::error!(message, "a handler panicked");
+    StatusCode::INTERNAL_SERVER_ERROR.into_response()
+}

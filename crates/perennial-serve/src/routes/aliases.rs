@@ -1,0 +1,100 @@
+//! `PUT /aliases/live` and `POST /aliases/live:rollback`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Request, State};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use crate::body::{read_json, read_json_or_default};
+use crate::error::{ApiError, ErrorBody};
+use crate::keys::MayWrite;
+use crate::openapi::{Guarded, WithBody};
+use crate::service::Service;
+use crate::swap::{SwapAnswer, SwapOrder, Target, swap};
+
+/// Which version shall answer.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MoveRequest {
+    /// A version or an alias.
+    version: String,
+    /// Go ahead although the version is not certified with what is stored. Overrules no other check.
+    #[serde(default)]
+    force: bool,
+    /// Check only.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// How to return to the version before.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RollbackRequest {
+    /// Go ahead although the version is not certified with what is stored.
+    #[serde(default)]
+    force: bool,
+    /// Check only.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// Swaps the live version, after it was loaded, verified, warmed up and checked. No request waits for it or fails by it.
+#[utoipa::path(
+    put,
+    path = "/aliases/live",
+    tag = "models",
+    request_body = MoveRequest,
+    responses(
+        (status = 200, description = "It answers now, or would.", body = SwapAnswer),
+        (status = 404, description = "No such version.", body = ErrorBody),
+        (status = 409, description = "A check failed (`details.checks` lists all), or another swap is under way.",
+            body = ErrorBody),
+        Guarded,
+        WithBody
+    ),
+    security(("key" = []))
+)]
+pub(crate) async fn move_live(
+    _: MayWrite,
+    State(service): State<Arc<Service>>,
+    request: Request,
+) -> Result<Json<SwapAnswer>, ApiError> {
+    let request: MoveRequest = read_json(&service, request).await?;
+    let order = SwapOrder {
+        target: Target::Version(request.version),
+        force: request.force,
+        dry_run: request.dry_run,
+    };
+    Ok(Json(swap(&service, order).await?))
+}
+
+/// Returns to the version that was live before. The body may be absent.
+#[utoipa::path(
+    post,
+    path = "/aliases/live:rollback",
+    tag = "models",
+    request_body = Option<RollbackRequest>,
+    responses(
+        (status = 200, description = "It answers again, or would.", body = SwapAnswer),
+        (status = 409, description = "There is no version before, a check failed, or another swap is under way.",
+            body = ErrorBody),
+        Guarded,
+        WithBody
+    ),
+    security(("key" = []))
+)]
+pub(crate) async fn roll_back(
+    _: MayWrite,
+    State(service): State<Arc<Service>>,
+    request: Request,
+) -> Result<Json<SwapAnswer>, ApiError> {
+    let request: RollbackRequest = read_json_or_default(&service, request).await?;
+    let order = SwapOrder {
+        target: Target::Previous,
+        force: request.force,
+        dry_run: request.dry_run,
+    };
+    Ok(Json(swap(&service, order).await?))
+}

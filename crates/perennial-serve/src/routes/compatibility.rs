@@ -1,0 +1,140 @@
+//! `GET /compatibility`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use perennial_core::{CompatibilityRecord, CompatibilityRecords};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::error::ApiError;
+use crate::keys::MayRead;
+use crate::openapi::Guarded;
+use crate::service::{Service, blocking};
+
+/// What was measured between versions.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct CompatibilityBody {
+    /// All versions, oldest first.
+    versions: Vec<String>,
+    /// Items in the gallery by version.
+    stored: BTreeMap<String, u64>,
+    /// Accuracy of versions on their own gallery, as far as measured; fractions.
+    self_tests: BTreeMap<String, f64>,
+    /// The newest measurement of each pair.
+    pairs: Vec<PairBody>,
+}
+
+/// One measured pair; fractions.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct PairBody {
+    /// The newer version.
+    query_version: String,
+    /// The older version.
+    gallery_version: String,
+    self_test: f64,
+    cross_test: f64,
+    /// `cross_test - self_test`.
+    margin: f64,
+    interval: IntervalBody,
+    /// `compatible`, `incompatible` or `tie`.
+    #[schema(value_type = String)]
+    verdict: perennial_core::Verdict,
+    /// Under the measurement's own rule for ties.
+    compatible: bool,
+    /// Whether the service lets the two meet without force.
+    certified: bool,
+    queries: ProbesBody,
+    gallery: ProbesBody,
+    /// RFC 3339, UTC.
+    created: String,
+}
+
+/// A 95 % interval of the margin.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct IntervalBody {
+    low: f64,
+    high: f64,
+}
+
+/// A probe set.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ProbesBody {
+    name: String,
+    count: usize,
+    sha256: String,
+}
+
+impl From<perennial_core::ProbeSet> for ProbesBody {
+    fn from(probes: perennial_core::ProbeSet) -> Self {
+        Self {
+            name: probes.name,
+            count: probes.count,
+            sha256: probes.sha256,
+        }
+    }
+}
+
+impl PairBody {
+    fn new(record: CompatibilityRecord, certified: bool) -> Self {
+        Self {
+            compatible: record.is_compatible(),
+            certified,
+            self_test: record.self_test,
+            cross_test: record.cross_test,
+            margin: record.margin,
+            interval: IntervalBody {
+                low: record.interval.low,
+                high: record.interval.high,
+            },
+            verdict: record.verdict,
+            queries: record.queries.into(),
+            gallery: record.gallery.into(),
+            created: record.created,
+            query_version: record.query_version,
+            gallery_version: record.gallery_version,
+        }
+    }
+}
+
+/// The compatibility matrix: for each measured pair the newest record, and whether the service lets the two meet.
+#[utoipa::path(
+    get,
+    path = "/compatibility",
+    tag = "models",
+    responses((status = 200, description = "The matrix.", body = CompatibilityBody), Guarded),
+    security(("key" = []))
+)]
+pub(crate) async fn compatibility(
+    _: MayRead,
+    State(service): State<Arc<Service>>,
+) -> Result<Json<CompatibilityBody>, ApiError> {
+    blocking(move || {
+        let records = CompatibilityRecords::of(&service.registry).map_err(ApiError::internal)?;
+        let mut self_tests = BTreeMap::new();
+        let mut newest: BTreeMap<(String, String), CompatibilityRecord> = BTreeMap::new();
+        for record in records.records {
+            self_tests.insert(record.gallery_version.clone(), record.self_test);
+            let pair = (record.query_version.clone(), record.gallery_version.clone());
+            newest.insert(pair, record);
+        }
+        let pairs = newest
+            .into_values()
+            .map(|record| {
+                let certified = service
+                    .certification
+                    .is_certified(&record.query_version, &record.gallery_version);
+                PairBody::new(record, certified)
+            })
+            .collect();
+        Ok(Json(CompatibilityBody {
+            versions: service.registry.names()?,
+            stored: (*service.stored()).clone(),
+            self_tests,
+            pairs,
+        }))
+    })
+    .await
+}

@@ -1,0 +1,107 @@
+//! `GET /healthz`, `/livez`, `/readyz`, `/info` and `/metrics`.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::config::Limits;
+use crate::error::{ApiError, ErrorBody};
+use crate::keys::MayRead;
+use crate::openapi::Guarded;
+use crate::service::Service;
+use crate::telemetry::Gauges;
+
+/// The service is well.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct StatusBody {
+    /// `ok`.
+    status: &'static str,
+}
+
+/// What this service is.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct InfoBody {
+    /// `perennial`.
+    name: &'static str,
+    /// The program's version.
+    version: &'static str,
+    /// The model version that answers.
+    live: Option<String>,
+    uptime_seconds: f64,
+    limits: Limits,
+}
+
+const OK: Json<StatusBody> = Json(StatusBody { status: "ok" });
+
+/// Whether the process answers at all.
+#[utoipa::path(get, path = "/healthz", tag = "service",
+    responses((status = 200, description = "It does.", body = StatusBody)))]
+pub(crate) async fn healthz() -> Json<StatusBody> {
+    OK
+}
+
+/// The same, under the name that orchestrators use.
+#[utoipa::path(get, path = "/livez", tag = "service",
+    responses((status = 200, description = "It does.", body = StatusBody)))]
+pub(crate) async fn livez() -> Json<StatusBody> {
+    OK
+}
+
+/// Whether requests should be sent here: a version is live, and the service is not stopping.
+#[utoipa::path(get, path = "/readyz", tag = "service",
+    responses(
+        (status = 200, description = "They should.", body = StatusBody),
+        (status = 503, description = "Not now.", body = ErrorBody)
+    ))]
+pub(crate) async fn readyz(
+    State(service): State<Arc<Service>>,
+) -> Result<Json<StatusBody>, ApiError> {
+    if service.is_ready() {
+        return Ok(OK);
+    }
+    Err(ApiError::unavailable(
+        "no model version is live, or the service is stopping",
+    ))
+}
+
+/// What this service is and which limits it has.
+#[utoipa::path(get, path = "/info", tag = "service",
+    responses((status = 200, description = "Name, versions, limits.", body = InfoBody), Guarded),
+    security(("key" = [])))]
+pub(crate) async fn info(_: MayRead, State(service): State<Arc<Service>>) -> Json<InfoBody> {
+    Json(InfoBody {
+        name: "perennial",
+        version: env!("CARGO_PKG_VERSION"),
+        live: service.live.current().map(|live| live.name().to_owned()),
+        uptime_seconds: service.started.elapsed().as_secs_f64(),
+        limits: service.config.limits.clone(),
+    })
+}
+
+/// Metrics in Prometheus' text format.
+#[utoipa::path(get, path = "/metrics", tag = "service",
+    responses(
+        (status = 200, description = "The metrics.", body = String, content_type = "text/plain"),
+        (status = 401, description = "No key, or an unknown one.", body = ErrorBody),
+        (status = 403, description = "A request from another web site.", body = ErrorBody)
+    ),
+    security(("key" = [])))]
+pub(crate) async fn metrics(_: MayRead, State(service): State<Arc<Service>>) -> Response {
+    let live = service.live.current();
+    let text = service.telemetry.render(&Gauges {
+        queue_images: service.batcher.depth(),
+        per_version: &service.stored(),
+        live: live.as_ref().map(|live| live.name()),
+        uptime: service.started.elapsed(),
+    });
+    let content_type = [(
+        header::CONTENT_TYPE,
+        "text/plain; version=0.0.4; charset=utf-8",
+    )];
+    (content_type, text).into_response()
+}

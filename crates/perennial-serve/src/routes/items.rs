@@ -1,0 +1,431 @@
+//! `/gallery/items`: writing, reading and deleting.
+
+mod upsert;
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::{Path, RawQuery, Request, State};
+use axum::http::Uri;
+use perennial_gallery::{Filter, ItemId, LabelFilter, StoredItem, Upserted};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::{IntoParams, ToSchema};
+
+use self::upsert::Batch;
+use super::Versioned;
+use crate::body::{Format, Received, read_json};
+use crate::error::{ApiError, ErrorBody};
+use crate::keys::{MayRead, MayWrite};
+use crate::openapi::{FilterSchema, Guarded, ItemIdSchema, WithBody};
+use crate::service::{Service, blocking};
+
+/// One item: an embedding with the version that produced it, or an image for the live version to embed.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ItemBody {
+    #[schema(value_type = ItemIdSchema)]
+    id: ItemId,
+    /// A unit vector.
+    embedding: Option<Vec<f32>>,
+    /// A PNG or JPEG file as base64.
+    image: Option<String>,
+    /// The version that produced `embedding`.
+    model_version: Option<String>,
+    /// The class.
+    label: Option<u32>,
+    /// Anything else, at most 16 KiB as JSON.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    payload: Map<String, Value>,
+}
+
+/// One item, and whether a refusal may be overruled.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SingleBody {
+    #[schema(value_type = ItemIdSchema)]
+    id: ItemId,
+    /// A unit vector.
+    embedding: Option<Vec<f32>>,
+    /// A PNG or JPEG file as base64.
+    image: Option<String>,
+    /// The version that produced `embedding`.
+    model_version: Option<String>,
+    /// The class.
+    label: Option<u32>,
+    /// Anything else, at most 16 KiB as JSON.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    payload: Map<String, Value>,
+    /// Store although the version is not certified with what is stored.
+    #[serde(default)]
+    force: bool,
+}
+
+/// The same as a form.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "describes a form")]
+pub(crate) struct SingleForm {
+    /// A PNG or JPEG file.
+    #[schema(value_type = String, format = Binary)]
+    image: Vec<u8>,
+    /// The item without its image, as JSON.
+    request: SingleBody,
+}
+
+/// Several items, stored together or not at all.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BatchBody {
+    items: Vec<ItemBody>,
+    /// Store although a version is not certified with what is stored.
+    #[serde(default)]
+    force: bool,
+}
+
+/// What was stored.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct UpsertAnswer {
+    /// Items that are new.
+    inserted: usize,
+    /// Items that took the place of one of the same id.
+    replaced: usize,
+}
+
+impl From<Upserted> for UpsertAnswer {
+    fn from(upserted: Upserted) -> Self {
+        Self {
+            inserted: upserted.inserted,
+            replaced: upserted.replaced,
+        }
+    }
+}
+
+/// Which items to delete: exactly one of the two.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DeleteBody {
+    #[schema(value_type = Option<Vec<ItemIdSchema>>)]
+    ids: Option<Vec<ItemId>>,
+    /// Must have a condition.
+    #[schema(value_type = Option<FilterSchema>)]
+    filter: Option<Filter>,
+}
+
+/// How many items there were.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct DeleteAnswer {
+    deleted: usize,
+}
+
+/// A stored item.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct StoredBody {
+    #[schema(value_type = ItemIdSchema)]
+    id: ItemId,
+    /// The version that embedded it.
+    model_version: String,
+    /// Its class.
+    label: Option<u32>,
+    /// What was stored with it.
+    #[schema(value_type = Object)]
+    payload: Map<String, Value>,
+    /// Its unit vector, where asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    embedding: Option<Vec<f32>>,
+}
+
+impl From<StoredItem> for StoredBody {
+    fn from(item: StoredItem) -> Self {
+        Self {
+            id: item.id,
+            model_version: item.model_version,
+            label: item.label,
+            payload: item.payload,
+            embedding: item.embedding,
+        }
+    }
+}
+
+/// A page of items in the order of their ids.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct PageAnswer {
+    items: Vec<StoredBody>,
+    /// Give it as `after` for the next page; null at the end.
+    #[schema(value_type = Option<ItemIdSchema>)]
+    next: Option<ItemId>,
+}
+
+/// Which page.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct PageQuery {
+    /// The last id of the page before; digits are a number, `"12"` in quotes is a text.
+    after: Option<String>,
+    /// Items per page.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<usize>,
+    /// With their vectors.
+    #[serde(default)]
+    embeddings: bool,
+    /// Only those of one version.
+    model_version: Option<String>,
+    /// Only those of one class.
+    label: Option<u32>,
+}
+
+/// Whether with the vector.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct OneQuery {
+    /// With its vector.
+    #[serde(default)]
+    embedding: bool,
+}
+
+/// Items of a page unless asked otherwise.
+const PAGE: usize = 100;
+
+/// Stores one item. When the answer arrives, the item is on the disk.
+#[utoipa::path(
+    put,
+    path = "/gallery/items",
+    tag = "gallery",
+    request_body(content((SingleBody = "application/json"), (SingleForm = "multipart/form-data"))),
+    responses(
+        (status = 200, description = "Stored.", body = UpsertAnswer),
+        (status = 409, description = "The version is not certified with what is stored, or not the live one for an image.",
+            body = ErrorBody),
+        (status = 503, description = "No version is live, or the storage fails.", body = ErrorBody),
+        Guarded,
+        WithBody
+    ),
+    security(("key" = []))
+)]
+pub(crate) async fn put(
+    _: MayWrite,
+    State(service): State<Arc<Service>>,
+    request: Request,
+) -> Result<Versioned<UpsertAnswer>, ApiError> {
+    let formats = [Format::Json, Format::Multipart];
+    let limit = service.config.limits.body_bytes;
+    let (format, received) = Received::read(&service, request, &formats, limit).await?;
+    let (body, file) = match format {
+        Format::Json => (received.json::<SingleBody>().await?, None),
+        Format::Multipart => {
+            let mut form = received.form(&["image"], 1).await?;
+            (form.request::<SingleBody>().await?, Some(form.image()?))
+        }
+    };
+    let force = body.force;
+    let item = ItemBody {
+        id: body.id,
+        embedding: body.embedding,
+        image: body.image,
+        model_version: body.model_version,
+        label: body.label,
+        payload: body.payload,
+    };
+    let mut batch = Batch::new(&service, vec![item])?;
+    if let Some(file) = file {
+        batch.set_file(file)?;
+    }
+    batch.store(&service, force).await
+}
+
+/// Stores items, all or none. When the answer arrives, they are on the disk.
+#[utoipa::path(
+    post,
+    path = "/gallery/items:batch",
+    tag = "gallery",
+    request_body = BatchBody,
+    responses(
+        (status = 200, description = "Stored.", body = UpsertAnswer),
+        (status = 409, description = "A version is not certified with what is stored, or not the live one for an image.",
+            body = ErrorBody),
+        (status = 503, description = "No version is live, or the storage fails.", body = ErrorBody),
+        Guarded,
+        WithBody
+    ),
+    security(("key" = []))
+)]
+pub(crate) async fn put_batch(
+    _: MayWrite,
+    State(service): State<Arc<Service>>,
+    request: Request,
+) -> Result<Versioned<UpsertAnswer>, ApiError> {
+    let body: BatchBody = read_json(&service, request).await?;
+    let batch = Batch::new(&service, body.items)?;
+    batch.store(&service, body.force).await
+}
+
+/// Deletes items by id or by filter.
+#[utoipa::path(
+    delete,
+    path = "/gallery/items",
+    tag = "gallery",
+    request_body = DeleteBody,
+    responses(
+        (status = 200, description = "How many there were.", body = DeleteAnswer),
+        (status = 503, description = "The storage fails.", body = ErrorBody),
+        Guarded,
+        WithBody
+    ),
+    security(("key" = []))
+)]
+pub(crate) async fn delete(
+    _: MayWrite,
+    State(service): State<Arc<Service>>,
+    request: Request,
+) -> Result<Json<DeleteAnswer>, ApiError> {
+    let body: DeleteBody = read_json(&service, request).await?;
+    let deleted = blocking(move || {
+        let deleted = match (&body.ids, &body.filter) {
+            (Some(ids), None) => service.store.delete(ids)?,
+            (None, Some(filter)) => service.store.delete_where(filter)?,
+            _ => {
+                return Err(ApiError::unprocessable(
+                    "expected exactly one of `ids` and `filter`",
+                ));
+            }
+        };
+        service.count()?;
+        Ok(deleted)
+    })
+    .await?;
+    Ok(Json(DeleteAnswer { deleted }))
+}
+
+/// Lists items in the order of their ids.
+#[utoipa::path(
+    get,
+    path = "/gallery/items",
+    tag = "gallery",
+    params(PageQuery),
+    responses(
+        (status = 200, description = "A page.", body = PageAnswer),
+        (status = 400, description = "An unknown or malformed parameter.", body = ErrorBody),
+        (status = 422, description = "A value out of range.", body = ErrorBody),
+        Guarded
+    ),
+    security(("key" = []))
+)]
+pub(crate) async fn list(
+    _: MayRead,
+    State(service): State<Arc<Service>>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<PageAnswer>, ApiError> {
+    let query: PageQuery = parse_query(query)?;
+    let limit = query.limit.unwrap_or(PAGE);
+    let results = service.config.limits.results;
+    if !(1..=results).contains(&limit) {
+        return Err(ApiError::unprocessable(format!(
+            "limit: {limit} is not within 1 to {results}"
+        )));
+    }
+    let page = blocking(move || {
+        let after = query.after.as_deref().map(parse_id).transpose()?;
+        let filter = Filter {
+            model_versions: query.model_version.into_iter().collect(),
+            labels: query.label.map(|label| LabelFilter {
+                any_of: vec![label],
+                ..LabelFilter::default()
+            }),
+            ..Filter::default()
+        };
+        let store = &service.store;
+        Ok(store.scroll(after.as_ref(), limit, &filter, query.embeddings)?)
+    })
+    .await?;
+    Ok(Json(PageAnswer {
+        items: page.items.into_iter().map(StoredBody::from).collect(),
+        next: page.next,
+    }))
+}
+
+/// One item. Digits are the id's number, `"12"` in quotes is a text.
+#[utoipa::path(
+    get,
+    path = "/gallery/items/{id}",
+    tag = "gallery",
+    params(("id" = String, Path, description = "The item's id."), OneQuery),
+    responses(
+        (status = 200, description = "The item.", body = StoredBody),
+        (status = 400, description = "An unknown or malformed parameter.", body = ErrorBody),
+        (status = 404, description = "No such item.", body = ErrorBody),
+        (status = 422, description = "No item can have this id.", body = ErrorBody),
+        Guarded
+    ),
+    security(("key" = []))
+)]
+pub(crate) async fn get(
+    _: MayRead,
+    State(service): State<Arc<Service>>,
+    Path(id): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<StoredBody>, ApiError> {
+    let query: OneQuery = parse_query(query)?;
+    let id = parse_id(&id)?;
+    let found = blocking(move || {
+        let mut items = service
+            .store
+            .get(std::slice::from_ref(&id), query.embedding)?;
+        items
+            .pop()
+            .ok_or_else(|| ApiError::not_found(format!("no item {id}")))
+    })
+    .await?;
+    Ok(Json(found.into()))
+}
+
+fn parse_query<T: serde::de::DeserializeOwned>(query: Option<String>) -> Result<T, ApiError> {
+    let query = query.unwrap_or_default();
+    let bad = |problem: String| ApiError::bad_request(format!("query string: {problem}"));
+    let uri: Uri = format!("/?{query}")
+        .parse()
+        .map_err(|error| bad(format!("{error}")))?;
+    axum::extract::Query::try_from_uri(&uri)
+        .map(|parsed| parsed.0)
+        .map_err(|error| bad(error.body_text()))
+}
+
+/// An id in a path or a query string, where numbers and texts look alike.
+fn parse_id(text: &str) -> Result<ItemId, ApiError> {
+    let id = if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() {
+        let number = text.parse().map_err(|_| {
+            ApiError::unprocessable(format!(
+                "id {text} does not fit 64 bits; put quotes around a text"
+            ))
+        })?;
+        ItemId::Number(number)
+    } else if text.starts_with('"') {
+        let quoted = serde_json::from_str(text);
+        ItemId::Text(quoted.map_err(|error| ApiError::unprocessable(format!("id: {error}")))?)
+    } else {
+        ItemId::Text(text.to_owned())
+    };
+    id.check()?;
+    Ok(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_in_paths() {
+        for (text, id) in [
+            ("12", ItemId::Number(12)),
+            ("\"12\"", ItemId::from("12")),
+            ("cat-7", ItemId::from("cat-7")),
+        ] {
+            assert_eq!(parse_id(text).unwrap(), id);
+        }
+        for text in ["", "\"", "99999999999999999999", &"x".repeat(129)] {
+            assert!(parse_id(text).is_err(), "{text}");
+        }
+    }
+}

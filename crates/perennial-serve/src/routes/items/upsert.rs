@@ -1,0 +1,270 @@
+//! A batch on its way into the gallery: images become embeddings, versions are checked, then all of it is stored at once.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use perennial_core::ModelVersion;
+use perennial_gallery::{Item, Upserted};
+
+use super::{ItemBody, UpsertAnswer};
+use crate::compatibility::{NotCertified, Standing};
+use crate::error::ApiError;
+use crate::images::EncodedImage;
+use crate::live::{Snapshot, identity};
+use crate::routes::Versioned;
+use crate::service::{Service, blocking, incompatible};
+use crate::telemetry::Stage;
+
+/// Items whose embeddings may still be images.
+pub(super) struct Batch {
+    items: Vec<Item>,
+    /// Images and the positions of their items.
+    images: Vec<(usize, EncodedImage)>,
+}
+
+impl Batch {
+    /// Takes the items apart.
+    ///
+    /// **Errors**: 422 for no item, too many, or one without exactly one of image and embedding.
+    pub(super) fn new(service: &Service, bodies: Vec<ItemBody>) -> Result<Self, ApiError> {
+        let limit = service.config.limits.items;
+        if !(1..=limit).contains(&bodies.len()) {
+            return Err(ApiError::unprocessable(format!(
+                "items: expected 1 to {limit}, got {}",
+                bodies.len()
+            )));
+        }
+        let mut batch = Self {
+            items: Vec::with_capacity(bodies.len()),
+            images: Vec::new(),
+        };
+        for (index, body) in bodies.into_iter().enumerate() {
+            if let Some(image) = body.image {
+                if body.embedding.is_some() {
+                    return Err(ApiError::unprocessable(format!(
+                        "items[{index}]: has both `image` and `embedding`"
+                    )));
+                }
+                batch.images.push((index, EncodedImage::Base64(image)));
+            }
+            batch.items.push(Item {
+                id: body.id,
+                embedding: body.embedding.unwrap_or_default(),
+                model_version: body.model_version.unwrap_or_default(),
+                label: body.label,
+                payload: body.payload,
+            });
+        }
+        Ok(batch)
+    }
+
+    /// Gives the only item its image from a form.
+    ///
+    /// **Errors**: 422 when it has one already, or an embedding.
+    pub(super) fn set_file(&mut self, file: EncodedImage) -> Result<(), ApiError> {
+        let embedded = self.items.iter().any(|item| !item.embedding.is_empty());
+        if embedded || !self.images.is_empty() {
+            return Err(ApiError::unprocessable(
+                "the file comes with another image or embedding in `request`",
+            ));
+        }
+        self.images.push((0, file));
+        Ok(())
+    }
+
+    /// Embeds, checks and stores.
+    ///
+    /// **Errors**: 409 for versions that may not meet, 422 for items that cannot be stored, 503 for a failing disk.
+    pub(super) async fn store(
+        mut self,
+        service: &Arc<Service>,
+        force: bool,
+    ) -> Result<Versioned<UpsertAnswer>, ApiError> {
+        let start = Instant::now();
+        let mut embedded_by = String::new();
+        if !self.images.is_empty() {
+            let snapshot = service.snapshot()?;
+            self.embed(service, &snapshot).await?;
+            embedded_by = snapshot.name().to_owned();
+        }
+        let count = self.items.len() as u64;
+        let stored = service.stored();
+        let known = self
+            .items
+            .iter()
+            .all(|item| stored.contains_key(&item.model_version));
+        // Only a version's first items can make a pair meet that nobody has checked yet.
+        let _first = match known {
+            true => None,
+            false => Some(service.versions_in_gallery.lock().await),
+        };
+        let upserted = {
+            let service = Arc::clone(service);
+            blocking(move || commit(&service, self.items, force)).await?
+        };
+        service.recent.upserted(count, start.elapsed());
+        Ok(Versioned {
+            model_version: embedded_by,
+            body: upserted.into(),
+        })
+    }
+
+    async fn embed(
+        &mut self,
+        service: &Arc<Service>,
+        snapshot: &Arc<Snapshot>,
+    ) -> Result<(), ApiError> {
+        let images = std::mem::take(&mut self.images);
+        let (positions, images): (Vec<usize>, Vec<EncodedImage>) = images.into_iter().unzip();
+        for &position in &positions {
+            let named = &self.items[position].model_version;
+            if !named.is_empty() && named != snapshot.name() {
+                return Err(ApiError::conflict(format!(
+                    "items[{position}]: images are embedded by the live version {}, not by {named}",
+                    snapshot.name()
+                )));
+            }
+        }
+        let embeddings = service.embed(snapshot, images).await?;
+        for (&position, row) in positions
+            .iter()
+            .zip(embeddings.chunks_exact(snapshot.version.dim))
+        {
+            let item = &mut self.items[position];
+            item.embedding = row.to_vec();
+            item.model_version = snapshot.name().to_owned();
+        }
+        Ok(())
+    }
+}
+
+/// The blocking part.
+fn commit(service: &Service, items: Vec<Item>, force: bool) -> Result<Upserted, ApiError> {
+    let mut versions: BTreeSet<&str> = BTreeSet::new();
+    for (index, item) in items.iter().enumerate() {
+        if item.embedding.is_empty() {
+            return Err(ApiError::unprocessable(format!(
+                "items[{index}]: expected `image` or `embedding`"
+            )));
+        }
+        if item.model_version.is_empty() {
+            return Err(ApiError::unprocessable(format!(
+                "items[{index}].model_version: name the version that produced the embedding"
+            )));
+        }
+        versions.insert(&item.model_version);
+    }
+    let mut known: Vec<Arc<ModelVersion>> = Vec::with_capacity(versions.len());
+    for name in &versions {
+        let version = service.version(name)?;
+        if version.name != *name {
+            return Err(ApiError::unprocessable(format!(
+                "model_version: {name} is an alias of {}; items name the version itself",
+                version.name
+            )));
+        }
+        known.push(version);
+    }
+    for (index, item) in items.iter().enumerate() {
+        let version = known
+            .iter()
+            .find(|version| version.name == item.model_version);
+        if let Some(version) = version.filter(|version| version.dim != item.embedding.len()) {
+            return Err(ApiError::unprocessable(format!(
+                "items[{index}].embedding: has {} values, those of {} have {}",
+                item.embedding.len(),
+                version.name,
+                version.dim
+            )));
+        }
+    }
+    let forced = check_versions(service, &known, force)?;
+    let items_stored = items.len() as u64;
+    let start = Instant::now();
+    let upserted = service.store.upsert(items)?;
+    service.telemetry.stage(Stage::Commit, start.elapsed());
+    if forced {
+        service
+            .forced_writes
+            .fetch_add(items_stored, Ordering::Relaxed);
+        service.telemetry.forced("upsert", items_stored);
+    }
+    service.count()?;
+    Ok(upserted)
+}
+
+/// Whether the batch's versions may meet each other, what is stored, and the live version. Says whether force was needed.
+fn check_versions(
+    service: &Service,
+    versions: &[Arc<ModelVersion>],
+    force: bool,
+) -> Result<bool, ApiError> {
+    let stored = service.stored();
+    let live = service.live.current();
+    let mut others: BTreeSet<&str> = stored.keys().map(String::as_str).collect();
+    others.extend(versions.iter().map(|version| version.name.as_str()));
+    others.extend(live.as_ref().map(|live| live.name()));
+    let mut refused: Vec<NotCertified> = Vec::new();
+    let mut accepted = false;
+    for version in versions {
+        for other in &others {
+            match service.certification.standing(&version.name, other) {
+                Standing::Certified(_) => {}
+                Standing::Accepted(_) => accepted = true,
+                Standing::Refused(pair) if refused.contains(&pair) => {}
+                Standing::Refused(pair) => refused.push(pair),
+            }
+        }
+    }
+    let other_simplex = check_simplex(service, versions, stored.is_empty())?;
+    if refused.is_empty() && other_simplex.is_none() {
+        return Ok(accepted);
+    }
+    if !force {
+        return Err(match other_simplex {
+            Some(problem) => ApiError::conflict(problem),
+            None => incompatible(&refused),
+        });
+    }
+    if let Some(problem) = other_simplex {
+        tracing::warn!(problem, "items of another simplex are stored by force");
+    }
+    service.certification.accept(&refused);
+    Ok(true)
+}
+
+/// Holds the versions against the simplex that the gallery belongs to, and sets it with the first items. What is wrong comes
+/// back as a text, since it may be overruled.
+fn check_simplex(
+    service: &Service,
+    versions: &[Arc<ModelVersion>],
+    empty: bool,
+) -> Result<Option<String>, ApiError> {
+    let Some(first) = versions.first() else {
+        return Ok(None);
+    };
+    let own = identity(first);
+    if let Some(other) = versions.iter().find(|version| identity(version) != own) {
+        return Ok(Some(format!(
+            "{} and {} do not share a simplex",
+            first.name, other.name
+        )));
+    }
+    match (service.store.identity()?, own) {
+        (stored, Some(own)) if empty && stored != Some(own) => {
+            service.store.set_identity(own)?;
+            Ok(None)
+        }
+        (stored, own) if empty || stored == own => Ok(None),
+        (Some(stored), _) => Ok(Some(format!(
+            "{} does not belong to the gallery's simplex of {} vertices",
+            first.name, stored.vertices
+        ))),
+        (None, _) => Ok(Some(format!(
+            "{} belongs to a simplex, but what is stored belongs to none",
+            first.name
+        ))),
+    }
+}

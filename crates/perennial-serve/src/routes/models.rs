@@ -1,0 +1,251 @@
+//! `GET /models` and `POST /models`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use perennial_core::{ModelVersion, Registry, RegistryError, VersionDraft, sha256_hex};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::body::{Format, Received};
+use crate::error::ApiError;
+use crate::keys::{MayRead, MayWrite};
+use crate::live::Snapshot;
+use crate::openapi::{Guarded, WithBody};
+use crate::self_check;
+use crate::service::{Service, blocking};
+
+/// All versions and aliases.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ModelsBody {
+    /// The version that answers.
+    live: Option<String>,
+    /// The version that a rollback returns to.
+    previous: Option<String>,
+    /// Aliases and the versions that they point to.
+    aliases: BTreeMap<String, String>,
+    /// Oldest first.
+    models: Vec<ModelBody>,
+}
+
+/// One version.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ModelBody {
+    name: String,
+    /// The version that it updates or replaces.
+    parent: Option<String>,
+    /// `pretrained`, `update`, `replacement` or `imported`.
+    #[schema(value_type = String)]
+    role: perennial_core::Role,
+    method: String,
+    /// What it was trained on.
+    data: String,
+    /// RFC 3339, UTC.
+    created: String,
+    dim: usize,
+    /// Vertices of its simplex; null for a linear classifier.
+    simplex_vertices: Option<usize>,
+    weights_sha256: String,
+    /// Items in the gallery that it embedded.
+    stored_items: u64,
+}
+
+impl ModelBody {
+    fn new(version: ModelVersion, stored: &BTreeMap<String, u64>) -> Self {
+        Self {
+            stored_items: stored.get(&version.name).copied().unwrap_or(0),
+            name: version.name,
+            parent: version.parent,
+            role: version.role,
+            method: version.method,
+            data: version.data,
+            created: version.created,
+            dim: version.dim,
+            simplex_vertices: version.classifier.vertices,
+            weights_sha256: version.weights_sha256,
+        }
+    }
+}
+
+/// A version in a registry folder that the service can read.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AddRequest {
+    /// The registry's folder.
+    #[schema(value_type = String)]
+    path: PathBuf,
+    /// A version or an alias in it.
+    version: String,
+    /// The version of this registry that it updates or replaces. Names of the other registry mean nothing here.
+    parent: Option<String>,
+}
+
+/// An upload.
+#[derive(ToSchema)]
+#[allow(dead_code, reason = "describes a form")]
+pub(crate) struct AddForm {
+    /// The file `model.toml`.
+    #[schema(value_type = String, format = Binary)]
+    model: Vec<u8>,
+    /// The file `weights.safetensors`.
+    #[schema(value_type = String, format = Binary)]
+    weights: Vec<u8>,
+    /// Settings, as JSON.
+    request: Option<UploadRequest>,
+}
+
+/// Settings of an upload.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct UploadRequest {
+    /// The version of this registry that it updates or replaces.
+    parent: Option<String>,
+}
+
+const MAX_MODEL_TOML_BYTES: usize = 1 << 20;
+
+/// Lists versions and aliases.
+#[utoipa::path(
+    get,
+    path = "/models",
+    tag = "models",
+    responses((status = 200, description = "Versions and aliases.", body = ModelsBody), Guarded),
+    security(("key" = []))
+)]
+pub(crate) async fn list(
+    _: MayRead,
+    State(service): State<Arc<Service>>,
+) -> Result<Json<ModelsBody>, ApiError> {
+    blocking(move || {
+        let stored = service.stored();
+        let models = service.registry.list()?;
+        Ok(Json(ModelsBody {
+            live: service.live.current().map(|live| live.name().to_owned()),
+            previous: service.previous(),
+            aliases: service.registry.aliases()?,
+            models: models
+                .into_iter()
+                .map(|version| ModelBody::new(version, &stored))
+                .collect(),
+        }))
+    })
+    .await
+}
+
+/// Adds a version: from another registry's folder, or as an upload. It gets the next free name. It is tried first; a version
+/// that cannot be loaded leaves nothing behind.
+#[utoipa::path(
+    post,
+    path = "/models",
+    tag = "models",
+    request_body(content((AddRequest = "application/json"), (AddForm = "multipart/form-data"))),
+    responses(
+        (status = 201, description = "Published.", body = ModelBody),
+        Guarded,
+        WithBody
+    ),
+    security(("key" = []))
+)]
+pub(crate) async fn add(
+    _: MayWrite,
+    State(service): State<Arc<Service>>,
+    request: Request,
+) -> Result<(StatusCode, Json<ModelBody>), ApiError> {
+    let formats = [Format::Json, Format::Multipart];
+    let limit = service.config.limits.model_bytes;
+    let (format, received) = Received::read(&service, request, &formats, limit).await?;
+    let published = match format {
+        Format::Json => {
+            let request: AddRequest = received.json().await?;
+            let service = Arc::clone(&service);
+            blocking(move || copy(&service, &request)).await?
+        }
+        Format::Multipart => {
+            let mut form = received.form(&["model", "weights"], 2).await?;
+            let settings: UploadRequest = form.request().await?;
+            let service = Arc::clone(&service);
+            blocking(move || upload(&service, form.files, settings)).await?
+        }
+    };
+    tracing::info!(version = published.name, "a model version was added");
+    let body = ModelBody::new(published, &service.stored());
+    Ok((StatusCode::CREATED, Json(body)))
+}
+
+fn copy(service: &Service, request: &AddRequest) -> Result<ModelVersion, ApiError> {
+    let refused = |error: RegistryError| ApiError::unprocessable(error.to_string());
+    let other = Registry::open(&request.path).map_err(refused)?;
+    let version = other.get(&request.version).map_err(refused)?;
+    if version.weights_bytes > service.config.limits.model_bytes as u64 {
+        return Err(ApiError::unprocessable(format!(
+            "{} has {} bytes of weights; at most {} are taken",
+            version.name, version.weights_bytes, service.config.limits.model_bytes
+        )));
+    }
+    let weights = other.load_weights(&version).map_err(refused)?;
+    publish(service, version.draft(), &weights, request.parent.clone())
+}
+
+fn upload(
+    service: &Service,
+    files: Vec<(String, Bytes)>,
+    settings: UploadRequest,
+) -> Result<ModelVersion, ApiError> {
+    let mut files: BTreeMap<String, Bytes> = files.into_iter().collect();
+    let (Some(model), Some(weights)) = (files.remove("model"), files.remove("weights")) else {
+        return Err(ApiError::unprocessable(
+            "expected the fields `model` (model.toml) and `weights` (weights.safetensors)",
+        ));
+    };
+    if model.len() > MAX_MODEL_TOML_BYTES {
+        return Err(ApiError::unprocessable(
+            "model: no model.toml is as large as this",
+        ));
+    }
+    let text = std::str::from_utf8(&model)
+        .map_err(|_| ApiError::unprocessable("model: is not UTF-8 text"))?;
+    let version = ModelVersion::from_toml(text)
+        .map_err(|error| ApiError::unprocessable(format!("model: {error}")))?;
+    if weights.len() as u64 != version.weights_bytes
+        || sha256_hex(&weights) != version.weights_sha256
+    {
+        return Err(ApiError::unprocessable(
+            "weights: are not those that model.toml describes (size and SHA-256); they were damaged on the way",
+        ));
+    }
+    publish(service, version.draft(), &weights, settings.parent)
+}
+
+/// Tries a version in a folder aside and publishes it if it works.
+fn publish(
+    service: &Service,
+    mut draft: VersionDraft,
+    weights: &[u8],
+    parent: Option<String>,
+) -> Result<ModelVersion, ApiError> {
+    draft.parent = match parent {
+        Some(parent) => Some(service.version(&parent)?.name.clone()),
+        None => None,
+    };
+    // Beside the versions, where there is room for them; the name is none of a version, so nobody sees it.
+    let folder = tempfile::Builder::new()
+        .prefix(".trial-")
+        .tempdir_in(service.registry.root())
+        .map_err(ApiError::internal)?;
+    let trial = Registry::open(folder.path())?;
+    let refused =
+        |problem: String| ApiError::unprocessable(format!("the version does not work: {problem}"));
+    let version = trial
+        .publish(draft.clone(), weights)
+        .map_err(|error| refused(error.to_string()))?;
+    let snapshot = Snapshot::load(&*service.loader, &trial, version)
+        .map_err(|error| refused(error.problem))?;
+    self_check::run(&snapshot).map_err(refused)?;
+    drop(snapshot);
+    Ok(service.registry.publish(draft, weights)?)
+}

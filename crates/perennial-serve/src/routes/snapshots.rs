@@ -1,0 +1,145 @@
+//! `POST /snapshots` and `GET /snapshots`.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use perennial_core::{read_at_most, write_atomically};
+use perennial_gallery::SnapshotInfo;
+use serde::Serialize;
+use time::OffsetDateTime;
+use time::macros::format_description;
+use utoipa::ToSchema;
+
+use crate::error::{ApiError, ErrorBody};
+use crate::keys::{MayRead, MayWrite};
+use crate::openapi::Guarded;
+use crate::service::{Service, blocking};
+
+const EXTENSION: &str = "snapshot";
+/// Next to each snapshot lies what `POST` answered, so that listing need not read the snapshots.
+const INFO_EXTENSION: &str = "json";
+const MAX_INFO_BYTES: u64 = 4096;
+
+/// A snapshot of the gallery.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct SnapshotBody {
+    /// Its file name in the snapshots folder.
+    name: String,
+    /// Items in it; null for a file that was put there by hand.
+    items: Option<u64>,
+    bytes: u64,
+    /// Of the whole file, hexadecimal; null for a file that was put there by hand.
+    sha256: Option<String>,
+}
+
+/// All snapshots.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct SnapshotsBody {
+    /// Oldest first.
+    snapshots: Vec<SnapshotBody>,
+}
+
+/// Writes the gallery, as it is at this moment, into one file of the snapshots folder.
+#[utoipa::path(
+    post,
+    path = "/snapshots",
+    tag = "gallery",
+    responses(
+        (status = 201, description = "Written.", body = SnapshotBody),
+        (status = 503, description = "The service has no snapshots folder, or the storage fails.", body = ErrorBody),
+        Guarded
+    ),
+    security(("key" = []))
+)]
+pub(crate) async fn create(
+    _: MayWrite,
+    State(service): State<Arc<Service>>,
+) -> Result<(StatusCode, Json<SnapshotBody>), ApiError> {
+    let folder = folder(&service)?;
+    let body = blocking(move || {
+        let form =
+            format_description!("[year][month][day]T[hour][minute][second].[subsecond digits:6]Z");
+        let now = OffsetDateTime::now_utc()
+            .format(form)
+            .map_err(ApiError::internal)?;
+        let name = format!("{now}.{EXTENSION}");
+        let path = folder.join(&name);
+        let info = service.store.snapshot(&path)?;
+        let text = serde_json::to_string(&info).map_err(ApiError::internal)?;
+        write_atomically(path.with_extension(INFO_EXTENSION), text).map_err(ApiError::internal)?;
+        tracing::info!(
+            name,
+            items = info.items,
+            bytes = info.bytes,
+            "snapshot written"
+        );
+        Ok(SnapshotBody {
+            name,
+            items: Some(info.items),
+            bytes: info.bytes,
+            sha256: Some(info.sha256),
+        })
+    })
+    .await?;
+    Ok((StatusCode::CREATED, Json(body)))
+}
+
+/// Lists the snapshots.
+#[utoipa::path(
+    get,
+    path = "/snapshots",
+    tag = "gallery",
+    responses(
+        (status = 200, description = "The snapshots.", body = SnapshotsBody),
+        (status = 503, description = "The service has no snapshots folder.", body = ErrorBody),
+        Guarded
+    ),
+    security(("key" = []))
+)]
+pub(crate) async fn list(
+    _: MayRead,
+    State(service): State<Arc<Service>>,
+) -> Result<Json<SnapshotsBody>, ApiError> {
+    let folder = folder(&service)?;
+    blocking(move || {
+        let mut snapshots = Vec::new();
+        for entry in fs_err::read_dir(&folder).map_err(ApiError::internal)? {
+            let path = entry.map_err(ApiError::internal)?.path();
+            let is_snapshot = path
+                .extension()
+                .is_some_and(|extension| extension == EXTENSION);
+            let name = path
+                .file_name()
+                .and_then(|name| name.to_str())
+                .filter(|_| is_snapshot);
+            let Some(name) = name else { continue };
+            let metadata = fs_err::metadata(&path).map_err(ApiError::internal)?;
+            let info = info(&path).filter(|info| info.bytes == metadata.len());
+            snapshots.push(SnapshotBody {
+                name: name.to_owned(),
+                items: info.as_ref().map(|info| info.items),
+                bytes: metadata.len(),
+                sha256: info.map(|info| info.sha256),
+            });
+        }
+        snapshots.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(Json(SnapshotsBody { snapshots }))
+    })
+    .await
+}
+
+fn folder(service: &Service) -> Result<PathBuf, ApiError> {
+    service.config.snapshots.clone().ok_or_else(|| {
+        ApiError::unavailable(
+            "the service has no folder for snapshots; start it with `--snapshots DIR`",
+        )
+    })
+}
+
+fn info(snapshot: &Path) -> Option<SnapshotInfo> {
+    let bytes = read_at_most(snapshot.with_extension(INFO_EXTENSION), MAX_INFO_BYTES).ok()?;
+    serde_json::from_slice(&bytes).ok()
+}

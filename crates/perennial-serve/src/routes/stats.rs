@@ -1,0 +1,147 @@
+//! `GET /gallery/stats` and `GET /stats/live`.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::error::ApiError;
+use crate::keys::MayRead;
+use crate::openapi::Guarded;
+use crate::service::{Service, blocking};
+
+/// Size and state of the gallery.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct GalleryBody {
+    items: u64,
+    /// The dimension of the vectors, once there is one.
+    dim: Option<usize>,
+    /// Items by the version that embedded them.
+    per_version: BTreeMap<String, u64>,
+    index: IndexBody,
+    bytes_per_vector: BytesBody,
+    /// Items stored without a certificate since the start.
+    forced_writes: u64,
+    /// Pairs of versions, newer first, that were accepted by force since the start.
+    forced_pairs: Vec<[String; 2]>,
+    /// The simplex that the vectors belong to.
+    identity: Option<IdentityBody>,
+}
+
+/// How searches are answered.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct IndexBody {
+    /// `exact`, `int8` or `hnsw`.
+    #[schema(value_type = String)]
+    kind: perennial_gallery::IndexKind,
+    /// `ready` or `building`.
+    #[schema(value_type = String)]
+    state: perennial_gallery::IndexProgress,
+    /// Items that an approximate index covers.
+    indexed: u64,
+}
+
+/// What one vector costs.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct BytesBody {
+    memory: f64,
+    disk: f64,
+}
+
+/// A simplex.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct IdentityBody {
+    vertices: usize,
+}
+
+/// The last 10 seconds.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct LiveBody {
+    searches_per_second: f64,
+    /// Items.
+    upserts_per_second: f64,
+    /// Since the start.
+    requests_total: u64,
+    /// Answers of 500 and above since the start.
+    failed_total: u64,
+    /// Of searches and upserts; null where there was none.
+    p50_seconds: Option<f64>,
+    p99_seconds: Option<f64>,
+    /// Images that wait or are being encoded.
+    queue_depth: usize,
+    swaps: SwapsBody,
+}
+
+/// Swaps since the start.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct SwapsBody {
+    moved: u64,
+    refused: u64,
+}
+
+/// Size and state of the gallery.
+#[utoipa::path(
+    get,
+    path = "/gallery/stats",
+    tag = "gallery",
+    responses((status = 200, description = "The numbers.", body = GalleryBody), Guarded),
+    security(("key" = []))
+)]
+pub(crate) async fn gallery(
+    _: MayRead,
+    State(service): State<Arc<Service>>,
+) -> Result<Json<GalleryBody>, ApiError> {
+    blocking(move || {
+        let stats = service.count()?;
+        let identity = service.store.identity()?;
+        Ok(Json(GalleryBody {
+            items: stats.items,
+            dim: stats.dim,
+            per_version: stats.per_version,
+            index: IndexBody {
+                kind: stats.index.kind,
+                state: stats.index.state,
+                indexed: stats.index.indexed,
+            },
+            bytes_per_vector: BytesBody {
+                memory: stats.bytes_per_vector.memory,
+                disk: stats.bytes_per_vector.disk,
+            },
+            forced_writes: service.forced_writes.load(Ordering::Relaxed),
+            forced_pairs: service.certification.accepted(),
+            identity: identity.map(|identity| IdentityBody {
+                vertices: identity.vertices,
+            }),
+        }))
+    })
+    .await
+}
+
+/// Rates and latencies of the last 10 seconds.
+#[utoipa::path(
+    get,
+    path = "/stats/live",
+    tag = "service",
+    responses((status = 200, description = "The numbers.", body = LiveBody), Guarded),
+    security(("key" = []))
+)]
+pub(crate) async fn live(_: MayRead, State(service): State<Arc<Service>>) -> Json<LiveBody> {
+    let rates = service.recent.rates();
+    Json(LiveBody {
+        searches_per_second: rates.searches_per_second,
+        upserts_per_second: rates.upserts_per_second,
+        requests_total: rates.totals.requests,
+        failed_total: rates.totals.failed,
+        p50_seconds: rates.p50_seconds,
+        p99_seconds: rates.p99_seconds,
+        queue_depth: service.batcher.depth(),
+        swaps: SwapsBody {
+            moved: rates.totals.swaps_moved,
+            refused: rates.totals.swaps_refused,
+        },
+    })
+}

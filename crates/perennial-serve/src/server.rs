@@ -1,0 +1,181 @@
+//! From settings to a listening socket, and back down without losing a request.
+
+use std::future::Future;
+use std::net::{SocketAddr, TcpListener};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use axum::Router;
+use axum_server::Handle;
+use axum_server::accept::NoDelayAcceptor;
+use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
+use hyper_util::rt::TokioTimer;
+use perennial_core::Registry;
+use perennial_gallery::VectorStore;
+use tokio::task::JoinHandle;
+
+use crate::compatibility::CompatibilityCheck;
+use crate::config::{ServeConfig, seconds};
+use crate::error::ServeError;
+use crate::live::EncoderLoader;
+use crate::router;
+use crate::service::Service;
+use crate::tls;
+
+/// How often raw measurements are folded into buckets.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+/// A service that listens already and answers once [`run`](Self::run) is called.
+pub struct Server {
+    service: Arc<Service>,
+    listener: TcpListener,
+    address: SocketAddr,
+    tls: Option<RustlsConfig>,
+    batcher: JoinHandle<()>,
+}
+
+impl Server {
+    /// Loads the live version, checks it, and takes the port. Must be called inside a multi-threaded tokio runtime.
+    ///
+    /// # Errors
+    /// [`ServeError`]: a setting or TLS file that cannot work, an address that is taken, a registry or gallery that cannot be read, a live
+    /// version that fails its checks.
+    pub async fn bind(
+        config: ServeConfig,
+        registry: Registry,
+        store: Arc<dyn VectorStore>,
+        loader: Arc<dyn EncoderLoader>,
+        check: Arc<dyn CompatibilityCheck>,
+    ) -> Result<Self, ServeError> {
+        let wanted = config.listen;
+        // Before the minute that loading a model may take.
+        let listener = TcpListener::bind(wanted).map_err(|source| ServeError::Listen {
+            address: wanted,
+            source,
+        })?;
+        let address = listener.local_addr()?;
+        if config.is_open() && !wanted.ip().is_loopback() {
+            tracing::warn!(
+                %address,
+                "everybody who reaches this address may read and write; configure keys, or listen on 127.0.0.1"
+            );
+        }
+        if !config.keys.is_empty() && config.tls.is_none() && !wanted.ip().is_loopback() {
+            tracing::warn!(%address, "keys travel in the clear; configure TLS, or put a TLS proxy in front");
+        }
+        let tls = config.tls.as_ref().map(tls::load).transpose()?;
+        // Building the batcher needs the runtime, loading the model must not hold up its thread.
+        let runtime = tokio::runtime::Handle::current();
+        let (service, batcher) = tokio::task::spawn_blocking(move || {
+            let _inside = runtime.enter();
+            Service::start(config, registry, store, loader, check)
+        })
+        .await??;
+        Ok(Self {
+            service,
+            listener,
+            address,
+            tls,
+            batcher,
+        })
+    }
+
+    /// Where it listens; with port 0 in the settings, the port that was free.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The address for a browser.
+    pub fn url(&self) -> String {
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}/", self.address)
+    }
+
+    /// Answers until `shutdown` is done, then takes no more connections, finishes the requests at work within the drain time,
+    /// and flushes the gallery.
+    ///
+    /// # Errors
+    /// [`ServeError`]: a listener that fails, a gallery that cannot be flushed.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
+        let Self {
+            service,
+            listener,
+            batcher,
+            address,
+            tls,
+        } = self;
+        let timeouts = service.config.timeouts.clone();
+        let handle = Handle::new();
+        let mut server = axum_server::from_tcp(listener)?
+            .handle(handle.clone())
+            .first_request_timeout(seconds(timeouts.header_seconds))
+            .http1_only();
+        server
+            .http_builder()
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(seconds(timeouts.header_seconds));
+        let app: Router = router::build(Arc::clone(&service));
+        let mut serving: Pin<Box<dyn Future<Output = std::io::Result<()>> + Send>> = match tls {
+            Some(config) => {
+                let acceptor = RustlsAcceptor::new(config)
+                    .handshake_timeout(seconds(timeouts.header_seconds))
+                    .acceptor(NoDelayAcceptor);
+                Box::pin(server.acceptor(acceptor).serve(app.into_make_service()))
+            }
+            None => Box::pin(
+                server
+                    .acceptor(NoDelayAcceptor)
+                    .serve(app.into_make_service()),
+            ),
+        };
+        let upkeep = tokio::spawn(upkeep(Arc::clone(&service)));
+        tracing::info!(%address, "serving");
+
+        let ended = tokio::select! {
+            ended = &mut serving => ended,
+            () = shutdown => {
+                tracing::info!("stopping: no new connections, requests at work are finished");
+                service.draining.store(true, Ordering::Relaxed);
+                handle.graceful_shutdown(Some(seconds(timeouts.drain_seconds)));
+                (&mut serving).await
+            }
+        };
+        drop(serving);
+        upkeep.abort();
+        let store = Arc::clone(&service.store);
+        // With the last reference goes the batcher's queue, so its task ends; a request cut off by the drain time may still
+        // hold one, and is not waited for.
+        drop(service);
+        let _ = tokio::time::timeout(Duration::from_secs(1), batcher).await;
+        tokio::task::spawn_blocking(move || store.flush()).await??;
+        tracing::info!("stopped");
+        Ok(ended?)
+    }
+}
+
+/// Runs a service from start to end; [`Server`] is the same in two steps, for callers that need the address in between.
+///
+/// # Errors
+/// Those of [`Server::bind`] and [`Server::run`].
+pub async fn serve(
+    config: ServeConfig,
+    registry: Registry,
+    store: Arc<dyn VectorStore>,
+    loader: Arc<dyn EncoderLoader>,
+    check: Arc<dyn CompatibilityCheck>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), ServeError> {
+    let server = Server::bind(config, registry, store, loader, check).await?;
+    server.run(shutdown).await
+}
+
+async fn upkeep(service: Arc<Service>) {
+    let mut ticks = tokio::time::interval(UPKEEP);
+    loop {
+        ticks.tick().await;
+        service.telemetry.upkeep();
+    }
+}

@@ -1,0 +1,273 @@
+//! What all requests share.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use perennial_core::{ModelVersion, Registry, RegistryError};
+use perennial_gallery::{GalleryError, GalleryStats, VectorStore};
+use serde_json::json;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+use crate::batcher::Batcher;
+use crate::body::BUDGET_UNIT;
+use crate::compatibility::{Certification, CompatibilityCheck, NotCertified};
+use crate::config::ServeConfig;
+use crate::error::{ApiError, Code, ServeError};
+use crate::images::{Decoder, EncodedImage};
+use crate::live::{EncoderLoader, LIVE_ALIAS, Live, PREVIOUS_ALIAS, Snapshot};
+use crate::recent::Recent;
+use crate::request_log::RequestIds;
+use crate::self_check;
+use crate::telemetry::Telemetry;
+
+/// The state behind the router.
+pub(crate) struct Service {
+    pub(crate) config: ServeConfig,
+    pub(crate) registry: Registry,
+    pub(crate) store: Arc<dyn VectorStore>,
+    pub(crate) loader: Arc<dyn EncoderLoader>,
+    pub(crate) certification: Certification,
+    pub(crate) live: Live,
+    pub(crate) batcher: Batcher,
+    pub(crate) decoder: Decoder,
+    pub(crate) telemetry: Arc<Telemetry>,
+    pub(crate) recent: Recent,
+    pub(crate) request_ids: RequestIds,
+    pub(crate) in_flight: Semaphore,
+    pub(crate) body_budget: Arc<Semaphore>,
+    /// Searches at work at once. Each uses all processors, so more would only take memory.
+    pub(crate) searches: Semaphore,
+    /// Held while a version without items in the gallery gets its first ones, and while the live pointer moves: between
+    /// the check of a pair and what it permits, nothing may change that the check rests on.
+    pub(crate) versions_in_gallery: tokio::sync::Mutex<()>,
+    pub(crate) forced_writes: AtomicU64,
+    pub(crate) draining: AtomicBool,
+    pub(crate) started: Instant,
+    stored: ArcSwap<BTreeMap<String, u64>>,
+    counting: Mutex<()>,
+    /// Versions never change, so they are read once.
+    versions: RwLock<HashMap<String, Arc<ModelVersion>>>,
+}
+
+impl Service {
+    /// Loads the live version, if there is one, and prepares everything. Must run inside a tokio runtime.
+    ///
+    /// # Errors
+    /// A setting that cannot work, a registry or gallery that cannot be read, a live version that fails its checks.
+    pub(crate) fn start(
+        config: ServeConfig,
+        registry: Registry,
+        store: Arc<dyn VectorStore>,
+        loader: Arc<dyn EncoderLoader>,
+        check: Arc<dyn CompatibilityCheck>,
+    ) -> Result<(Arc<Self>, JoinHandle<()>), ServeError> {
+        config.check()?;
+        if let Some(folder) = &config.snapshots {
+            fs_err::create_dir_all(folder)?;
+        }
+        let certification = Certification::new(check, config.force_uncertified);
+        let live = match registry.aliases()?.get(LIVE_ALIAS) {
+            Some(_) => Some(load_live(&registry, &*loader, &*store)?),
+            None => {
+                tracing::warn!(
+                    "the registry has no alias `live`: images are refused until PUT /aliases/live names a version"
+                );
+                None
+            }
+        };
+        let stored = store.count()?.per_version;
+        if let Some(live) = &live {
+            for refused in certification.refused(live.name(), stored.keys().map(String::as_str)) {
+                tracing::warn!(
+                    %refused,
+                    "the live version is not certified for what is stored: its searches are refused with 409"
+                );
+            }
+        }
+        let telemetry = Arc::new(Telemetry::new());
+        let (batcher, worker) = Batcher::start(&config.batching, Arc::clone(&telemetry));
+        let searches = 2 * std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let budget = config.limits.body_budget_bytes / BUDGET_UNIT;
+        let service = Self {
+            decoder: Decoder::new(&config, Arc::clone(&telemetry)),
+            in_flight: Semaphore::new(config.limits.in_flight),
+            body_budget: Arc::new(Semaphore::new(budget.min(Semaphore::MAX_PERMITS))),
+            searches: Semaphore::new(searches),
+            config,
+            registry,
+            store,
+            loader,
+            certification,
+            live: Live::new(live),
+            batcher,
+            telemetry,
+            recent: Recent::new(),
+            request_ids: RequestIds::new(),
+            versions_in_gallery: tokio::sync::Mutex::new(()),
+            forced_writes: AtomicU64::new(0),
+            draining: AtomicBool::new(false),
+            started: Instant::now(),
+            stored: ArcSwap::from_pointee(stored),
+            counting: Mutex::new(()),
+            versions: RwLock::default(),
+        };
+        Ok((Arc::new(service), worker))
+    }
+
+    /// The snapshot that this request keeps to its end.
+    ///
+    /// # Errors
+    /// 503 while no version is live.
+    pub(crate) fn snapshot(&self) -> Result<Arc<Snapshot>, ApiError> {
+        self.live.current().ok_or_else(|| {
+            ApiError::unavailable("no model version is live; PUT /aliases/live names one")
+        })
+    }
+
+    /// Embeds images with one snapshot.
+    ///
+    /// **Shapes**: the result is `[n, d]`.
+    ///
+    /// # Errors
+    /// Those of the decoder and of the batcher.
+    pub(crate) async fn embed(
+        &self,
+        snapshot: &Arc<Snapshot>,
+        images: Vec<EncodedImage>,
+    ) -> Result<Vec<f32>, ApiError> {
+        let pixels = self.decoder.decode(snapshot, images).await?;
+        self.batcher.encode(snapshot, &pixels).await
+    }
+
+    /// A version by its name; blocks.
+    ///
+    /// # Errors
+    /// 422 for a name that the registry does not know, since it came inside a body.
+    pub(crate) fn version(&self, name: &str) -> Result<Arc<ModelVersion>, ApiError> {
+        let known = self.versions.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(version) = known.get(name) {
+            return Ok(Arc::clone(version));
+        }
+        drop(known);
+        let version = match self.registry.get(name) {
+            Ok(version) => Arc::new(version),
+            Err(error @ RegistryError::Unknown { .. }) => {
+                let error = ApiError::from(error);
+                return Err(ApiError::unprocessable(format!(
+                    "model_version: {}",
+                    error.message
+                )));
+            }
+            Err(error) => return Err(error.into()),
+        };
+        // An alias moves, so only the version's own name may be remembered.
+        if version.name == name {
+            let mut known = self
+                .versions
+                .write()
+                .unwrap_or_else(PoisonError::into_inner);
+            known.insert(name.to_owned(), Arc::clone(&version));
+        }
+        Ok(version)
+    }
+
+    /// Items by version, as of the last write.
+    pub(crate) fn stored(&self) -> Arc<BTreeMap<String, u64>> {
+        self.stored.load_full()
+    }
+
+    /// Counts the gallery; blocks. Every write is followed by it.
+    ///
+    /// # Errors
+    /// Those of the gallery.
+    pub(crate) fn count(&self) -> Result<GalleryStats, GalleryError> {
+        // In turn, so that an older count never replaces a newer one.
+        let _turn = self.counting.lock().unwrap_or_else(PoisonError::into_inner);
+        let stats = self.store.count()?;
+        self.stored.store(Arc::new(stats.per_version.clone()));
+        Ok(stats)
+    }
+
+    /// The version that a rollback would return to.
+    pub(crate) fn previous(&self) -> Option<String> {
+        if let Some(previous) = self.live.previous() {
+            return Some(previous.name().to_owned());
+        }
+        self.registry.aliases().ok()?.remove(PREVIOUS_ALIAS)
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        !self.draining.load(Ordering::Relaxed) && self.live.current().is_some()
+    }
+}
+
+/// Loads what the alias points to and makes sure that it works at all. Whether it may query the gallery is another question,
+/// which the caller answers: a service that starts and refuses searches is better than one that does not start.
+fn load_live(
+    registry: &Registry,
+    loader: &dyn EncoderLoader,
+    store: &dyn VectorStore,
+) -> Result<Arc<Snapshot>, ServeError> {
+    let version = registry.get(LIVE_ALIAS)?;
+    let name = version.name.clone();
+    let refused = |problem: String| ServeError::Live {
+        version: name.clone(),
+        problem,
+    };
+    registry.load_weights(&version)?;
+    let snapshot =
+        Snapshot::load(loader, registry, version).map_err(|error| refused(error.problem))?;
+    self_check::run(&snapshot).map_err(refused)?;
+    let dim = store.count()?.dim;
+    if dim.is_some_and(|dim| dim != snapshot.version.dim) {
+        return Err(refused(format!(
+            "its embeddings have {} dimensions, the gallery's have {}",
+            snapshot.version.dim,
+            dim.unwrap_or_default()
+        )));
+    }
+    Ok(Arc::new(snapshot))
+}
+
+/// Runs blocking work on a thread meant for it.
+///
+/// # Errors
+/// Those of the work; 500 when it panics.
+pub(crate) async fn blocking<T, F>(work: F) -> Result<T, ApiError>
+where
+    T: Send + 'static,
+    F: FnOnce() -> Result<T, ApiError> + Send + 'static,
+{
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(ApiError::internal)?
+}
+
+/// 409 that names every refused pair.
+pub(crate) fn incompatible(refused: &[NotCertified]) -> ApiError {
+    let pairs: Vec<_> = refused
+        .iter()
+        .map(|pair| {
+            json!({
+                "query_version": pair.query_version,
+                "gallery_version": pair.gallery_version,
+                "reason": pair.reason,
+            })
+        })
+        .collect();
+    let message = match refused {
+        [only] => format!("{only}; set `force` to go ahead without a certificate"),
+        _ => {
+            let all: Vec<String> = refused.iter().map(ToString::to_string).collect();
+            format!(
+                "{}; set `force` to go ahead without certificates",
+                all.join("; ")
+            )
+        }
+    };
+    ApiError::new(Code::IncompatibleVersion, message).with_details(json!({ "pairs": pairs }))
+}

@@ -1,0 +1,251 @@
+//! What the service measures about itself, in Prometheus' text format.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use metrics::{Key, Label, Level, Metadata, Recorder, Unit};
+use metrics_exporter_prometheus::{
+    Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
+};
+
+/// From half a millisecond to half a minute, each bound about 1.8 times the one before.
+const SECONDS: [f64; 18] = [
+    0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0,
+    10.0, 30.0,
+];
+const IMAGES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
+
+const METADATA: Metadata<'static> =
+    Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
+
+const REQUESTS: &str = "perennial_http_requests_total";
+const REQUEST_SECONDS: &str = "perennial_http_request_seconds";
+const STAGE_SECONDS: &str = "perennial_stage_seconds";
+const BATCH_IMAGES: &str = "perennial_batch_images";
+const QUEUE_IMAGES: &str = "perennial_queue_images";
+const ITEMS: &str = "perennial_gallery_items";
+const SWAPS: &str = "perennial_swaps_total";
+const FORCED: &str = "perennial_forced_total";
+const LIVE_INFO: &str = "perennial_live_version_info";
+const BUILD_INFO: &str = "perennial_build_info";
+const UPTIME: &str = "perennial_uptime_seconds";
+
+/// A part of a request's work.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Stage {
+    Decode,
+    Queue,
+    Encode,
+    Search,
+    Commit,
+}
+
+impl Stage {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Decode => "decode",
+            Self::Queue => "queue",
+            Self::Encode => "encode",
+            Self::Search => "search",
+            Self::Commit => "commit",
+        }
+    }
+}
+
+/// The metrics of one service. They are not global, so that several services can live in one process.
+pub(crate) struct Telemetry {
+    recorder: PrometheusRecorder,
+    handle: PrometheusHandle,
+    /// Versions that have a gauge; one that has lost its last item reads 0 instead of its old number.
+    seen: Mutex<BTreeSet<String>>,
+}
+
+/// What is read at the moment of a scrape.
+pub(crate) struct Gauges<'a> {
+    pub(crate) queue_images: usize,
+    pub(crate) per_version: &'a BTreeMap<String, u64>,
+    pub(crate) live: Option<&'a str>,
+    pub(crate) uptime: Duration,
+}
+
+impl Telemetry {
+    pub(crate) fn new() -> Self {
+        let recorder = PrometheusBuilder::new()
+            .set_buckets(&SECONDS)
+            .and_then(|builder| {
+                builder.set_buckets_for_metric(Matcher::Full(BATCH_IMAGES.to_owned()), &IMAGES)
+            })
+            .expect("the lists of buckets are not empty")
+            .build_recorder();
+        for (name, text) in [
+            (REQUESTS, "Requests by route and status."),
+            (SWAPS, "Swaps of the live version by outcome."),
+            (
+                FORCED,
+                "Operations on uncertified pairs of versions, by kind.",
+            ),
+        ] {
+            recorder.describe_counter(name.into(), None, text.into());
+        }
+        for (name, text) in [
+            (QUEUE_IMAGES, "Images that wait or are being encoded."),
+            (
+                ITEMS,
+                "Items in the gallery by the version that embedded them.",
+            ),
+            (LIVE_INFO, "1 for the version that answers."),
+            (BUILD_INFO, "The program's version."),
+            (UPTIME, "Seconds since the start."),
+        ] {
+            recorder.describe_gauge(name.into(), None, text.into());
+        }
+        for (name, unit, text) in [
+            (
+                REQUEST_SECONDS,
+                Some(Unit::Seconds),
+                "From headers to answer, by route.",
+            ),
+            (
+                STAGE_SECONDS,
+                Some(Unit::Seconds),
+                "Parts of requests: decode, queue, encode, search, commit.",
+            ),
+            (BATCH_IMAGES, None, "Images per forward pass."),
+        ] {
+            recorder.describe_histogram(name.into(), unit, text.into());
+        }
+        let telemetry = Self {
+            handle: recorder.handle(),
+            recorder,
+            seen: Mutex::default(),
+        };
+        telemetry.gauge(BUILD_INFO, &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
+        telemetry
+    }
+
+    pub(crate) fn request(&self, method: &str, route: &str, status: u16, took: Duration) {
+        let labels = [
+            ("method", method),
+            ("route", route),
+            ("status", &status.to_string()),
+        ];
+        self.count(REQUESTS, &labels, 1);
+        self.observe(REQUEST_SECONDS, &[("route", route)], took.as_secs_f64());
+    }
+
+    pub(crate) fn stage(&self, stage: Stage, took: Duration) {
+        self.observe(
+            STAGE_SECONDS,
+            &[("stage", stage.name())],
+            took.as_secs_f64(),
+        );
+    }
+
+    pub(crate) fn batch(&self, images: usize) {
+        self.observe(BATCH_IMAGES, &[], images as f64);
+    }
+
+    /// `outcome` is `moved`, `forced`, `refused`, `failed` or `rolled_back`.
+    pub(crate) fn swap(&self, outcome: &'static str) {
+        self.count(SWAPS, &[("outcome", outcome)], 1);
+    }
+
+    /// `kind` is `search`, `upsert` or `swap`.
+    pub(crate) fn forced(&self, kind: &'static str, times: u64) {
+        self.count(FORCED, &[("kind", kind)], times);
+    }
+
+    /// Everything as text, with the gauges of this moment.
+    pub(crate) fn render(&self, now: &Gauges<'_>) -> String {
+        self.gauge(QUEUE_IMAGES, &[], now.queue_images as f64);
+        self.gauge(UPTIME, &[], now.uptime.as_secs_f64());
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.extend(now.per_version.keys().cloned());
+        seen.extend(now.live.map(str::to_owned));
+        for version in seen.iter() {
+            let labels = [("model_version", version.as_str())];
+            let items = now.per_version.get(version).copied().unwrap_or(0);
+            self.gauge(ITEMS, &labels, items as f64);
+            let live = now.live == Some(version.as_str());
+            self.gauge(LIVE_INFO, &labels, f64::from(u8::from(live)));
+        }
+        self.handle.render()
+    }
+
+    /// Folds raw measurements into buckets; without it they would pile up between scrapes.
+    pub(crate) fn upkeep(&self) {
+        self.handle.run_upkeep();
+    }
+
+    fn count(&self, name: &'static str, labels: &[(&'static str, &str)], times: u64) {
+        self.recorder
+            .register_counter(&key(name, labels), &METADATA)
+            .increment(times);
+    }
+
+    fn gauge(&self, name: &'static str, labels: &[(&'static str, &str)], value: f64) {
+        self.recorder
+            .register_gauge(&key(name, labels), &METADATA)
+            .set(value);
+    }
+
+    fn observe(&self, name: &'static str, labels: &[(&'static str, &str)], value: f64) {
+        self.recorder
+            .register_histogram(&key(name, labels), &METADATA)
+            .record(value);
+    }
+}
+
+fn key(name: &'static str, labels: &[(&'static str, &str)]) -> Key {
+    let labels: Vec<Label> = labels
+        .iter()
+        .map(|&(key, value)| Label::new(key, value.to_owned()))
+        .collect();
+    Key::from_parts(name, labels)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_text_names_what_happened() {
+        let telemetry = Telemetry::new();
+        telemetry.request("GET", "/search", 200, Duration::from_millis(4));
+        telemetry.stage(Stage::Encode, Duration::from_millis(2));
+        telemetry.batch(3);
+        telemetry.swap("refused");
+        telemetry.upkeep();
+        let mut per_version = BTreeMap::from([("v0001".to_owned(), 7)]);
+        let render = |per_version: &BTreeMap<String, u64>, live| {
+            telemetry.render(&Gauges {
+                queue_images: 2,
+                per_version,
+                live: Some(live),
+                uptime: Duration::from_secs(1),
+            })
+        };
+        let text = render(&per_version, "v0001");
+        for line in [
+            r#"perennial_http_requests_total{method="GET",route="/search",status="200"} 1"#,
+            r#"perennial_stage_seconds_bucket{stage="encode",le="0.002"} 1"#,
+            r#"perennial_batch_images_bucket{le="4"} 1"#,
+            r#"perennial_swaps_total{outcome="refused"} 1"#,
+            r#"perennial_gallery_items{model_version="v0001"} 7"#,
+            r#"perennial_live_version_info{model_version="v0001"} 1"#,
+        ] {
+            assert!(text.contains(line), "{line} is not in\n{text}");
+        }
+        per_version.clear();
+        let text = render(&per_version, "v0002");
+        assert!(
+            text.contains(r#"perennial_gallery_items{model_version="v0001"} 0"#),
+            "{text}"
+        );
+        assert!(
+            text.contains(r#"perennial_live_version_info{model_version="v0001"} 0"#),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,114 @@
+// Requests to the server. The key stays in this module's memory and is never stored.
+
+let key = "";
+
+export function setKey(value) {
+  key = value.trim();
+}
+
+/** An answer other than 2xx, or none at all (`status` 0). */
+export class ServerError extends Error {
+  constructor(status, { code = "", message = "", request_id: requestId = "", details = null } = {}, retryAfter = null) {
+    super(message || `The server answered with status ${status}.`);
+    Object.assign(this, { status, code, requestId, details, retryAfter });
+  }
+}
+
+// Item ids go up to 2^64 - 1, beyond what a number holds exactly: larger ones are kept as BigInt where the browser can.
+function parse(text) {
+  return JSON.parse(text, (name, value, context) =>
+    typeof value === "number" && !Number.isSafeInteger(value) && /^\d+$/.test(context?.source ?? "")
+      ? BigInt(context.source)
+      : value);
+}
+
+export function encode(value) {
+  return JSON.stringify(value, (name, inner) => (typeof inner === "bigint" ? JSON.rawJSON(String(inner)) : inner));
+}
+
+async function request(method, path, { json, form, signal } = {}) {
+  const headers = { accept: "application/json" };
+  if (key) headers.authorization = `Bearer ${key}`;
+  if (json !== undefined) headers["content-type"] = "application/json";
+  let response;
+  let text;
+  try {
+    const body = json === undefined ? form : encode(json);
+    response = await fetch(path, { method, headers, body, signal, cache: "no-store", credentials: "omit" });
+    text = await response.text();
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    if (error instanceof TypeError && /ISO-8859-1|ByteString/.test(error.message)) {
+      throw new ServerError(0, { message: "The key holds characters that no key has." });
+    }
+    throw new ServerError(0, { message: "The server does not answer." });
+  }
+  const body = decoded(text);
+  if (!response.ok) {
+    throw new ServerError(response.status, body?.error, seconds(response.headers.get("retry-after")));
+  }
+  if (body === null) throw new ServerError(response.status, { message: "The server's answer is not JSON." });
+  return body;
+}
+
+function decoded(text) {
+  try {
+    return parse(text);
+  } catch {
+    return null;
+  }
+}
+
+function seconds(header) {
+  return header !== null && /^\d+$/.test(header) ? Number(header) : null;
+}
+
+export const get = (path, options) => request("GET", path, options);
+export const post = (path, options) => request("POST", path, options);
+export const put = (path, options) => request("PUT", path, options);
+
+const TRIES = 4;
+const LONGEST_WAIT = 10;
+
+/** Sends again when the server is too busy, up to three times; `onWait` hears for how many seconds it waits. */
+export async function patiently(send, onWait, signal) {
+  for (let left = TRIES - 1; ; left -= 1) {
+    try {
+      return await send();
+    } catch (error) {
+      if (error.status !== 429 || left === 0) throw error;
+      const wait = Math.min(Math.max(error.retryAfter ?? 1, 1), LONGEST_WAIT);
+      onWait(wait);
+      await pause(wait, signal);
+    }
+  }
+}
+
+function pause(wait, signal) {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, wait * 1000);
+    signal?.addEventListener("abort", () => {
+      clearTimeout(timer);
+      reject(signal.reason);
+    }, { once: true });
+  });
+}
+
+/** What went wrong and what to do, for people. */
+export function explain(error) {
+  if (!(error instanceof ServerError)) return "Something on this page went wrong. Reload it.";
+  switch (error.status) {
+    case 401:
+      return "The server asks for a key, or does not know this one.";
+    case 403:
+      return "This key may read but not write. Enter the write key.";
+    case 413:
+      return `Too large for this server. ${error.message}`;
+    case 415:
+      return `This is not an image that the server reads. ${error.message}`;
+    case 429:
+      return "The server is busy. Try again in a moment.";
+    default:
+      return error.message;
+  }
+}

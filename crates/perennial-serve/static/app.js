@@ -1,0 +1,139 @@
+// The page: reads the state of the server, gives it to the parts, and reads it again when the live version moves.
+
+import { explain, get } from "./api.js";
+import { badge, mark, versionClass } from "./badges.js";
+import { showCompatibility } from "./compatibility.js";
+import { button, byId, bytes, counted, element, grouped, problem, svg } from "./elements.js";
+import { showLineage } from "./lineage.js";
+import { offerVersions, refresh as refreshResults, startSearch } from "./search.js";
+import { chooseVersion, offerSwap, startSwap } from "./swap.js";
+import { startThroughput } from "./throughput.js";
+
+/** At most one reading of the state in this many milliseconds, however often the live version moves. */
+const PAUSE = 2000;
+
+let live = null;
+let shown = false;
+let loading = false;
+let again = false;
+
+function askForKey() {
+  byId("key").scrollIntoView({ block: "center" });
+  byId("key").focus();
+}
+
+async function load() {
+  if (loading) {
+    again = true;
+    return;
+  }
+  loading = true;
+  again = false;
+  try {
+    // The info only fills the footer: without it the page still works.
+    const [models, stats, pairs, info] = await Promise.all([
+      get("/models"), get("/gallery/stats"), get("/compatibility"), get("/info").catch(() => null),
+    ]);
+    show(models, stats, pairs, info);
+  } catch (error) {
+    showFailure(error);
+  }
+  setTimeout(() => {
+    loading = false;
+    if (again) load();
+  }, PAUSE);
+}
+
+function show(registry, stats, compatibility, info) {
+  const { models } = registry;
+  live = registry.live;
+  shown = true;
+  const stored = Object.keys(stats.per_version).filter((name) => stats.per_version[name] > 0);
+  byId("headline").textContent = headline(stats, stored);
+  showNotices(models);
+  showFacts(registry, stats);
+  showComposition(stats);
+  offerVersions(Object.keys(stats.per_version));
+  offerSwap(models, live, registry.previous);
+  showCompatibility(compatibility, live);
+  showLineage(registry, chooseVersion);
+  const footer = info ? [`${info.name} ${info.version}, up for ${duration(info.uptime_seconds)}. `] : [];
+  byId("footer").replaceChildren(...footer, element("a", { href: "/docs" }, "API documentation"), ", ", element("a", { href: "/openapi.json" }, "OpenAPI"));
+}
+
+function headline(stats, stored) {
+  const searched = live ? `, searched by ${live}` : "";
+  if (stats.items === 0) return `The gallery is empty${live ? `, ${live} is live` : ""}`;
+  return `${counted(stats.items, "item")} from ${counted(stored.length, "model version")}${searched}`;
+}
+
+function showNotices(models) {
+  const notices = [];
+  if (live === null) {
+    const text = models.length === 0
+      ? "There is no model version yet. Publish one, then swap it in."
+      : "No version is live, so images cannot be searched. Choose one and swap it in.";
+    notices.push(problem(text, button("Choose a version", () => byId("swap-version").focus())));
+  }
+  byId("notices").replaceChildren(...notices);
+}
+
+function showFailure(error) {
+  byId("headline").textContent = error.status === 401 ? "This server asks for a key" : "The server cannot be read";
+  if (!shown) {
+    byId("compatibility-summary").textContent = "Not loaded.";
+    byId("lineage").replaceChildren(element("p", {}, "Not loaded."));
+  }
+  const retry = button("Try again", () => {
+    load();
+    refreshResults();
+  });
+  byId("notices").replaceChildren(problem(explain(error), error.status === 401 ? button("Enter the key", askForKey) : retry));
+}
+
+function showFacts({ previous }, stats) {
+  const { index, bytes_per_vector: size, forced_writes: forced } = stats;
+  const facts = [
+    ["Live version", live ? badge(live) : "none"],
+    ["Previous version", previous ? badge(previous) : "none"],
+    ["Dimensions", stats.dim ? grouped(stats.dim) : "none yet"],
+    ["Index", [index?.kind, index?.state].filter((text) => typeof text === "string").join(", ")],
+    ["Bytes per vector", size ? `${bytes(size.memory)} memory, ${bytes(size.disk)} disk` : ""],
+    ...(forced > 0 ? [["Forced writes", element("strong", { class: "alarm" }, grouped(forced))]] : []),
+  ];
+  byId("facts").replaceChildren(...facts.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value))));
+}
+
+function showComposition(stats) {
+  const parts = Object.entries(stats.per_version).filter(([, count]) => count > 0);
+  byId("composition").hidden = parts.length === 0;
+  const [width, height, gap] = [1000, 12, 3];
+  let start = 0;
+  const bars = parts.map(([name, count]) => {
+    const share = (count / stats.items) * width;
+    const bar = svg("rect", { class: versionClass(name), x: start, width: Math.max(share - gap, 1), height });
+    start += share;
+    return bar;
+  });
+  byId("composition-bar").replaceChildren(
+    svg("svg", { class: "composition", viewBox: `0 0 ${width} ${height}`, preserveAspectRatio: "none", "aria-hidden": "true" }, ...bars));
+  byId("composition-legend").replaceChildren(...parts.map(([name, count]) =>
+    element("li", {}, mark(name), element("b", {}, name), ` ${grouped(count)} (${((count / stats.items) * 100).toFixed(1)} %)`)));
+}
+
+function duration(seconds) {
+  if (seconds < 120) return counted(Math.round(seconds), "second");
+  if (seconds < 7200) return counted(Math.round(seconds / 60), "minute");
+  if (seconds < 172800) return counted(Math.round(seconds / 3600), "hour");
+  return counted(Math.round(seconds / 86400), "day");
+}
+
+startSwap(load, () => {
+  load();
+  refreshResults();
+});
+startThroughput(load);
+startSearch(askForKey, (version) => {
+  if (version !== live) load();
+});
+load();

@@ -1,0 +1,106 @@
+// Moving the live alias: check, swap, roll back, and the verdict.
+
+import { explain, post, put, setKey } from "./api.js";
+import { byId, element, spoken } from "./elements.js";
+
+let live = null;
+let busy = false;
+let onMoved = () => {};
+
+/** `moved` is called after the live version has changed, `keyChanged` after another key was entered. */
+export function startSwap(moved, keyChanged) {
+  onMoved = moved;
+  byId("swap-form").addEventListener("submit", (event) => {
+    event.preventDefault();
+    submit(true);
+  });
+  byId("move").addEventListener("click", () => submit(false));
+  byId("rollback").addEventListener("click", () => send("Rolling back", () => post("/aliases/live:rollback"), false));
+  byId("key").addEventListener("input", (event) => setKey(event.target.value));
+  byId("key").addEventListener("change", keyChanged);
+}
+
+export function offerSwap(models, liveName, previous) {
+  live = liveName;
+  const select = byId("swap-version");
+  const chosen = select.value;
+  const options = models.map(({ name }) => element("option", { value: name }, name === live ? `${name} (live)` : name));
+  select.replaceChildren(...options);
+  const newest = models.filter(({ name }) => name !== live).at(-1)?.name;
+  const known = models.some(({ name }) => name === chosen);
+  select.value = known ? chosen : newest ?? live ?? "";
+  byId("rollback").textContent = previous ? `Roll back to ${previous}` : "Roll back";
+}
+
+export function chooseVersion(name) {
+  byId("swap-version").value = name;
+  byId("swap").scrollIntoView({ block: "nearest" });
+  byId("check").focus();
+}
+
+function submit(dryRun) {
+  const version = byId("swap-version").value;
+  if (!version) {
+    show("bad", "There is no version to choose. Publish one first.");
+    return;
+  }
+  const body = dryRun ? { version, dry_run: true } : { version };
+  send(dryRun ? `Checking ${version}` : `Checking ${version}, then swapping`, () => put("/aliases/live", { json: body }), dryRun, version);
+}
+
+async function send(doing, request, dryRun, version) {
+  if (busy) return;
+  setBusy(true);
+  show("waiting", doing);
+  try {
+    const answer = await request();
+    const failed = answer.checks.some((check) => !check.passed);
+    if (answer.dry_run) {
+      show(failed ? "bad" : "good", failed ? `${answer.version} would be refused.` : `${answer.version} may go live.`, answer.checks);
+    } else {
+      const before = answer.previous ? `, in place of ${answer.previous}` : "";
+      const forced = answer.forced ? " This was forced past a failed check, which the server has logged." : "";
+      show("good", `${answer.version} is live${before}.${forced}`, answer.checks);
+      onMoved();
+    }
+  } catch (error) {
+    refuse(error, dryRun, version);
+  } finally {
+    setBusy(false);
+  }
+}
+
+function refuse(error, dryRun, version) {
+  const checks = error.details?.checks;
+  if (Array.isArray(checks)) {
+    const stays = live ? ` ${live} stays live.` : "";
+    const heading = dryRun ? `${version} would be refused.` : `Refused${version ? `: ${version} does not go live` : ""}.${stays}`;
+    show("bad", heading, checks, error.message);
+    return;
+  }
+  show("bad", error.status === 401 ? "This needs the write key: the server got none, or does not know this one." : explain(error));
+  if (error.status === 401 || error.status === 403) byId("key").focus();
+}
+
+// Not `disabled`: the pressed button would lose the focus.
+function setBusy(value) {
+  busy = value;
+  for (const id of ["check", "move", "rollback"]) byId(id).setAttribute("aria-disabled", String(value));
+}
+
+function show(tone, heading, checks = [], message = "") {
+  const parts = [element("h3", {}, heading)];
+  if (message) parts.push(element("p", {}, message));
+  if (checks.length > 0) {
+    // Reasons first.
+    const sorted = [...checks].sort((a, b) => Number(a.passed) - Number(b.passed));
+    parts.push(element("ul", { class: "checks", role: "list" }, ...sorted.map(check)));
+  }
+  byId("verdict").replaceChildren(element("div", { class: `verdict ${tone}` }, ...parts));
+}
+
+function check({ name, passed, detail }) {
+  return element("li", { class: passed ? "passed" : "failed" },
+    element("span", { class: "sign", "aria-hidden": "true" }, passed ? "✓" : "✕"),
+    element("span", {}, spoken(passed ? "Passed: " : "Failed: "), element("b", {}, String(name).replaceAll("_", " ")), detail ? ` ${detail}` : ""));
+}

@@ -1,0 +1,15 @@
+//! The real router on a loopback port, with a tiny encoder and a gallery in memory.
+
+#![allow(clippy::unwrap_used)]
+
+mod client;
+mod documented;
+mod drain;
+mod encoder;
+mod gallery;
+mod harness;
+mod keys;
+mod limits;
+mod memory_store;
+mod models;
+mod swaps;

@@ -1,0 +1,109 @@
+//! `perennial demo --serve`: the demo's simplex gallery behind a running service.
+
+use std::path::Path;
+
+use anyhow::Context;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use perennial_core::{Embeddings, ModelVersion, Registry};
+use perennial_data::{ImageSet, encode_png};
+use perennial_eval::Compatibility;
+use perennial_gallery::{
+    EmbeddedGallery, GalleryConfig, Item, ItemId, SimplexIdentity, VectorStore,
+};
+use perennial_serve::{LIVE_ALIAS, PREVIOUS_ALIAS, RegistryRecords, ServeConfig};
+use perennial_train::Device;
+use serde_json::{Map, json};
+
+use crate::commands::serve::serve;
+use crate::model_loading::TrainedLoader;
+use crate::terminal::Terminal;
+
+/// What the service needs of the product whose gallery survived.
+pub struct Stock {
+    pub versions: Vec<ModelVersion>,
+    /// Of the gallery images, one entry for each version.
+    pub embeddings: Vec<Embeddings>,
+    pub images: ImageSet,
+    pub compatibility: Compatibility,
+}
+
+/// Stores every image once, each embedded by one of the versions that may meet, and serves until Ctrl-C.
+pub fn run(
+    folder: &Path,
+    registry: Registry,
+    stock: &Stock,
+    config: ServeConfig,
+    device: Device,
+    terminal: &Terminal,
+) -> anyhow::Result<()> {
+    let kept = versions_that_may_meet(&stock.compatibility);
+    let gallery = EmbeddedGallery::open(folder.join("gallery"), GalleryConfig::default())?;
+    fill(&gallery, stock, &kept)?;
+    let live = &stock.versions[kept[kept.len() - 1]].name;
+    registry.set_alias(LIVE_ALIAS, live)?;
+    if let [.., before, _] = kept[..] {
+        registry.set_alias(PREVIOUS_ALIAS, &stock.versions[before].name)?;
+    }
+    terminal.say(format_args!(
+        "serving {} items of {} model versions, searched by {live}; Ctrl-C ends it",
+        stock.images.len(),
+        kept.len()
+    ));
+    let records = RegistryRecords::new(registry.clone());
+    serve(
+        config,
+        registry,
+        gallery,
+        TrainedLoader(device),
+        records,
+        terminal,
+    )
+}
+
+/// The newest version and, going back, every one that all newer ones kept here were measured as compatible with; oldest
+/// first.
+fn versions_that_may_meet(report: &Compatibility) -> Vec<usize> {
+    let rows = report.matrix().rows();
+    let mut kept: Vec<usize> = Vec::new();
+    for version in (0..rows.len()).rev() {
+        let self_test = rows[version][version];
+        let compatible = |newer: &usize| {
+            report
+                .tie_rule()
+                .is_compatible(rows[*newer][version], self_test)
+        };
+        if kept.iter().all(compatible) {
+            kept.insert(0, version);
+        }
+    }
+    kept
+}
+
+/// The older the image, the older the version that embedded it, as in a gallery that grew over time.
+fn fill(gallery: &EmbeddedGallery, stock: &Stock, kept: &[usize]) -> anyhow::Result<()> {
+    let first = kept.first().context("the demo trained no version")?;
+    if let Some(vertices) = stock.versions[*first].classifier.vertices {
+        gallery.set_identity(SimplexIdentity { vertices })?;
+    }
+    let images = &stock.images;
+    let items = (0..images.len()).map(|image| {
+        // Images are sorted by class, so that versions take turns instead of classes.
+        let embeddings = &stock.embeddings[kept[image % kept.len()]];
+        let mut payload = Map::new();
+        let png = BASE64_STANDARD.encode(encode_png(images.image(image), images.shape())?);
+        payload.insert(
+            "thumbnail".to_owned(),
+            json!(format!("data:image/png;base64,{png}")),
+        );
+        Ok(Item {
+            id: ItemId::from(image as u64),
+            embedding: embeddings.row(image).to_vec(),
+            model_version: embeddings.model_version().to_owned(),
+            label: Some(images.label(image)),
+            payload,
+        })
+    });
+    gallery.upsert(items.collect::<anyhow::Result<_>>()?)?;
+    Ok(())
+}

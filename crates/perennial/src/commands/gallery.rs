@@ -1,0 +1,163 @@
+//! `perennial gallery`: the stored embeddings, without a server in between.
+
+mod add;
+mod search;
+
+use std::path::PathBuf;
+
+use perennial_gallery::{Filter, ItemId, LabelFilter, SnapshotInfo, VectorStore};
+use serde::Serialize;
+
+use crate::arguments::GlobalArguments;
+use crate::exit_status::{ExitStatus, usage};
+use crate::gallery_folder::GalleryArguments;
+use crate::terminal::Terminal;
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    gallery: GalleryArguments,
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Embed images, or take embeddings from a file, and store them
+    Add(add::Arguments),
+    /// Find the items most similar to an image or a stored item
+    Search(search::Arguments),
+    /// Items per model version, index, bytes per vector
+    Stats,
+    /// Write everything into one file
+    Snapshot {
+        /// The file to write
+        file: PathBuf,
+    },
+    /// Replace everything by a snapshot, once all of it is verified
+    Restore {
+        /// The snapshot
+        file: PathBuf,
+    },
+    /// Delete items by id, model version or label
+    Delete(DeleteArguments),
+}
+
+#[derive(Debug, clap::Args)]
+struct DeleteArguments {
+    /// Ids; a number is a number, anything else a text
+    ids: Vec<String>,
+    /// Delete every item of this model version
+    #[arg(long, value_name = "VERSION")]
+    model_version: Vec<String>,
+    /// Delete every item with this label
+    #[arg(long)]
+    label: Vec<u32>,
+    /// Delete every item
+    #[arg(long, conflicts_with_all = ["ids", "model_version", "label"])]
+    all: bool,
+}
+
+pub fn run(
+    arguments: &Arguments,
+    global: &GlobalArguments,
+    terminal: &Terminal,
+) -> anyhow::Result<ExitStatus> {
+    let gallery = &arguments.gallery;
+    match &arguments.action {
+        Action::Add(arguments) => add::run(arguments, gallery, global, terminal),
+        Action::Search(arguments) => search::run(arguments, gallery, global, terminal),
+        Action::Stats => stats(gallery, terminal),
+        Action::Snapshot { file } => {
+            let written = gallery.open_existing()?.snapshot(file)?;
+            tell_snapshot("wrote", file, &written, terminal)
+        }
+        Action::Restore { file } => {
+            if !file.is_file() {
+                return Err(usage(format!(
+                    "{} does not exist or is no file",
+                    file.display()
+                )));
+            }
+            let restored = gallery.open()?.restore(file)?;
+            tell_snapshot("restored", file, &restored, terminal)
+        }
+        Action::Delete(arguments) => delete(arguments, gallery, terminal),
+    }
+}
+
+fn stats(gallery: &GalleryArguments, terminal: &Terminal) -> anyhow::Result<ExitStatus> {
+    let stats = gallery.open_existing()?.count()?;
+    terminal.result(&stats, |_| {
+        let dim = stats.dim.map_or("no dimension yet".to_owned(), |dim| {
+            format!("dimension {dim}")
+        });
+        let mut text = format!("{} items, {dim}\n", stats.items);
+        for (version, items) in &stats.per_version {
+            text.push_str(&format!("  {version}  {items}\n"));
+        }
+        let bytes = stats.bytes_per_vector;
+        text.push_str(&format!(
+            "search {:?} ({:?}), {:.0} bytes per vector in memory, {:.0} on disk\n",
+            stats.index.kind, stats.index.state, bytes.memory, bytes.disk
+        ));
+        text
+    })?;
+    Ok(ExitStatus::Done)
+}
+
+fn tell_snapshot(
+    verb: &str,
+    file: &std::path::Path,
+    info: &SnapshotInfo,
+    terminal: &Terminal,
+) -> anyhow::Result<ExitStatus> {
+    terminal.result(info, |_| {
+        format!(
+            "{verb} {}: {} items, {} bytes, sha256 {}",
+            file.display(),
+            info.items,
+            info.bytes,
+            info.sha256
+        )
+    })?;
+    Ok(ExitStatus::Done)
+}
+
+fn delete(
+    arguments: &DeleteArguments,
+    gallery: &GalleryArguments,
+    terminal: &Terminal,
+) -> anyhow::Result<ExitStatus> {
+    #[derive(Serialize)]
+    struct Answer {
+        deleted: usize,
+    }
+    let filter = if arguments.all {
+        Filter::everything()
+    } else {
+        Filter {
+            ids: arguments.ids.iter().map(|text| item_id(text)).collect(),
+            model_versions: arguments.model_version.clone(),
+            labels: (!arguments.label.is_empty()).then(|| LabelFilter {
+                any_of: arguments.label.clone(),
+                ..LabelFilter::default()
+            }),
+            ..Filter::default()
+        }
+    };
+    if filter.is_empty() && !arguments.all {
+        return Err(usage(
+            "name ids, --model-version or --label; --all deletes every item",
+        ));
+    }
+    let deleted = gallery.open_existing()?.delete_where(&filter)?;
+    terminal.result(&Answer { deleted }, |_| format!("deleted {deleted} items"))?;
+    Ok(ExitStatus::Done)
+}
+
+/// An id from the command line.
+fn item_id(text: &str) -> ItemId {
+    text.parse::<u64>()
+        .map_or_else(|_| ItemId::from(text), ItemId::from)
+}

@@ -1,0 +1,56 @@
+//! The gallery that a command works on.
+
+use std::path::PathBuf;
+
+use perennial_gallery::{EmbeddedGallery, GalleryConfig, SearchMode};
+
+use crate::exit_status::usage;
+
+/// Options of every command that opens a gallery.
+#[derive(Debug, clap::Args)]
+pub struct GalleryArguments {
+    /// Folder of the gallery; made where it does not exist
+    #[arg(
+        long,
+        env = "PERENNIAL_GALLERY",
+        default_value = "gallery",
+        value_name = "DIR"
+    )]
+    pub gallery: PathBuf,
+    /// Compare with every vector in full precision
+    #[arg(long)]
+    exact: bool,
+    /// Build an approximate index from so many items on; 0 for never
+    #[arg(long, value_name = "ITEMS", default_value_t = GalleryConfig::default().hnsw_from)]
+    hnsw_from: usize,
+}
+
+impl GalleryArguments {
+    /// Opens the gallery, or makes an empty one.
+    pub fn open(&self) -> anyhow::Result<EmbeddedGallery> {
+        let config = GalleryConfig {
+            search: if self.exact {
+                SearchMode::Exact
+            } else {
+                SearchMode::Int8
+            },
+            hnsw_from: match self.hnsw_from {
+                0 => usize::MAX,
+                items => items,
+            },
+            ..GalleryConfig::default()
+        };
+        Ok(EmbeddedGallery::open(&self.gallery, config)?)
+    }
+
+    /// Opens a gallery that must be there already.
+    pub fn open_existing(&self) -> anyhow::Result<EmbeddedGallery> {
+        if !self.gallery.is_dir() {
+            return Err(usage(format!(
+                "no gallery at {}; check --gallery, or fill one with `perennial gallery add`",
+                self.gallery.display()
+            )));
+        }
+        self.open()
+    }
+}

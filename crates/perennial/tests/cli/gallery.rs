@@ -1,0 +1,131 @@
+//! `gallery` and `models promote`, without a server.
+
+use serde_json::{Value, json};
+
+use crate::bench::Bench;
+
+/// Three versions, the first of which has embedded 2,000 images for the gallery.
+pub fn stocked() -> Bench {
+    let bench = Bench::new();
+    bench.succeed(&["train", "toy.toml", "--set", "training.epochs=1"]);
+    bench.succeed(&["models", "alias", "live", "v0001"]);
+    let added = bench.answer(&["gallery", "add", "--set", "generated:test"]);
+    assert_eq!(
+        [&added["model_version"], &added["inserted"], &added["items"]],
+        [&json!("v0001"), &json!(2000), &json!(2000)]
+    );
+    bench
+}
+
+fn search(bench: &Bench, arguments: &[&str]) -> Vec<Value> {
+    let answer = bench.answer(&[&["gallery", "search"], arguments].concat());
+    answer["hits"].as_array().unwrap().clone()
+}
+
+#[test]
+fn what_is_added_is_found_counted_and_deleted() {
+    let bench = stocked();
+    let hits = search(&bench, &["--id", "generated/7", "--limit", "3"]);
+    assert_eq!(hits.len(), 3);
+    assert_eq!(hits[0]["id"], "generated/7");
+    assert!((hits[0]["score"].as_f64().unwrap() - 1.0).abs() < 1e-4);
+    let labelled = search(&bench, &["--id", "generated/7", "--label", "3"]);
+    assert!(labelled.iter().all(|hit| hit["label"] == 3), "{labelled:?}");
+
+    // Adding again replaces.
+    let again = bench.answer(&["gallery", "add", "--set", "generated:test"]);
+    assert_eq!(
+        [&again["inserted"], &again["replaced"]],
+        [&json!(0), &json!(2000)]
+    );
+
+    let snapshot = bench.answer(&["gallery", "snapshot", "all.snapshot"]);
+    assert_eq!(snapshot["items"], 2000);
+    let deleted = bench.answer(&["gallery", "delete", "generated/7", "generated/8", "none"]);
+    assert_eq!(deleted["deleted"], 2);
+    let stats = bench.answer(&["gallery", "stats"]);
+    assert_eq!(stats["per_version"], json!({ "v0001": 1998 }));
+    assert_eq!(stats["dim"], 15);
+    bench.succeed(&["gallery", "--gallery", "other", "restore", "all.snapshot"]);
+    let restored = bench.answer(&["gallery", "--gallery", "other", "stats"]);
+    assert_eq!(restored["items"], 2000);
+    bench
+        .run(&["gallery", "delete"])
+        .assert_wrong_usage(&["--all"]);
+}
+
+#[test]
+fn an_image_file_is_a_query() {
+    let bench = stocked();
+    let png = perennial_data::encode_png(&[200; 3 * 40 * 50], [3, 40, 50]).unwrap();
+    std::fs::write(bench.path("query.png"), png).unwrap();
+    let hits = search(&bench, &["query.png", "--limit", "2"]);
+    assert_eq!(hits.len(), 2);
+    bench.write("query.png", "no image");
+    let ended = bench.run(&["gallery", "search", "query.png"]);
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("query.png"), "{}", ended.stderr);
+    bench
+        .run(&["gallery", "--gallery", "nowhere", "stats"])
+        .assert_wrong_usage(&["nowhere", "gallery add"]);
+}
+
+#[test]
+fn versions_that_were_never_measured_do_not_meet() {
+    let bench = stocked();
+    bench
+        .run(&[
+            "gallery",
+            "add",
+            "--set",
+            "generated:train",
+            "--model",
+            "v0002",
+        ])
+        .assert_wrong_usage(&["v0002", "v0001", "never measured", "--force"]);
+    let refused = bench.run(&["models", "promote", "v0002"]);
+    assert_eq!(refused.code, Some(3), "{}", refused.stderr);
+    assert!(
+        refused.stdout.contains("FAILED  v0002 on v0001"),
+        "{}",
+        refused.stdout
+    );
+    let aliases = || bench.read("registry/aliases.toml");
+    assert!(!aliases().contains("previous"));
+
+    // A measurement decides, whichever way it goes; force overrules it.
+    bench.succeed(&["evaluate", "toy"]);
+    let pairs = bench.json("registry/compatibility.json")["records"].clone();
+    let pairs = pairs.as_array().unwrap();
+    let pair = pairs
+        .iter()
+        .find(|pair| pair["query_version"] == "v0002" && pair["gallery_version"] == "v0001");
+    let compatible = pair.unwrap()["verdict"] == "compatible";
+    let asked = bench.run(&["models", "promote", "v0002", "--dry-run"]);
+    assert_eq!(asked.code, Some(if compatible { 0 } else { 3 }));
+    let forced = bench.answer(&["models", "promote", "v0002", "--force"]);
+    assert_eq!(
+        [&forced["moved"], &forced["previous"]],
+        [&json!(true), &json!("v0001")]
+    );
+    assert!(aliases().contains("live = \"v0002\""));
+    let back = bench.answer(&["models", "rollback"]);
+    assert_eq!(back["version"], "v0001");
+    assert!(aliases().contains("live = \"v0001\""));
+    bench.succeed(&[
+        "gallery",
+        "add",
+        "--set",
+        "generated:train",
+        "--model",
+        "v0002",
+        "--prefix",
+        "more",
+        "--force",
+    ]);
+    let stats = bench.answer(&["gallery", "stats"]);
+    assert_eq!(
+        stats["per_version"],
+        json!({ "v0001": 2000, "v0002": 2000 })
+    );
+}
