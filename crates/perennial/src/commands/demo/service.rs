@@ -80,7 +80,7 @@ fn versions_that_may_meet(report: &Compatibility) -> Vec<usize> {
     kept
 }
 
-/// The older the image, the older the version that embedded it, as in a gallery that grew over time.
+/// Versions take turns over the images, so that every class holds items of each.
 fn fill(gallery: &EmbeddedGallery, stock: &Stock, kept: &[usize]) -> anyhow::Result<()> {
     let first = kept.first().context("the demo trained no version")?;
     if let Some(vertices) = stock.versions[*first].classifier.vertices {
@@ -88,7 +88,6 @@ fn fill(gallery: &EmbeddedGallery, stock: &Stock, kept: &[usize]) -> anyhow::Res
     }
     let images = &stock.images;
     let items = (0..images.len()).map(|image| {
-        // Images are sorted by class, so that versions take turns instead of classes.
         let embeddings = &stock.embeddings[kept[image % kept.len()]];
         let mut payload = Map::new();
         let png = BASE64_STANDARD.encode(encode_png(images.image(image), images.shape())?);
