@@ -13,13 +13,13 @@
 //! The file is `compatibility.json` in the registry's folder. A pair has one record for each combination of probe sets and
 //! tie rule; measuring again replaces it.
 
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::file_lock::lock;
 use crate::{Registry, read_at_most, write_atomically};
 
 const FILE: &str = "compatibility.json";
@@ -175,12 +175,17 @@ pub struct CompatibilityRecords {
 }
 
 impl CompatibilityRecords {
+    /// The file that holds a registry's records; it appears with the first of them, and every change replaces it.
+    pub fn path(registry: &Registry) -> PathBuf {
+        registry.root().join(FILE)
+    }
+
     /// Reads a registry's records; none where nothing was measured yet.
     ///
     /// # Errors
     /// A file that is damaged, too large or of another schema.
     pub fn of(registry: &Registry) -> Result<Self, CompatibilityError> {
-        Self::read(&registry.root().join(FILE))
+        Self::read(&Self::path(registry))
     }
 
     /// Adds records to a registry's; each replaces an earlier one of the same measurement.
@@ -203,7 +208,7 @@ impl CompatibilityRecords {
         let mut text = serde_json::to_string_pretty(&known)
             .expect("records have string keys and serialisable values");
         text.push('\n');
-        Ok(write_atomically(registry.root().join(FILE), text)?)
+        Ok(write_atomically(Self::path(registry), text)?)
     }
 
     /// The records of one pair, oldest first.
@@ -241,22 +246,6 @@ impl CompatibilityRecords {
         }
         Ok(found)
     }
-}
-
-fn lock(path: &Path) -> io::Result<File> {
-    let open = || {
-        let file = File::options()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path)?;
-        file.lock()?;
-        Ok(file)
-    };
-    open().map_err(|error: io::Error| {
-        let message = format!("could not lock {}: {error}", path.display());
-        io::Error::new(error.kind(), message)
-    })
 }
 
 #[cfg(test)]

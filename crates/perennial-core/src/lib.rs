@@ -18,6 +18,7 @@ pub mod compatibility;
 pub mod embeddings;
 mod embeddings_file;
 pub mod encoder;
+mod file_lock;
 pub mod registry;
 pub mod similarity;
 pub mod simplex;
@@ -35,7 +36,7 @@ pub use compatibility::{
 pub use embeddings::{Embeddings, EmbeddingsError};
 pub use encoder::{EncodeError, Encoder};
 pub use registry::{Registry, RegistryError};
-pub use similarity::{SimilarityError, dot, normalize_in_place, normalize_rows};
+pub use similarity::{SimilarityError, dot, dot_products, normalize_in_place, normalize_rows};
 pub use simplex::{Coefficients, Simplex, SimplexError};
 pub use version::{
     Architecture, Classifier, ClassifierKind, ModelVersion, Preprocessing, Role, VersionDraft,

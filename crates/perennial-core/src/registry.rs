@@ -11,7 +11,6 @@ mod aliases;
 mod errors;
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -20,6 +19,7 @@ pub use errors::RegistryError;
 use crate::atomic::{sync_folder, write_new};
 use crate::bounded_read::read_at_most;
 use crate::checksum::sha256_hex;
+use crate::file_lock::lock;
 use crate::version::{ModelVersion, VersionDraft, VersionError, version_name, version_number};
 
 const MODEL_FILE: &str = "model.toml";
@@ -88,7 +88,7 @@ impl Registry {
                 problem: "are empty".to_owned(),
             }));
         }
-        let _lock = self.lock()?;
+        let _lock = lock(&self.root.join(LOCK_FILE))?;
         self.remove_unpublished();
         let name = version_name(self.next_number()?);
         let version = draft.into_version(name, weights);
@@ -211,7 +211,7 @@ impl Registry {
     /// A version that does not exist, an alias that is not a plain name, a folder that cannot be written.
     pub fn set_alias(&self, alias: &str, version: &str) -> Result<String, RegistryError> {
         aliases::check_name(alias)?;
-        let _lock = self.lock()?;
+        let _lock = lock(&self.root.join(LOCK_FILE))?;
         let name = self.resolve(version)?;
         let mut aliases = self.aliases()?;
         aliases.insert(alias.to_owned(), name.clone());
@@ -278,24 +278,6 @@ impl Registry {
                 self.root.display()
             ))
             .into()
-        })
-    }
-
-    /// Waits for other writers. The lock ends with the file handle, so a crash cannot leave it behind.
-    fn lock(&self) -> Result<File, RegistryError> {
-        let path = self.root.join(LOCK_FILE);
-        let lock = || {
-            let file = File::options()
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .open(&path)?;
-            file.lock()?;
-            Ok(file)
-        };
-        lock().map_err(|error: io::Error| {
-            let message = format!("could not lock {}: {error}", path.display());
-            io::Error::new(error.kind(), message).into()
         })
     }
 

@@ -57,6 +57,45 @@ pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     lanes.iter().sum::<f32>() + rest
 }
 
+/// The dot products of every query with every row, on the calling thread.
+///
+/// **Shapes**: `queries` `[n, dim]`, `rows` `[m, dim]`, `products` `[n, m]`; `dim` above 0.
+///
+/// # Panics
+/// When the slices do not have these shapes.
+pub fn dot_products(queries: &[f32], rows: &[f32], dim: usize, products: &mut [f32]) {
+    let (query_count, row_count) = (queries.len() / dim, rows.len() / dim);
+    assert_eq!(queries.len(), query_count * dim);
+    assert_eq!(rows.len(), row_count * dim);
+    assert_eq!(products.len(), query_count * row_count);
+    // SAFETY: the three assertions bound every element that the strides reach (all strides are positive, the largest offset is
+    // the last element of its slice), slices are shorter than isize::MAX, and `products` is borrowed mutably, so it overlaps
+    // neither.
+    unsafe {
+        gemm::gemm(
+            row_count,
+            query_count,
+            dim,
+            products.as_mut_ptr(),
+            row_count as isize,
+            1,
+            false,
+            rows.as_ptr(),
+            1,
+            dim as isize,
+            queries.as_ptr(),
+            dim as isize,
+            1,
+            0.0,
+            1.0,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}
+
 /// Scales one vector to unit length.
 ///
 /// **Shapes**: `[d]`.
@@ -136,6 +175,29 @@ mod tests {
             let expected: f32 = a.iter().map(|x| 2.0 * x).sum();
             assert_eq!(dot(&a, &vec![2.0; length]), expected);
         }
+    }
+
+    #[test]
+    fn products_of_all_pairs_are_those_of_each() {
+        // Small integers, so that every order of addition gives the same sum.
+        let values = |count: usize, step: usize| -> Vec<f32> {
+            (0..count).map(|i| (i * step % 7) as f32 - 3.0).collect()
+        };
+        for (queries, rows, dim) in [(1, 1, 1), (3, 5, 9), (0, 2, 4), (2, 0, 4)] {
+            let (a, b) = (values(queries * dim, 3), values(rows * dim, 5));
+            let mut products = vec![f32::NAN; queries * rows];
+            dot_products(&a, &b, dim, &mut products);
+            let pairs = a
+                .chunks(dim)
+                .flat_map(|query| b.chunks(dim).map(move |row| dot(query, row)));
+            assert!(products.into_iter().eq(pairs));
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "assertion")]
+    fn products_of_other_shapes_are_refused() {
+        dot_products(&[1.0; 6], &[1.0; 6], 3, &mut [0.0; 3]);
     }
 
     #[test]

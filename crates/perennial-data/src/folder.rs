@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use crate::decode::{DecodeLimits, decode_into};
+use crate::codec::{DecodeLimits, decode_into};
 use crate::error::MAX_BYTES;
 use crate::record_file::allocate;
 use crate::{DataError, ImageSet};

@@ -30,7 +30,7 @@
 pub mod augment;
 pub mod catalogue;
 pub mod cifar;
-pub mod decode;
+pub mod codec;
 mod error;
 pub mod fetch;
 pub mod folder;
@@ -45,7 +45,7 @@ pub mod tinyimagenet;
 
 pub use augment::{Augmentation, Pipeline};
 pub use catalogue::open;
-pub use decode::{DecodeError, DecodeLimits, decode_square, encode_png};
+pub use codec::{DecodeError, DecodeLimits, decode_square, encode_png};
 pub use error::DataError;
 pub use fetch::{DatasetArchive, FetchError, fetch};
 pub use generated::{GeneratedConfig, generate};

@@ -6,6 +6,7 @@
 //! **Reproducibility.** Blocks have a fixed size and each product runs on one thread, so a result does not depend on the
 //! number of threads.
 
+use perennial_core::dot_products;
 use rayon::prelude::*;
 
 /// Queries multiplied at a time: enough to amortise the packing of the gallery.
@@ -101,7 +102,7 @@ pub fn top_k(queries: &[f32], gallery: &[f32], dim: usize, k: usize) -> Result<T
                 let mut best: Vec<Best> = block.fresh().map(|_| Best::new(k)).collect();
                 for part in (0..gallery_blocks.count()).map(|part| gallery_blocks.get(part)) {
                     let part_rows = &gallery[part.start * dim..part.end() * dim];
-                    similarities(
+                    dot_products(
                         &queries[block.start * dim..block.end() * dim],
                         part_rows,
                         dim,
@@ -152,7 +153,7 @@ where
             || vec![0.0; blocks.rows * gallery_rows],
             |scores, block| {
                 let block = blocks.get(block);
-                similarities(
+                dot_products(
                     &queries[block.start * dim..block.end() * dim],
                     gallery,
                     dim,
@@ -313,39 +314,6 @@ fn check(queries: &[f32], gallery: &[f32], dim: usize) -> Result<(usize, usize),
         return Err(SearchError::GalleryTooLarge { rows });
     }
     Ok((queries.len() / dim, rows))
-}
-
-/// `scores[q, g] = queries[q] . gallery[g]` for `[nq, dim]` and `[ng, dim]`, both non-empty.
-fn similarities(queries: &[f32], gallery: &[f32], dim: usize, scores: &mut [f32]) {
-    let (query_rows, gallery_rows) = (queries.len() / dim, gallery.len() / dim);
-    assert_eq!(queries.len(), query_rows * dim);
-    assert_eq!(gallery.len(), gallery_rows * dim);
-    assert_eq!(scores.len(), query_rows * gallery_rows);
-    // SAFETY: the three assertions bound every element that the strides reach (all strides are positive, the largest offset is
-    // the last element of its slice), slices are shorter than isize::MAX, and `scores` is borrowed mutably, so it overlaps neither.
-    unsafe {
-        gemm::gemm(
-            gallery_rows,
-            query_rows,
-            dim,
-            scores.as_mut_ptr(),
-            gallery_rows as isize,
-            1,
-            false,
-            gallery.as_ptr(),
-            1,
-            dim as isize,
-            queries.as_ptr(),
-            dim as isize,
-            1,
-            0.0,
-            1.0,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
-    }
 }
 
 #[cfg(test)]

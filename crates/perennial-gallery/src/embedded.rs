@@ -70,6 +70,11 @@ impl std::fmt::Debug for EmbeddedGallery {
 }
 
 impl EmbeddedGallery {
+    /// Whether a folder holds a gallery.
+    pub fn exists(folder: impl AsRef<Path>) -> bool {
+        folder.as_ref().join(log::FILE_NAME).is_file()
+    }
+
     /// Opens the gallery in a folder, which is created if need be, with an empty gallery.
     ///
     /// # Errors

@@ -1,7 +1,6 @@
 //! Which pairs of model versions may meet in one search.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -98,8 +97,7 @@ impl RegistryRecords {
 
     /// Changes with every replacement of the file.
     fn stamp(&self) -> Option<(SystemTime, u64)> {
-        let path: PathBuf = self.registry.root().join("compatibility.json");
-        let metadata = fs_err::metadata(path).ok()?;
+        let metadata = fs_err::metadata(CompatibilityRecords::path(&self.registry)).ok()?;
         Some((metadata.modified().ok()?, metadata.len()))
     }
 }

@@ -45,7 +45,7 @@ impl GalleryArguments {
 
     /// Opens a gallery that must be there already.
     pub fn open_existing(&self) -> anyhow::Result<EmbeddedGallery> {
-        if !self.gallery.is_dir() {
+        if !EmbeddedGallery::exists(&self.gallery) {
             return Err(usage(format!(
                 "no gallery at {}; check --gallery, or fill one with `perennial gallery add`",
                 self.gallery.display()

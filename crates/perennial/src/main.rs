@@ -35,7 +35,7 @@ use crate::terminal::Terminal;
 fn main() -> ExitCode {
     let Arguments { global, command } = Arguments::parse();
     let terminal = Terminal::new(global.quiet, global.json);
-    terminal.start_logging();
+    terminal.start_logging(matches!(command, Command::Serve(_)));
     let ended = match command {
         Command::Demo(arguments) => commands::demo::run(&arguments, &global, &terminal),
         Command::Pretrain(arguments) => commands::pretrain::run(&arguments, &global, &terminal),

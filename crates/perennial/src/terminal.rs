@@ -36,21 +36,24 @@ impl Terminal {
         }
     }
 
-    /// Sends log events to stderr.
-    pub fn start_logging(&self) {
+    /// Sends log events to stderr; `timed` for what runs on and on.
+    pub fn start_logging(&self, timed: bool) {
         let fallback = if self.quiet {
             "warn"
         } else {
             DEFAULT_LOG_FILTER
         };
         let filter = EnvFilter::try_from_env("PERENNIAL_LOG").unwrap_or_else(|_| fallback.into());
-        tracing_subscriber::fmt()
+        let subscriber = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_ansi(colored(&io::stderr()))
             .with_target(false)
-            .without_time()
-            .with_writer(AroundBars(self.bars.clone()))
-            .init();
+            .with_writer(AroundBars(self.bars.clone()));
+        if timed {
+            subscriber.init();
+        } else {
+            subscriber.without_time().init();
+        }
     }
 
     /// Prints a result: with `--json` as an object with `schema_version`, otherwise as text that is told whether to use

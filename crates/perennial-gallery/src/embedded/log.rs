@@ -28,7 +28,7 @@ pub(super) const VERSIONS: TableDefinition<'_, u32, &str> = TableDefinition::new
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 
 const FORMAT: u64 = 1;
-const FILE_NAME: &str = "gallery.redb";
+pub(super) const FILE_NAME: &str = "gallery.redb";
 /// How long a reopening waits for readers to let go of the file.
 const PATIENCE: Duration = Duration::from_secs(5);
 

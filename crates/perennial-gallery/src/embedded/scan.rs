@@ -3,6 +3,7 @@
 //! A similarity in f32 is always computed by [`dot`], in one fixed order of additions: equal vectors have bit-equal
 //! similarities on every path, so ties are ties.
 
+use perennial_core::dot_products;
 use rayon::prelude::*;
 
 use super::rows::{Rows, Segment, SlotSet};
@@ -259,7 +260,7 @@ pub(super) fn exact_batch(
             .enumerate()
             .map(|(at, segment)| {
                 let mut scores = vec![0.0; block_rows * segment.len()];
-                product(block, &segment.vectors, dim, &mut scores);
+                dot_products(block, &segment.vectors, dim, &mut scores);
                 let first = at * rows.segment_rows();
                 let best = |scores: &[f32]| {
                     let mut ranked: Vec<Ranked> = (first..)
@@ -285,39 +286,6 @@ pub(super) fn exact_batch(
         results.extend(block);
     }
     results
-}
-
-/// `scores[q, r] = queries[q] . rows[r]` for `[n, dim]` and `[m, dim]`.
-fn product(queries: &[f32], rows: &[f32], dim: usize, scores: &mut [f32]) {
-    let (query_count, row_count) = (queries.len() / dim, rows.len() / dim);
-    assert_eq!(queries.len(), query_count * dim);
-    assert_eq!(rows.len(), row_count * dim);
-    assert_eq!(scores.len(), query_count * row_count);
-    // SAFETY: the three assertions bound every element that the strides reach (all strides are positive, the largest offset is
-    // the last element of its slice), slices are shorter than isize::MAX, and `scores` is borrowed mutably, so it overlaps neither.
-    unsafe {
-        gemm::gemm(
-            row_count,
-            query_count,
-            dim,
-            scores.as_mut_ptr(),
-            row_count as isize,
-            1,
-            false,
-            rows.as_ptr(),
-            1,
-            dim as isize,
-            queries.as_ptr(),
-            dim as isize,
-            1,
-            0.0,
-            1.0,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
-    }
 }
 
 #[cfg(test)]

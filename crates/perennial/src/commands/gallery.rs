@@ -5,7 +5,9 @@ mod search;
 
 use std::path::PathBuf;
 
-use perennial_gallery::{Filter, ItemId, LabelFilter, SnapshotInfo, VectorStore};
+use perennial_core::Registry;
+use perennial_gallery::{EmbeddedGallery, Filter, ItemId, LabelFilter, SnapshotInfo, VectorStore};
+use perennial_serve::{CompatibilityCheck, RegistryRecords, newer_first};
 use serde::Serialize;
 
 use crate::arguments::GlobalArguments;
@@ -160,4 +162,31 @@ fn delete(
 fn item_id(text: &str) -> ItemId {
     text.parse::<u64>()
         .map_or_else(|_| ItemId::from(text), ItemId::from)
+}
+
+/// Refuses a version that is not certified against every version stored, or against those of them that are named.
+fn require_certified(
+    registry: &Registry,
+    gallery: &EmbeddedGallery,
+    version: &str,
+    among: &[String],
+) -> anyhow::Result<()> {
+    let records = RegistryRecords::new(registry.clone());
+    let stored = gallery.count()?.per_version;
+    let problems: Vec<String> = stored
+        .keys()
+        .filter(|other| among.is_empty() || among.contains(other))
+        .filter_map(|other| {
+            let (query, gallery) = newer_first(version, other);
+            records.check(query, gallery).err()
+        })
+        .map(|refused| refused.to_string())
+        .collect();
+    if problems.is_empty() {
+        return Ok(());
+    }
+    Err(usage(format!(
+        "{}; evaluate the pair, use another gallery, or pass --force",
+        problems.join("; ")
+    )))
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::bench::Bench;
+use crate::bench::{Bench, Ended};
 
 /// Three versions, the first of which has embedded 2,000 images for the gallery.
 pub fn stocked() -> Bench {
@@ -83,7 +83,32 @@ fn versions_that_were_never_measured_do_not_meet() {
             "v0002",
         ])
         .assert_wrong_usage(&["v0002", "v0001", "never measured", "--force"]);
-    let refused = bench.run(&["models", "promote", "v0002"]);
+    let mixed = |more: &[&str]| bench.run(&[&["gallery", "--gallery", "mixed"], more].concat());
+    for (model, prefix) in [("v0001", "old"), ("v0002", "new")] {
+        let added = mixed(&[
+            "add",
+            "--set",
+            "generated:test",
+            "--model",
+            model,
+            "--prefix",
+            prefix,
+            "--force",
+        ]);
+        assert_eq!(added.code, Some(0), "{}", added.stderr);
+    }
+    mixed(&["search", "--id", "new/7"]).assert_wrong_usage(&["v0002", "v0001", "--force"]);
+    for allowed in [&["--model-version", "v0002"][..], &["--force"]] {
+        let found = mixed(&[&["search", "--id", "new/7"], allowed].concat());
+        assert!(found.stdout.contains("new/7"), "{}", found.stderr);
+    }
+
+    // A key in the environment is the service's; without one it is not needed.
+    let refused = bench
+        .command(&["models", "promote", "v0002"])
+        .env("PERENNIAL_WRITE_KEY", "not needed without a service")
+        .output();
+    let refused = Ended::from(refused.unwrap());
     assert_eq!(refused.code, Some(3), "{}", refused.stderr);
     assert!(
         refused.stdout.contains("FAILED  v0002 on v0001"),

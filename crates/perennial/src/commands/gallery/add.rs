@@ -1,14 +1,13 @@
 //! `perennial gallery add`.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use perennial_core::{Embeddings, Registry};
-use perennial_gallery::{EmbeddedGallery, Item, ItemId, SimplexIdentity, VectorStore};
-use perennial_serve::{CompatibilityCheck, RegistryRecords, newer_first};
+use perennial_core::Embeddings;
+use perennial_gallery::{Item, ItemId, SimplexIdentity, VectorStore};
 use serde::Serialize;
 use serde_json::Map;
 
+use super::require_certified;
 use crate::arguments::GlobalArguments;
 use crate::embedding::embed;
 use crate::exit_status::{ExitStatus, usage};
@@ -60,7 +59,7 @@ pub fn run(
     // Before minutes of embedding that could not be stored.
     let admit = |version: &str| match arguments.force {
         true => Ok(()),
-        false => check(&registry, &gallery, version),
+        false => require_certified(&registry, &gallery, version, &[]),
     };
     let (embeddings, prefix) = match (&arguments.embeddings, &arguments.set) {
         (Some(file), _) => {
@@ -130,25 +129,4 @@ fn item(embeddings: &Embeddings, row: usize, prefix: Option<&str>) -> Item {
         label: embeddings.labels().map(|labels| labels[row]),
         payload: Map::new(),
     }
-}
-
-/// Refuses a version that is not certified against every version stored, naming the pairs.
-fn check(registry: &Registry, gallery: &EmbeddedGallery, version: &str) -> anyhow::Result<()> {
-    let records = RegistryRecords::new(registry.clone());
-    let stored: BTreeMap<String, u64> = gallery.count()?.per_version;
-    let problems: Vec<String> = stored
-        .keys()
-        .filter_map(|other| {
-            let (query, gallery) = newer_first(version, other);
-            records.check(query, gallery).err()
-        })
-        .map(|refused| refused.to_string())
-        .collect();
-    if problems.is_empty() {
-        return Ok(());
-    }
-    Err(usage(format!(
-        "{}; evaluate the pair, use another gallery, or pass --force",
-        problems.join("; ")
-    )))
 }

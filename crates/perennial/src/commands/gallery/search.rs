@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use perennial_core::{Encoder, ModelVersion};
+use perennial_core::{Encoder, ModelVersion, Registry};
 use perennial_data::{DecodeLimits, Preprocessing, decode_square};
 use perennial_gallery::{EmbeddedGallery, Filter, Hit, LabelFilter, SearchRequest, VectorStore};
 use perennial_train::TrainedEncoder;
 use serde::Serialize;
 
-use super::item_id;
+use super::{item_id, require_certified};
 use crate::arguments::GlobalArguments;
 use crate::exit_status::{ExitStatus, usage};
 use crate::gallery_folder::GalleryArguments;
@@ -38,6 +38,9 @@ pub struct Arguments {
     /// Only items with this label; repeatable
     #[arg(long)]
     label: Vec<u32>,
+    /// Search even what the querying version was not measured as compatible with
+    #[arg(long)]
+    force: bool,
 }
 
 #[derive(Serialize)]
@@ -53,11 +56,16 @@ pub fn run(
     terminal: &Terminal,
 ) -> anyhow::Result<ExitStatus> {
     let gallery = gallery.open_existing()?;
+    let registry = global.open_registry()?;
     let (model_version, embedding) = match (&arguments.image, &arguments.id) {
-        (Some(image), _) => embed_file(image, &arguments.model, global)?,
+        (Some(image), _) => embed_file(image, registry.get(&arguments.model)?, &registry, global)?,
         (None, Some(id)) => stored(&gallery, id)?,
         (None, None) => return Err(usage("name an image or --id")),
     };
+    if !arguments.force {
+        let among = &arguments.model_version;
+        require_certified(&registry, &gallery, &model_version, among)?;
+    }
     let filter = Filter {
         model_versions: arguments.model_version.clone(),
         labels: (!arguments.label.is_empty()).then(|| LabelFilter {
@@ -89,11 +97,10 @@ fn stored(gallery: &EmbeddedGallery, id: &str) -> anyhow::Result<(String, Vec<f3
 
 fn embed_file(
     image: &Path,
-    model: &str,
+    version: ModelVersion,
+    registry: &Registry,
     global: &GlobalArguments,
 ) -> anyhow::Result<(String, Vec<f32>)> {
-    let registry = global.open_registry()?;
-    let version: ModelVersion = registry.get(model)?;
     let bytes = perennial_core::read_at_most(image, MAX_IMAGE_BYTES)
         .map_err(|error| usage(error.to_string()))?;
     let [channels, height, width] = version.architecture.input;
@@ -107,7 +114,7 @@ fn embed_file(
     let mut pixels = Vec::new();
     Preprocessing::try_from(&version.preprocessing)?.append(&square, channels, &mut pixels);
     let name = version.name.clone();
-    let encoder = TrainedEncoder::load(&registry, version, &global.device.open()?)?;
+    let encoder = TrainedEncoder::load(registry, version, &global.device.open()?)?;
     Ok((name, encoder.encode(&pixels)?))
 }
 

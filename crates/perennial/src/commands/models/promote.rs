@@ -1,7 +1,10 @@
 //! `perennial models promote` and `rollback`: move the alias `live`, in a running service or in the registry alone.
 
+use std::path::PathBuf;
+
+use anyhow::Context;
 use perennial_core::Registry;
-use perennial_gallery::VectorStore;
+use perennial_gallery::{EmbeddedGallery, GalleryConfig, VectorStore};
 use perennial_serve::{
     CompatibilityCheck, LIVE_ALIAS, PREVIOUS_ALIAS, RegistryRecords, newer_first,
 };
@@ -10,7 +13,6 @@ use serde_json::json;
 
 use crate::arguments::GlobalArguments;
 use crate::exit_status::{ExitStatus, usage};
-use crate::gallery_folder::GalleryArguments;
 use crate::terminal::Terminal;
 
 /// The largest answer that is read from a service.
@@ -27,8 +29,7 @@ pub struct ServerArguments {
         long,
         env = "PERENNIAL_WRITE_KEY",
         hide_env_values = true,
-        value_name = "KEY",
-        requires = "server"
+        value_name = "KEY"
     )]
     key: Option<String>,
 }
@@ -39,8 +40,14 @@ pub struct PromoteArguments {
     version: String,
     #[command(flatten)]
     server: ServerArguments,
-    #[command(flatten)]
-    gallery: GalleryArguments,
+    /// Folder of the gallery whose stored versions it must be certified for, where no service is running
+    #[arg(
+        long,
+        env = "PERENNIAL_GALLERY",
+        default_value = "gallery",
+        value_name = "DIR"
+    )]
+    gallery: PathBuf,
     /// Move the alias even where the check refuses
     #[arg(long)]
     force: bool,
@@ -126,8 +133,10 @@ fn promote_in_registry(
     let version = registry.resolve(&arguments.version)?;
     let records = RegistryRecords::new(registry.clone());
     let mut checks = Vec::new();
-    if arguments.gallery.gallery.is_dir() {
-        for stored in arguments.gallery.open()?.count()?.per_version.keys() {
+    if EmbeddedGallery::exists(&arguments.gallery) {
+        let gallery = EmbeddedGallery::open(&arguments.gallery, GalleryConfig::default())
+            .context("where a service is running, name it with --server")?;
+        for stored in gallery.count()?.per_version.keys() {
             let (query, gallery) = newer_first(&version, stored);
             let (passed, detail) = match records.check(query, gallery) {
                 Ok(certified) => (true, certified.basis),

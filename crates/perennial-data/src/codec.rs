@@ -1,4 +1,4 @@
-//! Image files to the square that a network sees: one way for training, evaluation and serving.
+//! Image files: decoded to the square that a network sees, one way for training, evaluation and serving; and encoded as PNG.
 
 use std::io::{BufRead, Cursor, Seek};
 
