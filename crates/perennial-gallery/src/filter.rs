@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::bounded_json::{self, at_most};
 use crate::error::GalleryError;
 use crate::item::{ItemId, MAX_BATCH, MAX_PAYLOAD_BYTES};
 
@@ -11,16 +12,25 @@ use crate::item::{ItemId, MAX_BATCH, MAX_PAYLOAD_BYTES};
 #[serde(deny_unknown_fields, default)]
 pub struct Filter {
     /// The model version is one of these.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "at_most::<MAX_BATCH, _, _>"
+    )]
     pub model_versions: Vec<String>,
     /// The label meets these conditions. An item without label never does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub labels: Option<LabelFilter>,
     /// The payload has these keys at its top level with exactly these values. `1` and `1.0` are different values.
-    #[serde(skip_serializing_if = "Map::is_empty")]
+    #[serde(
+        skip_serializing_if = "Map::is_empty",
+        deserialize_with = "bounded_json::payload"
+    )]
     pub payload: Map<String, Value>,
     /// The id is one of these.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "at_most::<MAX_BATCH, _, _>"
+    )]
     pub ids: Vec<ItemId>,
     /// States that a filter without any condition is meant: without it, `delete_where` refuses to delete everything. Not part
     /// of the JSON form, so that a client cannot empty a gallery by an omission.
@@ -33,7 +43,10 @@ pub struct Filter {
 #[serde(deny_unknown_fields, default)]
 pub struct LabelFilter {
     /// The label is one of these; empty for any.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(
+        skip_serializing_if = "Vec::is_empty",
+        deserialize_with = "at_most::<MAX_BATCH, _, _>"
+    )]
     pub any_of: Vec<u32>,
     /// The smallest label that passes.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -2,9 +2,11 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
+use crate::bounded_json;
 use crate::error::GalleryError;
 
 /// The longest text id, in bytes.
@@ -23,7 +25,7 @@ pub const NORM_TOLERANCE: f32 = 1e-3;
 /// The name of an item: a number or a text, in JSON without further wrapping.
 ///
 /// **Order.** Numbers come before texts; numbers by value, texts by their bytes.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(untagged)]
 pub enum ItemId {
     /// Any unsigned number of 64 bits.
@@ -53,6 +55,35 @@ impl ItemId {
         // The start is enough to find a long id again, and keeps the message short.
         let id = text.chars().take(MAX_ID_BYTES).collect();
         Err(GalleryError::InvalidId { id, problem })
+    }
+}
+
+impl<'de> Deserialize<'de> for ItemId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // Not derived: an untagged enum keeps a copy of whatever comes, a list of millions included.
+        struct Id;
+
+        impl Visitor<'_> for Id {
+            type Value = ItemId;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number or a text")
+            }
+
+            fn visit_u64<E: Error>(self, number: u64) -> Result<ItemId, E> {
+                Ok(ItemId::Number(number))
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<ItemId, E> {
+                Ok(ItemId::Text(text.to_owned()))
+            }
+
+            fn visit_string<E: Error>(self, text: String) -> Result<ItemId, E> {
+                Ok(ItemId::Text(text))
+            }
+        }
+
+        deserializer.deserialize_any(Id)
     }
 }
 
@@ -97,7 +128,7 @@ pub struct Item {
     #[serde(default)]
     pub label: Option<u32>,
     /// Anything else worth keeping, at most [`MAX_PAYLOAD_BYTES`] as compact JSON.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "bounded_json::payload")]
     pub payload: Map<String, Value>,
 }
 

@@ -9,6 +9,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod bounded_json;
 pub mod embedded;
 pub mod error;
 pub mod filter;

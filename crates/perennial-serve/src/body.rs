@@ -1,12 +1,15 @@
 //! Request bodies: bounded one by one and together, then parsed.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{FromRequest, Multipart, Request};
 use axum::http::{HeaderMap, header};
 use serde::de::DeserializeOwned;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::ApiError;
 use crate::images::EncodedImage;
@@ -14,6 +17,9 @@ use crate::service::Service;
 
 /// The budget counts in these units, so that it fits a semaphore.
 pub(crate) const BUDGET_UNIT: usize = 1024;
+
+/// Room for the first bytes of a body.
+const FIRST_BYTES: usize = 16 << 10;
 
 /// Larger JSON is parsed on a blocking thread.
 const PARSE_INLINE_BYTES: usize = 64 << 10;
@@ -56,32 +62,12 @@ impl Received {
         request: Request,
         limit: usize,
     ) -> Result<Self, ApiError> {
-        let too_large = || {
-            ApiError::too_large(format!(
-                "the body has more than {limit} bytes; send less at once"
-            ))
-        };
-        let announced = request.body().size_hint();
-        if announced.lower() > limit as u64 {
-            return Err(too_large());
-        }
-        // A body of unknown length may become as long as the limit.
-        let expected = announced.exact().map_or(limit, |length| length as usize);
-        let units = u32::try_from(expected.div_ceil(BUDGET_UNIT)).unwrap_or(u32::MAX);
-        let share = Arc::clone(&service.body_budget)
-            .try_acquire_many_owned(units)
-            .map_err(|_| {
-                ApiError::too_many("the service is busy with the bodies of other requests")
-            })?;
         let (parts, body) = request.into_parts();
-        let bytes = axum::body::to_bytes(body, limit).await.map_err(|error| {
-            let source = std::error::Error::source(&error);
-            if source.is_some_and(|source| source.to_string().contains("length limit")) {
-                too_large()
-            } else {
-                ApiError::bad_request("the body ended before its announced length")
-            }
-        })?;
+        let receiving = parts.extensions.get::<Receiving>().cloned();
+        let receiving = receiving.unwrap_or_default();
+        receiving.set(true);
+        let (bytes, share) = receive(&service.body_budget, body, limit).await?;
+        receiving.set(false);
         Ok(Self {
             headers: parts.headers,
             bytes,
@@ -140,6 +126,73 @@ impl Received {
             }
         }
         Ok(form)
+    }
+}
+
+/// Reads a body and takes its part of the budget as it grows: who announces much and sends nothing holds nothing.
+async fn receive(
+    budget: &Arc<Semaphore>,
+    mut body: Body,
+    limit: usize,
+) -> Result<(Bytes, OwnedSemaphorePermit), ApiError> {
+    let too_large = || {
+        ApiError::too_large(format!(
+            "the body has more than {limit} bytes; send less at once"
+        ))
+    };
+    let busy = || ApiError::too_many("the service is busy with the bodies of other requests");
+    let announced = body.size_hint();
+    if announced.lower() > limit as u64 {
+        return Err(too_large());
+    }
+    let most = announced.exact().map_or(limit, |length| length as usize);
+    // What certainly does not fit is refused before it is sent.
+    if announced.lower().div_ceil(BUDGET_UNIT as u64) > budget.available_permits() as u64 {
+        return Err(busy());
+    }
+    let take = |units: usize| {
+        let units = u32::try_from(units).unwrap_or(u32::MAX);
+        let share = Arc::clone(budget).try_acquire_many_owned(units);
+        share.map_err(|_| busy())
+    };
+    let mut share = take(0)?;
+    let mut bytes = Vec::new();
+    while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+        let frame = frame
+            .map_err(|_| ApiError::bad_request("the body ended before its announced length"))?;
+        // Trailers mean nothing here.
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        let needed = bytes.len() + data.len();
+        if needed > limit {
+            return Err(too_large());
+        }
+        if needed > bytes.capacity() {
+            let doubled = (2 * bytes.capacity()).max(FIRST_BYTES).min(most);
+            let capacity = needed.max(doubled);
+            let units = capacity.div_ceil(BUDGET_UNIT);
+            share.merge(take(units.saturating_sub(share.num_permits()))?);
+            bytes
+                .try_reserve_exact(capacity - bytes.len())
+                .map_err(|_| busy())?;
+        }
+        bytes.extend_from_slice(&data);
+    }
+    Ok((bytes.into(), share))
+}
+
+/// Whether a request's body is still on its way. A time limit that runs out meanwhile is the client's doing.
+#[derive(Clone, Default)]
+pub(crate) struct Receiving(Arc<AtomicBool>);
+
+impl Receiving {
+    pub(crate) fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn set(&self, receiving: bool) {
+        self.0.store(receiving, Ordering::Relaxed);
     }
 }
 

@@ -24,6 +24,9 @@ pub struct ServeConfig {
     pub keys: Keys,
     /// The folder of gallery snapshots; without it `POST /snapshots` is refused.
     pub snapshots: Option<PathBuf>,
+    /// The folder of stored probes: what each version made of a few images when it first went live. Without it, a version is
+    /// checked against itself only.
+    pub probes: Option<PathBuf>,
     /// Treat every pair of versions as certified, with a warning. For machines without any evaluation.
     pub force_uncertified: bool,
     /// How image queries share forward passes.
@@ -72,6 +75,8 @@ pub struct Limits {
     pub items: usize,
     /// Results per search and items per page.
     pub results: usize,
+    /// Clients connected at once; more are refused with 503. Keep it well below the process's limit of open files.
+    pub connections: usize,
     /// Requests at work at once; more are refused with 429.
     pub in_flight: usize,
     /// Bytes of all request bodies at work at once; more are refused with 429.
@@ -92,10 +97,12 @@ pub struct Limits {
 pub struct Timeouts {
     /// From the connection, or the end of the last answer, to the end of a request's headers.
     pub header_seconds: f64,
-    /// From the headers to the answer.
+    /// From the headers to the answer. A body that is not there by then is 408.
     pub request_seconds: f64,
     /// The same for swaps, uploads of models and snapshots.
     pub long_request_seconds: f64,
+    /// For a client that takes nothing of its answer; it is cut off then.
+    pub write_seconds: f64,
     /// For requests at work when the service is told to stop.
     pub drain_seconds: f64,
 }
@@ -107,6 +114,7 @@ impl Default for ServeConfig {
             tls: None,
             keys: Keys::default(),
             snapshots: None,
+            probes: None,
             force_uncertified: false,
             batching: Batching::default(),
             limits: Limits::default(),
@@ -135,6 +143,7 @@ impl Default for Limits {
             images: 128,
             items: 1_000,
             results: perennial_gallery::MAX_LIMIT,
+            connections: 512,
             in_flight: 256,
             body_budget_bytes: 1 << 30,
             decoders: std::thread::available_parallelism()
@@ -152,6 +161,7 @@ impl Default for Timeouts {
             header_seconds: 15.0,
             request_seconds: 30.0,
             long_request_seconds: 600.0,
+            write_seconds: 30.0,
             drain_seconds: 30.0,
         }
     }
@@ -162,6 +172,8 @@ const MAX_SECONDS: f64 = 7.0 * 86_400.0;
 /// Bounds what a configuration can ask of memory and of semaphores.
 const MAX_COUNT: usize = 1 << 20;
 const MAX_BYTES: usize = 1 << 40;
+/// The most that `limits.images` may be.
+pub(crate) const MAX_IMAGES: usize = 1 << 16;
 
 impl ServeConfig {
     /// Checks every value, alone and against the others.
@@ -177,13 +189,18 @@ impl ServeConfig {
                 self.batching.queue_images,
                 MAX_COUNT,
             ),
-            ("limits.images", limits.images, self.batching.queue_images),
+            (
+                "limits.images",
+                limits.images,
+                self.batching.queue_images.min(MAX_IMAGES),
+            ),
             ("limits.items", limits.items, 10_000),
             (
                 "limits.results",
                 limits.results,
                 perennial_gallery::MAX_LIMIT,
             ),
+            ("limits.connections", limits.connections, MAX_COUNT),
             ("limits.in_flight", limits.in_flight, MAX_COUNT),
             ("limits.decoders", limits.decoders, 1024),
             (
@@ -216,6 +233,7 @@ impl ServeConfig {
                 "timeouts.long_request_seconds",
                 self.timeouts.long_request_seconds,
             ),
+            ("timeouts.write_seconds", self.timeouts.write_seconds),
             ("timeouts.drain_seconds", self.timeouts.drain_seconds),
         ] {
             // Only a batch may go at once; everything else needs some time.

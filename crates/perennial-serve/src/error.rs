@@ -86,7 +86,7 @@ pub enum Code {
     NotFound,
     /// 405: the path exists, the method does not.
     MethodNotAllowed,
-    /// 408: the client stopped sending.
+    /// 408: the body did not arrive within the time limit.
     RequestTimeout,
     /// 409: a version that is not certified compatible with what is stored.
     IncompatibleVersion,
@@ -104,7 +104,7 @@ pub enum Code {
     TooManyRequests,
     /// 500: a defect of the service.
     Internal,
-    /// 503: not possible now.
+    /// 503: not possible now, such as writes on a full disk; `Retry-After` says when to come back.
     Unavailable,
     /// 503: the time limit was reached; a write may still have happened.
     Timeout,
@@ -181,7 +181,9 @@ pub(crate) struct ApiError {
 }
 
 /// Seconds after which a refused client may try again: enough for any queue of the service to empty.
-const RETRY_AFTER: HeaderValue = HeaderValue::from_static("1");
+const RETRY_SOON: HeaderValue = HeaderValue::from_static("1");
+/// The same where somebody has to free space or name a version first.
+const RETRY_LATER: HeaderValue = HeaderValue::from_static("10");
 
 impl ApiError {
     pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
@@ -266,8 +268,11 @@ impl ApiError {
         let mut response = (code.status(), axum::Json(body)).into_response();
         let headers = response.headers_mut();
         match code {
-            Code::TooManyRequests => {
-                headers.insert(header::RETRY_AFTER, RETRY_AFTER);
+            Code::TooManyRequests | Code::Timeout => {
+                headers.insert(header::RETRY_AFTER, RETRY_SOON);
+            }
+            Code::Unavailable => {
+                headers.insert(header::RETRY_AFTER, RETRY_LATER);
             }
             Code::Unauthorized => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

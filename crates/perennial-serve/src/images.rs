@@ -6,7 +6,7 @@ use std::time::Instant;
 use axum::body::Bytes;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use perennial_data::{DecodeLimits, decode_square};
+use perennial_data::{DecodeError, DecodeLimits, decode_square};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -133,9 +133,23 @@ fn decode_one(
     if file.len() > image_bytes {
         return Err(too_large(file.len()));
     }
+    pixels(file, snapshot, limits)
+        .map_err(|error| ApiError::unprocessable(format!("cannot be decoded: {error}")))
+}
+
+/// Decodes, scales and normalises one image file with a snapshot's own constants.
+///
+/// **Shapes**: the result is `[c, h, w]`.
+///
+/// # Errors
+/// [`DecodeError`].
+pub(crate) fn pixels(
+    file: &[u8],
+    snapshot: &Snapshot,
+    limits: DecodeLimits,
+) -> Result<Vec<f32>, DecodeError> {
     let [channels, size, _] = snapshot.version.architecture.input;
-    let rgb = decode_square(file, size, limits)
-        .map_err(|error| ApiError::unprocessable(format!("cannot be decoded: {error}")))?;
+    let rgb = decode_square(file, size, limits)?;
     let mut pixels = Vec::with_capacity(channels * size * size);
     if channels == 1 {
         snapshot.preprocessing.append(&grey(&rgb), 1, &mut pixels);

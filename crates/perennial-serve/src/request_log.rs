@@ -11,6 +11,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use crate::body::Receiving;
 use crate::config::seconds;
 use crate::error::{ApiError, Code};
 use crate::service::Service;
@@ -114,7 +115,7 @@ pub(crate) async fn observe(
 }
 
 /// Runs a request if there is room for it, and not for ever.
-async fn admit(service: &Arc<Service>, request: Request, next: Next, route: &str) -> Response {
+async fn admit(service: &Arc<Service>, mut request: Request, next: Next, route: &str) -> Response {
     // An overloaded service must still be able to say that it is alive.
     if matches!(route, "/healthz" | "/livez" | "/readyz" | "/metrics") {
         return next.run(request).await;
@@ -129,8 +130,15 @@ async fn admit(service: &Arc<Service>, request: Request, next: Next, route: &str
         | (&Method::PUT, "/aliases/live") => timeouts.long_request_seconds,
         _ => timeouts.request_seconds,
     };
+    let receiving = Receiving::default();
+    request.extensions_mut().insert(receiving.clone());
     match tokio::time::timeout(seconds(limit), next.run(request)).await {
         Ok(response) => response,
+        Err(_) if receiving.get() => ApiError::new(
+            Code::RequestTimeout,
+            format!("the body did not arrive within {limit} seconds; nothing was done"),
+        )
+        .into_response(),
         Err(_) => ApiError::new(
             Code::Timeout,
             format!(

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use axum::Router;
 use axum_server::Handle;
-use axum_server::accept::NoDelayAcceptor;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use hyper_util::rt::TokioTimer;
 use perennial_core::Registry;
@@ -18,12 +17,15 @@ use tokio::task::JoinHandle;
 
 use crate::compatibility::CompatibilityCheck;
 use crate::config::{ServeConfig, seconds};
+use crate::connections::LimitedAcceptor;
 use crate::error::ServeError;
 use crate::live::EncoderLoader;
 use crate::router;
 use crate::service::Service;
 use crate::tls;
 
+/// What is kept of a connection's bytes before its request is understood. Headers beyond it are 431.
+const CONNECTION_BUFFER: usize = 64 << 10;
 /// How often raw measurements are folded into buckets.
 const UPKEEP: Duration = Duration::from_secs(5);
 
@@ -116,20 +118,18 @@ impl Server {
             .http_builder()
             .http1()
             .timer(TokioTimer::new())
-            .header_read_timeout(seconds(timeouts.header_seconds));
+            .header_read_timeout(seconds(timeouts.header_seconds))
+            .max_buf_size(CONNECTION_BUFFER);
+        let limited = LimitedAcceptor::new(&service.config, Arc::clone(&service.telemetry));
         let app: Router = router::build(Arc::clone(&service));
         let mut serving: Pin<Box<dyn Future<Output = std::io::Result<()>> + Send>> = match tls {
             Some(config) => {
                 let acceptor = RustlsAcceptor::new(config)
                     .handshake_timeout(seconds(timeouts.header_seconds))
-                    .acceptor(NoDelayAcceptor);
+                    .acceptor(limited);
                 Box::pin(server.acceptor(acceptor).serve(app.into_make_service()))
             }
-            None => Box::pin(
-                server
-                    .acceptor(NoDelayAcceptor)
-                    .serve(app.into_make_service()),
-            ),
+            None => Box::pin(server.acceptor(limited).serve(app.into_make_service())),
         };
         let upkeep = tokio::spawn(upkeep(Arc::clone(&service)));
         tracing::info!(%address, "serving");

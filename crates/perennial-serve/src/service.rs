@@ -22,6 +22,7 @@ use crate::live::{EncoderLoader, LIVE_ALIAS, Live, PREVIOUS_ALIAS, Snapshot};
 use crate::recent::Recent;
 use crate::request_log::RequestIds;
 use crate::self_check;
+use crate::stored_probes::{Checked, Probes, StoredProbes};
 use crate::telemetry::Telemetry;
 
 /// The state behind the router.
@@ -31,6 +32,7 @@ pub(crate) struct Service {
     pub(crate) store: Arc<dyn VectorStore>,
     pub(crate) loader: Arc<dyn EncoderLoader>,
     pub(crate) certification: Certification,
+    pub(crate) probes: Option<StoredProbes>,
     pub(crate) live: Live,
     pub(crate) batcher: Batcher,
     pub(crate) decoder: Decoder,
@@ -70,8 +72,9 @@ impl Service {
             fs_err::create_dir_all(folder)?;
         }
         let certification = Certification::new(check, config.force_uncertified);
+        let probes = config.probes.as_deref().map(StoredProbes::new);
         let live = match registry.aliases()?.get(LIVE_ALIAS) {
-            Some(_) => Some(load_live(&registry, &*loader, &*store)?),
+            Some(_) => Some(load_live(&registry, &*loader, &*store, probes.as_ref())?),
             None => {
                 tracing::warn!(
                     "the registry has no alias `live`: images are refused until PUT /aliases/live names a version"
@@ -102,6 +105,7 @@ impl Service {
             store,
             loader,
             certification,
+            probes,
             live: Live::new(live),
             batcher,
             telemetry,
@@ -211,6 +215,7 @@ fn load_live(
     registry: &Registry,
     loader: &dyn EncoderLoader,
     store: &dyn VectorStore,
+    probes: Option<&StoredProbes>,
 ) -> Result<Arc<Snapshot>, ServeError> {
     let version = registry.get(LIVE_ALIAS)?;
     let name = version.name.clone();
@@ -222,7 +227,8 @@ fn load_live(
     let snapshot =
         Snapshot::load(loader, registry, version).map_err(|error| refused(error.problem))?;
     self_check::run(&snapshot).map_err(refused)?;
-    let dim = store.count()?.dim;
+    let stats = store.count()?;
+    let dim = stats.dim;
     if dim.is_some_and(|dim| dim != snapshot.version.dim) {
         return Err(refused(format!(
             "its embeddings have {} dimensions, the gallery's have {}",
@@ -230,7 +236,21 @@ fn load_live(
             dim.unwrap_or_default()
         )));
     }
+    if let Some(probes) = probes {
+        let in_use = stats.per_version.contains_key(&name);
+        let checked = probes.check(&snapshot, in_use);
+        if let Checked::New(new) = checked.map_err(|error| refused(error.to_string()))? {
+            keep_probes(probes, &snapshot, &new);
+        }
+    }
     Ok(Arc::new(snapshot))
+}
+
+/// Keeps a version's first probes. A version is not refused for a full disk: its next load tries again.
+pub(crate) fn keep_probes(probes: &StoredProbes, snapshot: &Snapshot, new: &Probes) {
+    if let Err(error) = probes.keep(snapshot, new) {
+        tracing::warn!(%error, "the probes of {} could not be kept", snapshot.name());
+    }
 }
 
 /// Runs blocking work on a thread meant for it.

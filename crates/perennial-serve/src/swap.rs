@@ -11,7 +11,8 @@ use crate::compatibility::{NotCertified, Standing};
 use crate::error::{ApiError, Code};
 use crate::live::{LIVE_ALIAS, PREVIOUS_ALIAS, Snapshot};
 use crate::self_check;
-use crate::service::{Service, blocking};
+use crate::service::{Service, blocking, keep_probes};
+use crate::stored_probes::{Checked, Probes};
 
 /// What a swap did, or would do.
 #[derive(Debug, Serialize, ToSchema)]
@@ -149,7 +150,11 @@ async fn carry_out(service: &Arc<Service>, order: SwapOrder) -> Result<SwapAnswe
         let service = Arc::clone(service);
         blocking(move || prepare(&service, target)).await?
     };
-    let (name, candidate, verdict) = prepared;
+    let Prepared {
+        name,
+        candidate,
+        verdict,
+    } = prepared;
     let Some(candidate) = candidate else {
         return Err(verdict.into_error(&name));
     };
@@ -160,18 +165,47 @@ async fn carry_out(service: &Arc<Service>, order: SwapOrder) -> Result<SwapAnswe
     blocking(move || finish(&service, candidate, verdict, force, dry_run)).await
 }
 
+/// A version that is ready to answer.
+struct Candidate {
+    snapshot: Arc<Snapshot>,
+    /// To be kept once it is live; none where they are kept already.
+    new_probes: Option<Probes>,
+}
+
+/// What came out of everything that takes time.
+struct Prepared {
+    name: String,
+    /// None where a check failed that no force overrules.
+    candidate: Option<Candidate>,
+    verdict: Verdict,
+}
+
+impl Prepared {
+    fn refused(name: String, verdict: Verdict) -> Self {
+        Self {
+            name,
+            candidate: None,
+            verdict,
+        }
+    }
+}
+
 /// Everything that takes time: reading, hashing, loading and trying the version. Nothing that answers is touched.
-fn prepare(
-    service: &Service,
-    target: Target,
-) -> Result<(String, Option<Arc<Snapshot>>, Verdict), ApiError> {
+fn prepare(service: &Service, target: Target) -> Result<Prepared, ApiError> {
     let mut verdict = Verdict::default();
     let name = match target {
         Target::Version(name) => name,
         Target::Previous => {
             if let Some(previous) = service.live.previous() {
                 verdict.add("load", Ok("still loaded from before".to_owned()));
-                return Ok((previous.name().to_owned(), Some(previous), verdict));
+                return Ok(Prepared {
+                    name: previous.name().to_owned(),
+                    candidate: Some(Candidate {
+                        snapshot: previous,
+                        new_probes: None,
+                    }),
+                    verdict,
+                });
             }
             service.previous().ok_or_else(|| {
                 ApiError::conflict(
@@ -185,7 +219,7 @@ fn prepare(
         Err(error @ RegistryError::Unknown { .. }) => return Err(error.into()),
         Err(error) => {
             verdict.require("description", Err(error.to_string()));
-            return Ok((name, None, verdict));
+            return Ok(Prepared::refused(name, verdict));
         }
     };
     let name = version.name.clone();
@@ -195,13 +229,13 @@ fn prepare(
         Err(error) => Err(error.to_string()),
     };
     if !verdict.require("weights", weights) {
-        return Ok((name, None, verdict));
+        return Ok(Prepared::refused(name, verdict));
     }
     let snapshot = match Snapshot::load(&*service.loader, &service.registry, version) {
         Ok(snapshot) => snapshot,
         Err(error) => {
             verdict.require("load", Err(error.to_string()));
-            return Ok((name, None, verdict));
+            return Ok(Prepared::refused(name, verdict));
         }
     };
     verdict.add("load", Ok(format!("dim {}", snapshot.version.dim)));
@@ -211,17 +245,54 @@ fn prepare(
             .map(|()| "unit length, the same alone and in a batch".to_owned());
         verdict.require("self_check", sound)
     };
-    Ok((name, works.then(|| Arc::new(snapshot)), verdict))
+    let mut new_probes = None;
+    let works = works && check_probes(service, &snapshot, &mut verdict, &mut new_probes);
+    Ok(Prepared {
+        name,
+        candidate: works.then(|| Candidate {
+            snapshot: Arc::new(snapshot),
+            new_probes,
+        }),
+        verdict,
+    })
+}
+
+/// Does the version still do what it did when it first went live?
+fn check_probes(
+    service: &Service,
+    snapshot: &Snapshot,
+    verdict: &mut Verdict,
+    new_probes: &mut Option<Probes>,
+) -> bool {
+    let Some(probes) = &service.probes else {
+        return true;
+    };
+    let in_use = service.stored().contains_key(snapshot.name());
+    let outcome = match probes.check(snapshot, in_use) {
+        Ok(Checked::Same { distance }) => Ok(format!(
+            "the embeddings of its first time live, within {distance:.1e}"
+        )),
+        Ok(Checked::New(probes)) => {
+            *new_probes = Some(probes);
+            Ok("its first time live; they are kept from now on".to_owned())
+        }
+        Err(error) => Err(error.to_string()),
+    };
+    verdict.require("stored_probes", outcome)
 }
 
 /// The checks against what is stored at this moment, and the move.
 fn finish(
     service: &Service,
-    candidate: Arc<Snapshot>,
+    candidate: Candidate,
     mut verdict: Verdict,
     force: bool,
     dry_run: bool,
 ) -> Result<SwapAnswer, ApiError> {
+    let Candidate {
+        snapshot: candidate,
+        new_probes,
+    } = candidate;
     let stats = service.count()?;
     let dim = candidate.version.dim;
     let fits = match stats.dim {
@@ -290,6 +361,9 @@ fn finish(
         service.telemetry.forced("swap", 1);
     }
     let moved = before.is_none_or(|before| before.name() != answer.version);
+    if let (Some(probes), Some(new)) = (&service.probes, &new_probes) {
+        keep_probes(probes, &candidate, new);
+    }
     if moved {
         service.live.move_to(candidate);
         if let Some(previous) = &answer.previous {

@@ -29,6 +29,8 @@ const SWAPS: &str = "perennial_swaps_total";
 const FORCED: &str = "perennial_forced_total";
 const LIVE_INFO: &str = "perennial_live_version_info";
 const BUILD_INFO: &str = "perennial_build_info";
+const CONNECTIONS: &str = "perennial_connections";
+const REFUSED_CONNECTIONS: &str = "perennial_connections_refused_total";
 const UPTIME: &str = "perennial_uptime_seconds";
 
 /// A part of a request's work.
@@ -82,6 +84,10 @@ impl Telemetry {
             (REQUESTS, "Requests by route and status."),
             (SWAPS, "Swaps of the live version by outcome."),
             (
+                REFUSED_CONNECTIONS,
+                "Connections refused because there were too many.",
+            ),
+            (
                 FORCED,
                 "Operations on uncertified pairs of versions, by kind.",
             ),
@@ -89,6 +95,7 @@ impl Telemetry {
             recorder.describe_counter(name.into(), None, text.into());
         }
         for (name, text) in [
+            (CONNECTIONS, "Clients connected."),
             (QUEUE_IMAGES, "Images that wait or are being encoded."),
             (
                 ITEMS,
@@ -144,6 +151,14 @@ impl Telemetry {
 
     pub(crate) fn batch(&self, images: usize) {
         self.observe(BATCH_IMAGES, &[], images as f64);
+    }
+
+    pub(crate) fn connections(&self, now: usize) {
+        self.gauge(CONNECTIONS, &[], now as f64);
+    }
+
+    pub(crate) fn refused_connection(&self) {
+        self.count(REFUSED_CONNECTIONS, &[], 1);
     }
 
     /// `outcome` is `moved`, `forced`, `refused`, `failed` or `rolled_back`.

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
+use perennial_gallery::bounded_json::at_most;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Versioned;
 use crate::body::{Format, Received};
+use crate::config::MAX_IMAGES;
 use crate::error::{ApiError, ErrorBody};
 use crate::images::EncodedImage;
 use crate::keys::MayRead;
@@ -19,6 +21,7 @@ use crate::service::Service;
 #[serde(deny_unknown_fields)]
 pub(crate) struct EmbedRequest {
     /// PNG or JPEG files as base64, with or without `data:image/...;base64,` in front.
+    #[serde(deserialize_with = "at_most::<MAX_IMAGES, _, _>")]
     images: Vec<String>,
 }
 

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Path, RawQuery, Request, State};
 use axum::http::Uri;
+use perennial_gallery::bounded_json::{self, at_most};
+use perennial_gallery::item::MAX_BATCH;
 use perennial_gallery::{Filter, ItemId, LabelFilter, StoredItem, Upserted};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -35,7 +37,7 @@ pub(crate) struct ItemBody {
     /// The class.
     label: Option<u32>,
     /// Anything else, at most 16 KiB as JSON.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "bounded_json::payload")]
     #[schema(value_type = Object)]
     payload: Map<String, Value>,
 }
@@ -55,7 +57,7 @@ pub(crate) struct SingleBody {
     /// The class.
     label: Option<u32>,
     /// Anything else, at most 16 KiB as JSON.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "bounded_json::payload")]
     #[schema(value_type = Object)]
     payload: Map<String, Value>,
     /// Store although the version is not certified with what is stored.
@@ -78,6 +80,7 @@ pub(crate) struct SingleForm {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct BatchBody {
+    #[serde(deserialize_with = "at_most::<MAX_BATCH, _, _>")]
     items: Vec<ItemBody>,
     /// Store although a version is not certified with what is stored.
     #[serde(default)]
@@ -107,11 +110,16 @@ impl From<Upserted> for UpsertAnswer {
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeleteBody {
     #[schema(value_type = Option<Vec<ItemIdSchema>>)]
-    ids: Option<Vec<ItemId>>,
+    ids: Option<Ids>,
     /// Must have a condition.
     #[schema(value_type = Option<FilterSchema>)]
     filter: Option<Filter>,
 }
+
+/// As many ids as one call takes.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct Ids(#[serde(deserialize_with = "at_most::<MAX_BATCH, _, _>")] Vec<ItemId>);
 
 /// How many items there were.
 #[derive(Serialize, ToSchema)]
@@ -284,7 +292,7 @@ pub(crate) async fn delete(
     let body: DeleteBody = read_json(&service, request).await?;
     let deleted = blocking(move || {
         let deleted = match (&body.ids, &body.filter) {
-            (Some(ids), None) => service.store.delete(ids)?,
+            (Some(Ids(ids)), None) => service.store.delete(ids)?,
             (None, Some(filter)) => service.store.delete_where(filter)?,
             _ => {
                 return Err(ApiError::unprocessable(

@@ -1,7 +1,7 @@
 //! An encoder small enough to predict: the mean colour, turned by an angle that the weights hold as text.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use perennial_core::{EncodeError, Encoder, ModelVersion, Registry, VersionDraft};
@@ -26,6 +26,20 @@ impl Gate {
         while self.0.load(Ordering::SeqCst) {
             std::thread::sleep(Duration::from_millis(1));
         }
+    }
+}
+
+/// An angle added to that of the weights when they are loaded: a program that computes something else.
+#[derive(Clone, Default)]
+pub struct Drift(Arc<AtomicU32>);
+
+impl Drift {
+    pub fn set(&self, angle: f32) {
+        self.0.store(angle.to_bits(), Ordering::SeqCst);
+    }
+
+    fn get(&self) -> f32 {
+        f32::from_bits(self.0.load(Ordering::SeqCst))
     }
 }
 
@@ -81,7 +95,7 @@ pub fn turned([red, green, blue]: [f32; 3], angle: f32) -> [f32; 3] {
 }
 
 /// Weights: an angle, or `batch` for an encoder that is not allowed, or anything else for one that cannot be loaded.
-pub struct Loader(pub Gate);
+pub struct Loader(pub Gate, pub Drift);
 
 impl EncoderLoader for Loader {
     fn load(
@@ -105,7 +119,7 @@ impl EncoderLoader for Loader {
         };
         Ok(Arc::new(MeanColour {
             version,
-            angle,
+            angle: angle + self.1.get(),
             depends_on_batch,
             gate: self.0.clone(),
         }))

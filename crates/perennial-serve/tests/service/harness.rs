@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 use crate::client::{Answer, Call};
-use crate::encoder::{Gate, Loader, draft, expected, png};
+use crate::encoder::{Drift, Gate, Loader, draft, expected, png};
 use crate::memory_store::MemoryStore;
 
 /// Certifies the pairs that a test names, newer first.
@@ -53,6 +53,7 @@ pub struct Setup {
     pub store: Arc<MemoryStore>,
     pub pairs: Arc<Pairs>,
     pub gate: Gate,
+    pub drift: Drift,
     pub config: ServeConfig,
 }
 
@@ -72,9 +73,11 @@ impl Setup {
             store: Arc::default(),
             pairs: Arc::default(),
             gate: Gate::default(),
+            drift: Drift::default(),
             config: ServeConfig {
                 listen: SocketAddr::from(([127, 0, 0, 1], 0)),
                 snapshots: Some(folder.path().join("snapshots")),
+                probes: Some(folder.path().join("probes")),
                 ..ServeConfig::default()
             },
             folder,
@@ -89,7 +92,7 @@ impl Setup {
         let (stop, stopped) = oneshot::channel::<()>();
         let (address, bound) = std::sync::mpsc::channel();
         let (config, registry) = (self.config.clone(), self.registry.clone());
-        let loader = Arc::new(Loader(self.gate.clone()));
+        let loader = Arc::new(Loader(self.gate.clone(), self.drift.clone()));
         let (store, pairs) = (self.store.clone(), self.pairs.clone());
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod client;
+mod connections;
 mod documented;
 mod drain;
 mod encoder;
@@ -12,4 +13,5 @@ mod keys;
 mod limits;
 mod memory_store;
 mod models;
+mod probes;
 mod swaps;

@@ -53,6 +53,7 @@ fn a_certified_version_takes_over_and_back() {
             "load",
             "warm_up",
             "self_check",
+            "stored_probes",
             "dimension",
             "simplex",
             "compatibility with v0001"

@@ -18,6 +18,7 @@ use perennial_train::{
 use serde::Serialize;
 
 use crate::arguments::GlobalArguments;
+use crate::commands::serve::PROBES_FOLDER;
 use crate::configuration::{Layers, to_toml};
 use crate::embedding_cache::EmbeddingCache;
 use crate::exit_status::{ExitStatus, InterruptedError, usage};
@@ -143,6 +144,7 @@ pub fn run(
         let config = ServeConfig {
             listen: arguments.listen.unwrap_or(ServeConfig::default().listen),
             snapshots: Some(folder.join("snapshots")),
+            probes: Some(folder.join("gallery").join(PROBES_FOLDER)),
             ..ServeConfig::default()
         };
         let device = global.device.open()?;

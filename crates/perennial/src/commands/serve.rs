@@ -15,6 +15,9 @@ use crate::gallery_folder::GalleryArguments;
 use crate::model_loading::TrainedLoader;
 use crate::terminal::Terminal;
 
+/// Where a gallery's folder keeps what versions made of a few images when they first went live.
+pub const PROBES_FOLDER: &str = "probes";
+
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
@@ -117,6 +120,8 @@ fn configuration(arguments: &Arguments) -> anyhow::Result<ServeConfig> {
     if let Some(folder) = &arguments.snapshots {
         config.snapshots = Some(folder.clone());
     }
+    let probes = || arguments.gallery.gallery.join(PROBES_FOLDER);
+    config.probes.get_or_insert_with(probes);
     config.force_uncertified |= arguments.force_uncertified;
     config.keys = keys(arguments.keys.as_deref())?;
     config.check().map_err(|error| usage(error.to_string()))?;

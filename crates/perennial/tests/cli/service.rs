@@ -1,7 +1,7 @@
 //! `serve` as people run it: searched, swapped, stopped and killed.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -18,8 +18,14 @@ pub struct Service {
 
 impl Service {
     pub fn start(bench: &Bench) -> Self {
-        let arguments = ["serve", "--listen", "127.0.0.1:0", "--json", "--quiet"];
-        let mut child = bench.command(&arguments).spawn().unwrap();
+        Self::start_with(bench, &[], Stdio::piped())
+    }
+
+    /// Starts with more arguments. What is logged goes to `stderr`; a pipe that nobody reads holds up a service that logs much.
+    pub fn start_with(bench: &Bench, arguments: &[&str], stderr: Stdio) -> Self {
+        let common = ["serve", "--listen", "127.0.0.1:0", "--json", "--quiet"];
+        let mut command = bench.command(&[&common, arguments].concat());
+        let mut child = command.stderr(stderr).spawn().unwrap();
         // The address is printed as the last key of one JSON object.
         let mut text = String::new();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
@@ -48,9 +54,28 @@ impl Service {
         (version, serde_json::from_slice(&bytes).unwrap())
     }
 
-    fn get(&self, path: &str) -> Value {
+    pub fn get(&self, path: &str) -> Value {
+        serde_json::from_str(&self.text(path)).unwrap()
+    }
+
+    pub fn text(&self, path: &str) -> String {
         let mut answer = ureq::get(format!("{}{path}", self.url)).call().unwrap();
-        serde_json::from_slice(&answer.body_mut().read_to_vec().unwrap()).unwrap()
+        String::from_utf8(answer.body_mut().read_to_vec().unwrap()).unwrap()
+    }
+
+    /// With a slash at its end.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it as a power cut would.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     fn signal(&self, name: &str) {
@@ -76,7 +101,7 @@ pub fn base64(bytes: &[u8]) -> String {
     base64::Engine::encode(&base64::prelude::BASE64_STANDARD, bytes)
 }
 
-fn try_call(
+pub fn try_call(
     url: &str,
     method: &str,
     path: &str,
@@ -220,7 +245,7 @@ fn write_until_killed(url: &str, next: &AtomicU64, killed: &AtomicBool) -> Vec<u
 }
 
 /// All ids that are numbers, page by page.
-fn stored_numbers(service: &Service) -> std::collections::BTreeSet<u64> {
+pub fn stored_numbers(service: &Service) -> std::collections::BTreeSet<u64> {
     let mut stored = std::collections::BTreeSet::new();
     let mut path = "gallery/items?limit=1000".to_owned();
     loop {
