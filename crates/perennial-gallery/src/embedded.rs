@@ -45,6 +45,9 @@ use crate::store::{
 /// Ids that one page looks at: beyond it, the page ends early, so that a rare filter does not hold up writers.
 const PAGE_SCAN: usize = 20_000;
 
+/// How often a read is repeated that met failed writes. Each repetition fails only if yet another write does during it.
+const READ_ATTEMPTS: usize = 20;
+
 /// A gallery in a folder of this machine: `gallery.redb`, and `hnsw.usearch` with `hnsw.json` once it is large.
 ///
 /// Closing it (dropping it) waits for accepted writes and saves the approximate index.
@@ -118,11 +121,18 @@ impl EmbeddedGallery {
         answer.recv().map_err(|_| GalleryError::Closed)?
     }
 
-    /// Lets the writer look after the database where a read of it failed.
-    fn noticed<T>(&self, result: Result<T, GalleryError>) -> Result<T, GalleryError> {
-        if let (Err(GalleryError::Storage { .. }), Some(commands)) = (&result, &self.commands) {
-            // With a full queue, the writer will find out anyway.
-            let _ = commands.try_send(Command::Check);
+    /// Reads. A failed write, such as one on a full disk, makes the database refuse reads as well until the writer has opened it
+    /// again: that is waited for.
+    fn steady<T>(&self, read: impl Fn() -> Result<T, GalleryError>) -> Result<T, GalleryError> {
+        let mut result = read();
+        for _ in 0..READ_ATTEMPTS {
+            // The writer looks after the database before it answers anything.
+            if !matches!(result, Err(GalleryError::Storage { .. }))
+                || self.ask(Command::Read).is_err()
+            {
+                break;
+            }
+            result = read();
         }
         result
     }
@@ -287,7 +297,7 @@ impl VectorStore for EmbeddedGallery {
     }
 
     fn get(&self, ids: &[ItemId], with_embeddings: bool) -> Result<Vec<StoredItem>, GalleryError> {
-        self.noticed(self.read_items(ids, with_embeddings))
+        self.steady(|| self.read_items(ids, with_embeddings))
     }
 
     fn scroll(
@@ -297,11 +307,11 @@ impl VectorStore for EmbeddedGallery {
         filter: &Filter,
         with_embeddings: bool,
     ) -> Result<Page, GalleryError> {
-        self.noticed(self.read_page(after, limit, filter, with_embeddings))
+        self.steady(|| self.read_page(after, limit, filter, with_embeddings))
     }
 
     fn search(&self, request: &SearchRequest<'_>) -> Result<Vec<Hit>, GalleryError> {
-        self.noticed(self.find(request))
+        self.steady(|| self.find(request))
     }
 
     fn search_batch(
@@ -311,7 +321,7 @@ impl VectorStore for EmbeddedGallery {
         filter: &Filter,
         exact: bool,
     ) -> Result<Vec<Vec<Hit>>, GalleryError> {
-        self.noticed(self.find_batch(embeddings, limit, filter, exact))
+        self.steady(|| self.find_batch(embeddings, limit, filter, exact))
     }
 
     fn count(&self) -> Result<GalleryStats, GalleryError> {

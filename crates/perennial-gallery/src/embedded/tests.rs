@@ -74,6 +74,26 @@ fn a_full_disk_refuses_writes_and_leaves_everything_readable() {
         );
     }
 
+    // Readers do not notice that writes fail beside them.
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut reads = 0;
+            while !done.load(Ordering::Relaxed) {
+                gallery.get(&[7.into()], true)?;
+                gallery.scroll(None, 20, &filter, false)?;
+                reads += 1;
+            }
+            Ok::<usize, GalleryError>(reads)
+        });
+        for _ in 0..50 {
+            let again = gallery.upsert((stored..stored + 5000).map(|id| item(id, 32)).collect());
+            assert!(again.is_err());
+        }
+        done.store(true, Ordering::Relaxed);
+        assert!(reader.join().unwrap().unwrap() > 0);
+    });
+
     set_disk_size(&gallery, u64::MAX);
     gallery.upsert(vec![item(stored, 32)]).unwrap();
     drop(gallery);

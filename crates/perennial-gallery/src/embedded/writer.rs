@@ -34,8 +34,6 @@ pub(super) enum Command {
     Restore(PathBuf, Reply<SnapshotInfo>),
     /// A view of the database that stays as it is.
     Read(Reply<Reader>),
-    /// A reader met a failure of the storage.
-    Check,
     #[cfg(test)]
     Run(Box<dyn FnOnce() + Send>, Reply<()>),
 }
@@ -73,7 +71,6 @@ impl Writer {
             let _ = self.recover();
         }
         match command {
-            Command::Check => {}
             Command::Change(change, reply) => {
                 let mut group = vec![(change, reply)];
                 let mut items = group[0].0.items();
