@@ -34,7 +34,7 @@ use service::Stock;
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Keep models, runs and reports in this new folder, instead of a temporary one
+    /// Keep models, runs, reports and the simplex gallery in this new folder, instead of a temporary one
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
     /// Seed of everything random in training
@@ -140,7 +140,10 @@ pub fn run(
         simplex,
     };
     terminal.result(&answer, |color| conclusion(&answer, arguments, color))?;
-    if arguments.serve {
+    let stocked = (arguments.keep.is_some() || arguments.serve)
+        .then(|| stock.lay_out(folder, &workshop.registry))
+        .transpose()?;
+    if let Some(stocked) = stocked.filter(|_| arguments.serve) {
         let config = ServeConfig {
             listen: arguments.listen.unwrap_or(ServeConfig::default().listen),
             snapshots: Some(folder.join("snapshots")),
@@ -148,7 +151,7 @@ pub fn run(
             ..ServeConfig::default()
         };
         let device = global.device.open()?;
-        service::run(folder, workshop.registry, &stock, config, device, terminal)?;
+        service::run(stocked, workshop.registry, config, device, terminal)?;
     }
     Ok(if answer.contrast_holds {
         ExitStatus::Done
@@ -352,11 +355,13 @@ fn next_steps(answer: &Answer, arguments: &Arguments) -> String {
         Some(folder) => {
             let folder = folder.display();
             text.push_str(&format!(
-                "  perennial models list --registry {folder}/registry\n  open {folder}/runs/demo-hoc/report.html\n"
+                "  perennial models list --registry {folder}/registry\n  \
+                   perennial serve --registry {folder}/registry --gallery {folder}/gallery\n  \
+                   open {folder}/runs/demo-hoc/report.html\n"
             ));
         }
         None => text
-            .push_str("  perennial demo --keep demo        keeps the models and an HTML report\n"),
+            .push_str("  perennial demo --keep demo        keeps the models, the gallery and an HTML report\n"),
     }
     text.push_str(
         "  perennial data fetch cifar100     real images for the experiments in experiments/\n  \

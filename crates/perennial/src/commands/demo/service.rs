@@ -1,4 +1,4 @@
-//! `perennial demo --serve`: the demo's simplex gallery behind a running service.
+//! `perennial demo --keep` and `--serve`: the demo's simplex gallery on disk, and behind a running service.
 
 use std::path::Path;
 
@@ -28,33 +28,52 @@ pub struct Stock {
     pub compatibility: Compatibility,
 }
 
-/// Stores every image once, each embedded by one of the versions that may meet, and serves until Ctrl-C.
+/// The gallery on disk, and what stands in it.
+pub struct Stocked {
+    gallery: EmbeddedGallery,
+    items: usize,
+    versions: usize,
+    live: String,
+}
+
+impl Stock {
+    /// Stores every image once in `folder/gallery`, each embedded by one of the versions that may meet, and makes the newest
+    /// of them live, so that `perennial serve` finds everything in place.
+    pub fn lay_out(&self, folder: &Path, registry: &Registry) -> anyhow::Result<Stocked> {
+        let kept = versions_that_may_meet(&self.compatibility);
+        let gallery = EmbeddedGallery::open(folder.join("gallery"), GalleryConfig::default())?;
+        fill(&gallery, self, &kept)?;
+        let live = &self.versions[kept[kept.len() - 1]].name;
+        registry.set_alias(LIVE_ALIAS, live)?;
+        if let [.., before, _] = kept[..] {
+            registry.set_alias(PREVIOUS_ALIAS, &self.versions[before].name)?;
+        }
+        Ok(Stocked {
+            gallery,
+            items: self.images.len(),
+            versions: kept.len(),
+            live: live.clone(),
+        })
+    }
+}
+
+/// Serves until Ctrl-C.
 pub fn run(
-    folder: &Path,
+    stocked: Stocked,
     registry: Registry,
-    stock: &Stock,
     config: ServeConfig,
     device: Device,
     terminal: &Terminal,
 ) -> anyhow::Result<()> {
-    let kept = versions_that_may_meet(&stock.compatibility);
-    let gallery = EmbeddedGallery::open(folder.join("gallery"), GalleryConfig::default())?;
-    fill(&gallery, stock, &kept)?;
-    let live = &stock.versions[kept[kept.len() - 1]].name;
-    registry.set_alias(LIVE_ALIAS, live)?;
-    if let [.., before, _] = kept[..] {
-        registry.set_alias(PREVIOUS_ALIAS, &stock.versions[before].name)?;
-    }
     terminal.say(format_args!(
-        "serving {} items of {} model versions, searched by {live}; Ctrl-C ends it",
-        stock.images.len(),
-        kept.len()
+        "serving {} items of {} model versions, searched by {}; Ctrl-C ends it",
+        stocked.items, stocked.versions, stocked.live
     ));
     let records = RegistryRecords::new(registry.clone());
     serve(
         config,
         registry,
-        gallery,
+        stocked.gallery,
         TrainedLoader(device),
         records,
         terminal,
