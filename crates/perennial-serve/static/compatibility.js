@@ -138,7 +138,7 @@ function pairRows(pairs) {
       number(pair.interval ? `[${points(pair.interval.low)}, ${points(pair.interval.high)}]` : ""),
       element("td", {}, verdict(pair), undecided(pair) ? element("small", {}, "undecided") : null),
       element("td", {}, pair.certified ? "yes" : "no"),
-      element("td", {}, probe(pair.queries)),
+      element("td", { class: "probe" }, probe(pair.queries)),
       element("td", {}, moment(pair.created, true))))),
   ];
 }

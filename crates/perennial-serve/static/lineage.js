@@ -41,7 +41,7 @@ export function showLineage({ models, live, previous, aliases = {} }, choose) {
         element("td", {}, model.method ?? ""),
         element("td", { class: "n strong" }, grouped(model.stored_items ?? 0)),
         element("td", {}, moment(model.created)),
-        element("td", { class: "data" }, model.data ?? ""),
+        element("td", { class: "data" }, element("span", { title: model.data }, model.data ?? "")),
         element("td", {}, model.name === live ? "is live" : button(`Choose ${model.name}`, () => choose(model.name))));
     })));
   byId("lineage").replaceChildren(element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Versions and lineage" }, table));

@@ -75,7 +75,8 @@ function refuse(error, dryRun, version) {
   if (Array.isArray(checks)) {
     const stays = live ? ` ${live} stays live.` : "";
     const heading = dryRun ? `${version} would be refused.` : `Refused${version ? `: ${version} does not go live` : ""}.${stays}`;
-    show("bad", heading, checks, error.message);
+    // The error's message says the failed ones once more.
+    show("bad", heading, checks);
     return;
   }
   show("bad", error.status === 401 ? "This needs the write key: the server got none, or does not know this one." : explain(error));
@@ -88,9 +89,8 @@ function setBusy(value) {
   for (const id of ["check", "move", "rollback"]) byId(id).setAttribute("aria-disabled", String(value));
 }
 
-function show(tone, heading, checks = [], message = "") {
+function show(tone, heading, checks = []) {
   const parts = [element("h3", {}, heading)];
-  if (message) parts.push(element("p", {}, message));
   if (checks.length > 0) {
     // Reasons first.
     const sorted = [...checks].sort((a, b) => Number(a.passed) - Number(b.passed));
