@@ -2,7 +2,8 @@
 
 use rayon::prelude::*;
 
-use crate::gather_product::{self, PackedWeights, Term};
+use crate::gather_product::{self, Term};
+use crate::packed_weights::PackedWeights;
 use crate::weight_gradient;
 
 /// The geometry of one two-dimensional convolution (square stride, padding and dilation, no bias).

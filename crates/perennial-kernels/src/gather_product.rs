@@ -4,8 +4,8 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::Epilogue;
-use crate::convolution::Connection;
 use crate::normalization::rectify;
+use crate::packed_weights::PackedWeights;
 
 /// One summand of an output slab: the input slab it reads and the weight tap it is multiplied with.
 #[derive(Clone, Copy, Debug)]
@@ -14,97 +14,17 @@ pub(crate) struct Term {
     pub tap: usize,
 }
 
-/// Weights rearranged to `[panel][tap][depth][columns of a tile]`, the last panel filled up with zeros, so that the
-/// innermost loop reads them front to back.
-pub(crate) struct PackedWeights {
-    values: Vec<f32>,
-    depth: usize,
-    outputs: usize,
-    taps: usize,
-    columns: usize,
+/// Rows that one task computes: few enough that its sums stay in the first-level cache, and whole tiles of any height.
+const TASK_ROWS: usize = 48;
+
+/// One row of the output: an image at a position, or a stretch of its channels.
+struct Row<'a> {
+    terms: &'a [Term],
+    image: usize,
+    /// Place of its first value in the whole output.
+    start: usize,
+    values: &'a mut [f32],
 }
-
-impl PackedWeights {
-    /// For the forward product: depth = input channels, outputs = output channels.
-    pub fn forward(
-        weight: &[f32],
-        out_channels: usize,
-        in_channels: usize,
-        taps: usize,
-        used: &[Connection],
-    ) -> Self {
-        Self::pack(
-            weight,
-            [in_channels, taps],
-            [out_channels, in_channels * taps],
-            used,
-        )
-    }
-
-    /// For the input gradient: depth = output channels, outputs = input channels.
-    pub fn transposed(
-        weight: &[f32],
-        out_channels: usize,
-        in_channels: usize,
-        taps: usize,
-        used: &[Connection],
-    ) -> Self {
-        Self::pack(
-            weight,
-            [out_channels, in_channels * taps],
-            [in_channels, taps],
-            used,
-        )
-    }
-
-    /// `[depth, its stride]` and `[outputs, their stride]` say where weights lie.
-    fn pack(
-        weight: &[f32],
-        [depth, depth_stride]: [usize; 2],
-        [outputs, output_stride]: [usize; 2],
-        used: &[Connection],
-    ) -> Self {
-        let columns = crate::tile_columns();
-        let taps = used.len();
-        let panel_len = taps * depth * columns;
-        let mut values = vec![0.0; outputs.div_ceil(columns) * panel_len];
-        values
-            .par_chunks_mut(panel_len.max(1))
-            .enumerate()
-            .for_each(|(panel, chunk)| {
-                let first = panel * columns;
-                let kept = columns.min(outputs - first);
-                let mut copy = |column: usize, at: usize| {
-                    let source = &weight[(first + column) * output_stride + at * depth_stride..];
-                    for (tap, connection) in used.iter().enumerate() {
-                        chunk[(tap * depth + at) * columns + column] = source[connection.tap];
-                    }
-                };
-                // Weights are read in the order in which they lie, whichever of the two strides is the small one.
-                if output_stride < depth_stride {
-                    (0..depth).for_each(|at| (0..kept).for_each(|column| copy(column, at)));
-                } else {
-                    (0..kept).for_each(|column| (0..depth).for_each(|at| copy(column, at)));
-                }
-            });
-        Self {
-            values,
-            depth,
-            outputs,
-            taps,
-            columns,
-        }
-    }
-
-    fn panel(&self, panel: usize) -> &[f32] {
-        let len = self.taps * self.depth * self.columns;
-        &self.values[panel * len..(panel + 1) * len]
-    }
-}
-
-/// Rows that one task computes: few enough that its output stays in the second-level cache for the epilogue, and that
-/// a 1x1 map still gives every core something to do.
-const TASK_ROWS: usize = 64;
 
 /// `output[slab] = sum over terms of input[term.slab] x weights[term.tap]`, then the epilogue.
 ///
@@ -124,136 +44,230 @@ pub(crate) fn product(
     if width == 0 || batch == 0 {
         return;
     }
-    output
-        .par_chunks_mut(batch * width)
-        .enumerate()
-        .for_each(|(slab, output)| {
-            output
-                .par_chunks_mut(TASK_ROWS * width)
-                .enumerate()
-                .for_each(|(block, output)| {
-                    let first_row = block * TASK_ROWS;
-                    let rows = output.len() / width;
-                    let task = Task {
-                        input,
-                        batch,
-                        terms: &terms[slab],
-                        weights,
-                        first_row,
-                        rows,
-                        output: &mut *output,
-                    };
-                    pulp::Arch::new().dispatch(task);
-                    if let Some(epilogue) = epilogue {
-                        let start = (slab * batch + first_row) * width;
-                        pulp::Arch::new().dispatch(|| apply(epilogue, start, output));
-                    }
+    // Rows whose slabs sum over the same taps can share tiles, so that a batch of one still fills them.
+    let mut order: Vec<usize> = (0..terms.len()).collect();
+    let taps = |slab: usize| terms[slab].iter().map(|term| term.tap);
+    order.sort_by(|&a, &b| taps(a).cmp(taps(b)).then(a.cmp(&b)));
+    let mut slabs: Vec<Option<&mut [f32]>> =
+        output.chunks_exact_mut(batch * width).map(Some).collect();
+    let rows = terms.len() * batch;
+    let panels = width.div_ceil(weights.columns);
+    // With few rows, channels are spread over the threads as well. Neither choice changes any sum.
+    let threads = rayon::current_num_threads();
+    let task_rows = TASK_ROWS.min(rows.div_ceil(threads).next_multiple_of(6));
+    let stretch = match rows.div_ceil(task_rows) {
+        tasks if tasks < threads => panels.div_ceil(threads).max(1) * weights.columns,
+        _ => width,
+    };
+    let stretches = width.div_ceil(stretch);
+    let mut tasks: Vec<(usize, Vec<Row<'_>>)> = Vec::new();
+    let mut last: Option<usize> = None;
+    for &slab in &order {
+        let Some(values) = slabs[slab].take() else {
+            continue;
+        };
+        let same = last.is_some_and(|last| taps(last).eq(taps(slab)));
+        last = Some(slab);
+        for (image, values) in values.chunks_exact_mut(width).enumerate() {
+            let full = tasks.last().is_none_or(|(_, rows)| rows.len() == task_rows);
+            if full || image == 0 && !same {
+                tasks
+                    .extend((0..stretches).map(|at| (at * stretch, Vec::with_capacity(task_rows))));
+            }
+            let first = tasks.len() - stretches;
+            for ((channel, rows), values) in
+                tasks[first..].iter_mut().zip(values.chunks_mut(stretch))
+            {
+                rows.push(Row {
+                    terms: &terms[slab],
+                    image,
+                    start: (slab * batch + image) * width + *channel,
+                    values,
                 });
+            }
+        }
+    }
+    tasks.into_par_iter().for_each(|(channel, mut rows)| {
+        pulp::Arch::new().dispatch(Task {
+            source: Source {
+                values: input,
+                batch,
+                depth: weights.depth,
+            },
+            weights,
+            first_panel: channel / weights.columns,
+            rows: &mut rows,
         });
+        if let Some(epilogue) = epilogue {
+            pulp::Arch::new().dispatch(
+                #[inline(always)]
+                || {
+                    rows.iter_mut()
+                        .for_each(|row| apply(epilogue, channel, row))
+                },
+            );
+        }
+    });
 }
 
 #[inline(always)]
-fn apply(epilogue: Epilogue<'_>, start: usize, output: &mut [f32]) {
+fn apply(epilogue: Epilogue<'_>, channel: usize, row: &mut Row<'_>) {
     let floor = if epilogue.relu {
         0.0
     } else {
         f32::NEG_INFINITY
     };
-    let channels = epilogue.shift.len();
+    let shift = &epilogue.shift[channel..channel + row.values.len()];
     match epilogue.residual {
         None => {
-            for row in output.chunks_exact_mut(channels) {
-                for (value, shift) in row.iter_mut().zip(epilogue.shift) {
-                    *value = rectify(*value + shift, floor);
-                }
+            for (value, shift) in row.values.iter_mut().zip(shift) {
+                *value = rectify(*value + shift, floor);
             }
         }
         Some(residual) => {
-            let residual = &residual[start..start + output.len()];
-            for (row, residual) in output
-                .chunks_exact_mut(channels)
-                .zip(residual.chunks_exact(channels))
-            {
-                for ((value, shift), residual) in row.iter_mut().zip(epilogue.shift).zip(residual) {
-                    *value = rectify(*value + shift + residual, floor);
-                }
+            let residual = &residual[row.start..row.start + row.values.len()];
+            for ((value, shift), residual) in row.values.iter_mut().zip(shift).zip(residual) {
+                *value = rectify(*value + shift + residual, floor);
             }
         }
     }
 }
 
-struct Task<'a> {
-    input: &'a [f32],
+/// Where rows of the input lie, `[slabs, batch, depth]`.
+struct Source<'a> {
+    values: &'a [f32],
     batch: usize,
-    terms: &'a [Term],
-    weights: &'a PackedWeights,
-    first_row: usize,
-    rows: usize,
-    output: &'a mut [f32],
+    depth: usize,
 }
 
-impl WithSimd for Task<'_> {
+struct Task<'a, 'b> {
+    source: Source<'a>,
+    weights: &'a PackedWeights,
+    first_panel: usize,
+    rows: &'a mut [Row<'b>],
+}
+
+impl WithSimd for Task<'_, '_> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(mut self, simd: S) {
-        // Two vectors wide, and as many rows as the registers hold accumulators for.
-        let most = if S::REGISTER_COUNT >= 32 { 8 } else { 6 };
-        for panel in 0..self.weights.outputs.div_ceil(self.weights.columns) {
-            let mut row = 0;
-            while row < self.rows {
-                let rows = most.min(self.rows - row);
-                match rows {
-                    8 => tile::<S, 8>(simd, &mut self, panel, row),
-                    7 => tile::<S, 7>(simd, &mut self, panel, row),
-                    6 => tile::<S, 6>(simd, &mut self, panel, row),
-                    5 => tile::<S, 5>(simd, &mut self, panel, row),
-                    4 => tile::<S, 4>(simd, &mut self, panel, row),
-                    3 => tile::<S, 3>(simd, &mut self, panel, row),
-                    2 => tile::<S, 2>(simd, &mut self, panel, row),
-                    _ => tile::<S, 1>(simd, &mut self, panel, row),
+    fn with_simd<S: Simd>(self, simd: S) {
+        // As many sums as registers hold beside what they are made from; the wider tile needs fewer broadcasts.
+        match (self.weights.columns / S::F32_LANES, S::REGISTER_COUNT >= 32) {
+            (4, _) => self.run::<S, 4>(simd, 6),
+            (_, true) => self.run::<S, 2>(simd, 8),
+            (_, false) => self.run::<S, 2>(simd, 6),
+        }
+    }
+}
+
+impl Task<'_, '_> {
+    #[inline(always)]
+    fn run<S: Simd, const VECTORS: usize>(self, simd: S, most: usize) {
+        let columns = self.weights.columns;
+        let Some(first) = self.rows.first() else {
+            return;
+        };
+        let width = first.values.len();
+        for panel in 0..width.div_ceil(columns) {
+            let weights = &|tap: usize| self.weights.panel(self.first_panel + panel, tap);
+            let first = panel * columns;
+            let kept = columns.min(width - first);
+            for rows in self.rows.chunks_mut(most) {
+                match rows.len() {
+                    8 => tile::<S, 8, VECTORS>(
+                        simd,
+                        &self.source,
+                        weights,
+                        rows,
+                        first..first + kept,
+                    ),
+                    7 => tile::<S, 7, VECTORS>(
+                        simd,
+                        &self.source,
+                        weights,
+                        rows,
+                        first..first + kept,
+                    ),
+                    6 => tile::<S, 6, VECTORS>(
+                        simd,
+                        &self.source,
+                        weights,
+                        rows,
+                        first..first + kept,
+                    ),
+                    5 => tile::<S, 5, VECTORS>(
+                        simd,
+                        &self.source,
+                        weights,
+                        rows,
+                        first..first + kept,
+                    ),
+                    4 => tile::<S, 4, VECTORS>(
+                        simd,
+                        &self.source,
+                        weights,
+                        rows,
+                        first..first + kept,
+                    ),
+                    3 => tile::<S, 3, VECTORS>(
+                        simd,
+                        &self.source,
+                        weights,
+                        rows,
+                        first..first + kept,
+                    ),
+                    2 => tile::<S, 2, VECTORS>(
+                        simd,
+                        &self.source,
+                        weights,
+                        rows,
+                        first..first + kept,
+                    ),
+                    _ => tile::<S, 1, VECTORS>(
+                        simd,
+                        &self.source,
+                        weights,
+                        rows,
+                        first..first + kept,
+                    ),
                 }
-                row += rows;
             }
         }
     }
 }
 
-/// `ROWS` rows by two vectors of the output, summed over every term without leaving the registers.
+/// `ROWS` rows by `VECTORS` vectors of the output, summed over every term without leaving the registers.
 #[inline(always)]
-fn tile<S: Simd, const ROWS: usize>(simd: S, task: &mut Task<'_>, panel: usize, row: usize) {
-    let depth = task.weights.depth;
-    let columns = task.weights.columns;
-    let panel_values = task.weights.panel(panel);
-    let mut sums = [[simd.splat_f32s(0.0); 2]; ROWS];
-    for term in task.terms {
-        let start = (term.slab * task.batch + task.first_row + row) * depth;
-        // Slices of exactly `depth` values, so that the compiler drops the bounds checks of the innermost loop.
-        let rows: [&[f32]; ROWS] =
-            std::array::from_fn(|at| &task.input[start + at * depth..][..depth]);
-        let (vectors, _) = S::as_simd_f32s(&panel_values[term.tap * depth * columns..]);
-        let pairs = &vectors.as_chunks::<2>().0[..depth];
-        for at in 0..depth {
-            let [left, right] = pairs[at];
-            for (sum, values) in sums.iter_mut().zip(&rows) {
+fn tile<'a, S: Simd, const ROWS: usize, const VECTORS: usize>(
+    simd: S,
+    source: &Source<'_>,
+    weights: &dyn Fn(usize) -> &'a [f32],
+    rows: &mut [Row<'_>],
+    columns: std::ops::Range<usize>,
+) {
+    let mut sums = [[simd.splat_f32s(0.0); VECTORS]; ROWS];
+    let terms: [&[Term]; ROWS] = std::array::from_fn(|at| &rows[at].terms[..rows[0].terms.len()]);
+    let images: [usize; ROWS] = std::array::from_fn(|at| rows[at].image);
+    for (term, Term { tap, .. }) in terms[0].iter().enumerate() {
+        let (vectors, _) = S::as_simd_f32s(weights(*tap));
+        let weights = vectors.as_chunks::<VECTORS>().0;
+        // Slices of exactly as many values, so that the compiler drops the bounds checks of the innermost loop.
+        let inputs: [&[f32]; ROWS] = std::array::from_fn(|at| {
+            let start = (terms[at][term].slab * source.batch + images[at]) * source.depth;
+            &source.values[start..][..weights.len()]
+        });
+        for (at, weights) in weights.iter().enumerate() {
+            for (sums, values) in sums.iter_mut().zip(&inputs) {
                 let value = simd.splat_f32s(values[at]);
-                sum[0] = simd.mul_add_e_f32s(value, left, sum[0]);
-                sum[1] = simd.mul_add_e_f32s(value, right, sum[1]);
+                for (sum, weights) in sums.iter_mut().zip(weights) {
+                    *sum = simd.mul_add_e_f32s(value, *weights, *sum);
+                }
             }
         }
     }
-    let width = task.weights.outputs;
-    let first = panel * columns;
-    let kept = columns.min(width - first);
-    for (at, sum) in sums.iter().enumerate() {
-        let output =
-            &mut task.output[(row + at) * width + first..(row + at) * width + first + kept];
-        if kept == columns {
-            let (vectors, _) = S::as_mut_simd_f32s(output);
-            vectors[0] = sum[0];
-            vectors[1] = sum[1];
-        } else {
-            output.copy_from_slice(&pulp::bytemuck::cast_slice::<_, f32>(sum)[..kept]);
-        }
+    for (row, sums) in rows.iter_mut().zip(&sums) {
+        let sums: &[f32] = pulp::bytemuck::cast_slice(sums);
+        row.values[columns.clone()].copy_from_slice(&sums[..columns.len()]);
     }
 }

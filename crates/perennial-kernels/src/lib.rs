@@ -19,27 +19,37 @@
 mod convolution;
 mod gather_product;
 mod normalization;
+mod packed_weights;
 mod pooling;
+mod sgd;
 mod weight_gradient;
 
 pub use convolution::{Convolution, Epilogue};
 pub use normalization::{NormalizationGradients, batch_statistics, normalize, normalize_backward};
 pub use pooling::{MaxPool, max_pool, max_pool_backward};
+pub use sgd::sgd_step;
 
 use pulp::{Simd, WithSimd};
 
 struct Lanes;
 
 impl WithSimd for Lanes {
-    type Output = usize;
+    type Output = (usize, usize);
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> usize {
-        S::F32_LANES
+    fn with_simd<S: Simd>(self, _: S) -> Self::Output {
+        (S::F32_LANES, S::REGISTER_COUNT)
     }
 }
 
-/// Columns that one register tile covers: two vectors of the processor at hand.
-fn tile_columns() -> usize {
-    2 * pulp::Arch::new().dispatch(Lanes)
+/// Columns that one register tile covers: four vectors of the processor at hand where it has the registers and the columns
+/// fill them, otherwise two.
+fn tile_columns(outputs: usize) -> usize {
+    let (lanes, registers) = pulp::Arch::new().dispatch(Lanes);
+    let filled = |vectors: usize| outputs.next_multiple_of(vectors * lanes);
+    if registers >= 32 && filled(4) == filled(2) {
+        4 * lanes
+    } else {
+        2 * lanes
+    }
 }

@@ -79,6 +79,30 @@ pub trait FusedLayers: Backend {
 
     /// 3x3 max-pooling of stride 2 and padding 1.
     fn max_pool_3x3(x: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    /// One step of SGD in one pass over memory: `velocity = momentum * velocity + gradient + weight_decay * parameter`, then
+    /// `parameter -= learning_rate * velocity`. Tensors that nobody else holds are changed in place.
+    ///
+    /// # Shapes
+    ///
+    /// All the same; results: parameter, velocity.
+    fn sgd_step(
+        parameter: FloatTensor<Self>,
+        velocity: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        rates: SgdRates,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+}
+
+/// The numbers of a step of SGD.
+#[derive(Clone, Copy, Debug)]
+pub struct SgdRates {
+    /// Share of the velocity that is kept.
+    pub momentum: f32,
+    /// Share of the parameter that is added to its gradient.
+    pub weight_decay: f32,
+    /// Length of the step.
+    pub learning_rate: f32,
 }
 
 type Primitive = FloatTensor<Flex>;
@@ -210,6 +234,23 @@ impl FusedLayers for Flex {
 
     fn max_pool_3x3(x: Primitive) -> Primitive {
         pool(&contiguous(x)).0
+    }
+
+    fn sgd_step(
+        parameter: Primitive,
+        velocity: Primitive,
+        gradient: Primitive,
+        rates: SgdRates,
+    ) -> (Primitive, Primitive) {
+        let (mut parameter, mut velocity) = (contiguous(parameter), contiguous(velocity));
+        let gradient = contiguous(gradient);
+        kernels::sgd_step(
+            parameter.storage_mut(),
+            velocity.storage_mut(),
+            values(&gradient),
+            [rates.momentum, rates.weight_decay, rates.learning_rate],
+        );
+        (parameter, velocity)
     }
 }
 
@@ -396,5 +437,20 @@ impl<C: CheckpointStrategy> FusedLayers for Autodiff<Flex, C> {
             }
             OpsKind::UnTracked(prepared) => prepared.finish(output),
         }
+    }
+
+    fn sgd_step(
+        parameter: FloatTensor<Self>,
+        velocity: FloatTensor<Self>,
+        gradient: FloatTensor<Self>,
+        rates: SgdRates,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let (parameter, velocity) = Flex::sgd_step(
+            parameter.into_primitive(),
+            velocity.into_primitive(),
+            gradient.into_primitive(),
+            rates,
+        );
+        (Self::from_inner(parameter), Self::from_inner(velocity))
     }
 }

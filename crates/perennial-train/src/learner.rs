@@ -13,7 +13,8 @@ use crate::sgd::Sgd;
 
 /// A model in training.
 pub struct Learner {
-    pub(crate) network: Network,
+    /// Absent only while a step hands it to the optimizer, which then changes it in place.
+    network: Option<Network>,
     pub(crate) sgd: Sgd,
     method: MethodConfig,
     simplex: Option<(Simplex, VertexMap)>,
@@ -95,7 +96,7 @@ impl Learner {
         let path = Path::for_device(&device);
         let sgd = Sgd::new(training.momentum, training.weight_decay);
         Self {
-            network,
+            network: Some(network),
             sgd,
             method,
             simplex,
@@ -106,7 +107,9 @@ impl Learner {
 
     /// The network as it is now.
     pub fn network(&self) -> &Network {
-        &self.network
+        self.network
+            .as_ref()
+            .expect("a step puts the network back before it returns")
     }
 
     /// One step of SGD.
@@ -139,13 +142,14 @@ impl Learner {
             _ => None,
         };
         let embeddings = self
-            .network
+            .network()
             .forward(Tensor::from_inner(images), Mode::Train, self.path);
         let (loss, correct) = self.loss(embeddings, old, &batch.labels);
         let mut gradients = loss.backward();
         sums.add(loss.inner(), correct, batch.images);
-        let network = self.network.clone();
-        self.network = self.sgd.step(network, &mut gradients, learning_rate);
+        if let Some(network) = self.network.take() {
+            self.network = Some(self.sgd.step(network, &mut gradients, learning_rate));
+        }
     }
 
     /// The method's loss, and how many images were classified right.
@@ -177,7 +181,7 @@ impl Learner {
                 )
             }
             None => (
-                self.network.classify(embeddings.clone()),
+                self.network().classify(embeddings.clone()),
                 labels.iter().map(|&label| label as i32).collect(),
             ),
         };

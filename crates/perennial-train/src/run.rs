@@ -167,7 +167,7 @@ impl<'a> Run<'a> {
                 return Ok(Outcome::Interrupted);
             }
 
-            let state = state_dict(&learner.network.valid());
+            let state = state_dict(&learner.network().valid());
             self.check_finite(&state)?;
             let lineage = self.lineage(task, start.as_ref())?;
             let version = publish(
@@ -342,7 +342,7 @@ impl<'a> Run<'a> {
 
     fn checkpoint(&self, learner: Option<&Learner>) -> Result<(), TrainError> {
         let learner =
-            learner.map(|learner| (state_dict(&learner.network.valid()), learner.sgd.state()));
+            learner.map(|learner| (state_dict(&learner.network().valid()), learner.sgd.state()));
         if let Some((network, velocity)) = &learner {
             self.check_finite(network)?;
             self.check_finite(velocity)?;

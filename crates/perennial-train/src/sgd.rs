@@ -5,9 +5,12 @@
 
 use std::collections::BTreeMap;
 
+use burn::backend::Dispatch;
 use burn::module::Module;
 use burn::tensor::{Gradients, Tensor, TensorData};
 
+use crate::fused::{FusedLayers, SgdRates};
+use crate::network::Path;
 use crate::state_dict::{MapTensor, NamedMapper, StateDict, StateTensor};
 
 /// The optimizer's state: one velocity per parameter, by name.
@@ -29,21 +32,44 @@ struct Step<'a> {
 
 impl MapTensor for Step<'_> {
     fn map<const D: usize>(&mut self, name: String, tensor: Tensor<D>) -> Tensor<D> {
-        let Some(mut gradient) = tensor.grad_remove(self.gradients) else {
+        let Some(gradient) = tensor.grad_remove(self.gradients) else {
             return tensor;
         };
         let parameter = tensor.inner();
-        if D >= 2 && self.sgd.weight_decay > 0.0 {
-            gradient = gradient + parameter.clone().mul_scalar(self.sgd.weight_decay);
-        }
         let shape = parameter.dims();
         let velocity = match self.sgd.velocity.remove(&name) {
-            Some((_, velocity)) => velocity.reshape(shape).mul_scalar(self.sgd.momentum) + gradient,
-            None => gradient,
+            Some((_, velocity)) => velocity.reshape(shape),
+            None => parameter.zeros_like(),
         };
-        let stored = velocity.clone().reshape([shape.iter().product::<usize>()]);
+        let decay = if D >= 2 { self.sgd.weight_decay } else { 0.0 };
+        let (parameter, velocity) = match Path::for_device(&parameter.device()) {
+            Path::Fused => {
+                let rates = SgdRates {
+                    momentum: self.sgd.momentum as f32,
+                    weight_decay: decay as f32,
+                    learning_rate: self.learning_rate as f32,
+                };
+                let (parameter, velocity) = <Dispatch as FusedLayers>::sgd_step(
+                    parameter.into_dispatch(),
+                    velocity.into_dispatch(),
+                    gradient.into_dispatch(),
+                    rates,
+                );
+                (
+                    Tensor::from_dispatch(parameter),
+                    Tensor::from_dispatch(velocity),
+                )
+            }
+            Path::Plain => {
+                let gradient = gradient + parameter.clone().mul_scalar(decay);
+                let velocity = velocity.mul_scalar(self.sgd.momentum) + gradient;
+                let parameter = parameter - velocity.clone().mul_scalar(self.learning_rate);
+                (parameter, velocity)
+            }
+        };
+        let stored = velocity.reshape([shape.iter().product::<usize>()]);
         self.sgd.velocity.insert(name, (shape.to_vec(), stored));
-        Tensor::from_inner(parameter - velocity.mul_scalar(self.learning_rate)).require_grad()
+        Tensor::from_inner(parameter).require_grad()
     }
 }
 
