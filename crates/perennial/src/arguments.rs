@@ -103,6 +103,8 @@ pub enum Command {
         #[command(subcommand)]
         action: commands::data::Action,
     },
+    /// Measure how fast this build is on this machine
+    Bench(Box<commands::bench::Arguments>),
     /// Print a shell's completion script
     Completions(commands::completions::Arguments),
     /// Print the manual page

@@ -1,5 +1,6 @@
 //! The commands: one story each.
 
+pub mod bench;
 pub mod completions;
 pub mod data;
 pub mod demo;

@@ -47,6 +47,7 @@ fn main() -> ExitCode {
         Command::Gallery(arguments) => commands::gallery::run(&arguments, &global, &terminal),
         Command::Serve(arguments) => commands::serve::run(&arguments, &global, &terminal),
         Command::Data { action } => commands::data::run(&action, &global, &terminal),
+        Command::Bench(arguments) => commands::bench::run(&arguments, &global, &terminal),
         Command::Completions(arguments) => commands::completions::run(&arguments),
         Command::Man(arguments) => commands::man::run(&arguments),
     };

@@ -1,0 +1,294 @@
+//! `perennial bench`: how fast this build is on this machine, and against what the machine could do.
+
+mod classifier;
+mod network;
+mod peaks;
+mod search;
+mod swap;
+mod timing;
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::ValueEnum;
+use perennial_core::Registry;
+use perennial_train::network::{BackboneKind, NetworkConfig, Stem};
+use serde::{Deserialize, Serialize};
+
+use self::network::Subject;
+use self::peaks::Peaks;
+use self::search::Vectors;
+use self::timing::Measurement;
+use crate::arguments::GlobalArguments;
+use crate::exit_status::{ExitStatus, usage};
+use crate::machine::{Machine, Program, peak_memory_bytes};
+use crate::terminal::Terminal;
+
+/// What can be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Subjects {
+    /// One training step
+    Step,
+    /// Pixels to embeddings, a batch and one image
+    Forward,
+    /// PNG files to embeddings
+    Embed,
+    /// The simplex classifier against a dense one, by number of vertices
+    Classifier,
+    /// Writing to and searching a gallery
+    Search,
+    /// Changing the live version of a running service
+    Swap,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum StemArgument {
+    Imagenet,
+    Cifar,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// What to measure [default: everything]
+    #[arg(value_name = "WHAT")]
+    subjects: Vec<Subjects>,
+    /// Samples of each measurement; their median counts
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    samples: u32,
+    /// Threads to compute with [default: one per processor]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    threads: Option<u32>,
+    /// Channels of the ResNet-18 after its stem
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    width: u32,
+    /// How the ResNet-18 begins
+    #[arg(long, default_value = "imagenet")]
+    stem: StemArgument,
+    /// Images of a batch
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=8192))]
+    batch: u32,
+    /// Simplex vertices of the network
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(2..=65_536))]
+    vertices: u32,
+    /// Vectors in the gallery that is searched
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(100..=10_000_000))]
+    rows: u32,
+    /// Dimension of these vectors
+    #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=16_384))]
+    dim: u32,
+    /// Search these vectors instead, an npy file of f32 [n, dim]
+    #[arg(long, value_name = "FILE", requires = "queries", conflicts_with_all = ["rows", "dim"])]
+    vectors: Option<PathBuf>,
+    /// Queries for --vectors, an npy file of f32 [n, dim]
+    #[arg(long, value_name = "FILE", requires = "vectors")]
+    queries: Option<PathBuf>,
+    /// Compare with an earlier result of --json
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
+}
+
+/// A whole result, as `--json` prints and `--against` reads it.
+#[derive(Debug, Serialize, Deserialize)]
+struct Report {
+    program: Program,
+    machine: Machine,
+    threads: usize,
+    device: String,
+    peaks: Peaks,
+    measurements: Vec<Measurement>,
+    /// The most memory held during all of it, in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    peak_memory_bytes: Option<u64>,
+    /// Median now divided by the median then, by name; below 1 is faster.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    against: Vec<Comparison>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Comparison {
+    name: String,
+    time_ratio: f64,
+}
+
+pub fn run(
+    arguments: &Arguments,
+    global: &GlobalArguments,
+    terminal: &Terminal,
+) -> anyhow::Result<ExitStatus> {
+    let earlier = arguments.against.as_deref().map(read).transpose()?;
+    if let Some(threads) = arguments.threads {
+        rayon::ThreadPoolBuilder::new()
+            .num_threads(threads as usize)
+            .build_global()
+            .context("threads were started already")?;
+    }
+    terminal.say("measuring the machine");
+    let peaks = Peaks::measure();
+    let mut report = Report {
+        program: Program::this(),
+        machine: Machine::this(),
+        threads: rayon::current_num_threads(),
+        device: global.device.to_string(),
+        peaks,
+        measurements: Vec::new(),
+        peak_memory_bytes: None,
+        against: Vec::new(),
+    };
+    measure(arguments, global, terminal, &mut report)?;
+    report.peak_memory_bytes = peak_memory_bytes();
+    if let Some(earlier) = earlier {
+        report.against = compare(&report.measurements, &earlier.measurements);
+    }
+    terminal.result(&report, |_| table(&report))?;
+    Ok(ExitStatus::Done)
+}
+
+fn measure(
+    arguments: &Arguments,
+    global: &GlobalArguments,
+    terminal: &Terminal,
+    report: &mut Report,
+) -> anyhow::Result<()> {
+    let subject = Subject {
+        config: NetworkConfig {
+            backbone: BackboneKind::Resnet18,
+            stem: match arguments.stem {
+                StemArgument::Imagenet => Stem::Imagenet,
+                StemArgument::Cifar => Stem::Cifar,
+            },
+            width: arguments.width as usize,
+        },
+        vertices: arguments.vertices as usize,
+        batch: arguments.batch as usize,
+        samples: arguments.samples as usize,
+        device: global.device.open()?,
+        peaks: report.peaks,
+    };
+    let folder = tempfile::tempdir()?;
+    let registry = Registry::create(folder.path().join("registry"))?;
+    let (samples, peaks) = (subject.samples, report.peaks);
+    let chosen = if arguments.subjects.is_empty() {
+        Subjects::value_variants()
+    } else {
+        &arguments.subjects
+    };
+    for what in chosen {
+        let name = what.to_possible_value();
+        terminal.say(format_args!(
+            "measuring {}",
+            name.as_ref().map_or("", |name| name.get_name())
+        ));
+        let found = match what {
+            Subjects::Step => vec![subject.step()?],
+            Subjects::Forward => subject.forward(&subject.encoder(&registry)?)?,
+            Subjects::Embed => vec![subject.embed(&subject.encoder(&registry)?)?],
+            Subjects::Classifier => classifier::measure_all(samples, peaks)?,
+            Subjects::Search => {
+                let vectors = vectors(arguments)?;
+                search::measure_all(&vectors, samples, report.threads, peaks)?
+            }
+            Subjects::Swap => vec![swap::measure_one(&subject, folder.path())?],
+        };
+        report.measurements.extend(found);
+    }
+    Ok(())
+}
+
+fn vectors(arguments: &Arguments) -> anyhow::Result<Vectors> {
+    match (&arguments.vectors, &arguments.queries) {
+        (Some(vectors), Some(queries)) => Vectors::read(vectors, queries),
+        _ => Vectors::generate(
+            arguments.rows as usize,
+            search::BATCH,
+            arguments.dim as usize,
+        ),
+    }
+}
+
+fn read(path: &Path) -> anyhow::Result<Report> {
+    let text = fs_err::read_to_string(path)?;
+    serde_json::from_str(&text).map_err(|error| {
+        usage(format!(
+            "{}: {error}; --against takes what `perennial bench --json` printed",
+            path.display()
+        ))
+    })
+}
+
+fn compare(now: &[Measurement], then: &[Measurement]) -> Vec<Comparison> {
+    let ratio = |found: &Measurement| {
+        let earlier = then.iter().find(|earlier| earlier.name == found.name)?;
+        Some(Comparison {
+            name: found.name.clone(),
+            time_ratio: found.median_s / earlier.median_s,
+        })
+    };
+    now.iter().filter_map(ratio).collect()
+}
+
+fn table(report: &Report) -> String {
+    let mut text = String::new();
+    let peaks = &report.peaks;
+    let cpu = report.machine.cpu.as_deref().unwrap_or("unknown processor");
+    let _ = writeln!(
+        text,
+        "{cpu}, {} threads: {:.0} GFLOP/s in large products, {:.1} GB/s from memory\n",
+        report.threads,
+        peaks.gemm_per_second / 1e9,
+        peaks.memory_bytes_per_second / 1e9
+    );
+    let width = report
+        .measurements
+        .iter()
+        .map(|m| m.name.len())
+        .max()
+        .unwrap_or(0);
+    let _ = writeln!(
+        text,
+        "{:width$}  {:>10}  {:>6}  {:>18}  {:>6}  {:>6}  {:>6}  {:>6}",
+        "", "median", "spread", "rate", "gemm", "memory", "recall", "ratio"
+    );
+    for found in &report.measurements {
+        let fraction =
+            |value: Option<f64>| value.map_or_else(String::new, |value| format!("{value:.2}"));
+        let rate = found.rate.as_ref().map_or_else(String::new, |rate| {
+            format!("{} {}/s", short(rate.per_second), rate.unit)
+        });
+        let ratio = report.against.iter().find(|other| other.name == found.name);
+        let line = format!(
+            "{:width$}  {:>10}  {:>6.2}  {rate:>18}  {:>6}  {:>6}  {:>6}  {:>6}",
+            found.name,
+            time(found.median_s),
+            found.spread,
+            fraction(found.gemm_share),
+            fraction(found.memory_share),
+            found
+                .recall
+                .map_or_else(String::new, |value| format!("{value:.3}")),
+            fraction(ratio.map(|ratio| ratio.time_ratio)),
+        );
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    if let Some(bytes) = report.peak_memory_bytes {
+        let _ = writeln!(text, "\nmost memory held: {:.0} MB", bytes as f64 / 1e6);
+    }
+    text
+}
+
+fn time(seconds: f64) -> String {
+    match seconds {
+        s if s >= 1.0 => format!("{s:.2} s"),
+        s if s >= 1e-3 => format!("{:.2} ms", 1e3 * s),
+        s => format!("{:.1} µs", 1e6 * s),
+    }
+}
+
+/// Three digits at least, no more decimals than they need.
+fn short(value: f64) -> String {
+    match value {
+        v if v >= 100.0 => format!("{v:.0}"),
+        v if v >= 10.0 => format!("{v:.1}"),
+        v => format!("{v:.2}"),
+    }
+}

@@ -1,0 +1,232 @@
+//! The network: training step, forward pass, and image files to embeddings.
+
+use perennial_core::{
+    Classifier, ClassifierKind, Encoder, ModelVersion, Registry, Role, Simplex, VersionDraft,
+    VertexEnd, VertexMap,
+};
+use perennial_data::{Batch, DecodeLimits, GeneratedConfig, ImageSet, Preprocessing};
+use perennial_train::config::{MethodConfig, TrainingConfig};
+use perennial_train::network::{Network, NetworkConfig, Stem};
+use perennial_train::state_dict::{state_dict, to_safetensors};
+use perennial_train::{Device, Learner, StepSums, TrainedEncoder};
+use rayon::prelude::*;
+
+use super::peaks::Peaks;
+use super::timing::{Measurement, measure};
+
+/// Images as the networks of the recipe take them.
+pub const INPUT: [usize; 3] = [3, 32, 32];
+
+/// A network to measure, and how.
+pub struct Subject {
+    pub config: NetworkConfig,
+    pub vertices: usize,
+    pub batch: usize,
+    pub samples: usize,
+    pub device: Device,
+    pub peaks: Peaks,
+}
+
+impl Subject {
+    pub fn title(&self, what: &str, batch: usize) -> String {
+        let stem = match self.config.stem {
+            Stem::Imagenet => "imagenet",
+            Stem::Cifar => "cifar",
+        };
+        format!(
+            "{what}, ResNet-18, {stem} stem, width {}, batch {batch}",
+            self.config.width
+        )
+    }
+
+    fn simplex(&self) -> anyhow::Result<Simplex> {
+        Ok(Simplex::new(self.vertices)?)
+    }
+
+    /// One step of SGD with the simplex method: forward, loss, backward, update.
+    pub fn step(&self) -> anyhow::Result<Measurement> {
+        let simplex = self.simplex()?;
+        let network = Network::new(
+            &self.config,
+            INPUT[0],
+            Some(simplex.dim()),
+            0,
+            &self.device.clone().autodiff(),
+        );
+        let map = VertexMap {
+            end: VertexEnd::Front,
+            vertices: self.vertices,
+        };
+        let method = MethodConfig::Simplex {
+            vertices: self.vertices,
+        };
+        let mut learner = Learner::new(
+            network,
+            method,
+            Some((simplex, map)),
+            &TrainingConfig::default(),
+            self.device.clone().autodiff(),
+        );
+        let set = images(self.batch)?;
+        let batch = Batch {
+            pixels: pixels(&set)?,
+            labels: (0..self.batch as u32)
+                .map(|at| at % self.vertices as u32)
+                .collect(),
+            images: self.batch,
+        };
+        let mut sums = StepSums::default();
+        let mut failed = None;
+        let measured = measure(
+            self.title("training step", self.batch),
+            self.samples,
+            || {
+                learner.step(&batch, INPUT, None, 1e-3, &mut sums);
+                // Reading the loss waits for a device that works on its own.
+                failed = sums.take().err().or(failed.take());
+            },
+        );
+        if let Some(error) = failed {
+            return Err(error.into());
+        }
+        let operations = 3.0 * self.operations() * self.batch as f64;
+        Ok(measured
+            .per_call(self.batch, "images")
+            .operations(operations, self.peaks.gemm_per_second))
+    }
+
+    /// Pixels to unit embeddings, for the whole batch and for one image.
+    pub fn forward(&self, encoder: &TrainedEncoder) -> anyhow::Result<Vec<Measurement>> {
+        let pixels = pixels(&images(self.batch)?)?;
+        let one = pixels.len() / self.batch;
+        let mut found = Vec::new();
+        for batch in [self.batch, 1] {
+            let input = &pixels[..batch * one];
+            encoder.encode(input)?;
+            let measured = measure(self.title("forward", batch), self.samples, || {
+                encoder.encode(input)
+            });
+            found.push(
+                measured
+                    .per_call(batch, "images")
+                    .operations(self.operations() * batch as f64, self.peaks.gemm_per_second),
+            );
+        }
+        Ok(found)
+    }
+
+    /// PNG files in memory to unit embeddings.
+    pub fn embed(&self, encoder: &TrainedEncoder) -> anyhow::Result<Measurement> {
+        let set = images(self.batch)?;
+        let files = (0..set.len())
+            .map(|at| {
+                let image = set.image(at);
+                Ok(perennial_data::encode_png(image, INPUT)?)
+            })
+            .collect::<anyhow::Result<Vec<_>>>()?;
+        let work = || -> anyhow::Result<Vec<f32>> {
+            let decoded = files
+                .par_iter()
+                .map(|file| {
+                    Ok(perennial_data::decode_square(
+                        file,
+                        INPUT[1],
+                        DecodeLimits::STRANGERS,
+                    )?)
+                })
+                .collect::<anyhow::Result<Vec<_>>>()?;
+            let mut pixels = Vec::new();
+            for image in &decoded {
+                Preprocessing::CIFAR100.append(image, INPUT[0], &mut pixels);
+            }
+            Ok(encoder.encode(&pixels)?)
+        };
+        work()?;
+        let measured = measure(
+            self.title("embed PNG files", self.batch),
+            self.samples,
+            work,
+        );
+        Ok(measured.per_call(self.batch, "images"))
+    }
+
+    /// The network with random weights as a version of a registry.
+    pub fn publish(&self, registry: &Registry, seed: u64) -> anyhow::Result<ModelVersion> {
+        let simplex = self.simplex()?;
+        let network = Network::new(
+            &self.config,
+            INPUT[0],
+            Some(simplex.dim()),
+            seed,
+            &self.device,
+        );
+        let weights = to_safetensors(&state_dict(&network), None)?;
+        let draft = VersionDraft {
+            dim: simplex.dim(),
+            architecture: perennial_train::architecture(&self.config, INPUT),
+            preprocessing: perennial_core::Preprocessing {
+                mean: Preprocessing::CIFAR100.mean.to_vec(),
+                std: Preprocessing::CIFAR100.std.to_vec(),
+            },
+            classifier: Classifier {
+                kind: ClassifierKind::Simplex,
+                vertices: Some(self.vertices),
+                vertex_end: Some(VertexEnd::Front),
+                classes: 0,
+                pretrained_classes: 0,
+            },
+            parent: None,
+            role: Role::Imported,
+            method: "simplex".to_owned(),
+            data: "nothing: random weights".to_owned(),
+            seed,
+            created: perennial_train::now(),
+        };
+        Ok(registry.publish(draft, &weights)?)
+    }
+
+    pub fn encoder(&self, registry: &Registry) -> anyhow::Result<TrainedEncoder> {
+        let version = self.publish(registry, 0)?;
+        Ok(TrainedEncoder::load(registry, version, &self.device)?)
+    }
+
+    /// Multiplications and additions of one forward pass of one image, padding counted as if it were pixels: the number that is
+    /// usually quoted.
+    fn operations(&self) -> f64 {
+        let width = self.config.width;
+        let (stem_kernel, stem_stride, pooled) = match self.config.stem {
+            Stem::Imagenet => (7, 2, 2),
+            Stem::Cifar => (3, 1, 1),
+        };
+        let mut side = INPUT[1] / stem_stride;
+        let mut sum = side * side * INPUT[0] * width * stem_kernel * stem_kernel;
+        side /= pooled;
+        let mut from = width;
+        for (stage, blocks) in [2, 2, 2, 2].into_iter().enumerate() {
+            let to = width << stage;
+            for block in 0..blocks {
+                let halves = stage > 0 && block == 0;
+                side = if halves { side.div_ceil(2) } else { side };
+                let shortcut = if halves { from * to } else { 0 };
+                sum += side * side * (9 * from * to + 9 * to * to + shortcut);
+                from = to;
+            }
+        }
+        2.0 * (sum + from * (self.vertices - 1)) as f64
+    }
+}
+
+fn images(count: usize) -> anyhow::Result<ImageSet> {
+    Ok(perennial_data::generate(&GeneratedConfig {
+        classes: 1,
+        images_per_class: count,
+        ..GeneratedConfig::default()
+    })?)
+}
+
+fn pixels(set: &ImageSet) -> anyhow::Result<Vec<f32>> {
+    let mut pixels = Vec::new();
+    let all: Vec<usize> = (0..set.len()).collect();
+    Preprocessing::CIFAR100.normalize(set, &all, &mut pixels)?;
+    Ok(pixels)
+}

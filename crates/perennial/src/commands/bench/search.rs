@@ -1,0 +1,276 @@
+//! Search: exact, in 8 bits and by graph, over a gallery of generated or given vectors.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use perennial_core::normalize_rows;
+use perennial_data::npy;
+use perennial_gallery::{
+    EmbeddedGallery, Filter, GalleryConfig, GalleryError, Hit, IndexProgress, Item, ItemId,
+    SearchMode, SearchRequest, VectorStore,
+};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::peaks::Peaks;
+use super::timing::{Measurement, measure};
+use crate::exit_status::usage;
+
+/// Hits of a search.
+const HITS: usize = 10;
+/// Queries of a batch; single queries go through as many.
+pub const BATCH: usize = 100;
+/// Items of a write.
+const WRITE: usize = 1000;
+/// Directions in which generated vectors mainly differ, as trained embeddings do; the rest is noise.
+const LATENT: usize = 32;
+/// Generated vectors around one centre.
+const PER_CENTRE: usize = 100;
+
+/// What is searched, `[n, dim]` each, rows of unit length.
+pub struct Vectors {
+    pub gallery: Vec<f32>,
+    pub queries: Vec<f32>,
+    pub dim: usize,
+}
+
+impl Vectors {
+    /// Vectors around random centres on a low-dimensional sheet.
+    pub fn generate(rows: usize, queries: usize, dim: usize) -> anyhow::Result<Self> {
+        let mut random = ChaCha8Rng::seed_from_u64(0);
+        let mut draw = |count: usize, scale: f32| -> Vec<f32> {
+            // The sum of four uniform draws is close enough to normal.
+            (0..count)
+                .map(|_| scale * (0..4).map(|_| random.random::<f32>() - 0.5).sum::<f32>())
+                .collect()
+        };
+        let latent = LATENT.min(dim);
+        let sheet = draw(latent * dim, 1.0);
+        let centres = draw(rows.div_ceil(PER_CENTRE) * latent, 1.0);
+        let mut vectors = Vec::with_capacity((rows + queries) * dim);
+        for row in 0..rows + queries {
+            let centre = &centres[row * latent % centres.len()..][..latent];
+            let place: Vec<f32> = draw(latent, 0.5)
+                .iter()
+                .zip(centre)
+                .map(|(a, b)| a + b)
+                .collect();
+            let mut vector = draw(dim, 0.5);
+            for (place, axis) in place.iter().zip(sheet.chunks_exact(dim)) {
+                for (value, axis) in vector.iter_mut().zip(axis) {
+                    *value += place * axis;
+                }
+            }
+            vectors.extend(vector);
+        }
+        normalize_rows(&mut vectors, dim)?;
+        let queries = vectors.split_off(rows * dim);
+        Ok(Self {
+            gallery: vectors,
+            queries,
+            dim,
+        })
+    }
+
+    /// Vectors from two npy files.
+    pub fn read(gallery: &Path, queries: &Path) -> anyhow::Result<Self> {
+        let read = |path: &Path| -> anyhow::Result<(Vec<f32>, usize)> {
+            let matrix = npy::read(path)?;
+            let (mut values, columns) = (matrix.values, matrix.columns);
+            normalize_rows(&mut values, columns).with_context(|| path.display().to_string())?;
+            Ok((values, columns))
+        };
+        let ((gallery, dim), (queries, query_dim)) = (read(gallery)?, read(queries)?);
+        if dim != query_dim {
+            return Err(usage(format!(
+                "the gallery has vectors of {dim} values, the queries of {query_dim}"
+            )));
+        }
+        Ok(Self {
+            gallery,
+            queries,
+            dim,
+        })
+    }
+}
+
+/// Writes, then searches one at a time and in batches, exactly, in 8 bits and by graph.
+pub fn measure_all(
+    vectors: &Vectors,
+    samples: usize,
+    threads: usize,
+    peaks: Peaks,
+) -> anyhow::Result<Vec<Measurement>> {
+    let folder = tempfile::tempdir()?;
+    let bench = Bench::new(vectors, samples, peaks)?;
+    let config = GalleryConfig {
+        threads,
+        hnsw_from: usize::MAX,
+        search: SearchMode::Int8,
+        ..GalleryConfig::default()
+    };
+    let gallery = EmbeddedGallery::open(folder.path(), config.clone())?;
+    let mut found = vec![bench.write(&gallery)?];
+    let truth = bench.hits(|query| gallery.search(&bench.request(query, true)))?;
+    found.push(bench.in_batches(&gallery)?);
+    found.push(bench.one_by_one(&gallery, "search, exact, one query", true, &truth, 4)?);
+    found.push(bench.one_by_one(&gallery, "search, 8 bits, one query", false, &truth, 1)?);
+    drop(gallery);
+
+    let start = Instant::now();
+    let config = GalleryConfig {
+        hnsw_from: 1,
+        ..config
+    };
+    let gallery = EmbeddedGallery::open(folder.path(), config)?;
+    while gallery.count()?.index.state == IndexProgress::Building {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let built = vec![start.elapsed().as_secs_f64()];
+    found
+        .push(Measurement::of(bench.title("build the graph"), built).per_call(bench.rows, "items"));
+    found.push(bench.one_by_one(&gallery, "search, graph, one query", false, &truth, 0)?);
+    let bytes = gallery.count()?.bytes_per_vector;
+    tracing::info!(
+        memory = bytes.memory,
+        disk = bytes.disk,
+        "bytes per vector with the graph"
+    );
+    Ok(found)
+}
+
+struct Bench<'a> {
+    vectors: &'a Vectors,
+    rows: usize,
+    samples: usize,
+    peaks: Peaks,
+    everything: Filter,
+}
+
+impl<'a> Bench<'a> {
+    fn new(vectors: &'a Vectors, samples: usize, peaks: Peaks) -> anyhow::Result<Self> {
+        let rows = vectors.gallery.len() / vectors.dim;
+        if rows < HITS || vectors.queries.len() < BATCH * vectors.dim {
+            return Err(usage(format!(
+                "a search is measured with at least {HITS} vectors and {BATCH} queries"
+            )));
+        }
+        Ok(Self {
+            vectors,
+            rows,
+            samples,
+            peaks,
+            everything: Filter::default(),
+        })
+    }
+
+    fn title(&self, what: &str) -> String {
+        format!("{what}, {} x {}", self.rows, self.vectors.dim)
+    }
+
+    fn request(&self, query: usize, exact: bool) -> SearchRequest<'_> {
+        SearchRequest {
+            embedding: &self.vectors.queries[query * self.vectors.dim..][..self.vectors.dim],
+            limit: HITS,
+            filter: &self.everything,
+            exact,
+        }
+    }
+
+    /// The ids that every query of a batch finds.
+    fn hits(
+        &self,
+        search: impl Fn(usize) -> Result<Vec<Hit>, GalleryError>,
+    ) -> anyhow::Result<Vec<Vec<ItemId>>> {
+        let ids = |query| Ok(search(query)?.into_iter().map(|hit| hit.id).collect());
+        (0..BATCH).map(ids).collect()
+    }
+
+    fn write(&self, gallery: &EmbeddedGallery) -> anyhow::Result<Measurement> {
+        let dim = self.vectors.dim;
+        let mut seconds = Vec::new();
+        for (batch, vectors) in self.vectors.gallery.chunks(WRITE * dim).enumerate() {
+            let item = |(at, vector): (usize, &[f32])| Item {
+                id: ItemId::Number((batch * WRITE + at) as u64),
+                embedding: vector.to_vec(),
+                model_version: "v0001".to_owned(),
+                label: None,
+                payload: serde_json::Map::new(),
+            };
+            let items: Vec<Item> = vectors.chunks_exact(dim).enumerate().map(item).collect();
+            let start = Instant::now();
+            gallery.upsert(items)?;
+            seconds.push(start.elapsed().as_secs_f64());
+        }
+        let name = self.title(&format!("write and sync {WRITE} items"));
+        Ok(Measurement::of(name, seconds).per_call(WRITE.min(self.rows), "items"))
+    }
+
+    fn in_batches(&self, gallery: &EmbeddedGallery) -> anyhow::Result<Measurement> {
+        let queries = &self.vectors.queries[..BATCH * self.vectors.dim];
+        let search = || gallery.search_batch(queries, HITS, &self.everything, true);
+        search()?;
+        let name = self.title(&format!("search, exact, {BATCH} queries"));
+        let operations = 2.0 * (BATCH * self.rows * self.vectors.dim) as f64;
+        Ok(measure(name, self.samples, search)
+            .per_call(BATCH, "queries")
+            .operations(operations, self.peaks.gemm_per_second))
+    }
+
+    /// One query after the other; `value_bytes` is what one value of a vector occupies where all are read, 0 where not all are.
+    fn one_by_one(
+        &self,
+        gallery: &EmbeddedGallery,
+        what: &str,
+        exact: bool,
+        truth: &[Vec<ItemId>],
+        value_bytes: usize,
+    ) -> anyhow::Result<Measurement> {
+        let found = self.hits(|query| gallery.search(&self.request(query, exact)))?;
+        let right: usize = found
+            .iter()
+            .zip(truth)
+            .map(|(found, truth)| found.iter().filter(|id| truth.contains(id)).count())
+            .sum();
+        let mut query = 0;
+        let mut measured = measure(self.title(what), self.samples, || {
+            query = (query + 1) % BATCH;
+            gallery.search(&self.request(query, exact))
+        })
+        .per_call(1, "queries");
+        if value_bytes > 0 {
+            let bytes = (self.rows * self.vectors.dim * value_bytes) as f64;
+            measured = measured.bytes(bytes, self.peaks.memory_bytes_per_second);
+        }
+        measured.recall = Some(right as f64 / (BATCH * HITS) as f64);
+        Ok(measured)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn generated_vectors_are_unit_length_and_clustered() {
+        let vectors = Vectors::generate(400, 100, 48).unwrap();
+        assert_eq!(
+            (vectors.gallery.len(), vectors.queries.len()),
+            (400 * 48, 100 * 48)
+        );
+        let norm = |v: &[f32]| perennial_core::dot(v, v);
+        assert!(
+            vectors
+                .gallery
+                .chunks(48)
+                .all(|v| (norm(v) - 1.0).abs() < 1e-5)
+        );
+        let peaks = Peaks {
+            gemm_per_second: 1e9,
+            memory_bytes_per_second: 1e9,
+        };
+        let found = measure_all(&vectors, 1, 1, peaks).unwrap();
+        assert!(found.len() == 6 && found[5].recall > Some(0.5), "{found:?}");
+    }
+}
