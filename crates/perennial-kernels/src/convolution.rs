@@ -114,13 +114,26 @@ impl Convolution {
 
     /// Whether the input has so few channels that a tap's product is too short to be worth starting: the first layer
     /// of a network. Its taps are then gathered into one long row per output position, at the cost of a copy.
-    fn gathers(&self) -> bool {
+    pub(crate) fn gathers(&self) -> bool {
         self.in_channels <= 4 && self.taps() > 1
     }
 
+    /// The 1x1 convolution that is left to do once all taps of an output position lie side by side.
+    pub(crate) fn pointwise(&self) -> Self {
+        Self {
+            in_channels: self.taps() * self.in_channels,
+            input: self.output(),
+            kernel: [1, 1],
+            stride: 1,
+            padding: 0,
+            dilation: 1,
+            ..*self
+        }
+    }
+
     /// All taps of every output position side by side, `[out_height, out_width, batch, taps * in_channels]` with zeros
-    /// for padding, and the 1x1 convolution that is left to do on them.
-    fn gathered(&self, input: &[f32]) -> (Vec<f32>, Self) {
+    /// for padding.
+    pub(crate) fn gathered(&self, input: &[f32]) -> Vec<f32> {
         let [out_height, out_width] = self.output();
         let (depth, width) = (self.in_channels, self.taps() * self.in_channels);
         let mut sources = vec![Vec::new(); out_height * out_width];
@@ -146,20 +159,11 @@ impl Convolution {
                     }
                 }
             });
-        let pointwise = Self {
-            in_channels: width,
-            input: [out_height, out_width],
-            kernel: [1, 1],
-            stride: 1,
-            padding: 0,
-            dilation: 1,
-            ..*self
-        };
-        (columns, pointwise)
+        columns
     }
 
     /// Weights with the taps outside the input channels, as [`gathered`](Self::gathered) orders them.
-    fn tap_major(&self, weight: &[f32]) -> Vec<f32> {
+    pub(crate) fn tap_major(&self, weight: &[f32]) -> Vec<f32> {
         let (taps, inputs) = (self.taps(), self.in_channels);
         (0..weight.len())
             .map(|at| {
@@ -196,9 +200,18 @@ impl Convolution {
             );
         }
         if self.gathers() {
-            let (columns, pointwise) = self.gathered(input);
-            return pointwise.forward(&columns, &self.tap_major(weight), epilogue, output);
+            let columns = self.gathered(input);
+            let weight = self.tap_major(weight);
+            return self
+                .pointwise()
+                .forward(&columns, &weight, epilogue, output);
         }
+        let (terms, packed) = self.prepared(weight);
+        gather_product::product(input, self.batch, &terms, &packed, epilogue, output);
+    }
+
+    /// What every output position is summed from, and the weights for it.
+    pub(crate) fn prepared(&self, weight: &[f32]) -> (Vec<Vec<Term>>, PackedWeights) {
         let [out_height, out_width] = self.output();
         let connections = self.connections();
         let mut terms = vec![Vec::new(); out_height * out_width];
@@ -214,7 +227,7 @@ impl Convolution {
             self.taps(),
             &connections,
         );
-        gather_product::product(input, self.batch, &terms, &packed, epilogue, output);
+        (terms, packed)
     }
 
     /// Gradient with respect to the input: [`forward`](Self::forward) transposed.
@@ -287,9 +300,10 @@ impl Convolution {
             "weight gradient length"
         );
         if self.gathers() {
-            let (columns, pointwise) = self.gathered(input);
+            let columns = self.gathered(input);
             let mut tap_major = vec![0.0; weight_gradient.len()];
-            pointwise.weight_gradient(&columns, output_gradient, &mut tap_major);
+            self.pointwise()
+                .weight_gradient(&columns, output_gradient, &mut tap_major);
             let (taps, inputs) = (self.taps(), self.in_channels);
             for (at, value) in weight_gradient.iter_mut().enumerate() {
                 let (out, channel, tap) = (at / (inputs * taps), at / taps % inputs, at % taps);

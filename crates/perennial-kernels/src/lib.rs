@@ -17,6 +17,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod convolution;
+mod frozen_convolution;
 mod gather_product;
 mod normalization;
 mod packed_weights;
@@ -25,6 +26,7 @@ mod sgd;
 mod weight_gradient;
 
 pub use convolution::{Convolution, Epilogue};
+pub use frozen_convolution::FrozenConvolution;
 pub use normalization::{NormalizationGradients, batch_statistics, normalize, normalize_backward};
 pub use pooling::{MaxPool, max_pool, max_pool_backward};
 pub use sgd::sgd_step;

@@ -5,7 +5,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use perennial_core::{EncodeError, Encoder, ModelVersion, Registry, normalize_rows};
 
 use crate::TrainError;
-use crate::network::{BackboneKind, Mode, Network, NetworkConfig, Path, Stem};
+use crate::network::{BackboneKind, FrozenNetwork, Network, NetworkConfig, Stem};
 use crate::state_dict::{from_safetensors, load_state_dict};
 
 /// Images per forward pass; bounds memory, whatever the caller hands over.
@@ -13,10 +13,9 @@ const CHUNK: usize = 256;
 
 /// A registry version ready to embed images.
 pub struct TrainedEncoder {
-    network: Network,
+    network: FrozenNetwork,
     version: ModelVersion,
     device: Device,
-    path: Path,
 }
 
 impl TrainedEncoder {
@@ -32,12 +31,10 @@ impl TrainedEncoder {
     ) -> Result<Self, TrainError> {
         let device = device.clone().without_autodiff();
         let network = load_network(registry, &version, &device)?;
-        let path = Path::for_device(&device);
         Ok(Self {
-            network,
+            network: FrozenNetwork::new(network, version.architecture.input, &device),
             version,
             device,
-            path,
         })
     }
 
@@ -67,11 +64,7 @@ impl Encoder for TrainedEncoder {
         for chunk in pixels.chunks(CHUNK * channels * height * width) {
             let count = chunk.len() / (channels * height * width);
             let data = TensorData::new(chunk.to_vec(), [count, channels, height, width]);
-            let output = self.network.forward(
-                Tensor::from_data(data, &self.device),
-                Mode::Evaluate,
-                self.path,
-            );
+            let output = self.network.forward(Tensor::from_data(data, &self.device));
             let values = output.into_data().convert::<f32>().try_into_vec::<f32>();
             let mut values = values.map_err(|error| EncodeError::Backend(format!("{error:?}")))?;
             let first = embeddings.len() / self.dim();

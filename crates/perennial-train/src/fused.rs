@@ -66,17 +66,6 @@ pub trait FusedLayers: Backend {
         options: FusedOptions,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
-    /// Convolution with a folded batch norm: `conv(x, weight) + shift`, optional residual, optional ReLU.
-    ///
-    /// For inference: no gradient flows through it.
-    fn conv_shift(
-        x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        shift: FloatTensor<Self>,
-        #[extension_type] residual: Residual<Self>,
-        options: FusedOptions,
-    ) -> FloatTensor<Self>;
-
     /// 3x3 max-pooling of stride 2 and padding 1.
     fn max_pool_3x3(x: FloatTensor<Self>) -> FloatTensor<Self>;
 
@@ -212,26 +201,6 @@ impl FusedLayers for Flex {
         (saved.output, saved.mean, variance)
     }
 
-    fn conv_shift(
-        x: Primitive,
-        weight: Primitive,
-        shift: Primitive,
-        residual: Residual<Self>,
-        options: FusedOptions,
-    ) -> Primitive {
-        let residual = residual.into_option().map(contiguous);
-        let (x, weight, shift) = (contiguous(x), contiguous(weight), contiguous(shift));
-        let convolution = geometry(&x, &weight, options);
-        let mut output = vec![0.0; convolution.output_len()];
-        let epilogue = kernels::Epilogue {
-            shift: values(&shift),
-            residual: residual.as_ref().map(values),
-            relu: options.relu,
-        };
-        convolution.forward(values(&x), values(&weight), Some(epilogue), &mut output);
-        primitive(output, &output_shape(&convolution))
-    }
-
     fn max_pool_3x3(x: Primitive) -> Primitive {
         pool(&contiguous(x)).0
     }
@@ -254,14 +223,19 @@ impl FusedLayers for Flex {
     }
 }
 
-fn pool(x: &Primitive) -> (Primitive, kernels::MaxPool, Vec<u8>) {
-    let [height, width, batch, channels] = x.shape().dims();
-    let geometry = kernels::MaxPool {
-        input: [height, width],
+/// The geometry of the one pooling that networks here use.
+pub(crate) fn max_pool_3x3(input: [usize; 2]) -> kernels::MaxPool {
+    kernels::MaxPool {
+        input,
         kernel: 3,
         stride: 2,
         padding: 1,
-    };
+    }
+}
+
+fn pool(x: &Primitive) -> (Primitive, kernels::MaxPool, Vec<u8>) {
+    let [height, width, batch, channels] = x.shape().dims();
+    let geometry = max_pool_3x3([height, width]);
     let (output, winners) = kernels::max_pool(&geometry, values(x), batch * channels);
     let [out_height, out_width] = geometry.output();
     (
@@ -402,26 +376,6 @@ impl<C: CheckpointStrategy> FusedLayers for Autodiff<Flex, C> {
             }
         };
         (output, Self::from_inner(mean), Self::from_inner(variance))
-    }
-
-    fn conv_shift(
-        x: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        shift: FloatTensor<Self>,
-        residual: Residual<Self>,
-        options: FusedOptions,
-    ) -> FloatTensor<Self> {
-        let residual = match residual.into_option() {
-            Some(tensor) => Residual::Added(tensor.into_primitive()),
-            None => Residual::Absent,
-        };
-        Self::from_inner(Flex::conv_shift(
-            x.into_primitive(),
-            weight.into_primitive(),
-            shift.into_primitive(),
-            residual,
-            options,
-        ))
     }
 
     fn max_pool_3x3(x: FloatTensor<Self>) -> FloatTensor<Self> {

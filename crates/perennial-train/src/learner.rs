@@ -8,7 +8,7 @@ use crate::TrainError;
 use crate::classifier::simplex_logits;
 use crate::config::{MethodConfig, TrainingConfig};
 use crate::losses::{contrastive, cross_entropy};
-use crate::network::{Mode, Network, Path};
+use crate::network::{FrozenNetwork, Mode, Network, Path};
 use crate::sgd::Sgd;
 
 /// A model in training.
@@ -125,7 +125,7 @@ impl Learner {
         &mut self,
         batch: &Batch,
         [channels, height, width]: [usize; 3],
-        reference: Option<&Network>,
+        reference: Option<&FrozenNetwork>,
         learning_rate: f64,
         sums: &mut StepSums,
     ) {
@@ -136,9 +136,7 @@ impl Learner {
         );
         let images = Tensor::<4>::from_data(pixels, &plain);
         let old = match self.method {
-            MethodConfig::Hoc { .. } => {
-                reference.map(|network| network.forward(images.clone(), Mode::Evaluate, self.path))
-            }
+            MethodConfig::Hoc { .. } => reference.map(|network| network.forward(images.clone())),
             _ => None,
         };
         let embeddings = self

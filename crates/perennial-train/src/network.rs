@@ -1,11 +1,13 @@
 //! Encoder networks: a backbone, and for simplex methods the embedding layer that maps its features to `d = K - 1`.
 
+mod frozen;
 mod layers;
 mod resnet;
 mod small;
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
+use perennial_kernels::{Convolution, FrozenConvolution};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -13,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::TrainError;
 use crate::classifier::LinearClassifier;
 
+pub use frozen::FrozenNetwork;
 pub use layers::{Mode, Path};
 pub use resnet::ResNet18;
 pub use small::SmallNet;
@@ -96,6 +99,30 @@ struct EmbeddingLayer {
     weight: Param<Tensor<2>>,
 }
 
+impl EmbeddingLayer {
+    /// As a convolution over one position.
+    fn frozen(&self) -> FrozenConvolution {
+        let weight = self.weight.val().without_autodiff();
+        let [out_channels, in_channels] = weight.dims();
+        let geometry = Convolution {
+            batch: 0,
+            in_channels,
+            out_channels,
+            input: [1, 1],
+            kernel: [1, 1],
+            stride: 1,
+            padding: 0,
+            dilation: 1,
+        };
+        FrozenConvolution::new(
+            geometry,
+            &layers::values(weight),
+            vec![0.0; out_channels],
+            false,
+        )
+    }
+}
+
 impl Network {
     /// Random weights from the seed: the same on every device and with any number of threads.
     ///
@@ -132,15 +159,20 @@ impl Network {
 
     /// The same network with a linear classifier of at least `classes` rows: fresh, or its own grown.
     pub fn with_classifier(mut self, classes: usize, seed: u64) -> Self {
-        let features = match &self.backbone {
-            Backbone::Resnet18(net) => net.features(),
-            Backbone::Small(net) => net.features(),
-        };
+        let features = self.features();
         self.fc2 = Some(match self.fc2.take() {
             Some(classifier) => classifier.grow(classes, seed),
             None => LinearClassifier::new(classes, features, seed, &self.devices()[0]),
         });
         self
+    }
+
+    /// Length of the backbone's features.
+    fn features(&self) -> usize {
+        match &self.backbone {
+            Backbone::Resnet18(net) => net.features(),
+            Backbone::Small(net) => net.features(),
+        }
     }
 
     /// The same network without its linear classifier.

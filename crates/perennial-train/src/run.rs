@@ -19,7 +19,7 @@ use crate::checkpoint::{Checkpoint, Progress};
 use crate::config::{ExperimentConfig, PretrainConfig, ScenarioConfig};
 use crate::learner::{Learner, StepSums};
 use crate::metrics_log;
-use crate::network::Network;
+use crate::network::FrozenNetwork;
 use crate::observer::{EpochRecord, Observer, StepReport};
 use crate::scenario::Scenario;
 use crate::seeds::{Purpose, seed_for};
@@ -188,7 +188,7 @@ impl<'a> Run<'a> {
         &mut self,
         task: usize,
         learner: &mut Learner,
-        reference: Option<&Network>,
+        reference: Option<&FrozenNetwork>,
         observer: &mut dyn Observer,
     ) -> Result<bool, TrainError> {
         let training = self.config.training;

@@ -7,7 +7,9 @@ use perennial_core::{Simplex, VertexEnd, VertexMap};
 use perennial_data::Batch;
 use perennial_train::config::{MethodConfig, Reference, TrainingConfig};
 use perennial_train::losses::{Masking, contrastive};
-use perennial_train::network::{BackboneKind, Mode, Network, NetworkConfig, Path, Stem};
+use perennial_train::network::{
+    BackboneKind, FrozenNetwork, Mode, Network, NetworkConfig, Path, Stem,
+};
 use perennial_train::pytorch::{read_checkpoint, take_simplex_classifier};
 use perennial_train::state_dict::{load_state_dict, state_dict};
 use perennial_train::{Learner, StateDict, StepSums, WeightsError};
@@ -74,7 +76,7 @@ fn images(values: &[f32], device: &Device) -> Tensor<4> {
 }
 
 #[test]
-fn features_in_evaluation_mode_match_pytorch_on_both_paths() {
+fn features_in_evaluation_mode_match_pytorch_on_every_path() {
     let golden = golden("resnet18_w8.json");
     let device = Device::flex();
     let network = network(&device);
@@ -91,6 +93,14 @@ fn features_in_evaluation_mode_match_pytorch_on_both_paths() {
             &format!("{path:?}"),
         );
     }
+    let frozen = FrozenNetwork::new(network, [3, 32, 32], &device);
+    let input = floats(&golden["input"]);
+    let whole = host(frozen.forward(images(&input, &device)));
+    assert_close(&whole, &floats(&golden["eval_features"]), 2e-5, "frozen");
+    // One image alone goes through tiles that join positions, and must come out as it does among others.
+    let one = TensorData::new(input[..3 * 32 * 32].to_vec(), [1, 3, 32, 32]);
+    let alone = host(frozen.forward(Tensor::from_data(one, &device)));
+    assert_eq!(alone, whole[..alone.len()]);
 }
 
 #[test]
@@ -115,7 +125,7 @@ fn three_training_steps_match_pytorch() {
         vertices: 12,
         end: VertexEnd::Back,
     };
-    let reference = network(&device);
+    let reference = FrozenNetwork::new(network(&device), [3, 32, 32], &device);
     let mut learner = Learner::new(
         network(&tracked),
         method,

@@ -5,6 +5,7 @@ use burn::module::{Module, Param, RunningState};
 use burn::tensor::{
     Device, Tensor, TensorData, activation, module as ops, ops::ConvOptions, ops::MaxPoolOptions,
 };
+use perennial_kernels::{Convolution, FrozenConvolution};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
@@ -180,6 +181,37 @@ impl BatchNorm {
     }
 }
 
+/// A convolution with its batch norm folded in, for maps of the given height and width.
+pub(super) fn frozen(
+    conv: &Conv,
+    norm: &BatchNorm,
+    input: [usize; 2],
+    relu: bool,
+) -> FrozenConvolution {
+    let (scale, shift) = norm.folded();
+    let weight = conv.weight.val().without_autodiff();
+    let [out_channels, in_channels, kernel_y, kernel_x] = weight.dims();
+    let geometry = Convolution {
+        batch: 0,
+        in_channels,
+        out_channels,
+        input,
+        kernel: [kernel_y, kernel_x],
+        stride: conv.stride,
+        padding: conv.padding,
+        dilation: 1,
+    };
+    let weight = weight * scale.reshape([out_channels, 1, 1, 1]);
+    FrozenConvolution::new(geometry, &values(weight), values(shift), relu)
+}
+
+/// The values of a tensor on the CPU.
+pub(super) fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    let data = tensor.into_data().convert::<f32>();
+    data.try_into_vec()
+        .expect("a tensor on the CPU can be read, and was converted to f32")
+}
+
 fn fused_residual(residual: Option<Tensor<4>>) -> Residual<Dispatch> {
     match residual {
         Some(tensor) => Residual::Added(tensor.into_dispatch()),
@@ -227,16 +259,13 @@ pub fn conv_norm(
             output
         }
         (Path::Fused, Mode::Evaluate) => {
-            let (scale, shift) = norm.folded();
-            let weight = conv.weight.val().without_autodiff();
-            let out_channels = weight.dims()[0];
-            Tensor::from_dispatch(<Dispatch as FusedLayers>::conv_shift(
-                x.into_dispatch(),
-                (weight * scale.reshape([out_channels, 1, 1, 1])).into_dispatch(),
-                shift.into_dispatch(),
-                fused_residual(residual),
-                options,
-            ))
+            let (device, [height, width, batch, _]) = (x.device(), x.dims());
+            let convolution = frozen(conv, norm, [height, width], relu);
+            let residual = residual.map(values);
+            let output = convolution.forward(batch, &values(x), residual.as_deref());
+            let [height, width] = convolution.output();
+            let shape = [height, width, batch, convolution.out_channels()];
+            Tensor::from_data(TensorData::new(output, shape), &device)
         }
         (Path::Plain, _) => {
             let geometry = ConvOptions::new([conv.stride; 2], [conv.padding; 2], [1, 1], 1);

@@ -5,7 +5,9 @@ use burn::tensor::{Device, Tensor};
 use rand_chacha::ChaCha8Rng;
 
 use super::Stem;
-use super::layers::{BatchNorm, Conv, Mode, Path, conv_norm};
+use super::frozen::Stage;
+use super::layers::{BatchNorm, Conv, Mode, Path, conv_norm, frozen};
+use crate::fused::max_pool_3x3;
 
 /// ResNet-18: a stem and four stages of two basic blocks.
 ///
@@ -58,6 +60,38 @@ impl ResNet18 {
         self.features
     }
 
+    /// Its parts for embedding alone, for images of the given height and width.
+    pub(super) fn frozen(&self, input: [usize; 2]) -> Vec<Stage> {
+        let stem = frozen(&self.conv1, &self.bn1, input, true);
+        let mut side = stem.output();
+        let mut stages = vec![Stage::Convolution(stem)];
+        if self.pooled_stem {
+            let pool = max_pool_3x3(side);
+            side = pool.output();
+            stages.push(Stage::MaxPool(pool));
+        }
+        for block in self.blocks() {
+            let first = frozen(&block.conv1, &block.bn1, side, true);
+            let shortcut = block
+                .downsample
+                .as_ref()
+                .map(|Downsample { conv, norm }| frozen(conv, norm, side, false));
+            side = first.output();
+            stages.push(Stage::Block {
+                second: frozen(&block.conv2, &block.bn2, side, true),
+                first,
+                shortcut,
+            });
+        }
+        stages
+    }
+
+    fn blocks(&self) -> impl Iterator<Item = &BasicBlock> {
+        [&self.layer1, &self.layer2, &self.layer3, &self.layer4]
+            .into_iter()
+            .flatten()
+    }
+
     /// Images to features.
     ///
     /// # Shapes
@@ -77,10 +111,7 @@ impl ResNet18 {
         if self.pooled_stem {
             map = path.max_pool(map);
         }
-        for block in [&self.layer1, &self.layer2, &self.layer3, &self.layer4]
-            .into_iter()
-            .flatten()
-        {
+        for block in self.blocks() {
             map = block.forward(map, mode, path);
         }
         path.global_mean(map)

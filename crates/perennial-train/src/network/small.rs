@@ -4,7 +4,8 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use rand_chacha::ChaCha8Rng;
 
-use super::layers::{BatchNorm, Conv, Mode, Path, conv_norm};
+use super::frozen::Stage;
+use super::layers::{BatchNorm, Conv, Mode, Path, conv_norm, frozen};
 
 /// Four convolutions, each halving the map: `width`, `2 width`, `4 width`, `8 width` channels.
 #[derive(Module, Debug)]
@@ -41,6 +42,17 @@ impl SmallNet {
     /// Length of the features.
     pub fn features(&self) -> usize {
         self.features
+    }
+
+    /// Its parts for embedding alone, for images of the given height and width.
+    pub(super) fn frozen(&self, input: [usize; 2]) -> Vec<Stage> {
+        let mut side = input;
+        let stage = |SmallLayer { conv, norm }: &SmallLayer| {
+            let convolution = frozen(conv, norm, side, true);
+            side = convolution.output();
+            Stage::Convolution(convolution)
+        };
+        self.layers.iter().map(stage).collect()
     }
 
     /// Images to features.

@@ -7,7 +7,7 @@ use crate::TrainError;
 use crate::config::{MethodConfig, Reference};
 use crate::encoder::load_network;
 use crate::learner::Learner;
-use crate::network::Network;
+use crate::network::{FrozenNetwork, Network};
 use crate::seeds::{Purpose, seed_for};
 use crate::state_dict::{StateDict, WeightsError, load_state_dict};
 use crate::versions::Lineage;
@@ -49,7 +49,7 @@ impl<'a> Run<'a> {
         &self,
         task: usize,
         start: Option<&ModelVersion>,
-    ) -> Result<Option<Network>, TrainError> {
+    ) -> Result<Option<FrozenNetwork>, TrainError> {
         let MethodConfig::Hoc { reference, .. } = self.config.method else {
             return Ok(None);
         };
@@ -57,9 +57,12 @@ impl<'a> Run<'a> {
             Reference::Deployed => self.deployed(task)?,
             Reference::Initial => start.cloned(),
         };
-        deployed
-            .map(|version| load_network(self.places.registry, &version, self.places.device))
-            .transpose()
+        let Some(version) = deployed else {
+            return Ok(None);
+        };
+        let network = load_network(self.places.registry, &version, self.places.device)?;
+        let input = version.architecture.input;
+        Ok(Some(FrozenNetwork::new(network, input, self.places.device)))
     }
 
     pub(super) fn learner(

@@ -1,0 +1,119 @@
+//! A network that only embeds: batch norm folded into the convolutions, weights rearranged once.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use perennial_kernels::{FrozenConvolution, MaxPool, max_pool};
+
+use super::layers::{Mode, Path, values};
+use super::{Backbone, Network};
+
+/// A network whose weights no longer change: an encoder, or the earlier model that a loss refers to.
+#[derive(Debug)]
+pub struct FrozenNetwork(Kind);
+
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is one per network")]
+enum Kind {
+    /// Kernels on slices; no tensor framework in between.
+    Fused {
+        stages: Vec<Stage>,
+        features: usize,
+        head: Option<FrozenConvolution>,
+    },
+    /// burn's own operations.
+    Plain(Network),
+}
+
+/// A part of a frozen backbone.
+#[derive(Debug)]
+pub(super) enum Stage {
+    Convolution(FrozenConvolution),
+    MaxPool(MaxPool),
+    /// Two convolutions around a shortcut.
+    Block {
+        first: FrozenConvolution,
+        second: FrozenConvolution,
+        shortcut: Option<FrozenConvolution>,
+    },
+}
+
+impl FrozenNetwork {
+    /// Freezes a network on a device without gradients, for images of the given channels, height and width.
+    pub fn new(network: Network, [_, height, width]: [usize; 3], device: &Device) -> Self {
+        match Path::for_device(device) {
+            Path::Plain => Self(Kind::Plain(network)),
+            Path::Fused => Self(Kind::Fused {
+                stages: match &network.backbone {
+                    Backbone::Resnet18(net) => net.frozen([height, width]),
+                    Backbone::Small(net) => net.frozen([height, width]),
+                },
+                features: network.features(),
+                head: network.fc1.as_ref().map(super::EmbeddingLayer::frozen),
+            }),
+        }
+    }
+
+    /// Images to embeddings, not normalised.
+    ///
+    /// # Shapes
+    ///
+    /// - images: `[batch, channels, height, width]`, on the device that the network was frozen for
+    /// - result: `[batch, dim]`
+    pub fn forward(&self, images: Tensor<4>) -> Tensor<2> {
+        let (stages, features, head) = match &self.0 {
+            Kind::Fused {
+                stages,
+                features,
+                head,
+            } => (stages, *features, head),
+            Kind::Plain(network) => return network.forward(images, Mode::Evaluate, Path::Plain),
+        };
+        let (device, batch) = (images.device(), images.dims()[0]);
+        let mut map = values(Path::Fused.enter(images));
+        for stage in stages {
+            map = stage.forward(batch, map);
+        }
+        let mut embeddings = global_mean(&map, batch * features);
+        if let Some(head) = head {
+            embeddings = head.forward(batch, &embeddings, None);
+        }
+        let dim = embeddings.len() / batch.max(1);
+        Tensor::from_data(TensorData::new(embeddings, [batch, dim]), &device)
+    }
+}
+
+impl Stage {
+    fn forward(&self, batch: usize, map: Vec<f32>) -> Vec<f32> {
+        match self {
+            Self::Convolution(convolution) => convolution.forward(batch, &map, None),
+            Self::MaxPool(geometry) => {
+                let [height, width] = geometry.input;
+                max_pool(geometry, &map, map.len() / (height * width).max(1)).0
+            }
+            Self::Block {
+                first,
+                second,
+                shortcut,
+            } => {
+                let inner = first.forward(batch, &map, None);
+                let residual = match shortcut {
+                    Some(shortcut) => shortcut.forward(batch, &map, None),
+                    None => map,
+                };
+                second.forward(batch, &inner, Some(&residual))
+            }
+        }
+    }
+}
+
+/// Mean over all positions of `[positions, slab]`.
+fn global_mean(map: &[f32], slab: usize) -> Vec<f32> {
+    let mut mean = vec![0.0f32; slab];
+    for position in map.chunks_exact(slab.max(1)) {
+        for (mean, value) in mean.iter_mut().zip(position) {
+            *mean += value;
+        }
+    }
+    let positions = (map.len() / slab.max(1)) as f32;
+    mean.iter_mut().for_each(|value| *value /= positions);
+    mean
+}
