@@ -25,6 +25,7 @@ enum Kind {
 
 /// A part of a frozen backbone.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "a network has ten of them")]
 pub(super) enum Stage {
     Convolution(FrozenConvolution),
     MaxPool(MaxPool),
