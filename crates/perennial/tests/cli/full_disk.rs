@@ -110,7 +110,7 @@ fn one_round(bench: &Bench, disk: &Disk, round: u64) -> (usize, u64, u64) {
     let writes = Writes::default();
     let mut service = start();
     let searches = writes.until_full(&service);
-    if round % 2 == 0 {
+    if round.is_multiple_of(2) {
         still_answers(&service);
     }
     // Killed in the middle of writes that are refused.
