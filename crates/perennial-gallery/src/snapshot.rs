@@ -3,6 +3,7 @@
 //! Magic, format `u32`, header length `u32`, header as JSON, then per item a length `u32` and its record, and at the end the
 //! SHA-256 of everything before. All numbers little-endian.
 
+use std::collections::HashSet;
 use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -12,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use crate::embedded::record::{MAX_RECORD_BYTES, Record};
 use crate::error::GalleryError;
-use crate::item::{MAX_VERSION_BYTES, SimplexIdentity, check_vector};
+use crate::item::{MAX_DIM, MAX_VERSION_BYTES, SimplexIdentity, check_vector};
 use crate::store::SnapshotInfo;
 
 const MAGIC: &[u8; 18] = b"perennial gallery\n";
@@ -45,9 +46,21 @@ impl Header {
         if self.items > 0 && self.dim.is_none() {
             return Err("it has items but no dimension".to_owned());
         }
-        let bad = |name: &String| name.is_empty() || name.len() > MAX_VERSION_BYTES;
+        // A gallery that took any of these over could not be opened, or would confuse versions with its next item.
+        if let Some(dim) = self.dim.filter(|dim| !(1..=MAX_DIM).contains(dim)) {
+            return Err(format!("it states {dim} dimensions"));
+        }
+        let bad = |name: &String| {
+            name.is_empty() || name.len() > MAX_VERSION_BYTES || name.chars().any(char::is_control)
+        };
         if self.versions.iter().any(bad) {
-            return Err("the name of a version is empty or too long".to_owned());
+            return Err(
+                "the name of a version is empty, too long or holds a control character".to_owned(),
+            );
+        }
+        let distinct: HashSet<&String> = self.versions.iter().collect();
+        if distinct.len() != self.versions.len() {
+            return Err("the name of a version occurs twice".to_owned());
         }
         Ok(())
     }
@@ -335,6 +348,33 @@ mod tests {
             read(&bytes),
             Err(GalleryError::Format { found: 9, .. })
         ));
+    }
+
+    #[test]
+    fn headers_that_a_gallery_could_not_live_with_are_refused() {
+        let header = |dim: Option<usize>, versions: &[&str]| Header {
+            items: 0,
+            dim,
+            identity: None,
+            versions: versions.iter().map(|&name| name.to_owned()).collect(),
+        };
+        let read_header = |header: &Header| {
+            let mut bytes = Vec::new();
+            let writer = SnapshotWriter::new(&mut bytes, header).unwrap();
+            writer.finish().unwrap();
+            read(&bytes)
+        };
+        read_header(&header(None, &[])).unwrap();
+        read_header(&header(Some(MAX_DIM), &["a", "b"])).unwrap();
+        for (header, problem) in [
+            (header(Some(MAX_DIM + 1), &[]), "dimensions"),
+            (header(Some(0), &[]), "dimensions"),
+            (header(Some(2), &["a", "b", "a"]), "twice"),
+            (header(Some(2), &["a\n"]), "control"),
+        ] {
+            let error = read_header(&header).unwrap_err().to_string();
+            assert!(error.contains(problem), "{error}");
+        }
     }
 
     proptest! {

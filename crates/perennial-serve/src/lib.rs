@@ -1,6 +1,6 @@
 //! The HTTP service: one gallery, many model versions, hot swap without re-embedding.
 //!
-//! - [`serve`], or [`Server`] in two steps, with a [`ServeConfig`] and [`Keys`].
+//! - [`serve`], or [`Server`] in two steps, with a [`ServeConfig`] and [`Keys`]; [`application`] for a server of one's own.
 //! - [`EncoderLoader`]: what the binary supplies, so that this crate knows no tensor framework.
 //! - [`CompatibilityCheck`]: the one question whether two versions may meet; [`RegistryRecords`] answers it from what
 //!   `evaluate` measured.
@@ -40,4 +40,4 @@ pub use error::ServeError;
 pub use keys::{KEY_VARIABLES, Keys, Scope};
 pub use live::{EncoderLoader, LIVE_ALIAS, LoadError, PREVIOUS_ALIAS, Snapshot};
 pub use openapi::openapi;
-pub use server::{Server, serve};
+pub use server::{Server, application, serve};

@@ -3,8 +3,8 @@
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use axum::Router;
@@ -68,13 +68,7 @@ impl Server {
             tracing::warn!(%address, "keys travel in the clear; configure TLS, or put a TLS proxy in front");
         }
         let tls = config.tls.as_ref().map(tls::load).transpose()?;
-        // Building the batcher needs the runtime, loading the model must not hold up its thread.
-        let runtime = tokio::runtime::Handle::current();
-        let (service, batcher) = tokio::task::spawn_blocking(move || {
-            let _inside = runtime.enter();
-            Service::start(config, registry, store, loader, check)
-        })
-        .await??;
+        let (service, batcher) = start(config, registry, store, loader, check).await?;
         Ok(Self {
             service,
             listener,
@@ -131,7 +125,7 @@ impl Server {
             }
             None => Box::pin(server.acceptor(limited).serve(app.into_make_service())),
         };
-        let upkeep = tokio::spawn(upkeep(Arc::clone(&service)));
+        let upkeep = tokio::spawn(upkeep(Arc::downgrade(&service)));
         tracing::info!(%address, "serving");
 
         let ended = tokio::select! {
@@ -172,10 +166,48 @@ pub async fn serve(
     server.run(shutdown).await
 }
 
-async fn upkeep(service: Arc<Service>) {
+/// All routes without a listener, for a server of the caller's own: everything that [`serve`] does, but for TLS, the time limit
+/// on headers, and the drain at the end. Must be called inside a multi-threaded tokio runtime.
+///
+/// # Errors
+/// Those of [`Server::bind`] that do not concern the listener.
+pub async fn application(
+    config: ServeConfig,
+    registry: Registry,
+    store: Arc<dyn VectorStore>,
+    loader: Arc<dyn EncoderLoader>,
+    check: Arc<dyn CompatibilityCheck>,
+) -> Result<Router, ServeError> {
+    // The batcher's task ends by itself with the last reference to the service.
+    let (service, _) = start(config, registry, store, loader, check).await?;
+    tokio::spawn(upkeep(Arc::downgrade(&service)));
+    Ok(router::build(service))
+}
+
+async fn start(
+    config: ServeConfig,
+    registry: Registry,
+    store: Arc<dyn VectorStore>,
+    loader: Arc<dyn EncoderLoader>,
+    check: Arc<dyn CompatibilityCheck>,
+) -> Result<(Arc<Service>, JoinHandle<()>), ServeError> {
+    // Building the batcher needs the runtime, loading the model must not hold up its thread.
+    let runtime = tokio::runtime::Handle::current();
+    tokio::task::spawn_blocking(move || {
+        let _inside = runtime.enter();
+        Service::start(config, registry, store, loader, check)
+    })
+    .await?
+}
+
+/// Ends with the service.
+async fn upkeep(service: Weak<Service>) {
     let mut ticks = tokio::time::interval(UPKEEP);
     loop {
         ticks.tick().await;
-        service.telemetry.upkeep();
+        match service.upgrade() {
+            Some(service) => service.telemetry.upkeep(),
+            None => return,
+        }
     }
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 /// The workspace as it is drawn: arrows go down only, and crates on one line never import one another.
 const LINES: [&[&str]; 5] = [
-    &["perennial"],
+    &["perennial", "perennial-fuzz"],
     &["perennial-train", "perennial-eval", "perennial-serve"],
     &["perennial-gallery", "perennial-kernels"],
     &["perennial-data"],

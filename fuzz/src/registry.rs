@@ -1,0 +1,135 @@
+//! The text files of a registry.
+
+use std::path::PathBuf;
+
+use perennial_core::{CompatibilityRecords, ModelVersion, Registry};
+
+use crate::Target;
+use crate::scratch::Scratch;
+
+/// A registry whose files may be overwritten.
+struct Files {
+    scratch: Scratch,
+    registry: Registry,
+}
+
+impl Files {
+    fn new() -> Self {
+        let scratch = Scratch::new();
+        let registry = Registry::create(scratch.path()).unwrap();
+        Self { scratch, registry }
+    }
+
+    /// Adds a version that exists but says nothing.
+    fn add(&self, version: &str) -> PathBuf {
+        let folder = self.scratch.path().join(version);
+        std::fs::create_dir(&folder).unwrap();
+        let path = folder.join("model.toml");
+        std::fs::write(&path, "").unwrap();
+        path
+    }
+}
+
+/// `model.toml`, as text and as a file of the registry.
+pub struct ModelToml {
+    files: Files,
+    path: PathBuf,
+}
+
+impl Target for ModelToml {
+    fn new() -> Self {
+        let files = Files::new();
+        let path = files.add("v0003");
+        Self { files, path }
+    }
+
+    fn run(&mut self, bytes: &[u8]) -> bool {
+        std::fs::write(&self.path, bytes).unwrap();
+        let stored = self.files.registry.get("v0003");
+        let parsed = std::str::from_utf8(bytes)
+            .ok()
+            .and_then(|text| ModelVersion::from_toml(text).ok());
+        let Some(version) = parsed else {
+            assert!(stored.is_err());
+            return false;
+        };
+        match stored {
+            Ok(stored) => assert_eq!(stored, version),
+            Err(_) => assert_ne!(version.name, "v0003"),
+        }
+        version.draft().validate().unwrap();
+        let text = version.to_toml();
+        let again = ModelVersion::from_toml(&text).unwrap();
+        assert_eq!(again, version);
+        assert_eq!(again.to_toml(), text);
+        true
+    }
+}
+
+/// `aliases.toml`.
+pub struct Aliases(Files);
+
+impl Target for Aliases {
+    fn new() -> Self {
+        let files = Files::new();
+        files.add("v0001");
+        files.add("v0002");
+        Self(files)
+    }
+
+    fn run(&mut self, bytes: &[u8]) -> bool {
+        let path = self.0.scratch.write("aliases.toml", bytes);
+        let registry = &self.0.registry;
+        let read = registry.aliases();
+        let set = registry.set_alias("fuzzed", "v0002");
+        let Ok(mut aliases) = read else {
+            assert!(set.is_err());
+            assert_eq!(std::fs::read(&path).unwrap(), bytes);
+            return false;
+        };
+        for (alias, version) in &aliases {
+            Registry::check_alias(alias).unwrap();
+            if let Ok(resolved) = registry.resolve(alias) {
+                assert!(&resolved == version || alias == "fuzzed");
+            }
+        }
+        set.unwrap();
+        aliases.insert("fuzzed".to_owned(), "v0002".to_owned());
+        assert_eq!(registry.aliases().unwrap(), aliases);
+        true
+    }
+}
+
+/// `compatibility.json`.
+pub struct Compatibility(Files);
+
+impl Target for Compatibility {
+    fn new() -> Self {
+        Self(Files::new())
+    }
+
+    fn run(&mut self, bytes: &[u8]) -> bool {
+        let path = self.0.scratch.write("compatibility.json", bytes);
+        let registry = &self.0.registry;
+        let Ok(records) = CompatibilityRecords::of(registry) else {
+            assert!(CompatibilityRecords::add(registry, []).is_err());
+            assert_eq!(std::fs::read(&path).unwrap(), bytes);
+            return false;
+        };
+        // Written unchanged, it reads back unchanged.
+        CompatibilityRecords::add(registry, []).unwrap();
+        assert_eq!(CompatibilityRecords::of(registry).unwrap(), records);
+        // The same measurements once more replace themselves.
+        CompatibilityRecords::add(registry, records.records.clone()).unwrap();
+        let merged = CompatibilityRecords::of(registry).unwrap();
+        assert!(merged.records.len() <= records.records.len());
+        for record in &merged.records {
+            assert!(records.records.contains(record));
+            let of_pair = merged.of_pair(&record.query_version, &record.gallery_version);
+            assert!(of_pair.count() >= 1);
+        }
+        CompatibilityRecords::add(registry, merged.records.clone()).unwrap();
+        assert_eq!(CompatibilityRecords::of(registry).unwrap(), merged);
+        true
+    }
+}

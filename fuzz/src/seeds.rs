@@ -1,0 +1,487 @@
+//! The seeds: what they are made of, and that every target takes them.
+
+use std::io::{Cursor, Write};
+use std::path::{Path, PathBuf};
+
+use perennial_core::{Embeddings, ModelVersion};
+use perennial_data::{ImageSet, npy};
+use perennial_gallery::{
+    EmbeddedGallery, Filter, GalleryConfig, LabelFilter, SimplexIdentity, VectorStore,
+};
+use serde_json::{Value, json};
+
+use crate::gallery::filtered_items;
+use crate::http::model_toml;
+use crate::images::idx_files;
+use crate::*;
+
+fn folder(target: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("seeds")
+        .join(target)
+}
+
+/// Runs a target on its seeds, in the order of their names: those that start with `refused` must be, all others must not.
+fn check<T: Target>(target: &str) {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder(target))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    assert!(files.len() > 1, "{target} has no seeds");
+    let mut tested = T::new();
+    for file in files {
+        let accepted = tested.run(&std::fs::read(&file).unwrap());
+        let refused = file
+            .file_name()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .starts_with("refused");
+        assert_eq!(accepted, !refused, "{}", file.display());
+    }
+}
+
+/// One test for each target.
+mod each {
+    use super::*;
+
+    macro_rules! seeds_pass {
+        ($($name:ident: $target:ty,)*) => {
+            $(
+                #[test]
+                fn $name() {
+                    check::<$target>(stringify!($name));
+                }
+            )*
+        };
+    }
+
+    seeds_pass! {
+        aliases: Aliases,
+        compatibility: Compatibility,
+        embeddings: EmbeddingsFile,
+        filter: Filters,
+        gallery_record: Records,
+        http: Http,
+        idx: Idx,
+        image: Image,
+        labelled_records: LabelledRecords,
+        model_toml: ModelToml,
+        npy: Npy,
+        snapshot: Snapshots,
+    }
+}
+
+#[test]
+fn every_binary_has_seeds() {
+    let targets = Path::new(env!("CARGO_MANIFEST_DIR")).join("targets");
+    for target in std::fs::read_dir(targets).unwrap() {
+        let name = target.unwrap().path().file_stem().unwrap().to_owned();
+        assert!(folder(name.to_str().unwrap()).is_dir(), "{name:?}");
+    }
+}
+
+/// Writes all seeds anew.
+#[test]
+#[ignore = "changes fuzz/seeds"]
+fn write_seeds() {
+    let seeds = [
+        ("aliases", alias_seeds()),
+        ("compatibility", compatibility_seeds()),
+        ("embeddings", embeddings_seeds()),
+        ("filter", filter_seeds()),
+        ("gallery_record", record_seeds()),
+        ("http", http_seeds()),
+        ("idx", idx_seeds()),
+        ("image", image_seeds()),
+        ("labelled_records", labelled_record_seeds()),
+        ("model_toml", model_seeds()),
+        ("npy", npy_seeds()),
+        ("snapshot", snapshot_seeds()),
+    ];
+    for (target, files) in seeds {
+        let folder = folder(target);
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        for (name, bytes) in files {
+            std::fs::write(folder.join(name), bytes).unwrap();
+        }
+    }
+}
+
+type Seeds = Vec<(&'static str, Vec<u8>)>;
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut file = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    file.write_all(bytes).unwrap();
+    file.finish().unwrap()
+}
+
+fn labelled_record_seeds() -> Seeds {
+    let file = |kind: u8, labels: &[&[u8]]| {
+        let mut bytes = vec![kind];
+        for (shade, label) in (1..).zip(labels) {
+            bytes.extend_from_slice(label);
+            bytes.extend([shade; 3072]);
+        }
+        bytes
+    };
+    vec![
+        ("cifar10", file(0, &[&[7], &[9]])),
+        ("cifar100_fine", file(1, &[&[19, 99]])),
+        ("cifar100_coarse", file(2, &[&[19, 99]])),
+        ("tiny_imagenet", file(3, &[&[199, 0]])),
+        ("refused_cut", file(0, &[&[7]])[..3000].to_vec()),
+        ("refused_label", file(3, &[&[0, 1]])),
+    ]
+}
+
+fn idx_seeds() -> Seeds {
+    let set = ImageSet::new("seed", [1, 2, 3], (0..12).collect(), vec![9, 0], 10).unwrap();
+    let (images, labels) = idx_files(&set);
+    let pair = |images: &[u8], labels: &[u8]| {
+        [&(images.len() as u16).to_le_bytes(), images, labels].concat()
+    };
+    vec![
+        ("plain", pair(&images, &labels)),
+        ("compressed", pair(&gzip(&images), &gzip(&labels))),
+        ("refused_swapped", pair(&labels, &images)),
+        ("refused_cut", pair(&images[..20], &labels)),
+    ]
+}
+
+fn npy_seeds() -> Seeds {
+    let matrix = npy::to_bytes(&[0.5, f32::NAN, -1.0, 2.0, 3.0, 4.0], 2, 3).unwrap();
+    let array = |descr: &str, shape: &str, values: &[u8]| {
+        let header =
+            format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n");
+        let length = (header.len() as u16).to_le_bytes();
+        [b"\x93NUMPY\x01\x00", &length[..], header.as_bytes(), values].concat()
+    };
+    let labels = array(
+        "<i8",
+        "(2,)",
+        &[[7, 0, 0, 0, 0, 0, 0, 0], [1; 8]].concat()[..16],
+    );
+    let small = array("|u1", "(3,)", &[1, 2, 3]);
+    let doubles = array("<f8", "(1, 2)", &[0; 16]);
+    let with = |kind: u8, file: &[u8]| [&[kind], file].concat();
+    vec![
+        ("matrix", with(0, &matrix)),
+        ("doubles", with(0, &doubles)),
+        ("labels", with(1, &small)),
+        ("refused_label_too_large", with(1, &labels)),
+        (
+            "refused_objects",
+            with(0, &array("|O", "(1, 1)", b"\x80\x04.")),
+        ),
+    ]
+}
+
+fn image_seeds() -> Seeds {
+    let pixels: Vec<u8> = (0..3 * 12 * 9).map(|i| (i * 5) as u8).collect();
+    let rgb = image::RgbImage::from_raw(12, 9, pixels).unwrap();
+    let image = image::DynamicImage::from(rgb);
+    let encoded = |image: &image::DynamicImage, format| {
+        let mut bytes = Cursor::new(Vec::new());
+        image.write_to(&mut bytes, format).unwrap();
+        bytes.into_inner()
+    };
+    let (png, jpeg) = (image::ImageFormat::Png, image::ImageFormat::Jpeg);
+    vec![
+        ("rgb.png", encoded(&image, png)),
+        ("rgba.png", encoded(&image.to_rgba8().into(), png)),
+        ("grey.png", encoded(&image.to_luma8().into(), png)),
+        ("deep.png", encoded(&image.to_rgb16().into(), png)),
+        ("rgb.jpg", encoded(&image, jpeg)),
+        ("grey.jpg", encoded(&image.to_luma8().into(), jpeg)),
+        ("refused_cut.jpg", encoded(&image, jpeg)[..300].to_vec()),
+        (
+            "refused_side.png",
+            encoded(&image::DynamicImage::new_luma8(1025, 1), png),
+        ),
+    ]
+}
+
+fn embeddings_seeds() -> Seeds {
+    let file = |labels: Option<Vec<u32>>| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("seed");
+        let vectors = vec![0.6, 0.8, 1.0, 0.0];
+        let embeddings = Embeddings::new("v0001", 2, vectors, vec![1, 2], labels).unwrap();
+        embeddings.write(&path).unwrap();
+        std::fs::read(&path).unwrap()
+    };
+    let plain = file(None);
+    vec![
+        ("labels", file(Some(vec![3, 4]))),
+        ("refused_cut", plain[..plain.len() - 1].to_vec()),
+        ("no_labels", plain),
+    ]
+}
+
+fn model_seeds() -> Seeds {
+    let text = model_toml(b"3");
+    let version = ModelVersion::from_toml(&text).unwrap();
+    let linear = text
+        .replace("\"simplex\"", "\"linear\"")
+        .replace("vertices = 4\nvertex_end = \"front\"\n", "")
+        .replace("\"v0001\"", "\"v0003\"\nparent = \"v0002\"");
+    vec![
+        ("written", version.to_toml().into_bytes()),
+        ("linear", linear.into_bytes()),
+        (
+            "refused_format",
+            text.replace("format_version = 1", "format_version = 2")
+                .into_bytes(),
+        ),
+    ]
+}
+
+fn alias_seeds() -> Seeds {
+    vec![
+        ("two", b"live = \"v0002\"\nprevious = \"v0001\"\n".to_vec()),
+        ("dangling", b"live = 'v0009' # \\\n".to_vec()),
+        ("refused_name", b"\"../live\" = \"v0001\"\n".to_vec()),
+        ("refused_table", b"[live]\nname = \"v0001\"\n".to_vec()),
+    ]
+}
+
+fn compatibility_seeds() -> Seeds {
+    let probes = |name: &str| json!({"name": name, "count": 10, "sha256": "ab".repeat(32)});
+    let record = |cross_test: f64| {
+        json!({
+            "query_version": "v0002", "gallery_version": "v0001", "self_test": 0.7237, "cross_test": cross_test,
+            "margin": cross_test - 0.7237, "interval": {"low": -0.0036, "high": 1e-300},
+            "queries": probes("q"), "gallery": probes("g"), "tie_rule": "strict", "verdict": "compatible",
+            "created": "2026-11-22T21:35:00Z",
+        })
+    };
+    let file = |schema: u32, records: &[Value]| {
+        json!({"schema_version": schema, "records": records})
+            .to_string()
+            .into_bytes()
+    };
+    vec![
+        ("none", file(1, &[])),
+        ("one", file(1, &[record(0.75)])),
+        ("repeated", file(1, &[record(0.1), record(0.3)])),
+        ("refused_schema", file(2, &[])),
+    ]
+}
+
+fn filter_seeds() -> Seeds {
+    let labels = Filter {
+        labels: Some(LabelFilter {
+            any_of: vec![1, 5],
+            from: Some(1),
+            to: Some(4),
+        }),
+        ..Filter::default()
+    };
+    vec![
+        ("nothing", b"{}".to_vec()),
+        ("labels", serde_json::to_vec(&labels).unwrap()),
+        ("payload", br#"{"payload":{"side":"left","n":1}}"#.to_vec()),
+        ("all", br#"{"model_versions":["v0002"],"labels":{"from":0},"payload":{},"ids":["1",18446744073709551615]}"#.to_vec()),
+        ("refused_everything", br#"{"everything":true}"#.to_vec()),
+    ]
+}
+
+fn snapshot_file(items: Vec<perennial_gallery::Item>, vertices: Option<usize>) -> Vec<u8> {
+    let folder = tempfile::tempdir().unwrap();
+    let gallery = EmbeddedGallery::open(folder.path(), GalleryConfig::default()).unwrap();
+    if let Some(vertices) = vertices {
+        gallery.set_identity(SimplexIdentity { vertices }).unwrap();
+    }
+    gallery.upsert(items).unwrap();
+    let path = folder.path().join("snapshot");
+    gallery.snapshot(&path).unwrap();
+    std::fs::read(&path).unwrap()
+}
+
+const DIGEST_BYTES: usize = 32;
+
+fn snapshot_seeds() -> Seeds {
+    let whole = snapshot_file(filtered_items(), Some(3));
+    let with = |kind: u8, file: &[u8]| [&[kind], file].concat();
+    let unsealed = |file: &[u8]| with(1, &file[..file.len() - DIGEST_BYTES]);
+    let empty = snapshot_file(Vec::new(), None);
+    // A version name twice and a dimension that no vector has: both once passed.
+    let header = |text: &str| {
+        let length = (text.len() as u32).to_le_bytes();
+        let start: &[u8] = b"perennial gallery\n\x01\0\0\0";
+        with(1, &[start, &length, text.as_bytes()].concat())
+    };
+    vec![
+        ("empty", unsealed(&empty)),
+        ("items", unsealed(&whole)),
+        ("items_as_written", with(0, &whole)),
+        ("refused_damaged", with(0, &whole[..whole.len() - 1])),
+        (
+            "refused_dim",
+            header(r#"{"items":0,"dim":16385,"identity":null,"versions":[]}"#),
+        ),
+        (
+            "refused_versions",
+            header(r#"{"items":0,"dim":2,"identity":null,"versions":["a","a"]}"#),
+        ),
+    ]
+}
+
+fn record_seeds() -> Seeds {
+    let record = |id: &[u8], payload: &[u8], label: Option<u32>| {
+        let mut bytes = vec![1];
+        bytes.extend(1u32.to_le_bytes());
+        bytes.push(u8::from(label.is_some()));
+        bytes.extend(label.unwrap_or(0).to_le_bytes());
+        bytes.extend((id.len() as u16).to_le_bytes());
+        bytes.extend(id);
+        bytes.extend((payload.len() as u32).to_le_bytes());
+        bytes.extend(payload);
+        bytes.extend([0.6f32, 0.8].iter().flat_map(|value| value.to_le_bytes()));
+        bytes
+    };
+    vec![
+        ("number", record(b"\0\0\0\0\0\0\0\0\x07", b"{}", None)),
+        (
+            "text",
+            record(b"\x01cat", br#"{"n":[1,2.5,null]}"#, Some(3)),
+        ),
+        ("refused_payload", record(b"\x01cat", b"[]", Some(3))),
+        ("refused_id", record(b"\x02cat", b"{}", None)),
+    ]
+}
+
+fn http_seeds() -> Seeds {
+    let json = |line: &str, body: Value| {
+        format!("{line}\ncontent-type: application/json\n\n{body}").into_bytes()
+    };
+    let form = |line: &str, fields: &[(&str, &[u8])]| {
+        let mut bytes =
+            format!("{line}\ncontent-type: multipart/form-data; boundary=x\n\n").into_bytes();
+        for (name, content) in fields {
+            let head = format!(
+                "--x\r\ncontent-disposition: form-data; name=\"{name}\"; filename=\"f\"\r\n\r\n"
+            );
+            bytes.extend([head.as_bytes(), content, b"\r\n"].concat());
+        }
+        bytes.extend(b"--x--\r\n");
+        bytes
+    };
+    let get = |path: &str| format!("GET {path}\n\n").into_bytes();
+    let png = perennial_data::encode_png(&[90; 27], [3, 3, 3]).unwrap();
+    let base64 = |bytes: &[u8]| {
+        use base64::Engine;
+        base64::engine::general_purpose::STANDARD.encode(bytes)
+    };
+    let item = json!({
+        "id": "a", "embedding": [0.6, 0.8, 0.0], "model_version": "v0001", "label": 3, "payload": {"n": 1},
+    });
+    let mut then = json("PUT /gallery/items", item.clone());
+    then.extend(b"\n%%\n");
+    then.extend(get("/gallery/items/a?embedding=true"));
+    let model = model_toml(b"3");
+    let upload = form(
+        "POST /models",
+        &[
+            ("model", model.as_bytes()),
+            ("weights", b"3"),
+            ("request", br#"{"parent":"v0001"}"#),
+        ],
+    );
+    vec![
+        (
+            "search_vector",
+            json(
+                "POST /search",
+                json!({"embedding": [0.6, 0.8, 0.0], "limit": 2, "exact": true}),
+            ),
+        ),
+        (
+            "search_id",
+            json(
+                "POST /search",
+                json!({"id": 1, "filter": {"labels": {"from": 2}, "payload": {"n": 2}}}),
+            ),
+        ),
+        (
+            "search_version",
+            json(
+                "POST /search",
+                json!({"embedding": [0, 0, 1], "model_version": "v0002", "force": true}),
+            ),
+        ),
+        (
+            "search_image",
+            json("POST /search", json!({"image": base64(&png)})),
+        ),
+        (
+            "search_form",
+            form(
+                "POST /search",
+                &[("request", b"{\"limit\":1}"), ("image", &png)],
+            ),
+        ),
+        (
+            "embed",
+            json("POST /embed", json!({"images": [base64(&png)]})),
+        ),
+        ("put_item", json("PUT /gallery/items", item.clone())),
+        ("put_then_get", then),
+        (
+            "put_batch",
+            json(
+                "POST /gallery/items:batch",
+                json!({"items": [item, {"id": 4, "image": base64(&png)}], "force": false}),
+            ),
+        ),
+        (
+            "delete_ids",
+            json("DELETE /gallery/items", json!({"ids": [1, "b"]})),
+        ),
+        (
+            "delete_filter",
+            json(
+                "DELETE /gallery/items",
+                json!({"filter": {"model_versions": ["v0001"]}}),
+            ),
+        ),
+        (
+            "list",
+            get("/gallery/items?after=%221%22&limit=2&embeddings=true&model_version=v0001&label=2"),
+        ),
+        ("get_item", get("/gallery/items/2?embedding=true")),
+        ("gallery", get("/gallery/stats")),
+        ("models", get("/models")),
+        ("upload", upload),
+        (
+            "move_live",
+            json(
+                "PUT /aliases/live",
+                json!({"version": "v0002", "force": false, "dry_run": false}),
+            ),
+        ),
+        ("compatibility", get("/compatibility")),
+        ("snapshot", b"POST /snapshots\n\n".to_vec()),
+        ("metrics", get("/metrics")),
+        ("page", get("/")),
+        (
+            "refused_copy",
+            json(
+                "POST /models",
+                json!({"path": "/nowhere", "version": "v0001", "parent": null}),
+            ),
+        ),
+        (
+            "refused_rollback",
+            b"POST /aliases/live:rollback\n\n".to_vec(),
+        ),
+        (
+            "refused_version",
+            json("PUT /aliases/live", json!({"version": "v0009"})),
+        ),
+        ("refused_path", get("/nowhere")),
+    ]
+}
