@@ -383,6 +383,11 @@ fn http_seeds() -> Seeds {
     then.extend(b"\n%%\n");
     then.extend(get("/gallery/items/a?embedding=true"));
     let model = model_toml(b"3");
+    let huge = model.replace("[3, 4, 4]", "[3, 16384, 16384]");
+    let huge = form(
+        "POST /models",
+        &[("model", huge.as_bytes()), ("weights", b"3")],
+    );
     let upload = form(
         "POST /models",
         &[
@@ -482,6 +487,7 @@ fn http_seeds() -> Seeds {
             "refused_version",
             json("PUT /aliases/live", json!({"version": "v0009"})),
         ),
+        ("refused_upload", huge),
         ("refused_path", get("/nowhere")),
     ]
 }

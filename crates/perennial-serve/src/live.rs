@@ -13,6 +13,10 @@ pub const LIVE_ALIAS: &str = "live";
 /// The alias of the version that answered before, for a rollback.
 pub const PREVIOUS_ALIAS: &str = "previous";
 
+/// The largest side of an encoder's images, in pixels. A convolutional network fits any size, so nothing else would keep an
+/// uploaded `model.toml` from asking for gigabytes of probe images.
+const MAX_SIDE: usize = 1024;
+
 /// A model version that cannot be loaded.
 #[derive(Debug, Error)]
 #[error("{version} cannot be loaded: {problem}")]
@@ -67,9 +71,9 @@ impl Snapshot {
         let preprocessing = Preprocessing::try_from(&version.preprocessing)
             .map_err(|error| refused(error.to_string()))?;
         let [channels, height, width] = version.architecture.input;
-        if height != width || !matches!(channels, 1 | 3) {
+        if height != width || height > MAX_SIDE || !matches!(channels, 1 | 3) {
             return Err(refused(format!(
-                "it takes images of {channels}x{height}x{width}; only squares of 1 or 3 channels can be served"
+                "it takes images of {channels}x{height}x{width}; only squares of 1 or 3 channels and at most {MAX_SIDE} pixels a side can be served"
             )));
         }
         let encoder = loader.load(registry, version.clone())?;

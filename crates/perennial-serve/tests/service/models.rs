@@ -49,6 +49,17 @@ fn versions_come_from_another_registry_or_an_upload() {
             .contains("no angle"),
         "{refused}"
     );
+    // A network would take such images, but one of them alone has more pixels than the machine should give.
+    let huge = toml.replace("input = [3, 4, 4]", "input = [3, 16384, 16384]");
+    assert_ne!(huge, toml);
+    let refused = upload(&huge, b"0.7").expect(422);
+    assert!(
+        refused["error"]["message"]
+            .as_str()
+            .unwrap()
+            .contains("1024 pixels a side"),
+        "{refused}"
+    );
     for body in [
         json!({"path": "/nowhere", "version": "v0001"}),
         json!({"path": other.root(), "version": "v0009"}),
