@@ -44,6 +44,15 @@ pub(crate) struct Connection {
     pub pairs: Vec<(usize, usize)>,
 }
 
+/// Parts in which the first layer's weight gradient is summed: fixed, so that sums do not depend on the number of threads.
+const GRADIENT_PARTS: usize = 16;
+
+fn add(total: &mut [f32], values: &[f32]) {
+    for (total, value) in total.iter_mut().zip(values) {
+        *total += value;
+    }
+}
+
 impl Convolution {
     /// Height and width of the output map.
     pub fn output(&self) -> [usize; 2] {
@@ -118,11 +127,11 @@ impl Convolution {
         self.in_channels <= 4 && self.taps() > 1
     }
 
-    /// The 1x1 convolution that is left to do once all taps of an output position lie side by side.
+    /// The 1x1 convolution that is left to do once all taps of one output position lie side by side.
     pub(crate) fn pointwise(&self) -> Self {
         Self {
             in_channels: self.taps() * self.in_channels,
-            input: self.output(),
+            input: [1, 1],
             kernel: [1, 1],
             stride: 1,
             padding: 0,
@@ -131,35 +140,59 @@ impl Convolution {
         }
     }
 
-    /// All taps of every output position side by side, `[out_height, out_width, batch, taps * in_channels]` with zeros
-    /// for padding.
-    pub(crate) fn gathered(&self, input: &[f32]) -> Vec<f32> {
+    /// For every output position, the (input position, tap) pairs that it sums over.
+    pub(crate) fn sources(&self) -> Vec<Vec<(usize, usize)>> {
         let [out_height, out_width] = self.output();
-        let (depth, width) = (self.in_channels, self.taps() * self.in_channels);
         let mut sources = vec![Vec::new(); out_height * out_width];
         for Connection { tap, pairs } in self.connections() {
             for (from, to) in pairs {
                 sources[to].push((from, tap));
             }
         }
-        let mut columns = vec![0.0; out_height * out_width * self.batch * width];
-        columns
-            .par_chunks_mut((self.batch * width).max(1))
-            .zip(&sources)
-            .for_each(|(slab, sources)| {
-                for &(from, tap) in sources {
-                    let input = &input[from * self.batch * depth..(from + 1) * self.batch * depth];
-                    for (row, pixel) in slab.chunks_exact_mut(width).zip(input.chunks_exact(depth))
-                    {
-                        for (value, from) in
-                            row[tap * depth..(tap + 1) * depth].iter_mut().zip(pixel)
-                        {
-                            *value = *from;
-                        }
-                    }
+        sources
+    }
+
+    /// All taps of one output position side by side, `[batch, taps * in_channels]` with zeros for padding. One position at a
+    /// time, because all of them together are many times the input and would go through memory twice.
+    pub(crate) fn gathered(&self, input: &[f32], sources: &[(usize, usize)]) -> Vec<f32> {
+        let (depth, width) = (self.in_channels, self.taps() * self.in_channels);
+        let mut rows = vec![0.0; self.batch * width];
+        for &(from, tap) in sources {
+            let input = &input[from * self.batch * depth..(from + 1) * self.batch * depth];
+            for (row, pixel) in rows.chunks_exact_mut(width).zip(input.chunks_exact(depth)) {
+                for (value, from) in row[tap * depth..(tap + 1) * depth].iter_mut().zip(pixel) {
+                    *value = *from;
                 }
+            }
+        }
+        rows
+    }
+
+    /// Applies the convolution to gathered rows, with the weights of [`pointwise`](Self::pointwise).
+    pub(crate) fn gathered_product(
+        &self,
+        input: &[f32],
+        sources: &[Vec<(usize, usize)>],
+        weights: &PackedWeights,
+        epilogue: Option<Epilogue<'_>>,
+        output: &mut [f32],
+    ) {
+        let slab = self.batch * self.out_channels;
+        let whole = [vec![Term { slab: 0, tap: 0 }]];
+        output
+            .par_chunks_mut(slab.max(1))
+            .zip(sources)
+            .enumerate()
+            .for_each(|(at, (output, sources))| {
+                let rows = self.gathered(input, sources);
+                let epilogue = epilogue.map(|epilogue| Epilogue {
+                    residual: epilogue
+                        .residual
+                        .map(|residual| &residual[at * slab..(at + 1) * slab]),
+                    ..epilogue
+                });
+                gather_product::product(&rows, self.batch, &whole, weights, epilogue, output);
             });
-        columns
     }
 
     /// Weights with the taps outside the input channels, as [`gathered`](Self::gathered) orders them.
@@ -200,11 +233,8 @@ impl Convolution {
             );
         }
         if self.gathers() {
-            let columns = self.gathered(input);
-            let weight = self.tap_major(weight);
-            return self
-                .pointwise()
-                .forward(&columns, &weight, epilogue, output);
+            let (_, packed) = self.pointwise().prepared(&self.tap_major(weight));
+            return self.gathered_product(input, &self.sources(), &packed, epilogue, output);
         }
         let (terms, packed) = self.prepared(weight);
         gather_product::product(input, self.batch, &terms, &packed, epilogue, output);
@@ -277,6 +307,31 @@ impl Convolution {
         );
     }
 
+    /// The weights' gradient from gathered rows, taps outside the input channels.
+    fn gathered_weight_gradient(&self, input: &[f32], output_gradient: &[f32]) -> Vec<f32> {
+        let pointwise = self.pointwise();
+        let sources = self.sources();
+        let slab = (self.batch * self.out_channels).max(1);
+        let part = sources.len().div_ceil(GRADIENT_PARTS).max(1);
+        let parts: Vec<Vec<f32>> = sources
+            .par_chunks(part)
+            .zip(output_gradient.par_chunks(part * slab))
+            .map(|(sources, gradient)| {
+                let mut total = vec![0.0; self.weight_len()];
+                let mut of_one = total.clone();
+                for (sources, gradient) in sources.iter().zip(gradient.chunks_exact(slab)) {
+                    let rows = self.gathered(input, sources);
+                    pointwise.weight_gradient(&rows, gradient, &mut of_one);
+                    add(&mut total, &of_one);
+                }
+                total
+            })
+            .collect();
+        let mut total = vec![0.0; self.weight_len()];
+        parts.iter().for_each(|part| add(&mut total, part));
+        total
+    }
+
     /// Gradient with respect to the weights.
     ///
     /// # Shapes
@@ -300,10 +355,7 @@ impl Convolution {
             "weight gradient length"
         );
         if self.gathers() {
-            let columns = self.gathered(input);
-            let mut tap_major = vec![0.0; weight_gradient.len()];
-            self.pointwise()
-                .weight_gradient(&columns, output_gradient, &mut tap_major);
+            let tap_major = self.gathered_weight_gradient(input, output_gradient);
             let (taps, inputs) = (self.taps(), self.in_channels);
             for (at, value) in weight_gradient.iter_mut().enumerate() {
                 let (out, channel, tap) = (at / (inputs * taps), at / taps % inputs, at % taps);

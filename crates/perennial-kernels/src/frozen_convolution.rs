@@ -8,12 +8,17 @@ use crate::packed_weights::PackedWeights;
 /// multiplying.
 pub struct FrozenConvolution {
     geometry: Convolution,
-    /// Whether the input is gathered into rows first; `terms` and `weights` then belong to what is left to do.
-    gathers: bool,
-    terms: Vec<Vec<Term>>,
+    plan: Plan,
     weights: PackedWeights,
     shift: Vec<f32>,
     relu: bool,
+}
+
+/// What an output position is summed from.
+enum Plan {
+    Slabs(Vec<Vec<Term>>),
+    /// Rows gathered from (input position, tap) pairs.
+    Gathered(Vec<Vec<(usize, usize)>>),
 }
 
 impl std::fmt::Debug for FrozenConvolution {
@@ -35,17 +40,16 @@ impl FrozenConvolution {
     pub fn new(geometry: Convolution, weight: &[f32], shift: Vec<f32>, relu: bool) -> Self {
         assert_eq!(weight.len(), geometry.weight_len(), "weight length");
         assert_eq!(shift.len(), geometry.out_channels, "shift length");
-        let gathers = geometry.gathers();
-        let (terms, weights) = if gathers {
-            let pointwise = geometry.pointwise();
-            pointwise.prepared(&geometry.tap_major(weight))
+        let (plan, weights) = if geometry.gathers() {
+            let (_, weights) = geometry.pointwise().prepared(&geometry.tap_major(weight));
+            (Plan::Gathered(geometry.sources()), weights)
         } else {
-            geometry.prepared(weight)
+            let (terms, weights) = geometry.prepared(weight);
+            (Plan::Slabs(terms), weights)
         };
         Self {
             geometry,
-            gathers,
-            terms,
+            plan,
             weights,
             shift,
             relu,
@@ -79,26 +83,20 @@ impl FrozenConvolution {
             residual.is_none_or(|residual| residual.len() == output.len()),
             "residual length"
         );
-        let gathered;
-        let input = if self.gathers {
-            gathered = geometry.gathered(input);
-            &gathered
-        } else {
-            input
-        };
-        let epilogue = Epilogue {
+        let epilogue = Some(Epilogue {
             shift: &self.shift,
             residual,
             relu: self.relu,
-        };
-        gather_product::product(
-            input,
-            batch,
-            &self.terms,
-            &self.weights,
-            Some(epilogue),
-            &mut output,
-        );
+        });
+        let weights = &self.weights;
+        match &self.plan {
+            Plan::Slabs(terms) => {
+                gather_product::product(input, batch, terms, weights, epilogue, &mut output);
+            }
+            Plan::Gathered(sources) => {
+                geometry.gathered_product(input, sources, weights, epilogue, &mut output);
+            }
+        }
         output
     }
 }

@@ -14,37 +14,59 @@ const BLOCK_ROWS: usize = 256;
 pub fn batch_statistics(values: &[f32], channels: usize) -> (Vec<f32>, Vec<f32>) {
     assert_eq!(values.len() % channels, 0, "values are whole rows");
     let rows = (values.len() / channels) as f64;
-    let mean: Vec<f32> = column_sums(
-        values.par_chunks(BLOCK_ROWS * channels),
-        channels,
-        |block, sums| {
-            for row in block.chunks_exact(channels) {
-                for (sum, value) in sums.iter_mut().zip(row) {
-                    *sum += value;
-                }
-            }
-        },
-    )
-    .into_iter()
-    .map(|sum| (sum / rows) as f32)
-    .collect();
-    // A second pass around the mean: the one-pass formula cancels badly in f32.
-    let variance = column_sums(
-        values.par_chunks(BLOCK_ROWS * channels),
-        channels,
-        |block, sums| {
-            for row in block.chunks_exact(channels) {
-                for ((sum, value), mean) in sums.iter_mut().zip(row).zip(&mean) {
-                    let centred = value - mean;
-                    *sum += centred * centred;
-                }
-            }
-        },
-    )
-    .into_iter()
-    .map(|sum| (sum / rows) as f32)
-    .collect();
-    (mean, variance)
+    // Around each block's own mean, while the block is in cache: the one-pass formula cancels badly in f32.
+    let blocks: Vec<Vec<f32>> = values
+        .par_chunks(BLOCK_ROWS * channels)
+        .map(|block| {
+            let mut statistics = vec![0.0; 2 * channels];
+            pulp::Arch::new().dispatch(
+                #[inline(always)]
+                || block_statistics(block, channels, &mut statistics),
+            );
+            statistics
+        })
+        .collect();
+    let block_rows = |at: usize| {
+        let first = at * BLOCK_ROWS;
+        (BLOCK_ROWS as f64).min(rows - first as f64)
+    };
+    let mut mean = vec![0.0; channels];
+    for (at, block) in blocks.iter().enumerate() {
+        for (mean, of_block) in mean.iter_mut().zip(block) {
+            *mean += block_rows(at) / rows * f64::from(*of_block);
+        }
+    }
+    let mut variance = vec![0.0; channels];
+    for (at, block) in blocks.iter().enumerate() {
+        let (means, squares) = block.split_at(channels);
+        for (((variance, mean), of_block), squares) in
+            variance.iter_mut().zip(&mean).zip(means).zip(squares)
+        {
+            let away = f64::from(*of_block) - mean;
+            *variance += (f64::from(*squares) + block_rows(at) * away * away) / rows;
+        }
+    }
+    let narrow = |values: Vec<f64>| values.into_iter().map(|value| value as f32).collect();
+    (narrow(mean), narrow(variance))
+}
+
+/// Per channel: the mean over a block's rows, then the sum of squares around it.
+#[inline(always)]
+fn block_statistics(block: &[f32], channels: usize, statistics: &mut [f32]) {
+    let (mean, squares) = statistics.split_at_mut(channels);
+    for row in block.chunks_exact(channels) {
+        for (sum, value) in mean.iter_mut().zip(row) {
+            *sum += value;
+        }
+    }
+    let rows = (block.len() / channels) as f32;
+    mean.iter_mut().for_each(|sum| *sum /= rows);
+    for row in block.chunks_exact(channels) {
+        for ((sum, value), mean) in squares.iter_mut().zip(row).zip(&*mean) {
+            let centred = value - mean;
+            *sum += centred * centred;
+        }
+    }
 }
 
 /// Adds per-block partial sums (f32 inside a block of 256 rows, f64 across blocks) in block order.
@@ -152,8 +174,8 @@ pub(crate) fn rectify(value: f32, floor: f32) -> f32 {
 pub struct NormalizationGradients {
     /// With respect to the normalised values, `[rows, channels]`.
     pub values: Vec<f32>,
-    /// With respect to the residual, `[rows, channels]`: the output gradient where the ReLU let it through.
-    pub residual: Vec<f32>,
+    /// With respect to the residual, `[rows, channels]`: the output gradient where the ReLU let it through. Only where asked for.
+    pub residual: Option<Vec<f32>>,
     /// `[channels]`.
     pub gamma: Vec<f32>,
     /// `[channels]`.
@@ -164,13 +186,14 @@ pub struct NormalizationGradients {
 ///
 /// # Shapes
 ///
-/// - values, output, output_gradient: `[rows, channels]`; `output` is what [`normalize`] wrote, and tells where the
-///   ReLU was shut; pass `None` where there was none.
+/// - values, output, gradient: `[rows, channels]`; `output` is what [`normalize`] wrote, and tells where the ReLU was shut;
+///   pass `None` where there was none. The output's gradient is taken over and becomes the values'.
 pub fn normalize_backward(
     values: &[f32],
     [mean, inverse_deviation, gamma]: [&[f32]; 3],
     output: Option<&[f32]>,
-    output_gradient: &[f32],
+    mut gradient: Vec<f32>,
+    with_residual: bool,
 ) -> NormalizationGradients {
     let channels = mean.len();
     assert!(
@@ -178,7 +201,7 @@ pub fn normalize_backward(
         "one value per channel"
     );
     assert!(
-        values.len() == output_gradient.len() && values.len().is_multiple_of(channels),
+        values.len() == gradient.len() && values.len().is_multiple_of(channels),
         "values are whole rows"
     );
     assert!(
@@ -187,27 +210,21 @@ pub fn normalize_backward(
     );
     let rows = (values.len() / channels) as f64;
     let block = BLOCK_ROWS * channels;
-    let mut masked = vec![0.0; values.len()];
     let sums = column_sums(
-        masked
+        gradient
             .par_chunks_mut(block)
-            .zip(output_gradient.par_chunks(block))
             .zip(values.par_chunks(block))
             .enumerate(),
         2 * channels,
-        |(at, ((masked, gradient), values)), sums| {
-            match output {
-                None => masked.copy_from_slice(gradient),
-                Some(output) => {
-                    let output = &output[at * block..at * block + gradient.len()];
-                    for ((masked, gradient), output) in masked.iter_mut().zip(gradient).zip(output)
-                    {
-                        *masked = if *output > 0.0 { *gradient } else { 0.0 };
-                    }
+        |(at, (gradient, values)), sums| {
+            if let Some(output) = output {
+                let output = &output[at * block..at * block + gradient.len()];
+                for (gradient, output) in gradient.iter_mut().zip(output) {
+                    *gradient = if *output > 0.0 { *gradient } else { 0.0 };
                 }
             }
             let (beta, gamma) = sums.split_at_mut(channels);
-            for (gradient, values) in masked
+            for (gradient, values) in gradient
                 .chunks_exact(channels)
                 .zip(values.chunks_exact(channels))
             {
@@ -240,31 +257,29 @@ pub fn normalize_backward(
     let slope: Vec<f32> = (0..channels)
         .map(|channel| (centred_sum[channel] / rows * inverse(channel) * inverse(channel)) as f32)
         .collect();
-    let mut result = vec![0.0; values.len()];
-    result
+    let residual = with_residual.then(|| gradient.clone());
+    gradient
         .par_chunks_mut(block)
-        .zip(masked.par_chunks(block))
         .zip(values.par_chunks(block))
-        .for_each(|((result, gradient), values)| {
+        .for_each(|(gradient, values)| {
             pulp::Arch::new().dispatch(|| {
-                let lines = result
+                let lines = gradient
                     .chunks_exact_mut(channels)
-                    .zip(gradient.chunks_exact(channels))
                     .zip(values.chunks_exact(channels));
-                for ((result, gradient), values) in lines {
-                    let columns = result.iter_mut().zip(gradient).zip(values).zip(mean);
+                for (gradient, values) in lines {
+                    let columns = gradient.iter_mut().zip(values).zip(mean);
                     let factors = scale.iter().zip(&offset).zip(&slope);
-                    for ((((result, gradient), value), mean), ((scale, offset), slope)) in
+                    for (((gradient, value), mean), ((scale, offset), slope)) in
                         columns.zip(factors)
                     {
-                        *result = scale * (gradient - offset - (value - mean) * slope);
+                        *gradient = scale * (*gradient - offset - (value - mean) * slope);
                     }
                 }
             });
         });
     NormalizationGradients {
-        values: result,
-        residual: masked,
+        values: gradient,
+        residual,
         gamma: gamma_gradient,
         beta: beta_gradient,
     }

@@ -251,6 +251,10 @@ struct ConvNormBackward;
 /// Registers the gradients of x, weight, gamma, beta and, where there was one, the residual.
 fn conv_norm_backward<const N: usize>(ops: Ops<SavedForward, N>, grads: &mut Gradients) {
     let gradient = contiguous(grads.consume::<Flex>(&ops.node));
+    let gradient: Vec<f32> = gradient
+        .into_data()
+        .try_into_vec()
+        .expect("f32 is the only dtype used on the CPU");
     let saved = ops.state;
     let convolution = geometry(&saved.x, &saved.weight, saved.options);
     let channels = convolution.out_channels;
@@ -262,7 +266,8 @@ fn conv_norm_backward<const N: usize>(ops: Ops<SavedForward, N>, grads: &mut Gra
             values(&saved.gamma),
         ],
         saved.options.relu.then(|| values(&saved.output)),
-        values(&gradient),
+        gradient,
+        N == 5,
     );
     let shape = output_shape(&convolution);
     let parent = |at: usize| {
@@ -290,8 +295,8 @@ fn conv_norm_backward<const N: usize>(ops: Ops<SavedForward, N>, grads: &mut Gra
     if let Some(id) = parent(3) {
         grads.register::<Flex>(id, primitive(norm.beta, &[channels]));
     }
-    if let Some(id) = parent(4) {
-        grads.register::<Flex>(id, primitive(norm.residual, &shape));
+    if let (Some(id), Some(residual)) = (parent(4), norm.residual) {
+        grads.register::<Flex>(id, primitive(residual, &shape));
     }
 }
 

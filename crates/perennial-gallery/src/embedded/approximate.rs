@@ -4,7 +4,7 @@
 //! log of deletions, and a saved graph fits whatever happened since.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use rayon::prelude::*;
@@ -52,6 +52,8 @@ pub(super) struct Graph {
     threads: usize,
     /// Every live row of a smaller number is in the graph.
     covered: AtomicU64,
+    /// Memory that the index held after the last addition: it must not be asked while another thread adds.
+    bytes: AtomicUsize,
 }
 
 impl Graph {
@@ -105,6 +107,7 @@ impl Graph {
             .reserve_capacity_and_threads(capacity, threads)
             .map_err(index_error)?;
         Ok(Self {
+            bytes: AtomicUsize::new(index.memory_usage()),
             index: RwLock::new(index),
             dim,
             threads,
@@ -132,7 +135,7 @@ impl Graph {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.shared().memory_usage()
+        self.bytes.load(Ordering::Relaxed)
     }
 
     /// Adds rows, in parallel on the current pool.
@@ -148,17 +151,22 @@ impl Graph {
                 .reserve_capacity_and_threads(needed + needed / 2, self.threads)
                 .map_err(index_error)?;
         }
-        let index = self.shared();
-        let index: &Index = &index;
-        pool.install(|| {
-            rows.par_iter().try_for_each(|(number, vector)| {
-                // A row may have been added before a failure that ended the last attempt.
-                if index.contains(*number) {
-                    return Ok(());
-                }
-                index.add(*number, &vector.0).map_err(index_error)
+        let added = {
+            let index = self.shared();
+            let index: &Index = &index;
+            pool.install(|| {
+                rows.par_iter().try_for_each(|(number, vector)| {
+                    // A row may have been added before a failure that ended the last attempt.
+                    if index.contains(*number) {
+                        return Ok(());
+                    }
+                    index.add(*number, &vector.0).map_err(index_error)
+                })
             })
-        })
+        };
+        let bytes = self.exclusive().memory_usage();
+        self.bytes.store(bytes, Ordering::Relaxed);
+        added
     }
 
     /// Numbers of about the `count` most similar rows that pass, in no particular order.
@@ -235,6 +243,34 @@ mod tests {
         assert!(distance(&a.0, &a.0).abs() < 1e-3);
         assert_eq!(distance(&[1, 2], &[3]), f32::MAX);
         assert!(distance(&GraphVector::new(&[0.0]).0, &GraphVector::new(&[1.0]).0).is_finite());
+    }
+
+    #[test]
+    fn sizes_can_be_asked_while_rows_are_added() {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(2)
+            .build()
+            .unwrap();
+        let graph = Graph::new(DIM, &HnswConfig::default(), 8).unwrap();
+        let mut random = ChaCha8Rng::seed_from_u64(3);
+        let mut vector =
+            || -> Vec<f32> { (0..DIM).map(|_| random.random::<f32>() - 0.5).collect() };
+        let rows: Vec<(u64, GraphVector)> = (0..4000)
+            .map(|n| (n, GraphVector::new(&vector())))
+            .collect();
+        std::thread::scope(|scope| {
+            let adding = scope.spawn(|| {
+                for rows in rows.chunks(500) {
+                    graph.add(rows, &pool).unwrap();
+                }
+            });
+            let mut last = graph.bytes();
+            while !adding.is_finished() {
+                assert!(graph.len() <= rows.len() && graph.bytes() >= last);
+                last = graph.bytes();
+            }
+        });
+        assert!(graph.len() == 4000 && graph.bytes() > 4000 * DIM);
     }
 
     #[test]

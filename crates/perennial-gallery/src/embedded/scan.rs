@@ -143,6 +143,74 @@ fn keep_best(ranked: &mut Vec<Ranked>, count: usize) {
     ranked.truncate(kept);
 }
 
+/// Keeps the best `count` of many candidates, and up to [`TIES`] equals of the last of them. Most candidates cost one
+/// comparison.
+struct Best {
+    ranked: Vec<Ranked>,
+    count: usize,
+    /// No smaller score can be among the best any more.
+    least: f32,
+    /// Candidates at which the best are picked out.
+    full: usize,
+}
+
+impl Best {
+    fn new(count: usize) -> Self {
+        let full = 4 * count + 64;
+        Self {
+            ranked: Vec::with_capacity(full),
+            count,
+            least: f32::NEG_INFINITY,
+            full,
+        }
+    }
+
+    #[inline(always)]
+    fn offer(&mut self, score: f32, slot: usize) {
+        if score >= self.least {
+            self.ranked.push(Ranked::new(score, slot));
+            if self.ranked.len() >= self.full {
+                self.pick();
+            }
+        }
+    }
+
+    /// Offers the scores of rows that lie side by side and pass.
+    fn offer_all(&mut self, first: usize, scores: &[f32], allowed: Option<&SlotSet>) {
+        const LOOK: usize = 64;
+        for (block, scores) in scores.chunks(LOOK).enumerate() {
+            let highest = scores
+                .iter()
+                .copied()
+                .fold(f32::NEG_INFINITY, |a, b| if b > a { b } else { a });
+            if highest < self.least {
+                continue;
+            }
+            for (at, &score) in scores.iter().enumerate() {
+                let slot = first + block * LOOK + at;
+                if score >= self.least && allowed.is_none_or(|allowed| allowed.contains(slot)) {
+                    self.offer(score, slot);
+                }
+            }
+        }
+    }
+
+    #[cold]
+    fn pick(&mut self) {
+        keep_best(&mut self.ranked, self.count);
+        let lowest = self.ranked.iter().map(|ranked| ranked.score());
+        if self.ranked.len() >= self.count {
+            self.least = lowest.fold(f32::INFINITY, f32::min);
+        }
+        self.full = 2 * self.ranked.len() + 2 * self.count + 64;
+    }
+
+    fn finish(mut self) -> Vec<Ranked> {
+        keep_best(&mut self.ranked, self.count);
+        self.ranked
+    }
+}
+
 /// The best of all rows, in order.
 fn best_of(parts: Vec<Vec<Ranked>>, count: usize) -> Vec<Ranked> {
     let mut ranked = parts.concat();
@@ -158,19 +226,66 @@ pub(super) fn exact(
     count: usize,
     allowed: Option<&SlotSet>,
 ) -> Vec<Ranked> {
-    let dim = rows.dim();
-    scan(rows, count, allowed, |segment, chosen, ranked| {
-        pulp::Arch::new().dispatch(
-            #[inline(always)]
-            || {
-                for (row, vector) in segment.vectors.chunks_exact(dim).enumerate() {
-                    if let Some(slot) = chosen(row) {
-                        ranked.push(Ranked::new(dot_lanes(query, vector), slot));
-                    }
-                }
-            },
-        );
+    scan(rows, count, allowed, |segment, chosen, best| {
+        pulp::Arch::new().dispatch(VectorScan {
+            query,
+            segment,
+            chosen,
+            best,
+        });
     })
+}
+
+/// Which of a segment's rows count, under which slot.
+type Chosen<'a> = &'a dyn Fn(usize) -> Option<usize>;
+
+// The loops are types of their own and no closures: closures were compiled apart from the dispatch, without its instructions.
+
+struct VectorScan<'a> {
+    query: &'a [f32],
+    segment: &'a Segment,
+    chosen: Chosen<'a>,
+    best: &'a mut Best,
+}
+
+impl pulp::WithSimd for VectorScan<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        let rows = self.segment.vectors.chunks_exact(self.query.len());
+        for (row, vector) in rows.enumerate() {
+            if let Some(slot) = (self.chosen)(row) {
+                self.best.offer(dot_lanes(self.query, vector), slot);
+            }
+        }
+    }
+}
+
+struct CodeScan<'a> {
+    query: &'a [i16],
+    segment: &'a Segment,
+    chosen: Chosen<'a>,
+    best: &'a mut Best,
+}
+
+impl pulp::WithSimd for CodeScan<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        let rows = self.segment.codes.chunks_exact(self.query.len());
+        for (row, (codes, scale)) in rows.zip(&self.segment.scales).enumerate() {
+            let Some(slot) = (self.chosen)(row) else {
+                continue;
+            };
+            let mut sum = 0;
+            for (&query, &code) in self.query.iter().zip(codes) {
+                sum += i32::from(query) * i32::from(code);
+            }
+            self.best.offer(sum as f32 * scale, slot);
+        }
+    }
 }
 
 /// The best `count` by f32 similarity among those that 8 bits rank highest.
@@ -180,21 +295,15 @@ pub(super) fn quantised(
     count: usize,
     allowed: Option<&SlotSet>,
 ) -> Vec<Ranked> {
-    let dim = rows.dim();
     let codes = QueryCodes::new(query);
-    let candidates = scan(rows, 4 * count + 32, allowed, |segment, chosen, ranked| {
-        pulp::Arch::new().dispatch(
-            #[inline(always)]
-            || {
-                let rows = segment.codes.chunks_exact(dim).zip(&segment.scales);
-                for (row, (row_codes, scale)) in rows.enumerate() {
-                    let Some(slot) = chosen(row) else { continue };
-                    let pairs = codes.codes.iter().zip(row_codes);
-                    let sum: i32 = pairs.map(|(&q, &c)| i32::from(q) * i32::from(c)).sum();
-                    ranked.push(Ranked::new(sum as f32 * scale, slot));
-                }
-            },
-        );
+    let candidates = scan(rows, 4 * count + 32, allowed, |segment, chosen, best| {
+        let query = &codes.codes;
+        pulp::Arch::new().dispatch(CodeScan {
+            query,
+            segment,
+            chosen,
+            best,
+        });
     });
     let slots = candidates.into_iter().map(Ranked::slot);
     rescored(rows, query, count, slots)
@@ -218,7 +327,7 @@ fn scan(
     rows: &Rows,
     count: usize,
     allowed: Option<&SlotSet>,
-    rank: impl Fn(&Segment, &dyn Fn(usize) -> Option<usize>, &mut Vec<Ranked>) + Sync,
+    rank: impl Fn(&Segment, Chosen<'_>, &mut Best) + Sync,
 ) -> Vec<Ranked> {
     let parts = rows
         .segments()
@@ -226,16 +335,15 @@ fn scan(
         .enumerate()
         .map(|(at, segment)| {
             let first = at * rows.segment_rows();
-            let mut ranked = Vec::with_capacity(segment.len());
+            let mut best = Best::new(count);
             let chosen = |row: usize| {
                 let slot = first + row;
                 allowed
                     .is_none_or(|allowed| allowed.contains(slot))
                     .then_some(slot)
             };
-            rank(segment, &chosen, &mut ranked);
-            keep_best(&mut ranked, count);
-            ranked
+            rank(segment, &chosen, &mut best);
+            best.finish()
         })
         .collect();
     best_of(parts, count)
@@ -263,13 +371,9 @@ pub(super) fn exact_batch(
                 dot_products(block, &segment.vectors, dim, &mut scores);
                 let first = at * rows.segment_rows();
                 let best = |scores: &[f32]| {
-                    let mut ranked: Vec<Ranked> = (first..)
-                        .zip(scores)
-                        .filter(|&(slot, _)| allowed.is_none_or(|a| a.contains(slot)))
-                        .map(|(slot, &score)| Ranked::new(score, slot))
-                        .collect();
-                    keep_best(&mut ranked, count + SPARE);
-                    ranked
+                    let mut best = Best::new(count + SPARE);
+                    best.offer_all(first, scores, allowed);
+                    best.finish()
                 };
                 scores.chunks_exact(segment.len()).map(best).collect()
             })
@@ -391,5 +495,31 @@ mod tests {
         assert!((scale * 127.0 - 1.0).abs() < 1e-6);
         assert_eq!(encode(&[0.0], &mut codes), 0.0);
         assert_eq!(dot_codes(&[127, -3], &[-127, 2]), -16_135);
+    }
+
+    #[test]
+    fn candidates_that_come_one_by_one_leave_the_same_best() {
+        let mut random = ChaCha8Rng::seed_from_u64(5);
+        for (count, levels) in [(1, 1000.0f32), (10, 1e6), (10, 40.0), (50, 3.0)] {
+            let scores: Vec<f32> = (0..5000)
+                .map(|_| (random.random::<f32>() * levels).floor() / levels - 0.5)
+                .collect();
+            let all = (7..)
+                .zip(&scores)
+                .map(|(slot, &score)| Ranked::new(score, slot));
+            let mut all: Vec<Ranked> = all.collect();
+            keep_best(&mut all, count);
+            all.sort_unstable();
+            let (mut single, mut blocks) = (Best::new(count), Best::new(count));
+            for (slot, &score) in (7..).zip(&scores) {
+                single.offer(score, slot);
+            }
+            blocks.offer_all(7, &scores, None);
+            for best in [single, blocks] {
+                let mut found = best.finish();
+                found.sort_unstable();
+                assert_eq!(found, all, "{count} of {levels}");
+            }
+        }
     }
 }

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::ValueEnum;
 use perennial_core::Registry;
+use perennial_gallery::BytesPerVector;
 use perennial_train::network::{BackboneKind, NetworkConfig, Stem};
 use serde::{Deserialize, Serialize};
 
@@ -100,6 +101,9 @@ struct Report {
     /// The most memory held during all of it, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     peak_memory_bytes: Option<u64>,
+    /// What one vector of the searched gallery costs, in bytes, with every index there is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bytes_per_vector: Option<BytesPerVector>,
     /// Median now divided by the median then, by name; below 1 is faster.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     against: Vec<Comparison>,
@@ -133,6 +137,7 @@ pub fn run(
         peaks,
         measurements: Vec::new(),
         peak_memory_bytes: None,
+        bytes_per_vector: None,
         against: Vec::new(),
     };
     measure(arguments, global, terminal, &mut report)?;
@@ -186,7 +191,9 @@ fn measure(
             Subjects::Classifier => classifier::measure_all(samples, peaks)?,
             Subjects::Search => {
                 let vectors = vectors(arguments)?;
-                search::measure_all(&vectors, samples, report.threads, peaks)?
+                let (found, bytes) = search::measure_all(&vectors, samples, report.threads, peaks)?;
+                report.bytes_per_vector = Some(bytes);
+                found
             }
             Subjects::Swap => vec![swap::measure_one(&subject, folder.path())?],
         };
@@ -269,6 +276,13 @@ fn table(report: &Report) -> String {
             fraction(ratio.map(|ratio| ratio.time_ratio)),
         );
         let _ = writeln!(text, "{}", line.trim_end());
+    }
+    if let Some(bytes) = report.bytes_per_vector {
+        let _ = writeln!(
+            text,
+            "\na vector costs {:.0} bytes in memory, {:.0} on disk",
+            bytes.memory, bytes.disk
+        );
     }
     if let Some(bytes) = report.peak_memory_bytes {
         let _ = writeln!(text, "\nmost memory held: {:.0} MB", bytes as f64 / 1e6);

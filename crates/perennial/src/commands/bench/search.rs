@@ -7,8 +7,8 @@ use anyhow::Context;
 use perennial_core::normalize_rows;
 use perennial_data::npy;
 use perennial_gallery::{
-    EmbeddedGallery, Filter, GalleryConfig, GalleryError, Hit, IndexProgress, Item, ItemId,
-    SearchMode, SearchRequest, VectorStore,
+    BytesPerVector, EmbeddedGallery, Filter, GalleryConfig, GalleryError, Hit, IndexKind,
+    IndexProgress, IndexState, Item, ItemId, SearchMode, SearchRequest, VectorStore,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -19,8 +19,10 @@ use crate::exit_status::usage;
 
 /// Hits of a search.
 const HITS: usize = 10;
-/// Queries of a batch; single queries go through as many.
-pub const BATCH: usize = 100;
+/// Queries that are asked one after the other.
+const SINGLE: usize = 100;
+/// Queries of the largest batch.
+pub const BATCH: usize = 1000;
 /// Items of a write.
 const WRITE: usize = 1000;
 /// Directions in which generated vectors mainly differ, as trained embeddings do; the rest is noise.
@@ -101,7 +103,7 @@ pub fn measure_all(
     samples: usize,
     threads: usize,
     peaks: Peaks,
-) -> anyhow::Result<Vec<Measurement>> {
+) -> anyhow::Result<(Vec<Measurement>, BytesPerVector)> {
     let folder = tempfile::tempdir()?;
     let bench = Bench::new(vectors, samples, peaks)?;
     let config = GalleryConfig {
@@ -124,7 +126,9 @@ pub fn measure_all(
         ..config
     };
     let gallery = EmbeddedGallery::open(folder.path(), config)?;
-    while gallery.count()?.index.state == IndexProgress::Building {
+    let ready =
+        |index: IndexState| index.kind == IndexKind::Hnsw && index.state == IndexProgress::Ready;
+    while !ready(gallery.count()?.index) {
         std::thread::sleep(Duration::from_millis(20));
     }
     let built = vec![start.elapsed().as_secs_f64()];
@@ -132,12 +136,7 @@ pub fn measure_all(
         .push(Measurement::of(bench.title("build the graph"), built).per_call(bench.rows, "items"));
     found.push(bench.one_by_one(&gallery, "search, graph, one query", false, &truth, 0)?);
     let bytes = gallery.count()?.bytes_per_vector;
-    tracing::info!(
-        memory = bytes.memory,
-        disk = bytes.disk,
-        "bytes per vector with the graph"
-    );
-    Ok(found)
+    Ok((found, bytes))
 }
 
 struct Bench<'a> {
@@ -151,9 +150,9 @@ struct Bench<'a> {
 impl<'a> Bench<'a> {
     fn new(vectors: &'a Vectors, samples: usize, peaks: Peaks) -> anyhow::Result<Self> {
         let rows = vectors.gallery.len() / vectors.dim;
-        if rows < HITS || vectors.queries.len() < BATCH * vectors.dim {
+        if rows < HITS || vectors.queries.len() < SINGLE * vectors.dim {
             return Err(usage(format!(
-                "a search is measured with at least {HITS} vectors and {BATCH} queries"
+                "a search is measured with at least {HITS} vectors and {SINGLE} queries"
             )));
         }
         Ok(Self {
@@ -184,7 +183,7 @@ impl<'a> Bench<'a> {
         search: impl Fn(usize) -> Result<Vec<Hit>, GalleryError>,
     ) -> anyhow::Result<Vec<Vec<ItemId>>> {
         let ids = |query| Ok(search(query)?.into_iter().map(|hit| hit.id).collect());
-        (0..BATCH).map(ids).collect()
+        (0..SINGLE).map(ids).collect()
     }
 
     fn write(&self, gallery: &EmbeddedGallery) -> anyhow::Result<Measurement> {
@@ -208,13 +207,14 @@ impl<'a> Bench<'a> {
     }
 
     fn in_batches(&self, gallery: &EmbeddedGallery) -> anyhow::Result<Measurement> {
-        let queries = &self.vectors.queries[..BATCH * self.vectors.dim];
+        let count = BATCH.min(self.vectors.queries.len() / self.vectors.dim);
+        let queries = &self.vectors.queries[..count * self.vectors.dim];
         let search = || gallery.search_batch(queries, HITS, &self.everything, true);
         search()?;
-        let name = self.title(&format!("search, exact, {BATCH} queries"));
-        let operations = 2.0 * (BATCH * self.rows * self.vectors.dim) as f64;
+        let name = self.title(&format!("search, exact, {count} queries"));
+        let operations = 2.0 * (count * self.rows * self.vectors.dim) as f64;
         Ok(measure(name, self.samples, search)
-            .per_call(BATCH, "queries")
+            .per_call(count, "queries")
             .operations(operations, self.peaks.gemm_per_second))
     }
 
@@ -235,7 +235,7 @@ impl<'a> Bench<'a> {
             .sum();
         let mut query = 0;
         let mut measured = measure(self.title(what), self.samples, || {
-            query = (query + 1) % BATCH;
+            query = (query + 1) % SINGLE;
             gallery.search(&self.request(query, exact))
         })
         .per_call(1, "queries");
@@ -243,7 +243,7 @@ impl<'a> Bench<'a> {
             let bytes = (self.rows * self.vectors.dim * value_bytes) as f64;
             measured = measured.bytes(bytes, self.peaks.memory_bytes_per_second);
         }
-        measured.recall = Some(right as f64 / (BATCH * HITS) as f64);
+        measured.recall = Some(right as f64 / (SINGLE * HITS) as f64);
         Ok(measured)
     }
 }
@@ -270,7 +270,8 @@ mod tests {
             gemm_per_second: 1e9,
             memory_bytes_per_second: 1e9,
         };
-        let found = measure_all(&vectors, 1, 1, peaks).unwrap();
+        let (found, bytes) = measure_all(&vectors, 1, 1, peaks).unwrap();
+        assert!(bytes.memory > 5.0 * 48.0 && bytes.disk > 4.0 * 48.0);
         assert!(found.len() == 6 && found[5].recall > Some(0.5), "{found:?}");
     }
 }

@@ -1,0 +1,60 @@
+#!/usr/bin/env python3
+"""Training step and forward pass in Perennial and in PyTorch, alternating in one run; prints ratios of medians.
+
+    python3 -m venv env && env/bin/pip install torch numpy
+    env/bin/python benches/pytorch/compare.py --perennial target/release/perennial
+
+Every round runs Perennial and then each setting of PyTorch in processes of their own. A ratio below 1 means that Perennial is
+faster than PyTorch's best setting for that measurement.
+"""
+
+import argparse
+import json
+import pathlib
+import statistics
+import subprocess
+import sys
+
+
+def run(command):
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--perennial", default="target/release/perennial")
+    parser.add_argument("--stem", choices=["imagenet", "cifar"], default="imagenet")
+    parser.add_argument("--width", default="64")
+    parser.add_argument("--batch", default="128")
+    parser.add_argument("--samples", default="8")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--compile", action="store_true", help="also with torch.compile, which needs a C++ compiler")
+    options = parser.parse_args()
+    shape = ["--stem", options.stem, "--width", options.width, "--batch", options.batch, "--samples", options.samples]
+    script = str(pathlib.Path(__file__).with_name("resnet18.py"))
+    torch = [sys.executable, script, "step", "forward", *shape, "--layout"]
+    commands = {
+        "perennial": [options.perennial, "bench", "step", "forward", "--quiet", "--json", *shape],
+        "contiguous": [*torch, "contiguous"],
+        "channels-last": [*torch, "channels-last"],
+    }
+    if options.compile:
+        commands["channels-last, compiled"] = [*torch, "channels-last", "--compile"]
+    seconds, memory = {}, {}
+    for _ in range(options.rounds):
+        for setting, command in commands.items():
+            report = run(command)
+            memory.setdefault(setting, []).append(report["peak_memory_bytes"])
+            for found in report["measurements"]:
+                seconds.setdefault(found["name"], {}).setdefault(setting, []).append(found["median_s"])
+    for name, settings in seconds.items():
+        medians = {setting: statistics.median(found) for setting, found in settings.items()}
+        ours = medians.pop("perennial")
+        best = min(medians, key=medians.get)
+        print(f"{name}: {1e3 * ours:.2f} ms; PyTorch {1e3 * medians[best]:.2f} ms ({best}); ratio {ours / medians[best]:.2f}")
+    peaks = {setting: statistics.median(found) for setting, found in memory.items()}
+    least = min(value for setting, value in peaks.items() if setting != "perennial")
+    print(f"peak memory: {peaks['perennial'] / 1e6:.0f} MB; PyTorch at least {least / 1e6:.0f} MB; ratio {peaks['perennial'] / least:.2f}")
+
+
+main()
