@@ -280,11 +280,16 @@ fn wrong_types_and_methods(library: &Library, random: &mut Random) -> Request {
             &format!("content-type: {}\r\n", random.one_of(&types)),
             body.as_bytes(),
         ),
-        1 => json_request("method", random.one_of(&methods), path, body.as_bytes()),
+        1 => json_request(
+            "method",
+            random.one_of::<&str>(&methods),
+            path,
+            body.as_bytes(),
+        ),
         2 => json_request(
             "path",
-            random.one_of(&["GET", "POST", "PUT"]),
-            random.one_of(&paths),
+            random.one_of::<&str>(&["GET", "POST", "PUT"]),
+            random.one_of::<&str>(&paths),
             b"{}",
         ),
         // A small body that says it is compressed: four bytes of gzip and nonsense.
