@@ -192,11 +192,13 @@ proptest! {
             let error = (f64::from(found.values[at]) - slope).abs();
             prop_assert!(error < 5e-3 * (1.0 + slope.abs()), "{} instead of {}", found.values[at], slope);
         }
-        for (at, masked) in found.residual.iter().enumerate() {
+        let residual = found.residual.clone().unwrap_or_default();
+        prop_assert_eq!(residual.len(), gradient.len());
+        for (at, masked) in residual.iter().enumerate() {
             let expected = if relu && output[at] <= 0.0 { 0.0 } else { gradient[at] };
             prop_assert_eq!(*masked, expected);
         }
-        let beta: Vec<f64> = (0..channels).map(|c| found.residual.iter().skip(c).step_by(channels).map(|&g| f64::from(g)).sum()).collect();
+        let beta: Vec<f64> = (0..channels).map(|c| residual.iter().skip(c).step_by(channels).map(|&g| f64::from(g)).sum()).collect();
         close(&found.beta, &beta, 1e-4)?;
     }
 
