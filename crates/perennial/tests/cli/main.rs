@@ -14,3 +14,4 @@ mod measures;
 mod models;
 mod runs;
 mod service;
+mod speed;

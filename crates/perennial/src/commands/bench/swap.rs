@@ -40,7 +40,7 @@ pub fn measure_one(subject: &Subject, folder: &Path) -> anyhow::Result<Measureme
         Arc::new(loader),
         Arc::new(check),
     ))?;
-    let address = format!("{}/aliases/live", server.url());
+    let address = format!("{}/aliases/live", server.url().trim_end_matches('/'));
     let running = runtime.spawn(server.run(async move {
         let _ = stopped.await;
     }));

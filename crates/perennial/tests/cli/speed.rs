@@ -1,0 +1,59 @@
+//! `perennial bench`: that it measures and compares, not how fast anything is.
+
+use crate::bench::Bench;
+
+const SMALL: [&str; 8] = [
+    "--width",
+    "4",
+    "--batch",
+    "3",
+    "--vertices",
+    "12",
+    "--samples",
+    "2",
+];
+
+#[test]
+fn measurements_are_taken_and_compared_with_an_earlier_one() {
+    let bench = Bench::new();
+    // All but the classifier, whose dense counterpart alone takes seconds and most of a gigabyte.
+    let mut arguments = vec!["bench", "step", "forward", "embed", "search", "swap"];
+    arguments.extend(["--rows", "300", "--dim", "24"]);
+    arguments.extend(SMALL);
+    let report = bench.answer(&arguments);
+    let names: Vec<&str> = report["measurements"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|found| found["name"].as_str().unwrap())
+        .collect();
+    for expected in [
+        "training step, ResNet-18, imagenet stem, width 4, batch 3",
+        "forward, ResNet-18, imagenet stem, width 4, batch 1",
+        "embed PNG files, ResNet-18, imagenet stem, width 4, batch 3",
+        "swap of the live version, ResNet-18, imagenet stem, width 4, batch 1",
+        "search, graph, one query, 300 x 24",
+    ] {
+        assert!(names.contains(&expected), "{expected} among {names:?}");
+    }
+    for found in report["measurements"].as_array().unwrap() {
+        let [fastest, median, slowest] =
+            ["fastest_s", "median_s", "slowest_s"].map(|key| found[key].as_f64().unwrap());
+        assert!(0.0 < fastest && fastest <= median && median <= slowest);
+    }
+    bench.write("then.json", &report.to_string());
+    let mut again = vec!["bench", "step", "--against", "then.json"];
+    again.extend(SMALL);
+    let compared = bench.answer(&again);
+    assert_eq!(compared["against"].as_array().unwrap().len(), 1);
+    assert!(compared["against"][0]["time_ratio"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn a_file_that_is_no_result_is_named() {
+    let bench = Bench::new();
+    bench.write("then.json", "{}");
+    bench
+        .run(&["bench", "step", "--against", "then.json"])
+        .assert_wrong_usage(&["then.json", "bench --json"]);
+}
