@@ -116,7 +116,8 @@ async function drop(page, name, type, bytes) {
 
 onPage("the matrix shows every measured pair and outlines the incompatible ones", {}, async (page) => {
   const { versions, pairs } = await state("/compatibility");
-  assert.ok(pairs.some(({ compatible }) => compatible) && pairs.some(({ compatible }) => !compatible), "the demo has both kinds");
+  // The ordinary service's pairs across its replacement never are; whether others are depends on how training went.
+  assert.ok(pairs.some(({ compatible }) => !compatible), "the demo has incompatible pairs");
   const table = page.getByRole("table", { name: "Compatibility matrix" });
   const cells = await table.locator("tbody tr").evaluateAll((rows) => rows.map((row) => [...row.querySelectorAll("td")].map((cell) => {
     const { outlineStyle, outlineWidth } = getComputedStyle(cell);

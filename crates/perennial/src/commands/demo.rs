@@ -30,7 +30,7 @@ use crate::run_record::{RunRecord, Status, TaskRecord};
 use crate::terminal::Terminal;
 use crate::training_run::Runnable;
 use contrast::Crossing;
-use service::Stock;
+use service::{MIN_MARGIN, Stock};
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -356,7 +356,7 @@ fn next_steps(answer: &Answer, arguments: &Arguments) -> String {
             let folder = folder.display();
             text.push_str(&format!(
                 "  perennial models list --registry {folder}/registry\n  \
-                   perennial serve --registry {folder}/registry --gallery {folder}/gallery\n  \
+                   perennial serve --registry {folder}/registry --gallery {folder}/gallery --min-margin {MIN_MARGIN}\n  \
                    open {folder}/runs/demo-hoc/report.html\n"
             ));
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Context;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use perennial_core::{Embeddings, ModelVersion, Registry};
+use perennial_core::{Embeddings, ModelVersion, Registry, Role};
 use perennial_data::{ImageSet, encode_png};
 use perennial_eval::Compatibility;
 use perennial_gallery::{
@@ -18,6 +18,10 @@ use serde_json::{Map, json};
 use crate::commands::serve::serve;
 use crate::model_loading::TrainedLoader;
 use crate::terminal::Terminal;
+
+/// The margin that certifies a pair in the demo: models trained for seconds lose a little across a replacement, where the
+/// ordinary ones lose everything.
+pub const MIN_MARGIN: f64 = -0.1;
 
 /// What the service needs of the product whose gallery survived.
 pub struct Stock {
@@ -40,7 +44,7 @@ impl Stock {
     /// Stores every image once in `folder/gallery`, each embedded by one of the versions that may meet, and makes the newest
     /// of them live, so that `perennial serve` finds everything in place.
     pub fn lay_out(&self, folder: &Path, registry: &Registry) -> anyhow::Result<Stocked> {
-        let kept = versions_that_may_meet(&self.compatibility);
+        let kept = versions_that_may_meet(&self.versions, &self.compatibility);
         let gallery = EmbeddedGallery::open(folder.join("gallery"), GalleryConfig::default())?;
         fill(&gallery, self, &kept)?;
         let live = &self.versions[kept[kept.len() - 1]].name;
@@ -69,7 +73,7 @@ pub fn run(
         "serving {} items of {} model versions, searched by {}; Ctrl-C ends it",
         stocked.items, stocked.versions, stocked.live
     ));
-    let records = RegistryRecords::new(registry.clone());
+    let records = RegistryRecords::new(registry.clone()).with_min_margin(MIN_MARGIN);
     serve(
         config,
         registry,
@@ -80,23 +84,20 @@ pub fn run(
     )
 }
 
-/// The newest version and, going back, every one that all newer ones kept here were measured as compatible with; oldest
-/// first.
-fn versions_that_may_meet(report: &Compatibility) -> Vec<usize> {
+/// The last version before the replacement, where the newest one loses little on what it stored, and the newest one.
+fn versions_that_may_meet(versions: &[ModelVersion], report: &Compatibility) -> Vec<usize> {
     let rows = report.matrix().rows();
-    let mut kept: Vec<usize> = Vec::new();
-    for version in (0..rows.len()).rev() {
-        let self_test = rows[version][version];
-        let compatible = |newer: &usize| {
-            report
-                .tie_rule()
-                .is_compatible(rows[*newer][version], self_test)
-        };
-        if kept.iter().all(compatible) {
-            kept.insert(0, version);
-        }
-    }
-    kept
+    let newest = rows.len() - 1;
+    let replacement = versions
+        .iter()
+        .position(|version| version.role == Role::Replacement);
+    let before = replacement.and_then(|at| at.checked_sub(1));
+    let margin = |version: usize| rows[newest][version] - rows[version][version];
+    before
+        .filter(|&version| margin(version) >= MIN_MARGIN)
+        .into_iter()
+        .chain([newest])
+        .collect()
 }
 
 /// Versions take turns over the images, so that every class holds items of each.
