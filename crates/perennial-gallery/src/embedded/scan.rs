@@ -16,6 +16,8 @@ const CODE_MAX: f32 = 127.0;
 pub(super) const TIES: usize = 1024;
 /// Queries multiplied at a time.
 const QUERY_BLOCK: usize = 128;
+/// Candidates that memory is reserved for before there are any.
+const RESERVED: usize = 512;
 /// Candidates taken beyond those wanted where another order of additions ranks them.
 const SPARE: usize = 16;
 
@@ -156,9 +158,10 @@ struct Best {
 
 impl Best {
     fn new(count: usize) -> Self {
-        let full = 4 * count + 64;
+        let full = count.saturating_mul(4).saturating_add(64);
         Self {
-            ranked: Vec::with_capacity(full),
+            // A search that wants nearly all rows would reserve them for each segment.
+            ranked: Vec::with_capacity(full.min(RESERVED)),
             count,
             least: f32::NEG_INFINITY,
             full,
