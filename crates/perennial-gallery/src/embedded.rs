@@ -10,6 +10,7 @@ mod config;
 mod indexer;
 mod log;
 mod query;
+mod ranking;
 pub(crate) mod record;
 mod rows;
 mod scan;

@@ -4,9 +4,11 @@ use std::borrow::Cow;
 
 use super::SearchMode;
 use super::approximate::GraphVector;
+use super::ranking::Ranked;
 use super::record::{Record, id_key};
 use super::rows::SlotSet;
-use super::scan::{self, Ranked};
+use super::scan;
+
 use super::state::{Shared, State};
 use crate::error::GalleryError;
 use crate::filter::Filter;
