@@ -75,16 +75,21 @@ def main():
     parser.add_argument("--perennial", default="target/release/perennial")
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--dim", type=int, default=512)
+    parser.add_argument("--vectors", nargs=2, metavar=("GALLERY.npy", "QUERIES.npy"), help="instead of generated ones")
     parser.add_argument("--rounds", type=int, default=2)
     options = parser.parse_args()
     faiss.omp_set_num_threads(1)
     # Batches go through its matrix products, which are faster than its default for them.
     faiss.cvar.distance_compute_blas_threshold = 20
-    gallery, queries = vectors(options.rows, 1000, options.dim)
-    flat = faiss.IndexFlatIP(options.dim)
+    if options.vectors:
+        gallery, queries = map(numpy.load, options.vectors)
+    else:
+        gallery, queries = vectors(options.rows, 1000, options.dim)
+    rows, dim = gallery.shape
+    flat = faiss.IndexFlatIP(dim)
     flat.add(gallery)
     truth = flat.search(queries, HITS)[1]
-    graph = faiss.IndexHNSWFlat(options.dim, 16, faiss.METRIC_INNER_PRODUCT)
+    graph = faiss.IndexHNSWFlat(dim, 16, faiss.METRIC_INNER_PRODUCT)
     graph.hnsw.efConstruction = 128
     start = time.perf_counter()
     graph.add(gallery)
@@ -99,7 +104,7 @@ def main():
                 results.setdefault(("faiss", what), []).append((seconds, share))
             for what, seconds, share in in_perennial(options.perennial, folder, 10):
                 results.setdefault(("perennial", what), []).append((seconds, share))
-    print(f"{options.rows} x {options.dim}, {HITS} hits, one thread, medians over {options.rounds} alternating rounds")
+    print(f"{rows} x {dim}, {HITS} hits, one thread, medians over {options.rounds} alternating rounds")
     for (tool, what), found in results.items():
         rate = 1 / statistics.median(seconds for seconds, _ in found)
         print(f"{tool:10} {what:42} {rate:8.0f} queries/s  recall {statistics.mean(share for _, share in found):.4f}")

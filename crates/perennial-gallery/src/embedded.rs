@@ -6,6 +6,9 @@
 
 mod approximate;
 mod backend;
+mod batch_scan;
+mod byte_product;
+mod codes;
 mod config;
 mod indexer;
 mod log;

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use usearch::{Index, IndexOptions, MetricKind, ScalarKind};
 
 use super::HnswConfig;
-use super::scan;
+use super::codes::{dot_codes, encode};
 use crate::error::GalleryError;
 
 /// Bytes behind the codes of a vector: the inverse of their length as `f32`.
@@ -24,8 +24,8 @@ pub(super) struct GraphVector(Vec<i8>);
 impl GraphVector {
     pub(super) fn new(vector: &[f32]) -> Self {
         let mut codes = Vec::with_capacity(vector.len() + NORM_BYTES);
-        scan::encode(vector, &mut codes);
-        let square = scan::dot_codes(&codes, &codes).max(1);
+        encode(vector, &[], &mut codes);
+        let square = dot_codes(&codes, &codes).max(1);
         let inverse = (square as f32).sqrt().recip();
         codes.extend(inverse.to_le_bytes().map(|byte| byte as i8));
         Self(codes)
@@ -41,7 +41,7 @@ fn distance(a: &[i8], b: &[i8]) -> f32 {
         return f32::MAX;
     };
     let inverse = |bytes: [i8; NORM_BYTES]| f32::from_le_bytes(bytes.map(|byte| byte as u8));
-    1.0 - scan::dot_codes(a, b) as f32 * inverse(*a_norm) * inverse(*b_norm)
+    1.0 - dot_codes(a, b) as f32 * inverse(*a_norm) * inverse(*b_norm)
 }
 
 /// A graph and how far it reaches.

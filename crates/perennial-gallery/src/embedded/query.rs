@@ -2,8 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::SearchMode;
 use super::approximate::GraphVector;
+use super::batch_scan::nearest_batch;
 use super::ranking::Ranked;
 use super::record::{Record, id_key};
 use super::rows::SlotSet;
@@ -113,8 +113,7 @@ pub(super) fn search_batch(
             .map(|query| search_among(shared, state, query, limit, filter, exact, allowed))
             .collect();
     }
-    // A matrix product costs less per query than a scan in 8 bits, and is exact.
-    let scan = || scan::exact_batch(&state.rows, queries, limit, allowed);
+    let scan = || nearest_batch(&state.rows, queries, limit, allowed);
     let ranked = shared.pool.install(scan);
     ranked
         .iter()
@@ -172,14 +171,14 @@ fn candidates(
     if count == 0 {
         return Ok(Vec::new());
     }
-    let scan_exactly = || {
+    let scan = || {
         Ok(shared
             .pool
-            .install(|| scan::exact(rows, query, wanted, allowed)))
+            .install(|| scan::nearest(rows, query, wanted, allowed)))
     };
     // With few rows left, or most of them wanted, nothing is faster than looking at each.
     if exact || count <= 4 * wanted + 32 || count < rows.live() / SELECTIVE {
-        return scan_exactly();
+        return scan();
     }
     if let Some((graph, tail)) = usable_graph(shared, state) {
         let passes = |number: u64| {
@@ -201,12 +200,7 @@ fn candidates(
         }
         // A graph whose parts are cut off from each other by dead rows may find too few.
     }
-    match shared.config.search {
-        SearchMode::Exact => scan_exactly(),
-        SearchMode::Int8 => Ok(shared
-            .pool
-            .install(|| scan::quantised(rows, query, wanted, allowed))),
-    }
+    scan()
 }
 
 /// The first `limit` of the candidates that pass, equals in the order of their ids.

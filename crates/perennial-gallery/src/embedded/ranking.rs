@@ -1,5 +1,7 @@
 //! The best of many candidates: scores and slots in one order, and a collector that most candidates cost one comparison.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use super::rows::SlotSet;
 
 /// Equals of the last of the best that are kept, so that their ids can decide. Beyond it, older rows win.
@@ -13,23 +15,11 @@ pub(super) struct Ranked(u64);
 
 impl Ranked {
     pub(super) fn new(score: f32, slot: usize) -> Self {
-        // Flipping the sign bit of positive numbers and all bits of negative ones orders floats as integers.
-        let bits = (score + 0.0).to_bits();
-        let ordered = if bits >> 31 == 0 {
-            bits | 1 << 31
-        } else {
-            !bits
-        };
-        Self(u64::from(!ordered) << 32 | slot as u64 & u64::from(u32::MAX))
+        Self(u64::from(!ordered(score)) << 32 | slot as u64 & u64::from(u32::MAX))
     }
 
     pub(super) fn score(self) -> f32 {
-        let ordered = !((self.0 >> 32) as u32);
-        f32::from_bits(if ordered >> 31 == 1 {
-            ordered & !(1 << 31)
-        } else {
-            !ordered
-        })
+        unordered(!((self.0 >> 32) as u32))
     }
 
     pub(super) fn slot(self) -> usize {
@@ -39,6 +29,25 @@ impl Ranked {
     fn same_score(self, other: Self) -> bool {
         self.0 >> 32 == other.0 >> 32
     }
+}
+
+/// A score as an integer of the same order.
+fn ordered(score: f32) -> u32 {
+    // Flipping the sign bit of positive numbers and all bits of negative ones orders floats as integers.
+    let bits = (score + 0.0).to_bits();
+    if bits >> 31 == 0 {
+        bits | 1 << 31
+    } else {
+        !bits
+    }
+}
+
+fn unordered(ordered: u32) -> f32 {
+    f32::from_bits(if ordered >> 31 == 1 {
+        ordered & !(1 << 31)
+    } else {
+        !ordered
+    })
 }
 
 /// Keeps the best `count` in any order, and up to [`TIES`] equals of the last of them.
@@ -94,26 +103,6 @@ impl Best {
         }
     }
 
-    /// Offers the scores of rows that lie side by side and pass.
-    pub(super) fn offer_all(&mut self, first: usize, scores: &[f32], allowed: Option<&SlotSet>) {
-        const LOOK: usize = 64;
-        for (block, scores) in scores.chunks(LOOK).enumerate() {
-            let highest = scores
-                .iter()
-                .copied()
-                .fold(f32::NEG_INFINITY, |a, b| if b > a { b } else { a });
-            if highest < self.least {
-                continue;
-            }
-            for (at, &score) in scores.iter().enumerate() {
-                let slot = first + block * LOOK + at;
-                if score >= self.least && allowed.is_none_or(|allowed| allowed.contains(slot)) {
-                    self.offer(score, slot);
-                }
-            }
-        }
-    }
-
     #[cold]
     fn pick(&mut self) {
         keep_best(&mut self.ranked, self.count);
@@ -127,6 +116,94 @@ impl Best {
     pub(super) fn finish(mut self) -> Vec<Ranked> {
         keep_best(&mut self.ranked, self.count);
         self.ranked
+    }
+}
+
+/// A lower bound of the last of the best so far, known to all threads that search.
+#[derive(Debug)]
+pub(super) struct Threshold(AtomicU32);
+
+impl Threshold {
+    pub(super) fn new() -> Self {
+        Self(AtomicU32::new(ordered(f32::NEG_INFINITY)))
+    }
+
+    pub(super) fn get(&self) -> f32 {
+        unordered(self.0.load(Ordering::Relaxed))
+    }
+
+    /// States that enough rows reach this score.
+    pub(super) fn raise(&self, score: f32) {
+        self.0.fetch_max(ordered(score), Ordering::Relaxed);
+    }
+}
+
+/// Rows whose scores are known only within bounds: keeps all that may be among the best `count`.
+pub(super) struct Contenders {
+    /// Best case and slot, as small as in [`Ranked`].
+    found: Vec<(f32, u32)>,
+    worst_cases: Best,
+    least: f32,
+}
+
+impl Contenders {
+    /// Starts from what is known already.
+    pub(super) fn new(count: usize, threshold: &Threshold) -> Self {
+        Self {
+            found: Vec::new(),
+            worst_cases: Best::new(count),
+            least: threshold.get(),
+        }
+    }
+
+    /// A best case below this one does not matter any more.
+    #[inline(always)]
+    pub(super) fn least(&self) -> f32 {
+        self.least
+    }
+
+    #[inline(always)]
+    pub(super) fn offer(&mut self, score: f32, margin: f32, slot: usize) {
+        if score + margin >= self.least {
+            self.found.push((score + margin, slot as u32));
+            self.worst_cases.offer(score - margin, slot);
+            self.least = self.least.max(self.worst_cases.least);
+        }
+    }
+
+    /// Offers the scores of rows that lie side by side and pass, all known within one margin.
+    pub(super) fn offer_all(
+        &mut self,
+        first: usize,
+        scores: &[f32],
+        margin: f32,
+        allowed: Option<&SlotSet>,
+    ) {
+        const LOOK: usize = 64;
+        for (block, scores) in scores.chunks(LOOK).enumerate() {
+            let highest = scores
+                .iter()
+                .copied()
+                .fold(f32::NEG_INFINITY, |a, b| if b > a { b } else { a });
+            if highest + margin < self.least {
+                continue;
+            }
+            for (at, &score) in scores.iter().enumerate() {
+                let slot = first + block * LOOK + at;
+                if allowed.is_none_or(|allowed| allowed.contains(slot)) {
+                    self.offer(score, margin, slot);
+                }
+            }
+        }
+    }
+
+    /// Slots of all that may be among the best.
+    pub(super) fn finish(mut self) -> impl Iterator<Item = usize> {
+        self.worst_cases.pick();
+        let least = self.least.max(self.worst_cases.least);
+        self.found
+            .into_iter()
+            .filter_map(move |(best_case, slot)| (best_case >= least).then_some(slot as usize))
     }
 }
 
@@ -179,15 +256,26 @@ mod tests {
             let mut all: Vec<Ranked> = all.collect();
             keep_best(&mut all, count);
             all.sort_unstable();
-            let (mut single, mut blocks) = (Best::new(count), Best::new(count));
+            let mut best = Best::new(count);
             for (slot, &score) in (7..).zip(&scores) {
-                single.offer(score, slot);
+                best.offer(score, slot);
             }
-            blocks.offer_all(7, &scores, None);
-            for best in [single, blocks] {
-                let mut found = best.finish();
-                found.sort_unstable();
-                assert_eq!(found, all, "{count} of {levels}");
+            let mut found = best.finish();
+            found.sort_unstable();
+            assert_eq!(found, all, "{count} of {levels}");
+            // Without a margin, contenders are exactly those; with one, also all that come so close.
+            for margin in [0.0, 0.01] {
+                let threshold = Threshold::new();
+                for _ in 0..2 {
+                    let mut contenders = Contenders::new(count, &threshold);
+                    contenders.offer_all(7, &scores, margin, None);
+                    let slots: Vec<usize> = contenders.finish().collect();
+                    let last = all[count - 1].score();
+                    let close = |slot: &usize| scores[slot - 7] + margin >= last - margin;
+                    let expected: Vec<usize> = (7..5007).filter(close).collect();
+                    assert_eq!(slots, expected, "{count} of {levels} within {margin}");
+                    threshold.raise(last - margin);
+                }
             }
         }
     }

@@ -5,7 +5,7 @@
 
 use rayon::prelude::*;
 
-use super::scan;
+use super::codes::{CodedRows, Coding, encode};
 
 /// f32 values per segment: 8 MiB, so that growing one moves little and a scan has enough to do.
 const SEGMENT_VALUES: usize = 1 << 21;
@@ -19,17 +19,16 @@ pub(super) struct Row {
     pub(super) label: Option<u32>,
     pub(super) fingerprint: u64,
     pub(super) vector: Vec<f32>,
-    /// Empty where searches are exact anyway.
+    /// Empty where all vectors are compared in f32.
     pub(super) codes: Vec<i8>,
-    /// What a code of 1 stands for.
-    pub(super) scale: f32,
+    pub(super) coding: Coding,
 }
 
 impl Row {
     /// Computes the codes of a row that has only a vector: work that must not happen while readers wait.
     pub(super) fn encode(&mut self) {
         self.codes.clear();
-        self.scale = scan::encode(&self.vector, &mut self.codes);
+        self.coding = encode(&self.vector, &[], &mut self.codes);
     }
 }
 
@@ -38,10 +37,8 @@ impl Row {
 pub(super) struct Segment {
     /// `[rows, dim]`
     pub(super) vectors: Vec<f32>,
-    /// `[rows, dim]`, or empty where searches are exact anyway.
-    pub(super) codes: Vec<i8>,
-    /// What a code of 1 stands for.
-    pub(super) scales: Vec<f32>,
+    /// Empty where all vectors are compared in f32.
+    pub(super) coded: CodedRows,
     pub(super) numbers: Vec<u64>,
     pub(super) versions: Vec<u32>,
     labels: Vec<u32>,
@@ -58,10 +55,22 @@ impl Segment {
         self.has_label[row].then_some(self.labels[row])
     }
 
+    /// Values of a row; there is at least one row.
+    pub(super) fn dim(&self) -> usize {
+        self.vectors.len() / self.len()
+    }
+
+    /// Length of the longest vector.
+    pub(super) fn longest(&self) -> f32 {
+        let squares = self
+            .vectors
+            .chunks_exact(self.dim())
+            .map(|v| perennial_core::dot(v, v));
+        squares.fold(0.0, f32::max).sqrt()
+    }
+
     fn bytes(&self) -> usize {
-        size_of_val(&*self.vectors)
-            + size_of_val(&*self.codes)
-            + self.len() * (4 + 8 + 4 + 4 + 1 + 8)
+        size_of_val(&*self.vectors) + self.coded.bytes() + self.len() * (8 + 4 + 4 + 1 + 8)
     }
 }
 
@@ -145,6 +154,11 @@ impl Rows {
         self.dim
     }
 
+    /// Whether rows have codes beside their vectors.
+    pub(super) fn with_codes(&self) -> bool {
+        self.with_codes
+    }
+
     /// Slots in use, those of dead rows included.
     pub(super) fn slots(&self) -> usize {
         self.length
@@ -203,8 +217,7 @@ impl Rows {
         segment.vectors.extend_from_slice(&row.vector);
         if self.with_codes {
             debug_assert_eq!(row.codes.len(), self.dim);
-            segment.codes.extend_from_slice(&row.codes);
-            segment.scales.push(row.scale);
+            segment.coded.push(&row.codes, row.coding);
         }
         segment.numbers.push(row.number);
         segment.versions.push(row.version);
@@ -273,20 +286,45 @@ impl Rows {
         let mut rows = Self::new(self.dim, self.with_codes);
         for slot in self.alive.iter() {
             let (segment, row) = self.place(slot);
-            let codes = self
-                .with_codes
-                .then(|| &segment.codes[row * self.dim..][..self.dim]);
-            rows.push(&Row {
+            let mut copy = Row {
                 number: segment.numbers[row],
                 version: segment.versions[row],
                 label: segment.label(row),
                 fingerprint: segment.fingerprints[row],
                 vector: self.vector(slot).to_vec(),
-                codes: codes.unwrap_or_default().to_vec(),
-                scale: segment.scales.get(row).copied().unwrap_or_default(),
-            });
+                codes: Vec::new(),
+                coding: Coding::default(),
+            };
+            if self.with_codes {
+                copy.encode();
+            }
+            rows.push(&copy);
         }
+        rows.set_centred(rows.centred());
         rows
+    }
+
+    /// Codes around their centres for the segments that are full since they were asked for last: narrow bounds, but work that must
+    /// not happen while readers wait.
+    pub(super) fn centred(&self) -> Vec<(usize, CodedRows)> {
+        let due = |(at, segment): (usize, &Segment)| {
+            let due = self.with_codes
+                && segment.len() == self.segment_rows
+                && !segment.coded.is_centred();
+            due.then(|| (at, CodedRows::around_mean(&segment.vectors, self.dim)))
+        };
+        self.segments
+            .par_iter()
+            .enumerate()
+            .filter_map(due)
+            .collect()
+    }
+
+    /// Puts those codes in place.
+    pub(super) fn set_centred(&mut self, centred: Vec<(usize, CodedRows)>) {
+        for (at, coded) in centred {
+            self.segments[at].coded = coded;
+        }
     }
 
     /// The live rows that pass, chosen in parallel.
@@ -325,7 +363,7 @@ mod tests {
             fingerprint: number,
             vector: vec![number as f32; dim],
             codes: Vec::new(),
-            scale: 0.0,
+            coding: Coding::default(),
         };
         row.encode();
         row

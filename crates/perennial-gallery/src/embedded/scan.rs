@@ -1,46 +1,16 @@
-//! Comparing queries with many rows: 8-bit and f32 dot products, and the best of them.
+//! Comparing queries with all rows: the best by f32 similarity, found exactly on every path.
 //!
 //! A similarity in f32 is always computed by [`dot`], in one fixed order of additions: equal vectors have bit-equal
-//! similarities on every path, so ties are ties.
+//! similarities on every path, so ties are ties. Where rows have codes, most are passed over by bounds (see `codes`).
 
-use perennial_core::dot_products;
 use rayon::prelude::*;
 
-use super::ranking::{Best, Ranked, best_of};
+use super::codes::QueryCodes;
+use super::ranking::{Best, Contenders, Ranked, Threshold, best_of};
 use super::rows::{Rows, Segment, SlotSet};
 
 /// Independent partial sums of an f32 product: four registers of eight.
 const LANES: usize = 32;
-/// The largest code of a row.
-const CODE_MAX: f32 = 127.0;
-/// Queries multiplied at a time.
-const QUERY_BLOCK: usize = 128;
-/// Candidates taken beyond those wanted where another order of additions ranks them.
-const SPARE: usize = 16;
-
-/// Appends the codes of a vector: `round(127 * x / max|x|)`. Returns what a code of 1 stands for.
-pub(super) fn encode(vector: &[f32], codes: &mut Vec<i8>) -> f32 {
-    let max = vector.iter().fold(0.0f32, |max, x| max.max(x.abs()));
-    let factor = if max > 0.0 { CODE_MAX / max } else { 0.0 };
-    codes.extend(vector.iter().map(|x| (x * factor).round() as i8));
-    max / CODE_MAX
-}
-
-/// A query as integers, finer than a row's: the products are computed in 16 bits anyway.
-pub(super) struct QueryCodes {
-    codes: Vec<i16>,
-}
-
-impl QueryCodes {
-    pub(super) fn new(query: &[f32]) -> Self {
-        let max = query.iter().fold(0.0f32, |max, x| max.max(x.abs()));
-        // The largest sum that the codes can reach still fits 32 bits.
-        let limit = (i32::MAX as f32 / 2.0 / (CODE_MAX * query.len().max(1) as f32)).min(32_767.0);
-        let factor = if max > 0.0 { limit / max } else { 0.0 };
-        let codes = query.iter().map(|x| (x * factor).round() as i16).collect();
-        Self { codes }
-    }
-}
 
 /// The dot product of two vectors.
 ///
@@ -75,34 +45,23 @@ pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     )
 }
 
-/// The product of two rows of codes.
-pub(super) fn dot_codes(a: &[i8], b: &[i8]) -> i32 {
-    pulp::Arch::new().dispatch(
-        #[inline(always)]
-        || {
-            a.iter()
-                .zip(b)
-                .map(|(&a, &b)| i32::from(a) * i32::from(b))
-                .sum()
-        },
-    )
-}
-
 /// The best `count` by f32 similarity among `allowed`, or all rows, and the equals of the last.
-pub(super) fn exact(
+pub(super) fn nearest(
     rows: &Rows,
     query: &[f32],
     count: usize,
     allowed: Option<&SlotSet>,
 ) -> Vec<Ranked> {
-    scan(rows, count, allowed, |segment, chosen, best| {
-        pulp::Arch::new().dispatch(VectorScan {
-            query,
-            segment,
-            chosen,
-            best,
-        });
-    })
+    if codes_help(rows, count, allowed) {
+        by_codes(rows, query, count, allowed)
+    } else {
+        by_vectors(rows, query, count, allowed)
+    }
+}
+
+/// Whether bounds can rule out enough: not with few rows, nor where most of them are wanted.
+pub(super) fn codes_help(rows: &Rows, count: usize, allowed: Option<&SlotSet>) -> bool {
+    rows.with_codes() && allowed.map_or(rows.live(), SlotSet::count) > 4 * count + 32
 }
 
 /// Which of a segment's rows count, under which slot.
@@ -132,10 +91,10 @@ impl pulp::WithSimd for VectorScan<'_> {
 }
 
 struct CodeScan<'a> {
-    query: &'a [i16],
+    query: &'a QueryCodes,
     segment: &'a Segment,
     chosen: Chosen<'a>,
-    best: &'a mut Best,
+    contenders: &'a mut Contenders,
 }
 
 impl pulp::WithSimd for CodeScan<'_> {
@@ -143,39 +102,99 @@ impl pulp::WithSimd for CodeScan<'_> {
 
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _: S) {
-        let rows = self.segment.codes.chunks_exact(self.query.len());
-        for (row, (codes, scale)) in rows.zip(&self.segment.scales).enumerate() {
+        let QueryCodes {
+            codes: query,
+            bounds,
+        } = self.query;
+        let coded = &self.segment.coded;
+        let rows = coded.codes.chunks_exact(query.len());
+        for (row, (codes, coding)) in rows.zip(&coded.codings).enumerate() {
             let Some(slot) = (self.chosen)(row) else {
                 continue;
             };
             let mut sum = 0;
-            for (&query, &code) in self.query.iter().zip(codes) {
+            for (&query, &code) in query.iter().zip(codes) {
                 sum += i32::from(query) * i32::from(code);
             }
-            self.best.offer(sum as f32 * scale, slot);
+            let score = bounds.score(sum, coding.scale, coding.offset);
+            let margin = bounds.margin(coding.error, coding.length);
+            self.contenders.offer(score, margin, slot);
         }
     }
 }
 
-/// The best `count` by f32 similarity among those that 8 bits rank highest.
-pub(super) fn quantised(
+pub(super) fn by_vectors(
     rows: &Rows,
     query: &[f32],
     count: usize,
     allowed: Option<&SlotSet>,
 ) -> Vec<Ranked> {
-    let codes = QueryCodes::new(query);
-    let candidates = scan(rows, 4 * count + 32, allowed, |segment, chosen, best| {
-        let query = &codes.codes;
-        pulp::Arch::new().dispatch(CodeScan {
+    let parts = each_segment(rows, |first, segment| {
+        let mut best = Best::new(count);
+        pulp::Arch::new().dispatch(VectorScan {
             query,
             segment,
-            chosen,
-            best,
+            chosen: &|row| chosen(first + row, allowed),
+            best: &mut best,
         });
+        best.finish()
     });
-    let slots = candidates.into_iter().map(Ranked::slot);
-    rescored(rows, query, count, slots)
+    best_of(parts, count)
+}
+
+fn by_codes(rows: &Rows, query: &[f32], count: usize, allowed: Option<&SlotSet>) -> Vec<Ranked> {
+    let threshold = Threshold::new();
+    let parts = each_segment(rows, |first, segment| {
+        let codes = QueryCodes::new(query, segment.coded.centre());
+        let mut contenders = Contenders::new(count, &threshold);
+        pulp::Arch::new().dispatch(CodeScan {
+            query: &codes,
+            segment,
+            chosen: &|row| chosen(first + row, allowed),
+            contenders: &mut contenders,
+        });
+        decide(rows, query, count, contenders.finish(), &threshold)
+    });
+    best_of(parts, count)
+}
+
+pub(super) fn chosen(slot: usize, allowed: Option<&SlotSet>) -> Option<usize> {
+    allowed
+        .is_none_or(|allowed| allowed.contains(slot))
+        .then_some(slot)
+}
+
+/// Works on segments in parallel; `work` gets the slot of a segment's first row.
+pub(super) fn each_segment<T: Send>(
+    rows: &Rows,
+    work: impl Fn(usize, &Segment) -> T + Sync,
+) -> Vec<T> {
+    rows.segments()
+        .par_iter()
+        .enumerate()
+        .map(|(at, segment)| work(at * rows.segment_rows(), segment))
+        .collect()
+}
+
+/// The best of a segment's contenders by f32 similarity; the threshold learns from them.
+pub(super) fn decide(
+    rows: &Rows,
+    query: &[f32],
+    count: usize,
+    slots: impl Iterator<Item = usize>,
+    threshold: &Threshold,
+) -> Vec<Ranked> {
+    let mut best = Best::new(count);
+    for slot in slots {
+        best.offer(dot(query, rows.vector(slot)), slot);
+    }
+    let best = best.finish();
+    if best.len() >= count
+        && let Some(last) = best.iter().max()
+    {
+        threshold.raise(last.score());
+    }
+    best
 }
 
 /// The best `count` of some slots by f32 similarity.
@@ -191,84 +210,15 @@ pub(super) fn rescored(
     best_of(vec![ranked], count)
 }
 
-/// Ranks segments in parallel; `rank` gets a segment, which of its rows count under which slot, and where results go.
-fn scan(
-    rows: &Rows,
-    count: usize,
-    allowed: Option<&SlotSet>,
-    rank: impl Fn(&Segment, Chosen<'_>, &mut Best) + Sync,
-) -> Vec<Ranked> {
-    let parts = rows
-        .segments()
-        .par_iter()
-        .enumerate()
-        .map(|(at, segment)| {
-            let first = at * rows.segment_rows();
-            let mut best = Best::new(count);
-            let chosen = |row: usize| {
-                let slot = first + row;
-                allowed
-                    .is_none_or(|allowed| allowed.contains(slot))
-                    .then_some(slot)
-            };
-            rank(segment, &chosen, &mut best);
-            best.finish()
-        })
-        .collect();
-    best_of(parts, count)
-}
-
-/// The best `count` by f32 similarity for many queries: one matrix product per segment and block of queries.
-///
-/// **Shapes.** `queries` `[n, dim]`; the result is `[n]`.
-pub(super) fn exact_batch(
-    rows: &Rows,
-    queries: &[f32],
-    count: usize,
-    allowed: Option<&SlotSet>,
-) -> Vec<Vec<Ranked>> {
-    let dim = rows.dim();
-    let mut results = Vec::with_capacity(queries.len() / dim.max(1));
-    for block in queries.chunks(QUERY_BLOCK * dim) {
-        let block_rows = block.len() / dim;
-        let parts: Vec<Vec<Vec<Ranked>>> = rows
-            .segments()
-            .par_iter()
-            .enumerate()
-            .map(|(at, segment)| {
-                let mut scores = vec![0.0; block_rows * segment.len()];
-                dot_products(block, &segment.vectors, dim, &mut scores);
-                let first = at * rows.segment_rows();
-                let best = |scores: &[f32]| {
-                    let mut best = Best::new(count + SPARE);
-                    best.offer_all(first, scores, allowed);
-                    best.finish()
-                };
-                scores.chunks_exact(segment.len()).map(best).collect()
-            })
-            .collect();
-        let block: Vec<Vec<Ranked>> = block
-            .par_chunks_exact(dim)
-            .enumerate()
-            .map(|(at, query)| {
-                let ranked = parts.iter().map(|part| part[at].clone()).collect();
-                let slots = best_of(ranked, count + SPARE).into_iter().map(Ranked::slot);
-                rescored(rows, query, count, slots)
-            })
-            .collect();
-        results.extend(block);
-    }
-    results
-}
-
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use super::super::codes::Coding;
     use super::super::rows::Row;
     use super::*;
     use rand::{RngExt, SeedableRng};
     use rand_chacha::ChaCha8Rng;
 
-    fn unit(rng: &mut ChaCha8Rng, dim: usize) -> Vec<f32> {
+    pub(in super::super) fn unit(rng: &mut ChaCha8Rng, dim: usize) -> Vec<f32> {
         let mut vector: Vec<f32> = (0..dim).map(|_| rng.random_range(-1.0f32..1.0)).collect();
         let norm = dot(&vector, &vector).sqrt();
         vector.iter_mut().for_each(|x| *x /= norm);
@@ -277,71 +227,47 @@ mod tests {
 
     fn random_rows(count: usize, dim: usize, seed: u64) -> Rows {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let mut rows = Rows::new(dim, true);
-        for number in 0..count as u64 {
-            let vector = unit(&mut rng, dim);
+        let vectors: Vec<Vec<f32>> = (0..count).map(|_| unit(&mut rng, dim)).collect();
+        rows_of(&vectors, true)
+    }
+
+    pub(in super::super) fn rows_of(vectors: &[Vec<f32>], with_codes: bool) -> Rows {
+        let mut rows = Rows::new(vectors[0].len(), with_codes);
+        for (number, vector) in (0..).zip(vectors) {
             let mut row = Row {
                 number,
                 version: 0,
                 label: None,
                 fingerprint: 0,
-                vector,
+                vector: vector.clone(),
                 codes: Vec::new(),
-                scale: 0.0,
+                coding: Coding::default(),
             };
-            row.encode();
+            if with_codes {
+                row.encode();
+            }
             rows.push(&row);
         }
+        rows.set_centred(rows.centred());
         rows
     }
 
     #[test]
-    fn eight_bits_find_what_f32_finds() {
-        let (rows, mut rng) = (random_rows(5000, 64, 1), ChaCha8Rng::seed_from_u64(2));
-        let mut found = 0;
-        for _ in 0..20 {
-            let query = unit(&mut rng, 64);
-            let expected = exact(&rows, &query, 10, None);
-            found += quantised(&rows, &query, 10, None)
-                .iter()
-                .filter(|hit| expected.contains(hit))
-                .count();
-        }
-        assert!(found >= 198, "recall {found} of 200");
-    }
-
-    #[test]
-    fn a_batch_finds_what_single_queries_find() {
-        let (rows, mut rng) = (random_rows(5000, 33, 3), ChaCha8Rng::seed_from_u64(4));
-        let queries: Vec<f32> = (0..130).flat_map(|_| unit(&mut rng, 33)).collect();
-        let mut allowed = SlotSet::default();
-        (0..5000).step_by(3).for_each(|slot| allowed.insert(slot));
-        for allowed in [None, Some(&allowed)] {
-            let batch = exact_batch(&rows, &queries, 5, allowed);
-            assert_eq!(batch.len(), 130);
-            for (query, found) in queries.chunks(33).zip(&batch) {
-                assert_eq!(found, &exact(&rows, query, 5, allowed));
-            }
-        }
-    }
-
-    #[test]
-    fn query_codes_cannot_overflow() {
-        for dim in [1, 64, 512, 16_384] {
-            let codes = QueryCodes::new(&vec![1.0; dim]);
-            let sum: i64 = codes.codes.iter().map(|&q| i64::from(q) * 127).sum();
-            assert!(sum <= i64::from(i32::MAX), "{dim}: {sum}");
-            assert!(codes.codes[0] > 200, "{dim}: {}", codes.codes[0]);
-        }
-    }
-
-    #[test]
-    fn codes_stay_close_to_the_vector() {
-        let mut codes = Vec::new();
-        let scale = encode(&[0.5, -1.0, 0.0, 0.25], &mut codes);
-        assert_eq!(codes, [64, -127, 0, 32]);
-        assert!((scale * 127.0 - 1.0).abs() < 1e-6);
-        assert_eq!(encode(&[0.0], &mut codes), 0.0);
-        assert_eq!(dot_codes(&[127, -3], &[-127, 2]), -16_135);
+    fn bounds_leave_few_rows_to_compare() {
+        let (rows, mut rng) = (random_rows(20_000, 64, 1), ChaCha8Rng::seed_from_u64(2));
+        let query = unit(&mut rng, 64);
+        let threshold = Threshold::new();
+        let left: Vec<usize> = each_segment(&rows, |first, segment| {
+            let codes = QueryCodes::new(&query, segment.coded.centre());
+            let mut contenders = Contenders::new(10, &threshold);
+            pulp::Arch::new().dispatch(CodeScan {
+                query: &codes,
+                segment,
+                chosen: &|row| Some(first + row),
+                contenders: &mut contenders,
+            });
+            contenders.finish().count()
+        });
+        assert!(left.iter().sum::<usize>() < 600, "{left:?}");
     }
 }

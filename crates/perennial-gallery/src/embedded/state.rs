@@ -58,7 +58,7 @@ impl State {
                     fingerprint: fingerprint(&payload),
                     vector: record.embedding().collect(),
                     codes: Vec::new(),
-                    scale: 0.0,
+                    coding: Default::default(),
                 };
                 if with_codes {
                     row.encode();
@@ -68,6 +68,7 @@ impl State {
             };
             Err(reader.corrupt(format!("row {number} {problem}")))
         })?;
+        rows.set_centred(rows.centred());
         Ok(Self {
             rows,
             versions,

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::super::codes::Coding;
 use super::super::log::{IDS, ITEMS, Meta, VERSIONS, Writer};
 use super::super::record::{encode, id_key};
 use super::super::rows::Row;
@@ -109,7 +110,7 @@ pub(super) fn upsert(
             fingerprint: fingerprint(&item.payload),
             vector: item.embedding,
             codes: Vec::new(),
-            scale: 0.0,
+            coding: Coding::default(),
         });
     }
     Ok(outcome)

@@ -1,0 +1,295 @@
+//! Comparing many queries with all rows at once: a matrix product per segment, in bytes or in f32, whose bounds leave few rows to
+//! compare one by one.
+
+use perennial_core::dot_products;
+use rayon::prelude::*;
+
+use super::byte_product::{ByteProduct, PANEL, Panel, QUERIES};
+use super::codes::{QueryWords, rounding};
+use super::ranking::{Contenders, Ranked, Threshold, best_of};
+use super::rows::{Rows, Segment, SlotSet};
+use super::scan::{chosen, codes_help, decide, each_segment};
+
+/// Queries of a block: what each keeps per segment still fits the caches.
+const BLOCK: usize = 1024;
+/// Queries multiplied at a time in f32, where every product is stored.
+const PRODUCTS: usize = 128;
+/// Where bounds leave more than this share of a segment to compare, a product in f32 costs less.
+const LOOSE: usize = 8;
+
+/// The best `count` by f32 similarity among `allowed`, or all rows, and the equals of the last; for many queries.
+///
+/// **Shapes.** `queries` `[n, dim]`; the result is `[n]`.
+pub(super) fn nearest_batch(
+    rows: &Rows,
+    queries: &[f32],
+    count: usize,
+    allowed: Option<&SlotSet>,
+) -> Vec<Vec<Ranked>> {
+    let dim = rows.dim();
+    let product = ByteProduct::for_dim(dim).filter(|_| codes_help(rows, count, allowed));
+    let mut results = Vec::with_capacity(queries.len() / dim.max(1));
+    for queries in queries.chunks(BLOCK * dim) {
+        let block = Block {
+            queries,
+            thresholds: queries
+                .chunks_exact(dim)
+                .map(|_| Threshold::new())
+                .collect(),
+            count,
+            allowed,
+        };
+        let parts = each_segment(rows, |first, segment| {
+            let by_codes = product.and_then(|product| block.by_codes(product, first, segment));
+            let slots = by_codes.unwrap_or_else(|| block.by_vectors(first, segment));
+            let decide = |((query, slots), threshold): ((&[f32], Vec<usize>), &Threshold)| {
+                decide(rows, query, count, slots.into_iter(), threshold)
+            };
+            let queries = queries.chunks_exact(dim).zip(slots);
+            queries.zip(&block.thresholds).map(decide).collect()
+        });
+        results.extend(transposed(parts, block.thresholds.len(), count));
+    }
+    results
+}
+
+/// The best of all segments for each query, from the best of all queries for each segment.
+fn transposed(parts: Vec<Vec<Vec<Ranked>>>, queries: usize, count: usize) -> Vec<Vec<Ranked>> {
+    let best = |at: usize| {
+        let ranked = parts.iter().map(|part| part[at].clone()).collect();
+        best_of(ranked, count)
+    };
+    (0..queries).into_par_iter().map(best).collect()
+}
+
+/// Queries that go through a segment together.
+struct Block<'a> {
+    /// `[n, dim]`
+    queries: &'a [f32],
+    /// `[n]`
+    thresholds: Vec<Threshold>,
+    count: usize,
+    allowed: Option<&'a SlotSet>,
+}
+
+impl Block<'_> {
+    fn contenders(&self) -> Vec<Contenders> {
+        let new = |threshold| Contenders::new(self.count, threshold);
+        self.thresholds.iter().map(new).collect()
+    }
+
+    /// Slots that may be among the best of each query; nothing where bounds say too little.
+    fn by_codes(
+        &self,
+        product: ByteProduct,
+        first: usize,
+        segment: &Segment,
+    ) -> Option<Vec<Vec<usize>>> {
+        let dim = segment.dim();
+        let mut contenders = self.contenders();
+        let words = |query| QueryWords::new(query, segment.coded.centre());
+        let queries: Vec<QueryWords> = self.queries.chunks_exact(dim).map(words).collect();
+        let coded = &segment.coded;
+        let mut panel = Panel::default();
+        let panels = coded
+            .codes
+            .chunks(PANEL * dim)
+            .zip(coded.codings.chunks(PANEL));
+        for (at, (codes, codings)) in panels.enumerate() {
+            let first = first + at * PANEL;
+            let mut rows = PanelRows::default();
+            for (row, coding) in codings.iter().enumerate() {
+                if chosen(first + row, self.allowed).is_some() {
+                    rows.scales[row] = coding.scale;
+                    rows.lengths[row] = coding.length;
+                    rows.errors[row] = coding.error;
+                    rows.offsets[row] = coding.offset;
+                }
+            }
+            panel.fill(codes, dim);
+            let groups = queries.chunks(QUERIES).zip(contenders.chunks_mut(QUERIES));
+            for (queries, contenders) in groups {
+                let mut sums = [[0; PANEL]; QUERIES];
+                // Queries that the last group lacks are computed as its first one.
+                let words = |at| &*queries.get(at).unwrap_or(&queries[0]).words;
+                product.products(std::array::from_fn(words), &panel, &mut sums);
+                for ((query, contenders), sums) in queries.iter().zip(contenders).zip(&sums) {
+                    pulp::Arch::new().dispatch(PanelOffer {
+                        query,
+                        sums,
+                        rows: &rows,
+                        first,
+                        contenders,
+                    });
+                }
+            }
+        }
+        let slots: Vec<Vec<usize>> = contenders
+            .into_iter()
+            .map(|found| found.finish().collect())
+            .collect();
+        let left: usize = slots.iter().map(Vec::len).sum();
+        (left <= segment.len() * slots.len() / LOOSE).then_some(slots)
+    }
+
+    /// The same by a product in f32, whose additions have another order than those that decide.
+    fn by_vectors(&self, first: usize, segment: &Segment) -> Vec<Vec<usize>> {
+        let dim = segment.dim();
+        let mut contenders = self.contenders();
+        let longest = segment.longest();
+        let blocks = self
+            .queries
+            .chunks(PRODUCTS * dim)
+            .zip(contenders.chunks_mut(PRODUCTS));
+        for (queries, contenders) in blocks {
+            let mut scores = vec![0.0; contenders.len() * segment.len()];
+            dot_products(queries, &segment.vectors, dim, &mut scores);
+            let scores = scores.chunks_exact(segment.len());
+            for ((query, scores), contenders) in
+                queries.chunks_exact(dim).zip(scores).zip(contenders)
+            {
+                let margin = rounding(query, dim) * longest;
+                contenders.offer_all(first, scores, margin, self.allowed);
+            }
+        }
+        contenders
+            .into_iter()
+            .map(|found| found.finish().collect())
+            .collect()
+    }
+}
+
+/// What is known of a panel's rows; those that do not count have a best case of minus infinity.
+struct PanelRows {
+    scales: [f32; PANEL],
+    lengths: [f32; PANEL],
+    errors: [f32; PANEL],
+    offsets: [f32; PANEL],
+}
+
+impl Default for PanelRows {
+    fn default() -> Self {
+        Self {
+            scales: [0.0; PANEL],
+            lengths: [0.0; PANEL],
+            errors: [f32::NEG_INFINITY; PANEL],
+            offsets: [0.0; PANEL],
+        }
+    }
+}
+
+struct PanelOffer<'a> {
+    query: &'a QueryWords,
+    sums: &'a [i32; PANEL],
+    rows: &'a PanelRows,
+    first: usize,
+    contenders: &'a mut Contenders,
+}
+
+impl pulp::WithSimd for PanelOffer<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        let (bounds, rows) = (&self.query.bounds, self.rows);
+        let offset = 128 * self.query.sum;
+        let (mut scores, mut margins) = ([0.0f32; PANEL], [0.0f32; PANEL]);
+        let mut highest = [f32::NEG_INFINITY; 16];
+        for row in 0..PANEL {
+            scores[row] =
+                bounds.score(self.sums[row] - offset, rows.scales[row], rows.offsets[row]);
+            margins[row] = bounds.margin(rows.errors[row], rows.lengths[row]);
+            let best_case = scores[row] + margins[row];
+            let highest = &mut highest[row % 16];
+            *highest = if best_case > *highest {
+                best_case
+            } else {
+                *highest
+            };
+        }
+        let highest = highest.iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b));
+        // Most panels end here. Rows that do not count must not pass while there is no threshold.
+        if highest < self.contenders.least() || highest == f32::NEG_INFINITY {
+            return;
+        }
+        for row in 0..PANEL {
+            if margins[row] > f32::NEG_INFINITY {
+                self.contenders
+                    .offer(scores[row], margins[row], self.first + row);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{RngExt, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::super::scan::tests::{rows_of, unit};
+    use super::super::scan::{by_vectors, dot, nearest};
+    use super::*;
+
+    /// From flat vectors to such with a single large value, whose codes leave out nearly all the rest; the larger `shared`, the
+    /// narrower the cone that they lie in.
+    fn scattered(rng: &mut ChaCha8Rng, dim: usize, shared: f32) -> Vec<f32> {
+        let power = rng.random_range(0..12);
+        let mut vector = unit(rng, dim);
+        for x in &mut vector {
+            *x = x.signum() * x.abs().powi(power) + shared;
+        }
+        let norm = dot(&vector, &vector).sqrt().max(1e-30);
+        vector.iter_mut().for_each(|x| *x /= norm);
+        vector
+    }
+
+    #[test]
+    fn bounds_pass_over_no_row_that_f32_finds() {
+        for (dim, shared) in [(1, 0.0), (7, 0.0), (64, 0.0), (64, 1.0), (130, 30.0)] {
+            let mut rng = ChaCha8Rng::seed_from_u64(dim as u64);
+            let mut vectors: Vec<Vec<f32>> = (0..9000)
+                .map(|_| scattered(&mut rng, dim, shared))
+                .collect();
+            // Equals, so that ties are decided as well.
+            vectors.extend_from_within(..300);
+            let (coded, plain) = (rows_of(&vectors, true), rows_of(&vectors, false));
+            let mut allowed = SlotSet::default();
+            (0..9300)
+                .filter(|slot| slot % 5 != 2)
+                .for_each(|slot| allowed.insert(slot));
+            let mut queries: Vec<Vec<f32>> =
+                (0..9).map(|_| scattered(&mut rng, dim, shared)).collect();
+            queries.extend_from_slice(&vectors[..4]);
+            for allowed in [None, Some(&allowed)] {
+                for count in [1, 10, 500] {
+                    let expected: Vec<_> = queries
+                        .iter()
+                        .map(|query| by_vectors(&plain, query, count, allowed))
+                        .collect();
+                    for (query, expected) in queries.iter().zip(&expected) {
+                        assert!(nearest(&coded, query, count, allowed) == *expected);
+                    }
+                    for rows in [&coded, &plain] {
+                        let batch = nearest_batch(rows, &queries.concat(), count, allowed);
+                        let differs = batch.iter().zip(&expected).position(|(a, b)| a != b);
+                        let codes = rows.with_codes();
+                        assert_eq!(differs, None, "{dim} {shared} {count}, codes: {codes}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn more_queries_than_a_block_are_answered_in_order() {
+        let mut rng = ChaCha8Rng::seed_from_u64(4);
+        let vectors: Vec<Vec<f32>> = (0..1500).map(|_| unit(&mut rng, 33)).collect();
+        for codes in [true, false] {
+            let rows = rows_of(&vectors, codes);
+            let batch = nearest_batch(&rows, &vectors.concat(), 1, None);
+            let own =
+                |(at, found): (usize, &Vec<Ranked>)| found.len() == 1 && found[0].slot() == at;
+            assert!(batch.len() == 1500 && batch.iter().enumerate().all(own));
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! Vectors in 8 bits, and how far a similarity computed from codes can be from the one in f32.
+//!
+//! A scan over codes reads a quarter of the memory. Every row also carries the length of what its codes leave out, so the error
+//! of a similarity has a bound (Cauchy-Schwarz). A row whose best case is worse than the worst case of enough others cannot be
+//! among the best; comparing all that are left in f32 gives the same answer as comparing every row in f32.
+//!
+//! Embeddings often lie in a narrow cone, where similarities differ by less than such a bound. So the codes of many rows stand
+//! for what the vectors differ by from a common centre `m`: with `x = m + s c + r` and `q = m + t d + p`,
+//! `q.x = q.m + m.(x - m) + s t c.d` up to `|q - m| |r| + |p| |s c|`.
+
+use std::borrow::Cow;
+
+/// The largest code.
+const CODE_MAX: f32 = 127.0;
+
+/// What the codes of a row stand for.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct Coding {
+    /// What a code of 1 stands for.
+    pub(super) scale: f32,
+    /// Length of the coded vector.
+    pub(super) length: f32,
+    /// Length of what the codes leave out.
+    pub(super) error: f32,
+    /// The part of a similarity that depends on the row and the centre alone.
+    pub(super) offset: f32,
+}
+
+/// Rows and their codes around one centre.
+#[derive(Default)]
+pub(super) struct CodedRows {
+    /// `[dim]`, or empty for the origin.
+    centre: Vec<f32>,
+    /// `[rows, dim]`
+    pub(super) codes: Vec<i8>,
+    /// `[rows]`
+    pub(super) codings: Vec<Coding>,
+}
+
+impl CodedRows {
+    /// The codes of vectors around their mean.
+    ///
+    /// **Shapes.** `vectors` `[rows, dim]`
+    pub(super) fn around_mean(vectors: &[f32], dim: usize) -> Self {
+        let mut sums = vec![0.0f64; dim];
+        for vector in vectors.chunks_exact(dim) {
+            for (sum, x) in sums.iter_mut().zip(vector) {
+                *sum += f64::from(*x);
+            }
+        }
+        let rows = vectors.len() / dim;
+        let mut coded = Self {
+            centre: sums.iter().map(|sum| (sum / rows as f64) as f32).collect(),
+            codes: Vec::with_capacity(vectors.len()),
+            codings: Vec::with_capacity(rows),
+        };
+        for vector in vectors.chunks_exact(dim) {
+            let coding = encode(vector, &coded.centre, &mut coded.codes);
+            coded.codings.push(coding);
+        }
+        coded
+    }
+
+    pub(super) fn is_centred(&self) -> bool {
+        !self.centre.is_empty()
+    }
+
+    /// Adds a row that was encoded around the origin.
+    pub(super) fn push(&mut self, codes: &[i8], coding: Coding) {
+        debug_assert!(!self.is_centred());
+        self.codes.extend_from_slice(codes);
+        self.codings.push(coding);
+    }
+
+    pub(super) fn centre(&self) -> &[f32] {
+        &self.centre
+    }
+
+    /// Memory in use.
+    pub(super) fn bytes(&self) -> usize {
+        size_of_val(&*self.centre) + size_of_val(&*self.codes) + size_of_val(&*self.codings)
+    }
+}
+
+/// Appends the codes of a vector around a centre, which may be empty: `round(127 * (x - m) / max|x - m|)`.
+///
+/// **Shapes.** `vector` `[dim]`
+pub(super) fn encode(vector: &[f32], centre: &[f32], codes: &mut Vec<i8>) -> Coding {
+    let apart = difference(vector, centre);
+    let (factor, scale) = factor_and_scale(&apart, CODE_MAX);
+    let first = codes.len();
+    codes.extend(apart.iter().map(|x| (x * factor).round() as i8));
+    let (length, error) = lengths(
+        &apart,
+        codes[first..].iter().map(|&code| f32::from(code)),
+        scale,
+    );
+    Coding {
+        scale,
+        length,
+        error,
+        offset: product(&apart, centre),
+    }
+}
+
+fn difference<'a>(vector: &'a [f32], centre: &[f32]) -> Cow<'a, [f32]> {
+    if centre.is_empty() {
+        return Cow::Borrowed(vector);
+    }
+    vector.iter().zip(centre).map(|(x, m)| x - m).collect()
+}
+
+fn factor_and_scale(vector: &[f32], largest: f32) -> (f32, f32) {
+    let max = vector.iter().fold(0.0f32, |max, x| max.max(x.abs()));
+    // Below it, the factor would not be finite.
+    if max < f32::MIN_POSITIVE {
+        return (0.0, 0.0);
+    }
+    (largest / max, max / largest)
+}
+
+/// In f64: what it rounds is far below what the bounds leave for rounding.
+fn product(a: &[f32], b: &[f32]) -> f32 {
+    let products = a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b));
+    products.sum::<f64>() as f32
+}
+
+fn length(vector: &[f32]) -> f32 {
+    let square: f64 = vector.iter().map(|x| f64::from(*x).powi(2)).sum();
+    up(square)
+}
+
+/// The root of a square, rounded up, so that a bound stays one.
+fn up(square: f64) -> f32 {
+    (square.sqrt() * (1.0 + 1e-6)) as f32 + f32::MIN_POSITIVE
+}
+
+/// Lengths of what codes stand for and of what they leave out.
+fn lengths(vector: &[f32], codes: impl Iterator<Item = f32>, scale: f32) -> (f32, f32) {
+    let (mut length, mut error) = (0.0f64, 0.0f64);
+    for (x, code) in vector.iter().zip(codes) {
+        let coded = f64::from(code) * f64::from(scale);
+        length += coded * coded;
+        error += (f64::from(*x) - coded).powi(2);
+    }
+    (up(length), up(error))
+}
+
+/// How far two sums of the products of a query and a row of unit length can differ in f32, whatever the order of additions.
+pub(super) fn rounding(query: &[f32], dim: usize) -> f32 {
+    length(query) * (dim as f32 + 32.0) * f32::EPSILON
+}
+
+/// How similarities of a query to rows around one centre follow from products of codes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct QueryBounds {
+    /// What a product of two codes stands for where the row's scale is 1.
+    pub(super) scale: f32,
+    /// The part of a similarity that depends on the query and the centre alone.
+    pub(super) offset: f32,
+    per_error: f32,
+    per_length: f32,
+    constant: f32,
+}
+
+impl QueryBounds {
+    fn new(
+        query: &[f32],
+        centre: &[f32],
+        apart: &[f32],
+        codes: impl Iterator<Item = f32>,
+        scale: f32,
+    ) -> Self {
+        let (_, error) = lengths(apart, codes, scale);
+        // Similarities in f32 are rounded as well, at most once per addition of one of 32 partial sums and a few times more; so
+        // are the offsets and differences. All that is rounded is shorter than the lengths involved.
+        let rounding = (query.len() as f32 / 32.0 + 32.0) * f32::EPSILON;
+        let centre_length = length(centre);
+        let reach = rounding * (length(query) + 2.0 * centre_length);
+        Self {
+            scale,
+            offset: product(query, centre),
+            per_error: length(apart) + reach,
+            per_length: error + reach,
+            constant: 2.0 * reach * centre_length,
+        }
+    }
+
+    /// The similarity to a row as far as codes tell it, from the sum of products of codes.
+    #[inline(always)]
+    pub(super) fn score(&self, sum: i32, row_scale: f32, row_offset: f32) -> f32 {
+        sum as f32 * (self.scale * row_scale) + (self.offset + row_offset)
+    }
+
+    /// How far the similarity in f32 can be from that.
+    #[inline(always)]
+    pub(super) fn margin(&self, row_error: f32, row_length: f32) -> f32 {
+        self.per_error * row_error + self.per_length * row_length + self.constant
+    }
+}
+
+/// A query of its own, in integers finer than a row's: the products are computed in 16 bits anyway.
+pub(super) struct QueryCodes {
+    pub(super) codes: Vec<i16>,
+    pub(super) bounds: QueryBounds,
+}
+
+impl QueryCodes {
+    /// **Shapes.** `query` `[dim]`, `centre` `[dim]` or empty
+    pub(super) fn new(query: &[f32], centre: &[f32]) -> Self {
+        let apart = difference(query, centre);
+        // The largest sum that the codes can reach still fits 32 bits.
+        let limit = (i32::MAX as f32 / 2.0 / (CODE_MAX * query.len().max(1) as f32)).min(32_767.0);
+        let (factor, scale) = factor_and_scale(&apart, limit);
+        let codes: Vec<i16> = apart.iter().map(|x| (x * factor).round() as i16).collect();
+        let values = codes.iter().map(|&code| f32::from(code));
+        Self {
+            bounds: QueryBounds::new(query, centre, &apart, values, scale),
+            codes,
+        }
+    }
+}
+
+/// One of many queries, in 8 bits, four codes to a word.
+pub(super) struct QueryWords {
+    /// `[dim / 4]`, the last word filled up with zeros.
+    pub(super) words: Vec<i32>,
+    /// The sum of the codes.
+    pub(super) sum: i32,
+    pub(super) bounds: QueryBounds,
+}
+
+impl QueryWords {
+    /// **Shapes.** `query` `[dim]`, `centre` `[dim]` or empty
+    pub(super) fn new(query: &[f32], centre: &[f32]) -> Self {
+        let apart = difference(query, centre);
+        let (factor, scale) = factor_and_scale(&apart, CODE_MAX);
+        let codes: Vec<i8> = apart.iter().map(|x| (x * factor).round() as i8).collect();
+        let values = codes.iter().map(|&code| f32::from(code));
+        let word = |codes: &[i8]| {
+            let code = |at: usize| codes.get(at).map_or(0, |&code| code as u8);
+            i32::from_le_bytes(std::array::from_fn(code))
+        };
+        Self {
+            words: codes.chunks(4).map(word).collect(),
+            sum: codes.iter().map(|&code| i32::from(code)).sum(),
+            bounds: QueryBounds::new(query, centre, &apart, values, scale),
+        }
+    }
+}
+
+struct CodeProduct<'a>(&'a [i8], &'a [i8]);
+
+impl pulp::WithSimd for CodeProduct<'_> {
+    type Output = i32;
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) -> i32 {
+        let pairs = self.0.iter().zip(self.1);
+        pairs.map(|(&a, &b)| i32::from(a) * i32::from(b)).sum()
+    }
+}
+
+/// The product of two rows of codes.
+pub(super) fn dot_codes(a: &[i8], b: &[i8]) -> i32 {
+    pulp::Arch::new().dispatch(CodeProduct(a, b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn query_codes_cannot_overflow() {
+        for dim in [1, 64, 512, 16_384] {
+            let codes = QueryCodes::new(&vec![1.0; dim], &[]);
+            let sum: i64 = codes.codes.iter().map(|&q| i64::from(q) * 127).sum();
+            assert!(sum <= i64::from(i32::MAX), "{dim}: {sum}");
+            assert!(codes.codes[0] > 200, "{dim}: {}", codes.codes[0]);
+        }
+    }
+
+    #[test]
+    fn codes_stay_close_to_the_vector() {
+        let mut codes = Vec::new();
+        let coding = encode(&[0.5, -1.0, 0.0, 0.25], &[], &mut codes);
+        assert_eq!(codes, [64, -127, 0, 32]);
+        assert!((coding.scale * 127.0 - 1.0).abs() < 1e-6);
+        assert!((coding.length - 1.145).abs() < 0.01 && coding.error < 0.006);
+        assert_eq!(encode(&[0.0], &[], &mut codes).scale, 0.0);
+        assert_eq!(encode(&[1e-44], &[], &mut codes).scale, 0.0);
+        assert_eq!(dot_codes(&[127, -3], &[-127, 2]), -16_135);
+    }
+
+    #[test]
+    fn a_centre_takes_out_what_rows_share() {
+        let vectors = [[0.9, 0.1, 0.4], [0.9, 0.2, 0.35], [0.9, 0.15, 0.42]].concat();
+        let coded = CodedRows::around_mean(&vectors, 3);
+        assert!(coded.is_centred() && coded.codings.len() == 3);
+        let query = [0.9, 0.12, 0.41];
+        let bounds = QueryCodes::new(&query, coded.centre());
+        for (row, vector) in vectors.chunks(3).enumerate() {
+            let sum = bounds.codes.iter().zip(&coded.codes[row * 3..]);
+            let sum = sum.map(|(&a, &b)| i32::from(a) * i32::from(b)).sum();
+            let Coding {
+                scale,
+                length,
+                error,
+                offset,
+            } = coded.codings[row];
+            let score = bounds.bounds.score(sum, scale, offset);
+            let margin = bounds.bounds.margin(error, length);
+            let expected: f32 = query.iter().zip(vector).map(|(a, b)| a * b).sum();
+            assert!(
+                (score - expected).abs() <= margin && margin < 1e-4,
+                "{score} {expected} {margin}"
+            );
+        }
+    }
+
+    #[test]
+    fn words_hold_four_codes() {
+        let query = QueryWords::new(&[1.0, -1.0, 0.0, 0.5, 1.0], &[]);
+        let bytes: Vec<i8> = query
+            .words
+            .iter()
+            .flat_map(|word| word.to_le_bytes().map(|byte| byte as i8))
+            .collect();
+        assert_eq!(bytes, [127, -127, 0, 64, 127, 0, 0, 0]);
+        assert_eq!(query.sum, 191);
+    }
+}
