@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use perennial_data::{DecodeError, DecodeLimits, decode_square};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tracing::Instrument;
 
 use crate::config::ServeConfig;
 use crate::error::ApiError;
@@ -70,7 +71,7 @@ impl Decoder {
             let snapshot = Arc::clone(snapshot);
             let telemetry = Arc::clone(&self.telemetry);
             let (limits, image_bytes) = (self.limits, self.image_bytes);
-            tasks.spawn(async move {
+            let task = async move {
                 let place = place.acquire_owned().await.map_err(ApiError::internal)?;
                 let decoded = tokio::task::spawn_blocking(move || {
                     // Held by the thread, which cannot be cancelled, not by the task, which can.
@@ -87,7 +88,8 @@ impl Decoder {
                         message: format!("image {index}: {}", error.message),
                         ..error
                     })
-            });
+            };
+            tasks.spawn(task.in_current_span());
         }
         while let Some(done) = tasks.join_next().await {
             let (index, decoded) = done.map_err(ApiError::internal)??;

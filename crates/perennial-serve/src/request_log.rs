@@ -10,6 +10,7 @@ use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use tracing::Instrument;
 
 use crate::body::Receiving;
 use crate::config::seconds;
@@ -20,6 +21,8 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 pub(crate) const MODEL_VERSION: HeaderName = HeaderName::from_static("x-model-version");
 
 const MAX_REQUEST_ID_BYTES: usize = 64;
+/// What is logged of a path; clients choose its length.
+const MAX_LOGGED_PATH_BYTES: usize = 256;
 
 /// Makes ids that are unique within and, by their random part, across processes.
 pub(crate) struct RequestIds {
@@ -69,8 +72,14 @@ pub(crate) async fn observe(
         .extensions()
         .get::<MatchedPath>()
         .map_or_else(|| "unmatched".to_owned(), |path| path.as_str().to_owned());
+    let path = request.uri().path();
+    let path = path[..path.floor_char_boundary(MAX_LOGGED_PATH_BYTES)].to_owned();
 
-    let response = admit(&service, request, next, &route).await;
+    // Whatever is logged on the way belongs to this request. As severe as can be, so that no filter of levels drops the id.
+    let span = tracing::error_span!("request", request_id = id);
+    let response = admit(&service, request, next, &route)
+        .instrument(span)
+        .await;
     let mut response = into_json_error(response, &id);
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);
@@ -89,14 +98,15 @@ pub(crate) async fn observe(
         .get(MODEL_VERSION)
         .and_then(|version| version.to_str().ok())
         .unwrap_or_default();
-    let seconds = took.as_secs_f64();
+    let latency_seconds = took.as_secs_f64();
     if status >= 500 {
         tracing::warn!(
             request_id = id,
             method,
+            path,
             route,
             status,
-            seconds,
+            latency_seconds,
             model_version,
             "request"
         );
@@ -104,9 +114,10 @@ pub(crate) async fn observe(
         tracing::info!(
             request_id = id,
             method,
+            path,
             route,
             status,
-            seconds,
+            latency_seconds,
             model_version,
             "request"
         );

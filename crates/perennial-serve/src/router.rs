@@ -62,6 +62,6 @@ fn panicked(panic: Box<dyn std::any::Any + Send>) -> axum::response::Response {
         .map(String::as_str)
         .or_else(|| panic.downcast_ref::<&str>().copied())
         .unwrap_or("no message");
-    tracing::error!(message, "a handler panicked");
+    tracing::error!(panic = message, "a handler panicked");
     StatusCode::INTERNAL_SERVER_ERROR.into_response()
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use perennial_core::RegistryError;
 use serde::Serialize;
 use serde_json::json;
+use tracing::Instrument;
 use utoipa::ToSchema;
 
 use crate::compatibility::{NotCertified, Standing};
@@ -110,7 +111,7 @@ impl Verdict {
 /// 404 for an unknown version, 409 for checks that failed (with the list) or while another swap is under way.
 pub(crate) async fn swap(service: &Arc<Service>, order: SwapOrder) -> Result<SwapAnswer, ApiError> {
     let service = Arc::clone(service);
-    let task = tokio::spawn(async move {
+    let carried_out = async move {
         let dry_run = order.dry_run;
         let rollback = matches!(order.target, Target::Previous);
         let result = carry_out(&service, order).await;
@@ -135,7 +136,8 @@ pub(crate) async fn swap(service: &Arc<Service>, order: SwapOrder) -> Result<Swa
             }
         }
         result
-    });
+    };
+    let task = tokio::spawn(carried_out.in_current_span());
     task.await.map_err(ApiError::internal)?
 }
 

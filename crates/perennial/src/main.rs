@@ -30,7 +30,7 @@ use clap::Parser;
 
 use crate::arguments::{Arguments, Command};
 use crate::exit_status::ExitStatus;
-use crate::terminal::Terminal;
+use crate::terminal::{LogFormat, Terminal};
 
 /// Feature maps are allocated anew in every step. The system's allocator hands such large blocks back and fetches them again, page
 /// by page: 15 % of a profile of training steps was the kernel's paging.
@@ -39,8 +39,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let Arguments { global, command } = Arguments::parse();
-    let terminal = Terminal::new(global.quiet, global.json);
-    terminal.start_logging(matches!(command, Command::Serve(_)));
+    let mut terminal = Terminal::new(global.quiet, global.json);
+    terminal.start_logging(match &command {
+        Command::Serve(arguments) => arguments.log_format(),
+        _ => LogFormat::Text,
+    });
     let ended = match command {
         Command::Demo(arguments) => commands::demo::run(&arguments, &global, &terminal),
         Command::Pretrain(arguments) => commands::pretrain::run(&arguments, &global, &terminal),

@@ -1,5 +1,6 @@
 //! What goes to the terminal and how: results to stdout, everything else to stderr, around the progress bars.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 
@@ -13,11 +14,27 @@ const SCHEMA_VERSION: u32 = 1;
 /// What is logged unless `PERENNIAL_LOG` says otherwise.
 const DEFAULT_LOG_FILTER: &str = "warn,perennial=info,perennial_train=info,perennial_data=info";
 
+/// What [`LogFormat::Json`] logs whatever the filter: why the program ended, and its panics.
+const ALWAYS_LOGGED: &str = "perennial::terminal=error";
+
+/// How log events are written to stderr.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Lines of text.
+    #[default]
+    Text,
+    /// Lines of text that begin with the time, for what runs on and on.
+    TimedText,
+    /// One JSON object per line. Errors that end the program, and panics, are events too, so that every line is JSON.
+    Json,
+}
+
 /// Standard output and standard error of one command.
 #[derive(Clone)]
 pub struct Terminal {
     quiet: bool,
     json: bool,
+    log_format: LogFormat,
     bars: MultiProgress,
 }
 
@@ -32,27 +49,41 @@ impl Terminal {
         Self {
             quiet,
             json,
+            log_format: LogFormat::default(),
             bars: MultiProgress::with_draw_target(target),
         }
     }
 
-    /// Sends log events to stderr; `timed` for what runs on and on.
-    pub fn start_logging(&self, timed: bool) {
+    /// Sends log events to stderr. Call it once.
+    pub fn start_logging(&mut self, format: LogFormat) {
+        self.log_format = format;
         let fallback = if self.quiet {
             "warn"
         } else {
             DEFAULT_LOG_FILTER
         };
-        let filter = EnvFilter::try_from_env("PERENNIAL_LOG").unwrap_or_else(|_| fallback.into());
+        let mut filter =
+            EnvFilter::try_from_env("PERENNIAL_LOG").unwrap_or_else(|_| fallback.into());
+        if let (LogFormat::Json, Ok(always)) = (format, ALWAYS_LOGGED.parse()) {
+            filter = filter.add_directive(always);
+        }
         let subscriber = tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_ansi(colored(&io::stderr()))
             .with_target(false)
             .with_writer(AroundBars(self.bars.clone()));
-        if timed {
-            subscriber.init();
-        } else {
-            subscriber.without_time().init();
+        match format {
+            LogFormat::Text => subscriber.without_time().init(),
+            LogFormat::TimedText => subscriber.init(),
+            LogFormat::Json => {
+                subscriber
+                    .json()
+                    .flatten_event(true)
+                    .with_span_list(false)
+                    .with_target(true)
+                    .init();
+                log_panics();
+            }
         }
     }
 
@@ -111,7 +142,10 @@ impl Terminal {
 
     /// Tells on stderr what went wrong.
     pub fn error(&self, line: &str) {
-        self.write_line(&format_args!("error: {line}"));
+        match self.log_format {
+            LogFormat::Json => tracing::error!("{line}"),
+            _ => self.write_line(&format_args!("error: {line}")),
+        }
     }
 
     /// Where progress bars are drawn.
@@ -146,6 +180,22 @@ fn colored(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && !refused
 }
 
+/// Panics as log events instead of the standard library's text.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let thread = std::thread::current();
+        let backtrace = Backtrace::capture();
+        tracing::error!(
+            thread = thread.name(),
+            location = panic.location().map(tracing::field::display),
+            backtrace = (backtrace.status() == BacktraceStatus::Captured)
+                .then(|| tracing::field::display(&backtrace)),
+            "panic: {}",
+            panic.payload_as_str().unwrap_or("no message")
+        );
+    }));
+}
+
 /// Log lines go above the bars instead of through them.
 struct AroundBars(MultiProgress);
 
@@ -162,6 +212,11 @@ struct LineWriter<'a>(&'a MultiProgress);
 impl Write for LineWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.suspend(|| io::stderr().write(bytes))
+    }
+
+    /// In one piece: a line must not be cut by another thread's.
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.0.suspend(|| io::stderr().lock().write_all(bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {

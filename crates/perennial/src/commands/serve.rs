@@ -13,7 +13,7 @@ use crate::configuration::{Layers, process_environment, to_toml};
 use crate::exit_status::{ExitStatus, usage};
 use crate::gallery_folder::GalleryArguments;
 use crate::model_loading::TrainedLoader;
-use crate::terminal::Terminal;
+use crate::terminal::{LogFormat, Terminal};
 
 /// Where a gallery's folder keeps what versions made of a few images when they first went live.
 pub const PROBES_FOLDER: &str = "probes";
@@ -47,12 +47,36 @@ pub struct Arguments {
     /// Let versions meet that were never measured against each other; logged and shown
     #[arg(long)]
     force_uncertified: bool,
+    /// How log lines on stderr are written: text, or one JSON object per line
+    #[arg(
+        long,
+        env = "PERENNIAL_LOG_FORMAT",
+        default_value = "text",
+        value_name = "FORMAT"
+    )]
+    log_format: LogFormatArgument,
     /// Set a key of the configuration, such as batching.max_batch=64; repeatable
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Print the resolved configuration and do nothing else
     #[arg(long)]
     print_config: bool,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum LogFormatArgument {
+    Text,
+    Json,
+}
+
+impl Arguments {
+    /// How the service logs.
+    pub fn log_format(&self) -> LogFormat {
+        match self.log_format {
+            LogFormatArgument::Text => LogFormat::TimedText,
+            LogFormatArgument::Json => LogFormat::Json,
+        }
+    }
 }
 
 pub fn run(

@@ -9,6 +9,7 @@ mod experiments;
 mod full_disk;
 mod gallery;
 mod load;
+mod logs;
 mod malformed;
 mod measures;
 mod models;

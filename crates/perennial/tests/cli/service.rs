@@ -25,7 +25,13 @@ impl Service {
     pub fn start_with(bench: &Bench, arguments: &[&str], stderr: Stdio) -> Self {
         let common = ["serve", "--listen", "127.0.0.1:0", "--json", "--quiet"];
         let mut command = bench.command(&[&common, arguments].concat());
-        let mut child = command.stderr(stderr).spawn().unwrap();
+        command.stderr(stderr);
+        Self::spawn(command)
+    }
+
+    /// Starts `serve --json` with a command of the test's own, and waits until it answers.
+    pub fn spawn(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
         // The address is printed as the last key of one JSON object.
         let mut text = String::new();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
@@ -76,6 +82,12 @@ impl Service {
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// Ends it as an operator does.
+    pub fn stop(&mut self) {
+        self.signal("-TERM");
+        assert_eq!(self.child.wait().unwrap().code(), Some(0));
     }
 
     fn signal(&self, name: &str) {
@@ -155,8 +167,7 @@ fn a_gallery_is_served_swapped_and_stopped() {
     assert_eq!(ended.code, Some(1));
     assert!(ended.stderr.contains("in use"), "{}", ended.stderr);
 
-    service.signal("-TERM");
-    assert_eq!(service.child.wait().unwrap().code(), Some(0));
+    service.stop();
     assert_eq!(bench.answer(&["gallery", "stats"])["items"], 2000);
 }
 
