@@ -29,6 +29,9 @@ pub struct Progress {
     pub images: u64,
     /// Seconds spent in the epoch so far.
     pub seconds: f64,
+    /// Seconds of these in which the loop waited for a batch.
+    #[serde(default)]
+    pub data_wait_seconds: f64,
     /// Remembered images, as positions in the training set.
     pub memory: Vec<usize>,
     /// Registry names of the versions that finished tasks produced.

@@ -20,6 +20,10 @@ pub struct EpochRecord {
     pub images_per_second: f64,
     /// Time spent, in seconds.
     pub seconds: f64,
+    /// Fraction of that time in which the loop waited for its next batch. A device that works on its own goes on meanwhile, so
+    /// there it is the most that can have been lost.
+    #[serde(default)]
+    pub data_wait: f64,
 }
 
 /// Where a run is, after a step.

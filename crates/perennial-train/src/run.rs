@@ -5,7 +5,7 @@ mod task_start;
 
 use std::path::Path as FilePath;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use burn::module::Module;
 use burn::tensor::Device;
@@ -149,6 +149,28 @@ struct Run<'a> {
     _lock: std::fs::File,
 }
 
+/// Time since the last count, and how much of it went into waiting for batches.
+struct Clock {
+    since: Instant,
+    waited: Duration,
+}
+
+impl Clock {
+    fn start() -> Self {
+        Self {
+            since: Instant::now(),
+            waited: Duration::ZERO,
+        }
+    }
+
+    fn waiting<T>(&mut self, next: impl FnOnce() -> T) -> T {
+        let asked = Instant::now();
+        let given = next();
+        self.waited += asked.elapsed();
+        given
+    }
+}
+
 impl<'a> Run<'a> {
     fn run(mut self, observer: &mut dyn Observer) -> Result<Outcome, TrainError> {
         while self.progress.task < self.scenario.tasks().len() {
@@ -210,8 +232,8 @@ impl<'a> Run<'a> {
                 plans.into_iter().skip(skipped),
             )?;
             let mut sums = StepSums::default();
-            let mut clock = Instant::now();
-            while let Some(batch) = batches.next().transpose()? {
+            let mut clock = Clock::start();
+            while let Some(batch) = clock.waiting(|| batches.next()).transpose()? {
                 learner.step(&batch, shape, reference, learning_rate, &mut sums);
                 batches.recycle(batch);
                 self.progress.step += 1;
@@ -266,7 +288,7 @@ impl<'a> Run<'a> {
         task: usize,
         epoch: usize,
         totals: crate::learner::Totals,
-        clock: &mut Instant,
+        clock: &mut Clock,
     ) -> Result<(), TrainError> {
         if !totals.loss.is_finite() {
             return Err(TrainError::Diverged {
@@ -278,8 +300,9 @@ impl<'a> Run<'a> {
         self.progress.loss_sum += totals.loss;
         self.progress.correct += totals.correct;
         self.progress.images += totals.images;
-        self.progress.seconds += clock.elapsed().as_secs_f64();
-        *clock = Instant::now();
+        self.progress.seconds += clock.since.elapsed().as_secs_f64();
+        self.progress.data_wait_seconds += clock.waited.as_secs_f64();
+        *clock = Clock::start();
         Ok(())
     }
 
@@ -298,6 +321,7 @@ impl<'a> Run<'a> {
             learning_rate,
             images_per_second: images / self.progress.seconds.max(1e-9),
             seconds: self.progress.seconds,
+            data_wait: self.progress.data_wait_seconds / self.progress.seconds.max(1e-9),
         };
         metrics_log::append(self.places.folder, &record)?;
         self.progress = Progress {
@@ -308,6 +332,7 @@ impl<'a> Run<'a> {
             correct: 0.0,
             images: 0,
             seconds: 0.0,
+            data_wait_seconds: 0.0,
             ..std::mem::take(&mut self.progress)
         };
         Ok(record)

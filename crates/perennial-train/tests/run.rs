@@ -5,8 +5,8 @@ use std::path::Path;
 
 use perennial_core::Registry;
 use perennial_train::{
-    DeviceChoice, ExperimentConfig, Observer, Outcome, PretrainConfig, RunPlaces, Silent,
-    StepReport, TrainError, pretrain, train,
+    DeviceChoice, EpochRecord, ExperimentConfig, Observer, Outcome, PretrainConfig, RunPlaces,
+    Silent, StepReport, TrainError, pretrain, train,
 };
 use tempfile::TempDir;
 
@@ -137,12 +137,29 @@ fn a_run_that_stops_again_and_again_ends_with_the_same_weights() {
     assert!(stops > 4, "{stops} stops");
     assert_eq!(bench.weights(&whole), bench.weights(&outcome));
 
-    let lines = |run: &str| {
+    let records = |run: &str| -> Vec<EpochRecord> {
         let text =
             std::fs::read_to_string(bench.folder.path().join(run).join("metrics.jsonl")).unwrap();
-        text.lines().count()
+        let record = |line| serde_json::from_str(line).unwrap();
+        text.lines().map(record).collect()
     };
-    assert_eq!([lines("whole"), lines("stopped")], [6, 6]);
+    let (whole, stopped) = (records("whole"), records("stopped"));
+    assert_eq!([whole.len(), stopped.len()], [6, 6]);
+    // Everything but times is the same, but that a stop changes the order in which losses are added.
+    for (whole, stopped) in whole.iter().zip(&stopped) {
+        assert!((whole.loss - stopped.loss).abs() < 1e-5);
+        let timed = EpochRecord {
+            loss: whole.loss,
+            images_per_second: whole.images_per_second,
+            seconds: whole.seconds,
+            data_wait: whole.data_wait,
+            ..*stopped
+        };
+        assert_eq!(&timed, whole);
+        for record in [whole, stopped] {
+            assert!((0.0..=1.0).contains(&record.data_wait), "{record:?}");
+        }
+    }
 }
 
 #[test]

@@ -56,11 +56,12 @@ impl TrainingProgress {
     pub fn epoch(&self, record: &EpochRecord) {
         if !self.terminal.draws_bars() {
             self.terminal.say(format_args!(
-                "{}: loss {:.3}, accuracy {:.1} %, {:.0} images/s",
+                "{}: loss {:.3}, accuracy {:.1} %, {:.0} images/s, {:.1} % of the time waiting for data",
                 self.place(record.task, record.epoch),
                 record.loss,
                 100.0 * record.accuracy,
-                record.images_per_second
+                record.images_per_second,
+                100.0 * record.data_wait
             ));
         }
     }
