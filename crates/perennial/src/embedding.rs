@@ -10,16 +10,27 @@ use crate::exit_status::usage;
 /// Images per call of the encoder, between two looks at Ctrl-C.
 const BATCH: usize = 512;
 
-/// Embeds a whole set. `images_done` hears of every batch and may end the work. Ids are positions in the set.
+/// Loads a version and embeds a whole set. `images_done` hears of every batch and may end the work. Ids are positions in the set.
 pub fn embed(
     registry: &Registry,
     version: &ModelVersion,
     device: DeviceChoice,
     set: &ImageSet,
-    mut images_done: impl FnMut(usize) -> anyhow::Result<()>,
+    images_done: impl FnMut(usize) -> anyhow::Result<()>,
 ) -> anyhow::Result<Embeddings> {
     check_shape(version, set)?;
     let encoder = TrainedEncoder::load(registry, version.clone(), &device.open()?)?;
+    embed_with(&encoder, version, set, images_done)
+}
+
+/// The same with a version that is loaded already.
+pub fn embed_with(
+    encoder: &TrainedEncoder,
+    version: &ModelVersion,
+    set: &ImageSet,
+    mut images_done: impl FnMut(usize) -> anyhow::Result<()>,
+) -> anyhow::Result<Embeddings> {
+    check_shape(version, set)?;
     let preprocessing = Preprocessing::try_from(&version.preprocessing)
         .with_context(|| format!("version {}", version.name))?;
     let mut vectors = Vec::with_capacity(set.len() * version.dim);

@@ -1,6 +1,7 @@
 //! `perennial bench`: how fast this build is on this machine, and against what the machine could do.
 
 mod classifier;
+mod evaluation;
 mod network;
 mod peaks;
 mod search;
@@ -17,6 +18,7 @@ use perennial_gallery::BytesPerVector;
 use perennial_train::network::{BackboneKind, NetworkConfig, Stem};
 use serde::{Deserialize, Serialize};
 
+use self::evaluation::Saving;
 use self::network::Subject;
 use self::peaks::Peaks;
 use self::search::Vectors;
@@ -41,6 +43,8 @@ enum Subjects {
     Search,
     /// Changing the live version of a running service
     Swap,
+    /// Comparing 7 and 31 versions: one pass per version against a pass per pair
+    Evaluation,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -104,6 +108,9 @@ struct Report {
     /// What one vector of the searched gallery costs, in bytes, with every index there is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     bytes_per_vector: Option<BytesPerVector>,
+    /// What it saves that an evaluation embeds the probe set once per version.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    evaluation: Vec<Saving>,
     /// Median now divided by the median then, by name; below 1 is faster.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     against: Vec<Comparison>,
@@ -138,6 +145,7 @@ pub fn run(
         measurements: Vec::new(),
         peak_memory_bytes: None,
         bytes_per_vector: None,
+        evaluation: Vec::new(),
         against: Vec::new(),
     };
     measure(arguments, global, terminal, &mut report)?;
@@ -196,6 +204,11 @@ fn measure(
                 found
             }
             Subjects::Swap => vec![swap::measure_one(&subject, folder.path())?],
+            Subjects::Evaluation => {
+                let (found, savings) = evaluation::measure_all(&subject, &registry)?;
+                report.evaluation = savings;
+                found
+            }
         };
         report.measurements.extend(found);
     }
@@ -282,6 +295,19 @@ fn table(report: &Report) -> String {
             text,
             "\na vector costs {:.0} bytes in memory, {:.0} on disk",
             bytes.memory, bytes.disk
+        );
+    }
+    for saving in &report.evaluation {
+        let _ = writeln!(
+            text,
+            "\nevaluating {} versions with {} gallery passes instead of {} takes {:.1} times as long, its passes alone {:.1} times; \
+             with {2}, passes are {:.0} % of the time",
+            saving.versions,
+            saving.repeated_passes,
+            saving.passes,
+            saving.time_ratio,
+            saving.embedding_ratio,
+            100.0 * saving.embedding_share,
         );
     }
     if let Some(bytes) = report.peak_memory_bytes {

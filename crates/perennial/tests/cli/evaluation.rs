@@ -48,13 +48,20 @@ fn a_second_evaluation_reuses_every_embedding() {
     assert_eq!(bench.json("runs/toy/compatibility.json"), first);
     assert!(bench.read("runs/toy/report.html").contains("v0003"));
 
+    // A set that is queries and gallery at once is embedded once by each version.
+    let set = ["--queries", "generated:test", "--gallery", "generated:test"];
+    let ended = bench.run(&[&["evaluate", "toy", "--out", "one-set"], &set[..]].concat());
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(ended.stderr.matches("embedded before").count(), 3);
+    assert_eq!(modification_times(&bench).len(), 9);
+
     // Damage is noticed and repaired; another set shares nothing.
     let damaged = files.keys().next().unwrap();
     bench.write(&format!("runs/toy/embeddings/{damaged}"), "not embeddings");
     assert_eq!(bench.answer(&["evaluate", "toy"]), first);
-    let other = bench.answer(&["evaluate", "toy", "--queries", "generated:test"]);
+    let other = bench.answer(&["evaluate", "toy", "--queries", "generated:train"]);
     assert_eq!(other["queries"]["count"], 2000);
-    assert_eq!(modification_times(&bench).len(), 9);
+    assert_eq!(modification_times(&bench).len(), 12);
 }
 
 #[test]

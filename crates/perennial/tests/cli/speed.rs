@@ -17,7 +17,15 @@ const SMALL: [&str; 8] = [
 fn measurements_are_taken_and_compared_with_an_earlier_one() {
     let bench = Bench::new();
     // All but the classifier, whose dense counterpart alone takes seconds and most of a gigabyte.
-    let mut arguments = vec!["bench", "step", "forward", "embed", "search", "swap"];
+    let mut arguments = vec![
+        "bench",
+        "step",
+        "forward",
+        "embed",
+        "search",
+        "swap",
+        "evaluation",
+    ];
     arguments.extend(["--rows", "300", "--dim", "24"]);
     arguments.extend(SMALL);
     let report = bench.answer(&arguments);
@@ -33,6 +41,8 @@ fn measurements_are_taken_and_compared_with_an_earlier_one() {
         "embed PNG files, ResNet-18, imagenet stem, width 4, batch 3",
         "swap of the live version, ResNet-18, imagenet stem, width 4, batch 1",
         "search, graph, one query, 300 x 24",
+        "evaluation of 7 versions, one pass each, ResNet-18, imagenet stem, width 4, batch 3",
+        "evaluation of 31 versions, repeated passes, ResNet-18, imagenet stem, width 4, batch 3",
     ] {
         assert!(names.contains(&expected), "{expected} among {names:?}");
     }
@@ -40,6 +50,19 @@ fn measurements_are_taken_and_compared_with_an_earlier_one() {
         let [fastest, median, slowest] =
             ["fastest_s", "median_s", "slowest_s"].map(|key| found[key].as_f64().unwrap());
         assert!(0.0 < fastest && fastest <= median && median <= slowest);
+    }
+    let savings = report["evaluation"].as_array().unwrap();
+    let passes: Vec<[u64; 2]> = savings
+        .iter()
+        .map(|saving| ["passes", "repeated_passes"].map(|key| saving[key].as_u64().unwrap()))
+        .collect();
+    assert_eq!(passes, [[7, 28], [31, 496]]);
+    for saving in savings {
+        let share = saving["embedding_share"].as_f64().unwrap();
+        assert!((0.0..=1.0).contains(&share), "{saving}");
+        for ratio in ["time_ratio", "embedding_ratio"] {
+            assert!(saving[ratio].as_f64().unwrap() > 0.0, "{saving}");
+        }
     }
     bench.write("then.json", &report.to_string());
     let mut again = vec!["bench", "step", "--against", "then.json"];
