@@ -14,6 +14,8 @@ use super::scan::{chosen, codes_help, decide, each_segment};
 const BLOCK: usize = 1024;
 /// Queries multiplied at a time in f32, where every product is stored.
 const PRODUCTS: usize = 128;
+/// Scores looked at side by side.
+const LANES: usize = 16;
 /// Where bounds leave more than this share of a segment to compare, a product in f32 costs less.
 const LOOSE: usize = 8;
 
@@ -193,29 +195,50 @@ impl pulp::WithSimd for PanelOffer<'_> {
     fn with_simd<S: pulp::Simd>(self, _: S) {
         let (bounds, rows) = (&self.query.bounds, self.rows);
         let offset = 128 * self.query.sum;
-        let (mut scores, mut margins) = ([0.0f32; PANEL], [0.0f32; PANEL]);
-        let mut highest = [f32::NEG_INFINITY; 16];
-        for row in 0..PANEL {
-            scores[row] =
-                bounds.score(self.sums[row] - offset, rows.scales[row], rows.offsets[row]);
-            margins[row] = bounds.margin(rows.errors[row], rows.lengths[row]);
-            let best_case = scores[row] + margins[row];
-            let highest = &mut highest[row % 16];
-            *highest = if best_case > *highest {
-                best_case
-            } else {
-                *highest
-            };
+        let score =
+            |row: usize| bounds.score(self.sums[row] - offset, rows.scales[row], rows.offsets[row]);
+        let margin = |row: usize| bounds.margin(rows.errors[row], rows.lengths[row]);
+        let mut highest = [f32::NEG_INFINITY; LANES];
+        // Arrays of a known length, which the compiler turns into vectors.
+        let sums = self.sums.as_chunks::<LANES>().0;
+        let (scales, offsets) = (rows.scales.as_chunks().0, rows.offsets.as_chunks().0);
+        let (errors, lengths) = (rows.errors.as_chunks().0, rows.lengths.as_chunks().0);
+        for block in 0..PANEL / LANES {
+            let sums = &sums[block];
+            let (scales, offsets): (&[f32; LANES], &[f32; LANES]) =
+                (&scales[block], &offsets[block]);
+            let (errors, lengths): (&[f32; LANES], &[f32; LANES]) =
+                (&errors[block], &lengths[block]);
+            for lane in 0..LANES {
+                let score = bounds.score(sums[lane] - offset, scales[lane], offsets[lane]);
+                let best_case = score + bounds.margin(errors[lane], lengths[lane]);
+                highest[lane] = if best_case > highest[lane] {
+                    best_case
+                } else {
+                    highest[lane]
+                };
+            }
         }
-        let highest = highest.iter().fold(f32::NEG_INFINITY, |a, &b| a.max(b));
+        let mut width = LANES / 2;
+        while width > 0 {
+            for at in 0..width {
+                let other = highest[at + width];
+                highest[at] = if other > highest[at] {
+                    other
+                } else {
+                    highest[at]
+                };
+            }
+            width /= 2;
+        }
         // Most panels end here. Rows that do not count must not pass while there is no threshold.
-        if highest < self.contenders.least() || highest == f32::NEG_INFINITY {
+        if highest[0] < self.contenders.least() || highest[0] == f32::NEG_INFINITY {
             return;
         }
         for row in 0..PANEL {
-            if margins[row] > f32::NEG_INFINITY {
+            if rows.errors[row] > f32::NEG_INFINITY {
                 self.contenders
-                    .offer(scores[row], margins[row], self.first + row);
+                    .offer(score(row), margin(row), self.first + row);
             }
         }
     }

@@ -8,8 +8,6 @@
 //! for what the vectors differ by from a common centre `m`: with `x = m + s c + r` and `q = m + t d + p`,
 //! `q.x = q.m + m.(x - m) + s t c.d` up to `|q - m| |r| + |p| |s c|`.
 
-use std::borrow::Cow;
-
 /// The largest code.
 const CODE_MAX: f32 = 127.0;
 
@@ -86,64 +84,143 @@ impl CodedRows {
 ///
 /// **Shapes.** `vector` `[dim]`
 pub(super) fn encode(vector: &[f32], centre: &[f32], codes: &mut Vec<i8>) -> Coding {
-    let apart = difference(vector, centre);
-    let (factor, scale) = factor_and_scale(&apart, CODE_MAX);
-    let first = codes.len();
-    codes.extend(apart.iter().map(|x| (x * factor).round() as i8));
-    let (length, error) = lengths(
-        &apart,
-        codes[first..].iter().map(|&code| f32::from(code)),
-        scale,
-    );
+    let coded = Coded::new(vector, centre, CODE_MAX);
+    codes.extend(coded.values.iter().map(|&code| code as i8));
     Coding {
-        scale,
-        length,
-        error,
-        offset: product(&apart, centre),
+        scale: coded.scale,
+        length: coded.length,
+        error: coded.error,
+        offset: product(&coded.apart, centre),
     }
 }
 
-fn difference<'a>(vector: &'a [f32], centre: &[f32]) -> Cow<'a, [f32]> {
-    if centre.is_empty() {
-        return Cow::Borrowed(vector);
-    }
-    vector.iter().zip(centre).map(|(x, m)| x - m).collect()
+/// A vector around a centre as whole numbers.
+struct Coded {
+    /// The difference to the centre.
+    apart: Vec<f32>,
+    /// Before they become integers of a smaller width.
+    values: Vec<i32>,
+    /// What a value of 1 stands for.
+    scale: f32,
+    /// Length of what the values stand for.
+    length: f32,
+    /// Length of what they leave out.
+    error: f32,
 }
 
-fn factor_and_scale(vector: &[f32], largest: f32) -> (f32, f32) {
-    let max = vector.iter().fold(0.0f32, |max, x| max.max(x.abs()));
-    // Below it, the factor would not be finite.
-    if max < f32::MIN_POSITIVE {
-        return (0.0, 0.0);
+impl Coded {
+    /// With values up to `largest`.
+    fn new(vector: &[f32], centre: &[f32], largest: f32) -> Self {
+        let apart: Vec<f32> = if centre.is_empty() {
+            vector.to_vec()
+        } else {
+            vector.iter().zip(centre).map(|(x, m)| x - m).collect()
+        };
+        let max = apart.iter().fold(0.0f32, |max, x| max.max(x.abs()));
+        // Below it, the factor would not be finite.
+        let (factor, scale) = if max < f32::MIN_POSITIVE {
+            (0.0, 0.0)
+        } else {
+            (largest / max, max / largest)
+        };
+        let mut values = vec![0; apart.len()];
+        let (length, error) = pulp::Arch::new().dispatch(Round {
+            vector: &apart,
+            factor,
+            scale,
+            values: &mut values,
+        });
+        Self {
+            apart,
+            values,
+            scale,
+            length,
+            error,
+        }
     }
-    (largest / max, max / largest)
+}
+
+struct Round<'a> {
+    vector: &'a [f32],
+    factor: f32,
+    scale: f32,
+    values: &'a mut [i32],
+}
+
+impl pulp::WithSimd for Round<'_> {
+    /// Lengths of what the values stand for and of what they leave out.
+    type Output = (f32, f32);
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) -> Self::Output {
+        for (value, x) in self.values.iter_mut().zip(self.vector) {
+            *value = (x * self.factor).round_ties_even() as i32;
+        }
+        let scale = self.scale;
+        let length = square_sum(self.vector, self.values, |_, value| value as f32 * scale);
+        let error = square_sum(self.vector, self.values, |x, value| {
+            x - value as f32 * scale
+        });
+        (up(length), up(error))
+    }
+}
+
+/// In partial sums that the processor adds side by side. What is rounded in f32 is far below what [`up`] adds.
+#[inline(always)]
+fn square_sum(a: &[f32], b: &[i32], of: impl Fn(f32, i32) -> f32) -> f64 {
+    const LANES: usize = 16;
+    let mut sums = [0.0f64; LANES];
+    let (a_blocks, a_rest) = a.as_chunks::<LANES>();
+    let (b_blocks, b_rest) = b.as_chunks::<LANES>();
+    for (a, b) in a_blocks.iter().zip(b_blocks) {
+        for lane in 0..LANES {
+            let value = f64::from(of(a[lane], b[lane]));
+            sums[lane] += value * value;
+        }
+    }
+    let rest = a_rest
+        .iter()
+        .zip(b_rest)
+        .map(|(a, b)| f64::from(of(*a, *b)).powi(2));
+    sums.iter().sum::<f64>() + rest.sum::<f64>()
+}
+
+struct Product<'a>(&'a [f32], &'a [f32]);
+
+impl pulp::WithSimd for Product<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) -> f32 {
+        const LANES: usize = 16;
+        let mut sums = [0.0f64; LANES];
+        let (a_blocks, a_rest) = self.0.as_chunks::<LANES>();
+        let (b_blocks, b_rest) = self.1.as_chunks::<LANES>();
+        for (a, b) in a_blocks.iter().zip(b_blocks) {
+            for lane in 0..LANES {
+                sums[lane] += f64::from(a[lane]) * f64::from(b[lane]);
+            }
+        }
+        let rest = a_rest
+            .iter()
+            .zip(b_rest)
+            .map(|(a, b)| f64::from(*a) * f64::from(*b));
+        (sums.iter().sum::<f64>() + rest.sum::<f64>()) as f32
+    }
 }
 
 /// In f64: what it rounds is far below what the bounds leave for rounding.
 fn product(a: &[f32], b: &[f32]) -> f32 {
-    let products = a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b));
-    products.sum::<f64>() as f32
+    pulp::Arch::new().dispatch(Product(a, b))
 }
 
 fn length(vector: &[f32]) -> f32 {
-    let square: f64 = vector.iter().map(|x| f64::from(*x).powi(2)).sum();
-    up(square)
+    up(f64::from(product(vector, vector)))
 }
 
 /// The root of a square, rounded up, so that a bound stays one.
 fn up(square: f64) -> f32 {
-    (square.sqrt() * (1.0 + 1e-6)) as f32 + f32::MIN_POSITIVE
-}
-
-/// Lengths of what codes stand for and of what they leave out.
-fn lengths(vector: &[f32], codes: impl Iterator<Item = f32>, scale: f32) -> (f32, f32) {
-    let (mut length, mut error) = (0.0f64, 0.0f64);
-    for (x, code) in vector.iter().zip(codes) {
-        let coded = f64::from(code) * f64::from(scale);
-        length += coded * coded;
-        error += (f64::from(*x) - coded).powi(2);
-    }
-    (up(length), up(error))
+    (square.sqrt() * (1.0 + 1e-5)) as f32 + f32::MIN_POSITIVE
 }
 
 /// How far two sums of the products of a query and a row of unit length can differ in f32, whatever the order of additions.
@@ -164,24 +241,17 @@ pub(super) struct QueryBounds {
 }
 
 impl QueryBounds {
-    fn new(
-        query: &[f32],
-        centre: &[f32],
-        apart: &[f32],
-        codes: impl Iterator<Item = f32>,
-        scale: f32,
-    ) -> Self {
-        let (_, error) = lengths(apart, codes, scale);
+    fn new(query: &[f32], centre: &[f32], coded: &Coded) -> Self {
         // Similarities in f32 are rounded as well, at most once per addition of one of 32 partial sums and a few times more; so
         // are the offsets and differences. All that is rounded is shorter than the lengths involved.
         let rounding = (query.len() as f32 / 32.0 + 32.0) * f32::EPSILON;
         let centre_length = length(centre);
         let reach = rounding * (length(query) + 2.0 * centre_length);
         Self {
-            scale,
+            scale: coded.scale,
             offset: product(query, centre),
-            per_error: length(apart) + reach,
-            per_length: error + reach,
+            per_error: length(&coded.apart) + reach,
+            per_length: coded.error + reach,
             constant: 2.0 * reach * centre_length,
         }
     }
@@ -208,15 +278,12 @@ pub(super) struct QueryCodes {
 impl QueryCodes {
     /// **Shapes.** `query` `[dim]`, `centre` `[dim]` or empty
     pub(super) fn new(query: &[f32], centre: &[f32]) -> Self {
-        let apart = difference(query, centre);
         // The largest sum that the codes can reach still fits 32 bits.
         let limit = (i32::MAX as f32 / 2.0 / (CODE_MAX * query.len().max(1) as f32)).min(32_767.0);
-        let (factor, scale) = factor_and_scale(&apart, limit);
-        let codes: Vec<i16> = apart.iter().map(|x| (x * factor).round() as i16).collect();
-        let values = codes.iter().map(|&code| f32::from(code));
+        let coded = Coded::new(query, centre, limit);
         Self {
-            bounds: QueryBounds::new(query, centre, &apart, values, scale),
-            codes,
+            bounds: QueryBounds::new(query, centre, &coded),
+            codes: coded.values.iter().map(|&code| code as i16).collect(),
         }
     }
 }
@@ -233,18 +300,15 @@ pub(super) struct QueryWords {
 impl QueryWords {
     /// **Shapes.** `query` `[dim]`, `centre` `[dim]` or empty
     pub(super) fn new(query: &[f32], centre: &[f32]) -> Self {
-        let apart = difference(query, centre);
-        let (factor, scale) = factor_and_scale(&apart, CODE_MAX);
-        let codes: Vec<i8> = apart.iter().map(|x| (x * factor).round() as i8).collect();
-        let values = codes.iter().map(|&code| f32::from(code));
-        let word = |codes: &[i8]| {
-            let code = |at: usize| codes.get(at).map_or(0, |&code| code as u8);
+        let coded = Coded::new(query, centre, CODE_MAX);
+        let word = |values: &[i32]| {
+            let code = |at: usize| values.get(at).map_or(0, |&value| value as i8 as u8);
             i32::from_le_bytes(std::array::from_fn(code))
         };
         Self {
-            words: codes.chunks(4).map(word).collect(),
-            sum: codes.iter().map(|&code| i32::from(code)).sum(),
-            bounds: QueryBounds::new(query, centre, &apart, values, scale),
+            words: coded.values.chunks(4).map(word).collect(),
+            sum: coded.values.iter().sum(),
+            bounds: QueryBounds::new(query, centre, &coded),
         }
     }
 }

@@ -37,12 +37,22 @@ fn dot_lanes(a: &[f32], b: &[f32]) -> f32 {
     lanes[0] + rest + 0.0
 }
 
+// What is dispatched are types and no closures: closures were compiled apart from the dispatch, without its instructions.
+
+struct Dot<'a>(&'a [f32], &'a [f32]);
+
+impl pulp::WithSimd for Dot<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) -> f32 {
+        dot_lanes(self.0, self.1)
+    }
+}
+
 /// The similarity of two vectors.
 pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    pulp::Arch::new().dispatch(
-        #[inline(always)]
-        || dot_lanes(a, b),
-    )
+    pulp::Arch::new().dispatch(Dot(a, b))
 }
 
 /// The best `count` by f32 similarity among `allowed`, or all rows, and the equals of the last.
@@ -66,8 +76,6 @@ pub(super) fn codes_help(rows: &Rows, count: usize, allowed: Option<&SlotSet>) -
 
 /// Which of a segment's rows count, under which slot.
 type Chosen<'a> = &'a dyn Fn(usize) -> Option<usize>;
-
-// The loops are types of their own and no closures: closures were compiled apart from the dispatch, without its instructions.
 
 struct VectorScan<'a> {
     query: &'a [f32],
