@@ -23,14 +23,14 @@ HITS = 10
 SINGLE = 100
 
 
-def vectors(rows, queries, dim, seed=0):
-    """Unit vectors around random centres on a sheet of 32 dimensions, with noise in all."""
+def vectors(rows, queries, dim, latent, clustered, seed=0):
+    """Unit vectors on a sheet of few dimensions, around random centres or anywhere, with noise in all dimensions."""
     random = numpy.random.default_rng(seed)
-    latent = min(32, dim)
     sheet = random.standard_normal((latent, dim), dtype=numpy.float32)
-    centres = random.standard_normal((max(1, rows // 100), latent), dtype=numpy.float32)
-    places = centres[numpy.arange(rows + queries) % len(centres)]
-    places = places + 0.5 * random.standard_normal(places.shape, dtype=numpy.float32)
+    places = random.standard_normal((rows + queries, latent), dtype=numpy.float32)
+    if clustered:
+        centres = random.standard_normal((max(1, rows // 100), latent), dtype=numpy.float32)
+        places = centres[numpy.arange(rows + queries) % len(centres)] + 0.5 * places
     found = places @ sheet + 0.5 * random.standard_normal((rows + queries, dim), dtype=numpy.float32)
     found /= numpy.linalg.norm(found, axis=1, keepdims=True)
     return found[:rows], found[rows:]
@@ -75,6 +75,8 @@ def main():
     parser.add_argument("--perennial", default="target/release/perennial")
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--dim", type=int, default=512)
+    parser.add_argument("--latent", type=int, default=32, help="dimensions in which generated vectors mainly differ")
+    parser.add_argument("--scattered", action="store_true", help="generated vectors have no clusters: hard for graphs")
     parser.add_argument("--vectors", nargs=2, metavar=("GALLERY.npy", "QUERIES.npy"), help="instead of generated ones")
     parser.add_argument("--rounds", type=int, default=2)
     options = parser.parse_args()
@@ -84,7 +86,7 @@ def main():
     if options.vectors:
         gallery, queries = map(numpy.load, options.vectors)
     else:
-        gallery, queries = vectors(options.rows, 1000, options.dim)
+        gallery, queries = vectors(options.rows, 1000, options.dim, options.latent, not options.scattered)
     rows, dim = gallery.shape
     flat = faiss.IndexFlatIP(dim)
     flat.add(gallery)

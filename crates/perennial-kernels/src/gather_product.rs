@@ -99,15 +99,30 @@ pub(crate) fn product(
             rows: &mut rows,
         });
         if let Some(epilogue) = epilogue {
-            pulp::Arch::new().dispatch(
-                #[inline(always)]
-                || {
-                    rows.iter_mut()
-                        .for_each(|row| apply(epilogue, channel, row))
-                },
-            );
+            pulp::Arch::new().dispatch(ApplyEpilogue {
+                epilogue,
+                channel,
+                rows: &mut rows,
+            });
         }
     });
+}
+
+struct ApplyEpilogue<'a, 'b> {
+    epilogue: Epilogue<'a>,
+    channel: usize,
+    rows: &'a mut [Row<'b>],
+}
+
+impl WithSimd for ApplyEpilogue<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for row in self.rows {
+            apply(self.epilogue, self.channel, row);
+        }
+    }
 }
 
 #[inline(always)]

@@ -13,6 +13,9 @@
 //!
 //! Every result depends on the inputs and the processor's vector width alone, never on the number of threads: a value
 //! is always summed by one task in one fixed order, and reductions over rows use blocks of a fixed size.
+//! What is dispatched to the processor's instructions is always a type with `WithSimd`: a closure may be compiled apart from the
+//! dispatch, without them.
+//!
 //! Slices of a wrong length are a caller's bug and panic.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

@@ -1,5 +1,6 @@
 //! Batch norm over rows of channels, fused with the residual sum and the ReLU that follow it in a ResNet.
 
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 /// Rows per partial sum: fixed, so that sums do not depend on the number of threads.
@@ -19,10 +20,11 @@ pub fn batch_statistics(values: &[f32], channels: usize) -> (Vec<f32>, Vec<f32>)
         .par_chunks(BLOCK_ROWS * channels)
         .map(|block| {
             let mut statistics = vec![0.0; 2 * channels];
-            pulp::Arch::new().dispatch(
-                #[inline(always)]
-                || block_statistics(block, channels, &mut statistics),
-            );
+            Arch::new().dispatch(BlockStatistics {
+                block,
+                channels,
+                statistics: &mut statistics,
+            });
             statistics
         })
         .collect();
@@ -51,20 +53,30 @@ pub fn batch_statistics(values: &[f32], channels: usize) -> (Vec<f32>, Vec<f32>)
 }
 
 /// Per channel: the mean over a block's rows, then the sum of squares around it.
-#[inline(always)]
-fn block_statistics(block: &[f32], channels: usize, statistics: &mut [f32]) {
-    let (mean, squares) = statistics.split_at_mut(channels);
-    for row in block.chunks_exact(channels) {
-        for (sum, value) in mean.iter_mut().zip(row) {
-            *sum += value;
+struct BlockStatistics<'a> {
+    block: &'a [f32],
+    channels: usize,
+    statistics: &'a mut [f32],
+}
+
+impl WithSimd for BlockStatistics<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let (mean, squares) = self.statistics.split_at_mut(self.channels);
+        for row in self.block.chunks_exact(self.channels) {
+            for (sum, value) in mean.iter_mut().zip(row) {
+                *sum += value;
+            }
         }
-    }
-    let rows = (block.len() / channels) as f32;
-    mean.iter_mut().for_each(|sum| *sum /= rows);
-    for row in block.chunks_exact(channels) {
-        for ((sum, value), mean) in squares.iter_mut().zip(row).zip(&*mean) {
-            let centred = value - mean;
-            *sum += centred * centred;
+        let rows = (self.block.len() / self.channels) as f32;
+        mean.iter_mut().for_each(|sum| *sum /= rows);
+        for row in self.block.chunks_exact(self.channels) {
+            for ((sum, value), mean) in squares.iter_mut().zip(row).zip(&*mean) {
+                let centred = value - mean;
+                *sum += centred * centred;
+            }
         }
     }
 }
@@ -78,7 +90,7 @@ fn column_sums<I: Send>(
     let partial: Vec<Vec<f32>> = blocks
         .map(|block| {
             let mut sums = vec![0.0; columns];
-            pulp::Arch::new().dispatch(|| add(block, &mut sums));
+            add(block, &mut sums);
             sums
         })
         .collect();
@@ -130,36 +142,55 @@ pub fn normalize(
         .enumerate();
     blocks.for_each(|(at, (output, values))| {
         let residual = residual.map(|residual| &residual[at * block..at * block + values.len()]);
-        pulp::Arch::new().dispatch(|| {
-            for (row, (output, values)) in output
-                .chunks_exact_mut(channels)
-                .zip(values.chunks_exact(channels))
-                .enumerate()
-            {
-                let columns = output
-                    .iter_mut()
-                    .zip(values)
-                    .zip(mean)
-                    .zip(&scale)
-                    .zip(beta);
-                match residual {
-                    None => {
-                        for ((((output, value), mean), scale), beta) in columns {
-                            *output = rectify((value - mean) * scale + beta, floor);
-                        }
+        Arch::new().dispatch(NormalizeBlock {
+            values,
+            channels: [mean, &scale, beta],
+            residual,
+            floor,
+            output,
+        });
+    });
+}
+
+struct NormalizeBlock<'a> {
+    values: &'a [f32],
+    /// Mean, scale and shift, `[channels]` each.
+    channels: [&'a [f32]; 3],
+    residual: Option<&'a [f32]>,
+    floor: f32,
+    output: &'a mut [f32],
+}
+
+impl WithSimd for NormalizeBlock<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let ([mean, scale, beta], floor) = (self.channels, self.floor);
+        let channels = mean.len();
+        let rows = self
+            .output
+            .chunks_exact_mut(channels)
+            .zip(self.values.chunks_exact(channels));
+        for (row, (output, values)) in rows.enumerate() {
+            let columns = output.iter_mut().zip(values).zip(mean).zip(scale).zip(beta);
+            match self.residual {
+                None => {
+                    for ((((output, value), mean), scale), beta) in columns {
+                        *output = rectify((value - mean) * scale + beta, floor);
                     }
-                    Some(residual) => {
-                        let residual = &residual[row * channels..(row + 1) * channels];
-                        for (((((output, value), mean), scale), beta), residual) in
-                            columns.zip(residual)
-                        {
-                            *output = rectify((value - mean) * scale + beta + residual, floor);
-                        }
+                }
+                Some(residual) => {
+                    let residual = &residual[row * channels..(row + 1) * channels];
+                    for (((((output, value), mean), scale), beta), residual) in
+                        columns.zip(residual)
+                    {
+                        *output = rectify((value - mean) * scale + beta + residual, floor);
                     }
                 }
             }
-        });
-    });
+        }
+    }
 }
 
 /// The larger of a value and a floor. Unlike `f32::max` it hands NaN on, so that a diverged network cannot hide behind
@@ -217,28 +248,14 @@ pub fn normalize_backward(
             .enumerate(),
         2 * channels,
         |(at, (gradient, values)), sums| {
-            if let Some(output) = output {
-                let output = &output[at * block..at * block + gradient.len()];
-                for (gradient, output) in gradient.iter_mut().zip(output) {
-                    *gradient = if *output > 0.0 { *gradient } else { 0.0 };
-                }
-            }
-            let (beta, gamma) = sums.split_at_mut(channels);
-            for (gradient, values) in gradient
-                .chunks_exact(channels)
-                .zip(values.chunks_exact(channels))
-            {
-                for ((((beta, gamma), gradient), value), mean) in beta
-                    .iter_mut()
-                    .zip(gamma.iter_mut())
-                    .zip(gradient)
-                    .zip(values)
-                    .zip(mean)
-                {
-                    *beta += gradient;
-                    *gamma += gradient * (value - mean);
-                }
-            }
+            let output = output.map(|output| &output[at * block..at * block + gradient.len()]);
+            Arch::new().dispatch(GradientSums {
+                values,
+                mean,
+                output,
+                gradient,
+                sums,
+            });
         },
     );
     let (beta_sum, centred_sum) = sums.split_at(channels);
@@ -262,19 +279,10 @@ pub fn normalize_backward(
         .par_chunks_mut(block)
         .zip(values.par_chunks(block))
         .for_each(|(gradient, values)| {
-            pulp::Arch::new().dispatch(|| {
-                let lines = gradient
-                    .chunks_exact_mut(channels)
-                    .zip(values.chunks_exact(channels));
-                for (gradient, values) in lines {
-                    let columns = gradient.iter_mut().zip(values).zip(mean);
-                    let factors = scale.iter().zip(&offset).zip(&slope);
-                    for (((gradient, value), mean), ((scale, offset), slope)) in
-                        columns.zip(factors)
-                    {
-                        *gradient = scale * (*gradient - offset - (value - mean) * slope);
-                    }
-                }
+            Arch::new().dispatch(ValueGradient {
+                values,
+                channels: [mean, &scale, &offset, &slope],
+                gradient,
             });
         });
     NormalizationGradients {
@@ -282,5 +290,70 @@ pub fn normalize_backward(
         residual,
         gamma: gamma_gradient,
         beta: beta_gradient,
+    }
+}
+
+/// Shuts the output's gradient where the ReLU was shut, and sums it and its products with the centred values per channel.
+struct GradientSums<'a> {
+    values: &'a [f32],
+    mean: &'a [f32],
+    output: Option<&'a [f32]>,
+    gradient: &'a mut [f32],
+    sums: &'a mut [f32],
+}
+
+impl WithSimd for GradientSums<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        if let Some(output) = self.output {
+            for (gradient, output) in self.gradient.iter_mut().zip(output) {
+                *gradient = if *output > 0.0 { *gradient } else { 0.0 };
+            }
+        }
+        let channels = self.mean.len();
+        let (beta, gamma) = self.sums.split_at_mut(channels);
+        let rows = self
+            .gradient
+            .chunks_exact(channels)
+            .zip(self.values.chunks_exact(channels));
+        for (gradient, values) in rows {
+            let sums = beta.iter_mut().zip(gamma.iter_mut());
+            let columns = gradient.iter().zip(values).zip(self.mean);
+            for ((beta, gamma), ((gradient, value), mean)) in sums.zip(columns) {
+                *beta += gradient;
+                *gamma += gradient * (value - mean);
+            }
+        }
+    }
+}
+
+/// The output's gradient becomes the values'.
+struct ValueGradient<'a> {
+    values: &'a [f32],
+    /// Mean, scale, offset and slope, `[channels]` each.
+    channels: [&'a [f32]; 4],
+    gradient: &'a mut [f32],
+}
+
+impl WithSimd for ValueGradient<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let [mean, scale, offset, slope] = self.channels;
+        let channels = mean.len();
+        let rows = self
+            .gradient
+            .chunks_exact_mut(channels)
+            .zip(self.values.chunks_exact(channels));
+        for (gradient, values) in rows {
+            let columns = gradient.iter_mut().zip(values).zip(mean);
+            let factors = scale.iter().zip(offset).zip(slope);
+            for (((gradient, value), mean), ((scale, offset), slope)) in columns.zip(factors) {
+                *gradient = scale * (*gradient - offset - (value - mean) * slope);
+            }
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Max-pooling on batch-inner maps.
 
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 /// The geometry of a square max-pooling.
@@ -64,21 +65,41 @@ pub fn max_pool(geometry: &MaxPool, input: &[f32], slab: usize) -> (Vec<f32>, Ve
         .zip(winners.par_chunks_mut(slab))
         .zip(&windows)
         .for_each(|((output, winners), window)| {
-            pulp::Arch::new().dispatch(|| {
-                for (rank, &from) in window.iter().enumerate() {
-                    let input = &input[from * slab..(from + 1) * slab];
-                    for ((best, winner), value) in
-                        output.iter_mut().zip(winners.iter_mut()).zip(input)
-                    {
-                        if *value > *best || value.is_nan() {
-                            *best = *value;
-                            *winner = rank as u8;
-                        }
-                    }
-                }
+            Arch::new().dispatch(Largest {
+                input,
+                window,
+                output,
+                winners,
             });
         });
     (output, winners)
+}
+
+/// One position of the output.
+struct Largest<'a> {
+    input: &'a [f32],
+    window: &'a [usize],
+    output: &'a mut [f32],
+    winners: &'a mut [u8],
+}
+
+impl WithSimd for Largest<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let slab = self.output.len();
+        for (rank, &from) in self.window.iter().enumerate() {
+            let input = &self.input[from * slab..(from + 1) * slab];
+            let lines = self.output.iter_mut().zip(self.winners.iter_mut());
+            for ((best, winner), value) in lines.zip(input) {
+                // Chosen, not branched to, so that values are compared side by side.
+                let wins = *value > *best || value.is_nan();
+                *best = if wins { *value } else { *best };
+                *winner = if wins { rank as u8 } else { *winner };
+            }
+        }
+    }
 }
 
 /// Sends every output gradient to the position that won.
@@ -110,18 +131,40 @@ pub fn max_pool_backward(
         .par_chunks_mut(slab)
         .zip(&sources)
         .for_each(|(result, sources)| {
-            pulp::Arch::new().dispatch(|| {
-                for &(out, rank) in sources {
-                    let range = out * slab..(out + 1) * slab;
-                    let lines = result
-                        .iter_mut()
-                        .zip(&output_gradient[range.clone()])
-                        .zip(&winners[range]);
-                    for ((result, gradient), winner) in lines {
-                        *result += if *winner == rank { *gradient } else { 0.0 };
-                    }
-                }
+            Arch::new().dispatch(Sum {
+                output_gradient,
+                winners,
+                sources,
+                result,
             });
         });
     result
+}
+
+/// One position of the input.
+struct Sum<'a> {
+    output_gradient: &'a [f32],
+    winners: &'a [u8],
+    sources: &'a [(usize, u8)],
+    result: &'a mut [f32],
+}
+
+impl WithSimd for Sum<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let slab = self.result.len();
+        for &(out, rank) in self.sources {
+            let range = out * slab..(out + 1) * slab;
+            let lines = self
+                .result
+                .iter_mut()
+                .zip(&self.output_gradient[range.clone()])
+                .zip(&self.winners[range]);
+            for ((result, gradient), winner) in lines {
+                *result += if *winner == rank { *gradient } else { 0.0 };
+            }
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! The optimizer's step, in one pass over memory.
 
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 /// Values that one task changes.
@@ -26,18 +27,34 @@ pub fn sgd_step(
         .zip(velocity.par_chunks_mut(BLOCK))
         .zip(gradient.par_chunks(BLOCK))
         .for_each(|((parameter, velocity), gradient)| {
-            pulp::Arch::new().dispatch(
-                #[inline(always)]
-                || {
-                    for ((parameter, velocity), gradient) in
-                        parameter.iter_mut().zip(velocity).zip(gradient)
-                    {
-                        *velocity = *velocity * momentum + (gradient + *parameter * weight_decay);
-                        *parameter -= *velocity * learning_rate;
-                    }
-                },
-            );
+            Arch::new().dispatch(Step {
+                parameter,
+                velocity,
+                gradient,
+                rates: [momentum, weight_decay, learning_rate],
+            });
         });
+}
+
+struct Step<'a> {
+    parameter: &'a mut [f32],
+    velocity: &'a mut [f32],
+    gradient: &'a [f32],
+    rates: [f32; 3],
+}
+
+impl WithSimd for Step<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let [momentum, weight_decay, learning_rate] = self.rates;
+        let values = self.parameter.iter_mut().zip(self.velocity);
+        for ((parameter, velocity), gradient) in values.zip(self.gradient) {
+            *velocity = *velocity * momentum + (gradient + *parameter * weight_decay);
+            *parameter -= *velocity * learning_rate;
+        }
+    }
 }
 
 #[cfg(test)]

@@ -52,9 +52,17 @@ pub(super) struct Graph {
     threads: usize,
     /// Every live row of a smaller number is in the graph.
     covered: AtomicU64,
-    /// Memory that the index held after the last addition: it must not be asked while another thread adds.
+    /// Memory that the index held when it was asked last: it must not be asked while another thread adds, and visits every node
+    /// for its answer.
     bytes: AtomicUsize,
+    /// Size at which it is asked again.
+    asked_from: AtomicUsize,
+    /// Callers whose searches run on their own threads.
+    callers: AtomicUsize,
 }
+
+/// Callers that may search on their own threads, beyond those of the pools.
+pub(super) const CALLERS: usize = 16;
 
 impl Graph {
     /// An empty graph that `threads` threads may use at a time.
@@ -108,6 +116,8 @@ impl Graph {
             .map_err(index_error)?;
         Ok(Self {
             bytes: AtomicUsize::new(index.memory_usage()),
+            asked_from: AtomicUsize::new(next_asked(index.size())),
+            callers: AtomicUsize::new(0),
             index: RwLock::new(index),
             dim,
             threads,
@@ -134,6 +144,7 @@ impl Graph {
         self.shared().size()
     }
 
+    /// Memory in use, at most one sixteenth too low.
     pub(super) fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
     }
@@ -164,8 +175,12 @@ impl Graph {
                 })
             })
         };
-        let bytes = self.exclusive().memory_usage();
-        self.bytes.store(bytes, Ordering::Relaxed);
+        let size = self.len();
+        if size >= self.asked_from.load(Ordering::Relaxed) {
+            let bytes = self.exclusive().memory_usage();
+            self.bytes.store(bytes, Ordering::Relaxed);
+            self.asked_from.store(next_asked(size), Ordering::Relaxed);
+        }
         added
     }
 
@@ -179,10 +194,15 @@ impl Graph {
     ) -> Result<Vec<u64>, GalleryError> {
         let index = self.shared();
         let index: &Index = &index;
-        let matches = pool.install(|| match passes {
+        let search = || match passes {
             None => index.search(&query.0, count),
             Some(passes) => index.filtered_search(&query.0, count, passes),
-        });
+        };
+        // Waking a thread costs a good part of a search; but the index serves only so many threads at a time.
+        let matches = match Caller::admit(&self.callers) {
+            Some(_caller) => search(),
+            None => pool.install(search),
+        };
         Ok(matches.map_err(index_error)?.keys)
     }
 
@@ -197,6 +217,27 @@ impl Graph {
 
     fn exclusive(&self) -> RwLockWriteGuard<'_, Index> {
         self.index.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The size at which the index is asked for its memory after this one.
+fn next_asked(size: usize) -> usize {
+    size + size / 16 + 1
+}
+
+/// One of the callers that may search on their own threads, until dropped.
+struct Caller<'a>(&'a AtomicUsize);
+
+impl<'a> Caller<'a> {
+    fn admit(callers: &'a AtomicUsize) -> Option<Self> {
+        let caller = Self(callers);
+        (callers.fetch_add(1, Ordering::AcqRel) < CALLERS).then_some(caller)
+    }
+}
+
+impl Drop for Caller<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -271,6 +312,31 @@ mod tests {
             }
         });
         assert!(graph.len() == 4000 && graph.bytes() > 4000 * DIM);
+    }
+
+    #[test]
+    fn more_callers_than_the_index_serves_wait_for_the_pool() {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(2)
+            .build()
+            .unwrap();
+        let graph = Graph::new(DIM, &HnswConfig::default(), 2 + CALLERS).unwrap();
+        let mut random = ChaCha8Rng::seed_from_u64(5);
+        let mut vector =
+            || -> Vec<f32> { (0..DIM).map(|_| random.random::<f32>() - 0.5).collect() };
+        let rows: Vec<(u64, GraphVector)> =
+            (0..200).map(|n| (n, GraphVector::new(&vector()))).collect();
+        graph.add(&rows, &pool).unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..3 * CALLERS {
+                scope.spawn(|| {
+                    for (_, query) in &rows {
+                        assert_eq!(graph.search(query, 3, None, &pool).unwrap().len(), 3);
+                    }
+                });
+            }
+        });
+        assert_eq!(graph.callers.load(Ordering::Relaxed), 0);
     }
 
     #[test]

@@ -10,14 +10,14 @@ use perennial_core::{read_at_most, write_atomically};
 use serde::{Deserialize, Serialize};
 
 use super::HnswConfig;
-use super::approximate::{Graph, GraphVector};
+use super::approximate::{CALLERS, Graph, GraphVector};
 use super::state::{Shared, thread_pool};
 use crate::error::GalleryError;
 use crate::snapshot::digest_of_file;
 
 /// Rows added at a time: few, so that closing does not wait and readers hardly notice.
 const CHUNK: usize = 64;
-/// Threads that may be inside the graph beyond those of the two pools.
+/// Threads that may be inside the graph beyond callers and those of the two pools.
 const SPARE_THREADS: usize = 4;
 const FORMAT: u32 = 1;
 
@@ -152,7 +152,8 @@ impl Work {
     }
 
     fn threads(&self) -> usize {
-        self.shared.pool.current_num_threads() + self.pool.current_num_threads() + SPARE_THREADS
+        let pools = self.shared.pool.current_num_threads() + self.pool.current_num_threads();
+        pools + CALLERS + SPARE_THREADS
     }
 
     fn bring_up_to_date(&self) -> Result<(), GalleryError> {

@@ -1,4 +1,4 @@
-//! Search: exact, in 8 bits and by graph, over a gallery of generated or given vectors.
+//! Search: exact in f32 and by 8-bit codes with bounds, and by graph, over a gallery of generated or given vectors.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -97,7 +97,7 @@ impl Vectors {
     }
 }
 
-/// Writes, then searches one at a time and in batches, exactly, in 8 bits and by graph.
+/// Writes, then searches one at a time and in batches: all rows in f32, all rows by codes, and by graph.
 pub fn measure_all(
     vectors: &Vectors,
     samples: usize,
@@ -106,18 +106,23 @@ pub fn measure_all(
 ) -> anyhow::Result<(Vec<Measurement>, BytesPerVector)> {
     let folder = tempfile::tempdir()?;
     let bench = Bench::new(vectors, samples, peaks)?;
-    let config = GalleryConfig {
+    let config = |search| GalleryConfig {
         threads,
         hnsw_from: usize::MAX,
-        search: SearchMode::Int8,
+        search,
         ..GalleryConfig::default()
     };
-    let gallery = EmbeddedGallery::open(folder.path(), config.clone())?;
+    let gallery = EmbeddedGallery::open(folder.path(), config(SearchMode::Exact))?;
     let mut found = vec![bench.write(&gallery)?];
     let truth = bench.hits(|query| gallery.search(&bench.request(query, true)))?;
-    found.push(bench.in_batches(&gallery)?);
-    found.push(bench.one_by_one(&gallery, "search, exact, one query", true, &truth, 4)?);
-    found.push(bench.one_by_one(&gallery, "search, 8 bits, one query", false, &truth, 1)?);
+    found.push(bench.in_batches(&gallery, "f32", &truth)?);
+    found.push(bench.one_by_one(&gallery, "f32", true, &truth, 4)?);
+    drop(gallery);
+
+    let config = config(SearchMode::Int8);
+    let gallery = EmbeddedGallery::open(folder.path(), config.clone())?;
+    found.push(bench.in_batches(&gallery, "8 bits and bounds", &truth)?);
+    found.push(bench.one_by_one(&gallery, "8 bits and bounds", true, &truth, 1)?);
     drop(gallery);
 
     let start = Instant::now();
@@ -134,7 +139,7 @@ pub fn measure_all(
     let built = vec![start.elapsed().as_secs_f64()];
     found
         .push(Measurement::of(bench.title("build the graph"), built).per_call(bench.rows, "items"));
-    found.push(bench.one_by_one(&gallery, "search, graph, one query", false, &truth, 0)?);
+    found.push(bench.one_by_one(&gallery, "graph", false, &truth, 0)?);
     let bytes = gallery.count()?.bytes_per_vector;
     Ok((found, bytes))
 }
@@ -206,16 +211,24 @@ impl<'a> Bench<'a> {
         Ok(Measurement::of(name, seconds).per_call(WRITE.min(self.rows), "items"))
     }
 
-    fn in_batches(&self, gallery: &EmbeddedGallery) -> anyhow::Result<Measurement> {
+    fn in_batches(
+        &self,
+        gallery: &EmbeddedGallery,
+        what: &str,
+        truth: &[Vec<ItemId>],
+    ) -> anyhow::Result<Measurement> {
         let count = BATCH.min(self.vectors.queries.len() / self.vectors.dim);
         let queries = &self.vectors.queries[..count * self.vectors.dim];
         let search = || gallery.search_batch(queries, HITS, &self.everything, true);
-        search()?;
-        let name = self.title(&format!("search, exact, {count} queries"));
+        let ids = |hits: Vec<Hit>| hits.into_iter().map(|hit| hit.id).collect();
+        let found: Vec<Vec<ItemId>> = search()?.into_iter().map(ids).collect();
+        let name = self.title(&format!("search, {what}, {count} queries"));
         let operations = 2.0 * (count * self.rows * self.vectors.dim) as f64;
-        Ok(measure(name, self.samples, search)
+        let mut measured = measure(name, self.samples, search)
             .per_call(count, "queries")
-            .operations(operations, self.peaks.gemm_per_second))
+            .operations(operations, self.peaks.gemm_per_second);
+        measured.recall = Some(recall(&found, truth));
+        Ok(measured)
     }
 
     /// One query after the other; `value_bytes` is what one value of a vector occupies where all are read, 0 where not all are.
@@ -228,13 +241,9 @@ impl<'a> Bench<'a> {
         value_bytes: usize,
     ) -> anyhow::Result<Measurement> {
         let found = self.hits(|query| gallery.search(&self.request(query, exact)))?;
-        let right: usize = found
-            .iter()
-            .zip(truth)
-            .map(|(found, truth)| found.iter().filter(|id| truth.contains(id)).count())
-            .sum();
+        let name = format!("search, {what}, one query");
         let mut query = 0;
-        let mut measured = measure(self.title(what), self.samples, || {
+        let mut measured = measure(self.title(&name), self.samples, || {
             query = (query + 1) % SINGLE;
             gallery.search(&self.request(query, exact))
         })
@@ -243,9 +252,18 @@ impl<'a> Bench<'a> {
             let bytes = (self.rows * self.vectors.dim * value_bytes) as f64;
             measured = measured.bytes(bytes, self.peaks.memory_bytes_per_second);
         }
-        measured.recall = Some(right as f64 / (SINGLE * HITS) as f64);
+        measured.recall = Some(recall(&found, truth));
         Ok(measured)
     }
+}
+
+/// The share of the best that was found.
+fn recall(found: &[Vec<ItemId>], truth: &[Vec<ItemId>]) -> f64 {
+    let right = |(found, truth): (&Vec<ItemId>, &Vec<ItemId>)| {
+        found.iter().filter(|id| truth.contains(id)).count()
+    };
+    let right: usize = found.iter().zip(truth).map(right).sum();
+    right as f64 / (truth.len() * HITS) as f64
 }
 
 #[cfg(test)]
@@ -272,6 +290,7 @@ mod tests {
         };
         let (found, bytes) = measure_all(&vectors, 1, 1, peaks).unwrap();
         assert!(bytes.memory > 5.0 * 48.0 && bytes.disk > 4.0 * 48.0);
-        assert!(found.len() == 6 && found[5].recall > Some(0.5), "{found:?}");
+        assert!(found.len() == 7 && found[6].recall > Some(0.5), "{found:?}");
+        assert!(found[1..5].iter().all(|exact| exact.recall == Some(1.0)));
     }
 }
