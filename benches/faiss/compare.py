@@ -84,7 +84,7 @@ def main():
     # Batches go through its matrix products, which are faster than its default for them.
     faiss.cvar.distance_compute_blas_threshold = 20
     if options.vectors:
-        gallery, queries = map(numpy.load, options.vectors)
+        gallery, queries = (found / numpy.linalg.norm(found, axis=1, keepdims=True) for found in map(numpy.load, options.vectors))
     else:
         gallery, queries = vectors(options.rows, 1000, options.dim, options.latent, not options.scattered)
     rows, dim = gallery.shape

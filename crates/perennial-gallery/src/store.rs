@@ -75,7 +75,7 @@ pub struct IndexState {
 pub enum IndexKind {
     /// Every vector in f32.
     Exact,
-    /// Every vector in 8 bits, the best again in f32.
+    /// Every vector by its 8-bit codes, and in f32 what these leave in question.
     Int8,
     /// A graph of neighbours, the best again in f32.
     Hnsw,

@@ -5,6 +5,7 @@ use rayon::prelude::*;
 use crate::gather_product::{self, Term};
 use crate::packed_weights::PackedWeights;
 use crate::weight_gradient;
+use crate::winograd::Winograd;
 
 /// The geometry of one two-dimensional convolution (square stride, padding and dilation, no bias).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -236,6 +237,9 @@ impl Convolution {
             let (_, packed) = self.pointwise().prepared(&self.tap_major(weight));
             return self.gathered_product(input, &self.sources(), &packed, epilogue, output);
         }
+        if Winograd::suits(self) {
+            return Winograd::forward(self, weight).apply(self.batch, input, epilogue, output);
+        }
         let (terms, packed) = self.prepared(weight);
         gather_product::product(input, self.batch, &terms, &packed, epilogue, output);
     }
@@ -283,6 +287,14 @@ impl Convolution {
             self.input_len(),
             "input gradient length"
         );
+        if Winograd::suits(self) {
+            return Winograd::input_gradient(self, weight).apply(
+                self.batch,
+                output_gradient,
+                None,
+                input_gradient,
+            );
+        }
         let connections = self.connections();
         let mut terms = vec![Vec::new(); self.input[0] * self.input[1]];
         for (tap, Connection { pairs, .. }) in connections.iter().enumerate() {

@@ -3,22 +3,24 @@
 use crate::convolution::{Convolution, Epilogue};
 use crate::gather_product::{self, Term};
 use crate::packed_weights::PackedWeights;
+use crate::winograd::Winograd;
 
 /// A convolution with fixed weights, rearranged once for all forward passes: at small batches, rearranging costs more than
 /// multiplying.
 pub struct FrozenConvolution {
     geometry: Convolution,
     plan: Plan,
-    weights: PackedWeights,
     shift: Vec<f32>,
     relu: bool,
 }
 
-/// What an output position is summed from.
+/// How outputs are computed.
 enum Plan {
-    Slabs(Vec<Vec<Term>>),
+    /// What every position is summed from.
+    Slabs(Vec<Vec<Term>>, PackedWeights),
     /// Rows gathered from (input position, tap) pairs.
-    Gathered(Vec<Vec<(usize, usize)>>),
+    Gathered(Vec<Vec<(usize, usize)>>, PackedWeights),
+    Winograd(Winograd),
 }
 
 impl std::fmt::Debug for FrozenConvolution {
@@ -40,17 +42,18 @@ impl FrozenConvolution {
     pub fn new(geometry: Convolution, weight: &[f32], shift: Vec<f32>, relu: bool) -> Self {
         assert_eq!(weight.len(), geometry.weight_len(), "weight length");
         assert_eq!(shift.len(), geometry.out_channels, "shift length");
-        let (plan, weights) = if geometry.gathers() {
+        let plan = if geometry.gathers() {
             let (_, weights) = geometry.pointwise().prepared(&geometry.tap_major(weight));
-            (Plan::Gathered(geometry.sources()), weights)
+            Plan::Gathered(geometry.sources(), weights)
+        } else if Winograd::suits(&geometry) {
+            Plan::Winograd(Winograd::forward(&geometry, weight))
         } else {
             let (terms, weights) = geometry.prepared(weight);
-            (Plan::Slabs(terms), weights)
+            Plan::Slabs(terms, weights)
         };
         Self {
             geometry,
             plan,
-            weights,
             shift,
             relu,
         }
@@ -88,14 +91,14 @@ impl FrozenConvolution {
             residual,
             relu: self.relu,
         });
-        let weights = &self.weights;
         match &self.plan {
-            Plan::Slabs(terms) => {
+            Plan::Slabs(terms, weights) => {
                 gather_product::product(input, batch, terms, weights, epilogue, &mut output);
             }
-            Plan::Gathered(sources) => {
+            Plan::Gathered(sources, weights) => {
                 geometry.gathered_product(input, sources, weights, epilogue, &mut output);
             }
+            Plan::Winograd(winograd) => winograd.apply(batch, input, epilogue, &mut output),
         }
         output
     }

@@ -18,12 +18,12 @@ pub(crate) struct Term {
 const TASK_ROWS: usize = 48;
 
 /// One row of the output: an image at a position, or a stretch of its channels.
-struct Row<'a> {
-    terms: &'a [Term],
-    image: usize,
+pub(crate) struct Row<'a> {
+    pub terms: &'a [Term],
+    pub image: usize,
     /// Place of its first value in the whole output.
-    start: usize,
-    values: &'a mut [f32],
+    pub start: usize,
+    pub values: &'a mut [f32],
 }
 
 /// `output[slab] = sum over terms of input[term.slab] x weights[term.tap]`, then the epilogue.
@@ -149,17 +149,18 @@ fn apply(epilogue: Epilogue<'_>, channel: usize, row: &mut Row<'_>) {
 }
 
 /// Where rows of the input lie, `[slabs, batch, depth]`.
-struct Source<'a> {
-    values: &'a [f32],
-    batch: usize,
-    depth: usize,
+#[derive(Clone, Copy)]
+pub(crate) struct Source<'a> {
+    pub values: &'a [f32],
+    pub batch: usize,
+    pub depth: usize,
 }
 
-struct Task<'a, 'b> {
-    source: Source<'a>,
-    weights: &'a PackedWeights,
-    first_panel: usize,
-    rows: &'a mut [Row<'b>],
+pub(crate) struct Task<'a, 'b> {
+    pub source: Source<'a>,
+    pub weights: &'a PackedWeights,
+    pub first_panel: usize,
+    pub rows: &'a mut [Row<'b>],
 }
 
 impl WithSimd for Task<'_, '_> {

@@ -7,6 +7,9 @@
 //! products over whole slabs, so it needs no im2col copy, and a kernel tap that would read padding is simply absent
 //! from the sum. At the 4x4, 2x2 and 1x1 maps at the end of a ResNet on 32x32 images, that is most of the taps.
 //!
+//! 3x3 convolutions of many positions and channels go through Winograd's transform instead, whose products are as well products
+//! of slabs.
+//!
 //! Convolution weights keep the usual `[out_channels, in_channels, kernel_height, kernel_width]` order outside.
 //!
 //! # Guarantees
@@ -27,6 +30,7 @@ mod packed_weights;
 mod pooling;
 mod sgd;
 mod weight_gradient;
+mod winograd;
 
 pub use convolution::{Convolution, Epilogue};
 pub use frozen_convolution::FrozenConvolution;

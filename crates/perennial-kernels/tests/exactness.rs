@@ -111,37 +111,88 @@ fn products(g: &Convolution, mut each: impl FnMut(usize, usize, usize)) {
     }
 }
 
+/// Maps and channels of a size at which Winograd's transform takes over, in whole and in cut tiles.
+fn transformed_geometry() -> impl Strategy<Value = Convolution> {
+    let channels = prop_oneof![Just([64, 64]), Just([128, 64]), Just([64, 128])];
+    (12..=13_usize, 10..=13_usize, 1..=4_usize, channels).prop_map(
+        |(height, width, batch, [in_channels, out_channels])| Convolution {
+            batch,
+            in_channels,
+            out_channels,
+            input: [height, width],
+            kernel: [3, 3],
+            stride: 1,
+            padding: 1,
+            dilation: 1,
+        },
+    )
+}
+
+fn equals_the_direct_sums(g: &Convolution, seed: u64) -> Result<(), TestCaseError> {
+    let (x, w, gradient) = (
+        values(g.input_len(), seed),
+        values(g.weight_len(), seed + 1),
+        values(g.output_len(), seed + 2),
+    );
+    let mut y = vec![0.0; g.output_len()];
+    let mut x_gradient = vec![0.0; g.input_len()];
+    let mut w_gradient = vec![0.0; g.weight_len()];
+    products(g, |i, k, o| {
+        y[o] += f64::from(x[i]) * f64::from(w[k]);
+        x_gradient[i] += f64::from(gradient[o]) * f64::from(w[k]);
+        w_gradient[k] += f64::from(gradient[o]) * f64::from(x[i]);
+    });
+    let mut found = vec![9.0; g.output_len()];
+    g.forward(&x, &w, None, &mut found);
+    close(&found, &y, 2e-5)?;
+
+    let (shift, residual) = (
+        values(g.out_channels, seed + 3),
+        values(g.output_len(), seed + 4),
+    );
+    let with_epilogue: Vec<f64> = y
+        .iter()
+        .enumerate()
+        .map(|(at, y)| {
+            (y + f64::from(shift[at % g.out_channels]) + f64::from(residual[at])).max(0.0)
+        })
+        .collect();
+    g.forward(
+        &x,
+        &w,
+        Some(Epilogue {
+            shift: &shift,
+            residual: Some(&residual),
+            relu: true,
+        }),
+        &mut found,
+    );
+    close(&found, &with_epilogue, 2e-5)?;
+
+    let mut found = vec![9.0; g.input_len()];
+    g.input_gradient(&gradient, &w, &mut found);
+    close(&found, &x_gradient, 2e-5)?;
+    let mut found = vec![9.0; g.weight_len()];
+    g.weight_gradient(&x, &gradient, &mut found);
+    close(&found, &w_gradient, 1e-4)?;
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(8))]
+
+    #[test]
+    fn large_convolutions_and_both_gradients_equal_the_direct_sums(g in transformed_geometry(), seed in 0..1000_u64) {
+        equals_the_direct_sums(&g, seed)?;
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
     fn convolution_and_both_gradients_equal_the_direct_sums(g in geometry(), seed in 0..1000_u64) {
-        let (x, w, gradient) = (values(g.input_len(), seed), values(g.weight_len(), seed + 1), values(g.output_len(), seed + 2));
-        let mut y = vec![0.0; g.output_len()];
-        let mut x_gradient = vec![0.0; g.input_len()];
-        let mut w_gradient = vec![0.0; g.weight_len()];
-        products(&g, |i, k, o| {
-            y[o] += f64::from(x[i]) * f64::from(w[k]);
-            x_gradient[i] += f64::from(gradient[o]) * f64::from(w[k]);
-            w_gradient[k] += f64::from(gradient[o]) * f64::from(x[i]);
-        });
-        let mut found = vec![9.0; g.output_len()];
-        g.forward(&x, &w, None, &mut found);
-        close(&found, &y, 2e-5)?;
-
-        let (shift, residual) = (values(g.out_channels, seed + 3), values(g.output_len(), seed + 4));
-        let with_epilogue: Vec<f64> = y.iter().enumerate()
-            .map(|(at, y)| (y + f64::from(shift[at % g.out_channels]) + f64::from(residual[at])).max(0.0))
-            .collect();
-        g.forward(&x, &w, Some(Epilogue { shift: &shift, residual: Some(&residual), relu: true }), &mut found);
-        close(&found, &with_epilogue, 2e-5)?;
-
-        let mut found = vec![9.0; g.input_len()];
-        g.input_gradient(&gradient, &w, &mut found);
-        close(&found, &x_gradient, 2e-5)?;
-        let mut found = vec![9.0; g.weight_len()];
-        g.weight_gradient(&x, &gradient, &mut found);
-        close(&found, &w_gradient, 1e-4)?;
+        equals_the_direct_sums(&g, seed)?;
     }
 
     #[test]
@@ -235,7 +286,7 @@ proptest! {
 
 #[test]
 fn results_do_not_depend_on_the_number_of_threads() {
-    let g = Convolution {
+    let small = Convolution {
         batch: 70,
         in_channels: 5,
         out_channels: 37,
@@ -245,22 +296,31 @@ fn results_do_not_depend_on_the_number_of_threads() {
         padding: 1,
         dilation: 1,
     };
-    let (x, w) = (values(g.input_len(), 1), values(g.weight_len(), 2));
-    let run = |threads| {
-        rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .unwrap()
-            .install(|| {
-                let mut y = vec![0.0; g.output_len()];
-                g.forward(&x, &w, None, &mut y);
-                let mut gradient = vec![0.0; g.weight_len()];
-                g.weight_gradient(&x, &y, &mut gradient);
-                let statistics = batch_statistics(&y, g.out_channels);
-                (y, gradient, statistics)
-            })
+    let large = Convolution {
+        batch: 7,
+        in_channels: 64,
+        out_channels: 64,
+        input: [9, 8],
+        ..small
     };
-    assert_eq!(run(1), run(3));
+    for g in [small, large] {
+        let (x, w) = (values(g.input_len(), 1), values(g.weight_len(), 2));
+        let run = |threads| {
+            rayon::ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .build()
+                .unwrap()
+                .install(|| {
+                    let mut y = vec![0.0; g.output_len()];
+                    g.forward(&x, &w, None, &mut y);
+                    let mut gradient = vec![0.0; g.weight_len()];
+                    g.weight_gradient(&x, &y, &mut gradient);
+                    let statistics = batch_statistics(&y, g.out_channels);
+                    (y, gradient, statistics)
+                })
+        };
+        assert_eq!(run(1), run(3));
+    }
 }
 
 #[test]

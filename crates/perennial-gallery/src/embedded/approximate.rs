@@ -61,7 +61,7 @@ pub(super) struct Graph {
     callers: AtomicUsize,
 }
 
-/// Callers that may search on their own threads, beyond those of the pools.
+/// Callers that may search on their own threads at a time, however many threads the pool has.
 pub(super) const CALLERS: usize = 16;
 
 impl Graph {
@@ -144,7 +144,7 @@ impl Graph {
         self.shared().size()
     }
 
-    /// Memory in use, at most one sixteenth too low.
+    /// Memory in use when the graph was at most one sixteenth smaller.
     pub(super) fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
     }
@@ -199,7 +199,8 @@ impl Graph {
             Some(passes) => index.filtered_search(&query.0, count, passes),
         };
         // Waking a thread costs a good part of a search; but the index serves only so many threads at a time.
-        let matches = match Caller::admit(&self.callers) {
+        let most = pool.current_num_threads().min(CALLERS);
+        let matches = match Caller::admit(&self.callers, most) {
             Some(_caller) => search(),
             None => pool.install(search),
         };
@@ -229,9 +230,9 @@ fn next_asked(size: usize) -> usize {
 struct Caller<'a>(&'a AtomicUsize);
 
 impl<'a> Caller<'a> {
-    fn admit(callers: &'a AtomicUsize) -> Option<Self> {
+    fn admit(callers: &'a AtomicUsize, most: usize) -> Option<Self> {
         let caller = Self(callers);
-        (callers.fetch_add(1, Ordering::AcqRel) < CALLERS).then_some(caller)
+        (callers.fetch_add(1, Ordering::AcqRel) < most).then_some(caller)
     }
 }
 

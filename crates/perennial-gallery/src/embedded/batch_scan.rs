@@ -10,8 +10,10 @@ use super::ranking::{Contenders, Ranked, Threshold, best_of};
 use super::rows::{Rows, Segment, SlotSet};
 use super::scan::{chosen, codes_help, decide, each_segment};
 
-/// Queries of a block: what each keeps per segment still fits the caches.
+/// Queries of a block at most.
 const BLOCK: usize = 1024;
+/// What the queries of a block want together at most: each keeps some times that per segment.
+const WANTED: usize = 1 << 16;
 /// Queries multiplied at a time in f32, where every product is stored.
 const PRODUCTS: usize = 128;
 /// Scores looked at side by side.
@@ -31,7 +33,8 @@ pub(super) fn nearest_batch(
     let dim = rows.dim();
     let product = ByteProduct::for_dim(dim).filter(|_| codes_help(rows, count, allowed));
     let mut results = Vec::with_capacity(queries.len() / dim.max(1));
-    for queries in queries.chunks(BLOCK * dim) {
+    let block = (WANTED / count.max(1)).clamp(QUERIES, BLOCK);
+    for queries in queries.chunks(block * dim) {
         let block = Block {
             queries,
             thresholds: queries

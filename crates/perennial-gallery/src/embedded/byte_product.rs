@@ -8,7 +8,7 @@ pub(super) const PANEL: usize = 64;
 pub(super) const QUERIES: usize = 6;
 /// Bytes of a register.
 const BYTES: usize = 64;
-/// Vectors for which a sum of products still fits 32 bits.
+/// Dimensions up to which a sum of products fits 32 bits.
 const DIM_MAX: usize = 65_536;
 
 /// Up to 64 rows in the order in which they are multiplied: `[dim / 4]` times four registers of `[16 rows, 4 codes]`.

@@ -16,7 +16,7 @@ const CODE_MAX: f32 = 127.0;
 pub(super) struct Coding {
     /// What a code of 1 stands for.
     pub(super) scale: f32,
-    /// Length of the coded vector.
+    /// Length of what the codes stand for.
     pub(super) length: f32,
     /// Length of what the codes leave out.
     pub(super) error: f32,
@@ -117,11 +117,12 @@ impl Coded {
             vector.iter().zip(centre).map(|(x, m)| x - m).collect()
         };
         let max = apart.iter().fold(0.0f32, |max, x| max.max(x.abs()));
-        // Below it, the factor would not be finite.
-        let (factor, scale) = if max < f32::MIN_POSITIVE {
-            (0.0, 0.0)
+        // Infinite for zeros and what hardly differs from them: those are all error.
+        let factor = largest / max;
+        let (factor, scale) = if factor.is_finite() {
+            (factor, max / largest)
         } else {
-            (largest / max, max / largest)
+            (0.0, 0.0)
         };
         let mut values = vec![0; apart.len()];
         let (length, error) = pulp::Arch::new().dispatch(Round {
@@ -165,7 +166,7 @@ impl pulp::WithSimd for Round<'_> {
     }
 }
 
-/// In partial sums that the processor adds side by side. What is rounded in f32 is far below what [`up`] adds.
+/// In partial sums that the processor adds side by side. What is rounded in f32 is below what [`up`] and the bounds add.
 #[inline(always)]
 fn square_sum(a: &[f32], b: &[i32], of: impl Fn(f32, i32) -> f32) -> f64 {
     const LANES: usize = 16;
@@ -242,8 +243,8 @@ pub(super) struct QueryBounds {
 
 impl QueryBounds {
     fn new(query: &[f32], centre: &[f32], coded: &Coded) -> Self {
-        // Similarities in f32 are rounded as well, at most once per addition of one of 32 partial sums and a few times more; so
-        // are the offsets and differences. All that is rounded is shorter than the lengths involved.
+        // Similarities in f32 are rounded as well: each of 32 partial sums once per addition, their sum a few times more. So are
+        // offsets and differences. None of what is rounded is larger than `reach / rounding` times a row's length or the centre's.
         let rounding = (query.len() as f32 / 32.0 + 32.0) * f32::EPSILON;
         let centre_length = length(centre);
         let reach = rounding * (length(query) + 2.0 * centre_length);
@@ -352,7 +353,9 @@ mod tests {
         assert!((coding.scale * 127.0 - 1.0).abs() < 1e-6);
         assert!((coding.length - 1.145).abs() < 0.01 && coding.error < 0.006);
         assert_eq!(encode(&[0.0], &[], &mut codes).scale, 0.0);
-        assert_eq!(encode(&[1e-44], &[], &mut codes).scale, 0.0);
+        assert_eq!(encode(&[1e-44, 1e-38], &[], &mut codes).scale, 0.0);
+        let tiny = QueryWords::new(&[1.0, 2e-38, 2e-38], &[1.0, 0.0, 0.0]);
+        assert_eq!((tiny.sum, tiny.bounds.scale), (0, 0.0));
         assert_eq!(dot_codes(&[127, -3], &[-127, 2]), -16_135);
     }
 

@@ -48,7 +48,8 @@ pub struct GalleryConfig {
     pub hnsw_from: usize,
     /// The approximate index.
     pub hnsw: HnswConfig,
-    /// Threads that searches and index building share; 0 for one per processor.
+    /// Threads of searches of all rows and of index building; 0 for one per processor. As many callers may search the graph at a
+    /// time on threads of their own.
     pub threads: usize,
     /// Memory for cached pages of the database, in bytes.
     pub cache_bytes: usize,

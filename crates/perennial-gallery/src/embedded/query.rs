@@ -8,7 +8,6 @@ use super::ranking::Ranked;
 use super::record::{Record, id_key};
 use super::rows::SlotSet;
 use super::scan;
-
 use super::state::{Shared, State};
 use crate::error::GalleryError;
 use crate::filter::Filter;

@@ -313,11 +313,7 @@ impl Rows {
                 && !segment.coded.is_centred();
             due.then(|| (at, CodedRows::around_mean(&segment.vectors, self.dim)))
         };
-        self.segments
-            .par_iter()
-            .enumerate()
-            .filter_map(due)
-            .collect()
+        self.segments.iter().enumerate().filter_map(due).collect()
     }
 
     /// Puts those codes in place.

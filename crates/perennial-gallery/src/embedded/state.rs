@@ -104,7 +104,7 @@ pub(super) struct Shared {
     pub(super) folder: PathBuf,
     state: RwLock<State>,
     graph: RwLock<Option<Arc<Graph>>>,
-    /// Searches run here: as many at a time as there are processors, and never a lock inside.
+    /// Searches of all rows run here, and those of the graph that find no place on their caller's thread; never a lock inside.
     pub(super) pool: rayon::ThreadPool,
     /// Tells the indexer to leave its work.
     pub(super) closing: AtomicBool,

@@ -262,10 +262,7 @@ impl Writer {
             let rows = self.shared.state().rows.compacted();
             self.shared.state_mut().rows = rows;
         }
-        let centred = {
-            let state = self.shared.state();
-            self.shared.pool.install(|| state.rows.centred())
-        };
+        let centred = self.shared.state().rows.centred();
         if !centred.is_empty() {
             self.shared.state_mut().rows.set_centred(centred);
         }
