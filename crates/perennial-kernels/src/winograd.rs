@@ -16,8 +16,7 @@ use crate::convolution::{Connection, Convolution, Epilogue};
 use crate::gather_product::{self, Source, Term};
 use crate::packed_weights::PackedWeights;
 
-/// Channels come in whole tiles of any processor's vectors. The transformed weights are 16 / 9 of the weights, and each image reads
-/// them once more per task, so maps must have as many positions as channels for the products saved to weigh more.
+/// Channels come in multiples of this: whole tiles of any processor's vectors.
 const CHANNELS: usize = 64;
 /// Places of a tile, 4 x 4.
 const PLACES: usize = 16;
@@ -53,6 +52,9 @@ struct Row<'a> {
 impl Winograd {
     /// Whether it computes this convolution, and faster than the sum over taps. The batch does not count, so that an image has the
     /// same embedding in any batch.
+    ///
+    /// Transformed weights are 16 / 9 as large, and every task reads them all: only where maps have as many positions as channels do
+    /// the products saved weigh more.
     pub(crate) fn suits(geometry: &Convolution) -> bool {
         let [height, width] = geometry.output();
         let channels = geometry.in_channels.max(geometry.out_channels);

@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 use perennial_kernels::{
-    Convolution, Epilogue, MaxPool, batch_statistics, max_pool, max_pool_backward, normalize,
-    normalize_backward,
+    Convolution, Epilogue, FrozenConvolution, MaxPool, batch_statistics, max_pool,
+    max_pool_backward, normalize, normalize_backward,
 };
 use proptest::prelude::*;
 
@@ -320,6 +320,48 @@ fn results_do_not_depend_on_the_number_of_threads() {
                 })
         };
         assert_eq!(run(1), run(3));
+    }
+}
+
+#[test]
+fn a_frozen_convolution_gives_an_image_the_same_values_in_any_batch() {
+    let tapped = Convolution {
+        batch: 7,
+        in_channels: 64,
+        out_channels: 128,
+        input: [9, 7],
+        kernel: [3, 3],
+        stride: 1,
+        padding: 1,
+        dilation: 1,
+    };
+    let transformed = Convolution {
+        out_channels: 64,
+        input: [9, 8],
+        ..tapped
+    };
+    for g in [tapped, transformed] {
+        let (x, w) = (values(g.input_len(), 1), values(g.weight_len(), 2));
+        let (shift, residual) = (values(g.out_channels, 3), values(g.output_len(), 4));
+        let frozen = FrozenConvolution::new(g, &w, shift.clone(), true);
+        let found = frozen.forward(g.batch, &x, Some(&residual));
+        let mut expected = vec![0.0; g.output_len()];
+        let epilogue = Epilogue {
+            shift: &shift,
+            residual: Some(&residual),
+            relu: true,
+        };
+        g.forward(&x, &w, Some(epilogue), &mut expected);
+        assert_eq!(found, expected);
+        for image in [0, 6] {
+            let alone = |values: &[f32], channels: usize| -> Vec<f32> {
+                let images = values.chunks_exact(channels).skip(image).step_by(g.batch);
+                images.flatten().copied().collect()
+            };
+            let residual = alone(&residual, g.out_channels);
+            let found = frozen.forward(1, &alone(&x, g.in_channels), Some(&residual));
+            assert_eq!(found, alone(&expected, g.out_channels));
+        }
     }
 }
 

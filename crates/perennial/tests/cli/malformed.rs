@@ -2,6 +2,7 @@
 
 mod bodies;
 mod exchange;
+mod framing;
 mod pictures;
 mod random;
 
