@@ -1,11 +1,9 @@
 //! Convolution geometry and the three products of a training step.
 
-use rayon::prelude::*;
-
-use crate::gather_product::{self, Term};
+use crate::gather_product::{self, Source, Term};
 use crate::packed_weights::PackedWeights;
 use crate::weight_gradient;
-use crate::winograd::Winograd;
+use crate::winograd::{self, Winograd};
 
 /// The geometry of one two-dimensional convolution (square stride, padding and dilation, no bias).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,15 +41,6 @@ pub struct Epilogue<'a> {
 pub(crate) struct Connection {
     pub tap: usize,
     pub pairs: Vec<(usize, usize)>,
-}
-
-/// Parts in which the first layer's weight gradient is summed: fixed, so that sums do not depend on the number of threads.
-const GRADIENT_PARTS: usize = 16;
-
-fn add(total: &mut [f32], values: &[f32]) {
-    for (total, value) in total.iter_mut().zip(values) {
-        *total += value;
-    }
 }
 
 impl Convolution {
@@ -122,98 +111,13 @@ impl Convolution {
         connections
     }
 
-    /// Whether the input has so few channels that a tap's product is too short to be worth starting: the first layer
-    /// of a network. Its taps are then gathered into one long row per output position, at the cost of a copy.
-    pub(crate) fn gathers(&self) -> bool {
-        self.in_channels <= 4 && self.taps() > 1
-    }
-
-    /// The 1x1 convolution that is left to do once all taps of one output position lie side by side.
-    pub(crate) fn pointwise(&self) -> Self {
-        Self {
-            in_channels: self.taps() * self.in_channels,
-            input: [1, 1],
-            kernel: [1, 1],
-            stride: 1,
-            padding: 0,
-            dilation: 1,
-            ..*self
-        }
-    }
-
-    /// For every output position, the (input position, tap) pairs that it sums over.
-    pub(crate) fn sources(&self) -> Vec<Vec<(usize, usize)>> {
-        let [out_height, out_width] = self.output();
-        let mut sources = vec![Vec::new(); out_height * out_width];
-        for Connection { tap, pairs } in self.connections() {
-            for (from, to) in pairs {
-                sources[to].push((from, tap));
-            }
-        }
-        sources
-    }
-
-    /// All taps of one output position side by side, `[batch, taps * in_channels]` with zeros for padding. One position at a
-    /// time, because all of them together are many times the input and would go through memory twice.
-    pub(crate) fn gathered(&self, input: &[f32], sources: &[(usize, usize)]) -> Vec<f32> {
-        let (depth, width) = (self.in_channels, self.taps() * self.in_channels);
-        let mut rows = vec![0.0; self.batch * width];
-        for &(from, tap) in sources {
-            let input = &input[from * self.batch * depth..(from + 1) * self.batch * depth];
-            for (row, pixel) in rows.chunks_exact_mut(width).zip(input.chunks_exact(depth)) {
-                for (value, from) in row[tap * depth..(tap + 1) * depth].iter_mut().zip(pixel) {
-                    *value = *from;
-                }
-            }
-        }
-        rows
-    }
-
-    /// Applies the convolution to gathered rows, with the weights of [`pointwise`](Self::pointwise).
-    pub(crate) fn gathered_product(
-        &self,
-        input: &[f32],
-        sources: &[Vec<(usize, usize)>],
-        weights: &PackedWeights,
-        epilogue: Option<Epilogue<'_>>,
-        output: &mut [f32],
-    ) {
-        let slab = self.batch * self.out_channels;
-        let whole = [vec![Term { slab: 0, tap: 0 }]];
-        output
-            .par_chunks_mut(slab.max(1))
-            .zip(sources)
-            .enumerate()
-            .for_each(|(at, (output, sources))| {
-                let rows = self.gathered(input, sources);
-                let epilogue = epilogue.map(|epilogue| Epilogue {
-                    residual: epilogue
-                        .residual
-                        .map(|residual| &residual[at * slab..(at + 1) * slab]),
-                    ..epilogue
-                });
-                gather_product::product(&rows, self.batch, &whole, weights, epilogue, output);
-            });
-    }
-
-    /// Weights with the taps outside the input channels, as [`gathered`](Self::gathered) orders them.
-    pub(crate) fn tap_major(&self, weight: &[f32]) -> Vec<f32> {
-        let (taps, inputs) = (self.taps(), self.in_channels);
-        (0..weight.len())
-            .map(|at| {
-                let (out, tap, channel) = (at / (inputs * taps), at / inputs % taps, at % inputs);
-                weight[(out * inputs + channel) * taps + tap]
-            })
-            .collect()
-    }
-
     /// Applies the convolution.
     ///
     /// # Shapes
     ///
     /// - input: `[in_height, in_width, batch, in_channels]`
-    /// - weight: `[out_channels, in_channels, kernel_height, kernel_width]`
-    /// - output: `[out_height, out_width, batch, out_channels]`
+    /// - weight: `[kernel_height, kernel_width, in_channels, out_channels]`
+    /// - output (written): `[out_height, out_width, batch, out_channels]`
     pub fn forward(
         &self,
         input: &[f32],
@@ -233,15 +137,16 @@ impl Convolution {
                 "residual length"
             );
         }
-        if self.gathers() {
-            let (_, packed) = self.pointwise().prepared(&self.tap_major(weight));
-            return self.gathered_product(input, &self.sources(), &packed, epilogue, output);
+        if self.takes_rows() {
+            let (terms, packed) = self.prepared_rows(weight);
+            return self.row_product(input, &terms, &packed, epilogue, output);
         }
-        if Winograd::suits(self) {
+        if winograd::suits(self, self.batch) {
             return Winograd::forward(self, weight).apply(self.batch, input, epilogue, output);
         }
         let (terms, packed) = self.prepared(weight);
-        gather_product::product(input, self.batch, &terms, &packed, epilogue, output);
+        let source = Source::dense(input, self.batch, self.in_channels);
+        gather_product::product(source, self.batch, &terms, &packed, epilogue, output);
     }
 
     /// What every output position is summed from, and the weights for it.
@@ -254,13 +159,8 @@ impl Convolution {
                 terms[to].push(Term { slab: from, tap });
             }
         }
-        let packed = PackedWeights::forward(
-            weight,
-            self.out_channels,
-            self.in_channels,
-            self.taps(),
-            &connections,
-        );
+        let channels = [self.in_channels, self.out_channels];
+        let packed = PackedWeights::forward(weight, channels, &used(&connections));
         (terms, packed)
     }
 
@@ -276,24 +176,10 @@ impl Convolution {
         weight: &[f32],
         input_gradient: &mut [f32],
     ) {
-        assert_eq!(
-            output_gradient.len(),
-            self.output_len(),
-            "output gradient length"
-        );
-        assert_eq!(weight.len(), self.weight_len(), "weight length");
-        assert_eq!(
-            input_gradient.len(),
-            self.input_len(),
-            "input gradient length"
-        );
-        if Winograd::suits(self) {
-            return Winograd::input_gradient(self, weight).apply(
-                self.batch,
-                output_gradient,
-                None,
-                input_gradient,
-            );
+        self.check_gradients(output_gradient, weight, input_gradient);
+        if winograd::suits(self, self.batch) {
+            let transposed = Winograd::input_gradient(self, weight);
+            return transposed.apply(self.batch, output_gradient, None, input_gradient);
         }
         let connections = self.connections();
         let mut terms = vec![Vec::new(); self.input[0] * self.input[1]];
@@ -302,101 +188,50 @@ impl Convolution {
                 terms[to].push(Term { slab: from, tap });
             }
         }
-        let packed = PackedWeights::transposed(
-            weight,
-            self.out_channels,
-            self.in_channels,
-            self.taps(),
-            &connections,
-        );
-        gather_product::product(
-            output_gradient,
-            self.batch,
-            &terms,
-            &packed,
-            None,
-            input_gradient,
-        );
-    }
-
-    /// The weights' gradient from gathered rows, taps outside the input channels.
-    fn gathered_weight_gradient(&self, input: &[f32], output_gradient: &[f32]) -> Vec<f32> {
-        let pointwise = self.pointwise();
-        let sources = self.sources();
-        let slab = (self.batch * self.out_channels).max(1);
-        let part = sources.len().div_ceil(GRADIENT_PARTS).max(1);
-        let parts: Vec<Vec<f32>> = sources
-            .par_chunks(part)
-            .zip(output_gradient.par_chunks(part * slab))
-            .map(|(sources, gradient)| {
-                let mut total = vec![0.0; self.weight_len()];
-                let mut of_one = total.clone();
-                for (sources, gradient) in sources.iter().zip(gradient.chunks_exact(slab)) {
-                    let rows = self.gathered(input, sources);
-                    pointwise.weight_gradient(&rows, gradient, &mut of_one);
-                    add(&mut total, &of_one);
-                }
-                total
-            })
-            .collect();
-        let mut total = vec![0.0; self.weight_len()];
-        parts.iter().for_each(|part| add(&mut total, part));
-        total
+        let channels = [self.out_channels, self.in_channels];
+        let packed = PackedWeights::transposed(weight, channels, &used(&connections));
+        let source = Source::dense(output_gradient, self.batch, self.out_channels);
+        gather_product::product(source, self.batch, &terms, &packed, None, input_gradient);
     }
 
     /// Gradient with respect to the weights.
     ///
     /// # Shapes
     ///
-    /// - weight_gradient (written): `[out_channels, in_channels, kernel_height, kernel_width]`
+    /// - weight_gradient (written): `[kernel_height, kernel_width, in_channels, out_channels]`
     pub fn weight_gradient(
         &self,
         input: &[f32],
         output_gradient: &[f32],
         weight_gradient: &mut [f32],
     ) {
-        assert_eq!(input.len(), self.input_len(), "input length");
-        assert_eq!(
-            output_gradient.len(),
-            self.output_len(),
-            "output gradient length"
-        );
-        assert_eq!(
-            weight_gradient.len(),
-            self.weight_len(),
-            "weight gradient length"
-        );
-        if self.gathers() {
-            let tap_major = self.gathered_weight_gradient(input, output_gradient);
-            let (taps, inputs) = (self.taps(), self.in_channels);
-            for (at, value) in weight_gradient.iter_mut().enumerate() {
-                let (out, channel, tap) = (at / (inputs * taps), at / taps % inputs, at % taps);
-                *value = tap_major[(out * taps + tap) * inputs + channel];
-            }
-            return;
+        self.check_gradients(output_gradient, weight_gradient, input);
+        if self.takes_rows() {
+            return self.row_weight_gradient(input, output_gradient, weight_gradient);
         }
-        let connections = self.connections();
-        let by_tap = weight_gradient::sums(
-            input,
+        if winograd::suits(self, self.batch) {
+            return winograd::weight_gradient(self, input, output_gradient, weight_gradient);
+        }
+        weight_gradient::sums(
+            Source::dense(input, self.batch, self.in_channels),
             output_gradient,
             self.batch,
             [self.in_channels, self.out_channels],
-            &connections,
+            &self.connections(),
+            weight_gradient,
         );
-        // [used tap][in][out, padded] -> [out][in][tap]
-        let (taps, inputs) = (self.taps(), self.in_channels);
-        let columns = by_tap.len() / (connections.len() * inputs).max(1);
-        weight_gradient
-            .par_chunks_mut(inputs * taps)
-            .enumerate()
-            .for_each(|(out, row)| {
-                row.fill(0.0);
-                for (used, connection) in connections.iter().enumerate() {
-                    let sums = &by_tap[used * inputs * columns..(used + 1) * inputs * columns];
-                    for (channel, sum) in sums.iter().skip(out).step_by(columns).enumerate() {
-                        row[channel * taps + connection.tap] = *sum;
-                    }
-                }
-            });
     }
+
+    fn check_gradients(&self, output: &[f32], weight: &[f32], input: &[f32]) {
+        assert_eq!(output.len(), self.output_len(), "output gradient length");
+        assert_eq!(weight.len(), self.weight_len(), "weight length");
+        assert_eq!(input.len(), self.input_len(), "input length");
+    }
+}
+
+fn used(connections: &[Connection]) -> Vec<usize> {
+    connections
+        .iter()
+        .map(|connection| connection.tap)
+        .collect()
 }

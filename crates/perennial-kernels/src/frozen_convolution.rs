@@ -1,9 +1,12 @@
 //! A convolution whose weights no longer change.
 
 use crate::convolution::{Convolution, Epilogue};
-use crate::gather_product::{self, Term};
+use crate::gather_product::{self, Source, Term};
 use crate::packed_weights::PackedWeights;
-use crate::winograd::Winograd;
+use crate::winograd::{self, Winograd};
+
+/// The batch for which the way of computing is chosen, whatever the batch is: an image has the same embedding in any batch.
+const USUAL_BATCH: usize = 8;
 
 /// A convolution with fixed weights, rearranged once for all forward passes: at small batches, rearranging costs more than
 /// multiplying.
@@ -18,8 +21,8 @@ pub struct FrozenConvolution {
 enum Plan {
     /// What every position is summed from.
     Slabs(Vec<Vec<Term>>, PackedWeights),
-    /// Rows gathered from (input position, tap) pairs.
-    Gathered(Vec<Vec<(usize, usize)>>, PackedWeights),
+    /// The same by whole kernel rows.
+    Rows(Vec<Vec<Term>>, PackedWeights),
     Winograd(Winograd),
 }
 
@@ -37,15 +40,15 @@ impl FrozenConvolution {
     ///
     /// # Shapes
     ///
-    /// - weight: `[out_channels, in_channels, kernel_height, kernel_width]`
+    /// - weight: `[kernel_height, kernel_width, in_channels, out_channels]`
     /// - shift: `[out_channels]`
     pub fn new(geometry: Convolution, weight: &[f32], shift: Vec<f32>, relu: bool) -> Self {
         assert_eq!(weight.len(), geometry.weight_len(), "weight length");
         assert_eq!(shift.len(), geometry.out_channels, "shift length");
-        let plan = if geometry.gathers() {
-            let (_, weights) = geometry.pointwise().prepared(&geometry.tap_major(weight));
-            Plan::Gathered(geometry.sources(), weights)
-        } else if Winograd::suits(&geometry) {
+        let plan = if geometry.takes_rows() {
+            let (terms, weights) = geometry.prepared_rows(weight);
+            Plan::Rows(terms, weights)
+        } else if winograd::suits(&geometry, USUAL_BATCH) {
             Plan::Winograd(Winograd::forward(&geometry, weight))
         } else {
             let (terms, weights) = geometry.prepared(weight);
@@ -93,10 +96,11 @@ impl FrozenConvolution {
         });
         match &self.plan {
             Plan::Slabs(terms, weights) => {
-                gather_product::product(input, batch, terms, weights, epilogue, &mut output);
+                let source = Source::dense(input, batch, geometry.in_channels);
+                gather_product::product(source, batch, terms, weights, epilogue, &mut output);
             }
-            Plan::Gathered(sources, weights) => {
-                geometry.gathered_product(input, sources, weights, epilogue, &mut output);
+            Plan::Rows(terms, weights) => {
+                geometry.row_product(input, terms, weights, epilogue, &mut output);
             }
             Plan::Winograd(winograd) => winograd.apply(batch, input, epilogue, &mut output),
         }

@@ -26,14 +26,14 @@ pub(crate) struct Row<'a> {
     pub values: &'a mut [f32],
 }
 
-/// `output[slab] = sum over terms of input[term.slab] x weights[term.tap]`, then the epilogue.
+/// `output[slab] = sum over terms of source[term.slab] x weights[term.tap]`, then the epilogue.
 ///
 /// # Shapes
 ///
-/// - input: `[slabs, batch, depth]`
+/// - source: slabs of `[batch, depth]`
 /// - output: `[terms.len(), batch, outputs]`
 pub(crate) fn product(
-    input: &[f32],
+    source: Source<'_>,
     batch: usize,
     terms: &[Vec<Term>],
     weights: &PackedWeights,
@@ -89,11 +89,7 @@ pub(crate) fn product(
     }
     tasks.into_par_iter().for_each(|(channel, mut rows)| {
         pulp::Arch::new().dispatch(Task {
-            source: Source {
-                values: input,
-                batch,
-                depth: weights.depth,
-            },
+            source,
             weights,
             first_panel: channel / weights.columns,
             rows: &mut rows,
@@ -148,12 +144,29 @@ fn apply(epilogue: Epilogue<'_>, channel: usize, row: &mut Row<'_>) {
     }
 }
 
-/// Where rows of the input lie, `[slabs, batch, depth]`.
+/// Where rows of the input lie: `slab_stride` values from slab to slab, `image_stride` from image to image. Rows may overlap.
 #[derive(Clone, Copy)]
 pub(crate) struct Source<'a> {
     pub values: &'a [f32],
-    pub batch: usize,
-    pub depth: usize,
+    pub slab_stride: usize,
+    pub image_stride: usize,
+}
+
+impl<'a> Source<'a> {
+    /// Rows one after the other, `[slabs, batch, depth]`.
+    pub fn dense(values: &'a [f32], batch: usize, depth: usize) -> Self {
+        Self {
+            values,
+            slab_stride: batch * depth,
+            image_stride: depth,
+        }
+    }
+
+    /// Where a row begins.
+    #[inline(always)]
+    pub fn row(&self, slab: usize, image: usize) -> usize {
+        slab * self.slab_stride + image * self.image_stride
+    }
 }
 
 pub(crate) struct Task<'a, 'b> {
@@ -270,8 +283,7 @@ fn tile<'a, S: Simd, const ROWS: usize, const VECTORS: usize>(
         let weights = vectors.as_chunks::<VECTORS>().0;
         // Slices of exactly as many values, so that the compiler drops the bounds checks of the innermost loop.
         let inputs: [&[f32]; ROWS] = std::array::from_fn(|at| {
-            let start = (terms[at][term].slab * source.batch + images[at]) * source.depth;
-            &source.values[start..][..weights.len()]
+            &source.values[source.row(terms[at][term].slab, images[at])..][..weights.len()]
         });
         for (at, weights) in weights.iter().enumerate() {
             for (sums, values) in sums.iter_mut().zip(&inputs) {
@@ -283,7 +295,16 @@ fn tile<'a, S: Simd, const ROWS: usize, const VECTORS: usize>(
         }
     }
     for (row, sums) in rows.iter_mut().zip(&sums) {
-        let sums: &[f32] = pulp::bytemuck::cast_slice(sums);
-        row.values[columns.clone()].copy_from_slice(&sums[..columns.len()]);
+        let target = &mut row.values[columns.clone()];
+        if target.len() == VECTORS * S::F32_LANES {
+            for (target, sum) in S::as_mut_simd_f32s(target).0.iter_mut().zip(sums) {
+                *target = *sum;
+            }
+        } else {
+            // A copy: sums whose address is taken would live in memory, not in registers.
+            let sums = *sums;
+            let sums: &[f32] = pulp::bytemuck::cast_slice(&sums);
+            target.copy_from_slice(&sums[..columns.len()]);
+        }
     }
 }

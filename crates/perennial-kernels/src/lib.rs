@@ -7,10 +7,10 @@
 //! products over whole slabs, so it needs no im2col copy, and a kernel tap that would read padding is simply absent
 //! from the sum. At the 4x4, 2x2 and 1x1 maps at the end of a ResNet on 32x32 images, that is most of the taps.
 //!
-//! 3x3 convolutions of many positions and channels go through Winograd's transform instead, whose products are as well products
-//! of slabs.
+//! 3x3 convolutions of many positions go through Winograd's transform instead, whose products are as well products of slabs.
 //!
-//! Convolution weights keep the usual `[out_channels, in_channels, kernel_height, kernel_width]` order outside.
+//! Convolution weights are `[kernel_height, kernel_width, in_channels, out_channels]`: the products read and write rows of output
+//! channels, and taps that read only padding are never touched.
 //!
 //! # Guarantees
 //!
@@ -28,6 +28,7 @@ mod gather_product;
 mod normalization;
 mod packed_weights;
 mod pooling;
+mod row_taps;
 mod sgd;
 mod weight_gradient;
 mod winograd;

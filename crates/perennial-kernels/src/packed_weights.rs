@@ -2,11 +2,9 @@
 
 use rayon::prelude::*;
 
-use crate::convolution::Connection;
-
 /// Values of a cache line; packed weights begin on one, or every vector that is read would lie on two.
 const LINE: usize = 16;
-/// Depths that are rearranged at a time, so that what is read and what is written stay in cache.
+/// Depths that are transposed at a time, so that what is read and what is written stay in cache.
 const BLOCK: usize = 16;
 
 /// Weights rearranged to `[panel][tap][depth][columns of a tile]`, the last panel filled up with zeros.
@@ -21,78 +19,53 @@ pub(crate) struct PackedWeights {
 }
 
 impl PackedWeights {
-    /// For the forward product: depth = input channels, outputs = output channels.
-    pub fn forward(
-        weight: &[f32],
-        out_channels: usize,
-        in_channels: usize,
-        taps: usize,
-        used: &[Connection],
-    ) -> Self {
-        Self::pack(
-            weight,
-            [in_channels, taps],
-            [out_channels, in_channels * taps],
-            used,
-        )
+    /// For the forward product, from the used taps of `[taps, depth, outputs]`.
+    pub fn forward(weight: &[f32], [depth, outputs]: [usize; 2], used: &[usize]) -> Self {
+        Self::new([depth, outputs], used.len(), |first, tap, packed| {
+            let columns = packed.len() / depth;
+            let kept = columns.min(outputs - first);
+            let rows = weight[used[tap] * depth * outputs..].chunks_exact(outputs);
+            for (target, row) in packed.chunks_exact_mut(columns).zip(rows) {
+                target[..kept].copy_from_slice(&row[first..first + kept]);
+            }
+        })
     }
 
-    /// For the input gradient: depth = output channels, outputs = input channels.
-    pub fn transposed(
-        weight: &[f32],
-        out_channels: usize,
-        in_channels: usize,
-        taps: usize,
-        used: &[Connection],
-    ) -> Self {
-        Self::pack(
-            weight,
-            [out_channels, in_channels * taps],
-            [in_channels, taps],
-            used,
-        )
+    /// For the input gradient, from the used taps of `[taps, outputs, depth]`.
+    pub fn transposed(weight: &[f32], [depth, outputs]: [usize; 2], used: &[usize]) -> Self {
+        Self::new([depth, outputs], used.len(), |first, tap, packed| {
+            let columns = packed.len() / depth;
+            let rows = &weight[(used[tap] * outputs + first) * depth..];
+            let kept = columns.min(outputs - first);
+            for (block, packed) in packed.chunks_mut(BLOCK * columns).enumerate() {
+                for (column, row) in rows.chunks_exact(depth).take(kept).enumerate() {
+                    let targets = packed[column..].iter_mut().step_by(columns);
+                    for (target, value) in targets.zip(&row[block * BLOCK..]) {
+                        *target = *value;
+                    }
+                }
+            }
+        })
     }
 
-    /// `[depth, its stride]` and `[outputs, their stride]` say where weights lie.
-    fn pack(
-        weight: &[f32],
-        [depth, depth_stride]: [usize; 2],
-        [outputs, output_stride]: [usize; 2],
-        used: &[Connection],
+    /// `fill(first output, tap, [depth, columns])` writes one tap's part of a panel, over zeros.
+    pub fn new(
+        [depth, outputs]: [usize; 2],
+        taps: usize,
+        fill: impl Fn(usize, usize, &mut [f32]) + Sync,
     ) -> Self {
         let columns = crate::tile_columns(outputs);
-        let taps = used.len();
-        let panel_len = taps * depth * columns;
-        let mut values = vec![0.0; outputs.div_ceil(columns) * panel_len + LINE];
+        let part = depth * columns;
+        let parts = outputs.div_ceil(columns) * taps;
+        let mut values = vec![0.0; parts * part + LINE];
         let start = values
             .as_ptr()
             .align_offset(LINE * size_of::<f32>())
             .min(LINE);
-        let blocks = depth.div_ceil(BLOCK);
-        if panel_len > 0 {
-            values[start..]
-                .par_chunks_exact_mut(panel_len)
-                .enumerate()
-                .for_each(|(panel, packed)| {
-                    let first = panel * columns;
-                    let kept = columns.min(outputs - first);
-                    for block in 0..blocks {
-                        let depths = block * BLOCK..depth.min((block + 1) * BLOCK);
-                        for (tap, connection) in used.iter().enumerate() {
-                            for at in depths.clone() {
-                                let source = &weight
-                                    [first * output_stride + at * depth_stride + connection.tap..];
-                                let target = &mut packed[(tap * depth + at) * columns..][..kept];
-                                for (target, value) in
-                                    target.iter_mut().zip(source.iter().step_by(output_stride))
-                                {
-                                    *target = *value;
-                                }
-                            }
-                        }
-                    }
-                });
-        }
+        values[start..start + parts * part]
+            .par_chunks_exact_mut(part.max(1))
+            .enumerate()
+            .for_each(|(at, packed)| fill(at / taps * columns, at % taps, packed));
         Self {
             values,
             start,

@@ -4,56 +4,97 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::convolution::Connection;
+use crate::gather_product::Source;
 
 /// Input channels of one task; with a tap, the unit of parallel work.
 const TASK_CHANNELS: usize = 48;
+/// Tasks below which taps of few input channels are split further.
+const FEW_TASKS: usize = 16;
 
-/// For every used tap, `sum over its (input, output) pairs of input_slab^T x gradient_slab`.
+/// For every tap, `sum over its (input, output) pairs of input_slab^T x gradient_slab`; zero for taps without a connection.
 ///
 /// # Shapes
 ///
-/// - input: `[in_slabs, batch, in_channels]`
+/// - source: slabs of `[batch, in_channels]`
 /// - gradient: `[out_slabs, batch, out_channels]`
-/// - result: `[used taps, in_channels, columns]` with `columns` the output channels rounded up to whole tiles.
+/// - result (written): `[taps, in_channels, out_channels]`
 pub(crate) fn sums(
-    input: &[f32],
+    source: Source<'_>,
     gradient: &[f32],
     batch: usize,
     [in_channels, out_channels]: [usize; 2],
     connections: &[Connection],
-) -> Vec<f32> {
+    result: &mut [f32],
+) {
     let tile = crate::tile_columns(out_channels);
     let columns = out_channels.next_multiple_of(tile);
-    let padded;
-    let gradient = if columns == out_channels {
-        gradient
-    } else {
-        padded = pad_rows(gradient, out_channels, columns);
-        &padded
+    if columns == out_channels {
+        return whole_sums(
+            source,
+            gradient,
+            batch,
+            [in_channels, columns],
+            connections,
+            result,
+        );
+    }
+    let gradient = pad_rows(gradient, out_channels, columns);
+    let mut padded = vec![0.0; result.len() / out_channels * columns];
+    whole_sums(
+        source,
+        &gradient,
+        batch,
+        [in_channels, columns],
+        connections,
+        &mut padded,
+    );
+    let rows = result.chunks_exact_mut(out_channels);
+    for (row, padded) in rows.zip(padded.chunks_exact(columns)) {
+        row.copy_from_slice(&padded[..out_channels]);
+    }
+}
+
+/// The same for rows of whole tiles.
+fn whole_sums(
+    source: Source<'_>,
+    gradient: &[f32],
+    batch: usize,
+    [in_channels, columns]: [usize; 2],
+    connections: &[Connection],
+    result: &mut [f32],
+) {
+    let tile = crate::tile_columns(columns);
+    let of_tap = (in_channels * columns).max(1);
+    let taps = result.len() / of_tap;
+    let channels = match taps * in_channels.div_ceil(TASK_CHANNELS) {
+        tasks if tasks < FEW_TASKS => TASK_CHANNELS / 4,
+        _ => TASK_CHANNELS,
     };
-    let mut result = vec![0.0; connections.len() * in_channels * columns];
+    let mut pairs: Vec<&[(usize, usize)]> = vec![&[]; taps];
+    for connection in connections {
+        pairs[connection.tap] = &connection.pairs;
+    }
     result
-        .par_chunks_mut((in_channels * columns).max(1))
-        .zip(connections)
-        .for_each(|(result, connection)| {
+        .par_chunks_mut(of_tap)
+        .zip(pairs)
+        .for_each(|(result, pairs)| {
             result
-                .par_chunks_mut(TASK_CHANNELS * columns)
+                .par_chunks_mut(channels * columns)
                 .enumerate()
                 .for_each(|(block, result)| {
-                    pulp::Arch::new().dispatch(Task {
-                        input,
+                    pulp::Arch::new().dispatch(SlabProducts {
+                        source,
                         gradient,
                         batch,
-                        in_channels,
-                        first_channel: block * TASK_CHANNELS,
+                        first_channel: block * channels,
                         columns,
                         tile,
-                        pairs: &connection.pairs,
+                        pairs,
+                        fresh: true,
                         result,
                     });
                 });
         });
-    result
 }
 
 fn pad_rows(values: &[f32], from: usize, to: usize) -> Vec<f32> {
@@ -64,19 +105,23 @@ fn pad_rows(values: &[f32], from: usize, to: usize) -> Vec<f32> {
     padded
 }
 
-struct Task<'a> {
-    input: &'a [f32],
-    gradient: &'a [f32],
-    batch: usize,
-    in_channels: usize,
-    first_channel: usize,
-    columns: usize,
-    tile: usize,
-    pairs: &'a [(usize, usize)],
-    result: &'a mut [f32],
+/// `result (+)= sum over pairs of input_slab^T x gradient_slab`, for some of the input channels.
+pub(crate) struct SlabProducts<'a> {
+    pub source: Source<'a>,
+    pub gradient: &'a [f32],
+    pub batch: usize,
+    pub first_channel: usize,
+    /// Values of a row of the gradient and of the result, whole tiles.
+    pub columns: usize,
+    pub tile: usize,
+    pub pairs: &'a [(usize, usize)],
+    /// Whether what the result holds is overwritten.
+    pub fresh: bool,
+    /// `[channels, columns]`
+    pub result: &'a mut [f32],
 }
 
-impl WithSimd for Task<'_> {
+impl WithSimd for SlabProducts<'_> {
     type Output = ();
 
     #[inline(always)]
@@ -89,10 +134,13 @@ impl WithSimd for Task<'_> {
     }
 }
 
-impl Task<'_> {
+impl SlabProducts<'_> {
     #[inline(always)]
     fn run<S: Simd, const VECTORS: usize>(mut self, simd: S, most: usize) {
         let channels = self.result.len() / self.columns;
+        if self.pairs.is_empty() && self.fresh {
+            self.result.fill(0.0);
+        }
         // One pair's slabs are small enough to stay in cache while all tiles of the block pass over them.
         for &pair in self.pairs {
             for start in (0..self.columns).step_by(self.tile) {
@@ -113,6 +161,7 @@ impl Task<'_> {
                     channel += rows;
                 }
             }
+            self.fresh = false;
         }
     }
 }
@@ -121,22 +170,18 @@ impl Task<'_> {
 #[inline(always)]
 fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(
     simd: S,
-    task: &mut Task<'_>,
+    task: &mut SlabProducts<'_>,
     pair: (usize, usize),
     [channel, start]: [usize; 2],
 ) {
-    let (in_channels, columns) = (task.in_channels, task.columns);
-    let first = task.first_channel + channel;
-    let inputs =
-        &task.input[pair.0 * task.batch * in_channels..(pair.0 + 1) * task.batch * in_channels];
+    let columns = task.columns;
+    let first = task.source.row(pair.0, 0) + task.first_channel + channel;
     let gradients =
         &task.gradient[pair.1 * task.batch * columns..(pair.1 + 1) * task.batch * columns];
+    let (inputs, stride) = (&task.source.values[first..], task.source.image_stride);
     let mut sums = [[simd.splat_f32s(0.0); VECTORS]; ROWS];
-    for (input, gradient) in inputs
-        .chunks_exact(in_channels)
-        .zip(gradients.chunks_exact(columns))
-    {
-        let input: &[f32; ROWS] = input[first..]
+    for (image, gradient) in gradients.chunks_exact(columns).enumerate() {
+        let input: &[f32; ROWS] = inputs[image * stride..]
             .first_chunk()
             .expect("a task's channels end within the row");
         let (vectors, _) = S::as_simd_f32s(&gradient[start..start + task.tile]);
@@ -154,7 +199,10 @@ fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(
         let row = (channel + at) * columns + start;
         let (vectors, _) = S::as_mut_simd_f32s(&mut task.result[row..row + task.tile]);
         for (total, sum) in vectors.iter_mut().zip(sums) {
-            *total = simd.add_f32s(*total, *sum);
+            *total = match task.fresh {
+                true => *sum,
+                false => simd.add_f32s(*total, *sum),
+            };
         }
     }
 }

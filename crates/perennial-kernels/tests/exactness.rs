@@ -97,8 +97,9 @@ fn products(g: &Convolution, mut each: impl FnMut(usize, usize, usize)) {
                     for n in 0..g.batch {
                         for i in 0..g.in_channels {
                             for o in 0..g.out_channels {
-                                let weight =
-                                    ((o * g.in_channels + i) * g.kernel[0] + ky) * g.kernel[1] + kx;
+                                let weight = ((ky * g.kernel[1] + kx) * g.in_channels + i)
+                                    * g.out_channels
+                                    + o;
                                 let output =
                                     ((oy * out_width + ox) * g.batch + n) * g.out_channels + o;
                                 each((slab * g.batch + n) * g.in_channels + i, weight, output);
@@ -128,7 +129,7 @@ fn transformed_geometry() -> impl Strategy<Value = Convolution> {
     )
 }
 
-fn equals_the_direct_sums(g: &Convolution, seed: u64) -> Result<(), TestCaseError> {
+fn equals_the_direct_sums(g: &Convolution, seed: u64, tolerance: f64) -> Result<(), TestCaseError> {
     let (x, w, gradient) = (
         values(g.input_len(), seed),
         values(g.weight_len(), seed + 1),
@@ -144,7 +145,7 @@ fn equals_the_direct_sums(g: &Convolution, seed: u64) -> Result<(), TestCaseErro
     });
     let mut found = vec![9.0; g.output_len()];
     g.forward(&x, &w, None, &mut found);
-    close(&found, &y, 2e-5)?;
+    close(&found, &y, tolerance)?;
 
     let (shift, residual) = (
         values(g.out_channels, seed + 3),
@@ -167,11 +168,11 @@ fn equals_the_direct_sums(g: &Convolution, seed: u64) -> Result<(), TestCaseErro
         }),
         &mut found,
     );
-    close(&found, &with_epilogue, 2e-5)?;
+    close(&found, &with_epilogue, tolerance)?;
 
     let mut found = vec![9.0; g.input_len()];
     g.input_gradient(&gradient, &w, &mut found);
-    close(&found, &x_gradient, 2e-5)?;
+    close(&found, &x_gradient, tolerance)?;
     let mut found = vec![9.0; g.weight_len()];
     g.weight_gradient(&x, &gradient, &mut found);
     close(&found, &w_gradient, 1e-4)?;
@@ -183,7 +184,8 @@ proptest! {
 
     #[test]
     fn large_convolutions_and_both_gradients_equal_the_direct_sums(g in transformed_geometry(), seed in 0..1000_u64) {
-        equals_the_direct_sums(&g, seed)?;
+        // Values here deviate by 8 to 12; transforms add roundings.
+        equals_the_direct_sums(&g, seed, 1e-4)?;
     }
 }
 
@@ -192,7 +194,7 @@ proptest! {
 
     #[test]
     fn convolution_and_both_gradients_equal_the_direct_sums(g in geometry(), seed in 0..1000_u64) {
-        equals_the_direct_sums(&g, seed)?;
+        equals_the_direct_sums(&g, seed, 2e-5)?;
     }
 
     #[test]

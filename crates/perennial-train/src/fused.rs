@@ -2,7 +2,9 @@
 //!
 //! They exist because the plain path runs one small matrix product per image and a dozen passes per batch norm. The
 //! kernels themselves are plain-slice functions in `perennial-kernels`; here they become nodes of the autodiff graph.
-//! Feature maps are batch-inner: `[height, width, batch, channels]`.
+//! Feature maps are batch-inner: `[height, width, batch, channels]`. Weights have the usual shape `[out_channels, in_channels,
+//! kernel, kernel]`, but from the first step on they lie in memory as the kernels read them, output channels innermost: gradients are
+//! such views, and parameters take on their gradients' order.
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -121,6 +123,38 @@ fn contiguous(tensor: Primitive) -> Primitive {
     }
 }
 
+/// Axes of a weight in the order of the kernels, and back.
+const TAPS_FIRST: [usize; 4] = [2, 3, 1, 0];
+const CHANNELS_FIRST: [usize; 4] = [3, 2, 0, 1];
+
+/// A weight as the kernels read it; a copy only where it lies otherwise.
+fn taps_first(weight: &Primitive) -> Primitive {
+    contiguous(weight.permute(&TAPS_FIRST))
+}
+
+fn permuted(tensor: Primitive, axes: &[usize]) -> Primitive {
+    let layout = tensor.layout().permute(axes);
+    tensor.with_layout(layout)
+}
+
+fn lies_taps_first(tensor: &Primitive) -> bool {
+    tensor.shape().num_dims() == 4 && tensor.layout().permute(&TAPS_FIRST).is_contiguous()
+}
+
+/// The same tensor as the only one in its memory, in the order that the kernels read weights in or in that of its axes.
+fn dense(tensor: Primitive, taps_first: bool) -> Primitive {
+    if taps_first {
+        let tensor = dense(permuted(tensor, &TAPS_FIRST), false);
+        return permuted(tensor, &CHANNELS_FIRST);
+    }
+    let elements = tensor.layout().num_elements();
+    if tensor.is_contiguous() && tensor.storage::<f32>().len() == elements {
+        tensor
+    } else {
+        Primitive::from_data(tensor.into_data())
+    }
+}
+
 fn values(tensor: &Primitive) -> &[f32] {
     tensor
         .as_slice()
@@ -155,13 +189,14 @@ fn forward(
     residual: Option<Primitive>,
     options: FusedOptions,
 ) -> (SavedForward, Primitive) {
-    let (x, weight, residual) = (contiguous(x), contiguous(weight), residual.map(contiguous));
+    let (x, residual) = (contiguous(x), residual.map(contiguous));
+    let taps = taps_first(&weight);
     let (gamma, beta) = (contiguous(gamma), contiguous(beta));
     let convolution = geometry(&x, &weight, options);
     let shape = output_shape(&convolution);
     let channels = convolution.out_channels;
     let mut convolved = vec![0.0; convolution.output_len()];
-    convolution.forward(values(&x), values(&weight), None, &mut convolved);
+    convolution.forward(values(&x), values(&taps), None, &mut convolved);
     let (mean, variance) = kernels::batch_statistics(&convolved, channels);
     let inverse_deviation: Vec<f32> = variance
         .iter()
@@ -211,12 +246,14 @@ impl FusedLayers for Flex {
         gradient: Primitive,
         rates: SgdRates,
     ) -> (Primitive, Primitive) {
-        let (mut parameter, mut velocity) = (contiguous(parameter), contiguous(velocity));
-        let gradient = contiguous(gradient);
+        let taps_first = lies_taps_first(&gradient);
+        let gradient = dense(gradient, taps_first);
+        let mut parameter = dense(parameter, taps_first);
+        let mut velocity = dense(velocity, taps_first);
         kernels::sgd_step(
             parameter.storage_mut(),
             velocity.storage_mut(),
-            values(&gradient),
+            gradient.storage(),
             [rates.momentum, rates.weight_decay, rates.learning_rate],
         );
         (parameter, velocity)
@@ -278,7 +315,8 @@ fn conv_norm_backward<const N: usize>(ops: Ops<SavedForward, N>, grads: &mut Gra
     };
     if let Some(id) = parent(0) {
         let mut result = vec![0.0; convolution.input_len()];
-        convolution.input_gradient(&norm.values, values(&saved.weight), &mut result);
+        let taps = taps_first(&saved.weight);
+        convolution.input_gradient(&norm.values, values(&taps), &mut result);
         let [height, width] = convolution.input;
         let shape = [height, width, convolution.batch, convolution.in_channels];
         grads.register::<Flex>(id, primitive(result, &shape));
@@ -287,7 +325,8 @@ fn conv_norm_backward<const N: usize>(ops: Ops<SavedForward, N>, grads: &mut Gra
         let mut result = vec![0.0; convolution.weight_len()];
         convolution.weight_gradient(values(&saved.x), &norm.values, &mut result);
         let shape: [usize; 4] = saved.weight.shape().dims();
-        grads.register::<Flex>(id, primitive(result, &shape));
+        let shape = TAPS_FIRST.map(|axis| shape[axis]);
+        grads.register::<Flex>(id, primitive(result, &shape).permute(&CHANNELS_FIRST));
     }
     if let Some(id) = parent(2) {
         grads.register::<Flex>(id, primitive(norm.gamma, &[channels]));

@@ -116,7 +116,7 @@ impl EmbeddingLayer {
         };
         FrozenConvolution::new(
             geometry,
-            &layers::values(weight),
+            &layers::values(weight.transpose()),
             vec![0.0; out_channels],
             false,
         )

@@ -21,7 +21,65 @@ use crate::state_dict::{MapTensor, NamedMapper, StateDict, StateTensor};
 pub struct Sgd {
     momentum: f64,
     weight_decay: f64,
-    velocity: BTreeMap<String, (Vec<usize>, Tensor<1>)>,
+    velocity: BTreeMap<String, Velocity>,
+}
+
+/// A velocity on the device. Kernels keep their rank: reshaping would undo the order in memory that they share with their weights.
+#[derive(Debug)]
+enum Velocity {
+    Kernel(Tensor<4>),
+    Flat {
+        shape: Vec<usize>,
+        values: Tensor<1>,
+    },
+}
+
+impl Velocity {
+    fn new<const D: usize>(tensor: Tensor<D>) -> Self {
+        let shape = tensor.dims();
+        if D == 4 {
+            return Self::Kernel(Tensor::from_dispatch(tensor.into_dispatch()));
+        }
+        Self::Flat {
+            values: tensor.reshape([shape.iter().product::<usize>()]),
+            shape: shape.to_vec(),
+        }
+    }
+
+    fn into_tensor<const D: usize>(self, shape: [usize; D]) -> Tensor<D> {
+        match self {
+            Self::Kernel(tensor) if D == 4 => Tensor::from_dispatch(tensor.into_dispatch()),
+            Self::Kernel(tensor) => tensor.reshape(shape),
+            Self::Flat { values, .. } => values.reshape(shape),
+        }
+    }
+
+    fn state(&self) -> StateTensor {
+        let (shape, data) = match self {
+            Self::Kernel(tensor) => (tensor.dims().to_vec(), tensor.clone().into_data()),
+            Self::Flat { shape, values } => (shape.clone(), values.clone().into_data()),
+        };
+        let values = data.convert::<f32>().try_into_vec();
+        StateTensor {
+            shape,
+            values: values.unwrap_or_default(),
+        }
+    }
+
+    fn restored(state: StateTensor, device: &burn::tensor::Device) -> Self {
+        let StateTensor { shape, values } = state;
+        let flat = [values.len()];
+        match shape.as_slice() {
+            &[a, b, c, d] => Self::Kernel(Tensor::from_data(
+                TensorData::new(values, [a, b, c, d]),
+                device,
+            )),
+            _ => Self::Flat {
+                shape,
+                values: Tensor::from_data(TensorData::new(values, flat), device),
+            },
+        }
+    }
 }
 
 struct Step<'a> {
@@ -38,7 +96,7 @@ impl MapTensor for Step<'_> {
         let parameter = tensor.inner();
         let shape = parameter.dims();
         let velocity = match self.sgd.velocity.remove(&name) {
-            Some((_, velocity)) => velocity.reshape(shape),
+            Some(velocity) => velocity.into_tensor(shape),
             None => parameter.zeros_like(),
         };
         let decay = if D >= 2 { self.sgd.weight_decay } else { 0.0 };
@@ -67,8 +125,7 @@ impl MapTensor for Step<'_> {
                 (parameter, velocity)
             }
         };
-        let stored = velocity.reshape([shape.iter().product::<usize>()]);
-        self.sgd.velocity.insert(name, (shape.to_vec(), stored));
+        self.sgd.velocity.insert(name, Velocity::new(velocity));
         Tensor::from_inner(parameter).require_grad()
     }
 }
@@ -99,40 +156,17 @@ impl Sgd {
 
     /// Velocities on the host, for a checkpoint.
     pub fn state(&self) -> StateDict {
-        let tensors = self.velocity.iter().map(|(name, (shape, velocity))| {
-            let values = velocity
-                .clone()
-                .into_data()
-                .convert::<f32>()
-                .try_into_vec::<f32>()
-                .unwrap_or_default();
-            (
-                name.clone(),
-                StateTensor {
-                    shape: shape.clone(),
-                    values,
-                },
-            )
-        });
-        tensors.collect()
+        let velocities = self.velocity.iter();
+        velocities
+            .map(|(name, velocity)| (name.clone(), velocity.state()))
+            .collect()
     }
 
     /// Takes velocities from a checkpoint.
     pub fn restore(&mut self, state: StateDict, device: &burn::tensor::Device) {
         let device = device.clone().without_autodiff();
-        self.velocity = state
-            .into_iter()
-            .map(|(name, StateTensor { shape, values })| {
-                let len = values.len();
-                (
-                    name,
-                    (
-                        shape,
-                        Tensor::from_data(TensorData::new(values, [len]), &device),
-                    ),
-                )
-            })
-            .collect();
+        let restored = |(name, state)| (name, Velocity::restored(state, &device));
+        self.velocity = state.into_iter().map(restored).collect();
     }
 }
 

@@ -201,7 +201,7 @@ pub(super) fn frozen(
         padding: conv.padding,
         dilation: 1,
     };
-    let weight = weight * scale.reshape([out_channels, 1, 1, 1]);
+    let weight = weight.permute([2, 3, 1, 0]) * scale.reshape([1, 1, 1, out_channels]);
     FrozenConvolution::new(geometry, &values(weight), values(shift), relu)
 }
 
