@@ -209,7 +209,7 @@ impl Convolution {
         if self.takes_rows() {
             return self.row_weight_gradient(input, output_gradient, weight_gradient);
         }
-        if winograd::suits(self, self.batch) {
+        if winograd::suits_weight_gradient(self) {
             return winograd::weight_gradient(self, input, output_gradient, weight_gradient);
         }
         weight_gradient::sums(

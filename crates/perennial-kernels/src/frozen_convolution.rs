@@ -1,5 +1,6 @@
 //! A convolution whose weights no longer change.
 
+use crate::buffers;
 use crate::convolution::{Convolution, Epilogue};
 use crate::gather_product::{self, Source, Term};
 use crate::packed_weights::PackedWeights;
@@ -47,12 +48,12 @@ impl FrozenConvolution {
         assert_eq!(shift.len(), geometry.out_channels, "shift length");
         let plan = if geometry.takes_rows() {
             let (terms, weights) = geometry.prepared_rows(weight);
-            Plan::Rows(terms, weights)
+            Plan::Rows(terms, weights.lasting())
         } else if winograd::suits(&geometry, USUAL_BATCH) {
-            Plan::Winograd(Winograd::forward(&geometry, weight))
+            Plan::Winograd(Winograd::forward(&geometry, weight).lasting())
         } else {
             let (terms, weights) = geometry.prepared(weight);
-            Plan::Slabs(terms, weights)
+            Plan::Slabs(terms, weights.lasting())
         };
         Self {
             geometry,
@@ -84,7 +85,7 @@ impl FrozenConvolution {
             ..self.geometry
         };
         assert_eq!(input.len(), geometry.input_len(), "input length");
-        let mut output = vec![0.0; geometry.output_len()];
+        let mut output = buffers::buffer(geometry.output_len());
         assert!(
             residual.is_none_or(|residual| residual.len() == output.len()),
             "residual length"

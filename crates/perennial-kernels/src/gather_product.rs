@@ -60,48 +60,98 @@ pub(crate) fn product(
         _ => width,
     };
     let stretches = width.div_ceil(stretch);
-    let mut tasks: Vec<(usize, Vec<Row<'_>>)> = Vec::new();
+    let mut tasks: Vec<PieceTask<'_>> = Vec::with_capacity((rows / task_rows + 1) * stretches);
     let mut last: Option<usize> = None;
     for &slab in &order {
-        let Some(values) = slabs[slab].take() else {
+        let Some(mut values) = slabs[slab].take() else {
             continue;
         };
         let same = last.is_some_and(|last| taps(last).eq(taps(slab)));
         last = Some(slab);
-        for (image, values) in values.chunks_exact_mut(width).enumerate() {
-            let full = tasks.last().is_none_or(|(_, rows)| rows.len() == task_rows);
-            if full || image == 0 && !same {
-                tasks
-                    .extend((0..stretches).map(|at| (at * stretch, Vec::with_capacity(task_rows))));
+        let mut first_image = 0;
+        while first_image < batch {
+            let free = tasks.last().map_or(0, |task| task_rows - task.rows);
+            let begins = free == 0 || first_image == 0 && !same;
+            if begins {
+                tasks.extend((0..stretches).map(|at| PieceTask {
+                    channel: at * stretch,
+                    rows: 0,
+                    pieces: Vec::new(),
+                }));
             }
+            let images = if begins { task_rows } else { free }.min(batch - first_image);
+            let (now, rest) = std::mem::take(&mut values).split_at_mut(images * width);
+            values = rest;
+            let piece = |image: usize, images: usize, channel: usize, values| Piece {
+                terms: &terms[slab],
+                image,
+                images,
+                start: (slab * batch + image) * width + channel,
+                values,
+            };
             let first = tasks.len() - stretches;
-            for ((channel, rows), values) in
-                tasks[first..].iter_mut().zip(values.chunks_mut(stretch))
-            {
-                rows.push(Row {
-                    terms: &terms[slab],
-                    image,
-                    start: (slab * batch + image) * width + *channel,
-                    values,
-                });
+            tasks[first..]
+                .iter_mut()
+                .for_each(|task| task.rows += images);
+            match &mut tasks[first..] {
+                [task] => task.pieces.push(piece(first_image, images, 0, now)),
+                parts => {
+                    for (image, values) in now.chunks_exact_mut(width).enumerate() {
+                        for (task, values) in parts.iter_mut().zip(values.chunks_mut(stretch)) {
+                            let piece = piece(first_image + image, 1, task.channel, values);
+                            task.pieces.push(piece);
+                        }
+                    }
+                }
             }
+            first_image += images;
         }
     }
-    tasks.into_par_iter().for_each(|(channel, mut rows)| {
+    tasks.into_par_iter().for_each(|task| {
+        let mut rows: Vec<Row<'_>> = task.pieces.into_iter().flat_map(Piece::rows).collect();
         pulp::Arch::new().dispatch(Task {
             source,
             weights,
-            first_panel: channel / weights.columns,
+            first_panel: task.channel / weights.columns,
             rows: &mut rows,
         });
         if let Some(epilogue) = epilogue {
             pulp::Arch::new().dispatch(ApplyEpilogue {
                 epilogue,
-                channel,
+                channel: task.channel,
                 rows: &mut rows,
             });
         }
     });
+}
+
+/// Rows that one task computes, for channels from `channel` on.
+struct PieceTask<'a> {
+    channel: usize,
+    rows: usize,
+    pieces: Vec<Piece<'a>>,
+}
+
+/// Some images at one position of the output.
+struct Piece<'a> {
+    terms: &'a [Term],
+    image: usize,
+    images: usize,
+    start: usize,
+    values: &'a mut [f32],
+}
+
+impl<'a> Piece<'a> {
+    fn rows(self) -> impl Iterator<Item = Row<'a>> {
+        let width = self.values.len() / self.images;
+        let rows = self.values.chunks_exact_mut(width).enumerate();
+        rows.map(move |(at, values)| Row {
+            terms: self.terms,
+            image: self.image + at,
+            start: self.start + at * width,
+            values,
+        })
+    }
 }
 
 struct ApplyEpilogue<'a, 'b> {
@@ -116,28 +166,29 @@ impl WithSimd for ApplyEpilogue<'_, '_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
         for row in self.rows {
-            apply(self.epilogue, self.channel, row);
+            apply(self.epilogue, self.channel, row.start, row.values);
         }
     }
 }
 
+/// Applies an epilogue to values from `channel` on, which begin at `start` in the whole output.
 #[inline(always)]
-fn apply(epilogue: Epilogue<'_>, channel: usize, row: &mut Row<'_>) {
+pub(crate) fn apply(epilogue: Epilogue<'_>, channel: usize, start: usize, values: &mut [f32]) {
     let floor = if epilogue.relu {
         0.0
     } else {
         f32::NEG_INFINITY
     };
-    let shift = &epilogue.shift[channel..channel + row.values.len()];
+    let shift = &epilogue.shift[channel..channel + values.len()];
     match epilogue.residual {
         None => {
-            for (value, shift) in row.values.iter_mut().zip(shift) {
+            for (value, shift) in values.iter_mut().zip(shift) {
                 *value = rectify(*value + shift, floor);
             }
         }
         Some(residual) => {
-            let residual = &residual[row.start..row.start + row.values.len()];
-            for ((value, shift), residual) in row.values.iter_mut().zip(shift).zip(residual) {
+            let residual = &residual[start..start + values.len()];
+            for ((value, shift), residual) in values.iter_mut().zip(shift).zip(residual) {
                 *value = rectify(*value + shift + residual, floor);
             }
         }

@@ -22,6 +22,7 @@
 //! Slices of a wrong length are a caller's bug and panic.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod buffers;
 mod convolution;
 mod frozen_convolution;
 mod gather_product;
@@ -33,6 +34,7 @@ mod sgd;
 mod weight_gradient;
 mod winograd;
 
+pub use buffers::{buffer, recycle};
 pub use convolution::{Convolution, Epilogue};
 pub use frozen_convolution::FrozenConvolution;
 pub use normalization::{NormalizationGradients, batch_statistics, normalize, normalize_backward};

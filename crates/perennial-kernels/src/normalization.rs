@@ -3,6 +3,8 @@
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+use crate::buffers;
+
 /// Rows per partial sum: fixed, so that sums do not depend on the number of threads.
 const BLOCK_ROWS: usize = 256;
 
@@ -274,19 +276,32 @@ pub fn normalize_backward(
     let slope: Vec<f32> = (0..channels)
         .map(|channel| (centred_sum[channel] / rows * inverse(channel) * inverse(channel)) as f32)
         .collect();
-    let residual = with_residual.then(|| gradient.clone());
-    gradient
-        .par_chunks_mut(block)
-        .zip(values.par_chunks(block))
-        .for_each(|(gradient, values)| {
-            Arch::new().dispatch(ValueGradient {
-                values,
-                channels: [mean, &scale, &offset, &slope],
-                gradient,
-            });
+    let value_gradient = |gradient: &mut [f32], values: &[f32]| {
+        Arch::new().dispatch(ValueGradient {
+            values,
+            channels: [mean, &scale, &offset, &slope],
+            gradient,
         });
+    };
+    let (values, residual) = if with_residual {
+        let mut result = buffers::buffer(gradient.len());
+        let blocks = result.par_chunks_mut(block).zip(gradient.par_chunks(block));
+        blocks
+            .zip(values.par_chunks(block))
+            .for_each(|((result, gradient), values)| {
+                result.copy_from_slice(gradient);
+                value_gradient(result, values);
+            });
+        (result, Some(gradient))
+    } else {
+        gradient
+            .par_chunks_mut(block)
+            .zip(values.par_chunks(block))
+            .for_each(|(gradient, values)| value_gradient(gradient, values));
+        (gradient, None)
+    };
     NormalizationGradients {
-        values: gradient,
+        values,
         residual,
         gamma: gamma_gradient,
         beta: beta_gradient,

@@ -2,12 +2,14 @@
 
 use rayon::prelude::*;
 
+use crate::buffers;
+
 /// Values of a cache line; packed weights begin on one, or every vector that is read would lie on two.
 const LINE: usize = 16;
 /// Depths that are transposed at a time, so that what is read and what is written stay in cache.
 const BLOCK: usize = 16;
 
-/// Weights rearranged to `[panel][tap][depth][columns of a tile]`, the last panel filled up with zeros.
+/// Weights rearranged to `[panel][tap][depth][columns of a tile]`, the last panel filled up with anything.
 pub(crate) struct PackedWeights {
     values: Vec<f32>,
     /// Where the first cache line of `values` begins.
@@ -48,7 +50,7 @@ impl PackedWeights {
         })
     }
 
-    /// `fill(first output, tap, [depth, columns])` writes one tap's part of a panel, over zeros.
+    /// `fill(first output, tap, [depth, columns])` writes one tap's part of a panel; values beyond the last output do not matter.
     pub fn new(
         [depth, outputs]: [usize; 2],
         taps: usize,
@@ -57,11 +59,8 @@ impl PackedWeights {
         let columns = crate::tile_columns(outputs);
         let part = depth * columns;
         let parts = outputs.div_ceil(columns) * taps;
-        let mut values = vec![0.0; parts * part + LINE];
-        let start = values
-            .as_ptr()
-            .align_offset(LINE * size_of::<f32>())
-            .min(LINE);
+        let mut values = buffers::buffer(parts * part + LINE);
+        let start = line_start(&values);
         values[start..start + parts * part]
             .par_chunks_exact_mut(part.max(1))
             .enumerate()
@@ -76,9 +75,33 @@ impl PackedWeights {
         }
     }
 
+    /// The same in memory of its own, for weights that last.
+    pub fn lasting(mut self) -> Self {
+        // The copy may lie elsewhere relative to cache lines.
+        let len = self.values.len() - LINE;
+        let mut values = vec![0.0; self.values.len()];
+        let start = line_start(&values);
+        values[start..start + len].copy_from_slice(&self.values[self.start..self.start + len]);
+        self.start = start;
+        buffers::recycle(std::mem::replace(&mut self.values, values));
+        self
+    }
+
     /// The weights of one tap for one panel of outputs, `[depth, columns]`.
     pub fn panel(&self, panel: usize, tap: usize) -> &[f32] {
         let len = self.depth * self.columns;
         &self.values[self.start + (panel * self.taps + tap) * len..][..len]
     }
+}
+
+impl Drop for PackedWeights {
+    fn drop(&mut self) {
+        buffers::recycle(std::mem::take(&mut self.values));
+    }
+}
+
+/// Where the first cache line begins.
+fn line_start(values: &[f32]) -> usize {
+    let offset = values.as_ptr().align_offset(LINE * size_of::<f32>());
+    offset.min(LINE)
 }

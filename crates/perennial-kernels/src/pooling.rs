@@ -3,6 +3,8 @@
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+use crate::buffers;
+
 /// The geometry of a square max-pooling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MaxPool {
@@ -58,13 +60,14 @@ pub fn max_pool(geometry: &MaxPool, input: &[f32], slab: usize) -> (Vec<f32>, Ve
         "input length"
     );
     let windows = geometry.windows();
-    let mut output = vec![f32::NEG_INFINITY; windows.len() * slab];
+    let mut output = buffers::buffer(windows.len() * slab);
     let mut winners = vec![0_u8; output.len()];
     output
         .par_chunks_mut(slab)
         .zip(winners.par_chunks_mut(slab))
         .zip(&windows)
         .for_each(|((output, winners), window)| {
+            output.fill(f32::NEG_INFINITY);
             Arch::new().dispatch(Largest {
                 input,
                 window,
@@ -126,11 +129,12 @@ pub fn max_pool_backward(
             sources[at].push((out, rank as u8));
         }
     }
-    let mut result = vec![0.0; sources.len() * slab];
+    let mut result = buffers::buffer(sources.len() * slab);
     result
         .par_chunks_mut(slab)
         .zip(&sources)
         .for_each(|(result, sources)| {
+            result.fill(0.0);
             Arch::new().dispatch(Sum {
                 output_gradient,
                 winners,

@@ -5,13 +5,16 @@
 
 use rayon::prelude::*;
 
-use crate::convolution::{Connection, Convolution, Epilogue};
+use crate::buffers;
+use crate::convolution::{Convolution, Epilogue};
 use crate::gather_product::{self, Source, Term};
 use crate::packed_weights::PackedWeights;
 use crate::weight_gradient;
 
 /// Channels below which kernel rows are taken whole.
 const FEW_CHANNELS: usize = 4;
+/// Parts in which weight gradients are summed: fixed, so that sums do not depend on the number of threads.
+const PARTS: usize = 16;
 /// Images that one task surrounds with zeros.
 const IMAGES: usize = 8;
 
@@ -19,6 +22,12 @@ const IMAGES: usize = 8;
 struct Padded {
     values: Vec<f32>,
     image_len: usize,
+}
+
+impl Drop for Padded {
+    fn drop(&mut self) {
+        buffers::recycle(std::mem::take(&mut self.values));
+    }
 }
 
 impl Padded {
@@ -49,12 +58,13 @@ impl Convolution {
     fn padded(&self, input: &[f32]) -> Padded {
         let ([height, width], channels) = (self.input, self.in_channels);
         let image_len = (height + 2 * self.padding) * self.padded_width() * channels;
-        let mut values = vec![0.0; self.batch * image_len];
+        let mut values = buffers::buffer(self.batch * image_len);
         // Several images at a time, because their pixels lie side by side in the input.
         values
             .par_chunks_mut(IMAGES * image_len)
             .enumerate()
             .for_each(|(block, padded)| {
+                padded.fill(0.0);
                 for at in 0..height * width {
                     let (y, x) = (at / width + self.padding, at % width + self.padding);
                     let start = (y * self.padded_width() + x) * channels;
@@ -117,24 +127,29 @@ impl Convolution {
     }
 
     pub(crate) fn row_weight_gradient(&self, input: &[f32], gradient: &[f32], result: &mut [f32]) {
-        let mut connections: Vec<Connection> = (0..self.kernel[0])
-            .map(|tap| Connection {
-                tap,
-                pairs: Vec::new(),
+        let padded = self.padded(input);
+        let starts: Vec<Vec<(usize, usize)>> = self.row_starts().map(Iterator::collect).collect();
+        let slab = (self.batch * self.out_channels).max(1);
+        let part = starts.len().div_ceil(PARTS).max(1);
+        // All kernel rows at one position after the other, while the position's gradient is in cache.
+        let parts: Vec<Vec<f32>> = starts
+            .par_chunks(part)
+            .zip(gradient.par_chunks(part * slab))
+            .map(|(starts, gradient)| {
+                weight_gradient::sums_by_position(
+                    padded.source(),
+                    gradient,
+                    self.batch,
+                    [self.row_channels(), self.out_channels],
+                    starts,
+                )
             })
             .collect();
-        for (to, rows) in self.row_starts().enumerate() {
-            for (tap, from) in rows {
-                connections[tap].pairs.push((from, to));
+        result.fill(0.0);
+        for part in &parts {
+            for (total, value) in result.iter_mut().zip(part) {
+                *total += value;
             }
         }
-        weight_gradient::sums(
-            self.padded(input).source(),
-            gradient,
-            self.batch,
-            [self.row_channels(), self.out_channels],
-            &connections,
-            result,
-        );
     }
 }

@@ -8,8 +8,6 @@ use crate::gather_product::Source;
 
 /// Input channels of one task; with a tap, the unit of parallel work.
 const TASK_CHANNELS: usize = 48;
-/// Tasks below which taps of few input channels are split further.
-const FEW_TASKS: usize = 16;
 
 /// For every tap, `sum over its (input, output) pairs of input_slab^T x gradient_slab`; zero for taps without a connection.
 ///
@@ -65,12 +63,7 @@ fn whole_sums(
 ) {
     let tile = crate::tile_columns(columns);
     let of_tap = (in_channels * columns).max(1);
-    let taps = result.len() / of_tap;
-    let channels = match taps * in_channels.div_ceil(TASK_CHANNELS) {
-        tasks if tasks < FEW_TASKS => TASK_CHANNELS / 4,
-        _ => TASK_CHANNELS,
-    };
-    let mut pairs: Vec<&[(usize, usize)]> = vec![&[]; taps];
+    let mut pairs: Vec<&[(usize, usize)]> = vec![&[]; result.len() / of_tap];
     for connection in connections {
         pairs[connection.tap] = &connection.pairs;
     }
@@ -79,14 +72,14 @@ fn whole_sums(
         .zip(pairs)
         .for_each(|(result, pairs)| {
             result
-                .par_chunks_mut(channels * columns)
+                .par_chunks_mut(TASK_CHANNELS * columns)
                 .enumerate()
                 .for_each(|(block, result)| {
                     pulp::Arch::new().dispatch(SlabProducts {
                         source,
                         gradient,
                         batch,
-                        first_channel: block * channels,
+                        first_channel: block * TASK_CHANNELS,
                         columns,
                         tile,
                         pairs,
@@ -95,6 +88,53 @@ fn whole_sums(
                     });
                 });
         });
+}
+
+/// The sums over some output positions, one position after the other.
+///
+/// # Shapes
+///
+/// - starts: per position, (tap, input slab) pairs, the same taps everywhere
+/// - gradient: `[positions, batch, out_channels]`
+/// - result: `[taps, in_channels, out_channels]`
+pub(crate) fn sums_by_position(
+    source: Source<'_>,
+    gradient: &[f32],
+    batch: usize,
+    [in_channels, out_channels]: [usize; 2],
+    starts: &[Vec<(usize, usize)>],
+) -> Vec<f32> {
+    let tile = crate::tile_columns(out_channels);
+    let columns = out_channels.next_multiple_of(tile);
+    let padded;
+    let gradient = if columns == out_channels {
+        gradient
+    } else {
+        padded = pad_rows(gradient, out_channels, columns);
+        &padded
+    };
+    let taps = starts.first().map_or(0, Vec::len);
+    let mut result = vec![0.0; taps * in_channels * columns];
+    for (position, starts) in starts.iter().enumerate() {
+        for &(tap, slab) in starts {
+            pulp::Arch::new().dispatch(SlabProducts {
+                source,
+                gradient,
+                batch,
+                first_channel: 0,
+                columns,
+                tile,
+                pairs: &[(slab, position)],
+                fresh: false,
+                result: &mut result[tap * in_channels * columns..][..in_channels * columns],
+            });
+        }
+    }
+    if columns != out_channels {
+        let rows = result.chunks_exact(columns);
+        return rows.flat_map(|row| &row[..out_channels]).copied().collect();
+    }
+    result
 }
 
 fn pad_rows(values: &[f32], from: usize, to: usize) -> Vec<f32> {

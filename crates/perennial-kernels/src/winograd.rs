@@ -19,25 +19,35 @@ use rayon::prelude::*;
 use crate::convolution::{Convolution, Epilogue};
 use crate::gather_product::{self, Source, Term};
 use crate::packed_weights::PackedWeights;
-use transforms::{Finish, OUTPUTS, PLACES, SIDE, STEP};
+use transforms::{GAP, OUTPUTS, PLACES, SIDE, STEP};
 
 pub(crate) use weight_gradient::weight_gradient;
 
 /// Channels come in multiples of this: whole tiles of any processor's vectors.
 const CHANNELS: usize = 32;
-/// Rows that transforming and reading the weights are worth.
-const WEIGHT_ROWS: usize = 20;
-/// Rows of a task: few enough that transformed values stay in the second-level cache, enough to share the weights that they are
-/// multiplied with. A multiple of a tile's six.
-const TASK_ROWS: usize = 48;
+/// Rows that transforming and reading the weights are worth, and that transforming their gradient back is worth.
+const WEIGHT_ROWS: usize = 64;
+const GRADIENT_ROWS: usize = 16;
+/// Rows of a task, images of tiles: few enough that transformed values stay in the second-level cache, enough to share the weights
+/// that they are multiplied with. A multiple of a tile's six.
+const TASK_ROWS: usize = 24;
 
 thread_local! {
-    /// Transformed inputs and products of the task at hand.
-    static SCRATCH: RefCell<[Vec<f32>; 2]> = const { RefCell::new([Vec::new(), Vec::new()]) };
+    /// Transformed inputs, products, what lies between the passes of a transform, and what lies outside the maps.
+    static SCRATCH: RefCell<[Vec<f32>; 4]> = const { RefCell::new([const { Vec::new() }; 4]) };
 }
 
 /// Whether the transform computes this convolution, and at that batch faster than the sum over taps.
 pub(crate) fn suits(geometry: &Convolution, batch: usize) -> bool {
+    pays(geometry, batch, WEIGHT_ROWS)
+}
+
+/// The same for the weight gradient.
+pub(crate) fn suits_weight_gradient(geometry: &Convolution) -> bool {
+    pays(geometry, geometry.batch, GRADIENT_ROWS)
+}
+
+fn pays(geometry: &Convolution, batch: usize, weight_rows: usize) -> bool {
     let whole = |channels: usize| channels > 0 && channels.is_multiple_of(CHANNELS);
     if geometry.kernel != [3, 3]
         || (geometry.stride, geometry.dilation, geometry.padding) != (1, 1, 1)
@@ -53,7 +63,7 @@ pub(crate) fn suits(geometry: &Convolution, batch: usize) -> bool {
         .fold([1, 1], |[products, tiles], side| {
             [products * (3 * side - 2), tiles * side.div_ceil(STEP)]
         });
-    PLACES * (tiles * batch + WEIGHT_ROWS) < products * batch
+    PLACES * (tiles * batch + weight_rows) < products * batch
 }
 
 /// A 3x3 convolution of stride 1 with transformed weights.
@@ -68,10 +78,11 @@ struct Tile {
     outputs: [Option<usize>; OUTPUTS],
 }
 
-/// One image of a tile.
-struct Row<'a> {
+/// Some images of a tile, rows of a task.
+struct Run<'a> {
     tile: usize,
-    image: usize,
+    first_image: usize,
+    images: usize,
     outputs: [Option<&'a mut [f32]>; OUTPUTS],
 }
 
@@ -96,17 +107,22 @@ fn tiles([height, width]: [usize; 2]) -> Vec<Tile> {
     tiles
 }
 
-/// What lies at the places of one image of a tile, zeros outside the maps.
+/// What lies at the places of some images of a tile, zeros outside the maps.
+///
+/// # Shapes
+///
+/// - slabs: `[batch, channels]` each
+/// - zeros, results: `[images, channels]`
 fn at_places<'a, const N: usize>(
     slabs: &[Option<usize>; N],
     source: Source<'a>,
-    image: usize,
+    first_image: usize,
     zeros: &'a [f32],
 ) -> [&'a [f32]; N] {
     let mut sources = [zeros; N];
     for (values, slab) in sources.iter_mut().zip(slabs) {
         if let Some(slab) = slab {
-            *values = &source.values[source.row(*slab, image)..][..zeros.len()];
+            *values = &source.values[source.row(*slab, first_image)..][..zeros.len()];
         }
     }
     sources
@@ -144,6 +160,14 @@ impl Winograd {
         }
     }
 
+    /// The same for weights that last.
+    pub(crate) fn lasting(self) -> Self {
+        Self {
+            weights: self.weights.lasting(),
+            ..self
+        }
+    }
+
     /// Applies it to a batch of any size.
     ///
     /// # Shapes
@@ -162,32 +186,45 @@ impl Winograd {
             return;
         }
         let tiles = tiles(self.geometry.input);
-        let mut images: Vec<_> = output
-            .chunks_exact_mut(batch * width)
-            .map(|slab| slab.chunks_exact_mut(width))
-            .collect();
-        let mut rows = Vec::with_capacity(tiles.len() * batch);
+        let mut slabs: Vec<&mut [f32]> = output.chunks_exact_mut(batch * width).collect();
+        let rows = tiles.len() * batch;
+        let threads = rayon::current_num_threads();
+        let task_rows = TASK_ROWS.min(rows.div_ceil(threads).next_multiple_of(6));
+        let mut tasks: Vec<(usize, Vec<Run<'_>>)> = Vec::with_capacity(rows / task_rows + 1);
         for (at, tile) in tiles.iter().enumerate() {
-            for image in 0..batch {
-                let mut output = |place: usize| images[tile.outputs[place]?].next();
-                rows.push(Row {
+            let mut first_image = 0;
+            while first_image < batch {
+                if tasks.last().is_none_or(|(rows, _)| *rows == task_rows) {
+                    tasks.push((0, Vec::new()));
+                }
+                let Some((rows, runs)) = tasks.last_mut() else {
+                    break;
+                };
+                let images = (batch - first_image).min(task_rows - *rows);
+                *rows += images;
+                let mut outputs = [const { None }; OUTPUTS];
+                for (output, slab) in outputs.iter_mut().zip(tile.outputs) {
+                    *output = slab.and_then(|slab| slabs[slab].split_off_mut(..images * width));
+                }
+                runs.push(Run {
                     tile: at,
-                    image,
-                    outputs: std::array::from_fn(&mut output),
+                    first_image,
+                    images,
+                    outputs,
                 });
+                first_image += images;
             }
         }
-        let threads = rayon::current_num_threads();
-        let task_rows = TASK_ROWS.min(rows.len().div_ceil(threads).next_multiple_of(6));
-        rows.par_chunks_mut(task_rows).for_each(|rows| {
+        tasks.into_par_iter().for_each(|(rows, runs)| {
             SCRATCH.with_borrow_mut(|scratch| {
-                Arch::new().dispatch(TileTask {
+                Arch::new().dispatch(Task {
                     winograd: self,
                     tiles: &tiles,
                     source: Source::dense(input, batch, self.geometry.in_channels),
                     batch,
                     epilogue,
                     rows,
+                    runs,
                     scratch,
                 });
             });
@@ -195,14 +232,15 @@ impl Winograd {
     }
 }
 
-struct TileTask<'a, 'b> {
+struct Task<'a, 'b> {
     winograd: &'a Winograd,
     tiles: &'a [Tile],
     source: Source<'a>,
     batch: usize,
     epilogue: Option<Epilogue<'a>>,
-    rows: &'a mut [Row<'b>],
-    scratch: &'a mut [Vec<f32>; 2],
+    rows: usize,
+    runs: Vec<Run<'b>>,
+    scratch: &'a mut [Vec<f32>; 4],
 }
 
 /// The first values of a buffer that grows as needed and is never emptied.
@@ -211,7 +249,7 @@ fn grown(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
     &mut buffer[..len]
 }
 
-impl WithSimd for TileTask<'_, '_> {
+impl WithSimd for Task<'_, '_> {
     type Output = ();
 
     #[inline(always)]
@@ -223,60 +261,96 @@ impl WithSimd for TileTask<'_, '_> {
             batch,
             epilogue,
             rows,
-            scratch: [transformed, products],
+            mut runs,
+            scratch: [transformed, products, between, spare],
         } = self;
-        let (depth, columns, count) = (geometry.in_channels, weights.columns, rows.len());
-        let transformed = grown(transformed, PLACES * count * depth);
-        let products = grown(products, PLACES * count * columns);
-        let zeros = vec![0.0; depth];
-        for (at, row) in rows.iter().enumerate() {
-            let sources = at_places(&tiles[row.tile].inputs, source, row.image, &zeros);
-            let target = &mut transformed[at * depth..];
-            transforms::input(simd, &sources, target, count * depth);
+        let (depth, columns) = (geometry.in_channels, weights.columns);
+        let (of_place, of_products) = (rows * depth + GAP, rows * columns + GAP);
+        let transformed = grown(transformed, PLACES * of_place);
+        let products = grown(products, PLACES * of_products);
+        let between = grown(between, transforms::BETWEEN);
+        let spare = grown(spare, (OUTPUTS * columns).max(rows * depth));
+        let zeros = &mut spare[..rows * depth];
+        zeros.fill(0.0);
+        let mut first_row = 0;
+        for run in &runs {
+            let zeros = &zeros[..run.images * depth];
+            let sources = at_places(&tiles[run.tile].inputs, source, run.first_image, zeros);
+            let target = &mut transformed[first_row * depth..];
+            transforms::input(simd, &sources, between, target, of_place);
+            first_row += run.images;
         }
-        let source = Source::dense(transformed, count, depth);
-        let terms: [[Term; 1]; PLACES] = std::array::from_fn(|place| {
-            [Term {
-                slab: place,
-                tap: place,
-            }]
-        });
+        let source = Source {
+            values: transformed,
+            slab_stride: of_place,
+            image_stride: depth,
+        };
         for panel in 0..geometry.out_channels / columns {
-            let of_places = products.chunks_exact_mut(count * columns).zip(&terms);
-            for (products, terms) in of_places {
-                let mut rows: Vec<gather_product::Row<'_>> = products
-                    .chunks_exact_mut(columns)
-                    .enumerate()
-                    .map(|(image, values)| gather_product::Row {
-                        terms,
-                        image,
-                        start: 0,
-                        values,
-                    })
-                    .collect();
-                gather_product::Task {
-                    source,
-                    weights,
-                    first_panel: panel,
-                    rows: &mut rows,
-                }
-                .with_simd(simd);
-            }
+            multiply(simd, source, weights, panel, rows, products);
             let first = panel * columns;
-            for (at, row) in rows.iter_mut().enumerate() {
-                let finish = epilogue.map(|epilogue| Finish {
-                    shift: &epilogue.shift[first..first + columns],
-                    residual: tiles[row.tile].outputs.map(|slab| {
-                        let start = (slab? * batch + row.image) * geometry.out_channels + first;
-                        Some(&epilogue.residual?[start..start + columns])
-                    }),
-                    relu: epilogue.relu,
-                });
-                let outputs = row.outputs.each_mut();
-                let outputs = outputs.map(|output| Some(&mut output.as_mut()?[first..][..columns]));
-                let products = &products[at * columns..];
-                transforms::output(simd, products, count * columns, finish, outputs);
+            let mut row = 0;
+            for run in &mut runs {
+                for image in 0..run.images {
+                    let at = image * geometry.out_channels + first;
+                    let mut absent = spare.chunks_exact_mut(columns);
+                    let mut outputs: [&mut [f32]; OUTPUTS] = Default::default();
+                    for (target, output) in outputs.iter_mut().zip(&mut run.outputs) {
+                        *target = match output {
+                            Some(output) => &mut output[at..at + columns],
+                            None => absent.next().unwrap_or_default(),
+                        };
+                    }
+                    let products = &products[row * columns..];
+                    transforms::output(simd, products, of_products, between, &mut outputs);
+                    row += 1;
+                    let Some(epilogue) = epilogue else {
+                        continue;
+                    };
+                    for (output, slab) in outputs.iter_mut().zip(tiles[run.tile].outputs) {
+                        if let Some(slab) = slab {
+                            let image = slab * batch + run.first_image + image;
+                            let start = image * geometry.out_channels + first;
+                            gather_product::apply(epilogue, first, start, output);
+                        }
+                    }
+                }
             }
         }
+    }
+}
+
+/// The products of one panel at every place.
+#[inline(always)]
+fn multiply<S: Simd>(
+    simd: S,
+    source: Source<'_>,
+    weights: &PackedWeights,
+    panel: usize,
+    rows: usize,
+    products: &mut [f32],
+) {
+    let columns = weights.columns;
+    let places = products.chunks_exact_mut(rows * columns + GAP);
+    for (place, products) in places.enumerate() {
+        let terms = [Term {
+            slab: place,
+            tap: place,
+        }];
+        let values = products.chunks_exact_mut(columns).take(rows).enumerate();
+        let mut rows: Vec<gather_product::Row<'_>> = values
+            .map(|(image, values)| gather_product::Row {
+                terms: &terms,
+                image,
+                start: 0,
+                values,
+            })
+            .collect();
+        gather_product::Task {
+            source,
+            weights,
+            first_panel: panel,
+            rows: &mut rows,
+        }
+        .with_simd(simd);
     }
 }

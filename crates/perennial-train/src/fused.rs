@@ -129,7 +129,13 @@ const CHANNELS_FIRST: [usize; 4] = [3, 2, 0, 1];
 
 /// A weight as the kernels read it; a copy only where it lies otherwise.
 fn taps_first(weight: &Primitive) -> Primitive {
-    contiguous(weight.permute(&TAPS_FIRST))
+    let tensor = weight.permute(&TAPS_FIRST);
+    if tensor.is_contiguous() {
+        return contiguous(tensor);
+    }
+    // Two transpositions of matrices, which are fast, in place of one of three axes, which is not.
+    let taps_then_outputs = weight.permute(&[2, 3, 0, 1]).to_contiguous();
+    taps_then_outputs.permute(&[0, 1, 3, 2]).to_contiguous()
 }
 
 fn permuted(tensor: Primitive, axes: &[usize]) -> Primitive {
@@ -142,9 +148,13 @@ fn lies_taps_first(tensor: &Primitive) -> bool {
 }
 
 /// The same tensor as the only one in its memory, in the order that the kernels read weights in or in that of its axes.
-fn dense(tensor: Primitive, taps_first: bool) -> Primitive {
-    if taps_first {
-        let tensor = dense(permuted(tensor, &TAPS_FIRST), false);
+fn dense(tensor: Primitive, as_kernels_read: bool) -> Primitive {
+    if as_kernels_read {
+        let tensor = if lies_taps_first(&tensor) {
+            dense(permuted(tensor, &TAPS_FIRST), false)
+        } else {
+            taps_first(&tensor)
+        };
         return permuted(tensor, &CHANNELS_FIRST);
     }
     let elements = tensor.layout().num_elements();
@@ -152,6 +162,21 @@ fn dense(tensor: Primitive, taps_first: bool) -> Primitive {
         tensor
     } else {
         Primitive::from_data(tensor.into_data())
+    }
+}
+
+/// Gives a tensor's memory to later ones, if nobody else holds it.
+fn recycle(tensor: Primitive) {
+    let tensor = if lies_taps_first(&tensor) {
+        permuted(tensor, &TAPS_FIRST)
+    } else {
+        tensor
+    };
+    if tensor.is_unique()
+        && tensor.is_contiguous()
+        && let Ok(values) = tensor.into_data().try_into_vec()
+    {
+        kernels::recycle(values);
     }
 }
 
@@ -195,14 +220,14 @@ fn forward(
     let convolution = geometry(&x, &weight, options);
     let shape = output_shape(&convolution);
     let channels = convolution.out_channels;
-    let mut convolved = vec![0.0; convolution.output_len()];
+    let mut convolved = kernels::buffer(convolution.output_len());
     convolution.forward(values(&x), values(&taps), None, &mut convolved);
     let (mean, variance) = kernels::batch_statistics(&convolved, channels);
     let inverse_deviation: Vec<f32> = variance
         .iter()
         .map(|&variance| (1.0 / (f64::from(variance) + options.epsilon).sqrt()) as f32)
         .collect();
-    let mut output = vec![0.0; convolved.len()];
+    let mut output = kernels::buffer(convolved.len());
     kernels::normalize(
         &convolved,
         [&mean, &inverse_deviation, values(&gamma), values(&beta)],
@@ -246,16 +271,17 @@ impl FusedLayers for Flex {
         gradient: Primitive,
         rates: SgdRates,
     ) -> (Primitive, Primitive) {
-        let taps_first = lies_taps_first(&gradient);
-        let gradient = dense(gradient, taps_first);
-        let mut parameter = dense(parameter, taps_first);
-        let mut velocity = dense(velocity, taps_first);
+        let as_kernels_read = lies_taps_first(&gradient);
+        let gradient = dense(gradient, as_kernels_read);
+        let mut parameter = dense(parameter, as_kernels_read);
+        let mut velocity = dense(velocity, as_kernels_read);
         kernels::sgd_step(
             parameter.storage_mut(),
             velocity.storage_mut(),
             gradient.storage(),
             [rates.momentum, rates.weight_decay, rates.learning_rate],
         );
+        recycle(gradient);
         (parameter, velocity)
     }
 }
@@ -314,7 +340,7 @@ fn conv_norm_backward<const N: usize>(ops: Ops<SavedForward, N>, grads: &mut Gra
             .map(|node| node.id)
     };
     if let Some(id) = parent(0) {
-        let mut result = vec![0.0; convolution.input_len()];
+        let mut result = kernels::buffer(convolution.input_len());
         let taps = taps_first(&saved.weight);
         convolution.input_gradient(&norm.values, values(&taps), &mut result);
         let [height, width] = convolution.input;
@@ -322,7 +348,7 @@ fn conv_norm_backward<const N: usize>(ops: Ops<SavedForward, N>, grads: &mut Gra
         grads.register::<Flex>(id, primitive(result, &shape));
     }
     if let Some(id) = parent(1) {
-        let mut result = vec![0.0; convolution.weight_len()];
+        let mut result = kernels::buffer(convolution.weight_len());
         convolution.weight_gradient(values(&saved.x), &norm.values, &mut result);
         let shape: [usize; 4] = saved.weight.shape().dims();
         let shape = TAPS_FIRST.map(|axis| shape[axis]);
@@ -336,6 +362,10 @@ fn conv_norm_backward<const N: usize>(ops: Ops<SavedForward, N>, grads: &mut Gra
     }
     if let (Some(id), Some(residual)) = (parent(4), norm.residual) {
         grads.register::<Flex>(id, primitive(residual, &shape));
+    }
+    kernels::recycle(norm.values);
+    for tensor in [saved.convolved, saved.output, saved.x] {
+        recycle(tensor);
     }
 }
 

@@ -100,136 +100,137 @@ fn place_factors(place: usize) -> impl Iterator<Item = (usize, f32)> {
         .filter(|(_, factor)| *factor != 0.0)
 }
 
-/// `B^T d B` for all channels of a tile; places are `stride` values apart.
+/// An array of values for 0, 1, 2, ... where a closure might be compiled apart, without the processor's instructions, and filling an
+/// array in a loop would zero it first.
+macro_rules! each {
+    (4, $at:ident => $value:expr) => {
+        [each!(@ $at 0 $value), each!(@ $at 1 $value), each!(@ $at 2 $value), each!(@ $at 3 $value)]
+    };
+    (6, $at:ident => $value:expr) => {
+        [
+            each!(@ $at 0 $value), each!(@ $at 1 $value), each!(@ $at 2 $value),
+            each!(@ $at 3 $value), each!(@ $at 4 $value), each!(@ $at 5 $value),
+        ]
+    };
+    (@ $at:ident $index:literal $value:expr) => {{
+        let $at: usize = $index;
+        $value
+    }};
+}
+
+/// Applies a transform along one side, vector by vector: from some slices to others, all of one length.
+macro_rules! pass {
+    ($simd:ident, $inputs:tt => $outputs:tt, $along:ident, $from:expr, $to:expr) => {{
+        let from = $from;
+        let to = $to;
+        let count = S::as_simd_f32s(from[0]).0.len();
+        let from = each!($inputs, at => &S::as_simd_f32s(from[at]).0[..count]);
+        for vector in 0..count {
+            let results = $along($simd, each!($inputs, at => from[at][vector]));
+            each!($outputs, at => S::as_mut_simd_f32s(&mut *to[at]).0[vector] = results[at]);
+        }
+    }};
+}
+
+/// Values of a slice that are transformed along both sides before the next ones: read in one stream per slice, while what lies between
+/// both passes stays in cache.
+const STRETCH: usize = 512;
+/// Values from one place's stretch between both passes to the next one's.
+const APART: usize = STRETCH + GAP;
+/// Values between both passes.
+pub(super) const BETWEEN: usize = PLACES * APART;
+/// A cache line between what lies at one place and at the next, so that the places of a tile do not compete for the same lines.
+pub(super) const GAP: usize = 16;
+
+/// The slices of `len` values from `start` on at `first` and the following places, which are `stride` values apart.
+macro_rules! at_places {
+    ($count:tt, $values:expr, $first:expr, $stride:expr, $start:expr, $len:expr) => {{
+        let mut places = $values[$first * $stride..].chunks_mut($stride);
+        each!($count, _at => &mut places.next().unwrap_or_default()[$start..][..$len])
+    }};
+}
+
+/// `B^T d B` of slices, one for each place of a tile; those of the result are `stride` values apart.
 #[inline(always)]
 pub(super) fn input<S: Simd>(
     simd: S,
     sources: &[&[f32]; PLACES],
+    between: &mut [f32],
     target: &mut [f32],
     stride: usize,
 ) {
-    let zero = simd.splat_f32s(0.0);
-    let mut vectors: [&[S::f32s]; PLACES] = [&[]; PLACES];
-    for (vectors, source) in vectors.iter_mut().zip(sources) {
-        *vectors = S::as_simd_f32s(source).0;
-    }
-    let count = vectors[0].len();
-    for vectors in &mut vectors {
-        *vectors = &vectors[..count];
-    }
-    let (target, stride) = (S::as_mut_simd_f32s(target).0, stride / S::F32_LANES);
-    for at in 0..count {
-        let mut columns = [[zero; SIDE]; SIDE];
-        for (x, column) in columns.iter_mut().enumerate() {
-            let mut values = [zero; SIDE];
-            for (y, value) in values.iter_mut().enumerate() {
-                *value = vectors[SIDE * y + x][at];
-            }
-            *column = input_along(simd, values);
+    let whole = sources[0].len();
+    for start in (0..whole).step_by(STRETCH) {
+        let len = STRETCH.min(whole - start);
+        for x in 0..SIDE {
+            pass!(
+                simd, 6 => 6, input_along,
+                each!(6, y => &sources[SIDE * y + x][start..start + len]),
+                at_places!(6, between, SIDE * x, APART, 0, len)
+            );
         }
         for y in 0..SIDE {
-            let mut values = [zero; SIDE];
-            for (value, column) in values.iter_mut().zip(&columns) {
-                *value = column[y];
-            }
-            for (x, value) in input_along(simd, values).into_iter().enumerate() {
-                target[(SIDE * y + x) * stride + at] = value;
-            }
+            pass!(
+                simd, 6 => 6, input_along,
+                each!(6, x => &between[(SIDE * x + y) * APART..][..len]),
+                at_places!(6, target, SIDE * y, stride, start, len)
+            );
         }
     }
 }
 
-/// An epilogue for the outputs of a tile.
-pub(super) struct Finish<'a> {
-    pub shift: &'a [f32],
-    pub residual: [Option<&'a [f32]>; OUTPUTS],
-    pub relu: bool,
-}
-
-/// `A^T m A` for all channels of a tile, and what follows a convolution; places are `stride` values apart.
+/// `A^T m A` of slices that are `stride` values apart, one for each place of a tile; at most `STRETCH` values each.
 #[inline(always)]
 pub(super) fn output<S: Simd>(
     simd: S,
     products: &[f32],
     stride: usize,
-    finish: Option<Finish<'_>>,
-    mut outputs: [Option<&mut [f32]>; OUTPUTS],
+    between: &mut [f32],
+    outputs: &mut [&mut [f32]; OUTPUTS],
 ) {
-    let zero = simd.splat_f32s(0.0);
-    let (products, stride) = (S::as_simd_f32s(products).0, stride / S::F32_LANES);
-    let lens = outputs.iter().flatten().map(|output| output.len());
-    let count = lens.max().unwrap_or_default() / S::F32_LANES;
-    for at in 0..count {
-        let mut columns = [[zero; STEP]; SIDE];
-        for (x, column) in columns.iter_mut().enumerate() {
-            let mut values = [zero; SIDE];
-            for (y, value) in values.iter_mut().enumerate() {
-                *value = products[(SIDE * y + x) * stride + at];
-            }
-            *column = output_along(simd, values);
-        }
-        for y in 0..STEP {
-            let mut values = [zero; SIDE];
-            for (value, column) in values.iter_mut().zip(&columns) {
-                *value = column[y];
-            }
-            for (x, mut sum) in output_along(simd, values).into_iter().enumerate() {
-                let place = STEP * y + x;
-                let Some(output) = &mut outputs[place] else {
-                    continue;
-                };
-                if let Some(finish) = &finish {
-                    sum = simd.add_f32s(sum, S::as_simd_f32s(finish.shift).0[at]);
-                    if let Some(residual) = finish.residual[place] {
-                        sum = simd.add_f32s(sum, S::as_simd_f32s(residual).0[at]);
-                    }
-                    if finish.relu {
-                        // NaN is handed on, as in `rectify`.
-                        let below = simd.less_than_f32s(sum, zero);
-                        sum = simd.select_f32s(below, zero, sum);
-                    }
-                }
-                S::as_mut_simd_f32s(output).0[at] = sum;
-            }
-        }
+    let len = outputs[0].len();
+    for x in 0..SIDE {
+        pass!(
+            simd, 6 => 4, output_along,
+            each!(6, y => &products[(SIDE * y + x) * stride..][..len]),
+            at_places!(4, between, STEP * x, APART, 0, len)
+        );
+    }
+    for (y, outputs) in outputs.as_chunks_mut::<STEP>().0.iter_mut().enumerate() {
+        let [a, b, c, d] = outputs;
+        pass!(
+            simd, 6 => 4, output_along,
+            each!(6, x => &between[(STEP * x + y) * APART..][..len]),
+            [&mut **a, &mut **b, &mut **c, &mut **d]
+        );
     }
 }
 
-/// `A y A^T` for some channels of the outputs' gradient at a tile; places are `stride` values apart.
+/// `A y A^T` of slices, one for each output of a tile; those of the result are `stride` values apart.
 #[inline(always)]
 pub(super) fn gradient<S: Simd>(
     simd: S,
     sources: &[&[f32]; OUTPUTS],
+    between: &mut [f32],
     target: &mut [f32],
     stride: usize,
 ) {
-    let zero = simd.splat_f32s(0.0);
-    let mut vectors: [&[S::f32s]; OUTPUTS] = [&[]; OUTPUTS];
-    for (vectors, source) in vectors.iter_mut().zip(sources) {
-        *vectors = S::as_simd_f32s(source).0;
-    }
-    let count = vectors[0].len();
-    for vectors in &mut vectors {
-        *vectors = &vectors[..count];
-    }
-    let (target, stride) = (S::as_mut_simd_f32s(target).0, stride / S::F32_LANES);
-    for at in 0..count {
-        let mut columns = [[zero; SIDE]; STEP];
-        for (x, column) in columns.iter_mut().enumerate() {
-            let mut values = [zero; STEP];
-            for (y, value) in values.iter_mut().enumerate() {
-                *value = vectors[STEP * y + x][at];
-            }
-            *column = gradient_along(simd, values);
+    let whole = sources[0].len();
+    for start in (0..whole).step_by(STRETCH) {
+        let len = STRETCH.min(whole - start);
+        for x in 0..STEP {
+            pass!(
+                simd, 4 => 6, gradient_along,
+                each!(4, y => &sources[STEP * y + x][start..start + len]),
+                at_places!(6, between, SIDE * x, APART, 0, len)
+            );
         }
         for y in 0..SIDE {
-            let mut values = [zero; STEP];
-            for (value, column) in values.iter_mut().zip(&columns) {
-                *value = column[y];
-            }
-            for (x, value) in gradient_along(simd, values).into_iter().enumerate() {
-                target[(SIDE * y + x) * stride + at] = value;
-            }
+            pass!(
+                simd, 4 => 6, gradient_along,
+                each!(4, x => &between[(SIDE * x + y) * APART..][..len]),
+                at_places!(6, target, SIDE * y, stride, start, len)
+            );
         }
     }
 }

@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::transforms::{self, PLACES};
+use super::transforms::{self, GAP, PLACES};
 use super::{Tile, at_places, grown, tiles};
 use crate::convolution::Convolution;
 use crate::gather_product::Source;
@@ -22,8 +22,8 @@ const TASKS: usize = 8;
 const PART_ROWS: usize = 64;
 
 thread_local! {
-    /// Transformed inputs, transformed gradients and sums of the task at hand.
-    static SCRATCH: RefCell<[Vec<f32>; 3]> = const { RefCell::new([Vec::new(), Vec::new(), Vec::new()]) };
+    /// Sums, transformed inputs, transformed gradients, and what lies between the passes of a transform.
+    static SCRATCH: RefCell<[Vec<f32>; 4]> = const { RefCell::new([const { Vec::new() }; 4]) };
 }
 
 /// Channels and rows of a task.
@@ -84,7 +84,7 @@ pub(crate) fn weight_gradient(
                 Arch::new().dispatch(&mut task);
                 let mut taps = vec![0.0; 9 * part.inputs * part.outputs];
                 let len = PLACES * part.inputs * part.outputs;
-                transforms::weight_gradient(&scratch[2][..len], &mut taps);
+                transforms::weight_gradient(&scratch[0][..len], &mut taps);
                 taps
             })
         })
@@ -112,7 +112,7 @@ struct PartTask<'a> {
     input: &'a [f32],
     gradient: &'a [f32],
     part: Part,
-    scratch: &'a mut [Vec<f32>; 3],
+    scratch: &'a mut [Vec<f32>; 4],
 }
 
 impl WithSimd for &mut PartTask<'_> {
@@ -121,7 +121,8 @@ impl WithSimd for &mut PartTask<'_> {
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
         let (part, batch) = (self.part, self.geometry.batch);
-        let [inputs, gradients, sums] = &mut *self.scratch;
+        let [sums, inputs, gradients, between] = &mut *self.scratch;
+        let between = grown(between, transforms::BETWEEN);
         let of_place = part.inputs * part.outputs;
         let sums = grown(sums, PLACES * of_place);
         let tile = crate::tile_columns(part.outputs);
@@ -137,27 +138,33 @@ impl WithSimd for &mut PartTask<'_> {
         }
         for first in (0..part.rows).step_by(ROWS) {
             let count = ROWS.min(part.rows - first);
-            let inputs = grown(inputs, PLACES * count * part.inputs);
-            let gradients = grown(gradients, PLACES * count * part.outputs);
+            let of_inputs = count * part.inputs + GAP;
+            let of_outputs = count * part.outputs + GAP;
+            let inputs = grown(inputs, PLACES * of_inputs);
+            let gradients = grown(gradients, PLACES * of_outputs);
             for at in 0..count {
                 let row = part.first_row + first + at;
                 let (tile, image) = (&self.tiles[row / batch], row % batch);
                 let sources = at_places(&tile.inputs, from_input, image, &zeros[..part.inputs]);
                 let target = &mut inputs[at * part.inputs..];
-                transforms::input(simd, &sources, target, count * part.inputs);
+                transforms::input(simd, &sources, between, target, of_inputs);
                 let sources = at_places(&tile.outputs, from_output, image, &zeros[..part.outputs]);
                 let target = &mut gradients[at * part.outputs..];
-                transforms::gradient(simd, &sources, target, count * part.outputs);
+                transforms::gradient(simd, &sources, between, target, of_outputs);
             }
             for (place, sums) in sums.chunks_exact_mut(of_place).enumerate() {
                 SlabProducts {
-                    source: Source::dense(inputs, count, part.inputs),
-                    gradient: gradients,
+                    source: Source {
+                        values: inputs,
+                        slab_stride: of_inputs,
+                        image_stride: part.inputs,
+                    },
+                    gradient: &gradients[place * of_outputs..],
                     batch: count,
                     first_channel: 0,
                     columns: part.outputs,
                     tile,
-                    pairs: &[(place, place)],
+                    pairs: &[(place, 0)],
                     fresh: first == 0,
                     result: sums,
                 }

@@ -1,7 +1,7 @@
 //! A network that only embeds: batch norm folded into the convolutions, weights rearranged once.
 
 use burn::tensor::{Device, Tensor, TensorData};
-use perennial_kernels::{FrozenConvolution, MaxPool, max_pool};
+use perennial_kernels::{FrozenConvolution, MaxPool, max_pool, recycle};
 
 use super::layers::{Mode, Path, values};
 use super::{Backbone, Network};
@@ -74,6 +74,7 @@ impl FrozenNetwork {
             map = stage.forward(batch, map);
         }
         let mut embeddings = global_mean(&map, batch * features);
+        recycle(map);
         if let Some(head) = head {
             embeddings = head.forward(batch, &embeddings, None);
         }
@@ -85,10 +86,16 @@ impl FrozenNetwork {
 impl Stage {
     fn forward(&self, batch: usize, map: Vec<f32>) -> Vec<f32> {
         match self {
-            Self::Convolution(convolution) => convolution.forward(batch, &map, None),
+            Self::Convolution(convolution) => {
+                let output = convolution.forward(batch, &map, None);
+                recycle(map);
+                output
+            }
             Self::MaxPool(geometry) => {
                 let [height, width] = geometry.input;
-                max_pool(geometry, &map, map.len() / (height * width).max(1)).0
+                let output = max_pool(geometry, &map, map.len() / (height * width).max(1)).0;
+                recycle(map);
+                output
             }
             Self::Block {
                 first,
@@ -97,10 +104,17 @@ impl Stage {
             } => {
                 let inner = first.forward(batch, &map, None);
                 let residual = match shortcut {
-                    Some(shortcut) => shortcut.forward(batch, &map, None),
+                    Some(shortcut) => {
+                        let residual = shortcut.forward(batch, &map, None);
+                        recycle(map);
+                        residual
+                    }
                     None => map,
                 };
-                second.forward(batch, &inner, Some(&residual))
+                let output = second.forward(batch, &inner, Some(&residual));
+                recycle(inner);
+                recycle(residual);
+                output
             }
         }
     }
