@@ -38,3 +38,22 @@ pub fn recycle(buffer: Vec<f32>) {
     }
     pool.push(buffer);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_comes_back_cut_to_length_but_not_for_a_much_shorter_one() {
+        // A length that nothing else in this process asks for.
+        let len = 123_457;
+        let fresh = buffer(len);
+        assert!(fresh.len() == len && fresh.iter().all(|&value| value == 0.0));
+        let place = fresh.as_ptr();
+        recycle(fresh);
+        let half = buffer(len / 2);
+        assert_ne!(half.as_ptr(), place);
+        let again = buffer(len - 100);
+        assert_eq!((again.as_ptr(), again.len()), (place, len - 100));
+    }
+}

@@ -354,3 +354,45 @@ fn multiply<S: Simd>(
         .with_simd(simd);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn square(side: usize, channels: usize, batch: usize) -> Convolution {
+        Convolution {
+            batch,
+            in_channels: channels,
+            out_channels: channels,
+            input: [side, side],
+            kernel: [3, 3],
+            stride: 1,
+            padding: 1,
+            dilation: 1,
+        }
+    }
+
+    #[test]
+    fn the_transform_is_taken_where_it_saves_more_than_its_weights_cost() {
+        assert!(suits(&square(8, 64, 128), 128));
+        assert!(suits(&square(4, 128, 128), 128));
+        // The weights' transform would cost more than the products.
+        assert!(!suits(&square(4, 512, 32), 32));
+        assert!(suits_weight_gradient(&square(4, 512, 32)));
+        // Small maps read so much padding that the plain sum has fewer products.
+        assert!(!suits(&square(2, 256, 4096), 4096));
+        // Channels in whole tiles, 3x3, stride 1, padding 1 only.
+        assert!(!suits(&square(32, 48, 128), 128));
+        let strided = Convolution {
+            stride: 2,
+            ..square(32, 64, 128)
+        };
+        assert!(!suits(&strided, 128));
+        // The smallest and the largest of what the property test compares with the direct sums.
+        let tested = |input| Convolution {
+            input,
+            ..square(0, 64, 6)
+        };
+        assert!(suits(&tested([12, 10]), 6) && suits(&tested([13, 13]), 6));
+    }
+}

@@ -114,8 +114,14 @@ fn products(g: &Convolution, mut each: impl FnMut(usize, usize, usize)) {
 
 /// Maps and channels of a size at which Winograd's transform takes over, in whole and in cut tiles.
 fn transformed_geometry() -> impl Strategy<Value = Convolution> {
-    let channels = prop_oneof![Just([64, 64]), Just([128, 64]), Just([64, 128])];
-    (12..=13_usize, 10..=13_usize, 1..=4_usize, channels).prop_map(
+    let channels = prop_oneof![
+        Just([64, 64]),
+        Just([128, 64]),
+        Just([64, 128]),
+        Just([96, 32]),
+        Just([32, 96])
+    ];
+    (12..=13_usize, 10..=13_usize, 6..=8_usize, channels).prop_map(
         |(height, width, batch, [in_channels, out_channels])| Convolution {
             batch,
             in_channels,
@@ -299,7 +305,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
         dilation: 1,
     };
     let large = Convolution {
-        batch: 7,
+        batch: 40,
         in_channels: 64,
         out_channels: 64,
         input: [9, 8],
