@@ -1,42 +1,75 @@
 //! Buffers that are used again: a fresh one is zeroed, and often its pages are mapped, only for every value to be written over.
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-/// Buffers kept at most: those of a training step of a network of this kind.
-const KEPT: usize = 128;
+static POOL: Mutex<Pool> = Mutex::new(Pool::new());
 
-static POOL: Mutex<Vec<Vec<f32>>> = Mutex::new(Vec::new());
+struct Pool {
+    /// Those that wait for use, the longest waiting first.
+    kept: Vec<Vec<f32>>,
+    /// How many of each length are out, so that nothing is kept but what came from here.
+    out: BTreeMap<usize, usize>,
+}
 
-/// A buffer of any content: values that earlier users left, or zeros. A kept one that is a little longer is cut;
-/// a much longer one would be missed where its length is needed.
-pub fn buffer(len: usize) -> Vec<f32> {
-    let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
-    let fitting = pool
-        .iter()
-        .enumerate()
-        .filter(|(_, kept)| (len..=len + len / 4).contains(&kept.len()))
-        .min_by_key(|(_, kept)| kept.len());
-    match fitting {
-        Some((at, _)) => {
-            let mut kept = pool.swap_remove(at);
-            kept.truncate(len);
-            kept
+impl Pool {
+    const fn new() -> Self {
+        Self {
+            kept: Vec::new(),
+            out: BTreeMap::new(),
         }
-        None => vec![0.0; len],
+    }
+
+    /// A kept buffer, or those that make room for a new one: lengths that are no longer asked for leave this way, and what is kept
+    /// never exceeds what was once in use.
+    fn take(&mut self, len: usize) -> Result<Vec<f32>, Vec<Vec<f32>>> {
+        *self.out.entry(len).or_default() += 1;
+        if let Some(at) = self.kept.iter().rposition(|kept| kept.len() == len) {
+            return Ok(self.kept.remove(at));
+        }
+        let mut freed = 0;
+        let enough = self.kept.iter().take_while(|kept| {
+            let before = freed;
+            freed += kept.len();
+            before < len
+        });
+        let count = enough.count();
+        Err(self.kept.drain(..count).collect())
+    }
+
+    /// Keeps a buffer that came from here; gives any other back.
+    fn put(&mut self, buffer: Vec<f32>) -> Option<Vec<f32>> {
+        let Some(out) = self.out.get_mut(&buffer.len()) else {
+            return Some(buffer);
+        };
+        *out -= 1;
+        if *out == 0 {
+            self.out.remove(&buffer.len());
+        }
+        self.kept.push(buffer);
+        None
     }
 }
 
-/// Takes a buffer that is no longer needed.
+/// A buffer of any content: what its last user left, or zeros.
+pub fn buffer(len: usize) -> Vec<f32> {
+    let taken = POOL
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take(len);
+    taken.unwrap_or_else(|outdated| {
+        drop(outdated);
+        vec![0.0; len]
+    })
+}
+
+/// Takes a buffer that is no longer needed; one that did not come from here is only freed.
 pub fn recycle(buffer: Vec<f32>) {
-    if buffer.is_empty() {
-        return;
-    }
-    let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
-    if pool.len() >= KEPT {
-        // The one that has waited longest: shapes that no longer occur leave this way.
-        pool.remove(0);
-    }
-    pool.push(buffer);
+    let foreign = POOL
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .put(buffer);
+    drop(foreign);
 }
 
 #[cfg(test)]
@@ -44,16 +77,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_buffer_comes_back_cut_to_length_but_not_for_a_much_shorter_one() {
-        // A length that nothing else in this process asks for.
-        let len = 123_457;
-        let fresh = buffer(len);
-        assert!(fresh.len() == len && fresh.iter().all(|&value| value == 0.0));
-        let place = fresh.as_ptr();
-        recycle(fresh);
-        let half = buffer(len / 2);
-        assert_ne!(half.as_ptr(), place);
-        let again = buffer(len - 100);
-        assert_eq!((again.as_ptr(), again.len()), (place, len - 100));
+    fn buffers_come_back_and_make_room_for_other_lengths() {
+        let mut pool = Pool::new();
+        for len in [4, 4, 6] {
+            assert!(pool.take(len).unwrap_err().is_empty());
+        }
+        for value in [1.0, 2.0] {
+            assert!(pool.put(vec![value; 4]).is_none());
+        }
+        assert!(pool.put(vec![3.0; 6]).is_none());
+        // Nothing of that length is out any more.
+        assert_eq!(pool.put(vec![9.0; 4]), Some(vec![9.0; 4]));
+        // Just enough to make room, the longest waiting first.
+        assert_eq!(pool.take(5).unwrap_err(), [[1.0; 4], [2.0; 4]]);
+        assert_eq!(pool.take(6).unwrap(), [3.0; 6]);
     }
 }

@@ -206,6 +206,10 @@ impl Convolution {
         weight_gradient: &mut [f32],
     ) {
         self.check_gradients(output_gradient, weight_gradient, input);
+        if self.batch == 0 {
+            weight_gradient.fill(0.0);
+            return;
+        }
         if self.takes_rows() {
             return self.row_weight_gradient(input, output_gradient, weight_gradient);
         }

@@ -41,7 +41,7 @@ pub(crate) fn product(
     output: &mut [f32],
 ) {
     let width = weights.outputs;
-    if width == 0 || batch == 0 {
+    if width == 0 || batch == 0 || terms.is_empty() {
         return;
     }
     // Rows whose slabs sum over the same taps can share tiles, so that a batch of one still fills them.

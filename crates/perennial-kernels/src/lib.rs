@@ -7,7 +7,8 @@
 //! products over whole slabs, so it needs no im2col copy, and a kernel tap that would read padding is simply absent
 //! from the sum. At the 4x4, 2x2 and 1x1 maps at the end of a ResNet on 32x32 images, that is most of the taps.
 //!
-//! 3x3 convolutions of many positions go through Winograd's transform instead, whose products are as well products of slabs.
+//! Two kinds of convolution go other ways. The first layer, of few channels, reads whole kernel rows from images that are copied
+//! into zeros. 3x3 convolutions of many positions go through Winograd's transform, whose products are as well products of slabs.
 //!
 //! Convolution weights are `[kernel_height, kernel_width, in_channels, out_channels]`: the products read and write rows of output
 //! channels, and taps that read only padding are never touched.

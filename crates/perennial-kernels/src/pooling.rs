@@ -63,8 +63,8 @@ pub fn max_pool(geometry: &MaxPool, input: &[f32], slab: usize) -> (Vec<f32>, Ve
     let mut output = buffers::buffer(windows.len() * slab);
     let mut winners = vec![0_u8; output.len()];
     output
-        .par_chunks_mut(slab)
-        .zip(winners.par_chunks_mut(slab))
+        .par_chunks_mut(slab.max(1))
+        .zip(winners.par_chunks_mut(slab.max(1)))
         .zip(&windows)
         .for_each(|((output, winners), window)| {
             output.fill(f32::NEG_INFINITY);
@@ -131,7 +131,7 @@ pub fn max_pool_backward(
     }
     let mut result = buffers::buffer(sources.len() * slab);
     result
-        .par_chunks_mut(slab)
+        .par_chunks_mut(slab.max(1))
         .zip(&sources)
         .for_each(|(result, sources)| {
             result.fill(0.0);

@@ -11,7 +11,7 @@ use crate::gather_product::{self, Source, Term};
 use crate::packed_weights::PackedWeights;
 use crate::weight_gradient;
 
-/// Channels below which kernel rows are taken whole.
+/// The most input channels for which kernel rows are taken whole.
 const FEW_CHANNELS: usize = 4;
 /// Parts in which weight gradients are summed: fixed, so that sums do not depend on the number of threads.
 const PARTS: usize = 16;
@@ -61,7 +61,7 @@ impl Convolution {
         let mut values = buffers::buffer(self.batch * image_len);
         // Several images at a time, because their pixels lie side by side in the input.
         values
-            .par_chunks_mut(IMAGES * image_len)
+            .par_chunks_mut((IMAGES * image_len).max(1))
             .enumerate()
             .for_each(|(block, padded)| {
                 padded.fill(0.0);

@@ -24,6 +24,9 @@ pub(crate) fn sums(
     connections: &[Connection],
     result: &mut [f32],
 ) {
+    if result.is_empty() {
+        return;
+    }
     let tile = crate::tile_columns(out_channels);
     let columns = out_channels.next_multiple_of(tile);
     if columns == out_channels {

@@ -25,11 +25,12 @@ pub(crate) use weight_gradient::weight_gradient;
 
 /// Channels come in multiples of this: whole tiles of any processor's vectors.
 const CHANNELS: usize = 32;
-/// Rows that transforming and reading the weights are worth, and that transforming their gradient back is worth.
+/// Transforming and reading the weights takes as long as multiplying so many rows with them.
 const WEIGHT_ROWS: usize = 64;
+/// Transforming the weights' gradient back takes as long as multiplying so many rows.
 const GRADIENT_ROWS: usize = 16;
-/// Rows of a task, images of tiles: few enough that transformed values stay in the second-level cache, enough to share the weights
-/// that they are multiplied with. A multiple of a tile's six.
+/// Rows of a task, images of tiles: few enough that the transformed values of up to 256 channels stay in the second-level cache, enough
+/// to share the weights that they are multiplied with. A multiple of a tile's six.
 const TASK_ROWS: usize = 24;
 
 thread_local! {
@@ -61,7 +62,10 @@ fn pays(geometry: &Convolution, batch: usize, weight_rows: usize) -> bool {
         .output()
         .iter()
         .fold([1, 1], |[products, tiles], side| {
-            [products * (3 * side - 2), tiles * side.div_ceil(STEP)]
+            [
+                products * (3 * side).saturating_sub(2),
+                tiles * side.div_ceil(STEP),
+            ]
         });
     PLACES * (tiles * batch + weight_rows) < products * batch
 }

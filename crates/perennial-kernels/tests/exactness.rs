@@ -149,6 +149,12 @@ fn equals_the_direct_sums(g: &Convolution, seed: u64, tolerance: f64) -> Result<
         x_gradient[i] += f64::from(gradient[o]) * f64::from(w[k]);
         w_gradient[k] += f64::from(gradient[o]) * f64::from(x[i]);
     });
+    // Buffers that are used again hold NaN from here on: what is not written over shows.
+    let poison = |len: usize| vec![f32::NAN; len];
+    let (mut nx, mut nw, mut ny) = (poison(x.len()), poison(w.len()), poison(gradient.len()));
+    g.forward(&nx.clone(), &nw.clone(), None, &mut ny);
+    g.input_gradient(&ny, &nw, &mut nx);
+    g.weight_gradient(&nx, &ny, &mut nw);
     let mut found = vec![9.0; g.output_len()];
     g.forward(&x, &w, None, &mut found);
     close(&found, &y, tolerance)?;
@@ -311,7 +317,12 @@ fn results_do_not_depend_on_the_number_of_threads() {
         input: [9, 8],
         ..small
     };
-    for g in [small, large] {
+    let first = Convolution {
+        in_channels: 3,
+        stride: 2,
+        ..small
+    };
+    for g in [small, large, first] {
         let (x, w) = (values(g.input_len(), 1), values(g.weight_len(), 2));
         let run = |threads| {
             rayon::ThreadPoolBuilder::new()
@@ -321,10 +332,11 @@ fn results_do_not_depend_on_the_number_of_threads() {
                 .install(|| {
                     let mut y = vec![0.0; g.output_len()];
                     g.forward(&x, &w, None, &mut y);
-                    let mut gradient = vec![0.0; g.weight_len()];
-                    g.weight_gradient(&x, &y, &mut gradient);
+                    let mut gradients = [vec![0.0; g.weight_len()], vec![0.0; g.input_len()]];
+                    g.weight_gradient(&x, &y, &mut gradients[0]);
+                    g.input_gradient(&y, &w, &mut gradients[1]);
                     let statistics = batch_statistics(&y, g.out_channels);
-                    (y, gradient, statistics)
+                    (y, gradients, statistics)
                 })
         };
         assert_eq!(run(1), run(3));
@@ -348,7 +360,14 @@ fn a_frozen_convolution_gives_an_image_the_same_values_in_any_batch() {
         input: [9, 8],
         ..tapped
     };
-    for g in [tapped, transformed] {
+    let first = Convolution {
+        in_channels: 3,
+        kernel: [7, 7],
+        stride: 2,
+        padding: 3,
+        ..tapped
+    };
+    for g in [tapped, transformed, first] {
         let (x, w) = (values(g.input_len(), 1), values(g.weight_len(), 2));
         let (shift, residual) = (values(g.out_channels, 3), values(g.output_len(), 4));
         let frozen = FrozenConvolution::new(g, &w, shift.clone(), true);
@@ -371,6 +390,48 @@ fn a_frozen_convolution_gives_an_image_the_same_values_in_any_batch() {
             assert_eq!(found, alone(&expected, g.out_channels));
         }
     }
+}
+
+#[test]
+fn empty_batches_and_maps_are_no_error() {
+    let none = Convolution {
+        batch: 0,
+        in_channels: 16,
+        out_channels: 64,
+        input: [8, 8],
+        kernel: [3, 3],
+        stride: 1,
+        padding: 1,
+        dilation: 1,
+    };
+    let first = Convolution {
+        in_channels: 3,
+        ..none
+    };
+    let outside = Convolution {
+        batch: 1,
+        input: [2, 2],
+        padding: 0,
+        ..none
+    };
+    for g in [none, first, outside] {
+        let (x, w) = (values(g.input_len(), 1), values(g.weight_len(), 2));
+        g.forward(&x, &w, None, &mut []);
+        let mut x_gradient = vec![9.0; x.len()];
+        g.input_gradient(&[], &w, &mut x_gradient);
+        assert!(x_gradient.iter().all(|&value| value == 0.0));
+        let mut w_gradient = vec![9.0; w.len()];
+        g.weight_gradient(&x, &[], &mut w_gradient);
+        assert!(w_gradient.iter().all(|&value| value == 0.0));
+    }
+    let pool = MaxPool {
+        input: [4, 4],
+        kernel: 3,
+        stride: 2,
+        padding: 1,
+    };
+    let (output, winners) = max_pool(&pool, &[], 0);
+    assert!(output.is_empty() && max_pool_backward(&pool, &output, &winners, 0).is_empty());
 }
 
 #[test]

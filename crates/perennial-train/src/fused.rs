@@ -147,7 +147,7 @@ fn lies_taps_first(tensor: &Primitive) -> bool {
     tensor.shape().num_dims() == 4 && tensor.layout().permute(&TAPS_FIRST).is_contiguous()
 }
 
-/// The same tensor as the only one in its memory, in the order that the kernels read weights in or in that of its axes.
+/// The same tensor in memory that holds nothing else, in the order that the kernels read weights in or in that of its axes.
 fn dense(tensor: Primitive, as_kernels_read: bool) -> Primitive {
     if as_kernels_read {
         let tensor = if lies_taps_first(&tensor) {

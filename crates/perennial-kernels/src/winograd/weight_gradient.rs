@@ -133,9 +133,6 @@ impl WithSimd for &mut PartTask<'_> {
             batch,
             self.geometry.out_channels,
         );
-        if part.rows == 0 {
-            sums.fill(0.0);
-        }
         for first in (0..part.rows).step_by(ROWS) {
             let count = ROWS.min(part.rows - first);
             let of_inputs = count * part.inputs + GAP;
