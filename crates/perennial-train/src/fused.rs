@@ -6,6 +6,8 @@
 //! kernel, kernel]`, but from the first step on they lie in memory as the kernels read them, output channels innermost: gradients are
 //! such views, and parameters take on their gradients' order.
 
+mod memory_order;
+
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
@@ -17,6 +19,10 @@ use burn::backend::{
 };
 use burn::tensor::TensorData;
 use perennial_kernels as kernels;
+
+use memory_order::{
+    CHANNELS_FIRST, TAPS_FIRST, contiguous, dense, lies_taps_first, recycle, taps_first,
+};
 
 /// What a fused convolution layer does besides the convolution.
 #[derive(Clone, Copy, Debug)]
@@ -113,71 +119,6 @@ struct SavedForward {
 
 fn primitive(values: Vec<f32>, shape: &[usize]) -> Primitive {
     Flex::float_from_data(TensorData::new(values, shape.to_vec()), &Default::default())
-}
-
-fn contiguous(tensor: Primitive) -> Primitive {
-    if tensor.as_slice::<f32>().is_some() {
-        tensor
-    } else {
-        tensor.to_contiguous()
-    }
-}
-
-/// Axes of a weight in the order of the kernels, and back.
-const TAPS_FIRST: [usize; 4] = [2, 3, 1, 0];
-const CHANNELS_FIRST: [usize; 4] = [3, 2, 0, 1];
-
-/// A weight as the kernels read it; a copy only where it lies otherwise.
-fn taps_first(weight: &Primitive) -> Primitive {
-    let tensor = weight.permute(&TAPS_FIRST);
-    if tensor.is_contiguous() {
-        return contiguous(tensor);
-    }
-    // Two transpositions of matrices, which are fast, in place of one of three axes, which is not.
-    let taps_then_outputs = weight.permute(&[2, 3, 0, 1]).to_contiguous();
-    taps_then_outputs.permute(&[0, 1, 3, 2]).to_contiguous()
-}
-
-fn permuted(tensor: Primitive, axes: &[usize]) -> Primitive {
-    let layout = tensor.layout().permute(axes);
-    tensor.with_layout(layout)
-}
-
-fn lies_taps_first(tensor: &Primitive) -> bool {
-    tensor.shape().num_dims() == 4 && tensor.layout().permute(&TAPS_FIRST).is_contiguous()
-}
-
-/// The same tensor in memory that holds nothing else, in the order that the kernels read weights in or in that of its axes.
-fn dense(tensor: Primitive, as_kernels_read: bool) -> Primitive {
-    if as_kernels_read {
-        let tensor = if lies_taps_first(&tensor) {
-            dense(permuted(tensor, &TAPS_FIRST), false)
-        } else {
-            taps_first(&tensor)
-        };
-        return permuted(tensor, &CHANNELS_FIRST);
-    }
-    let elements = tensor.layout().num_elements();
-    if tensor.is_contiguous() && tensor.storage::<f32>().len() == elements {
-        tensor
-    } else {
-        Primitive::from_data(tensor.into_data())
-    }
-}
-
-/// Gives a tensor's memory to later ones, if nobody else holds it.
-fn recycle(tensor: Primitive) {
-    let tensor = if lies_taps_first(&tensor) {
-        permuted(tensor, &TAPS_FIRST)
-    } else {
-        tensor
-    };
-    if tensor.is_unique()
-        && tensor.is_contiguous()
-        && let Ok(values) = tensor.into_data().try_into_vec()
-    {
-        kernels::recycle(values);
-    }
 }
 
 fn values(tensor: &Primitive) -> &[f32] {
