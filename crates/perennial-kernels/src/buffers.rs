@@ -10,6 +10,8 @@ struct Pool {
     kept: Vec<Vec<f32>>,
     /// How many of each length are out, so that nothing is kept but what came from here.
     out: BTreeMap<usize, usize>,
+    /// Values that were allocated anew and not yet made up for by freeing others.
+    owed: usize,
 }
 
 impl Pool {
@@ -17,23 +19,28 @@ impl Pool {
         Self {
             kept: Vec::new(),
             out: BTreeMap::new(),
+            owed: 0,
         }
     }
 
-    /// A kept buffer, or those that make room for a new one: lengths that are no longer asked for leave this way, and what is kept
-    /// never exceeds what was once in use.
+    /// A kept buffer, or those that make room for new ones: lengths that are no longer asked for leave this way. A long one leaves
+    /// only for as many new values, so that a short one which never comes back does not cost a long one each time.
     fn take(&mut self, len: usize) -> Result<Vec<f32>, Vec<Vec<f32>>> {
         *self.out.entry(len).or_default() += 1;
         if let Some(at) = self.kept.iter().rposition(|kept| kept.len() == len) {
             return Ok(self.kept.remove(at));
         }
-        let mut freed = 0;
-        let enough = self.kept.iter().take_while(|kept| {
-            let before = freed;
-            freed += kept.len();
-            before < len
-        });
-        let count = enough.count();
+        self.owed += len;
+        let mut count = 0;
+        while let Some(oldest) = self.kept.get(count)
+            && oldest.len() <= self.owed
+        {
+            self.owed -= oldest.len();
+            count += 1;
+        }
+        if count == self.kept.len() {
+            self.owed = 0;
+        }
         Err(self.kept.drain(..count).collect())
     }
 
@@ -88,7 +95,8 @@ mod tests {
         assert!(pool.put(vec![3.0; 6]).is_none());
         // Nothing of that length is out any more.
         assert_eq!(pool.put(vec![9.0; 4]), Some(vec![9.0; 4]));
-        // Just enough to make room, the longest waiting first.
+        // No more than make room, the longest waiting first.
+        assert!(pool.take(3).unwrap_err().is_empty());
         assert_eq!(pool.take(5).unwrap_err(), [[1.0; 4], [2.0; 4]]);
         assert_eq!(pool.take(6).unwrap(), [3.0; 6]);
     }
