@@ -7,12 +7,11 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use perennial_core::{
     CompatibilityRecord, CompatibilityRecords, EncodeError, Encoder, Interval, ModelVersion,
-    ProbeSet, Registry, TieRule, Verdict, sha256_hex,
+    ProbeSet, Registry, TieRule, sha256_hex,
 };
 use perennial_gallery::{EmbeddedGallery, GalleryConfig, Item, SimplexIdentity, VectorStore};
-use perennial_serve::{
-    EncoderLoader, Limits, LoadError, RegistryRecords, ServeConfig, application,
-};
+use perennial_serve::{Limits, ServeConfig, application};
+use perennial_upgrade::{EncoderLoader, LoadError, Policy, RegistryRecords};
 use serde_json::Value;
 use tokio::runtime::Runtime;
 use tower::ServiceExt;
@@ -155,7 +154,10 @@ async fn service() -> (Router, Scratch) {
         },
         ..ServeConfig::default()
     };
-    let check = Arc::new(RegistryRecords::new(registry.clone()));
+    let check = Arc::new(RegistryRecords::with_policy(
+        registry.clone(),
+        Policy::default(),
+    ));
     let router = application(config, registry, store, Arc::new(Loader), check).await;
     (router.unwrap(), scratch)
 }
@@ -183,12 +185,15 @@ fn gallery(folder: &std::path::Path) -> Arc<dyn VectorStore> {
 fn certificate() -> CompatibilityRecord {
     let probes = ProbeSet {
         name: "probes".to_owned(),
+        argument: None,
         count: 10,
         sha256: sha256_hex(b"probes"),
     };
     CompatibilityRecord {
         query_version: "v0002".to_owned(),
         gallery_version: "v0001".to_owned(),
+        query_weights: Some(sha256_hex(WEIGHTS[1])),
+        gallery_weights: Some(sha256_hex(WEIGHTS[0])),
         self_test: 0.5,
         cross_test: 0.75,
         margin: 0.25,
@@ -196,10 +201,10 @@ fn certificate() -> CompatibilityRecord {
             low: 0.125,
             high: 0.375,
         },
+        intervals: Vec::new(),
         queries: probes.clone(),
         gallery: probes,
         tie_rule: TieRule::Strict,
-        verdict: Verdict::Compatible,
         created: "2026-11-22T21:35:00Z".to_owned(),
     }
 }

@@ -3,15 +3,18 @@
 //! ```json
 //! { "schema_version": 1, "records": [ {
 //!     "query_version": "v0005", "gallery_version": "v0004",
+//!     "query_weights": "3f1c...", "gallery_weights": "77ab...",
 //!     "self_test": 0.7237, "cross_test": 0.7211, "margin": -0.0026,
 //!     "interval": { "low": -0.0036, "high": -0.0017 },
-//!     "queries": { "name": "cifar10/batch1", "count": 10000, "sha256": "..." },
-//!     "gallery": { "name": "cifar10/test", "count": 10000, "sha256": "..." },
-//!     "tie_rule": "strict", "verdict": "incompatible", "created": "2026-11-22T21:35:00Z" } ] }
+//!     "intervals": [ { "confidence": 0.9, "low": -0.0034, "high": -0.0019 }, ... ],
+//!     "queries": { "name": "cifar10/batch1", "argument": "cifar10:batch1", "count": 10000, "sha256": "..." },
+//!     "gallery": { "name": "cifar10/test", "argument": "cifar10:test", "count": 10000, "sha256": "..." },
+//!     "tie_rule": "strict", "created": "2026-11-22T21:35:00Z" } ] }
 //! ```
 //!
-//! The file is `compatibility.json` in the registry's folder. A pair has one record for each combination of probe sets and
-//! tie rule; measuring again replaces it.
+//! The file is `compatibility.json` in the registry's folder. A record is directed: its query version searched what its gallery
+//! version embedded. It names the weights of both, so it never speaks for another model that has come to bear the name. A pair
+//! has one record for each evaluation set and tie rule; measuring again replaces it where it stands.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -61,16 +64,43 @@ impl TieRule {
     }
 }
 
-/// The sign of a margin. How a tie counts is the business of [`TieRule`].
+/// What a measurement says about a pair, once the spread of the margin is taken into account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Verdict {
-    /// The new query model finds more in the old gallery than the old model did.
+    /// The whole interval of the margin is at or above the least margin.
     Compatible,
-    /// It finds less.
+    /// The interval contains the least margin: other queries of the same kind may decide either way. Files of programs before
+    /// 0.2 call an exact tie `tie`.
+    #[serde(alias = "tie")]
+    Undecided,
+    /// The whole interval is below the least margin.
     Incompatible,
-    /// It finds exactly as much.
-    Tie,
+}
+
+impl Verdict {
+    /// The verdict of a margin's interval. `least` is the smallest margin that counts as compatible, a difference of fractions;
+    /// 0 demands that nothing is lost.
+    pub fn of(interval: Interval, least: f64) -> Self {
+        if interval.low >= least {
+            Self::Compatible
+        } else if interval.high < least {
+            Self::Incompatible
+        } else {
+            Self::Undecided
+        }
+    }
+}
+
+impl std::fmt::Display for Verdict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Compatible => "compatible",
+            Self::Undecided => "undecided",
+            Self::Incompatible => "incompatible",
+        })
+    }
 }
 
 /// A 95 % interval of a difference of fractions.
@@ -89,55 +119,90 @@ impl Interval {
     }
 }
 
+/// An interval of a difference of fractions at a stated confidence.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ConfidenceInterval {
+    /// The share of resamples inside, such as 0.95.
+    pub confidence: f64,
+    /// The bounds.
+    #[serde(flatten)]
+    pub bounds: Interval,
+}
+
 /// Which images were asked for or searched.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeSet {
     /// Name and split, such as `cifar10 test`.
     pub name: String,
+    /// How the command line names the set, such as `cifar10:test`; none where it cannot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub argument: Option<String>,
     /// Number of images.
     pub count: usize,
     /// SHA-256 of the content, hexadecimal.
     pub sha256: String,
 }
 
-/// One measured pair: a newer version on the gallery of an older one. Fractions.
+/// One measured pair: queries of one version on the gallery of another. Fractions.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CompatibilityRecord {
-    /// The newer version, which embedded the queries.
+    /// The version that embedded the queries.
     pub query_version: String,
-    /// The older version, which embedded the gallery.
+    /// The version that embedded the gallery.
     pub gallery_version: String,
-    /// Accuracy of the older version on its own gallery.
+    /// SHA-256 of the query version's weights; none in records of programs before 0.2, which certify nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub query_weights: Option<String>,
+    /// SHA-256 of the gallery version's weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gallery_weights: Option<String>,
+    /// Accuracy of the gallery version on its own gallery.
     pub self_test: f64,
-    /// Accuracy of the newer version on that gallery.
+    /// Accuracy of the query version on that gallery.
     pub cross_test: f64,
     /// `cross_test - self_test`.
     pub margin: f64,
     /// 95 % interval of the margin.
     pub interval: Interval,
+    /// The same at all confidences that a policy may ask for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub intervals: Vec<ConfidenceInterval>,
     /// What was asked.
     pub queries: ProbeSet,
     /// What was searched.
     pub gallery: ProbeSet,
-    /// How a tie counts.
+    /// How a tie counts in the metrics of the matrix.
     pub tie_rule: TieRule,
-    /// The sign of the margin.
-    pub verdict: Verdict,
     /// RFC 3339, UTC.
     pub created: String,
 }
 
 impl CompatibilityRecord {
-    /// Whether the pair counts as compatible under its own tie rule.
+    /// Whether the pair counts as compatible under its own tie rule, by the margin alone.
     pub fn is_compatible(&self) -> bool {
         self.tie_rule.is_compatible(self.cross_test, self.self_test)
+    }
+
+    /// The margin's interval at a confidence, such as 0.95; none where it was not computed.
+    pub fn interval_at(&self, confidence: f64) -> Option<Interval> {
+        let same = |other: f64| (other - confidence).abs() < 1e-9;
+        let found = self.intervals.iter().find(|one| same(one.confidence));
+        found
+            .map(|one| one.bounds)
+            .or_else(|| same(0.95).then_some(self.interval))
+    }
+
+    /// Whether queries and gallery are these sets, by content.
+    pub fn is_on(&self, queries: &ProbeSet, gallery: &ProbeSet) -> bool {
+        self.queries.sha256 == queries.sha256 && self.gallery.sha256 == gallery.sha256
     }
 
     fn measures_the_same_as(&self, other: &Self) -> bool {
         self.query_version == other.query_version
             && self.gallery_version == other.gallery_version
-            && self.queries.sha256 == other.queries.sha256
-            && self.gallery.sha256 == other.gallery.sha256
+            && self.query_weights == other.query_weights
+            && self.gallery_weights == other.gallery_weights
+            && self.is_on(&other.queries, &other.gallery)
             && self.tie_rule == other.tie_rule
     }
 }
@@ -188,7 +253,7 @@ impl CompatibilityRecords {
         Self::read(&Self::path(registry))
     }
 
-    /// Adds records to a registry's; each replaces an earlier one of the same measurement.
+    /// Adds records to a registry's; each replaces an earlier one of the same measurement, in its place.
     ///
     /// # Errors
     /// As [`of`](Self::of), or a folder that cannot be written. The file stays as it was.
@@ -200,10 +265,15 @@ impl CompatibilityRecords {
         let _lock = lock(&registry.root().join(LOCK_FILE))?;
         let mut known = Self::of(registry)?;
         for pair in measured {
-            known
+            // In place: the order says which evaluation set a version was measured on first.
+            let earlier = known
                 .records
-                .retain(|earlier| !earlier.measures_the_same_as(&pair));
-            known.records.push(pair);
+                .iter_mut()
+                .find(|earlier| earlier.measures_the_same_as(&pair));
+            match earlier {
+                Some(earlier) => *earlier = pair,
+                None => known.records.push(pair),
+            }
         }
         let mut text = serde_json::to_string_pretty(&known)
             .expect("records have string keys and serialisable values");
@@ -220,6 +290,17 @@ impl CompatibilityRecords {
         self.records.iter().filter(move |record| {
             record.query_version == query_version && record.gallery_version == gallery_version
         })
+    }
+
+    /// The evaluation set on which a gallery version was measured first: queries and gallery.
+    ///
+    /// Later measurements on other sets are kept, but do not move it.
+    pub fn first_set_of(&self, gallery_weights: &str) -> Option<(&ProbeSet, &ProbeSet)> {
+        let first = self
+            .records
+            .iter()
+            .find(|record| record.gallery_weights.as_deref() == Some(gallery_weights))?;
+        Some((&first.queries, &first.gallery))
     }
 
     fn read(path: &Path) -> Result<Self, CompatibilityError> {
@@ -255,12 +336,15 @@ mod tests {
     fn record(cross_test: f64, tie_rule: TieRule) -> CompatibilityRecord {
         let probe = |name: &str| ProbeSet {
             name: name.to_owned(),
+            argument: None,
             count: 10,
             sha256: crate::sha256_hex(name.as_bytes()),
         };
         CompatibilityRecord {
             query_version: "v0002".to_owned(),
             gallery_version: "v0001".to_owned(),
+            query_weights: Some("2".repeat(64)),
+            gallery_weights: Some("1".repeat(64)),
             self_test: 0.5,
             cross_test,
             margin: cross_test - 0.5,
@@ -268,10 +352,10 @@ mod tests {
                 low: -0.1,
                 high: 0.1,
             },
+            intervals: Vec::new(),
             queries: probe("queries"),
             gallery: probe("gallery"),
             tie_rule,
-            verdict: Verdict::Tie,
             created: "2026-11-22T21:35:00Z".to_owned(),
         }
     }
@@ -287,7 +371,7 @@ mod tests {
         let records = CompatibilityRecords::of(&registry).unwrap();
         let pair = records.of_pair("v0002", "v0001");
         let crosses: Vec<f64> = pair.map(|record| record.cross_test).collect();
-        assert_eq!(crosses, [0.5, 0.6]);
+        assert_eq!(crosses, [0.6, 0.5]);
         assert!(
             records
                 .records
@@ -296,6 +380,53 @@ mod tests {
         );
         assert_eq!(records.of_pair("v0001", "v0002").count(), 0);
         assert!(registry.list().unwrap().is_empty());
+    }
+
+    #[test]
+    fn later_measurements_do_not_move_the_first_set() {
+        let folder = tempfile::tempdir().unwrap();
+        let registry = Registry::create(folder.path()).unwrap();
+        let first = record(0.4, TieRule::Strict);
+        let mut other = record(0.9, TieRule::Strict);
+        other.queries.sha256 = crate::sha256_hex(b"others");
+        CompatibilityRecords::add(&registry, [first.clone(), other]).unwrap();
+        CompatibilityRecords::add(&registry, [first.clone()]).unwrap();
+        let records = CompatibilityRecords::of(&registry).unwrap();
+        assert_eq!(records.records.len(), 2);
+        let (queries, _) = records.first_set_of(&"1".repeat(64)).unwrap();
+        assert_eq!(queries, &first.queries);
+        assert!(records.first_set_of(&"2".repeat(64)).is_none());
+    }
+
+    #[test]
+    fn records_of_the_first_program_are_read_and_name_no_weights() {
+        let folder = tempfile::tempdir().unwrap();
+        let registry = Registry::create(folder.path()).unwrap();
+        let set = r#"{"name": "s", "count": 1, "sha256": "00"}"#;
+        let text = format!(
+            r#"{{"schema_version": 1, "records": [{{"query_version": "v0002", "gallery_version": "v0001",
+            "self_test": 0.5, "cross_test": 0.6, "margin": 0.1, "interval": {{"low": 0.0, "high": 0.2}},
+            "queries": {set}, "gallery": {set}, "tie_rule": "strict", "verdict": "tie", "created": "2026-11-22T21:35:00Z"}}]}}"#
+        );
+        std::fs::write(folder.path().join(FILE), text).unwrap();
+        let records = CompatibilityRecords::of(&registry).unwrap();
+        let [record] = records.records.as_slice() else {
+            panic!("{records:?}");
+        };
+        assert_eq!(record.query_weights, None);
+        assert_eq!(record.interval_at(0.95), Some(record.interval));
+        assert_eq!(record.interval_at(0.99), None);
+    }
+
+    #[test]
+    fn verdicts_follow_the_interval() {
+        let verdict = |low, high, least| Verdict::of(Interval { low, high }, least);
+        assert_eq!(verdict(0.0, 0.0, 0.0), Verdict::Compatible);
+        assert_eq!(verdict(0.01, 0.02, 0.0), Verdict::Compatible);
+        assert_eq!(verdict(-0.01, 0.02, 0.0), Verdict::Undecided);
+        assert_eq!(verdict(-0.02, 0.0, 0.0), Verdict::Undecided);
+        assert_eq!(verdict(-0.02, -0.01, 0.0), Verdict::Incompatible);
+        assert_eq!(verdict(-0.02, -0.01, -0.05), Verdict::Compatible);
     }
 
     #[test]

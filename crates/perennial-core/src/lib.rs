@@ -30,8 +30,8 @@ pub use atomic::{write_atomically, write_atomically_with};
 pub use bounded_read::read_at_most;
 pub use checksum::sha256_hex;
 pub use compatibility::{
-    CompatibilityError, CompatibilityRecord, CompatibilityRecords, Interval, ProbeSet, TieRule,
-    Verdict,
+    CompatibilityError, CompatibilityRecord, CompatibilityRecords, ConfidenceInterval, Interval,
+    ProbeSet, TieRule, Verdict,
 };
 pub use embeddings::{Embeddings, EmbeddingsError};
 pub use encoder::{EncodeError, Encoder};

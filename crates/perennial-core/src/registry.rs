@@ -3,12 +3,14 @@
 //! ```text
 //! registry/
 //!   aliases.toml                live = "v0003"
+//!   numbers.toml                highest = 3: the highest number ever given
 //!   v0003/model.toml            see ModelVersion
 //!   v0003/weights.safetensors
 //! ```
 
 mod aliases;
 mod errors;
+mod numbers;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -19,6 +21,7 @@ pub use errors::RegistryError;
 use crate::atomic::{sync_folder, write_new};
 use crate::bounded_read::read_at_most;
 use crate::checksum::sha256_hex;
+use crate::compatibility::CompatibilityRecords;
 use crate::file_lock::lock;
 use crate::version::{ModelVersion, VersionDraft, VersionError, version_name, version_number};
 
@@ -69,7 +72,7 @@ impl Registry {
         &self.root
     }
 
-    /// Publishes a version under the next free number and returns it with its name and the hash of its weights.
+    /// Publishes a version under the next number, which no version ever had, and returns it with its name and the hash of its weights.
     ///
     /// `weights` is the content of `weights.safetensors`. The version appears in one step, after everything has
     /// reached the disk; a crash leaves nothing but a hidden folder, which the next call removes.
@@ -90,8 +93,8 @@ impl Registry {
         }
         let _lock = lock(&self.root.join(LOCK_FILE))?;
         self.remove_unpublished();
-        let name = version_name(self.next_number()?);
-        let version = draft.into_version(name, weights);
+        let number = self.next_number()?;
+        let version = draft.into_version(version_name(number), weights);
 
         let folder = tempfile::Builder::new()
             .prefix(UNPUBLISHED_PREFIX)
@@ -102,6 +105,8 @@ impl Registry {
         )?;
         write_new(&folder.path().join(WEIGHTS_FILE), weights)?;
         sync_folder(folder.path())?;
+        // Before the version appears: a number may be lost to a crash, but is never given twice.
+        numbers::write(&self.root, number)?;
         // A rename never replaces a folder that holds files, so not even a foreign writer can be overwritten.
         fs_err::rename(folder.path(), self.folder(&version.name))?;
         // The folder has its final name now and must not be cleaned up.
@@ -210,13 +215,28 @@ impl Registry {
     /// # Errors
     /// A version that does not exist, an alias that is not a plain name, a folder that cannot be written.
     pub fn set_alias(&self, alias: &str, version: &str) -> Result<String, RegistryError> {
-        aliases::check_name(alias)?;
+        let mut names = self.set_aliases(&[(alias, version)])?;
+        Ok(names.pop().unwrap_or_default())
+    }
+
+    /// As [`set_alias`](Self::set_alias), for several aliases in one step: a reader sees all old targets or all new ones.
+    ///
+    /// # Errors
+    /// Those of [`set_alias`](Self::set_alias); no alias has moved then.
+    pub fn set_aliases(&self, moves: &[(&str, &str)]) -> Result<Vec<String>, RegistryError> {
+        for (alias, _) in moves {
+            aliases::check_name(alias)?;
+        }
         let _lock = lock(&self.root.join(LOCK_FILE))?;
-        let name = self.resolve(version)?;
         let mut aliases = self.aliases()?;
-        aliases.insert(alias.to_owned(), name.clone());
+        let mut names = Vec::with_capacity(moves.len());
+        for (alias, version) in moves {
+            let name = self.resolve(version)?;
+            aliases.insert((*alias).to_owned(), name.clone());
+            names.push(name);
+        }
         aliases::write(&self.root, &aliases)?;
-        Ok(name)
+        Ok(names)
     }
 
     /// The version name behind a name or an alias.
@@ -263,14 +283,22 @@ impl Registry {
     }
 
     fn next_number(&self) -> Result<u64, RegistryError> {
-        // A number that an alias still points to is taken even if its folder was deleted: stored embeddings carry the
-        // name, and it must not come to mean another model.
+        // A number stays taken when its folder is deleted: stored embeddings and certificates carry the name, and it must not
+        // come to mean another model. Registries of programs before 0.2 have no numbers.toml, only what names the version.
         let mut taken = self.numbers()?;
+        taken.extend(numbers::read(&self.root)?);
         taken.extend(
             self.aliases()?
                 .values()
                 .filter_map(|name| version_number(name)),
         );
+        if let Ok(records) = CompatibilityRecords::of(self) {
+            let names = records
+                .records
+                .iter()
+                .flat_map(|record| [&record.query_version, &record.gallery_version]);
+            taken.extend(names.filter_map(|name| version_number(name)));
+        }
         let highest = taken.into_iter().max().unwrap_or(0);
         highest.checked_add(1).ok_or_else(|| {
             io::Error::other(format!(

@@ -5,7 +5,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Binomial, Distribution};
 use serde::{Deserialize, Serialize};
 
-use crate::Interval;
+use crate::{ConfidenceInterval, Interval};
 
 /// Why there is no interval.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -50,7 +50,10 @@ impl Bootstrap {
         }
     }
 
-    /// The 95 % percentile interval of `mean(cross) - mean(self_old)` over resampled queries. `stream` separates the draws of
+    /// Confidences for which a comparison has intervals.
+    pub const CONFIDENCES: [f64; 3] = [0.9, 0.95, 0.99];
+
+    /// The percentile intervals at [`CONFIDENCES`](Self::CONFIDENCES) of `mean(cross) - mean(self_old)` over resampled queries. `stream` separates the draws of
     /// comparisons that share a seed.
     ///
     /// A resample draws `n` of the `n` queries with replacement and keeps each query's two results together. Only three kinds
@@ -63,12 +66,12 @@ impl Bootstrap {
     ///
     /// # Errors
     /// [`BootstrapError`] for different lengths, no queries or no resamples.
-    pub fn interval(
+    pub fn intervals(
         &self,
         cross: &[bool],
         self_old: &[bool],
         stream: u64,
-    ) -> Result<Interval, BootstrapError> {
+    ) -> Result<[ConfidenceInterval; 3], BootstrapError> {
         if cross.len() != self_old.len() {
             return Err(BootstrapError::Unpaired {
                 cross: cross.len(),
@@ -97,10 +100,16 @@ impl Bootstrap {
             })
             .collect();
         margins.sort_unstable_by(f64::total_cmp);
-        Ok(Interval {
-            low: quantile(&margins, 0.025),
-            high: quantile(&margins, 0.975),
-        })
+        Ok(Self::CONFIDENCES.map(|confidence| {
+            let outside = (1.0 - confidence) / 2.0;
+            ConfidenceInterval {
+                confidence,
+                bounds: Interval {
+                    low: quantile(&margins, outside),
+                    high: quantile(&margins, 1.0 - outside),
+                },
+            }
+        }))
     }
 }
 
@@ -128,6 +137,17 @@ mod tests {
     use proptest::prelude::*;
     use rand::RngExt;
 
+    /// The 95 % interval.
+    fn interval(
+        bootstrap: Bootstrap,
+        cross: &[bool],
+        self_old: &[bool],
+        stream: u64,
+    ) -> Result<Interval, BootstrapError> {
+        let [_, usual, _] = bootstrap.intervals(cross, self_old, stream)?;
+        Ok(usual.bounds)
+    }
+
     /// `n` queries of which `gained` are right only in the cross-test and `lost` only in the self-test.
     fn results(n: usize, gained: usize, lost: usize) -> (Vec<bool>, Vec<bool>) {
         let cross = (0..n)
@@ -143,12 +163,11 @@ mod tests {
     fn agrees_with_resampling_the_queries_one_by_one() {
         let (n, gained, lost) = (300, 45, 25);
         let (cross, self_old) = results(n, gained, lost);
-        let found = Bootstrap {
+        let bootstrap = Bootstrap {
             resamples: 20_000,
             seed: 3,
-        }
-        .interval(&cross, &self_old, 0)
-        .unwrap();
+        };
+        let found = interval(bootstrap, &cross, &self_old, 0).unwrap();
         let mut rng = ChaCha8Rng::seed_from_u64(9);
         let mut margins: Vec<f64> = (0..4000)
             .map(|_| {
@@ -176,11 +195,8 @@ mod tests {
     #[test]
     fn seeds_and_streams_decide_the_draws() {
         let (cross, self_old) = results(5000, 300, 280);
-        let draw = |seed, stream| {
-            Bootstrap::new(seed)
-                .interval(&cross, &self_old, stream)
-                .unwrap()
-        };
+        let draw =
+            |seed, stream| interval(Bootstrap::new(seed), &cross, &self_old, stream).unwrap();
         assert_eq!(draw(1, 0), draw(1, 0));
         assert_ne!(draw(1, 0), draw(2, 0));
         assert_ne!(draw(1, 0), draw(1, 1));
@@ -195,25 +211,35 @@ mod tests {
         let all = vec![true; 50];
         let none = vec![false; 50];
         let bootstrap = Bootstrap::new(0);
-        assert_eq!(bootstrap.interval(&all, &none, 0).unwrap(), point(1.0));
-        assert_eq!(bootstrap.interval(&none, &all, 0).unwrap(), point(-1.0));
-        assert_eq!(bootstrap.interval(&all, &all, 0).unwrap(), point(0.0));
+        assert_eq!(interval(bootstrap, &all, &none, 0).unwrap(), point(1.0));
+        assert_eq!(interval(bootstrap, &none, &all, 0).unwrap(), point(-1.0));
+        assert_eq!(interval(bootstrap, &all, &all, 0).unwrap(), point(0.0));
         assert!(!point(0.0).excludes_zero());
         assert!(point(1.0).excludes_zero() && point(-1.0).excludes_zero());
+    }
+
+    #[test]
+    fn higher_confidence_is_wider() {
+        let (cross, self_old) = results(2000, 200, 150);
+        let found = Bootstrap::new(1).intervals(&cross, &self_old, 0).unwrap();
+        assert_eq!(found.map(|one| one.confidence), Bootstrap::CONFIDENCES);
+        for [narrow, wide] in [[found[0], found[1]], [found[1], found[2]]] {
+            assert!(wide.bounds.low < narrow.bounds.low && narrow.bounds.high < wide.bounds.high);
+        }
     }
 
     #[test]
     fn unusable_input_is_refused() {
         let bootstrap = Bootstrap::new(0);
         assert_eq!(
-            bootstrap.interval(&[true], &[], 0).unwrap_err(),
+            interval(bootstrap, &[true], &[], 0).unwrap_err(),
             BootstrapError::Unpaired {
                 cross: 1,
                 self_old: 0
             }
         );
         assert_eq!(
-            bootstrap.interval(&[], &[], 0).unwrap_err(),
+            interval(bootstrap, &[], &[], 0).unwrap_err(),
             BootstrapError::NoQueries
         );
         let none = Bootstrap {
@@ -221,7 +247,7 @@ mod tests {
             seed: 0,
         };
         assert_eq!(
-            none.interval(&[true], &[true], 0).unwrap_err(),
+            interval(none, &[true], &[true], 0).unwrap_err(),
             BootstrapError::NoResamples
         );
     }
@@ -233,7 +259,7 @@ mod tests {
         fn matches_the_normal_approximation(gained in 100usize..900, lost in 100usize..900) {
             let n = 4000;
             let (cross, self_old) = results(n, gained, lost);
-            let found = Bootstrap::new(7).interval(&cross, &self_old, 0).unwrap();
+            let found = interval(Bootstrap::new(7), &cross, &self_old, 0).unwrap();
             let count = n as f64;
             let margin = (gained as f64 - lost as f64) / count;
             let spread = (((gained + lost) as f64 / count - margin * margin) / count).sqrt();

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Bootstrap, BootstrapError, Interval, Verdict};
+use crate::{Bootstrap, BootstrapError, ConfidenceInterval, Interval, Verdict};
 
 /// A new query model on the gallery of an older model, against that older model on the same gallery. Fractions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -19,7 +19,10 @@ pub struct PairComparison {
     pub margin: f64,
     /// 95 % paired-bootstrap interval of the margin.
     pub interval: Interval,
-    /// The sign of the margin.
+    /// The same at all of [`Bootstrap::CONFIDENCES`]; empty in reports of programs before 0.2.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub intervals: Vec<ConfidenceInterval>,
+    /// Where the 95 % interval lies: at or above 0, below, or on both sides.
     pub verdict: Verdict,
     /// Whether other queries of the same kind would be expected to give the same sign.
     pub interval_excludes_zero: bool,
@@ -77,33 +80,58 @@ pub fn compare_pairs<C: AsRef<[bool]>>(
     (0..)
         .zip(pairs)
         .map(|(stream, (t, k))| {
-            let (cross, self_old) = (correct[t][k].as_ref(), correct[k][k].as_ref());
-            let failed = |source| ComparisonError::Pair {
-                query: versions[t].clone(),
-                gallery: versions[k].clone(),
-                source,
-            };
-            let interval = bootstrap
-                .interval(cross, self_old, stream)
-                .map_err(failed)?;
-            let (right_cross, right_old) = (count_true(cross), count_true(self_old));
-            let queries = cross.len() as f64;
-            Ok(PairComparison {
-                query_version: versions[t].clone(),
-                gallery_version: versions[k].clone(),
-                cross: right_cross as f64 / queries,
-                self_old: right_old as f64 / queries,
-                margin: (right_cross as f64 - right_old as f64) / queries,
-                interval,
-                verdict: match right_cross.cmp(&right_old) {
-                    std::cmp::Ordering::Greater => Verdict::Compatible,
-                    std::cmp::Ordering::Less => Verdict::Incompatible,
-                    std::cmp::Ordering::Equal => Verdict::Tie,
-                },
-                interval_excludes_zero: interval.excludes_zero(),
-            })
+            let names = [versions[t].as_str(), versions[k].as_str()];
+            compare_pair(
+                names,
+                [correct[t][k].as_ref(), correct[k][k].as_ref()],
+                bootstrap,
+                stream,
+            )
         })
         .collect()
+}
+
+/// Compares one pair: is what the query version finds in the other version's gallery less than what that version finds itself?
+///
+/// `stream` separates the draws of comparisons that share a seed.
+///
+/// **Shapes.** `[cross, self_old]`, both `[n]`: per query, whether the cross-test and the gallery version's self-test found it.
+///
+/// # Errors
+/// [`ComparisonError::Pair`] where the tests are not about the same queries.
+pub fn compare_pair(
+    [query, gallery]: [&str; 2],
+    [cross, self_old]: [&[bool]; 2],
+    bootstrap: &Bootstrap,
+    stream: u64,
+) -> Result<PairComparison, ComparisonError> {
+    let intervals = bootstrap
+        .intervals(cross, self_old, stream)
+        .map_err(|source| ComparisonError::Pair {
+            query: query.to_owned(),
+            gallery: gallery.to_owned(),
+            source,
+        })?;
+    let [
+        _,
+        ConfidenceInterval {
+            bounds: interval, ..
+        },
+        _,
+    ] = intervals;
+    let (right_cross, right_old) = (count_true(cross), count_true(self_old));
+    let queries = cross.len() as f64;
+    Ok(PairComparison {
+        query_version: query.to_owned(),
+        gallery_version: gallery.to_owned(),
+        cross: right_cross as f64 / queries,
+        self_old: right_old as f64 / queries,
+        margin: (right_cross as f64 - right_old as f64) / queries,
+        interval,
+        intervals: intervals.to_vec(),
+        verdict: Verdict::of(interval, 0.0),
+        interval_excludes_zero: interval.excludes_zero(),
+    })
 }
 
 pub(crate) fn count_true(values: &[bool]) -> usize {
@@ -144,9 +172,9 @@ mod tests {
         assert_eq!(
             summary,
             [
-                ("v0002", "v0001", Verdict::Tie, false),
+                ("v0002", "v0001", Verdict::Compatible, false),
                 ("v0003", "v0001", Verdict::Compatible, true),
-                ("v0003", "v0002", Verdict::Incompatible, false),
+                ("v0003", "v0002", Verdict::Undecided, false),
             ]
         );
         assert_eq!(

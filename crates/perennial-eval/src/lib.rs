@@ -34,10 +34,10 @@ pub mod search;
 pub mod table;
 
 pub use bootstrap::{Bootstrap, BootstrapError};
-pub use comparison::{ComparisonError, PairComparison, compare_pairs};
+pub use comparison::{ComparisonError, PairComparison, compare_pair, compare_pairs};
 pub use matrix::{CompatibilityMatrix, MatrixError};
 pub use metrics::{Metrics, metrics};
-pub use perennial_core::{Interval, ProbeSet, TieRule, Verdict};
+pub use perennial_core::{ConfidenceInterval, Interval, ProbeSet, TieRule, Verdict};
 pub use report::{Compatibility, ReportError, SCHEMA_VERSION};
 pub use retrieval::{Retrieval, RetrievalError, RetrievalScores, evaluate};
 pub use search::{SearchError, TopK, map_query_scores, top_k};

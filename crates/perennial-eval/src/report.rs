@@ -10,11 +10,14 @@ use serde::{Deserialize, Serialize};
 use crate::comparison::compare_pairs;
 use crate::{
     Bootstrap, ComparisonError, CompatibilityMatrix, MatrixError, Metrics, PairComparison,
-    ProbeSet, Retrieval, RetrievalScores, TieRule, metrics,
+    ProbeSet, Retrieval, RetrievalScores, TieRule, Verdict, metrics,
 };
 
 /// The `schema_version` that this crate writes. Files may gain keys under the same number; a changed meaning raises it.
-pub const SCHEMA_VERSION: u32 = 1;
+///
+/// 1 (programs before 0.2) is read as well: there, a pair's `verdict` was the sign of its margin.
+pub const SCHEMA_VERSION: u32 = 2;
+const OLDEST_SCHEMA_VERSION: u32 = 1;
 
 /// Largest `compatibility.json` that is read; a thousand models need less.
 const SIZE_LIMIT: u64 = 512 << 20;
@@ -134,21 +137,29 @@ impl Compatibility {
         })
     }
 
-    /// Every pair as an entry for a registry's records; `created` is RFC 3339 in UTC.
-    pub fn records(&self, created: String) -> impl Iterator<Item = CompatibilityRecord> + '_ {
-        self.pairs().iter().map(move |pair| CompatibilityRecord {
+    /// A pair that was measured on this report's sets as an entry for a registry's records. `weights` are the hashes of the
+    /// query version's and the gallery version's weights; `created` is RFC 3339 in UTC.
+    pub fn record(
+        &self,
+        pair: &PairComparison,
+        [query_weights, gallery_weights]: [&str; 2],
+        created: &str,
+    ) -> CompatibilityRecord {
+        CompatibilityRecord {
             query_version: pair.query_version.clone(),
             gallery_version: pair.gallery_version.clone(),
+            query_weights: Some(query_weights.to_owned()),
+            gallery_weights: Some(gallery_weights.to_owned()),
             self_test: pair.self_old,
             cross_test: pair.cross,
             margin: pair.margin,
             interval: pair.interval,
+            intervals: pair.intervals.clone(),
             queries: self.queries().clone(),
             gallery: self.gallery().clone(),
             tie_rule: self.tie_rule(),
-            verdict: pair.verdict,
-            created: created.clone(),
-        })
+            created: created.to_owned(),
+        }
     }
 
     /// Reads the JSON text of a report.
@@ -161,12 +172,19 @@ impl Compatibility {
             schema_version: u32,
         }
         let header: Header = serde_json::from_str(text)?;
-        if header.schema_version != SCHEMA_VERSION {
+        if !(OLDEST_SCHEMA_VERSION..=SCHEMA_VERSION).contains(&header.schema_version) {
             return Err(ReportError::Schema {
                 found: header.schema_version,
             });
         }
-        Ok(serde_json::from_str(text)?)
+        let mut report: Self = serde_json::from_str(text)?;
+        if header.schema_version != SCHEMA_VERSION {
+            report.0.schema_version = SCHEMA_VERSION;
+            for pair in &mut report.0.pairs {
+                pair.verdict = Verdict::of(pair.interval, 0.0);
+            }
+        }
+        Ok(report)
     }
 
     /// The report as indented JSON.
@@ -271,6 +289,7 @@ mod tests {
     fn probe(count: usize) -> ProbeSet {
         ProbeSet {
             name: "generated".to_owned(),
+            argument: None,
             count,
             sha256: "00".repeat(32),
         }
@@ -309,6 +328,15 @@ mod tests {
         assert_eq!(report.pairs()[0].verdict, crate::Verdict::Incompatible);
         assert_eq!(report.retrieval()[1][0].map, 0.4);
         assert_eq!(Compatibility::from_json(&report.to_json()).unwrap(), report);
+    }
+
+    #[test]
+    fn reports_of_the_first_program_are_read() {
+        let report = build(["v0001", "v0002"], 10).unwrap();
+        let mut old: Value = serde_json::from_str(&report.to_json()).unwrap();
+        old["schema_version"] = json!(1);
+        old["pairs"][0]["verdict"] = json!("tie");
+        assert_eq!(Compatibility::from_json(&old.to_string()).unwrap(), report);
     }
 
     #[test]

@@ -17,6 +17,7 @@ fn names(count: usize) -> Vec<String> {
 fn probe(name: &str, count: usize) -> ProbeSet {
     ProbeSet {
         name: name.to_owned(),
+        argument: None,
         count,
         sha256: "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03".to_owned(),
     }
@@ -60,10 +61,11 @@ fn report(rows: &[Vec<f64>], versions: Vec<String>, count: usize) -> Compatibili
 #[test]
 fn every_pair_becomes_a_record() {
     let report = report(&[vec![0.5], vec![0.4, 0.6]], names(2), 100);
-    let created = "2026-11-22T21:35:00Z".to_owned();
-    let records: Vec<_> = report.records(created.clone()).collect();
-    assert_eq!(records.len(), 1);
-    let record = &records[0];
+    let created = "2026-11-22T21:35:00Z";
+    let record = report.record(&report.pairs()[0], ["22", "11"], created);
+    assert_eq!(record.query_weights.as_deref(), Some("22"));
+    assert_eq!(record.gallery_weights.as_deref(), Some("11"));
+    assert_eq!(record.intervals.len(), Bootstrap::CONFIDENCES.len());
     assert_eq!(
         (
             record.query_version.as_str(),

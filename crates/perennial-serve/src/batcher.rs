@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use perennial_core::EncodeError;
+use perennial_upgrade::LoadedModel;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::config::{Batching, seconds};
 use crate::error::ApiError;
-use crate::live::Snapshot;
 use crate::telemetry::{Stage, Telemetry};
 
 /// Where requests hand in their images.
@@ -23,7 +23,7 @@ pub(crate) struct Batcher {
 }
 
 struct Job {
-    snapshot: Arc<Snapshot>,
+    snapshot: Arc<LoadedModel>,
     /// `[images, c, h, w]`.
     pixels: Vec<f32>,
     images: usize,
@@ -75,7 +75,7 @@ impl Batcher {
     /// 429 when the queue is full, 422 for an image without an embedding, 500 for a broken encoder.
     pub(crate) async fn encode(
         &self,
-        snapshot: &Arc<Snapshot>,
+        snapshot: &Arc<LoadedModel>,
         pixels: &[f32],
     ) -> Result<Vec<f32>, ApiError> {
         let image_len = snapshot.image_len();

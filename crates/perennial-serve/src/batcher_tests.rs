@@ -2,10 +2,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use perennial_core::{Encoder, ModelVersion, Registry};
+use perennial_upgrade::{EncoderLoader, LoadError};
 
 use super::*;
 use crate::error::Code;
-use crate::live::{EncoderLoader, LoadError};
 
 /// Two dimensions: cosine and sine of the first pixel. A pixel above 100 has no embedding; one below -100 panics.
 struct Waves {
@@ -76,7 +76,7 @@ pretrained_classes = 0
 "#;
 
 struct Setup {
-    snapshots: Vec<Arc<Snapshot>>,
+    snapshots: Vec<Arc<LoadedModel>>,
     batches: Arc<Mutex<Vec<usize>>>,
     batcher: Arc<Batcher>,
 }
@@ -93,7 +93,7 @@ fn setup(config: &Batching, pause: Duration) -> Setup {
                 batches: Arc::clone(&batches),
                 pause,
             });
-            Arc::new(Snapshot::load(&waves, &registry, version).unwrap())
+            Arc::new(LoadedModel::load(&waves, &registry, version).unwrap())
         })
         .collect();
     let (batcher, _) = Batcher::start(config, Arc::new(Telemetry::new()));

@@ -6,14 +6,14 @@ use std::time::Instant;
 use axum::body::Bytes;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use perennial_data::{DecodeError, DecodeLimits, decode_square};
+use perennial_data::DecodeLimits;
+use perennial_upgrade::LoadedModel;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
 use crate::config::ServeConfig;
 use crate::error::ApiError;
-use crate::live::Snapshot;
 use crate::telemetry::{Stage, Telemetry};
 
 /// An image as it arrived.
@@ -52,7 +52,7 @@ impl Decoder {
     /// 422 for no image, too many, or one that is no PNG or JPEG within the limits; 413 for one of too many bytes.
     pub(crate) async fn decode(
         &self,
-        snapshot: &Arc<Snapshot>,
+        snapshot: &Arc<LoadedModel>,
         images: Vec<EncodedImage>,
     ) -> Result<Vec<f32>, ApiError> {
         let count = images.len();
@@ -101,7 +101,7 @@ impl Decoder {
 
 fn decode_one(
     image: &EncodedImage,
-    snapshot: &Snapshot,
+    snapshot: &LoadedModel,
     limits: DecodeLimits,
     image_bytes: usize,
 ) -> Result<Vec<f32>, ApiError> {
@@ -135,57 +135,7 @@ fn decode_one(
     if file.len() > image_bytes {
         return Err(too_large(file.len()));
     }
-    pixels(file, snapshot, limits)
+    snapshot
+        .pixels(file, limits)
         .map_err(|error| ApiError::unprocessable(format!("cannot be decoded: {error}")))
-}
-
-/// Decodes, scales and normalises one image file with a snapshot's own constants.
-///
-/// **Shapes**: the result is `[c, h, w]`.
-///
-/// # Errors
-/// [`DecodeError`].
-pub(crate) fn pixels(
-    file: &[u8],
-    snapshot: &Snapshot,
-    limits: DecodeLimits,
-) -> Result<Vec<f32>, DecodeError> {
-    let [channels, size, _] = snapshot.version.architecture.input;
-    let rgb = decode_square(file, size, limits)?;
-    let mut pixels = Vec::with_capacity(channels * size * size);
-    if channels == 1 {
-        snapshot.preprocessing.append(&grey(&rgb), 1, &mut pixels);
-    } else {
-        snapshot.preprocessing.append(&rgb, 3, &mut pixels);
-    }
-    Ok(pixels)
-}
-
-/// Brightness of planar RGB after ITU-R BT.601, in integers; leaves a grey image as it is.
-fn grey(rgb: &[u8]) -> Vec<u8> {
-    let plane = rgb.len() / 3;
-    let (red, rest) = rgb.split_at(plane);
-    let (green, blue) = rest.split_at(plane);
-    red.iter()
-        .zip(green)
-        .zip(blue)
-        .map(|((&red, &green), &blue)| {
-            let sum = 299 * u32::from(red) + 587 * u32::from(green) + 114 * u32::from(blue);
-            // At most 255: the weights add up to 1000.
-            ((sum + 500) / 1000) as u8
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn grey_images_stay_as_they_are() {
-        for value in 0..=255 {
-            assert_eq!(grey(&[value; 3]), [value]);
-        }
-        assert_eq!(grey(&[255, 0, 0, 255, 0, 0]), [76, 150]);
-    }
 }

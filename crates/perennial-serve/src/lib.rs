@@ -1,43 +1,34 @@
 //! The HTTP service: one gallery, many model versions, hot swap without re-embedding.
 //!
 //! - [`serve`], or [`Server`] in two steps, with a [`ServeConfig`] and [`Keys`]; [`application`] for a server of one's own.
-//! - [`EncoderLoader`]: what the binary supplies, so that this crate knows no tensor framework.
-//! - [`CompatibilityCheck`]: the one question whether two versions may meet; [`RegistryRecords`] answers it from what
-//!   `evaluate` measured.
+//! - The rule which versions may meet, and what a promotion checks, is [`perennial_upgrade`]'s; this crate only asks it.
 //! - [`openapi()`]: the document of all routes, generated from the handlers.
 //!
-//! One request sees exactly one [`Snapshot`]. A swap prepares the next one beside it and then moves a pointer.
+//! One request sees exactly one [`LoadedModel`](perennial_upgrade::LoadedModel). A swap prepares the next one beside it and then moves a pointer.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod batcher;
 mod body;
-pub mod compatibility;
 pub mod config;
 mod connections;
 pub mod error;
 mod images;
 pub mod keys;
-pub mod live;
+mod live;
 pub mod openapi;
 mod recent;
 mod request_log;
 mod router;
 mod routes;
-mod self_check;
 mod server;
 mod service;
-mod stored_probes;
 mod swap;
 mod telemetry;
 mod tls;
 
-pub use compatibility::{
-    Certified, CompatibilityCheck, NotCertified, RegistryRecords, newer_first,
-};
 pub use config::{Batching, Limits, ServeConfig, Timeouts, TlsFiles};
 pub use error::ServeError;
 pub use keys::{KEY_VARIABLES, Keys, Scope};
-pub use live::{EncoderLoader, LIVE_ALIAS, LoadError, PREVIOUS_ALIAS, Snapshot};
 pub use openapi::openapi;
 pub use server::{Server, application, serve};

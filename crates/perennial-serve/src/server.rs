@@ -13,13 +13,12 @@ use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use hyper_util::rt::TokioTimer;
 use perennial_core::Registry;
 use perennial_gallery::VectorStore;
+use perennial_upgrade::{CompatibilityCheck, EncoderLoader};
 use tokio::task::JoinHandle;
 
-use crate::compatibility::CompatibilityCheck;
 use crate::config::{ServeConfig, seconds};
 use crate::connections::LimitedAcceptor;
 use crate::error::ServeError;
-use crate::live::EncoderLoader;
 use crate::router;
 use crate::service::Service;
 use crate::tls;

@@ -8,21 +8,22 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use perennial_core::{ModelVersion, Registry, RegistryError};
 use perennial_gallery::{GalleryError, GalleryStats, VectorStore};
+use perennial_upgrade::{
+    Certification, CompatibilityCheck, EncoderLoader, LIVE_ALIAS, LoadedModel, NotCertified,
+    PREVIOUS_ALIAS, Prepared, Stored, StoredProbes, keep_probes, prepare,
+};
 use serde_json::json;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::batcher::Batcher;
 use crate::body::BUDGET_UNIT;
-use crate::compatibility::{Certification, CompatibilityCheck, NotCertified};
 use crate::config::ServeConfig;
 use crate::error::{ApiError, Code, ServeError};
 use crate::images::{Decoder, EncodedImage};
-use crate::live::{EncoderLoader, LIVE_ALIAS, Live, PREVIOUS_ALIAS, Snapshot};
+use crate::live::Live;
 use crate::recent::Recent;
 use crate::request_log::RequestIds;
-use crate::self_check;
-use crate::stored_probes::{Checked, Probes, StoredProbes};
 use crate::telemetry::Telemetry;
 
 /// The state behind the router.
@@ -74,7 +75,13 @@ impl Service {
         let certification = Certification::new(check, config.force_uncertified);
         let probes = config.probes.as_deref().map(StoredProbes::new);
         let live = match registry.aliases()?.get(LIVE_ALIAS) {
-            Some(_) => Some(load_live(&registry, &*loader, &*store, probes.as_ref())?),
+            Some(_) => Some(load_live(
+                &registry,
+                &*loader,
+                &*store,
+                probes.as_ref(),
+                &certification,
+            )?),
             None => {
                 tracing::warn!(
                     "the registry has no alias `live`: images are refused until PUT /aliases/live names a version"
@@ -126,7 +133,7 @@ impl Service {
     ///
     /// # Errors
     /// 503 while no version is live.
-    pub(crate) fn snapshot(&self) -> Result<Arc<Snapshot>, ApiError> {
+    pub(crate) fn snapshot(&self) -> Result<Arc<LoadedModel>, ApiError> {
         self.live.current().ok_or_else(|| {
             ApiError::unavailable("no model version is live; PUT /aliases/live names one")
         })
@@ -140,7 +147,7 @@ impl Service {
     /// Those of the decoder and of the batcher.
     pub(crate) async fn embed(
         &self,
-        snapshot: &Arc<Snapshot>,
+        snapshot: &Arc<LoadedModel>,
         images: Vec<EncodedImage>,
     ) -> Result<Vec<f32>, ApiError> {
         let pixels = self.decoder.decode(snapshot, images).await?;
@@ -204,53 +211,54 @@ impl Service {
         self.registry.aliases().ok()?.remove(PREVIOUS_ALIAS)
     }
 
-    pub(crate) fn is_ready(&self) -> bool {
-        !self.draining.load(Ordering::Relaxed) && self.live.current().is_some()
+    /// Whether requests should be sent here: a version is live, it may query everything that is stored, and the service is not
+    /// stopping. What is missing comes back as a text.
+    pub(crate) fn readiness(&self) -> Result<(), String> {
+        if self.draining.load(Ordering::Relaxed) {
+            return Err("the service is stopping".to_owned());
+        }
+        let Some(live) = self.live.current() else {
+            return Err("no model version is live".to_owned());
+        };
+        let stored = self.stored();
+        let stored = stored.keys().map(String::as_str);
+        match self.certification.refused(live.name(), stored).first() {
+            None => Ok(()),
+            Some(refused) => Err(format!(
+                "searches of everything stored are refused: {refused}"
+            )),
+        }
     }
 }
 
 /// Loads what the alias points to and makes sure that it works at all. Whether it may query the gallery is another question,
-/// which the caller answers: a service that starts and refuses searches is better than one that does not start.
+/// which `/readyz` answers: a service that starts and refuses searches is better than one that does not start.
 fn load_live(
     registry: &Registry,
     loader: &dyn EncoderLoader,
     store: &dyn VectorStore,
     probes: Option<&StoredProbes>,
-) -> Result<Arc<Snapshot>, ServeError> {
-    let version = registry.get(LIVE_ALIAS)?;
-    let name = version.name.clone();
-    let refused = |problem: String| ServeError::Live {
-        version: name.clone(),
-        problem,
+    certification: &Certification,
+) -> Result<Arc<LoadedModel>, ServeError> {
+    let stored = Stored::of(store)?;
+    let Prepared {
+        name,
+        candidate,
+        mut verdict,
+    } = prepare(registry, loader, probes, &stored.per_version, LIVE_ALIAS)?;
+    if let Some(candidate) = &candidate {
+        verdict.check_stored(&candidate.model, &stored, certification);
+    }
+    let Some(candidate) = candidate.filter(|_| !verdict.is_broken()) else {
+        return Err(ServeError::Live {
+            version: name,
+            problem: verdict.problem(),
+        });
     };
-    registry.load_weights(&version)?;
-    let snapshot =
-        Snapshot::load(loader, registry, version).map_err(|error| refused(error.problem))?;
-    self_check::run(&snapshot).map_err(refused)?;
-    let stats = store.count()?;
-    let dim = stats.dim;
-    if dim.is_some_and(|dim| dim != snapshot.version.dim) {
-        return Err(refused(format!(
-            "its embeddings have {} dimensions, the gallery's have {}",
-            snapshot.version.dim,
-            dim.unwrap_or_default()
-        )));
+    if let (Some(probes), Some(new)) = (probes, &candidate.new_probes) {
+        keep_probes(probes, &candidate.model, new);
     }
-    if let Some(probes) = probes {
-        let in_use = stats.per_version.contains_key(&name);
-        let checked = probes.check(&snapshot, in_use);
-        if let Checked::New(new) = checked.map_err(|error| refused(error.to_string()))? {
-            keep_probes(probes, &snapshot, &new);
-        }
-    }
-    Ok(Arc::new(snapshot))
-}
-
-/// Keeps a version's first probes. A version is not refused for a full disk: its next load tries again.
-pub(crate) fn keep_probes(probes: &StoredProbes, snapshot: &Snapshot, new: &Probes) {
-    if let Err(error) = probes.keep(snapshot, new) {
-        tracing::warn!(%error, "the probes of {} could not be kept", snapshot.name());
-    }
+    Ok(candidate.model)
 }
 
 /// Runs blocking work on a thread meant for it.
@@ -278,18 +286,11 @@ pub(crate) fn incompatible(refused: &[NotCertified]) -> ApiError {
                 "query_version": pair.query_version,
                 "gallery_version": pair.gallery_version,
                 "reason": pair.reason,
+                "remedy": pair.remedy,
             })
         })
         .collect();
-    let message = match refused {
-        [only] => format!("{only}; set `force` to go ahead without a certificate"),
-        _ => {
-            let all: Vec<String> = refused.iter().map(ToString::to_string).collect();
-            format!(
-                "{}; set `force` to go ahead without certificates",
-                all.join("; ")
-            )
-        }
-    };
+    let all: Vec<String> = refused.iter().map(ToString::to_string).collect();
+    let message = all.join("; ");
     ApiError::new(Code::IncompatibleVersion, message).with_details(json!({ "pairs": pairs }))
 }

@@ -52,6 +52,23 @@ pub fn usage(text: impl Into<String>) -> anyhow::Error {
     UsageError(text.into()).into()
 }
 
+/// A gate that refused; the text says why and what to do.
+#[derive(Debug)]
+pub struct GateError(pub String);
+
+impl fmt::Display for GateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for GateError {}
+
+/// An [`anyhow::Error`] that ends the program with [`ExitStatus::GateMissed`].
+pub fn gate_missed(text: impl Into<String>) -> anyhow::Error {
+    GateError(text.into()).into()
+}
+
 /// Work that stopped because of Ctrl-C; whatever it had finished is on disk, and running it again uses that.
 #[derive(Debug)]
 pub struct InterruptedError;
@@ -69,6 +86,8 @@ impl ExitStatus {
     pub fn of(error: &anyhow::Error) -> Self {
         if error.chain().any(|cause| cause.is::<InterruptedError>()) {
             Self::Interrupted
+        } else if error.chain().any(|cause| cause.is::<GateError>()) {
+            Self::GateMissed
         } else if error.chain().any(is_wrong_usage) {
             Self::WrongUsage
         } else {

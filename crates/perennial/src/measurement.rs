@@ -1,14 +1,17 @@
 //! Measuring compatibility: every version embeds each probe set once, then every pair is tested.
 
-use perennial_core::{Embeddings, ModelVersion, Registry};
+use perennial_core::{CompatibilityRecord, Embeddings, ModelVersion, Registry};
 use perennial_data::ImageSet;
-use perennial_eval::{Bootstrap, Compatibility, ProbeSet, Retrieval, TieRule};
+use perennial_eval::{
+    Bootstrap, Compatibility, PairComparison, ProbeSet, Retrieval, TieRule, compare_pair,
+};
 use perennial_train::{DeviceChoice, SetConfig};
 
 use crate::embedding::embed;
 use crate::embedding_cache::EmbeddingCache;
 use crate::interrupt::Interrupt;
 use crate::progress::CountedProgress;
+use crate::set_argument::SetArgument;
 use crate::terminal::Terminal;
 
 /// A set of images to measure on.
@@ -22,6 +25,7 @@ impl Probe {
         let set = config.load(data_root)?;
         let description = ProbeSet {
             name: config.describe(),
+            argument: Some(SetArgument(config.clone()).to_string()),
             count: set.len(),
             sha256: set.content_sha256(),
         };
@@ -46,14 +50,14 @@ pub struct Measurement<'a> {
 }
 
 impl Measurement<'_> {
-    /// Measures versions of the registry, oldest first.
+    /// Measures versions of the registry, oldest first. The records are of both directions of every pair.
     pub fn of_versions(
         &self,
         versions: &[ModelVersion],
         queries: &Probe,
         gallery: &Probe,
         judgement: Judgement,
-    ) -> anyhow::Result<Compatibility> {
+    ) -> anyhow::Result<(Compatibility, Vec<CompatibilityRecord>)> {
         // All embedding comes first, so that an interruption leaves whole passes on disk and never a lost one.
         let galleries = versions
             .iter()
@@ -62,22 +66,42 @@ impl Measurement<'_> {
         for version in versions {
             self.embeddings(version, queries)?;
         }
-        let names = versions
+        let names: Vec<String> = versions
             .iter()
             .map(|version| version.name.clone())
             .collect();
-        compare(
-            names,
-            |index| match self.cache.get(&versions[index], queries) {
-                Some(embeddings) => Ok(embeddings),
-                None => self.embeddings(&versions[index], queries),
-            },
+        let embedded = |index: usize| match self.cache.get(&versions[index], queries) {
+            Some(embeddings) => Ok(embeddings),
+            None => self.embeddings(&versions[index], queries),
+        };
+        let tests = Tests::run(
+            embedded,
             &galleries,
-            [&queries.description, &gallery.description],
-            judgement,
+            Directions::Both,
             self.terminal,
             self.interrupt,
-        )
+        )?;
+        let report = tests.report(
+            &names,
+            [&queries.description, &gallery.description],
+            judgement,
+        )?;
+        let created = perennial_train::now();
+        let weights = |name: &str| {
+            let version = versions.iter().find(|version| version.name == name);
+            version.map_or("", |version| version.weights_sha256.as_str())
+        };
+        let reverse = tests.reverse(&names, judgement.bootstrap)?;
+        let records = report
+            .pairs()
+            .iter()
+            .chain(&reverse)
+            .map(|pair| {
+                let hashes = [weights(&pair.query_version), weights(&pair.gallery_version)];
+                report.record(pair, hashes, &created)
+            })
+            .collect();
+        Ok((report, records))
     }
 
     /// A version's embeddings of a probe set: from the cache, or by one pass.
@@ -98,38 +122,99 @@ impl Measurement<'_> {
     }
 }
 
-/// Tests every pair of query model and older gallery model. Queries are asked for one model at a time, since all of them
-/// together may not fit in memory.
-pub fn compare(
-    names: Vec<String>,
-    queries: impl Fn(usize) -> anyhow::Result<Embeddings>,
-    galleries: &[Embeddings],
-    [queries_set, gallery_set]: [&ProbeSet; 2],
-    judgement: Judgement,
-    terminal: &Terminal,
-    interrupt: Interrupt,
-) -> anyhow::Result<Compatibility> {
-    let versions = galleries.len();
-    let total = (versions * (versions + 1) / 2) as u64;
-    let progress = CountedProgress::new(terminal, "comparing versions", total, "tests");
-    let mut tests: Vec<Vec<Retrieval>> = Vec::with_capacity(versions);
-    for query in 0..versions {
-        let embedded = queries(query)?;
-        let mut row = Vec::with_capacity(query + 1);
-        for gallery in &galleries[..=query] {
-            interrupt.check()?;
-            row.push(perennial_eval::evaluate(&embedded, gallery)?);
-            progress.advance(1);
+/// Which pairs are tested.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Directions {
+    /// Every version on its own gallery and on those of the versions before it.
+    Forward,
+    /// The galleries of later versions as well: what a rollback would ask for.
+    Both,
+}
+
+/// The outcome of every test.
+pub struct Tests {
+    /// `forward[t][k]` for `k <= t`: query version `t` on the gallery of version `k`.
+    forward: Vec<Vec<Retrieval>>,
+    /// `backward[t][k - t - 1]` for `k > t`: per query, whether version `t` was right on the gallery of version `k`.
+    backward: Vec<Vec<Vec<bool>>>,
+}
+
+impl Tests {
+    /// Tests every pair. Queries are asked for one version at a time, since all of them together may not fit in memory.
+    pub fn run(
+        queries: impl Fn(usize) -> anyhow::Result<Embeddings>,
+        galleries: &[Embeddings],
+        directions: Directions,
+        terminal: &Terminal,
+        interrupt: Interrupt,
+    ) -> anyhow::Result<Self> {
+        let versions = galleries.len();
+        let total = match directions {
+            Directions::Forward => versions * (versions + 1) / 2,
+            Directions::Both => versions * versions,
+        };
+        let progress = CountedProgress::new(terminal, "comparing versions", total as u64, "tests");
+        let mut tests = Self {
+            forward: Vec::with_capacity(versions),
+            backward: Vec::new(),
+        };
+        for query in 0..versions {
+            let embedded = queries(query)?;
+            let test = |gallery: &Embeddings| -> anyhow::Result<Retrieval> {
+                interrupt.check()?;
+                let retrieval = perennial_eval::evaluate(&embedded, gallery)?;
+                progress.advance(1);
+                Ok(retrieval)
+            };
+            let forward = galleries[..=query].iter().map(test);
+            tests.forward.push(forward.collect::<anyhow::Result<_>>()?);
+            if directions == Directions::Both {
+                let backward = galleries[query + 1..]
+                    .iter()
+                    .map(|gallery| Ok(test(gallery)?.per_query_ncm_correct));
+                tests
+                    .backward
+                    .push(backward.collect::<anyhow::Result<_>>()?);
+            }
         }
-        tests.push(row);
+        progress.finish();
+        Ok(tests)
     }
-    progress.finish();
-    Ok(Compatibility::new(
-        names,
-        &tests,
-        queries_set.clone(),
-        gallery_set.clone(),
-        judgement.tie_rule,
-        judgement.bootstrap,
-    )?)
+
+    /// The report of versions in the order of the tests.
+    pub fn report(
+        &self,
+        names: &[String],
+        [queries, gallery]: [&ProbeSet; 2],
+        judgement: Judgement,
+    ) -> anyhow::Result<Compatibility> {
+        Ok(Compatibility::new(
+            names.to_vec(),
+            &self.forward,
+            queries.clone(),
+            gallery.clone(),
+            judgement.tie_rule,
+            judgement.bootstrap,
+        )?)
+    }
+
+    /// Every older version's queries on the galleries of the later ones.
+    fn reverse(
+        &self,
+        names: &[String],
+        bootstrap: Bootstrap,
+    ) -> anyhow::Result<Vec<PairComparison>> {
+        let mut pairs = Vec::new();
+        for (query, row) in self.backward.iter().enumerate() {
+            for (later, cross) in row.iter().enumerate() {
+                let gallery = query + 1 + later;
+                let own = &self.forward[gallery][gallery].per_query_ncm_correct;
+                // Streams of their own, after those of the forward pairs.
+                let stream = (names.len() * names.len() + pairs.len()) as u64;
+                let pair = [names[query].as_str(), names[gallery].as_str()];
+                pairs.push(compare_pair(pair, [cross, own], &bootstrap, stream)?);
+            }
+        }
+        Ok(pairs)
+    }
 }

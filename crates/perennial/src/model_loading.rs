@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use perennial_core::{Encoder, ModelVersion, Registry};
-use perennial_serve::{EncoderLoader, LoadError};
 use perennial_train::{Device, TrainedEncoder};
+use perennial_upgrade::{EncoderLoader, LoadError};
 
 /// Loads versions onto one device.
 pub struct TrainedLoader(pub Device);

@@ -1,5 +1,6 @@
-//! Image sets on the command line: `SET`, `SET:SPLIT` or `folder:PATH`.
+//! Image sets on the command line: `SET`, `SET:SPLIT`, `folder:PATH`, or the inline table of a configuration.
 
+use std::fmt;
 use std::str::FromStr;
 
 use perennial_train::SetConfig;
@@ -13,6 +14,9 @@ impl FromStr for SetArgument {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        if text.trim_start().starts_with('{') {
+            return inline_table(text).map(Self);
+        }
         let (set, split) = match text.split_once(':') {
             Some(("folder", "")) | Some(("", _)) => {
                 return Err("write SET:SPLIT, such as cifar10:test, or folder:PATH".to_owned());
@@ -29,6 +33,35 @@ impl FromStr for SetArgument {
             generated: generated_table(set, split)?,
         }))
     }
+}
+
+impl fmt::Display for SetArgument {
+    /// What [`from_str`](Self::from_str) reads back as the same set: the short form where there is one.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(config) = self;
+        let short = match config.set.starts_with("folder:") {
+            true => config.set.clone(),
+            false => format!("{}:{}", config.set, config.split),
+        };
+        if short.parse().as_ref() == Ok(self) {
+            return f.write_str(&short);
+        }
+        match toml::Value::try_from(config) {
+            Ok(table) => write!(f, "{table}"),
+            Err(_) => f.write_str(&short),
+        }
+    }
+}
+
+/// A set as it stands in a configuration, such as `{ set = "cifar10", split = "test", classes = [0, 5] }`.
+fn inline_table(text: &str) -> Result<SetConfig, String> {
+    #[derive(serde::Deserialize)]
+    struct Line {
+        set: SetConfig,
+    }
+    toml::from_str::<Line>(&format!("set = {text}"))
+        .map(|line| line.set)
+        .map_err(|error| error.message().to_owned())
 }
 
 /// The generated set needs no files, so its two splits are described here: the same classes, other images.
@@ -58,6 +91,29 @@ mod tests {
     fn parts(text: &str) -> Result<(String, String), String> {
         text.parse::<SetArgument>()
             .map(|SetArgument(config)| (config.set, config.split))
+    }
+
+    #[test]
+    fn every_set_reads_back_from_its_argument() {
+        for text in [
+            "cifar10:test",
+            "generated:test",
+            "folder:/a:b",
+            "folder:my pictures",
+        ] {
+            let argument: SetArgument = text.parse().unwrap();
+            assert_eq!(argument.to_string(), text);
+        }
+        let partial = "{ set = \"generated\", split = \"test\", classes = [1, 3], generated = { classes = 6, images_per_class = 20, seed = 9 } }";
+        let argument: SetArgument = partial.parse().unwrap();
+        assert_eq!(argument.0.classes, Some([1, 3]));
+        assert_eq!(
+            argument.to_string().parse::<SetArgument>().unwrap(),
+            argument
+        );
+        assert!(!argument.to_string().contains('\n'));
+        let error = "{ sett = \"cifar10\" }".parse::<SetArgument>().unwrap_err();
+        assert!(error.contains("sett"), "{error}");
     }
 
     #[test]

@@ -62,6 +62,14 @@ pub enum RegistryError {
         /// What is wrong with it.
         problem: String,
     },
+    /// `numbers.toml` holds something else than the highest number.
+    #[error("{}: {problem}; write `highest = N` with the highest version number ever given", path.display())]
+    Numbers {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The draft of a version contradicts itself.
     #[error("the model version cannot be published: {0}")]
     Draft(VersionError),

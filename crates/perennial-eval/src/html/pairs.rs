@@ -28,14 +28,14 @@ pub(super) fn write_section(out: &mut String, report: &Compatibility) -> fmt::Re
         }
     )?;
     let (first, rest) = pairs.split_at(pairs.len().min(SHOWN));
-    write_table(out, report, first, scale, "Pairs with the smallest margins")?;
+    write_table(out, first, scale, "Pairs with the smallest margins")?;
     if !rest.is_empty() {
         writeln!(
             out,
             "<details>\n<summary>The other {} pairs</summary>",
             rest.len()
         )?;
-        write_table(out, report, rest, scale, "The other pairs")?;
+        write_table(out, rest, scale, "The other pairs")?;
         out.push_str("</details>\n");
     }
     out.push_str("</section>\n");
@@ -44,7 +44,6 @@ pub(super) fn write_section(out: &mut String, report: &Compatibility) -> fmt::Re
 
 fn write_table(
     out: &mut String,
-    report: &Compatibility,
     pairs: &[&PairComparison],
     scale: Scale,
     label: &str,
@@ -58,12 +57,15 @@ fn write_table(
         scale.axis()
     )?;
     for pair in pairs {
-        let compatible = report.tie_rule().is_compatible(pair.cross, pair.self_old);
         write!(
             out,
             "<tr class=\"{}\"><th scope=\"row\">{}</th><td>{}</td><td class=\"n\">{:.4}</td><td class=\"n\">{:.4}</td>\
              <td class=\"n strong\">{}</td><td class=\"n\">[{}, {}]</td><td class=\"plot\">",
-            if compatible { "good" } else { "bad" },
+            match pair.verdict {
+                Verdict::Compatible => "good",
+                Verdict::Incompatible => "bad",
+                _ => "",
+            },
             Escaped(&pair.query_version),
             Escaped(&pair.gallery_version),
             pair.cross,
@@ -73,20 +75,15 @@ fn write_table(
             Signed(pair.interval.high, 4),
         )?;
         scale.write_plot(out, pair)?;
-        let (sign, verdict) = match (pair.verdict, compatible) {
-            (Verdict::Tie, true) => ("=", "tie, counts as compatible"),
-            (Verdict::Tie, false) => ("=", "tie, counts as incompatible"),
-            (_, true) => ("\u{2713}", "compatible"),
-            (_, false) => ("!", "incompatible"),
+        let sign = match pair.verdict {
+            Verdict::Compatible => "\u{2713}",
+            Verdict::Incompatible => "!",
+            _ => "?",
         };
         writeln!(
             out,
-            "</td><td><span class=\"badge\"><b aria-hidden=\"true\">{sign}</b> {verdict}</span>{}</td></tr>",
-            if pair.interval_excludes_zero {
-                ""
-            } else {
-                " <small>undecided</small>"
-            }
+            "</td><td><span class=\"badge\"><b aria-hidden=\"true\">{sign}</b> {}</span></td></tr>",
+            pair.verdict
         )?;
     }
     out.push_str("</tbody>\n</table>\n</div>\n");

@@ -30,16 +30,16 @@ pub(crate) struct CompatibilityBody {
 /// One measured pair; fractions.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct PairBody {
-    /// The newer version.
+    /// The version that embedded the queries.
     query_version: String,
-    /// The older version.
+    /// The version that embedded the gallery.
     gallery_version: String,
     self_test: f64,
     cross_test: f64,
     /// `cross_test - self_test`.
     margin: f64,
     interval: IntervalBody,
-    /// `compatible`, `incompatible` or `tie`.
+    /// `compatible`, `undecided` or `incompatible`: where the interval lies against a margin of 0.
     #[schema(value_type = String)]
     verdict: perennial_core::Verdict,
     /// Under the measurement's own rule for ties.
@@ -89,7 +89,7 @@ impl PairBody {
                 low: record.interval.low,
                 high: record.interval.high,
             },
-            verdict: record.verdict,
+            verdict: perennial_core::Verdict::of(record.interval, 0.0),
             queries: record.queries.into(),
             gallery: record.gallery.into(),
             created: record.created,
@@ -97,6 +97,15 @@ impl PairBody {
             gallery_version: record.gallery_version,
         }
     }
+}
+
+fn is_of_registry(service: &Service, record: &CompatibilityRecord) -> bool {
+    let has = |name: &str, weights: &Option<String>| {
+        let version = service.version(name);
+        version.is_ok_and(|version| Some(&version.weights_sha256) == weights.as_ref())
+    };
+    has(&record.query_version, &record.query_weights)
+        && has(&record.gallery_version, &record.gallery_weights)
 }
 
 /// The compatibility matrix: for each measured pair the newest record, and whether the service lets the two meet.
@@ -116,6 +125,10 @@ pub(crate) async fn compatibility(
         let mut self_tests = BTreeMap::new();
         let mut newest: BTreeMap<(String, String), CompatibilityRecord> = BTreeMap::new();
         for record in records.records {
+            // A record of other weights speaks of a version that is gone.
+            if !is_of_registry(&service, &record) {
+                continue;
+            }
             self_tests.insert(record.gallery_version.clone(), record.self_test);
             let pair = (record.query_version.clone(), record.gallery_version.clone());
             newest.insert(pair, record);

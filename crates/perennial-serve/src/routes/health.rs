@@ -13,7 +13,7 @@ use crate::config::Limits;
 use crate::error::{ApiError, ErrorBody};
 use crate::keys::MayRead;
 use crate::openapi::Guarded;
-use crate::service::Service;
+use crate::service::{Service, blocking};
 use crate::telemetry::Gauges;
 
 /// The service is well.
@@ -52,7 +52,8 @@ pub(crate) async fn livez() -> Json<StatusBody> {
     OK
 }
 
-/// Whether requests should be sent here: a version is live, and the service is not stopping.
+/// Whether requests should be sent here: a version is live, its queries may meet everything that is stored, and the service is not
+/// stopping.
 #[utoipa::path(get, path = "/readyz", tag = "service",
     responses(
         (status = 200, description = "They should.", body = StatusBody),
@@ -61,12 +62,8 @@ pub(crate) async fn livez() -> Json<StatusBody> {
 pub(crate) async fn readyz(
     State(service): State<Arc<Service>>,
 ) -> Result<Json<StatusBody>, ApiError> {
-    if service.is_ready() {
-        return Ok(OK);
-    }
-    Err(ApiError::unavailable(
-        "no model version is live, or the service is stopping",
-    ))
+    blocking(move || service.readiness().map_err(ApiError::unavailable)).await?;
+    Ok(OK)
 }
 
 /// What this service is and which limits it has.

@@ -9,15 +9,14 @@ use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use perennial_core::{ModelVersion, Registry, RegistryError, VersionDraft, sha256_hex};
+use perennial_upgrade::{LoadedModel, self_check};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::body::{Format, Received};
 use crate::error::ApiError;
 use crate::keys::{MayRead, MayWrite};
-use crate::live::Snapshot;
 use crate::openapi::{Guarded, WithBody};
-use crate::self_check;
 use crate::service::{Service, blocking};
 
 /// All versions and aliases.
@@ -243,7 +242,7 @@ fn publish(
     let version = trial
         .publish(draft.clone(), weights)
         .map_err(|error| refused(error.to_string()))?;
-    let snapshot = Snapshot::load(&*service.loader, &trial, version)
+    let snapshot = LoadedModel::load(&*service.loader, &trial, version)
         .map_err(|error| refused(error.problem))?;
     self_check::run(&snapshot).map_err(refused)?;
     drop(snapshot);

@@ -225,6 +225,7 @@ fn find(
     query: Query,
     body: &SearchBody,
 ) -> Result<(String, Vec<Hit>), ApiError> {
+    let item_to_items = matches!(query, Query::Stored(_));
     let (embedding, version) = match query {
         Query::Embedded {
             embedding,
@@ -260,7 +261,10 @@ fn find(
         .keys()
         .map(String::as_str)
         .filter(|stored| wanted.is_empty() || wanted.iter().any(|wanted| wanted == stored));
-    let refused = service.certification.refused(&version, searched);
+    let refused = match item_to_items {
+        true => service.certification.refused_items(&version, searched),
+        false => service.certification.refused(&version, searched),
+    };
     if !refused.is_empty() {
         if !body.force {
             return Err(incompatible(&refused));

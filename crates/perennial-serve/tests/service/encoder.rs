@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use perennial_core::{EncodeError, Encoder, ModelVersion, Registry, VersionDraft};
-use perennial_serve::{EncoderLoader, LoadError};
+use perennial_upgrade::{EncoderLoader, LoadError};
 
 pub const SIDE: usize = 4;
 

@@ -7,9 +7,8 @@ use std::thread::JoinHandle;
 
 use base64::Engine;
 use perennial_core::Registry;
-use perennial_serve::{
-    Certified, CompatibilityCheck, NotCertified, ServeConfig, ServeError, Server,
-};
+use perennial_serve::{ServeConfig, ServeError, Server};
+use perennial_upgrade::{Certified, CompatibilityCheck, NotCertified};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -18,7 +17,7 @@ use crate::client::{Answer, Call};
 use crate::encoder::{Drift, Gate, Loader, draft, expected, png};
 use crate::memory_store::MemoryStore;
 
-/// Certifies the pairs that a test names, newer first.
+/// Certifies the pairs that a test names: queries of the first version on items of the second.
 #[derive(Default)]
 pub struct Pairs(Mutex<BTreeSet<(String, String)>>);
 
@@ -35,14 +34,13 @@ impl CompatibilityCheck for Pairs {
     fn check(&self, query: &str, gallery: &str) -> Result<Certified, NotCertified> {
         let pair = (query.to_owned(), gallery.to_owned());
         if query == gallery || self.0.lock().unwrap().contains(&pair) {
-            return Ok(Certified {
-                basis: "the test says so".to_owned(),
-            });
+            return Ok(Certified::by("the test says so"));
         }
         Err(NotCertified {
             query_version: pair.0,
             gallery_version: pair.1,
             reason: "the test does not say so".to_owned(),
+            remedy: None,
         })
     }
 }

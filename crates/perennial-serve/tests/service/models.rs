@@ -1,8 +1,7 @@
 //! Versions, the compatibility matrix, snapshots and the page.
 
 use perennial_core::{
-    CompatibilityRecord, CompatibilityRecords, Interval, ProbeSet, Registry, TieRule, Verdict,
-    sha256_hex,
+    CompatibilityRecord, CompatibilityRecords, Interval, ProbeSet, Registry, TieRule, sha256_hex,
 };
 use serde_json::json;
 
@@ -87,12 +86,15 @@ fn the_matrix_shows_what_was_measured() {
     let setup = Setup::new(&["0", "0"]);
     let probes = || ProbeSet {
         name: "colours test".to_owned(),
+        argument: None,
         count: 10,
         sha256: "ab".repeat(32),
     };
     let record = |cross_test: f64| CompatibilityRecord {
         query_version: "v0002".to_owned(),
         gallery_version: "v0001".to_owned(),
+        query_weights: Some(perennial_core::sha256_hex(b"0")),
+        gallery_weights: Some(perennial_core::sha256_hex(b"0")),
         self_test: 0.5,
         cross_test,
         margin: cross_test - 0.5,
@@ -100,10 +102,10 @@ fn the_matrix_shows_what_was_measured() {
             low: -0.1,
             high: 0.1,
         },
+        intervals: Vec::new(),
         queries: probes(),
         gallery: probes(),
         tie_rule: TieRule::Strict,
-        verdict: Verdict::Compatible,
         created: "2026-11-22T21:35:00Z".to_owned(),
     };
     CompatibilityRecords::add(&setup.registry, [record(0.6)]).unwrap();
@@ -114,7 +116,7 @@ fn the_matrix_shows_what_was_measured() {
     let pair = &matrix["pairs"][0];
     assert_eq!(
         (&pair["verdict"], &pair["compatible"]),
-        (&json!("compatible"), &json!(true))
+        (&json!("undecided"), &json!(true))
     );
     // Measured as compatible is one thing, what the service's own check says is another.
     assert_eq!(pair["certified"], false);

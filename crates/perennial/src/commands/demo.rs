@@ -30,7 +30,7 @@ use crate::run_record::{RunRecord, Status, TaskRecord};
 use crate::terminal::Terminal;
 use crate::training_run::Runnable;
 use contrast::Crossing;
-use service::{MIN_MARGIN, Stock};
+use service::Stock;
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -219,12 +219,10 @@ impl Workshop<'_> {
             tie_rule: TieRule::Strict,
             bootstrap: Bootstrap::new(0),
         };
-        let compatibility = measurement.of_versions(&versions, &queries, &gallery, judgement)?;
+        let (compatibility, records) =
+            measurement.of_versions(&versions, &queries, &gallery, judgement)?;
         super::evaluate::write_report(&compatibility, run.path())?;
-        CompatibilityRecords::add(
-            &self.registry,
-            compatibility.records(perennial_train::now()),
-        )?;
+        CompatibilityRecords::add(&self.registry, records)?;
         let replaced = config
             .replacements
             .first()
@@ -356,7 +354,7 @@ fn next_steps(answer: &Answer, arguments: &Arguments) -> String {
             let folder = folder.display();
             text.push_str(&format!(
                 "  perennial models list --registry {folder}/registry\n  \
-                   perennial serve --registry {folder}/registry --gallery {folder}/gallery --min-margin {MIN_MARGIN}\n  \
+                   perennial serve --registry {folder}/registry --gallery {folder}/gallery\n  \
                    open {folder}/runs/demo-hoc/report.html\n"
             ));
         }

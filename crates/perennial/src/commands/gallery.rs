@@ -4,14 +4,15 @@ mod add;
 mod search;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use perennial_core::Registry;
 use perennial_gallery::{EmbeddedGallery, Filter, ItemId, LabelFilter, SnapshotInfo, VectorStore};
-use perennial_serve::{CompatibilityCheck, RegistryRecords, newer_first};
+use perennial_upgrade::{Certification, NotCertified, RegistryRecords};
 use serde::Serialize;
 
 use crate::arguments::GlobalArguments;
-use crate::exit_status::{ExitStatus, usage};
+use crate::exit_status::{ExitStatus, gate_missed, usage};
 use crate::gallery_folder::GalleryArguments;
 use crate::terminal::Terminal;
 
@@ -164,29 +165,25 @@ fn item_id(text: &str) -> ItemId {
         .map_or_else(|_| ItemId::from(text), ItemId::from)
 }
 
-/// Refuses a version that is not certified against every version stored, or against those of them that are named.
-fn require_certified(
-    registry: &Registry,
-    gallery: &EmbeddedGallery,
-    version: &str,
-    among: &[String],
-) -> anyhow::Result<()> {
-    let records = RegistryRecords::new(registry.clone());
-    let stored = gallery.count()?.per_version;
-    let problems: Vec<String> = stored
-        .keys()
-        .filter(|other| among.is_empty() || among.contains(other))
-        .filter_map(|other| {
-            let (query, gallery) = newer_first(version, other);
-            records.check(query, gallery).err()
-        })
-        .map(|refused| refused.to_string())
-        .collect();
-    if problems.is_empty() {
+/// What the gallery's policy and the registry's records say about pairs of versions.
+fn certification(registry: &Registry, gallery: &GalleryArguments) -> anyhow::Result<Certification> {
+    let records = RegistryRecords::for_gallery(registry.clone(), &gallery.gallery)
+        .map_err(|error| usage(error.to_string()))?;
+    Ok(Certification::new(Arc::new(records), false))
+}
+
+/// Says which pairs are not certified and how to measure them; no error where there are none.
+fn require_certified(refused: &[NotCertified]) -> anyhow::Result<()> {
+    if refused.is_empty() {
         return Ok(());
     }
-    Err(usage(format!(
-        "{}; evaluate the pair, use another gallery, or pass --force",
-        problems.join("; ")
-    )))
+    let mut text = String::new();
+    for pair in refused {
+        text.push_str(&format!("{pair}\n"));
+        if let Some(command) = &pair.remedy {
+            text.push_str(&format!("  to measure the pair: {command}\n"));
+        }
+    }
+    text.push_str("use another gallery, or pass --force to go ahead without a certificate");
+    Err(gate_missed(text))
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use perennial_core::Registry;
 use perennial_gallery::EmbeddedGallery;
-use perennial_serve::{Keys, RegistryRecords, ServeConfig, Server, TlsFiles};
+use perennial_serve::{Keys, ServeConfig, Server, TlsFiles};
+use perennial_upgrade::RegistryRecords;
 
 use crate::arguments::GlobalArguments;
 use crate::configuration::{Layers, process_environment, to_toml};
@@ -40,11 +41,7 @@ pub struct Arguments {
     /// Folder for snapshots of the gallery; without it none can be made
     #[arg(long, value_name = "DIR")]
     snapshots: Option<PathBuf>,
-    /// The least margin (cross-test minus self-test, a fraction) that certifies a pair of versions, instead of what the
-    /// evaluation's tie rule says; below 0 it tolerates a loss
-    #[arg(long, value_name = "FRACTION", allow_negative_numbers = true)]
-    min_margin: Option<f64>,
-    /// Let versions meet that were never measured against each other; logged and shown
+    /// Allow searches between versions that are not certified for each other (logged, and shown on the page)
     #[arg(long)]
     force_uncertified: bool,
     /// How log lines on stderr are written: text, or one JSON object per line
@@ -92,10 +89,8 @@ pub fn run(
     }
     let registry = global.open_registry()?;
     let gallery = arguments.gallery.open()?;
-    let mut records = RegistryRecords::new(registry.clone());
-    if let Some(least) = arguments.min_margin {
-        records = records.with_min_margin(least);
-    }
+    let records = RegistryRecords::for_gallery(registry.clone(), &arguments.gallery.gallery)
+        .map_err(|error| usage(error.to_string()))?;
     let loader = TrainedLoader(global.device.open()?);
     serve(config, registry, gallery, loader, records, terminal)?;
     Ok(ExitStatus::Done)

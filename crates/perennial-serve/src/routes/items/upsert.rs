@@ -7,12 +7,11 @@ use std::time::Instant;
 
 use perennial_core::ModelVersion;
 use perennial_gallery::{Item, Upserted};
+use perennial_upgrade::{Insertion, LoadedModel, Stored};
 
 use super::{ItemBody, UpsertAnswer};
-use crate::compatibility::{NotCertified, Standing};
 use crate::error::ApiError;
 use crate::images::EncodedImage;
-use crate::live::{Snapshot, identity};
 use crate::routes::Versioned;
 use crate::service::{Service, blocking, incompatible};
 use crate::telemetry::Stage;
@@ -114,7 +113,7 @@ impl Batch {
     async fn embed(
         &mut self,
         service: &Arc<Service>,
-        snapshot: &Arc<Snapshot>,
+        snapshot: &Arc<LoadedModel>,
     ) -> Result<(), ApiError> {
         let images = std::mem::take(&mut self.images);
         let (positions, images): (Vec<usize>, Vec<EncodedImage>) = images.into_iter().unzip();
@@ -195,76 +194,31 @@ fn commit(service: &Service, items: Vec<Item>, force: bool) -> Result<Upserted, 
     Ok(upserted)
 }
 
-/// Whether the batch's versions may meet each other, what is stored, and the live version. Says whether force was needed.
+/// Whether items of the batch's versions may be stored here. Says whether force was needed.
 fn check_versions(
     service: &Service,
     versions: &[Arc<ModelVersion>],
     force: bool,
 ) -> Result<bool, ApiError> {
-    let stored = service.stored();
+    let stored = Stored::of(&*service.store)?;
     let live = service.live.current();
-    let mut others: BTreeSet<&str> = stored.keys().map(String::as_str).collect();
-    others.extend(versions.iter().map(|version| version.name.as_str()));
-    others.extend(live.as_ref().map(|live| live.name()));
-    let mut refused: Vec<NotCertified> = Vec::new();
-    let mut accepted = false;
-    for version in versions {
-        for other in &others {
-            match service.certification.standing(&version.name, other) {
-                Standing::Certified(_) => {}
-                Standing::Accepted(_) => accepted = true,
-                Standing::Refused(pair) if refused.contains(&pair) => {}
-                Standing::Refused(pair) => refused.push(pair),
-            }
-        }
-    }
-    let other_simplex = check_simplex(service, versions, stored.is_empty())?;
-    if refused.is_empty() && other_simplex.is_none() {
-        return Ok(accepted);
-    }
-    if !force {
-        return Err(match other_simplex {
+    let versions: Vec<&ModelVersion> = versions.iter().map(|version| &**version).collect();
+    let live = live.as_ref().map(|live| live.name());
+    let insertion = Insertion::check(&service.certification, &versions, &stored, live);
+    if !insertion.allows(force) {
+        return Err(match insertion.other_simplex {
             Some(problem) => ApiError::conflict(problem),
-            None => incompatible(&refused),
+            None => incompatible(&insertion.refused),
         });
     }
-    if let Some(problem) = other_simplex {
+    if let Some(simplex) = insertion.new_simplex {
+        service.store.set_identity(simplex)?;
+    }
+    if let Some(problem) = &insertion.other_simplex {
         tracing::warn!(problem, "items of another simplex are stored by force");
     }
-    service.certification.accept(&refused);
-    Ok(true)
-}
-
-/// Holds the versions against the simplex that the gallery belongs to, and sets it with the first items. What is wrong comes
-/// back as a text, since it may be overruled.
-fn check_simplex(
-    service: &Service,
-    versions: &[Arc<ModelVersion>],
-    empty: bool,
-) -> Result<Option<String>, ApiError> {
-    let Some(first) = versions.first() else {
-        return Ok(None);
-    };
-    let own = identity(first);
-    if let Some(other) = versions.iter().find(|version| identity(version) != own) {
-        return Ok(Some(format!(
-            "{} and {} do not share a simplex",
-            first.name, other.name
-        )));
-    }
-    match (service.store.identity()?, own) {
-        (stored, Some(own)) if empty && stored != Some(own) => {
-            service.store.set_identity(own)?;
-            Ok(None)
-        }
-        (stored, own) if empty || stored == own => Ok(None),
-        (Some(stored), _) => Ok(Some(format!(
-            "{} does not belong to the gallery's simplex of {} vertices",
-            first.name, stored.vertices
-        ))),
-        (None, _) => Ok(Some(format!(
-            "{} belongs to a simplex, but what is stored belongs to none",
-            first.name
-        ))),
-    }
+    service.certification.accept(&insertion.refused);
+    Ok(insertion.accepted_before
+        || insertion.other_simplex.is_some()
+        || !insertion.refused.is_empty())
 }

@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use perennial_core::Registry;
 use perennial_gallery::{EmbeddedGallery, GalleryConfig};
-use perennial_serve::{RegistryRecords, ServeConfig, Server};
+use perennial_serve::{ServeConfig, Server};
+use perennial_upgrade::{Policy, RegistryRecords};
 
 use super::network::Subject;
 use super::timing::Measurement;
@@ -26,7 +27,7 @@ pub fn measure_one(subject: &Subject, folder: &Path) -> anyhow::Result<Measureme
         ..ServeConfig::default()
     };
     let (check, loader) = (
-        RegistryRecords::new(registry.clone()),
+        RegistryRecords::with_policy(registry.clone(), Policy::default()),
         TrainedLoader(subject.device.clone()),
     );
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -1,6 +1,6 @@
 //! `perennial demo --keep` and `--serve`: the demo's simplex gallery on disk, and behind a running service.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use base64::Engine;
@@ -11,8 +11,9 @@ use perennial_eval::Compatibility;
 use perennial_gallery::{
     EmbeddedGallery, GalleryConfig, Item, ItemId, SimplexIdentity, VectorStore,
 };
-use perennial_serve::{LIVE_ALIAS, PREVIOUS_ALIAS, RegistryRecords, ServeConfig};
+use perennial_serve::ServeConfig;
 use perennial_train::Device;
+use perennial_upgrade::{LIVE_ALIAS, PREVIOUS_ALIAS, Policy, RegistryRecords};
 use serde_json::{Map, json};
 
 use crate::commands::serve::serve;
@@ -21,7 +22,7 @@ use crate::terminal::Terminal;
 
 /// The margin that certifies a pair in the demo: models trained for seconds lose a little across a replacement, where the
 /// ordinary ones lose everything.
-pub const MIN_MARGIN: f64 = -0.1;
+const MIN_MARGIN: f64 = -0.1;
 
 /// What the service needs of the product whose gallery survived.
 pub struct Stock {
@@ -34,6 +35,7 @@ pub struct Stock {
 
 /// The gallery on disk, and what stands in it.
 pub struct Stocked {
+    folder: PathBuf,
     gallery: EmbeddedGallery,
     items: usize,
     versions: usize,
@@ -47,12 +49,18 @@ impl Stock {
         let kept = versions_that_may_meet(&self.versions, &self.compatibility);
         let gallery = EmbeddedGallery::open(folder.join("gallery"), GalleryConfig::default())?;
         fill(&gallery, self, &kept)?;
+        Policy {
+            min_margin: MIN_MARGIN,
+            ..Policy::default()
+        }
+        .write(&folder.join("gallery"))?;
         let live = &self.versions[kept[kept.len() - 1]].name;
         registry.set_alias(LIVE_ALIAS, live)?;
         if let [.., before, _] = kept[..] {
             registry.set_alias(PREVIOUS_ALIAS, &self.versions[before].name)?;
         }
         Ok(Stocked {
+            folder: folder.join("gallery"),
             gallery,
             items: self.images.len(),
             versions: kept.len(),
@@ -73,7 +81,7 @@ pub fn run(
         "serving {} items of {} model versions, searched by {}; Ctrl-C ends it",
         stocked.items, stocked.versions, stocked.live
     ));
-    let records = RegistryRecords::new(registry.clone()).with_min_margin(MIN_MARGIN);
+    let records = RegistryRecords::for_gallery(registry.clone(), stocked.folder)?;
     serve(
         config,
         registry,

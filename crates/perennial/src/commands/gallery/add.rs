@@ -3,14 +3,15 @@
 use std::path::PathBuf;
 
 use perennial_core::Embeddings;
-use perennial_gallery::{Item, ItemId, SimplexIdentity, VectorStore};
+use perennial_gallery::{Item, ItemId, VectorStore};
+use perennial_upgrade::{Insertion, LIVE_ALIAS, Stored};
 use serde::Serialize;
 use serde_json::Map;
 
-use super::require_certified;
+use super::{certification, require_certified};
 use crate::arguments::GlobalArguments;
 use crate::embedding::embed;
-use crate::exit_status::{ExitStatus, usage};
+use crate::exit_status::{ExitStatus, gate_missed, usage};
 use crate::gallery_folder::GalleryArguments;
 use crate::interrupt::Interrupt;
 use crate::progress::CountedProgress;
@@ -34,7 +35,7 @@ pub struct Arguments {
     /// What ids begin with: item 7 becomes PREFIX/7; the set's name by default, plain numbers for a file
     #[arg(long, value_name = "PREFIX")]
     prefix: Option<String>,
-    /// Store even what was not measured as compatible with the items that are there
+    /// Store even if this model version is not certified against the versions already in the gallery
     #[arg(long)]
     force: bool,
 }
@@ -55,21 +56,33 @@ pub fn run(
 ) -> anyhow::Result<ExitStatus> {
     let interrupt = Interrupt::listen()?;
     let registry = global.open_registry()?;
+    let rules = certification(&registry, gallery)?;
     let gallery = gallery.open()?;
     // Before minutes of embedding that could not be stored.
-    let admit = |version: &str| match arguments.force {
-        true => Ok(()),
-        false => require_certified(&registry, &gallery, version, &[]),
+    let admit = |version: &str| -> anyhow::Result<Insertion> {
+        let version = registry.get(version)?;
+        let live = registry.aliases()?.remove(LIVE_ALIAS);
+        let stored = Stored::of(&gallery)?;
+        let insertion = Insertion::check(&rules, &[&version], &stored, live.as_deref());
+        if !arguments.force {
+            require_certified(&insertion.refused)?;
+            if let Some(problem) = &insertion.other_simplex {
+                return Err(gate_missed(format!(
+                    "{problem}; use another gallery, or pass --force to store it anyway"
+                )));
+            }
+        }
+        Ok(insertion)
     };
-    let (embeddings, prefix) = match (&arguments.embeddings, &arguments.set) {
+    let (embeddings, prefix, insertion) = match (&arguments.embeddings, &arguments.set) {
         (Some(file), _) => {
             let embeddings = Embeddings::read(file)?;
-            admit(embeddings.model_version())?;
-            (embeddings, arguments.prefix.clone())
+            let insertion = admit(embeddings.model_version())?;
+            (embeddings, arguments.prefix.clone(), insertion)
         }
         (None, Some(SetArgument(config))) => {
             let version = registry.get(&arguments.model)?;
-            admit(&version.name)?;
+            let insertion = admit(&version.name)?;
             let set = config.load(&global.data)?;
             let title = format!("{} on {}", version.name, config.describe());
             let progress = CountedProgress::new(terminal, title, set.len() as u64, "images");
@@ -79,16 +92,18 @@ pub fn run(
             })?;
             progress.finish();
             let prefix = arguments.prefix.clone();
-            (embeddings, prefix.or_else(|| Some(set.name().to_owned())))
+            let prefix = prefix.or_else(|| Some(set.name().to_owned()));
+            (embeddings, prefix, insertion)
         }
         (None, None) => {
             return Err(usage("name images with --set, or a file with --embeddings"));
         }
     };
     let version = embeddings.model_version().to_owned();
-    if let Some(vertices) = registry.get(&version)?.classifier.vertices {
-        gallery.set_identity(SimplexIdentity { vertices })?;
+    if let Some(simplex) = insertion.new_simplex {
+        gallery.set_identity(simplex)?;
     }
+    rules.accept(&insertion.refused);
     let title = format!("storing {version}");
     let progress = CountedProgress::new(terminal, title, embeddings.len() as u64, "items");
     let (mut inserted, mut replaced) = (0, 0);

@@ -9,7 +9,7 @@ use perennial_gallery::{EmbeddedGallery, Filter, Hit, LabelFilter, SearchRequest
 use perennial_train::TrainedEncoder;
 use serde::Serialize;
 
-use super::{item_id, require_certified};
+use super::{certification, item_id, require_certified};
 use crate::arguments::GlobalArguments;
 use crate::exit_status::{ExitStatus, usage};
 use crate::gallery_folder::GalleryArguments;
@@ -38,7 +38,7 @@ pub struct Arguments {
     /// Only items with this label; repeatable
     #[arg(long)]
     label: Vec<u32>,
-    /// Search even what the querying version was not measured as compatible with
+    /// Search even if the query version is not certified against the stored versions
     #[arg(long)]
     force: bool,
 }
@@ -55,16 +55,26 @@ pub fn run(
     global: &GlobalArguments,
     terminal: &Terminal,
 ) -> anyhow::Result<ExitStatus> {
-    let gallery = gallery.open_existing()?;
     let registry = global.open_registry()?;
+    let rules = certification(&registry, gallery)?;
+    let gallery = gallery.open_existing()?;
     let (model_version, embedding) = match (&arguments.image, &arguments.id) {
         (Some(image), _) => embed_file(image, registry.get(&arguments.model)?, &registry, global)?,
         (None, Some(id)) => stored(&gallery, id)?,
         (None, None) => return Err(usage("name an image or --id")),
     };
     if !arguments.force {
+        let stored = gallery.count()?.per_version;
         let among = &arguments.model_version;
-        require_certified(&registry, &gallery, &model_version, among)?;
+        let searched = stored
+            .keys()
+            .map(String::as_str)
+            .filter(|name| among.is_empty() || among.iter().any(|among| among == name));
+        let refused = match &arguments.id {
+            Some(_) => rules.refused_items(&model_version, searched),
+            None => rules.refused(&model_version, searched),
+        };
+        require_certified(&refused)?;
     }
     let filter = Filter {
         model_versions: arguments.model_version.clone(),

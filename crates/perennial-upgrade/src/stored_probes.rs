@@ -12,8 +12,7 @@ use perennial_data::{DecodeLimits, encode_png};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use thiserror::Error;
 
-use crate::images;
-use crate::live::Snapshot;
+use crate::loaded_model::LoadedModel;
 
 /// Images of a new file.
 const PROBES: usize = 5;
@@ -29,59 +28,79 @@ const TOLERANCE: f64 = 1e-2;
 const FORMAT: &str = "perennial-probes";
 const FORMAT_VERSION: &str = "1";
 
-/// Why a version cannot be held against its stored probes, or does not stand up to them.
+/// Errors from checking a version against its stored probes.
 #[derive(Debug, Error)]
-pub(crate) enum ProbeError {
+pub enum ProbeError {
     /// A file that is not what was written.
     #[error(
         "{file} of the gallery {problem}; remove it to have it written anew, from what the version does now"
     )]
-    File { file: String, problem: String },
+    File {
+        /// The file's name.
+        file: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The name belongs to other weights.
     #[error(
         "the gallery holds items of another model with this name (weights {stored}); publish this one under a name of its own"
     )]
-    OtherWeights { stored: String },
+    OtherWeights {
+        /// The hash of the weights that the gallery's items came from.
+        stored: String,
+    },
     /// The version computes something else than it did.
     #[error(
-        "probe {probe} no longer has the embedding that it had when the version first went live: they are {distance:.1e} apart, \
-         allowed is {TOLERANCE:.0e}; the program, the device or the preprocessing is another one ({file} of the gallery)"
+        "probe {probe}: the embedding differs by {distance:.1e} from the one recorded when the version first went live \
+         (limit {TOLERANCE:.0e}). The build, the device or the preprocessing has changed ({file} of the gallery)"
     )]
     Changed {
+        /// The file's name.
         file: String,
+        /// Position of the probe image, from 0.
         probe: usize,
+        /// Length of the difference of the two embeddings.
         distance: f64,
     },
     /// A probe that is no image any more, or not for this program.
     #[error("probe {probe} {problem}")]
-    Image { probe: usize, problem: String },
+    Image {
+        /// Position of the probe image, from 0.
+        probe: usize,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The encoder fails on the probes.
     #[error(transparent)]
     Encode(#[from] EncodeError),
 }
 
 /// The folder of probe files.
-pub(crate) struct StoredProbes {
+pub struct StoredProbes {
     folder: PathBuf,
 }
 
 /// What the check of a version found.
-pub(crate) enum Checked {
+pub enum Checked {
     /// The embeddings are the stored ones, up to this distance.
-    Same { distance: f64 },
+    Same {
+        /// The largest length of a difference.
+        distance: f64,
+    },
     /// There are none yet; these are to be kept once the version is live.
     New(Probes),
 }
 
 /// Image files and their embeddings.
-pub(crate) struct Probes {
+pub struct Probes {
     images: Vec<Vec<u8>>,
     /// `[images, d]`.
     embeddings: Vec<f32>,
 }
 
 impl StoredProbes {
-    pub(crate) fn new(folder: &Path) -> Self {
+    /// The probes in a folder, which appears with the first file.
+    pub fn new(folder: &Path) -> Self {
         Self {
             folder: folder.to_owned(),
         }
@@ -92,19 +111,19 @@ impl StoredProbes {
     ///
     /// # Errors
     /// [`ProbeError`].
-    pub(crate) fn check(&self, snapshot: &Snapshot, in_use: bool) -> Result<Checked, ProbeError> {
-        let Some((stored, weights)) = self.read(snapshot)? else {
-            return Probes::generated(snapshot).map(Checked::New);
+    pub fn check(&self, model: &LoadedModel, in_use: bool) -> Result<Checked, ProbeError> {
+        let Some((stored, weights)) = self.read(model)? else {
+            return Probes::generated(model).map(Checked::New);
         };
-        if weights != snapshot.version.weights_sha256 {
+        if weights != model.version.weights_sha256 {
             if in_use {
                 return Err(ProbeError::OtherWeights { stored: weights });
             }
             // Nothing is left of the model that had this name.
-            return Probes::generated(snapshot).map(Checked::New);
+            return Probes::generated(model).map(Checked::New);
         }
-        let now = encode(snapshot, &stored.images)?;
-        let dim = snapshot.version.dim;
+        let now = encode(model, &stored.images)?;
+        let dim = model.version.dim;
         let mut largest = 0.0;
         for (probe, (a, b)) in now
             .chunks_exact(dim)
@@ -118,7 +137,7 @@ impl StoredProbes {
                 .sqrt();
             if distance > TOLERANCE {
                 return Err(ProbeError::Changed {
-                    file: file_name(snapshot.name()),
+                    file: file_name(model.name()),
                     probe,
                     distance,
                 });
@@ -132,9 +151,9 @@ impl StoredProbes {
     ///
     /// # Errors
     /// The error names the file.
-    pub(crate) fn keep(&self, snapshot: &Snapshot, probes: &Probes) -> std::io::Result<()> {
+    pub fn keep(&self, model: &LoadedModel, probes: &Probes) -> std::io::Result<()> {
         fs_err::create_dir_all(&self.folder)?;
-        write_atomically(self.path(snapshot.name()), probes.to_bytes(snapshot)?)
+        write_atomically(self.path(model.name()), probes.to_bytes(model)?)
     }
 
     fn path(&self, version: &str) -> PathBuf {
@@ -142,26 +161,24 @@ impl StoredProbes {
     }
 
     /// The stored probes of a version and the hash of its weights, if there is a file.
-    fn read(&self, snapshot: &Snapshot) -> Result<Option<(Probes, String)>, ProbeError> {
+    fn read(&self, model: &LoadedModel) -> Result<Option<(Probes, String)>, ProbeError> {
         let damaged = |problem: String| ProbeError::File {
-            file: file_name(snapshot.name()),
+            file: file_name(model.name()),
             problem,
         };
-        let bytes = match read_at_most(self.path(snapshot.name()), MAX_FILE_BYTES) {
+        let bytes = match read_at_most(self.path(model.name()), MAX_FILE_BYTES) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(damaged(format!("cannot be read: {}", error.kind()))),
         };
-        Probes::from_bytes(&bytes, snapshot)
-            .map(Some)
-            .map_err(damaged)
+        Probes::from_bytes(&bytes, model).map(Some).map_err(damaged)
     }
 }
 
 impl Probes {
     /// Images that the gallery need not have stored, with the embeddings that a version gives them now.
-    fn generated(snapshot: &Snapshot) -> Result<Self, ProbeError> {
-        let side = snapshot.version.architecture.input[1].min(MAX_SIDE);
+    fn generated(model: &LoadedModel) -> Result<Self, ProbeError> {
+        let side = model.version.architecture.input[1].min(MAX_SIDE);
         // No square, and larger than the input: cutting and scaling are checked as well.
         let shape = [3, side + side / 4 + 1, side + side / 2 + 1];
         let images = (0..PROBES)
@@ -172,17 +189,17 @@ impl Probes {
                 })
             })
             .collect::<Result<Vec<_>, _>>()?;
-        let embeddings = encode(snapshot, &images)?;
+        let embeddings = encode(model, &images)?;
         Ok(Self { images, embeddings })
     }
 
-    fn to_bytes(&self, snapshot: &Snapshot) -> std::io::Result<Vec<u8>> {
+    fn to_bytes(&self, model: &LoadedModel) -> std::io::Result<Vec<u8>> {
         let values: Vec<u8> = self
             .embeddings
             .iter()
             .flat_map(|value| value.to_le_bytes())
             .collect();
-        let shape = vec![self.images.len(), snapshot.version.dim];
+        let shape = vec![self.images.len(), model.version.dim];
         let wrong = std::io::Error::other;
         let mut tensors = vec![(
             "embeddings".to_owned(),
@@ -196,8 +213,8 @@ impl Probes {
             [
                 ("format", FORMAT),
                 ("format_version", FORMAT_VERSION),
-                ("model_version", snapshot.name()),
-                ("weights_sha256", &snapshot.version.weights_sha256),
+                ("model_version", model.name()),
+                ("weights_sha256", &model.version.weights_sha256),
                 ("program_version", env!("CARGO_PKG_VERSION")),
             ]
             .map(|(key, value)| (key.to_owned(), value.to_owned())),
@@ -206,7 +223,7 @@ impl Probes {
     }
 
     /// The probes of a version with the hash of its weights, or what is wrong with the file.
-    fn from_bytes(bytes: &[u8], snapshot: &Snapshot) -> Result<(Self, String), String> {
+    fn from_bytes(bytes: &[u8], model: &LoadedModel) -> Result<(Self, String), String> {
         let broken = |error| format!("is no safetensors file: {error}");
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(broken)?;
         let metadata = |key: &str| {
@@ -216,11 +233,11 @@ impl Probes {
         if metadata("format") != FORMAT || metadata("format_version") != FORMAT_VERSION {
             return Err("is not marked as probes that this program reads".to_owned());
         }
-        if metadata("model_version") != snapshot.name() {
+        if metadata("model_version") != model.name() {
             return Err("belongs to another version".to_owned());
         }
         let weights = metadata("weights_sha256");
-        if weights != snapshot.version.weights_sha256 {
+        if weights != model.version.weights_sha256 {
             // The rest is another model's, of another shape perhaps.
             let none = Self {
                 images: Vec::new(),
@@ -233,7 +250,7 @@ impl Probes {
         let &[count, dim] = embeddings.shape() else {
             return Err("has embeddings that are no matrix".to_owned());
         };
-        let fits = dim == snapshot.version.dim && (1..=MAX_PROBES).contains(&count);
+        let fits = dim == model.version.dim && (1..=MAX_PROBES).contains(&count);
         if !fits || embeddings.dtype() != Dtype::F32 {
             return Err(format!("has embeddings of shape [{count}, {dim}]"));
         }
@@ -262,16 +279,16 @@ fn file_name(version: &str) -> String {
 /// Embeds image files the way a request's are embedded.
 ///
 /// **Shapes**: the result is `[n, d]`.
-fn encode(snapshot: &Snapshot, files: &[Vec<u8>]) -> Result<Vec<f32>, ProbeError> {
-    let mut pixels = Vec::with_capacity(files.len() * snapshot.image_len());
+fn encode(model: &LoadedModel, files: &[Vec<u8>]) -> Result<Vec<f32>, ProbeError> {
+    let mut pixels = Vec::with_capacity(files.len() * model.image_len());
     for (probe, file) in files.iter().enumerate() {
-        let image = images::pixels(file, snapshot, DecodeLimits::STRANGERS);
+        let image = model.pixels(file, DecodeLimits::STRANGERS);
         pixels.extend(image.map_err(|error| ProbeError::Image {
             probe,
             problem: format!("cannot be decoded: {error}"),
         })?);
     }
-    Ok(snapshot.encode(&pixels)?)
+    Ok(model.encode(&pixels)?)
 }
 
 /// Waves of different lengths, directions and colours.

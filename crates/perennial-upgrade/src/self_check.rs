@@ -1,6 +1,6 @@
-//! Does an encoder do what the service relies on? Asked before it may answer anybody.
+//! Whether an encoder does what searches rely on; checked before a version becomes live.
 
-use crate::live::Snapshot;
+use crate::loaded_model::LoadedModel;
 
 /// Images of the check.
 const PROBES: usize = 5;
@@ -13,15 +13,13 @@ const TOLERANCE: f64 = 1e-3;
 /// on what else is in the batch. Blocks for two forward passes; the first of a network is its warm-up as well.
 ///
 /// **Errors**: what is wrong, in words.
-pub(crate) fn run(snapshot: &Snapshot) -> Result<(), String> {
-    let probes = probes(snapshot);
-    let together = snapshot
-        .encode(&probes)
-        .map_err(|error| error.to_string())?;
-    let image_len = snapshot.image_len();
-    let dim = snapshot.version.dim;
+pub fn run(model: &LoadedModel) -> Result<(), String> {
+    let probes = probes(model);
+    let together = model.encode(&probes).map_err(|error| error.to_string())?;
+    let image_len = model.image_len();
+    let dim = model.version.dim;
     for (index, image) in probes.chunks_exact(image_len).enumerate() {
-        let alone = snapshot.encode(image).map_err(|error| error.to_string())?;
+        let alone = model.encode(image).map_err(|error| error.to_string())?;
         let distance: f64 = alone
             .iter()
             .zip(&together[index * dim..][..dim])
@@ -40,12 +38,12 @@ pub(crate) fn run(snapshot: &Snapshot) -> Result<(), String> {
 /// One black image, for the warm-up.
 ///
 /// **Errors**: what is wrong, in words.
-pub(crate) fn warm_up(snapshot: &Snapshot) -> Result<(), String> {
-    let [channels, height, width] = snapshot.version.architecture.input;
-    let mut pixels = Vec::with_capacity(snapshot.image_len());
+pub fn warm_up(model: &LoadedModel) -> Result<(), String> {
+    let [channels, height, width] = model.version.architecture.input;
+    let mut pixels = Vec::with_capacity(model.image_len());
     let black = vec![0; channels * height * width];
-    snapshot.preprocessing.append(&black, channels, &mut pixels);
-    match snapshot.encoder.encode(&pixels) {
+    model.preprocessing.append(&black, channels, &mut pixels);
+    match model.encoder.encode(&pixels) {
         Ok(_) => Ok(()),
         Err(error) => Err(error.to_string()),
     }
@@ -54,9 +52,9 @@ pub(crate) fn warm_up(snapshot: &Snapshot) -> Result<(), String> {
 /// Images that are the same in every process: waves of different lengths and directions.
 ///
 /// **Shapes**: `[PROBES, c, h, w]`.
-fn probes(snapshot: &Snapshot) -> Vec<f32> {
-    let [channels, height, width] = snapshot.version.architecture.input;
-    let mut pixels = Vec::with_capacity(PROBES * snapshot.image_len());
+fn probes(model: &LoadedModel) -> Vec<f32> {
+    let [channels, height, width] = model.version.architecture.input;
+    let mut pixels = Vec::with_capacity(PROBES * model.image_len());
     for probe in 0..PROBES {
         let mut bytes = Vec::with_capacity(channels * height * width);
         for channel in 0..channels {
@@ -68,7 +66,7 @@ fn probes(snapshot: &Snapshot) -> Vec<f32> {
                 }
             }
         }
-        snapshot.preprocessing.append(&bytes, channels, &mut pixels);
+        model.preprocessing.append(&bytes, channels, &mut pixels);
     }
     pixels
 }

@@ -1,0 +1,87 @@
+//! `accepted.toml`: pairs of versions that somebody let meet by force, without a certificate.
+//!
+//! Without the file, a forced write would be searchable until the next restart and refused afterwards.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use perennial_core::{read_at_most, write_atomically};
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::certification::NotCertified;
+
+const FILE: &str = "accepted.toml";
+const MAX_BYTES: u64 = 16 << 20;
+
+/// A pair that was accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Pair {
+    pub(crate) query_version: String,
+    pub(crate) gallery_version: String,
+    /// Why the check had refused it.
+    pub(crate) reason: String,
+    /// RFC 3339, UTC.
+    pub(crate) accepted: String,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Content {
+    #[serde(default, rename = "pair")]
+    pairs: Vec<Pair>,
+}
+
+pub(crate) fn path(gallery: &Path) -> PathBuf {
+    gallery.join(FILE)
+}
+
+/// The pairs accepted in a gallery's folder.
+pub(crate) fn read(gallery: &Path) -> io::Result<Vec<Pair>> {
+    let path = path(gallery);
+    let bytes = match read_at_most(&path, MAX_BYTES) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let damaged = |problem: &str| {
+        io::Error::new(
+            io::ErrorKind::InvalidData,
+            format!(
+                "{}: {problem}; mend it, or remove it to accept nothing",
+                path.display()
+            ),
+        )
+    };
+    let text = String::from_utf8(bytes).map_err(|_| damaged("is not UTF-8 text"))?;
+    let content: Content = toml::from_str(&text).map_err(|error| damaged(error.message()))?;
+    Ok(content.pairs)
+}
+
+/// Adds pairs to those accepted.
+pub(crate) fn add(gallery: &Path, refused: &[NotCertified]) -> io::Result<()> {
+    let mut pairs = read(gallery)?;
+    let now = OffsetDateTime::now_utc()
+        .replace_nanosecond(0)
+        .unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    let accepted = now.format(&Rfc3339).map_err(io::Error::other)?;
+    for pair in refused {
+        let known = pairs.iter().any(|known| {
+            known.query_version == pair.query_version
+                && known.gallery_version == pair.gallery_version
+        });
+        if !known {
+            pairs.push(Pair {
+                query_version: pair.query_version.clone(),
+                gallery_version: pair.gallery_version.clone(),
+                reason: pair.reason.clone(),
+                accepted: accepted.clone(),
+            });
+        }
+    }
+    let text = toml::to_string(&Content { pairs }).map_err(io::Error::other)?;
+    let head = "# Pairs of model versions that were accepted by force, without a certificate. Remove a table to refuse its pair again.\n";
+    write_atomically(path(gallery), format!("{head}{text}"))
+}

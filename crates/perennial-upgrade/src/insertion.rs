@@ -1,0 +1,99 @@
+//! Whether items of some versions may be stored beside what a gallery holds.
+
+use std::collections::BTreeSet;
+
+use perennial_core::ModelVersion;
+use perennial_gallery::SimplexIdentity;
+
+use crate::certification::{Certification, NotCertified, Standing};
+use crate::loaded_model::simplex_of;
+use crate::promotion::Stored;
+
+/// What the check of a batch's versions found.
+#[derive(Debug, Default)]
+pub struct Insertion {
+    /// Pairs that are not certified.
+    pub refused: Vec<NotCertified>,
+    /// Why the versions do not fit the gallery's simplex; force overrules it.
+    pub other_simplex: Option<String>,
+    /// The simplex that an empty gallery takes on with these items.
+    pub new_simplex: Option<SimplexIdentity>,
+    /// Whether a pair passes only because it was accepted by force before.
+    pub accepted_before: bool,
+}
+
+impl Insertion {
+    /// Checks the versions of a batch. Items may be stored if the live version's queries may meet them. Items of the live version
+    /// itself, or of any where none is live, must also be allowed to meet what is stored.
+    pub fn check(
+        certification: &Certification,
+        versions: &[&ModelVersion],
+        stored: &Stored,
+        live: Option<&str>,
+    ) -> Self {
+        let mut insertion = Self::default();
+        let mut others: BTreeSet<&str> = stored.per_version.keys().map(String::as_str).collect();
+        others.extend(versions.iter().map(|version| version.name.as_str()));
+        for version in versions {
+            let name = version.name.as_str();
+            match live {
+                Some(live) if live != name => insertion.note(certification.standing(live, name)),
+                Some(live) => {
+                    for other in &others {
+                        insertion.note(certification.standing(live, other));
+                    }
+                }
+                None => {
+                    for other in &others {
+                        insertion.note(certification.standing_of_items(name, other));
+                    }
+                }
+            }
+        }
+        insertion.check_simplex(versions, stored);
+        insertion
+    }
+
+    /// Whether the items may be stored.
+    pub fn allows(&self, force: bool) -> bool {
+        force || (self.refused.is_empty() && self.other_simplex.is_none())
+    }
+
+    fn note(&mut self, standing: Standing) {
+        match standing {
+            Standing::Certified(_) => {}
+            Standing::Accepted(_) => self.accepted_before = true,
+            Standing::Refused(pair) if self.refused.contains(&pair) => {}
+            Standing::Refused(pair) => self.refused.push(pair),
+        }
+    }
+
+    fn check_simplex(&mut self, versions: &[&ModelVersion], stored: &Stored) {
+        let Some(first) = versions.first() else {
+            return;
+        };
+        let own = simplex_of(first);
+        if let Some(other) = versions.iter().find(|version| simplex_of(version) != own) {
+            self.other_simplex = Some(format!(
+                "{} and {} do not share a simplex",
+                first.name, other.name
+            ));
+            return;
+        }
+        if stored.items == 0 {
+            self.new_simplex = own.filter(|_| stored.simplex != own);
+            return;
+        }
+        self.other_simplex = match (stored.simplex, own) {
+            (gallery, own) if gallery == own => None,
+            (Some(gallery), _) => Some(format!(
+                "{} does not belong to the gallery's simplex of {} vertices",
+                first.name, gallery.vertices
+            )),
+            (None, _) => Some(format!(
+                "{} belongs to a simplex, but what is stored belongs to none",
+                first.name
+            )),
+        };
+    }
+}

@@ -1,0 +1,358 @@
+//! A promotion: a version is loaded, verified, warmed up and checked before it becomes the live one.
+//!
+//! One list of checks for a running service, its start, its rollback and the command line without a service:
+//!
+//! 1. [`prepare`]: everything that takes time and looks at the version alone.
+//! 2. [`Verdict::check_stored`]: everything that looks at what the gallery holds at this moment.
+//! 3. [`move_live`]: one write that moves the alias.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use perennial_core::{ModelVersion, Registry, RegistryError};
+use perennial_gallery::{GalleryError, SimplexIdentity, VectorStore};
+
+use crate::certification::{Certification, NotCertified, Standing};
+use crate::loaded_model::{EncoderLoader, LoadedModel};
+use crate::self_check;
+use crate::stored_probes::{Checked, Probes, StoredProbes};
+
+/// The alias of the version that answers.
+pub const LIVE_ALIAS: &str = "live";
+/// The alias of the version that answered before, for a rollback.
+pub const PREVIOUS_ALIAS: &str = "previous";
+
+/// One check and what it found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// What was checked.
+    pub name: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What was found.
+    pub detail: String,
+}
+
+/// How a check ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// As it should.
+    Passed,
+    /// It does not decide; the policy lets it pass.
+    Warned,
+    /// It stands in the way.
+    Failed,
+}
+
+/// What a gallery holds, as far as the checks look at it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stored {
+    /// Items in all.
+    pub items: u64,
+    /// The dimension of the stored embeddings; none while there are none.
+    pub dim: Option<usize>,
+    /// Items by the version that embedded them.
+    pub per_version: BTreeMap<String, u64>,
+    /// The simplex that the gallery belongs to.
+    pub simplex: Option<SimplexIdentity>,
+}
+
+impl Stored {
+    /// What a gallery holds now.
+    ///
+    /// # Errors
+    /// Those of the gallery.
+    pub fn of(store: &dyn VectorStore) -> Result<Self, GalleryError> {
+        let stats = store.count()?;
+        Ok(Self {
+            items: stats.items,
+            dim: stats.dim,
+            per_version: stats.per_version,
+            simplex: store.identity()?,
+        })
+    }
+}
+
+/// The checks so far. A broken version is refused in any case; force overrules missing certificates and another simplex.
+#[derive(Debug, Default)]
+pub struct Verdict {
+    checks: Vec<Check>,
+    broken: bool,
+    refused: Vec<NotCertified>,
+    other_simplex: bool,
+}
+
+impl Verdict {
+    /// The checks in order. They end at the first that no force can overrule.
+    pub fn checks(&self) -> &[Check] {
+        &self.checks
+    }
+
+    /// Whether a check failed that no force overrules.
+    pub fn is_broken(&self) -> bool {
+        self.broken
+    }
+
+    /// The pairs that are not certified.
+    pub fn refused(&self) -> &[NotCertified] {
+        &self.refused
+    }
+
+    /// Whether only force lets the version become live.
+    pub fn needs_force(&self) -> bool {
+        !self.refused.is_empty() || self.other_simplex
+    }
+
+    /// Whether the version may become live.
+    pub fn allows(&self, force: bool) -> bool {
+        !self.broken && (force || !self.needs_force())
+    }
+
+    /// What stands in the way, in one sentence.
+    pub fn problem(&self) -> String {
+        let failed = self
+            .checks
+            .iter()
+            .filter(|check| check.outcome == Outcome::Failed)
+            .map(|check| format!("{}: {}", check.name, check.detail));
+        failed.collect::<Vec<_>>().join("; ")
+    }
+
+    fn add(&mut self, name: impl Into<String>, outcome: Outcome, detail: impl Into<String>) {
+        self.checks.push(Check {
+            name: name.into(),
+            outcome,
+            detail: detail.into(),
+        });
+    }
+
+    /// Adds a check that no force overrules.
+    fn require(&mut self, name: &str, result: Result<String, String>) -> bool {
+        let passed = result.is_ok();
+        let (Ok(detail) | Err(detail)) = result;
+        let outcome = if passed {
+            Outcome::Passed
+        } else {
+            Outcome::Failed
+        };
+        self.add(name, outcome, detail);
+        self.broken |= !passed;
+        passed
+    }
+
+    /// The checks against what is stored: dimension, simplex, and a certificate for queries of the version on the items of
+    /// each stored version.
+    pub fn check_stored(
+        &mut self,
+        model: &LoadedModel,
+        stored: &Stored,
+        certification: &Certification,
+    ) {
+        let dim = model.version.dim;
+        let fits = match stored.dim {
+            Some(other) if other != dim && stored.items > 0 => Err(format!(
+                "its embeddings have {dim} dimensions, the stored ones {other}"
+            )),
+            _ => Ok(format!("{dim}")),
+        };
+        self.require("dimension", fits);
+        self.check_simplex(model.simplex, stored);
+        for other in stored.per_version.keys() {
+            let name = format!("compatibility with {other}");
+            match certification.standing(model.name(), other) {
+                Standing::Certified(certified) if certified.undecided => {
+                    self.add(name, Outcome::Warned, certified.basis);
+                }
+                Standing::Certified(certified) => {
+                    self.add(name, Outcome::Passed, certified.basis);
+                }
+                Standing::Accepted(pair) => {
+                    let detail = format!("accepted by force before: {}", pair.reason);
+                    self.add(name, Outcome::Warned, detail);
+                }
+                Standing::Refused(pair) => {
+                    self.add(name, Outcome::Failed, pair.to_string());
+                    self.refused.push(pair);
+                }
+            }
+        }
+    }
+
+    fn check_simplex(&mut self, own: Option<SimplexIdentity>, stored: &Stored) {
+        let (outcome, detail) = match (stored.simplex, own) {
+            (Some(gallery), Some(own)) if gallery == own => (
+                Outcome::Passed,
+                format!("the gallery's own, {} vertices", own.vertices),
+            ),
+            (Some(gallery), own) if stored.items > 0 => (
+                Outcome::Failed,
+                match own {
+                    Some(own) => format!(
+                        "{} vertices, the gallery's has {}",
+                        own.vertices, gallery.vertices
+                    ),
+                    None => format!(
+                        "a linear classifier; the gallery's simplex has {} vertices",
+                        gallery.vertices
+                    ),
+                },
+            ),
+            _ => (
+                Outcome::Passed,
+                "the gallery belongs to no simplex".to_owned(),
+            ),
+        };
+        self.other_simplex |= outcome == Outcome::Failed;
+        self.add("simplex", outcome, detail);
+    }
+}
+
+/// A version that works, ready to answer.
+pub struct Candidate {
+    /// The version in memory.
+    pub model: Arc<LoadedModel>,
+    /// Probes to be kept once it is live; none where they are kept already.
+    pub new_probes: Option<Probes>,
+}
+
+/// What came out of the checks that look at a version alone.
+pub struct Prepared {
+    /// The version's name.
+    pub name: String,
+    /// None where a check failed that no force overrules.
+    pub candidate: Option<Candidate>,
+    /// The checks so far.
+    pub verdict: Verdict,
+}
+
+impl Prepared {
+    /// A version that is still loaded and was checked when it was.
+    pub fn still_loaded(model: Arc<LoadedModel>) -> Self {
+        let mut verdict = Verdict::default();
+        verdict.add("load", Outcome::Passed, "still loaded from before");
+        Self {
+            name: model.name().to_owned(),
+            candidate: Some(Candidate {
+                model,
+                new_probes: None,
+            }),
+            verdict,
+        }
+    }
+}
+
+/// Reads, hashes, loads and tries a version (a name or an alias). Nothing that answers is touched. `stored` says which versions
+/// have items, and so must still compute what they did.
+///
+/// # Errors
+/// Only an unknown name; everything else is a check that failed.
+pub fn prepare(
+    registry: &Registry,
+    loader: &dyn EncoderLoader,
+    probes: Option<&StoredProbes>,
+    stored: &BTreeMap<String, u64>,
+    name: &str,
+) -> Result<Prepared, RegistryError> {
+    let mut verdict = Verdict::default();
+    let version = match registry.get(name) {
+        Ok(version) => version,
+        Err(error @ (RegistryError::Unknown { .. } | RegistryError::DanglingAlias { .. })) => {
+            return Err(error);
+        }
+        Err(error) => {
+            verdict.require("description", Err(error.to_string()));
+            return Ok(Prepared {
+                name: name.to_owned(),
+                candidate: None,
+                verdict,
+            });
+        }
+    };
+    let name = version.name.clone();
+    let candidate = try_version(registry, loader, probes, stored, version, &mut verdict);
+    Ok(Prepared {
+        name,
+        candidate,
+        verdict,
+    })
+}
+
+fn try_version(
+    registry: &Registry,
+    loader: &dyn EncoderLoader,
+    probes: Option<&StoredProbes>,
+    stored: &BTreeMap<String, u64>,
+    version: ModelVersion,
+    verdict: &mut Verdict,
+) -> Option<Candidate> {
+    let megabytes = version.weights_bytes as f64 / 1e6;
+    let weights = match registry.load_weights(&version) {
+        Ok(_) => Ok(format!("{megabytes:.1} MB with the published SHA-256")),
+        Err(error) => Err(error.to_string()),
+    };
+    if !verdict.require("weights", weights) {
+        return None;
+    }
+    let model = match LoadedModel::load(loader, registry, version) {
+        Ok(model) => model,
+        Err(error) => {
+            verdict.require("load", Err(error.problem));
+            return None;
+        }
+    };
+    verdict.require("load", Ok(format!("dim {}", model.version.dim)));
+    let warm = self_check::warm_up(&model).map(|()| "one black image encoded".to_owned());
+    if !verdict.require("warm_up", warm) {
+        return None;
+    }
+    let sound =
+        self_check::run(&model).map(|()| "unit length, the same alone and in a batch".to_owned());
+    if !verdict.require("self_check", sound) {
+        return None;
+    }
+    let mut new_probes = None;
+    if let Some(probes) = probes {
+        let in_use = stored.contains_key(model.name());
+        let outcome = match probes.check(&model, in_use) {
+            Ok(Checked::Same { distance }) => Ok(format!(
+                "the embeddings of its first time live, within {distance:.1e}"
+            )),
+            Ok(Checked::New(found)) => {
+                new_probes = Some(found);
+                Ok("its first time live; they are kept from now on".to_owned())
+            }
+            Err(error) => Err(error.to_string()),
+        };
+        if !verdict.require("stored_probes", outcome) {
+            return None;
+        }
+    }
+    Some(Candidate {
+        model: Arc::new(model),
+        new_probes,
+    })
+}
+
+/// Points `live` at a version and `previous` at the one before, in one write. Returns the one before.
+///
+/// # Errors
+/// A registry that cannot be read or written.
+pub fn move_live(registry: &Registry, version: &str) -> Result<Option<String>, RegistryError> {
+    let before = registry.aliases()?.remove(LIVE_ALIAS);
+    match before.as_deref().filter(|before| *before != version) {
+        Some(before) => {
+            registry.set_aliases(&[(LIVE_ALIAS, version), (PREVIOUS_ALIAS, before)])?;
+        }
+        None => {
+            registry.set_alias(LIVE_ALIAS, version)?;
+        }
+    }
+    Ok(before)
+}
+
+/// Keeps a version's first probes. A version is not refused for a full disk: its next load tries again.
+pub fn keep_probes(probes: &StoredProbes, model: &LoadedModel, new: &Probes) {
+    if let Err(error) = probes.keep(model, new) {
+        tracing::warn!(%error, "the probes of {} could not be kept", model.name());
+    }
+}

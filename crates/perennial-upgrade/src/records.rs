@@ -1,0 +1,350 @@
+//! Certification by what `evaluate` measured and left in the registry, under the gallery's policy.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use perennial_core::{
+    CompatibilityRecord, CompatibilityRecords, ModelVersion, ProbeSet, Registry, Verdict,
+};
+
+use crate::accepted;
+use crate::certification::{Certified, CompatibilityCheck, NotCertified};
+use crate::policy::{Policy, PolicyError, Undecided};
+
+/// How long the files may be relied on before they are looked at again: an evaluation counts within a second.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Certifies a pair by its record in the registry, as the gallery's policy demands.
+///
+/// A record counts if it is of this direction, names the weights that both versions have, and was measured on the policy's
+/// evaluation set. Versions with the same weights, network and preprocessing need none.
+pub struct RegistryRecords {
+    registry: Registry,
+    /// The gallery's folder, with its policy and the pairs accepted by force.
+    gallery: Option<PathBuf>,
+    state: Mutex<State>,
+}
+
+struct State {
+    looked: Instant,
+    stamps: [Stamp; 2],
+    policy: Policy,
+    records: Result<Arc<CompatibilityRecords>, String>,
+    /// What was decided under this policy and these records.
+    decided: HashMap<(String, String), Result<Certified, NotCertified>>,
+}
+
+/// Changes with every replacement of a file.
+type Stamp = Option<(SystemTime, u64)>;
+
+impl RegistryRecords {
+    /// For a gallery's folder, with its `policy.toml` and `accepted.toml`.
+    ///
+    /// # Errors
+    /// A policy that cannot be read. Records that cannot be read are no error here; they certify nothing.
+    pub fn for_gallery(
+        registry: Registry,
+        gallery: impl Into<PathBuf>,
+    ) -> Result<Self, PolicyError> {
+        let gallery = gallery.into();
+        let policy = Policy::of(&gallery)?;
+        accepted::read(&gallery)?;
+        Ok(Self::new(registry, Some(gallery), policy))
+    }
+
+    /// Under a policy of the caller's, for a gallery that is no folder.
+    pub fn with_policy(registry: Registry, policy: Policy) -> Self {
+        Self::new(registry, None, policy)
+    }
+
+    fn new(registry: Registry, gallery: Option<PathBuf>, policy: Policy) -> Self {
+        let state = State {
+            looked: Instant::now(),
+            stamps: Self::stamps(&registry, gallery.as_ref()),
+            policy,
+            records: read(&registry),
+            decided: HashMap::new(),
+        };
+        Self {
+            registry,
+            gallery,
+            state: Mutex::new(state),
+        }
+    }
+
+    fn stamps(registry: &Registry, gallery: Option<&PathBuf>) -> [Stamp; 2] {
+        let stamp = |path: PathBuf| {
+            let metadata = fs_err::metadata(path).ok()?;
+            Some((metadata.modified().ok()?, metadata.len()))
+        };
+        [
+            stamp(CompatibilityRecords::path(registry)),
+            gallery.and_then(|gallery| stamp(Policy::path(gallery))),
+        ]
+    }
+
+    /// Reads again what has changed.
+    fn refresh(&self, state: &mut State) {
+        if state.looked.elapsed() < LOOK_AGAIN {
+            return;
+        }
+        state.looked = Instant::now();
+        let stamps = Self::stamps(&self.registry, self.gallery.as_ref());
+        if stamps == state.stamps && state.records.is_ok() {
+            return;
+        }
+        if let Some(gallery) = self
+            .gallery
+            .as_ref()
+            .filter(|_| stamps[1] != state.stamps[1])
+        {
+            match Policy::of(gallery) {
+                Ok(policy) => state.policy = policy,
+                Err(error) => {
+                    tracing::error!(%error, "the policy cannot be read; the last one that could stays in force");
+                }
+            }
+        }
+        state.stamps = stamps;
+        state.records = read(&self.registry);
+        state.decided.clear();
+    }
+
+    fn decide(
+        &self,
+        policy: &Policy,
+        records: &CompatibilityRecords,
+        query: &str,
+        gallery: &str,
+    ) -> Result<Certified, NotCertified> {
+        let pair = Pair {
+            query: self.version(query, query, gallery)?,
+            gallery: self.version(gallery, query, gallery)?,
+        };
+        if pair.is_one_model() {
+            return Ok(Certified::by("equal weights, network and preprocessing"));
+        }
+        let set = evaluation_set(policy, records, &pair);
+        let refused = |reason: String, remedy: Option<String>| NotCertified {
+            query_version: query.to_owned(),
+            gallery_version: gallery.to_owned(),
+            reason,
+            remedy,
+        };
+        let measured: Vec<&CompatibilityRecord> = records.of_pair(query, gallery).collect();
+        let of_weights: Vec<&CompatibilityRecord> = measured
+            .iter()
+            .copied()
+            .filter(|record| pair.is_measured_by(record))
+            .collect();
+        let counts = |record: &&CompatibilityRecord| match (&policy.evaluation_set, &set) {
+            (Some(wanted), _) => wanted.matches(&record.queries, &record.gallery),
+            (None, Set::First(queries, searched)) => record.is_on(queries, searched),
+            (None, _) => true,
+        };
+        let Some(record) = of_weights.iter().copied().rev().find(counts) else {
+            let remedy = Some(set.command(query, gallery));
+            let reason = if let Some(other) = of_weights.first() {
+                format!(
+                    "it was measured on {} and {}, not on the evaluation set that counts here, {set}",
+                    other.queries.name, other.gallery.name
+                )
+            } else if measured.is_empty() {
+                "this pair was never measured".to_owned()
+            } else if measured.iter().any(|record| record.query_weights.is_some()) {
+                "the pair of these names was measured with other weights".to_owned()
+            } else {
+                "the pair was measured by an older program, which did not note the weights"
+                    .to_owned()
+            };
+            return Err(refused(reason, remedy));
+        };
+        let Some(interval) = record.interval_at(policy.confidence) else {
+            let reason = format!(
+                "its record has no interval at the policy's confidence of {}",
+                policy.confidence
+            );
+            return Err(refused(reason, Some(set.command(query, gallery))));
+        };
+        let verdict = Verdict::of(interval, policy.min_margin);
+        let basis = format!(
+            "{verdict}: cross-test {:.4}, self-test {:.4}, margin {:+.4} [{:+.4}, {:+.4}] at {} confidence, least {:+}, on {}",
+            record.cross_test,
+            record.self_test,
+            record.margin,
+            interval.low,
+            interval.high,
+            policy.confidence,
+            policy.min_margin,
+            record.gallery.name
+        );
+        match (verdict, policy.undecided) {
+            (Verdict::Compatible, _) => Ok(Certified::by(basis)),
+            (Verdict::Undecided, Undecided::Warn) => Ok(Certified {
+                basis,
+                undecided: true,
+            }),
+            _ => Err(refused(basis, None)),
+        }
+    }
+
+    /// A version of the pair under its own name.
+    fn version(
+        &self,
+        name: &str,
+        query: &str,
+        gallery: &str,
+    ) -> Result<ModelVersion, NotCertified> {
+        self.registry.get(name).map_err(|error| NotCertified {
+            query_version: query.to_owned(),
+            gallery_version: gallery.to_owned(),
+            reason: format!("no record can be held against the weights of {name}: {error}"),
+            remedy: None,
+        })
+    }
+}
+
+impl CompatibilityCheck for RegistryRecords {
+    fn check(&self, query_version: &str, gallery_version: &str) -> Result<Certified, NotCertified> {
+        if query_version == gallery_version {
+            return Ok(Certified::by("one and the same version"));
+        }
+        // A panic while the lock was held can only have left an older state behind.
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        self.refresh(&mut state);
+        let key = (query_version.to_owned(), gallery_version.to_owned());
+        if let Some(known) = state.decided.get(&key) {
+            return known.clone();
+        }
+        let decision = match &state.records {
+            Ok(records) => self.decide(&state.policy, records, query_version, gallery_version),
+            Err(problem) => Err(NotCertified {
+                query_version: query_version.to_owned(),
+                gallery_version: gallery_version.to_owned(),
+                reason: problem.clone(),
+                remedy: None,
+            }),
+        };
+        state.decided.insert(key, decision.clone());
+        decision
+    }
+
+    fn accepted(&self) -> Vec<(String, String)> {
+        let Some(gallery) = &self.gallery else {
+            return Vec::new();
+        };
+        match accepted::read(gallery) {
+            Ok(pairs) => pairs
+                .into_iter()
+                .map(|pair| (pair.query_version, pair.gallery_version))
+                .collect(),
+            Err(error) => {
+                tracing::error!(%error, "pairs accepted by force earlier are refused");
+                Vec::new()
+            }
+        }
+    }
+
+    fn keep_accepted(&self, pairs: &[NotCertified]) -> io::Result<()> {
+        match &self.gallery {
+            Some(gallery) => accepted::add(gallery, pairs),
+            None => Ok(()),
+        }
+    }
+}
+
+fn read(registry: &Registry) -> Result<Arc<CompatibilityRecords>, String> {
+    CompatibilityRecords::of(registry)
+        .map(Arc::new)
+        .map_err(|error| error.to_string())
+}
+
+/// The two versions that would meet.
+struct Pair {
+    query: ModelVersion,
+    gallery: ModelVersion,
+}
+
+impl Pair {
+    /// Whether both compute the same embeddings.
+    fn is_one_model(&self) -> bool {
+        self.query.weights_sha256 == self.gallery.weights_sha256
+            && self.query.architecture == self.gallery.architecture
+            && self.query.preprocessing == self.gallery.preprocessing
+    }
+
+    fn is_measured_by(&self, record: &CompatibilityRecord) -> bool {
+        record.query_weights.as_ref() == Some(&self.query.weights_sha256)
+            && record.gallery_weights.as_ref() == Some(&self.gallery.weights_sha256)
+    }
+}
+
+/// The evaluation set whose measurements count for a pair.
+enum Set<'a> {
+    /// The policy names it.
+    Named(&'a str, &'a str),
+    /// The stored version was measured on it first.
+    First(&'a ProbeSet, &'a ProbeSet),
+    /// The stored version was never measured.
+    Any,
+}
+
+fn evaluation_set<'a>(
+    policy: &'a Policy,
+    records: &'a CompatibilityRecords,
+    pair: &Pair,
+) -> Set<'a> {
+    match &policy.evaluation_set {
+        Some(named) => Set::Named(&named.queries, &named.gallery),
+        None => match records.first_set_of(&pair.gallery.weights_sha256) {
+            Some((queries, gallery)) => Set::First(queries, gallery),
+            None => Set::Any,
+        },
+    }
+}
+
+impl Set<'_> {
+    /// The command that measures a pair.
+    fn command(&self, query: &str, gallery: &str) -> String {
+        let named = |set: &ProbeSet| {
+            set.argument
+                .clone()
+                .unwrap_or_else(|| "SET:SPLIT".to_owned())
+        };
+        let [queries, searched] = match self {
+            Self::Named(queries, searched) => [(*queries).to_owned(), (*searched).to_owned()],
+            Self::First(queries, searched) => [named(queries), named(searched)],
+            Self::Any => ["SET:SPLIT".to_owned(), "SET:SPLIT".to_owned()],
+        };
+        format!(
+            "perennial evaluate --versions {gallery} {query} --queries {} --gallery {}",
+            quoted(&queries),
+            quoted(&searched)
+        )
+    }
+}
+
+impl std::fmt::Display for Set<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Named(queries, searched) => write!(f, "{queries} and {searched}"),
+            Self::First(queries, searched) => write!(f, "{} and {}", queries.name, searched.name),
+            Self::Any => f.write_str("any"),
+        }
+    }
+}
+
+/// An argument for a POSIX shell.
+fn quoted(argument: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, ':' | '/' | '.' | '-' | '_');
+    if !argument.is_empty() && argument.chars().all(plain) {
+        return argument.to_owned();
+    }
+    format!("'{}'", argument.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,238 @@
+use perennial_core::{
+    Architecture, Classifier, ClassifierKind, ConfidenceInterval, Interval, Preprocessing, Role,
+    TieRule, VersionDraft,
+};
+use tempfile::TempDir;
+
+use super::*;
+
+/// A registry with three versions of different weights, and a gallery's folder.
+struct Setup {
+    folder: TempDir,
+    registry: Registry,
+}
+
+fn draft() -> VersionDraft {
+    VersionDraft {
+        dim: 3,
+        architecture: Architecture {
+            backbone: "small".to_owned(),
+            stem: String::new(),
+            width: 4,
+            input: [3, 8, 8],
+        },
+        preprocessing: Preprocessing {
+            mean: vec![0.5; 3],
+            std: vec![0.25; 3],
+        },
+        classifier: Classifier {
+            kind: ClassifierKind::Linear,
+            vertices: None,
+            vertex_end: None,
+            classes: 2,
+            pretrained_classes: 0,
+        },
+        parent: None,
+        role: Role::Imported,
+        method: "none".to_owned(),
+        data: "nothing".to_owned(),
+        seed: 0,
+        created: "2026-11-22T21:35:00Z".to_owned(),
+    }
+}
+
+impl Setup {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let registry = Registry::create(folder.path().join("registry")).unwrap();
+        for weights in ["1", "2", "3"] {
+            registry.publish(draft(), weights.as_bytes()).unwrap();
+        }
+        std::fs::create_dir(folder.path().join("gallery")).unwrap();
+        Self { folder, registry }
+    }
+
+    fn gallery(&self) -> PathBuf {
+        self.folder.path().join("gallery")
+    }
+
+    fn policy(&self, text: &str) {
+        std::fs::write(Policy::path(&self.gallery()), text).unwrap();
+    }
+
+    fn check(&self, query: &str, gallery: &str) -> Result<Certified, NotCertified> {
+        RegistryRecords::for_gallery(self.registry.clone(), self.gallery())
+            .unwrap()
+            .check(query, gallery)
+    }
+
+    /// A measurement on an evaluation set, with its 95 % interval.
+    fn measure(&self, query: &str, gallery: &str, set: &str, [low, high]: [f64; 2]) {
+        let weights = |name| Some(self.registry.get(name).unwrap().weights_sha256);
+        let record = CompatibilityRecord {
+            query_weights: weights(query),
+            gallery_weights: weights(gallery),
+            ..record(query, gallery, set, [low, high])
+        };
+        CompatibilityRecords::add(&self.registry, [record]).unwrap();
+    }
+}
+
+fn record(query: &str, gallery: &str, set: &str, [low, high]: [f64; 2]) -> CompatibilityRecord {
+    let probes = || ProbeSet {
+        name: format!("{set}/test"),
+        argument: Some(format!("{set}:test")),
+        count: 10,
+        sha256: perennial_core::sha256_hex(set.as_bytes()),
+    };
+    let margin = f64::midpoint(low, high);
+    CompatibilityRecord {
+        query_version: query.to_owned(),
+        gallery_version: gallery.to_owned(),
+        query_weights: None,
+        gallery_weights: None,
+        self_test: 0.5,
+        cross_test: 0.5 + margin,
+        margin,
+        interval: Interval { low, high },
+        intervals: vec![ConfidenceInterval {
+            confidence: 0.99,
+            bounds: Interval {
+                low: low - 0.05,
+                high: high + 0.05,
+            },
+        }],
+        queries: probes(),
+        gallery: probes(),
+        tie_rule: TieRule::Strict,
+        created: "2026-11-22T21:35:00Z".to_owned(),
+    }
+}
+
+#[test]
+fn the_interval_decides_under_the_policy() {
+    let setup = Setup::new();
+    setup.measure("v0002", "v0001", "set", [0.01, 0.03]);
+    assert!(!setup.check("v0002", "v0001").unwrap().undecided);
+    setup.policy("confidence = 0.99");
+    assert!(setup.check("v0002", "v0001").unwrap().undecided);
+    setup.policy("confidence = 0.99\nundecided = \"refuse\"");
+    let error = setup.check("v0002", "v0001").unwrap_err().to_string();
+    assert!(error.contains("undecided: cross-test 0.5200"), "{error}");
+    setup.policy("min_margin = 0.1");
+    let error = setup.check("v0002", "v0001").unwrap_err().to_string();
+    assert!(
+        error.contains("incompatible") && error.contains("least +0.1"),
+        "{error}"
+    );
+    setup.policy("confidence = 0.9");
+    let error = setup.check("v0002", "v0001").unwrap_err();
+    assert!(error.reason.contains("no interval"), "{error}");
+    assert!(error.remedy.is_some());
+}
+
+#[test]
+fn a_record_has_a_direction() {
+    let setup = Setup::new();
+    setup.measure("v0002", "v0001", "set", [0.01, 0.03]);
+    assert!(setup.check("v0002", "v0001").is_ok());
+    let error = setup.check("v0001", "v0002").unwrap_err();
+    assert!(error.reason.contains("never measured"), "{error}");
+    assert_eq!(
+        error.remedy.unwrap(),
+        "perennial evaluate --versions v0002 v0001 --queries SET:SPLIT --gallery SET:SPLIT"
+    );
+}
+
+#[test]
+fn another_evaluation_set_neither_certifies_nor_refuses() {
+    let setup = Setup::new();
+    setup.measure("v0002", "v0001", "first", [0.01, 0.03]);
+    setup.measure("v0002", "v0001", "other", [-0.3, -0.2]);
+    assert!(setup.check("v0002", "v0001").is_ok());
+    // A pair that was measured only elsewhere stays refused, with the command for the set that counts.
+    setup.measure("v0003", "v0001", "other", [0.2, 0.3]);
+    let error = setup.check("v0003", "v0001").unwrap_err();
+    assert!(error.reason.contains("measured on other/test"), "{error}");
+    assert_eq!(
+        error.remedy.unwrap(),
+        "perennial evaluate --versions v0001 v0003 --queries first:test --gallery first:test"
+    );
+    // The policy moves the set that counts.
+    setup.policy("[evaluation_set]\nqueries = \"other:test\"\ngallery = \"other:test\"");
+    assert!(setup.check("v0003", "v0001").is_ok());
+    assert!(setup.check("v0002", "v0001").is_err());
+}
+
+#[test]
+fn records_are_bound_to_weights() {
+    let setup = Setup::new();
+    // As a 0.1 program wrote it, and as one of other weights would look.
+    CompatibilityRecords::add(
+        &setup.registry,
+        [record("v0002", "v0001", "set", [0.1, 0.2])],
+    )
+    .unwrap();
+    let error = setup.check("v0002", "v0001").unwrap_err();
+    assert!(error.reason.contains("older program"), "{error}");
+    let other = CompatibilityRecord {
+        query_weights: Some("0".repeat(64)),
+        gallery_weights: Some("1".repeat(64)),
+        ..record("v0002", "v0001", "set", [0.1, 0.2])
+    };
+    CompatibilityRecords::add(&setup.registry, [other]).unwrap();
+    let error = setup.check("v0002", "v0001").unwrap_err();
+    assert!(error.reason.contains("other weights"), "{error}");
+    setup.measure("v0002", "v0001", "set", [0.1, 0.2]);
+    assert!(setup.check("v0002", "v0001").is_ok());
+    std::fs::remove_dir_all(setup.registry.root().join("v0002")).unwrap();
+    let error = setup.check("v0002", "v0001").unwrap_err();
+    assert!(error.reason.contains("weights of v0002"), "{error}");
+}
+
+#[test]
+fn one_model_under_two_names_is_compatible_with_itself() {
+    let setup = Setup::new();
+    let same = setup.registry.publish(draft(), b"1").unwrap();
+    for pair in [["v0001", &same.name], [&same.name, "v0001"]] {
+        assert!(!setup.check(pair[0], pair[1]).unwrap().undecided);
+    }
+    // The same weights behind other preprocessing are another encoder.
+    let mut other = draft();
+    other.preprocessing.mean = vec![0.4; 3];
+    let other = setup.registry.publish(other, b"1").unwrap();
+    assert!(setup.check(&other.name, "v0001").is_err());
+}
+
+#[test]
+fn damaged_records_certify_nothing() {
+    let setup = Setup::new();
+    std::fs::write(CompatibilityRecords::path(&setup.registry), "{").unwrap();
+    let error = setup.check("v0002", "v0001").unwrap_err().to_string();
+    assert!(error.contains("is damaged"), "{error}");
+}
+
+#[test]
+fn force_outlasts_the_process() {
+    let setup = Setup::new();
+    let open = || RegistryRecords::for_gallery(setup.registry.clone(), setup.gallery()).unwrap();
+    let records = open();
+    let refused = records.check("v0002", "v0001").unwrap_err();
+    records
+        .keep_accepted(std::slice::from_ref(&refused))
+        .unwrap();
+    records.keep_accepted(&[refused]).unwrap();
+    assert_eq!(
+        open().accepted(),
+        [("v0002".to_owned(), "v0001".to_owned())]
+    );
+    std::fs::write(setup.gallery().join("accepted.toml"), "pair = 3").unwrap();
+    assert!(RegistryRecords::for_gallery(setup.registry.clone(), setup.gallery()).is_err());
+}
+
+#[test]
+fn arguments_are_quoted_for_the_shell() {
+    assert_eq!(quoted("cifar10:test"), "cifar10:test");
+    assert_eq!(quoted("folder:my pictures"), "'folder:my pictures'");
+    assert_eq!(quoted("it's"), r"'it'\''s'");
+}
