@@ -170,6 +170,17 @@ pub enum FetchError {
         source: std::io::Error,
     },
 
+    /// The folder cannot take the files.
+    #[error(transparent)]
+    Folder(#[from] perennial_core::OutputError),
+
+    /// A file has the name of the partial download and is none.
+    #[error("{path} is no beginning of an archive; move it away or fetch into another folder, it is not overwritten", path = path.display())]
+    NotAnArchive {
+        /// The file.
+        path: PathBuf,
+    },
+
     /// An unpacked file could not be written; the cause names it.
     #[error("{0}; make room there and run the same command again")]
     Write(std::io::Error),
@@ -302,6 +313,7 @@ pub fn fetch_archive(
             already_present: true,
         });
     }
+    perennial_core::output::check_folder(&folder)?;
     std::fs::create_dir_all(destination).map_err(FetchError::io(destination))?;
     let url = format!("{}/{}", base_url.trim_end_matches('/'), spec.archive);
     let partial = download::download(spec, &url, destination, progress)?;

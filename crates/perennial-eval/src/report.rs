@@ -4,7 +4,7 @@ mod consistency;
 
 use std::path::{Path, PathBuf};
 
-use perennial_core::CompatibilityRecord;
+use perennial_core::{CompatibilityRecord, FileKind};
 use serde::{Deserialize, Serialize};
 
 use crate::comparison::compare_pairs;
@@ -15,6 +15,17 @@ use crate::{
 
 /// The `schema_version` that this crate writes. Files may gain keys under the same number; a changed meaning raises it.
 pub const SCHEMA_VERSION: u32 = 1;
+
+/// What a `compatibility.json` looks like from outside.
+pub const FILE_KIND: FileKind = FileKind {
+    name: "a compatibility report",
+    recognise: |head| {
+        let text = String::from_utf8_lossy(head);
+        text.starts_with('{')
+            && text.contains("\"schema_version\"")
+            && text.contains("\"versions\"")
+    },
+};
 
 /// Largest `compatibility.json` that is read; a thousand models need less.
 const SIZE_LIMIT: u64 = 512 << 20;

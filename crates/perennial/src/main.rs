@@ -19,6 +19,7 @@ mod progress;
 mod resume_command;
 mod run_folder;
 mod run_record;
+mod service_client;
 mod set_argument;
 mod suggestion;
 mod terminal;

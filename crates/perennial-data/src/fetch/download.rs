@@ -14,6 +14,9 @@ use crate::image_set::hexadecimal;
 /// Requests after which an unsteady connection is given up.
 const MAX_REQUESTS: u32 = 8;
 
+/// How every archive begins; a file that begins otherwise is not what a download left.
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+
 /// A server that is silent for longer is taken for dead.
 const SILENCE: Duration = Duration::from_secs(60);
 
@@ -237,6 +240,10 @@ impl PartialFile {
                 .file
                 .read(&mut buffer)
                 .map_err(FetchError::io(&partial.path))?;
+            let compared = count.min(GZIP_MAGIC.len());
+            if partial.length == 0 && buffer[..compared] != GZIP_MAGIC[..compared] {
+                return Err(FetchError::NotAnArchive { path: partial.path });
+            }
             if count == 0 {
                 return Ok(partial);
             }

@@ -9,6 +9,7 @@ mod service;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use perennial_core::output::check_folder;
 use perennial_core::{CompatibilityRecords, ModelVersion, Registry};
 use perennial_eval::{Bootstrap, Compatibility, TieRule, table};
 use perennial_serve::ServeConfig;
@@ -171,8 +172,9 @@ never embedded again. The classes in gallery and queries are in nobody's trainin
 
 /// The folder to keep everything in: new, so that nothing is overwritten.
 fn new_folder(folder: &Path) -> anyhow::Result<&Path> {
-    let taken = fs_err::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
-    if taken || folder.is_file() {
+    check_folder(folder).context("--keep")?;
+    // A folder that cannot be listed may hold anything.
+    if folder.exists() && fs_err::read_dir(folder)?.next().is_some() {
         return Err(usage(format!(
             "--keep {}: it is not empty; name a new folder",
             folder.display()
@@ -260,7 +262,8 @@ impl Workshop<'_> {
     /// Runs a configuration to its end.
     fn train<C: Runnable>(&self, config: &C) -> anyhow::Result<(RunFolder, Vec<ModelVersion>)> {
         let path = self.folder.join("runs").join(config.name());
-        let folder = RunFolder::begin(path, &to_toml(config)?)?;
+        let folder = RunFolder::begin(path)?;
+        folder.write_configuration(&to_toml(config)?)?;
         let device = self.global.device.open()?;
         let mut record = RunRecord::new(C::COMMAND, config.name(), config.seed());
         let stopwatch = record.start(

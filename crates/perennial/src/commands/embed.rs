@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use perennial_core::{Embeddings, Output};
 use serde::Serialize;
 
 use crate::arguments::GlobalArguments;
@@ -19,7 +20,7 @@ pub struct Arguments {
     /// Images to embed: SET:SPLIT or folder:PATH
     #[arg(long, value_name = "SET")]
     set: SetArgument,
-    /// The safetensors file to write
+    /// The safetensors file to write; a device or pipe is written to, - is standard output
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 }
@@ -43,6 +44,8 @@ pub fn run(
 ) -> anyhow::Result<ExitStatus> {
     let registry = global.open_registry()?;
     let version = registry.get(&arguments.version)?;
+    let output = Output::prepare_kind(&arguments.out, Embeddings::FILE_KIND)?;
+    let to_stdout = output.is_stdout();
     let config = &arguments.set.0;
     let set = config.load(&global.data)?;
     let interrupt = Interrupt::listen()?;
@@ -53,7 +56,7 @@ pub fn run(
         interrupt.check()
     })?;
     let seconds = progress.finish().as_secs_f64();
-    embeddings.write(&arguments.out)?;
+    embeddings.write_to(output)?;
     let answer = Answer {
         version: &version.name,
         set: config.describe(),
@@ -64,15 +67,19 @@ pub fn run(
         images_per_second: embeddings.len() as f64 / seconds.max(1e-9),
         file: &arguments.out,
     };
-    terminal.result(&answer, |_| {
-        format!(
-            "{}: {} embeddings of dimension {} by {}, {:.0} images/s",
-            answer.file.display(),
-            answer.count,
-            answer.dim,
-            answer.version,
-            answer.images_per_second
-        )
-    })?;
+    let summary = format!(
+        "{}: {} embeddings of dimension {} by {}, {:.0} images/s",
+        answer.file.display(),
+        answer.count,
+        answer.dim,
+        answer.version,
+        answer.images_per_second
+    );
+    if to_stdout {
+        // The embeddings are what is printed.
+        terminal.say(summary);
+    } else {
+        terminal.result(&answer, |_| summary)?;
+    }
     Ok(ExitStatus::Done)
 }

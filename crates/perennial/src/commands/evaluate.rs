@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::ValueEnum;
-use perennial_core::{CompatibilityRecords, Embeddings, ModelVersion, sha256_hex};
-use perennial_eval::{Bootstrap, Compatibility, ProbeSet, TieRule, html, table};
+use perennial_core::output::check_folder;
+use perennial_core::{CompatibilityRecords, Embeddings, ModelVersion, Output, sha256_hex};
+use perennial_eval::{Bootstrap, Compatibility, ProbeSet, TieRule, html, report, table};
 use perennial_train::SetConfig;
 use perennial_train::config::EvaluationConfig;
 use toml::Table;
@@ -19,6 +20,11 @@ use crate::run_folder::RunFolder;
 use crate::run_record::RunRecord;
 use crate::set_argument::SetArgument;
 use crate::terminal::Terminal;
+
+const REPORT_FILE: &str = "compatibility.json";
+const PAGE_FILE: &str = "report.html";
+/// Where a run's folder keeps embeddings.
+const EMBEDDINGS_FOLDER: &str = "embeddings";
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -86,9 +92,18 @@ pub fn run(
     terminal: &Terminal,
 ) -> anyhow::Result<ExitStatus> {
     let interrupt = Interrupt::listen()?;
+    if let Some(folder) = &arguments.out {
+        check_report(folder)?;
+    }
     let (report, folder) = match &arguments.run {
         Some(run) => {
             let folder = RunFolder::find(run, &global.runs)?;
+            if arguments.out.is_none() {
+                check_report(folder.path())?;
+            }
+            // Where embeddings and the result are kept for later.
+            check_folder(&folder.path().join(EMBEDDINGS_FOLDER))?;
+            check_folder(global.open_registry()?.root())?;
             let report = measure_run(arguments, &folder, global, terminal, interrupt)?;
             let out = arguments.out.clone();
             (
@@ -158,7 +173,7 @@ fn measure_run(
     let measurement = Measurement {
         registry: &registry,
         device: global.device,
-        cache: EmbeddingCache::new(folder.path().join("embeddings")),
+        cache: EmbeddingCache::new(folder.path().join(EMBEDDINGS_FOLDER)),
         terminal,
         interrupt,
     };
@@ -317,11 +332,22 @@ fn probe_set(name: &str, versions: &[Embeddings], paths: &[PathBuf]) -> anyhow::
     })
 }
 
+/// Whether [`write_report`] will be able to write, for whoever wants to know before hours of work. Reports of an earlier
+/// evaluation are replaced, other files are not.
+fn check_report(folder: &Path) -> anyhow::Result<()> {
+    check_folder(folder)?;
+    if folder.exists() {
+        Output::prepare_kind(folder.join(REPORT_FILE), report::FILE_KIND)?;
+        Output::prepare_kind(folder.join(PAGE_FILE), html::FILE_KIND)?;
+    }
+    Ok(())
+}
+
 /// Writes a report for programs and one for people.
 pub fn write_report(report: &Compatibility, folder: &Path) -> anyhow::Result<()> {
     fs_err::create_dir_all(folder)?;
-    report.write(&folder.join("compatibility.json"))?;
-    perennial_core::write_atomically(folder.join("report.html"), html::render(report))?;
+    report.write(&folder.join(REPORT_FILE))?;
+    perennial_core::write_atomically(folder.join(PAGE_FILE), html::render(report))?;
     Ok(())
 }
 

@@ -5,8 +5,10 @@ mod search;
 
 use std::path::PathBuf;
 
-use perennial_core::Registry;
-use perennial_gallery::{EmbeddedGallery, Filter, ItemId, LabelFilter, SnapshotInfo, VectorStore};
+use perennial_core::{Output, Registry};
+use perennial_gallery::{
+    EmbeddedGallery, Filter, ItemId, LabelFilter, SNAPSHOT_FILE_KIND, SnapshotInfo, VectorStore,
+};
 use perennial_serve::{CompatibilityCheck, RegistryRecords, newer_first};
 use serde::Serialize;
 
@@ -33,7 +35,7 @@ enum Action {
     Stats,
     /// Write everything into one file
     Snapshot {
-        /// The file to write
+        /// The file to write; a device or pipe is written to, - is standard output
         file: PathBuf,
     },
     /// Replace everything by a snapshot, once all of it is verified
@@ -71,7 +73,11 @@ pub fn run(
         Action::Search(arguments) => search::run(arguments, gallery, global, terminal),
         Action::Stats => stats(gallery, terminal),
         Action::Snapshot { file } => {
-            let written = gallery.open_existing()?.snapshot(file)?;
+            let output = Output::prepare_kind(file, SNAPSHOT_FILE_KIND)?;
+            let written = gallery.open_existing()?.snapshot(output.path())?;
+            if output.is_stdout() {
+                return Ok(ExitStatus::Done);
+            }
             tell_snapshot("wrote", file, &written, terminal)
         }
         Action::Restore { file } => {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use perennial_core::Registry;
 use perennial_gallery::EmbeddedGallery;
-use perennial_serve::{Keys, RegistryRecords, ServeConfig, Server, TlsFiles};
+use perennial_serve::{Keys, RegistryRecords, ServeConfig, ServeError, Server, TlsFiles};
 
 use crate::arguments::GlobalArguments;
 use crate::configuration::{Layers, process_environment, to_toml};
@@ -129,9 +129,10 @@ fn configuration(arguments: &Arguments) -> anyhow::Result<ServeConfig> {
         None => Layers::parse("defaults", "")?,
     };
     let mut config: ServeConfig = layers
-        .environment(process_environment())?
+        .environment(process_environment()?)?
         .set(&arguments.set)?
-        .resolve()?;
+        .resolve_checked(ServeConfig::check, key_of)
+        .map_err(|error| usage(format!("{error:#}")))?;
     if let Some(listen) = arguments.listen {
         config.listen = listen;
     }
@@ -150,6 +151,14 @@ fn configuration(arguments: &Arguments) -> anyhow::Result<ServeConfig> {
     config.keys = keys(arguments.keys.as_deref())?;
     config.check().map_err(|error| usage(error.to_string()))?;
     Ok(config)
+}
+
+/// The setting that a check found wrong.
+fn key_of(error: &ServeError) -> Option<String> {
+    match error {
+        ServeError::Config { key, .. } => Some((*key).to_owned()),
+        _ => None,
+    }
 }
 
 fn keys(file: Option<&Path>) -> anyhow::Result<Keys> {
