@@ -15,6 +15,7 @@
 use std::fs::{File, Metadata};
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use crate::atomic::{sync_folder, temporary_file};
 
@@ -26,6 +27,8 @@ const STDOUT_NAMES: [&str; 2] = ["/dev/fd/1", "/proc/self/fd/1"];
 const MAX_LINKS: usize = 40;
 /// How much of an existing file is looked at to tell whose it is.
 const HEAD_BYTES: u64 = 4096;
+/// How long a pipe is waited for until somebody reads it.
+const READER_WAIT: Duration = Duration::from_secs(2);
 const BUFFER_BYTES: usize = 1 << 18;
 
 /// An output path cannot be used. Nothing was written or changed.
@@ -276,6 +279,7 @@ impl Target {
 
     #[cfg(unix)]
     fn special(end: &Path, found: &Metadata, shown: &Path) -> Result<Self, OutputError> {
+        use rustix::io::Errno;
         use std::os::unix::fs::FileTypeExt;
         let kind = found.file_type();
         let unusable = |problem: &str| OutputError::Unusable {
@@ -290,15 +294,26 @@ impl Target {
         if kind.is_socket() {
             return Err(unusable("is a socket; name a file, a pipe or a device"));
         }
-        open_stream(end).map(Self::Stream).map_err(|source| {
-            if source.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) {
-                return unusable("is a pipe that nothing reads; start its reader first");
-            }
-            OutputError::Io {
-                path: shown.to_owned(),
-                source,
-            }
-        })
+        let begun = Instant::now();
+        loop {
+            return match open_stream(end) {
+                Ok(file) => Ok(Self::Stream(file)),
+                Err(error) if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => {
+                    // A reader that was started just before needs a moment.
+                    if begun.elapsed() < READER_WAIT {
+                        std::thread::sleep(READER_WAIT / 50);
+                        continue;
+                    }
+                    Err(unusable(
+                        "is a pipe that nothing reads; start its reader first",
+                    ))
+                }
+                Err(source) => Err(OutputError::Io {
+                    path: shown.to_owned(),
+                    source,
+                }),
+            };
+        }
     }
 
     #[cfg(not(unix))]

@@ -27,8 +27,6 @@ mod training_run;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 use crate::arguments::{Arguments, Command};
 use crate::exit_status::ExitStatus;
 use crate::terminal::{LogFormat, Terminal};
@@ -39,7 +37,7 @@ use crate::terminal::{LogFormat, Terminal};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let Arguments { global, command } = Arguments::parse();
+    let Arguments { global, command } = Arguments::of_process();
     let mut terminal = Terminal::new(global.quiet, global.json);
     terminal.start_logging(match &command {
         Command::Serve(arguments) => arguments.log_format(),

@@ -47,6 +47,16 @@ pub struct AccessArguments {
     pub ca: Option<PathBuf>,
 }
 
+impl ServerArguments {
+    /// A client of the service, where one is named.
+    pub fn client(&self) -> anyhow::Result<Option<ServiceClient>> {
+        let server = self.server.as_deref();
+        server
+            .map(|url| ServiceClient::of(url, &self.access))
+            .transpose()
+    }
+}
+
 /// A connection to one service.
 pub struct ServiceClient {
     agent: Agent,
@@ -84,16 +94,7 @@ fn failed(text: String) -> anyhow::Error {
 }
 
 impl ServiceClient {
-    /// A client of the service that the arguments name. Nothing is sent yet.
-    pub fn new(arguments: &ServerArguments) -> anyhow::Result<Self> {
-        let url = arguments
-            .server
-            .as_deref()
-            .ok_or_else(|| usage("name the running service with --server URL"))?;
-        Self::of(url, &arguments.access)
-    }
-
-    /// A client of the service at an address.
+    /// A client of the service at an address. Nothing is sent yet.
     pub fn of(url: &str, access: &AccessArguments) -> anyhow::Result<Self> {
         let (url, uri) = address(url)?;
         let mut config = Agent::config_builder()
@@ -233,8 +234,10 @@ impl Reply {
         }
         let text = format!("{} refuses: {}", self.url, self.message());
         // What other arguments would have prevented, as the same commands without a service see it.
-        Err(match self.status {
-            400 | 404 | 409 | 422 => usage(text),
+        Err(match self.code() {
+            Some("bad_request" | "not_found" | "incompatible_version" | "unprocessable") => {
+                usage(text)
+            }
             _ => failed(text),
         })
     }

@@ -3,16 +3,21 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use perennial_core::{Encoder, ModelVersion, Registry};
 use perennial_data::{DecodeLimits, Preprocessing, decode_square};
-use perennial_gallery::{EmbeddedGallery, Filter, Hit, LabelFilter, SearchRequest, VectorStore};
+use perennial_gallery::{EmbeddedGallery, Filter, LabelFilter, SearchRequest, VectorStore};
+use perennial_serve::LIVE_ALIAS;
 use perennial_train::TrainedEncoder;
-use serde::Serialize;
+use serde_json::json;
 
+use super::remote::{self, Found};
 use super::{item_id, require_certified};
 use crate::arguments::GlobalArguments;
 use crate::exit_status::{ExitStatus, usage};
 use crate::gallery_folder::GalleryArguments;
+use crate::service_client::ServiceClient;
 use crate::terminal::Terminal;
 
 /// The largest image file that is read.
@@ -43,18 +48,18 @@ pub struct Arguments {
     force: bool,
 }
 
-#[derive(Serialize)]
-struct Answer {
-    model_version: String,
-    hits: Vec<Hit>,
-}
-
 pub fn run(
     arguments: &Arguments,
     gallery: &GalleryArguments,
+    client: Option<&ServiceClient>,
     global: &GlobalArguments,
     terminal: &Terminal,
 ) -> anyhow::Result<ExitStatus> {
+    if let Some(client) = client {
+        let found = search_service(arguments, gallery.exact, client)?;
+        terminal.result(&found, |_| table(&found))?;
+        return Ok(ExitStatus::Done);
+    }
     let gallery = gallery.open_existing()?;
     let registry = global.open_registry()?;
     let (model_version, embedding) = match (&arguments.image, &arguments.id) {
@@ -66,26 +71,62 @@ pub fn run(
         let among = &arguments.model_version;
         require_certified(&registry, &gallery, &model_version, among)?;
     }
-    let filter = Filter {
-        model_versions: arguments.model_version.clone(),
-        labels: (!arguments.label.is_empty()).then(|| LabelFilter {
-            any_of: arguments.label.clone(),
-            ..LabelFilter::default()
-        }),
-        ..Filter::default()
-    };
+    let filter = filter(arguments);
     let hits = gallery.search(&SearchRequest {
         embedding: &embedding,
         limit: arguments.limit,
         filter: &filter,
         exact: false,
     })?;
-    let answer = Answer {
+    let answer = Found {
         model_version,
         hits,
     };
     terminal.result(&answer, |_| table(&answer))?;
     Ok(ExitStatus::Done)
+}
+
+fn filter(arguments: &Arguments) -> Filter {
+    Filter {
+        model_versions: arguments.model_version.clone(),
+        labels: (!arguments.label.is_empty()).then(|| LabelFilter {
+            any_of: arguments.label.clone(),
+            ..LabelFilter::default()
+        }),
+        ..Filter::default()
+    }
+}
+
+/// Lets a running service embed the image and search.
+fn search_service(
+    arguments: &Arguments,
+    exact: bool,
+    client: &ServiceClient,
+) -> anyhow::Result<Found> {
+    if arguments.image.is_some() && arguments.model != LIVE_ALIAS {
+        return Err(usage(
+            "--model: a service embeds images with its live version; leave --model out",
+        ));
+    }
+    let mut query = json!({
+        "limit": arguments.limit,
+        "filter": filter(arguments),
+        "exact": exact,
+        "force": arguments.force,
+    });
+    if let Some(image) = &arguments.image {
+        let bytes = perennial_core::read_at_most(image, MAX_IMAGE_BYTES)
+            .map_err(|error| usage(error.to_string()))?;
+        query["image"] = json!(BASE64_STANDARD.encode(bytes));
+    }
+    if let Some(id) = &arguments.id {
+        query["id"] = json!(item_id(id));
+    }
+    let shown = |error| match &arguments.image {
+        Some(image) => anyhow::Error::context(error, image.display().to_string()),
+        None => error,
+    };
+    remote::search(client, &query).map_err(shown)
 }
 
 fn stored(gallery: &EmbeddedGallery, id: &str) -> anyhow::Result<(String, Vec<f32>)> {
@@ -118,7 +159,7 @@ fn embed_file(
     Ok((name, encoder.encode(&pixels)?))
 }
 
-fn table(answer: &Answer) -> String {
+fn table(answer: &Found) -> String {
     let mut text = format!("queried by {}\n", answer.model_version);
     for hit in &answer.hits {
         let label = hit

@@ -13,10 +13,8 @@ use serde_json::json;
 
 use crate::arguments::GlobalArguments;
 use crate::exit_status::{ExitStatus, usage};
+use crate::service_client::{AccessArguments, Reply, ServiceClient};
 use crate::terminal::Terminal;
-
-/// The largest answer that is read from a service.
-const MAX_ANSWER_BYTES: u64 = 4 << 20;
 
 /// Whom to ask.
 #[derive(Debug, clap::Args)]
@@ -24,14 +22,17 @@ pub struct ServerArguments {
     /// Address of the running service, such as http://127.0.0.1:7700; without it, only the registry is changed
     #[arg(long, env = "PERENNIAL_SERVER", value_name = "URL")]
     server: Option<String>,
-    /// Key with the right to write; better given in the environment
-    #[arg(
-        long,
-        env = "PERENNIAL_WRITE_KEY",
-        hide_env_values = true,
-        value_name = "KEY"
-    )]
-    key: Option<String>,
+    #[command(flatten)]
+    access: AccessArguments,
+}
+
+impl ServerArguments {
+    fn client(&self) -> anyhow::Result<Option<ServiceClient>> {
+        let server = self.server.as_deref();
+        server
+            .map(|url| ServiceClient::of(url, &self.access))
+            .transpose()
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -84,16 +85,15 @@ pub fn promote(
     global: &GlobalArguments,
     terminal: &Terminal,
 ) -> anyhow::Result<ExitStatus> {
-    let answer = match &arguments.server.server {
-        Some(server) => ask(
-            ureq::put(format!("{}/aliases/live", server.trim_end_matches('/'))),
-            &arguments.server,
-            &json!({
+    let answer = match arguments.server.client()? {
+        Some(client) => {
+            let request = json!({
                 "version": arguments.version,
                 "force": arguments.force,
                 "dry_run": arguments.dry_run,
-            }),
-        )?,
+            });
+            answer(client.put("/aliases/live", &request)?, &arguments.version)?
+        }
         None => promote_in_registry(arguments, &global.open_registry()?)?,
     };
     tell(&answer, terminal)
@@ -104,15 +104,8 @@ pub fn rollback(
     global: &GlobalArguments,
     terminal: &Terminal,
 ) -> anyhow::Result<ExitStatus> {
-    let answer = match &arguments.server.server {
-        Some(server) => ask(
-            ureq::post(format!(
-                "{}/aliases/live:rollback",
-                server.trim_end_matches('/')
-            )),
-            &arguments.server,
-            &json!({}),
-        )?,
+    let answer = match arguments.server.client()? {
+        Some(client) => answer(client.post("/aliases/live:rollback", &json!({}))?, "")?,
         None => {
             let registry = global.open_registry()?;
             let aliases = registry.aliases()?;
@@ -179,71 +172,36 @@ fn point(registry: &Registry, version: &str) -> anyhow::Result<Answer> {
     })
 }
 
-fn ask(
-    request: ureq::RequestBuilder<ureq::typestate::WithBody>,
-    server: &ServerArguments,
-    body: &serde_json::Value,
-) -> anyhow::Result<Answer> {
-    /// The parts of the service's answers that matter here, refusals included.
+/// What the service made of the request for a version.
+fn answer(reply: Reply, version: &str) -> anyhow::Result<Answer> {
+    /// The parts of the service's answers that matter here.
     #[derive(Deserialize)]
-    struct Reply {
-        version: Option<String>,
+    struct Moved {
+        version: String,
         previous: Option<String>,
         #[serde(default)]
         checks: Vec<Check>,
         #[serde(default)]
         dry_run: bool,
-        error: Option<Refusal>,
     }
-    #[derive(Deserialize)]
-    struct Refusal {
-        message: String,
-        #[serde(default)]
-        details: Details,
-    }
-    #[derive(Default, Deserialize)]
-    struct Details {
-        #[serde(default)]
-        checks: Vec<Check>,
-    }
-    let mut request = request.header("content-type", "application/json");
-    if let Some(key) = &server.key {
-        request = request.header("authorization", format!("Bearer {key}"));
-    }
-    let request = request.config().http_status_as_error(false).build();
-    let mut answer = request.send(body.to_string())?;
-    let bytes = answer
-        .body_mut()
-        .with_config()
-        .limit(MAX_ANSWER_BYTES)
-        .read_to_vec()?;
-    let reply: Reply = serde_json::from_slice(&bytes).map_err(|error| {
-        anyhow::anyhow!(
-            "{} did not answer as a Perennial service ({error})",
-            server.server.as_deref().unwrap_or_default()
-        )
-    })?;
-    match reply {
-        Reply {
-            error: Some(refusal),
-            ..
-        } if !refusal.details.checks.is_empty() => Ok(Answer {
-            version: body["version"].as_str().unwrap_or_default().to_owned(),
+    let checks = Vec::<Check>::deserialize(&reply.json["error"]["details"]["checks"]);
+    if let Ok(checks) = checks
+        && !checks.is_empty()
+    {
+        return Ok(Answer {
+            version: version.to_owned(),
             previous: None,
             moved: false,
-            checks: refusal.details.checks,
-        }),
-        Reply {
-            error: Some(refusal),
-            ..
-        } => anyhow::bail!("the service refused: {}", refusal.message),
-        reply => Ok(Answer {
-            version: reply.version.unwrap_or_default(),
-            previous: reply.previous,
-            moved: !reply.dry_run,
-            checks: reply.checks,
-        }),
+            checks,
+        });
     }
+    let moved: Moved = reply.read()?;
+    Ok(Answer {
+        version: moved.version,
+        previous: moved.previous,
+        moved: !moved.dry_run,
+        checks: moved.checks,
+    })
 }
 
 fn tell(answer: &Answer, terminal: &Terminal) -> anyhow::Result<ExitStatus> {
