@@ -6,7 +6,7 @@ use std::time::Instant;
 use axum::body::Bytes;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use perennial_data::{DecodeError, DecodeLimits, decode_square};
+use perennial_data::{DecodeError, DecodeLimits, decode_square, grey};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tracing::Instrument;
@@ -49,7 +49,7 @@ impl Decoder {
     /// **Shapes**: the result is `[n, c, h, w]`.
     ///
     /// # Errors
-    /// 422 for no image, too many, or one that is no PNG or JPEG within the limits; 413 for one of too many bytes.
+    /// 422 for no image, too many, or one that cannot be decoded within the limits; 413 for one of too many bytes.
     pub(crate) async fn decode(
         &self,
         snapshot: &Arc<Snapshot>,
@@ -159,33 +159,4 @@ pub(crate) fn pixels(
         snapshot.preprocessing.append(&rgb, 3, &mut pixels);
     }
     Ok(pixels)
-}
-
-/// Brightness of planar RGB after ITU-R BT.601, in integers; leaves a grey image as it is.
-fn grey(rgb: &[u8]) -> Vec<u8> {
-    let plane = rgb.len() / 3;
-    let (red, rest) = rgb.split_at(plane);
-    let (green, blue) = rest.split_at(plane);
-    red.iter()
-        .zip(green)
-        .zip(blue)
-        .map(|((&red, &green), &blue)| {
-            let sum = 299 * u32::from(red) + 587 * u32::from(green) + 114 * u32::from(blue);
-            // At most 255: the weights add up to 1000.
-            ((sum + 500) / 1000) as u8
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn grey_images_stay_as_they_are() {
-        for value in 0..=255 {
-            assert_eq!(grey(&[value; 3]), [value]);
-        }
-        assert_eq!(grey(&[255, 0, 0, 255, 0, 0]), [76, 150]);
-    }
 }

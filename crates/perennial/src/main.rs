@@ -12,6 +12,7 @@ mod embedding_cache;
 mod exit_status;
 mod gallery_folder;
 mod interrupt;
+mod left_out;
 mod machine;
 mod measurement;
 mod model_loading;

@@ -19,7 +19,23 @@ pub struct Probe {
 
 impl Probe {
     pub fn load(config: &SetConfig, data_root: &std::path::Path) -> anyhow::Result<Self> {
-        let set = config.load(data_root)?;
+        Self::of(config, config.load(data_root)?)
+    }
+
+    /// The same for certain versions: pictures of a folder are scaled to the largest side that one of them takes.
+    pub fn load_for(
+        config: &SetConfig,
+        data_root: &std::path::Path,
+        versions: &[ModelVersion],
+    ) -> anyhow::Result<Self> {
+        let sides = versions.iter().map(|version| version.architecture.input[1]);
+        match sides.max() {
+            Some(side) => Self::of(config, config.load_sized(data_root, side)?),
+            None => Self::load(config, data_root),
+        }
+    }
+
+    fn of(config: &SetConfig, set: ImageSet) -> anyhow::Result<Self> {
         let description = ProbeSet {
             name: config.describe(),
             count: set.len(),

@@ -386,6 +386,19 @@ fn address(text: &str) -> anyhow::Result<(String, Uri)> {
     Ok((url.to_owned(), uri))
 }
 
+/// A value in the query of an address.
+pub fn query_value(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
 fn is_loopback(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     host.eq_ignore_ascii_case("localhost")
@@ -482,6 +495,12 @@ mod tests {
             assert!(error.is::<UsageError>());
             assert!(error.to_string().contains(says), "{text}: {error}");
         }
+    }
+
+    #[test]
+    fn values_survive_an_address() {
+        assert_eq!(query_value("a b/ü\"&="), "a%20b%2F%C3%BC%22%26%3D");
+        assert_eq!(query_value("v0001-a._~"), "v0001-a._~");
     }
 
     #[test]

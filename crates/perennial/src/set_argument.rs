@@ -1,5 +1,6 @@
 //! Image sets on the command line: `SET`, `SET:SPLIT` or `folder:PATH`.
 
+use std::path::Path;
 use std::str::FromStr;
 
 use perennial_train::SetConfig;
@@ -8,6 +9,13 @@ use perennial_train::config::GeneratedTable;
 /// A set named on the command line.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SetArgument(pub SetConfig);
+
+impl SetArgument {
+    /// The path of `folder:PATH`.
+    pub fn folder(&self) -> Option<&Path> {
+        self.0.set.strip_prefix("folder:").map(Path::new)
+    }
+}
 
 impl FromStr for SetArgument {
     type Err = String;

@@ -162,7 +162,7 @@ fn measure_run(
                 folder.configuration_path().display()
             ))
         })?;
-        Probe::load(&config, &global.data)
+        Probe::load_for(&config, &global.data, &versions)
     };
     let (queries, gallery) = configured
         .map(|probes| (probes.queries, probes.gallery))

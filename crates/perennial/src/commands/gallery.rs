@@ -74,7 +74,7 @@ pub fn run(
     let gallery = &arguments.gallery;
     let client = arguments.server.client()?;
     match &arguments.action {
-        Action::Add(arguments) => add::run(arguments, gallery, global, terminal),
+        Action::Add(arguments) => add::run(arguments, gallery, client.as_ref(), global, terminal),
         Action::Search(arguments) => {
             search::run(arguments, gallery, client.as_ref(), global, terminal)
         }

@@ -39,17 +39,14 @@ pub fn delete(client: &ServiceClient, filter: &Filter, all: bool) -> anyhow::Res
     }
     let filter = if all {
         // The service takes no filter without condition, so that nobody empties a gallery by an omission.
-        let versions = stats(client)?.per_version.into_keys().collect();
-        Filter {
-            model_versions: versions,
-            ..Filter::default()
+        let versions: Vec<String> = stats(client)?.per_version.into_keys().collect();
+        if versions.is_empty() {
+            return Ok(0);
         }
+        json!({ "model_versions": versions })
     } else {
-        filter.clone()
+        json!(filter)
     };
-    if filter.is_empty() {
-        return Ok(0);
-    }
     let answer: Answer = client
         .delete("/gallery/items", &json!({ "filter": filter }))?
         .read()?;

@@ -6,7 +6,7 @@ use anyhow::Context;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use perennial_core::{Encoder, ModelVersion, Registry};
-use perennial_data::{DecodeLimits, Preprocessing, decode_square};
+use perennial_data::{DecodeLimits, decode_square};
 use perennial_gallery::{EmbeddedGallery, Filter, LabelFilter, SearchRequest, VectorStore};
 use perennial_serve::LIVE_ALIAS;
 use perennial_train::TrainedEncoder;
@@ -15,17 +15,18 @@ use serde_json::json;
 use super::remote::{self, Found};
 use super::{item_id, require_certified};
 use crate::arguments::GlobalArguments;
+use crate::embedding::Preparation;
 use crate::exit_status::{ExitStatus, usage};
 use crate::gallery_folder::GalleryArguments;
 use crate::service_client::ServiceClient;
 use crate::terminal::Terminal;
 
 /// The largest image file that is read.
-const MAX_IMAGE_BYTES: u64 = 64 << 20;
+const MAX_IMAGE_BYTES: u64 = perennial_data::pictures::MAX_FILE_BYTES;
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// A PNG or JPEG to search for
+    /// A picture to search for: PNG, JPEG, WebP, GIF, BMP or TIFF
     #[arg(required_unless_present = "id", conflicts_with = "id")]
     image: Option<PathBuf>,
     /// A stored item to search for
@@ -144,16 +145,11 @@ fn embed_file(
 ) -> anyhow::Result<(String, Vec<f32>)> {
     let bytes = perennial_core::read_at_most(image, MAX_IMAGE_BYTES)
         .map_err(|error| usage(error.to_string()))?;
-    let [channels, height, width] = version.architecture.input;
-    anyhow::ensure!(
-        channels == 3 && height == width,
-        "{} takes no square RGB images",
-        version.name
-    );
-    let square = decode_square(&bytes, height, DecodeLimits::FILES)
+    let preparation = Preparation::of(&version)?;
+    let square = decode_square(&bytes, preparation.side(), DecodeLimits::FILES)
         .with_context(|| image.display().to_string())?;
     let mut pixels = Vec::new();
-    Preprocessing::try_from(&version.preprocessing)?.append(&square, channels, &mut pixels);
+    preparation.append(&square, &mut pixels);
     let name = version.name.clone();
     let encoder = TrainedEncoder::load(registry, version, &global.device.open()?)?;
     Ok((name, encoder.encode(&pixels)?))
