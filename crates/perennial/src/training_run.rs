@@ -100,6 +100,12 @@ pub fn run<C: Runnable>(
     } else {
         RunFolder::begin(global.runs.join(config.name()))?
     };
+    if arguments.resume && !folder.has_begun() {
+        return Err(usage(format!(
+            "{}: there is no checkpoint to resume from; start the run without --resume",
+            folder.path().display()
+        )));
+    }
     let new_registry = NewRegistry::create(&global.registry)?;
     let registry = &new_registry.registry;
     let mut record = RunRecord::read(folder.path())?
