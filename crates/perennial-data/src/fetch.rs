@@ -14,6 +14,8 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
+use ureq::tls::TlsConfig;
+
 /// Where the official archives are.
 const OFFICIAL_URL: &str = "https://www.cs.toronto.edu/~kriz";
 
@@ -279,7 +281,7 @@ impl FetchError {
 
 /// Downloads, verifies and unpacks a data set into a folder of its own below `destination`, which is created if it is missing.
 ///
-/// `base_url` replaces the official address, for a mirror. `progress` is called as bytes arrive. If every file is already there
+/// `base_url` replaces the official address, for a mirror; `tls` says whose certificates are trusted. `progress` is called as bytes arrive. If every file is already there
 /// in its official size, nothing is downloaded. Interrupt it at any time: the next call goes on.
 ///
 /// **Errors**: [`FetchError`]; each says whether to run the command again.
@@ -287,12 +289,14 @@ pub fn fetch(
     archive: DatasetArchive,
     destination: &Path,
     base_url: Option<&str>,
+    tls: Option<TlsConfig>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Fetched, FetchError> {
     fetch_archive(
         &archive.spec(),
         destination,
         base_url.unwrap_or(OFFICIAL_URL),
+        tls,
         progress,
     )
 }
@@ -304,6 +308,7 @@ pub fn fetch_archive(
     spec: &ArchiveSpec,
     destination: &Path,
     base_url: &str,
+    tls: Option<TlsConfig>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Fetched, FetchError> {
     let folder = destination.join(&spec.folder);
@@ -316,7 +321,7 @@ pub fn fetch_archive(
     perennial_core::output::check_folder(&folder)?;
     std::fs::create_dir_all(destination).map_err(FetchError::io(destination))?;
     let url = format!("{}/{}", base_url.trim_end_matches('/'), spec.archive);
-    let partial = download::download(spec, &url, destination, progress)?;
+    let partial = download::download(spec, &url, destination, tls, progress)?;
     unpack::unpack(spec, partial.path(), &folder)?;
     partial.delete()?;
     Ok(Fetched {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{ArgMatches, Args, CommandFactory, Parser, Subcommand};
 use perennial_core::{Registry, RegistryError};
 use perennial_train::DeviceChoice;
 
@@ -66,19 +66,18 @@ pub struct GlobalArguments {
 }
 
 impl Arguments {
-    /// The arguments of this process; ends it where they are wrong.
-    pub fn of_process() -> Self {
-        let mut command = Self::command();
-        let matches = command.get_matches_mut();
+    /// Ends the process where both a folder and a service are named as the gallery.
+    pub fn refuse_two_galleries(matches: &ArgMatches) {
         if let Some(("gallery", gallery)) = matches.subcommand()
             && gallery.value_source("gallery") == Some(ValueSource::CommandLine)
             && gallery.value_source("server").is_some()
         {
             // A service has a gallery of its own. clap's conflicts would also count PERENNIAL_GALLERY.
             let problem = "--gallery names a folder and --server a running service, which has its own; give one of them";
-            command.error(ErrorKind::ArgumentConflict, problem).exit();
+            Self::command()
+                .error(ErrorKind::ArgumentConflict, problem)
+                .exit();
         }
-        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
     }
 }
 

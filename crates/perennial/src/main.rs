@@ -28,6 +28,8 @@ mod training_run;
 
 use std::process::ExitCode;
 
+use clap::{CommandFactory, FromArgMatches};
+
 use crate::arguments::{Arguments, Command};
 use crate::exit_status::ExitStatus;
 use crate::terminal::{LogFormat, Terminal};
@@ -38,7 +40,10 @@ use crate::terminal::{LogFormat, Terminal};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let Arguments { global, command } = Arguments::of_process();
+    let matches = Arguments::command().get_matches();
+    Arguments::refuse_two_galleries(&matches);
+    let Arguments { global, command } =
+        Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let mut terminal = Terminal::new(global.quiet, global.json);
     terminal.start_logging(match &command {
         Command::Serve(arguments) => arguments.log_format(),

@@ -1,6 +1,6 @@
 //! The command line as a client of a running service: addresses, keys, trust, and errors that say what to do.
 
-mod trust;
+pub mod trust;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};

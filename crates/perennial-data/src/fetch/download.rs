@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use md5::{Digest, Md5};
 use ureq::http::{HeaderMap, StatusCode, header};
+use ureq::tls::TlsConfig;
 
 use super::{ArchiveSpec, FetchError, Progress};
 use crate::image_set::hexadecimal;
@@ -25,11 +26,13 @@ pub(super) fn download(
     spec: &ArchiveSpec,
     url: &str,
     destination: &Path,
+    tls: Option<TlsConfig>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<PartialFile, FetchError> {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .accept_encoding("identity")
+        .tls_config(tls.unwrap_or_default())
         .user_agent(concat!("perennial/", env!("CARGO_PKG_VERSION")))
         .timeout_connect(Some(SILENCE))
         .timeout_recv_response(Some(SILENCE))

@@ -140,7 +140,7 @@ fn small() -> (Vec<u8>, ArchiveSpec) {
 }
 
 fn get(spec: &ArchiveSpec, folder: &Path, server: &Server) -> Result<Fetched, FetchError> {
-    fetch_archive(spec, folder, &server.url, &mut |_| {})
+    fetch_archive(spec, folder, &server.url, None, &mut |_| {})
 }
 
 fn names(folder: &Path) -> Vec<String> {
@@ -158,7 +158,7 @@ fn downloads_verifies_and_unpacks() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(body.clone(), vec![Reply::Good]);
     let mut last = None;
-    let fetched = fetch_archive(&spec, folder.path(), &server.url, &mut |progress| {
+    let fetched = fetch_archive(&spec, folder.path(), &server.url, None, &mut |progress| {
         last = Some(progress)
     })
     .unwrap();
@@ -311,7 +311,7 @@ fn an_unreachable_server_is_an_error() {
         .unwrap()
         .port();
     let url = format!("http://127.0.0.1:{port}");
-    let error = fetch_archive(&spec, folder.path(), &url, &mut |_| {}).unwrap_err();
+    let error = fetch_archive(&spec, folder.path(), &url, None, &mut |_| {}).unwrap_err();
     assert!(matches!(error, FetchError::Request { .. }), "{error}");
 }
 

@@ -14,6 +14,7 @@ use crate::arguments::GlobalArguments;
 use crate::exit_status::{ExitStatus, usage};
 use crate::left_out::{self, LeftOutAnswer};
 use crate::progress::CountedProgress;
+use crate::service_client::trust;
 use crate::set_argument::SetArgument;
 use crate::terminal::Terminal;
 
@@ -68,9 +69,15 @@ fn fetch(
         already_present: bool,
     }
     let progress = CountedProgress::bytes(terminal, format!("fetching {}", archive.name()));
-    let fetched = perennial_data::fetch(archive, &global.data, base_url, &mut |state| {
-        progress.set(state.received_bytes, state.total_bytes);
-    })?;
+    let fetched = perennial_data::fetch(
+        archive,
+        &global.data,
+        base_url,
+        Some(trust::of_process()?),
+        &mut |state| {
+            progress.set(state.received_bytes, state.total_bytes);
+        },
+    )?;
     if !fetched.already_present {
         progress.finish();
     }

@@ -8,6 +8,14 @@ use crate::exit_status::usage;
 
 const MAX_PEM_BYTES: u64 = 8 << 20;
 
+/// What `--ca` is without the option.
+pub const CA_VARIABLE: &str = "PERENNIAL_CA";
+
+/// [`tls_config`] for commands without `--ca`.
+pub fn of_process() -> anyhow::Result<TlsConfig> {
+    tls_config(std::env::var_os(CA_VARIABLE).as_deref().map(Path::new))
+}
+
 /// TLS that trusts the platform's roots, which `SSL_CERT_FILE` and `SSL_CERT_DIR` may replace, and `ca` beside them.
 pub fn tls_config(ca: Option<&Path>) -> anyhow::Result<TlsConfig> {
     let mut roots = certificates(ca)?;
