@@ -1,15 +1,18 @@
 //! Writing a file so that a reader, or a crash at any moment, sees either the old content or the new one.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
 use tempfile::{Builder, NamedTempFile};
 
+use crate::output::Output;
+
 /// Replaces the content of `path` with `bytes`, durably and in one step.
 ///
 /// The bytes go to a temporary file in the same folder, are flushed to the disk, and take the name `path` by a
-/// rename; the folder is flushed afterwards. A symbolic link at `path` is replaced, not followed.
+/// rename; the folder is flushed afterwards. Symbolic links are followed; a device or pipe is written to and never
+/// replaced. [`Output`] does the same in two parts, for work that should not be in vain.
 ///
 /// # Errors
 /// The error names `path`; the previous content is then untouched and no temporary file stays behind.
@@ -25,32 +28,10 @@ pub fn write_atomically_with(
     path: impl AsRef<Path>,
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<()> {
-    let path = path.as_ref();
-    replace(path, write).map_err(|error| {
-        io::Error::new(
-            error.kind(),
-            format!("could not write {}: {error}", path.display()),
-        )
-    })
+    Output::at(path.as_ref().to_owned())?.commit_with(write)
 }
 
-fn replace(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
-    let folder = match path.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
-        Some(parent) => parent,
-        None => return Err(io::Error::from(io::ErrorKind::IsADirectory)),
-    };
-    let temporary = temporary_file(folder)?;
-    let mut writer = BufWriter::with_capacity(1 << 18, temporary.as_file());
-    write(&mut writer)?;
-    writer.flush()?;
-    drop(writer);
-    temporary.as_file().sync_all()?;
-    temporary.persist(path).map_err(|error| error.error)?;
-    sync_folder(folder)
-}
-
-fn temporary_file(folder: &Path) -> io::Result<NamedTempFile> {
+pub(crate) fn temporary_file(folder: &Path) -> io::Result<NamedTempFile> {
     let mut builder = Builder::new();
     builder.prefix(".partial-");
     // Temporary files are private by default; the final file follows the umask as any other new file does.

@@ -7,6 +7,7 @@ use rayon::prelude::*;
 use thiserror::Error;
 
 use crate::embeddings_file;
+use crate::output::{FileKind, Output};
 use crate::similarity::{self, SimilarityError};
 
 /// How far a row's length may be from 1: far above f32 rounding, far below any vector that was not normalised.
@@ -77,6 +78,9 @@ pub struct Embeddings {
 }
 
 impl Embeddings {
+    /// How an embeddings file is told from others.
+    pub const FILE_KIND: FileKind = embeddings_file::FILE_KIND;
+
     /// Takes vectors that already have unit length.
     ///
     /// **Shapes**: `vectors` is `[n, dim]`, row-major; `ids` and `labels` are `[n]`.
@@ -131,7 +135,16 @@ impl Embeddings {
     /// # Errors
     /// The file cannot be written; an earlier file of that name then stays as it was.
     pub fn write(&self, path: impl AsRef<Path>) -> Result<(), EmbeddingsError> {
-        Ok(embeddings_file::write(self, path.as_ref())?)
+        let output = Output::at(path.as_ref().to_owned()).map_err(std::io::Error::from)?;
+        self.write_to(output)
+    }
+
+    /// [`write`](Self::write) to a place that was checked before the embeddings were made.
+    ///
+    /// # Errors
+    /// Those of [`write`](Self::write).
+    pub fn write_to(&self, output: Output) -> Result<(), EmbeddingsError> {
+        Ok(embeddings_file::write(self, output)?)
     }
 
     /// The number of embeddings.

@@ -8,12 +8,22 @@ use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 use serde::Serialize;
 
-use crate::atomic::write_atomically_with;
 use crate::bounded_read::{open_regular, reserve};
 use crate::embeddings::{Embeddings, EmbeddingsError};
+use crate::output::{FileKind, Output};
 
 const FORMAT: &str = "perennial-embeddings";
 const FORMAT_VERSION: &str = "1";
+
+/// What an embeddings file looks like from outside.
+pub(crate) const FILE_KIND: FileKind = FileKind {
+    name: "an embeddings file",
+    // Eight bytes of length, then the header, whose metadata come first.
+    recognise: |head| {
+        head.get(8) == Some(&b'{')
+            && String::from_utf8_lossy(head).contains(&format!("\"{FORMAT}\""))
+    },
+};
 
 const MAX_FILE_BYTES: u64 = 1 << 36;
 /// The header describes a handful of tensors; anything larger is not an embeddings file.
@@ -40,7 +50,7 @@ struct HeaderMetadata<'a> {
     model_version: &'a str,
 }
 
-pub(crate) fn write(embeddings: &Embeddings, path: &Path) -> io::Result<()> {
+pub(crate) fn write(embeddings: &Embeddings, output: Output) -> io::Result<()> {
     let count = embeddings.len();
     let mut end = 0;
     let mut tensor = |dtype: Dtype, shape: Vec<usize>, value_bytes: usize| {
@@ -68,7 +78,7 @@ pub(crate) fn write(embeddings: &Embeddings, path: &Path) -> io::Result<()> {
     let mut header = serde_json::to_vec(&header)?;
     header.resize(header.len().next_multiple_of(HEADER_ALIGNMENT), b' ');
 
-    write_atomically_with(path, |file| {
+    output.commit_with(|file| {
         file.write_all(&(header.len() as u64).to_le_bytes())?;
         file.write_all(&header)?;
         write_values(file, embeddings.ids(), |id| id.to_le_bytes())?;

@@ -7,6 +7,7 @@
 //! - [`Encoder`]: pixels in, unit embeddings out.
 //! - [`ModelVersion`], [`VersionDraft`], [`Registry`]: immutable model versions in a folder, and the aliases that move.
 //! - [`CompatibilityRecords`]: which pairs of versions were measured, and what came out.
+//! - [`Output`]: a place for a result, checked before the work and written after it.
 //! - [`write_atomically`], [`read_at_most`], [`sha256_hex`]: file access that neither loses data nor trusts a file's size.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -19,6 +20,7 @@ pub mod embeddings;
 mod embeddings_file;
 pub mod encoder;
 mod file_lock;
+pub mod output;
 pub mod registry;
 pub mod similarity;
 pub mod simplex;
@@ -35,6 +37,7 @@ pub use compatibility::{
 };
 pub use embeddings::{Embeddings, EmbeddingsError};
 pub use encoder::{EncodeError, Encoder};
+pub use output::{FileKind, Output, OutputError};
 pub use registry::{Registry, RegistryError};
 pub use similarity::{SimilarityError, dot, dot_products, normalize_in_place, normalize_rows};
 pub use simplex::{Coefficients, Simplex, SimplexError};

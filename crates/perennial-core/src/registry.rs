@@ -320,8 +320,12 @@ impl Registry {
                 .to_str()
                 .is_some_and(|name| name.starts_with(UNPUBLISHED_PREFIX))
             {
-                // Left-overs cost space but do no harm, so a failure here must not stop a publication.
-                let _ = fs_err::remove_dir_all(entry.path());
+                // Left-overs cost space but do no harm, so a failure here must not stop a publication. Only what a
+                // publication writes is removed: a folder with anything else in it stays.
+                for file in [MODEL_FILE, WEIGHTS_FILE] {
+                    let _ = fs_err::remove_file(entry.path().join(file));
+                }
+                let _ = fs_err::remove_dir(entry.path());
             }
         }
     }

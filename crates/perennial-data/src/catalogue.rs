@@ -15,8 +15,8 @@ pub const NAMES: [&str; 6] = [
     "folder:PATH",
 ];
 
-/// Side of the images that `folder:PATH` yields, in pixels.
-const FOLDER_SIZE: usize = 32;
+/// Side of the images that `folder:PATH` yields where no version says otherwise, in pixels.
+pub const FOLDER_SIZE: usize = 32;
 
 /// Opens a set by name below the data folder `root`.
 ///
@@ -27,14 +27,14 @@ const FOLDER_SIZE: usize = 32;
 /// | `tinyimagenet32` | `train` | `tinyimagenet32/train.bin` |
 /// | `fashion-mnist` | `train`, `test` | `fashion-mnist/` with the four idx files, `.gz` or not |
 /// | `generated` | `train`, `test` | nothing: made by [`generate`] with the default configuration, seed 0 or 1 |
-/// | `folder:PATH` | `all` | nothing: `PATH/CLASS/IMAGE.png`, scaled to 32x32 |
+/// | `folder:PATH` | `all` | nothing: the pictures of the folder, see [`folder::read`], scaled to 32x32 |
 ///
 /// **Errors**: [`DataError::UnknownSet`] and [`DataError::UnknownSplit`] list what exists; [`DataError::Missing`] says how to get the
 /// files; otherwise the reader's errors.
 pub fn open(root: &Path, name: &str, split: &str) -> Result<ImageSet, DataError> {
     if let Some(path) = name.strip_prefix("folder:") {
         check_split(name, split, &["all"])?;
-        return folder::read(Path::new(path), FOLDER_SIZE);
+        return Ok(folder::read(Path::new(path), FOLDER_SIZE)?.images);
     }
     match name {
         "cifar100" => {

@@ -1,10 +1,26 @@
-//! Image files: decoded to the square that a network sees, one way for training, evaluation and serving; and encoded as PNG.
+//! Pictures from files: decoded, turned upright and scaled to the square that a network sees, one way for training, the command
+//! line and the service; thumbnails; and images as PNG.
 
-use std::io::{BufRead, Cursor, Seek};
+mod container;
+mod jpeg;
 
+use std::io::Cursor;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, PoisonError};
+
+use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
 use image::imageops::FilterType;
-use image::{ImageDecoder, ImageEncoder, ImageReader, Limits};
+use image::metadata::Orientation;
+use image::{DynamicImage, ImageDecoder, ImageEncoder, ImageFormat, ImageReader, Limits, RgbImage};
+
+pub(crate) use container::{HEAD_BYTES, Kind, kind};
+use container::{Walk, walk};
+
+/// Pixels above which pictures are decoded one after the other, whatever the number of threads: 32 megapixels.
+const LARGE: u64 = 1 << 25;
+/// Quality of a thumbnail's JPEG, 1 to 100.
+const THUMBNAIL_QUALITY: u8 = 80;
 
 /// What a decoder may spend on one image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,9 +52,32 @@ impl DecodeLimits {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// Neither PNG nor JPEG, or damaged, or above a limit that the decoder itself checks.
+    /// The first bytes are those of no format that is known.
+    #[error("the content is no picture; PNG, JPEG, WebP, GIF, BMP and TIFF are read")]
+    NotAPicture,
+    /// A picture, but in a format that is not decoded.
+    #[error("{format} pictures are not read; convert it to JPEG or PNG")]
+    Unsupported {
+        /// The format's name.
+        format: &'static str,
+    },
+    /// The file ends before the picture does.
+    #[error("the {format} file is cut off after {bytes} bytes; copy or download it again")]
+    Truncated {
+        /// The format's name.
+        format: &'static str,
+        /// Bytes that there are.
+        bytes: usize,
+    },
+    /// Damaged, or above a limit that the decoder itself checks.
     #[error("{0}")]
     Image(#[from] image::ImageError),
+    /// The decoder panicked.
+    #[error("the {format} decoder failed on it; the file is damaged, or the decoder has a defect")]
+    Decoder {
+        /// The format's name.
+        format: &'static str,
+    },
     /// Width or height is above the limit; found in the header, before any pixel is decoded.
     #[error(
         "the image has {width}x{height} pixels; at most {side} a side and {pixels} in all are decoded, scale it down"
@@ -66,7 +105,98 @@ pub enum DecodeError {
     Size(usize),
 }
 
-/// Decodes a PNG or JPEG and scales the square in its middle to `size` x `size` RGB; transparency is dropped.
+/// A decoded picture, upright as viewers show it, RGB; transparency is dropped.
+pub struct Picture(RgbImage);
+
+impl Picture {
+    /// Decodes a PNG, JPEG, WebP, BMP or TIFF, or the first frame of a GIF or an animated WebP; the content says which. The EXIF
+    /// orientation is applied. A file of which a part is missing is refused; what follows its end does not matter.
+    ///
+    /// **Errors**: [`DecodeError`]. The header is checked before memory is taken for pixels.
+    pub fn decode(bytes: &[u8], limits: DecodeLimits) -> Result<Self, DecodeError> {
+        let format = match kind(&bytes[..bytes.len().min(HEAD_BYTES)]) {
+            Kind::Decoded(format) => format,
+            Kind::Other(format) => return Err(DecodeError::Unsupported { format }),
+            Kind::Unknown => return Err(DecodeError::NotAPicture),
+        };
+        let exif = match walk(format, bytes) {
+            Walk::Whole(exif) => exif,
+            Walk::Cut => {
+                return Err(DecodeError::Truncated {
+                    format: name(format),
+                    bytes: bytes.len(),
+                });
+            }
+        };
+        // The decoders are others' code, and one file must not end the work on thousands.
+        catch_unwind(AssertUnwindSafe(|| decode(format, bytes, exif, limits))).unwrap_or_else(
+            |_| {
+                Err(DecodeError::Decoder {
+                    format: name(format),
+                })
+            },
+        )
+    }
+
+    /// Columns of the upright picture.
+    pub fn width(&self) -> u32 {
+        self.0.width()
+    }
+
+    /// Rows of the upright picture.
+    pub fn height(&self) -> u32 {
+        self.0.height()
+    }
+
+    /// The square in the middle, scaled.
+    ///
+    /// **Shapes**: the result is `[3, size, size]`, bytes.
+    ///
+    /// **Errors**: [`DecodeError::Size`] for a side of 0 or far too many pixels.
+    pub fn square(&self, size: usize) -> Result<Vec<u8>, DecodeError> {
+        let mut target = vec![0; square_bytes(size)?];
+        self.square_into(size as u32, &mut target);
+        Ok(target)
+    }
+
+    fn square_into(&self, size: u32, target: &mut [u8]) {
+        let (width, height) = self.0.dimensions();
+        let side = width.min(height);
+        let (left, top) = ((width - side) / 2, (height - side) / 2);
+        let square = image::imageops::crop_imm(&self.0, left, top, side, side);
+        if side == size {
+            // Already the right size: the file's own bytes, not filtered ones.
+            planes(&square.to_image(), target);
+        } else {
+            let scaled = image::imageops::resize(&*square, size, size, FilterType::Triangle);
+            planes(&scaled, target);
+        }
+    }
+
+    /// The whole picture as a JPEG of at most `side` pixels a side; a smaller picture keeps its size.
+    ///
+    /// **Errors**: [`DecodeError`] if it cannot be encoded.
+    pub fn thumbnail(&self, side: u32) -> Result<Vec<u8>, DecodeError> {
+        let (width, height) = self.0.dimensions();
+        let longest = width.max(height);
+        let scaled;
+        let small = if longest <= side {
+            &self.0
+        } else {
+            let fit = |length: u32| {
+                let fitted = u64::from(length) * u64::from(side) / u64::from(longest);
+                fitted.max(1) as u32
+            };
+            scaled = image::imageops::thumbnail(&self.0, fit(width), fit(height));
+            &scaled
+        };
+        let mut bytes = Vec::new();
+        JpegEncoder::new_with_quality(&mut bytes, THUMBNAIL_QUALITY).encode_image(small)?;
+        Ok(bytes)
+    }
+}
+
+/// Decodes a picture and scales the square in its middle to `size` x `size` RGB: [`Picture::decode`] and [`Picture::square`].
 ///
 /// **Shapes**: the result is `[3, size, size]`, bytes.
 ///
@@ -76,13 +206,44 @@ pub fn decode_square(
     size: usize,
     limits: DecodeLimits,
 ) -> Result<Vec<u8>, DecodeError> {
-    let plane = size.saturating_mul(size);
-    if plane == 0 || plane as u64 > DecodeLimits::FILES.pixels {
-        return Err(DecodeError::Size(size));
-    }
-    let mut target = vec![0; 3 * plane];
-    decode_into(Cursor::new(bytes), size as u32, limits, &mut target)?;
-    Ok(target)
+    square_bytes(size)?;
+    Picture::decode(bytes, limits)?.square(size)
+}
+
+/// Planar RGB images scaled to another side, as [`Picture::square`] scales; an image that is no square is cut to the one in its
+/// middle.
+///
+/// **Shapes**: `pixels` is `[3, height, width]`, the result `[3, size, size]`.
+///
+/// **Errors**: [`DecodeError::Shape`] and [`DecodeError::Size`].
+pub fn scale_square(
+    pixels: &[u8],
+    [height, width]: [usize; 2],
+    size: usize,
+) -> Result<Vec<u8>, DecodeError> {
+    let picture = interleaved(pixels, [3, height, width])?;
+    let side = |side: usize| u32::try_from(side).map_err(|_| DecodeError::Size(side));
+    let picture = RgbImage::from_raw(side(width)?, side(height)?, picture);
+    let picture = picture.filter(|picture| !picture.is_empty());
+    Picture(picture.ok_or(DecodeError::Size(0))?).square(size)
+}
+
+/// Brightness of planar RGB after ITU-R BT.601, in integers; leaves a grey image as it is.
+///
+/// **Shapes**: `rgb` is `[3, height, width]`, the result `[1, height, width]`.
+pub fn grey(rgb: &[u8]) -> Vec<u8> {
+    let plane = rgb.len() / 3;
+    let (red, rest) = rgb.split_at(plane);
+    let (green, blue) = rest.split_at(plane);
+    red.iter()
+        .zip(green)
+        .zip(blue)
+        .map(|((&red, &green), &blue)| {
+            let sum = 299 * u32::from(red) + 587 * u32::from(green) + 114 * u32::from(blue);
+            // At most 255: the weights add up to 1000.
+            ((sum + 500) / 1000) as u8
+        })
+        .collect()
 }
 
 /// An image as PNG.
@@ -90,7 +251,22 @@ pub fn decode_square(
 /// **Shapes**: `pixels` is `[c, h, w]` with `c` of 1 or 3.
 ///
 /// **Errors**: [`DecodeError::Shape`] for other pixels, and [`DecodeError::Size`] for sides that do not fit a PNG.
-pub fn encode_png(
+pub fn encode_png(pixels: &[u8], shape: [usize; 3]) -> Result<Vec<u8>, DecodeError> {
+    let interleaved = interleaved(pixels, shape)?;
+    let [channels, height, width] = shape;
+    let side = |side: usize| u32::try_from(side).map_err(|_| DecodeError::Size(side));
+    let (rows, columns) = (side(height)?, side(width)?);
+    let color = match channels {
+        1 => image::ExtendedColorType::L8,
+        _ => image::ExtendedColorType::Rgb8,
+    };
+    let mut bytes = Vec::new();
+    PngEncoder::new(&mut bytes).write_image(&interleaved, columns, rows, color)?;
+    Ok(bytes)
+}
+
+/// Planes to pixels.
+fn interleaved(
     pixels: &[u8],
     [channels, height, width]: [usize; 3],
 ) -> Result<Vec<u8>, DecodeError> {
@@ -101,37 +277,45 @@ pub fn encode_png(
             shape: [channels, height, width],
         });
     }
-    let side = |side: usize| u32::try_from(side).map_err(|_| DecodeError::Size(side));
-    let (rows, columns) = (side(height)?, side(width)?);
-    let interleaved: Vec<u8> = (0..plane)
+    Ok((0..plane)
         .flat_map(|position| (0..channels).map(move |channel| channel * plane + position))
         .filter_map(|index| pixels.get(index).copied())
-        .collect();
-    let color = match channels {
-        1 => image::ExtendedColorType::L8,
-        _ => image::ExtendedColorType::Rgb8,
-    };
-    let mut bytes = Vec::new();
-    PngEncoder::new(&mut bytes).write_image(&interleaved, columns, rows, color)?;
-    Ok(bytes)
+        .collect())
 }
 
-/// As [`decode_square`], into `[3, size, size]`.
-pub(crate) fn decode_into(
-    bytes: impl BufRead + Seek,
-    size: u32,
+/// Pixels to planes.
+fn planes(image: &RgbImage, target: &mut [u8]) {
+    let plane = target.len() / 3;
+    for (position, pixel) in image.pixels().enumerate() {
+        for (channel, &value) in pixel.0.iter().enumerate() {
+            target[channel * plane + position] = value;
+        }
+    }
+}
+
+/// Bytes of a square, within limits.
+fn square_bytes(size: usize) -> Result<usize, DecodeError> {
+    let plane = size.saturating_mul(size);
+    if plane == 0 || plane as u64 > DecodeLimits::FILES.pixels {
+        return Err(DecodeError::Size(size));
+    }
+    Ok(3 * plane)
+}
+
+fn decode(
+    format: ImageFormat,
+    bytes: &[u8],
+    exif: Option<&[u8]>,
     limits: DecodeLimits,
-    target: &mut [u8],
-) -> Result<(), DecodeError> {
-    let mut reader = ImageReader::new(bytes)
-        .with_guessed_format()
-        .map_err(image::ImageError::IoError)?;
+) -> Result<Picture, DecodeError> {
+    let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut spending = Limits::default();
     spending.max_alloc = Some(limits.bytes);
     reader.limits(spending.clone());
     let mut decoder = reader.into_decoder()?;
     let (width, height) = decoder.dimensions();
-    if width.max(height) > limits.side || u64::from(width) * u64::from(height) > limits.pixels {
+    let pixels = u64::from(width) * u64::from(height);
+    if width.max(height) > limits.side || pixels > limits.pixels {
         return Err(DecodeError::TooLarge {
             width,
             height,
@@ -139,37 +323,41 @@ pub(crate) fn decode_into(
             pixels: limits.pixels,
         });
     }
+    // A dozen of the largest at once would take the memory of a large machine.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn =
+        (pixels > LARGE).then(|| ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner));
     spending.reserve(decoder.total_bytes())?;
     decoder.set_limits(spending)?;
-    let image = image::DynamicImage::from_decoder(decoder)?.into_rgb8();
-    let side = width.min(height);
-    let square =
-        image::imageops::crop_imm(&image, (width - side) / 2, (height - side) / 2, side, side);
-    let plane = size as usize * size as usize;
-    let mut write = |scaled: &image::RgbImage| {
-        for (position, pixel) in scaled.pixels().enumerate() {
-            for (channel, &value) in pixel.0.iter().enumerate() {
-                target[channel * plane + position] = value;
-            }
-        }
+    let orientation = match exif {
+        Some(exif) => Orientation::from_exif_chunk(exif),
+        // A damaged tag is no tag.
+        None => decoder.orientation().ok(),
     };
-    if side == size {
-        // Already the right size: the file's own bytes, not filtered ones.
-        write(&square.to_image());
-    } else {
-        write(&image::imageops::resize(
-            &*square,
-            size,
-            size,
-            FilterType::Triangle,
-        ));
+    let mut image = DynamicImage::ImageRgb8(DynamicImage::from_decoder(decoder)?.into_rgb8());
+    image.apply_orientation(orientation.unwrap_or(Orientation::NoTransforms));
+    let upright = image.into_rgb8();
+    if upright.is_empty() {
+        return Err(DecodeError::Size(0));
     }
-    Ok(())
+    Ok(Picture(upright))
+}
+
+fn name(format: ImageFormat) -> &'static str {
+    match format {
+        ImageFormat::Png => "PNG",
+        ImageFormat::Jpeg => "JPEG",
+        ImageFormat::Gif => "GIF",
+        ImageFormat::WebP => "WebP",
+        ImageFormat::Bmp => "BMP",
+        ImageFormat::Tiff => "TIFF",
+        _ => "image",
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use image::{ImageFormat, Rgb, RgbImage};
+    use image::Rgb;
 
     use super::*;
 
@@ -177,6 +365,14 @@ mod tests {
         let mut bytes = Cursor::new(Vec::new());
         image.write_to(&mut bytes, ImageFormat::Png).unwrap();
         bytes.into_inner()
+    }
+
+    #[test]
+    fn grey_images_stay_as_they_are() {
+        for value in 0..=255 {
+            assert_eq!(grey(&[value; 3]), [value]);
+        }
+        assert_eq!(grey(&[255, 0, 0, 255, 0, 0]), [76, 150]);
     }
 
     #[test]

@@ -14,6 +14,8 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
+use ureq::tls::TlsConfig;
+
 /// Where the official archives are.
 const OFFICIAL_URL: &str = "https://www.cs.toronto.edu/~kriz";
 
@@ -170,6 +172,17 @@ pub enum FetchError {
         source: std::io::Error,
     },
 
+    /// The folder cannot take the files.
+    #[error(transparent)]
+    Folder(#[from] perennial_core::OutputError),
+
+    /// A file has the name of the partial download and is none.
+    #[error("{path} is no beginning of an archive; move it away or fetch into another folder, it is not overwritten", path = path.display())]
+    NotAnArchive {
+        /// The file.
+        path: PathBuf,
+    },
+
     /// An unpacked file could not be written; the cause names it.
     #[error("{0}; make room there and run the same command again")]
     Write(std::io::Error),
@@ -268,7 +281,7 @@ impl FetchError {
 
 /// Downloads, verifies and unpacks a data set into a folder of its own below `destination`, which is created if it is missing.
 ///
-/// `base_url` replaces the official address, for a mirror. `progress` is called as bytes arrive. If every file is already there
+/// `base_url` replaces the official address, for a mirror; `tls` says whose certificates are trusted. `progress` is called as bytes arrive. If every file is already there
 /// in its official size, nothing is downloaded. Interrupt it at any time: the next call goes on.
 ///
 /// **Errors**: [`FetchError`]; each says whether to run the command again.
@@ -276,12 +289,14 @@ pub fn fetch(
     archive: DatasetArchive,
     destination: &Path,
     base_url: Option<&str>,
+    tls: Option<TlsConfig>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Fetched, FetchError> {
     fetch_archive(
         &archive.spec(),
         destination,
         base_url.unwrap_or(OFFICIAL_URL),
+        tls,
         progress,
     )
 }
@@ -293,6 +308,7 @@ pub fn fetch_archive(
     spec: &ArchiveSpec,
     destination: &Path,
     base_url: &str,
+    tls: Option<TlsConfig>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Fetched, FetchError> {
     let folder = destination.join(&spec.folder);
@@ -302,9 +318,10 @@ pub fn fetch_archive(
             already_present: true,
         });
     }
+    perennial_core::output::check_folder(&folder)?;
     std::fs::create_dir_all(destination).map_err(FetchError::io(destination))?;
     let url = format!("{}/{}", base_url.trim_end_matches('/'), spec.archive);
-    let partial = download::download(spec, &url, destination, progress)?;
+    let partial = download::download(spec, &url, destination, tls, progress)?;
     unpack::unpack(spec, partial.path(), &folder)?;
     partial.delete()?;
     Ok(Fetched {

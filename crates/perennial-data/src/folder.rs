@@ -1,148 +1,261 @@
-//! A folder of images, one sub-folder per class: `PATH/CLASS/IMAGE.png`.
+//! A folder of pictures as labelled images: `PATH/CLASS/.../IMAGE`, or `PATH/IMAGE` for images of one class.
 
-use std::fs::File;
-use std::io::BufReader;
-use std::path::{Path, PathBuf};
+use std::io::Read;
+use std::path::Path;
 
-use rayon::prelude::*;
-
-use crate::codec::{DecodeLimits, decode_into};
+use crate::codec::{HEAD_BYTES, Kind, kind};
 use crate::error::MAX_BYTES;
+use crate::pictures::{LeftOut, LeftOutFile, PictureFile, PictureFolder, Reason, in_batches};
 use crate::record_file::allocate;
 use crate::{DataError, ImageSet};
 
-const DECODED: [&str; 3] = ["png", "jpg", "jpeg"];
-/// Formats that are surely meant to be images, so that passing over them in silence would mislead.
-const NOT_DECODED: [&str; 8] = ["webp", "gif", "bmp", "tif", "tiff", "heic", "avif", "jp2"];
+/// Bytes of squares in one batch; three batches are in memory at most.
+const BATCH_BYTES: usize = 16 << 20;
 
-/// Reads every PNG and JPEG image of a folder of classes as `size` x `size` RGB.
+/// The pictures of a folder as an [`ImageSet`].
+#[derive(Debug, Clone)]
+pub struct FolderSet {
+    /// The images, in the order of their paths.
+    pub images: ImageSet,
+    /// The names of the class folders, in the order of their labels; empty for a folder without any.
+    pub class_names: Vec<String>,
+    /// What was left out.
+    pub left_out: LeftOut,
+}
+
+/// Reads every picture of a folder, at any depth, as `size` x `size` RGB.
 ///
-/// The square in the middle of an image is scaled; transparency is dropped. Classes are numbered in the order of their
-/// folders' names (see [`class_names`]), images come in the order of their files' names. Hidden files and files that are no images are passed over.
+/// The square in the middle of a picture is scaled. The first folder on the way to a picture is its class, and classes are numbered in
+/// the order of their names; a picture beside class folders is left out, as is everything that cannot be read (see [`Reason`]).
 ///
 /// **Shapes**: `[n, 3, size, size]`.
 ///
-/// **Errors**: [`DataError`] naming the folder or file, if nothing is found, an image cannot be decoded, is in another format or
-/// larger than 16,384 pixels a side, or the set would exceed 8 GiB.
-pub fn read(path: &Path, size: usize) -> Result<ImageSet, DataError> {
-    let classes = class_folders(path)?;
-    let mut files = Vec::new();
+/// **Errors**: [`DataError`] naming the folder if no picture can be read, or if the set would exceed 8 GiB.
+pub fn read(path: &Path, size: usize) -> Result<FolderSet, DataError> {
+    let mut folder = LabelledFolder::list(path)?;
+    let image_bytes = 3 * size.saturating_mul(size);
+    let expected = image_bytes.saturating_mul(folder.len());
+    let mut pixels = allocate::<u8>(path, expected.min(MAX_BYTES as usize))?;
     let mut labels = Vec::new();
-    for (label, class) in classes.iter().enumerate() {
-        let images = image_files(class)?;
-        labels.resize(labels.len() + images.len(), label as u32);
-        files.extend(images);
-    }
-    if files.is_empty() {
-        return Err(DataError::Empty {
-            path: path.to_path_buf(),
-        });
-    }
-    let image_bytes = (size as u64).saturating_mul(size as u64).saturating_mul(3);
-    let bytes = image_bytes.saturating_mul(files.len() as u64);
-    if size == 0 {
-        return Err(DataError::invalid(
-            format!("image folder {}", path.display()),
-            "the image size must be above 0",
-        ));
-    }
-    if bytes > MAX_BYTES {
-        return Err(DataError::TooLarge {
-            path: path.to_path_buf(),
-            bytes,
-            limit: MAX_BYTES,
-        });
-    }
-    let mut pixels = allocate::<u8>(path, bytes as usize)?;
-    pixels.resize(bytes as usize, 0);
-    pixels
-        .par_chunks_exact_mut(image_bytes as usize)
-        .zip(files.par_iter())
-        .try_for_each(|(target, file)| decode(file, size as u32, target))?;
+    folder.squares(size, |squares| {
+        let bytes = (labels.len() + squares.len()) as u64 * image_bytes as u64;
+        if bytes > MAX_BYTES {
+            return Err(DataError::TooLarge {
+                path: path.to_path_buf(),
+                bytes,
+                limit: MAX_BYTES,
+            });
+        }
+        for square in squares {
+            pixels.extend(square.pixels);
+            labels.push(square.label);
+        }
+        Ok(())
+    })?;
     let name = path.file_name().map_or_else(
         || "folder".into(),
         |name| name.to_string_lossy().into_owned(),
     );
-    ImageSet::new(name, [3, size, size], pixels, labels, classes.len())
+    let classes = folder.classes.len().max(1);
+    Ok(FolderSet {
+        images: ImageSet::new(name, [3, size, size], pixels, labels, classes)?,
+        class_names: folder.class_names(),
+        left_out: folder.left_out,
+    })
 }
 
-/// Names of the classes of an image folder, in the order of their labels.
-///
-/// **Errors**: [`DataError`] if the folder cannot be listed or has no sub-folder.
-pub fn class_names(path: &Path) -> Result<Vec<String>, DataError> {
-    let name = |folder: &PathBuf| {
-        folder
-            .file_name()
-            .map_or_else(String::new, |name| name.to_string_lossy().into_owned())
-    };
-    Ok(class_folders(path)?.iter().map(name).collect())
+/// One picture, scaled and labelled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Square {
+    /// Its path below the folder.
+    pub file: String,
+    /// The number of its class; 0 in a folder without class folders.
+    pub label: u32,
+    /// `[3, size, size]`, bytes.
+    pub pixels: Vec<u8>,
 }
 
-fn class_folders(path: &Path) -> Result<Vec<PathBuf>, DataError> {
-    if !path.exists() {
-        return Err(DataError::Missing {
-            path: path.to_path_buf(),
-            remedy: "name a folder with one sub-folder per class".into(),
-        });
-    }
-    let folders: Vec<PathBuf> = visible_entries(path)?
-        .into_iter()
-        .filter(|entry| entry.is_dir())
-        .collect();
-    if folders.is_empty() {
-        let problem =
-            "no sub-folder found; images belong into one sub-folder per class".to_string();
-        return Err(DataError::Folder {
-            path: path.to_path_buf(),
-            problem,
-        });
-    }
-    Ok(folders)
+/// The pictures of a folder and their classes, read a few at a time.
+#[derive(Debug, Clone)]
+pub struct LabelledFolder {
+    path: std::path::PathBuf,
+    files: Vec<PictureFile>,
+    has_classes: bool,
+    classes: Vec<String>,
+    left_out: LeftOut,
+    strict: bool,
 }
 
-fn image_files(class: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let mut files = Vec::new();
-    for file in visible_entries(class)? {
-        let extension = file
-            .extension()
-            .map(|text| text.to_string_lossy().to_ascii_lowercase())
-            .unwrap_or_default();
-        if NOT_DECODED.contains(&extension.as_str()) {
-            let problem = format!("{extension} images are not read; convert it to PNG or JPEG");
-            return Err(DataError::Folder {
-                path: file,
-                problem,
+impl LabelledFolder {
+    /// Lists a folder; nothing is decoded yet.
+    ///
+    /// **Errors**: those of [`PictureFolder::list`].
+    pub fn list(path: &Path) -> Result<Self, DataError> {
+        let mut folder = PictureFolder::list(path)?;
+        let has_classes = has_class_folders(folder.files());
+        if has_classes {
+            folder.retain(|file| match file.class() {
+                Some(_) => Ok(()),
+                None if !begins_as_picture(file) => Ok(()),
+                None => Err(LeftOutFile {
+                    file: file.relative().to_owned(),
+                    reason: Reason::WithoutClass,
+                    problem: "lies beside the class folders; move it into one".to_owned(),
+                }),
             });
         }
-        if DECODED.contains(&extension.as_str()) && file.is_file() {
-            files.push(file);
-        }
-    }
-    Ok(files)
-}
-
-/// Entries of a folder sorted by name, without hidden ones.
-fn visible_entries(path: &Path) -> Result<Vec<PathBuf>, DataError> {
-    let mut entries = Vec::new();
-    for entry in std::fs::read_dir(path).map_err(DataError::io(path))? {
-        let entry = entry.map_err(DataError::io(path))?;
-        if !entry.file_name().as_encoded_bytes().starts_with(b".") {
-            entries.push(entry.path());
-        }
-    }
-    entries.sort();
-    Ok(entries)
-}
-
-/// Writes the scaled middle square of an image file as `[3, size, size]`.
-fn decode(path: &Path, size: u32, target: &mut [u8]) -> Result<(), DataError> {
-    let file = File::open(path).map_err(DataError::io(path))?;
-    decode_into(BufReader::new(file), size, DecodeLimits::FILES, target).map_err(|source| {
-        DataError::Image {
+        let (files, left_out) = folder.into_parts();
+        Ok(Self {
             path: path.to_path_buf(),
-            source,
+            files,
+            has_classes,
+            classes: Vec::new(),
+            left_out,
+            strict: false,
+        })
+    }
+
+    /// Makes a picture that is left out an error.
+    pub fn strict(mut self, strict: bool) -> Self {
+        self.strict = strict;
+        self
+    }
+
+    /// Files that may be pictures.
+    pub fn len(&self) -> usize {
+        self.files.len()
+    }
+
+    /// Whether there is no file that may be a picture.
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    /// The names of the classes, in the order of their labels, once the pictures were read; empty without class folders.
+    pub fn class_names(&self) -> Vec<String> {
+        match self.has_classes {
+            true => self.classes.clone(),
+            false => Vec::new(),
         }
-    })
+    }
+
+    /// Whether the pictures have classes at all.
+    pub fn has_classes(&self) -> bool {
+        self.has_classes
+    }
+
+    /// What is left out: what listing found, and after [`squares`](Self::squares) what reading found.
+    pub fn left_out(&self) -> &LeftOut {
+        &self.left_out
+    }
+
+    /// Reads, decodes and scales on all cores, and gives `take` the squares in order, some at a time.
+    ///
+    /// **Shapes**: a square is `[3, size, size]`.
+    ///
+    /// **Errors**: an error of `take`; [`DataError::Invalid`] for a size of 0; [`DataError::Folder`] if no picture can be read, or for
+    /// one that is left out where that was made an error.
+    pub fn squares<E: From<DataError>>(
+        &mut self,
+        size: usize,
+        mut take: impl FnMut(Vec<Square>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let image_bytes = 3 * size.saturating_mul(size);
+        if size == 0 {
+            let what = format!("image folder {}", self.path.display());
+            return Err(DataError::invalid(what, "the image size must be above 0").into());
+        }
+        let batch = (BATCH_BYTES / image_bytes).clamp(8, 1024);
+        self.check_strict()?;
+        let files = std::mem::take(&mut self.files);
+        let mut count = 0;
+        let prepare = |file: &PictureFile| {
+            let picture = file.picture()?;
+            picture.square(size).map_err(|error| LeftOutFile {
+                file: file.relative().to_owned(),
+                reason: Reason::TooLarge,
+                problem: error.to_string(),
+            })
+        };
+        let numbered: Vec<(usize, &PictureFile)> = files.iter().enumerate().collect();
+        let done = in_batches(
+            &numbered,
+            batch,
+            |&(index, file)| prepare(file).map(|pixels| (index, pixels)),
+            |prepared| {
+                let mut squares = Vec::with_capacity(prepared.len());
+                for result in prepared {
+                    match result {
+                        Ok((index, pixels)) => {
+                            let file = &files[index];
+                            squares.push(Square {
+                                file: file.relative().to_owned(),
+                                label: self.label(file.class()),
+                                pixels,
+                            });
+                        }
+                        Err(refused) => {
+                            self.left_out.add(refused);
+                            self.check_strict()?;
+                        }
+                    }
+                }
+                count += squares.len();
+                take(squares)
+            },
+        );
+        self.files = files;
+        done?;
+        if count == 0 {
+            let left_out = self.left_out.summary();
+            let left_out = left_out.map_or_else(String::new, |summary| format!("; {summary}"));
+            return Err(self
+                .problem(format!("holds no picture that can be read{left_out}"))
+                .into());
+        }
+        Ok(())
+    }
+
+    /// Classes are numbered as their first pictures come, which is in the order of their names.
+    fn label(&mut self, class: Option<&str>) -> u32 {
+        let name = match self.has_classes {
+            true => class.unwrap_or_default(),
+            false => "",
+        };
+        if self.classes.last().is_none_or(|last| last != name) {
+            self.classes.push(name.to_owned());
+        }
+        (self.classes.len() - 1) as u32
+    }
+
+    fn check_strict(&self) -> Result<(), DataError> {
+        match self.left_out.first_loss() {
+            Some(loss) if self.strict => Err(self.problem(loss.to_string())),
+            _ => Ok(()),
+        }
+    }
+
+    fn problem(&self, problem: String) -> DataError {
+        DataError::Folder {
+            path: self.path.clone(),
+            problem,
+        }
+    }
+}
+
+/// Whether a picture lies in a folder below the listed one. A folder of notes beside pictures is no class.
+fn has_class_folders(files: &[PictureFile]) -> bool {
+    files
+        .iter()
+        .filter(|file| file.class().is_some())
+        .any(begins_as_picture)
+}
+
+fn begins_as_picture(file: &PictureFile) -> bool {
+    let mut head = Vec::new();
+    let read = std::fs::File::open(file.path())
+        .and_then(|file| file.take(HEAD_BYTES as u64).read_to_end(&mut head));
+    read.is_ok() && kind(&head) != Kind::Unknown
 }
 
 #[cfg(test)]
@@ -156,6 +269,13 @@ mod tests {
         image.save(path).unwrap();
     }
 
+    fn reasons(left_out: &LeftOut) -> Vec<(&str, Reason)> {
+        let files = left_out.files().iter();
+        files
+            .map(|file| (file.file.as_str(), file.reason))
+            .collect()
+    }
+
     #[test]
     fn classes_and_images_come_in_the_order_of_their_names() {
         let root = tempfile::tempdir().unwrap();
@@ -167,14 +287,22 @@ mod tests {
             &RgbImage::from_pixel(8, 6, Rgb([10, 20, 30])),
         );
         save(
-            &path("cat/x.jpg"),
+            &path("cat/2024/x.jpg"),
             &RgbImage::from_pixel(9, 9, Rgb([100, 100, 100])),
         );
+        save(&path("beside.png"), &exact);
         std::fs::write(path("cat/.hidden.png"), b"no image").unwrap();
         std::fs::write(path("cat/notes.txt"), b"no image").unwrap();
         std::fs::write(path("readme.md"), b"no class").unwrap();
-        let set = read(root.path(), 4).unwrap();
-        assert_eq!(class_names(root.path()).unwrap(), ["cat", "dog"]);
+        std::fs::create_dir(path("ant")).unwrap();
+        std::fs::write(path("ant/no-picture.txt"), b"no image").unwrap();
+        std::fs::write(path("dog/cut.png"), b"\x89PNG\r\n\x1a\n").unwrap();
+        let FolderSet {
+            images: set,
+            class_names,
+            left_out,
+        } = read(root.path(), 4).unwrap();
+        assert_eq!(class_names, ["cat", "dog"]);
         assert_eq!(
             (set.shape(), set.labels(), set.classes()),
             ([3, 4, 4], [0, 1, 1].as_slice(), 2)
@@ -192,23 +320,69 @@ mod tests {
             planes,
             "an image of the right size is taken as it is"
         );
+        assert_eq!(
+            reasons(&left_out),
+            [
+                ("cat/.hidden.png", Reason::Hidden),
+                ("beside.png", Reason::WithoutClass),
+                ("ant/no-picture.txt", Reason::NotAPicture),
+                ("cat/notes.txt", Reason::NotAPicture),
+                ("dog/cut.png", Reason::Unreadable),
+                ("readme.md", Reason::NotAPicture),
+            ]
+        );
     }
 
     #[test]
-    fn what_cannot_be_read_is_named() {
+    fn a_flat_folder_is_one_class() {
+        let root = tempfile::tempdir().unwrap();
+        let image = RgbImage::from_pixel(5, 5, Rgb([1, 2, 3]));
+        save(&root.path().join("b.png"), &image);
+        save(&root.path().join("a.png"), &image);
+        std::fs::create_dir(root.path().join("notes")).unwrap();
+        std::fs::write(root.path().join("notes/x.txt"), b"no image").unwrap();
+        let read = read(root.path(), 2).unwrap();
+        assert_eq!(
+            (read.images.labels(), read.images.classes()),
+            ([0, 0].as_slice(), 1)
+        );
+        assert!(read.class_names.is_empty());
+        assert_eq!(
+            reasons(&read.left_out),
+            [("notes/x.txt", Reason::NotAPicture)]
+        );
+    }
+
+    #[test]
+    fn without_any_picture_what_was_found_is_named() {
         let root = tempfile::tempdir().unwrap();
         let fails = |message: &str| {
             let error = read(root.path(), 4).unwrap_err().to_string();
             assert!(error.contains(message), "{error} | {message}");
         };
-        fails("no sub-folder found");
+        fails("holds no picture that can be read");
         std::fs::create_dir(root.path().join("a")).unwrap();
-        fails("no records");
         std::fs::write(root.path().join("a/bad.png"), b"\x89PNG\r\n\x1a\nrubbish").unwrap();
-        fails("bad.png");
+        fails("1 file left out: 1 unreadable (a/bad.png: ");
         std::fs::write(root.path().join("a/b.webp"), b"RIFF").unwrap();
-        fails("b.webp: webp images are not read");
+        fails("2 files left out: 2 unreadable (first a/b.webp: ");
         assert!(read(root.path(), 0).is_err() && read(&root.path().join("none"), 4).is_err());
+    }
+
+    #[test]
+    fn strictly_the_first_loss_ends_the_work() {
+        let root = tempfile::tempdir().unwrap();
+        save(&root.path().join("a.png"), &RgbImage::new(5, 5));
+        std::fs::write(root.path().join("notes.txt"), b"no image").unwrap();
+        let squares = |strict: bool| {
+            let mut folder = LabelledFolder::list(root.path()).unwrap().strict(strict);
+            folder.squares::<DataError>(2, |_| Ok(()))
+        };
+        assert!(squares(true).is_ok(), "a text file is no loss");
+        std::fs::write(root.path().join("b.jpg"), b"\xff\xd8\xff").unwrap();
+        assert!(squares(false).is_ok());
+        let error = squares(true).unwrap_err().to_string();
+        assert!(error.contains("b.jpg"), "{error}");
     }
 
     #[test]
@@ -220,6 +394,7 @@ mod tests {
         // Width and height of the IHDR chunk; its checksum then no longer fits, which the decoder may notice first.
         bytes[16..24].copy_from_slice(&[0x00, 0x0f, 0x42, 0x40, 0x00, 0x0f, 0x42, 0x40]);
         std::fs::write(&path, bytes).unwrap();
-        assert!(matches!(read(root.path(), 4), Err(DataError::Image { .. })));
+        let error = read(root.path(), 4).unwrap_err().to_string();
+        assert!(error.contains("bomb.png"), "{error}");
     }
 }

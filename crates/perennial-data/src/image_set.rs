@@ -209,14 +209,48 @@ impl ImageSet {
 
     /// SHA-256 of shape, labels and pixels in lower-case hexadecimal. Sets with equal content have equal hashes whatever their name.
     pub fn content_sha256(&self) -> String {
+        let mut content = ContentHash::new(self.shape());
+        content.pixels.update(&self.pixels);
+        content.labels.extend(&self.labels);
+        content.finish()
+    }
+}
+
+/// [`ImageSet::content_sha256`] of images that are never all in memory.
+pub struct ContentHash {
+    shape: [usize; 3],
+    pixels: Sha256,
+    labels: Vec<u32>,
+}
+
+impl ContentHash {
+    /// Begins; `shape` is `[channels, height, width]` of every image.
+    pub fn new(shape: [usize; 3]) -> Self {
+        Self {
+            shape,
+            pixels: Sha256::new(),
+            labels: Vec::new(),
+        }
+    }
+
+    /// Adds the next image.
+    ///
+    /// **Shapes**: `pixels` is `[channels, height, width]`.
+    pub fn add(&mut self, label: u32, pixels: &[u8]) {
+        self.pixels.update(pixels);
+        self.labels.push(label);
+    }
+
+    /// The hash in lower-case hexadecimal.
+    pub fn finish(self) -> String {
         let mut hasher = Sha256::new();
-        for side in [self.len(), self.channels, self.height, self.width] {
+        for side in [self.labels.len()].into_iter().chain(self.shape) {
             hasher.update((side as u64).to_le_bytes());
         }
         for label in &self.labels {
             hasher.update(label.to_le_bytes());
         }
-        hasher.update(&self.pixels);
+        hasher.update(self.pixels.finalize());
         hexadecimal(&hasher.finalize())
     }
 }
@@ -301,5 +335,10 @@ mod tests {
         };
         assert_ne!(set.content_sha256(), reshaped.content_sha256());
         assert_eq!(set.content_sha256().len(), 64);
+        let mut one_by_one = ContentHash::new(set.shape());
+        for image in 0..set.len() {
+            one_by_one.add(set.label(image), set.image(image));
+        }
+        assert_eq!(one_by_one.finish(), set.content_sha256());
     }
 }

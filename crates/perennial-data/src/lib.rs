@@ -3,6 +3,7 @@
 //! - [`ImageSet`]: labelled images in memory as bytes.
 //! - Readers that trust no file: [`cifar`], [`tinyimagenet`], [`idx`], [`folder`], and [`npy`] for embeddings from other
 //!   tools. [`open`] finds a set by its name below a data folder.
+//! - [`Picture`] decodes an image file; [`pictures`] reads whole folders of them, a few at a time.
 //! - [`generate`]: procedural images of any number of classes, for runs without data.
 //! - [`Preprocessing`], [`Augmentation`] and [`Pipeline`]: bytes to normalised `f32` batches, parallel and reproducible from the
 //!   seed; [`Prefetcher`] prepares them ahead of the training step.
@@ -38,6 +39,7 @@ pub mod generated;
 pub mod idx;
 mod image_set;
 pub mod npy;
+pub mod pictures;
 pub mod prefetch;
 pub mod preprocessing;
 mod record_file;
@@ -45,10 +47,12 @@ pub mod tinyimagenet;
 
 pub use augment::{Augmentation, Pipeline};
 pub use catalogue::open;
-pub use codec::{DecodeError, DecodeLimits, decode_square, encode_png};
+pub use codec::{
+    DecodeError, DecodeLimits, Picture, decode_square, encode_png, grey, scale_square,
+};
 pub use error::DataError;
 pub use fetch::{DatasetArchive, FetchError, fetch};
 pub use generated::{GeneratedConfig, generate};
-pub use image_set::ImageSet;
+pub use image_set::{ContentHash, ImageSet};
 pub use prefetch::{Batch, BatchPlan, Prefetcher};
 pub use preprocessing::Preprocessing;

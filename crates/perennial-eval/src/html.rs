@@ -6,7 +6,18 @@ mod pairs;
 
 use std::fmt::{self, Display, Write};
 
+use perennial_core::FileKind;
+
 use crate::{Compatibility, Metrics};
+
+/// What the page looks like from outside.
+pub const FILE_KIND: FileKind = FileKind {
+    name: "a compatibility report",
+    recognise: |head| {
+        let text = String::from_utf8_lossy(head);
+        text.contains("content=\"perennial\"") || text.contains("<title>Compatibility report")
+    },
+};
 
 const STYLE: &str = include_str!("html/report.css");
 
@@ -21,6 +32,7 @@ fn write_page(out: &mut String, report: &Compatibility) -> fmt::Result {
     write!(
         out,
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"generator\" content=\"perennial\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <meta name=\"color-scheme\" content=\"light dark\">\n\
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\

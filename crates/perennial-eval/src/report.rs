@@ -4,7 +4,7 @@ mod consistency;
 
 use std::path::{Path, PathBuf};
 
-use perennial_core::CompatibilityRecord;
+use perennial_core::{CompatibilityRecord, FileKind};
 use serde::{Deserialize, Serialize};
 
 use crate::comparison::compare_pairs;
@@ -18,6 +18,17 @@ use crate::{
 /// 1 (programs before 0.2) is read as well: there, a pair's `verdict` was the sign of its margin.
 pub const SCHEMA_VERSION: u32 = 2;
 const OLDEST_SCHEMA_VERSION: u32 = 1;
+
+/// What a `compatibility.json` looks like from outside.
+pub const FILE_KIND: FileKind = FileKind {
+    name: "a compatibility report",
+    recognise: |head| {
+        let text = String::from_utf8_lossy(head);
+        text.starts_with('{')
+            && text.contains("\"schema_version\"")
+            && text.contains("\"versions\"")
+    },
+};
 
 /// Largest `compatibility.json` that is read; a thousand models need less.
 const SIZE_LIMIT: u64 = 512 << 20;

@@ -10,7 +10,7 @@ use crate::bounded_json;
 use crate::error::GalleryError;
 
 /// The longest text id, in bytes.
-pub const MAX_ID_BYTES: usize = 128;
+pub const MAX_ID_BYTES: usize = 1024;
 /// The longest name of a model version, in bytes.
 pub const MAX_VERSION_BYTES: usize = 64;
 /// The largest payload, in bytes of compact JSON.

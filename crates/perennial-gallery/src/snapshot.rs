@@ -8,6 +8,7 @@ use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use fs_err::File;
+use perennial_core::FileKind;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -17,6 +18,11 @@ use crate::item::{MAX_DIM, MAX_VERSION_BYTES, SimplexIdentity, check_vector};
 use crate::store::SnapshotInfo;
 
 const MAGIC: &[u8; 18] = b"perennial gallery\n";
+/// What a snapshot looks like from outside.
+pub const FILE_KIND: FileKind = FileKind {
+    name: "a snapshot of a gallery",
+    recognise: |head| head.starts_with(MAGIC),
+};
 const FORMAT: u32 = 1;
 const MAX_HEADER_BYTES: usize = 16 << 20;
 const DIGEST_BYTES: u64 = 32;

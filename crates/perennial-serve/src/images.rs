@@ -49,7 +49,7 @@ impl Decoder {
     /// **Shapes**: the result is `[n, c, h, w]`.
     ///
     /// # Errors
-    /// 422 for no image, too many, or one that is no PNG or JPEG within the limits; 413 for one of too many bytes.
+    /// 422 for no image, too many, or one that cannot be decoded within the limits; 413 for one of too many bytes.
     pub(crate) async fn decode(
         &self,
         snapshot: &Arc<LoadedModel>,

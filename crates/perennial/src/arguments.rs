@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory, Parser, Subcommand};
 use perennial_core::{Registry, RegistryError};
 use perennial_train::DeviceChoice;
 
@@ -61,6 +63,22 @@ pub struct GlobalArguments {
     /// Folder of runs
     #[arg(long, global = true, default_value = "runs", value_name = "DIR")]
     pub runs: PathBuf,
+}
+
+impl Arguments {
+    /// Ends the process where both a folder and a service are named as the gallery.
+    pub fn refuse_two_galleries(matches: &ArgMatches) {
+        if let Some(("gallery", gallery)) = matches.subcommand()
+            && gallery.value_source("gallery") == Some(ValueSource::CommandLine)
+            && gallery.value_source("server").is_some()
+        {
+            // A service has a gallery of its own. clap's conflicts would also count PERENNIAL_GALLERY.
+            let problem = "--gallery names a folder and --server a running service, which has its own; give one of them";
+            Self::command()
+                .error(ErrorKind::ArgumentConflict, problem)
+                .exit();
+        }
+    }
 }
 
 impl GlobalArguments {

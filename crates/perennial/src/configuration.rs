@@ -6,6 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_path_to_error::Segment;
+use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
 use crate::exit_status::usage;
@@ -19,15 +20,25 @@ const MAX_BYTES: u64 = 1 << 20;
 /// Configuration values on their way to a checked configuration.
 #[derive(Debug)]
 pub struct Layers {
-    /// Whom to name for keys that no later layer has set.
-    source: String,
+    file: File,
     table: Table,
     overrides: Vec<Override>,
 }
 
+/// The first layer.
+#[derive(Debug)]
+struct File {
+    /// Whom to name for keys that no later layer has set.
+    source: String,
+    text: String,
+    table: Table,
+}
+
+/// One value of a later layer.
 #[derive(Debug)]
 struct Override {
     key: String,
+    value: Value,
     origin: String,
 }
 
@@ -57,7 +68,11 @@ impl Layers {
             usage(format!("{source}, line {line}: {}", error.message()))
         })?;
         Ok(Self {
-            source,
+            file: File {
+                source,
+                text: text.to_owned(),
+                table: table.clone(),
+            },
             table,
             overrides: Vec::new(),
         })
@@ -117,10 +132,11 @@ impl Layers {
         if parts.iter().any(|part| part.is_empty()) {
             return Err(usage(format!("{origin}: `{key}` is no key")));
         }
-        assign(&mut self.table, &parts, value)
+        assign(&mut self.table, &parts, value.clone())
             .map_err(|problem| usage(format!("{origin}: {problem}")))?;
         self.overrides.push(Override {
             key: key.to_owned(),
+            value,
             origin,
         });
         Ok(())
@@ -128,27 +144,138 @@ impl Layers {
 
     /// The configuration that the layers make.
     pub fn resolve<T: DeserializeOwned>(self) -> anyhow::Result<T> {
-        let Self {
-            source,
-            table,
-            overrides,
-        } = self;
-        serde_path_to_error::deserialize(Value::Table(table)).map_err(|error| {
-            let (key, problem) = explain(&dotted(error.path()), error.inner().message());
-            let origin = overrides
-                .iter()
-                .rev()
-                .find(|layer| is_inside(&key, &layer.key))
-                .map_or(source, |layer| layer.origin.clone());
-            usage(format!("{origin}: {problem}"))
-        })
+        self.resolve_checked(|_| Ok::<_, std::convert::Infallible>(()), |_| None)
+    }
+
+    /// The configuration that the layers make, held against `check`. Where the key of a failed check is known, the error names
+    /// the layer that set it.
+    pub fn resolve_checked<T: DeserializeOwned, E>(
+        self,
+        check: impl FnOnce(&T) -> Result<(), E>,
+        key_of: impl FnOnce(&E) -> Option<String>,
+    ) -> anyhow::Result<T>
+    where
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        let config: T = read(&self.table)
+            .map_err(|fault| usage(format!("{}: {}", self.origin::<T>(&fault), fault.problem)))?;
+        check(&config).map_err(|error| match key_of(&error).map(|key| self.setter(&key)) {
+            Some(Some(origin)) => anyhow::Error::new(error).context(origin),
+            _ => anyhow::Error::new(error),
+        })?;
+        Ok(config)
+    }
+
+    /// Which layer is to blame for a key or value that cannot be read.
+    fn origin<T: DeserializeOwned>(&self, fault: &Fault) -> String {
+        if let Some(layer) = self.last_over(&fault.key) {
+            return layer.origin.clone();
+        }
+        // Nothing set the key itself, so it came with a key inside it, or the fault is only known for the table around the
+        // key: the layer to blame is the one since which the fault is there.
+        let mut table = self.file.table.clone();
+        let mut blamed = None;
+        let mut faulty = |table: &Table| read::<T>(table).is_err_and(|other| other == *fault);
+        if !faulty(&table) {
+            for layer in &self.overrides {
+                let parts: Vec<&str> = layer.key.split('.').collect();
+                let assigned = assign(&mut table, &parts, layer.value.clone());
+                match (assigned.is_ok() && faulty(&table), blamed) {
+                    (true, None) => blamed = Some(layer),
+                    (true, Some(_)) => {}
+                    (false, _) => blamed = None,
+                }
+            }
+        }
+        blamed.map_or_else(|| self.file.place(&fault.key), |layer| layer.origin.clone())
+    }
+
+    /// Which layer set a key, or a part of it; none where it has its default.
+    fn setter(&self, key: &str) -> Option<String> {
+        let inside = |layer: &&Override| is_inside(&layer.key, key);
+        self.last_over(key)
+            .or_else(|| self.overrides.iter().rev().find(inside))
+            .map(|layer| layer.origin.clone())
+            .or_else(|| line_of(&self.file.text, key).map(|_| self.file.place(key)))
+    }
+
+    /// The last value of a later layer that a key's value is part of.
+    fn last_over(&self, key: &str) -> Option<&Override> {
+        let over = |layer: &&Override| is_inside(key, &layer.key);
+        self.overrides.iter().rev().find(over)
     }
 }
 
-/// The variables of this process that are text.
-pub fn process_environment() -> impl Iterator<Item = (String, String)> {
-    std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+impl File {
+    /// The file, with the line of the key or else of the innermost table around it.
+    fn place(&self, key: &str) -> String {
+        let mut key = key;
+        loop {
+            if let Some(line) = line_of(&self.text, key) {
+                return format!("{}, line {line}", self.source);
+            }
+            match key.rsplit_once('.') {
+                Some((outer, _)) => key = outer,
+                None => return self.source.clone(),
+            }
+        }
+    }
+}
+
+/// A key that is wrong, and a sentence about it.
+#[derive(Debug, PartialEq)]
+struct Fault {
+    key: String,
+    problem: String,
+}
+
+fn read<T: DeserializeOwned>(table: &Table) -> Result<T, Fault> {
+    serde_path_to_error::deserialize(Value::Table(table.clone())).map_err(|error| {
+        let (key, problem) = explain(&dotted(error.path()), error.inner().message());
+        Fault { key, problem }
+    })
+}
+
+/// The line of a key in a TOML text, from 1.
+fn line_of(text: &str, key: &str) -> Option<usize> {
+    let root = DeTable::parse(text).ok()?;
+    let mut parts = key.split('.');
+    let (name, mut value) = root.get_ref().get_key_value(parts.next()?)?;
+    let mut start = name.span().start;
+    for part in parts {
+        let found = match value.get_ref() {
+            DeValue::Table(table) => {
+                let (name, inner) = table.get_key_value(part)?;
+                (name.span().start, inner)
+            }
+            DeValue::Array(items) => {
+                let inner = items.get(part.parse::<usize>().ok()?)?;
+                (inner.span().start, inner)
+            }
+            _ => return None,
+        };
+        (start, value) = found;
+    }
+    Some(1 + text.get(..start)?.matches('\n').count())
+}
+
+/// The settings among the variables of this process.
+///
+/// # Errors
+/// A setting that is not text.
+pub fn process_environment() -> anyhow::Result<Vec<(String, String)>> {
+    let settings = std::env::vars_os().filter_map(|(name, value)| {
+        let shown = name.to_string_lossy().into_owned();
+        shown.starts_with(ENVIRONMENT_PREFIX).then(|| {
+            match (name.into_string(), value.into_string()) {
+                (Ok(name), Ok(value)) => Ok((name, value)),
+                _ => Err(usage(format!(
+                    "environment variable {shown}: is not UTF-8 text"
+                ))),
+            }
+        })
+    });
+    settings.collect()
 }
 
 /// A configuration as TOML, with every key.
@@ -424,12 +551,120 @@ mod tests {
     }
 
     #[test]
+    fn mistakes_in_the_environment_name_the_variable() {
+        let with = |name: &str, value: &str, text: &str| {
+            let found: anyhow::Result<ExperimentConfig> = Layers::parse("toy.toml", text)
+                .unwrap()
+                .environment([(name.to_owned(), value.to_owned())])
+                .and_then(|layers| layers.set(&["seed=3".to_owned()])?.resolve());
+            found.unwrap_err().to_string()
+        };
+        for (name, value, says) in [
+            ("PERENNIAL__FOO__BAR", "1", "unknown key `foo`"),
+            ("PERENNIAL__FOO__BAR__BAZ", "1", "unknown key `foo`"),
+            ("PERENNIAL__FOO", "1", "unknown key `foo`"),
+            (
+                "PERENNIAL__TRAINING__EPOCH",
+                "1",
+                "unknown key `training.epoch`",
+            ),
+            (
+                "PERENNIAL__TRAINING__EPOCHS",
+                "many",
+                "key `training.epochs`",
+            ),
+            (
+                "PERENNIAL__TRAINING__EPOCHS__MAX",
+                "3",
+                "key `training.epochs`",
+            ),
+            ("PERENNIAL__TRAINING", "3", "key `training`"),
+            ("PERENNIAL__METHOD__KIND", "hocc", "cannot be `hocc`"),
+            ("PERENNIAL__METHOD__LAMDA", "1", "`method.lamda`"),
+            ("PERENNIAL__METHOD__VERTICES", "many", "key `method"),
+            ("PERENNIAL__DATA__GENERATED__CLASSES", "-1", "key `data"),
+            (
+                "PERENNIAL__REPLACEMENTS__0__MODL",
+                "x",
+                "`replacements.0.modl`",
+            ),
+            (
+                "PERENNIAL__EVALUATION__QUERIES__SET",
+                "x",
+                "key `evaluation.gallery` is missing",
+            ),
+            ("PERENNIAL__NAME__FIRST", "x", "`name` is a single value"),
+            ("PERENNIAL__", "x", "is no key"),
+            ("PERENNIAL__A____B", "x", "is no key"),
+        ] {
+            let found = with(name, value, TEXT);
+            let start = format!("environment variable {name}: ");
+            assert!(
+                found.starts_with(&start) && found.contains(says),
+                "{name}: {found}"
+            );
+        }
+        // A mistake of the file's stays the file's, whatever else is set.
+        let typo = format!("metod = 1\n{TEXT}");
+        let found = with("PERENNIAL__TRAINING__EPOCHS", "3", &typo);
+        assert!(
+            found.starts_with("toy.toml, line 1: unknown key `metod`"),
+            "{found}"
+        );
+    }
+
+    #[test]
+    fn a_failed_check_names_the_layer_of_its_key() {
+        let check = |assignments: &[&str], key: &str| {
+            let assignments: Vec<String> =
+                assignments.iter().map(|text| (*text).to_owned()).collect();
+            let found: anyhow::Result<ExperimentConfig> =
+                layers().set(&assignments).unwrap().resolve_checked(
+                    |_| Err(std::io::Error::other("wrong")),
+                    |_| Some(key.to_owned()),
+                );
+            format!("{:#}", found.unwrap_err())
+        };
+        assert_eq!(
+            check(&["training.epochs=0"], "training.epochs"),
+            "--set training.epochs=0: wrong"
+        );
+        assert_eq!(check(&[], "network.width"), "toy.toml, line 8: wrong");
+        assert_eq!(check(&[], "training.epochs"), "wrong");
+    }
+
+    #[test]
     fn mistakes_in_the_file_name_the_file() {
         let resolve = |text: &str| {
             Layers::parse("toy.toml", text).and_then(Layers::resolve::<ExperimentConfig>)
         };
         let missing = resolve("name = \"x\"").unwrap_err().to_string();
         assert_eq!(missing, "toy.toml: key `data` is missing");
+        for (wrong, line, says) in [
+            ("metod = 1", 2, "unknown key `metod`"),
+            ("[training]\nepoch = 3", 3, "unknown key `training.epoch`"),
+            ("training.epochs = 'x'", 2, "key `training.epochs`"),
+            (
+                "[data]\nset = 'generated'\nsplit = 3",
+                4,
+                "key `data.split`",
+            ),
+            (
+                "\n[[replacements]]\nbefore_task = 1\nmodl = 'x'",
+                5,
+                "`replacements.0.modl`",
+            ),
+            // Of a tagged table only the table is known.
+            ("[method]\nkind = 'hocc'", 2, "cannot be `hocc`"),
+        ] {
+            let found = resolve(&format!("name = \"x\"\n{wrong}"))
+                .unwrap_err()
+                .to_string();
+            assert!(
+                found.starts_with(&format!("toy.toml, line {line}: ")) && found.contains(says),
+                "{wrong}: {found}"
+            );
+        }
         let syntax = resolve("name = \"x\"\nseed = = 3").unwrap_err().to_string();
         assert!(syntax.starts_with("toy.toml, line 2: "), "{syntax}");
         let absent = Layers::read(Path::new("no-such-file.toml")).unwrap_err();

@@ -3,8 +3,8 @@
 use std::fmt;
 use std::process::ExitCode;
 
-use perennial_core::RegistryError;
-use perennial_data::DataError;
+use perennial_core::{OutputError, RegistryError};
+use perennial_data::{DataError, FetchError};
 use perennial_eval::MatrixError;
 use perennial_train::TrainError;
 
@@ -110,6 +110,11 @@ fn is_wrong_usage(cause: &(dyn std::error::Error + 'static)) -> bool {
         };
     }
     cause.is::<UsageError>()
+        || cause.is::<OutputError>()
+        || matches!(
+            cause.downcast_ref(),
+            Some(FetchError::Folder(_) | FetchError::NotAnArchive { .. })
+        )
         || cause.is::<MatrixError>()
         || cause.downcast_ref().is_some_and(is_wrong_data_name)
         || cause.downcast_ref().is_some_and(is_wrong_version_name)

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use perennial_gallery::{EmbeddedGallery, GalleryConfig, SearchMode};
+use perennial_gallery::{EmbeddedGallery, GalleryConfig, GalleryError, SearchMode};
+use serde::Deserialize;
 
 use crate::exit_status::usage;
 
@@ -12,6 +13,7 @@ pub struct GalleryArguments {
     /// Folder of the gallery; made where it does not exist
     #[arg(
         long,
+        global = true,
         env = "PERENNIAL_GALLERY",
         default_value = "gallery",
         value_name = "DIR"
@@ -19,7 +21,7 @@ pub struct GalleryArguments {
     pub gallery: PathBuf,
     /// Compare with every vector in full precision
     #[arg(long)]
-    exact: bool,
+    pub exact: bool,
     /// Build an approximate index from so many items on; 0 for never
     #[arg(long, value_name = "ITEMS", default_value_t = GalleryConfig::default().hnsw_from)]
     hnsw_from: usize,
@@ -40,7 +42,12 @@ impl GalleryArguments {
             },
             ..GalleryConfig::default()
         };
-        Ok(EmbeddedGallery::open(&self.gallery, config)?)
+        EmbeddedGallery::open(&self.gallery, config).map_err(|error| match error {
+            GalleryError::Locked { .. } => {
+                anyhow::anyhow!("{error}; {}", service_advice(&self.gallery))
+            }
+            error => error.into(),
+        })
     }
 
     /// Opens a gallery that must be there already.
@@ -52,5 +59,25 @@ impl GalleryArguments {
             )));
         }
         self.open()
+    }
+}
+
+/// What a running service writes into its gallery's folder.
+const SERVICE_FILE: &str = "service.toml";
+const MAX_SERVICE_FILE_BYTES: u64 = 4096;
+
+/// How to reach the service that holds a gallery, if it is one that does.
+fn service_advice(gallery: &std::path::Path) -> String {
+    #[derive(Deserialize)]
+    struct Service {
+        url: String,
+    }
+    let path = gallery.join(SERVICE_FILE);
+    let service = perennial_core::read_at_most(&path, MAX_SERVICE_FILE_BYTES)
+        .ok()
+        .and_then(|bytes| toml::from_str::<Service>(&String::from_utf8(bytes).ok()?).ok());
+    match service {
+        Some(Service { url }) => format!("the service at {url} holds it: add --server {url}"),
+        None => "if that is a running service, name its address with --server URL".to_owned(),
     }
 }

@@ -12,6 +12,7 @@ mod embedding_cache;
 mod exit_status;
 mod gallery_folder;
 mod interrupt;
+mod left_out;
 mod machine;
 mod measurement;
 mod model_loading;
@@ -19,6 +20,8 @@ mod progress;
 mod resume_command;
 mod run_folder;
 mod run_record;
+mod running_service;
+mod service_client;
 mod set_argument;
 mod suggestion;
 mod terminal;
@@ -26,7 +29,7 @@ mod training_run;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 
 use crate::arguments::{Arguments, Command};
 use crate::exit_status::ExitStatus;
@@ -38,7 +41,10 @@ use crate::terminal::{LogFormat, Terminal};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let Arguments { global, command } = Arguments::parse();
+    let matches = Arguments::command().get_matches();
+    Arguments::refuse_two_galleries(&matches);
+    let Arguments { global, command } =
+        Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let mut terminal = Terminal::new(global.quiet, global.json);
     terminal.start_logging(match &command {
         Command::Serve(arguments) => arguments.log_format(),

@@ -1,6 +1,8 @@
 //! Measuring compatibility: every version embeds each probe set once, then every pair is tested.
 
-use perennial_core::{CompatibilityRecord, Embeddings, ModelVersion, Registry};
+use perennial_core::{
+    CompatibilityRecord, CompatibilityRecords, Embeddings, ModelVersion, Registry,
+};
 use perennial_data::ImageSet;
 use perennial_eval::{
     Bootstrap, Compatibility, PairComparison, ProbeSet, Retrieval, TieRule, compare_pair,
@@ -22,7 +24,23 @@ pub struct Probe {
 
 impl Probe {
     pub fn load(config: &SetConfig, data_root: &std::path::Path) -> anyhow::Result<Self> {
-        let set = config.load(data_root)?;
+        Self::of(config, config.load(data_root)?)
+    }
+
+    /// The same for certain versions: pictures of a folder are scaled to the largest side that one of them takes.
+    pub fn load_for(
+        config: &SetConfig,
+        data_root: &std::path::Path,
+        versions: &[ModelVersion],
+    ) -> anyhow::Result<Self> {
+        let sides = versions.iter().map(|version| version.architecture.input[1]);
+        match sides.max() {
+            Some(side) => Self::of(config, config.load_sized(data_root, side)?),
+            None => Self::load(config, data_root),
+        }
+    }
+
+    fn of(config: &SetConfig, set: ImageSet) -> anyhow::Result<Self> {
         let description = ProbeSet {
             name: config.describe(),
             argument: Some(SetArgument(config.clone()).to_string()),
@@ -51,7 +69,7 @@ pub struct Measurement<'a> {
 
 impl Measurement<'_> {
     /// Measures versions of the registry, oldest first. The records are of both directions of every pair.
-    pub fn of_versions(
+    fn of_versions(
         &self,
         versions: &[ModelVersion],
         queries: &Probe,
@@ -102,6 +120,19 @@ impl Measurement<'_> {
             })
             .collect();
         Ok((report, records))
+    }
+
+    /// Measures versions and records every pair in the registry.
+    pub fn recorded(
+        &self,
+        versions: &[ModelVersion],
+        queries: &Probe,
+        gallery: &Probe,
+        judgement: Judgement,
+    ) -> anyhow::Result<Compatibility> {
+        let (report, records) = self.of_versions(versions, queries, gallery, judgement)?;
+        CompatibilityRecords::add(self.registry, records)?;
+        Ok(report)
     }
 
     /// A version's embeddings of a probe set: from the cache, or by one pass.

@@ -1,5 +1,6 @@
 //! Progress of long work: one bar on a terminal, plain lines elsewhere.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -88,7 +89,11 @@ pub struct CountedProgress {
     title: String,
     unit: &'static str,
     begun: Instant,
+    told: Cell<Instant>,
 }
+
+/// How often progress is told where no bar is drawn.
+const LINE_EVERY: Duration = Duration::from_secs(10);
 
 impl CountedProgress {
     pub fn new(
@@ -135,12 +140,28 @@ impl CountedProgress {
             title,
             unit,
             begun: Instant::now(),
+            told: Cell::new(Instant::now()),
         }
     }
 
     /// Counts what was done since the last call.
     pub fn advance(&self, amount: u64) {
         self.bar.inc(amount);
+        if !self.terminal.draws_bars() && self.told.get().elapsed() >= LINE_EVERY {
+            self.told.set(Instant::now());
+            self.tell();
+        }
+    }
+
+    /// One line instead of a bar.
+    fn tell(&self) {
+        let (done, total) = (self.bar.position(), self.bar.length().unwrap_or(0));
+        let rate = done as f64 / self.begun.elapsed().as_secs_f64().max(1e-9);
+        let left = total.saturating_sub(done) as f64 / rate.max(1e-9);
+        self.terminal.say(format_args!(
+            "{}: {done} of {total} {}, {rate:.0}/s, {left:.0} s left",
+            self.title, self.unit
+        ));
     }
 
     /// Sets what was done and what there is to do.

@@ -1,41 +1,97 @@
-//! A run's folder: `experiment.toml`, the resolved configuration, beside what the run writes.
+//! A run's folder: the resolved configuration beside what the run writes.
+//!
+//! The configuration that the user wrote may lie here too, as `experiment.toml`. It stays as it is, and the resolved one goes
+//! to `experiment.resolved.toml` then. What the run has not made is never removed or written over.
 
 use std::path::{Path, PathBuf};
 
-use perennial_core::Registry;
+use perennial_core::output::{OutputError, check_folder, make_folders};
+use perennial_core::{Registry, write_atomically};
 
 use crate::exit_status::usage;
 use crate::suggestion;
 
 const CONFIGURATION_FILE: &str = "experiment.toml";
+/// Where the resolved configuration goes if the user's own has the name above.
+const RESOLVED_FILE: &str = "experiment.resolved.toml";
+/// The first line of that file: it tells the file from one that the user wrote.
+const RESOLVED_MARK: &str = "# Written by perennial: the settings that this run uses. experiment.toml beside it stays as it is.\n";
 const CHECKPOINT_FOLDER: &str = "checkpoint";
+/// Everything else that a run or its evaluation writes here.
+const RESULTS: [&str; 5] = [
+    "run.json",
+    "metrics.jsonl",
+    "embeddings",
+    "compatibility.json",
+    "report.html",
+];
 /// Held by the process that works on the run.
 const LOCK_FILE: &str = ".lock";
 
 /// The folder of one run.
 #[derive(Clone, Debug)]
-pub struct RunFolder(PathBuf);
+pub struct RunFolder {
+    path: PathBuf,
+    /// What [`begin`](Self::begin) found missing, outermost first: the run may take these away again.
+    made: Vec<PathBuf>,
+}
 
 impl RunFolder {
-    /// Begins a run in a folder that holds none, and writes its configuration there.
-    pub fn begin(path: PathBuf, configuration: &str) -> anyhow::Result<Self> {
-        let folder = Self(path);
+    /// Makes the folder for a new run, and refuses one that holds a run or that cannot be written. Nothing is written yet.
+    pub fn begin(path: PathBuf) -> anyhow::Result<Self> {
+        let folder = Self::at(path);
         if folder.has_begun() {
             return Err(usage(format!(
                 "{} already holds a run; continue it with --resume, or give the new one another --name",
-                folder.path().display()
+                folder.path.display()
             )));
         }
-        fs_err::create_dir_all(folder.path())?;
-        folder.write_configuration(configuration)?;
-        Ok(folder)
+        if let Some(result) = RESULTS.iter().find(|name| exists(&folder.path.join(name))) {
+            return Err(usage(format!(
+                "{} already holds {result}, which a new run would write over; give the run another --name, or move that away",
+                folder.path.display()
+            )));
+        }
+        folder.check_resolved()?;
+        check_folder(&folder.path)?;
+        let mut made = make_folders(&folder.path)?;
+        let lock = folder.path.join(LOCK_FILE);
+        if !exists(&lock) {
+            made.push(lock);
+        }
+        Ok(Self { made, ..folder })
     }
 
+    /// Writes what the run uses, unless the folder says it already. Only for the process that holds the folder.
     pub fn write_configuration(&self, configuration: &str) -> anyhow::Result<()> {
-        Ok(perennial_core::write_atomically(
-            self.configuration_path(),
-            configuration,
+        let (own, resolved) = (self.path.join(CONFIGURATION_FILE), self.resolved_path());
+        if !exists(&resolved) {
+            if !exists(&own) {
+                return Ok(write_atomically(own, configuration)?);
+            }
+            if fs_err::read(&own).is_ok_and(|text| text == configuration.as_bytes()) {
+                return Ok(());
+            }
+        }
+        self.check_resolved()?;
+        Ok(write_atomically(
+            resolved,
+            format!("{RESOLVED_MARK}{configuration}"),
         )?)
+    }
+
+    /// Refuses a file of the user's under the name that only the program should use.
+    fn check_resolved(&self) -> Result<(), OutputError> {
+        let path = self.resolved_path();
+        let ours =
+            std::fs::read(&path).is_ok_and(|text| text.starts_with(RESOLVED_MARK.as_bytes()));
+        if ours || !exists(&path) {
+            return Ok(());
+        }
+        Err(OutputError::NotOurs {
+            path,
+            expected: "a configuration that a run has written",
+        })
     }
 
     /// The folder of a run that exists, by path or by its name below `runs`.
@@ -43,7 +99,7 @@ impl RunFolder {
         let candidates = [run.to_owned(), runs.join(run)];
         let found = candidates
             .into_iter()
-            .map(Self)
+            .map(Self::at)
             .find(|folder| folder.configuration_path().is_file());
         found.ok_or_else(|| {
             let names = run_names(runs);
@@ -58,38 +114,84 @@ impl RunFolder {
         })
     }
 
-    pub fn path(&self) -> &Path {
-        &self.0
+    /// The folder of the run of a configuration, which may have been cut off before it wrote that configuration down.
+    pub fn of_name(name: &str, runs: &Path) -> anyhow::Result<Self> {
+        let folder = Self::at(runs.join(name));
+        if folder.has_begun() {
+            return Ok(folder);
+        }
+        Self::find(&runs.join(name), runs)
     }
 
-    /// The resolved configuration of the run.
+    fn at(path: PathBuf) -> Self {
+        Self {
+            path,
+            made: Vec::new(),
+        }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The configuration that the run uses.
     pub fn configuration_path(&self) -> PathBuf {
-        self.0.join(CONFIGURATION_FILE)
+        let resolved = self.resolved_path();
+        if resolved.is_file() {
+            resolved
+        } else {
+            self.path.join(CONFIGURATION_FILE)
+        }
+    }
+
+    fn resolved_path(&self) -> PathBuf {
+        self.path.join(RESOLVED_FILE)
     }
 
     /// Whether there is anything to resume or to lose.
     pub fn has_begun(&self) -> bool {
-        self.0.join(CHECKPOINT_FOLDER).exists()
+        self.path.join(CHECKPOINT_FOLDER).exists()
     }
 
-    /// Takes back what [`begin`](Self::begin) wrote, and an empty registry, when the run failed before its first
+    /// Takes back the folders that [`begin`](Self::begin) and `registry` made, when the run failed before its first
     /// checkpoint.
-    pub fn abandon_unless_begun(&self, registry: &Registry) {
+    pub fn abandon_unless_begun(&self, registry: &NewRegistry) {
         if self.has_begun() {
             return;
         }
-        // Failures here must not hide the one that led here. Folders go only if nothing else is in them.
-        for path in [self.configuration_path(), self.0.join(LOCK_FILE)] {
-            let _ = std::fs::remove_file(path);
-        }
-        for folder in [
-            Some(self.path()),
-            self.path().parent(),
-            Some(registry.root()),
-        ] {
-            let _ = folder.map(std::fs::remove_dir);
+        // Failures here must not hide the one that led here. Folders go only if nothing is in them.
+        for path in self.made.iter().chain(&registry.made).rev() {
+            let _ = if path.ends_with(LOCK_FILE) {
+                std::fs::remove_file(path)
+            } else {
+                std::fs::remove_dir(path)
+            };
         }
     }
+}
+
+/// A registry, and which of its folders are new.
+#[derive(Debug)]
+pub struct NewRegistry {
+    pub registry: Registry,
+    made: Vec<PathBuf>,
+}
+
+impl NewRegistry {
+    /// Makes the registry's folder where it is missing, and refuses one that cannot be written.
+    pub fn create(root: &Path) -> anyhow::Result<Self> {
+        check_folder(root)?;
+        let made = make_folders(root)?;
+        Ok(Self {
+            registry: Registry::create(root)?,
+            made,
+        })
+    }
+}
+
+/// Whether there is anything of this name, a dangling link included.
+fn exists(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
 }
 
 fn run_names(runs: &Path) -> Vec<String> {
@@ -100,4 +202,87 @@ fn run_names(runs: &Path) -> Vec<String> {
         .collect();
     names.sort();
     names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn folder(root: &tempfile::TempDir) -> PathBuf {
+        root.path().join("runs/toy")
+    }
+
+    #[test]
+    fn the_configuration_of_a_new_run_has_the_plain_name() {
+        let root = tempfile::tempdir().unwrap();
+        let run = RunFolder::begin(folder(&root)).unwrap();
+        run.write_configuration("name = \"toy\"\n").unwrap();
+        assert_eq!(
+            run.configuration_path(),
+            folder(&root).join(CONFIGURATION_FILE)
+        );
+        run.write_configuration("name = \"toy\"\n").unwrap();
+        assert!(!folder(&root).join(RESOLVED_FILE).exists());
+    }
+
+    #[test]
+    fn a_configuration_of_the_users_stays_as_it_is() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(folder(&root)).unwrap();
+        let own = folder(&root).join(CONFIGURATION_FILE);
+        std::fs::write(&own, "name='toy' # mine").unwrap();
+        let run = RunFolder::begin(folder(&root)).unwrap();
+        for text in ["name = \"toy\"\n", "name = \"toy\"\nseed = 2\n"] {
+            run.write_configuration(text).unwrap();
+            let found = std::fs::read_to_string(run.configuration_path()).unwrap();
+            assert!(found.ends_with(text) && found.starts_with(RESOLVED_MARK));
+        }
+        assert_eq!(std::fs::read_to_string(own).unwrap(), "name='toy' # mine");
+    }
+
+    #[test]
+    fn whatever_a_run_would_write_over_refuses_it() {
+        for name in RESULTS
+            .into_iter()
+            .chain([RESOLVED_FILE, CHECKPOINT_FOLDER])
+        {
+            let root = tempfile::tempdir().unwrap();
+            std::fs::create_dir_all(folder(&root)).unwrap();
+            let path = folder(&root).join(name);
+            std::fs::write(&path, "mine").unwrap();
+            let error = RunFolder::begin(folder(&root)).unwrap_err().to_string();
+            assert!(error.contains("runs/toy"), "{error}");
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+        }
+    }
+
+    #[test]
+    fn only_what_was_made_is_taken_back() {
+        let root = tempfile::tempdir().unwrap();
+        let path = |name: &str| root.path().join(name);
+        let abandon = || {
+            let registry = NewRegistry::create(&path("models/registry")).unwrap();
+            let run = RunFolder::begin(folder(&root)).unwrap();
+            std::fs::write(run.path().join(LOCK_FILE), "").unwrap();
+            run.abandon_unless_begun(&registry);
+        };
+        abandon();
+        assert!(!path("runs").exists() && !path("models").exists());
+
+        std::fs::create_dir_all(folder(&root)).unwrap();
+        std::fs::create_dir_all(path("models/registry")).unwrap();
+        std::fs::write(folder(&root).join(LOCK_FILE), "mine").unwrap();
+        std::fs::write(folder(&root).join("notes"), "mine").unwrap();
+        abandon();
+        assert!(path("models/registry").exists());
+        assert!(folder(&root).join(LOCK_FILE).exists() && folder(&root).join("notes").exists());
+    }
+
+    #[test]
+    fn a_path_without_room_for_a_folder_is_refused() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::write(root.path().join("runs"), "no folder").unwrap();
+        let error = RunFolder::begin(folder(&root)).unwrap_err().to_string();
+        assert!(error.contains("runs is on the way no folder"), "{error}");
+    }
 }

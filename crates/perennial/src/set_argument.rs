@@ -1,6 +1,7 @@
 //! Image sets on the command line: `SET`, `SET:SPLIT`, `folder:PATH`, or the inline table of a configuration.
 
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
 
 use perennial_train::SetConfig;
@@ -9,6 +10,13 @@ use perennial_train::config::GeneratedTable;
 /// A set named on the command line.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SetArgument(pub SetConfig);
+
+impl SetArgument {
+    /// The path of `folder:PATH`.
+    pub fn folder(&self) -> Option<&Path> {
+        self.0.set.strip_prefix("folder:").map(Path::new)
+    }
+}
 
 impl FromStr for SetArgument {
     type Err = String;

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use perennial_core::ModelVersion;
+use perennial_core::output::check_folder;
 use perennial_train::{EpochRecord, Observer, Outcome, RunPlaces, StepReport, TrainError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -14,7 +15,7 @@ use crate::exit_status::{ExitStatus, usage};
 use crate::interrupt::Interrupt;
 use crate::progress::TrainingProgress;
 use crate::resume_command::resume_command;
-use crate::run_folder::RunFolder;
+use crate::run_folder::{NewRegistry, RunFolder};
 use crate::run_record::{RunRecord, Status, TaskRecord};
 use crate::terminal::Terminal;
 
@@ -85,7 +86,6 @@ pub fn run<C: Runnable>(
     terminal: &Terminal,
 ) -> anyhow::Result<ExitStatus> {
     let config: C = resolve(arguments)?;
-    config.check()?;
     let text = to_toml(&config)?;
     if arguments.print_config {
         terminal.result(&serde_json::json!({ "config": config }), |_| text)?;
@@ -94,12 +94,20 @@ pub fn run<C: Runnable>(
 
     let interrupt = Interrupt::listen()?;
     let device = global.device.open()?;
-    let registry = global.create_registry()?;
+    check_folder(&global.registry)?;
     let folder = if arguments.resume {
         folder_to_resume(arguments, global, config.name())?
     } else {
-        RunFolder::begin(global.runs.join(config.name()), &text)?
+        RunFolder::begin(global.runs.join(config.name()))?
     };
+    if arguments.resume && !folder.has_begun() {
+        return Err(usage(format!(
+            "{}: there is no checkpoint to resume from; start the run without --resume",
+            folder.path().display()
+        )));
+    }
+    let new_registry = NewRegistry::create(&global.registry)?;
+    let registry = &new_registry.registry;
     let mut record = RunRecord::read(folder.path())?
         .unwrap_or_else(|| RunRecord::new(C::COMMAND, config.name(), config.seed()));
     let stopwatch = record.start(
@@ -108,7 +116,7 @@ pub fn run<C: Runnable>(
     );
     let places = RunPlaces {
         folder: folder.path(),
-        registry: &registry,
+        registry,
         data_root: &global.data,
         device: &device,
     };
@@ -117,7 +125,8 @@ pub fn run<C: Runnable>(
         interrupt,
         progress: TrainingProgress::new(terminal, config.name(), config.epochs()),
         folder: &folder,
-        configuration: (!arguments.resume).then_some(text),
+        configuration: (!arguments.resume || !folder.configuration_path().is_file())
+            .then_some(text),
         record,
         begun: false,
         start: None,
@@ -128,9 +137,9 @@ pub fn run<C: Runnable>(
 
     record.stop(status_of(&outcome), &stopwatch);
     match &outcome {
-        // Another process holds the folder, or another run does: neither is ours to touch.
+        // Another process holds the folder, or another run does.
         Err(TrainError::RunFolder { .. }) => {}
-        Err(_) if !begun => folder.abandon_unless_begun(&registry),
+        Err(_) if !begun => folder.abandon_unless_begun(&new_registry),
         _ => record.write(folder.path())?,
     }
     match outcome? {
@@ -164,11 +173,11 @@ pub fn run<C: Runnable>(
 fn resolve<C: Runnable>(arguments: &Arguments) -> anyhow::Result<C> {
     if !(arguments.resume && arguments.config.is_dir()) {
         return Layers::read(&arguments.config)?
-            .environment(process_environment())?
+            .environment(process_environment()?)?
             .set(&arguments.set)?
             .option("name", arguments.name.clone())?
             .option("seed", arguments.seed)?
-            .resolve();
+            .resolve_checked(C::check, key_of);
     }
     if arguments.name.is_some() || arguments.seed.is_some() || !arguments.set.is_empty() {
         return Err(usage(
@@ -185,7 +194,15 @@ fn resolve<C: Runnable>(arguments: &Arguments) -> anyhow::Result<C> {
             record.command
         )));
     }
-    Layers::read(&folder.configuration_path())?.resolve()
+    Layers::read(&folder.configuration_path())?.resolve_checked(C::check, key_of)
+}
+
+/// The key that a check found wrong.
+fn key_of(error: &TrainError) -> Option<String> {
+    match error {
+        TrainError::Config { key, .. } => Some(key.clone()),
+        _ => None,
+    }
 }
 
 fn folder_to_resume(
@@ -196,7 +213,7 @@ fn folder_to_resume(
     if arguments.config.is_dir() {
         return RunFolder::find(&arguments.config, &global.runs);
     }
-    RunFolder::find(&global.runs.join(name), &global.runs)
+    RunFolder::of_name(name, &global.runs)
 }
 
 fn status_of(outcome: &Result<Outcome, TrainError>) -> Status {
@@ -226,7 +243,7 @@ struct Watcher<'a> {
     interrupt: Interrupt,
     progress: TrainingProgress,
     folder: &'a RunFolder,
-    /// What the folder must say about a new run.
+    /// What the folder must say about the run.
     configuration: Option<String>,
     record: RunRecord,
     /// Whether a task was started, so that the folder is this run's beyond doubt.
@@ -243,7 +260,7 @@ impl Watcher<'_> {
 
     fn begin(&mut self) -> anyhow::Result<()> {
         if let Some(configuration) = self.configuration.take() {
-            // Two runs of one name may have begun at once; only one of them gets here.
+            // Only now: of two runs of one name that begin at once, one gets here.
             self.folder.write_configuration(&configuration)?;
         }
         self.record.write(self.folder.path())

@@ -41,6 +41,9 @@ fn nothing_but_versions_and_the_lock_is_left() {
     let abandoned = registry.root().join(".publish-abandoned");
     std::fs::create_dir(&abandoned).unwrap();
     std::fs::write(abandoned.join("weights.safetensors"), "half").unwrap();
+    let foreign = registry.root().join(".publish-notes");
+    std::fs::create_dir(&foreign).unwrap();
+    std::fs::write(foreign.join("notes.txt"), "mine").unwrap();
     assert!(registry.names().unwrap().is_empty());
 
     registry.publish(draft(), b"w").unwrap();
@@ -49,7 +52,8 @@ fn nothing_but_versions_and_the_lock_is_left() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     names.sort();
-    assert_eq!(names, [".lock", "v0001"]);
+    assert_eq!(names, [".lock", ".publish-notes", "v0001"]);
+    assert_eq!(std::fs::read(foreign.join("notes.txt")).unwrap(), b"mine");
 }
 
 #[test]

@@ -7,12 +7,16 @@ use std::time::Duration;
 
 use md5::{Digest, Md5};
 use ureq::http::{HeaderMap, StatusCode, header};
+use ureq::tls::TlsConfig;
 
 use super::{ArchiveSpec, FetchError, Progress};
 use crate::image_set::hexadecimal;
 
 /// Requests after which an unsteady connection is given up.
 const MAX_REQUESTS: u32 = 8;
+
+/// How every archive begins; a file that begins otherwise is not what a download left.
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// A server that is silent for longer is taken for dead.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -22,11 +26,13 @@ pub(super) fn download(
     spec: &ArchiveSpec,
     url: &str,
     destination: &Path,
+    tls: Option<TlsConfig>,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<PartialFile, FetchError> {
     let agent: ureq::Agent = ureq::Agent::config_builder()
         .http_status_as_error(false)
         .accept_encoding("identity")
+        .tls_config(tls.unwrap_or_default())
         .user_agent(concat!("perennial/", env!("CARGO_PKG_VERSION")))
         .timeout_connect(Some(SILENCE))
         .timeout_recv_response(Some(SILENCE))
@@ -237,6 +243,10 @@ impl PartialFile {
                 .file
                 .read(&mut buffer)
                 .map_err(FetchError::io(&partial.path))?;
+            let compared = count.min(GZIP_MAGIC.len());
+            if partial.length == 0 && buffer[..compared] != GZIP_MAGIC[..compared] {
+                return Err(FetchError::NotAnArchive { path: partial.path });
+            }
             if count == 0 {
                 return Ok(partial);
             }

@@ -140,7 +140,7 @@ fn small() -> (Vec<u8>, ArchiveSpec) {
 }
 
 fn get(spec: &ArchiveSpec, folder: &Path, server: &Server) -> Result<Fetched, FetchError> {
-    fetch_archive(spec, folder, &server.url, &mut |_| {})
+    fetch_archive(spec, folder, &server.url, None, &mut |_| {})
 }
 
 fn names(folder: &Path) -> Vec<String> {
@@ -158,7 +158,7 @@ fn downloads_verifies_and_unpacks() {
     let folder = tempfile::tempdir().unwrap();
     let server = Server::start(body.clone(), vec![Reply::Good]);
     let mut last = None;
-    let fetched = fetch_archive(&spec, folder.path(), &server.url, &mut |progress| {
+    let fetched = fetch_archive(&spec, folder.path(), &server.url, None, &mut |progress| {
         last = Some(progress)
     })
     .unwrap();
@@ -229,13 +229,40 @@ fn a_finished_download_needs_no_request() {
 #[test]
 fn a_beginning_from_another_archive_is_thrown_away() {
     let (body, spec) = small();
-    for beginning in [vec![7; 5000], vec![7; body.len() + 10]] {
+    for length in [5000, body.len() + 10] {
+        let mut beginning = vec![7; length];
+        beginning[..2].copy_from_slice(&body[..2]);
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("set.tar.gz.partial"), beginning).unwrap();
         let server = Server::start(body.clone(), vec![Reply::Good, Reply::Good]);
         get(&spec, folder.path(), &server).unwrap();
         assert_eq!(server.ranges().last(), Some(&None));
     }
+}
+
+#[test]
+fn a_file_that_is_no_archive_is_neither_taken_nor_overwritten() {
+    let (body, spec) = small();
+    for content in ["my notes", "x"] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("set.tar.gz.partial");
+        std::fs::write(&path, content).unwrap();
+        let server = Server::start(body.clone(), vec![]);
+        let error = get(&spec, folder.path(), &server).unwrap_err().to_string();
+        assert!(error.contains("no beginning of an archive"), "{error}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), content);
+    }
+}
+
+#[test]
+fn a_file_in_the_place_of_the_folder_is_seen_before_the_download() {
+    let (body, spec) = small();
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("set"), "mine").unwrap();
+    let server = Server::start(body, vec![]);
+    get(&spec, folder.path(), &server).unwrap_err();
+    assert!(server.ranges().is_empty());
+    assert_eq!(names(folder.path()), ["set"]);
 }
 
 #[test]
@@ -284,7 +311,7 @@ fn an_unreachable_server_is_an_error() {
         .unwrap()
         .port();
     let url = format!("http://127.0.0.1:{port}");
-    let error = fetch_archive(&spec, folder.path(), &url, &mut |_| {}).unwrap_err();
+    let error = fetch_archive(&spec, folder.path(), &url, None, &mut |_| {}).unwrap_err();
     assert!(matches!(error, FetchError::Request { .. }), "{error}");
 }
 

@@ -93,7 +93,7 @@ fn bad_batches_are_named_and_leave_nothing() {
         (item(2, vec![1.0, 0.0]), "twice"),
         (item("", vec![1.0, 0.0]), "empty"),
         (item("a\nb", vec![1.0, 0.0]), "control"),
-        (item("x".repeat(129), vec![1.0, 0.0]), "129"),
+        (item("x".repeat(1025), vec![1.0, 0.0]), "1025"),
         (large, "17"),
         (long_version, "model version"),
     ] {

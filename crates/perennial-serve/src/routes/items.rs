@@ -182,6 +182,11 @@ pub(crate) struct PageQuery {
     model_version: Option<String>,
     /// Only those of one class.
     label: Option<u32>,
+    /// Only those that pass a filter, given as JSON with the keys that a search's `filter` has. Takes the place of `model_version` and
+    /// `label`.
+    filter: Option<String>,
+    /// A key that payloads come without, such as `thumbnail`.
+    without: Option<String>,
 }
 
 /// Whether with the vector.
@@ -344,8 +349,19 @@ pub(crate) async fn list(
             }),
             ..Filter::default()
         };
+        let filter = match &query.filter {
+            Some(text) => serde_json::from_str(text)
+                .map_err(|error| ApiError::unprocessable(format!("filter: {error}")))?,
+            None => filter,
+        };
         let store = &service.store;
-        Ok(store.scroll(after.as_ref(), limit, &filter, query.embeddings)?)
+        let mut page = store.scroll(after.as_ref(), limit, &filter, query.embeddings)?;
+        if let Some(key) = &query.without {
+            for item in &mut page.items {
+                item.payload.remove(key);
+            }
+        }
+        Ok(page)
     })
     .await?;
     Ok(Json(PageAnswer {
@@ -432,7 +448,7 @@ mod tests {
         ] {
             assert_eq!(parse_id(text).unwrap(), id);
         }
-        for text in ["", "\"", "99999999999999999999", &"x".repeat(129)] {
+        for text in ["", "\"", "99999999999999999999", &"x".repeat(1025)] {
             assert!(parse_id(text).is_err(), "{text}");
         }
     }

@@ -47,6 +47,8 @@ pub(crate) struct ModelBody {
     /// RFC 3339, UTC.
     created: String,
     dim: usize,
+    /// Channels, height and width of the images that it takes.
+    input: [usize; 3],
     /// Vertices of its simplex; null for a linear classifier.
     simplex_vertices: Option<usize>,
     weights_sha256: String,
@@ -65,6 +67,7 @@ impl ModelBody {
             data: version.data,
             created: version.created,
             dim: version.dim,
+            input: version.architecture.input,
             simplex_vertices: version.classifier.vertices,
             weights_sha256: version.weights_sha256,
         }

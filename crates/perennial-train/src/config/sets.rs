@@ -54,6 +54,16 @@ impl SetConfig {
     ///
     /// A missing or malformed file, or a selection that leaves nothing.
     pub fn load(&self, root: &Path) -> Result<ImageSet, TrainError> {
+        self.load_sized(root, perennial_data::catalogue::FOLDER_SIZE)
+    }
+
+    /// The same, with the pictures of a folder scaled to squares of `folder_size` pixels a side; other sets have a size of their own.
+    /// What a folder holds besides usable pictures is logged.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`load`](Self::load).
+    pub fn load_sized(&self, root: &Path, folder_size: usize) -> Result<ImageSet, TrainError> {
         let mut set = match &self.generated {
             Some(table) if self.set == "generated" => perennial_data::generate(&GeneratedConfig {
                 classes: table.classes,
@@ -74,7 +84,10 @@ impl SetConfig {
                     "set = \"generated\" needs it: { classes = 20, images_per_class = 100 }",
                 ));
             }
-            None => perennial_data::open(root, &self.set, &self.split)?,
+            None => match self.set.strip_prefix("folder:") {
+                Some(path) => self.load_folder(Path::new(path), folder_size)?,
+                None => perennial_data::open(root, &self.set, &self.split)?,
+            },
         };
         if set.channels() == 1 {
             set = set.into_rgb()?;
@@ -98,6 +111,22 @@ impl SetConfig {
             return Err(TrainError::config("data", "the selection leaves no images"));
         }
         Ok(set)
+    }
+
+    fn load_folder(&self, path: &Path, size: usize) -> Result<ImageSet, TrainError> {
+        if self.split != "all" && self.split != default_split() {
+            return Err(perennial_data::DataError::UnknownSplit {
+                set: self.set.clone(),
+                split: self.split.clone(),
+                known: "all".to_owned(),
+            }
+            .into());
+        }
+        let read = perennial_data::folder::read(path, size)?;
+        if let Some(summary) = read.left_out.summary() {
+            tracing::warn!("{}: {summary}", path.display());
+        }
+        Ok(read.images)
     }
 
     /// A short text that names the selection, for `model.toml`.

@@ -251,7 +251,14 @@ fn check_tasks(config: &ExperimentConfig, scenario: &Scenario) -> Result<(), Tra
 fn lock(folder: &Path) -> Result<File, TrainError> {
     fs_err::create_dir_all(folder)?;
     let path = folder.join(".lock");
-    let file = fs_err::File::create(&path)?.into_file();
+    let mut options = fs_err::OpenOptions::new();
+    // Whatever the file holds is left in it.
+    let file = options
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)?;
+    let file = file.into_file();
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(TrainError::RunFolder {

@@ -4,12 +4,17 @@ use std::collections::BTreeMap;
 
 use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser;
-use perennial_data::{DatasetArchive, ImageSet};
+use perennial_data::catalogue::FOLDER_SIZE;
+use perennial_data::folder::LabelledFolder;
+use perennial_data::pictures::LeftOut;
+use perennial_data::{ContentHash, DatasetArchive, ImageSet};
 use serde::Serialize;
 
 use crate::arguments::GlobalArguments;
-use crate::exit_status::ExitStatus;
+use crate::exit_status::{ExitStatus, usage};
+use crate::left_out::{self, LeftOutAnswer};
 use crate::progress::CountedProgress;
+use crate::service_client::trust;
 use crate::set_argument::SetArgument;
 use crate::terminal::Terminal;
 
@@ -24,10 +29,13 @@ pub enum Action {
         #[arg(long, value_name = "URL")]
         base_url: Option<String>,
     },
-    /// Count the images and classes of a set
+    /// Count the images and classes of a set, and what of a folder cannot be used
     Show {
-        /// SET:SPLIT or folder:PATH
+        /// SET:SPLIT, or folder:DIR for pictures at any depth
         set: SetArgument,
+        /// For a folder, stop at the first picture that cannot be used, instead of counting and naming it
+        #[arg(long)]
+        strict: bool,
     },
 }
 
@@ -44,7 +52,7 @@ pub fn run(
 ) -> anyhow::Result<ExitStatus> {
     match action {
         Action::Fetch { set, base_url } => fetch(*set, base_url.as_deref(), global, terminal),
-        Action::Show { set } => show(set, global, terminal),
+        Action::Show { set, strict } => show(set, *strict, global, terminal),
     }
 }
 
@@ -61,9 +69,15 @@ fn fetch(
         already_present: bool,
     }
     let progress = CountedProgress::bytes(terminal, format!("fetching {}", archive.name()));
-    let fetched = perennial_data::fetch(archive, &global.data, base_url, &mut |state| {
-        progress.set(state.received_bytes, state.total_bytes);
-    })?;
+    let fetched = perennial_data::fetch(
+        archive,
+        &global.data,
+        base_url,
+        Some(trust::of_process()?),
+        &mut |state| {
+            progress.set(state.received_bytes, state.total_bytes);
+        },
+    )?;
     if !fetched.already_present {
         progress.finish();
     }
@@ -96,20 +110,41 @@ struct Summary {
     /// Images of the smallest and of the largest class.
     images_per_class: [usize; 2],
     sha256: String,
+    /// Of a folder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left_out: Option<LeftOutAnswer>,
 }
 
 fn show(
     argument: &SetArgument,
+    strict: bool,
     global: &GlobalArguments,
     terminal: &Terminal,
 ) -> anyhow::Result<ExitStatus> {
-    let set = argument.0.load(&global.data)?;
-    let summary = summarize(argument.0.describe(), &set);
+    let mut left_out = LeftOut::default();
+    let summary = match argument.folder() {
+        Some(path) => {
+            let mut folder = LabelledFolder::list(path)?.strict(strict);
+            let summary = summarize_folder(argument.0.describe(), &mut folder, terminal)?;
+            left_out = folder.left_out().clone();
+            summary
+        }
+        None if strict => return Err(usage("--strict is for folder:DIR")),
+        None => summarize(argument.0.describe(), &argument.0.load(&global.data)?),
+    };
     terminal.result(&summary, |_| {
         let [fewest, most] = summary.images_per_class;
         let each = if fewest == most { most.to_string() } else { format!("{fewest} to {most}") };
+        let left_out = match left_out.is_empty() {
+            true => String::new(),
+            false => format!(
+                "{:>8}  files left out\n{}",
+                left_out.len(),
+                left_out::lines(&left_out, "  ")
+            ),
+        };
         format!(
-            "{}: {} images of {}x{}x{} (channels, height, width), {} classes of {each} images\nsha256 {}",
+            "{}: {} images of {}x{}x{} (channels, height, width), {} classes of {each} images\n{left_out}sha256 {}",
             summary.set,
             summary.images,
             summary.channels,
@@ -127,17 +162,53 @@ fn summarize(name: String, set: &ImageSet) -> Summary {
     for label in set.labels() {
         *counts.entry(*label).or_default() += 1;
     }
-    Summary {
-        set: name,
-        images: set.len(),
-        channels: set.channels(),
-        height: set.height(),
-        width: set.width(),
-        classes: counts.len(),
-        images_per_class: [
-            counts.values().copied().min().unwrap_or(0),
-            counts.values().copied().max().unwrap_or(0),
-        ],
-        sha256: set.content_sha256(),
+    Summary::new(name, set.shape(), &counts, set.content_sha256())
+}
+
+/// The same as for the set that training would see, with a few pictures in memory at a time.
+fn summarize_folder(
+    name: String,
+    folder: &mut LabelledFolder,
+    terminal: &Terminal,
+) -> anyhow::Result<Summary> {
+    let shape = [3, FOLDER_SIZE, FOLDER_SIZE];
+    let mut counts = BTreeMap::<u32, usize>::new();
+    let mut content = ContentHash::new(shape);
+    let progress = CountedProgress::new(terminal, &name, folder.len() as u64, "files");
+    folder.squares(FOLDER_SIZE, |squares| {
+        for square in &squares {
+            *counts.entry(square.label).or_default() += 1;
+            content.add(square.label, &square.pixels);
+        }
+        progress.advance(squares.len() as u64);
+        anyhow::Ok(())
+    })?;
+    progress.finish();
+    let mut summary = Summary::new(name, shape, &counts, content.finish());
+    summary.left_out = Some(LeftOutAnswer::from(folder.left_out()));
+    Ok(summary)
+}
+
+impl Summary {
+    fn new(
+        set: String,
+        [channels, height, width]: [usize; 3],
+        counts: &BTreeMap<u32, usize>,
+        sha256: String,
+    ) -> Self {
+        Self {
+            set,
+            images: counts.values().sum(),
+            channels,
+            height,
+            width,
+            classes: counts.len(),
+            images_per_class: [
+                counts.values().copied().min().unwrap_or(0),
+                counts.values().copied().max().unwrap_or(0),
+            ],
+            sha256,
+            left_out: None,
+        }
     }
 }

@@ -9,7 +9,8 @@ mod service;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use perennial_core::{CompatibilityRecords, ModelVersion, Registry};
+use perennial_core::output::check_folder;
+use perennial_core::{ModelVersion, Registry};
 use perennial_eval::{Bootstrap, Compatibility, TieRule, table};
 use perennial_serve::ServeConfig;
 use perennial_train::{
@@ -171,8 +172,9 @@ never embedded again. The classes in gallery and queries are in nobody's trainin
 
 /// The folder to keep everything in: new, so that nothing is overwritten.
 fn new_folder(folder: &Path) -> anyhow::Result<&Path> {
-    let taken = fs_err::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some());
-    if taken || folder.is_file() {
+    check_folder(folder).context("--keep")?;
+    // A folder that cannot be listed may hold anything.
+    if folder.exists() && fs_err::read_dir(folder)?.next().is_some() {
         return Err(usage(format!(
             "--keep {}: it is not empty; name a new folder",
             folder.display()
@@ -219,10 +221,8 @@ impl Workshop<'_> {
             tie_rule: TieRule::Strict,
             bootstrap: Bootstrap::new(0),
         };
-        let (compatibility, records) =
-            measurement.of_versions(&versions, &queries, &gallery, judgement)?;
+        let compatibility = measurement.recorded(&versions, &queries, &gallery, judgement)?;
         super::evaluate::write_report(&compatibility, run.path())?;
-        CompatibilityRecords::add(&self.registry, records)?;
         let replaced = config
             .replacements
             .first()
@@ -258,7 +258,8 @@ impl Workshop<'_> {
     /// Runs a configuration to its end.
     fn train<C: Runnable>(&self, config: &C) -> anyhow::Result<(RunFolder, Vec<ModelVersion>)> {
         let path = self.folder.join("runs").join(config.name());
-        let folder = RunFolder::begin(path, &to_toml(config)?)?;
+        let folder = RunFolder::begin(path)?;
+        folder.write_configuration(&to_toml(config)?)?;
         let device = self.global.device.open()?;
         let mut record = RunRecord::new(C::COMMAND, config.name(), config.seed());
         let stopwatch = record.start(

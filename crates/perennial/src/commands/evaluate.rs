@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::ValueEnum;
-use perennial_core::{CompatibilityRecords, Embeddings, ModelVersion, sha256_hex};
-use perennial_eval::{Bootstrap, Compatibility, ProbeSet, TieRule, html, table};
+use perennial_core::output::check_folder;
+use perennial_core::{Embeddings, ModelVersion, Output, sha256_hex};
+use perennial_eval::{Bootstrap, Compatibility, ProbeSet, TieRule, html, report, table};
 use perennial_train::SetConfig;
 use perennial_train::config::EvaluationConfig;
 use toml::Table;
@@ -14,17 +15,26 @@ use crate::arguments::GlobalArguments;
 use crate::embedding_cache::EmbeddingCache;
 use crate::exit_status::{ExitStatus, usage};
 use crate::interrupt::Interrupt;
-use crate::measurement::{Judgement, Measurement, Probe, compare};
+use crate::measurement::{Directions, Judgement, Measurement, Probe, Tests};
 use crate::run_folder::RunFolder;
 use crate::run_record::RunRecord;
 use crate::set_argument::SetArgument;
 use crate::terminal::Terminal;
 
+const REPORT_FILE: &str = "compatibility.json";
+const PAGE_FILE: &str = "report.html";
+/// Where a run's folder keeps embeddings.
+const EMBEDDINGS_FOLDER: &str = "embeddings";
+
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Name or folder of a run
-    #[arg(required_unless_present_any = ["embeddings", "query_embeddings"])]
+    #[arg(required_unless_present_any = ["versions", "embeddings", "query_embeddings"])]
     run: Option<PathBuf>,
+    /// Registered versions to measure against each other, oldest first; --queries and --gallery say on which images
+    #[arg(long, value_name = "VERSION", num_args = 1.., requires_all = ["queries", "gallery"],
+        conflicts_with_all = ["run", "embeddings", "query_embeddings"])]
+    versions: Vec<String>,
     /// Images to search for, instead of the configuration's
     #[arg(long, value_name = "SET:SPLIT", conflicts_with_all = ["embeddings", "query_embeddings"])]
     queries: Option<SetArgument>,
@@ -86,15 +96,28 @@ pub fn run(
     terminal: &Terminal,
 ) -> anyhow::Result<ExitStatus> {
     let interrupt = Interrupt::listen()?;
+    if let Some(folder) = &arguments.out {
+        check_report(folder)?;
+    }
     let (report, folder) = match &arguments.run {
         Some(run) => {
             let folder = RunFolder::find(run, &global.runs)?;
+            if arguments.out.is_none() {
+                check_report(folder.path())?;
+            }
+            // Where embeddings and the result are kept for later.
+            check_folder(&folder.path().join(EMBEDDINGS_FOLDER))?;
+            check_folder(global.open_registry()?.root())?;
             let report = measure_run(arguments, &folder, global, terminal, interrupt)?;
             let out = arguments.out.clone();
             (
                 report,
                 Some(out.unwrap_or_else(|| folder.path().to_owned())),
             )
+        }
+        None if !arguments.versions.is_empty() => {
+            let (report, folder) = measure_versions(arguments, global, terminal, interrupt)?;
+            (report, Some(folder))
         }
         None => {
             let report = measure_files(arguments, terminal, interrupt)?;
@@ -147,7 +170,7 @@ fn measure_run(
                 folder.configuration_path().display()
             ))
         })?;
-        Probe::load(&config, &global.data)
+        Probe::load_for(&config, &global.data, &versions)
     };
     let (queries, gallery) = configured
         .map(|probes| (probes.queries, probes.gallery))
@@ -158,13 +181,62 @@ fn measure_run(
     let measurement = Measurement {
         registry: &registry,
         device: global.device,
-        cache: EmbeddingCache::new(folder.path().join("embeddings")),
+        cache: EmbeddingCache::new(folder.path().join(EMBEDDINGS_FOLDER)),
         terminal,
         interrupt,
     };
-    let report = measurement.of_versions(&versions, &queries, &gallery, judgement(arguments))?;
-    CompatibilityRecords::add(&registry, report.records(perennial_train::now()))?;
-    Ok(report)
+    measurement.recorded(&versions, &queries, &gallery, judgement(arguments))
+}
+
+/// Measures registered versions, whoever made them, and records the result in the registry. Returns the folder for the report,
+/// which also keeps the embeddings for the next time.
+fn measure_versions(
+    arguments: &Arguments,
+    global: &GlobalArguments,
+    terminal: &Terminal,
+    interrupt: Interrupt,
+) -> anyhow::Result<(Compatibility, PathBuf)> {
+    let registry = global.open_registry()?;
+    let mut versions: Vec<ModelVersion> = Vec::new();
+    for name in &arguments.versions {
+        let version = registry.get(name)?;
+        if versions.iter().any(|known| known.name == version.name) {
+            return Err(usage(format!(
+                "--versions: {name} is {}, which is named twice",
+                version.name
+            )));
+        }
+        versions.push(version);
+    }
+    if versions.len() < 2 {
+        return Err(usage("--versions: name at least two versions"));
+    }
+    let (Some(SetArgument(queries)), Some(SetArgument(gallery))) =
+        (&arguments.queries, &arguments.gallery)
+    else {
+        return Err(usage("--versions needs --queries and --gallery"));
+    };
+    let names: Vec<&str> = versions
+        .iter()
+        .map(|version| version.name.as_str())
+        .collect();
+    let folder = arguments.out.clone().unwrap_or_else(|| {
+        let name = format!("evaluation-{}", names.join("-"));
+        global.runs.join(name)
+    });
+    check_report(&folder)?;
+    check_folder(registry.root())?;
+    let queries = Probe::load_for(queries, &global.data, &versions)?;
+    let gallery = Probe::load_for(gallery, &global.data, &versions)?;
+    let measurement = Measurement {
+        registry: &registry,
+        device: global.device,
+        cache: EmbeddingCache::new(folder.join(EMBEDDINGS_FOLDER)),
+        terminal,
+        interrupt,
+    };
+    let report = measurement.recorded(&versions, &queries, &gallery, judgement(arguments))?;
+    Ok((report, folder))
 }
 
 fn versions_of(
@@ -245,19 +317,18 @@ fn measure_files(
         probe_set("queries", &queries, &query_paths)?,
         probe_set("gallery", &galleries, &gallery_paths)?,
     ];
-    let names = queries
+    let names: Vec<String> = queries
         .iter()
         .map(|set| set.model_version().to_owned())
         .collect();
-    compare(
-        names,
+    let tests = Tests::run(
         |index| Ok(queries[index].clone()),
         &galleries,
-        [&probes[0], &probes[1]],
-        judgement(arguments),
+        Directions::Forward,
         terminal,
         interrupt,
-    )
+    )?;
+    tests.report(&names, [&probes[0], &probes[1]], judgement(arguments))
 }
 
 fn files_in(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
@@ -312,16 +383,28 @@ fn probe_set(name: &str, versions: &[Embeddings], paths: &[PathBuf]) -> anyhow::
     content.extend(labels.iter().flat_map(|label| label.to_le_bytes()));
     Ok(ProbeSet {
         name: format!("{name} from files"),
+        argument: None,
         count: first.len(),
         sha256: sha256_hex(&content),
     })
 }
 
+/// Whether [`write_report`] will be able to write, for whoever wants to know before hours of work. Reports of an earlier
+/// evaluation are replaced, other files are not.
+fn check_report(folder: &Path) -> anyhow::Result<()> {
+    check_folder(folder)?;
+    if folder.exists() {
+        Output::prepare_kind(folder.join(REPORT_FILE), report::FILE_KIND)?;
+        Output::prepare_kind(folder.join(PAGE_FILE), html::FILE_KIND)?;
+    }
+    Ok(())
+}
+
 /// Writes a report for programs and one for people.
 pub fn write_report(report: &Compatibility, folder: &Path) -> anyhow::Result<()> {
     fs_err::create_dir_all(folder)?;
-    report.write(&folder.join("compatibility.json"))?;
-    perennial_core::write_atomically(folder.join("report.html"), html::render(report))?;
+    report.write(&folder.join(REPORT_FILE))?;
+    perennial_core::write_atomically(folder.join(PAGE_FILE), html::render(report))?;
     Ok(())
 }
 

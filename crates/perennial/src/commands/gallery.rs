@@ -1,25 +1,31 @@
-//! `perennial gallery`: the stored embeddings, without a server in between.
+//! `perennial gallery`: the stored embeddings, in a folder or in a running service.
 
 mod add;
+mod remote;
 mod search;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use perennial_core::Registry;
-use perennial_gallery::{EmbeddedGallery, Filter, ItemId, LabelFilter, SnapshotInfo, VectorStore};
+use perennial_core::{Output, Registry};
+use perennial_gallery::{
+    EmbeddedGallery, Filter, ItemId, LabelFilter, SNAPSHOT_FILE_KIND, SnapshotInfo, VectorStore,
+};
 use perennial_upgrade::{Certification, NotCertified, RegistryRecords};
 use serde::Serialize;
 
 use crate::arguments::GlobalArguments;
 use crate::exit_status::{ExitStatus, gate_missed, usage};
 use crate::gallery_folder::GalleryArguments;
+use crate::service_client::{ServerArguments, ServiceClient};
 use crate::terminal::Terminal;
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
     gallery: GalleryArguments,
+    #[command(flatten)]
+    server: ServerArguments,
     #[command(subcommand)]
     action: Action,
 }
@@ -32,10 +38,10 @@ enum Action {
     Search(search::Arguments),
     /// Items per model version, index, bytes per vector
     Stats,
-    /// Write everything into one file
+    /// Write everything into one file; with --server, into a new file of the folder that `serve --snapshots` names
     Snapshot {
-        /// The file to write
-        file: PathBuf,
+        /// The file to write; a device or pipe is written to, - is standard output. Not with --server: the service names it
+        file: Option<PathBuf>,
     },
     /// Replace everything by a snapshot, once all of it is verified
     Restore {
@@ -67,14 +73,30 @@ pub fn run(
     terminal: &Terminal,
 ) -> anyhow::Result<ExitStatus> {
     let gallery = &arguments.gallery;
+    let client = arguments.server.client()?;
     match &arguments.action {
-        Action::Add(arguments) => add::run(arguments, gallery, global, terminal),
-        Action::Search(arguments) => search::run(arguments, gallery, global, terminal),
-        Action::Stats => stats(gallery, terminal),
+        Action::Add(arguments) => add::run(arguments, gallery, client.as_ref(), global, terminal),
+        Action::Search(arguments) => {
+            search::run(arguments, gallery, client.as_ref(), global, terminal)
+        }
+        Action::Stats => stats(gallery, client.as_ref(), terminal),
         Action::Snapshot { file } => {
-            let written = gallery.open_existing()?.snapshot(file)?;
+            if let Some(client) = client {
+                return snapshot_in_service(&client, file.as_deref(), terminal);
+            }
+            let file = file
+                .as_deref()
+                .ok_or_else(|| usage("name the file to write, such as all.snapshot"))?;
+            let output = Output::prepare_kind(file, SNAPSHOT_FILE_KIND)?;
+            let written = gallery.open_existing()?.snapshot(output.path())?;
+            if output.is_stdout() {
+                return Ok(ExitStatus::Done);
+            }
             tell_snapshot("wrote", file, &written, terminal)
         }
+        Action::Restore { .. } if client.is_some() => Err(usage(
+            "a running service restores no snapshot: stop it, restore into its --gallery, and start it again",
+        )),
         Action::Restore { file } => {
             if !file.is_file() {
                 return Err(usage(format!(
@@ -85,12 +107,19 @@ pub fn run(
             let restored = gallery.open()?.restore(file)?;
             tell_snapshot("restored", file, &restored, terminal)
         }
-        Action::Delete(arguments) => delete(arguments, gallery, terminal),
+        Action::Delete(arguments) => delete(arguments, gallery, client.as_ref(), terminal),
     }
 }
 
-fn stats(gallery: &GalleryArguments, terminal: &Terminal) -> anyhow::Result<ExitStatus> {
-    let stats = gallery.open_existing()?.count()?;
+fn stats(
+    gallery: &GalleryArguments,
+    client: Option<&ServiceClient>,
+    terminal: &Terminal,
+) -> anyhow::Result<ExitStatus> {
+    let stats = match client {
+        Some(client) => remote::stats(client)?,
+        None => gallery.open_existing()?.count()?,
+    };
     terminal.result(&stats, |_| {
         let dim = stats.dim.map_or("no dimension yet".to_owned(), |dim| {
             format!("dimension {dim}")
@@ -105,6 +134,34 @@ fn stats(gallery: &GalleryArguments, terminal: &Terminal) -> anyhow::Result<Exit
             stats.index.kind, stats.index.state, bytes.memory, bytes.disk
         ));
         text
+    })?;
+    Ok(ExitStatus::Done)
+}
+
+/// Lets the service write a snapshot into its own folder.
+fn snapshot_in_service(
+    client: &ServiceClient,
+    file: Option<&std::path::Path>,
+    terminal: &Terminal,
+) -> anyhow::Result<ExitStatus> {
+    if let Some(file) = file {
+        return Err(usage(format!(
+            "{}: with --server, the snapshot goes into the service's own folder under a name that the service gives; leave the \
+             file out",
+            file.display()
+        )));
+    }
+    let snapshot = remote::snapshot(client)?;
+    terminal.result(&snapshot, |_| {
+        let info = &snapshot.info;
+        format!(
+            "{} wrote {} into its snapshots folder: {} items, {} bytes, sha256 {}",
+            client.url(),
+            snapshot.name,
+            info.items,
+            info.bytes,
+            info.sha256
+        )
     })?;
     Ok(ExitStatus::Done)
 }
@@ -130,6 +187,7 @@ fn tell_snapshot(
 fn delete(
     arguments: &DeleteArguments,
     gallery: &GalleryArguments,
+    client: Option<&ServiceClient>,
     terminal: &Terminal,
 ) -> anyhow::Result<ExitStatus> {
     #[derive(Serialize)]
@@ -154,7 +212,10 @@ fn delete(
             "name ids, --model-version or --label; --all deletes every item",
         ));
     }
-    let deleted = gallery.open_existing()?.delete_where(&filter)?;
+    let deleted = match client {
+        Some(client) => remote::delete(client, &filter, arguments.all)?,
+        None => gallery.open_existing()?.delete_where(&filter)?,
+    };
     terminal.result(&Answer { deleted }, |_| format!("deleted {deleted} items"))?;
     Ok(ExitStatus::Done)
 }

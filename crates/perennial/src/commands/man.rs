@@ -3,9 +3,21 @@
 use std::path::PathBuf;
 
 use clap::CommandFactory;
+use perennial_core::output::check_folder;
+use perennial_core::{FileKind, Output};
 
 use crate::exit_status::ExitStatus;
 use crate::terminal::print;
+
+/// A page that this command wrote.
+const PAGE: FileKind = FileKind {
+    name: "a manual page of this program",
+    recognise: |head| {
+        String::from_utf8_lossy(head)
+            .lines()
+            .any(|line| line.starts_with(".TH perennial"))
+    },
+};
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -18,8 +30,20 @@ pub fn run(arguments: &Arguments) -> anyhow::Result<ExitStatus> {
     let command = crate::arguments::Arguments::command();
     match &arguments.out {
         Some(folder) => {
+            check_folder(folder)?;
+            // Made elsewhere first: pages of other programs may lie in the folder.
+            let made = tempfile::tempdir()?;
+            clap_mangen::generate_to(command, made.path())?;
+            let mut pages = Vec::new();
             fs_err::create_dir_all(folder)?;
-            clap_mangen::generate_to(command, folder)?;
+            for page in fs_err::read_dir(made.path())? {
+                let page = page?;
+                let output = Output::prepare_kind(folder.join(page.file_name()), PAGE)?;
+                pages.push((output, fs_err::read(page.path())?));
+            }
+            for (output, page) in pages {
+                output.commit(page)?;
+            }
         }
         None => {
             let mut page = Vec::new();

@@ -6,6 +6,7 @@ mod promote;
 use std::collections::BTreeMap;
 
 use perennial_core::{ModelVersion, Registry};
+use perennial_upgrade::LIVE_ALIAS;
 use serde::Serialize;
 
 use crate::arguments::GlobalArguments;
@@ -23,17 +24,22 @@ pub enum Action {
     },
     /// Publish another program's weights as a version: PyTorch state dicts and safetensors with the official key names
     Import(import::Arguments),
-    /// Point an alias at a version
-    Alias {
-        /// The alias, such as live
-        alias: String,
-        /// Version name or another alias
-        version: String,
-    },
+    /// Point an alias at a version; the alias live moves as `promote` moves it, with the same checks
+    Alias(Box<AliasArguments>),
     /// Make a version live, once it is certified for everything that is stored
     Promote(Box<promote::PromoteArguments>),
     /// Make the version live that was live before
-    Rollback(promote::RollbackArguments),
+    Rollback(Box<promote::RollbackArguments>),
+}
+
+#[derive(Debug, clap::Args)]
+pub struct AliasArguments {
+    /// The alias, such as live
+    alias: String,
+    /// Version name or another alias
+    version: String,
+    #[command(flatten)]
+    place: promote::PlaceArguments,
 }
 
 pub fn run(
@@ -45,9 +51,16 @@ pub fn run(
         Action::List => list(&global.open_registry()?, terminal),
         Action::Show { version } => show(&global.open_registry()?, version, terminal),
         Action::Import(arguments) => import::run(arguments, global, terminal),
-        Action::Alias { alias, version } => {
-            point(&global.open_registry()?, alias, version, terminal)
+        Action::Alias(arguments) if arguments.alias == LIVE_ALIAS => {
+            let target = promote::Target::Version(&arguments.version);
+            promote::move_to(target, &arguments.place, global, terminal)
         }
+        Action::Alias(arguments) => point(
+            &global.open_registry()?,
+            &arguments.alias,
+            &arguments.version,
+            terminal,
+        ),
         Action::Promote(arguments) => promote::promote(arguments, global, terminal),
         Action::Rollback(arguments) => promote::rollback(arguments, global, terminal),
     }

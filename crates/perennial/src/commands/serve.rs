@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use perennial_core::Registry;
 use perennial_gallery::EmbeddedGallery;
-use perennial_serve::{Keys, ServeConfig, Server, TlsFiles};
+use perennial_serve::{Keys, ServeConfig, ServeError, Server, TlsFiles};
 use perennial_upgrade::RegistryRecords;
 
 use crate::arguments::GlobalArguments;
@@ -14,6 +14,7 @@ use crate::configuration::{Layers, process_environment, to_toml};
 use crate::exit_status::{ExitStatus, usage};
 use crate::gallery_folder::GalleryArguments;
 use crate::model_loading::TrainedLoader;
+use crate::running_service::Announcement;
 use crate::terminal::{LogFormat, Terminal};
 
 /// Where a gallery's folder keeps what versions made of a few images when they first went live.
@@ -92,7 +93,8 @@ pub fn run(
     let records = RegistryRecords::for_gallery(registry.clone(), &arguments.gallery.gallery)
         .map_err(|error| usage(error.to_string()))?;
     let loader = TrainedLoader(global.device.open()?);
-    serve(config, registry, gallery, loader, records, terminal)?;
+    let folder = &arguments.gallery.gallery;
+    serve(config, registry, folder, gallery, loader, records, terminal)?;
     Ok(ExitStatus::Done)
 }
 
@@ -100,6 +102,7 @@ pub fn run(
 pub fn serve(
     config: ServeConfig,
     registry: Registry,
+    gallery_folder: &Path,
     gallery: EmbeddedGallery,
     loader: TrainedLoader,
     records: RegistryRecords,
@@ -113,6 +116,7 @@ pub fn serve(
         let stopped = stop_signal()?;
         let server = Server::bind(config, registry, store, loader, check).await?;
         let url = server.url();
+        let _announcement = Announcement::write(gallery_folder, &url);
         terminal.result(&serde_json::json!({ "url": url }), |_| format!("{url}\n"))?;
         Ok(server.run(stopped).await?)
     })
@@ -124,9 +128,10 @@ fn configuration(arguments: &Arguments) -> anyhow::Result<ServeConfig> {
         None => Layers::parse("defaults", "")?,
     };
     let mut config: ServeConfig = layers
-        .environment(process_environment())?
+        .environment(process_environment()?)?
         .set(&arguments.set)?
-        .resolve()?;
+        .resolve_checked(ServeConfig::check, key_of)
+        .map_err(|error| usage(format!("{error:#}")))?;
     if let Some(listen) = arguments.listen {
         config.listen = listen;
     }
@@ -145,6 +150,14 @@ fn configuration(arguments: &Arguments) -> anyhow::Result<ServeConfig> {
     config.keys = keys(arguments.keys.as_deref())?;
     config.check().map_err(|error| usage(error.to_string()))?;
     Ok(config)
+}
+
+/// The setting that a check found wrong.
+fn key_of(error: &ServeError) -> Option<String> {
+    match error {
+        ServeError::Config { key, .. } => Some((*key).to_owned()),
+        _ => None,
+    }
 }
 
 fn keys(file: Option<&Path>) -> anyhow::Result<Keys> {

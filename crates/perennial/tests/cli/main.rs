@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bench;
+mod client;
 mod configuration;
 mod evaluation;
 mod experiments;
@@ -13,6 +14,8 @@ mod logs;
 mod malformed;
 mod measures;
 mod models;
+mod outputs;
+mod own_files;
 mod runs;
 mod service;
 mod speed;

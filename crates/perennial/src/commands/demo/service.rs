@@ -81,10 +81,11 @@ pub fn run(
         "serving {} items of {} model versions, searched by {}; Ctrl-C ends it",
         stocked.items, stocked.versions, stocked.live
     ));
-    let records = RegistryRecords::for_gallery(registry.clone(), stocked.folder)?;
+    let records = RegistryRecords::for_gallery(registry.clone(), &stocked.folder)?;
     serve(
         config,
         registry,
+        &stocked.folder,
         stocked.gallery,
         TrainedLoader(device),
         records,

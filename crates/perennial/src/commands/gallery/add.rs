@@ -1,30 +1,54 @@
 //! `perennial gallery add`.
 
+mod destination;
+mod folder;
+mod local;
+mod remote;
+
+use std::collections::HashMap;
 use std::path::PathBuf;
 
-use perennial_core::Embeddings;
-use perennial_gallery::{Item, ItemId, VectorStore};
-use perennial_upgrade::{Insertion, LIVE_ALIAS, Stored};
+use perennial_core::{Embeddings, ModelVersion, Registry};
+use perennial_gallery::{EmbeddedGallery, Item, ItemId, StoredItem, VectorStore};
+use perennial_train::TrainedEncoder;
+use perennial_upgrade::{Certification, Insertion, LIVE_ALIAS, Stored};
 use serde::Serialize;
-use serde_json::Map;
+use serde_json::{Map, Value, json};
 
+use self::destination::Destination;
+use self::folder::{FolderReport, Options, Plan};
+use self::local::Local;
+use self::remote::Remote;
 use super::{certification, require_certified};
 use crate::arguments::GlobalArguments;
 use crate::embedding::embed;
 use crate::exit_status::{ExitStatus, gate_missed, usage};
 use crate::gallery_folder::GalleryArguments;
 use crate::interrupt::Interrupt;
+use crate::left_out;
 use crate::progress::CountedProgress;
+use crate::service_client::ServiceClient;
 use crate::set_argument::SetArgument;
 use crate::terminal::Terminal;
 
 /// Items of one durable write.
 const BATCH: usize = 1000;
+/// Ids that a service is asked for at once, in an address.
+const IDS_OF_ONE_QUERY: usize = 50;
+/// The payload's key for the set that an item of a set came from.
+const SET: &str = "set";
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Images to embed and store: SET:SPLIT or folder:PATH
-    #[arg(long, value_name = "SET", required_unless_present = "embeddings")]
+    /// Folders of pictures to embed and store, at any depth; the same folder again adds what is new and replaces what changed
+    #[arg(
+        value_name = "DIR",
+        required_unless_present_any = ["set", "embeddings"],
+        conflicts_with_all = ["set", "embeddings"]
+    )]
+    folders: Vec<PathBuf>,
+    /// Images to embed and store: SET:SPLIT, or folder:DIR, which is the same as DIR
+    #[arg(long, value_name = "SET")]
     set: Option<SetArgument>,
     /// Version name or alias that embeds them
     #[arg(long, value_name = "VERSION", default_value = "live")]
@@ -32,39 +56,209 @@ pub struct Arguments {
     /// Embeddings to store: a file that `perennial embed` wrote
     #[arg(long, value_name = "FILE", conflicts_with = "set")]
     embeddings: Option<PathBuf>,
-    /// What ids begin with: item 7 becomes PREFIX/7; the set's name by default, plain numbers for a file
+    /// What ids begin with: a/b.jpg becomes PREFIX/a/b.jpg, and item 7 PREFIX/7. Without it, the id of a picture is its path below
+    /// the folder, of an image its set's name and number, of an embedding its number in the file
     #[arg(long, value_name = "PREFIX")]
     prefix: Option<String>,
+    /// What the gallery calls the folder instead of its absolute path; items belong to the folder whose name they carry
+    #[arg(long, value_name = "NAME")]
+    root: Option<String>,
+    /// Delete the items of the folder whose file is gone; items from elsewhere are never touched
+    #[arg(long)]
+    prune: bool,
+    /// Stop at the first picture that cannot be used, instead of counting and naming it
+    #[arg(long)]
+    strict: bool,
+    /// Store no thumbnails (96 pixels, about 3 KB an item)
+    #[arg(long)]
+    no_thumbnails: bool,
     /// Store even if this model version is not certified against the versions already in the gallery
     #[arg(long)]
     force: bool,
 }
 
 #[derive(Serialize)]
-struct Answer<'a> {
-    model_version: &'a str,
+struct Answer {
+    model_version: String,
     inserted: usize,
     replaced: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unchanged: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pruned: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left_out: Option<usize>,
     items: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    folders: Vec<FolderReport>,
 }
 
 pub fn run(
     arguments: &Arguments,
     gallery: &GalleryArguments,
+    client: Option<&ServiceClient>,
     global: &GlobalArguments,
     terminal: &Terminal,
 ) -> anyhow::Result<ExitStatus> {
+    let folders = arguments.folders()?;
+    for folder in &folders {
+        // Before a gallery is made for a folder that does not exist.
+        perennial_data::pictures::check_folder(folder)?;
+    }
     let interrupt = Interrupt::listen()?;
+    if let Some(client) = client {
+        let answer = arguments.add_to_service(&folders, client, global, interrupt, terminal)?;
+        terminal.result(&answer, |_| text(&answer))?;
+        return Ok(ExitStatus::Done);
+    }
     let registry = global.open_registry()?;
     let rules = certification(&registry, gallery)?;
-    let gallery = gallery.open()?;
-    // Before minutes of embedding that could not be stored.
-    let admit = |version: &str| -> anyhow::Result<Insertion> {
-        let version = registry.get(version)?;
+    let answer = if !folders.is_empty() {
+        let version = registry.get(&arguments.model)?;
+        let encoder = TrainedEncoder::load(&registry, version.clone(), &global.device.open()?)?;
+        let gallery = gallery.open()?;
+        arguments.admit(&rules, &registry, &gallery, &version)?;
+        let destination = Local::new(&gallery, encoder, version)?;
+        add_folders(
+            &destination,
+            &folders,
+            &arguments.options(),
+            interrupt,
+            terminal,
+        )?
+    } else {
+        let gallery = gallery.open()?;
+        let (embeddings, prefix, payload) =
+            arguments.embeddings(&rules, &registry, &gallery, global, interrupt, terminal)?;
+        let (inserted, replaced) = store(
+            &gallery,
+            &embeddings,
+            prefix.as_deref(),
+            &payload,
+            interrupt,
+            terminal,
+        )?;
+        Answer {
+            model_version: embeddings.model_version().to_owned(),
+            inserted,
+            replaced,
+            unchanged: None,
+            pruned: None,
+            left_out: None,
+            items: gallery.count()?.items,
+            folders: Vec::new(),
+        }
+    };
+    terminal.result(&answer, |_| text(&answer))?;
+    Ok(ExitStatus::Done)
+}
+
+impl Arguments {
+    /// The folders, however they are named.
+    fn folders(&self) -> anyhow::Result<Vec<PathBuf>> {
+        let of_set = self.set.as_ref().and_then(SetArgument::folder);
+        let folders: Vec<PathBuf> = match of_set {
+            Some(folder) => vec![folder.to_owned()],
+            None => self.folders.clone(),
+        };
+        for (given, option) in [
+            (self.root.is_some(), "--root"),
+            (self.prune, "--prune"),
+            (self.strict, "--strict"),
+            (self.no_thumbnails, "--no-thumbnails"),
+        ] {
+            if given && folders.is_empty() {
+                return Err(usage(format!(
+                    "{option} is for folders of pictures; leave it away, or name a folder"
+                )));
+            }
+        }
+        if folders.len() > 1 && self.root.is_some() {
+            return Err(usage(
+                "--root names one folder; add the folders one after the other",
+            ));
+        }
+        Ok(folders)
+    }
+
+    fn options(&self) -> Options {
+        Options {
+            prefix: self.prefix.clone(),
+            root: self.root.clone(),
+            prune: self.prune,
+            strict: self.strict,
+            no_thumbnails: self.no_thumbnails,
+        }
+    }
+
+    /// The same for the gallery of a running service, which embeds and checks.
+    fn add_to_service(
+        &self,
+        folders: &[PathBuf],
+        client: &ServiceClient,
+        global: &GlobalArguments,
+        interrupt: Interrupt,
+        terminal: &Terminal,
+    ) -> anyhow::Result<Answer> {
+        let answer = |version: &str, (inserted, replaced): (usize, usize), items: u64| Answer {
+            model_version: version.to_owned(),
+            inserted,
+            replaced,
+            unchanged: None,
+            pruned: None,
+            left_out: None,
+            items,
+            folders: Vec::new(),
+        };
+        if let Some(file) = &self.embeddings {
+            let embeddings = Embeddings::read(file)?;
+            let version = embeddings.model_version();
+            let title = format!("storing {version}");
+            let progress = CountedProgress::new(terminal, title, embeddings.len() as u64, "items");
+            let id = |number| id(self.prefix.as_deref(), number);
+            let stored =
+                remote::add_embeddings(client, &embeddings, id, self.force, interrupt, &progress)?;
+            progress.finish();
+            return Ok(answer(version, stored, super::remote::stats(client)?.items));
+        }
+        let destination = Remote::new(client, &self.model, self.force, interrupt)?;
+        let Some(SetArgument(config)) = self.set.as_ref().filter(|_| folders.is_empty()) else {
+            return add_folders(&destination, folders, &self.options(), interrupt, terminal);
+        };
+        let set = config.load(&global.data)?;
+        let prefix = self.prefix.clone();
+        let prefix = prefix.unwrap_or_else(|| set.name().to_owned());
+        let described = config.describe();
+        let ids: Vec<String> = (0..set.len())
+            .map(|row| format!("{prefix}/{row}"))
+            .collect();
+        for ids in ids.chunks(IDS_OF_ONE_QUERY) {
+            remote::list(client, &json!({ "ids": ids }), &mut |item| {
+                check_origin(&item, &described)
+            })?;
+        }
+        let version = destination.model_version();
+        let title = format!("{version} on {described}");
+        let progress = CountedProgress::new(terminal, title, set.len() as u64, "images");
+        let payload = Map::from_iter([(SET.to_owned(), json!(described))]);
+        let stored = destination.add_set(&set, &prefix, &payload, &progress)?;
+        progress.finish();
+        Ok(answer(version, stored, destination.finish()?))
+    }
+
+    /// Checks, before minutes of embedding, whether items of a version may be stored. An empty gallery takes on its simplex, and
+    /// pairs that only `--force` lets in are remembered.
+    fn admit(
+        &self,
+        rules: &Certification,
+        registry: &Registry,
+        gallery: &EmbeddedGallery,
+        version: &ModelVersion,
+    ) -> anyhow::Result<()> {
         let live = registry.aliases()?.remove(LIVE_ALIAS);
-        let stored = Stored::of(&gallery)?;
-        let insertion = Insertion::check(&rules, &[&version], &stored, live.as_deref());
-        if !arguments.force {
+        let stored = Stored::of(gallery)?;
+        let insertion = Insertion::check(rules, &[version], &stored, live.as_deref());
+        if !self.force {
             require_certified(&insertion.refused)?;
             if let Some(problem) = &insertion.other_simplex {
                 return Err(gate_missed(format!(
@@ -72,44 +266,114 @@ pub fn run(
                 )));
             }
         }
-        Ok(insertion)
-    };
-    let (embeddings, prefix, insertion) = match (&arguments.embeddings, &arguments.set) {
-        (Some(file), _) => {
-            let embeddings = Embeddings::read(file)?;
-            let insertion = admit(embeddings.model_version())?;
-            (embeddings, arguments.prefix.clone(), insertion)
+        if let Some(simplex) = insertion.new_simplex {
+            gallery.set_identity(simplex)?;
         }
-        (None, Some(SetArgument(config))) => {
-            let version = registry.get(&arguments.model)?;
-            let insertion = admit(&version.name)?;
-            let set = config.load(&global.data)?;
-            let title = format!("{} on {}", version.name, config.describe());
-            let progress = CountedProgress::new(terminal, title, set.len() as u64, "images");
-            let embeddings = embed(&registry, &version, global.device, &set, |images| {
-                progress.advance(images as u64);
-                interrupt.check()
-            })?;
-            progress.finish();
-            let prefix = arguments.prefix.clone();
-            let prefix = prefix.or_else(|| Some(set.name().to_owned()));
-            (embeddings, prefix, insertion)
-        }
-        (None, None) => {
-            return Err(usage("name images with --set, or a file with --embeddings"));
-        }
-    };
-    let version = embeddings.model_version().to_owned();
-    if let Some(simplex) = insertion.new_simplex {
-        gallery.set_identity(simplex)?;
+        rules.accept(&insertion.refused);
+        Ok(())
     }
-    rules.accept(&insertion.refused);
+
+    /// Embeddings of a file, or of a set's images; what their ids begin with; and what their payload holds.
+    fn embeddings(
+        &self,
+        rules: &Certification,
+        registry: &Registry,
+        gallery: &EmbeddedGallery,
+        global: &GlobalArguments,
+        interrupt: Interrupt,
+        terminal: &Terminal,
+    ) -> anyhow::Result<(Embeddings, Option<String>, Map<String, Value>)> {
+        match (&self.embeddings, &self.set) {
+            (Some(file), _) => {
+                let embeddings = Embeddings::read(file)?;
+                let version = registry.get(embeddings.model_version())?;
+                if version.name != embeddings.model_version() {
+                    return Err(usage(format!(
+                        "{} names its version by the alias {}, which may have moved since it was written; embed again with {}, or write the version's own name into the file",
+                        file.display(),
+                        embeddings.model_version(),
+                        version.name
+                    )));
+                }
+                self.admit(rules, registry, gallery, &version)?;
+                Ok((embeddings, self.prefix.clone(), Map::new()))
+            }
+            (None, Some(SetArgument(config))) => {
+                let version = registry.get(&self.model)?;
+                self.admit(rules, registry, gallery, &version)?;
+                let set = config.load(&global.data)?;
+                let prefix = self.prefix.clone();
+                let prefix = prefix.unwrap_or_else(|| set.name().to_owned());
+                check_set(gallery, &prefix, set.len(), &config.describe())?;
+                let title = format!("{} on {}", version.name, config.describe());
+                let progress = CountedProgress::new(terminal, title, set.len() as u64, "images");
+                let embeddings = embed(registry, &version, global.device, &set, |images| {
+                    progress.advance(images as u64);
+                    interrupt.check()
+                })?;
+                progress.finish();
+                let payload = Map::from_iter([(SET.to_owned(), json!(config.describe()))]);
+                Ok((embeddings, Some(prefix), payload))
+            }
+            (None, None) => Err(usage(
+                "name folders, images with --set, or a file with --embeddings",
+            )),
+        }
+    }
+}
+
+/// Refuses to replace items that another set, or another split of it, or anything else stored.
+fn check_set(
+    gallery: &EmbeddedGallery,
+    prefix: &str,
+    images: usize,
+    set: &str,
+) -> anyhow::Result<()> {
+    let ids: Vec<ItemId> = (0..images as u64)
+        .map(|row| id(Some(prefix), row))
+        .collect();
+    for ids in ids.chunks(BATCH) {
+        for item in gallery.get(ids, false)? {
+            check_origin(&item, set)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_origin(item: &StoredItem, set: &str) -> anyhow::Result<()> {
+    let from = item.payload.get(SET).and_then(Value::as_str);
+    if from == Some(set) {
+        return Ok(());
+    }
+    Err(usage(format!(
+        "item {} is in the gallery and came from {}; adding {set} would replace it; pass --prefix NAME to keep both",
+        item.id,
+        from.unwrap_or("elsewhere")
+    )))
+}
+
+/// Stores embeddings, a durable batch at a time.
+fn store(
+    gallery: &EmbeddedGallery,
+    embeddings: &Embeddings,
+    prefix: Option<&str>,
+    payload: &Map<String, Value>,
+    interrupt: Interrupt,
+    terminal: &Terminal,
+) -> anyhow::Result<(usize, usize)> {
+    let version = embeddings.model_version();
     let title = format!("storing {version}");
     let progress = CountedProgress::new(terminal, title, embeddings.len() as u64, "items");
     let (mut inserted, mut replaced) = (0, 0);
     for start in (0..embeddings.len()).step_by(BATCH) {
         let end = embeddings.len().min(start + BATCH);
-        let items = (start..end).map(|row| item(&embeddings, row, prefix.as_deref()));
+        let items = (start..end).map(|row| Item {
+            id: id(prefix, embeddings.ids()[row]),
+            embedding: embeddings.row(row).to_vec(),
+            model_version: version.to_owned(),
+            label: embeddings.labels().map(|labels| labels[row]),
+            payload: payload.clone(),
+        });
         let stored = gallery.upsert(items.collect())?;
         inserted += stored.inserted;
         replaced += stored.replaced;
@@ -118,30 +382,82 @@ pub fn run(
     }
     progress.finish();
     gallery.flush()?;
-    let answer = Answer {
-        model_version: &version,
-        inserted,
-        replaced,
-        items: gallery.count()?.items,
-    };
-    terminal.result(&answer, |_| {
-        format!(
-            "{inserted} new and {replaced} replaced items by {version}; the gallery holds {}",
-            answer.items
-        )
-    })?;
-    Ok(ExitStatus::Done)
+    Ok((inserted, replaced))
 }
 
-fn item(embeddings: &Embeddings, row: usize, prefix: Option<&str>) -> Item {
-    let id = embeddings.ids()[row];
-    Item {
-        id: prefix.map_or(ItemId::Number(id), |prefix| {
-            ItemId::Text(format!("{prefix}/{id}"))
-        }),
-        embedding: embeddings.row(row).to_vec(),
-        model_version: embeddings.model_version().to_owned(),
-        label: embeddings.labels().map(|labels| labels[row]),
-        payload: Map::new(),
+fn id(prefix: Option<&str>, number: u64) -> ItemId {
+    prefix.map_or(ItemId::Number(number), |prefix| {
+        ItemId::Text(format!("{prefix}/{number}"))
+    })
+}
+
+/// Looks at all folders before the first is stored, so that what one of them forbids leaves the gallery as it is.
+fn add_folders(
+    destination: &dyn Destination,
+    folders: &[PathBuf],
+    options: &Options,
+    interrupt: Interrupt,
+    terminal: &Terminal,
+) -> anyhow::Result<Answer> {
+    let mut plans: Vec<Plan> = Vec::with_capacity(folders.len());
+    let mut owners: HashMap<String, usize> = HashMap::new();
+    for folder in folders {
+        let plan = Plan::new(destination, folder, options)?;
+        if folders.len() > 1 {
+            for id in plan.ids(options) {
+                if let Some(&other) = owners.get(&id) {
+                    return Err(usage(format!(
+                        "{id} is in {} and in {}; add the folders one after the other, each with its own --prefix",
+                        plans[other].root(),
+                        plan.root()
+                    )));
+                }
+                owners.insert(id, plans.len());
+            }
+        }
+        plans.push(plan);
     }
+    let mut reports = Vec::with_capacity(plans.len());
+    for plan in plans {
+        reports.push(plan.carry_out(destination, options, interrupt, terminal)?);
+    }
+    let sum = |of: fn(&FolderReport) -> usize| reports.iter().map(of).sum::<usize>();
+    Ok(Answer {
+        model_version: destination.model_version().to_owned(),
+        inserted: sum(|report| report.inserted),
+        replaced: sum(|report| report.replaced),
+        unchanged: Some(sum(|report| report.unchanged)),
+        pruned: Some(sum(|report| report.pruned)),
+        left_out: Some(sum(|report| report.left_out.len())),
+        items: destination.finish()?,
+        folders: reports,
+    })
+}
+
+fn text(answer: &Answer) -> String {
+    let mut text = String::new();
+    for report in &answer.folders {
+        text.push_str(&format!("{}\n", report.folder.display()));
+        for (count, what) in [
+            (report.inserted, "added"),
+            (report.replaced, "replaced"),
+            (report.unchanged, "unchanged"),
+            (report.pruned, "pruned"),
+            (report.left_out.len(), "left out"),
+        ] {
+            text.push_str(&format!("{count:>8}  {what}\n"));
+        }
+        text.push_str(&left_out::lines(&report.left_out, "  "));
+    }
+    match answer.folders.is_empty() {
+        true => text.push_str(&format!(
+            "{} new and {} replaced items by {}; the gallery holds {}",
+            answer.inserted, answer.replaced, answer.model_version, answer.items
+        )),
+        false => text.push_str(&format!(
+            "embedded by {}; the gallery holds {} items",
+            answer.model_version, answer.items
+        )),
+    }
+    text
 }

@@ -3,24 +3,30 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use perennial_core::{Encoder, ModelVersion, Registry};
-use perennial_data::{DecodeLimits, Preprocessing, decode_square};
-use perennial_gallery::{EmbeddedGallery, Filter, Hit, LabelFilter, SearchRequest, VectorStore};
+use perennial_data::{DecodeLimits, decode_square};
+use perennial_gallery::{EmbeddedGallery, Filter, LabelFilter, SearchRequest, VectorStore};
 use perennial_train::TrainedEncoder;
-use serde::Serialize;
+use perennial_upgrade::LIVE_ALIAS;
+use serde_json::json;
 
+use super::remote::{self, Found};
 use super::{certification, item_id, require_certified};
 use crate::arguments::GlobalArguments;
+use crate::embedding::Preparation;
 use crate::exit_status::{ExitStatus, usage};
 use crate::gallery_folder::GalleryArguments;
+use crate::service_client::ServiceClient;
 use crate::terminal::Terminal;
 
 /// The largest image file that is read.
-const MAX_IMAGE_BYTES: u64 = 64 << 20;
+const MAX_IMAGE_BYTES: u64 = perennial_data::pictures::MAX_FILE_BYTES;
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// A PNG or JPEG to search for
+    /// A picture to search for: PNG, JPEG, WebP, GIF, BMP or TIFF
     #[arg(required_unless_present = "id", conflicts_with = "id")]
     image: Option<PathBuf>,
     /// A stored item to search for
@@ -43,18 +49,18 @@ pub struct Arguments {
     force: bool,
 }
 
-#[derive(Serialize)]
-struct Answer {
-    model_version: String,
-    hits: Vec<Hit>,
-}
-
 pub fn run(
     arguments: &Arguments,
     gallery: &GalleryArguments,
+    client: Option<&ServiceClient>,
     global: &GlobalArguments,
     terminal: &Terminal,
 ) -> anyhow::Result<ExitStatus> {
+    if let Some(client) = client {
+        let found = search_service(arguments, gallery.exact, client)?;
+        terminal.result(&found, |_| table(&found))?;
+        return Ok(ExitStatus::Done);
+    }
     let registry = global.open_registry()?;
     let rules = certification(&registry, gallery)?;
     let gallery = gallery.open_existing()?;
@@ -76,26 +82,62 @@ pub fn run(
         };
         require_certified(&refused)?;
     }
-    let filter = Filter {
-        model_versions: arguments.model_version.clone(),
-        labels: (!arguments.label.is_empty()).then(|| LabelFilter {
-            any_of: arguments.label.clone(),
-            ..LabelFilter::default()
-        }),
-        ..Filter::default()
-    };
+    let filter = filter(arguments);
     let hits = gallery.search(&SearchRequest {
         embedding: &embedding,
         limit: arguments.limit,
         filter: &filter,
         exact: false,
     })?;
-    let answer = Answer {
+    let answer = Found {
         model_version,
         hits,
     };
     terminal.result(&answer, |_| table(&answer))?;
     Ok(ExitStatus::Done)
+}
+
+fn filter(arguments: &Arguments) -> Filter {
+    Filter {
+        model_versions: arguments.model_version.clone(),
+        labels: (!arguments.label.is_empty()).then(|| LabelFilter {
+            any_of: arguments.label.clone(),
+            ..LabelFilter::default()
+        }),
+        ..Filter::default()
+    }
+}
+
+/// Lets a running service embed the image and search.
+fn search_service(
+    arguments: &Arguments,
+    exact: bool,
+    client: &ServiceClient,
+) -> anyhow::Result<Found> {
+    if arguments.image.is_some() && arguments.model != LIVE_ALIAS {
+        return Err(usage(
+            "--model: a service embeds images with its live version; leave --model out",
+        ));
+    }
+    let mut query = json!({
+        "limit": arguments.limit,
+        "filter": filter(arguments),
+        "exact": exact,
+        "force": arguments.force,
+    });
+    if let Some(image) = &arguments.image {
+        let bytes = perennial_core::read_at_most(image, MAX_IMAGE_BYTES)
+            .map_err(|error| usage(error.to_string()))?;
+        query["image"] = json!(BASE64_STANDARD.encode(bytes));
+    }
+    if let Some(id) = &arguments.id {
+        query["id"] = json!(item_id(id));
+    }
+    let shown = |error| match &arguments.image {
+        Some(image) => anyhow::Error::context(error, image.display().to_string()),
+        None => error,
+    };
+    remote::search(client, &query).map_err(shown)
 }
 
 fn stored(gallery: &EmbeddedGallery, id: &str) -> anyhow::Result<(String, Vec<f32>)> {
@@ -113,22 +155,17 @@ fn embed_file(
 ) -> anyhow::Result<(String, Vec<f32>)> {
     let bytes = perennial_core::read_at_most(image, MAX_IMAGE_BYTES)
         .map_err(|error| usage(error.to_string()))?;
-    let [channels, height, width] = version.architecture.input;
-    anyhow::ensure!(
-        channels == 3 && height == width,
-        "{} takes no square RGB images",
-        version.name
-    );
-    let square = decode_square(&bytes, height, DecodeLimits::FILES)
+    let preparation = Preparation::of(&version)?;
+    let square = decode_square(&bytes, preparation.side(), DecodeLimits::FILES)
         .with_context(|| image.display().to_string())?;
     let mut pixels = Vec::new();
-    Preprocessing::try_from(&version.preprocessing)?.append(&square, channels, &mut pixels);
+    preparation.append(&square, &mut pixels);
     let name = version.name.clone();
     let encoder = TrainedEncoder::load(registry, version, &global.device.open()?)?;
     Ok((name, encoder.encode(&pixels)?))
 }
 
-fn table(answer: &Answer) -> String {
+fn table(answer: &Found) -> String {
     let mut text = format!("queried by {}\n", answer.model_version);
     for hit in &answer.hits {
         let label = hit

@@ -103,6 +103,7 @@ pub fn run(
     if let Some(alias) = &arguments.alias {
         Registry::check_alias(alias).map_err(|error| usage(error.to_string()))?;
     }
+    perennial_core::output::check_folder(&global.registry)?;
     let mut state = read_checkpoint(&arguments.file)?;
     let simplex = arguments
         .vertices

@@ -1,54 +1,45 @@
-//! `perennial models promote` and `rollback`: move the alias `live`, in a running service or in the registry alone.
+//! `perennial models promote`, `rollback` and `alias live`: move the live version, in a running service or in the registry.
+//!
+//! Both ways make the same checks, those of `perennial_upgrade::promotion`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use anyhow::Context;
 use perennial_core::Registry;
-use perennial_gallery::{EmbeddedGallery, GalleryConfig, VectorStore};
-use perennial_serve::{
-    CompatibilityCheck, LIVE_ALIAS, PREVIOUS_ALIAS, RegistryRecords, newer_first,
+use perennial_gallery::{EmbeddedGallery, GalleryConfig, GalleryError};
+use perennial_upgrade::{
+    Certification, LIVE_ALIAS, Outcome, PREVIOUS_ALIAS, RegistryRecords, Stored, StoredProbes,
+    Verdict, keep_probes, move_live, prepare,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::arguments::GlobalArguments;
+use crate::commands::serve::PROBES_FOLDER;
 use crate::exit_status::{ExitStatus, usage};
+use crate::model_loading::TrainedLoader;
+use crate::running_service;
+use crate::service_client::{AccessArguments, Reply, ServiceClient};
 use crate::terminal::Terminal;
 
-/// The largest answer that is read from a service.
-const MAX_ANSWER_BYTES: u64 = 4 << 20;
+const DEFAULT_GALLERY: &str = "gallery";
 
-/// Whom to ask.
+/// Where the live version is moved, and what it is checked against.
 #[derive(Debug, clap::Args)]
-pub struct ServerArguments {
-    /// Address of the running service, such as http://127.0.0.1:7700; without it, only the registry is changed
+pub struct PlaceArguments {
+    /// Address of the running service, such as http://127.0.0.1:7700. Without it, the service that holds the gallery is asked, or
+    /// the registry is changed where none is running
     #[arg(long, env = "PERENNIAL_SERVER", value_name = "URL")]
     server: Option<String>,
-    /// Key with the right to write; better given in the environment
-    #[arg(
-        long,
-        env = "PERENNIAL_WRITE_KEY",
-        hide_env_values = true,
-        value_name = "KEY"
-    )]
-    key: Option<String>,
-}
-
-#[derive(Debug, clap::Args)]
-pub struct PromoteArguments {
-    /// Version name or alias that becomes live
-    version: String,
     #[command(flatten)]
-    server: ServerArguments,
-    /// Folder of the gallery whose stored versions it must be certified for, where no service is running
-    #[arg(
-        long,
-        env = "PERENNIAL_GALLERY",
-        default_value = "gallery",
-        value_name = "DIR"
-    )]
-    gallery: PathBuf,
-    /// Move the alias even where the check refuses
+    access: AccessArguments,
+    /// Folder of the gallery whose stored items the version must be certified for [default: gallery]
+    #[arg(long, env = "PERENNIAL_GALLERY", value_name = "DIR")]
+    gallery: Option<PathBuf>,
+    /// There is no gallery: check the version alone
+    #[arg(long, conflicts_with_all = ["gallery", "server"])]
+    no_gallery: bool,
+    /// Go ahead although the version is not certified for what is stored; overrules no other check
     #[arg(long)]
     force: bool,
     /// Only check
@@ -57,9 +48,24 @@ pub struct PromoteArguments {
 }
 
 #[derive(Debug, clap::Args)]
+pub struct PromoteArguments {
+    /// Version name or alias that becomes live
+    version: String,
+    #[command(flatten)]
+    place: PlaceArguments,
+}
+
+#[derive(Debug, clap::Args)]
 pub struct RollbackArguments {
     #[command(flatten)]
-    server: ServerArguments,
+    place: PlaceArguments,
+}
+
+/// Which version becomes live.
+#[derive(Clone, Copy)]
+pub enum Target<'a> {
+    Version(&'a str),
+    Previous,
 }
 
 /// What became of a promotion or rollback.
@@ -68,14 +74,21 @@ struct Answer {
     version: String,
     previous: Option<String>,
     moved: bool,
+    /// The service or the registry.
+    place: String,
     #[serde(default)]
     checks: Vec<Check>,
+    /// Commands that measure what is missing.
+    #[serde(default)]
+    remedies: Vec<String>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Check {
     name: String,
     passed: bool,
+    #[serde(default)]
+    warning: bool,
     detail: String,
 }
 
@@ -84,19 +97,12 @@ pub fn promote(
     global: &GlobalArguments,
     terminal: &Terminal,
 ) -> anyhow::Result<ExitStatus> {
-    let answer = match &arguments.server.server {
-        Some(server) => ask(
-            ureq::put(format!("{}/aliases/live", server.trim_end_matches('/'))),
-            &arguments.server,
-            &json!({
-                "version": arguments.version,
-                "force": arguments.force,
-                "dry_run": arguments.dry_run,
-            }),
-        )?,
-        None => promote_in_registry(arguments, &global.open_registry()?)?,
-    };
-    tell(&answer, terminal)
+    move_to(
+        Target::Version(&arguments.version),
+        &arguments.place,
+        global,
+        terminal,
+    )
 }
 
 pub fn rollback(
@@ -104,168 +110,287 @@ pub fn rollback(
     global: &GlobalArguments,
     terminal: &Terminal,
 ) -> anyhow::Result<ExitStatus> {
-    let answer = match &arguments.server.server {
-        Some(server) => ask(
-            ureq::post(format!(
-                "{}/aliases/live:rollback",
-                server.trim_end_matches('/')
-            )),
-            &arguments.server,
-            &json!({}),
-        )?,
-        None => {
-            let registry = global.open_registry()?;
-            let aliases = registry.aliases()?;
-            let target = aliases.get(PREVIOUS_ALIAS).ok_or_else(|| {
-                usage("nothing was promoted before, so there is no version to go back to")
-            })?;
-            point(&registry, target)?
-        }
+    move_to(Target::Previous, &arguments.place, global, terminal)
+}
+
+/// Moves the live version where it is to be moved.
+pub fn move_to(
+    target: Target<'_>,
+    place: &PlaceArguments,
+    global: &GlobalArguments,
+    terminal: &Terminal,
+) -> anyhow::Result<ExitStatus> {
+    let answer = match &place.server {
+        Some(url) => ask(&ServiceClient::of(url, &place.access)?, target, place)?,
+        None => match place.open_gallery()? {
+            Gallery::Service(client) => ask(&client, target, place)?,
+            Gallery::Open(gallery) => move_in_registry(target, Some(&gallery), place, global)?,
+            Gallery::None => move_in_registry(target, None, place, global)?,
+        },
     };
     tell(&answer, terminal)
 }
 
-/// Checks a version against everything stored, then moves the alias.
-fn promote_in_registry(
-    arguments: &PromoteArguments,
-    registry: &Registry,
-) -> anyhow::Result<Answer> {
-    let version = registry.resolve(&arguments.version)?;
-    let records = RegistryRecords::new(registry.clone());
-    let mut checks = Vec::new();
-    if EmbeddedGallery::exists(&arguments.gallery) {
-        let gallery = EmbeddedGallery::open(&arguments.gallery, GalleryConfig::default())
-            .context("where a service is running, name it with --server")?;
-        for stored in gallery.count()?.per_version.keys() {
-            let (query, gallery) = newer_first(&version, stored);
-            let (passed, detail) = match records.check(query, gallery) {
-                Ok(certified) => (true, certified.basis),
-                Err(refused) => (false, refused.reason),
-            };
-            checks.push(Check {
-                name: format!("{query} on {gallery}"),
-                passed,
-                detail,
-            });
-        }
-    }
-    let refused = checks.iter().any(|check| !check.passed) && !arguments.force;
-    if refused || arguments.dry_run {
-        let previous = registry.aliases()?.remove(LIVE_ALIAS);
-        return Ok(Answer {
-            version,
-            previous,
-            moved: false,
-            checks,
-        });
-    }
-    Ok(Answer {
-        checks,
-        ..point(registry, &version)?
-    })
+/// The gallery whose items a version must be certified for.
+enum Gallery {
+    Open(EmbeddedGallery),
+    /// A running service holds it.
+    Service(ServiceClient),
+    /// None is there, and none was named.
+    None,
 }
 
-/// Points `live` at a version and `previous` at the one before.
-fn point(registry: &Registry, version: &str) -> anyhow::Result<Answer> {
-    let previous = registry.aliases()?.remove(LIVE_ALIAS);
-    if let Some(previous) = previous.as_deref().filter(|previous| *previous != version) {
-        registry.set_alias(PREVIOUS_ALIAS, previous)?;
+impl PlaceArguments {
+    fn folder(&self) -> &Path {
+        self.gallery
+            .as_deref()
+            .unwrap_or_else(|| Path::new(DEFAULT_GALLERY))
     }
-    Ok(Answer {
-        version: registry.set_alias(LIVE_ALIAS, version)?,
-        previous,
-        moved: true,
-        checks: Vec::new(),
-    })
+
+    fn open_gallery(&self) -> anyhow::Result<Gallery> {
+        let folder = self.folder();
+        if self.no_gallery {
+            return Ok(Gallery::None);
+        }
+        if !EmbeddedGallery::exists(folder) {
+            if self.gallery.is_some() {
+                return Err(usage(format!(
+                    "no gallery at {}; check --gallery",
+                    folder.display()
+                )));
+            }
+            return Ok(Gallery::None);
+        }
+        match EmbeddedGallery::open(folder, GalleryConfig::default()) {
+            Ok(gallery) => Ok(Gallery::Open(gallery)),
+            Err(error @ GalleryError::Locked { .. }) => match running_service::address(folder) {
+                Some(url) => Ok(Gallery::Service(ServiceClient::of(&url, &self.access)?)),
+                None => Err(usage(format!(
+                    "{error}; if it is a service, name it with --server"
+                ))),
+            },
+            Err(error) => Err(error.into()),
+        }
+    }
 }
 
 fn ask(
-    request: ureq::RequestBuilder<ureq::typestate::WithBody>,
-    server: &ServerArguments,
-    body: &serde_json::Value,
+    client: &ServiceClient,
+    target: Target<'_>,
+    place: &PlaceArguments,
 ) -> anyhow::Result<Answer> {
-    /// The parts of the service's answers that matter here, refusals included.
+    let mut request = json!({ "force": place.force, "dry_run": place.dry_run });
+    let (reply, version) = match target {
+        Target::Version(version) => {
+            request["version"] = json!(version);
+            (client.put("/aliases/live", &request)?, version)
+        }
+        Target::Previous => (client.post("/aliases/live:rollback", &request)?, ""),
+    };
+    answer(reply, version, client.url())
+}
+
+/// What the service made of the request for a version.
+fn answer(reply: Reply, version: &str, url: &str) -> anyhow::Result<Answer> {
+    /// The parts of the service's answers that matter here.
     #[derive(Deserialize)]
-    struct Reply {
-        version: Option<String>,
+    struct Moved {
+        version: String,
         previous: Option<String>,
         #[serde(default)]
         checks: Vec<Check>,
         #[serde(default)]
         dry_run: bool,
-        error: Option<Refusal>,
     }
-    #[derive(Deserialize)]
-    struct Refusal {
-        message: String,
-        #[serde(default)]
-        details: Details,
-    }
-    #[derive(Default, Deserialize)]
-    struct Details {
-        #[serde(default)]
-        checks: Vec<Check>,
-    }
-    let mut request = request.header("content-type", "application/json");
-    if let Some(key) = &server.key {
-        request = request.header("authorization", format!("Bearer {key}"));
-    }
-    let request = request.config().http_status_as_error(false).build();
-    let mut answer = request.send(body.to_string())?;
-    let bytes = answer
-        .body_mut()
-        .with_config()
-        .limit(MAX_ANSWER_BYTES)
-        .read_to_vec()?;
-    let reply: Reply = serde_json::from_slice(&bytes).map_err(|error| {
-        anyhow::anyhow!(
-            "{} did not answer as a Perennial service ({error})",
-            server.server.as_deref().unwrap_or_default()
-        )
-    })?;
-    match reply {
-        Reply {
-            error: Some(refusal),
-            ..
-        } if !refusal.details.checks.is_empty() => Ok(Answer {
-            version: body["version"].as_str().unwrap_or_default().to_owned(),
+    let place = format!("the service at {url}");
+    let details = &reply.json["error"]["details"];
+    let checks = Vec::<Check>::deserialize(&details["checks"]);
+    if let Ok(checks) = checks
+        && !checks.is_empty()
+    {
+        let remedies = details["remedies"].as_array().cloned().unwrap_or_default();
+        return Ok(Answer {
+            version: version.to_owned(),
             previous: None,
             moved: false,
-            checks: refusal.details.checks,
-        }),
-        Reply {
-            error: Some(refusal),
-            ..
-        } => anyhow::bail!("the service refused: {}", refusal.message),
-        reply => Ok(Answer {
-            version: reply.version.unwrap_or_default(),
-            previous: reply.previous,
-            moved: !reply.dry_run,
-            checks: reply.checks,
-        }),
+            place,
+            checks,
+            remedies: remedies
+                .iter()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect(),
+        });
     }
+    let moved: Moved = reply.read()?;
+    Ok(Answer {
+        version: moved.version,
+        previous: moved.previous,
+        moved: !moved.dry_run,
+        place,
+        checks: moved.checks,
+        remedies: Vec::new(),
+    })
+}
+
+/// The same checks and the same move without a service.
+fn move_in_registry(
+    target: Target<'_>,
+    gallery: Option<&EmbeddedGallery>,
+    place: &PlaceArguments,
+    global: &GlobalArguments,
+) -> anyhow::Result<Answer> {
+    let registry = global.open_registry()?;
+    let aliases = registry.aliases()?;
+    let name = match target {
+        Target::Version(name) => name,
+        Target::Previous => aliases.get(PREVIOUS_ALIAS).ok_or_else(|| {
+            usage("nothing was promoted before, so there is no version to go back to")
+        })?,
+    };
+    let certification = certification(&registry, place.folder())?;
+    let stored = match gallery {
+        Some(gallery) => Stored::of(gallery)?,
+        None => Stored::default(),
+    };
+    let probes = gallery.map(|_| StoredProbes::new(&place.folder().join(PROBES_FOLDER)));
+    let loader = TrainedLoader(global.device.open()?);
+    let mut prepared = prepare(
+        &registry,
+        &loader,
+        probes.as_ref(),
+        &stored.per_version,
+        name,
+    )?;
+    if let Some(candidate) = &prepared.candidate {
+        // A gate that cannot look does not pass. The first live version of all has nothing to be checked against.
+        if gallery.is_none() && !place.no_gallery && aliases.contains_key(LIVE_ALIAS) {
+            return Err(usage(format!(
+                "no gallery at {}, so {} cannot be checked against what is stored; name the gallery with --gallery, or pass \
+                 --no-gallery where there is none",
+                place.folder().display(),
+                prepared.name
+            )));
+        }
+        let verdict = &mut prepared.verdict;
+        verdict.check_stored(&candidate.model, &stored, &certification);
+    }
+    let answer = |moved: bool, previous: Option<String>, verdict: &Verdict| Answer {
+        version: prepared.name.clone(),
+        previous,
+        moved,
+        place: format!("the registry {}", registry.root().display()),
+        checks: checks(verdict),
+        remedies: remedies(verdict),
+    };
+    let Some(candidate) = prepared
+        .candidate
+        .as_ref()
+        .filter(|_| prepared.verdict.allows(place.force))
+    else {
+        return Ok(answer(false, None, &prepared.verdict));
+    };
+    if place.dry_run {
+        let previous = aliases.get(LIVE_ALIAS).cloned();
+        return Ok(answer(false, previous, &prepared.verdict));
+    }
+    let previous = move_live(&registry, &prepared.name)?;
+    certification.accept(prepared.verdict.refused());
+    if let (Some(probes), Some(new)) = (&probes, &candidate.new_probes) {
+        keep_probes(probes, &candidate.model, new);
+    }
+    Ok(answer(true, previous, &prepared.verdict))
+}
+
+fn certification(registry: &Registry, gallery: &Path) -> anyhow::Result<Certification> {
+    let records = RegistryRecords::for_gallery(registry.clone(), gallery)
+        .map_err(|error| usage(error.to_string()))?;
+    Ok(Certification::new(Arc::new(records), false))
+}
+
+fn checks(verdict: &Verdict) -> Vec<Check> {
+    let checks = verdict.checks().iter().map(|check| Check {
+        name: check.name.clone(),
+        passed: check.outcome != Outcome::Failed,
+        warning: check.outcome == Outcome::Warned,
+        detail: check.detail.clone(),
+    });
+    checks.collect()
+}
+
+fn remedies(verdict: &Verdict) -> Vec<String> {
+    let refused = verdict.refused().iter();
+    refused.filter_map(|pair| pair.remedy.clone()).collect()
 }
 
 fn tell(answer: &Answer, terminal: &Terminal) -> anyhow::Result<ExitStatus> {
     let passed = answer.checks.iter().all(|check| check.passed);
-    terminal.result(answer, |_| {
-        let mut text = String::new();
-        for check in &answer.checks {
-            let mark = if check.passed { "passed" } else { "FAILED" };
-            text.push_str(&format!("{mark}  {}: {}\n", check.name, check.detail));
-        }
-        let version = &answer.version;
-        text.push_str(&match (&answer.previous, answer.moved) {
-            (_, false) if passed => format!("{version} may become live; nothing was changed"),
-            (_, false) => format!("{version} does not become live; nothing was changed"),
-            (Some(previous), true) => format!("live -> {version} (was {previous})"),
-            (None, true) => format!("live -> {version}"),
-        });
-        text
-    })?;
+    terminal.result(answer, |_| text(answer, passed))?;
     Ok(if answer.moved || passed {
         ExitStatus::Done
     } else {
         ExitStatus::GateMissed
     })
+}
+
+fn text(answer: &Answer, passed: bool) -> String {
+    let mut text = String::new();
+    for check in &answer.checks {
+        let mark = match check {
+            Check { passed: false, .. } => "FAILED ",
+            Check { warning: true, .. } => "warning",
+            Check { .. } => "passed ",
+        };
+        text.push_str(&format!("{mark} {}: {}\n", check.name, check.detail));
+    }
+    if !answer.moved {
+        for command in &answer.remedies {
+            text.push_str(&format!("to measure the pair: {command}\n"));
+        }
+    }
+    let version = &answer.version;
+    let place = &answer.place;
+    text.push_str(&match (&answer.previous, answer.moved) {
+        (_, false) if passed => {
+            format!("{version} may become live; nothing was changed in {place}")
+        }
+        (_, false) => format!("{version} does not become live; nothing was changed in {place}"),
+        (Some(previous), true) => format!("live -> {version} (was {previous}) in {place}"),
+        (None, true) => format!("live -> {version} in {place}"),
+    });
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(moved: bool, checks: Vec<Check>) -> Answer {
+        Answer {
+            version: "v0002".to_owned(),
+            previous: Some("v0001".to_owned()),
+            moved,
+            place: "the registry r".to_owned(),
+            checks,
+            remedies: vec!["perennial evaluate".to_owned()],
+        }
+    }
+
+    #[test]
+    fn the_text_says_what_was_changed_and_where() {
+        let moved = text(&answer(true, Vec::new()), true);
+        assert_eq!(moved, "live -> v0002 (was v0001) in the registry r");
+        let check = Check {
+            name: "weights".to_owned(),
+            passed: false,
+            warning: false,
+            detail: "damaged".to_owned(),
+        };
+        let refused = text(&answer(false, vec![check]), false);
+        assert_eq!(
+            refused,
+            "FAILED  weights: damaged\nto measure the pair: perennial evaluate\n\
+             v0002 does not become live; nothing was changed in the registry r"
+        );
+    }
 }

@@ -1,0 +1,114 @@
+//! Where the pictures of a folder go: what [`super::folder`] asks of a gallery, wherever that is.
+
+use perennial_gallery::Upserted;
+use serde_json::{Map, Value};
+
+/// Keys of the payload of an item that is a picture of a folder.
+///
+/// `file`, `class`, `width`, `height` and `thumbnail` are for whoever finds the item; `root` and `sha256` are what adding the folder
+/// again goes by.
+pub mod keys {
+    /// Path below the folder, with `/` between the parts.
+    pub const FILE: &str = "file";
+    /// The first folder of [`FILE`]; absent for a picture in the folder itself.
+    pub const CLASS: &str = "class";
+    /// Columns of the upright picture.
+    pub const WIDTH: &str = "width";
+    /// Rows of the upright picture.
+    pub const HEIGHT: &str = "height";
+    /// A small JPEG as data URL.
+    pub const THUMBNAIL: &str = "thumbnail";
+    /// The folder: its absolute path on the machine that added it, or the name given with `--root`.
+    pub const ROOT: &str = "root";
+    /// SHA-256 of the file, in hexadecimal digits.
+    pub const SHA256: &str = "sha256";
+}
+
+/// A picture that is new or changed, ready to be embedded and stored.
+#[derive(Clone, Debug)]
+pub struct NewPicture {
+    /// The item's id, a text.
+    pub id: String,
+    /// The number of its class.
+    pub label: Option<u32>,
+    /// See [`keys`].
+    pub payload: Map<String, Value>,
+    /// The upright picture, cut and scaled for the destination's version but not normalised: `[3, side, side]`, bytes. As a PNG
+    /// ([`perennial_data::encode_png`]) it is embedded by a service exactly as it would be here.
+    pub square: Vec<u8>,
+}
+
+/// What is known of an item that is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredPicture {
+    /// The item's id; a number that stands for itself is given as its digits and never belongs to a folder.
+    pub id: String,
+    /// The version that embedded it.
+    pub model_version: String,
+    /// The number of its class.
+    pub label: Option<u32>,
+    /// [`keys::ROOT`]; `None` for an item that was stored in another way.
+    pub root: Option<String>,
+    /// [`keys::FILE`].
+    pub file: Option<String>,
+    /// [`keys::CLASS`].
+    pub class: Option<String>,
+    /// [`keys::SHA256`].
+    pub sha256: Option<String>,
+}
+
+impl StoredPicture {
+    /// Reads what is known out of an item.
+    pub fn new(
+        id: String,
+        model_version: String,
+        label: Option<u32>,
+        payload: &Map<String, Value>,
+    ) -> Self {
+        let text = |key: &str| payload.get(key).and_then(Value::as_str).map(str::to_owned);
+        Self {
+            id,
+            model_version,
+            label,
+            root: text(keys::ROOT),
+            file: text(keys::FILE),
+            class: text(keys::CLASS),
+            sha256: text(keys::SHA256),
+        }
+    }
+}
+
+/// A gallery that pictures are added to: the one in a folder ([`super::local::Local`]), or one behind a service.
+///
+/// Calls come from one thread, in any order. Every write is durable when it returns, so that work that is cut off anywhere goes on
+/// where it stopped. No call gets more than [`MAX_CALL`] items or ids.
+pub trait Destination {
+    /// The version that embeds what is stored from now on. It does not change while one command runs; a destination whose version
+    /// changes meanwhile fails in [`store`](Self::store).
+    fn model_version(&self) -> &str;
+
+    /// The side of the squares that the version takes, in pixels.
+    fn side(&self) -> usize;
+
+    /// Calls `each` for every item whose payload has this [`keys::ROOT`], in any order.
+    fn stored_from(
+        &self,
+        root: &str,
+        each: &mut dyn FnMut(StoredPicture) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()>;
+
+    /// The items that have one of these text ids, whoever stored them; those that do not exist are absent.
+    fn stored_as(&self, ids: &[String]) -> anyhow::Result<Vec<StoredPicture>>;
+
+    /// Embeds and stores pictures, each in the place of an item of the same id if there is one: all of them or none.
+    fn store(&self, pictures: Vec<NewPicture>) -> anyhow::Result<Upserted>;
+
+    /// Deletes items with these text ids and says how many there were.
+    fn delete(&self, ids: &[String]) -> anyhow::Result<usize>;
+
+    /// Waits until everything is durable, and counts the gallery's items.
+    fn finish(&self) -> anyhow::Result<u64>;
+}
+
+/// The most items or ids in one call.
+pub const MAX_CALL: usize = 512;

@@ -1,0 +1,332 @@
+//! The gallery of a running service, whose live version embeds what is sent.
+//!
+//! A picture is sent as the square that the version takes, in a lossless file, so that it is embedded as it would be here.
+
+use anyhow::Context;
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use perennial_core::Embeddings;
+use perennial_data::{ImageSet, encode_png};
+use perennial_gallery::{ItemId, StoredItem, Upserted};
+use perennial_upgrade::LIVE_ALIAS;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::destination::{Destination, NewPicture, StoredPicture, keys};
+use crate::commands::gallery::remote;
+use crate::exit_status::usage;
+use crate::interrupt::Interrupt;
+use crate::progress::CountedProgress;
+use crate::service_client::{Reply, ServiceClient, query_value};
+
+/// Items of one page while the gallery is looked through.
+const PAGE: usize = 500;
+/// Bytes of the ids in one address: with everything else, less than what proxies take.
+const IDS_BYTES: usize = 2000;
+/// Images of one request; a service takes 128 unless it was told otherwise.
+const IMAGES: usize = 64;
+/// Bytes of one request, about; a service takes 32 MiB unless it was told otherwise.
+const REQUEST_BYTES: usize = 8 << 20;
+/// Characters of one value of an embedding as JSON, about.
+const VALUE_BYTES: usize = 14;
+
+/// A service's gallery and its live version, for one command.
+pub struct Remote<'a> {
+    client: &'a ServiceClient,
+    force: bool,
+    interrupt: Interrupt,
+    /// The live version when the command began. The service refuses images for it once another one is live.
+    version: String,
+    /// Channels, height and width of its input.
+    input: [usize; 3],
+}
+
+impl<'a> Remote<'a> {
+    /// Asks for the live version.
+    ///
+    /// **Errors**: a service without live version, another one than `model`, or one that takes no square images.
+    pub fn new(
+        client: &'a ServiceClient,
+        model: &str,
+        force: bool,
+        interrupt: Interrupt,
+    ) -> anyhow::Result<Self> {
+        #[derive(Deserialize)]
+        struct Models {
+            live: Option<String>,
+            models: Vec<Model>,
+        }
+        #[derive(Deserialize)]
+        struct Model {
+            name: String,
+            input: [usize; 3],
+        }
+        let models: Models = client.get("/models")?.read()?;
+        let version = models.live.ok_or_else(|| {
+            usage(format!(
+                "no version is live at {}; promote one with `perennial models promote VERSION --server {0}`",
+                client.url()
+            ))
+        })?;
+        if model != LIVE_ALIAS && model != version {
+            return Err(usage(format!(
+                "--model {model}: a service embeds with its live version, which is {version}; leave --model out, or promote {model}"
+            )));
+        }
+        let input = models.models.iter().find(|model| model.name == version);
+        let input = input
+            .with_context(|| format!("{} does not list its live version", client.url()))?
+            .input;
+        if input[1] != input[2] {
+            return Err(usage(format!(
+                "version {version} takes inputs of {input:?} (channels, height, width); pictures become squares"
+            )));
+        }
+        Ok(Self {
+            client,
+            force,
+            interrupt,
+            version,
+            input,
+        })
+    }
+
+    /// Sends every image of a set. Returns how many items are new and how many took the place of another.
+    pub fn add_set(
+        &self,
+        set: &ImageSet,
+        prefix: &str,
+        payload: &Map<String, Value>,
+        progress: &CountedProgress,
+    ) -> anyhow::Result<(usize, usize)> {
+        if set.shape()[1..] != self.input[1..] {
+            return Err(usage(format!(
+                "the images are {:?}, version {} takes {:?} (channels, height, width)",
+                set.shape(),
+                self.version,
+                self.input
+            )));
+        }
+        let (mut inserted, mut replaced) = (0, 0);
+        for start in (0..set.len()).step_by(IMAGES) {
+            let end = set.len().min(start + IMAGES);
+            let items = (start..end).map(|row| {
+                let png = encode_png(set.image(row), set.shape())?;
+                Ok(json!({
+                    "id": format!("{prefix}/{row}"),
+                    "image": BASE64_STANDARD.encode(png),
+                    "model_version": self.version,
+                    "label": set.label(row),
+                    "payload": payload,
+                }))
+            });
+            let stored = self.upsert(items.collect::<anyhow::Result<_>>()?)?;
+            inserted += stored.inserted;
+            replaced += stored.replaced;
+            progress.advance((end - start) as u64);
+            self.interrupt.check()?;
+        }
+        Ok((inserted, replaced))
+    }
+
+    fn upsert(&self, items: Vec<Value>) -> anyhow::Result<Upserted> {
+        upsert(self.client, items, self.force, self.interrupt)
+    }
+
+    /// Calls `each` for every item that passes a filter.
+    fn list(
+        &self,
+        filter: &Value,
+        each: &mut dyn FnMut(StoredPicture) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        list(self.client, filter, &mut |item| each(known(item)))
+    }
+}
+
+impl Destination for Remote<'_> {
+    fn model_version(&self) -> &str {
+        &self.version
+    }
+
+    fn side(&self) -> usize {
+        self.input[1]
+    }
+
+    fn stored_from(
+        &self,
+        root: &str,
+        each: &mut dyn FnMut(StoredPicture) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        self.list(&json!({ "payload": { (keys::ROOT): root } }), each)
+    }
+
+    fn stored_as(&self, ids: &[String]) -> anyhow::Result<Vec<StoredPicture>> {
+        let mut found = Vec::new();
+        let mut rest = ids;
+        while !rest.is_empty() {
+            let mut bytes = 0;
+            let fits = rest.iter().take_while(|id| {
+                bytes += id.len() + 3;
+                bytes <= IDS_BYTES
+            });
+            let (now, later) = rest.split_at(fits.count().max(1));
+            self.list(&json!({ "ids": now }), &mut |item| {
+                found.push(item);
+                Ok(())
+            })?;
+            rest = later;
+        }
+        Ok(found)
+    }
+
+    fn store(&self, pictures: Vec<NewPicture>) -> anyhow::Result<Upserted> {
+        let side = self.side();
+        let mut total = Upserted::default();
+        let mut pictures = pictures.into_iter().peekable();
+        while pictures.peek().is_some() {
+            let (mut items, mut bytes) = (Vec::new(), 0);
+            while items.len() < IMAGES
+                && bytes < REQUEST_BYTES
+                && let Some(picture) = pictures.next()
+            {
+                let png = BASE64_STANDARD.encode(encode_png(&picture.square, [3, side, side])?);
+                bytes += png.len();
+                items.push(json!({
+                    "id": picture.id,
+                    "image": png,
+                    "model_version": self.version,
+                    "label": picture.label,
+                    "payload": picture.payload,
+                }));
+            }
+            let stored = self.upsert(items)?;
+            total.inserted += stored.inserted;
+            total.replaced += stored.replaced;
+            self.interrupt.check()?;
+        }
+        Ok(total)
+    }
+
+    fn delete(&self, ids: &[String]) -> anyhow::Result<usize> {
+        #[derive(Deserialize)]
+        struct Answer {
+            deleted: usize,
+        }
+        if ids.is_empty() {
+            return Ok(0);
+        }
+        let answer: Answer = self
+            .client
+            .delete("/gallery/items", &json!({ "ids": ids }))?
+            .read()?;
+        Ok(answer.deleted)
+    }
+
+    fn finish(&self) -> anyhow::Result<u64> {
+        // Every answer meant that its items were on the disk.
+        Ok(remote::stats(self.client)?.items)
+    }
+}
+
+/// Sends embeddings. Returns how many items are new and how many took the place of another.
+pub fn add_embeddings(
+    client: &ServiceClient,
+    embeddings: &Embeddings,
+    id: impl Fn(u64) -> ItemId,
+    force: bool,
+    interrupt: Interrupt,
+    progress: &CountedProgress,
+) -> anyhow::Result<(usize, usize)> {
+    let batch = (REQUEST_BYTES / (VALUE_BYTES * embeddings.dim() + 100)).clamp(1, 1000);
+    let (mut inserted, mut replaced) = (0, 0);
+    for start in (0..embeddings.len()).step_by(batch) {
+        let end = embeddings.len().min(start + batch);
+        let items = (start..end).map(|row| {
+            json!({
+                "id": id(embeddings.ids()[row]),
+                "embedding": embeddings.row(row),
+                "model_version": embeddings.model_version(),
+                "label": embeddings.labels().map(|labels| labels[row]),
+            })
+        });
+        let stored = upsert(client, items.collect(), force, interrupt)?;
+        inserted += stored.inserted;
+        replaced += stored.replaced;
+        progress.advance((end - start) as u64);
+        interrupt.check()?;
+    }
+    Ok((inserted, replaced))
+}
+
+/// Stores items, in smaller requests where the service takes no larger ones. What a cut-off command has stored stays.
+fn upsert(
+    client: &ServiceClient,
+    items: Vec<Value>,
+    force: bool,
+    interrupt: Interrupt,
+) -> anyhow::Result<Upserted> {
+    #[derive(Deserialize)]
+    struct Answer {
+        inserted: usize,
+        replaced: usize,
+    }
+    let mut total = Upserted::default();
+    let mut waiting = vec![items];
+    while let Some(mut items) = waiting.pop() {
+        let body = json!({ "items": items, "force": force });
+        let reply = client.post_patiently("/gallery/items:batch", &body, interrupt)?;
+        drop(body);
+        if is_too_much(&reply) && items.len() > 1 {
+            let second = items.split_off(items.len() / 2);
+            waiting.push(second);
+            waiting.push(items);
+            continue;
+        }
+        let answer: Answer = reply.read()?;
+        total.inserted += answer.inserted;
+        total.replaced += answer.replaced;
+    }
+    Ok(total)
+}
+
+/// Whether half as many items may pass: too many bytes, items or images.
+fn is_too_much(reply: &Reply) -> bool {
+    reply.status == 413 || (reply.status == 422 && reply.message().contains("expected 1 to "))
+}
+
+/// Calls `each` for every item that passes a filter, without thumbnails.
+pub fn list(
+    client: &ServiceClient,
+    filter: &Value,
+    each: &mut dyn FnMut(StoredItem) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    #[derive(Deserialize)]
+    struct Page {
+        items: Vec<StoredItem>,
+        next: Option<ItemId>,
+    }
+    let base = format!(
+        "/gallery/items?limit={PAGE}&without={}&filter={}",
+        keys::THUMBNAIL,
+        query_value(&filter.to_string())
+    );
+    let mut path = base.clone();
+    loop {
+        let page: Page = client.get(&path)?.read()?;
+        for item in page.items {
+            each(item)?;
+        }
+        let after = match page.next {
+            None => return Ok(()),
+            Some(ItemId::Number(number)) => number.to_string(),
+            // In quotes, no text looks like a number.
+            Some(ItemId::Text(text)) => json!(text).to_string(),
+        };
+        path = format!("{base}&after={}", query_value(&after));
+    }
+}
+
+fn known(item: StoredItem) -> StoredPicture {
+    let id = item.id.to_string();
+    StoredPicture::new(id, item.model_version, item.label, &item.payload)
+}

@@ -1,0 +1,535 @@
+//! The command line as a client of a running service: addresses, keys, trust, and errors that say what to do.
+
+pub mod trust;
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use perennial_serve::{KEY_VARIABLES, Scope};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use ureq::http::{Request, Response, StatusCode, Uri, header};
+use ureq::{Agent, Body};
+
+use crate::exit_status::{UsageError, usage};
+use crate::interrupt::Interrupt;
+
+/// The largest answer that is read: as many hits as a service gives, each with the largest payload.
+const MAX_ANSWER_BYTES: u64 = 64 << 20;
+const CONNECT: Duration = Duration::from_secs(10);
+/// Longer than a service takes for its longest requests: snapshots and swaps.
+const ANSWER: Duration = Duration::from_secs(660);
+/// How long a busy service is asked again.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// How long a service may ask to wait before it is asked again.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// Which service to ask, and how.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Options for a running service")]
+pub struct ServerArguments {
+    /// Address of the running service, such as http://127.0.0.1:7700
+    #[arg(long, global = true, value_name = "URL")]
+    pub server: Option<String>,
+    #[command(flatten)]
+    pub access: AccessArguments,
+}
+
+/// Options of every command that talks to a service, wherever its address comes from.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct AccessArguments {
+    /// Key for the service; without it PERENNIAL_WRITE_KEY, or for what only reads PERENNIAL_READ_KEY
+    #[arg(long, global = true, value_name = "KEY")]
+    pub key: Option<String>,
+    /// Certificates (PEM) that may sign the service's, beside those that this machine trusts
+    #[arg(long, global = true, env = "PERENNIAL_CA", value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+}
+
+impl ServerArguments {
+    /// A client of the service, where one is named.
+    pub fn client(&self) -> anyhow::Result<Option<ServiceClient>> {
+        let server = self.server.as_deref();
+        server
+            .map(|url| ServiceClient::of(url, &self.access))
+            .transpose()
+    }
+}
+
+/// A connection to one service.
+pub struct ServiceClient {
+    agent: Agent,
+    /// Without a slash at its end.
+    url: String,
+    keys: ClientKeys,
+}
+
+/// What the service answered.
+#[derive(Debug)]
+pub struct Reply {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body.
+    pub json: Value,
+    /// How long to wait before asking again, where the service says so.
+    pub retry_after: Option<Duration>,
+    url: String,
+}
+
+/// The service was reached and refused, or it was not reached.
+#[derive(Debug)]
+struct ServiceError(String);
+
+impl std::fmt::Display for ServiceError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ServiceError {}
+
+fn failed(text: String) -> anyhow::Error {
+    ServiceError(text).into()
+}
+
+impl ServiceClient {
+    /// A client of the service at an address. Nothing is sent yet.
+    pub fn of(url: &str, access: &AccessArguments) -> anyhow::Result<Self> {
+        let (url, uri) = address(url)?;
+        let mut config = Agent::config_builder()
+            .http_status_as_error(false)
+            // Another method than the one asked for would follow a redirect.
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .accept_encoding("identity")
+            .user_agent(concat!("perennial/", env!("CARGO_PKG_VERSION")))
+            .timeout_resolve(Some(CONNECT))
+            .timeout_connect(Some(CONNECT))
+            .timeout_recv_response(Some(ANSWER));
+        if uri.host().is_some_and(is_loopback) {
+            config = config.proxy(None);
+        }
+        if uri.scheme_str() == Some("https") {
+            config = config.tls_config(trust::tls_config(access.ca.as_deref())?);
+        } else if access.ca.is_some() {
+            trust::certificates(access.ca.as_deref())?;
+        }
+        Ok(Self {
+            agent: config.build().into(),
+            url,
+            keys: ClientKeys::new(access.key.as_deref(), |name| std::env::var(name).ok())?,
+        })
+    }
+
+    /// The service's address, without a slash at its end.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Reads `path`, which begins with a slash.
+    pub fn get(&self, path: &str) -> anyhow::Result<Reply> {
+        self.ask("GET", path, None, Scope::Read)
+    }
+
+    /// Asks with a JSON body what needs no more than the right to read.
+    pub fn query(&self, path: &str, json: &Value) -> anyhow::Result<Reply> {
+        self.ask("POST", path, Some(json), Scope::Read)
+    }
+
+    /// Posts JSON.
+    pub fn post(&self, path: &str, json: &Value) -> anyhow::Result<Reply> {
+        self.ask("POST", path, Some(json), Scope::Write)
+    }
+
+    /// Puts JSON.
+    pub fn put(&self, path: &str, json: &Value) -> anyhow::Result<Reply> {
+        self.ask("PUT", path, Some(json), Scope::Write)
+    }
+
+    /// Deletes what JSON describes.
+    pub fn delete(&self, path: &str, json: &Value) -> anyhow::Result<Reply> {
+        self.ask("DELETE", path, Some(json), Scope::Write)
+    }
+
+    /// Posts JSON, again and again while the service is busy and says when to come back. Only for what may happen twice.
+    pub fn post_patiently(
+        &self,
+        path: &str,
+        json: &Value,
+        interrupt: Interrupt,
+    ) -> anyhow::Result<Reply> {
+        let begun = Instant::now();
+        loop {
+            let reply = self.post(path, json)?;
+            let busy = matches!(reply.status, 429 | 503);
+            let Some(wait) = reply.retry_after.filter(|_| busy) else {
+                return Ok(reply);
+            };
+            if begun.elapsed() + wait > PATIENCE {
+                return Ok(reply);
+            }
+            let until = Instant::now() + wait.min(LONGEST_WAIT);
+            while Instant::now() < until {
+                interrupt.check()?;
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
+    }
+
+    fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        json: Option<&Value>,
+        scope: Scope,
+    ) -> anyhow::Result<Reply> {
+        let url = format!("{}{path}", self.url);
+        let mut request = Request::builder().method(method).uri(&url);
+        let key = self.keys.of(scope);
+        if let Some(key) = key {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {}", key.value));
+        }
+        let unusable = |error: ureq::http::Error| failed(format!("{url}: {error}"));
+        let answer = match json {
+            Some(json) => {
+                let request = request.header(header::CONTENT_TYPE, "application/json");
+                self.agent
+                    .run(request.body(json.to_string()).map_err(unusable)?)
+            }
+            None => self.agent.run(request.body(()).map_err(unusable)?),
+        };
+        let answer = answer.map_err(|error| failed(unreachable(&url, &error)))?;
+        let reply = read(&url, answer)?;
+        self.refuse_without_right(&reply, key, scope)?;
+        Ok(reply)
+    }
+
+    /// Turns "no key" and "not this key" into what to do about it.
+    fn refuse_without_right(
+        &self,
+        reply: &Reply,
+        key: Option<&ClientKey>,
+        scope: Scope,
+    ) -> anyhow::Result<()> {
+        let variable = variable_of(scope);
+        let advice = match (reply.status, key) {
+            (401, None) => format!("it asks for a key: set {variable}, or pass --key"),
+            (401, Some(key)) => format!("it does not know the key of {}", key.origin),
+            (403, Some(key)) if scope == Scope::Write => format!(
+                "the key of {} does not allow this: set {variable}, or pass --key",
+                key.origin
+            ),
+            _ => return Ok(()),
+        };
+        Err(usage(format!("{} refuses: {advice}", reply.url)))
+    }
+}
+
+impl Reply {
+    /// The body of an answer that says yes; a refusal becomes an error with the service's own words.
+    pub fn accepted(self) -> anyhow::Result<Value> {
+        if (200..300).contains(&self.status) {
+            return Ok(self.json);
+        }
+        let text = format!("{} refuses: {}", self.url, self.message());
+        // What other arguments would have prevented, as the same commands without a service see it.
+        Err(match self.code() {
+            Some("bad_request" | "not_found" | "incompatible_version" | "unprocessable") => {
+                usage(text)
+            }
+            _ => failed(text),
+        })
+    }
+
+    /// [`accepted`](Self::accepted), read as `T`.
+    pub fn read<T: DeserializeOwned>(self) -> anyhow::Result<T> {
+        let url = self.url.clone();
+        serde_json::from_value(self.accepted()?).map_err(|error| failed(stranger(&url, &error)))
+    }
+
+    /// The kind of a refusal, such as `incompatible_version`.
+    pub fn code(&self) -> Option<&str> {
+        self.json["error"]["code"].as_str()
+    }
+
+    /// What a refusal says to people.
+    pub fn message(&self) -> &str {
+        self.json["error"]["message"].as_str().unwrap_or_default()
+    }
+}
+
+/// Reads an answer, and makes sure that a Perennial service gave it.
+fn read(url: &str, mut answer: Response<Body>) -> anyhow::Result<Reply> {
+    #[derive(Deserialize)]
+    struct Refusal {
+        #[serde(rename = "error")]
+        _error: RefusalDetail,
+    }
+    #[derive(Deserialize)]
+    struct RefusalDetail {
+        #[serde(rename = "code")]
+        _code: String,
+        #[serde(rename = "message")]
+        _message: String,
+    }
+    let status = answer.status();
+    let text = |name| {
+        let value = answer.headers().get(name)?;
+        Some(value.to_str().ok()?.to_owned())
+    };
+    if status.is_redirection() {
+        let target = text(header::LOCATION).unwrap_or_else(|| "another address".to_owned());
+        return Err(usage(format!(
+            "{url}: the answer points to {target}; give --server the address of the service itself"
+        )));
+    }
+    let retry_after = text(header::RETRY_AFTER)
+        .and_then(|seconds| seconds.trim().parse().ok())
+        .map(Duration::from_secs);
+    let bytes = answer
+        .body_mut()
+        .with_config()
+        .limit(MAX_ANSWER_BYTES)
+        .read_to_vec()
+        .map_err(|error| failed(unreachable(url, &error)))?;
+    let json = serde_json::from_slice(&bytes).map_err(|error| by_stranger(url, status, &error))?;
+    if !status.is_success() {
+        Refusal::deserialize(&json).map_err(|error| by_stranger(url, status, &error))?;
+    }
+    Ok(Reply {
+        status: status.as_u16(),
+        json,
+        retry_after,
+        url: url.to_owned(),
+    })
+}
+
+fn by_stranger(url: &str, status: StatusCode, error: &serde_json::Error) -> anyhow::Error {
+    match status.as_u16() {
+        502..=504 => failed(format!(
+            "{url}: a proxy answers with status {status}; is the service behind it running?"
+        )),
+        200 => failed(stranger(url, error)),
+        _ => failed(stranger(url, &format!("status {status}"))),
+    }
+}
+
+fn stranger(url: &str, reason: &dyn std::fmt::Display) -> String {
+    format!(
+        "{url}: what answers there is no Perennial service, or one of another version ({reason}); check --server"
+    )
+}
+
+/// What to do where no answer came.
+fn unreachable(url: &str, error: &ureq::Error) -> String {
+    let text = error.to_string();
+    let kind = match error {
+        ureq::Error::Io(error) => Some(error.kind()),
+        _ => None,
+    };
+    let advice = match error {
+        _ if text.contains("UnknownIssuer") => {
+            "this machine does not trust who signed the service's certificate; name the signer's certificate with --ca FILE"
+                .to_owned()
+        }
+        _ if text.contains("NotValidForName") => {
+            "the service's certificate is for another host name; give --server the name that it was made for".to_owned()
+        }
+        _ if text.contains("invalid peer certificate: Expired") => {
+            "the service's certificate has expired; renew it there".to_owned()
+        }
+        _ if text.contains("invalid peer certificate") => {
+            format!("the service's certificate cannot be used ({text})")
+        }
+        _ if text.contains("InvalidContentType") => {
+            "what answers there does not speak TLS; write http:// in --server if that is meant".to_owned()
+        }
+        ureq::Error::HostNotFound => "there is no such host; check --server".to_owned(),
+        ureq::Error::Timeout(_) => format!("no answer in time ({text}); is the service overloaded, or a firewall in between?"),
+        _ if kind == Some(std::io::ErrorKind::ConnectionRefused) => {
+            "nothing listens there; is the service running? `perennial serve` starts one".to_owned()
+        }
+        ureq::Error::Protocol(_) => {
+            format!("what answers there does not speak HTTP ({text}); check --server, and whether it must begin with https://")
+        }
+        _ => format!("{text}; check --server, and whether the service is running"),
+    };
+    format!("cannot reach {url}: {advice}")
+}
+
+/// An address that requests can be sent to, without a slash at its end.
+fn address(text: &str) -> anyhow::Result<(String, Uri)> {
+    let wrong = |problem: &str| {
+        usage(format!(
+            "--server {text}: {problem}; write an address such as http://127.0.0.1:7700"
+        ))
+    };
+    let url = text.trim_end_matches('/');
+    let uri: Uri = url.parse().map_err(|_| wrong("is no address"))?;
+    match uri.scheme_str() {
+        Some("http" | "https") => {}
+        Some(_) => return Err(wrong("must begin with http:// or https://")),
+        None => {
+            return Err(usage(format!(
+                "--server {text}: lacks http:// or https:// at its beginning"
+            )));
+        }
+    }
+    let authority = uri.authority().ok_or_else(|| wrong("names no host"))?;
+    if authority.as_str().contains('@') {
+        return Err(wrong("must not hold a name or password; pass --key"));
+    }
+    if uri.query().is_some() || text.contains('#') {
+        return Err(wrong("must not have a `?` or `#` part"));
+    }
+    Ok((url.to_owned(), uri))
+}
+
+/// A value in the query of an address.
+pub fn query_value(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host.eq_ignore_ascii_case("localhost")
+        || address
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|address| address.is_loopback())
+}
+
+/// The keys that a client may show.
+struct ClientKeys {
+    read: Option<ClientKey>,
+    write: Option<ClientKey>,
+}
+
+#[derive(Clone)]
+struct ClientKey {
+    value: String,
+    /// The option or variable that it came from.
+    origin: &'static str,
+}
+
+impl ClientKeys {
+    /// `--key` for everything; otherwise a variable for each scope, where the key that writes may stand in for reading.
+    fn new(
+        argument: Option<&str>,
+        variable: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, UsageError> {
+        let from = |scope| {
+            let origin = variable_of(scope);
+            let value = variable(origin)?;
+            Some(ClientKey { value, origin })
+        };
+        let given = argument.map(|value| ClientKey {
+            value: value.to_owned(),
+            origin: "--key",
+        });
+        let write = given.clone().or_else(|| from(Scope::Write));
+        let read = given
+            .or_else(|| from(Scope::Read))
+            .or_else(|| write.clone());
+        for key in [&read, &write].into_iter().flatten() {
+            let usable = |byte: u8| byte.is_ascii_graphic();
+            if key.value.is_empty() || !key.value.bytes().all(usable) {
+                return Err(UsageError(format!(
+                    "{}: a key is visible ASCII characters without spaces",
+                    key.origin
+                )));
+            }
+        }
+        Ok(Self { read, write })
+    }
+
+    fn of(&self, scope: Scope) -> Option<&ClientKey> {
+        match scope {
+            Scope::Read => self.read.as_ref(),
+            Scope::Write => self.write.as_ref(),
+        }
+    }
+}
+
+/// The variable that holds the key of a scope, for a service and its clients alike.
+fn variable_of(scope: Scope) -> &'static str {
+    let of_scope = KEY_VARIABLES.iter().find(|(_, other)| *other == scope);
+    of_scope.map_or("--key", |(name, _)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        for (text, url) in [
+            ("http://127.0.0.1:7700", "http://127.0.0.1:7700"),
+            ("http://127.0.0.1:7700/", "http://127.0.0.1:7700"),
+            (
+                "https://host.example/photos/",
+                "https://host.example/photos",
+            ),
+            ("http://[::1]:7700", "http://[::1]:7700"),
+        ] {
+            assert_eq!(address(text).unwrap().0, url);
+        }
+        for (text, says) in [
+            ("", "--server : "),
+            ("127.0.0.1:7700", "lacks http://"),
+            ("localhost", "lacks http://"),
+            ("ftp://host", "must begin with http://"),
+            ("http://me:secret@host", "pass --key"),
+            ("http://host/?a=b", "`?`"),
+            ("http://", "--server http://"),
+        ] {
+            let error = address(text).map(|_| ()).unwrap_err();
+            assert!(error.is::<UsageError>());
+            assert!(error.to_string().contains(says), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn values_survive_an_address() {
+        assert_eq!(query_value("a b/ü\"&="), "a%20b%2F%C3%BC%22%26%3D");
+        assert_eq!(query_value("v0001-a._~"), "v0001-a._~");
+    }
+
+    #[test]
+    fn proxies_are_for_other_machines() {
+        for host in ["localhost", "127.0.0.1", "127.8.0.1", "[::1]"] {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in ["localhost.example", "10.0.0.1", "[2001:db8::1]", "example"] {
+            assert!(!is_loopback(host), "{host}");
+        }
+    }
+
+    fn origins(argument: Option<&str>, set: &[&str]) -> [Option<&'static str>; 2] {
+        let keys = ClientKeys::new(argument, |name| {
+            set.contains(&name).then(|| "0123456789abcdef".to_owned())
+        })
+        .unwrap();
+        [Scope::Read, Scope::Write].map(|scope| keys.of(scope).map(|key| key.origin))
+    }
+
+    #[test]
+    fn every_scope_has_its_key() {
+        let (read, write) = ("PERENNIAL_READ_KEY", "PERENNIAL_WRITE_KEY");
+        assert_eq!(origins(None, &[]), [None, None]);
+        assert_eq!(origins(None, &[read]), [Some(read), None]);
+        assert_eq!(origins(None, &[write]), [Some(write), Some(write)]);
+        assert_eq!(origins(None, &[read, write]), [Some(read), Some(write)]);
+        assert_eq!(origins(Some("k"), &[read, write]), [Some("--key"); 2]);
+        let error = ClientKeys::new(Some("two words"), |_| None).err().unwrap();
+        assert!(!error.to_string().contains("two"), "{error}");
+    }
+}

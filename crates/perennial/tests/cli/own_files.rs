@@ -1,0 +1,157 @@
+//! What the user made is never removed or written over by a run.
+
+use crate::bench::Bench;
+use crate::outputs::TINY;
+
+/// Everything below a folder, with the content of its files.
+fn tree(bench: &Bench, folder: &str) -> Vec<(String, Vec<u8>)> {
+    let mut found = Vec::new();
+    let mut folders = vec![bench.path(folder)];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let content = if path.is_dir() {
+                folders.push(path.clone());
+                Vec::new()
+            } else {
+                std::fs::read(&path).unwrap()
+            };
+            found.push((path.display().to_string(), content));
+        }
+    }
+    found.sort();
+    found
+}
+
+/// A folder of a run with a configuration of the user's in it, and more.
+fn own_folder(text: &str) -> Bench {
+    let bench = Bench::new();
+    std::fs::create_dir_all(bench.path("runs/tiny")).unwrap();
+    bench.write("runs/tiny/experiment.toml", &format!("{text}# my notes\n"));
+    bench.write("runs/tiny/notes.txt", "more notes");
+    bench
+}
+
+const RUN: [&str; 2] = ["pretrain", "runs/tiny/experiment.toml"];
+
+#[test]
+fn a_run_that_cannot_start_leaves_its_folder_as_it_was() {
+    let no_data = TINY.replace("\"generated\"", "\"cifar10\"");
+    let no_data: String = no_data
+        .lines()
+        .filter(|line| !line.starts_with("generated"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let cases: [(String, &[&str]); 4] = [
+        (no_data, &[]),
+        (
+            TINY.to_owned(),
+            &["--set", "data.generated.images_per_class=0"],
+        ),
+        (TINY.to_owned(), &["--set", "training.epoch=3"]),
+        (TINY.to_owned(), &["--resume"]),
+    ];
+    for (text, more) in cases {
+        for lock in [false, true] {
+            let bench = own_folder(&text);
+            std::fs::create_dir(bench.path("registry")).unwrap();
+            if lock {
+                bench.write("runs/tiny/.lock", "mine");
+            }
+            let before = tree(&bench, ".");
+            let ended = bench.run(&[&RUN, more].concat());
+            assert_eq!(ended.code, Some(2), "{more:?}: {}", ended.stderr);
+            assert_eq!(tree(&bench, "."), before, "{more:?}");
+        }
+    }
+}
+
+#[test]
+fn a_configuration_in_the_folder_of_its_run_is_used_and_stays() {
+    let bench = own_folder(TINY);
+    let before = bench.read("runs/tiny/experiment.toml");
+    let changed = [&RUN[..], &["--set", "training.epochs=2"]].concat();
+    bench.succeed(&changed);
+    assert_eq!(bench.read("runs/tiny/experiment.toml"), before);
+    assert_eq!(bench.read("runs/tiny/notes.txt"), "more notes");
+    let resolved = bench.read("runs/tiny/experiment.resolved.toml");
+    assert!(resolved.contains("epochs = 2"), "{resolved}");
+
+    // Both ways of going on know what the run used.
+    let again = bench.answer(&["pretrain", "--resume", "runs/tiny"]);
+    assert_eq!(again["versions"], serde_json::json!(["v0001"]));
+    bench.succeed(&[&changed[..], &["--resume"]].concat());
+    bench.succeed(&[
+        "evaluate",
+        "tiny",
+        "--queries",
+        "generated:test",
+        "--gallery",
+        "generated:test",
+        "--resamples",
+        "10",
+    ]);
+    assert_eq!(bench.read("runs/tiny/experiment.toml"), before);
+    assert_eq!(bench.read("runs/tiny/experiment.resolved.toml"), resolved);
+    bench.run(&RUN).assert_wrong_usage(&["already holds a run"]);
+}
+
+#[test]
+fn results_without_a_checkpoint_are_not_written_over() {
+    for name in [
+        "run.json",
+        "metrics.jsonl",
+        "report.html",
+        "experiment.resolved.toml",
+    ] {
+        let bench = own_folder(TINY);
+        bench.write(&format!("runs/tiny/{name}"), "mine");
+        let before = tree(&bench, ".");
+        bench.run(&RUN).assert_wrong_usage(&[name]);
+        assert_eq!(tree(&bench, "."), before);
+    }
+    // A finished run whose checkpoint was deleted to save space.
+    let bench = Bench::new();
+    bench.write("tiny.toml", TINY);
+    bench.succeed(&["pretrain", "tiny.toml"]);
+    std::fs::remove_dir_all(bench.path("runs/tiny/checkpoint")).unwrap();
+    let before = tree(&bench, "runs");
+    bench
+        .run(&["pretrain", "tiny.toml"])
+        .assert_wrong_usage(&["run.json"]);
+    assert_eq!(tree(&bench, "runs"), before);
+}
+
+#[test]
+fn the_demo_keeps_off_what_is_there() {
+    let bench = Bench::new();
+    std::fs::create_dir(bench.path("mine")).unwrap();
+    bench.write("mine/notes.txt", "notes");
+    bench
+        .run(&["demo", "--keep", "mine"])
+        .assert_wrong_usage(&["it is not empty"]);
+    assert_eq!(bench.read("mine/notes.txt"), "notes");
+}
+
+#[test]
+fn downloads_keep_off_what_is_there() {
+    let bench = Bench::new();
+    std::fs::create_dir(bench.path("data")).unwrap();
+    let fetch = [
+        "data",
+        "fetch",
+        "cifar10",
+        "--base-url",
+        "http://127.0.0.1:9",
+    ];
+    bench.write("data/cifar-10-batches-bin", "mine");
+    let ended = bench.run(&fetch);
+    ended.assert_wrong_usage(&["cifar-10-batches-bin is no folder"]);
+    assert_eq!(bench.read("data/cifar-10-batches-bin"), "mine");
+    std::fs::remove_file(bench.path("data/cifar-10-batches-bin")).unwrap();
+    bench.write("data/cifar-10-binary.tar.gz.partial", "mine");
+    bench
+        .run(&fetch)
+        .assert_wrong_usage(&["no beginning of an archive"]);
+    assert_eq!(bench.read("data/cifar-10-binary.tar.gz.partial"), "mine");
+}
