@@ -43,9 +43,11 @@ impl Encoder for Waves {
     }
 }
 
-impl EncoderLoader for Arc<Waves> {
+struct Loader(Arc<Waves>);
+
+impl EncoderLoader for Loader {
     fn load(&self, _: &Registry, _: ModelVersion) -> Result<Arc<dyn Encoder>, LoadError> {
-        let encoder: Arc<dyn Encoder> = self.clone();
+        let encoder: Arc<dyn Encoder> = self.0.clone();
         Ok(encoder)
     }
 }
@@ -88,11 +90,11 @@ fn setup(config: &Batching, pause: Duration) -> Setup {
     let snapshots = (0..2)
         .map(|_| {
             let version = ModelVersion::from_toml(MODEL).unwrap();
-            let waves = Arc::new(Waves {
+            let waves = Loader(Arc::new(Waves {
                 version: version.clone(),
                 batches: Arc::clone(&batches),
                 pause,
-            });
+            }));
             Arc::new(LoadedModel::load(&waves, &registry, version).unwrap())
         })
         .collect();

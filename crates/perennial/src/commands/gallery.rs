@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use perennial_core::{Output, Registry};
 use perennial_gallery::{
-    EmbeddedGallery, Filter, ItemId, LabelFilter, SNAPSHOT_FILE_KIND, SnapshotInfo, VectorStore,
+    Filter, ItemId, LabelFilter, SNAPSHOT_FILE_KIND, SnapshotInfo, VectorStore,
 };
 use perennial_upgrade::{Certification, NotCertified, RegistryRecords};
 use serde::Serialize;
