@@ -13,6 +13,7 @@ mod logs;
 mod malformed;
 mod measures;
 mod models;
+mod pictures;
 mod runs;
 mod service;
 mod speed;
