@@ -130,7 +130,10 @@ fn tiff(image: &RgbImage, orientation: u16, directory_first: bool) -> Vec<u8> {
         table.extend(value.to_le_bytes());
     }
     table.extend([0; 4]);
-    let bits: Vec<u8> = [8_u16; 3].iter().flat_map(|bits| bits.to_le_bytes()).collect();
+    let bits: Vec<u8> = [8_u16; 3]
+        .iter()
+        .flat_map(|bits| bits.to_le_bytes())
+        .collect();
     let mut bytes = b"II*\0".to_vec();
     bytes.extend((directory as u32).to_le_bytes());
     match directory_first {
@@ -168,7 +171,10 @@ fn assert_upright(bytes: &[u8], what: &str) {
     let expected = [[230, 20, 20], [20, 230, 20], [20, 20, 230], [230, 230, 20]];
     for (found, expected) in found.iter().zip(expected) {
         for (found, expected) in found.iter().zip(expected) {
-            assert!(found.abs_diff(expected) <= 12, "{what}: {found} for {expected}");
+            assert!(
+                found.abs_diff(expected) <= 12,
+                "{what}: {found} for {expected}"
+            );
         }
     }
 }
@@ -183,7 +189,10 @@ fn every_orientation_is_turned_upright_in_every_format_that_carries_one() {
             assert_upright(&png(&image, exif.clone()), &format!("PNG {orientation}"));
             assert_upright(&webp(&image, exif.clone()), &format!("WebP {orientation}"));
             let prefixed = [b"Exif\0\0", &exif[..]].concat();
-            assert_upright(&webp(&image, prefixed), &format!("WebP, prefix {orientation}"));
+            assert_upright(
+                &webp(&image, prefixed),
+                &format!("WebP, prefix {orientation}"),
+            );
         }
         for first in [false, true] {
             let bytes = tiff(&image, orientation, first);
@@ -201,7 +210,10 @@ fn a_tag_behind_the_pixels_of_a_png_counts() {
     chunk.extend(&body);
     chunk.extend(crc(&body).to_be_bytes());
     let end = plain.len() - 12;
-    assert_upright(&[&plain[..end], &chunk, &plain[end..]].concat(), "eXIf last");
+    assert_upright(
+        &[&plain[..end], &chunk, &plain[end..]].concat(),
+        "eXIf last",
+    );
 }
 
 /// The checksum of a PNG chunk.
@@ -219,7 +231,13 @@ fn crc(bytes: &[u8]) -> u32 {
 #[test]
 fn damaged_or_unknown_tags_change_nothing() {
     let image = stored(1);
-    for tag in [exif(0, true), exif(9, false), exif(300, true), b"II*\0junk".to_vec(), vec![0; 3]] {
+    for tag in [
+        exif(0, true),
+        exif(9, false),
+        exif(300, true),
+        b"II*\0junk".to_vec(),
+        vec![0; 3],
+    ] {
         assert_upright(&jpeg(&image, tag.clone()), &format!("JPEG {tag:?}"));
         assert_upright(&png(&image, tag.clone()), &format!("PNG {tag:?}"));
     }
@@ -237,8 +255,14 @@ fn all_formats() -> Vec<(&'static str, Vec<u8>)> {
         ("CMYK JPEG", CMYK.to_vec()),
         ("JPEG with a tag", jpeg(&upright(), exif(1, true))),
         ("PNG", png(&upright(), Vec::new())),
-        ("PNG of 16 bits", encoded(&image.to_rgb16().into(), ImageFormat::Png)),
-        ("PNG with alpha", encoded(&image.to_rgba8().into(), ImageFormat::Png)),
+        (
+            "PNG of 16 bits",
+            encoded(&image.to_rgb16().into(), ImageFormat::Png),
+        ),
+        (
+            "PNG with alpha",
+            encoded(&image.to_rgba8().into(), ImageFormat::Png),
+        ),
         ("lossless WebP", webp(&upright(), exif(1, false))),
         ("lossy WebP", LOSSY_WEBP.to_vec()),
         ("GIF", gif),
@@ -275,10 +299,17 @@ fn scans_that_end_early_are_refused_even_with_an_end_mark() {
         ("restart marks", RESTART),
         ("CMYK", CMYK),
     ] {
-        let pixels = whole.windows(2).position(|pair| pair == [0xff, 0xda]).unwrap() + 14;
+        let pixels = whole
+            .windows(2)
+            .position(|pair| pair == [0xff, 0xda])
+            .unwrap()
+            + 14;
         for length in (pixels + 8..whole.len() - 24).step_by(7) {
             let closed = [&whole[..length], &[0xff, 0xd9]].concat();
-            assert!(decode(&closed).is_err(), "{what}, closed after {length} bytes");
+            assert!(
+                decode(&closed).is_err(),
+                "{what}, closed after {length} bytes"
+            );
         }
     }
 }
@@ -287,9 +318,15 @@ fn scans_that_end_early_are_refused_even_with_an_end_mark() {
 fn depth_transparency_and_print_colours_become_rgb() {
     let image = DynamicImage::from(upright());
     for (what, bytes) in [
-        ("16 bits", encoded(&image.to_rgb16().into(), ImageFormat::Png)),
+        (
+            "16 bits",
+            encoded(&image.to_rgb16().into(), ImageFormat::Png),
+        ),
         ("alpha", encoded(&image.to_rgba8().into(), ImageFormat::Png)),
-        ("16 bits and alpha", encoded(&image.to_rgba16().into(), ImageFormat::Tiff)),
+        (
+            "16 bits and alpha",
+            encoded(&image.to_rgba16().into(), ImageFormat::Tiff),
+        ),
         ("GIF", encoded(&image, ImageFormat::Gif)),
         ("BMP", encoded(&image, ImageFormat::Bmp)),
     ] {
@@ -341,10 +378,16 @@ fn hostile_sizes_are_refused_before_memory_is_taken() {
 #[test]
 fn thumbnails_fit_and_keep_their_shape() {
     let wide = RgbImage::from_fn(500, 100, |x, _| Rgb([(x / 2) as u8; 3]));
-    let thumbnail = decode(&png(&wide, Vec::new())).unwrap().thumbnail(96).unwrap();
+    let thumbnail = decode(&png(&wide, Vec::new()))
+        .unwrap()
+        .thumbnail(96)
+        .unwrap();
     let small = decode(&thumbnail).unwrap();
     assert_eq!((small.width(), small.height()), (96, 19));
-    let thumbnail = decode(&png(&stored(6), exif(6, true))).unwrap().thumbnail(96).unwrap();
+    let thumbnail = decode(&png(&stored(6), exif(6, true)))
+        .unwrap()
+        .thumbnail(96)
+        .unwrap();
     assert_upright(&thumbnail, "thumbnail");
     let line = decode(&png(&RgbImage::new(3000, 1), Vec::new())).unwrap();
     assert_eq!(decode(&line.thumbnail(96).unwrap()).unwrap().height(), 1);

@@ -62,8 +62,19 @@ fn add(bench: &Bench, arguments: &[&str]) -> Value {
 
 /// Inserted, replaced, unchanged, pruned, left out, and the gallery's items.
 fn counts(answer: &Value) -> [u64; 6] {
-    ["inserted", "replaced", "unchanged", "pruned", "left_out", "items"]
-        .map(|key| answer[key].as_u64().unwrap_or_else(|| panic!("{key} in {answer}")))
+    [
+        "inserted",
+        "replaced",
+        "unchanged",
+        "pruned",
+        "left_out",
+        "items",
+    ]
+    .map(|key| {
+        answer[key]
+            .as_u64()
+            .unwrap_or_else(|| panic!("{key} in {answer}"))
+    })
 }
 
 /// The best hit of a picture.
@@ -78,7 +89,11 @@ fn a_hit_leads_back_to_its_picture() {
     picture(&bench, "photos/cat/2024/a.png", 1);
     picture(&bench, "photos/dog/b.jpg", 2);
     picture(&bench, "photos/c.webp", 3);
-    std::fs::rename(bench.path("photos/dog/b.jpg"), bench.path("photos/dog/b.JFIF")).unwrap();
+    std::fs::rename(
+        bench.path("photos/dog/b.jpg"),
+        bench.path("photos/dog/b.JFIF"),
+    )
+    .unwrap();
     let answer = add(&bench, &["photos"]);
     assert_eq!(counts(&answer), [3, 0, 0, 0, 0, 3]);
     let hit = best(&bench, "photos/cat/2024/a.png");
@@ -86,23 +101,43 @@ fn a_hit_leads_back_to_its_picture() {
     assert!(hit["score"].as_f64().unwrap() > 0.9999);
     let payload = &hit["payload"];
     assert_eq!(
-        [&payload["file"], &payload["class"], &payload["width"], &payload["height"]],
-        [&json!("cat/2024/a.png"), &json!("cat"), &json!(61), &json!(40)]
+        [
+            &payload["file"],
+            &payload["class"],
+            &payload["width"],
+            &payload["height"]
+        ],
+        [
+            &json!("cat/2024/a.png"),
+            &json!("cat"),
+            &json!(61),
+            &json!(40)
+        ]
     );
     let root = bench.path("photos").canonicalize().unwrap();
     assert_eq!(payload["root"], root.to_str().unwrap());
     assert_eq!(payload["sha256"].as_str().unwrap().len(), 64);
     let thumbnail = payload["thumbnail"].as_str().unwrap();
-    assert!(thumbnail.starts_with("data:image/jpeg;base64,/9j/"), "{thumbnail}");
+    assert!(
+        thumbnail.starts_with("data:image/jpeg;base64,/9j/"),
+        "{thumbnail}"
+    );
     assert_eq!(hit["label"], 0);
     assert_eq!(best(&bench, "photos/dog/b.JFIF")["label"], 1);
     let flat = best(&bench, "photos/c.webp");
-    assert_eq!((&flat["id"], &flat["label"]), (&json!("c.webp"), &Value::Null));
+    assert_eq!(
+        (&flat["id"], &flat["label"]),
+        (&json!("c.webp"), &Value::Null)
+    );
     assert!(flat["payload"].get("class").is_none());
     let bare = add(&bench, &["photos", "--prefix", "bare", "--no-thumbnails"]);
     assert_eq!(counts(&bare)[0], 3);
     let page = bench.answer(&["gallery", "search", "--id", "bare/c.webp", "--limit", "2"]);
-    let bare = page["hits"].as_array().unwrap().iter().find(|hit| hit["id"] == "bare/c.webp");
+    let bare = page["hits"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|hit| hit["id"] == "bare/c.webp");
     assert!(bare.unwrap()["payload"].get("thumbnail").is_none());
 }
 
@@ -112,7 +147,10 @@ fn adding_again_adds_what_is_new_replaces_what_changed_and_prunes_on_request() {
     for (name, seed) in [("c/m.png", 1), ("d/n.png", 2), ("d/o.png", 3)] {
         picture(&bench, &format!("S/{name}"), seed);
     }
-    assert_eq!(counts(&add(&bench, &["--set", "folder:S"])), [3, 0, 0, 0, 0, 3]);
+    assert_eq!(
+        counts(&add(&bench, &["--set", "folder:S"])),
+        [3, 0, 0, 0, 0, 3]
+    );
     assert_eq!(counts(&add(&bench, &["S"])), [0, 0, 3, 0, 0, 3]);
 
     // Something that sorts first, something changed, something gone.
@@ -146,7 +184,14 @@ fn pruning_touches_nothing_but_what_is_gone_from_the_folder() {
     picture(&bench, "A/w.png", 4);
     let answer = add(&bench, &["A", "--prune"]);
     assert_eq!(counts(&answer), [1, 0, 0, 1, 1, 2005]);
-    for id in ["again/x.png", "again/y.png", "y.png", "w.png", "z.png", "generated/7"] {
+    for id in [
+        "again/x.png",
+        "again/y.png",
+        "y.png",
+        "w.png",
+        "z.png",
+        "generated/7",
+    ] {
         bench.succeed(&["gallery", "search", "--id", id, "--limit", "1"]);
     }
     // A disk that is not mounted looks like an empty folder.
@@ -155,7 +200,11 @@ fn pruning_touches_nothing_but_what_is_gone_from_the_folder() {
     }
     let ended = bench.run(&["gallery", "add", "A", "--prune"]);
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-    assert!(ended.stderr.contains("nothing was pruned"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("nothing was pruned"),
+        "{}",
+        ended.stderr
+    );
     assert_eq!(bench.answer(&["gallery", "stats"])["items"], 2005);
 }
 
@@ -177,10 +226,22 @@ fn folders_of_one_name_keep_apart_or_are_refused() {
     bench
         .run(&["gallery", "add", "B/photos", "--quiet"])
         .assert_wrong_usage(&["x/a.png", "/A/photos", "/B/photos", "--prefix"]);
-    assert_eq!(bench.answer(&["gallery", "stats"])["items"], before, "nothing half-done");
+    assert_eq!(
+        bench.answer(&["gallery", "stats"])["items"],
+        before,
+        "nothing half-done"
+    );
     assert_eq!(counts(&add(&bench, &["B/photos", "--prefix", "B"]))[0], 3);
     bench
-        .run(&["gallery", "--gallery", "other", "add", "A/photos", "B/photos", "--quiet"])
+        .run(&[
+            "gallery",
+            "--gallery",
+            "other",
+            "add",
+            "A/photos",
+            "B/photos",
+            "--quiet",
+        ])
         .assert_wrong_usage(&["x/a.png", "/A/photos", "/B/photos", "--prefix"]);
 
     // A folder that moved says which it was.
@@ -189,7 +250,10 @@ fn folders_of_one_name_keep_apart_or_are_refused() {
     bench
         .run(&["gallery", "add", "moved/photos", "--quiet"])
         .assert_wrong_usage(&["--root", old.as_str().unwrap()]);
-    let answer = add(&bench, &["moved/photos", "--root", old.as_str().unwrap(), "--prune"]);
+    let answer = add(
+        &bench,
+        &["moved/photos", "--root", old.as_str().unwrap(), "--prune"],
+    );
     assert_eq!(counts(&answer)[..4], [0, 0, 1, 0]);
 }
 
@@ -201,7 +265,12 @@ fn splits_of_one_set_do_not_overwrite_each_other() {
     assert_eq!(again["replaced"], 2000);
     bench
         .run(&["gallery", "add", "--set", "generated:train", "--quiet"])
-        .assert_wrong_usage(&["generated/0", "generated/test", "generated/train", "--prefix"]);
+        .assert_wrong_usage(&[
+            "generated/0",
+            "generated/test",
+            "generated/train",
+            "--prefix",
+        ]);
 }
 
 #[test]
@@ -228,13 +297,21 @@ fn everything_left_out_is_counted_and_named() {
     let left_out = &answer["folders"][0]["left_out"];
     assert_eq!(left_out["by_reason"], by_reason);
     let text = bench.succeed(&["gallery", "add", "f"]);
-    for part in ["4  unchanged", "6  left out", "3  unreadable", "cat/cut.jpg: the JPEG file"] {
+    for part in [
+        "4  unchanged",
+        "6  left out",
+        "3  unreadable",
+        "cat/cut.jpg: the JPEG file",
+    ] {
         assert!(text.contains(part), "{part} in {text}");
     }
 
     // As a labelled set, a picture beside the classes has none.
     let shown = bench.answer(&["data", "show", "folder:f"]);
-    assert_eq!((&shown["images"], &shown["classes"]), (&json!(3), &json!(1)));
+    assert_eq!(
+        (&shown["images"], &shown["classes"]),
+        (&json!(3), &json!(1))
+    );
     let mut with_class = by_reason;
     with_class["without_class"] = json!(1);
     assert_eq!(shown["left_out"]["by_reason"], with_class);
@@ -245,21 +322,42 @@ fn everything_left_out_is_counted_and_named() {
     for strict in [
         &["data", "show", "folder:f", "--strict"][..],
         &["gallery", "add", "f", "--strict"],
-        &["embed", "live", "--set", "folder:f", "--out", "e.safetensors", "--strict"],
+        &[
+            "embed",
+            "live",
+            "--set",
+            "folder:f",
+            "--out",
+            "e.safetensors",
+            "--strict",
+        ],
     ] {
         let ended = bench.run(strict);
         assert_eq!(ended.code, Some(1), "{strict:?}: {}", ended.stderr);
         assert!(!bench.path("e.safetensors").exists());
     }
     let embedded = bench.answer(&[
-        "embed", "live", "--set", "folder:f", "--out", "e.safetensors", "--rows", "rows.jsonl",
+        "embed",
+        "live",
+        "--set",
+        "folder:f",
+        "--out",
+        "e.safetensors",
+        "--rows",
+        "rows.jsonl",
     ]);
     assert_eq!(embedded["count"], 3);
     assert_eq!(embedded["left_out"]["total"], 7);
     assert_eq!(embedded["set_sha256"].as_str().unwrap().len(), 64);
     let rows = bench.read("rows.jsonl");
-    let files: Vec<Value> = rows.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(files[0], json!({"row": 0, "file": "cat/2024/b.png", "label": 0}));
+    let files: Vec<Value> = rows
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    assert_eq!(
+        files[0],
+        json!({"row": 0, "file": "cat/2024/b.png", "label": 0})
+    );
     assert_eq!(files.len(), 3);
 
     std::fs::create_dir_all(bench.path("only")).unwrap();
@@ -267,11 +365,22 @@ fn everything_left_out_is_counted_and_named() {
     for command in [
         &["data", "show", "folder:only"][..],
         &["gallery", "add", "only"],
-        &["embed", "live", "--set", "folder:only", "--out", "e.safetensors"],
+        &[
+            "embed",
+            "live",
+            "--set",
+            "folder:only",
+            "--out",
+            "e.safetensors",
+        ],
     ] {
         let ended = bench.run(command);
         assert_eq!(ended.code, Some(1), "{command:?}");
-        assert!(ended.stderr.contains("cut.jpg"), "{command:?}: {}", ended.stderr);
+        assert!(
+            ended.stderr.contains("cut.jpg"),
+            "{command:?}: {}",
+            ended.stderr
+        );
     }
 }
 
@@ -299,8 +408,14 @@ fn names_and_options_that_cannot_work_are_told_first() {
     picture(&bench, "f/a.png", 1);
     std::fs::copy(bench.path("f/a.png"), bench.path("f/12")).unwrap();
     let answer = add(&bench, &["f"]);
-    assert_eq!(answer["folders"][0]["left_out"]["by_reason"], json!({ "unusable_name": 1 }));
-    assert_eq!(counts(&add(&bench, &["f", "--prefix", "p"]))[..5], [2, 0, 0, 0, 0]);
+    assert_eq!(
+        answer["folders"][0]["left_out"]["by_reason"],
+        json!({ "unusable_name": 1 })
+    );
+    assert_eq!(
+        counts(&add(&bench, &["f", "--prefix", "p"]))[..5],
+        [2, 0, 0, 0, 0]
+    );
     let long = "p".repeat(1022);
     let none = bench.run(&["gallery", "add", "f", "--prefix", &long]);
     assert_eq!(none.code, Some(1), "{}", none.stderr);
@@ -312,10 +427,21 @@ fn names_and_options_that_cannot_work_are_told_first() {
         (&["f", "f", "--root", "r"], "--root"),
         (&["f", "--root", ""], "--root"),
     ] {
-        let all = [&["gallery", "--gallery", "none", "add"], arguments, &["--quiet"]].concat();
+        let all = [
+            &["gallery", "--gallery", "none", "add"],
+            arguments,
+            &["--quiet"],
+        ]
+        .concat();
         bench.run(&all).assert_wrong_usage(&[part]);
     }
-    assert!(!Path::new(&bench.path("none")).join("gallery.redb").exists() || bench.run(&["gallery", "--gallery", "none", "stats"]).stdout.contains("0 items"));
+    assert!(
+        !Path::new(&bench.path("none")).join("gallery.redb").exists()
+            || bench
+                .run(&["gallery", "--gallery", "none", "stats"])
+                .stdout
+                .contains("0 items")
+    );
 }
 
 #[cfg(target_os = "linux")]
@@ -364,6 +490,9 @@ fn what_was_stored_before_a_kill_stays_and_the_next_run_goes_on() {
     child.wait().unwrap();
     let answer = add(&bench, &["f"]);
     let [inserted, replaced, unchanged, _, left_out, items] = counts(&answer);
-    assert_eq!((inserted + unchanged, replaced, left_out, items), (4000, 0, 0, 4000));
+    assert_eq!(
+        (inserted + unchanged, replaced, left_out, items),
+        (4000, 0, 0, 4000)
+    );
     assert!(unchanged > 0, "{answer}");
 }
