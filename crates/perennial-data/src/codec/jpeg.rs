@@ -19,6 +19,8 @@ const RESTART_INTERVAL: u8 = 0xdd;
 /// Baseline, extended and progressive, all with Huffman codes; the decoder refuses the others.
 const FRAMES: std::ops::RangeInclusive<u8> = 0xc0..=0xc2;
 
+/// Colours of a frame: red, green and blue, or four inks.
+const MAX_COMPONENTS: u8 = 4;
 /// The most scans that are walked; each costs time for every block, whatever its length. The decoder takes as many.
 const MAX_SCANS: usize = 100;
 
@@ -163,7 +165,7 @@ fn frame(body: &[u8], progressive: bool, max_pixels: u64) -> Option<Frame> {
         u16::from_be_bytes([width_high, width_low]),
     );
     let pixels = u64::from(height) * u64::from(width);
-    if precision != 8 || pixels == 0 || pixels > max_pixels {
+    if precision != 8 || pixels == 0 || pixels > max_pixels || count > MAX_COMPONENTS {
         return None;
     }
     let components = body.get(6..6 + 3 * usize::from(count))?;

@@ -458,21 +458,26 @@ fn check_id(file: &PictureFile, prefix: Option<&str>) -> Result<(), LeftOutFile>
     })
 }
 
-fn root_name(folder: &Path, given: Option<&str>) -> anyhow::Result<String> {
-    let name = match given {
-        Some(name) => name,
-        None => folder.to_str().ok_or_else(|| {
-            usage(format!(
-                "the path {} is not UTF-8; pass --root NAME, what the gallery shall call the folder",
-                folder.display()
-            ))
-        })?,
-    };
+/// Says whether a folder can be called so.
+pub fn check_root(name: &str) -> anyhow::Result<()> {
     if name.is_empty() || name.len() > MAX_ROOT_BYTES || name.chars().any(char::is_control) {
         return Err(usage(format!(
             "--root {name:?} must have 1 to {MAX_ROOT_BYTES} bytes and no control characters"
         )));
     }
+    Ok(())
+}
+
+fn root_name(folder: &Path, given: Option<&str>) -> anyhow::Result<String> {
+    let name = given
+        .or_else(|| folder.to_str())
+        .filter(|name| check_root(name).is_ok());
+    let name = name.ok_or_else(|| {
+        usage(format!(
+            "the path {} cannot be stored as text; pass --root NAME, what the gallery shall call the folder",
+            folder.display()
+        ))
+    })?;
     Ok(name.to_owned())
 }
 
