@@ -239,14 +239,23 @@ fn tiff(bytes: &[u8]) -> Option<()> {
             let at = directory + 2 + 12 * entry;
             let (tag, kind, count) = (short(at)?, short(at + 2)?, long(at + 4)?);
             let size = match kind {
-                3 => 2,
-                4 => 4,
+                1 | 2 | 6 | 7 => 1,
+                3 | 8 => 2,
+                4 | 9 | 11 | 13 => 4,
+                5 | 10 | 12 | 16 | 17 | 18 => 8,
                 _ => continue,
             };
             let list = match count.checked_mul(size)? {
                 0..=4 => at + 8,
-                _ => long(at + 8)?,
+                outside => {
+                    let start = long(at + 8)?;
+                    bytes.get(start..start.checked_add(outside)?)?;
+                    start
+                }
             };
+            if !matches!(size, 2 | 4) {
+                continue;
+            }
             match tag {
                 273 | 324 => offsets = Some((list, count, size)),
                 279 | 325 => counts = Some((list, count, size)),
