@@ -395,8 +395,10 @@ fn the_size_is_the_versions() {
         // The picture and its stored embedding were made in the same way.
         assert!(best(&bench, "f/c/a.png")["score"].as_f64().unwrap() > 0.9999);
         // A set of another size is scaled.
-        let small = add(&bench, &["--set", "generated:test"]);
-        assert_eq!(small["inserted"], 2000, "{side}");
+        if side == 64 {
+            let small = add(&bench, &["--set", "generated:test"]);
+            assert_eq!(small["inserted"], 2000);
+        }
     }
 }
 
@@ -465,29 +467,37 @@ fn odd_names_and_links_do_no_harm() {
     assert_eq!(best(&bench, "far/b.png")["id"], "far/b.png");
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(unix)]
 #[test]
-fn what_was_stored_before_a_kill_stays_and_the_next_run_goes_on() {
-    let bench = with_model();
-    picture(&bench, "f/0.png", 1);
-    let bytes = std::fs::read(bench.path("f/0.png")).unwrap();
-    for index in 1..4000 {
-        std::fs::write(bench.path(&format!("f/{index}.png")), &bytes).unwrap();
+fn what_was_stored_before_an_interruption_stays_and_the_next_run_goes_on() {
+    for signal in ["-INT", "-KILL"] {
+        let bench = with_model();
+        picture(&bench, "f/x0.png", 1);
+        let bytes = std::fs::read(bench.path("f/x0.png")).unwrap();
+        for index in 1..4000 {
+            std::fs::write(bench.path(&format!("f/x{index}.png")), &bytes).unwrap();
+        }
+        let mut child = bench.command(&["gallery", "add", "f"]).spawn().unwrap();
+        while !bench.path("gallery/gallery.redb").exists() && child.try_wait().unwrap().is_none() {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        let pid = child.id().to_string();
+        std::process::Command::new("kill")
+            .args([signal, &pid])
+            .status()
+            .unwrap();
+        let code = child.wait().unwrap().code();
+        let answer = add(&bench, &["f"]);
+        let [inserted, replaced, unchanged, _, left_out, items] = counts(&answer);
+        assert_eq!(
+            (inserted + unchanged, replaced, left_out, items),
+            (4000, 0, 0, 4000),
+            "{signal}"
+        );
+        if signal == "-INT" {
+            assert_eq!(code, Some(130));
+            // The batch that was on its way when Ctrl-C came is stored.
+            assert!(unchanged > 0 && inserted > 0, "{unchanged} {inserted}");
+        }
     }
-    let mut child = bench.command(&["gallery", "add", "f"]).spawn().unwrap();
-    // Until something is stored, or all of it.
-    let database = bench.path("gallery/gallery.redb");
-    let grown = || std::fs::metadata(&database).is_ok_and(|file| file.len() > 2 << 20);
-    while !grown() && child.try_wait().unwrap().is_none() {
-        std::thread::sleep(std::time::Duration::from_millis(5));
-    }
-    child.kill().unwrap();
-    child.wait().unwrap();
-    let answer = add(&bench, &["f"]);
-    let [inserted, replaced, unchanged, _, left_out, items] = counts(&answer);
-    assert_eq!(
-        (inserted + unchanged, replaced, left_out, items),
-        (4000, 0, 0, 4000)
-    );
-    assert!(unchanged > 0, "{answer}");
 }

@@ -12,7 +12,7 @@ use perennial_data::pictures::{
     LeftOut, LeftOutFile, PictureFile, PictureFolder, Reason, in_batches,
 };
 use perennial_gallery::ItemId;
-use perennial_gallery::item::MAX_PAYLOAD_BYTES;
+use perennial_gallery::item::{MAX_ID_BYTES, MAX_PAYLOAD_BYTES};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -438,18 +438,22 @@ fn item_id(prefix: Option<&str>, relative: &str) -> String {
 
 fn check_id(file: &PictureFile, prefix: Option<&str>) -> Result<(), LeftOutFile> {
     let id = item_id(prefix, file.relative());
-    let problem = match ItemId::Text(id.clone()).check() {
-        Err(error) => format!("cannot be an id: {error}; rename the file"),
+    let problem = if id.len() > MAX_ID_BYTES {
+        format!(
+            "its id would have {} bytes, and ids have at most {MAX_ID_BYTES}; shorten its name or the prefix",
+            id.len()
+        )
+    } else if ItemId::Text(id.clone()).check().is_err() {
+        "its name holds a control character; rename it".to_owned()
+    } else if id
+        .parse::<u64>()
+        .is_ok_and(|number| number.to_string() == id)
+    {
         // On the command line such an id would name another item.
-        Ok(())
-            if id
-                .parse::<u64>()
-                .is_ok_and(|number| number.to_string() == id) =>
-        {
-            "its name is a number, and numbers are ids of their own; rename it, or pass --prefix"
-                .to_owned()
-        }
-        Ok(()) => return Ok(()),
+        "its name is a number, and numbers are ids of their own; rename it, or pass --prefix"
+            .to_owned()
+    } else {
+        return Ok(());
     };
     Err(LeftOutFile {
         file: file.relative().to_owned(),
