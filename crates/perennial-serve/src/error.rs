@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -96,7 +97,7 @@ pub enum Code {
     Conflict,
     /// 413: more bytes than allowed.
     PayloadTooLarge,
-    /// 415: neither JSON nor multipart.
+    /// 415: neither JSON nor multipart, or compressed in another way than with gzip.
     UnsupportedMediaType,
     /// 422: understood, but not usable.
     Unprocessable,
@@ -178,6 +179,8 @@ pub(crate) struct ApiError {
     pub(crate) code: Code,
     pub(crate) message: String,
     pub(crate) details: Option<Value>,
+    /// Seconds after which to try again, where they are known.
+    retry_after: Option<u64>,
 }
 
 /// Seconds after which a refused client may try again: enough for any queue of the service to empty.
@@ -191,6 +194,16 @@ impl ApiError {
             code,
             message: message.into(),
             details: None,
+            retry_after: None,
+        }
+    }
+
+    /// With the time after which to try again, in whole seconds and at least one.
+    pub(crate) fn retry_after(self, time: Duration) -> Self {
+        let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
+        Self {
+            retry_after: Some(seconds.max(1)),
+            ..self
         }
     }
 
@@ -278,6 +291,9 @@ impl ApiError {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
             _ => {}
+        }
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response
     }

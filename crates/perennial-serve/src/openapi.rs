@@ -53,13 +53,13 @@ pub(crate) enum Guarded {
 #[derive(IntoResponses)]
 #[allow(dead_code, reason = "only the derived description is used")]
 pub(crate) enum WithBody {
-    /// The body is no JSON or no multipart.
+    /// The body is no JSON or no multipart, or its gzip data is damaged.
     #[response(status = 400)]
     BadRequest(ErrorBody),
-    /// More bytes than allowed.
+    /// More bytes than allowed; those of a gzip body are counted after decompression.
     #[response(status = 413)]
     TooLarge(ErrorBody),
-    /// Another content type.
+    /// Another content type, or another content encoding than gzip.
     #[response(status = 415)]
     MediaType(ErrorBody),
     /// Understood, but not usable; the message names the key.

@@ -13,12 +13,14 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::batcher::Batcher;
-use crate::body::BUDGET_UNIT;
+use crate::client_limits::ClientLimits;
 use crate::compatibility::{Certification, CompatibilityCheck, NotCertified};
 use crate::config::ServeConfig;
 use crate::error::{ApiError, Code, ServeError};
 use crate::images::{Decoder, EncodedImage};
+use crate::keys::Keys;
 use crate::live::{EncoderLoader, LIVE_ALIAS, Live, PREVIOUS_ALIAS, Snapshot};
+use crate::receive::BUDGET_UNIT;
 use crate::recent::Recent;
 use crate::request_log::RequestIds;
 use crate::self_check;
@@ -28,6 +30,9 @@ use crate::telemetry::Telemetry;
 /// The state behind the router.
 pub(crate) struct Service {
     pub(crate) config: ServeConfig,
+    /// At first those of the configuration.
+    pub(crate) keys: ArcSwap<Keys>,
+    pub(crate) clients: Arc<ClientLimits>,
     pub(crate) registry: Registry,
     pub(crate) store: Arc<dyn VectorStore>,
     pub(crate) loader: Arc<dyn EncoderLoader>,
@@ -100,6 +105,8 @@ impl Service {
             in_flight: Semaphore::new(config.limits.in_flight),
             body_budget: Arc::new(Semaphore::new(budget.min(Semaphore::MAX_PERMITS))),
             searches: Semaphore::new(searches),
+            keys: ArcSwap::from_pointee(config.keys.clone()),
+            clients: Arc::new(ClientLimits::new(&config.limits)),
             config,
             registry,
             store,

@@ -26,6 +26,15 @@ pub struct GalleryArguments {
 }
 
 impl GalleryArguments {
+    /// The same from elsewhere than the command line; `hnsw_from` is 0 for never.
+    pub fn new(gallery: PathBuf, exact: bool, hnsw_from: usize) -> Self {
+        Self {
+            gallery,
+            exact,
+            hnsw_from,
+        }
+    }
+
     /// Opens the gallery, or makes an empty one.
     pub fn open(&self) -> anyhow::Result<EmbeddedGallery> {
         let config = GalleryConfig {

@@ -6,6 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
+use perennial_gallery::IndexKind;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -13,8 +14,10 @@ use crate::config::Limits;
 use crate::error::{ApiError, ErrorBody};
 use crate::keys::MayRead;
 use crate::openapi::Guarded;
-use crate::service::Service;
-use crate::telemetry::Gauges;
+use crate::process::{Process, free_bytes};
+use crate::routes::snapshots;
+use crate::service::{Service, blocking};
+use crate::telemetry::{Gauges, Storage};
 
 /// The service is well.
 #[derive(Serialize, ToSchema)]
@@ -91,17 +94,48 @@ pub(crate) async fn info(_: MayRead, State(service): State<Arc<Service>>) -> Jso
         (status = 403, description = "A request from another web site.", body = ErrorBody)
     ),
     security(("key" = [])))]
-pub(crate) async fn metrics(_: MayRead, State(service): State<Arc<Service>>) -> Response {
-    let live = service.live.current();
-    let text = service.telemetry.render(&Gauges {
-        queue_images: service.batcher.depth(),
-        per_version: &service.stored(),
-        live: live.as_ref().map(|live| live.name()),
-        uptime: service.started.elapsed(),
-    });
-    let content_type = [(
-        header::CONTENT_TYPE,
-        "text/plain; version=0.0.4; charset=utf-8",
-    )];
-    (content_type, text).into_response()
+pub(crate) async fn metrics(
+    _: MayRead,
+    State(service): State<Arc<Service>>,
+) -> Result<Response, ApiError> {
+    // Looks at files.
+    blocking(move || {
+        let live = service.live.current();
+        let text = service.telemetry.render(&Gauges {
+            queue_images: service.batcher.depth(),
+            per_version: &service.stored(),
+            live: live.as_ref().map(|live| live.name()),
+            uptime: service.started.elapsed(),
+            process: Process::now(),
+            storage: storage(&service),
+        });
+        let content_type = [(
+            header::CONTENT_TYPE,
+            "text/plain; version=0.0.4; charset=utf-8",
+        )];
+        Ok((content_type, text).into_response())
+    })
+    .await
+}
+
+/// A gallery that cannot be read has no numbers; that is no reason to withhold the others.
+fn storage(service: &Service) -> Storage {
+    let gallery = service.count().ok();
+    let snapshots = service.config.snapshots.as_deref();
+    let newest = snapshots.and_then(|folder| snapshots::newest(folder).ok());
+    Storage {
+        disk_bytes: gallery.as_ref().map(|stats| {
+            let bytes = stats.bytes_per_vector.disk * stats.items as f64;
+            bytes.round() as u64
+        }),
+        free_bytes: service.config.gallery.as_deref().and_then(free_bytes),
+        index_backlog: gallery.as_ref().map(|stats| match stats.index.kind {
+            IndexKind::Hnsw => stats.items.saturating_sub(stats.index.indexed),
+            IndexKind::Exact | IndexKind::Int8 => 0,
+        }),
+        snapshots: newest.map(|(count, _)| count),
+        snapshot_age: newest
+            .and_then(|(_, written)| written)
+            .map(|written| written.elapsed().unwrap_or_default()),
+    }
 }

@@ -15,7 +15,7 @@ use perennial_serve::{LIVE_ALIAS, PREVIOUS_ALIAS, RegistryRecords, ServeConfig};
 use perennial_train::Device;
 use serde_json::{Map, json};
 
-use crate::commands::serve::serve;
+use crate::commands::serve::{KeySource, serve};
 use crate::model_loading::TrainedLoader;
 use crate::terminal::Terminal;
 
@@ -76,6 +76,7 @@ pub fn run(
     let records = RegistryRecords::new(registry.clone()).with_min_margin(MIN_MARGIN);
     serve(
         config,
+        KeySource::Open,
         registry,
         stocked.gallery,
         TrainedLoader(device),
