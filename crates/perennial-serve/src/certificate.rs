@@ -13,7 +13,9 @@ const GENERALIZED_TIME: u8 = 0x18;
 /// The end of a certificate's validity; `None` for bytes that are no certificate.
 pub(crate) fn not_after(der: &[u8]) -> Option<SystemTime> {
     // Certificate { TBSCertificate { [0] version, serial, algorithm, issuer, validity { notBefore, notAfter }, ... } }
-    let mut fields = Elements(Elements(der).expect(SEQUENCE)?).expect(SEQUENCE).map(Elements)?;
+    let mut fields = Elements(Elements(der).expect(SEQUENCE)?)
+        .expect(SEQUENCE)
+        .map(Elements)?;
     let mut serial = fields.next()?;
     if serial.tag == VERSION {
         serial = fields.next()?;
@@ -39,7 +41,10 @@ fn time(element: Element<'_>) -> Option<SystemTime> {
     let (year, rest) = match (element.tag, digits.len()) {
         (UTC_TIME, 12) => {
             let year: i32 = digits[..2].parse().ok()?;
-            (if year < 50 { 2000 + year } else { 1900 + year }, &digits[2..])
+            (
+                if year < 50 { 2000 + year } else { 1900 + year },
+                &digits[2..],
+            )
         }
         (GENERALIZED_TIME, 14) => (digits[..4].parse().ok()?, &digits[4..]),
         _ => return None,
@@ -66,10 +71,12 @@ impl<'a> Elements<'a> {
     fn next(&mut self) -> Option<Element<'a>> {
         let (&[tag, first], rest) = self.0.split_first_chunk::<2>()?;
         let (length, rest) = match first {
-            0..0x80 => (usize::from(first), rest),
+            0..=0x7f => (usize::from(first), rest),
             0x81..=0x84 => {
                 let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-                let length = bytes.iter().fold(0_usize, |sum, &byte| sum << 8 | usize::from(byte));
+                let length = bytes
+                    .iter()
+                    .fold(0_usize, |sum, &byte| sum << 8 | usize::from(byte));
                 (length, rest)
             }
             _ => return None,
@@ -99,7 +106,9 @@ mod tests {
     }
 
     fn unix(time: SystemTime) -> u64 {
-        time.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs()
+        time.duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap()
+            .as_secs()
     }
 
     #[test]

@@ -43,9 +43,8 @@ impl FromStr for AddressRange {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || {
-            format!("{text:?} is no address range; write 10.0.0.0/8, fd00::/8, or one address")
-        };
+        let wrong =
+            || format!("{text:?} is no address range; write 10.0.0.0/8, fd00::/8, or one address");
         let (address, prefix) = match text.split_once('/') {
             Some((address, prefix)) => (address, Some(prefix)),
             None => (text, None),
@@ -65,7 +64,9 @@ impl FromStr for AddressRange {
             IpAddr::V6(first) => first.to_bits() & !mask(prefix, 128) == 0,
         };
         if !first_of_range {
-            return Err(format!("{text:?}: the address has bits beyond its prefix of {prefix}"));
+            return Err(format!(
+                "{text:?}: the address has bits beyond its prefix of {prefix}"
+            ));
         }
         Ok(range)
     }
@@ -189,7 +190,15 @@ mod tests {
             assert!(!range.contains(ip(outside)), "{text} {outside}");
             assert_eq!(range.to_string().parse::<AddressRange>().unwrap(), range);
         }
-        for text in ["", "10.0.0.0/33", "10.0.0.1/8", "fd00::1/64", "localhost", "1.2.3.4/x", "::/129"] {
+        for text in [
+            "",
+            "10.0.0.0/33",
+            "10.0.0.1/8",
+            "fd00::1/64",
+            "localhost",
+            "1.2.3.4/x",
+            "::/129",
+        ] {
             let error = text.parse::<AddressRange>().unwrap_err();
             assert!(error.contains(&format!("{text:?}")), "{error}");
         }
@@ -211,8 +220,14 @@ mod tests {
         assert_eq!(of("127.0.0.1", &["198.51.100.7"]), "198.51.100.7");
         assert_eq!(of("::ffff:127.0.0.1", &["198.51.100.7"]), "198.51.100.7");
         // What stands before the last stranger was written by that stranger.
-        assert_eq!(of("127.0.0.1", &["1.1.1.1, 198.51.100.7, 10.1.1.1"]), "198.51.100.7");
-        assert_eq!(of("127.0.0.1", &["1.1.1.1", "198.51.100.7"]), "198.51.100.7");
+        assert_eq!(
+            of("127.0.0.1", &["1.1.1.1, 198.51.100.7, 10.1.1.1"]),
+            "198.51.100.7"
+        );
+        assert_eq!(
+            of("127.0.0.1", &["1.1.1.1", "198.51.100.7"]),
+            "198.51.100.7"
+        );
         assert_eq!(of("127.0.0.1", &["1.1.1.1, unknown, 10.1.1.1"]), "10.1.1.1");
         assert_eq!(of("127.0.0.1", &["nonsense"]), "127.0.0.1");
         assert_eq!(of("127.0.0.1", &["[2001:db8::1]:443"]), "2001:db8::1");

@@ -44,8 +44,13 @@ struct Client {
 /// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Exceeded {
-    Concurrent { limit: usize },
-    Rate { per_second: f64, retry_after: Duration },
+    Concurrent {
+        limit: usize,
+    },
+    Rate {
+        per_second: f64,
+        retry_after: Duration,
+    },
 }
 
 /// A client's place, free again when the request is done.
@@ -156,7 +161,9 @@ impl ClientLimits {
 impl Drop for ClientPlace {
     fn drop(&mut self) {
         let mut table = self.limits.lock();
-        let Table { clients, others, .. } = &mut *table;
+        let Table {
+            clients, others, ..
+        } = &mut *table;
         let client = match &self.group {
             Some(group) => clients.get_mut(group),
             None => Some(others),

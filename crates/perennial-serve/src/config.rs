@@ -224,7 +224,11 @@ impl ServeConfig {
             ),
             ("limits.connections", limits.connections, MAX_COUNT),
             ("limits.in_flight", limits.in_flight, MAX_COUNT),
-            ("limits.per_client_burst", limits.per_client_burst, MAX_COUNT),
+            (
+                "limits.per_client_burst",
+                limits.per_client_burst,
+                MAX_COUNT,
+            ),
             ("limits.decoders", limits.decoders, 1024),
             (
                 "limits.body_bytes",
@@ -256,7 +260,8 @@ impl ServeConfig {
         }
         let rate = limits.per_client_per_second;
         if !(rate == 0.0 || (MIN_RATE..=MAX_COUNT as f64).contains(&rate)) {
-            let problem = format!("{rate} is neither 0 (no limit) nor within {MIN_RATE} to {MAX_COUNT}");
+            let problem =
+                format!("{rate} is neither 0 (no limit) nor within {MIN_RATE} to {MAX_COUNT}");
             let key = "limits.per_client_per_second";
             return Err(ServeError::Config { key, problem });
         }

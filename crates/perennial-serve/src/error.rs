@@ -180,7 +180,7 @@ pub(crate) struct ApiError {
     pub(crate) message: String,
     pub(crate) details: Option<Value>,
     /// Seconds after which to try again, where they are known.
-    retry_after: Option<u64>,
+    pub(crate) retry_after: Option<u64>,
 }
 
 /// Seconds after which a refused client may try again: enough for any queue of the service to empty.

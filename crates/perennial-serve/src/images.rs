@@ -123,7 +123,9 @@ fn decode_one(
 /// The file behind base64 as programs write it: in one line or wrapped as in MIME, alone or as a data URL.
 fn from_base64(text: &str, image_bytes: usize) -> Result<Vec<u8>, ApiError> {
     let mut text = text.trim_ascii();
-    let is_url = text.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:"));
+    let is_url = text
+        .get(..5)
+        .is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:"));
     if is_url {
         let (head, content) = text.split_once(',').unwrap_or_default();
         let is_base64 = head.rsplit(';').next().unwrap_or_default().trim_ascii();
@@ -222,7 +224,11 @@ mod tests {
         ] {
             assert_eq!(from_base64(&form, 256).unwrap(), bytes, "{form}");
         }
-        for form in ["data:image/png,abcd", "data:", "data:text/plain;charset=utf-8,abcd"] {
+        for form in [
+            "data:image/png,abcd",
+            "data:",
+            "data:text/plain;charset=utf-8,abcd",
+        ] {
             let error = from_base64(form, 256).unwrap_err();
             assert!(error.message.contains(";base64,"), "{error}");
         }

@@ -236,7 +236,8 @@ fn refuse_other_sites(
 ) -> Result<(), ApiError> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let host = text(header::HOST).unwrap_or_default();
-    let open_on_loopback = service.keys.load().is_empty() && service.config.listen.ip().is_loopback();
+    let open_on_loopback =
+        service.keys.load().is_empty() && service.config.listen.ip().is_loopback();
     if open_on_loopback && !is_local(host) {
         return Err(ApiError::new(
             Code::Forbidden,

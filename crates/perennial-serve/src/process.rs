@@ -32,7 +32,9 @@ impl Process {
 }
 
 fn resident_bytes(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kibibytes: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
     Some(kibibytes * 1024)
 }
@@ -57,7 +59,9 @@ fn start_time(own: &str, system: &str) -> Option<SystemTime> {
     // The program's name, in parentheses, may hold anything. The start is the 22nd field, the state behind the name the third.
     let (_, fields) = own.rsplit_once(')')?;
     let ticks: u64 = fields.split_whitespace().nth(22 - 3)?.parse().ok()?;
-    let boot = system.lines().find_map(|line| line.strip_prefix("btime "))?;
+    let boot = system
+        .lines()
+        .find_map(|line| line.strip_prefix("btime "))?;
     let boot: u64 = boot.trim().parse().ok()?;
     let since_boot = Duration::from_millis(ticks * (1000 / TICKS_PER_SECOND));
     Some(SystemTime::UNIX_EPOCH + Duration::from_secs(boot) + since_boot)
@@ -87,7 +91,10 @@ mod tests {
         let limits = "Limit                     Soft Limit           Hard Limit           Units\n\
             Max open files            1024                 524288               files\n";
         assert_eq!(max_files(limits), Some(1024));
-        assert_eq!(max_files("Max open files   unlimited  unlimited  files"), None);
+        assert_eq!(
+            max_files("Max open files   unlimited  unlimited  files"),
+            None
+        );
         let own = "71 (a) b (c) S 1 71 71 0 -1 4194560 1 0 0 0 5 6 7 8 20 0 9 0 123456 99 1 2";
         let system = "cpu  1 2 3\nbtime 1700000000\nprocesses 5\n";
         let start = start_time(own, system).unwrap();
@@ -104,7 +111,9 @@ mod tests {
         let _file = fs::File::open("/proc/self/status").unwrap();
         assert!(process.open_files.unwrap() >= 3);
         assert!(process.max_files.is_none_or(|most| most > 3));
-        let age = SystemTime::now().duration_since(started()).unwrap_or_default();
+        let age = SystemTime::now()
+            .duration_since(started())
+            .unwrap_or_default();
         assert!(age < Duration::from_secs(86_400), "{age:?}");
         assert!(free_bytes(Path::new("/")).is_some());
         assert_eq!(free_bytes(Path::new("/no/such/folder")), None);

@@ -246,7 +246,11 @@ mod tests {
         let before = budget.available_permits();
         let answer = receive(&budget, body.into(), ContentEncoding::Gzip, limit).await;
         let answer = answer.map(|(bytes, _share)| bytes.to_vec());
-        assert_eq!(budget.available_permits(), before, "the budget is whole again");
+        assert_eq!(
+            budget.available_permits(),
+            before,
+            "the budget is whole again"
+        );
         answer
     }
 
@@ -269,7 +273,10 @@ mod tests {
         let error = read(bomb, 64 << 20, 1 << 20).await.unwrap_err();
         assert_eq!(error.code, Code::TooManyRequests, "{error}");
         let exact = gzip(&[7; 5000]);
-        assert_eq!(read(exact.clone(), 5000, 1 << 20).await.unwrap().len(), 5000);
+        assert_eq!(
+            read(exact.clone(), 5000, 1 << 20).await.unwrap().len(),
+            5000
+        );
         assert!(read(exact, 4999, 1 << 20).await.is_err());
         // Members that hold nothing.
         let empty = gzip(b"").repeat(1000);

@@ -196,11 +196,12 @@ async fn admit(
     if matches!(route, "/healthz" | "/livez" | "/readyz" | "/metrics") {
         return next.run(request).await;
     }
-    let _client_place = match client.map(|client| (client, service.clients.admit(client, Instant::now()))) {
-        Some((client, Err(limit))) => return exceeded(service, limit, client),
-        Some((_, Ok(place))) => place,
-        None => None,
-    };
+    let _client_place =
+        match client.map(|client| (client, service.clients.admit(client, Instant::now()))) {
+            Some((client, Err(limit))) => return exceeded(service, limit, client),
+            Some((_, Ok(place))) => place,
+            None => None,
+        };
     let Ok(_place) = service.in_flight.try_acquire() else {
         let limit = service.config.limits.in_flight;
         return ApiError::too_many(format!("{limit} requests are at work already")).into_response();

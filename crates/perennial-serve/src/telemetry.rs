@@ -150,7 +150,10 @@ impl Telemetry {
             (STARTED, "Unix time at which the process started."),
             (RESIDENT, "Memory that the process holds."),
             (OPEN_FILES, "Files and sockets that the process has open."),
-            (MAX_FILES, "Files and sockets that the process may have open."),
+            (
+                MAX_FILES,
+                "Files and sockets that the process may have open.",
+            ),
             (
                 INDEX_BACKLOG,
                 "Items that are stored, but not yet in the graph of neighbours.",
@@ -283,7 +286,9 @@ impl Telemetry {
         }
         if storage.snapshots.is_some() {
             // The age of the last one must not stand still when it is deleted.
-            let age = storage.snapshot_age.map_or(f64::NAN, |age| age.as_secs_f64());
+            let age = storage
+                .snapshot_age
+                .map_or(f64::NAN, |age| age.as_secs_f64());
             self.gauge(SNAPSHOT_AGE, &[], age);
         }
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);

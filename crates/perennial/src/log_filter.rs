@@ -52,7 +52,11 @@ impl FromStr for LogFilter {
             )
         };
         let mut parts = Vec::new();
-        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+        for part in text
+            .split(',')
+            .map(str::trim)
+            .filter(|part| !part.is_empty())
+        {
             // tracing takes a single word that is no level for a target, and then logs nothing but that target.
             let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
             let is_level = level.parse::<LevelFilter>().is_ok();
@@ -104,7 +108,10 @@ mod tests {
         ] {
             assert!(text.parse::<LogFilter>().is_ok(), "{text}");
         }
-        assert_eq!("warn, a=info".parse::<LogFilter>().unwrap().to_string(), "warn,a=info");
+        assert_eq!(
+            "warn, a=info".parse::<LogFilter>().unwrap().to_string(),
+            "warn,a=info"
+        );
     }
 
     #[test]
@@ -132,6 +139,9 @@ mod tests {
         assert!(of("").unwrap().is_none() && of(" ").unwrap().is_none());
         assert!(LogFilter::from_variable(None).unwrap().is_none());
         let error = of("debugg").unwrap_err().to_string();
-        assert!(error.contains(LOG_VARIABLE) && error.contains("debugg"), "{error}");
+        assert!(
+            error.contains(LOG_VARIABLE) && error.contains("debugg"),
+            "{error}"
+        );
     }
 }

@@ -138,7 +138,11 @@ pub(crate) fn newest(folder: &Path) -> io::Result<(u64, Option<SystemTime>)> {
     let (mut count, mut newest) = (0, None);
     for entry in fs_err::read_dir(folder)? {
         let entry = entry?;
-        if entry.path().extension().is_some_and(|extension| extension == EXTENSION) {
+        if entry
+            .path()
+            .extension()
+            .is_some_and(|extension| extension == EXTENSION)
+        {
             count += 1;
             newest = newest.max(Some(entry.metadata()?.modified()?));
         }

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use base64::Engine;
 use perennial_core::Registry;
 use perennial_serve::{
-    Certified, CompatibilityCheck, NotCertified, ServeConfig, ServeError, Server,
+    Certified, CompatibilityCheck, NotCertified, Reloader, ServeConfig, ServeError, Server,
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -76,6 +76,7 @@ impl Setup {
             drift: Drift::default(),
             config: ServeConfig {
                 listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+                gallery: Some(folder.path().to_owned()),
                 snapshots: Some(folder.path().join("snapshots")),
                 probes: Some(folder.path().join("probes")),
                 ..ServeConfig::default()
@@ -109,7 +110,9 @@ impl Setup {
                         return Ok(());
                     }
                 };
-                address.send(Ok(server.address())).unwrap();
+                address
+                    .send(Ok((server.address(), server.reloader())))
+                    .unwrap();
                 server
                     .run(async {
                         let _ = stopped.await;
@@ -117,10 +120,11 @@ impl Setup {
                     .await
             })
         });
-        let address = bound.recv().unwrap()?;
+        let (address, reloader) = bound.recv().unwrap()?;
         Ok(Running {
             setup: self,
             address,
+            reloader,
             stop: Some(stop),
             thread: Some(thread),
         })
@@ -130,6 +134,7 @@ impl Setup {
 pub struct Running {
     pub setup: Setup,
     pub address: SocketAddr,
+    pub reloader: Reloader,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<Result<(), ServeError>>>,
 }

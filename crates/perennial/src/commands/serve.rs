@@ -7,9 +7,7 @@ use std::sync::Arc;
 
 use perennial_core::Registry;
 use perennial_gallery::EmbeddedGallery;
-use perennial_serve::{
-    Keys, RegistryRecords, Reloader, ServeConfig, ServeError, Server,
-};
+use perennial_serve::{Keys, RegistryRecords, Reloader, ServeConfig, ServeError, Server};
 
 pub use self::settings::Settings;
 use crate::configuration::to_toml;

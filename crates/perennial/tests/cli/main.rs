@@ -4,6 +4,7 @@
 
 mod bench;
 mod configuration;
+mod contrib;
 mod evaluation;
 mod experiments;
 mod full_disk;
@@ -13,6 +14,8 @@ mod logs;
 mod malformed;
 mod measures;
 mod models;
+mod reload;
 mod runs;
+mod serve_settings;
 mod service;
 mod speed;

@@ -238,7 +238,12 @@ mod tests {
             // Two keys are "expected `a` or `b`".
             error.split_once("expected").unwrap()
         });
-        known.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+        known
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .map(str::to_owned)
+            .collect()
     }
 
     #[test]
@@ -275,7 +280,10 @@ mod tests {
             if key == "limits" {
                 for (limit, value) in default.as_object().unwrap() {
                     // That one depends on the machine.
-                    assert!(limit == "decoders" || example[key][limit] == *value, "{limit}");
+                    assert!(
+                        limit == "decoders" || example[key][limit] == *value,
+                        "{limit}"
+                    );
                 }
                 continue;
             }
@@ -287,8 +295,14 @@ mod tests {
     fn mistakes_name_file_and_key() {
         for (text, says) in [
             ("galery = \"x\"", "did you mean `gallery`?"),
-            ("[limits]\nper_client_persecond = 1", "per_client_per_second"),
-            ("trusted_proxies = [\"10.0.0.1/8\"]", "bits beyond its prefix"),
+            (
+                "[limits]\nper_client_persecond = 1",
+                "per_client_per_second",
+            ),
+            (
+                "trusted_proxies = [\"10.0.0.1/8\"]",
+                "bits beyond its prefix",
+            ),
             ("trusted_proxies = [\"proxy\"]", "10.0.0.0/8"),
             ("device = \"gpu\"", "device"),
             ("log = \"loud\"", "no log filter"),
