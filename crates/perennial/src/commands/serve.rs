@@ -28,6 +28,10 @@ const EXAMPLE: &str = concat!(
 
 #[derive(Debug, clap::Args)]
 #[command(after_long_help = EXAMPLE)]
+#[allow(
+    dead_code,
+    reason = "most are read by their ids, with the layer that they came from"
+)]
 pub struct Arguments {
     #[command(flatten)]
     gallery: GalleryArguments,
