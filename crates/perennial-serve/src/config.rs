@@ -27,6 +27,9 @@ pub struct ServeConfig {
     /// The folder of stored probes: what each version made of a few images when it first went live. Without it, a version is
     /// checked against itself only.
     pub probes: Option<PathBuf>,
+    /// Only read: searches work, and everything that would change the gallery, the registry or what is live is refused with 403.
+    /// Snapshots can still be made.
+    pub read_only: bool,
     /// Treat every pair of versions as certified, with a warning. For machines without any evaluation.
     pub force_uncertified: bool,
     /// How image queries share forward passes.
@@ -115,6 +118,7 @@ impl Default for ServeConfig {
             keys: Keys::default(),
             snapshots: None,
             probes: None,
+            read_only: false,
             force_uncertified: false,
             batching: Batching::default(),
             limits: Limits::default(),

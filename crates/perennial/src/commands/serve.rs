@@ -44,6 +44,9 @@ pub struct Arguments {
     /// evaluation's tie rule says; below 0 it tolerates a loss
     #[arg(long, value_name = "FRACTION", allow_negative_numbers = true)]
     min_margin: Option<f64>,
+    /// Only read: searches work, changes are refused with 403; the gallery may lie on a disk that cannot be written
+    #[arg(long)]
+    read_only: bool,
     /// Let versions meet that were never measured against each other; logged and shown
     #[arg(long)]
     force_uncertified: bool,
@@ -91,7 +94,10 @@ pub fn run(
         return Ok(ExitStatus::Done);
     }
     let registry = global.open_registry()?;
-    let gallery = arguments.gallery.open()?;
+    let gallery = match config.read_only {
+        true => arguments.gallery.open_read_only()?,
+        false => arguments.gallery.open()?,
+    };
     let mut records = RegistryRecords::new(registry.clone());
     if let Some(least) = arguments.min_margin {
         records = records.with_min_margin(least);
@@ -147,6 +153,7 @@ fn configuration(arguments: &Arguments) -> anyhow::Result<ServeConfig> {
     let probes = || arguments.gallery.gallery.join(PROBES_FOLDER);
     config.probes.get_or_insert_with(probes);
     config.force_uncertified |= arguments.force_uncertified;
+    config.read_only |= arguments.read_only;
     config.keys = keys(arguments.keys.as_deref())?;
     config.check().map_err(|error| usage(error.to_string()))?;
     Ok(config)
