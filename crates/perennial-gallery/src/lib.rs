@@ -23,6 +23,6 @@ pub use error::GalleryError;
 pub use filter::{Filter, LabelFilter};
 pub use item::{Hit, Item, ItemId, SimplexIdentity, StoredItem};
 pub use store::{
-    BytesPerVector, GalleryStats, IndexKind, IndexProgress, IndexState, MAX_LIMIT, Page,
-    SearchRequest, SnapshotInfo, Upserted, VectorStore,
+    BytesPerVector, Compacted, DiskUse, GalleryStats, IndexKind, IndexProgress, IndexState,
+    MAX_LIMIT, Page, SearchRequest, SnapshotInfo, Upserted, VectorStore,
 };

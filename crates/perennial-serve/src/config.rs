@@ -32,6 +32,9 @@ pub struct ServeConfig {
     pub probes: Option<PathBuf>,
     /// Proxies whose `x-forwarded-for` says which client a request comes from. Nobody else's is believed.
     pub trusted_proxies: Vec<AddressRange>,
+    /// Only read: searches work, and everything that would change the gallery, the registry or what is live is refused with 403.
+    /// Snapshots can still be made.
+    pub read_only: bool,
     /// Treat every pair of versions as certified, with a warning. For machines without any evaluation.
     pub force_uncertified: bool,
     /// How image queries share forward passes.
@@ -131,6 +134,7 @@ impl Default for ServeConfig {
             snapshots: None,
             probes: None,
             trusted_proxies: Vec::new(),
+            read_only: false,
             force_uncertified: false,
             batching: Batching::default(),
             limits: Limits::default(),

@@ -83,6 +83,8 @@ pub enum Code {
     Unauthorized,
     /// 403: a key without the right to write, or a request that another web site made.
     Forbidden,
+    /// 403: the service only reads; no key changes that.
+    ReadOnly,
     /// 404: no such path, item or version.
     NotFound,
     /// 405: the path exists, the method does not.
@@ -117,7 +119,7 @@ impl Code {
         match self {
             Self::BadRequest => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::Forbidden | Self::ReadOnly => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -238,6 +240,13 @@ impl ApiError {
         Self::new(Code::TooManyRequests, message)
     }
 
+    pub(crate) fn read_only() -> Self {
+        Self::new(
+            Code::ReadOnly,
+            "this service only reads (`read_only`); send changes to the service that writes this gallery",
+        )
+    }
+
     pub(crate) fn unavailable(message: impl Into<String>) -> Self {
         Self::new(Code::Unavailable, message)
     }
@@ -314,6 +323,11 @@ impl From<GalleryError> for ApiError {
             GalleryError::IdentityMismatch { .. } | GalleryError::IdentityDimension { .. } => {
                 Self::conflict(error.to_string())
             }
+            GalleryError::Compacting => Self::conflict(error.to_string()),
+            GalleryError::ReadOnly { .. } => Self::read_only(),
+            GalleryError::NoSpace { needed, free, .. } => Self::unavailable(format!(
+                "not enough free disk space to compact: about {needed} bytes are needed, {free} are free; nothing was changed"
+            )),
             GalleryError::Storage { .. }
             | GalleryError::File { .. }
             | GalleryError::Full

@@ -177,8 +177,11 @@ fn warn_if_readable_by_others(_: &Path) {}
 /// Proof that the request may read.
 pub(crate) struct MayRead;
 
-/// Proof that the request may write.
+/// Proof that the request may change the gallery, the registry and what is live.
 pub(crate) struct MayWrite;
+
+/// Proof that the request has the right to write, in a service that may only read its gallery: for what goes to other places.
+pub(crate) struct MayWriteElsewhere;
 
 impl FromRequestParts<Arc<Service>> for MayRead {
     type Rejection = ApiError;
@@ -192,6 +195,21 @@ impl FromRequestParts<Arc<Service>> for MayRead {
 }
 
 impl FromRequestParts<Arc<Service>> for MayWrite {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        service: &Arc<Service>,
+    ) -> Result<Self, ApiError> {
+        authorize(&parts.headers, service, Scope::Write)?;
+        match service.config.read_only {
+            true => Err(ApiError::read_only()),
+            false => Ok(Self),
+        }
+    }
+}
+
+impl FromRequestParts<Arc<Service>> for MayWriteElsewhere {
     type Rejection = ApiError;
 
     async fn from_request_parts(

@@ -208,7 +208,10 @@ async fn admit(
     };
     let timeouts = &service.config.timeouts;
     let limit = match (request.method(), route) {
-        (&Method::POST, "/models" | "/snapshots" | "/aliases/live:rollback")
+        (
+            &Method::POST,
+            "/models" | "/snapshots" | "/gallery/compact" | "/aliases/live:rollback",
+        )
         | (&Method::PUT, "/aliases/live") => timeouts.long_request_seconds,
         _ => timeouts.request_seconds,
     };

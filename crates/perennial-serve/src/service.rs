@@ -79,7 +79,16 @@ impl Service {
         let certification = Certification::new(check, config.force_uncertified);
         let probes = config.probes.as_deref().map(StoredProbes::new);
         let live = match registry.aliases()?.get(LIVE_ALIAS) {
-            Some(_) => Some(load_live(&registry, &*loader, &*store, probes.as_ref())?),
+            Some(_) => {
+                let keep = !config.read_only;
+                Some(load_live(
+                    &registry,
+                    &*loader,
+                    &*store,
+                    probes.as_ref(),
+                    keep,
+                )?)
+            }
             None => {
                 tracing::warn!(
                     "the registry has no alias `live`: images are refused until PUT /aliases/live names a version"
@@ -217,12 +226,13 @@ impl Service {
 }
 
 /// Loads what the alias points to and makes sure that it works at all. Whether it may query the gallery is another question,
-/// which the caller answers: a service that starts and refuses searches is better than one that does not start.
+/// which the caller answers; `keep` says whether a version's first probes may be written. A service that starts and refuses searches is better than one that does not start.
 fn load_live(
     registry: &Registry,
     loader: &dyn EncoderLoader,
     store: &dyn VectorStore,
     probes: Option<&StoredProbes>,
+    keep: bool,
 ) -> Result<Arc<Snapshot>, ServeError> {
     let version = registry.get(LIVE_ALIAS)?;
     let name = version.name.clone();
@@ -246,7 +256,9 @@ fn load_live(
     if let Some(probes) = probes {
         let in_use = stats.per_version.contains_key(&name);
         let checked = probes.check(&snapshot, in_use);
-        if let Checked::New(new) = checked.map_err(|error| refused(error.to_string()))? {
+        if let Checked::New(new) = checked.map_err(|error| refused(error.to_string()))?
+            && keep
+        {
             keep_probes(probes, &snapshot, &new);
         }
     }

@@ -43,6 +43,7 @@ const OPEN_FILES: &str = "perennial_process_open_fds";
 const MAX_FILES: &str = "perennial_process_max_fds";
 const INDEX_BACKLOG: &str = "perennial_index_backlog_items";
 const DISK: &str = "perennial_gallery_disk_bytes";
+const RECLAIMABLE: &str = "perennial_gallery_reclaimable_bytes";
 const FREE: &str = "perennial_gallery_free_bytes";
 const SNAPSHOTS: &str = "perennial_snapshots";
 const SNAPSHOT_AGE: &str = "perennial_snapshot_age_seconds";
@@ -92,6 +93,8 @@ pub(crate) struct Gauges<'a> {
 pub(crate) struct Storage {
     /// Bytes of the gallery's file.
     pub(crate) disk_bytes: Option<u64>,
+    /// How much smaller a compaction would make it, estimated.
+    pub(crate) reclaimable_bytes: Option<u64>,
     /// Bytes that are free where the gallery lies.
     pub(crate) free_bytes: Option<u64>,
     /// Items that the graph of neighbours does not hold yet.
@@ -159,6 +162,10 @@ impl Telemetry {
                 "Items that are stored, but not yet in the graph of neighbours.",
             ),
             (DISK, "Size of the gallery's file."),
+            (
+                RECLAIMABLE,
+                "How much smaller a compaction would make the gallery's file, estimated.",
+            ),
             (FREE, "Free space of the gallery's file system."),
             (SNAPSHOTS, "Snapshots in the snapshots folder."),
             (SNAPSHOT_AGE, "Time since the newest snapshot was written."),
@@ -276,6 +283,7 @@ impl Telemetry {
             (OPEN_FILES, open_files),
             (MAX_FILES, max_files),
             (DISK, storage.disk_bytes),
+            (RECLAIMABLE, storage.reclaimable_bytes),
             (FREE, storage.free_bytes),
             (INDEX_BACKLOG, storage.index_backlog),
             (SNAPSHOTS, storage.snapshots),

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use perennial_gallery::{EmbeddedGallery, GalleryConfig, SearchMode};
+use perennial_gallery::{EmbeddedGallery, GalleryConfig, GalleryError, SearchMode};
 
 use crate::exit_status::usage;
 
@@ -35,9 +35,8 @@ impl GalleryArguments {
         }
     }
 
-    /// Opens the gallery, or makes an empty one.
-    pub fn open(&self) -> anyhow::Result<EmbeddedGallery> {
-        let config = GalleryConfig {
+    fn config(&self) -> GalleryConfig {
+        GalleryConfig {
             search: if self.exact {
                 SearchMode::Exact
             } else {
@@ -48,18 +47,45 @@ impl GalleryArguments {
                 items => items,
             },
             ..GalleryConfig::default()
-        };
-        Ok(EmbeddedGallery::open(&self.gallery, config)?)
+        }
+    }
+
+    /// Opens the gallery, or makes an empty one.
+    pub fn open(&self) -> anyhow::Result<EmbeddedGallery> {
+        EmbeddedGallery::open(&self.gallery, self.config()).map_err(|error| self.explained(error))
     }
 
     /// Opens a gallery that must be there already.
     pub fn open_existing(&self) -> anyhow::Result<EmbeddedGallery> {
-        if !EmbeddedGallery::exists(&self.gallery) {
-            return Err(usage(format!(
-                "no gallery at {}; check --gallery, or fill one with `perennial gallery add`",
-                self.gallery.display()
-            )));
-        }
+        self.require()?;
         self.open()
+    }
+
+    /// Opens a gallery that must be there already, beside other readers, and writes nothing into its folder.
+    pub fn open_read_only(&self) -> anyhow::Result<EmbeddedGallery> {
+        self.require()?;
+        EmbeddedGallery::open_read_only(&self.gallery, self.config())
+            .map_err(|error| self.explained(error))
+    }
+
+    fn require(&self) -> anyhow::Result<()> {
+        if EmbeddedGallery::exists(&self.gallery) {
+            return Ok(());
+        }
+        Err(usage(format!(
+            "no gallery at {}; check --gallery, or fill one with `perennial gallery add`",
+            self.gallery.display()
+        )))
+    }
+
+    /// Says how this program reaches a gallery that another process holds.
+    fn explained(&self, error: GalleryError) -> anyhow::Error {
+        match error {
+            GalleryError::Locked { .. } => usage(format!(
+                "the gallery at {} is in use by another process; if that is a service, use --server URL, otherwise wait or stop it",
+                self.gallery.display()
+            )),
+            error => error.into(),
+        }
     }
 }

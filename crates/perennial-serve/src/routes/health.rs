@@ -6,7 +6,6 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use perennial_gallery::IndexKind;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -124,15 +123,10 @@ fn storage(service: &Service) -> Storage {
     let snapshots = service.config.snapshots.as_deref();
     let newest = snapshots.and_then(|folder| snapshots::newest(folder).ok());
     Storage {
-        disk_bytes: gallery.as_ref().map(|stats| {
-            let bytes = stats.bytes_per_vector.disk * stats.items as f64;
-            bytes.round() as u64
-        }),
+        disk_bytes: gallery.as_ref().map(|stats| stats.disk.bytes),
+        reclaimable_bytes: gallery.as_ref().map(|stats| stats.disk.reclaimable_bytes),
         free_bytes: service.config.gallery.as_deref().and_then(free_bytes),
-        index_backlog: gallery.as_ref().map(|stats| match stats.index.kind {
-            IndexKind::Hnsw => stats.items.saturating_sub(stats.index.indexed),
-            IndexKind::Exact | IndexKind::Int8 => 0,
-        }),
+        index_backlog: gallery.as_ref().map(|stats| stats.index.backlog),
         snapshots: newest.map(|(count, _)| count),
         snapshot_age: newest
             .and_then(|(_, written)| written)

@@ -255,11 +255,12 @@ fn find(
         }
     };
     let stored = service.stored();
-    let wanted = &body.filter.model_versions;
+    let filter = super::filters::resolve(service, body.filter.clone())?;
+    let wanted = filter.model_versions.as_ref();
     let searched = stored
         .keys()
         .map(String::as_str)
-        .filter(|stored| wanted.is_empty() || wanted.iter().any(|wanted| wanted == stored));
+        .filter(|stored| wanted.is_none_or(|names| names.iter().any(|name| name == stored)));
     let refused = service.certification.refused(&version, searched);
     if !refused.is_empty() {
         if !body.force {
@@ -276,7 +277,7 @@ fn find(
     let hits = service.store.search(&SearchRequest {
         embedding: &embedding,
         limit: body.limit,
-        filter: &body.filter,
+        filter: &filter,
         exact: body.exact,
     })?;
     service.telemetry.stage(Stage::Search, start.elapsed());

@@ -16,7 +16,7 @@ use time::macros::format_description;
 use utoipa::ToSchema;
 
 use crate::error::{ApiError, ErrorBody};
-use crate::keys::{MayRead, MayWrite};
+use crate::keys::{MayRead, MayWriteElsewhere};
 use crate::openapi::Guarded;
 use crate::service::{Service, blocking};
 
@@ -57,7 +57,7 @@ pub(crate) struct SnapshotsBody {
     security(("key" = []))
 )]
 pub(crate) async fn create(
-    _: MayWrite,
+    _: MayWriteElsewhere,
     State(service): State<Arc<Service>>,
 ) -> Result<(StatusCode, Json<SnapshotBody>), ApiError> {
     let folder = folder(&service)?;

@@ -2,6 +2,7 @@
 
 mod add;
 mod search;
+mod version_names;
 
 use std::path::PathBuf;
 
@@ -29,8 +30,10 @@ enum Action {
     Add(add::Arguments),
     /// Find the items most similar to an image or a stored item
     Search(search::Arguments),
-    /// Items per model version, index, bytes per vector
+    /// Items per model version, index, bytes in memory and on disk
     Stats,
+    /// Give the disk space of replaced and deleted items back; an interruption at any time loses nothing
+    Compact,
     /// Write everything into one file
     Snapshot {
         /// The file to write
@@ -47,12 +50,13 @@ enum Action {
 
 #[derive(Debug, clap::Args)]
 struct DeleteArguments {
-    /// Ids; a number is a number, anything else a text
-    ids: Vec<String>,
-    /// Delete every item of this model version
+    /// Item ids: digits without a leading zero are a number, anything else is a text, and so is '"12"' with the quotation marks
+    #[arg(allow_negative_numbers = true)]
+    ids: Vec<ItemId>,
+    /// Delete every item of this model version, a name or an alias; repeatable
     #[arg(long, value_name = "VERSION")]
     model_version: Vec<String>,
-    /// Delete every item with this label
+    /// Delete every item with this label; repeatable
     #[arg(long)]
     label: Vec<u32>,
     /// Delete every item
@@ -70,8 +74,9 @@ pub fn run(
         Action::Add(arguments) => add::run(arguments, gallery, global, terminal),
         Action::Search(arguments) => search::run(arguments, gallery, global, terminal),
         Action::Stats => stats(gallery, terminal),
+        Action::Compact => compact(gallery, terminal),
         Action::Snapshot { file } => {
-            let written = gallery.open_existing()?.snapshot(file)?;
+            let written = gallery.open_read_only()?.snapshot(file)?;
             tell_snapshot("wrote", file, &written, terminal)
         }
         Action::Restore { file } => {
@@ -84,12 +89,12 @@ pub fn run(
             let restored = gallery.open()?.restore(file)?;
             tell_snapshot("restored", file, &restored, terminal)
         }
-        Action::Delete(arguments) => delete(arguments, gallery, terminal),
+        Action::Delete(arguments) => delete(arguments, gallery, global, terminal),
     }
 }
 
 fn stats(gallery: &GalleryArguments, terminal: &Terminal) -> anyhow::Result<ExitStatus> {
-    let stats = gallery.open_existing()?.count()?;
+    let stats = gallery.open_read_only()?.count()?;
     terminal.result(&stats, |_| {
         let dim = stats.dim.map_or("no dimension yet".to_owned(), |dim| {
             format!("dimension {dim}")
@@ -103,7 +108,26 @@ fn stats(gallery: &GalleryArguments, terminal: &Terminal) -> anyhow::Result<Exit
             "search {:?} ({:?}), {:.0} bytes per vector in memory, {:.0} on disk\n",
             stats.index.kind, stats.index.state, bytes.memory, bytes.disk
         ));
+        let disk = stats.disk;
+        text.push_str(&format!(
+            "{} bytes on disk, about {} of them reclaimable\n",
+            disk.bytes, disk.reclaimable_bytes
+        ));
+        if disk.is_wasteful() {
+            text.push_str("`perennial gallery compact` gives that space back\n");
+        }
         text
+    })?;
+    Ok(ExitStatus::Done)
+}
+
+fn compact(gallery: &GalleryArguments, terminal: &Terminal) -> anyhow::Result<ExitStatus> {
+    let compacted = gallery.open_existing()?.compact()?;
+    terminal.result(&compacted, |_| {
+        format!(
+            "{} items; {} bytes before, {} now\n",
+            compacted.items, compacted.bytes_before, compacted.bytes_after
+        )
     })?;
     Ok(ExitStatus::Done)
 }
@@ -129,22 +153,20 @@ fn tell_snapshot(
 fn delete(
     arguments: &DeleteArguments,
     gallery: &GalleryArguments,
+    global: &GlobalArguments,
     terminal: &Terminal,
 ) -> anyhow::Result<ExitStatus> {
     #[derive(Serialize)]
     struct Answer {
         deleted: usize,
     }
-    let filter = if arguments.all {
+    let mut filter = if arguments.all {
         Filter::everything()
     } else {
         Filter {
-            ids: arguments.ids.iter().map(|text| item_id(text)).collect(),
-            model_versions: arguments.model_version.clone(),
-            labels: (!arguments.label.is_empty()).then(|| LabelFilter {
-                any_of: arguments.label.clone(),
-                ..LabelFilter::default()
-            }),
+            ids: given(&arguments.ids),
+            labels: given(&arguments.label).map(LabelFilter::any_of),
+            model_versions: given(&arguments.model_version),
             ..Filter::default()
         }
     };
@@ -153,15 +175,20 @@ fn delete(
             "name ids, --model-version or --label; --all deletes every item",
         ));
     }
-    let deleted = gallery.open_existing()?.delete_where(&filter)?;
+    let gallery = gallery.open_existing()?;
+    filter.model_versions = version_names::resolve(
+        filter.model_versions,
+        global.open_registry().ok().as_ref(),
+        &gallery,
+    )?;
+    let deleted = gallery.delete_where(&filter)?;
     terminal.result(&Answer { deleted }, |_| format!("deleted {deleted} items"))?;
     Ok(ExitStatus::Done)
 }
 
-/// An id from the command line.
-fn item_id(text: &str) -> ItemId {
-    text.parse::<u64>()
-        .map_or_else(|_| ItemId::from(text), ItemId::from)
+/// The values of a repeatable option. Not given at all, it is no condition; a condition without values would match nothing.
+fn given<T: Clone>(values: &[T]) -> Option<Vec<T>> {
+    (!values.is_empty()).then(|| values.to_vec())
 }
 
 /// Refuses a version that is not certified against every version stored, or against those of them that are named.
@@ -169,13 +196,13 @@ fn require_certified(
     registry: &Registry,
     gallery: &EmbeddedGallery,
     version: &str,
-    among: &[String],
+    among: Option<&[String]>,
 ) -> anyhow::Result<()> {
     let records = RegistryRecords::new(registry.clone());
     let stored = gallery.count()?.per_version;
     let problems: Vec<String> = stored
         .keys()
-        .filter(|other| among.is_empty() || among.contains(other))
+        .filter(|other| among.is_none_or(|among| among.contains(other)))
         .filter_map(|other| {
             let (query, gallery) = newer_first(version, other);
             records.check(query, gallery).err()

@@ -57,6 +57,9 @@ pub struct Arguments {
     /// evaluation's tie rule says; below 0 it tolerates a loss
     #[arg(long, value_name = "FRACTION", allow_negative_numbers = true)]
     min_margin: Option<f64>,
+    /// Only read: searches work, changes are refused with 403; the gallery may lie on a disk that cannot be written
+    #[arg(long)]
+    read_only: bool,
     /// Allow searches between versions that have no compatibility record (logged, and shown on the page)
     #[arg(long)]
     force_uncertified: bool,
@@ -97,7 +100,10 @@ pub fn run(
         return Ok(ExitStatus::Done);
     }
     let registry = Registry::open(&settings.registry)?;
-    let gallery = settings.gallery().open()?;
+    let gallery = match config.read_only {
+        true => settings.gallery().open_read_only()?,
+        false => settings.gallery().open()?,
+    };
     let mut records = RegistryRecords::new(registry.clone());
     if let Some(least) = settings.min_margin {
         records = records.with_min_margin(least);

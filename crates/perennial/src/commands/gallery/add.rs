@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context;
 use perennial_core::Embeddings;
 use perennial_gallery::{Item, ItemId, SimplexIdentity, VectorStore};
 use serde::Serialize;
@@ -59,13 +60,17 @@ pub fn run(
     // Before minutes of embedding that could not be stored.
     let admit = |version: &str| match arguments.force {
         true => Ok(()),
-        false => require_certified(&registry, &gallery, version, &[]),
+        false => require_certified(&registry, &gallery, version, None),
     };
-    let (embeddings, prefix) = match (&arguments.embeddings, &arguments.set) {
+    let (embeddings, version, prefix) = match (&arguments.embeddings, &arguments.set) {
         (Some(file), _) => {
             let embeddings = Embeddings::read(file)?;
-            admit(embeddings.model_version())?;
-            (embeddings, arguments.prefix.clone())
+            // A file may name its version by an alias, which moves; items name the version itself.
+            let version = registry
+                .resolve(embeddings.model_version())
+                .with_context(|| file.display().to_string())?;
+            admit(&version)?;
+            (embeddings, version, arguments.prefix.clone())
         }
         (None, Some(SetArgument(config))) => {
             let version = registry.get(&arguments.model)?;
@@ -79,13 +84,16 @@ pub fn run(
             })?;
             progress.finish();
             let prefix = arguments.prefix.clone();
-            (embeddings, prefix.or_else(|| Some(set.name().to_owned())))
+            (
+                embeddings,
+                version.name,
+                prefix.or_else(|| Some(set.name().to_owned())),
+            )
         }
         (None, None) => {
             return Err(usage("name images with --set, or a file with --embeddings"));
         }
     };
-    let version = embeddings.model_version().to_owned();
     if let Some(vertices) = registry.get(&version)?.classifier.vertices {
         gallery.set_identity(SimplexIdentity { vertices })?;
     }
@@ -94,7 +102,7 @@ pub fn run(
     let (mut inserted, mut replaced) = (0, 0);
     for start in (0..embeddings.len()).step_by(BATCH) {
         let end = embeddings.len().min(start + BATCH);
-        let items = (start..end).map(|row| item(&embeddings, row, prefix.as_deref()));
+        let items = (start..end).map(|row| item(&embeddings, row, &version, prefix.as_deref()));
         let stored = gallery.upsert(items.collect())?;
         inserted += stored.inserted;
         replaced += stored.replaced;
@@ -118,14 +126,14 @@ pub fn run(
     Ok(ExitStatus::Done)
 }
 
-fn item(embeddings: &Embeddings, row: usize, prefix: Option<&str>) -> Item {
+fn item(embeddings: &Embeddings, row: usize, version: &str, prefix: Option<&str>) -> Item {
     let id = embeddings.ids()[row];
     Item {
         id: prefix.map_or(ItemId::Number(id), |prefix| {
             ItemId::Text(format!("{prefix}/{id}"))
         }),
         embedding: embeddings.row(row).to_vec(),
-        model_version: embeddings.model_version().to_owned(),
+        model_version: version.to_owned(),
         label: embeddings.labels().map(|labels| labels[row]),
         payload: Map::new(),
     }

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use perennial_core::{Encoder, ModelVersion, Registry};
 use perennial_data::{DecodeLimits, Preprocessing, decode_square};
-use perennial_gallery::{EmbeddedGallery, Filter, Hit, LabelFilter, SearchRequest, VectorStore};
+use perennial_gallery::{
+    EmbeddedGallery, Filter, Hit, ItemId, LabelFilter, SearchRequest, VectorStore,
+};
 use perennial_train::TrainedEncoder;
 use serde::Serialize;
 
-use super::{item_id, require_certified};
+use super::{given, require_certified, version_names};
 use crate::arguments::GlobalArguments;
 use crate::exit_status::{ExitStatus, usage};
 use crate::gallery_folder::GalleryArguments;
@@ -23,16 +25,17 @@ pub struct Arguments {
     /// A PNG or JPEG to search for
     #[arg(required_unless_present = "id", conflicts_with = "id")]
     image: Option<PathBuf>,
-    /// A stored item to search for
-    #[arg(long)]
-    id: Option<String>,
+    /// A stored item to search for: digits without a leading zero are a number, anything else is a text, and so is '"12"' with the
+    /// quotation marks
+    #[arg(long, allow_negative_numbers = true)]
+    id: Option<ItemId>,
     /// Version name or alias that embeds the image
     #[arg(long, value_name = "VERSION", default_value = "live")]
     model: String,
     /// How many items to find
     #[arg(long, default_value_t = 10)]
     limit: usize,
-    /// Only items of this model version; repeatable
+    /// Only items of this model version, a name or an alias; repeatable
     #[arg(long, value_name = "VERSION")]
     model_version: Vec<String>,
     /// Only items with this label; repeatable
@@ -55,25 +58,26 @@ pub fn run(
     global: &GlobalArguments,
     terminal: &Terminal,
 ) -> anyhow::Result<ExitStatus> {
-    let gallery = gallery.open_existing()?;
+    let gallery = gallery.open_read_only()?;
     let registry = global.open_registry()?;
+    let filter = Filter {
+        model_versions: version_names::resolve(
+            given(&arguments.model_version),
+            Some(&registry),
+            &gallery,
+        )?,
+        labels: given(&arguments.label).map(LabelFilter::any_of),
+        ..Filter::default()
+    };
     let (model_version, embedding) = match (&arguments.image, &arguments.id) {
         (Some(image), _) => embed_file(image, registry.get(&arguments.model)?, &registry, global)?,
         (None, Some(id)) => stored(&gallery, id)?,
         (None, None) => return Err(usage("name an image or --id")),
     };
     if !arguments.force {
-        let among = &arguments.model_version;
+        let among = filter.model_versions.as_deref();
         require_certified(&registry, &gallery, &model_version, among)?;
     }
-    let filter = Filter {
-        model_versions: arguments.model_version.clone(),
-        labels: (!arguments.label.is_empty()).then(|| LabelFilter {
-            any_of: arguments.label.clone(),
-            ..LabelFilter::default()
-        }),
-        ..Filter::default()
-    };
     let hits = gallery.search(&SearchRequest {
         embedding: &embedding,
         limit: arguments.limit,
@@ -88,8 +92,8 @@ pub fn run(
     Ok(ExitStatus::Done)
 }
 
-fn stored(gallery: &EmbeddedGallery, id: &str) -> anyhow::Result<(String, Vec<f32>)> {
-    let found = gallery.get(&[item_id(id)], true)?.pop();
+fn stored(gallery: &EmbeddedGallery, id: &ItemId) -> anyhow::Result<(String, Vec<f32>)> {
+    let found = gallery.get(std::slice::from_ref(id), true)?.pop();
     let item = found.ok_or_else(|| usage(format!("the gallery holds no item {id}")))?;
     let embedding = item.embedding.context("the item came without embedding")?;
     Ok((item.model_version, embedding))

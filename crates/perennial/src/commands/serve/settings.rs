@@ -32,6 +32,7 @@ pub struct Settings {
     pub log: Option<LogFilter>,
     pub log_format: LogFormatSetting,
     pub min_margin: Option<f64>,
+    pub read_only: bool,
     pub force_uncertified: bool,
     pub trusted_proxies: Vec<AddressRange>,
     pub tls: Option<TlsFiles>,
@@ -91,6 +92,7 @@ impl Default for Settings {
             log: None,
             log_format: LogFormatSetting::default(),
             min_margin: None,
+            read_only: service.read_only,
             force_uncertified: service.force_uncertified,
             trusted_proxies: service.trusted_proxies,
             tls: service.tls,
@@ -111,7 +113,7 @@ enum Kind {
 }
 
 /// Options and variables with a name of their own: id and key.
-const OPTIONS: [(&str, &str, Kind); 13] = [
+const OPTIONS: [(&str, &str, Kind); 14] = [
     ("listen", "listen", Kind::Text),
     ("registry", "registry", Kind::Text),
     ("gallery", "gallery", Kind::Text),
@@ -123,6 +125,7 @@ const OPTIONS: [(&str, &str, Kind); 13] = [
     ("log_format", "log_format", Kind::Text),
     ("min_margin", "min_margin", Kind::Number),
     ("hnsw_from", "index.hnsw_from", Kind::Number),
+    ("read_only", "read_only", Kind::Flag),
     ("force_uncertified", "force_uncertified", Kind::Flag),
     ("exact", "index.exact", Kind::Flag),
 ];
@@ -156,6 +159,7 @@ impl Settings {
             snapshots: self.snapshots.clone(),
             probes: self.probes.clone(),
             trusted_proxies: self.trusted_proxies.clone(),
+            read_only: self.read_only,
             force_uncertified: self.force_uncertified,
             batching: self.batching.clone(),
             limits: self.limits.clone(),
