@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::client_address::ClientGroup;
 use crate::config::Limits;
 
-/// Clients that are remembered at once; about 4 MiB.
+/// Clients that are remembered at once; about 6 MiB.
 const MAX_CLIENTS: usize = 1 << 16;
 /// The table is searched for forgettable clients at most this often.
 const SWEEP: Duration = Duration::from_secs(1);

@@ -59,7 +59,7 @@ impl FromStr for LogFilter {
         {
             // tracing takes a single word that is no level for a target, and then logs nothing but that target.
             let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
-            let is_level = level.parse::<LevelFilter>().is_ok();
+            let is_level = !level.is_empty() && level.parse::<LevelFilter>().is_ok();
             if !is_level || EnvFilter::builder().parse(part).is_err() {
                 return Err(wrong());
             }

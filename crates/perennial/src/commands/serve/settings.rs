@@ -316,7 +316,7 @@ mod tests {
         ] {
             let error = resolve(text).unwrap_err().to_string();
             assert!(error.contains(says), "{text}: {error}");
-            assert!(error.starts_with("serve.toml: "), "{text}: {error}");
+            assert!(error.starts_with("serve.toml"), "{text}: {error}");
         }
     }
 }
