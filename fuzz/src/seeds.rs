@@ -301,7 +301,7 @@ fn compatibility_seeds() -> Seeds {
 fn filter_seeds() -> Seeds {
     let labels = Filter {
         labels: Some(LabelFilter {
-            any_of: vec![1, 5],
+            any_of: Some(vec![1, 5]),
             from: Some(1),
             to: Some(4),
         }),
@@ -311,7 +311,10 @@ fn filter_seeds() -> Seeds {
         ("nothing", b"{}".to_vec()),
         ("labels", serde_json::to_vec(&labels).unwrap()),
         ("payload", br#"{"payload":{"side":"left","n":1}}"#.to_vec()),
-        ("all", br#"{"model_versions":["v0002"],"labels":{"from":0},"payload":{},"ids":["1",18446744073709551615]}"#.to_vec()),
+        ("all", br#"{"model_versions":["v0002"],"labels":{"from":0},"payload":{"side":"left"},"ids":["1",18446744073709551615]}"#.to_vec()),
+        ("empty_conditions", br#"{"ids":[],"labels":{"any_of":[]},"model_versions":[],"payload":{}}"#.to_vec()),
+        ("empty_labels", br#"{"labels":{}}"#.to_vec()),
+        ("refused_null", br#"{"ids":null}"#.to_vec()),
         ("refused_everything", br#"{"everything":true}"#.to_vec()),
     ]
 }

@@ -44,6 +44,30 @@ where
     deserializer.deserialize_seq(List::<T, MOST>(PhantomData))
 }
 
+/// The same for a list that may be absent, which with `#[serde(default)]` is `None`. `null` is an error, as for any list.
+///
+/// # Errors
+/// Those of [`at_most`].
+pub fn some_at_most<'de, const MOST: usize, D, T>(
+    deserializer: D,
+) -> Result<Option<Vec<T>>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    at_most::<MOST, D, T>(deserializer).map(Some)
+}
+
+/// Reads a payload that may be absent, which with `#[serde(default)]` is `None`. `null` is an error.
+///
+/// # Errors
+/// Those of [`payload`].
+pub fn some_payload<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Map<String, Value>>, D::Error> {
+    payload(deserializer).map(Some)
+}
+
 /// Reads a payload, or a filter's part of one, of at most [`MAX_PAYLOAD_BYTES`].
 ///
 /// # Errors

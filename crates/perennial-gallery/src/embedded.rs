@@ -9,14 +9,18 @@ mod backend;
 mod batch_scan;
 mod byte_product;
 mod codes;
+mod compaction;
 mod config;
 mod indexer;
 mod log;
+mod overlay;
+mod place;
 mod query;
 mod ranking;
 pub(crate) mod record;
 mod rows;
 mod scan;
+mod space;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -31,9 +35,10 @@ use std::thread::JoinHandle;
 
 use perennial_core::write_atomically_with;
 
+use self::compaction::Copied;
 pub use self::config::{GalleryConfig, HnswConfig, SearchMode};
 use self::indexer::Indexer;
-use self::log::Log;
+use self::log::{Access, Log, guarded};
 use self::record::{id_key, key_id};
 use self::state::{Shared, State};
 use self::writer::{Change, Command, Outcome, Reply, Writer};
@@ -42,8 +47,8 @@ use crate::filter::Filter;
 use crate::item::{Hit, Item, ItemId, MAX_BATCH, SimplexIdentity, StoredItem, check_vector};
 use crate::snapshot::{Header, SnapshotReader, SnapshotWriter};
 use crate::store::{
-    BytesPerVector, GalleryStats, IndexKind, IndexProgress, IndexState, MAX_LIMIT, Page,
-    SearchRequest, SnapshotInfo, Upserted, VectorStore,
+    BytesPerVector, Compacted, DiskUse, GalleryStats, IndexKind, IndexProgress, IndexState,
+    MAX_LIMIT, Page, SearchRequest, SnapshotInfo, Upserted, VectorStore,
 };
 
 /// Ids that one page looks at: beyond it, the page ends early, so that a rare filter does not hold up writers.
@@ -77,26 +82,49 @@ impl std::fmt::Debug for EmbeddedGallery {
 }
 
 impl EmbeddedGallery {
-    /// Whether a folder holds a gallery.
+    /// Whether a folder holds a gallery, or something in its place that opening it will name.
     pub fn exists(folder: impl AsRef<Path>) -> bool {
-        folder.as_ref().join(log::FILE_NAME).is_file()
+        let path = folder.as_ref().join(place::FILE_NAME);
+        path.symlink_metadata().is_ok()
     }
 
     /// Opens the gallery in a folder, which is created if need be, with an empty gallery.
     ///
     /// # Errors
-    /// [`GalleryError::Locked`] where another process has it open, [`GalleryError::Corrupt`], [`GalleryError::Format`],
+    /// [`GalleryError::Locked`] where another process has it open, [`GalleryError::Corrupt`] and [`GalleryError::NotAGallery`]
+    /// for a file that is none or no longer one, [`GalleryError::Format`], [`GalleryError::NotWritable`],
     /// [`GalleryError::Storage`], [`GalleryError::File`] or [`GalleryError::InvalidConfig`].
     pub fn open(folder: impl AsRef<Path>, config: GalleryConfig) -> Result<Self, GalleryError> {
-        config.check()?;
         let folder = folder.as_ref();
+        config.check()?;
         fs_err::create_dir_all(folder).map_err(|error| GalleryError::file(folder, error))?;
-        let log = Log::open(folder, config.cache_bytes)?;
+        Self::open_as(folder, config, Access::Write)
+    }
+
+    /// Opens the gallery in a folder without writing anything into the folder, which may lie on a disk that cannot be written.
+    ///
+    /// Any number of processes may read a gallery at a time, but none while another one has it open for writing. After a crash
+    /// the database is repaired in memory. A saved approximate index is used as far as it goes, none is built.
+    ///
+    /// Writes are refused with [`GalleryError::ReadOnly`]; snapshots go to other folders as ever.
+    ///
+    /// # Errors
+    /// [`GalleryError::Missing`] where there is none, and otherwise those of [`open`](Self::open).
+    pub fn open_read_only(
+        folder: impl AsRef<Path>,
+        config: GalleryConfig,
+    ) -> Result<Self, GalleryError> {
+        config.check()?;
+        Self::open_as(folder.as_ref(), config, Access::Read)
+    }
+
+    fn open_as(folder: &Path, config: GalleryConfig, access: Access) -> Result<Self, GalleryError> {
+        let log = Log::open(folder, config.cache_bytes, access)?;
         let database = log.path().to_owned();
         let with_codes = config.search == SearchMode::Int8;
         let queue = config.queue;
         let state = State::load(log.reader()?, with_codes)?;
-        let shared = Arc::new(Shared::new(folder, config, state)?);
+        let shared = Arc::new(Shared::new(folder, config, state, access == Access::Read)?);
         let indexer = Arc::new(Indexer::start(Arc::clone(&shared))?);
         let writer = Writer::new(log, Arc::clone(&shared), Arc::clone(&indexer));
         let (commands, receiver) = sync_channel(queue);
@@ -141,7 +169,28 @@ impl EmbeddedGallery {
         result
     }
 
+    /// Whether it was opened by [`open_read_only`](Self::open_read_only).
+    pub fn is_read_only(&self) -> bool {
+        self.shared.read_only
+    }
+
+    fn check_writable(&self) -> Result<(), GalleryError> {
+        if self.shared.read_only {
+            return Err(GalleryError::ReadOnly {
+                path: self.database.clone(),
+            });
+        }
+        Ok(())
+    }
+
+    fn disk_bytes(&self) -> Result<u64, GalleryError> {
+        let metadata = fs_err::metadata(&self.database);
+        let metadata = metadata.map_err(|error| GalleryError::file(&self.database, error))?;
+        Ok(metadata.len())
+    }
+
     fn change(&self, change: Change) -> Result<Outcome, GalleryError> {
+        self.check_writable()?;
         self.ask(|reply| Command::Change(change, reply))
     }
 
@@ -294,6 +343,7 @@ impl VectorStore for EmbeddedGallery {
         if filter.is_empty() && !filter.everything {
             return Err(GalleryError::EmptyFilter);
         }
+        self.check_writable()?;
         let filter = filter.clone();
         Ok(self
             .ask(|reply| Command::DeleteWhere(filter, reply))?
@@ -329,9 +379,7 @@ impl VectorStore for EmbeddedGallery {
     }
 
     fn count(&self) -> Result<GalleryStats, GalleryError> {
-        let disk = fs_err::metadata(&self.database)
-            .map_err(|error| GalleryError::file(&self.database, error))?
-            .len();
+        let disk = self.disk_bytes()?;
         let state = self.shared.state();
         let rows = &state.rows;
         let graph = self
@@ -348,6 +396,10 @@ impl VectorStore for EmbeddedGallery {
                 },
                 state: IndexProgress::Ready,
                 indexed: live,
+                backlog: match self.shared.config.hnsw_from as u64 {
+                    from if live >= from && !self.shared.read_only => live,
+                    _ => 0,
+                },
             },
             Some(graph) => {
                 let missing = rows.slots() - rows.first_slot_from(graph.covered());
@@ -358,6 +410,7 @@ impl VectorStore for EmbeddedGallery {
                         _ => IndexProgress::Building,
                     },
                     indexed: live.saturating_sub(missing as u64),
+                    backlog: missing as u64,
                 }
             }
         };
@@ -374,6 +427,10 @@ impl VectorStore for EmbeddedGallery {
             bytes_per_vector: BytesPerVector {
                 memory: per_vector(memory as f64),
                 disk: per_vector(disk as f64),
+            },
+            disk: DiskUse {
+                bytes: disk,
+                reclaimable_bytes: disk.saturating_sub(state.space.file()),
             },
         })
     }
@@ -392,6 +449,38 @@ impl VectorStore for EmbeddedGallery {
         // Commands are handled in order, so an answer to this one means that all before are done.
         self.ask(Command::Read)?;
         self.indexer.save()
+    }
+
+    fn compact(&self) -> Result<Compacted, GalleryError> {
+        self.check_writable()?;
+        let _running = Compacting::begin(&self.shared)?;
+        let reader = self.ask(Command::Read)?;
+        let (items, bytes_before) = (reader.items()?, self.disk_bytes()?);
+        let needed = self.shared.state().space.file();
+        if let Some(free) = place::free_space(reader.path()).filter(|&free| free < needed) {
+            return Err(GalleryError::NoSpace {
+                path: self.database.clone(),
+                needed,
+                free,
+            });
+        }
+        let path = reader.path().to_owned();
+        let copied = guarded(&path, || {
+            Copied::of(&reader, self.shared.config.cache_bytes)
+        })?;
+        drop(reader);
+        let bytes_after = self.ask(|reply| Command::Adopt(Box::new(copied), reply))?;
+        tracing::info!(
+            items,
+            bytes_before,
+            bytes_after,
+            "the gallery was compacted"
+        );
+        Ok(Compacted {
+            items: self.shared.state().rows.live() as u64,
+            bytes_before,
+            bytes_after,
+        })
     }
 
     fn snapshot(&self, path: &Path) -> Result<SnapshotInfo, GalleryError> {
@@ -433,10 +522,29 @@ impl VectorStore for EmbeddedGallery {
     }
 
     fn restore(&self, path: &Path) -> Result<SnapshotInfo, GalleryError> {
+        self.check_writable()?;
         // Verified here first, so that a damaged file does not even make the writer work.
         SnapshotReader::open(path)?.read(|_, _| Ok(()))?;
         let path = path.to_owned();
         self.ask(|reply| Command::Restore(path, reply))
+    }
+}
+
+/// Only one compaction runs at a time.
+struct Compacting<'a>(&'a Shared);
+
+impl<'a> Compacting<'a> {
+    fn begin(shared: &'a Shared) -> Result<Self, GalleryError> {
+        match shared.compacting.swap(true, Ordering::AcqRel) {
+            true => Err(GalleryError::Compacting),
+            false => Ok(Self(shared)),
+        }
+    }
+}
+
+impl Drop for Compacting<'_> {
+    fn drop(&mut self) {
+        self.0.compacting.store(false, Ordering::Release);
     }
 }
 

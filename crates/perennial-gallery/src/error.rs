@@ -148,14 +148,63 @@ pub enum GalleryError {
         problem: String,
     },
     /// Another process, or another handle in this one, has the folder open.
-    #[error("{} is in use by another process; stop it, or use another folder", path.display())]
+    #[error(
+        "{} is in use by another process; stop that process, send the request to it if it is a service, or use another folder",
+        path.display()
+    )]
     Locked {
         /// The database.
         path: PathBuf,
     },
+    /// There is no gallery, and none may be made.
+    #[error("no gallery at {}; check the folder's name", path.display())]
+    Missing {
+        /// The database that was looked for.
+        path: PathBuf,
+    },
+    /// What lies in the database's place was never a gallery.
+    #[error("{} is no gallery: {problem}; move it away, or use another folder", path.display())]
+    NotAGallery {
+        /// The path of the database.
+        path: PathBuf,
+        /// What is there instead.
+        problem: String,
+    },
+    /// The gallery was opened for reading only.
+    #[error("{} is open for reading only; open it for writing, or change another gallery", path.display())]
+    ReadOnly {
+        /// The database.
+        path: PathBuf,
+    },
+    /// The file or its folder does not permit writing.
+    #[error(
+        "{} cannot be written ({problem}); permit writing, or open the gallery for reading only", path.display()
+    )]
+    NotWritable {
+        /// The database.
+        path: PathBuf,
+        /// What the system said.
+        problem: String,
+    },
+    /// A compaction is running already.
+    #[error("the gallery is being compacted already; wait until that is done")]
+    Compacting,
+    /// A compaction would not fit on the disk. Nothing was changed.
+    #[error(
+        "not enough free disk space to compact: about {needed} bytes are needed beside {}, {free} are free; nothing was changed",
+        path.display()
+    )]
+    NoSpace {
+        /// The database.
+        path: PathBuf,
+        /// Bytes that the copy is expected to take.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
     /// The database is damaged.
     #[error(
-        "{} is damaged ({problem}); move it away and restore a snapshot into an empty folder", path.display()
+        "{} is damaged ({problem}); move it away, then restore a snapshot, or fill the gallery anew", path.display()
     )]
     Corrupt {
         /// The database.

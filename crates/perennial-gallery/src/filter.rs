@@ -3,51 +3,54 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::bounded_json::{self, at_most};
+use crate::bounded_json::{self, some_at_most};
 use crate::error::GalleryError;
 use crate::item::{ItemId, MAX_BATCH, MAX_PAYLOAD_BYTES};
 
-/// Conditions that an item must meet, all of them; a condition that is empty holds for every item.
+/// Conditions that an item must meet, all of them.
+///
+/// A condition that is absent (`None`) holds for every item. A condition that is there but empty (`[]` or `{}`) holds for
+/// none: a list that a program computed and that came out empty selects nothing, wherever the filter is used.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Filter {
     /// The model version is one of these.
     #[serde(
-        skip_serializing_if = "Vec::is_empty",
-        deserialize_with = "at_most::<MAX_BATCH, _, _>"
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "some_at_most::<MAX_BATCH, _, _>"
     )]
-    pub model_versions: Vec<String>,
+    pub model_versions: Option<Vec<String>>,
     /// The label meets these conditions. An item without label never does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub labels: Option<LabelFilter>,
     /// The payload has these keys at its top level with exactly these values. `1` and `1.0` are different values.
     #[serde(
-        skip_serializing_if = "Map::is_empty",
-        deserialize_with = "bounded_json::payload"
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "bounded_json::some_payload"
     )]
-    pub payload: Map<String, Value>,
+    pub payload: Option<Map<String, Value>>,
     /// The id is one of these.
     #[serde(
-        skip_serializing_if = "Vec::is_empty",
-        deserialize_with = "at_most::<MAX_BATCH, _, _>"
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "some_at_most::<MAX_BATCH, _, _>"
     )]
-    pub ids: Vec<ItemId>,
+    pub ids: Option<Vec<ItemId>>,
     /// States that a filter without any condition is meant: without it, `delete_where` refuses to delete everything. Not part
     /// of the JSON form, so that a client cannot empty a gallery by an omission.
     #[serde(skip)]
     pub everything: bool,
 }
 
-/// Conditions on the label, all of which must hold.
+/// Conditions on the label, all of which must hold. Without any of them, no label passes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct LabelFilter {
-    /// The label is one of these; empty for any.
+    /// The label is one of these.
     #[serde(
-        skip_serializing_if = "Vec::is_empty",
-        deserialize_with = "at_most::<MAX_BATCH, _, _>"
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "some_at_most::<MAX_BATCH, _, _>"
     )]
-    pub any_of: Vec<u32>,
+    pub any_of: Option<Vec<u32>>,
     /// The smallest label that passes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<u32>,
@@ -65,12 +68,23 @@ impl Filter {
         }
     }
 
-    /// Whether no condition is set.
+    /// Whether no condition is set, so that every item passes.
     pub fn is_empty(&self) -> bool {
-        self.model_versions.is_empty()
+        self.model_versions.is_none()
             && self.labels.is_none()
-            && self.payload.is_empty()
-            && self.ids.is_empty()
+            && self.payload.is_none()
+            && self.ids.is_none()
+    }
+
+    /// Whether a condition is there but empty, so that no item passes.
+    pub fn matches_nothing(&self) -> bool {
+        self.model_versions.as_ref().is_some_and(Vec::is_empty)
+            || self
+                .labels
+                .as_ref()
+                .is_some_and(LabelFilter::matches_nothing)
+            || self.payload.as_ref().is_some_and(Map::is_empty)
+            || self.ids.as_ref().is_some_and(Vec::is_empty)
     }
 
     /// Whether an item with these properties passes.
@@ -81,17 +95,22 @@ impl Filter {
         label: Option<u32>,
         payload: &Map<String, Value>,
     ) -> bool {
-        (self.model_versions.is_empty() || self.model_versions.iter().any(|v| v == model_version))
+        self.model_versions
+            .as_ref()
+            .is_none_or(|versions| versions.iter().any(|version| version == model_version))
             && self.labels.as_ref().is_none_or(|l| l.matches(label))
-            && (self.ids.is_empty() || self.ids.contains(id))
+            && self.ids.as_ref().is_none_or(|ids| ids.contains(id))
             && self.matches_payload(payload)
     }
 
     /// Whether the condition on the payload holds.
     pub(crate) fn matches_payload(&self, payload: &Map<String, Value>) -> bool {
-        self.payload
-            .iter()
-            .all(|(key, value)| payload.get(key) == Some(value))
+        self.payload.as_ref().is_none_or(|pairs| {
+            !pairs.is_empty()
+                && pairs
+                    .iter()
+                    .all(|(key, value)| payload.get(key) == Some(value))
+        })
     }
 
     /// Says whether the filter is small enough to be worked on.
@@ -99,20 +118,23 @@ impl Filter {
     /// # Errors
     /// [`GalleryError::InvalidFilter`] for a list of more than [`MAX_BATCH`] entries or a payload larger than an item's.
     pub fn check(&self) -> Result<(), GalleryError> {
-        let labels = self.labels.as_ref().map_or(0, |labels| labels.any_of.len());
+        let labels = self.labels.as_ref();
         for (field, length) in [
-            ("model_versions", self.model_versions.len()),
-            ("labels.any_of", labels),
-            ("ids", self.ids.len()),
+            ("model_versions", self.model_versions.as_ref().map(Vec::len)),
+            (
+                "labels.any_of",
+                labels.and_then(|labels| Some(labels.any_of.as_ref()?.len())),
+            ),
+            ("ids", self.ids.as_ref().map(Vec::len)),
         ] {
-            if length > MAX_BATCH {
+            if let Some(length) = length.filter(|&length| length > MAX_BATCH) {
                 return Err(GalleryError::InvalidFilter {
                     field,
                     problem: format!("has {length} entries; the limit is {MAX_BATCH}"),
                 });
             }
         }
-        let bytes = crate::payload::json_size(&self.payload);
+        let bytes = self.payload.as_ref().map_or(0, crate::payload::json_size);
         if bytes > MAX_PAYLOAD_BYTES {
             return Err(GalleryError::InvalidFilter {
                 field: "payload",
@@ -124,13 +146,32 @@ impl Filter {
 }
 
 impl LabelFilter {
+    /// One of these labels.
+    pub fn any_of(labels: impl IntoIterator<Item = u32>) -> Self {
+        Self {
+            any_of: Some(labels.into_iter().collect()),
+            ..Self::default()
+        }
+    }
+
+    /// Whether no label passes, because there is no condition or an empty list.
+    pub fn matches_nothing(&self) -> bool {
+        match &self.any_of {
+            Some(labels) => labels.is_empty(),
+            None => self.from.is_none() && self.to.is_none(),
+        }
+    }
+
     /// Whether a label passes.
     pub fn matches(&self, label: Option<u32>) -> bool {
-        label.is_some_and(|label| {
-            (self.any_of.is_empty() || self.any_of.contains(&label))
-                && self.from.is_none_or(|from| label >= from)
-                && self.to.is_none_or(|to| label <= to)
-        })
+        !self.matches_nothing()
+            && label.is_some_and(|label| {
+                self.any_of
+                    .as_ref()
+                    .is_none_or(|labels| labels.contains(&label))
+                    && self.from.is_none_or(|from| label >= from)
+                    && self.to.is_none_or(|to| label <= to)
+            })
     }
 }
 
@@ -166,6 +207,51 @@ mod tests {
     }
 
     #[test]
+    fn a_condition_that_is_there_but_empty_passes_nothing() {
+        let (id, item) = (
+            ItemId::from(7),
+            payload(json!({"side": "left", "none": []})),
+        );
+        for (text, passes) in [
+            (json!({"ids": []}), false),
+            (json!({"model_versions": []}), false),
+            (json!({"labels": {"any_of": []}}), false),
+            (json!({"labels": {}}), false),
+            (json!({"payload": {}}), false),
+            (json!({"payload": {"side": []}}), false),
+            (json!({"ids": [7], "labels": {"any_of": []}}), false),
+            (json!({"labels": {"any_of": [], "from": 0}}), false),
+            (
+                json!({"model_versions": [], "payload": {"side": "left"}}),
+                false,
+            ),
+            (json!({}), true),
+            (json!({"labels": null}), true),
+            (json!({"labels": {"from": 0}}), true),
+            (json!({"payload": {"none": []}}), true),
+        ] {
+            let filter: Filter = serde_json::from_value(text.clone()).unwrap();
+            assert_eq!(
+                filter.matches(&id, "v0001", Some(3), &item),
+                passes,
+                "{text}"
+            );
+            let empty = filter.matches_nothing();
+            assert!(!(empty && passes), "{text}");
+            // Absent and empty stay apart on the way through JSON.
+            let again = serde_json::to_value(&filter).unwrap();
+            assert_eq!(serde_json::from_value::<Filter>(again).unwrap(), filter);
+        }
+        for text in [
+            json!({"ids": null}),
+            json!({"model_versions": null}),
+            json!({"payload": null}),
+        ] {
+            assert!(serde_json::from_value::<Filter>(text).is_err());
+        }
+    }
+
+    #[test]
     fn a_client_cannot_say_everything() {
         assert!(serde_json::from_value::<Filter>(json!({"everything": true})).is_err());
         assert!(serde_json::from_value::<Filter>(json!({"label": 3})).is_err());
@@ -174,12 +260,12 @@ mod tests {
     #[test]
     fn oversized_filters_are_refused() {
         let many = Filter {
-            ids: (0..=MAX_BATCH as u64).map(ItemId::Number).collect(),
+            ids: Some((0..=MAX_BATCH as u64).map(ItemId::Number).collect()),
             ..Filter::default()
         };
         assert!(many.check().unwrap_err().to_string().contains("ids"));
         let large = Filter {
-            payload: payload(json!({"text": "x".repeat(MAX_PAYLOAD_BYTES)})),
+            payload: Some(payload(json!({"text": "x".repeat(MAX_PAYLOAD_BYTES)}))),
             ..Filter::default()
         };
         assert!(large.check().unwrap_err().to_string().contains("payload"));

@@ -1,6 +1,7 @@
 //! What the gallery stores and what it hands back.
 
 use std::fmt;
+use std::str::FromStr;
 
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -23,6 +24,11 @@ pub const MAX_BATCH: usize = 10_000;
 pub const NORM_TOLERANCE: f32 = 1e-3;
 
 /// The name of an item: a number or a text, in JSON without further wrapping.
+///
+/// **As text**, on a command line or in a URL, [`FromStr`](std::str::FromStr) and [`Display`](fmt::Display) are each other's
+/// inverse: digits without sign, space or leading zero that fit 64 bits are a number, and everything else is a text, `007` and
+/// `+5` included. A text that would be taken for a number, or that begins with a quotation mark, is written as a JSON string:
+/// `"12"`.
 ///
 /// **Order.** Numbers come before texts; numbers by value, texts by their bytes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -87,10 +93,45 @@ impl<'de> Deserialize<'de> for ItemId {
     }
 }
 
+/// The number that a text stands for, if it is written as numbers are.
+fn plain_number(text: &str) -> Option<u64> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let leading_zero = text.len() > 1 && text.starts_with('0');
+    // More digits than fit 64 bits are a text.
+    (digits && !leading_zero)
+        .then(|| text.parse().ok())
+        .flatten()
+}
+
+impl FromStr for ItemId {
+    type Err = GalleryError;
+
+    /// # Errors
+    /// [`GalleryError::InvalidId`] for a text that cannot be stored, or that begins with a quotation mark but is no JSON string.
+    fn from_str(text: &str) -> Result<Self, GalleryError> {
+        let id = if let Some(number) = plain_number(text) {
+            Self::Number(number)
+        } else if text.starts_with('"') {
+            let quoted = serde_json::from_str(text).map_err(|_| GalleryError::InvalidId {
+                id: text.chars().take(MAX_ID_BYTES).collect(),
+                problem: "begins with a quotation mark, but is no JSON string".to_owned(),
+            });
+            Self::Text(quoted?)
+        } else {
+            Self::Text(text.to_owned())
+        };
+        id.check()?;
+        Ok(id)
+    }
+}
+
 impl fmt::Display for ItemId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Number(number) => number.fmt(f),
+            Self::Text(text) if plain_number(text).is_some() || text.starts_with('"') => {
+                Value::from(text.as_str()).fmt(f)
+            }
             Self::Text(text) => text.fmt(f),
         }
     }
@@ -244,6 +285,52 @@ impl SimplexIdentity {
         match self.vertices {
             2.. if self.vertices - 1 <= MAX_DIM => Ok(self.vertices - 1),
             vertices => Err(GalleryError::InvalidIdentity { vertices }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn only_plain_digits_are_numbers() {
+        for (text, number) in [("0", 0), ("5", 5), ("18446744073709551615", u64::MAX)] {
+            assert_eq!(text.parse::<ItemId>().unwrap(), ItemId::Number(number));
+        }
+        for text in [
+            "00",
+            "+5",
+            "-1",
+            "007",
+            " 5",
+            "5 ",
+            "1e3",
+            "0x5",
+            "5.0",
+            "1_000",
+            "٣",
+            "cat-7",
+            "18446744073709551616",
+            "99999999999999999999999",
+        ] {
+            assert_eq!(text.parse::<ItemId>().unwrap(), ItemId::from(text));
+        }
+        assert_eq!("\"12\"".parse::<ItemId>().unwrap(), ItemId::from("12"));
+        assert_eq!("\"\\\"x\"".parse::<ItemId>().unwrap(), ItemId::from("\"x"));
+        for text in ["", "\"", "\"a", "\"a\" b", "\"\"", "a\nb", &"x".repeat(129)] {
+            let error = text.parse::<ItemId>().unwrap_err();
+            assert!(error.is_invalid_input(), "{text:?}: {error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn ids_read_back_from_their_text(text in r#"["0-9+ a-zä\\]{1,6}|[0-9]{1,22}"#, number: u64) {
+            for id in [ItemId::Text(text), ItemId::Number(number)] {
+                prop_assert_eq!(id.to_string().parse::<ItemId>().unwrap(), id);
+            }
         }
     }
 }

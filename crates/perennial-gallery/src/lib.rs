@@ -24,6 +24,6 @@ pub use filter::{Filter, LabelFilter};
 pub use item::{Hit, Item, ItemId, SimplexIdentity, StoredItem};
 pub use snapshot::FILE_KIND as SNAPSHOT_FILE_KIND;
 pub use store::{
-    BytesPerVector, GalleryStats, IndexKind, IndexProgress, IndexState, MAX_LIMIT, Page,
-    SearchRequest, SnapshotInfo, Upserted, VectorStore,
+    BytesPerVector, Compacted, DiskUse, GalleryStats, IndexKind, IndexProgress, IndexState,
+    MAX_LIMIT, Page, SearchRequest, SnapshotInfo, Upserted, VectorStore,
 };

@@ -56,6 +56,8 @@ pub struct GalleryStats {
     pub index: IndexState,
     /// What one vector costs on average.
     pub bytes_per_vector: BytesPerVector,
+    /// What the gallery occupies on the disk.
+    pub disk: DiskUse,
 }
 
 /// How searches are answered.
@@ -67,6 +69,39 @@ pub struct IndexState {
     pub state: IndexProgress,
     /// Items that an approximate index covers; the others are compared one by one.
     pub indexed: u64,
+    /// Items that an approximate index is still to take in; 0 without one.
+    pub backlog: u64,
+}
+
+/// Space on the disk, in bytes, of the file that holds the items.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskUse {
+    /// Size of the file.
+    pub bytes: u64,
+    /// How much smaller [`VectorStore::compact`] would make it, estimated: space of items that were replaced or deleted, and
+    /// room that was taken ahead of need. New items fill it again.
+    pub reclaimable_bytes: u64,
+}
+
+impl DiskUse {
+    /// Less than this is not worth a compaction.
+    const WORTHWHILE_BYTES: u64 = 16 << 20;
+
+    /// Whether compaction would free at least 16 MiB and a third of the file.
+    pub fn is_wasteful(&self) -> bool {
+        self.reclaimable_bytes >= Self::WORTHWHILE_BYTES.max(self.bytes / 3)
+    }
+}
+
+/// A compaction that was carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Compacted {
+    /// Items in the gallery.
+    pub items: u64,
+    /// Size of the file before, in bytes.
+    pub bytes_before: u64,
+    /// Its size now.
+    pub bytes_after: u64,
 }
 
 /// The kinds of search.
@@ -205,6 +240,16 @@ pub trait VectorStore: Send + Sync {
     /// # Errors
     /// [`GalleryError::Storage`] or [`GalleryError::File`]; an older file at `path` then stays as it was.
     fn snapshot(&self, path: &Path) -> Result<SnapshotInfo, GalleryError>;
+
+    /// Gives the space of replaced and deleted items back to the disk, while others read and write.
+    ///
+    /// Needs as much free space as the items occupy. A crash at any moment leaves the gallery as it was before or as it is
+    /// afterwards, with every write that was acknowledged.
+    ///
+    /// # Errors
+    /// [`GalleryError::Compacting`] while another compaction runs, [`GalleryError::NoSpace`], [`GalleryError::ReadOnly`], or
+    /// [`GalleryError::Storage`]; the gallery is unchanged then.
+    fn compact(&self) -> Result<Compacted, GalleryError>;
 
     /// Replaces everything by the content of a snapshot, after all of it was verified.
     ///

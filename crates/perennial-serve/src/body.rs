@@ -1,25 +1,18 @@
 //! Request bodies: bounded one by one and together, then parsed.
 
-use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use axum::body::{Body, Bytes, HttpBody};
+use axum::body::{Body, Bytes, HttpBody as _};
 use axum::extract::{FromRequest, Multipart, Request};
 use axum::http::{HeaderMap, header};
 use serde::de::DeserializeOwned;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::error::ApiError;
 use crate::images::EncodedImage;
+use crate::receive::{ContentEncoding, receive};
 use crate::service::Service;
-
-/// The budget counts in these units, so that it fits a semaphore.
-pub(crate) const BUDGET_UNIT: usize = 1024;
-
-/// Room for the first bytes of a body.
-const FIRST_BYTES: usize = 16 << 10;
 
 /// Larger JSON is parsed on a blocking thread.
 const PARSE_INLINE_BYTES: usize = 64 << 10;
@@ -40,10 +33,11 @@ pub(crate) enum Format {
 }
 
 impl Received {
-    /// Reads a body of at most `limit` bytes.
+    /// Reads a body of at most `limit` bytes; a gzip body may not have more when it is decompressed, either.
     ///
     /// # Errors
-    /// 415 for another content type than `formats`, 413 for too many bytes, 429 when all requests together hold too many.
+    /// 415 for another content type than `formats` or an unknown content encoding, 413 for too many bytes, 429 when all requests
+    /// together hold too many, 400 for damaged gzip data.
     pub(crate) async fn read(
         service: &Arc<Service>,
         request: Request,
@@ -53,26 +47,19 @@ impl Received {
         let format = format(request.headers())
             .filter(|format| formats.contains(format))
             .ok_or_else(|| unsupported(formats))?;
-        let received = Self::read_any(service, request, limit).await?;
-        Ok((format, received))
-    }
-
-    async fn read_any(
-        service: &Arc<Service>,
-        request: Request,
-        limit: usize,
-    ) -> Result<Self, ApiError> {
+        let encoding = ContentEncoding::of(request.headers())?;
         let (parts, body) = request.into_parts();
         let receiving = parts.extensions.get::<Receiving>().cloned();
         let receiving = receiving.unwrap_or_default();
         receiving.set(true);
-        let (bytes, share) = receive(&service.body_budget, body, limit).await?;
+        let (bytes, share) = receive(&service.body_budget, body, encoding, limit).await?;
         receiving.set(false);
-        Ok(Self {
+        let received = Self {
             headers: parts.headers,
             bytes,
             _share: share,
-        })
+        };
+        Ok((format, received))
     }
 
     /// Parses the whole body as JSON.
@@ -127,59 +114,6 @@ impl Received {
         }
         Ok(form)
     }
-}
-
-/// Reads a body and takes its part of the budget as it grows: who announces much and sends nothing holds nothing.
-async fn receive(
-    budget: &Arc<Semaphore>,
-    mut body: Body,
-    limit: usize,
-) -> Result<(Bytes, OwnedSemaphorePermit), ApiError> {
-    let too_large = || {
-        ApiError::too_large(format!(
-            "the body has more than {limit} bytes; send less at once"
-        ))
-    };
-    let busy = || ApiError::too_many("the service is busy with the bodies of other requests");
-    let announced = body.size_hint();
-    if announced.lower() > limit as u64 {
-        return Err(too_large());
-    }
-    let most = announced.exact().map_or(limit, |length| length as usize);
-    // What certainly does not fit is refused before it is sent.
-    if announced.lower().div_ceil(BUDGET_UNIT as u64) > budget.available_permits() as u64 {
-        return Err(busy());
-    }
-    let take = |units: usize| {
-        let units = u32::try_from(units).unwrap_or(u32::MAX);
-        let share = Arc::clone(budget).try_acquire_many_owned(units);
-        share.map_err(|_| busy())
-    };
-    let mut share = take(0)?;
-    let mut bytes = Vec::new();
-    while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
-        let frame = frame
-            .map_err(|_| ApiError::bad_request("the body ended before its announced length"))?;
-        // Trailers mean nothing here.
-        let Ok(data) = frame.into_data() else {
-            continue;
-        };
-        let needed = bytes.len() + data.len();
-        if needed > limit {
-            return Err(too_large());
-        }
-        if needed > bytes.capacity() {
-            let doubled = (2 * bytes.capacity()).max(FIRST_BYTES).min(most);
-            let capacity = needed.max(doubled);
-            let units = capacity.div_ceil(BUDGET_UNIT);
-            share.merge(take(units.saturating_sub(share.num_permits()))?);
-            bytes
-                .try_reserve_exact(capacity - bytes.len())
-                .map_err(|_| busy())?;
-        }
-        bytes.extend_from_slice(&data);
-    }
-    Ok((bytes.into(), share))
 }
 
 /// Whether a request's body is still on its way. A time limit that runs out meanwhile is the client's doing.

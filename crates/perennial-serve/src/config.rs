@@ -8,6 +8,7 @@ use perennial_data::DecodeLimits;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::client_address::AddressRange;
 use crate::error::ServeError;
 use crate::keys::Keys;
 
@@ -22,11 +23,18 @@ pub struct ServeConfig {
     /// The keys that clients must show; none for an open service.
     #[serde(skip)]
     pub keys: Keys,
+    /// The folder in which the gallery lies, so that the metrics tell how much space is left there.
+    pub gallery: Option<PathBuf>,
     /// The folder of gallery snapshots; without it `POST /snapshots` is refused.
     pub snapshots: Option<PathBuf>,
     /// The folder of stored probes: what each version made of a few images when it first went live. Without it, a version is
     /// checked against itself only.
     pub probes: Option<PathBuf>,
+    /// Proxies whose `x-forwarded-for` says which client a request comes from. Nobody else's is believed.
+    pub trusted_proxies: Vec<AddressRange>,
+    /// Only read: searches work, and everything that would change the gallery, the registry or what is live is refused with 403.
+    /// Snapshots can still be made.
+    pub read_only: bool,
     /// Treat every pair of versions as certified, with a warning. For machines without any evaluation.
     pub force_uncertified: bool,
     /// How image queries share forward passes.
@@ -60,10 +68,10 @@ pub struct Batching {
 }
 
 /// Limits that clients meet.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Bytes of a request body; more is 413.
+    /// Bytes of a request body, after decompression where it is gzip; more is 413.
     pub body_bytes: usize,
     /// Bytes of an uploaded model version.
     pub model_bytes: usize,
@@ -79,6 +87,15 @@ pub struct Limits {
     pub connections: usize,
     /// Requests at work at once; more are refused with 429.
     pub in_flight: usize,
+    /// Requests at work at once from one client, an IPv4 address or an IPv6 network of 64 bits; more are refused with 429. 0 for
+    /// no limit.
+    pub per_client_concurrent: usize,
+    /// Requests per second from one client, in the long run; more are refused with 429. 0 for no limit.
+    pub per_client_per_second: f64,
+    /// Requests that a client who was quiet may send at once before `per_client_per_second` holds.
+    pub per_client_burst: usize,
+    /// Whether the limits per client hold for loopback addresses as well.
+    pub per_client_on_loopback: bool,
     /// Bytes of all request bodies at work at once; more are refused with 429.
     pub body_budget_bytes: usize,
     /// Images decoded at once.
@@ -113,8 +130,11 @@ impl Default for ServeConfig {
             listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7700),
             tls: None,
             keys: Keys::default(),
+            gallery: None,
             snapshots: None,
             probes: None,
+            trusted_proxies: Vec::new(),
+            read_only: false,
             force_uncertified: false,
             batching: Batching::default(),
             limits: Limits::default(),
@@ -145,6 +165,10 @@ impl Default for Limits {
             results: perennial_gallery::MAX_LIMIT,
             connections: 512,
             in_flight: 256,
+            per_client_concurrent: 64,
+            per_client_per_second: 500.0,
+            per_client_burst: 1_000,
+            per_client_on_loopback: false,
             body_budget_bytes: 1 << 30,
             decoders: std::thread::available_parallelism()
                 .map_or(1, |threads| threads.get().min(4)),
@@ -172,6 +196,8 @@ const MAX_SECONDS: f64 = 7.0 * 86_400.0;
 /// Bounds what a configuration can ask of memory and of semaphores.
 const MAX_COUNT: usize = 1 << 20;
 const MAX_BYTES: usize = 1 << 40;
+/// Requests per second; one in a quarter of an hour.
+const MIN_RATE: f64 = 0.001;
 /// The most that `limits.images` may be.
 pub(crate) const MAX_IMAGES: usize = 1 << 16;
 
@@ -202,6 +228,11 @@ impl ServeConfig {
             ),
             ("limits.connections", limits.connections, MAX_COUNT),
             ("limits.in_flight", limits.in_flight, MAX_COUNT),
+            (
+                "limits.per_client_burst",
+                limits.per_client_burst,
+                MAX_COUNT,
+            ),
             ("limits.decoders", limits.decoders, 1024),
             (
                 "limits.body_bytes",
@@ -224,6 +255,19 @@ impl ServeConfig {
                 let problem = format!("{count} is not within 1 to {max}");
                 return Err(ServeError::Config { key, problem });
             }
+        }
+        if limits.per_client_concurrent > MAX_COUNT {
+            let count = limits.per_client_concurrent;
+            let problem = format!("{count} is not within 0 (no limit) to {MAX_COUNT}");
+            let key = "limits.per_client_concurrent";
+            return Err(ServeError::Config { key, problem });
+        }
+        let rate = limits.per_client_per_second;
+        if !(rate == 0.0 || (MIN_RATE..=MAX_COUNT as f64).contains(&rate)) {
+            let problem =
+                format!("{rate} is neither 0 (no limit) nor within {MIN_RATE} to {MAX_COUNT}");
+            let key = "limits.per_client_per_second";
+            return Err(ServeError::Config { key, problem });
         }
         for (key, seconds) in [
             ("batching.max_wait_seconds", self.batching.max_wait_seconds),
@@ -254,11 +298,6 @@ impl ServeConfig {
             bytes: self.limits.decoder_bytes,
         }
     }
-
-    /// Whether everybody who reaches the port may read and write.
-    pub(crate) fn is_open(&self) -> bool {
-        self.keys.is_empty()
-    }
 }
 
 /// A setting in seconds, which [`ServeConfig::check`] has bounded.
@@ -285,6 +324,18 @@ mod tests {
             (
                 r#"{"timeouts":{"drain_seconds":-1}}"#,
                 "timeouts.drain_seconds",
+            ),
+            (
+                r#"{"limits":{"per_client_per_second":-1}}"#,
+                "limits.per_client_per_second",
+            ),
+            (
+                r#"{"limits":{"per_client_burst":0}}"#,
+                "limits.per_client_burst",
+            ),
+            (
+                r#"{"limits":{"per_client_concurrent":9999999}}"#,
+                "limits.per_client_concurrent",
             ),
             (
                 r#"{"limits":{"body_bytes":2147483648}}"#,

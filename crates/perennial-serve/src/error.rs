@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -82,6 +83,8 @@ pub enum Code {
     Unauthorized,
     /// 403: a key without the right to write, or a request that another web site made.
     Forbidden,
+    /// 403: the service only reads; no key changes that.
+    ReadOnly,
     /// 404: no such path, item or version.
     NotFound,
     /// 405: the path exists, the method does not.
@@ -96,7 +99,7 @@ pub enum Code {
     Conflict,
     /// 413: more bytes than allowed.
     PayloadTooLarge,
-    /// 415: neither JSON nor multipart.
+    /// 415: neither JSON nor multipart, or compressed in another way than with gzip.
     UnsupportedMediaType,
     /// 422: understood, but not usable.
     Unprocessable,
@@ -116,7 +119,7 @@ impl Code {
         match self {
             Self::BadRequest => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
-            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::Forbidden | Self::ReadOnly => StatusCode::FORBIDDEN,
             Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -178,6 +181,8 @@ pub(crate) struct ApiError {
     pub(crate) code: Code,
     pub(crate) message: String,
     pub(crate) details: Option<Value>,
+    /// Seconds after which to try again, where they are known.
+    pub(crate) retry_after: Option<u64>,
 }
 
 /// Seconds after which a refused client may try again: enough for any queue of the service to empty.
@@ -191,6 +196,16 @@ impl ApiError {
             code,
             message: message.into(),
             details: None,
+            retry_after: None,
+        }
+    }
+
+    /// With the time after which to try again, in whole seconds and at least one.
+    pub(crate) fn retry_after(self, time: Duration) -> Self {
+        let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
+        Self {
+            retry_after: Some(seconds.max(1)),
+            ..self
         }
     }
 
@@ -223,6 +238,13 @@ impl ApiError {
 
     pub(crate) fn too_many(message: impl Into<String>) -> Self {
         Self::new(Code::TooManyRequests, message)
+    }
+
+    pub(crate) fn read_only() -> Self {
+        Self::new(
+            Code::ReadOnly,
+            "this service only reads (`read_only`); send changes to the service that writes this gallery",
+        )
     }
 
     pub(crate) fn unavailable(message: impl Into<String>) -> Self {
@@ -279,6 +301,9 @@ impl ApiError {
             }
             _ => {}
         }
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
         response
     }
 }
@@ -298,6 +323,11 @@ impl From<GalleryError> for ApiError {
             GalleryError::IdentityMismatch { .. } | GalleryError::IdentityDimension { .. } => {
                 Self::conflict(error.to_string())
             }
+            GalleryError::Compacting => Self::conflict(error.to_string()),
+            GalleryError::ReadOnly { .. } => Self::read_only(),
+            GalleryError::NoSpace { needed, free, .. } => Self::unavailable(format!(
+                "not enough free disk space to compact: about {needed} bytes are needed, {free} are free; nothing was changed"
+            )),
             GalleryError::Storage { .. }
             | GalleryError::File { .. }
             | GalleryError::Full

@@ -20,7 +20,7 @@ use crate::telemetry::{Stage, Telemetry};
 pub(crate) enum EncodedImage {
     /// The file's bytes.
     Bytes(Bytes),
-    /// The same as base64, with or without `data:image/...;base64,` in front.
+    /// The same as base64, with or without line breaks, with or without `data:image/...;base64,` in front.
     Base64(String),
 }
 
@@ -105,37 +105,108 @@ fn decode_one(
     limits: DecodeLimits,
     image_bytes: usize,
 ) -> Result<Vec<f32>, ApiError> {
-    let too_large = |bytes: usize| {
-        ApiError::too_large(format!(
-            "the file has {bytes} bytes; at most {image_bytes} are decoded"
-        ))
-    };
     let decoded;
     let file: &[u8] = match image {
         EncodedImage::Bytes(bytes) => bytes,
         EncodedImage::Base64(text) => {
-            let text = match text.strip_prefix("data:") {
-                Some(url) => url
-                    .split_once(";base64,")
-                    .map(|(_, text)| text)
-                    .ok_or_else(|| {
-                        ApiError::unprocessable("a data URL must continue with `;base64,`")
-                    })?,
-                None => text,
-            };
-            if text.len() / 4 * 3 > image_bytes + 3 {
-                return Err(too_large(text.len() / 4 * 3));
-            }
-            decoded = STANDARD
-                .decode(text)
-                .map_err(|error| ApiError::unprocessable(format!("is not base64: {error}")))?;
+            decoded = from_base64(text, image_bytes)?;
             &decoded
         }
     };
     if file.len() > image_bytes {
-        return Err(too_large(file.len()));
+        return Err(too_large(file.len(), image_bytes));
     }
     snapshot
         .pixels(file, limits)
         .map_err(|error| ApiError::unprocessable(format!("cannot be decoded: {error}")))
+}
+
+/// The file behind base64 as programs write it: in one line or wrapped as in MIME, alone or as a data URL.
+fn from_base64(text: &str, image_bytes: usize) -> Result<Vec<u8>, ApiError> {
+    let mut text = text.trim_ascii();
+    let is_url = text
+        .get(..5)
+        .is_some_and(|scheme| scheme.eq_ignore_ascii_case("data:"));
+    if is_url {
+        let (head, content) = text.split_once(',').unwrap_or_default();
+        let is_base64 = head.rsplit(';').next().unwrap_or_default().trim_ascii();
+        if !is_base64.eq_ignore_ascii_case("base64") {
+            return Err(ApiError::unprocessable(
+                "a data URL must continue with `;base64,` after its media type",
+            ));
+        }
+        text = content;
+    }
+    let spaces = text.bytes().filter(u8::is_ascii_whitespace).count();
+    let bytes = (text.len() - spaces) / 4 * 3;
+    if bytes > image_bytes + 3 {
+        return Err(too_large(bytes, image_bytes));
+    }
+    let decoded = if spaces == 0 {
+        STANDARD.decode(text)
+    } else {
+        let dense: Vec<u8> = text
+            .bytes()
+            .filter(|byte| !byte.is_ascii_whitespace())
+            .collect();
+        STANDARD.decode(dense)
+    };
+    decoded.map_err(|error| ApiError::unprocessable(format!("is not base64: {error}")))
+}
+
+fn too_large(bytes: usize, image_bytes: usize) -> ApiError {
+    ApiError::too_large(format!(
+        "the file has {bytes} bytes; at most {image_bytes} are decoded"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_may_be_wrapped_and_be_a_data_url() {
+        let bytes: Vec<u8> = (0..=255).collect();
+        let text = STANDARD.encode(&bytes);
+        let wrapped = |end: &str| {
+            let lines: Vec<&str> = (0..text.len())
+                .step_by(76)
+                .map(|start| &text[start..text.len().min(start + 76)])
+                .collect();
+            lines.join(end) + end
+        };
+        for form in [
+            text.clone(),
+            wrapped("\n"),
+            wrapped("\r\n"),
+            wrapped("\r\n\t "),
+            format!("  {text}\n\n"),
+            format!("data:image/png;base64,{text}"),
+            format!("\n data:image/jpeg;name=a;base64,\r\n{}", wrapped("\r\n")),
+            format!("DATA:;BASE64,{text}"),
+        ] {
+            assert_eq!(from_base64(&form, 256).unwrap(), bytes, "{form}");
+        }
+        for form in [
+            "data:image/png,abcd",
+            "data:",
+            "data:text/plain;charset=utf-8,abcd",
+        ] {
+            let error = from_base64(form, 256).unwrap_err();
+            assert!(error.message.contains(";base64,"), "{error}");
+        }
+        for form in ["ab-_", "abc", "ab\u{a0}cd", "abcd=", "data"] {
+            let error = from_base64(form, 256);
+            assert!(form == "data" || error.unwrap_err().message.contains("base64"));
+        }
+    }
+
+    #[test]
+    fn line_breaks_do_not_count_as_bytes_of_the_file() {
+        let text = STANDARD.encode([1; 300]);
+        let sparse: String = text.chars().flat_map(|letter| [letter, '\n']).collect();
+        assert_eq!(from_base64(&sparse, 300).unwrap(), [1; 300]);
+        let error = from_base64(&sparse, 290).unwrap_err();
+        assert!(error.message.contains("300 bytes"), "{error}");
+    }
 }

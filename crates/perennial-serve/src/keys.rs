@@ -128,6 +128,12 @@ impl Keys {
         self.entries.extend(other.entries);
     }
 
+    /// How many keys have a scope.
+    pub fn count(&self, scope: Scope) -> usize {
+        let of_scope = self.entries.iter().filter(|(of, _)| *of == scope);
+        of_scope.count()
+    }
+
     /// What a presented key allows. Takes the same time for every key, known or not.
     fn scope(&self, presented: &str) -> Option<Scope> {
         let digest: [u8; 32] = Sha256::digest(presented).into();
@@ -171,8 +177,11 @@ fn warn_if_readable_by_others(_: &Path) {}
 /// Proof that the request may read.
 pub(crate) struct MayRead;
 
-/// Proof that the request may write.
+/// Proof that the request may change the gallery, the registry and what is live.
 pub(crate) struct MayWrite;
+
+/// Proof that the request has the right to write, in a service that may only read its gallery: for what goes to other places.
+pub(crate) struct MayWriteElsewhere;
 
 impl FromRequestParts<Arc<Service>> for MayRead {
     type Rejection = ApiError;
@@ -192,13 +201,28 @@ impl FromRequestParts<Arc<Service>> for MayWrite {
         parts: &mut Parts,
         service: &Arc<Service>,
     ) -> Result<Self, ApiError> {
+        authorize(&parts.headers, service, Scope::Write)?;
+        match service.config.read_only {
+            true => Err(ApiError::read_only()),
+            false => Ok(Self),
+        }
+    }
+}
+
+impl FromRequestParts<Arc<Service>> for MayWriteElsewhere {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        service: &Arc<Service>,
+    ) -> Result<Self, ApiError> {
         authorize(&parts.headers, service, Scope::Write).map(|()| Self)
     }
 }
 
 fn authorize(headers: &HeaderMap, service: &Service, needed: Scope) -> Result<(), ApiError> {
     refuse_other_sites(headers, service, needed)?;
-    let keys = &service.config.keys;
+    let keys = service.keys.load();
     if keys.is_empty() {
         return Ok(());
     }
@@ -230,7 +254,8 @@ fn refuse_other_sites(
 ) -> Result<(), ApiError> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let host = text(header::HOST).unwrap_or_default();
-    let open_on_loopback = service.config.is_open() && service.config.listen.ip().is_loopback();
+    let open_on_loopback =
+        service.keys.load().is_empty() && service.config.listen.ip().is_loopback();
     if open_on_loopback && !is_local(host) {
         return Err(ApiError::new(
             Code::Forbidden,

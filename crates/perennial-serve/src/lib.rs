@@ -2,6 +2,7 @@
 //!
 //! - [`serve`], or [`Server`] in two steps, with a [`ServeConfig`] and [`Keys`]; [`application`] for a server of one's own.
 //! - The rule which versions may meet, and what a promotion checks, is [`perennial_upgrade`]'s; this crate only asks it.
+//! - [`Reloader`]: new keys and certificates for a service that runs.
 //! - [`openapi()`]: the document of all routes, generated from the handlers.
 //!
 //! One request sees exactly one [`LoadedModel`](perennial_upgrade::LoadedModel). A swap prepares the next one beside it and then moves a pointer.
@@ -10,6 +11,9 @@
 
 mod batcher;
 mod body;
+mod certificate;
+pub mod client_address;
+mod client_limits;
 pub mod config;
 mod connections;
 pub mod error;
@@ -17,7 +21,10 @@ mod images;
 pub mod keys;
 mod live;
 pub mod openapi;
+mod process;
+mod receive;
 mod recent;
+pub mod reload;
 mod request_log;
 mod router;
 mod routes;
@@ -27,8 +34,10 @@ mod swap;
 mod telemetry;
 mod tls;
 
+pub use client_address::AddressRange;
 pub use config::{Batching, Limits, ServeConfig, Timeouts, TlsFiles};
 pub use error::ServeError;
 pub use keys::{KEY_VARIABLES, Keys, Scope};
 pub use openapi::openapi;
+pub use reload::{Reloaded, Reloader};
 pub use server::{Server, application, serve};

@@ -53,13 +53,13 @@ pub(crate) enum Guarded {
 #[derive(IntoResponses)]
 #[allow(dead_code, reason = "only the derived description is used")]
 pub(crate) enum WithBody {
-    /// The body is no JSON or no multipart.
+    /// The body is no JSON or no multipart, or its gzip data is damaged.
     #[response(status = 400)]
     BadRequest(ErrorBody),
-    /// More bytes than allowed.
+    /// More bytes than allowed; those of a gzip body are counted after decompression.
     #[response(status = 413)]
     TooLarge(ErrorBody),
-    /// Another content type.
+    /// Another content type, or another content encoding than gzip.
     #[response(status = 415)]
     MediaType(ErrorBody),
     /// Understood, but not usable; the message names the key.
@@ -79,12 +79,13 @@ pub(crate) enum ItemIdSchema {
     Text(String),
 }
 
-/// Conditions that an item must meet, all of them; an empty one holds for every item.
+/// Conditions that an item must meet, all of them. One that is absent holds for every item; one that is there but empty (`[]` or
+/// `{}`) holds for none.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = Filter)]
 #[allow(dead_code, reason = "describes a type of another crate")]
 pub(crate) struct FilterSchema {
-    /// The model version is one of these.
+    /// The model version is one of these, by name or alias. A name that neither the registry nor the gallery knows is an error.
     #[serde(default)]
     model_versions: Vec<String>,
     /// The label meets these conditions.
@@ -98,12 +99,12 @@ pub(crate) struct FilterSchema {
     ids: Vec<ItemIdSchema>,
 }
 
-/// Conditions on the label.
+/// Conditions on the label, all of them. Without any, no label passes.
 #[derive(Serialize, Deserialize, ToSchema)]
 #[schema(as = LabelFilter)]
 #[allow(dead_code, reason = "describes a type of another crate")]
 pub(crate) struct LabelFilterSchema {
-    /// One of these; empty for any.
+    /// One of these.
     #[serde(default)]
     any_of: Vec<u32>,
     /// The smallest label that passes.

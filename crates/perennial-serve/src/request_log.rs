@@ -2,17 +2,20 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tracing::Instrument;
 
 use crate::body::Receiving;
+use crate::client_address;
+use crate::client_limits::Exceeded;
 use crate::config::seconds;
 use crate::error::{ApiError, Code};
 use crate::service::Service;
@@ -72,12 +75,13 @@ pub(crate) async fn observe(
         .extensions()
         .get::<MatchedPath>()
         .map_or_else(|| "unmatched".to_owned(), |path| path.as_str().to_owned());
+    let client = client(&service, &request);
     let path = request.uri().path();
     let path = path[..path.floor_char_boundary(MAX_LOGGED_PATH_BYTES)].to_owned();
 
     // Whatever is logged on the way belongs to this request. As severe as can be, so that no filter of levels drops the id.
     let span = tracing::error_span!("request", request_id = id);
-    let response = admit(&service, request, next, &route)
+    let response = admit(&service, request, next, &route, client)
         .instrument(span)
         .await;
     let mut response = into_json_error(response, &id);
@@ -99,45 +103,115 @@ pub(crate) async fn observe(
         .and_then(|version| version.to_str().ok())
         .unwrap_or_default();
     let latency_seconds = took.as_secs_f64();
-    if status >= 500 {
-        tracing::warn!(
-            request_id = id,
-            method,
-            path,
-            route,
-            status,
-            latency_seconds,
-            model_version,
-            "request"
-        );
-    } else {
-        tracing::info!(
-            request_id = id,
-            method,
-            path,
-            route,
-            status,
-            latency_seconds,
-            model_version,
-            "request"
-        );
+    let client = client.map(tracing::field::display);
+    macro_rules! log_line {
+        ($level:ident) => {
+            tracing::$level!(
+                request_id = id,
+                method,
+                path,
+                route,
+                status,
+                latency_seconds,
+                model_version,
+                client,
+                "request"
+            )
+        };
+    }
+    match severity(&route, status) {
+        Severity::Failure => log_line!(warn),
+        Severity::Request => log_line!(info),
+        Severity::Background => log_line!(debug),
     }
     response
 }
 
+/// How much a request's line in the log matters.
+#[derive(Debug, PartialEq, Eq)]
+enum Severity {
+    Failure,
+    Request,
+    /// Asked for again and again by machines: probes, scrapes, the page's files and the numbers that it shows.
+    Background,
+}
+
+fn severity(route: &str, status: u16) -> Severity {
+    match route {
+        // That a service is not ready is logged where the reason is known, not at every question.
+        "/healthz" | "/livez" | "/readyz" => Severity::Background,
+        _ if status >= 500 => Severity::Failure,
+        "/" | "/static/{name}" | "/docs" | "/docs/" | "/docs/{name}" | "/openapi.json"
+        | "/metrics" | "/stats/live"
+            if status < 400 =>
+        {
+            Severity::Background
+        }
+        _ => Severity::Request,
+    }
+}
+
+/// The client's address, where the server that holds the router tells who is connected.
+fn client(service: &Service, request: &Request) -> Option<IpAddr> {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>()?;
+    let trusted = &service.config.trusted_proxies;
+    Some(client_address::client(
+        peer.0.ip(),
+        request.headers(),
+        trusted,
+    ))
+}
+
+fn exceeded(service: &Service, exceeded: Exceeded, client: IpAddr) -> Response {
+    match exceeded {
+        Exceeded::Concurrent { limit } => {
+            service.telemetry.limited_client("concurrent");
+            ApiError::too_many(format!(
+                "too many concurrent requests from {client} (limit {limit}); wait for answers before asking more"
+            ))
+        }
+        Exceeded::Rate {
+            per_second,
+            retry_after,
+        } => {
+            service.telemetry.limited_client("per_second");
+            ApiError::too_many(format!(
+                "too many requests from {client} (limit {per_second} per second); send several items, or ask less often"
+            ))
+            .retry_after(retry_after)
+        }
+    }
+    .into_response()
+}
+
 /// Runs a request if there is room for it, and not for ever.
-async fn admit(service: &Arc<Service>, mut request: Request, next: Next, route: &str) -> Response {
+async fn admit(
+    service: &Arc<Service>,
+    mut request: Request,
+    next: Next,
+    route: &str,
+    client: Option<IpAddr>,
+) -> Response {
     // An overloaded service must still be able to say that it is alive.
     if matches!(route, "/healthz" | "/livez" | "/readyz" | "/metrics") {
         return next.run(request).await;
     }
+    let _client_place =
+        match client.map(|client| (client, service.clients.admit(client, Instant::now()))) {
+            Some((client, Err(limit))) => return exceeded(service, limit, client),
+            Some((_, Ok(place))) => place,
+            None => None,
+        };
     let Ok(_place) = service.in_flight.try_acquire() else {
         let limit = service.config.limits.in_flight;
         return ApiError::too_many(format!("{limit} requests are at work already")).into_response();
     };
     let timeouts = &service.config.timeouts;
     let limit = match (request.method(), route) {
-        (&Method::POST, "/models" | "/snapshots" | "/aliases/live:rollback")
+        (
+            &Method::POST,
+            "/models" | "/snapshots" | "/gallery/compact" | "/aliases/live:rollback",
+        )
         | (&Method::PUT, "/aliases/live") => timeouts.long_request_seconds,
         _ => timeouts.request_seconds,
     };
@@ -196,6 +270,25 @@ fn method_name(method: &Method) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn machines_that_ask_again_and_again_are_logged_for_debugging_only() {
+        for (route, status, expected) in [
+            ("/healthz", 200, Severity::Background),
+            ("/readyz", 503, Severity::Background),
+            ("/metrics", 200, Severity::Background),
+            ("/metrics", 401, Severity::Request),
+            ("/static/{name}", 200, Severity::Background),
+            ("/static/{name}", 404, Severity::Request),
+            ("/stats/live", 200, Severity::Background),
+            ("/search", 200, Severity::Request),
+            ("unmatched", 404, Severity::Request),
+            ("/search", 503, Severity::Failure),
+            ("/metrics", 500, Severity::Failure),
+        ] {
+            assert_eq!(severity(route, status), expected, "{route} {status}");
+        }
+    }
 
     #[test]
     fn harmless_ids_are_kept_and_others_replaced() {

@@ -14,7 +14,8 @@ use utoipa_axum::routes;
 use crate::openapi;
 use crate::request_log;
 use crate::routes::{
-    aliases, compatibility, embed, health, items, models, page, search, snapshots, stats,
+    aliases, compaction, compatibility, embed, health, items, models, page, search, snapshots,
+    stats,
 };
 use crate::service::Service;
 
@@ -27,6 +28,7 @@ pub(crate) fn documented() -> OpenApiRouter<Arc<Service>> {
         .routes(routes!(items::put_batch))
         .routes(routes!(items::get))
         .routes(routes!(stats::gallery))
+        .routes(routes!(compaction::compact))
         .routes(routes!(stats::live))
         .routes(routes!(models::list, models::add))
         .routes(routes!(aliases::move_live))

@@ -1,8 +1,10 @@
 //! The handlers, one file per subject.
 
 pub(crate) mod aliases;
+pub(crate) mod compaction;
 pub(crate) mod compatibility;
 pub(crate) mod embed;
+mod filters;
 pub(crate) mod health;
 pub(crate) mod items;
 pub(crate) mod models;

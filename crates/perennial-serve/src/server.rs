@@ -16,9 +16,10 @@ use perennial_gallery::VectorStore;
 use perennial_upgrade::{CompatibilityCheck, EncoderLoader};
 use tokio::task::JoinHandle;
 
-use crate::config::{ServeConfig, seconds};
+use crate::config::{ServeConfig, TlsFiles, seconds};
 use crate::connections::LimitedAcceptor;
 use crate::error::ServeError;
+use crate::reload::Reloader;
 use crate::router;
 use crate::service::Service;
 use crate::tls;
@@ -33,7 +34,7 @@ pub struct Server {
     service: Arc<Service>,
     listener: TcpListener,
     address: SocketAddr,
-    tls: Option<RustlsConfig>,
+    tls: Option<(TlsFiles, RustlsConfig)>,
     batcher: JoinHandle<()>,
 }
 
@@ -57,7 +58,7 @@ impl Server {
             source,
         })?;
         let address = listener.local_addr()?;
-        if config.is_open() && !wanted.ip().is_loopback() {
+        if config.keys.is_empty() && !wanted.ip().is_loopback() {
             tracing::warn!(
                 %address,
                 "everybody who reaches this address may read and write; configure keys, or listen on 127.0.0.1"
@@ -66,8 +67,13 @@ impl Server {
         if !config.keys.is_empty() && config.tls.is_none() && !wanted.ip().is_loopback() {
             tracing::warn!(%address, "keys travel in the clear; configure TLS, or put a TLS proxy in front");
         }
-        let tls = config.tls.as_ref().map(tls::load).transpose()?;
+        let loaded = config.tls.as_ref().map(tls::load).transpose()?;
+        let files = config.tls.clone();
         let (service, batcher) = start(config, registry, store, loader, check).await?;
+        let tls = files.zip(loaded).map(|(files, loaded)| {
+            service.telemetry.certificate(loaded.expires);
+            (files, RustlsConfig::from_config(loaded.config))
+        });
         Ok(Self {
             service,
             listener,
@@ -86,6 +92,11 @@ impl Server {
     pub fn url(&self) -> String {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         format!("{scheme}://{}/", self.address)
+    }
+
+    /// What replaces keys and certificate while the service runs.
+    pub fn reloader(&self) -> Reloader {
+        Reloader::new(&self.service, self.tls.clone())
     }
 
     /// Answers until `shutdown` is done, then takes no more connections, finishes the requests at work within the drain time,
@@ -115,14 +126,16 @@ impl Server {
             .max_buf_size(CONNECTION_BUFFER);
         let limited = LimitedAcceptor::new(&service.config, Arc::clone(&service.telemetry));
         let app: Router = router::build(Arc::clone(&service));
+        // Limits per client need to know who is connected.
+        let app = app.into_make_service_with_connect_info::<SocketAddr>();
         let mut serving: Pin<Box<dyn Future<Output = std::io::Result<()>> + Send>> = match tls {
-            Some(config) => {
+            Some((_, config)) => {
                 let acceptor = RustlsAcceptor::new(config)
                     .handshake_timeout(seconds(timeouts.header_seconds))
                     .acceptor(limited);
-                Box::pin(server.acceptor(acceptor).serve(app.into_make_service()))
+                Box::pin(server.acceptor(acceptor).serve(app))
             }
-            None => Box::pin(server.acceptor(limited).serve(app.into_make_service())),
+            None => Box::pin(server.acceptor(limited).serve(app)),
         };
         let upkeep = tokio::spawn(upkeep(Arc::downgrade(&service)));
         tracing::info!(%address, "serving");
@@ -166,7 +179,8 @@ pub async fn serve(
 }
 
 /// All routes without a listener, for a server of the caller's own: everything that [`serve`] does, but for TLS, the time limit
-/// on headers, and the drain at the end. Must be called inside a multi-threaded tokio runtime.
+/// on headers, and the drain at the end. Limits per client hold where that server tells who is connected
+/// ([`axum::extract::ConnectInfo`] with a [`SocketAddr`]). Must be called inside a multi-threaded tokio runtime.
 ///
 /// # Errors
 /// Those of [`Server::bind`] that do not concern the listener.

@@ -17,11 +17,13 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use crate::batcher::Batcher;
-use crate::body::BUDGET_UNIT;
+use crate::client_limits::ClientLimits;
 use crate::config::ServeConfig;
 use crate::error::{ApiError, Code, ServeError};
 use crate::images::{Decoder, EncodedImage};
+use crate::keys::Keys;
 use crate::live::Live;
+use crate::receive::BUDGET_UNIT;
 use crate::recent::Recent;
 use crate::request_log::RequestIds;
 use crate::telemetry::Telemetry;
@@ -29,6 +31,9 @@ use crate::telemetry::Telemetry;
 /// The state behind the router.
 pub(crate) struct Service {
     pub(crate) config: ServeConfig,
+    /// At first those of the configuration.
+    pub(crate) keys: ArcSwap<Keys>,
+    pub(crate) clients: Arc<ClientLimits>,
     pub(crate) registry: Registry,
     pub(crate) store: Arc<dyn VectorStore>,
     pub(crate) loader: Arc<dyn EncoderLoader>,
@@ -75,13 +80,17 @@ impl Service {
         let certification = Certification::new(check, config.force_uncertified);
         let probes = config.probes.as_deref().map(StoredProbes::new);
         let live = match registry.aliases()?.get(LIVE_ALIAS) {
-            Some(_) => Some(load_live(
-                &registry,
-                &*loader,
-                &*store,
-                probes.as_ref(),
-                &certification,
-            )?),
+            Some(_) => {
+                let keep = !config.read_only;
+                Some(load_live(
+                    &registry,
+                    &*loader,
+                    &*store,
+                    probes.as_ref(),
+                    &certification,
+                    keep,
+                )?)
+            }
             None => {
                 tracing::warn!(
                     "the registry has no alias `live`: images are refused until PUT /aliases/live names a version"
@@ -107,6 +116,8 @@ impl Service {
             in_flight: Semaphore::new(config.limits.in_flight),
             body_budget: Arc::new(Semaphore::new(budget.min(Semaphore::MAX_PERMITS))),
             searches: Semaphore::new(searches),
+            keys: ArcSwap::from_pointee(config.keys.clone()),
+            clients: Arc::new(ClientLimits::new(&config.limits)),
             config,
             registry,
             store,
@@ -232,13 +243,15 @@ impl Service {
 }
 
 /// Loads what the alias points to and makes sure that it works at all. Whether it may query the gallery is another question,
-/// which `/readyz` answers: a service that starts and refuses searches is better than one that does not start.
+/// which `/readyz` answers: a service that starts and refuses searches is better than one that does not start. `keep` says whether
+/// a version's first probes may be written.
 fn load_live(
     registry: &Registry,
     loader: &dyn EncoderLoader,
     store: &dyn VectorStore,
     probes: Option<&StoredProbes>,
     certification: &Certification,
+    keep: bool,
 ) -> Result<Arc<LoadedModel>, ServeError> {
     let stored = Stored::of(store)?;
     let Prepared {
@@ -255,7 +268,9 @@ fn load_live(
             problem: verdict.problem(),
         });
     };
-    if let (Some(probes), Some(new)) = (probes, &candidate.new_probes) {
+    if let (Some(probes), Some(new)) = (probes, &candidate.new_probes)
+        && keep
+    {
         keep_probes(probes, &candidate.model, new);
     }
     Ok(candidate.model)

@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use metrics::{Key, Label, Level, Metadata, Recorder, Unit};
 use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
+
+use crate::process::{self, Process};
 
 /// From half a millisecond to half a minute, each bound about 1.8 times the one before.
 const SECONDS: [f64; 18] = [
@@ -32,6 +34,19 @@ const BUILD_INFO: &str = "perennial_build_info";
 const CONNECTIONS: &str = "perennial_connections";
 const REFUSED_CONNECTIONS: &str = "perennial_connections_refused_total";
 const UPTIME: &str = "perennial_uptime_seconds";
+const LIMITED_CLIENTS: &str = "perennial_client_limited_total";
+const RELOADS: &str = "perennial_reloads_total";
+const CERTIFICATE_EXPIRY: &str = "perennial_tls_certificate_expiry_timestamp_seconds";
+const STARTED: &str = "perennial_process_start_time_seconds";
+const RESIDENT: &str = "perennial_process_resident_memory_bytes";
+const OPEN_FILES: &str = "perennial_process_open_fds";
+const MAX_FILES: &str = "perennial_process_max_fds";
+const INDEX_BACKLOG: &str = "perennial_index_backlog_items";
+const DISK: &str = "perennial_gallery_disk_bytes";
+const RECLAIMABLE: &str = "perennial_gallery_reclaimable_bytes";
+const FREE: &str = "perennial_gallery_free_bytes";
+const SNAPSHOTS: &str = "perennial_snapshots";
+const SNAPSHOT_AGE: &str = "perennial_snapshot_age_seconds";
 
 /// A part of a request's work.
 #[derive(Debug, Clone, Copy)]
@@ -69,6 +84,25 @@ pub(crate) struct Gauges<'a> {
     pub(crate) per_version: &'a BTreeMap<String, u64>,
     pub(crate) live: Option<&'a str>,
     pub(crate) uptime: Duration,
+    pub(crate) process: Process,
+    pub(crate) storage: Storage,
+}
+
+/// What the gallery and its backups take, as far as it is known.
+#[derive(Debug, Default, Clone, Copy, PartialEq)]
+pub(crate) struct Storage {
+    /// Bytes of the gallery's file.
+    pub(crate) disk_bytes: Option<u64>,
+    /// How much smaller a compaction would make it, estimated.
+    pub(crate) reclaimable_bytes: Option<u64>,
+    /// Bytes that are free where the gallery lies.
+    pub(crate) free_bytes: Option<u64>,
+    /// Items that the graph of neighbours does not hold yet.
+    pub(crate) index_backlog: Option<u64>,
+    /// How many snapshots there are, where there is a folder for them.
+    pub(crate) snapshots: Option<u64>,
+    /// The age of the newest.
+    pub(crate) snapshot_age: Option<Duration>,
 }
 
 impl Telemetry {
@@ -88,6 +122,14 @@ impl Telemetry {
                 "Connections refused because there were too many.",
             ),
             (
+                LIMITED_CLIENTS,
+                "Requests refused by a limit per client: concurrent or per_second.",
+            ),
+            (
+                RELOADS,
+                "Reloads of keys and certificate by outcome: done or failed.",
+            ),
+            (
                 FORCED,
                 "Operations on uncertified pairs of versions, by kind.",
             ),
@@ -104,6 +146,29 @@ impl Telemetry {
             (LIVE_INFO, "1 for the version that answers."),
             (BUILD_INFO, "The program's version."),
             (UPTIME, "Seconds since the start."),
+            (
+                CERTIFICATE_EXPIRY,
+                "Unix time at which the first certificate of the chain expires.",
+            ),
+            (STARTED, "Unix time at which the process started."),
+            (RESIDENT, "Memory that the process holds."),
+            (OPEN_FILES, "Files and sockets that the process has open."),
+            (
+                MAX_FILES,
+                "Files and sockets that the process may have open.",
+            ),
+            (
+                INDEX_BACKLOG,
+                "Items that are stored, but not yet in the graph of neighbours.",
+            ),
+            (DISK, "Size of the gallery's file."),
+            (
+                RECLAIMABLE,
+                "How much smaller a compaction would make the gallery's file, estimated.",
+            ),
+            (FREE, "Free space of the gallery's file system."),
+            (SNAPSHOTS, "Snapshots in the snapshots folder."),
+            (SNAPSHOT_AGE, "Time since the newest snapshot was written."),
         ] {
             recorder.describe_gauge(name.into(), None, text.into());
         }
@@ -128,6 +193,23 @@ impl Telemetry {
             seen: Mutex::default(),
         };
         telemetry.gauge(BUILD_INFO, &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
+        telemetry.gauge(STARTED, &[], unix_seconds(process::started()));
+        // What has not happened yet reads 0, so that rates and alerts see the first time.
+        for (name, label, values) in [
+            (LIMITED_CLIENTS, "limit", &["concurrent", "per_second"][..]),
+            (RELOADS, "outcome", &["done", "failed"]),
+            (
+                SWAPS,
+                "outcome",
+                &["moved", "forced", "refused", "failed", "rolled_back"],
+            ),
+            (FORCED, "kind", &["search", "upsert", "swap"]),
+        ] {
+            for value in values {
+                telemetry.count(name, &[(label, value)], 0);
+            }
+        }
+        telemetry.count(REFUSED_CONNECTIONS, &[], 0);
         telemetry
     }
 
@@ -161,6 +243,21 @@ impl Telemetry {
         self.count(REFUSED_CONNECTIONS, &[], 1);
     }
 
+    /// `limit` is `concurrent` or `per_second`.
+    pub(crate) fn limited_client(&self, limit: &'static str) {
+        self.count(LIMITED_CLIENTS, &[("limit", limit)], 1);
+    }
+
+    pub(crate) fn reload(&self, done: bool) {
+        let outcome = if done { "done" } else { "failed" };
+        self.count(RELOADS, &[("outcome", outcome)], 1);
+    }
+
+    /// The certificate in use.
+    pub(crate) fn certificate(&self, expires: SystemTime) {
+        self.gauge(CERTIFICATE_EXPIRY, &[], unix_seconds(expires));
+    }
+
     /// `outcome` is `moved`, `forced`, `refused`, `failed` or `rolled_back`.
     pub(crate) fn swap(&self, outcome: &'static str) {
         self.count(SWAPS, &[("outcome", outcome)], 1);
@@ -175,6 +272,33 @@ impl Telemetry {
     pub(crate) fn render(&self, now: &Gauges<'_>) -> String {
         self.gauge(QUEUE_IMAGES, &[], now.queue_images as f64);
         self.gauge(UPTIME, &[], now.uptime.as_secs_f64());
+        let Process {
+            resident_bytes,
+            open_files,
+            max_files,
+        } = now.process;
+        let storage = &now.storage;
+        for (name, value) in [
+            (RESIDENT, resident_bytes),
+            (OPEN_FILES, open_files),
+            (MAX_FILES, max_files),
+            (DISK, storage.disk_bytes),
+            (RECLAIMABLE, storage.reclaimable_bytes),
+            (FREE, storage.free_bytes),
+            (INDEX_BACKLOG, storage.index_backlog),
+            (SNAPSHOTS, storage.snapshots),
+        ] {
+            if let Some(value) = value {
+                self.gauge(name, &[], value as f64);
+            }
+        }
+        if storage.snapshots.is_some() {
+            // The age of the last one must not stand still when it is deleted.
+            let age = storage
+                .snapshot_age
+                .map_or(f64::NAN, |age| age.as_secs_f64());
+            self.gauge(SNAPSHOT_AGE, &[], age);
+        }
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.extend(now.per_version.keys().cloned());
         seen.extend(now.live.map(str::to_owned));
@@ -212,6 +336,12 @@ impl Telemetry {
     }
 }
 
+fn unix_seconds(time: SystemTime) -> f64 {
+    time.duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs_f64()
+}
+
 fn key(name: &'static str, labels: &[(&'static str, &str)]) -> Key {
     let labels: Vec<Label> = labels
         .iter()
@@ -239,6 +369,13 @@ mod tests {
                 per_version,
                 live: Some(live),
                 uptime: Duration::from_secs(1),
+                process: Process::now(),
+                storage: Storage {
+                    disk_bytes: Some(4096),
+                    snapshots: Some(1),
+                    snapshot_age: Some(Duration::from_secs(90)),
+                    ..Storage::default()
+                },
             })
         };
         let text = render(&per_version, "v0001");
@@ -247,6 +384,9 @@ mod tests {
             r#"perennial_stage_seconds_bucket{stage="encode",le="0.002"} 1"#,
             r#"perennial_batch_images_bucket{le="4"} 1"#,
             r#"perennial_swaps_total{outcome="refused"} 1"#,
+            r#"perennial_swaps_total{outcome="moved"} 0"#,
+            "perennial_gallery_disk_bytes 4096",
+            "perennial_snapshot_age_seconds 90",
             r#"perennial_gallery_items{model_version="v0001"} 7"#,
             r#"perennial_live_version_info{model_version="v0001"} 1"#,
         ] {

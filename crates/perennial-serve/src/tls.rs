@@ -2,22 +2,31 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use axum_server::tls_rustls::RustlsConfig;
 use perennial_core::read_at_most;
+use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
+use crate::certificate::not_after;
 use crate::config::TlsFiles;
 use crate::error::ServeError;
 
 const MAX_PEM_BYTES: u64 = 1 << 20;
 
+/// What connections are made with.
+pub(crate) struct Loaded {
+    pub(crate) config: Arc<ServerConfig>,
+    /// When the first certificate of the chain expires.
+    pub(crate) expires: SystemTime,
+}
+
 /// Reads the certificate chain and the key.
 ///
 /// # Errors
 /// [`ServeError::Tls`] for a file that cannot be read, holds no certificate or key, or where the two do not belong together.
-pub(crate) fn load(files: &TlsFiles) -> Result<RustlsConfig, ServeError> {
+pub(crate) fn load(files: &TlsFiles) -> Result<Loaded, ServeError> {
     let chain = read(&files.certificate)?;
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&chain)
         .collect::<Result<_, _>>()
@@ -28,17 +37,38 @@ pub(crate) fn load(files: &TlsFiles) -> Result<RustlsConfig, ServeError> {
             "holds no certificate in PEM form",
         ));
     }
+    let mut expires = None;
+    for (number, certificate) in (1..).zip(&chain) {
+        let end = not_after(certificate).ok_or_else(|| {
+            let problem = format!("certificate {number} of the chain is damaged");
+            refused(&files.certificate, problem)
+        })?;
+        expires = Some(expires.map_or(end, |first: SystemTime| first.min(end)));
+    }
+    let expires = expires.unwrap_or(SystemTime::UNIX_EPOCH);
+    if expires <= SystemTime::now() {
+        tracing::warn!(
+            path = %files.certificate.display(),
+            "a certificate of the chain has expired: clients will refuse to connect"
+        );
+    }
     let key = PrivateKeyDer::from_pem_slice(&read(&files.key)?)
         .map_err(|error| refused(&files.key, error))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+    let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| refused(&files.certificate, error))?
         .with_no_client_auth()
         .with_single_cert(chain, key)
-        .map_err(|error| refused(&files.key, error))?;
+        .map_err(|error| {
+            let certificate = files.certificate.display();
+            refused(&files.key, format!("with {certificate}: {error}"))
+        })?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(RustlsConfig::from_config(Arc::new(config)))
+    Ok(Loaded {
+        config: Arc::new(config),
+        expires,
+    })
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ServeError> {

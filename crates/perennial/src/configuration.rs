@@ -127,6 +127,17 @@ impl Layers {
         Ok(self)
     }
 
+    /// One value from elsewhere, with the words that name its layer.
+    pub fn value(
+        mut self,
+        key: &str,
+        value: Value,
+        origin: impl Into<String>,
+    ) -> anyhow::Result<Self> {
+        self.put(key, value, origin.into())?;
+        Ok(self)
+    }
+
     fn put(&mut self, key: &str, value: Value, origin: String) -> anyhow::Result<()> {
         let parts: Vec<&str> = key.split('.').collect();
         if parts.iter().any(|part| part.is_empty()) {
@@ -175,7 +186,7 @@ impl Layers {
         // key: the layer to blame is the one since which the fault is there.
         let mut table = self.file.table.clone();
         let mut blamed = None;
-        let mut faulty = |table: &Table| read::<T>(table).is_err_and(|other| other == *fault);
+        let faulty = |table: &Table| read::<T>(table).is_err_and(|other| other == *fault);
         if !faulty(&table) {
             for layer in &self.overrides {
                 let parts: Vec<&str> = layer.key.split('.').collect();
@@ -284,7 +295,7 @@ pub fn to_toml(configuration: &impl Serialize) -> anyhow::Result<String> {
 }
 
 /// TOML value syntax; what is not TOML is a bare string.
-fn parse_value(text: &str) -> Value {
+pub fn parse_value(text: &str) -> Value {
     let bare = || Value::String(text.to_owned());
     match format!("value = {text}").parse::<Table>() {
         Ok(mut table) if table.len() == 1 => match table.remove("value") {

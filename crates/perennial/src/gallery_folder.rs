@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use perennial_gallery::{EmbeddedGallery, GalleryConfig, GalleryError, SearchMode};
-use serde::Deserialize;
 
 use crate::exit_status::usage;
+use crate::running_service;
 
 /// Options of every command that opens a gallery.
 #[derive(Debug, clap::Args)]
@@ -28,9 +28,17 @@ pub struct GalleryArguments {
 }
 
 impl GalleryArguments {
-    /// Opens the gallery, or makes an empty one.
-    pub fn open(&self) -> anyhow::Result<EmbeddedGallery> {
-        let config = GalleryConfig {
+    /// The same from elsewhere than the command line; `hnsw_from` is 0 for never.
+    pub fn new(gallery: PathBuf, exact: bool, hnsw_from: usize) -> Self {
+        Self {
+            gallery,
+            exact,
+            hnsw_from,
+        }
+    }
+
+    fn config(&self) -> GalleryConfig {
+        GalleryConfig {
             search: if self.exact {
                 SearchMode::Exact
             } else {
@@ -41,43 +49,50 @@ impl GalleryArguments {
                 items => items,
             },
             ..GalleryConfig::default()
-        };
-        EmbeddedGallery::open(&self.gallery, config).map_err(|error| match error {
-            GalleryError::Locked { .. } => {
-                anyhow::anyhow!("{error}; {}", service_advice(&self.gallery))
-            }
-            error => error.into(),
-        })
+        }
+    }
+
+    /// Opens the gallery, or makes an empty one.
+    pub fn open(&self) -> anyhow::Result<EmbeddedGallery> {
+        EmbeddedGallery::open(&self.gallery, self.config()).map_err(|error| self.explained(error))
     }
 
     /// Opens a gallery that must be there already.
     pub fn open_existing(&self) -> anyhow::Result<EmbeddedGallery> {
-        if !EmbeddedGallery::exists(&self.gallery) {
-            return Err(usage(format!(
-                "no gallery at {}; check --gallery, or fill one with `perennial gallery add`",
-                self.gallery.display()
-            )));
-        }
+        self.require()?;
         self.open()
     }
-}
 
-/// What a running service writes into its gallery's folder.
-const SERVICE_FILE: &str = "service.toml";
-const MAX_SERVICE_FILE_BYTES: u64 = 4096;
-
-/// How to reach the service that holds a gallery, if it is one that does.
-fn service_advice(gallery: &std::path::Path) -> String {
-    #[derive(Deserialize)]
-    struct Service {
-        url: String,
+    /// Opens a gallery that must be there already, beside other readers, and writes nothing into its folder.
+    pub fn open_read_only(&self) -> anyhow::Result<EmbeddedGallery> {
+        self.require()?;
+        EmbeddedGallery::open_read_only(&self.gallery, self.config())
+            .map_err(|error| self.explained(error))
     }
-    let path = gallery.join(SERVICE_FILE);
-    let service = perennial_core::read_at_most(&path, MAX_SERVICE_FILE_BYTES)
-        .ok()
-        .and_then(|bytes| toml::from_str::<Service>(&String::from_utf8(bytes).ok()?).ok());
-    match service {
-        Some(Service { url }) => format!("the service at {url} holds it: add --server {url}"),
-        None => "if that is a running service, name its address with --server URL".to_owned(),
+
+    fn require(&self) -> anyhow::Result<()> {
+        if EmbeddedGallery::exists(&self.gallery) {
+            return Ok(());
+        }
+        Err(usage(format!(
+            "no gallery at {}; check --gallery, or fill one with `perennial gallery add`",
+            self.gallery.display()
+        )))
+    }
+
+    /// Says how this program reaches a gallery that another process holds.
+    fn explained(&self, error: GalleryError) -> anyhow::Error {
+        match error {
+            GalleryError::Locked { .. } => usage(format!(
+                "the gallery at {} is in use by another process; {}",
+                self.gallery.display(),
+                match running_service::address(&self.gallery) {
+                    Some(url) => format!("it is the service at {url}: pass --server {url}"),
+                    None => "if that is a service, use --server URL, otherwise wait or stop it"
+                        .to_owned(),
+                }
+            )),
+            error => error.into(),
+        }
     }
 }

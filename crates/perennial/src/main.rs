@@ -13,6 +13,7 @@ mod exit_status;
 mod gallery_folder;
 mod interrupt;
 mod left_out;
+mod log_filter;
 mod machine;
 mod measurement;
 mod model_loading;
@@ -29,10 +30,12 @@ mod training_run;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, FromArgMatches};
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
 use crate::arguments::{Arguments, Command};
+use crate::commands::serve::Settings;
 use crate::exit_status::ExitStatus;
+use crate::log_filter::LogFilter;
 use crate::terminal::{LogFormat, Terminal};
 
 /// Feature maps are allocated anew in every step. The system's allocator hands such large blocks back and fetches them again, page
@@ -43,31 +46,61 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     let matches = Arguments::command().get_matches();
     Arguments::refuse_two_galleries(&matches);
-    let Arguments { global, command } =
-        Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    let mut terminal = Terminal::new(global.quiet, global.json);
-    terminal.start_logging(match &command {
-        Command::Serve(arguments) => arguments.log_format(),
-        _ => LogFormat::Text,
-    });
-    let ended = match command {
-        Command::Demo(arguments) => commands::demo::run(&arguments, &global, &terminal),
-        Command::Pretrain(arguments) => commands::pretrain::run(&arguments, &global, &terminal),
-        Command::Train(arguments) => commands::train::run(&arguments, &global, &terminal),
-        Command::Evaluate(arguments) => commands::evaluate::run(&arguments, &global, &terminal),
-        Command::Metrics(arguments) => commands::metrics::run(&arguments, &terminal),
-        Command::Embed(arguments) => commands::embed::run(&arguments, &global, &terminal),
-        Command::Models { action } => commands::models::run(&action, &global, &terminal),
-        Command::Gallery(arguments) => commands::gallery::run(&arguments, &global, &terminal),
-        Command::Serve(arguments) => commands::serve::run(&arguments, &global, &terminal),
-        Command::Data { action } => commands::data::run(&action, &global, &terminal),
-        Command::Bench(arguments) => commands::bench::run(&arguments, &global, &terminal),
-        Command::Completions(arguments) => commands::completions::run(&arguments),
-        Command::Man(arguments) => commands::man::run(&arguments),
+    let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let mut terminal = Terminal::new(arguments.global.quiet, arguments.global.json);
+    let status = match start(&arguments.command, &matches, &mut terminal) {
+        Ok(settings) => run(arguments, settings, &terminal),
+        Err(error) => Err(error),
     };
-    let status = ended.unwrap_or_else(|error| {
+    let status = status.unwrap_or_else(|error| {
         terminal.error(&exit_status::one_line(&error));
         ExitStatus::of(&error)
     });
     status.into()
+}
+
+/// Starts logging, for a service as its settings say, which are read for that.
+fn start(
+    command: &Command,
+    matches: &ArgMatches,
+    terminal: &mut Terminal,
+) -> anyhow::Result<Option<Settings>> {
+    let Command::Serve(arguments) = command else {
+        let filter = LogFilter::from_environment();
+        let usable = filter.as_ref().ok().and_then(Option::as_ref);
+        terminal.start_logging(LogFormat::Text, usable);
+        return filter.map(|_| None);
+    };
+    let of_command = matches.subcommand_matches("serve").unwrap_or(matches);
+    let settings = Settings::resolve(arguments, of_command);
+    match &settings {
+        Ok(settings) => terminal.start_logging(settings.log_format.into(), settings.log.as_ref()),
+        // What is wrong is told in the form that was asked for.
+        Err(_) => terminal.start_logging(arguments.log_format(), None),
+    }
+    settings.map(Some)
+}
+
+fn run(
+    Arguments { global, command }: Arguments,
+    settings: Option<Settings>,
+    terminal: &Terminal,
+) -> anyhow::Result<ExitStatus> {
+    match command {
+        Command::Demo(arguments) => commands::demo::run(&arguments, &global, terminal),
+        Command::Pretrain(arguments) => commands::pretrain::run(&arguments, &global, terminal),
+        Command::Train(arguments) => commands::train::run(&arguments, &global, terminal),
+        Command::Evaluate(arguments) => commands::evaluate::run(&arguments, &global, terminal),
+        Command::Metrics(arguments) => commands::metrics::run(&arguments, terminal),
+        Command::Embed(arguments) => commands::embed::run(&arguments, &global, terminal),
+        Command::Models { action } => commands::models::run(&action, &global, terminal),
+        Command::Gallery(arguments) => commands::gallery::run(&arguments, &global, terminal),
+        Command::Serve(arguments) => {
+            commands::serve::run(&arguments, settings.unwrap_or_default(), terminal)
+        }
+        Command::Data { action } => commands::data::run(&action, &global, terminal),
+        Command::Bench(arguments) => commands::bench::run(&arguments, &global, terminal),
+        Command::Completions(arguments) => commands::completions::run(&arguments),
+        Command::Man(arguments) => commands::man::run(&arguments),
+    }
 }

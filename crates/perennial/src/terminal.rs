@@ -9,6 +9,8 @@ use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::log_filter::LogFilter;
+
 /// `schema_version` of the JSON that commands print.
 const SCHEMA_VERSION: u32 = 1;
 /// What is logged unless `PERENNIAL_LOG` says otherwise.
@@ -54,16 +56,14 @@ impl Terminal {
         }
     }
 
-    /// Sends log events to stderr. Call it once.
-    pub fn start_logging(&mut self, format: LogFormat) {
+    /// Sends log events to stderr, those that pass the filter; without one, what matters to most. Call it once.
+    pub fn start_logging(&mut self, format: LogFormat, filter: Option<&LogFilter>) {
         self.log_format = format;
-        let fallback = if self.quiet {
-            "warn"
-        } else {
-            DEFAULT_LOG_FILTER
+        let mut filter = match filter {
+            Some(filter) => filter.directives(),
+            None if self.quiet => EnvFilter::new("warn"),
+            None => EnvFilter::new(DEFAULT_LOG_FILTER),
         };
-        let mut filter =
-            EnvFilter::try_from_env("PERENNIAL_LOG").unwrap_or_else(|_| fallback.into());
         if let (LogFormat::Json, Ok(always)) = (format, ALWAYS_LOGGED.parse()) {
             filter = filter.add_directive(always);
         }

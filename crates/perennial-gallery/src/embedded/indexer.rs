@@ -157,6 +157,10 @@ impl Work {
     }
 
     fn bring_up_to_date(&self) -> Result<(), GalleryError> {
+        // A graph that cannot be saved is not worth building; a saved one serves as it is.
+        if self.shared.read_only {
+            return Ok(());
+        }
         while !self.shared.closing.load(Ordering::Acquire) {
             let Some(graph) = self.wanted_graph()? else {
                 return Ok(());
@@ -253,7 +257,7 @@ impl Work {
     }
 
     fn save(&mut self) -> Result<(), GalleryError> {
-        let Some(graph) = self.shared.graph() else {
+        let Some(graph) = self.shared.graph().filter(|_| !self.shared.read_only) else {
             return Ok(());
         };
         let rows = graph.len();

@@ -4,17 +4,21 @@
 //! row. Everything derived may therefore remember rows, and a gap only means that an item is gone.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use redb::{
-    Database, DatabaseError, ReadOnlyTable, ReadableDatabase, ReadableTable, ReadableTableMetadata,
-    StorageError, TableDefinition, WriteTransaction,
+    Database, DatabaseError, ReadOnlyTable, ReadableDatabase, ReadableTableMetadata, StorageError,
+    TableDefinition, TableError, WriteTransaction,
 };
 
 use super::backend::PreallocatedFile;
+use super::compaction::Copied;
+use super::overlay::Overlay;
+use super::place;
 use super::record::Record;
 use crate::error::GalleryError;
 use crate::item::MAX_DIM;
@@ -28,9 +32,21 @@ pub(super) const VERSIONS: TableDefinition<'_, u32, &str> = TableDefinition::new
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 
 const FORMAT: u64 = 1;
-pub(super) const FILE_NAME: &str = "gallery.redb";
-/// How long a reopening waits for readers to let go of the file.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long an opening waits for another process, such as a command that is just ending.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a reopening waits for readers of ours to let go of the file.
+const REOPEN_PATIENCE: Duration = Duration::from_secs(5);
+/// How often an opening looks again after the file was replaced under its hands.
+const LOOKS: usize = 10;
+
+/// What a gallery may do with its file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Read and write, and create what is missing.
+    Write,
+    /// Read, beside other readers.
+    Read,
+}
 
 /// The few numbers that belong to the gallery as a whole.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -55,18 +71,30 @@ impl Meta {
 
 /// The database of one folder, opened by one process.
 pub(super) struct Log {
+    /// Links followed.
     path: PathBuf,
     cache_bytes: usize,
+    access: Access,
     database: Option<Database>,
+    readers: Arc<Replaced>,
+    /// A compaction put a file in place whose name may not have reached the disk: nothing may be promised before it has.
+    unsynced: bool,
 }
+
+/// Keeps a database that a compaction replaced until its last reader is done; empty before that. A database that is dropped
+/// takes what it says away from its readers.
+#[derive(Default)]
+struct Replaced(Mutex<Option<Database>>);
 
 /// The content at one moment, unmoved by later writes.
 pub(super) struct Reader {
     path: PathBuf,
     pub(super) items: ReadOnlyTable<u64, &'static [u8]>,
     pub(super) ids: ReadOnlyTable<&'static [u8], u64>,
-    versions: ReadOnlyTable<u32, &'static str>,
+    pub(super) versions: ReadOnlyTable<u32, &'static str>,
     meta: ReadOnlyTable<&'static str, u64>,
+    /// Dropped after the tables.
+    _database: Arc<Replaced>,
 }
 
 /// A transaction that is lost unless it is committed.
@@ -75,14 +103,33 @@ pub(super) struct Writer {
 }
 
 impl Log {
-    /// Opens the database of a folder, or creates an empty one.
-    pub(super) fn open(folder: &Path, cache_bytes: usize) -> Result<Self, GalleryError> {
-        let mut log = Self {
-            path: folder.join(FILE_NAME),
-            cache_bytes,
-            database: None,
+    /// Opens the database of a folder; for writing, an empty one is created if need be.
+    pub(super) fn open(
+        folder: &Path,
+        cache_bytes: usize,
+        access: Access,
+    ) -> Result<Self, GalleryError> {
+        let path = folder.join(place::FILE_NAME);
+        let path = match place::look(&path)? {
+            Some(path) => path,
+            None if access == Access::Read => return Err(GalleryError::Missing { path }),
+            None => {
+                create(&path, cache_bytes)?;
+                place::look(&path)?.unwrap_or(path)
+            }
         };
-        log.reopen()?;
+        let mut log = Self {
+            path,
+            cache_bytes,
+            access,
+            database: None,
+            readers: Arc::default(),
+            unsynced: false,
+        };
+        log.open_within(PATIENCE)?;
+        if access == Access::Write {
+            place::remove_leftovers(&log.path);
+        }
         Ok(log)
     }
 
@@ -93,113 +140,98 @@ impl Log {
     /// Opens the file again: the only way out after a failed write, which makes the database refuse everything.
     pub(super) fn reopen(&mut self) -> Result<(), GalleryError> {
         self.database = None;
+        self.open_within(REOPEN_PATIENCE)
+    }
+
+    fn open_within(&mut self, patience: Duration) -> Result<(), GalleryError> {
         let waiting_since = Instant::now();
+        let mut looks = 0;
         let database = loop {
             match self.try_open() {
-                Err(GalleryError::Locked { .. }) if waiting_since.elapsed() < PATIENCE => {
-                    // Another process does not let go in milliseconds, but a reader of ours does.
+                Err(GalleryError::Locked { .. }) if waiting_since.elapsed() < patience => {
                     std::thread::sleep(Duration::from_millis(10));
                 }
-                result => break result?,
+                Ok(None) if looks < LOOKS => looks += 1,
+                Ok(None) => {
+                    return Err(GalleryError::Locked {
+                        path: self.path.clone(),
+                    });
+                }
+                Ok(Some(database)) => break database,
+                Err(error) => return Err(error),
             }
         };
         self.database = Some(database);
         Ok(())
     }
 
-    fn try_open(&self) -> Result<Database, GalleryError> {
-        let file = OpenOptions::new()
+    /// `None` where another process put another file in place while this one was opened.
+    fn try_open(&self) -> Result<Option<Database>, GalleryError> {
+        let path = &self.path;
+        // Whatever happened to the file since, a database is never made of an empty one.
+        if place::look(path)?.is_none() {
+            return Err(GalleryError::Missing { path: path.clone() });
+        }
+        let file = File::options()
             .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&self.path)
-            .map_err(|error| storage(&self.path, error))?;
-        let fresh = file
-            .metadata()
-            .map_err(|error| storage(&self.path, error))?
-            .len()
-            == 0;
-        guarded(&self.path, || self.open_file(file, fresh))
+            .write(self.access == Access::Write)
+            .open(path);
+        let file = file.map_err(|error| match self.access {
+            Access::Write => place::system(path, error),
+            Access::Read => storage(path, error),
+        })?;
+        let same = file.try_clone().map_err(|error| storage(path, error))?;
+        guarded(path, || {
+            let database = self.open_file(file)?;
+            let there = place::is_at(&same, path).map_err(|error| storage(path, error))?;
+            Ok(there.then_some(database))
+        })
     }
 
-    fn open_file(&self, file: File, fresh: bool) -> Result<Database, GalleryError> {
-        let backend = PreallocatedFile::new(file).map_err(|error| self.open_error(error))?;
-        let database = Database::builder()
-            .set_cache_size(self.cache_bytes)
-            .create_with_backend(backend)
-            .map_err(|error| self.open_error(error))?;
-        self.prepare(&database, fresh)?;
+    fn open_file(&self, file: File) -> Result<Database, GalleryError> {
+        let failed = |error| open_error(&self.path, error);
+        let mut builder = Database::builder();
+        builder.set_cache_size(self.cache_bytes);
+        let database = match self.access {
+            Access::Write => {
+                let backend = PreallocatedFile::new(file).map_err(failed)?;
+                builder.create_with_backend(backend)
+            }
+            Access::Read => {
+                let backend = Overlay::new(file).map_err(failed)?;
+                builder.create_with_backend(backend)
+            }
+        };
+        let database = database.map_err(failed)?;
+        check_format(&self.path, &database)?;
         Ok(database)
     }
 
-    /// Creates the tables of a new database and checks the format of an old one.
-    fn prepare(&self, database: &Database, fresh: bool) -> Result<(), GalleryError> {
-        let path = &self.path;
-        let transaction = database
-            .begin_write()
-            .map_err(|error| storage(path, error))?;
-        {
-            let mut meta = transaction
-                .open_table(META)
-                .map_err(|error| storage(path, error))?;
-            let format = meta
-                .get("format")
-                .map_err(|error| storage(path, error))?
-                .map(|format| format.value());
-            match format {
-                Some(FORMAT) => return Ok(()),
-                Some(found) => {
-                    return Err(GalleryError::Format {
-                        path: path.clone(),
-                        found,
-                        expected: FORMAT,
-                    });
-                }
-                // A crash between creation and this transaction leaves a database without tables.
-                None if fresh || meta.is_empty().map_err(|error| storage(path, error))? => {}
-                None => {
-                    return Err(GalleryError::Corrupt {
-                        path: path.clone(),
-                        problem: "it does not say its format".to_owned(),
-                    });
-                }
-            }
-            for (key, value) in [("format", FORMAT), ("store", new_store())] {
-                meta.insert(key, value)
-                    .map_err(|error| storage(path, error))?;
-            }
+    /// Puts a copy in the database's place. Whoever reads the old one may finish.
+    ///
+    /// # Errors
+    /// [`GalleryError::Storage`]; the old database then stays, in memory and on the disk.
+    pub(super) fn adopt(&mut self, copied: Copied) -> Result<(), GalleryError> {
+        let database = copied
+            .put_in_place(&self.path)
+            .map_err(|error| storage(&self.path, error))?;
+        let old = self.database.replace(database);
+        let readers = std::mem::take(&mut self.readers);
+        *readers.0.lock().unwrap_or_else(PoisonError::into_inner) = old;
+        self.unsynced = true;
+        // If this fails, the next write tries again before it does anything.
+        if let Err(error) = self.sync_name() {
+            tracing::warn!(%error, "the compacted gallery is in place, but its name has not reached the disk yet");
         }
-        transaction
-            .open_table(ITEMS)
-            .map_err(|error| storage(path, error))?;
-        transaction
-            .open_table(IDS)
-            .map_err(|error| storage(path, error))?;
-        transaction
-            .open_table(VERSIONS)
-            .map_err(|error| storage(path, error))?;
-        transaction.commit().map_err(|error| storage(path, error))
+        Ok(())
     }
 
-    fn open_error(&self, error: DatabaseError) -> GalleryError {
-        let path = self.path.clone();
-        let problem = error.to_string();
-        match error {
-            DatabaseError::DatabaseAlreadyOpen => GalleryError::Locked { path },
-            DatabaseError::Storage(StorageError::Io(error))
-                if matches!(
-                    error.kind(),
-                    std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof
-                ) =>
-            {
-                GalleryError::Corrupt { path, problem }
-            }
-            DatabaseError::Storage(StorageError::Corrupted(_))
-            | DatabaseError::RepairAborted
-            | DatabaseError::UpgradeRequired(_) => GalleryError::Corrupt { path, problem },
-            _ => GalleryError::Storage { path, problem },
+    fn sync_name(&mut self) -> Result<(), GalleryError> {
+        if self.unsynced {
+            place::sync_folder(&self.path).map_err(|error| storage(&self.path, error))?;
+            self.unsynced = false;
         }
+        Ok(())
     }
 
     fn database(&self) -> Result<&Database, GalleryError> {
@@ -223,10 +255,12 @@ impl Log {
             ids: transaction.open_table(IDS).map_err(table)?,
             versions: transaction.open_table(VERSIONS).map_err(table)?,
             meta: transaction.open_table(META).map_err(table)?,
+            _database: Arc::clone(&self.readers),
         })
     }
 
-    pub(super) fn writer(&self) -> Result<Writer, GalleryError> {
+    pub(super) fn writer(&mut self) -> Result<Writer, GalleryError> {
+        self.sync_name()?;
         let transaction = self
             .database()?
             .begin_write()
@@ -268,6 +302,14 @@ impl Writer {
         ] {
             table.insert(key, value)?;
         }
+        Ok(())
+    }
+
+    /// The format and the origin of a new database, or of a copy of one.
+    pub(super) fn set_origin(&self, store: u64) -> Result<(), redb::Error> {
+        let mut table = self.transaction.open_table(META)?;
+        table.insert("format", FORMAT)?;
+        table.insert("store", store)?;
         Ok(())
     }
 
@@ -373,6 +415,80 @@ impl Reader {
             path: self.path.clone(),
             problem: problem.into(),
         }
+    }
+}
+
+/// Makes a database without items, complete before it has its name.
+fn create(path: &Path, cache_bytes: usize) -> Result<(), GalleryError> {
+    let system = |error| place::system(path, error);
+    let (file, temporary) = place::new_file(path).map_err(system)?;
+    let kept = file.try_clone().map_err(system)?;
+    let failed = |error| open_error(path, error);
+    let database = Database::builder()
+        .set_cache_size(cache_bytes)
+        .create_with_backend(PreallocatedFile::new(file).map_err(failed)?)
+        .map_err(failed)?;
+    let transaction = database
+        .begin_write()
+        .map_err(|error| storage(path, error))?;
+    let writer = Writer { transaction };
+    let prepare = || -> Result<(), redb::Error> {
+        writer.set_origin(new_store())?;
+        writer.transaction.open_table(ITEMS)?;
+        writer.transaction.open_table(IDS)?;
+        writer.transaction.open_table(VERSIONS)?;
+        Ok(())
+    };
+    prepare().map_err(|error| storage(path, error))?;
+    writer.commit().map_err(|error| storage(path, error))?;
+    database.close().map_err(failed)?;
+    kept.sync_all().map_err(system)?;
+    place::publish(temporary, path).map_err(system)
+}
+
+/// Says whether a database is a gallery of the format that is understood.
+fn check_format(path: &Path, database: &Database) -> Result<(), GalleryError> {
+    let foreign = || GalleryError::NotAGallery {
+        path: path.to_owned(),
+        problem: "it is the database of another program".to_owned(),
+    };
+    let transaction = database
+        .begin_read()
+        .map_err(|error| storage(path, error))?;
+    let meta = match transaction.open_table(META) {
+        Ok(meta) => meta,
+        Err(TableError::Storage(error)) => return Err(storage(path, error)),
+        Err(_) => return Err(foreign()),
+    };
+    let format = meta.get("format").map_err(|error| storage(path, error))?;
+    match format.map(|format| format.value()) {
+        Some(FORMAT) => Ok(()),
+        Some(found) => Err(GalleryError::Format {
+            path: path.to_owned(),
+            found,
+            expected: FORMAT,
+        }),
+        None => Err(foreign()),
+    }
+}
+
+pub(super) fn open_error(path: &Path, error: DatabaseError) -> GalleryError {
+    let path = path.to_owned();
+    let problem = error.to_string();
+    match error {
+        DatabaseError::DatabaseAlreadyOpen => GalleryError::Locked { path },
+        DatabaseError::Storage(StorageError::Io(error))
+            if matches!(
+                error.kind(),
+                std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof
+            ) =>
+        {
+            GalleryError::Corrupt { path, problem }
+        }
+        DatabaseError::Storage(StorageError::Corrupted(_))
+        | DatabaseError::RepairAborted
+        | DatabaseError::UpgradeRequired(_) => GalleryError::Corrupt { path, problem },
+        _ => GalleryError::Storage { path, problem },
     }
 }
 

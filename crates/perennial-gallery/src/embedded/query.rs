@@ -36,24 +36,30 @@ pub(super) fn allowed<'a>(
         let all_alive = rows.live() == rows.slots();
         return Ok((!all_alive).then(|| Cow::Borrowed(rows.alive())));
     }
-    let of_version = |name: &String| filter.model_versions.contains(name);
+    if filter.matches_nothing() {
+        return Ok(Some(Cow::Owned(SlotSet::default())));
+    }
+    let of_version = |name: &String| {
+        let wanted = filter.model_versions.as_ref();
+        wanted.is_none_or(|wanted| wanted.contains(name))
+    };
     let versions: Vec<bool> = state.versions.iter().map(of_version).collect();
-    let pairs = fingerprint(&filter.payload);
+    let pairs = filter.payload.as_ref().map_or(0, fingerprint);
     let passes = |segment: &super::rows::Segment, row: usize| {
-        (filter.model_versions.is_empty() || versions[segment.versions[row] as usize])
+        versions[segment.versions[row] as usize]
             && segment.fingerprints[row] & pairs == pairs
             && filter
                 .labels
                 .as_ref()
                 .is_none_or(|l| l.matches(segment.label(row)))
     };
-    if filter.ids.is_empty() {
+    let Some(ids) = &filter.ids else {
         return Ok(Some(Cow::Owned(
             shared.pool.install(|| rows.select(passes)),
         )));
-    }
+    };
     let mut set = SlotSet::default();
-    for id in &filter.ids {
+    for id in ids {
         let row = state.reader()?.row(&id_key(id))?;
         if let Some(slot) = row.and_then(|row| rows.slot(row)) {
             let (segment, at) = rows.place(slot);
@@ -67,7 +73,7 @@ pub(super) fn allowed<'a>(
 
 /// Whether a record meets the payload conditions for certain.
 pub(super) fn passes_payload(filter: &Filter, record: &Record<'_>) -> Result<bool, String> {
-    Ok(filter.payload.is_empty() || filter.matches_payload(&record.payload()?))
+    Ok(filter.payload.is_none() || filter.matches_payload(&record.payload()?))
 }
 
 /// The best `limit` items.
@@ -104,7 +110,7 @@ pub(super) fn search_batch(
     let allowed = allowed(shared, state, filter)?;
     let allowed = allowed.as_deref();
     let one_by_one = queries.len() < 4 * dim
-        || !filter.payload.is_empty()
+        || filter.payload.is_some()
         || !exact && usable_graph(shared, state).is_some();
     if one_by_one {
         return queries
@@ -135,7 +141,7 @@ fn search_among(
         let ranked = candidates(shared, state, query, wanted, allowed, exact)?;
         let hits = hits(state, &ranked, limit, filter)?;
         // Only payload conditions can drop candidates; the graph may also find fewer than there are.
-        if hits.len() >= limit || wanted >= available || filter.payload.is_empty() {
+        if hits.len() >= limit || wanted >= available || filter.payload.is_none() {
             return Ok(hits);
         }
         wanted = wanted.saturating_mul(4).min(available);

@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use super::approximate::Graph;
 use super::log::{Meta, Reader, guarded};
 use super::rows::{Row, Rows};
+use super::space::Space;
 use super::{GalleryConfig, SearchMode};
 use crate::error::GalleryError;
 use crate::payload::fingerprint;
@@ -19,6 +20,8 @@ pub(super) struct State {
     /// Version names by number.
     pub(super) versions: Vec<String>,
     pub(super) meta: Meta,
+    /// What the items need on the disk, estimated.
+    pub(super) space: Space,
     /// `None` after a failure of the storage that could not be overcome yet.
     reader: Option<Reader>,
     failure: String,
@@ -40,7 +43,9 @@ impl State {
         if items >= u64::from(u32::MAX) {
             return Err(GalleryError::Full);
         }
-        reader.for_each(|number, _, record| {
+        let mut space = Space::default();
+        reader.for_each(|number, bytes, record| {
+            space.add(bytes.len(), record.id_key.len());
             let problem = if record.dim() != dim {
                 format!("has {} dimensions, not {dim}", record.dim())
             } else if record.version as usize >= versions.len() {
@@ -73,6 +78,7 @@ impl State {
             rows,
             versions,
             meta,
+            space,
             database: reader.path().to_owned(),
             reader: Some(reader),
             failure: String::new(),
@@ -108,6 +114,10 @@ pub(super) struct Shared {
     pub(super) pool: rayon::ThreadPool,
     /// Tells the indexer to leave its work.
     pub(super) closing: AtomicBool,
+    /// Whether a compaction runs.
+    pub(super) compacting: AtomicBool,
+    /// Nothing may be written into the folder.
+    pub(super) read_only: bool,
 }
 
 impl Shared {
@@ -115,6 +125,7 @@ impl Shared {
         folder: &Path,
         config: GalleryConfig,
         state: State,
+        read_only: bool,
     ) -> Result<Self, GalleryError> {
         let pool = thread_pool("gallery-search", config.threads)?;
         Ok(Self {
@@ -124,6 +135,8 @@ impl Shared {
             graph: RwLock::new(None),
             pool,
             closing: AtomicBool::new(false),
+            compacting: AtomicBool::new(false),
+            read_only,
         })
     }
 

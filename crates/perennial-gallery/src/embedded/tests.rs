@@ -110,7 +110,7 @@ fn rows_move_together_when_many_are_dead() {
     gallery.upsert(batch()).unwrap();
     assert_eq!((old, gallery.shared.state().rows.slots()), (150, 150));
     let filter = Filter {
-        ids: vec![9.into()],
+        ids: Some(vec![9.into()]),
         ..Filter::default()
     };
     let request = SearchRequest {

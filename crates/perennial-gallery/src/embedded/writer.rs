@@ -11,6 +11,7 @@ use redb::ReadableTableMetadata;
 
 pub(super) use self::changes::{Change, Outcome};
 use self::changes::{Changes, Failure, delete, replace_all, set_identity, upsert};
+use super::compaction::Copied;
 use super::indexer::Indexer;
 use super::log::{IDS, ITEMS, Log, Reader};
 use super::query;
@@ -32,6 +33,8 @@ pub(super) enum Command {
     /// A deletion that must see all changes before it.
     DeleteWhere(Filter, Reply<Outcome>),
     Restore(PathBuf, Reply<SnapshotInfo>),
+    /// Puts a copy in the database's place, with what was written since it was made; answers with its size in bytes.
+    Adopt(Box<Copied>, Reply<u64>),
     /// A view of the database that stays as it is.
     Read(Reply<Reader>),
     #[cfg(test)]
@@ -91,6 +94,10 @@ impl Writer {
             },
             Command::Restore(path, reply) => {
                 let result = self.restore(&path);
+                answer(&reply, result);
+            }
+            Command::Adopt(copied, reply) => {
+                let result = self.adopt(*copied);
                 answer(&reply, result);
             }
             Command::Read(reply) => answer(&reply, self.log.reader()),
@@ -172,6 +179,7 @@ impl Writer {
             let state = self.shared.state();
             let changes = Changes {
                 meta: state.meta,
+                space: state.space,
                 ..Changes::default()
             };
             let numbered = state.versions.iter().cloned().zip(0u32..);
@@ -250,6 +258,7 @@ impl Writer {
             state.rows.remove(number);
         }
         state.meta = changes.meta;
+        state.space = changes.space;
         state.set_reader(reader);
         let emptied = state.rows.live() == 0 && state.rows.slots() > 0;
         if emptied {
@@ -287,6 +296,24 @@ impl Writer {
             keys.extend(key.flatten());
         }
         Ok(keys)
+    }
+
+    /// Goes over to a compacted copy; an error leaves everything as it was.
+    fn adopt(&mut self, mut copied: Copied) -> Result<u64, GalleryError> {
+        let reader = self.log.reader()?;
+        copied.catch_up(&reader, &self.shared.state().rows)?;
+        drop(reader);
+        self.log.adopt(copied)?;
+        match self.log.reader() {
+            Ok(reader) => self.shared.state_mut().set_reader(reader),
+            Err(error) => {
+                tracing::warn!(%error, "the compacted gallery is opened again");
+                self.recover()?;
+            }
+        }
+        let metadata = fs_err::metadata(self.log.path());
+        let metadata = metadata.map_err(|error| GalleryError::file(self.log.path(), error))?;
+        Ok(metadata.len())
     }
 
     /// Replaces everything in one transaction; an error leaves everything as it was.

@@ -102,34 +102,56 @@ pub fn filters() -> Vec<Filter> {
     vec![
         Filter::default(),
         Filter {
-            model_versions: vec!["v0002".to_owned(), "unknown".to_owned()],
+            model_versions: Some(vec!["v0002".to_owned(), "unknown".to_owned()]),
             ..Filter::default()
         },
-        labels(LabelFilter {
-            any_of: vec![3, 4],
-            ..LabelFilter::default()
-        }),
+        labels(LabelFilter::any_of([3, 4])),
         labels(LabelFilter {
             from: Some(2),
             to: Some(6),
             ..LabelFilter::default()
         }),
         Filter {
-            payload: payload(json!({"third": true})),
+            payload: Some(payload(json!({"third": true}))),
             ..Filter::default()
         },
         Filter {
-            payload: payload(json!({"name": "item 17", "third": false})),
+            payload: Some(payload(json!({"name": "item 17", "third": false}))),
             ..Filter::default()
         },
         Filter {
-            ids: vec![5.into(), 9.into(), 12.into(), 1_000_000.into(), "9".into()],
-            payload: payload(json!({"third": true})),
+            ids: Some(vec![
+                5.into(),
+                9.into(),
+                12.into(),
+                1_000_000.into(),
+                "9".into(),
+            ]),
+            payload: Some(payload(json!({"third": true}))),
             ..Filter::default()
         },
         Filter {
-            model_versions: vec!["v0009".to_owned()],
+            model_versions: Some(vec!["v0009".to_owned()]),
             ..Filter::default()
         },
+        // Conditions that are there but empty.
+        Filter {
+            ids: Some(Vec::new()),
+            ..Filter::default()
+        },
+        Filter {
+            model_versions: Some(Vec::new()),
+            ids: Some(vec![5.into()]),
+            ..Filter::default()
+        },
+        Filter {
+            payload: Some(Map::new()),
+            ..Filter::default()
+        },
+        labels(LabelFilter::default()),
+        labels(LabelFilter {
+            from: Some(0),
+            ..LabelFilter::any_of([])
+        }),
     ]
 }

@@ -2,8 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod compaction;
 mod durability;
+mod filters;
 mod fixtures;
 mod graph;
 mod items;
+mod read_only;
 mod search;

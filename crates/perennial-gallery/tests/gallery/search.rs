@@ -83,7 +83,7 @@ fn equal_items_come_in_the_order_of_their_ids() {
     }
     gallery
         .delete_where(&Filter {
-            ids: (0..200).map(ItemId::Number).collect(),
+            ids: Some((0..200).map(ItemId::Number).collect()),
             ..Filter::default()
         })
         .unwrap();

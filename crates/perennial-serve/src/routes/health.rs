@@ -13,8 +13,10 @@ use crate::config::Limits;
 use crate::error::{ApiError, ErrorBody};
 use crate::keys::MayRead;
 use crate::openapi::Guarded;
+use crate::process::{Process, free_bytes};
+use crate::routes::snapshots;
 use crate::service::{Service, blocking};
-use crate::telemetry::Gauges;
+use crate::telemetry::{Gauges, Storage};
 
 /// The service is well.
 #[derive(Serialize, ToSchema)]
@@ -88,17 +90,43 @@ pub(crate) async fn info(_: MayRead, State(service): State<Arc<Service>>) -> Jso
         (status = 403, description = "A request from another web site.", body = ErrorBody)
     ),
     security(("key" = [])))]
-pub(crate) async fn metrics(_: MayRead, State(service): State<Arc<Service>>) -> Response {
-    let live = service.live.current();
-    let text = service.telemetry.render(&Gauges {
-        queue_images: service.batcher.depth(),
-        per_version: &service.stored(),
-        live: live.as_ref().map(|live| live.name()),
-        uptime: service.started.elapsed(),
-    });
-    let content_type = [(
-        header::CONTENT_TYPE,
-        "text/plain; version=0.0.4; charset=utf-8",
-    )];
-    (content_type, text).into_response()
+pub(crate) async fn metrics(
+    _: MayRead,
+    State(service): State<Arc<Service>>,
+) -> Result<Response, ApiError> {
+    // Looks at files.
+    blocking(move || {
+        let live = service.live.current();
+        let text = service.telemetry.render(&Gauges {
+            queue_images: service.batcher.depth(),
+            per_version: &service.stored(),
+            live: live.as_ref().map(|live| live.name()),
+            uptime: service.started.elapsed(),
+            process: Process::now(),
+            storage: storage(&service),
+        });
+        let content_type = [(
+            header::CONTENT_TYPE,
+            "text/plain; version=0.0.4; charset=utf-8",
+        )];
+        Ok((content_type, text).into_response())
+    })
+    .await
+}
+
+/// A gallery that cannot be read has no numbers; that is no reason to withhold the others.
+fn storage(service: &Service) -> Storage {
+    let gallery = service.count().ok();
+    let snapshots = service.config.snapshots.as_deref();
+    let newest = snapshots.and_then(|folder| snapshots::newest(folder).ok());
+    Storage {
+        disk_bytes: gallery.as_ref().map(|stats| stats.disk.bytes),
+        reclaimable_bytes: gallery.as_ref().map(|stats| stats.disk.reclaimable_bytes),
+        free_bytes: service.config.gallery.as_deref().and_then(free_bytes),
+        index_backlog: gallery.as_ref().map(|stats| stats.index.backlog),
+        snapshots: newest.map(|(count, _)| count),
+        snapshot_age: newest
+            .and_then(|(_, written)| written)
+            .map(|written| written.elapsed().unwrap_or_default()),
+    }
 }

@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 
 use self::upsert::Batch;
-use super::Versioned;
+use super::{Versioned, filters};
 use crate::body::{Format, Received, read_json};
 use crate::error::{ApiError, ErrorBody};
 use crate::keys::{MayRead, MayWrite};
@@ -111,7 +111,7 @@ impl From<Upserted> for UpsertAnswer {
 pub(crate) struct DeleteBody {
     #[schema(value_type = Option<Vec<ItemIdSchema>>)]
     ids: Option<Ids>,
-    /// Must have a condition.
+    /// Must have a condition. One that is there but empty deletes nothing.
     #[schema(value_type = Option<FilterSchema>)]
     filter: Option<Filter>,
 }
@@ -170,7 +170,8 @@ pub(crate) struct PageAnswer {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct PageQuery {
-    /// The last id of the page before; digits are a number, `"12"` in quotes is a text.
+    /// The last id of the page before; digits without a leading zero are a number, anything else is a text, and so is `"12"` in
+    /// quotes.
     after: Option<String>,
     /// Items per page.
     #[param(minimum = 1, maximum = 1000)]
@@ -296,9 +297,12 @@ pub(crate) async fn delete(
 ) -> Result<Json<DeleteAnswer>, ApiError> {
     let body: DeleteBody = read_json(&service, request).await?;
     let deleted = blocking(move || {
-        let deleted = match (&body.ids, &body.filter) {
-            (Some(Ids(ids)), None) => service.store.delete(ids)?,
-            (None, Some(filter)) => service.store.delete_where(filter)?,
+        let deleted = match (body.ids, body.filter) {
+            (Some(Ids(ids)), None) => service.store.delete(&ids)?,
+            (None, Some(filter)) => {
+                let filter = filters::resolve(&service, filter)?;
+                service.store.delete_where(&filter)?
+            }
             _ => {
                 return Err(ApiError::unprocessable(
                     "expected exactly one of `ids` and `filter`",
@@ -340,13 +344,10 @@ pub(crate) async fn list(
         )));
     }
     let page = blocking(move || {
-        let after = query.after.as_deref().map(parse_id).transpose()?;
+        let after = query.after.map(|id| parse_id(&id)).transpose()?;
         let filter = Filter {
-            model_versions: query.model_version.into_iter().collect(),
-            labels: query.label.map(|label| LabelFilter {
-                any_of: vec![label],
-                ..LabelFilter::default()
-            }),
+            model_versions: query.model_version.map(|version| vec![version]),
+            labels: query.label.map(|label| LabelFilter::any_of([label])),
             ..Filter::default()
         };
         let filter = match &query.filter {
@@ -354,6 +355,7 @@ pub(crate) async fn list(
                 .map_err(|error| ApiError::unprocessable(format!("filter: {error}")))?,
             None => filter,
         };
+        let filter = filters::resolve(&service, filter)?;
         let store = &service.store;
         let mut page = store.scroll(after.as_ref(), limit, &filter, query.embeddings)?;
         if let Some(key) = &query.without {
@@ -370,7 +372,7 @@ pub(crate) async fn list(
     }))
 }
 
-/// One item. Digits are the id's number, `"12"` in quotes is a text.
+/// One item. Digits without a leading zero are the id's number, anything else is a text, and so is `"12"` in quotes.
 #[utoipa::path(
     get,
     path = "/gallery/items/{id}",
@@ -418,26 +420,13 @@ fn parse_query<T: serde::de::DeserializeOwned>(query: Option<String>) -> Result<
 
 /// An id in a path or a query string, where numbers and texts look alike.
 fn parse_id(text: &str) -> Result<ItemId, ApiError> {
-    let id = if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() {
-        let number = text.parse().map_err(|_| {
-            ApiError::unprocessable(format!(
-                "id {text} does not fit 64 bits; put quotes around a text"
-            ))
-        })?;
-        ItemId::Number(number)
-    } else if text.starts_with('"') {
-        let quoted = serde_json::from_str(text);
-        ItemId::Text(quoted.map_err(|error| ApiError::unprocessable(format!("id: {error}")))?)
-    } else {
-        ItemId::Text(text.to_owned())
-    };
-    id.check()?;
-    Ok(id)
+    Ok(text.parse()?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Code;
 
     #[test]
     fn ids_in_paths() {
@@ -445,11 +434,18 @@ mod tests {
             ("12", ItemId::Number(12)),
             ("\"12\"", ItemId::from("12")),
             ("cat-7", ItemId::from("cat-7")),
+            ("+5", ItemId::from("+5")),
+            ("007", ItemId::from("007")),
+            ("99999999999999999999", ItemId::from("99999999999999999999")),
         ] {
             assert_eq!(parse_id(text).unwrap(), id);
         }
-        for text in ["", "\"", "99999999999999999999", &"x".repeat(1025)] {
-            assert!(parse_id(text).is_err(), "{text}");
+        for text in ["", "\"", &"x".repeat(1025)] {
+            assert_eq!(
+                parse_id(text).unwrap_err().code,
+                Code::Unprocessable,
+                "{text}"
+            );
         }
     }
 }

@@ -256,11 +256,12 @@ fn find(
         }
     };
     let stored = service.stored();
-    let wanted = &body.filter.model_versions;
+    let filter = super::filters::resolve(service, body.filter.clone())?;
+    let wanted = filter.model_versions.as_ref();
     let searched = stored
         .keys()
         .map(String::as_str)
-        .filter(|stored| wanted.is_empty() || wanted.iter().any(|wanted| wanted == stored));
+        .filter(|stored| wanted.is_none_or(|names| names.iter().any(|name| name == stored)));
     let refused = match item_to_items {
         true => service.certification.refused_items(&version, searched),
         false => service.certification.refused(&version, searched),
@@ -280,7 +281,7 @@ fn find(
     let hits = service.store.search(&SearchRequest {
         embedding: &embedding,
         limit: body.limit,
-        filter: &body.filter,
+        filter: &filter,
         exact: body.exact,
     })?;
     service.telemetry.stage(Stage::Search, start.elapsed());

@@ -1,7 +1,9 @@
 //! `POST /snapshots` and `GET /snapshots`.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use axum::Json;
 use axum::extract::State;
@@ -14,7 +16,7 @@ use time::macros::format_description;
 use utoipa::ToSchema;
 
 use crate::error::{ApiError, ErrorBody};
-use crate::keys::{MayRead, MayWrite};
+use crate::keys::{MayRead, MayWriteElsewhere};
 use crate::openapi::Guarded;
 use crate::service::{Service, blocking};
 
@@ -55,7 +57,7 @@ pub(crate) struct SnapshotsBody {
     security(("key" = []))
 )]
 pub(crate) async fn create(
-    _: MayWrite,
+    _: MayWriteElsewhere,
     State(service): State<Arc<Service>>,
 ) -> Result<(StatusCode, Json<SnapshotBody>), ApiError> {
     let folder = folder(&service)?;
@@ -129,6 +131,23 @@ pub(crate) async fn list(
         Ok(Json(SnapshotsBody { snapshots }))
     })
     .await
+}
+
+/// How many snapshots there are, and when the newest was written.
+pub(crate) fn newest(folder: &Path) -> io::Result<(u64, Option<SystemTime>)> {
+    let (mut count, mut newest) = (0, None);
+    for entry in fs_err::read_dir(folder)? {
+        let entry = entry?;
+        if entry
+            .path()
+            .extension()
+            .is_some_and(|extension| extension == EXTENSION)
+        {
+            count += 1;
+            newest = newest.max(Some(entry.metadata()?.modified()?));
+        }
+    }
+    Ok((count, newest))
 }
 
 fn folder(service: &Service) -> Result<PathBuf, ApiError> {

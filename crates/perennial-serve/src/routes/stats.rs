@@ -24,6 +24,7 @@ pub(crate) struct GalleryBody {
     per_version: BTreeMap<String, u64>,
     index: IndexBody,
     bytes_per_vector: BytesBody,
+    disk: DiskBody,
     /// Items stored without a certificate since the start.
     forced_writes: u64,
     /// Pairs of versions, newer first, that were accepted by force since the start.
@@ -43,6 +44,17 @@ pub(crate) struct IndexBody {
     state: perennial_gallery::IndexProgress,
     /// Items that an approximate index covers.
     indexed: u64,
+    /// Items that an approximate index is still to take in.
+    backlog: u64,
+}
+
+/// Space on the disk, in bytes, of the file that holds the items.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct DiskBody {
+    /// Size of the file.
+    bytes: u64,
+    /// How much smaller `POST /gallery/compact` would make it, estimated.
+    reclaimable_bytes: u64,
 }
 
 /// What one vector costs.
@@ -106,10 +118,15 @@ pub(crate) async fn gallery(
                 kind: stats.index.kind,
                 state: stats.index.state,
                 indexed: stats.index.indexed,
+                backlog: stats.index.backlog,
             },
             bytes_per_vector: BytesBody {
                 memory: stats.bytes_per_vector.memory,
                 disk: stats.bytes_per_vector.disk,
+            },
+            disk: DiskBody {
+                bytes: stats.disk.bytes,
+                reclaimable_bytes: stats.disk.reclaimable_bytes,
             },
             forced_writes: service.forced_writes.load(Ordering::Relaxed),
             forced_pairs: service.certification.accepted(),

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use base64::Engine;
 use perennial_core::Registry;
-use perennial_serve::{ServeConfig, ServeError, Server};
+use perennial_serve::{Reloader, ServeConfig, ServeError, Server};
 use perennial_upgrade::{Certified, CompatibilityCheck, NotCertified};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -74,6 +74,7 @@ impl Setup {
             drift: Drift::default(),
             config: ServeConfig {
                 listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+                gallery: Some(folder.path().to_owned()),
                 snapshots: Some(folder.path().join("snapshots")),
                 probes: Some(folder.path().join("probes")),
                 ..ServeConfig::default()
@@ -107,7 +108,9 @@ impl Setup {
                         return Ok(());
                     }
                 };
-                address.send(Ok(server.address())).unwrap();
+                address
+                    .send(Ok((server.address(), server.reloader())))
+                    .unwrap();
                 server
                     .run(async {
                         let _ = stopped.await;
@@ -115,10 +118,11 @@ impl Setup {
                     .await
             })
         });
-        let address = bound.recv().unwrap()?;
+        let (address, reloader) = bound.recv().unwrap()?;
         Ok(Running {
             setup: self,
             address,
+            reloader,
             stop: Some(stop),
             thread: Some(thread),
         })
@@ -128,6 +132,7 @@ impl Setup {
 pub struct Running {
     pub setup: Setup,
     pub address: SocketAddr,
+    pub reloader: Reloader,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<Result<(), ServeError>>>,
 }

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod bodies;
 mod client;
+mod clients;
 mod connections;
 mod documented;
 mod drain;
@@ -14,4 +16,5 @@ mod limits;
 mod memory_store;
 mod models;
 mod probes;
+mod reloads;
 mod swaps;

@@ -6,9 +6,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use perennial_gallery::{
-    BytesPerVector, Filter, GalleryError, GalleryStats, Hit, IndexKind, IndexProgress, IndexState,
-    Item, ItemId, Page, SearchRequest, SimplexIdentity, SnapshotInfo, StoredItem, Upserted,
-    VectorStore,
+    BytesPerVector, Compacted, DiskUse, Filter, GalleryError, GalleryStats, Hit, IndexKind,
+    IndexProgress, IndexState, Item, ItemId, Page, SearchRequest, SimplexIdentity, SnapshotInfo,
+    StoredItem, Upserted, VectorStore,
 };
 
 #[derive(Default)]
@@ -16,6 +16,8 @@ pub struct MemoryStore {
     items: Mutex<BTreeMap<ItemId, Item>>,
     identity: Mutex<Option<SimplexIdentity>>,
     pub broken: AtomicBool,
+    /// Another compaction runs.
+    pub compacting: AtomicBool,
     pub flushed: AtomicBool,
 }
 
@@ -176,8 +178,10 @@ impl VectorStore for MemoryStore {
                 kind: IndexKind::Exact,
                 state: IndexProgress::Ready,
                 indexed: 0,
+                backlog: 0,
             },
             bytes_per_vector: BytesPerVector::default(),
+            disk: DiskUse::default(),
         })
     }
 
@@ -202,6 +206,18 @@ impl VectorStore for MemoryStore {
             items: self.items.lock().unwrap().len() as u64,
             bytes: 8,
             sha256: "ab".repeat(32),
+        })
+    }
+
+    fn compact(&self) -> Result<Compacted, GalleryError> {
+        self.check()?;
+        if self.compacting.load(Ordering::SeqCst) {
+            return Err(GalleryError::Compacting);
+        }
+        Ok(Compacted {
+            items: self.items.lock().unwrap().len() as u64,
+            bytes_before: 9000,
+            bytes_after: 4096,
         })
     }
 

@@ -147,6 +147,7 @@ pub fn run(
     if let Some(stocked) = stocked.filter(|_| arguments.serve) {
         let config = ServeConfig {
             listen: arguments.listen.unwrap_or(ServeConfig::default().listen),
+            gallery: Some(folder.join("gallery")),
             snapshots: Some(folder.join("snapshots")),
             probes: Some(folder.join("gallery").join(PROBES_FOLDER)),
             ..ServeConfig::default()

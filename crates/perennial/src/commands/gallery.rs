@@ -3,13 +3,14 @@
 mod add;
 mod remote;
 mod search;
+mod version_names;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use perennial_core::{Output, Registry};
 use perennial_gallery::{
-    Filter, ItemId, LabelFilter, SNAPSHOT_FILE_KIND, SnapshotInfo, VectorStore,
+    Compacted, Filter, ItemId, LabelFilter, SNAPSHOT_FILE_KIND, SnapshotInfo, VectorStore,
 };
 use perennial_upgrade::{Certification, NotCertified, RegistryRecords};
 use serde::Serialize;
@@ -36,8 +37,10 @@ enum Action {
     Add(add::Arguments),
     /// Find the items most similar to an image or a stored item
     Search(search::Arguments),
-    /// Items per model version, index, bytes per vector
+    /// Items per model version, index, bytes in memory and on disk
     Stats,
+    /// Give the disk space of replaced and deleted items back; an interruption at any time loses nothing
+    Compact,
     /// Write everything into one file; with --server, into a new file of the folder that `serve --snapshots` names
     Snapshot {
         /// The file to write; a device or pipe is written to, - is standard output. Not with --server: the service names it
@@ -54,12 +57,13 @@ enum Action {
 
 #[derive(Debug, clap::Args)]
 struct DeleteArguments {
-    /// Ids; a number is a number, anything else a text
-    ids: Vec<String>,
-    /// Delete every item of this model version
+    /// Item ids: digits without a leading zero are a number, anything else is a text, and so is '"12"' with the quotation marks
+    #[arg(allow_negative_numbers = true)]
+    ids: Vec<ItemId>,
+    /// Delete every item of this model version, a name or an alias; repeatable
     #[arg(long, value_name = "VERSION")]
     model_version: Vec<String>,
-    /// Delete every item with this label
+    /// Delete every item with this label; repeatable
     #[arg(long)]
     label: Vec<u32>,
     /// Delete every item
@@ -80,6 +84,7 @@ pub fn run(
             search::run(arguments, gallery, client.as_ref(), global, terminal)
         }
         Action::Stats => stats(gallery, client.as_ref(), terminal),
+        Action::Compact => compact(gallery, client.as_ref(), terminal),
         Action::Snapshot { file } => {
             if let Some(client) = client {
                 return snapshot_in_service(&client, file.as_deref(), terminal);
@@ -88,7 +93,7 @@ pub fn run(
                 .as_deref()
                 .ok_or_else(|| usage("name the file to write, such as all.snapshot"))?;
             let output = Output::prepare_kind(file, SNAPSHOT_FILE_KIND)?;
-            let written = gallery.open_existing()?.snapshot(output.path())?;
+            let written = gallery.open_read_only()?.snapshot(output.path())?;
             if output.is_stdout() {
                 return Ok(ExitStatus::Done);
             }
@@ -107,7 +112,7 @@ pub fn run(
             let restored = gallery.open()?.restore(file)?;
             tell_snapshot("restored", file, &restored, terminal)
         }
-        Action::Delete(arguments) => delete(arguments, gallery, client.as_ref(), terminal),
+        Action::Delete(arguments) => delete(arguments, gallery, client.as_ref(), global, terminal),
     }
 }
 
@@ -118,7 +123,7 @@ fn stats(
 ) -> anyhow::Result<ExitStatus> {
     let stats = match client {
         Some(client) => remote::stats(client)?,
-        None => gallery.open_existing()?.count()?,
+        None => gallery.open_read_only()?.count()?,
     };
     terminal.result(&stats, |_| {
         let dim = stats.dim.map_or("no dimension yet".to_owned(), |dim| {
@@ -133,6 +138,14 @@ fn stats(
             "search {:?} ({:?}), {:.0} bytes per vector in memory, {:.0} on disk\n",
             stats.index.kind, stats.index.state, bytes.memory, bytes.disk
         ));
+        let disk = stats.disk;
+        text.push_str(&format!(
+            "{} bytes on disk, about {} of them reclaimable\n",
+            disk.bytes, disk.reclaimable_bytes
+        ));
+        if disk.is_wasteful() {
+            text.push_str("`perennial gallery compact` gives that space back\n");
+        }
         text
     })?;
     Ok(ExitStatus::Done)
@@ -166,6 +179,26 @@ fn snapshot_in_service(
     Ok(ExitStatus::Done)
 }
 
+fn compact(
+    gallery: &GalleryArguments,
+    client: Option<&ServiceClient>,
+    terminal: &Terminal,
+) -> anyhow::Result<ExitStatus> {
+    let compacted = match client {
+        Some(client) => client
+            .post("/gallery/compact", &serde_json::json!({}))?
+            .read::<Compacted>()?,
+        None => gallery.open_existing()?.compact()?,
+    };
+    terminal.result(&compacted, |_| {
+        format!(
+            "{} items; {} bytes before, {} now\n",
+            compacted.items, compacted.bytes_before, compacted.bytes_after
+        )
+    })?;
+    Ok(ExitStatus::Done)
+}
+
 fn tell_snapshot(
     verb: &str,
     file: &std::path::Path,
@@ -188,22 +221,20 @@ fn delete(
     arguments: &DeleteArguments,
     gallery: &GalleryArguments,
     client: Option<&ServiceClient>,
+    global: &GlobalArguments,
     terminal: &Terminal,
 ) -> anyhow::Result<ExitStatus> {
     #[derive(Serialize)]
     struct Answer {
         deleted: usize,
     }
-    let filter = if arguments.all {
+    let mut filter = if arguments.all {
         Filter::everything()
     } else {
         Filter {
-            ids: arguments.ids.iter().map(|text| item_id(text)).collect(),
-            model_versions: arguments.model_version.clone(),
-            labels: (!arguments.label.is_empty()).then(|| LabelFilter {
-                any_of: arguments.label.clone(),
-                ..LabelFilter::default()
-            }),
+            ids: given(&arguments.ids),
+            labels: given(&arguments.label).map(LabelFilter::any_of),
+            model_versions: given(&arguments.model_version),
             ..Filter::default()
         }
     };
@@ -214,16 +245,23 @@ fn delete(
     }
     let deleted = match client {
         Some(client) => remote::delete(client, &filter, arguments.all)?,
-        None => gallery.open_existing()?.delete_where(&filter)?,
+        None => {
+            let gallery = gallery.open_existing()?;
+            filter.model_versions = version_names::resolve(
+                filter.model_versions,
+                global.open_registry().ok().as_ref(),
+                &gallery,
+            )?;
+            gallery.delete_where(&filter)?
+        }
     };
     terminal.result(&Answer { deleted }, |_| format!("deleted {deleted} items"))?;
     Ok(ExitStatus::Done)
 }
 
-/// An id from the command line.
-fn item_id(text: &str) -> ItemId {
-    text.parse::<u64>()
-        .map_or_else(|_| ItemId::from(text), ItemId::from)
+/// The values of a repeatable option. Not given at all, it is no condition; a condition without values would match nothing.
+fn given<T: Clone>(values: &[T]) -> Option<Vec<T>> {
+    (!values.is_empty()).then(|| values.to_vec())
 }
 
 /// What the gallery's policy and the registry's records say about pairs of versions.

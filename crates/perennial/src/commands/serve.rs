@@ -1,16 +1,17 @@
 //! `perennial serve`: the gallery and the live model version over HTTP.
 
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+mod settings;
+
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use perennial_core::Registry;
 use perennial_gallery::EmbeddedGallery;
-use perennial_serve::{Keys, ServeConfig, ServeError, Server, TlsFiles};
+use perennial_serve::{Keys, Reloader, ServeConfig, ServeError, Server};
 use perennial_upgrade::RegistryRecords;
 
-use crate::arguments::GlobalArguments;
-use crate::configuration::{Layers, process_environment, to_toml};
+pub use self::settings::Settings;
+use crate::configuration::to_toml;
 use crate::exit_status::{ExitStatus, usage};
 use crate::gallery_folder::GalleryArguments;
 use crate::model_loading::TrainedLoader;
@@ -20,39 +21,49 @@ use crate::terminal::{LogFormat, Terminal};
 /// Where a gallery's folder keeps what versions made of a few images when they first went live.
 pub const PROBES_FOLDER: &str = "probes";
 
+/// Shown by `--help`, so that every key is explained there.
+const EXAMPLE: &str = concat!(
+    "Signals: SIGTERM and Ctrl-C finish the requests at work and end the service; SIGHUP reads the keys file and the \
+     certificate again.\n\nThe configuration file, with every key:\n\n",
+    include_str!("../../../../contrib/serve.toml")
+);
+
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = EXAMPLE)]
+#[allow(
+    dead_code,
+    reason = "most are read by their ids, with the layer that they came from"
+)]
 pub struct Arguments {
     #[command(flatten)]
     gallery: GalleryArguments,
-    /// Settings of the service; --print-config shows them all
+    /// File with any of the settings, the options of this command included; --help explains every key
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Address and port to listen on; port 0 for any free one [default: 127.0.0.1:7700]
     #[arg(long, env = "PERENNIAL_LISTEN", value_name = "ADDRESS")]
-    listen: Option<SocketAddr>,
+    listen: Option<String>,
     /// Keys of clients, one `read KEY` or `write KEY` per line; PERENNIAL_READ_KEY and PERENNIAL_WRITE_KEY hold one each
     #[arg(long, env = "PERENNIAL_KEYS", value_name = "FILE")]
     keys: Option<PathBuf>,
     /// Certificate chain for TLS, PEM
-    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    #[arg(long, value_name = "FILE")]
     tls_certificate: Option<PathBuf>,
     /// Private key of the certificate, PEM
-    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    #[arg(long, value_name = "FILE")]
     tls_key: Option<PathBuf>,
     /// Folder for snapshots of the gallery; without it none can be made
     #[arg(long, value_name = "DIR")]
     snapshots: Option<PathBuf>,
+    /// Only read: searches work, changes are refused with 403; the gallery may lie on a disk that cannot be written
+    #[arg(long)]
+    read_only: bool,
     /// Allow searches between versions that are not certified for each other (logged, and shown on the page)
     #[arg(long)]
     force_uncertified: bool,
-    /// How log lines on stderr are written: text, or one JSON object per line
-    #[arg(
-        long,
-        env = "PERENNIAL_LOG_FORMAT",
-        default_value = "text",
-        value_name = "FORMAT"
-    )]
-    log_format: LogFormatArgument,
+    /// How log lines on stderr are written: text, or json for one JSON object per line [default: text]
+    #[arg(long, env = "PERENNIAL_LOG_FORMAT", value_name = "FORMAT")]
+    log_format: Option<String>,
     /// Set a key of the configuration, such as batching.max_batch=64; repeatable
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -61,112 +72,147 @@ pub struct Arguments {
     print_config: bool,
 }
 
-#[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum LogFormatArgument {
-    Text,
-    Json,
-}
-
 impl Arguments {
-    /// How the service logs.
+    /// How mistakes in the settings are told.
     pub fn log_format(&self) -> LogFormat {
-        match self.log_format {
-            LogFormatArgument::Text => LogFormat::TimedText,
-            LogFormatArgument::Json => LogFormat::Json,
+        match self.log_format.as_deref() {
+            Some("json") => LogFormat::Json,
+            _ => LogFormat::TimedText,
         }
     }
 }
 
 pub fn run(
     arguments: &Arguments,
-    global: &GlobalArguments,
+    settings: Settings,
     terminal: &Terminal,
 ) -> anyhow::Result<ExitStatus> {
-    let config = configuration(arguments)?;
+    let mut config = settings.config();
+    let keys = KeySource::Configured {
+        file: settings.keys.clone(),
+    };
+    config.keys = keys.read().map_err(|error| usage(error.to_string()))?;
     if arguments.print_config {
-        let text = to_toml(&config)?;
-        terminal.result(&serde_json::json!({ "config": config }), |_| text)?;
+        let text = to_toml(&settings)?;
+        terminal.result(&serde_json::json!({ "config": settings }), |_| text)?;
         return Ok(ExitStatus::Done);
     }
-    let registry = global.open_registry()?;
-    let gallery = arguments.gallery.open()?;
-    let records = RegistryRecords::for_gallery(registry.clone(), &arguments.gallery.gallery)
+    let registry = Registry::open(&settings.registry)?;
+    let gallery = match config.read_only {
+        true => settings.gallery().open_read_only()?,
+        false => settings.gallery().open()?,
+    };
+    let folder = settings.gallery().gallery;
+    let records = RegistryRecords::for_gallery(registry.clone(), &folder)
         .map_err(|error| usage(error.to_string()))?;
-    let loader = TrainedLoader(global.device.open()?);
-    let folder = &arguments.gallery.gallery;
-    serve(config, registry, folder, gallery, loader, records, terminal)?;
+    let served = Served {
+        registry,
+        folder,
+        gallery,
+        loader: TrainedLoader(settings.device.open()?),
+        records,
+    };
+    serve(config, keys, served, terminal)?;
     Ok(ExitStatus::Done)
 }
 
-/// Serves until SIGTERM or Ctrl-C, and prints the address once requests are answered.
+/// What a service works on.
+pub struct Served {
+    pub registry: Registry,
+    /// The gallery's folder.
+    pub folder: PathBuf,
+    pub gallery: EmbeddedGallery,
+    pub loader: TrainedLoader,
+    pub records: RegistryRecords,
+}
+
+/// Serves until SIGTERM or Ctrl-C, and prints the address once requests are answered. SIGHUP reads the key file and the
+/// certificate again.
 pub fn serve(
     config: ServeConfig,
-    registry: Registry,
-    gallery_folder: &Path,
-    gallery: EmbeddedGallery,
-    loader: TrainedLoader,
-    records: RegistryRecords,
+    keys: KeySource,
+    served: Served,
     terminal: &Terminal,
 ) -> anyhow::Result<()> {
+    let Served {
+        registry,
+        folder,
+        gallery,
+        loader,
+        records,
+    } = served;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
     runtime.block_on(async {
         let (store, loader, check) = (Arc::new(gallery), Arc::new(loader), Arc::new(records));
         let stopped = stop_signal()?;
+        // From now on, SIGHUP does not end the program.
+        let reloads = ReloadSignal::listen()?;
         let server = Server::bind(config, registry, store, loader, check).await?;
+        reloads.serve(server.reloader(), keys);
         let url = server.url();
-        let _announcement = Announcement::write(gallery_folder, &url);
+        let _announcement = Announcement::write(&folder, &url);
         terminal.result(&serde_json::json!({ "url": url }), |_| format!("{url}\n"))?;
         Ok(server.run(stopped).await?)
     })
 }
 
-fn configuration(arguments: &Arguments) -> anyhow::Result<ServeConfig> {
-    let layers = match &arguments.config {
-        Some(path) => Layers::read(path)?,
-        None => Layers::parse("defaults", "")?,
-    };
-    let mut config: ServeConfig = layers
-        .environment(process_environment()?)?
-        .set(&arguments.set)?
-        .resolve_checked(ServeConfig::check, key_of)
-        .map_err(|error| usage(format!("{error:#}")))?;
-    if let Some(listen) = arguments.listen {
-        config.listen = listen;
+/// Where a service has its keys from, at its start and at each reload.
+#[derive(Clone)]
+pub enum KeySource {
+    /// Nowhere: everybody on this machine may read and write.
+    Open,
+    /// The environment, and a file if one is named.
+    Configured { file: Option<PathBuf> },
+}
+
+impl KeySource {
+    fn read(&self) -> Result<Keys, ServeError> {
+        let Self::Configured { file } = self else {
+            return Ok(Keys::default());
+        };
+        let mut keys = Keys::from_environment()?;
+        if let Some(file) = file {
+            keys.merge(Keys::from_file(file)?);
+        }
+        Ok(keys)
     }
-    if let (Some(certificate), Some(key)) = (&arguments.tls_certificate, &arguments.tls_key) {
-        config.tls = Some(TlsFiles {
-            certificate: certificate.clone(),
-            key: key.clone(),
+}
+
+/// SIGHUP, which asks a service to read its keys and certificates again.
+struct ReloadSignal {
+    #[cfg(unix)]
+    hangup: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl ReloadSignal {
+    fn listen() -> anyhow::Result<Self> {
+        let hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?;
+        Ok(Self { hangup })
+    }
+
+    /// Reloads at each signal from now on, one after the other.
+    fn serve(mut self, reloader: Reloader, keys: KeySource) {
+        tokio::spawn(async move {
+            while self.hangup.recv().await.is_some() {
+                let (reloader, keys) = (reloader.clone(), keys.clone());
+                // The outcome is in the log.
+                let reload = move || drop(reloader.reload(|| keys.read()));
+                let _ = tokio::task::spawn_blocking(reload).await;
+            }
         });
     }
-    if let Some(folder) = &arguments.snapshots {
-        config.snapshots = Some(folder.clone());
-    }
-    let probes = || arguments.gallery.gallery.join(PROBES_FOLDER);
-    config.probes.get_or_insert_with(probes);
-    config.force_uncertified |= arguments.force_uncertified;
-    config.keys = keys(arguments.keys.as_deref())?;
-    config.check().map_err(|error| usage(error.to_string()))?;
-    Ok(config)
 }
 
-/// The setting that a check found wrong.
-fn key_of(error: &ServeError) -> Option<String> {
-    match error {
-        ServeError::Config { key, .. } => Some((*key).to_owned()),
-        _ => None,
+#[cfg(not(unix))]
+impl ReloadSignal {
+    fn listen() -> anyhow::Result<Self> {
+        Ok(Self {})
     }
-}
 
-fn keys(file: Option<&Path>) -> anyhow::Result<Keys> {
-    let wrong = |error: perennial_serve::ServeError| usage(error.to_string());
-    let mut keys = Keys::from_environment().map_err(wrong)?;
-    if let Some(file) = file {
-        keys.merge(Keys::from_file(file).map_err(wrong)?);
-    }
-    Ok(keys)
+    fn serve(self, _: Reloader, _: KeySource) {}
 }
 
 /// Done at the first SIGTERM or Ctrl-C; a second Ctrl-C ends the program at once.

@@ -5,6 +5,7 @@
 mod bench;
 mod client;
 mod configuration;
+mod contrib;
 mod evaluation;
 mod experiments;
 mod full_disk;
@@ -17,6 +18,8 @@ mod models;
 mod outputs;
 mod own_files;
 mod pictures;
+mod reload;
 mod runs;
+mod serve_settings;
 mod service;
 mod speed;

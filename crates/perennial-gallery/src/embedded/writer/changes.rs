@@ -6,6 +6,7 @@ use super::super::codes::Coding;
 use super::super::log::{IDS, ITEMS, Meta, VERSIONS, Writer};
 use super::super::record::{encode, id_key};
 use super::super::rows::Row;
+use super::super::space::Space;
 use crate::error::GalleryError;
 use crate::item::{Item, SimplexIdentity};
 use crate::payload::fingerprint;
@@ -32,6 +33,7 @@ pub(in super::super) struct Outcome {
 #[derive(Default)]
 pub(super) struct Changes {
     pub(super) meta: Meta,
+    pub(super) space: Space,
     pub(super) new_versions: Vec<(u32, String)>,
     pub(super) added: Vec<Row>,
     pub(super) removed: Vec<u64>,
@@ -89,12 +91,14 @@ pub(super) fn upsert(
         let version = version(&item.model_version)?;
         let record = encode(&item, version).map_err(Failure::Refused)?;
         items.insert(number, record.as_slice())?;
-        let old = ids
-            .insert(id_key(&item.id).as_slice(), number)?
-            .map(|row| row.value());
+        let key = id_key(&item.id);
+        let old = ids.insert(key.as_slice(), number)?.map(|row| row.value());
+        changes.space.add(record.len(), key.len());
         match old {
             Some(old) => {
-                items.remove(old)?;
+                if let Some(old) = items.remove(old)? {
+                    changes.space.remove(old.value().len(), key.len());
+                }
                 changes.removed.push(old);
                 outcome.upserted.replaced += 1;
             }
@@ -126,7 +130,9 @@ pub(super) fn delete(
     for key in keys {
         let row = ids.remove(key.as_slice())?.map(|row| row.value());
         if let Some(row) = row {
-            items.remove(row)?;
+            if let Some(old) = items.remove(row)? {
+                changes.space.remove(old.value().len(), key.len());
+            }
             changes.removed.push(row);
             changes.changed = true;
             outcome.deleted += 1;

@@ -16,7 +16,7 @@ use perennial_train::Device;
 use perennial_upgrade::{LIVE_ALIAS, PREVIOUS_ALIAS, Policy, RegistryRecords};
 use serde_json::{Map, json};
 
-use crate::commands::serve::serve;
+use crate::commands::serve::{KeySource, Served, serve};
 use crate::model_loading::TrainedLoader;
 use crate::terminal::Terminal;
 
@@ -82,15 +82,14 @@ pub fn run(
         stocked.items, stocked.versions, stocked.live
     ));
     let records = RegistryRecords::for_gallery(registry.clone(), &stocked.folder)?;
-    serve(
-        config,
+    let served = Served {
         registry,
-        &stocked.folder,
-        stocked.gallery,
-        TrainedLoader(device),
+        folder: stocked.folder,
+        gallery: stocked.gallery,
+        loader: TrainedLoader(device),
         records,
-        terminal,
-    )
+    };
+    serve(config, KeySource::Open, served, terminal)
 }
 
 /// The last version before the replacement, where the newest one loses little on what it stored, and the newest one.

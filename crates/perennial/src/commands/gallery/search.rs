@@ -7,13 +7,13 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use perennial_core::{Encoder, ModelVersion, Registry};
 use perennial_data::{DecodeLimits, decode_square};
-use perennial_gallery::{EmbeddedGallery, Filter, LabelFilter, SearchRequest, VectorStore};
+use perennial_gallery::{EmbeddedGallery, Filter, ItemId, LabelFilter, SearchRequest, VectorStore};
 use perennial_train::TrainedEncoder;
 use perennial_upgrade::LIVE_ALIAS;
 use serde_json::json;
 
 use super::remote::{self, Found};
-use super::{certification, item_id, require_certified};
+use super::{certification, given, require_certified, version_names};
 use crate::arguments::GlobalArguments;
 use crate::embedding::Preparation;
 use crate::exit_status::{ExitStatus, usage};
@@ -29,16 +29,17 @@ pub struct Arguments {
     /// A picture to search for: PNG, JPEG, WebP, GIF, BMP or TIFF
     #[arg(required_unless_present = "id", conflicts_with = "id")]
     image: Option<PathBuf>,
-    /// A stored item to search for
-    #[arg(long)]
-    id: Option<String>,
+    /// A stored item to search for: digits without a leading zero are a number, anything else is a text, and so is '"12"' with the
+    /// quotation marks
+    #[arg(long, allow_negative_numbers = true)]
+    id: Option<ItemId>,
     /// Version name or alias that embeds the image
     #[arg(long, value_name = "VERSION", default_value = "live")]
     model: String,
     /// How many items to find
     #[arg(long, default_value_t = 10)]
     limit: usize,
-    /// Only items of this model version; repeatable
+    /// Only items of this model version, a name or an alias; repeatable
     #[arg(long, value_name = "VERSION")]
     model_version: Vec<String>,
     /// Only items with this label; repeatable
@@ -63,7 +64,10 @@ pub fn run(
     }
     let registry = global.open_registry()?;
     let rules = certification(&registry, gallery)?;
-    let gallery = gallery.open_existing()?;
+    let gallery = gallery.open_read_only()?;
+    let mut filter = filter(arguments);
+    filter.model_versions =
+        version_names::resolve(filter.model_versions, Some(&registry), &gallery)?;
     let (model_version, embedding) = match (&arguments.image, &arguments.id) {
         (Some(image), _) => embed_file(image, registry.get(&arguments.model)?, &registry, global)?,
         (None, Some(id)) => stored(&gallery, id)?,
@@ -71,18 +75,17 @@ pub fn run(
     };
     if !arguments.force {
         let stored = gallery.count()?.per_version;
-        let among = &arguments.model_version;
+        let among = filter.model_versions.as_deref();
         let searched = stored
             .keys()
             .map(String::as_str)
-            .filter(|name| among.is_empty() || among.iter().any(|among| among == name));
+            .filter(|name| among.is_none_or(|among| among.iter().any(|among| among == name)));
         let refused = match &arguments.id {
             Some(_) => rules.refused_items(&model_version, searched),
             None => rules.refused(&model_version, searched),
         };
         require_certified(&refused)?;
     }
-    let filter = filter(arguments);
     let hits = gallery.search(&SearchRequest {
         embedding: &embedding,
         limit: arguments.limit,
@@ -99,11 +102,8 @@ pub fn run(
 
 fn filter(arguments: &Arguments) -> Filter {
     Filter {
-        model_versions: arguments.model_version.clone(),
-        labels: (!arguments.label.is_empty()).then(|| LabelFilter {
-            any_of: arguments.label.clone(),
-            ..LabelFilter::default()
-        }),
+        model_versions: given(&arguments.model_version),
+        labels: given(&arguments.label).map(LabelFilter::any_of),
         ..Filter::default()
     }
 }
@@ -131,7 +131,7 @@ fn search_service(
         query["image"] = json!(BASE64_STANDARD.encode(bytes));
     }
     if let Some(id) = &arguments.id {
-        query["id"] = json!(item_id(id));
+        query["id"] = json!(id);
     }
     let shown = |error| match &arguments.image {
         Some(image) => anyhow::Error::context(error, image.display().to_string()),
@@ -140,8 +140,8 @@ fn search_service(
     remote::search(client, &query).map_err(shown)
 }
 
-fn stored(gallery: &EmbeddedGallery, id: &str) -> anyhow::Result<(String, Vec<f32>)> {
-    let found = gallery.get(&[item_id(id)], true)?.pop();
+fn stored(gallery: &EmbeddedGallery, id: &ItemId) -> anyhow::Result<(String, Vec<f32>)> {
+    let found = gallery.get(std::slice::from_ref(id), true)?.pop();
     let item = found.ok_or_else(|| usage(format!("the gallery holds no item {id}")))?;
     let embedding = item.embedding.context("the item came without embedding")?;
     Ok((item.model_version, embedding))

@@ -6,7 +6,7 @@ use perennial_gallery::{
     EmbeddedGallery, Filter, Item, ItemId, SimplexIdentity, StoredItem, Upserted, VectorStore,
 };
 use perennial_train::TrainedEncoder;
-use serde_json::json;
+use serde_json::{Map, json};
 
 use super::destination::{Destination, NewPicture, StoredPicture, keys};
 use crate::embedding::Preparation;
@@ -56,8 +56,10 @@ impl Destination for Local<'_> {
         root: &str,
         each: &mut dyn FnMut(StoredPicture) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        let mut filter = Filter::default();
-        filter.payload.insert(keys::ROOT.to_owned(), json!(root));
+        let filter = Filter {
+            payload: Some(Map::from_iter([(keys::ROOT.to_owned(), json!(root))])),
+            ..Filter::default()
+        };
         let mut after = None;
         loop {
             let page = self.gallery.scroll(after.as_ref(), PAGE, &filter, false)?;

@@ -1,0 +1,172 @@
+//! A database written anew, without the space that deleted and replaced items left.
+//!
+//! The copy is made beside the database from a view of it, while others read and write. Then the writer adds what was written
+//! meanwhile and gives the copy the database's name: until that moment the old file is complete, from then on the new one. Row
+//! numbers stay, so memory and the approximate index stay valid.
+
+use std::fs::File;
+use std::io;
+use std::path::Path;
+
+use redb::{Database, ReadableTableMetadata};
+use tempfile::TempPath;
+
+use super::backend::PreallocatedFile;
+use super::log::{self, IDS, ITEMS, Meta, Reader, VERSIONS, Writer};
+use super::place;
+use super::record::Record;
+use super::rows::Rows;
+use crate::error::GalleryError;
+
+/// A copy that has no name of its own yet. It is removed when it is dropped.
+pub(super) struct Copied {
+    database: Database,
+    file: File,
+    temporary: TempPath,
+    /// As of the copied view.
+    meta: Meta,
+    /// The rows that were copied.
+    rows: Vec<u64>,
+}
+
+impl Copied {
+    /// Copies what a reader sees.
+    ///
+    /// # Errors
+    /// A record that is damaged, or a disk that is full or fails. No file stays then.
+    pub(super) fn of(reader: &Reader, cache_bytes: usize) -> Result<Self, GalleryError> {
+        let path = reader.path();
+        let system = |error| place::system(path, error);
+        let (file, temporary) = place::copy_file(path).map_err(system)?;
+        let kept = file.try_clone().map_err(system)?;
+        let failed = |error| log::open_error(path, error);
+        let database = Database::builder()
+            .set_cache_size(cache_bytes)
+            .create_with_backend(PreallocatedFile::new(file).map_err(failed)?)
+            .map_err(failed)?;
+        let mut copied = Self {
+            database,
+            file: kept,
+            temporary,
+            meta: reader.meta()?,
+            rows: Vec::with_capacity(reader.items()? as usize),
+        };
+        copied.copy(reader)?;
+        // The file was made larger than need be, ahead of writes that do not come now.
+        let shrunk = copied.database.compact();
+        shrunk.map_err(|error| reader.storage(error))?;
+        Ok(copied)
+    }
+
+    fn begin(&self, reader: &Reader) -> Result<Writer, GalleryError> {
+        let transaction = self.database.begin_write();
+        let transaction = transaction.map_err(|error| reader.storage(error))?;
+        Ok(Writer { transaction })
+    }
+
+    fn copy(&mut self, reader: &Reader) -> Result<(), GalleryError> {
+        let storage = |error: redb::Error| reader.storage(error);
+        let writer = self.begin(reader)?;
+        {
+            let open = || -> Result<_, redb::Error> {
+                let items = writer.transaction.open_table(ITEMS)?;
+                Ok((items, writer.transaction.open_table(IDS)?))
+            };
+            let (mut items, mut ids) = open().map_err(storage)?;
+            let rows = &mut self.rows;
+            reader.for_each(|row, bytes, _| {
+                items
+                    .insert(row, bytes)
+                    .map_err(|error| reader.storage(error))?;
+                rows.push(row);
+                Ok(())
+            })?;
+            // In the order of their keys, which fills pages better than the order of the rows.
+            let stored = reader.ids.range::<&[u8]>(..);
+            for entry in stored.map_err(|error| reader.storage(error))? {
+                let (key, row) = entry.map_err(|error| reader.storage(error))?;
+                ids.insert(key.value(), row.value())
+                    .map_err(|error| reader.storage(error))?;
+            }
+        }
+        copy_versions(&writer, reader)?;
+        let meta = self.meta;
+        writer.set_origin(meta.store).map_err(storage)?;
+        writer.set_meta(&meta).map_err(storage)?;
+        writer.commit().map_err(storage)
+    }
+
+    /// Adds what was written since the view that was copied. `reader` and `rows` are as of now, and nothing is written meanwhile.
+    pub(super) fn catch_up(&mut self, reader: &Reader, rows: &Rows) -> Result<(), GalleryError> {
+        let now = reader.meta()?;
+        if now == self.meta {
+            return Ok(());
+        }
+        let storage = |error: redb::Error| reader.storage(error);
+        let writer = self.begin(reader)?;
+        let changed = || -> Result<(u64, u64), redb::Error> {
+            let mut items = writer.transaction.open_table(ITEMS)?;
+            let mut ids = writer.transaction.open_table(IDS)?;
+            let alive = |row| {
+                let slot = rows.slot(row);
+                slot.is_some_and(|slot| rows.alive().contains(slot))
+            };
+            let mut gone = Vec::new();
+            for &row in self.rows.iter().filter(|&&row| !alive(row)) {
+                if let Some(bytes) = items.remove(row)?
+                    && let Ok(record) = Record::decode(bytes.value())
+                {
+                    gone.push(record.id_key.to_vec());
+                }
+            }
+            for key in gone {
+                ids.remove(key.as_slice())?;
+            }
+            // Rows are numbered by a counter that never goes back, so all others are behind.
+            for entry in reader.items.range(self.meta.next_row..)? {
+                let (row, bytes) = entry?;
+                let record = Record::decode(bytes.value()).map_err(redb::Error::Corrupted)?;
+                items.insert(row.value(), bytes.value())?;
+                ids.insert(record.id_key, row.value())?;
+            }
+            Ok((items.len()?, ids.len()?))
+        };
+        let copied = changed().map_err(storage)?;
+        let stored = reader.items()?;
+        if copied != (stored, stored) {
+            return Err(reader.storage(format!(
+                "the copy came to {} items and {} ids instead of {stored}",
+                copied.0, copied.1
+            )));
+        }
+        let deleted = writer.transaction.delete_table(VERSIONS);
+        deleted.map_err(|error| reader.storage(error))?;
+        copy_versions(&writer, reader)?;
+        writer.set_meta(&now).map_err(storage)?;
+        writer.commit().map_err(storage)?;
+        self.meta = now;
+        Ok(())
+    }
+
+    /// Gives the copy the name of the database that it was made from.
+    ///
+    /// # Errors
+    /// What the system says; the copy is removed then, and the database stays.
+    pub(super) fn put_in_place(self, path: &Path) -> io::Result<Database> {
+        self.file.sync_all()?;
+        self.temporary.persist(path).map_err(|error| error.error)?;
+        Ok(self.database)
+    }
+}
+
+fn copy_versions(writer: &Writer, reader: &Reader) -> Result<(), GalleryError> {
+    let copy = || -> Result<(), redb::Error> {
+        let mut versions = writer.transaction.open_table(VERSIONS)?;
+        for entry in reader.versions.range::<u32>(..)? {
+            let (number, name) = entry?;
+            versions.insert(number.value(), name.value())?;
+        }
+        Ok(())
+    };
+    copy().map_err(|error| reader.storage(error))
+}

@@ -1,0 +1,108 @@
+//! New keys and certificates for a service that runs.
+
+use std::sync::{Arc, Weak};
+use std::time::SystemTime;
+
+use axum_server::tls_rustls::RustlsConfig;
+use time::OffsetDateTime;
+use time::macros::format_description;
+
+use crate::config::TlsFiles;
+use crate::error::ServeError;
+use crate::keys::{Keys, Scope};
+use crate::service::Service;
+use crate::tls;
+
+/// Replaces the keys and the certificate of a running service. Connections stay open: each request is checked against the keys
+/// of its moment, each new connection gets the certificate of its moment.
+#[derive(Clone)]
+pub struct Reloader {
+    service: Weak<Service>,
+    tls: Option<(TlsFiles, RustlsConfig)>,
+}
+
+/// What a service uses after a reload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reloaded {
+    /// Keys that may read.
+    pub read_keys: usize,
+    /// Keys that may write.
+    pub write_keys: usize,
+    /// When the certificate expires; `None` without TLS.
+    pub certificate_expires: Option<SystemTime>,
+}
+
+impl Reloader {
+    pub(crate) fn new(service: &Arc<Service>, tls: Option<(TlsFiles, RustlsConfig)>) -> Self {
+        Self {
+            service: Arc::downgrade(service),
+            tls,
+        }
+    }
+
+    /// Takes keys from `read_keys` and reads the certificate files again. Only if all of that can be used, all of it is; otherwise
+    /// the keys and the certificate in use stay. Either way the outcome is logged and counted. Blocks.
+    ///
+    /// # Errors
+    /// What is wrong with the new keys or files, by name; [`ServeError::Keys`] for no key where there were keys, since that would
+    /// open the service.
+    pub fn reload(
+        &self,
+        read_keys: impl FnOnce() -> Result<Keys, ServeError>,
+    ) -> Result<Option<Reloaded>, ServeError> {
+        let Some(service) = self.service.upgrade() else {
+            // The service has ended meanwhile.
+            return Ok(None);
+        };
+        let reloaded = self.replace(&service, read_keys);
+        service.telemetry.reload(reloaded.is_ok());
+        match &reloaded {
+            Ok(reloaded) => tracing::info!(
+                read_keys = reloaded.read_keys,
+                write_keys = reloaded.write_keys,
+                certificate_expires = reloaded.certificate_expires.map(rfc3339),
+                "keys and certificate reloaded"
+            ),
+            Err(error) => tracing::error!(
+                %error,
+                "nothing was reloaded; the keys and the certificate in use stay"
+            ),
+        }
+        reloaded.map(Some)
+    }
+
+    fn replace(
+        &self,
+        service: &Service,
+        read_keys: impl FnOnce() -> Result<Keys, ServeError>,
+    ) -> Result<Reloaded, ServeError> {
+        let keys = read_keys()?;
+        if keys.is_empty() && !service.keys.load().is_empty() {
+            return Err(ServeError::Keys {
+                origin: "the new keys".to_owned(),
+                problem: "there are none, which would open the service to everybody".to_owned(),
+            });
+        }
+        let tls = match &self.tls {
+            Some((files, config)) => Some((tls::load(files)?, config)),
+            None => None,
+        };
+        let reloaded = Reloaded {
+            read_keys: keys.count(Scope::Read),
+            write_keys: keys.count(Scope::Write),
+            certificate_expires: tls.as_ref().map(|(loaded, _)| loaded.expires),
+        };
+        // From here on, nothing can fail.
+        service.keys.store(Arc::new(keys));
+        if let Some((loaded, config)) = tls {
+            service.telemetry.certificate(loaded.expires);
+            config.reload_from_config(loaded.config);
+        }
+        Ok(reloaded)
+    }
+}
+
+fn rfc3339(time: SystemTime) -> String {
+    let form = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
+    OffsetDateTime::from(time).format(form).unwrap_or_default()
+}

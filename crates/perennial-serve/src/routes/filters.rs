@@ -1,0 +1,30 @@
+//! Filters from outside: the versions that they name must exist.
+
+use perennial_gallery::Filter;
+
+use crate::error::ApiError;
+use crate::service::Service;
+
+/// Replaces aliases in a filter by the versions they point to; blocks.
+///
+/// A name that the gallery holds items of stands for itself, whatever the registry says.
+///
+/// # Errors
+/// 422 for a name that neither the gallery nor the registry knows: a mistyped name would otherwise find nothing, in silence.
+pub(super) fn resolve(service: &Service, mut filter: Filter) -> Result<Filter, ApiError> {
+    let stored = service.stored();
+    for name in filter.model_versions.iter_mut().flatten() {
+        if stored.contains_key(name) {
+            continue;
+        }
+        let version = service.version(name).map_err(|mut error| {
+            error.message = format!(
+                "filter.{}",
+                error.message.replacen("version:", "versions:", 1)
+            );
+            error
+        })?;
+        name.clone_from(&version.name);
+    }
+    Ok(filter)
+}

@@ -1,0 +1,329 @@
+//! Every setting of `perennial serve`, in one file, with the environment and the command line on top of it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::ArgMatches;
+use clap::parser::ValueSource;
+use perennial_serve::{
+    AddressRange, Batching, Limits, ServeConfig, ServeError, Timeouts, TlsFiles,
+};
+use perennial_train::DeviceChoice;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use toml::Value;
+
+use super::{Arguments, PROBES_FOLDER};
+use crate::configuration::{Layers, parse_value, process_environment};
+use crate::exit_status::usage;
+use crate::gallery_folder::GalleryArguments;
+use crate::log_filter::{LOG_VARIABLE, LogFilter};
+use crate::terminal::LogFormat;
+
+/// What `--config` may set; `contrib/serve.toml` explains each key.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    pub listen: SocketAddr,
+    pub registry: PathBuf,
+    pub gallery: PathBuf,
+    #[serde(serialize_with = "display", deserialize_with = "parse")]
+    pub device: DeviceChoice,
+    pub keys: Option<PathBuf>,
+    pub snapshots: Option<PathBuf>,
+    pub probes: Option<PathBuf>,
+    pub log: Option<LogFilter>,
+    pub log_format: LogFormatSetting,
+    pub read_only: bool,
+    pub force_uncertified: bool,
+    pub trusted_proxies: Vec<AddressRange>,
+    pub tls: Option<TlsFiles>,
+    pub index: Index,
+    pub batching: Batching,
+    pub limits: Limits,
+    pub timeouts: Timeouts,
+}
+
+/// How searches compare vectors.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Index {
+    /// Compare with every vector in full precision.
+    pub exact: bool,
+    /// Build an approximate index from so many items on; 0 for never.
+    pub hnsw_from: usize,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormatSetting {
+    #[default]
+    Text,
+    Json,
+}
+
+impl From<LogFormatSetting> for LogFormat {
+    fn from(setting: LogFormatSetting) -> Self {
+        match setting {
+            LogFormatSetting::Text => Self::TimedText,
+            LogFormatSetting::Json => Self::Json,
+        }
+    }
+}
+
+impl Default for Index {
+    fn default() -> Self {
+        Self {
+            exact: false,
+            hnsw_from: perennial_gallery::GalleryConfig::default().hnsw_from,
+        }
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let service = ServeConfig::default();
+        Self {
+            listen: service.listen,
+            registry: "registry".into(),
+            gallery: "gallery".into(),
+            device: DeviceChoice::default(),
+            keys: None,
+            snapshots: service.snapshots,
+            probes: service.probes,
+            log: None,
+            log_format: LogFormatSetting::default(),
+            read_only: service.read_only,
+            force_uncertified: service.force_uncertified,
+            trusted_proxies: service.trusted_proxies,
+            tls: service.tls,
+            index: Index::default(),
+            batching: service.batching,
+            limits: service.limits,
+            timeouts: service.timeouts,
+        }
+    }
+}
+
+/// How an option's value becomes one of the configuration.
+#[derive(Clone, Copy)]
+enum Kind {
+    Text,
+    Number,
+    Flag,
+}
+
+/// Options and variables with a name of their own: id and key.
+const OPTIONS: [(&str, &str, Kind); 13] = [
+    ("listen", "listen", Kind::Text),
+    ("registry", "registry", Kind::Text),
+    ("gallery", "gallery", Kind::Text),
+    ("device", "device", Kind::Text),
+    ("keys", "keys", Kind::Text),
+    ("snapshots", "snapshots", Kind::Text),
+    ("tls_certificate", "tls.certificate", Kind::Text),
+    ("tls_key", "tls.key", Kind::Text),
+    ("log_format", "log_format", Kind::Text),
+    ("hnsw_from", "index.hnsw_from", Kind::Number),
+    ("read_only", "read_only", Kind::Flag),
+    ("force_uncertified", "force_uncertified", Kind::Flag),
+    ("exact", "index.exact", Kind::Flag),
+];
+
+/// The setting that a check found wrong.
+fn key_of(error: &ServeError) -> Option<String> {
+    match error {
+        ServeError::Config { key, .. } => Some((*key).to_owned()),
+        _ => None,
+    }
+}
+
+impl Settings {
+    /// The file, then the environment, then `--set`, then options of their own.
+    pub fn resolve(arguments: &Arguments, matches: &ArgMatches) -> anyhow::Result<Self> {
+        let mut layers = match &arguments.config {
+            Some(path) => Layers::read(path)?,
+            None => Layers::parse("defaults", "")?,
+        };
+        layers = layers.environment(process_environment()?)?;
+        if let Some(filter) = std::env::var_os(LOG_VARIABLE).filter(|text| !text.is_empty()) {
+            let filter = filter.to_string_lossy().into_owned();
+            layers = layers.value("log", filter.into(), variable(LOG_VARIABLE))?;
+        }
+        layers = options(layers, matches, ValueSource::EnvVariable)?;
+        layers = layers.set(&arguments.set)?;
+        let mut settings: Self = options(layers, matches, ValueSource::CommandLine)?
+            .resolve_checked(|settings: &Self| settings.config().check(), key_of)
+            .map_err(|error| usage(format!("{error:#}")))?;
+        let probes = settings.gallery.join(PROBES_FOLDER);
+        settings.probes.get_or_insert(probes);
+        Ok(settings)
+    }
+
+    /// What concerns the service itself, without the keys.
+    pub fn config(&self) -> ServeConfig {
+        ServeConfig {
+            listen: self.listen,
+            tls: self.tls.clone(),
+            gallery: Some(self.gallery.clone()),
+            snapshots: self.snapshots.clone(),
+            probes: self.probes.clone(),
+            trusted_proxies: self.trusted_proxies.clone(),
+            read_only: self.read_only,
+            force_uncertified: self.force_uncertified,
+            batching: self.batching.clone(),
+            limits: self.limits.clone(),
+            timeouts: self.timeouts.clone(),
+            ..ServeConfig::default()
+        }
+    }
+
+    pub fn gallery(&self) -> GalleryArguments {
+        let Index { exact, hnsw_from } = self.index;
+        GalleryArguments::new(self.gallery.clone(), exact, hnsw_from)
+    }
+}
+
+/// Puts the options that were given in one way, on the command line or by a variable of their own.
+fn options(
+    mut layers: Layers,
+    matches: &ArgMatches,
+    source: ValueSource,
+) -> anyhow::Result<Layers> {
+    for (id, key, kind) in OPTIONS {
+        if matches.value_source(id) != Some(source) {
+            continue;
+        }
+        let given = matches.get_raw(id).into_iter().flatten().next_back();
+        let flag = format!("--{}", id.replace('_', "-"));
+        let origin = match source {
+            ValueSource::EnvVariable => variable(&format!("PERENNIAL_{}", id.to_uppercase())),
+            _ => flag,
+        };
+        let text = || {
+            let text = given.and_then(|value| value.to_str());
+            text.ok_or_else(|| usage(format!("{origin}: the value is not UTF-8 text")))
+        };
+        let value = match kind {
+            Kind::Text => Value::String(text()?.to_owned()),
+            Kind::Number => parse_value(text()?),
+            Kind::Flag => Value::Boolean(true),
+        };
+        layers = layers.value(key, value, origin)?;
+    }
+    Ok(layers)
+}
+
+fn variable(name: &str) -> String {
+    format!("environment variable {name}")
+}
+
+fn display<S: Serializer>(device: &DeviceChoice, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(device)
+}
+
+fn parse<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DeviceChoice, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.parse().map_err(serde::de::Error::custom)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    const EXAMPLE: &str = include_str!("../../../../../contrib/serve.toml");
+
+    fn resolve(text: &str) -> anyhow::Result<Settings> {
+        Layers::parse("serve.toml", text)?.resolve()
+    }
+
+    /// All keys of a table, as the refusal of an unknown one lists them.
+    fn known_keys(table: &str) -> BTreeSet<String> {
+        let text = match table {
+            "" => "qqqqqqqq = 1".to_owned(),
+            _ => format!("[{table}]\nqqqqqqqq = 1"),
+        };
+        let error = toml::from_str::<Settings>(&text).unwrap_err().to_string();
+        let (_, known) = error.split_once("expected one of").unwrap_or_else(|| {
+            // Two keys are "expected `a` or `b`".
+            error.split_once("expected").unwrap()
+        });
+        known
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .map(str::to_owned)
+            .collect()
+    }
+
+    #[test]
+    fn the_example_has_every_key_and_no_other() {
+        let example: toml::Table = EXAMPLE.parse().unwrap();
+        let settings = resolve(EXAMPLE).unwrap();
+        settings.config().check().unwrap();
+        let keys = |table: &toml::Table| table.keys().cloned().collect::<BTreeSet<String>>();
+        assert_eq!(keys(&example), known_keys(""));
+        for (name, value) in &example {
+            if let Value::Table(table) = value {
+                assert_eq!(keys(table), known_keys(name), "[{name}]");
+            }
+        }
+        // Every key is explained right above it.
+        let mut before = "";
+        for line in EXAMPLE.lines() {
+            if line.contains(" = ") && !line.starts_with('#') {
+                assert!(before.starts_with('#'), "{line:?} has no comment");
+            }
+            before = line;
+        }
+    }
+
+    #[test]
+    fn the_example_holds_the_defaults_where_there_are_any() {
+        let example = serde_json::to_value(resolve(EXAMPLE).unwrap()).unwrap();
+        let defaults = serde_json::to_value(Settings::default()).unwrap();
+        let own = ["registry", "gallery", "trusted_proxies"];
+        for (key, default) in defaults.as_object().unwrap() {
+            if default.is_null() || own.contains(&key.as_str()) {
+                continue;
+            }
+            if key == "limits" {
+                for (limit, value) in default.as_object().unwrap() {
+                    // That one depends on the machine.
+                    assert!(
+                        limit == "decoders" || example[key][limit] == *value,
+                        "{limit}"
+                    );
+                }
+                continue;
+            }
+            assert_eq!(example[key], *default, "{key}");
+        }
+    }
+
+    #[test]
+    fn mistakes_name_file_and_key() {
+        for (text, says) in [
+            ("galery = \"x\"", "did you mean `gallery`?"),
+            (
+                "[limits]\nper_client_persecond = 1",
+                "per_client_per_second",
+            ),
+            (
+                "trusted_proxies = [\"10.0.0.1/8\"]",
+                "bits beyond its prefix",
+            ),
+            ("trusted_proxies = [\"proxy\"]", "10.0.0.0/8"),
+            ("device = \"gpu\"", "device"),
+            ("log = \"loud\"", "no log filter"),
+            ("log_format = \"xml\"", "cannot be `xml`"),
+            ("listen = \"7700\"", "`listen`"),
+            ("[tls]\ncertificate = \"c.pem\"", "`tls.key` is missing"),
+        ] {
+            let error = resolve(text).unwrap_err().to_string();
+            assert!(error.contains(says), "{text}: {error}");
+            assert!(error.starts_with("serve.toml"), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! What is logged: a filter that is checked before it is used, since a filter that was misspelt hides what it was meant to show.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::exit_status::usage;
+
+/// The variable that holds a filter for any command.
+pub const LOG_VARIABLE: &str = "PERENNIAL_LOG";
+
+/// A checked filter: levels for everything and for single targets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct LogFilter(String);
+
+impl LogFilter {
+    /// The filter of the environment; `None` where the variable is not set or empty.
+    pub fn from_environment() -> anyhow::Result<Option<Self>> {
+        Self::from_variable(std::env::var_os(LOG_VARIABLE).as_deref())
+    }
+
+    fn from_variable(value: Option<&OsStr>) -> anyhow::Result<Option<Self>> {
+        match value.map(OsStr::to_string_lossy) {
+            Some(text) if !text.trim().is_empty() => text
+                .parse()
+                .map(Some)
+                .map_err(|error| usage(format!("environment variable {LOG_VARIABLE}: {error}"))),
+            _ => Ok(None),
+        }
+    }
+
+    /// The filter that tracing takes.
+    pub fn directives(&self) -> EnvFilter {
+        // It was parsed before.
+        EnvFilter::builder().parse_lossy(&self.0)
+    }
+}
+
+impl FromStr for LogFilter {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || {
+            format!(
+                "{text:?} is no log filter; write a level (off, error, warn, info, debug, trace), or TARGET=LEVEL for a part of \
+                 the program, separated by commas, such as warn,perennial_serve=debug"
+            )
+        };
+        let mut parts = Vec::new();
+        for part in text
+            .split(',')
+            .map(str::trim)
+            .filter(|part| !part.is_empty())
+        {
+            // tracing takes a single word that is no level for a target, and then logs nothing but that target.
+            let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
+            let is_level = !level.is_empty() && level.parse::<LevelFilter>().is_ok();
+            if !is_level || EnvFilter::builder().parse(part).is_err() {
+                return Err(wrong());
+            }
+            parts.push(part);
+        }
+        if parts.is_empty() {
+            return Err(wrong());
+        }
+        Ok(Self(parts.join(",")))
+    }
+}
+
+impl TryFrom<String> for LogFilter {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl From<LogFilter> for String {
+    fn from(filter: LogFilter) -> Self {
+        filter.0
+    }
+}
+
+impl fmt::Display for LogFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_and_targets_are_taken() {
+        for text in [
+            "off",
+            "WARN",
+            "info,perennial_serve=debug",
+            "warn, perennial=trace ,",
+            "perennial_gallery::embedded=debug",
+            "[request{request_id=7}]=debug",
+        ] {
+            assert!(text.parse::<LogFilter>().is_ok(), "{text}");
+        }
+        assert_eq!(
+            "warn, a=info".parse::<LogFilter>().unwrap().to_string(),
+            "warn,a=info"
+        );
+    }
+
+    #[test]
+    fn what_tracing_would_misunderstand_is_refused() {
+        for text in [
+            "loud",
+            "inof",
+            "info,perennial_serve",
+            "perennial_serve=verbose",
+            "perennial_serve:debug",
+            "info;perennial=debug",
+            "=",
+            ",",
+            "perennial==debug=",
+        ] {
+            let error = text.parse::<LogFilter>().unwrap_err();
+            assert!(error.contains(&format!("{text:?}")), "{error}");
+            assert!(error.contains("warn,perennial_serve=debug"), "{error}");
+        }
+    }
+
+    #[test]
+    fn an_empty_variable_says_nothing_and_a_wrong_one_is_named() {
+        let of = |text: &str| LogFilter::from_variable(Some(OsStr::new(text)));
+        assert!(of("").unwrap().is_none() && of(" ").unwrap().is_none());
+        assert!(LogFilter::from_variable(None).unwrap().is_none());
+        let error = of("debugg").unwrap_err().to_string();
+        assert!(
+            error.contains(LOG_VARIABLE) && error.contains("debugg"),
+            "{error}"
+        );
+    }
+}
