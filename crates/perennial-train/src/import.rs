@@ -95,8 +95,17 @@ pub enum ImportError {
 }
 
 fn keys(candidates: &[Candidate]) -> String {
-    let texts: Vec<String> = candidates.iter().map(Candidate::to_string).collect();
-    texts.join(", ")
+    const SHOWN: usize = 8;
+    let shown: Vec<String> = candidates
+        .iter()
+        .take(SHOWN)
+        .map(Candidate::to_string)
+        .collect();
+    let more = match candidates.len() - shown.len() {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    shown.join(", ") + &more
 }
 
 /// Reads every tensor of the network below `key`, or of the only one in the file, under Perennial's names.

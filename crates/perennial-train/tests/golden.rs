@@ -6,11 +6,11 @@ use burn::tensor::{Device, Tensor, TensorData};
 use perennial_core::{Simplex, VertexEnd, VertexMap};
 use perennial_data::Batch;
 use perennial_train::config::{MethodConfig, Reference, TrainingConfig};
+use perennial_train::import::{read_checkpoint, take_simplex_classifier};
 use perennial_train::losses::{Masking, contrastive};
 use perennial_train::network::{
     BackboneKind, FrozenNetwork, Mode, Network, NetworkConfig, Path, Stem,
 };
-use perennial_train::import::{read_checkpoint, take_simplex_classifier};
 use perennial_train::state_dict::{load_state_dict, state_dict};
 use perennial_train::{Learner, StateDict, StepSums, WeightsError};
 use serde_json::Value;
@@ -254,7 +254,10 @@ fn checkpoints_are_taken_strictly() {
     };
     let error =
         load_state_dict(Network::new(&wide, 3, Some(11), 0, &device), checkpoint()).unwrap_err();
-    assert!(matches!(&error, WeightsError::Mismatch(found) if !found.misshapen.is_empty()), "{error}");
+    assert!(
+        matches!(&error, WeightsError::Mismatch(found) if !found.misshapen.is_empty()),
+        "{error}"
+    );
 
     let mut state = checkpoint();
     state.get_mut("fc1.weight").unwrap().values[0] = f32::NAN;

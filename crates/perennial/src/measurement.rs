@@ -20,8 +20,12 @@ pub struct Probe {
 impl Probe {
     pub fn load(config: &SetConfig, data_root: &std::path::Path) -> anyhow::Result<Self> {
         let set = config.load(data_root)?;
+        let mut name = config.describe();
+        if let Some(completeness) = set.completeness().filter(|found| found.is_partial()) {
+            name.push_str(&format!(" ({completeness})"));
+        }
         let description = ProbeSet {
-            name: config.describe(),
+            name,
             count: set.len(),
             sha256: set.content_sha256(),
         };

@@ -222,7 +222,9 @@ impl Listing {
                     })
                     .collect();
                 match records {
-                    Ok(records) => records.iter().try_for_each(|record| out.write_all(record))?,
+                    Ok(records) => records
+                        .iter()
+                        .try_for_each(|record| out.write_all(record))?,
                     Err(error) => {
                         undecodable = Some(error);
                         return Err(std::io::Error::other("an image could not be decoded"));
@@ -336,7 +338,11 @@ fn image_files(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
         }
     }
     files.sort_by_key(|path| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         let digits: String = name
             .rsplit('_')
             .next()
@@ -434,8 +440,16 @@ mod tests {
             encode_png(&pixels, [3, 64, 64]).unwrap()
         };
         write("wnids.txt", b"n02\nn01\n\nn03\n");
-        write("words.txt", b"n01\tgoldfish, Carassius\nn02\tacorn\nn99\tother\n");
-        for (class, number, shade) in [("n01", 0, 10), ("n01", 10, 30), ("n01", 2, 20), ("n02", 0, 50)] {
+        write(
+            "words.txt",
+            b"n01\tgoldfish, Carassius\nn02\tacorn\nn99\tother\n",
+        );
+        for (class, number, shade) in [
+            ("n01", 0, 10),
+            ("n01", 10, 30),
+            ("n01", 2, 20),
+            ("n02", 0, 50),
+        ] {
             write(
                 &format!("train/{class}/images/{class}_{number}.JPEG"),
                 &picture(shade),
@@ -476,7 +490,9 @@ mod tests {
 
         let records = root.path().join("out/train.bin");
         let mut done = 0;
-        train.write_records(&records, &mut |images| done += images).unwrap();
+        train
+            .write_records(&records, &mut |images| done += images)
+            .unwrap();
         assert_eq!(done, 4);
         let read = super::super::read(&records).unwrap();
         assert_eq!((read.labels(), read.pixels()), (set.labels(), set.pixels()));

@@ -75,9 +75,8 @@ impl Description {
                 .filter_map(|key| entries.get(*key)?.as_object());
             nested.chain([entries])
         };
-        let find = |keys: &[&str]| {
-            tables().find_map(|table| keys.iter().find_map(|key| table.get(*key)))
-        };
+        let find =
+            |keys: &[&str]| tables().find_map(|table| keys.iter().find_map(|key| table.get(*key)));
         set(
             &mut self.mean,
             find(&["mean", "image_mean"]).and_then(numbers),
@@ -112,11 +111,7 @@ impl Description {
             Some(version.preprocessing.std.clone()),
             source,
         );
-        set(
-            &mut self.size,
-            (height == width).then_some(height),
-            source,
-        );
+        set(&mut self.size, (height == width).then_some(height), source);
         let classes = version.classifier.classes;
         set(&mut self.classes, (classes > 0).then_some(classes), source);
         set(
@@ -156,7 +151,8 @@ fn whole(value: &Value) -> Option<usize> {
 
 /// The side of a square: a number, `[channels, height, width]`, or a table of sides.
 fn side(value: &Value) -> Option<usize> {
-    let square = |height: &Value, width: &Value| whole(height).filter(|side| whole(width) == Some(*side));
+    let square =
+        |height: &Value, width: &Value| whole(height).filter(|side| whole(width) == Some(*side));
     match value {
         Value::Array(sides) => match &sides[..] {
             [_, height, width] | [height, width] => square(height, width),

@@ -20,6 +20,9 @@ use crate::state_dict::{StateDict, WeightsError, check_values};
 /// How the top level of a file is named where a key is asked for.
 pub const TOP_LEVEL: &str = ".";
 
+/// No file that anybody uses has more networks; a made-up one must not cost hours.
+const MAX_CANDIDATES: usize = 64;
+
 /// Parts of names that say nothing about which network is meant.
 const WRAPPERS: [&str; 3] = ["module", "_orig_mod", "backbone"];
 
@@ -69,12 +72,25 @@ pub struct Inferred {
 
 impl CheckpointFile {
     /// Every place that holds a network, in the order of their names.
-    pub fn candidates(&self) -> Vec<Candidate> {
+    ///
+    /// # Errors
+    ///
+    /// More places than any file in use has.
+    pub fn candidates(&self) -> Result<Vec<Candidate>, ImportError> {
         let mut places = BTreeMap::new();
         for name in self.headers().keys() {
             if let Some((prefix, backbone)) = place(name) {
                 places.entry(prefix.to_owned()).or_insert(backbone);
             }
+        }
+        if places.len() > MAX_CANDIDATES {
+            return Err(ImportError::Unlike {
+                source_name: self.name().to_owned(),
+                problem: format!(
+                    "it holds {} networks; at most {MAX_CANDIDATES} are told apart",
+                    places.len()
+                ),
+            });
         }
         let prefixes: BTreeSet<&str> = places.keys().map(String::as_str).collect();
         let mut candidates: Vec<Candidate> = places
@@ -103,7 +119,7 @@ impl CheckpointFile {
                 }
             }
         }
-        candidates
+        Ok(candidates)
     }
 
     /// Chooses the weights: those below `key`, or the only ones that there are.
@@ -112,7 +128,7 @@ impl CheckpointFile {
     ///
     /// No network, none below `key`, or several.
     pub fn select(&self, key: Option<&str>) -> Result<Selection<'_>, ImportError> {
-        let all = self.candidates();
+        let all = self.candidates()?;
         let chosen: Vec<&Candidate> = match key {
             None => all.iter().collect(),
             Some(key) => {
@@ -154,11 +170,7 @@ impl CheckpointFile {
         }
     }
 
-    fn take(
-        &self,
-        candidate: &Candidate,
-        all: &[Candidate],
-    ) -> Result<Selection<'_>, ImportError> {
+    fn take(&self, candidate: &Candidate, all: &[Candidate]) -> Result<Selection<'_>, ImportError> {
         let prefixes: BTreeSet<&str> = all.iter().map(|other| other.prefix.as_str()).collect();
         let mut selection = Selection {
             file: self,
@@ -428,7 +440,9 @@ impl Selection<'_> {
         match self.infer() {
             Ok(inferred)
                 if inferred.network != *network
-                    && self.mismatch(&inferred.network, channels, simplex).is_none() =>
+                    && self
+                        .mismatch(&inferred.network, channels, simplex)
+                        .is_none() =>
             {
                 Some(format!(
                     "the file fits {}",

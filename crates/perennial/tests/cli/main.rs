@@ -4,6 +4,7 @@
 
 mod bench;
 mod configuration;
+mod data_sets;
 mod evaluation;
 mod experiments;
 mod full_disk;

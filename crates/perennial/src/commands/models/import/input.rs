@@ -97,10 +97,7 @@ impl InputArguments {
         }
         match &swallowed[..] {
             [] | [_] => Ok(swallowed.pop()),
-            more => Err(usage(format!(
-                "{} is more than one file",
-                more.join(" ")
-            ))),
+            more => Err(usage(format!("{} is more than one file", more.join(" ")))),
         }
     }
 
@@ -110,10 +107,7 @@ impl InputArguments {
             value,
             source: "given".to_owned(),
         };
-        let size = self
-            .size
-            .map(given)
-            .or_else(|| description.size.clone());
+        let size = self.size.map(given).or_else(|| description.size.clone());
         if let Some(Found { value, source }) = &size
             && !(8..=1024).contains(value)
         {
@@ -131,8 +125,14 @@ impl InputArguments {
         let [named_mean, named_std] = named.map_or([None, None], |both| both.map(Some));
         let mean = self.numbers("--mean", &self.mean)?.or(named_mean);
         let std = self.numbers("--std", &self.std)?.or(named_std);
-        let mean = mean.map_or_else(|| read(&description.mean, check_mean, "mean"), |found| Ok(Some(found)))?;
-        let std = std.map_or_else(|| read(&description.std, check_std, "std"), |found| Ok(Some(found)))?;
+        let mean = mean.map_or_else(
+            || read(&description.mean, check_mean, "mean"),
+            |found| Ok(Some(found)),
+        )?;
+        let std = std.map_or_else(
+            || read(&description.std, check_std, "std"),
+            |found| Ok(Some(found)),
+        )?;
         Ok(match (size, mean, std) {
             (Some(size), Some(mean), Some(std)) => Ok(Input { size, mean, std }),
             (size, mean, std) => {
@@ -278,12 +278,14 @@ mod tests {
 
     #[test]
     fn impossible_values_are_refused_by_name() {
-        let refused = |mean: &[&str], std: &[&str]| {
-            arguments(mean, std).check().unwrap_err().to_string()
-        };
+        let refused =
+            |mean: &[&str], std: &[&str]| arguments(mean, std).check().unwrap_err().to_string();
         let (mean, std) = (&["0.5,0.5,0.5"][..], &["0.5,0.5,0.5"][..]);
         for (message, part) in [
-            (refused(&["123.7,116.3,103.5"], std), "--mean: 123.7 is above 1"),
+            (
+                refused(&["123.7,116.3,103.5"], std),
+                "--mean: 123.7 is above 1",
+            ),
             (refused(&["0.5,-0.1,0.5"], std), "--mean: -0.1 is not"),
             (refused(&["0.5,nan,0.5"], std), "--mean: NaN is not"),
             (refused(mean, &["58.4,57.1,57.4"]), "by 255"),
@@ -291,7 +293,10 @@ mod tests {
             (refused(mean, &["0.2,inf,0.2"]), "--std: inf"),
             (refused(mean, &["0.2,0.2"]), "--std 0.2,0.2: 2 numbers"),
             (refused(&["a,b,c"], std), "not three numbers"),
-            (refused(&["0.5,0.5,0.5", "x", "y"], std), "x y is more than one file"),
+            (
+                refused(&["0.5,0.5,0.5", "x", "y"], std),
+                "x y is more than one file",
+            ),
         ] {
             assert!(message.contains(part), "{message} | {part}");
         }
