@@ -76,7 +76,7 @@ pub enum ImportError {
         /// The file.
         source_name: String,
         /// How they differ.
-        mismatch: Mismatch,
+        mismatch: Box<Mismatch>,
         /// What would fit, or why nothing does.
         hint: Option<String>,
     },

@@ -254,6 +254,7 @@ impl Selection<'_> {
             }
         }
         let Some(&[width, channels, height, columns]) = self.shape(first) else {
+            self.refuse_integers(first)?;
             return unlike(&format!(
                 "its first layer, {}, is not there or no convolution",
                 self.file_name(first)
@@ -352,10 +353,12 @@ impl Selection<'_> {
             self.check_prototypes(simplex)?;
         }
         if let Some(mismatch) = self.mismatch(network, channels, simplex) {
-            self.refuse_integers(&mismatch)?;
+            for own in &mismatch.missing {
+                self.refuse_integers(own)?;
+            }
             return Err(ImportError::Fit {
                 source_name: self.file.name().to_owned(),
-                mismatch: mismatch.with_names_of_the_file(|own| self.file_name(own)),
+                mismatch: Box::new(mismatch.with_names_of_the_file(|own| self.file_name(own))),
                 hint: self.hint(network, channels, simplex),
             });
         }
@@ -412,22 +415,18 @@ impl Selection<'_> {
         }
     }
 
-    /// A weight that is missing because it was stored as whole numbers is an error of its own.
-    fn refuse_integers(&self, mismatch: &Mismatch) -> Result<(), ImportError> {
-        for name in &self.counters {
-            let stored = mismatch
-                .missing
-                .iter()
-                .any(|own| name.ends_with(own.trim_start_matches("backbone.")));
-            if stored && let Some(header) = self.file.headers().get(name) {
-                return Err(WeightsError::Dtype {
-                    name: name.clone(),
-                    dtype: header.number.name().to_owned(),
-                }
-                .into());
+    /// Refuses a weight that was stored as whole numbers, which looks as if it were missing.
+    fn refuse_integers(&self, own: &str) -> Result<(), ImportError> {
+        let end = own.trim_start_matches("backbone.");
+        let stored = self.counters.iter().find(|name| name.ends_with(end));
+        match stored.and_then(|name| Some((name, self.file.headers().get(name)?))) {
+            Some((name, header)) => Err(WeightsError::Dtype {
+                name: name.clone(),
+                dtype: header.number.name().to_owned(),
             }
+            .into()),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Which options would fit, where some do.

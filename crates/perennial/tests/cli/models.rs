@@ -152,18 +152,19 @@ fn every_wrapping_becomes_the_same_version() {
 #[test]
 fn means_are_given_with_commas_or_spaces_before_or_after_the_file() {
     let bench = Bench::new();
-    let file = wrapped("plain.pt");
+    let name = wrapped("plain.pt");
+    let file = name.as_str();
     let size = ["models", "import", "--size", "32"];
     for arguments in [
-        &[&file, "--mean", "0.4,0.5,0.4", "--std", "0.2,0.25,0.2"][..],
+        &[file, "--mean", "0.4,0.5,0.4", "--std", "0.2,0.25,0.2"][..],
         &[
-            &file, "--mean", "0.4", "0.5", "0.4", "--std", "0.2", "0.25", "0.2",
+            file, "--mean", "0.4", "0.5", "0.4", "--std", "0.2", "0.25", "0.2",
         ],
         &[
-            "--mean", "0.4", "0.5", "0.4", "--std", "0.2", "0.25", "0.2", &file,
+            "--mean", "0.4", "0.5", "0.4", "--std", "0.2", "0.25", "0.2", file,
         ],
-        &["--std", "0.2,0.25,0.2", "--mean", "0.4,0.5,0.4", &file],
-        &["--mean=0.4,0.5,0.4", "--std=0.2,0.25,0.2", &file],
+        &["--std", "0.2,0.25,0.2", "--mean", "0.4,0.5,0.4", file],
+        &["--mean=0.4,0.5,0.4", "--std=0.2,0.25,0.2", file],
     ] {
         let answer = bench.answer(&[&size[..], arguments].concat());
         let mean: Vec<f64> = serde_json::from_value(answer["mean"]["value"].clone()).unwrap();
@@ -173,7 +174,7 @@ fn means_are_given_with_commas_or_spaces_before_or_after_the_file() {
     }
     let refused = |arguments: &[&str], parts: &[&str]| {
         bench
-            .run(&[&size[..], &[&file], arguments].concat())
+            .run(&[&size[..], &[file], arguments].concat())
             .assert_wrong_usage(parts);
     };
     let std = ["--std", "0.2,0.2,0.2"];
