@@ -204,7 +204,7 @@ fn checkpoint_path(arguments: &Arguments) -> anyhow::Result<PathBuf> {
         (Some(file), None) => file.clone(),
         (None, Some(file)) => PathBuf::from(file),
         (Some(_), Some(text)) => {
-            return Err(usage(format!("{text} is one argument too much")));
+            return Err(usage(format!("{text} is one argument too many")));
         }
         (None, None) => {
             return Err(usage(
