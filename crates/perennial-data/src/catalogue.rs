@@ -3,12 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use crate::cifar::{self, Labels};
-use crate::{DataError, GeneratedConfig, ImageSet, folder, generate, idx, tinyimagenet};
+use crate::tinyimagenet::official;
+use crate::{
+    Completeness, DataError, GeneratedConfig, ImageSet, folder, generate, idx, official_images,
+    tinyimagenet,
+};
 
 /// The names that [`open`] knows, for messages and completions. `folder:PATH` stands for any path.
-pub const NAMES: [&str; 6] = [
+pub const NAMES: [&str; 7] = [
     "cifar10",
     "cifar100",
+    "tinyimagenet",
     "tinyimagenet32",
     "fashion-mnist",
     "generated",
@@ -18,16 +23,22 @@ pub const NAMES: [&str; 6] = [
 /// Side of the images that `folder:PATH` yields where no version says otherwise, in pixels.
 pub const FOLDER_SIZE: usize = 32;
 
+/// Side of the images that `tinyimagenet` yields, in pixels: what the published recipes train on.
+const TINY_IMAGENET_SIZE: usize = 32;
+
 /// Opens a set by name below the data folder `root`.
 ///
 /// | name | splits | looked for below `root` |
 /// |---|---|---|
 /// | `cifar100` | `train`, `test` | `cifar-100-binary/SPLIT.bin`, fine labels |
 /// | `cifar10` | `train` (all batches present, in order), `batch1` .. `batch5`, `test` | `cifar-10-batches-bin/` |
-/// | `tinyimagenet32` | `train` | `tinyimagenet32/train.bin` |
+/// | `tinyimagenet` | `train`, `val` | `tiny-imagenet-200/`, the published folders; scaled to 32x32 |
+/// | `tinyimagenet32` | `train`, `val` | `tinyimagenet32/SPLIT.bin`, records of 32x32 pixels |
 /// | `fashion-mnist` | `train`, `test` | `fashion-mnist/` with the four idx files, `.gz` or not |
 /// | `generated` | `train`, `test` | nothing: made by [`generate`] with the default configuration, seed 0 or 1 |
 /// | `folder:PATH` | `all` | nothing: the pictures of the folder, see [`folder::read`], scaled to 32x32 |
+///
+/// Where a number of images is published, [`ImageSet::completeness`] compares.
 ///
 /// **Errors**: [`DataError::UnknownSet`] and [`DataError::UnknownSplit`] list what exists; [`DataError::Missing`] says how to get the
 /// files; otherwise the reader's errors.
@@ -36,6 +47,24 @@ pub fn open(root: &Path, name: &str, split: &str) -> Result<ImageSet, DataError>
         check_split(name, split, &["all"])?;
         return Ok(folder::read(Path::new(path), FOLDER_SIZE)?.images);
     }
+    let set = open_named(root, name, split)?;
+    Ok(match official_images(name, split) {
+        Some(official_images) if set.completeness().is_none() => {
+            let completeness = Completeness {
+                images: set.len(),
+                official_images,
+                missing: missing_files(root, name, split),
+            };
+            set.with_completeness(completeness)
+        }
+        _ => set,
+    })
+}
+
+/// Folder of Tiny-ImageNet as it is unzipped.
+pub const TINY_IMAGENET_FOLDER: &str = "tiny-imagenet-200";
+
+fn open_named(root: &Path, name: &str, split: &str) -> Result<ImageSet, DataError> {
     match name {
         "cifar100" => {
             check_split(name, split, &["train", "test"])?;
@@ -45,10 +74,17 @@ pub fn open(root: &Path, name: &str, split: &str) -> Result<ImageSet, DataError>
         }
         "cifar10" => open_cifar10(root, split),
         "tinyimagenet32" => {
-            check_split(name, split, &["train"])?;
-            let path = root.join("tinyimagenet32").join("train.bin");
-            present(&path, Remedy::Place)?;
+            check_split(name, split, &["train", "val"])?;
+            let path = root.join("tinyimagenet32").join(format!("{split}.bin"));
+            present(&path, Remedy::Convert)?;
             tinyimagenet::read(&path)
+        }
+        "tinyimagenet" => {
+            check_split(name, split, &["train", "val"])?;
+            let folder = root.join(TINY_IMAGENET_FOLDER);
+            present(&folder, Remedy::Unzip)?;
+            let split = official::Split::from_name(split).unwrap_or(official::Split::Train);
+            official::list(&folder, split)?.read(TINY_IMAGENET_SIZE)
         }
         "fashion-mnist" => open_fashion_mnist(root, split),
         "generated" => {
@@ -62,8 +98,22 @@ pub fn open(root: &Path, name: &str, split: &str) -> Result<ImageSet, DataError>
     }
 }
 
+const BATCHES: [&str; 5] = ["batch1", "batch2", "batch3", "batch4", "batch5"];
+
+/// Files that the split consists of as published and that are not there.
+fn missing_files(root: &Path, name: &str, split: &str) -> Vec<String> {
+    let folder = root.join("cifar-10-batches-bin");
+    let batches = match (name, split) {
+        ("cifar10", "train") => 1..=BATCHES.len(),
+        _ => return Vec::new(),
+    };
+    batches
+        .map(|number| format!("data_batch_{number}.bin"))
+        .filter(|file| !folder.join(file).exists())
+        .collect()
+}
+
 fn open_cifar10(root: &Path, split: &str) -> Result<ImageSet, DataError> {
-    const BATCHES: [&str; 5] = ["batch1", "batch2", "batch3", "batch4", "batch5"];
     check_split(
         "cifar10",
         split,
@@ -127,6 +177,10 @@ fn check_split(set: &str, split: &str, known: &[&str]) -> Result<(), DataError> 
 enum Remedy {
     /// `perennial data fetch` knows the set.
     Fetch(&'static str),
+    /// `perennial data convert` makes it of the published folders.
+    Convert,
+    /// The user has to unzip an archive.
+    Unzip,
     /// The user has to bring the file.
     Place,
 }
@@ -140,6 +194,14 @@ fn present(path: &Path, remedy: Remedy) -> Result<(), DataError> {
             format!(
                 "run `perennial data fetch {name}`, or set PERENNIAL_DATA to the folder that holds the data sets"
             )
+        }
+        Remedy::Convert => {
+            "`perennial data convert tinyimagenet` makes it of the published folders; or put it there, or set PERENNIAL_DATA to the folder that holds the data sets"
+                .to_string()
+        }
+        Remedy::Unzip => {
+            "`perennial data fetch tinyimagenet` says how to get it; or set PERENNIAL_DATA to the folder that holds the data sets"
+                .to_string()
         }
         Remedy::Place => {
             "put the file there, or set PERENNIAL_DATA to the folder that holds the data sets"
@@ -182,6 +244,9 @@ mod tests {
             );
         }
         assert!(message(root, "tinyimagenet32", "train").contains("PERENNIAL_DATA"));
+        assert!(message(root, "tinyimagenet32", "val").contains("data convert tinyimagenet"));
+        assert!(message(root, "tinyimagenet", "val").contains("data fetch tinyimagenet"));
+        assert!(message(root, "tinyimagenet", "test").contains("it has train, val"));
         assert!(message(root, "fashion-mnist", "train").contains("train-images-idx3-ubyte"));
         assert!(message(root, "folder:/does/not/exist", "all").contains("/does/not/exist"));
     }
@@ -198,9 +263,11 @@ mod tests {
             )
             .unwrap();
         }
+        let train = open(root.path(), "cifar10", "train").unwrap();
+        assert_eq!(train.labels(), [2, 4]);
         assert_eq!(
-            open(root.path(), "cifar10", "train").unwrap().labels(),
-            [2, 4]
+            train.first_per_class(1).completeness().unwrap().to_string(),
+            "2 of 50,000 images; missing: data_batch_1.bin, data_batch_3.bin, data_batch_5.bin"
         );
         assert_eq!(
             open(root.path(), "cifar10", "batch4").unwrap().labels(),

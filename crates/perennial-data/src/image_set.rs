@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use sha2::{Digest, Sha256};
 
-use crate::DataError;
+use crate::{Completeness, DataError};
 
 /// Labelled images of one size, kept as bytes: a quarter of the memory of `f32`, and the exact content of the files.
 ///
@@ -20,6 +20,7 @@ pub struct ImageSet {
     pixels: Vec<u8>,
     labels: Vec<u32>,
     classes: usize,
+    completeness: Option<Completeness>,
 }
 
 impl ImageSet {
@@ -68,7 +69,21 @@ impl ImageSet {
             pixels,
             labels,
             classes,
+            completeness: None,
         })
+    }
+
+    /// The same set with what is known about its files. A selection of it keeps that: it is about where the images come from.
+    pub(crate) fn with_completeness(self, completeness: Completeness) -> Self {
+        Self {
+            completeness: Some(completeness),
+            ..self
+        }
+    }
+
+    /// How much of the published set the files hold, where a number is published.
+    pub fn completeness(&self) -> Option<&Completeness> {
+        self.completeness.as_ref()
     }
 
     /// Name of the set, as used in records of a run.
@@ -147,6 +162,7 @@ impl ImageSet {
             name: self.name.clone(),
             pixels,
             labels: indices.iter().map(|&index| self.labels[index]).collect(),
+            completeness: self.completeness.clone(),
             ..*self
         }
     }

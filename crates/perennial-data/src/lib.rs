@@ -32,6 +32,7 @@ pub mod augment;
 pub mod catalogue;
 pub mod cifar;
 pub mod codec;
+mod completeness;
 mod error;
 pub mod fetch;
 pub mod folder;
@@ -50,6 +51,7 @@ pub use catalogue::open;
 pub use codec::{
     DecodeError, DecodeLimits, Picture, decode_square, encode_png, grey, scale_square,
 };
+pub use completeness::{Completeness, official_images};
 pub use error::DataError;
 pub use fetch::{DatasetArchive, FetchError, fetch};
 pub use generated::{GeneratedConfig, generate};

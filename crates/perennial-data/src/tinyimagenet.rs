@@ -1,11 +1,19 @@
-//! Tiny-ImageNet reduced to 32x32 pixels, in one file of fixed-size records.
+//! Tiny-ImageNet: [`official`] reads the published folders; this module a file of records of 32x32 pixels, which is smaller and
+//! read at once.
 //!
 //! A record is a 2-byte little-endian label below 200, then 1,024 red, 1,024 green and 1,024 blue bytes, each plane row by row.
+
+pub mod official;
 
 use std::path::Path;
 
 use crate::record_file::{self, RecordLayout};
 use crate::{DataError, ImageSet};
+
+/// Classes of the set.
+const CLASSES: usize = 200;
+/// Rows and columns of a record's image.
+const RECORD_SIZE: usize = 32;
 
 /// Reads the file into a set of 200 classes.
 ///
@@ -17,7 +25,7 @@ pub fn read(path: &Path) -> Result<ImageSet, DataError> {
         label_bytes: 2,
         label: |bytes| u32::from(u16::from_le_bytes([bytes[0], bytes[1]])),
         label_offset: 0,
-        classes: 200,
+        classes: CLASSES,
     };
     record_file::read("tinyimagenet32", &[path], &layout)
 }

@@ -3,7 +3,7 @@
 //! - [`train`] runs an experiment: tasks of new classes, rehearsal memory, replacements by better models.
 //! - [`pretrain`] trains one model on one set: the replacements.
 //! - [`TrainedEncoder`] is a registry version ready to embed images.
-//! - [`pytorch`] and [`state_dict`] read other tools' weights, strictly.
+//! - [`import`] finds and reads other tools' weights, strictly; [`state_dict`] names a network's own.
 //!
 //! Methods are compositions of a classifier ([`classifier`]) and losses ([`losses`]); [`Learner`] is where they meet.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -16,12 +16,12 @@ mod device;
 mod encoder;
 mod error;
 mod fused;
+pub mod import;
 mod learner;
 pub mod losses;
 mod metrics_log;
 pub mod network;
 mod observer;
-pub mod pytorch;
 mod run;
 mod scenario;
 mod seeds;

@@ -1,6 +1,7 @@
 //! How a run tells what it is doing, and asks whether to go on.
 
 use perennial_core::ModelVersion;
+use perennial_data::ImageSet;
 use serde::{Deserialize, Serialize};
 
 /// One line of `metrics.jsonl`.
@@ -47,6 +48,8 @@ pub struct StepReport {
 
 /// Watches a run. Every method has a default that does nothing.
 pub trait Observer {
+    /// The training images are read.
+    fn images(&mut self, _set: &ImageSet) {}
     /// Every few steps.
     fn step(&mut self, _report: &StepReport) {}
     /// After each epoch.

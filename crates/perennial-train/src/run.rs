@@ -64,6 +64,7 @@ pub fn train(
 ) -> Result<Outcome, TrainError> {
     config.check()?;
     let set = config.data.load(places.data_root)?;
+    observer.images(&set);
     Run::prepare(
         config,
         VertexEnd::Back,
@@ -88,6 +89,7 @@ pub fn pretrain(
 ) -> Result<Outcome, TrainError> {
     config.check()?;
     let set = config.data.load(places.data_root)?;
+    observer.images(&set);
     let mut classes = set.labels().to_vec();
     classes.sort_unstable();
     classes.dedup();

@@ -6,6 +6,8 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Tensor, TensorData};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
+use crate::import::Mismatch;
+
 /// One named tensor on the host.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StateTensor {
@@ -22,18 +24,9 @@ pub type StateDict = BTreeMap<String, StateTensor>;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WeightsError {
-    /// The network needs tensors that are not there.
-    #[error("weights lack {}: is this checkpoint of another architecture?", list(.names))]
-    Missing {
-        /// The absent names.
-        names: Vec<String>,
-    },
-    /// There are tensors that the network has no place for.
-    #[error("weights hold {}, which the network has no place for: is this checkpoint of another architecture?", list(.names))]
-    Surplus {
-        /// The superfluous names.
-        names: Vec<String>,
-    },
+    /// The tensors are not those of the network.
+    #[error("the weights do not fit the network: {0}; is this another architecture?")]
+    Mismatch(Mismatch),
     /// A tensor has other sizes than the network's.
     #[error(
         "tensor {name} has shape {found:?}, the network needs {expected:?}: check width, stem and vertices"
@@ -51,6 +44,16 @@ pub enum WeightsError {
     NotFinite {
         /// The tensor.
         name: String,
+    },
+    /// A running variance is below zero, which no training can produce.
+    #[error(
+        "tensor {name} holds the variance {value}: variances are not negative, so the file is damaged or this is no running variance"
+    )]
+    NegativeVariance {
+        /// The tensor.
+        name: String,
+        /// The first such value.
+        value: f32,
     },
     /// A classifier in the checkpoint is not the simplex that it should be.
     #[error(
@@ -80,18 +83,14 @@ pub enum WeightsError {
     },
 }
 
-fn list(names: &[String]) -> String {
-    const SHOWN: usize = 5;
-    let mut text = names
-        .iter()
-        .take(SHOWN)
-        .cloned()
-        .collect::<Vec<_>>()
-        .join(", ");
-    if names.len() > SHOWN {
-        text.push_str(&format!(" and {} more", names.len() - SHOWN));
+impl WeightsError {
+    /// The same about a tensor that is called otherwise elsewhere.
+    pub(crate) fn with_name(mut self, rename: impl Fn(&str) -> String) -> Self {
+        if let Self::NotFinite { name } | Self::NegativeVariance { name, .. } = &mut self {
+            *name = rename(name);
+        }
+        self
     }
-    text
 }
 
 /// Follows a traversal's path and turns it into the PyTorch name.
@@ -214,7 +213,8 @@ impl MapTensor for Loader {
 ///
 /// # Errors
 ///
-/// A missing, surplus, misshapen or non-finite tensor, by name; the module is then given up unchanged.
+/// Missing, surplus and misshapen tensors, or one with a value that cannot be right, by name; the module is then given up
+/// unchanged.
 pub fn load_state_dict<M: Module>(module: M, state: StateDict) -> Result<M, WeightsError> {
     let mut collector = Collector::default();
     module.visit(&mut collector);
@@ -223,35 +223,35 @@ pub fn load_state_dict<M: Module>(module: M, state: StateDict) -> Result<M, Weig
         .into_iter()
         .map(|(name, shape, _)| (name, shape))
         .collect();
-    let missing: Vec<_> = expected
-        .keys()
-        .filter(|name| !state.contains_key(*name))
-        .cloned()
-        .collect();
-    if !missing.is_empty() {
-        return Err(WeightsError::Missing { names: missing });
+    let found = state
+        .iter()
+        .map(|(name, tensor)| (name, tensor.shape.as_slice()));
+    if let Some(mismatch) = Mismatch::between(&expected, found) {
+        return Err(WeightsError::Mismatch(mismatch));
     }
-    let surplus: Vec<_> = state
-        .keys()
-        .filter(|name| !expected.contains_key(*name))
-        .cloned()
-        .collect();
-    if !surplus.is_empty() {
-        return Err(WeightsError::Surplus { names: surplus });
-    }
-    for (name, tensor) in &state {
-        if tensor.shape != expected[name] {
-            return Err(WeightsError::Shape {
-                name: name.clone(),
-                expected: expected[name].clone(),
-                found: tensor.shape.clone(),
-            });
-        }
+    check_values(&state)?;
+    Ok(module.map(&mut NamedMapper::new(Loader(state))))
+}
+
+/// Refuses numbers that no trained network has.
+///
+/// # Errors
+///
+/// [`WeightsError::NotFinite`] and [`WeightsError::NegativeVariance`], with the tensor's name.
+pub fn check_values(state: &StateDict) -> Result<(), WeightsError> {
+    for (name, tensor) in state {
         if tensor.values.iter().any(|value| !value.is_finite()) {
             return Err(WeightsError::NotFinite { name: name.clone() });
         }
+        let negative = tensor.values.iter().find(|value| **value < 0.0);
+        if let Some(&value) = negative.filter(|_| name.ends_with("running_var")) {
+            return Err(WeightsError::NegativeVariance {
+                name: name.clone(),
+                value,
+            });
+        }
     }
-    Ok(module.map(&mut NamedMapper::new(Loader(state))))
+    Ok(())
 }
 
 /// The safetensors bytes of a state dict, with optional metadata.

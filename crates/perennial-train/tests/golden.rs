@@ -6,11 +6,11 @@ use burn::tensor::{Device, Tensor, TensorData};
 use perennial_core::{Simplex, VertexEnd, VertexMap};
 use perennial_data::Batch;
 use perennial_train::config::{MethodConfig, Reference, TrainingConfig};
+use perennial_train::import::{read_checkpoint, take_simplex_classifier};
 use perennial_train::losses::{Masking, contrastive};
 use perennial_train::network::{
     BackboneKind, FrozenNetwork, Mode, Network, NetworkConfig, Path, Stem,
 };
-use perennial_train::pytorch::{read_checkpoint, take_simplex_classifier};
 use perennial_train::state_dict::{load_state_dict, state_dict};
 use perennial_train::{Learner, StateDict, StepSums, WeightsError};
 use serde_json::Value;
@@ -53,7 +53,7 @@ fn assert_close(found: &[f32], expected: &[f32], tolerance: f32, what: &str) {
 }
 
 fn checkpoint() -> StateDict {
-    let mut state = read_checkpoint(&testdata("resnet18_w8.pt")).unwrap();
+    let mut state = read_checkpoint(&testdata("resnet18_w8.pt"), None).unwrap();
     take_simplex_classifier(&mut state, Simplex::new(12).unwrap()).unwrap();
     state
 }
@@ -235,7 +235,7 @@ fn checkpoints_are_taken_strictly() {
     state.remove("backbone.layer3.0.downsample.1.bias").unwrap();
     let error = load_state_dict(fresh(), state).unwrap_err();
     assert!(
-        matches!(&error, WeightsError::Missing { names } if names == &["backbone.layer3.0.downsample.1.bias"]),
+        matches!(&error, WeightsError::Mismatch(found) if found.missing == ["backbone.layer3.0.downsample.1.bias"]),
         "{error}"
     );
 
@@ -244,7 +244,7 @@ fn checkpoints_are_taken_strictly() {
     state.insert("fc9.weight".into(), extra);
     let error = load_state_dict(fresh(), state).unwrap_err();
     assert!(
-        matches!(&error, WeightsError::Surplus { names } if names == &["fc9.weight"]),
+        matches!(&error, WeightsError::Mismatch(found) if found.unexpected == ["fc9.weight"]),
         "{error}"
     );
 
@@ -254,7 +254,10 @@ fn checkpoints_are_taken_strictly() {
     };
     let error =
         load_state_dict(Network::new(&wide, 3, Some(11), 0, &device), checkpoint()).unwrap_err();
-    assert!(matches!(error, WeightsError::Shape { .. }), "{error}");
+    assert!(
+        matches!(&error, WeightsError::Mismatch(found) if !found.misshapen.is_empty()),
+        "{error}"
+    );
 
     let mut state = checkpoint();
     state.get_mut("fc1.weight").unwrap().values[0] = f32::NAN;
@@ -264,7 +267,7 @@ fn checkpoints_are_taken_strictly() {
         "{error}"
     );
 
-    let mut state = read_checkpoint(&testdata("resnet18_w8.pt")).unwrap();
+    let mut state = read_checkpoint(&testdata("resnet18_w8.pt"), None).unwrap();
     let error = take_simplex_classifier(&mut state, Simplex::new(13).unwrap()).unwrap_err();
     assert!(matches!(error, WeightsError::NotSimplex { .. }), "{error}");
 }

@@ -41,8 +41,12 @@ impl Probe {
     }
 
     fn of(config: &SetConfig, set: ImageSet) -> anyhow::Result<Self> {
+        let mut name = config.describe();
+        if let Some(completeness) = set.completeness().filter(|found| found.is_partial()) {
+            name.push_str(&format!(" ({completeness})"));
+        }
         let description = ProbeSet {
-            name: config.describe(),
+            name,
             argument: Some(SetArgument(config.clone()).to_string()),
             count: set.len(),
             sha256: set.content_sha256(),

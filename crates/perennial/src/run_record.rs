@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context;
+use perennial_data::ImageSet;
 use serde::{Deserialize, Serialize};
 
 use crate::machine::{Machine, Program, peak_memory_bytes};
@@ -21,10 +22,55 @@ pub struct RunRecord {
     pub name: String,
     pub seed: u64,
     pub status: Status,
+    /// The training images; absent in records of earlier programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<DataRecord>,
     /// Finished tasks, in order.
     pub tasks: Vec<TaskRecord>,
     /// One entry for each start of the program on this run.
     pub executions: Vec<Execution>,
+}
+
+/// The images that a run trains on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DataRecord {
+    /// The set and the selection from it.
+    pub set: String,
+    /// Images of the selection.
+    pub images: usize,
+    pub sha256: String,
+    /// What is known about the files that they come from.
+    #[serde(flatten)]
+    pub files: FilesRecord,
+}
+
+/// A set's files beside what was published; empty for sets that nobody published.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct FilesRecord {
+    /// Images in all of the set's files.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub images_in_files: Option<usize>,
+    /// Images as published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub official_images: Option<usize>,
+    /// Whether the files hold fewer images than were published.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partial: Option<bool>,
+    /// Published files that are not there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing_files: Vec<String>,
+}
+
+impl FilesRecord {
+    pub fn of(set: &ImageSet) -> Self {
+        set.completeness()
+            .map_or_else(Self::default, |completeness| Self {
+                images_in_files: Some(completeness.images),
+                official_images: Some(completeness.official_images),
+                partial: Some(completeness.is_partial()),
+                missing_files: completeness.missing.clone(),
+            })
+    }
 }
 
 /// How a run stands.
@@ -81,6 +127,7 @@ impl RunRecord {
             name: name.to_owned(),
             seed,
             status: Status::Running,
+            data: None,
             tasks: Vec::new(),
             executions: Vec::new(),
         }

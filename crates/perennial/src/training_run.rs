@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use perennial_core::ModelVersion;
 use perennial_core::output::check_folder;
+use perennial_data::ImageSet;
 use perennial_train::{EpochRecord, Observer, Outcome, RunPlaces, StepReport, TrainError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -16,7 +17,7 @@ use crate::interrupt::Interrupt;
 use crate::progress::TrainingProgress;
 use crate::resume_command::resume_command;
 use crate::run_folder::{NewRegistry, RunFolder};
-use crate::run_record::{RunRecord, Status, TaskRecord};
+use crate::run_record::{DataRecord, FilesRecord, RunRecord, Status, TaskRecord};
 use crate::terminal::Terminal;
 
 /// Arguments of both commands.
@@ -52,6 +53,8 @@ pub trait Runnable: Serialize + DeserializeOwned {
     fn epochs(&self) -> usize;
     /// The alias that its result gets, if any.
     fn alias(&self) -> Option<&str>;
+    /// The training images, in words.
+    fn images(&self) -> String;
     fn check(&self) -> Result<(), TrainError>;
     fn execute(
         &self,
@@ -128,6 +131,7 @@ pub fn run<C: Runnable>(
         configuration: (!arguments.resume || !folder.configuration_path().is_file())
             .then_some(text),
         record,
+        images: config.images(),
         begun: false,
         start: None,
         replacement: false,
@@ -246,6 +250,8 @@ struct Watcher<'a> {
     /// What the folder must say about the run.
     configuration: Option<String>,
     record: RunRecord,
+    /// The training images, in words.
+    images: String,
     /// Whether a task was started, so that the folder is this run's beyond doubt.
     begun: bool,
     start: Option<String>,
@@ -268,6 +274,15 @@ impl Watcher<'_> {
 }
 
 impl Observer for Watcher<'_> {
+    fn images(&mut self, set: &ImageSet) {
+        self.record.data = Some(DataRecord {
+            set: self.images.clone(),
+            images: set.len(),
+            sha256: set.content_sha256(),
+            files: FilesRecord::of(set),
+        });
+    }
+
     fn step(&mut self, report: &StepReport) {
         self.progress.step(report);
     }

@@ -11,7 +11,7 @@ use crate::TrainError;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SetConfig {
-    /// `cifar10`, `cifar100`, `tinyimagenet32`, `generated` or `folder:PATH`.
+    /// `cifar10`, `cifar100`, `tinyimagenet`, `tinyimagenet32`, `fashion-mnist`, `generated` or `folder:PATH`.
     pub set: String,
     /// Which part of the set, such as `train`, `test` or `batch1`.
     #[serde(default = "default_split")]
@@ -48,7 +48,8 @@ fn default_split() -> String {
 }
 
 impl SetConfig {
-    /// Reads (or draws) the set. `root` is the folder that holds the downloaded sets.
+    /// Reads (or draws) the set. `root` is the folder that holds the downloaded sets. A set with fewer images than were
+    /// published is read with a warning; [`ImageSet::completeness`] has the numbers.
     ///
     /// # Errors
     ///
@@ -89,6 +90,13 @@ impl SetConfig {
                 None => perennial_data::open(root, &self.set, &self.split)?,
             },
         };
+        if let Some(completeness) = set.completeness().filter(|found| found.is_partial()) {
+            tracing::warn!(
+                "{} {} is a partial set: {completeness}",
+                self.set,
+                self.split
+            );
+        }
         if set.channels() == 1 {
             set = set.into_rgb()?;
         }

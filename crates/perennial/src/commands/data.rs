@@ -1,10 +1,11 @@
-//! `perennial data`: download and inspect image sets.
+//! `perennial data`: download, convert and inspect image sets.
+
+mod convert;
 
 use std::collections::BTreeMap;
 
-use clap::builder::PossibleValuesParser;
-use clap::builder::TypedValueParser;
-use perennial_data::catalogue::FOLDER_SIZE;
+use clap::ValueEnum;
+use perennial_data::catalogue::{FOLDER_SIZE, TINY_IMAGENET_FOLDER};
 use perennial_data::folder::LabelledFolder;
 use perennial_data::pictures::LeftOut;
 use perennial_data::{ContentHash, DatasetArchive, ImageSet};
@@ -14,6 +15,7 @@ use crate::arguments::GlobalArguments;
 use crate::exit_status::{ExitStatus, usage};
 use crate::left_out::{self, LeftOutAnswer};
 use crate::progress::CountedProgress;
+use crate::run_record::FilesRecord;
 use crate::service_client::trust;
 use crate::set_argument::SetArgument;
 use crate::terminal::Terminal;
@@ -23,13 +25,15 @@ pub enum Action {
     /// Download an official archive, verify it and unpack it below the data folder; run again to resume
     Fetch {
         /// The set
-        #[arg(value_parser = archive())]
-        set: DatasetArchive,
+        #[arg(value_enum)]
+        set: FetchedSet,
         /// Download from here instead of the official address
         #[arg(long, value_name = "URL")]
         base_url: Option<String>,
     },
-    /// Count the images and classes of a set, and what of a folder cannot be used
+    /// Write a set's published folders as the files of 32x32-pixel records that experiments read
+    Convert(convert::Arguments),
+    /// Count the images and classes of a set, compare with the numbers published, and list what of a folder cannot be used
     Show {
         /// SET:SPLIT, or folder:DIR for pictures at any depth
         set: SetArgument,
@@ -39,10 +43,19 @@ pub enum Action {
     },
 }
 
-fn archive() -> impl TypedValueParser<Value = DatasetArchive> {
-    PossibleValuesParser::new(DatasetArchive::ALL.map(DatasetArchive::name)).map(|name| {
-        DatasetArchive::from_name(&name).expect("the possible values are the archives' names")
-    })
+/// Where Tiny-ImageNet is published, without a checksum.
+const TINY_IMAGENET_URL: &str = "http://cs231n.stanford.edu/tiny-imagenet-200.zip";
+
+/// What `fetch` can be asked for.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum FetchedSet {
+    /// 162 MiB to download
+    Cifar10,
+    /// 161 MiB to download
+    Cifar100,
+    /// Published without a checksum: says how to get it by hand
+    #[value(name = "tinyimagenet")]
+    TinyImageNet,
 }
 
 pub fn run(
@@ -51,9 +64,51 @@ pub fn run(
     terminal: &Terminal,
 ) -> anyhow::Result<ExitStatus> {
     match action {
-        Action::Fetch { set, base_url } => fetch(*set, base_url.as_deref(), global, terminal),
+        Action::Fetch { set, base_url } => {
+            let archive = match set {
+                FetchedSet::Cifar10 => DatasetArchive::Cifar10,
+                FetchedSet::Cifar100 => DatasetArchive::Cifar100,
+                FetchedSet::TinyImageNet => return tiny_imagenet(global, terminal),
+            };
+            fetch(archive, base_url.as_deref(), global, terminal)
+        }
+        Action::Convert(arguments) => convert::run(arguments, global, terminal),
         Action::Show { set, strict } => show(set, *strict, global, terminal),
     }
+}
+
+/// What `fetch` prints.
+#[derive(Serialize)]
+struct Fetched {
+    set: &'static str,
+    folder: std::path::PathBuf,
+    already_present: bool,
+}
+
+/// Tiny-ImageNet comes without a checksum and over plain HTTP: what arrives could not be verified, so it is left to the user.
+fn tiny_imagenet(global: &GlobalArguments, terminal: &Terminal) -> anyhow::Result<ExitStatus> {
+    let folder = global.data.join(TINY_IMAGENET_FOLDER);
+    if !folder.join("wnids.txt").is_file() {
+        return Err(usage(format!(
+            "Tiny-ImageNet is published without a checksum, so a download cannot be verified and is left to you: \
+             unzip {TINY_IMAGENET_URL} (about 240 MB) in {}, so that {} exists; the set is then called tinyimagenet, and \
+             `perennial data convert tinyimagenet` makes the files of tinyimagenet32",
+            global.data.display(),
+            folder.join("wnids.txt").display()
+        )));
+    }
+    let answer = Fetched {
+        set: "tinyimagenet",
+        folder,
+        already_present: true,
+    };
+    terminal.result(&answer, |_| {
+        format!(
+            "tinyimagenet was there already: {}",
+            answer.folder.display()
+        )
+    })?;
+    Ok(ExitStatus::Done)
 }
 
 fn fetch(
@@ -62,12 +117,6 @@ fn fetch(
     global: &GlobalArguments,
     terminal: &Terminal,
 ) -> anyhow::Result<ExitStatus> {
-    #[derive(Serialize)]
-    struct Answer {
-        set: &'static str,
-        folder: std::path::PathBuf,
-        already_present: bool,
-    }
     let progress = CountedProgress::bytes(terminal, format!("fetching {}", archive.name()));
     let fetched = perennial_data::fetch(
         archive,
@@ -81,7 +130,7 @@ fn fetch(
     if !fetched.already_present {
         progress.finish();
     }
-    let answer = Answer {
+    let answer = Fetched {
         set: archive.name(),
         folder: fetched.folder,
         already_present: fetched.already_present,
@@ -113,6 +162,8 @@ struct Summary {
     /// Of a folder.
     #[serde(skip_serializing_if = "Option::is_none")]
     left_out: Option<LeftOutAnswer>,
+    #[serde(flatten)]
+    files: FilesRecord,
 }
 
 fn show(
@@ -122,6 +173,7 @@ fn show(
     terminal: &Terminal,
 ) -> anyhow::Result<ExitStatus> {
     let mut left_out = LeftOut::default();
+    let mut completeness = None;
     let summary = match argument.folder() {
         Some(path) => {
             let mut folder = LabelledFolder::list(path)?.strict(strict);
@@ -130,29 +182,39 @@ fn show(
             summary
         }
         None if strict => return Err(usage("--strict is for folder:DIR")),
-        None => summarize(argument.0.describe(), &argument.0.load(&global.data)?),
+        None => {
+            let set = argument.0.load(&global.data)?;
+            completeness = set.completeness().cloned();
+            summarize(argument.0.describe(), &set)
+        }
     };
     terminal.result(&summary, |_| {
         let [fewest, most] = summary.images_per_class;
-        let each = if fewest == most { most.to_string() } else { format!("{fewest} to {most}") };
-        let left_out = match left_out.is_empty() {
-            true => String::new(),
-            false => format!(
-                "{:>8}  files left out\n{}",
-                left_out.len(),
-                left_out::lines(&left_out, "  ")
-            ),
+        let each = if fewest == most {
+            most.to_string()
+        } else {
+            format!("{fewest} to {most}")
         };
-        format!(
-            "{}: {} images of {}x{}x{} (channels, height, width), {} classes of {each} images\n{left_out}sha256 {}",
+        let mut text = format!(
+            "{}: {} images of {}x{}x{} (channels, height, width), {} classes of {each} images\n",
             summary.set,
             summary.images,
             summary.channels,
             summary.height,
             summary.width,
             summary.classes,
-            summary.sha256
-        )
+        );
+        if !left_out.is_empty() {
+            let lines = left_out::lines(&left_out, "  ");
+            text.push_str(&format!("{:>8}  files left out\n{lines}", left_out.len()));
+        }
+        if let Some(completeness) = &completeness {
+            text.push_str(&match completeness.is_partial() {
+                true => format!("a partial set: {completeness}\n"),
+                false => format!("as published: {completeness}\n"),
+            });
+        }
+        text + "sha256 " + &summary.sha256
     })?;
     Ok(ExitStatus::Done)
 }
@@ -162,7 +224,9 @@ fn summarize(name: String, set: &ImageSet) -> Summary {
     for label in set.labels() {
         *counts.entry(*label).or_default() += 1;
     }
-    Summary::new(name, set.shape(), &counts, set.content_sha256())
+    let mut summary = Summary::new(name, set.shape(), &counts, set.content_sha256());
+    summary.files = FilesRecord::of(set);
+    summary
 }
 
 /// The same as for the set that training would see, with a few pictures in memory at a time.
@@ -209,6 +273,7 @@ impl Summary {
             ],
             sha256,
             left_out: None,
+            files: FilesRecord::default(),
         }
     }
 }

@@ -22,8 +22,8 @@ pub enum Action {
         /// Version name or alias
         version: String,
     },
-    /// Publish another program's weights as a version: PyTorch state dicts and safetensors with the official key names
-    Import(import::Arguments),
+    /// Publish another program's weights as a version: PyTorch checkpoints and safetensors of a ResNet-18
+    Import(Box<import::Arguments>),
     /// Point an alias at a version; the alias live moves as `promote` moves it, with the same checks
     Alias(Box<AliasArguments>),
     /// Make a version live, once it is certified for everything that is stored
@@ -104,7 +104,8 @@ fn list(registry: &Registry, terminal: &Terminal) -> anyhow::Result<ExitStatus> 
 fn table(entries: &[Entry<'_>]) -> String {
     let mut rows = vec![
         [
-            "NAME", "ROLE", "METHOD", "NETWORK", "DIM", "CLASSES", "PARENT", "CREATED", "ALIASES",
+            "NAME", "ROLE", "METHOD", "NETWORK", "INPUT", "DIM", "CLASSES", "PARENT", "CREATED",
+            "ALIASES", "DATA",
         ]
         .map(str::to_owned),
     ];
@@ -114,11 +115,17 @@ fn table(entries: &[Entry<'_>]) -> String {
             role(version),
             version.method.clone(),
             network(version),
+            input(version),
             version.dim.to_string(),
             version.classifier.classes.to_string(),
             version.parent.clone().unwrap_or_else(|| "-".to_owned()),
             version.created.clone(),
-            aliases.join(" "),
+            if aliases.is_empty() {
+                "-".to_owned()
+            } else {
+                aliases.join(" ")
+            },
+            short(&version.data),
         ]
     }));
     let widths: Vec<usize> = (0..rows[0].len())
@@ -129,7 +136,7 @@ fn table(entries: &[Entry<'_>]) -> String {
                 .unwrap_or(0)
         })
         .collect();
-    let line = |row: &[String; 9]| {
+    let line = |row: &[String; 11]| {
         let cells = row.iter().zip(&widths);
         let padded: Vec<String> = cells
             .map(|(cell, width)| format!("{cell:<width$}"))
@@ -151,6 +158,22 @@ fn network(version: &ModelVersion) -> String {
         text.push_str(&format!(" {}", architecture.stem));
     }
     text
+}
+
+/// Height and width of the images that it takes.
+fn input(version: &ModelVersion) -> String {
+    let [_, height, width] = version.architecture.input;
+    format!("{height}x{width}")
+}
+
+/// The start of a long text; `models show` has all of it.
+fn short(text: &str) -> String {
+    const MOST: usize = 60;
+    if text.chars().count() <= MOST {
+        return text.to_owned();
+    }
+    let start: String = text.chars().take(MOST - 3).collect();
+    format!("{start}...")
 }
 
 fn show(registry: &Registry, name: &str, terminal: &Terminal) -> anyhow::Result<ExitStatus> {

@@ -36,6 +36,10 @@ impl Runnable for ExperimentConfig {
         None
     }
 
+    fn images(&self) -> String {
+        self.data.describe()
+    }
+
     fn check(&self) -> Result<(), TrainError> {
         self.check()
     }

@@ -6,6 +6,7 @@ mod bench;
 mod client;
 mod configuration;
 mod contrib;
+mod data_sets;
 mod evaluation;
 mod experiments;
 mod full_disk;

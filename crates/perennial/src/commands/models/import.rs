@@ -1,4 +1,6 @@
-//! `perennial models import`: another program's weights become a version, or an error names the tensor that does not fit.
+//! `perennial models import`: another program's weights become a version, or an error names what does not fit.
+
+mod input;
 
 use std::path::{Path, PathBuf};
 
@@ -6,75 +8,85 @@ use clap::ValueEnum;
 use perennial_core::{
     Classifier, ClassifierKind, Preprocessing, Registry, Role, Simplex, VersionDraft, VertexEnd,
 };
-use perennial_train::config::PreprocessingConfig;
-use perennial_train::network::{BackboneKind, Network, NetworkConfig, Stem};
-use perennial_train::pytorch::{read_checkpoint, take_simplex_classifier};
-use perennial_train::state_dict::{StateDict, load_state_dict, state_dict, to_safetensors};
+use perennial_train::import::{
+    CheckpointFile, Description, Found, ImportError, Inferred, Selection, TOP_LEVEL,
+    network_options,
+};
+use perennial_train::network::{BackboneKind, NetworkConfig, Stem};
+use perennial_train::state_dict::to_safetensors;
 use serde::Serialize;
 
 use crate::arguments::GlobalArguments;
 use crate::exit_status::{ExitStatus, usage};
 use crate::terminal::Terminal;
+use input::{Input, InputArguments};
 
 /// RGB: what every reader of image sets yields.
 const CHANNELS: usize = 3;
 
+/// Names of tensors that are left out, shown at most.
+const SHOWN: usize = 3;
+
 #[derive(Debug, clap::Args)]
+#[command(
+    override_usage = "perennial models import [OPTIONS] <FILE>",
+    after_help = "The weights are found in whatever wraps them: state_dict, model, net, module (DataParallel, averaged \
+                  weights), _orig_mod (torch.compile). Where a file holds several networks, such as model and model_ema, \
+                  --key names one. Backbone, stem, width and the classes of a linear classifier are read from the \
+                  tensors. Size, mean and standard deviation are read from a config.json (timm), \
+                  preprocessor_config.json or model.toml beside the file, or have to be given."
+)]
 pub struct Arguments {
-    /// Checkpoint: .pt, .pth or .safetensors
-    file: PathBuf,
-    /// Backbone of the network
-    #[arg(long, value_enum, default_value_t)]
-    backbone: BackboneArgument,
-    /// First layers of a ResNet
-    #[arg(long, value_enum, default_value_t)]
-    stem: StemArgument,
-    /// Channels after the stem
-    #[arg(long, default_value_t = 64, value_parser = within::<1, 1024>)]
-    width: usize,
-    /// Vertices of the simplex classifier; without it the classifier is linear
+    /// Checkpoint: PyTorch (.pt, .pth, .ckpt, .bin) or safetensors
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Dictionary that holds the weights, such as model_ema or state_dict.model; a dot for the top level
+    #[arg(long)]
+    key: Option<String>,
+    /// Backbone of the network [default: as the tensors show]
+    #[arg(long, value_enum)]
+    backbone: Option<BackboneArgument>,
+    /// First layers of a ResNet [default: as the tensors show]
+    #[arg(long, value_enum)]
+    stem: Option<StemArgument>,
+    /// Channels after the stem [default: as the tensors show]
+    #[arg(long, value_parser = within::<1, 1024>)]
+    width: Option<usize>,
+    /// Vertices of the simplex classifier [default: as a frozen classifier in the file shows]
     #[arg(long, value_parser = within::<2, 65_536>)]
     vertices: Option<usize>,
     /// The end of the simplex that the model's classes take: front for pre-training, back for local tasks
-    #[arg(long, value_enum, default_value_t)]
-    vertex_end: VertexEndArgument,
-    /// Classes that the model was trained on
-    #[arg(long)]
-    classes: usize,
+    #[arg(long, value_enum)]
+    vertex_end: Option<VertexEndArgument>,
+    /// Classes that the model was trained on [default: the rows of a linear classifier]
+    #[arg(long, value_parser = within::<1, { u32::MAX as usize }>)]
+    classes: Option<usize>,
     /// Classes at the front of the simplex, where --vertex-end is back
-    #[arg(long, default_value_t = 0)]
-    pretrained_classes: usize,
-    /// Channel means of its input, fractions
-    #[arg(long, value_delimiter = ',', num_args = 3, value_name = "R,G,B")]
-    mean: Option<Vec<f32>>,
-    /// Channel standard deviations of its input, fractions
-    #[arg(long, value_delimiter = ',', num_args = 3, value_name = "R,G,B")]
-    std: Option<Vec<f32>>,
-    /// Rows and columns of its input, in pixels
-    #[arg(long, default_value_t = 32, value_parser = within::<8, 1024>)]
-    size: usize,
+    #[arg(long)]
+    pretrained_classes: Option<usize>,
+    #[command(flatten)]
+    input: InputArguments,
     /// Alias for the new version
     #[arg(long)]
     alias: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+#[derive(Clone, Copy, Debug, ValueEnum)]
 enum BackboneArgument {
-    #[default]
     Resnet18,
     Small,
 }
 
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+#[derive(Clone, Copy, Debug, ValueEnum)]
 enum StemArgument {
-    #[default]
+    /// 7x7 convolution of stride 2, then pooling
     Imagenet,
+    /// 3x3 convolution of stride 1
     Cifar,
 }
 
-#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+#[derive(Clone, Copy, Debug, ValueEnum)]
 enum VertexEndArgument {
-    #[default]
     Front,
     Back,
 }
@@ -84,9 +96,46 @@ struct Answer<'a> {
     version: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     alias: Option<&'a str>,
+    file: &'a Path,
+    /// The dictionary that the weights were in; a dot for the top level.
+    key: &'a str,
     tensors: usize,
+    /// Whole numbers in the same dictionary, which no network uses.
+    counters: usize,
+    /// Tensors elsewhere in the file that are neither the network's nor an optimizer's.
+    left_out: &'a [String],
+    network: String,
     dim: usize,
+    classes: Sourced<usize>,
+    size: Sourced<usize>,
+    mean: Sourced<[f32; 3]>,
+    std: Sourced<[f32; 3]>,
     weights_sha256: &'a str,
+}
+
+/// A value and whether it was given or where it was read.
+#[derive(Serialize)]
+struct Sourced<T> {
+    value: T,
+    source: String,
+}
+
+impl<T> From<Found<T>> for Sourced<T> {
+    fn from(Found { value, source }: Found<T>) -> Self {
+        Self { value, source }
+    }
+}
+
+/// Everything about the new version that is not its weights.
+struct Facts {
+    file: PathBuf,
+    key: String,
+    network: NetworkConfig,
+    simplex: Option<Simplex>,
+    classes: Found<usize>,
+    vertex_end: VertexEnd,
+    pretrained_classes: usize,
+    input: Input,
 }
 
 pub fn run(
@@ -94,152 +143,327 @@ pub fn run(
     global: &GlobalArguments,
     terminal: &Terminal,
 ) -> anyhow::Result<ExitStatus> {
-    if !arguments.file.is_file() {
-        return Err(usage(format!(
-            "{} does not exist or is no file",
-            arguments.file.display()
-        )));
-    }
+    let path = checkpoint_path(arguments)?;
     if let Some(alias) = &arguments.alias {
         Registry::check_alias(alias).map_err(|error| usage(error.to_string()))?;
     }
     perennial_core::output::check_folder(&global.registry)?;
-    let mut state = read_checkpoint(&arguments.file)?;
-    let simplex = arguments
-        .vertices
-        .map(Simplex::new)
-        .transpose()
-        .map_err(|error| usage(error.to_string()))?;
-    match (simplex, state.get("fc1.weight")) {
-        (Some(simplex), _) => take_simplex_classifier(&mut state, simplex)?,
-        (None, Some(layer)) => {
-            let rows = layer.shape.first().copied().unwrap_or(0);
-            return Err(usage(format!(
-                "{} has an embedding layer of {rows} rows, so its classifier is a simplex: pass --vertices {}",
-                arguments.file.display(),
-                rows + 1
-            )));
-        }
-        (None, None) => {}
-    }
-    let state = load_strictly(arguments, simplex, state, global)?;
-    let draft = draft(arguments, simplex);
+    let file = CheckpointFile::open(&path)?;
+    let selection = file
+        .select(arguments.key.as_deref())
+        .map_err(as_wrong_usage)?;
+    let description = Description::beside(&path, &file);
+    let inferred = selection.infer();
+    let shown = inferred.as_ref().ok().copied();
+    check_channels(&path, shown)?;
+    let network = match (network(arguments, shown), inferred) {
+        (Some(network), _) => network,
+        (None, Ok(inferred)) => inferred.network,
+        (None, Err(error)) => return Err(error.into()),
+    };
+    let simplex = simplex(arguments, &selection, &description)?;
+    let state = selection.weights(&network, CHANNELS, simplex)?;
+    let facts = facts(
+        arguments,
+        path,
+        &selection,
+        &description,
+        network,
+        simplex,
+        shown.and_then(|shown| shown.classifier_rows),
+    )?;
     let weights = to_safetensors(&state, None)?;
 
     let registry = global.create_registry()?;
-    let version = registry.publish(draft, &weights)?;
+    let version = registry.publish(draft(&facts), &weights)?;
     if let Some(alias) = &arguments.alias {
         registry.set_alias(alias, &version.name)?;
     }
     let answer = Answer {
         version: &version.name,
         alias: arguments.alias.as_deref(),
+        file: &facts.file,
+        key: &facts.key,
         tensors: state.len(),
+        counters: selection.counters.len(),
+        left_out: &selection.left_out,
+        network: network_options(&facts.network),
         dim: version.dim,
+        classes: facts.classes.clone().into(),
+        size: facts.input.size.clone().into(),
+        mean: facts.input.mean.clone().into(),
+        std: facts.input.std.clone().into(),
         weights_sha256: &version.weights_sha256,
     };
-    terminal.result(&answer, |_| {
-        let file = arguments.file.display();
-        format!(
-            "{} from {file}: {} tensors, dimension {}",
-            version.name,
-            state.len(),
-            version.dim
-        )
-    })?;
+    terminal.result(&answer, |_| text(&answer))?;
     Ok(ExitStatus::Done)
 }
 
-/// Puts the weights into the network that the arguments describe and takes them out again under its own names.
-fn load_strictly(
-    arguments: &Arguments,
-    simplex: Option<Simplex>,
-    state: StateDict,
-    global: &GlobalArguments,
-) -> anyhow::Result<StateDict> {
-    let config = network_config(arguments);
-    let device = global.device.open()?;
-    let dim = simplex.map(|simplex| simplex.dim());
-    let mut network = Network::new(&config, CHANNELS, dim, 0, &device);
-    // Rows are only believed where the values for them are there; any other shape is reported by the strict loading.
-    if let Some(classifier) = state.get("fc2.weight")
-        && let [rows, features] = classifier.shape[..]
-        && features == config.features()
-        && Some(classifier.values.len()) == rows.checked_mul(features)
-    {
-        network = network.with_classifier(rows, 0);
-    }
-    Ok(state_dict(&load_state_dict(network, state)?))
-}
-
-fn network_config(arguments: &Arguments) -> NetworkConfig {
-    NetworkConfig {
-        backbone: match arguments.backbone {
-            BackboneArgument::Resnet18 => BackboneKind::Resnet18,
-            BackboneArgument::Small => BackboneKind::Small,
-        },
-        stem: match arguments.stem {
-            StemArgument::Imagenet => Stem::Imagenet,
-            StemArgument::Cifar => Stem::Cifar,
-        },
-        width: arguments.width,
-    }
-}
-
-fn draft(arguments: &Arguments, simplex: Option<Simplex>) -> VersionDraft {
-    let config = network_config(arguments);
-    let end = match arguments.vertex_end {
-        VertexEndArgument::Front => VertexEnd::Front,
-        VertexEndArgument::Back => VertexEnd::Back,
+/// The file, which a list of numbers in front of it may have taken for one of its own.
+fn checkpoint_path(arguments: &Arguments) -> anyhow::Result<PathBuf> {
+    let path = match (&arguments.file, arguments.input.check()?) {
+        (Some(file), None) => file.clone(),
+        (None, Some(file)) => PathBuf::from(file),
+        (Some(_), Some(text)) => {
+            return Err(usage(format!("{text} is one argument too many")));
+        }
+        (None, None) => {
+            return Err(usage(
+                "name the checkpoint: perennial models import FILE --size PIXELS --normalization NAME",
+            ));
+        }
     };
-    let defaults = PreprocessingConfig::default();
+    if path.is_file() {
+        return Ok(path);
+    }
+    Err(usage(format!(
+        "{} does not exist or is no file",
+        path.display()
+    )))
+}
+
+/// Questions that another argument answers are wrong usage; all else is about the file.
+fn as_wrong_usage(error: ImportError) -> anyhow::Error {
+    match error {
+        ImportError::SeveralNetworks { .. }
+        | ImportError::UnknownKey { .. }
+        | ImportError::Vertices { .. } => usage(error.to_string()),
+        other => other.into(),
+    }
+}
+
+/// The network as the arguments describe it, completed by what the tensors show; `None` where neither tells all.
+fn network(arguments: &Arguments, shown: Option<Inferred>) -> Option<NetworkConfig> {
+    let given = arguments.backbone.map(|backbone| match backbone {
+        BackboneArgument::Resnet18 => BackboneKind::Resnet18,
+        BackboneArgument::Small => BackboneKind::Small,
+    });
+    let shown = shown.map(|shown| shown.network);
+    let backbone = given.or(shown.map(|shown| shown.backbone))?;
+    let stem = match (backbone, arguments.stem) {
+        // It has one kind of first layer.
+        (BackboneKind::Small, _) => Some(Stem::Imagenet),
+        (_, Some(StemArgument::Imagenet)) => Some(Stem::Imagenet),
+        (_, Some(StemArgument::Cifar)) => Some(Stem::Cifar),
+        (_, None) => shown.map(|shown| shown.stem),
+    };
+    Some(NetworkConfig {
+        backbone,
+        stem: stem?,
+        width: arguments.width.or(shown.map(|shown| shown.width))?,
+    })
+}
+
+fn check_channels(path: &Path, shown: Option<Inferred>) -> anyhow::Result<()> {
+    match shown {
+        Some(shown) if shown.channels != CHANNELS => Err(usage(format!(
+            "{}: its first layer takes images of {} channels; images are read as RGB, {CHANNELS} channels",
+            path.display(),
+            shown.channels
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn simplex(
+    arguments: &Arguments,
+    selection: &Selection<'_>,
+    description: &Description,
+) -> anyhow::Result<Option<Simplex>> {
+    let described = description
+        .classifier
+        .as_ref()
+        .and_then(|found| found.value.vertices);
+    match arguments.vertices.or(described) {
+        Some(vertices) => Simplex::new(vertices)
+            .map(Some)
+            .map_err(|error| usage(error.to_string())),
+        None => selection.simplex().map_err(as_wrong_usage),
+    }
+}
+
+fn facts(
+    arguments: &Arguments,
+    file: PathBuf,
+    selection: &Selection<'_>,
+    description: &Description,
+    network: NetworkConfig,
+    simplex: Option<Simplex>,
+    rows: Option<usize>,
+) -> anyhow::Result<Facts> {
+    let classes = arguments.classes.map(|value| Found {
+        value,
+        source: "given".to_owned(),
+    });
+    let rows = rows.filter(|_| simplex.is_none());
+    if let (Some(Found { value, .. }), Some(rows)) = (&classes, rows)
+        && *value > rows
+    {
+        return Err(usage(format!(
+            "--classes {value}: the classifier in {} has {rows} rows, one for each class",
+            file.display()
+        )));
+    }
+    let classes = classes
+        .or_else(|| {
+            rows.filter(|rows| *rows > 0).map(|value| Found {
+                value,
+                source: "rows of the classifier".to_owned(),
+            })
+        })
+        .or_else(|| description.classes.clone());
+    let (classes, input) = match (classes, arguments.input.resolve(description)?) {
+        (Some(classes), Ok(input)) => (classes, input),
+        (classes, input) => {
+            let mut missing = input.err().unwrap_or_default();
+            if classes.is_none() {
+                missing.push("--classes N (classes it was trained on)".to_owned());
+            }
+            return Err(usage(format!(
+                "{}: {} tensors of a network ({}) were found {}, but the file does not say all about its use: pass {}",
+                file.display(),
+                selection.tensors(),
+                network_options(&network),
+                place(&selection.key),
+                missing.join(" and ")
+            )));
+        }
+    };
+    let described = description
+        .classifier
+        .as_ref()
+        .map(|found| &found.value)
+        .filter(|classifier| classifier.vertices == simplex.map(|simplex| simplex.vertices()));
+    let vertex_end = match arguments.vertex_end {
+        Some(VertexEndArgument::Front) => VertexEnd::Front,
+        Some(VertexEndArgument::Back) => VertexEnd::Back,
+        None => described
+            .and_then(|classifier| classifier.vertex_end)
+            .unwrap_or(VertexEnd::Front),
+    };
+    let pretrained = arguments
+        .pretrained_classes
+        .or(described.map(|classifier| classifier.pretrained_classes));
+    Ok(Facts {
+        pretrained_classes: match vertex_end {
+            VertexEnd::Front => classes.value,
+            VertexEnd::Back => pretrained.unwrap_or(0),
+        },
+        file,
+        key: selection.key.clone(),
+        network,
+        simplex,
+        classes,
+        vertex_end,
+        input,
+    })
+}
+
+fn draft(facts: &Facts) -> VersionDraft {
+    let Facts {
+        network,
+        simplex,
+        input,
+        ..
+    } = facts;
+    let side = input.size.value;
     VersionDraft {
-        dim: simplex.map_or(config.features(), |simplex| simplex.dim()),
-        architecture: perennial_train::architecture(
-            &config,
-            [CHANNELS, arguments.size, arguments.size],
-        ),
+        dim: simplex.map_or(network.features(), |simplex| simplex.dim()),
+        architecture: perennial_train::architecture(network, [CHANNELS, side, side]),
         preprocessing: Preprocessing {
-            mean: arguments
-                .mean
-                .clone()
-                .unwrap_or_else(|| defaults.mean.to_vec()),
-            std: arguments
-                .std
-                .clone()
-                .unwrap_or_else(|| defaults.std.to_vec()),
+            mean: input.mean.value.to_vec(),
+            std: input.std.value.to_vec(),
         },
         classifier: Classifier {
-            kind: if simplex.is_some() {
-                ClassifierKind::Simplex
-            } else {
-                ClassifierKind::Linear
+            kind: match simplex {
+                Some(_) => ClassifierKind::Simplex,
+                None => ClassifierKind::Linear,
             },
             vertices: simplex.map(|simplex| simplex.vertices()),
-            vertex_end: simplex.map(|_| end),
-            classes: arguments.classes,
-            pretrained_classes: match end {
-                VertexEnd::Front => arguments.classes,
-                VertexEnd::Back => arguments.pretrained_classes,
-            },
+            vertex_end: simplex.map(|_| facts.vertex_end),
+            classes: facts.classes.value,
+            pretrained_classes: facts.pretrained_classes,
         },
         parent: None,
         role: Role::Imported,
-        method: if simplex.is_some() {
-            "simplex"
-        } else {
-            "linear"
+        method: match simplex {
+            Some(_) => "simplex",
+            None => "linear",
         }
         .to_owned(),
-        data: format!("imported from {}", file_name(&arguments.file)),
+        data: origin(facts),
         seed: 0,
         created: perennial_train::now(),
     }
 }
 
-fn file_name(path: &Path) -> String {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    name.chars().filter(|c| !c.is_control()).take(255).collect()
+/// Where everything about an imported version comes from, in words.
+fn origin(facts: &Facts) -> String {
+    let short = |text: &str, most: usize| -> String {
+        text.chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .take(most)
+            .collect()
+    };
+    let file = facts.file.file_name().unwrap_or_default();
+    let input = &facts.input;
+    format!(
+        "imported from {} ({}); size {}, mean {}, std {}, classes {}",
+        short(&file.to_string_lossy(), 255),
+        short(&place(&facts.key), 255),
+        short(&input.size.source, 64),
+        short(&input.mean.source, 64),
+        short(&input.std.source, 64),
+        short(&facts.classes.source, 64),
+    )
+}
+
+/// A key as a place, for sentences.
+fn place(key: &str) -> String {
+    if key == TOP_LEVEL {
+        "at its top level".to_owned()
+    } else {
+        format!("under the key {key}")
+    }
+}
+
+fn text(answer: &Answer<'_>) -> String {
+    let mut lines = vec![
+        format!(
+            "{} from {}: {} tensors {}, dimension {}",
+            answer.version,
+            answer.file.display(),
+            answer.tensors,
+            place(answer.key),
+            answer.dim
+        ),
+        format!("network: {}", answer.network),
+        format!(
+            "images:  {side}x{side} pixels ({}), mean {:?} ({}), std {:?} ({})",
+            answer.size.source,
+            answer.mean.value,
+            answer.mean.source,
+            answer.std.value,
+            answer.std.source,
+            side = answer.size.value,
+        ),
+        format!(
+            "classes: {} ({})",
+            answer.classes.value, answer.classes.source
+        ),
+    ];
+    if !answer.left_out.is_empty() {
+        let shown = &answer.left_out[..answer.left_out.len().min(SHOWN)];
+        let more = match answer.left_out.len() - shown.len() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        lines.push(format!(
+            "left out, not part of this network: {}{more}",
+            shown.join(", ")
+        ));
+    }
+    lines.join("\n")
 }
 
 /// A whole number within limits that keep a slip from asking for all memory.

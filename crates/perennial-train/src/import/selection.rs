@@ -1,0 +1,632 @@
+//! Which of a checkpoint's tensors are the network's weights, and what they are called here.
+//!
+//! The places are found by the names inside of a network (`layer1.0.…` of a ResNet, `layers.0.conv` of the small one): whatever
+//! stands in front of these is a wrapper, of whichever tool and in whichever order - `state_dict`, `model`, `net`, `module`
+//! (DataParallel, averaged weights), `_orig_mod` (torch.compile), `backbone`. Where several places hold a network, the caller
+//! has to name one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+use perennial_core::Simplex;
+
+use super::file::{CheckpointFile, NumberType};
+use super::mismatch::{Mismatch, list};
+use super::shapes::{Shapes, backbone_shapes};
+use super::{ImportError, is_simplex};
+use crate::network::{BackboneKind, NetworkConfig, Stem};
+use crate::state_dict::{StateDict, WeightsError, check_values};
+
+/// How the top level of a file is named where a key is asked for.
+pub const TOP_LEVEL: &str = ".";
+
+/// No file that anybody uses has more networks; a made-up one must not cost hours.
+const MAX_CANDIDATES: usize = 64;
+
+/// Parts of names that say nothing about which network is meant.
+const WRAPPERS: [&str; 3] = ["module", "_orig_mod", "backbone"];
+
+/// A place in a checkpoint that holds a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// What to name it by: the dictionaries that lead to it, joined by dots, or [`TOP_LEVEL`].
+    pub key: String,
+    /// How many tensors it holds.
+    pub tensors: usize,
+    /// What stands before the backbone's own names.
+    prefix: String,
+    backbone: BackboneKind,
+}
+
+impl fmt::Display for Candidate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({} tensors)", self.key, self.tensors)
+    }
+}
+
+/// The network's weights inside of a checkpoint.
+#[derive(Clone, Debug)]
+pub struct Selection<'a> {
+    file: &'a CheckpointFile,
+    /// The place, as [`Candidate::key`].
+    pub key: String,
+    backbone: BackboneKind,
+    /// Names in the file by the network's own names.
+    names: BTreeMap<String, String>,
+    /// Whole numbers beside the weights, such as `num_batches_tracked`: no network here uses them.
+    pub counters: Vec<String>,
+    /// Floating-point tensors that are neither the network's nor an optimizer's.
+    pub left_out: Vec<String>,
+}
+
+/// What the shapes of a network's tensors tell about it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Inferred {
+    /// Backbone, stem and width.
+    pub network: NetworkConfig,
+    /// Input channels.
+    pub channels: usize,
+    /// Rows of the linear classifier, if there is one.
+    pub classifier_rows: Option<usize>,
+}
+
+impl CheckpointFile {
+    /// Every place that holds a network, in the order of their names.
+    ///
+    /// # Errors
+    ///
+    /// More places than any file in use has.
+    pub fn candidates(&self) -> Result<Vec<Candidate>, ImportError> {
+        let mut places = BTreeMap::new();
+        for name in self.headers().keys() {
+            if let Some((prefix, backbone)) = place(name) {
+                places.entry(prefix.to_owned()).or_insert(backbone);
+            }
+        }
+        if places.len() > MAX_CANDIDATES {
+            return Err(ImportError::Unlike {
+                source_name: self.name().to_owned(),
+                problem: format!(
+                    "it holds {} networks; at most {MAX_CANDIDATES} are told apart",
+                    places.len()
+                ),
+            });
+        }
+        let prefixes: BTreeSet<&str> = places.keys().map(String::as_str).collect();
+        let mut candidates: Vec<Candidate> = places
+            .iter()
+            .map(|(prefix, backbone)| Candidate {
+                key: key_of(prefix),
+                tensors: self
+                    .headers()
+                    .iter()
+                    .filter(|(name, header)| {
+                        !matches!(header.number, NumberType::Integer(_))
+                            && belongs(name, prefix, &prefixes).is_some()
+                    })
+                    .count(),
+                prefix: prefix.clone(),
+                backbone: *backbone,
+            })
+            .collect();
+        // Keys have to differ, or nobody could name one of them.
+        for index in 0..candidates.len() {
+            let key = candidates[index].key.clone();
+            if candidates.iter().filter(|other| other.key == key).count() > 1 {
+                for candidate in candidates.iter_mut().filter(|other| other.key == key) {
+                    let whole = candidate.prefix.trim_end_matches('.');
+                    candidate.key = if whole.is_empty() { TOP_LEVEL } else { whole }.to_owned();
+                }
+            }
+        }
+        Ok(candidates)
+    }
+
+    /// Chooses the weights: those below `key`, or the only ones that there are.
+    ///
+    /// # Errors
+    ///
+    /// No network, none below `key`, or several.
+    pub fn select(&self, key: Option<&str>) -> Result<Selection<'_>, ImportError> {
+        let all = self.candidates()?;
+        let chosen: Vec<&Candidate> = match key {
+            None => all.iter().collect(),
+            Some(key) => {
+                let exact = |candidate: &&Candidate| {
+                    candidate.key == key || candidate.prefix.trim_end_matches('.') == key
+                };
+                match all.iter().find(exact) {
+                    Some(candidate) => vec![candidate],
+                    None => {
+                        let below = format!("{key}.");
+                        all.iter()
+                            .filter(|candidate| candidate.prefix.starts_with(&below))
+                            .collect()
+                    }
+                }
+            }
+        };
+        match (chosen[..].first(), chosen.len()) {
+            (Some(candidate), 1) => self.take(candidate, &all),
+            (None, _) if all.is_empty() => Err(self.no_network()),
+            (None, _) => Err(ImportError::UnknownKey {
+                source_name: self.name().to_owned(),
+                key: key.unwrap_or_default().to_owned(),
+                candidates: all,
+            }),
+            _ => Err(ImportError::SeveralNetworks {
+                source_name: self.name().to_owned(),
+                candidates: chosen.into_iter().cloned().collect(),
+            }),
+        }
+    }
+
+    fn no_network(&self) -> ImportError {
+        let names: Vec<String> = self.headers().keys().cloned().collect();
+        ImportError::NoNetwork {
+            source_name: self.name().to_owned(),
+            tensors: names.len(),
+            names: list(&names),
+        }
+    }
+
+    fn take(&self, candidate: &Candidate, all: &[Candidate]) -> Result<Selection<'_>, ImportError> {
+        let prefixes: BTreeSet<&str> = all.iter().map(|other| other.prefix.as_str()).collect();
+        let mut selection = Selection {
+            file: self,
+            key: candidate.key.clone(),
+            backbone: candidate.backbone,
+            names: BTreeMap::new(),
+            counters: Vec::new(),
+            left_out: Vec::new(),
+        };
+        for (name, header) in self.headers() {
+            match belongs(name, &candidate.prefix, &prefixes) {
+                Some(_) if matches!(header.number, NumberType::Integer(_)) => {
+                    selection.counters.push(name.clone());
+                }
+                Some(own) => {
+                    if let Some(other) = selection.names.insert(own.clone(), name.clone()) {
+                        let problem =
+                            format!("both {other} and {name} stand for the network's {own}");
+                        return Err(WeightsError::Format {
+                            source_name: self.name().to_owned(),
+                            problem,
+                        }
+                        .into());
+                    }
+                }
+                None => {
+                    let other_network = prefixes
+                        .iter()
+                        .any(|prefix| belongs(name, prefix, &prefixes).is_some());
+                    let weight = !matches!(header.number, NumberType::Integer(_))
+                        && !header.shape.is_empty();
+                    if weight && !other_network && !is_optimizer_state(name) {
+                        selection.left_out.push(name.clone());
+                    }
+                }
+            }
+        }
+        self.check(selection.names.values())?;
+        Ok(selection)
+    }
+}
+
+impl Selection<'_> {
+    /// Tensors that belong to the network.
+    pub fn tensors(&self) -> usize {
+        self.names.len()
+    }
+
+    fn shape(&self, own: &str) -> Option<&[usize]> {
+        let name = self.names.get(own)?;
+        Some(&self.file.headers().get(name)?.shape)
+    }
+
+    /// Backbone, stem, width, channels and classifier, from the shapes of the first and the last layer.
+    ///
+    /// # Errors
+    ///
+    /// [`ImportError::Unlike`] for a ResNet of other depth, or a first layer that no network here has.
+    pub fn infer(&self) -> Result<Inferred, ImportError> {
+        let unlike = |problem: &str| {
+            Err(ImportError::Unlike {
+                source_name: self.file.name().to_owned(),
+                problem: problem.to_owned(),
+            })
+        };
+        let first = match self.backbone {
+            BackboneKind::Resnet18 => "backbone.conv1.weight",
+            BackboneKind::Small => "backbone.layers.0.conv.weight",
+        };
+        if self.backbone == BackboneKind::Resnet18 {
+            let has = |part: &str| self.names.contains_key(&format!("backbone.{part}.weight"));
+            if has("layer1.0.conv3") {
+                return unlike(
+                    "its blocks have three convolutions, as in ResNet-50 and deeper; resnet18 is read",
+                );
+            }
+            if has("layer1.2.conv1") || has("layer2.2.conv1") {
+                return unlike(
+                    "its stages have more than two blocks, as in ResNet-34; resnet18 is read",
+                );
+            }
+        }
+        let Some(&[width, channels, height, columns]) = self.shape(first) else {
+            self.refuse_integers(first)?;
+            return unlike(&format!(
+                "its first layer, {}, is not there or no convolution",
+                self.file_name(first)
+            ));
+        };
+        let stem = match (self.backbone, height, columns) {
+            (BackboneKind::Resnet18, 7, 7) | (BackboneKind::Small, 3, 3) => Stem::Imagenet,
+            (BackboneKind::Resnet18, 3, 3) => Stem::Cifar,
+            _ => {
+                return unlike(&format!(
+                    "its first layer, {}, is a convolution of {height}x{columns}; 7x7 (stem imagenet) and 3x3 (stem cifar) are read",
+                    self.file_name(first)
+                ));
+            }
+        };
+        if !(1..=1024).contains(&width) {
+            return unlike(&format!(
+                "its first layer, {}, has {width} channels; 1 to 1024 are read",
+                self.file_name(first)
+            ));
+        }
+        let rows = self
+            .shape("fc2.weight")
+            .and_then(|shape| shape.first().copied());
+        Ok(Inferred {
+            network: NetworkConfig {
+                backbone: self.backbone,
+                stem,
+                width,
+            },
+            channels,
+            classifier_rows: rows.filter(|_| !self.names.contains_key("fc1.weight")),
+        })
+    }
+
+    /// The simplex that the checkpoint's embedding layer and frozen classifier show, or `None` for a network whose features are
+    /// the embedding.
+    ///
+    /// # Errors
+    ///
+    /// [`ImportError::Vertices`] for an embedding layer without a classifier that would show its vertices, and
+    /// [`WeightsError::NotSimplex`] for a classifier with other prototypes.
+    pub fn simplex(&self) -> Result<Option<Simplex>, ImportError> {
+        let Some(shape) = self.shape("fc1.weight") else {
+            return Ok(None);
+        };
+        let rows = shape.first().copied().unwrap_or(0);
+        if !self.names.contains_key("fc2.weight") {
+            return Err(ImportError::Vertices {
+                source_name: self.file.name().to_owned(),
+                tensor: self.file_name("fc1.weight"),
+                vertices: rows.saturating_add(1),
+            });
+        }
+        let simplex = Simplex::new(rows.saturating_add(1)).map_err(|error| {
+            ImportError::Weights(WeightsError::Format {
+                source_name: self.file.name().to_owned(),
+                problem: format!("tensor {}: {error}", self.file_name("fc1.weight")),
+            })
+        })?;
+        self.check_prototypes(simplex)?;
+        Ok(Some(simplex))
+    }
+
+    /// Compares the checkpoint's frozen classifier, if it has one, with the closed form.
+    fn check_prototypes(&self, simplex: Simplex) -> Result<(), ImportError> {
+        let Some(name) = self.names.get("fc2.weight") else {
+            return Ok(());
+        };
+        let same = self.shape("fc2.weight") == Some(&[simplex.vertices(), simplex.dim()])
+            && is_simplex(&self.file.read(name)?, simplex);
+        if same {
+            return Ok(());
+        }
+        Err(WeightsError::NotSimplex {
+            name: name.clone(),
+            vertices: simplex.vertices(),
+        }
+        .into())
+    }
+
+    /// Reads the weights for the given network, under its own names: all of them, and no others. A frozen simplex classifier is
+    /// checked and left away.
+    ///
+    /// # Errors
+    ///
+    /// What is missing, not expected or misshapen, with the options that would fit; a number type that is not read; a value that
+    /// is not finite; a negative variance.
+    pub fn weights(
+        &self,
+        network: &NetworkConfig,
+        channels: usize,
+        simplex: Option<Simplex>,
+    ) -> Result<StateDict, ImportError> {
+        if let Some(simplex) = simplex {
+            self.check_prototypes(simplex)?;
+        }
+        if let Some(mismatch) = self.mismatch(network, channels, simplex) {
+            for own in &mismatch.missing {
+                self.refuse_integers(own)?;
+            }
+            return Err(ImportError::Fit {
+                source_name: self.file.name().to_owned(),
+                mismatch: Box::new(mismatch.with_names_of_the_file(|own| self.file_name(own))),
+                hint: self.hint(network, channels, simplex),
+            });
+        }
+        let mut state = StateDict::new();
+        for (own, name) in &self.names {
+            if !(simplex.is_some() && own == "fc2.weight") {
+                state.insert(own.clone(), self.file.read(name)?);
+            }
+        }
+        check_values(&state).map_err(|error| error.with_name(|own| self.file_name(own)))?;
+        Ok(state)
+    }
+
+    /// Reads every tensor, whatever network they belong to.
+    ///
+    /// # Errors
+    ///
+    /// A tensor that cannot be read.
+    pub fn read_all(&self) -> Result<StateDict, ImportError> {
+        let tensors = self
+            .names
+            .iter()
+            .map(|(own, name)| Ok((own.clone(), self.file.read(name)?)));
+        tensors.collect()
+    }
+
+    fn mismatch(
+        &self,
+        network: &NetworkConfig,
+        channels: usize,
+        simplex: Option<Simplex>,
+    ) -> Option<Mismatch> {
+        let mut expected = backbone_shapes(network, channels);
+        self.expect_head(&mut expected, network, simplex);
+        let found = self.names.keys().filter_map(|own| {
+            let frozen = simplex.is_some() && own == "fc2.weight";
+            (!frozen).then_some((own, self.shape(own)?))
+        });
+        Mismatch::between(&expected, found)
+    }
+
+    fn expect_head(
+        &self,
+        expected: &mut Shapes,
+        network: &NetworkConfig,
+        simplex: Option<Simplex>,
+    ) {
+        let features = network.features();
+        if let Some(simplex) = simplex {
+            expected.insert("fc1.weight".to_owned(), vec![simplex.dim(), features]);
+        } else if let Some(&[rows, _]) = self.shape("fc2.weight") {
+            expected.insert("fc2.weight".to_owned(), vec![rows, features]);
+            expected.insert("fc2.bias".to_owned(), vec![rows]);
+        }
+    }
+
+    /// Refuses a weight that was stored as whole numbers, which looks as if it were missing.
+    fn refuse_integers(&self, own: &str) -> Result<(), ImportError> {
+        let end = own.trim_start_matches("backbone.");
+        let stored = self.counters.iter().find(|name| name.ends_with(end));
+        match stored.and_then(|name| Some((name, self.file.headers().get(name)?))) {
+            Some((name, header)) => Err(WeightsError::Dtype {
+                name: name.clone(),
+                dtype: header.number.name().to_owned(),
+            }
+            .into()),
+            None => Ok(()),
+        }
+    }
+
+    /// Which options would fit, where some do.
+    fn hint(
+        &self,
+        network: &NetworkConfig,
+        channels: usize,
+        simplex: Option<Simplex>,
+    ) -> Option<String> {
+        match self.infer() {
+            Ok(inferred)
+                if inferred.network != *network
+                    && self
+                        .mismatch(&inferred.network, channels, simplex)
+                        .is_none() =>
+            {
+                Some(format!(
+                    "the file fits {}",
+                    network_options(&inferred.network)
+                ))
+            }
+            Err(ImportError::Unlike { problem, .. }) => Some(problem),
+            _ => None,
+        }
+    }
+
+    fn file_name(&self, own: &str) -> String {
+        self.names.get(own).map_or(own, String::as_str).to_owned()
+    }
+}
+
+/// A network as the options that name it.
+pub fn network_options(network: &NetworkConfig) -> String {
+    match (network.backbone, network.stem) {
+        (BackboneKind::Small, _) => format!("--backbone small --width {}", network.width),
+        (BackboneKind::Resnet18, Stem::Imagenet) => {
+            format!(
+                "--backbone resnet18 --stem imagenet --width {}",
+                network.width
+            )
+        }
+        (BackboneKind::Resnet18, Stem::Cifar) => {
+            format!("--backbone resnet18 --stem cifar --width {}", network.width)
+        }
+    }
+}
+
+/// What stands before the names of a network in the name of one of its tensors, and which kind of network it is.
+fn place(name: &str) -> Option<(&str, BackboneKind)> {
+    if is_optimizer_state(name) {
+        return None;
+    }
+    let number = |part: Option<&&str>| {
+        part.is_some_and(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()))
+    };
+    let parts: Vec<&str> = name.split('.').collect();
+    let mut start = 0;
+    for (index, part) in parts.iter().enumerate() {
+        let found = match *part {
+            "layer1" if number(parts.get(index + 1)) => Some(BackboneKind::Resnet18),
+            "layers"
+                if number(parts.get(index + 1))
+                    && matches!(parts.get(index + 2), Some(&("conv" | "norm"))) =>
+            {
+                Some(BackboneKind::Small)
+            }
+            _ => None,
+        };
+        if let Some(backbone) = found {
+            return Some((&name[..start], backbone));
+        }
+        start += part.len() + 1;
+    }
+    None
+}
+
+/// Whether a name lies in the state of an optimizer, which holds tensors of the weights' shapes.
+fn is_optimizer_state(name: &str) -> bool {
+    name.split('.').any(|part| {
+        part.get(..5)
+            .is_some_and(|start| start.eq_ignore_ascii_case("optim"))
+    })
+}
+
+/// The network's own name of a tensor, if it is one of the network at `prefix`.
+fn belongs(name: &str, prefix: &str, prefixes: &BTreeSet<&str>) -> Option<String> {
+    if is_optimizer_state(name) {
+        return None;
+    }
+    let own = match name.strip_prefix(prefix) {
+        Some(rest) => {
+            let within_another = |other: &&&str| {
+                other.len() > prefix.len() && other.starts_with(prefix) && name.starts_with(**other)
+            };
+            if prefixes.iter().any(|other| within_another(&other)) {
+                return None;
+            }
+            match head(rest) {
+                Some(own) => own,
+                // What pytorch-cifar calls the projections of a ResNet.
+                None => format!("backbone.{}", rest.replace(".shortcut.", ".downsample.")),
+            }
+        }
+        // Beside a part called `backbone` stands what follows it.
+        None => {
+            let outer = prefix.strip_suffix("backbone.")?;
+            head(name.strip_prefix(outer)?)?
+        }
+    };
+    Some(own)
+}
+
+/// The own name of a layer after the backbone: `fc1` and `fc2` of the released checkpoints, torchvision's and timm's `fc`,
+/// pytorch-cifar's `linear`.
+fn head(rest: &str) -> Option<String> {
+    if let Some(part) = rest
+        .strip_prefix("fc.")
+        .or_else(|| rest.strip_prefix("linear."))
+    {
+        return Some(format!("fc2.{part}"));
+    }
+    let numbered = rest.starts_with("fc1.") || rest.starts_with("fc2.");
+    numbered.then(|| rest.to_owned())
+}
+
+/// A prefix without the wrappers at its end, as a key.
+fn key_of(prefix: &str) -> String {
+    let mut parts: Vec<&str> = prefix.split('.').filter(|part| !part.is_empty()).collect();
+    while parts.last().is_some_and(|part| WRAPPERS.contains(part)) {
+        parts.pop();
+    }
+    if parts.is_empty() {
+        TOP_LEVEL.to_owned()
+    } else {
+        parts.join(".")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_stands_before_a_network_is_its_place() {
+        use BackboneKind::{Resnet18, Small};
+        for (name, prefix, key, backbone) in [
+            ("layer1.0.conv1.weight", "", ".", Resnet18),
+            ("module.layer1.0.bn1.bias", "module.", ".", Resnet18),
+            (
+                "state_dict.module._orig_mod.layer1.1.conv2.weight",
+                "state_dict.module._orig_mod.",
+                "state_dict",
+                Resnet18,
+            ),
+            (
+                "state_dict.model.backbone.layers.3.norm.bias",
+                "state_dict.model.backbone.",
+                "state_dict.model",
+                Small,
+            ),
+        ] {
+            assert_eq!(place(name), Some((prefix, backbone)), "{name}");
+            assert_eq!(key_of(prefix), key);
+        }
+        for name in [
+            "encoder.layers.0.self_attn.weight",
+            "blocks.0.conv1.weight",
+            "optimizer.state.layer1.0.conv1.weight",
+            "Optimizers.0.layer1.0.conv1.weight",
+            "layer1",
+            "layers.x.conv.weight",
+            "",
+        ] {
+            assert_eq!(place(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn names_of_other_tools_become_our_own() {
+        let own = |name: &str, prefix: &str| belongs(name, prefix, &[prefix].into());
+        for (name, prefix, expected) in [
+            ("m.conv1.weight", "m.", "backbone.conv1.weight"),
+            ("m.fc.bias", "m.", "fc2.bias"),
+            ("linear.weight", "", "fc2.weight"),
+            ("fc1.weight", "", "fc1.weight"),
+            ("net.fc2.weight", "net.backbone.", "fc2.weight"),
+            (
+                "layer2.0.shortcut.1.bias",
+                "",
+                "backbone.layer2.0.downsample.1.bias",
+            ),
+        ] {
+            assert_eq!(own(name, prefix).as_deref(), Some(expected), "{name}");
+        }
+        assert_eq!(own("criterion.weight", "net.backbone."), None);
+        assert_eq!(own("net.head.weight", "net.backbone."), None);
+        assert_eq!(
+            belongs("ema.conv1.weight", "", &["", "ema."].into()),
+            None,
+            "another network's tensor"
+        );
+    }
+}
