@@ -175,7 +175,7 @@ impl Layers {
         // key: the layer to blame is the one since which the fault is there.
         let mut table = self.file.table.clone();
         let mut blamed = None;
-        let mut faulty = |table: &Table| read::<T>(table).is_err_and(|other| other == *fault);
+        let faulty = |table: &Table| read::<T>(table).is_err_and(|other| other == *fault);
         if !faulty(&table) {
             for layer in &self.overrides {
                 let parts: Vec<&str> = layer.key.split('.').collect();
