@@ -81,7 +81,7 @@ pub(crate) fn idx_files(set: &ImageSet) -> (Vec<u8>, Vec<u8>) {
     )
 }
 
-/// PNG and JPEG files, decoded within limits that keep the memory of a run far below the engine's own.
+/// Picture files of every format, decoded within limits that keep the memory of a run far below the engine's own.
 pub struct Image;
 
 /// The side of the squares.

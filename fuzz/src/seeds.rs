@@ -189,7 +189,34 @@ fn image_seeds() -> Seeds {
         bytes.into_inner()
     };
     let (png, jpeg) = (image::ImageFormat::Png, image::ImageFormat::Jpeg);
+    let gif = encoded(&image, image::ImageFormat::Gif);
+    let webp = encoded(&image, image::ImageFormat::WebP);
+    let tiff = encoded(&image, image::ImageFormat::Tiff);
     vec![
+        // Made by other encoders: libjpeg-turbo, ImageMagick, cwebp.
+        (
+            "progressive.jpg",
+            include_bytes!("../../crates/perennial-data/testdata/progressive.jpg").to_vec(),
+        ),
+        (
+            "restart.jpg",
+            include_bytes!("../../crates/perennial-data/testdata/restart.jpg").to_vec(),
+        ),
+        (
+            "cmyk.jpg",
+            include_bytes!("../../crates/perennial-data/testdata/cmyk.jpg").to_vec(),
+        ),
+        (
+            "lossy.webp",
+            include_bytes!("../../crates/perennial-data/testdata/lossy.webp").to_vec(),
+        ),
+        ("rgb.bmp", encoded(&image, image::ImageFormat::Bmp)),
+        ("refused_cut.gif", gif[..gif.len() - 1].to_vec()),
+        ("rgb.gif", gif),
+        ("refused_cut.webp", webp[..webp.len() - 3].to_vec()),
+        ("rgb.webp", webp),
+        ("refused_cut.tif", tiff[..tiff.len() - 9].to_vec()),
+        ("rgb.tif", tiff),
         ("rgb.png", encoded(&image, png)),
         ("rgba.png", encoded(&image.to_rgba8().into(), png)),
         ("grey.png", encoded(&image.to_luma8().into(), png)),

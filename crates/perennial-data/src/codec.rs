@@ -62,12 +62,20 @@ pub enum DecodeError {
         format: &'static str,
     },
     /// The file ends before the picture does.
-    #[error("the {format} file is cut off after {bytes} bytes; copy or download it again")]
+    #[error(
+        "the {format} file is incomplete: a part is missing from its {bytes} bytes; copy or download it again"
+    )]
     Truncated {
         /// The format's name.
         format: &'static str,
         /// Bytes that there are.
         bytes: usize,
+    },
+    /// The pixels cannot be read.
+    #[error("the {format} file is damaged: its pixels cannot be read; copy or download it again")]
+    Damaged {
+        /// The format's name.
+        format: &'static str,
     },
     /// Damaged, or above a limit that the decoder itself checks.
     #[error("{0}")]
@@ -119,12 +127,17 @@ impl Picture {
             Kind::Other(format) => return Err(DecodeError::Unsupported { format }),
             Kind::Unknown => return Err(DecodeError::NotAPicture),
         };
-        let exif = match walk(format, bytes) {
+        let exif = match walk(format, bytes, limits.pixels) {
             Walk::Whole(exif) => exif,
             Walk::Cut => {
                 return Err(DecodeError::Truncated {
                     format: name(format),
                     bytes: bytes.len(),
+                });
+            }
+            Walk::Damaged => {
+                return Err(DecodeError::Damaged {
+                    format: name(format),
                 });
             }
         };

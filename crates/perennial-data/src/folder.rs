@@ -177,17 +177,15 @@ impl LabelledFolder {
                 problem: error.to_string(),
             })
         };
-        let numbered: Vec<(usize, &PictureFile)> = files.iter().enumerate().collect();
         let done = in_batches(
-            &numbered,
+            &files,
             batch,
-            |&(index, file)| prepare(file).map(|pixels| (index, pixels)),
+            |file| prepare(file).map(|pixels| (file, pixels)),
             |prepared| {
                 let mut squares = Vec::with_capacity(prepared.len());
                 for result in prepared {
                     match result {
-                        Ok((index, pixels)) => {
-                            let file = &files[index];
+                        Ok((file, pixels)) => {
                             squares.push(Square {
                                 file: file.relative().to_owned(),
                                 label: self.label(file.class()),

@@ -85,7 +85,7 @@ function listenForImages() {
 
 function searchImage(file) {
   if (!file?.type.startsWith("image/")) {
-    showProblem("This is not an image. Choose a PNG or JPEG file.");
+    showProblem("This is not an image. Choose a PNG, JPEG, WebP, GIF, BMP or TIFF file.");
     return;
   }
   setQuery({ file, url: URL.createObjectURL(file) });

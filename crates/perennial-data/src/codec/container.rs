@@ -5,6 +5,8 @@
 
 use image::ImageFormat;
 
+use super::jpeg::{self, Defect};
+
 /// What the first bytes of a file say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -84,15 +86,21 @@ fn is_bmp_header(head: &[u8]) -> bool {
 pub(crate) enum Walk<'a> {
     /// The file reaches its end mark; with the EXIF data, where the format's decoder may pass over it.
     Whole(Option<&'a [u8]>),
-    /// The file ends before its end mark.
+    /// The file ends before its end mark, or a part in the middle is missing.
     Cut,
+    /// The coded pixels cannot be read.
+    Damaged,
 }
 
-/// Walks through a file of a format that is decoded.
-pub(crate) fn walk(format: ImageFormat, bytes: &[u8]) -> Walk<'_> {
+/// Walks through a file of a format that is decoded; through what it codes only up to `max_pixels`.
+pub(crate) fn walk(format: ImageFormat, bytes: &[u8], max_pixels: u64) -> Walk<'_> {
     let walked = match format {
         ImageFormat::Png => png(bytes),
-        ImageFormat::Jpeg => super::jpeg::reaches_its_end(bytes).then_some(None),
+        ImageFormat::Jpeg => match jpeg::check(bytes, max_pixels) {
+            Ok(()) => Some(None),
+            Err(Defect::Cut) => None,
+            Err(Defect::Damaged) => return Walk::Damaged,
+        },
         ImageFormat::Gif => gif(bytes).map(|()| None),
         ImageFormat::WebP => webp(bytes),
         ImageFormat::Bmp => bmp(bytes).map(|()| None),
@@ -231,14 +239,23 @@ fn tiff(bytes: &[u8]) -> Option<()> {
             let at = directory + 2 + 12 * entry;
             let (tag, kind, count) = (short(at)?, short(at + 2)?, long(at + 4)?);
             let size = match kind {
-                3 => 2,
-                4 => 4,
+                1 | 2 | 6 | 7 => 1,
+                3 | 8 => 2,
+                4 | 9 | 11 | 13 => 4,
+                5 | 10 | 12 | 16 | 17 | 18 => 8,
                 _ => continue,
             };
             let list = match count.checked_mul(size)? {
                 0..=4 => at + 8,
-                _ => long(at + 8)?,
+                outside => {
+                    let start = long(at + 8)?;
+                    bytes.get(start..start.checked_add(outside)?)?;
+                    start
+                }
             };
+            if !matches!(size, 2 | 4) {
+                continue;
+            }
             match tag {
                 273 | 324 => offsets = Some((list, count, size)),
                 279 | 325 => counts = Some((list, count, size)),

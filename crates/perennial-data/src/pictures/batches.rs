@@ -11,10 +11,10 @@ const WAITING: usize = 1;
 /// `take` works on a batch the next ones are prepared, so at most three batches are in memory.
 ///
 /// **Errors**: the first error of `take`, which ends the work.
-pub fn in_batches<I: Sync, T: Send, E>(
-    entries: &[I],
+pub fn in_batches<'e, I: Sync, T: Send, E>(
+    entries: &'e [I],
     batch: usize,
-    prepare: impl Fn(&I) -> T + Sync,
+    prepare: impl Fn(&'e I) -> T + Sync,
     mut take: impl FnMut(Vec<T>) -> Result<(), E>,
 ) -> Result<(), E> {
     std::thread::scope(|scope| {

@@ -20,7 +20,7 @@ use crate::service::Service;
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct EmbedRequest {
-    /// PNG or JPEG files as base64, with or without `data:image/...;base64,` in front.
+    /// Picture files (PNG, JPEG, WebP, GIF, BMP or TIFF) as base64, with or without `data:image/...;base64,` in front.
     #[serde(deserialize_with = "at_most::<MAX_IMAGES, _, _>")]
     images: Vec<String>,
 }
@@ -29,7 +29,7 @@ pub(crate) struct EmbedRequest {
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "describes a form")]
 pub(crate) struct EmbedForm {
-    /// PNG or JPEG files.
+    /// Picture files: PNG, JPEG, WebP, GIF, BMP or TIFF.
     #[schema(value_type = Vec<String>, format = Binary)]
     image: Vec<Vec<u8>>,
 }

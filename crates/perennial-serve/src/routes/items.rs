@@ -30,7 +30,7 @@ pub(crate) struct ItemBody {
     id: ItemId,
     /// A unit vector.
     embedding: Option<Vec<f32>>,
-    /// A PNG or JPEG file as base64.
+    /// A picture file (PNG, JPEG, WebP, GIF, BMP or TIFF) as base64.
     image: Option<String>,
     /// The version that produced `embedding`.
     model_version: Option<String>,
@@ -50,7 +50,7 @@ pub(crate) struct SingleBody {
     id: ItemId,
     /// A unit vector.
     embedding: Option<Vec<f32>>,
-    /// A PNG or JPEG file as base64.
+    /// A picture file (PNG, JPEG, WebP, GIF, BMP or TIFF) as base64.
     image: Option<String>,
     /// The version that produced `embedding`.
     model_version: Option<String>,
@@ -69,7 +69,7 @@ pub(crate) struct SingleBody {
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "describes a form")]
 pub(crate) struct SingleForm {
-    /// A PNG or JPEG file.
+    /// A picture file: PNG, JPEG, WebP, GIF, BMP or TIFF.
     #[schema(value_type = String, format = Binary)]
     image: Vec<u8>,
     /// The item without its image, as JSON.

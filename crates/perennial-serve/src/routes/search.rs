@@ -22,7 +22,7 @@ use crate::telemetry::Stage;
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SearchBody {
-    /// A PNG or JPEG file as base64; the live version embeds it.
+    /// A picture file (PNG, JPEG, WebP, GIF, BMP or TIFF) as base64; the live version embeds it.
     image: Option<String>,
     /// A unit vector.
     embedding: Option<Vec<f32>>,
@@ -55,7 +55,7 @@ fn default_limit() -> usize {
 #[derive(ToSchema)]
 #[allow(dead_code, reason = "describes a form")]
 pub(crate) struct SearchForm {
-    /// A PNG or JPEG file.
+    /// A picture file: PNG, JPEG, WebP, GIF, BMP or TIFF.
     #[schema(value_type = String, format = Binary)]
     image: Vec<u8>,
     /// The other settings, as JSON.

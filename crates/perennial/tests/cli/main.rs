@@ -16,6 +16,7 @@ mod measures;
 mod models;
 mod outputs;
 mod own_files;
+mod pictures;
 mod runs;
 mod service;
 mod speed;

@@ -176,6 +176,9 @@ impl Arguments {
                 "--root names one folder; add the folders one after the other",
             ));
         }
+        if let Some(root) = &self.root {
+            folder::check_root(root)?;
+        }
         Ok(folders)
     }
 

@@ -12,7 +12,7 @@ use perennial_data::pictures::{
     LeftOut, LeftOutFile, PictureFile, PictureFolder, Reason, in_batches,
 };
 use perennial_gallery::ItemId;
-use perennial_gallery::item::MAX_PAYLOAD_BYTES;
+use perennial_gallery::item::{MAX_ID_BYTES, MAX_PAYLOAD_BYTES};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -438,18 +438,22 @@ fn item_id(prefix: Option<&str>, relative: &str) -> String {
 
 fn check_id(file: &PictureFile, prefix: Option<&str>) -> Result<(), LeftOutFile> {
     let id = item_id(prefix, file.relative());
-    let problem = match ItemId::Text(id.clone()).check() {
-        Err(error) => format!("cannot be an id: {error}; rename the file"),
+    let problem = if id.len() > MAX_ID_BYTES {
+        format!(
+            "its id would have {} bytes, and ids have at most {MAX_ID_BYTES}; shorten its name or the prefix",
+            id.len()
+        )
+    } else if ItemId::Text(id.clone()).check().is_err() {
+        "its name holds a control character; rename it".to_owned()
+    } else if id
+        .parse::<u64>()
+        .is_ok_and(|number| number.to_string() == id)
+    {
         // On the command line such an id would name another item.
-        Ok(())
-            if id
-                .parse::<u64>()
-                .is_ok_and(|number| number.to_string() == id) =>
-        {
-            "its name is a number, and numbers are ids of their own; rename it, or pass --prefix"
-                .to_owned()
-        }
-        Ok(()) => return Ok(()),
+        "its name is a number, and numbers are ids of their own; rename it, or pass --prefix"
+            .to_owned()
+    } else {
+        return Ok(());
     };
     Err(LeftOutFile {
         file: file.relative().to_owned(),
@@ -458,21 +462,26 @@ fn check_id(file: &PictureFile, prefix: Option<&str>) -> Result<(), LeftOutFile>
     })
 }
 
-fn root_name(folder: &Path, given: Option<&str>) -> anyhow::Result<String> {
-    let name = match given {
-        Some(name) => name,
-        None => folder.to_str().ok_or_else(|| {
-            usage(format!(
-                "the path {} is not UTF-8; pass --root NAME, what the gallery shall call the folder",
-                folder.display()
-            ))
-        })?,
-    };
+/// Says whether a folder can be called so.
+pub fn check_root(name: &str) -> anyhow::Result<()> {
     if name.is_empty() || name.len() > MAX_ROOT_BYTES || name.chars().any(char::is_control) {
         return Err(usage(format!(
             "--root {name:?} must have 1 to {MAX_ROOT_BYTES} bytes and no control characters"
         )));
     }
+    Ok(())
+}
+
+fn root_name(folder: &Path, given: Option<&str>) -> anyhow::Result<String> {
+    let name = given
+        .or_else(|| folder.to_str())
+        .filter(|name| check_root(name).is_ok());
+    let name = name.ok_or_else(|| {
+        usage(format!(
+            "the path {} cannot be stored as text; pass --root NAME, what the gallery shall call the folder",
+            folder.display()
+        ))
+    })?;
     Ok(name.to_owned())
 }
 
