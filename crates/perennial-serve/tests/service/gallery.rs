@@ -320,3 +320,35 @@ fn without_a_live_version_vectors_still_work() {
     service.swap("v0001").expect(200);
     service.get("/readyz").expect(200);
 }
+
+#[test]
+fn a_list_takes_a_filter_and_leaves_keys_out() {
+    let service = Setup::new(&["0"]).start();
+    let items = json!({"items": [
+        {"id": 1, "image": image(RED), "label": 7, "payload": {"root": "a", "thumbnail": "x"}},
+        {"id": "b/2 &=", "image": image(GREEN), "payload": {"root": "b", "thumbnail": "y"}},
+    ]});
+    service
+        .call("POST", "/gallery/items:batch", &items)
+        .expect(200);
+    let list = |query: &str| service.get(&format!("/gallery/items?{query}"));
+    // {"payload":{"root":"b"}}
+    let page = list("without=thumbnail&filter=%7B%22payload%22%3A%7B%22root%22%3A%22b%22%7D%7D");
+    let page = page.expect(200);
+    assert_eq!(page["items"].as_array().unwrap().len(), 1);
+    assert_eq!(page["items"][0]["payload"], json!({"root": "b"}));
+    // {"ids":["b/2 &=",1,"none"]}
+    let page =
+        list("filter=%7B%22ids%22%3A%5B%22b%2F2%20%26%3D%22%2C1%2C%22none%22%5D%7D").expect(200);
+    assert_eq!(page["items"].as_array().unwrap().len(), 2);
+    assert_eq!(page["items"][0]["payload"]["thumbnail"], "x");
+    for wrong in [
+        "filter=",
+        "filter=%5B%5D",
+        "filter=%7B%22idz%22%3A%5B%5D%7D",
+    ] {
+        assert_eq!(list(wrong).code(422), "unprocessable", "{wrong}");
+    }
+    let models = service.get("/models").expect(200);
+    assert_eq!(models["models"][0]["input"].as_array().unwrap().len(), 3);
+}
