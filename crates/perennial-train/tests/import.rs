@@ -128,10 +128,11 @@ fn of_several_networks_one_has_to_be_named() {
 #[test]
 fn prefixes_in_safetensors_are_no_different() {
     let plain = weights(&open("plain.pt"), None).unwrap();
-    let prefixed = |prefix: &str| {
+    let prefixed = |prefix: &str| -> StateDict {
         plain
             .iter()
-            .map(move |(name, tensor)| (format!("{prefix}{name}"), tensor.clone()))
+            .map(|(name, tensor)| (format!("{prefix}{name}"), tensor.clone()))
+            .collect()
     };
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, state: StateDict| {
@@ -146,13 +147,16 @@ fn prefixes_in_safetensors_are_no_different() {
         "state_dict.model._orig_mod.module.",
         "encoder.",
     ] {
-        let file = write("one.safetensors", prefixed(prefix).collect());
+        let file = write("one.safetensors", prefixed(prefix));
         assert_eq!(weights(&file, None).unwrap(), plain, "{prefix}");
     }
     // Content decides, not the ending.
     let file = write(
         "model.bin",
-        prefixed("ema.module.").chain(prefixed("")).collect(),
+        prefixed("ema.module.")
+            .into_iter()
+            .chain(prefixed(""))
+            .collect(),
     );
     assert_eq!(weights(&file, Some("ema")).unwrap(), plain);
     assert_eq!(weights(&file, Some(".")).unwrap(), plain);
