@@ -24,9 +24,11 @@
 
 pub mod bootstrap;
 pub mod comparison;
+pub mod decision;
 pub mod html;
 pub mod matrix;
 pub mod metrics;
+pub mod provenance;
 mod ranking;
 pub mod report;
 pub mod retrieval;
@@ -35,9 +37,11 @@ pub mod table;
 
 pub use bootstrap::{Bootstrap, BootstrapError};
 pub use comparison::{ComparisonError, PairComparison, compare_pairs};
+pub use decision::{Decision, DecisionCounts};
 pub use matrix::{CompatibilityMatrix, MatrixError};
 pub use metrics::{Metrics, metrics};
 pub use perennial_core::{Interval, ProbeSet, TieRule, Verdict};
+pub use provenance::Provenance;
 pub use report::{Compatibility, ReportError, SCHEMA_VERSION};
 pub use retrieval::{Retrieval, RetrievalError, RetrievalScores, evaluate};
 pub use search::{SearchError, TopK, map_query_scores, top_k};

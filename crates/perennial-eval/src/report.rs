@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::comparison::compare_pairs;
 use crate::{
-    Bootstrap, ComparisonError, CompatibilityMatrix, MatrixError, Metrics, PairComparison,
-    ProbeSet, Retrieval, RetrievalScores, TieRule, metrics,
+    Bootstrap, ComparisonError, CompatibilityMatrix, Decision, MatrixError, Metrics,
+    PairComparison, ProbeSet, Retrieval, RetrievalScores, TieRule, metrics,
 };
 
 /// The `schema_version` that this crate writes. Files may gain keys under the same number; a changed meaning raises it.
@@ -239,6 +239,15 @@ impl Compatibility {
     /// The comparisons `k < t`, row by row, `[T (T - 1) / 2]`.
     pub fn pairs(&self) -> &[PairComparison] {
         &self.0.pairs
+    }
+
+    /// What the interval of a pair decides: queries of version `t` on the gallery of version `k`, counted from 0, `k < t`.
+    ///
+    /// # Panics
+    /// For positions that are no pair of the report.
+    pub fn decision(&self, t: usize, k: usize) -> Decision {
+        assert!(k < t, "version {t} on the gallery of {k} is no pair");
+        self.pairs()[t * (t - 1) / 2 + k].decision()
     }
 
     /// The comparisons, smallest margin first.

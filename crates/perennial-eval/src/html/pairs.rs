@@ -3,7 +3,7 @@
 use std::fmt::{self, Write};
 
 use super::{Escaped, Signed};
-use crate::{Compatibility, PairComparison, Verdict};
+use crate::{Compatibility, Decision, PairComparison};
 
 /// Pairs shown before the rest folds away.
 const SHOWN: usize = 30;
@@ -16,26 +16,28 @@ pub(super) fn write_section(out: &mut String, report: &Compatibility) -> fmt::Re
     let scale = Scale::new(&pairs);
     let undecided = pairs
         .iter()
-        .filter(|pair| !pair.interval_excludes_zero)
+        .filter(|pair| pair.decision() == Decision::Undecided)
         .count();
     writeln!(
         out,
         "<section aria-labelledby=\"pairs\">\n<h2 id=\"pairs\">Pairs, smallest margin first</h2>\n<p>{}</p>",
         match undecided {
-            0 => "No interval includes 0: the sign of every margin is settled for queries of this kind.".to_owned(),
-            1 => "The interval of one margin includes 0: other queries of the same kind could turn its sign.".to_owned(),
-            count => format!("The intervals of {count} margins include 0: other queries of the same kind could turn their signs."),
+            0 => "Every pair is decided: no interval includes 0.".to_owned(),
+            1 => "One pair is undecided: its interval includes 0, so other queries of the same kind could turn the sign of its margin.".to_owned(),
+            count => format!(
+                "{count} pairs are undecided: their intervals include 0, so other queries of the same kind could turn the sign of the margin."
+            ),
         }
     )?;
     let (first, rest) = pairs.split_at(pairs.len().min(SHOWN));
-    write_table(out, report, first, scale, "Pairs with the smallest margins")?;
+    write_table(out, first, scale, "Pairs with the smallest margins")?;
     if !rest.is_empty() {
         writeln!(
             out,
             "<details>\n<summary>The other {} pairs</summary>",
             rest.len()
         )?;
-        write_table(out, report, rest, scale, "The other pairs")?;
+        write_table(out, rest, scale, "The other pairs")?;
         out.push_str("</details>\n");
     }
     out.push_str("</section>\n");
@@ -44,26 +46,31 @@ pub(super) fn write_section(out: &mut String, report: &Compatibility) -> fmt::Re
 
 fn write_table(
     out: &mut String,
-    report: &Compatibility,
     pairs: &[&PairComparison],
     scale: Scale,
     label: &str,
 ) -> fmt::Result {
     writeln!(
         out,
-        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{label}\">\n<table>\n<thead><tr>\
+        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{label}\">\n<table class=\"pairs\">\n<thead><tr>\
          <th scope=\"col\">Query version</th><th scope=\"col\">Gallery version</th><th scope=\"col\" class=\"n\">Cross-test</th>\
          <th scope=\"col\" class=\"n\">Old self-test</th><th scope=\"col\" class=\"n\">Margin</th>\
          <th scope=\"col\" class=\"n\">95 % interval</th><th scope=\"col\" class=\"plot\">{}</th><th scope=\"col\">Verdict</th></tr></thead>\n<tbody>",
         scale.axis()
     )?;
     for pair in pairs {
-        let compatible = report.tie_rule().is_compatible(pair.cross, pair.self_old);
+        let decision = pair.decision();
+        let (class, sign) = match decision {
+            Decision::Compatible => ("good", "\u{2713}"),
+            Decision::Undecided => ("open", "?"),
+            Decision::Incompatible => ("bad", "!"),
+        };
+        // The labels head the figures on a narrow screen, where a pair is a card instead of a row.
         write!(
             out,
-            "<tr class=\"{}\"><th scope=\"row\">{}</th><td>{}</td><td class=\"n\">{:.4}</td><td class=\"n\">{:.4}</td>\
-             <td class=\"n strong\">{}</td><td class=\"n\">[{}, {}]</td><td class=\"plot\">",
-            if compatible { "good" } else { "bad" },
+            "<tr class=\"{class}\"><th scope=\"row\" data-label=\"Query version\">{}</th><td data-label=\"Gallery version\">{}</td>\
+             <td class=\"n\" data-label=\"Cross-test\">{:.4}</td><td class=\"n\" data-label=\"Old self-test\">{:.4}</td>\
+             <td class=\"n strong\" data-label=\"Margin\">{}</td><td class=\"n\" data-label=\"95 % interval\">[{}, {}]</td><td class=\"plot\">",
             Escaped(&pair.query_version),
             Escaped(&pair.gallery_version),
             pair.cross,
@@ -73,20 +80,10 @@ fn write_table(
             Signed(pair.interval.high, 4),
         )?;
         scale.write_plot(out, pair)?;
-        let (sign, verdict) = match (pair.verdict, compatible) {
-            (Verdict::Tie, true) => ("=", "tie, counts as compatible"),
-            (Verdict::Tie, false) => ("=", "tie, counts as incompatible"),
-            (_, true) => ("\u{2713}", "compatible"),
-            (_, false) => ("!", "incompatible"),
-        };
         writeln!(
             out,
-            "</td><td><span class=\"badge\"><b aria-hidden=\"true\">{sign}</b> {verdict}</span>{}</td></tr>",
-            if pair.interval_excludes_zero {
-                ""
-            } else {
-                " <small>undecided</small>"
-            }
+            "</td><td data-label=\"Verdict\"><span class=\"badge\"><b aria-hidden=\"true\">{sign}</b> {}</span></td></tr>",
+            decision.word()
         )?;
     }
     out.push_str("</tbody>\n</table>\n</div>\n");

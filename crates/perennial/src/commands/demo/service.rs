@@ -19,11 +19,11 @@ use crate::commands::serve::serve;
 use crate::model_loading::TrainedLoader;
 use crate::terminal::Terminal;
 
-/// The margin that certifies a pair in the demo: models trained for seconds lose a little across a replacement, where the
-/// ordinary ones lose everything.
+/// The least margin that certifies a pair in the demo. Models trained for seconds may lose a little across a replacement;
+/// ordinary ones lose two thirds of their accuracy and more.
 pub const MIN_MARGIN: f64 = -0.1;
 
-/// What the service needs of the product whose gallery survived.
+/// What the service needs of the simplex product.
 pub struct Stock {
     pub versions: Vec<ModelVersion>,
     /// Of the gallery images, one entry for each version.
@@ -32,7 +32,7 @@ pub struct Stock {
     pub compatibility: Compatibility,
 }
 
-/// The gallery on disk, and what stands in it.
+/// The gallery on disk and its content in numbers.
 pub struct Stocked {
     gallery: EmbeddedGallery,
     items: usize,
@@ -41,21 +41,26 @@ pub struct Stocked {
 }
 
 impl Stock {
-    /// Stores every image once in `folder/gallery`, each embedded by one of the versions that may meet, and makes the newest
-    /// of them live, so that `perennial serve` finds everything in place.
+    /// Stores every image once in `folder/gallery`, half of them embedded by the last version before the replacement where the
+    /// later ones may search those. The replacement is live, so that its update can be promoted next.
     pub fn lay_out(&self, folder: &Path, registry: &Registry) -> anyhow::Result<Stocked> {
-        let kept = versions_that_may_meet(&self.versions, &self.compatibility);
+        let replaced = self
+            .versions
+            .iter()
+            .position(|version| version.role == Role::Replacement)
+            .context("the demo replaced no version")?;
+        let stored = stored_versions(&self.compatibility, replaced);
         let gallery = EmbeddedGallery::open(folder.join("gallery"), GalleryConfig::default())?;
-        fill(&gallery, self, &kept)?;
-        let live = &self.versions[kept[kept.len() - 1]].name;
+        fill(&gallery, self, &stored)?;
+        let live = &self.versions[replaced].name;
         registry.set_alias(LIVE_ALIAS, live)?;
-        if let [.., before, _] = kept[..] {
+        if let [before, _] = stored[..] {
             registry.set_alias(PREVIOUS_ALIAS, &self.versions[before].name)?;
         }
         Ok(Stocked {
             gallery,
             items: self.images.len(),
-            versions: kept.len(),
+            versions: stored.len(),
             live: live.clone(),
         })
     }
@@ -84,19 +89,18 @@ pub fn run(
     )
 }
 
-/// The last version before the replacement, where the newest one loses little on what it stored, and the newest one.
-fn versions_that_may_meet(versions: &[ModelVersion], report: &Compatibility) -> Vec<usize> {
+/// The last version before the replacement, where no later one loses much on what it stored, and the replacement.
+fn stored_versions(report: &Compatibility, replaced: usize) -> Vec<usize> {
     let rows = report.matrix().rows();
-    let newest = rows.len() - 1;
-    let replacement = versions
-        .iter()
-        .position(|version| version.role == Role::Replacement);
-    let before = replacement.and_then(|at| at.checked_sub(1));
-    let margin = |version: usize| rows[newest][version] - rows[version][version];
+    let before = replaced.checked_sub(1);
     before
-        .filter(|&version| margin(version) >= MIN_MARGIN)
+        .filter(|&old| {
+            rows[replaced..]
+                .iter()
+                .all(|row| row[old] - rows[old][old] >= MIN_MARGIN)
+        })
         .into_iter()
-        .chain([newest])
+        .chain([replaced])
         .collect()
 }
 
