@@ -109,9 +109,9 @@ impl DecisionCounts {
                         format!("{count} {} {word}", if *count == 1 { "is" } else { "are" })
                     })
                     .collect();
-                let (last, first) = parts.split_last().map_or(("", &[][..]), |(last, first)| {
-                    (last.as_str(), first)
-                });
+                let (last, first) = parts
+                    .split_last()
+                    .map_or(("", &[][..]), |(last, first)| (last.as_str(), first));
                 format!("Of {pairs} version pairs, {} and {last}", first.join(", "))
             }
         }

@@ -17,11 +17,7 @@ pub fn render(report: &Compatibility, provenance: &Provenance) -> String {
     page
 }
 
-fn write_page(
-    out: &mut String,
-    report: &Compatibility,
-    provenance: &Provenance,
-) -> fmt::Result {
+fn write_page(out: &mut String, report: &Compatibility, provenance: &Provenance) -> fmt::Result {
     let counts = DecisionCounts::of(report.pairs());
     write!(
         out,

@@ -199,10 +199,15 @@ fn the_page_is_complete_and_self_contained() {
             ("undecided", counts.undecided),
             ("incompatible", counts.incompatible),
         ] {
-            let rows = page.matches(&format!("</b> {word}</span></td></tr>")).count();
+            let rows = page
+                .matches(&format!("</b> {word}</span></td></tr>"))
+                .count();
             assert_eq!(rows, count, "{name}: {word}");
         }
-        assert!(page.contains(&format!("<h1>{}</h1>", counts.sentence())), "{name}");
+        assert!(
+            page.contains(&format!("<h1>{}</h1>", counts.sentence())),
+            "{name}"
+        );
         for fact in [
             "<dt>Run</dt><dd>iamcl2r&lt;7&gt;</dd>",
             "<dt>Method</dt><dd>hoc</dd>",
@@ -259,17 +264,35 @@ fn two_versions(lost: usize, won: usize) -> Compatibility {
 fn undecided_pairs_are_never_counted_as_compatible() {
     for (lost, won, decision, says) in [
         (0, 60, Decision::Compatible, "The new version is compatible"),
-        (60, 0, Decision::Incompatible, "The new version is incompatible"),
+        (
+            60,
+            0,
+            Decision::Incompatible,
+            "The new version is incompatible",
+        ),
         // More right than before, and AC 1, but by two queries of 1000.
-        (20, 22, Decision::Undecided, "It is undecided whether the new version is compatible"),
-        (22, 20, Decision::Undecided, "It is undecided whether the new version is compatible"),
+        (
+            20,
+            22,
+            Decision::Undecided,
+            "It is undecided whether the new version is compatible",
+        ),
+        (
+            22,
+            20,
+            Decision::Undecided,
+            "It is undecided whether the new version is compatible",
+        ),
         // Equal embeddings answer every query alike.
         (0, 0, Decision::Compatible, "The new version is compatible"),
     ] {
         let report = two_versions(lost, won);
         assert_eq!(report.decision(1, 0), decision, "{lost} lost, {won} won");
         let page = html::render(&report, &Provenance::default());
-        assert!(page.contains(&format!("<h1>{says}</h1>")), "{lost} lost, {won} won");
+        assert!(
+            page.contains(&format!("<h1>{says}</h1>")),
+            "{lost} lost, {won} won"
+        );
         let text = table::render(&report, &Provenance::default(), false);
         assert!(text.starts_with(&format!("{says}.\n")), "{text}");
         let mark = match decision {
@@ -277,7 +300,10 @@ fn undecided_pairs_are_never_counted_as_compatible() {
             Decision::Undecided => '?',
             Decision::Incompatible => '!',
         };
-        let row = text.lines().find(|line| line.starts_with("v0002 ")).unwrap();
+        let row = text
+            .lines()
+            .find(|line| line.starts_with("v0002 "))
+            .unwrap();
         let cell = format!("{:.4}{mark}", report.matrix().rows()[1][0]);
         assert!(row.contains(&cell), "{text}");
     }
@@ -293,10 +319,15 @@ fn replacements_are_marked_in_the_table() {
     assert!(lines[at[0] - 1].starts_with("v0002 ") && lines[at[0] + 1].starts_with("v0003 "));
     assert!(lines[at[1] - 1].starts_with("v0004 ") && lines[at[1] + 1].starts_with("v0005 "));
     // Every later row is divided where the columns of the replaced versions end.
-    let last = lines.iter().rfind(|line| line.starts_with("v0007 ") && line.contains('|'));
+    let last = lines
+        .iter()
+        .rfind(|line| line.starts_with("v0007 ") && line.contains('|'));
     assert_eq!(last.unwrap().matches('|').count(), 2, "{text}");
     let none = table::render(&hoc(), &Provenance::default(), false);
-    assert!(!none.contains("replacement") && !none.contains('|'), "{none}");
+    assert!(
+        !none.contains("replacement") && !none.contains('|'),
+        "{none}"
+    );
 }
 
 /// Every element that is opened is closed in the right order.

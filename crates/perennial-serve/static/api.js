@@ -106,7 +106,9 @@ export function explain(error) {
     case 401:
       return "The server asks for a key, or does not know this one.";
     case 403:
-      return "This key may read but not write. Enter a key with the right to write.";
+      return key === ""
+        ? "The server does not allow this page to change anything."
+        : "This key may read but not write. Enter a key with the right to write.";
     case 404:
       return "The server does not have this any more. Reload the page.";
     case 413:

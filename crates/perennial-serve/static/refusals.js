@@ -23,7 +23,7 @@ const PAIR = /^compatibility with (\S+)$/;
 export function explainCheck({ name }, version) {
   const stored = PAIR.exec(name)?.[1];
   if (stored) {
-    return { title: `Items of ${stored}`, text: explainPair(version, stored), remedy: "Choose a version that was measured as compatible: the matrix below shows them." };
+    return { title: `Items of ${stored}`, text: explainPair(version, stored), remedy: "Choose a version that was measured as compatible with all stored items: the matrix on this page shows them." };
   }
   const [text, remedy] = CHECKS[name] ?? ["A check of this version failed.", "Choose another version."];
   return { title: titleOf(name), text, remedy };

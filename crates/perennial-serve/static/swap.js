@@ -99,6 +99,8 @@ function show(tone, heading, checks = [], version = "") {
     // Reasons first.
     const sorted = [...checks].sort((a, b) => Number(a.passed) - Number(b.passed));
     parts.push(element("ul", { class: "checks", role: "list" }, ...sorted.map((each) => check(each, version))));
+    const remedies = new Set(sorted.filter(({ passed }) => !passed).map((each) => explainCheck(each, version).remedy));
+    if (remedies.size > 0) parts.push(element("p", { class: "remedy" }, [...remedies].join(" ")));
     parts.push(detail(checks.map(({ name, passed, detail: said }) => `${name}: ${passed ? "passed" : "failed"}. ${said ?? ""}`).join("\n")));
   }
   byId("verdict").replaceChildren(element("div", { class: `verdict ${tone}` }, ...parts));
@@ -109,7 +111,7 @@ function check(each, version) {
   if (each.passed) {
     return element("li", { class: "passed" }, sign, element("span", {}, spoken("Passed: "), titleOf(each.name)));
   }
-  const { title, text, remedy } = explainCheck(each, version);
+  const { title, text } = explainCheck(each, version);
   return element("li", { class: "failed" }, sign,
-    element("span", {}, spoken("Failed: "), element("b", {}, title), ` ${text} ${remedy}`));
+    element("span", {}, spoken("Failed: "), element("b", {}, title), ` ${text}`));
 }

@@ -36,11 +36,7 @@ pub(super) fn write_section(
     Ok(())
 }
 
-fn write_accuracy(
-    out: &mut String,
-    report: &Compatibility,
-    replacements: &[usize],
-) -> fmt::Result {
+fn write_accuracy(out: &mut String, report: &Compatibility, replacements: &[usize]) -> fmt::Result {
     let grid = Grid::new(report);
     let cells = || report.matrix().rows().iter().flatten().copied();
     let (low, high) = rounded_range(cells());
@@ -91,11 +87,7 @@ fn write_accuracy(
     Ok(())
 }
 
-fn write_margins(
-    out: &mut String,
-    report: &Compatibility,
-    replacements: &[usize],
-) -> fmt::Result {
+fn write_margins(out: &mut String, report: &Compatibility, replacements: &[usize]) -> fmt::Result {
     let grid = Grid::new(report);
     let largest = report
         .pairs()

@@ -191,7 +191,10 @@ fn a_sample_shows_every_class() {
     };
     let shown = counts(&sample("&limit=24"));
     assert_eq!(shown.len(), labels.len(), "{shown:?}");
-    assert!(shown.values().all(|&count| (4..=5).contains(&count)), "{shown:?}");
+    assert!(
+        shown.values().all(|&count| (4..=5).contains(&count)),
+        "{shown:?}"
+    );
     assert_eq!(sample("&limit=3").len(), 3);
     assert_eq!(counts(&sample("&limit=5")).len(), 5);
     // The rest is filled up, with what has no class last.

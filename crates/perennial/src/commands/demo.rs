@@ -207,8 +207,10 @@ struct Workshop<'a> {
 impl Workshop<'_> {
     /// Trains a product's models and measures every pair of its versions.
     fn make(&self, product: &Product) -> anyhow::Result<(Measured, Stock)> {
-        self.terminal
-            .say(format_args!("training the service with the {}", product.title));
+        self.terminal.say(format_args!(
+            "training the service with the {}",
+            product.title
+        ));
         for (source, text) in product.pretrainings {
             self.train(&self.configuration::<PretrainConfig>(source, text)?)?;
         }
@@ -384,24 +386,46 @@ The figures vary with the seed: over seeds 0 to 9, RANGE.
 ";
 
 fn next_steps(answer: &Answer, arguments: &Arguments) -> String {
-    let mut text = format!("\nThis took {:.0} s. Next steps:\n", answer.seconds);
+    let mut steps: Vec<(String, &str)> = Vec::new();
     match &arguments.keep {
-        Some(folder) => {
-            let folder = folder.display();
-            text.push_str(&format!(
-                "  cd {folder}                                   its registry/ and gallery/ are the commands' defaults\n  \
-                   perennial models list                      all versions; simplex-1 to simplex-4 and ordinary-1 to -4 name them\n  \
-                   perennial serve --min-margin {MIN_MARGIN}          the gallery behind a web page; then, in another terminal,\n  \
-                   perennial models promote simplex-4 --server http://127.0.0.1:7700\n  \
-                   open runs/demo-hoc/report.html             the measurements as a page\n"
-            ));
-        }
-        None => text
-            .push_str("  perennial demo --keep demo        keeps the models, the gallery and an HTML report\n"),
+        Some(folder) => steps.extend([
+            (
+                format!("cd {}", folder.display()),
+                "registry/ and gallery/ in it are the defaults of all commands",
+            ),
+            (
+                "perennial models list".to_owned(),
+                "all versions: ordinary-1 to ordinary-4 and simplex-1 to simplex-4",
+            ),
+            (
+                format!("perennial serve --min-margin {MIN_MARGIN}"),
+                "the simplex gallery over HTTP, with a web page",
+            ),
+            (
+                "perennial models promote simplex-4 --server http://127.0.0.1:7700".to_owned(),
+                "meanwhile, the next version goes live",
+            ),
+            (
+                "runs/demo-hoc/report.html".to_owned(),
+                "the simplex measurements, for a browser",
+            ),
+        ]),
+        None => steps.push((
+            "perennial demo --keep demo".to_owned(),
+            "keeps the models, the gallery and HTML reports in demo/",
+        )),
     }
-    text.push_str(
-        "  perennial data fetch cifar100     real images for the experiments in experiments/\n  \
-         perennial metrics MATRIX.csv      the same metrics for your own models\n",
-    );
+    steps.push((
+        "perennial data fetch cifar100".to_owned(),
+        "real images for the experiments in experiments/",
+    ));
+    steps.push((
+        "perennial metrics MATRIX.csv".to_owned(),
+        "the same metrics for your own models",
+    ));
+    let mut text = format!("\nThis took {:.0} s. Next steps:\n", answer.seconds);
+    for (command, meaning) in steps {
+        text.push_str(&format!("  {command:<34}  {meaning}\n"));
+    }
     text
 }

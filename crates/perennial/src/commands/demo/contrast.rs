@@ -115,24 +115,26 @@ impl Crossing {
         };
         let verdict = match self.outcome() {
             GalleryOutcome::Lost => format!(
-                "That is close to guessing ({}): the old gallery is lost, and all {items} images must be embedded again.",
+                "That is at most twice what guessing finds ({}): the old gallery is lost, and all {items} images must be\nembedded again.",
                 percent(self.chance)
             ),
             GalleryOutcome::Lower if self.pairs.incompatible == 0 => format!(
-                "{share}{pairs} These queries do not decide whether search gets worse; \
+                "{share}{pairs}\nThese queries do not decide whether search gets worse; \
                  embedding all {items} images again would avoid it."
             ),
             GalleryOutcome::Lower => format!(
-                "{share}{pairs} Search gets worse unless all {items} images are embedded again."
+                "{share}{pairs}\nSearch gets worse unless all {items} images are embedded again."
             ),
             GalleryOutcome::Mixed => format!(
-                "{pairs} Some searches get worse unless all {items} images are embedded again."
+                "{pairs}\nSome searches get worse unless all {items} images are embedded again."
             ),
             GalleryOutcome::Level => {
-                format!("{pairs} Search stays about as good, and all {items} stored items are kept.")
+                format!(
+                    "{pairs}\nSearch stays about as good, and all {items} stored items are kept."
+                )
             }
             GalleryOutcome::Higher => {
-                format!("{pairs} Search gets better, and all {items} stored items are kept.")
+                format!("{pairs}\nSearch gets better, and all {items} stored items are kept.")
             }
         };
         format!("{found}\n{verdict}")
@@ -160,13 +162,21 @@ pub fn conclude(ordinary: &Crossing, simplex: &Crossing) -> String {
             percent(crossing.before)
         ),
         GalleryOutcome::Mixed => {
-            format!("the {title} gallery is searched better by some models and worse by others")
+            format!(
+                "{} of {} pairs of models across the replacement are incompatible in the {title} gallery",
+                crossing.pairs.incompatible,
+                crossing.pairs.pairs()
+            )
         }
-        GalleryOutcome::Level => format!("the {title} gallery is kept and searched about as well as before"),
-        GalleryOutcome::Higher => format!("the {title} gallery is kept and searched better than before"),
+        GalleryOutcome::Level => {
+            format!("the {title} gallery is kept and searched about as well as before")
+        }
+        GalleryOutcome::Higher => {
+            format!("the {title} gallery is kept and searched better than before")
+        }
     };
     format!(
-        "After the replacement, {}; {}.",
+        "After the replacement, {};\n{}.",
         of("ordinary", ordinary),
         of("simplex", simplex)
     )
@@ -266,16 +276,52 @@ mod tests {
     #[test]
     fn outcomes_follow_from_the_numbers() {
         for (numbers, expected, words) in [
-            (crossing(0.4, 0.08, (0, 0, 4), 0.0), GalleryOutcome::Lost, "lost"),
-            (crossing(0.4, 0.19, (0, 0, 4), 0.2), GalleryOutcome::Lost, "guessing (10.0 %)"),
-            (crossing(0.4, 0.3, (0, 0, 4), 0.1), GalleryOutcome::Lower, "75 % of it"),
-            (crossing(0.4, 0.39, (0, 4, 0), 0.0), GalleryOutcome::Lower, "worse"),
-            (crossing(0.4, 0.41, (2, 0, 2), 0.5), GalleryOutcome::Mixed, "Some searches"),
-            (crossing(0.4, 0.39, (0, 4, 0), 0.2), GalleryOutcome::Level, "about as good"),
-            (crossing(0.4, 0.42, (0, 4, 0), 0.5), GalleryOutcome::Level, "about as good"),
-            (crossing(0.4, 0.45, (3, 1, 0), 0.8), GalleryOutcome::Higher, "better"),
+            (
+                crossing(0.4, 0.08, (0, 0, 4), 0.0),
+                GalleryOutcome::Lost,
+                "lost",
+            ),
+            (
+                crossing(0.4, 0.19, (0, 0, 4), 0.2),
+                GalleryOutcome::Lost,
+                "guessing finds (10.0 %)",
+            ),
+            (
+                crossing(0.4, 0.3, (0, 0, 4), 0.1),
+                GalleryOutcome::Lower,
+                "75 % of it",
+            ),
+            (
+                crossing(0.4, 0.39, (0, 4, 0), 0.0),
+                GalleryOutcome::Lower,
+                "worse",
+            ),
+            (
+                crossing(0.4, 0.41, (2, 0, 2), 0.5),
+                GalleryOutcome::Mixed,
+                "Some searches",
+            ),
+            (
+                crossing(0.4, 0.39, (0, 4, 0), 0.2),
+                GalleryOutcome::Level,
+                "about as good",
+            ),
+            (
+                crossing(0.4, 0.42, (0, 4, 0), 0.5),
+                GalleryOutcome::Level,
+                "about as good",
+            ),
+            (
+                crossing(0.4, 0.45, (3, 1, 0), 0.8),
+                GalleryOutcome::Higher,
+                "better",
+            ),
             // A first model that hardly beats guessing loses nothing to a better one.
-            (crossing(0.12, 0.19, (4, 0, 0), 1.0), GalleryOutcome::Higher, "better"),
+            (
+                crossing(0.12, 0.19, (4, 0, 0), 1.0),
+                GalleryOutcome::Higher,
+                "better",
+            ),
         ] {
             assert_eq!(numbers.outcome(), expected, "{numbers:?}");
             let text = numbers.describe(1000);
@@ -288,7 +334,14 @@ mod tests {
     #[test]
     fn kept_is_never_said_without_compatible_pairs() {
         let steps = [0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.39, 0.4, 0.41, 0.6, 1.0];
-        let pairs = [(0, 0, 4), (0, 4, 0), (4, 0, 0), (1, 1, 2), (2, 2, 0), (0, 1, 3)];
+        let pairs = [
+            (0, 0, 4),
+            (0, 4, 0),
+            (4, 0, 0),
+            (1, 1, 2),
+            (2, 2, 0),
+            (0, 1, 3),
+        ];
         let mut kept = 0;
         for before in steps {
             for across in steps {
@@ -299,7 +352,10 @@ mod tests {
                         for text in [numbers.describe(1000), conclude(&lost, &numbers)] {
                             let says_kept = text.contains("kept");
                             assert_eq!(says_kept, numbers.outcome().keeps_the_items(), "{text}");
-                            assert!(!says_kept || (ac > 0.0 && pairs.2 == 0), "{numbers:?}: {text}");
+                            assert!(
+                                !says_kept || (ac > 0.0 && pairs.2 == 0),
+                                "{numbers:?}: {text}"
+                            );
                             if text.contains("better") && !text.contains("worse") {
                                 assert!(across > before, "{numbers:?}: {text}");
                             }

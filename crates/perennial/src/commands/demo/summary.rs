@@ -54,7 +54,16 @@ pub fn table(rows: &[Row<'_>], queries: usize) -> String {
             "",
         ]
         .map(str::to_owned),
-        ["", "before", "after", "embedded again", "kept", "embedded again", "seconds"].map(str::to_owned),
+        [
+            "",
+            "before",
+            "after",
+            "embedded again",
+            "kept",
+            "embedded again",
+            "seconds",
+        ]
+        .map(str::to_owned),
     ];
     for Row {
         title,
@@ -145,16 +154,21 @@ mod tests {
     #[test]
     fn the_table_is_small_and_says_what_was_measured() {
         let (ordinary, simplex) = (crossing(0.08, 0), crossing(0.36, 4));
-        let rows = [("ordinary classifier", &ordinary), ("simplex classifier", &simplex)].map(
-            |(title, crossing)| Row {
-                title,
-                crossing,
-                cost: Cost::of(crossing, 1000, 1.26),
-            },
-        );
+        let rows = [
+            ("ordinary classifier", &ordinary),
+            ("simplex classifier", &simplex),
+        ]
+        .map(|(title, crossing)| Row {
+            title,
+            crossing,
+            cost: Cost::of(crossing, 1000, 1.26),
+        });
         let text = table(&rows, 1000);
         let lines: Vec<&str> = text.lines().collect();
-        assert!(lines.iter().all(|line| line.chars().count() <= 110), "{text}");
+        assert!(
+            lines.iter().all(|line| line.chars().count() <= 110),
+            "{text}"
+        );
         let cells = |line: &str| -> Vec<String> {
             line.split("  ")
                 .map(str::trim)
@@ -164,11 +178,27 @@ mod tests {
         };
         assert_eq!(
             cells(lines[3]),
-            ["ordinary classifier", "30.0 %", "8.0 %", "60.0 %", "0", "1000", "1.3"]
+            [
+                "ordinary classifier",
+                "30.0 %",
+                "8.0 %",
+                "60.0 %",
+                "0",
+                "1000",
+                "1.3"
+            ]
         );
         assert_eq!(
             cells(lines[4]),
-            ["simplex classifier", "30.0 %", "36.0 %", "60.0 %", "1000", "0", "0.0"]
+            [
+                "simplex classifier",
+                "30.0 %",
+                "36.0 %",
+                "60.0 %",
+                "1000",
+                "0",
+                "0.0"
+            ]
         );
         assert!(text.contains("guessing: 10.0 %"), "{text}");
     }
