@@ -188,8 +188,8 @@ fn write_scores(
         out,
         "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{caption}\">\n<table class=\"scores\">\n<caption>{caption}</caption>\n\
          <thead><tr><th scope=\"col\">Query version</th><th scope=\"col\">Gallery version</th>\
-         <th scope=\"col\" class=\"n\">Class mean top-1</th><th scope=\"col\" class=\"n\">CMC@1</th><th scope=\"col\" class=\"n\">CMC@5</th>\
-         <th scope=\"col\" class=\"n\">CMC@10</th><th scope=\"col\" class=\"n\">mAP</th></tr></thead>\n<tbody>"
+         <th scope=\"col\" class=\"n\">Class mean top-1</th><th scope=\"col\" class=\"n\">CMC<wbr>@1</th><th scope=\"col\" class=\"n\">CMC<wbr>@5</th>\
+         <th scope=\"col\" class=\"n\">CMC<wbr>@10</th><th scope=\"col\" class=\"n\">mAP</th></tr></thead>\n<tbody>"
     )?;
     let versions = report.versions();
     for (t, row) in report.retrieval().iter().enumerate() {

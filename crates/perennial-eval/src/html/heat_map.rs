@@ -252,7 +252,12 @@ impl<'a> Grid<'a> {
              <div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-labelledby=\"map-{id}\">\
              <svg class=\"map{}\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" role=\"img\" \
              aria-labelledby=\"map-{id}\">\n",
-            if self.dense { " dense" } else { "" }
+            match versions.len() {
+                _ if self.dense => " dense",
+                // Shrunk on a phone, so that its figures are larger there.
+                6.. => " many",
+                _ => "",
+            }
         )?;
         for (index, name) in versions.iter().enumerate() {
             let short = shortened(name, 14);
