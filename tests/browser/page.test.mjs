@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import axe from "axe-core";
 
-import { ask, launch, openPage, picture, readKey, settled, state, tiles, writeKey } from "./service.mjs";
+import { ask, launch, openPage, picture, readKey, reportFile, settled, state, tiles, writeKey } from "./service.mjs";
 
 const SEARCHED = "Most similar items";
 
@@ -318,6 +318,34 @@ onPage("a swap needs the write key, says why it refuses, and moves the live vers
   await page.getByRole("button", { name: `Roll back to ${live}` }).click();
   await page.waitForFunction((name) => document.getElementById("headline").textContent.endsWith(`searched by ${name}`), live);
   assert.equal(await liveNow(), live);
+});
+
+const unreachable = { expectedErrors: (text) => /ERR_FAILED|status of 409/.test(text) };
+
+onPage("one error is one message, in plain sentences", unreachable, async (page) => {
+  const { live } = await state("/models");
+  const message = "v0012 may not query embeddings of v0001: the pair was never measured; run `perennial evaluate` with both; set `force` to go ahead without a certificate";
+  const refusal = { error: { code: "incompatible_version", message, request_id: "1-a", details: { pairs: [{ query_version: live, gallery_version: "v0001", reason: message }] } } };
+  await page.route("**/search", (route) => route.fulfill({ status: 409, json: refusal }));
+  await page.locator("#tiles button").first().click();
+  const box = page.locator(".problem");
+  await box.getByText(`It has not been measured how well ${live} finds items that v0001 stored.`).waitFor();
+  assert.equal(await box.count(), 1);
+  await box.getByRole("button", { name: "Search all the same" }).waitFor();
+  const visible = () => box.evaluate((node) => node.innerText);
+  assert.ok(!/force|perennial|`/.test(await visible()), await visible());
+  await picture(page, "refused-search", "#search");
+  await box.getByText("Technical detail").click();
+  assert.ok((await visible()).includes("set `force`"), "the server's words are not lost");
+
+  await page.unroute("**/search");
+  for (const path of ["**/search", "**/gallery/**", "**/models", "**/compatibility", "**/stats/live"]) await page.route(path, (route) => route.abort());
+  await page.getByRole("button", { name: /Clear/ }).click();
+  await page.getByText("The server does not answer.", { exact: true }).waitFor();
+  assert.equal(await page.locator(".problem").count(), 1, "the search says nothing of its own");
+  await page.unrouteAll();
+  await page.getByRole("button", { name: "Try again" }).click();
+  await page.waitForFunction(() => document.querySelectorAll(".problem").length === 0 && document.querySelector("#tiles .tile"));
 });
 
 onPage("the keyboard is enough", {}, async (page) => {
