@@ -41,7 +41,7 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
     /// Seed of the training; the figures vary with it
-    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(i64).range(0..))]
+    #[arg(long, default_value_t = DEFAULT_SEED, value_parser = clap::value_parser!(i64).range(0..))]
     seed: i64,
     /// Serve the simplex gallery afterwards, with a web page, and print its address
     #[arg(long)]
@@ -88,6 +88,9 @@ const SIMPLEX: Product = Product {
     ],
     tasks: configuration!("tasks-hoc"),
 };
+
+/// The seed of ten whose result is nearest to the median; docs/results.md has the table.
+const DEFAULT_SEED: i64 = 2;
 
 /// Between the seeds of two demos; more than the configurations differ by.
 const SEED_STEP: i64 = 10;
@@ -402,8 +405,8 @@ fn next_steps(answer: &Answer, arguments: &Arguments) -> String {
                 "the simplex gallery over HTTP, with a web page",
             ),
             (
-                "perennial models promote simplex-4 --server http://127.0.0.1:7700".to_owned(),
-                "meanwhile, the next version goes live",
+                "perennial models promote simplex-3 --server http://127.0.0.1:7700".to_owned(),
+                "meanwhile, the replacement goes live",
             ),
             (
                 "runs/demo-hoc/report.html".to_owned(),

@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use perennial_core::{Embeddings, ModelVersion, Registry, Role};
 use perennial_data::{ImageSet, encode_png};
-use perennial_eval::Compatibility;
+use perennial_eval::{Compatibility, Decision};
 use perennial_gallery::{
     EmbeddedGallery, GalleryConfig, Item, ItemId, SimplexIdentity, VectorStore,
 };
@@ -41,8 +41,8 @@ pub struct Stocked {
 }
 
 impl Stock {
-    /// Stores every image once in `folder/gallery`, half of them embedded by the last version before the replacement where the
-    /// later ones may search those. The replacement is live, so that its update can be promoted next.
+    /// Stores every image once in `folder/gallery`, embedded by versions from before the replacement, the last of which is live:
+    /// the replacement is there to be promoted.
     pub fn lay_out(&self, folder: &Path, registry: &Registry) -> anyhow::Result<Stocked> {
         let replaced = self
             .versions
@@ -50,11 +50,15 @@ impl Stock {
             .position(|version| version.role == Role::Replacement)
             .context("the demo replaced no version")?;
         let stored = stored_versions(&self.compatibility, replaced);
+        let last = stored
+            .last()
+            .copied()
+            .context("the demo replaced its first version")?;
         let gallery = EmbeddedGallery::open(folder.join("gallery"), GalleryConfig::default())?;
         fill(&gallery, self, &stored)?;
-        let live = &self.versions[replaced].name;
+        let live = &self.versions[last].name;
         registry.set_alias(LIVE_ALIAS, live)?;
-        if let [before, _] = stored[..] {
+        if let Some(before) = last.checked_sub(1) {
             registry.set_alias(PREVIOUS_ALIAS, &self.versions[before].name)?;
         }
         Ok(Stocked {
@@ -89,18 +93,14 @@ pub fn run(
     )
 }
 
-/// The last version before the replacement, where no later one loses much on what it stored, and the replacement.
+/// The versions before the replacement, without those whose items a later one up to the replacement is measured to find worse.
+/// The last one is always among them.
 fn stored_versions(report: &Compatibility, replaced: usize) -> Vec<usize> {
-    let rows = report.matrix().rows();
-    let before = replaced.checked_sub(1);
-    before
-        .filter(|&old| {
-            rows[replaced..]
-                .iter()
-                .all(|row| row[old] - rows[old][old] >= MIN_MARGIN)
-        })
-        .into_iter()
-        .chain([replaced])
+    let found_by_all = |old: usize| {
+        (old + 1..=replaced).all(|new| report.decision(new, old) != Decision::Incompatible)
+    };
+    (0..replaced)
+        .filter(|&old| old + 1 == replaced || found_by_all(old))
         .collect()
 }
 
