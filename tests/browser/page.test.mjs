@@ -11,8 +11,25 @@ const SEARCHED = "Most similar items";
 let browser;
 before(async () => {
   browser = await launch();
+  await promoteReplacement();
 });
 after(() => browser?.close());
+
+/** Makes the demo's replacement live and has it embed every other item again, so that the gallery holds items of two versions. */
+async function promoteReplacement() {
+  const { aliases, live } = await state("/models");
+  const replacement = aliases["simplex-3"];
+  if (live === replacement) return;
+  const { status, body } = await ask("PUT", "/aliases/live", { json: { version: replacement } });
+  assert.equal(status, 200, JSON.stringify(body));
+  const { items } = await state("/gallery/items?limit=1000");
+  const again = items.filter((item, place) => place % 2 === 1)
+    .map(({ id, label, payload }) => ({ id, label, payload, image: payload.thumbnail }));
+  for (let start = 0; start < again.length; start += 100) {
+    const answer = await ask("POST", "/gallery/items:batch", { json: { items: again.slice(start, start + 100) } });
+    assert.equal(answer.status, 200, JSON.stringify(answer.body));
+  }
+}
 
 /** A test with a page of its own, which ends with the check that nothing went wrong unseen. */
 function onPage(name, options, body) {
@@ -114,8 +131,6 @@ onPage("a click on an item finds the most similar ones, each with the version th
   // Across versions: what one model embedded finds what another embedded.
   const { per_version: stored } = await state("/gallery/stats");
   const other = Object.keys(stored).find((version) => version !== asked);
-  // A training whose first update lost something leaves a gallery of one version.
-  if (!other) return;
   await page.getByLabel("Embedded by").selectOption(other);
   await page.getByText(`24 items: 24 from ${other}. Query by ${asked}`).waitFor();
   assert.ok((await tiles(page)).every(({ version }) => version === other));

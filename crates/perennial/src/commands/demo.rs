@@ -32,7 +32,7 @@ use crate::run_record::{RunRecord, Status, TaskRecord};
 use crate::terminal::Terminal;
 use crate::training_run::Runnable;
 use contrast::{Crossing, GalleryOutcome, conclude};
-use service::{MIN_MARGIN, Stock};
+use service::Stock;
 use summary::{Cost, Row};
 
 #[derive(Debug, clap::Args)]
@@ -89,8 +89,8 @@ const SIMPLEX: Product = Product {
     tasks: configuration!("tasks-hoc"),
 };
 
-/// One of the two in the middle of ten seeds; docs/results.md has the table.
-const DEFAULT_SEED: i64 = 2;
+/// The lower of the two in the middle of ten seeds; docs/results.md has the table.
+const DEFAULT_SEED: i64 = 8;
 
 /// Between the seeds of two demos; more than the configurations differ by.
 const SEED_STEP: i64 = 10;
@@ -266,7 +266,6 @@ impl Workshop<'_> {
                 .collect::<anyhow::Result<_>>()?,
             versions,
             images: gallery.set,
-            compatibility: compatibility.clone(),
         };
         let measured = Measured {
             outcome: crossing.outcome(),
@@ -402,7 +401,7 @@ fn next_steps(answer: &Answer, arguments: &Arguments) -> String {
                 "all versions: ordinary-1 to ordinary-4 and simplex-1 to simplex-4",
             ),
             (
-                format!("perennial serve --min-margin {MIN_MARGIN}"),
+                "perennial serve".to_owned(),
                 "the simplex gallery over HTTP, with a web page",
             ),
             (
