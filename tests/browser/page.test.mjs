@@ -4,15 +4,32 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import axe from "axe-core";
 
-import { ask, launch, openPage, picture, readKey, settled, state, tiles, writeKey } from "./service.mjs";
+import { ask, launch, openPage, picture, readKey, reportFile, settled, state, tiles, writeKey } from "./service.mjs";
 
 const SEARCHED = "Most similar items";
 
 let browser;
 before(async () => {
   browser = await launch();
+  await promoteReplacement();
 });
 after(() => browser?.close());
+
+/** Makes the demo's replacement live and has it embed every other item again, so that the gallery holds items of two versions. */
+async function promoteReplacement() {
+  const { aliases, live } = await state("/models");
+  const replacement = aliases["simplex-3"];
+  if (live === replacement) return;
+  const { status, body } = await ask("PUT", "/aliases/live", { json: { version: replacement } });
+  assert.equal(status, 200, JSON.stringify(body));
+  const { items } = await state("/gallery/items?limit=1000");
+  const again = items.filter((item, place) => place % 2 === 1)
+    .map(({ id, label, payload }) => ({ id, label, payload, image: payload.thumbnail }));
+  for (let start = 0; start < again.length; start += 100) {
+    const answer = await ask("POST", "/gallery/items:batch", { json: { items: again.slice(start, start + 100) } });
+    assert.equal(answer.status, 200, JSON.stringify(answer.body));
+  }
+}
 
 /** A test with a page of its own, which ends with the check that nothing went wrong unseen. */
 function onPage(name, options, body) {
@@ -45,6 +62,51 @@ onPage("it loads and says what is stored", {}, async (page) => {
   const legend = (await page.locator("#composition-legend").textContent()).replaceAll("\u202f", "");
   for (const [version, count] of Object.entries(stored)) assert.ok(legend.includes(`${version} ${count}`), legend);
   assert.equal((await tiles(page)).length, 24);
+});
+
+onPage("the first screen shows items of every class", {}, async (page) => {
+  const { items } = await state("/gallery/items?limit=1000");
+  const classes = new Set(items.map(({ label }) => label));
+  assert.ok(classes.size > 1 && classes.size <= 24, "the demo's gallery has few classes");
+  assert.deepEqual(new Set((await tiles(page)).map(({ label }) => label)), classes);
+  assert.match(await page.locator("#results-status").textContent(), /^24 items of all classes/);
+  await picture(page, "first-screen");
+
+  // In the order of ids, page by page, on request.
+  await page.getByRole("button", { name: "Show all items in order" }).click();
+  const ids = (count) => items.slice(0, count).map(({ id }) => id);
+  await page.getByText("24 items shown").waitFor();
+  assert.deepEqual((await tiles(page)).map(({ id }) => id), ids(24));
+  await page.getByRole("button", { name: "Show more" }).click();
+  await page.getByText("48 items shown").waitFor();
+  assert.deepEqual((await tiles(page)).map(({ id }) => id), ids(48));
+});
+
+const PIXEL = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
+
+onPage("own photos show their thumbnail, or else the file's name and class", {}, async (page) => {
+  const { live } = await state("/models");
+  const photo = (id, payload, label = 3) => ({ id, model_version: live, label, payload });
+  await page.route("**/gallery/items?*", (route) => route.fulfill({ json: { next: null, items: [
+    photo("cats/tom.jpg", { file: "cats/tom.jpg", class: "cats", thumbnail: PIXEL }),
+    photo("cats/a-very-long-file-name-of-a-holiday-picture-2026-07-14.jpeg", { file: "cats/a-very-long-file-name-of-a-holiday-picture-2026-07-14.jpeg", class: "cats" }),
+    photo("dogs/rex.png", { file: "dogs/rex.png", class: "dogs", thumbnail: "https://example.org/rex.png" }),
+    photo(7, {}, null),
+  ] } }));
+  await page.getByLabel("Show").selectOption("12");
+  await page.getByText("4 items shown").waitFor();
+  assert.equal(await page.locator("#tiles img").count(), 1);
+  const placeholders = await page.locator("#tiles .neutral").allTextContents();
+  assert.deepEqual(placeholders, ["a-very-long-file-name-of-a-holiday-picture-2026-07-14.jpegcats", "rex.pngdogs", "7no label"]);
+  const spilt = await page.locator("#tiles .neutral").evaluateAll((all) => all.filter(({ scrollWidth, clientWidth }) => scrollWidth > clientWidth).length);
+  assert.equal(spilt, 0, "no text leaves its tile");
+  const squares = await page.locator("#tiles .tile > :first-child").evaluateAll((all) => all.map((each) => {
+    const { width, height } = each.getBoundingClientRect();
+    return Math.abs(width - height) < 2;
+  }));
+  assert.deepEqual(squares, [true, true, true, true], "a tile keeps its form");
+  await checkAccess(page, "own photos");
+  await picture(page, "own-photos", "#search");
 });
 
 onPage("a click on an item finds the most similar ones, each with the version that embedded it", {}, async (page) => {
@@ -114,30 +176,69 @@ async function drop(page, name, type, bytes) {
   }, { name, type, bytes: [...bytes] });
 }
 
-onPage("the matrix shows every measured pair and outlines the incompatible ones", {}, async (page) => {
-  const { versions, pairs } = await state("/compatibility");
+/** What a pair's interval says. */
+function verdictOf({ interval }) {
+  if (interval.low >= 0) return "compatible";
+  return interval.high < 0 ? "incompatible" : "undecided";
+}
+
+onPage("the matrix opens on live and stored versions and shows every measured pair on request", {}, async (page) => {
+  const { versions, pairs, stored } = await state("/compatibility");
+  const { live } = await state("/models");
   // The ordinary service's pairs across its replacement never are; whether others are depends on how training went.
-  assert.ok(pairs.some(({ compatible }) => !compatible), "the demo has incompatible pairs");
+  assert.ok(pairs.some((pair) => verdictOf(pair) === "incompatible"), "the demo has incompatible pairs");
   const table = page.getByRole("table", { name: "Compatibility matrix" });
-  const cells = await table.locator("tbody tr").evaluateAll((rows) => rows.map((row) => [...row.querySelectorAll("td")].map((cell) => {
+  const rows = () => table.locator("tbody tr").evaluateAll((all) => all.map((row) => [...row.querySelectorAll("td")].map((cell) => {
     const { outlineStyle, outlineWidth } = getComputedStyle(cell);
-    return { text: cell.textContent, outlined: outlineStyle !== "none" && parseFloat(outlineWidth) > 0 };
+    return { text: cell.textContent, outlined: outlineStyle !== "none" && parseFloat(outlineWidth) > 0, hatched: cell.classList.contains("hatched") };
   })));
-  assert.equal(cells.length, versions.length);
-  const place = (version) => versions.indexOf(version);
-  for (const pair of pairs) {
-    const cell = cells[place(pair.query_version)][place(pair.gallery_version)];
-    const name = `${pair.query_version} on ${pair.gallery_version}: ${cell.text}`;
-    assert.ok(cell.text.includes((pair.cross_test * 100).toFixed(1)), name);
-    assert.equal(cell.outlined, !pair.compatible, `${name}, outline`);
-    assert.equal(cell.text.includes("incompatible"), !pair.compatible, `${name}, word`);
+  const check = (cells, names) => {
+    assert.equal(cells.length, names.length);
+    for (const pair of pairs) {
+      const [row, column] = [names.indexOf(pair.query_version), names.indexOf(pair.gallery_version)];
+      if (row < 0 || column < 0) continue;
+      const cell = cells[row][column];
+      const name = `${pair.query_version} on ${pair.gallery_version}: ${cell.text}`;
+      const verdict = verdictOf(pair);
+      assert.ok(cell.text.includes((pair.cross_test * 100).toFixed(1)), name);
+      assert.equal(cell.outlined, verdict === "incompatible", `${name}, outline`);
+      if (verdict !== "compatible") assert.ok(cell.text.includes(verdict), `${name}, word`);
+      else assert.ok(!/incompatible|undecided/.test(cell.text), `${name}, word`);
+    }
+  };
+
+  const opened = await table.locator("tbody th .badge").allTextContents();
+  assert.ok(opened.includes(live) && Object.keys(stored).every((name) => opened.includes(name)), `it opens on ${opened}`);
+  const measured = (query, gallery) => pairs.some((pair) => pair.query_version === query && pair.gallery_version === gallery);
+  for (const name of opened.filter((each) => each !== live && !stored[each])) {
+    assert.ok(Object.keys(stored).every((other) => measured(name, other)), `${name} was measured on everything that is stored`);
   }
-  // The browser's own idea of the accessible names, for those who do not see the outline.
-  const spoken = await table.getByRole("cell", { name: /incompatible/ }).count();
-  assert.equal(spoken, pairs.filter(({ compatible }) => !compatible).length);
-  assert.equal(cells.flat().filter(({ outlined }) => outlined).length, spoken);
+  const first = await rows();
+  check(first, opened);
+  assert.ok(first.flat().every(({ hatched }) => !hatched), "nothing unmeasured between the first ones");
+  // Records hold the self-test of the version that embedded the gallery, so the newest one may have none.
+  for (const [place, name] of opened.entries()) {
+    const record = pairs.find((pair) => pair.gallery_version === name);
+    const { text } = first[place][place];
+    if (record) assert.ok(text.includes((record.self_test * 100).toFixed(1)), `${name}: ${text}`);
+    assert.ok(!text.includes("not measured"), `${name}: ${text}`);
+  }
   await picture(page, "matrix", "#compatibility");
 
+  await page.getByRole("button", { name: `Show all ${versions.length} versions` }).click();
+  const cells = await rows();
+  check(cells, versions);
+  // The browser's own idea of the accessible names, for those who do not see the outline.
+  const spoken = await table.getByRole("cell", { name: /incompatible/ }).count();
+  assert.equal(spoken, pairs.filter((pair) => verdictOf(pair) === "incompatible").length);
+  assert.equal(cells.flat().filter(({ outlined }) => outlined).length, spoken);
+  await picture(page, "matrix-of-all", "#compatibility");
+
+  const summary = await page.locator("#compatibility-summary").textContent();
+  for (const word of ["compatible", "undecided", "incompatible"]) {
+    const count = pairs.filter((pair) => verdictOf(pair) === word).length;
+    if (count > 0) assert.match(summary, new RegExp(`\\b${count} ${word}`));
+  }
   await page.getByText("All measured pairs").click();
   assert.equal(await page.locator("#pairs-table tbody tr").count(), pairs.length);
   const hidden = await page.locator("#pairs .scroll").evaluate(({ scrollWidth, clientWidth }) => scrollWidth - clientWidth);
@@ -188,16 +289,18 @@ onPage("a swap needs the write key, says why it refuses, and moves the live vers
   const swap = page.getByRole("button", { name: "Swap", exact: true });
 
   assert.equal(await page.locator("h1").textContent(), "This server asks for a key");
+  await page.locator(".problem").first().waitFor();
+  assert.equal(await page.locator(".problem").count(), 1, "one error, one box");
   await enter(readKey);
   await page.waitForFunction(() => document.querySelectorAll("#swap-version option").length > 0);
   await page.getByLabel("API key").fill("");
   await page.locator("#swap").getByLabel("Version").selectOption(refused);
   await swap.click();
-  await verdict.getByText("This needs the write key").waitFor();
+  await verdict.getByText("This needs a key with the right to write").waitFor();
   assert.equal(await page.evaluate(() => document.activeElement.id), "key", "the field to fill has the focus");
   await enter(readKey);
   await swap.click();
-  await verdict.getByText("This key may read but not write. Enter the write key.").waitFor();
+  await verdict.getByText("This key may read but not write. Enter a key with the right to write.").waitFor();
   assert.equal(await liveNow(), live);
 
   await enter(writeKey);
@@ -206,10 +309,17 @@ onPage("a swap needs the write key, says why it refuses, and moves the live vers
   const { body } = await ask("PUT", "/aliases/live", { json: { version: refused, dry_run: true } });
   const reasons = body.error.details.checks.filter(({ passed }) => !passed);
   assert.ok(reasons.length > 0);
-  const failed = await verdict.locator("li.failed").allTextContents();
-  assert.deepEqual(failed.sort(),
-    reasons.map(({ name, detail }) => `✕Failed: ${name.replaceAll("_", " ")} ${detail}`).sort());
-  for (const { detail } of reasons) assert.equal(await verdict.getByText(detail).count(), 1, "each reason once");
+  assert.equal(await verdict.locator("li.failed").count(), reasons.length, "each reason once");
+  // For people: what it means and what they can do here. The server's words are folded away.
+  const plain = await verdict.evaluate((node) => [...node.querySelectorAll("h3, li, .remedy")].map(({ textContent }) => textContent).join("\n"));
+  assert.ok(!/force|perennial |`|--|>=|0\.\d{3}/.test(plain), plain);
+  assert.match(plain, /Choose/);
+  const detail = verdict.locator("details");
+  assert.equal(await detail.getByText(reasons[0].detail).isVisible(), false);
+  await detail.getByText("Technical detail").click();
+  const technical = await detail.textContent();
+  for (const { detail: said } of reasons) assert.ok(technical.includes(said), said);
+  await detail.getByText("Technical detail").click();
   assert.equal(await liveNow(), live);
   await checkAccess(page, "after a refused swap");
   await picture(page, "refused-swap", "#swap");
@@ -225,6 +335,34 @@ onPage("a swap needs the write key, says why it refuses, and moves the live vers
   await page.getByRole("button", { name: `Roll back to ${live}` }).click();
   await page.waitForFunction((name) => document.getElementById("headline").textContent.endsWith(`searched by ${name}`), live);
   assert.equal(await liveNow(), live);
+});
+
+const unreachable = { expectedErrors: (text) => /ERR_FAILED|status of 409/.test(text) };
+
+onPage("one error is one message, in plain sentences", unreachable, async (page) => {
+  const { live } = await state("/models");
+  const message = "v0012 may not query embeddings of v0001: the pair was never measured; run `perennial evaluate` with both; set `force` to go ahead without a certificate";
+  const refusal = { error: { code: "incompatible_version", message, request_id: "1-a", details: { pairs: [{ query_version: live, gallery_version: "v0001", reason: message }] } } };
+  await page.route("**/search", (route) => route.fulfill({ status: 409, json: refusal }));
+  await page.locator("#tiles button").first().click();
+  const box = page.locator(".problem");
+  await box.getByText(`It has not been measured how well ${live} finds items that v0001 stored.`).waitFor();
+  assert.equal(await box.count(), 1);
+  await box.getByRole("button", { name: "Search all the same" }).waitFor();
+  const visible = () => box.evaluate((node) => node.innerText);
+  assert.ok(!/force|perennial|`/.test(await visible()), await visible());
+  await picture(page, "refused-search", "#search");
+  await box.getByText("Technical detail").click();
+  assert.ok((await visible()).includes("set `force`"), "the server's words are not lost");
+
+  await page.unroute("**/search");
+  for (const path of ["**/search", "**/gallery/**", "**/models", "**/compatibility", "**/stats/live"]) await page.route(path, (route) => route.abort());
+  await page.getByRole("button", { name: /Clear/ }).click();
+  await page.getByText("The server does not answer.", { exact: true }).waitFor();
+  assert.equal(await page.locator(".problem").count(), 1, "the search says nothing of its own");
+  await page.unrouteAll();
+  await page.getByRole("button", { name: "Try again" }).click();
+  await page.waitForFunction(() => document.querySelectorAll(".problem").length === 0 && document.querySelector("#tiles .tile"));
 });
 
 onPage("the keyboard is enough", {}, async (page) => {
@@ -277,6 +415,38 @@ onPage("a narrow screen needs no sideways scrolling", { viewport: { width: 320, 
   assert.ok(await page.evaluate(() => document.documentElement.scrollWidth) <= 320);
   await checkAccess(page, "narrow screen");
   await picture(page, "narrow");
+});
+
+onPage("a phone shows the whole page", { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true }, async (page) => {
+  assert.ok(await page.evaluate(() => document.documentElement.scrollWidth) <= 390);
+  await checkAccess(page, "phone");
+  await picture(page, "phone");
+});
+
+test("the report shows everything on a phone and on a wide screen", async () => {
+  for (const [name, width] of [["report", 1280], ["report-phone", 390]]) {
+    const context = await browser.newContext({ viewport: { width, height: 844 } });
+    const page = await context.newPage();
+    await page.goto(`file://${reportFile}`);
+    assert.ok(await page.evaluate(() => document.documentElement.scrollWidth) <= width, name);
+    await page.locator("details").evaluateAll((all) => all.forEach((each) => each.setAttribute("open", "")));
+    const clipped = await page.locator(".scroll, svg").evaluateAll((all) => all
+      .filter(({ scrollWidth, clientWidth, tagName }) => tagName === "DIV" && scrollWidth > clientWidth)
+      .map((each) => each.getAttribute("aria-label") ?? each.getAttribute("aria-labelledby")));
+    assert.deepEqual(clipped, [], `${name}: nothing has to be scrolled sideways`);
+    const curve = await page.locator("svg.curve:visible").evaluateAll((all) => all.map((each) => {
+      const { left, right } = each.getBoundingClientRect();
+      const texts = [...each.querySelectorAll("text")].map((text) => text.getBoundingClientRect());
+      return { left, right, outside: texts.filter((text) => text.left < 0 || text.right > innerWidth || text.height < 9).length };
+    }));
+    assert.equal(curve.length, 1, `${name}: one drawing of the curve`);
+    assert.ok(curve[0].left >= 0 && curve[0].right <= width && curve[0].outside === 0, `${name}: ${JSON.stringify(curve)}`);
+    const facts = await page.locator(".facts").textContent();
+    for (const fact of ["Run", "Method", "Seed", "Measured"]) assert.ok(facts.includes(fact), facts);
+    await checkAccess(page, name);
+    await picture(page, name);
+    await context.close();
+  }
 });
 
 /** No violation that keeps people out, contrast of text among them. */

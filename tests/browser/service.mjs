@@ -14,6 +14,8 @@ function required(name) {
 export const url = required("PERENNIAL_TEST_URL");
 export const readKey = required("PERENNIAL_TEST_READ_KEY");
 export const writeKey = required("PERENNIAL_TEST_WRITE_KEY");
+/** The file `report.html` of a run of the demo. */
+export const reportFile = required("PERENNIAL_TEST_REPORT");
 
 /** Nothing that talks to anybody but the page, and nothing that needs a display or privileges. */
 const SWITCHES = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
@@ -75,13 +77,14 @@ export async function settled(page, title) {
     && !document.getElementById("tiles").hasAttribute("aria-busy"), title);
 }
 
-/** The results as the page tells them to assistive technology: id, version and score. */
+/** The results as the page tells them to assistive technology: id, version, label and score. */
 export async function tiles(page) {
   const names = await page.locator("#tiles button").evaluateAll((buttons) => buttons.map((button) => button.textContent));
   return names.map((name) => {
-    const parts = /^(?:Score (-?\d\.\d{3}))?(?:label \d+|no label)Item (\d+)(?:the query)?Embedded by (v\d+)$/.exec(name);
+    const parts = /^(?:Score (-?\d\.\d{3}))?(?:label (\d+)|no label)Item (\d+)(?:the query)?Embedded by (v\d+)$/.exec(name);
     assert.ok(parts, `a tile reads ${JSON.stringify(name)}`);
-    return { score: parts[1] === undefined ? null : Number(parts[1]), id: Number(parts[2]), version: parts[3] };
+    const number = (part) => (part === undefined ? null : Number(part));
+    return { score: number(parts[1]), label: number(parts[2]), id: Number(parts[3]), version: parts[4] };
   });
 }
 

@@ -67,7 +67,6 @@ impl TieRule {
 /// What a measurement says about a pair, once the spread of the margin is taken into account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[non_exhaustive]
 pub enum Verdict {
     /// The whole interval of the margin is at or above the least margin.
     Compatible,

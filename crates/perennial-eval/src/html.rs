@@ -8,7 +8,7 @@ use std::fmt::{self, Display, Write};
 
 use perennial_core::FileKind;
 
-use crate::{Compatibility, Metrics};
+use crate::{Compatibility, Metrics, Provenance, VerdictCounts};
 
 /// What the page looks like from outside.
 pub const FILE_KIND: FileKind = FileKind {
@@ -21,14 +21,15 @@ pub const FILE_KIND: FileKind = FileKind {
 
 const STYLE: &str = include_str!("html/report.css");
 
-/// The page for a report. Every name in it is escaped.
-pub fn render(report: &Compatibility) -> String {
+/// The page for a report, with what is known about its run. Every name in it is escaped.
+pub fn render(report: &Compatibility, provenance: &Provenance) -> String {
     let mut page = String::new();
-    write_page(&mut page, report).expect("writing to a string cannot fail");
+    write_page(&mut page, report, provenance).expect("writing to a string cannot fail");
     page
 }
 
-fn write_page(out: &mut String, report: &Compatibility) -> fmt::Result {
+fn write_page(out: &mut String, report: &Compatibility, provenance: &Provenance) -> fmt::Result {
+    let counts = VerdictCounts::of(report.pairs());
     write!(
         out,
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -37,12 +38,12 @@ fn write_page(out: &mut String, report: &Compatibility) -> fmt::Result {
          <meta name=\"color-scheme\" content=\"light dark\">\n\
          <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
          <title>Compatibility report: {}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n",
-        headline(report.metrics())
+        counts.sentence()
     )?;
-    write_header(out, report)?;
-    write_metrics(out, report.metrics())?;
+    write_header(out, report, counts, provenance)?;
+    write_metrics(out, report)?;
     if report.versions().len() > 1 {
-        heat_map::write_section(out, report)?;
+        heat_map::write_section(out, report, &provenance.replacements)?;
         curve::write_section(out, report)?;
         pairs::write_section(out, report)?;
     }
@@ -52,22 +53,13 @@ fn write_page(out: &mut String, report: &Compatibility) -> fmt::Result {
     Ok(())
 }
 
-fn headline(metrics: &Metrics) -> String {
-    let pairs = metrics.tasks * (metrics.tasks - 1) / 2;
-    match (pairs, metrics.incompatible_pairs_count) {
-        (0, _) => "one model version, no pairs to compare".to_owned(),
-        (1, 0) => "the new version is compatible".to_owned(),
-        (1, _) => "the new version is not compatible".to_owned(),
-        (_, 0) => format!("all {pairs} version pairs are compatible"),
-        (_, missed) if missed == pairs => format!("none of {pairs} version pairs is compatible"),
-        (_, missed) => format!("{} of {pairs} version pairs are compatible", pairs - missed),
-    }
-}
-
-fn write_header(out: &mut String, report: &Compatibility) -> fmt::Result {
+fn write_header(
+    out: &mut String,
+    report: &Compatibility,
+    counts: VerdictCounts,
+    provenance: &Provenance,
+) -> fmt::Result {
     let versions = report.versions();
-    let headline = headline(report.metrics());
-    let (first, rest) = headline.split_at(1);
     let range = match versions {
         [only] => Escaped(only).to_string(),
         [first, .., last] => format!("{} to {}", Escaped(first), Escaped(last)),
@@ -75,17 +67,20 @@ fn write_header(out: &mut String, report: &Compatibility) -> fmt::Result {
     };
     write!(
         out,
-        "<header>\n<p class=\"kicker\">Perennial compatibility report</p>\n<h1>{}{rest}</h1>\n\
-         <p class=\"lead\">Newer model versions searched galleries that stayed as older versions had embedded them. \
-         A pair is compatible when the newer version finds {} there than the older version did: \
-         <span class=\"whole\">{}</span>.</p>\n<dl class=\"facts\">\n",
-        first.to_uppercase(),
-        match report.tie_rule() {
-            crate::TieRule::Strict => "more",
-            crate::TieRule::TiesCount => "no less",
-        },
-        Escaped(report.tie_rule().formula()),
+        "<header>\n<p class=\"kicker\">Perennial compatibility report</p>\n<h1>{}</h1>\n\
+         <p class=\"lead\">Each newer model version answered the queries from galleries that older versions had embedded. \
+         A pair of versions is <b>compatible</b> when the newer one answers more queries right there than the older one did, \
+         and <b>incompatible</b> when it answers fewer. It is <b>undecided</b> when the 95&nbsp;% interval of the \
+         difference includes 0.</p>\n<dl class=\"facts\">\n",
+        counts.sentence(),
     )?;
+    for (name, value) in provenance.facts() {
+        writeln!(
+            out,
+            "<div><dt>{name}</dt><dd>{}</dd></div>",
+            Escaped(&value)
+        )?;
+    }
     for (name, value) in [
         (
             "Versions",
@@ -104,11 +99,16 @@ fn probe(set: &crate::ProbeSet) -> String {
     format!("{} <span>{}</span>", Grouped(set.count), Escaped(&set.name))
 }
 
-fn write_metrics(out: &mut String, metrics: &Metrics) -> fmt::Result {
+fn write_metrics(out: &mut String, report: &Compatibility) -> fmt::Result {
+    let metrics: &Metrics = report.metrics();
+    let counts = VerdictCounts::of(report.pairs());
     let plain = |value: Option<f64>| value.map_or("n/a".to_owned(), |value| format!("{value:.4}"));
     let signed =
         |value: Option<f64>| value.map_or("n/a".to_owned(), |value| Signed(value, 4).to_string());
-    let pairs = metrics.tasks * (metrics.tasks - 1) / 2;
+    let rule = format!(
+        "share of all pairs with {}, undecided ones included",
+        Escaped(report.tie_rule().formula())
+    );
     out.push_str(
         "<section aria-labelledby=\"metrics\">\n<h2 id=\"metrics\">Metrics</h2>\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" \
          aria-labelledby=\"metrics\">\n<table class=\"metrics\">\n<thead><tr><th scope=\"col\">Metric</th>\
@@ -119,7 +119,7 @@ fn write_metrics(out: &mut String, metrics: &Metrics) -> fmt::Result {
             "AC",
             "Average compatibility",
             plain(metrics.average_compatibility),
-            "compatible share of all pairs",
+            rule.as_str(),
         ),
         (
             "AA",
@@ -131,25 +131,37 @@ fn write_metrics(out: &mut String, metrics: &Metrics) -> fmt::Result {
             "ACA",
             "Average compatible accuracy",
             plain(metrics.average_compatible_accuracy),
-            "sum of the compatible cross-tests over the number of pairs",
+            "sum of the cross-tests that AC counts, over the number of pairs",
         ),
         (
             "BC",
             "Backward compatibility",
             signed(metrics.backward_compatibility),
-            "newest version on every old gallery, against the old self-tests",
+            "mean difference between the newest version on every old gallery and the old self-tests",
         ),
         (
             "FC",
             "Forward compatibility",
             signed(metrics.forward_compatibility),
-            "each version on its predecessor's gallery, against its own self-test",
+            "mean difference between each version on its predecessor's gallery and its own self-test",
+        ),
+        (
+            "",
+            "Compatible pairs",
+            counts.compatible.to_string(),
+            "no part of the 95 % interval of the margin lies below 0",
+        ),
+        (
+            "",
+            "Undecided pairs",
+            counts.undecided.to_string(),
+            "the interval includes 0",
         ),
         (
             "",
             "Incompatible pairs",
-            metrics.incompatible_pairs_count.to_string(),
-            &format!("of {pairs}"),
+            counts.incompatible.to_string(),
+            "the interval lies below 0",
         ),
     ] {
         writeln!(
@@ -186,10 +198,10 @@ fn write_scores(
 ) -> fmt::Result {
     writeln!(
         out,
-        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{caption}\">\n<table>\n<caption>{caption}</caption>\n\
+        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{caption}\">\n<table class=\"scores\">\n<caption>{caption}</caption>\n\
          <thead><tr><th scope=\"col\">Query version</th><th scope=\"col\">Gallery version</th>\
-         <th scope=\"col\" class=\"n\">Class mean top-1</th><th scope=\"col\" class=\"n\">CMC@1</th><th scope=\"col\" class=\"n\">CMC@5</th>\
-         <th scope=\"col\" class=\"n\">CMC@10</th><th scope=\"col\" class=\"n\">mAP</th></tr></thead>\n<tbody>"
+         <th scope=\"col\" class=\"n\">Class mean top-1</th><th scope=\"col\" class=\"n\">CMC<wbr>@1</th><th scope=\"col\" class=\"n\">CMC<wbr>@5</th>\
+         <th scope=\"col\" class=\"n\">CMC<wbr>@10</th><th scope=\"col\" class=\"n\">mAP</th></tr></thead>\n<tbody>"
     )?;
     let versions = report.versions();
     for (t, row) in report.retrieval().iter().enumerate() {
@@ -221,12 +233,14 @@ fn write_method(out: &mut String, report: &Compatibility) -> fmt::Result {
     write!(
         out,
         "<footer>\n<h2>How to read this</h2>\n<ul>\n\
-         <li>Accuracy is nearest-class-mean top-1: a query is right when, of all classes, the normalised mean of its own class's gallery \
-         embeddings is the most similar (cosine).</li>\n\
-         <li>The <b>margin</b> of a pair is its cross-test minus the old self-test. One query can flip the sign of a margin, so each comes with a \
-         95 % paired-bootstrap percentile interval ({} resamples of the queries, seed {}). Intervals are per pair, not \
-         corrected for the number of pairs.</li>\n\
-         <li>The intervals cover the choice of queries. They do not cover the randomness of training.</li>\n\
+         <li><b>Accuracy</b> is nearest-class-mean top-1: a query is right when the mean embedding of its own class in the gallery is \
+         more similar to it (cosine) than that of any other class.</li>\n\
+         <li>A <b>self-test</b> embeds queries and gallery with one version, a <b>cross-test</b> embeds the queries with a newer version \
+         than the gallery.</li>\n\
+         <li>The <b>margin</b> of a pair is its cross-test minus the old self-test. Its 95 % interval is a paired-bootstrap percentile \
+         interval ({} resamples of the queries, seed {}). Intervals are computed pair by pair, without a correction for the number of \
+         pairs.</li>\n\
+         <li>The intervals describe the choice of queries. They do not describe how much a training with another seed would differ.</li>\n\
          <li>Queries: {}, SHA-256 <code>{}</code></li>\n<li>Gallery: {}, SHA-256 <code>{}</code></li>\n</ul>\n</footer>\n",
         Grouped(bootstrap.resamples),
         bootstrap.seed,

@@ -270,6 +270,15 @@ impl Compatibility {
         &self.0.pairs
     }
 
+    /// What the interval of a pair decides: queries of version `t` on the gallery of version `k`, counted from 0, `k < t`.
+    ///
+    /// # Panics
+    /// For positions that are no pair of the report.
+    pub fn decision(&self, t: usize, k: usize) -> Verdict {
+        assert!(k < t, "version {t} on the gallery of {k} is no pair");
+        self.pairs()[t * (t - 1) / 2 + k].verdict
+    }
+
     /// The comparisons, smallest margin first.
     pub fn weakest_pairs(&self) -> Vec<&PairComparison> {
         let mut pairs: Vec<_> = self.pairs().iter().collect();

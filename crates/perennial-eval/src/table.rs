@@ -2,7 +2,9 @@
 
 use std::fmt::{self, Write};
 
-use crate::{Compatibility, CompatibilityMatrix, Metrics, TieRule};
+use crate::{
+    Compatibility, CompatibilityMatrix, Metrics, Provenance, TieRule, Verdict, VerdictCounts,
+};
 
 /// Pairs listed below the matrix.
 const WEAKEST_SHOWN: usize = 5;
@@ -12,19 +14,38 @@ const DIM: &str = "\u{1b}[2m";
 const RED: &str = "\u{1b}[1;31m";
 const RESET: &str = "\u{1b}[0m";
 
-/// The whole report as text: matrix, metrics and the pairs with the smallest margins.
+/// The whole report as text: where it comes from, matrix, metrics and the pairs with the smallest margins.
 ///
-/// Rows are query models, columns gallery models. Incompatible cells carry a `!` and, with `color`, are red; self-tests are
-/// bold with `color`. The text ends with a line break.
-pub fn render(report: &Compatibility, color: bool) -> String {
+/// Rows are query models, columns gallery models; lines set the models since a replacement apart. Incompatible cells carry a
+/// `!` and, with `color`, are red; undecided ones carry a `?`; self-tests are bold with `color`. The text ends with a line break.
+pub fn render(report: &Compatibility, provenance: &Provenance, color: bool) -> String {
     let mut out = String::new();
     let style = Style { color };
-    write_report(&mut out, report, style).expect("writing to a string cannot fail");
+    write_report(&mut out, report, provenance, style).expect("writing to a string cannot fail");
+    out
+}
+
+/// The matrix of a report alone, marked as [`render`] does.
+pub fn render_marked_matrix(report: &Compatibility, replacements: &[usize], color: bool) -> String {
+    let mut out = String::new();
+    let style = Style { color };
+    let marks = Marks::Decided(report);
+    write_matrix(
+        &mut out,
+        report.matrix(),
+        marks,
+        report.versions(),
+        replacements,
+        style,
+    )
+    .and_then(|()| write_key(&mut out, report))
+    .expect("writing to a string cannot fail");
     out
 }
 
 /// A matrix and its metrics as text, for matrices that come without a report. `names` label the models; models beyond them
-/// are numbered from 1.
+/// are numbered from 1. Without the outcomes of single queries there are no intervals: a `!` marks every cross-test that
+/// `tie_rule` does not count.
 pub fn render_matrix(
     matrix: &CompatibilityMatrix,
     metrics: &Metrics,
@@ -34,10 +55,38 @@ pub fn render_matrix(
 ) -> String {
     let mut out = String::new();
     let style = Style { color };
-    write_matrix(&mut out, matrix, tie_rule, names, style)
-        .and_then(|()| write_metrics(&mut out, metrics, tie_rule))
+    write_matrix(&mut out, matrix, Marks::Rule(tie_rule), names, &[], style)
+        .and_then(|()| write_metrics(&mut out, metrics))
+        .and_then(|()| write_rule_count(&mut out, metrics, tie_rule))
         .expect("writing to a string cannot fail");
     out
+}
+
+/// What marks the cells.
+#[derive(Clone, Copy)]
+enum Marks<'a> {
+    /// The intervals of a report.
+    Decided(&'a Compatibility),
+    /// The sign of the margin.
+    Rule(TieRule),
+}
+
+impl Marks<'_> {
+    fn decision(self, t: usize, k: usize, rows: &[Vec<f64>]) -> Verdict {
+        match self {
+            Self::Decided(report) => report.decision(t, k),
+            Self::Rule(rule) if rule.is_compatible(rows[t][k], rows[k][k]) => Verdict::Compatible,
+            Self::Rule(_) => Verdict::Incompatible,
+        }
+    }
+}
+
+fn sign(decision: Verdict) -> char {
+    match decision {
+        Verdict::Compatible => ' ',
+        Verdict::Undecided => '?',
+        Verdict::Incompatible => '!',
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -55,29 +104,72 @@ impl Style {
     }
 }
 
-fn write_report(out: &mut String, report: &Compatibility, style: Style) -> fmt::Result {
+fn write_report(
+    out: &mut String,
+    report: &Compatibility,
+    provenance: &Provenance,
+    style: Style,
+) -> fmt::Result {
     let (queries, gallery) = (report.queries(), report.gallery());
+    let facts = provenance.facts();
+    if !facts.is_empty() {
+        let facts: Vec<String> = facts
+            .iter()
+            .map(|(name, value)| format!("{} {value}", name.to_lowercase()))
+            .collect();
+        writeln!(out, "{}", facts.join(", "))?;
+    }
     writeln!(
         out,
-        "nearest-class-mean top-1, {} queries ({}) on a gallery of {} ({})\n",
-        queries.count, queries.name, gallery.count, gallery.name
+        "{}.\n\nnearest-class-mean top-1, {} queries ({}) on a gallery of {} ({})\n",
+        VerdictCounts::of(report.pairs()).sentence(),
+        queries.count,
+        queries.name,
+        gallery.count,
+        gallery.name
     )?;
     write_matrix(
         out,
         report.matrix(),
-        report.tie_rule(),
+        Marks::Decided(report),
         report.versions(),
+        &provenance.replacements,
         style,
     )?;
-    write_metrics(out, report.metrics(), report.tie_rule())?;
+    write_key(out, report)?;
+    write_metrics(out, report.metrics())?;
+    if report.metrics().average_compatibility.is_some() {
+        writeln!(
+            out,
+            "AC and ACA count undecided pairs too: they go by the sign of the margin ({}).",
+            report.tie_rule().formula()
+        )?;
+    }
     write_weakest(out, report, style)
+}
+
+/// What the marks mean, where there are any.
+fn write_key(out: &mut String, report: &Compatibility) -> fmt::Result {
+    let counts = VerdictCounts::of(report.pairs());
+    let mut lines = Vec::new();
+    if counts.incompatible > 0 {
+        lines.push("! incompatible: the 95 % interval of the margin lies below 0");
+    }
+    if counts.undecided > 0 {
+        lines.push("? undecided: the 95 % interval of the margin includes 0");
+    }
+    if !lines.is_empty() {
+        writeln!(out, "\n{}", lines.join("\n"))?;
+    }
+    Ok(())
 }
 
 fn write_matrix(
     out: &mut String,
     matrix: &CompatibilityMatrix,
-    tie_rule: TieRule,
+    marks: Marks<'_>,
     names: &[String],
+    replacements: &[usize],
     style: Style,
 ) -> fmt::Result {
     let numbers: Vec<String> = (1..=matrix.tasks())
@@ -115,15 +207,27 @@ fn write_matrix(
     out.truncate(out.trim_end().len());
     out.push('\n');
     for (t, row) in matrix.rows().iter().enumerate() {
+        if t > 0 && replacements.contains(&t) {
+            let line = "-".repeat(rows_width + 1 + t * (columns_width + 1));
+            writeln!(out, "{}", style.paint(DIM, &format!("{line} replacement")))?;
+        }
         write!(out, "{}", pad(name(t), rows_width, false))?;
         for (k, &cell) in row.iter().enumerate() {
             let value = pad(&format!("{cell:.4}"), columns_width - 1, true);
-            if t == k {
-                write!(out, " {}", style.paint(BOLD, &value))?;
-            } else if tie_rule.is_compatible(cell, matrix.rows()[k][k]) {
-                write!(out, " {value} ")?;
+            let before = if k > 0 && replacements.contains(&k) {
+                style.paint(DIM, "|")
             } else {
-                write!(out, " {}", style.paint(RED, &format!("{value}!")))?;
+                " ".to_owned()
+            };
+            if t == k {
+                write!(out, "{before}{}", style.paint(BOLD, &value))?;
+                continue;
+            }
+            match marks.decision(t, k, matrix.rows()) {
+                Verdict::Incompatible => {
+                    write!(out, "{before}{}", style.paint(RED, &format!("{value}!")))?;
+                }
+                other => write!(out, "{before}{value}{}", sign(other))?,
             }
         }
         if numbered {
@@ -134,10 +238,9 @@ fn write_matrix(
     Ok(())
 }
 
-fn write_metrics(out: &mut String, metrics: &Metrics, tie_rule: TieRule) -> fmt::Result {
+fn write_metrics(out: &mut String, metrics: &Metrics) -> fmt::Result {
     let plain = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:.4}"));
     let signed = |value: Option<f64>| value.map_or("-".to_owned(), |value| format!("{value:+.4}"));
-    let pairs = metrics.tasks * metrics.tasks.saturating_sub(1) / 2;
     writeln!(out)?;
     for (value, meaning) in [
         (
@@ -163,6 +266,11 @@ fn write_metrics(out: &mut String, metrics: &Metrics, tie_rule: TieRule) -> fmt:
     ] {
         writeln!(out, "{meaning:<33}{value:>8}")?;
     }
+    Ok(())
+}
+
+fn write_rule_count(out: &mut String, metrics: &Metrics, tie_rule: TieRule) -> fmt::Result {
+    let pairs = metrics.tasks * metrics.tasks.saturating_sub(1) / 2;
     let incompatible = metrics.incompatible_pairs_count;
     writeln!(
         out,
@@ -192,7 +300,7 @@ fn write_weakest(out: &mut String, report: &Compatibility, style: Style) -> fmt:
     let gallery_width = longest(|pair| &pair.gallery_version);
     for pair in shown {
         let margin = format!("{:+.4}", pair.margin);
-        let compatible = report.tie_rule().is_compatible(pair.cross, pair.self_old);
+        let decision = pair.verdict;
         writeln!(
             out,
             "  {} on {}  {:.4} - {:.4} = {} [{:+.4}, {:+.4}]{}",
@@ -200,17 +308,16 @@ fn write_weakest(out: &mut String, report: &Compatibility, style: Style) -> fmt:
             pad(&pair.gallery_version, gallery_width, false),
             pair.cross,
             pair.self_old,
-            if compatible {
-                format!("{margin} ")
-            } else {
-                style.paint(RED, &format!("{margin}!"))
+            match decision {
+                Verdict::Incompatible => style.paint(RED, &format!("{margin}!")),
+                other => format!("{margin}{}", sign(other)),
             },
             pair.interval.low,
             pair.interval.high,
-            if pair.interval_excludes_zero {
-                ""
-            } else {
-                "  undecided: the interval includes 0"
+            match decision {
+                Verdict::Compatible => "",
+                Verdict::Undecided => "  undecided",
+                Verdict::Incompatible => "  incompatible",
             },
         )?;
     }

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 use perennial_eval::{
-    Bootstrap, Compatibility, CompatibilityMatrix, ProbeSet, ReportError, Retrieval, TieRule, html,
-    table,
+    Bootstrap, Compatibility, CompatibilityMatrix, ProbeSet, Provenance, ReportError, Retrieval,
+    TieRule, Verdict, VerdictCounts, html, table,
 };
 
 /// So many that every published accuracy is a whole number of queries.
@@ -83,6 +83,16 @@ fn published(text: &str) -> Compatibility {
     report(matrix.rows(), names(matrix.tasks()), QUERIES)
 }
 
+fn provenance() -> Provenance {
+    Provenance {
+        run: Some("iamcl2r<7>".to_owned()),
+        method: Some("hoc".to_owned()),
+        seed: Some(3),
+        measured: Some("2026-11-22T21:35:10Z".to_owned()),
+        replacements: vec![2, 4],
+    }
+}
+
 fn hoc() -> Compatibility {
     published(include_str!("../testdata/matrix_hoc_7tasks.json"))
 }
@@ -125,9 +135,9 @@ fn errors_name_the_file() {
 
 #[test]
 fn the_terminal_table_marks_the_incompatible_pair() {
-    let text = table::render(&hoc(), false);
+    let text = table::render(&hoc(), &provenance(), false);
     assert_eq!(text, include_str!("../testdata/table_hoc_7tasks.txt"));
-    let colored = table::render(&hoc(), true);
+    let colored = table::render(&hoc(), &provenance(), true);
     assert!(
         colored.contains("\u{1b}[1;31m0.7211!\u{1b}[0m"),
         "{colored}"
@@ -169,7 +179,7 @@ fn the_page_is_complete_and_self_contained() {
         }),
     ];
     for (name, report) in reports {
-        let page = html::render(&report);
+        let page = html::render(&report, &provenance());
         // Kept for a look with a browser.
         std::fs::write(
             std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name),
@@ -184,9 +194,34 @@ fn the_page_is_complete_and_self_contained() {
         assert_balanced(&page, name);
         let tasks = report.versions().len();
         let outlined = page.matches("class=\"outline\" x=").count();
+        let counts = VerdictCounts::of(report.pairs());
+        assert_eq!(outlined, 2 * counts.incompatible, "{name}: once per map");
+        for (word, count) in [
+            ("compatible", counts.compatible),
+            ("undecided", counts.undecided),
+            ("incompatible", counts.incompatible),
+        ] {
+            let rows = page
+                .matches(&format!("</b> {word}</span></td></tr>"))
+                .count();
+            assert_eq!(rows, count, "{name}: {word}");
+        }
+        assert!(
+            page.contains(&format!("<h1>{}</h1>", counts.sentence())),
+            "{name}"
+        );
+        for fact in [
+            "<dt>Run</dt><dd>iamcl2r&lt;7&gt;</dd>",
+            "<dt>Method</dt><dd>hoc</dd>",
+            "<dt>Seed</dt><dd>3</dd>",
+            "<dt>Measured</dt><dd>2026-11-22 21:35 UTC</dd>",
+        ] {
+            assert!(page.contains(fact), "{name}: {fact}");
+        }
+        let marks = [2, 4].iter().filter(|&&at| at < tasks).count();
         assert_eq!(
-            outlined,
-            2 * report.metrics().incompatible_pairs_count,
+            page.matches("class=\"replacement\" d=").count(),
+            2 * marks,
             "{name}: once per map"
         );
         assert_eq!(
@@ -196,6 +231,105 @@ fn the_page_is_complete_and_self_contained() {
         );
         assert_eq!(page.matches("</h1>").count(), 1, "{name}");
     }
+}
+
+/// A report with 1000 queries in which the second version is right where the first is, but for `lost` and `won` queries.
+fn two_versions(lost: usize, won: usize) -> Compatibility {
+    let test = |right: &dyn Fn(usize) -> bool| {
+        let outcomes: Vec<bool> = (0..1000).map(right).collect();
+        let accuracy = outcomes.iter().filter(|&&right| right).count() as f64 / 1000.0;
+        Retrieval {
+            ncm_top1: accuracy,
+            cmc1: 0.5,
+            cmc5: 0.6,
+            cmc10: 0.7,
+            map: 0.4,
+            per_query_ncm_correct: outcomes,
+            queries_without_match: 0,
+        }
+    };
+    let old = |query: usize| query < 500;
+    let new = |query: usize| (lost..500 + won).contains(&query);
+    let tests = [vec![test(&old)], vec![test(&new), test(&new)]];
+    Compatibility::new(
+        names(2),
+        &tests,
+        probe("queries", 1000),
+        probe("gallery", 1000),
+        TieRule::Strict,
+        Bootstrap::new(7),
+    )
+    .unwrap()
+}
+
+#[test]
+fn undecided_pairs_are_never_counted_as_compatible() {
+    for (lost, won, decision, says) in [
+        (0, 60, Verdict::Compatible, "The new version is compatible"),
+        (
+            60,
+            0,
+            Verdict::Incompatible,
+            "The new version is incompatible",
+        ),
+        // More right than before, and AC 1, but by two queries of 1000.
+        (
+            20,
+            22,
+            Verdict::Undecided,
+            "It is undecided whether the new version is compatible",
+        ),
+        (
+            22,
+            20,
+            Verdict::Undecided,
+            "It is undecided whether the new version is compatible",
+        ),
+        // Equal embeddings answer every query alike.
+        (0, 0, Verdict::Compatible, "The new version is compatible"),
+    ] {
+        let report = two_versions(lost, won);
+        assert_eq!(report.decision(1, 0), decision, "{lost} lost, {won} won");
+        let page = html::render(&report, &Provenance::default());
+        assert!(
+            page.contains(&format!("<h1>{says}</h1>")),
+            "{lost} lost, {won} won"
+        );
+        let text = table::render(&report, &Provenance::default(), false);
+        assert!(text.starts_with(&format!("{says}.\n")), "{text}");
+        let mark = match decision {
+            Verdict::Compatible => ' ',
+            Verdict::Undecided => '?',
+            Verdict::Incompatible => '!',
+        };
+        let row = text
+            .lines()
+            .find(|line| line.starts_with("v0002 "))
+            .unwrap();
+        let cell = format!("{:.4}{mark}", report.matrix().rows()[1][0]);
+        assert!(row.contains(&cell), "{text}");
+    }
+}
+
+#[test]
+fn replacements_are_marked_in_the_table() {
+    let text = table::render(&hoc(), &provenance(), false);
+    let lines: Vec<&str> = text.lines().collect();
+    let marked = |line: &&str| line.ends_with("- replacement");
+    let at: Vec<usize> = (0..lines.len()).filter(|&at| marked(&lines[at])).collect();
+    assert_eq!(at.len(), 2, "{text}");
+    assert!(lines[at[0] - 1].starts_with("v0002 ") && lines[at[0] + 1].starts_with("v0003 "));
+    assert!(lines[at[1] - 1].starts_with("v0004 ") && lines[at[1] + 1].starts_with("v0005 "));
+    // Every later row is divided where the columns of the replaced versions end.
+    let last = lines
+        .iter()
+        .rfind(|line| line.starts_with("v0007 ") && line.contains('|'));
+    assert_eq!(last.unwrap().matches('|').count(), 2, "{text}");
+    let none = table::render(&hoc(), &Provenance::default(), false);
+    assert!(
+        !none.contains("replacement") && !none.contains('|'),
+        "{none}"
+    );
 }
 
 /// Every element that is opened is closed in the right order.
@@ -210,7 +344,7 @@ fn assert_balanced(page: &str, name: &str) {
             .unwrap();
         if tag.starts_with('/') {
             assert_eq!(open.pop(), Some(element), "{name}: </{element}>");
-        } else if !tag.ends_with('/') && !matches!(element, "!doctype" | "meta") {
+        } else if !tag.ends_with('/') && !matches!(element, "!doctype" | "meta" | "wbr") {
             open.push(element);
         }
     }

@@ -39,7 +39,7 @@ async function request(method, path, { json, form, signal } = {}) {
   } catch (error) {
     if (signal?.aborted) throw error;
     if (error instanceof TypeError && /ISO-8859-1|ByteString/.test(error.message)) {
-      throw new ServerError(0, { message: "The key holds characters that no key has." });
+      throw new ServerError(0, { message: "A key has only letters, digits and signs of the ASCII alphabet." });
     }
     throw new ServerError(0, { message: "The server does not answer." });
   }
@@ -94,21 +94,43 @@ function pause(wait, signal) {
   });
 }
 
-/** What went wrong and what to do, for people. */
+/** Whether an error concerns the whole page, so that one message at its top says it: no key, or no server. */
+export const isOutage = (error) => error instanceof ServerError && [0, 401].includes(error.status);
+
+/** What went wrong and what to do, for people. The server's own words are in `technical`. */
 export function explain(error) {
   if (!(error instanceof ServerError)) return "Something on this page went wrong. Reload it.";
   switch (error.status) {
+    case 0:
+      return error.message;
     case 401:
       return "The server asks for a key, or does not know this one.";
     case 403:
-      return "This key may read but not write. Enter the write key.";
+      return key === ""
+        ? "The server does not allow this page to change anything."
+        : "This key may read but not write. Enter a key with the right to write.";
+    case 404:
+      return "The server does not have this any more. Reload the page.";
     case 413:
-      return `Too large for this server. ${error.message}`;
+      return "This image is too large for the server. Choose a smaller one.";
     case 415:
-      return `This is not an image that the server reads. ${error.message}`;
+      return "The server does not read this kind of image. Choose a PNG, JPEG or WebP file.";
+    case 422:
+      return "The server cannot use this. If it is an image, it may be damaged: choose another one.";
     case 429:
       return "The server is busy. Try again in a moment.";
+    case 409:
+      return "The server cannot do this in its present state. Wait a moment and try again.";
+    case 503:
+      return "The server cannot answer at the moment. Try again in a moment.";
     default:
-      return error.message;
+      return "The server has failed to answer this. Try again; if it stays, tell whoever runs the server.";
   }
+}
+
+/** What the server said, with the request's number for its log; empty where it said nothing. */
+export function technical(error) {
+  if (!(error instanceof ServerError) || error.status === 0) return "";
+  const request = error.requestId ? ` (request ${error.requestId})` : "";
+  return `${error.status} ${error.code}: ${error.message}${request}`;
 }

@@ -1,9 +1,9 @@
 // The page: reads the state of the server, gives it to the parts, and reads it again when the live version moves.
 
-import { explain, get } from "./api.js";
+import { explain, get, technical } from "./api.js";
 import { badge, mark, versionClass } from "./badges.js";
 import { showCompatibility } from "./compatibility.js";
-import { button, byId, bytes, counted, element, grouped, problem, svg } from "./elements.js";
+import { button, byId, bytes, counted, detail, element, grouped, problem, svg } from "./elements.js";
 import { showLineage } from "./lineage.js";
 import { offerVersions, refresh as refreshResults, startSearch } from "./search.js";
 import { chooseVersion, offerSwap, startSwap } from "./swap.js";
@@ -71,15 +71,15 @@ function showNotices(models) {
   const notices = [];
   if (live === null) {
     const text = models.length === 0
-      ? "There is no model version yet. Publish one, then swap it in."
-      : "No version is live, so images cannot be searched. Choose one and swap it in.";
-    notices.push(problem(text, button("Choose a version", () => byId("swap-version").focus())));
+      ? "There is no model version yet, so images cannot be searched."
+      : "No version is live, so images cannot be searched. Choose one and make it live.";
+    notices.push(problem(text, models.length === 0 ? null : button("Choose a version", () => byId("swap-version").focus())));
   }
   byId("notices").replaceChildren(...notices);
 }
 
 function showFailure(error) {
-  byId("headline").textContent = error.status === 401 ? "This server asks for a key" : "The server cannot be read";
+  byId("headline").textContent = error.status === 401 ? "This server asks for a key" : "The server cannot be reached";
   if (!shown) {
     byId("compatibility-summary").textContent = "Not loaded.";
     byId("lineage").replaceChildren(element("p", {}, "Not loaded."));
@@ -88,7 +88,8 @@ function showFailure(error) {
     load();
     refreshResults();
   });
-  byId("notices").replaceChildren(problem(explain(error), error.status === 401 ? button("Enter the key", askForKey) : retry));
+  const remedy = error.status === 401 ? button("Enter the key", askForKey) : retry;
+  byId("notices").replaceChildren(problem(explain(error), remedy, detail(error.status === 401 ? "" : technical(error))));
 }
 
 function showFacts({ previous }, stats) {
@@ -99,7 +100,7 @@ function showFacts({ previous }, stats) {
     ["Dimensions", stats.dim ? grouped(stats.dim) : "none yet"],
     ["Index", [index?.kind, index?.state].filter((text) => typeof text === "string").join(", ")],
     ["Bytes per vector", size ? `${bytes(size.memory)} memory, ${bytes(size.disk)} disk` : ""],
-    ...(forced > 0 ? [["Forced writes", element("strong", { class: "alarm" }, grouped(forced))]] : []),
+    ...(forced > 0 ? [["Items stored despite a refusal", element("strong", { class: "alarm" }, grouped(forced))]] : []),
   ];
   byId("facts").replaceChildren(...facts.map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, value))));
 }
@@ -133,7 +134,7 @@ startSwap(load, () => {
   refreshResults();
 });
 startThroughput(load);
-startSearch(askForKey, (version) => {
+startSearch(showFailure, (version) => {
   if (version !== live) load();
 });
 load();

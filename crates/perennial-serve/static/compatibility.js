@@ -7,43 +7,90 @@ const STEPS = 9;
 /** Versions up to which a cell has room for its margin and a word. */
 const ROOMY = 9;
 
+let shown = null;
+let all = false;
+
 const measured = (pair) => typeof pair?.cross_test === "number";
-const undecided = (pair) => pair.interval && pair.interval.low <= 0 && pair.interval.high >= 0;
+
+/** `compatible`, `undecided` or `incompatible`: the server's verdict, or what the pair's interval says. */
+export function verdictOf(pair) {
+  if (pair.verdict === "undecided") return pair.verdict;
+  const { interval } = pair;
+  if (typeof interval?.low === "number" && typeof interval?.high === "number") {
+    if (interval.low >= 0) return "compatible";
+    return interval.high < 0 ? "incompatible" : "undecided";
+  }
+  return pair.compatible ? "compatible" : "incompatible";
+}
+
+/** The newest measurement of a pair; `null` where there is none. */
+export function pairOf(query, gallery) {
+  return shown?.find(query, gallery) ?? null;
+}
 
 export function showCompatibility(answer, live) {
-  const { versions, pairs } = answer;
   const latest = new Map();
-  for (const pair of pairs.filter(measured)) {
+  for (const pair of (answer.pairs ?? []).filter(measured)) {
     const place = `${pair.query_version} ${pair.gallery_version}`;
     const known = latest.get(place);
     if (!known || (pair.created ?? "") >= (known.created ?? "")) latest.set(place, pair);
   }
   const find = (query, gallery) => latest.get(`${query} ${gallery}`);
+  shown = { answer, latest, find, live };
+  draw();
+}
+
+function draw() {
+  const { answer, latest, find, live } = shown;
+  const { versions, stored = {} } = answer;
+  const first = opening(versions, stored, find, live);
+  const chosen = all ? versions : first;
   byId("compatibility-summary").textContent = summary(answer, latest, find, live);
-  byId("matrix").replaceChildren(...(versions.length === 0 ? [] : matrix(answer, find, live)));
+  byId("matrix").replaceChildren(...(chosen.length === 0 ? [] : matrix({ ...answer, versions: chosen }, find, live)));
+  const toggle = byId("all-versions");
+  toggle.hidden = first.length === versions.length;
+  toggle.setAttribute("aria-pressed", String(all));
+  toggle.textContent = all ? "Show only live, stored and measured versions" : `Show all ${versions.length} versions`;
+  toggle.onclick = () => {
+    all = !all;
+    draw();
+  };
   byId("pairs").hidden = latest.size === 0;
   byId("pairs-table").replaceChildren(...pairRows([...latest.values()]));
 }
 
-function summary({ versions, stored }, latest, find, live) {
+/** The live version, those with stored items, and those that were measured on all of these: the next ones that could go live. */
+function opening(versions, stored, find, live) {
+  const base = versions.filter((name) => name === live || stored[name] > 0);
+  if (base.length === 0) return versions;
+  const next = (name) => base.every((other) => find(name, other));
+  return versions.filter((name) => base.includes(name) || next(name));
+}
+
+function summary({ versions, stored = {} }, latest, find, live) {
   if (versions.length === 0) return "There is no version yet, so there is nothing to compare.";
   const sentences = [];
   if (latest.size > 0) {
-    const compatible = [...latest.values()].filter((pair) => pair.compatible).length;
-    sentences.push(`${compatible} of ${counted(latest.size, "measured pair")} ${latest.size === 1 ? "is" : "are"} compatible.`);
+    const counts = { compatible: 0, undecided: 0, incompatible: 0 };
+    for (const pair of latest.values()) counts[verdictOf(pair)] += 1;
+    const parts = Object.entries(counts).filter(([, count]) => count > 0).map(([word, count]) => `${count} ${word}`);
+    sentences.push(`${counted(latest.size, "measured pair")} of versions: ${parts.join(", ")}.`);
   } else if (versions.length > 1) {
-    sentences.push("No pair of versions has been measured yet: perennial evaluate does it.");
+    sentences.push("No two versions have been compared yet.");
   }
   if (live) {
     const others = Object.keys(stored).filter((name) => name !== live && stored[name] > 0);
-    const records = others.map((name) => ({ name, pair: find(live, name) ?? find(name, live) }));
-    const bad = records.filter(({ pair }) => pair && !pair.compatible).map(({ name }) => name);
-    const unknown = records.filter(({ pair }) => !pair).map(({ name }) => name);
-    if (bad.length > 0) sentences.push(`The live version ${live} is incompatible with items of ${bad.join(", ")}.`);
-    if (unknown.length > 0) sentences.push(`It was not measured how ${live} gets on with items of ${unknown.join(", ")}.`);
-    const open = records.filter(({ pair }) => pair?.compatible && pair.certified === false).map(({ name }) => name);
-    if (open.length > 0) sentences.push(`${live} is not certified for items of ${open.join(", ")}.`);
-    if (others.length > 0 && bad.length + unknown.length + open.length === 0) {
+    const records = others.map((name) => ({ name, pair: find(live, name) }));
+    const named = (wanted) => records.filter(({ pair }) => wanted(pair)).map(({ name }) => name).join(", ");
+    const bad = named((pair) => pair && verdictOf(pair) === "incompatible");
+    const open = named((pair) => pair && verdictOf(pair) === "undecided");
+    const unknown = named((pair) => !pair);
+    if (bad) sentences.push(`The live version ${live} finds fewer of the items of ${bad} than the version that stored them.`);
+    if (open) sentences.push(`Whether ${live} finds the items of ${open} as well as the version that stored them is undecided.`);
+    if (unknown) sentences.push(`How well ${live} finds the items of ${unknown} has not been measured.`);
+    const refused = named((pair) => pair && verdictOf(pair) !== "incompatible" && pair.certified === false);
+    if (refused) sentences.push(`Searches by ${live} in items of ${refused} are not allowed by this gallery's rule.`);
+    if (others.length > 0 && !bad && !open && !unknown && !refused) {
       sentences.push(`The live version ${live} is compatible with every stored item.`);
     }
   }
@@ -51,7 +98,8 @@ function summary({ versions, stored }, latest, find, live) {
 }
 
 function matrix(answer, find, live) {
-  const { versions, stored, self_tests: selfTests } = answer;
+  const { versions, stored = {} } = answer;
+  const selfTests = selfTestsOf(answer);
   const dense = versions.length > ROOMY;
   const values = versions.flatMap((query) => versions.map((gallery) => (query === gallery ? selfTests[query] : find(query, gallery)?.cross_test)));
   const [low, high] = range(values.filter((value) => typeof value === "number"));
@@ -62,7 +110,7 @@ function matrix(answer, find, live) {
   const body = versions.map((query, row) => element("tr", { class: query === live ? "live" : null },
     element("th", { scope: "row" }, badge(query), query === live ? element("small", {}, "live") : null),
     ...versions.map((gallery, column) => {
-      if (query === gallery) return selfTest(selfTests[query], step);
+      if (query === gallery) return selfTest(selfTests[query], step, dense);
       const pair = find(query, gallery);
       return pair ? cross(pair, step, dense) : missing(row < column);
     })));
@@ -78,6 +126,16 @@ function matrix(answer, find, live) {
   ];
 }
 
+/** Self-tests by version. Records hold them for the version that embedded the gallery. */
+function selfTestsOf({ self_tests: told = {}, pairs = [] }) {
+  const found = {};
+  for (const pair of pairs.filter(measured)) {
+    if (typeof pair.self_test === "number") found[pair.gallery_version] = pair.self_test;
+    if (typeof pair.query_self_test === "number") found[pair.query_version] ??= pair.query_self_test;
+  }
+  return { ...found, ...told };
+}
+
 /** Widened to steps of 0.05 and to at least 0.1, so that equal matrices do not look dramatic. */
 function range(values) {
   if (values.length === 0) return [0, 1];
@@ -85,33 +143,33 @@ function range(values) {
   return [low, Math.max(Math.ceil(Math.max(...values) * 20) / 20, low + 0.1)];
 }
 
-function selfTest(value, step) {
+function selfTest(value, step, dense) {
   return typeof value === "number"
     ? element("td", { class: `cell diagonal ${step(value)}` }, element("b", {}, percent(value)), spoken("percent, self-test"))
-    : missing(false);
+    : element("td", { class: "cell blank" }, dense ? spoken("no test recorded yet") : element("small", {}, "no test recorded yet"));
 }
 
 function cross(pair, step, dense) {
-  const open = undecided(pair);
+  const verdict = verdictOf(pair);
   const classes = ["cell", step(pair.cross_test)];
-  if (!pair.compatible) classes.push("bad");
-  if (open) classes.push("undecided");
+  if (verdict === "incompatible") classes.push("bad");
+  if (verdict === "undecided") classes.push("undecided");
+  const sign = { compatible: "", undecided: "? ", incompatible: "! " }[verdict];
+  const word = verdict === "compatible" ? (pair.certified === false ? "not allowed" : "") : verdict;
   const parts = [element("span", { class: "value" }, percent(pair.cross_test))];
-  const mark = pair.compatible ? (pair.certified === false ? "not certified" : "") : "incompatible";
   if (dense) {
-    if (mark) parts.push(element("span", { "aria-hidden": "true" }, pair.compatible ? "?" : "!"), spoken(`, ${mark}`));
+    if (word) parts.push(element("span", { "aria-hidden": "true" }, sign.trim()), spoken(`, ${word}`));
   } else {
     parts.push(element("small", {}, spoken("margin "), points(pair.margin)));
-    if (mark) parts.push(element("span", { class: "word" }, element("span", { "aria-hidden": "true" }, pair.compatible ? "? " : "! "), mark));
+    if (word) parts.push(element("span", { class: "word" }, element("span", { "aria-hidden": "true" }, sign), word));
   }
-  if (open) parts.push(spoken(", undecided"));
   return element("td", { class: classes.join(" ") }, ...parts);
 }
 
 // An older version is not meant to search a newer one's items, so the upper triangle stays calm.
 function missing(older) {
   return older
-    ? element("td", { class: "cell blank" }, spoken("none, the query is older"))
+    ? element("td", { class: "cell blank" }, spoken("empty, the query version is older"))
     : element("td", { class: "cell hatched" }, spoken("not measured"));
 }
 
@@ -120,7 +178,7 @@ function legend(low, high) {
   const key = (name, text) => element("span", { class: "key" }, element("i", { class: name }), text);
   return element("div", { class: "legend", "aria-hidden": "true" },
     element("span", { class: "ramp" }, `${Math.round(low * 100)} %`, ...ramp, `${Math.round(high * 100)} %`),
-    key("outlined", "! incompatible"), key("hatched", "not measured"), key("dots", "undecided: the interval includes 0"));
+    key("outlined", "! incompatible"), key("hatched", "not measured"), key("dots", "? undecided: the interval includes 0"));
 }
 
 function pairRows(pairs) {
@@ -130,13 +188,13 @@ function pairRows(pairs) {
   return [
     element("caption", {}, "Smallest margin first. Accuracies in percent, margins in points with 95 % intervals."),
     element("thead", {}, element("tr", {}, column("Query"), column("Gallery"), column("Cross-test", true), column("Old self-test", true),
-      column("Margin", true), column("95 % interval", true), column("Verdict"), column("Certified"), column("Probe set"), column("Measured"))),
+      column("Margin", true), column("95 % interval", true), column("Verdict"), column("Search allowed"), column("Queries"), column("Measured"))),
     element("tbody", {}, ...pairs.map((pair) => element("tr", {},
       element("th", { scope: "row" }, badge(pair.query_version)),
       element("td", {}, badge(pair.gallery_version)),
       number(percent(pair.cross_test)), number(percent(pair.self_test)), number(points(pair.margin), true),
       number(pair.interval ? `[${points(pair.interval.low)}, ${points(pair.interval.high)}]` : ""),
-      element("td", {}, verdict(pair), undecided(pair) ? element("small", {}, "undecided") : null),
+      element("td", {}, verdict(pair)),
       element("td", {}, pair.certified ? "yes" : "no"),
       element("td", { class: "probe" }, probe(pair.queries)),
       element("td", {}, moment(pair.created, true))))),
@@ -144,9 +202,9 @@ function pairRows(pairs) {
 }
 
 function verdict(pair) {
-  const tie = pair.verdict === "tie" ? "tie, counts as " : "";
-  return element("span", { class: `verdict-word ${pair.compatible ? "good" : "bad"}` },
-    `${pair.compatible ? "✓" : "!"} ${tie}${pair.compatible ? "compatible" : "incompatible"}`);
+  const word = verdictOf(pair);
+  const [tone, sign] = { compatible: ["good", "✓"], undecided: ["open", "?"], incompatible: ["bad", "!"] }[word];
+  return element("span", { class: `verdict-word ${tone}` }, `${sign} ${word}`);
 }
 
 function probe(set) {

@@ -65,9 +65,14 @@ export function moment(text, dayOnly = false) {
   return parts ? element("time", { datetime: text }, dayOnly ? parts[1] : `${parts[1]} ${parts[2]}`) : element("span", {}, text ?? "");
 }
 
+/** Technical detail that is folded away; nothing for an empty text. */
+export function detail(text) {
+  return text ? element("details", { class: "detail" }, element("summary", {}, "Technical detail"), element("p", {}, text)) : null;
+}
+
 /** A message that something failed, with buttons that may help. */
 export function problem(text, ...buttons) {
-  return element("div", { class: "problem" }, element("p", {}, text), ...buttons);
+  return element("div", { class: "problem" }, element("p", {}, text), ...buttons.filter((each) => each !== null));
 }
 
 export function button(text, onclick) {

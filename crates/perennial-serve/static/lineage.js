@@ -17,7 +17,7 @@ const ROLES = {
 /** `choose` is called with the name of a version to swap to. */
 export function showLineage({ models, live, previous, aliases = {} }, choose) {
   if (models.length === 0) {
-    byId("lineage").replaceChildren(element("p", {}, "There is no version yet. Publish one with perennial pretrain or POST /models."));
+    byId("lineage").replaceChildren(element("p", {}, "There is no version yet."));
     return;
   }
   const rows = lanes(models);

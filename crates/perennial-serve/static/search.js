@@ -1,21 +1,23 @@
 // Search by image or by item, and browsing when nothing is searched.
 
-import { encode, explain, get, patiently, post } from "./api.js";
+import { encode, explain, get, isOutage, patiently, post, technical } from "./api.js";
 import { badge, versionClass } from "./badges.js";
-import { button, byId, counted, element, milliseconds, problem, spoken } from "./elements.js";
+import { button, byId, counted, detail, element, milliseconds, problem, spoken } from "./elements.js";
+import { explainSearch } from "./refusals.js";
 
-const THUMBNAIL = /^data:image\/(png|jpeg);base64,[A-Za-z0-9+/]+={0,2}$/;
+const THUMBNAIL = /^data:image\/(png|jpeg|webp);base64,[A-Za-z0-9+/]+={0,2}$/;
 
 /** `null`, `{ file, url }` or `{ item }`. */
 let query = null;
 let running = null;
 let next = null;
-let askForKey = () => {};
+let inOrder = false;
+let onOutage = () => {};
 let onVersion = () => {};
 
-/** `keyNeeded` is called to ask for a key, `embeddedBy` with the version that embedded a query image. */
-export function startSearch(keyNeeded, embeddedBy) {
-  askForKey = keyNeeded;
+/** `outage` is called with an error that concerns the whole page, `embeddedBy` with the version that embedded a query image. */
+export function startSearch(outage, embeddedBy) {
+  onOutage = outage;
   onVersion = embeddedBy;
   const file = byId("file");
   byId("choose").addEventListener("click", () => file.click());
@@ -25,6 +27,7 @@ export function startSearch(keyNeeded, embeddedBy) {
   });
   byId("clear").addEventListener("click", () => {
     setQuery(null);
+    inOrder = false;
     refresh();
     byId("choose").focus();
   });
@@ -33,7 +36,10 @@ export function startSearch(keyNeeded, embeddedBy) {
     refresh();
   });
   byId("filters").addEventListener("change", () => refresh());
-  byId("more").addEventListener("click", () => browse(next));
+  byId("more").addEventListener("click", () => {
+    inOrder = true;
+    browse(next);
+  });
   listenForImages();
   refresh();
 }
@@ -158,7 +164,7 @@ function search(force) {
     byId("results-status").textContent = "";
     const retry = button("Try again", () => search(force));
     if (error.code === "incompatible_version" && !force) {
-      showProblem(explain(error), button("Search all the same", () => search(true)));
+      showProblem(explainSearch(error), button("Search all the same", () => search(true)), detail(technical(error)));
     } else {
       showFailure(error, retry);
     }
@@ -183,7 +189,7 @@ function showHits({ model_version: version, hits, took_seconds: took }) {
   const status = byId("results-status");
   byId("tiles").replaceChildren(...hits.map(tile));
   if (hits.length === 0) {
-    status.textContent = "Nothing found. The gallery is empty, or the filters leave nothing.";
+    status.textContent = "Nothing found. The gallery is empty, or no item passes the filters.";
     return;
   }
   const shares = new Map();
@@ -193,15 +199,18 @@ function showHits({ model_version: version, hits, took_seconds: took }) {
     `${counted(hits.length, "item")}: ${mix.join(", ")}. Query by ${version}, answered in ${milliseconds(took)}.`;
 }
 
+// The first page is a sample of all classes: in the order of ids, it would often show a single one.
 function browse(after) {
   byId("results-title").textContent = "Gallery";
   if (after === null) byId("results-status").textContent = "Loading";
   const { version, label } = filter();
+  const sampled = !inOrder && !label;
   const parameters = new URLSearchParams({ limit: String(limit()) });
+  if (sampled) parameters.set("sample", "true");
   if (after !== null) parameters.set("after", String(after));
   if (version) parameters.set("model_version", version);
   if (label) parameters.set("label", label);
-  return attempt((signal) => get(`/gallery/items?${parameters}`, { signal }), (page) => showPage(page, after), (error) => {
+  return attempt((signal) => get(`/gallery/items?${parameters}`, { signal }), (page) => showPage(page, after, sampled), (error) => {
     if (after === null) {
       byId("tiles").replaceChildren();
       byId("more").hidden = true;
@@ -211,30 +220,35 @@ function browse(after) {
   });
 }
 
-function showPage({ items, next: following }, after) {
+function showPage({ items, next: following }, after, sampled) {
   const list = byId("tiles");
   const tiles = items.map(tile);
   if (after === null) list.replaceChildren(...tiles);
   else list.append(...tiles);
   next = following ?? null;
   const more = byId("more");
+  const ended = sampled ? items.length < limit() : next === null;
   // The focus must not vanish with the button after the last page.
-  if (next === null && document.activeElement === more) tiles[0]?.querySelector("button").focus();
-  more.hidden = next === null;
+  if (ended && document.activeElement === more) tiles[0]?.querySelector("button").focus();
+  more.hidden = ended;
+  more.textContent = sampled ? "Show all items in order" : "Show more";
   const { version, label } = filter();
+  const count = counted(list.childElementCount, "item");
   if (list.childElementCount > 0) {
-    byId("results-status").textContent = `${counted(list.childElementCount, "item")} shown. Click one to search with it.`;
+    byId("results-status").textContent = sampled && !ended
+      ? `${count} of all classes. Click one to search with it.`
+      : `${count} shown. Click one to search with it.`;
   } else if (version || label) {
     byId("results-status").textContent = "No item passes these filters.";
   } else {
-    byId("results-status").textContent = "The gallery is empty. Add images with perennial gallery add, or PUT /gallery/items.";
+    byId("results-status").replaceChildren("The gallery is empty. The ", element("a", { href: "/docs" }, "API documentation"), " says how to add images.");
   }
 }
 
 function tile(item) {
   const parts = [];
   if (item.score !== undefined) parts.push(element("b", {}, spoken("Score "), item.score.toFixed(3)));
-  parts.push(element("span", {}, item.label === null || item.label === undefined ? "no label" : `label ${item.label}`));
+  parts.push(element("span", {}, className(item)));
   const same = query?.item?.id === item.id;
   const inner = element("button", { type: "button", class: `tile ${versionClass(item.model_version)}`, onclick: () => searchItem(item) },
     thumbnail(item),
@@ -245,22 +259,37 @@ function tile(item) {
   return element("li", {}, inner);
 }
 
-function thumbnail(item) {
-  const source = item.payload?.thumbnail;
-  const valid = typeof source === "string" && THUMBNAIL.test(source);
-  return valid
-    ? element("img", { src: source, alt: "", loading: "lazy" })
-    : element("span", { class: "neutral", "aria-hidden": "true" }, "no preview");
+const text = (value) => (typeof value === "string" && value !== "" ? value : null);
+
+/** The class by its name, where the payload has one, or by its number. */
+function className({ label, payload }) {
+  const name = text(payload?.class) ?? text(payload?.class_name);
+  if (name) return name;
+  return label === null || label === undefined ? "no label" : `label ${label}`;
 }
 
-function showProblem(text, ...buttons) {
-  byId("results-problem").replaceChildren(problem(text, ...buttons));
+/** The last part of the path of the file that an item came from, or its id. */
+function fileName({ id, payload }) {
+  const path = text(payload?.file) ?? text(payload?.path) ?? text(payload?.name) ?? String(id);
+  return path.split(/[/\\]/).findLast((part) => part !== "") ?? path;
+}
+
+function thumbnail(item) {
+  const source = item.payload?.thumbnail;
+  if (typeof source === "string" && THUMBNAIL.test(source)) {
+    return element("img", { src: source, alt: "", loading: "lazy" });
+  }
+  // The caption says the class once more to those who hear the page.
+  return element("span", { class: "neutral", "aria-hidden": "true" },
+    element("b", {}, fileName(item)), element("span", {}, className(item)));
+}
+
+function showProblem(message, ...buttons) {
+  byId("results-problem").replaceChildren(problem(message, ...buttons));
 }
 
 function showFailure(error, retry) {
-  if (error.status === 401) {
-    showProblem(explain(error), button("Enter the key", askForKey));
-  } else {
-    showProblem(explain(error), retry);
-  }
+  // One message at the top of the page is enough.
+  if (isOutage(error)) onOutage(error);
+  else showProblem(explain(error), retry, detail(technical(error)));
 }

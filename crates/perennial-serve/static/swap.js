@@ -1,7 +1,8 @@
 // Moving the live alias: check, swap, roll back, and the verdict.
 
-import { explain, post, put, setKey } from "./api.js";
-import { byId, element, spoken } from "./elements.js";
+import { explain, post, put, setKey, technical } from "./api.js";
+import { byId, detail, element, spoken } from "./elements.js";
+import { explainCheck, titleOf } from "./refusals.js";
 
 let live = null;
 let busy = false;
@@ -56,10 +57,10 @@ async function send(doing, request, dryRun, version) {
     const answer = await request();
     const failed = answer.checks.some((check) => !check.passed);
     if (answer.dry_run) {
-      show(failed ? "bad" : "good", failed ? `${answer.version} would be refused.` : `${answer.version} may go live.`, answer.checks);
+      show(failed ? "bad" : "good", failed ? `${answer.version} would be refused.` : `${answer.version} may go live.`, answer.checks, answer.version);
     } else {
       const before = answer.previous ? `, in place of ${answer.previous}` : "";
-      const forced = answer.forced ? " This was forced past a failed check, which the server has logged." : "";
+      const forced = answer.forced ? " It went live although a check failed; the server has logged this." : "";
       show("good", `${answer.version} is live${before}.${forced}`, answer.checks);
       onMoved();
     }
@@ -76,10 +77,13 @@ function refuse(error, dryRun, version) {
     const stays = live ? ` ${live} stays live.` : "";
     const heading = dryRun ? `${version} would be refused.` : `Refused${version ? `: ${version} does not go live` : ""}.${stays}`;
     // The error's message says the failed ones once more.
-    show("bad", heading, checks);
+    show("bad", heading, checks, version);
     return;
   }
-  show("bad", error.status === 401 ? "This needs the write key: the server got none, or does not know this one." : explain(error));
+  const needsKey = "This needs a key with the right to write. The server got none, or does not know this one.";
+  show("bad", error.status === 401 ? needsKey : explain(error));
+  const said = detail(technical(error));
+  if (said) byId("verdict").firstChild.append(said);
   if (error.status === 401 || error.status === 403) byId("key").focus();
 }
 
@@ -89,18 +93,25 @@ function setBusy(value) {
   for (const id of ["check", "move", "rollback"]) byId(id).setAttribute("aria-disabled", String(value));
 }
 
-function show(tone, heading, checks = []) {
+function show(tone, heading, checks = [], version = "") {
   const parts = [element("h3", {}, heading)];
   if (checks.length > 0) {
     // Reasons first.
     const sorted = [...checks].sort((a, b) => Number(a.passed) - Number(b.passed));
-    parts.push(element("ul", { class: "checks", role: "list" }, ...sorted.map(check)));
+    parts.push(element("ul", { class: "checks", role: "list" }, ...sorted.map((each) => check(each, version))));
+    const remedies = new Set(sorted.filter(({ passed }) => !passed).map((each) => explainCheck(each, version).remedy));
+    if (remedies.size > 0) parts.push(element("p", { class: "remedy" }, [...remedies].join(" ")));
+    parts.push(detail(checks.map(({ name, passed, detail: said }) => `${name}: ${passed ? "passed" : "failed"}. ${said ?? ""}`).join("\n")));
   }
   byId("verdict").replaceChildren(element("div", { class: `verdict ${tone}` }, ...parts));
 }
 
-function check({ name, passed, detail }) {
-  return element("li", { class: passed ? "passed" : "failed" },
-    element("span", { class: "sign", "aria-hidden": "true" }, passed ? "✓" : "✕"),
-    element("span", {}, spoken(passed ? "Passed: " : "Failed: "), element("b", {}, String(name).replaceAll("_", " ")), detail ? ` ${detail}` : ""));
+function check(each, version) {
+  const sign = element("span", { class: "sign", "aria-hidden": "true" }, each.passed ? "✓" : "✕");
+  if (each.passed) {
+    return element("li", { class: "passed" }, sign, element("span", {}, spoken("Passed: "), titleOf(each.name)));
+  }
+  const { title, text } = explainCheck(each, version);
+  return element("li", { class: "failed" }, sign,
+    element("span", {}, spoken("Failed: "), element("b", {}, title), ` ${text}`));
 }

@@ -1,6 +1,6 @@
 //! `perennial`: train, measure and manage successive model versions whose embeddings stay comparable.
 //!
-//! Each command is one file below `commands`; the other modules are the rooms that commands share.
+//! Each command is one file below `commands`; the other modules are shared by several commands.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -18,6 +18,7 @@ mod machine;
 mod measurement;
 mod model_loading;
 mod progress;
+mod provenance;
 mod resume_command;
 mod run_folder;
 mod run_record;

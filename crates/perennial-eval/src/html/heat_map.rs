@@ -3,7 +3,7 @@
 use std::fmt::{self, Write};
 
 use super::{Escaped, Signed, shortened};
-use crate::Compatibility;
+use crate::{Compatibility, Verdict};
 
 /// Colour steps of accuracies, `a0` to `a8`.
 const ACCURACY_STEPS: usize = 9;
@@ -16,19 +16,27 @@ const INSET: usize = 4;
 /// Versions up to which a cell has room for three decimals.
 const DENSE: usize = 20;
 
-pub(super) fn write_section(out: &mut String, report: &Compatibility) -> fmt::Result {
+pub(super) fn write_section(
+    out: &mut String,
+    report: &Compatibility,
+    replacements: &[usize],
+) -> fmt::Result {
     out.push_str(
         "<section aria-labelledby=\"matrix\">\n<h2 id=\"matrix\">Compatibility matrix</h2>\n\
-         <p>Rows are the version that embeds the queries, columns the version that embedded the gallery. \
-         The diagonal holds the self-tests.</p>\n<div class=\"maps\">\n",
+         <p>Rows: the version that embeds the queries. Columns: the version that embedded the gallery. \
+         Diagonal: self-tests.",
     );
-    write_accuracy(out, report)?;
-    write_margins(out, report)?;
+    if !replacements.is_empty() {
+        out.push_str(" Thick lines: a replacement of the model; every cell left of one and below it crosses it.");
+    }
+    out.push_str("</p>\n<div class=\"maps\">\n");
+    write_accuracy(out, report, replacements)?;
+    write_margins(out, report, replacements)?;
     out.push_str("</div>\n</section>\n");
     Ok(())
 }
 
-fn write_accuracy(out: &mut String, report: &Compatibility) -> fmt::Result {
+fn write_accuracy(out: &mut String, report: &Compatibility, replacements: &[usize]) -> fmt::Result {
     let grid = Grid::new(report);
     let cells = || report.matrix().rows().iter().flatten().copied();
     let (low, high) = rounded_range(cells());
@@ -41,7 +49,8 @@ fn write_accuracy(out: &mut String, report: &Compatibility) -> fmt::Result {
     for (t, row) in report.matrix().rows().iter().enumerate() {
         for (k, &value) in row.iter().enumerate() {
             let step = ((value - low) / (high - low) * ACCURACY_STEPS as f64) as usize;
-            let incompatible = t != k && grid.incompatible(t, k);
+            let decision = (t != k).then(|| report.decision(t, k));
+            let incompatible = decision == Some(Verdict::Incompatible);
             grid.cell(
                 out,
                 t,
@@ -53,16 +62,17 @@ fn write_accuracy(out: &mut String, report: &Compatibility) -> fmt::Result {
                         if t == k { " diagonal" } else { "" }
                     ),
                     text: grid.fraction(value),
-                    hint: format!(
-                        "{value:.4}{}",
-                        if incompatible { ", incompatible" } else { "" }
-                    ),
+                    hint: match decision {
+                        Some(decision) => format!("{value:.4}, {}", decision),
+                        None => format!("{value:.4}, self-test"),
+                    },
                     outlined: incompatible,
-                    undecided: false,
+                    undecided: decision == Some(Verdict::Undecided),
                 },
             )?;
         }
     }
+    grid.mark_replacements(out, replacements)?;
     out.push_str("</svg></div>\n");
     write_legend(
         out,
@@ -71,12 +81,13 @@ fn write_accuracy(out: &mut String, report: &Compatibility) -> fmt::Result {
         &format!("{high:.2}"),
     )?;
     out.push_str(
-        "<span class=\"key\"><i class=\"outline\"></i>incompatible</span></div>\n</figure>\n",
+        "<span class=\"key\"><i class=\"outline\"></i>incompatible</span>\
+         <span class=\"key\"><i class=\"dots\"></i>undecided</span></div>\n</figure>\n",
     );
     Ok(())
 }
 
-fn write_margins(out: &mut String, report: &Compatibility) -> fmt::Result {
+fn write_margins(out: &mut String, report: &Compatibility, replacements: &[usize]) -> fmt::Result {
     let grid = Grid::new(report);
     let largest = report
         .pairs()
@@ -99,8 +110,7 @@ fn write_margins(out: &mut String, report: &Compatibility) -> fmt::Result {
             0 => "zero".to_owned(),
             size => format!("{}{size}", if pair.margin < 0.0 { 'n' } else { 'p' }),
         };
-        let incompatible = grid.incompatible(t, k);
-        let undecided = !pair.interval_excludes_zero;
+        let decision = pair.verdict;
         grid.cell(
             out,
             t,
@@ -109,22 +119,18 @@ fn write_margins(out: &mut String, report: &Compatibility) -> fmt::Result {
                 class,
                 text: grid.margin(pair.margin),
                 hint: format!(
-                    "{} [{}, {}]{}{}",
+                    "{} [{}, {}], {}",
                     Signed(pair.margin, 4),
                     Signed(pair.interval.low, 4),
                     Signed(pair.interval.high, 4),
-                    if incompatible { ", incompatible" } else { "" },
-                    if undecided {
-                        ", interval includes 0"
-                    } else {
-                        ""
-                    },
+                    decision,
                 ),
-                outlined: incompatible,
-                undecided,
+                outlined: decision == Verdict::Incompatible,
+                undecided: decision == Verdict::Undecided,
             },
         )?;
     }
+    grid.mark_replacements(out, replacements)?;
     out.push_str("</svg></div>\n");
     let steps = (1..=MARGIN_STEPS)
         .rev()
@@ -139,7 +145,7 @@ fn write_margins(out: &mut String, report: &Compatibility) -> fmt::Result {
     )?;
     out.push_str(
         "<span class=\"key\"><i class=\"outline\"></i>incompatible</span>\
-         <span class=\"key\"><i class=\"dots\"></i>interval includes 0</span></div>\n</figure>\n",
+         <span class=\"key\"><i class=\"dots\"></i>undecided: the interval includes 0</span></div>\n</figure>\n",
     );
     Ok(())
 }
@@ -220,11 +226,6 @@ impl<'a> Grid<'a> {
         }
     }
 
-    fn incompatible(&self, t: usize, k: usize) -> bool {
-        let rows = self.report.matrix().rows();
-        !self.report.tie_rule().is_compatible(rows[t][k], rows[k][k])
-    }
-
     fn fraction(&self, value: f64) -> String {
         if self.dense {
             format!("{value:.2}").trim_start_matches('0').to_owned()
@@ -251,7 +252,12 @@ impl<'a> Grid<'a> {
              <div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-labelledby=\"map-{id}\">\
              <svg class=\"map{}\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" role=\"img\" \
              aria-labelledby=\"map-{id}\">\n",
-            if self.dense { " dense" } else { "" }
+            match versions.len() {
+                _ if self.dense => " dense",
+                // Shrunk on a phone, so that its figures are larger there.
+                6.. => " many",
+                _ => "",
+            }
         )?;
         for (index, name) in versions.iter().enumerate() {
             let short = shortened(name, 14);
@@ -328,6 +334,26 @@ impl<'a> Grid<'a> {
             )?;
         }
         out.push_str("</g>\n");
+        Ok(())
+    }
+
+    /// A line before every version that descends from a replacement: from the left edge to the diagonal, then down.
+    fn mark_replacements(&self, out: &mut String, replacements: &[usize]) -> fmt::Result {
+        let versions = self.report.versions().len();
+        for &at in replacements.iter().filter(|&&at| 0 < at && at < versions) {
+            let half = GAP.div_ceil(2);
+            let (x, y) = (
+                self.left + at * self.width - half,
+                self.top + at * self.height - half,
+            );
+            writeln!(
+                out,
+                "<path class=\"replacement\" d=\"M{} {y}H{x}V{}\"><title>replacement before {}</title></path>",
+                self.left,
+                self.top + versions * self.height,
+                Escaped(&self.report.versions()[at])
+            )?;
+        }
         Ok(())
     }
 

@@ -16,15 +16,17 @@ pub(super) fn write_section(out: &mut String, report: &Compatibility) -> fmt::Re
     let scale = Scale::new(&pairs);
     let undecided = pairs
         .iter()
-        .filter(|pair| !pair.interval_excludes_zero)
+        .filter(|pair| pair.verdict == Verdict::Undecided)
         .count();
     writeln!(
         out,
         "<section aria-labelledby=\"pairs\">\n<h2 id=\"pairs\">Pairs, smallest margin first</h2>\n<p>{}</p>",
         match undecided {
-            0 => "No interval includes 0: the sign of every margin is settled for queries of this kind.".to_owned(),
-            1 => "The interval of one margin includes 0: other queries of the same kind could turn its sign.".to_owned(),
-            count => format!("The intervals of {count} margins include 0: other queries of the same kind could turn their signs."),
+            0 => "Every pair is decided: no interval includes 0.".to_owned(),
+            1 => "One pair is undecided: its interval includes 0, so other queries of the same kind could turn the sign of its margin.".to_owned(),
+            count => format!(
+                "{count} pairs are undecided: their intervals include 0, so other queries of the same kind could turn the sign of the margin."
+            ),
         }
     )?;
     let (first, rest) = pairs.split_at(pairs.len().min(SHOWN));
@@ -50,22 +52,25 @@ fn write_table(
 ) -> fmt::Result {
     writeln!(
         out,
-        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{label}\">\n<table>\n<thead><tr>\
+        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{label}\">\n<table class=\"pairs\">\n<thead><tr>\
          <th scope=\"col\">Query version</th><th scope=\"col\">Gallery version</th><th scope=\"col\" class=\"n\">Cross-test</th>\
          <th scope=\"col\" class=\"n\">Old self-test</th><th scope=\"col\" class=\"n\">Margin</th>\
          <th scope=\"col\" class=\"n\">95 % interval</th><th scope=\"col\" class=\"plot\">{}</th><th scope=\"col\">Verdict</th></tr></thead>\n<tbody>",
         scale.axis()
     )?;
     for pair in pairs {
+        let decision = pair.verdict;
+        let (class, sign) = match decision {
+            Verdict::Compatible => ("good", "\u{2713}"),
+            Verdict::Undecided => ("open", "?"),
+            Verdict::Incompatible => ("bad", "!"),
+        };
+        // The labels head the figures on a narrow screen, where a pair is a card instead of a row.
         write!(
             out,
-            "<tr class=\"{}\"><th scope=\"row\">{}</th><td>{}</td><td class=\"n\">{:.4}</td><td class=\"n\">{:.4}</td>\
-             <td class=\"n strong\">{}</td><td class=\"n\">[{}, {}]</td><td class=\"plot\">",
-            match pair.verdict {
-                Verdict::Compatible => "good",
-                Verdict::Incompatible => "bad",
-                _ => "",
-            },
+            "<tr class=\"{class}\"><th scope=\"row\" data-label=\"Query version\">{}</th><td data-label=\"Gallery version\">{}</td>\
+             <td class=\"n\" data-label=\"Cross-test\">{:.4}</td><td class=\"n\" data-label=\"Old self-test\">{:.4}</td>\
+             <td class=\"n strong\" data-label=\"Margin\">{}</td><td class=\"n\" data-label=\"95 % interval\">[{}, {}]</td><td class=\"plot\">",
             Escaped(&pair.query_version),
             Escaped(&pair.gallery_version),
             pair.cross,
@@ -75,15 +80,10 @@ fn write_table(
             Signed(pair.interval.high, 4),
         )?;
         scale.write_plot(out, pair)?;
-        let sign = match pair.verdict {
-            Verdict::Compatible => "\u{2713}",
-            Verdict::Incompatible => "!",
-            _ => "?",
-        };
         writeln!(
             out,
-            "</td><td><span class=\"badge\"><b aria-hidden=\"true\">{sign}</b> {}</span></td></tr>",
-            pair.verdict
+            "</td><td data-label=\"Verdict\"><span class=\"badge\"><b aria-hidden=\"true\">{sign}</b> {}</span></td></tr>",
+            decision
         )?;
     }
     out.push_str("</tbody>\n</table>\n</div>\n");

@@ -1,5 +1,6 @@
 //! `/gallery/items`: writing, reading and deleting.
 
+mod sample;
 mod upsert;
 
 use std::sync::Arc;
@@ -188,6 +189,10 @@ pub(crate) struct PageQuery {
     filter: Option<String>,
     /// A key that payloads come without, such as `thumbnail`.
     without: Option<String>,
+    /// Instead of a page in the order of ids: a few items of every class in turn, for a first look. It goes without `after`,
+    /// `label` and `embeddings`, and has no next page.
+    #[serde(default)]
+    sample: bool,
 }
 
 /// Whether with the vector.
@@ -342,6 +347,26 @@ pub(crate) async fn list(
         return Err(ApiError::unprocessable(format!(
             "limit: {limit} is not within 1 to {results}"
         )));
+    }
+    if query.sample {
+        if query.after.is_some() || query.label.is_some() || query.embeddings {
+            return Err(ApiError::unprocessable(
+                "sample: goes without `after`, `label` and `embeddings`",
+            ));
+        }
+        let _place = service
+            .searches
+            .acquire()
+            .await
+            .map_err(ApiError::internal)?;
+        let service = Arc::clone(&service);
+        let items =
+            blocking(move || sample::of_classes(&*service.store, limit, query.model_version))
+                .await?;
+        return Ok(Json(PageAnswer {
+            items: items.into_iter().map(StoredBody::from).collect(),
+            next: None,
+        }));
     }
     let page = blocking(move || {
         let after = query.after.map(|id| parse_id(&id)).transpose()?;

@@ -29,6 +29,7 @@ const ASSETS: &[(&str, &str)] = &assets![
     "compatibility.js",
     "elements.js",
     "lineage.js",
+    "refusals.js",
     "search.js",
     "style.css",
     "swap.js",

@@ -145,6 +145,70 @@ fn items_are_stored_found_listed_and_deleted() {
 }
 
 #[test]
+fn a_sample_shows_every_class() {
+    let service = Setup::new(&["0"]).start();
+    assert_eq!(
+        service.get("/gallery/items?sample=true").expect(200),
+        json!({"items": [], "next": null})
+    );
+    // Sorted by class, as a folder of classes is: a page of 24 would show one class. Labels at both ends of their range.
+    let labels = [0, 7, 8, 4_000_000_000u32, u32::MAX];
+    let mut items = Vec::new();
+    for (class, label) in labels.iter().enumerate() {
+        for number in 0..30 {
+            let colour = [(40 * class) as u8, (8 * number) as u8, 99];
+            items.push(json!({
+                "id": format!("{class}/{number:02}"), "embedding": expected(colour, 0.0),
+                "model_version": "v0001", "label": label,
+            }));
+        }
+    }
+    for number in 0..3 {
+        items.push(json!({
+            "id": format!("9/{number}"), "embedding": expected(RED, 0.0), "model_version": "v0001",
+        }));
+    }
+    service
+        .call("POST", "/gallery/items:batch", &json!({"items": items}))
+        .expect(200);
+    let sample = |query: &str| {
+        let answer = service
+            .get(&format!("/gallery/items?sample=true{query}"))
+            .expect(200);
+        assert_eq!(answer["next"], json!(null));
+        let items = answer["items"].as_array().unwrap().clone();
+        let ids: std::collections::BTreeSet<String> =
+            items.iter().map(|item| item["id"].to_string()).collect();
+        assert_eq!(ids.len(), items.len(), "no item twice");
+        items
+    };
+    let counts = |items: &[serde_json::Value]| {
+        let mut counts = std::collections::BTreeMap::new();
+        for item in items {
+            *counts.entry(item["label"].as_u64()).or_insert(0) += 1;
+        }
+        counts
+    };
+    let shown = counts(&sample("&limit=24"));
+    assert_eq!(shown.len(), labels.len(), "{shown:?}");
+    assert!(
+        shown.values().all(|&count| (4..=5).contains(&count)),
+        "{shown:?}"
+    );
+    assert_eq!(sample("&limit=3").len(), 3);
+    assert_eq!(counts(&sample("&limit=5")).len(), 5);
+    // The rest is filled up, with what has no class last.
+    let all = sample("&limit=1000");
+    assert_eq!(all.len(), 153);
+    assert!(all[150..].iter().all(|item| item["label"].is_null()));
+    assert_eq!(sample("&limit=10&model_version=v0001").len(), 10);
+    for query in ["&after=1", "&label=7", "&embeddings=true", "&limit=0"] {
+        let answer = service.get(&format!("/gallery/items?sample=true{query}"));
+        assert_eq!(answer.code(422), "unprocessable", "{query}");
+    }
+}
+
+#[test]
 fn unusable_requests_say_what_is_wrong_and_change_nothing() {
     let service = Setup::new(&["0", "1"]).start();
     let embedding = json!(expected(RED, 0.0));

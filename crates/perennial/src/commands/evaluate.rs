@@ -6,7 +6,9 @@ use anyhow::Context;
 use clap::ValueEnum;
 use perennial_core::output::check_folder;
 use perennial_core::{Embeddings, ModelVersion, Output, sha256_hex};
-use perennial_eval::{Bootstrap, Compatibility, ProbeSet, TieRule, html, report, table};
+use perennial_eval::{
+    Bootstrap, Compatibility, ProbeSet, Provenance, TieRule, html, report, table,
+};
 use perennial_train::SetConfig;
 use perennial_train::config::EvaluationConfig;
 use toml::Table;
@@ -16,6 +18,7 @@ use crate::embedding_cache::EmbeddingCache;
 use crate::exit_status::{ExitStatus, usage};
 use crate::interrupt::Interrupt;
 use crate::measurement::{Directions, Judgement, Measurement, Probe, Tests};
+use crate::provenance;
 use crate::run_folder::RunFolder;
 use crate::run_record::RunRecord;
 use crate::set_argument::SetArgument;
@@ -28,45 +31,46 @@ const EMBEDDINGS_FOLDER: &str = "embeddings";
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Name or folder of a run
+    /// Run whose versions to measure: its name, or its folder
     #[arg(required_unless_present_any = ["versions", "embeddings", "query_embeddings"])]
     run: Option<PathBuf>,
-    /// Registered versions to measure against each other, oldest first; --queries and --gallery say on which images
+    /// Registered versions to measure against each other, oldest first, on --queries and --gallery; every pair is recorded in
+    /// the registry
     #[arg(long, value_name = "VERSION", num_args = 1.., requires_all = ["queries", "gallery"],
         conflicts_with_all = ["run", "embeddings", "query_embeddings"])]
     versions: Vec<String>,
-    /// Images to search for, instead of the configuration's
+    /// Query images, in place of those that the run's configuration names
     #[arg(long, value_name = "SET:SPLIT", conflicts_with_all = ["embeddings", "query_embeddings"])]
     queries: Option<SetArgument>,
-    /// Images to search in, instead of the configuration's
+    /// Gallery images, in place of those that the run's configuration names
     #[arg(long, value_name = "SET:SPLIT", conflicts_with_all = ["embeddings", "query_embeddings"])]
     gallery: Option<SetArgument>,
-    /// Embeddings from anywhere: a folder with the folders `queries` and `gallery`, one file for each version, in the
-    /// order of their names
+    /// Measure embeddings from any program instead of a run: a folder that holds the folders `queries` and `gallery`, each
+    /// with one .safetensors file per version, oldest version first in the order of file names
     #[arg(long, value_name = "DIR", conflicts_with_all = ["run", "query_embeddings"])]
     embeddings: Option<PathBuf>,
-    /// Query embeddings, one file for each version, oldest first
+    /// Files of query embeddings, one per version, oldest version first
     #[arg(long, value_name = "FILE", num_args = 1.., requires = "gallery_embeddings", conflicts_with = "run")]
     query_embeddings: Vec<PathBuf>,
-    /// Gallery embeddings of the same versions in the same order
+    /// Files of gallery embeddings of the same versions, in the same order
     #[arg(long, value_name = "FILE", num_args = 1.., requires = "query_embeddings")]
     gallery_embeddings: Vec<PathBuf>,
-    /// Write compatibility.json and report.html to this folder, instead of the run's
+    /// Folder for compatibility.json and report.html [default: the run's folder]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Whether a cross-test equal to the old self-test is compatible
+    /// Whether AC and ACA count a pair whose cross-test equals the old self-test exactly
     #[arg(long, value_enum, default_value_t)]
     tie: TieArgument,
-    /// Bootstrap resamples of each interval
+    /// Number of bootstrap resamples for each 95 % interval
     #[arg(long, default_value_t = Bootstrap::DEFAULT_RESAMPLES, value_parser = positive)]
     resamples: usize,
-    /// Seed of the bootstrap
+    /// Seed of the bootstrap resamples
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Fail with exit code 3 if average compatibility is below this fraction
+    /// End with exit code 3 if average compatibility (AC) is below this fraction
     #[arg(long, value_name = "FRACTION", value_parser = fraction)]
     min_ac: Option<f64>,
-    /// Fail with exit code 3 if average accuracy is below this fraction
+    /// End with exit code 3 if average accuracy (AA) is below this fraction
     #[arg(long, value_name = "FRACTION", value_parser = fraction)]
     min_aa: Option<f64>,
 }
@@ -74,10 +78,10 @@ pub struct Arguments {
 /// [`TieRule`] on the command line.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 pub enum TieArgument {
-    /// It must be higher
+    /// No: the cross-test must be higher
     #[default]
     Strict,
-    /// It must not be lower
+    /// Yes: it is enough that the cross-test is not lower
     TiesCount,
 }
 
@@ -99,7 +103,7 @@ pub fn run(
     if let Some(folder) = &arguments.out {
         check_report(folder)?;
     }
-    let (report, folder) = match &arguments.run {
+    let (report, provenance, folder) = match &arguments.run {
         Some(run) => {
             let folder = RunFolder::find(run, &global.runs)?;
             if arguments.out.is_none() {
@@ -109,23 +113,32 @@ pub fn run(
             check_folder(&folder.path().join(EMBEDDINGS_FOLDER))?;
             check_folder(global.open_registry()?.root())?;
             let report = measure_run(arguments, &folder, global, terminal, interrupt)?;
+            let provenance = provenance::of_names(
+                RunRecord::read(folder.path())?.as_ref(),
+                Some(&global.open_registry()?),
+                report.versions(),
+            );
             let out = arguments.out.clone();
             (
                 report,
+                provenance,
                 Some(out.unwrap_or_else(|| folder.path().to_owned())),
             )
         }
         None if !arguments.versions.is_empty() => {
             let (report, folder) = measure_versions(arguments, global, terminal, interrupt)?;
-            (report, Some(folder))
+            let registry = global.open_registry()?;
+            let provenance = provenance::of_names(None, Some(&registry), report.versions());
+            (report, provenance, Some(folder))
         }
         None => {
             let report = measure_files(arguments, terminal, interrupt)?;
-            (report, arguments.out.clone())
+            let provenance = provenance::of_names(None, None, report.versions());
+            (report, provenance, arguments.out.clone())
         }
     };
     if let Some(folder) = folder {
-        write_report(&report, &folder)?;
+        write_report(&report, &provenance, &folder)?;
         terminal.say(format_args!(
             "wrote compatibility.json and report.html to {}",
             folder.display()
@@ -133,7 +146,7 @@ pub fn run(
     }
     terminal.document(
         || Ok(report.to_json()),
-        |color| table::render(&report, color),
+        |color| table::render(&report, &provenance, color),
     )?;
     Ok(judge(arguments, &report, terminal))
 }
@@ -401,10 +414,15 @@ fn check_report(folder: &Path) -> anyhow::Result<()> {
 }
 
 /// Writes a report for programs and one for people.
-pub fn write_report(report: &Compatibility, folder: &Path) -> anyhow::Result<()> {
+pub fn write_report(
+    report: &Compatibility,
+    provenance: &Provenance,
+    folder: &Path,
+) -> anyhow::Result<()> {
     fs_err::create_dir_all(folder)?;
     report.write(&folder.join(REPORT_FILE))?;
-    perennial_core::write_atomically(folder.join(PAGE_FILE), html::render(report))?;
+    let page = html::render(report, provenance);
+    perennial_core::write_atomically(folder.join(PAGE_FILE), page)?;
     Ok(())
 }
 
