@@ -46,9 +46,13 @@ fn stored(orientation: u16) -> RgbImage {
 
 /// EXIF data that says nothing but the orientation.
 fn exif(orientation: u16, big_endian: bool) -> Vec<u8> {
-    let (short, long): (fn(u16) -> [u8; 2], fn(u32) -> [u8; 4]) = match big_endian {
-        true => (u16::to_be_bytes, u32::to_be_bytes),
-        false => (u16::to_le_bytes, u32::to_le_bytes),
+    let short = |value: u16| match big_endian {
+        true => value.to_be_bytes(),
+        false => value.to_le_bytes(),
+    };
+    let long = |value: u32| match big_endian {
+        true => value.to_be_bytes(),
+        false => value.to_le_bytes(),
     };
     let mut bytes = match big_endian {
         true => b"MM\0*".to_vec(),
