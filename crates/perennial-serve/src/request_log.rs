@@ -137,7 +137,10 @@ async fn admit(service: &Arc<Service>, mut request: Request, next: Next, route: 
     };
     let timeouts = &service.config.timeouts;
     let limit = match (request.method(), route) {
-        (&Method::POST, "/models" | "/snapshots" | "/gallery/compact" | "/aliases/live:rollback")
+        (
+            &Method::POST,
+            "/models" | "/snapshots" | "/gallery/compact" | "/aliases/live:rollback",
+        )
         | (&Method::PUT, "/aliases/live") => timeouts.long_request_seconds,
         _ => timeouts.request_seconds,
     };

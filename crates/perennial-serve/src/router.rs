@@ -14,7 +14,8 @@ use utoipa_axum::routes;
 use crate::openapi;
 use crate::request_log;
 use crate::routes::{
-    aliases, compaction, compatibility, embed, health, items, models, page, search, snapshots, stats,
+    aliases, compaction, compatibility, embed, health, items, models, page, search, snapshots,
+    stats,
 };
 use crate::service::Service;
 

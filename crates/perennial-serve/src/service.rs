@@ -76,7 +76,13 @@ impl Service {
         let live = match registry.aliases()?.get(LIVE_ALIAS) {
             Some(_) => {
                 let keep = !config.read_only;
-                Some(load_live(&registry, &*loader, &*store, probes.as_ref(), keep)?)
+                Some(load_live(
+                    &registry,
+                    &*loader,
+                    &*store,
+                    probes.as_ref(),
+                    keep,
+                )?)
             }
             None => {
                 tracing::warn!(

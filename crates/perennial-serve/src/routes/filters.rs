@@ -18,7 +18,10 @@ pub(super) fn resolve(service: &Service, mut filter: Filter) -> Result<Filter, A
             continue;
         }
         let version = service.version(name).map_err(|mut error| {
-            error.message = format!("filter.{}", error.message.replacen("version:", "versions:", 1));
+            error.message = format!(
+                "filter.{}",
+                error.message.replacen("version:", "versions:", 1)
+            );
             error
         })?;
         name.clone_from(&version.name);

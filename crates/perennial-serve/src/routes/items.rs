@@ -425,7 +425,11 @@ mod tests {
             assert_eq!(parse_id(text).unwrap(), id);
         }
         for text in ["", "\"", &"x".repeat(129)] {
-            assert_eq!(parse_id(text).unwrap_err().code, Code::Unprocessable, "{text}");
+            assert_eq!(
+                parse_id(text).unwrap_err().code,
+                Code::Unprocessable,
+                "{text}"
+            );
         }
     }
 }

@@ -176,8 +176,11 @@ fn delete(
         ));
     }
     let gallery = gallery.open_existing()?;
-    filter.model_versions =
-        version_names::resolve(filter.model_versions, global.open_registry().ok().as_ref(), &gallery)?;
+    filter.model_versions = version_names::resolve(
+        filter.model_versions,
+        global.open_registry().ok().as_ref(),
+        &gallery,
+    )?;
     let deleted = gallery.delete_where(&filter)?;
     terminal.result(&Answer { deleted }, |_| format!("deleted {deleted} items"))?;
     Ok(ExitStatus::Done)

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bench;
+mod compaction;
 mod configuration;
 mod evaluation;
 mod experiments;
@@ -13,6 +14,8 @@ mod logs;
 mod malformed;
 mod measures;
 mod models;
+mod read_only;
 mod runs;
+mod selection;
 mod service;
 mod speed;

@@ -84,7 +84,11 @@ pub fn run(
             })?;
             progress.finish();
             let prefix = arguments.prefix.clone();
-            (embeddings, version.name, prefix.or_else(|| Some(set.name().to_owned())))
+            (
+                embeddings,
+                version.name,
+                prefix.or_else(|| Some(set.name().to_owned())),
+            )
         }
         (None, None) => {
             return Err(usage("name images with --set, or a file with --embeddings"));
