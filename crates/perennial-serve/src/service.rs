@@ -225,8 +225,10 @@ impl Service {
     }
 }
 
-/// Loads what the alias points to and makes sure that it works at all. Whether it may query the gallery is another question,
-/// which the caller answers; `keep` says whether a version's first probes may be written. A service that starts and refuses searches is better than one that does not start.
+/// Loads what the alias points to and makes sure that it works at all; `keep` says whether a version's first probes are written.
+///
+/// Whether it may query the gallery is another question, which the caller answers: a service that starts and refuses searches is
+/// better than one that does not start.
 fn load_live(
     registry: &Registry,
     loader: &dyn EncoderLoader,

@@ -198,7 +198,8 @@ function browse(after) {
   if (after === null) byId("results-status").textContent = "Loading";
   const { version, label } = filter();
   const parameters = new URLSearchParams({ limit: String(limit()) });
-  if (after !== null) parameters.set("after", String(after));
+  // Quotation marks keep a text of digits a text.
+  if (after !== null) parameters.set("after", typeof after === "string" ? JSON.stringify(after) : String(after));
   if (version) parameters.set("model_version", version);
   if (label) parameters.set("label", label);
   return attempt((signal) => get(`/gallery/items?${parameters}`, { signal }), (page) => showPage(page, after), (error) => {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bench;
+mod compaction;
 mod configuration;
 mod contrib;
 mod evaluation;
@@ -14,8 +15,10 @@ mod logs;
 mod malformed;
 mod measures;
 mod models;
+mod read_only;
 mod reload;
 mod runs;
+mod selection;
 mod serve_settings;
 mod service;
 mod speed;
