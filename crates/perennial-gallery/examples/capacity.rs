@@ -49,12 +49,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let start = Instant::now();
     let gallery = EmbeddedGallery::open(folder.path(), config)?;
     let opened = start.elapsed().as_secs_f64();
-    while graph {
-        let index = gallery.count()?.index;
-        if index.kind == IndexKind::Hnsw && index.state == IndexProgress::Ready {
-            break;
-        }
-        std::thread::sleep(Duration::from_millis(20));
+    if graph {
+        wait_for_graph(&gallery)?;
     }
     let memory = gallery.count()?.bytes_per_vector.memory;
     let grown = resident_bytes()
@@ -82,6 +78,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         );
     }
     Ok(())
+}
+
+fn wait_for_graph(gallery: &EmbeddedGallery) -> Result<(), perennial_gallery::GalleryError> {
+    loop {
+        let index = gallery.count()?.index;
+        if index.kind == IndexKind::Hnsw && index.state == IndexProgress::Ready {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 fn fill(
