@@ -426,7 +426,19 @@ fn http_seeds() -> Seeds {
             ("request", br#"{"parent":"v0001"}"#),
         ],
     );
+    let gzip = |body: &[u8]| {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(body).unwrap();
+        let head = "POST /search\ncontent-type: application/json\ncontent-encoding: gzip\n\n";
+        [head.as_bytes(), &encoder.finish().unwrap()].concat()
+    };
+    let compressed = gzip(b"{\"id\":1}");
     vec![
+        (
+            "refused_search_gzip_cut",
+            compressed[..compressed.len() - 5].to_vec(),
+        ),
+        ("search_gzip", compressed),
         (
             "search_vector",
             json(

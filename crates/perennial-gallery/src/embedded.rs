@@ -13,10 +13,12 @@ mod compaction;
 mod config;
 mod indexer;
 mod log;
+mod opening;
 mod overlay;
 mod place;
 mod query;
 mod ranking;
+mod reads;
 pub(crate) mod record;
 mod rows;
 mod scan;
@@ -39,23 +41,18 @@ use self::compaction::Copied;
 pub use self::config::{GalleryConfig, HnswConfig, SearchMode};
 use self::indexer::Indexer;
 use self::log::{Access, Log, guarded};
-use self::record::{id_key, key_id};
+use self::reads::{check_batch, check_ids};
+use self::record::id_key;
 use self::state::{Shared, State};
 use self::writer::{Change, Command, Outcome, Reply, Writer};
 use crate::error::GalleryError;
 use crate::filter::Filter;
-use crate::item::{Hit, Item, ItemId, MAX_BATCH, SimplexIdentity, StoredItem, check_vector};
+use crate::item::{Hit, Item, ItemId, SimplexIdentity, StoredItem};
 use crate::snapshot::{Header, SnapshotReader, SnapshotWriter};
 use crate::store::{
-    BytesPerVector, Compacted, DiskUse, GalleryStats, IndexKind, IndexProgress, IndexState,
-    MAX_LIMIT, Page, SearchRequest, SnapshotInfo, Upserted, VectorStore,
+    BytesPerVector, Compacted, DiskUse, GalleryStats, IndexKind, IndexProgress, IndexState, Page,
+    SearchRequest, SnapshotInfo, Upserted, VectorStore,
 };
-
-/// Ids that one page looks at: beyond it, the page ends early, so that a rare filter does not hold up writers.
-const PAGE_SCAN: usize = 20_000;
-
-/// How often a read is repeated that met failed writes. Each repetition fails only if yet another write does during it.
-const READ_ATTEMPTS: usize = 20;
 
 /// A gallery in a folder of this machine: `gallery.redb`, and `hnsw.usearch` with `hnsw.json` once it is large.
 ///
@@ -153,22 +150,6 @@ impl EmbeddedGallery {
         answer.recv().map_err(|_| GalleryError::Closed)?
     }
 
-    /// Reads. A failed write, such as one on a full disk, makes the database refuse reads as well until the writer has opened it
-    /// again: that is waited for.
-    fn steady<T>(&self, read: impl Fn() -> Result<T, GalleryError>) -> Result<T, GalleryError> {
-        let mut result = read();
-        for _ in 0..READ_ATTEMPTS {
-            // The writer looks after the database before it answers anything.
-            if !matches!(result, Err(GalleryError::Storage { .. }))
-                || self.ask(Command::Read).is_err()
-            {
-                break;
-            }
-            result = read();
-        }
-        result
-    }
-
     /// Whether it was opened by [`open_read_only`](Self::open_read_only).
     pub fn is_read_only(&self) -> bool {
         self.shared.read_only
@@ -192,108 +173,6 @@ impl EmbeddedGallery {
     fn change(&self, change: Change) -> Result<Outcome, GalleryError> {
         self.check_writable()?;
         self.ask(|reply| Command::Change(change, reply))
-    }
-
-    fn read_items(
-        &self,
-        ids: &[ItemId],
-        with_embeddings: bool,
-    ) -> Result<Vec<StoredItem>, GalleryError> {
-        check_ids(ids)?;
-        let state = self.shared.state();
-        let reader = state.reader()?;
-        let mut items = Vec::new();
-        for id in ids {
-            if let Some(row) = reader.row(&id_key(id))? {
-                items.extend(query::item(&state, row, with_embeddings)?);
-            }
-        }
-        Ok(items)
-    }
-
-    fn read_page(
-        &self,
-        after: Option<&ItemId>,
-        limit: usize,
-        filter: &Filter,
-        with_embeddings: bool,
-    ) -> Result<Page, GalleryError> {
-        check_limit(limit)?;
-        filter.check()?;
-        if let Some(after) = after {
-            after.check()?;
-        }
-        let state = self.shared.state();
-        let reader = state.reader()?;
-        let allowed = query::allowed(&self.shared, &state, filter)?;
-        let from = after.map_or_else(Vec::new, id_key);
-        let mut page = Page::default();
-        let ids = reader.ids.range::<&[u8]>(from.as_slice()..);
-        for (seen, entry) in ids.map_err(|error| reader.storage(error))?.enumerate() {
-            let (key, row) = entry.map_err(|error| reader.storage(error))?;
-            if after.is_some() && key.value() == from.as_slice() {
-                continue;
-            }
-            let slot = state.rows.slot(row.value());
-            let may_pass =
-                slot.is_some_and(|slot| allowed.as_ref().is_none_or(|a| a.contains(slot)));
-            if may_pass
-                && let Some(item) = query::item(&state, row.value(), with_embeddings)?
-                && filter.matches_payload(&item.payload)
-            {
-                if page.items.len() == limit {
-                    page.next = page.items.last().map(|item| item.id.clone());
-                    break;
-                }
-                page.items.push(item);
-            }
-            if seen >= PAGE_SCAN {
-                let last = key_id(key.value()).map_err(|problem| reader.corrupt(problem))?;
-                page.next = Some(last);
-                break;
-            }
-        }
-        Ok(page)
-    }
-
-    fn find(&self, request: &SearchRequest<'_>) -> Result<Vec<Hit>, GalleryError> {
-        let SearchRequest {
-            embedding,
-            limit,
-            filter,
-            exact,
-        } = *request;
-        check_limit(limit)?;
-        filter.check()?;
-        let state = self.shared.state();
-        check_vector(embedding, state.meta.dim(), || "the query".to_owned())?;
-        if state.rows.live() == 0 {
-            return Ok(Vec::new());
-        }
-        query::search(&self.shared, &state, embedding, limit, filter, exact)
-    }
-
-    fn find_batch(
-        &self,
-        embeddings: &[f32],
-        limit: usize,
-        filter: &Filter,
-        exact: bool,
-    ) -> Result<Vec<Vec<Hit>>, GalleryError> {
-        check_limit(limit)?;
-        filter.check()?;
-        let state = self.shared.state();
-        let Some(dim) = state.meta.dim() else {
-            return Ok(Vec::new());
-        };
-        check_batch(embeddings.len() / dim)?;
-        for (at, query) in embeddings.chunks(dim).enumerate() {
-            check_vector(query, Some(dim), || format!("query {at}"))?;
-        }
-        if state.rows.live() == 0 {
-            return Ok(vec![Vec::new(); embeddings.len() / dim]);
-        }
-        query::search_batch(&self.shared, &state, embeddings, limit, filter, exact)
     }
 }
 
@@ -545,24 +424,5 @@ impl<'a> Compacting<'a> {
 impl Drop for Compacting<'_> {
     fn drop(&mut self) {
         self.0.compacting.store(false, Ordering::Release);
-    }
-}
-
-fn check_batch(found: usize) -> Result<(), GalleryError> {
-    match found {
-        0..=MAX_BATCH => Ok(()),
-        _ => Err(GalleryError::BatchTooLarge { found }),
-    }
-}
-
-fn check_ids(ids: &[ItemId]) -> Result<(), GalleryError> {
-    check_batch(ids.len())?;
-    ids.iter().try_for_each(ItemId::check)
-}
-
-fn check_limit(limit: usize) -> Result<(), GalleryError> {
-    match limit {
-        1..=MAX_LIMIT => Ok(()),
-        _ => Err(GalleryError::InvalidLimit { limit }),
     }
 }

@@ -34,7 +34,7 @@ struct Job {
 }
 
 impl Job {
-    /// Leaves the queue, then answers: who has an answer finds room for the next request.
+    /// Frees the queue slot before replying, so that a client can send its next request as soon as it has this answer.
     fn answer(self, result: Result<Vec<f32>, EncodeError>) {
         drop(self.place);
         // A client that has gone needs no answer.

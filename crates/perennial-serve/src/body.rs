@@ -116,7 +116,7 @@ impl Received {
     }
 }
 
-/// Whether a request's body is still on its way. A time limit that runs out meanwhile is the client's doing.
+/// Whether a request's body is still arriving: a time limit that ends meanwhile is 408 and not 503.
 #[derive(Clone, Default)]
 pub(crate) struct Receiving(Arc<AtomicBool>);
 

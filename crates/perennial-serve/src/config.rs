@@ -118,7 +118,7 @@ pub struct Timeouts {
     pub request_seconds: f64,
     /// The same for swaps, uploads of models and snapshots.
     pub long_request_seconds: f64,
-    /// For a client that takes nothing of its answer; it is cut off then.
+    /// How long a client may leave its answer unread before it is disconnected.
     pub write_seconds: f64,
     /// For requests at work when the service is told to stop.
     pub drain_seconds: f64,

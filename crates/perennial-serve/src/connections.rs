@@ -16,11 +16,11 @@ use tokio::time::Sleep;
 use crate::config::{ServeConfig, seconds};
 use crate::telemetry::Telemetry;
 
-/// Refused clients that are told so at once; more are cut off without a word.
-const FAREWELLS: usize = 32;
-/// How long a refused client may take to read why.
-const FAREWELL: Duration = Duration::from_secs(1);
-/// The answer to a connection too many.
+/// Rejected connections that may be answered with a 503 at the same time; any further one is closed without a response.
+const MAX_PENDING_REJECTIONS: usize = 32;
+/// How long a rejected client may take to read the answer.
+const REJECTION: Duration = Duration::from_secs(1);
+/// The answer to a connection beyond the limit.
 const REFUSAL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n\
     content-length: 0\r\n\r\n";
@@ -29,7 +29,7 @@ const REFUSAL: &[u8] =
 #[derive(Clone)]
 pub(crate) struct LimitedAcceptor {
     places: Arc<Semaphore>,
-    farewells: Arc<Semaphore>,
+    rejections: Arc<Semaphore>,
     limit: usize,
     patience: Duration,
     /// A client that expects TLS cannot read an answer without.
@@ -43,7 +43,7 @@ impl LimitedAcceptor {
         telemetry.connections(0);
         Self {
             places: Arc::new(Semaphore::new(limit)),
-            farewells: Arc::new(Semaphore::new(FAREWELLS)),
+            rejections: Arc::new(Semaphore::new(MAX_PENDING_REJECTIONS)),
             limit,
             patience: seconds(config.timeouts.write_seconds),
             plain: config.tls.is_none(),
@@ -67,9 +67,9 @@ impl<S: Send + 'static> Accept<TcpStream, S> for LimitedAcceptor {
         Box::pin(async move {
             let Ok(place) = Arc::clone(&acceptor.places).try_acquire_owned() else {
                 acceptor.telemetry.refused_connection();
-                let farewell = Arc::clone(&acceptor.farewells).try_acquire_owned();
-                if acceptor.plain && farewell.is_ok() {
-                    let _ = tokio::time::timeout(FAREWELL, refuse(stream)).await;
+                let rejection = Arc::clone(&acceptor.rejections).try_acquire_owned();
+                if acceptor.plain && rejection.is_ok() {
+                    let _ = tokio::time::timeout(REJECTION, refuse(stream)).await;
                 }
                 return Err(io::Error::other("too many connections"));
             };

@@ -204,7 +204,8 @@ async fn admit(
         };
     let Ok(_place) = service.in_flight.try_acquire() else {
         let limit = service.config.limits.in_flight;
-        return ApiError::too_many(format!("{limit} requests are at work already")).into_response();
+        return ApiError::too_many(format!("too many concurrent requests (limit {limit})"))
+            .into_response();
     };
     let timeouts = &service.config.timeouts;
     let limit = match (request.method(), route) {

@@ -207,7 +207,8 @@ function browse(after) {
   const sampled = !inOrder && !label;
   const parameters = new URLSearchParams({ limit: String(limit()) });
   if (sampled) parameters.set("sample", "true");
-  if (after !== null) parameters.set("after", String(after));
+  // Quotation marks keep a text of digits a text.
+  if (after !== null) parameters.set("after", typeof after === "string" ? JSON.stringify(after) : String(after));
   if (version) parameters.set("model_version", version);
   if (label) parameters.set("label", label);
   return attempt((signal) => get(`/gallery/items?${parameters}`, { signal }), (page) => showPage(page, after, sampled), (error) => {

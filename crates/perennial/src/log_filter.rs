@@ -58,9 +58,13 @@ impl FromStr for LogFilter {
             .filter(|part| !part.is_empty())
         {
             // tracing takes a single word that is no level for a target, and then logs nothing but that target.
-            let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
+            let (target, level) = part.rsplit_once('=').unwrap_or(("", part));
             let is_level = !level.is_empty() && level.parse::<LevelFilter>().is_ok();
-            if !is_level || EnvFilter::builder().parse(part).is_err() {
+            let is_target = target.contains('[')
+                || target
+                    .bytes()
+                    .all(|byte| byte.is_ascii_alphanumeric() || b"_:-.".contains(&byte));
+            if !is_level || !is_target || EnvFilter::builder().parse(part).is_err() {
                 return Err(wrong());
             }
             parts.push(part);

@@ -12,7 +12,8 @@ use redb::{Database, ReadableTableMetadata};
 use tempfile::TempPath;
 
 use super::backend::PreallocatedFile;
-use super::log::{self, IDS, ITEMS, Meta, Reader, VERSIONS, Writer};
+use super::log::{IDS, ITEMS, Meta, Reader, VERSIONS, Writer};
+use super::opening::open_error;
 use super::place;
 use super::record::Record;
 use super::rows::Rows;
@@ -39,7 +40,7 @@ impl Copied {
         let system = |error| place::system(path, error);
         let (file, temporary) = place::copy_file(path).map_err(system)?;
         let kept = file.try_clone().map_err(system)?;
-        let failed = |error| log::open_error(path, error);
+        let failed = |error| open_error(path, error);
         let database = Database::builder()
             .set_cache_size(cache_bytes)
             .create_with_backend(PreallocatedFile::new(file).map_err(failed)?)

@@ -11,12 +11,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use redb::{
-    Database, DatabaseError, ReadOnlyTable, ReadableDatabase, ReadableTableMetadata, StorageError,
-    TableDefinition, TableError, WriteTransaction,
+    Database, ReadOnlyTable, ReadableDatabase, ReadableTableMetadata, TableDefinition,
+    WriteTransaction,
 };
 
 use super::backend::PreallocatedFile;
 use super::compaction::Copied;
+use super::opening::{check_format, create, open_error};
 use super::overlay::Overlay;
 use super::place;
 use super::record::Record;
@@ -29,9 +30,9 @@ pub(super) const ITEMS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("
 pub(super) const IDS: TableDefinition<'_, &[u8], u64> = TableDefinition::new("ids");
 /// Version number to name.
 pub(super) const VERSIONS: TableDefinition<'_, u32, &str> = TableDefinition::new("versions");
-const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 
-const FORMAT: u64 = 1;
+pub(super) const FORMAT: u64 = 1;
 /// How long an opening waits for another process, such as a command that is just ending.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long a reopening waits for readers of ours to let go of the file.
@@ -178,7 +179,9 @@ impl Log {
             .open(path);
         let file = file.map_err(|error| match self.access {
             Access::Write => place::system(path, error),
-            Access::Read => storage(path, error),
+            Access::Read => {
+                GalleryError::file(path, format!("{} cannot be read: {error}", path.display()))
+            }
         })?;
         let same = file.try_clone().map_err(|error| storage(path, error))?;
         guarded(path, || {
@@ -418,80 +421,6 @@ impl Reader {
     }
 }
 
-/// Makes a database without items, complete before it has its name.
-fn create(path: &Path, cache_bytes: usize) -> Result<(), GalleryError> {
-    let system = |error| place::system(path, error);
-    let (file, temporary) = place::new_file(path).map_err(system)?;
-    let kept = file.try_clone().map_err(system)?;
-    let failed = |error| open_error(path, error);
-    let database = Database::builder()
-        .set_cache_size(cache_bytes)
-        .create_with_backend(PreallocatedFile::new(file).map_err(failed)?)
-        .map_err(failed)?;
-    let transaction = database
-        .begin_write()
-        .map_err(|error| storage(path, error))?;
-    let writer = Writer { transaction };
-    let prepare = || -> Result<(), redb::Error> {
-        writer.set_origin(new_store())?;
-        writer.transaction.open_table(ITEMS)?;
-        writer.transaction.open_table(IDS)?;
-        writer.transaction.open_table(VERSIONS)?;
-        Ok(())
-    };
-    prepare().map_err(|error| storage(path, error))?;
-    writer.commit().map_err(|error| storage(path, error))?;
-    database.close().map_err(failed)?;
-    kept.sync_all().map_err(system)?;
-    place::publish(temporary, path).map_err(system)
-}
-
-/// Says whether a database is a gallery of the format that is understood.
-fn check_format(path: &Path, database: &Database) -> Result<(), GalleryError> {
-    let foreign = || GalleryError::NotAGallery {
-        path: path.to_owned(),
-        problem: "it is the database of another program".to_owned(),
-    };
-    let transaction = database
-        .begin_read()
-        .map_err(|error| storage(path, error))?;
-    let meta = match transaction.open_table(META) {
-        Ok(meta) => meta,
-        Err(TableError::Storage(error)) => return Err(storage(path, error)),
-        Err(_) => return Err(foreign()),
-    };
-    let format = meta.get("format").map_err(|error| storage(path, error))?;
-    match format.map(|format| format.value()) {
-        Some(FORMAT) => Ok(()),
-        Some(found) => Err(GalleryError::Format {
-            path: path.to_owned(),
-            found,
-            expected: FORMAT,
-        }),
-        None => Err(foreign()),
-    }
-}
-
-pub(super) fn open_error(path: &Path, error: DatabaseError) -> GalleryError {
-    let path = path.to_owned();
-    let problem = error.to_string();
-    match error {
-        DatabaseError::DatabaseAlreadyOpen => GalleryError::Locked { path },
-        DatabaseError::Storage(StorageError::Io(error))
-            if matches!(
-                error.kind(),
-                std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof
-            ) =>
-        {
-            GalleryError::Corrupt { path, problem }
-        }
-        DatabaseError::Storage(StorageError::Corrupted(_))
-        | DatabaseError::RepairAborted
-        | DatabaseError::UpgradeRequired(_) => GalleryError::Corrupt { path, problem },
-        _ => GalleryError::Storage { path, problem },
-    }
-}
-
 /// Turns a panic of the database into an error: it checks what it reads with assertions as well as with errors.
 pub(super) fn guarded<T>(
     path: &Path,
@@ -505,15 +434,9 @@ pub(super) fn guarded<T>(
     })
 }
 
-fn storage(path: &Path, error: impl std::fmt::Display) -> GalleryError {
+pub(super) fn storage(path: &Path, error: impl std::fmt::Display) -> GalleryError {
     GalleryError::Storage {
         path: path.to_owned(),
         problem: error.to_string(),
     }
-}
-
-/// A number that no other database is likely to have: the hasher's keys are random per process.
-fn new_store() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(std::time::SystemTime::now())
 }

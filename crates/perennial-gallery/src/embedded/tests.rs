@@ -123,3 +123,62 @@ fn rows_move_together_when_many_are_dead() {
     assert_eq!((hits.len(), &hits[0].id), (1, &9.into()));
     assert_eq!(gallery.count().unwrap().per_version["v0001"], 150);
 }
+
+#[test]
+fn a_disk_that_fills_up_during_a_compaction_leaves_the_gallery_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let gallery = open(folder.path());
+    for _ in 0..3 {
+        gallery
+            .upsert((0..2000).map(|id| item(id, 256)).collect())
+            .unwrap();
+    }
+    let before = gallery.count().unwrap();
+    // Copies are made on the caller's thread.
+    for size in [0, 1 << 20, 2 << 20] {
+        DISK_SIZE.set(size);
+        let error = gallery.compact().unwrap_err();
+        DISK_SIZE.set(u64::MAX);
+        assert!(matches!(error, GalleryError::Storage { .. }), "{error}");
+        assert!(!folder.path().join("gallery.redb.compacting").exists());
+        assert_eq!(gallery.count().unwrap(), before);
+    }
+    // The last step happens on the writer's.
+    gallery.compact().unwrap();
+    gallery.upsert(vec![item(5000, 256)]).unwrap();
+    drop(gallery);
+    assert_eq!(open(folder.path()).count().unwrap().items, 2001);
+}
+
+#[test]
+fn the_estimate_of_the_space_is_near_the_truth() {
+    for (count, dim, text) in [
+        (4000, 64, 0),
+        (2000, 512, 0),
+        (1500, 128, 3000),
+        (300, 1024, 9000),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let gallery = open(folder.path());
+        let items = (0..count).map(|id| {
+            let mut item = item(id, dim);
+            if text > 0 {
+                item.payload
+                    .insert("text".to_owned(), "x".repeat(text).into());
+            }
+            item
+        });
+        gallery.upsert(items.collect()).unwrap();
+        let compacted = gallery.compact().unwrap();
+        let estimated = gallery.shared.state().space.file() as f64;
+        let ratio = estimated / compacted.bytes_after as f64;
+        println!(
+            "{count} x {dim}, {text}: {} bytes, estimated {ratio:.2} of that",
+            compacted.bytes_after
+        );
+        assert!(
+            (0.7..1.5).contains(&ratio),
+            "{count} x {dim}, {text}: {ratio}"
+        );
+    }
+}

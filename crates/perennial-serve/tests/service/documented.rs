@@ -150,13 +150,17 @@ fn every_documented_status_occurs_and_no_other() {
     let source = json!({"path": open.setup.registry.root(), "version": "v0001"});
     recorder.json(&open, "POST", "/models", source);
     recorder.send(&open, Call::new("POST", "/snapshots"));
+    let compact = || Call::new("POST", "/gallery/compact");
+    recorder.send(&open, compact());
+    open.setup.store.compacting.store(true, Ordering::SeqCst);
+    recorder.send(&open, compact());
     for path in [
         "/gallery/items",
         "/gallery/items?limit=0",
         "/gallery/items?what=1",
         "/gallery/items/1",
         "/gallery/items/404",
-        "/gallery/items/99999999999999999999",
+        "/gallery/items/%22",
         "/gallery/items/1?what=1",
         "/gallery/stats",
         "/stats/live",
@@ -232,6 +236,7 @@ fn every_documented_status_occurs_and_no_other() {
     recorder.send(&empty, Call::new("POST", "/snapshots"));
     open.setup.store.broken.store(true, Ordering::SeqCst);
     recorder.json(&open, "DELETE", "/gallery/items", json!({"ids": [1]}));
+    recorder.send(&open, compact());
 
     let missing: Vec<_> = promised.difference(&recorder.seen).collect();
     assert!(

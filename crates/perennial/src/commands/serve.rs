@@ -11,7 +11,6 @@ use perennial_serve::{Keys, Reloader, ServeConfig, ServeError, Server};
 use perennial_upgrade::RegistryRecords;
 
 pub use self::settings::Settings;
-use crate::configuration::to_toml;
 use crate::exit_status::{ExitStatus, usage};
 use crate::gallery_folder::GalleryArguments;
 use crate::model_loading::TrainedLoader;
@@ -93,7 +92,7 @@ pub fn run(
     };
     config.keys = keys.read().map_err(|error| usage(error.to_string()))?;
     if arguments.print_config {
-        let text = to_toml(&settings)?;
+        let text = settings.to_toml()?;
         terminal.result(&serde_json::json!({ "config": settings }), |_| text)?;
         return Ok(ExitStatus::Done);
     }

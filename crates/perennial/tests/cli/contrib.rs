@@ -67,15 +67,7 @@ fn exported() -> String {
     let mut embedding = vec![0.0; 15];
     embedding[0] = 1.0;
     let item = json!({"items": [{"id": 1, "embedding": embedding, "model_version": "v0001"}]});
-    let request = agent.put(url("gallery/items:batch"));
-    let request = request.content_type("application/json");
-    assert!(
-        request
-            .send(item.to_string())
-            .unwrap()
-            .status()
-            .is_success()
-    );
+    post("gallery/items:batch", &item);
     // Histograms show once they were folded.
     let begun = std::time::Instant::now();
     loop {

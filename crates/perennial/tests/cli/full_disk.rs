@@ -24,11 +24,11 @@ const REFUSALS: u32 = 5;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A small disk; gone at the end of the test, however it ends.
-struct Disk(PathBuf);
+pub struct Disk(PathBuf);
 
 impl Disk {
     /// None where mounting is not permitted.
-    fn mount(at: PathBuf) -> Option<Self> {
+    pub fn mount(at: PathBuf) -> Option<Self> {
         std::fs::create_dir(&at).unwrap();
         let size = format!("size={DISK_BYTES}");
         let mounted = Command::new("mount")
@@ -51,8 +51,17 @@ impl Disk {
         }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
+    }
+
+    /// From now on nothing can be written to it.
+    pub fn forbid_writing(&self) {
+        let mounted = Command::new("mount")
+            .args(["-o", "remount,ro"])
+            .arg(&self.0)
+            .status();
+        assert!(mounted.unwrap().success());
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod bench;
 mod client;
+mod compaction;
 mod configuration;
 mod contrib;
 mod data_sets;
@@ -19,8 +20,10 @@ mod models;
 mod outputs;
 mod own_files;
 mod pictures;
+mod read_only;
 mod reload;
 mod runs;
+mod selection;
 mod serve_settings;
 mod service;
 mod speed;

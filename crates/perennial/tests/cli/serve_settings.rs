@@ -65,6 +65,7 @@ fn file_environment_and_options_are_layers_of_every_setting() {
         "results = 33",
         "max_batch = 14",
         "device = \"cpu\"",
+        "# Not set: keys, snapshots, tls",
     ] {
         let found = ended.stdout.lines().any(|found| found == line);
         assert!(found, "{line} in {}", ended.stdout);

@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use toml::Value;
 
 use super::{Arguments, PROBES_FOLDER};
-use crate::configuration::{Layers, parse_value, process_environment};
+use crate::configuration::{Layers, parse_value, process_environment, to_toml};
 use crate::exit_status::usage;
 use crate::gallery_folder::GalleryArguments;
 use crate::log_filter::{LOG_VARIABLE, LogFilter};
@@ -175,6 +175,23 @@ impl Settings {
             timeouts: self.timeouts.clone(),
             ..ServeConfig::default()
         }
+    }
+
+    /// All settings as a configuration file; keys without a value are named in a comment.
+    pub fn to_toml(&self) -> anyhow::Result<String> {
+        let mut text = to_toml(self)?;
+        let values = serde_json::to_value(self)?;
+        let unset: Vec<&str> = values
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter(|(_, value)| value.is_null())
+            .map(|(key, _)| key.as_str())
+            .collect();
+        if !unset.is_empty() {
+            text.push_str(&format!("\n# Not set: {}\n", unset.join(", ")));
+        }
+        Ok(text)
     }
 
     pub fn gallery(&self) -> GalleryArguments {

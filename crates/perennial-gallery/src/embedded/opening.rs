@@ -1,0 +1,90 @@
+//! How a database comes to be, and what can be wrong with one that is opened.
+
+use std::path::Path;
+
+use redb::{Database, DatabaseError, ReadableDatabase, StorageError, TableError};
+
+use super::backend::PreallocatedFile;
+use super::log::{FORMAT, IDS, ITEMS, META, VERSIONS, Writer, storage};
+use super::place;
+use crate::error::GalleryError;
+
+/// Makes a database without items, complete before it has its name.
+pub(super) fn create(path: &Path, cache_bytes: usize) -> Result<(), GalleryError> {
+    let system = |error| place::system(path, error);
+    let (file, temporary) = place::new_file(path).map_err(system)?;
+    let kept = file.try_clone().map_err(system)?;
+    let failed = |error| open_error(path, error);
+    let database = Database::builder()
+        .set_cache_size(cache_bytes)
+        .create_with_backend(PreallocatedFile::new(file).map_err(failed)?)
+        .map_err(failed)?;
+    let transaction = database
+        .begin_write()
+        .map_err(|error| storage(path, error))?;
+    let writer = Writer { transaction };
+    let prepare = || -> Result<(), redb::Error> {
+        writer.set_origin(new_store())?;
+        writer.transaction.open_table(ITEMS)?;
+        writer.transaction.open_table(IDS)?;
+        writer.transaction.open_table(VERSIONS)?;
+        Ok(())
+    };
+    prepare().map_err(|error| storage(path, error))?;
+    writer.commit().map_err(|error| storage(path, error))?;
+    database.close().map_err(failed)?;
+    kept.sync_all().map_err(system)?;
+    place::publish(temporary, path).map_err(system)
+}
+
+/// Says whether a database is a gallery of the format that is understood.
+pub(super) fn check_format(path: &Path, database: &Database) -> Result<(), GalleryError> {
+    let foreign = || GalleryError::NotAGallery {
+        path: path.to_owned(),
+        problem: "it is the database of another program".to_owned(),
+    };
+    let transaction = database
+        .begin_read()
+        .map_err(|error| storage(path, error))?;
+    let meta = match transaction.open_table(META) {
+        Ok(meta) => meta,
+        Err(TableError::Storage(error)) => return Err(storage(path, error)),
+        Err(_) => return Err(foreign()),
+    };
+    let format = meta.get("format").map_err(|error| storage(path, error))?;
+    match format.map(|format| format.value()) {
+        Some(FORMAT) => Ok(()),
+        Some(found) => Err(GalleryError::Format {
+            path: path.to_owned(),
+            found,
+            expected: FORMAT,
+        }),
+        None => Err(foreign()),
+    }
+}
+
+pub(super) fn open_error(path: &Path, error: DatabaseError) -> GalleryError {
+    let path = path.to_owned();
+    let problem = error.to_string();
+    match error {
+        DatabaseError::DatabaseAlreadyOpen => GalleryError::Locked { path },
+        DatabaseError::Storage(StorageError::Io(error))
+            if matches!(
+                error.kind(),
+                std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof
+            ) =>
+        {
+            GalleryError::Corrupt { path, problem }
+        }
+        DatabaseError::Storage(StorageError::Corrupted(_))
+        | DatabaseError::RepairAborted
+        | DatabaseError::UpgradeRequired(_) => GalleryError::Corrupt { path, problem },
+        _ => GalleryError::Storage { path, problem },
+    }
+}
+
+/// A number that no other database is likely to have: the hasher's keys are random per process.
+fn new_store() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(std::time::SystemTime::now())
+}

@@ -1,0 +1,158 @@
+//! Reading: items by id, pages and searches, each from one view of the gallery.
+
+use super::EmbeddedGallery;
+use super::query;
+use super::record::{id_key, key_id};
+use super::writer::Command;
+use crate::error::GalleryError;
+use crate::filter::Filter;
+use crate::item::{Hit, ItemId, MAX_BATCH, StoredItem, check_vector};
+use crate::store::{MAX_LIMIT, Page, SearchRequest};
+
+/// Ids that one page looks at: beyond it, the page ends early, so that a rare filter does not hold up writers.
+const PAGE_SCAN: usize = 20_000;
+
+/// How often a read is repeated that met failed writes. Each repetition fails only if yet another write does during it.
+const READ_ATTEMPTS: usize = 20;
+
+impl EmbeddedGallery {
+    /// Reads. A failed write, such as one on a full disk, makes the database refuse reads as well until the writer has opened it
+    /// again: that is waited for.
+    pub(super) fn steady<T>(
+        &self,
+        read: impl Fn() -> Result<T, GalleryError>,
+    ) -> Result<T, GalleryError> {
+        let mut result = read();
+        for _ in 0..READ_ATTEMPTS {
+            // The writer looks after the database before it answers anything.
+            if !matches!(result, Err(GalleryError::Storage { .. }))
+                || self.ask(Command::Read).is_err()
+            {
+                break;
+            }
+            result = read();
+        }
+        result
+    }
+
+    pub(super) fn read_items(
+        &self,
+        ids: &[ItemId],
+        with_embeddings: bool,
+    ) -> Result<Vec<StoredItem>, GalleryError> {
+        check_ids(ids)?;
+        let state = self.shared.state();
+        let reader = state.reader()?;
+        let mut items = Vec::new();
+        for id in ids {
+            if let Some(row) = reader.row(&id_key(id))? {
+                items.extend(query::item(&state, row, with_embeddings)?);
+            }
+        }
+        Ok(items)
+    }
+
+    pub(super) fn read_page(
+        &self,
+        after: Option<&ItemId>,
+        limit: usize,
+        filter: &Filter,
+        with_embeddings: bool,
+    ) -> Result<Page, GalleryError> {
+        check_limit(limit)?;
+        filter.check()?;
+        if let Some(after) = after {
+            after.check()?;
+        }
+        let state = self.shared.state();
+        let reader = state.reader()?;
+        let allowed = query::allowed(&self.shared, &state, filter)?;
+        let from = after.map_or_else(Vec::new, id_key);
+        let mut page = Page::default();
+        let ids = reader.ids.range::<&[u8]>(from.as_slice()..);
+        for (seen, entry) in ids.map_err(|error| reader.storage(error))?.enumerate() {
+            let (key, row) = entry.map_err(|error| reader.storage(error))?;
+            if after.is_some() && key.value() == from.as_slice() {
+                continue;
+            }
+            let slot = state.rows.slot(row.value());
+            let may_pass =
+                slot.is_some_and(|slot| allowed.as_ref().is_none_or(|a| a.contains(slot)));
+            if may_pass
+                && let Some(item) = query::item(&state, row.value(), with_embeddings)?
+                && filter.matches_payload(&item.payload)
+            {
+                if page.items.len() == limit {
+                    page.next = page.items.last().map(|item| item.id.clone());
+                    break;
+                }
+                page.items.push(item);
+            }
+            if seen >= PAGE_SCAN {
+                let last = key_id(key.value()).map_err(|problem| reader.corrupt(problem))?;
+                page.next = Some(last);
+                break;
+            }
+        }
+        Ok(page)
+    }
+
+    pub(super) fn find(&self, request: &SearchRequest<'_>) -> Result<Vec<Hit>, GalleryError> {
+        let SearchRequest {
+            embedding,
+            limit,
+            filter,
+            exact,
+        } = *request;
+        check_limit(limit)?;
+        filter.check()?;
+        let state = self.shared.state();
+        check_vector(embedding, state.meta.dim(), || "the query".to_owned())?;
+        if state.rows.live() == 0 {
+            return Ok(Vec::new());
+        }
+        query::search(&self.shared, &state, embedding, limit, filter, exact)
+    }
+
+    pub(super) fn find_batch(
+        &self,
+        embeddings: &[f32],
+        limit: usize,
+        filter: &Filter,
+        exact: bool,
+    ) -> Result<Vec<Vec<Hit>>, GalleryError> {
+        check_limit(limit)?;
+        filter.check()?;
+        let state = self.shared.state();
+        let Some(dim) = state.meta.dim() else {
+            return Ok(Vec::new());
+        };
+        check_batch(embeddings.len() / dim)?;
+        for (at, query) in embeddings.chunks(dim).enumerate() {
+            check_vector(query, Some(dim), || format!("query {at}"))?;
+        }
+        if state.rows.live() == 0 {
+            return Ok(vec![Vec::new(); embeddings.len() / dim]);
+        }
+        query::search_batch(&self.shared, &state, embeddings, limit, filter, exact)
+    }
+}
+
+pub(super) fn check_batch(found: usize) -> Result<(), GalleryError> {
+    match found {
+        0..=MAX_BATCH => Ok(()),
+        _ => Err(GalleryError::BatchTooLarge { found }),
+    }
+}
+
+pub(super) fn check_ids(ids: &[ItemId]) -> Result<(), GalleryError> {
+    check_batch(ids.len())?;
+    ids.iter().try_for_each(ItemId::check)
+}
+
+pub(super) fn check_limit(limit: usize) -> Result<(), GalleryError> {
+    match limit {
+        1..=MAX_LIMIT => Ok(()),
+        _ => Err(GalleryError::InvalidLimit { limit }),
+    }
+}
