@@ -12,7 +12,7 @@ use serde_json::Value;
 use ureq::http::{Request, Response, StatusCode, Uri, header};
 use ureq::{Agent, Body};
 
-use crate::exit_status::{UsageError, usage};
+use crate::exit_status::{UsageError, gate_missed, usage};
 use crate::interrupt::Interrupt;
 
 /// The largest answer that is read: as many hits as a service gives, each with the largest payload.
@@ -235,9 +235,8 @@ impl Reply {
         let text = format!("{} refuses: {}", self.url, self.message());
         // What other arguments would have prevented, as the same commands without a service see it.
         Err(match self.code() {
-            Some("bad_request" | "not_found" | "incompatible_version" | "unprocessable") => {
-                usage(text)
-            }
+            Some("bad_request" | "not_found" | "unprocessable") => usage(text),
+            Some("incompatible_version") => gate_missed(text),
             _ => failed(text),
         })
     }

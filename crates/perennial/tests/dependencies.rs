@@ -9,9 +9,10 @@ use std::sync::LazyLock;
 use serde_json::Value;
 
 /// The workspace as it is drawn: arrows go down only, and crates on one line never import one another.
-const LINES: [&[&str]; 5] = [
+const LINES: [&[&str]; 6] = [
     &["perennial", "perennial-fuzz"],
     &["perennial-train", "perennial-eval", "perennial-serve"],
+    &["perennial-upgrade"],
     &["perennial-gallery", "perennial-kernels"],
     &["perennial-data"],
     &["perennial-core"],
@@ -151,6 +152,18 @@ fn eval_sees_neither_models_nor_images() {
 fn serve_gets_an_encoder_and_no_training() {
     let below = below("perennial-serve");
     assert!(!below.contains("perennial-train"));
+    assert!(
+        !below.iter().any(|name| name.starts_with("burn")),
+        "{below:?}"
+    );
+}
+
+#[test]
+fn the_rule_knows_no_framework() {
+    let below = below("perennial-upgrade");
+    for name in ["tokio", "hyper", "axum", "ureq", "perennial-train"] {
+        assert!(!below.contains(name), "{name}");
+    }
     assert!(
         !below.iter().any(|name| name.starts_with("burn")),
         "{below:?}"

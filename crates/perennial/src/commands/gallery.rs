@@ -276,13 +276,12 @@ fn require_certified(refused: &[NotCertified]) -> anyhow::Result<()> {
     if refused.is_empty() {
         return Ok(());
     }
-    let mut text = String::new();
+    let mut parts: Vec<String> = Vec::new();
     for pair in refused {
-        text.push_str(&format!("{pair}\n"));
-        if let Some(command) = &pair.remedy {
-            text.push_str(&format!("  to measure the pair: {command}\n"));
-        }
+        parts.push(pair.to_string());
+        let measure = |command: &String| format!("to measure the pair, run `{command}`");
+        parts.extend(pair.remedy.as_ref().map(measure));
     }
-    text.push_str("use another gallery, or pass --force to go ahead without a certificate");
-    Err(gate_missed(text))
+    parts.push("use another gallery, or pass --force to go ahead without a certificate".to_owned());
+    Err(gate_missed(parts.join("; ")))
 }

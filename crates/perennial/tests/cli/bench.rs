@@ -138,7 +138,16 @@ impl From<Output> for Ended {
 impl Ended {
     /// The program ended with exit code 2 and one line that holds all of `parts`.
     pub fn assert_wrong_usage(&self, parts: &[&str]) {
-        assert_eq!(self.code, Some(2), "{}", self.stderr);
+        self.assert_one_line(2, parts);
+    }
+
+    /// The same with exit code 3.
+    pub fn assert_gate_missed(&self, parts: &[&str]) {
+        self.assert_one_line(3, parts);
+    }
+
+    fn assert_one_line(&self, code: i32, parts: &[&str]) {
+        assert_eq!(self.code, Some(code), "{}", self.stderr);
         assert_eq!(self.stderr.lines().count(), 1, "{}", self.stderr);
         for part in parts {
             assert!(self.stderr.contains(part), "{part:?} in {}", self.stderr);

@@ -20,6 +20,7 @@ mod models;
 mod outputs;
 mod own_files;
 mod pictures;
+mod promotion;
 mod read_only;
 mod reload;
 mod runs;

@@ -164,8 +164,12 @@ fn a_gallery_is_served_swapped_and_stopped() {
 
     // The folder belongs to the service.
     let ended = bench.run(&["gallery", "stats"]);
-    assert_eq!(ended.code, Some(1));
-    assert!(ended.stderr.contains("in use"), "{}", ended.stderr);
+    assert_eq!(ended.code, Some(2));
+    assert!(
+        ended.stderr.contains("in use") && ended.stderr.contains(&service.url),
+        "{}",
+        ended.stderr
+    );
 
     service.stop();
     assert_eq!(bench.answer(&["gallery", "stats"])["items"], 2000);

@@ -1,0 +1,286 @@
+//! One promotion, with and without a service: a gate that cannot look does not pass.
+
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+
+use crate::bench::Bench;
+use crate::gallery::stocked;
+use crate::service::Service;
+
+fn live(bench: &Bench) -> String {
+    let text = bench.read("registry/aliases.toml");
+    let line = text.lines().find(|line| line.starts_with("live"));
+    line.unwrap().to_owned()
+}
+
+/// Replaces a byte of a version's weights.
+fn damage(bench: &Bench, version: &str) {
+    let path = bench.path(&format!("registry/{version}/weights.safetensors"));
+    let mut weights = std::fs::read(&path).unwrap();
+    let middle = weights.len() / 2;
+    weights[middle] ^= 1;
+    std::fs::write(path, weights).unwrap();
+}
+
+#[test]
+fn a_missing_gallery_is_no_empty_gallery() {
+    let bench = stocked();
+    for arguments in [
+        &["models", "promote", "v0002", "--gallery", "galery"][..],
+        &["models", "rollback", "--gallery", "galery"],
+        &["models", "alias", "live", "v0002", "--gallery", "galery"],
+        &[
+            "models",
+            "promote",
+            "v0002",
+            "--gallery",
+            "galery",
+            "--force",
+        ],
+    ] {
+        bench
+            .run(arguments)
+            .assert_wrong_usage(&["no gallery at galery", "--gallery"]);
+    }
+    // Elsewhere, the default folder is missing as well.
+    std::fs::rename(bench.path("gallery"), bench.path("moved")).unwrap();
+    bench
+        .run(&["models", "promote", "v0002"])
+        .assert_wrong_usage(&["no gallery at gallery", "--no-gallery"]);
+    assert_eq!(live(&bench), "live = \"v0001\"");
+    bench.succeed(&["models", "promote", "v0002", "--no-gallery"]);
+    assert_eq!(live(&bench), "live = \"v0002\"");
+}
+
+#[test]
+fn damaged_weights_never_become_live() {
+    let bench = stocked();
+    bench.succeed(&["models", "promote", "v0002", "--force"]);
+    damage(&bench, "v0001");
+    damage(&bench, "v0003");
+    for arguments in [
+        &["models", "promote", "v0003"][..],
+        &["models", "promote", "v0003", "--force"],
+        &["models", "promote", "v0003", "--no-gallery"],
+        &["models", "alias", "live", "v0003", "--force"],
+        &["models", "rollback", "--force"],
+    ] {
+        let ended = bench.run(arguments);
+        assert_eq!(ended.code, Some(3), "{arguments:?}: {}", ended.stderr);
+        assert!(ended.stdout.contains("FAILED  weights"), "{}", ended.stdout);
+        assert_eq!(live(&bench), "live = \"v0002\"");
+    }
+}
+
+#[test]
+fn a_changed_version_is_found_without_a_service_too() {
+    let bench = stocked();
+    // The reference embeddings are recorded at the first promotion beside a gallery.
+    bench.succeed(&["models", "promote", "v0001"]);
+    let path = bench.path("registry/v0001/model.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let mean = text.lines().find(|line| line.starts_with("mean")).unwrap();
+    std::fs::write(&path, text.replace(mean, "mean = [0.1, 0.1, 0.1]")).unwrap();
+    let ended = bench.run(&["models", "promote", "v0001", "--force"]);
+    assert_eq!(ended.code, Some(3), "{}", ended.stdout);
+    assert!(
+        ended.stdout.contains("FAILED  stored_probes"),
+        "{}",
+        ended.stdout
+    );
+}
+
+#[test]
+fn the_refusal_prints_the_command_that_measures() {
+    let bench = stocked();
+    let refused = bench.run(&["models", "promote", "v0002", "--json"]);
+    assert_eq!(refused.code, Some(3));
+    let answer: Value = serde_json::from_str(&refused.stdout).unwrap();
+    assert_eq!(answer["moved"], false);
+    let command = answer["remedies"][0].as_str().unwrap();
+    let sets = "--queries generated:train --gallery generated:test";
+    let command = command
+        .replace("--queries SET:SPLIT --gallery SET:SPLIT", sets)
+        .replace("perennial ", "");
+    let arguments: Vec<&str> = command.split(' ').collect();
+    assert!(
+        arguments.contains(&"v0001") && arguments.contains(&"v0002"),
+        "{command}"
+    );
+    bench.succeed(&arguments);
+
+    // Both directions are recorded, with the weights; the set is filled in from now on.
+    let records = bench.json("registry/compatibility.json")["records"].clone();
+    let records = records.as_array().unwrap();
+    let pairs: Vec<[&str; 2]> = records
+        .iter()
+        .map(|record| ["query_version", "gallery_version"].map(|key| record[key].as_str().unwrap()))
+        .collect();
+    assert_eq!(pairs, [["v0002", "v0001"], ["v0001", "v0002"]]);
+    for record in records {
+        assert_eq!(record["query_weights"].as_str().unwrap().len(), 64);
+        assert_eq!(record["queries"]["argument"], "generated:train");
+    }
+    let refused = bench.run(&["models", "promote", "v0003"]);
+    assert!(
+        refused
+            .stdout
+            .contains(&format!("evaluate --versions v0001 v0003 {sets}")),
+        "{}",
+        refused.stdout
+    );
+}
+
+#[test]
+fn other_images_do_not_change_what_is_allowed() {
+    let bench = stocked();
+    let measure = |queries: &str| {
+        bench.succeed(&[
+            "evaluate",
+            "--versions",
+            "v0001",
+            "v0002",
+            "--queries",
+            queries,
+            "--gallery",
+            "generated:test",
+        ]);
+    };
+    // The policy decides alone: with this margin everything passes, with that nothing does.
+    bench.write("gallery/policy.toml", "min_margin = -1.0\n");
+    measure("generated:train");
+    let allowed = || bench.run(&["models", "promote", "v0002", "--dry-run"]);
+    assert_eq!(allowed().code, Some(0));
+    // A pair measured on another set only stays refused, whatever came out.
+    bench.succeed(&[
+        "evaluate",
+        "--versions",
+        "v0001",
+        "v0003",
+        "--queries",
+        "generated:test",
+        "--gallery",
+        "generated:test",
+    ]);
+    let other = bench.run(&["models", "promote", "v0003", "--dry-run"]);
+    assert_eq!(other.code, Some(3), "{}", other.stdout);
+    assert!(
+        other
+            .stdout
+            .contains("not on the evaluation set that counts"),
+        "{}",
+        other.stdout
+    );
+    measure("generated:test");
+    assert_eq!(allowed().code, Some(0));
+    bench.write(
+        "gallery/policy.toml",
+        "min_margin = -1.0\n[evaluation_set]\nqueries = \"generated:test\"\ngallery = \"generated:test\"\n",
+    );
+    let other = bench.run(&["models", "promote", "v0003", "--dry-run"]);
+    assert_eq!(other.code, Some(0), "{}", other.stdout);
+    bench.write("gallery/policy.toml", "min_margin = 1.0\n");
+    assert_eq!(allowed().code, Some(3));
+    bench.write("gallery/policy.toml", "min_margn = 1.0\n");
+    allowed().assert_wrong_usage(&["policy.toml", "min_margn"]);
+}
+
+#[test]
+fn a_number_is_never_given_twice() {
+    let bench = stocked();
+    bench.write("gallery/policy.toml", "min_margin = -1.0\n");
+    bench.succeed(&["evaluate", "toy"]);
+    let allowed = bench.run(&["models", "promote", "v0003", "--dry-run"]);
+    assert_eq!(allowed.code, Some(0), "{}", allowed.stdout);
+    std::fs::remove_dir_all(bench.path("registry/v0003")).unwrap();
+    bench.succeed(&["train", "toy.toml", "--name", "again", "--seed", "2"]);
+    let names: Vec<Value> = bench.answer(&["models", "list"])["versions"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|version| version["name"].clone())
+        .collect();
+    assert_eq!(
+        names,
+        ["v0001", "v0002", "v0004", "v0005", "v0006"].map(Value::from)
+    );
+    // Even under the same name, other weights have no certificate.
+    std::fs::rename(bench.path("registry/v0004"), bench.path("registry/v0003")).unwrap();
+    let path = bench.path("registry/v0003/model.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replace("\"v0004\"", "\"v0003\"")).unwrap();
+    let refused = bench.run(&["models", "promote", "v0003"]);
+    assert_eq!(refused.code, Some(3), "{}", refused.stdout);
+    assert!(
+        refused.stdout.contains("other weights"),
+        "{}",
+        refused.stdout
+    );
+}
+
+#[test]
+fn the_command_finds_the_service_and_says_what_it_changed() {
+    let bench = stocked();
+    let mut service = Service::start(&bench);
+    let refused = bench.run(&["models", "promote", "v0002"]);
+    assert_eq!(refused.code, Some(3), "{}", refused.stderr);
+    assert!(
+        refused
+            .stdout
+            .contains("nothing was changed in the service at"),
+        "{}",
+        refused.stdout
+    );
+    let moved = bench.succeed(&["models", "promote", "v0002", "--force"]);
+    assert!(moved.contains("(was v0001) in the service at"), "{moved}");
+    assert_eq!(service.get("models")["live"], "v0002");
+    let back = bench.succeed(&["models", "rollback"]);
+    assert!(
+        back.contains("live -> v0001") && back.contains("the service at"),
+        "{back}"
+    );
+    assert_eq!(service.get("models")["live"], "v0001");
+    let moved = bench.succeed(&["models", "alias", "live", "v0002"]);
+    assert!(moved.contains("the service at"), "{moved}");
+    service.stop();
+    assert!(!bench.path("gallery/service.toml").exists());
+    let moved = bench.succeed(&["models", "rollback"]);
+    assert!(moved.contains("in the registry"), "{moved}");
+}
+
+#[test]
+fn readiness_tells_the_truth_and_force_outlasts_a_restart() {
+    let bench = stocked();
+    let service = |bench: &Bench| Service::start_with(bench, &[], Stdio::null());
+    let mut first = service(&bench);
+    let row = first.get("gallery/items?limit=1&embeddings=true")["items"][0]["embedding"].clone();
+    let item = json!({ "id": 5, "embedding": row, "model_version": "v0002" });
+    let (status, _) = first.call("PUT", "gallery/items", &item);
+    assert_eq!(status, 409);
+    let (status, _) = first.call(
+        "PUT",
+        "gallery/items",
+        &json!({ "id": 5, "embedding": row, "model_version": "v0002", "force": true }),
+    );
+    assert_eq!(status, 200);
+    let search = |service: &Service| {
+        let query = json!({ "embedding": row, "limit": 1 });
+        service.call("POST", "search", &query).0
+    };
+    assert_eq!((search(&first), ready(&first)), (200, 200));
+    first.stop();
+    let mut second = service(&bench);
+    assert_eq!((search(&second), ready(&second)), (200, 200));
+    second.stop();
+    // Where the acceptance is taken back, searches are refused, and the service says that it is not ready.
+    std::fs::remove_file(bench.path("gallery/accepted.toml")).unwrap();
+    let third = service(&bench);
+    assert_eq!((search(&third), ready(&third)), (409, 503));
+}
+
+fn ready(service: &Service) -> u16 {
+    let request = ureq::get(format!("{}readyz", service.url()));
+    let request = request.config().http_status_as_error(false).build();
+    request.call().unwrap().status().as_u16()
+}
