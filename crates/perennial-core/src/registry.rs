@@ -265,6 +265,18 @@ impl Registry {
         }
     }
 
+    /// Whether a name belongs to a version that was published here once and has been deleted since.
+    ///
+    /// # Errors
+    /// A `numbers.toml` that cannot be read.
+    pub fn is_deleted(&self, name: &str) -> Result<bool, RegistryError> {
+        let Some(number) = version_number(name) else {
+            return Ok(false);
+        };
+        let given = numbers::read(&self.root)?.unwrap_or(0);
+        Ok((1..=given).contains(&number) && !self.folder(name).exists())
+    }
+
     fn folder(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }

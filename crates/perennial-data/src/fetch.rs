@@ -312,6 +312,10 @@ pub fn fetch_archive(
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Fetched, FetchError> {
     let folder = destination.join(&spec.folder);
+    if !folder.is_dir() {
+        // A file in its place must be named before files are looked for in it.
+        perennial_core::output::check_folder(&folder)?;
+    }
     if unpack::missing_files(spec, &folder)?.is_empty() {
         return Ok(Fetched {
             folder,

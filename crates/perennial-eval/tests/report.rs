@@ -105,7 +105,7 @@ fn the_file_is_read_back_as_it_was_written() {
     report.write(&path).unwrap();
     assert_eq!(Compatibility::read(&path).unwrap(), report);
     let text = std::fs::read_to_string(&path).unwrap();
-    assert!(text.starts_with("{\n  \"schema_version\": 1,"));
+    assert!(text.starts_with("{\n  \"schema_version\": 2,"));
     let matrix = CompatibilityMatrix::from_json(&text).unwrap();
     assert_eq!(
         &matrix,
@@ -120,10 +120,10 @@ fn errors_name_the_file() {
     let path = folder.path().join("compatibility.json");
     let error = Compatibility::read(&path).unwrap_err().to_string();
     assert!(error.contains("compatibility.json"), "{error}");
-    std::fs::write(&path, b"{\"schema_version\": 2}").unwrap();
+    std::fs::write(&path, b"{\"schema_version\": 3}").unwrap();
     let error = Compatibility::read(&path).unwrap_err();
     assert!(
-        matches!(&error, ReportError::File { source, .. } if matches!(**source, ReportError::Schema { found: 2 }))
+        matches!(&error, ReportError::File { source, .. } if matches!(**source, ReportError::Schema { found: 3 }))
     );
     std::fs::write(&path, [0xff, 0xfe]).unwrap();
     let error = Compatibility::read(&path).unwrap_err().to_string();

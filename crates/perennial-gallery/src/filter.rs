@@ -1,6 +1,10 @@
 //! Which items an operation concerns.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use crate::bounded_json::{self, some_at_most};
@@ -12,7 +16,7 @@ use crate::item::{ItemId, MAX_BATCH, MAX_PAYLOAD_BYTES};
 /// A condition that is absent (`None`) holds for every item. A condition that is there but empty (`[]` or `{}`) holds for
 /// none: a list that a program computed and that came out empty selects nothing, wherever the filter is used.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(remote = "Self", deny_unknown_fields, default)]
 pub struct Filter {
     /// The model version is one of these.
     #[serde(
@@ -39,6 +43,33 @@ pub struct Filter {
     /// of the JSON form, so that a client cannot empty a gallery by an omission.
     #[serde(skip)]
     pub everything: bool,
+}
+
+impl Serialize for Filter {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        Self::serialize(self, serializer)
+    }
+}
+
+/// Takes an object only. A derived reader takes `[]` as well, as a filter without conditions, which selects everything.
+impl<'de> Deserialize<'de> for Filter {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Object;
+
+        impl<'de> Visitor<'de> for Object {
+            type Value = Filter;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object with the conditions of a filter")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Filter, A::Error> {
+                Filter::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+
+        deserializer.deserialize_map(Object)
+    }
 }
 
 /// Conditions on the label, all of which must hold. Without any of them, no label passes.

@@ -319,7 +319,15 @@ mod tests {
         }
         assert_eq!("\"12\"".parse::<ItemId>().unwrap(), ItemId::from("12"));
         assert_eq!("\"\\\"x\"".parse::<ItemId>().unwrap(), ItemId::from("\"x"));
-        for text in ["", "\"", "\"a", "\"a\" b", "\"\"", "a\nb", &"x".repeat(129)] {
+        for text in [
+            "",
+            "\"",
+            "\"a",
+            "\"a\" b",
+            "\"\"",
+            "a\nb",
+            &"x".repeat(MAX_ID_BYTES + 1),
+        ] {
             let error = text.parse::<ItemId>().unwrap_err();
             assert!(error.is_invalid_input(), "{text:?}: {error}");
         }

@@ -23,8 +23,9 @@ pub struct Insertion {
 }
 
 impl Insertion {
-    /// Checks the versions of a batch. Items may be stored if the live version's queries may meet them. Items of the live version
-    /// itself, or of any where none is live, must also be allowed to meet what is stored.
+    /// Checks the versions of a batch. Items may be stored if the live version's queries may meet them; items of the live version
+    /// itself only if its queries may meet what is stored. Where no version is live, items must be comparable with what is stored,
+    /// in either direction.
     pub fn check(
         certification: &Certification,
         versions: &[&ModelVersion],
@@ -45,7 +46,11 @@ impl Insertion {
                 }
                 None => {
                     for other in &others {
-                        insertion.note(certification.standing_of_items(name, other));
+                        let standing = certification.standing_of_items(name, other);
+                        if matches!(standing, Standing::Refused(_)) {
+                            insertion.note(certification.standing(other, name));
+                        }
+                        insertion.note(standing);
                     }
                 }
             }

@@ -256,6 +256,17 @@ pub fn prepare(
     let mut verdict = Verdict::default();
     let version = match registry.get(name) {
         Ok(version) => version,
+        // Not a typing error: there was such a version, and whoever wants it live must be told that it is gone.
+        Err(RegistryError::Unknown { .. }) if registry.is_deleted(name)? => {
+            let gone =
+                format!("{name} was deleted from the registry, and its number is not given again");
+            verdict.require("description", Err(gone));
+            return Ok(Prepared {
+                name: name.to_owned(),
+                candidate: None,
+                verdict,
+            });
+        }
         Err(error @ (RegistryError::Unknown { .. } | RegistryError::DanglingAlias { .. })) => {
             return Err(error);
         }

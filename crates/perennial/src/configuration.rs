@@ -665,8 +665,7 @@ mod tests {
                 5,
                 "`replacements.0.modl`",
             ),
-            // Of a tagged table only the table is known.
-            ("[method]\nkind = 'hocc'", 2, "cannot be `hocc`"),
+            ("[method]\nkind = 'hocc'", 3, "cannot be `hocc`"),
         ] {
             let found = resolve(&format!("name = \"x\"\n{wrong}"))
                 .unwrap_err()

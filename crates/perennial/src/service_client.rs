@@ -328,7 +328,8 @@ fn unreachable(url: &str, error: &ureq::Error) -> String {
         _ => None,
     };
     let advice = match error {
-        _ if text.contains("UnknownIssuer") => {
+        // A signer of the same name but with another key gives a bad signature.
+        _ if text.contains("UnknownIssuer") || text.contains("BadSignature") => {
             "this machine does not trust who signed the service's certificate; name the signer's certificate with --ca FILE"
                 .to_owned()
         }

@@ -161,7 +161,7 @@ fn serve_gets_an_encoder_and_no_training() {
 #[test]
 fn the_rule_knows_no_framework() {
     let below = below("perennial-upgrade");
-    for name in ["tokio", "hyper", "axum", "ureq", "perennial-train"] {
+    for name in ["tokio", "hyper", "axum", "perennial-train"] {
         assert!(!below.contains(name), "{name}");
     }
     assert!(

@@ -36,7 +36,7 @@ fn published_versions_come_back_whole() {
 }
 
 #[test]
-fn nothing_but_versions_and_the_lock_is_left() {
+fn nothing_but_versions_numbers_and_the_lock_is_left() {
     let (_folder, registry) = registry();
     let abandoned = registry.root().join(".publish-abandoned");
     std::fs::create_dir(&abandoned).unwrap();
@@ -52,7 +52,7 @@ fn nothing_but_versions_and_the_lock_is_left() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     names.sort();
-    assert_eq!(names, [".lock", ".publish-notes", "v0001"]);
+    assert_eq!(names, [".lock", ".publish-notes", "numbers.toml", "v0001"]);
     assert_eq!(std::fs::read(foreign.join("notes.txt")).unwrap(), b"mine");
 }
 

@@ -208,6 +208,7 @@ fn no_request_fails_or_mixes_versions_during_swaps() {
     let setup = Setup::new(&["0", "0.5", "1.0"]);
     for (query, gallery) in [("v0002", "v0001"), ("v0003", "v0001"), ("v0003", "v0002")] {
         setup.pairs.allow(query, gallery);
+        setup.pairs.allow(gallery, query);
     }
     let service = setup.start();
     service.store(1, RED, 0.0, "v0001").expect(200);

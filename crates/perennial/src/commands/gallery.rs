@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use perennial_core::{Output, Registry};
 use perennial_gallery::{
-    Compacted, Filter, ItemId, LabelFilter, SNAPSHOT_FILE_KIND, SnapshotInfo, VectorStore,
+    Compacted, Filter, GalleryError, ItemId, LabelFilter, SNAPSHOT_FILE_KIND, SnapshotInfo,
+    VectorStore,
 };
 use perennial_upgrade::{Certification, NotCertified, RegistryRecords};
 use serde::Serialize;
@@ -58,7 +59,7 @@ enum Action {
 #[derive(Debug, clap::Args)]
 struct DeleteArguments {
     /// Item ids: digits without a leading zero are a number, anything else is a text, and so is '"12"' with the quotation marks
-    #[arg(allow_negative_numbers = true)]
+    #[arg(allow_negative_numbers = true, value_parser = parse_id)]
     ids: Vec<ItemId>,
     /// Delete every item of this model version, a name or an alias; repeatable
     #[arg(long, value_name = "VERSION")]
@@ -257,6 +258,11 @@ fn delete(
     };
     terminal.result(&Answer { deleted }, |_| format!("deleted {deleted} items"))?;
     Ok(ExitStatus::Done)
+}
+
+/// Reads an id. Named to clap, which would otherwise take every argument for a text.
+fn parse_id(text: &str) -> Result<ItemId, GalleryError> {
+    text.parse()
 }
 
 /// The values of a repeatable option. Not given at all, it is no condition; a condition without values would match nothing.

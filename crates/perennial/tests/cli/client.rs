@@ -92,7 +92,7 @@ fn a_folder_and_a_service_are_not_mixed_up() {
     let service = Service::start(&bench);
     // What the program could not know, it says.
     let ended = gallery(&bench, None, &["stats"]);
-    assert_eq!(ended.code, Some(1));
+    assert_eq!(ended.code, Some(2));
     assert!(ended.stderr.contains("--server"), "{}", ended.stderr);
     bench.write(
         "gallery/service.toml",
@@ -467,7 +467,7 @@ fn a_busy_service_is_asked_again() {
         let stored = json!({"inserted": 2000, "replaced": 0}).to_string();
         let stats = json!({
             "items": 2000, "dim": 15, "per_version": {"v0001": 2000},
-            "index": {"kind": "int8", "state": "ready", "indexed": 0}, "bytes_per_vector": {"memory": 1.0, "disk": 1.0}
+            "index": {"kind": "int8", "state": "ready", "indexed": 0, "backlog": 0}, "disk": {"bytes": 1, "reclaimable_bytes": 0}, "bytes_per_vector": {"memory": 1.0, "disk": 1.0}
         }).to_string();
         let answers = [
             ("429 Busy", &busy),

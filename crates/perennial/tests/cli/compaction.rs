@@ -197,6 +197,8 @@ fn a_full_disk_refuses_a_compaction_and_keeps_the_gallery() {
         refused.stderr
     );
     assert_eq!(content(&folder), before);
+    // An open file keeps its space.
+    drop(file);
     std::fs::remove_file(&ballast).unwrap();
     bench.succeed(&arguments);
     assert_eq!(content(&folder), before);

@@ -86,7 +86,7 @@ fn versions_that_were_never_measured_do_not_meet() {
             "v0002",
             "v0001",
             "never measured",
-            "perennial evaluate --versions v0002 v0001",
+            "perennial evaluate --versions v0001 v0002",
             "--force",
         ]);
     let mixed = |more: &[&str]| bench.run(&[&["gallery", "--gallery", "mixed"], more].concat());

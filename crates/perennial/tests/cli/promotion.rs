@@ -205,6 +205,12 @@ fn a_number_is_never_given_twice() {
         names,
         ["v0001", "v0002", "v0004", "v0005", "v0006"].map(Value::from)
     );
+    let gone = bench.run(&["models", "promote", "v0003"]);
+    assert_eq!(gone.code, Some(3), "{}", gone.stdout);
+    assert!(gone.stdout.contains("was deleted"), "{}", gone.stdout);
+    bench
+        .run(&["models", "promote", "v0099"])
+        .assert_wrong_usage(&["v0099", "v0006"]);
     // Even under the same name, other weights have no certificate.
     std::fs::rename(bench.path("registry/v0004"), bench.path("registry/v0003")).unwrap();
     let path = bench.path("registry/v0003/model.toml");

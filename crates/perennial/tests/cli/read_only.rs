@@ -69,7 +69,7 @@ fn a_gallery_in_use_is_named_with_the_way_out() {
     ] {
         bench
             .run(&[&["gallery"], command].concat())
-            .assert_wrong_usage(&["gallery", "in use by another process", "--server URL"]);
+            .assert_wrong_usage(&["gallery", "in use by another process", "--server http"]);
     }
     drop(service);
 }

@@ -36,8 +36,6 @@ fn file_environment_and_options_are_layers_of_every_setting() {
         "from-option",
         "--set",
         "limits.results=33",
-        "--min-margin",
-        "-0.5",
         "--exact",
     ];
     let ended = with_environment(

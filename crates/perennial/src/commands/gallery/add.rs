@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use perennial_core::{Embeddings, ModelVersion, Registry};
 use perennial_gallery::{EmbeddedGallery, Item, ItemId, StoredItem, VectorStore};
 use perennial_train::TrainedEncoder;
-use perennial_upgrade::{Certification, Insertion, LIVE_ALIAS, Stored};
+use perennial_upgrade::{Certification, Insertion, Stored};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -117,7 +117,7 @@ pub fn run(
         let version = registry.get(&arguments.model)?;
         let encoder = TrainedEncoder::load(&registry, version.clone(), &global.device.open()?)?;
         let gallery = gallery.open()?;
-        arguments.admit(&rules, &registry, &gallery, &version)?;
+        arguments.admit(&rules, &gallery, &version)?;
         let destination = Local::new(&gallery, encoder, version)?;
         add_folders(
             &destination,
@@ -254,13 +254,12 @@ impl Arguments {
     fn admit(
         &self,
         rules: &Certification,
-        registry: &Registry,
         gallery: &EmbeddedGallery,
         version: &ModelVersion,
     ) -> anyhow::Result<()> {
-        let live = registry.aliases()?.remove(LIVE_ALIAS);
         let stored = Stored::of(gallery)?;
-        let insertion = Insertion::check(rules, &[version], &stored, live.as_deref());
+        // A registry may have several galleries, so its live version need not be the one that searches this one.
+        let insertion = Insertion::check(rules, &[version], &stored, None);
         if !self.force {
             require_certified(&insertion.refused)?;
             if let Some(problem) = &insertion.other_simplex {
@@ -298,12 +297,12 @@ impl Arguments {
                         version.name
                     )));
                 }
-                self.admit(rules, registry, gallery, &version)?;
+                self.admit(rules, gallery, &version)?;
                 Ok((embeddings, self.prefix.clone(), Map::new()))
             }
             (None, Some(SetArgument(config))) => {
                 let version = registry.get(&self.model)?;
-                self.admit(rules, registry, gallery, &version)?;
+                self.admit(rules, gallery, &version)?;
                 let set = config.load(&global.data)?;
                 let prefix = self.prefix.clone();
                 let prefix = prefix.unwrap_or_else(|| set.name().to_owned());

@@ -13,7 +13,7 @@ use perennial_upgrade::LIVE_ALIAS;
 use serde_json::json;
 
 use super::remote::{self, Found};
-use super::{certification, given, require_certified, version_names};
+use super::{certification, given, parse_id, require_certified, version_names};
 use crate::arguments::GlobalArguments;
 use crate::embedding::Preparation;
 use crate::exit_status::{ExitStatus, usage};
@@ -31,7 +31,7 @@ pub struct Arguments {
     image: Option<PathBuf>,
     /// A stored item to search for: digits without a leading zero are a number, anything else is a text, and so is '"12"' with the
     /// quotation marks
-    #[arg(long, allow_negative_numbers = true)]
+    #[arg(long, allow_negative_numbers = true, value_parser = parse_id)]
     id: Option<ItemId>,
     /// Version name or alias that embeds the image
     #[arg(long, value_name = "VERSION", default_value = "live")]
