@@ -1,4 +1,4 @@
-//! Whether items of some versions may be stored beside what a gallery holds.
+//! The checks before items of given versions are stored in a gallery.
 
 use std::collections::BTreeSet;
 
@@ -23,8 +23,8 @@ pub struct Insertion {
 }
 
 impl Insertion {
-    /// Checks the versions of a batch. Items may be stored if the live version's queries may meet them. Items of the live version
-    /// itself, or of any where none is live, must also be allowed to meet what is stored.
+    /// Checks the versions of a batch. Items may be stored if the live version is certified to query them. For items of the live
+    /// version itself, and while no version is live, the pairs with all stored versions must be certified as well.
     pub fn check(
         certification: &Certification,
         versions: &[&ModelVersion],
@@ -75,7 +75,7 @@ impl Insertion {
         let own = simplex_of(first);
         if let Some(other) = versions.iter().find(|version| simplex_of(version) != own) {
             self.other_simplex = Some(format!(
-                "{} and {} do not share a simplex",
+                "{} and {} do not have the same simplex",
                 first.name, other.name
             ));
             return;
@@ -87,11 +87,11 @@ impl Insertion {
         self.other_simplex = match (stored.simplex, own) {
             (gallery, own) if gallery == own => None,
             (Some(gallery), _) => Some(format!(
-                "{} does not belong to the gallery's simplex of {} vertices",
+                "{} does not have the gallery's simplex of {} vertices",
                 first.name, gallery.vertices
             )),
             (None, _) => Some(format!(
-                "{} belongs to a simplex, but what is stored belongs to none",
+                "{} has a simplex classifier, but the stored items have none",
                 first.name
             )),
         };

@@ -25,7 +25,7 @@ pub enum LogFormat {
     /// Lines of text.
     #[default]
     Text,
-    /// Lines of text that begin with the time, for what runs on and on.
+    /// Lines of text that begin with the time, for the service.
     TimedText,
     /// One JSON object per line. Errors that end the program, and panics, are events too, so that every line is JSON.
     Json,
@@ -56,7 +56,7 @@ impl Terminal {
         }
     }
 
-    /// Sends log events to stderr, those that pass the filter; without one, what matters to most. Call it once.
+    /// Sends log events to stderr, those that pass the filter or, without one, the default filter. Call it once.
     pub fn start_logging(&mut self, format: LogFormat, filter: Option<&LogFilter>) {
         self.log_format = format;
         let mut filter = match filter {
@@ -133,14 +133,14 @@ impl Terminal {
         Ok(())
     }
 
-    /// Tells on stderr what is going on.
+    /// Prints a status line to stderr.
     pub fn say(&self, line: impl Display) {
         if !self.quiet {
             self.write_line(&line);
         }
     }
 
-    /// Tells on stderr what went wrong.
+    /// Prints an error to stderr.
     pub fn error(&self, line: &str) {
         match self.log_format {
             LogFormat::Json => tracing::error!("{line}"),
@@ -159,7 +159,7 @@ impl Terminal {
     }
 
     fn write_line(&self, line: &dyn Display) {
-        // With stderr closed there is nobody left to tell.
+        // A closed stderr is not an error.
         self.bars.suspend(|| {
             let _ = writeln!(io::stderr(), "{line}");
         });

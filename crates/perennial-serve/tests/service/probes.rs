@@ -40,7 +40,8 @@ fn a_changed_program_does_not_start_with_the_old_version() {
     };
     let error = changed().try_start().err().unwrap().to_string();
     assert!(
-        error.contains("v0001 cannot be served") && error.contains("probe 0 no longer"),
+        error.contains("v0001 cannot be served")
+            && error.contains("probe 0: the embedding differs"),
         "{error}"
     );
     assert_eq!(std::fs::read(&file).unwrap(), stored);

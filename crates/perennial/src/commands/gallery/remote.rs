@@ -1,4 +1,4 @@
-//! The gallery of a running service, asked over HTTP. What these functions give back is what the local gallery would give.
+//! The gallery of a running service, over HTTP. The functions return the same values as the local gallery.
 
 use perennial_gallery::{Filter, GalleryStats, Hit, SnapshotInfo};
 use serde::{Deserialize, Serialize};
@@ -38,7 +38,7 @@ pub fn delete(client: &ServiceClient, filter: &Filter, all: bool) -> anyhow::Res
         deleted: usize,
     }
     let filter = if all {
-        // The service takes no filter without condition, so that nobody empties a gallery by an omission.
+        // The service rejects a filter without condition, so that a missing condition cannot empty the gallery.
         let versions: Vec<String> = stats(client)?.per_version.into_keys().collect();
         if versions.is_empty() {
             return Ok(0);

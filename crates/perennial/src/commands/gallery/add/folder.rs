@@ -1,5 +1,5 @@
-//! Making a gallery agree with a folder of pictures: what is new is added, what changed is replaced, what is gone is pruned on
-//! request, and nothing else is touched.
+//! Synchronises a gallery with a folder of pictures: new files are added, changed files replace their items, items of deleted
+//! files are pruned on request, and no other item is changed.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -45,7 +45,7 @@ pub struct Options {
     pub no_thumbnails: bool,
 }
 
-/// What became of a folder.
+/// The result of adding a folder.
 #[derive(Debug, Serialize)]
 pub struct FolderReport {
     /// The folder as it was named.
@@ -182,7 +182,7 @@ impl Plan {
                     self.root
                 )),
                 _ => usage(format!(
-                    "item {id} is in the gallery and did not come from {}; adding {} would replace it; {advice}{id}",
+                    "item {id} is already in the gallery and was not added from {}; adding {} would replace it; {advice}{id}",
                     self.root,
                     self.path.join(id).display(),
                 )),
@@ -284,7 +284,7 @@ impl Plan {
         }
         if self.folder.files().is_empty() {
             anyhow::bail!(
-                "{} holds no files at all, so nothing was pruned; check that the disk is there, or delete its {} items with `perennial gallery delete`",
+                "{} is empty, so nothing was pruned; check that its disk is mounted, or delete its {} items with `perennial gallery delete`",
                 self.path.display(),
                 self.known.len()
             );
@@ -323,9 +323,9 @@ impl Plan {
     }
 }
 
-/// What reading a file on any core leads to.
+/// The result of reading one file.
 enum Read<'a> {
-    /// The item is as the file is.
+    /// The stored item matches the file.
     Unchanged,
     /// To be stored; the label is given where the order is known.
     Changed(&'a PictureFile, Box<NewPicture>),
@@ -401,8 +401,8 @@ fn payload_bytes(payload: &Map<String, Value>) -> usize {
     serde_json::to_string(payload).map_or(usize::MAX / 2, |text| text.len())
 }
 
-/// Numbers of classes: those that items of the folder have already, and the next numbers for new classes, so that no number ever
-/// means another class.
+/// Numbers of classes: those that items of the folder have already, and the next numbers for new classes, so that a number always
+/// stands for the same class.
 struct Labels {
     known: BTreeMap<String, u32>,
     next: u32,
@@ -450,7 +450,7 @@ fn check_id(file: &PictureFile, prefix: Option<&str>) -> Result<(), LeftOutFile>
         .is_ok_and(|number| number.to_string() == id)
     {
         // On the command line such an id would name another item.
-        "its name is a number, and numbers are ids of their own; rename it, or pass --prefix"
+        "its name is a number and would be read as a numeric id; rename it, or pass --prefix"
             .to_owned()
     } else {
         return Ok(());
@@ -462,7 +462,7 @@ fn check_id(file: &PictureFile, prefix: Option<&str>) -> Result<(), LeftOutFile>
     })
 }
 
-/// Says whether a folder can be called so.
+/// Checks the name of a folder.
 pub fn check_root(name: &str) -> anyhow::Result<()> {
     if name.is_empty() || name.len() > MAX_ROOT_BYTES || name.chars().any(char::is_control) {
         return Err(usage(format!(
@@ -478,7 +478,7 @@ fn root_name(folder: &Path, given: Option<&str>) -> anyhow::Result<String> {
         .filter(|name| check_root(name).is_ok());
     let name = name.ok_or_else(|| {
         usage(format!(
-            "the path {} cannot be stored as text; pass --root NAME, what the gallery shall call the folder",
+            "the path {} cannot be stored as text; pass --root NAME to name the folder in the gallery",
             folder.display()
         ))
     })?;

@@ -64,13 +64,13 @@ impl<'a> Remote<'a> {
         let models: Models = client.get("/models")?.read()?;
         let version = models.live.ok_or_else(|| {
             usage(format!(
-                "no version is live at {}; promote one with `perennial models promote VERSION --server {0}`",
+                "{} has no live version; promote one with `perennial models promote VERSION --server {0}`",
                 client.url()
             ))
         })?;
         if model != LIVE_ALIAS && model != version {
             return Err(usage(format!(
-                "--model {model}: a service embeds with its live version, which is {version}; leave --model out, or promote {model}"
+                "--model {model}: a service embeds with its live version, {version}; remove --model, or promote {model}"
             )));
         }
         let input = models.models.iter().find(|model| model.name == version);
@@ -223,7 +223,7 @@ impl Destination for Remote<'_> {
     }
 
     fn finish(&self) -> anyhow::Result<u64> {
-        // Every answer meant that its items were on the disk.
+        // The service responds only after its items are on disk.
         Ok(remote::stats(self.client)?.items)
     }
 }
@@ -289,7 +289,7 @@ fn upsert(
     Ok(total)
 }
 
-/// Whether half as many items may pass: too many bytes, items or images.
+/// Whether a smaller request may succeed: this one has too many bytes, items or images.
 fn is_too_much(reply: &Reply) -> bool {
     reply.status == 413 || (reply.status == 422 && reply.message().contains("expected 1 to "))
 }
