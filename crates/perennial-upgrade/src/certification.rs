@@ -31,11 +31,11 @@ impl Certified {
 pub struct NotCertified {
     /// The version that would query.
     pub query_version: String,
-    /// The version that embedded what would be searched.
+    /// The version that embedded the stored items.
     pub gallery_version: String,
     /// Why.
     pub reason: String,
-    /// The command that measures the pair, where a measurement is what is missing.
+    /// The command that measures the pair, if a measurement is missing.
     pub remedy: Option<String>,
 }
 

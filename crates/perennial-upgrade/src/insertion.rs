@@ -9,7 +9,7 @@ use crate::certification::{Certification, NotCertified, Standing};
 use crate::loaded_model::simplex_of;
 use crate::promotion::Stored;
 
-/// What the check of a batch's versions found.
+/// The result of the check of a batch's versions.
 #[derive(Debug, Default)]
 pub struct Insertion {
     /// Pairs that are not certified.

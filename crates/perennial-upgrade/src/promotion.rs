@@ -2,8 +2,8 @@
 //!
 //! One list of checks for a running service, its start, its rollback and the command line without a service:
 //!
-//! 1. [`prepare`]: everything that takes time and looks at the version alone.
-//! 2. [`Verdict::check_stored`]: everything that looks at what the gallery holds at this moment.
+//! 1. [`prepare`]: the slow checks of the version alone.
+//! 2. [`Verdict::check_stored`]: the checks against the current content of the gallery.
 //! 3. [`move_live`]: one write that moves the alias.
 
 use std::collections::BTreeMap;
@@ -22,7 +22,7 @@ pub const LIVE_ALIAS: &str = "live";
 /// The alias of the previous live version, for a rollback.
 pub const PREVIOUS_ALIAS: &str = "previous";
 
-/// One check and what it found.
+/// One check and its result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
     /// What was checked.
@@ -44,7 +44,7 @@ pub enum Outcome {
     Failed,
 }
 
-/// What a gallery holds, as far as the checks look at it.
+/// The content of a gallery, as far as the checks need it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stored {
     /// Items in all.
@@ -58,7 +58,7 @@ pub struct Stored {
 }
 
 impl Stored {
-    /// What a gallery holds now.
+    /// The current content of a gallery.
     ///
     /// # Errors
     /// Those of the gallery.
@@ -83,7 +83,7 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// The checks in order. They end at the first that no force can overrule.
+    /// The checks in order. They end at the first failure that `--force` cannot overrule.
     pub fn checks(&self) -> &[Check] {
         &self.checks
     }
@@ -140,7 +140,7 @@ impl Verdict {
         passed
     }
 
-    /// The checks against what is stored: dimension, simplex, and a certificate for queries of the version on the items of
+    /// The checks against the gallery: dimension, simplex, and a certificate for queries of the version on the items of
     /// each stored version.
     pub fn check_stored(
         &mut self,
@@ -207,15 +207,15 @@ impl Verdict {
     }
 }
 
-/// A version that works, ready to answer.
+/// A loaded version that passed its checks.
 pub struct Candidate {
     /// The version in memory.
     pub model: Arc<LoadedModel>,
-    /// Probes to be kept once it is live; none where they are kept already.
+    /// Probes to be stored once it is live; none if they are stored already.
     pub new_probes: Option<Probes>,
 }
 
-/// What came out of the checks that look at a version alone.
+/// The result of the checks of a version alone.
 pub struct Prepared {
     /// The version's name.
     pub name: String,
@@ -245,7 +245,7 @@ impl Prepared {
 /// with stored items; these must reproduce their stored probes.
 ///
 /// # Errors
-/// Only an unknown name; everything else is a check that failed.
+/// Only an unknown name; any other problem is a failed check.
 pub fn prepare(
     registry: &Registry,
     loader: &dyn EncoderLoader,

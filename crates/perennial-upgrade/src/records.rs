@@ -33,7 +33,7 @@ struct State {
     stamps: [Stamp; 2],
     policy: Policy,
     records: Result<Arc<CompatibilityRecords>, String>,
-    /// What was decided under this policy and these records.
+    /// Cached decisions under this policy and these records.
     decided: HashMap<(String, String), Result<Certified, NotCertified>>,
 }
 

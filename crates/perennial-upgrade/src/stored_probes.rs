@@ -31,7 +31,7 @@ const FORMAT_VERSION: &str = "1";
 /// Errors from checking a version against its stored probes.
 #[derive(Debug, Error)]
 pub enum ProbeError {
-    /// A file that is not what was written.
+    /// A damaged file.
     #[error(
         "the probe file {file} of the gallery {problem}; remove it to record the current embeddings instead"
     )]
@@ -80,14 +80,14 @@ pub struct StoredProbes {
     folder: PathBuf,
 }
 
-/// What the check of a version found.
+/// The result of the check of a version.
 pub enum Checked {
     /// The embeddings are the stored ones, up to this distance.
     Same {
         /// The largest length of a difference.
         distance: f64,
     },
-    /// There are none yet; these are to be kept once the version is live.
+    /// There are none yet; these are to be stored once the version is live.
     New(Probes),
 }
 
@@ -119,7 +119,7 @@ impl StoredProbes {
             if in_use {
                 return Err(ProbeError::OtherWeights { stored: weights });
             }
-            // Nothing is left of the model that had this name.
+            // No items are left of the model that had this name.
             return Probes::generated(model).map(Checked::New);
         }
         let now = encode(model, &stored.images)?;
@@ -147,7 +147,7 @@ impl StoredProbes {
         Ok(Checked::Same { distance: largest })
     }
 
-    /// Keeps what [`check`](Self::check) found to be new.
+    /// Stores the new probes that [`check`](Self::check) returned.
     ///
     /// # Errors
     /// The error names the file.

@@ -158,7 +158,7 @@ impl Layers {
         self.resolve_checked(|_| Ok::<_, std::convert::Infallible>(()), |_| None)
     }
 
-    /// The configuration that the layers make, held against `check`. Where the key of a failed check is known, the error names
+    /// The configuration that the layers make, validated by `check`. Where the key of a failed check is known, the error names
     /// the layer that set it.
     pub fn resolve_checked<T: DeserializeOwned, E>(
         self,

@@ -1,4 +1,4 @@
-//! Embeddings on disk, so that no version embeds the same probe set twice.
+//! Embeddings on disk, so that no version embeds the same evaluation set twice.
 //!
 //! A file's name ends in a hash of everything that the embeddings depend on: the weights, the images and labels, and the
 //! preprocessing. A changed set or version therefore has another file name, and stale files need not be deleted.

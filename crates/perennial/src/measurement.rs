@@ -1,4 +1,4 @@
-//! Measuring compatibility: every version embeds each probe set once, then every pair is tested.
+//! Measuring compatibility: every version embeds the queries and the gallery of the evaluation set once, then every pair is tested.
 
 use perennial_core::{
     CompatibilityRecord, CompatibilityRecords, Embeddings, ModelVersion, Registry,
@@ -16,7 +16,7 @@ use crate::progress::CountedProgress;
 use crate::set_argument::SetArgument;
 use crate::terminal::Terminal;
 
-/// A set of images to measure on.
+/// The query images or the gallery images of an evaluation set.
 pub struct Probe {
     pub set: ImageSet,
     pub description: ProbeSet,

@@ -144,7 +144,7 @@ impl CountedProgress {
         }
     }
 
-    /// Counts what was done since the last call.
+    /// Adds to the count done.
     pub fn advance(&self, amount: u64) {
         self.bar.inc(amount);
         if !self.terminal.draws_bars() && self.told.get().elapsed() >= LINE_EVERY {
@@ -164,7 +164,7 @@ impl CountedProgress {
         ));
     }
 
-    /// Sets what was done and what there is to do.
+    /// Sets the count done and the total.
     pub fn set(&self, done: u64, total: Option<u64>) {
         if let Some(total) = total {
             self.bar.set_length(total);

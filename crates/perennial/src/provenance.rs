@@ -1,4 +1,4 @@
-//! What a report says about the run behind it.
+//! Provenance of a report: the run and versions that it was made from.
 
 use perennial_core::{ModelVersion, Registry, Role};
 use perennial_eval::Provenance;

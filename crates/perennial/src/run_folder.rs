@@ -1,4 +1,4 @@
-//! A run's folder: the resolved configuration beside what the run writes.
+//! A run's folder: the resolved configuration and the files that the run writes.
 //!
 //! The configuration that the user wrote may lie here too, as `experiment.toml`. It is not changed, and the resolved one goes
 //! to `experiment.resolved.toml`. Files that the run has not made are never removed or overwritten.
@@ -14,10 +14,10 @@ use crate::suggestion;
 const CONFIGURATION_FILE: &str = "experiment.toml";
 /// Where the resolved configuration goes if the user's own has the name above.
 const RESOLVED_FILE: &str = "experiment.resolved.toml";
-/// The first line of that file: it tells the file from one that the user wrote.
+/// The first line of that file; it marks the file as written by this program.
 const RESOLVED_MARK: &str = "# Written by perennial: the settings that this run uses. experiment.toml beside it stays as it is.\n";
 const CHECKPOINT_FOLDER: &str = "checkpoint";
-/// Everything else that a run or its evaluation writes here.
+/// Other files and folders of a run or its evaluation.
 const RESULTS: [&str; 5] = [
     "run.json",
     "metrics.jsonl",
@@ -32,7 +32,7 @@ const LOCK_FILE: &str = ".lock";
 #[derive(Clone, Debug)]
 pub struct RunFolder {
     path: PathBuf,
-    /// What [`begin`](Self::begin) found missing, outermost first: the run may take these away again.
+    /// Paths that [`begin`](Self::begin) created, outermost first; removed if the run fails before its first checkpoint.
     made: Vec<PathBuf>,
 }
 

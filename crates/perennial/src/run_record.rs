@@ -39,7 +39,7 @@ pub struct DataRecord {
     /// Images of the selection.
     pub images: usize,
     pub sha256: String,
-    /// What is known about the files that they come from.
+    /// Completeness of their source files.
     #[serde(flatten)]
     pub files: FilesRecord,
 }

@@ -1,4 +1,4 @@
-//! The command line as a client of a running service: addresses, keys, trust, and errors that say what to do.
+//! The command line as a client of a running service: addresses, keys, TLS trust, and errors with their remedy.
 
 pub mod trust;
 
@@ -65,7 +65,7 @@ pub struct ServiceClient {
     keys: ClientKeys,
 }
 
-/// What the service answered.
+/// A response of the service.
 #[derive(Debug)]
 pub struct Reply {
     /// The HTTP status.
@@ -147,7 +147,7 @@ impl ServiceClient {
         self.ask("PUT", path, Some(json), Scope::Write)
     }
 
-    /// Deletes what JSON describes.
+    /// Sends DELETE with a JSON body.
     pub fn delete(&self, path: &str, json: &Value) -> anyhow::Result<Reply> {
         self.ask("DELETE", path, Some(json), Scope::Write)
     }
@@ -323,7 +323,7 @@ fn stranger(url: &str, reason: &dyn std::fmt::Display) -> String {
     )
 }
 
-/// What to do where no answer came.
+/// The remedy for a request without response.
 fn unreachable(url: &str, error: &ureq::Error) -> String {
     let text = error.to_string();
     let kind = match error {

@@ -1,4 +1,4 @@
-//! What goes to the terminal and how: results to stdout, everything else to stderr, around the progress bars.
+//! Terminal output: results to stdout, everything else to stderr, around the progress bars.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::Display;
@@ -13,10 +13,10 @@ use crate::log_filter::LogFilter;
 
 /// `schema_version` of the JSON that commands print.
 const SCHEMA_VERSION: u32 = 1;
-/// What is logged unless `PERENNIAL_LOG` says otherwise.
+/// The log filter without `PERENNIAL_LOG`.
 const DEFAULT_LOG_FILTER: &str = "warn,perennial=info,perennial_train=info,perennial_data=info";
 
-/// What [`LogFormat::Json`] logs whatever the filter: why the program ended, and its panics.
+/// Added to every filter of [`LogFormat::Json`]: the error that ends the program, and panics.
 const ALWAYS_LOGGED: &str = "perennial::terminal=error";
 
 /// How log events are written to stderr.
@@ -87,8 +87,8 @@ impl Terminal {
         }
     }
 
-    /// Prints a result: with `--json` as an object with `schema_version`, otherwise as text that is told whether to use
-    /// colour.
+    /// Prints a result: with `--json` as an object with `schema_version`, otherwise as text; the argument of `text` is whether to
+    /// use colour.
     pub fn result(
         &self,
         value: &impl Serialize,
@@ -153,7 +153,7 @@ impl Terminal {
         &self.bars
     }
 
-    /// Whether progress shows as bars; otherwise it is told in lines.
+    /// Whether progress shows as bars; otherwise it is printed as lines.
     pub fn draws_bars(&self) -> bool {
         !self.quiet && io::stderr().is_terminal()
     }

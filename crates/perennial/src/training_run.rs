@@ -64,7 +64,7 @@ pub trait Runnable: Serialize + DeserializeOwned {
     ) -> Result<Outcome, TrainError>;
 }
 
-/// What a finished run prints.
+/// Result of a finished run.
 #[derive(Serialize)]
 struct Finished<'a> {
     status: Status,
@@ -75,7 +75,7 @@ struct Finished<'a> {
     seconds: f64,
 }
 
-/// What an interrupted run prints.
+/// Result of an interrupted run.
 #[derive(Serialize)]
 struct Stopped<'a> {
     status: Status,

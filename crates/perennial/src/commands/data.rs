@@ -46,7 +46,7 @@ pub enum Action {
 /// Where Tiny-ImageNet is published, without a checksum.
 const TINY_IMAGENET_URL: &str = "http://cs231n.stanford.edu/tiny-imagenet-200.zip";
 
-/// What `fetch` can be asked for.
+/// The sets of `fetch`.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum FetchedSet {
     /// 162 MiB to download
@@ -77,7 +77,7 @@ pub fn run(
     }
 }
 
-/// What `fetch` prints.
+/// Result of `fetch`.
 #[derive(Serialize)]
 struct Fetched {
     set: &'static str,
@@ -146,7 +146,7 @@ fn fetch(
     Ok(ExitStatus::Done)
 }
 
-/// What a set holds.
+/// Summary of a set.
 #[derive(Serialize)]
 struct Summary {
     set: String,

@@ -19,7 +19,7 @@ use crate::progress::CountedProgress;
 use crate::set_argument::SetArgument;
 use crate::terminal::Terminal;
 
-/// What `--rows` writes.
+/// The file of `--rows`.
 const ROWS: FileKind = FileKind {
     name: "a list of rows",
     recognise: |head| head.starts_with(b"{\"file\":"),
@@ -57,7 +57,7 @@ struct Answer<'a> {
     left_out: Option<LeftOutAnswer>,
 }
 
-/// What one pass over a set gives.
+/// The result of one pass over a set.
 struct Embedded {
     embeddings: Embeddings,
     set_sha256: String,

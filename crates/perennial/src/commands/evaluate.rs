@@ -376,7 +376,7 @@ fn read_all(paths: &[PathBuf]) -> anyhow::Result<Vec<Embeddings>> {
     paths.iter().map(read).collect()
 }
 
-/// Describes what all files of one side show, after checking that it is the same in each.
+/// Describes the queries or the gallery, after checking that ids and labels are the same in every file.
 fn probe_set(name: &str, versions: &[Embeddings], paths: &[PathBuf]) -> anyhow::Result<ProbeSet> {
     let [first, rest @ ..] = versions else {
         return Err(usage(format!("there are no {name} embeddings")));

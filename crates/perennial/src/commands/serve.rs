@@ -115,7 +115,7 @@ pub fn run(
     Ok(ExitStatus::Done)
 }
 
-/// What a service works on.
+/// Registry, gallery and models of a service.
 pub struct Served {
     pub registry: Registry,
     /// The gallery's folder.

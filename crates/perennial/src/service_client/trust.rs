@@ -8,7 +8,7 @@ use crate::exit_status::usage;
 
 const MAX_PEM_BYTES: u64 = 8 << 20;
 
-/// What `--ca` is without the option.
+/// The value of `--ca` without the option.
 pub const CA_VARIABLE: &str = "PERENNIAL_CA";
 
 /// [`tls_config`] for commands without `--ca`.

@@ -276,7 +276,7 @@ impl Arguments {
         Ok(())
     }
 
-    /// Embeddings of a file, or of a set's images; what their ids begin with; and what their payload holds.
+    /// Embeddings of a file or of a set's images, the prefix of their ids, and their payload.
     fn embeddings(
         &self,
         rules: &Certification,

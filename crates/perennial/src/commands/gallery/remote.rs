@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::service_client::ServiceClient;
 
-/// What a search found, and the version of its query.
+/// Results of a search, and the version that embedded its query.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Found {
     pub model_version: String,
@@ -31,7 +31,7 @@ pub fn snapshot(client: &ServiceClient) -> anyhow::Result<RemoteSnapshot> {
     client.post("/snapshots", &json!({}))?.read()
 }
 
-/// Deletes what passes the filter; with `all`, everything that is there now.
+/// Deletes the items that pass the filter; with `all`, every item.
 pub fn delete(client: &ServiceClient, filter: &Filter, all: bool) -> anyhow::Result<usize> {
     #[derive(Deserialize)]
     struct Answer {

@@ -21,7 +21,7 @@ use crate::exit_status::{ExitStatus, usage};
 use crate::terminal::Terminal;
 use input::{Input, InputArguments};
 
-/// RGB: what every reader of image sets yields.
+/// RGB, the format of all image sets.
 const CHANNELS: usize = 3;
 
 /// Names of tensors that are left out, shown at most.

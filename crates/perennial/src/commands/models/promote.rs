@@ -24,7 +24,7 @@ use crate::terminal::Terminal;
 
 const DEFAULT_GALLERY: &str = "gallery";
 
-/// Where the live version is moved, and what it is checked against.
+/// The service or registry whose live version is changed, and the gallery that it is checked against.
 #[derive(Debug, clap::Args)]
 pub struct PlaceArguments {
     /// Address of the running service, such as http://127.0.0.1:7700. Without it, the request goes to the service that has the
@@ -78,7 +78,7 @@ struct Answer {
     place: String,
     #[serde(default)]
     checks: Vec<Check>,
-    /// Commands that measure what is missing.
+    /// Commands that measure the uncertified pairs.
     #[serde(default)]
     remedies: Vec<String>,
 }
@@ -136,7 +136,7 @@ enum Gallery {
     Open(EmbeddedGallery),
     /// A running service holds it.
     Service(ServiceClient),
-    /// None is there, and none was named.
+    /// No gallery exists at the default path, and none was named.
     None,
 }
 

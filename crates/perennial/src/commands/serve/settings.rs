@@ -19,7 +19,7 @@ use crate::gallery_folder::GalleryArguments;
 use crate::log_filter::{LOG_VARIABLE, LogFilter};
 use crate::terminal::LogFormat;
 
-/// What `--config` may set; `contrib/serve.toml` explains each key.
+/// The keys of `--config`; `contrib/serve.toml` explains each of them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
@@ -159,7 +159,7 @@ impl Settings {
         Ok(settings)
     }
 
-    /// What concerns the service itself, without the keys.
+    /// The configuration of the service itself, without the API keys.
     pub fn config(&self) -> ServeConfig {
         ServeConfig {
             listen: self.listen,

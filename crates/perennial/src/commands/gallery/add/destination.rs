@@ -38,10 +38,10 @@ pub struct NewPicture {
     pub square: Vec<u8>,
 }
 
-/// What is known of an item that is stored.
+/// A stored item, as far as its folder needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredPicture {
-    /// The item's id; a number that stands for itself is given as its digits and never belongs to a folder.
+    /// The item's id; a numeric id is given as its digits and never belongs to a folder.
     pub id: String,
     /// The version that embedded it.
     pub model_version: String,
@@ -58,7 +58,7 @@ pub struct StoredPicture {
 }
 
 impl StoredPicture {
-    /// Reads what is known out of an item.
+    /// From the fields and the payload of an item.
     pub fn new(
         id: String,
         model_version: String,
@@ -83,7 +83,7 @@ impl StoredPicture {
 /// Calls come from one thread, in any order. Every write is durable when it returns, so that interrupted work can be
 /// continued. No call gets more than [`MAX_CALL`] items or ids.
 pub trait Destination {
-    /// The version that embeds what is stored from now on. It does not change while one command runs; a destination whose version
+    /// The version that embeds new items. It does not change while one command runs; a destination whose version
     /// changes meanwhile fails in [`store`](Self::store).
     fn model_version(&self) -> &str;
 

@@ -33,9 +33,9 @@ const MAX_ROOT_BYTES: usize = 4096;
 /// How pictures are added.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// What ids begin with, before a `/`.
+    /// Prefix of ids, before a `/`.
     pub prefix: Option<String>,
-    /// What the folder is called in the gallery, instead of its absolute path.
+    /// Name of the folder in the gallery, instead of its absolute path.
     pub root: Option<String>,
     /// Delete items of the folder whose file is gone.
     pub prune: bool,
@@ -50,7 +50,7 @@ pub struct Options {
 pub struct FolderReport {
     /// The folder as it was named.
     pub folder: PathBuf,
-    /// What the gallery calls it.
+    /// Its name in the gallery.
     pub root: String,
     /// Pictures that were not there.
     pub inserted: usize,
@@ -64,7 +64,7 @@ pub struct FolderReport {
     pub seconds: f64,
     /// Files looked at per second.
     pub files_per_second: f64,
-    /// What was left out, for JSON.
+    /// The files that were left out, for JSON.
     #[serde(rename = "left_out")]
     pub answer: LeftOutAnswer,
     #[serde(skip)]
@@ -79,7 +79,7 @@ struct Known {
     file: String,
 }
 
-/// A folder, and what the gallery holds of it.
+/// A folder, and its items in the gallery.
 pub struct Plan {
     path: PathBuf,
     folder: PictureFolder,
@@ -89,9 +89,9 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Lists a folder and looks up what is stored of it; changes nothing.
+    /// Lists a folder and looks up its stored items; changes nothing.
     ///
-    /// **Errors**: a folder that cannot be listed, and an id that would take the place of an item that is not this folder's.
+    /// **Errors**: a folder that cannot be listed, and an id that already belongs to an item of another origin.
     pub fn new(
         destination: &dyn Destination,
         path: &Path,
@@ -113,7 +113,7 @@ impl Plan {
         Ok(plan)
     }
 
-    /// What the gallery calls the folder.
+    /// The name of the folder in the gallery.
     pub fn root(&self) -> &str {
         &self.root
     }
@@ -193,8 +193,8 @@ impl Plan {
 
     /// Adds, replaces and prunes.
     ///
-    /// **Errors**: a destination that fails, Ctrl-C, and with `strict` the first picture that cannot be used. What was stored until
-    /// then stays, and adding the folder again goes on from there.
+    /// **Errors**: a destination that fails, Ctrl-C, and with `strict` the first picture that cannot be used. Items stored until
+    /// then stay, and adding the folder again continues from there.
     pub fn carry_out(
         mut self,
         destination: &dyn Destination,

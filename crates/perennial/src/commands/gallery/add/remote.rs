@@ -1,4 +1,4 @@
-//! The gallery of a running service, whose live version embeds what is sent.
+//! The gallery of a running service, whose live version embeds the images.
 //!
 //! A picture is sent as the square that the version takes, in a lossless file, so that it is embedded as it would be here.
 
@@ -21,11 +21,11 @@ use crate::service_client::{Reply, ServiceClient, query_value};
 
 /// Items of one page while the gallery is looked through.
 const PAGE: usize = 500;
-/// Bytes of the ids in one address: with everything else, less than what proxies take.
+/// Bytes of the ids in one address: the whole address stays below the limits of common proxies.
 const IDS_BYTES: usize = 2000;
-/// Images of one request; a service takes 128 unless it was told otherwise.
+/// Images of one request; the default limit of a service is 128.
 const IMAGES: usize = 64;
-/// Bytes of one request, about; a service takes 32 MiB unless it was told otherwise.
+/// Bytes of one request, about; the default limit of a service is 32 MiB.
 const REQUEST_BYTES: usize = 8 << 20;
 /// Characters of one value of an embedding as JSON, about.
 const VALUE_BYTES: usize = 14;
@@ -258,7 +258,7 @@ pub fn add_embeddings(
     Ok((inserted, replaced))
 }
 
-/// Stores items, in smaller requests where the service takes no larger ones. What a cut-off command has stored stays.
+/// Stores items, in smaller requests if the service rejects larger ones. Items stored before an interruption stay.
 fn upsert(
     client: &ServiceClient,
     items: Vec<Value>,

@@ -73,7 +73,7 @@ pub struct InputArguments {
     normalization: Option<Normalization>,
 }
 
-/// What is known about an input; every value says where it comes from.
+/// Size and normalisation of an input, each with its source.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Input {
     pub size: Found<usize>,
@@ -82,7 +82,7 @@ pub struct Input {
 }
 
 impl InputArguments {
-    /// Checks what was given, and finds an argument that a list of numbers has swallowed: `--mean 0.4,0.5,0.4 FILE`.
+    /// Checks the options, and returns a file name that the list of numbers has consumed: `--mean 0.4,0.5,0.4 FILE`.
     pub fn check(&self) -> anyhow::Result<Option<String>> {
         let mut swallowed = Vec::new();
         for (option, values) in [("--mean", &self.mean), ("--std", &self.std)] {
@@ -104,7 +104,7 @@ impl InputArguments {
         }
     }
 
-    /// What was given, else what was read; the error lists the options that are missing.
+    /// The values of the options, or else of the description file; the error lists the missing options.
     pub fn resolve(&self, description: &Description) -> anyhow::Result<Result<Input, Vec<String>>> {
         let given = |value| Found {
             value,
@@ -168,7 +168,7 @@ impl InputArguments {
     }
 }
 
-/// Numbers with commas, and what follows them; numbers without are all of the list.
+/// Splits the numbers from the arguments behind them. Without commas, the whole list is numbers.
 fn split(values: &[String]) -> (&[String], &[String]) {
     let with_commas = values.first().is_some_and(|first| first.contains(','));
     values.split_at(if with_commas { 1 } else { values.len() })
