@@ -1,4 +1,4 @@
-//! `accepted.toml`: pairs of versions that somebody let meet by force, without a certificate.
+//! `accepted.toml`: pairs of versions without a certificate that were accepted with `--force`.
 //!
 //! Without the file, a forced write would be searchable until the next restart and refused afterwards.
 
@@ -50,7 +50,7 @@ pub(crate) fn read(gallery: &Path) -> io::Result<Vec<Pair>> {
         io::Error::new(
             io::ErrorKind::InvalidData,
             format!(
-                "{}: {problem}; mend it, or remove it to accept nothing",
+                "{}: {problem}; repair it, or remove it to discard all forced pairs",
                 path.display()
             ),
         )

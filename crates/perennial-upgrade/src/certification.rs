@@ -1,4 +1,4 @@
-//! Which pairs of model versions may meet: the check, and the pairs that were accepted in spite of it.
+//! Which version may query items of which other version: the certificates, and the uncertified pairs accepted with `--force`.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -6,17 +6,17 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use thiserror::Error;
 
-/// A pair that may meet.
+/// A certified pair.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Certified {
-    /// What it rests on, for people.
+    /// The measurement or identity that it rests on, as text.
     pub basis: String,
-    /// Whether it rests on a measurement that does not decide, which the policy allows with a warning.
+    /// Whether the measurement is undecided, which the policy allows with a warning.
     pub undecided: bool,
 }
 
 impl Certified {
-    /// A pair about which nothing is in doubt.
+    /// A certificate without a warning.
     pub fn by(basis: impl Into<String>) -> Self {
         Self {
             basis: basis.into(),
@@ -25,24 +25,24 @@ impl Certified {
     }
 }
 
-/// A pair that may not.
+/// A pair without a certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{query_version} may not query embeddings of {gallery_version}: {reason}")]
 pub struct NotCertified {
     /// The version that would query.
     pub query_version: String,
-    /// The version that embedded what would be searched.
+    /// The version that embedded the stored items.
     pub gallery_version: String,
     /// Why.
     pub reason: String,
-    /// The command that measures the pair, where a measurement is what is missing.
+    /// The command that measures the pair, if a measurement is missing.
     pub remedy: Option<String>,
 }
 
-/// Decides whether queries of one version may meet items of another.
+/// Decides whether a version is certified to query items of another.
 ///
-/// [`RegistryRecords`](crate::RegistryRecords) answers from what was measured; another proof of compatibility is another
-/// implementation.
+/// [`RegistryRecords`](crate::RegistryRecords) decides by the compatibility records; other proofs of compatibility can be other
+/// implementations.
 pub trait CompatibilityCheck: Send + Sync {
     /// Decides about a directed pair. Called for every search, so it must be fast; equal versions are always certified.
     ///
@@ -71,7 +71,7 @@ pub struct Certification {
     accepted: RwLock<BTreeSet<(String, String)>>,
 }
 
-/// What a pair's check came to.
+/// The result of a pair's check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
     /// The check certifies it.
@@ -83,7 +83,7 @@ pub enum Standing {
 }
 
 impl Certification {
-    /// `accept_all` lets every pair meet; refusals are only reported.
+    /// With `accept_all`, every pair is accepted and refusals are only reported.
     pub fn new(check: Arc<dyn CompatibilityCheck>, accept_all: bool) -> Self {
         let accepted = check.accepted().into_iter().collect();
         Self {
@@ -93,7 +93,7 @@ impl Certification {
         }
     }
 
-    /// How queries of one version stand towards items of another.
+    /// The standing of queries of one version on items of another.
     pub fn standing(&self, query: &str, gallery: &str) -> Standing {
         match self.check.check(query, gallery) {
             Ok(certified) => Standing::Certified(certified),
@@ -102,7 +102,7 @@ impl Certification {
         }
     }
 
-    /// How items of two versions stand towards each other where one item is compared with others. A cosine has no direction,
+    /// The standing of two versions where a stored item is the query. A cosine has no direction,
     /// so a certificate in either one is enough.
     pub fn standing_of_items(&self, one: &str, other: &str) -> Standing {
         match self.standing(one, other) {
@@ -114,7 +114,7 @@ impl Certification {
         }
     }
 
-    /// The versions among `stored` whose items a version's queries may not meet.
+    /// The pairs with versions among `stored` whose items the version may not query.
     pub fn refused<'a>(
         &self,
         query: &str,
@@ -145,7 +145,7 @@ impl Certification {
         self.check.check(query, gallery).is_ok()
     }
 
-    /// Lets pairs meet that are not certified, in this process and, where they can be kept, in later ones.
+    /// Accepts pairs that are not certified, in this process and, if they can be stored, in later ones.
     pub fn accept(&self, pairs: &[NotCertified]) {
         if pairs.is_empty() {
             return;
@@ -159,14 +159,14 @@ impl Certification {
                 query_version = pair.query_version,
                 gallery_version = pair.gallery_version,
                 reason = pair.reason,
-                "a pair of versions is accepted by force, without a certificate"
+                "an uncertified pair of versions is accepted by force"
             );
             accepted.insert((pair.query_version.clone(), pair.gallery_version.clone()));
         }
         drop(accepted);
-        // What was forced is done; without the file, it has to be forced again after a restart, and /readyz says so.
+        // The forced change stays. Without the file, it must be forced again after a restart, and /readyz reports it.
         if let Err(error) = self.check.keep_accepted(pairs) {
-            tracing::error!(%error, "the accepted pairs could not be kept for the next start");
+            tracing::error!(%error, "the accepted pairs could not be stored; after a restart they are refused again");
         }
     }
 

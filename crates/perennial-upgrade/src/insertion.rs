@@ -1,4 +1,4 @@
-//! Whether items of some versions may be stored beside what a gallery holds.
+//! The checks before items of given versions are stored in a gallery.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use crate::certification::{Certification, NotCertified, Standing};
 use crate::loaded_model::simplex_of;
 use crate::promotion::Stored;
 
-/// What the check of a batch's versions found.
+/// The result of the check of a batch's versions.
 #[derive(Debug, Default)]
 pub struct Insertion {
     /// Pairs that are not certified.
@@ -23,9 +23,9 @@ pub struct Insertion {
 }
 
 impl Insertion {
-    /// Checks the versions of a batch. Items may be stored if the live version's queries may meet them; items of the live version
-    /// itself only if its queries may meet what is stored. Where no version is live, items must be comparable with what is stored,
-    /// in either direction.
+    /// Checks the versions of a batch. Items may be stored if the live version is certified to query them; items of the live version
+    /// itself only if it is certified to query all stored versions. Where no version is live, each pair with a stored version must
+    /// be certified in one of its directions.
     pub fn check(
         certification: &Certification,
         versions: &[&ModelVersion],
@@ -80,7 +80,7 @@ impl Insertion {
         let own = simplex_of(first);
         if let Some(other) = versions.iter().find(|version| simplex_of(version) != own) {
             self.other_simplex = Some(format!(
-                "{} and {} do not share a simplex",
+                "{} and {} do not have the same simplex",
                 first.name, other.name
             ));
             return;
@@ -92,11 +92,11 @@ impl Insertion {
         self.other_simplex = match (stored.simplex, own) {
             (gallery, own) if gallery == own => None,
             (Some(gallery), _) => Some(format!(
-                "{} does not belong to the gallery's simplex of {} vertices",
+                "{} does not have the gallery's simplex of {} vertices",
                 first.name, gallery.vertices
             )),
             (None, _) => Some(format!(
-                "{} belongs to a simplex, but what is stored belongs to none",
+                "{} has a simplex classifier, but the stored items have none",
                 first.name
             )),
         };

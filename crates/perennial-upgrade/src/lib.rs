@@ -1,13 +1,13 @@
-//! The rule over a gallery: which model versions may meet in it, and how the live version moves.
+//! The rules of a gallery: which model versions may query which stored embeddings, and how the live version is replaced.
 //!
-//! - [`Policy`]: what a gallery demands, `policy.toml` in its folder.
-//! - [`CompatibilityCheck`]: whether queries of one version may meet items of another; [`RegistryRecords`] answers from what
-//!   `evaluate` measured, under the policy. [`Certification`] adds the pairs that were accepted by force.
+//! - [`Policy`]: the certification rules of a gallery, `policy.toml` in its folder.
+//! - [`CompatibilityCheck`]: whether a version is certified to query items of another; [`RegistryRecords`] decides by the
+//!   compatibility records of `evaluate`, under the policy. [`Certification`] adds the pairs that were accepted by force.
 //! - [`promotion`]: the one list of checks before a version becomes live, with and without a running service.
 //! - [`Insertion`]: the checks before items are stored.
 //! - [`LoadedModel`]: a version in memory; [`EncoderLoader`] supplies its network, so that this crate knows no tensor framework.
 //!
-//! The command line and the service call these functions and hold no rule of their own.
+//! The command line and the service both call these functions and have no other rules.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

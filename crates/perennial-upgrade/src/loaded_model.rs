@@ -42,7 +42,7 @@ pub struct LoadedModel {
     pub version: ModelVersion,
     /// Its network.
     pub encoder: Arc<dyn Encoder>,
-    /// Its own constants.
+    /// The normalisation constants of the version.
     pub preprocessing: Preprocessing,
     /// The simplex of its embeddings; none for a linear classifier.
     pub simplex: Option<SimplexIdentity>,
@@ -68,13 +68,13 @@ impl LoadedModel {
         let [channels, height, width] = version.architecture.input;
         if height != width || height > MAX_SIDE || !matches!(channels, 1 | 3) {
             return Err(refused(format!(
-                "it takes images of {channels}x{height}x{width}; only squares of 1 or 3 channels and at most {MAX_SIDE} pixels a side can be served"
+                "its input is {channels}x{height}x{width} (channels, height, width); supported are square images of 1 or 3 channels and at most {MAX_SIDE} pixels a side"
             )));
         }
         let encoder = loader.load(registry, version.clone())?;
         if encoder.dim() != version.dim || encoder.input_shape() != version.architecture.input {
             return Err(refused(format!(
-                "the encoder has dim {} and input {:?}, model.toml says {} and {:?}",
+                "the encoder has dimension {} and input {:?}, but model.toml has {} and {:?}",
                 encoder.dim(),
                 encoder.input_shape(),
                 version.dim,

@@ -1,4 +1,4 @@
-//! `policy.toml`: what a gallery demands before two model versions may meet in it.
+//! `policy.toml`: when a model version is certified to query embeddings of another version in a gallery.
 //!
 //! ```toml
 //! min_margin = 0.0
@@ -10,7 +10,7 @@
 //! gallery = "cifar10:test"
 //! ```
 //!
-//! The file lies in the gallery's folder, so the command line and a service go by the same one.
+//! The file lies in the gallery's folder, so the command line and a service apply the same policy.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -24,33 +24,33 @@ const MAX_BYTES: u64 = 1 << 16;
 /// Confidences for which a measurement holds intervals.
 const CONFIDENCES: [f64; 3] = [0.9, 0.95, 0.99];
 
-const TEMPLATE: &str = r#"# What this gallery demands before a model version may query what another one embedded.
+const TEMPLATE: &str = r#"# When a model version is certified to query the stored embeddings of another version.
 
 # The smallest margin (cross-test minus self-test of the stored version, a difference of fractions) that counts as compatible.
-# 0.0: the new version finds at least as much as the stored version's own queries. Below 0, a loss is tolerated.
+# 0.0: the new version must be at least as accurate as the stored version's own queries. Below 0, a loss is tolerated.
 min_margin = 0.0
 
-# The margin's interval decides: 0.9, 0.95 or 0.99.
+# The confidence level of the margin's interval, which decides: 0.9, 0.95 or 0.99.
 confidence = 0.95
 
-# What an interval means that lies on both sides of min_margin: "warn" (allowed, with a warning) or "refuse".
+# If min_margin lies inside the interval, the measurement is undecided: "warn" (certified, with a warning) or "refuse".
 undecided = "warn"
 
-# The evaluation set whose measurements count: a name such as "cifar10:test", or the SHA-256 of its content. Without this table,
-# the set on which a stored version was measured first.
+# The evaluation set on which pairs must be measured: a name such as "cifar10:test", or the SHA-256 of its content. Without
+# this table, it is the set on which the stored version was first measured.
 # [evaluation_set]
 # queries = "cifar10:batch1"
 # gallery = "cifar10:test"
 "#;
 
-/// What happens where the interval of a margin does not decide.
+/// The rule for an undecided measurement: `min_margin` lies inside the interval.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Undecided {
-    /// The versions may meet, and a warning says what is not known.
+    /// The pair is certified, with a warning.
     #[default]
     Warn,
-    /// They may not.
+    /// The pair is refused.
     Refuse,
 }
 
@@ -58,9 +58,9 @@ pub enum Undecided {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct EvaluationSet {
-    /// Images that are searched for.
+    /// Query images.
     pub queries: String,
-    /// Images that are searched in.
+    /// Gallery images.
     pub gallery: String,
 }
 
@@ -74,7 +74,7 @@ impl EvaluationSet {
     }
 }
 
-/// What a gallery demands of the model versions in it.
+/// The certification rules of a gallery.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Policy {
@@ -82,7 +82,7 @@ pub struct Policy {
     pub min_margin: f64,
     /// Which interval of the margin decides: 0.9, 0.95 or 0.99.
     pub confidence: f64,
-    /// What an interval on both sides of `min_margin` means.
+    /// The rule for intervals that contain `min_margin`.
     pub undecided: Undecided,
     /// The sets whose measurements count; none for those on which a stored version was measured first.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -126,7 +126,7 @@ impl Policy {
     /// Reads the policy of a gallery's folder; the default where there is no file.
     ///
     /// # Errors
-    /// A file that cannot be read, an unknown key, or a value that cannot be meant; the message names the file and the key.
+    /// A file that cannot be read, an unknown key, or an invalid value; the message names the file and the key.
     pub fn of(gallery: &Path) -> Result<Self, PolicyError> {
         let path = Self::path(gallery);
         let bytes = match read_at_most(&path, MAX_BYTES) {
@@ -163,7 +163,7 @@ impl Policy {
     /// Writes this policy into a gallery's folder, in place of the one that is there.
     ///
     /// # Errors
-    /// A value that cannot be meant, a folder that cannot be written.
+    /// An invalid value, or a folder that cannot be written.
     pub fn write(&self, gallery: &Path) -> Result<(), PolicyError> {
         let path = Self::path(gallery);
         self.check().map_err(|problem| PolicyError::Content {
@@ -177,7 +177,7 @@ impl Policy {
     fn check(&self) -> Result<(), String> {
         if !(-1.0..=1.0).contains(&self.min_margin) {
             return Err(format!(
-                "min_margin: {} is not a difference of fractions, between -1 and 1",
+                "min_margin: {} is not a difference of fractions; it must be between -1 and 1",
                 self.min_margin
             ));
         }

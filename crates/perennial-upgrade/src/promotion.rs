@@ -2,8 +2,8 @@
 //!
 //! One list of checks for a running service, its start, its rollback and the command line without a service:
 //!
-//! 1. [`prepare`]: everything that takes time and looks at the version alone.
-//! 2. [`Verdict::check_stored`]: everything that looks at what the gallery holds at this moment.
+//! 1. [`prepare`]: the slow checks of the version alone.
+//! 2. [`Verdict::check_stored`]: the checks against the current content of the gallery.
 //! 3. [`move_live`]: one write that moves the alias.
 
 use std::collections::BTreeMap;
@@ -17,12 +17,12 @@ use crate::loaded_model::{EncoderLoader, LoadedModel};
 use crate::self_check;
 use crate::stored_probes::{Checked, Probes, StoredProbes};
 
-/// The alias of the version that answers.
+/// The alias of the version that embeds queries.
 pub const LIVE_ALIAS: &str = "live";
-/// The alias of the version that answered before, for a rollback.
+/// The alias of the previous live version, for a rollback.
 pub const PREVIOUS_ALIAS: &str = "previous";
 
-/// One check and what it found.
+/// One check and its result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
     /// What was checked.
@@ -36,15 +36,15 @@ pub struct Check {
 /// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// As it should.
+    /// Passed.
     Passed,
-    /// It does not decide; the policy lets it pass.
+    /// Not certified beyond doubt, but allowed by the policy or by an earlier `--force`.
     Warned,
-    /// It stands in the way.
+    /// The promotion is refused.
     Failed,
 }
 
-/// What a gallery holds, as far as the checks look at it.
+/// The content of a gallery, as far as the checks need it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stored {
     /// Items in all.
@@ -58,7 +58,7 @@ pub struct Stored {
 }
 
 impl Stored {
-    /// What a gallery holds now.
+    /// The current content of a gallery.
     ///
     /// # Errors
     /// Those of the gallery.
@@ -83,7 +83,7 @@ pub struct Verdict {
 }
 
 impl Verdict {
-    /// The checks in order. They end at the first that no force can overrule.
+    /// The checks in order. They end at the first failure that `--force` cannot overrule.
     pub fn checks(&self) -> &[Check] {
         &self.checks
     }
@@ -108,7 +108,7 @@ impl Verdict {
         !self.broken && (force || !self.needs_force())
     }
 
-    /// What stands in the way, in one sentence.
+    /// The failed checks in one sentence.
     pub fn problem(&self) -> String {
         let failed = self
             .checks
@@ -140,7 +140,7 @@ impl Verdict {
         passed
     }
 
-    /// The checks against what is stored: dimension, simplex, and a certificate for queries of the version on the items of
+    /// The checks against the gallery: dimension, simplex, and a certificate for queries of the version on the items of
     /// each stored version.
     pub fn check_stored(
         &mut self,
@@ -151,7 +151,7 @@ impl Verdict {
         let dim = model.version.dim;
         let fits = match stored.dim {
             Some(other) if other != dim && stored.items > 0 => Err(format!(
-                "its embeddings have {dim} dimensions, the stored ones {other}"
+                "its embeddings have {dim} dimensions, the stored embeddings have {other}"
             )),
             _ => Ok(format!("{dim}")),
         };
@@ -167,7 +167,10 @@ impl Verdict {
                     self.add(name, Outcome::Passed, certified.basis);
                 }
                 Standing::Accepted(pair) => {
-                    let detail = format!("accepted by force before: {}", pair.reason);
+                    let detail = format!(
+                        "not certified, but accepted earlier with --force: {}",
+                        pair.reason
+                    );
                     self.add(name, Outcome::Warned, detail);
                 }
                 Standing::Refused(pair) => {
@@ -182,40 +185,37 @@ impl Verdict {
         let (outcome, detail) = match (stored.simplex, own) {
             (Some(gallery), Some(own)) if gallery == own => (
                 Outcome::Passed,
-                format!("the gallery's own, {} vertices", own.vertices),
+                format!("same as the gallery, {} vertices", own.vertices),
             ),
             (Some(gallery), own) if stored.items > 0 => (
                 Outcome::Failed,
                 match own {
                     Some(own) => format!(
-                        "{} vertices, the gallery's has {}",
+                        "the simplex has {} vertices, that of the gallery has {}",
                         own.vertices, gallery.vertices
                     ),
                     None => format!(
-                        "a linear classifier; the gallery's simplex has {} vertices",
+                        "the version has a linear classifier, but the gallery has a simplex of {} vertices",
                         gallery.vertices
                     ),
                 },
             ),
-            _ => (
-                Outcome::Passed,
-                "the gallery belongs to no simplex".to_owned(),
-            ),
+            _ => (Outcome::Passed, "the gallery has no simplex".to_owned()),
         };
         self.other_simplex |= outcome == Outcome::Failed;
         self.add("simplex", outcome, detail);
     }
 }
 
-/// A version that works, ready to answer.
+/// A loaded version that passed its checks.
 pub struct Candidate {
     /// The version in memory.
     pub model: Arc<LoadedModel>,
-    /// Probes to be kept once it is live; none where they are kept already.
+    /// Probes to be stored once it is live; none if they are stored already.
     pub new_probes: Option<Probes>,
 }
 
-/// What came out of the checks that look at a version alone.
+/// The result of the checks of a version alone.
 pub struct Prepared {
     /// The version's name.
     pub name: String,
@@ -229,7 +229,7 @@ impl Prepared {
     /// A version that is still loaded and was checked when it was.
     pub fn still_loaded(model: Arc<LoadedModel>) -> Self {
         let mut verdict = Verdict::default();
-        verdict.add("load", Outcome::Passed, "still loaded from before");
+        verdict.add("load", Outcome::Passed, "already in memory");
         Self {
             name: model.name().to_owned(),
             candidate: Some(Candidate {
@@ -241,11 +241,11 @@ impl Prepared {
     }
 }
 
-/// Reads, hashes, loads and tries a version (a name or an alias). Nothing that answers is touched. `stored` says which versions
-/// have items, and so must still compute what they did.
+/// Reads, hashes, loads and tests a version (a name or an alias). The live version is not touched. `stored` names the versions
+/// with stored items; these must reproduce their stored probes.
 ///
 /// # Errors
-/// Only an unknown name; everything else is a check that failed.
+/// Only an unknown name; any other problem is a failed check.
 pub fn prepare(
     registry: &Registry,
     loader: &dyn EncoderLoader,
@@ -311,13 +311,13 @@ fn try_version(
             return None;
         }
     };
-    verdict.require("load", Ok(format!("dim {}", model.version.dim)));
+    verdict.require("load", Ok(format!("dimension {}", model.version.dim)));
     let warm = self_check::warm_up(&model).map(|()| "one black image encoded".to_owned());
     if !verdict.require("warm_up", warm) {
         return None;
     }
-    let sound =
-        self_check::run(&model).map(|()| "unit length, the same alone and in a batch".to_owned());
+    let sound = self_check::run(&model)
+        .map(|()| "embeddings have unit length and do not depend on the batch".to_owned());
     if !verdict.require("self_check", sound) {
         return None;
     }
@@ -326,11 +326,14 @@ fn try_version(
         let in_use = stored.contains_key(model.name());
         let outcome = match probes.check(&model, in_use) {
             Ok(Checked::Same { distance }) => Ok(format!(
-                "the embeddings of its first time live, within {distance:.1e}"
+                "same embeddings as when the version first went live, within {distance:.1e}"
             )),
             Ok(Checked::New(found)) => {
                 new_probes = Some(found);
-                Ok("its first time live; they are kept from now on".to_owned())
+                Ok(
+                    "the version goes live for the first time; its embeddings are recorded"
+                        .to_owned(),
+                )
             }
             Err(error) => Err(error.to_string()),
         };
@@ -361,9 +364,9 @@ pub fn move_live(registry: &Registry, version: &str) -> Result<Option<String>, R
     Ok(before)
 }
 
-/// Keeps a version's first probes. A version is not refused for a full disk: its next load tries again.
+/// Stores the probes of a version that goes live for the first time. A failure is only logged; the next load tries again.
 pub fn keep_probes(probes: &StoredProbes, model: &LoadedModel, new: &Probes) {
     if let Err(error) = probes.keep(model, new) {
-        tracing::warn!(%error, "the probes of {} could not be kept", model.name());
+        tracing::warn!(%error, "the probes of {} could not be stored", model.name());
     }
 }

@@ -1,4 +1,4 @@
-//! Certification by what `evaluate` measured and left in the registry, under the gallery's policy.
+//! Certification by the compatibility records that `evaluate` wrote to the registry, under the gallery's policy.
 
 use std::collections::HashMap;
 use std::io;
@@ -14,7 +14,7 @@ use crate::accepted;
 use crate::certification::{Certified, CompatibilityCheck, NotCertified};
 use crate::policy::{Policy, PolicyError, Undecided};
 
-/// How long the files may be relied on before they are looked at again: an evaluation counts within a second.
+/// Interval of the checks for changed files: a new evaluation is seen within a second.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Certifies a pair by its record in the registry, as the gallery's policy demands.
@@ -33,7 +33,7 @@ struct State {
     stamps: [Stamp; 2],
     policy: Policy,
     records: Result<Arc<CompatibilityRecords>, String>,
-    /// What was decided under this policy and these records.
+    /// Cached decisions under this policy and these records.
     decided: HashMap<(String, String), Result<Certified, NotCertified>>,
 }
 
@@ -104,7 +104,7 @@ impl RegistryRecords {
             match Policy::of(gallery) {
                 Ok(policy) => state.policy = policy,
                 Err(error) => {
-                    tracing::error!(%error, "the policy cannot be read; the last one that could stays in force");
+                    tracing::error!(%error, "the policy cannot be read; the last valid policy stays in force");
                 }
             }
         }
@@ -149,29 +149,29 @@ impl RegistryRecords {
             let remedy = Some(set.command(query, gallery));
             let reason = if let Some(other) = of_weights.first() {
                 format!(
-                    "it was measured on {} and {}, not on the evaluation set that counts here, {set}",
+                    "it was measured on {} and {}, but this gallery requires the evaluation set {set}",
                     other.queries.name, other.gallery.name
                 )
             } else if measured.is_empty() {
-                "this pair was never measured".to_owned()
+                "the compatibility of this pair was never measured".to_owned()
             } else if measured.iter().any(|record| record.query_weights.is_some()) {
-                "the pair of these names was measured with other weights".to_owned()
+                "the compatibility of this pair was measured with other weights under the same names".to_owned()
             } else {
-                "the pair was measured by an older program, which did not note the weights"
+                "the compatibility record is from an older program, which did not record the weights"
                     .to_owned()
             };
             return Err(refused(reason, remedy));
         };
         let Some(interval) = record.interval_at(policy.confidence) else {
             let reason = format!(
-                "its record has no interval at the policy's confidence of {}",
+                "the compatibility record has no interval at the policy's confidence of {}",
                 policy.confidence
             );
             return Err(refused(reason, Some(set.command(query, gallery))));
         };
         let verdict = Verdict::of(interval, policy.min_margin);
         let basis = format!(
-            "{verdict}: cross-test {:.4}, self-test {:.4}, margin {:+.4} [{:+.4}, {:+.4}] at {} confidence, least {:+}, on {}",
+            "{verdict}: cross-test {:.4}, self-test {:.4}, margin {:+.4} [{:+.4}, {:+.4}] at {} confidence, required {:+}, on {}",
             record.cross_test,
             record.self_test,
             record.margin,
@@ -201,7 +201,9 @@ impl RegistryRecords {
         self.registry.get(name).map_err(|error| NotCertified {
             query_version: query.to_owned(),
             gallery_version: gallery.to_owned(),
-            reason: format!("no record can be held against the weights of {name}: {error}"),
+            reason: format!(
+                "the weights of {name} cannot be compared with the compatibility records: {error}"
+            ),
             remedy: None,
         })
     }
@@ -210,7 +212,7 @@ impl RegistryRecords {
 impl CompatibilityCheck for RegistryRecords {
     fn check(&self, query_version: &str, gallery_version: &str) -> Result<Certified, NotCertified> {
         if query_version == gallery_version {
-            return Ok(Certified::by("one and the same version"));
+            return Ok(Certified::by("same version"));
         }
         // A panic while the lock was held can only have left an older state behind.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -242,7 +244,7 @@ impl CompatibilityCheck for RegistryRecords {
                 .map(|pair| (pair.query_version, pair.gallery_version))
                 .collect(),
             Err(error) => {
-                tracing::error!(%error, "pairs accepted by force earlier are refused");
+                tracing::error!(%error, "accepted.toml cannot be read; pairs accepted by force earlier are refused");
                 Vec::new()
             }
         }
@@ -262,7 +264,7 @@ fn read(registry: &Registry) -> Result<Arc<CompatibilityRecords>, String> {
         .map_err(|error| error.to_string())
 }
 
-/// The two versions that would meet.
+/// The two versions of a decision.
 struct Pair {
     query: ModelVersion,
     gallery: ModelVersion,
@@ -282,7 +284,7 @@ impl Pair {
     }
 }
 
-/// The evaluation set whose measurements count for a pair.
+/// The evaluation set on which a pair must be measured.
 enum Set<'a> {
     /// The policy names it.
     Named(&'a str, &'a str),

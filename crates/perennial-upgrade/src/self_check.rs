@@ -1,4 +1,4 @@
-//! Whether an encoder does what searches rely on; checked before a version becomes live.
+//! The self-check of an encoder before its version becomes live.
 
 use crate::loaded_model::LoadedModel;
 
@@ -28,7 +28,7 @@ pub fn run(model: &LoadedModel) -> Result<(), String> {
             .sqrt();
         if distance > TOLERANCE {
             return Err(format!(
-                "probe {index} has another embedding alone than in a batch of {PROBES}; they differ by {distance:.2e}"
+                "the embedding of probe {index} depends on the batch: alone and in a batch of {PROBES}, it differs by {distance:.2e}"
             ));
         }
     }

@@ -1,4 +1,4 @@
-//! What a version made of a few images when it first went live, and whether it still does.
+//! Stored probes: embeddings of a few images, recorded when a version first went live, and the check that it still computes them.
 //!
 //! The gallery holds embeddings that a version computed long ago. A later build of the program, another device or damaged
 //! preprocessing may compute others from the same weights, which no checksum notices. So the gallery's folder keeps, per version,
@@ -31,9 +31,9 @@ const FORMAT_VERSION: &str = "1";
 /// Errors from checking a version against its stored probes.
 #[derive(Debug, Error)]
 pub enum ProbeError {
-    /// A file that is not what was written.
+    /// A damaged file.
     #[error(
-        "{file} of the gallery {problem}; remove it to have it written anew, from what the version does now"
+        "the probe file {file} of the gallery {problem}; remove it to record the current embeddings instead"
     )]
     File {
         /// The file's name.
@@ -43,13 +43,13 @@ pub enum ProbeError {
     },
     /// The name belongs to other weights.
     #[error(
-        "the gallery holds items of another model with this name (weights {stored}); publish this one under a name of its own"
+        "the gallery holds items of another model with this name (weights {stored}); publish this model under another name"
     )]
     OtherWeights {
         /// The hash of the weights that the gallery's items came from.
         stored: String,
     },
-    /// The version computes something else than it did.
+    /// The version no longer reproduces its stored embeddings.
     #[error(
         "probe {probe}: the embedding differs by {distance:.1e} from the one recorded when the version first went live \
          (limit {TOLERANCE:.0e}). The build, the device or the preprocessing has changed ({file} of the gallery)"
@@ -80,14 +80,14 @@ pub struct StoredProbes {
     folder: PathBuf,
 }
 
-/// What the check of a version found.
+/// The result of the check of a version.
 pub enum Checked {
     /// The embeddings are the stored ones, up to this distance.
     Same {
         /// The largest length of a difference.
         distance: f64,
     },
-    /// There are none yet; these are to be kept once the version is live.
+    /// There are none yet; these are to be stored once the version is live.
     New(Probes),
 }
 
@@ -106,7 +106,7 @@ impl StoredProbes {
         }
     }
 
-    /// Holds a version against what it did before. `in_use` says whether the gallery has items of this name. Blocks for one forward
+    /// Compares a version with its stored probes. `in_use` says whether the gallery has items of this name. Blocks for one forward
     /// pass.
     ///
     /// # Errors
@@ -119,7 +119,7 @@ impl StoredProbes {
             if in_use {
                 return Err(ProbeError::OtherWeights { stored: weights });
             }
-            // Nothing is left of the model that had this name.
+            // No items are left of the model that had this name.
             return Probes::generated(model).map(Checked::New);
         }
         let now = encode(model, &stored.images)?;
@@ -147,7 +147,7 @@ impl StoredProbes {
         Ok(Checked::Same { distance: largest })
     }
 
-    /// Keeps what [`check`](Self::check) found to be new.
+    /// Stores the new probes that [`check`](Self::check) returned.
     ///
     /// # Errors
     /// The error names the file.
@@ -179,7 +179,7 @@ impl Probes {
     /// Images that the gallery need not have stored, with the embeddings that a version gives them now.
     fn generated(model: &LoadedModel) -> Result<Self, ProbeError> {
         let side = model.version.architecture.input[1].min(MAX_SIDE);
-        // No square, and larger than the input: cutting and scaling are checked as well.
+        // Not square, and larger than the input, so that cropping and scaling are checked as well.
         let shape = [3, side + side / 4 + 1, side + side / 2 + 1];
         let images = (0..PROBES)
             .map(|probe| {
@@ -224,14 +224,14 @@ impl Probes {
 
     /// The probes of a version with the hash of its weights, or what is wrong with the file.
     fn from_bytes(bytes: &[u8], model: &LoadedModel) -> Result<(Self, String), String> {
-        let broken = |error| format!("is no safetensors file: {error}");
+        let broken = |error| format!("is not a safetensors file: {error}");
         let (_, header) = SafeTensors::read_metadata(bytes).map_err(broken)?;
         let metadata = |key: &str| {
             let value = header.metadata().as_ref().and_then(|all| all.get(key));
             value.cloned().unwrap_or_default()
         };
         if metadata("format") != FORMAT || metadata("format_version") != FORMAT_VERSION {
-            return Err("is not marked as probes that this program reads".to_owned());
+            return Err("does not have a probe format that this program reads".to_owned());
         }
         if metadata("model_version") != model.name() {
             return Err("belongs to another version".to_owned());
@@ -248,7 +248,7 @@ impl Probes {
         let file = SafeTensors::deserialize(bytes).map_err(broken)?;
         let embeddings = file.tensor("embeddings").map_err(broken)?;
         let &[count, dim] = embeddings.shape() else {
-            return Err("has embeddings that are no matrix".to_owned());
+            return Err("has embeddings that are not a matrix".to_owned());
         };
         let fits = dim == model.version.dim && (1..=MAX_PROBES).contains(&count);
         if !fits || embeddings.dtype() != Dtype::F32 {
@@ -257,7 +257,7 @@ impl Probes {
         let (values, _) = embeddings.data().as_chunks::<4>();
         let embeddings: Vec<f32> = values.iter().map(|&b| f32::from_le_bytes(b)).collect();
         if embeddings.iter().any(|value| !value.is_finite()) {
-            return Err("has embeddings that are no numbers".to_owned());
+            return Err("has embeddings that are not finite".to_owned());
         }
         let images = (0..count)
             .map(|index| {

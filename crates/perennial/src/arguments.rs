@@ -10,8 +10,8 @@ use perennial_train::DeviceChoice;
 
 use crate::commands;
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 a --min-... gate was \
-                          missed, 130 interrupted.\nLogs and progress go to stderr, results to stdout.";
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 a gate refused (a --min-... \
+                          threshold, or a missing certificate), 130 interrupted.\nLogs and progress go to stderr, results to stdout.";
 
 /// Upgrade the model, keep the index: train model versions whose embeddings stay comparable, and measure that they do.
 #[derive(Debug, Parser)]
@@ -33,7 +33,7 @@ pub struct GlobalArguments {
     /// Print the result as JSON
     #[arg(long, global = true)]
     pub json: bool,
-    /// Where to compute: auto, cpu, vulkan:0, wgpu:0 or cuda:0
+    /// Compute device: auto, cpu, vulkan:0, wgpu:0 or cuda:0
     #[arg(
         long,
         global = true,
@@ -42,7 +42,7 @@ pub struct GlobalArguments {
         value_name = "DEVICE"
     )]
     pub device: DeviceChoice,
-    /// Folder of model versions
+    /// Folder of the model registry
     #[arg(
         long,
         global = true,
@@ -73,7 +73,7 @@ impl Arguments {
             && gallery.value_source("server").is_some()
         {
             // A service has a gallery of its own. clap's conflicts would also count PERENNIAL_GALLERY.
-            let problem = "--gallery names a folder and --server a running service, which has its own; give one of them";
+            let problem = "--gallery names a folder, and --server a running service with a gallery of its own; pass only one of the two";
             Self::command()
                 .error(ErrorKind::ArgumentConflict, problem)
                 .exit();
@@ -95,26 +95,26 @@ impl GlobalArguments {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// See in two minutes, without data, what a replacement does to a stored gallery
+    /// Show in two minutes, on generated images, what a model replacement does to a stored gallery
     Demo(commands::demo::Arguments),
-    /// Train one model on one set: the replacements of an experiment
+    /// Train one model on one data set, for use as a replacement in an experiment
     Pretrain(commands::pretrain::Arguments),
-    /// Train successive versions: tasks, updates, replacements
+    /// Train successive model versions: tasks, updates and replacements
     Train(commands::train::Arguments),
-    /// Measure the compatibility of every pair of versions
+    /// Measure the compatibility of every pair of model versions
     Evaluate(Box<commands::evaluate::Arguments>),
-    /// Every metric of a compatibility matrix, from any tool
+    /// Compute all metrics of a compatibility matrix, from any tool
     Metrics(commands::metrics::Arguments),
     /// Embed a set of images with a model version
     Embed(commands::embed::Arguments),
-    /// List, show, import and name model versions
+    /// List, show, import, alias and promote model versions
     Models {
         #[command(subcommand)]
         action: commands::models::Action,
     },
     /// Store, search, count and delete embeddings
     Gallery(commands::gallery::Arguments),
-    /// Answer searches over HTTP while models are updated and replaced
+    /// Run the search service over HTTP; models are updated and replaced without downtime
     Serve(Box<commands::serve::Arguments>),
     /// Download and inspect data sets
     Data {

@@ -1,4 +1,4 @@
-//! The commands: one story each.
+//! The commands, one module each.
 
 pub mod bench;
 pub mod completions;

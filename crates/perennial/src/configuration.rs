@@ -14,7 +14,7 @@ use crate::suggestion;
 
 /// Environment variables with this prefix are configuration keys, with `__` between the parts of a key.
 const ENVIRONMENT_PREFIX: &str = "PERENNIAL__";
-/// No configuration comes near this size.
+/// Far above the size of any configuration.
 const MAX_BYTES: u64 = 1 << 20;
 
 /// Configuration values on their way to a checked configuration.
@@ -28,7 +28,7 @@ pub struct Layers {
 /// The first layer.
 #[derive(Debug)]
 struct File {
-    /// Whom to name for keys that no later layer has set.
+    /// The name of the source, for messages about keys that no later layer has set.
     source: String,
     text: String,
     table: Table,
@@ -141,7 +141,7 @@ impl Layers {
     fn put(&mut self, key: &str, value: Value, origin: String) -> anyhow::Result<()> {
         let parts: Vec<&str> = key.split('.').collect();
         if parts.iter().any(|part| part.is_empty()) {
-            return Err(usage(format!("{origin}: `{key}` is no key")));
+            return Err(usage(format!("{origin}: `{key}` is not a valid key")));
         }
         assign(&mut self.table, &parts, value.clone())
             .map_err(|problem| usage(format!("{origin}: {problem}")))?;
@@ -158,7 +158,7 @@ impl Layers {
         self.resolve_checked(|_| Ok::<_, std::convert::Infallible>(()), |_| None)
     }
 
-    /// The configuration that the layers make, held against `check`. Where the key of a failed check is known, the error names
+    /// The configuration that the layers make, validated by `check`. Where the key of a failed check is known, the error names
     /// the layer that set it.
     pub fn resolve_checked<T: DeserializeOwned, E>(
         self,
@@ -177,7 +177,7 @@ impl Layers {
         Ok(config)
     }
 
-    /// Which layer is to blame for a key or value that cannot be read.
+    /// The layer that a key or value that cannot be read came from.
     fn origin<T: DeserializeOwned>(&self, fault: &Fault) -> String {
         if let Some(layer) = self.last_over(&fault.key) {
             return layer.origin.clone();
@@ -294,7 +294,7 @@ pub fn to_toml(configuration: &impl Serialize) -> anyhow::Result<String> {
     Ok(toml::to_string(configuration)?)
 }
 
-/// TOML value syntax; what is not TOML is a bare string.
+/// Parses TOML value syntax; any other text is a bare string.
 pub fn parse_value(text: &str) -> Value {
     let bare = || Value::String(text.to_owned());
     match format!("value = {text}").parse::<Table>() {
@@ -553,7 +553,7 @@ mod tests {
             ("replacements.3.model=x", "`replacements` has 1 elements"),
             ("name.first=x", "`name` is a single value"),
             ("training.epochs", "write key=value"),
-            ("a..b=1", "is no key"),
+            ("a..b=1", "is not a valid key"),
         ] {
             let found = message(&[assignment]);
             assert!(found.contains(expected), "{assignment}: {found}");
@@ -605,8 +605,8 @@ mod tests {
                 "key `evaluation.gallery` is missing",
             ),
             ("PERENNIAL__NAME__FIRST", "x", "`name` is a single value"),
-            ("PERENNIAL__", "x", "is no key"),
-            ("PERENNIAL__A____B", "x", "is no key"),
+            ("PERENNIAL__", "x", "is not a valid key"),
+            ("PERENNIAL__A____B", "x", "is not a valid key"),
         ] {
             let found = with(name, value, TEXT);
             let start = format!("environment variable {name}: ");

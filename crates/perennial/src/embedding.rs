@@ -1,4 +1,4 @@
-//! Images to embeddings, prepared as a version wants them.
+//! From images to embeddings, with the preprocessing of a version.
 
 use std::borrow::Cow;
 
@@ -9,12 +9,12 @@ use perennial_train::{DeviceChoice, TrainedEncoder};
 
 use crate::exit_status::usage;
 
-/// Bytes of prepared pixels per call of the encoder, between two looks at Ctrl-C.
+/// Bytes of prepared pixels per call of the encoder, between two checks for Ctrl-C.
 const BATCH_BYTES: usize = 32 << 20;
 /// The most images of such a call.
 const MAX_BATCH: usize = 512;
 
-/// What a version makes of a picture before it embeds it: side, channels, normalisation.
+/// The preprocessing of a version: side, channels, normalisation.
 #[derive(Clone, Debug)]
 pub struct Preparation {
     preprocessing: Preprocessing,
@@ -84,7 +84,7 @@ impl Preparation {
     }
 }
 
-/// Loads a version and embeds a whole set. `images_done` hears of every batch and may end the work. Ids are positions in the set.
+/// Loads a version and embeds a whole set. `images_done` is called after every batch; its error ends the work. Ids are positions in the set.
 pub fn embed(
     registry: &Registry,
     version: &ModelVersion,

@@ -1,7 +1,7 @@
-//! Embeddings on disk, so that no version embeds the same probe set twice.
+//! Embeddings on disk, so that no version embeds the same evaluation set twice.
 //!
 //! A file's name ends in a hash of everything that the embeddings depend on: the weights, the images and labels, and the
-//! preprocessing. A changed set or version therefore never meets stale embeddings, and nothing needs to be deleted.
+//! preprocessing. A changed set or version therefore has another file name, and stale files need not be deleted.
 
 use std::path::{Path, PathBuf};
 
@@ -31,7 +31,7 @@ impl EmbeddingCache {
             Ok(found) if fits(&found, version, probe) => Some(found),
             Ok(_) => {
                 tracing::warn!(
-                    "{} does not hold what its name says; embedding again",
+                    "{} does not match its file name; embedding again",
                     path.display()
                 );
                 None

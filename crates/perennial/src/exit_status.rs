@@ -13,11 +13,11 @@ use perennial_train::TrainError;
 pub enum ExitStatus {
     /// All went well.
     Done,
-    /// Something failed that other arguments would not have prevented.
+    /// A failure that is not caused by the arguments.
     Failed,
-    /// Arguments, configuration, or a name or path in them cannot work.
+    /// The arguments or the configuration are invalid, or name something that does not exist.
     WrongUsage,
-    /// A measured value is below the gate that was set for it.
+    /// A measured value is below its threshold, or a certificate is missing.
     GateMissed,
     /// Ctrl-C.
     Interrupted,
@@ -35,7 +35,7 @@ impl From<ExitStatus> for ExitCode {
     }
 }
 
-/// A request that cannot work; the text says which part of it and what to do.
+/// Wrong usage; the text names the argument and the remedy.
 #[derive(Debug)]
 pub struct UsageError(pub String);
 
@@ -52,7 +52,7 @@ pub fn usage(text: impl Into<String>) -> anyhow::Error {
     UsageError(text.into()).into()
 }
 
-/// A gate that refused; the text says why and what to do.
+/// A gate that refused; the text names the reason and the remedy.
 #[derive(Debug)]
 pub struct GateError(pub String);
 

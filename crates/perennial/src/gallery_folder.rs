@@ -10,7 +10,7 @@ use crate::running_service;
 /// Options of every command that opens a gallery.
 #[derive(Debug, clap::Args)]
 pub struct GalleryArguments {
-    /// Folder of the gallery; made where it does not exist
+    /// Folder of the gallery; created if it does not exist
     #[arg(
         long,
         global = true,
@@ -19,10 +19,10 @@ pub struct GalleryArguments {
         value_name = "DIR"
     )]
     pub gallery: PathBuf,
-    /// Compare with every vector in full precision
+    /// Exact search: compare with every vector in f32
     #[arg(long)]
     pub exact: bool,
-    /// Build an approximate index from so many items on; 0 for never
+    /// Number of items from which an approximate HNSW index is built; 0 disables it
     #[arg(long, value_name = "ITEMS", default_value_t = GalleryConfig::default().hnsw_from)]
     hnsw_from: usize,
 }
@@ -75,21 +75,22 @@ impl GalleryArguments {
             return Ok(());
         }
         Err(usage(format!(
-            "no gallery at {}; check --gallery, or fill one with `perennial gallery add`",
+            "no gallery at {}; check --gallery, or create one with `perennial gallery add`",
             self.gallery.display()
         )))
     }
 
-    /// Says how this program reaches a gallery that another process holds.
+    /// Adds the remedy for a gallery that another process has open.
     fn explained(&self, error: GalleryError) -> anyhow::Error {
         match error {
             GalleryError::Locked { .. } => usage(format!(
                 "the gallery at {} is in use by another process; {}",
                 self.gallery.display(),
                 match running_service::address(&self.gallery) {
-                    Some(url) => format!("it is the service at {url}: pass --server {url}"),
-                    None => "if that is a service, use --server URL, otherwise wait or stop it"
-                        .to_owned(),
+                    Some(url) => format!("the service at {url} has it open: pass --server {url}"),
+                    None =>
+                        "if that is a service, pass --server URL; otherwise wait for it or stop it"
+                            .to_owned(),
                 }
             )),
             error => error.into(),

@@ -1,4 +1,4 @@
-//! Ctrl-C: the first asks work to stop where it can be taken up again, the second ends the program at once.
+//! Ctrl-C: the first one stops the work at the next point from which it can be resumed, the second ends the program immediately.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -6,18 +6,20 @@ use crate::exit_status::InterruptedError;
 
 static PRESSED: AtomicBool = AtomicBool::new(false);
 
-/// Proof that the program listens to Ctrl-C; commands that never ask leave the default, which ends them at once.
+/// Proof that the handler for Ctrl-C is installed. Commands without it keep the default, which ends them immediately.
 #[derive(Clone, Copy, Debug)]
 pub struct Interrupt(());
 
 impl Interrupt {
-    /// Begins to listen. Call it once.
+    /// Installs the handler. Call it once.
     pub fn listen() -> anyhow::Result<Self> {
         ctrlc::set_handler(|| {
             if PRESSED.swap(true, Ordering::Relaxed) {
                 std::process::exit(130);
             }
-            eprintln!("\nstopping as soon as nothing is lost; press Ctrl-C again to stop at once");
+            eprintln!(
+                "\nstopping after the next checkpoint or batch; press Ctrl-C again to stop immediately"
+            );
         })?;
         Ok(Self(()))
     }

@@ -8,7 +8,7 @@ use serde::Serialize;
 /// Files named for each reason; `--json` has all.
 const NAMED: usize = 5;
 
-/// What was left out, for JSON.
+/// The files that were left out, for JSON.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct LeftOutAnswer {
     total: usize,

@@ -1,4 +1,4 @@
-//! What is logged: a filter that is checked before it is used, since a filter that was misspelt hides what it was meant to show.
+//! The log filter. It is checked before it is used, since a misspelt filter would silently hide events.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -47,7 +47,7 @@ impl FromStr for LogFilter {
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || {
             format!(
-                "{text:?} is no log filter; write a level (off, error, warn, info, debug, trace), or TARGET=LEVEL for a part of \
+                "{text:?} is not a log filter; write a level (off, error, warn, info, debug, trace), or TARGET=LEVEL for a part of \
                  the program, separated by commas, such as warn,perennial_serve=debug"
             )
         };
@@ -57,7 +57,7 @@ impl FromStr for LogFilter {
             .map(str::trim)
             .filter(|part| !part.is_empty())
         {
-            // tracing takes a single word that is no level for a target, and then logs nothing but that target.
+            // tracing reads a single word that is not a level as a target, and then logs only that target.
             let (target, level) = part.rsplit_once('=').unwrap_or(("", part));
             let is_level = !level.is_empty() && level.parse::<LevelFilter>().is_ok();
             let is_target = target.contains('[')

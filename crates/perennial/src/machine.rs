@@ -1,8 +1,8 @@
-//! What a run ran on, for its record.
+//! Hardware and program of a run, for its record.
 
 use serde::{Deserialize, Serialize};
 
-/// A machine; what it does not tell is absent.
+/// A machine; unknown values are absent.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Machine {
     /// Name of the processor.

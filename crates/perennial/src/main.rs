@@ -76,7 +76,7 @@ fn start(
     let settings = Settings::resolve(arguments, of_command);
     match &settings {
         Ok(settings) => terminal.start_logging(settings.log_format.into(), settings.log.as_ref()),
-        // What is wrong is told in the form that was asked for.
+        // The error is logged in the format that was asked for.
         Err(_) => terminal.start_logging(arguments.log_format(), None),
     }
     settings.map(Some)

@@ -1,4 +1,4 @@
-//! Measuring compatibility: every version embeds each probe set once, then every pair is tested.
+//! Measuring compatibility: every version embeds the queries and the gallery of the evaluation set once, then every pair is tested.
 
 use perennial_core::{
     CompatibilityRecord, CompatibilityRecords, Embeddings, ModelVersion, Registry,
@@ -16,7 +16,7 @@ use crate::progress::CountedProgress;
 use crate::set_argument::SetArgument;
 use crate::terminal::Terminal;
 
-/// A set of images to measure on.
+/// The query images or the gallery images of an evaluation set.
 pub struct Probe {
     pub set: ImageSet,
     pub description: ProbeSet,
@@ -55,14 +55,14 @@ impl Probe {
     }
 }
 
-/// How pairs are judged.
+/// Tie rule and bootstrap settings.
 #[derive(Clone, Copy, Debug)]
 pub struct Judgement {
     pub tie_rule: TieRule,
     pub bootstrap: Bootstrap,
 }
 
-/// Where versions come from, and who watches.
+/// Registry, device, cache and progress display of a measurement.
 pub struct Measurement<'a> {
     pub registry: &'a Registry,
     pub device: DeviceChoice,
@@ -80,7 +80,7 @@ impl Measurement<'_> {
         gallery: &Probe,
         judgement: Judgement,
     ) -> anyhow::Result<(Compatibility, Vec<CompatibilityRecord>)> {
-        // All embedding comes first, so that an interruption leaves whole passes on disk and never a lost one.
+        // All versions embed first: an interruption leaves complete embedding files on disk, which the next call reuses.
         let galleries = versions
             .iter()
             .map(|version| self.embeddings(version, gallery))
@@ -162,7 +162,7 @@ impl Measurement<'_> {
 pub enum Directions {
     /// Every version on its own gallery and on those of the versions before it.
     Forward,
-    /// The galleries of later versions as well: what a rollback would ask for.
+    /// The galleries of later versions as well, as a rollback needs it.
     Both,
 }
 
@@ -170,7 +170,7 @@ pub enum Directions {
 pub struct Tests {
     /// `forward[t][k]` for `k <= t`: query version `t` on the gallery of version `k`.
     forward: Vec<Vec<Retrieval>>,
-    /// `backward[t][k - t - 1]` for `k > t`: per query, whether version `t` was right on the gallery of version `k`.
+    /// `backward[t][k - t - 1]` for `k > t`: per query, whether the search by version `t` in the gallery of version `k` was correct.
     backward: Vec<Vec<Vec<bool>>>,
 }
 

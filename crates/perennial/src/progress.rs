@@ -39,7 +39,7 @@ impl TrainingProgress {
         self.bar.set_length(report.total);
         self.bar.set_position(report.done);
         if !self.started {
-            // A resumed run did its earlier steps in no time, which says nothing about the time left.
+            // The steps before a resume took no time in this process and must not count in the estimate of the time left.
             self.bar.reset_eta();
             self.started = true;
         }
@@ -82,7 +82,7 @@ impl Drop for TrainingProgress {
     }
 }
 
-/// The progress of work that is counted in things: images, bytes, tests.
+/// The progress of work with a known number of units: images, bytes, tests.
 pub struct CountedProgress {
     terminal: Terminal,
     bar: ProgressBar,
@@ -92,7 +92,7 @@ pub struct CountedProgress {
     told: Cell<Instant>,
 }
 
-/// How often progress is told where no bar is drawn.
+/// Interval of the progress lines where no bar is drawn.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
 impl CountedProgress {
@@ -144,7 +144,7 @@ impl CountedProgress {
         }
     }
 
-    /// Counts what was done since the last call.
+    /// Adds to the count done.
     pub fn advance(&self, amount: u64) {
         self.bar.inc(amount);
         if !self.terminal.draws_bars() && self.told.get().elapsed() >= LINE_EVERY {
@@ -164,7 +164,7 @@ impl CountedProgress {
         ));
     }
 
-    /// Sets what was done and what there is to do.
+    /// Sets the count done and the total.
     pub fn set(&self, done: u64, total: Option<u64>) {
         if let Some(total) = total {
             self.bar.set_length(total);
@@ -172,7 +172,7 @@ impl CountedProgress {
         self.bar.set_position(done);
     }
 
-    /// Says how fast it was, and returns the time it took.
+    /// Prints the rate, and returns the time taken.
     pub fn finish(self) -> Duration {
         let took = self.begun.elapsed();
         let done = self.bar.position();

@@ -1,4 +1,4 @@
-//! What a report says about the run behind it.
+//! Provenance of a report: the run and versions that it was made from.
 
 use perennial_core::{ModelVersion, Registry, Role};
 use perennial_eval::Provenance;
@@ -27,8 +27,8 @@ pub fn of_versions(record: Option<&RunRecord>, versions: &[ModelVersion]) -> Pro
     }
 }
 
-/// As [`of_versions`], with the versions looked up by name. Embeddings from elsewhere may come from versions that no registry
-/// knows; then only the date is known.
+/// As [`of_versions`], with the versions looked up by name. Embeddings of other programs may come from unregistered
+/// versions; then only the date is known.
 pub fn of_names(
     record: Option<&RunRecord>,
     registry: Option<&Registry>,

@@ -1,7 +1,7 @@
-//! A run's folder: the resolved configuration beside what the run writes.
+//! A run's folder: the resolved configuration and the files that the run writes.
 //!
-//! The configuration that the user wrote may lie here too, as `experiment.toml`. It stays as it is, and the resolved one goes
-//! to `experiment.resolved.toml` then. What the run has not made is never removed or written over.
+//! The configuration that the user wrote may lie here too, as `experiment.toml`. It is not changed, and the resolved one goes
+//! to `experiment.resolved.toml`. Files that the run has not made are never removed or overwritten.
 
 use std::path::{Path, PathBuf};
 
@@ -14,10 +14,10 @@ use crate::suggestion;
 const CONFIGURATION_FILE: &str = "experiment.toml";
 /// Where the resolved configuration goes if the user's own has the name above.
 const RESOLVED_FILE: &str = "experiment.resolved.toml";
-/// The first line of that file: it tells the file from one that the user wrote.
+/// The first line of that file; it marks the file as written by this program.
 const RESOLVED_MARK: &str = "# Written by perennial: the settings that this run uses. experiment.toml beside it stays as it is.\n";
 const CHECKPOINT_FOLDER: &str = "checkpoint";
-/// Everything else that a run or its evaluation writes here.
+/// Other files and folders of a run or its evaluation.
 const RESULTS: [&str; 5] = [
     "run.json",
     "metrics.jsonl",
@@ -32,7 +32,7 @@ const LOCK_FILE: &str = ".lock";
 #[derive(Clone, Debug)]
 pub struct RunFolder {
     path: PathBuf,
-    /// What [`begin`](Self::begin) found missing, outermost first: the run may take these away again.
+    /// Paths that [`begin`](Self::begin) created, outermost first; removed if the run fails before its first checkpoint.
     made: Vec<PathBuf>,
 }
 
@@ -42,13 +42,13 @@ impl RunFolder {
         let folder = Self::at(path);
         if folder.has_begun() {
             return Err(usage(format!(
-                "{} already holds a run; continue it with --resume, or give the new one another --name",
+                "{} already holds a run; resume it with --resume, or pass another --name for a new run",
                 folder.path.display()
             )));
         }
         if let Some(result) = RESULTS.iter().find(|name| exists(&folder.path.join(name))) {
             return Err(usage(format!(
-                "{} already holds {result}, which a new run would write over; give the run another --name, or move that away",
+                "{} already holds {result}, which a new run would overwrite; pass another --name, or move that file away",
                 folder.path.display()
             )));
         }
@@ -62,7 +62,7 @@ impl RunFolder {
         Ok(Self { made, ..folder })
     }
 
-    /// Writes what the run uses, unless the folder says it already. Only for the process that holds the folder.
+    /// Writes the resolved configuration, unless the folder holds it already. Only for the process that holds the folder.
     pub fn write_configuration(&self, configuration: &str) -> anyhow::Result<()> {
         let (own, resolved) = (self.path.join(CONFIGURATION_FILE), self.resolved_path());
         if !exists(&resolved) {
@@ -106,7 +106,7 @@ impl RunFolder {
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
             let wanted = run.file_name().unwrap_or_default().to_string_lossy();
             usage(format!(
-                "{} is no run: it holds no {CONFIGURATION_FILE}; in {}, {}",
+                "{} is not a run: it has no {CONFIGURATION_FILE}; in {}, {}",
                 run.display(),
                 runs.display(),
                 suggestion::describe(&wanted, &names)
@@ -159,7 +159,7 @@ impl RunFolder {
         if self.has_begun() {
             return;
         }
-        // Failures here must not hide the one that led here. Folders go only if nothing is in them.
+        // Failures here must not hide the original error. Only empty folders are removed.
         for path in self.made.iter().chain(&registry.made).rev() {
             let _ = if path.ends_with(LOCK_FILE) {
                 std::fs::remove_file(path)

@@ -1,4 +1,4 @@
-//! `run.json`: who ran what, where, for how long, and which versions came out.
+//! `run.json`: program, machine, duration and resulting versions of a run.
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -39,12 +39,12 @@ pub struct DataRecord {
     /// Images of the selection.
     pub images: usize,
     pub sha256: String,
-    /// What is known about the files that they come from.
+    /// Completeness of their source files.
     #[serde(flatten)]
     pub files: FilesRecord,
 }
 
-/// A set's files beside what was published; empty for sets that nobody published.
+/// A set's files compared with the published ones; empty for unpublished sets.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct FilesRecord {
     /// Images in all of the set's files.
@@ -73,11 +73,11 @@ impl FilesRecord {
     }
 }
 
-/// How a run stands.
+/// Status of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// Under way, or ended without a chance to say so.
+    /// In progress, or killed before the status could be updated.
     Running,
     Finished,
     /// Stopped by Ctrl-C; it can be resumed.
@@ -110,7 +110,7 @@ pub struct Execution {
     /// From start to end, in seconds.
     pub seconds: f64,
     pub status: Status,
-    /// As asked for, and what it turned out to be.
+    /// The device requested and the device used.
     pub device: [String; 2],
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_memory_bytes: Option<u64>,
@@ -182,7 +182,7 @@ impl RunRecord {
         Stopwatch(Instant::now())
     }
 
-    /// Notes a finished task, in place of what an execution that was killed may have noted for it.
+    /// Notes a finished task, replacing the entry of an earlier execution that was killed.
     pub fn finish_task(&mut self, record: TaskRecord) {
         self.tasks.retain(|earlier| earlier.task < record.task);
         self.tasks.push(record);

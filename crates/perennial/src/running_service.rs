@@ -1,4 +1,4 @@
-//! `service.toml`: where the service that holds a gallery answers, so that a command finds it.
+//! `service.toml`: the address of the service that has a gallery open, so that commands find it.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +13,7 @@ struct Content {
     process: u32,
 }
 
-/// The note in a gallery's folder; removed when the service ends. One that a crash left behind says nothing, since a gallery
+/// The file in a gallery's folder; removed when the service ends. A file left behind by a crash is ignored, since a gallery
 /// without a service is not locked.
 pub struct Announcement(PathBuf);
 
@@ -29,7 +29,7 @@ impl Announcement {
         match perennial_core::write_atomically(&path, text) {
             Ok(()) => Some(Self(path)),
             Err(error) => {
-                tracing::warn!(%error, "commands will not find this service by its gallery");
+                tracing::warn!(%error, "service.toml cannot be written; commands need --server to find this service");
                 None
             }
         }
@@ -38,7 +38,7 @@ impl Announcement {
 
 impl Drop for Announcement {
     fn drop(&mut self) {
-        // The next service replaces it, and without a service nobody reads it.
+        // The next service replaces it, and without a service it is not read.
         let _ = std::fs::remove_file(&self.0);
     }
 }

@@ -1,4 +1,4 @@
-//! The command line as a client of a running service: addresses, keys, trust, and errors that say what to do.
+//! The command line as a client of a running service: addresses, keys, TLS trust, and errors with their remedy.
 
 pub mod trust;
 
@@ -20,7 +20,7 @@ const MAX_ANSWER_BYTES: u64 = 64 << 20;
 const CONNECT: Duration = Duration::from_secs(10);
 /// Longer than a service takes for its longest requests: snapshots and swaps.
 const ANSWER: Duration = Duration::from_secs(660);
-/// How long a busy service is asked again.
+/// For how long requests to a busy service are repeated.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// How long a service may ask to wait before it is asked again.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
@@ -39,10 +39,10 @@ pub struct ServerArguments {
 /// Options of every command that talks to a service, wherever its address comes from.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct AccessArguments {
-    /// Key for the service; without it PERENNIAL_WRITE_KEY, or for what only reads PERENNIAL_READ_KEY
+    /// API key of the service [default: PERENNIAL_WRITE_KEY; for read requests PERENNIAL_READ_KEY]
     #[arg(long, global = true, value_name = "KEY")]
     pub key: Option<String>,
-    /// Certificates (PEM) that may sign the service's, beside those that this machine trusts
+    /// Additional CA certificates (PEM) to trust for the service's TLS certificate
     #[arg(long, global = true, env = "PERENNIAL_CA", value_name = "FILE")]
     pub ca: Option<PathBuf>,
 }
@@ -65,7 +65,7 @@ pub struct ServiceClient {
     keys: ClientKeys,
 }
 
-/// What the service answered.
+/// A response of the service.
 #[derive(Debug)]
 pub struct Reply {
     /// The HTTP status.
@@ -77,7 +77,7 @@ pub struct Reply {
     url: String,
 }
 
-/// The service was reached and refused, or it was not reached.
+/// The service rejected the request, or could not be reached.
 #[derive(Debug)]
 struct ServiceError(String);
 
@@ -132,7 +132,7 @@ impl ServiceClient {
         self.ask("GET", path, None, Scope::Read)
     }
 
-    /// Asks with a JSON body what needs no more than the right to read.
+    /// Posts JSON with the read key.
     pub fn query(&self, path: &str, json: &Value) -> anyhow::Result<Reply> {
         self.ask("POST", path, Some(json), Scope::Read)
     }
@@ -147,12 +147,12 @@ impl ServiceClient {
         self.ask("PUT", path, Some(json), Scope::Write)
     }
 
-    /// Deletes what JSON describes.
+    /// Sends DELETE with a JSON body.
     pub fn delete(&self, path: &str, json: &Value) -> anyhow::Result<Reply> {
         self.ask("DELETE", path, Some(json), Scope::Write)
     }
 
-    /// Posts JSON, again and again while the service is busy and says when to come back. Only for what may happen twice.
+    /// Posts JSON, and repeats the request while the service is busy and sends `Retry-After`. Only for idempotent requests.
     pub fn post_patiently(
         &self,
         path: &str,
@@ -205,7 +205,7 @@ impl ServiceClient {
         Ok(reply)
     }
 
-    /// Turns "no key" and "not this key" into what to do about it.
+    /// Turns a missing, unknown or insufficient key into an error that names the remedy.
     fn refuse_without_right(
         &self,
         reply: &Reply,
@@ -214,7 +214,7 @@ impl ServiceClient {
     ) -> anyhow::Result<()> {
         let variable = variable_of(scope);
         let advice = match (reply.status, key) {
-            (401, None) => format!("it asks for a key: set {variable}, or pass --key"),
+            (401, None) => format!("it requires a key: set {variable}, or pass --key"),
             (401, Some(key)) => format!("it does not know the key of {}", key.origin),
             (403, Some(key)) if scope == Scope::Write => format!(
                 "the key of {} does not allow this: set {variable}, or pass --key",
@@ -222,18 +222,21 @@ impl ServiceClient {
             ),
             _ => return Ok(()),
         };
-        Err(usage(format!("{} refuses: {advice}", reply.url)))
+        Err(usage(format!(
+            "{} rejected the request: {advice}",
+            reply.url
+        )))
     }
 }
 
 impl Reply {
-    /// The body of an answer that says yes; a refusal becomes an error with the service's own words.
+    /// The body of a successful response; a rejection becomes an error with the service's message.
     pub fn accepted(self) -> anyhow::Result<Value> {
         if (200..300).contains(&self.status) {
             return Ok(self.json);
         }
-        let text = format!("{} refuses: {}", self.url, self.message());
-        // What other arguments would have prevented, as the same commands without a service see it.
+        let text = format!("{} rejected the request: {}", self.url, self.message());
+        // The same exit codes as without a service.
         Err(match self.code() {
             Some("bad_request" | "not_found" | "unprocessable") => usage(text),
             Some("incompatible_version") => gate_missed(text),
@@ -252,7 +255,7 @@ impl Reply {
         self.json["error"]["code"].as_str()
     }
 
-    /// What a refusal says to people.
+    /// The message of a rejection.
     pub fn message(&self) -> &str {
         self.json["error"]["message"].as_str().unwrap_or_default()
     }
@@ -280,7 +283,7 @@ fn read(url: &str, mut answer: Response<Body>) -> anyhow::Result<Reply> {
     if status.is_redirection() {
         let target = text(header::LOCATION).unwrap_or_else(|| "another address".to_owned());
         return Err(usage(format!(
-            "{url}: the answer points to {target}; give --server the address of the service itself"
+            "{url}: the response redirects and points to {target}; pass the address of the service itself as --server"
         )));
     }
     let retry_after = text(header::RETRY_AFTER)
@@ -316,11 +319,11 @@ fn by_stranger(url: &str, status: StatusCode, error: &serde_json::Error) -> anyh
 
 fn stranger(url: &str, reason: &dyn std::fmt::Display) -> String {
     format!(
-        "{url}: what answers there is no Perennial service, or one of another version ({reason}); check --server"
+        "{url}: the response is not from a Perennial service of this version ({reason}); check --server"
     )
 }
 
-/// What to do where no answer came.
+/// The remedy for a request without response.
 fn unreachable(url: &str, error: &ureq::Error) -> String {
     let text = error.to_string();
     let kind = match error {
@@ -328,30 +331,30 @@ fn unreachable(url: &str, error: &ureq::Error) -> String {
         _ => None,
     };
     let advice = match error {
-        // A signer of the same name but with another key gives a bad signature.
+        // A signer of the same name with another key gives a bad signature.
         _ if text.contains("UnknownIssuer") || text.contains("BadSignature") => {
-            "this machine does not trust who signed the service's certificate; name the signer's certificate with --ca FILE"
+            "the service's TLS certificate is signed by an unknown authority; pass the authority's certificate with --ca FILE"
                 .to_owned()
         }
         _ if text.contains("NotValidForName") => {
-            "the service's certificate is for another host name; give --server the name that it was made for".to_owned()
+            "the service's TLS certificate is for another host name; use that name in --server".to_owned()
         }
         _ if text.contains("invalid peer certificate: Expired") => {
-            "the service's certificate has expired; renew it there".to_owned()
+            "the service's TLS certificate has expired; renew it on the server".to_owned()
         }
         _ if text.contains("invalid peer certificate") => {
-            format!("the service's certificate cannot be used ({text})")
+            format!("the service's TLS certificate is invalid ({text})")
         }
         _ if text.contains("InvalidContentType") => {
-            "what answers there does not speak TLS; write http:// in --server if that is meant".to_owned()
+            "the server does not use TLS; write http:// in --server if that is intended".to_owned()
         }
-        ureq::Error::HostNotFound => "there is no such host; check --server".to_owned(),
-        ureq::Error::Timeout(_) => format!("no answer in time ({text}); is the service overloaded, or a firewall in between?"),
+        ureq::Error::HostNotFound => "the host name is unknown; check --server".to_owned(),
+        ureq::Error::Timeout(_) => format!("no response in time ({text}); the service may be overloaded, or a firewall may block it"),
         _ if kind == Some(std::io::ErrorKind::ConnectionRefused) => {
-            "nothing listens there; is the service running? `perennial serve` starts one".to_owned()
+            "nothing listens there; start the service with `perennial serve`, or check --server".to_owned()
         }
         ureq::Error::Protocol(_) => {
-            format!("what answers there does not speak HTTP ({text}); check --server, and whether it must begin with https://")
+            format!("the response is not HTTP ({text}); check --server, and whether it must begin with https://")
         }
         _ => format!("{text}; check --server, and whether the service is running"),
     };
@@ -366,7 +369,7 @@ fn address(text: &str) -> anyhow::Result<(String, Uri)> {
         ))
     };
     let url = text.trim_end_matches('/');
-    let uri: Uri = url.parse().map_err(|_| wrong("is no address"))?;
+    let uri: Uri = url.parse().map_err(|_| wrong("is not a URL"))?;
     match uri.scheme_str() {
         Some("http" | "https") => {}
         Some(_) => return Err(wrong("must begin with http:// or https://")),
@@ -376,7 +379,7 @@ fn address(text: &str) -> anyhow::Result<(String, Uri)> {
             )));
         }
     }
-    let authority = uri.authority().ok_or_else(|| wrong("names no host"))?;
+    let authority = uri.authority().ok_or_else(|| wrong("has no host name"))?;
     if authority.as_str().contains('@') {
         return Err(wrong("must not hold a name or password; pass --key"));
     }
@@ -421,7 +424,7 @@ struct ClientKey {
 }
 
 impl ClientKeys {
-    /// `--key` for everything; otherwise a variable for each scope, where the key that writes may stand in for reading.
+    /// `--key` for everything; otherwise a variable for each scope, and the write key is also used for reading if there is no read key.
     fn new(
         argument: Option<&str>,
         variable: impl Fn(&str) -> Option<String>,
@@ -443,7 +446,7 @@ impl ClientKeys {
             let usable = |byte: u8| byte.is_ascii_graphic();
             if key.value.is_empty() || !key.value.bytes().all(usable) {
                 return Err(UsageError(format!(
-                    "{}: a key is visible ASCII characters without spaces",
+                    "{}: a key must consist of visible ASCII characters without spaces",
                     key.origin
                 )));
             }

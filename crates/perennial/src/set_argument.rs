@@ -44,7 +44,7 @@ impl FromStr for SetArgument {
 }
 
 impl fmt::Display for SetArgument {
-    /// What [`from_str`](Self::from_str) reads back as the same set: the short form where there is one.
+    /// A text that [`from_str`](Self::from_str) parses to the same set: the short form if there is one.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(config) = self;
         let short = match config.set.starts_with("folder:") {

@@ -1,8 +1,8 @@
 //! "Did you mean": the known name nearest to a mistyped one.
 
-/// A similarity below this is no typing error.
+/// The least similarity that counts as a typing error.
 const LEAST_SIMILARITY: f64 = 0.8;
-/// Nobody mistypes longer names, and the comparison is quadratic.
+/// Longer names get no suggestion: the comparison is quadratic.
 const LONGEST: usize = 64;
 
 /// The most similar known name, if one is similar enough.
@@ -23,7 +23,7 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
 pub fn describe(name: &str, known: &[&str]) -> String {
     match nearest(name, known.iter().copied()) {
         Some(near) => format!("did you mean `{near}`?"),
-        None if known.is_empty() => "nothing is known here".to_owned(),
+        None if known.is_empty() => "there are none yet".to_owned(),
         None => format!("known: {}", known.join(", ")),
     }
 }

@@ -1,4 +1,4 @@
-//! What goes to the terminal and how: results to stdout, everything else to stderr, around the progress bars.
+//! Terminal output: results to stdout, everything else to stderr, around the progress bars.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::fmt::Display;
@@ -13,10 +13,10 @@ use crate::log_filter::LogFilter;
 
 /// `schema_version` of the JSON that commands print.
 const SCHEMA_VERSION: u32 = 1;
-/// What is logged unless `PERENNIAL_LOG` says otherwise.
+/// The log filter without `PERENNIAL_LOG`.
 const DEFAULT_LOG_FILTER: &str = "warn,perennial=info,perennial_train=info,perennial_data=info";
 
-/// What [`LogFormat::Json`] logs whatever the filter: why the program ended, and its panics.
+/// Added to every filter of [`LogFormat::Json`]: the error that ends the program, and panics.
 const ALWAYS_LOGGED: &str = "perennial::terminal=error";
 
 /// How log events are written to stderr.
@@ -25,7 +25,7 @@ pub enum LogFormat {
     /// Lines of text.
     #[default]
     Text,
-    /// Lines of text that begin with the time, for what runs on and on.
+    /// Lines of text that begin with the time, for the service.
     TimedText,
     /// One JSON object per line. Errors that end the program, and panics, are events too, so that every line is JSON.
     Json,
@@ -56,7 +56,7 @@ impl Terminal {
         }
     }
 
-    /// Sends log events to stderr, those that pass the filter; without one, what matters to most. Call it once.
+    /// Sends log events to stderr, those that pass the filter or, without one, the default filter. Call it once.
     pub fn start_logging(&mut self, format: LogFormat, filter: Option<&LogFilter>) {
         self.log_format = format;
         let mut filter = match filter {
@@ -87,8 +87,8 @@ impl Terminal {
         }
     }
 
-    /// Prints a result: with `--json` as an object with `schema_version`, otherwise as text that is told whether to use
-    /// colour.
+    /// Prints a result: with `--json` as an object with `schema_version`, otherwise as text; the argument of `text` is whether to
+    /// use colour.
     pub fn result(
         &self,
         value: &impl Serialize,
@@ -133,14 +133,14 @@ impl Terminal {
         Ok(())
     }
 
-    /// Tells on stderr what is going on.
+    /// Prints a status line to stderr.
     pub fn say(&self, line: impl Display) {
         if !self.quiet {
             self.write_line(&line);
         }
     }
 
-    /// Tells on stderr what went wrong.
+    /// Prints an error to stderr.
     pub fn error(&self, line: &str) {
         match self.log_format {
             LogFormat::Json => tracing::error!("{line}"),
@@ -153,13 +153,13 @@ impl Terminal {
         &self.bars
     }
 
-    /// Whether progress shows as bars; otherwise it is told in lines.
+    /// Whether progress shows as bars; otherwise it is printed as lines.
     pub fn draws_bars(&self) -> bool {
         !self.quiet && io::stderr().is_terminal()
     }
 
     fn write_line(&self, line: &dyn Display) {
-        // With stderr closed there is nobody left to tell.
+        // A closed stderr is not an error.
         self.bars.suspend(|| {
             let _ = writeln!(io::stderr(), "{line}");
         });

@@ -1,5 +1,5 @@
-//! The story that `train` and `pretrain` share: resolve the configuration, claim the run's folder, run or resume, and
-//! say how it ended.
+//! What `train` and `pretrain` have in common: resolve the configuration, lock the run's folder, run or resume, and report the
+//! outcome.
 
 use std::path::{Path, PathBuf};
 
@@ -29,16 +29,16 @@ pub struct Arguments {
     /// Continue the run from its last checkpoint
     #[arg(long)]
     resume: bool,
-    /// Name of the run, instead of the configuration's
+    /// Name of the run; overrides the configuration
     #[arg(long)]
     name: Option<String>,
-    /// Seed, instead of the configuration's
+    /// Random seed; overrides the configuration
     #[arg(long, value_parser = clap::value_parser!(i64).range(0..))]
     seed: Option<i64>,
     /// Set a configuration key, such as training.epochs=5 or replacements.0.model=v0007; repeatable
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Print the resolved configuration and do nothing else
+    /// Print the resolved configuration and exit
     #[arg(long)]
     print_config: bool,
 }
@@ -64,7 +64,7 @@ pub trait Runnable: Serialize + DeserializeOwned {
     ) -> Result<Outcome, TrainError>;
 }
 
-/// What a finished run prints.
+/// Result of a finished run.
 #[derive(Serialize)]
 struct Finished<'a> {
     status: Status,
@@ -75,7 +75,7 @@ struct Finished<'a> {
     seconds: f64,
 }
 
-/// What an interrupted run prints.
+/// Result of an interrupted run.
 #[derive(Serialize)]
 struct Stopped<'a> {
     status: Status,
@@ -160,8 +160,7 @@ pub fn run<C: Runnable>(
         }
         Outcome::Interrupted => {
             let command = resume_command(C::COMMAND, folder.path(), global);
-            terminal
-                .say("interrupted; a checkpoint is written, and this command continues the run:");
+            terminal.say("interrupted; the checkpoint is saved, and this command resumes the run:");
             let stopped = Stopped {
                 status: Status::Interrupted,
                 run: folder.path(),
@@ -185,7 +184,7 @@ fn resolve<C: Runnable>(arguments: &Arguments) -> anyhow::Result<C> {
     }
     if arguments.name.is_some() || arguments.seed.is_some() || !arguments.set.is_empty() {
         return Err(usage(
-            "a run goes on under the configuration it began with; drop --name, --seed and --set",
+            "a resumed run keeps its original configuration; remove --name, --seed and --set",
         ));
     }
     let folder = RunFolder::find(&arguments.config, Path::new(""))?;
@@ -193,7 +192,7 @@ fn resolve<C: Runnable>(arguments: &Arguments) -> anyhow::Result<C> {
         && record.command != C::COMMAND
     {
         return Err(usage(format!(
-            "{} is a run of `perennial {}`; resume it with that",
+            "{} is a run of `perennial {}`; resume it with that command",
             folder.path().display(),
             record.command
         )));
@@ -247,12 +246,12 @@ struct Watcher<'a> {
     interrupt: Interrupt,
     progress: TrainingProgress,
     folder: &'a RunFolder,
-    /// What the folder must say about the run.
+    /// The resolved configuration, until it is written to the folder.
     configuration: Option<String>,
     record: RunRecord,
     /// The training images, in words.
     images: String,
-    /// Whether a task was started, so that the folder is this run's beyond doubt.
+    /// Whether a task was started. From then on the folder belongs to this run.
     begun: bool,
     start: Option<String>,
     replacement: bool,

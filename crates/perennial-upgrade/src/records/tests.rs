@@ -122,7 +122,7 @@ fn the_interval_decides_under_the_policy() {
     setup.policy("min_margin = 0.1");
     let error = setup.check("v0002", "v0001").unwrap_err().to_string();
     assert!(
-        error.contains("incompatible") && error.contains("least +0.1"),
+        error.contains("incompatible") && error.contains("required +0.1"),
         "{error}"
     );
     setup.policy("confidence = 0.9");

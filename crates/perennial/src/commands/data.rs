@@ -22,22 +22,22 @@ use crate::terminal::Terminal;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Action {
-    /// Download an official archive, verify it and unpack it below the data folder; run again to resume
+    /// Download an official archive, verify it and unpack it into the data folder; run again to resume
     Fetch {
         /// The set
         #[arg(value_enum)]
         set: FetchedSet,
-        /// Download from here instead of the official address
+        /// URL to download from instead of the official one
         #[arg(long, value_name = "URL")]
         base_url: Option<String>,
     },
-    /// Write a set's published folders as the files of 32x32-pixel records that experiments read
+    /// Convert a set's published image folders to the files of 32x32-pixel records that experiments read
     Convert(convert::Arguments),
-    /// Count the images and classes of a set, compare with the numbers published, and list what of a folder cannot be used
+    /// Count the images and classes of a set, compare with the published numbers, and list unusable files of a folder
     Show {
-        /// SET:SPLIT, or folder:DIR for pictures at any depth
+        /// SET:SPLIT, or folder:DIR for all pictures below a folder
         set: SetArgument,
-        /// For a folder, stop at the first picture that cannot be used, instead of counting and naming it
+        /// With folder:DIR: stop at the first unusable picture instead of skipping and listing it
         #[arg(long)]
         strict: bool,
     },
@@ -46,14 +46,14 @@ pub enum Action {
 /// Where Tiny-ImageNet is published, without a checksum.
 const TINY_IMAGENET_URL: &str = "http://cs231n.stanford.edu/tiny-imagenet-200.zip";
 
-/// What `fetch` can be asked for.
+/// The sets of `fetch`.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum FetchedSet {
     /// 162 MiB to download
     Cifar10,
     /// 161 MiB to download
     Cifar100,
-    /// Published without a checksum: says how to get it by hand
+    /// Published without a checksum; prints how to download it by hand
     #[value(name = "tinyimagenet")]
     TinyImageNet,
 }
@@ -77,7 +77,7 @@ pub fn run(
     }
 }
 
-/// What `fetch` prints.
+/// Result of `fetch`.
 #[derive(Serialize)]
 struct Fetched {
     set: &'static str,
@@ -85,12 +85,12 @@ struct Fetched {
     already_present: bool,
 }
 
-/// Tiny-ImageNet comes without a checksum and over plain HTTP: what arrives could not be verified, so it is left to the user.
+/// Tiny-ImageNet comes without a checksum and over plain HTTP: the archive cannot be verified, so the user has to download it.
 fn tiny_imagenet(global: &GlobalArguments, terminal: &Terminal) -> anyhow::Result<ExitStatus> {
     let folder = global.data.join(TINY_IMAGENET_FOLDER);
     if !folder.join("wnids.txt").is_file() {
         return Err(usage(format!(
-            "Tiny-ImageNet is published without a checksum, so a download cannot be verified and is left to you: \
+            "Tiny-ImageNet is published without a checksum, so a download cannot be verified. Download it yourself: \
              unzip {TINY_IMAGENET_URL} (about 240 MB) in {}, so that {} exists; the set is then called tinyimagenet, and \
              `perennial data convert tinyimagenet` makes the files of tinyimagenet32",
             global.data.display(),
@@ -104,7 +104,7 @@ fn tiny_imagenet(global: &GlobalArguments, terminal: &Terminal) -> anyhow::Resul
     };
     terminal.result(&answer, |_| {
         format!(
-            "tinyimagenet was there already: {}",
+            "tinyimagenet is already present: {}",
             answer.folder.display()
         )
     })?;
@@ -137,16 +137,16 @@ fn fetch(
     };
     terminal.result(&answer, |_| {
         let how = if answer.already_present {
-            "was there already"
+            "is already present"
         } else {
-            "fetched"
+            "was downloaded"
         };
         format!("{} {how}: {}", answer.set, answer.folder.display())
     })?;
     Ok(ExitStatus::Done)
 }
 
-/// What a set holds.
+/// Summary of a set.
 #[derive(Serialize)]
 struct Summary {
     set: String,
@@ -181,7 +181,7 @@ fn show(
             left_out = folder.left_out().clone();
             summary
         }
-        None if strict => return Err(usage("--strict is for folder:DIR")),
+        None if strict => return Err(usage("--strict requires folder:DIR")),
         None => {
             let set = argument.0.load(&global.data)?;
             completeness = set.completeness().cloned();

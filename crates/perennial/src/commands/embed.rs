@@ -19,7 +19,7 @@ use crate::progress::CountedProgress;
 use crate::set_argument::SetArgument;
 use crate::terminal::Terminal;
 
-/// What `--rows` writes.
+/// The file of `--rows`.
 const ROWS: FileKind = FileKind {
     name: "a list of rows",
     recognise: |head| head.starts_with(b"{\"file\":"),
@@ -29,16 +29,16 @@ const ROWS: FileKind = FileKind {
 pub struct Arguments {
     /// Version name or alias
     version: String,
-    /// Images to embed: SET:SPLIT, or folder:DIR for pictures at any depth
+    /// Images to embed: SET:SPLIT, or folder:DIR for all pictures below a folder
     #[arg(long, value_name = "SET")]
     set: SetArgument,
-    /// The safetensors file to write; a device or pipe is written to, - is standard output
+    /// Safetensors file to write; may be a device or a pipe, and - is standard output
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
-    /// For a folder, also write which picture each row is: one JSON object a line, with row, file and label
+    /// With folder:DIR: also write the file name and label of each row to this file, one JSON object per line
     #[arg(long, value_name = "FILE")]
     rows: Option<PathBuf>,
-    /// For a folder, stop at the first picture that cannot be used, instead of counting and naming it
+    /// With folder:DIR: stop at the first unusable picture instead of skipping and listing it
     #[arg(long)]
     strict: bool,
 }
@@ -57,7 +57,7 @@ struct Answer<'a> {
     left_out: Option<LeftOutAnswer>,
 }
 
-/// What one pass over a set gives.
+/// The result of one pass over a set.
 struct Embedded {
     embeddings: Embeddings,
     set_sha256: String,
@@ -73,14 +73,16 @@ pub fn run(
 ) -> anyhow::Result<ExitStatus> {
     let folder = arguments.set.folder();
     if folder.is_none() && (arguments.strict || arguments.rows.is_some()) {
-        return Err(usage("--strict and --rows are for --set folder:DIR"));
+        return Err(usage("--strict and --rows require --set folder:DIR"));
     }
     let registry = global.open_registry()?;
     let version = registry.get(&arguments.version)?;
     let output = Output::prepare_kind(&arguments.out, Embeddings::FILE_KIND)?;
     let rows = arguments.rows.as_ref();
     if rows == Some(&arguments.out) {
-        return Err(usage("--out and --rows name one file; give two"));
+        return Err(usage(
+            "--out and --rows name the same file; name two different files",
+        ));
     }
     let rows = rows
         .map(|file| Output::prepare_kind(file, ROWS))
@@ -122,7 +124,7 @@ pub fn run(
         text
     };
     if to_stdout {
-        // The embeddings are what is printed.
+        // stdout holds the embeddings.
         terminal.say(text().trim_end());
     } else {
         terminal.result(&answer, |_| text())?;

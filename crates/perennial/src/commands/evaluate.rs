@@ -31,22 +31,22 @@ const EMBEDDINGS_FOLDER: &str = "embeddings";
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Run whose versions to measure: its name, or its folder
+    /// Run whose versions are measured: its name, or its folder
     #[arg(required_unless_present_any = ["versions", "embeddings", "query_embeddings"])]
     run: Option<PathBuf>,
-    /// Registered versions to measure against each other, oldest first, on --queries and --gallery; every pair is recorded in
-    /// the registry
+    /// Registered versions to compare, oldest first, on the evaluation set of --queries and --gallery; the result of every pair
+    /// is recorded in the registry
     #[arg(long, value_name = "VERSION", num_args = 1.., requires_all = ["queries", "gallery"],
         conflicts_with_all = ["run", "embeddings", "query_embeddings"])]
     versions: Vec<String>,
-    /// Query images, in place of those that the run's configuration names
+    /// Query images of the evaluation set [default: those of the run's configuration]
     #[arg(long, value_name = "SET:SPLIT", conflicts_with_all = ["embeddings", "query_embeddings"])]
     queries: Option<SetArgument>,
-    /// Gallery images, in place of those that the run's configuration names
+    /// Gallery images of the evaluation set [default: those of the run's configuration]
     #[arg(long, value_name = "SET:SPLIT", conflicts_with_all = ["embeddings", "query_embeddings"])]
     gallery: Option<SetArgument>,
-    /// Measure embeddings from any program instead of a run: a folder that holds the folders `queries` and `gallery`, each
-    /// with one .safetensors file per version, oldest version first in the order of file names
+    /// Measure embeddings from any program instead of a run: a folder with the subfolders `queries` and `gallery`, each with
+    /// one .safetensors file per version; sorted by file name, the oldest version comes first
     #[arg(long, value_name = "DIR", conflicts_with_all = ["run", "query_embeddings"])]
     embeddings: Option<PathBuf>,
     /// Files of query embeddings, one per version, oldest version first
@@ -67,10 +67,10 @@ pub struct Arguments {
     /// Seed of the bootstrap resamples
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// End with exit code 3 if average compatibility (AC) is below this fraction
+    /// Exit with code 3 if average compatibility (AC) is below this fraction
     #[arg(long, value_name = "FRACTION", value_parser = fraction)]
     min_ac: Option<f64>,
-    /// End with exit code 3 if average accuracy (AA) is below this fraction
+    /// Exit with code 3 if average accuracy (AA) is below this fraction
     #[arg(long, value_name = "FRACTION", value_parser = fraction)]
     min_aa: Option<f64>,
 }
@@ -78,10 +78,10 @@ pub struct Arguments {
 /// [`TieRule`] on the command line.
 #[derive(Clone, Copy, Debug, Default, ValueEnum)]
 pub enum TieArgument {
-    /// No: the cross-test must be higher
+    /// Not compatible: the cross-test must be higher
     #[default]
     Strict,
-    /// Yes: it is enough that the cross-test is not lower
+    /// Compatible: the cross-test must not be lower
     TiesCount,
 }
 
@@ -201,7 +201,7 @@ fn measure_run(
     measurement.recorded(&versions, &queries, &gallery, judgement(arguments))
 }
 
-/// Measures registered versions, whoever made them, and records the result in the registry. Returns the folder for the report,
+/// Measures registered versions of any origin, and records the result in the registry. Returns the folder for the report,
 /// which also keeps the embeddings for the next time.
 fn measure_versions(
     arguments: &Arguments,
@@ -215,7 +215,7 @@ fn measure_versions(
         let version = registry.get(name)?;
         if versions.iter().any(|known| known.name == version.name) {
             return Err(usage(format!(
-                "--versions: {name} is {}, which is named twice",
+                "--versions: {name} is version {}, which is already in the list; name each version once",
                 version.name
             )));
         }
@@ -290,7 +290,7 @@ fn configured_probes(folder: &RunFolder) -> anyhow::Result<Option<EvaluationConf
         .with_context(|| format!("{}: key `evaluation`", path.display()))
 }
 
-/// Measures embeddings that someone else made.
+/// Measures embeddings from files.
 fn measure_files(
     arguments: &Arguments,
     terminal: &Terminal,
@@ -376,7 +376,7 @@ fn read_all(paths: &[PathBuf]) -> anyhow::Result<Vec<Embeddings>> {
     paths.iter().map(read).collect()
 }
 
-/// Describes what all files of one side show, after checking that it is the same in each.
+/// Describes the queries or the gallery, after checking that ids and labels are the same in every file.
 fn probe_set(name: &str, versions: &[Embeddings], paths: &[PathBuf]) -> anyhow::Result<ProbeSet> {
     let [first, rest @ ..] = versions else {
         return Err(usage(format!("there are no {name} embeddings")));
@@ -402,7 +402,7 @@ fn probe_set(name: &str, versions: &[Embeddings], paths: &[PathBuf]) -> anyhow::
     })
 }
 
-/// Whether [`write_report`] will be able to write, for whoever wants to know before hours of work. Reports of an earlier
+/// Checks before hours of work that [`write_report`] will be able to write. Reports of an earlier
 /// evaluation are replaced, other files are not.
 fn check_report(folder: &Path) -> anyhow::Result<()> {
     check_folder(folder)?;
@@ -413,7 +413,7 @@ fn check_report(folder: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes a report for programs and one for people.
+/// Writes the report as JSON and as HTML.
 pub fn write_report(
     report: &Compatibility,
     provenance: &Provenance,
@@ -426,7 +426,7 @@ pub fn write_report(
     Ok(())
 }
 
-/// Holds the report against the gates.
+/// Checks the report against the `--min-...` thresholds.
 fn judge(arguments: &Arguments, report: &Compatibility, terminal: &Terminal) -> ExitStatus {
     let metrics = report.metrics();
     let mut status = ExitStatus::Done;

@@ -34,22 +34,22 @@ pub struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Action {
-    /// Embed images, or take embeddings from a file, and store them
+    /// Embed and store images, or store embeddings from a file
     Add(add::Arguments),
     /// Find the items most similar to an image or a stored item
     Search(search::Arguments),
-    /// Items per model version, index, bytes in memory and on disk
+    /// Show items per model version, the index, and bytes in memory and on disk
     Stats,
-    /// Give the disk space of replaced and deleted items back; an interruption at any time loses nothing
+    /// Reclaim the disk space of replaced and deleted items; safe to interrupt at any time
     Compact,
-    /// Write everything into one file; with --server, into a new file of the folder that `serve --snapshots` names
+    /// Write the whole gallery to one snapshot file; with --server, to a new file in the folder of `serve --snapshots`
     Snapshot {
-        /// The file to write; a device or pipe is written to, - is standard output. Not with --server: the service names it
+        /// File to write; may be a device or a pipe, and - is standard output. With --server, the service chooses the name
         file: Option<PathBuf>,
     },
-    /// Replace everything by a snapshot, once all of it is verified
+    /// Replace the whole gallery by a snapshot, after the snapshot has been verified
     Restore {
-        /// The snapshot
+        /// Snapshot file
         file: PathBuf,
     },
     /// Delete items by id, model version or label
@@ -58,10 +58,10 @@ enum Action {
 
 #[derive(Debug, clap::Args)]
 struct DeleteArguments {
-    /// Item ids: digits without a leading zero are a number, anything else is a text, and so is '"12"' with the quotation marks
+    /// Item ids: digits without a leading zero are a numeric id, anything else is a text id; write '"12"' for the text id 12
     #[arg(allow_negative_numbers = true, value_parser = parse_id)]
     ids: Vec<ItemId>,
-    /// Delete every item of this model version, a name or an alias; repeatable
+    /// Delete every item of this model version (name or alias); repeatable
     #[arg(long, value_name = "VERSION")]
     model_version: Vec<String>,
     /// Delete every item with this label; repeatable
@@ -90,9 +90,9 @@ pub fn run(
             if let Some(client) = client {
                 return snapshot_in_service(&client, file.as_deref(), terminal);
             }
-            let file = file
-                .as_deref()
-                .ok_or_else(|| usage("name the file to write, such as all.snapshot"))?;
+            let file = file.as_deref().ok_or_else(|| {
+                usage("no file name; pass the file to write, such as all.snapshot")
+            })?;
             let output = Output::prepare_kind(file, SNAPSHOT_FILE_KIND)?;
             let written = gallery.open_read_only()?.snapshot(output.path())?;
             if output.is_stdout() {
@@ -101,12 +101,12 @@ pub fn run(
             tell_snapshot("wrote", file, &written, terminal)
         }
         Action::Restore { .. } if client.is_some() => Err(usage(
-            "a running service restores no snapshot: stop it, restore into its --gallery, and start it again",
+            "a snapshot cannot be restored while the service runs: stop it, restore with --gallery, and start it again",
         )),
         Action::Restore { file } => {
             if !file.is_file() {
                 return Err(usage(format!(
-                    "{} does not exist or is no file",
+                    "{} does not exist or is not a file",
                     file.display()
                 )));
             }
@@ -127,7 +127,7 @@ fn stats(
         None => gallery.open_read_only()?.count()?,
     };
     terminal.result(&stats, |_| {
-        let dim = stats.dim.map_or("no dimension yet".to_owned(), |dim| {
+        let dim = stats.dim.map_or("dimension not set".to_owned(), |dim| {
             format!("dimension {dim}")
         });
         let mut text = format!("{} items, {dim}\n", stats.items);
@@ -145,7 +145,7 @@ fn stats(
             disk.bytes, disk.reclaimable_bytes
         ));
         if disk.is_wasteful() {
-            text.push_str("`perennial gallery compact` gives that space back\n");
+            text.push_str("`perennial gallery compact` reclaims that space\n");
         }
         text
     })?;
@@ -160,8 +160,8 @@ fn snapshot_in_service(
 ) -> anyhow::Result<ExitStatus> {
     if let Some(file) = file {
         return Err(usage(format!(
-            "{}: with --server, the snapshot goes into the service's own folder under a name that the service gives; leave the \
-             file out",
+            "{}: with --server, the service writes the snapshot to its own folder and chooses the name; remove the \
+             file name",
             file.display()
         )));
     }
@@ -241,7 +241,7 @@ fn delete(
     };
     if filter.is_empty() && !arguments.all {
         return Err(usage(
-            "name ids, --model-version or --label; --all deletes every item",
+            "nothing to delete; pass ids, --model-version or --label, or --all for every item",
         ));
     }
     let deleted = match client {
@@ -260,24 +260,24 @@ fn delete(
     Ok(ExitStatus::Done)
 }
 
-/// Reads an id. Named to clap, which would otherwise take every argument for a text.
+/// Reads an id. clap would otherwise convert every argument as a text, since an id can be made from one.
 fn parse_id(text: &str) -> Result<ItemId, GalleryError> {
     text.parse()
 }
 
-/// The values of a repeatable option. Not given at all, it is no condition; a condition without values would match nothing.
+/// The values of a repeatable option; `None` if it was not given, since an empty condition would match nothing.
 fn given<T: Clone>(values: &[T]) -> Option<Vec<T>> {
     (!values.is_empty()).then(|| values.to_vec())
 }
 
-/// What the gallery's policy and the registry's records say about pairs of versions.
+/// Certification under the gallery's policy and the registry's compatibility records.
 fn certification(registry: &Registry, gallery: &GalleryArguments) -> anyhow::Result<Certification> {
     let records = RegistryRecords::for_gallery(registry.clone(), &gallery.gallery)
         .map_err(|error| usage(error.to_string()))?;
     Ok(Certification::new(Arc::new(records), false))
 }
 
-/// Says which pairs are not certified and how to measure them; no error where there are none.
+/// An error that lists the uncertified pairs and the commands that measure them; `Ok` without such pairs.
 fn require_certified(refused: &[NotCertified]) -> anyhow::Result<()> {
     if refused.is_empty() {
         return Ok(());
@@ -288,6 +288,6 @@ fn require_certified(refused: &[NotCertified]) -> anyhow::Result<()> {
         let measure = |command: &String| format!("to measure the pair, run `{command}`");
         parts.extend(pair.remedy.as_ref().map(measure));
     }
-    parts.push("use another gallery, or pass --force to go ahead without a certificate".to_owned());
+    parts.push("use another gallery, or pass --force to proceed without a certificate".to_owned());
     Err(gate_missed(parts.join("; ")))
 }

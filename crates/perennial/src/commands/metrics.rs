@@ -1,4 +1,4 @@
-//! `perennial metrics`: every metric of a compatibility matrix, whoever measured it.
+//! `perennial metrics`: all metrics of a compatibility matrix, measured by any tool.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -16,10 +16,10 @@ const MAX_BYTES: u64 = 256 << 20;
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// JSON with a key `matrix`, or CSV: one row for each query model, fractions; - reads stdin
+    /// JSON with a key `matrix`, or CSV: one row per query version, values as fractions; - reads stdin
     #[arg(value_name = "MATRIX.json|csv")]
     matrix: PathBuf,
-    /// Whether a cross-test equal to the old self-test is compatible
+    /// Whether a pair counts as compatible if its cross-test equals the old self-test exactly
     #[arg(long, value_enum, default_value_t)]
     tie: TieArgument,
 }
@@ -52,7 +52,7 @@ fn read(path: &Path) -> anyhow::Result<CompatibilityMatrix> {
         std::io::stdin().take(MAX_BYTES).read_to_end(&mut bytes)?;
         bytes
     } else if !path.exists() {
-        return Err(usage("no such file"));
+        return Err(usage("the file does not exist"));
     } else {
         perennial_core::read_at_most(path, MAX_BYTES)?
     };

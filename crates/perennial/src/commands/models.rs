@@ -1,4 +1,4 @@
-//! `perennial models`: what the registry holds.
+//! `perennial models`: the versions of the registry.
 
 mod import;
 mod promote;
@@ -22,13 +22,13 @@ pub enum Action {
         /// Version name or alias
         version: String,
     },
-    /// Publish another program's weights as a version: PyTorch checkpoints and safetensors of a ResNet-18
+    /// Import a checkpoint of another program as a version: ResNet-18 weights as PyTorch or safetensors file
     Import(Box<import::Arguments>),
-    /// Point an alias at a version; the alias live moves as `promote` moves it, with the same checks
+    /// Point an alias at a version; for the alias live, this is the same as `promote`, with the same checks
     Alias(Box<AliasArguments>),
-    /// Make a version live, once it is certified for everything that is stored
+    /// Make a version live if it is certified against all versions stored in the gallery
     Promote(Box<promote::PromoteArguments>),
-    /// Make the version live that was live before
+    /// Make the previous live version live again
     Rollback(Box<promote::RollbackArguments>),
 }
 

@@ -17,13 +17,13 @@ use crate::model_loading::TrainedLoader;
 use crate::running_service::Announcement;
 use crate::terminal::{LogFormat, Terminal};
 
-/// Where a gallery's folder keeps what versions made of a few images when they first went live.
+/// The folder in a gallery's folder with the stored probes: embeddings recorded when a version first went live.
 pub const PROBES_FOLDER: &str = "probes";
 
 /// Shown by `--help`, so that every key is explained there.
 const EXAMPLE: &str = concat!(
-    "Signals: SIGTERM and Ctrl-C finish the requests at work and end the service; SIGHUP reads the keys file and the \
-     certificate again.\n\nThe configuration file, with every key:\n\n",
+    "Signals: SIGTERM and Ctrl-C finish the running requests and stop the service; SIGHUP reloads the keys file and the TLS \
+     certificate.\n\nThe configuration file, with every key:\n\n",
     include_str!("../../../../contrib/serve.toml")
 );
 
@@ -36,43 +36,43 @@ const EXAMPLE: &str = concat!(
 pub struct Arguments {
     #[command(flatten)]
     gallery: GalleryArguments,
-    /// File with any of the settings, the options of this command included; --help explains every key
+    /// Configuration file, for all settings including the options of this command; --help explains every key
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Address and port to listen on; port 0 for any free one [default: 127.0.0.1:7700]
+    /// Address and port to listen on; port 0 picks a free port [default: 127.0.0.1:7700]
     #[arg(long, env = "PERENNIAL_LISTEN", value_name = "ADDRESS")]
     listen: Option<String>,
-    /// Keys of clients, one `read KEY` or `write KEY` per line; PERENNIAL_READ_KEY and PERENNIAL_WRITE_KEY hold one each
+    /// File of API keys, one `read KEY` or `write KEY` per line; PERENNIAL_READ_KEY and PERENNIAL_WRITE_KEY add one key each
     #[arg(long, env = "PERENNIAL_KEYS", value_name = "FILE")]
     keys: Option<PathBuf>,
-    /// Certificate chain for TLS, PEM
+    /// TLS certificate chain, PEM
     #[arg(long, value_name = "FILE")]
     tls_certificate: Option<PathBuf>,
-    /// Private key of the certificate, PEM
+    /// Private key of the TLS certificate, PEM
     #[arg(long, value_name = "FILE")]
     tls_key: Option<PathBuf>,
-    /// Folder for snapshots of the gallery; without it none can be made
+    /// Folder for snapshots of the gallery; without it, snapshots are disabled
     #[arg(long, value_name = "DIR")]
     snapshots: Option<PathBuf>,
-    /// Only read: searches work, changes are refused with 403; the gallery may lie on a disk that cannot be written
+    /// Serve searches only and reject changes with 403; the gallery may be on a read-only disk
     #[arg(long)]
     read_only: bool,
     /// Allow searches between versions that are not certified for each other (logged, and shown on the page)
     #[arg(long)]
     force_uncertified: bool,
-    /// How log lines on stderr are written: text, or json for one JSON object per line [default: text]
+    /// Format of the log on stderr: text, or json for one JSON object per line [default: text]
     #[arg(long, env = "PERENNIAL_LOG_FORMAT", value_name = "FORMAT")]
     log_format: Option<String>,
     /// Set a key of the configuration, such as batching.max_batch=64; repeatable
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Print the resolved configuration and do nothing else
+    /// Print the resolved configuration and exit
     #[arg(long)]
     print_config: bool,
 }
 
 impl Arguments {
-    /// How mistakes in the settings are told.
+    /// The log format for errors in the settings.
     pub fn log_format(&self) -> LogFormat {
         match self.log_format.as_deref() {
             Some("json") => LogFormat::Json,
@@ -115,7 +115,7 @@ pub fn run(
     Ok(ExitStatus::Done)
 }
 
-/// What a service works on.
+/// Registry, gallery and models of a service.
 pub struct Served {
     pub registry: Registry,
     /// The gallery's folder.
@@ -160,7 +160,7 @@ pub fn serve(
 /// Where a service has its keys from, at its start and at each reload.
 #[derive(Clone)]
 pub enum KeySource {
-    /// Nowhere: everybody on this machine may read and write.
+    /// No keys: every local client may read and write.
     Open,
     /// The environment, and a file if one is named.
     Configured { file: Option<PathBuf> },
@@ -214,7 +214,7 @@ impl ReloadSignal {
     fn serve(self, _: Reloader, _: KeySource) {}
 }
 
-/// Done at the first SIGTERM or Ctrl-C; a second Ctrl-C ends the program at once.
+/// Completes at the first SIGTERM or Ctrl-C; a second Ctrl-C ends the program immediately.
 fn stop_signal() -> anyhow::Result<impl Future<Output = ()>> {
     #[cfg(unix)]
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;

@@ -1,4 +1,4 @@
-//! Whose certificates a client believes: those of this machine, and those that `--ca` names.
+//! Trusted CA certificates of a client: those of this machine, and those in the file of `--ca`.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use crate::exit_status::usage;
 
 const MAX_PEM_BYTES: u64 = 8 << 20;
 
-/// What `--ca` is without the option.
+/// The value of `--ca` without the option.
 pub const CA_VARIABLE: &str = "PERENNIAL_CA";
 
 /// [`tls_config`] for commands without `--ca`.
@@ -21,12 +21,12 @@ pub fn tls_config(ca: Option<&Path>) -> anyhow::Result<TlsConfig> {
     let mut roots = certificates(ca)?;
     let platform = rustls_native_certs::load_native_certs();
     for error in &platform.errors {
-        tracing::warn!("a certificate of this machine cannot be read: {error}");
+        tracing::warn!("a CA certificate of this machine cannot be read: {error}");
     }
     let found = platform.certs.iter();
     roots.extend(found.map(|found| Certificate::from_der(found).to_owned()));
     let roots = if roots.is_empty() {
-        // A machine without certificates of its own, such as a minimal container.
+        // A machine without CA certificates, such as a minimal container.
         RootCerts::WebPki
     } else {
         RootCerts::from(roots)

@@ -76,7 +76,7 @@ fn a_service_gives_the_answers_of_its_folder() {
     let name = snapshot["name"].as_str().unwrap();
     assert!(bench.path("snapshots").join(name).is_file());
     gallery(&bench, Some(service.url()), &["snapshot", "mine.snapshot"])
-        .assert_wrong_usage(&["mine.snapshot", "leave the file out"]);
+        .assert_wrong_usage(&["mine.snapshot", "remove the file name"]);
     gallery(&bench, Some(service.url()), &["restore", "toy.toml"]).assert_wrong_usage(&["stop it"]);
 
     assert_eq!(answer(&["delete", "generated/7", "none"])["deleted"], 1);
@@ -179,7 +179,7 @@ fn pictures_added_through_a_service_are_those_added_to_a_folder() {
         Some(service.url()),
         &["add", "photos", "--model", "v0002"],
     );
-    refused.assert_wrong_usage(&["v0001", "leave --model out"]);
+    refused.assert_wrong_usage(&["v0001", "remove --model"]);
 }
 
 #[test]
@@ -264,17 +264,17 @@ fn what_is_no_service_is_named_with_its_address() {
         (
             "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nhi",
             1,
-            "no Perennial service",
+            "not from a Perennial service",
         ),
         (
             "HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}",
             1,
-            "no Perennial service",
+            "not from a Perennial service",
         ),
         (
             "HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}",
             1,
-            "no Perennial service",
+            "not from a Perennial service",
         ),
         (
             "HTTP/1.1 502 Bad Gateway\r\ncontent-length: 2\r\nconnection: close\r\n\r\nno",
@@ -355,7 +355,7 @@ fn a_missing_or_wrong_key_is_named_with_its_origin() {
     assert!(!ended.stderr.contains("another-key"), "{}", ended.stderr);
     let ended = ask(&["delete", "none", "--key", READ_KEY], &[]);
     ended.assert_wrong_usage(&["the key of --key does not allow this"]);
-    ask(&["stats", "--key", "two words"], &[]).assert_wrong_usage(&["--key: a key is"]);
+    ask(&["stats", "--key", "two words"], &[]).assert_wrong_usage(&["--key: a key must"]);
     for (arguments, keys) in [
         (&["stats"][..], &[read][..]),
         (&["stats"], &[write]),

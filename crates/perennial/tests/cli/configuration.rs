@@ -89,7 +89,7 @@ fn missing_files_are_named() {
         ]);
     bench
         .run(&["evaluate", "toy"])
-        .assert_wrong_usage(&["toy is no run"]);
+        .assert_wrong_usage(&["toy is not a run"]);
     bench
         .run(&["metrics", "none.json"])
         .assert_wrong_usage(&["none.json"]);

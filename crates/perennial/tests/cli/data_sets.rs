@@ -96,7 +96,7 @@ fn tiny_imagenet_is_read_as_it_is_published_and_converted_to_records() {
     bench.succeed(&["data", "convert", "tinyimagenet", "--out", "elsewhere"]);
     bench
         .run(&["data", "convert", "tinyimagenet", "--from", "nowhere"])
-        .assert_wrong_usage(&["nowhere is no folder"]);
+        .assert_wrong_usage(&["nowhere is not a folder"]);
 }
 
 #[test]

@@ -210,5 +210,5 @@ fn a_snapshot_replaces_a_snapshot_and_nothing_else() {
     assert_eq!(output.stdout, whole);
     bench
         .run(&["gallery", "snapshot"])
-        .assert_wrong_usage(&["name the file"]);
+        .assert_wrong_usage(&["pass the file to write"]);
 }

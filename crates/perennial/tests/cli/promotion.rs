@@ -168,7 +168,7 @@ fn other_images_do_not_change_what_is_allowed() {
     assert!(
         other
             .stdout
-            .contains("not on the evaluation set that counts"),
+            .contains("but this gallery requires the evaluation set"),
         "{}",
         other.stdout
     );

@@ -136,7 +136,7 @@ fn a_run_is_never_overwritten_and_resumes_only_as_it_began() {
         .assert_wrong_usage(&["`perennial train`"]);
     bench
         .run(&["train", "--resume", "runs/toy", "--seed", "3"])
-        .assert_wrong_usage(&["drop --name, --seed and --set"]);
+        .assert_wrong_usage(&["remove --name, --seed and --set"]);
     bench
         .run(&["train", "--resume", "runs/tow"])
         .assert_wrong_usage(&["runs/tow"]);

@@ -18,7 +18,7 @@ const CLASSES_FILE: &str = "classes.tsv";
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// The set
+    /// Data set to convert
     #[arg(value_enum)]
     set: ConvertedSet,
     /// Folder that was unzipped [default: tiny-imagenet-200 in the data folder]
@@ -69,14 +69,14 @@ pub fn run(
         .unwrap_or_else(|| global.data.join("tinyimagenet32"));
     if !from.is_dir() {
         return Err(usage(format!(
-            "{} is no folder; unzip Tiny-ImageNet there (`perennial data fetch tinyimagenet` says how), or name its folder with --from",
+            "{} is not a folder; unzip Tiny-ImageNet there (`perennial data fetch tinyimagenet` says how), or name its folder with --from",
             from.display()
         )));
     }
     let listings = listings(&from)?;
     let classes = out.join(CLASSES_FILE);
     let names = class_table(&from)?;
-    // Nothing is decoded before every file has a place.
+    // Check that every output file can be written before any decoding.
     for (split, _) in &listings {
         official::check_free(&records_path(&out, *split))?;
     }

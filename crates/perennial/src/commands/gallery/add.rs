@@ -40,36 +40,36 @@ const SET: &str = "set";
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// Folders of pictures to embed and store, at any depth; the same folder again adds what is new and replaces what changed
+    /// Folders of pictures to embed and store, with all subfolders; adding a folder again stores only new and changed pictures
     #[arg(
         value_name = "DIR",
         required_unless_present_any = ["set", "embeddings"],
         conflicts_with_all = ["set", "embeddings"]
     )]
     folders: Vec<PathBuf>,
-    /// Images to embed and store: SET:SPLIT, or folder:DIR, which is the same as DIR
+    /// Images to embed and store: SET:SPLIT; folder:DIR is the same as the argument DIR
     #[arg(long, value_name = "SET")]
     set: Option<SetArgument>,
-    /// Version name or alias that embeds them
+    /// Model version that embeds the images: name or alias
     #[arg(long, value_name = "VERSION", default_value = "live")]
     model: String,
-    /// Embeddings to store: a file that `perennial embed` wrote
+    /// File of embeddings to store, as written by `perennial embed`
     #[arg(long, value_name = "FILE", conflicts_with = "set")]
     embeddings: Option<PathBuf>,
-    /// What ids begin with: a/b.jpg becomes PREFIX/a/b.jpg, and item 7 PREFIX/7. Without it, the id of a picture is its path below
-    /// the folder, of an image its set's name and number, of an embedding its number in the file
+    /// Prefix of item ids: a/b.jpg becomes PREFIX/a/b.jpg, and item 7 PREFIX/7. Default ids are the path below the folder for a
+    /// picture, SET/NUMBER for an image of a set, and the id in the file for an embedding
     #[arg(long, value_name = "PREFIX")]
     prefix: Option<String>,
-    /// What the gallery calls the folder instead of its absolute path; items belong to the folder whose name they carry
+    /// Name stored with the items instead of the folder's absolute path; it identifies the folder when it is added again
     #[arg(long, value_name = "NAME")]
     root: Option<String>,
-    /// Delete the items of the folder whose file is gone; items from elsewhere are never touched
+    /// Delete items of this folder whose file no longer exists; other items are not changed
     #[arg(long)]
     prune: bool,
-    /// Stop at the first picture that cannot be used, instead of counting and naming it
+    /// Stop at the first unusable picture instead of skipping and listing it
     #[arg(long)]
     strict: bool,
-    /// Store no thumbnails (96 pixels, about 3 KB an item)
+    /// Store no thumbnails (96 pixels, about 3 KB per item)
     #[arg(long)]
     no_thumbnails: bool,
     /// Store even if this model version is not certified against the versions already in the gallery
@@ -169,13 +169,13 @@ impl Arguments {
         ] {
             if given && folders.is_empty() {
                 return Err(usage(format!(
-                    "{option} is for folders of pictures; leave it away, or name a folder"
+                    "{option} applies only to folders of pictures; remove it, or pass a folder"
                 )));
             }
         }
         if folders.len() > 1 && self.root.is_some() {
             return Err(usage(
-                "--root names one folder; add the folders one after the other",
+                "--root names a single folder; add the folders with one command each",
             ));
         }
         if let Some(root) = &self.root {
@@ -250,7 +250,7 @@ impl Arguments {
     }
 
     /// Checks, before minutes of embedding, whether items of a version may be stored. An empty gallery takes on its simplex, and
-    /// pairs that only `--force` lets in are remembered.
+    /// pairs accepted by `--force` are recorded.
     fn admit(
         &self,
         rules: &Certification,
@@ -264,7 +264,7 @@ impl Arguments {
             require_certified(&insertion.refused)?;
             if let Some(problem) = &insertion.other_simplex {
                 return Err(gate_missed(format!(
-                    "{problem}; use another gallery, or pass --force to store it anyway"
+                    "{problem}; use another gallery, or pass --force to store the items anyway"
                 )));
             }
         }
@@ -275,7 +275,7 @@ impl Arguments {
         Ok(())
     }
 
-    /// Embeddings of a file, or of a set's images; what their ids begin with; and what their payload holds.
+    /// Embeddings of a file or of a set's images, the prefix of their ids, and their payload.
     fn embeddings(
         &self,
         rules: &Certification,
@@ -291,7 +291,7 @@ impl Arguments {
                 let version = registry.get(embeddings.model_version())?;
                 if version.name != embeddings.model_version() {
                     return Err(usage(format!(
-                        "{} names its version by the alias {}, which may have moved since it was written; embed again with {}, or write the version's own name into the file",
+                        "{} names its model version by the alias {}, which may have moved since; embed again with {}, or write the version's own name into the file",
                         file.display(),
                         embeddings.model_version(),
                         version.name
@@ -318,13 +318,13 @@ impl Arguments {
                 Ok((embeddings, Some(prefix), payload))
             }
             (None, None) => Err(usage(
-                "name folders, images with --set, or a file with --embeddings",
+                "nothing to add; pass folders, --set SET:SPLIT or --embeddings FILE",
             )),
         }
     }
 }
 
-/// Refuses to replace items that another set, or another split of it, or anything else stored.
+/// Refuses to replace items of any other origin: another set, another split, a folder or a file.
 fn check_set(
     gallery: &EmbeddedGallery,
     prefix: &str,
@@ -348,7 +348,7 @@ fn check_origin(item: &StoredItem, set: &str) -> anyhow::Result<()> {
         return Ok(());
     }
     Err(usage(format!(
-        "item {} is in the gallery and came from {}; adding {set} would replace it; pass --prefix NAME to keep both",
+        "item {} is already in the gallery and was added from {}; adding {set} would replace it; pass --prefix NAME to keep both",
         item.id,
         from.unwrap_or("elsewhere")
     )))
@@ -393,7 +393,7 @@ fn id(prefix: Option<&str>, number: u64) -> ItemId {
     })
 }
 
-/// Looks at all folders before the first is stored, so that what one of them forbids leaves the gallery as it is.
+/// Checks all folders before the first is stored, so that an error in one of them leaves the gallery unchanged.
 fn add_folders(
     destination: &dyn Destination,
     folders: &[PathBuf],
@@ -409,7 +409,7 @@ fn add_folders(
             for id in plan.ids(options) {
                 if let Some(&other) = owners.get(&id) {
                     return Err(usage(format!(
-                        "{id} is in {} and in {}; add the folders one after the other, each with its own --prefix",
+                        "the id {id} occurs in {} and in {}; add the folders with one command each and different --prefix",
                         plans[other].root(),
                         plan.root()
                     )));

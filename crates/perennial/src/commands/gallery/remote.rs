@@ -1,4 +1,4 @@
-//! The gallery of a running service, asked over HTTP. What these functions give back is what the local gallery would give.
+//! The gallery of a running service, over HTTP. The functions return the same values as the local gallery.
 
 use perennial_gallery::{Filter, GalleryStats, Hit, SnapshotInfo};
 use serde::{Deserialize, Serialize};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::service_client::ServiceClient;
 
-/// What a search found, and the version of its query.
+/// Results of a search, and the version that embedded its query.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Found {
     pub model_version: String,
@@ -31,14 +31,14 @@ pub fn snapshot(client: &ServiceClient) -> anyhow::Result<RemoteSnapshot> {
     client.post("/snapshots", &json!({}))?.read()
 }
 
-/// Deletes what passes the filter; with `all`, everything that is there now.
+/// Deletes the items that pass the filter; with `all`, every item.
 pub fn delete(client: &ServiceClient, filter: &Filter, all: bool) -> anyhow::Result<usize> {
     #[derive(Deserialize)]
     struct Answer {
         deleted: usize,
     }
     let filter = if all {
-        // The service takes no filter without condition, so that nobody empties a gallery by an omission.
+        // The service rejects a filter without condition, so that a missing condition cannot empty the gallery.
         let versions: Vec<String> = stats(client)?.per_version.into_keys().collect();
         if versions.is_empty() {
             return Ok(0);

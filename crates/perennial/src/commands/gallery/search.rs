@@ -26,23 +26,23 @@ const MAX_IMAGE_BYTES: u64 = perennial_data::pictures::MAX_FILE_BYTES;
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
-    /// A picture to search for: PNG, JPEG, WebP, GIF, BMP or TIFF
+    /// Query image: PNG, JPEG, WebP, GIF, BMP or TIFF
     #[arg(required_unless_present = "id", conflicts_with = "id")]
     image: Option<PathBuf>,
-    /// A stored item to search for: digits without a leading zero are a number, anything else is a text, and so is '"12"' with the
-    /// quotation marks
+    /// Stored item to use as the query: digits without a leading zero are a numeric id, anything else is a text id; write '"12"'
+    /// for the text id 12
     #[arg(long, allow_negative_numbers = true, value_parser = parse_id)]
     id: Option<ItemId>,
-    /// Version name or alias that embeds the image
+    /// Model version that embeds the query image: name or alias
     #[arg(long, value_name = "VERSION", default_value = "live")]
     model: String,
-    /// How many items to find
+    /// Maximum number of results
     #[arg(long, default_value_t = 10)]
     limit: usize,
-    /// Only items of this model version, a name or an alias; repeatable
+    /// Search only items of this model version (name or alias); repeatable
     #[arg(long, value_name = "VERSION")]
     model_version: Vec<String>,
-    /// Only items with this label; repeatable
+    /// Search only items with this label; repeatable
     #[arg(long)]
     label: Vec<u32>,
     /// Search even if the query version is not certified against the stored versions
@@ -71,7 +71,7 @@ pub fn run(
     let (model_version, embedding) = match (&arguments.image, &arguments.id) {
         (Some(image), _) => embed_file(image, registry.get(&arguments.model)?, &registry, global)?,
         (None, Some(id)) => stored(&gallery, id)?,
-        (None, None) => return Err(usage("name an image or --id")),
+        (None, None) => return Err(usage("no query; pass an image or --id")),
     };
     if !arguments.force {
         let stored = gallery.count()?.per_version;
@@ -116,7 +116,7 @@ fn search_service(
 ) -> anyhow::Result<Found> {
     if arguments.image.is_some() && arguments.model != LIVE_ALIAS {
         return Err(usage(
-            "--model: a service embeds images with its live version; leave --model out",
+            "--model: a service embeds images with its live version; remove --model",
         ));
     }
     let mut query = json!({

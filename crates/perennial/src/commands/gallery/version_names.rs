@@ -10,7 +10,7 @@ use crate::suggestion;
 /// for itself, whatever the registry says.
 ///
 /// # Errors
-/// Wrong usage for a name that neither the gallery nor the registry knows: it would find nothing, in silence.
+/// Wrong usage for a name that is neither in the gallery nor in the registry; the search would find nothing.
 pub fn resolve(
     names: Option<Vec<String>>,
     registry: Option<&Registry>,
@@ -36,7 +36,7 @@ pub fn resolve(
                 known.dedup();
                 let known: Vec<&str> = known.iter().map(String::as_str).collect();
                 return Err(usage(format!(
-                    "--model-version {name}: neither the gallery nor the registry knows this version; {}",
+                    "--model-version {name}: this version is neither in the gallery nor in the registry; {}",
                     suggestion::describe(&name, &known)
                 )));
             }

@@ -1,4 +1,4 @@
-//! `perennial models import`: another program's weights become a version, or an error names what does not fit.
+//! `perennial models import`: publishes another program's weights as a version, or names the tensor that does not fit.
 
 mod input;
 
@@ -21,7 +21,7 @@ use crate::exit_status::{ExitStatus, usage};
 use crate::terminal::Terminal;
 use input::{Input, InputArguments};
 
-/// RGB: what every reader of image sets yields.
+/// RGB, the format of all image sets.
 const CHANNELS: usize = 3;
 
 /// Names of tensors that are left out, shown at most.
@@ -30,38 +30,38 @@ const SHOWN: usize = 3;
 #[derive(Debug, clap::Args)]
 #[command(
     override_usage = "perennial models import [OPTIONS] <FILE>",
-    after_help = "The weights are found in whatever wraps them: state_dict, model, net, module (DataParallel, averaged \
+    after_help = "The weights may be nested: state_dict, model, net, module (DataParallel, averaged \
                   weights), _orig_mod (torch.compile). Where a file holds several networks, such as model and model_ema, \
                   --key names one. Backbone, stem, width and the classes of a linear classifier are read from the \
                   tensors. Size, mean and standard deviation are read from a config.json (timm), \
-                  preprocessor_config.json or model.toml beside the file, or have to be given."
+                  preprocessor_config.json or model.toml beside the file; otherwise pass them as options."
 )]
 pub struct Arguments {
     /// Checkpoint: PyTorch (.pt, .pth, .ckpt, .bin) or safetensors
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Dictionary that holds the weights, such as model_ema or state_dict.model; a dot for the top level
+    /// Dictionary with the weights, such as model_ema or state_dict.model; a dot is the top level
     #[arg(long)]
     key: Option<String>,
-    /// Backbone of the network [default: as the tensors show]
+    /// Backbone of the network [default: read from the tensors]
     #[arg(long, value_enum)]
     backbone: Option<BackboneArgument>,
-    /// First layers of a ResNet [default: as the tensors show]
+    /// First layers of a ResNet [default: read from the tensors]
     #[arg(long, value_enum)]
     stem: Option<StemArgument>,
-    /// Channels after the stem [default: as the tensors show]
+    /// Channels after the stem [default: read from the tensors]
     #[arg(long, value_parser = within::<1, 1024>)]
     width: Option<usize>,
-    /// Vertices of the simplex classifier [default: as a frozen classifier in the file shows]
+    /// Vertices of the simplex classifier [default: read from a frozen classifier in the file]
     #[arg(long, value_parser = within::<2, 65_536>)]
     vertices: Option<usize>,
-    /// The end of the simplex that the model's classes take: front for pre-training, back for local tasks
+    /// End of the simplex from which the model's classes are assigned: front for pre-training, back for local tasks
     #[arg(long, value_enum)]
     vertex_end: Option<VertexEndArgument>,
-    /// Classes that the model was trained on [default: the rows of a linear classifier]
+    /// Number of classes that the model was trained on [default: the rows of a linear classifier]
     #[arg(long, value_parser = within::<1, { u32::MAX as usize }>)]
     classes: Option<usize>,
-    /// Classes at the front of the simplex, where --vertex-end is back
+    /// Number of pre-training classes at the front of the simplex, with --vertex-end back
     #[arg(long)]
     pretrained_classes: Option<usize>,
     #[command(flatten)]
@@ -199,17 +199,19 @@ pub fn run(
     Ok(ExitStatus::Done)
 }
 
-/// The file, which a list of numbers in front of it may have taken for one of its own.
+/// The checkpoint file. A list of numbers before it may have taken it as its last value.
 fn checkpoint_path(arguments: &Arguments) -> anyhow::Result<PathBuf> {
     let path = match (&arguments.file, arguments.input.check()?) {
         (Some(file), None) => file.clone(),
         (None, Some(file)) => PathBuf::from(file),
         (Some(_), Some(text)) => {
-            return Err(usage(format!("{text} is one argument too many")));
+            return Err(usage(format!(
+                "{text}: only one checkpoint file can be imported; remove this argument"
+            )));
         }
         (None, None) => {
             return Err(usage(
-                "name the checkpoint: perennial models import FILE --size PIXELS --normalization NAME",
+                "no checkpoint file; pass one: perennial models import FILE --size PIXELS --normalization NAME",
             ));
         }
     };
@@ -217,12 +219,12 @@ fn checkpoint_path(arguments: &Arguments) -> anyhow::Result<PathBuf> {
         return Ok(path);
     }
     Err(usage(format!(
-        "{} does not exist or is no file",
+        "{} does not exist or is not a file",
         path.display()
     )))
 }
 
-/// Questions that another argument answers are wrong usage; all else is about the file.
+/// Errors that another argument can prevent are wrong usage; all others are failures of the file.
 fn as_wrong_usage(error: ImportError) -> anyhow::Error {
     match error {
         ImportError::SeveralNetworks { .. }
@@ -232,7 +234,7 @@ fn as_wrong_usage(error: ImportError) -> anyhow::Error {
     }
 }
 
-/// The network as the arguments describe it, completed by what the tensors show; `None` where neither tells all.
+/// The network as the arguments describe it, completed from the tensors; `None` if that is not enough.
 fn network(arguments: &Arguments, shown: Option<Inferred>) -> Option<NetworkConfig> {
     let given = arguments.backbone.map(|backbone| match backbone {
         BackboneArgument::Resnet18 => BackboneKind::Resnet18,
@@ -320,7 +322,7 @@ fn facts(
                 missing.push("--classes N (classes it was trained on)".to_owned());
             }
             return Err(usage(format!(
-                "{}: {} tensors of a network ({}) were found {}, but the file does not say all about its use: pass {}",
+                "{}: {} tensors of a network ({}) were found {}, but the file does not describe classes or input completely: pass {}",
                 file.display(),
                 selection.tensors(),
                 network_options(&network),
@@ -466,7 +468,7 @@ fn text(answer: &Answer<'_>) -> String {
     lines.join("\n")
 }
 
-/// A whole number within limits that keep a slip from asking for all memory.
+/// A whole number within limits, so that a typing error does not ask for all memory.
 fn within<const LEAST: usize, const MOST: usize>(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(value) if (LEAST..=MOST).contains(&value) => Ok(value),

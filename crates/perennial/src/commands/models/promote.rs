@@ -24,32 +24,32 @@ use crate::terminal::Terminal;
 
 const DEFAULT_GALLERY: &str = "gallery";
 
-/// Where the live version is moved, and what it is checked against.
+/// The service or registry whose live version is changed, and the gallery that it is checked against.
 #[derive(Debug, clap::Args)]
 pub struct PlaceArguments {
-    /// Address of the running service, such as http://127.0.0.1:7700. Without it, the service that holds the gallery is asked, or
-    /// the registry is changed where none is running
+    /// Address of the running service, such as http://127.0.0.1:7700. Without it, the request goes to the service that has the
+    /// gallery open; if none is running, the registry is changed directly
     #[arg(long, env = "PERENNIAL_SERVER", value_name = "URL")]
     server: Option<String>,
     #[command(flatten)]
     access: AccessArguments,
-    /// Folder of the gallery whose stored items the version must be certified for [default: gallery]
+    /// Folder of the gallery; the version must be certified against all versions stored in it [default: gallery]
     #[arg(long, env = "PERENNIAL_GALLERY", value_name = "DIR")]
     gallery: Option<PathBuf>,
-    /// There is no gallery: check the version alone
+    /// Check the version alone, without a gallery
     #[arg(long, conflicts_with_all = ["gallery", "server"])]
     no_gallery: bool,
-    /// Go ahead although the version is not certified for what is stored; overrules no other check
+    /// Promote even if the version is not certified against the stored versions; all other checks still apply
     #[arg(long)]
     force: bool,
-    /// Only check
+    /// Run the checks and print them, but change nothing
     #[arg(long)]
     dry_run: bool,
 }
 
 #[derive(Debug, clap::Args)]
 pub struct PromoteArguments {
-    /// Version name or alias that becomes live
+    /// Version to make live: its name or an alias
     version: String,
     #[command(flatten)]
     place: PlaceArguments,
@@ -68,7 +68,7 @@ pub enum Target<'a> {
     Previous,
 }
 
-/// What became of a promotion or rollback.
+/// The result of a promotion or rollback.
 #[derive(Debug, Serialize, Deserialize)]
 struct Answer {
     version: String,
@@ -78,7 +78,7 @@ struct Answer {
     place: String,
     #[serde(default)]
     checks: Vec<Check>,
-    /// Commands that measure what is missing.
+    /// Commands that measure the uncertified pairs.
     #[serde(default)]
     remedies: Vec<String>,
 }
@@ -113,7 +113,7 @@ pub fn rollback(
     move_to(Target::Previous, &arguments.place, global, terminal)
 }
 
-/// Moves the live version where it is to be moved.
+/// Moves the live version in the service or in the registry.
 pub fn move_to(
     target: Target<'_>,
     place: &PlaceArguments,
@@ -136,7 +136,7 @@ enum Gallery {
     Open(EmbeddedGallery),
     /// A running service holds it.
     Service(ServiceClient),
-    /// None is there, and none was named.
+    /// No gallery exists at the default path, and none was named.
     None,
 }
 
@@ -166,7 +166,7 @@ impl PlaceArguments {
             Err(error @ GalleryError::Locked { .. }) => match running_service::address(folder) {
                 Some(url) => Ok(Gallery::Service(ServiceClient::of(&url, &self.access)?)),
                 None => Err(usage(format!(
-                    "{error}; if it is a service, name it with --server"
+                    "{error}; if that is a service, pass its address with --server"
                 ))),
             },
             Err(error) => Err(error.into()),
@@ -190,7 +190,7 @@ fn ask(
     answer(reply, version, client.url())
 }
 
-/// What the service made of the request for a version.
+/// The service's response to a request for a version.
 fn answer(reply: Reply, version: &str, url: &str) -> anyhow::Result<Answer> {
     /// The parts of the service's answers that matter here.
     #[derive(Deserialize)]
@@ -245,7 +245,7 @@ fn move_in_registry(
     let name = match target {
         Target::Version(name) => name,
         Target::Previous => aliases.get(PREVIOUS_ALIAS).ok_or_else(|| {
-            usage("nothing was promoted before, so there is no version to go back to")
+            usage("there is no previous live version to roll back to; use `perennial models promote VERSION`")
         })?,
     };
     let certification = certification(&registry, place.folder())?;
@@ -263,11 +263,11 @@ fn move_in_registry(
         name,
     )?;
     if let Some(candidate) = &prepared.candidate {
-        // A gate that cannot look does not pass. The first live version of all has nothing to be checked against.
+        // Without a gallery the certificates cannot be checked. Only the first live version needs none.
         if gallery.is_none() && !place.no_gallery && aliases.contains_key(LIVE_ALIAS) {
             return Err(usage(format!(
-                "no gallery at {}, so {} cannot be checked against what is stored; name the gallery with --gallery, or pass \
-                 --no-gallery where there is none",
+                "no gallery at {}, so {} cannot be checked against stored versions; pass the folder with --gallery, or \
+                 --no-gallery if there is no gallery",
                 place.folder().display(),
                 prepared.name
             )));
@@ -352,9 +352,11 @@ fn text(answer: &Answer, passed: bool) -> String {
     let place = &answer.place;
     text.push_str(&match (&answer.previous, answer.moved) {
         (_, false) if passed => {
-            format!("{version} may become live; nothing was changed in {place}")
+            format!(
+                "{version} passes all checks and can be promoted; nothing was changed in {place}"
+            )
         }
-        (_, false) => format!("{version} does not become live; nothing was changed in {place}"),
+        (_, false) => format!("{version} was not promoted; nothing was changed in {place}"),
         (Some(previous), true) => format!("live -> {version} (was {previous}) in {place}"),
         (None, true) => format!("live -> {version} in {place}"),
     });
@@ -390,7 +392,7 @@ mod tests {
         assert_eq!(
             refused,
             "FAILED  weights: damaged\nto measure the pair: perennial evaluate\n\
-             v0002 does not become live; nothing was changed in the registry r"
+             v0002 was not promoted; nothing was changed in the registry r"
         );
     }
 }

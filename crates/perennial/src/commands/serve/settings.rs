@@ -19,7 +19,7 @@ use crate::gallery_folder::GalleryArguments;
 use crate::log_filter::{LOG_VARIABLE, LogFilter};
 use crate::terminal::LogFormat;
 
-/// What `--config` may set; `contrib/serve.toml` explains each key.
+/// The keys of `--config`; `contrib/serve.toml` explains each of them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
@@ -47,9 +47,9 @@ pub struct Settings {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Index {
-    /// Compare with every vector in full precision.
+    /// Exact search: compare with every vector in f32.
     pub exact: bool,
-    /// Build an approximate index from so many items on; 0 for never.
+    /// Number of items from which an approximate HNSW index is built; 0 disables it.
     pub hnsw_from: usize,
 }
 
@@ -159,7 +159,7 @@ impl Settings {
         Ok(settings)
     }
 
-    /// What concerns the service itself, without the keys.
+    /// The configuration of the service itself, without the API keys.
     pub fn config(&self) -> ServeConfig {
         ServeConfig {
             listen: self.listen,
@@ -333,7 +333,7 @@ mod tests {
             ),
             ("trusted_proxies = [\"proxy\"]", "10.0.0.0/8"),
             ("device = \"gpu\"", "device"),
-            ("log = \"loud\"", "no log filter"),
+            ("log = \"loud\"", "not a log filter"),
             ("log_format = \"xml\"", "cannot be `xml`"),
             ("listen = \"7700\"", "`listen`"),
             ("[tls]\ncertificate = \"c.pem\"", "`tls.key` is missing"),

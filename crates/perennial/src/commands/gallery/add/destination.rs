@@ -1,12 +1,12 @@
-//! Where the pictures of a folder go: what [`super::folder`] asks of a gallery, wherever that is.
+//! The interface that [`super::folder`] needs of a gallery, local or behind a service.
 
 use perennial_gallery::Upserted;
 use serde_json::{Map, Value};
 
 /// Keys of the payload of an item that is a picture of a folder.
 ///
-/// `file`, `class`, `width`, `height` and `thumbnail` are for whoever finds the item; `root` and `sha256` are what adding the folder
-/// again goes by.
+/// `file`, `class`, `width`, `height` and `thumbnail` are for search results; `root` and `sha256` identify the item when the folder
+/// is added again.
 pub mod keys {
     /// Path below the folder, with `/` between the parts.
     pub const FILE: &str = "file";
@@ -38,10 +38,10 @@ pub struct NewPicture {
     pub square: Vec<u8>,
 }
 
-/// What is known of an item that is stored.
+/// A stored item, as far as its folder needs it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredPicture {
-    /// The item's id; a number that stands for itself is given as its digits and never belongs to a folder.
+    /// The item's id; a numeric id is given as its digits and never belongs to a folder.
     pub id: String,
     /// The version that embedded it.
     pub model_version: String,
@@ -58,7 +58,7 @@ pub struct StoredPicture {
 }
 
 impl StoredPicture {
-    /// Reads what is known out of an item.
+    /// From the fields and the payload of an item.
     pub fn new(
         id: String,
         model_version: String,
@@ -80,10 +80,10 @@ impl StoredPicture {
 
 /// A gallery that pictures are added to: the one in a folder ([`super::local::Local`]), or one behind a service.
 ///
-/// Calls come from one thread, in any order. Every write is durable when it returns, so that work that is cut off anywhere goes on
-/// where it stopped. No call gets more than [`MAX_CALL`] items or ids.
+/// Calls come from one thread, in any order. Every write is durable when it returns, so that interrupted work can be
+/// continued. No call gets more than [`MAX_CALL`] items or ids.
 pub trait Destination {
-    /// The version that embeds what is stored from now on. It does not change while one command runs; a destination whose version
+    /// The version that embeds new items. It does not change while one command runs; a destination whose version
     /// changes meanwhile fails in [`store`](Self::store).
     fn model_version(&self) -> &str;
 
@@ -97,7 +97,7 @@ pub trait Destination {
         each: &mut dyn FnMut(StoredPicture) -> anyhow::Result<()>,
     ) -> anyhow::Result<()>;
 
-    /// The items that have one of these text ids, whoever stored them; those that do not exist are absent.
+    /// The items that have one of these text ids, of any origin; ids without an item are absent.
     fn stored_as(&self, ids: &[String]) -> anyhow::Result<Vec<StoredPicture>>;
 
     /// Embeds and stores pictures, each in the place of an item of the same id if there is one: all of them or none.

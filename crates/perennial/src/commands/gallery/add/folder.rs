@@ -1,5 +1,5 @@
-//! Making a gallery agree with a folder of pictures: what is new is added, what changed is replaced, what is gone is pruned on
-//! request, and nothing else is touched.
+//! Synchronises a gallery with a folder of pictures: new files are added, changed files replace their items, items of deleted
+//! files are pruned on request, and no other item is changed.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -33,9 +33,9 @@ const MAX_ROOT_BYTES: usize = 4096;
 /// How pictures are added.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// What ids begin with, before a `/`.
+    /// Prefix of ids, before a `/`.
     pub prefix: Option<String>,
-    /// What the folder is called in the gallery, instead of its absolute path.
+    /// Name of the folder in the gallery, instead of its absolute path.
     pub root: Option<String>,
     /// Delete items of the folder whose file is gone.
     pub prune: bool,
@@ -45,12 +45,12 @@ pub struct Options {
     pub no_thumbnails: bool,
 }
 
-/// What became of a folder.
+/// The result of adding a folder.
 #[derive(Debug, Serialize)]
 pub struct FolderReport {
     /// The folder as it was named.
     pub folder: PathBuf,
-    /// What the gallery calls it.
+    /// Its name in the gallery.
     pub root: String,
     /// Pictures that were not there.
     pub inserted: usize,
@@ -64,7 +64,7 @@ pub struct FolderReport {
     pub seconds: f64,
     /// Files looked at per second.
     pub files_per_second: f64,
-    /// What was left out, for JSON.
+    /// The files that were left out, for JSON.
     #[serde(rename = "left_out")]
     pub answer: LeftOutAnswer,
     #[serde(skip)]
@@ -79,7 +79,7 @@ struct Known {
     file: String,
 }
 
-/// A folder, and what the gallery holds of it.
+/// A folder, and its items in the gallery.
 pub struct Plan {
     path: PathBuf,
     folder: PictureFolder,
@@ -89,9 +89,9 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Lists a folder and looks up what is stored of it; changes nothing.
+    /// Lists a folder and looks up its stored items; changes nothing.
     ///
-    /// **Errors**: a folder that cannot be listed, and an id that would take the place of an item that is not this folder's.
+    /// **Errors**: a folder that cannot be listed, and an id that already belongs to an item of another origin.
     pub fn new(
         destination: &dyn Destination,
         path: &Path,
@@ -113,7 +113,7 @@ impl Plan {
         Ok(plan)
     }
 
-    /// What the gallery calls the folder.
+    /// The name of the folder in the gallery.
     pub fn root(&self) -> &str {
         &self.root
     }
@@ -182,7 +182,7 @@ impl Plan {
                     self.root
                 )),
                 _ => usage(format!(
-                    "item {id} is in the gallery and did not come from {}; adding {} would replace it; {advice}{id}",
+                    "item {id} is already in the gallery and was not added from {}; adding {} would replace it; {advice}{id}",
                     self.root,
                     self.path.join(id).display(),
                 )),
@@ -193,8 +193,8 @@ impl Plan {
 
     /// Adds, replaces and prunes.
     ///
-    /// **Errors**: a destination that fails, Ctrl-C, and with `strict` the first picture that cannot be used. What was stored until
-    /// then stays, and adding the folder again goes on from there.
+    /// **Errors**: a destination that fails, Ctrl-C, and with `strict` the first picture that cannot be used. Items stored until
+    /// then stay, and adding the folder again continues from there.
     pub fn carry_out(
         mut self,
         destination: &dyn Destination,
@@ -284,7 +284,7 @@ impl Plan {
         }
         if self.folder.files().is_empty() {
             anyhow::bail!(
-                "{} holds no files at all, so nothing was pruned; check that the disk is there, or delete its {} items with `perennial gallery delete`",
+                "{} is empty, so nothing was pruned; check that its disk is mounted, or delete its {} items with `perennial gallery delete`",
                 self.path.display(),
                 self.known.len()
             );
@@ -323,9 +323,9 @@ impl Plan {
     }
 }
 
-/// What reading a file on any core leads to.
+/// The result of reading one file.
 enum Read<'a> {
-    /// The item is as the file is.
+    /// The stored item matches the file.
     Unchanged,
     /// To be stored; the label is given where the order is known.
     Changed(&'a PictureFile, Box<NewPicture>),
@@ -401,8 +401,8 @@ fn payload_bytes(payload: &Map<String, Value>) -> usize {
     serde_json::to_string(payload).map_or(usize::MAX / 2, |text| text.len())
 }
 
-/// Numbers of classes: those that items of the folder have already, and the next numbers for new classes, so that no number ever
-/// means another class.
+/// Numbers of classes: those that items of the folder have already, and the next numbers for new classes, so that a number always
+/// stands for the same class.
 struct Labels {
     known: BTreeMap<String, u32>,
     next: u32,
@@ -450,7 +450,7 @@ fn check_id(file: &PictureFile, prefix: Option<&str>) -> Result<(), LeftOutFile>
         .is_ok_and(|number| number.to_string() == id)
     {
         // On the command line such an id would name another item.
-        "its name is a number, and numbers are ids of their own; rename it, or pass --prefix"
+        "its name is a number and would be read as a numeric id; rename it, or pass --prefix"
             .to_owned()
     } else {
         return Ok(());
@@ -462,7 +462,7 @@ fn check_id(file: &PictureFile, prefix: Option<&str>) -> Result<(), LeftOutFile>
     })
 }
 
-/// Says whether a folder can be called so.
+/// Checks the name of a folder.
 pub fn check_root(name: &str) -> anyhow::Result<()> {
     if name.is_empty() || name.len() > MAX_ROOT_BYTES || name.chars().any(char::is_control) {
         return Err(usage(format!(
@@ -478,7 +478,7 @@ fn root_name(folder: &Path, given: Option<&str>) -> anyhow::Result<String> {
         .filter(|name| check_root(name).is_ok());
     let name = name.ok_or_else(|| {
         usage(format!(
-            "the path {} cannot be stored as text; pass --root NAME, what the gallery shall call the folder",
+            "the path {} cannot be stored as text; pass --root NAME to name the folder in the gallery",
             folder.display()
         ))
     })?;

@@ -1,4 +1,4 @@
-//! The gallery of a running service, whose live version embeds what is sent.
+//! The gallery of a running service, whose live version embeds the images.
 //!
 //! A picture is sent as the square that the version takes, in a lossless file, so that it is embedded as it would be here.
 
@@ -21,11 +21,11 @@ use crate::service_client::{Reply, ServiceClient, query_value};
 
 /// Items of one page while the gallery is looked through.
 const PAGE: usize = 500;
-/// Bytes of the ids in one address: with everything else, less than what proxies take.
+/// Bytes of the ids in one address: the whole address stays below the limits of common proxies.
 const IDS_BYTES: usize = 2000;
-/// Images of one request; a service takes 128 unless it was told otherwise.
+/// Images of one request; the default limit of a service is 128.
 const IMAGES: usize = 64;
-/// Bytes of one request, about; a service takes 32 MiB unless it was told otherwise.
+/// Bytes of one request, about; the default limit of a service is 32 MiB.
 const REQUEST_BYTES: usize = 8 << 20;
 /// Characters of one value of an embedding as JSON, about.
 const VALUE_BYTES: usize = 14;
@@ -64,13 +64,13 @@ impl<'a> Remote<'a> {
         let models: Models = client.get("/models")?.read()?;
         let version = models.live.ok_or_else(|| {
             usage(format!(
-                "no version is live at {}; promote one with `perennial models promote VERSION --server {0}`",
+                "{} has no live version; promote one with `perennial models promote VERSION --server {0}`",
                 client.url()
             ))
         })?;
         if model != LIVE_ALIAS && model != version {
             return Err(usage(format!(
-                "--model {model}: a service embeds with its live version, which is {version}; leave --model out, or promote {model}"
+                "--model {model}: a service embeds with its live version, {version}; remove --model, or promote {model}"
             )));
         }
         let input = models.models.iter().find(|model| model.name == version);
@@ -223,7 +223,7 @@ impl Destination for Remote<'_> {
     }
 
     fn finish(&self) -> anyhow::Result<u64> {
-        // Every answer meant that its items were on the disk.
+        // The service responds only after its items are on disk.
         Ok(remote::stats(self.client)?.items)
     }
 }
@@ -258,7 +258,7 @@ pub fn add_embeddings(
     Ok((inserted, replaced))
 }
 
-/// Stores items, in smaller requests where the service takes no larger ones. What a cut-off command has stored stays.
+/// Stores items, in smaller requests if the service rejects larger ones. Items stored before an interruption stay.
 fn upsert(
     client: &ServiceClient,
     items: Vec<Value>,
@@ -289,7 +289,7 @@ fn upsert(
     Ok(total)
 }
 
-/// Whether half as many items may pass: too many bytes, items or images.
+/// Whether a smaller request may succeed: this one has too many bytes, items or images.
 fn is_too_much(reply: &Reply) -> bool {
     reply.status == 413 || (reply.status == 422 && reply.message().contains("expected 1 to "))
 }

@@ -1,4 +1,4 @@
-//! What an imported network's input looks like: given on the command line or read beside the file, never assumed.
+//! Size and normalisation of an imported network's input: from the command line or a file beside the checkpoint, never guessed.
 
 use perennial_train::import::{Description, Found};
 
@@ -47,10 +47,10 @@ impl Normalization {
 
 #[derive(Debug, clap::Args)]
 pub struct InputArguments {
-    /// Rows and columns of its input, in pixels
+    /// Side of the square input images, in pixels
     #[arg(long, value_name = "PIXELS", value_parser = super::within::<8, 1024>)]
     size: Option<usize>,
-    /// Channel means of its input, fractions of full brightness (0 to 1)
+    /// Channel means of the input, for pixel values from 0 to 1
     #[arg(
         long,
         value_name = "R,G,B",
@@ -59,7 +59,7 @@ pub struct InputArguments {
         requires = "std"
     )]
     mean: Option<Vec<String>>,
-    /// Channel standard deviations of its input, fractions of full brightness
+    /// Channel standard deviations of the input, for pixel values from 0 to 1
     #[arg(
         long,
         value_name = "R,G,B",
@@ -73,7 +73,7 @@ pub struct InputArguments {
     normalization: Option<Normalization>,
 }
 
-/// What is known about an input; every value says where it comes from.
+/// Size and normalisation of an input, each with its source.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Input {
     pub size: Found<usize>,
@@ -82,7 +82,7 @@ pub struct Input {
 }
 
 impl InputArguments {
-    /// Checks what was given, and finds an argument that a list of numbers has swallowed: `--mean 0.4,0.5,0.4 FILE`.
+    /// Checks the options, and returns a file name that the list of numbers has consumed: `--mean 0.4,0.5,0.4 FILE`.
     pub fn check(&self) -> anyhow::Result<Option<String>> {
         let mut swallowed = Vec::new();
         for (option, values) in [("--mean", &self.mean), ("--std", &self.std)] {
@@ -97,11 +97,14 @@ impl InputArguments {
         }
         match &swallowed[..] {
             [] | [_] => Ok(swallowed.pop()),
-            more => Err(usage(format!("{} is more than one file", more.join(" ")))),
+            more => Err(usage(format!(
+                "{}: only one checkpoint file can be imported",
+                more.join(" ")
+            ))),
         }
     }
 
-    /// What was given, else what was read; the error lists the options that are missing.
+    /// The values of the options, or else of the description file; the error lists the missing options.
     pub fn resolve(&self, description: &Description) -> anyhow::Result<Result<Input, Vec<String>>> {
         let given = |value| Found {
             value,
@@ -112,7 +115,7 @@ impl InputArguments {
             && !(8..=1024).contains(value)
         {
             return Err(usage(format!(
-                "{source} says that images have {value} pixels a side; 8 to 1024 are read: pass --size"
+                "{source} gives an image side of {value} pixels; 8 to 1024 are supported: pass --size"
             )));
         }
         let named = self.normalization.map(|normalization| {
@@ -165,7 +168,7 @@ impl InputArguments {
     }
 }
 
-/// Numbers with commas, and what follows them; numbers without are all of the list.
+/// Splits the numbers from the arguments behind them. Without commas, the whole list is numbers.
 fn split(values: &[String]) -> (&[String], &[String]) {
     let with_commas = values.first().is_some_and(|first| first.contains(','));
     values.split_at(if with_commas { 1 } else { values.len() })
@@ -194,12 +197,12 @@ fn check_mean(name: &str, mean: &[f32; 3]) -> anyhow::Result<()> {
     for value in mean {
         if *value > 1.0 && *value <= 255.0 {
             return Err(usage(format!(
-                "{name}: {value} is above 1; means are fractions of full brightness, so divide values for 0 to 255 by 255"
+                "{name}: {value} is above 1; means are for pixel values from 0 to 1; divide means of values from 0 to 255 by 255"
             )));
         }
         if !(0.0..=1.0).contains(value) {
             return Err(usage(format!(
-                "{name}: {value} is not between 0 and 1, as the mean of pixels from 0 to 1 is"
+                "{name}: {value} is not between 0 and 1; means are for pixel values from 0 to 1"
             )));
         }
     }
@@ -210,7 +213,7 @@ fn check_std(name: &str, std: &[f32; 3]) -> anyhow::Result<()> {
     for value in std {
         if *value > MAX_STD && *value <= 255.0 {
             return Err(usage(format!(
-                "{name}: {value} is above 1; standard deviations are fractions of full brightness, so divide values for 0 to 255 by 255"
+                "{name}: {value} is above 1; standard deviations are for pixel values from 0 to 1; divide those of values from 0 to 255 by 255"
             )));
         }
         if !(value.is_normal() && *value > 0.0 && *value <= MAX_STD) {
@@ -295,7 +298,7 @@ mod tests {
             (refused(&["a,b,c"], std), "not three numbers"),
             (
                 refused(&["0.5,0.5,0.5", "x", "y"], std),
-                "x y is more than one file",
+                "x y: only one checkpoint file",
             ),
         ] {
             assert!(message.contains(part), "{message} | {part}");
