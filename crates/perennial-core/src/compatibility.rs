@@ -13,7 +13,7 @@
 //! ```
 //!
 //! The file is `compatibility.json` in the registry's folder. A record is directed: its query version searched what its gallery
-//! version embedded. It names the weights of both, so it never speaks for another model that has come to bear the name. A pair
+//! version embedded. It names the weights of both, so it does not apply to a different model of the same name. A pair
 //! has one record for each evaluation set and tie rule; measuring again replaces it where it stands.
 
 use std::io;
@@ -260,7 +260,7 @@ impl CompatibilityRecords {
         registry: &Registry,
         measured: impl IntoIterator<Item = CompatibilityRecord>,
     ) -> Result<(), CompatibilityError> {
-        // Two evaluations at once must not lose one another's records; the lock ends with the file handle.
+        // Concurrent evaluations must not overwrite each other's records; the lock ends with the file handle.
         let _lock = lock(&registry.root().join(LOCK_FILE))?;
         let mut known = Self::of(registry)?;
         for pair in measured {

@@ -51,7 +51,7 @@ fn grouped(number: usize) -> String {
     text
 }
 
-/// Images of a published split; `None` for sets that nobody publishes a number for.
+/// Images of a published split; `None` for sets without a published number.
 pub fn official_images(set: &str, split: &str) -> Option<usize> {
     Some(match (set, split) {
         ("cifar10" | "cifar100", "train") => 50_000,

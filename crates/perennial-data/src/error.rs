@@ -9,7 +9,7 @@ pub(crate) const MAX_BYTES: u64 = 8 << 30;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {
-    /// The operating system refused.
+    /// An input or output error of the operating system.
     #[error("{path}: {source}", path = path.display())]
     Io {
         /// The file or folder.
@@ -45,7 +45,7 @@ pub enum DataError {
         limit: u64,
     },
 
-    /// The memory for a set could not be had.
+    /// The memory for a set could not be allocated.
     #[error("{path}: no memory for {bytes} bytes; use a smaller set or a larger machine", path = path.display())]
     OutOfMemory {
         /// The file or folder.
@@ -54,7 +54,7 @@ pub enum DataError {
         bytes: u64,
     },
 
-    /// Nothing in the file or folder.
+    /// The file or folder is empty.
     #[error("{path} holds no records; the file is empty or was not written completely, fetch or copy it again", path = path.display())]
     Empty {
         /// The file or folder.

@@ -2,7 +2,7 @@
 //!
 //! [`PictureFolder::list`] walks a folder of any depth and looks at names only. [`PictureFile::read`] gives a file's bytes, and
 //! [`PictureFile::decode`] its picture: the content decides, whatever the name ends in. [`in_batches`] does that on all cores, ahead
-//! of whoever uses the result, with a few batches in memory. Every file that is not used is told, with a [`Reason`].
+//! of whoever uses the result, with a few batches in memory. Every file that is not used is reported, with a [`Reason`].
 
 mod batches;
 mod left_out;
@@ -111,7 +111,7 @@ impl PictureFile {
                     .map(|ending| ending.to_ascii_lowercase());
                 let meant = ending.filter(|ending| ENDINGS.iter().any(|known| ending == known));
                 return match meant {
-                    None => self.left_out(Reason::NotAPicture, "is no picture by its content"),
+                    None => self.left_out(Reason::NotAPicture, "is not a picture (checked by content)"),
                     Some(ending) => self.left_out(
                         Reason::Unreadable,
                         format!(

@@ -71,7 +71,7 @@ impl Prefetcher {
 
     /// Gives a batch's memory back for a later one; optional.
     pub fn recycle(&self, batch: Batch) {
-        // Once the worker has ended nobody needs the memory.
+        // A worker that has ended reuses no memory.
         let _ = self.used.send(batch.pixels);
     }
 }

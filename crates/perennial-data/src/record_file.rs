@@ -29,7 +29,7 @@ pub(crate) fn read(
     layout: &RecordLayout,
 ) -> Result<ImageSet, DataError> {
     let Some(&first) = paths.first() else {
-        return Err(DataError::invalid(name, "no file was named"));
+        return Err(DataError::invalid(name, "no file was given"));
     };
     let record_bytes = (layout.label_bytes + IMAGE_BYTES) as u64;
     let mut counts = Vec::with_capacity(paths.len());

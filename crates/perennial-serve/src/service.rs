@@ -103,7 +103,7 @@ impl Service {
             for refused in certification.refused(live.name(), stored.keys().map(String::as_str)) {
                 tracing::warn!(
                     %refused,
-                    "the live version is not certified for what is stored: its searches are refused with 409"
+                    "the live version is not certified against the stored versions: its searches are refused with 409"
                 );
             }
         }

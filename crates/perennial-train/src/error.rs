@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::state_dict::WeightsError;
 
-/// Why a training cannot start or go on.
+/// Why a training run cannot start or continue.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainError {
@@ -32,7 +32,7 @@ pub enum TrainError {
         /// What is wrong.
         problem: String,
     },
-    /// The run's folder holds another run or none.
+    /// The run's folder holds another run, or no run.
     #[error("{}: {problem}", path.display())]
     RunFolder {
         /// The folder or file.
@@ -40,7 +40,7 @@ pub enum TrainError {
         /// What is wrong and what to do.
         problem: String,
     },
-    /// The loss or a weight is no longer a number.
+    /// The loss or a weight became NaN or infinite.
     #[error(
         "{what} in task {task}, epoch {epoch}: start the run under another name with a lower `training.learning_rate`"
     )]
@@ -49,7 +49,7 @@ pub enum TrainError {
         task: usize,
         /// Epoch (0-based).
         epoch: usize,
-        /// What is no longer a number.
+        /// The value that became NaN or infinite.
         what: String,
     },
     /// Pre-trained and local classes do not fit the simplex, or it has too few vertices.
@@ -58,7 +58,7 @@ pub enum TrainError {
     /// The training images cannot be read.
     #[error(transparent)]
     Data(#[from] perennial_data::DataError),
-    /// The registry refuses.
+    /// An error of the registry.
     #[error(transparent)]
     Registry(#[from] perennial_core::RegistryError),
     /// Weights do not fit.

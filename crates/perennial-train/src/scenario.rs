@@ -124,7 +124,7 @@ fn read_order(path: &std::path::Path, classes: &[u32]) -> Result<Vec<u32>, Train
             TrainError::config(
                 "scenario.class_order",
                 &format!(
-                    "{} line {}: {line:?} is no class label",
+                    "{} line {}: {line:?} is not a class label",
                     path.display(),
                     at + 1
                 ),

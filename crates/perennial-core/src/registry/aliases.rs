@@ -31,7 +31,7 @@ pub(super) fn read(root: &Path) -> Result<BTreeMap<String, String>, RegistryErro
         check_name(alias).map_err(|error| broken(error.to_string()))?;
         if version_number(version).is_none() {
             return Err(broken(format!(
-                "{alias} = {version:?} is no version name such as v0003"
+                "{alias} = {version:?} is not a version name such as v0003"
             )));
         }
     }

@@ -12,13 +12,13 @@ use ureq::tls::TlsConfig;
 use super::{ArchiveSpec, FetchError, Progress};
 use crate::image_set::hexadecimal;
 
-/// Requests after which an unsteady connection is given up.
+/// The most requests for one download.
 const MAX_REQUESTS: u32 = 8;
 
 /// How every archive begins; a file that begins otherwise is not what a download left.
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-/// A server that is silent for longer is taken for dead.
+/// Timeout for a server that sends nothing.
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// Downloads the archive and verifies its MD5.

@@ -8,9 +8,9 @@ use perennial_core::write_atomically_with;
 
 use super::{ArchiveFile, ArchiveSpec, FetchError, FileSize};
 
-/// Data files of the archive that are not in `folder` yet; texts that come with them are not insisted on.
+/// Data files of the archive that are not in `folder` yet; the texts that come with them are optional.
 ///
-/// A file of another size than the official one is an error: it is somebody's, and is neither used nor replaced.
+/// A file of another size than the official one is an error: it belongs to the user, and is neither used nor replaced.
 pub(super) fn missing_files<'a>(
     spec: &'a ArchiveSpec,
     folder: &Path,

@@ -55,13 +55,13 @@ impl Reason {
     pub fn words(self) -> &'static str {
         match self {
             Self::Unreadable => "unreadable",
-            Self::UnsupportedFormat => "of a format that is not read",
+            Self::UnsupportedFormat => "of an unsupported format",
             Self::TooLarge => "too large",
             Self::UnusableName => "with a name that cannot be an id",
             Self::WithoutClass => "without a class folder",
-            Self::NotAPicture => "no pictures",
+            Self::NotAPicture => "not pictures",
             Self::Hidden => "hidden",
-            Self::RepeatedFolder => "links to folders that are read already",
+            Self::RepeatedFolder => "links to folders already read",
         }
     }
 
@@ -87,7 +87,7 @@ pub struct LeftOutFile {
 
 impl fmt::Display for LeftOutFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A name from outside must not steer the terminal.
+        // An untrusted name must not send control sequences to the terminal.
         for character in self.file.chars() {
             match character.is_control() {
                 true => write!(f, "{}", character.escape_default())?,

@@ -1,6 +1,6 @@
 //! The approximate index: a graph of neighbours over rows, by their numbers.
 //!
-//! Nothing is ever taken out of it: dead rows are passed over by searches until a new graph is worth its cost. So it needs no
+//! Rows are never removed from it: searches skip dead rows until rebuilding the graph is worth its cost. So it needs no
 //! log of deletions, and a saved graph fits whatever happened since.
 
 use std::path::Path;

@@ -51,7 +51,7 @@ impl State {
             } else if record.version as usize >= versions.len() {
                 format!("has the unknown version {}", record.version)
             } else if number >= meta.next_row {
-                "was never numbered".to_owned()
+                "has a number beyond the counter of rows".to_owned()
             } else {
                 let payload = record
                     .payload()
@@ -97,7 +97,7 @@ impl State {
         self.reader = Some(reader);
     }
 
-    /// Lets go of the database file, so that it can be opened again.
+    /// Closes the database file, so that it can be reopened.
     pub(super) fn drop_reader(&mut self, failure: impl Into<String>) {
         self.reader = None;
         self.failure = failure.into();
@@ -112,7 +112,7 @@ pub(super) struct Shared {
     graph: RwLock<Option<Arc<Graph>>>,
     /// Searches of all rows run here, and those of the graph that find no place on their caller's thread; never a lock inside.
     pub(super) pool: rayon::ThreadPool,
-    /// Tells the indexer to leave its work.
+    /// Tells the indexer to stop.
     pub(super) closing: AtomicBool,
     /// Whether a compaction runs.
     pub(super) compacting: AtomicBool,

@@ -44,7 +44,7 @@ pub(crate) struct PairBody {
     verdict: perennial_core::Verdict,
     /// Under the measurement's own rule for ties.
     compatible: bool,
-    /// Whether the service lets the two meet without force.
+    /// Whether the service allows searches between the two without force.
     certified: bool,
     queries: ProbesBody,
     gallery: ProbesBody,
@@ -108,7 +108,7 @@ fn is_of_registry(service: &Service, record: &CompatibilityRecord) -> bool {
         && has(&record.gallery_version, &record.gallery_weights)
 }
 
-/// The compatibility matrix: for each measured pair the newest record, and whether the service lets the two meet.
+/// The compatibility matrix: for each measured pair the newest record, and whether the service allows searches between the two.
 #[utoipa::path(
     get,
     path = "/compatibility",
@@ -125,7 +125,7 @@ pub(crate) async fn compatibility(
         let mut self_tests = BTreeMap::new();
         let mut newest: BTreeMap<(String, String), CompatibilityRecord> = BTreeMap::new();
         for record in records.records {
-            // A record of other weights speaks of a version that is gone.
+            // A record of other weights belongs to a version that no longer exists.
             if !is_of_registry(&service, &record) {
                 continue;
             }

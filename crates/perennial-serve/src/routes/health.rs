@@ -40,16 +40,16 @@ pub(crate) struct InfoBody {
 
 const OK: Json<StatusBody> = Json(StatusBody { status: "ok" });
 
-/// Whether the process answers at all.
+/// Liveness: whether the process responds.
 #[utoipa::path(get, path = "/healthz", tag = "service",
-    responses((status = 200, description = "It does.", body = StatusBody)))]
+    responses((status = 200, description = "The process responds.", body = StatusBody)))]
 pub(crate) async fn healthz() -> Json<StatusBody> {
     OK
 }
 
-/// The same, under the name that orchestrators use.
+/// Liveness, under the usual name of orchestrators.
 #[utoipa::path(get, path = "/livez", tag = "service",
-    responses((status = 200, description = "It does.", body = StatusBody)))]
+    responses((status = 200, description = "The process responds.", body = StatusBody)))]
 pub(crate) async fn livez() -> Json<StatusBody> {
     OK
 }
@@ -58,8 +58,8 @@ pub(crate) async fn livez() -> Json<StatusBody> {
 /// stopping.
 #[utoipa::path(get, path = "/readyz", tag = "service",
     responses(
-        (status = 200, description = "They should.", body = StatusBody),
-        (status = 503, description = "Not now.", body = ErrorBody)
+        (status = 200, description = "Ready.", body = StatusBody),
+        (status = 503, description = "Not ready.", body = ErrorBody)
     ))]
 pub(crate) async fn readyz(
     State(service): State<Arc<Service>>,
@@ -114,7 +114,7 @@ pub(crate) async fn metrics(
     .await
 }
 
-/// A gallery that cannot be read has no numbers; that is no reason to withhold the others.
+/// If the gallery cannot be read, its metrics are left out and the others are still reported.
 fn storage(service: &Service) -> Storage {
     let gallery = service.count().ok();
     let snapshots = service.config.snapshots.as_deref();

@@ -1,4 +1,4 @@
-//! Everything that is checked before a run spends its first second of training.
+//! The checks of a run before training starts.
 
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
@@ -41,7 +41,7 @@ impl<'a> Run<'a> {
             (Some(_), false) => {
                 return Err(folder(
                     places.folder.to_owned(),
-                    "a run is already here; continue it with --resume, or give the new one another name",
+                    "a run of this name already exists; continue it with --resume, or use another name",
                 ));
             }
             (Some(checkpoint), true) => {
@@ -132,7 +132,7 @@ impl<'a> Run<'a> {
         };
         if progress.inputs_sha256 != inputs_sha256 {
             return Err(refuse(
-                "the training images or the class order are not those that this run began with; restore them, or start a run under another name",
+                "the training images or the class order differ from those that this run began with; restore them, or start a run under another name",
             ));
         }
         let within = progress.task <= self.scenario.tasks().len()
@@ -150,7 +150,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Finds every version that the run will start from before hours are spent, and the vertices they need.
+    /// Finds every version that the run will start from, before training begins, and the vertices they need.
     pub(super) fn check_versions(&self) -> Result<(), TrainError> {
         let simplex = self.config.method.simplex()?;
         let preprocessing = self.config.preprocessing.record();
@@ -252,7 +252,7 @@ fn lock(folder: &Path) -> Result<File, TrainError> {
     fs_err::create_dir_all(folder)?;
     let path = folder.join(".lock");
     let mut options = fs_err::OpenOptions::new();
-    // Whatever the file holds is left in it.
+    // The content of the file is kept.
     let file = options
         .write(true)
         .create(true)
@@ -263,7 +263,7 @@ fn lock(folder: &Path) -> Result<File, TrainError> {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(TrainError::RunFolder {
             path: folder.to_owned(),
-            problem: "another process is at work on this run; wait for it or stop it".to_owned(),
+            problem: "another process is using this run; wait for it or stop it".to_owned(),
         }),
         Err(TryLockError::Error(error)) => Err(error.into()),
     }
