@@ -7,7 +7,7 @@ use fs_err::File;
 
 /// Reads a whole regular file of at most `limit` bytes.
 ///
-/// The size is checked before memory is taken, and a failed allocation is an error instead of an abort.
+/// The size is checked before memory is allocated, and a failed allocation is an error instead of an abort.
 ///
 /// # Errors
 /// The error names `path`: it is missing, is not a regular file, exceeds `limit`, or cannot be read.

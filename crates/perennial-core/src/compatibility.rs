@@ -1,4 +1,4 @@
-//! What was measured between two model versions, and the registry's record of it.
+//! Compatibility measurements between model versions, and the registry's record of them.
 //!
 //! ```json
 //! { "schema_version": 1, "records": [ {
@@ -64,7 +64,7 @@ impl TieRule {
     }
 }
 
-/// What a measurement says about a pair, once the spread of the margin is taken into account.
+/// The verdict of a measurement, given the confidence interval of its margin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
@@ -80,7 +80,7 @@ pub enum Verdict {
 
 impl Verdict {
     /// The verdict of a margin's interval. `least` is the smallest margin that counts as compatible, a difference of fractions;
-    /// 0 demands that nothing is lost.
+    /// 0 allows no loss.
     pub fn of(interval: Interval, least: f64) -> Self {
         if interval.low >= least {
             Self::Compatible
@@ -212,7 +212,7 @@ pub enum CompatibilityError {
     /// The file could not be read or written; the message names it.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// The file holds something else.
+    /// The file is damaged.
     #[error("{} is damaged ({source}); move it away and evaluate again", path.display())]
     Damaged {
         /// The file.

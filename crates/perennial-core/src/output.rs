@@ -1,6 +1,6 @@
-//! Where a result goes: checked before the work begins, written once it is there.
+//! Output paths: checked before the work begins, written when the result is ready.
 //!
-//! [`Output::prepare`] refuses at once what could not be written after hours of work: a folder that is missing or
+//! [`Output::prepare`] refuses a path at once, not after hours of work, if it cannot be written: a folder that is missing or
 //! write-protected, a folder in the place of a file, a file of another program. [`Output::commit`] then replaces a
 //! file in one step, or writes to a device or pipe as it is.
 //!
@@ -48,7 +48,7 @@ pub enum OutputError {
     Unusable {
         /// The path given.
         path: PathBuf,
-        /// What it is, and what to name instead.
+        /// The problem and the remedy.
         problem: String,
     },
     /// A file is there already, and it does not look like one that the program wrote.
@@ -466,7 +466,7 @@ fn stream(
     writer.flush()
 }
 
-/// Replaces a regular file, or makes it, in one step.
+/// Replaces or creates a regular file in one step.
 fn replace(
     path: &Path,
     replaced: Option<&Metadata>,

@@ -309,7 +309,7 @@ impl Registry {
         })
     }
 
-    /// Removes what a crash left behind; only called under the lock, when no other publication is running.
+    /// Removes leftovers of a crash; only called under the lock, when no other publication is running.
     fn remove_unpublished(&self) {
         let Ok(entries) = fs_err::read_dir(&self.root) else {
             return;

@@ -8,7 +8,7 @@ use crate::simplex::SimplexError;
 use crate::version_toml;
 use crate::vertex_map::VertexEnd;
 
-/// A version's description that is broken or contradicts itself.
+/// An invalid or inconsistent description of a version.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum VersionError {
     /// The text is not TOML, or a key is missing, unknown or of the wrong type.

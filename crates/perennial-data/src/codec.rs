@@ -118,9 +118,9 @@ pub struct Picture(RgbImage);
 
 impl Picture {
     /// Decodes a PNG, JPEG, WebP, BMP or TIFF, or the first frame of a GIF or an animated WebP; the content says which. The EXIF
-    /// orientation is applied. A file of which a part is missing is refused; what follows its end does not matter.
+    /// orientation is applied. A file of which a part is missing is refused; data after its end is ignored.
     ///
-    /// **Errors**: [`DecodeError`]. The header is checked before memory is taken for pixels.
+    /// **Errors**: [`DecodeError`]. The header is checked before memory is allocated for pixels.
     pub fn decode(bytes: &[u8], limits: DecodeLimits) -> Result<Self, DecodeError> {
         let format = match kind(&bytes[..bytes.len().min(HEAD_BYTES)]) {
             Kind::Decoded(format) => format,
@@ -213,7 +213,7 @@ impl Picture {
 ///
 /// **Shapes**: the result is `[3, size, size]`, bytes.
 ///
-/// **Errors**: [`DecodeError`]. The header is checked before memory is taken for pixels.
+/// **Errors**: [`DecodeError`]. The header is checked before memory is allocated for pixels.
 pub fn decode_square(
     bytes: &[u8],
     size: usize,

@@ -1,4 +1,4 @@
-//! How much of a published set is there: files may be missing, and a file may hold a part of the official records.
+//! Completeness of a published set: files may be missing, and a file may hold a part of the official records.
 
 use std::fmt;
 

@@ -1,11 +1,11 @@
-//! What can go wrong between a file and a batch.
+//! Errors of reading sets and making batches.
 
 use std::path::{Path, PathBuf};
 
 /// Largest file, and largest decoded set, that the readers accept: 8 GiB.
 pub(crate) const MAX_BYTES: u64 = 8 << 30;
 
-/// A set could not be read or a batch could not be made. Every message names the file or value and says what to do.
+/// A set could not be read or a batch could not be made. Every message names the file or value and the remedy.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {
@@ -100,7 +100,7 @@ pub enum DataError {
         path: PathBuf,
         /// Where, in bytes.
         offset: u64,
-        /// What is wrong and what to do.
+        /// The problem and the remedy.
         problem: String,
     },
 
@@ -118,7 +118,7 @@ pub enum DataError {
     Folder {
         /// The folder or file.
         path: PathBuf,
-        /// What is wrong and what to do.
+        /// The problem and the remedy.
         problem: String,
     },
 

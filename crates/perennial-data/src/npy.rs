@@ -209,7 +209,7 @@ impl Array<'_> {
         DataError::format(self.path, 10, problem)
     }
 
-    /// Reads all values of `SIZE` bytes each; memory is taken only after the file has proven to be as large as its header claims.
+    /// Reads all values of `SIZE` bytes each; memory is allocated only after the file has proven to be as large as its header claims.
     fn values<T, const SIZE: usize>(
         &mut self,
         path: &Path,

@@ -107,7 +107,7 @@ pub(crate) fn file_size(path: &Path) -> Result<u64, DataError> {
     Ok(metadata.len())
 }
 
-/// An empty vector with room for `length` values; a refusal of the allocator becomes an error.
+/// An empty vector with room for `length` values; a failed allocation becomes an error.
 pub(crate) fn allocate<T>(path: &Path, length: usize) -> Result<Vec<T>, DataError> {
     let mut values = Vec::new();
     values

@@ -1,4 +1,4 @@
-//! What the gallery stores and what it hands back.
+//! Stored items and search hits.
 
 use std::fmt;
 use std::str::FromStr;

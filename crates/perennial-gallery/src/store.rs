@@ -1,4 +1,4 @@
-//! What every gallery can do, embedded or distributed.
+//! The interface of every gallery, embedded or distributed.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -52,9 +52,9 @@ pub struct GalleryStats {
     pub dim: Option<usize>,
     /// Items by the model version that embedded them; versions without items are absent.
     pub per_version: BTreeMap<String, u64>,
-    /// How searches are answered now.
+    /// The index that answers searches now.
     pub index: IndexState,
-    /// What one vector costs on average.
+    /// Memory and disk space per vector, on average.
     pub bytes_per_vector: BytesPerVector,
     /// What the gallery occupies on the disk.
     pub disk: DiskUse,

@@ -1,4 +1,4 @@
-//! What one client may ask for at once and per second, so that one client cannot starve the others.
+//! Limits per client, concurrent and per second, so that one client cannot starve the others.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -53,7 +53,7 @@ pub(crate) enum Exceeded {
     },
 }
 
-/// A client's place, free again when the request is done.
+/// A client's slot, released when the request is done.
 #[derive(Debug)]
 pub(crate) struct ClientPlace {
     limits: Arc<ClientLimits>,

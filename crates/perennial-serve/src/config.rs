@@ -85,18 +85,18 @@ pub struct Limits {
     pub results: usize,
     /// Clients connected at once; more are refused with 503. Keep it well below the process's limit of open files.
     pub connections: usize,
-    /// Requests at work at once; more are refused with 429.
+    /// Concurrent requests; more are refused with 429.
     pub in_flight: usize,
-    /// Requests at work at once from one client, an IPv4 address or an IPv6 network of 64 bits; more are refused with 429. 0 for
+    /// Concurrent requests from one client, an IPv4 address or an IPv6 network of 64 bits; more are refused with 429. 0 for
     /// no limit.
     pub per_client_concurrent: usize,
     /// Requests per second from one client, in the long run; more are refused with 429. 0 for no limit.
     pub per_client_per_second: f64,
-    /// Requests that a client who was quiet may send at once before `per_client_per_second` holds.
+    /// Requests that an idle client may send at once before `per_client_per_second` holds.
     pub per_client_burst: usize,
     /// Whether the limits per client hold for loopback addresses as well.
     pub per_client_on_loopback: bool,
-    /// Bytes of all request bodies at work at once; more are refused with 429.
+    /// Bytes of all request bodies in memory at once; more are refused with 429.
     pub body_budget_bytes: usize,
     /// Images decoded at once.
     pub decoders: usize,
@@ -116,11 +116,11 @@ pub struct Timeouts {
     pub header_seconds: f64,
     /// From the headers to the answer. A body that is not there by then is 408.
     pub request_seconds: f64,
-    /// The same for swaps, uploads of models and snapshots.
+    /// The same limit for swaps, uploads of models and snapshots.
     pub long_request_seconds: f64,
     /// How long a client may leave its answer unread before it is disconnected.
     pub write_seconds: f64,
-    /// For requests at work when the service is told to stop.
+    /// For requests in progress when the service is asked to stop.
     pub drain_seconds: f64,
 }
 

@@ -98,7 +98,7 @@ async fn refuse(mut stream: TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// A connection's place, free again when it ends.
+/// A connection's slot, released when it ends.
 struct Place {
     permit: Option<OwnedSemaphorePermit>,
     acceptor: LimitedAcceptor,

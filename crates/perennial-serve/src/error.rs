@@ -1,4 +1,4 @@
-//! Errors: what a client sees, and why a service cannot start.
+//! Errors: the answers to clients, and the reasons why a service cannot start.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -95,7 +95,7 @@ pub enum Code {
     IncompatibleVersion,
     /// 409: a model version did not pass the checks of a swap.
     CheckFailed,
-    /// 409: the state does not allow it now.
+    /// 409: not possible in the current state.
     Conflict,
     /// 413: more bytes than allowed.
     PayloadTooLarge,
@@ -165,7 +165,7 @@ pub struct ErrorBody {
 pub struct ErrorDetail {
     /// Its kind.
     pub code: Code,
-    /// What is wrong and what to do, for people.
+    /// The problem and the remedy, for people.
     pub message: String,
     /// The answer's `x-request-id`, which the log repeats.
     pub request_id: String,
@@ -260,7 +260,7 @@ impl ApiError {
         )
     }
 
-    /// What a response that did not come from a handler means.
+    /// The message for a response that did not come from a handler.
     pub(crate) fn of_status(status: StatusCode) -> Self {
         let code = Code::of(status);
         let message = match code {

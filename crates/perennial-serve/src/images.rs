@@ -24,7 +24,7 @@ pub(crate) enum EncodedImage {
     Base64(String),
 }
 
-/// Decodes images to the pixels that a snapshot's encoder takes.
+/// Decodes images to the input of a snapshot's encoder.
 pub(crate) struct Decoder {
     places: Arc<Semaphore>,
     limits: DecodeLimits,

@@ -42,7 +42,7 @@ impl Server {
     /// Loads the live version, checks it, and takes the port. Must be called inside a multi-threaded tokio runtime.
     ///
     /// # Errors
-    /// [`ServeError`]: a setting or TLS file that cannot work, an address that is taken, a registry or gallery that cannot be read, a live
+    /// [`ServeError`]: a setting or TLS file that cannot work, an address in use, a registry or gallery that cannot be read, a live
     /// version that fails its checks.
     pub async fn bind(
         config: ServeConfig,
@@ -99,7 +99,7 @@ impl Server {
         Reloader::new(&self.service, self.tls.clone())
     }
 
-    /// Answers until `shutdown` is done, then takes no more connections, finishes the requests at work within the drain time,
+    /// Answers until `shutdown` is done, then takes no more connections, finishes the requests in progress within the drain time,
     /// and flushes the gallery.
     ///
     /// # Errors

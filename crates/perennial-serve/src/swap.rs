@@ -1,4 +1,4 @@
-//! The swap: a version is loaded, verified, warmed up and checked beside the one that answers, and only then takes its place.
+//! The swap: a version is loaded, verified, warmed up and checked beside the live one, and only then replaces it.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use crate::error::{ApiError, Code};
 use crate::service::{Service, blocking};
 
-/// What a swap did, or would do.
+/// The outcome of a swap, or of its dry run.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct SwapAnswer {
     /// The alias, `live`.

@@ -288,11 +288,11 @@ pub struct ReplacementConfig {
 }
 
 impl ExperimentConfig {
-    /// Checks what the type system cannot.
+    /// Validates the values.
     ///
     /// # Errors
     ///
-    /// The first key whose value cannot work, with what to do.
+    /// The first key with an invalid value, and the remedy.
     pub fn check(&self) -> Result<(), TrainError> {
         check_name(&self.name)?;
         self.training.check()?;
@@ -335,11 +335,11 @@ impl ExperimentConfig {
 }
 
 impl PretrainConfig {
-    /// Checks what the type system cannot.
+    /// Validates the values.
     ///
     /// # Errors
     ///
-    /// The first key whose value cannot work, with what to do.
+    /// The first key with an invalid value, and the remedy.
     pub fn check(&self) -> Result<(), TrainError> {
         check_name(&self.name)?;
         self.training.check()?;

@@ -134,7 +134,7 @@ pub(crate) fn load_network(
             ),
         });
     }
-    // Before memory is taken for the embedding layer.
+    // Before memory is allocated for the embedding layer.
     let embedding_bytes = 4 * version.dim as u64 * features as u64;
     if simplex && embedding_bytes > version.weights_bytes {
         return Err(TrainError::Version {

@@ -1,4 +1,4 @@
-//! What can go wrong in training.
+//! Errors of training.
 
 use std::path::PathBuf;
 
@@ -8,12 +8,12 @@ use crate::state_dict::WeightsError;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainError {
-    /// A configuration value cannot work.
+    /// An invalid configuration value.
     #[error("configuration key `{key}`: {problem}")]
     Config {
         /// Dotted path of the key.
         key: String,
-        /// What is wrong and what to do.
+        /// The problem and the remedy.
         problem: String,
     },
     /// The device is unknown or not compiled in.
@@ -21,7 +21,7 @@ pub enum TrainError {
     Device {
         /// As asked for.
         name: String,
-        /// What is wrong and what to do.
+        /// The problem and the remedy.
         problem: String,
     },
     /// A version cannot be the start of a task or the reference of another.
@@ -37,7 +37,7 @@ pub enum TrainError {
     RunFolder {
         /// The folder or file.
         path: PathBuf,
-        /// What is wrong and what to do.
+        /// The problem and the remedy.
         problem: String,
     },
     /// The loss or a weight became NaN or infinite.
@@ -61,7 +61,7 @@ pub enum TrainError {
     /// An error of the registry.
     #[error(transparent)]
     Registry(#[from] perennial_core::RegistryError),
-    /// Weights do not fit.
+    /// The weights do not fit the network.
     #[error(transparent)]
     Weights(#[from] WeightsError),
     /// A file cannot be read or written.

@@ -21,8 +21,8 @@ pub struct EpochRecord {
     pub images_per_second: f64,
     /// Time spent, in seconds.
     pub seconds: f64,
-    /// Fraction of that time in which the loop waited for its next batch. A device that works on its own goes on meanwhile, so
-    /// there it is the most that can have been lost.
+    /// Fraction of that time in which the loop waited for its next batch. An asynchronous device keeps computing meanwhile, so
+    /// there it is an upper bound of the time lost.
     #[serde(default)]
     pub data_wait: f64,
 }

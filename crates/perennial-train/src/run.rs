@@ -30,11 +30,11 @@ use crate::versions::publish;
 /// Steps between two reads of the loss; on a GPU a read waits for the device.
 const REPORT_STEPS: usize = 10;
 
-/// Where a run reads and writes.
+/// The inputs and outputs of a run.
 pub struct RunPlaces<'a> {
     /// The run's own folder.
     pub folder: &'a FilePath,
-    /// Where versions come from and go to.
+    /// The registry that versions are read from and published to.
     pub registry: &'a Registry,
     /// The folder that holds the data sets.
     pub data_root: &'a FilePath,
@@ -151,7 +151,7 @@ struct Run<'a> {
     _lock: std::fs::File,
 }
 
-/// Time since the last count, and how much of it went into waiting for batches.
+/// Time since the last count, and the part of it spent waiting for batches.
 struct Clock {
     since: Instant,
     waited: Duration,

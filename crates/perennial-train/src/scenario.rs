@@ -101,7 +101,7 @@ impl Scenario {
         &self.tasks
     }
 
-    /// What a class of the set is called locally.
+    /// The local label of a class of the set.
     pub fn local_label(&self, class: u32) -> u32 {
         self.local_label[class as usize]
     }

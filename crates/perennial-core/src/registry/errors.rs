@@ -51,7 +51,7 @@ pub enum RegistryError {
     AliasName {
         /// The alias given.
         alias: String,
-        /// What is wrong with it, and what to do.
+        /// The problem and the remedy.
         problem: String,
     },
     /// `aliases.toml` holds something else than aliases.

@@ -1,4 +1,4 @@
-//! What kind of picture bytes are, by their content, and whether all of the file is there.
+//! The picture format of a file by its content, and whether the file is complete.
 //!
 //! Decoders differ in their tolerance: a JPEG whose second half is missing is decoded to grey, a PNG is refused. So every file is
 //! walked through from marker to marker first. Nothing is allocated, and the walk never leaves the bytes.

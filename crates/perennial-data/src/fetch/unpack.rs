@@ -62,7 +62,7 @@ pub(super) fn unpack(spec: &ArchiveSpec, archive: &Path, folder: &Path) -> Resul
             .files
             .iter()
             .find(|file| path == Path::new(&spec.folder).join(&file.name));
-        // Folders, links and files that nobody reads stay in the archive, whatever their paths.
+        // Folders, links and unused files are not unpacked, whatever their paths.
         let Some(file) = known.filter(|_| entry.header().entry_type().is_file()) else {
             continue;
         };

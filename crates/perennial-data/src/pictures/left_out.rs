@@ -6,7 +6,7 @@ use std::fmt;
 /// Why a file is left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
-    /// It should be a picture and cannot be used: damaged, cut off, no permission, a link that leads nowhere.
+    /// It should be a picture and cannot be used: damaged, cut off, no permission, a broken link.
     Unreadable,
     /// A picture in a format that is not decoded.
     UnsupportedFormat,
@@ -16,7 +16,7 @@ pub enum Reason {
     UnusableName,
     /// A picture beside the class folders, where every image must have a class.
     WithoutClass,
-    /// Something else than a picture.
+    /// Not a picture.
     NotAPicture,
     /// Its name begins with a dot, or a file manager keeps it for itself.
     Hidden,
@@ -65,7 +65,7 @@ impl Reason {
         }
     }
 
-    /// Whether a picture is missing, rather than something that was never meant to be one.
+    /// Whether the file should have been a picture.
     pub fn is_loss(self) -> bool {
         !matches!(
             self,
@@ -81,7 +81,7 @@ pub struct LeftOutFile {
     pub file: String,
     /// Why.
     pub reason: Reason,
-    /// What exactly is wrong, and what to do.
+    /// The problem and the remedy.
     pub problem: String,
 }
 

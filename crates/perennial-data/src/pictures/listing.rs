@@ -9,7 +9,7 @@ use crate::DataError;
 /// Folders inside folders that are followed; deeper ones are more likely a mistake than pictures.
 const MAX_DEPTH: usize = 100;
 
-/// What file managers and archivers leave behind, compared in lower case; names that begin with a dot are hidden as well.
+/// Files of file managers and archivers, compared in lower case; names that begin with a dot are hidden as well.
 const HIDDEN: [&str; 4] = ["thumbs.db", "desktop.ini", "ehthumbs.db", "__macosx"];
 
 /// The files of a folder and of the folders below it that may be pictures.

@@ -1,7 +1,7 @@
 //! The approximate index: a graph of neighbours over rows, by their numbers.
 //!
 //! Rows are never removed from it: searches skip dead rows until rebuilding the graph is worth its cost. So it needs no
-//! log of deletions, and a saved graph fits whatever happened since.
+//! log of deletions, and a saved graph stays valid after later changes.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

@@ -83,7 +83,7 @@ pub(super) struct Log {
 }
 
 /// Keeps a database that a compaction replaced until its last reader is done; empty before that. A database that is dropped
-/// takes what it says away from its readers.
+/// ends the views of its readers.
 #[derive(Default)]
 struct Replaced(Mutex<Option<Database>>);
 
@@ -210,7 +210,7 @@ impl Log {
         Ok(database)
     }
 
-    /// Puts a copy in the database's place. Whoever reads the old one may finish.
+    /// Puts a copy in the database's place. Readers of the old one may finish.
     ///
     /// # Errors
     /// [`GalleryError::Storage`]; the old database then stays, in memory and on the disk.

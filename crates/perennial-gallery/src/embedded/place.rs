@@ -103,7 +103,7 @@ pub(super) fn copy_file(path: &Path) -> io::Result<(File, TempPath)> {
     Ok((file, temporary))
 }
 
-/// Removes what processes that were killed left beside the database. Only the process that holds it may call this.
+/// Removes files that killed processes left beside the database. Only the process that holds it may call this.
 pub(super) fn remove_leftovers(path: &Path) {
     let (folder, name) = split(path);
     let Ok(entries) = folder.read_dir() else {

@@ -1,4 +1,4 @@
-//! What readers see, and how it is built from the database.
+//! The state that readers see, and how it is built from the database.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -104,7 +104,7 @@ impl State {
     }
 }
 
-/// What the threads of one gallery share.
+/// State shared by the threads of one gallery.
 pub(super) struct Shared {
     pub(super) config: GalleryConfig,
     pub(super) folder: PathBuf,

@@ -14,7 +14,7 @@ use crate::keys::MayRead;
 use crate::openapi::Guarded;
 use crate::service::{Service, blocking};
 
-/// What was measured between versions.
+/// Measurements between versions.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct CompatibilityBody {
     /// All versions, oldest first.
@@ -42,7 +42,7 @@ pub(crate) struct PairBody {
     /// `compatible`, `undecided` or `incompatible`: where the interval lies against a margin of 0.
     #[schema(value_type = String)]
     verdict: perennial_core::Verdict,
-    /// Under the measurement's own rule for ties.
+    /// Compatible under the measurement's own rule for ties.
     compatible: bool,
     /// Whether the service allows searches between the two without force.
     certified: bool,

@@ -7,7 +7,7 @@ use crate::service::Service;
 
 /// Replaces aliases in a filter by the versions they point to; blocks.
 ///
-/// A name that the gallery holds items of stands for itself, whatever the registry says.
+/// A version name with items in the gallery is used as it is, even if the registry does not know it.
 ///
 /// # Errors
 /// 422 for a name that neither the gallery nor the registry knows: a mistyped name would otherwise silently match nothing.

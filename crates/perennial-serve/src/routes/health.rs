@@ -32,7 +32,7 @@ pub(crate) struct InfoBody {
     name: &'static str,
     /// The program's version.
     version: &'static str,
-    /// The model version that answers.
+    /// The live model version.
     live: Option<String>,
     uptime_seconds: f64,
     limits: Limits,
@@ -54,7 +54,7 @@ pub(crate) async fn livez() -> Json<StatusBody> {
     OK
 }
 
-/// Whether requests should be sent here: a version is live, its queries may meet everything that is stored, and the service is not
+/// Whether requests should be sent here: a version is live, its queries are certified against all stored versions, and the service is not
 /// stopping.
 #[utoipa::path(get, path = "/readyz", tag = "service",
     responses(

@@ -95,11 +95,11 @@ impl MethodConfig {
         }
     }
 
-    /// Checks what the type system cannot.
+    /// Validates the values.
     ///
     /// # Errors
     ///
-    /// The first key whose value cannot work.
+    /// The first key with an invalid value.
     pub(crate) fn check(&self) -> Result<(), TrainError> {
         if let Some(simplex) = self.simplex()?
             && simplex.vertices() > MAX_VERTICES

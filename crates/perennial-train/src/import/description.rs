@@ -1,4 +1,4 @@
-//! What a checkpoint and the files beside it say about the network's input and classes.
+//! Metadata of a checkpoint and the files beside it: the network's input and classes.
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ pub struct Found<T> {
     pub source: String,
 }
 
-/// What is known about a checkpoint beyond its tensors. Every value may be absent.
+/// Metadata of a checkpoint beyond its tensors. Every value may be absent.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Description {
     /// Channel means of the input.

@@ -29,11 +29,11 @@ const WRAPPERS: [&str; 3] = ["module", "_orig_mod", "backbone"];
 /// A place in a checkpoint that holds a network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
-    /// What to name it by: the dictionaries that lead to it, joined by dots, or [`TOP_LEVEL`].
+    /// Its key: the dictionaries that lead to it, joined by dots, or [`TOP_LEVEL`].
     pub key: String,
     /// How many tensors it holds.
     pub tensors: usize,
-    /// What stands before the backbone's own names.
+    /// The prefix of the backbone's own names.
     prefix: String,
     backbone: BackboneKind,
 }
@@ -59,7 +59,7 @@ pub struct Selection<'a> {
     pub left_out: Vec<String>,
 }
 
-/// What the shapes of a network's tensors tell about it.
+/// Properties of a network inferred from the shapes of its tensors.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Inferred {
     /// Backbone, stem and width.
@@ -414,7 +414,7 @@ impl Selection<'_> {
         }
     }
 
-    /// Refuses a weight that was stored as whole numbers, which looks as if it were missing.
+    /// Refuses a weight that was stored as integers; otherwise it would be reported as missing.
     fn refuse_integers(&self, own: &str) -> Result<(), ImportError> {
         let end = own.trim_start_matches("backbone.");
         let stored = self.counters.iter().find(|name| name.ends_with(end));

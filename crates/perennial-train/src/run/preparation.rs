@@ -98,7 +98,7 @@ impl<'a> Run<'a> {
         Ok(run)
     }
 
-    /// The names that aliases stand for now: an alias that moves during the run must not change what it trains.
+    /// The versions that aliases point to now: an alias that moves during the run must not change what it trains.
     fn resolve_starts(&self) -> Result<BTreeMap<usize, String>, TrainError> {
         let initial = self.config.initial_model.iter().map(|name| (0, name));
         let replacements = &self.config.replacements;
@@ -109,7 +109,7 @@ impl<'a> Run<'a> {
             .collect()
     }
 
-    /// Identifies the images, and what each of their classes is called.
+    /// Hash of the images and their local labels.
     fn inputs_sha256(&self) -> Result<String, TrainError> {
         let set = &self.sets[0];
         let labels: Vec<u32> = set
@@ -219,7 +219,7 @@ impl<'a> Run<'a> {
     }
 }
 
-/// What the configuration asks of tasks, against the tasks that there are.
+/// Checks the configured tasks against the scenario's tasks.
 fn check_tasks(config: &ExperimentConfig, scenario: &Scenario) -> Result<(), TrainError> {
     let tasks = scenario.tasks();
     let beyond = config
