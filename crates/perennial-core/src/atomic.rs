@@ -12,7 +12,7 @@ use crate::output::Output;
 ///
 /// The bytes go to a temporary file in the same folder, are flushed to the disk, and take the name `path` by a
 /// rename; the folder is flushed afterwards. Symbolic links are followed; a device or pipe is written to and never
-/// replaced. [`Output`] does the same in two parts, for work that should not be in vain.
+/// replaced. [`Output`] does the same in two parts, so that a bad path is reported before the work.
 ///
 /// # Errors
 /// The error names `path`; the previous content is then untouched and no temporary file stays behind.
@@ -55,7 +55,7 @@ pub(crate) fn sync_folder(_folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes and flushes a file that must not exist yet, inside a folder that nobody else can see.
+/// Writes and flushes a file that must not exist yet, inside a private folder.
 pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = fs_err::OpenOptions::new()
         .write(true)

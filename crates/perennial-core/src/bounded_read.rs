@@ -1,4 +1,4 @@
-//! Reading files whose size nobody vouches for.
+//! Reading files of untrusted size.
 
 use std::io::{self, Read};
 use std::path::Path;
@@ -7,7 +7,7 @@ use fs_err::File;
 
 /// Reads a whole regular file of at most `limit` bytes.
 ///
-/// The size is checked before memory is taken, and memory that cannot be had is an error instead of an abort.
+/// The size is checked before memory is allocated, and a failed allocation is an error instead of an abort.
 ///
 /// # Errors
 /// The error names `path`: it is missing, is not a regular file, exceeds `limit`, or cannot be read.

@@ -1,4 +1,4 @@
-//! What was measured between two model versions, and the registry's record of it.
+//! Compatibility measurements between model versions, and the registry's record of them.
 //!
 //! ```json
 //! { "schema_version": 1, "records": [ {
@@ -13,7 +13,7 @@
 //! ```
 //!
 //! The file is `compatibility.json` in the registry's folder. A record is directed: its query version searched what its gallery
-//! version embedded. It names the weights of both, so it never speaks for another model that has come to bear the name. A pair
+//! version embedded. It names the weights of both, so it does not apply to a different model of the same name. A pair
 //! has one record for each evaluation set and tie rule; measuring again replaces it where it stands.
 
 use std::io;
@@ -64,7 +64,7 @@ impl TieRule {
     }
 }
 
-/// What a measurement says about a pair, once the spread of the margin is taken into account.
+/// The verdict of a measurement, given the confidence interval of its margin.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
@@ -80,7 +80,7 @@ pub enum Verdict {
 
 impl Verdict {
     /// The verdict of a margin's interval. `least` is the smallest margin that counts as compatible, a difference of fractions;
-    /// 0 demands that nothing is lost.
+    /// 0 allows no loss.
     pub fn of(interval: Interval, least: f64) -> Self {
         if interval.low >= least {
             Self::Compatible
@@ -212,7 +212,7 @@ pub enum CompatibilityError {
     /// The file could not be read or written; the message names it.
     #[error(transparent)]
     Io(#[from] io::Error),
-    /// The file holds something else.
+    /// The file is damaged.
     #[error("{} is damaged ({source}); move it away and evaluate again", path.display())]
     Damaged {
         /// The file.
@@ -260,7 +260,7 @@ impl CompatibilityRecords {
         registry: &Registry,
         measured: impl IntoIterator<Item = CompatibilityRecord>,
     ) -> Result<(), CompatibilityError> {
-        // Two evaluations at once must not lose one another's records; the lock ends with the file handle.
+        // Concurrent evaluations must not overwrite each other's records; the lock ends with the file handle.
         let _lock = lock(&registry.root().join(LOCK_FILE))?;
         let mut known = Self::of(registry)?;
         for pair in measured {

@@ -56,7 +56,7 @@ pub enum EmbeddingsError {
     File {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it, and what to do.
+        /// The problem and the remedy.
         problem: String,
     },
     /// The file could not be read or written; the message names it.
@@ -78,7 +78,7 @@ pub struct Embeddings {
 }
 
 impl Embeddings {
-    /// How an embeddings file is told from others.
+    /// Identifies an embeddings file.
     pub const FILE_KIND: FileKind = embeddings_file::FILE_KIND;
 
     /// Takes vectors that already have unit length.
@@ -125,7 +125,7 @@ impl Embeddings {
     ///
     /// # Errors
     /// A file that cannot be read, is not of this format, or fails the checks of [`new`](Self::new). Sizes are
-    /// checked against the file's length before memory is taken.
+    /// checked against the file's length before memory is allocated.
     pub fn read(path: impl AsRef<Path>) -> Result<Self, EmbeddingsError> {
         embeddings_file::read(path.as_ref())
     }

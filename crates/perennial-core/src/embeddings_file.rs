@@ -15,7 +15,7 @@ use crate::output::{FileKind, Output};
 const FORMAT: &str = "perennial-embeddings";
 const FORMAT_VERSION: &str = "1";
 
-/// What an embeddings file looks like from outside.
+/// How an embeddings file is recognised.
 pub(crate) const FILE_KIND: FileKind = FileKind {
     name: "an embeddings file",
     // Eight bytes of length, then the header, whose metadata come first.
@@ -169,7 +169,7 @@ impl TensorFile<'_> {
 
     /// Reads and validates the header: tensors lie end to end, have the size of their shape, and fill the file.
     fn read_header(&mut self, file_length: u64) -> Result<Metadata, EmbeddingsError> {
-        let no_safetensors = "is no safetensors file, or is cut off; write it again";
+        let no_safetensors = "is not a safetensors file, or is truncated; write it again";
         let mut length = [0; 8];
         if file_length < 8 {
             return Err(self.error(no_safetensors));

@@ -5,7 +5,7 @@ use thiserror::Error;
 /// A batch that could not be encoded.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum EncodeError {
-    /// The pixels are no whole number of images of the encoder's input shape.
+    /// The pixels cannot be split into images of the encoder's input shape.
     #[error(
         "expected whole images of {}x{}x{} (channels, height, width; {} values each), got {actual} values",
         expected[0], expected[1], expected[2], expected.iter().product::<usize>()
@@ -56,7 +56,7 @@ pub trait Encoder: Send + Sync {
     /// [`encode`](Self::encode).
     ///
     /// # Errors
-    /// [`EncodeError::Shape`] when the pixels are no whole number of images.
+    /// [`EncodeError::Shape`] when the pixels cannot be split into images.
     fn image_count(&self, pixels: &[f32]) -> Result<usize, EncodeError> {
         let expected = self.input_shape();
         let per_image: usize = expected.iter().product();

@@ -1,4 +1,4 @@
-//! Turns between writers, of one process or several.
+//! An exclusive lock for writers, across threads and processes.
 
 use std::fs::File;
 use std::io;

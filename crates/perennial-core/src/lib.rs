@@ -5,10 +5,10 @@
 //! - [`dot`], [`normalize_rows`]: cosine similarity of unit vectors.
 //! - [`Embeddings`]: unit vectors with ids, labels and the version that produced them, as a safetensors file.
 //! - [`Encoder`]: pixels in, unit embeddings out.
-//! - [`ModelVersion`], [`VersionDraft`], [`Registry`]: immutable model versions in a folder, and the aliases that move.
-//! - [`CompatibilityRecords`]: which pairs of versions were measured, and what came out.
+//! - [`ModelVersion`], [`VersionDraft`], [`Registry`]: immutable model versions in a folder, and mutable aliases.
+//! - [`CompatibilityRecords`]: the measured pairs of versions and their results.
 //! - [`Output`]: a place for a result, checked before the work and written after it.
-//! - [`write_atomically`], [`read_at_most`], [`sha256_hex`]: file access that neither loses data nor trusts a file's size.
+//! - [`write_atomically`], [`read_at_most`], [`sha256_hex`]: atomic writes and bounded reads of files.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

@@ -1,7 +1,7 @@
-//! Where a result goes: checked before the work begins, written once it is there.
+//! Output paths: checked before the work begins, written when the result is ready.
 //!
-//! [`Output::prepare`] refuses at once what could not be written after hours of work: a folder that is missing or
-//! write-protected, a folder where a file belongs, a file that somebody else made. [`Output::commit`] then replaces a
+//! [`Output::prepare`] refuses a path at once, not after hours of work, if it cannot be written: a folder that is missing or
+//! write-protected, a folder in the place of a file, a file of another program. [`Output::commit`] then replaces a
 //! file in one step, or writes to a device or pipe as it is.
 //!
 //! | what the path names | what happens |
@@ -25,9 +25,9 @@ const STDOUT: &str = "/dev/stdout";
 const STDOUT_NAMES: [&str; 2] = ["/dev/fd/1", "/proc/self/fd/1"];
 /// As many links as the kernel follows.
 const MAX_LINKS: usize = 40;
-/// How much of an existing file is looked at to tell whose it is.
+/// Bytes of an existing file that are read to recognise its kind.
 const HEAD_BYTES: u64 = 4096;
-/// How long a pipe is waited for until somebody reads it.
+/// How long to wait for a pipe's reader.
 const READER_WAIT: Duration = Duration::from_secs(2);
 const BUFFER_BYTES: usize = 1 << 18;
 
@@ -36,7 +36,7 @@ const BUFFER_BYTES: usize = 1 << 18;
 #[non_exhaustive]
 pub enum OutputError {
     /// The folder that the file is to go to does not exist.
-    #[error("{}: the folder {} does not exist; make it first", path.display(), folder.display())]
+    #[error("{}: the folder {} does not exist; create it first", path.display(), folder.display())]
     NoFolder {
         /// The path given.
         path: PathBuf,
@@ -48,7 +48,7 @@ pub enum OutputError {
     Unusable {
         /// The path given.
         path: PathBuf,
-        /// What it is, and what to name instead.
+        /// The problem and the remedy.
         problem: String,
     },
     /// A file is there already, and it does not look like one that the program wrote.
@@ -61,7 +61,7 @@ pub enum OutputError {
         /// What the program would have written, such as "an embeddings file".
         expected: &'static str,
     },
-    /// The operating system refuses.
+    /// An error of the operating system.
     #[error("{} cannot be written: {source}", path.display())]
     Io {
         /// The path given, or the folder that refuses.
@@ -83,7 +83,7 @@ impl From<OutputError> for io::Error {
     }
 }
 
-/// A kind of file, and how an existing one is told from other people's.
+/// A kind of file, and how an existing file of this kind is recognised.
 #[derive(Clone, Copy, Debug)]
 pub struct FileKind {
     /// With its article, such as "an embeddings file".
@@ -115,7 +115,7 @@ impl Output {
     /// Checks a path that the user named, where `-` is standard output.
     ///
     /// # Errors
-    /// [`OutputError`]: whatever can be known before the work about why the result could not be written.
+    /// [`OutputError`]: any problem that can be detected before the work.
     pub fn prepare(path: impl Into<PathBuf>) -> Result<Self, OutputError> {
         let path = path.into();
         if path == Path::new("-") {
@@ -162,7 +162,7 @@ impl Output {
         }
     }
 
-    /// Whether the result goes to standard output, where nothing else must be printed then.
+    /// Whether the result goes to standard output. If so, print nothing else there.
     pub fn is_stdout(&self) -> bool {
         matches!(self.target, Target::Stdout)
     }
@@ -305,7 +305,7 @@ impl Target {
                         continue;
                     }
                     Err(unusable(
-                        "is a pipe that nothing reads; start its reader first",
+                        "is a pipe without a reader; start the reader first",
                     ))
                 }
                 Err(source) => Err(OutputError::Io {
@@ -320,7 +320,7 @@ impl Target {
     fn special(_end: &Path, _found: &Metadata, shown: &Path) -> Result<Self, OutputError> {
         Err(OutputError::Unusable {
             path: shown.to_owned(),
-            problem: "is no regular file; name a file".to_owned(),
+            problem: "is not a regular file; name a file".to_owned(),
         })
     }
 }
@@ -342,7 +342,7 @@ pub fn check_folder(folder: &Path) -> Result<(), OutputError> {
                 let what = if nearest == folder { "" } else { " on the way" };
                 return Err(OutputError::Unusable {
                     path: folder.to_owned(),
-                    problem: format!("{} is{what} no folder; name another", nearest.display()),
+                    problem: format!("{}{what} is not a folder; name another", nearest.display()),
                 });
             }
             Err(error)
@@ -466,7 +466,7 @@ fn stream(
     writer.flush()
 }
 
-/// Replaces a regular file, or makes it, in one step.
+/// Replaces or creates a regular file in one step.
 fn replace(
     path: &Path,
     replaced: Option<&Metadata>,

@@ -28,10 +28,10 @@ use crate::version::{ModelVersion, VersionDraft, VersionError, version_name, ver
 const MODEL_FILE: &str = "model.toml";
 const WEIGHTS_FILE: &str = "weights.safetensors";
 const LOCK_FILE: &str = ".lock";
-/// Folders with this prefix are versions in the making.
+/// Prefix of the folders of versions that are being published.
 const UNPUBLISHED_PREFIX: &str = ".publish-";
 
-/// No `model.toml` comes near this size.
+/// The largest `model.toml` that is read.
 const MAX_MODEL_BYTES: u64 = 1 << 20;
 const MAX_WEIGHTS_BYTES: u64 = 1 << 36;
 
@@ -107,7 +107,7 @@ impl Registry {
         sync_folder(folder.path())?;
         // Before the version appears: a number may be lost to a crash, but is never given twice.
         numbers::write(&self.root, number)?;
-        // A rename never replaces a folder that holds files, so not even a foreign writer can be overwritten.
+        // A rename never replaces a folder that holds files, so a version of another writer cannot be overwritten.
         fs_err::rename(folder.path(), self.folder(&version.name))?;
         // The folder has its final name now and must not be cleaned up.
         let _ = folder.keep();
@@ -201,7 +201,7 @@ impl Registry {
         aliases::read(&self.root)
     }
 
-    /// Whether an alias may have this name, for whoever wants to know before hours of work.
+    /// Whether an alias may have this name, to be checked before long work.
     ///
     /// # Errors
     /// [`RegistryError::AliasName`] says what is wrong with it.
@@ -321,7 +321,7 @@ impl Registry {
         })
     }
 
-    /// Removes what a crash left behind; only called under the lock, when nobody else is publishing.
+    /// Removes leftovers of a crash; only called under the lock, when no other publication is running.
     fn remove_unpublished(&self) {
         let Ok(entries) = fs_err::read_dir(&self.root) else {
             return;

@@ -23,8 +23,8 @@ pub enum SimilarityError {
         /// Position of the row, from 0.
         row: usize,
     },
-    /// The data is no whole number of rows.
-    #[error("{length} values are no whole number of rows of {dim}")]
+    /// The data cannot be split into rows.
+    #[error("{length} values cannot be split into rows of {dim}")]
     PartialRow {
         /// Values given.
         length: usize,
@@ -111,7 +111,7 @@ pub fn normalize_in_place(vector: &mut [f32]) -> Result<(), SimilarityError> {
 /// **Shapes**: `rows` is `[n, dim]`, row-major.
 ///
 /// # Errors
-/// The lowest row of length 0 or with a value that is not finite, or values that are no whole number of rows. Rows
+/// The lowest row of length 0 or with a value that is not finite, or values that cannot be split into rows. Rows
 /// named by no error may already be scaled.
 pub fn normalize_rows(rows: &mut [f32], dim: usize) -> Result<(), SimilarityError> {
     if dim == 0 || !rows.len().is_multiple_of(dim) {

@@ -11,7 +11,7 @@ use thiserror::Error;
 
 use crate::similarity::sum;
 
-/// Enough for any set of classes, and small enough that a hostile model file cannot ask for absurd memory.
+/// Enough for any set of classes, and small enough to bound the memory that a hostile model file can request.
 pub const MAX_VERTICES: usize = 1 << 24;
 
 /// Rows handled by one parallel job, so that a training batch is not split into jobs shorter than their overhead.

@@ -8,7 +8,7 @@ use crate::simplex::SimplexError;
 use crate::version_toml;
 use crate::vertex_map::VertexEnd;
 
-/// A version's description that is broken or contradicts itself.
+/// An invalid or inconsistent description of a version.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum VersionError {
     /// The text is not TOML, or a key is missing, unknown or of the wrong type.
@@ -28,7 +28,7 @@ pub enum VersionError {
         /// The version found.
         found: i64,
     },
-    /// A value that cannot be right.
+    /// An invalid value.
     #[error("{key}: {problem}")]
     Value {
         /// The key, with its table.
@@ -41,7 +41,7 @@ pub enum VersionError {
     Vertices(#[from] SimplexError),
 }
 
-/// What a version is to its parent.
+/// How a version relates to its parent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {

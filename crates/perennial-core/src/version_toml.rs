@@ -36,7 +36,7 @@ pub(crate) fn parse(text: &str) -> Result<ModelVersion, VersionError> {
     }
     let version: ModelVersion = toml::from_str(text).map_err(syntax)?;
     if version_number(&version.name).is_none() {
-        let problem = format!("{:?} is no version name such as v0003", version.name);
+        let problem = format!("{:?} is not a version name such as v0003", version.name);
         return Err(value("name", problem));
     }
     if !is_sha256_hex(&version.weights_sha256) {
@@ -83,7 +83,7 @@ pub(crate) fn validate(draft: &VersionDraft) -> Result<(), VersionError> {
     }
     if !is_rfc3339_utc(&draft.created) {
         let problem = format!(
-            "{:?} is no UTC time such as 2026-11-22T21:35:00Z",
+            "{:?} is not a UTC time such as 2026-11-22T21:35:00Z",
             draft.created
         );
         return Err(value("created", problem));

@@ -1,7 +1,7 @@
 //! Which class owns which simplex vertex.
 //!
 //! Pre-trained models and local tasks share one simplex: pre-training places its classes from the front, local
-//! fine-tuning from the back, so that a replacement's classes and the local ones never meet.
+//! fine-tuning from the back, so that a replacement's classes and the local ones never share a vertex.
 
 use serde::{Deserialize, Serialize};
 
@@ -23,7 +23,7 @@ pub enum VertexEnd {
 pub struct VertexMap {
     /// Vertices of the simplex, `K`.
     pub vertices: usize,
-    /// Where class 0 sits.
+    /// The end of the simplex at which class 0 is placed.
     pub end: VertexEnd,
 }
 

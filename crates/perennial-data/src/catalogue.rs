@@ -196,11 +196,11 @@ fn present(path: &Path, remedy: Remedy) -> Result<(), DataError> {
             )
         }
         Remedy::Convert => {
-            "`perennial data convert tinyimagenet` makes it of the published folders; or put it there, or set PERENNIAL_DATA to the folder that holds the data sets"
+            "create it with `perennial data convert tinyimagenet`, copy it there, or set PERENNIAL_DATA to the folder that holds the data sets"
                 .to_string()
         }
         Remedy::Unzip => {
-            "`perennial data fetch tinyimagenet` says how to get it; or set PERENNIAL_DATA to the folder that holds the data sets"
+            "run `perennial data fetch tinyimagenet` for instructions, or set PERENNIAL_DATA to the folder that holds the data sets"
                 .to_string()
         }
         Remedy::Place => {

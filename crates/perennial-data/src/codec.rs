@@ -40,23 +40,23 @@ impl DecodeLimits {
         pixels: 1 << 28,
         bytes: 1 << 30,
     };
-    /// For images from strangers.
-    pub const STRANGERS: Self = Self {
+    /// For untrusted input.
+    pub const UNTRUSTED: Self = Self {
         side: 8_192,
         pixels: 1 << 25,
         bytes: 1 << 28,
     };
 }
 
-/// Why bytes are no usable image.
+/// Why bytes cannot be used as an image.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DecodeError {
-    /// The first bytes are those of no format that is known.
-    #[error("the content is no picture; PNG, JPEG, WebP, GIF, BMP and TIFF are read")]
+    /// The first bytes match no known format.
+    #[error("the content is not a picture; supported are PNG, JPEG, WebP, GIF, BMP and TIFF")]
     NotAPicture,
     /// A picture, but in a format that is not decoded.
-    #[error("{format} pictures are not read; convert it to JPEG or PNG")]
+    #[error("{format} is not supported; convert the picture to JPEG or PNG")]
     Unsupported {
         /// The format's name.
         format: &'static str,
@@ -88,7 +88,7 @@ pub enum DecodeError {
     },
     /// Width or height is above the limit; found in the header, before any pixel is decoded.
     #[error(
-        "the image has {width}x{height} pixels; at most {side} a side and {pixels} in all are decoded, scale it down"
+        "the image has {width}x{height} pixels; the limit is {side} per side and {pixels} in total; scale it down"
     )]
     TooLarge {
         /// Width in pixels.
@@ -100,8 +100,8 @@ pub enum DecodeError {
         /// The limit of width times height, in pixels.
         pixels: u64,
     },
-    /// Pixels that are no image of 1 or 3 channels.
-    #[error("{bytes} bytes are no image of {shape:?} (1 or 3 channels, height, width)")]
+    /// The pixels are not an image of 1 or 3 channels.
+    #[error("{bytes} bytes are not an image of {shape:?} (1 or 3 channels, height, width)")]
     Shape {
         /// Bytes given.
         bytes: usize,
@@ -118,9 +118,9 @@ pub struct Picture(RgbImage);
 
 impl Picture {
     /// Decodes a PNG, JPEG, WebP, BMP or TIFF, or the first frame of a GIF or an animated WebP; the content says which. The EXIF
-    /// orientation is applied. A file of which a part is missing is refused; what follows its end does not matter.
+    /// orientation is applied. A file of which a part is missing is refused; data after its end is ignored.
     ///
-    /// **Errors**: [`DecodeError`]. The header is checked before memory is taken for pixels.
+    /// **Errors**: [`DecodeError`]. The header is checked before memory is allocated for pixels.
     pub fn decode(bytes: &[u8], limits: DecodeLimits) -> Result<Self, DecodeError> {
         let format = match kind(&bytes[..bytes.len().min(HEAD_BYTES)]) {
             Kind::Decoded(format) => format,
@@ -141,7 +141,7 @@ impl Picture {
                 });
             }
         };
-        // The decoders are others' code, and one file must not end the work on thousands.
+        // A decoder may panic; one file must not abort the work on thousands.
         catch_unwind(AssertUnwindSafe(|| decode(format, bytes, exif, limits))).unwrap_or_else(
             |_| {
                 Err(DecodeError::Decoder {
@@ -213,7 +213,7 @@ impl Picture {
 ///
 /// **Shapes**: the result is `[3, size, size]`, bytes.
 ///
-/// **Errors**: [`DecodeError`]. The header is checked before memory is taken for pixels.
+/// **Errors**: [`DecodeError`]. The header is checked before memory is allocated for pixels.
 pub fn decode_square(
     bytes: &[u8],
     size: usize,
@@ -393,7 +393,7 @@ mod tests {
         let image = RgbImage::from_fn(12, 4, |x, _| {
             Rgb([if (4..8).contains(&x) { 90 } else { 0 }; 3])
         });
-        let square = decode_square(&png(&image), 2, DecodeLimits::STRANGERS).unwrap();
+        let square = decode_square(&png(&image), 2, DecodeLimits::UNTRUSTED).unwrap();
         assert_eq!(square, [90; 12]);
     }
 
@@ -411,11 +411,11 @@ mod tests {
         let bytes = png(&RgbImage::new(40, 30));
         let side = DecodeLimits {
             side: 39,
-            ..DecodeLimits::STRANGERS
+            ..DecodeLimits::UNTRUSTED
         };
         let pixels = DecodeLimits {
             pixels: 1199,
-            ..DecodeLimits::STRANGERS
+            ..DecodeLimits::UNTRUSTED
         };
         for limits in [side, pixels] {
             let error = decode_square(&bytes, 8, limits).unwrap_err();
@@ -423,14 +423,14 @@ mod tests {
         }
         let memory = DecodeLimits {
             bytes: 1000,
-            ..DecodeLimits::STRANGERS
+            ..DecodeLimits::UNTRUSTED
         };
         assert!(decode_square(&bytes, 8, memory).is_err());
         assert!(matches!(
-            decode_square(&bytes, 0, DecodeLimits::STRANGERS),
+            decode_square(&bytes, 0, DecodeLimits::UNTRUSTED),
             Err(DecodeError::Size(0))
         ));
-        assert!(decode_square(b"no image", 8, DecodeLimits::STRANGERS).is_err());
-        assert!(decode_square(&bytes[..60], 8, DecodeLimits::STRANGERS).is_err());
+        assert!(decode_square(b"no image", 8, DecodeLimits::UNTRUSTED).is_err());
+        assert!(decode_square(&bytes[..60], 8, DecodeLimits::UNTRUSTED).is_err());
     }
 }

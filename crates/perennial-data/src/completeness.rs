@@ -1,4 +1,4 @@
-//! How much of a published set is there: files may be missing, and a file may hold a part of the official records.
+//! Completeness of a published set: files may be missing, and a file may hold a part of the official records.
 
 use std::fmt;
 
@@ -51,7 +51,7 @@ fn grouped(number: usize) -> String {
     text
 }
 
-/// Images of a published split; `None` for sets that nobody publishes a number for.
+/// Images of a published split; `None` for sets without a published number.
 pub fn official_images(set: &str, split: &str) -> Option<usize> {
     Some(match (set, split) {
         ("cifar10" | "cifar100", "train") => 50_000,

@@ -1,15 +1,15 @@
-//! What can go wrong between a file and a batch.
+//! Errors of reading sets and making batches.
 
 use std::path::{Path, PathBuf};
 
 /// Largest file, and largest decoded set, that the readers accept: 8 GiB.
 pub(crate) const MAX_BYTES: u64 = 8 << 30;
 
-/// A set could not be read or a batch could not be made. Every message names the file or value and says what to do.
+/// A set could not be read or a batch could not be made. Every message names the file or value and the remedy.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DataError {
-    /// The operating system refused.
+    /// An input or output error of the operating system.
     #[error("{path}: {source}", path = path.display())]
     Io {
         /// The file or folder.
@@ -45,7 +45,7 @@ pub enum DataError {
         limit: u64,
     },
 
-    /// The memory for a set could not be had.
+    /// The memory for a set could not be allocated.
     #[error("{path}: no memory for {bytes} bytes; use a smaller set or a larger machine", path = path.display())]
     OutOfMemory {
         /// The file or folder.
@@ -54,7 +54,7 @@ pub enum DataError {
         bytes: u64,
     },
 
-    /// Nothing in the file or folder.
+    /// The file or folder is empty.
     #[error("{path} holds no records; the file is empty or was not written completely, fetch or copy it again", path = path.display())]
     Empty {
         /// The file or folder.
@@ -100,7 +100,7 @@ pub enum DataError {
         path: PathBuf,
         /// Where, in bytes.
         offset: u64,
-        /// What is wrong and what to do.
+        /// The problem and the remedy.
         problem: String,
     },
 
@@ -118,7 +118,7 @@ pub enum DataError {
     Folder {
         /// The folder or file.
         path: PathBuf,
-        /// What is wrong and what to do.
+        /// The problem and the remedy.
         problem: String,
     },
 

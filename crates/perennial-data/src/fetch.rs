@@ -1,6 +1,6 @@
 //! Downloading the official CIFAR archives.
 //!
-//! The archive goes to `NAME.tar.gz.partial` in the destination folder. An interrupted download goes on where it stopped, the archive's MD5
+//! The archive goes to `NAME.tar.gz.partial` in the destination folder. An interrupted download is resumed, the archive's MD5
 //! is checked before anything is unpacked, and only the expected files are written, each in one step. Files that are
 //! already there are never overwritten.
 //!
@@ -282,7 +282,7 @@ impl FetchError {
 /// Downloads, verifies and unpacks a data set into a folder of its own below `destination`, which is created if it is missing.
 ///
 /// `base_url` replaces the official address, for a mirror; `tls` says whose certificates are trusted. `progress` is called as bytes arrive. If every file is already there
-/// in its official size, nothing is downloaded. Interrupt it at any time: the next call goes on.
+/// in its official size, nothing is downloaded. Interrupt it at any time: the next call resumes.
 ///
 /// **Errors**: [`FetchError`]; each says whether to run the command again.
 pub fn fetch(

@@ -100,7 +100,7 @@ impl LabelledFolder {
                 None => Err(LeftOutFile {
                     file: file.relative().to_owned(),
                     reason: Reason::WithoutClass,
-                    problem: "lies beside the class folders; move it into one".to_owned(),
+                    problem: "is not in a class folder; move it into one".to_owned(),
                 }),
             });
         }
@@ -208,7 +208,7 @@ impl LabelledFolder {
             let left_out = self.left_out.summary();
             let left_out = left_out.map_or_else(String::new, |summary| format!("; {summary}"));
             return Err(self
-                .problem(format!("holds no picture that can be read{left_out}"))
+                .problem(format!("holds no readable picture{left_out}"))
                 .into());
         }
         Ok(())
@@ -241,7 +241,7 @@ impl LabelledFolder {
     }
 }
 
-/// Whether a picture lies in a folder below the listed one. A folder of notes beside pictures is no class.
+/// Whether a picture lies in a folder below the listed one. A folder without pictures is not a class.
 fn has_class_folders(files: &[PictureFile]) -> bool {
     files
         .iter()
@@ -358,7 +358,7 @@ mod tests {
             let error = read(root.path(), 4).unwrap_err().to_string();
             assert!(error.contains(message), "{error} | {message}");
         };
-        fails("holds no picture that can be read");
+        fails("holds no readable picture");
         std::fs::create_dir(root.path().join("a")).unwrap();
         std::fs::write(root.path().join("a/bad.png"), b"\x89PNG\r\n\x1a\nrubbish").unwrap();
         fails("1 file left out: 1 unreadable (a/bad.png: ");

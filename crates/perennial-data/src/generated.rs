@@ -35,7 +35,7 @@ pub struct GeneratedConfig {
     pub size: usize,
     /// Seed of everything that differs between images of a class.
     pub seed: u64,
-    /// Number of the first class; any `u32`, so there are more classes than anyone needs.
+    /// Number of the first class; any `u32`, so the number of classes is practically unlimited.
     pub first_class: u32,
 }
 
@@ -69,7 +69,7 @@ pub fn generate(config: &GeneratedConfig) -> Result<ImageSet, DataError> {
     let fail = |problem: String| Err(DataError::invalid("generated data set", problem));
     if classes == 0 || images_per_class == 0 {
         return fail(format!(
-            "{classes} classes of {images_per_class} images are nothing; use at least 1 of each"
+            "got {classes} classes of {images_per_class} images; both must be at least 1"
         ));
     }
     if !SIZES.contains(&size) {

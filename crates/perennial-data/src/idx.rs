@@ -148,7 +148,7 @@ fn parse<const N: usize>(
             limit: MAX_BYTES,
         });
     }
-    // A plain file must have the announced size before memory is taken for it. A compressed one cannot tell, so its
+    // A plain file must have the announced size before memory is allocated for it. A compressed one cannot tell, so its
     // values are collected as they come, which a lying header cannot exploit.
     let mut values = Vec::new();
     if let Some(size) = size {

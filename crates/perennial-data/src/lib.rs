@@ -1,7 +1,7 @@
 //! Images in, arrays out: everything between files on disk and the batches a network sees.
 //!
 //! - [`ImageSet`]: labelled images in memory as bytes.
-//! - Readers that trust no file: [`cifar`], [`tinyimagenet`], [`idx`], [`folder`], and [`npy`] for embeddings from other
+//! - Readers for untrusted files: [`cifar`], [`tinyimagenet`], [`idx`], [`folder`], and [`npy`] for embeddings from other
 //!   tools. [`open`] finds a set by its name below a data folder.
 //! - [`Picture`] decodes an image file; [`pictures`] reads whole folders of them, a few at a time.
 //! - [`generate`]: procedural images of any number of classes, for runs without data.

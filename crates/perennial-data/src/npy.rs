@@ -79,7 +79,7 @@ pub fn read_labels(path: &Path) -> Result<Vec<u32>, DataError> {
 fn label<T: TryInto<u32> + Copy + std::fmt::Display>(value: T) -> Result<u32, String> {
     value
         .try_into()
-        .map_err(|_| format!("{value} is no label; labels are 0 to {}", u32::MAX))
+        .map_err(|_| format!("{value} is not a label; labels are 0 to {}", u32::MAX))
 }
 
 /// The bytes of a version 1.0 file of `f32` with shape `[rows, columns]`, as `numpy.save` writes it.
@@ -177,7 +177,7 @@ fn open(path: &Path) -> Result<Array<'_>, DataError> {
             DataError::format(
                 path,
                 length_end,
-                "the npy header is not understood; save the array again with `numpy.save`",
+                "the npy header cannot be parsed; save the array again with `numpy.save`",
             )
         })?;
     let array = Array {
@@ -209,7 +209,7 @@ impl Array<'_> {
         DataError::format(self.path, 10, problem)
     }
 
-    /// Reads all values of `SIZE` bytes each; memory is taken only after the file has proven to be as large as its header claims.
+    /// Reads all values of `SIZE` bytes each; memory is allocated only after the file has proven to be as large as its header claims.
     fn values<T, const SIZE: usize>(
         &mut self,
         path: &Path,
@@ -224,10 +224,7 @@ impl Array<'_> {
             .and_then(|count| count.checked_mul(SIZE))
             .map(|bytes| bytes as u64);
         let (Some(count), Some(expected)) = (count, expected) else {
-            return Err(self.refuse(
-                "this shape does not fit into any memory",
-                "the header is damaged",
-            ));
+            return Err(self.refuse("the shape is too large", "the header is damaged"));
         };
         if expected != self.data_bytes {
             let offset = self.data_offset + expected.min(self.data_bytes);
@@ -372,10 +369,10 @@ mod tests {
             (b"PK\x03\x04 an npz file".to_vec(), "not an npy file"),
             (vec![], "not an npy file"),
             (npy(9, "", &[]), "version 9 is unknown"),
-            (npy(1, "not a dictionary", &[]), "not understood"),
+            (npy(1, "not a dictionary", &[]), "cannot be parsed"),
             (
                 header("[('a', '<f4')]", "False", "(1, 2)"),
-                "not understood",
+                "cannot be parsed",
             ),
             (header("'|O'", "False", "(1, 1)"), "astype('<f4')"),
             (header("'>f4'", "False", "(1, 2)"), "`>f4`"),
@@ -390,13 +387,13 @@ mod tests {
             ),
             (
                 header("'<f4'", "False", "(4611686018427387904, 4)"),
-                "does not fit into any memory",
+                "the shape is too large",
             ),
             (
                 header("'<f4'", "False", "(1000000000, 1000000)"),
                 "the file was cut",
             ),
-            (header("'<f4'", "False", "(-1, 2)"), "not understood"),
+            (header("'<f4'", "False", "(-1, 2)"), "cannot be parsed"),
         ];
         for (bytes, message) in cases {
             let error = with_file(&bytes, |path| read(path).unwrap_err().to_string());

@@ -1,8 +1,8 @@
-//! Pictures in folders: which there are, reading them a few at a time, and what is left out and why.
+//! Pictures in folders: listing them, reading them a few at a time, and the files left out with reasons.
 //!
 //! [`PictureFolder::list`] walks a folder of any depth and looks at names only. [`PictureFile::read`] gives a file's bytes, and
 //! [`PictureFile::decode`] its picture: the content decides, whatever the name ends in. [`in_batches`] does that on all cores, ahead
-//! of whoever uses the result, with a few batches in memory. Every file that is not used is told, with a [`Reason`].
+//! of the consumer, with a few batches in memory. Every file that is not used is reported, with a [`Reason`].
 
 mod batches;
 mod left_out;
@@ -76,7 +76,7 @@ impl PictureFile {
             return Err(too_large(size));
         }
         bytes.reserve(size as usize);
-        // One byte more than allowed tells a file that grows.
+        // One byte more than allowed detects a growing file.
         let rest = &mut (&file).take(MAX_FILE_BYTES + 1);
         rest.read_to_end(&mut bytes).map_err(unreadable)?;
         if bytes.len() as u64 > MAX_FILE_BYTES {
@@ -111,7 +111,7 @@ impl PictureFile {
                     .map(|ending| ending.to_ascii_lowercase());
                 let meant = ending.filter(|ending| ENDINGS.iter().any(|known| ending == known));
                 return match meant {
-                    None => self.left_out(Reason::NotAPicture, "is no picture by its content"),
+                    None => self.left_out(Reason::NotAPicture, "is not a picture (checked by content)"),
                     Some(ending) => self.left_out(
                         Reason::Unreadable,
                         format!(

@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 
 use crate::{DataError, ImageSet, Pipeline};
 
-/// Finished batches that wait for the consumer; one more may be in the making.
+/// Finished batches that wait for the consumer; one more may be in preparation.
 const QUEUE_DEPTH: usize = 2;
 
 /// Which images make a batch.
@@ -34,7 +34,7 @@ pub struct Batch {
 
 /// Makes the batches of a sequence of plans in the background and yields them in order.
 ///
-/// At most a few batches exist at a time, whatever the length of the sequence. Dropping it early stops the work after the batch in the making.
+/// At most a few batches exist at a time, whatever the length of the sequence. Dropping it early stops the work after the current batch.
 ///
 /// **Errors**: an item is an error where a plan names an image that does not exist or has too few labels; the batches after it still
 /// come. A panic of the worker or of the plan iterator comes out as [`DataError::WorkerPanicked`], and ends the sequence.
@@ -47,7 +47,7 @@ pub struct Prefetcher {
 impl Prefetcher {
     /// Starts the worker.
     ///
-    /// **Errors**: [`DataError::Invalid`] if the operating system gives no thread.
+    /// **Errors**: [`DataError::Invalid`] if no thread can be started.
     pub fn new<P>(sets: Arc<[ImageSet]>, pipeline: Pipeline, plans: P) -> Result<Self, DataError>
     where
         P: IntoIterator<Item = BatchPlan>,
@@ -71,7 +71,7 @@ impl Prefetcher {
 
     /// Gives a batch's memory back for a later one; optional.
     pub fn recycle(&self, batch: Batch) {
-        // Once the worker has ended nobody needs the memory.
+        // A worker that has ended reuses no memory.
         let _ = self.used.send(batch.pixels);
     }
 }

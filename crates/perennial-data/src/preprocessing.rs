@@ -132,7 +132,7 @@ impl Preprocessing {
 impl TryFrom<&perennial_core::Preprocessing> for Preprocessing {
     type Error = DataError;
 
-    /// A model version's own constants, so that training and use cannot drift apart.
+    /// A model version's own constants, so that training and inference use the same.
     fn try_from(constants: &perennial_core::Preprocessing) -> Result<Self, DataError> {
         let per_channel = |values: &[f32]| match *values {
             [grey] => Some([grey; 3]),

@@ -29,7 +29,7 @@ pub(crate) fn read(
     layout: &RecordLayout,
 ) -> Result<ImageSet, DataError> {
     let Some(&first) = paths.first() else {
-        return Err(DataError::invalid(name, "no file was named"));
+        return Err(DataError::invalid(name, "no file was given"));
     };
     let record_bytes = (layout.label_bytes + IMAGE_BYTES) as u64;
     let mut counts = Vec::with_capacity(paths.len());
@@ -107,7 +107,7 @@ pub(crate) fn file_size(path: &Path) -> Result<u64, DataError> {
     Ok(metadata.len())
 }
 
-/// An empty vector with room for `length` values; a refusal of the allocator becomes an error.
+/// An empty vector with room for `length` values; a failed allocation becomes an error.
 pub(crate) fn allocate<T>(path: &Path, length: usize) -> Result<Vec<T>, DataError> {
     let mut values = Vec::new();
     values

@@ -1,6 +1,6 @@
 //! The engine for one machine.
 //!
-//! One transactional file is the truth. One thread writes it, merging the writes that wait into one transaction, and then
+//! One transactional file is the source of truth. One thread writes it, merging the writes that wait into one transaction, and then
 //! brings the rows in memory up to date, which answer searches. Another thread keeps a graph of neighbours once there are
 //! enough rows. Readers wait for neither: what they see changes in one short step after a commit.
 

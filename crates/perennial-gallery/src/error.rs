@@ -1,4 +1,4 @@
-//! Everything that can go wrong, with what to do about it.
+//! Errors, with remedies.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use crate::item::{
 };
 use crate::store::MAX_LIMIT;
 
-/// Why a gallery could not do what it was asked for. Nothing is ever done by half.
+/// Errors of a gallery operation. A failed operation changes nothing.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum GalleryError {
@@ -42,7 +42,7 @@ pub enum GalleryError {
         expected: usize,
     },
     /// A dimension that no gallery accepts.
-    #[error("{what}: the vector has {found} dimensions; 1 to {MAX_DIM} are possible")]
+    #[error("{what}: the vector has {found} dimensions; 1 to {MAX_DIM} are supported")]
     UnsupportedDimension {
         /// The item or query.
         what: String,
@@ -69,7 +69,7 @@ pub enum GalleryError {
     },
     /// A payload larger than [`MAX_PAYLOAD_BYTES`].
     #[error(
-        "item {id}: the payload has {bytes} bytes as JSON; the limit is {MAX_PAYLOAD_BYTES}, keep large data elsewhere and store its address"
+        "item {id}: the payload has {bytes} bytes as JSON; the limit is {MAX_PAYLOAD_BYTES}, store large data elsewhere and only a reference here"
     )]
     PayloadTooLarge {
         /// The item.
@@ -90,12 +90,12 @@ pub enum GalleryError {
         found: usize,
     },
     /// A limit outside of 1 to [`MAX_LIMIT`].
-    #[error("limit {limit} is not within 1 to {MAX_LIMIT}")]
+    #[error("the limit must be 1 to {MAX_LIMIT}, got {limit}")]
     InvalidLimit {
         /// The limit given.
         limit: usize,
     },
-    /// A filter that cannot be worked on.
+    /// An invalid filter.
     #[error("filter: {field} {problem}")]
     InvalidFilter {
         /// The condition.
@@ -105,11 +105,11 @@ pub enum GalleryError {
     },
     /// Deleting with a filter that has no condition.
     #[error(
-        "the filter has no condition and would delete every item; set a condition, or state that everything is meant"
+        "the filter has no condition and would delete every item; set a condition, or ask for every item explicitly"
     )]
     EmptyFilter,
     /// No simplex of so many vertices can be stored.
-    #[error("a simplex of {vertices} vertices is not possible here; 2 to {} are", MAX_DIM + 1)]
+    #[error("a simplex needs 2 to {} vertices, got {vertices}", MAX_DIM + 1)]
     InvalidIdentity {
         /// Vertices given.
         vertices: usize,
@@ -137,7 +137,7 @@ pub enum GalleryError {
         stored: usize,
     },
     /// A gallery of more rows than positions can be numbered.
-    #[error("the gallery is full: it numbers at most {} rows", u32::MAX)]
+    #[error("the gallery is full: at most {} rows are supported", u32::MAX)]
     Full,
     /// A folder or a setting that cannot work.
     #[error("gallery setting {key}: {problem}")]
@@ -156,14 +156,14 @@ pub enum GalleryError {
         /// The database.
         path: PathBuf,
     },
-    /// There is no gallery, and none may be made.
+    /// There is no gallery, and the open mode does not permit creating one.
     #[error("no gallery at {}; check the folder's name", path.display())]
     Missing {
         /// The database that was looked for.
         path: PathBuf,
     },
-    /// What lies in the database's place was never a gallery.
-    #[error("{} is no gallery: {problem}; move it away, or use another folder", path.display())]
+    /// The file at the database's path is not a gallery.
+    #[error("{} is not a gallery: {problem}; move it away, or use another folder", path.display())]
     NotAGallery {
         /// The path of the database.
         path: PathBuf,
@@ -187,7 +187,7 @@ pub enum GalleryError {
         problem: String,
     },
     /// A compaction is running already.
-    #[error("the gallery is being compacted already; wait until that is done")]
+    #[error("a compaction of this gallery is already running; wait until it is done")]
     Compacting,
     /// A compaction would not fit on the disk. Nothing was changed.
     #[error(

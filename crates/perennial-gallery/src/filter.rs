@@ -1,4 +1,4 @@
-//! Which items an operation concerns.
+//! Filters: which items an operation applies to.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! What the gallery stores and what it hands back.
+//! Stored items and search hits.
 
 use std::fmt;
 use std::str::FromStr;
@@ -114,7 +114,7 @@ impl FromStr for ItemId {
         } else if text.starts_with('"') {
             let quoted = serde_json::from_str(text).map_err(|_| GalleryError::InvalidId {
                 id: text.chars().take(MAX_ID_BYTES).collect(),
-                problem: "begins with a quotation mark, but is no JSON string".to_owned(),
+                problem: "starts with a quotation mark but is not a JSON string".to_owned(),
             });
             Self::Text(quoted?)
         } else {

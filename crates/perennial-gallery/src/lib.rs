@@ -1,7 +1,7 @@
 //! The gallery: unit vectors with ids, model versions, labels and payloads, durable and searchable by similarity.
 //!
 //! - [`VectorStore`]: the few operations that an embedded engine and a cluster both offer.
-//! - [`EmbeddedGallery`]: the engine for one machine. A transactional file is the truth; everything that answers a search is
+//! - [`EmbeddedGallery`]: the engine for one machine. A transactional file is the source of truth; all search structures are
 //!   derived from it and can be rebuilt.
 //! - [`Filter`]: by model version, label, payload and id, for searches, pages and deletions.
 //!

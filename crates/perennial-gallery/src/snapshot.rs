@@ -18,7 +18,7 @@ use crate::item::{MAX_DIM, MAX_VERSION_BYTES, SimplexIdentity, check_vector};
 use crate::store::SnapshotInfo;
 
 const MAGIC: &[u8; 18] = b"perennial gallery\n";
-/// What a snapshot looks like from outside.
+/// How a snapshot file is recognised.
 pub const FILE_KIND: FileKind = FileKind {
     name: "a snapshot of a gallery",
     recognise: |head| head.starts_with(MAGIC),
@@ -27,7 +27,7 @@ const FORMAT: u32 = 1;
 const MAX_HEADER_BYTES: usize = 16 << 20;
 const DIGEST_BYTES: u64 = 32;
 
-/// What a snapshot says about itself.
+/// The header of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Header {
@@ -46,7 +46,7 @@ impl Header {
         if let Some(identity) = self.identity {
             let dim = identity.dim().map_err(|error| error.to_string())?;
             if self.dim != Some(dim) {
-                return Err("its simplex and its dimension do not fit".to_owned());
+                return Err("its simplex and its dimension do not match".to_owned());
             }
         }
         if self.items > 0 && self.dim.is_none() {
@@ -150,7 +150,7 @@ impl<'a> SnapshotWriter<'a> {
     }
 }
 
-/// Reads a snapshot and trusts nothing in it.
+/// Reads a snapshot as untrusted input.
 pub(crate) struct SnapshotReader<R> {
     path: PathBuf,
     file: Digesting<R>,
@@ -194,7 +194,7 @@ impl<R: Read> SnapshotReader<R> {
         let read = Read::take(&mut file, length as u64).read_to_end(&mut text);
         read.map_err(|error| failed(error.to_string()))?;
         if text.len() != length {
-            return Err(failed("it is cut off".to_owned()));
+            return Err(failed("it is truncated".to_owned()));
         }
         let header: Header = serde_json::from_slice(&text)
             .map_err(|error| failed(format!("its header is invalid: {error}")))?;
@@ -238,7 +238,7 @@ impl<R: Read> SnapshotReader<R> {
         }
         let more = self.file.inner.read(&mut [0]);
         if more.map_err(|error| failed(error.to_string()))? > 0 {
-            return Err(failed("it goes on behind its end".to_owned()));
+            return Err(failed("it has extra bytes at its end".to_owned()));
         }
         Ok(SnapshotInfo {
             items: self.header.items,
@@ -261,7 +261,7 @@ impl<R: Read> SnapshotReader<R> {
 
 fn fill(file: &mut impl Read, bytes: &mut [u8]) -> Result<(), String> {
     file.read_exact(bytes).map_err(|error| match error.kind() {
-        io::ErrorKind::UnexpectedEof => "it is cut off".to_owned(),
+        io::ErrorKind::UnexpectedEof => "it is truncated".to_owned(),
         _ => error.to_string(),
     })
 }
@@ -342,7 +342,7 @@ mod tests {
             read(&bytes)
                 .unwrap_err()
                 .to_string()
-                .contains("behind its end")
+                .contains("extra bytes at its end")
         );
     }
 

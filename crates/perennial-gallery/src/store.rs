@@ -1,4 +1,4 @@
-//! What every gallery can do, embedded or distributed.
+//! The interface of every gallery, embedded or distributed.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -52,9 +52,9 @@ pub struct GalleryStats {
     pub dim: Option<usize>,
     /// Items by the model version that embedded them; versions without items are absent.
     pub per_version: BTreeMap<String, u64>,
-    /// How searches are answered now.
+    /// The index that answers searches now.
     pub index: IndexState,
-    /// What one vector costs on average.
+    /// Memory and disk space per vector, on average.
     pub bytes_per_vector: BytesPerVector,
     /// What the gallery occupies on the disk.
     pub disk: DiskUse,
@@ -84,7 +84,7 @@ pub struct DiskUse {
 }
 
 impl DiskUse {
-    /// Less than this is not worth a compaction.
+    /// The least space that makes a compaction worthwhile.
     const WORTHWHILE_BYTES: u64 = 16 << 20;
 
     /// Whether compaction would free at least 16 MiB and a third of the file.
@@ -110,9 +110,9 @@ pub struct Compacted {
 pub enum IndexKind {
     /// Every vector in f32.
     Exact,
-    /// Every vector by its 8-bit codes, and in f32 what these leave in question.
+    /// int8 scan of every vector, with undecided candidates re-scored in f32.
     Int8,
-    /// A graph of neighbours, the best again in f32.
+    /// Approximate search in a neighbour graph, with the best candidates re-scored in f32.
     Hnsw,
 }
 
@@ -221,7 +221,7 @@ pub trait VectorStore: Send + Sync {
     /// [`GalleryError::Storage`].
     fn identity(&self) -> Result<Option<SimplexIdentity>, GalleryError>;
 
-    /// Remembers the simplex that the embeddings belong to. Setting it again is no error; it can change only while the gallery
+    /// Stores the simplex that the embeddings belong to. Setting it again is no error; it can change only while the gallery
     /// is empty.
     ///
     /// # Errors

@@ -13,10 +13,10 @@ use crate::config::{Batching, seconds};
 use crate::error::ApiError;
 use crate::telemetry::{Stage, Telemetry};
 
-/// Where requests hand in their images.
+/// The queue to which requests submit images.
 pub(crate) struct Batcher {
     jobs: mpsc::UnboundedSender<Job>,
-    /// One permit per image that waits or is encoded: what bounds the queue.
+    /// One permit per queued or encoding image; bounds the queue.
     queue: Arc<Semaphore>,
     capacity: usize,
     max_batch: usize,
@@ -28,7 +28,7 @@ struct Job {
     pixels: Vec<f32>,
     images: usize,
     since: Instant,
-    /// Before `reply`, so that a job that is dropped leaves the queue before its request hears of it.
+    /// Declared before `reply`, so that a dropped job frees its queue slot before its request is notified.
     place: OwnedSemaphorePermit,
     reply: oneshot::Sender<Result<Vec<f32>, EncodeError>>,
 }
@@ -37,7 +37,7 @@ impl Job {
     /// Frees the queue slot before replying, so that a client can send its next request as soon as it has this answer.
     fn answer(self, result: Result<Vec<f32>, EncodeError>) {
         drop(self.place);
-        // A client that has gone needs no answer.
+        // The client may have disconnected.
         let _ = self.reply.send(result);
     }
 }
@@ -62,7 +62,7 @@ impl Batcher {
         (batcher, tokio::spawn(worker.run()))
     }
 
-    /// Images that wait or are being encoded.
+    /// Images queued or being encoded.
     pub(crate) fn depth(&self) -> usize {
         self.capacity - self.queue.available_permits()
     }
@@ -85,7 +85,7 @@ impl Batcher {
             Ok(places) => places,
             Err(TryAcquireError::NoPermits) => {
                 return Err(ApiError::too_many(format!(
-                    "{} images wait to be encoded already; try again later",
+                    "the queue already holds {} images; try again later",
                     self.depth()
                 )));
             }
@@ -118,7 +118,7 @@ impl Batcher {
                 .map_err(|_| ApiError::internal("the batcher dropped a job"))?;
             embeddings.extend(answer.map_err(|error| match error {
                 EncodeError::NonFinite { image } => ApiError::unprocessable(format!(
-                    "image {} has no embedding: the network's output has no direction",
+                    "image {} has no embedding: the network's output is zero or not finite",
                     chunk * self.max_batch + image
                 )),
                 error => ApiError::internal(error),
@@ -159,14 +159,14 @@ impl Worker {
         }
     }
 
-    /// Waits for company until the batch is full or its first job has waited long enough.
+    /// Waits for more jobs until the batch is full or its first job has waited long enough.
     async fn fill(&mut self) {
         let Some(first) = self.waiting.front() else {
             return;
         };
         let deadline = tokio::time::Instant::from_std(first.since + self.max_wait);
         while self.ready() < self.max_batch {
-            // What has arrived already joins even after the deadline: a busy service makes full batches.
+            // Jobs that have already arrived join even after the deadline, so a busy service gets full batches.
             match tokio::time::timeout_at(deadline, self.incoming.recv()).await {
                 Ok(Some(job)) => self.waiting.push_back(job),
                 Ok(None) | Err(_) => return,
@@ -188,7 +188,7 @@ impl Worker {
 
     /// The next batch: jobs of one snapshot, in their order, at most `max_batch` images. Jobs of other snapshots stay.
     fn take(&mut self) -> Vec<Job> {
-        // Nobody waits for these any more.
+        // The clients of these jobs have disconnected.
         self.waiting.retain(|job| !job.reply.is_closed());
         let mut batch: Vec<Job> = Vec::new();
         let mut rest = VecDeque::with_capacity(self.waiting.len());
@@ -231,7 +231,7 @@ fn encode(batch: Vec<Job>, telemetry: &Telemetry) {
                 job.answer(Ok(own.to_vec()));
             }
         }
-        // One image may have spoiled the batch; its neighbours must not suffer.
+        // One image may have failed the batch; encode each on its own, so that the others succeed.
         Err(_) if batch.len() > 1 => {
             for job in batch {
                 let result = snapshot.encode(&job.pixels);

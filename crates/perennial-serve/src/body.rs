@@ -25,7 +25,7 @@ pub(crate) struct Received {
     _share: OwnedSemaphorePermit,
 }
 
-/// The content types that are taken.
+/// The accepted content types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Format {
     Json,

@@ -54,7 +54,7 @@ fn time(element: Element<'_>) -> Option<SystemTime> {
     let date = Date::from_calendar_date(year, month, two(1)?).ok()?;
     let time = Time::from_hms(two(2)?, two(3)?, two(4)?).ok()?;
     let seconds = OffsetDateTime::new_utc(date, time).unix_timestamp();
-    // What ended before 1970 has ended.
+    // Any time before 1970 counts as expired.
     let seconds = u64::try_from(seconds).unwrap_or(0);
     Some(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds))
 }

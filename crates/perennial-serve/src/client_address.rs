@@ -1,4 +1,4 @@
-//! Which client a request comes from: its address, or what a trusted proxy says about it.
+//! The client of a request: its address, or the address forwarded by a trusted proxy.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -43,8 +43,9 @@ impl FromStr for AddressRange {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong =
-            || format!("{text:?} is no address range; write 10.0.0.0/8, fd00::/8, or one address");
+        let wrong = || {
+            format!("{text:?} is not an address range; write 10.0.0.0/8, fd00::/8, or one address")
+        };
         let (address, prefix) = match text.split_once('/') {
             Some((address, prefix)) => (address, Some(prefix)),
             None => (text, None),
@@ -102,7 +103,7 @@ pub(crate) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[AddressRange]
     }
     let mut hops: Vec<&str> = Vec::new();
     for value in headers.get_all(FORWARDED_FOR) {
-        // A header that cannot be read says nothing, nor does what stands before it.
+        // An unreadable entry is ignored, and so are all entries before it.
         match value.to_str() {
             Ok(text) => hops.extend(text.split(',')),
             Err(_) => hops.clear(),

@@ -1,4 +1,4 @@
-//! What one client may ask for at once and per second, so that a single one cannot take the service away from all others.
+//! Limits per client, concurrent and per second, so that one client cannot starve the others.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -10,7 +10,7 @@ use crate::config::Limits;
 
 /// Clients that are remembered at once; about 6 MiB.
 const MAX_CLIENTS: usize = 1 << 16;
-/// The table is searched for forgettable clients at most this often.
+/// The least time between two searches of the table for idle clients.
 const SWEEP: Duration = Duration::from_secs(1);
 
 /// Counts requests by client.
@@ -28,7 +28,7 @@ pub(crate) struct ClientLimits {
 #[derive(Default)]
 struct Table {
     clients: HashMap<ClientGroup, Client>,
-    /// Shared by those for whom the table has no room: many addresses at once are an attack, and get together what one gets.
+    /// Shared by all clients beyond the table's capacity: so many addresses at once are treated as an attack.
     others: Client,
     swept: Option<Instant>,
 }
@@ -53,7 +53,7 @@ pub(crate) enum Exceeded {
     },
 }
 
-/// A client's place, free again when the request is done.
+/// A client's slot, released when the request is done.
 #[derive(Debug)]
 pub(crate) struct ClientPlace {
     limits: Arc<ClientLimits>,
@@ -141,7 +141,7 @@ impl ClientLimits {
         (client.missing - passed.as_secs_f64() * self.per_second).max(0.0)
     }
 
-    /// Forgets clients of whom nothing needs to be known: no request at work, a full bucket.
+    /// Removes clients without state: no request in progress and a full bucket.
     fn sweep(&self, table: &mut Table, now: Instant) {
         let too_soon = |swept: Instant| now.saturating_duration_since(swept) < SWEEP;
         if table.swept.is_some_and(too_soon) {

@@ -12,7 +12,7 @@ use crate::client_address::AddressRange;
 use crate::error::ServeError;
 use crate::keys::Keys;
 
-/// Everything that a service can be told. The defaults suit one machine and listen on loopback only.
+/// The settings of a service. The defaults suit one machine and listen on loopback only.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ServeConfig {
@@ -27,19 +27,19 @@ pub struct ServeConfig {
     pub gallery: Option<PathBuf>,
     /// The folder of gallery snapshots; without it `POST /snapshots` is refused.
     pub snapshots: Option<PathBuf>,
-    /// The folder of stored probes: what each version made of a few images when it first went live. Without it, a version is
+    /// The folder of stored probes: each version's embeddings of a few images, recorded when it first went live. Without it, a version is
     /// checked against itself only.
     pub probes: Option<PathBuf>,
-    /// Proxies whose `x-forwarded-for` says which client a request comes from. Nobody else's is believed.
+    /// Proxies whose `x-forwarded-for` says which client a request comes from. The header is ignored from other addresses.
     pub trusted_proxies: Vec<AddressRange>,
     /// Only read: searches work, and everything that would change the gallery, the registry or what is live is refused with 403.
     /// Snapshots can still be made.
     pub read_only: bool,
     /// Treat every pair of versions as certified, with a warning. For machines without any evaluation.
     pub force_uncertified: bool,
-    /// How image queries share forward passes.
+    /// Dynamic batching of image queries.
     pub batching: Batching,
-    /// What one request, and all of them together, may cost.
+    /// Resource limits per request and in total.
     pub limits: Limits,
     /// How long things may take.
     pub timeouts: Timeouts,
@@ -85,18 +85,18 @@ pub struct Limits {
     pub results: usize,
     /// Clients connected at once; more are refused with 503. Keep it well below the process's limit of open files.
     pub connections: usize,
-    /// Requests at work at once; more are refused with 429.
+    /// Concurrent requests; more are refused with 429.
     pub in_flight: usize,
-    /// Requests at work at once from one client, an IPv4 address or an IPv6 network of 64 bits; more are refused with 429. 0 for
+    /// Concurrent requests from one client, an IPv4 address or an IPv6 network of 64 bits; more are refused with 429. 0 for
     /// no limit.
     pub per_client_concurrent: usize,
     /// Requests per second from one client, in the long run; more are refused with 429. 0 for no limit.
     pub per_client_per_second: f64,
-    /// Requests that a client who was quiet may send at once before `per_client_per_second` holds.
+    /// Requests that an idle client may send at once before `per_client_per_second` holds.
     pub per_client_burst: usize,
     /// Whether the limits per client hold for loopback addresses as well.
     pub per_client_on_loopback: bool,
-    /// Bytes of all request bodies at work at once; more are refused with 429.
+    /// Bytes of all request bodies in memory at once; more are refused with 429.
     pub body_budget_bytes: usize,
     /// Images decoded at once.
     pub decoders: usize,
@@ -116,11 +116,11 @@ pub struct Timeouts {
     pub header_seconds: f64,
     /// From the headers to the answer. A body that is not there by then is 408.
     pub request_seconds: f64,
-    /// The same for swaps, uploads of models and snapshots.
+    /// The same limit for swaps, uploads of models and snapshots.
     pub long_request_seconds: f64,
     /// How long a client may leave its answer unread before it is disconnected.
     pub write_seconds: f64,
-    /// For requests at work when the service is told to stop.
+    /// For requests in progress when the service is asked to stop.
     pub drain_seconds: f64,
 }
 
@@ -155,7 +155,7 @@ impl Default for Batching {
 
 impl Default for Limits {
     fn default() -> Self {
-        let strangers = DecodeLimits::STRANGERS;
+        let untrusted = DecodeLimits::UNTRUSTED;
         Self {
             body_bytes: 32 << 20,
             model_bytes: 512 << 20,
@@ -172,9 +172,9 @@ impl Default for Limits {
             body_budget_bytes: 1 << 30,
             decoders: std::thread::available_parallelism()
                 .map_or(1, |threads| threads.get().min(4)),
-            image_side: strangers.side,
-            image_pixels: strangers.pixels,
-            decoder_bytes: strangers.bytes,
+            image_side: untrusted.side,
+            image_pixels: untrusted.pixels,
+            decoder_bytes: untrusted.bytes,
         }
     }
 }
@@ -252,20 +252,19 @@ impl ServeConfig {
             ),
         ] {
             if !(1..=max).contains(&count) {
-                let problem = format!("{count} is not within 1 to {max}");
+                let problem = format!("must be 1 to {max}, got {count}");
                 return Err(ServeError::Config { key, problem });
             }
         }
         if limits.per_client_concurrent > MAX_COUNT {
             let count = limits.per_client_concurrent;
-            let problem = format!("{count} is not within 0 (no limit) to {MAX_COUNT}");
+            let problem = format!("must be 0 (no limit) to {MAX_COUNT}, got {count}");
             let key = "limits.per_client_concurrent";
             return Err(ServeError::Config { key, problem });
         }
         let rate = limits.per_client_per_second;
         if !(rate == 0.0 || (MIN_RATE..=MAX_COUNT as f64).contains(&rate)) {
-            let problem =
-                format!("{rate} is neither 0 (no limit) nor within {MIN_RATE} to {MAX_COUNT}");
+            let problem = format!("must be 0 (no limit) or {MIN_RATE} to {MAX_COUNT}, got {rate}");
             let key = "limits.per_client_per_second";
             return Err(ServeError::Config { key, problem });
         }
@@ -280,11 +279,11 @@ impl ServeConfig {
             ("timeouts.write_seconds", self.timeouts.write_seconds),
             ("timeouts.drain_seconds", self.timeouts.drain_seconds),
         ] {
-            // Only a batch may go at once; everything else needs some time.
+            // Only the batching delay may be 0.
             let at_once = seconds == 0.0 && key != "batching.max_wait_seconds";
             if at_once || !(0.0..=MAX_SECONDS).contains(&seconds) {
                 let problem =
-                    format!("{seconds} is no time above 0 and of at most {MAX_SECONDS} seconds");
+                    format!("must be above 0 and at most {MAX_SECONDS} seconds, got {seconds}");
                 return Err(ServeError::Config { key, problem });
             }
         }

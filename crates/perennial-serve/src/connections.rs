@@ -25,14 +25,14 @@ const REFUSAL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\nconnection: close\r\n\
     content-length: 0\r\n\r\n";
 
-/// Gives each connection one of a fixed number of places.
+/// Limits the number of concurrent connections.
 #[derive(Clone)]
 pub(crate) struct LimitedAcceptor {
     places: Arc<Semaphore>,
     rejections: Arc<Semaphore>,
     limit: usize,
     patience: Duration,
-    /// A client that expects TLS cannot read an answer without.
+    /// A client that expects TLS cannot read a plain-text answer.
     plain: bool,
     telemetry: Arc<Telemetry>,
 }
@@ -89,7 +89,7 @@ impl<S: Send + 'static> Accept<TcpStream, S> for LimitedAcceptor {
     }
 }
 
-/// Says why, and reads what the client has to say: a connection closed over unread bytes is reset, and the answer lost.
+/// Sends the answer and reads the client's bytes: closing a connection with unread bytes resets it, and the answer is lost.
 async fn refuse(mut stream: TcpStream) -> io::Result<()> {
     stream.write_all(REFUSAL).await?;
     stream.shutdown().await?;
@@ -98,7 +98,7 @@ async fn refuse(mut stream: TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// A connection's place, free again when it ends.
+/// A connection's slot, released when it ends.
 struct Place {
     permit: Option<OwnedSemaphorePermit>,
     acceptor: LimitedAcceptor,
@@ -111,17 +111,17 @@ impl Drop for Place {
     }
 }
 
-/// A connection whose client must take its answers: one that reads nothing for as long as the patience lasts is cut off.
+/// A connection with a write timeout: a client that reads nothing for that long is disconnected.
 pub(crate) struct Connection {
     stream: TcpStream,
     patience: Duration,
-    /// Runs while the client takes nothing.
+    /// Runs while the client reads nothing.
     stalled: Option<Pin<Box<Sleep>>>,
     _place: Place,
 }
 
 impl Connection {
-    /// What a write came to; an error where it has waited for too long.
+    /// The result of a write; an error after the timeout.
     fn written<T>(
         &mut self,
         context: &mut Context<'_>,

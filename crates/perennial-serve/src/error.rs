@@ -1,4 +1,4 @@
-//! Errors: what a client sees, and why a service cannot start.
+//! Errors: the answers to clients, and the reasons why a service cannot start.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -41,7 +41,7 @@ pub enum ServeError {
         /// What is wrong with it.
         problem: String,
     },
-    /// The address is taken or not ours.
+    /// The address is in use or not an address of this machine.
     #[error(
         "cannot listen on {address}: {source}; choose another address or stop the other program"
     )]
@@ -95,7 +95,7 @@ pub enum Code {
     IncompatibleVersion,
     /// 409: a model version did not pass the checks of a swap.
     CheckFailed,
-    /// 409: the state does not allow it now.
+    /// 409: not possible in the current state.
     Conflict,
     /// 413: more bytes than allowed.
     PayloadTooLarge,
@@ -165,7 +165,7 @@ pub struct ErrorBody {
 pub struct ErrorDetail {
     /// Its kind.
     pub code: Code,
-    /// What is wrong and what to do, for people.
+    /// The problem and the remedy, for people.
     pub message: String,
     /// The answer's `x-request-id`, which the log repeats.
     pub request_id: String,
@@ -187,7 +187,7 @@ pub(crate) struct ApiError {
 
 /// Seconds after which a refused client may try again: enough for any queue of the service to empty.
 const RETRY_SOON: HeaderValue = HeaderValue::from_static("1");
-/// The same where somebody has to free space or name a version first.
+/// The same for conditions that an operator must resolve first.
 const RETRY_LATER: HeaderValue = HeaderValue::from_static("10");
 
 impl ApiError {
@@ -251,7 +251,7 @@ impl ApiError {
         Self::new(Code::Unavailable, message)
     }
 
-    /// A defect or a broken machine: the reason goes to the log, not to strangers.
+    /// An internal error: the reason goes to the log, not to the client.
     pub(crate) fn internal(reason: impl std::fmt::Display) -> Self {
         tracing::error!(%reason, "a request failed");
         Self::new(
@@ -260,12 +260,12 @@ impl ApiError {
         )
     }
 
-    /// What a response that did not come from a handler means.
+    /// The message for a response that did not come from a handler.
     pub(crate) fn of_status(status: StatusCode) -> Self {
         let code = Code::of(status);
         let message = match code {
-            Code::NotFound => "there is nothing at this path; GET /openapi.json lists all of them",
-            Code::MethodNotAllowed => "the path does not take this method; see the allow header",
+            Code::NotFound => "unknown path; GET /openapi.json lists all paths",
+            Code::MethodNotAllowed => "the path does not support this method; see the allow header",
             Code::Internal => {
                 "the request failed inside the service; the log has the reason under this request id"
             }
@@ -332,7 +332,7 @@ impl From<GalleryError> for ApiError {
             | GalleryError::File { .. }
             | GalleryError::Full
             | GalleryError::Closed => {
-                tracing::error!(%error, "the gallery refuses");
+                tracing::error!(%error, "a gallery operation failed");
                 Self::unavailable(
                     "the gallery's storage is full or fails; nothing of this request was stored, and what was stored before stays readable",
                 )
@@ -374,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn storage_failures_do_not_tell_paths_to_strangers() {
+    fn storage_failures_do_not_reveal_paths_to_clients() {
         let error = ApiError::from(GalleryError::Storage {
             path: "/srv/secret/gallery.redb".into(),
             problem: "no space left".to_owned(),

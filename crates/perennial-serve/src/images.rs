@@ -1,4 +1,4 @@
-//! Images of strangers: decoded off the async threads, a few at a time, within limits.
+//! Untrusted images: decoded off the async threads, a few at a time, within limits.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -24,7 +24,7 @@ pub(crate) enum EncodedImage {
     Base64(String),
 }
 
-/// Decodes images to the pixels that a snapshot's encoder takes.
+/// Decodes images to the input of a snapshot's encoder.
 pub(crate) struct Decoder {
     places: Arc<Semaphore>,
     limits: DecodeLimits,
@@ -64,7 +64,7 @@ impl Decoder {
         }
         let image_len = snapshot.image_len();
         let mut pixels = vec![0.0; count * image_len];
-        // Dropped with the request: what has not begun is not begun any more.
+        // Dropped with the request, so that images not yet started are skipped.
         let mut tasks = JoinSet::new();
         for (index, image) in images.into_iter().enumerate() {
             let place = Arc::clone(&self.places);
@@ -74,7 +74,7 @@ impl Decoder {
             let task = async move {
                 let place = place.acquire_owned().await.map_err(ApiError::internal)?;
                 let decoded = tokio::task::spawn_blocking(move || {
-                    // Held by the thread, which cannot be cancelled, not by the task, which can.
+                    // Held by the thread, because the task can be cancelled while the thread keeps running.
                     let _place = place;
                     let start = Instant::now();
                     let decoded = decode_one(&image, &snapshot, limits, image_bytes);

@@ -1,4 +1,4 @@
-//! API keys: who may read, who may write.
+//! API keys and their scopes: read and write.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -44,7 +44,7 @@ pub struct Keys {
 }
 
 impl Keys {
-    /// Whether there is no key, so that nobody is asked for one.
+    /// Whether there are no keys, so that requests need none.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -236,11 +236,11 @@ fn authorize(headers: &HeaderMap, service: &Service, needed: Scope) -> Result<()
         Some(scope) if scope >= needed => Ok(()),
         Some(_) => Err(ApiError::new(
             Code::Forbidden,
-            "this key may only read; send one with write scope",
+            "this key has read scope only; send one with write scope",
         )),
         None => Err(ApiError::new(
             Code::Unauthorized,
-            "send a known key as `authorization: Bearer KEY`",
+            "send a valid key as `authorization: Bearer KEY`",
         )),
     }
 }
@@ -260,7 +260,7 @@ fn refuse_other_sites(
         return Err(ApiError::new(
             Code::Forbidden,
             format!(
-                "host {host:?} is not this machine; a service without keys answers to localhost only"
+                "host {host:?} is not this machine; a service without keys accepts requests to localhost only"
             ),
         ));
     }

@@ -1,7 +1,7 @@
 //! The HTTP service: one gallery, many model versions, hot swap without re-embedding.
 //!
 //! - [`serve`], or [`Server`] in two steps, with a [`ServeConfig`] and [`Keys`]; [`application`] for a server of one's own.
-//! - The rule which versions may meet, and what a promotion checks, is [`perennial_upgrade`]'s; this crate only asks it.
+//! - [`perennial_upgrade`] decides which versions may be searched together and what a promotion checks.
 //! - [`Reloader`]: new keys and certificates for a service that runs.
 //! - [`openapi()`]: the document of all routes, generated from the handlers.
 //!

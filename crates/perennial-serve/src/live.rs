@@ -1,4 +1,4 @@
-//! The version that answers: an immutable loaded model behind one atomic pointer.
+//! The live version: an immutable loaded model behind one atomic pointer.
 
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ impl Live {
         self.state.load().current.clone()
     }
 
-    /// What answered before, if it was in this process.
+    /// The version that was live before, if it was live in this process.
     pub(crate) fn previous(&self) -> Option<Arc<LoadedModel>> {
         self.state.load().previous.clone()
     }

@@ -24,7 +24,7 @@ pub(crate) fn head() -> OpenApi {
         title = "Perennial",
         description = "One gallery of embeddings, many compatible model versions, hot swap without re-embedding.\n\n\
             Answers that used a model carry its name in `x-model-version`; every answer carries `x-request-id`. Errors have one \
-            form, `{error: {code, message, request_id, details}}`. Keys travel as `authorization: Bearer KEY`; a service \
+            form, `{error: {code, message, request_id, details}}`. Keys are sent as `authorization: Bearer KEY`; a service \
             without keys is open to this machine. Any request may also be refused with 503 `timeout`."
     ))]
     struct Head;

@@ -1,4 +1,4 @@
-//! What the system knows about this process. Everything is optional: not every system has a `/proc`.
+//! Process statistics of the operating system. Everything is optional: not every system has a `/proc`.
 
 use std::fs;
 use std::path::Path;

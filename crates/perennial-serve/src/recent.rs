@@ -118,7 +118,7 @@ impl Recent {
 
     fn with<T>(&self, work: impl FnOnce(&mut State, u64) -> T) -> T {
         let now = self.start.elapsed().as_secs();
-        // Counters stay usable whatever panicked while they were locked.
+        // Counters stay usable after a panic while they were locked.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         work(&mut state, now)
     }

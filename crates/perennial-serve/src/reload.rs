@@ -65,7 +65,7 @@ impl Reloader {
             ),
             Err(error) => tracing::error!(
                 %error,
-                "nothing was reloaded; the keys and the certificate in use stay"
+                "nothing was reloaded; the previous keys and certificate stay in use"
             ),
         }
         reloaded.map(Some)
@@ -80,7 +80,7 @@ impl Reloader {
         if keys.is_empty() && !service.keys.load().is_empty() {
             return Err(ServeError::Keys {
                 origin: "the new keys".to_owned(),
-                problem: "there are none, which would open the service to everybody".to_owned(),
+                problem: "no key is given, which would open the service to everybody".to_owned(),
             });
         }
         let tls = match &self.tls {

@@ -127,7 +127,7 @@ pub(crate) async fn observe(
     response
 }
 
-/// How much a request's line in the log matters.
+/// The log level of a request.
 #[derive(Debug, PartialEq, Eq)]
 enum Severity {
     Failure,
@@ -167,7 +167,7 @@ fn exceeded(service: &Service, exceeded: Exceeded, client: IpAddr) -> Response {
         Exceeded::Concurrent { limit } => {
             service.telemetry.limited_client("concurrent");
             ApiError::too_many(format!(
-                "too many concurrent requests from {client} (limit {limit}); wait for answers before asking more"
+                "too many concurrent requests from {client} (limit {limit}); wait for responses before sending more"
             ))
         }
         Exceeded::Rate {
@@ -176,7 +176,7 @@ fn exceeded(service: &Service, exceeded: Exceeded, client: IpAddr) -> Response {
         } => {
             service.telemetry.limited_client("per_second");
             ApiError::too_many(format!(
-                "too many requests from {client} (limit {per_second} per second); send several items, or ask less often"
+                "too many requests from {client} (limit {per_second} per second); send several items per request, or fewer requests"
             ))
             .retry_after(retry_after)
         }
@@ -184,7 +184,7 @@ fn exceeded(service: &Service, exceeded: Exceeded, client: IpAddr) -> Response {
     .into_response()
 }
 
-/// Runs a request if there is room for it, and not for ever.
+/// Runs a request within the concurrency limit and the time limit.
 async fn admit(
     service: &Arc<Service>,
     mut request: Request,
@@ -192,7 +192,7 @@ async fn admit(
     route: &str,
     client: Option<IpAddr>,
 ) -> Response {
-    // An overloaded service must still be able to say that it is alive.
+    // An overloaded service must still answer liveness probes.
     if matches!(route, "/healthz" | "/livez" | "/readyz" | "/metrics") {
         return next.run(request).await;
     }
@@ -228,14 +228,14 @@ async fn admit(
         Err(_) => ApiError::new(
             Code::Timeout,
             format!(
-                "not done within {limit} seconds; a write may still have happened, read it back"
+                "not finished within {limit} seconds; a write may still have been stored, read it back"
             ),
         )
         .into_response(),
     }
 }
 
-/// Gives every error the same form, whoever raised it.
+/// Converts every error response to the same JSON form.
 fn into_json_error(mut response: Response, id: &str) -> Response {
     let status = response.status();
     if !status.is_client_error() && !status.is_server_error() {

@@ -1,4 +1,4 @@
-//! From settings to a listening socket, and back down without losing a request.
+//! Startup from settings to a listening socket, and graceful shutdown.
 
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
@@ -42,7 +42,7 @@ impl Server {
     /// Loads the live version, checks it, and takes the port. Must be called inside a multi-threaded tokio runtime.
     ///
     /// # Errors
-    /// [`ServeError`]: a setting or TLS file that cannot work, an address that is taken, a registry or gallery that cannot be read, a live
+    /// [`ServeError`]: a setting or TLS file that cannot work, an address in use, a registry or gallery that cannot be read, a live
     /// version that fails its checks.
     pub async fn bind(
         config: ServeConfig,
@@ -52,7 +52,7 @@ impl Server {
         check: Arc<dyn CompatibilityCheck>,
     ) -> Result<Self, ServeError> {
         let wanted = config.listen;
-        // Before the minute that loading a model may take.
+        // Before loading the model, which may take a minute.
         let listener = TcpListener::bind(wanted).map_err(|source| ServeError::Listen {
             address: wanted,
             source,
@@ -65,7 +65,7 @@ impl Server {
             );
         }
         if !config.keys.is_empty() && config.tls.is_none() && !wanted.ip().is_loopback() {
-            tracing::warn!(%address, "keys travel in the clear; configure TLS, or put a TLS proxy in front");
+            tracing::warn!(%address, "keys are sent unencrypted; configure TLS, or put a TLS proxy in front");
         }
         let loaded = config.tls.as_ref().map(tls::load).transpose()?;
         let files = config.tls.clone();
@@ -99,7 +99,7 @@ impl Server {
         Reloader::new(&self.service, self.tls.clone())
     }
 
-    /// Answers until `shutdown` is done, then takes no more connections, finishes the requests at work within the drain time,
+    /// Answers until `shutdown` is done, then takes no more connections, finishes the requests in progress within the drain time,
     /// and flushes the gallery.
     ///
     /// # Errors
@@ -143,7 +143,7 @@ impl Server {
         let ended = tokio::select! {
             ended = &mut serving => ended,
             () = shutdown => {
-                tracing::info!("stopping: no new connections, requests at work are finished");
+                tracing::info!("stopping: no new connections, requests in progress are finished");
                 service.draining.store(true, Ordering::Relaxed);
                 handle.graceful_shutdown(Some(seconds(timeouts.drain_seconds)));
                 (&mut serving).await

@@ -47,7 +47,7 @@ pub(crate) struct Service {
     pub(crate) request_ids: RequestIds,
     pub(crate) in_flight: Semaphore,
     pub(crate) body_budget: Arc<Semaphore>,
-    /// Searches at work at once. Each uses all processors, so more would only take memory.
+    /// Concurrent searches. Each uses all processors, so more would only take memory.
     pub(crate) searches: Semaphore,
     /// Held while a version without items in the gallery gets its first ones, and while the live pointer moves: between
     /// the check of a pair and what it permits, nothing may change that the check rests on.
@@ -103,7 +103,7 @@ impl Service {
             for refused in certification.refused(live.name(), stored.keys().map(String::as_str)) {
                 tracing::warn!(
                     %refused,
-                    "the live version is not certified for what is stored: its searches are refused with 409"
+                    "the live version is not certified against the stored versions: its searches are refused with 409"
                 );
             }
         }

@@ -1,4 +1,4 @@
-//! The swap: a version is loaded, verified, warmed up and checked beside the one that answers, and only then takes its place.
+//! The swap: a version is loaded, verified, warmed up and checked beside the live one, and only then replaces it.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use crate::error::{ApiError, Code};
 use crate::service::{Service, blocking};
 
-/// What a swap did, or would do.
+/// The outcome of a swap, or of its dry run.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct SwapAnswer {
     /// The alias, `live`.
@@ -24,9 +24,9 @@ pub(crate) struct SwapAnswer {
     pub(crate) previous: Option<String>,
     /// What was checked.
     pub(crate) checks: Vec<Check>,
-    /// Whether a refusal was overruled.
+    /// Whether a refusal was overridden by force.
     pub(crate) forced: bool,
-    /// Whether this was only a question.
+    /// Whether this was a dry run.
     pub(crate) dry_run: bool,
 }
 
@@ -107,9 +107,9 @@ pub(crate) async fn swap(service: &Arc<Service>, order: SwapOrder) -> Result<Swa
                     version = answer.version,
                     previous = answer.previous,
                     outcome,
-                    "the live version has moved"
+                    "the live version changed"
                 ),
-                Err(error) => tracing::warn!(%error, outcome, "the live version stays"),
+                Err(error) => tracing::warn!(%error, outcome, "the live version did not change"),
             }
         }
         result
@@ -144,7 +144,7 @@ async fn carry_out(service: &Arc<Service>, order: SwapOrder) -> Result<SwapAnswe
     blocking(move || finish(&service, candidate, verdict, force, dry_run)).await
 }
 
-/// Everything that takes time: reading, hashing, loading and trying the version. Nothing that answers is touched.
+/// The slow part: reading, hashing, loading and trying the version. The live version is not touched.
 fn load(service: &Service, target: Target) -> Result<Prepared, ApiError> {
     let name = match target {
         Target::Version(name) => name,
@@ -154,7 +154,7 @@ fn load(service: &Service, target: Target) -> Result<Prepared, ApiError> {
             }
             service.previous().ok_or_else(|| {
                 ApiError::conflict(
-                    "no version was live before this one; there is nothing to return to",
+                    "no version was live before this one; a rollback is not possible",
                 )
             })?
         }

@@ -1,4 +1,4 @@
-//! What the service measures about itself, in Prometheus' text format.
+//! The service's metrics, in Prometheus' text format.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
@@ -78,7 +78,7 @@ pub(crate) struct Telemetry {
     seen: Mutex<BTreeSet<String>>,
 }
 
-/// What is read at the moment of a scrape.
+/// Values that are read at scrape time.
 pub(crate) struct Gauges<'a> {
     pub(crate) queue_images: usize,
     pub(crate) per_version: &'a BTreeMap<String, u64>,
@@ -138,12 +138,12 @@ impl Telemetry {
         }
         for (name, text) in [
             (CONNECTIONS, "Clients connected."),
-            (QUEUE_IMAGES, "Images that wait or are being encoded."),
+            (QUEUE_IMAGES, "Images queued or being encoded."),
             (
                 ITEMS,
                 "Items in the gallery by the version that embedded them.",
             ),
-            (LIVE_INFO, "1 for the version that answers."),
+            (LIVE_INFO, "1 for the live version."),
             (BUILD_INFO, "The program's version."),
             (UPTIME, "Seconds since the start."),
             (
@@ -159,7 +159,7 @@ impl Telemetry {
             ),
             (
                 INDEX_BACKLOG,
-                "Items that are stored, but not yet in the graph of neighbours.",
+                "Stored items that are not yet in the approximate index.",
             ),
             (DISK, "Size of the gallery's file."),
             (
@@ -194,7 +194,7 @@ impl Telemetry {
         };
         telemetry.gauge(BUILD_INFO, &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
         telemetry.gauge(STARTED, &[], unix_seconds(process::started()));
-        // What has not happened yet reads 0, so that rates and alerts see the first time.
+        // Counters start at 0, so that rates and alerts see the first event.
         for (name, label, values) in [
             (LIMITED_CLIENTS, "limit", &["concurrent", "per_second"][..]),
             (RELOADS, "outcome", &["done", "failed"]),

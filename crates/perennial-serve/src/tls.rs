@@ -15,7 +15,7 @@ use crate::error::ServeError;
 
 const MAX_PEM_BYTES: u64 = 1 << 20;
 
-/// What connections are made with.
+/// The TLS configuration of connections.
 pub(crate) struct Loaded {
     pub(crate) config: Arc<ServerConfig>,
     /// When the first certificate of the chain expires.

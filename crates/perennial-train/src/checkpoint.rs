@@ -1,4 +1,4 @@
-//! The checkpoint of a run: one file that is always whole, with everything that continuing needs.
+//! The checkpoint of a run: one file, replaced atomically, with everything needed to resume.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -15,15 +15,15 @@ const MAX_BYTES: u64 = 8 << 30;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Progress {
-    /// The task in work (0-based); the number of tasks once all are done.
+    /// The current task (0-based); the number of tasks once all are done.
     pub task: usize,
-    /// The epoch in work.
+    /// The current epoch.
     pub epoch: usize,
     /// Steps done in that epoch.
     pub step: usize,
     /// Sum over the epoch's images so far of the batch loss.
     pub loss_sum: f64,
-    /// Images classified right in the epoch so far.
+    /// Images classified correctly in the epoch so far.
     pub correct: f64,
     /// Images seen in the epoch so far.
     pub images: u64,
@@ -41,7 +41,7 @@ pub struct Progress {
     pub starts: BTreeMap<usize, String>,
     /// SHA-256 over the training images and their local labels.
     pub inputs_sha256: String,
-    /// SHA-256 of the resolved configuration: a run never goes on under another one.
+    /// SHA-256 of the resolved configuration: a run cannot be resumed with another one.
     pub config_sha256: String,
 }
 

@@ -141,7 +141,7 @@ pub struct TrainingConfig {
     pub batch_size: usize,
     /// Learning rate of the first epoch.
     pub learning_rate: f64,
-    /// Where the cosine would end after the last epoch.
+    /// Learning rate at the end of the cosine schedule.
     pub final_learning_rate: f64,
     /// SGD momentum, without dampening.
     pub momentum: f64,
@@ -196,14 +196,14 @@ impl TrainingConfig {
             if !value.is_finite() || value < 0.0 {
                 return Err(TrainError::config(
                     &format!("training.{key}"),
-                    &format!("{value} is not a rate"),
+                    &format!("must be a finite number of at least 0, got {value}"),
                 ));
             }
         }
         if self.momentum >= 1.0 {
             return Err(TrainError::config(
                 "training.momentum",
-                &format!("{} never forgets: use a fraction below 1", self.momentum),
+                &format!("must be below 1, got {}", self.momentum),
             ));
         }
         Ok(())
@@ -267,7 +267,7 @@ impl PreprocessingConfig {
         }
     }
 
-    /// As the data crate wants it.
+    /// The same as the data crate's type.
     ///
     /// # Errors
     ///
@@ -288,11 +288,11 @@ pub struct ReplacementConfig {
 }
 
 impl ExperimentConfig {
-    /// Checks what the type system cannot.
+    /// Validates the values.
     ///
     /// # Errors
     ///
-    /// The first key whose value cannot work, with what to do.
+    /// The first key with an invalid value, and the remedy.
     pub fn check(&self) -> Result<(), TrainError> {
         check_name(&self.name)?;
         self.training.check()?;
@@ -314,7 +314,7 @@ impl ExperimentConfig {
             if replacement.before_task == 0 {
                 return Err(TrainError::config(
                     "replacements.before_task",
-                    "task 0 has nothing to replace: name its model as `initial_model`",
+                    "task 0 has no predecessor to replace: set `initial_model` instead",
                 ));
             }
             if self.replacements[..at]
@@ -323,7 +323,10 @@ impl ExperimentConfig {
             {
                 return Err(TrainError::config(
                     "replacements.before_task",
-                    &format!("task {} is named twice", replacement.before_task),
+                    &format!(
+                        "two replacements have before_task {}; remove one",
+                        replacement.before_task
+                    ),
                 ));
             }
         }
@@ -332,11 +335,11 @@ impl ExperimentConfig {
 }
 
 impl PretrainConfig {
-    /// Checks what the type system cannot.
+    /// Validates the values.
     ///
     /// # Errors
     ///
-    /// The first key whose value cannot work, with what to do.
+    /// The first key with an invalid value, and the remedy.
     pub fn check(&self) -> Result<(), TrainError> {
         check_name(&self.name)?;
         self.training.check()?;
@@ -345,7 +348,7 @@ impl PretrainConfig {
         if let MethodConfig::Hoc { .. } = self.method {
             return Err(TrainError::config(
                 "method.kind",
-                "`hoc` compares with an earlier model, and pre-training has none: use `simplex`",
+                "`hoc` needs an earlier model, which pre-training does not have: use `simplex`",
             ));
         }
         let key = if self.alias.is_some() {

@@ -37,7 +37,7 @@ impl FromStr for DeviceChoice {
             Some((kind, index)) => (
                 kind,
                 index.parse().map_err(|_| {
-                    unknown("after the colon comes the GPU's number, such as vulkan:0")
+                    unknown("expected a GPU index after the colon, such as vulkan:0")
                 })?,
             ),
             None => (text, 0),
@@ -85,7 +85,7 @@ impl DeviceChoice {
             other => Err(TrainError::Device {
                 name: other.to_string(),
                 problem: format!(
-                    "this binary was built without it; build with `--features {}`",
+                    "this binary was built without this backend; rebuild with `--features {}`",
                     other.to_string().split(':').next().unwrap_or_default()
                 ),
             }),
@@ -101,7 +101,7 @@ impl DeviceChoice {
         Err(TrainError::Device {
             name: self.to_string(),
             problem: format!(
-                "this backend finds {} GPUs on this machine; numbers count from 0, and cpu always works",
+                "this backend finds {} GPUs on this machine; indices start at 0. Use cpu to run without a GPU",
                 gpus.len()
             ),
         })

@@ -8,7 +8,7 @@ use crate::TrainError;
 use crate::network::{BackboneKind, FrozenNetwork, Network, NetworkConfig, Stem};
 use crate::state_dict::{from_safetensors, load_state_dict};
 
-/// Images per forward pass; bounds memory, whatever the caller hands over.
+/// Images per forward pass; bounds memory for batches of any size.
 const CHUNK: usize = 256;
 
 /// A registry version ready to embed images.
@@ -85,12 +85,12 @@ impl Encoder for TrainedEncoder {
 ///
 /// # Errors
 ///
-/// An architecture that this build does not know.
+/// An architecture that this build does not support.
 pub fn network_config(version: &ModelVersion) -> Result<NetworkConfig, TrainError> {
     let unknown = |what: &str, name: &str| TrainError::Version {
         version: version.name.clone(),
         problem: format!(
-            "unknown {what} {name:?}; this build knows resnet18 (stem imagenet or cifar) and small"
+            "unknown {what} {name:?}; supported are resnet18 (stem imagenet or cifar) and small"
         ),
     };
     let backbone = match version.architecture.backbone.as_str() {
@@ -134,7 +134,7 @@ pub(crate) fn load_network(
             ),
         });
     }
-    // Before memory is taken for the embedding layer.
+    // Before memory is allocated for the embedding layer.
     let embedding_bytes = 4 * version.dim as u64 * features as u64;
     if simplex && embedding_bytes > version.weights_bytes {
         return Err(TrainError::Version {
@@ -159,7 +159,7 @@ pub(crate) fn load_network(
         &registry.weights_path(version).display().to_string(),
     )?;
     if let Some(weight) = state.get("fc2.weight") {
-        // As many rows as there are values for: a row count alone costs a file nothing to claim.
+        // The number of rows follows from the number of values; a header could claim any number.
         network = network.with_classifier(weight.values.len() / features, 0);
     }
     let network = load_state_dict(network, state)?;

@@ -1,19 +1,19 @@
-//! What can go wrong in training.
+//! Errors of training.
 
 use std::path::PathBuf;
 
 use crate::state_dict::WeightsError;
 
-/// Why a training cannot start or go on.
+/// Why a training run cannot start or continue.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum TrainError {
-    /// A configuration value cannot work.
+    /// An invalid configuration value.
     #[error("configuration key `{key}`: {problem}")]
     Config {
         /// Dotted path of the key.
         key: String,
-        /// What is wrong and what to do.
+        /// The problem and the remedy.
         problem: String,
     },
     /// The device is unknown or not compiled in.
@@ -21,7 +21,7 @@ pub enum TrainError {
     Device {
         /// As asked for.
         name: String,
-        /// What is wrong and what to do.
+        /// The problem and the remedy.
         problem: String,
     },
     /// A version cannot be the start of a task or the reference of another.
@@ -32,15 +32,15 @@ pub enum TrainError {
         /// What is wrong.
         problem: String,
     },
-    /// The run's folder holds another run or none.
+    /// The run's folder holds another run, or no run.
     #[error("{}: {problem}", path.display())]
     RunFolder {
         /// The folder or file.
         path: PathBuf,
-        /// What is wrong and what to do.
+        /// The problem and the remedy.
         problem: String,
     },
-    /// The loss or a weight is no longer a number.
+    /// The loss or a weight became NaN or infinite.
     #[error(
         "{what} in task {task}, epoch {epoch}: start the run under another name with a lower `training.learning_rate`"
     )]
@@ -49,7 +49,7 @@ pub enum TrainError {
         task: usize,
         /// Epoch (0-based).
         epoch: usize,
-        /// What is no longer a number.
+        /// The value that became NaN or infinite.
         what: String,
     },
     /// Pre-trained and local classes do not fit the simplex, or it has too few vertices.
@@ -58,10 +58,10 @@ pub enum TrainError {
     /// The training images cannot be read.
     #[error(transparent)]
     Data(#[from] perennial_data::DataError),
-    /// The registry refuses.
+    /// An error of the registry.
     #[error(transparent)]
     Registry(#[from] perennial_core::RegistryError),
-    /// Weights do not fit.
+    /// The weights do not fit the network.
     #[error(transparent)]
     Weights(#[from] WeightsError),
     /// A file cannot be read or written.

@@ -78,7 +78,7 @@ pub trait FusedLayers: Backend {
     fn max_pool_3x3(x: FloatTensor<Self>) -> FloatTensor<Self>;
 
     /// One step of SGD in one pass over memory: `velocity = momentum * velocity + gradient + weight_decay * parameter`, then
-    /// `parameter -= learning_rate * velocity`. Tensors that nobody else holds are changed in place.
+    /// `parameter -= learning_rate * velocity`. Tensors without other references are changed in place.
     ///
     /// # Shapes
     ///

@@ -25,16 +25,16 @@ use crate::state_dict::{StateDict, StateTensor, WeightsError};
 /// The largest difference between a stored prototype and the closed form.
 const PROTOTYPE_TOLERANCE: f32 = 1e-4;
 
-/// Why a checkpoint's weights are not taken.
+/// Why a checkpoint's weights cannot be imported.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ImportError {
     /// The file or a tensor cannot be read, or a value in it cannot be right.
     #[error(transparent)]
     Weights(#[from] WeightsError),
-    /// Nothing in the file is named like a network that is read.
+    /// No tensor names in the file match a supported network.
     #[error(
-        "{source_name} holds {tensors} tensors ({names}), but no network that is read: a resnet18 has names such as layer1.0.conv1.weight, a small network layers.0.conv.weight"
+        "{source_name} holds {tensors} tensors ({names}), but none of a supported network: a resnet18 has names such as layer1.0.conv1.weight, a small network layers.0.conv.weight"
     )]
     NoNetwork {
         /// The file.
@@ -53,7 +53,7 @@ pub enum ImportError {
         candidates: Vec<Candidate>,
     },
     /// There is no network below the key that was named.
-    #[error("{source_name} holds no network under the key {key:?}; there is {}", keys(.candidates))]
+    #[error("{source_name} holds no network under the key {key:?}; available: {}", keys(.candidates))]
     UnknownKey {
         /// The file.
         source_name: String,
@@ -77,12 +77,12 @@ pub enum ImportError {
         source_name: String,
         /// How they differ.
         mismatch: Box<Mismatch>,
-        /// What would fit, or why nothing does.
+        /// The options that would fit, or why none does.
         hint: Option<String>,
     },
     /// There is an embedding layer, and nothing that shows its simplex.
     #[error(
-        "{source_name} has an embedding layer ({tensor}) and no classifier beside it: if the model was trained on a simplex, pass --vertices {vertices}"
+        "{source_name} has an embedding layer ({tensor}) but no classifier: if the model was trained on a simplex, pass --vertices {vertices}"
     )]
     Vertices {
         /// The file.
@@ -112,7 +112,7 @@ fn keys(candidates: &[Candidate]) -> String {
 ///
 /// # Errors
 ///
-/// As [`CheckpointFile::open`] and [`CheckpointFile::select`]; a tensor of a number type that is not read.
+/// As [`CheckpointFile::open`] and [`CheckpointFile::select`]; a tensor of an unsupported number type.
 pub fn read_checkpoint(path: &Path, key: Option<&str>) -> Result<StateDict, ImportError> {
     CheckpointFile::open(path)?.select(key)?.read_all()
 }

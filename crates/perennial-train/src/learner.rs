@@ -35,7 +35,7 @@ pub struct StepSums {
 pub struct Totals {
     /// Sum over images of the batch's mean loss.
     pub loss: f64,
-    /// Images whose highest logit was the right one.
+    /// Images classified correctly.
     pub correct: f64,
     /// Images.
     pub images: u64,
@@ -150,7 +150,7 @@ impl Learner {
         }
     }
 
-    /// The method's loss, and how many images were classified right.
+    /// The method's loss, and how many images were classified correctly.
     ///
     /// # Shapes
     ///

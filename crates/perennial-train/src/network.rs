@@ -26,7 +26,7 @@ pub use small::SmallNet;
 pub enum BackboneKind {
     /// ResNet-18.
     Resnet18,
-    /// The four-layer net of the demo.
+    /// The four-layer network of the demo.
     Small,
 }
 
@@ -65,7 +65,7 @@ impl NetworkConfig {
         8 * self.width
     }
 
-    /// Checks what the type system cannot.
+    /// Validates the values.
     pub(crate) fn check(&self) -> Result<(), TrainError> {
         if (1..=1024).contains(&self.width) {
             return Ok(());

@@ -1,4 +1,4 @@
-//! How a run tells what it is doing, and asks whether to go on.
+//! Progress reports of a run, and requests to stop it.
 
 use perennial_core::ModelVersion;
 use perennial_data::ImageSet;
@@ -13,7 +13,7 @@ pub struct EpochRecord {
     pub epoch: usize,
     /// Mean training loss.
     pub loss: f64,
-    /// Fraction of training images classified right.
+    /// Fraction of training images classified correctly.
     pub accuracy: f64,
     /// Learning rate.
     pub learning_rate: f64,
@@ -21,13 +21,13 @@ pub struct EpochRecord {
     pub images_per_second: f64,
     /// Time spent, in seconds.
     pub seconds: f64,
-    /// Fraction of that time in which the loop waited for its next batch. A device that works on its own goes on meanwhile, so
-    /// there it is the most that can have been lost.
+    /// Fraction of that time in which the loop waited for its next batch. An asynchronous device keeps computing meanwhile, so
+    /// there it is an upper bound of the time lost.
     #[serde(default)]
     pub data_wait: f64,
 }
 
-/// Where a run is, after a step.
+/// The progress of a run after a step.
 #[derive(Clone, Copy, Debug)]
 pub struct StepReport {
     /// Steps done since the run began, over all tasks.
@@ -40,7 +40,7 @@ pub struct StepReport {
     pub epoch: [usize; 2],
     /// Mean loss in the epoch so far.
     pub loss: f64,
-    /// Fraction classified right in the epoch so far.
+    /// Fraction classified correctly in the epoch so far.
     pub accuracy: f64,
     /// Training speed in the epoch so far.
     pub images_per_second: f64,

@@ -27,14 +27,14 @@ use crate::sgd::cosine_learning_rate;
 use crate::state_dict::{StateDict, state_dict};
 use crate::versions::publish;
 
-/// Steps between two looks at the loss, which on a GPU wait for the device.
+/// Steps between two reads of the loss; on a GPU a read waits for the device.
 const REPORT_STEPS: usize = 10;
 
-/// Where a run reads and writes.
+/// The inputs and outputs of a run.
 pub struct RunPlaces<'a> {
     /// The run's own folder.
     pub folder: &'a FilePath,
-    /// Where versions come from and go to.
+    /// The registry that versions are read from and published to.
     pub registry: &'a Registry,
     /// The folder that holds the data sets.
     pub data_root: &'a FilePath,
@@ -151,7 +151,7 @@ struct Run<'a> {
     _lock: std::fs::File,
 }
 
-/// Time since the last count, and how much of it went into waiting for batches.
+/// Time since the last count, and the part of it spent waiting for batches.
 struct Clock {
     since: Instant,
     waited: Duration,
@@ -207,7 +207,7 @@ impl<'a> Run<'a> {
         Ok(Outcome::Finished(self.progress.versions))
     }
 
-    /// Trains the task in work to its end; `false` if the observer asked to stop before that.
+    /// Trains the current task to its end; `false` if the observer asked to stop before that.
     fn fit(
         &mut self,
         task: usize,
@@ -381,7 +381,7 @@ impl<'a> Run<'a> {
         .write(self.places.folder)
     }
 
-    /// Keeps weights that are no longer numbers away from the checkpoint and the registry.
+    /// Rejects NaN and infinite weights before they reach the checkpoint or the registry.
     fn check_finite(&self, state: &StateDict) -> Result<(), TrainError> {
         let broken = state
             .values()

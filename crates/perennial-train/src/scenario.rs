@@ -101,7 +101,7 @@ impl Scenario {
         &self.tasks
     }
 
-    /// What a class of the set is called locally.
+    /// The local label of a class of the set.
     pub fn local_label(&self, class: u32) -> u32 {
         self.local_label[class as usize]
     }
@@ -124,7 +124,7 @@ fn read_order(path: &std::path::Path, classes: &[u32]) -> Result<Vec<u32>, Train
             TrainError::config(
                 "scenario.class_order",
                 &format!(
-                    "{} line {}: {line:?} is no class label",
+                    "{} line {}: {line:?} is not a class label",
                     path.display(),
                     at + 1
                 ),

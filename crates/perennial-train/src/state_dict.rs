@@ -20,12 +20,12 @@ pub struct StateTensor {
 /// All parameters and running statistics of a module, by name.
 pub type StateDict = BTreeMap<String, StateTensor>;
 
-/// Why weights do not fit the network, or the file is not what it should be.
+/// Why weights do not fit the network, or the file is not a valid checkpoint.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum WeightsError {
     /// The tensors are not those of the network.
-    #[error("the weights do not fit the network: {0}; is this another architecture?")]
+    #[error("the weights do not fit the network: {0}; check the architecture")]
     Mismatch(Mismatch),
     /// A tensor has other sizes than the network's.
     #[error(
@@ -45,9 +45,9 @@ pub enum WeightsError {
         /// The tensor.
         name: String,
     },
-    /// A running variance is below zero, which no training can produce.
+    /// A running variance is negative.
     #[error(
-        "tensor {name} holds the variance {value}: variances are not negative, so the file is damaged or this is no running variance"
+        "tensor {name} holds the variance {value}: a variance cannot be negative, so the file is damaged or this is not a running variance"
     )]
     NegativeVariance {
         /// The tensor.
@@ -65,7 +65,7 @@ pub enum WeightsError {
         /// Vertices expected.
         vertices: usize,
     },
-    /// A tensor's number type is not read.
+    /// A tensor has an unsupported number type.
     #[error("tensor {name} is {dtype}: convert the checkpoint to float32")]
     Dtype {
         /// The tensor.
@@ -74,7 +74,7 @@ pub enum WeightsError {
         dtype: String,
     },
     /// The file cannot be parsed.
-    #[error("{source_name} is no readable checkpoint: {problem}")]
+    #[error("{source_name} is not a readable checkpoint: {problem}")]
     Format {
         /// Where the bytes came from.
         source_name: String,
@@ -233,7 +233,7 @@ pub fn load_state_dict<M: Module>(module: M, state: StateDict) -> Result<M, Weig
     Ok(module.map(&mut NamedMapper::new(Loader(state))))
 }
 
-/// Refuses numbers that no trained network has.
+/// Rejects values that are impossible in a trained network.
 ///
 /// # Errors
 ///

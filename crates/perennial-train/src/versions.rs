@@ -25,7 +25,7 @@ pub(crate) struct Lineage<'a> {
     pub replacement: bool,
 }
 
-/// Publishes a version, or finds it where a run was killed between publishing and its checkpoint.
+/// Publishes a version, or finds the one already published if a run was killed before its checkpoint.
 ///
 /// `earlier` are the run's versions so far: what was published before them cannot be this one.
 pub(crate) fn publish(
@@ -39,7 +39,7 @@ pub(crate) fn publish(
     let hash = sha256_hex(&weights);
     let since = |name: &String| Some(name) != earlier.last();
     for name in registry.names()?.into_iter().rev().take_while(since) {
-        // Somebody else's damaged version is none of this run's business.
+        // Skip unreadable versions that this run did not publish.
         let Ok(version) = registry.get(&name) else {
             continue;
         };

@@ -305,7 +305,10 @@ fn files_that_are_no_checkpoint_of_ours_say_so() {
     ] {
         std::fs::write(&path, bytes).unwrap();
         let text = message(CheckpointFile::open(&path));
-        assert!(text.contains("file.pt is no readable checkpoint"), "{text}");
+        assert!(
+            text.contains("file.pt is not a readable checkpoint"),
+            "{text}"
+        );
     }
     let other: StateDict = weights(&open("plain.pt"), None)
         .unwrap()

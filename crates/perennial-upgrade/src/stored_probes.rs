@@ -282,7 +282,7 @@ fn file_name(version: &str) -> String {
 fn encode(model: &LoadedModel, files: &[Vec<u8>]) -> Result<Vec<f32>, ProbeError> {
     let mut pixels = Vec::with_capacity(files.len() * model.image_len());
     for (probe, file) in files.iter().enumerate() {
-        let image = model.pixels(file, DecodeLimits::STRANGERS);
+        let image = model.pixels(file, DecodeLimits::UNTRUSTED);
         pixels.extend(image.map_err(|error| ProbeError::Image {
             probe,
             problem: format!("cannot be decoded: {error}"),

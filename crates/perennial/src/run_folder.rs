@@ -283,6 +283,6 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         std::fs::write(root.path().join("runs"), "no folder").unwrap();
         let error = RunFolder::begin(folder(&root)).unwrap_err().to_string();
-        assert!(error.contains("runs is on the way no folder"), "{error}");
+        assert!(error.contains("runs on the way is not a folder"), "{error}");
     }
 }

@@ -27,7 +27,7 @@ fn what_cannot_be_written_is_refused_before_the_work() {
     let folder = folder();
     let path = |name: &str| folder.path().join(name);
     std::fs::write(path("file"), "x").unwrap();
-    assert!(refusal(path("no/such/out")).contains("no/such does not exist; make it first"));
+    assert!(refusal(path("no/such/out")).contains("no/such does not exist; create it first"));
     assert!(refusal(folder.path()).contains("is a folder"));
     assert!(refusal(path("..")).contains("is a folder"));
     assert!(refusal(path("new/")).contains("folder"));
@@ -163,7 +163,7 @@ mod unix {
         let folder = folder();
         let path = folder.path().join("pipe");
         pipe(&path);
-        assert!(refusal(&path).contains("start its reader first"));
+        assert!(refusal(&path).contains("start the reader first"));
         let reader = {
             let path = path.clone();
             std::thread::spawn(move || std::fs::read(path).unwrap())

@@ -31,7 +31,7 @@ pub(super) fn read(root: &Path) -> Result<BTreeMap<String, String>, RegistryErro
         check_name(alias).map_err(|error| broken(error.to_string()))?;
         if version_number(version).is_none() {
             return Err(broken(format!(
-                "{alias} = {version:?} is no version name such as v0003"
+                "{alias} = {version:?} is not a version name such as v0003"
             )));
         }
     }
@@ -43,7 +43,7 @@ pub(super) fn write(root: &Path, aliases: &BTreeMap<String, String>) -> Result<(
     Ok(write_atomically(root.join(ALIASES_FILE), text)?)
 }
 
-/// Aliases appear in paths, URLs and commands, and must not be mistaken for a version.
+/// Checks an alias: it appears in paths, URLs and commands, and must not look like a version.
 pub(super) fn check_name(alias: &str) -> Result<(), RegistryError> {
     let refused = |problem: &str| {
         Err(RegistryError::AliasName {

@@ -1,4 +1,4 @@
-//! What can go wrong in a registry, in words that say what to do.
+//! Errors of a registry, with remedies.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -10,12 +10,12 @@ use crate::version::{VersionError, version_name};
 
 /// The number of names that a message lists.
 const LISTED: usize = 20;
-/// A name further away than this is not a typing error.
+/// The largest edit distance of a suggested name.
 const MAX_EDITS: usize = 2;
-/// Longer names are not compared: nobody mistypes them, and the comparison is quadratic.
+/// Longer names are not compared, because the comparison is quadratic.
 const MAX_COMPARED_BYTES: usize = 64;
 
-/// A registry that cannot do what was asked.
+/// Errors of a registry operation.
 #[derive(Debug, Error)]
 pub enum RegistryError {
     /// There is no folder at the registry's path.
@@ -51,7 +51,7 @@ pub enum RegistryError {
     AliasName {
         /// The alias given.
         alias: String,
-        /// What is wrong with it, and what to do.
+        /// The problem and the remedy.
         problem: String,
     },
     /// `aliases.toml` holds something else than aliases.

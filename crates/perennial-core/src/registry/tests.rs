@@ -206,7 +206,7 @@ fn a_hostile_alias_file_is_named() {
     let (_folder, registry) = registry();
     registry.publish(draft(), b"1").unwrap();
     for (text, says) in [
-        ("live = \"../../etc\"", "no version name"),
+        ("live = \"../../etc\"", "not a version name"),
         ("\"../x\" = \"v0001\"", "is refused"),
         ("live = 3", "invalid type"),
         ("live", "aliases.toml"),

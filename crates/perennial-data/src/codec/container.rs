@@ -1,6 +1,6 @@
-//! What kind of picture bytes are, by their content, and whether all of the file is there.
+//! The picture format of a file by its content, and whether the file is complete.
 //!
-//! Decoders differ in what they forgive: a JPEG whose second half is missing comes back grey, a PNG is refused. So every file is
+//! Decoders differ in their tolerance: a JPEG whose second half is missing is decoded to grey, a PNG is refused. So every file is
 //! walked through from marker to marker first. Nothing is allocated, and the walk never leaves the bytes.
 
 use image::ImageFormat;
@@ -76,7 +76,7 @@ pub(crate) fn kind(head: &[u8]) -> Kind {
         .map_or(Kind::Unknown, |(name, _)| Kind::Other(name))
 }
 
-/// `BM` alone begins many a text; the size of the second header tells.
+/// Many texts begin with `BM`; the size of the second header identifies the format.
 fn is_bmp_header(head: &[u8]) -> bool {
     le32(head, 14).is_some_and(|size| matches!(size, 12 | 16 | 40 | 52 | 56 | 64 | 108 | 124))
 }
@@ -149,7 +149,7 @@ fn gif(bytes: &[u8]) -> Option<()> {
             // Descriptor, colours, code size, then the pixels.
             0x2c => sub_blocks(at + 10 + color_table(*bytes.get(at + 9)?) + 1)?,
             0x3b => return Some(()),
-            // Not a block: whether what came before is a picture is the decoder's business.
+            // Not a block: the decoder decides whether the blocks before it are a picture.
             _ => return Some(()),
         };
     }
@@ -225,7 +225,7 @@ fn tiff(bytes: &[u8]) -> Option<()> {
         } as usize)
     };
     if short(2)? != 42 {
-        // Offsets of 64 bits: the decoder finds out by itself.
+        // BigTIFF with 64-bit offsets: the decoder reports truncation itself.
         return Some(());
     }
     let mut directory = long(4)?;

@@ -1,6 +1,6 @@
-//! Whether all of a JPEG is there.
+//! Whether a JPEG is complete.
 //!
-//! The decoder fills what is missing or damaged with grey, as browsers do, and says nothing. So the coded pixels are walked through
+//! The decoder fills what is missing or damaged with grey, as browsers do, without an error. So the coded pixels are walked through
 //! before: every block of every scan must be there, and progressive scans must reach full precision. Walking costs a fraction of
 //! decoding, since it neither transforms nor keeps anything but, for progressive files, which coefficients are not zero.
 //!
@@ -43,7 +43,7 @@ struct State {
     frame: Option<Frame>,
 }
 
-/// Walks through a JPEG to its end mark; what follows the mark does not matter: cameras append previews, telephones append films.
+/// Walks through a JPEG to its end mark; data after the mark is ignored: cameras append previews, phones append videos.
 ///
 /// Pictures of more than `max_pixels`, and kinds that the decoder refuses anyway, are walked by their markers alone.
 ///

@@ -12,13 +12,13 @@ use ureq::tls::TlsConfig;
 use super::{ArchiveSpec, FetchError, Progress};
 use crate::image_set::hexadecimal;
 
-/// Requests after which an unsteady connection is given up.
+/// The most requests for one download.
 const MAX_REQUESTS: u32 = 8;
 
-/// How every archive begins; a file that begins otherwise is not what a download left.
+/// The first bytes of every archive; a file with others is not a partial download.
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-/// A server that is silent for longer is taken for dead.
+/// Timeout for a server that sends nothing.
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// Downloads the archive and verifies its MD5.
@@ -74,7 +74,7 @@ fn receive_all(
         let before = partial.length;
         match receive(agent, spec, url, partial, progress) {
             Ok(Received::Everything) if partial.md5() == spec.md5 => {}
-            // The beginning may stem from another archive; what comes in one piece does not.
+            // The partial file may be of another archive; a download from the start is not.
             Ok(Received::Everything) if resumed => {
                 partial.restart()?;
                 resumed = false;
@@ -108,11 +108,11 @@ fn receive_all(
 
 enum Received {
     Everything,
-    /// The server has no such range of the file: what is on disk cannot be its beginning.
+    /// The server has no such range of the file: the file on disk cannot be its beginning.
     WrongRange,
 }
 
-/// Makes one request for what is missing and appends the answer.
+/// Requests the missing bytes once and appends the answer.
 fn receive(
     agent: &ureq::Agent,
     spec: &ArchiveSpec,
@@ -209,7 +209,7 @@ fn parse_content_range(text: &str) -> Option<(u64, Option<u64>)> {
     Some((first.trim().parse().ok()?, size.trim().parse().ok()))
 }
 
-/// A download in the making: locked against other processes, with the checksum of what it holds.
+/// A partial download: locked against other processes, with the checksum of what it holds.
 pub(super) struct PartialFile {
     path: PathBuf,
     file: File,

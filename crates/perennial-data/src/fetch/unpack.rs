@@ -8,9 +8,9 @@ use perennial_core::write_atomically_with;
 
 use super::{ArchiveFile, ArchiveSpec, FetchError, FileSize};
 
-/// Data files of the archive that are not in `folder` yet; texts that come with them are not insisted on.
+/// Data files of the archive that are not in `folder` yet; the texts that come with them are optional.
 ///
-/// A file of another size than the official one is an error: it is somebody's, and is neither used nor replaced.
+/// A file of another size than the official one is an error: it belongs to the user, and is neither used nor replaced.
 pub(super) fn missing_files<'a>(
     spec: &'a ArchiveSpec,
     folder: &Path,
@@ -62,7 +62,7 @@ pub(super) fn unpack(spec: &ArchiveSpec, archive: &Path, folder: &Path) -> Resul
             .files
             .iter()
             .find(|file| path == Path::new(&spec.folder).join(&file.name));
-        // Folders, links and files that nobody reads stay in the archive, whatever their paths.
+        // Folders, links and unused files are not unpacked, whatever their paths.
         let Some(file) = known.filter(|_| entry.header().entry_type().is_file()) else {
             continue;
         };

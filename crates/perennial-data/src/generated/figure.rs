@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 use super::shape::Shape;
 use super::texture::Texture;
 
-/// Seed of the figures. Another value makes another universe of classes.
+/// Seed of the figures. Another value gives other classes.
 const UNIVERSE: u64 = 0x7065_7265_6e6e_6961;
 
 /// Hues that figures use, evenly spaced; few, so that colour alone does not tell classes apart.

@@ -23,7 +23,7 @@ pub fn in_batches<'e, I: Sync, T: Send, E>(
         scope.spawn(move || {
             for entries in entries.chunks(batch.max(1)) {
                 let prepared: Vec<T> = entries.par_iter().map(prepare).collect();
-                // The other side is gone after an error.
+                // The receiver is dropped after an error.
                 if sender.send(prepared).is_err() {
                     return;
                 }

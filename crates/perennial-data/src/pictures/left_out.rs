@@ -6,7 +6,7 @@ use std::fmt;
 /// Why a file is left out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Reason {
-    /// It should be a picture and cannot be used: damaged, cut off, no permission, a link that leads nowhere.
+    /// It should be a picture and cannot be used: damaged, cut off, no permission, a broken link.
     Unreadable,
     /// A picture in a format that is not decoded.
     UnsupportedFormat,
@@ -16,7 +16,7 @@ pub enum Reason {
     UnusableName,
     /// A picture beside the class folders, where every image must have a class.
     WithoutClass,
-    /// Something else than a picture.
+    /// Not a picture.
     NotAPicture,
     /// Its name begins with a dot, or a file manager keeps it for itself.
     Hidden,
@@ -55,17 +55,17 @@ impl Reason {
     pub fn words(self) -> &'static str {
         match self {
             Self::Unreadable => "unreadable",
-            Self::UnsupportedFormat => "of a format that is not read",
+            Self::UnsupportedFormat => "of an unsupported format",
             Self::TooLarge => "too large",
             Self::UnusableName => "with a name that cannot be an id",
             Self::WithoutClass => "without a class folder",
-            Self::NotAPicture => "no pictures",
+            Self::NotAPicture => "not pictures",
             Self::Hidden => "hidden",
-            Self::RepeatedFolder => "links to folders that are read already",
+            Self::RepeatedFolder => "links to folders already read",
         }
     }
 
-    /// Whether a picture is missing, rather than something that was never meant to be one.
+    /// Whether the file should have been a picture.
     pub fn is_loss(self) -> bool {
         !matches!(
             self,
@@ -81,13 +81,13 @@ pub struct LeftOutFile {
     pub file: String,
     /// Why.
     pub reason: Reason,
-    /// What exactly is wrong, and what to do.
+    /// The problem and the remedy.
     pub problem: String,
 }
 
 impl fmt::Display for LeftOutFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A name from outside must not steer the terminal.
+        // An untrusted name must not send control sequences to the terminal.
         for character in self.file.chars() {
             match character.is_control() {
                 true => write!(f, "{}", character.escape_default())?,

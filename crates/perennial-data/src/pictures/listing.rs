@@ -9,7 +9,7 @@ use crate::DataError;
 /// Folders inside folders that are followed; deeper ones are more likely a mistake than pictures.
 const MAX_DEPTH: usize = 100;
 
-/// What file managers and archivers leave behind, compared in lower case; names that begin with a dot are hidden as well.
+/// Files of file managers and archivers, compared in lower case; names that begin with a dot are hidden as well.
 const HIDDEN: [&str; 4] = ["thumbs.db", "desktop.ini", "ehthumbs.db", "__macosx"];
 
 /// The files of a folder and of the folders below it that may be pictures.
@@ -143,7 +143,7 @@ impl Walk {
             match std::fs::metadata(&path) {
                 Err(error) => {
                     let problem = match path.is_symlink() {
-                        true => format!("is a link that leads nowhere: {error}"),
+                        true => format!("is a broken link: {error}"),
                         false => error.to_string(),
                     };
                     self.leave_out(place, name, Reason::Unreadable, &problem);
@@ -163,13 +163,13 @@ impl Walk {
 
     fn enter(&mut self, place: &Place, name: &str, path: &Path, depth: usize) {
         if path.is_symlink() && !self.is_new(path) {
-            let problem = "is a link to a folder that is read already";
+            let problem = "is a link to a folder already read";
             self.leave_out(place, OsStr::new(name), Reason::RepeatedFolder, problem);
             return;
         }
         let entries = match depth < MAX_DEPTH {
             true => entries(path).map_err(|error| error.to_string()),
-            false => Err(format!("lies more than {MAX_DEPTH} folders deep")),
+            false => Err(format!("is nested more than {MAX_DEPTH} folders deep")),
         };
         match entries {
             Ok(entries) => {

@@ -80,7 +80,7 @@ pub fn class_ids(folder: &Path) -> Result<Vec<String>, DataError> {
             return Err(DataError::Format {
                 path,
                 offset,
-                problem: format!("{line:?} is no class id such as n01443537"),
+                problem: format!("{line:?} is not a class id such as n01443537"),
             });
         }
         ids.push(line.to_owned());
@@ -90,7 +90,7 @@ pub fn class_ids(folder: &Path) -> Result<Vec<String>, DataError> {
     if ids.is_empty() || ids.len() > CLASSES {
         return Err(DataError::Folder {
             path,
-            problem: format!("names {} classes; 1 to {CLASSES} are read", ids.len()),
+            problem: format!("names {} classes; supported are 1 to {CLASSES}", ids.len()),
         });
     }
     Ok(ids)
@@ -198,7 +198,7 @@ impl Listing {
     }
 
     /// Writes the images as records of 32x32 pixels, the file that [`read`](super::read) reads, to a path that must be free.
-    /// `progress` hears how many images are done.
+    /// `progress` is called with the number of images done.
     ///
     /// **Errors**: as [`read`](Self::read); a file that is already there; a disk that is full. Nothing is left behind then.
     pub fn write_records(
@@ -241,7 +241,7 @@ impl Listing {
     }
 }
 
-/// Refuses a path that is taken.
+/// Refuses a path that already exists.
 ///
 /// **Errors**: [`DataError::Folder`].
 pub fn check_free(path: &Path) -> Result<(), DataError> {
@@ -250,8 +250,9 @@ pub fn check_free(path: &Path) -> Result<(), DataError> {
         Err(error) => Err(DataError::io(path)(error)),
         Ok(_) => Err(DataError::Folder {
             path: path.to_path_buf(),
-            problem: "is there already and is not overwritten; move it away, or write elsewhere"
-                .into(),
+            problem:
+                "already exists and is not overwritten; move it away, or write to another path"
+                    .into(),
         }),
     }
 }
@@ -299,13 +300,13 @@ fn val_files(
         let mut fields = line.split_whitespace();
         let (Some(file), Some(id)) = (fields.next(), fields.next()) else {
             return Err(problem(format!(
-                "{line:?} is no line such as val_0.JPEG, tab, n03444034"
+                "{line:?} is not a line such as val_0.JPEG, tab, n03444034"
             )));
         };
         let name = Path::new(file);
         // A name with folders in it would leave the set.
         if name.file_name() != Some(name.as_os_str()) {
-            return Err(problem(format!("{file:?} is no file name")));
+            return Err(problem(format!("{file:?} is not a file name")));
         }
         let Ok(label) = ids.binary_search_by(|known| known.as_str().cmp(id)) else {
             return Err(problem(format!("class {id:?} is not in wnids.txt")));
@@ -521,7 +522,7 @@ mod tests {
         write("val/val_annotations.txt", "val_0.JPEG\tn07\n");
         fails(Split::Val, "class \"n07\" is not in wnids.txt");
         write("val/val_annotations.txt", "../../secret\tn01\n");
-        fails(Split::Val, "is no file name");
+        fails(Split::Val, "is not a file name");
         write("val/val_annotations.txt", "val_0.JPEG\n");
         fails(Split::Val, "val_annotations.txt, byte 0");
         write("val/val_annotations.txt", "gone.JPEG\tn01\n");

@@ -1,7 +1,7 @@
 //! The approximate index: a graph of neighbours over rows, by their numbers.
 //!
-//! Nothing is ever taken out of it: dead rows are passed over by searches until a new graph is worth its cost. So it needs no
-//! log of deletions, and a saved graph fits whatever happened since.
+//! Rows are never removed from it: searches skip dead rows until rebuilding the graph is worth its cost. So it needs no
+//! log of deletions, and a saved graph stays valid after later changes.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

@@ -1,6 +1,6 @@
-//! Vectors in 8 bits, and how far a similarity computed from codes can be from the one in f32.
+//! int8 scalar quantization of vectors, with a bound on the error of a similarity computed from codes.
 //!
-//! A scan over codes reads a quarter of the memory. Every row also carries the length of what its codes leave out, so the error
+//! A scan over codes reads a quarter of the memory. Every row also carries the norm of its quantization error, so the error
 //! of a similarity has a bound (Cauchy-Schwarz). A row whose best case is worse than the worst case of enough others cannot be
 //! among the best; comparing all that are left in f32 gives the same answer as comparing every row in f32.
 //!
@@ -18,7 +18,7 @@ pub(super) struct Coding {
     pub(super) scale: f32,
     /// Length of what the codes stand for.
     pub(super) length: f32,
-    /// Length of what the codes leave out.
+    /// Norm of the quantization error.
     pub(super) error: f32,
     /// The part of a similarity that depends on the row and the centre alone.
     pub(super) offset: f32,
@@ -263,7 +263,7 @@ impl QueryBounds {
         sum as f32 * (self.scale * row_scale) + (self.offset + row_offset)
     }
 
-    /// How far the similarity in f32 can be from that.
+    /// The largest difference to the similarity in f32.
     #[inline(always)]
     pub(super) fn margin(&self, row_error: f32, row_length: f32) -> f32 {
         self.per_error * row_error + self.per_length * row_length + self.constant

@@ -1,4 +1,4 @@
-//! A database written anew, without the space that deleted and replaced items left.
+//! Compaction: rewrites the database without the space of deleted and replaced items.
 //!
 //! The copy is made beside the database from a view of it, while others read and write. Then the writer adds what was written
 //! meanwhile and gives the copy the database's name: until that moment the old file is complete, from then on the new one. Row

@@ -8,8 +8,8 @@ use crate::error::GalleryError;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SearchMode {
-    /// All by 8-bit codes, and in f32 those that the codes' errors leave in question: the same answers as [`Exact`](Self::Exact)
-    /// for a quarter of the memory read, and a quarter more of memory held.
+    /// int8 scalar quantization with error bounds; candidates that the bounds cannot decide are re-scored in f32. Same results as
+    /// [`Exact`](Self::Exact) at a quarter of the memory traffic; needs 25 % more memory.
     #[default]
     Int8,
     /// All in f32.
@@ -74,7 +74,7 @@ impl GalleryConfig {
                 let (low, high) = (range.start(), range.end());
                 return Err(GalleryError::InvalidConfig {
                     key,
-                    problem: format!("{value} is not within {low} to {high}"),
+                    problem: format!("must be {low} to {high}, got {value}"),
                 });
             }
         }

@@ -1,6 +1,6 @@
-//! The durable truth: items, their ids and the names of versions in one transactional file.
+//! The database: items, their ids and the names of versions in one transactional file.
 //!
-//! Rows are numbered by a counter that never goes back, so a row number means one item for ever: a replaced item gets a new
+//! Rows are numbered by a counter that never goes back, so a row number is never reused: a replaced item gets a new
 //! row. Everything derived may therefore remember rows, and a gap only means that an item is gone.
 
 use std::collections::HashMap;
@@ -35,12 +35,12 @@ pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("me
 pub(super) const FORMAT: u64 = 1;
 /// How long an opening waits for another process, such as a command that is just ending.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How long a reopening waits for readers of ours to let go of the file.
+/// How long a reopening waits for this process's readers to close the file.
 const REOPEN_PATIENCE: Duration = Duration::from_secs(5);
-/// How often an opening looks again after the file was replaced under its hands.
+/// How often an opening retries after the file was replaced meanwhile.
 const LOOKS: usize = 10;
 
-/// What a gallery may do with its file.
+/// Access mode of the gallery's file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
     /// Read and write, and create what is missing.
@@ -52,7 +52,7 @@ pub(super) enum Access {
 /// The few numbers that belong to the gallery as a whole.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Meta {
-    /// Told apart from any other database that ever lay in this folder.
+    /// Distinguishes this database from earlier ones in the same folder.
     pub(super) store: u64,
     /// Counts the transactions.
     pub(super) sequence: u64,
@@ -83,7 +83,7 @@ pub(super) struct Log {
 }
 
 /// Keeps a database that a compaction replaced until its last reader is done; empty before that. A database that is dropped
-/// takes what it says away from its readers.
+/// ends the views of its readers.
 #[derive(Default)]
 struct Replaced(Mutex<Option<Database>>);
 
@@ -98,7 +98,7 @@ pub(super) struct Reader {
     _database: Arc<Replaced>,
 }
 
-/// A transaction that is lost unless it is committed.
+/// A transaction; dropping it without a commit discards it.
 pub(super) struct Writer {
     pub(super) transaction: WriteTransaction,
 }
@@ -169,7 +169,7 @@ impl Log {
     /// `None` where another process put another file in place while this one was opened.
     fn try_open(&self) -> Result<Option<Database>, GalleryError> {
         let path = &self.path;
-        // Whatever happened to the file since, a database is never made of an empty one.
+        // An empty file is never initialised as a database.
         if place::look(path)?.is_none() {
             return Err(GalleryError::Missing { path: path.clone() });
         }
@@ -210,7 +210,7 @@ impl Log {
         Ok(database)
     }
 
-    /// Puts a copy in the database's place. Whoever reads the old one may finish.
+    /// Puts a copy in the database's place. Readers of the old one may finish.
     ///
     /// # Errors
     /// [`GalleryError::Storage`]; the old database then stays, in memory and on the disk.
@@ -240,7 +240,7 @@ impl Log {
     fn database(&self) -> Result<&Database, GalleryError> {
         self.database.as_ref().ok_or_else(|| GalleryError::Storage {
             path: self.path.clone(),
-            problem: "it could not be opened again after a failure".to_owned(),
+            problem: "it could not be reopened after a failure".to_owned(),
         })
     }
 

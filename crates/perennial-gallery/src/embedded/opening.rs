@@ -1,4 +1,4 @@
-//! How a database comes to be, and what can be wrong with one that is opened.
+//! Creating a database, and checking one that is opened.
 
 use std::path::Path;
 

@@ -1,7 +1,7 @@
-//! A file that is only read, under a database that believes it can write.
+//! A read-only file behind the writable interface that the database needs.
 //!
 //! After a crash the database repairs itself when it is opened, and it notes in the file that it is closed. Here such writes
-//! go to memory and are forgotten at the end, so a gallery opens on a disk that cannot be written, in whatever state the last
+//! go to memory and are discarded at the end, so a gallery opens on a disk that cannot be written, in whatever state the last
 //! process left it. The file is locked as a reader locks it: several readers at once, but none beside a writer.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! What lies where the database belongs, and how a new file takes that place in one step.
+//! The file at the database's path, and its atomic replacement.
 //!
 //! A database is never made at its own path: it is made beside it, completely, and then renamed. So a file of 0 bytes, or one
 //! without tables, is never the beginning of a gallery but what is left of one.
@@ -48,7 +48,7 @@ pub(super) fn look(path: &Path) -> Result<Option<PathBuf>, GalleryError> {
     if metadata.len() == 0 {
         return Err(GalleryError::Corrupt {
             path: path.to_owned(),
-            problem: "it is empty, and a gallery without items is not".to_owned(),
+            problem: "the file has 0 bytes; even a gallery without items is larger".to_owned(),
         });
     }
     Ok(Some(file))
@@ -91,7 +91,7 @@ pub(super) fn copy_file(path: &Path) -> io::Result<(File, TempPath)> {
     #[cfg(unix)]
     if let Ok(metadata) = path.metadata() {
         use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-        // Whoever could read the gallery still can, and nobody else.
+        // Keep the permissions of the gallery's file.
         options.mode(metadata.permissions().mode() & 0o7777);
     }
     let file = options.open(&copy)?;
@@ -103,7 +103,7 @@ pub(super) fn copy_file(path: &Path) -> io::Result<(File, TempPath)> {
     Ok((file, temporary))
 }
 
-/// Removes what processes that were killed left beside the database. Only the process that holds it may call this.
+/// Removes files that killed processes left beside the database. Only the process that holds it may call this.
 pub(super) fn remove_leftovers(path: &Path) {
     let (folder, name) = split(path);
     let Ok(entries) = folder.read_dir() else {

@@ -1,4 +1,4 @@
-//! From a request to hits: which rows may be found, who ranks them, and what they say.
+//! From a request to hits: filtering, ranking and reading the rows.
 
 use std::borrow::Cow;
 

@@ -24,7 +24,7 @@ impl EmbeddedGallery {
     ) -> Result<T, GalleryError> {
         let mut result = read();
         for _ in 0..READ_ATTEMPTS {
-            // The writer looks after the database before it answers anything.
+            // The writer reopens a failed database before it answers.
             if !matches!(result, Err(GalleryError::Storage { .. }))
                 || self.ask(Command::Read).is_err()
             {

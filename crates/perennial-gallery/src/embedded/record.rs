@@ -85,7 +85,7 @@ fn seal(bytes: &mut [u8]) {
 }
 
 impl<'a> Record<'a> {
-    /// Reads the structure of a record; whatever the bytes are, the worst that happens is an error.
+    /// Reads the structure of a record; invalid bytes give an error.
     pub(crate) fn decode(bytes: &'a [u8]) -> Result<Self, String> {
         const CUT: &str = "a record is cut off";
         let (checksum, rest) = bytes.split_first_chunk().ok_or(CUT)?;

@@ -1,6 +1,6 @@
-//! All vectors in memory, by slot: what every search reads.
+//! All vectors in memory, by slot; every search reads them.
 //!
-//! A slot is a position and changes with compaction; a row number is for ever. Rows come in the order of their numbers, so a
+//! A slot is a position and changes with compaction; a row number never changes. Rows come in the order of their numbers, so a
 //! row is found by its number without a table.
 
 use rayon::prelude::*;

@@ -1,4 +1,4 @@
-//! What the items of a gallery need on the disk, without asking the database, which would have to visit every page.
+//! Estimates the disk space of a gallery's items without asking the database, which would have to visit every page.
 
 /// Bytes of a page of the database.
 const PAGE: u64 = 4096;

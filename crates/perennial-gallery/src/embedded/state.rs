@@ -1,4 +1,4 @@
-//! What readers see, and how it is built from the database.
+//! The state that readers see, and how it is built from the database.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -51,7 +51,7 @@ impl State {
             } else if record.version as usize >= versions.len() {
                 format!("has the unknown version {}", record.version)
             } else if number >= meta.next_row {
-                "was never numbered".to_owned()
+                "has a number beyond the counter of rows".to_owned()
             } else {
                 let payload = record
                     .payload()
@@ -97,14 +97,14 @@ impl State {
         self.reader = Some(reader);
     }
 
-    /// Lets go of the database file, so that it can be opened again.
+    /// Closes the database file, so that it can be reopened.
     pub(super) fn drop_reader(&mut self, failure: impl Into<String>) {
         self.reader = None;
         self.failure = failure.into();
     }
 }
 
-/// What the threads of one gallery share.
+/// State shared by the threads of one gallery.
 pub(super) struct Shared {
     pub(super) config: GalleryConfig,
     pub(super) folder: PathBuf,
@@ -112,7 +112,7 @@ pub(super) struct Shared {
     graph: RwLock<Option<Arc<Graph>>>,
     /// Searches of all rows run here, and those of the graph that find no place on their caller's thread; never a lock inside.
     pub(super) pool: rayon::ThreadPool,
-    /// Tells the indexer to leave its work.
+    /// Tells the indexer to stop.
     pub(super) closing: AtomicBool,
     /// Whether a compaction runs.
     pub(super) compacting: AtomicBool,

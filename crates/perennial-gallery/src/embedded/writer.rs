@@ -298,7 +298,7 @@ impl Writer {
         Ok(keys)
     }
 
-    /// Goes over to a compacted copy; an error leaves everything as it was.
+    /// Switches to a compacted copy; an error leaves everything as it was.
     fn adopt(&mut self, mut copied: Copied) -> Result<u64, GalleryError> {
         let reader = self.log.reader()?;
         copied.catch_up(&reader, &self.shared.state().rows)?;

@@ -20,7 +20,7 @@ use crate::swap::{SwapAnswer, SwapOrder, Target, swap};
 pub(crate) struct MoveRequest {
     /// A version or an alias.
     version: String,
-    /// Go ahead although the version is not certified with what is stored. Overrules no other check.
+    /// Swap even if the version is not certified against the stored versions. All other checks still apply.
     #[serde(default)]
     force: bool,
     /// Check only.
@@ -47,7 +47,7 @@ pub(crate) struct RollbackRequest {
     tag = "models",
     request_body = MoveRequest,
     responses(
-        (status = 200, description = "It answers now, or would.", body = SwapAnswer),
+        (status = 200, description = "The version is live, or would be in a dry run.", body = SwapAnswer),
         (status = 404, description = "No such version.", body = ErrorBody),
         (status = 409, description = "A check failed (`details.checks` lists all), or another swap is under way.",
             body = ErrorBody),
@@ -77,7 +77,7 @@ pub(crate) async fn move_live(
     tag = "models",
     request_body = Option<RollbackRequest>,
     responses(
-        (status = 200, description = "It answers again, or would.", body = SwapAnswer),
+        (status = 200, description = "The previous version is live again, or would be in a dry run.", body = SwapAnswer),
         (status = 409, description = "There is no version before, a check failed, or another swap is under way.",
             body = ErrorBody),
         Guarded,

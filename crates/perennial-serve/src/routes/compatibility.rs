@@ -14,7 +14,7 @@ use crate::keys::MayRead;
 use crate::openapi::Guarded;
 use crate::service::{Service, blocking};
 
-/// What was measured between versions.
+/// Measurements between versions.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct CompatibilityBody {
     /// All versions, oldest first.
@@ -42,9 +42,9 @@ pub(crate) struct PairBody {
     /// `compatible`, `undecided` or `incompatible`: where the interval lies against a margin of 0.
     #[schema(value_type = String)]
     verdict: perennial_core::Verdict,
-    /// Under the measurement's own rule for ties.
+    /// Compatible under the measurement's own rule for ties.
     compatible: bool,
-    /// Whether the service lets the two meet without force.
+    /// Whether the service allows searches between the two without force.
     certified: bool,
     queries: ProbesBody,
     gallery: ProbesBody,
@@ -108,7 +108,7 @@ fn is_of_registry(service: &Service, record: &CompatibilityRecord) -> bool {
         && has(&record.gallery_version, &record.gallery_weights)
 }
 
-/// The compatibility matrix: for each measured pair the newest record, and whether the service lets the two meet.
+/// The compatibility matrix: for each measured pair the newest record, and whether the service allows searches between the two.
 #[utoipa::path(
     get,
     path = "/compatibility",
@@ -125,7 +125,7 @@ pub(crate) async fn compatibility(
         let mut self_tests = BTreeMap::new();
         let mut newest: BTreeMap<(String, String), CompatibilityRecord> = BTreeMap::new();
         for record in records.records {
-            // A record of other weights speaks of a version that is gone.
+            // A record of other weights belongs to a version that no longer exists.
             if !is_of_registry(&service, &record) {
                 continue;
             }

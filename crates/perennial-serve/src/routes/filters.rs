@@ -1,4 +1,4 @@
-//! Filters from outside: the versions that they name must exist.
+//! Filters of requests: the versions that they name must exist.
 
 use perennial_gallery::Filter;
 
@@ -7,10 +7,10 @@ use crate::service::Service;
 
 /// Replaces aliases in a filter by the versions they point to; blocks.
 ///
-/// A name that the gallery holds items of stands for itself, whatever the registry says.
+/// A version name with items in the gallery is used as it is, even if the registry does not know it.
 ///
 /// # Errors
-/// 422 for a name that neither the gallery nor the registry knows: a mistyped name would otherwise find nothing, in silence.
+/// 422 for a name that neither the gallery nor the registry knows: a mistyped name would otherwise silently match nothing.
 pub(super) fn resolve(service: &Service, mut filter: Filter) -> Result<Filter, ApiError> {
     let stored = service.stored();
     for name in filter.model_versions.iter_mut().flatten() {

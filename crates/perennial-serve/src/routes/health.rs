@@ -32,7 +32,7 @@ pub(crate) struct InfoBody {
     name: &'static str,
     /// The program's version.
     version: &'static str,
-    /// The model version that answers.
+    /// The live model version.
     live: Option<String>,
     uptime_seconds: f64,
     limits: Limits,
@@ -40,26 +40,26 @@ pub(crate) struct InfoBody {
 
 const OK: Json<StatusBody> = Json(StatusBody { status: "ok" });
 
-/// Whether the process answers at all.
+/// Liveness: whether the process responds.
 #[utoipa::path(get, path = "/healthz", tag = "service",
-    responses((status = 200, description = "It does.", body = StatusBody)))]
+    responses((status = 200, description = "The process responds.", body = StatusBody)))]
 pub(crate) async fn healthz() -> Json<StatusBody> {
     OK
 }
 
-/// The same, under the name that orchestrators use.
+/// Liveness, under the usual name of orchestrators.
 #[utoipa::path(get, path = "/livez", tag = "service",
-    responses((status = 200, description = "It does.", body = StatusBody)))]
+    responses((status = 200, description = "The process responds.", body = StatusBody)))]
 pub(crate) async fn livez() -> Json<StatusBody> {
     OK
 }
 
-/// Whether requests should be sent here: a version is live, its queries may meet everything that is stored, and the service is not
+/// Whether requests should be sent here: a version is live, its queries are certified against all stored versions, and the service is not
 /// stopping.
 #[utoipa::path(get, path = "/readyz", tag = "service",
     responses(
-        (status = 200, description = "They should.", body = StatusBody),
-        (status = 503, description = "Not now.", body = ErrorBody)
+        (status = 200, description = "Ready.", body = StatusBody),
+        (status = 503, description = "Not ready.", body = ErrorBody)
     ))]
 pub(crate) async fn readyz(
     State(service): State<Arc<Service>>,
@@ -114,7 +114,7 @@ pub(crate) async fn metrics(
     .await
 }
 
-/// A gallery that cannot be read has no numbers; that is no reason to withhold the others.
+/// If the gallery cannot be read, its metrics are left out and the others are still reported.
 fn storage(service: &Service) -> Storage {
     let gallery = service.count().ok();
     let snapshots = service.config.snapshots.as_deref();

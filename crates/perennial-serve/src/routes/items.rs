@@ -61,7 +61,7 @@ pub(crate) struct SingleBody {
     #[serde(default, deserialize_with = "bounded_json::payload")]
     #[schema(value_type = Object)]
     payload: Map<String, Value>,
-    /// Store although the version is not certified with what is stored.
+    /// Store even if the version is not certified against the stored versions.
     #[serde(default)]
     force: bool,
 }
@@ -83,7 +83,7 @@ pub(crate) struct SingleForm {
 pub(crate) struct BatchBody {
     #[serde(deserialize_with = "at_most::<MAX_BATCH, _, _>")]
     items: Vec<ItemBody>,
-    /// Store although a version is not certified with what is stored.
+    /// Store even if a version is not certified against the stored versions.
     #[serde(default)]
     force: bool,
 }
@@ -216,7 +216,7 @@ const PAGE: usize = 100;
     request_body(content((SingleBody = "application/json"), (SingleForm = "multipart/form-data"))),
     responses(
         (status = 200, description = "Stored.", body = UpsertAnswer),
-        (status = 409, description = "The version is not certified with what is stored, or not the live one for an image.",
+        (status = 409, description = "The version is not certified against the stored versions, or an image names a version that is not live.",
             body = ErrorBody),
         (status = 503, description = "No version is live, or the storage fails.", body = ErrorBody),
         Guarded,
@@ -263,7 +263,7 @@ pub(crate) async fn put(
     request_body = BatchBody,
     responses(
         (status = 200, description = "Stored.", body = UpsertAnswer),
-        (status = 409, description = "A version is not certified with what is stored, or not the live one for an image.",
+        (status = 409, description = "A version is not certified against the stored versions, or an image names a version that is not live.",
             body = ErrorBody),
         (status = 503, description = "No version is live, or the storage fails.", body = ErrorBody),
         Guarded,
@@ -288,7 +288,7 @@ pub(crate) async fn put_batch(
     tag = "gallery",
     request_body = DeleteBody,
     responses(
-        (status = 200, description = "How many there were.", body = DeleteAnswer),
+        (status = 200, description = "The number of deleted items.", body = DeleteAnswer),
         (status = 503, description = "The storage fails.", body = ErrorBody),
         Guarded,
         WithBody
@@ -345,13 +345,13 @@ pub(crate) async fn list(
     let results = service.config.limits.results;
     if !(1..=results).contains(&limit) {
         return Err(ApiError::unprocessable(format!(
-            "limit: {limit} is not within 1 to {results}"
+            "limit: must be 1 to {results}, got {limit}"
         )));
     }
     if query.sample {
         if query.after.is_some() || query.label.is_some() || query.embeddings {
             return Err(ApiError::unprocessable(
-                "sample: goes without `after`, `label` and `embeddings`",
+                "sample: cannot be combined with `after`, `label` or `embeddings`",
             ));
         }
         let _place = service

@@ -185,7 +185,7 @@ fn copy(service: &Service, request: &AddRequest) -> Result<ModelVersion, ApiErro
     let version = other.get(&request.version).map_err(refused)?;
     if version.weights_bytes > service.config.limits.model_bytes as u64 {
         return Err(ApiError::unprocessable(format!(
-            "{} has {} bytes of weights; at most {} are taken",
+            "{} has {} bytes of weights; the limit is {}",
             version.name, version.weights_bytes, service.config.limits.model_bytes
         )));
     }
@@ -205,9 +205,7 @@ fn upload(
         ));
     };
     if model.len() > MAX_MODEL_TOML_BYTES {
-        return Err(ApiError::unprocessable(
-            "model: no model.toml is as large as this",
-        ));
+        return Err(ApiError::unprocessable("model: too large for a model.toml"));
     }
     let text = std::str::from_utf8(&model)
         .map_err(|_| ApiError::unprocessable("model: is not UTF-8 text"))?;
@@ -217,7 +215,7 @@ fn upload(
         || sha256_hex(&weights) != version.weights_sha256
     {
         return Err(ApiError::unprocessable(
-            "weights: are not those that model.toml describes (size and SHA-256); they were damaged on the way",
+            "weights: size or SHA-256 differs from model.toml; the file was damaged in transit",
         ));
     }
     publish(service, version.draft(), &weights, settings.parent)
@@ -234,7 +232,7 @@ fn publish(
         Some(parent) => Some(service.version(&parent)?.name.clone()),
         None => None,
     };
-    // Beside the versions, where there is room for them; the name is none of a version, so nobody sees it.
+    // Beside the versions, where there is room for them; its name is not a version name, so it is not listed.
     let folder = tempfile::Builder::new()
         .prefix(".trial-")
         .tempdir_in(service.registry.root())

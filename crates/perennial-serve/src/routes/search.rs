@@ -42,7 +42,7 @@ pub(crate) struct SearchBody {
     /// Compare with every vector in full precision.
     #[serde(default)]
     exact: bool,
-    /// Search although the version is not certified for what is stored.
+    /// Search even if the version is not certified against the stored versions.
     #[serde(default)]
     force: bool,
 }
@@ -123,7 +123,7 @@ enum Query {
         (status = 200, description = "The hits, best first.", body = SearchAnswer,
             headers(("x-model-version" = String, description = "The version of the query."))),
         (status = 404, description = "No item of this id.", body = ErrorBody),
-        (status = 409, description = "The version is not certified for what is stored.", body = ErrorBody),
+        (status = 409, description = "The version is not certified against the stored versions.", body = ErrorBody),
         (status = 503, description = "No version is live.", body = ErrorBody),
         Guarded,
         WithBody
@@ -158,7 +158,7 @@ pub(crate) async fn search(
     let results = service.config.limits.results;
     if !(1..=results).contains(&body.limit) {
         return Err(ApiError::unprocessable(format!(
-            "limit: {} is not within 1 to {results}",
+            "limit: got {}, must be 1 to {results}",
             body.limit
         )));
     }
@@ -191,7 +191,7 @@ async fn query(
 ) -> Result<Query, ApiError> {
     if body.model_version.is_some() && body.embedding.is_none() {
         return Err(ApiError::unprocessable(
-            "model_version: belongs to `embedding`; images are embedded by the live version, items know their own",
+            "model_version: only allowed with `embedding`; images are embedded by the live version, and stored items have their own",
         ));
     }
     match (image, &body.embedding, &body.id) {
@@ -219,7 +219,7 @@ async fn query(
     }
 }
 
-/// The blocking part: which versions may meet, and the search itself.
+/// The blocking part: the check of certificates, and the search itself.
 fn find(
     service: &Service,
     query: Query,
@@ -273,7 +273,7 @@ fn find(
         tracing::warn!(
             version,
             pairs = refused.len(),
-            "a search without certificates, by force"
+            "an uncertified search was forced"
         );
         service.telemetry.forced("search", 1);
     }

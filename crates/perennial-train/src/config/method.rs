@@ -48,7 +48,7 @@ pub enum MethodConfig {
     },
 }
 
-/// Which earlier model is "old" in the contrastive term. They differ at a replacement alone.
+/// Which earlier model is "old" in the contrastive term. The choices differ only at a replacement.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Reference {
@@ -85,7 +85,7 @@ impl MethodConfig {
     ///
     /// # Errors
     ///
-    /// A number of vertices that no simplex has.
+    /// An invalid number of vertices.
     pub fn simplex(&self) -> Result<Option<Simplex>, TrainError> {
         match *self {
             Self::Er {} => Ok(None),
@@ -95,31 +95,31 @@ impl MethodConfig {
         }
     }
 
-    /// Checks what the type system cannot.
+    /// Validates the values.
     ///
     /// # Errors
     ///
-    /// The first key whose value cannot work.
+    /// The first key with an invalid value.
     pub(crate) fn check(&self) -> Result<(), TrainError> {
         if let Some(simplex) = self.simplex()?
             && simplex.vertices() > MAX_VERTICES
         {
             return Err(TrainError::config(
                 "method.vertices",
-                &format!("{} is more than {MAX_VERTICES}", simplex.vertices()),
+                &format!("must be at most {MAX_VERTICES}, got {}", simplex.vertices()),
             ));
         }
         if let MethodConfig::Hoc { lambda, mu, .. } = *self {
             if !(0.0..=1.0).contains(&lambda) {
                 return Err(TrainError::config(
                     "method.lambda",
-                    &format!("{lambda} is not a fraction in [0, 1]"),
+                    &format!("must be within [0, 1], got {lambda}"),
                 ));
             }
             if !(mu > 0.0 && mu <= MAX_MU) {
                 return Err(TrainError::config(
                     "method.mu",
-                    &format!("{mu} is not an inverse temperature between 0 and {MAX_MU}"),
+                    &format!("must be above 0 and at most {MAX_MU}, got {mu}"),
                 ));
             }
         }

@@ -76,7 +76,7 @@ impl SetConfig {
             Some(_) => {
                 return Err(TrainError::config(
                     "data.generated",
-                    "belongs to set = \"generated\"; remove it",
+                    "is only allowed with set = \"generated\"; remove it",
                 ));
             }
             None if self.set == "generated" => {

@@ -57,7 +57,7 @@ pub(super) fn dense(tensor: Primitive, as_kernels_read: bool) -> Primitive {
     }
 }
 
-/// Gives a tensor's memory to later ones, if nobody else holds it.
+/// Gives a tensor's memory to later ones, if there are no other references.
 pub(super) fn recycle(tensor: Primitive) {
     let tensor = if lies_taps_first(&tensor) {
         permuted(tensor, &TAPS_FIRST)

@@ -1,4 +1,4 @@
-//! What a checkpoint and the files beside it say about the network's input and classes.
+//! Metadata of a checkpoint and the files beside it: the network's input and classes.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::file::CheckpointFile;
 
-/// A description is a page of text; anything longer is something else.
+/// The longest description that is read.
 const MAX_BYTES: u64 = 1 << 20;
 
 /// A value and where it was read.
@@ -19,7 +19,7 @@ pub struct Found<T> {
     pub source: String,
 }
 
-/// What is known about a checkpoint beyond its tensors. Every value may be absent.
+/// Metadata of a checkpoint beyond its tensors. Every value may be absent.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Description {
     /// Channel means of the input.
@@ -37,7 +37,7 @@ pub struct Description {
 impl Description {
     /// Collects what is said by the text entries in the header of a safetensors file, by a `model.toml` of Perennial that
     /// belongs to exactly these weights, and by a `config.json` (timm) or `preprocessor_config.json` (transformers) in the same
-    /// folder. The first that names a value counts. Files that cannot be understood say nothing.
+    /// folder. The first that names a value counts. Files that cannot be parsed are ignored.
     pub fn beside(path: &Path, file: &CheckpointFile) -> Self {
         let mut description = Self::default();
         if !file.metadata().is_empty() {
@@ -90,7 +90,7 @@ impl Description {
         let size = find(&["input_size", "image_size", "crop_size", "size"]);
         set(&mut self.size, size.and_then(side), source);
         let classes = find(&["num_classes", "num_labels"]).and_then(whole);
-        // Feature extractors say 0, which is no number of classes.
+        // Feature extractors have 0 here, meaning no classes.
         set(
             &mut self.classes,
             classes.filter(|classes| *classes > 0),

@@ -137,7 +137,7 @@ impl CheckpointFile {
 
     fn from_pytorch(name: String, size: u64, path: &Path) -> Result<Self, String> {
         let reader = PytorchReader::new(path).map_err(|error| error.to_string())?;
-        // The reader keeps one tensor of each dotted name; which one is chance.
+        // The reader keeps an arbitrary one of the tensors with the same dotted name.
         let tree =
             PytorchReader::read_pickle_data(path, None).map_err(|error| error.to_string())?;
         let mut seen = BTreeSet::new();
@@ -198,7 +198,7 @@ impl CheckpointFile {
         for name in names {
             if self.ambiguous.contains(name) {
                 return Err(broken(format!(
-                    "two of its tensors have the dotted name {name}, so which one is meant cannot be told"
+                    "two of its tensors have the dotted name {name}, so the name is ambiguous"
                 )));
             }
             declared = declared.saturating_add(self.headers.get(name).map_or(0, |h| h.bytes));
@@ -226,7 +226,7 @@ impl CheckpointFile {
         let header = self
             .headers
             .get(name)
-            .ok_or_else(|| broken("it is not there".into()))?;
+            .ok_or_else(|| broken("it is missing".into()))?;
         let convert = |bytes: &[u8]| match &header.number {
             NumberType::F32 => Some(floats(bytes, f32::from_le_bytes)),
             NumberType::F64 => Some(floats(bytes, |bytes| f64::from_le_bytes(bytes) as f32)),
@@ -238,7 +238,7 @@ impl CheckpointFile {
             Content::PyTorch(tensors) => {
                 let tensor = tensors
                     .get(name)
-                    .ok_or_else(|| broken("it is not there".into()))?;
+                    .ok_or_else(|| broken("it is missing".into()))?;
                 convert(&tensor.read().map_err(|error| broken(error.to_string()))?)
             }
             Content::Safetensors(bytes) => {

@@ -10,11 +10,11 @@ const SHOWN: usize = 3;
 /// Tensors that are missing, not expected, or of another shape. At least one of the lists holds something.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mismatch {
-    /// What the network needs and the weights lack.
+    /// Tensors that the network needs and the weights lack.
     pub missing: Vec<String>,
-    /// What the network has no place for.
+    /// Tensors that the network does not have.
     pub unexpected: Vec<String>,
-    /// What has another shape than the network's.
+    /// Tensors of another shape than the network's.
     pub misshapen: Vec<Misshapen>,
     /// How many tensors the network needs.
     pub needed: usize,

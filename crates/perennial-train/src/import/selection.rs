@@ -20,7 +20,7 @@ use crate::state_dict::{StateDict, WeightsError, check_values};
 /// How the top level of a file is named where a key is asked for.
 pub const TOP_LEVEL: &str = ".";
 
-/// No file that anybody uses has more networks; a made-up one must not cost hours.
+/// The most networks in one file; bounds the time that a hostile file can cost.
 const MAX_CANDIDATES: usize = 64;
 
 /// Parts of names that say nothing about which network is meant.
@@ -29,11 +29,11 @@ const WRAPPERS: [&str; 3] = ["module", "_orig_mod", "backbone"];
 /// A place in a checkpoint that holds a network.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
-    /// What to name it by: the dictionaries that lead to it, joined by dots, or [`TOP_LEVEL`].
+    /// Its key: the dictionaries that lead to it, joined by dots, or [`TOP_LEVEL`].
     pub key: String,
     /// How many tensors it holds.
     pub tensors: usize,
-    /// What stands before the backbone's own names.
+    /// The prefix of the backbone's own names.
     prefix: String,
     backbone: BackboneKind,
 }
@@ -59,7 +59,7 @@ pub struct Selection<'a> {
     pub left_out: Vec<String>,
 }
 
-/// What the shapes of a network's tensors tell about it.
+/// Properties of a network inferred from the shapes of its tensors.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Inferred {
     /// Backbone, stem and width.
@@ -87,7 +87,7 @@ impl CheckpointFile {
             return Err(ImportError::Unlike {
                 source_name: self.name().to_owned(),
                 problem: format!(
-                    "it holds {} networks; at most {MAX_CANDIDATES} are told apart",
+                    "it holds {} networks; at most {MAX_CANDIDATES} are supported",
                     places.len()
                 ),
             });
@@ -109,7 +109,7 @@ impl CheckpointFile {
                 backbone: *backbone,
             })
             .collect();
-        // Keys have to differ, or nobody could name one of them.
+        // Keys must be unique to be selectable.
         for index in 0..candidates.len() {
             let key = candidates[index].key.clone();
             if candidates.iter().filter(|other| other.key == key).count() > 1 {
@@ -187,8 +187,7 @@ impl CheckpointFile {
                 }
                 Some(own) => {
                     if let Some(other) = selection.names.insert(own.clone(), name.clone()) {
-                        let problem =
-                            format!("both {other} and {name} stand for the network's {own}");
+                        let problem = format!("both {other} and {name} map to the network's {own}");
                         return Err(WeightsError::Format {
                             source_name: self.name().to_owned(),
                             problem,
@@ -244,19 +243,19 @@ impl Selection<'_> {
             let has = |part: &str| self.names.contains_key(&format!("backbone.{part}.weight"));
             if has("layer1.0.conv3") {
                 return unlike(
-                    "its blocks have three convolutions, as in ResNet-50 and deeper; resnet18 is read",
+                    "its blocks have three convolutions, as in ResNet-50 and deeper; only resnet18 is supported",
                 );
             }
             if has("layer1.2.conv1") || has("layer2.2.conv1") {
                 return unlike(
-                    "its stages have more than two blocks, as in ResNet-34; resnet18 is read",
+                    "its stages have more than two blocks, as in ResNet-34; only resnet18 is supported",
                 );
             }
         }
         let Some(&[width, channels, height, columns]) = self.shape(first) else {
             self.refuse_integers(first)?;
             return unlike(&format!(
-                "its first layer, {}, is not there or no convolution",
+                "its first layer, {}, is missing or not a convolution",
                 self.file_name(first)
             ));
         };
@@ -265,14 +264,14 @@ impl Selection<'_> {
             (BackboneKind::Resnet18, 3, 3) => Stem::Cifar,
             _ => {
                 return unlike(&format!(
-                    "its first layer, {}, is a convolution of {height}x{columns}; 7x7 (stem imagenet) and 3x3 (stem cifar) are read",
+                    "its first layer, {}, is a convolution of {height}x{columns}; supported are 7x7 (stem imagenet) and 3x3 (stem cifar)",
                     self.file_name(first)
                 ));
             }
         };
         if !(1..=1024).contains(&width) {
             return unlike(&format!(
-                "its first layer, {}, has {width} channels; 1 to 1024 are read",
+                "its first layer, {}, has {width} channels; supported are 1 to 1024",
                 self.file_name(first)
             ));
         }
@@ -341,7 +340,7 @@ impl Selection<'_> {
     ///
     /// # Errors
     ///
-    /// What is missing, not expected or misshapen, with the options that would fit; a number type that is not read; a value that
+    /// What is missing, not expected or misshapen, with the options that would fit; an unsupported number type; a value that
     /// is not finite; a negative variance.
     pub fn weights(
         &self,
@@ -415,7 +414,7 @@ impl Selection<'_> {
         }
     }
 
-    /// Refuses a weight that was stored as whole numbers, which looks as if it were missing.
+    /// Refuses a weight that was stored as integers; otherwise it would be reported as missing.
     fn refuse_integers(&self, own: &str) -> Result<(), ImportError> {
         let end = own.trim_start_matches("backbone.");
         let stored = self.counters.iter().find(|name| name.ends_with(end));

@@ -1,4 +1,4 @@
-//! The tensors that a network needs, without building it: a file's claims are compared before any memory is taken.
+//! The tensors that a network needs, without building it: a file's claims are compared before any memory is allocated.
 
 use std::collections::BTreeMap;
 

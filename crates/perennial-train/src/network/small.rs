@@ -1,4 +1,4 @@
-//! A small convolutional net for the demo and for tests: seconds, not hours, on a laptop.
+//! A small convolutional network for the demo and for tests; trains in seconds on a laptop.
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};

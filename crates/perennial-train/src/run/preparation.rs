@@ -1,4 +1,4 @@
-//! Everything that is checked before a run spends its first second of training.
+//! The checks of a run before training starts.
 
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
@@ -41,7 +41,7 @@ impl<'a> Run<'a> {
             (Some(_), false) => {
                 return Err(folder(
                     places.folder.to_owned(),
-                    "a run is already here; continue it with --resume, or give the new one another name",
+                    "a run of this name already exists; continue it with --resume, or use another name",
                 ));
             }
             (Some(checkpoint), true) => {
@@ -98,7 +98,7 @@ impl<'a> Run<'a> {
         Ok(run)
     }
 
-    /// The names that aliases stand for now: an alias that moves during the run must not change what it trains.
+    /// The versions that aliases point to now: an alias that moves during the run must not change what it trains.
     fn resolve_starts(&self) -> Result<BTreeMap<usize, String>, TrainError> {
         let initial = self.config.initial_model.iter().map(|name| (0, name));
         let replacements = &self.config.replacements;
@@ -109,7 +109,7 @@ impl<'a> Run<'a> {
             .collect()
     }
 
-    /// Identifies the images, and what each of their classes is called.
+    /// Hash of the images and their local labels.
     fn inputs_sha256(&self) -> Result<String, TrainError> {
         let set = &self.sets[0];
         let labels: Vec<u32> = set
@@ -132,7 +132,7 @@ impl<'a> Run<'a> {
         };
         if progress.inputs_sha256 != inputs_sha256 {
             return Err(refuse(
-                "the training images or the class order are not those that this run began with; restore them, or start a run under another name",
+                "the training images or the class order differ from those that this run began with; restore them, or start a run under another name",
             ));
         }
         let within = progress.task <= self.scenario.tasks().len()
@@ -150,7 +150,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Finds every version that the run will start from before hours are spent, and the vertices they need.
+    /// Finds every version that the run will start from, before training begins, and the vertices they need.
     pub(super) fn check_versions(&self) -> Result<(), TrainError> {
         let simplex = self.config.method.simplex()?;
         let preprocessing = self.config.preprocessing.record();
@@ -219,7 +219,7 @@ impl<'a> Run<'a> {
     }
 }
 
-/// What the configuration asks of tasks, against the tasks that there are.
+/// Checks the configured tasks against the scenario's tasks.
 fn check_tasks(config: &ExperimentConfig, scenario: &Scenario) -> Result<(), TrainError> {
     let tasks = scenario.tasks();
     let beyond = config
@@ -252,7 +252,7 @@ fn lock(folder: &Path) -> Result<File, TrainError> {
     fs_err::create_dir_all(folder)?;
     let path = folder.join(".lock");
     let mut options = fs_err::OpenOptions::new();
-    // Whatever the file holds is left in it.
+    // The content of the file is kept.
     let file = options
         .write(true)
         .create(true)
@@ -263,7 +263,7 @@ fn lock(folder: &Path) -> Result<File, TrainError> {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(TrainError::RunFolder {
             path: folder.to_owned(),
-            problem: "another process is at work on this run; wait for it or stop it".to_owned(),
+            problem: "another process is using this run; wait for it or stop it".to_owned(),
         }),
         Err(TryLockError::Error(error)) => Err(error.into()),
     }

@@ -89,7 +89,7 @@ fn tiny_imagenet_is_read_as_it_is_published_and_converted_to_records() {
     assert!(
         again
             .stderr
-            .contains("train.bin: is there already and is not overwritten"),
+            .contains("train.bin: already exists and is not overwritten"),
         "{}",
         again.stderr
     );

@@ -87,7 +87,7 @@ fn what_does_not_fit_is_refused_and_named() {
     let junk = bench.run(&import("junk.pt", &["--vertices", "12"]));
     assert_eq!(junk.code, Some(1), "{}", junk.stderr);
     assert!(
-        junk.stderr.contains("junk.pt is no readable checkpoint"),
+        junk.stderr.contains("junk.pt is not a readable checkpoint"),
         "{}",
         junk.stderr
     );

@@ -167,7 +167,7 @@ fn links_devices_and_pipes_stay_what_they_are() {
     assert!(made.unwrap().success());
     bench
         .run(&embed("pipe", &[]))
-        .assert_wrong_usage(&["is a pipe", "start its reader first"]);
+        .assert_wrong_usage(&["is a pipe", "start the reader first"]);
     let reader = {
         let pipe = pipe.clone();
         std::thread::spawn(move || std::fs::read(pipe).unwrap())

@@ -145,7 +145,7 @@ impl<'a> Scan<'a> {
 
 /// Walks through every block of a scan.
 ///
-/// **Errors**: blocks that are missing, or bits that are no block.
+/// **Errors**: blocks that are missing, or bits that do not form a block.
 pub(super) fn check_scan(
     frame: &mut Frame,
     scan: &Scan<'_>,

@@ -1,4 +1,4 @@
-//! What one change does to the tables, inside a transaction that may still be lost.
+//! Applies one change to the tables, inside an uncommitted transaction.
 
 use std::path::Path;
 
@@ -29,7 +29,7 @@ pub(in super::super) struct Outcome {
     pub(in super::super) deleted: usize,
 }
 
-/// What a transaction changed, to be repeated in memory.
+/// The changes of a transaction, to be repeated in memory.
 #[derive(Default)]
 pub(super) struct Changes {
     pub(super) meta: Meta,

@@ -75,7 +75,7 @@ impl Batch {
 
     /// Embeds, checks and stores.
     ///
-    /// **Errors**: 409 for versions that may not meet, 422 for items that cannot be stored, 503 for a failing disk.
+    /// **Errors**: 409 for versions that are not certified with each other, 422 for items that cannot be stored, 503 for a failing disk.
     pub(super) async fn store(
         mut self,
         service: &Arc<Service>,
@@ -94,7 +94,7 @@ impl Batch {
             .items
             .iter()
             .all(|item| stored.contains_key(&item.model_version));
-        // Only a version's first items can make a pair meet that nobody has checked yet.
+        // Only a version's first items can create a pair of versions that was not checked yet.
         let _first = match known {
             true => None,
             false => Some(service.versions_in_gallery.lock().await),
@@ -160,7 +160,7 @@ fn commit(service: &Service, items: Vec<Item>, force: bool) -> Result<Upserted, 
         let version = service.version(name)?;
         if version.name != *name {
             return Err(ApiError::unprocessable(format!(
-                "model_version: {name} is an alias of {}; items name the version itself",
+                "model_version: {name} is an alias of {}; name the version itself",
                 version.name
             )));
         }

@@ -131,7 +131,7 @@ impl Subject {
                     Ok(perennial_data::decode_square(
                         file,
                         INPUT[1],
-                        DecodeLimits::STRANGERS,
+                        DecodeLimits::UNTRUSTED,
                     )?)
                 })
                 .collect::<anyhow::Result<Vec<_>>>()?;

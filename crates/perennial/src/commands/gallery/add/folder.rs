@@ -253,10 +253,7 @@ impl Plan {
         if inserted + replaced + unchanged == 0 && self.known.is_empty() {
             let what = left_out.summary();
             let what = what.map_or_else(String::new, |summary| format!("; {summary}"));
-            anyhow::bail!(
-                "{}: holds no picture that can be read{what}",
-                self.path.display()
-            );
+            anyhow::bail!("{}: holds no readable picture{what}", self.path.display());
         }
         let pruned = match options.prune {
             true => self.prune(destination, options)?,
