@@ -4,9 +4,9 @@
     perennial demo --serve &
     experiments/mixed-gallery.py http://127.0.0.1:7700 [EVERY]
 
-Every EVERY-th item (5) with a thumbnail asks by its image, which the live version embeds. Reported per version: its share of
+The image of every EVERY-th item (default 5) with a thumbnail, embedded by the live version, is a query. Reported per version: its share of
 the first 24 hits, the rank at which it first occurs, and how often its best item has the query's label; of the items of each
-version, the rank at which the very image is found. The item itself counts only for the latter. The service must take searches
+version, the rank at which the query's own image is found. The item itself counts only for the latter. The service must take searches
 for all items at once, so the gallery may hold 1,000.
 """
 

@@ -4,8 +4,8 @@
     perennial demo --serve &
     experiments/rank-across-versions.py http://127.0.0.1:7700
 
-Every fourth item asks by its thumbnail, which the live version embeds; the item itself does not count. The logistic line uses
-the labels of the very items that it ranks: no calibration of similarities per version can do better than about that.
+The thumbnail of every fourth item, embedded by the live version, is a query; the item itself is left out of its results. The logistic
+calibration is fitted on the labels of the same items that it ranks, so it is about the best that calibration per version can reach.
 """
 
 import json

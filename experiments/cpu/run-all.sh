@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Everything of the CPU variant: pre-trainings, both methods with two seeds, and the two comparisons of the HOC loss.
+# Runs the whole CPU variant: pre-trainings, both methods with two seeds, and the two comparisons of the HOC loss.
 # Two chains of one thread each use two cores better than one run of two threads, and give the same weights.
-# Safe to stop and start again: finished runs are skipped, begun ones resumed.
+# Safe to stop and start again: finished runs are skipped, unfinished ones resumed.
 #
 #   PERENNIAL_DATA=DIR experiments/cpu/run-all.sh [WORK_FOLDER]
 #
