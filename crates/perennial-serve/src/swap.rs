@@ -78,8 +78,9 @@ fn refusal(verdict: &Verdict, version: &str) -> ApiError {
         .iter()
         .filter_map(|pair| pair.remedy.as_deref())
         .collect();
-    ApiError::new(code, message)
-        .with_details(json!({ "checks": checks(verdict), "remedies": remedies }))
+    ApiError::new(code, message).with_details(
+        json!({ "version": version, "checks": checks(verdict), "remedies": remedies }),
+    )
 }
 
 /// Runs a swap to completion, even if the client disconnects.
@@ -196,9 +197,11 @@ fn finish(
         return Ok(answer);
     }
     // The registry first: after a crash in between, the service starts with what it had decided on.
-    move_live(&service.registry, &answer.version)?;
     if forced {
         service.certification.accept(verdict.refused());
+    }
+    move_live(&service.registry, &answer.version)?;
+    if forced {
         service.telemetry.forced("swap", 1);
     }
     if let (Some(probes), Some(new)) = (&service.probes, &new_probes) {

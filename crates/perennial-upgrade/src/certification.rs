@@ -163,7 +163,7 @@ impl Certification {
             );
             accepted.insert((pair.query_version.clone(), pair.gallery_version.clone()));
         }
-        drop(accepted);
+        // Under the lock, so that two forced changes at once do not lose one another's pairs.
         // The forced change stays. Without the file, it must be forced again after a restart, and /readyz reports it.
         if let Err(error) = self.check.keep_accepted(pairs) {
             tracing::error!(%error, "the accepted pairs could not be stored; after a restart they are refused again");

@@ -353,7 +353,13 @@ fn try_version(
 /// A registry that cannot be read or written.
 pub fn move_live(registry: &Registry, version: &str) -> Result<Option<String>, RegistryError> {
     let before = registry.aliases()?.remove(LIVE_ALIAS);
-    match before.as_deref().filter(|before| *before != version) {
+    // A version before that is gone cannot be returned to, and must not keep another one from becoming live.
+    let exists = |before: &&str| registry.resolve(before).is_ok();
+    match before
+        .as_deref()
+        .filter(|before| *before != version)
+        .filter(exists)
+    {
         Some(before) => {
             registry.set_aliases(&[(LIVE_ALIAS, version), (PREVIOUS_ALIAS, before)])?;
         }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -16,6 +16,9 @@ use crate::policy::{Policy, PolicyError, Undecided};
 
 /// Interval of the checks for changed files: a new evaluation is seen within a second.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// The registry that commands use unless told otherwise.
+const DEFAULT_REGISTRY: &str = "registry";
 
 /// Certifies a pair by its record in the registry, as the gallery's policy demands.
 ///
@@ -50,20 +53,28 @@ impl RegistryRecords {
         gallery: impl Into<PathBuf>,
     ) -> Result<Self, PolicyError> {
         let gallery = gallery.into();
+        // Before the files are read, so that a change in between is noticed.
+        let stamps = Self::stamps(&registry, Some(&gallery));
         let policy = Policy::of(&gallery)?;
         accepted::read(&gallery)?;
-        Ok(Self::new(registry, Some(gallery), policy))
+        Ok(Self::new(registry, Some(gallery), policy, stamps))
     }
 
     /// Under a policy of the caller's, for a gallery that is no folder.
     pub fn with_policy(registry: Registry, policy: Policy) -> Self {
-        Self::new(registry, None, policy)
+        let stamps = Self::stamps(&registry, None);
+        Self::new(registry, None, policy, stamps)
     }
 
-    fn new(registry: Registry, gallery: Option<PathBuf>, policy: Policy) -> Self {
+    fn new(
+        registry: Registry,
+        gallery: Option<PathBuf>,
+        policy: Policy,
+        stamps: [Stamp; 2],
+    ) -> Self {
         let state = State {
             looked: Instant::now(),
-            stamps: Self::stamps(&registry, gallery.as_ref()),
+            stamps,
             policy,
             records: read(&registry),
             decided: HashMap::new(),
@@ -117,17 +128,13 @@ impl RegistryRecords {
         &self,
         policy: &Policy,
         records: &CompatibilityRecords,
-        query: &str,
-        gallery: &str,
+        pair: &Pair,
     ) -> Result<Certified, NotCertified> {
-        let pair = Pair {
-            query: self.version(query, query, gallery)?,
-            gallery: self.version(gallery, query, gallery)?,
-        };
+        let (query, gallery) = (pair.query.name.as_str(), pair.gallery.name.as_str());
         if pair.is_one_model() {
             return Ok(Certified::by("equal weights, network and preprocessing"));
         }
-        let set = evaluation_set(policy, records, &pair);
+        let set = evaluation_set(policy, records, pair);
         let refused = |reason: String, remedy: Option<String>| NotCertified {
             query_version: query.to_owned(),
             gallery_version: gallery.to_owned(),
@@ -145,8 +152,13 @@ impl RegistryRecords {
             (None, Set::First(queries, searched)) => record.is_on(queries, searched),
             (None, _) => true,
         };
-        let Some(record) = of_weights.iter().copied().rev().find(counts) else {
-            let remedy = Some(set.command(query, gallery));
+        let Some(record) = of_weights
+            .iter()
+            .copied()
+            .filter(counts)
+            .max_by(|one, other| one.created.cmp(&other.created))
+        else {
+            let remedy = Some(self.command(&set, records, query, gallery));
             let reason = if let Some(other) = of_weights.first() {
                 format!(
                     "it was measured on {} and {}, but this gallery requires the evaluation set {set}",
@@ -167,7 +179,10 @@ impl RegistryRecords {
                 "the compatibility record has no interval at the policy's confidence of {}",
                 policy.confidence
             );
-            return Err(refused(reason, Some(set.command(query, gallery))));
+            return Err(refused(
+                reason,
+                Some(self.command(&set, records, query, gallery)),
+            ));
         };
         let verdict = Verdict::of(interval, policy.min_margin);
         let basis = format!(
@@ -189,6 +204,42 @@ impl RegistryRecords {
             }),
             _ => Err(refused(basis, None)),
         }
+    }
+
+    /// The command that measures a pair.
+    fn command(
+        &self,
+        set: &Set<'_>,
+        records: &CompatibilityRecords,
+        query: &str,
+        gallery: &str,
+    ) -> String {
+        const UNKNOWN: &str = "SET:SPLIT";
+        let argument = |set: &ProbeSet| set.argument.clone();
+        // A policy may name a set by its content or its name, which the command line does not take.
+        let named = |name: &str| {
+            let sets = records.records.iter();
+            let mut sets = sets.flat_map(|record| [&record.queries, &record.gallery]);
+            match sets.find(|set| set.sha256 == name || set.name == name) {
+                Some(set) => argument(set),
+                None => name.contains(':').then(|| name.to_owned()),
+            }
+        };
+        let [queries, searched] = match set {
+            Set::Named(queries, searched) => [named(queries), named(searched)],
+            Set::First(queries, searched) => [argument(queries), argument(searched)],
+            Set::Any => [None, None],
+        };
+        let mut command = format!(
+            "perennial evaluate --versions {gallery} {query} --queries {} --gallery {}",
+            quoted(queries.as_deref().unwrap_or(UNKNOWN)),
+            quoted(searched.as_deref().unwrap_or(UNKNOWN))
+        );
+        let root = self.registry.root();
+        if root != Path::new(DEFAULT_REGISTRY) {
+            command.push_str(&format!(" --registry {}", quoted(&root.to_string_lossy())));
+        }
+        command
     }
 
     /// A version of the pair under its own name.
@@ -221,8 +272,13 @@ impl CompatibilityCheck for RegistryRecords {
         if let Some(known) = state.decided.get(&key) {
             return known.clone();
         }
+        // A version that cannot be read is not remembered: the next search may succeed.
+        let pair = Pair {
+            query: self.version(query_version, query_version, gallery_version)?,
+            gallery: self.version(gallery_version, query_version, gallery_version)?,
+        };
         let decision = match &state.records {
-            Ok(records) => self.decide(&state.policy, records, query_version, gallery_version),
+            Ok(records) => self.decide(&state.policy, records, &pair),
             Err(problem) => Err(NotCertified {
                 query_version: query_version.to_owned(),
                 gallery_version: gallery_version.to_owned(),
@@ -305,27 +361,6 @@ fn evaluation_set<'a>(
             Some((queries, gallery)) => Set::First(queries, gallery),
             None => Set::Any,
         },
-    }
-}
-
-impl Set<'_> {
-    /// The command that measures a pair.
-    fn command(&self, query: &str, gallery: &str) -> String {
-        let named = |set: &ProbeSet| {
-            set.argument
-                .clone()
-                .unwrap_or_else(|| "SET:SPLIT".to_owned())
-        };
-        let [queries, searched] = match self {
-            Self::Named(queries, searched) => [(*queries).to_owned(), (*searched).to_owned()],
-            Self::First(queries, searched) => [named(queries), named(searched)],
-            Self::Any => ["SET:SPLIT".to_owned(), "SET:SPLIT".to_owned()],
-        };
-        format!(
-            "perennial evaluate --versions {gallery} {query} --queries {} --gallery {}",
-            quoted(&queries),
-            quoted(&searched)
-        )
     }
 }
 

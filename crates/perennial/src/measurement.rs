@@ -1,5 +1,7 @@
 //! Measuring compatibility: every version embeds the queries and the gallery of the evaluation set once, then every pair is tested.
 
+use std::collections::BTreeSet;
+
 use perennial_core::{
     CompatibilityRecord, CompatibilityRecords, Embeddings, ModelVersion, Registry,
 };
@@ -11,6 +13,7 @@ use perennial_train::{DeviceChoice, SetConfig};
 
 use crate::embedding::embed;
 use crate::embedding_cache::EmbeddingCache;
+use crate::exit_status::usage;
 use crate::interrupt::Interrupt;
 use crate::progress::CountedProgress;
 use crate::set_argument::SetArgument;
@@ -80,6 +83,7 @@ impl Measurement<'_> {
         gallery: &Probe,
         judgement: Judgement,
     ) -> anyhow::Result<(Compatibility, Vec<CompatibilityRecord>)> {
+        check_labels(queries, gallery)?;
         // All versions embed first: an interruption leaves complete embedding files on disk, which the next call reuses.
         let galleries = versions
             .iter()
@@ -113,11 +117,17 @@ impl Measurement<'_> {
             let version = versions.iter().find(|version| version.name == name);
             version.map_or("", |version| version.weights_sha256.as_str())
         };
-        let reverse = tests.reverse(&names, judgement.bootstrap)?;
-        let records = report
-            .pairs()
+        // A handful of resamples would make any interval narrow enough to certify.
+        let bootstrap = Bootstrap {
+            resamples: judgement
+                .bootstrap
+                .resamples
+                .max(Bootstrap::DEFAULT_RESAMPLES),
+            ..judgement.bootstrap
+        };
+        let records = tests
+            .pairs(&names, bootstrap)?
             .iter()
-            .chain(&reverse)
             .map(|pair| {
                 let hashes = [weights(&pair.query_version), weights(&pair.gallery_version)];
                 report.record(pair, hashes, &created)
@@ -155,6 +165,28 @@ impl Measurement<'_> {
         self.cache.put(version, probe, &embeddings)?;
         Ok(embeddings)
     }
+}
+
+/// Refuses sets on which every model is as good as any other, since such a measurement would certify everything.
+fn check_labels(queries: &Probe, gallery: &Probe) -> anyhow::Result<()> {
+    let classes: BTreeSet<u32> = gallery.set.labels().iter().copied().collect();
+    if classes.len() < 2 {
+        return Err(usage(format!(
+            "gallery {}: all images have one label; a measurement needs at least two classes, such as a folder for each",
+            gallery.description.name
+        )));
+    }
+    let known = |label: &&u32| classes.contains(label);
+    let found = queries.set.labels().iter().filter(known).count();
+    if found * 2 < queries.set.len() {
+        return Err(usage(format!(
+            "queries {}: {found} of {} images have a label that occurs in the gallery {}; both sets must have the same classes",
+            queries.description.name,
+            queries.set.len(),
+            gallery.description.name
+        )));
+    }
+    Ok(())
 }
 
 /// Which pairs are tested.
@@ -233,23 +265,34 @@ impl Tests {
         )?)
     }
 
-    /// Every older version's queries on the galleries of the later ones.
-    fn reverse(
-        &self,
-        names: &[String],
-        bootstrap: Bootstrap,
-    ) -> anyhow::Result<Vec<PairComparison>> {
-        let mut pairs = Vec::new();
-        for (query, row) in self.backward.iter().enumerate() {
-            for (later, cross) in row.iter().enumerate() {
-                let gallery = query + 1 + later;
-                let own = &self.forward[gallery][gallery].per_query_ncm_correct;
-                // Streams of their own, after those of the forward pairs.
-                let stream = (names.len() * names.len() + pairs.len()) as u64;
+    /// Every pair of different versions: first the older version's gallery, then the later one's.
+    fn pairs(&self, names: &[String], bootstrap: Bootstrap) -> anyhow::Result<Vec<PairComparison>> {
+        let own = |version: usize| {
+            self.forward[version][version]
+                .per_query_ncm_correct
+                .as_slice()
+        };
+        let forward = (0..self.forward.len())
+            .flat_map(|query| (0..query).map(move |gallery| (query, gallery)))
+            .map(|(query, gallery)| {
+                let cross = &self.forward[query][gallery].per_query_ncm_correct;
+                (query, gallery, cross.as_slice())
+            });
+        let backward = self.backward.iter().enumerate().flat_map(|(query, row)| {
+            let later = row.iter().enumerate();
+            later.map(move |(later, cross)| (query, query + 1 + later, cross.as_slice()))
+        });
+        (0..)
+            .zip(forward.chain(backward))
+            .map(|(stream, (query, gallery, cross))| {
                 let pair = [names[query].as_str(), names[gallery].as_str()];
-                pairs.push(compare_pair(pair, [cross, own], &bootstrap, stream)?);
-            }
-        }
-        Ok(pairs)
+                Ok(compare_pair(
+                    pair,
+                    [cross, own(gallery)],
+                    &bootstrap,
+                    stream,
+                )?)
+            })
+            .collect()
     }
 }

@@ -13,8 +13,8 @@ struct Content {
     process: u32,
 }
 
-/// The file in a gallery's folder; removed when the service ends. A file left behind by a crash is ignored, since a gallery
-/// without a service is not locked.
+/// The file in a gallery's folder; removed when the service ends. A file left behind by a crash is ignored, since its process is
+/// gone.
 pub struct Announcement(PathBuf);
 
 impl Announcement {
@@ -38,14 +38,26 @@ impl Announcement {
 
 impl Drop for Announcement {
     fn drop(&mut self) {
-        // The next service replaces it, and without a service it is not read.
-        let _ = std::fs::remove_file(&self.0);
+        // Only the own one: another service may have replaced it meanwhile.
+        if read(&self.0).is_some_and(|content| content.process == std::process::id()) {
+            let _ = std::fs::remove_file(&self.0);
+        }
     }
 }
 
-/// The address of the service that holds a gallery, as it noted it.
+/// The address of the service that holds a gallery, as it noted it; none where that process has ended.
 pub fn address(gallery: &Path) -> Option<String> {
-    let bytes = perennial_core::read_at_most(gallery.join(FILE), MAX_BYTES).ok()?;
-    let content: Content = toml::from_str(std::str::from_utf8(&bytes).ok()?).ok()?;
-    Some(content.url)
+    let content = read(&gallery.join(FILE))?;
+    is_running(content.process).then_some(content.url)
+}
+
+fn read(path: &Path) -> Option<Content> {
+    let bytes = perennial_core::read_at_most(path, MAX_BYTES).ok()?;
+    toml::from_str(std::str::from_utf8(&bytes).ok()?).ok()
+}
+
+/// Whether a process exists, where the system says so in `/proc`; elsewhere it is assumed.
+fn is_running(process: u32) -> bool {
+    let all = Path::new("/proc/self");
+    !all.exists() || Path::new("/proc").join(process.to_string()).exists()
 }

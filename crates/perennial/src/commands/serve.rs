@@ -148,10 +148,11 @@ pub fn serve(
         let stopped = stop_signal()?;
         // From now on, SIGHUP does not end the program.
         let reloads = ReloadSignal::listen()?;
+        let read_only = config.read_only;
         let server = Server::bind(config, registry, store, loader, check).await?;
         reloads.serve(server.reloader(), keys);
         let url = server.url();
-        let _announcement = Announcement::write(&folder, &url);
+        let _announcement = (!read_only).then(|| Announcement::write(&folder, &url));
         terminal.result(&serde_json::json!({ "url": url }), |_| format!("{url}\n"))?;
         Ok(server.run(stopped).await?)
     })

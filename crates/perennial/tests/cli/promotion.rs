@@ -290,3 +290,41 @@ fn ready(service: &Service) -> u16 {
     let request = request.config().http_status_as_error(false).build();
     request.call().unwrap().status().as_u16()
 }
+
+#[test]
+fn a_set_on_which_every_model_is_right_certifies_nothing() {
+    let bench = stocked();
+    std::fs::create_dir(bench.path("flat")).unwrap();
+    for number in 0..4 {
+        let picture = image::RgbImage::from_pixel(32, 32, image::Rgb([60 * number, 90, 30]));
+        picture
+            .save(bench.path(&format!("flat/{number}.png")))
+            .unwrap();
+    }
+    let measure = |queries: &str, gallery: &str| {
+        bench.run(&[
+            "evaluate",
+            "--versions",
+            "v0001",
+            "v0002",
+            "--queries",
+            queries,
+            "--gallery",
+            gallery,
+        ])
+    };
+    measure("folder:flat", "folder:flat").assert_wrong_usage(&["one label", "two classes"]);
+    let others = "{ set = \"generated\", generated = { classes = 3, images_per_class = 4, first_class = 50 } }";
+    measure(others, "generated:test").assert_wrong_usage(&["same classes"]);
+    assert!(!bench.path("registry/compatibility.json").exists());
+    // One resample decides nothing.
+    bench.succeed(&["evaluate", "toy", "--resamples", "1"]);
+    let records = bench.json("registry/compatibility.json")["records"].clone();
+    for record in records.as_array().unwrap() {
+        let [low, high] = ["low", "high"].map(|key| record["interval"][key].as_f64().unwrap());
+        assert!(
+            low <= high && (low < high || record["margin"] == low),
+            "{record}"
+        );
+    }
+}

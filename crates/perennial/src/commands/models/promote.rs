@@ -150,6 +150,12 @@ impl PlaceArguments {
     fn open_gallery(&self) -> anyhow::Result<Gallery> {
         let folder = self.folder();
         if self.no_gallery {
+            if EmbeddedGallery::exists(folder) {
+                return Err(usage(format!(
+                    "--no-gallery: there is a gallery at {}; leave the option out, so that the version is checked against it",
+                    folder.display()
+                )));
+            }
             return Ok(Gallery::None);
         }
         if !EmbeddedGallery::exists(folder) {
@@ -161,7 +167,16 @@ impl PlaceArguments {
             }
             return Ok(Gallery::None);
         }
-        match EmbeddedGallery::open(folder, GalleryConfig::default()) {
+        // Only counted, so no graph is built.
+        let config = GalleryConfig {
+            hnsw_from: usize::MAX,
+            ..GalleryConfig::default()
+        };
+        let opened = match self.dry_run {
+            true => EmbeddedGallery::open_read_only(folder, config),
+            false => EmbeddedGallery::open(folder, config),
+        };
+        match opened {
             Ok(gallery) => Ok(Gallery::Open(gallery)),
             Err(error @ GalleryError::Locked { .. }) => match running_service::address(folder) {
                 Some(url) => Ok(Gallery::Service(ServiceClient::of(&url, &self.access)?)),
@@ -210,7 +225,7 @@ fn answer(reply: Reply, version: &str, url: &str) -> anyhow::Result<Answer> {
     {
         let remedies = details["remedies"].as_array().cloned().unwrap_or_default();
         return Ok(Answer {
-            version: version.to_owned(),
+            version: details["version"].as_str().unwrap_or(version).to_owned(),
             previous: None,
             moved: false,
             place,
@@ -294,8 +309,9 @@ fn move_in_registry(
         let previous = aliases.get(LIVE_ALIAS).cloned();
         return Ok(answer(false, previous, &prepared.verdict));
     }
-    let previous = move_live(&registry, &prepared.name)?;
+    // First, so that a crash in between leaves no live version whose searches are refused.
     certification.accept(prepared.verdict.refused());
+    let previous = move_live(&registry, &prepared.name)?;
     if let (Some(probes), Some(new)) = (&probes, &candidate.new_probes) {
         keep_probes(probes, &candidate.model, new);
     }

@@ -2,9 +2,7 @@
 
 use anyhow::Context;
 use perennial_core::{Encoder, ModelVersion};
-use perennial_gallery::{
-    EmbeddedGallery, Filter, Item, ItemId, SimplexIdentity, StoredItem, Upserted, VectorStore,
-};
+use perennial_gallery::{EmbeddedGallery, Filter, Item, ItemId, StoredItem, Upserted, VectorStore};
 use perennial_train::TrainedEncoder;
 use serde_json::{Map, json};
 
@@ -23,16 +21,13 @@ pub struct Local<'a> {
 }
 
 impl<'a> Local<'a> {
-    /// **Errors**: a version that takes no square images, or another simplex than the gallery's.
+    /// **Errors**: a version that takes no square images.
     pub fn new(
         gallery: &'a EmbeddedGallery,
         encoder: TrainedEncoder,
         version: ModelVersion,
     ) -> anyhow::Result<Self> {
         let preparation = Preparation::of(&version)?;
-        if let Some(vertices) = version.classifier.vertices {
-            gallery.set_identity(SimplexIdentity { vertices })?;
-        }
         Ok(Self {
             gallery,
             encoder,
