@@ -408,7 +408,7 @@ mod tests {
             &[1, 0, 0, 0, 255, 255, 255, 255],
         );
         let error = with_file(&negative, |path| read_labels(path).unwrap_err().to_string());
-        assert!(error.contains("-1 is no label"), "{error}");
+        assert!(error.contains("-1 is not a label"), "{error}");
     }
 
     #[test]

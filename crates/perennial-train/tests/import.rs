@@ -119,7 +119,7 @@ fn of_several_networks_one_has_to_be_named() {
     for key in ["ema", "optimizer", "model_em", "", "model.backbone.layers"] {
         let text = message(weights(&file, Some(key)));
         assert!(
-            text.contains("there is model (22 tensors), model_ema"),
+            text.contains("available: model (22 tensors), model_ema"),
             "{text}"
         );
     }

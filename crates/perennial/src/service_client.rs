@@ -336,7 +336,7 @@ fn unreachable(url: &str, error: &ureq::Error) -> String {
             "the service's TLS certificate is signed by an unknown authority; pass the authority's certificate with --ca FILE"
                 .to_owned()
         }
-        _ if text.contains("NotValidForName") => {
+        _ if text.contains("NotValidForName") || text.contains("not valid for name") => {
             "the service's TLS certificate is for another host name; use that name in --server".to_owned()
         }
         _ if text.contains("invalid peer certificate: Expired") => {

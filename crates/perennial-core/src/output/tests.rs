@@ -80,7 +80,7 @@ fn folders_are_checked_without_being_made() {
     std::fs::write(folder.path().join("file"), "x").unwrap();
     for name in ["file", "file/inner"] {
         let error = check_folder(&folder.path().join(name)).unwrap_err();
-        assert!(error.to_string().contains("file is"), "{error}");
+        assert!(error.to_string().contains("is not a folder"), "{error}");
     }
 }
 

@@ -94,9 +94,24 @@ fn a_folder_and_a_service_are_not_mixed_up() {
     let ended = gallery(&bench, None, &["stats"]);
     assert_eq!(ended.code, Some(2));
     assert!(ended.stderr.contains("--server"), "{}", ended.stderr);
+    // A note is believed while its process runs.
+    for (process, advice) in [
+        (std::process::id(), "--server http://127.0.0.1:1"),
+        (u32::MAX, "--server URL"),
+    ] {
+        bench.write(
+            "gallery/service.toml",
+            &format!("url = \"http://127.0.0.1:1\"\nprocess = {process}\n"),
+        );
+        let ended = gallery(&bench, None, &["stats"]);
+        assert!(ended.stderr.contains(advice), "{}", ended.stderr);
+    }
     bench.write(
         "gallery/service.toml",
-        "url = \"http://127.0.0.1:1\"\npid = 1\n",
+        &format!(
+            "url = \"http://127.0.0.1:1\"\nprocess = {}\n",
+            std::process::id()
+        ),
     );
     let ended = gallery(&bench, None, &["delete", "generated/7"]);
     assert!(

@@ -146,7 +146,7 @@ fn downloads_keep_off_what_is_there() {
     ];
     bench.write("data/cifar-10-batches-bin", "mine");
     let ended = bench.run(&fetch);
-    ended.assert_wrong_usage(&["cifar-10-batches-bin is no folder"]);
+    ended.assert_wrong_usage(&["cifar-10-batches-bin is not a folder"]);
     assert_eq!(bench.read("data/cifar-10-batches-bin"), "mine");
     std::fs::remove_file(bench.path("data/cifar-10-batches-bin")).unwrap();
     bench.write("data/cifar-10-binary.tar.gz.partial", "mine");

@@ -62,7 +62,6 @@ fn damaged_weights_never_become_live() {
     for arguments in [
         &["models", "promote", "v0003"][..],
         &["models", "promote", "v0003", "--force"],
-        &["models", "promote", "v0003", "--no-gallery"],
         &["models", "alias", "live", "v0003", "--force"],
         &["models", "rollback", "--force"],
     ] {

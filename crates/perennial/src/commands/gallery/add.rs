@@ -8,6 +8,7 @@ mod remote;
 use std::collections::HashMap;
 use std::path::PathBuf;
 
+use anyhow::Context;
 use perennial_core::{Embeddings, ModelVersion, Registry};
 use perennial_gallery::{EmbeddedGallery, Item, ItemId, StoredItem, VectorStore};
 use perennial_train::TrainedEncoder;
@@ -288,7 +289,9 @@ impl Arguments {
         match (&self.embeddings, &self.set) {
             (Some(file), _) => {
                 let embeddings = Embeddings::read(file)?;
-                let version = registry.get(embeddings.model_version())?;
+                let version = registry
+                    .get(embeddings.model_version())
+                    .with_context(|| file.display().to_string())?;
                 if version.name != embeddings.model_version() {
                     return Err(usage(format!(
                         "{} names its model version by the alias {}, which may have moved since; embed again with {}, or write the version's own name into the file",
