@@ -71,6 +71,6 @@ import json
 a = json.load(open("answer.json"))
 print("left out by reason:", json.dumps(a["folders"][0]["left_out"]["by_reason"]))
 PY
-mkdir -p few && find photos -type f | head -1000 | while read -r file; do cp "$file" "few/$(basename "$file")"; done
+mkdir -p few && find photos -type f | awk 'NR <= 1000' | while read -r file; do cp "$file" "few/$(basename "$file")"; done
 measure "gallery add, 1000 files" "$(find few -type f | wc -l)" "$perennial" gallery --gallery few-gallery add few
 du -h gallery/gallery.redb

@@ -25,7 +25,7 @@ pub const NORM_TOLERANCE: f32 = 1e-3;
 
 /// The name of an item: a number or a text, in JSON without further wrapping.
 ///
-/// **As text**, on a command line or in a URL, [`FromStr`](std::str::FromStr) and [`Display`](fmt::Display) are each other's
+/// **As text**, on a command line or in a URL, [`FromStr`] and [`Display`](fmt::Display) are each other's
 /// inverse: digits without sign, space or leading zero that fit 64 bits are a number, and everything else is a text, `007` and
 /// `+5` included. A text that would be taken for a number, or that begins with a quotation mark, is written as a JSON string:
 /// `"12"`.

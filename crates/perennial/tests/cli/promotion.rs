@@ -43,6 +43,10 @@ fn a_missing_gallery_is_no_empty_gallery() {
             .run(arguments)
             .assert_wrong_usage(&["no gallery at galery", "--gallery"]);
     }
+    // The first live version of all may come before the gallery.
+    let new = Bench::new();
+    new.succeed(&["train", "toy.toml", "--set", "training.epochs=1"]);
+    new.succeed(&["models", "alias", "live", "v0001", "--gallery", "later"]);
     // Elsewhere, the default folder is missing as well.
     std::fs::rename(bench.path("gallery"), bench.path("moved")).unwrap();
     bench

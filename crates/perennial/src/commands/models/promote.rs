@@ -159,12 +159,6 @@ impl PlaceArguments {
             return Ok(Gallery::None);
         }
         if !EmbeddedGallery::exists(folder) {
-            if self.gallery.is_some() {
-                return Err(usage(format!(
-                    "no gallery at {}; check --gallery",
-                    folder.display()
-                )));
-            }
             return Ok(Gallery::None);
         }
         // Only counted, so no graph is built.
@@ -257,6 +251,14 @@ fn move_in_registry(
 ) -> anyhow::Result<Answer> {
     let registry = global.open_registry()?;
     let aliases = registry.aliases()?;
+    // The first live version of all may come before the gallery. A later one is checked against it.
+    let is_missing = gallery.is_none() && !place.no_gallery && aliases.contains_key(LIVE_ALIAS);
+    if is_missing && place.gallery.is_some() {
+        return Err(usage(format!(
+            "no gallery at {}; check --gallery",
+            place.folder().display()
+        )));
+    }
     let name = match target {
         Target::Version(name) => name,
         Target::Previous => aliases.get(PREVIOUS_ALIAS).ok_or_else(|| {
@@ -279,7 +281,7 @@ fn move_in_registry(
     )?;
     if let Some(candidate) = &prepared.candidate {
         // Without a gallery the certificates cannot be checked. Only the first live version needs none.
-        if gallery.is_none() && !place.no_gallery && aliases.contains_key(LIVE_ALIAS) {
+        if is_missing {
             return Err(usage(format!(
                 "no gallery at {}, so {} cannot be checked against stored versions; pass the folder with --gallery, or \
                  --no-gallery if there is no gallery",
