@@ -384,8 +384,9 @@ fn conclusion(answer: &Answer, arguments: &Arguments, color: bool) -> String {
 
 /// The range over seeds that docs/results.md reports.
 const VARIATION: &str = "\
-The figures vary with the seed. Over seeds 0 to 9 the old simplex gallery went from 24-30 % to 25-35 %, never lower, and the
-old ordinary gallery from 24-27 % to 5-12 % (docs/results.md).
+The figures vary with the seed, and by a few points with the build, which rounds differently. In the measured runs of seeds 0 to 9
+the old simplex gallery went from 24-30 % to 25-35 %, never lower, and the old ordinary gallery from 24-27 % to 5-12 %
+(docs/results.md).
 ";
 
 fn next_steps(answer: &Answer, arguments: &Arguments) -> String {
