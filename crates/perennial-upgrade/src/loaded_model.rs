@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use perennial_core::{EncodeError, Encoder, ModelVersion, Registry};
-use perennial_data::{DecodeError, DecodeLimits, Preprocessing, decode_square};
+use perennial_data::{DecodeError, DecodeLimits, Preprocessing, decode_square, grey};
 use perennial_gallery::SimplexIdentity;
 use thiserror::Error;
 
@@ -150,33 +150,4 @@ impl LoadedModel {
 pub fn simplex_of(version: &ModelVersion) -> Option<SimplexIdentity> {
     let vertices = version.classifier.vertices?;
     Some(SimplexIdentity { vertices })
-}
-
-/// Brightness of planar RGB after ITU-R BT.601, in integers; leaves a grey image as it is.
-fn grey(rgb: &[u8]) -> Vec<u8> {
-    let plane = rgb.len() / 3;
-    let (red, rest) = rgb.split_at(plane);
-    let (green, blue) = rest.split_at(plane);
-    red.iter()
-        .zip(green)
-        .zip(blue)
-        .map(|((&red, &green), &blue)| {
-            let sum = 299 * u32::from(red) + 587 * u32::from(green) + 114 * u32::from(blue);
-            // At most 255: the weights add up to 1000.
-            ((sum + 500) / 1000) as u8
-        })
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn grey_images_stay_as_they_are() {
-        for value in 0..=255 {
-            assert_eq!(grey(&[value; 3]), [value]);
-        }
-        assert_eq!(grey(&[255, 0, 0, 255, 0, 0]), [76, 150]);
-    }
 }
