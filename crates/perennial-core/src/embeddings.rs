@@ -7,14 +7,12 @@ use rayon::prelude::*;
 use thiserror::Error;
 
 use crate::embeddings_file;
+use crate::name::{NameError, check_name};
 use crate::output::{FileKind, Output};
 use crate::similarity::{self, SimilarityError};
 
 /// How far a row's length may be from 1: far above f32 rounding, far below any vector that was not normalised.
 pub const UNIT_TOLERANCE: f64 = 1e-3;
-
-/// The longest model version name that embeddings may carry, in bytes.
-pub const MAX_VERSION_BYTES: usize = 256;
 
 /// Embeddings that are inconsistent, or a file that does not hold embeddings.
 #[derive(Debug, Error)]
@@ -44,13 +42,8 @@ pub enum EmbeddingsError {
         norm: f64,
     },
     /// A model version name that cannot be stored.
-    #[error(
-        "model version {name:?} must be 1 to {MAX_VERSION_BYTES} bytes without control characters"
-    )]
-    VersionName {
-        /// The name given.
-        name: String,
-    },
+    #[error("model version: {0}")]
+    VersionName(#[from] NameError),
     /// The file is no embeddings file, or one with wrong content.
     #[error("{}: {problem}", path.display())]
     File {
@@ -200,12 +193,7 @@ impl Embeddings {
         if dim == 0 {
             return Err(EmbeddingsError::ZeroDim);
         }
-        let named = (1..=MAX_VERSION_BYTES).contains(&model_version.len());
-        if !named || model_version.chars().any(char::is_control) {
-            return Err(EmbeddingsError::VersionName {
-                name: model_version.chars().take(MAX_VERSION_BYTES).collect(),
-            });
-        }
+        check_name(&model_version)?;
         let count = ids.len();
         check_length(
             "values for the ids given",
@@ -337,12 +325,9 @@ mod tests {
 
     #[test]
     fn version_names_must_be_printable() {
-        for name in ["", "a\nb", &"v".repeat(MAX_VERSION_BYTES + 1)] {
+        for name in ["", "a\nb"] {
             let error = Embeddings::new(name, 1, vec![], vec![], None).unwrap_err();
-            assert!(
-                matches!(error, EmbeddingsError::VersionName { .. }),
-                "{name:?}"
-            );
+            assert!(matches!(error, EmbeddingsError::VersionName(_)), "{name:?}");
         }
     }
 }

@@ -20,10 +20,13 @@ pub mod embeddings;
 mod embeddings_file;
 pub mod encoder;
 mod file_lock;
+pub mod item_id;
+pub mod name;
 pub mod output;
 pub mod registry;
 pub mod similarity;
 pub mod simplex;
+pub mod space;
 pub mod version;
 mod version_toml;
 pub mod vertex_map;
@@ -37,10 +40,13 @@ pub use compatibility::{
 };
 pub use embeddings::{Embeddings, EmbeddingsError};
 pub use encoder::{EncodeError, Encoder};
+pub use item_id::{ItemId, ItemIdError};
+pub use name::{MAX_NAME_BYTES, NameError, check_name};
 pub use output::{FileKind, Output, OutputError};
 pub use registry::{Registry, RegistryError};
 pub use similarity::{SimilarityError, dot, dot_products, normalize_in_place, normalize_rows};
 pub use simplex::{Coefficients, Simplex, SimplexError};
+pub use space::{Metric, Modality, SpaceId, SpaceMismatch, SpaceRef};
 pub use version::{
     Architecture, Classifier, ClassifierKind, ModelVersion, Preprocessing, Role, VersionDraft,
     VersionError,

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::item::{
-    ItemId, MAX_BATCH, MAX_DIM, MAX_ID_BYTES, MAX_PAYLOAD_BYTES, MAX_VERSION_BYTES, NORM_TOLERANCE,
-};
+use perennial_core::{ItemId, ItemIdError, NameError};
+
+use crate::item::{MAX_BATCH, MAX_DIM, MAX_PAYLOAD_BYTES, NORM_TOLERANCE};
 use crate::store::MAX_LIMIT;
 
 /// Errors of a gallery operation. A failed operation changes nothing.
@@ -12,24 +12,15 @@ use crate::store::MAX_LIMIT;
 #[non_exhaustive]
 pub enum GalleryError {
     /// A text id that cannot be stored.
-    #[error(
-        "id {id:?} {problem}; use a number, or a text of 1 to {MAX_ID_BYTES} bytes without control characters"
-    )]
-    InvalidId {
-        /// The start of the id.
-        id: String,
-        /// What is wrong with it.
-        problem: String,
-    },
+    #[error(transparent)]
+    InvalidId(#[from] ItemIdError),
     /// The name of a model version cannot be stored.
-    #[error(
-        "item {id}: model version {version:?} must have 1 to {MAX_VERSION_BYTES} bytes and no control characters"
-    )]
+    #[error("item {id}: model version {source}")]
     InvalidVersion {
         /// The item.
         id: ItemId,
-        /// The start of the name.
-        version: String,
+        /// The problem.
+        source: NameError,
     },
     /// A vector of another dimension than the gallery's.
     #[error("{what}: the vector has {found} dimensions, but this gallery holds {expected}")]
@@ -278,7 +269,7 @@ impl GalleryError {
     pub fn is_invalid_input(&self) -> bool {
         matches!(
             self,
-            Self::InvalidId { .. }
+            Self::InvalidId(_)
                 | Self::InvalidVersion { .. }
                 | Self::WrongDimension { .. }
                 | Self::UnsupportedDimension { .. }

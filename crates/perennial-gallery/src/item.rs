@@ -1,19 +1,13 @@
 //! Stored items and search hits.
 
-use std::fmt;
-use std::str::FromStr;
-
-use serde::de::{Error, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+pub use perennial_core::ItemId;
+use perennial_core::check_name;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::bounded_json;
 use crate::error::GalleryError;
 
-/// The longest text id, in bytes.
-pub const MAX_ID_BYTES: usize = 1024;
-/// The longest name of a model version, in bytes.
-pub const MAX_VERSION_BYTES: usize = 64;
 /// The largest payload, in bytes of compact JSON.
 pub const MAX_PAYLOAD_BYTES: usize = 16 * 1024;
 /// The largest dimension of an embedding.
@@ -22,138 +16,6 @@ pub const MAX_DIM: usize = 16_384;
 pub const MAX_BATCH: usize = 10_000;
 /// How far the length of an embedding may be from 1.
 pub const NORM_TOLERANCE: f32 = 1e-3;
-
-/// The name of an item: a number or a text, in JSON without further wrapping.
-///
-/// **As text**, on a command line or in a URL, [`FromStr`] and [`Display`](fmt::Display) are each other's
-/// inverse: digits without sign, space or leading zero that fit 64 bits are a number, and everything else is a text, `007` and
-/// `+5` included. A text that would be taken for a number, or that begins with a quotation mark, is written as a JSON string:
-/// `"12"`.
-///
-/// **Order.** Numbers come before texts; numbers by value, texts by their bytes.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
-#[serde(untagged)]
-pub enum ItemId {
-    /// Any unsigned number of 64 bits.
-    Number(u64),
-    /// 1 to [`MAX_ID_BYTES`] bytes without control characters.
-    Text(String),
-}
-
-impl ItemId {
-    /// Says whether the id can be stored.
-    ///
-    /// # Errors
-    /// [`GalleryError::InvalidId`] for a text that is empty, too long or holds a control character.
-    pub fn check(&self) -> Result<(), GalleryError> {
-        let Self::Text(text) = self else {
-            return Ok(());
-        };
-        let problem = if text.is_empty() {
-            "is empty".to_owned()
-        } else if text.len() > MAX_ID_BYTES {
-            format!("has {} bytes", text.len())
-        } else if text.chars().any(char::is_control) {
-            "holds a control character".to_owned()
-        } else {
-            return Ok(());
-        };
-        // The start is enough to find a long id again, and keeps the message short.
-        let id = text.chars().take(MAX_ID_BYTES).collect();
-        Err(GalleryError::InvalidId { id, problem })
-    }
-}
-
-impl<'de> Deserialize<'de> for ItemId {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // Not derived: an untagged enum keeps a copy of whatever comes, a list of millions included.
-        struct Id;
-
-        impl Visitor<'_> for Id {
-            type Value = ItemId;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number or a text")
-            }
-
-            fn visit_u64<E: Error>(self, number: u64) -> Result<ItemId, E> {
-                Ok(ItemId::Number(number))
-            }
-
-            fn visit_str<E: Error>(self, text: &str) -> Result<ItemId, E> {
-                Ok(ItemId::Text(text.to_owned()))
-            }
-
-            fn visit_string<E: Error>(self, text: String) -> Result<ItemId, E> {
-                Ok(ItemId::Text(text))
-            }
-        }
-
-        deserializer.deserialize_any(Id)
-    }
-}
-
-/// The number that a text stands for, if it is written as numbers are.
-fn plain_number(text: &str) -> Option<u64> {
-    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    let leading_zero = text.len() > 1 && text.starts_with('0');
-    // More digits than fit 64 bits are a text.
-    (digits && !leading_zero)
-        .then(|| text.parse().ok())
-        .flatten()
-}
-
-impl FromStr for ItemId {
-    type Err = GalleryError;
-
-    /// # Errors
-    /// [`GalleryError::InvalidId`] for a text that cannot be stored, or that begins with a quotation mark but is no JSON string.
-    fn from_str(text: &str) -> Result<Self, GalleryError> {
-        let id = if let Some(number) = plain_number(text) {
-            Self::Number(number)
-        } else if text.starts_with('"') {
-            let quoted = serde_json::from_str(text).map_err(|_| GalleryError::InvalidId {
-                id: text.chars().take(MAX_ID_BYTES).collect(),
-                problem: "starts with a quotation mark but is not a JSON string".to_owned(),
-            });
-            Self::Text(quoted?)
-        } else {
-            Self::Text(text.to_owned())
-        };
-        id.check()?;
-        Ok(id)
-    }
-}
-
-impl fmt::Display for ItemId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Number(number) => number.fmt(f),
-            Self::Text(text) if plain_number(text).is_some() || text.starts_with('"') => {
-                Value::from(text.as_str()).fmt(f)
-            }
-            Self::Text(text) => text.fmt(f),
-        }
-    }
-}
-
-impl From<u64> for ItemId {
-    fn from(number: u64) -> Self {
-        Self::Number(number)
-    }
-}
-
-impl From<&str> for ItemId {
-    fn from(text: &str) -> Self {
-        Self::Text(text.to_owned())
-    }
-}
-
-impl From<String> for ItemId {
-    fn from(text: String) -> Self {
-        Self::Text(text)
-    }
-}
 
 /// One item on its way into the gallery.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -180,16 +42,10 @@ impl Item {
     /// The first thing wrong with id, version, vector or payload, naming the item.
     pub fn check(&self, dim: Option<usize>) -> Result<(), GalleryError> {
         self.id.check()?;
-        let version = &self.model_version;
-        if version.is_empty()
-            || version.len() > MAX_VERSION_BYTES
-            || version.chars().any(char::is_control)
-        {
-            return Err(GalleryError::InvalidVersion {
-                id: self.id.clone(),
-                version: version.chars().take(MAX_VERSION_BYTES).collect(),
-            });
-        }
+        check_name(&self.model_version).map_err(|source| GalleryError::InvalidVersion {
+            id: self.id.clone(),
+            source,
+        })?;
         check_vector(&self.embedding, dim, || format!("item {}", self.id))?;
         let bytes = crate::payload::json_size(&self.payload);
         if bytes > MAX_PAYLOAD_BYTES {
@@ -285,60 +141,6 @@ impl SimplexIdentity {
         match self.vertices {
             2.. if self.vertices - 1 <= MAX_DIM => Ok(self.vertices - 1),
             vertices => Err(GalleryError::InvalidIdentity { vertices }),
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    #[test]
-    fn only_plain_digits_are_numbers() {
-        for (text, number) in [("0", 0), ("5", 5), ("18446744073709551615", u64::MAX)] {
-            assert_eq!(text.parse::<ItemId>().unwrap(), ItemId::Number(number));
-        }
-        for text in [
-            "00",
-            "+5",
-            "-1",
-            "007",
-            " 5",
-            "5 ",
-            "1e3",
-            "0x5",
-            "5.0",
-            "1_000",
-            "٣",
-            "cat-7",
-            "18446744073709551616",
-            "99999999999999999999999",
-        ] {
-            assert_eq!(text.parse::<ItemId>().unwrap(), ItemId::from(text));
-        }
-        assert_eq!("\"12\"".parse::<ItemId>().unwrap(), ItemId::from("12"));
-        assert_eq!("\"\\\"x\"".parse::<ItemId>().unwrap(), ItemId::from("\"x"));
-        for text in [
-            "",
-            "\"",
-            "\"a",
-            "\"a\" b",
-            "\"\"",
-            "a\nb",
-            &"x".repeat(MAX_ID_BYTES + 1),
-        ] {
-            let error = text.parse::<ItemId>().unwrap_err();
-            assert!(error.is_invalid_input(), "{text:?}: {error}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn ids_read_back_from_their_text(text in r#"["0-9+ a-zä\\]{1,6}|[0-9]{1,22}"#, number: u64) {
-            for id in [ItemId::Text(text), ItemId::Number(number)] {
-                prop_assert_eq!(id.to_string().parse::<ItemId>().unwrap(), id);
-            }
         }
     }
 }

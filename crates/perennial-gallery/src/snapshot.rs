@@ -8,13 +8,13 @@ use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use fs_err::File;
-use perennial_core::FileKind;
+use perennial_core::{FileKind, check_name};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::embedded::record::{MAX_RECORD_BYTES, Record};
 use crate::error::GalleryError;
-use crate::item::{MAX_DIM, MAX_VERSION_BYTES, SimplexIdentity, check_vector};
+use crate::item::{MAX_DIM, SimplexIdentity, check_vector};
 use crate::store::SnapshotInfo;
 
 const MAGIC: &[u8; 18] = b"perennial gallery\n";
@@ -56,13 +56,8 @@ impl Header {
         if let Some(dim) = self.dim.filter(|dim| !(1..=MAX_DIM).contains(dim)) {
             return Err(format!("it states {dim} dimensions"));
         }
-        let bad = |name: &String| {
-            name.is_empty() || name.len() > MAX_VERSION_BYTES || name.chars().any(char::is_control)
-        };
-        if self.versions.iter().any(bad) {
-            return Err(
-                "the name of a version is empty, too long or holds a control character".to_owned(),
-            );
+        if let Some(error) = self.versions.iter().find_map(|name| check_name(name).err()) {
+            return Err(format!("model version: {error}"));
         }
         let distinct: HashSet<&String> = self.versions.iter().collect();
         if distinct.len() != self.versions.len() {

@@ -9,12 +9,13 @@ use std::sync::LazyLock;
 use serde_json::Value;
 
 /// The workspace as it is drawn: arrows go down only, and crates on one line never import one another.
-const LINES: [&[&str]; 6] = [
+const LINES: [&[&str]; 7] = [
     &["perennial", "perennial-fuzz"],
-    &["perennial-train", "perennial-eval", "perennial-serve"],
+    &["perennial-train", "perennial-serve"],
     &["perennial-upgrade"],
-    &["perennial-gallery", "perennial-kernels"],
-    &["perennial-data"],
+    &["perennial-gallery", "perennial-eval", "perennial-data"],
+    &["perennial-bridge", "perennial-kernels"],
+    &["perennial-formats"],
     &["perennial-core"],
 ];
 

@@ -147,7 +147,7 @@ pub(super) fn check_batch(found: usize) -> Result<(), GalleryError> {
 
 pub(super) fn check_ids(ids: &[ItemId]) -> Result<(), GalleryError> {
     check_batch(ids.len())?;
-    ids.iter().try_for_each(ItemId::check)
+    Ok(ids.iter().try_for_each(ItemId::check)?)
 }
 
 pub(super) fn check_limit(limit: usize) -> Result<(), GalleryError> {

@@ -3,10 +3,11 @@
 //! Little-endian: checksum `u32` of all that follows, version `u32`, label flag `u8`, label `u32`, id length `u16`, id key,
 //! payload length `u32`, payload as JSON, and the embedding as `f32` to the end.
 
+use perennial_core::item_id::{ItemId, MAX_ID_BYTES};
 use serde_json::{Map, Value};
 
 use crate::error::GalleryError;
-use crate::item::{Item, ItemId, MAX_DIM, MAX_ID_BYTES, MAX_PAYLOAD_BYTES};
+use crate::item::{Item, MAX_DIM, MAX_PAYLOAD_BYTES};
 
 /// Leads the key of a number; the bytes of keys are ordered as ids are.
 const NUMBER: u8 = 0;

@@ -7,12 +7,13 @@ use std::time::Instant;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use perennial_core::item_id::MAX_ID_BYTES;
 use perennial_data::Picture;
 use perennial_data::pictures::{
     LeftOut, LeftOutFile, PictureFile, PictureFolder, Reason, in_batches,
 };
 use perennial_gallery::ItemId;
-use perennial_gallery::item::{MAX_ID_BYTES, MAX_PAYLOAD_BYTES};
+use perennial_gallery::item::MAX_PAYLOAD_BYTES;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 

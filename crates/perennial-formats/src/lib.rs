@@ -1,0 +1,1 @@
+//! Files of embeddings, labels and relevance judgements.
