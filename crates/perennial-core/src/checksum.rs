@@ -1,13 +1,35 @@
 //! Content hashes.
 
 use std::fmt::Write;
+use std::io::{self, Read};
 
 use sha2::{Digest, Sha256};
 
 /// The SHA-256 of `bytes` as 64 lower-case hexadecimal digits.
 pub fn sha256_hex(bytes: &[u8]) -> String {
-    let mut hex = String::with_capacity(64);
-    for byte in Sha256::digest(bytes) {
+    hex(&Sha256::digest(bytes))
+}
+
+/// The same of everything that a reader holds, in constant memory.
+///
+/// # Errors
+/// Those of the reader.
+pub fn sha256_of(reader: &mut impl Read) -> io::Result<String> {
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match reader.read(&mut buffer) {
+            Ok(0) => return Ok(hex(&hash.finalize())),
+            Ok(read) => hash.update(&buffer[..read]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let mut hex = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
         write!(hex, "{byte:02x}").expect("writing to a String cannot fail");
     }
     hex
@@ -32,6 +54,7 @@ mod tests {
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(sha256_hex(b""), empty);
         assert_eq!(sha256_hex(b"abc"), abc);
+        assert_eq!(sha256_of(&mut &b"abc"[..]).unwrap(), abc);
         assert!(is_sha256_hex(abc) && !is_sha256_hex(&abc.to_uppercase()) && !is_sha256_hex("ab"));
     }
 }

@@ -6,17 +6,21 @@
 //!   numbers.toml                highest = 3: the highest number ever given
 //!   v0003/model.toml            see ModelVersion
 //!   v0003/weights.safetensors
+//!   spaces/NAME/space.toml      a space of an outside encoder: see SpaceSpec
+//!   bridges/b0001/              a map from one space to another
 //! ```
 
 mod aliases;
 mod errors;
 mod numbers;
+mod spaces;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
 pub use errors::RegistryError;
+pub use spaces::SpaceSpec;
 
 use crate::atomic::{sync_folder, write_new};
 use crate::bounded_read::read_at_most;

@@ -5,6 +5,7 @@ use thiserror::Error;
 
 use crate::checksum::sha256_hex;
 use crate::simplex::SimplexError;
+use crate::space::{SpaceId, SpaceRef};
 use crate::version_toml;
 use crate::vertex_map::VertexEnd;
 
@@ -207,6 +208,21 @@ impl ModelVersion {
     /// [`VersionError`], which names the line or the key.
     pub fn from_toml(text: &str) -> Result<Self, VersionError> {
         version_toml::parse(text)
+    }
+
+    /// The version's embedding space. Its fingerprint covers everything that embeddings depend on: weights, network and preprocessing.
+    pub fn space(&self) -> SpaceRef {
+        let content = (
+            &self.weights_sha256,
+            &self.architecture,
+            &self.preprocessing,
+        );
+        let content = serde_json::to_vec(&content).expect("a version has string keys");
+        SpaceRef {
+            dim: self.dim,
+            id: SpaceId::new(self.name.as_str()).ok(),
+            fingerprint: Some(sha256_hex(&content)),
+        }
     }
 
     /// The content of `model.toml`.

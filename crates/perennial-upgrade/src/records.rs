@@ -329,9 +329,7 @@ struct Pair {
 impl Pair {
     /// Whether both compute the same embeddings.
     fn is_one_model(&self) -> bool {
-        self.query.weights_sha256 == self.gallery.weights_sha256
-            && self.query.architecture == self.gallery.architecture
-            && self.query.preprocessing == self.gallery.preprocessing
+        self.query.space().fingerprint == self.gallery.space().fingerprint
     }
 
     fn is_measured_by(&self, record: &CompatibilityRecord) -> bool {

@@ -81,6 +81,14 @@ pub enum RegistryError {
         /// What is wrong with it.
         problem: VersionError,
     },
+    /// A space that cannot be registered or read.
+    #[error("{}: {problem}", path.display())]
+    Space {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
     /// The weights do not have the published size.
     #[error(
         "{} holds {actual} bytes, {expected} were published; it was cut off or changed, restore it from a copy",
