@@ -20,7 +20,10 @@ pub fn read_at_most(path: impl AsRef<Path>, limit: u64) -> io::Result<Vec<u8>> {
 }
 
 /// Opens a regular file of at most `limit` bytes and says how long it is.
-pub(crate) fn open_regular(path: &Path, limit: u64) -> io::Result<(File, u64)> {
+///
+/// # Errors
+/// The error names `path`: it is missing, is not a regular file, or exceeds `limit`.
+pub fn open_regular(path: &Path, limit: u64) -> io::Result<(File, u64)> {
     // Opening a pipe would block until somebody writes to it, so the type is checked first.
     let metadata = fs_err::metadata(path)?;
     if !metadata.is_file() {
@@ -36,8 +39,11 @@ pub(crate) fn open_regular(path: &Path, limit: u64) -> io::Result<(File, u64)> {
     Ok((File::open(path)?, metadata.len()))
 }
 
-/// An empty vector with room for `length` elements, or an error that names the file that asked for it.
-pub(crate) fn reserve<T>(path: &Path, length: u64) -> io::Result<Vec<T>> {
+/// An empty vector with room for `length` elements.
+///
+/// # Errors
+/// The memory is not available; the error names the file that asked for it.
+pub fn reserve<T>(path: &Path, length: u64) -> io::Result<Vec<T>> {
     let mut elements = Vec::new();
     usize::try_from(length)
         .ok()

@@ -13,11 +13,15 @@
 //! | a pipe without a reader, a socket, a block device, a folder | refused |
 
 use std::fs::{File, Metadata};
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::atomic::{sync_folder, temporary_file};
+use crate::atomic::temporary_file;
+
+mod file;
+
+pub use file::OutputFile;
 
 /// What a `-` for standard output stands for.
 const STDOUT: &str = "/dev/stdout";
@@ -29,7 +33,6 @@ const MAX_LINKS: usize = 40;
 const HEAD_BYTES: u64 = 4096;
 /// How long to wait for a pipe's reader.
 const READER_WAIT: Duration = Duration::from_secs(2);
-const BUFFER_BYTES: usize = 1 << 18;
 
 /// An output path cannot be used. Nothing was written or changed.
 #[derive(Debug, thiserror::Error)]
@@ -208,17 +211,18 @@ impl Output {
         self,
         write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> io::Result<()> {
-        let written = match self.target {
-            Target::File { path, replaced } => replace(&path, replaced.as_ref(), write),
-            Target::Stream(file) => stream(file, write),
-            Target::Stdout => stream(io::stdout().lock(), write),
-        };
-        written.map_err(|error| {
-            io::Error::new(
-                error.kind(),
-                format!("could not write {}: {error}", self.shown.display()),
-            )
-        })
+        let mut file = self.begin()?;
+        write(&mut file).map_err(|error| file.name_error(error))?;
+        file.finish()
+    }
+
+    /// Starts a result whose pieces come from several calls. Nothing takes the path's name before
+    /// [`finish`](OutputFile::finish).
+    ///
+    /// # Errors
+    /// A temporary file cannot be made in the path's folder.
+    pub fn begin(self) -> io::Result<OutputFile> {
+        OutputFile::new(self.shown, self.target)
     }
 }
 
@@ -455,32 +459,6 @@ fn open_stream(path: &Path) -> io::Result<File> {
 #[cfg(not(unix))]
 fn open_stream(path: &Path) -> io::Result<File> {
     File::options().write(true).open(path)
-}
-
-fn stream(
-    file: impl Write,
-    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-) -> io::Result<()> {
-    let mut writer = BufWriter::with_capacity(BUFFER_BYTES, file);
-    write(&mut writer)?;
-    writer.flush()
-}
-
-/// Replaces or creates a regular file in one step.
-fn replace(
-    path: &Path,
-    replaced: Option<&Metadata>,
-    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-) -> io::Result<()> {
-    let folder = folder_of(path);
-    let temporary = temporary_file(folder)?;
-    stream(temporary.as_file(), write)?;
-    if let Some(replaced) = replaced {
-        keep_access(temporary.as_file(), replaced)?;
-    }
-    temporary.as_file().sync_all()?;
-    temporary.persist(path).map_err(|error| error.error)?;
-    sync_folder(folder)
 }
 
 /// Gives the new file the mode of the one that it replaces and, where that is allowed, the owner.

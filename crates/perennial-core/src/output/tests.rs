@@ -227,3 +227,23 @@ mod unix {
         assert!(check_folder(Path::new("/proc/perennial/output")).is_err());
     }
 }
+
+#[test]
+fn a_result_in_pieces_takes_its_name_at_the_end() {
+    let folder = folder();
+    let path = folder.path().join("out");
+    std::fs::write(&path, "old").unwrap();
+    let mut file = Output::prepare(&path).unwrap().begin().unwrap();
+    file.write_all(b"ne").unwrap();
+    let mut scratch = file.scratch().unwrap();
+    scratch.write_all(b"aside").unwrap();
+    file.write_all(b"w").unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), b"old");
+    file.finish().unwrap();
+    assert_eq!(std::fs::read(&path).unwrap(), b"new");
+    let mut dropped = Output::prepare(&path).unwrap().begin().unwrap();
+    dropped.write_all(b"never").unwrap();
+    drop(dropped);
+    assert_eq!(std::fs::read(&path).unwrap(), b"new");
+    assert_eq!(names(folder.path()), ["out"]);
+}
