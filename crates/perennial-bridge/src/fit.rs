@@ -1,0 +1,280 @@
+//! Fitting bridges: one file per kind that needs one.
+
+mod labels;
+mod lambda_orthogonal;
+mod least_squares;
+mod orthogonal;
+mod whitened;
+
+use faer::Mat;
+use perennial_core::SpaceRef;
+
+use crate::bridge::{Bridge, Part, Step};
+use crate::centring::{CentredRows, mean_of_units};
+use crate::error::{BridgeError, Side};
+use crate::linear_algebra::{add_cross_product, to_f32};
+use crate::pairs::Pairs;
+use crate::product::Matrix;
+use crate::recipe::Recipe;
+use crate::record::{FitRecord, Matching};
+
+pub use labels::fit_from_labels;
+
+/// Rows that are held in f64 at a time.
+const BLOCK_ROWS: usize = 2048;
+
+/// Fits a bridge to pairs. The result depends on the pairs and the recipe only.
+///
+/// With fewer pairs than dimensions the map is not determined in every direction; the fit record then holds a warning.
+///
+/// # Errors
+/// A recipe with a parameter out of range, spaces of other dimensions than the rows, [`Recipe::Identity`] and [`Recipe::Centring`] between
+/// different dimensions, a side whose rows all point in one direction, and pairs that do not determine the map (a penalty of 0 with too few
+/// pairs).
+pub fn fit(
+    pairs: &Pairs<'_>,
+    recipe: &Recipe,
+    from: SpaceRef,
+    to: SpaceRef,
+) -> Result<Bridge, BridgeError> {
+    fit_pairs(pairs, recipe, from, to, true)
+}
+
+/// Fits a bridge that does not centre: rows are scaled to unit length, mapped, and scaled again. The target's rows are raw. It is for
+/// [folding](Bridge::fold) into an embedding layer; [`fit`] is better elsewhere.
+///
+/// # Errors
+/// Those of [`fit`].
+pub fn fit_uncentred(
+    pairs: &Pairs<'_>,
+    recipe: &Recipe,
+    from: SpaceRef,
+    to: SpaceRef,
+) -> Result<Bridge, BridgeError> {
+    fit_pairs(pairs, recipe, from, to, false)
+}
+
+fn fit_pairs(
+    pairs: &Pairs<'_>,
+    recipe: &Recipe,
+    from: SpaceRef,
+    to: SpaceRef,
+    centred: bool,
+) -> Result<Bridge, BridgeError> {
+    check(recipe, (&from, pairs.from_dim()), (&to, pairs.to_dim()))?;
+    let centred = centred && *recipe != Recipe::Identity;
+    let means = centred.then(|| {
+        (
+            mean_of_units(pairs.from(), pairs.from_dim()),
+            mean_of_units(pairs.to(), pairs.to_dim()),
+        )
+    });
+    let map = if matches!(recipe, Recipe::Identity | Recipe::Centring) {
+        Map::default()
+    } else {
+        let from_rows = CentredRows {
+            side: Side::From,
+            rows: pairs.from(),
+            dim: pairs.from_dim(),
+            mean: means.as_ref().map(|(mean, _)| mean.as_slice()),
+        };
+        let to_rows = CentredRows {
+            side: Side::To,
+            rows: pairs.to(),
+            dim: pairs.to_dim(),
+            mean: means.as_ref().map(|(_, mean)| mean.as_slice()),
+        };
+        map(recipe, &Products::of_rows(&from_rows, &to_rows, recipe)?)?
+    };
+    let record = FitRecord {
+        pairs: pairs.count(),
+        matched: Matching::Row,
+        ..FitRecord::default()
+    };
+    Ok(assemble(recipe, from, to, means, map, record))
+}
+
+/// Checks what costs nothing, before the work.
+fn check(
+    recipe: &Recipe,
+    from: (&SpaceRef, usize),
+    to: (&SpaceRef, usize),
+) -> Result<(), BridgeError> {
+    recipe.check()?;
+    for (side, (space, dim)) in [(Side::From, from), (Side::To, to)] {
+        space
+            .accept(&SpaceRef {
+                dim,
+                ..space.clone()
+            })
+            .map_err(|source| BridgeError::Space { side, source })?;
+    }
+    if matches!(recipe, Recipe::Identity | Recipe::Centring) && from.1 != to.1 {
+        return Err(BridgeError::Recipe {
+            recipe: recipe.to_string(),
+            problem: format!(
+                "needs equal dimensions, but there are {} and {}; use orthogonal or ridge",
+                from.1, to.1
+            ),
+        });
+    }
+    Ok(())
+}
+
+/// A fitted linear map: the product of its factors, which are none for the identity.
+#[derive(Default)]
+struct Map {
+    factors: Vec<Mat<f64>>,
+    warning: Option<String>,
+}
+
+impl From<Mat<f64>> for Map {
+    fn from(matrix: Mat<f64>) -> Self {
+        Self {
+            factors: vec![matrix],
+            warning: None,
+        }
+    }
+}
+
+fn assemble(
+    recipe: &Recipe,
+    from: SpaceRef,
+    to: SpaceRef,
+    means: Option<(Vec<f64>, Vec<f64>)>,
+    map: Map,
+    mut record: FitRecord,
+) -> Bridge {
+    let narrow = |mean: Vec<f64>| mean.iter().map(|value| *value as f32).collect::<Vec<f32>>();
+    let (from_mean, to_mean) = means.unzip();
+    let mut steps: Vec<Step> = from_mean
+        .map(|mean| Step::Centre(narrow(mean)))
+        .into_iter()
+        .collect();
+    let linear = !map.factors.is_empty();
+    steps.extend(map.factors.iter().map(|factor| {
+        Step::Linear(Matrix::new(
+            factor.nrows(),
+            factor.ncols(),
+            &to_f32(factor.as_ref()),
+        ))
+    }));
+    let dims = from.dim.max(to.dim);
+    if linear && record.pairs < dims {
+        let what = match record.matched {
+            Matching::Label => "classes",
+            _ => "pairs",
+        };
+        record.warnings.push(format!(
+            "fitted on {} {what}, fewer than the {dims} dimensions: directions that they do not show are mapped arbitrarily",
+            record.pairs
+        ));
+    }
+    record.warnings.extend(map.warning);
+    Bridge {
+        from,
+        to,
+        parts: vec![Part {
+            recipe: *recipe,
+            inverted: false,
+        }],
+        steps,
+        to_mean: to_mean.map(narrow),
+        record,
+    }
+}
+
+/// What every recipe is computed from: products of the centred rows `X` of the source and `Y` of the target.
+struct Products {
+    count: usize,
+    /// `X^T Y`
+    cross: Mat<f64>,
+    /// `X^T X`, where it is needed.
+    from_gram: Mat<f64>,
+    /// `Y^T Y`, where it is needed.
+    to_gram: Mat<f64>,
+}
+
+impl Products {
+    fn new(from_dim: usize, to_dim: usize, recipe: &Recipe) -> Self {
+        let from_size = match recipe {
+            Recipe::Identity | Recipe::Centring | Recipe::Orthogonal => 0,
+            _ => from_dim,
+        };
+        let to_size = match recipe {
+            Recipe::Whitened { .. } => to_dim,
+            _ => 0,
+        };
+        Self {
+            count: 0,
+            cross: Mat::zeros(from_dim, to_dim),
+            from_gram: Mat::zeros(from_size, from_size),
+            to_gram: Mat::zeros(to_size, to_size),
+        }
+    }
+
+    fn of_rows(
+        from: &CentredRows<'_>,
+        to: &CentredRows<'_>,
+        recipe: &Recipe,
+    ) -> Result<Self, BridgeError> {
+        let mut products = Self::new(from.dim, to.dim, recipe);
+        let count = from.rows.len() / from.dim;
+        let (mut x, mut y) = (Vec::new(), Vec::new());
+        for first in (0..count).step_by(BLOCK_ROWS) {
+            let rows = BLOCK_ROWS.min(count - first);
+            from.fill(first, rows, &mut x)?;
+            to.fill(first, rows, &mut y)?;
+            products.add(&x, &y);
+        }
+        Ok(products)
+    }
+
+    fn add(&mut self, x: &[f64], y: &[f64]) {
+        self.count += x.len() / self.cross.nrows();
+        add_cross_product(&mut self.cross, x, y);
+        if self.from_gram.nrows() > 0 {
+            add_cross_product(&mut self.from_gram, x, x);
+        }
+        if self.to_gram.nrows() > 0 {
+            add_cross_product(&mut self.to_gram, y, y);
+        }
+    }
+}
+
+const PENALTY: &str = "the pairs do not determine the map; give more of them, or a larger penalty";
+const SHRINKAGE: &str =
+    "the pairs do not determine the map; give more of them, or a larger shrinkage";
+const NOT_CONVERGED: &str =
+    "the singular value decomposition did not converge; check the embeddings";
+
+fn map(recipe: &Recipe, products: &Products) -> Result<Map, BridgeError> {
+    let (map, problem) = match *recipe {
+        Recipe::Identity | Recipe::Centring => (Some(Map::default()), ""),
+        Recipe::Orthogonal => (
+            orthogonal::fit(products).map(|(map, _)| map.into()),
+            NOT_CONVERGED,
+        ),
+        Recipe::Ridge { penalty } => (
+            least_squares::ridge(products, penalty).map(Map::from),
+            PENALTY,
+        ),
+        Recipe::LowRank { rank, penalty } => {
+            (least_squares::low_rank(products, rank, penalty), PENALTY)
+        }
+        Recipe::Whitened { shrinkage, power } => (
+            whitened::fit(products, shrinkage, power).map(Map::from),
+            SHRINKAGE,
+        ),
+        Recipe::LambdaOrthogonal { lambda } => {
+            (lambda_orthogonal::fit(products, lambda), NOT_CONVERGED)
+        }
+    };
+    map.ok_or_else(|| BridgeError::Undetermined {
+        recipe: recipe.to_string(),
+        problem: problem.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests;

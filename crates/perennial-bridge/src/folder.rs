@@ -1,0 +1,196 @@
+//! A bridge's folder: `bridge.toml` and `weights.safetensors`.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use perennial_core::{read_at_most, sha256_hex, write_atomically};
+
+use crate::bridge::Bridge;
+use crate::bridge_toml::{BridgeToml, recognise};
+use crate::error::BridgeError;
+use crate::weights;
+
+/// The file that says what a bridge is.
+pub const BRIDGE_FILE: &str = "bridge.toml";
+/// The file with its weights.
+pub const WEIGHTS_FILE: &str = "weights.safetensors";
+
+const MAX_TOML_BYTES: u64 = 1 << 20;
+/// What a safetensors file may hold beside the values.
+const HEADER_ROOM: u64 = 1 << 16;
+const MAX_WEIGHT_BYTES: u64 = 1 << 34;
+
+impl Bridge {
+    /// Reads a bridge's folder.
+    ///
+    /// # Errors
+    /// A file that is missing, damaged, of a later format, or does not fit the other one; the error names it.
+    pub fn read(folder: impl AsRef<Path>) -> Result<Self, BridgeError> {
+        let folder = folder.as_ref();
+        let (toml_path, weights_path) = (folder.join(BRIDGE_FILE), folder.join(WEIGHTS_FILE));
+        let error = |path: &Path, problem: String| BridgeError::File {
+            path: path.to_owned(),
+            problem,
+        };
+        let text = String::from_utf8(read_at_most(&toml_path, MAX_TOML_BYTES)?)
+            .map_err(|_| error(&toml_path, "is not UTF-8 text".to_owned()))?;
+        let toml = BridgeToml::parse(&text).map_err(|problem| error(&toml_path, problem))?;
+        let shapes = toml.shapes();
+        let to_mean = toml.to_centred.then_some(toml.to.dim);
+        // At most 257 products of two dimensions of 16 bits each: no overflow.
+        let values = shapes
+            .iter()
+            .map(|shape| shape.values() as u64)
+            .sum::<u64>()
+            + to_mean.unwrap_or(0) as u64;
+        let limit = values * 4 + HEADER_ROOM;
+        if limit > MAX_WEIGHT_BYTES {
+            return Err(error(
+                &toml_path,
+                format!("describes {values} weights; no bridge has as many"),
+            ));
+        }
+        let bytes = read_at_most(&weights_path, limit)?;
+        let (steps, to_mean) = weights::from_bytes(&bytes, &toml.weights_sha256, &shapes, to_mean)
+            .map_err(|problem| error(&weights_path, problem))?;
+        Ok(Self {
+            parts: toml.parts(),
+            from: toml.from,
+            to: toml.to,
+            steps,
+            to_mean,
+            record: toml.fit,
+        })
+    }
+
+    /// Writes the bridge's folder in one step: after a crash at any moment it is there as a whole, or not at all. A bridge of the same name
+    /// is replaced; an empty folder is used.
+    ///
+    /// # Errors
+    /// [`BridgeError::NotOurs`] for a file, or a folder that holds anything but a bridge. [`BridgeError::Io`] names the path. Nothing is changed
+    /// then, and no temporary folder stays behind.
+    pub fn write(&self, folder: impl AsRef<Path>) -> Result<(), BridgeError> {
+        let target = Target::prepare(folder.as_ref())?;
+        let bytes = weights::to_bytes(self);
+        let toml = BridgeToml::of(self, sha256_hex(&bytes)).to_text();
+        // A bridge that could not be read again must not take a readable one's place.
+        BridgeToml::parse(&toml).map_err(|problem| BridgeError::File {
+            path: target.path.join(BRIDGE_FILE),
+            problem: format!("would not be readable: {problem}"),
+        })?;
+        let new = Temporary::create(&target.parent)?;
+        write_atomically(new.path.join(WEIGHTS_FILE), bytes)?;
+        write_atomically(new.path.join(BRIDGE_FILE), toml)?;
+        target.replace_with(&new)
+    }
+
+    /// Says whether [`write`](Self::write) could put a bridge there, before the work of a fit.
+    ///
+    /// # Errors
+    /// Those of [`write`](Self::write), as far as they show without writing.
+    pub fn check_target(folder: impl AsRef<Path>) -> Result<(), BridgeError> {
+        Target::prepare(folder.as_ref()).map(|_| ())
+    }
+}
+
+/// A place for a bridge's folder, which another bridge may have.
+struct Target {
+    path: PathBuf,
+    parent: PathBuf,
+    replaces_bridge: bool,
+}
+
+impl Target {
+    fn prepare(path: &Path) -> Result<Self, BridgeError> {
+        let not_ours = || BridgeError::NotOurs {
+            path: path.to_owned(),
+        };
+        let (path, replaces_bridge) = match fs_err::symlink_metadata(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => (path.to_owned(), false),
+            Err(error) => return Err(error.into()),
+            Ok(_) => {
+                // The folder is replaced where it is, not a link to it.
+                let real = fs_err::canonicalize(path)?;
+                if !fs_err::metadata(&real)?.is_dir() {
+                    return Err(not_ours());
+                }
+                let mut names = fs_err::read_dir(&real)?
+                    .map(|entry| entry.map(|entry| entry.file_name()))
+                    .collect::<io::Result<Vec<_>>>()?;
+                names.sort_unstable();
+                let bridge = names == [BRIDGE_FILE, WEIGHTS_FILE]
+                    && read_at_most(real.join(BRIDGE_FILE), MAX_TOML_BYTES)
+                        .is_ok_and(|bytes| recognise(&bytes));
+                if !bridge && !names.is_empty() {
+                    return Err(not_ours());
+                }
+                (real, bridge)
+            }
+        };
+        let parent = match path.parent() {
+            Some(parent) if parent.as_os_str().is_empty() => PathBuf::from("."),
+            Some(parent) => parent.to_owned(),
+            None => return Err(not_ours()),
+        };
+        if !parent.is_dir() {
+            return Err(BridgeError::File {
+                problem: format!(
+                    "the folder {} does not exist; create it first",
+                    parent.display()
+                ),
+                path,
+            });
+        }
+        Ok(Self {
+            path,
+            parent,
+            replaces_bridge,
+        })
+    }
+
+    fn replace_with(&self, new: &Temporary) -> Result<(), BridgeError> {
+        if self.replaces_bridge {
+            // A rename replaces only an empty folder, so the old bridge steps aside first, and back if the new one cannot take its place.
+            let old = Temporary::create(&self.parent)?;
+            fs_err::rename(&self.path, &old.path)?;
+            if let Err(error) = fs_err::rename(&new.path, &self.path) {
+                fs_err::rename(&old.path, &self.path)?;
+                return Err(error.into());
+            }
+        } else {
+            fs_err::rename(&new.path, &self.path)?;
+        }
+        #[cfg(unix)]
+        fs_err::File::open(&self.parent)?.sync_all()?;
+        Ok(())
+    }
+}
+
+/// A folder beside the target that goes away with this value, unless it has been renamed.
+struct Temporary {
+    path: PathBuf,
+}
+
+impl Temporary {
+    fn create(parent: &Path) -> Result<Self, BridgeError> {
+        static COUNTER: AtomicU64 = AtomicU64::new(0);
+        loop {
+            let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+            let path = parent.join(format!(".partial-bridge-{}-{number}", std::process::id()));
+            match fs_err::create_dir(&path) {
+                Ok(()) => return Ok(Self { path }),
+                // Left behind by an earlier process with the same number.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && number < 1 << 20 => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // After a successful rename there is nothing to remove.
+        let _ = std::fs::remove_dir_all(&self.path);
+    }
+}

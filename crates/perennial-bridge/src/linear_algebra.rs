@@ -1,0 +1,147 @@
+//! Dense linear algebra in f64: the few operations that fits need, with one place that knows `faer`'s interface.
+
+use faer::dyn_stack::{MemBuffer, MemStack};
+use faer::linalg::cholesky::llt::factor::{
+    LltParams, cholesky_in_place, cholesky_in_place_scratch,
+};
+use faer::linalg::matmul::matmul;
+use faer::linalg::svd::{ComputeSvdVectors, SvdParams, svd, svd_scratch};
+use faer::linalg::triangular_solve::{
+    solve_lower_triangular_in_place, solve_upper_triangular_in_place,
+};
+use faer::{Accum, Mat, MatRef, Par, Spec};
+
+/// All threads of the pool.
+fn parallel() -> Par {
+    Par::rayon(0)
+}
+
+/// `[rows, columns]`, from row-major f32 values.
+pub(crate) fn from_f32(rows: usize, columns: usize, values: &[f32]) -> Mat<f64> {
+    Mat::from_fn(rows, columns, |i, j| f64::from(values[i * columns + j]))
+}
+
+/// Row-major f32 values.
+pub(crate) fn to_f32(matrix: MatRef<'_, f64>) -> Vec<f32> {
+    let mut values = Vec::with_capacity(matrix.nrows() * matrix.ncols());
+    for i in 0..matrix.nrows() {
+        values.extend((0..matrix.ncols()).map(|j| matrix[(i, j)] as f32));
+    }
+    values
+}
+
+/// `a b`.
+pub(crate) fn product(a: MatRef<'_, f64>, b: MatRef<'_, f64>) -> Mat<f64> {
+    let mut result = Mat::zeros(a.nrows(), b.ncols());
+    matmul(result.as_mut(), Accum::Replace, a, b, 1.0, parallel());
+    result
+}
+
+/// Adds `a^T b` of row-major `[n, _]` values to `sum`, where `n` is given by the lengths.
+pub(crate) fn add_cross_product(sum: &mut Mat<f64>, a: &[f64], b: &[f64]) {
+    let count = a.len() / sum.nrows();
+    let a = MatRef::from_row_major_slice(a, count, sum.nrows());
+    let b = MatRef::from_row_major_slice(b, count, sum.ncols());
+    matmul(sum.as_mut(), Accum::Add, a.transpose(), b, 1.0, parallel());
+}
+
+/// A thin singular value decomposition `u diag(values) v^T`; values fall.
+pub(crate) struct Svd {
+    pub(crate) u: Mat<f64>,
+    pub(crate) values: Vec<f64>,
+    pub(crate) v: Mat<f64>,
+}
+
+/// Nothing if the iteration does not converge, which finite input does not cause in practice.
+pub(crate) fn thin_svd(matrix: MatRef<'_, f64>) -> Option<Svd> {
+    let (rows, columns) = matrix.shape();
+    let size = rows.min(columns);
+    let (mut u, mut v) = (Mat::zeros(rows, size), Mat::zeros(columns, size));
+    let mut values = faer::Col::<f64>::zeros(size);
+    let thin = ComputeSvdVectors::Thin;
+    let params = Spec::<SvdParams, f64>::default();
+    let scratch = svd_scratch::<f64>(rows, columns, thin, thin, parallel(), params);
+    let mut memory = MemBuffer::new(scratch);
+    let (u_out, v_out) = (u.as_mut(), v.as_mut());
+    let diagonal = values.as_mut().as_diagonal_mut();
+    let stack = MemStack::new(&mut memory);
+    svd(
+        matrix,
+        diagonal,
+        Some(u_out),
+        Some(v_out),
+        parallel(),
+        stack,
+        params,
+    )
+    .ok()?;
+    let values = (0..size).map(|i| values[i]).collect();
+    Some(Svd { u, values, v })
+}
+
+/// The lower triangle `l` of `l l^T`; nothing if the matrix is not positive definite.
+pub(crate) fn cholesky(mut matrix: Mat<f64>) -> Option<Mat<f64>> {
+    let size = matrix.nrows();
+    // Rounding leaves tiny positive pivots in a singular matrix; a factor of them is noise.
+    let least = (0..size).map(|i| matrix[(i, i)]).fold(0.0, f64::max) * size as f64 * f64::EPSILON;
+    let params = Spec::<LltParams, f64>::default();
+    let scratch = cholesky_in_place_scratch::<f64>(size, parallel(), params);
+    let mut memory = MemBuffer::new(scratch);
+    let stack = MemStack::new(&mut memory);
+    cholesky_in_place(
+        matrix.as_mut(),
+        Default::default(),
+        parallel(),
+        stack,
+        params,
+    )
+    .ok()?;
+    for j in 0..size {
+        if !(matrix[(j, j)].powi(2) > least) {
+            return None;
+        }
+        for i in 0..j {
+            matrix[(i, j)] = 0.0;
+        }
+    }
+    Some(matrix)
+}
+
+/// `l^-1 b`.
+pub(crate) fn solve_lower(l: MatRef<'_, f64>, mut b: Mat<f64>) -> Mat<f64> {
+    solve_lower_triangular_in_place(l, b.as_mut(), parallel());
+    b
+}
+
+/// `l^-T b`.
+pub(crate) fn solve_lower_transposed(l: MatRef<'_, f64>, mut b: Mat<f64>) -> Mat<f64> {
+    solve_upper_triangular_in_place(l.transpose(), b.as_mut(), parallel());
+    b
+}
+
+/// The sum of the products of corresponding elements.
+pub(crate) fn inner(a: &Mat<f64>, b: &Mat<f64>) -> f64 {
+    let mut sum = 0.0;
+    for j in 0..a.ncols() {
+        sum += (0..a.nrows()).map(|i| a[(i, j)] * b[(i, j)]).sum::<f64>();
+    }
+    sum
+}
+
+/// `a + factor b`.
+pub(crate) fn add(a: &Mat<f64>, factor: f64, b: &Mat<f64>) -> Mat<f64> {
+    Mat::from_fn(a.nrows(), a.ncols(), |i, j| a[(i, j)] + factor * b[(i, j)])
+}
+
+/// The Moore-Penrose inverse; singular values below `1e-6` of the largest count as 0, as stored maps are f32.
+pub(crate) fn pseudo_inverse(matrix: MatRef<'_, f64>) -> Option<Mat<f64>> {
+    let Svd { u, values, mut v } = thin_svd(matrix)?;
+    let least = values.first().copied().unwrap_or_default() * 1e-6;
+    for (j, value) in values.iter().enumerate() {
+        let factor = if *value > least { value.recip() } else { 0.0 };
+        for i in 0..v.nrows() {
+            v[(i, j)] *= factor;
+        }
+    }
+    Some(product(v.as_ref(), u.transpose()))
+}
