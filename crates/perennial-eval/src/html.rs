@@ -1,16 +1,26 @@
-//! `report.html`: the compatibility report as one self-contained page: no script, no network, light and dark, printable.
+//! Pages: the compatibility report of a chain of versions ([`render`]) and the certificate or advice for one upgrade
+//! ([`certificate_page`]). Each is one self-contained file: no script, no network, light and dark, printable.
 
+pub mod certificate_page;
 mod curve;
+mod embedding_map;
+mod flips;
 mod heat_map;
+mod histogram;
+mod interval_plot;
+mod measures;
+mod numbers;
+mod page;
 mod pairs;
+mod ways;
 
-use std::fmt::{self, Display, Write};
-
+use maud::{Markup, html};
 use perennial_core::FileKind;
 
-use crate::{Compatibility, Metrics, Provenance, VerdictCounts};
+use crate::{Compatibility, Provenance, VerdictCounts};
+use numbers::{Grouped, plain, signed};
 
-/// What the page looks like from outside.
+/// What the pages look like from outside.
 pub const FILE_KIND: FileKind = FileKind {
     name: "a compatibility report",
     recognise: |head| {
@@ -19,102 +29,73 @@ pub const FILE_KIND: FileKind = FileKind {
     },
 };
 
-const STYLE: &str = include_str!("html/report.css");
-
 /// The page for a report, with what is known about its run. Every name in it is escaped.
 pub fn render(report: &Compatibility, provenance: &Provenance) -> String {
-    let mut page = String::new();
-    write_page(&mut page, report, provenance).expect("writing to a string cannot fail");
-    page
-}
-
-fn write_page(out: &mut String, report: &Compatibility, provenance: &Provenance) -> fmt::Result {
     let counts = VerdictCounts::of(report.pairs());
-    write!(
-        out,
-        "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
-         <meta name=\"generator\" content=\"perennial\">\n\
-         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
-         <title>Compatibility report: {}</title>\n<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n",
-        counts.sentence()
-    )?;
-    write_header(out, report, counts, provenance)?;
-    write_metrics(out, report)?;
-    if report.versions().len() > 1 {
-        heat_map::write_section(out, report, &provenance.replacements)?;
-        curve::write_section(out, report)?;
-        pairs::write_section(out, report)?;
-    }
-    write_retrieval(out, report)?;
-    write_method(out, report)?;
-    out.push_str("</main>\n</body>\n</html>\n");
-    Ok(())
+    let content = html! {
+        (header(report, counts, provenance))
+        (metrics(report, counts))
+        @if report.versions().len() > 1 {
+            (heat_map::section(report, &provenance.replacements))
+            (curve::section(report))
+            (pairs::section(report))
+        }
+        (retrieval(report))
+        (method(report))
+    };
+    page::page(
+        &format!("Compatibility report: {}", counts.sentence()),
+        content,
+    )
 }
 
-fn write_header(
-    out: &mut String,
-    report: &Compatibility,
-    counts: VerdictCounts,
-    provenance: &Provenance,
-) -> fmt::Result {
+fn header(report: &Compatibility, counts: VerdictCounts, provenance: &Provenance) -> Markup {
     let versions = report.versions();
     let range = match versions {
-        [only] => Escaped(only).to_string(),
-        [first, .., last] => format!("{} to {}", Escaped(first), Escaped(last)),
+        [only] => only.clone(),
+        [first, .., last] => format!("{first} to {last}"),
         [] => String::new(),
     };
-    write!(
-        out,
-        "<header>\n<p class=\"kicker\">Perennial compatibility report</p>\n<h1>{}</h1>\n\
-         <p class=\"lead\">Each newer model version answered the queries from galleries that older versions had embedded. \
-         A pair of versions is <b>compatible</b> when the newer one answers more queries right there than the older one did, \
-         and <b>incompatible</b> when it answers fewer. It is <b>undecided</b> when the 95&nbsp;% interval of the \
-         difference includes 0.</p>\n<dl class=\"facts\">\n",
-        counts.sentence(),
-    )?;
-    for (name, value) in provenance.facts() {
-        writeln!(
-            out,
-            "<div><dt>{name}</dt><dd>{}</dd></div>",
-            Escaped(&value)
-        )?;
-    }
-    for (name, value) in [
+    let lead = html! {
+        p.lead {
+            "Each newer model version answered the queries from galleries that older versions had embedded. A pair of versions is "
+            b { "compatible" } " when the newer one answers more queries right there than the older one did, and "
+            b { "incompatible" } " when it answers fewer. It is " b { "undecided" }
+            " when the 95\u{a0}% interval of the difference includes 0."
+        }
+    };
+    let counted = |count: usize, name: &str| html! { (Grouped(count)) " " span { (name) } };
+    let mut facts: Vec<(&str, Markup)> = provenance
+        .facts()
+        .into_iter()
+        .map(|(name, value)| (name, html! { (value) }))
+        .collect();
+    facts.extend([
+        ("Versions", counted(versions.len(), &range)),
         (
-            "Versions",
-            format!("{} <span>{range}</span>", versions.len()),
+            "Queries",
+            counted(report.queries().count, &report.queries().name),
         ),
-        ("Queries", probe(report.queries())),
-        ("Gallery", probe(report.gallery())),
-    ] {
-        writeln!(out, "<div><dt>{name}</dt><dd>{value}</dd></div>")?;
-    }
-    out.push_str("</dl>\n</header>\n");
-    Ok(())
+        (
+            "Gallery",
+            counted(report.gallery().count, &report.gallery().name),
+        ),
+    ]);
+    page::header(
+        "Perennial compatibility report",
+        &counts.sentence(),
+        lead,
+        &facts,
+    )
 }
 
-fn probe(set: &crate::ProbeSet) -> String {
-    format!("{} <span>{}</span>", Grouped(set.count), Escaped(&set.name))
-}
-
-fn write_metrics(out: &mut String, report: &Compatibility) -> fmt::Result {
-    let metrics: &Metrics = report.metrics();
-    let counts = VerdictCounts::of(report.pairs());
-    let plain = |value: Option<f64>| value.map_or("n/a".to_owned(), |value| format!("{value:.4}"));
-    let signed =
-        |value: Option<f64>| value.map_or("n/a".to_owned(), |value| Signed(value, 4).to_string());
+fn metrics(report: &Compatibility, counts: VerdictCounts) -> Markup {
+    let metrics = report.metrics();
     let rule = format!(
         "share of all pairs with {}, undecided ones included",
-        Escaped(report.tie_rule().formula())
+        report.tie_rule().formula()
     );
-    out.push_str(
-        "<section aria-labelledby=\"metrics\">\n<h2 id=\"metrics\">Metrics</h2>\n<div class=\"scroll\" tabindex=\"0\" role=\"region\" \
-         aria-labelledby=\"metrics\">\n<table class=\"metrics\">\n<thead><tr><th scope=\"col\">Metric</th>\
-         <th scope=\"col\" class=\"n\">Value</th><th scope=\"col\">Meaning</th></tr></thead>\n<tbody>\n",
-    );
-    for (short, name, value, meaning) in [
+    let rows = [
         (
             "AC",
             "Average compatibility",
@@ -163,183 +144,102 @@ fn write_metrics(out: &mut String, report: &Compatibility) -> fmt::Result {
             counts.incompatible.to_string(),
             "the interval lies below 0",
         ),
-    ] {
-        writeln!(
-            out,
-            "<tr><th scope=\"row\">{name} <abbr>{short}</abbr></th><td class=\"n strong\">{value}</td><td>{meaning}</td></tr>"
-        )?;
-    }
-    out.push_str("</tbody>\n</table>\n</div>\n<p class=\"note\">All figures are fractions; signed figures are differences of fractions.</p>\n</section>\n");
-    Ok(())
+    ];
+    let table = html! {
+        table.metrics {
+            thead {
+                tr { th scope="col" { "Metric" } th.n scope="col" { "Value" } th scope="col" { "Meaning" } }
+            }
+            tbody {
+                @for (short, name, value, meaning) in rows {
+                    tr {
+                        th scope="row" { (name) @if !short.is_empty() { " " abbr { (short) } } }
+                        td.n.strong { (value) }
+                        td { (meaning) }
+                    }
+                }
+            }
+        }
+    };
+    let content = html! {
+        (page::scroll("Metrics", table))
+        p.note { "All figures are fractions; signed figures are differences of fractions." }
+    };
+    page::section("metrics", "Metrics", content)
 }
 
-fn write_retrieval(out: &mut String, report: &Compatibility) -> fmt::Result {
-    out.push_str("<section aria-labelledby=\"retrieval\">\n<h2 id=\"retrieval\">Retrieval</h2>\n");
-    write_scores(
-        out,
-        report,
-        "Self-tests: each version on its own gallery",
-        |t, k| t == k,
-    )?;
-    if report.versions().len() > 1 {
-        out.push_str("<details>\n<summary>Cross-tests: each version on the galleries of older versions</summary>\n");
-        write_scores(out, report, "Cross-tests", |t, k| t != k)?;
-        out.push_str("</details>\n");
-    }
-    out.push_str("</section>\n");
-    Ok(())
+fn retrieval(report: &Compatibility) -> Markup {
+    let content = html! {
+        (scores(report, "Self-tests: each version on its own gallery", |t, k| t == k))
+        @if report.versions().len() > 1 {
+            details {
+                summary { "Cross-tests: each version on the galleries of older versions" }
+                (scores(report, "Cross-tests", |t, k| t != k))
+            }
+        }
+    };
+    page::section("retrieval", "Retrieval", content)
 }
 
-fn write_scores(
-    out: &mut String,
-    report: &Compatibility,
-    caption: &str,
-    shown: impl Fn(usize, usize) -> bool,
-) -> fmt::Result {
-    writeln!(
-        out,
-        "<div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-label=\"{caption}\">\n<table class=\"scores\">\n<caption>{caption}</caption>\n\
-         <thead><tr><th scope=\"col\">Query version</th><th scope=\"col\">Gallery version</th>\
-         <th scope=\"col\" class=\"n\">Class mean top-1</th><th scope=\"col\" class=\"n\">CMC<wbr>@1</th><th scope=\"col\" class=\"n\">CMC<wbr>@5</th>\
-         <th scope=\"col\" class=\"n\">CMC<wbr>@10</th><th scope=\"col\" class=\"n\">mAP</th></tr></thead>\n<tbody>"
-    )?;
+fn scores(report: &Compatibility, caption: &str, shown: impl Fn(usize, usize) -> bool) -> Markup {
     let versions = report.versions();
-    for (t, row) in report.retrieval().iter().enumerate() {
-        for (k, scores) in row.iter().enumerate().filter(|&(k, _)| shown(t, k)) {
-            write!(
-                out,
-                "<tr><th scope=\"row\">{}</th><td>{}</td>",
-                Escaped(&versions[t]),
-                Escaped(&versions[k])
-            )?;
-            for score in [
-                scores.ncm_top1,
-                scores.cmc1,
-                scores.cmc5,
-                scores.cmc10,
-                scores.map,
-            ] {
-                write!(out, "<td class=\"n\">{score:.4}</td>")?;
+    let table = html! {
+        table.scores {
+            caption { (caption) }
+            thead {
+                tr {
+                    th scope="col" { "Query version" }
+                    th scope="col" { "Gallery version" }
+                    th.n scope="col" { "Class mean top-1" }
+                    @for rank in [1, 5, 10] { th.n scope="col" { "CMC" wbr; "@" (rank) } }
+                    th.n scope="col" { "mAP" }
+                }
             }
-            out.push_str("</tr>\n");
-        }
-    }
-    out.push_str("</tbody>\n</table>\n</div>\n");
-    Ok(())
-}
-
-fn write_method(out: &mut String, report: &Compatibility) -> fmt::Result {
-    let (queries, gallery, bootstrap) = (report.queries(), report.gallery(), report.bootstrap());
-    write!(
-        out,
-        "<footer>\n<h2>How to read this</h2>\n<ul>\n\
-         <li><b>Accuracy</b> is nearest-class-mean top-1: a query is right when the mean embedding of its own class in the gallery is \
-         more similar to it (cosine) than that of any other class.</li>\n\
-         <li>A <b>self-test</b> embeds queries and gallery with one version, a <b>cross-test</b> embeds the queries with a newer version \
-         than the gallery.</li>\n\
-         <li>The <b>margin</b> of a pair is its cross-test minus the old self-test. Its 95 % interval is a paired-bootstrap percentile \
-         interval ({} resamples of the queries, seed {}). Intervals are computed pair by pair, without a correction for the number of \
-         pairs.</li>\n\
-         <li>The intervals describe the choice of queries. They do not describe how much a training with another seed would differ.</li>\n\
-         <li>Queries: {}, SHA-256 <code>{}</code></li>\n<li>Gallery: {}, SHA-256 <code>{}</code></li>\n</ul>\n</footer>\n",
-        Grouped(bootstrap.resamples),
-        bootstrap.seed,
-        Escaped(&queries.name),
-        Escaped(&queries.sha256),
-        Escaped(&gallery.name),
-        Escaped(&gallery.sha256),
-    )
-}
-
-/// Text made safe for element content and quoted attributes.
-struct Escaped<'a>(&'a str);
-
-impl Display for Escaped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for character in self.0.chars() {
-            match character {
-                '&' => f.write_str("&amp;")?,
-                '<' => f.write_str("&lt;")?,
-                '>' => f.write_str("&gt;")?,
-                '"' => f.write_str("&quot;")?,
-                '\'' => f.write_str("&#39;")?,
-                other => f.write_char(other)?,
+            tbody {
+                @for (t, row) in report.retrieval().iter().enumerate() {
+                    @for (k, scores) in row.iter().enumerate().filter(|&(k, _)| shown(t, k)) {
+                        tr {
+                            th scope="row" { (versions[t]) }
+                            td { (versions[k]) }
+                            @for score in [scores.ncm_top1, scores.cmc1, scores.cmc5, scores.cmc10, scores.map] {
+                                td.n { (format_args!("{score:.4}")) }
+                            }
+                        }
+                    }
+                }
             }
         }
-        Ok(())
-    }
+    };
+    page::scroll(caption, table)
 }
 
-/// A difference with its sign and this many decimals; what rounds to zero has no sign.
-struct Signed(f64, usize);
-
-impl Display for Signed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let &Self(value, decimals) = self;
-        let digits = format!("{:.decimals$}", value.abs());
-        let zero = digits
-            .chars()
-            .all(|character| matches!(character, '0' | '.'));
-        let sign = match value {
-            _ if zero => "",
-            value if value < 0.0 => "\u{2212}",
-            _ => "+",
-        };
-        write!(f, "{sign}{digits}")
-    }
-}
-
-/// A count with thin spaces between groups of three digits.
-struct Grouped(usize);
-
-impl Display for Grouped {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let digits = self.0.to_string();
-        for (index, digit) in digits.chars().enumerate() {
-            if index > 0 && (digits.len() - index).is_multiple_of(3) {
-                f.write_char('\u{202f}')?;
+fn method(report: &Compatibility) -> Markup {
+    let bootstrap = report.bootstrap();
+    html! {
+        footer {
+            h2 { "How to read this" }
+            ul {
+                li {
+                    b { "Accuracy" } " is nearest-class-mean top-1: a query is right when the mean embedding of its own class in the \
+                    gallery is more similar to it (cosine) than that of any other class."
+                }
+                li {
+                    "A " b { "self-test" } " embeds queries and gallery with one version, a " b { "cross-test" }
+                    " embeds the queries with a newer version than the gallery."
+                }
+                li {
+                    "The " b { "margin" } " of a pair is its cross-test minus the old self-test. Its 95 % interval is a paired-bootstrap \
+                    percentile interval (" (Grouped(bootstrap.resamples)) " resamples of the queries, seed " (bootstrap.seed)
+                    "). Intervals are computed pair by pair, without a correction for the number of pairs."
+                }
+                li {
+                    "The intervals describe the choice of queries. They do not describe how much a training with another seed would \
+                    differ."
+                }
+                @for (name, set) in [("Queries", report.queries()), ("Gallery", report.gallery())] {
+                    li { (name) ": " (set.name) ", SHA-256 " code { (set.sha256) } }
+                }
             }
-            f.write_char(digit)?;
         }
-        Ok(())
-    }
-}
-
-/// At most `length` characters of a name, the last one an ellipsis where something is missing.
-fn shortened(name: &str, length: usize) -> String {
-    if name.chars().count() <= length {
-        return name.to_owned();
-    }
-    name.chars()
-        .take(length.saturating_sub(1))
-        .chain(['\u{2026}'])
-        .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn text_is_escaped() {
-        assert_eq!(
-            Escaped("<a b='c'>&\"").to_string(),
-            "&lt;a b=&#39;c&#39;&gt;&amp;&quot;"
-        );
-    }
-
-    #[test]
-    fn numbers_read_well() {
-        assert_eq!(Signed(-0.01234, 3).to_string(), "\u{2212}0.012");
-        assert_eq!(Signed(0.01234, 3).to_string(), "+0.012");
-        assert_eq!(Signed(-0.00001, 3).to_string(), "0.000");
-        assert_eq!(Grouped(1_234_567).to_string(), "1\u{202f}234\u{202f}567");
-        assert_eq!(Grouped(999).to_string(), "999");
-    }
-
-    #[test]
-    fn long_names_are_shortened_by_characters() {
-        assert_eq!(shortened("größer", 6), "größer");
-        assert_eq!(shortened("größer", 4), "grö\u{2026}");
     }
 }

@@ -27,6 +27,7 @@ pub mod comparison;
 pub mod html;
 pub mod matrix;
 pub mod metrics;
+pub mod pca;
 pub mod provenance;
 mod ranking;
 pub mod report;

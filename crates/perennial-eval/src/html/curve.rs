@@ -1,12 +1,37 @@
-//! Average accuracy and average compatibility after each version.
+//! Lines over an axis: the averages after each version, and quality against the share that is re-embedded.
 
-use std::fmt::{self, Write};
+use maud::{Markup, html};
 
-use super::{Escaped, shortened};
+use super::numbers::{At, Plain, shortened};
+use super::page;
 use crate::Compatibility;
 
-/// Least distance of the two labels at the ends of the lines.
+/// Least distance of two labels at the ends of the lines.
 const LABEL_DISTANCE: f64 = 18.0;
+/// Line styles in the style sheet, `s0` to `s4`; more lines use them again.
+const STYLES: usize = 5;
+
+/// One line of a chart.
+pub(super) struct Line {
+    pub name: String,
+    /// Places in the chart's units, from left to right, with what is told about each. What is not finite is left out.
+    pub points: Vec<(f64, f64, String)>,
+    /// Whether each point has a dot; a level that is the same everywhere has none.
+    pub dotted: bool,
+}
+
+/// A drawing of a few lines.
+pub(super) struct Chart {
+    /// The drawing in a sentence, for those who do not see it.
+    pub described: String,
+    /// What the ends of the horizontal axis stand for.
+    pub range: (f64, f64),
+    /// What is written below the horizontal axis, from left to right; only as many as there is room for are shown.
+    pub headings: Vec<(f64, String)>,
+    /// The lowest and the highest value of the vertical axis.
+    pub values: (f64, f64),
+    pub lines: Vec<Line>,
+}
 
 /// The measures of one drawing, in its own units.
 #[derive(Clone, Copy)]
@@ -18,7 +43,7 @@ struct Frame {
     right: f64,
     top: f64,
     bottom: f64,
-    /// Space of a version's name below the axis.
+    /// Space of a name below the axis.
     heading: f64,
     /// Whether the lines carry their names at their ends; otherwise the legend below the drawing tells them apart.
     labelled: bool,
@@ -29,7 +54,7 @@ const WIDE: Frame = Frame {
     width: 960.0,
     height: 300.0,
     left: 44.0,
-    right: 150.0,
+    right: 190.0,
     top: 14.0,
     bottom: 40.0,
     heading: 70.0,
@@ -41,7 +66,7 @@ const NARROW: Frame = Frame {
     class: "curve narrow",
     width: 328.0,
     height: 240.0,
-    left: 36.0,
+    left: 44.0,
     right: 8.0,
     top: 12.0,
     bottom: 34.0,
@@ -49,133 +74,244 @@ const NARROW: Frame = Frame {
     labelled: false,
 };
 
-pub(super) fn write_section(out: &mut String, report: &Compatibility) -> fmt::Result {
+/// The section of a report on the averages after each version.
+pub(super) fn section(report: &Compatibility) -> Markup {
     let metrics = report.metrics();
-    let accuracy: Vec<Option<f64>> = metrics
-        .average_accuracy_per_task
-        .iter()
-        .copied()
-        .map(Some)
-        .collect();
+    let line = |name: &str, values: &mut dyn Iterator<Item = Option<f64>>| Line {
+        name: name.to_owned(),
+        points: values
+            .enumerate()
+            .filter_map(|(index, value)| {
+                let told = format!("after {} versions: {:.4}", index + 1, value?);
+                Some((index as f64, value?, told))
+            })
+            .collect(),
+        dotted: true,
+    };
+    let accuracy = &metrics.average_accuracy_per_task;
     let compatibility = &metrics.average_compatibility_per_task;
-    let (last_accuracy, last_compatibility) = (
-        metrics.average_accuracy,
-        metrics.average_compatibility.unwrap_or(0.0),
-    );
-    let described = format!(
-        "Average accuracy goes from {:.3} to {last_accuracy:.3}, average compatibility from {:.3} to {last_compatibility:.3}.",
-        metrics.average_accuracy_per_task[0],
-        compatibility.iter().flatten().next().unwrap_or(&0.0),
-    );
-    out.push_str(
-        "<section aria-labelledby=\"curve\">\n<h2 id=\"curve\">After each version</h2>\n\
-         <p>Average accuracy and average compatibility over the versions up to each one, as fractions.</p>\n<figure>\n",
-    );
-    for frame in [WIDE, NARROW] {
-        writeln!(
-            out,
-            "<svg class=\"{}\" viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{described}\">",
-            frame.class, frame.width, frame.height
-        )?;
-        frame.write_axes(out, report.versions())?;
-        frame.write_line(out, "accuracy", &accuracy)?;
-        frame.write_line(out, "compatibility", compatibility)?;
-        if frame.labelled {
-            frame.write_labels(out, last_accuracy, last_compatibility)?;
-        }
-        out.push_str("</svg>\n");
+    let last = metrics.average_compatibility.unwrap_or(0.0);
+    let names = report.versions().iter().enumerate();
+    let chart = Chart {
+        described: format!(
+            "Average accuracy goes from {:.3} to {:.3}, average compatibility from {:.3} to {last:.3}.",
+            accuracy[0],
+            metrics.average_accuracy,
+            compatibility.iter().flatten().next().unwrap_or(&0.0),
+        ),
+        range: (0.0, report.versions().len().saturating_sub(1) as f64),
+        headings: names.map(|(at, name)| (at as f64, name.clone())).collect(),
+        values: (0.0, 1.0),
+        lines: vec![
+            line("accuracy", &mut accuracy.iter().copied().map(Some)),
+            line("compatibility", &mut compatibility.iter().copied()),
+        ],
+    };
+    let content = html! {
+        p { "Average accuracy and average compatibility over the versions up to each one, as fractions." }
+        (chart.figure())
+    };
+    page::section("curve", "After each version", content)
+}
+
+/// A range with round ends and round quarters that holds all values; 0 to 1 where there are none.
+pub(super) fn value_range(values: impl Iterator<Item = f64>) -> (f64, f64) {
+    let (low, high) = values
+        .filter(|value| value.is_finite())
+        .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
+            (low.min(value), high.max(value))
+        });
+    if low > high {
+        return (0.0, 1.0);
     }
-    writeln!(
-        out,
-        "<div class=\"legend narrow\" aria-hidden=\"true\"><span class=\"key accuracy\"><i class=\"line\"></i>accuracy {last_accuracy:.3}</span>\
-         <span class=\"key compatibility\"><i class=\"line\"></i>compatibility {last_compatibility:.3}</span></div>"
-    )?;
-    out.push_str("</figure>\n</section>\n");
-    Ok(())
+    // Steps of 0.05 and a width in steps of 0.1: a quarter of the width has at most three decimals.
+    let low = (low * 20.0 + 1e-9).floor() / 20.0;
+    let high = low + ((high - low) * 10.0 - 1e-9).ceil().max(1.0) / 10.0;
+    // Fractions end at 1.
+    let beyond = if high <= 1.1 {
+        (high - 1.0).max(0.0)
+    } else {
+        0.0
+    };
+    (low - beyond, high - beyond)
+}
+
+impl Chart {
+    /// The drawing, once for wide and once for narrow screens, and its legend.
+    pub(super) fn figure(&self) -> Markup {
+        html! {
+            figure {
+                @for frame in [WIDE, NARROW] {
+                    svg class=(frame.class) viewBox={ "0 0 " (frame.width) " " (frame.height) } role="img" aria-label=(self.described) {
+                        (frame.axes(self))
+                        @for (index, line) in self.lines.iter().enumerate() { (frame.line(self, index, line)) }
+                        @if frame.labelled { (frame.labels(self)) }
+                    }
+                }
+                div.legend.narrow aria-hidden="true" {
+                    @for (index, line) in self.lines.iter().enumerate() {
+                        span class={ "key " (style(index)) } { i.line {} (ending(line)) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn style(index: usize) -> String {
+    format!("s{}", index % STYLES)
+}
+
+fn known(line: &Line) -> impl Iterator<Item = &(f64, f64, String)> {
+    let finite = |point: &&(f64, f64, String)| point.0.is_finite() && point.1.is_finite();
+    line.points.iter().filter(finite)
+}
+
+/// A line's name and last value.
+fn ending(line: &Line) -> String {
+    match known(line).last() {
+        Some((_, value, _)) => format!("{} {}", line.name, Plain(*value, 3)),
+        None => line.name.clone(),
+    }
 }
 
 impl Frame {
-    fn x(self, index: usize, count: usize) -> f64 {
+    fn x(self, chart: &Chart, at: f64) -> At {
         let inset = 20.0;
         let span = self.width - self.left - self.right - 2.0 * inset;
-        self.left + inset + span * index as f64 / (count - 1).max(1) as f64
+        let (low, high) = chart.range;
+        let width = if high > low { high - low } else { 1.0 };
+        At(self.left + inset + span * (at - low) / width)
     }
 
-    fn y(self, value: f64) -> f64 {
-        self.top + (self.height - self.top - self.bottom) * (1.0 - value)
+    fn y(self, chart: &Chart, value: f64) -> f64 {
+        let (low, high) = chart.values;
+        self.top + (self.height - self.top - self.bottom) * (1.0 - (value - low) / (high - low))
     }
 
-    fn write_axes(self, out: &mut String, versions: &[String]) -> fmt::Result {
-        for tick in [0.0, 0.25, 0.5, 0.75, 1.0] {
-            writeln!(
-                out,
-                "<line class=\"grid\" x1=\"{0}\" x2=\"{1}\" y1=\"{2}\" y2=\"{2}\"/><text class=\"end\" x=\"{3}\" y=\"{2}\" dy=\".35em\">{tick}</text>",
-                self.left,
-                self.width - self.right,
-                self.y(tick),
-                self.left - 6.0
-            )?;
-        }
+    fn axes(self, chart: &Chart) -> Markup {
+        let (low, high) = chart.values;
+        let ticks = [0.0, 0.25, 0.5, 0.75, 1.0].map(|part| low + part * (high - low));
         let room = ((self.width - self.left - self.right) / self.heading).max(1.0) as usize;
-        let every = versions.len().div_ceil(room);
-        for (index, name) in versions.iter().enumerate().step_by(every) {
-            writeln!(
-                out,
-                "<text x=\"{:.1}\" y=\"{}\">{}</text>",
-                self.x(index, versions.len()),
-                self.height - self.bottom + 22.0,
-                Escaped(&shortened(name, (self.heading / 7.0) as usize))
-            )?;
+        let every = chart.headings.len().div_ceil(room).max(1);
+        html! {
+            @for tick in ticks {
+                @let y = At(self.y(chart, tick));
+                line.grid x1=(self.left) x2=(self.width - self.right) y1=(y) y2=(y) {}
+                text.end x=(self.left - 6.0) y=(y) dy=".35em" { ((tick * 1e3).round() / 1e3) }
+            }
+            @for (at, name) in chart.headings.iter().step_by(every) {
+                text x=(self.x(chart, *at)) y=(self.height - self.bottom + 22.0) {
+                    (shortened(name, (self.heading / 7.0) as usize))
+                }
+            }
         }
-        Ok(())
     }
 
-    fn write_line(self, out: &mut String, class: &str, values: &[Option<f64>]) -> fmt::Result {
-        let points = || {
-            let known = values
-                .iter()
-                .enumerate()
-                .filter_map(|(index, value)| Some((index, (*value)?)));
-            known.map(|(index, value)| (index, value, self.x(index, values.len()), self.y(value)))
-        };
-        write!(out, "<g class=\"{class}\"><polyline points=\"")?;
-        for (_, _, x, y) in points() {
-            write!(out, "{x:.1},{y:.1} ")?;
+    fn line(self, chart: &Chart, index: usize, line: &Line) -> Markup {
+        let place =
+            |at: f64, value: f64| format!("{},{} ", self.x(chart, at), At(self.y(chart, value)));
+        let points: String = known(line)
+            .map(|&(at, value, _)| place(at, value))
+            .collect();
+        html! {
+            g class=(style(index)) {
+                polyline points=(points) {}
+                @if line.dotted {
+                    @for (at, value, told) in known(line) {
+                        circle cx=(self.x(chart, *at)) cy=(At(self.y(chart, *value))) r="4" { title { (told) } }
+                    }
+                }
+            }
         }
-        out.push_str("\"/>\n");
-        for (index, value, x, y) in points() {
-            writeln!(
-                out,
-                "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"4\"><title>after {} versions: {value:.4}</title></circle>",
-                index + 1
-            )?;
-        }
-        out.push_str("</g>\n");
-        Ok(())
     }
 
     /// Names the lines at their right ends, apart from one another.
-    fn write_labels(self, out: &mut String, accuracy: f64, compatibility: f64) -> fmt::Result {
-        let (mut upper, mut lower) = (self.y(accuracy), self.y(compatibility));
-        let overlap = LABEL_DISTANCE - (upper - lower).abs();
-        if overlap > 0.0 {
-            let shift = if accuracy >= compatibility {
-                overlap / 2.0
-            } else {
-                -overlap / 2.0
-            };
-            (upper, lower) = (upper - shift, lower + shift);
+    fn labels(self, chart: &Chart) -> Markup {
+        let mut places: Vec<(usize, f64)> = chart
+            .lines
+            .iter()
+            .enumerate()
+            .filter_map(|(index, line)| Some((index, self.y(chart, known(line).last()?.1))))
+            .collect();
+        places.sort_by(|a, b| a.1.total_cmp(&b.1));
+        spread(&mut places);
+        let room = ((self.right - 8.0) / 7.2) as usize;
+        html! {
+            @for (index, y) in places {
+                text class={ "start label " (style(index)) } x=(self.width - self.right + 8.0) y=(At(y)) dy=".35em" {
+                    (shortened(&ending(&chart.lines[index]), room))
+                }
+            }
         }
-        let left = self.width - self.right + 8.0;
-        for (class, name, value, at) in [
-            ("accuracy", "accuracy", accuracy, upper),
-            ("compatibility", "compatibility", compatibility, lower),
+    }
+}
+
+/// Moves places in ascending order apart to [`LABEL_DISTANCE`], each group about its own middle.
+fn spread(places: &mut [(usize, f64)]) {
+    // Groups of touching labels: first member, sum of their places, number.
+    let mut groups: Vec<(usize, f64, usize)> = Vec::new();
+    let middle = |group: &(usize, f64, usize)| group.1 / group.2 as f64;
+    let half = |group: &(usize, f64, usize)| (group.2 as f64) * LABEL_DISTANCE / 2.0;
+    for (index, &(_, place)) in places.iter().enumerate() {
+        groups.push((index, place, 1));
+        while let [.., before, last] = groups[..] {
+            if middle(&last) - half(&last) >= middle(&before) + half(&before) {
+                break;
+            }
+            groups.truncate(groups.len() - 2);
+            groups.push((before.0, before.1 + last.1, before.2 + last.2));
+        }
+    }
+    for group in &groups {
+        let top = middle(group) - half(group) + LABEL_DISTANCE / 2.0;
+        for (offset, place) in places[group.0..group.0 + group.2].iter_mut().enumerate() {
+            place.1 = top + offset as f64 * LABEL_DISTANCE;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn labels_never_overlap_and_stay_about_their_lines() {
+        let mut places: Vec<(usize, f64)> = [10.0, 12.0, 40.0, 41.0, 42.0, 200.0]
+            .into_iter()
+            .enumerate()
+            .collect();
+        spread(&mut places);
+        assert!(
+            places
+                .windows(2)
+                .all(|pair| pair[1].1 - pair[0].1 >= LABEL_DISTANCE - 1e-9)
+        );
+        assert_eq!((places[0].1, places[1].1), (2.0, 20.0));
+        assert_eq!(places[3].1, 41.0);
+        assert_eq!(places[5].1, 200.0);
+    }
+
+    #[test]
+    fn ranges_hold_the_values_and_have_round_quarters() {
+        for values in [
+            vec![0.31, 0.42],
+            vec![0.0],
+            vec![1.0],
+            vec![0.96, 1.0],
+            vec![0.05, 0.99],
         ] {
-            writeln!(
-                out,
-                "<text class=\"start label {class}\" x=\"{left}\" y=\"{at:.1}\" dy=\".35em\">{name} {value:.3}</text>"
-            )?;
+            let (low, high) = value_range(values.iter().copied());
+            assert!(
+                values
+                    .iter()
+                    .all(|value| (low - 1e-9..=high + 1e-9).contains(value)),
+                "{values:?}: {low} {high}"
+            );
+            assert!(high <= 1.0 + 1e-9 && high - low > 0.0999, "{low} {high}");
+            let quarter = (high - low) / 4.0 * 1e3;
+            assert!((quarter - quarter.round()).abs() < 1e-6, "{low} {high}");
         }
-        Ok(())
+        assert_eq!(value_range([f64::NAN].into_iter()), (0.0, 1.0));
     }
 }

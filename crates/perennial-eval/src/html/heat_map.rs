@@ -1,8 +1,9 @@
 //! Accuracies and margins as two heat maps on one grid.
 
-use std::fmt::{self, Write};
+use maud::{Markup, html};
 
-use super::{Escaped, Signed, shortened};
+use super::numbers::{Signed, shortened};
+use super::page;
 use crate::{Compatibility, Verdict};
 
 /// Colour steps of accuracies, `a0` to `a8`.
@@ -16,152 +17,119 @@ const INSET: usize = 4;
 /// Versions up to which a cell has room for three decimals.
 const DENSE: usize = 20;
 
-pub(super) fn write_section(
-    out: &mut String,
-    report: &Compatibility,
-    replacements: &[usize],
-) -> fmt::Result {
-    out.push_str(
-        "<section aria-labelledby=\"matrix\">\n<h2 id=\"matrix\">Compatibility matrix</h2>\n\
-         <p>Rows: the version that embeds the queries. Columns: the version that embedded the gallery. \
-         Diagonal: self-tests.",
-    );
-    if !replacements.is_empty() {
-        out.push_str(" Thick lines: a replacement of the model; every cell left of one and below it crosses it.");
-    }
-    out.push_str("</p>\n<div class=\"maps\">\n");
-    write_accuracy(out, report, replacements)?;
-    write_margins(out, report, replacements)?;
-    out.push_str("</div>\n</section>\n");
-    Ok(())
+pub(super) fn section(report: &Compatibility, replacements: &[usize]) -> Markup {
+    let content = html! {
+        p {
+            "Rows: the version that embeds the queries. Columns: the version that embedded the gallery. Diagonal: self-tests."
+            @if !replacements.is_empty() {
+                " Thick lines: a replacement of the model; every cell left of one and below it crosses it."
+            }
+        }
+        div.maps {
+            (accuracy(report, replacements))
+            (margins(report, replacements))
+        }
+    };
+    page::section("matrix", "Compatibility matrix", content)
 }
 
-fn write_accuracy(out: &mut String, report: &Compatibility, replacements: &[usize]) -> fmt::Result {
+fn accuracy(report: &Compatibility, replacements: &[usize]) -> Markup {
     let grid = Grid::new(report);
-    let cells = || report.matrix().rows().iter().flatten().copied();
-    let (low, high) = rounded_range(cells());
-    grid.open(
-        out,
-        "accuracy",
-        "Accuracy",
-        "nearest-class-mean top-1, fraction",
-    )?;
-    for (t, row) in report.matrix().rows().iter().enumerate() {
-        for (k, &value) in row.iter().enumerate() {
-            let step = ((value - low) / (high - low) * ACCURACY_STEPS as f64) as usize;
-            let decision = (t != k).then(|| report.decision(t, k));
-            let incompatible = decision == Some(Verdict::Incompatible);
-            grid.cell(
-                out,
-                t,
-                k,
-                &Cell {
-                    class: format!(
-                        "a{}{}",
-                        step.min(ACCURACY_STEPS - 1),
-                        if t == k { " diagonal" } else { "" }
-                    ),
-                    text: grid.fraction(value),
-                    hint: match decision {
-                        Some(decision) => format!("{value:.4}, {}", decision),
-                        None => format!("{value:.4}, self-test"),
-                    },
-                    outlined: incompatible,
-                    undecided: decision == Some(Verdict::Undecided),
-                },
-            )?;
+    let rows = report.matrix().rows();
+    let (low, high) = rounded_range(rows.iter().flatten().copied());
+    let cell = |t: usize, k: usize, value: f64| {
+        let step = ((value - low) / (high - low) * ACCURACY_STEPS as f64) as usize;
+        let decision = (t != k).then(|| report.decision(t, k));
+        Cell {
+            class: format!(
+                "a{}{}",
+                step.min(ACCURACY_STEPS - 1),
+                if t == k { " diagonal" } else { "" }
+            ),
+            text: grid.fraction(value),
+            hint: match decision {
+                Some(decision) => format!("{value:.4}, {decision}"),
+                None => format!("{value:.4}, self-test"),
+            },
+            outlined: decision == Some(Verdict::Incompatible),
+            undecided: decision == Some(Verdict::Undecided),
+        }
+    };
+    let cells = html! {
+        @for (t, row) in rows.iter().enumerate() {
+            @for (k, &value) in row.iter().enumerate() { (grid.cell(t, k, &cell(t, k, value))) }
+        }
+        (grid.replacements(replacements))
+    };
+    html! {
+        figure {
+            (grid.figure("accuracy", "Accuracy", "nearest-class-mean top-1, fraction", cells))
+            div.legend {
+                (ramp((0..ACCURACY_STEPS).map(|step| format!("a{step}")), &format!("{low:.2}"), &format!("{high:.2}")))
+                span.key { i.outline {} "incompatible" }
+                span.key { i.dots {} "undecided" }
+            }
         }
     }
-    grid.mark_replacements(out, replacements)?;
-    out.push_str("</svg></div>\n");
-    write_legend(
-        out,
-        (0..ACCURACY_STEPS).map(|step| format!("a{step}")),
-        &format!("{low:.2}"),
-        &format!("{high:.2}"),
-    )?;
-    out.push_str(
-        "<span class=\"key\"><i class=\"outline\"></i>incompatible</span>\
-         <span class=\"key\"><i class=\"dots\"></i>undecided</span></div>\n</figure>\n",
-    );
-    Ok(())
 }
 
-fn write_margins(out: &mut String, report: &Compatibility, replacements: &[usize]) -> fmt::Result {
+fn margins(report: &Compatibility, replacements: &[usize]) -> Markup {
     let grid = Grid::new(report);
     let largest = report
         .pairs()
         .iter()
         .map(|pair| pair.margin.abs())
         .fold(0.01, f64::max);
-    grid.open(
-        out,
-        "margin",
-        "Margin",
-        "cross-test minus old self-test, difference of fractions",
-    )?;
-    for task in 0..report.versions().len() {
-        grid.blank(out, task)?;
-    }
-    let cells = report.matrix().cross_tests().map(|(t, k, ..)| (t, k));
-    for ((t, k), pair) in cells.zip(report.pairs()) {
-        let size = (pair.margin.abs() / largest * MARGIN_STEPS as f64).ceil() as usize;
-        let class = match size.min(MARGIN_STEPS) {
+    let class = |margin: f64| {
+        let size = (margin.abs() / largest * MARGIN_STEPS as f64).ceil() as usize;
+        match size.min(MARGIN_STEPS) {
             0 => "zero".to_owned(),
-            size => format!("{}{size}", if pair.margin < 0.0 { 'n' } else { 'p' }),
+            size => format!("{}{size}", if margin < 0.0 { 'n' } else { 'p' }),
+        }
+    };
+    let places = report.matrix().cross_tests().map(|(t, k, ..)| (t, k));
+    let cells = places.zip(report.pairs()).map(|((t, k), pair)| {
+        let (margin, interval) = (pair.margin, pair.interval);
+        let cell = Cell {
+            class: class(margin),
+            text: grid.margin(margin),
+            hint: format!(
+                "{} [{}, {}], {}",
+                Signed(margin, 4),
+                Signed(interval.low, 4),
+                Signed(interval.high, 4),
+                pair.verdict,
+            ),
+            outlined: pair.verdict == Verdict::Incompatible,
+            undecided: pair.verdict == Verdict::Undecided,
         };
-        let decision = pair.verdict;
-        grid.cell(
-            out,
-            t,
-            k,
-            &Cell {
-                class,
-                text: grid.margin(pair.margin),
-                hint: format!(
-                    "{} [{}, {}], {}",
-                    Signed(pair.margin, 4),
-                    Signed(pair.interval.low, 4),
-                    Signed(pair.interval.high, 4),
-                    decision,
-                ),
-                outlined: decision == Verdict::Incompatible,
-                undecided: decision == Verdict::Undecided,
-            },
-        )?;
-    }
-    grid.mark_replacements(out, replacements)?;
-    out.push_str("</svg></div>\n");
+        grid.cell(t, k, &cell)
+    });
+    let drawn = html! {
+        @for task in 0..report.versions().len() { (grid.blank(task)) }
+        @for cell in cells { (cell) }
+        (grid.replacements(replacements))
+    };
     let steps = (1..=MARGIN_STEPS)
         .rev()
         .map(|step| format!("n{step}"))
-        .chain(["zero".to_owned()]);
-    let steps = steps.chain((1..=MARGIN_STEPS).map(|step| format!("p{step}")));
-    write_legend(
-        out,
-        steps,
-        &Signed(-largest, 2).to_string(),
-        &Signed(largest, 2).to_string(),
-    )?;
-    out.push_str(
-        "<span class=\"key\"><i class=\"outline\"></i>incompatible</span>\
-         <span class=\"key\"><i class=\"dots\"></i>undecided: the interval includes 0</span></div>\n</figure>\n",
-    );
-    Ok(())
+        .chain(["zero".to_owned()])
+        .chain((1..=MARGIN_STEPS).map(|step| format!("p{step}")));
+    html! {
+        figure {
+            (grid.figure("margin", "Margin", "cross-test minus old self-test, difference of fractions", drawn))
+            div.legend {
+                (ramp(steps, &Signed(-largest, 2).to_string(), &Signed(largest, 2).to_string()))
+                span.key { i.outline {} "incompatible" }
+                span.key { i.dots {} "undecided: the interval includes 0" }
+            }
+        }
+    }
 }
 
-/// Opens the legend; the caller adds its own keys and closes it.
-fn write_legend(
-    out: &mut String,
-    steps: impl Iterator<Item = String>,
-    low: &str,
-    high: &str,
-) -> fmt::Result {
-    write!(out, "<div class=\"legend\"><span class=\"ramp\">{low} ")?;
-    for step in steps {
-        write!(out, "<i class=\"{step}\"></i>")?;
-    }
-    write!(out, " {high}</span>")
+/// The colours of a map from low to high.
+fn ramp(steps: impl Iterator<Item = String>, low: &str, high: &str) -> Markup {
+    html! { span.ramp { (low) " " @for step in steps { i class=(step) {} } " " (high) } }
 }
 
 /// The range of the values, widened to steps of 0.05 and to at least 0.1, so that equal matrices do not look dramatic.
@@ -242,47 +210,45 @@ impl<'a> Grid<'a> {
         }
     }
 
-    fn open(&self, out: &mut String, id: &str, title: &str, unit: &str) -> fmt::Result {
+    /// A map's caption and its drawing with the names of the versions around the cells.
+    fn figure(&self, id: &str, title: &str, unit: &str, cells: Markup) -> Markup {
         let versions = self.report.versions();
         let width = self.left + versions.len() * self.width + self.overhang;
         let height = self.top + versions.len() * self.height + 4;
-        write!(
-            out,
-            "<figure>\n<figcaption><b id=\"map-{id}\">{title}</b> {unit}</figcaption>\n\
-             <div class=\"scroll\" tabindex=\"0\" role=\"region\" aria-labelledby=\"map-{id}\">\
-             <svg class=\"map{}\" width=\"{width}\" height=\"{height}\" viewBox=\"0 0 {width} {height}\" role=\"img\" \
-             aria-labelledby=\"map-{id}\">\n",
-            match versions.len() {
-                _ if self.dense => " dense",
-                // Shrunk on a phone, so that its figures are larger there.
-                6.. => " many",
-                _ => "",
+        let class = match versions.len() {
+            _ if self.dense => "map dense",
+            // Shrunk on a phone, so that its figures are larger there.
+            6.. => "map many",
+            _ => "map",
+        };
+        let id = format!("map-{id}");
+        html! {
+            figcaption { b id=(id) { (title) } " " (unit) }
+            div.scroll tabindex="0" role="region" aria-labelledby=(id) {
+                svg class=(class) width=(width) height=(height) viewBox={ "0 0 " (width) " " (height) } role="img" aria-labelledby=(id) {
+                    @for (index, name) in versions.iter().enumerate() { (self.heading(index, name)) }
+                    (cells)
+                }
             }
-        )?;
-        for (index, name) in versions.iter().enumerate() {
-            let short = shortened(name, 14);
-            let (label, full) = (Escaped(&short), Escaped(name));
-            let row = self.top + index * self.height + self.height / 2;
-            let column = self.left + index * self.width + self.width / 2;
-            let turn = if self.slanted {
-                format!(
-                    " class=\"start\" transform=\"rotate(-45 {column} {0})\" y=\"{0}\"",
-                    self.top - 6
-                )
-            } else {
-                format!(" y=\"{}\"", self.top - 8)
-            };
-            writeln!(
-                out,
-                "<text class=\"end\" x=\"{}\" y=\"{row}\" dy=\".35em\">{label}<title>{full}</title></text>\
-                 <text x=\"{column}\"{turn}>{label}<title>{full}</title></text>",
-                self.left - 8
-            )?;
         }
-        Ok(())
     }
 
-    fn cell(&self, out: &mut String, t: usize, k: usize, cell: &Cell) -> fmt::Result {
+    /// A version's name before its row and above its column.
+    fn heading(&self, index: usize, name: &str) -> Markup {
+        let label = html! { (shortened(name, 14)) title { (name) } };
+        let row = self.top + index * self.height + self.height / 2;
+        let column = self.left + index * self.width + self.width / 2;
+        let above = self.top - if self.slanted { 6 } else { 8 };
+        let turn = self
+            .slanted
+            .then(|| format!("rotate(-45 {column} {above})"));
+        html! {
+            text.end x=(self.left - 8) y=(row) dy=".35em" { (label) }
+            text.start[self.slanted] x=(column) y=(above) transform=[turn] { (label) }
+        }
+    }
+
+    fn cell(&self, t: usize, k: usize, cell: &Cell) -> Markup {
         let (x, y) = (self.left + k * self.width, self.top + t * self.height);
         let (width, height) = (self.width - GAP, self.height - GAP);
         let inset = match (cell.outlined, self.dense) {
@@ -290,83 +256,47 @@ impl<'a> Grid<'a> {
             (true, true) => INSET - 1,
             (true, false) => INSET,
         };
+        let corner = if cell.outlined { 1 } else { 3 };
+        let below = y + height / 2 + if self.dense { 6 } else { 9 };
         let versions = self.report.versions();
-        write!(
-            out,
-            "<g class=\"{}\"><title>queries {}, gallery {}: {}</title>\
-             <rect x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" rx=\"{}\"/>\
-             <text x=\"{}\" y=\"{}\" dy=\".35em\">{}{}</text>",
-            cell.class,
-            Escaped(&versions[t]),
-            Escaped(&versions[k]),
-            cell.hint,
-            x + inset,
-            y + inset,
-            width - 2 * inset,
-            height - 2 * inset,
-            if cell.outlined { 1 } else { 3 },
-            x + width / 2,
-            y + height / 2,
-            cell.text,
-            if cell.outlined && !self.dense {
-                "!"
-            } else {
-                ""
-            },
-        )?;
-        if cell.outlined {
-            write!(
-                out,
-                "<rect class=\"outline\" x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" rx=\"3\"/>",
-                x + 1,
-                y + 1,
-                width - 2,
-                height - 2
-            )?;
+        html! {
+            g class=(cell.class) {
+                title { "queries " (versions[t]) ", gallery " (versions[k]) ": " (cell.hint) }
+                rect x=(x + inset) y=(y + inset) width=(width - 2 * inset) height=(height - 2 * inset) rx=(corner) {}
+                text x=(x + width / 2) y=(y + height / 2) dy=".35em" {
+                    (cell.text) @if cell.outlined && !self.dense { "!" }
+                }
+                @if cell.outlined {
+                    rect.outline x=(x + 1) y=(y + 1) width=(width - 2) height=(height - 2) rx="3" {}
+                }
+                @if cell.undecided {
+                    line x1=(x + width / 4) x2=(x + width - width / 4) y1=(below) y2=(below) {}
+                }
+            }
         }
-        if cell.undecided {
-            write!(
-                out,
-                "<line x1=\"{}\" x2=\"{}\" y1=\"{2}\" y2=\"{2}\"/>",
-                x + width / 4,
-                x + width - width / 4,
-                y + height / 2 + if self.dense { 6 } else { 9 },
-            )?;
-        }
-        out.push_str("</g>\n");
-        Ok(())
     }
 
     /// A line before every version that descends from a replacement: from the left edge to the diagonal, then down.
-    fn mark_replacements(&self, out: &mut String, replacements: &[usize]) -> fmt::Result {
-        let versions = self.report.versions().len();
-        for &at in replacements.iter().filter(|&&at| 0 < at && at < versions) {
-            let half = GAP.div_ceil(2);
-            let (x, y) = (
-                self.left + at * self.width - half,
-                self.top + at * self.height - half,
-            );
-            writeln!(
-                out,
-                "<path class=\"replacement\" d=\"M{} {y}H{x}V{}\"><title>replacement before {}</title></path>",
-                self.left,
-                self.top + versions * self.height,
-                Escaped(&self.report.versions()[at])
-            )?;
+    fn replacements(&self, replacements: &[usize]) -> Markup {
+        let versions = self.report.versions();
+        let half = GAP.div_ceil(2);
+        let bottom = self.top + versions.len() * self.height;
+        html! {
+            @for &at in replacements.iter().filter(|&&at| 0 < at && at < versions.len()) {
+                @let (x, y) = (self.left + at * self.width - half, self.top + at * self.height - half);
+                path.replacement d={ "M" (self.left) " " (y) "H" (x) "V" (bottom) } {
+                    title { "replacement before " (versions[at]) }
+                }
+            }
         }
-        Ok(())
     }
 
     /// The diagonal of the margins, where there is nothing to compare.
-    fn blank(&self, out: &mut String, task: usize) -> fmt::Result {
-        writeln!(
-            out,
-            "<rect class=\"blank\" x=\"{}\" y=\"{}\" width=\"{}\" height=\"{}\" rx=\"3\"/>",
-            self.left + task * self.width,
-            self.top + task * self.height,
-            self.width - GAP,
-            self.height - GAP
-        )
+    fn blank(&self, task: usize) -> Markup {
+        let (x, y) = (self.left + task * self.width, self.top + task * self.height);
+        html! {
+            rect.blank x=(x) y=(y) width=(self.width - GAP) height=(self.height - GAP) rx="3" {}
+        }
     }
 }
 

@@ -1,0 +1,66 @@
+//! The measures of a certificate: what was, what is by each route, and what would be if everything were embedded again.
+
+use maud::{Markup, html};
+
+use super::certificate_page::MeasureRow;
+use super::interval_plot::Scale;
+use super::numbers::{Plain, Signed, plain};
+use super::page;
+
+pub(super) fn section(rows: &[MeasureRow], percent: &str) -> Markup {
+    if rows.is_empty() {
+        return html! {};
+    }
+    let scale = Scale::of(rows.iter().map(|row| (row.margin, row.interval)));
+    let heading = format!("{percent} interval");
+    let table = html! {
+        table.cards.measures {
+            thead {
+                tr {
+                    th scope="col" { "Measure" }
+                    th scope="col" { "Route" }
+                    th.n scope="col" { "Old self-test" }
+                    th.n scope="col" { "Cross-test" }
+                    th.n scope="col" { "New self-test" }
+                    th.n scope="col" { "Margin" }
+                    th.n scope="col" { (heading) }
+                    th.plot scope="col" { (scale.axis()) }
+                    th.n scope="col" { "Flips gained, lost" }
+                    th.n scope="col" { "Upgrade recovery" }
+                    th scope="col" { "Verdict" }
+                }
+            }
+            tbody {
+                @for (index, row) in rows.iter().enumerate() {
+                    @let again = index > 0 && rows[index - 1].measure == row.measure;
+                    (line(row, again, &heading, scale))
+                }
+            }
+        }
+    };
+    page::section("measures", "Measures", page::scroll("Measures", table))
+}
+
+/// `again` is a further route of the measure above.
+fn line(row: &MeasureRow, again: bool, heading: &str, scale: Scale) -> Markup {
+    html! {
+        tr.(row.outcome.class()).again[again] {
+            th scope="row" data-label="Measure" { (row.measure) " " small { (row.task.name()) } }
+            td data-label="Route" { (row.route) }
+            td.n data-label="Old self-test" { (Plain(row.old_self, 4)) }
+            td.n data-label="Cross-test" { (Plain(row.cross, 4)) }
+            td.n data-label="New self-test" { (plain(row.new_self)) }
+            td.n.strong data-label="Margin" { (Signed(row.margin, 4)) }
+            td.n data-label=(heading) {
+                @match row.interval {
+                    Some(bounds) => { "[" (Signed(bounds.low, 4)) ", " (Signed(bounds.high, 4)) "]" }
+                    None => "n/a"
+                }
+            }
+            td.plot { (scale.plot(row.margin, row.interval)) }
+            td.n data-label="Flips gained, lost" { (plain(row.positive_flips)) ", " (plain(row.negative_flips)) }
+            td.n data-label="Upgrade recovery" { (row.upgrade_recovery.map_or("n/a".to_owned(), |value| Plain(value, 3).to_string())) }
+            td data-label="Verdict" { (row.outcome.badge()) }
+        }
+    }
+}
