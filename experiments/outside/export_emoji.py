@@ -38,7 +38,7 @@ def drawn(entry):
 
 
 def distinct(packages, motifs):
-    """Leaves out motifs that a vendor draws like an earlier one (flags of territories, families): their query would have two right items."""
+    """Leaves out what a vendor draws like an earlier motif (flags of territories, families): such a query has two right items."""
     seen, kept = set(), []
     for motif in motifs:
         drawings = {(vendor, picture(packages, vendor, motif["image"]).tobytes()) for vendor in (QUERIED, STORED)}
