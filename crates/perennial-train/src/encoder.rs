@@ -125,7 +125,14 @@ pub(crate) fn load_network(
     let in_channels = version.architecture.input[0];
     let simplex = version.classifier.kind == perennial_core::ClassifierKind::Simplex;
     let features = config.features();
-    if !simplex && version.dim != features {
+    let bytes = registry.load_weights(version)?;
+    let state = from_safetensors(
+        &bytes,
+        &registry.weights_path(version).display().to_string(),
+    )?;
+    // Of a version with a linear classifier, the features are the embedding, unless a bridge was folded into it.
+    let embedding_layer = simplex || state.contains_key("fc1.weight");
+    if !embedding_layer && version.dim != features {
         return Err(TrainError::Version {
             version: version.name.clone(),
             problem: format!(
@@ -136,7 +143,7 @@ pub(crate) fn load_network(
     }
     // Before memory is allocated for the embedding layer.
     let embedding_bytes = 4 * version.dim as u64 * features as u64;
-    if simplex && embedding_bytes > version.weights_bytes {
+    if embedding_layer && embedding_bytes > version.weights_bytes {
         return Err(TrainError::Version {
             version: version.name.clone(),
             problem: format!(
@@ -149,15 +156,10 @@ pub(crate) fn load_network(
     let mut network = Network::new(
         &config,
         in_channels,
-        simplex.then_some(version.dim),
+        embedding_layer.then_some(version.dim),
         0,
         &plain,
     );
-    let bytes = registry.load_weights(version)?;
-    let state = from_safetensors(
-        &bytes,
-        &registry.weights_path(version).display().to_string(),
-    )?;
     if let Some(weight) = state.get("fc2.weight") {
         // The number of rows follows from the number of values; a header could claim any number.
         network = network.with_classifier(weight.values.len() / features, 0);

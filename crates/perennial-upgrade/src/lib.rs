@@ -5,6 +5,8 @@
 //!   compatibility records of `evaluate`, under the policy. [`Certification`] adds the pairs that were accepted by force.
 //! - [`promotion`]: the one list of checks before a version becomes live, with and without a running service.
 //! - [`Insertion`]: the checks before items are stored.
+//! - [`CertificateRequest`]: measures a search by route ([`Route`]) and writes down what follows ([`Certificate`]); [`Question`]: measures
+//!   every way to handle an upgrade and says which one pays ([`Advice`]); [`select`]: the kind of a bridge by held-out retrieval.
 //! - [`LoadedModel`]: a version in memory; [`EncoderLoader`] supplies its network, so that this crate knows no tensor framework.
 //!
 //! The command line and the service both call these functions and have no other rules.
@@ -12,22 +14,45 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod accepted;
+pub mod advise;
+mod bridges;
+pub mod certificate;
 pub mod certification;
+mod certify;
+pub mod chain;
+pub mod evaluation_data;
+mod finding;
 mod insertion;
 mod loaded_model;
+pub mod measured;
 pub mod policy;
 pub mod promotion;
 mod records;
+pub mod report;
+pub mod route;
+pub mod selection;
 pub mod self_check;
+mod stored_certificates;
 pub mod stored_probes;
 
+pub use advise::{Advice, AdviceError, Question, Rates, TaskAdvice, Way, WayKind};
+pub use bridges::{BridgeRegistry, BridgeRegistryError};
+pub use certificate::{BridgeUse, Certificate, CertificateError, Source, Sources, TaskResult};
 pub use certification::{Certification, Certified, CompatibilityCheck, NotCertified, Standing};
+pub use certify::CertificateRequest;
+pub use chain::{Chain, ChainRoute, ChainVersion, RouteResult};
+pub use evaluation_data::{EvaluationData, Rows, Task, Truth};
+pub use finding::Finding;
 pub use insertion::Insertion;
 pub use loaded_model::{EncoderLoader, LoadError, LoadedModel, simplex_of};
+pub use measured::{Demands, MeasureError, Measured};
 pub use policy::{EvaluationSet, Policy, PolicyError, Undecided};
 pub use promotion::{
     Candidate, Check, LIVE_ALIAS, Outcome, PREVIOUS_ALIAS, Prepared, Stored, Verdict, keep_probes,
     move_live, prepare,
 };
 pub use records::RegistryRecords;
+pub use route::{Route, RouteError, Search};
+pub use selection::{DEFAULT_WEIGHT, Selection, SelectionError, Tried, select};
+pub use stored_certificates::StoredCertificates;
 pub use stored_probes::StoredProbes;

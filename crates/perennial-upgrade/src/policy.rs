@@ -19,6 +19,8 @@ use perennial_core::{ProbeSet, read_at_most, write_atomically};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::evaluation_data::Task;
+
 const FILE: &str = "policy.toml";
 const MAX_BYTES: u64 = 1 << 16;
 /// Confidences for which a measurement holds intervals.
@@ -35,6 +37,10 @@ confidence = 0.95
 
 # If min_margin lies inside the interval, the measurement is undecided: "warn" (certified, with a warning) or "refuse".
 undecided = "warn"
+
+# What is searched for: "class-like" (items of the query's class) or "item-like" (the one item that belongs to the query, such as a
+# near-duplicate). Class means alone do not certify item-like search: that needs `perennial certify --relevance ... --record`.
+task = "class-like"
 
 # The evaluation set on which pairs must be measured: a name such as "cifar10:test", or the SHA-256 of its content. Without
 # this table, it is the set on which the stored version was first measured.
@@ -84,6 +90,8 @@ pub struct Policy {
     pub confidence: f64,
     /// The rule for intervals that contain `min_margin`.
     pub undecided: Undecided,
+    /// What is searched for.
+    pub task: Task,
     /// The sets whose measurements count; none for those on which a stored version was measured first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evaluation_set: Option<EvaluationSet>,
@@ -95,6 +103,7 @@ impl Default for Policy {
             min_margin: 0.0,
             confidence: 0.95,
             undecided: Undecided::default(),
+            task: Task::default(),
             evaluation_set: None,
         }
     }
@@ -223,6 +232,7 @@ mod tests {
             min_margin: -0.01,
             confidence: 0.99,
             undecided: Undecided::Refuse,
+            task: Task::ItemLike,
             evaluation_set: Some(EvaluationSet {
                 queries: "cifar10:batch1".to_owned(),
                 gallery: "ab".repeat(32),

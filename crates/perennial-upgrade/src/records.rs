@@ -12,7 +12,10 @@ use perennial_core::{
 
 use crate::accepted;
 use crate::certification::{Certified, CompatibilityCheck, NotCertified};
+use crate::evaluation_data::Task;
+use crate::finding::Finding;
 use crate::policy::{Policy, PolicyError, Undecided};
+use crate::stored_certificates::{StoredCertificates, under_policy};
 
 /// Interval of the checks for changed files: a new evaluation is seen within a second.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -33,9 +36,10 @@ pub struct RegistryRecords {
 
 struct State {
     looked: Instant,
-    stamps: [Stamp; 2],
+    stamps: [Stamp; 3],
     policy: Policy,
     records: Result<Arc<CompatibilityRecords>, String>,
+    certificates: StoredCertificates,
     /// Cached decisions under this policy and these records.
     decided: HashMap<(String, String), Result<Certified, NotCertified>>,
 }
@@ -70,13 +74,14 @@ impl RegistryRecords {
         registry: Registry,
         gallery: Option<PathBuf>,
         policy: Policy,
-        stamps: [Stamp; 2],
+        stamps: [Stamp; 3],
     ) -> Self {
         let state = State {
             looked: Instant::now(),
             stamps,
             policy,
             records: read(&registry),
+            certificates: read_certificates(&registry),
             decided: HashMap::new(),
         };
         Self {
@@ -86,7 +91,7 @@ impl RegistryRecords {
         }
     }
 
-    fn stamps(registry: &Registry, gallery: Option<&PathBuf>) -> [Stamp; 2] {
+    fn stamps(registry: &Registry, gallery: Option<&PathBuf>) -> [Stamp; 3] {
         let stamp = |path: PathBuf| {
             let metadata = fs_err::metadata(path).ok()?;
             Some((metadata.modified().ok()?, metadata.len()))
@@ -94,6 +99,7 @@ impl RegistryRecords {
         [
             stamp(CompatibilityRecords::path(registry)),
             gallery.and_then(|gallery| stamp(Policy::path(gallery))),
+            stamp(StoredCertificates::folder(registry)),
         ]
     }
 
@@ -121,6 +127,7 @@ impl RegistryRecords {
         }
         state.stamps = stamps;
         state.records = read(&self.registry);
+        state.certificates = read_certificates(&self.registry);
         state.decided.clear();
     }
 
@@ -128,11 +135,46 @@ impl RegistryRecords {
         &self,
         policy: &Policy,
         records: &CompatibilityRecords,
+        certificates: &StoredCertificates,
         pair: &Pair,
     ) -> Result<Certified, NotCertified> {
         let (query, gallery) = (pair.query.name.as_str(), pair.gallery.name.as_str());
         if pair.is_one_model() {
             return Ok(Certified::by("equal weights, network and preprocessing"));
+        }
+        // A policy that names an evaluation set by name can be met only by records, which carry such names.
+        let certificate = certificates
+            .of_pair(&pair.query.space(), &pair.gallery.space())
+            .filter(|_| policy.evaluation_set.is_none());
+        let certified = certificate.and_then(|certificate| under_policy(certificate, policy));
+        match (certified, policy.undecided) {
+            (Some((Finding::Compatible, basis)), _) => return Ok(Certified::by(basis)),
+            (Some((Finding::Undecided, basis)), Undecided::Warn) => {
+                return Ok(Certified {
+                    basis,
+                    undecided: true,
+                });
+            }
+            (Some((_, reason)), _) => {
+                return Err(NotCertified {
+                    query_version: query.to_owned(),
+                    gallery_version: gallery.to_owned(),
+                    reason,
+                    remedy: None,
+                });
+            }
+            (None, _) => {}
+        }
+        if policy.task == Task::ItemLike {
+            return Err(NotCertified {
+                query_version: query.to_owned(),
+                gallery_version: gallery.to_owned(),
+                reason: "this gallery requires a certificate for item-like retrieval, and compatibility records measure class means only"
+                    .to_owned(),
+                remedy: Some(format!(
+                    "perennial certify --record --relevance FILE --old-queries {gallery}@SET:SPLIT --old-gallery {gallery}@SET:SPLIT --new-queries {query}@SET:SPLIT"
+                )),
+            });
         }
         let set = evaluation_set(policy, records, pair);
         let refused = |reason: String, remedy: Option<String>| NotCertified {
@@ -278,7 +320,7 @@ impl CompatibilityCheck for RegistryRecords {
             gallery: self.version(gallery_version, query_version, gallery_version)?,
         };
         let decision = match &state.records {
-            Ok(records) => self.decide(&state.policy, records, &pair),
+            Ok(records) => self.decide(&state.policy, records, &state.certificates, &pair),
             Err(problem) => Err(NotCertified {
                 query_version: query_version.to_owned(),
                 gallery_version: gallery_version.to_owned(),
@@ -318,6 +360,14 @@ fn read(registry: &Registry) -> Result<Arc<CompatibilityRecords>, String> {
     CompatibilityRecords::of(registry)
         .map(Arc::new)
         .map_err(|error| error.to_string())
+}
+
+/// A folder that cannot be read certifies nothing.
+fn read_certificates(registry: &Registry) -> StoredCertificates {
+    StoredCertificates::of(registry).unwrap_or_else(|error| {
+        tracing::error!(%error, "the registry's certificates cannot be read");
+        StoredCertificates::default()
+    })
 }
 
 /// The two versions of a decision.

@@ -103,6 +103,20 @@ pub enum Command {
     Train(commands::train::Arguments),
     /// Measure the compatibility of every pair of model versions
     Evaluate(Box<commands::evaluate::Arguments>),
+    /// Fit, apply and show maps between embedding spaces
+    Bridge {
+        #[command(subcommand)]
+        action: commands::bridge::Action,
+    },
+    /// Measure whether queries of a new encoder may search stored embeddings of an old one
+    Certify(Box<commands::certify::Arguments>),
+    /// Measure every way to handle an encoder upgrade on your own data, and say which one pays
+    Advise(Box<commands::advise::Arguments>),
+    /// Register and check the embedding spaces of outside encoders
+    Spaces {
+        #[command(subcommand)]
+        action: commands::spaces::Action,
+    },
     /// Compute all metrics of a compatibility matrix, from any tool
     Metrics(commands::metrics::Arguments),
     /// Embed a set of images with a model version

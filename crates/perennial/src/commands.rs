@@ -1,6 +1,9 @@
 //! The commands, one module each.
 
+pub mod advise;
 pub mod bench;
+pub mod bridge;
+pub mod certify;
 pub mod completions;
 pub mod data;
 pub mod demo;
@@ -12,4 +15,5 @@ pub mod metrics;
 pub mod models;
 pub mod pretrain;
 pub mod serve;
+pub mod spaces;
 pub mod train;

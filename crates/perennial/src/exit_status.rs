@@ -3,10 +3,13 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use perennial_bridge::BridgeError;
 use perennial_core::{OutputError, RegistryError};
 use perennial_data::{DataError, FetchError};
 use perennial_eval::MatrixError;
+use perennial_formats::{FormatError, VectorSetError};
 use perennial_train::TrainError;
+use perennial_upgrade::{BridgeRegistryError, RouteError, SelectionError};
 
 /// How the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,6 +119,18 @@ fn is_wrong_usage(cause: &(dyn std::error::Error + 'static)) -> bool {
             Some(FetchError::Folder(_) | FetchError::NotAnArchive { .. })
         )
         || cause.is::<MatrixError>()
+        || cause.is::<FormatError>()
+        || cause.is::<VectorSetError>()
+        || cause.is::<BridgeError>()
+        || cause.is::<RouteError>()
+        || matches!(
+            cause.downcast_ref(),
+            Some(BridgeRegistryError::Unknown { .. })
+        )
+        || matches!(
+            cause.downcast_ref(),
+            Some(SelectionError::TooFewPairs { .. })
+        )
         || cause.downcast_ref().is_some_and(is_wrong_data_name)
         || cause.downcast_ref().is_some_and(is_wrong_version_name)
 }
@@ -138,6 +153,7 @@ fn is_wrong_version_name(error: &RegistryError) -> bool {
             | RegistryError::Unknown { .. }
             | RegistryError::DanglingAlias { .. }
             | RegistryError::AliasName { .. }
+            | RegistryError::Space { .. }
     )
 }
 

@@ -5,10 +5,12 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod arguments;
+mod certificate_text;
 mod commands;
 mod configuration;
 mod embedding;
 mod embedding_cache;
+mod evaluation_arguments;
 mod exit_status;
 mod gallery_folder;
 mod interrupt;
@@ -28,6 +30,7 @@ mod set_argument;
 mod suggestion;
 mod terminal;
 mod training_run;
+mod vector_argument;
 
 use std::process::ExitCode;
 
@@ -93,6 +96,10 @@ fn run(
         Command::Train(arguments) => commands::train::run(&arguments, &global, terminal),
         Command::Evaluate(arguments) => commands::evaluate::run(&arguments, &global, terminal),
         Command::Metrics(arguments) => commands::metrics::run(&arguments, terminal),
+        Command::Bridge { action } => commands::bridge::run(&action, &global, terminal),
+        Command::Certify(arguments) => commands::certify::run(&arguments, &global, terminal),
+        Command::Advise(arguments) => commands::advise::run(&arguments, &global, terminal),
+        Command::Spaces { action } => commands::spaces::run(&action, &global, terminal),
         Command::Embed(arguments) => commands::embed::run(&arguments, &global, terminal),
         Command::Models { action } => commands::models::run(&action, &global, terminal),
         Command::Gallery(arguments) => commands::gallery::run(&arguments, &global, terminal),

@@ -200,3 +200,17 @@ fn arrows_in_the_workspace_go_down() {
         line_of(member);
     }
 }
+
+#[test]
+fn bridges_and_formats_know_no_framework() {
+    for package in ["perennial-bridge", "perennial-formats"] {
+        let below = below(package);
+        for name in FRAMEWORKS {
+            assert!(!below.contains(name), "{package}: {name}");
+        }
+        assert!(
+            !below.iter().any(|name| name.starts_with("burn")),
+            "{package}: {below:?}"
+        );
+    }
+}

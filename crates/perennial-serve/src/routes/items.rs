@@ -10,7 +10,7 @@ use axum::extract::{Path, RawQuery, Request, State};
 use axum::http::Uri;
 use perennial_gallery::bounded_json::{self, at_most};
 use perennial_gallery::item::MAX_BATCH;
-use perennial_gallery::{Filter, ItemId, LabelFilter, StoredItem, Upserted};
+use perennial_gallery::{Filter, GalleryError, ItemId, LabelFilter, StoredItem, Upserted};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
@@ -445,7 +445,7 @@ fn parse_query<T: serde::de::DeserializeOwned>(query: Option<String>) -> Result<
 
 /// An id in a path or a query string, where numbers and texts look alike.
 fn parse_id(text: &str) -> Result<ItemId, ApiError> {
-    Ok(text.parse()?)
+    Ok(text.parse::<ItemId>().map_err(GalleryError::from)?)
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@
 
 mod contrast;
 mod service;
-mod summary;
+mod ways;
 
 use std::path::{Path, PathBuf};
 
@@ -14,8 +14,10 @@ use perennial_core::output::check_folder;
 use perennial_core::{ModelVersion, Registry, Role};
 use perennial_eval::{Bootstrap, Compatibility, TieRule, table};
 use perennial_serve::ServeConfig;
+use perennial_train::config::GeneratedTable;
 use perennial_train::{
-    EpochRecord, ExperimentConfig, Observer, Outcome, PretrainConfig, RunPlaces, StepReport,
+    EpochRecord, ExperimentConfig, Observer, Outcome, PretrainConfig, RunPlaces, SetConfig,
+    StepReport,
 };
 use serde::Serialize;
 
@@ -34,7 +36,7 @@ use crate::terminal::Terminal;
 use crate::training_run::Runnable;
 use contrast::{Crossing, GalleryOutcome, conclude};
 use service::Stock;
-use summary::{Cost, Row};
+use ways::{Encoded, Ways};
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -113,7 +115,7 @@ struct Answer {
 #[derive(Serialize)]
 struct Measured {
     outcome: GalleryOutcome,
-    cost: Cost,
+    ways: Ways,
     /// The first of its versions, counted from 0, that descends from the replacement.
     replaced: usize,
     crossing: Crossing,
@@ -186,6 +188,22 @@ better model, trained separately. The stored embeddings are never computed again
 no model was trained on.
 ";
 
+/// Images that the bridges are fitted on: of classes that occur nowhere else, and their labels are not used.
+fn fit_images() -> SetConfig {
+    SetConfig {
+        set: "generated".to_owned(),
+        split: "fit".to_owned(),
+        classes: None,
+        images_per_class: None,
+        generated: Some(GeneratedTable {
+            classes: 50,
+            images_per_class: 20,
+            first_class: 3000,
+            seed: 3,
+        }),
+    }
+}
+
 /// The folder to keep everything in: new, so that nothing is overwritten.
 fn new_folder(folder: &Path) -> anyhow::Result<&Path> {
     check_folder(folder).context("--keep")?;
@@ -257,7 +275,16 @@ impl Workshop<'_> {
             self.registry.set_alias(&alias, &version.name)?;
         }
         let crossing = Crossing::of(&compatibility, replaced, gallery.set.labels());
-        let cost = Cost::of(&crossing, gallery.set.len(), seconds);
+        let fit = Probe::load(&fit_images(), &self.global.data)?;
+        let encoded = |version: &ModelVersion| -> anyhow::Result<Encoded> {
+            Ok(Encoded {
+                queries: measurement.embeddings(version, &queries)?,
+                gallery: measurement.embeddings(version, &gallery)?,
+                fit: measurement.embeddings(version, &fit)?,
+            })
+        };
+        let (old, new) = (&versions[replaced - 1], &versions[versions.len() - 1]);
+        let ways = Ways::measure(&encoded(old)?, &encoded(new)?, seconds)?;
         let stock = Stock {
             embeddings: versions
                 .iter()
@@ -268,7 +295,7 @@ impl Workshop<'_> {
         };
         let measured = Measured {
             outcome: crossing.outcome(),
-            cost,
+            ways,
             replaced,
             crossing,
             compatibility,
@@ -355,15 +382,12 @@ impl Observer for Watcher {
 
 fn conclusion(answer: &Answer, arguments: &Arguments, color: bool) -> String {
     let products = [(&ORDINARY, &answer.ordinary), (&SIMPLEX, &answer.simplex)];
-    let rows = products.map(|(product, measured)| Row {
-        title: product.title,
-        crossing: &measured.crossing,
-        cost: measured.cost,
-    });
+    let rows = products.map(|(product, measured)| (product.title, &measured.ways));
     let queries = answer.simplex.compatibility.queries().count;
-    let mut text = format!("\n{}", summary::table(&rows, queries));
+    let mut text = format!("\n{}", ways::table(&rows, queries, answer.chance));
     text.push_str(&format!(
-        "\n{}\n{VARIATION}",
+        "\n{}\n{}\n{VARIATION}",
+        ways::conclude(&answer.ordinary.ways, &answer.simplex.ways),
         conclude(&answer.ordinary.crossing, &answer.simplex.crossing)
     ));
     for (product, measured) in products {

@@ -1,16 +1,19 @@
 //! `perennial evaluate`: the compatibility of every pair of versions.
 
+mod routes;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::ValueEnum;
 use perennial_core::output::check_folder;
-use perennial_core::{Embeddings, ModelVersion, Output, sha256_hex};
+use perennial_core::{Embeddings, ModelVersion, Output, Registry, sha256_hex};
 use perennial_eval::{
     Bootstrap, Compatibility, ProbeSet, Provenance, TieRule, html, report, table,
 };
 use perennial_train::SetConfig;
 use perennial_train::config::EvaluationConfig;
+use perennial_upgrade::Demands;
 use toml::Table;
 
 use crate::arguments::GlobalArguments;
@@ -55,6 +58,8 @@ pub struct Arguments {
     /// Files of gallery embeddings of the same versions, in the same order
     #[arg(long, value_name = "FILE", num_args = 1.., requires = "query_embeddings")]
     gallery_embeddings: Vec<PathBuf>,
+    #[command(flatten)]
+    routes: routes::RouteArguments,
     /// Folder for compatibility.json and report.html [default: the run's folder]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -100,6 +105,9 @@ pub fn run(
     terminal: &Terminal,
 ) -> anyhow::Result<ExitStatus> {
     let interrupt = Interrupt::listen()?;
+    if arguments.routes.wanted() {
+        return measure_routes(arguments, global, terminal, interrupt);
+    }
     if let Some(folder) = &arguments.out {
         check_report(folder)?;
     }
@@ -112,7 +120,8 @@ pub fn run(
             // Where embeddings and the result are kept for later.
             check_folder(&folder.path().join(EMBEDDINGS_FOLDER))?;
             check_folder(global.open_registry()?.root())?;
-            let report = measure_run(arguments, &folder, global, terminal, interrupt)?;
+            let subject = subject_of_run(arguments, &folder, global)?;
+            let report = measure(&subject, arguments, global, terminal, interrupt)?;
             let provenance = provenance::of_names(
                 RunRecord::read(folder.path())?.as_ref(),
                 Some(&global.open_registry()?),
@@ -126,10 +135,10 @@ pub fn run(
             )
         }
         None if !arguments.versions.is_empty() => {
-            let (report, folder) = measure_versions(arguments, global, terminal, interrupt)?;
-            let registry = global.open_registry()?;
-            let provenance = provenance::of_names(None, Some(&registry), report.versions());
-            (report, provenance, Some(folder))
+            let subject = subject_of_versions(arguments, global)?;
+            let report = measure(&subject, arguments, global, terminal, interrupt)?;
+            let provenance = provenance::of_names(None, Some(&subject.registry), report.versions());
+            (report, provenance, Some(subject.folder))
         }
         None => {
             let report = measure_files(arguments, terminal, interrupt)?;
@@ -161,14 +170,76 @@ fn judgement(arguments: &Arguments) -> Judgement {
     }
 }
 
-/// Measures the versions of a run on its probe sets and records the result in the registry.
-fn measure_run(
+/// Registered versions and the evaluation set on which they are measured.
+struct Subject {
+    registry: Registry,
+    versions: Vec<ModelVersion>,
+    queries: Probe,
+    gallery: Probe,
+    /// For the result and for embeddings.
+    folder: PathBuf,
+}
+
+impl Subject {
+    fn measurement<'a>(
+        &'a self,
+        global: &GlobalArguments,
+        terminal: &'a Terminal,
+        interrupt: Interrupt,
+    ) -> Measurement<'a> {
+        Measurement {
+            registry: &self.registry,
+            device: global.device,
+            cache: EmbeddingCache::new(self.folder.join(EMBEDDINGS_FOLDER)),
+            terminal,
+            interrupt,
+        }
+    }
+}
+
+/// Measures a chain of versions by several routes.
+fn measure_routes(
     arguments: &Arguments,
-    folder: &RunFolder,
     global: &GlobalArguments,
     terminal: &Terminal,
     interrupt: Interrupt,
-) -> anyhow::Result<Compatibility> {
+) -> anyhow::Result<ExitStatus> {
+    let subject = match &arguments.run {
+        Some(run) => subject_of_run(arguments, &RunFolder::find(run, &global.runs)?, global)?,
+        None if !arguments.versions.is_empty() => subject_of_versions(arguments, global)?,
+        None => {
+            return Err(usage(
+                "--routes measures registered versions; name a run or --versions. For files, use `perennial certify` and `perennial advise`",
+            ));
+        }
+    };
+    let folder = arguments.out.as_ref().unwrap_or(&subject.folder);
+    check_folder(folder)?;
+    fs_err::create_dir_all(folder)?;
+    let output = Output::prepare(folder.join(routes::FILE))?;
+    let demands = Demands {
+        bootstrap: judgement(arguments).bootstrap,
+        ..Demands::new(arguments.seed)
+    };
+    let measurement = subject.measurement(global, terminal, interrupt);
+    let sets = [&subject.queries, &subject.gallery];
+    arguments.routes.run(
+        &measurement,
+        &subject.versions,
+        sets,
+        demands,
+        &global.data,
+        output,
+    )?;
+    Ok(ExitStatus::Done)
+}
+
+/// The versions of a run and its evaluation set.
+fn subject_of_run(
+    arguments: &Arguments,
+    folder: &RunFolder,
+    global: &GlobalArguments,
+) -> anyhow::Result<Subject> {
     let registry = global.open_registry()?;
     let versions = versions_of(folder, &registry)?;
     let configured = configured_probes(folder)?;
@@ -190,25 +261,35 @@ fn measure_run(
         .unzip();
     let queries = choose(&arguments.queries, queries, "queries")?;
     let gallery = choose(&arguments.gallery, gallery, "gallery")?;
-
-    let measurement = Measurement {
-        registry: &registry,
-        device: global.device,
-        cache: EmbeddingCache::new(folder.path().join(EMBEDDINGS_FOLDER)),
-        terminal,
-        interrupt,
-    };
-    measurement.recorded(&versions, &queries, &gallery, judgement(arguments))
+    Ok(Subject {
+        registry,
+        versions,
+        queries,
+        gallery,
+        folder: folder.path().to_owned(),
+    })
 }
 
-/// Measures registered versions of any origin, and records the result in the registry. Returns the folder for the report,
-/// which also keeps the embeddings for the next time.
-fn measure_versions(
+/// Measures registered versions and records the result in the registry.
+fn measure(
+    subject: &Subject,
     arguments: &Arguments,
     global: &GlobalArguments,
     terminal: &Terminal,
     interrupt: Interrupt,
-) -> anyhow::Result<(Compatibility, PathBuf)> {
+) -> anyhow::Result<Compatibility> {
+    let measurement = subject.measurement(global, terminal, interrupt);
+    let judgement = judgement(arguments);
+    measurement.recorded(
+        &subject.versions,
+        &subject.queries,
+        &subject.gallery,
+        judgement,
+    )
+}
+
+/// Registered versions of any origin. The folder is that for the report, which also keeps the embeddings for the next time.
+fn subject_of_versions(arguments: &Arguments, global: &GlobalArguments) -> anyhow::Result<Subject> {
     let registry = global.open_registry()?;
     let mut versions: Vec<ModelVersion> = Vec::new();
     for name in &arguments.versions {
@@ -241,21 +322,16 @@ fn measure_versions(
     check_folder(registry.root())?;
     let queries = Probe::load_for(queries, &global.data, &versions)?;
     let gallery = Probe::load_for(gallery, &global.data, &versions)?;
-    let measurement = Measurement {
-        registry: &registry,
-        device: global.device,
-        cache: EmbeddingCache::new(folder.join(EMBEDDINGS_FOLDER)),
-        terminal,
-        interrupt,
-    };
-    let report = measurement.recorded(&versions, &queries, &gallery, judgement(arguments))?;
-    Ok((report, folder))
+    Ok(Subject {
+        registry,
+        versions,
+        queries,
+        gallery,
+        folder,
+    })
 }
 
-fn versions_of(
-    folder: &RunFolder,
-    registry: &perennial_core::Registry,
-) -> anyhow::Result<Vec<ModelVersion>> {
+fn versions_of(folder: &RunFolder, registry: &Registry) -> anyhow::Result<Vec<ModelVersion>> {
     let record = RunRecord::read(folder.path())?.ok_or_else(|| {
         usage(format!(
             "{} does not exist, so the run's versions are unknown",

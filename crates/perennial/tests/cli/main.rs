@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bench;
+mod bridges;
 mod client;
 mod compaction;
 mod configuration;

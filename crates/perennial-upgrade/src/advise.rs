@@ -1,0 +1,473 @@
+//! Advice: every way to handle an encoder upgrade, measured on the user's own data and ranked.
+//!
+//! The queries are split in two. Kinds of bridges, their strength and the weight of dual queries are chosen on one half; what is reported is
+//! measured on the other half, so that choosing among many does not make the figures look better than they are.
+
+mod cost;
+mod recommendation;
+mod reembedding;
+mod tuning;
+
+use perennial_bridge::{Bridge, Index, Recipe};
+use perennial_core::SpaceRef;
+use perennial_eval::{Outcomes, Requirements};
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+pub use cost::{Cost, Rates};
+pub use recommendation::Recommendation;
+pub use reembedding::CurvePoint;
+
+use crate::certificate::Sources;
+use crate::evaluation_data::{EvaluationData, Rows, Task, Truth};
+use crate::finding::Finding;
+use crate::measured::{Bounds, Demands, MeasureError, Measured, judge, search_outcomes};
+use crate::route::{Route, Search};
+use crate::selection::fit_rows;
+
+/// The version of the document.
+pub const SCHEMA_VERSION: u32 = 1;
+/// Queries that settings are chosen on, at most.
+const MAX_TUNING_QUERIES: usize = 2_000;
+/// First hits that are re-ranked by the new encoder in two-stage search.
+const RERANKED: usize = 100;
+
+/// Kinds of bridges that are tried.
+pub fn candidates(pairs: usize, dims: [usize; 2]) -> Vec<Recipe> {
+    let mut recipes = vec![
+        Recipe::Orthogonal,
+        Recipe::Ridge { penalty: 1e-3 },
+        Recipe::Ridge { penalty: 1e-2 },
+        Recipe::Whitened {
+            shrinkage: 0.1,
+            power: 0.5,
+        },
+    ];
+    let rank = dims[0].min(dims[1]) / 2;
+    if rank >= 8 && pairs > rank {
+        recipes.push(Recipe::LowRank {
+            rank,
+            penalty: 1e-3,
+        });
+    }
+    recipes
+}
+
+/// What is asked.
+pub struct Question<'a> {
+    /// The evaluation set, with at least one truth.
+    pub data: &'a EvaluationData,
+    /// Inputs that both encoders embedded, new and old in the same order; none of them in the evaluation set.
+    pub fit: Option<[&'a Rows; 2]>,
+    /// What is demanded of a way.
+    pub demands: Demands,
+    /// What encoding costs.
+    pub rates: Rates,
+    /// The files, for the document.
+    pub sources: Sources,
+    /// When, RFC 3339 in UTC.
+    pub created: String,
+}
+
+/// The advice cannot be given.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AdviceError {
+    /// Nothing says which items are right.
+    #[error(
+        "advice needs labels or relevance judgements; likeness to the new model is no measure of quality. Pass --query-labels and \
+         --gallery-labels, or --relevance"
+    )]
+    NoTruth,
+    /// Too few queries to choose on one half and judge on the other.
+    #[error(
+        "advice needs at least {needed} queries, got {found}: one half chooses settings, the other half is measured"
+    )]
+    TooFewQueries {
+        /// Queries found.
+        found: usize,
+        /// Queries needed.
+        needed: usize,
+    },
+    /// The bridge cannot be fitted.
+    #[error(transparent)]
+    Bridge(#[from] perennial_bridge::BridgeError),
+    /// A way cannot be measured.
+    #[error(transparent)]
+    Measure(#[from] MeasureError),
+}
+
+/// The kind of a way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WayKind {
+    /// Keep the old encoder.
+    DoNothing,
+    /// New queries on stored embeddings, as they are.
+    SwapAsItIs,
+    /// New queries through a bridge.
+    Bridge,
+    /// Old and bridged new query in one.
+    DualQueries,
+    /// Stored embeddings mapped into the new space.
+    MapStored,
+    /// The first hits' originals embedded by the new encoder and ranked again.
+    TwoStage,
+    /// Part of the gallery embedded again.
+    ReembedShare,
+    /// The whole gallery embedded again.
+    ReembedAll,
+}
+
+/// One way and its quality on the judging half.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Way {
+    /// The kind.
+    pub kind: WayKind,
+    /// In words, such as `dual queries, orthogonal bridge, weight 0.5`.
+    pub name: String,
+    /// How queries are searched, where one route serves all items.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<Route>,
+    /// Whether stored embeddings are compared as they are or centred.
+    pub index: Index,
+    /// The bridge's kind and strength.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bridge: Option<String>,
+    /// What follows.
+    pub finding: Finding,
+    /// Why it is not compatible.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reasons: Vec<String>,
+    /// Every measure.
+    pub measures: Vec<Measured>,
+    /// What it costs.
+    pub cost: Cost,
+}
+
+impl Way {
+    /// The mean margin of the deciding measures over doing nothing.
+    pub fn margin(&self) -> f64 {
+        let deciding = self.measures.iter().filter(|one| one.decides);
+        let margins: Vec<f64> = deciding.map(|one| one.comparison.margin).collect();
+        margins.iter().sum::<f64>() / margins.len().max(1) as f64
+    }
+}
+
+/// Advice for one kind of retrieval.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TaskAdvice {
+    /// What is searched for.
+    pub task: Task,
+    /// Queries that chose settings.
+    pub tuning_queries: u64,
+    /// Queries that the figures are measured on.
+    pub judging_queries: u64,
+    /// All ways, the best first.
+    pub ways: Vec<Way>,
+    /// Which of them pays.
+    pub recommendation: Recommendation,
+    /// Quality by share of the gallery embedded again; empty without the new encoder's gallery.
+    pub curve: Vec<CurvePoint>,
+}
+
+/// The document.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Advice {
+    /// The version of the document.
+    pub schema_version: u32,
+    /// `perennial-advice`.
+    pub kind: String,
+    /// When, RFC 3339 in UTC.
+    pub created: String,
+    /// The space of the new queries.
+    pub query_space: SpaceRef,
+    /// The space of the stored embeddings.
+    pub gallery_space: SpaceRef,
+    /// The files.
+    pub sources: Sources,
+    /// What was demanded.
+    pub demands: Demands,
+    /// What encoding costs.
+    pub rates: Rates,
+    /// Pairs that bridges were fitted on.
+    pub fit_pairs: u64,
+    /// One entry for each kind of retrieval.
+    pub tasks: Vec<TaskAdvice>,
+}
+
+impl Advice {
+    /// The document.
+    pub fn to_json(&self) -> String {
+        let mut text =
+            serde_json::to_string_pretty(self).expect("advice has string keys and finite numbers");
+        text.push('\n');
+        text
+    }
+}
+
+impl Question<'_> {
+    /// Measures every way that the data allow. `done` is told what is being measured; its error ends the work.
+    ///
+    /// # Errors
+    /// [`AdviceError`] where nothing says which items are right, or vectors do not fit one another; whatever `done` returns.
+    pub fn answer<E: From<AdviceError>>(
+        self,
+        mut done: impl FnMut(&str) -> Result<(), E>,
+    ) -> Result<Advice, E> {
+        if self.data.truths.is_empty() {
+            return Err(AdviceError::NoTruth.into());
+        }
+        let needed = 2 * Requirements::default().queries;
+        let found = self.data.queries();
+        if found < needed {
+            return Err(AdviceError::TooFewQueries { found, needed }.into());
+        }
+        let [tuning, judging] = self.halves();
+        let halves = Halves {
+            tuning: self.data.with_queries(&tuning),
+            judging: self.data.with_queries(&judging),
+        };
+        let mut bridges = Vec::new();
+        if let Some([new, old]) = self.fit {
+            for recipe in candidates(new.len(), [new.dim, old.dim]) {
+                done(&format!("fitting {recipe}"))?;
+                bridges.push(fit_rows(new, old, &recipe).map_err(AdviceError::from)?);
+            }
+        }
+        let back = match self.fit {
+            Some([new, old]) => {
+                done("fitting the map of stored embeddings")?;
+                let bridge = fit_rows(old, new, &Recipe::Ridge { penalty: 1e-3 });
+                Some(bridge.map_err(AdviceError::from)?)
+            }
+            None => None,
+        };
+        let mut tasks = Vec::new();
+        for number in 0..self.data.truths.len() {
+            tasks.push(self.task(number, &halves, &bridges, back.as_ref(), &mut done)?);
+        }
+        Ok(Advice {
+            schema_version: SCHEMA_VERSION,
+            kind: "perennial-advice".to_owned(),
+            created: self.created,
+            query_space: self.data.new_queries.space.clone(),
+            gallery_space: self.data.old_gallery.space.clone(),
+            sources: self.sources,
+            demands: self.demands,
+            rates: self.rates,
+            fit_pairs: self.fit.map_or(0, |[new, _]| new.len() as u64),
+            tasks,
+        })
+    }
+
+    /// Which queries choose, and which judge.
+    fn halves(&self) -> [Vec<usize>; 2] {
+        let mut order: Vec<usize> = (0..self.data.queries()).collect();
+        let mut rng = ChaCha8Rng::seed_from_u64(self.demands.bootstrap.seed);
+        order.shuffle(&mut rng);
+        let tuning = (order.len() / 2).min(MAX_TUNING_QUERIES);
+        let mut judging = order.split_off(tuning);
+        order.sort_unstable();
+        judging.sort_unstable();
+        [order, judging]
+    }
+
+    fn task<E: From<AdviceError>>(
+        &self,
+        number: usize,
+        halves: &Halves,
+        bridges: &[Bridge],
+        back: Option<&Bridge>,
+        done: &mut impl FnMut(&str) -> Result<(), E>,
+    ) -> Result<TaskAdvice, E> {
+        let Halves { tuning, judging } = halves;
+        let truth = &judging.truths[number];
+        let failed = AdviceError::from;
+        let centre = |rows: &mut [f32]| match bridges.first() {
+            Some(bridge) => bridge.centre_to(rows),
+            None => Ok(()),
+        };
+        let bounds =
+            Bounds::of(judging, truth, (!bridges.is_empty()).then_some(&centre)).map_err(failed)?;
+        let mut ways = Ways {
+            bounds: &bounds,
+            demands: &self.demands,
+            rates: &self.rates,
+            items: judging.old_gallery.len() as u64,
+            ways: Vec::new(),
+        };
+        ways.add(
+            WayKind::DoNothing,
+            "do nothing",
+            None,
+            Index::Raw,
+            None,
+            bounds.old(),
+        )
+        .map_err(failed)?;
+        let same_dim = judging.new_queries.dim == judging.old_gallery.dim;
+        if same_dim {
+            done("measuring: swap as it is")?;
+            let found = search_outcomes(judging, truth, &Search::own()).map_err(failed)?;
+            ways.add(
+                WayKind::SwapAsItIs,
+                "swap as it is",
+                Some(Route::Own),
+                Index::Raw,
+                None,
+                &found,
+            )
+            .map_err(failed)?;
+        }
+        for bridge in bridges {
+            let recipe = bridge.describe();
+            done(&format!("measuring: {recipe}"))?;
+            let index = tuning::best_index(tuning, number, bridge).map_err(failed)?;
+            let search = Search::through(bridge, Route::Bridged, index);
+            let found = search_outcomes(judging, truth, &search).map_err(failed)?;
+            ways.add(
+                WayKind::Bridge,
+                &format!("bridge, {recipe}"),
+                Some(Route::Bridged),
+                index,
+                Some(bridge),
+                &found,
+            )
+            .map_err(failed)?;
+        }
+        let mut serving = None;
+        if !bridges.is_empty() {
+            done("choosing the weight of dual queries")?;
+            let choice = tuning::best_dual(tuning, number, bridges).map_err(failed)?;
+            let bridge = &bridges[choice.bridge];
+            let route = Route::Dual {
+                weight: choice.weight,
+            };
+            let search = Search::through(bridge, route, choice.index);
+            let found = search_outcomes(judging, truth, &search).map_err(failed)?;
+            let name = format!(
+                "dual queries, {}, weight {}",
+                bridge.describe(),
+                choice.weight
+            );
+            ways.add(
+                WayKind::DualQueries,
+                &name,
+                Some(route),
+                choice.index,
+                Some(bridge),
+                &found,
+            )
+            .map_err(failed)?;
+            serving = Some(search);
+        }
+        if let Some(back) = back {
+            done("measuring: mapped stored embeddings")?;
+            let search = Search::through(back, Route::Mapped, Index::Centred);
+            let found = search_outcomes(judging, truth, &search).map_err(failed)?;
+            let name = format!("map the stored embeddings, {}", back.describe());
+            ways.add(
+                WayKind::MapStored,
+                &name,
+                Some(Route::Mapped),
+                Index::Centred,
+                Some(back),
+                &found,
+            )
+            .map_err(failed)?;
+        }
+        let mut curve = Vec::new();
+        if let Some(new) = bounds.new_self_test() {
+            ways.add(
+                WayKind::ReembedAll,
+                "re-embed everything",
+                Some(Route::Own),
+                Index::Raw,
+                None,
+                new,
+            )
+            .map_err(failed)?;
+            if let Some(search) = &serving {
+                done("measuring: two-stage search")?;
+                let found =
+                    reembedding::two_stage(judging, truth, search, RERANKED).map_err(failed)?;
+                let name = format!("two-stage: dual queries, first {RERANKED} ranked again");
+                ways.add(
+                    WayKind::TwoStage,
+                    &name,
+                    Some(search.route),
+                    search.index,
+                    search.bridge,
+                    &found,
+                )
+                .map_err(failed)?;
+                done("measuring: shares of the gallery embedded again")?;
+                curve = reembedding::curve(halves, number, search).map_err(failed)?;
+            }
+        }
+        let mut ways = ways.ways;
+        ways.sort_by(|one, other| other.margin().total_cmp(&one.margin()));
+        Ok(TaskAdvice {
+            task: truth.task(),
+            tuning_queries: tuning.queries() as u64,
+            judging_queries: judging.queries() as u64,
+            recommendation: Recommendation::of(&ways),
+            ways,
+            curve,
+        })
+    }
+}
+
+/// The evaluation set in two halves.
+pub(crate) struct Halves {
+    tuning: EvaluationData,
+    judging: EvaluationData,
+}
+
+/// The ways measured so far.
+struct Ways<'a> {
+    bounds: &'a Bounds,
+    demands: &'a Demands,
+    rates: &'a Rates,
+    items: u64,
+    ways: Vec<Way>,
+}
+
+impl Ways<'_> {
+    fn add(
+        &mut self,
+        kind: WayKind,
+        name: &str,
+        route: Option<Route>,
+        index: Index,
+        bridge: Option<&Bridge>,
+        found: &Outcomes,
+    ) -> Result<(), AdviceError> {
+        let measures = self.bounds.compare(found, index, self.demands)?;
+        let (finding, reasons) = match kind {
+            // It is what everything else is compared with.
+            WayKind::DoNothing => (Finding::Compatible, Vec::new()),
+            _ => judge(&measures, self.demands),
+        };
+        self.ways.push(Way {
+            kind,
+            name: name.to_owned(),
+            route,
+            index,
+            bridge: bridge.map(|bridge| bridge.describe()),
+            finding,
+            reasons,
+            measures,
+            cost: Cost::of(kind, self.items, self.rates),
+        });
+        Ok(())
+    }
+}
+
+/// The truth of a half.
+fn truth_of(data: &EvaluationData, number: usize) -> &Truth {
+    &data.truths[number]
+}

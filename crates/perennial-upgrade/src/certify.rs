@@ -1,0 +1,169 @@
+//! Certification: measures one search and writes down what follows.
+
+use perennial_eval::{Requirements, cannot_tell, top_k};
+
+use crate::certificate::{BridgeUse, Certificate, Draft, Sources, TaskResult};
+use crate::evaluation_data::{EvaluationData, Rows, Truth, shared_rows};
+use crate::finding::Finding;
+use crate::measured::{Bounds, Demands, MeasureError, judge, outcomes_of};
+use crate::route::{Prepared, Route, Search, unit};
+
+/// Neighbours whose agreement is shown.
+const AGREEMENT: usize = 10;
+
+/// What is certified.
+pub struct CertificateRequest<'a> {
+    /// The evaluation set.
+    pub data: &'a EvaluationData,
+    /// How queries are searched.
+    pub search: Search<'a>,
+    /// The bridge's fit sets in its own direction, where they are at hand: none of their vectors may be in the evaluation set.
+    pub fit: Option<[&'a Rows; 2]>,
+    /// What is demanded.
+    pub demands: Demands,
+    /// The files, for the document.
+    pub sources: Sources,
+    /// When, RFC 3339 in UTC.
+    pub created: String,
+}
+
+impl CertificateRequest<'_> {
+    /// Measures the search on every truth of the evaluation set.
+    ///
+    /// # Errors
+    /// [`MeasureError`] for vectors, bridges and routes that do not fit one another.
+    pub fn run(self) -> Result<Certificate, MeasureError> {
+        let data = self.data;
+        let prepared = self.search.prepare(data)?;
+        let mut warnings = Vec::new();
+        let overlap = self.overlap();
+        let mut tasks = Vec::new();
+        for truth in &data.truths {
+            let centre = |rows: &mut [f32]| match self.search.bridge {
+                Some(bridge) => bridge.centre_to(rows),
+                None => Ok(()),
+            };
+            let centred = self.search.bridge.is_some()
+                && self.search.route != Route::Mapped
+                && self.search.index == perennial_bridge::Index::Centred;
+            let bounds = Bounds::of(data, truth, centred.then_some(&centre))?;
+            let found = outcomes_of(data, truth, &prepared)?;
+            let measures = bounds.compare(&found, self.search.index, &self.demands)?;
+            let (mut finding, mut reasons) = judge(&measures, &self.demands);
+            let lacking = cannot_tell(
+                &truth.relevance(),
+                data.old_gallery.len(),
+                data.own.as_deref(),
+                &Requirements::default(),
+            )
+            .map_err(perennial_eval::OutcomesError::from)?;
+            let mut obstacles = overlap.clone();
+            obstacles.extend(lacking.iter().map(ToString::to_string));
+            if !obstacles.is_empty() {
+                finding = Finding::CannotTell;
+                reasons = obstacles;
+            }
+            tasks.push(TaskResult {
+                task: truth.task(),
+                finding,
+                reasons,
+                answerable_queries: (data.queries() - found.queries_without_relevant) as u64,
+                measures,
+            });
+        }
+        if data.truths.is_empty() {
+            warnings.push(
+                "no labels and no relevance judgements were given, so nothing is certified; pass --query-labels and --gallery-labels, or \
+                 --relevance. Augmented views of the same input, or pairs of queries and clicked items, can stand in as judgements"
+                    .to_owned(),
+            );
+        }
+        if self.search.route == Route::Bridged || self.search.route == Route::Mapped {
+            let only_classes = data
+                .truths
+                .iter()
+                .all(|truth| matches!(truth, Truth::Classes { .. }));
+            if only_classes && !data.truths.is_empty() {
+                warnings.push(
+                    "labels measure class-like retrieval only; a bridge alone often loses single items, so measure item-like retrieval with \
+                     --relevance before it is used for that"
+                        .to_owned(),
+                );
+            }
+        }
+        Ok(Certificate::new(Draft {
+            created: self.created,
+            spaces: [
+                data.new_queries.space.clone(),
+                data.old_gallery.space.clone(),
+            ],
+            route: self.search.route,
+            index: self.search.index,
+            bridge: self.search.bridge.map(|bridge| BridgeUse {
+                kind: bridge.describe(),
+                sha256: bridge.sha256(),
+                pairs: bridge.fit_record().pairs as u64,
+            }),
+            sources: self.sources,
+            queries: data.queries() as u64,
+            gallery_items: data.old_gallery.len() as u64,
+            demands: self.demands,
+            tasks,
+            agreement_at_10: agreement(data, &prepared)?,
+            warnings,
+        }))
+    }
+
+    /// Where vectors of the fit occur in the evaluation set.
+    fn overlap(&self) -> Vec<String> {
+        let (Some([from, to]), Some(_)) = (self.fit, self.search.bridge) else {
+            return Vec::new();
+        };
+        let data = self.data;
+        let mut found = Vec::new();
+        for (fit, evaluated, what) in [
+            (from, &data.new_queries, "queries"),
+            (to, &data.old_queries, "queries"),
+            (to, &data.old_gallery, "gallery items"),
+            (from, &data.old_gallery, "gallery items"),
+        ] {
+            let shared = shared_rows(fit, evaluated);
+            if shared > 0 {
+                found.push(format!(
+                    "{shared} {what} of the evaluation set were used to fit the bridge; fit it on other items"
+                ));
+            }
+        }
+        found.dedup();
+        found
+    }
+}
+
+/// Share of the new encoder's own ten nearest neighbours that the search finds too.
+fn agreement(data: &EvaluationData, prepared: &Prepared) -> Result<Option<f64>, MeasureError> {
+    let Some(gallery) = &data.new_gallery else {
+        return Ok(None);
+    };
+    let wanted = top_k(
+        &unit(&data.new_queries)?,
+        &unit(gallery)?,
+        gallery.dim,
+        AGREEMENT,
+    )?;
+    let found = top_k(
+        &prepared.queries,
+        &prepared.gallery,
+        prepared.dim,
+        AGREEMENT,
+    )?;
+    let mut shared = 0;
+    for query in 0..data.queries() {
+        let wanted: Vec<usize> = wanted.neighbours(query).map(|(item, _)| item).collect();
+        shared += found
+            .neighbours(query)
+            .filter(|(item, _)| wanted.contains(item))
+            .count();
+    }
+    let total = wanted.indices.len();
+    Ok((total > 0).then(|| shared as f64 / total as f64))
+}

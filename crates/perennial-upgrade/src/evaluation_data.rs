@@ -1,0 +1,332 @@
+//! What a certificate is measured on: the same queries embedded by both encoders, a gallery, and which items are right.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+
+use perennial_core::{Embeddings, ItemId, SpaceRef};
+use perennial_eval::{Measure, Relevance};
+use perennial_formats::{Judgements, Label, VectorSet};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// Vectors of one space.
+///
+/// **Shapes**: `values` is `[n, dim]`, row-major.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rows {
+    /// Raw or unit vectors.
+    pub values: Vec<f32>,
+    /// The length of a vector.
+    pub dim: usize,
+    /// The space, as far as it is known.
+    pub space: SpaceRef,
+}
+
+impl Rows {
+    /// The vectors of a file.
+    pub fn of(set: &VectorSet) -> Self {
+        Self {
+            values: set.vectors().to_vec(),
+            dim: set.dim(),
+            space: SpaceRef {
+                dim: set.dim(),
+                id: set.space().cloned(),
+                fingerprint: None,
+            },
+        }
+    }
+
+    /// The embeddings of a model version, or of another encoder that these are known to come from.
+    pub fn embedded(embeddings: &Embeddings, space: SpaceRef) -> Self {
+        Self {
+            values: embeddings.vectors().to_vec(),
+            dim: embeddings.dim(),
+            space,
+        }
+    }
+
+    /// The number of vectors.
+    pub fn len(&self) -> usize {
+        self.values.len() / self.dim.max(1)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// Some of the vectors, in the order given.
+    pub fn select(&self, rows: &[usize]) -> Self {
+        let values = rows
+            .iter()
+            .flat_map(|&row| &self.values[row * self.dim..][..self.dim]);
+        Self {
+            values: values.copied().collect(),
+            dim: self.dim,
+            space: self.space.clone(),
+        }
+    }
+
+    /// A hash of each vector's bytes, to find vectors that occur in two files.
+    fn row_hashes(&self) -> impl Iterator<Item = [u8; 32]> + '_ {
+        self.values.chunks_exact(self.dim).map(|row| {
+            let mut hash = Sha256::new();
+            for value in row {
+                hash.update(value.to_le_bytes());
+            }
+            hash.finalize().into()
+        })
+    }
+}
+
+/// How many vectors of `one` occur in `other`, value for value.
+pub fn shared_rows(one: &Rows, other: &Rows) -> usize {
+    if one.dim != other.dim {
+        return 0;
+    }
+    let known: std::collections::HashSet<[u8; 32]> = one.row_hashes().collect();
+    other
+        .row_hashes()
+        .filter(|hash| known.contains(hash))
+        .count()
+}
+
+/// What is searched for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Task {
+    /// Items of the same class as the query.
+    #[default]
+    ClassLike,
+    /// The items that belong to this very query: a near-duplicate, the one right answer.
+    ItemLike,
+}
+
+impl Task {
+    /// The measures that are shown, the deciding ones first.
+    pub fn measures(self) -> &'static [Measure] {
+        match self {
+            Self::ClassLike => &[
+                Measure::NearestClassMean,
+                Measure::RecallAt(1),
+                Measure::MeanAveragePrecision,
+                Measure::RecallAt(10),
+                Measure::MeanReciprocalRank(Some(10)),
+            ],
+            Self::ItemLike => &[
+                Measure::RecallAt(1),
+                Measure::MeanReciprocalRank(Some(10)),
+                Measure::RecallAt(10),
+                Measure::MeanAveragePrecision,
+            ],
+        }
+    }
+
+    /// How many of [`measures`](Self::measures) decide. All of them must hold: class means alone do not certify a search for items.
+    pub fn deciding(self) -> usize {
+        match self {
+            Self::ClassLike => 3,
+            Self::ItemLike => 2,
+        }
+    }
+}
+
+impl fmt::Display for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ClassLike => "class-like",
+            Self::ItemLike => "item-like",
+        })
+    }
+}
+
+/// Which gallery items are right for which query.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Truth {
+    /// Items of the query's class: class-like retrieval.
+    Classes {
+        /// Class of each query, `[n]`.
+        queries: Vec<u32>,
+        /// Class of each gallery item, `[m]`.
+        gallery: Vec<u32>,
+    },
+    /// Items that were judged relevant for the query: item-like retrieval.
+    Items(Vec<Vec<u32>>),
+}
+
+impl Truth {
+    /// Classes from the labels of both files, numbered together.
+    pub fn of_labels(queries: &[Label], gallery: &[Label]) -> Self {
+        let mut numbers: BTreeMap<&Label, u32> = BTreeMap::new();
+        for label in gallery.iter().chain(queries) {
+            let next = numbers.len() as u32;
+            numbers.entry(label).or_insert(next);
+        }
+        let number = |labels: &[Label]| labels.iter().map(|label| numbers[label]).collect();
+        Self::Classes {
+            queries: number(queries),
+            gallery: number(gallery),
+        }
+    }
+
+    /// Relevant items by id. Also returns how many judged items are not in the gallery.
+    pub fn of_judgements(
+        judgements: &Judgements,
+        queries: &[ItemId],
+        gallery: &[ItemId],
+    ) -> (Self, usize) {
+        let positions: HashMap<&ItemId, u32> = gallery
+            .iter()
+            .enumerate()
+            .map(|(position, id)| (id, position as u32))
+            .collect();
+        let mut missing = 0;
+        let relevant = queries
+            .iter()
+            .map(|query| {
+                let mut found: Vec<u32> = Vec::new();
+                for (item, grade) in judgements.of(query) {
+                    if *grade <= 0 {
+                        continue;
+                    }
+                    match positions.get(item) {
+                        Some(&position) => found.push(position),
+                        None => missing += 1,
+                    }
+                }
+                found.sort_unstable();
+                found.dedup();
+                found
+            })
+            .collect();
+        (Self::Items(relevant), missing)
+    }
+
+    /// What kind of retrieval this truth measures.
+    pub fn task(&self) -> Task {
+        match self {
+            Self::Classes { .. } => Task::ClassLike,
+            Self::Items(_) => Task::ItemLike,
+        }
+    }
+
+    /// For the evaluation.
+    pub fn relevance(&self) -> Relevance<'_> {
+        match self {
+            Self::Classes { queries, gallery } => Relevance::Classes { queries, gallery },
+            Self::Items(items) => Relevance::Items(items),
+        }
+    }
+
+    fn select(&self, queries: &[usize]) -> Self {
+        match self {
+            Self::Classes {
+                queries: labels,
+                gallery,
+            } => Self::Classes {
+                queries: queries.iter().map(|&query| labels[query]).collect(),
+                gallery: gallery.clone(),
+            },
+            Self::Items(items) => {
+                Self::Items(queries.iter().map(|&query| items[query].clone()).collect())
+            }
+        }
+    }
+}
+
+/// An evaluation set as both encoders embedded it.
+///
+/// Row `i` of both query sets is the same query, and row `j` of both galleries is the same item.
+#[derive(Debug, Clone)]
+pub struct EvaluationData {
+    /// The queries, embedded by the old encoder.
+    pub old_queries: Rows,
+    /// The gallery, embedded by the old encoder: what is stored.
+    pub old_gallery: Rows,
+    /// The queries, embedded by the new encoder.
+    pub new_queries: Rows,
+    /// The gallery, embedded by the new encoder, where its originals are at hand.
+    pub new_gallery: Option<Rows>,
+    /// Which items are right, where that is known: by class, by judgements, or both.
+    pub truths: Vec<Truth>,
+    /// Per query, its own position in the gallery, where queries are gallery items; such a query does not find itself.
+    pub own: Option<Vec<Option<u32>>>,
+}
+
+impl EvaluationData {
+    /// The number of queries.
+    pub fn queries(&self) -> usize {
+        self.old_queries.len()
+    }
+
+    /// The same gallery with some of the queries.
+    pub fn with_queries(&self, queries: &[usize]) -> Self {
+        Self {
+            old_queries: self.old_queries.select(queries),
+            old_gallery: self.old_gallery.clone(),
+            new_queries: self.new_queries.select(queries),
+            new_gallery: self.new_gallery.clone(),
+            truths: self
+                .truths
+                .iter()
+                .map(|truth| truth.select(queries))
+                .collect(),
+            own: self
+                .own
+                .as_ref()
+                .map(|own| queries.iter().map(|&query| own[query]).collect()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows(values: &[f32], dim: usize) -> Rows {
+        Rows {
+            values: values.to_vec(),
+            dim,
+            space: SpaceRef::unnamed(dim),
+        }
+    }
+
+    #[test]
+    fn labels_of_both_sides_are_numbered_together() {
+        let label = |text: &str| Label::Text(text.to_owned());
+        let truth = Truth::of_labels(
+            &[label("dog"), label("eel"), label("cat")],
+            &[label("cat"), label("dog")],
+        );
+        let Truth::Classes { queries, gallery } = truth else {
+            panic!("{truth:?}");
+        };
+        assert_eq!(queries[0], gallery[1]);
+        assert_eq!(queries[2], gallery[0]);
+        assert!(!gallery.contains(&queries[1]));
+    }
+
+    #[test]
+    fn shared_rows_are_counted() {
+        let one = rows(&[1.0, 2.0, 3.0, 4.0], 2);
+        assert_eq!(shared_rows(&one, &rows(&[3.0, 4.0, 3.0, 4.5], 2)), 1);
+        assert_eq!(shared_rows(&one, &rows(&[3.0, 4.0], 1)), 0);
+    }
+
+    #[test]
+    fn queries_are_selected_with_all_that_belongs_to_them() {
+        let data = EvaluationData {
+            old_queries: rows(&[1.0, 2.0, 3.0], 1),
+            old_gallery: rows(&[9.0], 1),
+            new_queries: rows(&[4.0, 5.0, 6.0], 1),
+            new_gallery: None,
+            truths: vec![Truth::Items(vec![vec![0], vec![], vec![0]])],
+            own: Some(vec![None, Some(0), None]),
+        };
+        let some = data.with_queries(&[2, 1]);
+        assert_eq!(some.old_queries.values, [3.0, 2.0]);
+        assert_eq!(some.new_queries.values, [6.0, 5.0]);
+        assert_eq!(some.truths, [Truth::Items(vec![vec![0], vec![]])]);
+        assert_eq!(some.own, Some(vec![None, Some(0)]));
+    }
+}

@@ -1,0 +1,289 @@
+//! One way to search, measured against doing nothing.
+
+use perennial_bridge::Index;
+use perennial_core::{Interval, SimilarityError, Verdict};
+use perennial_eval::{
+    Bootstrap, Measure, Outcomes, OutcomesError, PairedComparison, Test, compare_scores, outcomes,
+    upgrade_recovery,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::evaluation_data::{EvaluationData, Task, Truth};
+use crate::finding::Finding;
+use crate::route::{Prepared, RouteError, Search, unit};
+
+/// What is demanded of a search, and how it is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Demands {
+    /// The smallest margin over the old self-test, a difference of fractions.
+    pub min_margin: f64,
+    /// Which interval of the margin decides: 0.9, 0.95 or 0.99.
+    pub confidence: f64,
+    /// The largest share of queries that may be right before and wrong after the upgrade.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_negative_flips: Option<f64>,
+    /// Resamples and seed of the intervals.
+    pub bootstrap: Bootstrap,
+}
+
+impl Demands {
+    /// At least as good as the old self-test, at 95 % confidence.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            min_margin: 0.0,
+            confidence: 0.95,
+            max_negative_flips: None,
+            bootstrap: Bootstrap::new(seed),
+        }
+    }
+}
+
+/// A search cannot be measured.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum MeasureError {
+    /// The vectors cannot be prepared.
+    #[error(transparent)]
+    Route(#[from] RouteError),
+    /// The vectors cannot be compared.
+    #[error(transparent)]
+    Outcomes(#[from] OutcomesError),
+    /// The results cannot be compared.
+    #[error(transparent)]
+    Scores(#[from] perennial_eval::ScoresError),
+    /// Items of two spaces cannot be merged.
+    #[error(transparent)]
+    Mixed(#[from] perennial_eval::MixedError),
+    /// The neighbours cannot be found.
+    #[error(transparent)]
+    Search(#[from] perennial_eval::SearchError),
+}
+
+impl From<SimilarityError> for MeasureError {
+    fn from(error: SimilarityError) -> Self {
+        Self::Route(error.into())
+    }
+}
+
+impl From<perennial_bridge::BridgeError> for MeasureError {
+    fn from(error: perennial_bridge::BridgeError) -> Self {
+        Self::Route(error.into())
+    }
+}
+
+/// One measure of a search.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// The comparison of the cross-test with the old self-test.
+    #[serde(flatten)]
+    pub comparison: PairedComparison,
+    /// Whether it is one of those that decide.
+    pub decides: bool,
+    /// What its interval says.
+    pub verdict: Verdict,
+    /// The new encoder's queries on its own gallery, where that was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_self_test: Option<f64>,
+    /// (cross - old self) / (new self - old self): 1 is as good as embedding everything again, 0 as before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upgrade_recovery: Option<f64>,
+}
+
+impl Measured {
+    /// The interval that decides.
+    pub fn interval(&self, confidence: f64) -> Option<Interval> {
+        let intervals = self.comparison.intervals.iter();
+        let mut found = intervals.filter(|one| (one.confidence - confidence).abs() < 1e-9);
+        found.next().map(|one| one.bounds)
+    }
+}
+
+/// The old encoder's queries on its own gallery, and the new one's on its own: the bounds of every way.
+#[derive(Debug)]
+pub struct Bounds {
+    task: Task,
+    raw: Outcomes,
+    centred: Option<Outcomes>,
+    new: Option<Outcomes>,
+}
+
+impl Bounds {
+    /// Measures the self-tests. `means` are the means of the old space's fit set, for an index that is searched centred.
+    ///
+    /// # Errors
+    /// Vectors without a direction, or of the wrong shape.
+    pub fn of(
+        data: &EvaluationData,
+        truth: &Truth,
+        centre: Option<&dyn Fn(&mut [f32]) -> Result<(), perennial_bridge::BridgeError>>,
+    ) -> Result<Self, MeasureError> {
+        let plain = Prepared {
+            queries: unit(&data.old_queries)?,
+            gallery: unit(&data.old_gallery)?,
+            dim: data.old_gallery.dim,
+        };
+        let raw = outcomes_of(data, truth, &plain)?;
+        let centred = match centre {
+            Some(centre) => {
+                let mut both = plain;
+                centre(&mut both.queries)?;
+                centre(&mut both.gallery)?;
+                Some(outcomes_of(data, truth, &both)?)
+            }
+            None => None,
+        };
+        let new = match &data.new_gallery {
+            Some(gallery) => Some(outcomes_of(
+                data,
+                truth,
+                &Prepared {
+                    queries: unit(&data.new_queries)?,
+                    gallery: unit(gallery)?,
+                    dim: gallery.dim,
+                },
+            )?),
+            None => None,
+        };
+        Ok(Self {
+            task: truth.task(),
+            raw,
+            centred,
+            new,
+        })
+    }
+
+    /// What is searched for.
+    pub fn task(&self) -> Task {
+        self.task
+    }
+
+    /// The old encoder's own queries on its stored vectors as they are: doing nothing.
+    pub fn old(&self) -> &Outcomes {
+        &self.raw
+    }
+
+    /// The new encoder's queries on its own gallery: everything embedded again.
+    pub fn new_self_test(&self) -> Option<&Outcomes> {
+        self.new.as_ref()
+    }
+
+    /// The old self-test's scores per query. A centred index is compared with the better of both self-tests, since centring needs no new
+    /// encoder.
+    fn old_scores(&self, measure: Measure, index: Index) -> Option<Vec<f32>> {
+        let raw = measure.scores(&self.raw)?;
+        let centred = match (index, &self.centred) {
+            (Index::Centred, Some(centred)) => measure.scores(centred),
+            _ => None,
+        };
+        match centred {
+            Some(centred) if mean(&centred) > mean(&raw) => Some(centred),
+            _ => Some(raw),
+        }
+    }
+
+    /// The old self-test by a measure: of a centred index, the better of raw and centred.
+    pub fn old_self_test(&self, measure: Measure, index: Index) -> Option<f64> {
+        self.old_scores(measure, index).map(|scores| mean(&scores))
+    }
+
+    /// Every measure of a search's outcomes against the old self-test.
+    ///
+    /// # Errors
+    /// Outcomes of other queries.
+    pub fn compare(
+        &self,
+        found: &Outcomes,
+        index: Index,
+        demands: &Demands,
+    ) -> Result<Vec<Measured>, MeasureError> {
+        let mut compared = Vec::new();
+        for (number, &measure) in self.task.measures().iter().enumerate() {
+            let scores = measure.scores(found);
+            let (Some(new), Some(old)) = (scores, self.old_scores(measure, index)) else {
+                continue;
+            };
+            let comparison =
+                compare_scores(measure, &new, &old, &demands.bootstrap, number as u64)?;
+            let new_self_test = self
+                .new
+                .as_ref()
+                .and_then(|new| measure.scores(new))
+                .map(|scores| mean(&scores));
+            let mut measured = Measured {
+                decides: number < self.task.deciding(),
+                verdict: Verdict::Undecided,
+                upgrade_recovery: new_self_test
+                    .and_then(|new| upgrade_recovery(comparison.new, comparison.old, new)),
+                new_self_test,
+                comparison,
+            };
+            if let Some(interval) = measured.interval(demands.confidence) {
+                measured.verdict = Verdict::of(interval, demands.min_margin);
+            }
+            compared.push(measured);
+        }
+        Ok(compared)
+    }
+}
+
+/// The worst verdict of the deciding measures, and whether too many queries were lost.
+pub fn judge(measured: &[Measured], demands: &Demands) -> (Finding, Vec<String>) {
+    let mut finding = Finding::Compatible;
+    let mut reasons = Vec::new();
+    for one in measured.iter().filter(|one| one.decides) {
+        let measure = one.comparison.measure;
+        if one.verdict != Verdict::Compatible {
+            reasons.push(format!(
+                "{measure}: {} (margin {:+.4})",
+                one.verdict, one.comparison.margin
+            ));
+        }
+        finding = finding.worst(one.verdict.into());
+        let binary = one.comparison.mcnemar.is_some();
+        if let Some(limit) = demands.max_negative_flips.filter(|_| binary)
+            && one.comparison.negative_flips > limit
+        {
+            reasons.push(format!(
+                "{measure}: {:.4} of the queries were right before and are wrong now, allowed are {limit}",
+                one.comparison.negative_flips
+            ));
+            finding = finding.worst(Finding::Incompatible);
+        }
+    }
+    (finding, reasons)
+}
+
+/// The outcomes of a search.
+///
+/// # Errors
+/// A route that cannot be prepared, or vectors that cannot be compared.
+pub fn search_outcomes(
+    data: &EvaluationData,
+    truth: &Truth,
+    search: &Search<'_>,
+) -> Result<Outcomes, MeasureError> {
+    outcomes_of(data, truth, &search.prepare(data)?)
+}
+
+/// The outcomes of prepared vectors.
+///
+/// # Errors
+/// Vectors that cannot be compared.
+pub fn outcomes_of(
+    data: &EvaluationData,
+    truth: &Truth,
+    prepared: &Prepared,
+) -> Result<Outcomes, MeasureError> {
+    Ok(outcomes(&Test {
+        queries: &prepared.queries,
+        gallery: &prepared.gallery,
+        dim: prepared.dim,
+        relevance: &truth.relevance(),
+        own: data.own.as_deref(),
+    })?)
+}
+
+fn mean(scores: &[f32]) -> f64 {
+    scores.iter().map(|&score| f64::from(score)).sum::<f64>() / scores.len().max(1) as f64
+}

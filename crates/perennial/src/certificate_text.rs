@@ -1,0 +1,108 @@
+//! A certificate in a terminal.
+
+use std::fmt::Write;
+
+use perennial_upgrade::{Certificate, Finding, Measured, TaskResult};
+
+/// The verdict first, then the figures of every task.
+pub fn render(certificate: &Certificate, color: bool) -> String {
+    let mut text = String::new();
+    let paint = |finding: Finding| painted(finding, color);
+    let _ = writeln!(
+        text,
+        "{}: queries of {} by route {} on the stored embeddings of {}",
+        paint(certificate.finding),
+        certificate.query_space,
+        certificate.route,
+        certificate.gallery_space
+    );
+    if let Some(bridge) = &certificate.bridge {
+        let _ = writeln!(
+            text,
+            "bridge {}, fitted on {} pairs, sha256 {}",
+            bridge.kind,
+            bridge.pairs,
+            &bridge.sha256[..12.min(bridge.sha256.len())]
+        );
+    }
+    for task in &certificate.tasks {
+        let _ = writeln!(
+            text,
+            "\n{} retrieval: {}, {} queries, {} items",
+            task.task,
+            paint(task.finding),
+            certificate.queries,
+            certificate.gallery_items
+        );
+        for reason in &task.reasons {
+            let _ = writeln!(text, "  {reason}");
+        }
+        text.push_str(&table(task, certificate.demands.confidence));
+    }
+    if let Some(agreement) = certificate.agreement_at_10 {
+        let _ = writeln!(
+            text,
+            "\nagreement with the new encoder's own first ten: {agreement:.3} (certifies nothing)"
+        );
+    }
+    for warning in &certificate.warnings {
+        let _ = writeln!(text, "warning: {warning}");
+    }
+    text
+}
+
+fn table(task: &TaskResult, confidence: f64) -> String {
+    let mut text = format!(
+        "  {:<11} {:>7} {:>7} {:>7}  {:<27} {:>8} {:>8} {:>9}\n",
+        "measure",
+        "before",
+        "after",
+        "re-emb.",
+        format!("margin [{} %]", confidence * 100.0),
+        "gained",
+        "lost",
+        "recovery"
+    );
+    for one in &task.measures {
+        text.push_str(&line(one, confidence));
+    }
+    text.push_str("  * decides\n");
+    text
+}
+
+fn line(one: &Measured, confidence: f64) -> String {
+    let found = &one.comparison;
+    let optional = |value: Option<f64>, digits: usize| match value {
+        Some(value) => format!("{value:.digits$}"),
+        None => "-".to_owned(),
+    };
+    let interval = one.interval(confidence).map_or_else(String::new, |bounds| {
+        format!("[{:+.4}, {:+.4}]", bounds.low, bounds.high)
+    });
+    format!(
+        "  {:<11} {:>7.4} {:>7.4} {:>7}  {:+.4} {:<19} {:>8.4} {:>8.4} {:>9}\n",
+        format!("{}{}", found.measure, if one.decides { " *" } else { "" }),
+        found.old,
+        found.new,
+        optional(one.new_self_test, 4),
+        found.margin,
+        interval,
+        found.positive_flips,
+        found.negative_flips,
+        optional(one.upgrade_recovery, 2)
+    )
+}
+
+/// The finding, coloured on a terminal.
+pub fn painted(finding: Finding, color: bool) -> String {
+    let text = finding.to_string();
+    if !color {
+        return text;
+    }
+    let code = match finding {
+        Finding::Compatible => 32,
+        Finding::Undecided | Finding::CannotTell => 33,
+        Finding::Incompatible => 31,
+    };
+    format!("\x1b[{code}m{text}\x1b[0m")
+}

@@ -1,0 +1,256 @@
+//! `perennial advise`: which way to handle an encoder upgrade pays on the user's own data?
+
+use std::fmt::Write;
+use std::path::PathBuf;
+
+use perennial_core::{FileKind, Output};
+use perennial_eval::Bootstrap;
+use perennial_upgrade::report::advice_page;
+use perennial_upgrade::{Advice, AdviceError, Question, Rates, TaskAdvice, Way, WayKind};
+
+use super::certify::demands;
+use crate::arguments::GlobalArguments;
+use crate::certificate_text::painted;
+use crate::evaluation_arguments::{Evaluation, EvaluationArguments, FitArguments, page_context};
+use crate::exit_status::{ExitStatus, usage};
+use crate::interrupt::Interrupt;
+use crate::terminal::Terminal;
+use crate::vector_argument::VectorLoader;
+
+/// How advice is recognised.
+const ADVICE: FileKind = FileKind {
+    name: "advice",
+    recognise: |head| String::from_utf8_lossy(head).contains("\"perennial-advice\""),
+};
+
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    #[command(flatten)]
+    evaluation: EvaluationArguments,
+    #[command(flatten)]
+    fit: FitArguments,
+    /// Items of the real gallery, for the cost [default: those of --old-gallery]
+    #[arg(long, value_name = "N", help_heading = "Cost")]
+    items: Option<u64>,
+    /// Items that the new encoder embeds per second
+    #[arg(long, value_name = "N", help_heading = "Cost")]
+    items_per_second: Option<f64>,
+    /// Price of embedding 1,000 items with the new encoder, in your currency
+    #[arg(long, value_name = "PRICE", help_heading = "Cost")]
+    price_per_thousand: Option<f64>,
+    /// The smallest margin over the old self-test, a difference of fractions
+    #[arg(
+        long,
+        default_value_t = 0.0,
+        allow_negative_numbers = true,
+        help_heading = "Demands"
+    )]
+    min_margin: f64,
+    /// The largest share of queries that may be right before and wrong after
+    #[arg(long, value_name = "FRACTION", help_heading = "Demands")]
+    max_negative_flips: Option<f64>,
+    /// Error probability of the intervals: 0.1, 0.05 or 0.01
+    #[arg(long, default_value_t = 0.05, help_heading = "Demands")]
+    alpha: f64,
+    /// Bootstrap resamples of each interval
+    #[arg(long, default_value_t = Bootstrap::DEFAULT_RESAMPLES)]
+    resamples: usize,
+    /// Seed of resamples, and of the halves of the queries
+    #[arg(long, default_value_t = 0)]
+    seed: u64,
+    /// File for the advice, JSON
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// File for a page with the recommendation, the ways and what they rest on
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+}
+
+pub fn run(
+    arguments: &Arguments,
+    global: &GlobalArguments,
+    terminal: &Terminal,
+) -> anyhow::Result<ExitStatus> {
+    let demands = demands(
+        arguments.min_margin,
+        arguments.max_negative_flips,
+        arguments.alpha,
+        arguments.resamples,
+        arguments.seed,
+    )?;
+    let output = arguments
+        .out
+        .as_ref()
+        .map(|file| Output::prepare_kind(file, ADVICE))
+        .transpose()?;
+    let page = arguments.html.as_ref().map(Output::prepare).transpose()?;
+    let interrupt = Interrupt::listen()?;
+    let loader = VectorLoader {
+        global,
+        terminal,
+        interrupt,
+    };
+    let Evaluation {
+        data,
+        mut sources,
+        ids,
+    } = arguments.evaluation.load(&loader, terminal)?;
+    let pairs = arguments
+        .fit
+        .load(&loader, &arguments.evaluation, &mut sources)?;
+    if pairs.is_none() {
+        terminal.say("without --fit-from and --fit-to no bridge can be measured");
+    }
+    let question = Question {
+        data: &data,
+        fit: pairs.as_ref().map(|pairs| [&pairs.new, &pairs.old]),
+        demands,
+        rates: arguments.rates()?,
+        sources,
+        created: perennial_train::now(),
+    };
+    let advice = question.answer(|step| {
+        terminal.say(step);
+        interrupt.check()
+    });
+    let advice = advice.map_err(|error| match error.downcast_ref() {
+        Some(AdviceError::NoTruth | AdviceError::TooFewQueries { .. }) => usage(error.to_string()),
+        _ => error,
+    })?;
+    if let Some(output) = output {
+        output.commit(advice.to_json())?;
+    }
+    if let Some(output) = page
+        && let Some(content) = advice_page(&advice, 0, &page_context(ids))
+    {
+        output.commit(content.render())?;
+    }
+    terminal.document(|| Ok(advice.to_json()), |color| render(&advice, color))?;
+    Ok(ExitStatus::Done)
+}
+
+impl Arguments {
+    fn rates(&self) -> anyhow::Result<Rates> {
+        let positive = |option: &str, value: Option<f64>| match value {
+            Some(value) if !(value.is_finite() && value > 0.0) => {
+                Err(usage(format!("{option} {value}: use a number above 0")))
+            }
+            value => Ok(value),
+        };
+        Ok(Rates {
+            items: self.items,
+            items_per_second: positive("--items-per-second", self.items_per_second)?,
+            price_per_thousand: positive("--price-per-thousand", self.price_per_thousand)?,
+        })
+    }
+}
+
+fn render(advice: &Advice, color: bool) -> String {
+    let mut text = String::new();
+    for task in &advice.tasks {
+        let _ = writeln!(
+            text,
+            "{} retrieval, {} -> {}: {}\n  {}\n",
+            task.task,
+            advice.gallery_space,
+            advice.query_space,
+            task.recommendation.way,
+            task.recommendation.reason
+        );
+        text.push_str(&ways(task, advice.demands.confidence, color));
+        text.push_str(&curve(task));
+        let _ = writeln!(
+            text,
+            "settings were chosen on {} queries and measured on {} others; bridges were fitted on {} pairs\n",
+            task.tuning_queries, task.judging_queries, advice.fit_pairs
+        );
+    }
+    text
+}
+
+/// One line per way, the best first.
+fn ways(task: &TaskAdvice, confidence: f64, color: bool) -> String {
+    let mut text = String::new();
+    let deciding = task.task.deciding();
+    let names: Vec<String> = task.task.measures()[..deciding]
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let width = task
+        .ways
+        .iter()
+        .map(|way| way.name.len())
+        .max()
+        .unwrap_or(0);
+    let _ = write!(text, "    {:<width$}", "way");
+    for name in &names {
+        let _ = write!(
+            text,
+            "  {name:>8} {:<17}",
+            format!("margin {} %", confidence * 100.0)
+        );
+    }
+    text.push_str("   lost  finding\n");
+    for way in &task.ways {
+        let mark = if way.name == task.recommendation.way {
+            "->"
+        } else {
+            "  "
+        };
+        let _ = write!(text, "  {mark}{:<width$}", way.name);
+        for one in way.measures.iter().filter(|one| one.decides) {
+            let interval = one.interval(confidence).map_or_else(String::new, |bounds| {
+                format!("[{:+.3}, {:+.3}]", bounds.low, bounds.high)
+            });
+            let _ = write!(text, "  {:>8.4} {interval:<17}", one.comparison.new);
+        }
+        let lost = way
+            .measures
+            .iter()
+            .find(|one| one.comparison.mcnemar.is_some())
+            .map_or(0.0, |one| one.comparison.negative_flips);
+        let finding = match way.kind {
+            WayKind::DoNothing => "-".to_owned(),
+            _ => painted(way.finding, color),
+        };
+        let _ = writeln!(text, "  {lost:.3}  {finding}{}", cost(way));
+    }
+    text
+}
+
+fn cost(way: &Way) -> String {
+    let mut parts = Vec::new();
+    if let Some(seconds) = way.cost.seconds.filter(|&seconds| seconds > 0.0) {
+        parts.push(format!("{:.1} h", seconds / 3600.0));
+    }
+    if let Some(price) = way.cost.price.filter(|&price| price > 0.0) {
+        parts.push(format!("price {price:.2}"));
+    }
+    if way.cost.needs_old_encoder && way.kind != WayKind::DoNothing {
+        parts.push("two encoders".to_owned());
+    }
+    if way.cost.needs_originals {
+        parts.push("needs the originals".to_owned());
+    }
+    match parts.is_empty() {
+        true => String::new(),
+        false => format!("  ({})", parts.join(", ")),
+    }
+}
+
+fn curve(task: &TaskAdvice) -> String {
+    if task.curve.is_empty() {
+        return String::new();
+    }
+    let mut text = String::from(
+        "\n  share embedded again, most retrieved items first; dual queries on the rest:\n",
+    );
+    for point in &task.curve {
+        let _ = write!(text, "    {:>4.0} %", 100.0 * point.share);
+        for (measure, value) in &point.measures {
+            let _ = write!(text, "  {measure} {value:.4}");
+        }
+        text.push('\n');
+    }
+    text
+}

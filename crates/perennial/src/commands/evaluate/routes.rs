@@ -1,0 +1,262 @@
+//! `perennial evaluate --routes`: a chain of versions, searched as it is, centred, through bridges and by dual queries.
+
+use std::fmt::Write;
+
+use clap::ValueEnum;
+use perennial_bridge::Recipe;
+use perennial_core::{ModelVersion, Output};
+use perennial_upgrade::{
+    Chain, ChainRoute, ChainVersion, DEFAULT_WEIGHT, Demands, RouteResult, Rows, Truth,
+};
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use serde::Serialize;
+
+use crate::exit_status::usage;
+use crate::measurement::{Measurement, Probe};
+use crate::progress::CountedProgress;
+use crate::set_argument::SetArgument;
+use crate::terminal::Terminal;
+
+/// The file with the result.
+pub const FILE: &str = "routes.json";
+
+/// How newer queries search older galleries.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Routes")]
+pub struct RouteArguments {
+    /// Measure these routes on every pair of versions, by nearest class mean, recall@1 and mAP, and on half-old galleries, instead of the
+    /// usual report
+    #[arg(long, value_enum, value_name = "ROUTE", num_args = 0.., default_missing_values = ["own", "centred", "bridged", "dual"])]
+    routes: Option<Vec<RouteName>>,
+    /// Images outside of the evaluation set, to fit bridges and means on; their labels are not used
+    #[arg(long, value_name = "SET:SPLIT", requires = "routes")]
+    fit_set: Option<SetArgument>,
+    /// Use only this many of them, drawn at random
+    #[arg(long, value_name = "N", requires = "fit_set")]
+    fit_pairs: Option<usize>,
+    /// Kind of the bridges, such as orthogonal or ridge:0.001
+    #[arg(
+        long,
+        value_name = "KIND",
+        default_value = "orthogonal",
+        requires = "routes"
+    )]
+    kind: Recipe,
+    /// Share of the old query in dual queries
+    #[arg(long, value_name = "W", default_value_t = DEFAULT_WEIGHT, requires = "routes")]
+    weight: f64,
+}
+
+/// A route on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum RouteName {
+    /// As they are
+    Own,
+    /// Each side less the mean of its fit set
+    Centred,
+    /// Through a bridge
+    Bridged,
+    /// Old and bridged query in one
+    Dual,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    schema_version: u32,
+    versions: Vec<&'a str>,
+    queries: &'a perennial_core::ProbeSet,
+    gallery: &'a perennial_core::ProbeSet,
+    fit_set: Option<String>,
+    fit_pairs: usize,
+    demands: Demands,
+    created: String,
+    routes: &'a [RouteResult],
+}
+
+impl RouteArguments {
+    /// Whether routes are to be measured.
+    pub fn wanted(&self) -> bool {
+        self.routes.is_some()
+    }
+
+    fn chosen(&self) -> anyhow::Result<Vec<ChainRoute>> {
+        if !(0.0..=1.0).contains(&self.weight) {
+            return Err(usage(format!("--weight {}: use 0 to 1", self.weight)));
+        }
+        let routes: Vec<ChainRoute> = self
+            .routes
+            .iter()
+            .flatten()
+            .map(|route| match route {
+                RouteName::Own => ChainRoute::Own,
+                RouteName::Centred => ChainRoute::Centred,
+                RouteName::Bridged => ChainRoute::Bridged { recipe: self.kind },
+                RouteName::Dual => ChainRoute::Dual {
+                    recipe: self.kind,
+                    weight: self.weight,
+                },
+            })
+            .collect();
+        if let Some(route) = routes.iter().find(|route| route.needs_fit())
+            && self.fit_set.is_none()
+        {
+            return Err(usage(format!(
+                "route {route} needs images to fit on; pass --fit-set SET:SPLIT, such as --fit-set cifar100:train"
+            )));
+        }
+        Ok(routes)
+    }
+
+    /// Measures the routes and writes the result to `output`.
+    pub fn run(
+        &self,
+        measurement: &Measurement<'_>,
+        versions: &[ModelVersion],
+        [queries, gallery]: [&Probe; 2],
+        demands: Demands,
+        data: &std::path::Path,
+        output: Output,
+    ) -> anyhow::Result<()> {
+        let terminal = measurement.terminal;
+        let routes = self.chosen()?;
+        let fit = match &self.fit_set {
+            Some(set) => Some(Probe::load_for(&set.0, data, versions)?),
+            None => None,
+        };
+        let drawn = match &fit {
+            Some(fit) => self.draw(fit.set.len(), demands.bootstrap.seed)?,
+            None => Vec::new(),
+        };
+        let mut chain = Vec::with_capacity(versions.len());
+        for version in versions {
+            let rows = |probe: &Probe| -> anyhow::Result<Rows> {
+                let embeddings = measurement.embeddings(version, probe)?;
+                Ok(Rows::embedded(&embeddings, version.space()))
+            };
+            chain.push(ChainVersion {
+                name: version.name.clone(),
+                queries: rows(queries)?,
+                gallery: rows(gallery)?,
+                fit: match &fit {
+                    Some(fit) => Some(rows(fit)?.select(&drawn)),
+                    None => None,
+                },
+            });
+        }
+        let truth = Truth::Classes {
+            queries: queries.set.labels().to_vec(),
+            gallery: gallery.set.labels().to_vec(),
+        };
+        let chain = Chain {
+            versions: &chain,
+            truth: &truth,
+            demands,
+        };
+        let pairs = versions.len() * versions.len().saturating_sub(1) / 2;
+        let total = (pairs * routes.len()) as u64;
+        let progress = CountedProgress::new(terminal, "measuring routes", total, "tests");
+        let mut results = Vec::with_capacity(routes.len());
+        for route in routes {
+            results.push(chain.measure(route, || {
+                progress.advance(1);
+                measurement.interrupt.check()
+            })?);
+        }
+        progress.finish();
+        let document = Document {
+            schema_version: 1,
+            versions: versions
+                .iter()
+                .map(|version| version.name.as_str())
+                .collect(),
+            queries: &queries.description,
+            gallery: &gallery.description,
+            fit_set: fit.as_ref().map(|fit| fit.description.name.clone()),
+            fit_pairs: drawn.len(),
+            demands,
+            created: perennial_train::now(),
+            routes: &results,
+        };
+        let mut text = serde_json::to_string_pretty(&document)?;
+        text.push('\n');
+        output.commit(&text)?;
+        terminal.document(|| Ok(text), |_| render(&results, drawn.len()))
+    }
+
+    fn draw(&self, images: usize, seed: u64) -> anyhow::Result<Vec<usize>> {
+        let wanted = self.fit_pairs.unwrap_or(images);
+        if wanted == 0 || wanted > images {
+            return Err(usage(format!(
+                "--fit-pairs {wanted}: the set has {images} images"
+            )));
+        }
+        let mut drawn: Vec<usize> = (0..images).collect();
+        drawn.shuffle(&mut rand_chacha::ChaCha8Rng::seed_from_u64(seed));
+        drawn.truncate(wanted);
+        drawn.sort_unstable();
+        Ok(drawn)
+    }
+}
+
+fn render(results: &[RouteResult], pairs: usize) -> String {
+    let mut text = String::new();
+    let width = results
+        .iter()
+        .map(|result| result.name.len())
+        .max()
+        .unwrap_or(0)
+        .max(5);
+    let _ = writeln!(
+        text,
+        "{:width$}  {:<9}  {:>6}  {:>7}  {:>7}  {:>7}  better / undecided / worse",
+        "route", "measure", "AC", "AA", "cross", "worst"
+    );
+    for result in results {
+        for measure in &result.measures {
+            let _ = writeln!(
+                text,
+                "{:width$}  {:<9}  {:>6.3}  {:>7.4}  {:>7.4}  {:>+7.4}  {} / {} / {}",
+                result.name,
+                measure.measure.to_string(),
+                measure.average_compatibility,
+                measure.average_accuracy,
+                measure.mean_cross_test,
+                measure.worst_margin,
+                measure.compatible,
+                measure.undecided,
+                measure.incompatible
+            );
+        }
+    }
+    let _ = writeln!(
+        text,
+        "\nAC: share of pairs above the old self-test (the better of raw and centred). Bridges were fitted on {pairs} images.\n\n\
+         Half of the items embedded by the older version, half by the newest (before / half / all embedded again):"
+    );
+    for result in results {
+        for mixed in &result.mixed {
+            let _ = write!(text, "{:width$}  {}", result.name, mixed.old);
+            for (measure, value) in &mixed.all {
+                let of = |values: &[(perennial_eval::Measure, f64)]| {
+                    values
+                        .iter()
+                        .find(|(other, _)| other == measure)
+                        .map_or(0.0, |(_, value)| *value)
+                };
+                let _ = write!(
+                    text,
+                    "  {measure} {:.3} / {value:.3} / {:.3}",
+                    of(&mixed.all_old),
+                    of(&mixed.all_new)
+                );
+            }
+            let _ = writeln!(
+                text,
+                "  old among the first 24: {:.2}",
+                mixed.old_among_first
+            );
+        }
+    }
+    text
+}

@@ -1,0 +1,339 @@
+//! The evaluation set and bridge that `certify` and `advise` take on the command line.
+
+use std::path::PathBuf;
+
+use perennial_core::{ItemId, SpaceId};
+use perennial_formats::Label;
+use perennial_upgrade::report::PageContext;
+use perennial_upgrade::{EvaluationData, Rows, Source, Sources, Truth};
+
+use crate::exit_status::usage;
+use crate::terminal::Terminal;
+use crate::vector_argument::{VectorArgument, VectorLoader, Vectors, align, file_source};
+
+/// The evaluation set. Row `i` of both query files must be the same query (by id where both have ids), likewise the galleries.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Evaluation set")]
+pub struct EvaluationArguments {
+    /// Queries embedded by the old encoder: a file, or VERSION@SET:SPLIT
+    #[arg(long, value_name = "FILE")]
+    pub old_queries: VectorArgument,
+    /// Gallery embedded by the old encoder: what is stored
+    #[arg(long, value_name = "FILE")]
+    pub old_gallery: VectorArgument,
+    /// The same queries embedded by the new encoder
+    #[arg(long, value_name = "FILE")]
+    pub new_queries: VectorArgument,
+    /// The same gallery embedded by the new encoder: shows what re-embedding everything would give
+    #[arg(long, value_name = "FILE")]
+    pub new_gallery: Option<VectorArgument>,
+    /// Class of each query, where the query files have no labels
+    #[arg(long, value_name = "FILE")]
+    pub query_labels: Option<PathBuf>,
+    /// Class of each gallery item, where the gallery files have no labels
+    #[arg(long, value_name = "FILE")]
+    pub gallery_labels: Option<PathBuf>,
+    /// Ids of the queries, row by row, where the query files have none
+    #[arg(long, value_name = "FILE")]
+    pub query_ids: Option<PathBuf>,
+    /// Ids of the gallery items, row by row, where the gallery files have none
+    #[arg(long, value_name = "FILE")]
+    pub gallery_ids: Option<PathBuf>,
+    /// Relevance judgements: query id, item id, grade (TREC qrels, BEIR tsv, CSV or JSON lines); measures item-like retrieval
+    #[arg(long, value_name = "FILE")]
+    pub relevance: Option<PathBuf>,
+    /// Queries are gallery items: a query does not find the item of its own id
+    #[arg(long)]
+    pub leave_one_out: bool,
+    /// Name of the old space, where the files do not state it
+    #[arg(long, value_name = "NAME")]
+    pub old_space: Option<SpaceId>,
+    /// Name of the new space, where the files do not state it
+    #[arg(long, value_name = "NAME")]
+    pub new_space: Option<SpaceId>,
+}
+
+/// Paired embeddings of other inputs, to fit a bridge on.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Bridge")]
+pub struct FitArguments {
+    /// Inputs outside of the evaluation set, embedded by the new encoder, to fit a bridge on
+    #[arg(long, value_name = "FILE", requires = "fit_to")]
+    pub fit_from: Option<VectorArgument>,
+    /// The same inputs embedded by the old encoder
+    #[arg(long, value_name = "FILE", requires = "fit_from")]
+    pub fit_to: Option<VectorArgument>,
+    /// Use only this many pairs, the first ones
+    #[arg(long, value_name = "N", requires = "fit_from")]
+    pub fit_pairs: Option<usize>,
+}
+
+/// An evaluation set, read and in order.
+pub struct Evaluation {
+    pub data: EvaluationData,
+    pub sources: Sources,
+    /// Of queries and gallery items.
+    pub ids: [Option<Vec<ItemId>>; 2],
+}
+
+/// What a page says beside the document.
+pub fn page_context([query_ids, item_ids]: [Option<Vec<ItemId>>; 2]) -> PageContext {
+    let words: Vec<String> = std::env::args().collect();
+    PageContext {
+        command: Some(words.join(" ")),
+        program: Some(format!("perennial {}", env!("CARGO_PKG_VERSION"))),
+        query_ids,
+        item_ids,
+    }
+}
+
+/// Paired rows: new and old.
+pub struct FitRows {
+    pub new: Rows,
+    pub old: Rows,
+    pub labels: Option<Vec<u32>>,
+}
+
+impl EvaluationArguments {
+    /// Reads everything, and brings queries and galleries into one order.
+    pub fn load(
+        &self,
+        loader: &VectorLoader<'_>,
+        terminal: &Terminal,
+    ) -> anyhow::Result<Evaluation> {
+        let (old_space, new_space) = (self.old_space.as_ref(), self.new_space.as_ref());
+        let mut old_queries = loader.load(&self.old_queries, old_space)?;
+        let mut old_gallery = loader.load(&self.old_gallery, old_space)?;
+        let mut new_queries = loader.load(&self.new_queries, new_space)?;
+        let mut new_gallery = self
+            .new_gallery
+            .as_ref()
+            .map(|argument| loader.load(argument, new_space))
+            .transpose()?;
+        give_ids(&self.query_ids, [&mut old_queries, &mut new_queries])?;
+        give_ids(
+            &self.gallery_ids,
+            std::iter::once(&mut old_gallery).chain(&mut new_gallery),
+        )?;
+        check_one_space(&old_queries, &old_gallery)?;
+        if let Some(new_gallery) = &new_gallery {
+            check_one_space(&new_queries, new_gallery)?;
+        }
+        let order = align(&old_queries, &new_queries)?;
+        let aligned_queries = new_queries.rows.select(&order);
+        let aligned_gallery = new_gallery
+            .as_ref()
+            .map(|gallery| anyhow::Ok(gallery.rows.select(&align(&old_gallery, gallery)?)))
+            .transpose()?;
+
+        let mut truth_sources = Vec::new();
+        let mut truths = Vec::new();
+        let query_labels = self.labels(
+            &old_queries,
+            &new_queries,
+            &order,
+            &self.query_labels,
+            &mut truth_sources,
+        )?;
+        let gallery_labels = self.labels(
+            &old_gallery,
+            &old_gallery,
+            &[],
+            &self.gallery_labels,
+            &mut truth_sources,
+        )?;
+        match (&query_labels, &gallery_labels) {
+            (Some(queries), Some(gallery)) => truths.push(Truth::of_labels(queries, gallery)),
+            (Some(_), None) if self.query_labels.is_some() => {
+                return Err(usage(
+                    "the gallery has no labels; pass --gallery-labels FILE",
+                ));
+            }
+            (None, Some(_)) if self.gallery_labels.is_some() => {
+                return Err(usage(
+                    "the queries have no labels; pass --query-labels FILE",
+                ));
+            }
+            _ => {}
+        }
+        if let Some(file) = &self.relevance {
+            let judgements = perennial_formats::read_judgements(file)?;
+            let (Some(queries), Some(items)) = (&old_queries.ids, &old_gallery.ids) else {
+                let without = if old_queries.ids.is_none() {
+                    &old_queries
+                } else {
+                    &old_gallery
+                };
+                return Err(usage(format!(
+                    "{}: has no ids, which --relevance refers to; pass --query-ids and --gallery-ids, or use a format with ids, such as JSON lines or npz",
+                    without.name
+                )));
+            };
+            truth_sources.push(file_source(file, judgements.len())?);
+            let (truth, missing) = Truth::of_judgements(&judgements, queries, items);
+            if missing > 0 {
+                terminal.say(format_args!(
+                    "{}: {missing} judged items are not in the gallery",
+                    file.display()
+                ));
+            }
+            truths.push(truth);
+        }
+        let sources = Sources {
+            old_queries: Some(old_queries.source.clone()),
+            old_gallery: Some(old_gallery.source.clone()),
+            new_queries: Some(new_queries.source.clone()),
+            new_gallery: new_gallery.as_ref().map(|gallery| gallery.source.clone()),
+            truth: truth_sources,
+            fit: Vec::new(),
+        };
+        let ids = [old_queries.ids.clone(), old_gallery.ids.clone()];
+        let data = EvaluationData {
+            own: self.own(&old_queries, &old_gallery)?,
+            old_queries: old_queries.rows,
+            old_gallery: old_gallery.rows,
+            new_queries: aligned_queries,
+            new_gallery: aligned_gallery,
+            truths,
+        };
+        Ok(Evaluation { data, sources, ids })
+    }
+
+    /// Labels of one side: a file of their own, or those of either embeddings file.
+    fn labels(
+        &self,
+        old: &Vectors,
+        new: &Vectors,
+        order: &[usize],
+        file: &Option<PathBuf>,
+        sources: &mut Vec<Source>,
+    ) -> anyhow::Result<Option<Vec<Label>>> {
+        if let Some(file) = file {
+            let labels = perennial_formats::read_labels(file)?;
+            if labels.len() != old.rows.len() {
+                return Err(usage(format!(
+                    "{} has {} labels, but {} has {} rows",
+                    file.display(),
+                    labels.len(),
+                    old.name,
+                    old.rows.len()
+                )));
+            }
+            sources.push(file_source(file, labels.len())?);
+            return Ok(Some(labels));
+        }
+        if let Some(labels) = &old.labels {
+            return Ok(Some(labels.clone()));
+        }
+        Ok(new
+            .labels
+            .as_ref()
+            .map(|labels| order.iter().map(|&row| labels[row].clone()).collect()))
+    }
+
+    /// Each query's own place in the gallery.
+    fn own(
+        &self,
+        queries: &Vectors,
+        gallery: &Vectors,
+    ) -> anyhow::Result<Option<Vec<Option<u32>>>> {
+        if !self.leave_one_out {
+            return Ok(None);
+        }
+        let own = match (&queries.ids, &gallery.ids) {
+            (Some(ids), Some(items)) => {
+                let places = crate::vector_argument::positions(gallery, items)?;
+                ids.iter()
+                    .map(|id| places.get(id).map(|&place| place as u32))
+                    .collect()
+            }
+            _ if queries.rows.len() == gallery.rows.len() => {
+                (0..queries.rows.len() as u32).map(Some).collect()
+            }
+            _ => {
+                return Err(usage(
+                    "--leave-one-out needs ids in both files, or as many queries as gallery items in the same order",
+                ));
+            }
+        };
+        Ok(Some(own))
+    }
+}
+
+impl FitArguments {
+    /// Reads the pairs, where they were given.
+    pub fn load(
+        &self,
+        loader: &VectorLoader<'_>,
+        evaluation: &EvaluationArguments,
+        sources: &mut Sources,
+    ) -> anyhow::Result<Option<FitRows>> {
+        let (Some(from), Some(to)) = (&self.fit_from, &self.fit_to) else {
+            return Ok(None);
+        };
+        let new = loader.load(from, evaluation.new_space.as_ref())?;
+        let old = loader.load(to, evaluation.old_space.as_ref())?;
+        let order = align(&new, &old)?;
+        let count = self.fit_pairs.unwrap_or(order.len());
+        if count == 0 || count > order.len() {
+            return Err(usage(format!(
+                "--fit-pairs {count}: there are {} pairs; use 1 to {}",
+                order.len(),
+                order.len()
+            )));
+        }
+        sources.fit = vec![new.source.clone(), old.source.clone()];
+        let rows: Vec<usize> = (0..count).collect();
+        let labels = new.labels.as_ref().map(|labels| {
+            match Truth::of_labels(&labels[..count], &labels[..count]) {
+                Truth::Classes { queries, .. } => queries,
+                Truth::Items(_) => unreachable!("labels become classes"),
+            }
+        });
+        Ok(Some(FitRows {
+            new: new.rows.select(&rows),
+            old: old.rows.select(&order[..count]),
+            labels,
+        }))
+    }
+}
+
+/// Gives ids to embeddings that have none.
+fn give_ids<'a>(
+    file: &Option<PathBuf>,
+    vectors: impl IntoIterator<Item = &'a mut Vectors>,
+) -> anyhow::Result<()> {
+    let Some(file) = file else {
+        return Ok(());
+    };
+    let ids = perennial_formats::read_ids(file)?;
+    for vectors in vectors {
+        if vectors.ids.is_some() {
+            continue;
+        }
+        if ids.len() != vectors.rows.len() {
+            return Err(usage(format!(
+                "{} has {} ids, but {} has {} rows",
+                file.display(),
+                ids.len(),
+                vectors.name,
+                vectors.rows.len()
+            )));
+        }
+        vectors.ids = Some(ids.clone());
+    }
+    Ok(())
+}
+
+fn check_one_space(queries: &Vectors, gallery: &Vectors) -> anyhow::Result<()> {
+    gallery
+        .rows
+        .space
+        .accept(&queries.rows.space)
+        .map_err(|problem| {
+            usage(format!(
+                "{} and {} must be embeddings of one encoder: {problem}",
+                queries.name, gallery.name
+            ))
+        })
+}

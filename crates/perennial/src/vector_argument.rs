@@ -1,0 +1,235 @@
+//! Embeddings on the command line: a file in any of the formats, or `VERSION@SET:SPLIT`, a set of images that a registered version embeds.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use anyhow::Context;
+use perennial_core::{ItemId, SpaceId};
+use perennial_formats::Label;
+use perennial_upgrade::{Rows, Source};
+
+use crate::arguments::GlobalArguments;
+use crate::embedding_cache::EmbeddingCache;
+use crate::exit_status::usage;
+use crate::interrupt::Interrupt;
+use crate::measurement::{Measurement, Probe};
+use crate::set_argument::SetArgument;
+use crate::terminal::Terminal;
+
+/// Where embeddings of registered versions are kept, below the folder of runs.
+const CACHE_FOLDER: &str = "embeddings";
+
+/// Embeddings named on the command line.
+#[derive(Clone, Debug, PartialEq)]
+pub enum VectorArgument {
+    File(PathBuf),
+    Version { version: String, set: SetArgument },
+}
+
+impl FromStr for VectorArgument {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        // A file with an @ in its name stays reachable.
+        if let Some((version, set)) = text.split_once('@')
+            && !Path::new(text).exists()
+            && !version.is_empty()
+            && !version.contains(['/', '.'])
+        {
+            return Ok(Self::Version {
+                version: version.to_owned(),
+                set: set.parse()?,
+            });
+        }
+        if text.is_empty() {
+            return Err("name a file, or VERSION@SET:SPLIT".to_owned());
+        }
+        Ok(Self::File(text.into()))
+    }
+}
+
+impl fmt::Display for VectorArgument {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Version { version, set } => write!(f, "{version}@{set}"),
+        }
+    }
+}
+
+/// Embeddings with everything that a command needs to know of them.
+pub struct Vectors {
+    /// As the user named them.
+    pub name: String,
+    /// Raw or unit vectors.
+    pub rows: Rows,
+    pub ids: Option<Vec<ItemId>>,
+    pub labels: Option<Vec<Label>>,
+    /// For documents.
+    pub source: Source,
+}
+
+/// Reads and computes embeddings.
+pub struct VectorLoader<'a> {
+    pub global: &'a GlobalArguments,
+    pub terminal: &'a Terminal,
+    pub interrupt: Interrupt,
+}
+
+impl VectorLoader<'_> {
+    /// Reads a file, or embeds a set. `space` names the space where the file does not.
+    pub fn load(
+        &self,
+        argument: &VectorArgument,
+        space: Option<&SpaceId>,
+    ) -> anyhow::Result<Vectors> {
+        let mut vectors = match argument {
+            VectorArgument::File(path) => read(path)?,
+            VectorArgument::Version { version, set } => self.embed(version, set)?,
+        };
+        if vectors.rows.is_empty() {
+            return Err(usage(format!("{argument}: holds no embeddings")));
+        }
+        if let Some(space) = space {
+            let known = &mut vectors.rows.space;
+            match &known.id {
+                Some(own) if own != space => {
+                    return Err(usage(format!(
+                        "{argument}: its embeddings are of space {own}, not {space}"
+                    )));
+                }
+                _ => known.id = Some(space.clone()),
+            }
+        }
+        Ok(vectors)
+    }
+
+    fn embed(&self, version: &str, set: &SetArgument) -> anyhow::Result<Vectors> {
+        let registry = self.global.open_registry()?;
+        let version = registry.get(version)?;
+        let probe = Probe::load_for(&set.0, &self.global.data, std::slice::from_ref(&version))?;
+        let measurement = Measurement {
+            registry: &registry,
+            device: self.global.device,
+            cache: EmbeddingCache::new(self.global.runs.join(CACHE_FOLDER)),
+            terminal: self.terminal,
+            interrupt: self.interrupt,
+        };
+        let embeddings = measurement.embeddings(&version, &probe)?;
+        let labels = embeddings.labels().map(|labels| {
+            labels
+                .iter()
+                .map(|&label| Label::Number(label.into()))
+                .collect()
+        });
+        Ok(Vectors {
+            name: format!("{}@{set}", version.name),
+            rows: Rows::embedded(&embeddings, version.space()),
+            ids: Some(
+                embeddings
+                    .ids()
+                    .iter()
+                    .map(|&id| ItemId::from(id))
+                    .collect(),
+            ),
+            labels,
+            source: Source {
+                name: format!("{}@{}", version.name, probe.description.name),
+                sha256: probe.description.sha256.clone(),
+                rows: embeddings.len() as u64,
+            },
+        })
+    }
+}
+
+fn read(path: &Path) -> anyhow::Result<Vectors> {
+    let set = perennial_formats::read(path)?;
+    set.check_directions()
+        .with_context(|| path.display().to_string())?;
+    let source = file_source(path, set.len())?;
+    Ok(Vectors {
+        name: path.display().to_string(),
+        rows: Rows::of(&set),
+        ids: set.ids().map(<[ItemId]>::to_vec),
+        labels: set.labels().map(<[Label]>::to_vec),
+        source,
+    })
+}
+
+/// A file's name, hash and number of rows.
+pub fn file_source(path: &Path, rows: usize) -> anyhow::Result<Source> {
+    let mut file = fs_err::File::open(path)?;
+    Ok(Source {
+        name: path.file_name().map_or_else(
+            || path.display().to_string(),
+            |name| name.to_string_lossy().into_owned(),
+        ),
+        sha256: perennial_core::checksum::sha256_of(&mut file)?,
+        rows: rows as u64,
+    })
+}
+
+/// For each row of `one`, the row of `other` that is the same input: by id where both have ids, else by position.
+pub fn align(one: &Vectors, other: &Vectors) -> anyhow::Result<Vec<usize>> {
+    let (one_rows, other_rows) = (one.rows.len(), other.rows.len());
+    if let (Some(ids), Some(other_ids)) = (&one.ids, &other.ids) {
+        let places = positions(other, other_ids)?;
+        positions(one, ids)?;
+        let found: Vec<usize> = ids
+            .iter()
+            .filter_map(|id| places.get(id).copied())
+            .collect();
+        if found.len() == one_rows && other_rows == one_rows {
+            return Ok(found);
+        }
+        return Err(usage(format!(
+            "{} has {one_rows} ids and {} has {other_rows}, of which {} are in both; both must hold the same inputs",
+            one.name,
+            other.name,
+            found.len()
+        )));
+    }
+    if one_rows != other_rows {
+        return Err(usage(format!(
+            "{} has {one_rows} rows and {} has {other_rows}; without ids in both, row by row must be the same input",
+            one.name, other.name
+        )));
+    }
+    Ok((0..one_rows).collect())
+}
+
+/// The row of each id.
+pub fn positions<'a>(
+    vectors: &Vectors,
+    ids: &'a [ItemId],
+) -> anyhow::Result<std::collections::HashMap<&'a ItemId, usize>> {
+    let mut places = std::collections::HashMap::with_capacity(ids.len());
+    for (row, id) in ids.iter().enumerate() {
+        if let Some(first) = places.insert(id, row) {
+            return Err(usage(format!(
+                "{}: id {id} stands in rows {first} and {row}; ids must be unique",
+                vectors.name
+            )));
+        }
+    }
+    Ok(places)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_and_files_are_told_apart() {
+        let version = |text: &str| matches!(text.parse(), Ok(VectorArgument::Version { .. }));
+        assert!(version("v0003@cifar10:test"));
+        assert!(version("live@folder:photos"));
+        for file in ["a.npy", "dir/v1@x.npy", "./v1@x"] {
+            assert!(!version(file), "{file}");
+        }
+        let argument: VectorArgument = "v0003@cifar10:test".parse().unwrap();
+        assert_eq!(argument.to_string(), "v0003@cifar10:test");
+        assert!("".parse::<VectorArgument>().is_err());
+    }
+}

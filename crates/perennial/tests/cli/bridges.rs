@@ -1,0 +1,723 @@
+//! `bridge`, `certify`, `advise` and `spaces` on files of other programs.
+
+use std::fmt::Write;
+
+use serde_json::{Value, json};
+
+use crate::bench::{Bench, Ended};
+
+/// Classes of the made embeddings, as directions in 12 dimensions.
+const CLASSES: usize = 6;
+const OLD_DIM: usize = 12;
+
+/// A number in [-1, 1] that depends on nothing but its arguments.
+fn noise(seed: u64, row: usize, place: usize) -> f64 {
+    let mut mixed = seed
+        .wrapping_mul(0x9E37_79B9_7F4A_7C15)
+        .wrapping_add(row as u64 * 7919 + place as u64 * 104_729 + 1);
+    for _ in 0..3 {
+        mixed ^= mixed >> 31;
+        mixed = mixed.wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    }
+    (mixed >> 11) as f64 / (1u64 << 52) as f64 - 1.0
+}
+
+/// What is behind an input: its class direction and its own detail.
+fn input(seed: u64, row: usize) -> Vec<f64> {
+    (0..OLD_DIM)
+        .map(|place| {
+            let class = f64::from(u8::from(place == row % CLASSES));
+            class + 0.35 * noise(seed, row, place)
+        })
+        .collect()
+}
+
+/// Both encoders see the input with errors of their own; the old one's are larger. The new one has other axes.
+fn embedding(encoder: &str, seed: u64, row: usize) -> Vec<f64> {
+    let plain = input(seed, row);
+    match encoder {
+        "old" => (0..OLD_DIM)
+            .map(|place| plain[place] + 0.75 * noise(seed + 1, row, place))
+            .collect(),
+        _ => (0..OLD_DIM)
+            .map(|place| {
+                let turned = (place * 5 + 3) % OLD_DIM;
+                let sign = if place % 2 == 0 { 1.0 } else { -1.0 };
+                sign * (plain[turned] + 0.25 * noise(seed + 2, row, turned))
+            })
+            .collect(),
+    }
+}
+
+/// JSON lines with ids, labels and embeddings.
+fn lines(encoder: &str, seed: u64, rows: usize, labels: bool) -> String {
+    let mut text = String::new();
+    for row in 0..rows {
+        let mut line =
+            json!({"id": format!("{seed}-{row}"), "embedding": embedding(encoder, seed, row)});
+        if labels {
+            line["label"] = json!(row % CLASSES);
+        }
+        writeln!(text, "{line}").unwrap();
+    }
+    text
+}
+
+/// Fit sets, queries and galleries of both encoders.
+fn files() -> Bench {
+    let bench = Bench::new();
+    for encoder in ["old", "new"] {
+        for (name, seed, rows, labels) in [
+            ("fit", 10, 400, false),
+            ("queries", 20, 300, true),
+            ("gallery", 30, 300, true),
+        ] {
+            bench.write(
+                &format!("{encoder}-{name}.jsonl"),
+                &lines(encoder, seed, rows, labels),
+            );
+        }
+    }
+    bench
+}
+
+const EVALUATION: [&str; 10] = [
+    "--old-queries",
+    "old-queries.jsonl",
+    "--old-gallery",
+    "old-gallery.jsonl",
+    "--new-queries",
+    "new-queries.jsonl",
+    "--new-gallery",
+    "new-gallery.jsonl",
+    "--resamples",
+    "500",
+];
+const FIT: [&str; 4] = ["--fit-from", "new-fit.jsonl", "--fit-to", "old-fit.jsonl"];
+
+fn certify(bench: &Bench, more: &[&str]) -> Ended {
+    bench.run(&[&["certify", "--json"], &EVALUATION[..], more].concat())
+}
+
+fn document(ended: &Ended) -> Value {
+    serde_json::from_str(&ended.stdout).unwrap_or_else(|_| panic!("{ended:?}"))
+}
+
+#[test]
+fn a_bridge_is_fitted_listed_and_applied() {
+    let bench = files();
+    let fitted = bench.answer(&[
+        "bridge",
+        "fit",
+        "--from",
+        "new-fit.jsonl",
+        "--to",
+        "old-fit.jsonl",
+        "--from-space",
+        "new",
+        "--to-space",
+        "old",
+    ]);
+    assert_eq!(
+        (&fitted["bridge"], &fitted["pairs"]),
+        (&json!("b0001"), &json!(400))
+    );
+    assert_eq!(fitted["matched_by"], "id");
+    assert!(!fitted["selection"]["tried"].as_array().unwrap().is_empty());
+    assert_eq!(fitted["selection"]["beats_doing_nothing"], Value::Null);
+    let listed = bench.answer(&["bridge", "list"]);
+    assert_eq!(listed["bridges"][0]["sha256"], fitted["sha256"]);
+    let shown = bench.succeed(&["bridge", "show", "b0001"]);
+    assert!(shown.contains("from    new (12 dimensions)"), "{shown}");
+
+    let applied = bench.answer(&[
+        "bridge",
+        "apply",
+        "b0001",
+        "new-queries.jsonl",
+        "--out",
+        "mapped.npz",
+    ]);
+    assert_eq!(
+        (&applied["rows"], &applied["weight"]),
+        (&json!(300), &Value::Null)
+    );
+    let mapped = perennial_formats::read(&bench.path("mapped.npz")).unwrap();
+    assert_eq!((mapped.len(), mapped.dim()), (300, OLD_DIM));
+    assert_eq!(mapped.ids().unwrap()[7].to_string(), "20-7");
+    assert_eq!(mapped.labels().unwrap().len(), 300);
+
+    let dual = bench.answer(&[
+        "bridge",
+        "apply",
+        "b0001",
+        "new-queries.jsonl",
+        "--old-queries",
+        "old-queries.jsonl",
+        "--weight",
+        "1",
+        "--out",
+        "dual.jsonl",
+    ]);
+    assert_eq!(dual["weight"], 1.0);
+    // A weight of 1 is the old query alone, at unit length.
+    let dual = perennial_formats::read(&bench.path("dual.jsonl")).unwrap();
+    let old = embedding("old", 20, 5);
+    let length = old.iter().map(|value| value * value).sum::<f64>().sqrt();
+    for (found, expected) in dual.row(5).iter().zip(&old) {
+        assert!((f64::from(*found) - expected / length).abs() < 1e-5);
+    }
+}
+
+#[test]
+fn bridges_lead_one_way_and_are_chained() {
+    let bench = files();
+    let fit = |from: &str, to: &str, out: &str| {
+        bench.succeed(&[
+            "bridge",
+            "fit",
+            "--kind",
+            "orthogonal",
+            "--from",
+            &format!("{from}-fit.jsonl"),
+            "--to",
+            &format!("{to}-fit.jsonl"),
+            "--from-space",
+            from,
+            "--to-space",
+            to,
+            "--out",
+            out,
+        ]);
+    };
+    fit("new", "old", "there");
+    fit("old", "new", "back");
+    bench.succeed(&["bridge", "chain", "there", "back", "--out", "round"]);
+    bench.succeed(&[
+        "bridge",
+        "apply",
+        "round",
+        "new-queries.jsonl",
+        "--out",
+        "again.jsonl",
+    ]);
+    bench
+        .run(&["bridge", "chain", "there", "there", "--out", "wrong"])
+        .assert_wrong_usage(&["old", "new"]);
+    assert!(!bench.path("wrong").exists());
+    // The wrong direction: known by name, or, without names, by what the vectors look like.
+    bench.write("named.jsonl", &lines("old", 20, 300, true));
+    bench.succeed(&[
+        "bridge",
+        "apply",
+        "back",
+        "named.jsonl",
+        "--out",
+        "right.safetensors",
+    ]);
+    bench
+        .run(&[
+            "bridge",
+            "apply",
+            "back",
+            "right.safetensors",
+            "--out",
+            "x.jsonl",
+        ])
+        .assert_wrong_usage(&["right.safetensors", "space new", "old"]);
+    assert!(!bench.path("x.jsonl").exists());
+}
+
+#[test]
+fn a_certificate_says_what_may_be_searched() {
+    let bench = files();
+    let swapped = certify(&bench, &[]);
+    assert_eq!(swapped.code, Some(3), "{swapped:?}");
+    let document_of = document(&swapped);
+    assert_eq!(
+        (&document_of["finding"], &document_of["route"]["kind"]),
+        (&json!("incompatible"), &json!("own"))
+    );
+    let bridged = certify(
+        &bench,
+        &[&FIT[..], &["--kind", "orthogonal", "--out", "c.json"]].concat(),
+    );
+    assert_eq!(bridged.code, Some(0), "{bridged:?}");
+    let found = document(&bridged);
+    assert_eq!(found["finding"], "compatible", "{bridged:?}");
+    let measures = found["tasks"][0]["measures"].as_array().unwrap();
+    let recall = measures
+        .iter()
+        .find(|one| one["measure"] == "recall@1")
+        .unwrap();
+    assert!(recall["margin"].as_f64().unwrap() > 0.1, "{recall}");
+    assert!(
+        recall["upgrade_recovery"].as_f64().unwrap() > 0.5,
+        "{recall}"
+    );
+    assert!(recall["mcnemar"]["exact_two_sided"].as_f64().unwrap() < 0.01);
+    assert!(found["agreement_at_10"].as_f64().unwrap() > 0.3);
+    assert_eq!(found["bridge"]["pairs"], 400);
+    assert_eq!(bench.read("c.json"), bridged.stdout);
+    let text = bench.succeed(
+        &[
+            &["certify"],
+            &EVALUATION[..],
+            &FIT[..],
+            &["--route", "dual", "--weight", "0.5"],
+        ]
+        .concat(),
+    );
+    assert!(text.starts_with("compatible: queries of"), "{text}");
+    for gate in [["--min-margin", "0.9"], ["--max-negative-flips", "0"]] {
+        assert_eq!(
+            certify(&bench, &[&FIT[..], &gate].concat()).code,
+            Some(3),
+            "{gate:?}"
+        );
+    }
+}
+
+#[test]
+fn nothing_is_certified_without_evidence() {
+    let bench = files();
+    // Fitted on what it is measured on.
+    let same = [
+        "--fit-from",
+        "new-queries.jsonl",
+        "--fit-to",
+        "old-queries.jsonl",
+        "--kind",
+        "orthogonal",
+    ];
+    let ended = certify(&bench, &same);
+    assert_eq!(ended.code, Some(3));
+    let found = document(&ended);
+    assert_eq!(found["finding"], "cannot-tell");
+    let reasons = found["tasks"][0]["reasons"].to_string();
+    assert!(
+        reasons.contains("300 queries") && reasons.contains("fit"),
+        "{reasons}"
+    );
+    // No labels.
+    for encoder in ["old", "new"] {
+        bench.write(
+            &format!("{encoder}-plain.jsonl"),
+            &lines(encoder, 20, 300, false),
+        );
+    }
+    let ended = bench.run(&[
+        "certify",
+        "--json",
+        "--old-queries",
+        "old-plain.jsonl",
+        "--old-gallery",
+        "old-gallery.jsonl",
+        "--new-queries",
+        "new-plain.jsonl",
+    ]);
+    assert_eq!(ended.code, Some(3));
+    let found = document(&ended);
+    assert_eq!(found["finding"], "cannot-tell");
+    assert!(
+        found["warnings"].to_string().contains("--relevance"),
+        "{found}"
+    );
+    // Too few queries.
+    for encoder in ["old", "new"] {
+        bench.write(
+            &format!("{encoder}-few.jsonl"),
+            &lines(encoder, 20, 12, true),
+        );
+    }
+    let ended = bench.run(&[
+        "certify",
+        "--json",
+        "--old-queries",
+        "old-few.jsonl",
+        "--old-gallery",
+        "old-gallery.jsonl",
+        "--new-queries",
+        "new-few.jsonl",
+    ]);
+    assert_eq!(
+        (ended.code, &document(&ended)["finding"]),
+        (Some(3), &json!("cannot-tell"))
+    );
+}
+
+#[test]
+fn item_like_retrieval_is_measured_by_judgements() {
+    let bench = files();
+    // Each query's right answer is the gallery item of its row: a different input of the same class, found by chance only.
+    let judgements: String = (0..300)
+        .map(|row| format!("20-{row} 0 30-{row} 1\n"))
+        .collect();
+    bench.write("judgements.qrels", &judgements);
+    let ended = certify(
+        &bench,
+        &[&FIT[..], &["--relevance", "judgements.qrels"]].concat(),
+    );
+    let found = document(&ended);
+    let tasks: Vec<&str> = found["tasks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|task| task["task"].as_str().unwrap())
+        .collect();
+    assert_eq!(tasks, ["class-like", "item-like"]);
+    assert_eq!(found["tasks"][1]["answerable_queries"], 300);
+}
+
+#[test]
+fn advice_names_a_way_that_pays_and_one_that_does_not() {
+    let bench = files();
+    let arguments = [
+        &["advise"],
+        &EVALUATION[..],
+        &FIT[..],
+        &[
+            "--items",
+            "1000000",
+            "--items-per-second",
+            "500",
+            "--price-per-thousand",
+            "0.02",
+        ],
+    ]
+    .concat();
+    let advice = bench.answer(&arguments);
+    let task = &advice["tasks"][0];
+    let ways = task["ways"].as_array().unwrap();
+    let kinds: Vec<&str> = ways
+        .iter()
+        .map(|way| way["kind"].as_str().unwrap())
+        .collect();
+    for kind in [
+        "do-nothing",
+        "swap-as-it-is",
+        "bridge",
+        "dual-queries",
+        "map-stored",
+        "two-stage",
+        "reembed-all",
+    ] {
+        assert!(kinds.contains(&kind), "{kinds:?}");
+    }
+    let recommended = task["recommendation"]["kind"].as_str().unwrap();
+    assert!(
+        ["bridge", "dual-queries"].contains(&recommended),
+        "{}",
+        task["recommendation"]
+    );
+    let everything = ways
+        .iter()
+        .find(|way| way["kind"] == "reembed-all")
+        .unwrap();
+    assert_eq!(
+        (&everything["cost"]["seconds"], &everything["cost"]["price"]),
+        (&json!(2000.0), &json!(20.0))
+    );
+    assert!(!task["curve"].as_array().unwrap().is_empty());
+    let text = bench.succeed(&arguments);
+    assert!(text.contains("->"), "{text}");
+
+    // The other way round, the "new" encoder is the worse one.
+    let backwards = [
+        "advise",
+        "--old-queries",
+        "new-queries.jsonl",
+        "--old-gallery",
+        "new-gallery.jsonl",
+        "--new-queries",
+        "old-queries.jsonl",
+        "--new-gallery",
+        "old-gallery.jsonl",
+        "--fit-from",
+        "old-fit.jsonl",
+        "--fit-to",
+        "new-fit.jsonl",
+    ];
+    let advice = bench.answer(&backwards);
+    assert_ne!(
+        advice["tasks"][0]["recommendation"]["kind"], "reembed-all",
+        "{advice}"
+    );
+    assert_ne!(
+        advice["tasks"][0]["recommendation"]["kind"], "swap-as-it-is",
+        "{advice}"
+    );
+}
+
+#[test]
+fn bad_files_are_named_and_nothing_is_written() {
+    let bench = files();
+    let with = |row: &str| {
+        let mut text = lines("new", 10, 400, false);
+        text = text.lines().skip(1).collect::<Vec<_>>().join("\n");
+        format!("{row}\n{text}\n")
+    };
+    let zeros = vec![0; OLD_DIM];
+    bench.write(
+        "zero.jsonl",
+        &with(&json!({"id": "10-0", "embedding": zeros}).to_string()),
+    );
+    bench.write(
+        "twice.jsonl",
+        &with(&json!({"id": "10-1", "embedding": embedding("new", 1, 1)}).to_string()),
+    );
+    bench.write("short.jsonl", &lines("new", 10, 399, false));
+    bench.write("strangers.jsonl", &lines("new", 99, 400, false));
+    bench.write(
+        "narrow.jsonl",
+        &with(&json!({"id": "10-0", "embedding": [1, 2]}).to_string()),
+    );
+    for (file, more, named) in [
+        ("zero.jsonl", &[][..], &["zero.jsonl", "row 0"][..]),
+        ("twice.jsonl", &[], &["twice.jsonl", "10-1"]),
+        (
+            "short.jsonl",
+            &["--match", "row"],
+            &["short.jsonl", "399", "400"],
+        ),
+        ("strangers.jsonl", &[], &["no id in common"]),
+        ("narrow.jsonl", &[], &["narrow.jsonl"]),
+        ("absent.jsonl", &[], &["absent.jsonl"]),
+        ("new-fit.jsonl", &["--pairs", "401"], &["401", "400"]),
+        ("new-fit.jsonl", &["--match", "label"], &["labels"]),
+        ("new-fit.jsonl", &["--kind", "ridge:-1"], &["ridge"]),
+    ] {
+        let arguments = [
+            &[
+                "bridge",
+                "fit",
+                "--from",
+                file,
+                "--to",
+                "old-fit.jsonl",
+                "--out",
+                "bridge",
+            ],
+            more,
+        ]
+        .concat();
+        let ended = bench.run(&arguments);
+        assert_eq!(ended.code, Some(2), "{file}: {ended:?}");
+        for word in named {
+            assert!(ended.stderr.contains(word), "{file} {word}: {ended:?}");
+        }
+        assert!(!bench.path("bridge").exists(), "{file}");
+    }
+}
+
+#[test]
+fn changed_bridges_and_certificates_are_refused() {
+    let bench = files();
+    bench.succeed(&[
+        "bridge",
+        "fit",
+        "--kind",
+        "orthogonal",
+        "--from",
+        "new-fit.jsonl",
+        "--to",
+        "old-fit.jsonl",
+        "--out",
+        "bridge",
+    ]);
+    let weights = bench.path("bridge/weights.safetensors");
+    let mut bytes = std::fs::read(&weights).unwrap();
+    let last = bytes.len() - 3;
+    bytes[last] ^= 1;
+    std::fs::write(&weights, bytes).unwrap();
+    bench
+        .run(&["bridge", "show", "bridge"])
+        .assert_wrong_usage(&["weights.safetensors"]);
+    let ended = certify(&bench, &["--bridge", "bridge"]);
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    bench
+        .run(&["bridge", "show", "b0001"])
+        .assert_wrong_usage(&["b0001"]);
+}
+
+#[test]
+fn fits_are_deterministic() {
+    let bench = files();
+    let hash = || {
+        let fitted = bench.answer(&[
+            "bridge",
+            "fit",
+            "--from",
+            "new-fit.jsonl",
+            "--to",
+            "old-fit.jsonl",
+            "--pairs",
+            "300",
+            "--seed",
+            "4",
+        ]);
+        fitted["sha256"].clone()
+    };
+    assert_eq!(hash(), hash());
+}
+
+#[test]
+fn a_space_notices_when_its_encoder_changes() {
+    let bench = files();
+    bench.write("canaries.jsonl", &lines("new", 40, 8, false));
+    let added = bench.answer(&[
+        "spaces",
+        "add",
+        "encoder-2",
+        "--canaries",
+        "canaries.jsonl",
+        "--modality",
+        "text",
+        "--producer",
+        "an API's model",
+    ]);
+    assert_eq!(
+        (&added["dim"], &added["modality"]),
+        (&json!(12), &json!("text"))
+    );
+    bench
+        .run(&["spaces", "add", "encoder-2", "--dim", "12"])
+        .assert_wrong_usage(&["registered already"]);
+    let listed = bench.answer(&["spaces", "list"]);
+    assert_eq!(listed["spaces"][0]["name"], "encoder-2");
+    let check = ["spaces", "check", "encoder-2", "--canaries"];
+    assert_eq!(
+        bench.run(&[&check[..], &["canaries.jsonl"]].concat()).code,
+        Some(0)
+    );
+    bench.write("drifted.jsonl", &lines("old", 40, 8, false));
+    let ended = bench.run(&[&check[..], &["drifted.jsonl"]].concat());
+    assert_eq!(ended.code, Some(3));
+    assert!(ended.stdout.contains("has changed"), "{ended:?}");
+    bench
+        .run(&[&check[..], &["new-fit.jsonl"]].concat())
+        .assert_wrong_usage(&["400"]);
+}
+
+#[test]
+fn versions_embed_sets_for_bridges_and_routes() {
+    let bench = Bench::new();
+    bench.succeed(&["train", "toy.toml"]);
+    let fitted = bench.answer(&[
+        "bridge",
+        "fit",
+        "--from",
+        "v0003@generated:train",
+        "--to",
+        "v0001@generated:train",
+        "--kind",
+        "orthogonal",
+        "--pairs",
+        "500",
+    ]);
+    assert_eq!(
+        (&fitted["from"]["id"], &fitted["to"]["id"], &fitted["pairs"]),
+        (&json!("v0003"), &json!("v0001"), &json!(500))
+    );
+    // The wrong direction is refused by the space's fingerprint.
+    let ended = bench.run(&[
+        "certify",
+        "--bridge",
+        "b0001",
+        "--old-queries",
+        "v0003@generated:test",
+        "--old-gallery",
+        "v0003@generated:test",
+        "--new-queries",
+        "v0001@generated:test",
+        "--leave-one-out",
+    ]);
+    ended.assert_wrong_usage(&["route bridged"]);
+    let text = bench.succeed(&[
+        "evaluate",
+        "toy",
+        "--routes",
+        "--fit-set",
+        "generated:train",
+        "--fit-pairs",
+        "300",
+    ]);
+    for name in [
+        "as it is",
+        "centred",
+        "bridge, orthogonal",
+        "dual 0.5, orthogonal",
+    ] {
+        assert!(text.contains(name), "{text}");
+    }
+    let document = bench.json("runs/toy/routes.json");
+    let matrix = &document["routes"][0]["measures"][0]["matrix"];
+    assert_eq!(matrix.as_array().unwrap().len(), 3);
+    assert_eq!(document["routes"][3]["mixed"].as_array().unwrap().len(), 2);
+    bench
+        .run(&["evaluate", "toy", "--routes", "bridged"])
+        .assert_wrong_usage(&["--fit-set"]);
+}
+
+#[test]
+fn a_bridge_is_folded_into_a_version() {
+    let bench = Bench::new();
+    bench.succeed(&["train", "toy.toml"]);
+    bench.succeed(&[
+        "bridge",
+        "fit",
+        "--from",
+        "v0003@generated:train",
+        "--to",
+        "v0001@generated:train",
+        "--kind",
+        "ridge:0.001",
+        "--uncentred",
+        "--out",
+        "bridge",
+    ]);
+    let folded = bench.answer(&["bridge", "fold", "bridge", "v0003"]);
+    assert_eq!(
+        (&folded["version"], &folded["parent"]),
+        (&json!("v0004"), &json!("v0003"))
+    );
+    // The folded version computes what the version and then the bridge compute.
+    for (version, file) in [
+        ("v0003", "plain.safetensors"),
+        ("v0004", "folded.safetensors"),
+    ] {
+        bench.succeed(&["embed", version, "--set", "generated:test", "--out", file]);
+    }
+    bench.succeed(&[
+        "bridge",
+        "apply",
+        "bridge",
+        "plain.safetensors",
+        "--out",
+        "mapped.npy",
+    ]);
+    let folded = perennial_formats::read(&bench.path("folded.safetensors")).unwrap();
+    let mapped = perennial_formats::read(&bench.path("mapped.npy")).unwrap();
+    let largest = folded
+        .vectors()
+        .iter()
+        .zip(mapped.vectors())
+        .map(|(one, other)| (one - other).abs())
+        .fold(0.0, f32::max);
+    assert!(largest < 1e-4, "{largest}");
+    bench.succeed(&[
+        "bridge",
+        "fit",
+        "--from",
+        "v0003@generated:train",
+        "--to",
+        "v0001@generated:train",
+        "--kind",
+        "orthogonal",
+        "--out",
+        "centred",
+    ]);
+    let ended = bench.run(&["bridge", "fold", "centred", "v0003"]);
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    assert!(ended.stderr.contains("centr"), "{ended:?}");
+}
