@@ -12,6 +12,7 @@ mod measures;
 mod numbers;
 mod page;
 mod pairs;
+mod sources;
 mod ways;
 
 use maud::{Markup, html};

@@ -6,7 +6,8 @@
 //! 2. [`Compatibility::new`] puts the tests of all pairs of versions together: [`CompatibilityMatrix`], [`Metrics`] and, for
 //!    every pair, a [`PairComparison`] with margin and paired-[`Bootstrap`] interval. It is the content of
 //!    `compatibility.json`.
-//! 3. [`table::render`] shows it in a terminal, [`html::render`] as a self-contained page.
+//! 3. [`table::render`] shows it in a terminal, [`html::render`] as a self-contained page; the page of a certificate or advice for
+//!    one upgrade is [`html::certificate_page`].
 //!
 //! A matrix from any other tool needs only step 2:
 //!

@@ -216,7 +216,8 @@ fn jacobi(mut matrix: Vec<Vec<f64>>) -> (Vec<f64>, Vec<Vec<f64>>) {
                 if off.abs() <= f64::EPSILON * (matrix[p][p].abs() + matrix[q][q].abs()) {
                     continue;
                 }
-                let angle = (2.0 * off).atan2(difference) / 2.0;
+                // The smaller of the two angles that make the entry zero.
+                let angle = (2.0 * off / difference).atan() / 2.0;
                 let (sin, cos) = angle.sin_cos();
                 for row in &mut matrix {
                     (row[p], row[q]) = (cos * row[p] - sin * row[q], sin * row[p] + cos * row[q]);

@@ -9,7 +9,7 @@ use perennial_core::{Interval, ItemId, Verdict};
 
 use super::interval_plot::appearance;
 use super::numbers::Grouped;
-use super::{embedding_map, flips, histogram, measures, page, ways};
+use super::{embedding_map, flips, histogram, measures, page, sources, ways};
 use crate::Provenance;
 
 /// Everything that the page of one upgrade shows.
@@ -347,7 +347,7 @@ impl CertificatePage {
             (histogram::section(&self.scores))
             (embedding_map::section(&self.maps))
             (flips::section(&self.flips))
-            (self.provenance.section())
+            (sources::section(&self.provenance))
             (method())
         };
         page::page(&format!("{}: {headline}", self.kind()), content)
@@ -395,13 +395,13 @@ impl CertificatePage {
 
     fn header(&self, headline: &str) -> Markup {
         let lead = html! {
-            p.lead {
+            @if !self.query_space.is_empty() && !self.item_space.is_empty() { p.lead {
                 "Queries of the space " b { (self.query_space) } " on stored items of the space " b { (self.item_space) }
                 @match &self.bridge {
                     Some(bridge) => { ", through the bridge " b { (bridge) } "." }
                     None => "."
                 }
-            }
+            } }
             @if !self.verdicts.is_empty() {
                 div.verdicts { @for verdict in &self.verdicts { (verdict.card()) } }
             }
@@ -449,52 +449,6 @@ impl TaskVerdict {
                 @if let Some(remedy) = &self.remedy { p.remedy { b { "What to do: " } (remedy) } }
             }
         }
-    }
-}
-
-impl CertificateProvenance {
-    fn section(&self) -> Markup {
-        let settings = !self.settings.is_empty() || self.program.is_some();
-        if self.files.is_empty() && !settings && self.command.is_none() {
-            return html! {};
-        }
-        let size = |file: &SourceFile| match (file.rows, file.dim) {
-            (Some(rows), Some(dim)) => format!("{} \u{d7} {dim}", Grouped(rows)),
-            (Some(rows), None) => Grouped(rows).to_string(),
-            (None, Some(dim)) => format!("dimension {dim}"),
-            (None, None) => "n/a".to_owned(),
-        };
-        let files = html! {
-            table.cards.files {
-                thead {
-                    tr { th scope="col" { "Used as" } th scope="col" { "File" } th.n scope="col" { "Size" } th scope="col" { "SHA-256" } }
-                }
-                tbody {
-                    @for file in &self.files {
-                        tr {
-                            th scope="row" data-label="Used as" { (file.role) }
-                            td data-label="File" { code { (file.name) } }
-                            td.n data-label="Size" { (size(file)) }
-                            td.hash data-label="SHA-256" { code { (file.sha256.as_deref().unwrap_or("n/a")) } }
-                        }
-                    }
-                }
-            }
-        };
-        let content = html! {
-            @if !self.files.is_empty() { (page::scroll("Files", files)) }
-            @if settings {
-                dl.facts {
-                    @for (name, value) in &self.settings { div { dt { (name) } dd { (value) } } }
-                    @if let Some(program) = &self.program { div { dt { "Program" } dd { (program) } } }
-                }
-            }
-            @if let Some(command) = &self.command {
-                h3 { "To repeat it" }
-                pre { code { (command) } }
-            }
-        };
-        page::section("provenance", "Where the figures come from", content)
     }
 }
 

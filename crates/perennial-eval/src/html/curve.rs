@@ -116,19 +116,19 @@ pub(super) fn section(report: &Compatibility) -> Markup {
 
 /// A range with round ends and round quarters that holds all values; 0 to 1 where there are none.
 pub(super) fn value_range(values: impl Iterator<Item = f64>) -> (f64, f64) {
-    let (low, high) = values
+    let (least, most) = values
         .filter(|value| value.is_finite())
         .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), value| {
             (low.min(value), high.max(value))
         });
-    if low > high {
+    if least > most {
         return (0.0, 1.0);
     }
     // Steps of 0.05 and a width in steps of 0.1: a quarter of the width has at most three decimals.
-    let low = (low * 20.0 + 1e-9).floor() / 20.0;
-    let high = low + ((high - low) * 10.0 - 1e-9).ceil().max(1.0) / 10.0;
-    // Fractions end at 1.
-    let beyond = if high <= 1.1 {
+    let low = (least * 20.0 + 1e-9).floor() / 20.0;
+    let high = low + ((most - low) * 10.0 - 1e-9).ceil().max(1.0) / 10.0;
+    // An axis of fractions ends at 1.
+    let beyond = if most <= 1.0 {
         (high - 1.0).max(0.0)
     } else {
         0.0
@@ -277,7 +277,7 @@ mod tests {
 
     #[test]
     fn labels_never_overlap_and_stay_about_their_lines() {
-        let mut places: Vec<(usize, f64)> = [10.0, 12.0, 40.0, 41.0, 42.0, 200.0]
+        let mut places: Vec<(usize, f64)> = [10.0, 12.0, 100.0, 101.0, 102.0, 200.0]
             .into_iter()
             .enumerate()
             .collect();
@@ -288,7 +288,7 @@ mod tests {
                 .all(|pair| pair[1].1 - pair[0].1 >= LABEL_DISTANCE - 1e-9)
         );
         assert_eq!((places[0].1, places[1].1), (2.0, 20.0));
-        assert_eq!(places[3].1, 41.0);
+        assert_eq!(places[3].1, 101.0);
         assert_eq!(places[5].1, 200.0);
     }
 

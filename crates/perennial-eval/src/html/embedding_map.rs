@@ -30,7 +30,7 @@ pub(super) fn section(maps: &EmbeddingMaps) -> Markup {
             "The embeddings in the two directions in which they differ most (principal components). What lies together here need not lie \
             together in all dimensions."
         }
-        div.maps {
+        div.pictures {
             @for map in maps.maps.iter().filter(|map| !map.points.is_empty()) { (figure(map, maps.groups.len())) }
         }
         div.legend {

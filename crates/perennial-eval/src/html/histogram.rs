@@ -53,7 +53,7 @@ pub(super) fn section(histograms: &[ScoreHistogram]) -> Markup {
             "How similar queries are to their right items and to wrong ones. Each of the two is drawn as shares of its own scores; \
             the less they overlap, the better they are told apart."
         }
-        div.maps {
+        div.pictures {
             @for histogram in histograms {
                 figure {
                     figcaption { b { (histogram.name) } }
