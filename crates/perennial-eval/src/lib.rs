@@ -9,6 +9,10 @@
 //! 3. [`table::render`] shows it in a terminal, [`html::render`] as a self-contained page; the page of a certificate or advice for
 //!    one upgrade is [`html::certificate_page`].
 //!
+//! For a single upgrade, on vectors of any origin: [`outcomes`] gives every query's outcome for classes or single items
+//! ([`Relevance`]), a [`Measure`] turns them into scores, [`compare_scores`] compares two results of the same queries, and
+//! [`cannot_tell`] says what an evaluation set lacks.
+//!
 //! A matrix from any other tool needs only step 2:
 //!
 //! ```
@@ -24,26 +28,44 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod bootstrap;
+pub mod calibration;
+mod class_means;
 pub mod comparison;
 pub mod html;
 pub mod matrix;
+pub mod mcnemar;
+pub mod measure;
 pub mod metrics;
 pub mod pca;
+pub mod mixed;
+pub mod outcomes;
+pub mod paired;
 pub mod provenance;
 mod ranking;
+pub mod relevance;
 pub mod report;
 pub mod retrieval;
+mod score_rows;
 pub mod search;
+pub mod sufficiency;
 pub mod table;
 pub mod verdict_counts;
 
 pub use bootstrap::{Bootstrap, BootstrapError};
+pub use calibration::{CalibrationError, LogisticCalibration, Threshold};
 pub use comparison::{ComparisonError, PairComparison, compare_pair, compare_pairs};
 pub use matrix::{CompatibilityMatrix, MatrixError};
+pub use mcnemar::McNemar;
+pub use measure::{Measure, MeasureError};
 pub use metrics::{Metrics, metrics};
+pub use mixed::{Merge, MixedError, MixedOutcomes, MixedTest, Partition, mixed_outcomes};
+pub use outcomes::{Outcomes, OutcomesError, Test, outcomes};
+pub use paired::{PairedComparison, ScoresError, compare_scores, upgrade_recovery};
 pub use perennial_core::{ConfidenceInterval, Interval, ProbeSet, TieRule, Verdict};
 pub use provenance::Provenance;
+pub use relevance::{Relevance, RelevanceError};
 pub use report::{Compatibility, ReportError, SCHEMA_VERSION};
 pub use retrieval::{Retrieval, RetrievalError, RetrievalScores, evaluate};
 pub use search::{SearchError, TopK, map_query_scores, top_k};
+pub use sufficiency::{CannotTell, Requirements, cannot_tell};
 pub use verdict_counts::VerdictCounts;

@@ -1,12 +1,11 @@
 //! Retrieval metrics of one query model on one gallery.
 
-use std::collections::BTreeMap;
-
 use perennial_core::Embeddings;
 use serde::{Deserialize, Serialize};
 
-use crate::ranking::Ranking;
-use crate::search::{SearchError, map_query_scores, top_k};
+use crate::outcomes::score;
+use crate::relevance::Judgements;
+use crate::score_rows::{SearchError, Side};
 
 /// Why a retrieval test cannot be scored.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -97,7 +96,8 @@ impl Retrieval {
     }
 }
 
-/// Scores queries of one model against a gallery embedded by the same model (self-test) or an older one (cross-test).
+/// Scores queries of one model against a gallery embedded by the same model (self-test) or an older one (cross-test): the means over
+/// [`outcomes`](crate::outcomes()).
 ///
 /// - **Nearest class mean**: the template of a class is the normalised mean of its gallery embeddings; a query is right when
 ///   the most similar template has its label. Of equally similar templates the lowest label wins.
@@ -125,28 +125,10 @@ pub fn evaluate(queries: &Embeddings, gallery: &Embeddings) -> Result<Retrieval,
             gallery_dim: gallery.dim(),
         });
     }
-    let items_of_label = group_by_label(gallery_labels);
-
-    let templates = class_templates(gallery.vectors(), dim, &items_of_label);
-    let template_labels: Vec<u32> = items_of_label.keys().copied().collect();
-    let nearest = top_k(queries.vectors(), &templates, dim, 1)?;
-    let ncm_correct: Vec<bool> = nearest
-        .indices
-        .iter()
-        .zip(query_labels)
-        .map(|(&template, &label)| template_labels[template] == label)
-        .collect();
-
-    let outcomes = map_query_scores(
-        queries.vectors(),
-        gallery.vectors(),
-        dim,
-        |query, scores| {
-            let label = query_labels[query];
-            let matches = items_of_label.get(&label)?;
-            Some(Ranking::new(scores, gallery_labels, label, matches))
-        },
-    )?;
+    let side = Side::new(queries.vectors(), gallery.vectors(), dim)?;
+    let judgements = Judgements::of_classes(query_labels, gallery_labels);
+    let (nearest, outcomes) = score(side, &judgements, None);
+    let ncm_correct = nearest.expect("there are classes");
     let count = outcomes.len() as f64;
     let ranked = || outcomes.iter().flatten();
     let cmc = |k| ranked().filter(|ranking| ranking.first_match <= k).count() as f64 / count;
@@ -179,42 +161,6 @@ fn labels_of<'a>(
         side,
         model_version: model_version(),
     })
-}
-
-fn group_by_label(labels: &[u32]) -> BTreeMap<u32, Vec<usize>> {
-    let mut groups: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
-    for (position, &label) in labels.iter().enumerate() {
-        groups.entry(label).or_default().push(position);
-    }
-    groups
-}
-
-/// The normalised mean of each label's items, `[labels, dim]` in the order of the labels; zeros where the items cancel out,
-/// so that such a template is equally (un)like every query.
-fn class_templates(
-    vectors: &[f32],
-    dim: usize,
-    items_of_label: &BTreeMap<u32, Vec<usize>>,
-) -> Vec<f32> {
-    let mut templates = Vec::with_capacity(items_of_label.len() * dim);
-    for items in items_of_label.values() {
-        let mut sum = vec![0.0f64; dim];
-        for &item in items {
-            let row = &vectors[item * dim..(item + 1) * dim];
-            sum.iter_mut()
-                .zip(row)
-                .for_each(|(sum, &value)| *sum += f64::from(value));
-        }
-        let norm = sum.iter().map(|value| value * value).sum::<f64>().sqrt();
-        // Rounding alone leaves about this much of vectors that cancel out.
-        let scale = if norm > 1e-6 * items.len() as f64 {
-            norm.recip()
-        } else {
-            0.0
-        };
-        templates.extend(sum.iter().map(|value| (value * scale) as f32));
-    }
-    templates
 }
 
 #[cfg(test)]
@@ -272,17 +218,6 @@ mod tests {
         );
         let lower_first = evaluate(&queries, &gallery(vec![3, 1])).unwrap();
         assert_eq!((lower_first.ncm_top1, lower_first.cmc1), (0.0, 1.0));
-    }
-
-    #[test]
-    fn a_class_that_cancels_out_is_like_nothing() {
-        let gallery = embeddings(vec![0.6, 0.8, -0.6, -0.8, 1.0, 0.0], 2, vec![0, 0, 1]);
-        let templates = class_templates(
-            gallery.vectors(),
-            2,
-            &group_by_label(gallery.labels().unwrap()),
-        );
-        assert_eq!(templates, [0.0, 0.0, 1.0, 0.0]);
     }
 
     #[test]

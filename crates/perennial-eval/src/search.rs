@@ -9,48 +9,13 @@
 use perennial_core::dot_products;
 use rayon::prelude::*;
 
+pub use crate::score_rows::SearchError;
+use crate::score_rows::{Blocks, Side, map_score_rows};
+
 /// Queries multiplied at a time: enough to amortise the packing of the gallery.
 const QUERY_BLOCK: usize = 128;
 /// Gallery rows multiplied at a time where only the best are kept.
 const GALLERY_BLOCK: usize = 8192;
-/// Similarities that one thread holds at a time where whole rows are needed (16 MiB).
-const SCORES_PER_THREAD: usize = 1 << 22;
-
-/// What is wrong with the arguments of a search.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum SearchError {
-    /// The dimension is zero.
-    #[error("the dimension of the vectors is 0; it must be at least 1")]
-    ZeroDimension,
-    /// A slice does not hold whole vectors.
-    #[error("{side}: {length} values are not a whole number of vectors of dimension {dim}")]
-    Shape {
-        /// `queries` or `gallery`.
-        side: &'static str,
-        /// Values in the slice.
-        length: usize,
-        /// Values per vector.
-        dim: usize,
-    },
-    /// A value is infinite or not a number.
-    #[error("{side}: vector {row} holds a value that is not finite")]
-    NonFinite {
-        /// `queries` or `gallery`.
-        side: &'static str,
-        /// Position of the vector.
-        row: usize,
-    },
-    /// The gallery has more vectors than positions can be ranked.
-    #[error(
-        "the gallery holds {rows} vectors; one search handles up to {}",
-        u32::MAX
-    )]
-    GalleryTooLarge {
-        /// Vectors in the gallery.
-        rows: usize,
-    },
-}
 
 /// The `k` most similar gallery vectors of every query.
 #[derive(Debug, Clone, PartialEq)]
@@ -82,7 +47,8 @@ impl TopK {
 /// # Errors
 /// [`SearchError`] where a slice is not a whole number of vectors or holds a value that is not finite.
 pub fn top_k(queries: &[f32], gallery: &[f32], dim: usize, k: usize) -> Result<TopK, SearchError> {
-    let (query_rows, gallery_rows) = check(queries, gallery, dim)?;
+    let side = Side::new(queries, gallery, dim)?;
+    let (query_rows, gallery_rows) = (side.query_count(), side.items());
     let k = k.min(gallery_rows);
     if k == 0 || query_rows == 0 {
         return Ok(TopK {
@@ -141,34 +107,12 @@ where
     R: Send,
     F: Fn(usize, &[f32]) -> R + Sync,
 {
-    let (query_rows, gallery_rows) = check(queries, gallery, dim)?;
-    if gallery_rows == 0 {
-        return Ok((0..query_rows).map(|query| f(query, &[])).collect());
-    }
-    let block = (SCORES_PER_THREAD / gallery_rows).clamp(1, QUERY_BLOCK);
-    let blocks = Blocks::new(query_rows, block);
-    let results: Vec<Vec<R>> = (0..blocks.count())
-        .into_par_iter()
-        .map_init(
-            || vec![0.0; blocks.rows * gallery_rows],
-            |scores, block| {
-                let block = blocks.get(block);
-                dot_products(
-                    &queries[block.start * dim..block.end() * dim],
-                    gallery,
-                    dim,
-                    scores,
-                );
-                let rows = scores.chunks_exact(gallery_rows).skip(block.seen);
-                block
-                    .fresh()
-                    .zip(rows)
-                    .map(|(query, row)| f(query, row))
-                    .collect()
-            },
-        )
-        .collect();
-    Ok(results.into_iter().flatten().collect())
+    let side = Side::new(queries, gallery, dim)?;
+    Ok(map_score_rows(
+        &[side],
+        || (),
+        |(), query, scores| f(query, scores[0]),
+    ))
 }
 
 /// A similarity and a gallery position in one integer: the natural order of the integers is the order of the ranking.
@@ -187,7 +131,7 @@ impl RankKey {
         Self(u64::from(!ascending) << 32 | position as u64)
     }
 
-    fn position(self) -> usize {
+    pub(crate) fn position(self) -> usize {
         (self.0 & u64::from(u32::MAX)) as usize
     }
 
@@ -202,7 +146,7 @@ impl RankKey {
 }
 
 /// The `k` smallest keys offered so far, in constant amortised time per offer.
-struct Best {
+pub(crate) struct Best {
     k: usize,
     keys: Vec<RankKey>,
     /// No key at or beyond this one can be among the best.
@@ -210,7 +154,7 @@ struct Best {
 }
 
 impl Best {
-    fn new(k: usize) -> Self {
+    pub(crate) fn new(k: usize) -> Self {
         Self {
             k,
             keys: Vec::with_capacity(2 * k.min(1024)),
@@ -218,7 +162,7 @@ impl Best {
         }
     }
 
-    fn offer(&mut self, key: RankKey) {
+    pub(crate) fn offer(&mut self, key: RankKey) {
         if key >= self.limit {
             return;
         }
@@ -229,91 +173,11 @@ impl Best {
         }
     }
 
-    fn into_sorted(mut self) -> Vec<RankKey> {
+    pub(crate) fn into_sorted(mut self) -> Vec<RankKey> {
         self.keys.sort_unstable();
         self.keys.truncate(self.k);
         self.keys
     }
-}
-
-/// A range cut into blocks that are all equally long: the last one reaches back into its neighbour. A product of another shape
-/// may add in another order, and then equal vectors would get similarities that differ in the last bit.
-#[derive(Clone, Copy)]
-struct Blocks {
-    length: usize,
-    rows: usize,
-}
-
-#[derive(Clone, Copy)]
-struct Block {
-    start: usize,
-    rows: usize,
-    /// Leading rows that the previous block has covered already.
-    seen: usize,
-}
-
-impl Blocks {
-    /// As few blocks of at most `size` rows as possible, balanced so that the last one hardly reaches back.
-    fn new(length: usize, size: usize) -> Self {
-        let rows = match length.div_ceil(size) {
-            0 => 0,
-            blocks => length.div_ceil(blocks),
-        };
-        Self { length, rows }
-    }
-
-    fn count(self) -> usize {
-        if self.rows == 0 {
-            return 0;
-        }
-        self.length.div_ceil(self.rows)
-    }
-
-    fn get(self, block: usize) -> Block {
-        let first = block * self.rows;
-        let start = first.min(self.length - self.rows);
-        Block {
-            start,
-            rows: self.rows,
-            seen: first - start,
-        }
-    }
-}
-
-impl Block {
-    fn end(self) -> usize {
-        self.start + self.rows
-    }
-
-    fn fresh(self) -> std::ops::Range<usize> {
-        self.start + self.seen..self.end()
-    }
-}
-
-fn check(queries: &[f32], gallery: &[f32], dim: usize) -> Result<(usize, usize), SearchError> {
-    if dim == 0 {
-        return Err(SearchError::ZeroDimension);
-    }
-    for (side, values) in [("queries", queries), ("gallery", gallery)] {
-        if !values.len().is_multiple_of(dim) {
-            return Err(SearchError::Shape {
-                side,
-                length: values.len(),
-                dim,
-            });
-        }
-        if let Some(at) = values.iter().position(|value| !value.is_finite()) {
-            return Err(SearchError::NonFinite {
-                side,
-                row: at / dim,
-            });
-        }
-    }
-    let rows = gallery.len() / dim;
-    if rows > u32::MAX as usize {
-        return Err(SearchError::GalleryTooLarge { rows });
-    }
-    Ok((queries.len() / dim, rows))
 }
 
 #[cfg(test)]

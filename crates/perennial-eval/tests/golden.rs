@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used)]
 
 use perennial_core::Embeddings;
-use perennial_eval::{CompatibilityMatrix, TieRule, evaluate, metrics};
+use perennial_eval::{
+    CompatibilityMatrix, LogisticCalibration, McNemar, Threshold, TieRule, evaluate, metrics,
+};
 use serde_json::Value;
 
 const TOLERANCE: f64 = 1e-12;
@@ -73,6 +75,60 @@ fn retrieval_on_raw_features() {
                 "{value} instead of {expected}"
             );
         }
+    }
+}
+
+fn paired() -> Value {
+    serde_json::from_str(include_str!("../testdata/paired_and_calibration.json")).unwrap()
+}
+
+#[test]
+fn the_exact_test_of_flips() {
+    let golden = &paired()["mcnemar"];
+    let count = |key: &str| golden[key].as_u64().unwrap();
+    let test = McNemar::new(count("positive_flips"), count("negative_flips"));
+    let found = serde_json::to_value(test).unwrap();
+    for (key, expected) in golden.as_object().unwrap() {
+        assert_near(&found[key], expected, key);
+    }
+}
+
+#[test]
+fn calibration_of_similarities() {
+    let golden = &paired()["logistic_calibration"];
+    let scores: Vec<f64> = serde_json::from_value(golden["scores"].clone()).unwrap();
+    let marks: Vec<u8> = serde_json::from_value(golden["is_match"].clone()).unwrap();
+    let marks: Vec<bool> = marks.into_iter().map(|mark| mark == 1).collect();
+    let found = LogisticCalibration::fit(&scores, &marks).unwrap();
+    for (value, key) in [
+        (found.slope, "slope"),
+        (found.intercept, "intercept"),
+        (found.log_loss, "log_loss"),
+    ] {
+        let expected = golden[key].as_f64().unwrap();
+        assert!(
+            (value - expected).abs() <= 1e-9,
+            "{key}: {value} instead of {expected}"
+        );
+    }
+}
+
+#[test]
+fn thresholds_for_a_rate_of_false_accepts() {
+    let golden = &paired()["threshold"];
+    let scores = |key: &str| -> Vec<f64> { serde_json::from_value(golden[key].clone()).unwrap() };
+    let (impostors, genuine) = (scores("impostor_scores"), scores("genuine_scores"));
+    let cases = golden["at"].as_array().unwrap();
+    assert_eq!(cases.len(), 3);
+    for case in cases {
+        let rate = case["false_accept_rate"].as_f64().unwrap();
+        let found = Threshold::for_false_accept_rate(&impostors, rate).unwrap();
+        assert_eq!(found.threshold, case["threshold"].as_f64().unwrap());
+        assert_eq!(
+            found.accepted_impostors as u64,
+            case["accepted_impostors"].as_u64().unwrap()
+        );
+        assert_eq!(found.accepted(&genuine), case["true_accept_rate"].as_f64());
     }
 }
 

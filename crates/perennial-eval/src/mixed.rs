@@ -1,0 +1,399 @@
+//! The mixed-gallery test: items of several spaces are searched space by space, and the results are merged into one ranking.
+
+use crate::calibration::LogisticCalibration;
+use crate::outcomes::Outcomes;
+use crate::ranking::Ranker;
+use crate::relevance::{Judgements, Relevance, RelevanceError, check_own};
+use crate::score_rows::{SearchError, Side, map_score_rows};
+use crate::search::{Best, RankKey};
+
+/// The items of one space, with the queries as that space sees them.
+#[derive(Debug, Clone, Copy)]
+pub struct Partition<'a> {
+    /// Query vectors in this space, `[n, dim]` row-major: the same `n` queries in every partition.
+    pub queries: &'a [f32],
+    /// Vectors of this partition's items, `[m, dim]` row-major.
+    pub gallery: &'a [f32],
+    /// Values per vector of this space.
+    pub dim: usize,
+    /// Position of every item in the whole gallery, `[m]`.
+    pub positions: &'a [u32],
+}
+
+/// How similarities of several spaces are made comparable.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Merge<'a> {
+    /// As they are: cosines against cosines.
+    Scores,
+    /// Less their mean over the partition's items, divided by their standard deviation, for each query and partition. Similarities that
+    /// do not differ count as average.
+    ZNormalised,
+    /// As log-odds of a match, by one calibration per partition.
+    Calibrated(&'a [LogisticCalibration]),
+}
+
+/// Partitions, what the queries should find in them, and how their results are merged.
+#[derive(Debug, Clone, Copy)]
+pub struct MixedTest<'a> {
+    /// The partitions; together they hold every position of the whole gallery once.
+    pub partitions: &'a [Partition<'a>],
+    /// Which items of the whole gallery answer which query.
+    pub relevance: &'a Relevance<'a>,
+    /// Per query, `[n]`: the position of the query itself in the whole gallery, which is left out of its ranking.
+    pub own: Option<&'a [Option<u32>]>,
+    /// How the similarities are merged.
+    pub merge: Merge<'a>,
+    /// The first this many hits are looked at for [`MixedOutcomes::share_of_first`].
+    pub first: usize,
+}
+
+/// Outcomes of a mixed gallery.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MixedOutcomes {
+    /// The outcome of every query over the whole gallery. There are no class means across spaces.
+    pub all: Outcomes,
+    /// Per query, `[n]`: the partition that holds all of its relevant items; none where several do, or none does.
+    pub answered_by: Vec<Option<usize>>,
+    /// Per partition: the share of its items among the first hits, mean over the queries. Compare it with the partition's share of the
+    /// gallery; 0 where nothing was searched.
+    pub share_of_first: Vec<f64>,
+}
+
+/// Why partitions cannot be searched together.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum MixedError {
+    /// There are no partitions.
+    #[error("there are no partitions to search")]
+    NoPartitions,
+    /// The partitions are not asked the same queries.
+    #[error(
+        "partition {partition} has {found} queries, the first one has {expected}; give every partition the same queries"
+    )]
+    Queries {
+        /// The partition, counted from 0.
+        partition: usize,
+        /// Its queries.
+        found: usize,
+        /// Queries of the first partition.
+        expected: usize,
+    },
+    /// There is not one position per item.
+    #[error(
+        "partition {partition} has {items} items and {positions} positions; each item needs one"
+    )]
+    PositionCount {
+        /// The partition, counted from 0.
+        partition: usize,
+        /// Its items.
+        items: usize,
+        /// Its positions.
+        positions: usize,
+    },
+    /// A position occurs twice or is too large.
+    #[error(
+        "partition {partition}: position {position} is taken already or is not below {items}, the number of all items"
+    )]
+    Position {
+        /// The partition, counted from 0.
+        partition: usize,
+        /// The position.
+        position: u32,
+        /// Items of all partitions.
+        items: usize,
+    },
+    /// There is not one calibration per partition.
+    #[error("{found} calibrations for {expected} partitions; each partition needs one")]
+    Calibrations {
+        /// Calibrations found.
+        found: usize,
+        /// Partitions.
+        expected: usize,
+    },
+    /// The search refused the vectors.
+    #[error("partition {partition}: {source}")]
+    Search {
+        /// The partition, counted from 0.
+        partition: usize,
+        /// What is wrong.
+        source: SearchError,
+    },
+    /// Judgements or left-out items do not fit the gallery.
+    #[error(transparent)]
+    Relevance(#[from] RelevanceError),
+}
+
+impl MixedOutcomes {
+    /// The outcomes of the queries whose relevant items all lie in one partition.
+    pub fn answered_in(&self, partition: usize) -> Outcomes {
+        let queries = self.answered_by.iter().enumerate();
+        let of_partition: Vec<usize> = queries
+            .filter(|&(_, &answer)| answer == Some(partition))
+            .map(|(query, _)| query)
+            .collect();
+        self.all.select(&of_partition)
+    }
+}
+
+/// Searches all partitions for every query and ranks their items together: higher merged score first, of equal ones the lower position.
+///
+/// The results do not depend on the number of threads.
+///
+/// **Shapes.** See [`Partition`] and [`MixedTest`]; the outcomes are `[n]`.
+///
+/// # Errors
+/// [`MixedError`] where partitions, judgements or calibrations do not fit one another.
+pub fn mixed_outcomes(test: &MixedTest<'_>) -> Result<MixedOutcomes, MixedError> {
+    let sides = check_partitions(test.partitions)?;
+    let partition_of = partition_of_positions(test.partitions)?;
+    let queries = sides[0].query_count();
+    let items = partition_of.len();
+    let judgements = Judgements::new(test.relevance, queries, items)?;
+    check_own(test.own, queries, items)?;
+    if let Merge::Calibrated(calibrations) = test.merge
+        && calibrations.len() != test.partitions.len()
+    {
+        return Err(MixedError::Calibrations {
+            found: calibrations.len(),
+            expected: test.partitions.len(),
+        });
+    }
+
+    let scored = map_score_rows(
+        &sides,
+        || (Ranker::default(), vec![0.0f32; items]),
+        |(ranker, merged), query, scores| {
+            for (partition, scores) in scores.iter().enumerate() {
+                let positions = test.partitions[partition].positions.iter();
+                let scale = Scale::of(test.merge, partition, scores);
+                for (&position, &score) in positions.zip(*scores) {
+                    merged[position as usize] = scale.apply(score);
+                }
+            }
+            let own = test.own.and_then(|own| own[query]);
+            let ranking = ranker.rank(merged, judgements.relevant(query), own);
+            let mut hits = vec![0usize; test.partitions.len()];
+            for position in first(merged, test.first, own) {
+                hits[partition_of[position]] += 1;
+            }
+            (ranking, hits)
+        },
+    );
+    let (rankings, hits): (Vec<_>, Vec<_>) = scored.into_iter().unzip();
+    let share_of_first = (0..test.partitions.len()).map(|partition| {
+        let shares = hits.iter().map(|hits| {
+            let in_all = hits.iter().sum::<usize>().max(1);
+            hits[partition] as f64 / in_all as f64
+        });
+        shares.sum::<f64>() / queries.max(1) as f64
+    });
+    let answered_by = (0..queries).map(|query| {
+        let own = test.own.and_then(|own| own[query]);
+        let relevant = judgements.relevant(query).iter();
+        let mut partitions = relevant
+            .filter(|&&item| Some(item) != own)
+            .map(|&item| partition_of[item as usize]);
+        let one = partitions.next()?;
+        partitions.all(|other| other == one).then_some(one)
+    });
+    Ok(MixedOutcomes {
+        all: Outcomes::new(None, &rankings),
+        answered_by: answered_by.collect(),
+        share_of_first: share_of_first.collect(),
+    })
+}
+
+/// At least one partition, all with the same queries and one position per item.
+fn check_partitions<'a>(partitions: &[Partition<'a>]) -> Result<Vec<Side<'a>>, MixedError> {
+    let mut sides: Vec<Side<'a>> = Vec::with_capacity(partitions.len());
+    for (index, partition) in partitions.iter().enumerate() {
+        let side = Side::new(partition.queries, partition.gallery, partition.dim);
+        let side = side.map_err(|source| MixedError::Search {
+            partition: index,
+            source,
+        })?;
+        let found = side.query_count();
+        let expected = sides.first().map_or(found, Side::query_count);
+        if found != expected {
+            return Err(MixedError::Queries {
+                partition: index,
+                found,
+                expected,
+            });
+        }
+        if partition.positions.len() != side.items() {
+            return Err(MixedError::PositionCount {
+                partition: index,
+                items: side.items(),
+                positions: partition.positions.len(),
+            });
+        }
+        sides.push(side);
+    }
+    if sides.is_empty() {
+        return Err(MixedError::NoPartitions);
+    }
+    Ok(sides)
+}
+
+/// The partition of every position of the whole gallery.
+fn partition_of_positions(partitions: &[Partition<'_>]) -> Result<Vec<usize>, MixedError> {
+    let items = partitions
+        .iter()
+        .map(|partition| partition.positions.len())
+        .sum();
+    let mut partition_of = vec![usize::MAX; items];
+    for (index, partition) in partitions.iter().enumerate() {
+        for &position in partition.positions {
+            match partition_of.get_mut(position as usize) {
+                Some(free) if *free == usize::MAX => *free = index,
+                _ => {
+                    return Err(MixedError::Position {
+                        partition: index,
+                        position,
+                        items,
+                    });
+                }
+            }
+        }
+    }
+    Ok(partition_of)
+}
+
+/// What is done to the similarities of one query in one partition: a straight line.
+struct Scale {
+    slope: f64,
+    intercept: f64,
+}
+
+impl Scale {
+    fn of(merge: Merge<'_>, partition: usize, scores: &[f32]) -> Self {
+        match merge {
+            Merge::Scores => Self {
+                slope: 1.0,
+                intercept: 0.0,
+            },
+            Merge::ZNormalised => {
+                let values = || scores.iter().copied().map(f64::from);
+                let count = scores.len().max(1) as f64;
+                let mean = values().sum::<f64>() / count;
+                let variance = values().map(|value| (value - mean).powi(2)).sum::<f64>() / count;
+                let slope = if variance > 0.0 {
+                    variance.sqrt().recip()
+                } else {
+                    0.0
+                };
+                Self {
+                    slope,
+                    intercept: -mean * slope,
+                }
+            }
+            Merge::Calibrated(calibrations) => Self {
+                slope: calibrations[partition].slope,
+                intercept: calibrations[partition].intercept,
+            },
+        }
+    }
+
+    fn apply(&self, score: f32) -> f32 {
+        (self.slope * f64::from(score) + self.intercept) as f32
+    }
+}
+
+/// The positions of the first `count` items, `own` left out, best first.
+fn first(merged: &[f32], count: usize, own: Option<u32>) -> impl Iterator<Item = usize> {
+    let mut best = Best::new(count.min(merged.len()));
+    if count > 0 {
+        for (position, &score) in merged.iter().enumerate() {
+            if own.is_none_or(|own| own as usize != position) {
+                best.offer(RankKey::new(score, position));
+            }
+        }
+    }
+    best.into_sorted().into_iter().map(RankKey::position)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CALIBRATIONS: [LogisticCalibration; 2] = [
+        LogisticCalibration {
+            slope: 2.0,
+            intercept: -1.0,
+            log_loss: 0.0,
+        },
+        LogisticCalibration {
+            slope: 0.5,
+            intercept: 0.25,
+            log_loss: 0.0,
+        },
+    ];
+
+    #[test]
+    fn partitions_that_do_not_fit_are_named() {
+        let none: [Vec<u32>; 1] = [vec![]];
+        let relevance = Relevance::Items(&none);
+        let part = |positions: &'static [u32]| Partition {
+            queries: &[1.0],
+            gallery: &[1.0, 2.0],
+            dim: 1,
+            positions,
+        };
+        let error = |partitions: &[Partition<'_>], merge| {
+            let test = MixedTest {
+                partitions,
+                relevance: &relevance,
+                own: None,
+                merge,
+                first: 1,
+            };
+            mixed_outcomes(&test).unwrap_err()
+        };
+        assert_eq!(error(&[], Merge::Scores), MixedError::NoPartitions);
+        let twice = [part(&[0, 1]), part(&[1, 2])];
+        assert_eq!(
+            error(&twice, Merge::Scores),
+            MixedError::Position {
+                partition: 1,
+                position: 1,
+                items: 4
+            }
+        );
+        assert!(matches!(
+            error(&[part(&[0])], Merge::Scores),
+            MixedError::PositionCount { items: 2, .. }
+        ));
+        assert!(matches!(
+            error(&[part(&[0, 2])], Merge::Scores),
+            MixedError::Position { position: 2, .. }
+        ));
+        let other = Partition {
+            queries: &[1.0, 2.0],
+            ..part(&[2, 3])
+        };
+        assert!(matches!(
+            error(&[part(&[0, 1]), other], Merge::Scores),
+            MixedError::Queries {
+                partition: 1,
+                found: 2,
+                expected: 1
+            }
+        ));
+        let odd = Partition {
+            gallery: &[f32::NAN, 1.0],
+            ..part(&[2, 3])
+        };
+        assert!(matches!(
+            error(&[part(&[0, 1]), odd], Merge::Scores),
+            MixedError::Search { partition: 1, .. }
+        ));
+        assert_eq!(
+            error(&[part(&[0, 1])], Merge::Calibrated(&CALIBRATIONS)),
+            MixedError::Calibrations {
+                found: 2,
+                expected: 1
+            }
+        );
+    }
+}
