@@ -21,7 +21,9 @@ pub use gallery::{Filters, Records, Snapshots};
 pub use http::Http;
 pub use images::{Idx, Image, LabelledRecords};
 pub use registry::{Aliases, Compatibility, ModelToml};
-pub use vectors::{EmbeddingsFile, Npy};
+pub use vectors::{
+    Columns, Csv, EmbeddingsFile, Jsonl, Npy, Npz, RelevanceJudgements, Safetensors,
+};
 
 /// One reader, and what must hold for everything that it accepts.
 pub trait Target {

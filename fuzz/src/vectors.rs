@@ -1,42 +1,128 @@
-//! Arrays and embeddings that other tools wrote.
+//! Vectors, ids, labels and relevance judgements that other tools wrote.
 
-use perennial_core::Embeddings;
-use perennial_data::npy;
+use std::path::Path;
+
+use perennial_core::{ItemId, Output};
+use perennial_formats::{
+    Format, Header, Label, VectorSet, create, detect, read, read_embeddings, read_ids,
+    read_judgements, read_labels, write_embeddings,
+};
 
 use crate::Target;
 use crate::scratch::Scratch;
 
-/// npy files; an odd first byte reads labels, an even one a matrix.
-pub struct Npy(Scratch);
+/// Reads a file of vectors; what was read and written again must be the same.
+fn vectors(path: &Path, format: Format) -> bool {
+    // Another format has a target of its own.
+    if !detect(path).is_ok_and(|found| found == format) {
+        return false;
+    }
+    let Ok(set) = read(path) else {
+        return false;
+    };
+    assert_eq!(set.vectors().len(), set.len() * set.dim());
+    if set.is_empty() && matches!(format, Format::Csv | Format::Jsonl) {
+        return true;
+    }
+    write(path, format, &set);
+    let again = read(path).unwrap();
+    assert_eq!(again.vectors(), set.vectors());
+    assert_eq!((again.ids(), again.labels()), (set.ids(), set.labels()));
+    // Doubles of the payload may change in their last digit, so its values are not compared.
+    assert_eq!(again.payload().is_some(), set.payload().is_some());
+    assert_eq!(again.space(), set.space());
+    true
+}
 
-impl Target for Npy {
+pub(crate) fn write(path: &Path, format: Format, set: &VectorSet) {
+    let header = Header {
+        dim: set.dim(),
+        rows: None,
+        space: set.space().cloned(),
+        format,
+    };
+    let output = Output::prepare(path).unwrap();
+    let mut writer = create(output, format, &header).unwrap();
+    writer.write(set).unwrap();
+    writer.finish().unwrap();
+}
+
+macro_rules! vector_targets {
+    ($($(#[$doc:meta])* $name:ident: $format:ident,)*) => {
+        $(
+            $(#[$doc])*
+            pub struct $name(Scratch);
+
+            impl Target for $name {
+                fn new() -> Self {
+                    Self(Scratch::new())
+                }
+
+                fn run(&mut self, bytes: &[u8]) -> bool {
+                    vectors(&self.0.write("vectors", bytes), Format::$format)
+                }
+            }
+        )*
+    };
+}
+
+vector_targets! {
+    /// npy files.
+    Npy: Npy,
+    /// npz files.
+    Npz: Npz,
+    /// Any safetensors file of vectors.
+    Safetensors: Safetensors,
+    /// JSONL files.
+    Jsonl: Jsonl,
+    /// CSV files.
+    Csv: Csv,
+}
+
+/// Labels and ids alone: arrays, tables, lines.
+pub struct Columns(Scratch);
+
+impl Target for Columns {
     fn new() -> Self {
         Self(Scratch::new())
     }
 
     fn run(&mut self, bytes: &[u8]) -> bool {
-        let Some((&kind, file)) = bytes.split_first() else {
-            return false;
-        };
-        let path = self.0.write("array.npy", file);
-        if kind % 2 == 1 {
-            return npy::read_labels(&path).is_ok();
+        let path = self.0.write("column", bytes);
+        let (ids, labels) = (read_ids(&path), read_labels(&path));
+        for id in ids.iter().flatten() {
+            assert_eq!(id.to_string().parse::<ItemId>().as_ref(), Ok(id));
         }
-        let Ok(matrix) = npy::read(&path) else {
+        for label in labels.iter().flatten() {
+            assert_eq!(label.to_string().parse::<Label>().as_ref(), Ok(label));
+        }
+        ids.is_ok() || labels.is_ok()
+    }
+}
+
+/// Relevance judgements.
+pub struct RelevanceJudgements(Scratch);
+
+impl Target for RelevanceJudgements {
+    fn new() -> Self {
+        Self(Scratch::new())
+    }
+
+    fn run(&mut self, bytes: &[u8]) -> bool {
+        let path = self.0.write("judgements", bytes);
+        let Ok(judgements) = read_judgements(&path) else {
             return false;
         };
-        let written = npy::to_bytes(&matrix.values, matrix.rows, matrix.columns).unwrap();
-        std::fs::write(&path, written).unwrap();
-        let again = npy::read(&path).unwrap();
-        assert_eq!((again.rows, again.columns), (matrix.rows, matrix.columns));
-        // As bits, because a NaN is a value here.
-        let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect::<Vec<_>>();
-        assert_eq!(bits(again.values), bits(matrix.values));
+        let pairs: usize = judgements
+            .queries()
+            .map(|query| judgements.of(query).len())
+            .sum();
+        assert_eq!(pairs, judgements.len());
         true
     }
 }
 
-/// The embeddings file.
+/// The embeddings file of model versions.
 pub struct EmbeddingsFile(Scratch);
 
 impl Target for EmbeddingsFile {
@@ -46,15 +132,17 @@ impl Target for EmbeddingsFile {
 
     fn run(&mut self, bytes: &[u8]) -> bool {
         let path = self.0.write("e.safetensors", bytes);
-        let Ok(embeddings) = Embeddings::read(&path) else {
+        let Ok(embeddings) = read_embeddings(&path) else {
             return false;
         };
-        embeddings.write(&path).unwrap();
-        let written = std::fs::read(&path).unwrap();
-        let again = Embeddings::read(&path).unwrap();
+        let write = |embeddings| {
+            write_embeddings(embeddings, Output::prepare(&path).unwrap()).unwrap();
+            std::fs::read(&path).unwrap()
+        };
+        let written = write(&embeddings);
+        let again = read_embeddings(&path).unwrap();
         assert_eq!(again, embeddings);
-        again.write(&path).unwrap();
-        assert_eq!(std::fs::read(&path).unwrap(), written);
+        assert_eq!(write(&again), written);
         true
     }
 }

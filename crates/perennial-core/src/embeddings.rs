@@ -1,20 +1,15 @@
 //! Unit-length embeddings with their ids, optional labels and the model version that produced them.
 
-use std::io;
-use std::path::{Path, PathBuf};
-
 use rayon::prelude::*;
 use thiserror::Error;
 
-use crate::embeddings_file;
 use crate::name::{NameError, check_name};
-use crate::output::{FileKind, Output};
 use crate::similarity::{self, SimilarityError};
 
 /// How far a row's length may be from 1: far above f32 rounding, far below any vector that was not normalised.
 pub const UNIT_TOLERANCE: f64 = 1e-3;
 
-/// Embeddings that are inconsistent, or a file that does not hold embeddings.
+/// Embeddings that are inconsistent.
 #[derive(Debug, Error)]
 pub enum EmbeddingsError {
     /// Vectors of dimension 0.
@@ -44,17 +39,6 @@ pub enum EmbeddingsError {
     /// A model version name that cannot be stored.
     #[error("model version: {0}")]
     VersionName(#[from] NameError),
-    /// The file is no embeddings file, or one with wrong content.
-    #[error("{}: {problem}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// The problem and the remedy.
-        problem: String,
-    },
-    /// The file could not be read or written; the message names it.
-    #[error(transparent)]
-    Io(#[from] io::Error),
 }
 
 /// A set of unit-length embeddings. Every instance holds matching lengths and finite rows of length 1 within
@@ -71,9 +55,6 @@ pub struct Embeddings {
 }
 
 impl Embeddings {
-    /// Identifies an embeddings file.
-    pub const FILE_KIND: FileKind = embeddings_file::FILE_KIND;
-
     /// Takes vectors that already have unit length.
     ///
     /// **Shapes**: `vectors` is `[n, dim]`, row-major; `ids` and `labels` are `[n]`.
@@ -108,36 +89,6 @@ impl Embeddings {
         let mut embeddings = Self::with_lengths(model_version.into(), dim, features, ids, labels)?;
         similarity::normalize_rows(&mut embeddings.vectors, dim)?;
         Ok(embeddings)
-    }
-
-    /// Reads a file written by [`write`](Self::write), or by another program in the same format.
-    ///
-    /// The file is safetensors with tensors `embeddings` (F32 `[n, d]`, rows of unit length), `ids` (U64 or I64
-    /// `[n]`, not negative) and optionally `labels` (any integer type, `[n]`, 0 to 2^32 - 1), and with the metadata
-    /// `format = "perennial-embeddings"`, `format_version = "1"` and `model_version`. Other tensors are ignored.
-    ///
-    /// # Errors
-    /// A file that cannot be read, is not of this format, or fails the checks of [`new`](Self::new). Sizes are
-    /// checked against the file's length before memory is allocated.
-    pub fn read(path: impl AsRef<Path>) -> Result<Self, EmbeddingsError> {
-        embeddings_file::read(path.as_ref())
-    }
-
-    /// Writes the file that [`read`](Self::read) describes, atomically. Equal embeddings give equal bytes.
-    ///
-    /// # Errors
-    /// The file cannot be written; an earlier file of that name then stays as it was.
-    pub fn write(&self, path: impl AsRef<Path>) -> Result<(), EmbeddingsError> {
-        let output = Output::at(path.as_ref().to_owned()).map_err(std::io::Error::from)?;
-        self.write_to(output)
-    }
-
-    /// [`write`](Self::write) to a place that was checked before the embeddings were made.
-    ///
-    /// # Errors
-    /// Those of [`write`](Self::write).
-    pub fn write_to(&self, output: Output) -> Result<(), EmbeddingsError> {
-        Ok(embeddings_file::write(self, output)?)
     }
 
     /// The number of embeddings.

@@ -3,7 +3,7 @@
 //! - [`Simplex`]: the fixed class prototypes in closed form, with logits, gradient and nearest vertex in O(K) per sample.
 //! - [`VertexMap`] and [`check_disjoint`]: which class owns which prototype, for pre-training and for local tasks.
 //! - [`dot`], [`normalize_rows`]: cosine similarity of unit vectors.
-//! - [`Embeddings`]: unit vectors with ids, labels and the version that produced them, as a safetensors file.
+//! - [`Embeddings`]: unit vectors with ids, labels and the version that produced them.
 //! - [`Encoder`]: pixels in, unit embeddings out.
 //! - [`ModelVersion`], [`VersionDraft`], [`Registry`]: immutable model versions in a folder, and mutable aliases.
 //! - [`CompatibilityRecords`]: the measured pairs of versions and their results.
@@ -17,7 +17,6 @@ pub mod bounded_read;
 pub mod checksum;
 pub mod compatibility;
 pub mod embeddings;
-mod embeddings_file;
 pub mod encoder;
 mod file_lock;
 pub mod item_id;

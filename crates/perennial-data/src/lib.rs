@@ -1,8 +1,7 @@
 //! Images in, arrays out: everything between files on disk and the batches a network sees.
 //!
 //! - [`ImageSet`]: labelled images in memory as bytes.
-//! - Readers for untrusted files: [`cifar`], [`tinyimagenet`], [`idx`], [`folder`], and [`npy`] for embeddings from other
-//!   tools. [`open`] finds a set by its name below a data folder.
+//! - Readers for untrusted files: [`cifar`], [`tinyimagenet`], [`idx`] and [`folder`]. [`open`] finds a set by its name below a data folder.
 //! - [`Picture`] decodes an image file; [`pictures`] reads whole folders of them, a few at a time.
 //! - [`generate`]: procedural images of any number of classes, for runs without data.
 //! - [`Preprocessing`], [`Augmentation`] and [`Pipeline`]: bytes to normalised `f32` batches, parallel and reproducible from the
@@ -39,7 +38,6 @@ pub mod folder;
 pub mod generated;
 pub mod idx;
 mod image_set;
-pub mod npy;
 pub mod pictures;
 pub mod prefetch;
 pub mod preprocessing;

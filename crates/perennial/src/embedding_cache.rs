@@ -5,7 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
-use perennial_core::{Embeddings, ModelVersion, sha256_hex};
+use perennial_core::{Embeddings, ModelVersion, Output, sha256_hex};
+use perennial_formats::{read_embeddings, write_embeddings};
 
 use crate::measurement::Probe;
 
@@ -27,7 +28,7 @@ impl EmbeddingCache {
         if !path.exists() {
             return None;
         }
-        match Embeddings::read(&path) {
+        match read_embeddings(&path) {
             Ok(found) if fits(&found, version, probe) => Some(found),
             Ok(_) => {
                 tracing::warn!(
@@ -50,7 +51,8 @@ impl EmbeddingCache {
         embeddings: &Embeddings,
     ) -> anyhow::Result<()> {
         fs_err::create_dir_all(&self.0)?;
-        Ok(embeddings.write(self.path(version, probe))?)
+        let output = Output::prepare(self.path(version, probe))?;
+        Ok(write_embeddings(embeddings, output)?)
     }
 
     fn path(&self, version: &ModelVersion, probe: &Probe) -> PathBuf {

@@ -93,29 +93,47 @@ impl OutputFile {
     }
 }
 
-/// The system's errors do not say which file they are about. They stay as they are here, because callers add the name once.
+/// Errors name the path, which the system's do not.
 impl Write for OutputFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match &mut self.sink {
+        let written = match &mut self.sink {
             Sink::File { temporary, .. } => temporary.write(bytes),
             Sink::Stream(file) => file.write(bytes),
             Sink::Stdout(file) => file.write(bytes),
-        }
+        };
+        written.map_err(|error| name_error(&self.shown, error))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        match &mut self.sink {
+        let flushed = match &mut self.sink {
             Sink::File { temporary, .. } => temporary.flush(),
             Sink::Stream(file) => file.flush(),
             Sink::Stdout(file) => file.flush(),
-        }
+        };
+        flushed.map_err(|error| name_error(&self.shown, error))
     }
 }
 
-fn name_error(shown: &Path, error: io::Error) -> io::Error {
+/// An error that names the output it is about.
+#[derive(Debug, thiserror::Error)]
+#[error("could not write {}: {source}", shown.display())]
+struct Named {
+    shown: PathBuf,
+    source: io::Error,
+}
+
+/// Adds the name once, however many callers an error passes through. An interruption is left alone, because writers try again then.
+fn name_error(shown: &Path, source: io::Error) -> io::Error {
+    let named = source.get_ref().is_some_and(|inner| inner.is::<Named>());
+    if named || source.kind() == io::ErrorKind::Interrupted {
+        return source;
+    }
     io::Error::new(
-        error.kind(),
-        format!("could not write {}: {error}", shown.display()),
+        source.kind(),
+        Named {
+            shown: shown.to_owned(),
+            source,
+        },
     )
 }
 

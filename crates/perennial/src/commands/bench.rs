@@ -82,10 +82,10 @@ pub struct Arguments {
     /// Dimension of these vectors
     #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=16_384))]
     dim: u32,
-    /// Search these vectors instead, an npy file of f32 [n, dim]
+    /// Search these vectors instead: an npy, npz, safetensors, JSONL or CSV file
     #[arg(long, value_name = "FILE", requires = "queries", conflicts_with_all = ["rows", "dim"])]
     vectors: Option<PathBuf>,
-    /// Queries for --vectors, an npy file of f32 [n, dim]
+    /// Queries for --vectors, in any of these formats
     #[arg(long, value_name = "FILE", requires = "vectors")]
     queries: Option<PathBuf>,
     /// Compare with an earlier result of --json

@@ -6,6 +6,7 @@ use perennial_core::{Embeddings, Encoder, FileKind, ModelVersion, Output, Regist
 use perennial_data::ContentHash;
 use perennial_data::folder::LabelledFolder;
 use perennial_data::pictures::LeftOut;
+use perennial_formats::{EMBEDDINGS_FILE_KIND, write_embeddings};
 use perennial_train::TrainedEncoder;
 use serde::Serialize;
 use serde_json::json;
@@ -77,7 +78,7 @@ pub fn run(
     }
     let registry = global.open_registry()?;
     let version = registry.get(&arguments.version)?;
-    let output = Output::prepare_kind(&arguments.out, Embeddings::FILE_KIND)?;
+    let output = Output::prepare_kind(&arguments.out, EMBEDDINGS_FILE_KIND)?;
     let rows = arguments.rows.as_ref();
     if rows == Some(&arguments.out) {
         return Err(usage(
@@ -96,7 +97,7 @@ pub fn run(
         None => arguments.embed_set(&registry, &version, global, interrupt, terminal)?,
     };
     let embeddings = &embedded.embeddings;
-    embeddings.write_to(output)?;
+    write_embeddings(embeddings, output)?;
     let answer = Answer {
         version: &version.name,
         set: arguments.set.0.describe(),

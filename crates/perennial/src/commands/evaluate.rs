@@ -447,7 +447,7 @@ fn read_all(paths: &[PathBuf]) -> anyhow::Result<Vec<Embeddings>> {
         if !path.exists() {
             return Err(usage(format!("{} does not exist", path.display())));
         }
-        Ok(Embeddings::read(path)?)
+        Ok(perennial_formats::read_embeddings(path)?)
     };
     paths.iter().map(read).collect()
 }

@@ -112,7 +112,7 @@ fn embeddings_are_stored_under_the_version_itself() {
         "--out",
         "train.embeddings",
     ]);
-    let file = perennial_core::Embeddings::read(bench.path("train.embeddings")).unwrap();
+    let file = perennial_formats::read_embeddings(bench.path("train.embeddings")).unwrap();
     let named = |version: &str| {
         let copy = perennial_core::Embeddings::new(
             version.to_owned(),
@@ -121,7 +121,8 @@ fn embeddings_are_stored_under_the_version_itself() {
             file.ids().to_vec(),
             file.labels().map(<[u32]>::to_vec),
         );
-        copy.unwrap().write(bench.path("named.embeddings")).unwrap();
+        let output = perennial_core::Output::prepare(bench.path("named.embeddings")).unwrap();
+        perennial_formats::write_embeddings(&copy.unwrap(), output).unwrap();
     };
     // An alias may have moved since the file was written.
     named("live");

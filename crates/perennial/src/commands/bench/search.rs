@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use perennial_core::normalize_rows;
-use perennial_data::npy;
+use perennial_formats::read;
 use perennial_gallery::{
     BytesPerVector, EmbeddedGallery, Filter, GalleryConfig, GalleryError, Hit, IndexKind,
     IndexProgress, IndexState, Item, ItemId, SearchMode, SearchRequest, VectorStore,
@@ -75,15 +75,15 @@ impl Vectors {
         })
     }
 
-    /// Vectors from two npy files.
+    /// Vectors from two files, such as npy.
     pub fn read(gallery: &Path, queries: &Path) -> anyhow::Result<Self> {
-        let read = |path: &Path| -> anyhow::Result<(Vec<f32>, usize)> {
-            let matrix = npy::read(path)?;
-            let (mut values, columns) = (matrix.values, matrix.columns);
-            normalize_rows(&mut values, columns).with_context(|| path.display().to_string())?;
-            Ok((values, columns))
+        let unit = |path: &Path| -> anyhow::Result<(Vec<f32>, usize)> {
+            let parts = read(path)?.into_parts();
+            let (mut values, dim) = (parts.vectors, parts.dim);
+            normalize_rows(&mut values, dim).with_context(|| path.display().to_string())?;
+            Ok((values, dim))
         };
-        let ((gallery, dim), (queries, query_dim)) = (read(gallery)?, read(queries)?);
+        let ((gallery, dim), (queries, query_dim)) = (unit(gallery)?, unit(queries)?);
         if dim != query_dim {
             return Err(usage(format!(
                 "the gallery has vectors of {dim} values, the queries of {query_dim}"

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use perennial_core::{Embeddings, ModelVersion, Registry};
+use perennial_formats::read_embeddings;
 use perennial_gallery::{EmbeddedGallery, Item, ItemId, StoredItem, VectorStore};
 use perennial_train::TrainedEncoder;
 use perennial_upgrade::{Certification, Insertion, Stored};
@@ -215,7 +216,7 @@ impl Arguments {
             folders: Vec::new(),
         };
         if let Some(file) = &self.embeddings {
-            let embeddings = Embeddings::read(file)?;
+            let embeddings = read_embeddings(file)?;
             let version = embeddings.model_version();
             let title = format!("storing {version}");
             let progress = CountedProgress::new(terminal, title, embeddings.len() as u64, "items");
@@ -288,7 +289,7 @@ impl Arguments {
     ) -> anyhow::Result<(Embeddings, Option<String>, Map<String, Value>)> {
         match (&self.embeddings, &self.set) {
             (Some(file), _) => {
-                let embeddings = Embeddings::read(file)?;
+                let embeddings = read_embeddings(file)?;
                 let version = registry
                     .get(embeddings.model_version())
                     .with_context(|| file.display().to_string())?;

@@ -1,0 +1,142 @@
+//! The embeddings file of model versions: safetensors with a fixed set of tensors and metadata.
+
+use std::path::Path;
+
+use perennial_core::{Embeddings, FileKind, ItemId, Output};
+use safetensors::Dtype;
+
+use crate::error::FormatError;
+use crate::label::Label;
+use crate::numbers::{Float, Integer};
+use crate::safetensors::tensor_file::{TensorFile, integer};
+use crate::safetensors::writer::{Beside, write, write_values};
+use crate::safetensors::{OWN_FORMAT, OWN_VERSION, unknown_version};
+
+/// How an embeddings file is recognised.
+pub const EMBEDDINGS_FILE_KIND: FileKind = FileKind {
+    name: "an embeddings file",
+    // Eight bytes of length, then the header, whose metadata come first.
+    recognise: |head| {
+        head.get(8) == Some(&b'{')
+            && String::from_utf8_lossy(head).contains(&format!("\"{OWN_FORMAT}\""))
+    },
+};
+
+/// Reads a file written by [`write_embeddings`], or by another program in the same format.
+///
+/// The file is safetensors with tensors `embeddings` (F32 `[n, d]`, rows of unit length), `ids` (any integer type, `[n]`, not negative)
+/// and optionally `labels` (any integer type, `[n]`, 0 to 2^32 - 1), and with the metadata `format = "perennial-embeddings"`,
+/// `format_version = "1"` and `model_version`. Other tensors are ignored. [`read`](crate::read) asks for less.
+///
+/// # Errors
+/// A file that cannot be read, is not of this format, or fails the checks of [`Embeddings::new`]. Sizes are checked against the file's
+/// length before memory is allocated.
+pub fn read_embeddings(path: impl AsRef<Path>) -> Result<Embeddings, FormatError> {
+    let mut file = TensorFile::open(path.as_ref())?;
+    let model_version = check_metadata(&file)?.to_owned();
+    let embeddings = tensor(&file, "embeddings")?;
+    let &[count, dim] = embeddings.shape.as_slice() else {
+        return Err(file.error(format_args!(
+            "tensor `embeddings` has shape {:?}, expected [n, d]",
+            embeddings.shape
+        )));
+    };
+    if embeddings.dtype != Dtype::F32 {
+        return Err(file.error(format_args!(
+            "tensor `embeddings` is {}, expected F32; convert it to float32",
+            embeddings.dtype
+        )));
+    }
+    // Checked ahead of the values, because a tensor without columns may claim any number of rows for no bytes at all.
+    if dim == 0 {
+        return Err(file.error("tensor `embeddings` has 0 columns"));
+    }
+    tensor(&file, "ids")?;
+    let ids = integers(&mut file, "ids", count, u64::MAX, |id| id)?.unwrap_or_default();
+    let limit = u64::from(u32::MAX);
+    let labels = integers(&mut file, "labels", count, limit, |label| label as u32)?;
+    let vectors = file.floats(&embeddings, Float::F32, (0, count * dim))?;
+    Embeddings::new(model_version, dim, vectors, ids, labels).map_err(|error| file.error(error))
+}
+
+/// Writes the file that [`read_embeddings`] describes, in one step. Equal embeddings give equal bytes.
+///
+/// # Errors
+/// The file cannot be written; an earlier file of that name then stays as it was.
+pub fn write_embeddings(embeddings: &Embeddings, output: Output) -> Result<(), FormatError> {
+    let ids: Vec<ItemId> = embeddings.ids().iter().map(|&id| id.into()).collect();
+    let labels: Option<Vec<Label>> = embeddings
+        .labels()
+        .map(|labels| labels.iter().map(|&label| label.into()).collect());
+    let beside = Beside {
+        space: Some(embeddings.model_version()),
+        ids: Some(&ids),
+        labels: labels.as_deref(),
+    };
+    output.commit_with(|file| {
+        write(
+            file,
+            (embeddings.len(), embeddings.dim()),
+            &beside,
+            |file| write_values(file, embeddings.vectors(), f32::to_le_bytes),
+        )
+    })?;
+    Ok(())
+}
+
+fn check_metadata(file: &TensorFile) -> Result<&str, FormatError> {
+    if file.metadata("format") != Some(OWN_FORMAT) {
+        return Err(file.error(format_args!(
+            "is not marked as embeddings; save it with the metadata format = {OWN_FORMAT:?}, format_version = {OWN_VERSION:?} and model_version"
+        )));
+    }
+    if file.metadata("format_version") != Some(OWN_VERSION) {
+        return Err(file.error(unknown_version(file)));
+    }
+    file.metadata("model_version")
+        .ok_or_else(|| file.error("lacks the metadata key model_version"))
+}
+
+fn tensor(file: &TensorFile, name: &str) -> Result<safetensors::tensor::TensorInfo, FormatError> {
+    file.tensor(name)
+        .cloned()
+        .ok_or_else(|| file.error(format_args!("lacks the tensor `{name}`")))
+}
+
+fn integers<T>(
+    file: &mut TensorFile,
+    name: &str,
+    count: usize,
+    limit: u64,
+    convert: impl Fn(u64) -> T,
+) -> Result<Option<Vec<T>>, FormatError> {
+    let Some(info) = file.tensor(name).cloned() else {
+        return Ok(None);
+    };
+    if info.shape != [count] {
+        return Err(file.error(format_args!(
+            "tensor `{name}` has shape {:?}, expected [{count}] for as many embeddings",
+            info.shape
+        )));
+    }
+    let kind: Integer = integer(info.dtype).ok_or_else(|| {
+        file.error(format_args!(
+            "tensor `{name}` is {}, expected an integer type such as I64",
+            info.dtype
+        ))
+    })?;
+    let values = file.integers(&info, kind, (0, count))?;
+    let converted = values
+        .iter()
+        .enumerate()
+        .map(|(row, &value)| match u64::try_from(value) {
+            Ok(value) if value <= limit => Ok(convert(value)),
+            _ => Err(file.error(format_args!(
+                "`{name}` of row {row} is {value}, expected 0 to {limit}"
+            ))),
+        });
+    converted.collect::<Result<_, _>>().map(Some)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,335 @@
+//! NumPy's `.npz` archives: `embeddings` with `ids`, `labels` and `space`.
+
+use std::io::{BufReader, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use fs_err::File;
+use perennial_core::{ItemId, OutputFile, SpaceId};
+use zip::read::ZipArchive;
+use zip::write::{SimpleFileOptions, ZipWriter};
+use zip::{CompressionMethod, result::ZipError};
+
+use crate::error::FormatError;
+use crate::format::{Format, open_file};
+use crate::label::Label;
+use crate::npy::{Array, Matrix, header_bytes, matrix_header};
+use crate::spool::Spool;
+use crate::stream::{Batch, BatchReader, Header, Presence, VectorWriter};
+use crate::vector_set::VectorSet;
+
+/// Names of the array of vectors, the first that is there counts.
+const VECTOR_NAMES: [&str; 4] = ["embeddings", "vectors", "embedding", "arr_0"];
+/// More than deflate can do: what claims to expand further is a bomb.
+const MAX_EXPANSION: u64 = 1100;
+/// An archive of more entries is no file of vectors.
+const MAX_ENTRIES: usize = 1024;
+
+struct Archive {
+    path: PathBuf,
+    zip: ZipArchive<BufReader<File>>,
+}
+
+impl Archive {
+    fn open(path: &Path) -> Result<Self, FormatError> {
+        let (file, _) = open_file(path)?;
+        let zip = ZipArchive::new(BufReader::new(file)).map_err(broken(path))?;
+        if zip.len() > MAX_ENTRIES {
+            let problem = format!(
+                "holds {} entries; an archive of vectors has a few",
+                zip.len()
+            );
+            return Err(FormatError::file(path, problem));
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            zip,
+        })
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.zip.index_for_name(&format!("{name}.npy")).is_some()
+    }
+
+    /// Reads an array to its end, which checks its sum.
+    fn array<T>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(Array<&mut dyn Read>) -> Result<(T, Array<&mut dyn Read>), FormatError>,
+    ) -> Result<Option<T>, FormatError> {
+        if !self.has(name) {
+            return Ok(None);
+        }
+        let mut entry = self
+            .zip
+            .by_name(&format!("{name}.npy"))
+            .map_err(broken(&self.path))?;
+        let size = entry.size();
+        if size / MAX_EXPANSION > entry.compressed_size() {
+            let problem = format!("array `{name}` claims to hold {size} bytes, more than it can");
+            return Err(FormatError::file(&self.path, problem));
+        }
+        let source: &mut dyn Read = &mut entry;
+        let array = Array::new(&self.path, Some(name.to_owned()), source, size)?;
+        let (value, rest) = read(array)?;
+        rest.finish()?;
+        Ok(Some(value))
+    }
+
+    /// The place of an array that is stored as it is, and can be read by parts.
+    fn stored(&mut self, name: &str) -> Result<Option<(u64, u64)>, FormatError> {
+        let entry = self
+            .zip
+            .by_name(&format!("{name}.npy"))
+            .map_err(broken(&self.path))?;
+        let as_it_is = entry.compression() == CompressionMethod::Stored
+            && !entry.encrypted()
+            && entry.size() == entry.compressed_size();
+        Ok(entry
+            .data_start()
+            .filter(|_| as_it_is)
+            .map(|start| (start, entry.size())))
+    }
+}
+
+fn broken(path: &Path) -> impl Fn(ZipError) -> FormatError + '_ {
+    move |error| FormatError::file(path, format_args!("is a damaged npz archive: {error}"))
+}
+
+/// The vectors: read by parts, or already in memory because they are compressed.
+enum Vectors {
+    Stored(Matrix<std::io::Take<BufReader<File>>>),
+    Whole { values: Vec<f32>, done: usize },
+}
+
+struct Reader {
+    path: PathBuf,
+    header: Header,
+    vectors: Vectors,
+    ids: Option<std::vec::IntoIter<ItemId>>,
+    labels: Option<std::vec::IntoIter<Label>>,
+}
+
+pub(crate) fn open(path: &Path) -> Result<Box<dyn BatchReader>, FormatError> {
+    let mut archive = Archive::open(path)?;
+    let Some(name) = VECTOR_NAMES.into_iter().find(|name| archive.has(name)) else {
+        let names = archive.zip.file_names().take(20).filter_map(Result::ok);
+        let names: Vec<String> = names.map(|name| name.into_owned()).collect();
+        let problem = format!(
+            "holds no array `embeddings`, `vectors` or `arr_0`, but {names:?}; save it with `numpy.savez(file, embeddings=…, ids=…)`"
+        );
+        return Err(FormatError::file(path, problem));
+    };
+    let (vectors, rows, dim) = match archive.stored(name)? {
+        Some((start, size)) => {
+            let (mut file, _) = open_file(path)?;
+            file.seek(SeekFrom::Start(start))?;
+            let part = BufReader::with_capacity(1 << 16, file).take(size);
+            let matrix = Array::new(path, Some(name.to_owned()), part, size)?.matrix()?;
+            let (rows, dim) = (matrix.rows, matrix.dim);
+            (Vectors::Stored(matrix), rows, dim)
+        }
+        None => {
+            let whole = archive.array(name, |array| {
+                let mut matrix = array.matrix()?;
+                let values = matrix.next(usize::MAX)?.unwrap_or_default();
+                Ok(((values, matrix.rows, matrix.dim), matrix.into_array()))
+            })?;
+            let (values, rows, dim) = whole.unwrap_or_default();
+            (Vectors::Whole { values, done: 0 }, rows, dim)
+        }
+    };
+    let ids = archive.array("ids", |mut array| Ok((array.ids()?, array)))?;
+    let labels = archive.array("labels", |mut array| Ok((array.labels()?, array)))?;
+    let space = archive.array("space", |mut array| Ok((array.texts()?, array)))?;
+    for (what, found) in [
+        ("ids", ids.as_ref().map(Vec::len)),
+        ("labels", labels.as_ref().map(Vec::len)),
+    ] {
+        if let Some(found) = found.filter(|&found| found != rows) {
+            let problem = format!("{found} {what} for {rows} vectors; give one for each");
+            return Err(FormatError::file(path, problem));
+        }
+    }
+    let space = match space.as_deref() {
+        None => None,
+        Some([name]) => Some(
+            SpaceId::new(name.as_str())
+                .map_err(|error| FormatError::file(path, format_args!("the space: {error}")))?,
+        ),
+        Some(_) => return Err(FormatError::file(path, "array `space` must hold one text")),
+    };
+    Ok(Box::new(Reader {
+        path: path.to_owned(),
+        header: Header {
+            dim,
+            rows: Some(rows as u64),
+            space,
+            format: Format::Npz,
+        },
+        vectors,
+        ids: ids.map(Vec::into_iter),
+        labels: labels.map(Vec::into_iter),
+    }))
+}
+
+impl BatchReader for Reader {
+    fn header(&self) -> &Header {
+        &self.header
+    }
+
+    fn next(&mut self, max_rows: usize) -> Result<Option<Batch>, FormatError> {
+        let dim = self.header.dim;
+        let vectors = match &mut self.vectors {
+            Vectors::Stored(matrix) => matrix.next(max_rows)?,
+            Vectors::Whole { values, done } => {
+                let rows = max_rows.min(values.len() / dim - *done);
+                let from = *done * dim;
+                *done += rows;
+                if rows * dim == values.len() {
+                    (rows > 0)
+                        .then(|| std::mem::take(values))
+                        .inspect(|_| *done = 0)
+                } else {
+                    (rows > 0).then(|| values[from..from + rows * dim].to_vec())
+                }
+            }
+        };
+        let Some(vectors) = vectors else {
+            return Ok(None);
+        };
+        let rows = vectors.len() / dim;
+        let short = || FormatError::file(&self.path, "fewer ids or labels than vectors");
+        let ids = self
+            .ids
+            .as_mut()
+            .map(|ids| ids.take(rows).collect::<Vec<_>>());
+        let labels = self
+            .labels
+            .as_mut()
+            .map(|labels| labels.take(rows).collect::<Vec<_>>());
+        if ids.as_ref().is_some_and(|ids| ids.len() != rows) {
+            return Err(short());
+        }
+        Ok(Some(Batch {
+            vectors,
+            ids,
+            labels,
+            payload: None,
+        }))
+    }
+}
+
+struct Writer {
+    output: OutputFile,
+    dim: usize,
+    space: Option<SpaceId>,
+    ids: Option<Vec<ItemId>>,
+    labels: Option<Vec<Label>>,
+    vectors: Spool,
+    presence: Presence,
+}
+
+pub(crate) fn create(
+    output: OutputFile,
+    header: &Header,
+) -> Result<Box<dyn VectorWriter>, FormatError> {
+    Ok(Box::new(Writer {
+        output,
+        dim: header.dim,
+        space: header.space.clone(),
+        ids: None,
+        labels: None,
+        vectors: Spool::default(),
+        presence: Presence::default(),
+    }))
+}
+
+impl VectorWriter for Writer {
+    fn write(&mut self, batch: &VectorSet) -> Result<(), FormatError> {
+        self.presence.check(self.output.path(), self.dim, batch)?;
+        if let Some(ids) = batch.ids() {
+            self.ids.get_or_insert_default().extend_from_slice(ids);
+        }
+        if let Some(labels) = batch.labels() {
+            self.labels
+                .get_or_insert_default()
+                .extend_from_slice(labels);
+        }
+        Ok(self.vectors.write(&self.output, batch.vectors())?)
+    }
+
+    fn finish(self: Box<Self>) -> Result<(), FormatError> {
+        let path = self.output.path().to_owned();
+        let failed = |error: ZipError| match error {
+            ZipError::Io(error) => FormatError::Io(error),
+            other => FormatError::file(&path, format_args!("could not be written: {other}")),
+        };
+        let rows = self.presence.rows();
+        let options = SimpleFileOptions::default()
+            .compression_method(CompressionMethod::Stored)
+            .large_file(true);
+        let mut zip = ZipWriter::new_stream(self.output);
+        zip.start_file("embeddings.npy", options).map_err(failed)?;
+        zip.write_all(&matrix_header(rows, self.dim))?;
+        self.vectors.copy_to(&mut zip)?;
+        if let Some(ids) = &self.ids {
+            zip.start_file("ids.npy", options).map_err(failed)?;
+            write_column(&mut zip, ids, "<u8", |id| match id {
+                ItemId::Number(number) => Some(number.to_le_bytes()),
+                ItemId::Text(_) => None,
+            })?;
+        }
+        if let Some(labels) = &self.labels {
+            zip.start_file("labels.npy", options).map_err(failed)?;
+            write_column(&mut zip, labels, "<i8", |label| match label {
+                Label::Number(number) => Some(number.to_le_bytes()),
+                Label::Text(_) => None,
+            })?;
+        }
+        if let Some(space) = &self.space {
+            zip.start_file("space.npy", options).map_err(failed)?;
+            write_texts(&mut zip, "()", &[space.as_str()])?;
+        }
+        let output = zip.finish().map_err(failed)?.into_inner();
+        Ok(output.finish()?)
+    }
+}
+
+/// Writes a column as numbers of 8 bytes, or as texts where not all of it are numbers.
+fn write_column<T: std::fmt::Display>(
+    target: &mut impl Write,
+    values: &[T],
+    descr: &str,
+    number: impl Fn(&T) -> Option<[u8; 8]>,
+) -> std::io::Result<()> {
+    let shape = format!("({},)", values.len());
+    let numbers: Option<Vec<[u8; 8]>> = values.iter().map(number).collect();
+    match numbers {
+        Some(numbers) => {
+            target.write_all(&header_bytes(descr, &shape))?;
+            target.write_all(numbers.as_flattened())
+        }
+        None => {
+            let texts: Vec<String> = values.iter().map(T::to_string).collect();
+            let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+            write_texts(target, &shape, &texts)
+        }
+    }
+}
+
+fn write_texts(target: &mut impl Write, shape: &str, texts: &[&str]) -> std::io::Result<()> {
+    let width = texts.iter().map(|text| text.chars().count()).max();
+    let width = width.unwrap_or(0).max(1);
+    target.write_all(&header_bytes(&format!("<U{width}"), shape))?;
+    let mut element = Vec::with_capacity(4 * width);
+    for text in texts {
+        element.clear();
+        element.extend(text.chars().flat_map(|c| u32::from(c).to_le_bytes()));
+        element.resize(4 * width, 0);
+        target.write_all(&element)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

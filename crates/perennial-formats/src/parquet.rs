@@ -1,0 +1,50 @@
+//! Parquet files of Arrow's types. Reading and writing need the feature `parquet`; without it the files are recognised.
+
+use std::path::Path;
+
+use perennial_core::OutputFile;
+
+use crate::error::FormatError;
+use crate::stream::{BatchReader, Header, VectorWriter};
+
+#[cfg(feature = "parquet")]
+mod cells;
+#[cfg(feature = "parquet")]
+mod reader;
+#[cfg(feature = "parquet")]
+mod writer;
+
+#[cfg(feature = "parquet")]
+pub(crate) fn open(path: &Path) -> Result<Box<dyn BatchReader>, FormatError> {
+    reader::open(path)
+}
+
+#[cfg(feature = "parquet")]
+pub(crate) fn create(
+    output: OutputFile,
+    header: &Header,
+) -> Result<Box<dyn VectorWriter>, FormatError> {
+    writer::create(output, header)
+}
+
+#[cfg(not(feature = "parquet"))]
+pub(crate) fn open(path: &Path) -> Result<Box<dyn BatchReader>, FormatError> {
+    Err(left_out(path))
+}
+
+#[cfg(not(feature = "parquet"))]
+pub(crate) fn create(
+    output: OutputFile,
+    _header: &Header,
+) -> Result<Box<dyn VectorWriter>, FormatError> {
+    Err(left_out(output.path()))
+}
+
+#[cfg(not(feature = "parquet"))]
+fn left_out(path: &Path) -> FormatError {
+    FormatError::Feature {
+        path: path.to_owned(),
+        format: "Parquet",
+        feature: "parquet",
+    }
+}
