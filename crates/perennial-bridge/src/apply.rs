@@ -1,6 +1,7 @@
 //! Applying a bridge: rows of the source in, unit rows of the target out; centring of both sides; dual queries.
 
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use crate::bridge::{Bridge, Step};
 use crate::centring::{centre_row, subtract_row, unit_row};
@@ -15,9 +16,11 @@ const ROWS_AT_ONCE: usize = 12;
 const PARALLEL_WORK: usize = 1 << 22;
 
 /// How the stored vectors of an index are compared with queries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Index {
     /// As they are: unit vectors of an index that cannot be changed.
+    #[default]
     Raw,
     /// Each centred with the bridge's mean of the target.
     Centred,

@@ -185,14 +185,14 @@ impl Blocks {
         Self { length, rows }
     }
 
-    fn count(self) -> usize {
+    pub(crate) fn count(self) -> usize {
         if self.rows == 0 {
             return 0;
         }
         self.length.div_ceil(self.rows)
     }
 
-    fn get(self, block: usize) -> Block {
+    pub(crate) fn get(self, block: usize) -> Block {
         let first = block * self.rows;
         let start = first.min(self.length - self.rows);
         Block {

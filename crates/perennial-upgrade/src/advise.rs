@@ -306,8 +306,7 @@ impl Question<'_> {
             Index::Raw,
             None,
             bounds.old(),
-        )
-        .map_err(failed)?;
+        )?;
         let same_dim = judging.new_queries.dim == judging.old_gallery.dim;
         if same_dim {
             done("measuring: swap as it is")?;
@@ -319,8 +318,7 @@ impl Question<'_> {
                 Index::Raw,
                 None,
                 &found,
-            )
-            .map_err(failed)?;
+            )?;
         }
         for bridge in bridges {
             let recipe = bridge.describe();
@@ -335,8 +333,7 @@ impl Question<'_> {
                 index,
                 Some(bridge),
                 &found,
-            )
-            .map_err(failed)?;
+            )?;
         }
         let mut serving = None;
         if !bridges.is_empty() {
@@ -360,8 +357,7 @@ impl Question<'_> {
                 choice.index,
                 Some(bridge),
                 &found,
-            )
-            .map_err(failed)?;
+            )?;
             serving = Some(search);
         }
         if let Some(back) = back {
@@ -376,8 +372,7 @@ impl Question<'_> {
                 Index::Centred,
                 Some(back),
                 &found,
-            )
-            .map_err(failed)?;
+            )?;
         }
         let mut curve = Vec::new();
         if let Some(new) = bounds.new_self_test() {
@@ -388,8 +383,7 @@ impl Question<'_> {
                 Index::Raw,
                 None,
                 new,
-            )
-            .map_err(failed)?;
+            )?;
             if let Some(search) = &serving {
                 done("measuring: two-stage search")?;
                 let found =
@@ -402,8 +396,7 @@ impl Question<'_> {
                     search.index,
                     search.bridge,
                     &found,
-                )
-                .map_err(failed)?;
+                )?;
                 done("measuring: shares of the gallery embedded again")?;
                 curve = reembedding::curve(halves, number, search).map_err(failed)?;
             }

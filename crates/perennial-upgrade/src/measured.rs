@@ -99,6 +99,9 @@ impl Measured {
     }
 }
 
+/// Centres rows of the old space in place.
+pub type Centring<'a> = dyn Fn(&mut [f32]) -> Result<(), perennial_bridge::BridgeError> + 'a;
+
 /// The old encoder's queries on its own gallery, and the new one's on its own: the bounds of every way.
 #[derive(Debug)]
 pub struct Bounds {
@@ -116,7 +119,7 @@ impl Bounds {
     pub fn of(
         data: &EvaluationData,
         truth: &Truth,
-        centre: Option<&dyn Fn(&mut [f32]) -> Result<(), perennial_bridge::BridgeError>>,
+        centre: Option<&Centring<'_>>,
     ) -> Result<Self, MeasureError> {
         let plain = Prepared {
             queries: unit(&data.old_queries)?,

@@ -8,10 +8,9 @@ mod version_names;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use perennial_core::{Output, Registry};
+use perennial_core::{ItemIdError, Output, Registry};
 use perennial_gallery::{
-    Compacted, Filter, GalleryError, ItemId, LabelFilter, SNAPSHOT_FILE_KIND, SnapshotInfo,
-    VectorStore,
+    Compacted, Filter, ItemId, LabelFilter, SNAPSHOT_FILE_KIND, SnapshotInfo, VectorStore,
 };
 use perennial_upgrade::{Certification, NotCertified, RegistryRecords};
 use serde::Serialize;
@@ -261,7 +260,7 @@ fn delete(
 }
 
 /// Reads an id. clap would otherwise convert every argument as a text, since an id can be made from one.
-fn parse_id(text: &str) -> Result<ItemId, GalleryError> {
+fn parse_id(text: &str) -> Result<ItemId, ItemIdError> {
     text.parse()
 }
 

@@ -16,7 +16,6 @@ use crate::exit_status::usage;
 use crate::measurement::{Measurement, Probe};
 use crate::progress::CountedProgress;
 use crate::set_argument::SetArgument;
-use crate::terminal::Terminal;
 
 /// The file with the result.
 pub const FILE: &str = "routes.json";
