@@ -7,6 +7,7 @@
 //!    every pair, a [`PairComparison`] with margin and paired-[`Bootstrap`] interval. It is the content of
 //!    `compatibility.json`.
 //! 3. [`table::render`] shows it in a terminal, [`html::render`] as a self-contained page.
+//! 4. [`MethodTable`] compares the reports of several methods and seeds, beside the [`published`] figures.
 //!
 //! A matrix from any other tool needs only step 2:
 //!
@@ -23,26 +24,34 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod bootstrap;
+pub mod certificate_table;
 pub mod comparison;
 pub mod html;
 pub mod matrix;
+pub mod method_table;
 pub mod metrics;
 pub mod pca;
 pub mod provenance;
+pub mod published;
 mod ranking;
 pub mod report;
 pub mod retrieval;
 pub mod search;
+pub mod seed_summary;
 pub mod table;
+pub mod text_table;
 pub mod verdict_counts;
 
 pub use bootstrap::{Bootstrap, BootstrapError};
+pub use certificate_table::{CertifiedMeasure, ComparedCertificate};
 pub use comparison::{ComparisonError, PairComparison, compare_pair, compare_pairs};
 pub use matrix::{CompatibilityMatrix, MatrixError};
+pub use method_table::{Entry, MethodTable, MethodTableError};
 pub use metrics::{Metrics, metrics};
 pub use perennial_core::{ConfidenceInterval, Interval, ProbeSet, TieRule, Verdict};
 pub use provenance::Provenance;
 pub use report::{Compatibility, ReportError, SCHEMA_VERSION};
 pub use retrieval::{Retrieval, RetrievalError, RetrievalScores, evaluate};
 pub use search::{SearchError, TopK, map_query_scores, top_k};
+pub use seed_summary::SeedSummary;
 pub use verdict_counts::VerdictCounts;

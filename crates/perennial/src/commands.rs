@@ -1,6 +1,7 @@
 //! The commands, one module each.
 
 pub mod bench;
+pub mod compare;
 pub mod completions;
 pub mod data;
 pub mod demo;

@@ -93,6 +93,7 @@ fn run(
         Command::Train(arguments) => commands::train::run(&arguments, &global, terminal),
         Command::Evaluate(arguments) => commands::evaluate::run(&arguments, &global, terminal),
         Command::Metrics(arguments) => commands::metrics::run(&arguments, terminal),
+        Command::Compare(arguments) => commands::compare::run(&arguments, &global, terminal),
         Command::Embed(arguments) => commands::embed::run(&arguments, &global, terminal),
         Command::Models { action } => commands::models::run(&action, &global, terminal),
         Command::Gallery(arguments) => commands::gallery::run(&arguments, &global, terminal),

@@ -5,6 +5,7 @@
 mod bench;
 mod client;
 mod compaction;
+mod compare;
 mod configuration;
 mod contrib;
 mod data_sets;
