@@ -230,11 +230,11 @@ mod tests {
                 .skip(4)
                 .collect::<Vec<_>>(),
             [
-                "| certificate   | queries | stored | route                         | retrieval  | finding     | measure   | before |  after |  margin |                 interval |",
-                "| ------------- | ------- | ------ | ----------------------------- | ---------- | ----------- | --------- | -----: | -----: | ------: | -----------------------: |",
+                "| certificate   | queries | stored | route                         | retrieval  | finding     | measure   | before |  after |  margin |                  interval |",
+                "| ------------- | ------- | ------ | ----------------------------- | ---------- | ----------- | --------- | -----: | -----: | ------: | ------------------------: |",
                 "| a\\|b.json     | new_1   | old_1  | dual (weight 0.5), orthogonal | class-like | compatible  | ncm \\*    | 0.4000 | 0.4250 | +0.0250 | [+0.0100, +0.0400] (95 %) |",
-                "| a\\|b.json     | new_1   | old_1  | dual (weight 0.5), orthogonal | class-like | compatible  | recall@10 | 0.4000 | 0.4250 | +0.0250 |                        - |",
-                "| empty, really | new_1   | old_1  | dual (weight 0.5)             | -          | cannot tell | -         |      - |      - |       - |                        - |",
+                "| a\\|b.json     | new_1   | old_1  | dual (weight 0.5), orthogonal | class-like | compatible  | recall@10 | 0.4000 | 0.4250 | +0.0250 |                         - |",
+                "| empty, really | new_1   | old_1  | dual (weight 0.5)             | -          | cannot tell | -         |      - |      - |       - |                         - |",
             ]
         );
     }
