@@ -119,6 +119,8 @@ pub enum Command {
     },
     /// Compute all metrics of a compatibility matrix, from any tool
     Metrics(commands::metrics::Arguments),
+    /// Compare runs of several methods and seeds, beside the published figures, and certificates
+    Compare(commands::compare::Arguments),
     /// Embed a set of images with a model version
     Embed(commands::embed::Arguments),
     /// List, show, import, alias and promote model versions

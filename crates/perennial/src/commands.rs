@@ -2,8 +2,12 @@
 
 pub mod advise;
 pub mod bench;
+<<<<<<< HEAD
 pub mod bridge;
 pub mod certify;
+=======
+pub mod compare;
+>>>>>>> compare
 pub mod completions;
 pub mod data;
 pub mod demo;

@@ -6,6 +6,7 @@ mod bench;
 mod bridges;
 mod client;
 mod compaction;
+mod compare;
 mod configuration;
 mod contrib;
 mod data_sets;
