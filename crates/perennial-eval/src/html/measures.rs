@@ -59,7 +59,12 @@ fn line(row: &MeasureRow, again: bool, heading: &str, scale: Scale) -> Markup {
                 }
             }
             td.plot { (scale.plot(row.margin, row.interval)) }
-            td.n data-label="Flips gained, lost" { (plain(row.positive_flips)) ", " (plain(row.negative_flips)) }
+            td.n data-label="Flips gained, lost" {
+                @match (row.positive_flips, row.negative_flips) {
+                    (None, None) => "n/a",
+                    (gained, lost) => { (plain(gained)) ", " (plain(lost)) }
+                }
+            }
             td.n data-label="Upgrade recovery" { (row.upgrade_recovery.map_or("n/a".to_owned(), |value| Plain(value, 3).to_string())) }
             td data-label="Verdict" { (row.outcome.badge()) }
         }
