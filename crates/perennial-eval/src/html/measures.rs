@@ -12,7 +12,7 @@ pub(super) fn section(rows: &[MeasureRow], percent: &str) -> Markup {
         return html! {};
     }
     let scale = Scale::of(rows.iter().map(|row| (row.margin, row.interval)));
-    let heading = format!("{percent} interval");
+    let heading = format!("Margin, {percent} interval");
     let table = html! {
         table.cards.measures {
             thead {
@@ -22,7 +22,6 @@ pub(super) fn section(rows: &[MeasureRow], percent: &str) -> Markup {
                     th.n scope="col" { "Old self-test" }
                     th.n scope="col" { "Cross-test" }
                     th.n scope="col" { "New self-test" }
-                    th.n scope="col" { "Margin" }
                     th.n scope="col" { (heading) }
                     th.plot scope="col" { (scale.axis()) }
                     th.n scope="col" { "Flips gained, lost" }
@@ -50,15 +49,22 @@ fn line(row: &MeasureRow, again: bool, heading: &str, scale: Scale) -> Markup {
             td.n data-label="Old self-test" { (Plain(row.old_self, 4)) }
             td.n data-label="Cross-test" { (Plain(row.cross, 4)) }
             td.n data-label="New self-test" { (plain(row.new_self)) }
-            td.n.strong data-label="Margin" { (Signed(row.margin, 4)) }
             td.n data-label=(heading) {
-                @match row.interval {
-                    Some(bounds) => { "[" (Signed(bounds.low, 4)) ", " (Signed(bounds.high, 4)) "]" }
-                    None => "n/a"
+                b { (Signed(row.margin, 4)) }
+                small.below {
+                    @match row.interval {
+                        Some(bounds) => { "[" (Signed(bounds.low, 4)) ", " (Signed(bounds.high, 4)) "]" }
+                        None => "no interval"
+                    }
                 }
             }
             td.plot { (scale.plot(row.margin, row.interval)) }
-            td.n data-label="Flips gained, lost" { (plain(row.positive_flips)) ", " (plain(row.negative_flips)) }
+            td.n data-label="Flips gained, lost" {
+                @match (row.positive_flips, row.negative_flips) {
+                    (None, None) => "n/a",
+                    (gained, lost) => { (plain(gained)) ", " (plain(lost)) }
+                }
+            }
             td.n data-label="Upgrade recovery" { (row.upgrade_recovery.map_or("n/a".to_owned(), |value| Plain(value, 3).to_string())) }
             td data-label="Verdict" { (row.outcome.badge()) }
         }

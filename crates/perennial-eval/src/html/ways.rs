@@ -54,7 +54,7 @@ fn row(way: &Way, index: usize, advice: &Advice, names: &[&str]) -> Markup {
     html! {
         tr.recommended[recommended] {
             td.n data-label="Rank" { (index + 1) }
-            th scope="row" data-label="Way" {
+            th scope="row" data-label="Way" data-rank=(index + 1) {
                 b { (way.name) }
                 @if recommended { " " span.badge { b aria-hidden="true" { "\u{2713}" } " recommended" } }
                 @if let Some(note) = &way.note { small.below { (note) } }
