@@ -7,8 +7,10 @@ use crate::centring::{centre_row, subtract_row, unit_row};
 use crate::error::{BridgeError, Side};
 use crate::pairs::whole_rows;
 
-/// Rows that one thread maps at a time: a multiple of the rows that the product's inner loop takes at once.
+/// Most rows that one thread maps at a time.
 const BLOCK_ROWS: usize = 96;
+/// Blocks are multiples of the rows that the product's inner loop takes at once.
+const ROWS_AT_ONCE: usize = 12;
 /// Multiply-adds below which waking other threads costs more than it saves.
 const PARALLEL_WORK: usize = 1 << 22;
 
@@ -37,10 +39,12 @@ impl Bridge {
         let count = whole_rows(Side::From, rows, from_dim)?;
         out.resize(count * to_dim, 0.0);
         let work: usize = self.steps.iter().map(Step::work).sum::<usize>() + from_dim;
-        let mut block_rows = BLOCK_ROWS;
-        if count * work < PARALLEL_WORK {
-            block_rows = count.max(1);
-        }
+        let block_rows = if count * work < PARALLEL_WORK {
+            count.max(1)
+        } else {
+            let share = count.div_ceil(rayon::current_num_threads());
+            share.next_multiple_of(ROWS_AT_ONCE).min(BLOCK_ROWS)
+        };
         let blocks = rows
             .par_chunks(block_rows * from_dim)
             .zip(out.par_chunks_mut(block_rows * to_dim))

@@ -110,9 +110,13 @@ impl Bridge {
     pub fn sha256(&self) -> String {
         let mut text = String::from("perennial-bridge 1\n");
         for (side, space) in [(Side::From, &self.from), (Side::To, &self.to)] {
-            let id = space.id.as_ref().map_or("", |id| id.as_str());
-            let fingerprint = space.fingerprint.as_deref().unwrap_or_default();
-            text += &format!("{side} {} {id:?} {fingerprint:?}\n", space.dim);
+            text += &format!("{side} {}", space.dim);
+            let id = space.id.as_ref().map(|id| id.as_str());
+            for known in [id, space.fingerprint.as_deref()] {
+                // With its length, so that no two spaces give one text.
+                text += &known.map_or(" -".to_owned(), |known| format!(" {}:{known}", known.len()));
+            }
+            text.push('\n');
         }
         text += &self.describe();
         for step in &self.steps {

@@ -1,35 +1,4 @@
-//! `bridge.toml`: what a bridge is, without its weights.
-//!
-//! ```toml
-//! format = "perennial-bridge"
-//! format_version = 1
-//! weights_sha256 = "…"      # of weights.safetensors
-//! to_centred = true         # rows of the target are centred with the weights' to_mean
-//!
-//! [from]                    # dim, and id and fingerprint where they are known
-//! dim = 384
-//! id = "minilm"
-//!
-//! [to]
-//! dim = 256
-//!
-//! [[parts]]                 # how it was fitted; several for a chain
-//! recipe = "ridge:0.001"
-//! inverted = false
-//!
-//! [[steps]]                 # what happens to a row, in this order
-//! step = "centre"
-//! dim = 384
-//!
-//! [[steps]]
-//! step = "linear"
-//! from = 384
-//! to = 256
-//!
-//! [fit]                     # the fit record
-//! pairs = 2000
-//! matched = "row"
-//! ```
+//! `bridge.toml`: what a bridge is, without its weights. Its keys are described at [`BRIDGE_FILE`](crate::BRIDGE_FILE).
 
 use perennial_core::SpaceRef;
 use serde::{Deserialize, Serialize};

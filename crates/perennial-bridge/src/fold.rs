@@ -10,8 +10,7 @@ impl Bridge {
     /// Exact only for a bridge without centring ([`fit_uncentred`](crate::fit_uncentred)). The layer computes `e = W x + b`, and the bridge scales
     /// `e` to unit length first. Without a mean, `unit(unit(e) M) = unit(e M)`: a length does not matter to what follows, and
     /// `W' = M^T W`, `b' = M^T b`. With a mean, `unit(e) - m` is parallel to `e - |e| m`, and `|e|` is not linear in `x`: no layer's weights
-    /// compute it. Bridges without centring are somewhat worse than centred ones (most with encoders whose mean is long), so measure
-    /// before and after.
+    /// compute it. Without centring, item-level retrieval was measured to be worse, so measure before and after.
     ///
     /// **Shapes**: `weight` `[from_dim, inputs]` row-major, `bias` `[from_dim]`; the result `[to_dim, inputs]` and, with a bias, `[to_dim]`.
     ///

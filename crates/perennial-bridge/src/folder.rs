@@ -11,9 +11,43 @@ use crate::bridge_toml::{BridgeToml, recognise};
 use crate::error::BridgeError;
 use crate::weights;
 
-/// The file that says what a bridge is.
+/// The file that says what a bridge is, in UTF-8 and of at most 1 MiB. Unknown keys are refused.
+///
+/// ```toml
+/// format = "perennial-bridge"
+/// format_version = 1
+/// weights_sha256 = "…"      # of weights.safetensors
+/// to_centred = true         # rows of the target are centred with the weights' to_mean
+///
+/// [from]                    # dim, and id and fingerprint where they are known
+/// dim = 384
+/// id = "minilm"
+///
+/// [to]
+/// dim = 256
+///
+/// [[parts]]                 # how it was fitted; several for a chain
+/// recipe = "ridge:0.001"
+/// inverted = false
+///
+/// [[steps]]                 # what happens to a row, in this order
+/// step = "centre"
+/// dim = 384
+///
+/// [[steps]]
+/// step = "linear"
+/// from = 384
+/// to = 256
+///
+/// [fit]                     # the fit record
+/// pairs = 2000
+/// matched = "row"
+/// ```
 pub const BRIDGE_FILE: &str = "bridge.toml";
-/// The file with its weights.
+/// The file with its weights: safetensors, all f32.
+///
+/// Tensors: `step0`, `step1`, … in the order of the steps (a mean `[dim]`, or a matrix `[from, to]` that rows are multiplied with from the
+/// left), and `to_mean` `[to_dim]` where the target is centred.
 pub const WEIGHTS_FILE: &str = "weights.safetensors";
 
 const MAX_TOML_BYTES: u64 = 1 << 20;
@@ -75,10 +109,17 @@ impl Bridge {
         let bytes = weights::to_bytes(self);
         let toml = BridgeToml::of(self, sha256_hex(&bytes)).to_text();
         // A bridge that could not be read again must not take a readable one's place.
-        BridgeToml::parse(&toml).map_err(|problem| BridgeError::File {
+        let unreadable = |problem: String| BridgeError::File {
             path: target.path.join(BRIDGE_FILE),
             problem: format!("would not be readable: {problem}"),
-        })?;
+        };
+        BridgeToml::parse(&toml).map_err(unreadable)?;
+        if toml.len() as u64 > MAX_TOML_BYTES {
+            return Err(unreadable(format!(
+                "it has {} bytes, and {MAX_TOML_BYTES} are allowed; record fewer trials",
+                toml.len()
+            )));
+        }
         let new = Temporary::create(&target.parent)?;
         write_atomically(new.path.join(WEIGHTS_FILE), bytes)?;
         write_atomically(new.path.join(BRIDGE_FILE), toml)?;

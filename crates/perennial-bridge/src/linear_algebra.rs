@@ -83,7 +83,8 @@ pub(crate) fn thin_svd(matrix: MatRef<'_, f64>) -> Option<Svd> {
 pub(crate) fn cholesky(mut matrix: Mat<f64>) -> Option<Mat<f64>> {
     let size = matrix.nrows();
     // Rounding leaves tiny positive pivots in a singular matrix; a factor of them is noise.
-    let least = (0..size).map(|i| matrix[(i, i)]).fold(0.0, f64::max) * size as f64 * f64::EPSILON;
+    let least =
+        (0..size).map(|i| matrix[(i, i)]).fold(0.0, f64::max) * size as f64 * 10.0 * f64::EPSILON;
     let params = Spec::<LltParams, f64>::default();
     let scratch = cholesky_in_place_scratch::<f64>(size, parallel(), params);
     let mut memory = MemBuffer::new(scratch);
@@ -97,7 +98,8 @@ pub(crate) fn cholesky(mut matrix: Mat<f64>) -> Option<Mat<f64>> {
     )
     .ok()?;
     for j in 0..size {
-        if !(matrix[(j, j)].powi(2) > least) {
+        let pivot = matrix[(j, j)].powi(2);
+        if pivot.is_nan() || pivot <= least {
             return None;
         }
         for i in 0..j {

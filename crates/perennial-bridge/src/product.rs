@@ -147,12 +147,11 @@ impl Product<'_> {
         }
         let mut sums = [[[simd.splat_f32s(0.0); VECTORS]; PANELS]; ROWS];
         for k in 0..depth {
-            for row in 0..ROWS {
-                let factor = simd.splat_f32s(rows[row][k]);
-                for panel in 0..PANELS {
-                    for vector in 0..VECTORS {
-                        let sum = &mut sums[row][panel][vector];
-                        *sum = simd.mul_add_f32s(factor, panels[panel][k][vector], *sum);
+            for (row, sums) in rows.iter().zip(&mut sums) {
+                let factor = simd.splat_f32s(row[k]);
+                for (panel, sums) in panels.iter().zip(sums) {
+                    for (value, sum) in panel[k].iter().zip(sums) {
+                        *sum = simd.mul_add_f32s(factor, *value, *sum);
                     }
                 }
             }

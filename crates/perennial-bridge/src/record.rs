@@ -83,6 +83,10 @@ impl FitRecord {
         {
             return Some("fit.dual_weight must be from 0 to 1".to_owned());
         }
+        let mut values = self.trials.iter().flat_map(|trial| trial.values.values());
+        if values.any(|value| !value.is_finite()) {
+            return Some("fit.trials: every value must be finite".to_owned());
+        }
         let texts = self.created.iter().chain(&self.warnings);
         let trials = self
             .trials

@@ -1,7 +1,4 @@
-//! The weights file of a bridge: safetensors, all f32.
-//!
-//! Tensors: `step0`, `step1`, … in the order of the steps (a mean `[dim]`, or a matrix `[from, to]` that rows are multiplied with from the left),
-//! and `to_mean` `[to_dim]` where the target is centred.
+//! The weights file of a bridge, as [`WEIGHTS_FILE`](crate::WEIGHTS_FILE) describes it.
 
 use perennial_core::sha256_hex;
 use safetensors::tensor::TensorView;

@@ -14,7 +14,7 @@ const TOLERANCE: f64 = 1e-5;
 ///
 /// **Source**: arXiv 2509.16664. The paper trains an affine adapter with gradient steps and relaxes orthogonality by a threshold lambda; this is the
 /// same trade-off with the penalty's weight as the parameter, in closed form but for the descent. The rows are centred, so there is no bias
-/// term. A large lambda gives a rotation, 0 gives least squares.
+/// term. A large lambda gives orthonormal columns (a rotation between equal dimensions), 0 gives least squares.
 pub(super) fn fit(products: &Products, lambda: f64) -> Option<Map> {
     let (start, _) = orthogonal::fit(products)?;
     let scale = 1.0 / products.count as f64;
@@ -114,7 +114,7 @@ impl Problem {
 /// The first minimum above 0 of a polynomial with these coefficients from degree 1 to 4, of which the first is negative.
 fn lowest_point(c: [f64; 4]) -> f64 {
     let slope = |t: f64| c[0] + t * (2.0 * c[1] + t * (3.0 * c[2] + t * 4.0 * c[3]));
-    if !(c[0] < 0.0) {
+    if c[0].is_nan() || c[0] >= 0.0 {
         return 0.0;
     }
     let (mut low, mut high) = (0.0, 1.0);

@@ -185,17 +185,22 @@ fn fully_shrunk_whitening_at_power_0_is_the_orthogonal_map_up_to_its_length() {
 }
 
 #[test]
-fn lambda_leads_from_least_squares_to_a_rotation() {
+fn lambda_leads_from_least_squares_to_orthonormal_columns() {
     let products = golden_products(&golden());
-    let rotation = orthogonal::fit(&products).unwrap().0;
     let least_squares = least_squares::ridge(&products, 0.0).unwrap();
     let distance = |a: &Mat<f64>, b: &Mat<f64>| {
         let pairs = row_major(a.as_ref()).into_iter().zip(row_major(b.as_ref()));
         pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f64::max)
     };
     let fitted = |lambda| multiplied(&lambda_orthogonal::fit(&products, lambda).unwrap());
-    assert!(distance(&fitted(0.0), &least_squares) < 1e-2);
-    assert!(distance(&fitted(1e4), &rotation) < 1e-2);
-    let between = fitted(0.1);
-    assert!(distance(&between, &rotation) > 1e-2 && distance(&between, &least_squares) > 1e-2);
+    let excess = |map: &Mat<f64>| {
+        distance(
+            &product(map.transpose(), map.as_ref()),
+            &Mat::identity(6, 6),
+        )
+    };
+    assert!(distance(&fitted(0.0), &least_squares) < 1e-3);
+    let excesses = [0.0, 0.01, 0.1, 1.0, 1e3].map(|lambda| excess(&fitted(lambda)));
+    assert!(excesses.is_sorted_by(|a, b| a > b), "{excesses:?}");
+    assert!(excesses[4] < 1e-3, "{excesses:?}");
 }
