@@ -1,6 +1,7 @@
 //! Times of fitting and applying: `speed [ROWS] [DIM]`. Prints one JSON object.
 //!
-//! `apply` is given as a ratio to the bare matrix product of the same rows on all threads, both in this run.
+//! `apply` is given as a ratio to the bare matrix product of the same rows on all threads, both in this run. The hash is that of the orthogonal bridge: it must be
+//! the same with any number of threads (`RAYON_NUM_THREADS`).
 
 use std::time::Instant;
 
@@ -68,8 +69,9 @@ fn main() {
         .collect();
     times.sort_by(f64::total_cmp);
     println!(
-        "{{\"rows\": {rows}, \"dim\": {dim}, \"fit_orthogonal_seconds\": {orthogonal:.3}, \"fit_ridge_seconds\": {ridge:.3}, \
+        "{{\"rows\": {rows}, \"dim\": {dim}, \"sha256\": \"{}\", \"fit_orthogonal_seconds\": {orthogonal:.3}, \"fit_ridge_seconds\": {ridge:.3}, \
          \"product_seconds\": {bare:.3}, \"apply_seconds\": {applied:.3}, \"apply_ratio\": {:.2}, \"one_query_768_microseconds\": {:.1}}}",
+        bridge.sha256(),
         applied / bare,
         times[times.len() / 2],
     );

@@ -6,17 +6,14 @@
 //! 2. [`Compatibility::new`] puts the tests of all pairs of versions together: [`CompatibilityMatrix`], [`Metrics`] and, for
 //!    every pair, a [`PairComparison`] with margin and paired-[`Bootstrap`] interval. It is the content of
 //!    `compatibility.json`.
-<<<<<<< HEAD
 //! 3. [`table::render`] shows it in a terminal, [`html::render`] as a self-contained page; the page of a certificate or advice for
 //!    one upgrade is [`html::certificate_page`].
 //!
 //! For a single upgrade, on vectors of any origin: [`outcomes`] gives every query's outcome for classes or single items
 //! ([`Relevance`]), a [`Measure`] turns them into scores, [`compare_scores`] compares two results of the same queries, and
 //! [`cannot_tell`] says what an evaluation set lacks.
-=======
 //! 3. [`table::render`] shows it in a terminal, [`html::render`] as a self-contained page.
 //! 4. [`MethodTable`] compares the reports of several methods and seeds, beside the [`published`] figures.
->>>>>>> compare
 //!
 //! A matrix from any other tool needs only step 2:
 //!
@@ -33,21 +30,15 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod bootstrap;
-<<<<<<< HEAD
 pub mod calibration;
+pub mod certificate_table;
 mod class_means;
 pub mod comparison;
 pub mod html;
 pub mod matrix;
 pub mod mcnemar;
 pub mod measure;
-=======
-pub mod certificate_table;
-pub mod comparison;
-pub mod html;
-pub mod matrix;
 pub mod method_table;
->>>>>>> compare
 pub mod metrics;
 pub mod mixed;
 pub mod outcomes;
@@ -61,28 +52,20 @@ pub mod report;
 pub mod retrieval;
 mod score_rows;
 pub mod search;
-<<<<<<< HEAD
-pub mod sufficiency;
-=======
 pub mod seed_summary;
->>>>>>> compare
+pub mod sufficiency;
 pub mod table;
 pub mod text_table;
 pub mod verdict_counts;
 
 pub use bootstrap::{Bootstrap, BootstrapError};
-<<<<<<< HEAD
 pub use calibration::{CalibrationError, LogisticCalibration, Threshold};
+pub use certificate_table::{CertifiedMeasure, ComparedCertificate};
 pub use comparison::{ComparisonError, PairComparison, compare_pair, compare_pairs};
 pub use matrix::{CompatibilityMatrix, MatrixError};
 pub use mcnemar::McNemar;
 pub use measure::{Measure, MeasureError};
-=======
-pub use certificate_table::{CertifiedMeasure, ComparedCertificate};
-pub use comparison::{ComparisonError, PairComparison, compare_pair, compare_pairs};
-pub use matrix::{CompatibilityMatrix, MatrixError};
 pub use method_table::{Entry, MethodTable, MethodTableError};
->>>>>>> compare
 pub use metrics::{Metrics, metrics};
 pub use mixed::{Merge, MixedError, MixedOutcomes, MixedTest, Partition, mixed_outcomes};
 pub use outcomes::{Outcomes, OutcomesError, Test, outcomes};
@@ -93,9 +76,6 @@ pub use relevance::{Relevance, RelevanceError};
 pub use report::{Compatibility, ReportError, SCHEMA_VERSION};
 pub use retrieval::{Retrieval, RetrievalError, RetrievalScores, evaluate};
 pub use search::{SearchError, TopK, map_query_scores, top_k};
-<<<<<<< HEAD
-pub use sufficiency::{CannotTell, Requirements, cannot_tell};
-=======
 pub use seed_summary::SeedSummary;
->>>>>>> compare
+pub use sufficiency::{CannotTell, Requirements, cannot_tell};
 pub use verdict_counts::VerdictCounts;

@@ -2,12 +2,9 @@
 
 pub mod advise;
 pub mod bench;
-<<<<<<< HEAD
 pub mod bridge;
 pub mod certify;
-=======
 pub mod compare;
->>>>>>> compare
 pub mod completions;
 pub mod data;
 pub mod demo;

@@ -96,14 +96,11 @@ fn run(
         Command::Train(arguments) => commands::train::run(&arguments, &global, terminal),
         Command::Evaluate(arguments) => commands::evaluate::run(&arguments, &global, terminal),
         Command::Metrics(arguments) => commands::metrics::run(&arguments, terminal),
-<<<<<<< HEAD
         Command::Bridge { action } => commands::bridge::run(&action, &global, terminal),
         Command::Certify(arguments) => commands::certify::run(&arguments, &global, terminal),
         Command::Advise(arguments) => commands::advise::run(&arguments, &global, terminal),
         Command::Spaces { action } => commands::spaces::run(&action, &global, terminal),
-=======
         Command::Compare(arguments) => commands::compare::run(&arguments, &global, terminal),
->>>>>>> compare
         Command::Embed(arguments) => commands::embed::run(&arguments, &global, terminal),
         Command::Models { action } => commands::models::run(&action, &global, terminal),
         Command::Gallery(arguments) => commands::gallery::run(&arguments, &global, terminal),
