@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The orthogonal fit beside numpy's, on the same cores, one after the other.
 
-    cargo build --release -p perennial-bridge --example speed
-    python benches/bridge/compare.py target/release/examples/speed [ROWS] [DIM]
+    cargo build --release -p perennial-bridge --example bridge_speed
+    python benches/bridge/compare.py target/release/examples/bridge_speed [ROWS] [DIM]
 
 numpy computes the same in f64 on random rows of the same shape: unit length, centring, X^T Y, its SVD, U V^T. Prints one JSON object
 with the seconds of both and their ratio (at most 1.2 is the aim), the best of three runs each.

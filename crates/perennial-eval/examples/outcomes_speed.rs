@@ -1,6 +1,6 @@
 //! How much a whole retrieval test costs above the bare matrix product, in one run.
 //!
-//! `cargo run --release -p perennial-eval --example speed [queries] [gallery] [dim] [rounds]`
+//! `cargo run --release -p perennial-eval --example outcomes_speed [queries] [gallery] [dim] [rounds]`
 //!
 //! Both sides alternate; the fastest round of each counts, since anything else that runs on the machine can only slow a round down.
 
