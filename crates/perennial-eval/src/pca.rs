@@ -223,10 +223,11 @@ fn jacobi(mut matrix: Vec<Vec<f64>>) -> (Vec<f64>, Vec<Vec<f64>>) {
                     (row[p], row[q]) = (cos * row[p] - sin * row[q], sin * row[p] + cos * row[q]);
                 }
                 for rows in [&mut matrix, &mut vectors] {
-                    for column in 0..size {
-                        let (a, b) = (rows[p][column], rows[q][column]);
-                        rows[p][column] = cos * a - sin * b;
-                        rows[q][column] = sin * a + cos * b;
+                    let [first, second] = rows
+                        .get_disjoint_mut([p, q])
+                        .expect("p and q are different rows");
+                    for (a, b) in first.iter_mut().zip(second) {
+                        (*a, *b) = (cos * *a - sin * *b, sin * *a + cos * *b);
                     }
                 }
             }

@@ -311,10 +311,11 @@ impl Source {
                         return Err("has a key both in the payload and beside it".to_owned());
                     }
                 }
-                Column::Entry if !cell.is_empty() => {
-                    if row.payload.insert(name.clone(), entry(cell)).is_some() {
-                        return Err(format!("has `{name}` both in the payload and beside it"));
-                    }
+                Column::Entry
+                    if !cell.is_empty()
+                        && row.payload.insert(name.clone(), entry(cell)).is_some() =>
+                {
+                    return Err(format!("has `{name}` both in the payload and beside it"));
                 }
                 _ => {}
             }

@@ -48,8 +48,10 @@ pub struct FormatEntry {
     pub keeps_space: bool,
     kind: FileKind,
     open: fn(&Path) -> Result<Box<dyn BatchReader>, FormatError>,
-    create: fn(OutputFile, &Header) -> Result<Box<dyn VectorWriter>, FormatError>,
+    create: Create,
 }
+
+type Create = fn(OutputFile, &Header) -> Result<Box<dyn VectorWriter>, FormatError>;
 
 /// All formats. They are recognised by content in this order; CSV comes last, because any text may be one.
 pub static FORMATS: [FormatEntry; 6] = [

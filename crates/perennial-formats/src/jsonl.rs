@@ -233,7 +233,7 @@ mod tests {
             ("[1,2]", "an object with `embedding`"),
             ("{\"id\":2,\"embedding\":[1,2]", "line 2 cannot be used"),
         ] {
-            let text = problem(&format!("{good}{line}"));
+            let text = problem(format!("{good}{line}"));
             assert!(text.contains(says), "{line}: {text}");
         }
         assert!(problem("{\"id\":1}").contains("line 1 holds no vector"));

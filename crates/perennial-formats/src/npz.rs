@@ -97,7 +97,7 @@ fn broken(path: &Path) -> impl Fn(ZipError) -> FormatError + '_ {
 
 /// The vectors: read by parts, or already in memory because they are compressed.
 enum Vectors {
-    Stored(Matrix<std::io::Take<BufReader<File>>>),
+    Stored(Box<Matrix<std::io::Take<BufReader<File>>>>),
     Whole { values: Vec<f32>, done: usize },
 }
 
@@ -126,7 +126,7 @@ pub(crate) fn open(path: &Path) -> Result<Box<dyn BatchReader>, FormatError> {
             let part = BufReader::with_capacity(1 << 16, file).take(size);
             let matrix = Array::new(path, Some(name.to_owned()), part, size)?.matrix()?;
             let (rows, dim) = (matrix.rows, matrix.dim);
-            (Vectors::Stored(matrix), rows, dim)
+            (Vectors::Stored(Box::new(matrix)), rows, dim)
         }
         None => {
             let whole = archive.array(name, |array| {

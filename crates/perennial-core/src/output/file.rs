@@ -24,7 +24,7 @@ enum Sink {
     File {
         temporary: BufWriter<NamedTempFile>,
         path: PathBuf,
-        replaced: Option<Metadata>,
+        replaced: Option<Box<Metadata>>,
     },
     Stream(BufWriter<File>),
     Stdout(BufWriter<Stdout>),
@@ -37,7 +37,7 @@ impl OutputFile {
                 temporary_file(folder_of(&path)).map(|file| Sink::File {
                     temporary: BufWriter::with_capacity(BUFFER_BYTES, file),
                     path,
-                    replaced,
+                    replaced: replaced.map(Box::new),
                 })
             }
             Target::Stream(file) => Ok(Sink::Stream(BufWriter::with_capacity(BUFFER_BYTES, file))),
@@ -81,7 +81,7 @@ impl OutputFile {
                 temporary,
                 path,
                 replaced,
-            } => replace(temporary, &path, replaced.as_ref()),
+            } => replace(temporary, &path, replaced.as_deref()),
             Sink::Stream(mut file) => file.flush(),
             Sink::Stdout(mut file) => file.flush(),
         };

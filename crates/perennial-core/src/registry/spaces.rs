@@ -267,7 +267,10 @@ mod tests {
             .unwrap();
         assert_eq!(registry.space(&added.name).unwrap(), added);
         assert_eq!(registry.canaries(&added).unwrap().unwrap(), b"canaries");
-        assert_eq!(registry.space_names().unwrap(), [added.name.clone()]);
+        assert_eq!(
+            registry.space_names().unwrap(),
+            std::slice::from_ref(&added.name)
+        );
         assert_eq!(added.reference().fingerprint, added.canaries_sha256);
         let again = registry.add_space(spec("minilm", 256), None).unwrap_err();
         assert!(again.to_string().contains("registered already"), "{again}");
