@@ -223,10 +223,9 @@ fn jacobi(mut matrix: Vec<Vec<f64>>) -> (Vec<f64>, Vec<Vec<f64>>) {
                     (row[p], row[q]) = (cos * row[p] - sin * row[q], sin * row[p] + cos * row[q]);
                 }
                 for rows in [&mut matrix, &mut vectors] {
-                    for column in 0..size {
-                        let (a, b) = (rows[p][column], rows[q][column]);
-                        rows[p][column] = cos * a - sin * b;
-                        rows[q][column] = sin * a + cos * b;
+                    let (upper, lower) = rows.split_at_mut(q);
+                    for (a, b) in upper[p].iter_mut().zip(&mut lower[0]) {
+                        (*a, *b) = (cos * *a - sin * *b, sin * *a + cos * *b);
                     }
                 }
             }
