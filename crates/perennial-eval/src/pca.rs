@@ -223,10 +223,8 @@ fn jacobi(mut matrix: Vec<Vec<f64>>) -> (Vec<f64>, Vec<Vec<f64>>) {
                     (row[p], row[q]) = (cos * row[p] - sin * row[q], sin * row[p] + cos * row[q]);
                 }
                 for rows in [&mut matrix, &mut vectors] {
-                    let [first, second] = rows
-                        .get_disjoint_mut([p, q])
-                        .expect("p and q are different rows");
-                    for (a, b) in first.iter_mut().zip(second) {
+                    let (upper, lower) = rows.split_at_mut(q);
+                    for (a, b) in upper[p].iter_mut().zip(&mut lower[0]) {
                         (*a, *b) = (cos * *a - sin * *b, sin * *a + cos * *b);
                     }
                 }

@@ -144,7 +144,7 @@ impl RegistryRecords {
         }
         // A policy that names an evaluation set by name can be met only by records, which carry such names.
         let certificate = certificates
-            .of_pair(&pair.query.space(), &pair.gallery.space())
+            .of_pair(&pair.query.space(), &pair.gallery.space(), policy.task)
             .filter(|_| policy.evaluation_set.is_none());
         let certified = certificate.and_then(|certificate| under_policy(certificate, policy));
         match (certified, policy.undecided) {

@@ -72,10 +72,15 @@ impl StoredCertificates {
         Ok(path)
     }
 
-    /// The newest certificate that queries of one space may search another as they are.
+    /// The newest certificate of a search of one space by queries of another as they are, for this kind of retrieval.
     ///
     /// Both spaces must be known by fingerprint: names alone may have come to mean another encoder.
-    pub fn of_pair(&self, query: &SpaceRef, gallery: &SpaceRef) -> Option<&Certificate> {
+    pub fn of_pair(
+        &self,
+        query: &SpaceRef,
+        gallery: &SpaceRef,
+        task: Task,
+    ) -> Option<&Certificate> {
         let same = |one: &SpaceRef, other: &SpaceRef| {
             one.fingerprint.is_some()
                 && one.fingerprint == other.fingerprint
@@ -85,6 +90,7 @@ impl StoredCertificates {
             .iter()
             .filter(|certificate| {
                 certificate.route == Route::Own
+                    && certificate.task(task).is_some()
                     && same(&certificate.query_space, query)
                     && same(&certificate.gallery_space, gallery)
             })
