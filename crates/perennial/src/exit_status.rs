@@ -119,7 +119,7 @@ fn is_wrong_usage(cause: &(dyn std::error::Error + 'static)) -> bool {
             Some(FetchError::Folder(_) | FetchError::NotAnArchive { .. })
         )
         || cause.is::<MatrixError>()
-        || cause.is::<FormatError>()
+        || cause.downcast_ref().is_some_and(is_wrong_file)
         || cause.is::<VectorSetError>()
         || cause.is::<BridgeError>()
         || cause.is::<RouteError>()
@@ -133,6 +133,14 @@ fn is_wrong_usage(cause: &(dyn std::error::Error + 'static)) -> bool {
         )
         || cause.downcast_ref().is_some_and(is_wrong_data_name)
         || cause.downcast_ref().is_some_and(is_wrong_version_name)
+}
+
+/// A file that is missing or has the wrong content, but not a disk that is full.
+fn is_wrong_file(error: &FormatError) -> bool {
+    match error {
+        FormatError::Io(error) => error.kind() == std::io::ErrorKind::NotFound,
+        _ => true,
+    }
 }
 
 fn is_wrong_data_name(error: &DataError) -> bool {

@@ -81,7 +81,7 @@ fn bad_batches_are_named_and_leave_nothing() {
         ..item(3, vec![0.0, 1.0])
     };
     let long_version = Item {
-        model_version: "v".repeat(65),
+        model_version: "v".repeat(129),
         ..item(3, vec![0.0, 1.0])
     };
     for (bad, name) in [
