@@ -11,9 +11,12 @@ use faer::linalg::triangular_solve::{
 };
 use faer::{Accum, Mat, MatRef, Par, Spec};
 
-/// All threads of the pool.
+/// Parts that work is split into, whatever the number of threads: some sums are added up part by part, and a map must not depend on the
+/// machine's number of cores.
+const PARTS: usize = 16;
+
 fn parallel() -> Par {
-    Par::rayon(0)
+    Par::rayon(PARTS)
 }
 
 /// `[rows, columns]`, from row-major f32 values.
