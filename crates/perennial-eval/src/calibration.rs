@@ -182,7 +182,7 @@ fn newton(pairs: &[(f64, f64)]) -> Result<[f64; 2], CalibrationError> {
         }
         let size = at[0].hypot(at[1]).max(1.0);
         // Each step squares the error, so after one this small nothing but rounding is left; the likelihood no longer shows it.
-        if step[0].hypot(step[1]) <= 1e-9 * size {
+        if step[0].hypot(step[1]) <= 1e-6 * size {
             return Ok(after(1.0));
         }
         if length <= 1e-10 {

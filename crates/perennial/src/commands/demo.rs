@@ -184,8 +184,9 @@ these embeddings useless: all images must be embedded again.
 
 This demo builds two such services on generated images: one with an ordinary classifier, one with Perennial's fixed
 simplex. Each trains a first model, updates it with four tasks of new classes, and replaces it before the third task by a
-better model, trained separately. The stored embeddings are never computed again. Queries and gallery show classes that
-no model was trained on.
+better model, trained separately. Then the old gallery is searched in every way: by the old encoder, by the new one as it is,
+through a bridge that is fitted on unlabelled images, and by dual queries. Queries and gallery show classes that no model was
+trained on.
 ";
 
 /// Images that the bridges are fitted on: of classes that occur nowhere else, and their labels are not used.

@@ -256,7 +256,7 @@ fn a_certificate_says_what_may_be_searched() {
         "{recall}"
     );
     assert!(recall["mcnemar"]["exact_two_sided"].as_f64().unwrap() < 0.01);
-    assert!(found["agreement_at_10"].as_f64().unwrap() > 0.3);
+    assert!(found["agreement_at_10"].as_f64().unwrap() > 0.1);
     assert_eq!(found["bridge"]["pairs"], 400);
     assert_eq!(bench.read("c.json"), bridged.stdout);
     let text = bench.succeed(
