@@ -1,5 +1,6 @@
 //! `perennial evaluate`: the compatibility of every pair of versions.
 
+mod files;
 mod routes;
 
 use std::path::{Path, PathBuf};
@@ -7,10 +8,8 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::ValueEnum;
 use perennial_core::output::check_folder;
-use perennial_core::{Embeddings, ModelVersion, Output, Registry, sha256_hex};
-use perennial_eval::{
-    Bootstrap, Compatibility, ProbeSet, Provenance, TieRule, html, report, table,
-};
+use perennial_core::{ModelVersion, Output, Registry};
+use perennial_eval::{Bootstrap, Compatibility, Provenance, TieRule, html, report, table};
 use perennial_train::SetConfig;
 use perennial_train::config::EvaluationConfig;
 use perennial_upgrade::Demands;
@@ -20,7 +19,7 @@ use crate::arguments::GlobalArguments;
 use crate::embedding_cache::EmbeddingCache;
 use crate::exit_status::{ExitStatus, usage};
 use crate::interrupt::Interrupt;
-use crate::measurement::{Directions, Judgement, Measurement, Probe, Tests};
+use crate::measurement::{Judgement, Measurement, Probe};
 use crate::provenance;
 use crate::run_folder::RunFolder;
 use crate::run_record::RunRecord;
@@ -141,7 +140,7 @@ pub fn run(
             (report, provenance, Some(subject.folder))
         }
         None => {
-            let report = measure_files(arguments, terminal, interrupt)?;
+            let report = files::measure_files(arguments, terminal, interrupt)?;
             let provenance = provenance::of_names(None, None, report.versions());
             (report, provenance, arguments.out.clone())
         }
@@ -364,118 +363,6 @@ fn configured_probes(folder: &RunFolder) -> anyhow::Result<Option<EvaluationConf
     probes
         .transpose()
         .with_context(|| format!("{}: key `evaluation`", path.display()))
-}
-
-/// Measures embeddings from files.
-fn measure_files(
-    arguments: &Arguments,
-    terminal: &Terminal,
-    interrupt: Interrupt,
-) -> anyhow::Result<Compatibility> {
-    let (query_paths, gallery_paths) = match &arguments.embeddings {
-        Some(folder) => (
-            files_in(&folder.join("queries"))?,
-            files_in(&folder.join("gallery"))?,
-        ),
-        None => (
-            arguments.query_embeddings.clone(),
-            arguments.gallery_embeddings.clone(),
-        ),
-    };
-    if query_paths.len() != gallery_paths.len() {
-        return Err(usage(format!(
-            "{} files of query embeddings and {} of gallery embeddings; give one of each for every version",
-            query_paths.len(),
-            gallery_paths.len()
-        )));
-    }
-    let queries = read_all(&query_paths)?;
-    let galleries = read_all(&gallery_paths)?;
-    for (index, (query, gallery)) in queries.iter().zip(&galleries).enumerate() {
-        if query.model_version() != gallery.model_version() {
-            return Err(usage(format!(
-                "{} is of model version {}, {} of {}; give both sides in the same order",
-                query_paths[index].display(),
-                query.model_version(),
-                gallery_paths[index].display(),
-                gallery.model_version()
-            )));
-        }
-    }
-    let probes = [
-        probe_set("queries", &queries, &query_paths)?,
-        probe_set("gallery", &galleries, &gallery_paths)?,
-    ];
-    let names: Vec<String> = queries
-        .iter()
-        .map(|set| set.model_version().to_owned())
-        .collect();
-    let tests = Tests::run(
-        |index| Ok(queries[index].clone()),
-        &galleries,
-        Directions::Forward,
-        terminal,
-        interrupt,
-    )?;
-    tests.report(&names, [&probes[0], &probes[1]], judgement(arguments))
-}
-
-fn files_in(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
-    let entries = fs_err::read_dir(folder).map_err(|error| usage(error.to_string()))?;
-    let mut paths = Vec::new();
-    for entry in entries {
-        let path = entry?.path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "safetensors")
-        {
-            paths.push(path);
-        }
-    }
-    if paths.is_empty() {
-        return Err(usage(format!(
-            "{} holds no .safetensors files",
-            folder.display()
-        )));
-    }
-    paths.sort();
-    Ok(paths)
-}
-
-fn read_all(paths: &[PathBuf]) -> anyhow::Result<Vec<Embeddings>> {
-    let read = |path: &PathBuf| {
-        if !path.exists() {
-            return Err(usage(format!("{} does not exist", path.display())));
-        }
-        Ok(perennial_formats::read_embeddings(path)?)
-    };
-    paths.iter().map(read).collect()
-}
-
-/// Describes the queries or the gallery, after checking that ids and labels are the same in every file.
-fn probe_set(name: &str, versions: &[Embeddings], paths: &[PathBuf]) -> anyhow::Result<ProbeSet> {
-    let [first, rest @ ..] = versions else {
-        return Err(usage(format!("there are no {name} embeddings")));
-    };
-    for (other, path) in rest.iter().zip(&paths[1..]) {
-        if other.ids() != first.ids() || other.labels() != first.labels() {
-            return Err(usage(format!(
-                "{} and {} differ in ids or labels; every version must embed the same {name} in the same order",
-                paths[0].display(),
-                path.display()
-            )));
-        }
-    }
-    let mut content = Vec::with_capacity(first.len() * 12);
-    content.extend(first.ids().iter().flat_map(|id| id.to_le_bytes()));
-    let labels = first.labels().unwrap_or_default();
-    content.extend(labels.iter().flat_map(|label| label.to_le_bytes()));
-    Ok(ProbeSet {
-        name: format!("{name} from files"),
-        argument: None,
-        count: first.len(),
-        sha256: sha256_hex(&content),
-    })
 }
 
 /// Checks before hours of work that [`write_report`] will be able to write. Reports of an earlier

@@ -4,12 +4,14 @@
 
 mod bench;
 mod bridges;
+mod certificates;
 mod client;
 mod compaction;
 mod compare;
 mod configuration;
 mod contrib;
 mod data_sets;
+mod encoders;
 mod evaluation;
 mod experiments;
 mod full_disk;
