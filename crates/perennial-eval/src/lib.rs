@@ -8,12 +8,11 @@
 //!    `compatibility.json`.
 //! 3. [`table::render`] shows it in a terminal, [`html::render`] as a self-contained page; the page of a certificate or advice for
 //!    one upgrade is [`html::certificate_page`].
+//! 4. [`MethodTable`] compares the reports of several methods and seeds, beside the [`published`] figures.
 //!
-//! For a single upgrade, on vectors of any origin: [`outcomes`] gives every query's outcome for classes or single items
+//! For a single upgrade, on vectors of any origin: [`outcomes()`] gives every query's outcome for classes or single items
 //! ([`Relevance`]), a [`Measure`] turns them into scores, [`compare_scores`] compares two results of the same queries, and
 //! [`cannot_tell`] says what an evaluation set lacks.
-//! 3. [`table::render`] shows it in a terminal, [`html::render`] as a self-contained page.
-//! 4. [`MethodTable`] compares the reports of several methods and seeds, beside the [`published`] figures.
 //!
 //! A matrix from any other tool needs only step 2:
 //!
