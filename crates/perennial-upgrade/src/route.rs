@@ -216,6 +216,41 @@ impl<'a> Search<'a> {
     }
 }
 
+/// Dual queries of every weight between the old and the bridged query, which are prepared once.
+pub(crate) struct DualEnds {
+    bridged: Vec<f32>,
+    old: Prepared,
+}
+
+impl DualEnds {
+    pub(crate) fn of(
+        data: &EvaluationData,
+        bridge: &Bridge,
+        index: Index,
+    ) -> Result<Self, RouteError> {
+        let end = |weight| Search::through(bridge, Route::Dual { weight }, index).prepare(data);
+        Ok(Self {
+            bridged: end(0.0)?.queries,
+            old: end(1.0)?,
+        })
+    }
+
+    /// The queries of a weight, as [`Bridge::dual`] makes them.
+    pub(crate) fn at(&self, weight: f64) -> Result<Prepared, RouteError> {
+        let weight = weight as f32;
+        let pairs = self.old.queries.iter().zip(&self.bridged);
+        let mut queries: Vec<f32> = pairs
+            .map(|(old, bridged)| weight * old + (1.0 - weight) * bridged)
+            .collect();
+        normalize_rows(&mut queries, self.old.dim)?;
+        Ok(Prepared {
+            queries,
+            gallery: self.old.gallery.clone(),
+            dim: self.old.dim,
+        })
+    }
+}
+
 /// Rows of unit length.
 pub(crate) fn unit(rows: &Rows) -> Result<Vec<f32>, SimilarityError> {
     let mut values = rows.values.clone();

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::advise::candidates;
 use crate::evaluation_data::{EvaluationData, Rows, Truth};
-use crate::measured::{MeasureError, outcomes_of, search_outcomes};
-use crate::route::{Prepared, Route, Search, unit};
+use crate::measured::{MeasureError, outcomes_of};
+use crate::route::{DualEnds, Prepared, Route, Search, unit};
 
 /// The share of the pairs that is held out.
 const HELD_OUT: f64 = 0.2;
@@ -109,17 +109,19 @@ pub fn select(
     }
     for recipe in candidates(fitted.len(), [new.dim, old.dim]) {
         let bridge = fit_rows(&new_fit, &old_fit, &recipe)?;
-        let mut measure = |name: String, route: Route, weight: f64| -> Result<(), SelectionError> {
-            let search = Search::through(&bridge, route, Index::Centred);
-            let found = search_outcomes(&data, truth, &search)?;
+        let mut measure = |name: String, prepared: &Prepared, weight: f64| {
+            let found = outcomes_of(&data, truth, prepared)?;
             tried.push((summary(name, truth, &found), Some((recipe, weight))));
-            Ok(())
+            Ok::<(), MeasureError>(())
         };
-        measure(recipe.to_string(), Route::Bridged, DEFAULT_WEIGHT)?;
+        let search = Search::through(&bridge, Route::Bridged, Index::Centred);
+        let bridged = search.prepare(&data).map_err(MeasureError::from)?;
+        measure(recipe.to_string(), &bridged, DEFAULT_WEIGHT)?;
         if labels.is_some() {
+            let ends = DualEnds::of(&data, &bridge, Index::Centred).map_err(MeasureError::from)?;
             for weight in WEIGHTS {
-                let name = format!("{recipe}, dual {weight}");
-                measure(name, Route::Dual { weight }, weight)?;
+                let dual = ends.at(weight).map_err(MeasureError::from)?;
+                measure(format!("{recipe}, dual {weight}"), &dual, weight)?;
             }
         }
     }

@@ -3,8 +3,8 @@
 use perennial_bridge::{Bridge, Index};
 
 use crate::evaluation_data::{EvaluationData, Truth};
-use crate::measured::{MeasureError, search_outcomes};
-use crate::route::{Route, Search};
+use crate::measured::{MeasureError, outcomes_of};
+use crate::route::{DualEnds, Prepared, Route, Search};
 
 /// Shares of the old query that are tried.
 const WEIGHTS: [f64; 7] = [0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875];
@@ -18,12 +18,16 @@ pub(super) struct Choice {
 }
 
 /// The mean of the deciding measures.
-pub(super) fn quality(
+fn quality(data: &EvaluationData, truth: &Truth, search: &Search<'_>) -> Result<f64, MeasureError> {
+    quality_of(data, truth, &search.prepare(data)?)
+}
+
+fn quality_of(
     data: &EvaluationData,
     truth: &Truth,
-    search: &Search<'_>,
+    prepared: &Prepared,
 ) -> Result<f64, MeasureError> {
-    let found = search_outcomes(data, truth, search)?;
+    let found = outcomes_of(data, truth, prepared)?;
     let task = truth.task();
     let deciding = &task.measures()[..task.deciding()];
     let means = deciding.iter().filter_map(|measure| measure.mean(&found));
@@ -64,9 +68,9 @@ pub(super) fn best_dual(
     let mut best: Option<(f64, Choice)> = None;
     for (position, bridge) in bridges.iter().enumerate() {
         for index in [Index::Raw, Index::Centred] {
+            let ends = DualEnds::of(tuning, bridge, index)?;
             for weight in WEIGHTS {
-                let search = Search::through(bridge, Route::Dual { weight }, index);
-                let found = quality(tuning, truth, &search)?;
+                let found = quality_of(tuning, truth, &ends.at(weight)?)?;
                 if best.as_ref().is_none_or(|(most, _)| found > *most) {
                     let choice = Choice {
                         bridge: position,
