@@ -108,7 +108,7 @@ impl Crossing {
         };
         let verdict = match self.outcome() {
             GalleryOutcome::Lost => format!(
-                "That is at most twice what guessing finds ({}): the old gallery is lost, and all {items} images must be\nembedded again.",
+                "That is at most twice what guessing finds ({}): without a bridge, the old gallery is lost, and all {items} images\nmust be embedded again.",
                 percent(self.chance)
             ),
             GalleryOutcome::Lower if self.pairs.incompatible == 0 => format!(
@@ -148,7 +148,7 @@ impl Crossing {
 /// What both galleries show together.
 pub fn conclude(ordinary: &Crossing, simplex: &Crossing) -> String {
     let of = |title: &str, crossing: &Crossing| match crossing.outcome() {
-        GalleryOutcome::Lost => format!("the {title} gallery is lost"),
+        GalleryOutcome::Lost => format!("the {title} gallery is lost without a bridge"),
         GalleryOutcome::Lower => format!(
             "queries of the {title} gallery are answered right in {} of cases, before it in {}",
             percent(crossing.across),
