@@ -58,7 +58,7 @@ def advice(results, name):
     if not path.exists():
         return []
     found = json.loads(path.read_text())["tasks"][0]["recommendation"]
-    return ["", f"Advice: **{found['way']}**: {found['reason']}."]
+    return ["", f"Advice: **{found['way']}**: {found['reason'].rstrip('.')}."]
 
 
 def main():

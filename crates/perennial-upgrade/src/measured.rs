@@ -93,8 +93,8 @@ pub struct Measured {
 impl Measured {
     /// What the interval says at a confidence.
     ///
-    /// Where few queries change, the bootstrap's interval is too narrow: with 30 queries of which a tenth change, it would pass 22 % of upgrades
-    /// of equal quality at 95 % confidence. A right-or-wrong measure therefore passes only if McNemar's exact one-sided test passes as well.
+    /// Where few queries change, the bootstrap's interval is too narrow: with 100 queries of which a twentieth change, it would pass 11 % of upgrades
+    /// of equal quality at 95 % confidence (`examples/false_pass.rs` of `perennial-eval`). A right-or-wrong measure therefore passes only if McNemar's exact one-sided test passes as well.
     pub fn verdict_at(&self, confidence: f64, min_margin: f64) -> Verdict {
         let Some(interval) = self.interval(confidence) else {
             return Verdict::Undecided;
