@@ -29,7 +29,7 @@ pub struct Arguments {
     /// How rows of the two files belong together [default: id if both files have ids, else row]
     #[arg(long = "match", value_enum, value_name = "HOW")]
     matching: Option<MatchArgument>,
-    /// Kind of the map: auto, identity, centring, orthogonal, ridge:PENALTY, whitened:SHRINKAGE:POWER, low_rank:RANK:PENALTY or
+    /// Kind of the map: auto, identity, centring, orthogonal, ridge:PENALTY, whitened:SHRINKAGE,POWER, low_rank:RANK,PENALTY or
     /// lambda_orthogonal:LAMBDA; auto measures each kind by retrieval on pairs that are held out from the fit
     #[arg(long, default_value = "auto", value_name = "KIND")]
     kind: KindArgument,
