@@ -17,7 +17,7 @@ pub struct CertificateRequest<'a> {
     pub data: &'a EvaluationData,
     /// How queries are searched.
     pub search: Search<'a>,
-    /// The bridge's fit sets in its own direction, where they are at hand: none of their vectors may be in the evaluation set.
+    /// The bridge's fit sets by the new and by the old encoder, where they are at hand: none of their vectors may be in the evaluation set.
     pub fit: Option<[&'a Rows; 2]>,
     /// What is demanded.
     pub demands: Demands,
@@ -116,16 +116,15 @@ impl CertificateRequest<'_> {
 
     /// Where vectors of the fit occur in the evaluation set.
     fn overlap(&self) -> Vec<String> {
-        let (Some([from, to]), Some(_)) = (self.fit, self.search.bridge) else {
+        let (Some([new, old]), Some(_)) = (self.fit, self.search.bridge) else {
             return Vec::new();
         };
         let data = self.data;
         let mut found = Vec::new();
         for (fit, evaluated, what) in [
-            (from, &data.new_queries, "queries"),
-            (to, &data.old_queries, "queries"),
-            (to, &data.old_gallery, "gallery items"),
-            (from, &data.old_gallery, "gallery items"),
+            (new, &data.new_queries, "queries"),
+            (old, &data.old_queries, "queries"),
+            (old, &data.old_gallery, "gallery items"),
         ] {
             let shared = shared_rows(fit, evaluated);
             if shared > 0 {

@@ -210,6 +210,14 @@ impl Truth {
         }
     }
 
+    /// Whether a gallery item, by position, is right for a query.
+    pub fn is_relevant(&self, query: usize, item: usize) -> bool {
+        match self {
+            Self::Classes { queries, gallery } => queries[query] == gallery[item],
+            Self::Items(items) => items[query].binary_search(&(item as u32)).is_ok(),
+        }
+    }
+
     /// For the evaluation.
     pub fn relevance(&self) -> Relevance<'_> {
         match self {

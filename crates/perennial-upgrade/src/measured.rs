@@ -131,7 +131,7 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// Measures the self-tests. `means` are the means of the old space's fit set, for an index that is searched centred.
+    /// Measures the self-tests. `centre` subtracts the mean of the old space's fit set, for an index that is searched centred.
     ///
     /// # Errors
     /// Vectors without a direction, or of the wrong shape.

@@ -311,13 +311,6 @@ fn provenance(
     }
 }
 
-fn relevant(truth: &Truth, query: usize, item: usize) -> bool {
-    match truth {
-        Truth::Classes { queries, gallery } => queries[query] == gallery[item],
-        Truth::Items(items) => items[query].binary_search(&(item as u32)).is_ok(),
-    }
-}
-
 /// Cosines of some queries with right and wrong items.
 fn histogram(name: &str, truth: &Truth, prepared: &Prepared) -> ScoreHistogram {
     let dim = prepared.dim;
@@ -327,7 +320,7 @@ fn histogram(name: &str, truth: &Truth, prepared: &Prepared) -> ScoreHistogram {
         for (item, other) in prepared.gallery.chunks_exact(dim).enumerate() {
             let cosine = f64::from(dot(vector, other)).clamp(-1.0, 1.0);
             let step = (((cosine + 1.0) / 2.0 * STEPS as f64) as usize).min(STEPS - 1);
-            if relevant(truth, query, item) {
+            if truth.is_relevant(query, item) {
                 matches[step] += 1;
             } else {
                 non_matches[step] += 1;
@@ -366,7 +359,7 @@ fn flips(truth: &Truth, prepared: [&Prepared; 2], context: &PageContext) -> Vec<
         let pairs = before.iter().zip(after).enumerate();
         pairs
             .filter(move |&(query, (&old, &new))| {
-                let (old, new) = (relevant(truth, query, old), relevant(truth, query, new));
+                let (old, new) = (truth.is_relevant(query, old), truth.is_relevant(query, new));
                 old != new && new == wanted
             })
             .take(FLIPS / 2)

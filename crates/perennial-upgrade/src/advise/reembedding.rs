@@ -162,7 +162,7 @@ pub(super) fn two_stage(
             for (place, (_, item)) in order.iter_mut().zip(again) {
                 *place = item;
             }
-            outcome(&order, |item| is_relevant(truth, query, item))
+            outcome(&order, |item| truth.is_relevant(query, item))
         },
     )?;
     let (first_match, average_precision): (Vec<u32>, Vec<f32>) = ranked.into_iter().unzip();
@@ -174,13 +174,6 @@ pub(super) fn two_stage(
         first_match,
         average_precision,
     })
-}
-
-fn is_relevant(truth: &Truth, query: usize, item: usize) -> bool {
-    match truth {
-        Truth::Classes { queries, gallery } => queries[query] == gallery[item],
-        Truth::Items(items) => items[query].binary_search(&(item as u32)).is_ok(),
-    }
 }
 
 /// Rank of the first relevant item from 1, 0 for none, and the average precision of a ranking.
