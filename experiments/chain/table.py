@@ -49,20 +49,19 @@ def three(measures, value):
 def all_pairs(document):
     """One row a route: the average over all pairs, and the gallery of which half is of the oldest version."""
     rows = head(
-        "route", "AC", "AA", "mean cross-test", "worst margin", "above / undecided / below", "half oldest: R@1 / mAP", "old among the first 24"
+        "route", "AC", "AA", "mean cross-test", "worst margin", "pairs above, undecided, below", "half oldest: R@1 / mAP", "old among the first 24"
     )
     for route in document["routes"]:
         measures = route["measures"]
         oldest = route["mixed"][0] if route["mixed"] else None
         mixed = dict(oldest["all"]) if oldest else {}
-        counts = [three(measures, lambda one, key=key: str(one[key])) for key in ("compatible", "undecided", "incompatible")]
         rows.append(cells(
             route["name"],
             three(measures, lambda one: f"{one['average_compatibility']:.3f}"),
             three(measures, lambda one: f"{one['average_accuracy']:.3f}"),
             three(measures, lambda one: f"{one['mean_cross_test']:.3f}"),
             three(measures, lambda one: f"{one['worst_margin']:+.3f}"),
-            "; ".join(counts),
+            three(measures, lambda one: f"{one['compatible']}, {one['undecided']}, {one['incompatible']}"),
             " / ".join(f"{mixed[name]:.3f}" for name in ORDER if name in mixed) or "-",
             f"{oldest['old_among_first']:.2f}" if oldest else "-",
         ))
@@ -123,22 +122,23 @@ def differences(document):
     return rows
 
 
-def sort_key(path):
-    method, seed, pairs = re.fullmatch(r"(.+)-(\d+)-(\d+|all)", path.stem).groups()
-    return method, int(seed), float("inf") if pairs == "all" else int(pairs)
+def parts(path):
+    """The run and the number of pairs that a file is named after; all of them come last."""
+    run, pairs = re.fullmatch(r"(.+)-(\d+|all)", path.stem).groups()
+    return run, float("inf") if pairs == "all" else int(pairs)
 
 
 def main():
     results = Path(sys.argv[1])
-    paths = [path for path in results.glob("*.json") if re.fullmatch(r".+-\d+-(\d+|all)", path.stem)]
+    paths = [path for path in results.glob("*.json") if re.fullmatch(r".+-(\d+|all)", path.stem)]
     if not paths:
-        sys.exit(f"{results} holds no RUN-SEED-PAIRS.json; run.sh writes them")
+        sys.exit(f"{results} holds no RUN-PAIRS.json; run.sh writes them")
     print("All three measures in each cell: NCM / R@1 / mAP. Intervals: 95 %, paired bootstrap over the queries, which all pairs share.")
-    for path in sorted(paths, key=sort_key):
+    for path in sorted(paths, key=parts):
         document = json.loads(path.read_text())
-        method, seed, _ = sort_key(path)
-        print(f"\n### `{method}`, seed {seed}, bridges fitted on {document['fit_pairs']:,} images\n")
+        print(f"\n### `{parts(path)[0]}`, bridges fitted on {document['fit_pairs']:,} images\n")
         print("\n".join(all_pairs(document) + drift(document) + differences(document)))
+
 
 
 main()
