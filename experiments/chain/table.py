@@ -65,6 +65,12 @@ def all_pairs(document):
             " / ".join(f"{mixed[name]:.3f}" for name in ORDER if name in mixed) or "-",
             f"{oldest['old_among_first']:.2f}" if oldest else "-",
         ))
+    if document["routes"]:
+        # The diagonal is that of every route.
+        rows += ["", "Self-tests, oldest version first:", ""]
+        for one in document["routes"][0]["measures"]:
+            diagonal = (row[version] for version, row in enumerate(one["matrix"]))
+            rows.append(f"- {ORDER[one['measure']]}: " + ", ".join(f"{value:.3f}" for value in diagonal))
     if document["routes"] and document["routes"][0]["mixed"]:
         oldest = document["routes"][0]["mixed"][0]
         before, again = dict(oldest["all_old"]), dict(oldest["all_new"])
@@ -138,7 +144,6 @@ def main():
         document = json.loads(path.read_text())
         print(f"\n### `{parts(path)[0]}`, bridges fitted on {document['fit_pairs']:,} images\n")
         print("\n".join(all_pairs(document) + drift(document) + differences(document)))
-
 
 
 main()
