@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
 """The orthogonal fit beside numpy's, on the same cores, one after the other.
 
-    cargo build --release -p perennial-bridge --example bridge_speed
-    python benches/bridge/compare.py target/release/examples/bridge_speed [ROWS] [DIM]
+    cargo build --release -p perennial
+    python benches/bridge/compare.py [--program target/release/perennial] [--pairs N] [--dim D] [--rounds N]
 
 numpy computes the same in f64 on random rows of the same shape: unit length, centring, X^T Y, its SVD, U V^T. Prints one JSON object
-with the seconds of both and their ratio (at most 1.2 is the aim), the best of three runs each.
+with the seconds of both and their ratio (at most 1.2 is the aim), the best round of each.
 """
 
+import argparse
 import json
 import subprocess
-import sys
 import time
 
 import numpy as np
@@ -23,32 +23,42 @@ def centred(x):
     return x
 
 
+def fit_seconds(program, pairs, dim):
+    """Seconds of one orthogonal fit, as `perennial bench bridge` measures it."""
+    command = [program, "--json", "--quiet", "bench", "bridge", "--samples", "1", "--pairs", str(pairs), "--pair-dim", str(dim)]
+    report = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    name = f"fit of a bridge, orthogonal, {pairs} x {dim}"
+    return next(found["median_s"] for found in report["measurements"] if found["name"] == name)
+
+
 def main():
-    program = sys.argv[1]
-    rows = int(sys.argv[2]) if len(sys.argv) > 2 else 20_000
-    dim = int(sys.argv[3]) if len(sys.argv) > 3 else 1536
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--program", default="target/release/perennial")
+    arguments.add_argument("--pairs", type=int, default=20_000)
+    arguments.add_argument("--dim", type=int, default=1536)
+    arguments.add_argument("--rounds", type=int, default=3)
+    given = arguments.parse_args()
     random = np.random.default_rng(1)
-    x = random.uniform(-1, 1, (rows, dim)).astype(np.float32)
-    y = random.uniform(-1, 1, (rows, dim)).astype(np.float32)
-    ours, numpy_seconds, parts = [], [], []
-    for _ in range(3):
-        printed = subprocess.run([program, str(rows), str(dim)], check=True, capture_output=True, text=True).stdout
-        ours.append(json.loads(printed))
+    x, y = (random.uniform(-1, 1, (given.pairs, given.dim)).astype(np.float32) for _ in range(2))
+    ours, theirs = [], []
+    for _ in range(given.rounds):
+        ours.append(fit_seconds(given.program, given.pairs, given.dim))
         begun = time.perf_counter()
         product = centred(x.astype(np.float64)).T @ centred(y.astype(np.float64))
         between = time.perf_counter()
         u, _, vt = np.linalg.svd(product)
         u @ vt
-        numpy_seconds.append(time.perf_counter() - begun)
-        parts.append((between - begun, time.perf_counter() - between))
-    best = min(ours, key=lambda run: run["fit_orthogonal_seconds"])
-    seconds = min(numpy_seconds)
+        ended = time.perf_counter()
+        theirs.append((ended - begun, between - begun, ended - between))
+    seconds, products, decomposition = min(theirs)
     print(json.dumps({
-        **best,
+        "pairs": given.pairs,
+        "dim": given.dim,
+        "perennial_seconds": round(min(ours), 3),
         "numpy": np.__version__,
         "numpy_seconds": round(seconds, 3),
-        "numpy_product_and_svd_seconds": [round(part, 3) for part in parts[numpy_seconds.index(seconds)]],
-        "fit_ratio": round(best["fit_orthogonal_seconds"] / seconds, 3),
+        "numpy_product_and_svd_seconds": [round(products, 3), round(decomposition, 3)],
+        "fit_ratio": round(min(ours) / seconds, 3),
     }))
 
 

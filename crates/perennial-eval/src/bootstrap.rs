@@ -1,12 +1,17 @@
 //! Paired bootstrap: how far does a difference of two accuracies depend on which queries happened to be asked?
 
-use rand::{Rng, SeedableRng};
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Binomial, Distribution};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::{ConfidenceInterval, Interval};
+
+/// Random words that are drawn at a time.
+const WORDS: usize = 1024;
+/// Sums under way at once in a resample.
+const SUMS: usize = 4;
 
 /// Why there is no interval.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -104,8 +109,6 @@ impl Bootstrap {
     /// The same for scores that are not only right or wrong, from the differences `cross - self_old` of the queries. Also the share of
     /// resamples, the measured one counted as one of them, in which the mean difference is not above 0.
     ///
-    /// Queries without a difference add nothing, so only how many others a resample holds is drawn, and then which.
-    ///
     /// **Shapes.** `differences` `[n]`, finite.
     ///
     /// **Source.** As [`intervals`](Self::intervals); the share as in Davison and Hinkley, Bootstrap Methods and their Application,
@@ -124,31 +127,72 @@ impl Bootstrap {
         if self.resamples == 0 {
             return Err(BootstrapError::NoResamples);
         }
-        let queries = differences.len() as u64;
-        let changed: Vec<f64> = differences
-            .iter()
-            .copied()
-            .filter(|&one| one != 0.0)
-            .collect();
+        let rows: Vec<[f64; 1]> = differences.iter().map(|&one| [one]).collect();
+        let queries = differences.len() as f64;
+        let sums = self.resampled_sums(&rows, stream);
+        let margins = sorted(sums.into_iter().map(|[sum]| sum / queries).collect());
+        let not_above = margins.partition_point(|&margin| margin <= 0.0);
+        let share = (not_above + 1) as f64 / (margins.len() + 1) as f64;
+        Ok((percentiles(&margins), share))
+    }
+
+    /// The same for the ratio of two sums over the queries; nothing where the lower sum is not above 0 in some resample, since a ratio to
+    /// something that may be 0 has no bounds.
+    ///
+    /// **Shapes.** `[n]`, finite: each query's part of the upper and of the lower sum.
+    ///
+    /// # Errors
+    /// [`BootstrapError`] for no queries or no resamples.
+    pub fn ratio_intervals(
+        &self,
+        parts: &[[f64; 2]],
+        stream: u64,
+    ) -> Result<Option<[ConfidenceInterval; 3]>, BootstrapError> {
+        if parts.is_empty() {
+            return Err(BootstrapError::NoQueries);
+        }
+        if self.resamples == 0 {
+            return Err(BootstrapError::NoResamples);
+        }
+        let sums = self.resampled_sums(parts, stream);
+        let bounded = sums.iter().all(|&[_, lower]| lower > 0.0);
+        let ratios = || sums.iter().map(|[upper, lower]| upper / lower).collect();
+        Ok(bounded.then(|| percentiles(&sorted(ratios()))))
+    }
+
+    /// The sums of each resample of as many rows as there are. Rows of zeros add nothing, so only how many others a resample holds is
+    /// drawn, and then which.
+    fn resampled_sums<const N: usize>(&self, rows: &[[f64; N]], stream: u64) -> Vec<[f64; N]> {
+        let of_zeros = |row: &&[f64; N]| row.iter().all(|&value| value == 0.0);
+        let changed: Vec<[f64; N]> = rows.iter().filter(|row| !of_zeros(row)).copied().collect();
+        let queries = rows.len() as u64;
         let draw_changed = binomial(queries, changed.len() as u64, queries);
-        let margins = (0..self.resamples as u64).into_par_iter().map(|resample| {
+        let resamples = (0..self.resamples as u64).into_par_iter().map(|resample| {
             // Each resample has a stretch of the generator's words of its own, so threads may share them out as they like.
             let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
             rng.set_stream(stream);
             rng.set_word_pos(u128::from(resample) << 36);
-            let draws = draw_changed.sample(&mut rng);
-            let mut sum = 0.0;
-            for _ in 0..draws {
-                // The high half of the product is uniform but for 1 in 2^32 / n, far below what resamples can show.
-                let at = (u64::from(rng.next_u32()) * changed.len() as u64) >> 32;
-                sum += changed[at as usize];
+            let mut left = draw_changed.sample(&mut rng) as usize;
+            let mut words = [0u32; WORDS];
+            // Sums that do not wait for one another.
+            let mut sums = [[0.0; N]; SUMS];
+            while left > 0 {
+                let count = left.min(WORDS);
+                rng.fill(&mut words[..count]);
+                for words in words[..count].chunks(SUMS) {
+                    for (word, sums) in words.iter().zip(&mut sums) {
+                        // The high half of the product is uniform but for 1 in 2^32 / n, far below what resamples can show.
+                        let at = (u64::from(*word) * changed.len() as u64) >> 32;
+                        for (sum, value) in sums.iter_mut().zip(&changed[at as usize]) {
+                            *sum += value;
+                        }
+                    }
+                }
+                left -= count;
             }
-            sum / queries as f64
+            std::array::from_fn(|column| sums.iter().map(|sums| sums[column]).sum())
         });
-        let margins = sorted(margins.collect());
-        let not_above = margins.partition_point(|&margin| margin <= 0.0);
-        let share = (not_above + 1) as f64 / (margins.len() + 1) as f64;
-        Ok((percentiles(&margins), share))
+        resamples.collect()
     }
 }
 

@@ -178,14 +178,6 @@ fn check_scores(measure: Measure, side: &'static str, scores: &[f32]) -> Result<
     Ok(())
 }
 
-/// What share of the gain of embedding everything again an upgrade has without it: `(cross - old_self) / (new_self - old_self)`.
-/// 1 is as good as embedding everything again, 0 is as before, below 0 is worse than doing nothing. Nothing where the new model is no
-/// better than the old one: then there is no gain to share.
-pub fn upgrade_recovery(cross: f64, old_self: f64, new_self: f64) -> Option<f64> {
-    let recovery = (cross - old_self) / (new_self - old_self);
-    (new_self > old_self && recovery.is_finite()).then_some(recovery)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -279,14 +271,5 @@ mod tests {
             "old score of query 0 is 1.5; map lies between 0 and 1"
         );
         assert!(error(map, &[f32::NAN], &[0.5]).contains("NaN"));
-    }
-
-    #[test]
-    fn recovery_needs_a_gain() {
-        assert_eq!(upgrade_recovery(0.5, 0.25, 0.75), Some(0.5));
-        assert_eq!(upgrade_recovery(0.125, 0.25, 0.75), Some(-0.25));
-        assert_eq!(upgrade_recovery(0.5, 0.75, 0.75), None);
-        assert_eq!(upgrade_recovery(0.5, 0.75, 0.25), None);
-        assert_eq!(upgrade_recovery(f64::NAN, 0.25, 0.75), None);
     }
 }

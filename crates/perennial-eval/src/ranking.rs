@@ -6,6 +6,8 @@ use crate::search::RankKey;
 const FEW: usize = 6;
 /// Buckets are at most this many, so that their counters stay in the fastest cache.
 const MOST_BUCKETS: usize = 8192;
+/// Up to so many relevant items in each bucket, moving each one to its place is cheaper than a sort of all.
+const CROWDED: u32 = 16;
 /// What an item that has to be compared with relevant items costs more than one that does not, in steps of the loop over the buckets.
 const COMPARISON: usize = 6;
 
@@ -21,8 +23,10 @@ pub(crate) struct Ranking {
 /// Ranks relevant items without sorting the gallery. Holds buffers, so one of it serves many queries.
 #[derive(Default)]
 pub(crate) struct Ranker {
-    /// The relevant items in the order of the ranking.
+    /// The relevant items, from when they are sorted on in the order of the ranking.
     relevant: Vec<RankKey>,
+    /// The same by buckets, while they are sorted.
+    by_bucket: Vec<RankKey>,
     /// Rank of each, counted from 1 and with the own item in the gallery.
     ranks: Vec<u32>,
     /// Bucket of every gallery item.
@@ -124,29 +128,38 @@ impl Ranker {
             compared += usize::from(self.mixed[bucket]);
         }
 
-        // First the items of a relevant item's own bucket that are just before it, itself included ...
+        // First the items of a relevant item's own bucket that are just before it, itself included. Which ones are is as good as random, so
+        // nothing branches on it: what is behind all of them is counted in a place of its own.
+        let behind = self.relevant.len();
         self.ranks.clear();
-        self.ranks.resize(self.relevant.len(), 0);
+        self.ranks.resize(behind + 1, 0);
         for &item in &self.to_compare[..compared] {
             let bucket = usize::from(self.bucket_of[item as usize]);
             let key = RankKey::new(scores[item as usize], item as usize);
             let (from, to) = self.range(bucket);
-            let place = from + self.relevant[from..to].partition_point(|&found| found < key);
-            if place < to {
-                self.ranks[place] += 1;
-            }
+            let ahead = match self.relevant[from..to] {
+                [only] => usize::from(only < key),
+                ref several => several.partition_point(|&found| found < key),
+            };
+            let place = from + ahead;
+            self.ranks[if place < to { place } else { behind }] += 1;
         }
-        // ... then everything ahead of those.
-        let (mut ahead, mut place) = (0, 0);
-        for bucket in 0..count {
-            let (_, to) = self.range(bucket);
-            let mut within = ahead;
-            while place < to {
-                within += self.ranks[place];
-                self.ranks[place] = within;
-                place += 1;
-            }
-            ahead += self.items[bucket];
+        self.ranks.truncate(behind);
+        // Then everything ahead of those.
+        let mut ahead = 0;
+        for items in &mut self.items {
+            ahead += std::mem::replace(items, ahead);
+        }
+        let (mut last, mut within) = (usize::MAX, 0);
+        for (rank, key) in self.ranks.iter_mut().zip(&self.relevant) {
+            let bucket = buckets.find(key.score()) as usize;
+            within = if bucket == last {
+                within + *rank
+            } else {
+                *rank
+            };
+            last = bucket;
+            *rank = self.items[bucket] + within;
         }
     }
 
@@ -161,10 +174,33 @@ impl Ranker {
         self.mixed.clear();
         self.mixed
             .extend(before[1..].iter().map(|&relevant| u8::from(relevant > 0)));
-        for bucket in 0..count {
-            before[bucket + 1] += before[bucket];
+        let (mut start, mut most) = (0, 0);
+        for relevant in &mut before[1..] {
+            most = most.max(*relevant);
+            start += std::mem::replace(relevant, start);
         }
-        self.relevant.sort_unstable();
+        self.by_bucket
+            .resize(self.relevant.len(), RankKey::new(0.0, 0));
+        for &key in &self.relevant {
+            let place = &mut before[buckets.find(key.score()) as usize + 1];
+            self.by_bucket[*place as usize] = key;
+            // From the bucket's start to its end, which is where the next one starts.
+            *place += 1;
+        }
+        std::mem::swap(&mut self.relevant, &mut self.by_bucket);
+        if most > CROWDED {
+            self.relevant.sort_unstable();
+            return;
+        }
+        for at in 1..self.relevant.len() {
+            let key = self.relevant[at];
+            let mut place = at;
+            while place > 0 && key < self.relevant[place - 1] {
+                self.relevant[place] = self.relevant[place - 1];
+                place -= 1;
+            }
+            self.relevant[place] = key;
+        }
     }
 
     fn range(&self, bucket: usize) -> (usize, usize) {

@@ -3,10 +3,10 @@
 use perennial_core::dot_products;
 use rayon::prelude::*;
 
-/// Queries multiplied at a time.
-const QUERY_BLOCK: usize = 128;
-/// Similarities that one thread holds at a time (16 MiB).
-const SCORES_PER_THREAD: usize = 1 << 22;
+/// Queries multiplied at a time: each product rearranges the whole gallery first, which costs as much as some dozens of queries.
+const QUERY_BLOCK: usize = 512;
+/// Similarities that one thread holds at a time (32 MiB).
+const SCORES_PER_THREAD: usize = 1 << 23;
 
 /// What is wrong with the arguments of a search.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -1,13 +1,28 @@
 //! A chain of model versions: every newer version's queries on every older version's gallery, by each route.
+//!
+//! Three questions need a chain: whether bridges between neighbours, one after the other, do as well as one that is fitted directly
+//! ([`BridgePath`]); whether dual queries need the gallery's own encoder or the latest old one will do ([`OldHalf`]); and what is left after
+//! several upgrades ([`HopDrift`]).
 
-use perennial_bridge::{Bridge, Index, Recipe};
-use perennial_eval::{Measure, Merge, MixedTest, Partition, mixed_outcomes};
+mod bridges;
+mod drift;
+mod route;
+#[cfg(test)]
+mod tests;
+
+use perennial_bridge::{Index, Recipe};
+use perennial_eval::{Measure, Merge, MixedTest, Outcomes, Partition, mixed_outcomes};
 use serde::{Deserialize, Serialize};
 
+pub use drift::{HopDifference, HopDrift, RouteDifference};
+pub use route::{BridgePath, ChainRoute, OldHalf};
+
+use self::bridges::ChainBridges;
+use self::drift::{HopScores, SelfScores};
 use crate::evaluation_data::{EvaluationData, Rows, Truth};
 use crate::measured::{Bounds, Demands, MeasureError, Measured, outcomes_of};
-use crate::route::{Prepared, Route, Search, unit};
-use crate::selection::{DEFAULT_WEIGHT, fit_rows};
+use crate::route::{DualEnds, Prepared, Route, Search, unit};
+use crate::selection::fit_rows;
 
 /// Hits among which the share of old items is counted.
 const FIRST: usize = 24;
@@ -22,79 +37,6 @@ pub struct ChainVersion {
     pub gallery: Rows,
     /// Inputs outside of the evaluation set, the same for all versions, to fit bridges on.
     pub fit: Option<Rows>,
-}
-
-/// How newer queries search older galleries in a chain.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum ChainRoute {
-    /// As they are.
-    Own,
-    /// Each side less the mean of its own fit set.
-    Centred,
-    /// Through a bridge.
-    Bridged {
-        /// The bridge's kind and strength.
-        recipe: Recipe,
-    },
-    /// Old query and bridged query in one.
-    Dual {
-        /// The bridge's kind and strength.
-        recipe: Recipe,
-        /// The old query's share.
-        weight: f64,
-    },
-}
-
-impl ChainRoute {
-    /// As they are, centred, through an orthogonal bridge, and as dual queries of weight 0.5.
-    pub fn usual() -> Vec<Self> {
-        vec![
-            Self::Own,
-            Self::Centred,
-            Self::Bridged {
-                recipe: Recipe::Orthogonal,
-            },
-            Self::Dual {
-                recipe: Recipe::Orthogonal,
-                weight: DEFAULT_WEIGHT,
-            },
-        ]
-    }
-
-    /// Whether a fit set is needed.
-    pub fn needs_fit(self) -> bool {
-        self != Self::Own
-    }
-
-    fn recipe(self) -> Option<Recipe> {
-        match self {
-            Self::Own => None,
-            Self::Centred => Some(Recipe::Centring),
-            Self::Bridged { recipe } | Self::Dual { recipe, .. } => Some(recipe),
-        }
-    }
-
-    fn search(self, bridge: Option<&Bridge>) -> Search<'_> {
-        match (self, bridge) {
-            (Self::Dual { weight, .. }, Some(bridge)) => {
-                Search::through(bridge, Route::Dual { weight }, Index::Centred)
-            }
-            (Self::Own, _) | (_, None) => Search::own(),
-            (_, Some(bridge)) => Search::through(bridge, Route::Bridged, Index::Centred),
-        }
-    }
-}
-
-impl std::fmt::Display for ChainRoute {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Own => f.write_str("as it is"),
-            Self::Centred => f.write_str("centred"),
-            Self::Bridged { recipe } => write!(f, "bridge, {recipe}"),
-            Self::Dual { recipe, weight } => write!(f, "dual {weight}, {recipe}"),
-        }
-    }
 }
 
 /// One measure over all pairs of a chain.
@@ -147,12 +89,34 @@ pub struct RouteResult {
     pub measures: Vec<ChainMeasure>,
     /// Half-old galleries, oldest version first: the route on old items, the newest version's own query on new ones.
     pub mixed: Vec<Mixed>,
+    /// Margin and recovery by the number of upgrades between query and gallery version, for every measure.
+    #[serde(default)]
+    pub drift: Vec<HopDrift>,
+    /// Against [`ChainRoute::counterpart`], where that was measured too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub against: Option<RouteDifference>,
 }
 
-/// The old version of a pair, with its self-tests.
-struct Old {
+/// What is known of a version before any route is measured.
+struct SelfTest {
     bounds: Bounds,
-    self_tests: Vec<(Measure, f64)>,
+    scores: SelfScores,
+    means: Vec<(Measure, f64)>,
+}
+
+/// What was found of a route so far.
+struct Progress {
+    /// Row `t`, column `k`: the queries of version `t` on the gallery of version `k`, every measure.
+    rows: Vec<Vec<Vec<Measured>>>,
+    mixed: Vec<Mixed>,
+    by_hops: HopScores,
+}
+
+/// A pair of versions to measure, and the newest one.
+struct Pair<'a> {
+    data: &'a EvaluationData,
+    old: usize,
+    new: usize,
 }
 
 /// A chain of versions, oldest first.
@@ -166,44 +130,101 @@ pub struct Chain<'a> {
 }
 
 impl Chain<'_> {
-    /// Measures a route on every pair. `done` is called after each pair; its error ends the work.
+    /// Measures routes on every pair. `done` is called after each pair and route; its error ends the work.
     ///
     /// # Errors
-    /// Versions that do not fit the route, such as different dimensions on route own; whatever `done` returns.
+    /// Versions that do not fit a route, such as different dimensions on route own, or no fit set; whatever `done` returns.
     pub fn measure<E: From<MeasureError>>(
         &self,
-        route: ChainRoute,
+        routes: &[ChainRoute],
         mut done: impl FnMut() -> Result<(), E>,
-    ) -> Result<RouteResult, E> {
+    ) -> Result<Vec<RouteResult>, E> {
         let count = self.versions.len();
-        let mut rows: Vec<Vec<Vec<Measured>>> = (0..count).map(|_| Vec::new()).collect();
-        let mut self_tests = Vec::with_capacity(count);
-        let mut mixed = Vec::new();
+        let tests = (0..count).map(|version| self.self_test(version));
+        let tests = tests.collect::<Result<Vec<SelfTest>, _>>()?;
+        let (measures, queries) = (self.measures(), self.versions.first());
+        let queries = queries.map_or(0, |version| version.queries.len());
+        let start = |_: &ChainRoute| Progress {
+            rows: (0..count).map(|_| Vec::new()).collect(),
+            mixed: Vec::new(),
+            by_hops: HopScores::new(measures, count, queries),
+        };
+        let mut progress: Vec<Progress> = routes.iter().map(start).collect();
+        let mut bridges = ChainBridges::new(self.versions);
         for old in 0..count {
-            let bounds = self.old(old)?;
-            for (new, row) in rows.iter_mut().enumerate().skip(old + 1) {
-                let data = self.pair(new, old);
-                let bridge = self.bridge(route, new, old)?;
-                let search = route.search(bridge.as_ref());
-                let prepared = search.prepare(&data).map_err(MeasureError::from)?;
-                let found = outcomes_of(&data, self.truth, &prepared)?;
-                let measured = bounds
-                    .bounds
-                    .compare(&found, Index::Centred, &self.demands)?;
-                row.push(measured);
-                if new + 1 == count {
-                    mixed.push(self.mixed(&data, &prepared, &bounds, old)?);
+            for new in old + 1..count {
+                let data = &self.pair(new, old);
+                let pair = Pair { data, old, new };
+                for (&route, progress) in routes.iter().zip(&mut progress) {
+                    self.measure_pair(route, &pair, &tests, &mut bridges, progress)?;
+                    done()?;
                 }
-                done()?;
             }
-            self_tests.push(bounds.self_tests);
         }
-        Ok(RouteResult {
-            route,
-            name: route.to_string(),
-            measures: self.summaries(&rows, &self_tests),
-            mixed,
-        })
+        Ok(self.results(routes, &progress, tests)?)
+    }
+
+    fn measure_pair(
+        &self,
+        route: ChainRoute,
+        pair: &Pair<'_>,
+        tests: &[SelfTest],
+        bridges: &mut ChainBridges<'_>,
+        progress: &mut Progress,
+    ) -> Result<(), MeasureError> {
+        let &Pair { data, old, new } = pair;
+        let prepared = self.prepare(route, pair, bridges)?;
+        let found = outcomes_of(data, self.truth, &prepared)?;
+        let bounds = &tests[old].bounds;
+        progress.rows[new].push(bounds.compare(&found, Index::Centred, &self.demands)?);
+        progress.by_hops.add(new - old, &found);
+        if new + 1 == self.versions.len() {
+            progress
+                .mixed
+                .push(self.mixed(data, &prepared, old, tests)?);
+        }
+        Ok(())
+    }
+
+    /// The vectors that a route compares.
+    fn prepare(
+        &self,
+        route: ChainRoute,
+        &Pair { data, old, new }: &Pair<'_>,
+        bridges: &mut ChainBridges<'_>,
+    ) -> Result<Prepared, MeasureError> {
+        let mut bridged = |data: &EvaluationData, recipe, path, from| {
+            let bridge = bridges.get(recipe, path, from, old)?;
+            let search = Search::through(&bridge, Route::Bridged, Index::Centred);
+            Ok::<Prepared, MeasureError>(search.prepare(data)?)
+        };
+        let (recipe, weight, half, path) = match route {
+            ChainRoute::Own => return Ok(Search::own().prepare(data)?),
+            ChainRoute::Centred => {
+                return bridged(data, Recipe::Centring, BridgePath::Direct, new);
+            }
+            ChainRoute::Bridged { recipe, path } => return bridged(data, recipe, path, new),
+            ChainRoute::Dual {
+                recipe,
+                weight,
+                old,
+                path,
+            } => (recipe, weight, old, path),
+        };
+        let queries = bridged(data, recipe, path, new)?.queries;
+        let latest = new - 1;
+        let old = if half == OldHalf::Latest && latest > old {
+            bridged(&self.pair(latest, old), recipe, path, latest)?
+        } else {
+            let bridge = bridges.get(recipe, path, new, old)?;
+            let alone = Route::Dual { weight: 1.0 };
+            Search::through(&bridge, alone, Index::Centred).prepare(data)?
+        };
+        let ends = DualEnds {
+            bridged: queries,
+            old,
+        };
+        Ok(ends.at(weight)?)
     }
 
     fn pair(&self, new: usize, old: usize) -> EvaluationData {
@@ -218,26 +239,10 @@ impl Chain<'_> {
         }
     }
 
-    fn bridge(
-        &self,
-        route: ChainRoute,
-        new: usize,
-        old: usize,
-    ) -> Result<Option<Bridge>, MeasureError> {
-        let (Some(recipe), Some(from), Some(to)) = (
-            route.recipe(),
-            &self.versions[new].fit,
-            &self.versions[old].fit,
-        ) else {
-            return Ok(None);
-        };
-        Ok(Some(fit_rows(from, to, &recipe)?))
-    }
-
-    fn old(&self, old: usize) -> Result<Old, MeasureError> {
-        let mut data = self.pair(old, old);
+    fn self_test(&self, version: usize) -> Result<SelfTest, MeasureError> {
+        let mut data = self.pair(version, version);
         data.new_gallery = None;
-        let centring = match &self.versions[old].fit {
+        let centring = match &self.versions[version].fit {
             Some(fit) => Some(fit_rows(fit, fit, &Recipe::Centring)?),
             None => None,
         };
@@ -246,16 +251,22 @@ impl Chain<'_> {
             None => Ok(()),
         };
         let bounds = Bounds::of(&data, self.truth, centring.is_some().then_some(&centre))?;
-        let self_tests = self
-            .measures()
-            .filter_map(|measure| Some((measure, bounds.old_self_test(measure, Index::Centred)?)))
-            .collect();
-        Ok(Old { bounds, self_tests })
+        let of = |&measure: &Measure| {
+            let scores = bounds.old_scores(measure, Index::Centred)?;
+            let mean = bounds.old_self_test(measure, Index::Centred)?;
+            Some((scores, (measure, mean)))
+        };
+        let (scores, means) = self.measures().iter().filter_map(of).unzip();
+        Ok(SelfTest {
+            bounds,
+            scores,
+            means,
+        })
     }
 
-    fn measures(&self) -> impl Iterator<Item = Measure> + use<> {
+    fn measures(&self) -> &'static [Measure] {
         let task = self.truth.task();
-        task.measures()[..task.deciding()].iter().copied()
+        &task.measures()[..task.deciding()]
     }
 
     /// Half of the items by the old version, half by the new one: every other item.
@@ -263,8 +274,8 @@ impl Chain<'_> {
         &self,
         data: &EvaluationData,
         search: &Prepared,
-        old: &Old,
-        number: usize,
+        old: usize,
+        tests: &[SelfTest],
     ) -> Result<Mixed, MeasureError> {
         let gallery = data.new_gallery.as_ref().unwrap_or(&data.old_gallery);
         let new = Prepared {
@@ -303,27 +314,61 @@ impl Chain<'_> {
             merge: Merge::ZNormalised,
             first: FIRST,
         })?;
-        let of = |outcomes: &perennial_eval::Outcomes| -> Vec<(Measure, f64)> {
-            self.measures()
-                .filter_map(|measure| Some((measure, measure.mean(outcomes)?)))
+        let of = |outcomes: &Outcomes| -> Vec<(Measure, f64)> {
+            let measures = self.measures().iter();
+            measures
+                .filter_map(|&measure| Some((measure, measure.mean(outcomes)?)))
                 .collect()
         };
-        let all_new = outcomes_of(data, self.truth, &new)?;
+        let newest = &tests[tests.len() - 1];
         Ok(Mixed {
-            old: self.versions[number].name.clone(),
+            old: self.versions[old].name.clone(),
             all: of(&found.all),
-            all_old: old.self_tests.clone(),
-            all_new: of(&all_new),
+            all_old: tests[old].means.clone(),
+            all_new: of(newest.bounds.old()),
             old_among_first: found.share_of_first[0],
         })
+    }
+
+    fn results(
+        &self,
+        routes: &[ChainRoute],
+        progress: &[Progress],
+        tests: Vec<SelfTest>,
+    ) -> Result<Vec<RouteResult>, MeasureError> {
+        let bootstrap = &self.demands.bootstrap;
+        let means: Vec<&[(Measure, f64)]> = tests.iter().map(|test| &test.means[..]).collect();
+        let selves: Vec<SelfScores> = tests.iter().map(|test| test.scores.clone()).collect();
+        let result = |(route, found): (&ChainRoute, &Progress)| {
+            let counterpart = route.counterpart();
+            let other = routes
+                .iter()
+                .zip(progress)
+                .find(|(other, _)| Some(**other) == counterpart);
+            let against = other.map(|(other, progress)| {
+                Ok::<_, MeasureError>(RouteDifference {
+                    other: other.to_string(),
+                    hops: found.by_hops.less(&progress.by_hops, bootstrap)?,
+                })
+            });
+            Ok(RouteResult {
+                route: *route,
+                name: route.to_string(),
+                measures: self.summaries(&found.rows, &means),
+                mixed: found.mixed.clone(),
+                drift: found.by_hops.drift(&selves, bootstrap)?,
+                against: against.transpose()?,
+            })
+        };
+        routes.iter().zip(progress).map(result).collect()
     }
 
     fn summaries(
         &self,
         rows: &[Vec<Vec<Measured>>],
-        self_tests: &[Vec<(Measure, f64)>],
+        self_tests: &[&[(Measure, f64)]],
     ) -> Vec<ChainMeasure> {
-        let summary = |(number, measure): (usize, Measure)| {
+        let summary = |(number, &measure): (usize, &Measure)| {
             let of = |cell: &Vec<Measured>| {
                 cell.iter()
                     .find(|one| one.comparison.measure == measure)
@@ -364,6 +409,6 @@ impl Chain<'_> {
                 matrix,
             }
         };
-        self.measures().enumerate().map(summary).collect()
+        self.measures().iter().enumerate().map(summary).collect()
     }
 }

@@ -40,7 +40,7 @@ pub use bridges::{BridgeRegistry, BridgeRegistryError};
 pub use certificate::{BridgeUse, Certificate, CertificateError, Source, Sources, TaskResult};
 pub use certification::{Certification, Certified, CompatibilityCheck, NotCertified, Standing};
 pub use certify::CertificateRequest;
-pub use chain::{Chain, ChainRoute, ChainVersion, RouteResult};
+pub use chain::{BridgePath, Chain, ChainRoute, ChainVersion, OldHalf, RouteResult};
 pub use evaluation_data::{EvaluationData, Rows, Task, Truth};
 pub use finding::Finding;
 pub use insertion::Insertion;

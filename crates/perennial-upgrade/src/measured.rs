@@ -192,7 +192,7 @@ impl Bounds {
 
     /// The old self-test's scores per query. A centred index is compared with the better of both self-tests, since centring needs no new
     /// encoder.
-    fn old_scores(&self, measure: Measure, index: Index) -> Option<Vec<f32>> {
+    pub(crate) fn old_scores(&self, measure: Measure, index: Index) -> Option<Vec<f32>> {
         let raw = measure.scores(&self.raw)?;
         let centred = match (index, &self.centred) {
             (Index::Centred, Some(centred)) => measure.scores(centred),

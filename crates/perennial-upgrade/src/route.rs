@@ -218,8 +218,10 @@ impl<'a> Search<'a> {
 
 /// Dual queries of every weight between the old and the bridged query, which are prepared once.
 pub(crate) struct DualEnds {
-    bridged: Vec<f32>,
-    old: Prepared,
+    /// The bridged queries.
+    pub(crate) bridged: Vec<f32>,
+    /// The old queries, with the gallery that both search.
+    pub(crate) old: Prepared,
 }
 
 impl DualEnds {

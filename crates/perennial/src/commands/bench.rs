@@ -1,5 +1,7 @@
 //! `perennial bench`: how fast this build is on this machine, and against what the machine could do.
 
+mod bridge;
+mod certify;
 mod classifier;
 mod evaluation;
 mod network;
@@ -16,13 +18,14 @@ use clap::ValueEnum;
 use perennial_core::Registry;
 use perennial_gallery::BytesPerVector;
 use perennial_train::network::{BackboneKind, NetworkConfig, Stem};
+use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 
 use self::evaluation::Saving;
 use self::network::Subject;
 use self::peaks::Peaks;
 use self::search::Vectors;
-use self::timing::Measurement;
+use self::timing::{Measurement, Ratio};
 use crate::arguments::GlobalArguments;
 use crate::exit_status::{ExitStatus, usage};
 use crate::machine::{Machine, Program, peak_memory_bytes};
@@ -45,6 +48,10 @@ enum Subjects {
     Swap,
     /// Comparing 7 and 31 versions: one pass per version against a pass per pair
     Evaluation,
+    /// A retrieval test with every measure and its intervals, against the bare matrix product
+    Certify,
+    /// Fitting a bridge, mapping rows against the bare matrix product, and one query
+    Bridge,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -88,6 +95,21 @@ pub struct Arguments {
     /// Queries for --vectors, in any of these formats
     #[arg(long, value_name = "FILE", requires = "vectors")]
     queries: Option<PathBuf>,
+    /// Queries and gallery items, as many each, of `certify`
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(10..=1_000_000))]
+    test_items: u32,
+    /// Dimension of these
+    #[arg(long, default_value_t = 1023, value_parser = clap::value_parser!(u32).range(2..=16_384))]
+    test_dim: u32,
+    /// Pairs that `bridge` fits on
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(10..=10_000_000))]
+    pairs: u32,
+    /// Dimension of these
+    #[arg(long, default_value_t = 1536, value_parser = clap::value_parser!(u32).range(2..=16_384))]
+    pair_dim: u32,
+    /// Dimension of the single query that `bridge` maps
+    #[arg(long, default_value_t = 768, value_parser = clap::value_parser!(u32).range(2..=16_384))]
+    query_dim: u32,
     /// Compare with an earlier result of --json
     #[arg(long, value_name = "FILE")]
     against: Option<PathBuf>,
@@ -111,6 +133,9 @@ struct Report {
     /// What it saves that an evaluation embeds the probe set once per version.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     evaluation: Vec<Saving>,
+    /// Work against the least that it could take, each pair in turn in this run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    ratios: Vec<Ratio>,
     /// Median now divided by the median then, by name; below 1 is faster.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     against: Vec<Comparison>,
@@ -146,6 +171,7 @@ pub fn run(
         peak_memory_bytes: None,
         bytes_per_vector: None,
         evaluation: Vec::new(),
+        ratios: Vec::new(),
         against: Vec::new(),
     };
     measure(arguments, global, terminal, &mut report)?;
@@ -209,6 +235,26 @@ fn measure(
                 report.evaluation = savings;
                 found
             }
+            Subjects::Certify => {
+                let sizes = certify::Sizes {
+                    queries: arguments.test_items as usize,
+                    items: arguments.test_items as usize,
+                    dim: arguments.test_dim as usize,
+                };
+                let (found, ratios) = certify::measure_all(sizes, samples, peaks)?;
+                report.ratios.extend(ratios);
+                found
+            }
+            Subjects::Bridge => {
+                let sizes = bridge::Sizes {
+                    pairs: arguments.pairs as usize,
+                    dim: arguments.pair_dim as usize,
+                    query_dim: arguments.query_dim as usize,
+                };
+                let (found, ratio) = bridge::measure_all(sizes, samples, peaks)?;
+                report.ratios.push(ratio);
+                found
+            }
         };
         report.measurements.extend(found);
     }
@@ -224,6 +270,12 @@ fn vectors(arguments: &Arguments) -> anyhow::Result<Vectors> {
             arguments.dim as usize,
         ),
     }
+}
+
+/// Values between -1 and 1, the same for equal seeds.
+fn values(count: usize, seed: u64) -> Vec<f32> {
+    let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
+    (0..count).map(|_| random.random_range(-1.0..1.0)).collect()
 }
 
 fn read(path: &Path) -> anyhow::Result<Report> {
@@ -295,6 +347,13 @@ fn table(report: &Report) -> String {
             text,
             "\na vector costs {:.0} bytes in memory, {:.0} on disk",
             bytes.memory, bytes.disk
+        );
+    }
+    for ratio in &report.ratios {
+        let _ = writeln!(
+            text,
+            "\n{}: {:.2} times the {} (aim: at most {})",
+            ratio.name, ratio.time_ratio, ratio.against, ratio.aim
         );
     }
     for saving in &report.evaluation {

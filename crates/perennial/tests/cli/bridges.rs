@@ -338,17 +338,55 @@ fn versions_embed_sets_for_bridges_and_routes() {
         "as it is",
         "centred",
         "bridge, orthogonal",
+        "bridge, composed orthogonal",
         "dual 0.5, orthogonal",
+        "dual 0.5 latest, orthogonal",
+        "dual 0.5 latest, composed orthogonal",
     ] {
         assert!(text.contains(name), "{text}");
     }
+    assert!(text.contains("By the number of upgrades"), "{text}");
+    let less = "bridge, composed orthogonal less bridge, orthogonal";
+    assert!(text.contains(less), "{text}");
     let document = bench.json("runs/toy/routes.json");
-    let matrix = &document["routes"][0]["measures"][0]["matrix"];
+    let routes = document["routes"].as_array().unwrap();
+    assert_eq!(routes.len(), 7);
+    let matrix = &routes[0]["measures"][0]["matrix"];
     assert_eq!(matrix.as_array().unwrap().len(), 3);
-    assert_eq!(document["routes"][3]["mixed"].as_array().unwrap().len(), 2);
+    assert_eq!(routes[4]["mixed"].as_array().unwrap().len(), 2);
+    for route in routes {
+        // Three measures, one and two upgrades apart.
+        let drift = route["drift"].as_array().unwrap();
+        let apart = |one: &serde_json::Value| (one["hops"].as_u64(), one["pairs"].as_u64());
+        let found: Vec<_> = drift.iter().map(apart).collect();
+        let expected = [[(Some(1), Some(2)); 3], [(Some(2), Some(1)); 3]].concat();
+        assert_eq!(found, expected, "{route}");
+        let far = &route["measures"][0]["matrix"][2][0];
+        assert!((drift[3]["cross_test"].as_f64().unwrap() - far.as_f64().unwrap()).abs() < 1e-6);
+    }
+    // Between neighbours a composed bridge is the direct one, and the latest old encoder the gallery's own.
+    for (number, other) in [(3, 2), (5, 4), (6, 5)] {
+        let against = &routes[number]["against"];
+        assert_eq!(against["other"], routes[other]["name"]);
+        let hops = against["hops"].as_array().unwrap();
+        let near = hops.iter().filter(|one| one["hops"] == 1);
+        assert!(near.clone().count() == 3 && near.clone().all(|one| one["difference"] == 0.0));
+    }
     bench
         .run(&["evaluate", "toy", "--routes", "bridged"])
         .assert_wrong_usage(&["--fit-set"]);
+    let two = [
+        "evaluate",
+        "--versions",
+        "v0001",
+        "v0003",
+        "--queries",
+        "generated:test",
+    ];
+    let rest = ["--gallery", "generated:test", "--routes", "composed"];
+    bench
+        .run(&[&two[..], &rest].concat())
+        .assert_wrong_usage(&["bridge, composed", "at least 3 versions"]);
 }
 
 #[test]

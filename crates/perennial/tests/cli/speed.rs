@@ -25,8 +25,12 @@ fn measurements_are_taken_and_compared_with_an_earlier_one() {
         "search",
         "swap",
         "evaluation",
+        "certify",
+        "bridge",
     ];
     arguments.extend(["--rows", "300", "--dim", "24"]);
+    arguments.extend(["--test-items", "60", "--test-dim", "5"]);
+    arguments.extend(["--pairs", "40", "--pair-dim", "7", "--query-dim", "9"]);
     arguments.extend(SMALL);
     let report = bench.answer(&arguments);
     let names: Vec<&str> = report["measurements"]
@@ -43,6 +47,12 @@ fn measurements_are_taken_and_compared_with_an_earlier_one() {
         "search, graph, one query, 300 x 24",
         "evaluation of 7 versions, one pass each, ResNet-18, imagenet stem, width 4, batch 3",
         "evaluation of 31 versions, repeated passes, ResNet-18, imagenet stem, width 4, batch 3",
+        "bare product, 60 queries x 60 items x 5",
+        "certify, 10 classes, 60 queries x 60 items x 5",
+        "its intervals, one right item each, 60 queries x 60 items x 5",
+        "fit of a bridge, orthogonal, 40 x 7",
+        "rows through a bridge, 40 x 7",
+        "one query through a bridge, 9 dimensions",
     ] {
         assert!(names.contains(&expected), "{expected} among {names:?}");
     }
@@ -63,6 +73,14 @@ fn measurements_are_taken_and_compared_with_an_earlier_one() {
         for ratio in ["time_ratio", "embedding_ratio"] {
             assert!(saving[ratio].as_f64().unwrap() > 0.0, "{saving}");
         }
+    }
+    let ratios = report["ratios"].as_array().unwrap();
+    assert_eq!(ratios.len(), 4, "{ratios:?}");
+    for ratio in ratios {
+        for key in ["name", "against"] {
+            assert!(names.contains(&ratio[key].as_str().unwrap()), "{ratio}");
+        }
+        assert!(ratio["time_ratio"].as_f64().unwrap() > 0.0, "{ratio}");
     }
     bench.write("then.json", &report.to_string());
     let mut again = vec!["bench", "step", "--against", "then.json"];

@@ -10,7 +10,7 @@ use perennial_train::network::NetworkConfig;
 use serde::{Deserialize, Serialize};
 
 use super::network::Subject;
-use super::timing::Measurement;
+use super::timing::{Measurement, median_ratio};
 use crate::embedding::embed_with;
 
 /// Tasks of the published experiments.
@@ -125,11 +125,6 @@ impl Clock {
         self.0 += start.elapsed();
         done
     }
-}
-
-fn median_ratio(above: &[f64], below: &[f64]) -> f64 {
-    let ratios = above.iter().zip(below).map(|(above, below)| above / below);
-    Measurement::of("ratio", ratios.collect()).median_s
 }
 
 /// A version and its encoder. Loading is no part of what is measured.

@@ -45,6 +45,32 @@ pub struct Rate {
     pub unit: String,
 }
 
+/// One time against another that was taken in turn with it, in one run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ratio {
+    /// The measurement above.
+    pub name: String,
+    /// The measurement below.
+    pub against: String,
+    /// The median of the samples' ratios.
+    pub time_ratio: f64,
+    /// What it should not exceed.
+    pub aim: f64,
+}
+
+/// The median of the samples' ratios.
+pub fn median_ratio(above: &[f64], below: &[f64]) -> f64 {
+    let ratios = above.iter().zip(below).map(|(above, below)| above / below);
+    Measurement::of("ratio", ratios.collect()).median_s
+}
+
+/// Seconds that `work` takes.
+pub fn seconds<T>(work: impl FnOnce() -> T) -> f64 {
+    let start = Instant::now();
+    std::hint::black_box(work());
+    start.elapsed().as_secs_f64()
+}
+
 /// Runs `work` until it is warm, then takes `samples` samples of it.
 pub fn measure<T>(
     name: impl Into<String>,
@@ -127,6 +153,11 @@ mod tests {
         assert!((found.spread - 0.6).abs() < 1e-12);
         assert_eq!(found.rate.map(|rate| rate.per_second), Some(2.0));
         assert_eq!(Measurement::of("one", vec![7.0]).spread, 0.0);
+    }
+
+    #[test]
+    fn ratios_are_taken_sample_by_sample() {
+        assert_eq!(median_ratio(&[2.0, 9.0, 4.0], &[1.0, 3.0, 4.0]), 2.0);
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! `perennial evaluate --routes`: a chain of versions, searched as it is, centred, through bridges and by dual queries.
 
-use std::fmt::Write;
+mod text;
 
 use clap::ValueEnum;
 use perennial_bridge::Recipe;
 use perennial_core::{ModelVersion, Output};
 use perennial_upgrade::{
-    Chain, ChainRoute, ChainVersion, DEFAULT_WEIGHT, Demands, RouteResult, Rows, Truth,
+    BridgePath, Chain, ChainRoute, ChainVersion, DEFAULT_WEIGHT, Demands, OldHalf, RouteResult,
+    Rows, Truth,
 };
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -24,9 +25,9 @@ pub const FILE: &str = "routes.json";
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Routes")]
 pub struct RouteArguments {
-    /// Measure these routes on every pair of versions, by nearest class mean, recall@1 and mAP, and on half-old galleries, instead of the
-    /// usual report
-    #[arg(long, value_enum, value_name = "ROUTE", num_args = 0.., default_missing_values = ["own", "centred", "bridged", "dual"])]
+    /// Measure these routes on every pair of versions, by nearest class mean, recall@1 and mAP, by the number of upgrades in between, and
+    /// on half-old galleries, instead of the usual report. Without names all of them, those of chains from three versions on
+    #[arg(long, value_enum, value_name = "ROUTE", num_args = 0..)]
     routes: Option<Vec<RouteName>>,
     /// Images outside of the evaluation set, to fit bridges and means on; their labels are not used
     #[arg(long, value_name = "SET:SPLIT", requires = "routes")]
@@ -54,10 +55,16 @@ enum RouteName {
     Own,
     /// Each side less the mean of its fit set
     Centred,
-    /// Through a bridge
+    /// Through a bridge that is fitted from the query's version to the gallery's
     Bridged,
-    /// Old and bridged query in one
+    /// Through the bridges between neighbouring versions, one after the other
+    Composed,
+    /// Old and bridged query in one; the old one by the gallery's own version
     Dual,
+    /// The same with the version before the query's in place of the gallery's, bridged as well
+    DualLatest,
+    /// The same with the bridges between neighbouring versions
+    DualLatestComposed,
 }
 
 #[derive(Serialize)]
@@ -79,24 +86,26 @@ impl RouteArguments {
         self.routes.is_some()
     }
 
-    fn chosen(&self) -> anyhow::Result<Vec<ChainRoute>> {
+    fn chosen(&self, versions: usize) -> anyhow::Result<Vec<ChainRoute>> {
         if !(0.0..=1.0).contains(&self.weight) {
             return Err(usage(format!("--weight {}: use 0 to 1", self.weight)));
         }
-        let routes: Vec<ChainRoute> = self
-            .routes
+        let named = self.routes.as_deref().unwrap_or_default();
+        let routes = if named.is_empty() {
+            ChainRoute::usual(versions, self.kind, self.weight)
+        } else {
+            named.iter().map(|&name| self.route(name)).collect()
+        };
+        if let Some(route) = routes
             .iter()
-            .flatten()
-            .map(|route| match route {
-                RouteName::Own => ChainRoute::Own,
-                RouteName::Centred => ChainRoute::Centred,
-                RouteName::Bridged => ChainRoute::Bridged { recipe: self.kind },
-                RouteName::Dual => ChainRoute::Dual {
-                    recipe: self.kind,
-                    weight: self.weight,
-                },
-            })
-            .collect();
+            .find(|route| route.versions_needed() > versions)
+        {
+            return Err(usage(format!(
+                "route {route} needs a chain of at least {} versions, and there are {versions}; with fewer it is the same as {}",
+                route.versions_needed(),
+                route.counterpart().unwrap_or(*route),
+            )));
+        }
         if let Some(route) = routes.iter().find(|route| route.needs_fit())
             && self.fit_set.is_none()
         {
@@ -105,6 +114,26 @@ impl RouteArguments {
             )));
         }
         Ok(routes)
+    }
+
+    fn route(&self, name: RouteName) -> ChainRoute {
+        let recipe = self.kind;
+        let bridged = |path| ChainRoute::Bridged { recipe, path };
+        let dual = |old, path| ChainRoute::Dual {
+            recipe,
+            weight: self.weight,
+            old,
+            path,
+        };
+        match name {
+            RouteName::Own => ChainRoute::Own,
+            RouteName::Centred => ChainRoute::Centred,
+            RouteName::Bridged => bridged(BridgePath::Direct),
+            RouteName::Composed => bridged(BridgePath::Composed),
+            RouteName::Dual => dual(OldHalf::Gallery, BridgePath::Direct),
+            RouteName::DualLatest => dual(OldHalf::Latest, BridgePath::Direct),
+            RouteName::DualLatestComposed => dual(OldHalf::Latest, BridgePath::Composed),
+        }
     }
 
     /// Measures the routes and writes the result to `output`.
@@ -118,7 +147,7 @@ impl RouteArguments {
         output: Output,
     ) -> anyhow::Result<()> {
         let terminal = measurement.terminal;
-        let routes = self.chosen()?;
+        let routes = self.chosen(versions.len())?;
         let fit = match &self.fit_set {
             Some(set) => Some(Probe::load_for(&set.0, data, versions)?),
             None => None,
@@ -155,13 +184,10 @@ impl RouteArguments {
         let pairs = versions.len() * versions.len().saturating_sub(1) / 2;
         let total = (pairs * routes.len()) as u64;
         let progress = CountedProgress::new(terminal, "measuring routes", total, "tests");
-        let mut results = Vec::with_capacity(routes.len());
-        for route in routes {
-            results.push(chain.measure(route, || {
-                progress.advance(1);
-                measurement.interrupt.check()
-            })?);
-        }
+        let results = chain.measure(&routes, || {
+            progress.advance(1);
+            measurement.interrupt.check()
+        })?;
         progress.finish();
         let document = Document {
             schema_version: 1,
@@ -177,10 +203,10 @@ impl RouteArguments {
             created: perennial_train::now(),
             routes: &results,
         };
-        let mut text = serde_json::to_string_pretty(&document)?;
-        text.push('\n');
-        output.commit(&text)?;
-        terminal.document(|| Ok(text), |_| render(&results, drawn.len()))
+        let mut json = serde_json::to_string_pretty(&document)?;
+        json.push('\n');
+        output.commit(&json)?;
+        terminal.document(|| Ok(json), |_| text::render(&results, drawn.len()))
     }
 
     fn draw(&self, images: usize, seed: u64) -> anyhow::Result<Vec<usize>> {
@@ -196,66 +222,4 @@ impl RouteArguments {
         drawn.sort_unstable();
         Ok(drawn)
     }
-}
-
-fn render(results: &[RouteResult], pairs: usize) -> String {
-    let mut text = String::new();
-    let width = results
-        .iter()
-        .map(|result| result.name.len())
-        .max()
-        .unwrap_or(0)
-        .max(5);
-    let _ = writeln!(
-        text,
-        "{:width$}  {:<9}  {:>6}  {:>7}  {:>7}  {:>7}  better / undecided / worse",
-        "route", "measure", "AC", "AA", "cross", "worst"
-    );
-    for result in results {
-        for measure in &result.measures {
-            let _ = writeln!(
-                text,
-                "{:width$}  {:<9}  {:>6.3}  {:>7.4}  {:>7.4}  {:>+7.4}  {} / {} / {}",
-                result.name,
-                measure.measure.to_string(),
-                measure.average_compatibility,
-                measure.average_accuracy,
-                measure.mean_cross_test,
-                measure.worst_margin,
-                measure.compatible,
-                measure.undecided,
-                measure.incompatible
-            );
-        }
-    }
-    let _ = writeln!(
-        text,
-        "\nAC: share of pairs above the old self-test (the better of raw and centred). Bridges were fitted on {pairs} images.\n\n\
-         Half of the items embedded by the older version, half by the newest (before / half / all embedded again):"
-    );
-    for result in results {
-        for mixed in &result.mixed {
-            let _ = write!(text, "{:width$}  {}", result.name, mixed.old);
-            for (measure, value) in &mixed.all {
-                let of = |values: &[(perennial_eval::Measure, f64)]| {
-                    values
-                        .iter()
-                        .find(|(other, _)| other == measure)
-                        .map_or(0.0, |(_, value)| *value)
-                };
-                let _ = write!(
-                    text,
-                    "  {measure} {:.3} / {value:.3} / {:.3}",
-                    of(&mixed.all_old),
-                    of(&mixed.all_new)
-                );
-            }
-            let _ = writeln!(
-                text,
-                "  old among the first 24: {:.2}",
-                mixed.old_among_first
-            );
-        }
-    }
-    text
 }
