@@ -1,4 +1,4 @@
-//! CPU kernels of the training step, on plain slices: convolution, batch norm and pooling.
+//! CPU kernels of the training step, on plain slices: convolution, batch norm, pooling, losses and the optimizer's step.
 //!
 //! # Layout
 //!
@@ -24,23 +24,33 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod buffers;
+mod contrastive;
 mod convolution;
 mod frozen_convolution;
 mod gather_product;
+mod global_mean;
 mod normalization;
 mod packed_weights;
 mod pooling;
 mod row_taps;
+mod rows;
 mod sgd;
+mod softmax;
 mod weight_gradient;
+mod weight_order;
 mod winograd;
 
 pub use buffers::{buffer, recycle};
+pub use contrastive::{contrastive, unit_rows, unit_rows_backward};
 pub use convolution::{Convolution, Epilogue};
 pub use frozen_convolution::FrozenConvolution;
+pub use global_mean::{global_mean, global_mean_backward};
 pub use normalization::{NormalizationGradients, batch_statistics, normalize, normalize_backward};
 pub use pooling::{MaxPool, max_pool, max_pool_backward};
+pub use rows::{add, add_row, scale, sum_of_rows, transpose};
 pub use sgd::sgd_step;
+pub use softmax::{CrossEntropy, cross_entropy};
+pub use weight_order::{channels_first, taps_first};
 
 use pulp::{Simd, WithSimd};
 

@@ -1,12 +1,14 @@
 //! Classifiers: the fixed simplex in closed form, and the growing linear one of the baseline.
 
+use burn::backend::Dispatch;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 use perennial_core::Simplex;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-use crate::network::uniform_linear;
+use crate::fused::FusedHead;
+use crate::network::{Path, linear, uniform_linear};
 
 /// Logits of the fixed simplex classifier, `<prototype_k, z>`, with O(K) work per sample and no stored prototypes.
 ///
@@ -20,6 +22,17 @@ use crate::network::uniform_linear;
 ///
 /// **Source**: arXiv 2405.02581, the d-Simplex fixed classifier.
 pub fn simplex_logits(simplex: Simplex, features: Tensor<2>) -> Tensor<2> {
+    match Path::for_device(&features.device()) {
+        Path::Fused => Tensor::from_dispatch(<Dispatch as FusedHead>::simplex_logits(
+            features.into_dispatch(),
+            simplex,
+        )),
+        Path::Plain => plain_simplex_logits(simplex, features),
+    }
+}
+
+/// [`simplex_logits`] in burn's own operations.
+fn plain_simplex_logits(simplex: Simplex, features: Tensor<2>) -> Tensor<2> {
     let coefficients = simplex.coefficients();
     let sum = features.clone().sum_dim(1);
     let first =
@@ -80,6 +93,46 @@ impl LinearClassifier {
     /// - features: `[batch, features]`
     /// - result: `[batch, classes]`
     pub fn forward(&self, features: Tensor<2>) -> Tensor<2> {
-        features.matmul(self.weight.val().transpose()) + self.bias.val().reshape([1, -1])
+        linear(features, self.weight.val(), Some(self.bias.val()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::TensorData;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        #[test]
+        fn both_paths_compute_the_same_simplex_logits(
+            (vertices, batch, values) in (2_usize..70, 1_usize..30).prop_flat_map(|(vertices, batch)| {
+                let values = prop::collection::vec(-2.0_f32..2.0, batch * (2 * vertices - 1));
+                (Just(vertices), Just(batch), values)
+            }),
+        ) {
+            let simplex = Simplex::new(vertices).unwrap();
+            let device = Device::flex().autodiff();
+            let matrix = |values: &[f32], width: usize| {
+                Tensor::<2>::from_data(TensorData::new(values.to_vec(), [batch, width]), &device)
+            };
+            let (features, weights) = values.split_at(batch * simplex.dim());
+            let run = |logits: fn(Simplex, Tensor<2>) -> Tensor<2>| {
+                let features = matrix(features, simplex.dim()).require_grad();
+                let logits = logits(simplex, features.clone());
+                let gradients = (logits.clone() * matrix(weights, vertices)).sum().backward();
+                [logits.inner(), features.grad(&gradients).unwrap()]
+                    .map(|tensor| tensor.into_data().try_into_vec::<f32>().unwrap())
+            };
+            for (fused, plain) in run(simplex_logits).iter().zip(run(plain_simplex_logits)) {
+                prop_assert_eq!(fused.len(), plain.len());
+                for (fused, plain) in fused.iter().zip(plain) {
+                    prop_assert!((fused - plain).abs() <= 1e-5 * (1.0 + plain.abs()));
+                }
+            }
+        }
     }
 }

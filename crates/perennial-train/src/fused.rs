@@ -6,6 +6,9 @@
 //! kernel, kernel]`, but from the first step on they lie in memory as the kernels read them, output channels innermost: gradients are
 //! such views, and parameters take on their gradients' order.
 
+mod fork;
+mod head;
+mod loss;
 mod memory_order;
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
@@ -20,12 +23,17 @@ use burn::backend::{
 use burn::tensor::TensorData;
 use perennial_kernels as kernels;
 
+pub use fork::Fork;
+pub use head::FusedHead;
+pub use loss::{ContrastiveOptions, FusedLosses};
+
 use memory_order::{
-    CHANNELS_FIRST, TAPS_FIRST, contiguous, dense, lies_taps_first, recycle, taps_first,
+    CHANNELS_FIRST, TAPS_FIRST, channels_first, contiguous, dense, lies_taps_first, recycle,
+    taps_first,
 };
 
 /// What a fused convolution layer does besides the convolution.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct FusedOptions {
     /// Step between output positions.
     pub stride: usize,
@@ -35,21 +43,25 @@ pub struct FusedOptions {
     pub relu: bool,
     /// Batch norm's epsilon.
     pub epsilon: f64,
+    /// Of the input, with other layers that read it.
+    pub input_fork: Fork,
+    /// Of the residual, with other layers that read it.
+    pub residual_fork: Fork,
 }
 
-/// The shortcut that a residual layer adds; an enum because an extension's inputs cannot be `Option`s.
+/// A shortcut or a bias that not every layer has; an enum because an extension's inputs cannot be `Option`s.
 #[derive(ExtensionType)]
-pub enum Residual<B: Backend> {
-    /// Added before the ReLU.
-    Added(FloatTensor<B>),
+pub enum Addend<B: Backend> {
+    /// To be added.
+    Present(FloatTensor<B>),
     /// The layer has none.
     Absent,
 }
 
-impl<B: Backend> Residual<B> {
+impl<B: Backend> Addend<B> {
     fn into_option(self) -> Option<FloatTensor<B>> {
         match self {
-            Self::Added(tensor) => Some(tensor),
+            Self::Present(tensor) => Some(tensor),
             Self::Absent => None,
         }
     }
@@ -70,12 +82,19 @@ pub trait FusedLayers: Backend {
         weight: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
         beta: FloatTensor<Self>,
-        #[extension_type] residual: Residual<Self>,
+        #[extension_type] residual: Addend<Self>,
         options: FusedOptions,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
     /// 3x3 max-pooling of stride 2 and padding 1.
     fn max_pool_3x3(x: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    /// A weight that lies in memory in the order of its axes, whatever the order that it lay in.
+    ///
+    /// # Shapes
+    ///
+    /// - weight, result: `[out_channels, in_channels, kernel, kernel]`
+    fn usual_order(weight: FloatTensor<Self>) -> FloatTensor<Self>;
 
     /// One step of SGD in one pass over memory: `velocity = momentum * velocity + gradient + weight_decay * parameter`, then
     /// `parameter -= learning_rate * velocity`. Tensors without other references are changed in place.
@@ -127,7 +146,15 @@ fn values(tensor: &Primitive) -> &[f32] {
         .expect("made contiguous at entry, and f32 is the only dtype used on the CPU")
 }
 
-fn geometry(x: &Primitive, weight: &Primitive, options: FusedOptions) -> kernels::Convolution {
+/// A tensor's values; a copy only if there are other references.
+fn into_values(tensor: Primitive) -> Vec<f32> {
+    contiguous(tensor)
+        .into_data()
+        .try_into_vec()
+        .expect("f32 is the only dtype used on the CPU")
+}
+
+fn geometry(x: &Primitive, weight: &Primitive, options: &FusedOptions) -> kernels::Convolution {
     let ([height, width, batch, in_channels], [out_channels, _, kernel_y, kernel_x]) =
         (x.shape().dims(), weight.shape().dims());
     kernels::Convolution {
@@ -158,7 +185,7 @@ fn forward(
     let (x, residual) = (contiguous(x), residual.map(contiguous));
     let taps = taps_first(&weight);
     let (gamma, beta) = (contiguous(gamma), contiguous(beta));
-    let convolution = geometry(&x, &weight, options);
+    let convolution = geometry(&x, &weight, &options);
     let shape = output_shape(&convolution);
     let channels = convolution.out_channels;
     let mut convolved = kernels::buffer(convolution.output_len());
@@ -195,7 +222,7 @@ impl FusedLayers for Flex {
         weight: Primitive,
         gamma: Primitive,
         beta: Primitive,
-        residual: Residual<Self>,
+        residual: Addend<Self>,
         options: FusedOptions,
     ) -> (Primitive, Primitive, Primitive) {
         let (saved, variance) = forward(x, weight, gamma, beta, residual.into_option(), options);
@@ -204,6 +231,10 @@ impl FusedLayers for Flex {
 
     fn max_pool_3x3(x: Primitive) -> Primitive {
         pool(&contiguous(x)).0
+    }
+
+    fn usual_order(weight: Primitive) -> Primitive {
+        channels_first(weight)
     }
 
     fn sgd_step(
@@ -254,13 +285,10 @@ struct ConvNormBackward;
 
 /// Registers the gradients of x, weight, gamma, beta and, where there was one, the residual.
 fn conv_norm_backward<const N: usize>(ops: Ops<SavedForward, N>, grads: &mut Gradients) {
-    let gradient = contiguous(grads.consume::<Flex>(&ops.node));
-    let gradient: Vec<f32> = gradient
-        .into_data()
-        .try_into_vec()
-        .expect("f32 is the only dtype used on the CPU");
+    let gradient = into_values(grads.consume::<Flex>(&ops.node));
     let saved = ops.state;
-    let convolution = geometry(&saved.x, &saved.weight, saved.options);
+    let ops = Ops::new(ops.parents, ops.node, ());
+    let convolution = geometry(&saved.x, &saved.weight, &saved.options);
     let channels = convolution.out_channels;
     let norm = kernels::normalize_backward(
         values(&saved.convolved),
@@ -280,13 +308,14 @@ fn conv_norm_backward<const N: usize>(ops: Ops<SavedForward, N>, grads: &mut Gra
             .and_then(Option::as_ref)
             .map(|node| node.id)
     };
-    if let Some(id) = parent(0) {
+    if parent(0).is_some() {
         let mut result = kernels::buffer(convolution.input_len());
         let taps = taps_first(&saved.weight);
         convolution.input_gradient(&norm.values, values(&taps), &mut result);
         let [height, width] = convolution.input;
         let shape = [height, width, convolution.batch, convolution.in_channels];
-        grads.register::<Flex>(id, primitive(result, &shape));
+        let fork = &saved.options.input_fork;
+        fork.register(&ops, 0, result, &shape, grads);
     }
     if let Some(id) = parent(1) {
         let mut result = kernels::buffer(convolution.weight_len());
@@ -301,8 +330,9 @@ fn conv_norm_backward<const N: usize>(ops: Ops<SavedForward, N>, grads: &mut Gra
     if let Some(id) = parent(3) {
         grads.register::<Flex>(id, primitive(norm.beta, &[channels]));
     }
-    if let (Some(id), Some(residual)) = (parent(4), norm.residual) {
-        grads.register::<Flex>(id, primitive(residual, &shape));
+    if let Some(residual) = norm.residual {
+        let fork = &saved.options.residual_fork;
+        fork.register(&ops, 4, residual, &shape, grads);
     }
     kernels::recycle(norm.values);
     for tensor in [saved.convolved, saved.output, saved.x] {
@@ -358,7 +388,7 @@ impl<C: CheckpointStrategy> FusedLayers for Autodiff<Flex, C> {
         weight: FloatTensor<Self>,
         gamma: FloatTensor<Self>,
         beta: FloatTensor<Self>,
-        residual: Residual<Self>,
+        residual: Addend<Self>,
         options: FusedOptions,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let (x, x_node) = x.into_parts();
@@ -406,6 +436,10 @@ impl<C: CheckpointStrategy> FusedLayers for Autodiff<Flex, C> {
             }
             OpsKind::UnTracked(prepared) => prepared.finish(output),
         }
+    }
+
+    fn usual_order(weight: FloatTensor<Self>) -> FloatTensor<Self> {
+        Self::from_inner(channels_first(weight.into_primitive()))
     }
 
     fn sgd_step(

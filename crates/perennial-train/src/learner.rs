@@ -7,7 +7,7 @@ use perennial_data::Batch;
 use crate::TrainError;
 use crate::classifier::simplex_logits;
 use crate::config::{MethodConfig, TrainingConfig};
-use crate::losses::{contrastive, cross_entropy};
+use crate::losses::{contrastive, cross_entropy_and_correct};
 use crate::network::{FrozenNetwork, Mode, Network, Path};
 use crate::sgd::Sgd;
 
@@ -185,16 +185,7 @@ impl Learner {
         };
         let targets =
             Tensor::<1, Int>::from_data(TensorData::new(targets, [labels.len()]), &logits.device());
-        let plain_targets = targets.clone().without_autodiff();
-        let correct = logits
-            .clone()
-            .inner()
-            .argmax(1)
-            .reshape([labels.len()])
-            .equal(plain_targets)
-            .float()
-            .sum();
-        let classification = cross_entropy(logits, targets);
+        let (classification, correct) = cross_entropy_and_correct(logits, targets);
         let loss = match (self.method, old) {
             (
                 MethodConfig::Hoc {

@@ -7,7 +7,7 @@ mod small;
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
-use perennial_kernels::{Convolution, FrozenConvolution};
+use perennial_kernels::{Convolution, FrozenConvolution, transpose};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,7 @@ use crate::TrainError;
 use crate::classifier::LinearClassifier;
 
 pub use frozen::FrozenNetwork;
+pub(crate) use layers::linear;
 pub use layers::{Mode, Path};
 pub use resnet::ResNet18;
 pub use small::SmallNet;
@@ -116,7 +117,7 @@ impl EmbeddingLayer {
         };
         FrozenConvolution::new(
             geometry,
-            &layers::values(weight.transpose()),
+            &transpose(&layers::values(weight), out_channels, in_channels),
             vec![0.0; out_channels],
             false,
         )
@@ -210,7 +211,7 @@ impl Network {
             Backbone::Small(net) => net.forward(images, mode, path),
         };
         match &self.fc1 {
-            Some(layer) => features.matmul(layer.weight.val().transpose()),
+            Some(layer) => linear(features, layer.weight.val(), None),
             None => features,
         }
     }

@@ -11,7 +11,7 @@ use burn::tensor::{Gradients, Tensor, TensorData};
 
 use crate::fused::{FusedLayers, SgdRates};
 use crate::network::Path;
-use crate::state_dict::{MapTensor, NamedMapper, StateDict, StateTensor};
+use crate::state_dict::{MapTensor, NamedMapper, StateDict, StateTensor, data};
 
 /// The optimizer's state: one velocity per parameter, by name.
 ///
@@ -56,7 +56,7 @@ impl Velocity {
 
     fn state(&self) -> StateTensor {
         let (shape, data) = match self {
-            Self::Kernel(tensor) => (tensor.dims().to_vec(), tensor.clone().into_data()),
+            Self::Kernel(tensor) => (tensor.dims().to_vec(), data(tensor.clone())),
             Self::Flat { shape, values } => (shape.clone(), values.clone().into_data()),
         };
         let values = data.convert::<f32>().try_into_vec();

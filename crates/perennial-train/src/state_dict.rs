@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use burn::backend::Dispatch;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Tensor, TensorData};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
+use crate::fused::FusedLayers;
 use crate::import::Mismatch;
+use crate::network::Path;
 
 /// One named tensor on the host.
 #[derive(Clone, Debug, PartialEq)]
@@ -93,6 +96,17 @@ impl WeightsError {
     }
 }
 
+/// A tensor's values in the order of its axes.
+pub(crate) fn data<const D: usize>(tensor: Tensor<D>) -> TensorData {
+    let tensor = match Path::for_device(&tensor.device()) {
+        Path::Fused if D == 4 => Tensor::<D>::from_dispatch(
+            <Dispatch as FusedLayers>::usual_order(tensor.into_dispatch()),
+        ),
+        _ => tensor,
+    };
+    tensor.into_data()
+}
+
 /// Follows a traversal's path and turns it into the PyTorch name.
 #[derive(Default)]
 struct NamePath(Vec<Option<String>>);
@@ -175,7 +189,7 @@ impl ModuleVisitor for Collector {
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         let tensor = param.val();
-        let data = self.with_values.then(|| tensor.clone().into_data());
+        let data = self.with_values.then(|| data(tensor.clone()));
         self.tensors
             .push((self.path.name(), tensor.dims().to_vec(), data));
     }

@@ -3,16 +3,26 @@
 use burn::backend::TensorMetadata;
 use perennial_kernels as kernels;
 
-use super::Primitive;
+use super::{Primitive, primitive, values};
 
 /// The same tensor, row after row.
 pub(super) fn contiguous(tensor: Primitive) -> Primitive {
     if tensor.as_slice::<f32>().is_some() {
-        tensor
-    } else {
-        tensor.to_contiguous()
+        return tensor;
     }
+    if tensor.shape().num_dims() == 4 {
+        let images = tensor.permute(&POSITIONS_FIRST);
+        if let Some(values) = images.as_slice() {
+            let [batch, channels, height, width]: [usize; 4] = images.shape().dims();
+            let map = kernels::transpose(values, batch * channels, height * width);
+            return primitive(map, &[height, width, batch, channels]);
+        }
+    }
+    tensor.to_contiguous()
 }
+
+/// Axes of images in the order of the kernels' maps, and back.
+const POSITIONS_FIRST: [usize; 4] = [2, 3, 0, 1];
 
 /// Axes of a weight in the order of the kernels, and back.
 pub(super) const TAPS_FIRST: [usize; 4] = [2, 3, 1, 0];
@@ -24,9 +34,22 @@ pub(super) fn taps_first(weight: &Primitive) -> Primitive {
     if tensor.is_contiguous() {
         return contiguous(tensor);
     }
-    // Two transpositions of matrices, which are fast, in place of one of three axes, which is not.
-    let taps_then_outputs = weight.permute(&[2, 3, 0, 1]).to_contiguous();
-    taps_then_outputs.permute(&[0, 1, 3, 2]).to_contiguous()
+    let weight = contiguous(weight.clone());
+    let [outputs, inputs, height, width]: [usize; 4] = weight.shape().dims();
+    let taps = kernels::taps_first(values(&weight), [outputs, inputs, height * width]);
+    primitive(taps, &[height, width, inputs, outputs])
+}
+
+/// A weight in the usual order in memory as well; a copy only where it lies otherwise.
+pub(super) fn channels_first(weight: Primitive) -> Primitive {
+    let taps = weight.permute(&TAPS_FIRST);
+    if weight.is_contiguous() || !taps.is_contiguous() {
+        return contiguous(weight);
+    }
+    let taps = contiguous(taps);
+    let [height, width, inputs, outputs]: [usize; 4] = taps.shape().dims();
+    let usual = kernels::channels_first(values(&taps), [outputs, inputs, height * width]);
+    primitive(usual, &[outputs, inputs, height, width])
 }
 
 fn permuted(tensor: Primitive, axes: &[usize]) -> Primitive {
@@ -75,7 +98,6 @@ pub(super) fn recycle(tensor: Primitive) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fused::primitive;
 
     fn weight(shape: [usize; 4]) -> Primitive {
         let len: usize = shape.iter().product();
@@ -97,6 +119,9 @@ mod tests {
             assert_eq!(reordered.shape(), usual.shape());
             assert_eq!(in_order(&reordered), in_order(&usual));
             assert_eq!(in_order(&dense(reordered.clone(), false)), in_order(&usual));
+            let back = channels_first(reordered.clone());
+            assert!(back.is_contiguous());
+            assert_eq!(in_order(&back), in_order(&usual));
             // What already lies so is not copied.
             let again = dense(reordered.clone(), true);
             assert_eq!(again.bytes().as_ptr(), reordered.bytes().as_ptr());
@@ -108,6 +133,20 @@ mod tests {
                 let expected = (output * inputs + input) * height * width + tap;
                 assert_eq!(value, usual[expected]);
             }
+        }
+    }
+
+    #[test]
+    fn images_become_maps_as_any_view_becomes_contiguous() {
+        let images = weight([2, 3, 4, 5]);
+        for view in [
+            images.permute(&POSITIONS_FIRST),
+            images.permute(&[1, 3, 0, 2]),
+        ] {
+            let found = contiguous(view.clone());
+            assert!(found.is_contiguous());
+            assert_eq!(found.shape(), view.shape());
+            assert_eq!(in_order(&found), in_order(&view.to_contiguous()));
         }
     }
 

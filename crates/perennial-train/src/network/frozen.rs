@@ -1,7 +1,7 @@
 //! A network that only embeds: batch norm folded into the convolutions, weights rearranged once.
 
 use burn::tensor::{Device, Tensor, TensorData};
-use perennial_kernels::{FrozenConvolution, MaxPool, max_pool, recycle};
+use perennial_kernels::{FrozenConvolution, MaxPool, global_mean, max_pool, recycle, transpose};
 
 use super::layers::{Mode, Path, values};
 use super::{Backbone, Network};
@@ -68,15 +68,17 @@ impl FrozenNetwork {
             } => (stages, *features, head),
             Kind::Plain(network) => return network.forward(images, Mode::Evaluate, Path::Plain),
         };
-        let (device, batch) = (images.device(), images.dims()[0]);
-        let mut map = values(Path::Fused.enter(images));
+        let (device, [batch, channels, height, width]) = (images.device(), images.dims());
+        let mut map = transpose(&values(images), batch * channels, height * width);
         for stage in stages {
             map = stage.forward(batch, map);
         }
         let mut embeddings = global_mean(&map, batch * features);
         recycle(map);
         if let Some(head) = head {
-            embeddings = head.forward(batch, &embeddings, None);
+            let features = embeddings;
+            embeddings = head.forward(batch, &features, None);
+            recycle(features);
         }
         let dim = embeddings.len() / batch.max(1);
         Tensor::from_data(TensorData::new(embeddings, [batch, dim]), &device)
@@ -118,17 +120,4 @@ impl Stage {
             }
         }
     }
-}
-
-/// Mean over all positions of `[positions, slab]`.
-fn global_mean(map: &[f32], slab: usize) -> Vec<f32> {
-    let mut mean = vec![0.0f32; slab];
-    for position in map.chunks_exact(slab.max(1)) {
-        for (mean, value) in mean.iter_mut().zip(position) {
-            *mean += value;
-        }
-    }
-    let positions = (map.len() / slab.max(1)) as f32;
-    mean.iter_mut().for_each(|value| *value /= positions);
-    mean
 }

@@ -5,11 +5,11 @@ use burn::module::{Module, Param, RunningState};
 use burn::tensor::{
     Device, Tensor, TensorData, activation, module as ops, ops::ConvOptions, ops::MaxPoolOptions,
 };
-use perennial_kernels::{Convolution, FrozenConvolution};
+use perennial_kernels::{Convolution, FrozenConvolution, recycle, taps_first};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use crate::fused::{FusedLayers, FusedOptions, Residual};
+use crate::fused::{Addend, Fork, FusedHead, FusedLayers, FusedOptions};
 
 /// Whether batch norm uses the batch's statistics (and moves its running ones) or the running statistics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,9 +54,7 @@ impl Path {
     pub fn global_mean(self, map: Tensor<4>) -> Tensor<2> {
         match self {
             Self::Fused => {
-                let [height, width, batch, channels] = map.dims();
-                let slabs: Tensor<3> = map.reshape([height * width, batch, channels]);
-                slabs.mean_dim(0).reshape([batch, channels])
+                Tensor::from_dispatch(<Dispatch as FusedHead>::global_mean(map.into_dispatch()))
             }
             Self::Plain => {
                 let [batch, channels, height, width] = map.dims();
@@ -201,8 +199,19 @@ pub(super) fn frozen(
         padding: conv.padding,
         dilation: 1,
     };
-    let weight = weight.permute([2, 3, 1, 0]) * scale.reshape([1, 1, 1, out_channels]);
-    FrozenConvolution::new(geometry, &values(weight), values(shift), relu)
+    let mut weight = taps_first(
+        &values(weight),
+        [out_channels, in_channels, kernel_y * kernel_x],
+    );
+    let scale = values(scale);
+    for row in weight.chunks_exact_mut(out_channels) {
+        for (weight, scale) in row.iter_mut().zip(&scale) {
+            *weight *= scale;
+        }
+    }
+    let frozen = FrozenConvolution::new(geometry, &weight, values(shift), relu);
+    recycle(weight);
+    frozen
 }
 
 /// The values of a tensor on the CPU.
@@ -212,10 +221,52 @@ pub(super) fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
         .expect("a tensor on the CPU can be read, and was converted to f32")
 }
 
-fn fused_residual(residual: Option<Tensor<4>>) -> Residual<Dispatch> {
-    match residual {
-        Some(tensor) => Residual::Added(tensor.into_dispatch()),
-        None => Residual::Absent,
+fn addend<const D: usize>(tensor: Option<Tensor<D>>) -> Addend<Dispatch> {
+    match tensor {
+        Some(tensor) => Addend::Present(tensor.into_dispatch()),
+        None => Addend::Absent,
+    }
+}
+
+/// A linear map with an optional bias.
+///
+/// # Shapes
+///
+/// - x: `[batch, inputs]`, weight: `[outputs, inputs]`, bias: `[outputs]`
+/// - result: `[batch, outputs]`
+pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
+    match Path::for_device(&x.device()) {
+        Path::Fused => Tensor::from_dispatch(<Dispatch as FusedHead>::linear(
+            x.into_dispatch(),
+            weight.into_dispatch(),
+            addend(bias),
+        )),
+        Path::Plain => plain_linear(x, weight, bias),
+    }
+}
+
+/// [`linear`] in burn's own operations.
+fn plain_linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
+    let product = x.matmul(weight.transpose());
+    match bias {
+        Some(bias) => product + bias.reshape([1, -1]),
+        None => product,
+    }
+}
+
+/// A map that several layers read.
+#[derive(Clone)]
+pub struct SharedMap {
+    map: Tensor<4>,
+    fork: Fork,
+}
+
+impl From<Tensor<4>> for SharedMap {
+    fn from(map: Tensor<4>) -> Self {
+        Self {
+            map,
+            fork: Fork::default(),
+        }
     }
 }
 
@@ -227,17 +278,24 @@ fn fused_residual(residual: Option<Tensor<4>>) -> Residual<Dispatch> {
 pub fn conv_norm(
     conv: &Conv,
     norm: &BatchNorm,
-    x: Tensor<4>,
-    residual: Option<Tensor<4>>,
+    x: impl Into<SharedMap>,
+    residual: Option<SharedMap>,
     relu: bool,
     mode: Mode,
     path: Path,
 ) -> Tensor<4> {
+    let SharedMap {
+        map: x,
+        fork: input_fork,
+    } = x.into();
+    let (residual, residual_fork) = residual.map(|shared| (shared.map, shared.fork)).unzip();
     let options = FusedOptions {
         stride: conv.stride,
         padding: conv.padding,
         relu,
         epsilon: EPSILON,
+        input_fork,
+        residual_fork: residual_fork.unwrap_or_default(),
     };
     match (path, mode) {
         (Path::Fused, Mode::Train) => {
@@ -246,7 +304,7 @@ pub fn conv_norm(
                 conv.weight.val().into_dispatch(),
                 norm.weight.val().into_dispatch(),
                 norm.bias.val().into_dispatch(),
-                fused_residual(residual),
+                addend(residual),
                 options,
             );
             let output = Tensor::<4>::from_dispatch(output);
@@ -311,6 +369,74 @@ pub fn conv_norm(
                 None => normalized,
             };
             if relu { activation::relu(sum) } else { sum }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+        tensor.into_data().try_into_vec().unwrap()
+    }
+
+    fn assert_close(found: &[f32], expected: &[f32]) {
+        assert_eq!(found.len(), expected.len());
+        for (found, expected) in found.iter().zip(expected) {
+            assert!((found - expected).abs() <= 1e-5 * (1.0 + expected.abs()));
+        }
+    }
+
+    /// Values within 1 of 0, in no order.
+    fn scattered<const D: usize>(shape: [usize; D], factor: usize, device: &Device) -> Tensor<D> {
+        let values: Vec<f32> = (1..=shape.iter().product())
+            .map(|at: usize| (at * factor % 1009) as f32 / 504.5 - 1.0)
+            .collect();
+        Tensor::from_data(TensorData::new(values, shape), device)
+    }
+
+    type Linear = fn(Tensor<2>, Tensor<2>, Option<Tensor<1>>) -> Tensor<2>;
+
+    #[test]
+    fn both_paths_compute_the_same_linear_map() {
+        let device = Device::flex().autodiff();
+        for (batch, inputs, outputs) in [(1, 1, 1), (5, 3, 7), (16, 33, 2)] {
+            let x = scattered([batch, inputs], 7919, &device).require_grad();
+            let weight = scattered([outputs, inputs], 7907, &device).require_grad();
+            let bias = scattered([outputs], 7901, &device).require_grad();
+            let factors = scattered([batch, outputs], 7883, &device);
+            for with_bias in [false, true] {
+                let run = |linear: Linear| {
+                    let bias_if_any = with_bias.then(|| bias.clone());
+                    let output = linear(x.clone(), weight.clone(), bias_if_any);
+                    let gradients = (output.clone() * factors.clone()).sum().backward();
+                    vec![
+                        host(output.inner()),
+                        host(x.grad(&gradients).unwrap()),
+                        host(weight.grad(&gradients).unwrap()),
+                        bias.grad(&gradients).map(host).unwrap_or_default(),
+                    ]
+                };
+                for (fused, plain) in run(linear).iter().zip(run(plain_linear)) {
+                    assert_close(fused, &plain);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn both_paths_compute_the_same_mean_over_positions() {
+        let device = Device::flex().autodiff();
+        let images = scattered([3, 5, 2, 4], 7879, &device).require_grad();
+        let factors = scattered([3, 5], 7877, &device);
+        let run = |path: Path| {
+            let mean = path.global_mean(path.enter(images.clone()));
+            let gradients = (mean.clone() * factors.clone()).sum().backward();
+            [host(mean.inner()), host(images.grad(&gradients).unwrap())]
+        };
+        for (fused, plain) in run(Path::Fused).iter().zip(run(Path::Plain)) {
+            assert_close(fused, &plain);
         }
     }
 }

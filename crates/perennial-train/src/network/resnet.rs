@@ -6,7 +6,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::Stem;
 use super::frozen::Stage;
-use super::layers::{BatchNorm, Conv, Mode, Path, conv_norm, frozen};
+use super::layers::{BatchNorm, Conv, Mode, Path, SharedMap, conv_norm, frozen};
 use crate::fused::max_pool_3x3;
 
 /// ResNet-18: a stem and four stages of two basic blocks.
@@ -149,9 +149,12 @@ impl BasicBlock {
     }
 
     fn forward(&self, x: Tensor<4>, mode: Mode, path: Path) -> Tensor<4> {
+        let x = SharedMap::from(x);
         let inner = conv_norm(&self.conv1, &self.bn1, x.clone(), None, true, mode, path);
-        let shortcut = match &self.downsample {
-            Some(Downsample { conv, norm }) => conv_norm(conv, norm, x, None, false, mode, path),
+        let shortcut: SharedMap = match &self.downsample {
+            Some(Downsample { conv, norm }) => {
+                conv_norm(conv, norm, x, None, false, mode, path).into()
+            }
             None => x,
         };
         conv_norm(

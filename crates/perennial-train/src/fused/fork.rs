@@ -1,0 +1,41 @@
+//! Gradients of maps that several layers read.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use burn::backend::Flex;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::Ops;
+use perennial_kernels as kernels;
+
+use super::{into_values, primitive};
+
+/// Shared by all layers that read one map: whether one of them has registered the map's gradient. The next one then adds its own to
+/// it with a kernel; what burn does with a second gradient is much slower where its crate is compiled without optimisation.
+#[derive(Clone, Debug, Default)]
+pub struct Fork(Arc<AtomicBool>);
+
+impl Fork {
+    /// Registers the gradient of a parent, if the parent needs one, on top of what other layers registered.
+    pub(super) fn register<S, const N: usize>(
+        &self,
+        ops: &Ops<S, N>,
+        parent: usize,
+        mut gradient: Vec<f32>,
+        shape: &[usize],
+        grads: &mut Gradients,
+    ) {
+        let Some(Some(parent)) = ops.parents.get(parent) else {
+            return;
+        };
+        let is_second = self.0.swap(true, Ordering::Relaxed);
+        // Like this layer's own, the gradient must be one that is needed only within the backward pass: any other is not taken out
+        // when it is consumed, and would count twice.
+        if is_second && parent.requirement == ops.node.requirement {
+            let earlier = into_values(grads.consume::<Flex>(parent));
+            kernels::add(&mut gradient, &earlier);
+            kernels::recycle(earlier);
+        }
+        grads.register::<Flex>(parent.id, primitive(gradient, shape));
+    }
+}
