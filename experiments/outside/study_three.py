@@ -54,6 +54,7 @@ def study(exports, chain, names):
         "encoders": names,
         "self_tests": selves,
         "ways": {way: compare(truth.measures, found, total["old and newest"]) for way, found in total.items()},
+        "against_old": {way: compare(truth.measures, total[way], measured[1.0, 0.0, 0.0]) for way in ("old and newest", "all three")},
         "equal": compare(truth.measures, total["all three, equal"], total["old and newest, equal"]),
         "weights": weights,
     }
@@ -65,7 +66,7 @@ def main(exports, record):
     for chain, names in CHAINS:
         if chain in {row["chain"] for row in found}:
             continue
-        if not all((Path(exports) / chain / name / "gallery.npy").exists() for name in names):
+        if not all((Path(exports) / chain / name / "queries.npy").exists() for name in names):
             print(f"{chain}: not exported for {', '.join(names)}", file=sys.stderr)
             continue
         found.append(study(exports, chain, names))
