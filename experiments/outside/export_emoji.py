@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """One motif drawn by two vendors: Google's emoji look for Apple's, EfficientNet-lite0 replaced by -lite2, at 128 pixels.
 
-    export_emoji.py PACKAGES OUT
+    export_emoji.py PACKAGES OUT [ENCODER...]
 
 PACKAGES holds the unpacked npm packages `emoji-datasource-google` and `emoji-datasource-apple` as setup.sh leaves them. Writes
-OUT/lite0 and OUT/lite2 with `queries` (Google) and `gallery` (Apple): 1,200 motifs without skin tones, a label is the motif's number,
+OUT/lite0, OUT/lite1 and OUT/lite2 (or those that ENCODER names) with `queries` (Google) and `gallery` (Apple): 1,200 motifs without skin tones, a label is the motif's number,
 so each query has one right item; OUT/relevance.trec and OUT/qrels/test.tsv say the same by ids. `fit`: both vendors' pictures of the
 other motifs, with their skin tones.
 """
@@ -48,7 +48,7 @@ def distinct(packages, motifs):
     return kept
 
 
-def main(packages, out):
+def main(packages, out, *names):
     packages = Path(packages)
     motifs = json.loads((packages / f"emoji-datasource-{QUERIED}" / "emoji.json").read_text(encoding="utf-8"))
     motifs = distinct(packages, [motif for motif in motifs if drawn(motif)])
@@ -64,7 +64,7 @@ def main(packages, out):
     for name, vendor, ids in [("queries", QUERIED, QUERY_IDS), ("gallery", STORED, GALLERY_IDS)]:
         drawings = [picture(packages, vendor, motifs[number]["image"]) for number in evaluated]
         sets[name] = drawings, evaluated, ids + evaluated
-    for name in WEIGHTS:
+    for name in names or WEIGHTS:
         encoder = Encoder(name, SIDE)
         for part, (pictures, labels, ids) in sets.items():
             write_set(f"{out}/{name}", part, encoder.embed(pictures), labels, ids)
@@ -72,6 +72,6 @@ def main(packages, out):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
+    if len(sys.argv) < 3:
         sys.exit(__doc__)
     main(*sys.argv[1:])

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Retrieval of pictures: EfficientNet-lite0 replaced by EfficientNet-lite2, CIFAR at 96 pixels.
 
-    export_images.py DATA OUT
+    export_images.py DATA OUT [ENCODER...]
 
 DATA holds `cifar-100-binary/train.bin` and `cifar-10-batches-bin/{data_batch_1,test_batch}.bin`. Writes
 
@@ -12,7 +12,7 @@ DATA holds `cifar-100-binary/train.bin` and `cifar-10-batches-bin/{data_batch_1,
   the ids of their originals (pairs for choosing a weight without labels). A label is the number of the original, so each query has
   one right item; relevance.trec and qrels/test.tsv say the same by ids.
 
-Each has a folder per encoder, `lite0` and `lite2`. A bridge needs no labels; those of the fit set are CIFAR-100's fine ones, for fits from
+Each has a folder per encoder: `lite0`, `lite2`, and `lite1` for three encoders in one query (ENCODER names those to run). A bridge needs no labels; those of the fit set are CIFAR-100's fine ones, for fits from
 class means. No id of an evaluated image occurs in the fit set.
 """
 
@@ -45,7 +45,7 @@ def altered(picture, rng):
     return np.rint(pixels.clip(0, 255)).astype(np.uint8)
 
 
-def main(data, out):
+def main(data, out, *names):
     rng = np.random.default_rng(SEED)
     images, labels = cifar100_train(data)
     fit_ids = np.sort(rng.choice(len(images), FIT, replace=False))
@@ -58,7 +58,7 @@ def main(data, out):
     copies = [altered(gallery[number], rng) for number in sought]
     views = [altered(picture, rng) for picture in fit[:VIEWS]]
 
-    for name in WEIGHTS:
+    for name in names or WEIGHTS:
         encoder = Encoder(name, SIDE)
         classes, copied = f"{out}/images/{name}", f"{out}/neardup/{name}"
         rows = encoder.embed(fit)
@@ -74,6 +74,6 @@ def main(data, out):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
+    if len(sys.argv) < 3:
         sys.exit(__doc__)
     main(*sys.argv[1:])

@@ -9,19 +9,10 @@ set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 exports=$(cd "$1" && pwd)
 results=${2:-$exports/results}
-perennial=${PERENNIAL:-$root/target/release/perennial}
-mkdir -p "$results"
+source "$root/experiments/outside/chains.sh"
 
-# measure SET OLD NEW TRUTH...: the arguments that say what is right
 measure() {
-  local set=$1 old=$2 new=$3
-  shift 3
-  local folder=$exports/$set
-  local evaluation=(--old-queries "$folder/$old/queries.npy" --old-gallery "$folder/$old/gallery.npy"
-    --new-queries "$folder/$new/queries.npy" --new-gallery "$folder/$new/gallery.npy"
-    --query-ids "$folder/$old/queries-ids.npy" --gallery-ids "$folder/$old/gallery-ids.npy"
-    --old-space "$old" --new-space "$new" "$@")
-  local fit=(--fit-from "$folder/$new/fit.npy" --fit-to "$folder/$old/fit.npy")
+  local fit=(--fit-from "$folder/$new/fit.npy" --fit-to "$folder/$old/fit.npy") route
   for route in own bridged dual mapped; do
     local certificate=$results/$set-$route.json more=(--kind orthogonal)
     if [[ $route == mapped ]]; then more=(--kind ridge:0.001); fi
@@ -41,13 +32,4 @@ measure() {
   fi
 }
 
-labels() { echo --query-labels "$exports/$1/$2/queries-labels.npy" --gallery-labels "$exports/$1/$2/gallery-labels.npy"; }
-
-# shellcheck disable=SC2046
-{
-  measure images lite0 lite2 $(labels images lite0)
-  measure text-class wordllama minilm $(labels text-class wordllama)
-  measure text-item wordllama minilm --relevance "$exports/text-item/relevance.trec"
-  measure neardup lite0 lite2 --relevance "$exports/neardup/relevance.trec"
-  measure emoji lite0 lite2 --relevance "$exports/emoji/relevance.trec"
-}
+each_chain measure

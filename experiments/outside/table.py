@@ -68,4 +68,5 @@ def main():
         print("\n".join(certificates(results, name) + advice(results, name)))
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""Prints the certificates of pairs.sh as a table of docs/results.md.
+
+    python experiments/outside/table_pairs.py RESULTS
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from table import SETS, bounds, deciding
+
+AMOUNTS = ["100", "500", "2000", "all", "means"]
+
+
+def rows_of(results, name):
+    rows = []
+    for amount in AMOUNTS:
+        cells, findings = [], []
+        for route in ("bridged", "dual"):
+            path = results / f"{name}-{amount}-{route}.json"
+            if not path.exists():
+                return rows
+            certificate = json.loads(path.read_text())
+            task = certificate["tasks"][0]
+            measures = deciding(task["measures"])
+            if not rows:
+                names = [one["measure"] for one in measures]
+                head = [f"{way} {name}" for way in ("bridged", "dual") for name in names]
+                rows += ["| fitted on | " + " | ".join(head) + " | bridged, dual |", "|---|" + "---|" * (len(head) + 1)]
+            cells += [f"{one['new']:.3f} {bounds(one).split(' ', 1)[1]}" for one in measures]
+            findings.append(task["finding"])
+        count = certificate["bridge"]["pairs"]
+        label = f"means of {count} classes" if amount == "means" else f"{count:,} pairs"
+        rows.append(f"| {label} | {' | '.join(cells)} | {', '.join(findings)} |")
+        before = ", ".join(f"{one['measure']} {one['old']:.3f}" for one in measures)
+    return [f"Old encoder, nothing changed: {before}.", "", *rows]
+
+
+def main():
+    results = Path(sys.argv[1])
+    for name, title in SETS:
+        print(f"\n#### {title}\n")
+        print("\n".join(rows_of(results, name)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""Prints the records of study_mlp.py, study_query_weight.py and study_three.py as the tables of docs/results.md.
+
+    python experiments/outside/table_studies.py FOLDER
+
+FOLDER holds mlp.json, query-weight.json and three.json; what is missing is left out.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+RULES = ["fixed", "overlap", "confidence", "regression", "gate", "perfect"]
+
+
+def records(folder, name):
+    path = Path(folder) / name
+    return json.loads(path.read_text()) if path.exists() else []
+
+
+def margin(one):
+    return f"{one['margin']:+.3f} [{one['low']:+.3f}, {one['high']:+.3f}]"
+
+
+def figures(rows):
+    return " / ".join(f"{value:.3f}" for value in rows)
+
+
+def head(*names):
+    print("\n| " + " | ".join(names) + " |\n" + "|---" * len(names) + "|")
+
+
+def table(titles, rows):
+    head(*titles)
+    for row in rows:
+        print("| " + " | ".join(row) + " |")
+
+
+def margins(measures):
+    return ", ".join(f"{one['measure']} {margin(one)}" for one in measures)
+
+
+def count(name, found):
+    """How many of the measures lie above, below, or on neither side of 0."""
+    above = sum(one["low"] > 0 for one in found)
+    below = sum(one["high"] < 0 for one in found)
+    print(f"\n{name}: {len(found)} differences; the interval lies above 0 in {above} and below 0 in {below}.")
+
+
+def networks(found):
+    titles = ["chain", "pairs", "linear, network", "own target found, linear / network", "bridged: network minus linear", "dual: network minus linear"]
+    rows = []
+    for row in found:
+        held_out = figures(row["tried"][row[kind]]["held_out"] for kind in ("linear", "network"))
+        rows.append([row["chain"], f"{row['pairs']:,}", f"{row['linear']}, {row['network']}", held_out, margins(row["bridged"]), margins(row["dual"])])
+    table(titles, rows)
+    for way in ("bridged", "dual"):
+        count(way, [one for row in found for one in row[way]])
+
+
+def rules(found):
+    names = {row["chain"]: [one["measure"] for one in row["rules"]["fitted"]] for row in found}
+    titles = ["chain", "one fitted weight", *RULES]
+    rows = []
+    for row in found:
+        for number, measure in enumerate(names[row["chain"]]):
+            of = {rule: row["rules"][rule][number] for rule in ["fitted", *RULES]}
+            rows.append([f"{row['chain']}, {measure}", f"{of['fitted']['candidate']:.3f}", *(margin(of[rule]) for rule in RULES)])
+    table(titles, rows)
+    for rule in RULES[1:-1]:
+        count(rule, [one for row in found for one in row["rules"][rule]])
+
+
+def three(found):
+    titles = ["chain", "old encoder", "two", "two minus old encoder", "three minus old encoder", "three minus two", "equal weights: three minus two"]
+    rows = []
+    for row in found:
+        two, all_three = (row["ways"][way] for way in ("old and newest", "all three"))
+        for number, one in enumerate(two):
+            old = [margin(row["against_old"][way][number]) for way in ("old and newest", "all three")]
+            cells = [f"{row['against_old']['all three'][number]['reference']:.3f}", f"{one['candidate']:.3f}", *old]
+            name = f"{row['chain']} ({', '.join(row['encoders'])}), {one['measure']}"
+            rows.append([name, *cells, margin(all_three[number]), margin(row["equal"][number])])
+    table(titles, rows)
+    count("fitted weights, three minus two", [one for row in found for one in row["ways"]["all three"]])
+    count("equal weights, three minus two", [one for row in found for one in row["equal"]])
+
+
+def main(folder):
+    for name, show in [("mlp.json", networks), ("query-weight.json", rules), ("three.json", three)]:
+        found = records(folder, name)
+        if found:
+            print(f"\n#### {name}")
+            show(found)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    main(sys.argv[1])
