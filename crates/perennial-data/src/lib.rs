@@ -6,7 +6,7 @@
 //! - [`generate`]: procedural images of any number of classes, for runs without data.
 //! - [`Preprocessing`], [`Augmentation`] and [`Pipeline`]: bytes to normalised `f32` batches, parallel and reproducible from the
 //!   seed; [`Prefetcher`] prepares them ahead of the training step.
-//! - [`fetch()`]: downloads the official CIFAR archives, resumes, verifies and unpacks them.
+//! - `fetch` (feature of that name): downloads the official CIFAR archives, resumes, verifies and unpacks them.
 //!
 //! ```
 //! use perennial_data::{Augmentation, GeneratedConfig, Pipeline, Preprocessing, generate};
@@ -33,6 +33,7 @@ pub mod cifar;
 pub mod codec;
 mod completeness;
 mod error;
+#[cfg(feature = "fetch")]
 pub mod fetch;
 pub mod folder;
 pub mod generated;
@@ -51,6 +52,7 @@ pub use codec::{
 };
 pub use completeness::{Completeness, official_images};
 pub use error::DataError;
+#[cfg(feature = "fetch")]
 pub use fetch::{DatasetArchive, FetchError, fetch};
 pub use generated::{GeneratedConfig, generate};
 pub use image_set::{ContentHash, ImageSet};

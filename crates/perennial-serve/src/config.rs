@@ -287,6 +287,9 @@ impl ServeConfig {
                 return Err(ServeError::Config { key, problem });
             }
         }
+        if self.tls.is_some() && !cfg!(feature = "tls") {
+            return Err(without_tls());
+        }
         Ok(())
     }
 
@@ -296,6 +299,15 @@ impl ServeConfig {
             pixels: self.limits.image_pixels,
             bytes: self.limits.decoder_bytes,
         }
+    }
+}
+
+/// The error for a certificate in a build that cannot use it.
+pub(crate) fn without_tls() -> ServeError {
+    ServeError::Config {
+        key: "tls.certificate",
+        problem: "this build has no TLS; build with --features tls, or put a TLS proxy in front"
+            .to_owned(),
     }
 }
 
@@ -313,6 +325,20 @@ mod tests {
         let config = ServeConfig::default();
         config.check().unwrap();
         assert!(config.listen.ip().is_loopback());
+    }
+
+    #[test]
+    fn a_certificate_needs_a_build_with_tls() {
+        let config = ServeConfig {
+            tls: Some(TlsFiles {
+                certificate: "certificate.pem".into(),
+                key: "key.pem".into(),
+            }),
+            ..ServeConfig::default()
+        };
+        assert_eq!(config.check().is_ok(), cfg!(feature = "tls"));
+        let error = without_tls().to_string();
+        assert!(error.contains("--features tls"), "{error}");
     }
 
     #[test]

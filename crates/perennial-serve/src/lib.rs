@@ -4,6 +4,7 @@
 //! - [`perennial_upgrade`] decides which versions may be searched together and what a promotion checks.
 //! - [`Reloader`]: new keys and certificates for a service that runs.
 //! - [`openapi()`]: the document of all routes, generated from the handlers.
+//! - Features: `tls` for HTTPS, `swagger` for the viewer of the document at `/docs`.
 //!
 //! One request sees exactly one [`LoadedModel`](perennial_upgrade::LoadedModel). A swap prepares the next one beside it and then moves a pointer.
 
@@ -11,6 +12,7 @@
 
 mod batcher;
 mod body;
+#[cfg(feature = "tls")]
 mod certificate;
 pub mod client_address;
 mod client_limits;
@@ -32,6 +34,7 @@ mod server;
 mod service;
 mod swap;
 mod telemetry;
+#[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
 mod tls;
 
 pub use client_address::AddressRange;

@@ -3,22 +3,20 @@
 use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
-use axum_server::tls_rustls::RustlsConfig;
 use time::OffsetDateTime;
 use time::macros::format_description;
 
-use crate::config::TlsFiles;
 use crate::error::ServeError;
 use crate::keys::{Keys, Scope};
 use crate::service::Service;
-use crate::tls;
+use crate::tls::Tls;
 
 /// Replaces the keys and the certificate of a running service. Connections stay open: each request is checked against the keys
 /// of its moment, each new connection gets the certificate of its moment.
 #[derive(Clone)]
 pub struct Reloader {
     service: Weak<Service>,
-    tls: Option<(TlsFiles, RustlsConfig)>,
+    tls: Option<Tls>,
 }
 
 /// What a service uses after a reload.
@@ -33,7 +31,7 @@ pub struct Reloaded {
 }
 
 impl Reloader {
-    pub(crate) fn new(service: &Arc<Service>, tls: Option<(TlsFiles, RustlsConfig)>) -> Self {
+    pub(crate) fn new(service: &Arc<Service>, tls: Option<Tls>) -> Self {
         Self {
             service: Arc::downgrade(service),
             tls,
@@ -84,19 +82,19 @@ impl Reloader {
             });
         }
         let tls = match &self.tls {
-            Some((files, config)) => Some((tls::load(files)?, config)),
+            Some(tls) => Some((tls.read_again()?, tls)),
             None => None,
         };
         let reloaded = Reloaded {
             read_keys: keys.count(Scope::Read),
             write_keys: keys.count(Scope::Write),
-            certificate_expires: tls.as_ref().map(|(loaded, _)| loaded.expires),
+            certificate_expires: tls.as_ref().map(|(loaded, _)| loaded.expires()),
         };
         // From here on, nothing can fail.
         service.keys.store(Arc::new(keys));
-        if let Some((loaded, config)) = tls {
-            service.telemetry.certificate(loaded.expires);
-            config.reload_from_config(loaded.config);
+        if let Some((loaded, tls)) = tls {
+            service.telemetry.certificate(loaded.expires());
+            tls.replace(loaded);
         }
         Ok(reloaded)
     }

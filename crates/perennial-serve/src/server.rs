@@ -9,20 +9,19 @@ use std::time::Duration;
 
 use axum::Router;
 use axum_server::Handle;
-use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use hyper_util::rt::TokioTimer;
 use perennial_core::Registry;
 use perennial_gallery::VectorStore;
 use perennial_upgrade::{CompatibilityCheck, EncoderLoader};
 use tokio::task::JoinHandle;
 
-use crate::config::{ServeConfig, TlsFiles, seconds};
+use crate::config::{ServeConfig, seconds};
 use crate::connections::LimitedAcceptor;
 use crate::error::ServeError;
 use crate::reload::Reloader;
 use crate::router;
 use crate::service::Service;
-use crate::tls;
+use crate::tls::Tls;
 
 /// What is kept of a connection's bytes before its request is understood. Headers beyond it are 431.
 const CONNECTION_BUFFER: usize = 64 << 10;
@@ -34,7 +33,7 @@ pub struct Server {
     service: Arc<Service>,
     listener: TcpListener,
     address: SocketAddr,
-    tls: Option<(TlsFiles, RustlsConfig)>,
+    tls: Option<Tls>,
     batcher: JoinHandle<()>,
 }
 
@@ -67,12 +66,11 @@ impl Server {
         if !config.keys.is_empty() && config.tls.is_none() && !wanted.ip().is_loopback() {
             tracing::warn!(%address, "keys are sent unencrypted; configure TLS, or put a TLS proxy in front");
         }
-        let loaded = config.tls.as_ref().map(tls::load).transpose()?;
-        let files = config.tls.clone();
+        let tls = config.tls.clone().map(Tls::load).transpose()?;
         let (service, batcher) = start(config, registry, store, loader, check).await?;
-        let tls = files.zip(loaded).map(|(files, loaded)| {
-            service.telemetry.certificate(loaded.expires);
-            (files, RustlsConfig::from_config(loaded.config))
+        let tls = tls.map(|(tls, expires)| {
+            service.telemetry.certificate(expires);
+            tls
         });
         Ok(Self {
             service,
@@ -129,10 +127,9 @@ impl Server {
         // Limits per client need to know who is connected.
         let app = app.into_make_service_with_connect_info::<SocketAddr>();
         let mut serving: Pin<Box<dyn Future<Output = std::io::Result<()>> + Send>> = match tls {
-            Some((_, config)) => {
-                let acceptor = RustlsAcceptor::new(config)
-                    .handshake_timeout(seconds(timeouts.header_seconds))
-                    .acceptor(limited);
+            #[cfg(feature = "tls")]
+            Some(tls) => {
+                let acceptor = tls.acceptor(limited, &timeouts);
                 Box::pin(server.acceptor(acceptor).serve(app))
             }
             None => Box::pin(server.acceptor(limited).serve(app)),

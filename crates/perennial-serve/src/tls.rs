@@ -4,29 +4,76 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use perennial_core::read_at_most;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::certificate::not_after;
-use crate::config::TlsFiles;
+use crate::config::{Timeouts, TlsFiles, seconds};
+use crate::connections::LimitedAcceptor;
 use crate::error::ServeError;
 
 const MAX_PEM_BYTES: u64 = 1 << 20;
 
-/// The TLS configuration of connections.
-pub(crate) struct Loaded {
-    pub(crate) config: Arc<ServerConfig>,
-    /// When the first certificate of the chain expires.
-    pub(crate) expires: SystemTime,
+/// The TLS of a service.
+#[derive(Clone)]
+pub(crate) struct Tls {
+    files: TlsFiles,
+    config: RustlsConfig,
 }
 
-/// Reads the certificate chain and the key.
-///
-/// # Errors
-/// [`ServeError::Tls`] for a file that cannot be read, holds no certificate or key, or where the two do not belong together.
-pub(crate) fn load(files: &TlsFiles) -> Result<Loaded, ServeError> {
+/// A certificate and its key, read but not in use yet.
+pub(crate) struct Loaded {
+    config: Arc<ServerConfig>,
+    expires: SystemTime,
+}
+
+impl Tls {
+    /// Reads the certificate chain and the key; also returns when the first certificate of the chain expires.
+    ///
+    /// # Errors
+    /// [`ServeError::Tls`] for a file that cannot be read, holds no certificate or key, or where the two do not belong together.
+    pub(crate) fn load(files: TlsFiles) -> Result<(Self, SystemTime), ServeError> {
+        let Loaded { config, expires } = load(&files)?;
+        let config = RustlsConfig::from_config(config);
+        Ok((Self { files, config }, expires))
+    }
+
+    /// Reads the files again, and changes nothing.
+    ///
+    /// # Errors
+    /// As for [`load`](Self::load).
+    pub(crate) fn read_again(&self) -> Result<Loaded, ServeError> {
+        load(&self.files)
+    }
+
+    /// Uses another certificate for new connections.
+    pub(crate) fn replace(&self, loaded: Loaded) {
+        self.config.reload_from_config(loaded.config);
+    }
+
+    /// TLS over limited connections.
+    pub(crate) fn acceptor(
+        self,
+        limited: LimitedAcceptor,
+        timeouts: &Timeouts,
+    ) -> RustlsAcceptor<LimitedAcceptor> {
+        RustlsAcceptor::new(self.config)
+            .handshake_timeout(seconds(timeouts.header_seconds))
+            .acceptor(limited)
+    }
+}
+
+impl Loaded {
+    /// When the first certificate of the chain expires.
+    pub(crate) fn expires(&self) -> SystemTime {
+        self.expires
+    }
+}
+
+fn load(files: &TlsFiles) -> Result<Loaded, ServeError> {
     let chain = read(&files.certificate)?;
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&chain)
         .collect::<Result<_, _>>()

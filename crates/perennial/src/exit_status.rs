@@ -5,7 +5,9 @@ use std::process::ExitCode;
 
 use perennial_bridge::BridgeError;
 use perennial_core::{OutputError, RegistryError};
-use perennial_data::{DataError, FetchError};
+use perennial_data::DataError;
+#[cfg(feature = "fetch")]
+use perennial_data::FetchError;
 use perennial_eval::MatrixError;
 use perennial_formats::{FormatError, VectorSetError};
 use perennial_train::TrainError;
@@ -101,6 +103,20 @@ impl ExitStatus {
     }
 }
 
+/// A folder or file that a download cannot go to.
+#[cfg(feature = "fetch")]
+fn is_wrong_destination(cause: &(dyn std::error::Error + 'static)) -> bool {
+    matches!(
+        cause.downcast_ref(),
+        Some(FetchError::Folder(_) | FetchError::NotAnArchive { .. })
+    )
+}
+
+#[cfg(not(feature = "fetch"))]
+fn is_wrong_destination(_: &(dyn std::error::Error + 'static)) -> bool {
+    false
+}
+
 fn is_wrong_usage(cause: &(dyn std::error::Error + 'static)) -> bool {
     if let Some(error) = cause.downcast_ref::<TrainError>() {
         return match error {
@@ -116,10 +132,7 @@ fn is_wrong_usage(cause: &(dyn std::error::Error + 'static)) -> bool {
     }
     cause.is::<UsageError>()
         || cause.is::<OutputError>()
-        || matches!(
-            cause.downcast_ref(),
-            Some(FetchError::Folder(_) | FetchError::NotAnArchive { .. })
-        )
+        || is_wrong_destination(cause)
         || cause.is::<MatrixError>()
         || cause.downcast_ref().is_some_and(is_wrong_file)
         || cause.is::<VectorSetError>()

@@ -1,5 +1,6 @@
 //! The command line as a client of a running service: addresses, keys, TLS trust, and errors with their remedy.
 
+#[cfg_attr(not(feature = "tls"), path = "service_client/no_trust.rs")]
 pub mod trust;
 
 use std::path::PathBuf;
@@ -43,6 +44,10 @@ pub struct AccessArguments {
     #[arg(long, global = true, value_name = "KEY")]
     pub key: Option<String>,
     /// Additional CA certificates (PEM) to trust for the service's TLS certificate
+    #[cfg_attr(
+        not(feature = "tls"),
+        doc = "(this build has no TLS; build with --features tls)"
+    )]
     #[arg(long, global = true, env = "PERENNIAL_CA", value_name = "FILE")]
     pub ca: Option<PathBuf>,
 }
@@ -111,9 +116,9 @@ impl ServiceClient {
             config = config.proxy(None);
         }
         if uri.scheme_str() == Some("https") {
-            config = config.tls_config(trust::tls_config(access.ca.as_deref())?);
-        } else if access.ca.is_some() {
-            trust::certificates(access.ca.as_deref())?;
+            config = trust::secure(config, access.ca.as_deref())?;
+        } else {
+            trust::check(access.ca.as_deref())?;
         }
         Ok(Self {
             agent: config.build().into(),

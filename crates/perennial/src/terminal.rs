@@ -6,18 +6,20 @@ use std::io::{self, IsTerminal, Write};
 
 use indicatif::{MultiProgress, ProgressDrawTarget};
 use serde::Serialize;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::log_filter::LogFilter;
 
 /// `schema_version` of the JSON that commands print.
 const SCHEMA_VERSION: u32 = 1;
-/// The log filter without `PERENNIAL_LOG`.
-const DEFAULT_LOG_FILTER: &str = "warn,perennial=info,perennial_train=info,perennial_data=info";
+/// What is logged at INFO without `PERENNIAL_LOG`; everything else is at WARN.
+const INFORMATIVE: [&str; 3] = ["perennial", "perennial_train", "perennial_data"];
 
-/// Added to every filter of [`LogFormat::Json`]: the error that ends the program, and panics.
-const ALWAYS_LOGGED: &str = "perennial::terminal=error";
+/// Logged at ERROR with every filter of [`LogFormat::Json`]: the error that ends the program, and panics.
+const ALWAYS_LOGGED: &str = "perennial::terminal";
 
 /// How log events are written to stderr.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,28 +62,30 @@ impl Terminal {
     pub fn start_logging(&mut self, format: LogFormat, filter: Option<&LogFilter>) {
         self.log_format = format;
         let mut filter = match filter {
-            Some(filter) => filter.directives(),
-            None if self.quiet => EnvFilter::new("warn"),
-            None => EnvFilter::new(DEFAULT_LOG_FILTER),
+            Some(filter) => filter.targets(),
+            None if self.quiet => Targets::new().with_default(LevelFilter::WARN),
+            None => Targets::new()
+                .with_default(LevelFilter::WARN)
+                .with_targets(INFORMATIVE.map(|target| (target, LevelFilter::INFO))),
         };
-        if let (LogFormat::Json, Ok(always)) = (format, ALWAYS_LOGGED.parse()) {
-            filter = filter.add_directive(always);
+        if format == LogFormat::Json {
+            filter = filter.with_target(ALWAYS_LOGGED, LevelFilter::ERROR);
         }
-        let subscriber = tracing_subscriber::fmt()
-            .with_env_filter(filter)
+        let registry = tracing_subscriber::registry().with(filter);
+        let lines = tracing_subscriber::fmt::layer()
             .with_ansi(colored(&io::stderr()))
             .with_target(false)
             .with_writer(AroundBars(self.bars.clone()));
         match format {
-            LogFormat::Text => subscriber.without_time().init(),
-            LogFormat::TimedText => subscriber.init(),
+            LogFormat::Text => registry.with(lines.without_time()).init(),
+            LogFormat::TimedText => registry.with(lines).init(),
             LogFormat::Json => {
-                subscriber
+                let lines = lines
                     .json()
                     .flatten_event(true)
                     .with_span_list(false)
-                    .with_target(true)
-                    .init();
+                    .with_target(true);
+                registry.with(lines).init();
                 log_panics();
             }
         }

@@ -9,7 +9,6 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use utoipa::openapi::OpenApi;
-use utoipa_swagger_ui::Config;
 
 use crate::service::Service;
 
@@ -42,9 +41,20 @@ const PAGE_POLICY: HeaderValue = HeaderValue::from_static(
 );
 
 /// The viewer of the OpenAPI document writes style attributes.
+#[cfg(feature = "swagger")]
 const DOCS_POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'",
 );
+
+#[cfg(not(feature = "swagger"))]
+const NO_VIEWER: &str = r#"<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>Perennial: API</title>
+<p>This build has no viewer of the API's description; build with <code>--features swagger</code> to have it here.</p>
+<p><a href="/openapi.json">/openapi.json</a> is the description itself (OpenAPI), which any viewer reads.</p>
+</html>
+"#;
 
 /// Adds the page, `/openapi.json` and `/docs`, none of which needs a key.
 pub(crate) fn add(router: Router<Arc<Service>>, document: OpenApi) -> Router<Arc<Service>> {
@@ -86,8 +96,9 @@ fn content_type(name: &str) -> &'static str {
     }
 }
 
+#[cfg(feature = "swagger")]
 fn docs(name: &str) -> Response {
-    let config = Arc::new(Config::from("/openapi.json"));
+    let config = Arc::new(utoipa_swagger_ui::Config::from("/openapi.json"));
     match utoipa_swagger_ui::serve(name, config) {
         Ok(Some(found)) => file(&found.content_type, found.bytes.into_owned(), DOCS_POLICY),
         Ok(None) => StatusCode::NOT_FOUND.into_response(),
@@ -96,6 +107,17 @@ fn docs(name: &str) -> Response {
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
+}
+
+/// A note in place of the viewer.
+#[cfg(not(feature = "swagger"))]
+fn docs(name: &str) -> Response {
+    let mut note = match name {
+        "index.html" => file("text/html; charset=utf-8", NO_VIEWER, PAGE_POLICY),
+        _ => return StatusCode::NOT_FOUND.into_response(),
+    };
+    *note.status_mut() = StatusCode::NOT_FOUND;
+    note
 }
 
 fn file(content_type: &str, content: impl Into<Bytes>, policy: HeaderValue) -> Response {

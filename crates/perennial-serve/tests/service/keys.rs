@@ -1,12 +1,9 @@
-//! Who may do what, and TLS.
+//! Who may do what.
 
-use std::sync::Arc;
-
-use perennial_serve::{Keys, Scope, TlsFiles};
-use rustls::pki_types::{CertificateDer, ServerName};
+use perennial_serve::{Keys, Scope};
 use serde_json::json;
 
-use crate::client::{Call, connect};
+use crate::client::Call;
 use crate::harness::Setup;
 
 pub const READ: &str = "a-key-that-may-read";
@@ -87,45 +84,4 @@ fn pages_of_other_sites_are_refused() {
     // A name that was made to point here does not help either.
     let rebound = Call::new("GET", "/gallery/stats").header("host", "evil.example:7700");
     assert_eq!(rebound.send(service.address).code(403), "forbidden");
-}
-
-#[test]
-fn tls_serves_the_same() {
-    let mut setup = Setup::new(&["0"]);
-    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    let (certificate, key) = (
-        setup.folder.path().join("c.pem"),
-        setup.folder.path().join("k.pem"),
-    );
-    std::fs::write(&certificate, made.cert.pem()).unwrap();
-    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-    setup.config.tls = Some(TlsFiles { certificate, key });
-    let service = setup.start();
-
-    let mut roots = rustls::RootCertStore::empty();
-    roots.add(CertificateDer::from(made.cert)).unwrap();
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let name = ServerName::try_from("localhost").unwrap();
-    let tls = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
-    let mut stream = rustls::StreamOwned::new(tls, connect(service.address));
-    let answer = Call::new("GET", "/healthz").send_over(&mut stream);
-    assert_eq!(answer.expect(200), json!({"status": "ok"}));
-}
-
-#[test]
-fn files_that_are_no_certificate_are_named() {
-    let mut setup = Setup::new(&["0"]);
-    let path = setup.folder.path().join("no.pem");
-    std::fs::write(&path, "nothing").unwrap();
-    setup.config.tls = Some(TlsFiles {
-        certificate: path.clone(),
-        key: path,
-    });
-    let error = setup.try_start().err().unwrap().to_string();
-    assert!(error.contains("no.pem"), "{error}");
 }

@@ -20,3 +20,5 @@ mod probes;
 mod read_only;
 mod reloads;
 mod swaps;
+#[cfg(feature = "tls")]
+mod tls;

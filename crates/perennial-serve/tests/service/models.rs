@@ -156,9 +156,6 @@ fn the_page_and_the_document_are_served_with_a_policy() {
         ("/static/app.js", "text/javascript; charset=utf-8"),
         ("/static/style.css", "text/css; charset=utf-8"),
         ("/openapi.json", "application/json"),
-        ("/docs/", "text/html"),
-        ("/docs/swagger-ui.css", "text/css"),
-        ("/docs/swagger-ui-bundle.js", "text/javascript"),
     ] {
         let answer = service.get(path);
         assert_eq!(
@@ -170,11 +167,6 @@ fn the_page_and_the_document_are_served_with_a_policy() {
         assert_eq!(answer.headers["x-content-type-options"], "nosniff");
         assert!(!answer.body.is_empty());
     }
-    let initializer = String::from_utf8(service.get("/docs/swagger-initializer.js").body).unwrap();
-    assert!(
-        initializer.contains("/openapi.json") && !initializer.contains("http"),
-        "{initializer}"
-    );
     assert_eq!(service.get("/docs").headers["location"], "/docs/");
     let info = service.get("/info").expect(200);
     assert_eq!(
@@ -182,4 +174,42 @@ fn the_page_and_the_document_are_served_with_a_policy() {
         (&json!("perennial"), &json!("v0001"))
     );
     assert!(info["limits"]["body_bytes"].is_u64());
+}
+
+#[cfg(feature = "swagger")]
+#[test]
+fn the_viewer_of_the_document_is_served_with_a_policy() {
+    let service = Setup::new(&["0"]).start();
+    for (path, content_type) in [
+        ("/docs/", "text/html"),
+        ("/docs/swagger-ui.css", "text/css"),
+        ("/docs/swagger-ui-bundle.js", "text/javascript"),
+    ] {
+        let answer = service.get(path);
+        assert_eq!(
+            (answer.status, &*answer.headers["content-type"]),
+            (200, content_type),
+            "{path}"
+        );
+        assert!(answer.headers["content-security-policy"].starts_with("default-src 'self'"));
+        assert!(!answer.body.is_empty());
+    }
+    let initializer = String::from_utf8(service.get("/docs/swagger-initializer.js").body).unwrap();
+    assert!(
+        initializer.contains("/openapi.json") && !initializer.contains("http"),
+        "{initializer}"
+    );
+}
+
+#[cfg(not(feature = "swagger"))]
+#[test]
+fn a_build_without_the_viewer_says_how_to_have_it() {
+    let service = Setup::new(&["0"]).start();
+    let answer = service.get("/docs/");
+    assert_eq!(answer.status, 404);
+    let text = String::from_utf8(answer.body).unwrap();
+    assert!(
+        text.contains("--features swagger") && text.contains("/openapi.json"),
+        "{text}"
+    );
 }

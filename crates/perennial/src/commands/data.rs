@@ -1,6 +1,8 @@
 //! `perennial data`: download, convert and inspect image sets.
 
 mod convert;
+#[cfg_attr(not(feature = "fetch"), path = "data/no_fetch.rs")]
+mod fetch;
 
 use std::collections::BTreeMap;
 
@@ -8,7 +10,7 @@ use clap::ValueEnum;
 use perennial_data::catalogue::{FOLDER_SIZE, TINY_IMAGENET_FOLDER};
 use perennial_data::folder::LabelledFolder;
 use perennial_data::pictures::LeftOut;
-use perennial_data::{ContentHash, DatasetArchive, ImageSet};
+use perennial_data::{ContentHash, ImageSet};
 use serde::Serialize;
 
 use crate::arguments::GlobalArguments;
@@ -16,13 +18,16 @@ use crate::exit_status::{ExitStatus, usage};
 use crate::left_out::{self, LeftOutAnswer};
 use crate::progress::CountedProgress;
 use crate::run_record::FilesRecord;
-use crate::service_client::trust;
 use crate::set_argument::SetArgument;
 use crate::terminal::Terminal;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Action {
     /// Download an official archive, verify it and unpack it into the data folder; run again to resume
+    #[cfg_attr(
+        not(feature = "fetch"),
+        doc = "(this build cannot download; build with --features fetch)"
+    )]
     Fetch {
         /// The set
         #[arg(value_enum)]
@@ -47,7 +52,7 @@ pub enum Action {
 const TINY_IMAGENET_URL: &str = "http://cs231n.stanford.edu/tiny-imagenet-200.zip";
 
 /// The sets of `fetch`.
-#[derive(Clone, Copy, Debug, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum FetchedSet {
     /// 162 MiB to download
     Cifar10,
@@ -64,14 +69,7 @@ pub fn run(
     terminal: &Terminal,
 ) -> anyhow::Result<ExitStatus> {
     match action {
-        Action::Fetch { set, base_url } => {
-            let archive = match set {
-                FetchedSet::Cifar10 => DatasetArchive::Cifar10,
-                FetchedSet::Cifar100 => DatasetArchive::Cifar100,
-                FetchedSet::TinyImageNet => return tiny_imagenet(global, terminal),
-            };
-            fetch(archive, base_url.as_deref(), global, terminal)
-        }
+        Action::Fetch { set, base_url } => fetch::run(*set, base_url.as_deref(), global, terminal),
         Action::Convert(arguments) => convert::run(arguments, global, terminal),
         Action::Show { set, strict } => show(set, *strict, global, terminal),
     }
@@ -107,41 +105,6 @@ fn tiny_imagenet(global: &GlobalArguments, terminal: &Terminal) -> anyhow::Resul
             "tinyimagenet is already present: {}",
             answer.folder.display()
         )
-    })?;
-    Ok(ExitStatus::Done)
-}
-
-fn fetch(
-    archive: DatasetArchive,
-    base_url: Option<&str>,
-    global: &GlobalArguments,
-    terminal: &Terminal,
-) -> anyhow::Result<ExitStatus> {
-    let progress = CountedProgress::bytes(terminal, format!("fetching {}", archive.name()));
-    let fetched = perennial_data::fetch(
-        archive,
-        &global.data,
-        base_url,
-        Some(trust::of_process()?),
-        &mut |state| {
-            progress.set(state.received_bytes, state.total_bytes);
-        },
-    )?;
-    if !fetched.already_present {
-        progress.finish();
-    }
-    let answer = Fetched {
-        set: archive.name(),
-        folder: fetched.folder,
-        already_present: fetched.already_present,
-    };
-    terminal.result(&answer, |_| {
-        let how = if answer.already_present {
-            "is already present"
-        } else {
-            "was downloaded"
-        };
-        format!("{} {how}: {}", answer.set, answer.folder.display())
     })?;
     Ok(ExitStatus::Done)
 }

@@ -46,9 +46,17 @@ pub struct Arguments {
     #[arg(long, env = "PERENNIAL_KEYS", value_name = "FILE")]
     keys: Option<PathBuf>,
     /// TLS certificate chain, PEM
+    #[cfg_attr(
+        not(feature = "tls"),
+        doc = "(this build has no TLS; build with --features tls)"
+    )]
     #[arg(long, value_name = "FILE")]
     tls_certificate: Option<PathBuf>,
     /// Private key of the TLS certificate, PEM
+    #[cfg_attr(
+        not(feature = "tls"),
+        doc = "(this build has no TLS; build with --features tls)"
+    )]
     #[arg(long, value_name = "FILE")]
     tls_key: Option<PathBuf>,
     /// Folder for snapshots of the gallery; without it, snapshots are disabled

@@ -2,22 +2,36 @@
 
 use std::path::Path;
 
+use ureq::config::ConfigBuilder;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::typestate::AgentScope;
 
 use crate::exit_status::usage;
 
 const MAX_PEM_BYTES: u64 = 8 << 20;
 
-/// The value of `--ca` without the option.
-pub const CA_VARIABLE: &str = "PERENNIAL_CA";
+/// Prepares a client for TLS that trusts the platform's roots and the certificates of `--ca`.
+pub fn secure(
+    client: ConfigBuilder<AgentScope>,
+    ca: Option<&Path>,
+) -> anyhow::Result<ConfigBuilder<AgentScope>> {
+    Ok(client.tls_config(tls_config(ca)?))
+}
 
-/// [`tls_config`] for commands without `--ca`.
+/// Checks the file of `--ca` where the connection needs no TLS.
+pub fn check(ca: Option<&Path>) -> anyhow::Result<()> {
+    certificates(ca).map(drop)
+}
+
+/// The TLS of commands without `--ca`; a variable may name the file.
+#[cfg(feature = "fetch")]
 pub fn of_process() -> anyhow::Result<TlsConfig> {
-    tls_config(std::env::var_os(CA_VARIABLE).as_deref().map(Path::new))
+    let file = std::env::var_os("PERENNIAL_CA");
+    tls_config(file.as_deref().map(Path::new))
 }
 
 /// TLS that trusts the platform's roots, which `SSL_CERT_FILE` and `SSL_CERT_DIR` may replace, and `ca` beside them.
-pub fn tls_config(ca: Option<&Path>) -> anyhow::Result<TlsConfig> {
+fn tls_config(ca: Option<&Path>) -> anyhow::Result<TlsConfig> {
     let mut roots = certificates(ca)?;
     let platform = rustls_native_certs::load_native_certs();
     for error in &platform.errors {
@@ -35,7 +49,7 @@ pub fn tls_config(ca: Option<&Path>) -> anyhow::Result<TlsConfig> {
 }
 
 /// The certificates in a PEM file; at least one if there is a file.
-pub fn certificates(file: Option<&Path>) -> anyhow::Result<Vec<Certificate<'static>>> {
+fn certificates(file: Option<&Path>) -> anyhow::Result<Vec<Certificate<'static>>> {
     let Some(file) = file else {
         return Ok(Vec::new());
     };

@@ -383,6 +383,7 @@ fn a_missing_or_wrong_key_is_named_with_its_origin() {
     }
 }
 
+#[cfg(feature = "tls")]
 #[test]
 fn a_private_authority_is_trusted_when_it_is_named() {
     let bench = stocked();

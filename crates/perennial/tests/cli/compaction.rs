@@ -14,7 +14,7 @@ use crate::full_disk::Disk;
 use crate::gallery::stocked;
 use crate::service::{Service, stored_numbers, try_call};
 
-fn rounds(default: u64) -> u64 {
+pub fn rounds(default: u64) -> u64 {
     std::env::var("PERENNIAL_KILL_ROUNDS").map_or(default, |rounds| rounds.parse().unwrap())
 }
 
@@ -44,7 +44,7 @@ fn wasteful(folder: &std::path::Path) {
     }
 }
 
-fn content(folder: &std::path::Path) -> Vec<StoredItem> {
+pub fn content(folder: &std::path::Path) -> Vec<StoredItem> {
     let gallery = EmbeddedGallery::open(folder, GalleryConfig::default()).unwrap();
     let (mut all, mut after) = (Vec::new(), None);
     loop {

@@ -9,6 +9,7 @@ mod client;
 mod compaction;
 mod compare;
 mod configuration;
+#[cfg(feature = "tls")]
 mod contrib;
 mod data_sets;
 mod encoders;
@@ -16,6 +17,9 @@ mod evaluation;
 mod experiments;
 mod full_disk;
 mod gallery;
+mod killed_additions;
+#[cfg(not(any(feature = "fetch", feature = "tls")))]
+mod lean;
 mod load;
 mod logs;
 mod malformed;
@@ -26,6 +30,7 @@ mod own_files;
 mod pictures;
 mod promotion;
 mod read_only;
+#[cfg(feature = "tls")]
 mod reload;
 mod runs;
 mod selection;

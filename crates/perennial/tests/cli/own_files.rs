@@ -133,6 +133,7 @@ fn the_demo_keeps_off_what_is_there() {
     assert_eq!(bench.read("mine/notes.txt"), "notes");
 }
 
+#[cfg(feature = "fetch")]
 #[test]
 fn downloads_keep_off_what_is_there() {
     let bench = Bench::new();

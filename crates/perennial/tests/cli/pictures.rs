@@ -22,7 +22,7 @@ batch_size = 16
 "#;
 
 /// A live version of 32 pixels, in no time.
-fn with_model() -> Bench {
+pub fn with_model() -> Bench {
     let bench = Bench::new();
     bench.write("tiny.toml", TINY);
     bench.succeed(&["pretrain", "tiny.toml"]);

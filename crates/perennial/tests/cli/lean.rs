@@ -1,0 +1,38 @@
+//! What a build without features says to those who need them.
+
+use crate::bench::Bench;
+
+const HOW: &str = "--features tls";
+
+#[test]
+fn tls_that_is_not_built_in_is_wrong_usage() {
+    let bench = Bench::new();
+    let tls = ["--tls-certificate", "c.pem", "--tls-key", "k.pem"];
+    bench
+        .run(&[&["serve"][..], &tls].concat())
+        .assert_wrong_usage(&["tls.certificate", HOW]);
+    let stats = ["gallery", "stats", "--server"];
+    bench
+        .run(&[&stats[..], &["https://localhost:9"]].concat())
+        .assert_wrong_usage(&["https://", HOW]);
+    bench
+        .run(&[&stats[..], &["http://localhost:9", "--ca", "ca.pem"]].concat())
+        .assert_wrong_usage(&["--ca ca.pem", HOW]);
+    for command in [&["serve", "--help"][..], &["gallery", "--help"]] {
+        let help = bench.succeed(command);
+        assert!(help.contains(HOW), "{help}");
+    }
+}
+
+#[test]
+fn downloads_that_are_not_built_in_are_wrong_usage() {
+    let bench = Bench::new();
+    bench
+        .run(&["data", "fetch", "cifar100"])
+        .assert_wrong_usage(&["cifar100", "--features fetch", "cifar.html"]);
+    assert!(
+        bench
+            .succeed(&["data", "--help"])
+            .contains("--features fetch")
+    );
+}
