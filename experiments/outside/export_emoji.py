@@ -4,8 +4,8 @@
     export_emoji.py PACKAGES OUT [ENCODER...]
 
 PACKAGES holds the unpacked npm packages `emoji-datasource-google` and `emoji-datasource-apple` as setup.sh leaves them. Writes
-OUT/lite0, OUT/lite1 and OUT/lite2 (or those that ENCODER names) with `queries` (Google) and `gallery` (Apple): 1,200 motifs without skin tones, a label is the motif's number,
-so each query has one right item; OUT/relevance.trec and OUT/qrels/test.tsv say the same by ids. `fit`: both vendors' pictures of the
+OUT/lite0, OUT/lite1 and OUT/lite2 (or those that ENCODER names) with `queries` (Google) and `gallery` (Apple): 1,200 motifs without
+skin tones, a label is the motif's number, so each query has one right item; OUT/relevance.trec and OUT/qrels/test.tsv say the same by ids. `fit`: both vendors' pictures of the
 other motifs, with their skin tones.
 """
 

@@ -12,8 +12,8 @@ DATA holds `cifar-100-binary/train.bin` and `cifar-10-batches-bin/{data_batch_1,
   the ids of their originals (pairs for choosing a weight without labels). A label is the number of the original, so each query has
   one right item; relevance.trec and qrels/test.tsv say the same by ids.
 
-Each has a folder per encoder: `lite0`, `lite2`, and `lite1` for three encoders in one query (ENCODER names those to run). A bridge needs no labels; those of the fit set are CIFAR-100's fine ones, for fits from
-class means. No id of an evaluated image occurs in the fit set.
+Each has a folder per encoder: `lite0`, `lite2`, and `lite1` for three encoders in one query (ENCODER names those to run). A bridge needs
+no labels; those of the fit set are CIFAR-100's fine ones, for fits from class means. No id of an evaluated image occurs in the fit set.
 """
 
 import sys

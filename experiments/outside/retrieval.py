@@ -1,6 +1,7 @@
 """What the studies share: exported sets, linear bridges, measures query by query, and paired intervals.
 
-Rows are made unit, the mean of the fit set is subtracted, and they are made unit again ("centred"), as the product does by default. Fits in f64, scores in f32.
+Rows are made unit, the mean of the fit set is subtracted, and they are made unit again ("centred"), as the product does by default.
+Fits in f64, scores in f32.
 """
 
 from pathlib import Path

@@ -54,7 +54,6 @@ def study(exports, chain, names):
         "encoders": names,
         "self_tests": selves,
         "ways": {way: compare(truth.measures, found, total["old and newest"]) for way, found in total.items()},
-        "against_old": {way: compare(truth.measures, total[way], measured[1.0, 0.0, 0.0]) for way in ("old and newest", "all three")},
         "equal": compare(truth.measures, total["all three, equal"], total["old and newest, equal"]),
         "weights": weights,
     }

@@ -21,10 +21,6 @@ def margin(one):
     return f"{one['margin']:+.3f} [{one['low']:+.3f}, {one['high']:+.3f}]"
 
 
-def figures(rows):
-    return " / ".join(f"{value:.3f}" for value in rows)
-
-
 def head(*names):
     print("\n| " + " | ".join(names) + " |\n" + "|---" * len(names) + "|")
 
@@ -46,13 +42,20 @@ def count(name, found):
     print(f"\n{name}: {len(found)} differences; the interval lies above 0 in {above} and below 0 in {below}.")
 
 
+def figures(values):
+    return " / ".join(f"{value:.3f}" for value in values)
+
+
 def networks(found):
-    titles = ["chain", "pairs", "linear, network", "own target found, linear / network", "bridged: network minus linear", "dual: network minus linear"]
     rows = []
     for row in found:
-        held_out = figures(row["tried"][row[kind]]["held_out"] for kind in ("linear", "network"))
-        rows.append([row["chain"], f"{row['pairs']:,}", f"{row['linear']}, {row['network']}", held_out, margins(row["bridged"]), margins(row["dual"])])
-    table(titles, rows)
+        tried = row["tried"]
+        plain = [figures(tried[kind]["bridged"]) for kind in ("orthogonal", "mlp on orthogonal, contrast")]
+        names = [row["linear"], row["network"].removeprefix("mlp on ").replace(",", " and")]
+        held_out = figures(tried[row[kind]]["held_out"] for kind in ("linear", "network"))
+        rows.append([row["chain"], f"{row['pairs']:,}", *plain, ", ".join(names), held_out, margins(row["bridged"]), margins(row["dual"])])
+    titles = ["chain", "pairs", "bridged, orthogonal", "with a network (contrast)", "chosen: linear, network on base and loss", "own target found"]
+    table([*titles, "bridged, chosen: network minus linear", "dual, chosen: network minus linear"], rows)
     for way in ("bridged", "dual"):
         count(way, [one for row in found for one in row[way]])
 
@@ -71,18 +74,16 @@ def rules(found):
 
 
 def three(found):
-    titles = ["chain", "old encoder", "two", "two minus old encoder", "three minus old encoder", "three minus two", "equal weights: three minus two"]
     rows = []
     for row in found:
         two, all_three = (row["ways"][way] for way in ("old and newest", "all three"))
-        for number, one in enumerate(two):
-            old = [margin(row["against_old"][way][number]) for way in ("old and newest", "all three")]
-            cells = [f"{row['against_old']['all three'][number]['reference']:.3f}", f"{one['candidate']:.3f}", *old]
-            name = f"{row['chain']} ({', '.join(row['encoders'])}), {one['measure']}"
-            rows.append([name, *cells, margin(all_three[number]), margin(row["equal"][number])])
-    table(titles, rows)
-    count("fitted weights, three minus two", [one for row in found for one in row["ways"]["all three"]])
-    count("equal weights, three minus two", [one for row in found for one in row["equal"]])
+        for number, old in enumerate(row["self_tests"][row["encoders"][0]]):
+            name = f"{row['chain']} ({', '.join(row['encoders'])}), {two[number]['measure']}"
+            values = [f"{value:.3f}" for value in (old, two[number]["candidate"], all_three[number]["candidate"])]
+            rows.append([name, *values, margin(all_three[number]), margin(row["equal"][number])])
+    table(["chain", "old encoder", "two", "three", "three minus two", "equal weights: three minus two"], rows)
+    count("fitted weights", [one for row in found for one in row["ways"]["all three"]])
+    count("equal weights", [one for row in found for one in row["equal"]])
 
 
 def main(folder):
