@@ -112,6 +112,7 @@ impl CountedProgress {
     }
 
     /// The same for bytes, shown as KiB and MiB.
+    #[cfg(feature = "fetch")]
     pub fn bytes(terminal: &Terminal, title: impl Into<String>) -> Self {
         Self::styled(
             terminal,
@@ -165,6 +166,7 @@ impl CountedProgress {
     }
 
     /// Sets the count done and the total.
+    #[cfg(feature = "fetch")]
     pub fn set(&self, done: u64, total: Option<u64>) {
         if let Some(total) = total {
             self.bar.set_length(total);
