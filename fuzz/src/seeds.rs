@@ -7,7 +7,8 @@ use perennial_core::{Embeddings, ItemId, ModelVersion, Output, SpaceId};
 use perennial_data::ImageSet;
 use perennial_formats::{Format, Label, VectorSet, write_embeddings};
 use perennial_gallery::{
-    EmbeddedGallery, Filter, GalleryConfig, LabelFilter, SimplexIdentity, VectorStore,
+    EmbeddedGallery, Filter, GalleryConfig, LabelFilter, SimplexIdentity, Snapshots as _,
+    StoreSpace, VectorStore,
 };
 use serde_json::{Value, json};
 
@@ -417,7 +418,12 @@ fn snapshot_file(items: Vec<perennial_gallery::Item>, vertices: Option<usize>) -
     let folder = tempfile::tempdir().unwrap();
     let gallery = EmbeddedGallery::open(folder.path(), GalleryConfig::default()).unwrap();
     if let Some(vertices) = vertices {
-        gallery.set_identity(SimplexIdentity { vertices }).unwrap();
+        let space = StoreSpace {
+            id: SpaceId::new("v0001").unwrap(),
+            dim: vertices - 1,
+            simplex: Some(SimplexIdentity { vertices }),
+        };
+        gallery.create_space(&space).unwrap();
     }
     gallery.upsert(items).unwrap();
     let path = folder.path().join("snapshot");

@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 
 use perennial_core::{ItemId, ItemIdError, NameError};
 
-use crate::item::{MAX_BATCH, MAX_DIM, MAX_PAYLOAD_BYTES, NORM_TOLERANCE};
-use crate::store::MAX_LIMIT;
+use crate::limits::{MAX_BATCH, MAX_DIM, MAX_LIMIT, MAX_PAYLOAD_BYTES, NORM_TOLERANCE};
 
 /// Errors of a gallery operation. A failed operation changes nothing.
 #[derive(Debug, thiserror::Error)]

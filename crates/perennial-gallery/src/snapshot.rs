@@ -14,8 +14,9 @@ use sha2::{Digest, Sha256};
 
 use crate::embedded::record::{MAX_RECORD_BYTES, Record};
 use crate::error::GalleryError;
-use crate::item::{MAX_DIM, SimplexIdentity, check_vector};
-use crate::store::SnapshotInfo;
+use crate::item::{SimplexIdentity, check_vector};
+use crate::limits::MAX_DIM;
+use crate::stats::SnapshotInfo;
 
 const MAGIC: &[u8; 18] = b"perennial gallery\n";
 /// How a snapshot file is recognised.

@@ -12,7 +12,6 @@ use axum_server::Handle;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use hyper_util::rt::TokioTimer;
 use perennial_core::Registry;
-use perennial_gallery::VectorStore;
 use perennial_upgrade::{CompatibilityCheck, EncoderLoader};
 use tokio::task::JoinHandle;
 
@@ -21,6 +20,7 @@ use crate::connections::LimitedAcceptor;
 use crate::error::ServeError;
 use crate::reload::Reloader;
 use crate::router;
+use crate::served_store::ServedStore;
 use crate::service::Service;
 use crate::tls;
 
@@ -47,7 +47,7 @@ impl Server {
     pub async fn bind(
         config: ServeConfig,
         registry: Registry,
-        store: Arc<dyn VectorStore>,
+        store: Arc<dyn ServedStore>,
         loader: Arc<dyn EncoderLoader>,
         check: Arc<dyn CompatibilityCheck>,
     ) -> Result<Self, ServeError> {
@@ -169,7 +169,7 @@ impl Server {
 pub async fn serve(
     config: ServeConfig,
     registry: Registry,
-    store: Arc<dyn VectorStore>,
+    store: Arc<dyn ServedStore>,
     loader: Arc<dyn EncoderLoader>,
     check: Arc<dyn CompatibilityCheck>,
     shutdown: impl Future<Output = ()>,
@@ -187,7 +187,7 @@ pub async fn serve(
 pub async fn application(
     config: ServeConfig,
     registry: Registry,
-    store: Arc<dyn VectorStore>,
+    store: Arc<dyn ServedStore>,
     loader: Arc<dyn EncoderLoader>,
     check: Arc<dyn CompatibilityCheck>,
 ) -> Result<Router, ServeError> {
@@ -200,7 +200,7 @@ pub async fn application(
 async fn start(
     config: ServeConfig,
     registry: Registry,
-    store: Arc<dyn VectorStore>,
+    store: Arc<dyn ServedStore>,
     loader: Arc<dyn EncoderLoader>,
     check: Arc<dyn CompatibilityCheck>,
 ) -> Result<(Arc<Service>, JoinHandle<()>), ServeError> {

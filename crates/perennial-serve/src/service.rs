@@ -26,6 +26,7 @@ use crate::live::Live;
 use crate::receive::BUDGET_UNIT;
 use crate::recent::Recent;
 use crate::request_log::RequestIds;
+use crate::served_store::ServedStore;
 use crate::telemetry::Telemetry;
 
 /// The state behind the router.
@@ -35,7 +36,7 @@ pub(crate) struct Service {
     pub(crate) keys: ArcSwap<Keys>,
     pub(crate) clients: Arc<ClientLimits>,
     pub(crate) registry: Registry,
-    pub(crate) store: Arc<dyn VectorStore>,
+    pub(crate) store: Arc<dyn ServedStore>,
     pub(crate) loader: Arc<dyn EncoderLoader>,
     pub(crate) certification: Certification,
     pub(crate) probes: Option<StoredProbes>,
@@ -69,7 +70,7 @@ impl Service {
     pub(crate) fn start(
         config: ServeConfig,
         registry: Registry,
-        store: Arc<dyn VectorStore>,
+        store: Arc<dyn ServedStore>,
         loader: Arc<dyn EncoderLoader>,
         check: Arc<dyn CompatibilityCheck>,
     ) -> Result<(Arc<Self>, JoinHandle<()>), ServeError> {
@@ -98,7 +99,7 @@ impl Service {
                 None
             }
         };
-        let stored = store.count()?.per_version;
+        let stored = store.stats()?.per_version;
         if let Some(live) = &live {
             for refused in certification.refused(live.name(), stored.keys().map(String::as_str)) {
                 tracing::warn!(
@@ -209,7 +210,7 @@ impl Service {
     pub(crate) fn count(&self) -> Result<GalleryStats, GalleryError> {
         // In turn, so that an older count never replaces a newer one.
         let _turn = self.counting.lock().unwrap_or_else(PoisonError::into_inner);
-        let stats = self.store.count()?;
+        let stats = self.store.stats()?;
         self.stored.store(Arc::new(stats.per_version.clone()));
         Ok(stats)
     }

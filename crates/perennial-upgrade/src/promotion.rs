@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use perennial_core::{ModelVersion, Registry, RegistryError};
-use perennial_gallery::{GalleryError, SimplexIdentity, VectorStore};
+use perennial_gallery::{GalleryError, SimplexIdentity, SpaceStats, VectorStore};
 
 use crate::certification::{Certification, NotCertified, Standing};
 use crate::loaded_model::{EncoderLoader, LoadedModel};
@@ -63,13 +63,17 @@ impl Stored {
     /// # Errors
     /// Those of the gallery.
     pub fn of(store: &dyn VectorStore) -> Result<Self, GalleryError> {
-        let stats = store.count()?;
-        Ok(Self {
-            items: stats.items,
-            dim: stats.dim,
-            per_version: stats.per_version,
-            simplex: store.identity()?,
-        })
+        let spaces = store.spaces()?;
+        let mut stored = Self::default();
+        for SpaceStats { space, items } in spaces {
+            stored.items += items;
+            stored.dim = Some(space.dim);
+            stored.simplex = space.simplex;
+            if items > 0 {
+                stored.per_version.insert(space.id.into(), items);
+            }
+        }
+        Ok(stored)
     }
 }
 

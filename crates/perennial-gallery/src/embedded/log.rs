@@ -22,7 +22,7 @@ use super::overlay::Overlay;
 use super::place;
 use super::record::Record;
 use crate::error::GalleryError;
-use crate::item::MAX_DIM;
+use crate::limits::MAX_DIM;
 
 /// Row number to record.
 pub(super) const ITEMS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("items");

@@ -1,6 +1,9 @@
 //! From a request to hits: filtering, ranking and reading the rows.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
+
+use perennial_core::SpaceId;
 
 use super::approximate::GraphVector;
 use super::batch_scan::nearest_batch;
@@ -13,37 +16,58 @@ use crate::error::GalleryError;
 use crate::filter::Filter;
 use crate::item::{Hit, StoredItem};
 use crate::payload::fingerprint;
+use crate::store::SearchRequest;
 
 /// A filter that leaves less than this share of the rows is answered by comparing with all of them: a graph search would
 /// wander through rows that do not count.
 const SELECTIVE: usize = 20;
 /// A graph that lacks more than this share of the rows is left alone until it has caught up.
 const TAIL_SHARE: usize = 4;
+/// From so many queries on, rows are compared with all of them at once.
+const BATCH: usize = 4;
 /// Rows asked of the graph beyond those wanted, since it compares in 8 bits.
 const GRAPH_SPARE: usize = 16;
 
 /// The rows that a search may find; `None` for all slots.
 pub(super) type Allowed<'a> = Option<Cow<'a, SlotSet>>;
 
-/// The rows that may pass a filter. Its payload conditions are only fingerprints here: [`passes_payload`] decides.
+/// The rows of some spaces, or of all, that may pass a filter. Its payload conditions are only fingerprints here: [`passes_payload`] decides.
 pub(super) fn allowed<'a>(
     shared: &Shared,
     state: &'a State,
+    spaces: Option<&[SpaceId]>,
     filter: &Filter,
 ) -> Result<Allowed<'a>, GalleryError> {
     let rows = &state.rows;
-    if filter.is_empty() {
+    let searched: Vec<bool> = match spaces {
+        None => vec![true; state.versions.len()],
+        Some(spaces) => {
+            let named: HashSet<&str> = spaces.iter().map(SpaceId::as_str).collect();
+            let is_named = |name: &String| named.contains(name.as_str());
+            state.versions.iter().map(is_named).collect()
+        }
+    };
+    let items = rows.per_version().iter().zip(&searched);
+    let all_searched = items.fold(true, |all, (&items, &searched)| {
+        all && (searched || items == 0)
+    });
+    if filter.is_empty() && all_searched {
         let all_alive = rows.live() == rows.slots();
         return Ok((!all_alive).then(|| Cow::Borrowed(rows.alive())));
     }
     if filter.matches_nothing() {
         return Ok(Some(Cow::Owned(SlotSet::default())));
     }
-    let of_version = |name: &String| {
-        let wanted = filter.model_versions.as_ref();
-        wanted.is_none_or(|wanted| wanted.contains(name))
+    let wanted = filter.model_versions.as_ref();
+    let of_version = |(name, searched): (&String, bool)| {
+        searched && wanted.is_none_or(|wanted| wanted.contains(name))
     };
-    let versions: Vec<bool> = state.versions.iter().map(of_version).collect();
+    let versions: Vec<bool> = state
+        .versions
+        .iter()
+        .zip(searched)
+        .map(of_version)
+        .collect();
     let pairs = filter.payload.as_ref().map_or(0, fingerprint);
     let passes = |segment: &super::rows::Segment, row: usize| {
         versions[segment.versions[row] as usize]
@@ -76,40 +100,23 @@ pub(super) fn passes_payload(filter: &Filter, record: &Record<'_>) -> Result<boo
     Ok(filter.payload.is_none() || filter.matches_payload(&record.payload()?))
 }
 
-/// The best `limit` items.
+/// The best items for each query of a request, whose queries have the rows' dimension.
 pub(super) fn search(
     shared: &Shared,
     state: &State,
-    query: &[f32],
-    limit: usize,
-    filter: &Filter,
-    exact: bool,
-) -> Result<Vec<Hit>, GalleryError> {
-    let allowed = allowed(shared, state, filter)?;
-    search_among(
-        shared,
-        state,
-        query,
+    request: &SearchRequest<'_>,
+) -> Result<Vec<Vec<Hit>>, GalleryError> {
+    let SearchRequest {
+        spaces,
+        queries,
+        dim,
         limit,
         filter,
         exact,
-        allowed.as_deref(),
-    )
-}
-
-/// The same for many queries.
-pub(super) fn search_batch(
-    shared: &Shared,
-    state: &State,
-    queries: &[f32],
-    limit: usize,
-    filter: &Filter,
-    exact: bool,
-) -> Result<Vec<Vec<Hit>>, GalleryError> {
-    let dim = state.rows.dim();
-    let allowed = allowed(shared, state, filter)?;
+    } = *request;
+    let allowed = allowed(shared, state, Some(spaces), filter)?;
     let allowed = allowed.as_deref();
-    let one_by_one = queries.len() < 4 * dim
+    let one_by_one = queries.len() < BATCH * dim
         || filter.payload.is_some()
         || !exact && usable_graph(shared, state).is_some();
     if one_by_one {

@@ -4,13 +4,17 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use perennial_core::SpaceId;
+
 use super::approximate::Graph;
 use super::log::{Meta, Reader, guarded};
 use super::rows::{Row, Rows};
 use super::space::Space;
 use super::{GalleryConfig, SearchMode};
 use crate::error::GalleryError;
+use crate::item::SimplexIdentity;
 use crate::payload::fingerprint;
+use crate::space::{SpaceStats, StoreSpace};
 
 /// Rows and database as of one transaction.
 ///
@@ -83,6 +87,30 @@ impl State {
             reader: Some(reader),
             failure: String::new(),
         })
+    }
+
+    /// What is stored of each space, in the order of the names.
+    pub(super) fn spaces(&self) -> Vec<SpaceStats> {
+        let Some(dim) = self.meta.dim() else {
+            return Vec::new();
+        };
+        let vertices = self.meta.vertices as usize;
+        let simplex = (vertices != 0).then_some(SimplexIdentity { vertices });
+        let items = self.rows.per_version().iter().copied();
+        let items = items.chain(std::iter::repeat(0));
+        let mut spaces: Vec<SpaceStats> = self
+            .versions
+            .iter()
+            .zip(items)
+            .filter_map(|(name, items)| {
+                // Names were checked before they were stored.
+                let id = SpaceId::new(name.as_str()).ok()?;
+                let space = StoreSpace { id, dim, simplex };
+                Some(SpaceStats { space, items })
+            })
+            .collect();
+        spaces.sort_by(|a, b| a.space.id.cmp(&b.space.id));
+        spaces
     }
 
     /// The database as of this state.

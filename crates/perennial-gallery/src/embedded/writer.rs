@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, SyncSender};
 use redb::ReadableTableMetadata;
 
 pub(super) use self::changes::{Change, Outcome};
-use self::changes::{Changes, Failure, delete, replace_all, set_identity, upsert};
+use self::changes::{Changes, Failure, create_space, delete, replace_all, upsert};
 use super::compaction::Copied;
 use super::indexer::Indexer;
 use super::log::{IDS, ITEMS, Log, Reader};
@@ -20,7 +20,7 @@ use super::state::{Shared, State};
 use crate::error::GalleryError;
 use crate::filter::Filter;
 use crate::snapshot::SnapshotReader;
-use crate::store::SnapshotInfo;
+use crate::stats::SnapshotInfo;
 
 /// Items that one transaction takes in before the next one begins.
 const GROUP_ITEMS: usize = 10_000;
@@ -201,8 +201,9 @@ impl Writer {
                         upsert(batch, &mut items, &mut ids, &mut version, &mut changes)
                     }
                     Change::Delete(keys) => delete(keys, &mut items, &mut ids, &mut changes),
-                    Change::SetIdentity(identity) => {
-                        set_identity(identity, items.is_empty()?, &mut changes)
+                    Change::CreateSpace(space) => {
+                        let mut version = |name: &str| transaction.version(name, &mut versions);
+                        create_space(&space, items.is_empty()?, &mut version, &mut changes)
                     }
                 };
                 outcomes.push(match outcome {
@@ -281,7 +282,7 @@ impl Writer {
     /// Keys of the items that pass a filter.
     fn matching(&self, filter: &Filter) -> Result<Vec<Vec<u8>>, GalleryError> {
         let state = self.shared.state();
-        let allowed = query::allowed(&self.shared, &state, filter)?;
+        let allowed = query::allowed(&self.shared, &state, None, filter)?;
         let slots: Box<dyn Iterator<Item = usize>> = match &allowed {
             Some(allowed) => Box::new(allowed.iter()),
             None => Box::new(0..state.rows.slots()),

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use axum::extract::{Request, State};
 use perennial_gallery::{Filter, Hit, ItemId, SearchRequest};
+use perennial_upgrade::{Asking, OwnRoute};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -262,10 +263,11 @@ fn find(
         .keys()
         .map(String::as_str)
         .filter(|stored| wanted.is_none_or(|names| names.iter().any(|name| name == stored)));
-    let refused = match item_to_items {
-        true => service.certification.refused_items(&version, searched),
-        false => service.certification.refused(&version, searched),
+    let asking = match item_to_items {
+        true => Asking::Item(&version),
+        false => Asking::Version(&version),
     };
+    let OwnRoute { spaces, refused } = OwnRoute::of(&service.certification, asking, searched);
     if !refused.is_empty() {
         if !body.force {
             return Err(incompatible(&refused));
@@ -278,12 +280,15 @@ fn find(
         service.telemetry.forced("search", 1);
     }
     let start = Instant::now();
-    let hits = service.store.search(&SearchRequest {
-        embedding: &embedding,
+    let mut found = service.store.search(&SearchRequest {
+        spaces: &spaces,
+        queries: &embedding,
+        dim: embedding.len(),
         limit: body.limit,
         filter: &filter,
         exact: body.exact,
     })?;
+    let hits = found.pop().unwrap_or_default();
     service.telemetry.stage(Stage::Search, start.elapsed());
     Ok((version, hits))
 }

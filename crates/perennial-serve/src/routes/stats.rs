@@ -109,7 +109,8 @@ pub(crate) async fn gallery(
 ) -> Result<Json<GalleryBody>, ApiError> {
     blocking(move || {
         let stats = service.count()?;
-        let identity = service.store.identity()?;
+        let spaces = service.store.spaces()?;
+        let simplex = spaces.iter().find_map(|stats| stats.space.simplex);
         Ok(Json(GalleryBody {
             items: stats.items,
             dim: stats.dim,
@@ -130,8 +131,8 @@ pub(crate) async fn gallery(
             },
             forced_writes: service.forced_writes.load(Ordering::Relaxed),
             forced_pairs: service.certification.accepted(),
-            identity: identity.map(|identity| IdentityBody {
-                vertices: identity.vertices,
+            identity: simplex.map(|simplex| IdentityBody {
+                vertices: simplex.vertices,
             }),
         }))
     })

@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use perennial_core::{ItemIdError, Output, Registry};
 use perennial_gallery::{
-    Compacted, Filter, ItemId, LabelFilter, SNAPSHOT_FILE_KIND, SnapshotInfo, VectorStore,
+    Compacted, Filter, ItemId, LabelFilter, Maintenance, SNAPSHOT_FILE_KIND, SnapshotInfo,
+    Snapshots, VectorStore,
 };
 use perennial_upgrade::{Certification, NotCertified, RegistryRecords};
 use serde::Serialize;
@@ -123,7 +124,7 @@ fn stats(
 ) -> anyhow::Result<ExitStatus> {
     let stats = match client {
         Some(client) => remote::stats(client)?,
-        None => gallery.open_read_only()?.count()?,
+        None => gallery.open_read_only()?.stats()?,
     };
     terminal.result(&stats, |_| {
         let dim = stats.dim.map_or("dimension not set".to_owned(), |dim| {

@@ -8,10 +8,12 @@ use super::super::record::{encode, id_key};
 use super::super::rows::Row;
 use super::super::space::Space;
 use crate::error::GalleryError;
-use crate::item::{Item, SimplexIdentity};
+use crate::item::Item;
 use crate::payload::fingerprint;
 use crate::snapshot::SnapshotReader;
-use crate::store::{SnapshotInfo, Upserted};
+use crate::space::StoreSpace;
+use crate::stats::SnapshotInfo;
+use crate::store::Upserted;
 
 /// A change that can share a transaction with others.
 pub(in super::super) enum Change {
@@ -19,7 +21,7 @@ pub(in super::super) enum Change {
     Upsert(Vec<Item>),
     /// Keys of ids.
     Delete(Vec<Vec<u8>>),
-    SetIdentity(SimplexIdentity),
+    CreateSpace(StoreSpace),
 }
 
 /// What a change did.
@@ -57,7 +59,7 @@ impl Change {
         match self {
             Self::Upsert(items) => items.len(),
             Self::Delete(keys) => keys.len(),
-            Self::SetIdentity(_) => 1,
+            Self::CreateSpace(_) => 1,
         }
     }
 }
@@ -141,31 +143,42 @@ pub(super) fn delete(
     Ok(outcome)
 }
 
-pub(super) fn set_identity(
-    identity: SimplexIdentity,
+pub(super) fn create_space(
+    space: &StoreSpace,
     empty: bool,
+    version: &mut dyn FnMut(&str) -> Result<u32, redb::Error>,
     changes: &mut Changes,
 ) -> Result<Outcome, Failure> {
-    let expected = identity.dim().map_err(Failure::Refused)?;
-    let (given, stored) = (identity.vertices, changes.meta.vertices as usize);
-    if stored == given {
-        return Ok(Outcome::default());
-    }
-    if !empty && stored != 0 {
+    let (id, found) = (&space.id, space.dim);
+    let vertices = space.simplex.map(|simplex| simplex.vertices);
+    let stored = changes.meta.vertices as usize;
+    if let (Some(given), false) = (vertices, empty || stored == 0)
+        && given != stored
+    {
         return Err(Failure::Refused(GalleryError::IdentityMismatch {
             stored,
             given,
         }));
     }
-    if let Some(stored) = changes.meta.dim().filter(|&dim| !empty && dim != expected) {
-        return Err(Failure::Refused(GalleryError::IdentityDimension {
-            vertices: given,
-            expected,
-            stored,
+    if let Some(stored) = changes.meta.dim().filter(|&dim| !empty && dim != found) {
+        return Err(Failure::Refused(match vertices {
+            Some(vertices) => GalleryError::IdentityDimension {
+                vertices,
+                expected: found,
+                stored,
+            },
+            None => GalleryError::WrongDimension {
+                what: format!("space {id}"),
+                found,
+                expected: stored,
+            },
         }));
     }
-    changes.meta.vertices = given as u64;
-    changes.meta.dim = expected as u64;
+    version(id.as_str())?;
+    if vertices.is_some() || empty {
+        changes.meta.vertices = vertices.unwrap_or(0) as u64;
+        changes.meta.dim = found as u64;
+    }
     changes.changed = true;
     Ok(Outcome::default())
 }

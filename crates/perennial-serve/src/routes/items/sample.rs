@@ -3,7 +3,10 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use perennial_gallery::{Filter, Hit, LabelFilter, SearchRequest, StoredItem, VectorStore};
+use perennial_core::SpaceId;
+use perennial_gallery::{
+    Filter, GalleryError, Hit, LabelFilter, SearchRequest, StoredItem, VectorStore,
+};
 
 use crate::error::ApiError;
 
@@ -28,17 +31,22 @@ pub(super) fn of_classes(
     let Some(embedding) = first.and_then(|item| item.embedding) else {
         return Ok(Vec::new());
     };
+    let spaces = store.spaces()?.into_iter();
+    let spaces: Vec<SpaceId> = spaces.map(|stats| stats.space.id).collect();
     let find = |labels: LabelFilter, limit: usize| {
         let filter = Filter {
             labels: Some(labels),
             ..all.clone()
         };
-        store.search(&SearchRequest {
-            embedding: &embedding,
+        let found = store.search(&SearchRequest {
+            spaces: &spaces,
+            queries: &embedding,
+            dim: embedding.len(),
             limit,
             filter: &filter,
             exact: true,
-        })
+        });
+        Ok::<Vec<Hit>, GalleryError>(found?.pop().unwrap_or_default())
     };
 
     let mut labels = Vec::new();

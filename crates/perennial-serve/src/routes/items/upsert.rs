@@ -211,8 +211,8 @@ fn check_versions(
             None => incompatible(&insertion.refused),
         });
     }
-    if let Some(simplex) = insertion.new_simplex {
-        service.store.set_identity(simplex)?;
+    for space in &insertion.new_spaces {
+        service.store.create_space(space)?;
     }
     if let Some(problem) = &insertion.other_simplex {
         tracing::warn!(problem, "items of another simplex are stored by force");
