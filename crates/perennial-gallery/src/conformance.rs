@@ -10,14 +10,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "these are tests")]
 
+mod spaces;
+
 use perennial_core::SpaceId;
 use serde_json::{Map, Value, json};
 
 use crate::error::GalleryError;
 use crate::filter::{Filter, LabelFilter};
-use crate::item::{Hit, Item, ItemId, SimplexIdentity};
+use crate::item::{Hit, Item, ItemId};
 use crate::limits::MAX_LIMIT;
-use crate::space::StoreSpace;
 use crate::store::{SearchRequest, VectorStore};
 
 /// Runs every test, each on an empty store of its own.
@@ -31,10 +32,12 @@ pub fn run(make: &mut dyn FnMut() -> Box<dyn VectorStore>) {
         pages_visit_every_item_once,
         search_pages_and_deletion_agree_on_filters,
         the_best_come_first_and_equals_in_the_order_of_their_ids,
-        only_the_named_spaces_are_searched,
+        spaces::only_the_named_spaces_are_searched,
         searches_that_make_no_sense_are_refused,
-        spaces_are_known_before_their_items,
-        a_space_keeps_its_dimension_and_its_simplex,
+        spaces::spaces_are_known_before_their_items,
+        spaces::a_space_keeps_its_dimension_and_its_simplex,
+        spaces::spaces_of_several_dimensions_live_in_one_store,
+        spaces::an_item_is_in_one_space_at_a_time,
     ] as [fn(&dyn VectorStore); _]
     {
         test(&*make());
@@ -70,14 +73,6 @@ fn object(value: Value) -> Map<String, Value> {
 
 fn space(id: &str) -> SpaceId {
     SpaceId::new(id).unwrap()
-}
-
-fn plane(id: &str, vertices: Option<usize>) -> StoreSpace {
-    StoreSpace {
-        id: space(id),
-        dim: 2,
-        simplex: vertices.map(|vertices| SimplexIdentity { vertices }),
-    }
 }
 
 /// The hits of one query in some spaces.
@@ -316,28 +311,6 @@ fn the_best_come_first_and_equals_in_the_order_of_their_ids(store: &dyn VectorSt
     }
 }
 
-fn only_the_named_spaces_are_searched(store: &dyn VectorStore) {
-    store.upsert(on_a_half_circle(20)).unwrap();
-    let filter = Filter::default();
-    for (spaces, expected) in [
-        (&["a"][..], 10),
-        (&["b"], 10),
-        (&["b", "a"], 20),
-        (&["a", "unknown"], 10),
-        (&["unknown"], 0),
-        (&[], 0),
-    ] {
-        let hits = search(store, spaces, &[1.0, 0.0], MAX_LIMIT, &filter);
-        assert_eq!(hits.len(), expected, "{spaces:?}");
-        assert!(hits.iter().all(|hit| spaces.contains(&&*hit.model_version)));
-    }
-    let of_b = Filter {
-        model_versions: Some(vec!["b".to_owned()]),
-        ..Filter::default()
-    };
-    assert!(search(store, &["a"], &[1.0, 0.0], 5, &of_b).is_empty());
-}
-
 fn searches_that_make_no_sense_are_refused(store: &dyn VectorStore) {
     store.upsert(vec![item(1, "a", &[1.0, 0.0])]).unwrap();
     let filter = Filter::default();
@@ -363,56 +336,4 @@ fn searches_that_make_no_sense_are_refused(store: &dyn VectorStore) {
         let error = store.search(&request).expect_err(&format!("{request:?}"));
         assert!(error.is_invalid_input(), "{error}");
     }
-}
-
-fn spaces_are_known_before_their_items(store: &dyn VectorStore) {
-    store.create_space(&plane("b", Some(3))).unwrap();
-    store.create_space(&plane("a", Some(3))).unwrap();
-    store.create_space(&plane("a", Some(3))).unwrap();
-    let known = store.spaces().unwrap();
-    let expected = [plane("a", Some(3)), plane("b", Some(3))];
-    assert!(
-        known.iter().map(|stats| &stats.space).eq(&expected),
-        "{known:?}"
-    );
-    assert!(known.iter().all(|stats| stats.items == 0));
-    store.upsert(vec![item(1, "b", &[1.0, 0.0])]).unwrap();
-    let known = store.spaces().unwrap();
-    assert_eq!((known[1].items, &known[1].space), (1, &expected[1]));
-    let impossible = StoreSpace {
-        dim: 0,
-        ..plane("c", None)
-    };
-    assert!(
-        store
-            .create_space(&impossible)
-            .unwrap_err()
-            .is_invalid_input()
-    );
-}
-
-fn a_space_keeps_its_dimension_and_its_simplex(store: &dyn VectorStore) {
-    store.create_space(&plane("a", Some(3))).unwrap();
-    let line = StoreSpace {
-        dim: 1,
-        simplex: Some(SimplexIdentity { vertices: 2 }),
-        ..plane("a", None)
-    };
-    // While it has no items, it may be created anew.
-    store.create_space(&line).unwrap();
-    assert!(
-        store
-            .upsert(vec![item(1, "a", &[1.0, 0.0])])
-            .unwrap_err()
-            .is_invalid_input()
-    );
-    store.create_space(&plane("a", Some(3))).unwrap();
-    store.upsert(vec![item(1, "a", &[1.0, 0.0])]).unwrap();
-    assert!(store.create_space(&line).is_err());
-    store.create_space(&plane("a", Some(3))).unwrap();
-    let spaces = store.spaces().unwrap();
-    assert_eq!(
-        (&spaces[0].space, spaces[0].items),
-        (&plane("a", Some(3)), 1)
-    );
 }

@@ -1,7 +1,7 @@
-//! The engine for one machine.
+//! The engine for one machine: one partition for every space, or for the spaces of one simplex.
 //!
 //! One transactional file is the source of truth. One thread writes it, merging the writes that wait into one transaction, and then
-//! brings the rows in memory up to date, which answer searches. Another thread keeps a graph of neighbours once there are
+//! brings the rows in memory up to date, which answer searches. Another thread keeps a graph of neighbours for each partition once there are
 //! enough rows. Readers wait for neither: what they see changes in one short step after a commit.
 
 mod approximate;
@@ -12,6 +12,7 @@ mod codes;
 mod compaction;
 mod config;
 mod indexer;
+mod layout;
 mod log;
 mod maintenance;
 mod opening;
@@ -28,6 +29,7 @@ mod space;
 mod state;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 mod writer;
 
 use std::collections::HashSet;
@@ -50,7 +52,10 @@ use crate::item::{Hit, Item, ItemId, StoredItem};
 use crate::space::{SpaceStats, StoreSpace};
 use crate::store::{Page, SearchRequest, Upserted, VectorStore};
 
-/// A gallery in a folder of this machine: `gallery.redb`, and `hnsw.usearch` with `hnsw.json` once it is large.
+/// A gallery in a folder of this machine: `gallery.redb`, and for every large partition a graph, such as `hnsw.usearch` with `hnsw.json`.
+///
+/// Items of spaces that were trained towards one simplex lie in one partition, those of any other space in one of its own; a
+/// partition has an own dimension and an own index. A search looks through the partitions of the spaces that it names.
 ///
 /// Closing it (dropping it) waits for accepted writes and saves the approximate index.
 ///
@@ -197,10 +202,9 @@ impl VectorStore for EmbeddedGallery {
 
     fn upsert(&self, items: Vec<Item>) -> Result<Upserted, GalleryError> {
         check_batch(items.len())?;
-        let dim = self.shared.state().meta.dim();
         let mut seen = HashSet::with_capacity(items.len());
         for item in &items {
-            item.check(dim)?;
+            item.check(self.shared.state().dim_of(&item.model_version))?;
             if !seen.insert(&item.id) {
                 return Err(GalleryError::DuplicateId {
                     id: item.id.clone(),

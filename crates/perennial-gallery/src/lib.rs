@@ -33,6 +33,6 @@ pub use snapshot::FILE_KIND as SNAPSHOT_FILE_KIND;
 pub use space::{SpaceStats, StoreSpace};
 pub use stats::{
     BytesPerVector, Compacted, DiskUse, GalleryStats, IndexKind, IndexProgress, IndexState,
-    SnapshotInfo,
+    PartitionStats, SnapshotInfo,
 };
 pub use store::{Maintenance, Page, SearchRequest, Snapshots, Upserted, VectorStore};

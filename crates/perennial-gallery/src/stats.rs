@@ -4,21 +4,43 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::item::SimplexIdentity;
+
 /// The size and the state of a gallery.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct GalleryStats {
     /// Items stored.
     pub items: u64,
-    /// The dimension of the vectors, once there is one.
+    /// The dimension of the vectors, where all spaces have the same.
     pub dim: Option<usize>,
     /// Items by the model version that embedded them; versions without items are absent.
     pub per_version: BTreeMap<String, u64>,
-    /// The index that answers searches now.
+    /// The index that answers searches now: the kind that the largest partition has, and the numbers of all.
     pub index: IndexState,
     /// Memory and disk space per vector, on average.
     pub bytes_per_vector: BytesPerVector,
     /// What the gallery occupies on the disk.
     pub disk: DiskUse,
+    /// The parts that have an index of their own, where the store has such parts; those without items are absent.
+    #[serde(default)]
+    pub partitions: Vec<PartitionStats>,
+}
+
+/// Items that share one index: those of a space, or of the spaces of one simplex.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PartitionStats {
+    /// The dimension of the vectors.
+    pub dim: usize,
+    /// Items stored.
+    pub items: u64,
+    /// The simplex that the vectors were trained towards, if any.
+    pub simplex: Option<SimplexIdentity>,
+    /// Items by the model version or outside encoder that embedded them.
+    pub per_version: BTreeMap<String, u64>,
+    /// The index that answers searches now.
+    pub index: IndexState,
+    /// Memory of one vector, in bytes, on average.
+    pub memory_bytes_per_vector: f64,
 }
 
 /// How searches are answered.

@@ -1,6 +1,6 @@
 //! What all requests share.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
@@ -56,7 +56,7 @@ pub(crate) struct Service {
     pub(crate) forced_writes: AtomicU64,
     pub(crate) draining: AtomicBool,
     pub(crate) started: Instant,
-    stored: ArcSwap<BTreeMap<String, u64>>,
+    stored: ArcSwap<Stored>,
     counting: Mutex<()>,
     /// Versions never change, so they are read once.
     versions: RwLock<HashMap<String, Arc<ModelVersion>>>,
@@ -99,9 +99,10 @@ impl Service {
                 None
             }
         };
-        let stored = store.stats()?.per_version;
+        let stored = Stored::of(&*store)?;
         if let Some(live) = &live {
-            for refused in certification.refused(live.name(), stored.keys().map(String::as_str)) {
+            let names = stored.per_version.keys().map(String::as_str);
+            for refused in certification.refused(live.name(), names) {
                 tracing::warn!(
                     %refused,
                     "the live version is not certified against the stored versions: its searches are refused with 409"
@@ -198,8 +199,8 @@ impl Service {
         Ok(version)
     }
 
-    /// Items by version, as of the last write.
-    pub(crate) fn stored(&self) -> Arc<BTreeMap<String, u64>> {
+    /// What the gallery holds, as of the last write.
+    pub(crate) fn stored(&self) -> Arc<Stored> {
         self.stored.load_full()
     }
 
@@ -211,7 +212,7 @@ impl Service {
         // In turn, so that an older count never replaces a newer one.
         let _turn = self.counting.lock().unwrap_or_else(PoisonError::into_inner);
         let stats = self.store.stats()?;
-        self.stored.store(Arc::new(stats.per_version.clone()));
+        self.stored.store(Arc::new(Stored::of(&*self.store)?));
         Ok(stats)
     }
 
@@ -233,7 +234,7 @@ impl Service {
             return Err("no model version is live".to_owned());
         };
         let stored = self.stored();
-        let stored = stored.keys().map(String::as_str);
+        let stored = stored.per_version.keys().map(String::as_str);
         match self.certification.refused(live.name(), stored).first() {
             None => Ok(()),
             Some(refused) => Err(format!(

@@ -7,7 +7,7 @@ use perennial_gallery::StoreSpace;
 
 use crate::certification::{Certification, NotCertified, Standing};
 use crate::loaded_model::{simplex_of, store_space};
-use crate::promotion::Stored;
+use crate::stored::Stored;
 
 /// The result of the check of a batch's versions.
 #[derive(Debug, Default)]
@@ -91,7 +91,7 @@ impl Insertion {
         if stored.items == 0 {
             return;
         }
-        self.other_simplex = match (stored.simplex, own) {
+        self.other_simplex = match (stored.simplex_beside(own), own) {
             (gallery, own) if gallery == own => None,
             (Some(gallery), _) => Some(format!(
                 "{} does not have the gallery's simplex of {} vertices",

@@ -33,6 +33,7 @@ pub mod report;
 pub mod route;
 pub mod selection;
 pub mod self_check;
+mod stored;
 mod stored_certificates;
 pub mod stored_probes;
 
@@ -50,11 +51,12 @@ pub use measured::{Demands, MeasureError, Measured};
 pub use own_route::{Asking, OwnRoute};
 pub use policy::{EvaluationSet, Policy, PolicyError, Undecided};
 pub use promotion::{
-    Candidate, Check, LIVE_ALIAS, Outcome, PREVIOUS_ALIAS, Prepared, Stored, Verdict, keep_probes,
+    Candidate, Check, LIVE_ALIAS, Outcome, PREVIOUS_ALIAS, Prepared, Verdict, keep_probes,
     move_live, prepare,
 };
 pub use records::RegistryRecords;
 pub use route::{Route, RouteError, Search};
 pub use selection::{DEFAULT_WEIGHT, Selection, SelectionError, Tried, select};
+pub use stored::Stored;
 pub use stored_certificates::StoredCertificates;
 pub use stored_probes::StoredProbes;

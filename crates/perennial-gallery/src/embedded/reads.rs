@@ -1,6 +1,7 @@
 //! Reading: items by id, pages and searches, each from one view of the gallery.
 
 use super::EmbeddedGallery;
+use super::layout::Shape;
 use super::query;
 use super::record::{id_key, key_id};
 use super::writer::Command;
@@ -67,7 +68,11 @@ impl EmbeddedGallery {
         }
         let state = self.shared.state();
         let reader = state.reader()?;
-        let allowed = query::allowed(&self.shared, &state, None, filter)?;
+        let mut parts = Vec::with_capacity(state.partitions.len());
+        for rows in state.partitions.values() {
+            let allowed = query::allowed(&self.shared, &state, rows, None, filter)?;
+            parts.push((rows, allowed));
+        }
         let from = after.map_or_else(Vec::new, id_key);
         let mut page = Page::default();
         let ids = reader.ids.range::<&[u8]>(from.as_slice()..);
@@ -76,9 +81,10 @@ impl EmbeddedGallery {
             if after.is_some() && key.value() == from.as_slice() {
                 continue;
             }
-            let slot = state.rows.slot(row.value());
-            let may_pass =
-                slot.is_some_and(|slot| allowed.as_ref().is_none_or(|a| a.contains(slot)));
+            let may_pass = parts.iter().any(|(rows, allowed)| {
+                let slot = rows.slot(row.value());
+                slot.is_some_and(|slot| allowed.as_ref().is_none_or(|a| a.contains(slot)))
+            });
             if may_pass
                 && let Some(item) = query::item(&state, row.value(), with_embeddings)?
                 && filter.matches_payload(&item.payload)
@@ -114,15 +120,15 @@ impl EmbeddedGallery {
             check_vector(query, Some(dim), || format!("query {at}"))?;
         }
         let state = self.shared.state();
-        if state.rows.live() == 0 {
-            return Ok(vec![Vec::new(); queries.len() / dim]);
-        }
-        if dim != state.rows.dim() {
-            return Err(GalleryError::WrongDimension {
-                what: "the queries".to_owned(),
-                found: dim,
-                expected: state.rows.dim(),
-            });
+        for space in request.spaces {
+            let shape = state.layout.home_of(space.as_str()).map(|(_, shape)| shape);
+            if let Some(expected) = shape.map(Shape::dim).filter(|&expected| expected != dim) {
+                return Err(GalleryError::WrongDimension {
+                    what: format!("a query of the items of {space}"),
+                    found: dim,
+                    expected,
+                });
+            }
         }
         query::search(&self.shared, &state, request)
     }

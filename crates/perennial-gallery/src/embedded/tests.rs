@@ -122,9 +122,9 @@ fn rows_move_together_when_many_are_dead() {
     let gallery = open(folder.path());
     let batch = || (0..150).map(|id| item(id, 16_000)).collect::<Vec<_>>();
     gallery.upsert(batch()).unwrap();
-    let old = gallery.shared.state().rows.slots();
+    let old = gallery.shared.state().slots();
     gallery.upsert(batch()).unwrap();
-    assert_eq!((old, gallery.shared.state().rows.slots()), (150, 150));
+    assert_eq!((old, gallery.shared.state().slots()), (150, 150));
     let filter = Filter {
         ids: Some(vec![9.into()]),
         ..Filter::default()
@@ -202,4 +202,58 @@ fn the_engine_does_what_every_store_must() {
         Box::new(open(&folder.path().join(stores.to_string())))
     });
     assert!(stores > 0);
+}
+
+#[test]
+fn a_partition_that_comes_and_goes_within_one_transaction_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let gallery = open(folder.path());
+    let of = |space: &str, dim: usize, id: u64| Item {
+        model_version: space.to_owned(),
+        ..item(id, dim)
+    };
+    gallery
+        .upsert(vec![of("a", 4, 1), of("a", 4, 2), of("b", 6, 3)])
+        .unwrap();
+    // While the writer is held up, changes wait and are then committed together, in the order of their arrival.
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        let gallery = &gallery;
+        let run = Box::new(move || wait.recv().unwrap());
+        scope.spawn(move || gallery.ask(|reply| Command::Run(run, reply)).unwrap());
+        let pause = || std::thread::sleep(std::time::Duration::from_millis(60));
+        pause();
+        for batch in [
+            vec![of("passing", 9, 7)],
+            vec![of("b", 6, 7), of("b", 6, 1)],
+            vec![of("passing", 5, 8)],
+            vec![of("passing", 9, 8), of("passing", 9, 2)],
+        ] {
+            scope.spawn(move || {
+                let refused = batch[0].embedding.len() == 5;
+                assert_eq!(gallery.upsert(batch).is_err(), refused);
+            });
+            pause();
+        }
+        scope.spawn(move || assert_eq!(gallery.delete(&[8.into(), 2.into()]).unwrap(), 2));
+        pause();
+        go.send(()).unwrap();
+    });
+    let check = |gallery: &EmbeddedGallery| {
+        let stats = gallery.stats().unwrap();
+        assert_eq!((stats.items, stats.dim), (3, Some(6)));
+        assert_eq!(stats.per_version["b"], 3);
+        assert_eq!(
+            gallery.spaces().unwrap().len(),
+            1,
+            "the others have no items"
+        );
+        assert_eq!(gallery.shared.state().partitions.len(), 1);
+        let ids = gallery.scroll(None, 10, &Filter::default(), false).unwrap();
+        let ids: Vec<ItemId> = ids.items.into_iter().map(|item| item.id).collect();
+        assert_eq!(ids, [1.into(), 3.into(), 7.into()]);
+    };
+    check(&gallery);
+    drop(gallery);
+    check(&open(folder.path()));
 }

@@ -94,6 +94,17 @@ pub fn simplex(vertices: usize) -> StoreSpace {
     }
 }
 
+/// Makes v0001 and v0002 versions of one simplex, which share a partition.
+pub fn of_simplex(gallery: &EmbeddedGallery, vertices: usize) {
+    for name in ["v0001", "v0002"] {
+        let space = StoreSpace {
+            id: SpaceId::new(name).unwrap(),
+            ..simplex(vertices)
+        };
+        gallery.create_space(&space).unwrap();
+    }
+}
+
 /// The vertices of the simplex that v0001 has in a gallery.
 pub fn vertices(gallery: &EmbeddedGallery) -> Option<usize> {
     let spaces = gallery.spaces().unwrap().into_iter();

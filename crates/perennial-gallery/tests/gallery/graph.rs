@@ -47,6 +47,7 @@ fn the_graph_is_built_saved_loaded_and_brought_up_to_date() {
     let mut items = items(800, 16, 11);
     {
         let gallery = EmbeddedGallery::open(folder.path(), graph()).unwrap();
+        of_simplex(&gallery, 17);
         gallery.upsert(items.clone()).unwrap();
         gallery.flush().unwrap();
         assert_graph_finds(&gallery, &items, 16);

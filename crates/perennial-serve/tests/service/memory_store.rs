@@ -33,11 +33,19 @@ impl Content {
         items.filter(|item| item.model_version == space).count() as u64
     }
 
-    /// A space without a simplex is known as long as it has items.
-    fn forget_empty(&mut self) {
-        let mut spaces = std::mem::take(&mut self.spaces);
-        spaces.retain(|id, space| space.simplex.is_some() || self.items_of(id) > 0);
-        self.spaces = spaces;
+    /// Forgets spaces that have lost their last item, but those of a simplex.
+    fn forget_emptied(&mut self, before: &BTreeMap<ItemId, Item>) {
+        for item in before.values() {
+            let space = item.model_version.as_str();
+            if self.items_of(space) == 0
+                && self
+                    .spaces
+                    .get(space)
+                    .is_some_and(|space| space.simplex.is_none())
+            {
+                self.spaces.remove(space);
+            }
+        }
     }
 }
 
@@ -127,11 +135,12 @@ impl VectorStore for MemoryStore {
                 return Err(wrong_dimension(format!("space {id}"), space.dim, known.dim));
             }
             let vertices = |space: &StoreSpace| space.simplex.map_or(0, |simplex| simplex.vertices);
-            if known.simplex.is_some() && known.simplex != space.simplex {
-                return Err(GalleryError::IdentityMismatch {
-                    stored: vertices(known),
-                    given: vertices(space),
-                });
+            let (stored, given) = (vertices(known), vertices(space));
+            if stored != 0 && given != 0 && stored != given {
+                return Err(GalleryError::IdentityMismatch { stored, given });
+            }
+            if given == 0 {
+                return Ok(());
             }
         }
         content.spaces.insert(id.to_owned(), space.clone());
@@ -160,6 +169,7 @@ impl VectorStore for MemoryStore {
             spaces.entry(item.model_version.clone()).or_insert(new);
         }
         content.spaces = spaces;
+        let before = content.items.clone();
         let mut upserted = Upserted::default();
         for item in items {
             match content.items.insert(item.id.clone(), item) {
@@ -167,18 +177,19 @@ impl VectorStore for MemoryStore {
                 None => upserted.inserted += 1,
             }
         }
-        content.forget_empty();
+        content.forget_emptied(&before);
         Ok(upserted)
     }
 
     fn delete(&self, ids: &[ItemId]) -> Result<usize, GalleryError> {
         self.check()?;
         let mut content = self.content.lock().unwrap();
+        let before = content.items.clone();
         let deleted = ids
             .iter()
             .filter(|id| content.items.remove(id).is_some())
             .count();
-        content.forget_empty();
+        content.forget_emptied(&before);
         Ok(deleted)
     }
 
@@ -188,10 +199,10 @@ impl VectorStore for MemoryStore {
             return Err(GalleryError::EmptyFilter);
         }
         let mut content = self.content.lock().unwrap();
-        let before = content.items.len();
+        let before = content.items.clone();
         content.items.retain(|_, item| !passes(filter, item));
-        let deleted = before - content.items.len();
-        content.forget_empty();
+        let deleted = before.len() - content.items.len();
+        content.forget_emptied(&before);
         Ok(deleted)
     }
 
@@ -292,11 +303,7 @@ impl Maintenance for MemoryStore {
         }
         Ok(GalleryStats {
             items: content.items.len() as u64,
-            dim: content
-                .items
-                .values()
-                .next()
-                .map(|item| item.embedding.len()),
+            dim: content.spaces.values().next().map(|space| space.dim),
             per_version,
             index: IndexState {
                 kind: IndexKind::Exact,
@@ -306,6 +313,7 @@ impl Maintenance for MemoryStore {
             },
             bytes_per_vector: BytesPerVector::default(),
             disk: DiskUse::default(),
+            partitions: Vec::new(),
         })
     }
 

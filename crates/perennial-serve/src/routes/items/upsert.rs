@@ -93,7 +93,7 @@ impl Batch {
         let known = self
             .items
             .iter()
-            .all(|item| stored.contains_key(&item.model_version));
+            .all(|item| stored.per_version.contains_key(&item.model_version));
         // Only a version's first items can create a pair of versions that was not checked yet.
         let _first = match known {
             true => None,
