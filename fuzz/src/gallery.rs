@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use perennial_core::SpaceId;
 use perennial_gallery::{
-    EmbeddedGallery, Filter, GalleryConfig, Item, ItemId, MAX_LIMIT, SearchRequest, StoredItem,
-    VectorStore,
+    EmbeddedGallery, Filter, GalleryConfig, Item, ItemId, MAX_LIMIT, Maintenance, SearchRequest,
+    Snapshots as _, StoredItem, VectorStore,
 };
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -74,7 +75,7 @@ impl Restored {
         self.gallery = None;
         let gallery = open(folder);
         assert_eq!(items(&gallery), restored);
-        let dim = gallery.count().unwrap().dim.unwrap_or(2);
+        let dim = gallery.stats().unwrap().dim.unwrap_or(2);
         let mut embedding = vec![0.0; dim];
         embedding[0] = 1.0;
         let new = ItemId::from("another item of another version");
@@ -211,13 +212,22 @@ impl Target for Filters {
         let listed: BTreeSet<ItemId> = page.unwrap().items.into_iter().map(|i| i.id).collect();
         assert_eq!(listed, passing);
         for exact in [false, true] {
+            let spaces = self.gallery.spaces().unwrap().into_iter();
+            let spaces: Vec<SpaceId> = spaces.map(|stats| stats.space.id).collect();
             let hits = self.gallery.search(&SearchRequest {
-                embedding: &[0.6, 0.8],
+                spaces: &spaces,
+                queries: &[0.6, 0.8],
+                dim: 2,
                 limit: MAX_LIMIT,
                 filter: &filter,
                 exact,
             });
-            let found: BTreeSet<ItemId> = hits.unwrap().into_iter().map(|hit| hit.id).collect();
+            let found: BTreeSet<ItemId> = hits
+                .unwrap()
+                .remove(0)
+                .into_iter()
+                .map(|hit| hit.id)
+                .collect();
             assert_eq!(found, passing);
         }
         true

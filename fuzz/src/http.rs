@@ -7,9 +7,11 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use perennial_core::{
     CompatibilityRecord, CompatibilityRecords, EncodeError, Encoder, Interval, ModelVersion,
-    ProbeSet, Registry, TieRule, sha256_hex,
+    ProbeSet, Registry, SpaceId, TieRule, sha256_hex,
 };
-use perennial_gallery::{EmbeddedGallery, GalleryConfig, Item, SimplexIdentity, VectorStore};
+use perennial_gallery::{
+    EmbeddedGallery, GalleryConfig, Item, SimplexIdentity, StoreSpace, VectorStore,
+};
 use perennial_serve::{Limits, ServeConfig, application};
 use perennial_upgrade::{EncoderLoader, LoadError, Policy, RegistryRecords};
 use serde_json::Value;
@@ -162,14 +164,19 @@ async fn service() -> (Router, Scratch) {
     (router.unwrap(), scratch)
 }
 
-fn gallery(folder: &std::path::Path) -> Arc<dyn VectorStore> {
+fn gallery(folder: &std::path::Path) -> Arc<EmbeddedGallery> {
     let config = GalleryConfig {
         threads: 1,
         cache_bytes: 1 << 20,
         ..GalleryConfig::default()
     };
     let store = EmbeddedGallery::open(folder, config).unwrap();
-    store.set_identity(SimplexIdentity { vertices: 4 }).unwrap();
+    let space = StoreSpace {
+        id: SpaceId::new("v0001").unwrap(),
+        dim: 3,
+        simplex: Some(SimplexIdentity { vertices: 4 }),
+    };
+    store.create_space(&space).unwrap();
     let items = [[1.0, 0.0, 0.0], [0.6, 0.8, 0.0], [0.0, 0.0, 1.0]];
     let items = items.into_iter().zip(1..).map(|(embedding, id)| Item {
         id: u64::from(id).into(),

@@ -7,7 +7,8 @@ use perennial_core::{Embeddings, ItemId, ModelVersion, Output, SpaceId};
 use perennial_data::ImageSet;
 use perennial_formats::{Format, Label, VectorSet, write_embeddings};
 use perennial_gallery::{
-    EmbeddedGallery, Filter, GalleryConfig, LabelFilter, SimplexIdentity, VectorStore,
+    EmbeddedGallery, Filter, GalleryConfig, LabelFilter, SimplexIdentity, Snapshots as _,
+    StoreSpace, VectorStore,
 };
 use serde_json::{Value, json};
 
@@ -417,7 +418,12 @@ fn snapshot_file(items: Vec<perennial_gallery::Item>, vertices: Option<usize>) -
     let folder = tempfile::tempdir().unwrap();
     let gallery = EmbeddedGallery::open(folder.path(), GalleryConfig::default()).unwrap();
     if let Some(vertices) = vertices {
-        gallery.set_identity(SimplexIdentity { vertices }).unwrap();
+        let space = StoreSpace {
+            id: SpaceId::new("v0001").unwrap(),
+            dim: vertices - 1,
+            simplex: Some(SimplexIdentity { vertices }),
+        };
+        gallery.create_space(&space).unwrap();
     }
     gallery.upsert(items).unwrap();
     let path = folder.path().join("snapshot");
@@ -432,20 +438,42 @@ fn snapshot_seeds() -> Seeds {
     let with = |kind: u8, file: &[u8]| [&[kind], file].concat();
     let unsealed = |file: &[u8]| with(1, &file[..file.len() - DIGEST_BYTES]);
     let empty = snapshot_file(Vec::new(), None);
+    let mut several = filtered_items();
+    several.push(perennial_gallery::Item {
+        id: "text".into(),
+        embedding: vec![0.0, 0.6, 0.8],
+        model_version: "text".to_owned(),
+        ..several[0].clone()
+    });
+    let several = snapshot_file(several, Some(3));
+    let old = include_bytes!("../../crates/perennial-gallery/testdata/format-1.snapshot");
     // A version name twice and a dimension that no vector has: both once passed.
     let header = |text: &str| {
         let length = (text.len() as u32).to_le_bytes();
         let start: &[u8] = b"perennial gallery\n\x01\0\0\0";
         with(1, &[start, &length, text.as_bytes()].concat())
     };
+    let header_2 = |text: &str| {
+        let mut seed = header(text);
+        seed[1 + b"perennial gallery\n".len()] = 2;
+        seed
+    };
     vec![
         ("empty", unsealed(&empty)),
         ("items", unsealed(&whole)),
+        ("items_of_format_1", with(0, old)),
+        ("items_of_several_dimensions", unsealed(&several)),
         ("items_as_written", with(0, &whole)),
         ("refused_damaged", with(0, &whole[..whole.len() - 1])),
         (
             "refused_dim",
             header(r#"{"items":0,"dim":16385,"identity":null,"versions":[]}"#),
+        ),
+        (
+            "refused_partition",
+            header_2(
+                r#"{"items":0,"spaces":[{"name":"a","partition":1}],"partitions":[{"dim":2,"simplex":null}]}"#,
+            ),
         ),
         (
             "refused_versions",

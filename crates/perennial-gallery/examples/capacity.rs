@@ -12,7 +12,7 @@
 use std::time::{Duration, Instant};
 
 use perennial_gallery::{
-    EmbeddedGallery, GalleryConfig, IndexKind, IndexProgress, Item, VectorStore,
+    EmbeddedGallery, GalleryConfig, IndexKind, IndexProgress, Item, Maintenance, VectorStore,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -37,9 +37,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let gallery = EmbeddedGallery::open(folder.path(), config.clone())?;
     fill(&gallery, items, dim, payload_bytes)?;
-    let written = gallery.count()?.disk.bytes;
+    let written = gallery.stats()?.disk.bytes;
     fill(&gallery, items, dim, payload_bytes)?;
-    let rewritten = gallery.count()?.disk.bytes;
+    let rewritten = gallery.stats()?.disk.bytes;
     let start = Instant::now();
     let compacted = gallery.compact()?;
     let took = start.elapsed().as_secs_f64();
@@ -51,7 +51,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     if graph {
         wait_for_graph(&gallery)?;
     }
-    let memory = gallery.count()?.bytes_per_vector.memory;
+    let memory = gallery.stats()?.bytes_per_vector.memory;
     let each = |bytes: u64| bytes as f64 / items as f64;
     println!("{items} items, {dim} dimensions, payload {payload_bytes} bytes, graph {graph}");
     println!(
@@ -73,7 +73,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 fn wait_for_graph(gallery: &EmbeddedGallery) -> Result<(), perennial_gallery::GalleryError> {
     loop {
-        let index = gallery.count()?.index;
+        let index = gallery.stats()?.index;
         if index.kind == IndexKind::Hnsw && index.state == IndexProgress::Ready {
             return Ok(());
         }

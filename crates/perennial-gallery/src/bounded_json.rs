@@ -9,7 +9,7 @@ use std::marker::PhantomData;
 use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use crate::item::MAX_PAYLOAD_BYTES;
+use crate::limits::MAX_PAYLOAD_BYTES;
 
 /// Reads a list of at most `MOST` entries; the next one is an error before it is read.
 ///

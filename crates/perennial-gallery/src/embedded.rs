@@ -1,7 +1,7 @@
-//! The engine for one machine.
+//! The engine for one machine: one partition for every space, or for the spaces of one simplex.
 //!
 //! One transactional file is the source of truth. One thread writes it, merging the writes that wait into one transaction, and then
-//! brings the rows in memory up to date, which answer searches. Another thread keeps a graph of neighbours once there are
+//! brings the rows in memory up to date, which answer searches. Another thread keeps a graph of neighbours for each partition once there are
 //! enough rows. Readers wait for neither: what they see changes in one short step after a commit.
 
 mod approximate;
@@ -12,7 +12,9 @@ mod codes;
 mod compaction;
 mod config;
 mod indexer;
+mod layout;
 mod log;
+mod maintenance;
 mod opening;
 mod overlay;
 mod place;
@@ -22,10 +24,12 @@ mod reads;
 pub(crate) mod record;
 mod rows;
 mod scan;
+mod snapshots;
 mod space;
 mod state;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 mod writer;
 
 use std::collections::HashSet;
@@ -35,26 +39,23 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-use perennial_core::write_atomically_with;
-
-use self::compaction::Copied;
 pub use self::config::{GalleryConfig, HnswConfig, SearchMode};
 use self::indexer::Indexer;
-use self::log::{Access, Log, guarded};
+use self::log::{Access, Log};
 use self::reads::{check_batch, check_ids};
 use self::record::id_key;
 use self::state::{Shared, State};
 use self::writer::{Change, Command, Outcome, Reply, Writer};
 use crate::error::GalleryError;
 use crate::filter::Filter;
-use crate::item::{Hit, Item, ItemId, SimplexIdentity, StoredItem};
-use crate::snapshot::{Header, SnapshotReader, SnapshotWriter};
-use crate::store::{
-    BytesPerVector, Compacted, DiskUse, GalleryStats, IndexKind, IndexProgress, IndexState, Page,
-    SearchRequest, SnapshotInfo, Upserted, VectorStore,
-};
+use crate::item::{Hit, Item, ItemId, StoredItem};
+use crate::space::{SpaceStats, StoreSpace};
+use crate::store::{Page, SearchRequest, Upserted, VectorStore};
 
-/// A gallery in a folder of this machine: `gallery.redb`, and `hnsw.usearch` with `hnsw.json` once it is large.
+/// A gallery in a folder of this machine: `gallery.redb`, and for every large partition a graph, such as `hnsw.usearch` with `hnsw.json`.
+///
+/// Items of spaces that were trained towards one simplex lie in one partition, those of any other space in one of its own; a
+/// partition has an own dimension and an own index. A search looks through the partitions of the spaces that it names.
 ///
 /// Closing it (dropping it) waits for accepted writes and saves the approximate index.
 ///
@@ -190,12 +191,20 @@ impl Drop for EmbeddedGallery {
 }
 
 impl VectorStore for EmbeddedGallery {
+    fn spaces(&self) -> Result<Vec<SpaceStats>, GalleryError> {
+        Ok(self.shared.state().spaces())
+    }
+
+    fn create_space(&self, space: &StoreSpace) -> Result<(), GalleryError> {
+        space.check()?;
+        self.change(Change::CreateSpace(space.clone())).map(|_| ())
+    }
+
     fn upsert(&self, items: Vec<Item>) -> Result<Upserted, GalleryError> {
         check_batch(items.len())?;
-        let dim = self.shared.state().meta.dim();
         let mut seen = HashSet::with_capacity(items.len());
         for item in &items {
-            item.check(dim)?;
+            item.check(self.shared.state().dim_of(&item.model_version))?;
             if !seen.insert(&item.id) {
                 return Err(GalleryError::DuplicateId {
                     id: item.id.clone(),
@@ -243,186 +252,7 @@ impl VectorStore for EmbeddedGallery {
         self.steady(|| self.read_page(after, limit, filter, with_embeddings))
     }
 
-    fn search(&self, request: &SearchRequest<'_>) -> Result<Vec<Hit>, GalleryError> {
+    fn search(&self, request: &SearchRequest<'_>) -> Result<Vec<Vec<Hit>>, GalleryError> {
         self.steady(|| self.find(request))
-    }
-
-    fn search_batch(
-        &self,
-        embeddings: &[f32],
-        limit: usize,
-        filter: &Filter,
-        exact: bool,
-    ) -> Result<Vec<Vec<Hit>>, GalleryError> {
-        self.steady(|| self.find_batch(embeddings, limit, filter, exact))
-    }
-
-    fn count(&self) -> Result<GalleryStats, GalleryError> {
-        let disk = self.disk_bytes()?;
-        let state = self.shared.state();
-        let rows = &state.rows;
-        let graph = self
-            .shared
-            .graph()
-            .filter(|graph| graph.dim() == rows.dim());
-        let live = rows.live() as u64;
-        let per_version = state.versions.iter().zip(rows.per_version());
-        let index = match &graph {
-            None => IndexState {
-                kind: match self.shared.config.search {
-                    SearchMode::Int8 => IndexKind::Int8,
-                    SearchMode::Exact => IndexKind::Exact,
-                },
-                state: IndexProgress::Ready,
-                indexed: live,
-                backlog: match self.shared.config.hnsw_from as u64 {
-                    from if live >= from && !self.shared.read_only => live,
-                    _ => 0,
-                },
-            },
-            Some(graph) => {
-                let missing = rows.slots() - rows.first_slot_from(graph.covered());
-                IndexState {
-                    kind: IndexKind::Hnsw,
-                    state: match missing {
-                        0 => IndexProgress::Ready,
-                        _ => IndexProgress::Building,
-                    },
-                    indexed: live.saturating_sub(missing as u64),
-                    backlog: missing as u64,
-                }
-            }
-        };
-        let memory = rows.bytes() + graph.map_or(0, |graph| graph.bytes());
-        let per_vector = |bytes: f64| if live == 0 { 0.0 } else { bytes / live as f64 };
-        Ok(GalleryStats {
-            items: live,
-            dim: state.meta.dim(),
-            per_version: per_version
-                .filter(|&(_, &items)| items > 0)
-                .map(|(name, &items)| (name.clone(), items))
-                .collect(),
-            index,
-            bytes_per_vector: BytesPerVector {
-                memory: per_vector(memory as f64),
-                disk: per_vector(disk as f64),
-            },
-            disk: DiskUse {
-                bytes: disk,
-                reclaimable_bytes: disk.saturating_sub(state.space.file()),
-            },
-        })
-    }
-
-    fn identity(&self) -> Result<Option<SimplexIdentity>, GalleryError> {
-        let vertices = self.shared.state().meta.vertices as usize;
-        Ok((vertices != 0).then_some(SimplexIdentity { vertices }))
-    }
-
-    fn set_identity(&self, identity: SimplexIdentity) -> Result<(), GalleryError> {
-        identity.dim()?;
-        self.change(Change::SetIdentity(identity)).map(|_| ())
-    }
-
-    fn flush(&self) -> Result<(), GalleryError> {
-        // Commands are handled in order, so an answer to this one means that all before are done.
-        self.ask(Command::Read)?;
-        self.indexer.save()
-    }
-
-    fn compact(&self) -> Result<Compacted, GalleryError> {
-        self.check_writable()?;
-        let _running = Compacting::begin(&self.shared)?;
-        let reader = self.ask(Command::Read)?;
-        let (items, bytes_before) = (reader.items()?, self.disk_bytes()?);
-        let needed = self.shared.state().space.file();
-        if let Some(free) = place::free_space(reader.path()).filter(|&free| free < needed) {
-            return Err(GalleryError::NoSpace {
-                path: self.database.clone(),
-                needed,
-                free,
-            });
-        }
-        let path = reader.path().to_owned();
-        let copied = guarded(&path, || {
-            Copied::of(&reader, self.shared.config.cache_bytes)
-        })?;
-        drop(reader);
-        let bytes_after = self.ask(|reply| Command::Adopt(Box::new(copied), reply))?;
-        tracing::info!(
-            items,
-            bytes_before,
-            bytes_after,
-            "the gallery was compacted"
-        );
-        Ok(Compacted {
-            items: self.shared.state().rows.live() as u64,
-            bytes_before,
-            bytes_after,
-        })
-    }
-
-    fn snapshot(&self, path: &Path) -> Result<SnapshotInfo, GalleryError> {
-        let reader = self.ask(Command::Read)?;
-        let meta = reader.meta()?;
-        let vertices = meta.vertices as usize;
-        let header = Header {
-            items: reader.items()?,
-            dim: meta.dim(),
-            identity: (vertices != 0).then_some(SimplexIdentity { vertices }),
-            versions: reader.versions()?,
-        };
-        let mut outcome = None;
-        let written = write_atomically_with(path, |file| {
-            let mut snapshot = SnapshotWriter::new(file, &header)?;
-            let copied = reader.for_each(|_, bytes, _| {
-                snapshot
-                    .add(bytes)
-                    .map_err(|error| GalleryError::file(path, error))
-            });
-            match copied {
-                Ok(()) => {
-                    outcome = Some(Ok(snapshot.finish()?));
-                    Ok(())
-                }
-                Err(error) => {
-                    let text = error.to_string();
-                    outcome = Some(Err(error));
-                    Err(std::io::Error::other(text))
-                }
-            }
-        });
-        match (written, outcome) {
-            (Ok(()), Some(Ok(info))) => Ok(info),
-            (_, Some(Err(error))) => Err(error),
-            (Err(error), _) => Err(GalleryError::file(path, error)),
-            (Ok(()), None) => Err(GalleryError::file(path, "nothing was written")),
-        }
-    }
-
-    fn restore(&self, path: &Path) -> Result<SnapshotInfo, GalleryError> {
-        self.check_writable()?;
-        // Verified here first, so that a damaged file does not even make the writer work.
-        SnapshotReader::open(path)?.read(|_, _| Ok(()))?;
-        let path = path.to_owned();
-        self.ask(|reply| Command::Restore(path, reply))
-    }
-}
-
-/// Only one compaction runs at a time.
-struct Compacting<'a>(&'a Shared);
-
-impl<'a> Compacting<'a> {
-    fn begin(shared: &'a Shared) -> Result<Self, GalleryError> {
-        match shared.compacting.swap(true, Ordering::AcqRel) {
-            true => Err(GalleryError::Compacting),
-            false => Ok(Self(shared)),
-        }
-    }
-}
-
-impl Drop for Compacting<'_> {
-    fn drop(&mut self) {
-        self.0.compacting.store(false, Ordering::Release);
     }
 }

@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 
 use perennial_core::{ItemId, ItemIdError, NameError};
 
-use crate::item::{MAX_BATCH, MAX_DIM, MAX_PAYLOAD_BYTES, NORM_TOLERANCE};
-use crate::store::MAX_LIMIT;
+use crate::limits::{MAX_BATCH, MAX_DIM, MAX_LIMIT, MAX_PAYLOAD_BYTES, NORM_TOLERANCE};
 
 /// Errors of a gallery operation. A failed operation changes nothing.
 #[derive(Debug, thiserror::Error)]
@@ -22,14 +21,14 @@ pub enum GalleryError {
         /// The problem.
         source: NameError,
     },
-    /// A vector of another dimension than the gallery's.
-    #[error("{what}: the vector has {found} dimensions, but this gallery holds {expected}")]
+    /// A vector of another dimension than those of its space.
+    #[error("{what}: the vector has {found} dimensions, but those of its space have {expected}")]
     WrongDimension {
         /// The item or query.
         what: String,
         /// Dimensions given.
         found: usize,
-        /// Dimensions of the gallery.
+        /// Dimensions of the space.
         expected: usize,
     },
     /// A dimension that no gallery accepts.
@@ -105,19 +104,19 @@ pub enum GalleryError {
         /// Vertices given.
         vertices: usize,
     },
-    /// The gallery belongs to another simplex.
+    /// The space belongs to another simplex.
     #[error(
-        "this gallery belongs to a simplex of {stored} vertices, not {given}; use another gallery, or delete every item first"
+        "the stored items of this space belong to a simplex of {stored} vertices, not {given}; use another name, or delete them first"
     )]
     IdentityMismatch {
-        /// Vertices that the gallery remembers.
+        /// Vertices that the stored items have.
         stored: usize,
         /// Vertices given.
         given: usize,
     },
     /// The simplex does not fit the vectors that are stored already.
     #[error(
-        "a simplex of {vertices} vertices has embeddings of {expected} dimensions, but this gallery holds vectors of {stored}"
+        "a simplex of {vertices} vertices has embeddings of {expected} dimensions, but the space has vectors of {stored}"
     )]
     IdentityDimension {
         /// Vertices given.

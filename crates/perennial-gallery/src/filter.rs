@@ -9,7 +9,8 @@ use serde_json::{Map, Value};
 
 use crate::bounded_json::{self, some_at_most};
 use crate::error::GalleryError;
-use crate::item::{ItemId, MAX_BATCH, MAX_PAYLOAD_BYTES};
+use crate::item::ItemId;
+use crate::limits::{MAX_BATCH, MAX_PAYLOAD_BYTES};
 
 /// Conditions that an item must meet, all of them.
 ///

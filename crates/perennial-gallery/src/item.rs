@@ -7,15 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::bounded_json;
 use crate::error::GalleryError;
-
-/// The largest payload, in bytes of compact JSON.
-pub const MAX_PAYLOAD_BYTES: usize = 16 * 1024;
-/// The largest dimension of an embedding.
-pub const MAX_DIM: usize = 16_384;
-/// The most items, ids or queries in one call.
-pub const MAX_BATCH: usize = 10_000;
-/// How far the length of an embedding may be from 1.
-pub const NORM_TOLERANCE: f32 = 1e-3;
+use crate::limits::{MAX_DIM, MAX_PAYLOAD_BYTES, NORM_TOLERANCE};
 
 /// One item on its way into the gallery.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

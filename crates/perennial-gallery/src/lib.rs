@@ -1,6 +1,7 @@
 //! The gallery: unit vectors with ids, model versions, labels and payloads, durable and searchable by similarity.
 //!
-//! - [`VectorStore`]: the few operations that an embedded engine and a cluster both offer.
+//! - [`VectorStore`]: items and searches, the few operations that an embedded engine and a cluster both offer. [`Snapshots`] and
+//!   [`Maintenance`] are for stores with files of this machine.
 //! - [`EmbeddedGallery`]: the engine for one machine. A transactional file is the source of truth; all search structures are
 //!   derived from it and can be rebuilt.
 //! - [`Filter`]: by model version, label, payload and id, for searches, pages and deletions.
@@ -10,20 +11,28 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod bounded_json;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 pub mod embedded;
 pub mod error;
 pub mod filter;
 pub mod item;
+pub mod limits;
 mod payload;
 mod snapshot;
+pub mod space;
+pub mod stats;
 pub mod store;
 
 pub use embedded::{EmbeddedGallery, GalleryConfig, HnswConfig, SearchMode};
 pub use error::GalleryError;
 pub use filter::{Filter, LabelFilter};
 pub use item::{Hit, Item, ItemId, SimplexIdentity, StoredItem};
+pub use limits::MAX_LIMIT;
 pub use snapshot::FILE_KIND as SNAPSHOT_FILE_KIND;
-pub use store::{
+pub use space::{SpaceStats, StoreSpace};
+pub use stats::{
     BytesPerVector, Compacted, DiskUse, GalleryStats, IndexKind, IndexProgress, IndexState,
-    MAX_LIMIT, Page, SearchRequest, SnapshotInfo, Upserted, VectorStore,
+    PartitionStats, SnapshotInfo,
 };
+pub use store::{Maintenance, Page, SearchRequest, Snapshots, Upserted, VectorStore};

@@ -1,21 +1,23 @@
 //! One file that holds a whole gallery.
 //!
 //! Magic, format `u32`, header length `u32`, header as JSON, then per item a length `u32` and its record, and at the end the
-//! SHA-256 of everything before. All numbers little-endian.
+//! SHA-256 of everything before. All numbers little-endian. The header has the spaces of the items and their partitions; in format 1 it
+//! had one dimension and one simplex for all.
 
-use std::collections::HashSet;
+mod header;
+
 use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use fs_err::File;
-use perennial_core::{FileKind, check_name};
-use serde::{Deserialize, Serialize};
+use perennial_core::FileKind;
 use sha2::{Digest, Sha256};
 
+pub(crate) use self::header::{Header, HeaderPartition, HeaderSpace};
 use crate::embedded::record::{MAX_RECORD_BYTES, Record};
 use crate::error::GalleryError;
-use crate::item::{MAX_DIM, SimplexIdentity, check_vector};
-use crate::store::SnapshotInfo;
+use crate::item::check_vector;
+use crate::stats::SnapshotInfo;
 
 const MAGIC: &[u8; 18] = b"perennial gallery\n";
 /// How a snapshot file is recognised.
@@ -23,49 +25,10 @@ pub const FILE_KIND: FileKind = FileKind {
     name: "a snapshot of a gallery",
     recognise: |head| head.starts_with(MAGIC),
 };
-const FORMAT: u32 = 1;
+/// Format 1 had one dimension for all items; it is still read.
+const FORMAT: u32 = 2;
 const MAX_HEADER_BYTES: usize = 16 << 20;
 const DIGEST_BYTES: u64 = 32;
-
-/// The header of a snapshot.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Header {
-    /// Records that follow.
-    pub(crate) items: u64,
-    /// Dimension of the vectors, once there is one.
-    pub(crate) dim: Option<usize>,
-    /// The simplex, if it was set.
-    pub(crate) identity: Option<SimplexIdentity>,
-    /// Names of versions by the number that records use.
-    pub(crate) versions: Vec<String>,
-}
-
-impl Header {
-    fn check(&self) -> Result<(), String> {
-        if let Some(identity) = self.identity {
-            let dim = identity.dim().map_err(|error| error.to_string())?;
-            if self.dim != Some(dim) {
-                return Err("its simplex and its dimension do not match".to_owned());
-            }
-        }
-        if self.items > 0 && self.dim.is_none() {
-            return Err("it has items but no dimension".to_owned());
-        }
-        // A gallery that took any of these over could not be opened, or would confuse versions with its next item.
-        if let Some(dim) = self.dim.filter(|dim| !(1..=MAX_DIM).contains(dim)) {
-            return Err(format!("it states {dim} dimensions"));
-        }
-        if let Some(error) = self.versions.iter().find_map(|name| check_name(name).err()) {
-            return Err(format!("model version: {error}"));
-        }
-        let distinct: HashSet<&String> = self.versions.iter().collect();
-        if distinct.len() != self.versions.len() {
-            return Err("the name of a version occurs twice".to_owned());
-        }
-        Ok(())
-    }
-}
 
 /// Counts and digests what passes through.
 struct Digesting<T> {
@@ -174,7 +137,7 @@ impl<R: Read> SnapshotReader<R> {
             return Err(failed("it is not a snapshot of a gallery".to_owned()));
         }
         let format = number(&mut file).map_err(failed)?;
-        if format != FORMAT {
+        if !(1..=FORMAT).contains(&format) {
             return Err(GalleryError::Format {
                 path: path.to_owned(),
                 found: format.into(),
@@ -191,9 +154,7 @@ impl<R: Read> SnapshotReader<R> {
         if text.len() != length {
             return Err(failed("it is truncated".to_owned()));
         }
-        let header: Header = serde_json::from_slice(&text)
-            .map_err(|error| failed(format!("its header is invalid: {error}")))?;
-        header.check().map_err(failed)?;
+        let header = Header::read(format, &text).map_err(failed)?;
         Ok(Self {
             path: path.to_owned(),
             file,
@@ -245,12 +206,11 @@ impl<R: Read> SnapshotReader<R> {
     fn check(&self, record: &Record<'_>) -> Result<(), String> {
         let id = record.id()?;
         record.payload()?;
-        if record.version as usize >= self.header.versions.len() {
-            return Err(format!("its version {} has no name", record.version));
-        }
+        let Some(dim) = self.header.dim(record.version) else {
+            return Err(format!("its space {} is not stated", record.version));
+        };
         let vector: Vec<f32> = record.embedding().collect();
-        check_vector(&vector, self.header.dim, || format!("item {id}"))
-            .map_err(|error| error.to_string())
+        check_vector(&vector, Some(dim), || format!("item {id}")).map_err(|error| error.to_string())
     }
 }
 
@@ -283,15 +243,20 @@ fn hex(digest: &[u8]) -> String {
 mod tests {
     use super::*;
     use crate::embedded::record::encode;
-    use crate::item::{Item, ItemId};
+    use crate::item::{Item, ItemId, SimplexIdentity};
     use proptest::prelude::*;
 
     fn snapshot(items: u64) -> (Vec<u8>, SnapshotInfo) {
         let header = Header {
             items,
-            dim: Some(2),
-            identity: Some(SimplexIdentity { vertices: 3 }),
-            versions: vec!["v0001".to_owned()],
+            spaces: vec![HeaderSpace {
+                name: "v0001".to_owned(),
+                partition: Some(0),
+            }],
+            partitions: vec![HeaderPartition {
+                dim: 2,
+                simplex: Some(SimplexIdentity { vertices: 3 }),
+            }],
         };
         let mut bytes = Vec::new();
         let mut writer = SnapshotWriter::new(&mut bytes, &header).unwrap();
@@ -352,29 +317,43 @@ mod tests {
     }
 
     #[test]
-    fn headers_that_a_gallery_could_not_live_with_are_refused() {
-        let header = |dim: Option<usize>, versions: &[&str]| Header {
-            items: 0,
-            dim,
-            identity: None,
-            versions: versions.iter().map(|&name| name.to_owned()).collect(),
+    fn a_snapshot_of_format_1_is_read() {
+        let with_header = |text: &str| {
+            let (bytes, _) = snapshot(2);
+            let length = u32::from_le_bytes(*bytes[MAGIC.len() + 4..].first_chunk().unwrap());
+            let records = &bytes[MAGIC.len() + 8 + length as usize..bytes.len() - 32];
+            let length = (text.len() as u32).to_le_bytes();
+            let mut file = [MAGIC, &[1, 0, 0, 0][..], &length, text.as_bytes(), records].concat();
+            let digest = Sha256::digest(&file);
+            file.extend(digest);
+            read(&file)
         };
-        let read_header = |header: &Header| {
-            let mut bytes = Vec::new();
-            let writer = SnapshotWriter::new(&mut bytes, header).unwrap();
-            writer.finish().unwrap();
-            read(&bytes)
-        };
-        read_header(&header(None, &[])).unwrap();
-        read_header(&header(Some(MAX_DIM), &["a", "b"])).unwrap();
-        for (header, problem) in [
-            (header(Some(MAX_DIM + 1), &[]), "dimensions"),
-            (header(Some(0), &[]), "dimensions"),
-            (header(Some(2), &["a", "b", "a"]), "twice"),
-            (header(Some(2), &["a\n"]), "control"),
+        let text = r#"{"items":2,"dim":2,"identity":{"vertices":3},"versions":["v0001"]}"#;
+        assert_eq!(with_header(text).unwrap().0, 2);
+        for (text, problem) in [
+            (
+                r#"{"items":2,"dim":2,"identity":{"vertices":5},"versions":["v0001"]}"#,
+                "simplex",
+            ),
+            (
+                r#"{"items":2,"dim":null,"identity":null,"versions":["v0001"]}"#,
+                "no dimension",
+            ),
+            (
+                r#"{"items":2,"dim":3,"identity":null,"versions":["v0001"]}"#,
+                "dimensions",
+            ),
+            (
+                r#"{"items":2,"dim":2,"identity":null,"versions":[]}"#,
+                "not stated",
+            ),
+            (
+                r#"{"items":2,"spaces":[],"partitions":[]}"#,
+                "header is invalid",
+            ),
         ] {
-            let error = read_header(&header).unwrap_err().to_string();
-            assert!(error.contains(problem), "{error}");
+            let error = with_header(text).unwrap_err().to_string();
+            assert!(error.contains(problem), "{error} lacks {problem}");
         }
     }
 
@@ -391,7 +370,7 @@ mod tests {
 
         #[test]
         fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), known_start: bool) {
-            let start: &[u8] = if known_start { b"perennial gallery\n\x01\0\0\0" } else { b"" };
+            let start: &[u8] = if known_start { b"perennial gallery\n\x02\0\0\0" } else { b"" };
             prop_assert!(read(&[start, &bytes].concat()).is_err());
         }
     }

@@ -11,7 +11,6 @@ use axum::Router;
 use axum_server::Handle;
 use hyper_util::rt::TokioTimer;
 use perennial_core::Registry;
-use perennial_gallery::VectorStore;
 use perennial_upgrade::{CompatibilityCheck, EncoderLoader};
 use tokio::task::JoinHandle;
 
@@ -20,6 +19,7 @@ use crate::connections::LimitedAcceptor;
 use crate::error::ServeError;
 use crate::reload::Reloader;
 use crate::router;
+use crate::served_store::ServedStore;
 use crate::service::Service;
 use crate::tls::Tls;
 
@@ -46,7 +46,7 @@ impl Server {
     pub async fn bind(
         config: ServeConfig,
         registry: Registry,
-        store: Arc<dyn VectorStore>,
+        store: Arc<dyn ServedStore>,
         loader: Arc<dyn EncoderLoader>,
         check: Arc<dyn CompatibilityCheck>,
     ) -> Result<Self, ServeError> {
@@ -166,7 +166,7 @@ impl Server {
 pub async fn serve(
     config: ServeConfig,
     registry: Registry,
-    store: Arc<dyn VectorStore>,
+    store: Arc<dyn ServedStore>,
     loader: Arc<dyn EncoderLoader>,
     check: Arc<dyn CompatibilityCheck>,
     shutdown: impl Future<Output = ()>,
@@ -184,7 +184,7 @@ pub async fn serve(
 pub async fn application(
     config: ServeConfig,
     registry: Registry,
-    store: Arc<dyn VectorStore>,
+    store: Arc<dyn ServedStore>,
     loader: Arc<dyn EncoderLoader>,
     check: Arc<dyn CompatibilityCheck>,
 ) -> Result<Router, ServeError> {
@@ -197,7 +197,7 @@ pub async fn application(
 async fn start(
     config: ServeConfig,
     registry: Registry,
-    store: Arc<dyn VectorStore>,
+    store: Arc<dyn ServedStore>,
     loader: Arc<dyn EncoderLoader>,
     check: Arc<dyn CompatibilityCheck>,
 ) -> Result<(Arc<Service>, JoinHandle<()>), ServeError> {

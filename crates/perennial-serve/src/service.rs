@@ -1,6 +1,6 @@
 //! What all requests share.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
@@ -26,6 +26,7 @@ use crate::live::Live;
 use crate::receive::BUDGET_UNIT;
 use crate::recent::Recent;
 use crate::request_log::RequestIds;
+use crate::served_store::ServedStore;
 use crate::telemetry::Telemetry;
 
 /// The state behind the router.
@@ -35,7 +36,7 @@ pub(crate) struct Service {
     pub(crate) keys: ArcSwap<Keys>,
     pub(crate) clients: Arc<ClientLimits>,
     pub(crate) registry: Registry,
-    pub(crate) store: Arc<dyn VectorStore>,
+    pub(crate) store: Arc<dyn ServedStore>,
     pub(crate) loader: Arc<dyn EncoderLoader>,
     pub(crate) certification: Certification,
     pub(crate) probes: Option<StoredProbes>,
@@ -55,7 +56,7 @@ pub(crate) struct Service {
     pub(crate) forced_writes: AtomicU64,
     pub(crate) draining: AtomicBool,
     pub(crate) started: Instant,
-    stored: ArcSwap<BTreeMap<String, u64>>,
+    stored: ArcSwap<Stored>,
     counting: Mutex<()>,
     /// Versions never change, so they are read once.
     versions: RwLock<HashMap<String, Arc<ModelVersion>>>,
@@ -69,7 +70,7 @@ impl Service {
     pub(crate) fn start(
         config: ServeConfig,
         registry: Registry,
-        store: Arc<dyn VectorStore>,
+        store: Arc<dyn ServedStore>,
         loader: Arc<dyn EncoderLoader>,
         check: Arc<dyn CompatibilityCheck>,
     ) -> Result<(Arc<Self>, JoinHandle<()>), ServeError> {
@@ -98,9 +99,10 @@ impl Service {
                 None
             }
         };
-        let stored = store.count()?.per_version;
+        let stored = Stored::of(&*store)?;
         if let Some(live) = &live {
-            for refused in certification.refused(live.name(), stored.keys().map(String::as_str)) {
+            let names = stored.per_version.keys().map(String::as_str);
+            for refused in certification.refused(live.name(), names) {
                 tracing::warn!(
                     %refused,
                     "the live version is not certified against the stored versions: its searches are refused with 409"
@@ -197,8 +199,8 @@ impl Service {
         Ok(version)
     }
 
-    /// Items by version, as of the last write.
-    pub(crate) fn stored(&self) -> Arc<BTreeMap<String, u64>> {
+    /// What the gallery holds, as of the last write.
+    pub(crate) fn stored(&self) -> Arc<Stored> {
         self.stored.load_full()
     }
 
@@ -209,8 +211,8 @@ impl Service {
     pub(crate) fn count(&self) -> Result<GalleryStats, GalleryError> {
         // In turn, so that an older count never replaces a newer one.
         let _turn = self.counting.lock().unwrap_or_else(PoisonError::into_inner);
-        let stats = self.store.count()?;
-        self.stored.store(Arc::new(stats.per_version.clone()));
+        let stats = self.store.stats()?;
+        self.stored.store(Arc::new(Stored::of(&*self.store)?));
         Ok(stats)
     }
 
@@ -232,7 +234,7 @@ impl Service {
             return Err("no model version is live".to_owned());
         };
         let stored = self.stored();
-        let stored = stored.keys().map(String::as_str);
+        let stored = stored.per_version.keys().map(String::as_str);
         match self.certification.refused(live.name(), stored).first() {
             None => Ok(()),
             Some(refused) => Err(format!(

@@ -164,7 +164,7 @@ fn load(service: &Service, target: Target) -> Result<Prepared, ApiError> {
         &service.registry,
         &*service.loader,
         service.probes.as_ref(),
-        &service.stored(),
+        &service.stored().per_version,
         &name,
     )?)
 }

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use perennial_core::ModelVersion;
-use perennial_gallery::SimplexIdentity;
+use perennial_gallery::StoreSpace;
 
 use crate::certification::{Certification, NotCertified, Standing};
-use crate::loaded_model::simplex_of;
-use crate::promotion::Stored;
+use crate::loaded_model::{simplex_of, store_space};
+use crate::stored::Stored;
 
 /// The result of the check of a batch's versions.
 #[derive(Debug, Default)]
@@ -16,8 +16,8 @@ pub struct Insertion {
     pub refused: Vec<NotCertified>,
     /// Why the versions do not fit the gallery's simplex; force overrules it.
     pub other_simplex: Option<String>,
-    /// The simplex that an empty gallery takes on with these items.
-    pub new_simplex: Option<SimplexIdentity>,
+    /// The spaces of the batch that have no items yet, to be created before they get some.
+    pub new_spaces: Vec<StoreSpace>,
     /// Whether a pair passes only because it was accepted by force before.
     pub accepted_before: bool,
 }
@@ -56,6 +56,9 @@ impl Insertion {
             }
         }
         insertion.check_simplex(versions, stored);
+        let known = |version: &&ModelVersion| stored.per_version.contains_key(&version.name);
+        let new = versions.iter().copied().filter(|version| !known(version));
+        insertion.new_spaces = new.filter_map(store_space).collect();
         insertion
     }
 
@@ -86,10 +89,9 @@ impl Insertion {
             return;
         }
         if stored.items == 0 {
-            self.new_simplex = own.filter(|_| stored.simplex != own);
             return;
         }
-        self.other_simplex = match (stored.simplex, own) {
+        self.other_simplex = match (stored.simplex_beside(own), own) {
             (gallery, own) if gallery == own => None,
             (Some(gallery), _) => Some(format!(
                 "{} does not have the gallery's simplex of {} vertices",

@@ -4,7 +4,7 @@
 //! - [`CompatibilityCheck`]: whether a version is certified to query items of another; [`RegistryRecords`] decides by the
 //!   compatibility records of `evaluate`, under the policy. [`Certification`] adds the pairs that were accepted by force.
 //! - [`promotion`]: the one list of checks before a version becomes live, with and without a running service.
-//! - [`Insertion`]: the checks before items are stored.
+//! - [`Insertion`]: the checks before items are stored. [`OwnRoute`]: what a search may compare its queries with as they are.
 //! - [`CertificateRequest`]: measures a search by route ([`Route`]) and writes down what follows ([`Certificate`]); [`Question`]: measures
 //!   every way to handle an upgrade and says which one pays ([`Advice`]); [`select`]: the kind of a bridge by held-out retrieval.
 //! - [`LoadedModel`]: a version in memory; [`EncoderLoader`] supplies its network, so that this crate knows no tensor framework.
@@ -25,6 +25,7 @@ mod finding;
 mod insertion;
 mod loaded_model;
 pub mod measured;
+mod own_route;
 pub mod policy;
 pub mod promotion;
 mod records;
@@ -32,6 +33,7 @@ pub mod report;
 pub mod route;
 pub mod selection;
 pub mod self_check;
+mod stored;
 mod stored_certificates;
 pub mod stored_probes;
 
@@ -44,15 +46,17 @@ pub use chain::{BridgePath, Chain, ChainRoute, ChainVersion, OldHalf, RouteResul
 pub use evaluation_data::{EvaluationData, Rows, Task, Truth};
 pub use finding::Finding;
 pub use insertion::Insertion;
-pub use loaded_model::{EncoderLoader, LoadError, LoadedModel, simplex_of};
+pub use loaded_model::{EncoderLoader, LoadError, LoadedModel, simplex_of, store_space};
 pub use measured::{Demands, MeasureError, Measured};
+pub use own_route::{Asking, OwnRoute};
 pub use policy::{EvaluationSet, Policy, PolicyError, Undecided};
 pub use promotion::{
-    Candidate, Check, LIVE_ALIAS, Outcome, PREVIOUS_ALIAS, Prepared, Stored, Verdict, keep_probes,
+    Candidate, Check, LIVE_ALIAS, Outcome, PREVIOUS_ALIAS, Prepared, Verdict, keep_probes,
     move_live, prepare,
 };
 pub use records::RegistryRecords;
 pub use route::{Route, RouteError, Search};
 pub use selection::{DEFAULT_WEIGHT, Selection, SelectionError, Tried, select};
+pub use stored::Stored;
 pub use stored_certificates::StoredCertificates;
 pub use stored_probes::StoredProbes;

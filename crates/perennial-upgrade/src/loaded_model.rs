@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use perennial_core::{EncodeError, Encoder, ModelVersion, Registry};
 use perennial_data::{DecodeError, DecodeLimits, Preprocessing, decode_square, grey};
-use perennial_gallery::SimplexIdentity;
+use perennial_gallery::{SimplexIdentity, StoreSpace};
 use thiserror::Error;
 
 /// The largest side of an encoder's images, in pixels. A convolutional network fits any size, so nothing else would keep an
@@ -136,7 +136,7 @@ impl LoadedModel {
         for (image, row) in embeddings.chunks_exact(self.version.dim).enumerate() {
             let norm: f64 = row.iter().map(|&value| f64::from(value).powi(2)).sum();
             // NaN fails the comparison as well.
-            if (norm.sqrt() - 1.0).abs() > f64::from(perennial_gallery::item::NORM_TOLERANCE)
+            if (norm.sqrt() - 1.0).abs() > f64::from(perennial_gallery::limits::NORM_TOLERANCE)
                 || !norm.is_finite()
             {
                 return Err(EncodeError::NonFinite { image });
@@ -150,4 +150,14 @@ impl LoadedModel {
 pub fn simplex_of(version: &ModelVersion) -> Option<SimplexIdentity> {
     let vertices = version.classifier.vertices?;
     Some(SimplexIdentity { vertices })
+}
+
+/// A version's space as a gallery keeps it; `None` for a version whose name no item can carry.
+pub fn store_space(version: &ModelVersion) -> Option<StoreSpace> {
+    let space = version.space();
+    Some(StoreSpace {
+        id: space.id?,
+        dim: space.dim,
+        simplex: simplex_of(version),
+    })
 }

@@ -10,11 +10,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use perennial_core::{ModelVersion, Registry, RegistryError};
-use perennial_gallery::{GalleryError, SimplexIdentity, VectorStore};
+use perennial_gallery::SimplexIdentity;
 
 use crate::certification::{Certification, NotCertified, Standing};
 use crate::loaded_model::{EncoderLoader, LoadedModel};
 use crate::self_check;
+use crate::stored::Stored;
 use crate::stored_probes::{Checked, Probes, StoredProbes};
 
 /// The alias of the version that embeds queries.
@@ -42,35 +43,6 @@ pub enum Outcome {
     Warned,
     /// The promotion is refused.
     Failed,
-}
-
-/// The content of a gallery, as far as the checks need it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Stored {
-    /// Items in all.
-    pub items: u64,
-    /// The dimension of the stored embeddings; none while there are none.
-    pub dim: Option<usize>,
-    /// Items by the version that embedded them.
-    pub per_version: BTreeMap<String, u64>,
-    /// The simplex that the gallery belongs to.
-    pub simplex: Option<SimplexIdentity>,
-}
-
-impl Stored {
-    /// The current content of a gallery.
-    ///
-    /// # Errors
-    /// Those of the gallery.
-    pub fn of(store: &dyn VectorStore) -> Result<Self, GalleryError> {
-        let stats = store.count()?;
-        Ok(Self {
-            items: stats.items,
-            dim: stats.dim,
-            per_version: stats.per_version,
-            simplex: store.identity()?,
-        })
-    }
 }
 
 /// The checks so far. A broken version is refused in any case; force overrules missing certificates and another simplex.
@@ -149,11 +121,16 @@ impl Verdict {
         certification: &Certification,
     ) {
         let dim = model.version.dim;
-        let fits = match stored.dim {
-            Some(other) if other != dim && stored.items > 0 => Err(format!(
-                "its embeddings have {dim} dimensions, the stored embeddings have {other}"
-            )),
-            _ => Ok(format!("{dim}")),
+        let dims = stored.dims();
+        let fits = match dims.is_empty() || dims.contains(&dim) {
+            true => Ok(format!("{dim}")),
+            false => {
+                let dims: Vec<String> = dims.iter().map(ToString::to_string).collect();
+                Err(format!(
+                    "its embeddings have {dim} dimensions, the stored embeddings have {}",
+                    dims.join(" and ")
+                ))
+            }
         };
         self.require("dimension", fits);
         self.check_simplex(model.simplex, stored);
@@ -182,12 +159,12 @@ impl Verdict {
     }
 
     fn check_simplex(&mut self, own: Option<SimplexIdentity>, stored: &Stored) {
-        let (outcome, detail) = match (stored.simplex, own) {
+        let (outcome, detail) = match (stored.simplex_beside(own), own) {
             (Some(gallery), Some(own)) if gallery == own => (
                 Outcome::Passed,
                 format!("same as the gallery, {} vertices", own.vertices),
             ),
-            (Some(gallery), own) if stored.items > 0 => (
+            (Some(gallery), own) => (
                 Outcome::Failed,
                 match own {
                     Some(own) => format!(

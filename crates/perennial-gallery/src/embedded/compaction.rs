@@ -12,11 +12,11 @@ use redb::{Database, ReadableTableMetadata};
 use tempfile::TempPath;
 
 use super::backend::PreallocatedFile;
-use super::log::{IDS, ITEMS, Meta, Reader, VERSIONS, Writer};
+use super::log::{IDS, ITEMS, Meta, Reader, Writer};
 use super::opening::open_error;
 use super::place;
 use super::record::Record;
-use super::rows::Rows;
+use super::state::State;
 use crate::error::GalleryError;
 
 /// A copy that has no name of its own yet. It is removed when it is dropped.
@@ -90,15 +90,15 @@ impl Copied {
                     .map_err(|error| reader.storage(error))?;
             }
         }
-        copy_versions(&writer, reader)?;
+        writer.set_layout(&reader.layout()?).map_err(storage)?;
         let meta = self.meta;
         writer.set_origin(meta.store).map_err(storage)?;
         writer.set_meta(&meta).map_err(storage)?;
         writer.commit().map_err(storage)
     }
 
-    /// Adds what was written since the view that was copied. `reader` and `rows` are as of now, and nothing is written meanwhile.
-    pub(super) fn catch_up(&mut self, reader: &Reader, rows: &Rows) -> Result<(), GalleryError> {
+    /// Adds what was written since the view that was copied. `reader` and `state` are as of now, and nothing is written meanwhile.
+    pub(super) fn catch_up(&mut self, reader: &Reader, state: &State) -> Result<(), GalleryError> {
         let now = reader.meta()?;
         if now == self.meta {
             return Ok(());
@@ -108,12 +108,8 @@ impl Copied {
         let changed = || -> Result<(u64, u64), redb::Error> {
             let mut items = writer.transaction.open_table(ITEMS)?;
             let mut ids = writer.transaction.open_table(IDS)?;
-            let alive = |row| {
-                let slot = rows.slot(row);
-                slot.is_some_and(|slot| rows.alive().contains(slot))
-            };
             let mut gone = Vec::new();
-            for &row in self.rows.iter().filter(|&&row| !alive(row)) {
+            for &row in self.rows.iter().filter(|&&row| !state.is_alive(row)) {
                 if let Some(bytes) = items.remove(row)?
                     && let Ok(record) = Record::decode(bytes.value())
                 {
@@ -140,9 +136,7 @@ impl Copied {
                 copied.0, copied.1
             )));
         }
-        let deleted = writer.transaction.delete_table(VERSIONS);
-        deleted.map_err(|error| reader.storage(error))?;
-        copy_versions(&writer, reader)?;
+        writer.set_layout(&state.layout).map_err(storage)?;
         writer.set_meta(&now).map_err(storage)?;
         writer.commit().map_err(storage)?;
         self.meta = now;
@@ -158,16 +152,4 @@ impl Copied {
         self.temporary.persist(path).map_err(|error| error.error)?;
         Ok(self.database)
     }
-}
-
-fn copy_versions(writer: &Writer, reader: &Reader) -> Result<(), GalleryError> {
-    let copy = || -> Result<(), redb::Error> {
-        let mut versions = writer.transaction.open_table(VERSIONS)?;
-        for entry in reader.versions.range::<u32>(..)? {
-            let (number, name) = entry?;
-            versions.insert(number.value(), name.value())?;
-        }
-        Ok(())
-    };
-    copy().map_err(|error| reader.storage(error))
 }

@@ -1,5 +1,7 @@
-//! The thread that keeps the approximate index: builds it, brings it up to date, and saves it.
+//! The thread that keeps the approximate indexes, one for each partition with enough rows: builds them, brings them up to date, and
+//! saves them.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -11,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::HnswConfig;
 use super::approximate::{CALLERS, Graph, GraphVector};
+use super::rows::Rows;
 use super::state::{Shared, thread_pool};
 use crate::error::GalleryError;
 use crate::snapshot::digest_of_file;
@@ -39,7 +42,7 @@ impl Indexer {
         let (sender, receiver) = sync_channel(64);
         let pool = thread_pool("gallery-index", shared.config.threads.div_ceil(2))?;
         let work = Work {
-            saved_rows: 0,
+            saved_rows: BTreeMap::new(),
             pool,
             shared,
         };
@@ -106,43 +109,40 @@ impl Indexer {
 struct Work {
     shared: Arc<Shared>,
     pool: rayon::ThreadPool,
-    /// Vectors of the graph when it was last saved.
-    saved_rows: usize,
+    /// Vectors of each partition's graph when it was last saved.
+    saved_rows: BTreeMap<u32, usize>,
 }
 
 impl Work {
     fn run(mut self, signals: &Receiver<Signal>) {
-        match self.load() {
-            Ok(graph) => {
-                self.saved_rows = graph.as_ref().map_or(0, |graph| graph.len());
-                self.shared.set_graph(graph);
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the saved index cannot be used and is built again")
+        for partition in self.partitions() {
+            match self.load(partition) {
+                Ok(Some(graph)) => {
+                    self.saved_rows.insert(partition, graph.len());
+                    self.shared.set_graph(partition, Some(graph));
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "a saved index cannot be used and is built again")
+                }
             }
         }
         while let Ok(signal) = signals.recv() {
             let result = self.bring_up_to_date();
             match signal {
                 Signal::Wake => {
-                    let grown = self.shared.graph().map_or(0, |graph| graph.len());
-                    let result = result.and_then(|()| {
-                        if grown > self.saved_rows + self.saved_rows / 4 {
-                            self.save()?;
-                        }
-                        Ok(())
-                    });
+                    let result = result.and_then(|()| self.save_the_grown());
                     if let Err(error) = result {
                         // Searches compare row by row meanwhile.
                         tracing::error!(%error, "the index could not be brought up to date");
                     }
                 }
                 Signal::Save(reply) => {
-                    let _ = reply.try_send(result.and_then(|()| self.save()));
+                    let _ = reply.try_send(result.and_then(|()| self.save_all()));
                 }
             }
         }
-        if let Err(error) = self.save() {
+        if let Err(error) = self.save_all() {
             tracing::warn!(%error, "the index could not be saved and will be built again");
         }
     }
@@ -156,58 +156,66 @@ impl Work {
         pools + CALLERS + SPARE_THREADS
     }
 
+    fn partitions(&self) -> BTreeSet<u32> {
+        self.shared.state().partitions.keys().copied().collect()
+    }
+
     fn bring_up_to_date(&self) -> Result<(), GalleryError> {
         // A graph that cannot be saved is not worth building; a saved one serves as it is.
         if self.shared.read_only {
             return Ok(());
         }
-        while !self.shared.closing.load(Ordering::Acquire) {
-            let Some(graph) = self.wanted_graph()? else {
-                return Ok(());
-            };
-            let (rows, end) = self.next_rows(&graph);
-            if !rows.is_empty() {
-                graph.add(&rows, &self.pool)?;
-            }
-            let done = graph.covered() == end;
-            graph.set_covered(end);
-            if done {
-                return Ok(());
+        let partitions = self.partitions();
+        self.shared.keep_graphs_of(&partitions);
+        for partition in partitions {
+            while !self.shared.closing.load(Ordering::Acquire) {
+                let Some(graph) = self.wanted_graph(partition)? else {
+                    break;
+                };
+                let (rows, end) = self.next_rows(partition, &graph);
+                if !rows.is_empty() {
+                    graph.add(&rows, &self.pool)?;
+                }
+                let done = graph.covered() == end;
+                graph.set_covered(end);
+                if done {
+                    break;
+                }
             }
         }
         Ok(())
     }
 
     /// The graph to extend: the one there is, a new one where that is of no use, or none for so few rows.
-    fn wanted_graph(&self) -> Result<Option<Arc<Graph>>, GalleryError> {
+    fn wanted_graph(&self, partition: u32) -> Result<Option<Arc<Graph>>, GalleryError> {
         let (live, dim) = {
             let state = self.shared.state();
-            (state.rows.live(), state.rows.dim())
+            let rows = state.partitions.get(&partition);
+            rows.map_or((0, 0), |rows| (rows.live(), rows.dim()))
         };
-        let graph = self.shared.graph().filter(|graph| {
+        let graph = self.shared.graph(partition).filter(|graph| {
             // Dead rows cost searches time; half of the graph is the point where a new one pays.
-            graph.dim() == dim && graph.len() <= 2 * live + CHUNK
+            graph.len() <= 2 * live + CHUNK
         });
         // Around the limit, a graph is neither built nor dropped for every single item.
         if live == 0 || live < self.shared.config.hnsw_from / if graph.is_some() { 2 } else { 1 } {
-            self.shared.set_graph(None);
+            self.shared.set_graph(partition, None);
             return Ok(None);
         }
         if graph.is_some() {
             return Ok(graph);
         }
         let graph = Arc::new(Graph::new(dim, self.config(), self.threads())?);
-        self.shared.set_graph(Some(Arc::clone(&graph)));
+        self.shared.set_graph(partition, Some(Arc::clone(&graph)));
         Ok(Some(graph))
     }
 
     /// The next live rows that the graph lacks, and the number up to which it then reaches.
-    fn next_rows(&self, graph: &Graph) -> (Vec<(u64, GraphVector)>, u64) {
+    fn next_rows(&self, partition: u32, graph: &Graph) -> (Vec<(u64, GraphVector)>, u64) {
         let state = self.shared.state();
-        let rows = &state.rows;
-        if rows.dim() != graph.dim() {
+        let Some(rows) = state.partitions.get(&partition) else {
             return (Vec::new(), graph.covered());
-        }
+        };
         let first = rows.first_slot_from(graph.covered());
         let slots = first..rows.slots().min(first + CHUNK);
         let end = if slots.is_empty() {
@@ -222,8 +230,8 @@ impl Work {
         (chosen, end)
     }
 
-    fn load(&self) -> Result<Option<Arc<Graph>>, GalleryError> {
-        let files = Files::of(&self.shared.folder);
+    fn load(&self, partition: u32) -> Result<Option<Arc<Graph>>, GalleryError> {
+        let files = Files::of(&self.shared.folder, partition);
         if self.shared.config.hnsw_from == usize::MAX || !files.description.exists() {
             return Ok(None);
         }
@@ -235,7 +243,8 @@ impl Work {
         })?;
         let (meta, dim) = {
             let state = self.shared.state();
-            (state.meta, state.rows.dim())
+            let rows = state.partitions.get(&partition);
+            (state.meta, rows.map_or(0, Rows::dim))
         };
         let fits = saved.format == FORMAT
             && saved.store == meta.store
@@ -256,15 +265,54 @@ impl Work {
         Ok(Some(Arc::new(graph)))
     }
 
-    fn save(&mut self) -> Result<(), GalleryError> {
-        let Some(graph) = self.shared.graph().filter(|_| !self.shared.read_only) else {
+    fn save_all(&mut self) -> Result<(), GalleryError> {
+        let partitions = self.partitions();
+        for &partition in &partitions {
+            self.save(partition)?;
+        }
+        self.remove_files_of_others(&partitions);
+        Ok(())
+    }
+
+    /// Saves the graphs that have grown by a quarter since they were saved last.
+    fn save_the_grown(&mut self) -> Result<(), GalleryError> {
+        for partition in self.partitions() {
+            let rows = self.shared.graph(partition).map_or(0, |graph| graph.len());
+            let saved = self.saved_rows.get(&partition).copied().unwrap_or(0);
+            if rows > saved + saved / 4 {
+                self.save(partition)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes the saved graphs of partitions that are gone, whose numbers are never used again.
+    fn remove_files_of_others(&mut self, partitions: &BTreeSet<u32>) {
+        if self.shared.read_only {
+            return;
+        }
+        let gone: Vec<u32> = self.saved_rows.keys().copied().collect();
+        for partition in gone.into_iter().filter(|gone| !partitions.contains(gone)) {
+            self.saved_rows.remove(&partition);
+            let files = Files::of(&self.shared.folder, partition);
+            for file in [&files.description, &files.graph] {
+                if let Err(error) = fs_err::remove_file(file) {
+                    tracing::warn!(%error, "the index of a partition that is gone cannot be removed");
+                }
+            }
+        }
+    }
+
+    fn save(&mut self, partition: u32) -> Result<(), GalleryError> {
+        let graph = self.shared.graph(partition);
+        let Some(graph) = graph.filter(|_| !self.shared.read_only) else {
             return Ok(());
         };
         let rows = graph.len();
-        if rows == self.saved_rows {
+        if self.saved_rows.get(&partition) == Some(&rows) {
             return Ok(());
         }
-        let files = Files::of(&self.shared.folder);
+        let files = Files::of(&self.shared.folder, partition);
         let failed = |error: std::io::Error| GalleryError::file(&files.graph, error);
         graph.save(&files.partial)?;
         fs_err::File::open(&files.partial)
@@ -287,7 +335,7 @@ impl Work {
             .map_err(|error| GalleryError::file(&files.description, error))?;
         write_atomically(&files.description, text)
             .map_err(|error| GalleryError::file(&files.description, error))?;
-        self.saved_rows = rows;
+        self.saved_rows.insert(partition, rows);
         Ok(())
     }
 }
@@ -314,11 +362,16 @@ struct Files {
 }
 
 impl Files {
-    fn of(folder: &Path) -> Self {
+    /// A gallery of one partition has the names without number.
+    fn of(folder: &Path, partition: u32) -> Self {
+        let name = match partition {
+            0 => "hnsw".to_owned(),
+            _ => format!("hnsw-{partition}"),
+        };
         Self {
-            graph: folder.join("hnsw.usearch"),
-            partial: folder.join("hnsw.usearch.partial"),
-            description: folder.join("hnsw.json"),
+            graph: folder.join(format!("{name}.usearch")),
+            partial: folder.join(format!("{name}.usearch.partial")),
+            description: folder.join(format!("{name}.json")),
         }
     }
 }

@@ -1,9 +1,9 @@
-//! The database: items, their ids and the names of versions in one transactional file.
+//! The database: items, their ids, and the spaces with their partitions, in one transactional file.
 //!
 //! Rows are numbered by a counter that never goes back, so a row number is never reused: a replaced item gets a new
 //! row. Everything derived may therefore remember rows, and a gap only means that an item is gone.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -17,22 +17,29 @@ use redb::{
 
 use super::backend::PreallocatedFile;
 use super::compaction::Copied;
-use super::opening::{check_format, create, open_error};
+use super::layout::{Layout, Shape};
+use super::opening::{create, open_error};
 use super::overlay::Overlay;
 use super::place;
 use super::record::Record;
+use super::upgrade;
 use crate::error::GalleryError;
-use crate::item::MAX_DIM;
 
 /// Row number to record.
 pub(super) const ITEMS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("items");
 /// Id key to row number.
 pub(super) const IDS: TableDefinition<'_, &[u8], u64> = TableDefinition::new("ids");
-/// Version number to name.
+/// Number of a space to its name, which is that of a model version or of an outside encoder.
 pub(super) const VERSIONS: TableDefinition<'_, u32, &str> = TableDefinition::new("versions");
+/// Number of a space to number of its partition.
+pub(super) const SPACES: TableDefinition<'_, u32, u32> = TableDefinition::new("spaces");
+/// Number of a partition to its dimension and the vertices of its simplex, 0 for none.
+pub(super) const PARTITIONS: TableDefinition<'_, u32, (u32, u32)> =
+    TableDefinition::new("partitions");
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 
-pub(super) const FORMAT: u64 = 1;
+/// Format 1 had one dimension and one simplex for all items: see `upgrade.rs`.
+pub(super) const FORMAT: u64 = 2;
 /// How long an opening waits for another process, such as a command that is just ending.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long a reopening waits for this process's readers to close the file.
@@ -58,16 +65,8 @@ pub(super) struct Meta {
     pub(super) sequence: u64,
     /// The next row number.
     pub(super) next_row: u64,
-    /// 0 for none.
-    pub(super) dim: u64,
-    /// Vertices of the simplex, 0 for none.
-    pub(super) vertices: u64,
-}
-
-impl Meta {
-    pub(super) fn dim(&self) -> Option<usize> {
-        (self.dim != 0).then_some(self.dim as usize)
-    }
+    /// The next number of a partition.
+    pub(super) next_partition: u64,
 }
 
 /// The database of one folder, opened by one process.
@@ -92,7 +91,9 @@ pub(super) struct Reader {
     path: PathBuf,
     pub(super) items: ReadOnlyTable<u64, &'static [u8]>,
     pub(super) ids: ReadOnlyTable<&'static [u8], u64>,
-    pub(super) versions: ReadOnlyTable<u32, &'static str>,
+    versions: ReadOnlyTable<u32, &'static str>,
+    spaces: ReadOnlyTable<u32, u32>,
+    partitions: ReadOnlyTable<u32, (u32, u32)>,
     meta: ReadOnlyTable<&'static str, u64>,
     /// Dropped after the tables.
     _database: Arc<Replaced>,
@@ -206,7 +207,7 @@ impl Log {
             }
         };
         let database = database.map_err(failed)?;
-        check_format(&self.path, &database)?;
+        upgrade::to_current_format(&self.path, &database)?;
         Ok(database)
     }
 
@@ -257,6 +258,8 @@ impl Log {
             items: transaction.open_table(ITEMS).map_err(table)?,
             ids: transaction.open_table(IDS).map_err(table)?,
             versions: transaction.open_table(VERSIONS).map_err(table)?,
+            spaces: transaction.open_table(SPACES).map_err(table)?,
+            partitions: transaction.open_table(PARTITIONS).map_err(table)?,
             meta: transaction.open_table(META).map_err(table)?,
             _database: Arc::clone(&self.readers),
         })
@@ -278,21 +281,25 @@ impl Log {
 }
 
 impl Writer {
-    /// Numbers a version name, a new one if need be.
-    pub(super) fn version(
-        &self,
-        name: &str,
-        known: &mut HashMap<String, u32>,
-    ) -> Result<u32, redb::Error> {
-        if let Some(&number) = known.get(name) {
-            return Ok(number);
+    /// Writes the spaces and their partitions in the place of what is there.
+    pub(super) fn set_layout(&self, layout: &Layout) -> Result<(), redb::Error> {
+        let transaction = &self.transaction;
+        transaction.delete_table(VERSIONS)?;
+        transaction.delete_table(SPACES)?;
+        transaction.delete_table(PARTITIONS)?;
+        let mut versions = transaction.open_table(VERSIONS)?;
+        for (number, name) in (0u32..).zip(layout.names()) {
+            versions.insert(number, name.as_str())?;
         }
-        let number = known.len() as u32;
-        self.transaction
-            .open_table(VERSIONS)?
-            .insert(number, name)?;
-        known.insert(name.to_owned(), number);
-        Ok(number)
+        let mut spaces = transaction.open_table(SPACES)?;
+        for (space, partition) in layout.homes() {
+            spaces.insert(space, partition)?;
+        }
+        let mut partitions = transaction.open_table(PARTITIONS)?;
+        for (number, shape) in layout.partitions() {
+            partitions.insert(number, (shape.dim, shape.vertices))?;
+        }
+        Ok(())
     }
 
     pub(super) fn set_meta(&self, meta: &Meta) -> Result<(), redb::Error> {
@@ -300,8 +307,7 @@ impl Writer {
         for (key, value) in [
             ("sequence", meta.sequence),
             ("next_row", meta.next_row),
-            ("dim", meta.dim),
-            ("vertices", meta.vertices),
+            ("next_partition", meta.next_partition),
         ] {
             table.insert(key, value)?;
         }
@@ -335,30 +341,36 @@ impl Reader {
             store: value("store")?,
             sequence: value("sequence")?,
             next_row: value("next_row")?,
-            dim: value("dim")?,
-            vertices: value("vertices")?,
+            next_partition: value("next_partition")?,
         };
-        if meta.dim > MAX_DIM as u64 {
-            return Err(self.corrupt(format!("it states {} dimensions", meta.dim)));
-        }
         Ok(meta)
     }
 
-    /// Version names by their number.
-    pub(super) fn versions(&self) -> Result<Vec<String>, GalleryError> {
+    /// The spaces and their partitions.
+    pub(super) fn layout(&self) -> Result<Layout, GalleryError> {
         let mut names = Vec::new();
-        for entry in self
-            .versions
-            .range::<u32>(..)
-            .map_err(|error| self.storage(error))?
-        {
-            let (number, name) = entry.map_err(|error| self.storage(error))?;
+        let failed = |error: redb::StorageError| self.storage(error);
+        for entry in self.versions.range::<u32>(..).map_err(failed)? {
+            let (number, name) = entry.map_err(failed)?;
             if number.value() as usize != names.len() {
-                return Err(self.corrupt("a version number is missing"));
+                return Err(self.corrupt("the number of a space is missing"));
             }
             names.push(name.value().to_owned());
         }
-        Ok(names)
+        let mut homes = BTreeMap::new();
+        for entry in self.spaces.range::<u32>(..).map_err(failed)? {
+            let (space, partition) = entry.map_err(failed)?;
+            homes.insert(space.value(), partition.value());
+        }
+        let mut partitions = BTreeMap::new();
+        for entry in self.partitions.range::<u32>(..).map_err(failed)? {
+            let (number, shape) = entry.map_err(failed)?;
+            let (dim, vertices) = shape.value();
+            partitions.insert(number.value(), Shape { dim, vertices });
+        }
+        let next = u32::try_from(self.meta()?.next_partition);
+        let next = next.map_err(|_| self.corrupt("its counter of partitions is too large"))?;
+        Layout::new(names, homes, partitions, next).map_err(|problem| self.corrupt(problem))
     }
 
     /// Calls `f(row, record)` for every item, in the order of the rows.

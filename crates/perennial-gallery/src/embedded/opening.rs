@@ -1,11 +1,12 @@
-//! Creating a database, and checking one that is opened.
+//! Creating a database, and what the errors of opening one mean.
 
 use std::path::Path;
 
-use redb::{Database, DatabaseError, ReadableDatabase, StorageError, TableError};
+use redb::{Database, DatabaseError, StorageError};
 
 use super::backend::PreallocatedFile;
-use super::log::{FORMAT, IDS, ITEMS, META, VERSIONS, Writer, storage};
+use super::layout::Layout;
+use super::log::{IDS, ITEMS, Writer, storage};
 use super::place;
 use crate::error::GalleryError;
 
@@ -27,40 +28,13 @@ pub(super) fn create(path: &Path, cache_bytes: usize) -> Result<(), GalleryError
         writer.set_origin(new_store())?;
         writer.transaction.open_table(ITEMS)?;
         writer.transaction.open_table(IDS)?;
-        writer.transaction.open_table(VERSIONS)?;
-        Ok(())
+        writer.set_layout(&Layout::default())
     };
     prepare().map_err(|error| storage(path, error))?;
     writer.commit().map_err(|error| storage(path, error))?;
     database.close().map_err(failed)?;
     kept.sync_all().map_err(system)?;
     place::publish(temporary, path).map_err(system)
-}
-
-/// Says whether a database is a gallery of the format that is understood.
-pub(super) fn check_format(path: &Path, database: &Database) -> Result<(), GalleryError> {
-    let foreign = || GalleryError::NotAGallery {
-        path: path.to_owned(),
-        problem: "it is the database of another program".to_owned(),
-    };
-    let transaction = database
-        .begin_read()
-        .map_err(|error| storage(path, error))?;
-    let meta = match transaction.open_table(META) {
-        Ok(meta) => meta,
-        Err(TableError::Storage(error)) => return Err(storage(path, error)),
-        Err(_) => return Err(foreign()),
-    };
-    let format = meta.get("format").map_err(|error| storage(path, error))?;
-    match format.map(|format| format.value()) {
-        Some(FORMAT) => Ok(()),
-        Some(found) => Err(GalleryError::Format {
-            path: path.to_owned(),
-            found,
-            expected: FORMAT,
-        }),
-        None => Err(foreign()),
-    }
 }
 
 pub(super) fn open_error(path: &Path, error: DatabaseError) -> GalleryError {

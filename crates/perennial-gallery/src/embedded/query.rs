@@ -1,49 +1,69 @@
 //! From a request to hits: filtering, ranking and reading the rows.
 
 use std::borrow::Cow;
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 
-use super::approximate::GraphVector;
+use perennial_core::SpaceId;
+
+use super::approximate::{Graph, GraphVector};
 use super::batch_scan::nearest_batch;
 use super::ranking::Ranked;
 use super::record::{Record, id_key};
-use super::rows::SlotSet;
+use super::rows::{Rows, SlotSet};
 use super::scan;
 use super::state::{Shared, State};
 use crate::error::GalleryError;
 use crate::filter::Filter;
 use crate::item::{Hit, StoredItem};
 use crate::payload::fingerprint;
+use crate::store::SearchRequest;
 
 /// A filter that leaves less than this share of the rows is answered by comparing with all of them: a graph search would
 /// wander through rows that do not count.
 const SELECTIVE: usize = 20;
 /// A graph that lacks more than this share of the rows is left alone until it has caught up.
 const TAIL_SHARE: usize = 4;
+/// From so many queries on, rows are compared with all of them at once.
+const BATCH: usize = 4;
 /// Rows asked of the graph beyond those wanted, since it compares in 8 bits.
 const GRAPH_SPARE: usize = 16;
 
 /// The rows that a search may find; `None` for all slots.
 pub(super) type Allowed<'a> = Option<Cow<'a, SlotSet>>;
 
-/// The rows that may pass a filter. Its payload conditions are only fingerprints here: [`passes_payload`] decides.
+/// The rows of a partition, of some spaces or of all, that may pass a filter. Its payload conditions are only fingerprints here:
+/// [`passes_payload`] decides.
 pub(super) fn allowed<'a>(
     shared: &Shared,
     state: &'a State,
+    rows: &'a Rows,
+    spaces: Option<&[SpaceId]>,
     filter: &Filter,
 ) -> Result<Allowed<'a>, GalleryError> {
-    let rows = &state.rows;
-    if filter.is_empty() {
+    let names = state.layout.names();
+    let searched: Vec<bool> = match spaces {
+        None => vec![true; names.len()],
+        Some(spaces) => {
+            let named: HashSet<&str> = spaces.iter().map(SpaceId::as_str).collect();
+            let is_named = |name: &String| named.contains(name.as_str());
+            names.iter().map(is_named).collect()
+        }
+    };
+    let mut items = rows.per_version().iter().zip(&searched);
+    let all_searched = items.all(|(&items, &searched)| searched || items == 0);
+    if filter.is_empty() && all_searched {
         let all_alive = rows.live() == rows.slots();
         return Ok((!all_alive).then(|| Cow::Borrowed(rows.alive())));
     }
     if filter.matches_nothing() {
         return Ok(Some(Cow::Owned(SlotSet::default())));
     }
-    let of_version = |name: &String| {
-        let wanted = filter.model_versions.as_ref();
-        wanted.is_none_or(|wanted| wanted.contains(name))
+    let wanted = filter.model_versions.as_ref();
+    let of_version = |(name, searched): (&String, bool)| {
+        searched && wanted.is_none_or(|wanted| wanted.contains(name))
     };
-    let versions: Vec<bool> = state.versions.iter().map(of_version).collect();
+    let versions: Vec<bool> = names.iter().zip(searched).map(of_version).collect();
     let pairs = filter.payload.as_ref().map_or(0, fingerprint);
     let passes = |segment: &super::rows::Segment, row: usize| {
         versions[segment.versions[row] as usize]
@@ -76,170 +96,186 @@ pub(super) fn passes_payload(filter: &Filter, record: &Record<'_>) -> Result<boo
     Ok(filter.payload.is_none() || filter.matches_payload(&record.payload()?))
 }
 
-/// The best `limit` items.
+/// The best items for each query of a request, whose spaces have the queries' dimension.
+///
+/// A partition is searched once, however many of its spaces are named, and the partitions' hits are merged by their score.
 pub(super) fn search(
     shared: &Shared,
     state: &State,
-    query: &[f32],
-    limit: usize,
-    filter: &Filter,
-    exact: bool,
-) -> Result<Vec<Hit>, GalleryError> {
-    let allowed = allowed(shared, state, filter)?;
-    search_among(
-        shared,
-        state,
-        query,
-        limit,
-        filter,
-        exact,
-        allowed.as_deref(),
-    )
-}
-
-/// The same for many queries.
-pub(super) fn search_batch(
-    shared: &Shared,
-    state: &State,
-    queries: &[f32],
-    limit: usize,
-    filter: &Filter,
-    exact: bool,
+    request: &SearchRequest<'_>,
 ) -> Result<Vec<Vec<Hit>>, GalleryError> {
-    let dim = state.rows.dim();
-    let allowed = allowed(shared, state, filter)?;
-    let allowed = allowed.as_deref();
-    let one_by_one = queries.len() < 4 * dim
-        || filter.payload.is_some()
-        || !exact && usable_graph(shared, state).is_some();
-    if one_by_one {
-        return queries
-            .chunks_exact(dim)
-            .map(|query| search_among(shared, state, query, limit, filter, exact, allowed))
-            .collect();
-    }
-    let scan = || nearest_batch(&state.rows, queries, limit, allowed);
-    let ranked = shared.pool.install(scan);
-    ranked
-        .iter()
-        .map(|ranked| hits(state, ranked, limit, filter))
-        .collect()
-}
-
-fn search_among(
-    shared: &Shared,
-    state: &State,
-    query: &[f32],
-    limit: usize,
-    filter: &Filter,
-    exact: bool,
-    allowed: Option<&SlotSet>,
-) -> Result<Vec<Hit>, GalleryError> {
-    let available = allowed.map_or(state.rows.live(), SlotSet::count);
-    let mut wanted = limit;
-    loop {
-        let ranked = candidates(shared, state, query, wanted, allowed, exact)?;
-        let hits = hits(state, &ranked, limit, filter)?;
-        // Only payload conditions can drop candidates; the graph may also find fewer than there are.
-        if hits.len() >= limit || wanted >= available || filter.payload.is_none() {
-            return Ok(hits);
-        }
-        wanted = wanted.saturating_mul(4).min(available);
-    }
-}
-
-/// The graph, where it belongs to these rows and covers most of them, and the first slot that it does not cover.
-fn usable_graph(
-    shared: &Shared,
-    state: &State,
-) -> Option<(std::sync::Arc<super::approximate::Graph>, usize)> {
-    let graph = shared.graph()?;
-    if graph.dim() != state.rows.dim() {
-        return None;
-    }
-    let tail = state.rows.first_slot_from(graph.covered());
-    let missing = state.rows.slots() - tail;
-    (missing * TAIL_SHARE <= state.rows.slots()).then_some((graph, tail))
-}
-
-/// At least `wanted` candidates in order, fewer only where there are no more; similarities in f32.
-fn candidates(
-    shared: &Shared,
-    state: &State,
-    query: &[f32],
-    wanted: usize,
-    allowed: Option<&SlotSet>,
-    exact: bool,
-) -> Result<Vec<Ranked>, GalleryError> {
-    let rows = &state.rows;
-    let count = allowed.map_or(rows.live(), SlotSet::count);
-    if count == 0 {
-        return Ok(Vec::new());
-    }
-    let scan = || {
-        Ok(shared
-            .pool
-            .install(|| scan::nearest(rows, query, wanted, allowed)))
-    };
-    // With few rows left, or most of them wanted, nothing is faster than looking at each.
-    if exact || count <= 4 * wanted + 32 || count < rows.live() / SELECTIVE {
-        return scan();
-    }
-    if let Some((graph, tail)) = usable_graph(shared, state) {
-        let passes = |number: u64| {
-            let slot = rows.slot(number).filter(|&slot| slot < tail);
-            slot.is_some_and(|slot| allowed.unwrap_or(rows.alive()).contains(slot))
+    let mut found = vec![Vec::new(); request.queries.len() / request.dim];
+    let homes = request.spaces.iter();
+    let homes = homes.filter_map(|space| state.layout.home_of(space.as_str()));
+    let partitions: BTreeSet<u32> = homes.map(|(partition, _)| partition).collect();
+    for number in partitions {
+        let Some(rows) = state.partitions.get(&number).filter(|rows| rows.live() > 0) else {
+            continue;
         };
-        let all_pass = allowed.is_none() && graph.len() == tail && tail == rows.slots();
-        let passes: Option<&(dyn Fn(u64) -> bool + Sync)> =
-            if all_pass { None } else { Some(&passes) };
-        let asked = 2 * wanted + GRAPH_SPARE;
-        let found = graph.search(&GraphVector::new(query), asked, passes, &shared.pool)?;
-        // Rows that the graph does not cover yet are few; they all count as candidates.
-        let rest =
-            (tail..rows.slots()).filter(|&slot| allowed.unwrap_or(rows.alive()).contains(slot));
-        let slots = found.into_iter().filter_map(|number| rows.slot(number));
-        let ranked = scan::rescored(rows, query, wanted, slots.chain(rest));
-        if ranked.len() >= wanted {
-            return Ok(ranked);
+        let part = Part {
+            shared,
+            state,
+            number,
+            rows,
+            filter: request.filter,
+            limit: request.limit,
+            exact: request.exact,
+        };
+        let hits = part.search(request.queries, request.spaces)?;
+        for (found, hits) in found.iter_mut().zip(hits) {
+            merge(found, hits, request.limit);
         }
-        // A graph whose parts are cut off from each other by dead rows may find too few.
     }
-    scan()
+    Ok(found)
 }
 
-/// The first `limit` of the candidates that pass, equals in the order of their ids.
-fn hits(
-    state: &State,
-    ranked: &[Ranked],
-    limit: usize,
-    filter: &Filter,
-) -> Result<Vec<Hit>, GalleryError> {
-    let reader = state.reader()?;
-    let mut hits: Vec<Hit> = Vec::with_capacity(ranked.len().min(limit));
-    for candidate in ranked {
-        let score = candidate.score();
-        if hits.len() >= limit && hits.last().is_some_and(|last| score < last.score) {
-            break;
-        }
-        let number = state.rows.number(candidate.slot());
-        let hit = reader.record(number, |record| {
-            if !passes_payload(filter, &record)? {
-                return Ok(None);
-            }
-            Ok(Some(Hit {
-                id: record.id()?,
-                score,
-                model_version: version(state, record.version)?,
-                label: record.label,
-                payload: record.payload()?,
-            }))
-        })?;
-        hits.extend(hit.flatten());
+/// Adds the hits of another partition.
+fn merge(found: &mut Vec<Hit>, more: Vec<Hit>, limit: usize) {
+    if found.is_empty() {
+        *found = more;
+        return;
     }
+    found.extend(more);
+    sort(found);
+    found.truncate(limit);
+}
+
+/// Best first, equals in the order of their ids.
+fn sort(hits: &mut [Hit]) {
     hits.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.id.cmp(&b.id)));
-    hits.truncate(limit);
-    Ok(hits)
+}
+
+/// One partition as a search sees it.
+struct Part<'a> {
+    shared: &'a Shared,
+    state: &'a State,
+    number: u32,
+    rows: &'a Rows,
+    filter: &'a Filter,
+    limit: usize,
+    exact: bool,
+}
+
+impl Part<'_> {
+    fn search(&self, queries: &[f32], spaces: &[SpaceId]) -> Result<Vec<Vec<Hit>>, GalleryError> {
+        let dim = self.rows.dim();
+        let allowed = allowed(
+            self.shared,
+            self.state,
+            self.rows,
+            Some(spaces),
+            self.filter,
+        )?;
+        let allowed = allowed.as_deref();
+        let one_by_one = queries.len() < BATCH * dim
+            || self.filter.payload.is_some()
+            || !self.exact && self.usable_graph().is_some();
+        if one_by_one {
+            let queries = queries.chunks_exact(dim);
+            return queries
+                .map(|query| self.search_among(query, allowed))
+                .collect();
+        }
+        let scan = || nearest_batch(self.rows, queries, self.limit, allowed);
+        let ranked = self.shared.pool.install(scan);
+        ranked.iter().map(|ranked| self.hits(ranked)).collect()
+    }
+
+    fn search_among(
+        &self,
+        query: &[f32],
+        allowed: Option<&SlotSet>,
+    ) -> Result<Vec<Hit>, GalleryError> {
+        let available = allowed.map_or(self.rows.live(), SlotSet::count);
+        let mut wanted = self.limit;
+        loop {
+            let ranked = self.candidates(query, wanted, allowed)?;
+            let hits = self.hits(&ranked)?;
+            // Only payload conditions can drop candidates; the graph may also find fewer than there are.
+            if hits.len() >= self.limit || wanted >= available || self.filter.payload.is_none() {
+                return Ok(hits);
+            }
+            wanted = wanted.saturating_mul(4).min(available);
+        }
+    }
+
+    /// The graph, where it covers most of the rows, and the first slot that it does not cover.
+    fn usable_graph(&self) -> Option<(Arc<Graph>, usize)> {
+        let graph = self.shared.graph(self.number)?;
+        let rows = self.rows;
+        let tail = rows.first_slot_from(graph.covered());
+        let missing = rows.slots() - tail;
+        (missing * TAIL_SHARE <= rows.slots()).then_some((graph, tail))
+    }
+
+    /// At least `wanted` candidates in order, fewer only where there are no more; similarities in f32.
+    fn candidates(
+        &self,
+        query: &[f32],
+        wanted: usize,
+        allowed: Option<&SlotSet>,
+    ) -> Result<Vec<Ranked>, GalleryError> {
+        let (rows, pool) = (self.rows, &self.shared.pool);
+        let count = allowed.map_or(rows.live(), SlotSet::count);
+        if count == 0 {
+            return Ok(Vec::new());
+        }
+        let scan = || Ok(pool.install(|| scan::nearest(rows, query, wanted, allowed)));
+        // With few rows left, or most of them wanted, nothing is faster than looking at each.
+        if self.exact || count <= 4 * wanted + 32 || count < rows.live() / SELECTIVE {
+            return scan();
+        }
+        if let Some((graph, tail)) = self.usable_graph() {
+            let passes = |number: u64| {
+                let slot = rows.slot(number).filter(|&slot| slot < tail);
+                slot.is_some_and(|slot| allowed.unwrap_or(rows.alive()).contains(slot))
+            };
+            let all_pass = allowed.is_none() && graph.len() == tail && tail == rows.slots();
+            let passes: Option<&(dyn Fn(u64) -> bool + Sync)> =
+                if all_pass { None } else { Some(&passes) };
+            let asked = 2 * wanted + GRAPH_SPARE;
+            let found = graph.search(&GraphVector::new(query), asked, passes, pool)?;
+            // Rows that the graph does not cover yet are few; they all count as candidates.
+            let rest =
+                (tail..rows.slots()).filter(|&slot| allowed.unwrap_or(rows.alive()).contains(slot));
+            let slots = found.into_iter().filter_map(|number| rows.slot(number));
+            let ranked = scan::rescored(rows, query, wanted, slots.chain(rest));
+            if ranked.len() >= wanted {
+                return Ok(ranked);
+            }
+            // A graph whose parts are cut off from each other by dead rows may find too few.
+        }
+        scan()
+    }
+
+    /// The first `limit` of the candidates that pass, equals in the order of their ids.
+    fn hits(&self, ranked: &[Ranked]) -> Result<Vec<Hit>, GalleryError> {
+        let reader = self.state.reader()?;
+        let mut hits: Vec<Hit> = Vec::with_capacity(ranked.len().min(self.limit));
+        for candidate in ranked {
+            let score = candidate.score();
+            if hits.len() >= self.limit && hits.last().is_some_and(|last| score < last.score) {
+                break;
+            }
+            let number = self.rows.number(candidate.slot());
+            let hit = reader.record(number, |record| {
+                if !passes_payload(self.filter, &record)? {
+                    return Ok(None);
+                }
+                Ok(Some(Hit {
+                    id: record.id()?,
+                    score,
+                    model_version: version(self.state, record.version)?,
+                    label: record.label,
+                    payload: record.payload()?,
+                }))
+            })?;
+            hits.extend(hit.flatten());
+        }
+        sort(&mut hits);
+        hits.truncate(self.limit);
+        Ok(hits)
+    }
 }
 
 /// The item of a row.
@@ -261,7 +297,8 @@ pub(super) fn item(
 
 fn version(state: &State, number: u32) -> Result<String, String> {
     state
-        .versions
+        .layout
+        .names()
         .get(number as usize)
         .cloned()
         .ok_or_else(|| format!("version {number} has no name"))

@@ -1,13 +1,15 @@
 //! Reading: items by id, pages and searches, each from one view of the gallery.
 
 use super::EmbeddedGallery;
+use super::layout::Shape;
 use super::query;
 use super::record::{id_key, key_id};
 use super::writer::Command;
 use crate::error::GalleryError;
 use crate::filter::Filter;
-use crate::item::{Hit, ItemId, MAX_BATCH, StoredItem, check_vector};
-use crate::store::{MAX_LIMIT, Page, SearchRequest};
+use crate::item::{Hit, ItemId, StoredItem, check_vector};
+use crate::limits::{MAX_BATCH, MAX_DIM, MAX_LIMIT};
+use crate::store::{Page, SearchRequest};
 
 /// Ids that one page looks at: beyond it, the page ends early, so that a rare filter does not hold up writers.
 const PAGE_SCAN: usize = 20_000;
@@ -66,7 +68,11 @@ impl EmbeddedGallery {
         }
         let state = self.shared.state();
         let reader = state.reader()?;
-        let allowed = query::allowed(&self.shared, &state, filter)?;
+        let mut parts = Vec::with_capacity(state.partitions.len());
+        for rows in state.partitions.values() {
+            let allowed = query::allowed(&self.shared, &state, rows, None, filter)?;
+            parts.push((rows, allowed));
+        }
         let from = after.map_or_else(Vec::new, id_key);
         let mut page = Page::default();
         let ids = reader.ids.range::<&[u8]>(from.as_slice()..);
@@ -75,9 +81,10 @@ impl EmbeddedGallery {
             if after.is_some() && key.value() == from.as_slice() {
                 continue;
             }
-            let slot = state.rows.slot(row.value());
-            let may_pass =
-                slot.is_some_and(|slot| allowed.as_ref().is_none_or(|a| a.contains(slot)));
+            let may_pass = parts.iter().any(|(rows, allowed)| {
+                let slot = rows.slot(row.value());
+                slot.is_some_and(|slot| allowed.as_ref().is_none_or(|a| a.contains(slot)))
+            });
             if may_pass
                 && let Some(item) = query::item(&state, row.value(), with_embeddings)?
                 && filter.matches_payload(&item.payload)
@@ -97,44 +104,33 @@ impl EmbeddedGallery {
         Ok(page)
     }
 
-    pub(super) fn find(&self, request: &SearchRequest<'_>) -> Result<Vec<Hit>, GalleryError> {
+    pub(super) fn find(&self, request: &SearchRequest<'_>) -> Result<Vec<Vec<Hit>>, GalleryError> {
         let SearchRequest {
-            embedding,
+            queries,
+            dim,
             limit,
             filter,
-            exact,
+            ..
         } = *request;
         check_limit(limit)?;
         filter.check()?;
-        let state = self.shared.state();
-        check_vector(embedding, state.meta.dim(), || "the query".to_owned())?;
-        if state.rows.live() == 0 {
-            return Ok(Vec::new());
-        }
-        query::search(&self.shared, &state, embedding, limit, filter, exact)
-    }
-
-    pub(super) fn find_batch(
-        &self,
-        embeddings: &[f32],
-        limit: usize,
-        filter: &Filter,
-        exact: bool,
-    ) -> Result<Vec<Vec<Hit>>, GalleryError> {
-        check_limit(limit)?;
-        filter.check()?;
-        let state = self.shared.state();
-        let Some(dim) = state.meta.dim() else {
-            return Ok(Vec::new());
-        };
-        check_batch(embeddings.len() / dim)?;
-        for (at, query) in embeddings.chunks(dim).enumerate() {
+        check_dim(dim)?;
+        check_batch(queries.len() / dim)?;
+        for (at, query) in queries.chunks(dim).enumerate() {
             check_vector(query, Some(dim), || format!("query {at}"))?;
         }
-        if state.rows.live() == 0 {
-            return Ok(vec![Vec::new(); embeddings.len() / dim]);
+        let state = self.shared.state();
+        for space in request.spaces {
+            let shape = state.layout.home_of(space.as_str()).map(|(_, shape)| shape);
+            if let Some(expected) = shape.map(Shape::dim).filter(|&expected| expected != dim) {
+                return Err(GalleryError::WrongDimension {
+                    what: format!("a query of the items of {space}"),
+                    found: dim,
+                    expected,
+                });
+            }
         }
-        query::search_batch(&self.shared, &state, embeddings, limit, filter, exact)
+        query::search(&self.shared, &state, request)
     }
 }
 
@@ -148,6 +144,16 @@ pub(super) fn check_batch(found: usize) -> Result<(), GalleryError> {
 pub(super) fn check_ids(ids: &[ItemId]) -> Result<(), GalleryError> {
     check_batch(ids.len())?;
     Ok(ids.iter().try_for_each(ItemId::check)?)
+}
+
+fn check_dim(dim: usize) -> Result<(), GalleryError> {
+    match dim {
+        1..=MAX_DIM => Ok(()),
+        _ => Err(GalleryError::UnsupportedDimension {
+            what: "the queries".to_owned(),
+            found: dim,
+        }),
+    }
 }
 
 pub(super) fn check_limit(limit: usize) -> Result<(), GalleryError> {

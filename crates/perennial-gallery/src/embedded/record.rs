@@ -7,7 +7,8 @@ use perennial_core::item_id::{ItemId, MAX_ID_BYTES};
 use serde_json::{Map, Value};
 
 use crate::error::GalleryError;
-use crate::item::{Item, MAX_DIM, MAX_PAYLOAD_BYTES};
+use crate::item::Item;
+use crate::limits::{MAX_DIM, MAX_PAYLOAD_BYTES};
 
 /// Leads the key of a number; the bytes of keys are ordered as ids are.
 const NUMBER: u8 = 0;

@@ -1,24 +1,30 @@
 //! The state that readers see, and how it is built from the database.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use perennial_core::SpaceId;
+
 use super::approximate::Graph;
+use super::layout::Layout;
 use super::log::{Meta, Reader, guarded};
 use super::rows::{Row, Rows};
 use super::space::Space;
 use super::{GalleryConfig, SearchMode};
 use crate::error::GalleryError;
 use crate::payload::fingerprint;
+use crate::space::{SpaceStats, StoreSpace};
 
 /// Rows and database as of one transaction.
 ///
 /// The reader belongs to the rows: an item found in memory is there in the database, whatever is committed meanwhile.
 pub(super) struct State {
-    pub(super) rows: Rows,
-    /// Version names by number.
-    pub(super) versions: Vec<String>,
+    /// The rows of each partition, by its number: of every partition in the layout, and of no other.
+    pub(super) partitions: BTreeMap<u32, Rows>,
+    /// Spaces and their partitions.
+    pub(super) layout: Layout,
     pub(super) meta: Meta,
     /// What the items need on the disk, estimated.
     pub(super) space: Space,
@@ -36,9 +42,11 @@ impl State {
     }
 
     fn read(reader: Reader, with_codes: bool) -> Result<Self, GalleryError> {
-        let (meta, versions) = (reader.meta()?, reader.versions()?);
-        let dim = meta.dim().unwrap_or(0);
-        let mut rows = Rows::new(dim, with_codes);
+        let (meta, layout) = (reader.meta()?, reader.layout()?);
+        let shapes = layout.partitions().iter();
+        let mut partitions: BTreeMap<u32, Rows> = shapes
+            .map(|(&number, shape)| (number, Rows::new(shape.dim(), with_codes)))
+            .collect();
         let items = reader.items()?;
         if items >= u64::from(u32::MAX) {
             return Err(GalleryError::Full);
@@ -46,43 +54,106 @@ impl State {
         let mut space = Space::default();
         reader.for_each(|number, bytes, record| {
             space.add(bytes.len(), record.id_key.len());
-            let problem = if record.dim() != dim {
-                format!("has {} dimensions, not {dim}", record.dim())
-            } else if record.version as usize >= versions.len() {
-                format!("has the unknown version {}", record.version)
-            } else if number >= meta.next_row {
-                "has a number beyond the counter of rows".to_owned()
-            } else {
-                let payload = record
-                    .payload()
-                    .map_err(|problem| reader.corrupt(format!("row {number}: {problem}")))?;
-                let mut row = Row {
-                    number,
-                    version: record.version,
-                    label: record.label,
-                    fingerprint: fingerprint(&payload),
-                    vector: record.embedding().collect(),
-                    codes: Vec::new(),
-                    coding: Default::default(),
-                };
-                if with_codes {
-                    row.encode();
+            let home = layout.home(record.version);
+            let rows = match home {
+                Some((partition, _)) => partitions.get_mut(&partition),
+                None => None,
+            };
+            let problem = match rows {
+                None => format!("has the unknown space {}", record.version),
+                Some(rows) if record.dim() != rows.dim() => {
+                    format!("has {} dimensions, not {}", record.dim(), rows.dim())
                 }
-                rows.push(&row);
-                return Ok(());
+                Some(_) if number >= meta.next_row => {
+                    "has a number beyond the counter of rows".to_owned()
+                }
+                Some(rows) => {
+                    let payload = record
+                        .payload()
+                        .map_err(|problem| reader.corrupt(format!("row {number}: {problem}")))?;
+                    let mut row = Row {
+                        number,
+                        version: record.version,
+                        label: record.label,
+                        fingerprint: fingerprint(&payload),
+                        vector: record.embedding().collect(),
+                        codes: Vec::new(),
+                        coding: Default::default(),
+                    };
+                    if with_codes {
+                        row.encode();
+                    }
+                    rows.push(&row);
+                    return Ok(());
+                }
             };
             Err(reader.corrupt(format!("row {number} {problem}")))
         })?;
-        rows.set_centred(rows.centred());
+        for rows in partitions.values_mut() {
+            rows.set_centred(rows.centred());
+        }
         Ok(Self {
-            rows,
-            versions,
+            partitions,
+            layout,
             meta,
             space,
             database: reader.path().to_owned(),
             reader: Some(reader),
             failure: String::new(),
         })
+    }
+
+    /// Items stored.
+    pub(super) fn live(&self) -> usize {
+        self.partitions.values().map(Rows::live).sum()
+    }
+
+    /// Positions in use, those of dead rows included.
+    pub(super) fn slots(&self) -> usize {
+        self.partitions.values().map(Rows::slots).sum()
+    }
+
+    /// The dimension of a space, once it is known.
+    pub(super) fn dim_of(&self, space: &str) -> Option<usize> {
+        self.layout.home_of(space).map(|(_, shape)| shape.dim())
+    }
+
+    /// Items of a space, by its number.
+    pub(super) fn items_of(&self, space: u32) -> u64 {
+        let rows = self
+            .layout
+            .home(space)
+            .and_then(|(partition, _)| self.partitions.get(&partition));
+        let items = rows.and_then(|rows| rows.per_version().get(space as usize));
+        items.copied().unwrap_or(0)
+    }
+
+    /// Whether a row holds an item.
+    pub(super) fn is_alive(&self, row: u64) -> bool {
+        let mut partitions = self.partitions.values();
+        partitions.any(|rows| {
+            rows.slot(row)
+                .is_some_and(|slot| rows.alive().contains(slot))
+        })
+    }
+
+    /// What is stored of each space, in the order of the names.
+    pub(super) fn spaces(&self) -> Vec<SpaceStats> {
+        let spaces = self.layout.spaces();
+        let mut spaces: Vec<SpaceStats> = spaces
+            .filter_map(|(number, name, shape)| {
+                let space = StoreSpace {
+                    // Names were checked before they were stored.
+                    id: SpaceId::new(name).ok()?,
+                    dim: shape.dim(),
+                    simplex: shape.simplex(),
+                };
+                let items = self.items_of(number);
+                Some(SpaceStats { space, items })
+            })
+            .collect();
+        spaces.sort_by(|a, b| a.space.id.cmp(&b.space.id));
+        spaces
     }
 
     /// The database as of this state.
@@ -109,7 +180,8 @@ pub(super) struct Shared {
     pub(super) config: GalleryConfig,
     pub(super) folder: PathBuf,
     state: RwLock<State>,
-    graph: RwLock<Option<Arc<Graph>>>,
+    /// Of partitions with enough rows, by number.
+    graphs: RwLock<BTreeMap<u32, Arc<Graph>>>,
     /// Searches of all rows run here, and those of the graph that find no place on their caller's thread; never a lock inside.
     pub(super) pool: rayon::ThreadPool,
     /// Tells the indexer to stop.
@@ -132,7 +204,7 @@ impl Shared {
             config,
             folder: folder.to_owned(),
             state: RwLock::new(state),
-            graph: RwLock::new(None),
+            graphs: RwLock::default(),
             pool,
             closing: AtomicBool::new(false),
             compacting: AtomicBool::new(false),
@@ -153,13 +225,24 @@ impl Shared {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn graph(&self) -> Option<Arc<Graph>> {
-        let graph = self.graph.read().unwrap_or_else(PoisonError::into_inner);
-        graph.clone()
+    /// The graph of a partition.
+    pub(super) fn graph(&self, partition: u32) -> Option<Arc<Graph>> {
+        let graphs = self.graphs.read().unwrap_or_else(PoisonError::into_inner);
+        graphs.get(&partition).cloned()
     }
 
-    pub(super) fn set_graph(&self, graph: Option<Arc<Graph>>) {
-        *self.graph.write().unwrap_or_else(PoisonError::into_inner) = graph;
+    pub(super) fn set_graph(&self, partition: u32, graph: Option<Arc<Graph>>) {
+        let mut graphs = self.graphs.write().unwrap_or_else(PoisonError::into_inner);
+        match graph {
+            Some(graph) => graphs.insert(partition, graph),
+            None => graphs.remove(&partition),
+        };
+    }
+
+    /// Drops the graphs of partitions that are gone.
+    pub(super) fn keep_graphs_of(&self, partitions: &BTreeSet<u32>) {
+        let mut graphs = self.graphs.write().unwrap_or_else(PoisonError::into_inner);
+        graphs.retain(|partition, _| partitions.contains(partition));
     }
 }
 

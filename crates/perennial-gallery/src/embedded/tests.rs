@@ -1,9 +1,11 @@
 //! What only shows with a hand inside the engine: a disk that fills up, and rows that move.
 
+use perennial_core::SpaceId;
 use serde_json::Map;
 
 use super::backend::tests::DISK_SIZE;
 use super::*;
+use crate::store::{Maintenance, Snapshots};
 
 fn item(id: u64, dim: usize) -> Item {
     let mut embedding = vec![0.0; dim];
@@ -24,6 +26,25 @@ fn open(folder: &Path) -> EmbeddedGallery {
         ..GalleryConfig::default()
     };
     EmbeddedGallery::open(folder, config).unwrap()
+}
+
+/// What is most similar to an item.
+fn nearest(
+    gallery: &EmbeddedGallery,
+    item: &Item,
+    limit: usize,
+    filter: &Filter,
+    exact: bool,
+) -> Vec<Hit> {
+    let found = gallery.search(&SearchRequest {
+        spaces: &[SpaceId::new("v0001").unwrap()],
+        queries: &item.embedding,
+        dim: item.embedding.len(),
+        limit,
+        filter,
+        exact,
+    });
+    found.unwrap().remove(0)
 }
 
 fn set_disk_size(gallery: &EmbeddedGallery, size: u64) {
@@ -52,14 +73,9 @@ fn a_full_disk_refuses_writes_and_leaves_everything_readable() {
 
     let filter = Filter::default();
     for _ in 0..2 {
-        assert_eq!(gallery.count().unwrap().items, stored);
-        let request = SearchRequest {
-            embedding: &item(3, 32).embedding,
-            limit: 1,
-            filter: &filter,
-            exact: true,
-        };
-        assert_eq!(gallery.search(&request).unwrap()[0].id, 3.into());
+        assert_eq!(gallery.stats().unwrap().items, stored);
+        let hits = nearest(&gallery, &item(3, 32), 1, &filter, true);
+        assert_eq!(hits[0].id, 3.into());
         assert_eq!(
             gallery.get(&[7.into(), stored.into()], true).unwrap().len(),
             1
@@ -97,7 +113,7 @@ fn a_full_disk_refuses_writes_and_leaves_everything_readable() {
     set_disk_size(&gallery, u64::MAX);
     gallery.upsert(vec![item(stored, 32)]).unwrap();
     drop(gallery);
-    assert_eq!(open(folder.path()).count().unwrap().items, stored + 1);
+    assert_eq!(open(folder.path()).stats().unwrap().items, stored + 1);
 }
 
 #[test]
@@ -106,22 +122,16 @@ fn rows_move_together_when_many_are_dead() {
     let gallery = open(folder.path());
     let batch = || (0..150).map(|id| item(id, 16_000)).collect::<Vec<_>>();
     gallery.upsert(batch()).unwrap();
-    let old = gallery.shared.state().rows.slots();
+    let old = gallery.shared.state().slots();
     gallery.upsert(batch()).unwrap();
-    assert_eq!((old, gallery.shared.state().rows.slots()), (150, 150));
+    assert_eq!((old, gallery.shared.state().slots()), (150, 150));
     let filter = Filter {
         ids: Some(vec![9.into()]),
         ..Filter::default()
     };
-    let request = SearchRequest {
-        embedding: &item(9, 16_000).embedding,
-        limit: 5,
-        filter: &filter,
-        exact: false,
-    };
-    let hits = gallery.search(&request).unwrap();
+    let hits = nearest(&gallery, &item(9, 16_000), 5, &filter, false);
     assert_eq!((hits.len(), &hits[0].id), (1, &9.into()));
-    assert_eq!(gallery.count().unwrap().per_version["v0001"], 150);
+    assert_eq!(gallery.stats().unwrap().per_version["v0001"], 150);
 }
 
 #[test]
@@ -133,7 +143,7 @@ fn a_disk_that_fills_up_during_a_compaction_leaves_the_gallery_as_it_was() {
             .upsert((0..2000).map(|id| item(id, 256)).collect())
             .unwrap();
     }
-    let before = gallery.count().unwrap();
+    let before = gallery.stats().unwrap();
     // Copies are made on the caller's thread.
     for size in [0, 1 << 20, 2 << 20] {
         DISK_SIZE.set(size);
@@ -141,13 +151,13 @@ fn a_disk_that_fills_up_during_a_compaction_leaves_the_gallery_as_it_was() {
         DISK_SIZE.set(u64::MAX);
         assert!(matches!(error, GalleryError::Storage { .. }), "{error}");
         assert!(!folder.path().join("gallery.redb.compacting").exists());
-        assert_eq!(gallery.count().unwrap(), before);
+        assert_eq!(gallery.stats().unwrap(), before);
     }
     // The last step happens on the writer's.
     gallery.compact().unwrap();
     gallery.upsert(vec![item(5000, 256)]).unwrap();
     drop(gallery);
-    assert_eq!(open(folder.path()).count().unwrap().items, 2001);
+    assert_eq!(open(folder.path()).stats().unwrap().items, 2001);
 }
 
 #[test]
@@ -181,4 +191,69 @@ fn the_estimate_of_the_space_is_near_the_truth() {
             "{count} x {dim}, {text}: {ratio}"
         );
     }
+}
+
+#[test]
+fn the_engine_does_what_every_store_must() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut stores = 0;
+    crate::conformance::run(&mut || {
+        stores += 1;
+        Box::new(open(&folder.path().join(stores.to_string())))
+    });
+    assert!(stores > 0);
+}
+
+#[test]
+fn a_partition_that_comes_and_goes_within_one_transaction_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let gallery = open(folder.path());
+    let of = |space: &str, dim: usize, id: u64| Item {
+        model_version: space.to_owned(),
+        ..item(id, dim)
+    };
+    gallery
+        .upsert(vec![of("a", 4, 1), of("a", 4, 2), of("b", 6, 3)])
+        .unwrap();
+    // While the writer is held up, changes wait and are then committed together, in the order of their arrival.
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        let gallery = &gallery;
+        let run = Box::new(move || wait.recv().unwrap());
+        scope.spawn(move || gallery.ask(|reply| Command::Run(run, reply)).unwrap());
+        let pause = || std::thread::sleep(std::time::Duration::from_millis(60));
+        pause();
+        for batch in [
+            vec![of("passing", 9, 7)],
+            vec![of("b", 6, 7), of("b", 6, 1)],
+            vec![of("passing", 5, 8)],
+            vec![of("passing", 9, 8), of("passing", 9, 2)],
+        ] {
+            scope.spawn(move || {
+                let refused = batch[0].embedding.len() == 5;
+                assert_eq!(gallery.upsert(batch).is_err(), refused);
+            });
+            pause();
+        }
+        scope.spawn(move || assert_eq!(gallery.delete(&[8.into(), 2.into()]).unwrap(), 2));
+        pause();
+        go.send(()).unwrap();
+    });
+    let check = |gallery: &EmbeddedGallery| {
+        let stats = gallery.stats().unwrap();
+        assert_eq!((stats.items, stats.dim), (3, Some(6)));
+        assert_eq!(stats.per_version["b"], 3);
+        assert_eq!(
+            gallery.spaces().unwrap().len(),
+            1,
+            "the others have no items"
+        );
+        assert_eq!(gallery.shared.state().partitions.len(), 1);
+        let ids = gallery.scroll(None, 10, &Filter::default(), false).unwrap();
+        let ids: Vec<ItemId> = ids.items.into_iter().map(|item| item.id).collect();
+        assert_eq!(ids, [1.into(), 3.into(), 7.into()]);
+    };
+    check(&gallery);
+    drop(gallery);
+    check(&open(folder.path()));
 }

@@ -2,25 +2,23 @@
 
 mod changes;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
 
-use redb::ReadableTableMetadata;
-
 pub(super) use self::changes::{Change, Outcome};
-use self::changes::{Changes, Failure, delete, replace_all, set_identity, upsert};
+use self::changes::{Changes, Failure, delete, replace_all, upsert};
 use super::compaction::Copied;
 use super::indexer::Indexer;
 use super::log::{IDS, ITEMS, Log, Reader};
 use super::query;
-use super::rows::{Row, Rows};
+use super::rows::Rows;
 use super::state::{Shared, State};
 use crate::error::GalleryError;
 use crate::filter::Filter;
 use crate::snapshot::SnapshotReader;
-use crate::store::SnapshotInfo;
+use crate::stats::SnapshotInfo;
 
 /// Items that one transaction takes in before the next one begins.
 const GROUP_ITEMS: usize = 10_000;
@@ -175,17 +173,11 @@ impl Writer {
                     .collect());
             }
         };
-        let (mut changes, mut versions) = {
+        let (mut changes, room) = {
             let state = self.shared.state();
-            let changes = Changes {
-                meta: state.meta,
-                space: state.space,
-                ..Changes::default()
-            };
-            let numbered = state.versions.iter().cloned().zip(0u32..);
-            (changes, numbered.collect::<HashMap<_, _>>())
+            let room = (u32::MAX as usize).saturating_sub(state.slots());
+            (Changes::of(&state), room)
         };
-        let room = (u32::MAX as usize).saturating_sub(self.shared.state().rows.slots());
         let mut outcomes = Vec::with_capacity(group.len());
         {
             let mut items = transaction.transaction.open_table(ITEMS)?;
@@ -196,14 +188,9 @@ impl Writer {
                         drop(batch);
                         Err(Failure::Refused(GalleryError::Full))
                     }
-                    Change::Upsert(batch) => {
-                        let mut version = |name: &str| transaction.version(name, &mut versions);
-                        upsert(batch, &mut items, &mut ids, &mut version, &mut changes)
-                    }
+                    Change::Upsert(batch) => upsert(batch, &mut items, &mut ids, &mut changes),
                     Change::Delete(keys) => delete(keys, &mut items, &mut ids, &mut changes),
-                    Change::SetIdentity(identity) => {
-                        set_identity(identity, items.is_empty()?, &mut changes)
-                    }
+                    Change::CreateSpace(space) => changes.create(&space),
                 };
                 outcomes.push(match outcome {
                     Ok(outcome) => Ok(outcome),
@@ -211,24 +198,19 @@ impl Writer {
                     Err(Failure::Storage(error)) => return Err(error),
                 });
             }
-            if items.is_empty()? && changes.meta.vertices == 0 {
-                changes.meta.dim = 0;
-            }
         }
         if !changes.changed {
             return Ok(outcomes);
         }
+        changes.forget_emptied();
         changes.meta.sequence += 1;
+        changes.meta.next_partition = changes.layout.next_partition().into();
+        if changes.layout != self.shared.state().layout {
+            transaction.set_layout(&changes.layout)?;
+        }
         transaction.set_meta(&changes.meta)?;
         transaction.commit()?;
         // From here on the changes are durable, and must become visible.
-        let known = self.shared.state().versions.len() as u32;
-        changes.new_versions = versions
-            .into_iter()
-            .map(|(name, number)| (number, name))
-            .filter(|&(number, _)| number >= known)
-            .collect();
-        changes.new_versions.sort_unstable();
         match self.log.reader() {
             Ok(reader) => self.apply(changes, reader),
             Err(error) => {
@@ -241,39 +223,73 @@ impl Writer {
 
     /// Repeats in memory what was committed. Readers wait only for copies of the new rows.
     fn apply(&mut self, mut changes: Changes, reader: Reader) {
-        let dim = changes.meta.dim().unwrap_or(0);
-        if self.shared.with_codes() {
-            changes.added.iter_mut().for_each(Row::encode);
+        let with_codes = self.shared.with_codes();
+        if with_codes {
+            let rows = changes.added.iter_mut();
+            rows.for_each(|(_, row)| row.encode());
         }
+        let touched: BTreeSet<u32> = changes.partitions_touched().collect();
         let mut state = self.shared.state_mut();
-        let names = changes.new_versions.into_iter().map(|(_, name)| name);
-        state.versions.extend(names);
-        if state.rows.dim() != dim {
-            state.rows = Rows::new(dim, self.shared.with_codes());
+        for (&number, shape) in changes.layout.partitions() {
+            let rows = state.partitions.entry(number);
+            rows.or_insert_with(|| Rows::new(shape.dim(), with_codes));
         }
-        for row in &changes.added {
-            state.rows.push(row);
+        let layout = &changes.layout;
+        state
+            .partitions
+            .retain(|number, _| layout.partitions().contains_key(number));
+        // An item that moves leaves one partition and enters another before any reader sees either. Rows of a partition that was
+        // emptied and is gone have no place any more.
+        for (partition, row) in &changes.added {
+            if let Some(rows) = state.partitions.get_mut(partition) {
+                rows.push(row);
+            }
         }
-        for number in changes.removed {
-            state.rows.remove(number);
+        for (partition, number) in changes.removed {
+            if let Some(rows) = state.partitions.get_mut(&partition) {
+                rows.remove(number);
+            }
         }
+        state.layout = changes.layout;
         state.meta = changes.meta;
         state.space = changes.space;
         state.set_reader(reader);
-        let emptied = state.rows.live() == 0 && state.rows.slots() > 0;
-        if emptied {
-            state.rows = Rows::new(dim, self.shared.with_codes());
+        let mut wasteful = Vec::new();
+        for number in &touched {
+            let Some(rows) = state.partitions.get_mut(number) else {
+                continue;
+            };
+            if rows.live() == 0 && rows.slots() > 0 {
+                *rows = Rows::new(rows.dim(), with_codes);
+            } else if rows.is_wasteful() {
+                wasteful.push(*number);
+            }
         }
-        let wasteful = state.rows.is_wasteful();
         drop(state);
-        if wasteful {
-            // Only this thread changes rows, so the copy is complete although readers go on.
-            let rows = self.shared.state().rows.compacted();
-            self.shared.state_mut().rows = rows;
+        // Only this thread changes rows, so the copies are complete although readers go on.
+        for number in wasteful {
+            let compacted = self
+                .shared
+                .state()
+                .partitions
+                .get(&number)
+                .map(Rows::compacted);
+            if let Some(rows) = compacted {
+                self.shared.state_mut().partitions.insert(number, rows);
+            }
         }
-        let centred = self.shared.state().rows.centred();
-        if !centred.is_empty() {
-            self.shared.state_mut().rows.set_centred(centred);
+        for number in touched {
+            let centred = self
+                .shared
+                .state()
+                .partitions
+                .get(&number)
+                .map(Rows::centred);
+            if let Some(centred) = centred.filter(|centred| !centred.is_empty())
+                && let Some(rows) = self.shared.state_mut().partitions.get_mut(&number)
+            {
+                rows.set_centred(centred);
+            }
         }
         self.indexer.wake();
     }
@@ -281,19 +297,21 @@ impl Writer {
     /// Keys of the items that pass a filter.
     fn matching(&self, filter: &Filter) -> Result<Vec<Vec<u8>>, GalleryError> {
         let state = self.shared.state();
-        let allowed = query::allowed(&self.shared, &state, filter)?;
-        let slots: Box<dyn Iterator<Item = usize>> = match &allowed {
-            Some(allowed) => Box::new(allowed.iter()),
-            None => Box::new(0..state.rows.slots()),
-        };
         let reader = state.reader()?;
         let mut keys = Vec::new();
-        for slot in slots {
-            let key = reader.record(state.rows.number(slot), |record| {
-                let passes = query::passes_payload(filter, &record)?;
-                Ok(passes.then(|| record.id_key.to_vec()))
-            })?;
-            keys.extend(key.flatten());
+        for rows in state.partitions.values() {
+            let allowed = query::allowed(&self.shared, &state, rows, None, filter)?;
+            let slots: Box<dyn Iterator<Item = usize>> = match &allowed {
+                Some(allowed) => Box::new(allowed.iter()),
+                None => Box::new(0..rows.slots()),
+            };
+            for slot in slots {
+                let key = reader.record(rows.number(slot), |record| {
+                    let passes = query::passes_payload(filter, &record)?;
+                    Ok(passes.then(|| record.id_key.to_vec()))
+                })?;
+                keys.extend(key.flatten());
+            }
         }
         Ok(keys)
     }
@@ -301,7 +319,7 @@ impl Writer {
     /// Switches to a compacted copy; an error leaves everything as it was.
     fn adopt(&mut self, mut copied: Copied) -> Result<u64, GalleryError> {
         let reader = self.log.reader()?;
-        copied.catch_up(&reader, &self.shared.state().rows)?;
+        copied.catch_up(&reader, &self.shared.state())?;
         drop(reader);
         self.log.adopt(copied)?;
         match self.log.reader() {
@@ -320,8 +338,11 @@ impl Writer {
     fn restore(&mut self, path: &std::path::Path) -> Result<SnapshotInfo, GalleryError> {
         let snapshot = SnapshotReader::open(path)?;
         let writer = self.log.writer()?;
-        let meta = self.shared.state().meta;
-        match replace_all(snapshot, path, &writer, meta) {
+        let (meta, next_partition) = {
+            let state = self.shared.state();
+            (state.meta, state.layout.next_partition())
+        };
+        match replace_all(snapshot, path, &writer, meta, next_partition) {
             Ok(info) => {
                 writer.commit().map_err(|error| {
                     let problem = self.failed(error);
@@ -339,8 +360,6 @@ impl Writer {
                         self.recover()?;
                     }
                 }
-                // None of its rows exists any more.
-                self.shared.set_graph(None);
                 self.indexer.wake();
                 Ok(info)
             }

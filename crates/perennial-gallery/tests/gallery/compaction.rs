@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use perennial_gallery::{
-    EmbeddedGallery, Filter, GalleryConfig, GalleryError, Item, SimplexIdentity, VectorStore,
+    EmbeddedGallery, Filter, GalleryConfig, GalleryError, Item, Maintenance, Snapshots, VectorStore,
 };
 
 use crate::fixtures::*;
@@ -39,9 +39,7 @@ fn large(items: Vec<Item>) -> Vec<Item> {
 fn a_compacted_gallery_is_smaller_and_says_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let gallery = open(folder.path());
-    gallery
-        .set_identity(SimplexIdentity { vertices: 17 })
-        .unwrap();
+    gallery.create_space(&simplex(17)).unwrap();
     for _ in 0..4 {
         gallery.upsert(large(items(3000, 16, 1))).unwrap();
     }
@@ -49,7 +47,7 @@ fn a_compacted_gallery_is_smaller_and_says_the_same() {
         .delete(&(100..3000u64).map(Into::into).collect::<Vec<_>>())
         .unwrap();
     gallery.upsert(items(50, 16, 2)).unwrap();
-    let (before, stats) = (content(&gallery), gallery.count().unwrap());
+    let (before, stats) = (content(&gallery), gallery.stats().unwrap());
     assert_eq!(before.len(), 100);
     assert!(stats.disk.is_wasteful(), "{:?}", stats.disk);
 
@@ -62,7 +60,7 @@ fn a_compacted_gallery_is_smaller_and_says_the_same() {
         compacted.bytes_after < compacted.bytes_before / 10,
         "{compacted:?}"
     );
-    let after = gallery.count().unwrap();
+    let after = gallery.stats().unwrap();
     assert_eq!(after.disk.bytes, compacted.bytes_after);
     assert!(
         !after.disk.is_wasteful() && after.disk.bytes < 1 << 20,
@@ -89,10 +87,7 @@ fn a_compacted_gallery_is_smaller_and_says_the_same() {
     assert_eq!(names, ["gallery.redb"]);
     let gallery = open(folder.path());
     assert_eq!(content(&gallery), last);
-    assert_eq!(
-        gallery.identity().unwrap(),
-        Some(SimplexIdentity { vertices: 17 })
-    );
+    assert_eq!(vertices(&gallery), Some(17));
 }
 
 #[test]
@@ -105,7 +100,7 @@ fn an_empty_gallery_can_be_compacted() {
     assert_eq!(gallery.compact().unwrap().items, 0);
     gallery.upsert(items(5, 4, 1)).unwrap();
     drop(gallery);
-    assert_eq!(open(folder.path()).count().unwrap().items, 5);
+    assert_eq!(open(folder.path()).stats().unwrap().items, 5);
 }
 
 #[test]
@@ -159,12 +154,12 @@ fn readers_and_writers_go_on_during_a_compaction() {
         }
         done.store(true, Ordering::Relaxed);
     });
-    let (before, stats) = (content(&gallery), gallery.count().unwrap());
+    let (before, stats) = (content(&gallery), gallery.stats().unwrap());
     assert_eq!(before.len() as u64, stats.items);
     drop(gallery);
     let gallery = EmbeddedGallery::open(folder.path(), config).unwrap();
     assert_eq!(content(&gallery), before);
-    assert_eq!(gallery.count().unwrap().per_version, stats.per_version);
+    assert_eq!(gallery.stats().unwrap().per_version, stats.per_version);
 }
 
 #[test]
@@ -221,7 +216,7 @@ fn a_link_to_the_database_stays_a_link() {
     std::os::unix::fs::symlink(elsewhere.join("gallery.redb"), &link).unwrap();
     open(&here).compact().unwrap();
     assert!(link.symlink_metadata().unwrap().is_symlink());
-    assert_eq!(open(&elsewhere).count().unwrap().items, 40);
+    assert_eq!(open(&elsewhere).stats().unwrap().items, 40);
 }
 
 #[test]
@@ -256,5 +251,5 @@ fn a_damaged_item_stops_a_compaction_and_nothing_is_lost() {
     assert!(!folder.path().join("gallery.redb.compacting").exists());
     damage(bytes[at]);
     drop(gallery);
-    assert_eq!(open(folder.path()).count().unwrap().items, 60);
+    assert_eq!(open(folder.path()).stats().unwrap().items, 60);
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use perennial_gallery::{
-    EmbeddedGallery, Filter, GalleryConfig, GalleryError, SimplexIdentity, VectorStore,
+    EmbeddedGallery, Filter, GalleryConfig, GalleryError, Maintenance, Snapshots, VectorStore,
 };
 
 use crate::fixtures::*;
@@ -16,18 +16,13 @@ fn a_gallery_is_there_after_it_was_closed() {
         let gallery = open(folder.path());
         gallery.upsert(items.clone()).unwrap();
         gallery.delete(&[3.into()]).unwrap();
-        gallery
-            .set_identity(SimplexIdentity { vertices: 9 })
-            .unwrap();
+        gallery.create_space(&simplex(9)).unwrap();
         let error = EmbeddedGallery::open(folder.path(), small()).unwrap_err();
         assert!(matches!(error, GalleryError::Locked { .. }), "{error}");
     }
     let gallery = open(folder.path());
-    assert_eq!(gallery.count().unwrap().items, 299);
-    assert_eq!(
-        gallery.identity().unwrap(),
-        Some(SimplexIdentity { vertices: 9 })
-    );
+    assert_eq!(gallery.stats().unwrap().items, 299);
+    assert_eq!(vertices(&gallery), Some(9));
     let hits = search(&gallery, &items[5].embedding, 1, &Filter::default());
     assert_eq!(hits[0].id, 5.into());
     assert_eq!(hits[0].payload, items[5].payload);
@@ -40,9 +35,7 @@ fn snapshots_move_to_another_folder() {
     let gallery = open(&folder.path().join("a"));
     let items = items(200, 3, 8);
     gallery.upsert(items.clone()).unwrap();
-    gallery
-        .set_identity(SimplexIdentity { vertices: 4 })
-        .unwrap();
+    gallery.create_space(&simplex(4)).unwrap();
     let written = gallery.snapshot(&path).unwrap();
     let bytes = std::fs::read(&path).unwrap();
     assert_eq!((written.items, written.bytes), (200, bytes.len() as u64));
@@ -67,16 +60,14 @@ fn snapshots_move_to_another_folder() {
 
     for gallery in [&gallery, &other] {
         assert_eq!(gallery.restore(&path).unwrap(), written);
-        let stats = gallery.count().unwrap();
+        let stats = gallery.stats().unwrap();
         assert_eq!(
             (stats.items, stats.dim, stats.per_version["v0002"]),
             (200, Some(3), 100)
         );
         assert!(gallery.get(&["old".into()], false).unwrap().is_empty());
         let filter = Filter::default();
-        let hits = gallery
-            .search_batch(&items[7].embedding, 1, &filter, true)
-            .unwrap();
+        let hits = search_all(gallery, &items[7].embedding, 3, 1, &filter, true).unwrap();
         assert_eq!(hits[0][0].id, 7.into());
         gallery
             .upsert(vec![item(7, items[7].embedding.clone())])
@@ -84,11 +75,8 @@ fn snapshots_move_to_another_folder() {
     }
     drop(other);
     let other = open(&folder.path().join("b"));
-    assert_eq!(other.count().unwrap().items, 200);
-    assert_eq!(
-        other.identity().unwrap(),
-        Some(SimplexIdentity { vertices: 4 })
-    );
+    assert_eq!(other.stats().unwrap().items, 200);
+    assert_eq!(vertices(&other), Some(4));
     // The same content is the same file, wherever it was restored.
     let again = other.snapshot(&folder.path().join("again")).unwrap();
     assert_eq!(again.items, 200);
@@ -129,7 +117,7 @@ fn a_damaged_database_is_an_error_that_says_what_to_do() {
     damaged[at] ^= 1;
     refused(&damaged, "one bit of a vector");
     std::fs::write(&path, &bytes).unwrap();
-    assert_eq!(open(folder.path()).count().unwrap().items, 300);
+    assert_eq!(open(folder.path()).stats().unwrap().items, 300);
 }
 
 #[test]
@@ -182,7 +170,7 @@ fn concurrent_writes_and_searches_agree() {
         }
         done.store(true, Ordering::Relaxed);
     });
-    assert_eq!(gallery.count().unwrap().items, 240 - 48);
+    assert_eq!(gallery.stats().unwrap().items, 240 - 48);
     drop(gallery);
-    assert_eq!(open(folder.path()).count().unwrap().items, 240 - 48);
+    assert_eq!(open(folder.path()).stats().unwrap().items, 240 - 48);
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use perennial_gallery::{
-    EmbeddedGallery, Filter, GalleryError, Item, ItemId, MAX_LIMIT, SearchRequest, VectorStore,
+    EmbeddedGallery, Filter, GalleryError, Item, ItemId, MAX_LIMIT, Maintenance, VectorStore,
 };
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
@@ -116,16 +116,16 @@ proptest! {
         let page = gallery.scroll(None, MAX_LIMIT, &filter, false).unwrap();
         prop_assert_eq!(id_set(page.items.into_iter().map(|item| item.id)), passing.clone());
         for exact in [true, false] {
-            let request = SearchRequest { embedding: &items[0].embedding, limit: MAX_LIMIT, filter: &filter, exact };
-            prop_assert_eq!(id_set(ids(&gallery.search(&request).unwrap())), passing.clone());
-            let queries = items[0].embedding.repeat(5);
-            for hits in gallery.search_batch(&queries, MAX_LIMIT, &filter, exact).unwrap() {
-                prop_assert_eq!(id_set(ids(&hits)), passing.clone());
+            for queries in [1, 5] {
+                let queries = items[0].embedding.repeat(queries);
+                for hits in search_all(&gallery, &queries, 4, MAX_LIMIT, &filter, exact).unwrap() {
+                    prop_assert_eq!(id_set(ids(&hits)), passing.clone());
+                }
             }
         }
 
         let deleted = gallery.delete_where(&filter);
-        let left = gallery.count().unwrap().items as usize;
+        let left = gallery.stats().unwrap().items as usize;
         if conditions == json!({}) {
             prop_assert!(matches!(deleted, Err(GalleryError::EmptyFilter)));
             prop_assert_eq!(left, items.len());
@@ -155,12 +155,12 @@ fn nothing_that_selects_by_nothing_deletes() {
         // Nor where everything is said to be meant.
         filter.everything = true;
         assert_eq!(gallery.delete_where(&filter).unwrap(), 0, "{conditions}");
-        assert_eq!(gallery.count().unwrap().items as usize, items.len());
+        assert_eq!(gallery.stats().unwrap().items as usize, items.len());
     }
     let error = gallery.delete_where(&Filter::default()).unwrap_err();
     assert!(
         error.is_invalid_input() && error.to_string().contains("no condition"),
         "{error}"
     );
-    assert_eq!(gallery.count().unwrap().items as usize, items.len());
+    assert_eq!(gallery.stats().unwrap().items as usize, items.len());
 }

@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use perennial_core::SpaceId;
 use perennial_gallery::{
-    EmbeddedGallery, Filter, GalleryConfig, Hit, Item, ItemId, LabelFilter, SearchRequest,
-    VectorStore,
+    EmbeddedGallery, Filter, GalleryConfig, GalleryError, Hit, Item, ItemId, LabelFilter,
+    SearchRequest, SimplexIdentity, StoreSpace, VectorStore,
 };
 use rand::RngExt;
 use rand::SeedableRng;
@@ -59,13 +60,56 @@ pub fn payload(value: Value) -> Map<String, Value> {
 }
 
 pub fn search(gallery: &EmbeddedGallery, query: &[f32], limit: usize, filter: &Filter) -> Vec<Hit> {
-    let request = SearchRequest {
-        embedding: query,
+    let found = search_all(gallery, query, query.len(), limit, filter, false);
+    found.unwrap().remove(0)
+}
+
+/// Searches every space of the gallery for queries `[n, dim]`.
+pub fn search_all(
+    gallery: &EmbeddedGallery,
+    queries: &[f32],
+    dim: usize,
+    limit: usize,
+    filter: &Filter,
+    exact: bool,
+) -> Result<Vec<Vec<Hit>>, GalleryError> {
+    let spaces = gallery.spaces().unwrap().into_iter();
+    let spaces: Vec<SpaceId> = spaces.map(|stats| stats.space.id).collect();
+    gallery.search(&SearchRequest {
+        spaces: &spaces,
+        queries,
+        dim,
         limit,
         filter,
-        exact: false,
-    };
-    gallery.search(&request).unwrap()
+        exact,
+    })
+}
+
+/// The space of the version v0001 in a simplex.
+pub fn simplex(vertices: usize) -> StoreSpace {
+    StoreSpace {
+        id: SpaceId::new("v0001").unwrap(),
+        dim: vertices - 1,
+        simplex: Some(SimplexIdentity { vertices }),
+    }
+}
+
+/// Makes v0001 and v0002 versions of one simplex, which share a partition.
+pub fn of_simplex(gallery: &EmbeddedGallery, vertices: usize) {
+    for name in ["v0001", "v0002"] {
+        let space = StoreSpace {
+            id: SpaceId::new(name).unwrap(),
+            ..simplex(vertices)
+        };
+        gallery.create_space(&space).unwrap();
+    }
+}
+
+/// The vertices of the simplex that v0001 has in a gallery.
+pub fn vertices(gallery: &EmbeddedGallery) -> Option<usize> {
+    let spaces = gallery.spaces().unwrap().into_iter();
+    let mut spaces = spaces.filter(|stats| stats.space.id.as_str() == "v0001");
+    spaces.next()?.space.simplex.map(|simplex| simplex.vertices)
 }
 
 pub fn ids(hits: &[Hit]) -> Vec<ItemId> {

@@ -1,7 +1,8 @@
 //! The approximate index.
 
 use perennial_gallery::{
-    EmbeddedGallery, Filter, GalleryConfig, IndexKind, IndexProgress, Item, ItemId, VectorStore,
+    EmbeddedGallery, Filter, GalleryConfig, IndexKind, IndexProgress, Item, ItemId, Maintenance,
+    VectorStore,
 };
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -16,7 +17,7 @@ fn graph() -> GalleryConfig {
 }
 
 fn assert_graph_finds(gallery: &EmbeddedGallery, items: &[Item], dim: usize) {
-    let stats = gallery.count().unwrap();
+    let stats = gallery.stats().unwrap();
     assert_eq!(
         (stats.index.kind, stats.index.state),
         (IndexKind::Hnsw, IndexProgress::Ready)
@@ -46,6 +47,7 @@ fn the_graph_is_built_saved_loaded_and_brought_up_to_date() {
     let mut items = items(800, 16, 11);
     {
         let gallery = EmbeddedGallery::open(folder.path(), graph()).unwrap();
+        of_simplex(&gallery, 17);
         gallery.upsert(items.clone()).unwrap();
         gallery.flush().unwrap();
         assert_graph_finds(&gallery, &items, 16);
@@ -89,5 +91,5 @@ fn the_graph_is_built_saved_loaded_and_brought_up_to_date() {
     gallery.delete_where(&filters()[1]).unwrap();
     gallery.delete_where(&filters()[3]).unwrap();
     gallery.flush().unwrap();
-    assert_eq!(gallery.count().unwrap().index.kind, IndexKind::Int8);
+    assert_eq!(gallery.stats().unwrap().index.kind, IndexKind::Int8);
 }

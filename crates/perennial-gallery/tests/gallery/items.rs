@@ -1,8 +1,7 @@
 //! Storing, reading and deleting items, and what is refused.
 
 use perennial_gallery::{
-    EmbeddedGallery, Filter, GalleryConfig, GalleryError, IndexKind, Item, SearchRequest,
-    SimplexIdentity, VectorStore,
+    EmbeddedGallery, Filter, GalleryConfig, GalleryError, IndexKind, Item, Maintenance, VectorStore,
 };
 use serde_json::json;
 
@@ -12,7 +11,7 @@ use crate::fixtures::*;
 fn items_are_stored_replaced_read_and_deleted() {
     let folder = tempfile::tempdir().unwrap();
     let gallery = open(folder.path());
-    assert_eq!(gallery.count().unwrap().dim, None);
+    assert_eq!(gallery.stats().unwrap().dim, None);
     let first = Item {
         label: Some(4),
         payload: payload(json!({"name": "ü", "n": 0.1})),
@@ -51,7 +50,7 @@ fn items_are_stored_replaced_read_and_deleted() {
     assert!((hits[0].score - 1.0).abs() < 1e-6 && (hits[1].score - 0.6).abs() < 1e-6);
     assert_eq!(hits[1].payload, first.payload);
 
-    let stats = gallery.count().unwrap();
+    let stats = gallery.stats().unwrap();
     assert_eq!((stats.items, stats.dim), (3, Some(2)));
     assert_eq!(stats.per_version["v0001"], 2);
     assert_eq!(stats.per_version["v0002"], 1);
@@ -63,7 +62,7 @@ fn items_are_stored_replaced_read_and_deleted() {
         1
     );
     assert!(gallery.get(&[7.into()], false).unwrap().is_empty());
-    assert!(!gallery.count().unwrap().per_version.contains_key("v0002"));
+    assert!(!gallery.stats().unwrap().per_version.contains_key("v0002"));
     assert_eq!(
         search(&gallery, &[0.6, 0.8], 10, &Filter::default()).len(),
         2
@@ -100,15 +99,9 @@ fn bad_batches_are_named_and_leave_nothing() {
         let error = gallery.upsert(vec![good(), bad]).unwrap_err();
         assert!(error.is_invalid_input(), "{error}");
         assert!(error.to_string().contains(name), "{error} lacks {name}");
-        assert_eq!(gallery.count().unwrap().items, 1);
+        assert_eq!(gallery.stats().unwrap().items, 1);
     }
     let none = Filter::default();
-    let request = |embedding, limit| SearchRequest {
-        embedding,
-        limit,
-        filter: &none,
-        exact: true,
-    };
     for (embedding, limit) in [
         (&[1.0][..], 1),
         (&[f32::NAN, 0.0], 1),
@@ -116,23 +109,18 @@ fn bad_batches_are_named_and_leave_nothing() {
         (&[1.0, 0.0], 1001),
     ] {
         assert!(
-            gallery
-                .search(&request(embedding, limit))
+            search_all(&gallery, embedding, embedding.len(), limit, &none, true)
                 .unwrap_err()
                 .is_invalid_input()
         );
     }
-    assert!(
-        gallery
-            .search_batch(&[1.0, 0.0, 1.0], 1, &none, false)
-            .is_err()
-    );
+    assert!(search_all(&gallery, &[1.0, 0.0, 1.0], 2, 1, &none, false).is_err());
     assert!(matches!(
         gallery.delete_where(&none),
         Err(GalleryError::EmptyFilter)
     ));
     assert_eq!(gallery.delete_where(&Filter::everything()).unwrap(), 1);
-    assert_eq!(gallery.count().unwrap().dim, None);
+    assert_eq!(gallery.stats().unwrap().dim, None);
     gallery.upsert(vec![item(1, vec![1.0, 0.0, 0.0])]).unwrap();
     assert_eq!(search(&gallery, &[1.0, 0.0, 0.0], 1, &none).len(), 1);
 }
@@ -184,7 +172,7 @@ fn deleting_by_filter_deletes_what_passes() {
             passing,
             "{filter:?}"
         );
-        assert_eq!(gallery.count().unwrap().items as usize, 50 - passing);
+        assert_eq!(gallery.stats().unwrap().items as usize, 50 - passing);
         assert_eq!(gallery.delete_where(&filter).unwrap(), 0);
     }
 }
@@ -193,19 +181,15 @@ fn deleting_by_filter_deletes_what_passes() {
 fn the_simplex_is_remembered_and_guarded() {
     let folder = tempfile::tempdir().unwrap();
     let gallery = open(folder.path());
-    assert_eq!(gallery.identity().unwrap(), None);
+    assert_eq!(vertices(&gallery), None);
     assert!(
         gallery
-            .set_identity(SimplexIdentity { vertices: 1 })
+            .create_space(&simplex(1))
             .unwrap_err()
             .is_invalid_input()
     );
-    gallery
-        .set_identity(SimplexIdentity { vertices: 4 })
-        .unwrap();
-    gallery
-        .set_identity(SimplexIdentity { vertices: 3 })
-        .unwrap();
+    gallery.create_space(&simplex(4)).unwrap();
+    gallery.create_space(&simplex(3)).unwrap();
     let error = gallery.upsert(vec![item(1, vec![1.0])]).unwrap_err();
     assert!(
         matches!(
@@ -219,12 +203,8 @@ fn the_simplex_is_remembered_and_guarded() {
         "{error}"
     );
     gallery.upsert(vec![item(1, vec![1.0, 0.0])]).unwrap();
-    gallery
-        .set_identity(SimplexIdentity { vertices: 3 })
-        .unwrap();
-    let error = gallery
-        .set_identity(SimplexIdentity { vertices: 5 })
-        .unwrap_err();
+    gallery.create_space(&simplex(3)).unwrap();
+    let error = gallery.create_space(&simplex(5)).unwrap_err();
     assert!(
         matches!(
             error,
@@ -238,16 +218,12 @@ fn the_simplex_is_remembered_and_guarded() {
 
     let gallery = open(&folder.path().join("other"));
     gallery.upsert(vec![item(1, vec![1.0, 0.0])]).unwrap();
-    let error = gallery
-        .set_identity(SimplexIdentity { vertices: 5 })
-        .unwrap_err();
+    let error = gallery.create_space(&simplex(5)).unwrap_err();
     assert!(
         matches!(error, GalleryError::IdentityDimension { .. }),
         "{error}"
     );
-    gallery
-        .set_identity(SimplexIdentity { vertices: 3 })
-        .unwrap();
+    gallery.create_space(&simplex(3)).unwrap();
 }
 
 #[test]

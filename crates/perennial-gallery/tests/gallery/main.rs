@@ -8,5 +8,8 @@ mod filters;
 mod fixtures;
 mod graph;
 mod items;
+mod kills;
+mod old_format;
+mod partitions;
 mod read_only;
 mod search;

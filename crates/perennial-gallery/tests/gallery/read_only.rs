@@ -1,6 +1,8 @@
 //! Galleries that are only read, and what lies where a gallery should.
 
-use perennial_gallery::{EmbeddedGallery, Filter, GalleryConfig, GalleryError, VectorStore};
+use perennial_gallery::{
+    EmbeddedGallery, Filter, GalleryConfig, GalleryError, Maintenance, Snapshots, VectorStore,
+};
 
 use crate::fixtures::*;
 
@@ -40,7 +42,7 @@ fn a_gallery_is_read_without_a_trace() {
         let beside = EmbeddedGallery::open_read_only(&path, config.clone()).unwrap();
         assert!(gallery.is_read_only());
         for gallery in [&gallery, &beside] {
-            assert_eq!(gallery.count().unwrap().items, 200);
+            assert_eq!(gallery.stats().unwrap().items, 200);
             let hits = search(gallery, &all[5].embedding, 1, &Filter::default());
             assert_eq!(hits[0].id, 5.into());
         }
@@ -54,7 +56,7 @@ fn a_gallery_is_read_without_a_trace() {
         refused(gallery.delete(&[5.into()]).map(|_| ()));
         refused(gallery.delete_where(&Filter::everything()).map(|_| ()));
         refused(gallery.compact().map(|_| ()));
-        refused(gallery.set_identity(perennial_gallery::SimplexIdentity { vertices: 9 }));
+        refused(gallery.create_space(&simplex(9)));
         let snapshot = folder.path().join("snapshot");
         assert_eq!(gallery.snapshot(&snapshot).unwrap().items, 200);
         refused(gallery.restore(&snapshot).map(|_| ()));
@@ -83,11 +85,11 @@ fn a_gallery_that_was_not_closed_is_read_as_it_is() {
     let before = files(&crashed);
     for _ in 0..2 {
         let reading = EmbeddedGallery::open_read_only(&crashed, small()).unwrap();
-        assert_eq!(reading.count().unwrap().items, 300);
+        assert_eq!(reading.stats().unwrap().items, 300);
         assert_eq!(reading.get(&[299.into()], true).unwrap().len(), 1);
     }
     assert_eq!(files(&crashed), before);
-    assert_eq!(open(&crashed).count().unwrap().items, 300);
+    assert_eq!(open(&crashed).stats().unwrap().items, 300);
 }
 
 #[test]

@@ -1,8 +1,6 @@
 //! Searches against brute force.
 
-use perennial_gallery::{
-    EmbeddedGallery, Filter, GalleryConfig, ItemId, SearchMode, SearchRequest, VectorStore,
-};
+use perennial_gallery::{EmbeddedGallery, Filter, GalleryConfig, ItemId, SearchMode, VectorStore};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -25,7 +23,7 @@ fn filters_find_what_brute_force_finds() {
         let mut rng = ChaCha8Rng::seed_from_u64(2);
         let queries: Vec<f32> = (0..6).flat_map(|_| unit(&mut rng, 16)).collect();
         for filter in filters() {
-            let batch = gallery.search_batch(&queries, 10, &filter, true).unwrap();
+            let batch = search_all(&gallery, &queries, 16, 10, &filter, true).unwrap();
             for (query, batch) in queries.chunks(16).zip(&batch) {
                 let expected = expected(&items, query, 10, &filter);
                 let found = ids(&search(&gallery, query, 10, &filter));
@@ -68,17 +66,10 @@ fn equal_items_come_in_the_order_of_their_ids() {
         .unwrap();
     for exact in [true, false] {
         let filter = Filter::default();
-        let request = SearchRequest {
-            embedding: &[1.0, 0.0],
-            limit: 3,
-            filter: &filter,
-            exact,
-        };
-        let hits = gallery.search(&request).unwrap();
+        let found = search_all(&gallery, &[1.0, 0.0], 2, 3, &filter, exact);
+        let hits = found.unwrap().remove(0);
         assert_eq!(ids(&hits), [0.into(), 1.into(), 2.into()]);
-        let batch = gallery
-            .search_batch(&[1.0, 0.0].repeat(5), 3, &filter, exact)
-            .unwrap();
+        let batch = search_all(&gallery, &[1.0, 0.0].repeat(5), 2, 3, &filter, exact).unwrap();
         assert_eq!(batch, vec![hits; 5]);
     }
     gallery

@@ -144,7 +144,7 @@ pub(crate) async fn compatibility(
             .collect();
         Ok(Json(CompatibilityBody {
             versions: service.registry.names()?,
-            stored: (*service.stored()).clone(),
+            stored: service.stored().per_version.clone(),
             self_tests,
             pairs,
         }))

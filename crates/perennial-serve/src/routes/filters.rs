@@ -14,7 +14,7 @@ use crate::service::Service;
 pub(super) fn resolve(service: &Service, mut filter: Filter) -> Result<Filter, ApiError> {
     let stored = service.stored();
     for name in filter.model_versions.iter_mut().flatten() {
-        if stored.contains_key(name) {
+        if stored.per_version.contains_key(name) {
             continue;
         }
         let version = service.version(name).map_err(|mut error| {

@@ -99,7 +99,7 @@ pub(crate) async fn metrics(
         let live = service.live.current();
         let text = service.telemetry.render(&Gauges {
             queue_images: service.batcher.depth(),
-            per_version: &service.stored(),
+            per_version: &service.stored().per_version,
             live: live.as_ref().map(|live| live.name()),
             uptime: service.started.elapsed(),
             process: Process::now(),

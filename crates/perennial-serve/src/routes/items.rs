@@ -9,7 +9,7 @@ use axum::Json;
 use axum::extract::{Path, RawQuery, Request, State};
 use axum::http::Uri;
 use perennial_gallery::bounded_json::{self, at_most};
-use perennial_gallery::item::MAX_BATCH;
+use perennial_gallery::limits::MAX_BATCH;
 use perennial_gallery::{Filter, GalleryError, ItemId, LabelFilter, StoredItem, Upserted};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

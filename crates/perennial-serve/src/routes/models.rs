@@ -132,7 +132,7 @@ pub(crate) async fn list(
             aliases: service.registry.aliases()?,
             models: models
                 .into_iter()
-                .map(|version| ModelBody::new(version, &stored))
+                .map(|version| ModelBody::new(version, &stored.per_version))
                 .collect(),
         }))
     })
@@ -175,7 +175,7 @@ pub(crate) async fn add(
         }
     };
     tracing::info!(version = published.name, "a model version was added");
-    let body = ModelBody::new(published, &service.stored());
+    let body = ModelBody::new(published, &service.stored().per_version);
     Ok((StatusCode::CREATED, Json(body)))
 }
 

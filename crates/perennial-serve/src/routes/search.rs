@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use axum::extract::{Request, State};
 use perennial_gallery::{Filter, Hit, ItemId, SearchRequest};
+use perennial_upgrade::{Asking, OwnRoute};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -69,6 +70,9 @@ pub(crate) struct SearchAnswer {
     model_version: String,
     /// Best first.
     hits: Vec<HitBody>,
+    /// Stored items that the query cannot be compared with, since their embeddings have another dimension; they are not
+    /// searched. Those of versions that the filter leaves out are not counted.
+    not_searched: u64,
     /// From the body's end to the answer, in seconds.
     took_seconds: f64,
 }
@@ -168,17 +172,18 @@ pub(crate) async fn search(
         .acquire()
         .await
         .map_err(ApiError::internal)?;
-    let (version, hits) = {
+    let outcome = {
         let service = Arc::clone(&service);
         blocking(move || find(&service, query, &body)).await?
     };
     let took = start.elapsed();
     service.recent.searched(took);
     Ok(Versioned {
-        model_version: version.clone(),
+        model_version: outcome.version.clone(),
         body: SearchAnswer {
-            model_version: version,
-            hits: hits.into_iter().map(HitBody::from).collect(),
+            model_version: outcome.version,
+            hits: outcome.hits.into_iter().map(HitBody::from).collect(),
+            not_searched: outcome.not_searched,
             took_seconds: took.as_secs_f64(),
         },
     })
@@ -219,12 +224,15 @@ async fn query(
     }
 }
 
+/// What a search comes to.
+struct Outcome {
+    version: String,
+    hits: Vec<Hit>,
+    not_searched: u64,
+}
+
 /// The blocking part: the check of certificates, and the search itself.
-fn find(
-    service: &Service,
-    query: Query,
-    body: &SearchBody,
-) -> Result<(String, Vec<Hit>), ApiError> {
+fn find(service: &Service, query: Query, body: &SearchBody) -> Result<Outcome, ApiError> {
     let item_to_items = matches!(query, Query::Stored(_));
     let (embedding, version) = match query {
         Query::Embedded {
@@ -257,15 +265,22 @@ fn find(
     };
     let stored = service.stored();
     let filter = super::filters::resolve(service, body.filter.clone())?;
-    let wanted = filter.model_versions.as_ref();
-    let searched = stored
-        .keys()
-        .map(String::as_str)
-        .filter(|stored| wanted.is_none_or(|names| names.iter().any(|name| name == stored)));
-    let refused = match item_to_items {
-        true => service.certification.refused_items(&version, searched),
-        false => service.certification.refused(&version, searched),
+    let asking = match item_to_items {
+        true => Asking::Item(&version),
+        false => Asking::Version(&version),
     };
+    let among = filter.model_versions.as_deref();
+    let OwnRoute {
+        spaces,
+        refused,
+        not_searched,
+    } = OwnRoute::of(
+        &service.certification,
+        asking,
+        embedding.len(),
+        &stored,
+        among,
+    );
     if !refused.is_empty() {
         if !body.force {
             return Err(incompatible(&refused));
@@ -278,12 +293,19 @@ fn find(
         service.telemetry.forced("search", 1);
     }
     let start = Instant::now();
-    let hits = service.store.search(&SearchRequest {
-        embedding: &embedding,
+    let mut found = service.store.search(&SearchRequest {
+        spaces: &spaces,
+        queries: &embedding,
+        dim: embedding.len(),
         limit: body.limit,
         filter: &filter,
         exact: body.exact,
     })?;
+    let hits = found.pop().unwrap_or_default();
     service.telemetry.stage(Stage::Search, start.elapsed());
-    Ok((version, hits))
+    Ok(Outcome {
+        version,
+        hits,
+        not_searched,
+    })
 }

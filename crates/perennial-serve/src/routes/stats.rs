@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use axum::Json;
 use axum::extract::State;
+use perennial_gallery::{IndexState, PartitionStats, SimplexIdentity};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -18,10 +19,11 @@ use crate::service::{Service, blocking};
 #[derive(Serialize, ToSchema)]
 pub(crate) struct GalleryBody {
     items: u64,
-    /// The dimension of the vectors, once there is one.
+    /// The dimension of the vectors, where all versions have the same.
     dim: Option<usize>,
     /// Items by the version that embedded them.
     per_version: BTreeMap<String, u64>,
+    /// The kind of the largest partition, and the numbers of all.
     index: IndexBody,
     bytes_per_vector: BytesBody,
     disk: DiskBody,
@@ -29,8 +31,38 @@ pub(crate) struct GalleryBody {
     forced_writes: u64,
     /// Pairs of versions, newer first, that were accepted by force since the start.
     forced_pairs: Vec<[String; 2]>,
-    /// The simplex that the vectors belong to.
+    /// The simplex that the vectors belong to; the first one, where there are several.
     identity: Option<IdentityBody>,
+    /// The parts of the gallery that have an index of their own; versions of one simplex share one.
+    partitions: Vec<PartitionBody>,
+}
+
+/// A part of the gallery with an index of its own.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct PartitionBody {
+    /// The dimension of the vectors.
+    dim: usize,
+    items: u64,
+    /// The simplex that the vectors belong to.
+    simplex: Option<IdentityBody>,
+    /// Items by the version that embedded them.
+    per_version: BTreeMap<String, u64>,
+    index: IndexBody,
+    /// Memory of one vector, in bytes.
+    memory_bytes_per_vector: f64,
+}
+
+impl From<PartitionStats> for PartitionBody {
+    fn from(stats: PartitionStats) -> Self {
+        Self {
+            dim: stats.dim,
+            items: stats.items,
+            simplex: stats.simplex.map(IdentityBody::from),
+            per_version: stats.per_version,
+            index: stats.index.into(),
+            memory_bytes_per_vector: stats.memory_bytes_per_vector,
+        }
+    }
 }
 
 /// How searches are answered.
@@ -46,6 +78,17 @@ pub(crate) struct IndexBody {
     indexed: u64,
     /// Items that an approximate index is still to take in.
     backlog: u64,
+}
+
+impl From<IndexState> for IndexBody {
+    fn from(state: IndexState) -> Self {
+        Self {
+            kind: state.kind,
+            state: state.state,
+            indexed: state.indexed,
+            backlog: state.backlog,
+        }
+    }
 }
 
 /// Space on the disk, in bytes, of the file that holds the items.
@@ -68,6 +111,14 @@ pub(crate) struct BytesBody {
 #[derive(Serialize, ToSchema)]
 pub(crate) struct IdentityBody {
     vertices: usize,
+}
+
+impl From<SimplexIdentity> for IdentityBody {
+    fn from(simplex: SimplexIdentity) -> Self {
+        Self {
+            vertices: simplex.vertices,
+        }
+    }
 }
 
 /// The last 10 seconds.
@@ -109,17 +160,13 @@ pub(crate) async fn gallery(
 ) -> Result<Json<GalleryBody>, ApiError> {
     blocking(move || {
         let stats = service.count()?;
-        let identity = service.store.identity()?;
+        let spaces = service.store.spaces()?;
+        let simplex = spaces.iter().find_map(|stats| stats.space.simplex);
         Ok(Json(GalleryBody {
             items: stats.items,
             dim: stats.dim,
             per_version: stats.per_version,
-            index: IndexBody {
-                kind: stats.index.kind,
-                state: stats.index.state,
-                indexed: stats.index.indexed,
-                backlog: stats.index.backlog,
-            },
+            index: stats.index.into(),
             bytes_per_vector: BytesBody {
                 memory: stats.bytes_per_vector.memory,
                 disk: stats.bytes_per_vector.disk,
@@ -130,9 +177,12 @@ pub(crate) async fn gallery(
             },
             forced_writes: service.forced_writes.load(Ordering::Relaxed),
             forced_pairs: service.certification.accepted(),
-            identity: identity.map(|identity| IdentityBody {
-                vertices: identity.vertices,
-            }),
+            identity: simplex.map(IdentityBody::from),
+            partitions: stats
+                .partitions
+                .into_iter()
+                .map(PartitionBody::from)
+                .collect(),
         }))
     })
     .await

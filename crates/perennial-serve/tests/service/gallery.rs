@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use serde_json::json;
 
 use crate::client::Call;
-use crate::encoder::{expected, png};
+use crate::encoder::{draft, expected, png};
 use crate::harness::{Setup, image};
 
 const RED: [u8; 3] = [250, 10, 10];
@@ -418,4 +418,55 @@ fn a_list_takes_a_filter_and_leaves_keys_out() {
     }
     let models = service.get("/models").expect(200);
     assert_eq!(models["models"][0]["input"].as_array().unwrap().len(), 3);
+}
+
+#[test]
+fn items_of_another_dimension_are_kept_and_not_searched() {
+    let setup = Setup::new(&["0"]);
+    setup.registry.publish(draft(5), b"0").unwrap();
+    let service = setup.start();
+    service.store(1, RED, 0.0, "v0001").expect(200);
+    let mut other = json!({
+        "id": "other", "embedding": [1.0, 0.0, 0.0, 0.0, 0.0], "model_version": "v0002", "label": 3,
+    });
+    let refused = service.call("PUT", "/gallery/items", &other);
+    assert_eq!(refused.status, 409);
+    other["force"] = json!(true);
+    service.call("PUT", "/gallery/items", &other).expect(200);
+
+    let search = |query| service.call("POST", "/search", &query).expect(200);
+    let found = search(json!({"image": image(RED)}));
+    assert_eq!(found["hits"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        (&found["hits"][0]["id"], &found["not_searched"]),
+        (&json!(1), &json!(1))
+    );
+    let only = json!({"image": image(RED), "filter": {"model_versions": ["v0001"]}});
+    assert_eq!(search(only)["not_searched"], 0);
+    let beside = search(json!({"id": "other"}));
+    assert_eq!(
+        (&beside["hits"][0]["id"], &beside["not_searched"]),
+        (&json!("other"), &json!(1))
+    );
+
+    let sample = service.get("/gallery/items?sample=true").expect(200);
+    assert_eq!(sample["items"].as_array().unwrap().len(), 2);
+    let stats = service.get("/gallery/stats").expect(200);
+    assert_eq!(stats["per_version"], json!({"v0001": 1, "v0002": 1}));
+    // Stored again by the live version, it can be searched.
+    let moved = service.store(9, GREEN, 0.0, "v0001");
+    moved.expect(200);
+    let again = json!({"id": "other", "image": image(GREEN), "label": 3});
+    assert_eq!(
+        service.call("PUT", "/gallery/items", &again).expect(200)["replaced"],
+        1
+    );
+    let found = search(json!({"image": image(RED)}));
+    assert_eq!(
+        (
+            found["hits"].as_array().unwrap().len(),
+            &found["not_searched"]
+        ),
+        (3, &json!(0))
+    );
 }

@@ -5,20 +5,48 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use perennial_core::SpaceId;
 use perennial_gallery::{
     BytesPerVector, Compacted, DiskUse, Filter, GalleryError, GalleryStats, Hit, IndexKind,
-    IndexProgress, IndexState, Item, ItemId, Page, SearchRequest, SimplexIdentity, SnapshotInfo,
-    StoredItem, Upserted, VectorStore,
+    IndexProgress, IndexState, Item, ItemId, MAX_LIMIT, Maintenance, Page, SearchRequest,
+    SnapshotInfo, Snapshots, SpaceStats, StoreSpace, StoredItem, Upserted, VectorStore,
 };
 
 #[derive(Default)]
 pub struct MemoryStore {
-    items: Mutex<BTreeMap<ItemId, Item>>,
-    identity: Mutex<Option<SimplexIdentity>>,
+    content: Mutex<Content>,
     pub broken: AtomicBool,
     /// Another compaction runs.
     pub compacting: AtomicBool,
     pub flushed: AtomicBool,
+}
+
+#[derive(Default)]
+struct Content {
+    items: BTreeMap<ItemId, Item>,
+    spaces: BTreeMap<String, StoreSpace>,
+}
+
+impl Content {
+    fn items_of(&self, space: &str) -> u64 {
+        let items = self.items.values();
+        items.filter(|item| item.model_version == space).count() as u64
+    }
+
+    /// Forgets spaces that have lost their last item, but those of a simplex.
+    fn forget_emptied(&mut self, before: &BTreeMap<ItemId, Item>) {
+        for item in before.values() {
+            let space = item.model_version.as_str();
+            if self.items_of(space) == 0
+                && self
+                    .spaces
+                    .get(space)
+                    .is_some_and(|space| space.simplex.is_none())
+            {
+                self.spaces.remove(space);
+            }
+        }
+    }
 }
 
 impl MemoryStore {
@@ -32,82 +60,156 @@ impl MemoryStore {
         Ok(())
     }
 
-    fn stored(item: &Item, with_embedding: bool) -> StoredItem {
-        StoredItem {
-            id: item.id.clone(),
-            model_version: item.model_version.clone(),
-            label: item.label,
-            payload: item.payload.clone(),
-            embedding: with_embedding.then(|| item.embedding.clone()),
-        }
+    fn items(&self) -> u64 {
+        self.content.lock().unwrap().items.len() as u64
     }
+}
 
-    fn passes(filter: &Filter, item: &Item) -> bool {
-        filter.matches(&item.id, &item.model_version, item.label, &item.payload)
+fn stored(item: &Item, with_embedding: bool) -> StoredItem {
+    StoredItem {
+        id: item.id.clone(),
+        model_version: item.model_version.clone(),
+        label: item.label,
+        payload: item.payload.clone(),
+        embedding: with_embedding.then(|| item.embedding.clone()),
+    }
+}
+
+fn hit(item: &Item, query: &[f32]) -> Hit {
+    Hit {
+        id: item.id.clone(),
+        score: item.embedding.iter().zip(query).map(|(a, b)| a * b).sum(),
+        model_version: item.model_version.clone(),
+        label: item.label,
+        payload: item.payload.clone(),
+    }
+}
+
+fn passes(filter: &Filter, item: &Item) -> bool {
+    filter.matches(&item.id, &item.model_version, item.label, &item.payload)
+}
+
+fn check_limit(limit: usize) -> Result<(), GalleryError> {
+    match limit {
+        1..=MAX_LIMIT => Ok(()),
+        _ => Err(GalleryError::InvalidLimit { limit }),
+    }
+}
+
+fn check_unit(query: &[f32]) -> Result<(), GalleryError> {
+    let norm = query.iter().map(|value| value * value).sum::<f32>().sqrt();
+    if norm.is_finite() && (norm - 1.0).abs() <= 1e-3 {
+        return Ok(());
+    }
+    let what = "a query".to_owned();
+    Err(GalleryError::NotUnit { what, norm })
+}
+
+fn wrong_dimension(what: String, found: usize, expected: usize) -> GalleryError {
+    GalleryError::WrongDimension {
+        what,
+        found,
+        expected,
     }
 }
 
 impl VectorStore for MemoryStore {
+    fn spaces(&self) -> Result<Vec<SpaceStats>, GalleryError> {
+        let content = self.content.lock().unwrap();
+        let stats = content.spaces.values().map(|space| SpaceStats {
+            space: space.clone(),
+            items: content.items_of(space.id.as_str()),
+        });
+        Ok(stats.collect())
+    }
+
+    fn create_space(&self, space: &StoreSpace) -> Result<(), GalleryError> {
+        self.check()?;
+        space.check()?;
+        let mut content = self.content.lock().unwrap();
+        let id = space.id.as_str();
+        if let Some(known) = content.spaces.get(id)
+            && content.items_of(id) > 0
+        {
+            if known.dim != space.dim {
+                return Err(wrong_dimension(format!("space {id}"), space.dim, known.dim));
+            }
+            let vertices = |space: &StoreSpace| space.simplex.map_or(0, |simplex| simplex.vertices);
+            let (stored, given) = (vertices(known), vertices(space));
+            if stored != 0 && given != 0 && stored != given {
+                return Err(GalleryError::IdentityMismatch { stored, given });
+            }
+            if given == 0 {
+                return Ok(());
+            }
+        }
+        content.spaces.insert(id.to_owned(), space.clone());
+        Ok(())
+    }
+
     fn upsert(&self, items: Vec<Item>) -> Result<Upserted, GalleryError> {
         self.check()?;
-        let mut stored = self.items.lock().unwrap();
-        let dim = stored.values().next().map(|item| item.embedding.len());
+        let mut content = self.content.lock().unwrap();
+        let mut spaces = content.spaces.clone();
         let mut ids = BTreeSet::new();
         for item in &items {
-            item.id.check()?;
+            let known = spaces.get(&item.model_version);
+            item.check(known.map(|space| space.dim))?;
             if !ids.insert(&item.id) {
                 return Err(GalleryError::DuplicateId {
                     id: item.id.clone(),
                 });
             }
-            if dim.is_some_and(|dim| dim != item.embedding.len()) {
-                return Err(GalleryError::WrongDimension {
-                    what: format!("item {}", item.id),
-                    found: item.embedding.len(),
-                    expected: dim.unwrap(),
-                });
-            }
-            let norm = item
-                .embedding
-                .iter()
-                .map(|value| value * value)
-                .sum::<f32>()
-                .sqrt();
-            if !norm.is_finite() || (norm - 1.0).abs() > 1e-3 {
-                let what = format!("item {}", item.id);
-                return Err(GalleryError::NotUnit { what, norm });
-            }
+            let id = SpaceId::new(item.model_version.as_str()).unwrap();
+            let new = StoreSpace {
+                id,
+                dim: item.embedding.len(),
+                simplex: None,
+            };
+            spaces.entry(item.model_version.clone()).or_insert(new);
         }
+        content.spaces = spaces;
+        let before = content.items.clone();
         let mut upserted = Upserted::default();
         for item in items {
-            match stored.insert(item.id.clone(), item) {
+            match content.items.insert(item.id.clone(), item) {
                 Some(_) => upserted.replaced += 1,
                 None => upserted.inserted += 1,
             }
         }
+        content.forget_emptied(&before);
         Ok(upserted)
     }
 
     fn delete(&self, ids: &[ItemId]) -> Result<usize, GalleryError> {
         self.check()?;
-        let mut stored = self.items.lock().unwrap();
-        Ok(ids.iter().filter(|id| stored.remove(id).is_some()).count())
+        let mut content = self.content.lock().unwrap();
+        let before = content.items.clone();
+        let deleted = ids
+            .iter()
+            .filter(|id| content.items.remove(id).is_some())
+            .count();
+        content.forget_emptied(&before);
+        Ok(deleted)
     }
 
     fn delete_where(&self, filter: &Filter) -> Result<usize, GalleryError> {
+        filter.check()?;
         if filter.is_empty() && !filter.everything {
             return Err(GalleryError::EmptyFilter);
         }
-        let mut stored = self.items.lock().unwrap();
-        let before = stored.len();
-        stored.retain(|_, item| !Self::passes(filter, item));
-        Ok(before - stored.len())
+        let mut content = self.content.lock().unwrap();
+        let before = content.items.clone();
+        content.items.retain(|_, item| !passes(filter, item));
+        let deleted = before.len() - content.items.len();
+        content.forget_emptied(&before);
+        Ok(deleted)
     }
 
     fn get(&self, ids: &[ItemId], with: bool) -> Result<Vec<StoredItem>, GalleryError> {
-        let stored = self.items.lock().unwrap();
-        let found = ids.iter().filter_map(|id| stored.get(id));
-        Ok(found.map(|item| Self::stored(item, with)).collect())
+        let content = self.content.lock().unwrap();
+        let found = ids.iter().filter_map(|id| content.items.get(id));
+        Ok(found.map(|item| stored(item, with)).collect())
     }
 
     fn scroll(
@@ -117,62 +219,91 @@ impl VectorStore for MemoryStore {
         filter: &Filter,
         with: bool,
     ) -> Result<Page, GalleryError> {
-        let stored = self.items.lock().unwrap();
-        let mut rest = stored
+        check_limit(limit)?;
+        filter.check()?;
+        let content = self.content.lock().unwrap();
+        let mut rest = content
+            .items
             .values()
             .filter(|item| after.is_none_or(|after| item.id > *after))
-            .filter(|item| Self::passes(filter, item));
+            .filter(|item| passes(filter, item));
         let items: Vec<StoredItem> = rest
             .by_ref()
             .take(limit)
-            .map(|item| Self::stored(item, with))
+            .map(|item| stored(item, with))
             .collect();
         let next = rest.next().and(items.last()).map(|last| last.id.clone());
         Ok(Page { items, next })
     }
 
-    fn search(&self, request: &SearchRequest<'_>) -> Result<Vec<Hit>, GalleryError> {
-        let stored = self.items.lock().unwrap();
-        let mut hits: Vec<Hit> = stored
-            .values()
-            .filter(|item| Self::passes(request.filter, item))
-            .map(|item| Hit {
-                id: item.id.clone(),
-                score: item
-                    .embedding
-                    .iter()
-                    .zip(request.embedding)
-                    .map(|(a, b)| a * b)
-                    .sum(),
-                model_version: item.model_version.clone(),
-                label: item.label,
-                payload: item.payload.clone(),
-            })
-            .collect();
-        hits.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.id.cmp(&b.id)));
-        hits.truncate(request.limit);
-        Ok(hits)
+    fn search(&self, request: &SearchRequest<'_>) -> Result<Vec<Vec<Hit>>, GalleryError> {
+        check_limit(request.limit)?;
+        request.filter.check()?;
+        let dim = request.dim;
+        if dim == 0 {
+            return Err(GalleryError::UnsupportedDimension {
+                what: "the queries".to_owned(),
+                found: 0,
+            });
+        }
+        let content = self.content.lock().unwrap();
+        for id in request.spaces {
+            let known = content.spaces.get(id.as_str());
+            if let Some(space) = known.filter(|space| space.dim != dim) {
+                let what = format!("a query of space {id}");
+                return Err(wrong_dimension(what, dim, space.dim));
+            }
+        }
+        let mut found = Vec::new();
+        for query in request.queries.chunks(dim) {
+            if query.len() != dim {
+                return Err(wrong_dimension("a query".to_owned(), query.len(), dim));
+            }
+            check_unit(query)?;
+            let mut hits: Vec<Hit> = content
+                .items
+                .values()
+                .filter(|item| {
+                    let version = &item.model_version;
+                    request.spaces.iter().any(|id| id.as_str() == version)
+                })
+                .filter(|item| passes(request.filter, item))
+                .map(|item| hit(item, query))
+                .collect();
+            hits.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.id.cmp(&b.id)));
+            hits.truncate(request.limit);
+            found.push(hits);
+        }
+        Ok(found)
+    }
+}
+
+impl Snapshots for MemoryStore {
+    fn snapshot(&self, path: &Path) -> Result<SnapshotInfo, GalleryError> {
+        self.check()?;
+        std::fs::write(path, b"snapshot").unwrap();
+        Ok(SnapshotInfo {
+            items: self.items(),
+            bytes: 8,
+            sha256: "ab".repeat(32),
+        })
     }
 
-    fn search_batch(
-        &self,
-        _: &[f32],
-        _: usize,
-        _: &Filter,
-        _: bool,
-    ) -> Result<Vec<Vec<Hit>>, GalleryError> {
+    fn restore(&self, _: &Path) -> Result<SnapshotInfo, GalleryError> {
         Err(GalleryError::Closed)
     }
+}
 
-    fn count(&self) -> Result<GalleryStats, GalleryError> {
-        let stored = self.items.lock().unwrap();
+impl Maintenance for MemoryStore {
+    fn stats(&self) -> Result<GalleryStats, GalleryError> {
+        let content = self.content.lock().unwrap();
         let mut per_version = BTreeMap::new();
-        for item in stored.values() {
+        for item in content.items.values() {
             *per_version.entry(item.model_version.clone()).or_default() += 1;
         }
         Ok(GalleryStats {
-            items: stored.len() as u64,
-            dim: stored.values().next().map(|item| item.embedding.len()),
+            items: content.items.len() as u64,
+            dim: content.spaces.values().next().map(|space| space.dim),
             per_version,
             index: IndexState {
                 kind: IndexKind::Exact,
@@ -182,31 +313,13 @@ impl VectorStore for MemoryStore {
             },
             bytes_per_vector: BytesPerVector::default(),
             disk: DiskUse::default(),
+            partitions: Vec::new(),
         })
-    }
-
-    fn identity(&self) -> Result<Option<SimplexIdentity>, GalleryError> {
-        Ok(*self.identity.lock().unwrap())
-    }
-
-    fn set_identity(&self, identity: SimplexIdentity) -> Result<(), GalleryError> {
-        *self.identity.lock().unwrap() = Some(identity);
-        Ok(())
     }
 
     fn flush(&self) -> Result<(), GalleryError> {
         self.flushed.store(true, Ordering::SeqCst);
         Ok(())
-    }
-
-    fn snapshot(&self, path: &Path) -> Result<SnapshotInfo, GalleryError> {
-        self.check()?;
-        std::fs::write(path, b"snapshot").unwrap();
-        Ok(SnapshotInfo {
-            items: self.items.lock().unwrap().len() as u64,
-            bytes: 8,
-            sha256: "ab".repeat(32),
-        })
     }
 
     fn compact(&self) -> Result<Compacted, GalleryError> {
@@ -215,13 +328,14 @@ impl VectorStore for MemoryStore {
             return Err(GalleryError::Compacting);
         }
         Ok(Compacted {
-            items: self.items.lock().unwrap().len() as u64,
+            items: self.items(),
             bytes_before: 9000,
             bytes_after: 4096,
         })
     }
+}
 
-    fn restore(&self, _: &Path) -> Result<SnapshotInfo, GalleryError> {
-        Err(GalleryError::Closed)
-    }
+#[test]
+fn it_does_what_every_store_must() {
+    perennial_gallery::conformance::run(&mut || Box::new(MemoryStore::default()));
 }

@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use perennial_core::{ItemIdError, Output, Registry};
 use perennial_gallery::{
-    Compacted, Filter, ItemId, LabelFilter, SNAPSHOT_FILE_KIND, SnapshotInfo, VectorStore,
+    Compacted, Filter, ItemId, LabelFilter, Maintenance, PartitionStats, SNAPSHOT_FILE_KIND,
+    SnapshotInfo, Snapshots, VectorStore,
 };
 use perennial_upgrade::{Certification, NotCertified, RegistryRecords};
 use serde::Serialize;
@@ -123,15 +124,23 @@ fn stats(
 ) -> anyhow::Result<ExitStatus> {
     let stats = match client {
         Some(client) => remote::stats(client)?,
-        None => gallery.open_read_only()?.count()?,
+        None => gallery.open_read_only()?.stats()?,
     };
     terminal.result(&stats, |_| {
-        let dim = stats.dim.map_or("dimension not set".to_owned(), |dim| {
-            format!("dimension {dim}")
-        });
+        let dim = match (stats.dim, stats.partitions.len()) {
+            (Some(dim), _) => format!("dimension {dim}"),
+            (None, 0) => "dimension not set".to_owned(),
+            (None, _) => "several dimensions".to_owned(),
+        };
         let mut text = format!("{} items, {dim}\n", stats.items);
         for (version, items) in &stats.per_version {
             text.push_str(&format!("  {version}  {items}\n"));
+        }
+        if stats.partitions.len() > 1 {
+            stats
+                .partitions
+                .iter()
+                .for_each(|partition| text.push_str(&partition_line(partition)));
         }
         let bytes = stats.bytes_per_vector;
         text.push_str(&format!(
@@ -149,6 +158,20 @@ fn stats(
         text
     })?;
     Ok(ExitStatus::Done)
+}
+
+/// One line about a part of the gallery that has an index of its own.
+fn partition_line(partition: &PartitionStats) -> String {
+    let versions: Vec<&str> = partition.per_version.keys().map(String::as_str).collect();
+    format!(
+        "partition of {}: {} items, dimension {}, search {:?} ({:?}), {:.0} bytes per vector in memory\n",
+        versions.join(", "),
+        partition.items,
+        partition.dim,
+        partition.index.kind,
+        partition.index.state,
+        partition.memory_bytes_per_vector
+    )
 }
 
 /// Lets the service write a snapshot into its own folder.

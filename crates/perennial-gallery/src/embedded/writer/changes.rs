@@ -1,17 +1,22 @@
 //! Applies one change to the tables, inside an uncommitted transaction.
 
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use super::super::codes::Coding;
-use super::super::log::{IDS, ITEMS, Meta, VERSIONS, Writer};
-use super::super::record::{encode, id_key};
+use super::super::layout::{Layout, Shape};
+use super::super::log::{IDS, ITEMS, Meta, Writer};
+use super::super::record::{Record, encode, id_key};
 use super::super::rows::Row;
 use super::super::space::Space;
+use super::super::state::State;
 use crate::error::GalleryError;
-use crate::item::{Item, SimplexIdentity};
+use crate::item::Item;
 use crate::payload::fingerprint;
-use crate::snapshot::SnapshotReader;
-use crate::store::{SnapshotInfo, Upserted};
+use crate::snapshot::{Header, SnapshotReader};
+use crate::space::StoreSpace;
+use crate::stats::SnapshotInfo;
+use crate::store::Upserted;
 
 /// A change that can share a transaction with others.
 pub(in super::super) enum Change {
@@ -19,7 +24,7 @@ pub(in super::super) enum Change {
     Upsert(Vec<Item>),
     /// Keys of ids.
     Delete(Vec<Vec<u8>>),
-    SetIdentity(SimplexIdentity),
+    CreateSpace(StoreSpace),
 }
 
 /// What a change did.
@@ -34,10 +39,80 @@ pub(in super::super) struct Outcome {
 pub(super) struct Changes {
     pub(super) meta: Meta,
     pub(super) space: Space,
-    pub(super) new_versions: Vec<(u32, String)>,
-    pub(super) added: Vec<Row>,
-    pub(super) removed: Vec<u64>,
+    pub(super) layout: Layout,
+    /// New rows and their partitions.
+    pub(super) added: Vec<(u32, Row)>,
+    /// Partitions and the rows that leave them.
+    pub(super) removed: Vec<(u32, u64)>,
     pub(super) changed: bool,
+    /// Items of each space, by its number, as of this transaction.
+    items: BTreeMap<u32, u64>,
+    /// Spaces that have lost items.
+    left: BTreeSet<u32>,
+}
+
+impl Changes {
+    /// None yet.
+    pub(super) fn of(state: &State) -> Self {
+        let spaces = state.layout.homes().keys();
+        Self {
+            meta: state.meta,
+            space: state.space,
+            layout: state.layout.clone(),
+            items: spaces
+                .map(|&space| (space, state.items_of(space)))
+                .collect(),
+            ..Self::default()
+        }
+    }
+
+    fn items_of(&self, space: u32) -> u64 {
+        self.items.get(&space).copied().unwrap_or(0)
+    }
+
+    pub(super) fn create(&mut self, space: &StoreSpace) -> Result<Outcome, Failure> {
+        let mut layout = self.layout.clone();
+        layout
+            .create(space, |number| self.items_of(number))
+            .map_err(Failure::Refused)?;
+        if layout != self.layout {
+            self.layout = layout;
+            self.changed = true;
+        }
+        Ok(Outcome::default())
+    }
+
+    fn remove(&mut self, row: u64, record: &[u8], id_key: usize) -> Result<(), redb::Error> {
+        self.space.remove(record.len(), id_key);
+        self.changed = true;
+        let corrupt = |problem: String| redb::Error::Corrupted(format!("row {row}: {problem}"));
+        let space = Record::decode(record).map_err(corrupt)?.version;
+        let Some((partition, _)) = self.layout.home(space) else {
+            return Err(corrupt(format!("has the unknown space {space}")));
+        };
+        if let Some(items) = self.items.get_mut(&space) {
+            *items = items.saturating_sub(1);
+        }
+        self.left.insert(space);
+        self.removed.push((partition, row));
+        Ok(())
+    }
+
+    /// Forgets spaces that have lost their last item, but those of a simplex: another version of it may come.
+    pub(super) fn forget_emptied(&mut self) {
+        for space in std::mem::take(&mut self.left) {
+            let home = self.layout.home(space);
+            if self.items_of(space) == 0 && home.is_some_and(|(_, shape)| shape.vertices == 0) {
+                self.layout.forget(space);
+            }
+        }
+    }
+
+    /// The partitions whose rows change.
+    pub(super) fn partitions_touched(&self) -> impl Iterator<Item = u32> {
+        let added = self.added.iter().map(|&(partition, _)| partition);
+        added.chain(self.removed.iter().map(|&(partition, _)| partition))
+    }
 }
 
 /// A change that was refused, or a storage that failed.
@@ -57,7 +132,7 @@ impl Change {
         match self {
             Self::Upsert(items) => items.len(),
             Self::Delete(keys) => keys.len(),
-            Self::SetIdentity(_) => 1,
+            Self::CreateSpace(_) => 1,
         }
     }
 }
@@ -69,14 +144,14 @@ pub(super) fn upsert(
     batch: Vec<Item>,
     items: &mut ItemTable<'_>,
     ids: &mut IdTable<'_>,
-    version: &mut dyn FnMut(&str) -> Result<u32, redb::Error>,
     changes: &mut Changes,
 ) -> Result<Outcome, Failure> {
     // Everything that can be refused is, before the first change.
-    let mut dim = changes.meta.dim();
+    let mut new: HashMap<&str, usize> = HashMap::new();
     for item in &batch {
-        let found = item.embedding.len();
-        let expected = *dim.get_or_insert(found);
+        let (name, found) = (item.model_version.as_str(), item.embedding.len());
+        let known = changes.layout.home_of(name).map(|(_, shape)| shape.dim());
+        let expected = known.unwrap_or_else(|| *new.entry(name).or_insert(found));
         if found != expected {
             return Err(Failure::Refused(GalleryError::WrongDimension {
                 what: format!("item {}", item.id),
@@ -85,37 +160,39 @@ pub(super) fn upsert(
             }));
         }
     }
+    drop(new);
     let mut outcome = Outcome::default();
     for item in batch {
         let number = changes.meta.next_row;
-        let version = version(&item.model_version)?;
-        let record = encode(&item, version).map_err(Failure::Refused)?;
+        let dim = item.embedding.len();
+        let (space, partition) = changes.layout.place(&item.model_version, dim);
+        let record = encode(&item, space).map_err(Failure::Refused)?;
         items.insert(number, record.as_slice())?;
         let key = id_key(&item.id);
         let old = ids.insert(key.as_slice(), number)?.map(|row| row.value());
         changes.space.add(record.len(), key.len());
+        *changes.items.entry(space).or_default() += 1;
         match old {
             Some(old) => {
-                if let Some(old) = items.remove(old)? {
-                    changes.space.remove(old.value().len(), key.len());
+                if let Some(record) = items.remove(old)? {
+                    changes.remove(old, record.value(), key.len())?;
                 }
-                changes.removed.push(old);
                 outcome.upserted.replaced += 1;
             }
             None => outcome.upserted.inserted += 1,
         }
         changes.meta.next_row += 1;
-        changes.meta.dim = item.embedding.len() as u64;
         changes.changed = true;
-        changes.added.push(Row {
+        let row = Row {
             number,
-            version,
+            version: space,
             label: item.label,
             fingerprint: fingerprint(&item.payload),
             vector: item.embedding,
             codes: Vec::new(),
             coding: Coding::default(),
-        });
+        };
+        changes.added.push((partition, row));
     }
     Ok(outcome)
 }
@@ -130,10 +207,9 @@ pub(super) fn delete(
     for key in keys {
         let row = ids.remove(key.as_slice())?.map(|row| row.value());
         if let Some(row) = row {
-            if let Some(old) = items.remove(row)? {
-                changes.space.remove(old.value().len(), key.len());
+            if let Some(record) = items.remove(row)? {
+                changes.remove(row, record.value(), key.len())?;
             }
-            changes.removed.push(row);
             changes.changed = true;
             outcome.deleted += 1;
         }
@@ -141,53 +217,20 @@ pub(super) fn delete(
     Ok(outcome)
 }
 
-pub(super) fn set_identity(
-    identity: SimplexIdentity,
-    empty: bool,
-    changes: &mut Changes,
-) -> Result<Outcome, Failure> {
-    let expected = identity.dim().map_err(Failure::Refused)?;
-    let (given, stored) = (identity.vertices, changes.meta.vertices as usize);
-    if stored == given {
-        return Ok(Outcome::default());
-    }
-    if !empty && stored != 0 {
-        return Err(Failure::Refused(GalleryError::IdentityMismatch {
-            stored,
-            given,
-        }));
-    }
-    if let Some(stored) = changes.meta.dim().filter(|&dim| !empty && dim != expected) {
-        return Err(Failure::Refused(GalleryError::IdentityDimension {
-            vertices: given,
-            expected,
-            stored,
-        }));
-    }
-    changes.meta.vertices = given as u64;
-    changes.meta.dim = expected as u64;
-    changes.changed = true;
-    Ok(Outcome::default())
-}
-
-/// Puts the content of a snapshot in the place of all tables, verified once more as it is read.
+/// Puts the content of a snapshot in the place of all tables, verified once more as it is read. Its partitions get new numbers.
 pub(super) fn replace_all(
     snapshot: SnapshotReader<std::io::BufReader<fs_err::File>>,
     path: &Path,
     writer: &Writer,
     old: Meta,
+    next_partition: u32,
 ) -> Result<SnapshotInfo, Failure> {
     let transaction = &writer.transaction;
     transaction.delete_table(ITEMS)?;
     transaction.delete_table(IDS)?;
-    transaction.delete_table(VERSIONS)?;
-    let header = snapshot.header().clone();
-    {
-        let mut versions = transaction.open_table(VERSIONS)?;
-        for (number, name) in (0u32..).zip(&header.versions) {
-            versions.insert(number, name.as_str())?;
-        }
-    }
+    let refused = |problem| Failure::Refused(GalleryError::snapshot(path, problem));
+    let layout = layout_of(snapshot.header(), next_partition).map_err(refused)?;
+    writer.set_layout(&layout)?;
     let mut next_row = old.next_row;
     let mut failure = None;
     let info = {
@@ -217,10 +260,32 @@ pub(super) fn replace_all(
         store: old.store,
         sequence: old.sequence + 1,
         next_row,
-        dim: header.dim.unwrap_or(0) as u64,
-        vertices: header
-            .identity
-            .map_or(0, |identity| identity.vertices as u64),
+        next_partition: layout.next_partition().into(),
     })?;
     Ok(info)
+}
+
+/// The layout that a snapshot describes, with partitions numbered from `first` on.
+fn layout_of(header: &Header, first: u32) -> Result<Layout, String> {
+    let shapes = header.partitions.iter().map(|partition| Shape {
+        // Dimensions and simplexes were checked when the header was read.
+        dim: partition.dim as u32,
+        vertices: partition
+            .simplex
+            .map_or(0, |simplex| simplex.vertices as u32),
+    });
+    let homes = (0..).zip(&header.spaces).filter_map(|(number, space)| {
+        let partition = space.partition?;
+        Some((number, first + partition as u32))
+    });
+    Layout::new(
+        header
+            .spaces
+            .iter()
+            .map(|space| space.name.clone())
+            .collect(),
+        homes.collect(),
+        (first..).zip(shapes).collect(),
+        first + header.partitions.len() as u32,
+    )
 }

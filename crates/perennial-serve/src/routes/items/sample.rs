@@ -1,9 +1,12 @@
 //! A few items of every class: a first look at a gallery whose ids are sorted by class.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use perennial_gallery::{Filter, Hit, LabelFilter, SearchRequest, StoredItem, VectorStore};
+use perennial_core::SpaceId;
+use perennial_gallery::{
+    Filter, GalleryError, Hit, LabelFilter, SearchRequest, SpaceStats, StoredItem, VectorStore,
+};
 
 use crate::error::ApiError;
 
@@ -28,17 +31,35 @@ pub(super) fn of_classes(
     let Some(embedding) = first.and_then(|item| item.embedding) else {
         return Ok(Vec::new());
     };
-    let find = |labels: LabelFilter, limit: usize| {
+    // Any query finds any item of its dimension, if nothing is better.
+    let mut groups: BTreeMap<usize, Vec<SpaceId>> = BTreeMap::new();
+    for SpaceStats { space, .. } in store.spaces()? {
+        groups.entry(space.dim).or_default().push(space.id);
+    }
+    let find = |labels: LabelFilter, limit: usize| -> Result<Vec<Hit>, GalleryError> {
         let filter = Filter {
             labels: Some(labels),
             ..all.clone()
         };
-        store.search(&SearchRequest {
-            embedding: &embedding,
-            limit,
-            filter: &filter,
-            exact: true,
-        })
+        let mut hits = Vec::new();
+        for (&dim, spaces) in &groups {
+            let mut query = vec![0.0; dim];
+            match query.len() == embedding.len() {
+                true => query.copy_from_slice(&embedding),
+                false => query[0] = 1.0,
+            }
+            let found = store.search(&SearchRequest {
+                spaces,
+                queries: &query,
+                dim,
+                limit,
+                filter: &filter,
+                exact: true,
+            });
+            hits.extend(found?.pop().unwrap_or_default());
+        }
+        hits.truncate(limit);
+        Ok(hits)
     };
 
     let mut labels = Vec::new();

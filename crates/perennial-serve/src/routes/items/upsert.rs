@@ -93,7 +93,7 @@ impl Batch {
         let known = self
             .items
             .iter()
-            .all(|item| stored.contains_key(&item.model_version));
+            .all(|item| stored.per_version.contains_key(&item.model_version));
         // Only a version's first items can create a pair of versions that was not checked yet.
         let _first = match known {
             true => None,
@@ -211,8 +211,8 @@ fn check_versions(
             None => incompatible(&insertion.refused),
         });
     }
-    if let Some(simplex) = insertion.new_simplex {
-        service.store.set_identity(simplex)?;
+    for space in &insertion.new_spaces {
+        service.store.create_space(space)?;
     }
     if let Some(problem) = &insertion.other_simplex {
         tracing::warn!(problem, "items of another simplex are stored by force");

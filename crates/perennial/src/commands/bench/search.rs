@@ -4,11 +4,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use perennial_core::normalize_rows;
+use perennial_core::{SpaceId, normalize_rows};
 use perennial_formats::read;
 use perennial_gallery::{
     BytesPerVector, EmbeddedGallery, Filter, GalleryConfig, GalleryError, Hit, IndexKind,
-    IndexProgress, IndexState, Item, ItemId, SearchMode, SearchRequest, VectorStore,
+    IndexProgress, IndexState, Item, ItemId, Maintenance, SearchMode, SearchRequest, VectorStore,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -25,6 +25,8 @@ const SINGLE: usize = 100;
 pub const BATCH: usize = 1000;
 /// Items of a write.
 const WRITE: usize = 1000;
+/// The version that all items are said to be of.
+const VERSION: &str = "v0001";
 /// Directions in which generated vectors mainly differ, as trained embeddings do; the rest is noise.
 const LATENT: usize = 32;
 /// Generated vectors around one centre.
@@ -114,7 +116,7 @@ pub fn measure_all(
     };
     let gallery = EmbeddedGallery::open(folder.path(), config(SearchMode::Exact))?;
     let mut found = vec![bench.write(&gallery)?];
-    let truth = bench.hits(|query| gallery.search(&bench.request(query, true)))?;
+    let truth = bench.hits(|query| gallery.search(&bench.request(query, 1, true)))?;
     found.push(bench.in_batches(&gallery, "f32", &truth, 4)?);
     found.push(bench.one_by_one(&gallery, "f32", true, &truth, 4)?);
     drop(gallery);
@@ -133,14 +135,14 @@ pub fn measure_all(
     let gallery = EmbeddedGallery::open(folder.path(), config)?;
     let ready =
         |index: IndexState| index.kind == IndexKind::Hnsw && index.state == IndexProgress::Ready;
-    while !ready(gallery.count()?.index) {
+    while !ready(gallery.stats()?.index) {
         std::thread::sleep(Duration::from_millis(20));
     }
     let built = vec![start.elapsed().as_secs_f64()];
     found
         .push(Measurement::of(bench.title("build the graph"), built).per_call(bench.rows, "items"));
     found.push(bench.one_by_one(&gallery, "graph", false, &truth, 0)?);
-    let bytes = gallery.count()?.bytes_per_vector;
+    let bytes = gallery.stats()?.bytes_per_vector;
     Ok((found, bytes))
 }
 
@@ -150,6 +152,7 @@ struct Bench<'a> {
     samples: usize,
     peaks: Peaks,
     everything: Filter,
+    space: SpaceId,
 }
 
 impl<'a> Bench<'a> {
@@ -166,6 +169,7 @@ impl<'a> Bench<'a> {
             samples,
             peaks,
             everything: Filter::default(),
+            space: SpaceId::new(VERSION)?,
         })
     }
 
@@ -173,9 +177,13 @@ impl<'a> Bench<'a> {
         format!("{what}, {} x {}", self.rows, self.vectors.dim)
     }
 
-    fn request(&self, query: usize, exact: bool) -> SearchRequest<'_> {
+    /// A search for `count` queries from number `query` on.
+    fn request(&self, query: usize, count: usize, exact: bool) -> SearchRequest<'_> {
+        let dim = self.vectors.dim;
         SearchRequest {
-            embedding: &self.vectors.queries[query * self.vectors.dim..][..self.vectors.dim],
+            spaces: std::slice::from_ref(&self.space),
+            queries: &self.vectors.queries[query * dim..][..count * dim],
+            dim,
             limit: HITS,
             filter: &self.everything,
             exact,
@@ -185,9 +193,12 @@ impl<'a> Bench<'a> {
     /// The ids that every query of a batch finds.
     fn hits(
         &self,
-        search: impl Fn(usize) -> Result<Vec<Hit>, GalleryError>,
+        search: impl Fn(usize) -> Result<Vec<Vec<Hit>>, GalleryError>,
     ) -> anyhow::Result<Vec<Vec<ItemId>>> {
-        let ids = |query| Ok(search(query)?.into_iter().map(|hit| hit.id).collect());
+        let ids = |query| {
+            let hits = search(query)?.pop().unwrap_or_default();
+            Ok(hits.into_iter().map(|hit| hit.id).collect())
+        };
         (0..SINGLE).map(ids).collect()
     }
 
@@ -198,7 +209,7 @@ impl<'a> Bench<'a> {
             let item = |(at, vector): (usize, &[f32])| Item {
                 id: ItemId::Number((batch * WRITE + at) as u64),
                 embedding: vector.to_vec(),
-                model_version: "v0001".to_owned(),
+                model_version: VERSION.to_owned(),
                 label: None,
                 payload: serde_json::Map::new(),
             };
@@ -220,8 +231,7 @@ impl<'a> Bench<'a> {
         value_bytes: usize,
     ) -> anyhow::Result<Measurement> {
         let count = BATCH.min(self.vectors.queries.len() / self.vectors.dim);
-        let queries = &self.vectors.queries[..count * self.vectors.dim];
-        let search = || gallery.search_batch(queries, HITS, &self.everything, true);
+        let search = || gallery.search(&self.request(0, count, true));
         let ids = |hits: Vec<Hit>| hits.into_iter().map(|hit| hit.id).collect();
         let found: Vec<Vec<ItemId>> = search()?.into_iter().map(ids).collect();
         let name = self.title(&format!("search, {what}, {count} queries"));
@@ -243,12 +253,12 @@ impl<'a> Bench<'a> {
         truth: &[Vec<ItemId>],
         value_bytes: usize,
     ) -> anyhow::Result<Measurement> {
-        let found = self.hits(|query| gallery.search(&self.request(query, exact)))?;
+        let found = self.hits(|query| gallery.search(&self.request(query, 1, exact)))?;
         let name = format!("search, {what}, one query");
         let mut query = 0;
         let mut measured = measure(self.title(&name), self.samples, || {
             query = (query + 1) % SINGLE;
-            gallery.search(&self.request(query, exact))
+            gallery.search(&self.request(query, 1, exact))
         })
         .per_call(1, "queries");
         if value_bytes > 0 {

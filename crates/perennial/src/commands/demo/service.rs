@@ -7,12 +7,10 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use perennial_core::{Embeddings, ModelVersion, Registry, Role};
 use perennial_data::{ImageSet, encode_png};
-use perennial_gallery::{
-    EmbeddedGallery, GalleryConfig, Item, ItemId, SimplexIdentity, VectorStore,
-};
+use perennial_gallery::{EmbeddedGallery, GalleryConfig, Item, ItemId, VectorStore};
 use perennial_serve::ServeConfig;
 use perennial_train::Device;
-use perennial_upgrade::{LIVE_ALIAS, PREVIOUS_ALIAS, Policy, RegistryRecords};
+use perennial_upgrade::{LIVE_ALIAS, PREVIOUS_ALIAS, Policy, RegistryRecords, store_space};
 use serde_json::{Map, json};
 
 use crate::commands::serve::{KeySource, Served, serve};
@@ -90,8 +88,8 @@ pub fn run(
 
 /// Stores the images with their embeddings by one version.
 fn fill(gallery: &EmbeddedGallery, stock: &Stock, version: usize) -> anyhow::Result<()> {
-    if let Some(vertices) = stock.versions[version].classifier.vertices {
-        gallery.set_identity(SimplexIdentity { vertices })?;
+    if let Some(space) = store_space(&stock.versions[version]) {
+        gallery.create_space(&space)?;
     }
     let embeddings = &stock.embeddings[version];
     let images = &stock.images;

@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use perennial_core::{Embeddings, ModelVersion, Registry};
 use perennial_formats::read_embeddings;
-use perennial_gallery::{EmbeddedGallery, Item, ItemId, StoredItem, VectorStore};
+use perennial_gallery::{EmbeddedGallery, Item, ItemId, Maintenance, StoredItem, VectorStore};
 use perennial_train::TrainedEncoder;
 use perennial_upgrade::{Certification, Insertion, Stored};
 use serde::Serialize;
@@ -147,7 +147,7 @@ pub fn run(
             unchanged: None,
             pruned: None,
             left_out: None,
-            items: gallery.count()?.items,
+            items: gallery.stats()?.items,
             folders: Vec::new(),
         }
     };
@@ -270,8 +270,8 @@ impl Arguments {
                 )));
             }
         }
-        if let Some(simplex) = insertion.new_simplex {
-            gallery.set_identity(simplex)?;
+        for space in &insertion.new_spaces {
+            gallery.create_space(space)?;
         }
         rules.accept(&insertion.refused);
         Ok(())

@@ -11,6 +11,9 @@ use crate::service_client::ServiceClient;
 pub struct Found {
     pub model_version: String,
     pub hits: Vec<Hit>,
+    /// Stored items whose embeddings have another dimension than the query.
+    #[serde(default)]
+    pub not_searched: u64,
 }
 
 /// A snapshot in the service's own folder.

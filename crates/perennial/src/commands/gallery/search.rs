@@ -9,7 +9,7 @@ use perennial_core::{Encoder, ModelVersion, Registry};
 use perennial_data::{DecodeLimits, decode_square};
 use perennial_gallery::{EmbeddedGallery, Filter, ItemId, LabelFilter, SearchRequest, VectorStore};
 use perennial_train::TrainedEncoder;
-use perennial_upgrade::LIVE_ALIAS;
+use perennial_upgrade::{Asking, LIVE_ALIAS, OwnRoute, Stored};
 use serde_json::json;
 
 use super::remote::{self, Found};
@@ -73,28 +73,33 @@ pub fn run(
         (None, Some(id)) => stored(&gallery, id)?,
         (None, None) => return Err(usage("no query; pass an image or --id")),
     };
+    let stored = Stored::of(&gallery)?;
+    let among = filter.model_versions.as_deref();
+    let asking = match &arguments.id {
+        Some(_) => Asking::Item(&model_version),
+        None => Asking::Version(&model_version),
+    };
+    let OwnRoute {
+        spaces,
+        refused,
+        not_searched,
+    } = OwnRoute::of(&rules, asking, embedding.len(), &stored, among);
     if !arguments.force {
-        let stored = gallery.count()?.per_version;
-        let among = filter.model_versions.as_deref();
-        let searched = stored
-            .keys()
-            .map(String::as_str)
-            .filter(|name| among.is_none_or(|among| among.iter().any(|among| among == name)));
-        let refused = match &arguments.id {
-            Some(_) => rules.refused_items(&model_version, searched),
-            None => rules.refused(&model_version, searched),
-        };
         require_certified(&refused)?;
     }
-    let hits = gallery.search(&SearchRequest {
-        embedding: &embedding,
+    let mut found = gallery.search(&SearchRequest {
+        spaces: &spaces,
+        queries: &embedding,
+        dim: embedding.len(),
         limit: arguments.limit,
         filter: &filter,
         exact: false,
     })?;
+    let hits = found.pop().unwrap_or_default();
     let answer = Found {
         model_version,
         hits,
+        not_searched,
     };
     terminal.result(&answer, |_| table(&answer))?;
     Ok(ExitStatus::Done)
@@ -176,6 +181,12 @@ fn table(answer: &Found) -> String {
             hit.score,
             hit.id.to_string(),
             hit.model_version
+        ));
+    }
+    if answer.not_searched > 0 {
+        text.push_str(&format!(
+            "{} stored items were not searched: their embeddings have another dimension\n",
+            answer.not_searched
         ));
     }
     text

@@ -1,7 +1,7 @@
 //! Model versions that options name, such as `--model-version`.
 
 use perennial_core::{Registry, RegistryError};
-use perennial_gallery::{EmbeddedGallery, VectorStore};
+use perennial_gallery::{EmbeddedGallery, Maintenance};
 
 use crate::exit_status::usage;
 use crate::suggestion;
@@ -19,7 +19,7 @@ pub fn resolve(
     let Some(names) = names else {
         return Ok(None);
     };
-    let stored = gallery.count()?.per_version;
+    let stored = gallery.stats()?.per_version;
     let mut resolved = Vec::with_capacity(names.len());
     for name in names {
         let version = match registry.map(|registry| registry.resolve(&name)) {

@@ -13,7 +13,7 @@ use perennial_data::pictures::{
     LeftOut, LeftOutFile, PictureFile, PictureFolder, Reason, in_batches,
 };
 use perennial_gallery::ItemId;
-use perennial_gallery::item::MAX_PAYLOAD_BYTES;
+use perennial_gallery::limits::MAX_PAYLOAD_BYTES;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 

@@ -2,7 +2,9 @@
 
 use anyhow::Context;
 use perennial_core::{Encoder, ModelVersion};
-use perennial_gallery::{EmbeddedGallery, Filter, Item, ItemId, StoredItem, Upserted, VectorStore};
+use perennial_gallery::{
+    EmbeddedGallery, Filter, Item, ItemId, Maintenance, StoredItem, Upserted, VectorStore,
+};
 use perennial_train::TrainedEncoder;
 use serde_json::{Map, json};
 
@@ -100,7 +102,7 @@ impl Destination for Local<'_> {
 
     fn finish(&self) -> anyhow::Result<u64> {
         self.gallery.flush()?;
-        Ok(self.gallery.count()?.items)
+        Ok(self.gallery.stats()?.items)
     }
 }
 

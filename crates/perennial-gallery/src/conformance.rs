@@ -1,0 +1,339 @@
+//! What every [`VectorStore`] must do, as tests for the tests of each store.
+//!
+//! ```no_run
+//! # use perennial_gallery::{EmbeddedGallery, GalleryConfig};
+//! perennial_gallery::conformance::run(&mut || {
+//!     # let a_new_folder = "gallery";
+//!     Box::new(EmbeddedGallery::open(a_new_folder, GalleryConfig::default()).unwrap())
+//! });
+//! ```
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "these are tests")]
+
+mod spaces;
+
+use perennial_core::SpaceId;
+use serde_json::{Map, Value, json};
+
+use crate::error::GalleryError;
+use crate::filter::{Filter, LabelFilter};
+use crate::item::{Hit, Item, ItemId};
+use crate::limits::MAX_LIMIT;
+use crate::store::{SearchRequest, VectorStore};
+
+/// Runs every test, each on an empty store of its own.
+///
+/// # Panics
+/// Where the store does something else than [`VectorStore`] says.
+pub fn run(make: &mut dyn FnMut() -> Box<dyn VectorStore>) {
+    for test in [
+        items_are_stored_replaced_read_and_deleted,
+        nothing_of_a_bad_batch_is_stored,
+        pages_visit_every_item_once,
+        search_pages_and_deletion_agree_on_filters,
+        the_best_come_first_and_equals_in_the_order_of_their_ids,
+        spaces::only_the_named_spaces_are_searched,
+        searches_that_make_no_sense_are_refused,
+        spaces::spaces_are_known_before_their_items,
+        spaces::a_space_keeps_its_dimension_and_its_simplex,
+        spaces::spaces_of_several_dimensions_live_in_one_store,
+        spaces::an_item_is_in_one_space_at_a_time,
+    ] as [fn(&dyn VectorStore); _]
+    {
+        test(&*make());
+    }
+}
+
+fn item(id: impl Into<ItemId>, space: &str, embedding: &[f32]) -> Item {
+    Item {
+        id: id.into(),
+        embedding: embedding.to_vec(),
+        model_version: space.to_owned(),
+        label: None,
+        payload: Map::new(),
+    }
+}
+
+/// Items 0..n on a half circle, in two spaces by turns, with labels and payloads.
+fn on_a_half_circle(n: u64) -> Vec<Item> {
+    let item = |id: u64| {
+        let angle = id as f32 / n as f32 * std::f32::consts::PI;
+        Item {
+            label: (id % 5 != 0).then_some(id as u32 % 5),
+            payload: object(json!({"third": id.is_multiple_of(3), "name": format!("item {id}")})),
+            ..item(id, ["a", "b"][id as usize % 2], &[angle.cos(), angle.sin()])
+        }
+    };
+    (0..n).map(item).collect()
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    value.as_object().unwrap().clone()
+}
+
+fn space(id: &str) -> SpaceId {
+    SpaceId::new(id).unwrap()
+}
+
+/// The hits of one query in some spaces.
+fn search(
+    store: &dyn VectorStore,
+    spaces: &[&str],
+    query: &[f32],
+    limit: usize,
+    filter: &Filter,
+) -> Vec<Hit> {
+    let spaces: Vec<SpaceId> = spaces.iter().map(|id| space(id)).collect();
+    let found = store.search(&SearchRequest {
+        spaces: &spaces,
+        queries: query,
+        dim: query.len(),
+        limit,
+        filter,
+        exact: true,
+    });
+    let mut found = found.unwrap();
+    assert_eq!(found.len(), 1, "one list of hits for one query");
+    found.remove(0)
+}
+
+fn ids(hits: &[Hit]) -> Vec<ItemId> {
+    hits.iter().map(|hit| hit.id.clone()).collect()
+}
+
+/// Items by space; spaces without items are left out.
+fn counts(store: &dyn VectorStore) -> Vec<(String, u64)> {
+    let spaces = store.spaces().unwrap().into_iter();
+    let with_items = spaces.filter(|stats| stats.items > 0);
+    with_items
+        .map(|stats| (stats.space.id.to_string(), stats.items))
+        .collect()
+}
+
+fn items_are_stored_replaced_read_and_deleted(store: &dyn VectorStore) {
+    assert_eq!(counts(store), []);
+    let first = Item {
+        label: Some(4),
+        payload: object(json!({"name": "ü", "n": 0.1})),
+        ..item("x", "a", &[1.0, 0.0])
+    };
+    let done = store
+        .upsert(vec![first.clone(), item(7, "a", &[0.0, 1.0])])
+        .unwrap();
+    assert_eq!((done.inserted, done.replaced), (2, 0));
+    let done = store
+        .upsert(vec![item(8, "a", &[0.0, -1.0]), item(7, "b", &[0.6, 0.8])])
+        .unwrap();
+    assert_eq!((done.inserted, done.replaced), (1, 1));
+    assert_eq!(counts(store), [("a".to_owned(), 2), ("b".to_owned(), 1)]);
+    assert_eq!(store.upsert(Vec::new()).unwrap().inserted, 0);
+
+    let found = store
+        .get(&["x".into(), 99.into(), 7.into(), "7".into()], true)
+        .unwrap();
+    assert_eq!(found.len(), 2);
+    assert_eq!(found[0].embedding.as_deref(), Some(&[1.0, 0.0][..]));
+    assert_eq!(
+        (found[0].label, &found[0].payload),
+        (Some(4), &first.payload)
+    );
+    assert_eq!((&*found[1].model_version, found[1].label), ("b", None));
+    assert_eq!(store.get(&["x".into()], false).unwrap()[0].embedding, None);
+
+    assert_eq!(store.delete(&[7.into(), 7.into(), 1234.into()]).unwrap(), 1);
+    assert!(store.get(&[7.into()], false).unwrap().is_empty());
+    assert_eq!(counts(store), [("a".to_owned(), 2)]);
+}
+
+fn nothing_of_a_bad_batch_is_stored(store: &dyn VectorStore) {
+    store.upsert(vec![item(1, "a", &[1.0, 0.0])]).unwrap();
+    for bad in [
+        item(3, "a", &[f32::NAN, 0.0]),
+        item(3, "a", &[0.0, f32::INFINITY]),
+        item(3, "a", &[1.0, 1.0]),
+        item(3, "a", &[1.0]),
+        item(3, "a", &[]),
+        item(2, "a", &[1.0, 0.0]),
+        item("", "a", &[1.0, 0.0]),
+        item(3, "", &[1.0, 0.0]),
+        Item {
+            payload: object(json!({"text": "x".repeat(17_000)})),
+            ..item(3, "a", &[1.0, 0.0])
+        },
+    ] {
+        let problem = format!("{bad:?}");
+        let error = store
+            .upsert(vec![item(2, "a", &[0.0, 1.0]), bad])
+            .expect_err(&problem);
+        assert!(error.is_invalid_input(), "{error}");
+        assert_eq!(counts(store), [("a".to_owned(), 1)]);
+    }
+}
+
+fn pages_visit_every_item_once(store: &dyn VectorStore) {
+    let mut items = on_a_half_circle(40);
+    items.push(item("text", "a", &[1.0, 0.0]));
+    store.upsert(items.iter().rev().cloned().collect()).unwrap();
+    for limit in [1, 7, 41, 1000] {
+        let (mut seen, mut after) = (Vec::new(), None);
+        loop {
+            let page = store
+                .scroll(after.as_ref(), limit, &Filter::default(), true)
+                .unwrap();
+            assert!(page.items.len() <= limit);
+            assert!(page.items.iter().all(|item| item.embedding.is_some()));
+            seen.extend(page.items.into_iter().map(|item| item.id));
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        let expected: Vec<ItemId> = items.iter().map(|item| item.id.clone()).collect();
+        assert_eq!(seen, expected);
+    }
+    for limit in [0, MAX_LIMIT + 1] {
+        let refused = store.scroll(None, limit, &Filter::default(), false);
+        assert!(refused.unwrap_err().is_invalid_input());
+    }
+}
+
+fn search_pages_and_deletion_agree_on_filters(store: &dyn VectorStore) {
+    let items = on_a_half_circle(30);
+    let filters = [
+        Filter {
+            model_versions: Some(vec!["b".to_owned(), "unknown".to_owned()]),
+            ..Filter::default()
+        },
+        Filter {
+            labels: Some(LabelFilter::any_of([3, 4])),
+            ..Filter::default()
+        },
+        Filter {
+            labels: Some(LabelFilter {
+                from: Some(2),
+                to: Some(3),
+                ..LabelFilter::default()
+            }),
+            ..Filter::default()
+        },
+        Filter {
+            payload: Some(object(json!({"third": true}))),
+            ..Filter::default()
+        },
+        Filter {
+            ids: Some(vec![5.into(), 9.into(), "9".into(), 100.into()]),
+            payload: Some(object(json!({"third": true}))),
+            ..Filter::default()
+        },
+        Filter {
+            ids: Some(Vec::new()),
+            ..Filter::default()
+        },
+    ];
+    for filter in filters {
+        store.upsert(items.clone()).unwrap();
+        let passing: Vec<ItemId> = items
+            .iter()
+            .filter(|i| filter.matches(&i.id, &i.model_version, i.label, &i.payload))
+            .map(|item| item.id.clone())
+            .collect();
+        let page = store.scroll(None, MAX_LIMIT, &filter, false).unwrap();
+        let listed: Vec<ItemId> = page.items.into_iter().map(|item| item.id).collect();
+        assert_eq!(listed, passing, "{filter:?}");
+        let mut found = ids(&search(store, &["a", "b"], &[1.0, 0.0], MAX_LIMIT, &filter));
+        found.sort();
+        assert_eq!(found, passing, "{filter:?}");
+        assert_eq!(
+            store.delete_where(&filter).unwrap(),
+            passing.len(),
+            "{filter:?}"
+        );
+        assert!(store.get(&passing, false).unwrap().is_empty());
+    }
+    let refused = store.delete_where(&Filter::default());
+    assert!(
+        matches!(refused, Err(GalleryError::EmptyFilter)),
+        "{refused:?}"
+    );
+    assert!(store.delete_where(&Filter::everything()).unwrap() > 0);
+    assert_eq!(counts(store), []);
+}
+
+fn the_best_come_first_and_equals_in_the_order_of_their_ids(store: &dyn VectorStore) {
+    let filter = Filter::default();
+    assert!(search(store, &["a"], &[1.0, 0.0], 5, &filter).is_empty());
+    let equals = ["y", "x"].map(|id| item(id, "a", &[0.6, 0.8]));
+    let numbers = [30, 4, 20].map(|id: u64| item(id, "b", &[0.6, 0.8]));
+    store
+        .upsert(equals.into_iter().chain(numbers).collect())
+        .unwrap();
+    store
+        .upsert(vec![item(50, "b", &[0.0, 1.0]), item(51, "a", &[1.0, 0.0])])
+        .unwrap();
+    let hits = search(store, &["a", "b"], &[0.6, 0.8], 10, &filter);
+    let expected: [ItemId; 7] = [
+        4.into(),
+        20.into(),
+        30.into(),
+        "x".into(),
+        "y".into(),
+        50.into(),
+        51.into(),
+    ];
+    assert_eq!(ids(&hits), expected);
+    assert!((hits[0].score - 1.0).abs() < 1e-5 && (hits[5].score - 0.8).abs() < 1e-5);
+    assert_eq!(
+        (&*hits[0].model_version, &*hits[3].model_version),
+        ("b", "a")
+    );
+    assert_eq!(
+        ids(&search(store, &["a", "b"], &[0.6, 0.8], 2, &filter)),
+        expected[..2]
+    );
+
+    // Many queries at once, over the index or not, are each answered as if alone.
+    let queries = [[0.6, 0.8], [1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]];
+    for exact in [true, false] {
+        let found = store.search(&SearchRequest {
+            spaces: &[space("a"), space("b")],
+            queries: queries.as_flattened(),
+            dim: 2,
+            limit: 3,
+            filter: &filter,
+            exact,
+        });
+        let found = found.unwrap();
+        assert_eq!(found.len(), queries.len());
+        for (query, hits) in queries.iter().zip(found) {
+            let alone = search(store, &["a", "b"], query, 3, &filter);
+            assert_eq!(ids(&hits), ids(&alone), "{query:?}");
+        }
+    }
+}
+
+fn searches_that_make_no_sense_are_refused(store: &dyn VectorStore) {
+    store.upsert(vec![item(1, "a", &[1.0, 0.0])]).unwrap();
+    let filter = Filter::default();
+    let spaces = [space("a")];
+    let request = |queries, dim, limit| SearchRequest {
+        spaces: &spaces,
+        queries,
+        dim,
+        limit,
+        filter: &filter,
+        exact: false,
+    };
+    assert!(store.search(&request(&[], 2, 1)).unwrap().is_empty());
+    for request in [
+        request(&[1.0, 0.0], 2, 0),
+        request(&[1.0, 0.0], 2, MAX_LIMIT + 1),
+        request(&[1.0, 0.0], 0, 1),
+        request(&[1.0], 1, 1),
+        request(&[1.0, 0.0, 1.0], 2, 1),
+        request(&[f32::NAN, 0.0], 2, 1),
+        request(&[3.0, 4.0], 2, 1),
+    ] {
+        let error = store.search(&request).expect_err(&format!("{request:?}"));
+        assert!(error.is_invalid_input(), "{error}");
+    }
+}

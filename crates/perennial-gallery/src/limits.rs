@@ -1,0 +1,12 @@
+//! The limits of items, requests and answers, one for each, wherever it is checked or named.
+
+/// The largest payload, in bytes of compact JSON.
+pub const MAX_PAYLOAD_BYTES: usize = 16 * 1024;
+/// The largest dimension of an embedding.
+pub const MAX_DIM: usize = 16_384;
+/// The most items, ids or queries in one call.
+pub const MAX_BATCH: usize = 10_000;
+/// The most hits of one query and the most items of one page.
+pub const MAX_LIMIT: usize = 1000;
+/// How far the length of an embedding may be from 1.
+pub const NORM_TOLERANCE: f32 = 1e-3;
