@@ -3,6 +3,7 @@
 use perennial_core::{SpaceRef, sha256_hex};
 
 use crate::error::{BridgeError, Side};
+use crate::fit_inputs::FitInputs;
 use crate::linear_algebra::{from_f32, pseudo_inverse, to_f32};
 use crate::product::Matrix;
 use crate::recipe::{Kind, Recipe};
@@ -19,6 +20,8 @@ pub struct Bridge {
     /// The mean that rows of the target are centred with; nothing if the bridge gives rows that are not centred.
     pub(crate) to_mean: Option<Vec<f32>>,
     pub(crate) record: FitRecord,
+    /// What it was fitted on, where that was recorded.
+    pub(crate) inputs: Option<FitInputs>,
 }
 
 /// One fitted bridge of a chain, or the only one.
@@ -83,6 +86,17 @@ impl Bridge {
         Ok(self)
     }
 
+    /// What identifies the inputs that it was fitted on; nothing where that was not recorded, as by programs before this record.
+    pub fn fit_inputs(&self) -> Option<&FitInputs> {
+        self.inputs.as_ref()
+    }
+
+    /// The same map with a record of the inputs that it was fitted on. It is part of what [`sha256`](Self::sha256) covers.
+    pub fn with_fit_inputs(mut self, inputs: FitInputs) -> Self {
+        self.inputs = Some(inputs);
+        self
+    }
+
     /// The recipes of its parts, as one text.
     pub fn describe(&self) -> String {
         let parts = self.parts.iter().map(|part| {
@@ -105,8 +119,8 @@ impl Bridge {
         self.to_mean.as_deref()
     }
 
-    /// The SHA-256 of the map, as 64 lower-case hexadecimal digits: both spaces, the recipes, the order of the steps and every weight. The
-    /// fit record is not covered. Certificates are bound to it.
+    /// The SHA-256 of the map, as 64 lower-case hexadecimal digits: both spaces, the recipes, the order of the steps, every weight, and the
+    /// inputs that it was fitted on where they are recorded. The fit record is not covered. Certificates are bound to it.
     pub fn sha256(&self) -> String {
         let mut text = String::from("perennial-bridge 1\n");
         for (side, space) in [(Side::From, &self.from), (Side::To, &self.to)] {
@@ -192,6 +206,7 @@ impl Bridge {
                 trials: Vec::new(),
                 ..self.record.clone()
             },
+            inputs: self.inputs.clone().map(FitInputs::inverse),
         })
     }
 
@@ -257,6 +272,10 @@ impl Bridge {
                     .cloned()
                     .collect(),
                 trials: Vec::new(),
+            },
+            inputs: match (&self.inputs, &next.inputs) {
+                (Some(first), Some(second)) => Some(first.then(second)),
+                _ => None,
             },
         })
     }

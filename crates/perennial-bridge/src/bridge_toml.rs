@@ -9,7 +9,10 @@ use crate::record::FitRecord;
 use crate::weights::Shape;
 
 const FORMAT: &str = "perennial-bridge";
-const FORMAT_VERSION: i64 = 1;
+/// Without a record of the inputs of the fit, as the first programs wrote every bridge.
+const WITHOUT_INPUTS: i64 = 1;
+/// With that record, in the file of weights.
+const WITH_INPUTS: i64 = 2;
 /// Bounds against hostile files: no encoder has wider embeddings, and no chain as many parts.
 const MAX_DIM: usize = 1 << 16;
 const MAX_STEPS: usize = 256;
@@ -50,7 +53,10 @@ impl BridgeToml {
     pub(crate) fn of(bridge: &Bridge, weights_sha256: String) -> Self {
         Self {
             format: FORMAT.to_owned(),
-            format_version: FORMAT_VERSION,
+            format_version: match bridge.inputs {
+                Some(_) => WITH_INPUTS,
+                None => WITHOUT_INPUTS,
+            },
             weights_sha256,
             to_centred: bridge.to_mean.is_some(),
             from: bridge.from.clone(),
@@ -102,9 +108,9 @@ impl BridgeToml {
                 "has format = {format:?}, expected {FORMAT:?}; name the folder of a bridge"
             ));
         }
-        if format_version != FORMAT_VERSION {
+        if !(WITHOUT_INPUTS..=WITH_INPUTS).contains(&format_version) {
             return Err(format!(
-                "has format_version {format_version}, this program reads {FORMAT_VERSION}"
+                "has format_version {format_version}, this program reads {WITHOUT_INPUTS} and {WITH_INPUTS}; use a newer Perennial"
             ));
         }
         let parsed: Self = toml::from_str(text).map_err(syntax)?;
@@ -157,6 +163,11 @@ impl BridgeToml {
         self.fit.problem().map_or(Ok(()), Err)
     }
 
+    /// Whether the file of weights records what was fitted on.
+    pub(crate) fn has_inputs(&self) -> bool {
+        self.format_version == WITH_INPUTS
+    }
+
     pub(crate) fn parts(&self) -> Vec<Part> {
         let part = |part: &PartToml| Part {
             recipe: part.recipe,
@@ -203,8 +214,8 @@ fit = { pairs = 10 }
         for (change, to, problem) in [
             (
                 "format_version = 1",
-                "format_version = 2\nnew = 1",
-                "format_version 2",
+                "format_version = 3\nnew = 1",
+                "format_version 3",
             ),
             ("perennial-bridge", "other", "format = \"other\""),
             ("to_centred", "centred", "unknown field `centred`"),

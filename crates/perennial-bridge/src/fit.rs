@@ -181,6 +181,7 @@ fn assemble(
         steps,
         to_mean: to_mean.map(narrow),
         record,
+        inputs: None,
     }
 }
 

@@ -9,13 +9,14 @@ use perennial_core::{read_at_most, sha256_hex, write_atomically};
 use crate::bridge::Bridge;
 use crate::bridge_toml::{BridgeToml, recognise};
 use crate::error::BridgeError;
+use crate::fit_inputs::MAX_HASHES;
 use crate::weights;
 
 /// The file that says what a bridge is, in UTF-8 and of at most 1 MiB. Unknown keys are refused.
 ///
 /// ```toml
 /// format = "perennial-bridge"
-/// format_version = 1
+/// format_version = 2        # 1: as 2, but the weights do not say what was fitted on
 /// weights_sha256 = "…"      # of weights.safetensors
 /// to_centred = true         # rows of the target are centred with the weights' to_mean
 ///
@@ -44,10 +45,23 @@ use crate::weights;
 /// matched = "row"
 /// ```
 pub const BRIDGE_FILE: &str = "bridge.toml";
-/// The file with its weights: safetensors, all f32.
+/// The file with its weights: safetensors.
 ///
-/// Tensors: `step0`, `step1`, … in the order of the steps (a mean `[dim]`, or a matrix `[from, to]` that rows are multiplied with from the
+/// Tensors, f32: `step0`, `step1`, … in the order of the steps (a mean `[dim]`, or a matrix `[from, to]` that rows are multiplied with from the
 /// left), and `to_mean` `[to_dim]` where the target is centred.
+///
+/// Tensors, u64, since format version 2: `fit_from_rows`, `fit_to_rows` and `fit_ids`, each `[n]` with `n` from 0 to 131,072, ascending and
+/// without repetitions. They are short hashes of the source's and the target's rows that were fitted on, and of the ids of these inputs,
+/// so that an evaluation on the same inputs is noticed: the first eight bytes of a SHA-256, read as a big-endian number. Of a row it is that
+/// of its values before any scaling, each as a little-endian f32; of an id, that of its UTF-8 text, and only ids that are texts are
+/// recorded. Of more than 131,072, the smallest are kept.
+///
+/// ```python
+/// import hashlib, numpy, safetensors.numpy
+/// short = lambda row: int.from_bytes(hashlib.sha256(row.astype("<f4").tobytes()).digest()[:8], "big")
+/// fitted = safetensors.numpy.load_file("bridge/weights.safetensors")["fit_from_rows"]
+/// shared = numpy.isin(numpy.array([short(row) for row in rows], dtype=numpy.uint64), fitted).sum()
+/// ```
 pub const WEIGHTS_FILE: &str = "weights.safetensors";
 
 const MAX_TOML_BYTES: u64 = 1 << 20;
@@ -78,7 +92,12 @@ impl Bridge {
             .map(|shape| shape.values() as u64)
             .sum::<u64>()
             + to_mean.unwrap_or(0) as u64;
-        let limit = values * 4 + HEADER_ROOM;
+        let hashes = if toml.has_inputs() {
+            3 * MAX_HASHES as u64
+        } else {
+            0
+        };
+        let limit = values * 4 + hashes * 8 + HEADER_ROOM;
         if limit > MAX_WEIGHT_BYTES {
             return Err(error(
                 &toml_path,
@@ -86,15 +105,17 @@ impl Bridge {
             ));
         }
         let bytes = read_at_most(&weights_path, limit)?;
-        let (steps, to_mean) = weights::from_bytes(&bytes, &toml.weights_sha256, &shapes, to_mean)
+        let hash = &toml.weights_sha256;
+        let weights = weights::from_bytes(&bytes, hash, &shapes, to_mean, toml.has_inputs())
             .map_err(|problem| error(&weights_path, problem))?;
         Ok(Self {
             parts: toml.parts(),
             from: toml.from,
             to: toml.to,
-            steps,
-            to_mean,
+            steps: weights.steps,
+            to_mean: weights.to_mean,
             record: toml.fit,
+            inputs: weights.inputs,
         })
     }
 

@@ -6,7 +6,8 @@ use std::fs;
 use std::path::Path;
 
 use perennial_bridge::{
-    BRIDGE_FILE, Bridge, BridgeError, FitRecord, Matching, Pairs, Recipe, Trial, WEIGHTS_FILE, fit,
+    BRIDGE_FILE, Bridge, BridgeError, FitInputs, FitRecord, Matching, Pairs, Recipe, Side, Trial,
+    WEIGHTS_FILE, fit,
 };
 use perennial_core::{SpaceId, SpaceRef};
 use proptest::prelude::*;
@@ -97,6 +98,49 @@ fn the_hash_covers_the_map_and_its_spaces() {
         ..FitRecord::default()
     };
     assert!(bridge.with_fit_record(bad).is_err());
+}
+
+#[test]
+fn what_was_fitted_on_is_kept_with_the_bridge() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = |path: &Path| fs::read_to_string(path.join(BRIDGE_FILE)).unwrap();
+    let plain = bridge("orthogonal");
+    let path = written(folder.path(), &plain);
+    // As bridges were written before this record.
+    assert!(text(&path).contains("format_version = 1"));
+    assert!(Bridge::read(&path).unwrap().fit_inputs().is_none());
+
+    let inputs = FitInputs::of(&[1.0; 5], 5, &[2.0; 10], 5).with_ids(&["a".into(), "b".into()]);
+    let recorded = plain.clone().with_fit_inputs(inputs.clone());
+    assert_ne!(recorded.sha256(), plain.sha256());
+    let path = written(folder.path(), &recorded);
+    assert!(text(&path).contains("format_version = 2"));
+    let read = Bridge::read(&path).unwrap();
+    assert_eq!(read, recorded);
+    assert_eq!(read.fit_inputs(), Some(&inputs));
+    let back = read.inverse().unwrap();
+    let back_inputs = back.fit_inputs().unwrap();
+    assert_eq!(back_inputs.shared_rows(Side::From, &[2.0; 5], 5), 1);
+    // The ends of a chain and all ids are left; without one record there is none.
+    let round = back.then(&read).unwrap();
+    let round_inputs = round.fit_inputs().unwrap();
+    assert_eq!(round_inputs.shared_rows(Side::From, &[2.0; 5], 5), 1);
+    assert_eq!(round_inputs.shared_rows(Side::From, &[1.0; 5], 5), 0);
+    assert_eq!(round_inputs.shared_ids(&["b".into(), "c".into()]), 1);
+    assert!(back.then(&plain).unwrap().fit_inputs().is_none());
+
+    // Files that say one thing and hold another.
+    for (version, bridge) in [("2", &plain), ("1", &recorded)] {
+        let path = written(folder.path(), bridge);
+        let other = if version == "1" { "2" } else { "1" };
+        let changed = text(&path).replace(
+            &format!("format_version = {other}"),
+            &format!("format_version = {version}"),
+        );
+        fs::write(path.join(BRIDGE_FILE), changed).unwrap();
+        let message = Bridge::read(&path).unwrap_err().to_string();
+        assert!(message.contains("tensors"), "{message}");
+    }
 }
 
 #[test]

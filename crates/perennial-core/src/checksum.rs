@@ -10,7 +10,17 @@ pub fn sha256_hex(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-/// The same of everything that a reader holds, in constant memory.
+/// The first eight bytes of the SHA-256 of `bytes`, as a big-endian number: short, for lists in which things are looked up. It is no
+/// protection against somebody who wants two things to have one hash.
+pub fn short_hash(bytes: &[u8]) -> u64 {
+    let hash: [u8; 32] = Sha256::digest(bytes).into();
+    let (first, _) = hash.split_at(8);
+    first
+        .iter()
+        .fold(0, |number, &byte| number << 8 | u64::from(byte))
+}
+
+/// The SHA-256 of everything that a reader holds, as [`sha256_hex`] writes it, in constant memory.
 ///
 /// # Errors
 /// Those of the reader.
@@ -55,6 +65,7 @@ mod tests {
         assert_eq!(sha256_hex(b""), empty);
         assert_eq!(sha256_hex(b"abc"), abc);
         assert_eq!(sha256_of(&mut &b"abc"[..]).unwrap(), abc);
+        assert_eq!(short_hash(b"abc"), 0xba78_16bf_8f01_cfea);
         assert!(is_sha256_hex(abc) && !is_sha256_hex(&abc.to_uppercase()) && !is_sha256_hex("ab"));
     }
 }

@@ -32,7 +32,7 @@ pub mod vertex_map;
 
 pub use atomic::{write_atomically, write_atomically_with};
 pub use bounded_read::read_at_most;
-pub use checksum::sha256_hex;
+pub use checksum::{sha256_hex, short_hash};
 pub use compatibility::{
     CompatibilityError, CompatibilityRecord, CompatibilityRecords, ConfidenceInterval, Interval,
     ProbeSet, TieRule, Verdict,

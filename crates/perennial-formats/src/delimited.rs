@@ -13,7 +13,7 @@ use crate::format::{Format, head, open_file, text_start};
 use crate::jsonl::join;
 use crate::lines::MAX_LINE_BYTES;
 use crate::rows::{Place, Row, RowReader, RowSource};
-use crate::stream::{BatchReader, Header, Presence, VectorWriter};
+use crate::stream::{BatchReader, BatchWriter, Header};
 use crate::vector_set::{Payload, VectorSet};
 
 /// Names of a column that holds a JSON array.
@@ -356,16 +356,14 @@ impl RowSource for Source {
 struct Writer {
     path: PathBuf,
     output: csv::Writer<OutputFile>,
-    dim: usize,
     payload: bool,
     started: bool,
-    presence: Presence,
 }
 
 pub(crate) fn create(
     output: OutputFile,
-    header: &Header,
-) -> Result<Box<dyn VectorWriter>, FormatError> {
+    _header: &Header,
+) -> Result<Box<dyn BatchWriter>, FormatError> {
     let path = output.path().to_owned();
     let tabs = path.extension().is_some_and(|ending| ending == "tsv");
     Ok(Box::new(Writer {
@@ -373,10 +371,8 @@ pub(crate) fn create(
             .delimiter(if tabs { b'\t' } else { b',' })
             .from_writer(output),
         path,
-        dim: header.dim,
         payload: false,
         started: false,
-        presence: Presence::default(),
     }))
 }
 
@@ -386,9 +382,8 @@ impl Writer {
     }
 }
 
-impl VectorWriter for Writer {
+impl BatchWriter for Writer {
     fn write(&mut self, batch: &VectorSet) -> Result<(), FormatError> {
-        self.presence.check(&self.path, self.dim, batch)?;
         if !self.started {
             self.started = true;
             self.payload = batch.payload().is_some();
@@ -422,7 +417,7 @@ impl VectorWriter for Writer {
         Ok(())
     }
 
-    fn finish(mut self: Box<Self>) -> Result<(), FormatError> {
+    fn finish(mut self: Box<Self>, _rows: u64) -> Result<(), FormatError> {
         self.output.flush()?;
         let output = self
             .output

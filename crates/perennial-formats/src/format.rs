@@ -8,7 +8,9 @@ use perennial_core::{FileKind, Output, OutputFile};
 use std::io::Read;
 
 use crate::error::FormatError;
-use crate::stream::{BatchReader, Header, VectorReader, VectorWriter, checked};
+use crate::stream::{
+    BatchReader, BatchWriter, Header, VectorReader, VectorWriter, checked, checked_writer,
+};
 use crate::vector_set::VectorSet;
 use crate::{delimited, jsonl, npy, npz, parquet, safetensors};
 
@@ -51,7 +53,7 @@ pub struct FormatEntry {
     create: Create,
 }
 
-type Create = fn(OutputFile, &Header) -> Result<Box<dyn VectorWriter>, FormatError>;
+type Create = fn(OutputFile, &Header) -> Result<Box<dyn BatchWriter>, FormatError>;
 
 /// All formats. They are recognised by content in this order; CSV comes last, because any text may be one.
 pub static FORMATS: [FormatEntry; 6] = [
@@ -295,7 +297,12 @@ pub fn create(
         ));
     }
     let create = format.entry().create;
-    create(output.begin()?, header)
+    let path = output.path().to_owned();
+    Ok(checked_writer(
+        path,
+        header.dim,
+        create(output.begin()?, header)?,
+    ))
 }
 
 /// Opens a regular file of any size and says how long it is.

@@ -14,7 +14,7 @@ use crate::format::Format;
 use crate::label::Label;
 use crate::lines::Lines;
 use crate::rows::{Row, RowReader, RowSource};
-use crate::stream::{BatchReader, Header, Presence, VectorWriter};
+use crate::stream::{BatchReader, BatchWriter, Header};
 use crate::vector_set::{Payload, VectorSet};
 
 pub(crate) fn open(path: &Path) -> Result<Box<dyn BatchReader>, FormatError> {
@@ -143,26 +143,17 @@ struct Written<'a> {
     payload: Option<&'a Payload>,
 }
 
-struct Writer {
-    output: OutputFile,
-    dim: usize,
-    presence: Presence,
-}
+struct Writer(OutputFile);
 
 pub(crate) fn create(
     output: OutputFile,
-    header: &Header,
-) -> Result<Box<dyn VectorWriter>, FormatError> {
-    Ok(Box::new(Writer {
-        output,
-        dim: header.dim,
-        presence: Presence::default(),
-    }))
+    _header: &Header,
+) -> Result<Box<dyn BatchWriter>, FormatError> {
+    Ok(Box::new(Writer(output)))
 }
 
-impl VectorWriter for Writer {
+impl BatchWriter for Writer {
     fn write(&mut self, batch: &VectorSet) -> Result<(), FormatError> {
-        self.presence.check(self.output.path(), self.dim, batch)?;
         for row in 0..batch.len() {
             let written = Written {
                 id: batch.ids().map(|ids| match &ids[row] {
@@ -179,14 +170,14 @@ impl VectorWriter for Writer {
                     .map(|payload| &payload[row])
                     .filter(|payload| !payload.is_empty()),
             };
-            serde_json::to_writer(&mut self.output, &written).map_err(std::io::Error::from)?;
-            self.output.write_all(b"\n")?;
+            serde_json::to_writer(&mut self.0, &written).map_err(std::io::Error::from)?;
+            self.0.write_all(b"\n")?;
         }
         Ok(())
     }
 
-    fn finish(self: Box<Self>) -> Result<(), FormatError> {
-        Ok(self.output.finish()?)
+    fn finish(self: Box<Self>, _rows: u64) -> Result<(), FormatError> {
+        Ok(self.0.finish()?)
     }
 }
 

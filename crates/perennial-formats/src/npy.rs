@@ -20,7 +20,7 @@ use crate::format::{Format, open_file};
 use crate::label::Label;
 use crate::numbers::{self, Float, Order};
 use crate::spool::Spool;
-use crate::stream::{Batch, BatchReader, Header, Presence, VectorWriter};
+use crate::stream::{Batch, BatchReader, BatchWriter, Header};
 use crate::vector_set::VectorSet;
 
 const CHUNK_BYTES: usize = 1 << 16;
@@ -364,13 +364,12 @@ struct Writer {
     /// The rows that the header written first speaks of; without them the values wait.
     promised: Option<u64>,
     waiting: Spool,
-    presence: Presence,
 }
 
 pub(crate) fn create(
     mut output: OutputFile,
     header: &Header,
-) -> Result<Box<dyn VectorWriter>, FormatError> {
+) -> Result<Box<dyn BatchWriter>, FormatError> {
     if let Some(rows) = header.rows {
         output.write_all(&matrix_header(rows, header.dim))?;
     }
@@ -379,7 +378,6 @@ pub(crate) fn create(
         dim: header.dim,
         promised: header.rows,
         waiting: Spool::default(),
-        presence: Presence::default(),
     }))
 }
 
@@ -388,9 +386,8 @@ pub(crate) fn matrix_header(rows: u64, dim: usize) -> Vec<u8> {
     header_bytes("<f4", &format!("({rows}, {dim})"))
 }
 
-impl VectorWriter for Writer {
+impl BatchWriter for Writer {
     fn write(&mut self, batch: &VectorSet) -> Result<(), FormatError> {
-        self.presence.check(self.output.path(), self.dim, batch)?;
         if self.promised.is_none() {
             self.waiting.write(&self.output, batch.vectors())?;
             return Ok(());
@@ -405,8 +402,7 @@ impl VectorWriter for Writer {
         Ok(())
     }
 
-    fn finish(mut self: Box<Self>) -> Result<(), FormatError> {
-        let rows = self.presence.rows();
+    fn finish(mut self: Box<Self>, rows: u64) -> Result<(), FormatError> {
         match self.promised {
             None => {
                 self.output.write_all(&matrix_header(rows, self.dim))?;

@@ -13,8 +13,8 @@ use crate::error::FormatError;
 use crate::format::{Format, open_file};
 use crate::label::Label;
 use crate::npy::{Array, Matrix, header_bytes, matrix_header};
-use crate::spool::Spool;
-use crate::stream::{Batch, BatchReader, Header, Presence, VectorWriter};
+use crate::spool::SpooledFile;
+use crate::stream::{Batch, BatchReader, BatchWriter, Header};
 use crate::vector_set::VectorSet;
 
 /// Names of the array of vectors, the first that is there counts.
@@ -219,74 +219,49 @@ impl BatchReader for Reader {
     }
 }
 
-struct Writer {
-    output: OutputFile,
-    dim: usize,
-    space: Option<SpaceId>,
-    ids: Option<Vec<ItemId>>,
-    labels: Option<Vec<Label>>,
-    vectors: Spool,
-    presence: Presence,
-}
+struct Writer(SpooledFile);
 
 pub(crate) fn create(
     output: OutputFile,
     header: &Header,
-) -> Result<Box<dyn VectorWriter>, FormatError> {
-    Ok(Box::new(Writer {
-        output,
-        dim: header.dim,
-        space: header.space.clone(),
-        ids: None,
-        labels: None,
-        vectors: Spool::default(),
-        presence: Presence::default(),
-    }))
+) -> Result<Box<dyn BatchWriter>, FormatError> {
+    Ok(Box::new(Writer(SpooledFile::new(output, header))))
 }
 
-impl VectorWriter for Writer {
+impl BatchWriter for Writer {
     fn write(&mut self, batch: &VectorSet) -> Result<(), FormatError> {
-        self.presence.check(self.output.path(), self.dim, batch)?;
-        if let Some(ids) = batch.ids() {
-            self.ids.get_or_insert_default().extend_from_slice(ids);
-        }
-        if let Some(labels) = batch.labels() {
-            self.labels
-                .get_or_insert_default()
-                .extend_from_slice(labels);
-        }
-        Ok(self.vectors.write(&self.output, batch.vectors())?)
+        Ok(self.0.write(batch)?)
     }
 
-    fn finish(self: Box<Self>) -> Result<(), FormatError> {
-        let path = self.output.path().to_owned();
+    fn finish(self: Box<Self>, rows: u64) -> Result<(), FormatError> {
+        let file = self.0;
+        let path = file.output.path().to_owned();
         let failed = |error: ZipError| match error {
             ZipError::Io(error) => FormatError::Io(error),
             other => FormatError::file(&path, format_args!("could not be written: {other}")),
         };
-        let rows = self.presence.rows();
         let options = SimpleFileOptions::default()
             .compression_method(CompressionMethod::Stored)
             .large_file(true);
-        let mut zip = ZipWriter::new_stream(self.output);
+        let mut zip = ZipWriter::new_stream(file.output);
         zip.start_file("embeddings.npy", options).map_err(failed)?;
-        zip.write_all(&matrix_header(rows, self.dim))?;
-        self.vectors.copy_to(&mut zip)?;
-        if let Some(ids) = &self.ids {
+        zip.write_all(&matrix_header(rows, file.dim))?;
+        file.vectors.copy_to(&mut zip)?;
+        if let Some(ids) = &file.ids {
             zip.start_file("ids.npy", options).map_err(failed)?;
             write_column(&mut zip, ids, "<u8", |id| match id {
                 ItemId::Number(number) => Some(number.to_le_bytes()),
                 ItemId::Text(_) => None,
             })?;
         }
-        if let Some(labels) = &self.labels {
+        if let Some(labels) = &file.labels {
             zip.start_file("labels.npy", options).map_err(failed)?;
             write_column(&mut zip, labels, "<i8", |label| match label {
                 Label::Number(number) => Some(number.to_le_bytes()),
                 Label::Text(_) => None,
             })?;
         }
-        if let Some(space) = &self.space {
+        if let Some(space) = &file.space {
             zip.start_file("space.npy", options).map_err(failed)?;
             write_texts(&mut zip, "()", &[space.as_str()])?;
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 use perennial_core::OutputFile;
 
 use crate::error::FormatError;
-use crate::stream::{BatchReader, Header, VectorWriter};
+use crate::stream::{BatchReader, BatchWriter, Header};
 
 #[cfg(feature = "parquet")]
 mod cells;
@@ -23,7 +23,7 @@ pub(crate) fn open(path: &Path) -> Result<Box<dyn BatchReader>, FormatError> {
 pub(crate) fn create(
     output: OutputFile,
     header: &Header,
-) -> Result<Box<dyn VectorWriter>, FormatError> {
+) -> Result<Box<dyn BatchWriter>, FormatError> {
     writer::create(output, header)
 }
 
@@ -36,7 +36,7 @@ pub(crate) fn open(path: &Path) -> Result<Box<dyn BatchReader>, FormatError> {
 pub(crate) fn create(
     output: OutputFile,
     _header: &Header,
-) -> Result<Box<dyn VectorWriter>, FormatError> {
+) -> Result<Box<dyn BatchWriter>, FormatError> {
     Err(left_out(output.path()))
 }
 

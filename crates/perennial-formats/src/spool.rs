@@ -3,7 +3,11 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
-use perennial_core::OutputFile;
+use perennial_core::{ItemId, OutputFile, SpaceId};
+
+use crate::label::Label;
+use crate::stream::Header;
+use crate::vector_set::VectorSet;
 
 /// What is kept in memory before a scratch file is used.
 const MEMORY_BYTES: usize = 1 << 25;
@@ -53,5 +57,41 @@ impl Spool {
             }
         }
         target.write_all(&self.memory)
+    }
+}
+
+/// A file whose header needs the number of rows, until they are complete; ids and labels are kept in memory.
+pub(crate) struct SpooledFile {
+    pub(crate) output: OutputFile,
+    pub(crate) dim: usize,
+    pub(crate) space: Option<SpaceId>,
+    pub(crate) ids: Option<Vec<ItemId>>,
+    pub(crate) labels: Option<Vec<Label>>,
+    pub(crate) vectors: Spool,
+}
+
+impl SpooledFile {
+    pub(crate) fn new(output: OutputFile, header: &Header) -> Self {
+        Self {
+            output,
+            dim: header.dim,
+            space: header.space.clone(),
+            ids: None,
+            labels: None,
+            vectors: Spool::default(),
+        }
+    }
+
+    /// Adds rows.
+    pub(crate) fn write(&mut self, batch: &VectorSet) -> io::Result<()> {
+        if let Some(ids) = batch.ids() {
+            self.ids.get_or_insert_default().extend_from_slice(ids);
+        }
+        if let Some(labels) = batch.labels() {
+            self.labels
+                .get_or_insert_default()
+                .extend_from_slice(labels);
+        }
+        self.vectors.write(&self.output, batch.vectors())
     }
 }

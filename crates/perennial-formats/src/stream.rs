@@ -153,42 +153,63 @@ pub fn read(path: &Path) -> Result<VectorSet, FormatError> {
     }
 }
 
-/// Whether the rows written so far have ids and labels: all have, or none.
-#[derive(Debug, Default)]
-pub(crate) struct Presence {
+/// What the writer of one format does. Batches have the dimension of the header, and all of them have ids and labels, or none.
+pub(crate) trait BatchWriter: Send {
+    fn write(&mut self, batch: &VectorSet) -> Result<(), FormatError>;
+
+    /// `rows` are those of all batches.
+    fn finish(self: Box<Self>, rows: u64) -> Result<(), FormatError>;
+}
+
+/// The checks that are the same for all formats, before rows are written.
+struct CheckedWriter {
+    path: PathBuf,
+    dim: usize,
+    inner: Box<dyn BatchWriter>,
+    /// Whether rows have ids, and whether they have labels; unknown before the first batch.
     known: Option<(bool, bool)>,
     rows: u64,
 }
 
-impl Presence {
-    /// Checks a batch that is to be written to a file of this dimension.
-    pub(crate) fn check(
-        &mut self,
-        path: &Path,
-        dim: usize,
-        batch: &VectorSet,
-    ) -> Result<(), FormatError> {
-        if batch.dim() != dim {
+/// A writer of vectors of one dimension to a file of this name.
+pub(crate) fn checked_writer(
+    path: PathBuf,
+    dim: usize,
+    inner: Box<dyn BatchWriter>,
+) -> Box<dyn VectorWriter> {
+    Box::new(CheckedWriter {
+        path,
+        dim,
+        inner,
+        known: None,
+        rows: 0,
+    })
+}
+
+impl VectorWriter for CheckedWriter {
+    fn write(&mut self, batch: &VectorSet) -> Result<(), FormatError> {
+        if batch.dim() != self.dim {
             let problem = format!(
-                "vectors of {} values cannot be written to a file of vectors of {dim}",
-                batch.dim()
+                "vectors of {} values cannot be written to a file of vectors of {}",
+                batch.dim(),
+                self.dim
             );
-            return Err(FormatError::file(path, problem));
+            return Err(FormatError::file(&self.path, problem));
         }
         let found = (batch.ids().is_some(), batch.labels().is_some());
-        let known = *self.known.get_or_insert(found);
-        if known != found {
+        if *self.known.get_or_insert(found) != found {
             let problem = format!(
                 "only some of the rows have ids or labels (it changes at row {}); give them to all rows, or to none",
                 self.rows
             );
-            return Err(FormatError::file(path, problem));
+            return Err(FormatError::file(&self.path, problem));
         }
+        self.inner.write(batch)?;
         self.rows += batch.len() as u64;
         Ok(())
     }
 
-    pub(crate) fn rows(&self) -> u64 {
-        self.rows
+    fn finish(self: Box<Self>) -> Result<(), FormatError> {
+        self.inner.finish(self.rows)
     }
 }

@@ -4,11 +4,12 @@
 //! measured on the other half, so that choosing among many does not make the figures look better than they are.
 
 mod cost;
+mod merging;
 mod recommendation;
 mod reembedding;
 mod tuning;
 
-use perennial_bridge::{Bridge, Index, Recipe};
+use perennial_bridge::{Bridge, Index, Recipe, Side};
 use perennial_core::SpaceRef;
 use perennial_eval::{Outcomes, Requirements};
 use rand::SeedableRng;
@@ -17,12 +18,14 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 pub use cost::{Cost, Rates};
+pub use merging::{CurveMerge, MergeKind};
 pub use recommendation::Recommendation;
 pub use reembedding::CurvePoint;
 
 use crate::certificate::Sources;
-use crate::evaluation_data::{EvaluationData, Rows, Task, Truth};
+use crate::evaluation_data::{EvaluationData, FitPairs, Task, Truth};
 use crate::finding::Finding;
+use crate::fit_overlap::shared_inputs;
 use crate::measured::{Bounds, Demands, MeasureError, Measured, judge, search_outcomes};
 use crate::route::{Route, Search};
 use crate::selection::fit_rows;
@@ -59,8 +62,8 @@ pub fn candidates(pairs: usize, dims: [usize; 2]) -> Vec<Recipe> {
 pub struct Question<'a> {
     /// The evaluation set, with at least one truth.
     pub data: &'a EvaluationData,
-    /// Inputs that both encoders embedded, new and old in the same order; none of them in the evaluation set.
-    pub fit: Option<[&'a Rows; 2]>,
+    /// Inputs that both encoders embedded. If some of them are in the evaluation set, ways through a bridge cannot be judged.
+    pub fit: Option<&'a FitPairs>,
     /// What is demanded of a way.
     pub demands: Demands,
     /// What encoding costs.
@@ -171,6 +174,9 @@ pub struct TaskAdvice {
     pub recommendation: Recommendation,
     /// Quality by share of the gallery embedded again; empty without the new encoder's gallery.
     pub curve: Vec<CurvePoint>,
+    /// How hits of old and of newly embedded items were merged for it, chosen on the queries that chose settings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub curve_merge: Option<CurveMerge>,
 }
 
 /// The document.
@@ -231,23 +237,30 @@ impl Question<'_> {
             judging: self.data.with_queries(&judging),
         };
         let mut bridges = Vec::new();
-        if let Some([new, old]) = self.fit {
+        if let Some(FitPairs { new, old, .. }) = self.fit {
             for recipe in candidates(new.len(), [new.dim, old.dim]) {
                 done(&format!("fitting {recipe}"))?;
                 bridges.push(fit_rows(new, old, &recipe).map_err(AdviceError::from)?);
             }
         }
         let back = match self.fit {
-            Some([new, old]) => {
+            Some(FitPairs { new, old, .. }) => {
                 done("fitting the map of stored embeddings")?;
                 let bridge = fit_rows(old, new, &Recipe::Ridge { penalty: 1e-3 });
                 Some(bridge.map_err(AdviceError::from)?)
             }
             None => None,
         };
+        let fitted = Fitted {
+            bridges,
+            back,
+            shared: self.fit.map_or_else(Vec::new, |fit| {
+                shared_inputs(&fit.inputs(), Side::From, self.data)
+            }),
+        };
         let mut tasks = Vec::new();
         for number in 0..self.data.truths.len() {
-            tasks.push(self.task(number, &halves, &bridges, back.as_ref(), &mut done)?);
+            tasks.push(self.task(number, &halves, &fitted, &mut done)?);
         }
         Ok(Advice {
             schema_version: SCHEMA_VERSION,
@@ -258,7 +271,7 @@ impl Question<'_> {
             sources: self.sources,
             demands: self.demands,
             rates: self.rates,
-            fit_pairs: self.fit.map_or(0, |[new, _]| new.len() as u64),
+            fit_pairs: self.fit.map_or(0, |fit| fit.new.len() as u64),
             tasks,
         })
     }
@@ -279,11 +292,15 @@ impl Question<'_> {
         &self,
         number: usize,
         halves: &Halves,
-        bridges: &[Bridge],
-        back: Option<&Bridge>,
+        fitted: &Fitted,
         done: &mut impl FnMut(&str) -> Result<(), E>,
     ) -> Result<TaskAdvice, E> {
         let Halves { tuning, judging } = halves;
+        let Fitted {
+            bridges,
+            back,
+            shared,
+        } = fitted;
         let truth = &judging.truths[number];
         let failed = AdviceError::from;
         let centre = |rows: &mut [f32]| match bridges.first() {
@@ -297,6 +314,7 @@ impl Question<'_> {
             demands: &self.demands,
             rates: &self.rates,
             items: judging.old_gallery.len() as u64,
+            shared,
             ways: Vec::new(),
         };
         ways.add(
@@ -374,7 +392,7 @@ impl Question<'_> {
                 &found,
             )?;
         }
-        let mut curve = Vec::new();
+        let mut curve = None;
         if let Some(new) = bounds.new_self_test() {
             ways.add(
                 WayKind::ReembedAll,
@@ -407,9 +425,10 @@ impl Question<'_> {
             task: truth.task(),
             tuning_queries: tuning.queries() as u64,
             judging_queries: judging.queries() as u64,
-            recommendation: Recommendation::of(&ways),
+            recommendation: Recommendation::of(&ways, [judging.queries(), tuning.queries()]),
             ways,
-            curve,
+            curve_merge: curve.as_ref().map(|curve| curve.merge),
+            curve: curve.map_or_else(Vec::new, |curve| curve.points),
         })
     }
 }
@@ -420,12 +439,21 @@ pub(crate) struct Halves {
     judging: EvaluationData,
 }
 
+/// Bridges of all kinds from the new to the old space, and one back.
+struct Fitted {
+    bridges: Vec<Bridge>,
+    back: Option<Bridge>,
+    /// Inputs of the evaluation set that they were fitted on.
+    shared: Vec<String>,
+}
+
 /// The ways measured so far.
 struct Ways<'a> {
     bounds: &'a Bounds,
     demands: &'a Demands,
     rates: &'a Rates,
     items: u64,
+    shared: &'a [String],
     ways: Vec<Way>,
 }
 
@@ -443,6 +471,9 @@ impl Ways<'_> {
         let (finding, reasons) = match kind {
             // It is what everything else is compared with.
             WayKind::DoNothing => (Finding::Compatible, Vec::new()),
+            _ if bridge.is_some() && !self.shared.is_empty() => {
+                (Finding::CannotTell, self.shared.to_vec())
+            }
             _ => judge(&measures, self.demands),
         };
         self.ways.push(Way {

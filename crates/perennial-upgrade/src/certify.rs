@@ -3,8 +3,9 @@
 use perennial_eval::{Requirements, cannot_tell, top_k};
 
 use crate::certificate::{BridgeUse, Certificate, Draft, Sources, TaskResult};
-use crate::evaluation_data::{EvaluationData, Rows, Truth, shared_rows};
+use crate::evaluation_data::{EvaluationData, Truth};
 use crate::finding::Finding;
+use crate::fit_overlap::FitOverlap;
 use crate::measured::{Bounds, Demands, MeasureError, judge, outcomes_of};
 use crate::route::{Prepared, Route, Search, unit};
 
@@ -17,8 +18,6 @@ pub struct CertificateRequest<'a> {
     pub data: &'a EvaluationData,
     /// How queries are searched.
     pub search: Search<'a>,
-    /// The bridge's fit sets by the new and by the old encoder, where they are at hand: none of their vectors may be in the evaluation set.
-    pub fit: Option<[&'a Rows; 2]>,
     /// What is demanded.
     pub demands: Demands,
     /// The files, for the document.
@@ -28,15 +27,17 @@ pub struct CertificateRequest<'a> {
 }
 
 impl CertificateRequest<'_> {
-    /// Measures the search on every truth of the evaluation set.
+    /// Measures the search on every truth of the evaluation set. Where inputs of it were used to fit the bridge, the finding is that this
+    /// cannot tell.
     ///
     /// # Errors
     /// [`MeasureError`] for vectors, bridges and routes that do not fit one another.
     pub fn run(self) -> Result<Certificate, MeasureError> {
         let data = self.data;
         let prepared = self.search.prepare(data)?;
-        let mut warnings = Vec::new();
-        let overlap = self.overlap();
+        let FitOverlap { shared, unknown } =
+            FitOverlap::of(self.search.bridge, self.search.route, data);
+        let mut warnings = Vec::from_iter(unknown);
         let mut tasks = Vec::new();
         for truth in &data.truths {
             let centre = |rows: &mut [f32]| match self.search.bridge {
@@ -47,7 +48,7 @@ impl CertificateRequest<'_> {
                 && self.search.route != Route::Mapped
                 && self.search.index == perennial_bridge::Index::Centred;
             let bounds = Bounds::of(data, truth, centred.then_some(&centre))?;
-            let found = outcomes_of(data, truth, &prepared)?;
+            let found = outcomes_of(data, truth, prepared.as_ref())?;
             let measures = bounds.compare(&found, self.search.index, &self.demands)?;
             let (mut finding, mut reasons) = judge(&measures, &self.demands);
             let lacking = cannot_tell(
@@ -57,7 +58,7 @@ impl CertificateRequest<'_> {
                 &Requirements::default(),
             )
             .map_err(perennial_eval::OutcomesError::from)?;
-            let mut obstacles = overlap.clone();
+            let mut obstacles = shared.clone();
             obstacles.extend(lacking.iter().map(ToString::to_string));
             if !obstacles.is_empty() {
                 finding = Finding::CannotTell;
@@ -112,29 +113,6 @@ impl CertificateRequest<'_> {
             agreement_at_10: agreement(data, &prepared)?,
             warnings,
         }))
-    }
-
-    /// Where vectors of the fit occur in the evaluation set.
-    fn overlap(&self) -> Vec<String> {
-        let (Some([new, old]), Some(_)) = (self.fit, self.search.bridge) else {
-            return Vec::new();
-        };
-        let data = self.data;
-        let mut found = Vec::new();
-        for (fit, evaluated, what) in [
-            (new, &data.new_queries, "queries"),
-            (old, &data.old_queries, "queries"),
-            (old, &data.old_gallery, "gallery items"),
-        ] {
-            let shared = shared_rows(fit, evaluated);
-            if shared > 0 {
-                found.push(format!(
-                    "{shared} {what} of the evaluation set were used to fit the bridge; fit it on other items"
-                ));
-            }
-        }
-        found.dedup();
-        found
     }
 }
 

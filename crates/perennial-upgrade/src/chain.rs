@@ -19,7 +19,7 @@ pub use route::{BridgePath, ChainRoute, OldHalf};
 
 use self::bridges::ChainBridges;
 use self::drift::{HopScores, SelfScores};
-use crate::evaluation_data::{EvaluationData, Rows, Truth};
+use crate::evaluation_data::{EvaluationData, Names, Rows, Truth};
 use crate::measured::{Bounds, Demands, MeasureError, Measured, outcomes_of};
 use crate::route::{DualEnds, Prepared, Route, Search, unit};
 use crate::selection::fit_rows;
@@ -174,7 +174,7 @@ impl Chain<'_> {
     ) -> Result<(), MeasureError> {
         let &Pair { data, old, new } = pair;
         let prepared = self.prepare(route, pair, bridges)?;
-        let found = outcomes_of(data, self.truth, &prepared)?;
+        let found = outcomes_of(data, self.truth, prepared.as_ref())?;
         let bounds = &tests[old].bounds;
         progress.rows[new].push(bounds.compare(&found, Index::Centred, &self.demands)?);
         progress.by_hops.add(new - old, &found);
@@ -220,11 +220,7 @@ impl Chain<'_> {
             let alone = Route::Dual { weight: 1.0 };
             Search::through(&bridge, alone, Index::Centred).prepare(data)?
         };
-        let ends = DualEnds {
-            bridged: queries,
-            old,
-        };
-        Ok(ends.at(weight)?)
+        Ok(DualEnds::new(queries, old).into_prepared(weight)?)
     }
 
     fn pair(&self, new: usize, old: usize) -> EvaluationData {
@@ -236,6 +232,7 @@ impl Chain<'_> {
             new_gallery: Some(new.gallery.clone()),
             truths: Vec::new(),
             own: None,
+            names: Names::default(),
         }
     }
 

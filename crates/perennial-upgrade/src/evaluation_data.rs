@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
+use perennial_bridge::FitInputs;
 use perennial_core::{Embeddings, ItemId, SpaceRef};
 use perennial_eval::{Measure, Relevance};
 use perennial_formats::{Judgements, Label, VectorSet};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 /// Vectors of one space.
 ///
@@ -66,29 +66,28 @@ impl Rows {
             space: self.space.clone(),
         }
     }
-
-    /// A hash of each vector's bytes, to find vectors that occur in two files.
-    fn row_hashes(&self) -> impl Iterator<Item = [u8; 32]> + '_ {
-        self.values.chunks_exact(self.dim).map(|row| {
-            let mut hash = Sha256::new();
-            for value in row {
-                hash.update(value.to_le_bytes());
-            }
-            hash.finalize().into()
-        })
-    }
 }
 
-/// How many vectors of `one` occur in `other`, value for value.
-pub fn shared_rows(one: &Rows, other: &Rows) -> usize {
-    if one.dim != other.dim {
-        return 0;
+/// Inputs outside of the evaluation set that both encoders embedded, row by row.
+#[derive(Debug, Clone)]
+pub struct FitPairs {
+    /// By the new encoder.
+    pub new: Rows,
+    /// By the old encoder.
+    pub old: Rows,
+    /// The inputs' ids, where they have some.
+    pub ids: Option<Vec<ItemId>>,
+    /// The inputs' classes, where they are known, `[n]`.
+    pub labels: Option<Vec<u32>>,
+}
+
+impl FitPairs {
+    /// What identifies the inputs, for a bridge from the new to the old space.
+    pub fn inputs(&self) -> FitInputs {
+        let (new, old) = (&self.new, &self.old);
+        FitInputs::of(&new.values, new.dim, &old.values, old.dim)
+            .with_ids(self.ids.iter().flatten())
     }
-    let known: std::collections::HashSet<[u8; 32]> = one.row_hashes().collect();
-    other
-        .row_hashes()
-        .filter(|hash| known.contains(hash))
-        .count()
 }
 
 /// What is searched for.
@@ -202,6 +201,19 @@ impl Truth {
         (Self::Items(relevant), missing)
     }
 
+    /// The names of the classes by their numbers, from the labels that [`of_labels`](Self::of_labels) numbered.
+    pub fn class_names(&self, query_labels: &[Label], gallery_labels: &[Label]) -> Vec<String> {
+        let Self::Classes { queries, gallery } = self else {
+            return Vec::new();
+        };
+        let numbered = gallery.iter().zip(gallery_labels);
+        let numbered = numbered.chain(queries.iter().zip(query_labels));
+        let names: BTreeMap<u32, &Label> =
+            numbered.map(|(&number, label)| (number, label)).collect();
+        // Numbers are given without gaps.
+        names.values().map(ToString::to_string).collect()
+    }
+
     /// What kind of retrieval this truth measures.
     pub fn task(&self) -> Task {
         match self {
@@ -215,6 +227,20 @@ impl Truth {
         match self {
             Self::Classes { queries, gallery } => queries[query] == gallery[item],
             Self::Items(items) => items[query].binary_search(&(item as u32)).is_ok(),
+        }
+    }
+
+    /// The positions of a query's right items in a gallery of so many, ascending.
+    pub fn relevant_items(
+        &self,
+        query: usize,
+        items: usize,
+    ) -> Box<dyn Iterator<Item = usize> + '_> {
+        match self {
+            Self::Classes { .. } => {
+                Box::new((0..items).filter(move |&item| self.is_relevant(query, item)))
+            }
+            Self::Items(right) => Box::new(right[query].iter().map(|&item| item as usize)),
         }
     }
 
@@ -242,6 +268,17 @@ impl Truth {
     }
 }
 
+/// What queries, items and classes are called, as far as it is known.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Names {
+    /// Ids of the queries, `[n]`.
+    pub queries: Option<Vec<ItemId>>,
+    /// Ids of the gallery items, `[m]`.
+    pub items: Option<Vec<ItemId>>,
+    /// Names of the classes, by number; empty where classes have no names but their numbers.
+    pub classes: Vec<String>,
+}
+
 /// An evaluation set as both encoders embedded it.
 ///
 /// Row `i` of both query sets is the same query, and row `j` of both galleries is the same item.
@@ -259,6 +296,8 @@ pub struct EvaluationData {
     pub truths: Vec<Truth>,
     /// Per query, its own position in the gallery, where queries are gallery items; such a query does not find itself.
     pub own: Option<Vec<Option<u32>>>,
+    /// What queries, items and classes are called.
+    pub names: Names,
 }
 
 impl EvaluationData {
@@ -283,6 +322,14 @@ impl EvaluationData {
                 .own
                 .as_ref()
                 .map(|own| queries.iter().map(|&query| own[query]).collect()),
+            names: Names {
+                queries: self
+                    .names
+                    .queries
+                    .as_ref()
+                    .map(|ids| queries.iter().map(|&query| ids[query].clone()).collect()),
+                ..self.names.clone()
+            },
         }
     }
 }
@@ -302,23 +349,18 @@ mod tests {
     #[test]
     fn labels_of_both_sides_are_numbered_together() {
         let label = |text: &str| Label::Text(text.to_owned());
-        let truth = Truth::of_labels(
-            &[label("dog"), label("eel"), label("cat")],
-            &[label("cat"), label("dog")],
-        );
-        let Truth::Classes { queries, gallery } = truth else {
+        let query_labels = [label("dog"), label("eel"), label("cat")];
+        let gallery_labels = [label("cat"), label("dog")];
+        let truth = Truth::of_labels(&query_labels, &gallery_labels);
+        let Truth::Classes { queries, gallery } = &truth else {
             panic!("{truth:?}");
         };
         assert_eq!(queries[0], gallery[1]);
         assert_eq!(queries[2], gallery[0]);
         assert!(!gallery.contains(&queries[1]));
-    }
-
-    #[test]
-    fn shared_rows_are_counted() {
-        let one = rows(&[1.0, 2.0, 3.0, 4.0], 2);
-        assert_eq!(shared_rows(&one, &rows(&[3.0, 4.0, 3.0, 4.5], 2)), 1);
-        assert_eq!(shared_rows(&one, &rows(&[3.0, 4.0], 1)), 0);
+        let names = truth.class_names(&query_labels, &gallery_labels);
+        assert_eq!(names[queries[1] as usize], "eel");
+        assert_eq!(names[gallery[0] as usize], "cat");
     }
 
     #[test]
@@ -330,11 +372,16 @@ mod tests {
             new_gallery: None,
             truths: vec![Truth::Items(vec![vec![0], vec![], vec![0]])],
             own: Some(vec![None, Some(0), None]),
+            names: Names {
+                queries: Some(vec!["x".into(), "y".into(), "z".into()]),
+                ..Names::default()
+            },
         };
         let some = data.with_queries(&[2, 1]);
         assert_eq!(some.old_queries.values, [3.0, 2.0]);
         assert_eq!(some.new_queries.values, [6.0, 5.0]);
         assert_eq!(some.truths, [Truth::Items(vec![vec![0], vec![]])]);
         assert_eq!(some.own, Some(vec![None, Some(0)]));
+        assert_eq!(some.names.queries, Some(vec!["z".into(), "y".into()]));
     }
 }

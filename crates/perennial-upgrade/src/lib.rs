@@ -22,6 +22,7 @@ mod certify;
 pub mod chain;
 pub mod evaluation_data;
 mod finding;
+mod fit_overlap;
 mod insertion;
 mod loaded_model;
 pub mod measured;
@@ -43,7 +44,7 @@ pub use certificate::{BridgeUse, Certificate, CertificateError, Source, Sources,
 pub use certification::{Certification, Certified, CompatibilityCheck, NotCertified, Standing};
 pub use certify::CertificateRequest;
 pub use chain::{BridgePath, Chain, ChainRoute, ChainVersion, OldHalf, RouteResult};
-pub use evaluation_data::{EvaluationData, Rows, Task, Truth};
+pub use evaluation_data::{EvaluationData, FitPairs, Names, Rows, Task, Truth};
 pub use finding::Finding;
 pub use insertion::Insertion;
 pub use loaded_model::{EncoderLoader, LoadError, LoadedModel, simplex_of, store_space};

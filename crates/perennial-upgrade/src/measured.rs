@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::evaluation_data::{EvaluationData, Task, Truth};
 use crate::finding::Finding;
-use crate::route::{Prepared, RouteError, Search, unit};
+use crate::route::{Prepared, PreparedRef, RouteError, Search, unit};
 
 /// What is demanded of a search, and how it is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -145,26 +145,25 @@ impl Bounds {
             gallery: unit(&data.old_gallery)?,
             dim: data.old_gallery.dim,
         };
-        let raw = outcomes_of(data, truth, &plain)?;
+        let raw = outcomes_of(data, truth, plain.as_ref())?;
         let centred = match centre {
             Some(centre) => {
                 let mut both = plain;
                 centre(&mut both.queries)?;
                 centre(&mut both.gallery)?;
-                Some(outcomes_of(data, truth, &both)?)
+                Some(outcomes_of(data, truth, both.as_ref())?)
             }
             None => None,
         };
         let new = match &data.new_gallery {
-            Some(gallery) => Some(outcomes_of(
-                data,
-                truth,
-                &Prepared {
+            Some(gallery) => {
+                let own = Prepared {
                     queries: unit(&data.new_queries)?,
                     gallery: unit(gallery)?,
                     dim: gallery.dim,
-                },
-            )?),
+                };
+                Some(outcomes_of(data, truth, own.as_ref())?)
+            }
             None => None,
         };
         Ok(Self {
@@ -283,7 +282,7 @@ pub fn search_outcomes(
     truth: &Truth,
     search: &Search<'_>,
 ) -> Result<Outcomes, MeasureError> {
-    outcomes_of(data, truth, &search.prepare(data)?)
+    outcomes_of(data, truth, search.prepare(data)?.as_ref())
 }
 
 /// The outcomes of prepared vectors.
@@ -293,11 +292,11 @@ pub fn search_outcomes(
 pub fn outcomes_of(
     data: &EvaluationData,
     truth: &Truth,
-    prepared: &Prepared,
+    prepared: PreparedRef<'_>,
 ) -> Result<Outcomes, MeasureError> {
     Ok(outcomes(&Test {
-        queries: &prepared.queries,
-        gallery: &prepared.gallery,
+        queries: prepared.queries,
+        gallery: prepared.gallery,
         dim: prepared.dim,
         relevance: &truth.relevance(),
         own: data.own.as_deref(),

@@ -1,53 +1,56 @@
 //! Certificates and advice as pages for a browser.
 
-use perennial_core::{ItemId, Verdict, dot};
+mod flips;
+mod scores;
+
+use perennial_core::Verdict;
 use perennial_eval::html::certificate_page::{
     Advice as AdvicePart, CertificatePage, CertificateProvenance, Cost as CostPart, EmbeddingMap,
-    EmbeddingMaps, Flip, FlipItem, MapPoint, MeasureRow, Outcome, ScoreHistogram, ShareCurve,
-    ShareLine, SourceFile, Task as TaskPart, TaskVerdict, Way as WayPart, WayQuality,
+    EmbeddingMaps, MapPoint, MeasureRow, Outcome, ShareCurve, ShareLine, SourceFile,
+    Task as TaskPart, TaskVerdict, Way as WayPart, WayQuality,
 };
 use perennial_eval::pca::Plane;
-use perennial_eval::top_k;
 
 use crate::advise::{Advice, TaskAdvice, Way};
 use crate::certificate::{Certificate, Source, Sources};
-use crate::evaluation_data::{EvaluationData, Task, Truth};
+use crate::evaluation_data::{EvaluationData, Task};
 use crate::finding::Finding;
-use crate::measured::{Demands, Measured};
-use crate::route::{Prepared, RouteError, Search, unit};
+use crate::measured::{Demands, MeasureError, Measured};
+use crate::route::{Prepared, Search, unit};
 
 /// Points of each side on the map.
 const POINTS: usize = 600;
-/// Queries whose scores are counted.
-const SCORED_QUERIES: usize = 1_000;
-/// Steps of a histogram.
-const STEPS: usize = 40;
-/// Flips that are shown.
-const FLIPS: usize = 24;
+
+/// Small pictures of queries and gallery items, as base64 `data:` URIs of at most 96 pixels a side.
+pub trait Pictures {
+    /// That of a query, by its row.
+    fn query(&self, row: usize) -> Option<String>;
+
+    /// That of a gallery item, by its row.
+    fn item(&self, row: usize) -> Option<String>;
+}
 
 /// What a page shows beside the document.
-#[derive(Debug, Clone, Default)]
-pub struct PageContext {
+#[derive(Clone, Default)]
+pub struct PageContext<'a> {
     /// The command line that repeats the measurement.
     pub command: Option<String>,
     /// Name and version of the program.
     pub program: Option<String>,
-    /// Ids of the queries, where they have some.
-    pub query_ids: Option<Vec<ItemId>>,
-    /// Ids of the gallery items.
-    pub item_ids: Option<Vec<ItemId>>,
+    /// Pictures of what was searched for and found, where there are some.
+    pub pictures: Option<&'a dyn Pictures>,
 }
 
 /// The page of a certificate. `data` and `search` are those that it was measured with.
 ///
 /// # Errors
-/// A search that cannot be prepared.
+/// A search that cannot be prepared, or vectors that cannot be compared.
 pub fn certificate_page(
     certificate: &Certificate,
     data: &EvaluationData,
     search: &Search<'_>,
-    context: &PageContext,
-) -> Result<CertificatePage, RouteError> {
+    context: &PageContext<'_>,
+) -> Result<CertificatePage, MeasureError> {
     let confidence = certificate.demands.confidence;
     let mut page = CertificatePage {
         query_space: certificate.query_space.to_string(),
@@ -97,10 +100,11 @@ pub fn certificate_page(
     let after = search.prepare(data)?;
     if let Some(truth) = data.truths.first() {
         page.scores = vec![
-            histogram("before: old queries", truth, &before),
-            histogram("after: new queries by this route", truth, &after),
+            scores::histogram("before: old queries", truth, before.as_ref())?,
+            scores::histogram("after: new queries by this route", truth, after.as_ref())?,
         ];
-        page.flips = flips(truth, [&before, &after], context);
+        let both = [before.as_ref(), after.as_ref()];
+        page.flips = flips::flips(data, truth, both, context.pictures)?;
     }
     page.maps = maps(data, &after);
     Ok(page)
@@ -110,7 +114,7 @@ pub fn certificate_page(
 pub fn advice_page(
     advice: &Advice,
     number: usize,
-    context: &PageContext,
+    context: &PageContext<'_>,
 ) -> Option<CertificatePage> {
     let found = advice.tasks.get(number)?;
     let recommended = found
@@ -123,6 +127,11 @@ pub fn advice_page(
         query_space: advice.query_space.to_string(),
         item_space: advice.gallery_space.to_string(),
         queries: usize::try_from(found.judging_queries).ok(),
+        warnings: found
+            .ways
+            .iter()
+            .find(|way| way.finding == Finding::CannotTell)
+            .map_or_else(Vec::new, |way| way.reasons.clone()),
         confidence,
         measures: best.map_or_else(Vec::new, |way| {
             let rows = way.measures.iter();
@@ -255,7 +264,10 @@ fn shares(found: &TaskAdvice) -> Option<ShareCurve> {
     Some(ShareCurve {
         measure: measure.to_string(),
         lines: vec![ShareLine {
-            name: "most retrieved first".to_owned(),
+            name: match &found.curve_merge {
+                Some(merge) => format!("most retrieved first; hits merged by {merge}"),
+                None => "most retrieved first".to_owned(),
+            },
             points: points.collect(),
         }],
         levels: levels.collect(),
@@ -266,7 +278,7 @@ fn provenance(
     sources: &Sources,
     demands: &Demands,
     created: &str,
-    context: &PageContext,
+    context: &PageContext<'_>,
 ) -> CertificateProvenance {
     let single = [
         ("old queries", &sources.old_queries),
@@ -309,83 +321,6 @@ fn provenance(
         program: context.program.clone(),
         command: context.command.clone(),
     }
-}
-
-/// Cosines of some queries with right and wrong items.
-fn histogram(name: &str, truth: &Truth, prepared: &Prepared) -> ScoreHistogram {
-    let dim = prepared.dim;
-    let (mut matches, mut non_matches) = (vec![0; STEPS], vec![0; STEPS]);
-    let queries = prepared.queries.chunks_exact(dim).take(SCORED_QUERIES);
-    for (query, vector) in queries.enumerate() {
-        for (item, other) in prepared.gallery.chunks_exact(dim).enumerate() {
-            let cosine = f64::from(dot(vector, other)).clamp(-1.0, 1.0);
-            let step = (((cosine + 1.0) / 2.0 * STEPS as f64) as usize).min(STEPS - 1);
-            if truth.is_relevant(query, item) {
-                matches[step] += 1;
-            } else {
-                non_matches[step] += 1;
-            }
-        }
-    }
-    ScoreHistogram {
-        name: name.to_owned(),
-        low: -1.0,
-        high: 1.0,
-        matches,
-        non_matches,
-    }
-}
-
-/// Queries whose first hit became right or wrong; as many of both kinds as there is room for.
-fn flips(truth: &Truth, prepared: [&Prepared; 2], context: &PageContext) -> Vec<Flip> {
-    let first =
-        |one: &Prepared| top_k(&one.queries, &one.gallery, one.dim, 1).map(|top| top.indices);
-    let [Ok(before), Ok(after)] = prepared.map(first) else {
-        return Vec::new();
-    };
-    let id = |ids: &Option<Vec<ItemId>>, row: usize| match ids {
-        Some(ids) => ids[row].clone(),
-        None => ItemId::from(row as u64),
-    };
-    let label = |query: Option<usize>, item: Option<usize>| match truth {
-        Truth::Classes { queries, gallery } => query
-            .map(|query| queries[query])
-            .or(item.map(|item| gallery[item]))
-            .map(|label| label.to_string()),
-        Truth::Items(_) => None,
-    };
-    let of = |wanted: bool| {
-        let (before, after) = (&before, &after);
-        let pairs = before.iter().zip(after).enumerate();
-        pairs
-            .filter(move |&(query, (&old, &new))| {
-                let (old, new) = (truth.is_relevant(query, old), truth.is_relevant(query, new));
-                old != new && new == wanted
-            })
-            .take(FLIPS / 2)
-            .map(move |(query, (&old, &new))| Flip {
-                gained: wanted,
-                query: FlipItem {
-                    id: id(&context.query_ids, query),
-                    label: label(Some(query), None),
-                    picture: None,
-                },
-                old_hit: FlipItem {
-                    id: id(&context.item_ids, old),
-                    label: label(None, Some(old)),
-                    picture: None,
-                },
-                new_hit: FlipItem {
-                    id: id(&context.item_ids, new),
-                    label: label(None, Some(new)),
-                    picture: None,
-                },
-            })
-            .collect::<Vec<_>>()
-    };
-    let mut found = of(false);
-    found.extend(of(true));
-    found
 }
 
 /// Stored vectors and queries on the plane of the stored vectors, before and after.

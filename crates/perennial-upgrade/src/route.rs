@@ -98,6 +98,28 @@ pub struct Prepared {
     pub dim: usize,
 }
 
+/// Vectors to compare, of which some are used elsewhere as well.
+#[derive(Clone, Copy)]
+pub struct PreparedRef<'a> {
+    /// `[n, dim]`, unit rows.
+    pub queries: &'a [f32],
+    /// `[m, dim]`, unit rows.
+    pub gallery: &'a [f32],
+    /// Their dimension.
+    pub dim: usize,
+}
+
+impl Prepared {
+    /// The same vectors.
+    pub fn as_ref(&self) -> PreparedRef<'_> {
+        PreparedRef {
+            queries: &self.queries,
+            gallery: &self.gallery,
+            dim: self.dim,
+        }
+    }
+}
+
 impl<'a> Search<'a> {
     /// The new encoder's embeddings as they are.
     pub fn own() -> Self {
@@ -216,12 +238,14 @@ impl<'a> Search<'a> {
     }
 }
 
-/// Dual queries of every weight between the old and the bridged query, which are prepared once.
+/// Dual queries of every weight between the old and the bridged query, which are prepared once, as the gallery is.
 pub(crate) struct DualEnds {
     /// The bridged queries.
-    pub(crate) bridged: Vec<f32>,
+    bridged: Vec<f32>,
     /// The old queries, with the gallery that both search.
-    pub(crate) old: Prepared,
+    old: Prepared,
+    /// The queries of the weight that was asked for last.
+    queries: Vec<f32>,
 }
 
 impl DualEnds {
@@ -231,24 +255,38 @@ impl DualEnds {
         index: Index,
     ) -> Result<Self, RouteError> {
         let end = |weight| Search::through(bridge, Route::Dual { weight }, index).prepare(data);
-        Ok(Self {
-            bridged: end(0.0)?.queries,
-            old: end(1.0)?,
+        Ok(Self::new(end(0.0)?.queries, end(1.0)?))
+    }
+
+    /// Of bridged queries, and of old ones with the gallery that both search.
+    pub(crate) fn new(bridged: Vec<f32>, old: Prepared) -> Self {
+        Self {
+            bridged,
+            old,
+            queries: Vec::new(),
+        }
+    }
+
+    /// The queries of one weight only, with the gallery.
+    pub(crate) fn into_prepared(mut self, weight: f64) -> Result<Prepared, RouteError> {
+        self.at(weight)?;
+        Ok(Prepared {
+            queries: self.queries,
+            ..self.old
         })
     }
 
     /// The queries of a weight, as [`Bridge::dual`] makes them.
-    pub(crate) fn at(&self, weight: f64) -> Result<Prepared, RouteError> {
+    pub(crate) fn at(&mut self, weight: f64) -> Result<PreparedRef<'_>, RouteError> {
         let weight = weight as f32;
         let pairs = self.old.queries.iter().zip(&self.bridged);
-        let mut queries: Vec<f32> = pairs
-            .map(|(old, bridged)| weight * old + (1.0 - weight) * bridged)
-            .collect();
-        normalize_rows(&mut queries, self.old.dim)?;
-        Ok(Prepared {
-            queries,
-            gallery: self.old.gallery.clone(),
-            dim: self.old.dim,
+        self.queries.clear();
+        self.queries
+            .extend(pairs.map(|(old, bridged)| weight * old + (1.0 - weight) * bridged));
+        normalize_rows(&mut self.queries, self.old.dim)?;
+        Ok(PreparedRef {
+            queries: &self.queries,
+            ..self.old.as_ref()
         })
     }
 }

@@ -8,9 +8,9 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::advise::candidates;
-use crate::evaluation_data::{EvaluationData, Rows, Truth};
+use crate::evaluation_data::{EvaluationData, Names, Rows, Truth};
 use crate::measured::{MeasureError, outcomes_of};
-use crate::route::{DualEnds, Prepared, Route, Search, unit};
+use crate::route::{DualEnds, Prepared, PreparedRef, Route, Search, unit};
 
 /// The share of the pairs that is held out.
 const HELD_OUT: f64 = 0.2;
@@ -104,24 +104,25 @@ pub fn select(
             gallery: unit(&data.old_gallery).map_err(MeasureError::from)?,
             dim: old.dim,
         };
-        let found = outcomes_of(&data, truth, &own)?;
+        let found = outcomes_of(&data, truth, own.as_ref())?;
         tried.push((summary("do nothing".to_owned(), truth, &found), None));
     }
     for recipe in candidates(fitted.len(), [new.dim, old.dim]) {
         let bridge = fit_rows(&new_fit, &old_fit, &recipe)?;
-        let mut measure = |name: String, prepared: &Prepared, weight: f64| {
+        let mut measure = |name: String, prepared: PreparedRef<'_>, weight: f64| {
             let found = outcomes_of(&data, truth, prepared)?;
             tried.push((summary(name, truth, &found), Some((recipe, weight))));
             Ok::<(), MeasureError>(())
         };
         let search = Search::through(&bridge, Route::Bridged, Index::Centred);
         let bridged = search.prepare(&data).map_err(MeasureError::from)?;
-        measure(recipe.to_string(), &bridged, DEFAULT_WEIGHT)?;
+        measure(recipe.to_string(), bridged.as_ref(), DEFAULT_WEIGHT)?;
         if labels.is_some() {
-            let ends = DualEnds::of(&data, &bridge, Index::Centred).map_err(MeasureError::from)?;
+            let mut ends =
+                DualEnds::of(&data, &bridge, Index::Centred).map_err(MeasureError::from)?;
             for weight in WEIGHTS {
                 let dual = ends.at(weight).map_err(MeasureError::from)?;
-                measure(format!("{recipe}, dual {weight}"), &dual, weight)?;
+                measure(format!("{recipe}, dual {weight}"), dual, weight)?;
             }
         }
     }
@@ -175,6 +176,7 @@ fn held_out_data(new: Rows, old: Rows, judged: &[usize], labels: Option<&[u32]>)
         new_gallery: None,
         truths: vec![truth],
         own,
+        names: Names::default(),
     }
 }
 

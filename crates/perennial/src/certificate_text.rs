@@ -66,7 +66,20 @@ fn table(task: &TaskResult, confidence: f64) -> String {
     for one in &task.measures {
         text.push_str(&line(one, confidence));
     }
-    text.push_str("  * decides\n");
+    text.push_str("  * decides");
+    let by_interval = task.measures.iter().filter(|one| one.decides);
+    let by_interval: Vec<String> = by_interval
+        .filter(|one| one.comparison.mcnemar.is_none())
+        .map(|one| one.comparison.measure.to_string())
+        .collect();
+    if !by_interval.is_empty() {
+        let _ = write!(
+            text,
+            "; {} by the interval alone, since such measures have no exact paired test",
+            by_interval.join(" and ")
+        );
+    }
+    text.push('\n');
     text
 }
 

@@ -2,14 +2,75 @@
 
 use std::path::PathBuf;
 
-use perennial_core::{ItemId, SpaceId};
+use perennial_core::{FileKind, SpaceId};
 use perennial_formats::Label;
 use perennial_upgrade::report::PageContext;
-use perennial_upgrade::{EvaluationData, Rows, Source, Sources, Truth};
+use perennial_upgrade::{Demands, EvaluationData, FitPairs, Names, Source, Sources, Truth};
 
+use crate::arguments::GlobalArguments;
+use crate::demand_arguments::DemandArguments;
+use crate::document_arguments::{DocumentArguments, Documents};
 use crate::exit_status::usage;
+use crate::interrupt::Interrupt;
+use crate::pictures::{EvaluationPictures, Ordered};
 use crate::terminal::Terminal;
 use crate::vector_argument::{VectorArgument, VectorLoader, Vectors, align, file_source};
+
+/// All that `certify` and `advise` share.
+#[derive(Debug, clap::Args)]
+pub struct MeasuringArguments {
+    #[command(flatten)]
+    evaluation: EvaluationArguments,
+    #[command(flatten)]
+    fit: FitArguments,
+    #[command(flatten)]
+    pub demands: DemandArguments,
+    #[command(flatten)]
+    documents: DocumentArguments,
+}
+
+/// What is measured, what is demanded, and where the result goes.
+pub struct Measuring {
+    pub demands: Demands,
+    pub documents: Documents,
+    pub evaluation: Evaluation,
+    pub pairs: Option<FitPairs>,
+    pub interrupt: Interrupt,
+}
+
+impl MeasuringArguments {
+    /// Checks the demands and the files to write, and then reads everything. A document of another kind is not replaced.
+    pub fn load(
+        &self,
+        kind: FileKind,
+        global: &GlobalArguments,
+        terminal: &Terminal,
+    ) -> anyhow::Result<Measuring> {
+        let demands = self.demands.demands()?;
+        let documents = self.documents.prepare(kind)?;
+        let loader = VectorLoader {
+            global,
+            terminal,
+            interrupt: Interrupt::listen()?,
+            pictures: documents.page.is_some(),
+        };
+        let mut evaluation = self.evaluation.load(&loader, terminal)?;
+        let loader = VectorLoader {
+            pictures: false,
+            ..loader
+        };
+        let pairs = self
+            .fit
+            .load(&loader, &self.evaluation, &mut evaluation.sources)?;
+        Ok(Measuring {
+            demands,
+            documents,
+            evaluation,
+            pairs,
+            interrupt: loader.interrupt,
+        })
+    }
+}
 
 /// The evaluation set. Row `i` of both query files must be the same query (by id where both have ids), likewise the galleries.
 #[derive(Debug, clap::Args)]
@@ -39,7 +100,8 @@ pub struct EvaluationArguments {
     /// Ids of the gallery items, row by row, where the gallery files have none
     #[arg(long, value_name = "FILE")]
     pub gallery_ids: Option<PathBuf>,
-    /// Relevance judgements: query id, item id, grade (TREC qrels, BEIR tsv, CSV or JSON lines); measures item-like retrieval
+    /// Relevance judgements: query id, item id, grade (TREC qrels, BEIR tsv, CSV or JSON lines); measures item-like retrieval. Every grade
+    /// above 0 counts as right
     #[arg(long, value_name = "FILE")]
     pub relevance: Option<PathBuf>,
     /// Queries are gallery items: a query does not find the item of its own id
@@ -72,26 +134,19 @@ pub struct FitArguments {
 pub struct Evaluation {
     pub data: EvaluationData,
     pub sources: Sources,
-    /// Of queries and gallery items.
-    pub ids: [Option<Vec<ItemId>>; 2],
+    pictures: EvaluationPictures,
 }
 
-/// What a page says beside the document.
-pub fn page_context([query_ids, item_ids]: [Option<Vec<ItemId>>; 2]) -> PageContext {
-    let words: Vec<String> = std::env::args().collect();
-    PageContext {
-        command: Some(words.join(" ")),
-        program: Some(format!("perennial {}", env!("CARGO_PKG_VERSION"))),
-        query_ids,
-        item_ids,
+impl Evaluation {
+    /// What a page says beside the document.
+    pub fn page_context(&self) -> PageContext<'_> {
+        let words: Vec<String> = std::env::args().collect();
+        PageContext {
+            command: Some(words.join(" ")),
+            program: Some(format!("perennial {}", env!("CARGO_PKG_VERSION"))),
+            pictures: Some(&self.pictures),
+        }
     }
-}
-
-/// Paired rows: new and old.
-pub struct FitRows {
-    pub new: Rows,
-    pub old: Rows,
-    pub labels: Option<Vec<u32>>,
 }
 
 impl EvaluationArguments {
@@ -121,10 +176,14 @@ impl EvaluationArguments {
         }
         let order = align(&old_queries, &new_queries)?;
         let aligned_queries = new_queries.rows.select(&order);
+        let gallery_order = new_gallery
+            .as_ref()
+            .map(|gallery| align(&old_gallery, gallery))
+            .transpose()?
+            .unwrap_or_default();
         let aligned_gallery = new_gallery
             .as_ref()
-            .map(|gallery| anyhow::Ok(gallery.rows.select(&align(&old_gallery, gallery)?)))
-            .transpose()?;
+            .map(|gallery| gallery.rows.select(&gallery_order));
 
         let mut truth_sources = Vec::new();
         let mut truths = Vec::new();
@@ -142,8 +201,13 @@ impl EvaluationArguments {
             &self.gallery_labels,
             &mut truth_sources,
         )?;
+        let mut classes = Vec::new();
         match (&query_labels, &gallery_labels) {
-            (Some(queries), Some(gallery)) => truths.push(Truth::of_labels(queries, gallery)),
+            (Some(queries), Some(gallery)) => {
+                let truth = Truth::of_labels(queries, gallery);
+                classes = truth.class_names(queries, gallery);
+                truths.push(truth);
+            }
             (Some(_), None) if self.query_labels.is_some() => {
                 return Err(usage(
                     "the gallery has no labels; pass --gallery-labels FILE",
@@ -187,16 +251,36 @@ impl EvaluationArguments {
             truth: truth_sources,
             fit: Vec::new(),
         };
-        let ids = [old_queries.ids.clone(), old_gallery.ids.clone()];
+        let pictures = EvaluationPictures {
+            queries: Ordered::first(
+                old_queries.pictures.take(),
+                new_queries.pictures.take(),
+                order,
+            ),
+            items: Ordered::first(
+                old_gallery.pictures.take(),
+                new_gallery.and_then(|gallery| gallery.pictures),
+                gallery_order,
+            ),
+        };
         let data = EvaluationData {
             own: self.own(&old_queries, &old_gallery)?,
+            names: Names {
+                queries: old_queries.ids,
+                items: old_gallery.ids,
+                classes,
+            },
             old_queries: old_queries.rows,
             old_gallery: old_gallery.rows,
             new_queries: aligned_queries,
             new_gallery: aligned_gallery,
             truths,
         };
-        Ok(Evaluation { data, sources, ids })
+        Ok(Evaluation {
+            data,
+            sources,
+            pictures,
+        })
     }
 
     /// Labels of one side: a file of their own, or those of either embeddings file.
@@ -267,7 +351,7 @@ impl FitArguments {
         loader: &VectorLoader<'_>,
         evaluation: &EvaluationArguments,
         sources: &mut Sources,
-    ) -> anyhow::Result<Option<FitRows>> {
+    ) -> anyhow::Result<Option<FitPairs>> {
         let (Some(from), Some(to)) = (&self.fit_from, &self.fit_to) else {
             return Ok(None);
         };
@@ -290,9 +374,17 @@ impl FitArguments {
                 Truth::Items(_) => unreachable!("labels become classes"),
             }
         });
-        Ok(Some(FitRows {
+        // Ids of both sides are the same where both have some; where one has none, the other's will do.
+        let ids = match (&new.ids, &old.ids) {
+            (Some(ids), _) => Some(ids[..count].to_vec()),
+            (None, ids) => ids
+                .as_ref()
+                .map(|ids| order[..count].iter().map(|&row| ids[row].clone()).collect()),
+        };
+        Ok(Some(FitPairs {
             new: new.rows.select(&rows),
             old: old.rows.select(&order[..count]),
+            ids,
             labels,
         }))
     }

@@ -14,6 +14,7 @@ use crate::embedding_cache::EmbeddingCache;
 use crate::exit_status::usage;
 use crate::interrupt::Interrupt;
 use crate::measurement::{Measurement, Probe};
+use crate::pictures::Pictures;
 use crate::set_argument::SetArgument;
 use crate::terminal::Terminal;
 
@@ -66,6 +67,8 @@ pub struct Vectors {
     pub rows: Rows,
     pub ids: Option<Vec<ItemId>>,
     pub labels: Option<Vec<Label>>,
+    /// Of the inputs, where they were asked for and are at hand.
+    pub pictures: Option<Pictures>,
     /// For documents.
     pub source: Source,
 }
@@ -75,6 +78,8 @@ pub struct VectorLoader<'a> {
     pub global: &'a GlobalArguments,
     pub terminal: &'a Terminal,
     pub interrupt: Interrupt,
+    /// Whether pictures of the inputs are wanted, which take memory.
+    pub pictures: bool,
 }
 
 impl VectorLoader<'_> {
@@ -85,7 +90,7 @@ impl VectorLoader<'_> {
         space: Option<&SpaceId>,
     ) -> anyhow::Result<Vectors> {
         let mut vectors = match argument {
-            VectorArgument::File(path) => read(path)?,
+            VectorArgument::File(path) => self.read(path)?,
             VectorArgument::Version { version, set } => self.embed(version, set)?,
         };
         if vectors.rows.is_empty() {
@@ -136,25 +141,28 @@ impl VectorLoader<'_> {
             labels,
             source: Source {
                 name: format!("{}@{}", version.name, probe.description.name),
-                sha256: probe.description.sha256.clone(),
+                sha256: probe.description.sha256,
                 rows: embeddings.len() as u64,
             },
+            pictures: self.pictures.then_some(Pictures::Images(probe.set)),
         })
     }
-}
 
-fn read(path: &Path) -> anyhow::Result<Vectors> {
-    let set = perennial_formats::read(path)?;
-    set.check_directions()
-        .with_context(|| path.display().to_string())?;
-    let source = file_source(path, set.len())?;
-    Ok(Vectors {
-        name: path.display().to_string(),
-        rows: Rows::of(&set),
-        ids: set.ids().map(<[ItemId]>::to_vec),
-        labels: set.labels().map(<[Label]>::to_vec),
-        source,
-    })
+    fn read(&self, path: &Path) -> anyhow::Result<Vectors> {
+        let set = perennial_formats::read(path)?;
+        set.check_directions()
+            .with_context(|| path.display().to_string())?;
+        let source = file_source(path, set.len())?;
+        let payloads = set.payload().filter(|_| self.pictures);
+        Ok(Vectors {
+            name: path.display().to_string(),
+            rows: Rows::of(&set),
+            ids: set.ids().map(<[ItemId]>::to_vec),
+            labels: set.labels().map(<[Label]>::to_vec),
+            pictures: payloads.and_then(|payloads| Pictures::of_payloads(path, payloads)),
+            source,
+        })
+    }
 }
 
 /// A file's name, hash and number of rows.

@@ -15,7 +15,7 @@ use perennial_core::{ItemId, OutputFile, SpaceId};
 
 use crate::error::FormatError;
 use crate::label::Label;
-use crate::stream::{Header, Presence, VectorWriter};
+use crate::stream::{BatchWriter, Header};
 use crate::vector_set::VectorSet;
 
 /// The key of the file's metadata that names the space.
@@ -27,7 +27,6 @@ struct Writer {
     path: PathBuf,
     dim: usize,
     space: Option<SpaceId>,
-    presence: Presence,
     state: State,
 }
 
@@ -45,7 +44,7 @@ struct Columns {
 pub(super) fn create(
     output: OutputFile,
     header: &Header,
-) -> Result<Box<dyn VectorWriter>, FormatError> {
+) -> Result<Box<dyn BatchWriter>, FormatError> {
     let path = output.path().to_owned();
     if i32::try_from(header.dim).is_err() {
         let problem = format!(
@@ -58,7 +57,6 @@ pub(super) fn create(
         path,
         dim: header.dim,
         space: header.space.clone(),
-        presence: Presence::default(),
         state: State::Waiting(Some(output)),
     }))
 }
@@ -187,9 +185,8 @@ impl Writer {
     }
 }
 
-impl VectorWriter for Writer {
+impl BatchWriter for Writer {
     fn write(&mut self, batch: &VectorSet) -> Result<(), FormatError> {
-        self.presence.check(&self.path, self.dim, batch)?;
         self.open(batch)?;
         let State::Open(_, columns) = &self.state else {
             return Err(self.failed("an earlier error"));
@@ -203,7 +200,7 @@ impl VectorWriter for Writer {
         })
     }
 
-    fn finish(mut self: Box<Self>) -> Result<(), FormatError> {
+    fn finish(mut self: Box<Self>, _rows: u64) -> Result<(), FormatError> {
         if let State::Waiting(Some(_)) = &self.state {
             self.open(&VectorSet::new(self.dim, Vec::new())?)?;
         }

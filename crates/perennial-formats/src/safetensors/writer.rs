@@ -10,8 +10,8 @@ use serde::Serialize;
 use super::{OWN_FORMAT, OWN_VERSION};
 use crate::error::FormatError;
 use crate::label::Label;
-use crate::spool::Spool;
-use crate::stream::{Header, Presence, VectorWriter};
+use crate::spool::SpooledFile;
+use crate::stream::{BatchWriter, Header};
 use crate::vector_set::VectorSet;
 
 const HEADER_ALIGNMENT: usize = 8;
@@ -172,56 +172,38 @@ pub(crate) fn write_values<T: Copy, const N: usize>(
 }
 
 /// The numbers of rows, ids and labels stand before the vectors, so the vectors wait; ids and labels are kept in memory.
-struct Writer {
-    output: OutputFile,
-    dim: usize,
-    space: Option<SpaceId>,
-    ids: Option<Vec<ItemId>>,
-    labels: Option<Vec<Label>>,
-    vectors: Spool,
-    presence: Presence,
-}
+struct Writer(SpooledFile);
 
 pub(crate) fn create(
     output: OutputFile,
     header: &Header,
-) -> Result<Box<dyn VectorWriter>, FormatError> {
-    Ok(Box::new(Writer {
-        output,
-        dim: header.dim,
-        space: header.space.clone(),
-        ids: None,
-        labels: None,
-        vectors: Spool::default(),
-        presence: Presence::default(),
-    }))
+) -> Result<Box<dyn BatchWriter>, FormatError> {
+    Ok(Box::new(Writer(SpooledFile::new(output, header))))
 }
 
-impl VectorWriter for Writer {
+impl BatchWriter for Writer {
     fn write(&mut self, batch: &VectorSet) -> Result<(), FormatError> {
-        self.presence.check(self.output.path(), self.dim, batch)?;
-        if let Some(ids) = batch.ids() {
-            self.ids.get_or_insert_default().extend_from_slice(ids);
-        }
-        if let Some(labels) = batch.labels() {
-            self.labels
-                .get_or_insert_default()
-                .extend_from_slice(labels);
-        }
-        Ok(self.vectors.write(&self.output, batch.vectors())?)
+        Ok(self.0.write(batch)?)
     }
 
-    fn finish(mut self: Box<Self>) -> Result<(), FormatError> {
+    fn finish(self: Box<Self>, rows: u64) -> Result<(), FormatError> {
+        let SpooledFile {
+            mut output,
+            dim,
+            space,
+            ids,
+            labels,
+            vectors,
+        } = self.0;
         let beside = Beside {
-            space: self.space.as_ref().map(SpaceId::as_str),
-            ids: self.ids.as_deref(),
-            labels: self.labels.as_deref(),
+            space: space.as_ref().map(SpaceId::as_str),
+            ids: ids.as_deref(),
+            labels: labels.as_deref(),
         };
-        let shape = (self.presence.rows() as usize, self.dim);
-        let vectors = self.vectors;
-        write(&mut self.output, shape, &beside, |mut file| {
+        let shape = (rows as usize, dim);
+        write(&mut output, shape, &beside, |mut file| {
             vectors.copy_to(&mut file)
         })?;
-        Ok(self.output.finish()?)
+        Ok(output.finish()?)
     }
 }

@@ -25,7 +25,22 @@ impl Recommendation {
     ///
     /// A way pays if all deciding measures are compatible and at least one of them is better than before beyond its interval. Ways that
     /// embed nothing again come first.
-    pub(super) fn of(ways: &[Way]) -> Self {
+    ///
+    /// `counts` are the queries that the figures rest on, and those that chose settings.
+    pub(super) fn of(ways: &[Way], counts: [usize; 2]) -> Self {
+        let mut recommendation = Self::without_counts(ways);
+        if recommendation.kind == WayKind::DoNothing {
+            let [judging, tuning] = counts;
+            recommendation.reason.push_str(&format!(
+                " These figures rest on {judging} of the {} queries, since the other {tuning} chose settings; more queries may decide \
+                 otherwise.",
+                judging + tuning
+            ));
+        }
+        recommendation
+    }
+
+    fn without_counts(ways: &[Way]) -> Self {
         let serving = |way: &&Way| {
             matches!(
                 way.kind,
@@ -52,12 +67,24 @@ impl Recommendation {
                 ),
             );
         }
+        let unjudged = ways
+            .iter()
+            .find(|way| way.finding == Finding::CannotTell)
+            .map(|way| {
+                format!(
+                    "this cannot tell what a bridge would give: {}.",
+                    way.reasons.join("; ")
+                )
+            });
         if let Some(everything) = everything.filter(|way| pays(way)) {
+            let kept = unjudged.unwrap_or_else(|| {
+                "no way to keep the stored embeddings is measurably better than doing nothing."
+                    .to_owned()
+            });
             return Self::new(
                 everything,
                 format!(
-                    "the new encoder is better on its own gallery ({:+.3}), but no way to keep the stored embeddings is measurably better than \
-                     doing nothing",
+                    "the new encoder is better on its own gallery ({:+.3}), but {kept}",
                     everything.margin()
                 ),
             );
@@ -66,13 +93,16 @@ impl Recommendation {
             .iter()
             .find(|way| way.kind == WayKind::DoNothing)
             .expect("doing nothing is always measured");
+        if let Some(unjudged) = unjudged {
+            return Self::new(nothing, format!("{unjudged}{bound}"));
+        }
         let undecided = ways
             .iter()
             .filter(serving)
             .find(|way| way.finding == Finding::Undecided && way.margin() > 0.0);
         let reason = match (undecided, everything) {
             (Some(way), _) => format!(
-                "no way is measurably better on these queries; the best of the undecided ones is {} ({:+.3}). More queries may decide.{bound}",
+                "no way is measurably better on these queries; the best of the undecided ones is {} ({:+.3}).{bound}",
                 way.name,
                 way.margin()
             ),
@@ -80,7 +110,7 @@ impl Recommendation {
                 "do not upgrade for this task: neither keeping nor re-embedding the gallery is measurably better than the old encoder.{bound}"
             ),
             (None, None) => "no way to keep the stored embeddings is measurably better than doing nothing; pass --new-gallery to see what \
-                             re-embedding would give"
+                             re-embedding would give."
                 .to_owned(),
         };
         Self::new(nothing, reason)
@@ -105,4 +135,50 @@ fn pays(way: &Way) -> bool {
             })
     };
     way.finding == Finding::Compatible && way.measures.iter().any(better)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::advise::cost::{Cost, Rates};
+    use perennial_bridge::Index;
+
+    fn way(kind: WayKind, finding: Finding) -> Way {
+        Way {
+            kind,
+            name: format!("{kind:?}"),
+            route: None,
+            index: Index::Raw,
+            bridge: None,
+            finding,
+            reasons: vec!["3 queries were used".to_owned()],
+            measures: Vec::new(),
+            cost: Cost::of(kind, 1, &Rates::default()),
+        }
+    }
+
+    #[test]
+    fn doing_nothing_says_how_many_queries_decided() {
+        let nothing = || way(WayKind::DoNothing, Finding::Compatible);
+        let found = Recommendation::of(
+            &[nothing(), way(WayKind::Bridge, Finding::Incompatible)],
+            [150, 100],
+        );
+        assert_eq!(found.kind, WayKind::DoNothing);
+        assert!(
+            found.reason.contains("150 of the 250 queries")
+                && found.reason.contains("more queries"),
+            "{}",
+            found.reason
+        );
+        let shared = Recommendation::of(
+            &[nothing(), way(WayKind::Bridge, Finding::CannotTell)],
+            [150, 100],
+        );
+        assert!(
+            shared.reason.contains("cannot tell") && shared.reason.contains("3 queries were used"),
+            "{}",
+            shared.reason
+        );
+    }
 }

@@ -1,12 +1,14 @@
 //! Part of the gallery embedded again: first hits only, at query time, or a share of the items beforehand.
 
-use perennial_core::dot;
+use perennial_bridge::Index;
+use perennial_core::{dot, normalize_rows};
 use perennial_eval::{
-    Measure, Merge, MixedTest, Outcomes, Partition, map_query_scores, mixed_outcomes, top_k,
+    Measure, MixedOutcomes, MixedTest, Outcomes, Partition, map_query_scores, mixed_outcomes, top_k,
 };
 use serde::{Deserialize, Serialize};
 
 use super::Halves;
+use super::merging::{self, Chosen, CurveMerge};
 use crate::evaluation_data::{EvaluationData, Truth};
 use crate::measured::MeasureError;
 use crate::route::{Prepared, Search, unit};
@@ -29,6 +31,12 @@ pub struct CurvePoint {
     pub old_among_first: f64,
 }
 
+/// Quality by share of the gallery embedded again.
+pub(super) struct Curve {
+    pub(super) merge: CurveMerge,
+    pub(super) points: Vec<CurvePoint>,
+}
+
 /// The positions of a gallery in the order in which embedding them again pays: most often among the first hits of the choosing queries
 /// first, then by position.
 fn order(tuning: &EvaluationData, search: &Search<'_>) -> Result<Vec<usize>, MeasureError> {
@@ -48,83 +56,133 @@ fn order(tuning: &EvaluationData, search: &Search<'_>) -> Result<Vec<usize>, Mea
     Ok(order)
 }
 
-/// The curve: dual queries on old items, the new encoder's own on new ones, similarities of both merged as z-scores.
+/// The curve: dual queries on old items, the new encoder's own on new ones, and their hits in one ranking.
+///
+/// How the similarities of both are made comparable is chosen on the choosing queries.
 pub(super) fn curve(
     halves: &Halves,
     number: usize,
     search: &Search<'_>,
-) -> Result<Vec<CurvePoint>, MeasureError> {
-    let judging = &halves.judging;
-    let Some(new_gallery) = &judging.new_gallery else {
-        return Ok(Vec::new());
-    };
-    let truth = super::truth_of(judging, number);
+) -> Result<Option<Curve>, MeasureError> {
     let order = order(&halves.tuning, search)?;
-    let old = search.prepare(judging)?;
-    let new = Prepared {
-        queries: unit(&judging.new_queries)?,
-        gallery: unit(new_gallery)?,
-        dim: new_gallery.dim,
+    let Some(tuning) = Sides::of(&halves.tuning, number, search)? else {
+        return Ok(None);
+    };
+    let chosen = merging::choose(&tuning, &order)?;
+    let Some(judging) = Sides::of(&halves.judging, number, search)? else {
+        return Ok(None);
     };
     let mut points = Vec::new();
     for share in SHARES {
-        let embedded = ((share * order.len() as f64).round() as usize).min(order.len());
-        let (again, left) = order.split_at(embedded);
-        if again.is_empty() || left.is_empty() {
+        let Some(parts) = parts(&order, share) else {
             continue;
-        }
-        points.push(point(judging, truth, [&old, &new], [left, again], share)?);
+        };
+        let found = judging.merged(&chosen, parts)?;
+        let measures = judging.truth.task().measures();
+        points.push(CurvePoint {
+            share,
+            measures: measures
+                .iter()
+                .filter_map(|&measure| Some((measure, measure.mean(&found.all)?)))
+                .collect(),
+            old_among_first: found.share_of_first[0],
+        });
     }
-    Ok(points)
+    Ok(Some(Curve {
+        merge: chosen.merge,
+        points,
+    }))
 }
 
-fn point(
-    data: &EvaluationData,
-    truth: &Truth,
-    [old, new]: [&Prepared; 2],
-    [left, again]: [&[usize]; 2],
-    share: f64,
-) -> Result<CurvePoint, MeasureError> {
-    let rows = |prepared: &Prepared, items: &[usize]| -> Vec<f32> {
-        items
-            .iter()
-            .flat_map(|&item| &prepared.gallery[item * prepared.dim..][..prepared.dim])
-            .copied()
-            .collect()
-    };
-    let positions = |items: &[usize]| items.iter().map(|&item| item as u32).collect::<Vec<u32>>();
-    let galleries = [rows(old, left), rows(new, again)];
-    let places = [positions(left), positions(again)];
-    let partitions = [
-        Partition {
-            queries: &old.queries,
-            gallery: &galleries[0],
-            dim: old.dim,
-            positions: &places[0],
-        },
-        Partition {
-            queries: &new.queries,
-            gallery: &galleries[1],
-            dim: new.dim,
-            positions: &places[1],
-        },
-    ];
-    let found = mixed_outcomes(&MixedTest {
-        partitions: &partitions,
-        relevance: &truth.relevance(),
-        own: data.own.as_deref(),
-        merge: Merge::ZNormalised,
-        first: FIRST,
-    })?;
-    let measures = truth.task().measures();
-    Ok(CurvePoint {
-        share,
-        measures: measures
-            .iter()
-            .filter_map(|&measure| Some((measure, measure.mean(&found.all)?)))
-            .collect(),
-        old_among_first: found.share_of_first[0],
-    })
+/// The items that stay old and those that are embedded again; nothing if one of them is empty.
+pub(super) fn parts(order: &[usize], share: f64) -> Option<[&[usize]; 2]> {
+    let embedded = ((share * order.len() as f64).round() as usize).min(order.len());
+    let (again, left) = order.split_at(embedded);
+    (!again.is_empty() && !left.is_empty()).then_some([left, again])
+}
+
+/// Both encoders' vectors of one half of the queries, to be searched in one ranking.
+pub(super) struct Sides<'a> {
+    pub(super) data: &'a EvaluationData,
+    pub(super) truth: &'a Truth,
+    /// Dual queries and stored vectors.
+    pub(super) old: Prepared,
+    /// The new encoder's own, as they are and centred.
+    new: [Prepared; 2],
+}
+
+impl<'a> Sides<'a> {
+    /// Nothing without the gallery by the new encoder.
+    pub(super) fn of(
+        data: &'a EvaluationData,
+        number: usize,
+        search: &Search<'_>,
+    ) -> Result<Option<Self>, MeasureError> {
+        let Some(gallery) = &data.new_gallery else {
+            return Ok(None);
+        };
+        let mut new = [Index::Raw, Index::Centred].map(|_| Prepared {
+            queries: data.new_queries.values.clone(),
+            gallery: gallery.values.clone(),
+            dim: gallery.dim,
+        });
+        let [raw, centred] = &mut new;
+        for rows in [&mut raw.queries, &mut raw.gallery] {
+            normalize_rows(rows, gallery.dim)?;
+        }
+        for rows in [&mut centred.queries, &mut centred.gallery] {
+            match search.bridge {
+                Some(bridge) => bridge.centre_from(rows)?,
+                None => normalize_rows(rows, gallery.dim)?,
+            }
+        }
+        Ok(Some(Self {
+            data,
+            truth: super::truth_of(data, number),
+            old: search.prepare(data)?,
+            new,
+        }))
+    }
+
+    pub(super) fn new_side(&self, index: Index) -> &Prepared {
+        match index {
+            Index::Raw => &self.new[0],
+            Index::Centred => &self.new[1],
+        }
+    }
+
+    /// One ranking of the items that stay old and those that are embedded again.
+    pub(super) fn merged(
+        &self,
+        chosen: &Chosen,
+        [left, again]: [&[usize]; 2],
+    ) -> Result<MixedOutcomes, MeasureError> {
+        let (old, new) = (&self.old, self.new_side(chosen.merge.new_items));
+        let rows = |prepared: &Prepared, items: &[usize]| -> Vec<f32> {
+            items
+                .iter()
+                .flat_map(|&item| &prepared.gallery[item * prepared.dim..][..prepared.dim])
+                .copied()
+                .collect()
+        };
+        let positions =
+            |items: &[usize]| items.iter().map(|&item| item as u32).collect::<Vec<u32>>();
+        let galleries = [rows(old, left), rows(new, again)];
+        let places = [positions(left), positions(again)];
+        let partitions = [(0, old), (1, new)].map(|(side, prepared)| Partition {
+            queries: &prepared.queries,
+            gallery: &galleries[side],
+            dim: prepared.dim,
+            positions: &places[side],
+        });
+        Ok(mixed_outcomes(&MixedTest {
+            partitions: &partitions,
+            relevance: &self.truth.relevance(),
+            own: self.data.own.as_deref(),
+            merge: chosen.for_ranking(),
+            first: FIRST,
+        })?)
+    }
 }
 
 /// Two-stage search: the first `count` hits of a search are ranked again by the new encoder's embeddings of query and item; the others keep
@@ -168,7 +226,7 @@ pub(super) fn two_stage(
     let (first_match, average_precision): (Vec<u32>, Vec<f32>) = ranked.into_iter().unzip();
     Ok(Outcomes {
         // The class means are those of the search: re-ranking moves single items only.
-        nearest_class_correct: crate::measured::outcomes_of(data, truth, &prepared)?
+        nearest_class_correct: crate::measured::outcomes_of(data, truth, prepared.as_ref())?
             .nearest_class_correct,
         queries_without_relevant: first_match.iter().filter(|&&rank| rank == 0).count(),
         first_match,

@@ -1,10 +1,11 @@
 //! Choices that are made on one half of the queries: raw or centred index, kind of bridge, weight of dual queries.
 
 use perennial_bridge::{Bridge, Index};
+use perennial_eval::Outcomes;
 
 use crate::evaluation_data::{EvaluationData, Truth};
 use crate::measured::{MeasureError, outcomes_of};
-use crate::route::{DualEnds, Prepared, Route, Search};
+use crate::route::{DualEnds, PreparedRef, Route, Search};
 
 /// Shares of the old query that are tried.
 const WEIGHTS: [f64; 7] = [0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875];
@@ -19,20 +20,27 @@ pub(super) struct Choice {
 
 /// The mean of the deciding measures.
 fn quality(data: &EvaluationData, truth: &Truth, search: &Search<'_>) -> Result<f64, MeasureError> {
-    quality_of(data, truth, &search.prepare(data)?)
+    quality_of(data, truth, search.prepare(data)?.as_ref())
 }
 
 fn quality_of(
     data: &EvaluationData,
     truth: &Truth,
-    prepared: &Prepared,
+    prepared: PreparedRef<'_>,
 ) -> Result<f64, MeasureError> {
-    let found = outcomes_of(data, truth, prepared)?;
+    Ok(mean_of_deciding(
+        truth,
+        &outcomes_of(data, truth, prepared)?,
+    ))
+}
+
+/// The mean of those deciding measures that the outcomes have.
+pub(super) fn mean_of_deciding(truth: &Truth, found: &Outcomes) -> f64 {
     let task = truth.task();
     let deciding = &task.measures()[..task.deciding()];
-    let means = deciding.iter().filter_map(|measure| measure.mean(&found));
+    let means = deciding.iter().filter_map(|measure| measure.mean(found));
     let means: Vec<f64> = means.collect();
-    Ok(means.iter().sum::<f64>() / means.len().max(1) as f64)
+    means.iter().sum::<f64>() / means.len().max(1) as f64
 }
 
 /// Whether bridged queries find more among stored vectors as they are or centred.
@@ -68,9 +76,9 @@ pub(super) fn best_dual(
     let mut best: Option<(f64, Choice)> = None;
     for (position, bridge) in bridges.iter().enumerate() {
         for index in [Index::Raw, Index::Centred] {
-            let ends = DualEnds::of(tuning, bridge, index)?;
+            let mut ends = DualEnds::of(tuning, bridge, index)?;
             for weight in WEIGHTS {
-                let found = quality_of(tuning, truth, &ends.at(weight)?)?;
+                let found = quality_of(tuning, truth, ends.at(weight)?)?;
                 if best.as_ref().is_none_or(|(most, _)| found > *most) {
                     let choice = Choice {
                         bridge: position,

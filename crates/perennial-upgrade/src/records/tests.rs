@@ -239,7 +239,7 @@ fn arguments_are_quoted_for_the_shell() {
 /// A certificate that queries of `v0002` may search items of `v0001`: unit vectors of as many classes as there are dimensions, and an old
 /// encoder that is worse.
 fn certificate(setup: &Setup, relevant: bool) -> crate::Certificate {
-    use crate::{CertificateRequest, Demands, EvaluationData, Rows, Search, Truth};
+    use crate::{CertificateRequest, Demands, EvaluationData, Names, Rows, Search, Truth};
 
     let space = |name: &str| setup.registry.get(name).unwrap().space();
     let classes = |count: usize| (0..count).map(|row| (row % 3) as u32).collect::<Vec<u32>>();
@@ -273,11 +273,11 @@ fn certificate(setup: &Setup, relevant: bool) -> crate::Certificate {
         new_gallery: None,
         truths,
         own: None,
+        names: Names::default(),
     };
     CertificateRequest {
         data: &data,
         search: Search::own(),
-        fit: None,
         demands: Demands::new(1),
         sources: crate::Sources::default(),
         created: "2026-11-25T00:00:00Z".to_owned(),

@@ -1,21 +1,16 @@
 //! `perennial advise`: which way to handle an encoder upgrade pays on the user's own data?
 
 use std::fmt::Write;
-use std::path::PathBuf;
 
-use perennial_core::{FileKind, Output};
-use perennial_eval::Bootstrap;
+use perennial_core::FileKind;
 use perennial_upgrade::report::advice_page;
-use perennial_upgrade::{Advice, AdviceError, Question, Rates, TaskAdvice, Way, WayKind};
+use perennial_upgrade::{Advice, AdviceError, Finding, Question, Rates, TaskAdvice, Way, WayKind};
 
-use super::certify::demands;
 use crate::arguments::GlobalArguments;
 use crate::certificate_text::painted;
-use crate::evaluation_arguments::{Evaluation, EvaluationArguments, FitArguments, page_context};
+use crate::evaluation_arguments::{Measuring, MeasuringArguments};
 use crate::exit_status::{ExitStatus, usage};
-use crate::interrupt::Interrupt;
 use crate::terminal::Terminal;
-use crate::vector_argument::VectorLoader;
 
 /// How advice is recognised.
 const ADVICE: FileKind = FileKind {
@@ -26,9 +21,7 @@ const ADVICE: FileKind = FileKind {
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
-    evaluation: EvaluationArguments,
-    #[command(flatten)]
-    fit: FitArguments,
+    measuring: MeasuringArguments,
     /// Items of the real gallery, for the cost [default: those of --old-gallery]
     #[arg(long, value_name = "N", help_heading = "Cost")]
     items: Option<u64>,
@@ -38,32 +31,6 @@ pub struct Arguments {
     /// Price of embedding 1,000 items with the new encoder, in your currency
     #[arg(long, value_name = "PRICE", help_heading = "Cost")]
     price_per_thousand: Option<f64>,
-    /// The smallest margin over the old self-test, a difference of fractions
-    #[arg(
-        long,
-        default_value_t = 0.0,
-        allow_negative_numbers = true,
-        help_heading = "Demands"
-    )]
-    min_margin: f64,
-    /// The largest share of queries that may be right before and wrong after
-    #[arg(long, value_name = "FRACTION", help_heading = "Demands")]
-    max_negative_flips: Option<f64>,
-    /// Error probability of the intervals: 0.1, 0.05 or 0.01
-    #[arg(long, default_value_t = 0.05, help_heading = "Demands")]
-    alpha: f64,
-    /// Bootstrap resamples of each interval
-    #[arg(long, default_value_t = Bootstrap::DEFAULT_RESAMPLES)]
-    resamples: usize,
-    /// Seed of resamples, and of the halves of the queries
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// File for the advice, JSON
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
-    /// File for a page with the recommendation, the ways and what they rest on
-    #[arg(long, value_name = "FILE")]
-    html: Option<PathBuf>,
 }
 
 pub fn run(
@@ -71,42 +38,22 @@ pub fn run(
     global: &GlobalArguments,
     terminal: &Terminal,
 ) -> anyhow::Result<ExitStatus> {
-    let demands = demands(
-        arguments.min_margin,
-        arguments.max_negative_flips,
-        arguments.alpha,
-        arguments.resamples,
-        arguments.seed,
-    )?;
-    let output = arguments
-        .out
-        .as_ref()
-        .map(|file| Output::prepare_kind(file, ADVICE))
-        .transpose()?;
-    let page = arguments.html.as_ref().map(Output::prepare).transpose()?;
-    let interrupt = Interrupt::listen()?;
-    let loader = VectorLoader {
-        global,
-        terminal,
+    let Measuring {
+        demands,
+        documents,
+        evaluation,
+        pairs,
         interrupt,
-    };
-    let Evaluation {
-        data,
-        mut sources,
-        ids,
-    } = arguments.evaluation.load(&loader, terminal)?;
-    let pairs = arguments
-        .fit
-        .load(&loader, &arguments.evaluation, &mut sources)?;
+    } = arguments.measuring.load(ADVICE, global, terminal)?;
     if pairs.is_none() {
         terminal.say("without --fit-from and --fit-to no bridge can be measured");
     }
     let question = Question {
-        data: &data,
-        fit: pairs.as_ref().map(|pairs| [&pairs.new, &pairs.old]),
+        data: &evaluation.data,
+        fit: pairs.as_ref(),
         demands,
         rates: arguments.rates()?,
-        sources,
+        sources: evaluation.sources.clone(),
         created: perennial_train::now(),
     };
     let advice = question.answer(|step| {
@@ -117,11 +64,11 @@ pub fn run(
         Some(AdviceError::NoTruth | AdviceError::TooFewQueries { .. }) => usage(error.to_string()),
         _ => error,
     })?;
-    if let Some(output) = output {
+    if let Some(output) = documents.document {
         output.commit(advice.to_json())?;
     }
-    if let Some(output) = page
-        && let Some(content) = advice_page(&advice, 0, &page_context(ids))
+    if let Some(output) = documents.page
+        && let Some(content) = advice_page(&advice, 0, &evaluation.page_context())
     {
         output.commit(content.render())?;
     }
@@ -158,6 +105,13 @@ fn render(advice: &Advice, color: bool) -> String {
             task.recommendation.reason
         );
         text.push_str(&ways(task, advice.demands.confidence, color));
+        if let Some(way) = task
+            .ways
+            .iter()
+            .find(|way| way.finding == Finding::CannotTell)
+        {
+            let _ = writeln!(text, "  cannot tell: {}", way.reasons.join("; "));
+        }
         text.push_str(&curve(task));
         let _ = writeln!(
             text,
@@ -243,8 +197,12 @@ fn curve(task: &TaskAdvice) -> String {
         return String::new();
     }
     let mut text = String::from(
-        "\n  share embedded again, most retrieved items first; dual queries on the rest:\n",
+        "\n  share embedded again, most retrieved items first; dual queries on the rest",
     );
+    if let Some(merge) = &task.curve_merge {
+        let _ = write!(text, "; merged by {merge}");
+    }
+    text.push_str(":\n");
     for point in &task.curve {
         let _ = write!(text, "    {:>4.0} %", 100.0 * point.share);
         for (measure, value) in &point.measures {

@@ -1,27 +1,20 @@
 //! `perennial certify`: may queries of a new encoder search the stored embeddings of an old one?
 
-use std::path::PathBuf;
-
 use clap::ValueEnum;
 use perennial_bridge::{Bridge, Index, Pairs, Recipe, fit};
-use perennial_core::{FileKind, Output};
-use perennial_eval::Bootstrap;
+use perennial_core::FileKind;
 use perennial_upgrade::report::certificate_page;
 use perennial_upgrade::{
-    Certificate, CertificateRequest, DEFAULT_WEIGHT, Demands, Finding, Route, Search,
+    Certificate, CertificateRequest, DEFAULT_WEIGHT, Finding, FitPairs, Route, Search,
     StoredCertificates, select,
 };
 
 use super::bridge::{IndexArgument, find_bridge};
 use crate::arguments::GlobalArguments;
 use crate::certificate_text::render;
-use crate::evaluation_arguments::{
-    Evaluation, EvaluationArguments, FitArguments, FitRows, page_context,
-};
-use crate::exit_status::{ExitStatus, usage};
-use crate::interrupt::Interrupt;
+use crate::evaluation_arguments::{Measuring, MeasuringArguments};
+use crate::exit_status::ExitStatus;
 use crate::terminal::Terminal;
-use crate::vector_argument::VectorLoader;
 
 /// How a certificate file is recognised.
 const CERTIFICATE: FileKind = FileKind {
@@ -32,9 +25,7 @@ const CERTIFICATE: FileKind = FileKind {
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
-    evaluation: EvaluationArguments,
-    #[command(flatten)]
-    fit: FitArguments,
+    measuring: MeasuringArguments,
     /// Folder of a bridge, or its name in the registry
     #[arg(
         long,
@@ -60,35 +51,9 @@ pub struct Arguments {
     /// Whether stored embeddings are compared as they are, or centred
     #[arg(long, value_enum, default_value_t, help_heading = "Bridge")]
     index: IndexArgument,
-    /// The smallest margin over the old self-test, a difference of fractions
-    #[arg(
-        long,
-        default_value_t = 0.0,
-        allow_negative_numbers = true,
-        help_heading = "Gates"
-    )]
-    min_margin: f64,
-    /// The largest share of queries that may be right before and wrong after
-    #[arg(long, value_name = "FRACTION", help_heading = "Gates")]
-    max_negative_flips: Option<f64>,
-    /// Error probability of the intervals: 0.1, 0.05 or 0.01
-    #[arg(long, default_value_t = 0.05, help_heading = "Gates")]
-    alpha: f64,
     /// What an undecided measurement means for the exit code
-    #[arg(long, value_enum, default_value_t, help_heading = "Gates")]
+    #[arg(long, value_enum, default_value_t, help_heading = "Demands")]
     undecided: UndecidedArgument,
-    /// Bootstrap resamples of each interval
-    #[arg(long, default_value_t = Bootstrap::DEFAULT_RESAMPLES)]
-    resamples: usize,
-    /// Seed of resamples and of held-out pairs
-    #[arg(long, default_value_t = 0)]
-    seed: u64,
-    /// File for the certificate, JSON
-    #[arg(long, value_name = "FILE")]
-    out: Option<PathBuf>,
-    /// File for a page with the verdict, the figures and what they rest on
-    #[arg(long, value_name = "FILE")]
-    html: Option<PathBuf>,
     /// Store the certificate in the registry, where promotions and the service find it
     #[arg(long)]
     record: bool,
@@ -122,32 +87,14 @@ pub fn run(
     global: &GlobalArguments,
     terminal: &Terminal,
 ) -> anyhow::Result<ExitStatus> {
-    let demands = demands(
-        arguments.min_margin,
-        arguments.max_negative_flips,
-        arguments.alpha,
-        arguments.resamples,
-        arguments.seed,
-    )?;
-    let output = arguments
-        .out
-        .as_ref()
-        .map(|file| Output::prepare_kind(file, CERTIFICATE))
-        .transpose()?;
-    let page = arguments.html.as_ref().map(Output::prepare).transpose()?;
-    let loader = VectorLoader {
-        global,
-        terminal,
-        interrupt: Interrupt::listen()?,
-    };
-    let Evaluation {
-        data,
-        mut sources,
-        ids,
-    } = arguments.evaluation.load(&loader, terminal)?;
-    let pairs = arguments
-        .fit
-        .load(&loader, &arguments.evaluation, &mut sources)?;
+    let Measuring {
+        demands,
+        documents,
+        evaluation,
+        pairs,
+        ..
+    } = arguments.measuring.load(CERTIFICATE, global, terminal)?;
+    let data = &evaluation.data;
     let route = arguments
         .route
         .unwrap_or(match (&arguments.bridge, &pairs) {
@@ -187,19 +134,19 @@ pub fn run(
         data.old_gallery.len()
     ));
     let certificate = CertificateRequest {
-        data: &data,
+        data,
         search,
-        fit: pairs.as_ref().map(|pairs| [&pairs.new, &pairs.old]),
         demands,
-        sources,
+        sources: evaluation.sources.clone(),
         created: perennial_train::now(),
     }
     .run()?;
-    if let Some(output) = output {
+    if let Some(output) = documents.document {
         certificate.write_to(output)?;
     }
-    if let Some(page) = page {
-        let content = certificate_page(&certificate, &data, &search, &page_context(ids))?;
+    if let Some(page) = documents.page {
+        let context = evaluation.page_context();
+        let content = certificate_page(&certificate, data, &search, &context)?;
         page.commit(content.render())?;
     }
     if arguments.record {
@@ -213,60 +160,33 @@ pub fn run(
     Ok(arguments.judge(&certificate, terminal))
 }
 
-/// Demands from options.
-pub fn demands(
-    min_margin: f64,
-    max_negative_flips: Option<f64>,
-    alpha: f64,
-    resamples: usize,
-    seed: u64,
-) -> anyhow::Result<Demands> {
-    let confidence = Bootstrap::CONFIDENCES
-        .into_iter()
-        .find(|confidence| (1.0 - confidence - alpha).abs() < 1e-9)
-        .ok_or_else(|| usage(format!("--alpha {alpha}: use 0.1, 0.05 or 0.01")))?;
-    if !(-1.0..=1.0).contains(&min_margin) {
-        return Err(usage(format!(
-            "--min-margin {min_margin}: use a difference of fractions, from -1 to 1"
-        )));
-    }
-    if max_negative_flips.is_some_and(|limit| !(0.0..=1.0).contains(&limit)) {
-        return Err(usage("--max-negative-flips: use a fraction from 0 to 1"));
-    }
-    if resamples == 0 {
-        return Err(usage("--resamples: use at least 1; 2000 is usual"));
-    }
-    Ok(Demands {
-        min_margin,
-        confidence,
-        max_negative_flips,
-        bootstrap: Bootstrap { resamples, seed },
-    })
-}
-
 impl Arguments {
     /// Fits a bridge in the route's direction. Also returns the weight of dual queries, where labels chose one.
     fn fit_bridge(
         &self,
-        pairs: &FitRows,
+        pairs: &FitPairs,
         route: RouteArgument,
         terminal: &Terminal,
     ) -> anyhow::Result<(Bridge, Option<f64>)> {
-        let (from, to) = match route {
-            RouteArgument::Mapped => (&pairs.old, &pairs.new),
-            _ => (&pairs.new, &pairs.old),
+        let (new, old, inputs) = (&pairs.new, &pairs.old, pairs.inputs());
+        let (from, to, inputs) = match route {
+            RouteArgument::Mapped => (old, new, inputs.inverse()),
+            _ => (new, old, inputs),
         };
-        let Some(recipe) = &self.kind else {
-            terminal.say("choosing the kind of bridge on held-out pairs");
-            let found = select(from, to, pairs.labels.as_deref(), self.seed)?;
-            let weight = found.labelled.then_some(found.weight);
-            return Ok((found.bridge, weight));
+        let (bridge, weight) = match &self.kind {
+            None => {
+                terminal.say("choosing the kind of bridge on held-out pairs");
+                let seed = self.measuring.demands.seed;
+                let found = select(from, to, pairs.labels.as_deref(), seed)?;
+                (found.bridge, found.labelled.then_some(found.weight))
+            }
+            Some(recipe) => {
+                let rows = Pairs::new(&from.values, from.dim, &to.values, to.dim)?;
+                let bridge = fit(&rows, recipe, from.space.clone(), to.space.clone())?;
+                (bridge, None)
+            }
         };
-        let rows = Pairs::new(&from.values, from.dim, &to.values, to.dim)?;
-        Ok((
-            fit(&rows, recipe, from.space.clone(), to.space.clone())?,
-            None,
-        ))
+        Ok((bridge.with_fit_inputs(inputs), weight))
     }
 
     fn judge(&self, certificate: &Certificate, terminal: &Terminal) -> ExitStatus {

@@ -31,6 +31,8 @@ fn a_bridge_is_fitted_listed_and_applied() {
     assert_eq!(listed["bridges"][0]["sha256"], fitted["sha256"]);
     let shown = bench.succeed(&["bridge", "show", "b0001"]);
     assert!(shown.contains("from    new (12 dimensions)"), "{shown}");
+    let shown = bench.answer(&["bridge", "show", "b0001"]);
+    assert_eq!(shown["records_inputs"], true);
 
     let applied = bench.answer(&[
         "bridge",

@@ -1,5 +1,9 @@
 //! `certify` and `advise` on files of other programs.
 
+use base64::prelude::{BASE64_STANDARD, Engine};
+use perennial_bridge::{Pairs, Recipe};
+use perennial_core::SpaceRef;
+use perennial_data::codec::encode_png;
 use serde_json::{Value, json};
 
 use crate::bench::{Bench, Ended};
@@ -68,6 +72,10 @@ fn a_certificate_says_what_may_be_searched() {
         .concat(),
     );
     assert!(text.starts_with("compatible: queries of"), "{text}");
+    assert!(
+        text.contains("decides; map by the interval alone"),
+        "{text}"
+    );
     for gate in [["--min-margin", "0.9"], ["--max-negative-flips", "0"]] {
         assert_eq!(
             certify(&bench, &[&FIT[..], &gate].concat()).code,
@@ -146,6 +154,136 @@ fn nothing_is_certified_without_evidence() {
 }
 
 #[test]
+fn a_stored_bridge_knows_what_it_was_fitted_on() {
+    let bench = files();
+    let fit = |from: &str, to: &str, out: &str| {
+        bench.succeed(&[
+            "bridge",
+            "fit",
+            "--kind",
+            "orthogonal",
+            "--from",
+            from,
+            "--to",
+            to,
+            "--out",
+            out,
+        ]);
+    };
+    let certified = |more: &[&str]| {
+        let ended = certify(&bench, more);
+        (ended.code, document(&ended))
+    };
+    let reasons = |found: &Value| found["tasks"][0]["reasons"].to_string();
+    // Other inputs, as they should be.
+    fit("new-fit.jsonl", "old-fit.jsonl", "other");
+    let (code, found) = certified(&["--bridge", "other", "--route", "dual"]);
+    assert_eq!((code, &found["finding"]), (Some(0), &json!("compatible")));
+    assert_eq!(found.get("warnings"), None, "{found}");
+    // The same values.
+    fit("new-queries.jsonl", "old-queries.jsonl", "seen");
+    let (code, found) = certified(&["--bridge", "seen", "--route", "dual"]);
+    assert_eq!((code, &found["finding"]), (Some(3), &json!("cannot-tell")));
+    assert!(
+        reasons(&found).contains("300 queries of the evaluation set were used"),
+        "{found}"
+    );
+    // Stored vectors mapped: from the old to the new space.
+    fit("old-gallery.jsonl", "new-gallery.jsonl", "back");
+    let (_, found) = certified(&["--bridge", "back", "--route", "mapped"]);
+    assert!(reasons(&found).contains("300 gallery items"), "{found}");
+    // The same inputs by id, embedded somewhat differently.
+    for encoder in ["old", "new"] {
+        let moved = lines(encoder, 10, 100, false).replace("\"10-", "\"20-");
+        bench.write(&format!("{encoder}-moved.jsonl"), &moved);
+    }
+    fit("new-moved.jsonl", "old-moved.jsonl", "moved");
+    let (_, found) = certified(&["--bridge", "moved"]);
+    assert_eq!(found["finding"], "cannot-tell");
+    assert!(
+        reasons(&found).contains("100 queries") && reasons(&found).contains("ids"),
+        "{found}"
+    );
+    // A bridge that does not say what it was fitted on, as earlier programs wrote them.
+    let read = |name: &str| perennial_formats::read(&bench.path(name)).unwrap();
+    let (new, old) = (read("new-fit.jsonl"), read("old-fit.jsonl"));
+    let pairs = Pairs::new(new.vectors(), new.dim(), old.vectors(), old.dim()).unwrap();
+    let spaces = [new.dim(), old.dim()].map(SpaceRef::unnamed);
+    let [from, to] = spaces;
+    let bridge = perennial_bridge::fit(&pairs, &Recipe::Orthogonal, from, to).unwrap();
+    bridge.write(bench.path("early")).unwrap();
+    let (code, found) = certified(&["--bridge", "early"]);
+    assert_eq!((code, &found["finding"]), (Some(0), &json!("compatible")));
+    assert!(
+        found["warnings"]
+            .to_string()
+            .contains("cannot tell whether fit and evaluation overlap"),
+        "{found}"
+    );
+    // Advice fits its own bridges.
+    let advice = bench.answer(
+        &[
+            &["advise"],
+            &EVALUATION[..],
+            &[
+                "--fit-from",
+                "new-gallery.jsonl",
+                "--fit-to",
+                "old-gallery.jsonl",
+            ],
+        ]
+        .concat(),
+    );
+    let task = &advice["tasks"][0];
+    for way in task["ways"].as_array().unwrap() {
+        let bridged = way.get("bridge").is_some();
+        assert_eq!(way["finding"] == "cannot-tell", bridged, "{way}");
+    }
+    let reason = task["recommendation"]["reason"].as_str().unwrap();
+    assert!(
+        reason.contains("cannot tell") && reason.contains("300 gallery items"),
+        "{reason}"
+    );
+}
+
+#[test]
+fn flips_are_shown_with_pictures_where_there_are_some() {
+    let bench = files();
+    let page = |name: &str, more: &[&str]| {
+        certify(&bench, &[&["--html", name], more].concat());
+        bench.read(name)
+    };
+    // Without pictures: ids and classes.
+    let plain = page("plain.html", &[]);
+    assert!(
+        plain.contains("id=\"flips\"") && !plain.contains("<img"),
+        "{plain}"
+    );
+    assert!(plain.contains("<b>20-"), "{plain}");
+    // With a thumbnail in the payload of each query, larger than it is shown, and a file beside the gallery's.
+    let png = |side: usize| encode_png(&vec![120; 3 * side * side], [3, side, side]).unwrap();
+    let uri = format!("data:image/png;base64,{}", BASE64_STANDARD.encode(png(200)));
+    let with = |file: &str, key: &str, text: &str| {
+        let lines = bench.read(file);
+        let lines = lines.lines().map(|line| {
+            let mut row: Value = serde_json::from_str(line).unwrap();
+            row[key] = json!(text);
+            format!("{row}\n")
+        });
+        bench.write(file, &lines.collect::<String>());
+    };
+    with("old-queries.jsonl", "thumbnail", &uri);
+    with("new-gallery.jsonl", "file", "one.png");
+    std::fs::write(bench.path("one.png"), png(64)).unwrap();
+    let pictured = page("pictured.html", &[]);
+    let shown = pictured.matches("src=\"data:image/jpeg;base64,").count();
+    // At most twelve flips of each kind, with a query and two hits each.
+    assert!(shown > 0 && shown % 3 == 0 && shown <= 72, "{shown}");
+    assert!(!pictured.contains("data:image/png"));
+    assert!(pictured.len() < 1 << 20, "{}", pictured.len());
+}
+
+#[test]
 fn item_like_retrieval_is_measured_by_judgements() {
     let bench = files();
     // Each query's right answer is the gallery item of its row: a different input of the same class, found by chance only.
@@ -218,8 +356,9 @@ fn advice_names_a_way_that_pays_and_one_that_does_not() {
         (&json!(2000.0), &json!(20.0))
     );
     assert!(!task["curve"].as_array().unwrap().is_empty());
+    assert!(task["curve_merge"]["kind"].is_string(), "{task}");
     let text = bench.succeed(&arguments);
-    assert!(text.contains("->"), "{text}");
+    assert!(text.contains("->") && text.contains("merged by"), "{text}");
 
     // The other way round, the "new" encoder is the worse one.
     let backwards = [
@@ -246,4 +385,9 @@ fn advice_names_a_way_that_pays_and_one_that_does_not() {
         advice["tasks"][0]["recommendation"]["kind"], "swap-as-it-is",
         "{advice}"
     );
+    let recommendation = &advice["tasks"][0]["recommendation"];
+    if recommendation["kind"] == "do-nothing" {
+        let reason = recommendation["reason"].as_str().unwrap();
+        assert!(reason.contains("150 of the 300 queries"), "{reason}");
+    }
 }

@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use perennial_bridge::{Bridge, FitRecord};
-use perennial_upgrade::BridgeRegistry;
 use serde::Serialize;
 
 use super::apply::find;
+use super::keep;
 use crate::arguments::GlobalArguments;
 use crate::exit_status::ExitStatus;
 use crate::terminal::Terminal;
@@ -52,15 +52,8 @@ pub fn run(
         ..bridge.fit_record().clone()
     };
     let bridge = bridge.with_fit_record(record)?;
-    let place = match &arguments.out {
-        Some(folder) => {
-            bridge.write(folder)?;
-            folder.display().to_string()
-        }
-        None => BridgeRegistry::of(&global.create_registry()?).publish(&bridge)?,
-    };
     let answer = Answer {
-        bridge: place,
+        bridge: keep(&bridge, arguments.out.as_deref(), global)?,
         kind: bridge.describe(),
         sha256: bridge.sha256(),
     };

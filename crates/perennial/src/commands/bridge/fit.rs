@@ -4,14 +4,15 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use perennial_bridge::{
-    Bridge, FitRecord, Labelled, Matching, Pairs, Recipe, Trial, fit, fit_from_labels,
+    Bridge, FitInputs, FitRecord, Labelled, Matching, Pairs, Recipe, Trial, fit, fit_from_labels,
     fit_uncentred,
 };
-use perennial_core::SpaceId;
+use perennial_core::{ItemId, SpaceId};
 use perennial_formats::Label;
-use perennial_upgrade::{BridgeRegistry, Rows, Truth, select};
+use perennial_upgrade::{Rows, Truth, select};
 use serde::Serialize;
 
+use super::keep;
 use crate::arguments::GlobalArguments;
 use crate::exit_status::{ExitStatus, usage};
 use crate::interrupt::Interrupt;
@@ -118,6 +119,8 @@ struct Paired {
     from: Rows,
     to: Rows,
     labels: Option<Vec<u32>>,
+    /// Of either side.
+    ids: Vec<ItemId>,
     unmatched: [usize; 2],
     matched_by: Matching,
 }
@@ -142,20 +145,29 @@ pub fn run(
         global,
         terminal,
         interrupt: Interrupt::listen()?,
+        pictures: false,
     };
     let mut from = loader.load(&arguments.from, arguments.from_space.as_ref())?;
     let mut to = loader.load(&arguments.to, arguments.to_space.as_ref())?;
     read_labels(&mut from, arguments.labels_from.as_ref())?;
     read_labels(&mut to, arguments.labels_to.as_ref())?;
 
-    let (bridge, selection, unmatched, matched_by) =
+    let (bridge, inputs, selection, unmatched, matched_by) =
         if arguments.matching == Some(MatchArgument::Label) {
             let bridge = arguments.fit_labels(&from, &to)?;
-            (bridge, None, [0, 0], Matching::Label)
+            let ids = from.ids.iter().chain(&to.ids).flatten();
+            let inputs = inputs(&from.rows, &to.rows, ids);
+            (bridge, inputs, None, [0, 0], Matching::Label)
         } else {
             let paired = arguments.paired(&from, &to)?;
             let (bridge, selection) = arguments.fit_pairs(&paired, terminal)?;
-            (bridge, selection, paired.unmatched, paired.matched_by)
+            let inputs = inputs(&paired.from, &paired.to, &paired.ids);
+            let Paired {
+                unmatched,
+                matched_by,
+                ..
+            } = paired;
+            (bridge, inputs, selection, unmatched, matched_by)
         };
     let record = FitRecord {
         matched: matched_by,
@@ -164,16 +176,9 @@ pub fn run(
         created: Some(perennial_train::now()),
         ..bridge.fit_record().clone()
     };
-    let bridge = bridge.with_fit_record(record)?;
-    let place = match &arguments.out {
-        Some(folder) => {
-            bridge.write(folder)?;
-            folder.display().to_string()
-        }
-        None => BridgeRegistry::of(&global.create_registry()?).publish(&bridge)?,
-    };
+    let bridge = bridge.with_fit_record(record)?.with_fit_inputs(inputs);
     let answer = Answer {
-        bridge: place,
+        bridge: keep(&bridge, arguments.out.as_deref(), global)?,
         from: bridge.from(),
         to: bridge.to(),
         kind: bridge.describe(),
@@ -343,6 +348,11 @@ impl Arguments {
             from: from.rows.select(&from_rows),
             to: to.rows.select(&to_rows),
             labels,
+            ids: [(from, &from_rows), (to, &to_rows)]
+                .into_iter()
+                .filter_map(|(side, rows)| Some((side.ids.as_ref()?, rows)))
+                .flat_map(|(ids, rows)| rows.iter().map(|&row| ids[row].clone()))
+                .collect(),
             unmatched,
             matched_by: if by_id { Matching::Id } else { Matching::Row },
         })
@@ -366,6 +376,11 @@ impl Arguments {
         rows.sort_unstable();
         Ok(rows)
     }
+}
+
+/// What identifies the inputs.
+fn inputs<'a>(from: &Rows, to: &Rows, ids: impl IntoIterator<Item = &'a ItemId>) -> FitInputs {
+    FitInputs::of(&from.values, from.dim, &to.values, to.dim).with_ids(ids)
 }
 
 fn read_labels(vectors: &mut Vectors, file: Option<&PathBuf>) -> anyhow::Result<()> {

@@ -75,18 +75,26 @@ pub fn run(
         #[serde(flatten)]
         entry: Entry,
         fit: &'a perennial_bridge::FitRecord,
+        /// Whether an evaluation on inputs of the fit would be noticed.
+        records_inputs: bool,
     }
     let bridge = find(&arguments.bridge, global)?;
     let answer = Answer {
         entry: Entry::of(&arguments.bridge, &bridge),
         fit: bridge.fit_record(),
+        records_inputs: bridge.fit_inputs().is_some(),
     };
     terminal.result(&answer, |_| {
-        let Answer { entry, fit } = &answer;
+        let Answer { entry, fit, .. } = &answer;
         let mut text = format!(
             "{}: {}\nfrom    {} ({} dimensions)\nto      {} ({} dimensions)\npairs   {}\nsha256  {}\n",
             entry.name, entry.kind, entry.from, entry.from.dim, entry.to, entry.to.dim, entry.pairs, entry.sha256
         );
+        if !answer.records_inputs {
+            text.push_str(
+                "inputs  not recorded: certificates cannot tell whether fit and evaluation overlap\n",
+            );
+        }
         if let Some(weight) = fit.dual_weight {
             text.push_str(&format!("weight of dual queries  {weight}\n"));
         }

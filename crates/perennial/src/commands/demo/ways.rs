@@ -5,7 +5,7 @@ use perennial_core::{Embeddings, SpaceId, SpaceRef};
 use perennial_eval::{Measure, Outcomes};
 use perennial_upgrade::measured::{Bounds, search_outcomes};
 use perennial_upgrade::{
-    DEFAULT_WEIGHT, Demands, EvaluationData, Finding, Measured, Route, Rows, Search, Truth,
+    DEFAULT_WEIGHT, Demands, EvaluationData, Finding, Measured, Names, Route, Rows, Search, Truth,
 };
 use serde::Serialize;
 
@@ -69,6 +69,7 @@ impl Ways {
                 gallery: labels(&old.gallery),
             }],
             own: None,
+            names: Names::default(),
         };
         let truth = &data.truths[0];
         let (from, to) = (rows(&new.fit), rows(&old.fit));

@@ -1,0 +1,60 @@
+//! What `certify` and `advise` demand of a way, and how they measure it.
+
+use perennial_eval::Bootstrap;
+use perennial_upgrade::Demands;
+
+use crate::exit_status::usage;
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Demands")]
+pub struct DemandArguments {
+    /// The smallest margin over the old self-test, a difference of fractions
+    #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
+    min_margin: f64,
+    /// The largest share of queries that may be right before and wrong after
+    #[arg(long, value_name = "FRACTION")]
+    max_negative_flips: Option<f64>,
+    /// Error probability of the intervals: 0.1, 0.05 or 0.01
+    #[arg(long, default_value_t = 0.05)]
+    alpha: f64,
+    /// Bootstrap resamples of each interval
+    #[arg(long, default_value_t = Bootstrap::DEFAULT_RESAMPLES)]
+    resamples: usize,
+    /// Seed of all that is drawn: resamples, held-out pairs, and the halves of the queries that advice chooses and judges on
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+}
+
+impl DemandArguments {
+    /// The demands, once they are known to make sense.
+    pub fn demands(&self) -> anyhow::Result<Demands> {
+        let Self {
+            min_margin,
+            max_negative_flips,
+            alpha,
+            resamples,
+            seed,
+        } = *self;
+        let confidence = Bootstrap::CONFIDENCES
+            .into_iter()
+            .find(|confidence| (1.0 - confidence - alpha).abs() < 1e-9)
+            .ok_or_else(|| usage(format!("--alpha {alpha}: use 0.1, 0.05 or 0.01")))?;
+        if !(-1.0..=1.0).contains(&min_margin) {
+            return Err(usage(format!(
+                "--min-margin {min_margin}: use a difference of fractions, from -1 to 1"
+            )));
+        }
+        if max_negative_flips.is_some_and(|limit| !(0.0..=1.0).contains(&limit)) {
+            return Err(usage("--max-negative-flips: use a fraction from 0 to 1"));
+        }
+        if resamples == 0 {
+            return Err(usage("--resamples: use at least 1; 2000 is usual"));
+        }
+        Ok(Demands {
+            min_margin,
+            confidence,
+            max_negative_flips,
+            bootstrap: Bootstrap { resamples, seed },
+        })
+    }
+}
