@@ -36,6 +36,76 @@ pub(crate) fn mean_of_units(rows: &[f32], dim: usize) -> Vec<f64> {
     mean
 }
 
+/// The centring of one space: a row becomes `unit(unit(x) - mean)`, where the mean is that of unit rows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Centring {
+    mean: Vec<f32>,
+}
+
+impl Centring {
+    /// The mean of the unit vectors of `rows`.
+    ///
+    /// **Shapes**: `rows` is `[n, dim]`, row-major, and need not be normalised.
+    ///
+    /// # Errors
+    /// No rows, and the first row without a direction.
+    pub fn fit(rows: &[f32], dim: usize) -> Result<Self, BridgeError> {
+        let mut units = rows.to_vec();
+        perennial_core::normalize_rows(&mut units, dim).map_err(|source| BridgeError::Rows {
+            side: Side::From,
+            source,
+        })?;
+        if units.is_empty() {
+            return Err(BridgeError::NoPairs);
+        }
+        let mean = mean_of_units(&units, dim);
+        Self::new(mean.iter().map(|value| *value as f32).collect())
+    }
+
+    /// From a mean that was kept.
+    ///
+    /// **Shapes**: `mean` is `[dim]`.
+    ///
+    /// # Errors
+    /// A mean with a value that is not finite, as row 0.
+    pub fn new(mean: Vec<f32>) -> Result<Self, BridgeError> {
+        if mean.iter().all(|value| value.is_finite()) {
+            return Ok(Self { mean });
+        }
+        Err(BridgeError::Rows {
+            side: Side::From,
+            source: SimilarityError::NonFinite { row: 0 },
+        })
+    }
+
+    /// The mean, `[dim]`.
+    pub fn mean(&self) -> &[f32] {
+        &self.mean
+    }
+
+    /// Centres rows in place.
+    ///
+    /// **Shapes**: `rows` is `[n, dim]`, row-major.
+    ///
+    /// # Errors
+    /// The first row without a direction, before or after the mean is subtracted, and values that are no whole rows.
+    pub fn apply(&self, rows: &mut [f32]) -> Result<(), BridgeError> {
+        let dim = self.mean.len();
+        if dim == 0 || !rows.len().is_multiple_of(dim) {
+            return Err(BridgeError::Rows {
+                side: Side::From,
+                source: SimilarityError::PartialRow {
+                    length: rows.len(),
+                    dim,
+                },
+            });
+        }
+        rows.chunks_exact_mut(dim)
+            .enumerate()
+            .try_for_each(|(row, values)| centre_row(Side::From, row, values, Some(&self.mean)))
+    }
+}
+
 /// Rows of one side of a fit, each `unit(unit(x) - mean)`, or `unit(x)` without a mean.
 #[derive(Clone, Copy)]
 pub(crate) struct CentredRows<'a> {
@@ -174,6 +244,31 @@ mod tests {
         let mut values = Vec::new();
         centred.fill(0, 1, &mut values).unwrap();
         assert!((values[0] - f64::from(row[0])).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_kept_mean_centres_as_a_fit_does() {
+        let rows = [3.0, 0.0, 0.0, 0.5, 1.0, 1.0];
+        let centring = Centring::fit(&rows, 2).unwrap();
+        let mean = mean_of_units(&rows, 2);
+        let mut found = rows;
+        centring.apply(&mut found).unwrap();
+        let centred = CentredRows {
+            side: Side::From,
+            rows: &rows,
+            dim: 2,
+            mean: Some(&mean),
+        };
+        let mut expected = Vec::new();
+        centred.fill(0, 3, &mut expected).unwrap();
+        for (found, expected) in found.iter().zip(expected) {
+            assert!((f64::from(*found) - expected).abs() < 1e-6);
+        }
+        assert_eq!(Centring::new(centring.mean().to_vec()).unwrap(), centring);
+        assert!(Centring::fit(&[], 2).is_err());
+        assert!(Centring::new(vec![f32::NAN]).is_err());
+        assert!(centring.apply(&mut [1.0]).is_err());
+        assert!(centring.apply(&mut [1.0, 1.0, 0.0, 0.0]).is_err());
     }
 
     #[test]

@@ -49,6 +49,7 @@ mod weights;
 
 pub use apply::Index;
 pub use bridge::{Bridge, Part};
+pub use centring::Centring;
 pub use error::{BridgeError, Side};
 pub use fit::{fit, fit_from_labels, fit_uncentred};
 pub use fit_inputs::FitInputs;

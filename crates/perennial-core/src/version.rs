@@ -117,6 +117,8 @@ pub struct VersionDraft {
     pub architecture: Architecture,
     /// How its input is prepared.
     pub preprocessing: Preprocessing,
+    /// Whether the mean that its weights hold is subtracted from its embeddings.
+    pub centred: bool,
     /// Its classifier.
     pub classifier: Classifier,
     /// The version that it updates or replaces.
@@ -159,6 +161,9 @@ pub struct ModelVersion {
     pub created: String,
     /// The length of an embedding.
     pub dim: usize,
+    /// Whether the mean that the weights hold is subtracted from embeddings, which are then `unit(unit(x) - mean)`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub centred: bool,
     /// SHA-256 of `weights.safetensors`, in hexadecimal.
     pub weights_sha256: String,
     /// Size of `weights.safetensors`, in bytes.
@@ -192,6 +197,7 @@ impl VersionDraft {
             seed: self.seed,
             created: self.created,
             dim: self.dim,
+            centred: self.centred,
             weights_sha256: sha256_hex(weights),
             weights_bytes: weights.len() as u64,
             architecture: self.architecture,
@@ -237,6 +243,7 @@ impl ModelVersion {
             dim: version.dim,
             architecture: version.architecture,
             preprocessing: version.preprocessing,
+            centred: version.centred,
             classifier: version.classifier,
             parent: version.parent,
             role: version.role,

@@ -260,6 +260,15 @@ mod tests {
     }
 
     #[test]
+    fn a_centred_version_says_so_and_no_other_does() {
+        assert!(!parse(EXAMPLE).unwrap().centred);
+        let text = EXAMPLE.replace("dim = 1023\n", "dim = 1023\ncentred = true\n");
+        let version = parse(&text).unwrap();
+        assert!(version.centred && version.draft().centred);
+        assert_eq!(version.to_toml(), text);
+    }
+
+    #[test]
     fn a_later_format_is_refused_before_its_keys() {
         let text = EXAMPLE.replace("format_version = 1", "format_version = 2\nnovelty = true");
         assert_eq!(parse(&text), Err(VersionError::FormatVersion { found: 2 }));

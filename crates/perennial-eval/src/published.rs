@@ -164,7 +164,7 @@ const IAMCL2R_7: [Published; 8] = [
     of("FAN", None, exact(0.0), about(0.36)),
     of("BCT-ER", None, exact(0.0), about(0.36)),
     of("CVS", None, exact(0.0), about(0.36)),
-    of("d-Simplex-FD", None, exact(0.05), exact(0.5658)),
+    of("d-Simplex-FD", Some("fd"), exact(0.05), exact(0.5658)),
     of("d-Simplex-HOC", Some("hoc"), exact(0.95), exact(0.6813)),
     of_notebooks("ER", 0.0, 0.3518),
     of_notebooks("d-Simplex-HOC", 0.95, 0.6890),
@@ -172,7 +172,7 @@ const IAMCL2R_7: [Published; 8] = [
 
 const IAMCL2R_31: [Published; 5] = [
     of("ER", Some("er"), below(0.01), about(0.31)),
-    of("d-Simplex-FD", None, exact(0.21), exact(0.5627)),
+    of("d-Simplex-FD", Some("fd"), exact(0.21), exact(0.5627)),
     of("d-Simplex-HOC", Some("hoc"), exact(0.65), exact(0.6740)),
     of_notebooks("ER", 0.0, 0.3032),
     of_notebooks("d-Simplex-HOC", 0.65, 0.6807),
@@ -184,7 +184,7 @@ const CL2R_31: [Published; 7] = [
     of_cl2r("BCT-ER", None, [0.01, 0.4196, 0.0040]),
     of_cl2r("LCE-ER", None, [0.14, 0.3845, 0.0593]),
     of_cl2r("CVS", None, [0.07, 0.4633, 0.0293]),
-    of_cl2r("d-Simplex-FD", None, [0.34, 0.4482, 0.1537]),
+    of_cl2r("d-Simplex-FD", Some("fd"), [0.34, 0.4482, 0.1537]),
     of_cl2r("d-Simplex-HOC", Some("hoc"), [0.49, 0.4734, 0.2344]),
 ];
 

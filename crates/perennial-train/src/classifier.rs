@@ -62,6 +62,11 @@ impl LinearClassifier {
         self.weight.val().dims()[0]
     }
 
+    /// Its rows, one per class: `[classes, features]`.
+    pub fn weight(&self) -> Tensor<2> {
+        self.weight.val()
+    }
+
     /// The same classifier with new rows at the end, up to `classes`.
     pub fn grow(self, classes: usize, seed: u64) -> Self {
         let [old, features] = self.weight.val().dims();

@@ -2,7 +2,6 @@
 //!
 //! Unknown keys are errors, and nothing set here is overridden later.
 
-mod method;
 mod sets;
 
 use std::path::PathBuf;
@@ -14,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::TrainError;
 use crate::network::NetworkConfig;
 
-pub use method::{DEFAULT_VERTICES, MethodConfig, Reference};
+pub use crate::objective::MethodConfig;
 pub use sets::{EvaluationConfig, GeneratedTable, SetConfig};
 
 /// A sequence of tasks with fine-tuning and replacements: `perennial train`.
@@ -49,6 +48,9 @@ pub struct ExperimentConfig {
     /// Channel mean and deviation that images are normalised with.
     #[serde(default)]
     pub preprocessing: PreprocessingConfig,
+    /// What a version does with its embeddings.
+    #[serde(default, skip_serializing_if = "EmbeddingConfig::is_default")]
+    pub embedding: EmbeddingConfig,
     /// Better models that replace the deployed one before given tasks.
     #[serde(default)]
     pub replacements: Vec<ReplacementConfig>,
@@ -73,7 +75,7 @@ pub struct PretrainConfig {
     pub data: SetConfig,
     /// The encoder.
     pub network: NetworkConfig,
-    /// `er` or `simplex`; `hoc` needs an earlier model.
+    /// Classifier and losses: a method that refers to no earlier model.
     pub method: MethodConfig,
     /// Optimisation.
     #[serde(default)]
@@ -84,6 +86,9 @@ pub struct PretrainConfig {
     /// Channel mean and deviation that images are normalised with.
     #[serde(default)]
     pub preprocessing: PreprocessingConfig,
+    /// What a version does with its embeddings.
+    #[serde(default, skip_serializing_if = "EmbeddingConfig::is_default")]
+    pub embedding: EmbeddingConfig,
 }
 
 /// Class-incremental tasks.
@@ -277,6 +282,22 @@ impl PreprocessingConfig {
     }
 }
 
+/// What a version does with its embeddings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EmbeddingConfig {
+    /// Whether a version subtracts the mean embedding of its training images: `unit(unit(x) - mean)`. It keeps the mean with its weights.
+    /// Losses see embeddings without it.
+    pub centre: bool,
+}
+
+impl EmbeddingConfig {
+    /// Left out of a written configuration then, whose text and hash stay those from before the table existed.
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// A replacement of the deployed model.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -345,12 +366,7 @@ impl PretrainConfig {
         self.training.check()?;
         self.network.check()?;
         self.method.check()?;
-        if let MethodConfig::Hoc { .. } = self.method {
-            return Err(TrainError::config(
-                "method.kind",
-                "`hoc` needs an earlier model, which pre-training does not have: use `simplex`",
-            ));
-        }
+        self.method.check_for_pretraining()?;
         let key = if self.alias.is_some() {
             "alias"
         } else {

@@ -2,9 +2,11 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
+use perennial_bridge::Centring;
 use perennial_core::{EncodeError, Encoder, ModelVersion, Registry, normalize_rows};
 
 use crate::TrainError;
+use crate::centring::take_mean;
 use crate::network::{BackboneKind, FrozenNetwork, Network, NetworkConfig, Stem};
 use crate::state_dict::{from_safetensors, load_state_dict};
 
@@ -14,6 +16,7 @@ const CHUNK: usize = 256;
 /// A registry version ready to embed images.
 pub struct TrainedEncoder {
     network: FrozenNetwork,
+    centring: Option<Centring>,
     version: ModelVersion,
     device: Device,
 }
@@ -30,9 +33,10 @@ impl TrainedEncoder {
         device: &Device,
     ) -> Result<Self, TrainError> {
         let device = device.clone().without_autodiff();
-        let network = load_network(registry, &version, &device)?;
+        let (network, centring) = load(registry, &version, &device)?;
         Ok(Self {
             network: FrozenNetwork::new(network, version.architecture.input, &device),
+            centring,
             version,
             device,
         })
@@ -75,6 +79,11 @@ impl Encoder for TrainedEncoder {
                 }
                 other => EncodeError::Backend(other.to_string()),
             })?;
+            if let Some(centring) = &self.centring {
+                centring
+                    .apply(&mut values)
+                    .map_err(|error| EncodeError::Backend(error.to_string()))?;
+            }
             embeddings.extend(values);
         }
         Ok(embeddings)
@@ -115,21 +124,31 @@ pub fn network_config(version: &ModelVersion) -> Result<NetworkConfig, TrainErro
     Ok(config)
 }
 
-/// A version's network with its weights, on a device with or without gradient tracking.
+/// A version's network with its weights, on a device with or without gradient tracking: what losses see, without the version's centring.
 pub(crate) fn load_network(
     registry: &Registry,
     version: &ModelVersion,
     device: &Device,
 ) -> Result<Network, TrainError> {
+    Ok(load(registry, version, device)?.0)
+}
+
+/// A version's network, and the centring of its embeddings.
+fn load(
+    registry: &Registry,
+    version: &ModelVersion,
+    device: &Device,
+) -> Result<(Network, Option<Centring>), TrainError> {
     let config = network_config(version)?;
     let in_channels = version.architecture.input[0];
     let simplex = version.classifier.kind == perennial_core::ClassifierKind::Simplex;
     let features = config.features();
     let bytes = registry.load_weights(version)?;
-    let state = from_safetensors(
+    let mut state = from_safetensors(
         &bytes,
         &registry.weights_path(version).display().to_string(),
     )?;
+    let centring = take_mean(&mut state, version)?;
     // Of a version with a linear classifier, the features are the embedding, unless a bridge was folded into it.
     let embedding_layer = simplex || state.contains_key("fc1.weight");
     if !embedding_layer && version.dim != features {
@@ -165,9 +184,10 @@ pub(crate) fn load_network(
         network = network.with_classifier(weight.values.len() / features, 0);
     }
     let network = load_state_dict(network, state)?;
-    Ok(if device.is_autodiff() {
+    let network = if device.is_autodiff() {
         network.train()
     } else {
         network
-    })
+    };
+    Ok((network, centring))
 }

@@ -52,6 +52,14 @@ pub enum TrainError {
         /// The value that became NaN or infinite.
         what: String,
     },
+    /// Embeddings of training images cannot be used.
+    #[error(
+        "embeddings of the training images: {problem}; the training may have diverged, try a lower `training.learning_rate`"
+    )]
+    Embedding {
+        /// What is wrong with them.
+        problem: String,
+    },
     /// Pre-trained and local classes do not fit the simplex, or it has too few vertices.
     #[error(transparent)]
     Simplex(#[from] perennial_core::SimplexError),

@@ -19,7 +19,7 @@ const CLASSIFIER: &str = "fc2.";
 /// Exact up to rounding; see [`Bridge::fold`]. The draft is not published yet; the bytes are its `weights.safetensors`.
 ///
 /// # Errors
-/// A bridge of another space or one that centres, and weights that cannot be read.
+/// A bridge of another space or one that centres, a centred version, and weights that cannot be read.
 pub fn fold(
     registry: &Registry,
     version: &ModelVersion,
@@ -33,6 +33,12 @@ pub fn fold(
         .from()
         .accept(&version.space())
         .map_err(|problem| refused(format!("the bridge starts elsewhere: {problem}")))?;
+    if version.centred {
+        return Err(refused(
+            "it is centred, which no layer of weights can do; train it without embedding.centre"
+                .to_owned(),
+        ));
+    }
     let features = network_config(version)?.features();
     let bytes = registry.load_weights(version)?;
     let path = registry.weights_path(version).display().to_string();

@@ -1,14 +1,14 @@
-//! One model in training: network, optimizer and the composition of losses that its method stands for.
+//! One model in training: network, optimizer and the objective that it is trained with.
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
-use perennial_core::{Simplex, VertexMap};
+use burn::tensor::{Device, Tensor, TensorData};
 use perennial_data::Batch;
 
 use crate::TrainError;
-use crate::classifier::simplex_logits;
-use crate::config::{MethodConfig, TrainingConfig};
-use crate::losses::{contrastive, cross_entropy_and_correct};
-use crate::network::{FrozenNetwork, Mode, Network, Path};
+use crate::class_scores::TaskClasses;
+use crate::config::TrainingConfig;
+use crate::earlier::{Earlier, EarlierModel};
+use crate::network::{Mode, Network, Path};
+use crate::objective::{Objective, Step};
 use crate::sgd::Sgd;
 
 /// A model in training.
@@ -16,8 +16,8 @@ pub struct Learner {
     /// Absent only while a step hands it to the optimizer, which then changes it in place.
     network: Option<Network>,
     pub(crate) sgd: Sgd,
-    method: MethodConfig,
-    simplex: Option<(Simplex, VertexMap)>,
+    objective: Box<dyn Objective>,
+    classes: TaskClasses,
     device: Device,
     path: Path,
 }
@@ -86,10 +86,13 @@ impl StepSums {
 
 impl Learner {
     /// Wraps a network that lives on a gradient-tracking device.
+    ///
+    /// The network must be made for the objective's classifier: with an embedding layer of `vertices - 1` dimensions for a simplex, with
+    /// a trained classifier of at least `classes.seen` rows for any other.
     pub fn new(
         network: Network,
-        method: MethodConfig,
-        simplex: Option<(Simplex, VertexMap)>,
+        objective: Box<dyn Objective>,
+        classes: TaskClasses,
         training: &TrainingConfig,
         device: Device,
     ) -> Self {
@@ -98,8 +101,8 @@ impl Learner {
         Self {
             network: Some(network),
             sgd,
-            method,
-            simplex,
+            objective,
+            classes,
             device,
             path,
         }
@@ -112,7 +115,7 @@ impl Learner {
             .expect("a step puts the network back before it returns")
     }
 
-    /// One step of SGD.
+    /// One step of SGD. The earlier model is for objectives that refer to one.
     ///
     /// # Shapes
     ///
@@ -125,7 +128,7 @@ impl Learner {
         &mut self,
         batch: &Batch,
         [channels, height, width]: [usize; 3],
-        reference: Option<&FrozenNetwork>,
+        earlier: Option<&EarlierModel>,
         learning_rate: f64,
         sums: &mut StepSums,
     ) {
@@ -135,14 +138,11 @@ impl Learner {
             [batch.images, channels, height, width],
         );
         let images = Tensor::<4>::from_data(pixels, &plain);
-        let old = match self.method {
-            MethodConfig::Hoc { .. } => reference.map(|network| network.forward(images.clone())),
-            _ => None,
-        };
+        let earlier = earlier.map(|model| model.of_batch(images.clone()));
         let embeddings = self
             .network()
             .forward(Tensor::from_inner(images), Mode::Train, self.path);
-        let (loss, correct) = self.loss(embeddings, old, &batch.labels);
+        let (loss, correct) = self.loss(embeddings, earlier, &batch.labels);
         let mut gradients = loss.backward();
         sums.add(loss.inner(), correct, batch.images);
         if let Some(network) = self.network.take() {
@@ -150,11 +150,11 @@ impl Learner {
         }
     }
 
-    /// The method's loss, and how many images were classified correctly.
+    /// The objective's loss, and how many images were classified correctly.
     ///
     /// # Shapes
     ///
-    /// - embeddings, old: `[batch, dim]`; old on the device without gradients
+    /// - embeddings: `[batch, dim]`, with gradients
     /// - results: `[1]`
     ///
     /// # Panics
@@ -163,44 +163,17 @@ impl Learner {
     pub fn loss(
         &self,
         embeddings: Tensor<2>,
-        old: Option<Tensor<2>>,
+        earlier: Option<Earlier<'_>>,
         labels: &[u32],
     ) -> (Tensor<1>, Tensor<1>) {
-        let (logits, targets) = match &self.simplex {
-            Some((simplex, map)) => {
-                let vertex = |label: &u32| {
-                    map.vertex(*label as usize)
-                        .expect("the run checked that every class has a vertex")
-                        as i32
-                };
-                (
-                    simplex_logits(*simplex, embeddings.clone()),
-                    labels.iter().map(vertex).collect::<Vec<_>>(),
-                )
-            }
-            None => (
-                self.network().classify(embeddings.clone()),
-                labels.iter().map(|&label| label as i32).collect(),
-            ),
-        };
-        let targets =
-            Tensor::<1, Int>::from_data(TensorData::new(targets, [labels.len()]), &logits.device());
-        let (classification, correct) = cross_entropy_and_correct(logits, targets);
-        let loss = match (self.method, old) {
-            (
-                MethodConfig::Hoc {
-                    lambda,
-                    mu,
-                    masking,
-                    ..
-                },
-                Some(old),
-            ) => {
-                let term = contrastive(embeddings, Tensor::from_inner(old), labels, mu, masking);
-                classification.mul_scalar(lambda) + term.mul_scalar(1.0 - lambda)
-            }
-            _ => classification,
-        };
-        (loss, correct)
+        let (step, correct) = Step::of_batch(
+            &self.objective.classifier(),
+            self.classes,
+            self.network().classifier(),
+            embeddings,
+            labels,
+            earlier,
+        );
+        (self.objective.loss(&step), correct)
     }
 }

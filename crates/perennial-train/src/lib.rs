@@ -5,23 +5,29 @@
 //! - [`TrainedEncoder`] is a registry version ready to embed images.
 //! - [`import`] finds and reads other tools' weights, strictly; [`state_dict`] names a network's own.
 //!
-//! Methods are compositions of a classifier ([`classifier`]) and losses ([`losses`]); [`Learner`] is where they meet.
+//! A method is an [`Objective`](objective::Objective): a classifier ([`class_scores`]), an earlier model that it refers to ([`earlier`]) and a
+//! loss, made of [`losses`]. [`objective::OBJECTIVES`] lists them, and [`Learner`] trains a network with one.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod batches;
+mod centring;
 mod checkpoint;
+pub mod class_scores;
 pub mod classifier;
 pub mod config;
 mod device;
+pub mod earlier;
 mod encoder;
 mod error;
 mod folding;
 mod fused;
+mod image_embeddings;
 pub mod import;
 mod learner;
 pub mod losses;
 mod metrics_log;
 pub mod network;
+pub mod objective;
 mod observer;
 mod run;
 mod scenario;

@@ -152,7 +152,9 @@ fn plain_contrastive(
 }
 
 /// Rows scaled to length 1.
-fn unit_rows(rows: Tensor<2>) -> Tensor<2> {
+///
+/// **Shapes**: `[rows, dim]`.
+pub fn unit_rows(rows: Tensor<2>) -> Tensor<2> {
     // Clamped before the root, whose gradient at 0 is infinite.
     let norm = rows.clone().square().sum_dim(1).clamp_min(1e-24).sqrt();
     rows / norm

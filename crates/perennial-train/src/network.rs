@@ -182,21 +182,9 @@ impl Network {
         self
     }
 
-    /// Logits of the linear classifier.
-    ///
-    /// # Shapes
-    ///
-    /// - embeddings: `[batch, dim]`
-    /// - result: `[batch, classes]`
-    ///
-    /// # Panics
-    ///
-    /// If the network has none.
-    pub fn classify(&self, embeddings: Tensor<2>) -> Tensor<2> {
-        self.fc2
-            .as_ref()
-            .expect("only methods that gave the network a classifier ask for its logits")
-            .forward(embeddings)
+    /// Its trained classifier, if it has one.
+    pub fn classifier(&self) -> Option<&LinearClassifier> {
+        self.fc2.as_ref()
     }
 
     /// Images to embeddings, not normalised.

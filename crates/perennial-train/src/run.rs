@@ -17,9 +17,9 @@ use crate::TrainError;
 use crate::batches::{epoch_plans, remember};
 use crate::checkpoint::{Checkpoint, Progress};
 use crate::config::{ExperimentConfig, PretrainConfig, ScenarioConfig};
+use crate::earlier::EarlierModel;
 use crate::learner::{Learner, StepSums};
 use crate::metrics_log;
-use crate::network::FrozenNetwork;
 use crate::observer::{EpochRecord, Observer, StepReport};
 use crate::scenario::Scenario;
 use crate::seeds::{Purpose, seed_for};
@@ -112,6 +112,7 @@ pub fn pretrain(
         training: config.training,
         augmentation: config.augmentation,
         preprocessing: config.preprocessing,
+        embedding: config.embedding,
         replacements: Vec::new(),
         evaluation: None,
     };
@@ -183,16 +184,17 @@ impl<'a> Run<'a> {
                 start.as_ref().map(|version| version.name.as_str()),
                 self.replacement(task).is_some(),
             );
-            let reference = self.reference(task, start.as_ref())?;
+            let earlier = self.earlier(task, start.as_ref())?;
             let mut learner = self.learner(task, start.as_ref())?;
 
-            if !self.fit(task, &mut learner, reference.as_ref(), observer)? {
+            if !self.fit(task, &mut learner, earlier.as_ref(), observer)? {
                 self.checkpoint(Some(&learner))?;
                 return Ok(Outcome::Interrupted);
             }
 
-            let state = state_dict(&learner.network().valid());
+            let mut state = state_dict(&learner.network().valid());
             self.check_finite(&state)?;
+            self.keep_mean(task, &learner, &mut state)?;
             let lineage = self.lineage(task, start.as_ref())?;
             let version = publish(
                 self.places.registry,
@@ -212,7 +214,7 @@ impl<'a> Run<'a> {
         &mut self,
         task: usize,
         learner: &mut Learner,
-        reference: Option<&FrozenNetwork>,
+        earlier: Option<&EarlierModel>,
         observer: &mut dyn Observer,
     ) -> Result<bool, TrainError> {
         let training = self.config.training;
@@ -236,7 +238,7 @@ impl<'a> Run<'a> {
             let mut sums = StepSums::default();
             let mut clock = Clock::start();
             while let Some(batch) = clock.waiting(|| batches.next()).transpose()? {
-                learner.step(&batch, shape, reference, learning_rate, &mut sums);
+                learner.step(&batch, shape, earlier, learning_rate, &mut sums);
                 batches.recycle(batch);
                 self.progress.step += 1;
                 let interrupted = observer.interrupted();

@@ -1,8 +1,7 @@
 //! Turning a finished task into a registry version.
 
 use perennial_core::{
-    Architecture, Classifier, ClassifierKind, ModelVersion, Registry, Role, VersionDraft,
-    VertexEnd, sha256_hex,
+    Architecture, Classifier, ModelVersion, Registry, Role, VersionDraft, VertexEnd, sha256_hex,
 };
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -70,11 +69,7 @@ fn draft(lineage: Lineage<'_>) -> Result<VersionDraft, TrainError> {
         None => config.network,
     };
     let simplex = config.method.simplex()?;
-    let inherited = [&start, &deployed]
-        .into_iter()
-        .flatten()
-        .map(|v| v.classifier.pretrained_classes)
-        .max();
+    let inherited = inherited_classes([start.as_ref(), deployed.as_ref()]);
     let pretraining = vertex_end == VertexEnd::Front;
     let mut data = config.data.describe();
     if !pretraining {
@@ -87,20 +82,13 @@ fn draft(lineage: Lineage<'_>) -> Result<VersionDraft, TrainError> {
         dim: simplex.map_or(network.features(), |simplex| simplex.dim()),
         architecture: architecture(&network, input),
         preprocessing: config.preprocessing.record(),
+        centred: config.embedding.centre,
         classifier: Classifier {
-            kind: if simplex.is_some() {
-                ClassifierKind::Simplex
-            } else {
-                ClassifierKind::Linear
-            },
+            kind: config.method.objective().classifier().kind(),
             vertices: simplex.map(|simplex| simplex.vertices()),
             vertex_end: simplex.map(|_| vertex_end),
             classes,
-            pretrained_classes: if pretraining {
-                classes
-            } else {
-                inherited.unwrap_or(0)
-            },
+            pretrained_classes: if pretraining { classes } else { inherited },
         },
         parent: deployed.map(|version| version.name),
         role: match (pretraining, replacement) {
@@ -113,6 +101,15 @@ fn draft(lineage: Lineage<'_>) -> Result<VersionDraft, TrainError> {
         seed: config.seed,
         created: now(),
     })
+}
+
+/// Classes of pre-training that a version inherits from those it builds on.
+pub(crate) fn inherited_classes(from: [Option<&ModelVersion>; 2]) -> usize {
+    let classes = from.into_iter().flatten();
+    classes
+        .map(|version| version.classifier.pretrained_classes)
+        .max()
+        .unwrap_or(0)
 }
 
 /// The `architecture` table of `model.toml`.

@@ -3,14 +3,17 @@
 
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
-use perennial_core::{Simplex, VertexEnd, VertexMap};
+use perennial_core::{Simplex, VertexEnd};
 use perennial_data::Batch;
-use perennial_train::config::{MethodConfig, Reference, TrainingConfig};
+use perennial_train::class_scores::TaskClasses;
+use perennial_train::config::TrainingConfig;
+use perennial_train::earlier::{Earlier, EarlierModel};
 use perennial_train::import::{read_checkpoint, take_simplex_classifier};
 use perennial_train::losses::{Masking, contrastive};
 use perennial_train::network::{
     BackboneKind, FrozenNetwork, Mode, Network, NetworkConfig, Path, Stem,
 };
+use perennial_train::objective::{Hoc, SameClass};
 use perennial_train::state_dict::{load_state_dict, state_dict};
 use perennial_train::{Learner, StateDict, StepSums, WeightsError};
 use serde_json::Value;
@@ -108,28 +111,21 @@ fn three_training_steps_match_pytorch() {
     let golden = golden("resnet18_w8.json");
     let device = Device::flex();
     let tracked = device.clone().autodiff();
-    let simplex = Simplex::new(12).unwrap();
-    let method = MethodConfig::Hoc {
+    let objective = Hoc {
         vertices: 12,
-        lambda: 0.1,
-        mu: 10.0,
-        masking: Masking::Excluded,
-        reference: Reference::Deployed,
+        ..Hoc::default()
     };
     let training = TrainingConfig {
         momentum: 0.9,
         weight_decay: 5e-4,
         ..Default::default()
     };
-    let map = VertexMap {
-        vertices: 12,
-        end: VertexEnd::Back,
-    };
-    let reference = FrozenNetwork::new(network(&device), [3, 32, 32], &device);
+    let frozen = FrozenNetwork::new(network(&device), [3, 32, 32], &device);
+    let earlier = EarlierModel::new(frozen);
     let mut learner = Learner::new(
         network(&tracked),
-        method,
-        Some((simplex, map)),
+        Box::new(objective),
+        TaskClasses::first_task(VertexEnd::Back, 12),
         &training,
         tracked,
     );
@@ -141,7 +137,7 @@ fn three_training_steps_match_pytorch() {
     let mut losses = Vec::new();
     for _ in 0..3 {
         let mut sums = StepSums::default();
-        learner.step(&batch, [3, 32, 32], Some(&reference), 0.005, &mut sums);
+        learner.step(&batch, [3, 32, 32], Some(&earlier), 0.005, &mut sums);
         losses.push((sums.take().unwrap().loss / 6.0) as f32);
     }
     assert_close(&losses, &floats(&golden["losses"]), 2e-4, "losses");
@@ -320,17 +316,16 @@ fn hoc_objective_and_its_gradient_match_the_golden_values() {
             let shape = [labels.len(), classes - 1];
             Tensor::<2>::from_data(TensorData::new(floats(value), shape), &device)
         };
-        for (name, masking) in [("excluded", Masking::Excluded), ("zeroed", Masking::Zeroed)] {
-            let method = MethodConfig::Hoc {
+        for (name, masking) in [
+            ("excluded", SameClass::Excluded),
+            ("zeroed", SameClass::Zeroed),
+        ] {
+            let objective = Hoc {
                 vertices: classes,
                 lambda: case["lambda"].as_f64().unwrap(),
                 mu: case["mu"].as_f64().unwrap(),
                 masking,
-                reference: Reference::Deployed,
-            };
-            let map = VertexMap {
-                vertices: classes,
-                end: VertexEnd::Back,
+                ..Hoc::default()
             };
             let config = NetworkConfig {
                 backbone: BackboneKind::Small,
@@ -338,17 +333,16 @@ fn hoc_objective_and_its_gradient_match_the_golden_values() {
                 width: 1,
             };
             let network = Network::new(&config, 3, Some(classes - 1), 0, &device);
-            let simplex = Simplex::new(classes).unwrap();
             let learner = Learner::new(
                 network,
-                method,
-                Some((simplex, map)),
+                Box::new(objective),
+                TaskClasses::first_task(VertexEnd::Back, classes),
                 &TrainingConfig::default(),
                 device.clone(),
             );
             let new = matrix(&case["features_new"]).require_grad();
             let old = matrix(&case["features_old"]).inner();
-            let (loss, _) = learner.loss(new.clone(), Some(old), &labels);
+            let (loss, _) = learner.loss(new.clone(), Some(Earlier::from_embeddings(old)), &labels);
             let gradients = loss.backward();
             let expected = &case["hoc"][name];
             assert_close(

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use perennial_core::Registry;
+use perennial_train::objective::{Er, MethodConfig, SimplexOnly};
 use perennial_train::{
     DeviceChoice, EpochRecord, ExperimentConfig, Observer, Outcome, PretrainConfig, RunPlaces,
     Silent, StepReport, TrainError, pretrain, train,
@@ -264,12 +265,14 @@ fn starts_that_do_not_fit_are_refused_before_training() {
         &|config| config.preprocessing.mean = [0.5; 3],
         "preprocessing.mean",
     );
+    refused(&|config| config.method = MethodConfig::Er(Er {}), "simplex");
     refused(
-        &|config| config.method = perennial_train::config::MethodConfig::Er {},
-        "simplex",
-    );
-    refused(
-        &|config| config.method = perennial_train::config::MethodConfig::Simplex { vertices: 64 },
+        &|config| {
+            config.method = MethodConfig::Simplex(SimplexOnly {
+                vertices: 64,
+                ..SimplexOnly::default()
+            });
+        },
         "method.vertices",
     );
     refused(
@@ -325,7 +328,7 @@ fn a_diverged_run_publishes_nothing_and_keeps_its_last_good_checkpoint() {
 #[test]
 fn the_baseline_grows_its_classifier_and_forgets_it_at_a_replacement() {
     let bench = Bench::new();
-    let er = perennial_train::config::MethodConfig::Er {};
+    let er = MethodConfig::Er(Er {});
     for (name, seed) in [("er-start", 1), ("er-better", 2)] {
         let config: PretrainConfig = toml::from_str(PRETRAINING).unwrap();
         bench

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use perennial_core::ModelVersion;
 use perennial_core::output::check_folder;
 use perennial_data::ImageSet;
+use perennial_train::objective::OBJECTIVES;
 use perennial_train::{EpochRecord, Observer, Outcome, RunPlaces, StepReport, TrainError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -22,6 +23,7 @@ use crate::terminal::Terminal;
 
 /// Arguments of both commands.
 #[derive(Debug, clap::Args)]
+#[command(after_long_help = methods())]
 pub struct Arguments {
     /// Configuration file; with --resume also the run's folder
     #[arg(value_name = "EXPERIMENT.toml")]
@@ -41,6 +43,17 @@ pub struct Arguments {
     /// Print the resolved configuration and exit
     #[arg(long)]
     print_config: bool,
+}
+
+/// The methods, for the end of the long help.
+fn methods() -> String {
+    let mut text = String::from(
+        "Methods (`method.kind` in the configuration; docs/methods.md has their options):",
+    );
+    for entry in OBJECTIVES {
+        text.push_str(&format!("\n  {:<8} {}", entry.name, entry.summary));
+    }
+    text
 }
 
 /// A configuration that can be run.

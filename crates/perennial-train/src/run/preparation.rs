@@ -13,6 +13,7 @@ use crate::checkpoint::{Checkpoint, Progress, path_in};
 use crate::config::ExperimentConfig;
 use crate::encoder::network_config;
 use crate::metrics_log;
+use crate::objective::Reference;
 use crate::scenario::Scenario;
 use crate::versions::architecture;
 
@@ -174,9 +175,20 @@ impl<'a> Run<'a> {
                     )));
                 }
             } else if version.classifier.vertices.is_some() {
-                return Err(problem(
-                    "it was trained with a simplex, method.kind is er".to_owned(),
-                ));
+                return Err(problem(format!(
+                    "it was trained with a simplex, method.kind is {}, which has none",
+                    self.config.method.name()
+                )));
+            }
+            if let Some(old) = self.deployed_dim(*task)?
+                && simplex.is_none()
+                && old != version.dim
+            {
+                return Err(problem(format!(
+                    "its embeddings have {} dimensions, those of the version that it replaces have {old}, and method.kind {} compares the two: use a replacement of the same width",
+                    version.dim,
+                    self.config.method.name()
+                )));
             }
             if version.architecture.input != self.sets[0].shape() {
                 return Err(problem(format!(
@@ -216,6 +228,25 @@ impl<'a> Run<'a> {
             check_disjoint(simplex.vertices(), pretrained, local)?;
         }
         Ok(())
+    }
+}
+
+impl Run<'_> {
+    /// Dimensions of the version that is deployed before a task, for an objective that compares embeddings with it.
+    fn deployed_dim(&self, task: usize) -> Result<Option<usize>, TrainError> {
+        let refers = self.config.method.objective().refers();
+        let compares =
+            refers.is_some_and(|refers| refers.same_dim && refers.to == Reference::Deployed);
+        if task == 0 || !compares {
+            return Ok(None);
+        }
+        // An update keeps the dimensions of what it starts from.
+        let before = self.progress.starts.range(..task).next_back();
+        let dim = match before {
+            Some((_, name)) => self.places.registry.get(name)?.dim,
+            None => self.config.network.features(),
+        };
+        Ok(Some(dim))
     }
 }
 

@@ -1,16 +1,21 @@
 //! What a task starts from: the version to train on, the frozen reference, and the lineage of the result.
 
-use perennial_core::{ModelVersion, VertexMap};
+use burn::module::Module;
+use perennial_core::ModelVersion;
 
 use super::Run;
 use crate::TrainError;
-use crate::config::{MethodConfig, Reference};
+use crate::centring;
+use crate::class_scores::TaskClasses;
+use crate::earlier::{ClassCentres, EarlierClassifier, EarlierModel};
 use crate::encoder::load_network;
+use crate::image_embeddings::unit_embeddings;
 use crate::learner::Learner;
 use crate::network::{FrozenNetwork, Network};
+use crate::objective::Reference;
 use crate::seeds::{Purpose, seed_for};
-use crate::state_dict::{StateDict, WeightsError, load_state_dict};
-use crate::versions::Lineage;
+use crate::state_dict::{StateDict, WeightsError, load_state_dict, state_dict};
+use crate::versions::{Lineage, inherited_classes};
 
 impl<'a> Run<'a> {
     pub(super) fn replacement(&self, task: usize) -> Option<&'a str> {
@@ -44,25 +49,105 @@ impl<'a> Run<'a> {
             .transpose()?)
     }
 
-    /// The frozen earlier model of the contrastive term.
-    pub(super) fn reference(
+    /// The frozen earlier model that the objective refers to, with what it asks about it.
+    pub(super) fn earlier(
         &self,
         task: usize,
         start: Option<&ModelVersion>,
-    ) -> Result<Option<FrozenNetwork>, TrainError> {
-        let MethodConfig::Hoc { reference, .. } = self.config.method else {
+    ) -> Result<Option<EarlierModel>, TrainError> {
+        let Some(refers) = self.config.method.objective().refers() else {
             return Ok(None);
         };
-        let deployed = match reference {
+        let version = match refers.to {
             Reference::Deployed => self.deployed(task)?,
             Reference::Initial => start.cloned(),
         };
-        let Some(version) = deployed else {
+        let Some(version) = version else {
             return Ok(None);
         };
-        let network = load_network(self.places.registry, &version, self.places.device)?;
-        let input = version.architecture.input;
-        Ok(Some(FrozenNetwork::new(network, input, self.places.device)))
+        let device = self.places.device;
+        let network = load_network(self.places.registry, &version, device)?;
+        // The classes of a version from outside this run are others.
+        let own = self.progress.versions.contains(&version.name);
+        let classifier = (own && network.classifier().is_some())
+            .then(|| EarlierClassifier::of_state(&state_dict(&network), device))
+            .flatten();
+        let frozen = FrozenNetwork::new(network, version.architecture.input, device);
+        let model = EarlierModel::new(frozen).with_classifier(classifier);
+        let centres = refers
+            .class_centres
+            .then(|| self.class_centres(task, model.network()))
+            .transpose()?;
+        Ok(Some(model.with_centres(centres)))
+    }
+
+    /// Where a network embeds the classes of a task's images.
+    fn class_centres(
+        &self,
+        task: usize,
+        network: &FrozenNetwork,
+    ) -> Result<ClassCentres, TrainError> {
+        let images = self.training_images(task);
+        let set = &self.sets[0];
+        let labels: Vec<u32> = images
+            .iter()
+            .map(|&image| self.scenario.local_label(set.label(image)))
+            .collect();
+        let (embeddings, dim) = self.unit_embeddings(network, &images)?;
+        Ok(ClassCentres::new(&embeddings, dim, &labels))
+    }
+
+    /// The images that a task trains on: new ones, then remembered ones.
+    fn training_images(&self, task: usize) -> Vec<usize> {
+        let new = &self.scenario.tasks()[task].images;
+        new.iter().chain(&self.progress.memory).copied().collect()
+    }
+
+    fn unit_embeddings(
+        &self,
+        network: &FrozenNetwork,
+        images: &[usize],
+    ) -> Result<(Vec<f32>, usize), TrainError> {
+        unit_embeddings(
+            network,
+            &self.sets[0],
+            images,
+            &self.pipeline.preprocessing,
+            self.places.device,
+        )
+    }
+
+    /// With `embedding.centre`, keeps the mean of a trained network's embeddings of the images that the task trained on.
+    pub(super) fn keep_mean(
+        &self,
+        task: usize,
+        learner: &Learner,
+        state: &mut StateDict,
+    ) -> Result<(), TrainError> {
+        if !self.config.embedding.centre {
+            return Ok(());
+        }
+        let network = learner.network().valid();
+        let frozen = FrozenNetwork::new(network, self.sets[0].shape(), self.places.device);
+        let (embeddings, dim) = self.unit_embeddings(&frozen, &self.training_images(task))?;
+        centring::keep_mean(state, &embeddings, dim)
+    }
+
+    /// The classes of a task, as the classifier sees them.
+    fn classes(
+        &self,
+        task: usize,
+        start: Option<&ModelVersion>,
+    ) -> Result<TaskClasses, TrainError> {
+        let pretrained = inherited_classes([start, self.deployed(task)?.as_ref()]);
+        Ok(TaskClasses {
+            end: self.vertex_end,
+            pretrained,
+            old: task
+                .checked_sub(1)
+                .map_or(0, |before| self.scenario.classes_after(before)),
+            seen: self.scenario.classes_after(task),
+        })
     }
 
     pub(super) fn learner(
@@ -94,15 +179,6 @@ impl<'a> Run<'a> {
             let seed = seed_for(config.seed, Purpose::Classifier, task, 0);
             network = network.with_classifier(self.scenario.classes_after(task), seed);
         }
-        let map = simplex.map(|simplex| {
-            (
-                simplex,
-                VertexMap {
-                    vertices: simplex.vertices(),
-                    end: self.vertex_end,
-                },
-            )
-        });
         let (weights, velocity) = self.restored.take().unzip();
         if let Some(weights) = weights {
             if let Some(velocity) = &velocity {
@@ -112,8 +188,8 @@ impl<'a> Run<'a> {
         }
         let mut learner = Learner::new(
             network,
-            config.method,
-            map,
+            config.method.boxed(),
+            self.classes(task, start)?,
             &config.training,
             device.clone(),
         );

@@ -25,6 +25,7 @@ fn draft() -> VersionDraft {
             mean: vec![0.5; 3],
             std: vec![0.25; 3],
         },
+        centred: false,
         classifier: Classifier {
             kind: ClassifierKind::Linear,
             vertices: None,

@@ -2,11 +2,13 @@
 
 use perennial_core::{
     Classifier, ClassifierKind, Encoder, ModelVersion, Registry, Role, Simplex, VersionDraft,
-    VertexEnd, VertexMap,
+    VertexEnd,
 };
 use perennial_data::{Batch, DecodeLimits, GeneratedConfig, ImageSet, Preprocessing};
-use perennial_train::config::{MethodConfig, TrainingConfig};
+use perennial_train::class_scores::TaskClasses;
+use perennial_train::config::TrainingConfig;
 use perennial_train::network::{Network, NetworkConfig, Stem};
+use perennial_train::objective::SimplexOnly;
 use perennial_train::state_dict::{state_dict, to_safetensors};
 use perennial_train::{Device, Learner, StepSums, TrainedEncoder};
 use rayon::prelude::*;
@@ -53,17 +55,14 @@ impl Subject {
             0,
             &self.device.clone().autodiff(),
         );
-        let map = VertexMap {
-            end: VertexEnd::Front,
+        let objective = SimplexOnly {
             vertices: self.vertices,
-        };
-        let method = MethodConfig::Simplex {
-            vertices: self.vertices,
+            ..SimplexOnly::default()
         };
         let mut learner = Learner::new(
             network,
-            method,
-            Some((simplex, map)),
+            Box::new(objective),
+            TaskClasses::first_task(VertexEnd::Front, self.vertices),
             &TrainingConfig::default(),
             self.device.clone().autodiff(),
         );
@@ -168,6 +167,7 @@ impl Subject {
                 mean: Preprocessing::CIFAR100.mean.to_vec(),
                 std: Preprocessing::CIFAR100.std.to_vec(),
             },
+            centred: false,
             classifier: Classifier {
                 kind: ClassifierKind::Simplex,
                 vertices: Some(self.vertices),

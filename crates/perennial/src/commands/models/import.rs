@@ -376,6 +376,7 @@ fn draft(facts: &Facts) -> VersionDraft {
             mean: input.mean.value.to_vec(),
             std: input.std.value.to_vec(),
         },
+        centred: false,
         classifier: Classifier {
             kind: match simplex {
                 Some(_) => ClassifierKind::Simplex,

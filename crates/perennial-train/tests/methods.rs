@@ -1,0 +1,394 @@
+//! Every method of the table: its configuration, its runs, its row in the documentation; and the example of a further one.
+#![allow(clippy::unwrap_used)]
+
+use std::cell::Cell;
+use std::path::Path;
+
+use perennial_core::{Encoder, Registry};
+use perennial_data::Preprocessing;
+use perennial_train::objective::OBJECTIVES;
+use perennial_train::{
+    DeviceChoice, ExperimentConfig, Observer, Outcome, PretrainConfig, RunPlaces, Silent,
+    TrainError, TrainedEncoder, pretrain, train,
+};
+use tempfile::TempDir;
+
+#[path = "../examples/own_loss.rs"]
+#[allow(dead_code)]
+mod own_loss;
+
+const VERTICES: usize = 32;
+
+/// A registry with a start and a better model for both kinds of classifier, and a place for runs.
+struct Bench {
+    folder: TempDir,
+    registry: Registry,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let registry = Registry::create(folder.path().join("registry")).unwrap();
+        let bench = Self { folder, registry };
+        for method in ["simplex", "er"] {
+            for (role, seed) in [("start", 1), ("better", 2)] {
+                bench
+                    .pretrain(&pretraining(&format!("{method}-{role}"), method, seed))
+                    .unwrap();
+            }
+        }
+        bench
+    }
+
+    fn places<R>(&self, run: &str, each: impl FnOnce(&RunPlaces<'_>) -> R) -> R {
+        let device = DeviceChoice::Cpu.open().unwrap();
+        each(&RunPlaces {
+            folder: &self.folder.path().join(run),
+            registry: &self.registry,
+            data_root: Path::new("nowhere"),
+            device: &device,
+        })
+    }
+
+    fn pretrain(&self, config: &PretrainConfig) -> Result<Outcome, TrainError> {
+        self.places(&config.name, |places| {
+            pretrain(config, places, false, &mut Silent)
+        })
+    }
+
+    fn train(
+        &self,
+        config: &ExperimentConfig,
+        resume: bool,
+        observer: &mut dyn Observer,
+    ) -> Result<Outcome, TrainError> {
+        self.places(&config.name, |places| {
+            train(config, places, resume, observer)
+        })
+    }
+
+    fn weights(&self, outcome: &Outcome) -> Vec<Vec<u8>> {
+        let Outcome::Finished(versions) = outcome else {
+            panic!("{outcome:?}")
+        };
+        let load = |name: &String| {
+            let version = self.registry.get(name).unwrap();
+            self.registry.load_weights(&version).unwrap()
+        };
+        versions.iter().map(load).collect()
+    }
+}
+
+/// The method's table with a small simplex, where it has one.
+fn method(name: &str) -> String {
+    let entry = OBJECTIVES.iter().find(|entry| entry.name == name).unwrap();
+    let vertices = match entry.classifier() {
+        "simplex" => format!(", vertices = {VERTICES}"),
+        _ => String::new(),
+    };
+    format!("{{ kind = \"{name}\"{vertices} }}")
+}
+
+fn pretraining(name: &str, kind: &str, seed: u64) -> PretrainConfig {
+    toml::from_str(&format!(
+        r#"
+name = "{name}"
+seed = {seed}
+data = {{ set = "generated", generated = {{ classes = 4, images_per_class = 8 }} }}
+network = {{ backbone = "small", width = 4 }}
+method = {}
+training = {{ epochs = 1, batch_size = 8, learning_rate = 0.02 }}
+"#,
+        method(kind)
+    ))
+    .unwrap()
+}
+
+fn experiment(name: &str, kind: &str) -> ExperimentConfig {
+    let entry = OBJECTIVES.iter().find(|entry| entry.name == kind).unwrap();
+    let family = match entry.classifier() {
+        "simplex" => "simplex",
+        _ => "er",
+    };
+    toml::from_str(&format!(
+        r#"
+name = "{name}"
+seed = 5
+initial_model = "{family}-start"
+data = {{ set = "generated", generated = {{ classes = 6, images_per_class = 12, first_class = 50 }} }}
+network = {{ backbone = "small", width = 4 }}
+method = {}
+scenario = {{ initial_classes = 2, increment = 2 }}
+memory = {{ images_per_class = 4 }}
+training = {{ epochs = 2, batch_size = 8, learning_rate = 0.02 }}
+replacements = [{{ before_task = 2, model = "{family}-better" }}]
+"#,
+        method(kind)
+    ))
+    .unwrap()
+}
+
+/// Asks to stop after so many steps.
+struct StopAfter(Cell<usize>);
+
+impl Observer for StopAfter {
+    fn interrupted(&self) -> bool {
+        let left = self.0.get();
+        self.0.set(left.saturating_sub(1));
+        left == 0
+    }
+}
+
+#[test]
+fn every_method_trains_across_a_replacement_and_resumes_with_the_same_weights() {
+    let bench = Bench::new();
+    let mut trained = std::collections::BTreeMap::new();
+    for entry in OBJECTIVES {
+        let kind = entry.name;
+        let whole = experiment(&format!("{kind}-whole"), kind);
+        let whole = bench.train(&whole, false, &mut Silent).unwrap();
+        let stopped = experiment(&format!("{kind}-stopped"), kind);
+        let mut outcome = bench
+            .train(&stopped, false, &mut StopAfter(3.into()))
+            .unwrap();
+        while outcome == Outcome::Interrupted {
+            outcome = bench
+                .train(&stopped, true, &mut StopAfter(9.into()))
+                .unwrap();
+        }
+        let weights = bench.weights(&whole);
+        assert_eq!(weights, bench.weights(&outcome), "{kind}");
+        // A method whose loss were that of another would give the same weights.
+        if let Some(other) = trained.insert(weights, kind) {
+            panic!("{kind} trains as {other} does");
+        }
+        let Outcome::Finished(names) = &whole else {
+            panic!()
+        };
+        let version = bench.registry.get(names.last().unwrap()).unwrap();
+        assert_eq!((version.method.as_str(), version.centred), (kind, false));
+    }
+}
+
+#[test]
+fn options_are_written_only_when_they_differ_from_the_published_method() {
+    // Runs recognise their configuration by the hash of this text: it must stay as it was before there were further options.
+    for (text, expected) in [
+        ("kind = \"er\"", r#"{"kind":"er"}"#),
+        (
+            "kind = \"simplex\"",
+            r#"{"kind":"simplex","vertices":1024}"#,
+        ),
+        (
+            "kind = \"hoc\"\nmu = 7",
+            r#"{"kind":"hoc","vertices":1024,"lambda":0.1,"mu":7.0,"masking":"excluded","reference":"deployed"}"#,
+        ),
+    ] {
+        let method: perennial_train::config::MethodConfig = toml::from_str(text).unwrap();
+        assert_eq!(serde_json::to_string(&method).unwrap(), expected);
+    }
+    let json = serde_json::to_string(&experiment("a", "hoc")).unwrap();
+    assert!(!json.contains("embedding"), "{json}");
+    for entry in OBJECTIVES {
+        let method = entry.method();
+        let text = toml::to_string(&method).unwrap();
+        assert_eq!(
+            toml::from_str::<perennial_train::config::MethodConfig>(&text).unwrap(),
+            method
+        );
+    }
+}
+
+#[test]
+fn wrong_keys_kinds_and_values_are_named() {
+    let parse = |table: &str| {
+        toml::from_str::<perennial_train::config::MethodConfig>(table)
+            .unwrap_err()
+            .to_string()
+    };
+    let kinds = parse("kind = \"hocc\"");
+    for entry in OBJECTIVES {
+        assert!(kinds.contains(&format!("`{}`", entry.name)), "{kinds}");
+        let unknown = parse(&format!("kind = \"{}\"\nlamda = 1", entry.name));
+        assert!(unknown.contains("`lamda`"), "{unknown}");
+    }
+    for (kind, option, key) in [
+        ("hoc", "lambda = 2", "method.lambda"),
+        ("hoc", "mu = 0", "method.mu"),
+        ("hoc", "relation_weight = -1", "method.relation_weight"),
+        ("hoc", "scale = 0", "method.scale"),
+        ("simplex", "vertices = 100000", "method.vertices"),
+        ("fd", "weight = nan", "method.weight"),
+        ("lwf", "temperature = 0", "method.temperature"),
+        ("bct", "weight = inf", "method.weight"),
+        ("lce", "boundary = -1", "method.boundary"),
+        ("cvs", "margin = 3", "method.margin"),
+        ("cvs", "scale = 1e9", "method.scale"),
+    ] {
+        let mut config = experiment("a", kind);
+        config.method = toml::from_str(&format!("kind = \"{kind}\"\n{option}")).unwrap();
+        let error = config.check().unwrap_err().to_string();
+        assert!(
+            error.contains(&format!("`{key}`")),
+            "{kind} {option}: {error}"
+        );
+    }
+}
+
+#[test]
+fn pretraining_refuses_methods_with_an_earlier_model_and_names_others() {
+    for entry in OBJECTIVES {
+        let config = pretraining("a", entry.name, 0);
+        match (entry.refers(), config.check()) {
+            (false, Ok(())) => {}
+            (true, Err(error)) => {
+                let fitting = match entry.classifier() {
+                    "simplex" => "use `simplex`",
+                    _ => "use `er`",
+                };
+                assert!(error.to_string().contains(fitting), "{error}");
+            }
+            (refers, outcome) => panic!("{}: {refers} {outcome:?}", entry.name),
+        }
+    }
+}
+
+#[test]
+fn a_replacement_of_another_width_is_refused_where_embeddings_are_compared() {
+    let bench = Bench::new();
+    let wide = PretrainConfig {
+        network: perennial_train::network::NetworkConfig {
+            width: 8,
+            ..pretraining("a", "er", 0).network
+        },
+        ..pretraining("wide", "er", 3)
+    };
+    bench.pretrain(&wide).unwrap();
+    let with = |kind: &str| {
+        let mut config = experiment(&format!("{kind}-wide"), kind);
+        config.replacements[0].model = "wide".into();
+        bench.train(&config, false, &mut Silent)
+    };
+    let error = with("bct").unwrap_err().to_string();
+    assert!(
+        error.contains("64 dimensions") && error.contains("bct"),
+        "{error}"
+    );
+    // Logits may be compared between any two models.
+    assert!(with("lwf").is_ok());
+}
+
+#[test]
+fn a_centred_version_subtracts_the_mean_of_its_training_embeddings() {
+    let bench = Bench::new();
+    let plain = bench
+        .train(&experiment("plain", "hoc"), false, &mut Silent)
+        .unwrap();
+    let mut config = experiment("centred", "hoc");
+    config.embedding.centre = true;
+    let mut centred = bench
+        .train(&config, false, &mut StopAfter(5.into()))
+        .unwrap();
+    while centred == Outcome::Interrupted {
+        centred = bench
+            .train(&config, true, &mut StopAfter(9.into()))
+            .unwrap();
+    }
+    let (Outcome::Finished(plain), Outcome::Finished(centred)) = (&plain, &centred) else {
+        panic!()
+    };
+    let device = DeviceChoice::Cpu.open().unwrap();
+    let set = config.data.load(Path::new("nowhere")).unwrap();
+    let embed = |name: &String, images: &[usize]| {
+        let version = bench.registry.get(name).unwrap();
+        let encoder = TrainedEncoder::load(&bench.registry, version, &device).unwrap();
+        let mut pixels = Vec::new();
+        Preprocessing::CIFAR100
+            .normalize(&set, images, &mut pixels)
+            .unwrap();
+        encoder.encode(&pixels).unwrap()
+    };
+    let dim = VERTICES - 1;
+    for (task, (plain, centred)) in plain.iter().zip(centred).enumerate() {
+        let version = bench.registry.get(centred).unwrap();
+        assert!(version.centred);
+        let bytes = bench.registry.load_weights(&version).unwrap();
+        let mut state = perennial_train::state_dict::from_safetensors(&bytes, "test").unwrap();
+        let mean = state.remove("embedding_mean").unwrap();
+        assert_eq!(mean.shape, [dim]);
+        // Training does not see the mean: the other weights are those of the run without it.
+        let other = bench.registry.get(plain).unwrap();
+        let bytes = bench.registry.load_weights(&other).unwrap();
+        assert_eq!(
+            state,
+            perennial_train::state_dict::from_safetensors(&bytes, "test").unwrap()
+        );
+        if task == 0 {
+            // The first task trains on the first two classes alone.
+            let images: Vec<usize> = (0..set.len())
+                .filter(|&image| set.label(image) < 52)
+                .collect();
+            assert_eq!(images.len(), 24);
+            let embeddings = embed(plain, &images);
+            for column in 0..dim {
+                let sum: f64 = embeddings
+                    .chunks_exact(dim)
+                    .map(|row| f64::from(row[column]))
+                    .sum();
+                assert!((sum / 24.0 - f64::from(mean.values[column])).abs() < 1e-6);
+            }
+        }
+        let images = [1, 30, 60];
+        let (plain, centred) = (embed(plain, &images), embed(centred, &images));
+        for (plain, centred) in plain.chunks_exact(dim).zip(centred.chunks_exact(dim)) {
+            let moved: Vec<f32> = plain.iter().zip(&mean.values).map(|(x, m)| x - m).collect();
+            let length = moved.iter().map(|x| x * x).sum::<f32>().sqrt();
+            for (moved, centred) in moved.iter().zip(centred) {
+                assert!((moved / length - centred).abs() < 1e-5);
+            }
+        }
+    }
+}
+
+fn documentation() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/methods.md");
+    std::fs::read_to_string(path).unwrap()
+}
+
+#[test]
+fn the_documentation_lists_every_method_as_the_table_has_it() {
+    let text = documentation();
+    for entry in OBJECTIVES {
+        let earlier = if entry.refers() { "yes" } else { "no" };
+        let row = format!(
+            "| `{}` | {} | {} | {earlier} | {} |",
+            entry.name,
+            entry.summary,
+            entry.classifier(),
+            entry.source
+        );
+        assert!(text.contains(&row), "docs/methods.md has no row\n{row}");
+    }
+    let rows = text
+        .lines()
+        .filter(|line| line.starts_with("| `") && line.matches(" | ").count() == 4);
+    assert_eq!(rows.count(), OBJECTIVES.len());
+}
+
+#[test]
+fn the_example_of_a_loss_of_ones_own_runs_and_stands_in_the_documentation() {
+    own_loss::main().unwrap();
+    let text = documentation();
+    let block = text
+        .split("```rust\n")
+        .nth(1)
+        .unwrap()
+        .split("```")
+        .next()
+        .unwrap();
+    let example = include_str!("../examples/own_loss.rs");
+    assert!(
+        example.contains(block),
+        "docs/methods.md shows other code than examples/own_loss.rs"
+    );
+}
