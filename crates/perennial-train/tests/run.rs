@@ -268,7 +268,7 @@ fn starts_that_do_not_fit_are_refused_before_training() {
     refused(&|config| config.method = MethodConfig::Er(Er {}), "simplex");
     refused(
         &|config| {
-            config.method = MethodConfig::Simplex(SimplexOnly {
+            config.method = MethodConfig::SimplexOnly(SimplexOnly {
                 vertices: 64,
                 ..SimplexOnly::default()
             });
