@@ -59,7 +59,7 @@ fn on_a_half_circle(n: u64) -> Vec<Item> {
     let item = |id: u64| {
         let angle = id as f32 / n as f32 * std::f32::consts::PI;
         Item {
-            label: (id % 5 != 0).then_some(id as u32 % 5),
+            label: (!id.is_multiple_of(5)).then_some(id as u32 % 5),
             payload: object(json!({"third": id.is_multiple_of(3), "name": format!("item {id}")})),
             ..item(id, ["a", "b"][id as usize % 2], &[angle.cos(), angle.sin()])
         }
