@@ -89,12 +89,12 @@ pub fn measure_all(
         let times = Measurement::of(name.clone(), times).per_call(pairs, "vectors");
         found.push(times.operations(operations, peaks.gemm_per_second));
     }
-    found.push(one_query(query_dim, samples, peaks)?);
+    found.push(one_query(query_dim, samples)?);
     Ok((found, ratio))
 }
 
 /// A single query, another one each time.
-fn one_query(dim: usize, samples: usize, peaks: Peaks) -> anyhow::Result<Measurement> {
+fn one_query(dim: usize, samples: usize) -> anyhow::Result<Measurement> {
     let [from, to] = [4, 5].map(|seed| values(QUERY_PAIRS * dim, seed));
     let bridge = fitted_bridge(&from, &to, dim, Recipe::Orthogonal)?;
     let mut queries = from.chunks_exact(dim).cycle();
@@ -110,10 +110,7 @@ fn one_query(dim: usize, samples: usize, peaks: Peaks) -> anyhow::Result<Measure
     if let Some(error) = failed {
         return Err(error.into());
     }
-    let bytes = (4 * dim * dim) as f64;
-    Ok(found
-        .per_call(1, "queries")
-        .bytes(bytes, peaks.memory_bytes_per_second))
+    Ok(found.per_call(1, "queries"))
 }
 
 fn fitted_bridge(
