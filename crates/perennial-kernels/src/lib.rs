@@ -10,7 +10,7 @@
 //! Two kinds of convolution go other ways. The first layer, of few channels, reads whole kernel rows from images that are copied
 //! into zeros. 3x3 convolutions of many positions go through Winograd's transform, whose products are as well products of slabs.
 //!
-//! Convolution weights are `[kernel_height, kernel_width, in_channels, out_channels]`: the products read and write rows of output
+//! Convolution weights are `[kernel_height, kernel_width, in_channels / groups, out_channels]`: the products read and write rows of output
 //! channels, and taps that read only padding are never touched.
 //!
 //! # Guarantees
@@ -27,11 +27,13 @@ mod buffers;
 mod convolution;
 mod frozen_convolution;
 mod gather_product;
+mod grouped;
 mod normalization;
 mod packed_weights;
 mod pooling;
 mod row_taps;
 mod sgd;
+mod squeeze_excite;
 mod weight_gradient;
 mod winograd;
 
@@ -41,6 +43,7 @@ pub use frozen_convolution::FrozenConvolution;
 pub use normalization::{NormalizationGradients, batch_statistics, normalize, normalize_backward};
 pub use pooling::{MaxPool, max_pool, max_pool_backward};
 pub use sgd::sgd_step;
+pub use squeeze_excite::{GateLayers, Gates, SqueezeExcite, SqueezeExciteGradients};
 
 use pulp::{Simd, WithSimd};
 

@@ -7,6 +7,7 @@
 //! such views, and parameters take on their gradients' order.
 
 mod memory_order;
+mod squeeze_excite;
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -19,6 +20,8 @@ use burn::backend::{
 };
 use burn::tensor::TensorData;
 use perennial_kernels as kernels;
+
+pub use squeeze_excite::SqueezeExciteLayer;
 
 use memory_order::{
     CHANNELS_FIRST, TAPS_FIRST, contiguous, dense, lies_taps_first, recycle, taps_first,
@@ -128,7 +131,7 @@ fn values(tensor: &Primitive) -> &[f32] {
 }
 
 fn geometry(x: &Primitive, weight: &Primitive, options: FusedOptions) -> kernels::Convolution {
-    let ([height, width, batch, in_channels], [out_channels, _, kernel_y, kernel_x]) =
+    let ([height, width, batch, in_channels], [out_channels, of_group, kernel_y, kernel_x]) =
         (x.shape().dims(), weight.shape().dims());
     kernels::Convolution {
         batch,
@@ -139,6 +142,7 @@ fn geometry(x: &Primitive, weight: &Primitive, options: FusedOptions) -> kernels
         stride: options.stride,
         padding: options.padding,
         dilation: 1,
+        groups: in_channels / of_group,
     }
 }
 

@@ -19,6 +19,7 @@ mod log_filter;
 mod machine;
 mod measurement;
 mod model_loading;
+mod network_argument;
 mod progress;
 mod provenance;
 mod resume_command;

@@ -3,8 +3,9 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use perennial_kernels::{FrozenConvolution, MaxPool, max_pool, recycle};
 
+use super::Network;
 use super::layers::{Mode, Path, values};
-use super::{Backbone, Network};
+use super::squeeze_excite::FrozenExcitation;
 
 /// A network whose weights no longer change: an encoder, or the earlier model that a loss refers to.
 #[derive(Debug)]
@@ -26,13 +27,18 @@ enum Kind {
 /// A part of a frozen backbone.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "a network has ten of them")]
-pub(super) enum Stage {
+pub enum Stage {
+    /// A convolution with what follows it.
     Convolution(FrozenConvolution),
+    /// A max-pooling.
     MaxPool(MaxPool),
-    /// Two convolutions around a shortcut.
+    /// Squeeze and excitation.
+    Excitation(FrozenExcitation),
+    /// Parts around a shortcut, which the last of them adds.
     Block {
-        first: FrozenConvolution,
-        second: FrozenConvolution,
+        /// One after the other; at least one.
+        stages: Vec<Stage>,
+        /// What the shortcut goes through, if anything.
         shortcut: Option<FrozenConvolution>,
     },
 }
@@ -43,10 +49,7 @@ impl FrozenNetwork {
         match Path::for_device(device) {
             Path::Plain => Self(Kind::Plain(network)),
             Path::Fused => Self(Kind::Fused {
-                stages: match &network.backbone {
-                    Backbone::Resnet18(net) => net.frozen([height, width]),
-                    Backbone::Small(net) => net.frozen([height, width]),
-                },
+                stages: network.backbone.backbone().stages([height, width]),
                 features: network.features(),
                 head: network.fc1.as_ref().map(super::EmbeddingLayer::frozen),
             }),
@@ -71,7 +74,7 @@ impl FrozenNetwork {
         let (device, batch) = (images.device(), images.dims()[0]);
         let mut map = values(Path::Fused.enter(images));
         for stage in stages {
-            map = stage.forward(batch, map);
+            map = stage.consume(batch, map, None);
         }
         let mut embeddings = global_mean(&map, batch * features);
         recycle(map);
@@ -84,37 +87,52 @@ impl FrozenNetwork {
 }
 
 impl Stage {
-    fn forward(&self, batch: usize, map: Vec<f32>) -> Vec<f32> {
+    /// The next map; what is added, if anything, is a block's shortcut.
+    fn forward(&self, batch: usize, map: &[f32], residual: Option<&[f32]>) -> Vec<f32> {
         match self {
-            Self::Convolution(convolution) => {
-                let output = convolution.forward(batch, &map, None);
-                recycle(map);
-                output
-            }
+            Self::Convolution(convolution) => convolution.forward(batch, map, residual),
             Self::MaxPool(geometry) => {
                 let [height, width] = geometry.input;
-                let output = max_pool(geometry, &map, map.len() / (height * width).max(1)).0;
-                recycle(map);
-                output
+                max_pool(geometry, map, map.len() / (height * width).max(1)).0
             }
-            Self::Block {
-                first,
-                second,
-                shortcut,
-            } => {
-                let inner = first.forward(batch, &map, None);
-                let residual = match shortcut {
-                    Some(shortcut) => {
-                        let residual = shortcut.forward(batch, &map, None);
-                        recycle(map);
-                        residual
-                    }
-                    None => map,
-                };
-                let output = second.forward(batch, &inner, Some(&residual));
-                recycle(inner);
-                recycle(residual);
-                output
+            Self::Excitation(excitation) => excitation.forward(batch, map, residual),
+            Self::Block { stages, shortcut } => {
+                let projected = shortcut
+                    .as_ref()
+                    .map(|shortcut| shortcut.forward(batch, map, None));
+                let shortcut = projected.as_deref().unwrap_or(map);
+                let mut inner: Option<Vec<f32>> = None;
+                for (at, stage) in stages.iter().enumerate() {
+                    let added = (at + 1 == stages.len()).then_some(shortcut);
+                    inner = Some(match inner {
+                        Some(inner) => stage.consume(batch, inner, added),
+                        None => stage.forward(batch, map, added),
+                    });
+                }
+                if let Some(projected) = projected {
+                    recycle(projected);
+                }
+                inner.expect("a block has parts")
+            }
+        }
+    }
+
+    /// The same, giving the map's memory to later ones.
+    fn consume(&self, batch: usize, map: Vec<f32>, residual: Option<&[f32]>) -> Vec<f32> {
+        let output = self.forward(batch, &map, residual);
+        recycle(map);
+        output
+    }
+
+    /// Multiplications and additions for one image, padding counted as if it were pixels.
+    pub(super) fn operations(&self) -> f64 {
+        match self {
+            Self::Convolution(convolution) => convolution.operations(),
+            Self::MaxPool(_) => 0.0,
+            Self::Excitation(excitation) => excitation.operations(),
+            Self::Block { stages, shortcut } => {
+                let of_shortcut = shortcut.as_ref().map_or(0.0, FrozenConvolution::operations);
+                of_shortcut + stages.iter().map(Self::operations).sum::<f64>()
             }
         }
     }

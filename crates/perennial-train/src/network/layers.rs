@@ -6,9 +6,8 @@ use burn::tensor::{
     Device, Tensor, TensorData, activation, module as ops, ops::ConvOptions, ops::MaxPoolOptions,
 };
 use perennial_kernels::{Convolution, FrozenConvolution};
-use rand::RngExt;
-use rand_chacha::ChaCha8Rng;
 
+use super::start::Start;
 use crate::fused::{FusedLayers, FusedOptions, Residual};
 
 /// Whether batch norm uses the batch's statistics (and moves its running ones) or the running statistics.
@@ -85,41 +84,41 @@ impl Path {
 /// A square convolution without bias.
 #[derive(Module, Debug)]
 pub struct Conv {
-    /// `[out_channels, in_channels, kernel, kernel]`.
+    /// `[out_channels, in_channels / groups, kernel, kernel]`.
     pub weight: Param<Tensor<4>>,
     stride: usize,
     padding: usize,
+    groups: usize,
 }
 
 impl Conv {
     /// Weights from a normal distribution of variance `2 / fan_out`, the usual start of a ResNet.
-    pub fn new(
+    pub fn new(channels: [usize; 2], geometry: [usize; 3], start: &mut Start) -> Self {
+        Self::grouped(1, channels, geometry, start)
+    }
+
+    /// The same with channels cut into as many parts, each of which is read by the same part of the output only.
+    pub fn grouped(
+        groups: usize,
         [in_channels, out_channels]: [usize; 2],
         [kernel, stride, padding]: [usize; 3],
-        rng: &mut ChaCha8Rng,
-        device: &Device,
+        start: &mut Start,
     ) -> Self {
-        let deviation = (2.0 / (out_channels * kernel * kernel) as f64).sqrt();
-        let len = out_channels * in_channels * kernel * kernel;
-        let values: Vec<f32> = (0..len)
-            .map(|_| (standard_normal(rng) * deviation) as f32)
-            .collect();
-        let weight = Tensor::from_data(
-            TensorData::new(values, [out_channels, in_channels, kernel, kernel]),
-            device,
-        );
+        let fan_out = out_channels / groups * kernel * kernel;
+        let deviation = (2.0 / fan_out as f64).sqrt();
+        let shape = [out_channels, in_channels / groups, kernel, kernel];
         Self {
-            weight: Param::from_tensor(weight),
+            weight: start.normal(shape, deviation),
             stride,
             padding,
+            groups,
         }
     }
-}
 
-/// One draw by the Box-Muller transform.
-fn standard_normal(rng: &mut ChaCha8Rng) -> f64 {
-    let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
-    radius * (2.0 * std::f64::consts::PI * rng.random::<f64>()).cos()
+    /// Channels written.
+    pub fn out_channels(&self) -> usize {
+        self.weight.lazy_shape()[0]
+    }
 }
 
 /// Batch norm with PyTorch's conventions: the batch is normalised by its biased variance, while the running variance
@@ -141,11 +140,11 @@ const MOMENTUM: f64 = 0.1;
 
 impl BatchNorm {
     /// Scale 1, shift 0, running mean 0, running variance 1.
-    pub fn new(channels: usize, device: &Device) -> Self {
-        let buffer = device.clone().without_autodiff();
+    pub fn new(channels: usize, start: &mut Start) -> Self {
+        let buffer = start.device().clone().without_autodiff();
         Self {
-            weight: Param::from_tensor(Tensor::ones([channels], device)),
-            bias: Param::from_tensor(Tensor::zeros([channels], device)),
+            weight: start.filled([channels], 1.0),
+            bias: start.filled([channels], 0.0),
             running_mean: RunningState::new(Tensor::zeros([channels], &buffer)),
             running_var: RunningState::new(Tensor::ones([channels], &buffer)),
         }
@@ -181,6 +180,50 @@ impl BatchNorm {
     }
 }
 
+/// A convolution and its batch norm, where PyTorch only numbers them: `0` and `1`.
+#[derive(Module, Debug)]
+pub struct ConvNorm {
+    conv: Conv,
+    norm: BatchNorm,
+}
+
+impl ConvNorm {
+    /// As [`Conv::new`] and [`BatchNorm::new`].
+    pub fn new(channels: [usize; 2], geometry: [usize; 3], start: &mut Start) -> Self {
+        Self::grouped(1, channels, geometry, start)
+    }
+
+    /// As [`Conv::grouped`] and [`BatchNorm::new`].
+    pub fn grouped(
+        groups: usize,
+        channels: [usize; 2],
+        geometry: [usize; 3],
+        start: &mut Start,
+    ) -> Self {
+        Self {
+            conv: Conv::grouped(groups, channels, geometry, start),
+            norm: BatchNorm::new(channels[1], start),
+        }
+    }
+
+    /// As [`conv_norm`].
+    pub fn forward(
+        &self,
+        x: Tensor<4>,
+        residual: Option<Tensor<4>>,
+        relu: bool,
+        mode: Mode,
+        path: Path,
+    ) -> Tensor<4> {
+        conv_norm(&self.conv, &self.norm, x, residual, relu, mode, path)
+    }
+
+    /// As [`frozen`].
+    pub(super) fn frozen(&self, input: [usize; 2], relu: bool) -> FrozenConvolution {
+        frozen(&self.conv, &self.norm, input, relu)
+    }
+}
+
 /// A convolution with its batch norm folded in, for maps of the given height and width.
 pub(super) fn frozen(
     conv: &Conv,
@@ -190,16 +233,17 @@ pub(super) fn frozen(
 ) -> FrozenConvolution {
     let (scale, shift) = norm.folded();
     let weight = conv.weight.val().without_autodiff();
-    let [out_channels, in_channels, kernel_y, kernel_x] = weight.dims();
+    let [out_channels, of_group, kernel_y, kernel_x] = weight.dims();
     let geometry = Convolution {
         batch: 0,
-        in_channels,
+        in_channels: of_group * conv.groups,
         out_channels,
         input,
         kernel: [kernel_y, kernel_x],
         stride: conv.stride,
         padding: conv.padding,
         dilation: 1,
+        groups: conv.groups,
     };
     let weight = weight.permute([2, 3, 1, 0]) * scale.reshape([1, 1, 1, out_channels]);
     FrozenConvolution::new(geometry, &values(weight), values(shift), relu)
@@ -212,7 +256,8 @@ pub(super) fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
         .expect("a tensor on the CPU can be read, and was converted to f32")
 }
 
-fn fused_residual(residual: Option<Tensor<4>>) -> Residual<Dispatch> {
+/// A shortcut as the fused layers take it.
+pub(super) fn fused_residual(residual: Option<Tensor<4>>) -> Residual<Dispatch> {
     match residual {
         Some(tensor) => Residual::Added(tensor.into_dispatch()),
         None => Residual::Absent,
@@ -268,7 +313,8 @@ pub fn conv_norm(
             Tensor::from_data(TensorData::new(output, shape), &device)
         }
         (Path::Plain, _) => {
-            let geometry = ConvOptions::new([conv.stride; 2], [conv.padding; 2], [1, 1], 1);
+            let geometry =
+                ConvOptions::new([conv.stride; 2], [conv.padding; 2], [1, 1], conv.groups);
             let convolved = ops::conv2d(x, conv.weight.val(), None, geometry);
             let normalized = match mode {
                 Mode::Train => {

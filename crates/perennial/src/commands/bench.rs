@@ -26,6 +26,7 @@ use self::timing::Measurement;
 use crate::arguments::GlobalArguments;
 use crate::exit_status::{ExitStatus, usage};
 use crate::machine::{Machine, Program, peak_memory_bytes};
+use crate::network_argument;
 use crate::terminal::Terminal;
 
 /// What can be measured.
@@ -47,12 +48,6 @@ enum Subjects {
     Evaluation,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum StemArgument {
-    Imagenet,
-    Cifar,
-}
-
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// What to measure [default: everything]
@@ -64,12 +59,15 @@ pub struct Arguments {
     /// Threads to compute with [default: one per processor]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
     threads: Option<u32>,
-    /// Channels of the ResNet-18 after its stem
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
-    width: u32,
-    /// How the ResNet-18 begins
-    #[arg(long, default_value = "imagenet")]
-    stem: StemArgument,
+    /// Backbone of the network
+    #[arg(long, default_value = "resnet18", value_parser = network_argument::backbone())]
+    backbone: BackboneKind,
+    /// Channels of the network after its stem, or numbers per patch [default: as published]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    width: Option<u32>,
+    /// How the network begins [default: as published]
+    #[arg(long, value_parser = network_argument::stem())]
+    stem: Option<Stem>,
     /// Images of a batch
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=8192))]
     batch: u32,
@@ -164,14 +162,7 @@ fn measure(
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let subject = Subject {
-        config: NetworkConfig {
-            backbone: BackboneKind::Resnet18,
-            stem: match arguments.stem {
-                StemArgument::Imagenet => Stem::Imagenet,
-                StemArgument::Cifar => Stem::Cifar,
-            },
-            width: arguments.width as usize,
-        },
+        config: network(arguments)?,
         vertices: arguments.vertices as usize,
         batch: arguments.batch as usize,
         samples: arguments.samples as usize,
@@ -213,6 +204,24 @@ fn measure(
         report.measurements.extend(found);
     }
     Ok(())
+}
+
+fn network(arguments: &Arguments) -> anyhow::Result<NetworkConfig> {
+    let entry = arguments.backbone.entry();
+    let stem = entry
+        .stem(arguments.stem)
+        .map_err(|problem| usage(format!("--stem {problem}")))?;
+    let width = arguments.width.map(|width| width as usize);
+    let config = NetworkConfig {
+        backbone: arguments.backbone,
+        stem,
+        width: width.unwrap_or(entry.default_width),
+    };
+    config.check().map_err(|error| usage(error.to_string()))?;
+    config
+        .fits(self::network::INPUT)
+        .map_err(|error| usage(error.to_string()))?;
+    Ok(config)
 }
 
 fn vectors(arguments: &Arguments) -> anyhow::Result<Vectors> {
