@@ -1,4 +1,4 @@
-//! CPU kernels of the training step, on plain slices: convolution, batch norm and pooling.
+//! CPU kernels of the training step, on plain slices: convolution, batch norm, pooling, squeeze and excitation, and the layers of transformers.
 //!
 //! # Layout
 //!
@@ -23,11 +23,15 @@
 //! Slices of a wrong length are a caller's bug and panic.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod attention;
 mod buffers;
 mod convolution;
+mod exponential;
 mod frozen_convolution;
 mod gather_product;
+mod gelu;
 mod grouped;
+mod layer_norm;
 mod normalization;
 mod packed_weights;
 mod pooling;
@@ -37,10 +41,15 @@ mod squeeze_excite;
 mod weight_gradient;
 mod winograd;
 
+pub use attention::Attention;
 pub use buffers::{buffer, recycle};
 pub use convolution::{Convolution, Epilogue};
 pub use frozen_convolution::FrozenConvolution;
-pub use normalization::{NormalizationGradients, batch_statistics, normalize, normalize_backward};
+pub use gelu::{gelu, gelu_backward};
+pub use layer_norm::{LayerNormGradients, layer_norm, layer_norm_backward};
+pub use normalization::{
+    NormalizationGradients, batch_statistics, channel_sums, normalize, normalize_backward,
+};
 pub use pooling::{MaxPool, max_pool, max_pool_backward};
 pub use sgd::sgd_step;
 pub use squeeze_excite::{GateLayers, Gates, SqueezeExcite, SqueezeExciteGradients};

@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use crate::buffers;
 use crate::convolution::{Convolution, Epilogue};
-use crate::normalization::rectify;
+use crate::normalization::{channel_sums, rectify};
 
 /// Values that one task scales.
 const TASK_VALUES: usize = 1 << 14;
@@ -212,9 +212,9 @@ impl SqueezeExcite {
             map: of_map,
             residual: gradient,
             first: of_first,
-            first_bias: column_sums(&of_hidden, self.squeezed),
+            first_bias: channel_sums(&of_hidden, self.squeezed),
             second: of_second,
-            second_bias: column_sums(&of_gate, self.channels),
+            second_bias: channel_sums(&of_gate, self.channels),
         }
     }
 
@@ -237,17 +237,6 @@ impl SqueezeExcite {
             });
         sums
     }
-}
-
-/// Sums over the rows of `[rows, columns]`.
-fn column_sums(values: &[f32], columns: usize) -> Vec<f32> {
-    let mut sums = vec![0.0; columns];
-    for row in values.chunks_exact(columns.max(1)) {
-        for (sum, value) in sums.iter_mut().zip(row) {
-            *sum += value;
-        }
-    }
-    sums
 }
 
 struct PositionSums<'a> {

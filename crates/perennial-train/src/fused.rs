@@ -8,6 +8,7 @@
 
 mod memory_order;
 mod squeeze_excite;
+mod tokens;
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -22,6 +23,7 @@ use burn::tensor::TensorData;
 use perennial_kernels as kernels;
 
 pub use squeeze_excite::SqueezeExciteLayer;
+pub use tokens::{Activation, TokenLayers};
 
 use memory_order::{
     CHANNELS_FIRST, TAPS_FIRST, contiguous, dense, lies_taps_first, recycle, taps_first,

@@ -7,6 +7,7 @@
 mod description;
 mod file;
 mod mismatch;
+mod places;
 mod selection;
 mod shapes;
 

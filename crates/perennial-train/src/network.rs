@@ -11,6 +11,10 @@ mod senet18;
 mod small;
 mod squeeze_excite;
 mod start;
+mod transformer;
+mod vit;
+mod vit12;
+mod vit6;
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
@@ -37,17 +41,32 @@ pub enum Stem {
     Imagenet,
     /// 3x3 convolution of stride 1: sees small images at full size, at about four times the cost.
     Cifar,
+    /// Patches of 4x4 pixels.
+    Patch4,
+    /// Patches of 8x8 pixels.
+    Patch8,
+    /// Patches of 16x16 pixels.
+    Patch16,
 }
 
 impl Stem {
     /// Every stem.
-    pub const ALL: [Self; 2] = [Self::Imagenet, Self::Cifar];
+    pub const ALL: [Self; 5] = [
+        Self::Imagenet,
+        Self::Cifar,
+        Self::Patch4,
+        Self::Patch8,
+        Self::Patch16,
+    ];
 
     /// Its name in configurations, in `model.toml` and on the command line.
     pub fn name(self) -> &'static str {
         match self {
             Self::Imagenet => "imagenet",
             Self::Cifar => "cifar",
+            Self::Patch4 => "patch4",
+            Self::Patch8 => "patch8",
+            Self::Patch16 => "patch16",
         }
     }
 
@@ -56,6 +75,9 @@ impl Stem {
         match self {
             Self::Imagenet => "As published: stride 2, then a ResNet's pooling",
             Self::Cifar => "3x3 convolution of stride 1",
+            Self::Patch4 => "Patches of 4x4 pixels",
+            Self::Patch8 => "Patches of 8x8 pixels",
+            Self::Patch16 => "Patches of 16x16 pixels",
         }
     }
 }
@@ -71,6 +93,9 @@ impl std::str::FromStr for Stem {
         })
     }
 }
+
+/// The most patches of an image: every one is compared with every other.
+const MAX_PATCHES: usize = 4096;
 
 /// The `[network]` table of a configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -146,22 +171,25 @@ impl NetworkConfig {
     ///
     /// # Errors
     ///
-    /// A backbone that divides images into patches, and images that are not whole patches.
+    /// A backbone that divides images into patches, and images that are not whole patches or far too many.
     pub fn fits(&self, [_, height, width]: [usize; 3]) -> Result<(), TrainError> {
         let entry = self.backbone.entry();
-        let patch = entry.stems.iter().find(|(stem, _)| *stem == self.stem);
-        match patch {
-            Some(&(_, side))
-                if entry.positions.is_some()
-                    && !(height.is_multiple_of(side) && width.is_multiple_of(side)) =>
-            {
-                let problem = format!(
-                    "images of {height}x{width} pixels are not whole patches of {side}x{side}: choose another stem or image size"
-                );
-                Err(TrainError::config("network.stem", &problem))
-            }
-            _ => Ok(()),
-        }
+        let begins = entry.stems.iter().find(|(stem, _)| *stem == self.stem);
+        let (Some(_), Some(&(_, side))) = (entry.positions, begins) else {
+            return Ok(());
+        };
+        let whole = height.is_multiple_of(side) && width.is_multiple_of(side);
+        let problem = if !whole {
+            format!("images of {height}x{width} pixels are not whole patches of {side}x{side}")
+        } else if (height / side).saturating_mul(width / side) > MAX_PATCHES {
+            format!(
+                "images of {height}x{width} pixels have more than {MAX_PATCHES} patches of {side}x{side}"
+            )
+        } else {
+            return Ok(());
+        };
+        let problem = format!("{problem}: choose another stem or image size");
+        Err(TrainError::config("network.stem", &problem))
     }
 }
 
@@ -318,4 +346,52 @@ impl Network {
 /// PyTorch's default for a linear layer of so many inputs: weights are uniform in plus or minus this.
 pub(crate) fn linear_bound(inputs: usize) -> f32 {
     1.0 / (inputs as f32).sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<NetworkConfig, String> {
+        toml::from_str(text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_a_table_leaves_out_follows_from_the_backbone() {
+        let found = read("backbone = \"resnet18\"").unwrap();
+        assert_eq!((found.stem, found.width), (Stem::Imagenet, 64));
+        let found = read("backbone = \"regnety400mf\"\nstem = \"cifar\"").unwrap();
+        assert_eq!((found.stem, found.width), (Stem::Cifar, 32));
+        assert_eq!(found.features(), 440);
+        let found = read("backbone = \"vit6\"\nwidth = 128").unwrap();
+        assert_eq!((found.stem, found.features()), (Stem::Patch4, 128));
+        // Where there is no choice, a stem has no meaning.
+        let found = read("backbone = \"small\"\nstem = \"cifar\"\nwidth = 3").unwrap();
+        assert_eq!((found.stem, found.features()), (Stem::Imagenet, 24));
+        let again: NetworkConfig = read(&toml::to_string(&found).unwrap()).unwrap();
+        assert_eq!(again, found);
+    }
+
+    #[test]
+    fn what_does_not_suit_a_backbone_is_refused_by_name() {
+        for (text, expected) in [
+            ("backbone = \"resnet19\"", "supported are resnet18"),
+            (
+                "backbone = \"resnet18\"\nstem = \"patch4\"",
+                "use imagenet or cifar",
+            ),
+            ("backbone = \"small\"\ndepth = 3", "depth"),
+            ("width = 3", "backbone"),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+        let vit = read("backbone = \"vit6\"").unwrap();
+        assert!(vit.fits([3, 30, 32]).is_err() && vit.fits([3, 32, 64]).is_ok());
+        for (backbone, width) in [("vit6", 100), ("small", 0), ("resnet50", 2000)] {
+            let text = format!("backbone = \"{backbone}\"\nwidth = {width}");
+            let error = read(&text).unwrap().check().unwrap_err().to_string();
+            assert!(error.contains("network.width"), "{error}");
+        }
+    }
 }

@@ -120,6 +120,10 @@ backbones! {
     Resnet50(super::resnet::ResNet) = resnet50,
     /// RegNetY-400MF.
     Regnety400mf(super::regnety400mf::RegNet) = regnety400mf,
+    /// The vision transformer of 6 blocks.
+    Vit6(super::vit::VisionTransformer) = vit6,
+    /// The vision transformer of 12 blocks.
+    Vit12(super::vit::VisionTransformer) = vit12,
     /// The four-layer network of the demo.
     Small(super::small::SmallNet) = small,
 }

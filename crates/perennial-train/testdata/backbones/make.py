@@ -42,6 +42,9 @@ def weight(name, shape):
         drawn = drawn * numpy.sqrt(3.0 * shape[0] / count)
     elif name.endswith("running_var"):
         drawn = 1.0 + 0.5 * drawn
+    elif name.endswith("bn3.weight"):
+        # Branches that add little to their shortcuts: otherwise rounding alone changes some of ResNet-50's gradients by two hundredths.
+        drawn = 0.25 + 0.05 * drawn
     elif name.endswith("weight"):
         drawn = 1.0 + 0.2 * drawn
     else:
@@ -84,11 +87,11 @@ def make(name, side, build):
         "features": trained.shape[1],
         "evaluated": short(evaluated),
         "trained": short(trained),
-        "loss": float(loss),
+        "loss": loss.item(),
         "gradients": gradients,
     }
     (HERE / f"{name}.json").write_text(json.dumps(result, indent=0) + "\n")
-    print(name, trained.shape, float(loss))
+    print(name, trained.shape, loss.item())
 
 
 for network in networks():
