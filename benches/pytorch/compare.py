@@ -24,15 +24,20 @@ def run(command):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--perennial", default="target/release/perennial")
-    parser.add_argument("--stem", choices=["imagenet", "cifar"], default="imagenet")
-    parser.add_argument("--width", default="64")
+    parser.add_argument("--backbone", default="resnet18", help="others need torchvision and timm")
+    parser.add_argument("--stem", help="as published by default")
+    parser.add_argument("--width", help="as published by default")
     parser.add_argument("--batch", default="128")
     parser.add_argument("--samples", default="8")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--compile", action="store_true", help="also with torch.compile, which needs a C++ compiler")
     options = parser.parse_args()
-    shape = ["--stem", options.stem, "--width", options.width, "--batch", options.batch, "--samples", options.samples]
-    script = str(pathlib.Path(__file__).with_name("resnet18.py"))
+    shape = ["--backbone", options.backbone, "--batch", options.batch, "--samples", options.samples]
+    if options.stem:
+        shape += ["--stem", options.stem]
+    if options.width:
+        shape += ["--width", options.width]
+    script = str(pathlib.Path(__file__).with_name("network.py"))
     torch = [sys.executable, script, "step", "forward", *shape, "--layout"]
     commands = {
         "perennial": [options.perennial, "bench", "step", "forward", "--quiet", "--json", *shape],

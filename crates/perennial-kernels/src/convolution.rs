@@ -6,6 +6,8 @@ use crate::weight_gradient;
 use crate::winograd::{self, Winograd};
 
 /// The geometry of one two-dimensional convolution (square stride, padding and dilation, no bias).
+///
+/// With several groups, channels are cut into as many equal parts, and every part of the output reads the same part of the input only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Convolution {
     /// Images in the batch.
@@ -24,6 +26,8 @@ pub struct Convolution {
     pub padding: usize,
     /// Distance between kernel taps, in input positions.
     pub dilation: usize,
+    /// Parts that the channels are cut into; divides both numbers of channels.
+    pub groups: usize,
 }
 
 /// What happens to a convolution's output while it is still in cache: a shift per channel, a residual, a ReLU.
@@ -70,7 +74,7 @@ impl Convolution {
 
     /// Elements of the weights.
     pub fn weight_len(&self) -> usize {
-        self.out_channels * self.in_channels * self.taps()
+        self.out_channels * (self.in_channels / self.groups) * self.taps()
     }
 
     fn taps(&self) -> usize {
@@ -78,7 +82,7 @@ impl Convolution {
     }
 
     /// The taps that read anything but padding, which at small maps are the fewest.
-    fn connections(&self) -> Vec<Connection> {
+    pub(crate) fn connections(&self) -> Vec<Connection> {
         let [out_height, out_width] = self.output();
         let source = |out: usize, tap: usize, limit: usize| {
             (out * self.stride + tap * self.dilation)
@@ -116,7 +120,7 @@ impl Convolution {
     /// # Shapes
     ///
     /// - input: `[in_height, in_width, batch, in_channels]`
-    /// - weight: `[kernel_height, kernel_width, in_channels, out_channels]`
+    /// - weight: `[kernel_height, kernel_width, in_channels / groups, out_channels]`
     /// - output (written): `[out_height, out_width, batch, out_channels]`
     pub fn forward(
         &self,
@@ -137,6 +141,9 @@ impl Convolution {
                 "residual length"
             );
         }
+        if self.groups > 1 {
+            return self.grouped_forward(input, weight, epilogue, output);
+        }
         if self.takes_rows() {
             let (terms, packed) = self.prepared_rows(weight);
             return self.row_product(input, &terms, &packed, epilogue, output);
@@ -151,6 +158,14 @@ impl Convolution {
 
     /// What every output position is summed from, and the weights for it.
     pub(crate) fn prepared(&self, weight: &[f32]) -> (Vec<Vec<Term>>, PackedWeights) {
+        let (terms, used) = self.terms();
+        let channels = [self.in_channels, self.out_channels];
+        let packed = PackedWeights::forward(weight, channels, &used);
+        (terms, packed)
+    }
+
+    /// What every output position is summed from, and the taps that are used.
+    pub(crate) fn terms(&self) -> (Vec<Vec<Term>>, Vec<usize>) {
         let [out_height, out_width] = self.output();
         let connections = self.connections();
         let mut terms = vec![Vec::new(); out_height * out_width];
@@ -159,9 +174,19 @@ impl Convolution {
                 terms[to].push(Term { slab: from, tap });
             }
         }
-        let channels = [self.in_channels, self.out_channels];
-        let packed = PackedWeights::forward(weight, channels, &used(&connections));
-        (terms, packed)
+        (terms, used(&connections))
+    }
+
+    /// The same for every position of the input gradient.
+    pub(crate) fn transposed_terms(&self) -> (Vec<Vec<Term>>, Vec<usize>) {
+        let connections = self.connections();
+        let mut terms = vec![Vec::new(); self.input[0] * self.input[1]];
+        for (tap, Connection { pairs, .. }) in connections.iter().enumerate() {
+            for &(to, from) in pairs {
+                terms[to].push(Term { slab: from, tap });
+            }
+        }
+        (terms, used(&connections))
     }
 
     /// Gradient with respect to the input: [`forward`](Self::forward) transposed.
@@ -177,19 +202,16 @@ impl Convolution {
         input_gradient: &mut [f32],
     ) {
         self.check_gradients(output_gradient, weight, input_gradient);
+        if self.groups > 1 {
+            return self.grouped_input_gradient(output_gradient, weight, input_gradient);
+        }
         if winograd::suits(self, self.batch) {
             let transposed = Winograd::input_gradient(self, weight);
             return transposed.apply(self.batch, output_gradient, None, input_gradient);
         }
-        let connections = self.connections();
-        let mut terms = vec![Vec::new(); self.input[0] * self.input[1]];
-        for (tap, Connection { pairs, .. }) in connections.iter().enumerate() {
-            for &(to, from) in pairs {
-                terms[to].push(Term { slab: from, tap });
-            }
-        }
+        let (terms, used) = self.transposed_terms();
         let channels = [self.out_channels, self.in_channels];
-        let packed = PackedWeights::transposed(weight, channels, &used(&connections));
+        let packed = PackedWeights::transposed(weight, channels, &used);
         let source = Source::dense(output_gradient, self.batch, self.out_channels);
         gather_product::product(source, self.batch, &terms, &packed, None, input_gradient);
     }
@@ -198,7 +220,7 @@ impl Convolution {
     ///
     /// # Shapes
     ///
-    /// - weight_gradient (written): `[kernel_height, kernel_width, in_channels, out_channels]`
+    /// - weight_gradient (written): `[kernel_height, kernel_width, in_channels / groups, out_channels]`
     pub fn weight_gradient(
         &self,
         input: &[f32],
@@ -209,6 +231,9 @@ impl Convolution {
         if self.batch == 0 {
             weight_gradient.fill(0.0);
             return;
+        }
+        if self.groups > 1 {
+            return self.grouped_weight_gradient(input, output_gradient, weight_gradient);
         }
         if self.takes_rows() {
             return self.row_weight_gradient(input, output_gradient, weight_gradient);

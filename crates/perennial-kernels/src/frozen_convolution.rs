@@ -3,6 +3,7 @@
 use crate::buffers;
 use crate::convolution::{Convolution, Epilogue};
 use crate::gather_product::{self, Source, Term};
+use crate::grouped::{self, Bundle};
 use crate::packed_weights::PackedWeights;
 use crate::winograd::{self, Winograd};
 
@@ -25,6 +26,7 @@ enum Plan {
     /// The same by whole kernel rows.
     Rows(Vec<Vec<Term>>, PackedWeights),
     Winograd(Winograd),
+    Groups(Vec<Vec<Term>>, Vec<Bundle>),
 }
 
 impl std::fmt::Debug for FrozenConvolution {
@@ -41,12 +43,16 @@ impl FrozenConvolution {
     ///
     /// # Shapes
     ///
-    /// - weight: `[kernel_height, kernel_width, in_channels, out_channels]`
+    /// - weight: `[kernel_height, kernel_width, in_channels / groups, out_channels]`
     /// - shift: `[out_channels]`
     pub fn new(geometry: Convolution, weight: &[f32], shift: Vec<f32>, relu: bool) -> Self {
         assert_eq!(weight.len(), geometry.weight_len(), "weight length");
         assert_eq!(shift.len(), geometry.out_channels, "shift length");
-        let plan = if geometry.takes_rows() {
+        let plan = if geometry.groups > 1 {
+            let (terms, used) = geometry.terms();
+            let bundles = geometry.bundled(weight, &used).into_iter();
+            Plan::Groups(terms, bundles.map(Bundle::lasting).collect())
+        } else if geometry.takes_rows() {
             let (terms, weights) = geometry.prepared_rows(weight);
             Plan::Rows(terms, weights.lasting())
         } else if winograd::suits(&geometry, USUAL_BATCH) {
@@ -71,6 +77,12 @@ impl FrozenConvolution {
     /// Channels written.
     pub fn out_channels(&self) -> usize {
         self.geometry.out_channels
+    }
+
+    /// Multiplications and additions for one image, padding counted as if it were pixels.
+    pub fn operations(&self) -> f64 {
+        let [height, width] = self.output();
+        2.0 * (height * width) as f64 * self.geometry.weight_len() as f64
     }
 
     /// Applies it, adds the shift and the residual, and cuts off below zero where a ReLU follows.
@@ -102,6 +114,10 @@ impl FrozenConvolution {
             }
             Plan::Rows(terms, weights) => {
                 geometry.row_product(input, terms, weights, epilogue, &mut output);
+            }
+            Plan::Groups(terms, bundles) => {
+                let source = Source::dense(input, batch, geometry.in_channels);
+                grouped::product(source, batch, terms, bundles, epilogue, &mut output);
             }
             Plan::Winograd(winograd) => winograd.apply(batch, input, epilogue, &mut output),
         }

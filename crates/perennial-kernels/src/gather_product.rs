@@ -154,10 +154,11 @@ impl<'a> Piece<'a> {
     }
 }
 
-struct ApplyEpilogue<'a, 'b> {
-    epilogue: Epilogue<'a>,
-    channel: usize,
-    rows: &'a mut [Row<'b>],
+/// What follows a product, for channels from `channel` on.
+pub(crate) struct ApplyEpilogue<'a, 'b> {
+    pub epilogue: Epilogue<'a>,
+    pub channel: usize,
+    pub rows: &'a mut [Row<'b>],
 }
 
 impl WithSimd for ApplyEpilogue<'_, '_> {

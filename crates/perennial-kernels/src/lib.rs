@@ -1,4 +1,5 @@
-//! CPU kernels of the training step, on plain slices: convolution, batch norm, pooling, losses and the optimizer's step.
+//! CPU kernels of the training step, on plain slices: convolution, batch norm, pooling, squeeze and excitation, the layers of
+//! transformers, losses and the optimizer's step.
 //!
 //! # Layout
 //!
@@ -10,7 +11,7 @@
 //! Two kinds of convolution go other ways. The first layer, of few channels, reads whole kernel rows from images that are copied
 //! into zeros. 3x3 convolutions of many positions go through Winograd's transform, whose products are as well products of slabs.
 //!
-//! Convolution weights are `[kernel_height, kernel_width, in_channels, out_channels]`: the products read and write rows of output
+//! Convolution weights are `[kernel_height, kernel_width, in_channels / groups, out_channels]`: the products read and write rows of output
 //! channels, and taps that read only padding are never touched.
 //!
 //! # Guarantees
@@ -23,12 +24,17 @@
 //! Slices of a wrong length are a caller's bug and panic.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod attention;
 mod buffers;
 mod contrastive;
 mod convolution;
+mod exponential;
 mod frozen_convolution;
 mod gather_product;
+mod gelu;
 mod global_mean;
+mod grouped;
+mod layer_norm;
 mod normalization;
 mod packed_weights;
 mod pooling;
@@ -36,20 +42,27 @@ mod row_taps;
 mod rows;
 mod sgd;
 mod softmax;
+mod squeeze_excite;
 mod weight_gradient;
 mod weight_order;
 mod winograd;
 
+pub use attention::Attention;
 pub use buffers::{buffer, recycle};
 pub use contrastive::{contrastive, unit_rows, unit_rows_backward};
 pub use convolution::{Convolution, Epilogue};
 pub use frozen_convolution::FrozenConvolution;
+pub use gelu::{gelu, gelu_backward};
 pub use global_mean::{global_mean, global_mean_backward};
-pub use normalization::{NormalizationGradients, batch_statistics, normalize, normalize_backward};
+pub use layer_norm::{LayerNormGradients, layer_norm, layer_norm_backward};
+pub use normalization::{
+    NormalizationGradients, batch_statistics, channel_sums, normalize, normalize_backward,
+};
 pub use pooling::{MaxPool, max_pool, max_pool_backward};
 pub use rows::{add, add_row, scale, sum_of_rows, transpose};
 pub use sgd::sgd_step;
 pub use softmax::{CrossEntropy, cross_entropy};
+pub use squeeze_excite::{GateLayers, Gates, SqueezeExcite, SqueezeExciteGradients};
 pub use weight_order::{channels_first, taps_first};
 
 use pulp::{Simd, WithSimd};

@@ -105,6 +105,39 @@ fn column_sums<I: Send>(
     total
 }
 
+/// Sums of every channel over all rows.
+///
+/// # Shapes
+///
+/// - values: `[rows, channels]`, result: `[channels]`
+pub fn channel_sums(values: &[f32], channels: usize) -> Vec<f32> {
+    assert_eq!(values.len() % channels, 0, "values are whole rows");
+    let sums = column_sums(
+        values.par_chunks(BLOCK_ROWS * channels),
+        channels,
+        |block, sums| Arch::new().dispatch(RowSums { block, sums }),
+    );
+    sums.into_iter().map(|sum| sum as f32).collect()
+}
+
+struct RowSums<'a> {
+    block: &'a [f32],
+    sums: &'a mut [f32],
+}
+
+impl WithSimd for RowSums<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        for row in self.block.chunks_exact(self.sums.len()) {
+            for (sum, value) in self.sums.iter_mut().zip(row) {
+                *sum += value;
+            }
+        }
+    }
+}
+
 /// `output = gamma * (values - mean) * inverse_deviation + beta`, plus the residual, then the ReLU.
 ///
 /// # Shapes

@@ -373,6 +373,7 @@ mod tests {
             stride: 1,
             padding: 1,
             dilation: 1,
+            groups: 1,
         }
     }
 

@@ -5,6 +5,7 @@ use perennial_kernels::{
     Convolution, Epilogue, FrozenConvolution, MaxPool, batch_statistics, max_pool,
     max_pool_backward, normalize, normalize_backward,
 };
+use perennial_kernels::{GateLayers, SqueezeExcite};
 use proptest::prelude::*;
 
 fn values(len: usize, seed: u64) -> Vec<f32> {
@@ -41,8 +42,9 @@ fn geometry() -> impl Strategy<Value = Convolution> {
         1..=11_usize,
         1..=40_usize,
     );
+    let groups = prop_oneof![3 => Just(1_usize), 2 => 2..=5_usize];
     (
-        sizes,
+        (sizes, groups),
         1..=4_usize,
         1..=4_usize,
         1..=3_usize,
@@ -51,7 +53,7 @@ fn geometry() -> impl Strategy<Value = Convolution> {
     )
         .prop_map(
             |(
-                (height, width, batch, inputs, outputs),
+                ((height, width, batch, inputs, outputs), groups),
                 kernel_y,
                 kernel_x,
                 stride,
@@ -59,14 +61,15 @@ fn geometry() -> impl Strategy<Value = Convolution> {
                 dilation,
             )| {
                 Convolution {
-                    batch,
-                    in_channels: inputs,
-                    out_channels: outputs,
+                    batch: batch.div_ceil(groups),
+                    in_channels: inputs * groups,
+                    out_channels: outputs * groups,
                     input: [height, width],
                     kernel: [kernel_y, kernel_x],
                     stride,
                     padding,
                     dilation,
+                    groups,
                 }
             },
         )
@@ -95,14 +98,16 @@ fn products(g: &Convolution, mut each: impl FnMut(usize, usize, usize)) {
                     }
                     let slab = (y - g.padding) * g.input[1] + x - g.padding;
                     for n in 0..g.batch {
-                        for i in 0..g.in_channels {
-                            for o in 0..g.out_channels {
-                                let weight = ((ky * g.kernel[1] + kx) * g.in_channels + i)
-                                    * g.out_channels
-                                    + o;
+                        for o in 0..g.out_channels {
+                            let of_group = g.in_channels / g.groups;
+                            let first = o / (g.out_channels / g.groups) * of_group;
+                            for i in 0..of_group {
+                                let weight =
+                                    ((ky * g.kernel[1] + kx) * of_group + i) * g.out_channels + o;
                                 let output =
                                     ((oy * out_width + ox) * g.batch + n) * g.out_channels + o;
-                                each((slab * g.batch + n) * g.in_channels + i, weight, output);
+                                let input = (slab * g.batch + n) * g.in_channels + first + i;
+                                each(input, weight, output);
                             }
                         }
                     }
@@ -131,6 +136,7 @@ fn transformed_geometry() -> impl Strategy<Value = Convolution> {
             stride: 1,
             padding: 1,
             dilation: 1,
+            groups: 1,
         },
     )
 }
@@ -268,6 +274,59 @@ proptest! {
     }
 
     #[test]
+    fn excitation_follows_its_formula_and_its_gradients_the_finite_differences(
+        positions in 1..7_usize, batch in 1..6_usize, channels in 1..20_usize, squeezed in 1..5_usize, relu: bool, seed in 0..1000_u64,
+    ) {
+        let layer = SqueezeExcite { positions, batch, channels, squeezed };
+        let len = positions * batch * channels;
+        let shapes = [len, channels * squeezed, squeezed, squeezed * channels, channels, len];
+        let inputs: Vec<Vec<f32>> = shapes.iter().enumerate().map(|(at, &len)| values(len, seed + at as u64)).collect();
+        let weights = values(len, seed + 6);
+        // The whole layer in f64, as a function of all its inputs.
+        let exact = |inputs: &[Vec<f64>]| -> Vec<f64> {
+            let [x, first, first_bias, second, second_bias, residual] = inputs else { unreachable!() };
+            let mut y = vec![0.0; len];
+            for n in 0..batch {
+                let at = |p: usize, c: usize| (p * batch + n) * channels + c;
+                let mean: Vec<f64> = (0..channels).map(|c| (0..positions).map(|p| x[at(p, c)]).sum::<f64>() / positions as f64).collect();
+                let hidden: Vec<f64> = (0..squeezed)
+                    .map(|h| (first_bias[h] + (0..channels).map(|c| mean[c] * first[c * squeezed + h]).sum::<f64>()).max(0.0))
+                    .collect();
+                for c in 0..channels {
+                    let z = second_bias[c] + (0..squeezed).map(|h| hidden[h] * second[h * channels + c]).sum::<f64>();
+                    let gate = 1.0 / (1.0 + (-z).exp());
+                    for p in 0..positions {
+                        let sum = x[at(p, c)] * gate + residual[at(p, c)];
+                        y[at(p, c)] = if relu { sum.max(0.0) } else { sum };
+                    }
+                }
+            }
+            y
+        };
+        let wide: Vec<Vec<f64>> = inputs.iter().map(|values| values.iter().map(|&value| f64::from(value)).collect()).collect();
+        let layers = GateLayers { first: &inputs[1], first_bias: &inputs[2], second: &inputs[3], second_bias: &inputs[4] };
+        let mut y = vec![9.0; len];
+        let gates = layer.forward(&inputs[0], layers, Some(&inputs[5]), relu, &mut y);
+        close(&y, &exact(&wide), 1e-5)?;
+        let found = layer.backward(&inputs[0], &gates, layers, relu.then_some(&y[..]), weights.clone());
+        let found = [&found.map, &found.first, &found.first_bias, &found.second, &found.second_bias, &found.residual];
+        let weighted = |y: &[f64]| y.iter().zip(&weights).map(|(y, w)| y * f64::from(*w)).sum::<f64>();
+        for (input, found) in found.iter().enumerate() {
+            prop_assert_eq!(found.len(), shapes[input]);
+            for at in [0, found.len() / 2, found.len() - 1] {
+                let (mut up, mut down) = (wide.clone(), wide.clone());
+                up[input][at] += 1e-6;
+                down[input][at] -= 1e-6;
+                let (up, down) = (exact(&up), exact(&down));
+                // At a kink of a ReLU there is no derivative to compare with.
+                if relu && up.iter().zip(&down).any(|(up, down)| (*up > 0.0) != (*down > 0.0)) { continue; }
+                let slope = (weighted(&up) - weighted(&down)) / 2e-6;
+                prop_assert!((f64::from(found[at]) - slope).abs() < 1e-3 * (1.0 + slope.abs()), "input {}: {} instead of {}", input, found[at], slope);
+            }
+        }
+    }
+
+    #[test]
     fn pooling_takes_the_largest_and_sends_gradients_back_to_it(
         height in 1..9_usize, width in 1..9_usize, slab in 1..20_usize, seed in 0..1000_u64,
     ) {
@@ -309,6 +368,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
         stride: 1,
         padding: 1,
         dilation: 1,
+        groups: 1,
     };
     let large = Convolution {
         batch: 40,
@@ -322,7 +382,13 @@ fn results_do_not_depend_on_the_number_of_threads() {
         stride: 2,
         ..small
     };
-    for g in [small, large, first] {
+    let grouped = Convolution {
+        in_channels: 48,
+        out_channels: 48,
+        groups: 6,
+        ..small
+    };
+    for g in [small, large, first, grouped] {
         let (x, w) = (values(g.input_len(), 1), values(g.weight_len(), 2));
         let run = |threads| {
             rayon::ThreadPoolBuilder::new()
@@ -354,6 +420,7 @@ fn a_frozen_convolution_gives_an_image_the_same_values_in_any_batch() {
         stride: 1,
         padding: 1,
         dilation: 1,
+        groups: 1,
     };
     let transformed = Convolution {
         out_channels: 64,
@@ -367,7 +434,13 @@ fn a_frozen_convolution_gives_an_image_the_same_values_in_any_batch() {
         padding: 3,
         ..tapped
     };
-    for g in [tapped, transformed, first] {
+    let grouped = Convolution {
+        out_channels: 64,
+        groups: 8,
+        stride: 2,
+        ..tapped
+    };
+    for g in [tapped, transformed, first, grouped] {
         let (x, w) = (values(g.input_len(), 1), values(g.weight_len(), 2));
         let (shift, residual) = (values(g.out_channels, 3), values(g.output_len(), 4));
         let frozen = FrozenConvolution::new(g, &w, shift.clone(), true);
@@ -403,6 +476,7 @@ fn empty_batches_and_maps_are_no_error() {
         stride: 1,
         padding: 1,
         dilation: 1,
+        groups: 1,
     };
     let first = Convolution {
         in_channels: 3,
@@ -414,7 +488,8 @@ fn empty_batches_and_maps_are_no_error() {
         padding: 0,
         ..none
     };
-    for g in [none, first, outside] {
+    let grouped = Convolution { groups: 4, ..none };
+    for g in [none, first, outside, grouped] {
         let (x, w) = (values(g.input_len(), 1), values(g.weight_len(), 2));
         g.forward(&x, &w, None, &mut []);
         let mut x_gradient = vec![9.0; x.len()];
@@ -455,6 +530,7 @@ fn nan_passes_through_every_rectifier_and_pool() {
         stride: 1,
         padding: 0,
         dilation: 1,
+        groups: 1,
     };
     let epilogue = Epilogue {
         shift: &[0.0],

@@ -56,7 +56,7 @@ fn train(
         stem: Stem::Imagenet,
         width: 4,
     };
-    let network = Network::new(&config, 3, Some(15), seed, &device);
+    let network = Network::new(&config, [3, 32, 32], Some(15), seed, &device);
     let mut learner = Learner::new(
         network,
         Box::new(Cosine { weight }),

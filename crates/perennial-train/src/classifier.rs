@@ -4,11 +4,9 @@ use burn::backend::Dispatch;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
 use perennial_core::Simplex;
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
 
 use crate::fused::FusedHead;
-use crate::network::{Path, linear, uniform_linear};
+use crate::network::{Path, Start, linear, linear_bound};
 
 /// Logits of the fixed simplex classifier, `<prototype_k, z>`, with O(K) work per sample and no stored prototypes.
 ///
@@ -50,10 +48,10 @@ pub struct LinearClassifier {
 impl LinearClassifier {
     /// `classes` rows over `features` inputs, uniform in `±1/sqrt(features)`, bias 0.
     pub fn new(classes: usize, features: usize, seed: u64, device: &Device) -> Self {
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut start = Start::random(seed, device);
         Self {
-            weight: Param::from_tensor(uniform_linear([classes, features], &mut rng, device)),
-            bias: Param::from_tensor(Tensor::zeros([classes], device)),
+            weight: start.uniform([classes, features], linear_bound(features)),
+            bias: start.filled([classes], 0.0),
         }
     }
 

@@ -7,7 +7,7 @@ use perennial_core::{EncodeError, Encoder, ModelVersion, Registry, normalize_row
 
 use crate::TrainError;
 use crate::centring::take_mean;
-use crate::network::{BackboneKind, FrozenNetwork, Network, NetworkConfig, Stem};
+use crate::network::{BackboneKind, FrozenNetwork, Network, NetworkConfig};
 use crate::state_dict::{from_safetensors, load_state_dict};
 
 /// Images per forward pass; bounds memory for batches of any size.
@@ -96,31 +96,28 @@ impl Encoder for TrainedEncoder {
 ///
 /// An architecture that this build does not support.
 pub fn network_config(version: &ModelVersion) -> Result<NetworkConfig, TrainError> {
-    let unknown = |what: &str, name: &str| TrainError::Version {
+    let problem = |problem: String| TrainError::Version {
         version: version.name.clone(),
-        problem: format!(
-            "unknown {what} {name:?}; supported are resnet18 (stem imagenet or cifar) and small"
-        ),
+        problem,
     };
-    let backbone = match version.architecture.backbone.as_str() {
-        "resnet18" => BackboneKind::Resnet18,
-        "small" => BackboneKind::Small,
-        other => return Err(unknown("backbone", other)),
-    };
-    let stem = match (backbone, version.architecture.stem.as_str()) {
-        (BackboneKind::Small, _) | (_, "imagenet") => Stem::Imagenet,
-        (_, "cifar") => Stem::Cifar,
-        (_, other) => return Err(unknown("stem", other)),
+    let architecture = &version.architecture;
+    let backbone: BackboneKind = architecture.backbone.parse().map_err(problem)?;
+    let entry = backbone.entry();
+    let stem = match architecture.stem.as_str() {
+        _ if !entry.has_stems() => None,
+        name => Some(name.parse().map_err(problem)?),
     };
     let config = NetworkConfig {
         backbone,
-        stem,
-        width: version.architecture.width,
+        stem: entry
+            .stem(stem)
+            .map_err(|text| problem(format!("stem: {text}")))?,
+        width: architecture.width,
     };
-    config.check().map_err(|error| TrainError::Version {
-        version: version.name.clone(),
-        problem: error.to_string(),
-    })?;
+    config
+        .check()
+        .and_then(|()| config.fits(architecture.input))
+        .map_err(|error| problem(error.to_string()))?;
     Ok(config)
 }
 
@@ -140,7 +137,6 @@ fn load(
     device: &Device,
 ) -> Result<(Network, Option<Centring>), TrainError> {
     let config = network_config(version)?;
-    let in_channels = version.architecture.input[0];
     let simplex = version.classifier.kind == perennial_core::ClassifierKind::Simplex;
     let features = config.features();
     let bytes = registry.load_weights(version)?;
@@ -172,11 +168,10 @@ fn load(
         });
     }
     let plain = device.clone().without_autodiff();
-    let mut network = Network::new(
+    let mut network = Network::unset(
         &config,
-        in_channels,
+        version.architecture.input,
         embedding_layer.then_some(version.dim),
-        0,
         &plain,
     );
     if let Some(weight) = state.get("fc2.weight") {

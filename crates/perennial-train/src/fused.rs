@@ -10,6 +10,8 @@ mod fork;
 mod head;
 mod loss;
 mod memory_order;
+mod squeeze_excite;
+mod tokens;
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
@@ -26,6 +28,8 @@ use perennial_kernels as kernels;
 pub use fork::Fork;
 pub use head::FusedHead;
 pub use loss::{ContrastiveOptions, FusedLosses};
+pub use squeeze_excite::SqueezeExciteLayer;
+pub use tokens::{Activation, TokenLayers};
 
 use memory_order::{
     CHANNELS_FIRST, TAPS_FIRST, channels_first, contiguous, dense, lies_taps_first, recycle,
@@ -74,7 +78,7 @@ pub trait FusedLayers: Backend {
     ///
     /// # Shapes
     ///
-    /// - x: `[height, width, batch, in_channels]`, weight: `[out_channels, in_channels, kernel, kernel]`
+    /// - x: `[height, width, batch, in_channels]`, weight: `[out_channels, in_channels / groups, kernel, kernel]`
     /// - gamma, beta: `[out_channels]`, residual: the shape of the output
     /// - results: output `[out_height, out_width, batch, out_channels]`, the batch's mean and biased variance
     fn conv_norm_train(
@@ -155,7 +159,7 @@ fn into_values(tensor: Primitive) -> Vec<f32> {
 }
 
 fn geometry(x: &Primitive, weight: &Primitive, options: &FusedOptions) -> kernels::Convolution {
-    let ([height, width, batch, in_channels], [out_channels, _, kernel_y, kernel_x]) =
+    let ([height, width, batch, in_channels], [out_channels, of_group, kernel_y, kernel_x]) =
         (x.shape().dims(), weight.shape().dims());
     kernels::Convolution {
         batch,
@@ -166,6 +170,7 @@ fn geometry(x: &Primitive, weight: &Primitive, options: &FusedOptions) -> kernel
         stride: options.stride,
         padding: options.padding,
         dilation: 1,
+        groups: in_channels / of_group,
     }
 }
 

@@ -7,6 +7,7 @@
 mod description;
 mod file;
 mod mismatch;
+mod places;
 mod selection;
 mod shapes;
 
@@ -20,6 +21,7 @@ pub use mismatch::{Mismatch, Misshapen};
 pub use selection::{Candidate, Inferred, Selection, TOP_LEVEL, network_options};
 pub use shapes::{Shapes, backbone_shapes};
 
+use crate::network::key_examples;
 use crate::state_dict::{StateDict, StateTensor, WeightsError};
 
 /// The largest difference between a stored prototype and the closed form.
@@ -34,7 +36,8 @@ pub enum ImportError {
     Weights(#[from] WeightsError),
     /// No tensor names in the file match a supported network.
     #[error(
-        "{source_name} holds {tensors} tensors ({names}), but none of a supported network: a resnet18 has names such as layer1.0.conv1.weight, a small network layers.0.conv.weight"
+        "{source_name} holds {tensors} tensors ({names}), but none of a supported network: look for {}",
+        key_examples()
     )]
     NoNetwork {
         /// The file.

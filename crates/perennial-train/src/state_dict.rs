@@ -8,7 +8,7 @@ use burn::tensor::{Tensor, TensorData};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 
 use crate::fused::FusedLayers;
-use crate::import::Mismatch;
+use crate::import::{Mismatch, Shapes};
 use crate::network::Path;
 
 /// One named tensor on the host.
@@ -113,9 +113,21 @@ struct NamePath(Vec<Option<String>>);
 
 impl NamePath {
     fn enter(&mut self, name: &str, container: &str) {
+        let outer = self.0.iter().flatten().next_back();
+        let official = match (container, name) {
+            // PyTorch only numbers what stands in a sequence.
+            ("Struct:ConvNorm", "conv") => "0".to_owned(),
+            ("Struct:ConvNorm", "norm") => "1".to_owned(),
+            // torchvision's RegNets say a stage's name again.
+            ("Vec", number) => match outer.and_then(|name| name.strip_prefix("block")) {
+                Some(stage) if stage.parse::<usize>().is_ok() => format!("block{stage}-{number}"),
+                _ => number.to_owned(),
+            },
+            _ => name.to_owned(),
+        };
         // A backbone's kind is not part of PyTorch's names.
         self.0
-            .push((!container.starts_with("Enum:")).then(|| name.to_owned()));
+            .push((!container.starts_with("Enum:")).then_some(official));
     }
 
     fn exit(&mut self) {
@@ -123,15 +135,8 @@ impl NamePath {
     }
 
     fn name(&self) -> String {
-        let path = self
-            .0
-            .iter()
-            .flatten()
-            .map(String::as_str)
-            .collect::<Vec<_>>()
-            .join(".");
-        path.replace("downsample.conv.", "downsample.0.")
-            .replace("downsample.norm.", "downsample.1.")
+        let parts = self.0.iter().flatten().map(String::as_str);
+        parts.collect::<Vec<_>>().join(".")
     }
 }
 
@@ -188,10 +193,10 @@ impl ModuleVisitor for Collector {
     }
 
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let tensor = param.val();
-        let data = self.with_values.then(|| data(tensor.clone()));
-        self.tensors
-            .push((self.path.name(), tensor.dims().to_vec(), data));
+        // Weights that are not set yet take no memory if only their shapes are asked for.
+        let shape = param.lazy_shape().to_vec();
+        let data = self.with_values.then(|| data(param.val()));
+        self.tensors.push((self.path.name(), shape, data));
     }
 }
 
@@ -209,6 +214,14 @@ pub fn state_dict(module: &impl Module) -> StateDict {
         (name, StateTensor { shape, values })
     });
     entries.collect()
+}
+
+/// Names and shapes of a module's tensors; weights that are not set yet stay so.
+pub fn shapes(module: &impl Module) -> Shapes {
+    let mut collector = Collector::default();
+    module.visit(&mut collector);
+    let tensors = collector.tensors.into_iter();
+    tensors.map(|(name, shape, _)| (name, shape)).collect()
 }
 
 struct Loader(StateDict);
@@ -230,13 +243,7 @@ impl MapTensor for Loader {
 /// Missing, surplus and misshapen tensors, or one with a value that cannot be right, by name; the module is then given up
 /// unchanged.
 pub fn load_state_dict<M: Module>(module: M, state: StateDict) -> Result<M, WeightsError> {
-    let mut collector = Collector::default();
-    module.visit(&mut collector);
-    let expected: BTreeMap<_, _> = collector
-        .tensors
-        .into_iter()
-        .map(|(name, shape, _)| (name, shape))
-        .collect();
+    let expected = shapes(&module);
     let found = state
         .iter()
         .map(|(name, tensor)| (name, tensor.shape.as_slice()));

@@ -9,7 +9,7 @@ use time::format_description::well_known::Rfc3339;
 use crate::TrainError;
 use crate::config::ExperimentConfig;
 use crate::encoder::network_config;
-use crate::network::{BackboneKind, NetworkConfig, Stem};
+use crate::network::NetworkConfig;
 use crate::state_dict::{StateDict, to_safetensors};
 
 /// Where a version comes from.
@@ -114,13 +114,14 @@ pub(crate) fn inherited_classes(from: [Option<&ModelVersion>; 2]) -> usize {
 
 /// The `architecture` table of `model.toml`.
 pub fn architecture(network: &NetworkConfig, input: [usize; 3]) -> Architecture {
-    let (backbone, stem) = match (network.backbone, network.stem) {
-        (BackboneKind::Resnet18, Stem::Imagenet) => ("resnet18", "imagenet"),
-        (BackboneKind::Resnet18, Stem::Cifar) => ("resnet18", "cifar"),
-        (BackboneKind::Small, _) => ("small", ""),
+    let entry = network.backbone.entry();
+    let stem = if entry.has_stems() {
+        network.stem.name()
+    } else {
+        ""
     };
     Architecture {
-        backbone: backbone.to_owned(),
+        backbone: entry.name.to_owned(),
         stem: stem.to_owned(),
         width: network.width,
         input,

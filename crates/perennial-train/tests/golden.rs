@@ -67,7 +67,11 @@ fn network(device: &Device) -> Network {
         stem: Stem::Imagenet,
         width: 8,
     };
-    load_state_dict(Network::new(&config, 3, Some(11), 0, device), checkpoint()).unwrap()
+    load_state_dict(
+        Network::new(&config, [3, 32, 32], Some(11), 0, device),
+        checkpoint(),
+    )
+    .unwrap()
 }
 
 fn host(tensor: Tensor<2>) -> Vec<f32> {
@@ -225,7 +229,7 @@ fn checkpoints_are_taken_strictly() {
         stem: Stem::Imagenet,
         width: 8,
     };
-    let fresh = || Network::new(&config, 3, Some(11), 0, &device);
+    let fresh = || Network::new(&config, [3, 32, 32], Some(11), 0, &device);
 
     let mut state = checkpoint();
     state.remove("backbone.layer3.0.downsample.1.bias").unwrap();
@@ -248,8 +252,11 @@ fn checkpoints_are_taken_strictly() {
         width: 16,
         ..config
     };
-    let error =
-        load_state_dict(Network::new(&wide, 3, Some(11), 0, &device), checkpoint()).unwrap_err();
+    let error = load_state_dict(
+        Network::new(&wide, [3, 32, 32], Some(11), 0, &device),
+        checkpoint(),
+    )
+    .unwrap_err();
     assert!(
         matches!(&error, WeightsError::Mismatch(found) if !found.misshapen.is_empty()),
         "{error}"
@@ -332,7 +339,7 @@ fn hoc_objective_and_its_gradient_match_the_golden_values() {
                 stem: Stem::Imagenet,
                 width: 1,
             };
-            let network = Network::new(&config, 3, Some(classes - 1), 0, &device);
+            let network = Network::new(&config, [3, 32, 32], Some(classes - 1), 0, &device);
             let learner = Learner::new(
                 network,
                 Box::new(objective),

@@ -21,6 +21,7 @@ mod log_filter;
 mod machine;
 mod measurement;
 mod model_loading;
+mod network_argument;
 mod pictures;
 mod progress;
 mod provenance;

@@ -1,20 +1,21 @@
 //! Which of a checkpoint's tensors are the network's weights, and what they are called here.
 //!
-//! The places are found by the names inside of a network (`layer1.0.…` of a ResNet, `layers.0.conv` of the small one): whatever
+//! The places are found by the names inside of a network, which the table of backbones knows (`layer1.0.…` of a ResNet): whatever
 //! stands in front of these is a wrapper, of whichever tool and in whichever order - `state_dict`, `model`, `net`, `module`
 //! (DataParallel, averaged weights), `_orig_mod` (torch.compile), `backbone`. Where several places hold a network, the caller
 //! has to name one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 
 use perennial_core::Simplex;
 
 use super::file::{CheckpointFile, NumberType};
 use super::mismatch::{Mismatch, list};
+use super::places::{Places, belongs, is_optimizer_state, key_of, own_name, place};
 use super::shapes::{Shapes, backbone_shapes};
 use super::{ImportError, is_simplex};
-use crate::network::{BackboneKind, NetworkConfig, Stem};
+use crate::network::{BACKBONES, BackboneEntry, BackboneKind, NetworkConfig, Stem, supported};
 use crate::state_dict::{StateDict, WeightsError, check_values};
 
 /// How the top level of a file is named where a key is asked for.
@@ -22,9 +23,6 @@ pub const TOP_LEVEL: &str = ".";
 
 /// The most networks in one file; bounds the time that a hostile file can cost.
 const MAX_CANDIDATES: usize = 64;
-
-/// Parts of names that say nothing about which network is meant.
-const WRAPPERS: [&str; 3] = ["module", "_orig_mod", "backbone"];
 
 /// A place in a checkpoint that holds a network.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,10 +75,12 @@ impl CheckpointFile {
     ///
     /// More places than any file in use has.
     pub fn candidates(&self) -> Result<Vec<Candidate>, ImportError> {
-        let mut places = BTreeMap::new();
+        let mut places = Places::new();
         for name in self.headers().keys() {
-            if let Some((prefix, backbone)) = place(name) {
-                places.entry(prefix.to_owned()).or_insert(backbone);
+            if let Some((prefix, pattern)) = place(name) {
+                places
+                    .entry(prefix)
+                    .or_insert_with(|| self.network_at(prefix, pattern));
             }
         }
         if places.len() > MAX_CANDIDATES {
@@ -92,21 +92,20 @@ impl CheckpointFile {
                 ),
             });
         }
-        let prefixes: BTreeSet<&str> = places.keys().map(String::as_str).collect();
         let mut candidates: Vec<Candidate> = places
             .iter()
-            .map(|(prefix, backbone)| Candidate {
+            .map(|(prefix, entry)| Candidate {
                 key: key_of(prefix),
                 tensors: self
                     .headers()
                     .iter()
                     .filter(|(name, header)| {
                         !matches!(header.number, NumberType::Integer(_))
-                            && belongs(name, prefix, &prefixes).is_some()
+                            && belongs(name, prefix, &places).is_some()
                     })
                     .count(),
-                prefix: prefix.clone(),
-                backbone: *backbone,
+                prefix: (*prefix).to_owned(),
+                backbone: entry.kind,
             })
             .collect();
         // Keys must be unique to be selectable.
@@ -161,6 +160,22 @@ impl CheckpointFile {
         }
     }
 
+    /// Which of the networks with such names it is.
+    fn network_at(&self, prefix: &str, pattern: &str) -> &'static BackboneEntry {
+        let alike = || {
+            BACKBONES
+                .iter()
+                .filter(|entry| entry.keys.places.contains(&pattern))
+        };
+        let shown = |entry: &&BackboneEntry| {
+            let sign = entry.keys.requires;
+            sign.is_some_and(|name| self.headers().contains_key(&format!("{prefix}{name}")))
+        };
+        let plain = || alike().find(|entry| entry.keys.requires.is_none());
+        let found = alike().find(shown).or_else(plain);
+        found.expect("of networks with one beginning, one needs no further sign")
+    }
+
     fn no_network(&self) -> ImportError {
         let names: Vec<String> = self.headers().keys().cloned().collect();
         ImportError::NoNetwork {
@@ -171,7 +186,10 @@ impl CheckpointFile {
     }
 
     fn take(&self, candidate: &Candidate, all: &[Candidate]) -> Result<Selection<'_>, ImportError> {
-        let prefixes: BTreeSet<&str> = all.iter().map(|other| other.prefix.as_str()).collect();
+        let places: Places<'_> = all
+            .iter()
+            .map(|other| (other.prefix.as_str(), other.backbone.entry()))
+            .collect();
         let mut selection = Selection {
             file: self,
             key: candidate.key.clone(),
@@ -181,7 +199,7 @@ impl CheckpointFile {
             left_out: Vec::new(),
         };
         for (name, header) in self.headers() {
-            match belongs(name, &candidate.prefix, &prefixes) {
+            match belongs(name, &candidate.prefix, &places) {
                 Some(_) if matches!(header.number, NumberType::Integer(_)) => {
                     selection.counters.push(name.clone());
                 }
@@ -196,9 +214,9 @@ impl CheckpointFile {
                     }
                 }
                 None => {
-                    let other_network = prefixes
-                        .iter()
-                        .any(|prefix| belongs(name, prefix, &prefixes).is_some());
+                    let other_network = places
+                        .keys()
+                        .any(|prefix| belongs(name, prefix, &places).is_some());
                     let weight = !matches!(header.number, NumberType::Integer(_))
                         && !header.shape.is_empty();
                     if weight && !other_network && !is_optimizer_state(name) {
@@ -235,44 +253,40 @@ impl Selection<'_> {
                 problem: problem.to_owned(),
             })
         };
-        let first = match self.backbone {
-            BackboneKind::Resnet18 => "backbone.conv1.weight",
-            BackboneKind::Small => "backbone.layers.0.conv.weight",
-        };
-        if self.backbone == BackboneKind::Resnet18 {
-            let has = |part: &str| self.names.contains_key(&format!("backbone.{part}.weight"));
-            if has("layer1.0.conv3") {
-                return unlike(
-                    "its blocks have three convolutions, as in ResNet-50 and deeper; only resnet18 is supported",
-                );
-            }
-            if has("layer1.2.conv1") || has("layer2.2.conv1") {
-                return unlike(
-                    "its stages have more than two blocks, as in ResNet-34; only resnet18 is supported",
-                );
+        let entry = self.backbone.entry();
+        for (name, problem) in entry.keys.unlike {
+            if self.names.contains_key(&own_name(name)) {
+                return unlike(&format!("{problem}; supported are {}", supported()));
             }
         }
-        let Some(&[width, channels, height, columns]) = self.shape(first) else {
-            self.refuse_integers(first)?;
+        let first = own_name(entry.keys.first);
+        let Some(&[width, channels, height, columns]) = self.shape(&first) else {
+            self.refuse_integers(&first)?;
             return unlike(&format!(
                 "its first layer, {}, is missing or not a convolution",
-                self.file_name(first)
+                self.file_name(&first)
             ));
         };
-        let stem = match (self.backbone, height, columns) {
-            (BackboneKind::Resnet18, 7, 7) | (BackboneKind::Small, 3, 3) => Stem::Imagenet,
-            (BackboneKind::Resnet18, 3, 3) => Stem::Cifar,
-            _ => {
-                return unlike(&format!(
-                    "its first layer, {}, is a convolution of {height}x{columns}; supported are 7x7 (stem imagenet) and 3x3 (stem cifar)",
-                    self.file_name(first)
-                ));
-            }
-        };
-        if !(1..=1024).contains(&width) {
+        let is_kernel = |&&(_, side): &&(Stem, usize)| [side, side] == [height, columns];
+        let Some(&(stem, _)) = entry.stems.iter().find(is_kernel) else {
+            let known = entry
+                .stems
+                .iter()
+                .map(|(stem, side)| format!("{side}x{side} (stem {})", stem.name()));
             return unlike(&format!(
-                "its first layer, {}, has {width} channels; supported are 1 to 1024",
-                self.file_name(first)
+                "its first layer, {}, is a convolution of {height}x{columns}; supported are {}",
+                self.file_name(&first),
+                known.collect::<Vec<_>>().join(" and ")
+            ));
+        };
+        if !(1..=1024).contains(&width) || !width.is_multiple_of(entry.width_step) {
+            let multiples = match entry.width_step {
+                1 => String::new(),
+                step => format!(" in steps of {step}"),
+            };
+            return unlike(&format!(
+                "its first layer, {}, has {width} channels; supported are 1 to 1024{multiples}",
+                self.file_name(&first)
             ));
         }
         let rows = self
@@ -287,6 +301,18 @@ impl Selection<'_> {
             channels,
             classifier_rows: rows.filter(|_| !self.names.contains_key("fc1.weight")),
         })
+    }
+
+    /// Height and width of the images that the network takes, where its weights are for one size alone.
+    pub fn side(&self, network: &NetworkConfig) -> Option<usize> {
+        let entry = network.backbone.entry();
+        let &[_, tokens, _] = self.shape(&own_name(entry.positions?))? else {
+            return None;
+        };
+        let (_, patch) = entry.stems.iter().find(|(stem, _)| *stem == network.stem)?;
+        let patches = tokens.checked_sub(1)?;
+        let side = patches.isqrt();
+        (side > 0 && side * side == patches).then(|| side.saturating_mul(*patch))
     }
 
     /// The simplex that the checkpoint's embedding layer and frozen classifier show, or `None` for a network whose features are
@@ -390,7 +416,9 @@ impl Selection<'_> {
         channels: usize,
         simplex: Option<Simplex>,
     ) -> Option<Mismatch> {
-        let mut expected = backbone_shapes(network, channels);
+        // What no image size fits is told by the difference from a usual one.
+        let side = self.side(network).unwrap_or(32);
+        let mut expected = backbone_shapes(network, [channels, side, side]);
         self.expect_head(&mut expected, network, simplex);
         let found = self.names.keys().filter_map(|own| {
             let frozen = simplex.is_some() && own == "fc2.weight";
@@ -459,173 +487,11 @@ impl Selection<'_> {
 
 /// A network as the options that name it.
 pub fn network_options(network: &NetworkConfig) -> String {
-    match (network.backbone, network.stem) {
-        (BackboneKind::Small, _) => format!("--backbone small --width {}", network.width),
-        (BackboneKind::Resnet18, Stem::Imagenet) => {
-            format!(
-                "--backbone resnet18 --stem imagenet --width {}",
-                network.width
-            )
-        }
-        (BackboneKind::Resnet18, Stem::Cifar) => {
-            format!("--backbone resnet18 --stem cifar --width {}", network.width)
-        }
-    }
-}
-
-/// What stands before the names of a network in the name of one of its tensors, and which kind of network it is.
-fn place(name: &str) -> Option<(&str, BackboneKind)> {
-    if is_optimizer_state(name) {
-        return None;
-    }
-    let number = |part: Option<&&str>| {
-        part.is_some_and(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()))
-    };
-    let parts: Vec<&str> = name.split('.').collect();
-    let mut start = 0;
-    for (index, part) in parts.iter().enumerate() {
-        let found = match *part {
-            "layer1" if number(parts.get(index + 1)) => Some(BackboneKind::Resnet18),
-            "layers"
-                if number(parts.get(index + 1))
-                    && matches!(parts.get(index + 2), Some(&("conv" | "norm"))) =>
-            {
-                Some(BackboneKind::Small)
-            }
-            _ => None,
-        };
-        if let Some(backbone) = found {
-            return Some((&name[..start], backbone));
-        }
-        start += part.len() + 1;
-    }
-    None
-}
-
-/// Whether a name lies in the state of an optimizer, which holds tensors of the weights' shapes.
-fn is_optimizer_state(name: &str) -> bool {
-    name.split('.').any(|part| {
-        part.get(..5)
-            .is_some_and(|start| start.eq_ignore_ascii_case("optim"))
-    })
-}
-
-/// The network's own name of a tensor, if it is one of the network at `prefix`.
-fn belongs(name: &str, prefix: &str, prefixes: &BTreeSet<&str>) -> Option<String> {
-    if is_optimizer_state(name) {
-        return None;
-    }
-    let own = match name.strip_prefix(prefix) {
-        Some(rest) => {
-            let within_another = |other: &&&str| {
-                other.len() > prefix.len() && other.starts_with(prefix) && name.starts_with(**other)
-            };
-            if prefixes.iter().any(|other| within_another(&other)) {
-                return None;
-            }
-            match head(rest) {
-                Some(own) => own,
-                // What pytorch-cifar calls the projections of a ResNet.
-                None => format!("backbone.{}", rest.replace(".shortcut.", ".downsample.")),
-            }
-        }
-        // Beside a part called `backbone` stands what follows it.
-        None => {
-            let outer = prefix.strip_suffix("backbone.")?;
-            head(name.strip_prefix(outer)?)?
-        }
-    };
-    Some(own)
-}
-
-/// The own name of a layer after the backbone: `fc1` and `fc2` of the released checkpoints, torchvision's and timm's `fc`,
-/// pytorch-cifar's `linear`.
-fn head(rest: &str) -> Option<String> {
-    if let Some(part) = rest
-        .strip_prefix("fc.")
-        .or_else(|| rest.strip_prefix("linear."))
-    {
-        return Some(format!("fc2.{part}"));
-    }
-    let numbered = rest.starts_with("fc1.") || rest.starts_with("fc2.");
-    numbered.then(|| rest.to_owned())
-}
-
-/// A prefix without the wrappers at its end, as a key.
-fn key_of(prefix: &str) -> String {
-    let mut parts: Vec<&str> = prefix.split('.').filter(|part| !part.is_empty()).collect();
-    while parts.last().is_some_and(|part| WRAPPERS.contains(part)) {
-        parts.pop();
-    }
-    if parts.is_empty() {
-        TOP_LEVEL.to_owned()
+    let entry = network.backbone.entry();
+    let stem = if entry.has_stems() {
+        format!(" --stem {}", network.stem.name())
     } else {
-        parts.join(".")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn whatever_stands_before_a_network_is_its_place() {
-        use BackboneKind::{Resnet18, Small};
-        for (name, prefix, key, backbone) in [
-            ("layer1.0.conv1.weight", "", ".", Resnet18),
-            ("module.layer1.0.bn1.bias", "module.", ".", Resnet18),
-            (
-                "state_dict.module._orig_mod.layer1.1.conv2.weight",
-                "state_dict.module._orig_mod.",
-                "state_dict",
-                Resnet18,
-            ),
-            (
-                "state_dict.model.backbone.layers.3.norm.bias",
-                "state_dict.model.backbone.",
-                "state_dict.model",
-                Small,
-            ),
-        ] {
-            assert_eq!(place(name), Some((prefix, backbone)), "{name}");
-            assert_eq!(key_of(prefix), key);
-        }
-        for name in [
-            "encoder.layers.0.self_attn.weight",
-            "blocks.0.conv1.weight",
-            "optimizer.state.layer1.0.conv1.weight",
-            "Optimizers.0.layer1.0.conv1.weight",
-            "layer1",
-            "layers.x.conv.weight",
-            "",
-        ] {
-            assert_eq!(place(name), None, "{name}");
-        }
-    }
-
-    #[test]
-    fn names_of_other_tools_become_our_own() {
-        let own = |name: &str, prefix: &str| belongs(name, prefix, &[prefix].into());
-        for (name, prefix, expected) in [
-            ("m.conv1.weight", "m.", "backbone.conv1.weight"),
-            ("m.fc.bias", "m.", "fc2.bias"),
-            ("linear.weight", "", "fc2.weight"),
-            ("fc1.weight", "", "fc1.weight"),
-            ("net.fc2.weight", "net.backbone.", "fc2.weight"),
-            (
-                "layer2.0.shortcut.1.bias",
-                "",
-                "backbone.layer2.0.downsample.1.bias",
-            ),
-        ] {
-            assert_eq!(own(name, prefix).as_deref(), Some(expected), "{name}");
-        }
-        assert_eq!(own("criterion.weight", "net.backbone."), None);
-        assert_eq!(own("net.head.weight", "net.backbone."), None);
-        assert_eq!(
-            belongs("ema.conv1.weight", "", &["", "ema."].into()),
-            None,
-            "another network's tensor"
-        );
-    }
+        String::new()
+    };
+    format!("--backbone {}{stem} --width {}", entry.name, network.width)
 }

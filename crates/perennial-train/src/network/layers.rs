@@ -6,9 +6,8 @@ use burn::tensor::{
     Device, Tensor, TensorData, activation, module as ops, ops::ConvOptions, ops::MaxPoolOptions,
 };
 use perennial_kernels::{Convolution, FrozenConvolution, recycle, taps_first};
-use rand::RngExt;
-use rand_chacha::ChaCha8Rng;
 
+use super::start::Start;
 use crate::fused::{Addend, Fork, FusedHead, FusedLayers, FusedOptions};
 
 /// Whether batch norm uses the batch's statistics (and moves its running ones) or the running statistics.
@@ -83,41 +82,41 @@ impl Path {
 /// A square convolution without bias.
 #[derive(Module, Debug)]
 pub struct Conv {
-    /// `[out_channels, in_channels, kernel, kernel]`.
+    /// `[out_channels, in_channels / groups, kernel, kernel]`.
     pub weight: Param<Tensor<4>>,
     stride: usize,
     padding: usize,
+    groups: usize,
 }
 
 impl Conv {
     /// Weights from a normal distribution of variance `2 / fan_out`, the usual start of a ResNet.
-    pub fn new(
+    pub fn new(channels: [usize; 2], geometry: [usize; 3], start: &mut Start) -> Self {
+        Self::grouped(1, channels, geometry, start)
+    }
+
+    /// The same with channels cut into as many parts, each of which is read by the same part of the output only.
+    pub fn grouped(
+        groups: usize,
         [in_channels, out_channels]: [usize; 2],
         [kernel, stride, padding]: [usize; 3],
-        rng: &mut ChaCha8Rng,
-        device: &Device,
+        start: &mut Start,
     ) -> Self {
-        let deviation = (2.0 / (out_channels * kernel * kernel) as f64).sqrt();
-        let len = out_channels * in_channels * kernel * kernel;
-        let values: Vec<f32> = (0..len)
-            .map(|_| (standard_normal(rng) * deviation) as f32)
-            .collect();
-        let weight = Tensor::from_data(
-            TensorData::new(values, [out_channels, in_channels, kernel, kernel]),
-            device,
-        );
+        let fan_out = out_channels / groups * kernel * kernel;
+        let deviation = (2.0 / fan_out as f64).sqrt();
+        let shape = [out_channels, in_channels / groups, kernel, kernel];
         Self {
-            weight: Param::from_tensor(weight),
+            weight: start.normal(shape, deviation),
             stride,
             padding,
+            groups,
         }
     }
-}
 
-/// One draw by the Box-Muller transform.
-fn standard_normal(rng: &mut ChaCha8Rng) -> f64 {
-    let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
-    radius * (2.0 * std::f64::consts::PI * rng.random::<f64>()).cos()
+    /// Channels written.
+    pub fn out_channels(&self) -> usize {
+        self.weight.lazy_shape()[0]
+    }
 }
 
 /// Batch norm with PyTorch's conventions: the batch is normalised by its biased variance, while the running variance
@@ -139,11 +138,11 @@ const MOMENTUM: f64 = 0.1;
 
 impl BatchNorm {
     /// Scale 1, shift 0, running mean 0, running variance 1.
-    pub fn new(channels: usize, device: &Device) -> Self {
-        let buffer = device.clone().without_autodiff();
+    pub fn new(channels: usize, start: &mut Start) -> Self {
+        let buffer = start.device().clone().without_autodiff();
         Self {
-            weight: Param::from_tensor(Tensor::ones([channels], device)),
-            bias: Param::from_tensor(Tensor::zeros([channels], device)),
+            weight: start.filled([channels], 1.0),
+            bias: start.filled([channels], 0.0),
             running_mean: RunningState::new(Tensor::zeros([channels], &buffer)),
             running_var: RunningState::new(Tensor::ones([channels], &buffer)),
         }
@@ -179,6 +178,50 @@ impl BatchNorm {
     }
 }
 
+/// A convolution and its batch norm, where PyTorch only numbers them: `0` and `1`.
+#[derive(Module, Debug)]
+pub struct ConvNorm {
+    conv: Conv,
+    norm: BatchNorm,
+}
+
+impl ConvNorm {
+    /// As [`Conv::new`] and [`BatchNorm::new`].
+    pub fn new(channels: [usize; 2], geometry: [usize; 3], start: &mut Start) -> Self {
+        Self::grouped(1, channels, geometry, start)
+    }
+
+    /// As [`Conv::grouped`] and [`BatchNorm::new`].
+    pub fn grouped(
+        groups: usize,
+        channels: [usize; 2],
+        geometry: [usize; 3],
+        start: &mut Start,
+    ) -> Self {
+        Self {
+            conv: Conv::grouped(groups, channels, geometry, start),
+            norm: BatchNorm::new(channels[1], start),
+        }
+    }
+
+    /// As [`conv_norm`].
+    pub fn forward(
+        &self,
+        x: impl Into<SharedMap>,
+        residual: Option<SharedMap>,
+        relu: bool,
+        mode: Mode,
+        path: Path,
+    ) -> Tensor<4> {
+        conv_norm(&self.conv, &self.norm, x, residual, relu, mode, path)
+    }
+
+    /// As [`frozen`].
+    pub(super) fn frozen(&self, input: [usize; 2], relu: bool) -> FrozenConvolution {
+        frozen(&self.conv, &self.norm, input, relu)
+    }
+}
+
 /// A convolution with its batch norm folded in, for maps of the given height and width.
 pub(super) fn frozen(
     conv: &Conv,
@@ -188,20 +231,21 @@ pub(super) fn frozen(
 ) -> FrozenConvolution {
     let (scale, shift) = norm.folded();
     let weight = conv.weight.val().without_autodiff();
-    let [out_channels, in_channels, kernel_y, kernel_x] = weight.dims();
+    let [out_channels, of_group, kernel_y, kernel_x] = weight.dims();
     let geometry = Convolution {
         batch: 0,
-        in_channels,
+        in_channels: of_group * conv.groups,
         out_channels,
         input,
         kernel: [kernel_y, kernel_x],
         stride: conv.stride,
         padding: conv.padding,
         dilation: 1,
+        groups: conv.groups,
     };
     let mut weight = taps_first(
         &values(weight),
-        [out_channels, in_channels, kernel_y * kernel_x],
+        [out_channels, of_group, kernel_y * kernel_x],
     );
     let scale = values(scale);
     for row in weight.chunks_exact_mut(out_channels) {
@@ -221,7 +265,8 @@ pub(super) fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
         .expect("a tensor on the CPU can be read, and was converted to f32")
 }
 
-fn addend<const D: usize>(tensor: Option<Tensor<D>>) -> Addend<Dispatch> {
+/// A shortcut or a bias as the fused layers take it.
+pub(super) fn addend<const D: usize>(tensor: Option<Tensor<D>>) -> Addend<Dispatch> {
     match tensor {
         Some(tensor) => Addend::Present(tensor.into_dispatch()),
         None => Addend::Absent,
@@ -246,7 +291,7 @@ pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tenso
 }
 
 /// [`linear`] in burn's own operations.
-fn plain_linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
+pub(super) fn plain_linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Tensor<2> {
     let product = x.matmul(weight.transpose());
     match bias {
         Some(bias) => product + bias.reshape([1, -1]),
@@ -270,6 +315,13 @@ impl From<Tensor<4>> for SharedMap {
     }
 }
 
+impl SharedMap {
+    /// The map, and what its readers share.
+    pub(super) fn into_parts(self) -> (Tensor<4>, Fork) {
+        (self.map, self.fork)
+    }
+}
+
 /// Convolution, batch norm, optional residual, optional ReLU: the one layer that a ResNet is made of.
 ///
 /// # Shapes
@@ -284,11 +336,8 @@ pub fn conv_norm(
     mode: Mode,
     path: Path,
 ) -> Tensor<4> {
-    let SharedMap {
-        map: x,
-        fork: input_fork,
-    } = x.into();
-    let (residual, residual_fork) = residual.map(|shared| (shared.map, shared.fork)).unzip();
+    let (x, input_fork) = x.into().into_parts();
+    let (residual, residual_fork) = residual.map(SharedMap::into_parts).unzip();
     let options = FusedOptions {
         stride: conv.stride,
         padding: conv.padding,
@@ -326,7 +375,8 @@ pub fn conv_norm(
             Tensor::from_data(TensorData::new(output, shape), &device)
         }
         (Path::Plain, _) => {
-            let geometry = ConvOptions::new([conv.stride; 2], [conv.padding; 2], [1, 1], 1);
+            let geometry =
+                ConvOptions::new([conv.stride; 2], [conv.padding; 2], [1, 1], conv.groups);
             let convolved = ops::conv2d(x, conv.weight.val(), None, geometry);
             let normalized = match mode {
                 Mode::Train => {

@@ -172,7 +172,9 @@ impl<'a> Run<'a> {
             None => {
                 let seed = seed_for(config.seed, Purpose::Weights, 0, 0);
                 let dim = simplex.map(|simplex| simplex.dim());
-                Network::new(&config.network, self.sets[0].channels(), dim, seed, &device)
+                let input = self.sets[0].shape();
+                config.network.fits(input)?;
+                Network::new(&config.network, input, dim, seed, &device)
             }
         };
         if simplex.is_none() {

@@ -29,6 +29,7 @@ use self::timing::{Measurement, Ratio};
 use crate::arguments::GlobalArguments;
 use crate::exit_status::{ExitStatus, usage};
 use crate::machine::{Machine, Program, peak_memory_bytes};
+use crate::network_argument;
 use crate::terminal::Terminal;
 
 /// What can be measured.
@@ -54,12 +55,6 @@ enum Subjects {
     Bridge,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum StemArgument {
-    Imagenet,
-    Cifar,
-}
-
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// What to measure [default: everything]
@@ -71,12 +66,15 @@ pub struct Arguments {
     /// Threads to compute with [default: one per processor]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
     threads: Option<u32>,
-    /// Channels of the ResNet-18 after its stem
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1024))]
-    width: u32,
-    /// How the ResNet-18 begins
-    #[arg(long, default_value = "imagenet")]
-    stem: StemArgument,
+    /// Backbone of the network
+    #[arg(long, default_value = "resnet18", value_parser = network_argument::backbone())]
+    backbone: BackboneKind,
+    /// Channels of the network after its stem, or numbers per patch [default: as published]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    width: Option<u32>,
+    /// How the network begins [default: as published]
+    #[arg(long, value_parser = network_argument::stem())]
+    stem: Option<Stem>,
     /// Images of a batch
     #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(1..=8192))]
     batch: u32,
@@ -190,14 +188,7 @@ fn measure(
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let subject = Subject {
-        config: NetworkConfig {
-            backbone: BackboneKind::Resnet18,
-            stem: match arguments.stem {
-                StemArgument::Imagenet => Stem::Imagenet,
-                StemArgument::Cifar => Stem::Cifar,
-            },
-            width: arguments.width as usize,
-        },
+        config: network(arguments)?,
         vertices: arguments.vertices as usize,
         batch: arguments.batch as usize,
         samples: arguments.samples as usize,
@@ -259,6 +250,24 @@ fn measure(
         report.measurements.extend(found);
     }
     Ok(())
+}
+
+fn network(arguments: &Arguments) -> anyhow::Result<NetworkConfig> {
+    let entry = arguments.backbone.entry();
+    let stem = entry
+        .stem(arguments.stem)
+        .map_err(|problem| usage(format!("--stem {problem}")))?;
+    let width = arguments.width.map(|width| width as usize);
+    let config = NetworkConfig {
+        backbone: arguments.backbone,
+        stem,
+        width: width.unwrap_or(entry.default_width),
+    };
+    config.check().map_err(|error| usage(error.to_string()))?;
+    config
+        .fits(self::network::INPUT)
+        .map_err(|error| usage(error.to_string()))?;
+    Ok(config)
 }
 
 fn vectors(arguments: &Arguments) -> anyhow::Result<Vectors> {

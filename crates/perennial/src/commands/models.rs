@@ -22,7 +22,7 @@ pub enum Action {
         /// Version name or alias
         version: String,
     },
-    /// Import a checkpoint of another program as a version: ResNet-18 weights as PyTorch or safetensors file
+    /// Import a checkpoint of another program as a version: weights of a supported backbone as PyTorch or safetensors file
     Import(Box<import::Arguments>),
     /// Point an alias at a version; for the alias live, this is the same as `promote`, with the same checks
     Alias(Box<AliasArguments>),

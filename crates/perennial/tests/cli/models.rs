@@ -76,6 +76,7 @@ fn what_does_not_fit_is_refused_and_named() {
         "{stem}"
     );
     assert!(refused(&["--backbone", "small"]).contains("of its 21 tensors missing"));
+    assert!(refused(&["--stem", "patch4"]).contains("use imagenet or cifar"));
     assert!(
         !bench.path("registry").exists(),
         "a refused import publishes nothing"

@@ -98,3 +98,18 @@ fn a_file_that_is_no_result_is_named() {
         .run(&["bench", "step", "--against", "then.json"])
         .assert_wrong_usage(&["then.json", "bench --json"]);
 }
+
+#[test]
+fn other_backbones_are_measured_and_stems_that_do_not_apply_refused() {
+    let bench = Bench::new();
+    let mut arguments = vec!["bench", "forward", "--backbone", "senet18"];
+    arguments.extend(SMALL);
+    let report = bench.answer(&arguments);
+    assert_eq!(
+        report["measurements"][0]["name"],
+        "forward, SENet-18, imagenet stem, width 4, batch 3"
+    );
+    bench
+        .run(&["bench", "forward", "--backbone", "vit6", "--stem", "cifar"])
+        .assert_wrong_usage(&["use patch4 or patch8 or patch16"]);
+}

@@ -7,7 +7,7 @@ use perennial_core::{
 use perennial_data::{Batch, DecodeLimits, GeneratedConfig, ImageSet, Preprocessing};
 use perennial_train::class_scores::TaskClasses;
 use perennial_train::config::TrainingConfig;
-use perennial_train::network::{Network, NetworkConfig, Stem};
+use perennial_train::network::{Network, NetworkConfig};
 use perennial_train::objective::SimplexOnly;
 use perennial_train::state_dict::{state_dict, to_safetensors};
 use perennial_train::{Device, Learner, StepSums, TrainedEncoder};
@@ -31,14 +31,19 @@ pub struct Subject {
 
 impl Subject {
     pub fn title(&self, what: &str, batch: usize) -> String {
-        let stem = match self.config.stem {
-            Stem::Imagenet => "imagenet",
-            Stem::Cifar => "cifar",
+        let NetworkConfig {
+            backbone,
+            stem,
+            width,
+        } = self.config;
+        let entry = backbone.entry();
+        let stem = if entry.has_stems() {
+            format!(" {} stem,", stem.name())
+        } else {
+            String::new()
         };
-        format!(
-            "{what}, ResNet-18, {stem} stem, width {}, batch {batch}",
-            self.config.width
-        )
+        let title = entry.title;
+        format!("{what}, {title},{stem} width {width}, batch {batch}")
     }
 
     fn simplex(&self) -> anyhow::Result<Simplex> {
@@ -50,7 +55,7 @@ impl Subject {
         let simplex = self.simplex()?;
         let network = Network::new(
             &self.config,
-            INPUT[0],
+            INPUT,
             Some(simplex.dim()),
             0,
             &self.device.clone().autodiff(),
@@ -88,7 +93,7 @@ impl Subject {
         if let Some(error) = failed {
             return Err(error.into());
         }
-        let operations = 3.0 * self.operations() * self.batch as f64;
+        let operations = 3.0 * self.operations()? * self.batch as f64;
         Ok(measured
             .per_call(self.batch, "images")
             .operations(operations, self.peaks.gemm_per_second))
@@ -98,6 +103,7 @@ impl Subject {
     pub fn forward(&self, encoder: &TrainedEncoder) -> anyhow::Result<Vec<Measurement>> {
         let pixels = pixels(&images(self.batch)?)?;
         let one = pixels.len() / self.batch;
+        let operations = self.operations()?;
         let mut found = Vec::new();
         for batch in [self.batch, 1] {
             let input = &pixels[..batch * one];
@@ -108,7 +114,7 @@ impl Subject {
             found.push(
                 measured
                     .per_call(batch, "images")
-                    .operations(self.operations() * batch as f64, self.peaks.gemm_per_second),
+                    .operations(operations * batch as f64, self.peaks.gemm_per_second),
             );
         }
         Ok(found)
@@ -152,13 +158,7 @@ impl Subject {
     /// The network with random weights as a version of a registry.
     pub fn publish(&self, registry: &Registry, seed: u64) -> anyhow::Result<ModelVersion> {
         let simplex = self.simplex()?;
-        let network = Network::new(
-            &self.config,
-            INPUT[0],
-            Some(simplex.dim()),
-            seed,
-            &self.device,
-        );
+        let network = Network::new(&self.config, INPUT, Some(simplex.dim()), seed, &self.device);
         let weights = to_safetensors(&state_dict(&network), None)?;
         let draft = VersionDraft {
             dim: simplex.dim(),
@@ -190,29 +190,11 @@ impl Subject {
         Ok(TrainedEncoder::load(registry, version, &self.device)?)
     }
 
-    /// Multiplications and additions of one forward pass of one image, padding counted as if it were pixels: the number that is
-    /// usually quoted.
-    fn operations(&self) -> f64 {
-        let width = self.config.width;
-        let (stem_kernel, stem_stride, pooled) = match self.config.stem {
-            Stem::Imagenet => (7, 2, 2),
-            Stem::Cifar => (3, 1, 1),
-        };
-        let mut side = INPUT[1] / stem_stride;
-        let mut sum = side * side * INPUT[0] * width * stem_kernel * stem_kernel;
-        side /= pooled;
-        let mut from = width;
-        for (stage, blocks) in [2, 2, 2, 2].into_iter().enumerate() {
-            let to = width << stage;
-            for block in 0..blocks {
-                let halves = stage > 0 && block == 0;
-                side = if halves { side.div_ceil(2) } else { side };
-                let shortcut = if halves { from * to } else { 0 };
-                sum += side * side * (9 * from * to + 9 * to * to + shortcut);
-                from = to;
-            }
-        }
-        2.0 * (sum + from * (self.vertices - 1)) as f64
+    /// Multiplications and additions of one forward pass of one image.
+    fn operations(&self) -> anyhow::Result<f64> {
+        let dim = self.simplex()?.dim();
+        let network = Network::new(&self.config, INPUT, Some(dim), 0, &self.device);
+        Ok(network.operations(INPUT))
     }
 }
 

@@ -18,6 +18,7 @@ use serde::Serialize;
 
 use crate::arguments::GlobalArguments;
 use crate::exit_status::{ExitStatus, usage};
+use crate::network_argument;
 use crate::terminal::Terminal;
 use input::{Input, InputArguments};
 
@@ -44,12 +45,12 @@ pub struct Arguments {
     #[arg(long)]
     key: Option<String>,
     /// Backbone of the network [default: read from the tensors]
-    #[arg(long, value_enum)]
-    backbone: Option<BackboneArgument>,
-    /// First layers of a ResNet [default: read from the tensors]
-    #[arg(long, value_enum)]
-    stem: Option<StemArgument>,
-    /// Channels after the stem [default: read from the tensors]
+    #[arg(long, value_parser = network_argument::backbone())]
+    backbone: Option<BackboneKind>,
+    /// How the network begins [default: read from the tensors]
+    #[arg(long, value_parser = network_argument::stem())]
+    stem: Option<Stem>,
+    /// Channels after the stem, or numbers per patch [default: read from the tensors]
     #[arg(long, value_parser = within::<1, 1024>)]
     width: Option<usize>,
     /// Vertices of the simplex classifier [default: read from a frozen classifier in the file]
@@ -69,20 +70,6 @@ pub struct Arguments {
     /// Alias for the new version
     #[arg(long)]
     alias: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum BackboneArgument {
-    Resnet18,
-    Small,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum StemArgument {
-    /// 7x7 convolution of stride 2, then pooling
-    Imagenet,
-    /// 3x3 convolution of stride 1
-    Cifar,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -152,17 +139,24 @@ pub fn run(
     let selection = file
         .select(arguments.key.as_deref())
         .map_err(as_wrong_usage)?;
-    let description = Description::beside(&path, &file);
+    let mut description = Description::beside(&path, &file);
     let inferred = selection.infer();
     let shown = inferred.as_ref().ok().copied();
     check_channels(&path, shown)?;
-    let network = match (network(arguments, shown), inferred) {
+    let network = match (network(arguments, shown)?, inferred) {
         (Some(network), _) => network,
         (None, Ok(inferred)) => inferred.network,
         (None, Err(error)) => return Err(error.into()),
     };
     let simplex = simplex(arguments, &selection, &description)?;
     let state = selection.weights(&network, CHANNELS, simplex)?;
+    let own_side = selection.side(&network);
+    if let Some(value) = own_side {
+        description.size = Some(Found {
+            value,
+            source: "position embedding".to_owned(),
+        });
+    }
     let facts = facts(
         arguments,
         path,
@@ -172,6 +166,14 @@ pub fn run(
         simplex,
         shown.and_then(|shown| shown.classifier_rows),
     )?;
+    let side = facts.input.size.value;
+    if own_side.is_some_and(|own| own != side) {
+        return Err(usage(format!(
+            "--size {side}: the position embedding in {} is for images of {} pixels",
+            facts.file.display(),
+            own_side.unwrap_or_default()
+        )));
+    }
     let weights = to_safetensors(&state, None)?;
 
     let registry = global.create_registry()?;
@@ -235,25 +237,30 @@ fn as_wrong_usage(error: ImportError) -> anyhow::Error {
 }
 
 /// The network as the arguments describe it, completed from the tensors; `None` if that is not enough.
-fn network(arguments: &Arguments, shown: Option<Inferred>) -> Option<NetworkConfig> {
-    let given = arguments.backbone.map(|backbone| match backbone {
-        BackboneArgument::Resnet18 => BackboneKind::Resnet18,
-        BackboneArgument::Small => BackboneKind::Small,
-    });
+fn network(
+    arguments: &Arguments,
+    shown: Option<Inferred>,
+) -> anyhow::Result<Option<NetworkConfig>> {
     let shown = shown.map(|shown| shown.network);
-    let backbone = given.or(shown.map(|shown| shown.backbone))?;
-    let stem = match (backbone, arguments.stem) {
-        // It has one kind of first layer.
-        (BackboneKind::Small, _) => Some(Stem::Imagenet),
-        (_, Some(StemArgument::Imagenet)) => Some(Stem::Imagenet),
-        (_, Some(StemArgument::Cifar)) => Some(Stem::Cifar),
-        (_, None) => shown.map(|shown| shown.stem),
+    let Some(backbone) = arguments.backbone.or(shown.map(|shown| shown.backbone)) else {
+        return Ok(None);
     };
-    Some(NetworkConfig {
+    let entry = backbone.entry();
+    let stem = match (arguments.stem, shown) {
+        (Some(stem), _) => Some(stem),
+        (None, Some(shown)) if shown.backbone == backbone => Some(shown.stem),
+        (None, _) if !entry.has_stems() => None,
+        (None, _) => return Ok(None),
+    };
+    let stem = entry
+        .stem(stem)
+        .map_err(|problem| usage(format!("--stem {problem}")))?;
+    let width = arguments.width.or(shown.map(|shown| shown.width));
+    Ok(width.map(|width| NetworkConfig {
         backbone,
-        stem: stem?,
-        width: arguments.width.or(shown.map(|shown| shown.width))?,
-    })
+        stem,
+        width,
+    }))
 }
 
 fn check_channels(path: &Path, shown: Option<Inferred>) -> anyhow::Result<()> {

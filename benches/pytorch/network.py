@@ -1,6 +1,7 @@
-"""ResNet-18 on 32x32 images in PyTorch: one training step and one forward pass, timed. Prints JSON.
+"""A network on 32x32 images in PyTorch: one training step and one forward pass, timed. Prints JSON.
 
-The counterpart of `perennial bench step forward`: same network, same simplex classifier, same optimizer.
+The counterpart of `perennial bench step forward`: same network, same simplex classifier, same optimizer. Backbones other than ResNet-18
+are torchvision's and timm's, which have to be installed, at their published width.
 """
 
 import argparse
@@ -52,6 +53,52 @@ class ResNet18(nn.Module):
         return self.fc1(self.blocks(x).mean((2, 3)))
 
 
+TITLES = {
+    "resnet18": "ResNet-18",
+    "senet18": "SENet-18",
+    "resnet50": "ResNet-50",
+    "regnety400mf": "RegNetY-400MF",
+    "vit6": "ViT of 6 blocks",
+    "vit12": "ViT of 12 blocks",
+}
+
+
+def build(options, dim):
+    """The network from images to embeddings, its stem and its width."""
+    name, stem, width = options.backbone, options.stem, options.width
+    if name == "resnet18":
+        stem, width = stem or "imagenet", width or 64
+        return ResNet18(stem, width, dim), stem, width
+    if name.startswith("vit"):
+        import timm
+
+        stem, width, depth = stem or "patch4", width or 192, int(name[3:])
+        sizes = {"img_size": 32, "patch_size": int(stem[5:]), "embed_dim": width, "num_heads": width // 64}
+        body = timm.create_model("vit_tiny_patch16_224", depth=depth, num_classes=0, **sizes)
+        return nn.Sequential(body, nn.Linear(width, dim, bias=False)), stem, width
+    stem = stem or "imagenet"
+    if name == "regnety400mf":
+        import torchvision
+
+        body, width, features = torchvision.models.regnet_y_400mf(), 32, 440
+        body.fc = nn.Identity()
+        if stem == "cifar":
+            body.stem[0].stride = (1, 1)
+        return nn.Sequential(body, nn.Linear(features, dim, bias=False)), stem, width
+    if name == "senet18":
+        import timm
+
+        body, features = timm.create_model("seresnet18", num_classes=0), 512
+    else:
+        import torchvision
+
+        body, features = torchvision.models.resnet50(), 2048
+        body.fc = nn.Identity()
+    if stem == "cifar":
+        body.conv1, body.maxpool = nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.Identity()
+    return nn.Sequential(body, nn.Linear(features, dim, bias=False)), stem, 64
+
+
 def simplex(vertices):
     """Prototypes [vertices, vertices - 1], unit vectors that are equally far from each other."""
     dim = vertices - 1
@@ -83,8 +130,9 @@ def measure(name, samples, unit, count, work):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", nargs="*", help="step, forward; both by default")
-    parser.add_argument("--stem", choices=["imagenet", "cifar"], default="imagenet")
-    parser.add_argument("--width", type=int, default=64)
+    parser.add_argument("--backbone", choices=list(TITLES), default="resnet18")
+    parser.add_argument("--stem", help="as published by default")
+    parser.add_argument("--width", type=int, help="as published by default; of ResNet-18 and vision transformers")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--vertices", type=int, default=200)
     parser.add_argument("--samples", type=int, default=10)
@@ -99,7 +147,8 @@ def main():
     torch.manual_seed(0)
     torch.set_num_threads(options.threads)
     layout = torch.channels_last if options.layout == "channels-last" else torch.contiguous_format
-    model = ResNet18(options.stem, options.width, options.vertices - 1).to(options.device, memory_format=layout)
+    model, stem, width = build(options, options.vertices - 1)
+    model = model.to(options.device, memory_format=layout)
     network = torch.compile(model) if options.compile else model
     prototypes = simplex(options.vertices).to(options.device)
     matrices = [p for p in model.parameters() if p.ndim > 1]
@@ -119,7 +168,7 @@ def main():
         optimizer.step()
 
     def title(what, batch):
-        return f"{what}, ResNet-18, {options.stem} stem, width {options.width}, batch {batch}"
+        return f"{what}, {TITLES[options.backbone]}, {stem} stem, width {width}, batch {batch}"
 
     found = []
     if "step" in options.what:
