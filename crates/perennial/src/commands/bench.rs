@@ -157,6 +157,8 @@ pub fn run(
             .build_global()
             .context("threads were started already")?;
     }
+    // Before anything is measured, which takes seconds.
+    let config = network(arguments)?;
     terminal.say("measuring the machine");
     let peaks = Peaks::measure();
     let mut report = Report {
@@ -172,7 +174,7 @@ pub fn run(
         ratios: Vec::new(),
         against: Vec::new(),
     };
-    measure(arguments, global, terminal, &mut report)?;
+    measure(arguments, config, global, terminal, &mut report)?;
     report.peak_memory_bytes = peak_memory_bytes();
     if let Some(earlier) = earlier {
         report.against = compare(&report.measurements, &earlier.measurements);
@@ -183,12 +185,13 @@ pub fn run(
 
 fn measure(
     arguments: &Arguments,
+    config: NetworkConfig,
     global: &GlobalArguments,
     terminal: &Terminal,
     report: &mut Report,
 ) -> anyhow::Result<()> {
     let subject = Subject {
-        config: network(arguments)?,
+        config,
         vertices: arguments.vertices as usize,
         batch: arguments.batch as usize,
         samples: arguments.samples as usize,
