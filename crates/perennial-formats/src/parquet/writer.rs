@@ -33,7 +33,7 @@ struct Writer {
 /// The types of the columns are known with the first rows.
 enum State {
     Waiting(Option<OutputFile>),
-    Open(ArrowWriter<OutputFile>, Columns),
+    Open(Box<ArrowWriter<OutputFile>>, Columns),
 }
 
 struct Columns {
@@ -119,7 +119,7 @@ impl Writer {
             writer
                 .append_key_value_metadata(KeyValue::new(SPACE_KEY.to_owned(), space.to_string()));
         }
-        self.state = State::Open(writer, Columns { schema, payload });
+        self.state = State::Open(Box::new(writer), Columns { schema, payload });
         Ok(())
     }
 
