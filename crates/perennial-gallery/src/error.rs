@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use perennial_core::{ItemId, ItemIdError, NameError};
 
-use crate::limits::{MAX_BATCH, MAX_DIM, MAX_LIMIT, MAX_PAYLOAD_BYTES, NORM_TOLERANCE};
+use crate::limits::{MAX_BATCH, MAX_DIM, MAX_LIMIT, MAX_PAYLOAD_BYTES, MAX_SPACES, NORM_TOLERANCE};
 
 /// Errors of a gallery operation. A failed operation changes nothing.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +39,9 @@ pub enum GalleryError {
         /// Dimensions given.
         found: usize,
     },
+    /// More spaces than [`MAX_SPACES`].
+    #[error("the gallery has known {MAX_SPACES} spaces, the most that it can; start a new gallery")]
+    TooManySpaces,
     /// A vector with NaN or infinity.
     #[error("{what}: value {index} of the vector is not finite")]
     NonFinite {
@@ -272,6 +275,7 @@ impl GalleryError {
                 | Self::InvalidVersion { .. }
                 | Self::WrongDimension { .. }
                 | Self::UnsupportedDimension { .. }
+                | Self::TooManySpaces
                 | Self::NonFinite { .. }
                 | Self::NotUnit { .. }
                 | Self::PayloadTooLarge { .. }

@@ -4,6 +4,8 @@
 pub const MAX_PAYLOAD_BYTES: usize = 16 * 1024;
 /// The largest dimension of an embedding.
 pub const MAX_DIM: usize = 16_384;
+/// The most spaces that a gallery ever knows. Each partition counts the items of every space, so memory grows with their product.
+pub const MAX_SPACES: usize = 4096;
 /// The most items, ids or queries in one call.
 pub const MAX_BATCH: usize = 10_000;
 /// The most hits of one query and the most items of one page.

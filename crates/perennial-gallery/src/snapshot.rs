@@ -82,6 +82,9 @@ impl<'a> SnapshotWriter<'a> {
     pub(crate) fn new(file: &'a mut dyn Write, header: &Header) -> io::Result<Self> {
         let mut file = Digesting::new(file);
         let text = serde_json::to_vec(header)?;
+        if text.len() > MAX_HEADER_BYTES {
+            return Err(io::Error::other("its header would be too large to be read"));
+        }
         file.write_all(MAGIC)?;
         file.write_all(&FORMAT.to_le_bytes())?;
         file.write_all(&(text.len() as u32).to_le_bytes())?;

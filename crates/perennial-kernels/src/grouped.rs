@@ -24,7 +24,7 @@ pub(crate) struct Bundle {
     first: usize,
 }
 
-/// Groups of which the wider side fills a tile, in order.
+/// Groups whose written channels, `width` each, fill a tile, in order.
 fn bundles(groups: usize, width: usize) -> impl Iterator<Item = Range<usize>> {
     let tile = crate::tile_columns(1);
     let size = (tile / width.max(1)).max(1);

@@ -16,7 +16,7 @@
 //!
 //! # Guarantees
 //!
-//! Every result depends on the inputs and the processor's vector width alone, never on the number of threads: a value
+//! Every result depends on the inputs, the processor's vector width and the platform's exponential alone, never on the number of threads: a value
 //! is always summed by one task in one fixed order, and reductions over rows use blocks of a fixed size.
 //! What is dispatched to the processor's instructions is always a type with `WithSimd`: a closure may be compiled apart from the
 //! dispatch, without them.

@@ -9,8 +9,8 @@ use arc_swap::ArcSwap;
 use perennial_core::{ModelVersion, Registry, RegistryError};
 use perennial_gallery::{GalleryError, GalleryStats, VectorStore};
 use perennial_upgrade::{
-    Certification, CompatibilityCheck, EncoderLoader, LIVE_ALIAS, LoadedModel, NotCertified,
-    PREVIOUS_ALIAS, Prepared, Stored, StoredProbes, keep_probes, prepare,
+    Asking, Certification, CompatibilityCheck, EncoderLoader, LIVE_ALIAS, LoadedModel,
+    NotCertified, OwnRoute, PREVIOUS_ALIAS, Prepared, Stored, StoredProbes, keep_probes, prepare,
 };
 use serde_json::json;
 use tokio::sync::Semaphore;
@@ -101,8 +101,9 @@ impl Service {
         };
         let stored = Stored::of(&*store)?;
         if let Some(live) = &live {
-            let names = stored.per_version.keys().map(String::as_str);
-            for refused in certification.refused(live.name(), names) {
+            let asking = Asking::Version(live.name());
+            let route = OwnRoute::of(&certification, asking, live.version.dim, &stored, None);
+            for refused in route.refused {
                 tracing::warn!(
                     %refused,
                     "the live version is not certified against the stored versions: its searches are refused with 409"
@@ -233,9 +234,10 @@ impl Service {
         let Some(live) = self.live.current() else {
             return Err("no model version is live".to_owned());
         };
+        let asking = Asking::Version(live.name());
         let stored = self.stored();
-        let stored = stored.per_version.keys().map(String::as_str);
-        match self.certification.refused(live.name(), stored).first() {
+        let route = OwnRoute::of(&self.certification, asking, live.version.dim, &stored, None);
+        match route.refused.first() {
             None => Ok(()),
             Some(refused) => Err(format!(
                 "searches of everything stored are refused: {refused}"

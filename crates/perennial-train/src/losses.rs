@@ -2,17 +2,14 @@
 
 use burn::backend::Dispatch;
 use burn::tensor::{Int, Tensor, TensorData, activation};
-use serde::{Deserialize, Serialize};
 
 use crate::fused::{ContrastiveOptions, FusedLosses};
 use crate::network::Path;
 
 /// What happens to same-class pairs in the contrastive term's denominator.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Masking {
     /// They are left out.
-    #[default]
     Excluded,
     /// Their logits become 0, so that each stays in the sum as 1: what the released code does.
     Zeroed,

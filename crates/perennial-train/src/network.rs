@@ -297,8 +297,8 @@ impl Network {
         self.backbone.backbone().features()
     }
 
-    /// Multiplications and additions of a forward pass of one image, padding counted as if it were pixels: the number that is usually
-    /// quoted.
+    /// Multiplications and additions of a forward pass of one image, padding counted as if it were pixels: twice the number of
+    /// multiply-adds that is usually quoted. Prepares the frozen weights, so it is not for hot paths.
     pub fn operations(&self, [_, height, width]: [usize; 3]) -> f64 {
         let stages = self.backbone.backbone().stages([height, width]);
         let head = self.fc1.as_ref().map(EmbeddingLayer::frozen);

@@ -1,5 +1,6 @@
-//! torchvision's and timm's values for every backbone of theirs: features in evaluation mode on all paths, features and every
-//! gradient of a training step. Weights follow from a formula of the tensors' names; see `testdata/backbones/make.py`.
+//! torchvision's and timm's values for SENet-18, ResNet-50, RegNetY-400MF and the transformer of 6 blocks: features in evaluation mode, features and
+//! each gradient's length and one projection of it in a training step, on the fused and frozen paths, and RegNet and transformer in burn's
+//! own operations as well. Weights follow from a formula of the tensors' names; see `testdata/backbones/make.py`.
 #![allow(clippy::unwrap_used)]
 
 use burn::module::Module;

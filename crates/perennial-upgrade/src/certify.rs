@@ -125,22 +125,20 @@ fn agreement(data: &EvaluationData, prepared: &Prepared) -> Result<Option<f64>, 
         &unit(&data.new_queries)?,
         &unit(gallery)?,
         gallery.dim,
-        AGREEMENT,
+        data.to_ask(AGREEMENT),
     )?;
     let found = top_k(
         &prepared.queries,
         &prepared.gallery,
         prepared.dim,
-        AGREEMENT,
+        data.to_ask(AGREEMENT),
     )?;
-    let mut shared = 0;
+    let (mut shared, mut total) = (0, 0);
     for query in 0..data.queries() {
-        let wanted: Vec<usize> = wanted.neighbours(query).map(|(item, _)| item).collect();
-        shared += found
-            .neighbours(query)
-            .filter(|(item, _)| wanted.contains(item))
-            .count();
+        let wanted: Vec<usize> = data.others(&wanted, query, AGREEMENT).collect();
+        let found = data.others(&found, query, AGREEMENT);
+        shared += found.filter(|item| wanted.contains(item)).count();
+        total += wanted.len();
     }
-    let total = wanted.indices.len();
     Ok((total > 0).then(|| shared as f64 / total as f64))
 }

@@ -70,9 +70,9 @@ pub struct Mixed {
     pub old: String,
     /// Each measure over all queries.
     pub all: Vec<(Measure, f64)>,
-    /// All items embedded by the old version and searched by it: what there was before.
+    /// All items embedded by the old version and searched by it, raw or centred, whichever is better: what there was before.
     pub all_old: Vec<(Measure, f64)>,
-    /// All items embedded by the newest version: everything embedded again.
+    /// All items embedded by the newest version, in the same way: everything embedded again.
     pub all_new: Vec<(Measure, f64)>,
     /// Share of old items among the first 24 hits; 0.5 is their share of the gallery.
     pub old_among_first: f64,
@@ -322,7 +322,7 @@ impl Chain<'_> {
             old: self.versions[old].name.clone(),
             all: of(&found.all),
             all_old: tests[old].means.clone(),
-            all_new: of(newest.bounds.old()),
+            all_new: newest.means.clone(),
             old_among_first: found.share_of_first[0],
         })
     }

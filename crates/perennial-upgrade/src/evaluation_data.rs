@@ -5,7 +5,7 @@ use std::fmt;
 
 use perennial_bridge::FitInputs;
 use perennial_core::{Embeddings, ItemId, SpaceRef};
-use perennial_eval::{Measure, Relevance};
+use perennial_eval::{Measure, Relevance, TopK};
 use perennial_formats::{Judgements, Label, VectorSet};
 use serde::{Deserialize, Serialize};
 
@@ -304,6 +304,26 @@ impl EvaluationData {
     /// The number of queries.
     pub fn queries(&self) -> usize {
         self.old_queries.len()
+    }
+
+    /// Hits to ask for, so that `count` are left without the query's own item.
+    pub(crate) fn to_ask(&self, count: usize) -> usize {
+        count + usize::from(self.own.is_some())
+    }
+
+    /// The first `count` hits of a query, best first, without its own item.
+    pub(crate) fn others<'a>(
+        &self,
+        found: &'a TopK,
+        query: usize,
+        count: usize,
+    ) -> impl Iterator<Item = usize> + use<'a> {
+        let own = self.own.as_ref().and_then(|own| own[query]);
+        found
+            .neighbours(query)
+            .map(|(item, _)| item)
+            .filter(move |&item| own.is_none_or(|own| item != own as usize))
+            .take(count)
     }
 
     /// The same gallery with some of the queries.

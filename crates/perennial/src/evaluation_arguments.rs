@@ -39,10 +39,12 @@ pub struct Measuring {
 }
 
 impl MeasuringArguments {
-    /// Checks the demands and the files to write, and then reads everything. A document of another kind is not replaced.
+    /// Checks the demands and the files to write, and then reads everything, pictures too if the page shows them. A document of another
+    /// kind is not replaced.
     pub fn load(
         &self,
         kind: FileKind,
+        page_shows_pictures: bool,
         global: &GlobalArguments,
         terminal: &Terminal,
     ) -> anyhow::Result<Measuring> {
@@ -52,7 +54,7 @@ impl MeasuringArguments {
             global,
             terminal,
             interrupt: Interrupt::listen()?,
-            pictures: documents.page.is_some(),
+            pictures: page_shows_pictures && documents.page.is_some(),
         };
         let mut evaluation = self.evaluation.load(&loader, terminal)?;
         let loader = VectorLoader {
@@ -327,9 +329,16 @@ impl EvaluationArguments {
         let own = match (&queries.ids, &gallery.ids) {
             (Some(ids), Some(items)) => {
                 let places = crate::vector_argument::positions(gallery, items)?;
-                ids.iter()
+                let own: Vec<Option<u32>> = ids
+                    .iter()
                     .map(|id| places.get(id).map(|&place| place as u32))
-                    .collect()
+                    .collect();
+                if own.iter().all(Option::is_none) {
+                    return Err(usage(
+                        "--leave-one-out: no query has the id of a gallery item, so that none would be left out",
+                    ));
+                }
+                own
             }
             _ if queries.rows.len() == gallery.rows.len() => {
                 (0..queries.rows.len() as u32).map(Some).collect()

@@ -76,7 +76,7 @@ impl Pictures {
                 Source::None => return None,
             },
         };
-        let picture = Picture::decode(&bytes, DecodeLimits::FILES).ok()?;
+        let picture = Picture::decode(&bytes, DecodeLimits::UNTRUSTED).ok()?;
         let jpeg = picture.thumbnail(SIDE).ok()?;
         Some(format!(
             "data:image/jpeg;base64,{}",

@@ -362,7 +362,7 @@ struct Files {
 }
 
 impl Files {
-    /// A gallery of one partition has the names without number.
+    /// Partition 0 has the names without number.
     fn of(folder: &Path, partition: u32) -> Self {
         let name = match partition {
             0 => "hnsw".to_owned(),

@@ -10,6 +10,7 @@ use perennial_core::SpaceId;
 
 use crate::error::GalleryError;
 use crate::item::SimplexIdentity;
+use crate::limits::MAX_SPACES;
 use crate::space::StoreSpace;
 
 /// Where the counter of partitions ends; far beyond what any gallery reaches, and far from where it would overflow.
@@ -148,6 +149,24 @@ impl Layout {
         number
     }
 
+    /// Whether these names, each given once, can become known.
+    ///
+    /// # Errors
+    /// [`GalleryError::TooManySpaces`].
+    pub(super) fn check_room<'a>(
+        &self,
+        names: impl IntoIterator<Item = &'a str>,
+    ) -> Result<(), GalleryError> {
+        let new = names
+            .into_iter()
+            .filter(|name| !self.numbers.contains_key(*name));
+        let new = new.count();
+        match new > 0 && self.names.len() + new > MAX_SPACES {
+            true => Err(GalleryError::TooManySpaces),
+            false => Ok(()),
+        }
+    }
+
     fn add_partition(&mut self, shape: Shape) -> u32 {
         let number = self.next_partition;
         self.next_partition += 1;
@@ -183,6 +202,7 @@ impl Layout {
             dim: space.dim as u32,
             vertices: space.simplex.map_or(0, |simplex| simplex.vertices as u32),
         };
+        self.check_room([space.id.as_str()])?;
         let number = self.number(space.id.as_str());
         if let Some((partition, shape)) = self.home(number) {
             if shape == wanted {
@@ -347,5 +367,16 @@ mod tests {
             let error = layout.unwrap_err();
             assert!(error.contains(problem), "{error} lacks {problem}");
         }
+    }
+
+    #[test]
+    fn a_gallery_knows_a_bounded_number_of_spaces() {
+        let mut layout = Layout::default();
+        for number in 0..MAX_SPACES {
+            layout.number(&format!("v{number}"));
+        }
+        assert!(layout.check_room(["v0", "v1"]).is_ok());
+        let error = layout.check_room(["v0", "new"]).unwrap_err();
+        assert!(error.to_string().contains("4096 spaces"), "{error}");
     }
 }

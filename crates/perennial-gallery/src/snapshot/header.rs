@@ -6,7 +6,7 @@ use perennial_core::check_name;
 use serde::{Deserialize, Serialize};
 
 use crate::item::SimplexIdentity;
-use crate::limits::MAX_DIM;
+use crate::limits::{MAX_DIM, MAX_SPACES};
 
 /// The header of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,6 +107,10 @@ impl Header {
 
     /// A gallery that took over what fails here could not be opened, or would confuse spaces with its next item.
     fn check(&self) -> Result<(), String> {
+        if self.spaces.len() > MAX_SPACES {
+            let count = self.spaces.len();
+            return Err(format!("it has {count} spaces; the limit is {MAX_SPACES}"));
+        }
         for partition in &self.partitions {
             partition.check()?;
         }
@@ -172,6 +176,10 @@ mod tests {
             (header(&[], &[space("a\n", None)]), "control"),
             (header(&[(2, None)], &[space("a", Some(1))]), "partition 1"),
             (header(&[(2, None)], &[space("a", None)]), "without a space"),
+            (
+                header(&[], &vec![space("a", None); MAX_SPACES + 1]),
+                "limit",
+            ),
         ] {
             let error = read_header(&header).unwrap_err();
             assert!(error.contains(problem), "{error}");

@@ -116,7 +116,7 @@ fn an_old_snapshot_is_restored() {
 }
 
 #[test]
-fn a_damaged_old_gallery_stays_as_it_is() {
+fn a_damaged_old_gallery_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = old_gallery(folder.path());
     let whole = std::fs::read(&path).unwrap();

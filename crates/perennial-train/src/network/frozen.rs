@@ -29,7 +29,10 @@ enum Kind {
 
 /// A part of a frozen backbone.
 #[derive(Debug)]
-#[allow(clippy::large_enum_variant, reason = "a network has ten of them")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a network has at most about a hundred of them"
+)]
 pub enum Stage {
     /// A convolution with what follows it.
     Convolution(FrozenConvolution),

@@ -45,11 +45,13 @@ fn order(tuning: &EvaluationData, search: &Search<'_>) -> Result<Vec<usize>, Mea
         &prepared.queries,
         &prepared.gallery,
         prepared.dim,
-        RETRIEVED,
+        tuning.to_ask(RETRIEVED),
     )?;
     let mut retrieved = vec![0u32; tuning.old_gallery.len()];
-    for &item in &top.indices {
-        retrieved[item] += 1;
+    for query in 0..tuning.queries() {
+        for item in tuning.others(&top, query, RETRIEVED) {
+            retrieved[item] += 1;
+        }
     }
     let mut order: Vec<usize> = (0..retrieved.len()).collect();
     order.sort_by_key(|&item| (std::cmp::Reverse(retrieved[item]), item));

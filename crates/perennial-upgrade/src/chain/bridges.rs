@@ -57,9 +57,13 @@ impl<'a> ChainBridges<'a> {
                 first.then(&rest)?
             }
         });
-        // Those between neighbours are part of every composed one. Of the others, a dual query needs the version before as well.
-        self.made
-            .retain(|made| made.from == made.to + 1 || (made.to == to && made.from + 1 >= from));
+        // Those between neighbours are part of every composed one, and are asked for on the way to one. Of the others, a dual query needs
+        // the version before as well.
+        if !neighbours {
+            self.made.retain(|made| {
+                made.from == made.to + 1 || (made.to == to && made.from + 1 >= from)
+            });
+        }
         self.made.push(Made {
             recipe,
             path,

@@ -44,7 +44,7 @@ pub fn run(
         evaluation,
         pairs,
         interrupt,
-    } = arguments.measuring.load(ADVICE, global, terminal)?;
+    } = arguments.measuring.load(ADVICE, false, global, terminal)?;
     if pairs.is_none() {
         terminal.say("without --fit-from and --fit-to no bridge can be measured");
     }

@@ -13,7 +13,7 @@ use super::bridge::{IndexArgument, find_bridge};
 use crate::arguments::GlobalArguments;
 use crate::certificate_text::render;
 use crate::evaluation_arguments::{Measuring, MeasuringArguments};
-use crate::exit_status::ExitStatus;
+use crate::exit_status::{ExitStatus, usage};
 use crate::terminal::Terminal;
 
 /// How a certificate file is recognised.
@@ -93,7 +93,9 @@ pub fn run(
         evaluation,
         pairs,
         ..
-    } = arguments.measuring.load(CERTIFICATE, global, terminal)?;
+    } = arguments
+        .measuring
+        .load(CERTIFICATE, true, global, terminal)?;
     let data = &evaluation.data;
     let route = arguments
         .route
@@ -101,11 +103,17 @@ pub fn run(
             (None, None) => RouteArgument::Own,
             _ => RouteArgument::Bridged,
         });
+    if route == RouteArgument::Own && (arguments.bridge.is_some() || pairs.is_some()) {
+        return Err(usage(
+            "--route own uses no bridge: leave out --bridge and --fit-from",
+        ));
+    }
+    if route != RouteArgument::Dual && arguments.weight.is_some() {
+        return Err(usage("--weight is for dual queries: add --route dual"));
+    }
     let fitted = match (&arguments.bridge, &pairs) {
         (Some(name), _) => Some((find_bridge(name, global)?, None)),
-        (None, Some(pairs)) if route != RouteArgument::Own => {
-            Some(arguments.fit_bridge(pairs, route, terminal)?)
-        }
+        (None, Some(pairs)) => Some(arguments.fit_bridge(pairs, route, terminal)?),
         _ => None,
     };
     let chosen = fitted

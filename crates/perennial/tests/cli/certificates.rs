@@ -180,6 +180,13 @@ fn a_stored_bridge_knows_what_it_was_fitted_on() {
     let (code, found) = certified(&["--bridge", "other", "--route", "dual"]);
     assert_eq!((code, &found["finding"]), (Some(0), &json!("compatible")));
     assert_eq!(found.get("warnings"), None, "{found}");
+    // What a route has no use for is refused, not ignored.
+    for (more, problem) in [
+        (["--bridge", "other", "--route", "own"], "--bridge"),
+        (["--bridge", "other", "--weight", "0.5"], "--weight"),
+    ] {
+        certify(&bench, &more).assert_wrong_usage(&[problem]);
+    }
     // The same values.
     fit("new-queries.jsonl", "old-queries.jsonl", "seen");
     let (code, found) = certified(&["--bridge", "seen", "--route", "dual"]);

@@ -160,7 +160,8 @@ pub(super) fn upsert(
             }));
         }
     }
-    drop(new);
+    let room = changes.layout.check_room(new.into_keys());
+    room.map_err(Failure::Refused)?;
     let mut outcome = Outcome::default();
     for item in batch {
         let number = changes.meta.next_row;

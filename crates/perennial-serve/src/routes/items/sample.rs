@@ -24,7 +24,7 @@ pub(super) fn of_classes(
 ) -> Result<Vec<StoredItem>, ApiError> {
     let begun = Instant::now();
     let all = Filter {
-        model_versions: model_version.map(|version| vec![version]),
+        model_versions: model_version.clone().map(|version| vec![version]),
         ..Filter::default()
     };
     let first = store.scroll(None, 1, &all, true)?.items.pop();
@@ -33,8 +33,14 @@ pub(super) fn of_classes(
     };
     // Any query finds any item of its dimension, if nothing is better.
     let mut groups: BTreeMap<usize, Vec<SpaceId>> = BTreeMap::new();
-    for SpaceStats { space, .. } in store.spaces()? {
-        groups.entry(space.dim).or_default().push(space.id);
+    for SpaceStats { space, items, .. } in store.spaces()? {
+        if items > 0
+            && model_version
+                .as_ref()
+                .is_none_or(|name| *name == space.id.as_str())
+        {
+            groups.entry(space.dim).or_default().push(space.id);
+        }
     }
     let find = |labels: LabelFilter, limit: usize| -> Result<Vec<Hit>, GalleryError> {
         let filter = Filter {
@@ -57,6 +63,9 @@ pub(super) fn of_classes(
                 exact: true,
             });
             hits.extend(found?.pop().unwrap_or_default());
+            if hits.len() >= limit {
+                break;
+            }
         }
         hits.truncate(limit);
         Ok(hits)
