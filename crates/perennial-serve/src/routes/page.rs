@@ -112,12 +112,10 @@ fn docs(name: &str) -> Response {
 /// A note in place of the viewer.
 #[cfg(not(feature = "swagger"))]
 fn docs(name: &str) -> Response {
-    let mut note = match name {
+    match name {
         "index.html" => file("text/html; charset=utf-8", NO_VIEWER, PAGE_POLICY),
-        _ => return StatusCode::NOT_FOUND.into_response(),
-    };
-    *note.status_mut() = StatusCode::NOT_FOUND;
-    note
+        _ => StatusCode::NOT_FOUND.into_response(),
+    }
 }
 
 fn file(content_type: &str, content: impl Into<Bytes>, policy: HeaderValue) -> Response {
