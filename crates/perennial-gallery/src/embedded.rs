@@ -4,6 +4,10 @@
 //! brings the rows in memory up to date, which answer searches. Another thread keeps a graph of neighbours for each partition once there are
 //! enough rows. Readers wait for neither: what they see changes in one short step after a commit.
 
+#[cfg(feature = "hnsw")]
+mod approximate;
+#[cfg(not(feature = "hnsw"))]
+#[path = "embedded/no_approximate.rs"]
 mod approximate;
 mod backend;
 mod batch_scan;
@@ -51,6 +55,10 @@ use crate::filter::Filter;
 use crate::item::{Hit, Item, ItemId, StoredItem};
 use crate::space::{SpaceStats, StoreSpace};
 use crate::store::{Page, SearchRequest, Upserted, VectorStore};
+
+/// Whether this build has the approximate index (feature `hnsw`). One without it compares every query with all items, and leaves graphs
+/// that another build has saved as they are.
+pub const HAS_GRAPHS: bool = cfg!(feature = "hnsw");
 
 /// A gallery in a folder of this machine: `gallery.redb`, and for every large partition a graph, such as `hnsw.usearch` with `hnsw.json`.
 ///
