@@ -1,7 +1,8 @@
 //! Galleries that are only read, and what lies where a gallery should.
 
 use perennial_gallery::{
-    EmbeddedGallery, Filter, GalleryConfig, GalleryError, HAS_GRAPHS, Maintenance, Snapshots, VectorStore,
+    EmbeddedGallery, Filter, GalleryConfig, GalleryError, HAS_GRAPHS, Maintenance, Snapshots,
+    VectorStore,
 };
 
 use crate::fixtures::*;
