@@ -18,6 +18,8 @@ pub mod client_address;
 mod client_limits;
 pub mod config;
 mod connections;
+#[allow(dead_code, reason = "the search by routes uses it")]
+mod encoders;
 pub mod error;
 mod images;
 pub mod keys;
