@@ -72,7 +72,6 @@ impl Encoders {
         registry: &Registry,
         loader: &dyn EncoderLoader,
     ) {
-        let _turn = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         for name in needed {
             if self.get(name).is_some() {
                 continue;
