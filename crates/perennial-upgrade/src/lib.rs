@@ -16,6 +16,7 @@
 mod accepted;
 pub mod advise;
 mod bridges;
+mod canaries;
 pub mod certificate;
 pub mod certification;
 mod certify;
@@ -40,6 +41,7 @@ pub mod stored_probes;
 
 pub use advise::{Advice, AdviceError, Question, Rates, TaskAdvice, Way, WayKind};
 pub use bridges::{BridgeRegistry, BridgeRegistryError};
+pub use canaries::{CANARY_TOLERANCE, Canaries, CanaryError};
 pub use certificate::{BridgeUse, Certificate, CertificateError, Source, Sources, TaskResult};
 pub use certification::{Certification, Certified, CompatibilityCheck, NotCertified, Standing};
 pub use certify::CertificateRequest;
