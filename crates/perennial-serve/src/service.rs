@@ -14,6 +14,7 @@ use perennial_upgrade::{
 use serde_json::json;
 use tokio::task::JoinHandle;
 
+use crate::answering::Answering;
 use crate::config::ServeConfig;
 use crate::error::{ApiError, Code, ServeError};
 use crate::gallery::Gallery;
@@ -30,6 +31,7 @@ pub(crate) struct Service {
     pub(crate) transport: Transport,
     pub(crate) inference: Inference,
     pub(crate) gallery: Gallery,
+    pub(crate) answering: Answering,
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) recent: Recent,
     pub(crate) draining: AtomicBool,
@@ -90,7 +92,15 @@ impl Service {
         }
         let telemetry = Arc::new(Telemetry::new());
         let (inference, worker) = Inference::start(&config, live, loader, probes, &telemetry);
+        let answering = Answering::start(
+            &config,
+            &registry,
+            &inference,
+            &gallery.certification,
+            &telemetry,
+        )?;
         let service = Self {
+            answering,
             transport: Transport::new(&config),
             config,
             registry,
@@ -151,7 +161,12 @@ impl Service {
         if self.draining.load(Ordering::Relaxed) {
             return Err("the service is stopping".to_owned());
         }
+        self.answering
+            .readiness(&self.inference, &self.gallery.certification)?;
         let Some(live) = self.inference.live.current() else {
+            if self.answering.needs_no_live_version() {
+                return Ok(());
+            }
             return Err("no model version is live".to_owned());
         };
         let asking = Asking::Version(live.name());

@@ -30,6 +30,7 @@ pub use self::settings::{UpstreamApi, UpstreamConfig, UpstreamKey};
 use crate::config::seconds;
 use crate::error::{ApiError, ServeError};
 use crate::input_type::InputType;
+use crate::service::Service;
 use crate::telemetry::Telemetry;
 
 const CONNECT: Duration = Duration::from_secs(10);
@@ -69,8 +70,11 @@ impl Secret {
 pub(crate) struct ClientKey(Option<Secret>);
 
 impl ClientKey {
-    pub(crate) fn of(headers: &HeaderMap) -> Self {
-        let value = headers.get(header::AUTHORIZATION).cloned();
+    /// The key of a request. A service with keys of its own never passes them on: there, the header holds one of them.
+    pub(crate) fn of(service: &Service, headers: &HeaderMap) -> Self {
+        let is_ours = !service.transport.keys.load().is_empty();
+        let value = headers.get(header::AUTHORIZATION).filter(|_| !is_ours);
+        let value = value.cloned();
         Self(value.map(|mut value| {
             value.set_sensitive(true);
             Secret(value)

@@ -25,6 +25,16 @@ pub(crate) struct StatusBody {
     status: &'static str,
 }
 
+/// The service is ready.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ReadyBody {
+    /// `ok`.
+    status: &'static str,
+    /// What an operator should know although requests are answered, such as an upstream whose model has changed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
+}
+
 /// What this service is.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct InfoBody {
@@ -58,14 +68,20 @@ pub(crate) async fn livez() -> Json<StatusBody> {
 /// stopping.
 #[utoipa::path(get, path = "/readyz", tag = "service",
     responses(
-        (status = 200, description = "Ready.", body = StatusBody),
+        (status = 200, description = "Ready.", body = ReadyBody),
         (status = 503, description = "Not ready.", body = ErrorBody)
     ))]
 pub(crate) async fn readyz(
     State(service): State<Arc<Service>>,
-) -> Result<Json<StatusBody>, ApiError> {
-    blocking(move || service.readiness().map_err(ApiError::unavailable)).await?;
-    Ok(OK)
+) -> Result<Json<ReadyBody>, ApiError> {
+    let warnings = blocking(move || {
+        service.readiness().map_err(ApiError::unavailable)?;
+        Ok(service.answering.warnings())
+    });
+    Ok(Json(ReadyBody {
+        status: "ok",
+        warnings: warnings.await?,
+    }))
 }
 
 /// What this service is and which limits it has.
