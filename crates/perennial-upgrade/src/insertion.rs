@@ -46,8 +46,9 @@ impl Insertion {
                 }
                 None => {
                     for other in &others {
-                        let standing = certification.standing_of_items(name, other);
+                        let standing = either_way(certification, name, other);
                         if matches!(standing, Standing::Refused(_)) {
+                            // Force is to allow both directions.
                             insertion.note(certification.standing(other, name));
                         }
                         insertion.note(standing);
@@ -102,5 +103,16 @@ impl Insertion {
                 first.name
             )),
         };
+    }
+}
+
+/// The standing of two versions of which neither is live: certified in one direction, by any route, is enough.
+fn either_way(certification: &Certification, one: &str, other: &str) -> Standing {
+    match certification.standing(one, other) {
+        Standing::Refused(refused) => match certification.standing(other, one) {
+            Standing::Refused(_) => Standing::Refused(refused),
+            met => met,
+        },
+        met => met,
     }
 }

@@ -41,7 +41,7 @@ struct State {
     records: Result<Arc<CompatibilityRecords>, String>,
     certificates: StoredCertificates,
     /// Cached decisions under this policy and these records.
-    decided: HashMap<(String, String), Result<Certified, NotCertified>>,
+    decided: HashMap<(String, String), Result<Vec<Certified>, NotCertified>>,
 }
 
 /// Changes with every replacement of a file.
@@ -151,8 +151,8 @@ impl RegistryRecords {
             (Some((Finding::Compatible, basis)), _) => return Ok(Certified::by(basis)),
             (Some((Finding::Undecided, basis)), Undecided::Warn) => {
                 return Ok(Certified {
-                    basis,
                     undecided: true,
+                    ..Certified::by(basis)
                 });
             }
             (Some((_, reason)), _) => {
@@ -241,8 +241,8 @@ impl RegistryRecords {
         match (verdict, policy.undecided) {
             (Verdict::Compatible, _) => Ok(Certified::by(basis)),
             (Verdict::Undecided, Undecided::Warn) => Ok(Certified {
-                basis,
                 undecided: true,
+                ..Certified::by(basis)
             }),
             _ => Err(refused(basis, None)),
         }
@@ -303,9 +303,13 @@ impl RegistryRecords {
 }
 
 impl CompatibilityCheck for RegistryRecords {
-    fn check(&self, query_version: &str, gallery_version: &str) -> Result<Certified, NotCertified> {
+    fn ways(
+        &self,
+        query_version: &str,
+        gallery_version: &str,
+    ) -> Result<Vec<Certified>, NotCertified> {
         if query_version == gallery_version {
-            return Ok(Certified::by("same version"));
+            return Ok(vec![Certified::by("same version")]);
         }
         // A panic while the lock was held can only have left an older state behind.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -320,7 +324,9 @@ impl CompatibilityCheck for RegistryRecords {
             gallery: self.version(gallery_version, query_version, gallery_version)?,
         };
         let decision = match &state.records {
-            Ok(records) => self.decide(&state.policy, records, &state.certificates, &pair),
+            Ok(records) => self
+                .decide(&state.policy, records, &state.certificates, &pair)
+                .map(|certified| vec![certified]),
             Err(problem) => Err(NotCertified {
                 query_version: query_version.to_owned(),
                 gallery_version: gallery_version.to_owned(),
