@@ -359,10 +359,7 @@ impl Target {
             .route(&new, certification)
             .map_err(|refused| incompatible(&[refused]))?;
         Ok(match route.map(|certified| certified.way) {
-            None => Choice {
-                route: "old",
-                ..Choice::alone(old, input_type)
-            },
+            None => Choice::uncertified(old),
             Some(CertifiedWay::Own) => Choice::own(self.space.as_str(), new),
             Some(CertifiedWay::Bridged(bridge)) => {
                 Choice::bridged(self.space.as_str(), new, bridge)

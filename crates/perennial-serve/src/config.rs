@@ -341,10 +341,10 @@ impl ServeConfig {
                 let problem = "the `authorization` header of clients holds a key of this service, which no other service may see; use file:PATH or env:NAME, or run this service without keys behind something that checks clients";
                 return Err(wrong(key("key"), problem.to_owned()));
             }
-            for (other, settings) in self.upstream.range::<str, _>(..name.as_str()) {
-                let names = upstream.names().into_iter().chain([name.as_str()]);
-                let taken = |name: &str| name == other || settings.names().contains(&name);
-                if let Some(taken) = names.into_iter().find(|name| taken(name)) {
+            for (other, settings) in self.upstream.range(..name.clone()) {
+                let mut names = upstream.names().into_iter().chain([name.as_str()]);
+                let taken = |name: &&str| *name == other || settings.names().contains(name);
+                if let Some(taken) = names.find(taken) {
                     let problem = format!(
                         "{taken:?} is a name, space or model of upstream {other} as well, so that nobody could tell which of them a client asks for"
                     );

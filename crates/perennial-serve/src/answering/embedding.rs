@@ -116,6 +116,14 @@ impl Choice {
         }
     }
 
+    /// Queries that the old encoder answers because no route is certified.
+    pub(super) fn uncertified(old: Encoder) -> Self {
+        Self {
+            route: "old",
+            ..Self::alone(old, InputType::Query)
+        }
+    }
+
     /// Queries of an encoder that was trained to be comparable with another space.
     pub(super) fn own(space: &str, new: Encoder) -> Self {
         Self {

@@ -31,7 +31,8 @@ pub(crate) struct EmbeddingsRequest {
     /// Only the dimension that the space has.
     dimensions: Option<usize>,
     /// Ignored.
-    user: Option<String>,
+    #[serde(rename = "user")]
+    _user: Option<String>,
     /// Whether the inputs are queries or documents.
     input_type: Option<InputType>,
 }
@@ -112,7 +113,7 @@ pub(crate) async fn embeddings(
         model,
         encoding_format,
         dimensions,
-        user: _,
+        _user,
         input_type,
     } = read_json(&service, request).await?;
     let inputs = input.within(&service.config.limits)?;
