@@ -118,7 +118,7 @@ impl Answering {
         };
         match target.new_encoder(inference) {
             None => Err("no model version is live".to_owned()),
-            Some(new) => match target.route(&new, certification) {
+            Some(new) => match target.route(new.space(), new.dim(), certification) {
                 Ok(_) => Ok(()),
                 Err(refused) => Err(format!(
                     "queries cannot be answered in {}: {refused}",
@@ -136,12 +136,22 @@ impl Answering {
             .collect()
     }
 
-    /// The space that a version must have a certified route into before it becomes live, where there is one.
-    pub(crate) fn space_for_live(&self) -> Option<(&SpaceId, usize)> {
-        let target = self.target.as_ref()?;
-        let stays_answered = target.uncertified.is_some();
-        (matches!(target.new, New::Live) && !stays_answered)
-            .then_some((&target.space, target.dim))
+    /// Whether queries could still be answered if this version were live.
+    ///
+    /// # Errors
+    /// The pair without a certified route.
+    pub(crate) fn allows_live(
+        &self,
+        model: &LoadedModel,
+        certification: &Certification,
+    ) -> Result<(), NotCertified> {
+        match &self.target {
+            Some(target) if matches!(target.new, New::Live) => {
+                let dim = model.version.dim;
+                target.route(model.name(), dim, certification).map(drop)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Decides who answers; may look at files. `model` is the name in the request, without which the default encoder answers.
@@ -205,7 +215,9 @@ fn target(
             let upstream = found.ok_or_else(|| {
                 wrong(
                     "answer_from",
-                    format!("{name:?} is neither `live` nor an upstream; add a table [upstream.NAME]"),
+                    format!(
+                        "{name:?} is neither `live` nor an upstream; add a table [upstream.NAME]"
+                    ),
                 )
             })?;
             New::Upstream(Arc::clone(upstream))
@@ -237,9 +249,11 @@ fn old_version(
             spec.name
         )));
     }
-    let version = registry
-        .get(name)
-        .map_err(|error| wrong(format!("{error}; name a model version or a registered space")))?;
+    let version = registry.get(name).map_err(|error| {
+        wrong(format!(
+            "{error}; name a model version or a registered space"
+        ))
+    })?;
     if version.name != name {
         return Err(wrong(format!(
             "{name:?} is an alias, which may move, and the index would not move with it; name {}",
@@ -250,7 +264,9 @@ fn old_version(
         return Ok(live);
     }
     let needed = [name.to_owned()].into_iter().collect();
-    inference.encoders.keep(&needed, registry, &*inference.loader);
+    inference
+        .encoders
+        .keep(&needed, registry, &*inference.loader);
     inference.encoders.get(name).ok_or_else(|| {
         let problem = inference.encoders.problem(name).unwrap_or_default();
         wrong(format!("the encoder of {name} cannot be used: {problem}"))
@@ -268,7 +284,7 @@ impl Target {
             // As everywhere in a service without a live version: it starts, and requests are refused until there is one.
             return Ok(());
         };
-        match self.route(&new, certification) {
+        match self.route(new.space(), new.dim(), certification) {
             Ok(Some(certified)) => {
                 tracing::info!(
                     space = %self.space,
@@ -315,23 +331,23 @@ impl Target {
     /// The best certified route of queries; nothing where they are answered by the old encoder because none is certified.
     fn route(
         &self,
-        new: &Encoder,
+        from: &str,
+        dim: usize,
         certification: &Certification,
     ) -> Result<Option<Certified>, NotCertified> {
-        let (from, to) = (new.space(), self.space.as_str());
+        let to = self.space.as_str();
         let refused = match certification.ways(from, to) {
             Ok(ways) => {
                 let mut leading = ways
                     .into_iter()
-                    .filter(|certified| certified.way.leads(new.dim(), self.dim));
+                    .filter(|certified| certified.way.leads(dim, self.dim));
                 match leading.next() {
                     Some(certified) => return Ok(Some(certified)),
                     None => NotCertified {
                         query_version: from.to_owned(),
                         gallery_version: to.to_owned(),
                         reason: format!(
-                            "no certified route leads from its {} dimensions to {}",
-                            new.dim(),
+                            "no certified route leads from its {dim} dimensions to {}",
                             self.dim
                         ),
                         remedy: None,
@@ -356,7 +372,7 @@ impl Target {
         })?;
         let certification = &service.gallery.certification;
         let route = self
-            .route(&new, certification)
+            .route(new.space(), new.dim(), certification)
             .map_err(|refused| incompatible(&[refused]))?;
         Ok(match route.map(|certified| certified.way) {
             None => Choice::uncertified(old),

@@ -325,7 +325,10 @@ impl ApiError {
     /// The error as JSON, with the headers that go with it.
     pub(crate) fn respond(self, request_id: &str, form: ErrorForm) -> Response {
         let code = self.code;
-        let param = self.details.as_ref().and_then(|details| details.get("param"));
+        let param = self
+            .details
+            .as_ref()
+            .and_then(|details| details.get("param"));
         let (kind, param) = match form {
             ErrorForm::Own => (None, None),
             ErrorForm::OpenAi => (

@@ -52,7 +52,10 @@ mod tests {
         for name in ["query", "search_query"] {
             assert_eq!(InputType::of_prompt(name), Some(InputType::Query));
             let json = format!("\"{name}\"");
-            assert_eq!(serde_json::from_str::<InputType>(&json).unwrap(), InputType::Query);
+            assert_eq!(
+                serde_json::from_str::<InputType>(&json).unwrap(),
+                InputType::Query
+            );
         }
         for name in ["document", "search_document", "passage"] {
             assert_eq!(InputType::of_prompt(name), Some(InputType::Document));

@@ -11,7 +11,7 @@ use tracing::Instrument;
 use utoipa::ToSchema;
 
 use crate::error::{ApiError, Code};
-use crate::service::{Service, blocking};
+use crate::service::{Service, blocking, incompatible};
 
 /// The outcome of a swap, or of its dry run.
 #[derive(Debug, Serialize, ToSchema)]
@@ -182,6 +182,13 @@ fn finish(
     verdict.check_stored(&model, &stored, &service.gallery.certification);
     if !verdict.allows(force) {
         return Err(refusal(&verdict, model.name()));
+    }
+    if let Err(refused) = service
+        .answering
+        .allows_live(&model, &service.gallery.certification)
+        && !force
+    {
+        return Err(incompatible(&[refused]));
     }
     let before = service.inference.live.current();
     let forced = verdict.needs_force();

@@ -205,7 +205,10 @@ impl Upstream {
         for (number, part) in inputs.chunks(self.config.inputs_per_request).enumerate() {
             let call = Call {
                 upstream: Arc::clone(self),
-                inputs: part.iter().map(|input| format!("{prefix}{input}")).collect(),
+                inputs: part
+                    .iter()
+                    .map(|input| format!("{prefix}{input}"))
+                    .collect(),
                 asked: asked.clone(),
                 deadline,
             };
@@ -336,9 +339,8 @@ impl Call {
             .configure_request(request)
             .timeout_global(Some(left))
             .build();
-        let failed = |error: &ureq::Error| {
-            Failure::of_transport(error, config.timeout_seconds, most)
-        };
+        let failed =
+            |error: &ureq::Error| Failure::of_transport(error, config.timeout_seconds, most);
         let mut answer = agent.run(request).map_err(|error| failed(&error))?;
         let text = |name| {
             let value = answer.headers().get(name)?;

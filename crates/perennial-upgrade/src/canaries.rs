@@ -155,7 +155,10 @@ mod tests {
         assert!((turned - 2_f64.sqrt()).abs() < 1e-6, "{turned}");
         for (fresh, dim) in [(&[1.0, 0.0][..], 2), (&[1.0; 4], 4), (&[1.0; 4], 0)] {
             let error = canaries.largest_distance(fresh, dim).unwrap_err();
-            assert!(error.to_string().contains("2 of 2 are registered"), "{error}");
+            assert!(
+                error.to_string().contains("2 of 2 are registered"),
+                "{error}"
+            );
         }
         assert!(canaries.largest_distance(&[0.0; 4], 2).is_err());
     }

@@ -197,7 +197,9 @@ impl Choice {
                 let tokens = new.tokens;
                 let vectors = blocking(move || {
                     let mut vectors = Vec::new();
-                    bridge.apply(&new.vectors, &mut vectors).map_err(no_direction)?;
+                    bridge
+                        .apply(&new.vectors, &mut vectors)
+                        .map_err(no_direction)?;
                     Ok(vectors)
                 });
                 Embedded {
@@ -239,5 +241,7 @@ impl Choice {
 }
 
 fn no_direction(error: perennial_bridge::BridgeError) -> ApiError {
-    ApiError::unprocessable(format!("an input cannot be embedded by this route: {error}"))
+    ApiError::unprocessable(format!(
+        "an input cannot be embedded by this route: {error}"
+    ))
 }

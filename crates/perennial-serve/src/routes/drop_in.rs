@@ -32,7 +32,8 @@ pub(crate) enum InputsSchema {
     Several(Vec<String>),
 }
 
-const NO_TOKENS: &str = "holds token ids; send texts, which are cut into tokens by the encoder's own tokenizer";
+const NO_TOKENS: &str =
+    "holds token ids; send texts, which are cut into tokens by the encoder's own tokenizer";
 
 impl<'de> Deserialize<'de> for Inputs {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -188,7 +189,10 @@ mod tests {
         assert_eq!(of("[\"a\", \"b\\n\"]").unwrap().0, ["a", "b\n"]);
         assert!(of("[]").unwrap().0.is_empty());
         for json in ["[1, 2]", "[[1, 2], [3]]"] {
-            assert!(of(json).unwrap_err().to_string().contains("token ids"), "{json}");
+            assert!(
+                of(json).unwrap_err().to_string().contains("token ids"),
+                "{json}"
+            );
         }
         for json in ["1", "null", "[null]", "{}", "[-1]"] {
             assert!(of(json).is_err(), "{json}");

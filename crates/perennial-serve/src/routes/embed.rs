@@ -8,9 +8,9 @@ use perennial_gallery::bounded_json::some_at_most;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::Versioned;
 use super::drop_in::{Inputs, InputsSchema};
 use super::tei_embed::{self, TeiRequest};
-use super::Versioned;
 use crate::body::{Format, Received};
 use crate::config::MAX_IMAGES;
 use crate::error::{ApiError, ErrorBody};

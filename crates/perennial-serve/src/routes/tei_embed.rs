@@ -37,7 +37,10 @@ pub(super) async fn embed(
         let service = Arc::clone(service);
         blocking(move || service.answering.choose(&service, None, input_type)).await?
     };
-    if request.dimensions.is_some_and(|wanted| wanted != choice.dim) {
+    if request
+        .dimensions
+        .is_some_and(|wanted| wanted != choice.dim)
+    {
         return Err(ApiError::unprocessable(format!(
             "dimensions: embeddings in space {} have {} dimensions and cannot be shortened",
             choice.space, choice.dim

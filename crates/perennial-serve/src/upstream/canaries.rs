@@ -128,13 +128,20 @@ impl Upstream {
                 })
             }
             Err(problem) => {
-                tracing::warn!(upstream = self.name, problem, "the canaries could not be embedded");
+                tracing::warn!(
+                    upstream = self.name,
+                    problem,
+                    "the canaries could not be embedded"
+                );
                 Some(format!(
                     "upstream {}: its canaries could not be embedded: it {problem}",
                     self.name
                 ))
             }
         };
-        *canaries.problem.lock().unwrap_or_else(PoisonError::into_inner) = problem;
+        *canaries
+            .problem
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = problem;
     }
 }

@@ -66,9 +66,9 @@ impl Failure {
                 may_pass: true,
                 ..Self::nonsense("has an unknown host name; check the setting `url`")
             },
-            ureq::Error::Protocol(_) => {
-                Self::nonsense(format!("does not answer in HTTP ({error}); check the setting `url`"))
-            }
+            ureq::Error::Protocol(_) => Self::nonsense(format!(
+                "does not answer in HTTP ({error}); check the setting `url`"
+            )),
             ureq::Error::Io(io) if io.kind() == std::io::ErrorKind::ConnectionRefused => Self {
                 may_pass: true,
                 ..Self::nonsense("refuses connections; is it running?")
@@ -207,7 +207,11 @@ mod tests {
             (503, Code::UpstreamFailed, true),
         ] {
             let failure = of(status, false);
-            assert_eq!((failure.code, failure.may_pass), (code, may_pass), "{status}");
+            assert_eq!(
+                (failure.code, failure.may_pass),
+                (code, may_pass),
+                "{status}"
+            );
         }
         assert_eq!(of(401, true).code, Code::Unauthorized);
         let error = of(500, false).into_api_error("old");

@@ -53,7 +53,10 @@ pub(super) fn read(body: &[u8], rows: &Rows) -> Result<Embedded, Failure> {
     if data.iter().any(|entry| entry.index.is_some()) {
         data.sort_by_key(|entry| entry.index);
         let in_order = (0..).zip(&data);
-        if in_order.into_iter().any(|(place, entry)| entry.index != Some(place)) {
+        if in_order
+            .into_iter()
+            .any(|(place, entry)| entry.index != Some(place))
+        {
             return Err(Failure::nonsense(
                 "numbers its embeddings otherwise than 0, 1, 2 and so on",
             ));
@@ -97,7 +100,11 @@ mod tests {
             ("{}".to_owned(), "data"),
         ] {
             let failure = read(body.as_bytes(), &rows).map(|_| ()).unwrap_err();
-            assert!(failure.problem().contains(says), "{body}: {}", failure.problem());
+            assert!(
+                failure.problem().contains(says),
+                "{body}: {}",
+                failure.problem()
+            );
         }
     }
 }

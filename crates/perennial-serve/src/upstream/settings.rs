@@ -203,7 +203,10 @@ impl UpstreamConfig {
             return Err(("timeout_seconds", problem));
         }
         if self.retries > MAX_RETRIES {
-            return Err(("retries", format!("must be 0 to {MAX_RETRIES}, got {}", self.retries)));
+            return Err((
+                "retries",
+                format!("must be 0 to {MAX_RETRIES}, got {}", self.retries),
+            ));
         }
         for (key, count, max) in [
             ("max_in_flight", self.max_in_flight, MAX_IN_FLIGHT),
@@ -236,7 +239,10 @@ impl UpstreamConfig {
     /// The address, taken apart.
     fn uri(&self) -> Result<Uri, String> {
         const FORM: &str = "write an address such as https://host.example/v1";
-        let uri: Uri = self.url.parse().map_err(|_| format!("is not a URL; {FORM}"))?;
+        let uri: Uri = self
+            .url
+            .parse()
+            .map_err(|_| format!("is not a URL; {FORM}"))?;
         if !matches!(uri.scheme_str(), Some("http" | "https")) {
             return Err(format!("must begin with http:// or https://; {FORM}"));
         }

@@ -9,6 +9,7 @@ mod connections;
 mod documented;
 mod drain;
 mod encoder;
+mod endpoints;
 mod filters;
 mod gallery;
 mod harness;
@@ -17,8 +18,10 @@ mod limits;
 mod memory_store;
 mod models;
 mod probes;
+mod proxy;
 mod read_only;
 mod reloads;
 mod swaps;
 #[cfg(feature = "tls")]
 mod tls;
+mod upstream_double;

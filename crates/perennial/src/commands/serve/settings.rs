@@ -8,8 +8,8 @@ use clap::ArgMatches;
 use clap::parser::ValueSource;
 use perennial_core::SpaceId;
 use perennial_serve::{
-    AddressRange, AnswerUncertified, Batching, InputType, Limits, ServeConfig, ServeError, Timeouts,
-    TlsFiles, UpstreamConfig,
+    AddressRange, AnswerUncertified, Batching, InputType, Limits, ServeConfig, ServeError,
+    Timeouts, TlsFiles, UpstreamConfig,
 };
 use perennial_train::DeviceChoice;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
