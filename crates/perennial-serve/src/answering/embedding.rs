@@ -55,8 +55,7 @@ impl Encoder {
     ) -> Result<Embedded, ApiError> {
         match self {
             Self::Own(model) => {
-                let images = inputs.iter().cloned().map(EncodedImage::Base64).collect();
-                let vectors = service.inference.embed(model, images).await;
+                let vectors = service.inference.embed(model, images(inputs)).await;
                 let vectors = vectors.map_err(|error| no_picture(model, error))?;
                 Ok(Embedded { vectors, tokens: 0 })
             }
@@ -213,10 +212,7 @@ impl Choice {
                 bridge,
                 weight,
             } => {
-                let (old, new) = tokio::try_join!(
-                    old.embed(service, inputs, &asked),
-                    new.embed(service, inputs, &asked)
-                )?;
+                let (old, new) = both(service, old, new, inputs, &asked).await?;
                 let (bridge, weight) = (Arc::clone(bridge), *weight as f32);
                 let tokens = old.tokens + new.tokens;
                 let vectors = blocking(move || {
@@ -238,6 +234,36 @@ impl Choice {
         }
         Ok(embedded)
     }
+}
+
+/// The embeddings of two encoders that work at the same time. Pictures are decoded once where both want the same pixels.
+async fn both(
+    service: &Service,
+    old: &Encoder,
+    new: &Encoder,
+    inputs: &[String],
+    asked: &Asked,
+) -> Result<(Embedded, Embedded), ApiError> {
+    let (Encoder::Own(old), Encoder::Own(new)) = (old, new) else {
+        return tokio::try_join!(
+            old.embed(service, inputs, asked),
+            new.embed(service, inputs, asked)
+        );
+    };
+    let encoders = [Arc::clone(old), Arc::clone(new)];
+    let embedded = service.inference.embed_by_all(&encoders, images(inputs));
+    let embedded = embedded.await.map_err(|error| no_picture(new, error))?;
+    let mut embedded = embedded
+        .into_iter()
+        .map(|vectors| Embedded { vectors, tokens: 0 });
+    match (embedded.next(), embedded.next()) {
+        (Some(old), Some(new)) => Ok((old, new)),
+        _ => Err(ApiError::internal("fewer embeddings than encoders")),
+    }
+}
+
+fn images(inputs: &[String]) -> Vec<EncodedImage> {
+    inputs.iter().cloned().map(EncodedImage::Base64).collect()
 }
 
 fn no_direction(error: perennial_bridge::BridgeError) -> ApiError {

@@ -21,6 +21,7 @@ mod probes;
 mod proxy;
 mod read_only;
 mod reloads;
+mod routes;
 mod swaps;
 #[cfg(feature = "tls")]
 mod tls;

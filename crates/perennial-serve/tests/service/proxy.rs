@@ -275,19 +275,19 @@ fn a_model_that_changes_behind_its_name_is_noticed() {
         metrics(&service).contains(r#"perennial_upstream_canary_distance{upstream="old"} 0"#)
     });
     assert!(metrics(&service).contains(r#"perennial_upstream_drifted{upstream="old"} 0"#));
-    assert!(ready()["warnings"].is_null());
+    assert!(ready()["detail"].is_null());
     double.drift(0.5);
     wait_until(|| metrics(&service).contains(r#"perennial_upstream_drifted{upstream="old"} 1"#));
-    wait_until(|| ready()["warnings"].is_array());
-    let warning = ready()["warnings"][0].as_str().unwrap().to_owned();
+    wait_until(|| ready()["detail"].is_array());
+    let warning = ready()["detail"][0].as_str().unwrap().to_owned();
     assert!(
         warning.contains("upstream old: its model has changed"),
         "{warning}"
     );
     double.drift(0.0);
-    wait_until(|| ready()["warnings"].is_null());
+    wait_until(|| ready()["detail"].is_null());
     double.behave(Behaviour::Status(500, ""));
-    wait_until(|| ready()["warnings"].is_array());
+    wait_until(|| ready()["detail"].is_array());
 
     // Inputs and embeddings must belong together.
     let mut setup = Setup::new(&[]);
