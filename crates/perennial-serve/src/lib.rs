@@ -10,6 +10,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod answering;
 mod batcher;
 mod body;
 #[cfg(feature = "tls")]
@@ -23,6 +24,7 @@ pub mod error;
 mod gallery;
 mod images;
 mod inference;
+mod input_type;
 pub mod keys;
 mod live;
 mod mixed_search;
@@ -44,12 +46,18 @@ mod telemetry;
 #[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
 mod tls;
 mod transport;
+#[cfg(feature = "tls")]
+pub mod trust;
+mod upstream;
 
+pub use answering::AnswerUncertified;
 pub use client_address::AddressRange;
 pub use config::{Batching, Limits, ServeConfig, Timeouts, TlsFiles};
 pub use error::ServeError;
+pub use input_type::InputType;
 pub use keys::{KEY_VARIABLES, Keys, Scope};
 pub use openapi::openapi;
 pub use reload::{Reloaded, Reloader};
 pub use served_store::ServedStore;
 pub use server::{Server, application, serve};
+pub use upstream::{UpstreamApi, UpstreamConfig, UpstreamKey};

@@ -14,8 +14,8 @@ use utoipa_axum::routes;
 use crate::openapi;
 use crate::request_log;
 use crate::routes::{
-    aliases, compaction, compatibility, embed, health, items, models, page, search, snapshots,
-    stats,
+    aliases, compaction, compatibility, embed, health, items, models, openai_embeddings,
+    openai_models, page, search, snapshots, stats,
 };
 use crate::service::Service;
 
@@ -23,6 +23,8 @@ use crate::service::Service;
 pub(crate) fn documented() -> OpenApiRouter<Arc<Service>> {
     OpenApiRouter::with_openapi(openapi::head())
         .routes(routes!(embed::embed))
+        .routes(routes!(openai_embeddings::embeddings))
+        .routes(routes!(openai_models::list))
         .routes(routes!(search::search))
         .routes(routes!(items::put, items::delete, items::list))
         .routes(routes!(items::put_batch))

@@ -3,16 +3,20 @@
 pub(crate) mod aliases;
 pub(crate) mod compaction;
 pub(crate) mod compatibility;
+mod drop_in;
 pub(crate) mod embed;
 pub(crate) mod filters;
 pub(crate) mod health;
 pub(crate) mod items;
 pub(crate) mod models;
+pub(crate) mod openai_embeddings;
+pub(crate) mod openai_models;
 pub(crate) mod page;
 pub(crate) mod parts;
 pub(crate) mod search;
 pub(crate) mod snapshots;
 pub(crate) mod stats;
+mod tei_embed;
 
 use axum::http::HeaderValue;
 use axum::response::{IntoResponse, Response};

@@ -14,6 +14,7 @@ use perennial_upgrade::{
 use serde_json::json;
 use tokio::task::JoinHandle;
 
+use crate::answering::Answering;
 use crate::config::ServeConfig;
 use crate::error::{ApiError, Code, ServeError};
 use crate::gallery::Gallery;
@@ -30,6 +31,7 @@ pub(crate) struct Service {
     pub(crate) transport: Transport,
     pub(crate) inference: Arc<Inference>,
     pub(crate) gallery: Gallery,
+    pub(crate) answering: Answering,
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) recent: Recent,
     pub(crate) draining: AtomicBool,
@@ -79,7 +81,15 @@ impl Service {
         let gallery = Gallery::new(store, certification)?;
         let telemetry = Arc::new(Telemetry::new());
         let (inference, worker) = Inference::start(&config, live, loader, probes, &telemetry);
+        let answering = Answering::start(
+            &config,
+            &registry,
+            &inference,
+            &gallery.certification,
+            &telemetry,
+        )?;
         let service = Self {
+            answering,
             transport: Transport::new(&config),
             config,
             registry,
@@ -151,7 +161,13 @@ impl Service {
         if self.draining.load(Ordering::Relaxed) {
             return Err("the service is stopping".to_owned());
         }
+        let answering = &self.answering;
+        answering.readiness(&self.inference, &self.gallery.certification)?;
+        let warnings = answering.warnings().into_iter();
         if self.inference.live.current().is_none() {
+            if answering.needs_no_live_version() {
+                return Ok(warnings.collect());
+            }
             return Err("no model version is live".to_owned());
         }
         let plan = self.live_plan();
@@ -172,7 +188,7 @@ impl Service {
                 "items of {spaces} are searched by route {route} for want of a better one: {fallback}"
             ))
         });
-        Ok(left.chain(fallbacks).collect())
+        Ok(warnings.chain(left).chain(fallbacks).collect())
     }
 }
 

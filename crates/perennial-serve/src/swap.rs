@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 
 use crate::error::{ApiError, Code};
 use crate::routes::parts::{LeftOutBody, PartBody};
-use crate::service::{Service, blocking};
+use crate::service::{Service, blocking, incompatible};
 
 /// The outcome of a swap, or of its dry run.
 #[derive(Debug, Serialize, ToSchema)]
@@ -262,6 +262,13 @@ fn finish(
     let lost = encoders.iter().any(|check| !check.passed);
     if !verdict.allows(force) || (lost && !force) {
         return Err(refusal(&verdict, &encoders, model.name()));
+    }
+    if let Err(refused) = service
+        .answering
+        .allows_live(&model, &service.gallery.certification)
+        && !force
+    {
+        return Err(incompatible(&[refused]));
     }
     let before = service.inference.live.current();
     let forced = verdict.needs_force() || lost;

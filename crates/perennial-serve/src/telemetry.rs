@@ -50,6 +50,10 @@ const RECLAIMABLE: &str = "perennial_gallery_reclaimable_bytes";
 const FREE: &str = "perennial_gallery_free_bytes";
 const SNAPSHOTS: &str = "perennial_snapshots";
 const SNAPSHOT_AGE: &str = "perennial_snapshot_age_seconds";
+const UPSTREAM_REQUESTS: &str = "perennial_upstream_requests_total";
+const UPSTREAM_SECONDS: &str = "perennial_upstream_request_seconds";
+const CANARY_DISTANCE: &str = "perennial_upstream_canary_distance";
+const DRIFTED: &str = "perennial_upstream_drifted";
 
 /// A part of a request's work.
 #[derive(Debug, Clone, Copy)]
@@ -137,6 +141,10 @@ impl Telemetry {
                 "Reloads of keys and certificate by outcome: done or failed.",
             ),
             (
+                UPSTREAM_REQUESTS,
+                "Requests to upstreams by outcome: done, refused, failed or timeout.",
+            ),
+            (
                 FORCED,
                 "Operations on uncertified pairs of versions, by kind.",
             ),
@@ -184,6 +192,11 @@ impl Telemetry {
             (FREE, "Free space of the gallery's file system."),
             (SNAPSHOTS, "Snapshots in the snapshots folder."),
             (SNAPSHOT_AGE, "Time since the newest snapshot was written."),
+            (
+                CANARY_DISTANCE,
+                "Largest distance of a canary's embedding from the registered one; NaN before the first check.",
+            ),
+            (DRIFTED, "1 for an upstream whose model has changed."),
         ] {
             recorder.describe_gauge(name.into(), None, text.into());
         }
@@ -197,6 +210,11 @@ impl Telemetry {
                 STAGE_SECONDS,
                 Some(Unit::Seconds),
                 "Parts of requests: decode, queue, encode, search, commit.",
+            ),
+            (
+                UPSTREAM_SECONDS,
+                Some(Unit::Seconds),
+                "Requests to upstreams, each repetition on its own.",
             ),
             (BATCH_IMAGES, None, "Images per forward pass."),
         ] {
@@ -282,6 +300,33 @@ impl Telemetry {
     /// `kind` is `search`, `upsert` or `swap`.
     pub(crate) fn forced(&self, kind: &'static str, times: u64) {
         self.count(FORCED, &[("kind", kind)], times);
+    }
+
+    /// An upstream that nothing was asked of yet.
+    pub(crate) fn upstream(&self, upstream: &str) {
+        for outcome in ["done", "refused", "failed", "timeout"] {
+            let labels = [("upstream", upstream), ("outcome", outcome)];
+            self.count(UPSTREAM_REQUESTS, &labels, 0);
+        }
+        self.canaries(upstream, f64::NAN, false);
+    }
+
+    /// `outcome` is `done`, `refused`, `failed` or `timeout`.
+    pub(crate) fn upstream_request(&self, upstream: &str, outcome: &'static str, took: Duration) {
+        let labels = [("upstream", upstream), ("outcome", outcome)];
+        self.count(UPSTREAM_REQUESTS, &labels, 1);
+        self.observe(
+            UPSTREAM_SECONDS,
+            &[("upstream", upstream)],
+            took.as_secs_f64(),
+        );
+    }
+
+    /// What the embeddings of an upstream's canaries say.
+    pub(crate) fn canaries(&self, upstream: &str, distance: f64, drifted: bool) {
+        let labels = [("upstream", upstream)];
+        self.gauge(CANARY_DISTANCE, &labels, distance);
+        self.gauge(DRIFTED, &labels, f64::from(u8::from(drifted)));
     }
 
     /// Everything as text, with the gauges of this moment.

@@ -17,6 +17,7 @@
 mod accepted;
 pub mod advise;
 mod bridges;
+mod canaries;
 pub mod certificate;
 pub mod certification;
 mod certify;
@@ -43,6 +44,7 @@ mod thresholds;
 
 pub use advise::{Advice, AdviceError, Question, Rates, TaskAdvice, Way, WayKind};
 pub use bridges::{BridgeRegistry, BridgeRegistryError};
+pub use canaries::{CANARY_TOLERANCE, Canaries, CanaryError};
 pub use certificate::{BridgeUse, Certificate, CertificateError, Source, Sources, TaskResult};
 pub use certification::{
     Certification, Certified, CertifiedWay, CompatibilityCheck, NotCertified, Standing,
