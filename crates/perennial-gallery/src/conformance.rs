@@ -38,6 +38,7 @@ pub fn run(make: &mut dyn FnMut() -> Box<dyn VectorStore>) {
         spaces::a_space_keeps_its_dimension_and_its_simplex,
         spaces::spaces_of_several_dimensions_live_in_one_store,
         spaces::an_item_is_in_one_space_at_a_time,
+        spaces::a_sample_has_different_items_of_its_space_only,
     ] as [fn(&dyn VectorStore); _]
     {
         test(&*make());

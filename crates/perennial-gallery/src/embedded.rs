@@ -23,6 +23,7 @@ mod ranking;
 mod reads;
 pub(crate) mod record;
 mod rows;
+mod sample;
 mod scan;
 mod snapshots;
 mod space;
@@ -38,6 +39,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
+
+use perennial_core::SpaceId;
 
 pub use self::config::{GalleryConfig, HnswConfig, SearchMode};
 use self::indexer::Indexer;
@@ -254,5 +257,9 @@ impl VectorStore for EmbeddedGallery {
 
     fn search(&self, request: &SearchRequest<'_>) -> Result<Vec<Vec<Hit>>, GalleryError> {
         self.steady(|| self.find(request))
+    }
+
+    fn sample(&self, space: &SpaceId, limit: usize, seed: u64) -> Result<Vec<f32>, GalleryError> {
+        Ok(sample::sample(&self.shared.state(), space, limit, seed))
     }
 }

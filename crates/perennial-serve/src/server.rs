@@ -148,7 +148,7 @@ impl Server {
         };
         drop(serving);
         upkeep.abort();
-        let store = Arc::clone(&service.store);
+        let store = Arc::clone(&service.gallery.store);
         // With the last reference goes the batcher's queue, so its task ends; a request cut off by the drain time may still
         // hold one, and is not waited for.
         drop(service);
@@ -213,11 +213,18 @@ async fn start(
 /// Ends with the service.
 async fn upkeep(service: Weak<Service>) {
     let mut ticks = tokio::time::interval(UPKEEP);
+    let mut keeping: Option<JoinHandle<()>> = None;
     loop {
         ticks.tick().await;
-        match service.upgrade() {
-            Some(service) => service.telemetry.upkeep(),
-            None => return,
+        let Some(service) = service.upgrade() else {
+            return;
+        };
+        service.telemetry.upkeep();
+        // What was stored or certified meanwhile may need other old encoders. Loading them may take longer than a tick.
+        if keeping.as_ref().is_none_or(JoinHandle::is_finished) {
+            keeping = Some(tokio::task::spawn_blocking(move || {
+                service.keep_encoders(false);
+            }));
         }
     }
 }

@@ -8,6 +8,7 @@ use metrics::{Key, Label, Level, Metadata, Recorder, Unit};
 use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
+use perennial_upgrade::SearchPlan;
 
 use crate::process::{self, Process};
 
@@ -27,6 +28,8 @@ const STAGE_SECONDS: &str = "perennial_stage_seconds";
 const BATCH_IMAGES: &str = "perennial_batch_images";
 const QUEUE_IMAGES: &str = "perennial_queue_images";
 const ITEMS: &str = "perennial_gallery_items";
+const NOT_SEARCHED: &str = "perennial_items_not_searched";
+const ROUTE_ITEMS: &str = "perennial_route_items";
 const SWAPS: &str = "perennial_swaps_total";
 const FORCED: &str = "perennial_forced_total";
 const LIVE_INFO: &str = "perennial_live_version_info";
@@ -76,6 +79,8 @@ pub(crate) struct Telemetry {
     handle: PrometheusHandle,
     /// Versions that have a gauge; one that has lost its last item reads 0 instead of its old number.
     seen: Mutex<BTreeSet<String>>,
+    /// The same for spaces and the routes that they were searched by.
+    seen_routes: Mutex<BTreeSet<(String, &'static str)>>,
 }
 
 /// Values that are read at scrape time.
@@ -83,6 +88,8 @@ pub(crate) struct Gauges<'a> {
     pub(crate) queue_images: usize,
     pub(crate) per_version: &'a BTreeMap<String, u64>,
     pub(crate) live: Option<&'a str>,
+    /// How pictures are searched.
+    pub(crate) plan: &'a SearchPlan,
     pub(crate) uptime: Duration,
     pub(crate) process: Process,
     pub(crate) storage: Storage,
@@ -143,6 +150,14 @@ impl Telemetry {
                 ITEMS,
                 "Items in the gallery by the version that embedded them.",
             ),
+            (
+                NOT_SEARCHED,
+                "Items that searches by picture leave out, by space.",
+            ),
+            (
+                ROUTE_ITEMS,
+                "Items that searches by picture reach, by space and route: own, bridged or dual.",
+            ),
             (LIVE_INFO, "1 for the live version."),
             (BUILD_INFO, "The program's version."),
             (UPTIME, "Seconds since the start."),
@@ -191,6 +206,7 @@ impl Telemetry {
             handle: recorder.handle(),
             recorder,
             seen: Mutex::default(),
+            seen_routes: Mutex::default(),
         };
         telemetry.gauge(BUILD_INFO, &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
         telemetry.gauge(STARTED, &[], unix_seconds(process::started()));
@@ -308,8 +324,35 @@ impl Telemetry {
             self.gauge(ITEMS, &labels, items as f64);
             let live = now.live == Some(version.as_str());
             self.gauge(LIVE_INFO, &labels, f64::from(u8::from(live)));
+            let mut left = now.plan.not_searched.iter();
+            let left = left.find(|left| left.space.as_str() == version);
+            let items = left.map_or(0, |left| left.items);
+            self.gauge(NOT_SEARCHED, &[("space", version)], items as f64);
         }
+        self.route_items(now);
         self.handle.render()
+    }
+
+    fn route_items(&self, now: &Gauges<'_>) {
+        let mut seen = self
+            .seen_routes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let by_route = now.plan.parts.iter().flat_map(|part| {
+            let spaces = part.spaces.iter();
+            spaces.map(|space| (space.to_string(), part.way.route().name()))
+        });
+        let by_route: BTreeSet<_> = by_route.collect();
+        seen.extend(by_route.iter().cloned());
+        for place in seen.iter() {
+            let (space, route) = place;
+            let items = match by_route.contains(place) {
+                true => now.per_version.get(space).copied().unwrap_or(0),
+                false => 0,
+            };
+            let labels = [("space", space.as_str()), ("route", *route)];
+            self.gauge(ROUTE_ITEMS, &labels, items as f64);
+        }
     }
 
     /// Folds raw measurements into buckets; without it they would pile up between scrapes.
@@ -368,6 +411,7 @@ mod tests {
                 queue_images: 2,
                 per_version,
                 live: Some(live),
+                plan: &SearchPlan::default(),
                 uptime: Duration::from_secs(1),
                 process: Process::now(),
                 storage: Storage {

@@ -23,6 +23,9 @@ use crate::telemetry::{Gauges, Storage};
 pub(crate) struct StatusBody {
     /// `ok`.
     status: &'static str,
+    /// What is limited although the service is ready: items that are not searched, and routes that are not the best ones.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    detail: Vec<String>,
 }
 
 /// What this service is.
@@ -38,24 +41,27 @@ pub(crate) struct InfoBody {
     limits: Limits,
 }
 
-const OK: Json<StatusBody> = Json(StatusBody { status: "ok" });
+const OK: StatusBody = StatusBody {
+    status: "ok",
+    detail: Vec::new(),
+};
 
 /// Liveness: whether the process responds.
 #[utoipa::path(get, path = "/healthz", tag = "service",
     responses((status = 200, description = "The process responds.", body = StatusBody)))]
 pub(crate) async fn healthz() -> Json<StatusBody> {
-    OK
+    Json(OK)
 }
 
 /// Liveness, under the usual name of orchestrators.
 #[utoipa::path(get, path = "/livez", tag = "service",
     responses((status = 200, description = "The process responds.", body = StatusBody)))]
 pub(crate) async fn livez() -> Json<StatusBody> {
-    OK
+    Json(OK)
 }
 
-/// Whether requests should be sent here: a version is live, its queries are certified against all stored versions, and the service is not
-/// stopping.
+/// Whether requests should be sent here: a version is live, a certified route leads to stored items (or there are none), and the service is not
+/// stopping. What is limited nevertheless is in `detail`.
 #[utoipa::path(get, path = "/readyz", tag = "service",
     responses(
         (status = 200, description = "Ready.", body = StatusBody),
@@ -64,8 +70,9 @@ pub(crate) async fn livez() -> Json<StatusBody> {
 pub(crate) async fn readyz(
     State(service): State<Arc<Service>>,
 ) -> Result<Json<StatusBody>, ApiError> {
-    blocking(move || service.readiness().map_err(ApiError::unavailable)).await?;
-    Ok(OK)
+    let ready = move || service.readiness().map_err(ApiError::unavailable);
+    let detail = blocking(ready).await?;
+    Ok(Json(StatusBody { detail, ..OK }))
 }
 
 /// What this service is and which limits it has.
@@ -76,7 +83,11 @@ pub(crate) async fn info(_: MayRead, State(service): State<Arc<Service>>) -> Jso
     Json(InfoBody {
         name: "perennial",
         version: env!("CARGO_PKG_VERSION"),
-        live: service.live.current().map(|live| live.name().to_owned()),
+        live: service
+            .inference
+            .live
+            .current()
+            .map(|live| live.name().to_owned()),
         uptime_seconds: service.started.elapsed().as_secs_f64(),
         limits: service.config.limits.clone(),
     })
@@ -96,10 +107,12 @@ pub(crate) async fn metrics(
 ) -> Result<Response, ApiError> {
     // Looks at files.
     blocking(move || {
-        let live = service.live.current();
+        let live = service.inference.live.current();
+        let plan = service.live_plan();
         let text = service.telemetry.render(&Gauges {
-            queue_images: service.batcher.depth(),
-            per_version: &service.stored().per_version,
+            plan: &plan,
+            queue_images: service.inference.batcher.depth(),
+            per_version: &service.gallery.stored().per_version,
             live: live.as_ref().map(|live| live.name()),
             uptime: service.started.elapsed(),
             process: Process::now(),
@@ -116,7 +129,7 @@ pub(crate) async fn metrics(
 
 /// If the gallery cannot be read, its metrics are left out and the others are still reported.
 fn storage(service: &Service) -> Storage {
-    let gallery = service.count().ok();
+    let gallery = service.gallery.count().ok();
     let snapshots = service.config.snapshots.as_deref();
     let newest = snapshots.and_then(|folder| snapshots::newest(folder).ok());
     Storage {

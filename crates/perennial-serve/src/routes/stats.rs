@@ -10,6 +10,7 @@ use perennial_gallery::{IndexState, PartitionStats, SimplexIdentity};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::parts::{LeftOutBody, PartBody};
 use crate::error::ApiError;
 use crate::keys::MayRead;
 use crate::openapi::Guarded;
@@ -35,6 +36,12 @@ pub(crate) struct GalleryBody {
     identity: Option<IdentityBody>,
     /// The parts of the gallery that have an index of their own; versions of one simplex share one.
     partitions: Vec<PartitionBody>,
+    /// How pictures are searched at present: the spaces, and the routes that lead to them.
+    parts: Vec<PartBody>,
+    /// Items that are not searched.
+    not_searched: u64,
+    /// The same by space, and why.
+    left_out: Vec<LeftOutBody>,
 }
 
 /// A part of the gallery with an index of its own.
@@ -159,10 +166,14 @@ pub(crate) async fn gallery(
     State(service): State<Arc<Service>>,
 ) -> Result<Json<GalleryBody>, ApiError> {
     blocking(move || {
-        let stats = service.count()?;
-        let spaces = service.store.spaces()?;
+        let stats = service.gallery.count()?;
+        let spaces = service.gallery.store.spaces()?;
         let simplex = spaces.iter().find_map(|stats| stats.space.simplex);
+        let plan = service.live_plan();
         Ok(Json(GalleryBody {
+            parts: PartBody::of(&plan),
+            not_searched: plan.not_searched_items(),
+            left_out: LeftOutBody::of(&plan),
             items: stats.items,
             dim: stats.dim,
             per_version: stats.per_version,
@@ -175,8 +186,8 @@ pub(crate) async fn gallery(
                 bytes: stats.disk.bytes,
                 reclaimable_bytes: stats.disk.reclaimable_bytes,
             },
-            forced_writes: service.forced_writes.load(Ordering::Relaxed),
-            forced_pairs: service.certification.accepted(),
+            forced_writes: service.gallery.forced_writes.load(Ordering::Relaxed),
+            forced_pairs: service.gallery.certification.accepted(),
             identity: simplex.map(IdentityBody::from),
             partitions: stats
                 .partitions
@@ -205,7 +216,7 @@ pub(crate) async fn live(_: MayRead, State(service): State<Arc<Service>>) -> Jso
         failed_total: rates.totals.failed,
         p50_seconds: rates.p50_seconds,
         p99_seconds: rates.p99_seconds,
-        queue_depth: service.batcher.depth(),
+        queue_depth: service.inference.batcher.depth(),
         swaps: SwapsBody {
             moved: rates.totals.swaps_moved,
             refused: rates.totals.swaps_refused,
