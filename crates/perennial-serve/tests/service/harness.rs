@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 use crate::client::{Answer, Call};
-use crate::encoder::{Drift, Gate, Loader, draft, expected, png};
+use crate::encoder::{Drift, Gate, Loader, Loads, draft, expected, png};
 use crate::memory_store::MemoryStore;
 
 /// Certifies the pairs that a test names: queries of the first version on items of the second.
@@ -59,6 +59,7 @@ pub struct Setup {
     pub pairs: Arc<Pairs>,
     pub gate: Gate,
     pub drift: Drift,
+    pub loads: Loads,
     pub config: ServeConfig,
 }
 
@@ -79,6 +80,7 @@ impl Setup {
             pairs: Arc::default(),
             gate: Gate::default(),
             drift: Drift::default(),
+            loads: Loads::default(),
             config: ServeConfig {
                 listen: SocketAddr::from(([127, 0, 0, 1], 0)),
                 gallery: Some(folder.path().to_owned()),
@@ -98,7 +100,11 @@ impl Setup {
         let (stop, stopped) = oneshot::channel::<()>();
         let (address, bound) = std::sync::mpsc::channel();
         let (config, registry) = (self.config.clone(), self.registry.clone());
-        let loader = Arc::new(Loader(self.gate.clone(), self.drift.clone()));
+        let loader = Arc::new(Loader(
+            self.gate.clone(),
+            self.drift.clone(),
+            self.loads.clone(),
+        ));
         let (store, pairs) = (self.store.clone(), self.pairs.clone());
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread()

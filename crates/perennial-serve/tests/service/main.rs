@@ -19,6 +19,7 @@ mod models;
 mod probes;
 mod read_only;
 mod reloads;
+mod routes;
 mod swaps;
 #[cfg(feature = "tls")]
 mod tls;
