@@ -52,7 +52,7 @@ impl Received {
         let receiving = parts.extensions.get::<Receiving>().cloned();
         let receiving = receiving.unwrap_or_default();
         receiving.set(true);
-        let (bytes, share) = receive(&service.body_budget, body, encoding, limit).await?;
+        let (bytes, share) = receive(&service.transport.body_budget, body, encoding, limit).await?;
         receiving.set(false);
         let received = Self {
             headers: parts.headers,

@@ -222,7 +222,7 @@ impl FromRequestParts<Arc<Service>> for MayWriteElsewhere {
 
 fn authorize(headers: &HeaderMap, service: &Service, needed: Scope) -> Result<(), ApiError> {
     refuse_other_sites(headers, service, needed)?;
-    let keys = service.keys.load();
+    let keys = service.transport.keys.load();
     if keys.is_empty() {
         return Ok(());
     }
@@ -255,7 +255,7 @@ fn refuse_other_sites(
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let host = text(header::HOST).unwrap_or_default();
     let open_on_loopback =
-        service.keys.load().is_empty() && service.config.listen.ip().is_loopback();
+        service.transport.keys.load().is_empty() && service.config.listen.ip().is_loopback();
     if open_on_loopback && !is_local(host) {
         return Err(ApiError::new(
             Code::Forbidden,

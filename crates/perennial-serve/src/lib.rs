@@ -18,8 +18,12 @@ pub mod client_address;
 mod client_limits;
 pub mod config;
 mod connections;
+#[allow(dead_code, reason = "the search by routes uses it")]
+mod encoders;
 pub mod error;
+mod gallery;
 mod images;
+mod inference;
 pub mod keys;
 mod live;
 pub mod openapi;
@@ -37,6 +41,7 @@ mod swap;
 mod telemetry;
 #[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
 mod tls;
+mod transport;
 
 pub use client_address::AddressRange;
 pub use config::{Batching, Limits, ServeConfig, Timeouts, TlsFiles};

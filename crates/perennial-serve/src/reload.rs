@@ -75,7 +75,7 @@ impl Reloader {
         read_keys: impl FnOnce() -> Result<Keys, ServeError>,
     ) -> Result<Reloaded, ServeError> {
         let keys = read_keys()?;
-        if keys.is_empty() && !service.keys.load().is_empty() {
+        if keys.is_empty() && !service.transport.keys.load().is_empty() {
             return Err(ServeError::Keys {
                 origin: "the new keys".to_owned(),
                 problem: "no key is given, which would open the service to everybody".to_owned(),
@@ -91,7 +91,7 @@ impl Reloader {
             certificate_expires: tls.as_ref().map(|(loaded, _)| loaded.expires()),
         };
         // From here on, nothing can fail.
-        service.keys.store(Arc::new(keys));
+        service.transport.keys.store(Arc::new(keys));
         if let Some((loaded, tls)) = tls {
             service.telemetry.certificate(loaded.expires());
             tls.replace(loaded);

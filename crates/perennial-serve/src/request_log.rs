@@ -69,7 +69,7 @@ pub(crate) async fn observe(
     next: Next,
 ) -> Response {
     let start = Instant::now();
-    let id = service.request_ids.of(request.headers());
+    let id = service.transport.request_ids.of(request.headers());
     let method = method_name(request.method());
     let route = request
         .extensions()
@@ -196,13 +196,17 @@ async fn admit(
     if matches!(route, "/healthz" | "/livez" | "/readyz" | "/metrics") {
         return next.run(request).await;
     }
-    let _client_place =
-        match client.map(|client| (client, service.clients.admit(client, Instant::now()))) {
-            Some((client, Err(limit))) => return exceeded(service, limit, client),
-            Some((_, Ok(place))) => place,
-            None => None,
-        };
-    let Ok(_place) = service.in_flight.try_acquire() else {
+    let _client_place = match client.map(|client| {
+        (
+            client,
+            service.transport.clients.admit(client, Instant::now()),
+        )
+    }) {
+        Some((client, Err(limit))) => return exceeded(service, limit, client),
+        Some((_, Ok(place))) => place,
+        None => None,
+    };
+    let Ok(_place) = service.transport.in_flight.try_acquire() else {
         let limit = service.config.limits.in_flight;
         return ApiError::too_many(format!("too many concurrent requests (limit {limit})"))
             .into_response();

@@ -148,7 +148,7 @@ impl Server {
         };
         drop(serving);
         upkeep.abort();
-        let store = Arc::clone(&service.store);
+        let store = Arc::clone(&service.gallery.store);
         // With the last reference goes the batcher's queue, so its task ends; a request cut off by the drain time may still
         // hold one, and is not waited for.
         drop(service);

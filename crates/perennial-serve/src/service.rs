@@ -1,63 +1,39 @@
 //! What all requests share.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
-use arc_swap::ArcSwap;
 use perennial_core::{ModelVersion, Registry, RegistryError};
-use perennial_gallery::{GalleryError, GalleryStats, VectorStore};
+use perennial_gallery::VectorStore;
 use perennial_upgrade::{
     Asking, Certification, CompatibilityCheck, EncoderLoader, LIVE_ALIAS, LoadedModel,
     NotCertified, OwnRoute, PREVIOUS_ALIAS, Prepared, Stored, StoredProbes, keep_probes, prepare,
 };
 use serde_json::json;
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
-use crate::batcher::Batcher;
-use crate::client_limits::ClientLimits;
 use crate::config::ServeConfig;
 use crate::error::{ApiError, Code, ServeError};
-use crate::images::{Decoder, EncodedImage};
-use crate::keys::Keys;
-use crate::live::Live;
-use crate::receive::BUDGET_UNIT;
+use crate::gallery::Gallery;
+use crate::inference::Inference;
 use crate::recent::Recent;
-use crate::request_log::RequestIds;
 use crate::served_store::ServedStore;
 use crate::telemetry::Telemetry;
+use crate::transport::Transport;
 
-/// The state behind the router.
+/// The state behind the router, by what it belongs to.
 pub(crate) struct Service {
     pub(crate) config: ServeConfig,
-    /// At first those of the configuration.
-    pub(crate) keys: ArcSwap<Keys>,
-    pub(crate) clients: Arc<ClientLimits>,
     pub(crate) registry: Registry,
-    pub(crate) store: Arc<dyn ServedStore>,
-    pub(crate) loader: Arc<dyn EncoderLoader>,
-    pub(crate) certification: Certification,
-    pub(crate) probes: Option<StoredProbes>,
-    pub(crate) live: Live,
-    pub(crate) batcher: Batcher,
-    pub(crate) decoder: Decoder,
+    pub(crate) transport: Transport,
+    pub(crate) inference: Inference,
+    pub(crate) gallery: Gallery,
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) recent: Recent,
-    pub(crate) request_ids: RequestIds,
-    pub(crate) in_flight: Semaphore,
-    pub(crate) body_budget: Arc<Semaphore>,
-    /// Concurrent searches. Each uses all processors, so more would only take memory.
-    pub(crate) searches: Semaphore,
-    /// Held while a version without items in the gallery gets its first ones, and while the live pointer moves: between
-    /// the check of a pair and what it permits, nothing may change that the check rests on.
-    pub(crate) versions_in_gallery: tokio::sync::Mutex<()>,
-    pub(crate) forced_writes: AtomicU64,
     pub(crate) draining: AtomicBool,
     pub(crate) started: Instant,
-    stored: ArcSwap<Stored>,
-    counting: Mutex<()>,
     /// Versions never change, so they are read once.
     versions: RwLock<HashMap<String, Arc<ModelVersion>>>,
 }
@@ -80,6 +56,7 @@ impl Service {
         }
         let certification = Certification::new(check, config.force_uncertified);
         let probes = config.probes.as_deref().map(StoredProbes::new);
+        let probes = probes.map(Arc::new);
         let live = match registry.aliases()?.get(LIVE_ALIAS) {
             Some(_) => {
                 let keep = !config.read_only;
@@ -87,7 +64,7 @@ impl Service {
                     &registry,
                     &*loader,
                     &*store,
-                    probes.as_ref(),
+                    probes.as_deref(),
                     &certification,
                     keep,
                 )?)
@@ -99,10 +76,11 @@ impl Service {
                 None
             }
         };
-        let stored = Stored::of(&*store)?;
+        let gallery = Gallery::new(store, certification)?;
         if let Some(live) = &live {
             let asking = Asking::Version(live.name());
-            let route = OwnRoute::of(&certification, asking, live.version.dim, &stored, None);
+            let dim = live.version.dim;
+            let route = OwnRoute::of(&gallery.certification, asking, dim, &gallery.stored(), None);
             for refused in route.refused {
                 tracing::warn!(
                     %refused,
@@ -111,61 +89,20 @@ impl Service {
             }
         }
         let telemetry = Arc::new(Telemetry::new());
-        let (batcher, worker) = Batcher::start(&config.batching, Arc::clone(&telemetry));
-        let searches = 2 * std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-        let budget = config.limits.body_budget_bytes / BUDGET_UNIT;
+        let (inference, worker) = Inference::start(&config, live, loader, probes, &telemetry);
         let service = Self {
-            decoder: Decoder::new(&config, Arc::clone(&telemetry)),
-            in_flight: Semaphore::new(config.limits.in_flight),
-            body_budget: Arc::new(Semaphore::new(budget.min(Semaphore::MAX_PERMITS))),
-            searches: Semaphore::new(searches),
-            keys: ArcSwap::from_pointee(config.keys.clone()),
-            clients: Arc::new(ClientLimits::new(&config.limits)),
+            transport: Transport::new(&config),
             config,
             registry,
-            store,
-            loader,
-            certification,
-            probes,
-            live: Live::new(live),
-            batcher,
+            inference,
+            gallery,
             telemetry,
             recent: Recent::new(),
-            request_ids: RequestIds::new(),
-            versions_in_gallery: tokio::sync::Mutex::new(()),
-            forced_writes: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             started: Instant::now(),
-            stored: ArcSwap::from_pointee(stored),
-            counting: Mutex::new(()),
             versions: RwLock::default(),
         };
         Ok((Arc::new(service), worker))
-    }
-
-    /// The snapshot that this request keeps to its end.
-    ///
-    /// # Errors
-    /// 503 while no version is live.
-    pub(crate) fn snapshot(&self) -> Result<Arc<LoadedModel>, ApiError> {
-        self.live.current().ok_or_else(|| {
-            ApiError::unavailable("no model version is live; PUT /aliases/live names one")
-        })
-    }
-
-    /// Embeds images with one snapshot.
-    ///
-    /// **Shapes**: the result is `[n, d]`.
-    ///
-    /// # Errors
-    /// Those of the decoder and of the batcher.
-    pub(crate) async fn embed(
-        &self,
-        snapshot: &Arc<LoadedModel>,
-        images: Vec<EncodedImage>,
-    ) -> Result<Vec<f32>, ApiError> {
-        let pixels = self.decoder.decode(snapshot, images).await?;
-        self.batcher.encode(snapshot, &pixels).await
     }
 
     /// A version by its name; blocks.
@@ -200,26 +137,9 @@ impl Service {
         Ok(version)
     }
 
-    /// What the gallery holds, as of the last write.
-    pub(crate) fn stored(&self) -> Arc<Stored> {
-        self.stored.load_full()
-    }
-
-    /// Counts the gallery; blocks. Every write is followed by it.
-    ///
-    /// # Errors
-    /// Those of the gallery.
-    pub(crate) fn count(&self) -> Result<GalleryStats, GalleryError> {
-        // In turn, so that an older count never replaces a newer one.
-        let _turn = self.counting.lock().unwrap_or_else(PoisonError::into_inner);
-        let stats = self.store.stats()?;
-        self.stored.store(Arc::new(Stored::of(&*self.store)?));
-        Ok(stats)
-    }
-
     /// The version that a rollback would return to.
     pub(crate) fn previous(&self) -> Option<String> {
-        if let Some(previous) = self.live.previous() {
+        if let Some(previous) = self.inference.live.previous() {
             return Some(previous.name().to_owned());
         }
         self.registry.aliases().ok()?.remove(PREVIOUS_ALIAS)
@@ -231,12 +151,18 @@ impl Service {
         if self.draining.load(Ordering::Relaxed) {
             return Err("the service is stopping".to_owned());
         }
-        let Some(live) = self.live.current() else {
+        let Some(live) = self.inference.live.current() else {
             return Err("no model version is live".to_owned());
         };
         let asking = Asking::Version(live.name());
-        let stored = self.stored();
-        let route = OwnRoute::of(&self.certification, asking, live.version.dim, &stored, None);
+        let stored = self.gallery.stored();
+        let route = OwnRoute::of(
+            &self.gallery.certification,
+            asking,
+            live.version.dim,
+            &stored,
+            None,
+        );
         match route.refused.first() {
             None => Ok(()),
             Some(refused) => Err(format!(

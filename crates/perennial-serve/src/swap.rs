@@ -120,7 +120,7 @@ pub(crate) async fn swap(service: &Arc<Service>, order: SwapOrder) -> Result<Swa
 }
 
 async fn carry_out(service: &Arc<Service>, order: SwapOrder) -> Result<SwapAnswer, ApiError> {
-    let Ok(_turn) = service.live.swapping.try_lock() else {
+    let Ok(_turn) = service.inference.live.swapping.try_lock() else {
         return Err(ApiError::conflict(
             "another swap is under way; wait for its answer",
         ));
@@ -139,7 +139,7 @@ async fn carry_out(service: &Arc<Service>, order: SwapOrder) -> Result<SwapAnswe
         return Err(refusal(&verdict, &name));
     };
 
-    let _versions = service.versions_in_gallery.lock().await;
+    let _versions = service.gallery.versions_in_gallery.lock().await;
     let service = Arc::clone(service);
     let (force, dry_run) = (order.force, order.dry_run);
     blocking(move || finish(&service, candidate, verdict, force, dry_run)).await
@@ -150,7 +150,7 @@ fn load(service: &Service, target: Target) -> Result<Prepared, ApiError> {
     let name = match target {
         Target::Version(name) => name,
         Target::Previous => {
-            if let Some(previous) = service.live.previous() {
+            if let Some(previous) = service.inference.live.previous() {
                 return Ok(Prepared::still_loaded(previous));
             }
             service.previous().ok_or_else(|| {
@@ -162,9 +162,9 @@ fn load(service: &Service, target: Target) -> Result<Prepared, ApiError> {
     };
     Ok(prepare(
         &service.registry,
-        &*service.loader,
-        service.probes.as_ref(),
-        &service.stored().per_version,
+        &*service.inference.loader,
+        service.inference.probes.as_deref(),
+        &service.gallery.stored().per_version,
         &name,
     )?)
 }
@@ -178,12 +178,12 @@ fn finish(
     dry_run: bool,
 ) -> Result<SwapAnswer, ApiError> {
     let Candidate { model, new_probes } = candidate;
-    let stored = Stored::of(&*service.store)?;
-    verdict.check_stored(&model, &stored, &service.certification);
+    let stored = Stored::of(&*service.gallery.store)?;
+    verdict.check_stored(&model, &stored, &service.gallery.certification);
     if !verdict.allows(force) {
         return Err(refusal(&verdict, model.name()));
     }
-    let before = service.live.current();
+    let before = service.inference.live.current();
     let forced = verdict.needs_force();
     let answer = SwapAnswer {
         alias: LIVE_ALIAS,
@@ -198,17 +198,17 @@ fn finish(
     }
     // The registry first: after a crash in between, the service starts with what it had decided on.
     if forced {
-        service.certification.accept(verdict.refused());
+        service.gallery.certification.accept(verdict.refused());
     }
     move_live(&service.registry, &answer.version)?;
     if forced {
         service.telemetry.forced("swap", 1);
     }
-    if let (Some(probes), Some(new)) = (&service.probes, &new_probes) {
+    if let (Some(probes), Some(new)) = (&service.inference.probes, &new_probes) {
         keep_probes(probes, &model, new);
     }
     if before.is_none_or(|before| before.name() != answer.version) {
-        service.live.move_to(model);
+        service.inference.live.move_to(model);
     }
     Ok(answer)
 }

@@ -47,7 +47,7 @@ pub(crate) async fn compact(
 ) -> Result<Json<CompactionBody>, ApiError> {
     blocking(move || {
         let start = Instant::now();
-        let compacted = service.store.compact()?;
+        let compacted = service.gallery.store.compact()?;
         Ok(Json(CompactionBody {
             items: compacted.items,
             bytes_before: compacted.bytes_before,

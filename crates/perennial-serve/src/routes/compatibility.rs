@@ -137,6 +137,7 @@ pub(crate) async fn compatibility(
             .into_values()
             .map(|record| {
                 let certified = service
+                    .gallery
                     .certification
                     .is_certified(&record.query_version, &record.gallery_version);
                 PairBody::new(record, certified)
@@ -144,7 +145,7 @@ pub(crate) async fn compatibility(
             .collect();
         Ok(Json(CompatibilityBody {
             versions: service.registry.names()?,
-            stored: service.stored().per_version.clone(),
+            stored: service.gallery.stored().per_version.clone(),
             self_tests,
             pairs,
         }))

@@ -79,8 +79,8 @@ pub(crate) async fn embed(
         }
         Format::Multipart => received.form(&["image"], limits.images).await?.images(),
     };
-    let snapshot = service.snapshot()?;
-    let embeddings = service.embed(&snapshot, images).await?;
+    let snapshot = service.inference.snapshot()?;
+    let embeddings = service.inference.embed(&snapshot, images).await?;
     let dim = snapshot.version.dim;
     Ok(Versioned {
         model_version: snapshot.name().to_owned(),

@@ -76,7 +76,11 @@ pub(crate) async fn info(_: MayRead, State(service): State<Arc<Service>>) -> Jso
     Json(InfoBody {
         name: "perennial",
         version: env!("CARGO_PKG_VERSION"),
-        live: service.live.current().map(|live| live.name().to_owned()),
+        live: service
+            .inference
+            .live
+            .current()
+            .map(|live| live.name().to_owned()),
         uptime_seconds: service.started.elapsed().as_secs_f64(),
         limits: service.config.limits.clone(),
     })
@@ -96,10 +100,10 @@ pub(crate) async fn metrics(
 ) -> Result<Response, ApiError> {
     // Looks at files.
     blocking(move || {
-        let live = service.live.current();
+        let live = service.inference.live.current();
         let text = service.telemetry.render(&Gauges {
-            queue_images: service.batcher.depth(),
-            per_version: &service.stored().per_version,
+            queue_images: service.inference.batcher.depth(),
+            per_version: &service.gallery.stored().per_version,
             live: live.as_ref().map(|live| live.name()),
             uptime: service.started.elapsed(),
             process: Process::now(),
@@ -116,7 +120,7 @@ pub(crate) async fn metrics(
 
 /// If the gallery cannot be read, its metrics are left out and the others are still reported.
 fn storage(service: &Service) -> Storage {
-    let gallery = service.count().ok();
+    let gallery = service.gallery.count().ok();
     let snapshots = service.config.snapshots.as_deref();
     let newest = snapshots.and_then(|folder| snapshots::newest(folder).ok());
     Storage {

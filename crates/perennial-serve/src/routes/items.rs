@@ -303,10 +303,10 @@ pub(crate) async fn delete(
     let body: DeleteBody = read_json(&service, request).await?;
     let deleted = blocking(move || {
         let deleted = match (body.ids, body.filter) {
-            (Some(Ids(ids)), None) => service.store.delete(&ids)?,
+            (Some(Ids(ids)), None) => service.gallery.store.delete(&ids)?,
             (None, Some(filter)) => {
                 let filter = filters::resolve(&service, filter)?;
-                service.store.delete_where(&filter)?
+                service.gallery.store.delete_where(&filter)?
             }
             _ => {
                 return Err(ApiError::unprocessable(
@@ -314,7 +314,7 @@ pub(crate) async fn delete(
                 ));
             }
         };
-        service.count()?;
+        service.gallery.count()?;
         Ok(deleted)
     })
     .await?;
@@ -355,14 +355,16 @@ pub(crate) async fn list(
             ));
         }
         let _place = service
+            .gallery
             .searches
             .acquire()
             .await
             .map_err(ApiError::internal)?;
         let service = Arc::clone(&service);
-        let items =
-            blocking(move || sample::of_classes(&*service.store, limit, query.model_version))
-                .await?;
+        let items = blocking(move || {
+            sample::of_classes(&*service.gallery.store, limit, query.model_version)
+        })
+        .await?;
         return Ok(Json(PageAnswer {
             items: items.into_iter().map(StoredBody::from).collect(),
             next: None,
@@ -381,7 +383,7 @@ pub(crate) async fn list(
             None => filter,
         };
         let filter = filters::resolve(&service, filter)?;
-        let store = &service.store;
+        let store = &service.gallery.store;
         let mut page = store.scroll(after.as_ref(), limit, &filter, query.embeddings)?;
         if let Some(key) = &query.without {
             for item in &mut page.items {
@@ -422,6 +424,7 @@ pub(crate) async fn get(
     let id = parse_id(&id)?;
     let found = blocking(move || {
         let mut items = service
+            .gallery
             .store
             .get(std::slice::from_ref(&id), query.embedding)?;
         items

@@ -124,10 +124,14 @@ pub(crate) async fn list(
     State(service): State<Arc<Service>>,
 ) -> Result<Json<ModelsBody>, ApiError> {
     blocking(move || {
-        let stored = service.stored();
+        let stored = service.gallery.stored();
         let models = service.registry.list()?;
         Ok(Json(ModelsBody {
-            live: service.live.current().map(|live| live.name().to_owned()),
+            live: service
+                .inference
+                .live
+                .current()
+                .map(|live| live.name().to_owned()),
             previous: service.previous(),
             aliases: service.registry.aliases()?,
             models: models
@@ -175,7 +179,7 @@ pub(crate) async fn add(
         }
     };
     tracing::info!(version = published.name, "a model version was added");
-    let body = ModelBody::new(published, &service.stored().per_version);
+    let body = ModelBody::new(published, &service.gallery.stored().per_version);
     Ok((StatusCode::CREATED, Json(body)))
 }
 
@@ -243,7 +247,7 @@ fn publish(
     let version = trial
         .publish(draft.clone(), weights)
         .map_err(|error| refused(error.to_string()))?;
-    let snapshot = LoadedModel::load(&*service.loader, &trial, version)
+    let snapshot = LoadedModel::load(&*service.inference.loader, &trial, version)
         .map_err(|error| refused(error.problem))?;
     self_check::run(&snapshot).map_err(refused)?;
     drop(snapshot);

@@ -168,6 +168,7 @@ pub(crate) async fn search(
     }
     let query = query(&service, image, &body).await?;
     let _place = service
+        .gallery
         .searches
         .acquire()
         .await
@@ -201,8 +202,8 @@ async fn query(
     }
     match (image, &body.embedding, &body.id) {
         (Some(image), None, None) => {
-            let snapshot = service.snapshot()?;
-            let embedding = service.embed(&snapshot, vec![image]).await?;
+            let snapshot = service.inference.snapshot()?;
+            let embedding = service.inference.embed(&snapshot, vec![image]).await?;
             Ok(Query::Embedded {
                 embedding,
                 version: snapshot.name().to_owned(),
@@ -213,7 +214,7 @@ async fn query(
             embedding: embedding.clone(),
             version: match &body.model_version {
                 Some(version) => version.clone(),
-                None => service.snapshot()?.name().to_owned(),
+                None => service.inference.snapshot()?.name().to_owned(),
             },
             checked_dim: false,
         }),
@@ -257,13 +258,13 @@ fn find(service: &Service, query: Query, body: &SearchBody) -> Result<Outcome, A
             (embedding, version.name.clone())
         }
         Query::Stored(id) => {
-            let mut found = service.store.get(std::slice::from_ref(&id), true)?;
+            let mut found = service.gallery.store.get(std::slice::from_ref(&id), true)?;
             let missing = || ApiError::not_found(format!("no item {id}"));
             let item = found.pop().ok_or_else(missing)?;
             (item.embedding.ok_or_else(missing)?, item.model_version)
         }
     };
-    let stored = service.stored();
+    let stored = service.gallery.stored();
     let filter = super::filters::resolve(service, body.filter.clone())?;
     let asking = match item_to_items {
         true => Asking::Item(&version),
@@ -275,7 +276,7 @@ fn find(service: &Service, query: Query, body: &SearchBody) -> Result<Outcome, A
         refused,
         not_searched,
     } = OwnRoute::of(
-        &service.certification,
+        &service.gallery.certification,
         asking,
         embedding.len(),
         &stored,
@@ -293,7 +294,7 @@ fn find(service: &Service, query: Query, body: &SearchBody) -> Result<Outcome, A
         service.telemetry.forced("search", 1);
     }
     let start = Instant::now();
-    let mut found = service.store.search(&SearchRequest {
+    let mut found = service.gallery.store.search(&SearchRequest {
         spaces: &spaces,
         queries: &embedding,
         dim: embedding.len(),

@@ -69,7 +69,7 @@ pub(crate) async fn create(
             .map_err(ApiError::internal)?;
         let name = format!("{now}.{EXTENSION}");
         let path = folder.join(&name);
-        let info = service.store.snapshot(&path)?;
+        let info = service.gallery.store.snapshot(&path)?;
         let text = serde_json::to_string(&info).map_err(ApiError::internal)?;
         write_atomically(path.with_extension(INFO_EXTENSION), text).map_err(ApiError::internal)?;
         tracing::info!(

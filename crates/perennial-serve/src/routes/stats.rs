@@ -159,8 +159,8 @@ pub(crate) async fn gallery(
     State(service): State<Arc<Service>>,
 ) -> Result<Json<GalleryBody>, ApiError> {
     blocking(move || {
-        let stats = service.count()?;
-        let spaces = service.store.spaces()?;
+        let stats = service.gallery.count()?;
+        let spaces = service.gallery.store.spaces()?;
         let simplex = spaces.iter().find_map(|stats| stats.space.simplex);
         Ok(Json(GalleryBody {
             items: stats.items,
@@ -175,8 +175,8 @@ pub(crate) async fn gallery(
                 bytes: stats.disk.bytes,
                 reclaimable_bytes: stats.disk.reclaimable_bytes,
             },
-            forced_writes: service.forced_writes.load(Ordering::Relaxed),
-            forced_pairs: service.certification.accepted(),
+            forced_writes: service.gallery.forced_writes.load(Ordering::Relaxed),
+            forced_pairs: service.gallery.certification.accepted(),
             identity: simplex.map(IdentityBody::from),
             partitions: stats
                 .partitions
@@ -205,7 +205,7 @@ pub(crate) async fn live(_: MayRead, State(service): State<Arc<Service>>) -> Jso
         failed_total: rates.totals.failed,
         p50_seconds: rates.p50_seconds,
         p99_seconds: rates.p99_seconds,
-        queue_depth: service.batcher.depth(),
+        queue_depth: service.inference.batcher.depth(),
         swaps: SwapsBody {
             moved: rates.totals.swaps_moved,
             refused: rates.totals.swaps_refused,

@@ -84,12 +84,12 @@ impl Batch {
         let start = Instant::now();
         let mut embedded_by = String::new();
         if !self.images.is_empty() {
-            let snapshot = service.snapshot()?;
+            let snapshot = service.inference.snapshot()?;
             self.embed(service, &snapshot).await?;
             embedded_by = snapshot.name().to_owned();
         }
         let count = self.items.len() as u64;
-        let stored = service.stored();
+        let stored = service.gallery.stored();
         let known = self
             .items
             .iter()
@@ -97,7 +97,7 @@ impl Batch {
         // Only a version's first items can create a pair of versions that was not checked yet.
         let _first = match known {
             true => None,
-            false => Some(service.versions_in_gallery.lock().await),
+            false => Some(service.gallery.versions_in_gallery.lock().await),
         };
         let upserted = {
             let service = Arc::clone(service);
@@ -126,7 +126,7 @@ impl Batch {
                 )));
             }
         }
-        let embeddings = service.embed(snapshot, images).await?;
+        let embeddings = service.inference.embed(snapshot, images).await?;
         for (&position, row) in positions
             .iter()
             .zip(embeddings.chunks_exact(snapshot.version.dim))
@@ -182,15 +182,16 @@ fn commit(service: &Service, items: Vec<Item>, force: bool) -> Result<Upserted, 
     let forced = check_versions(service, &known, force)?;
     let items_stored = items.len() as u64;
     let start = Instant::now();
-    let upserted = service.store.upsert(items)?;
+    let upserted = service.gallery.store.upsert(items)?;
     service.telemetry.stage(Stage::Commit, start.elapsed());
     if forced {
         service
+            .gallery
             .forced_writes
             .fetch_add(items_stored, Ordering::Relaxed);
         service.telemetry.forced("upsert", items_stored);
     }
-    service.count()?;
+    service.gallery.count()?;
     Ok(upserted)
 }
 
@@ -200,11 +201,11 @@ fn check_versions(
     versions: &[Arc<ModelVersion>],
     force: bool,
 ) -> Result<bool, ApiError> {
-    let stored = Stored::of(&*service.store)?;
-    let live = service.live.current();
+    let stored = Stored::of(&*service.gallery.store)?;
+    let live = service.inference.live.current();
     let versions: Vec<&ModelVersion> = versions.iter().map(|version| &**version).collect();
     let live = live.as_ref().map(|live| live.name());
-    let insertion = Insertion::check(&service.certification, &versions, &stored, live);
+    let insertion = Insertion::check(&service.gallery.certification, &versions, &stored, live);
     if !insertion.allows(force) {
         return Err(match insertion.other_simplex {
             Some(problem) => ApiError::conflict(problem),
@@ -212,12 +213,12 @@ fn check_versions(
         });
     }
     for space in &insertion.new_spaces {
-        service.store.create_space(space)?;
+        service.gallery.store.create_space(space)?;
     }
     if let Some(problem) = &insertion.other_simplex {
         tracing::warn!(problem, "items of another simplex are stored by force");
     }
-    service.certification.accept(&insertion.refused);
+    service.gallery.certification.accept(&insertion.refused);
     Ok(insertion.accepted_before
         || insertion.other_simplex.is_some()
         || !insertion.refused.is_empty())

@@ -1,0 +1,66 @@
+//! The gallery behind a service, with the rules and counts that belong to it.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use perennial_gallery::{GalleryError, GalleryStats};
+use perennial_upgrade::{Certification, Stored};
+use tokio::sync::Semaphore;
+
+use crate::served_store::ServedStore;
+
+/// The store, and what is known about its content.
+pub(crate) struct Gallery {
+    pub(crate) store: Arc<dyn ServedStore>,
+    pub(crate) certification: Certification,
+    /// Concurrent searches. Each uses all processors, so more would only take memory.
+    pub(crate) searches: Semaphore,
+    /// Held while a version without items in the gallery gets its first ones, and while the live pointer moves: between
+    /// the check of a pair and what it permits, nothing may change that the check rests on.
+    pub(crate) versions_in_gallery: tokio::sync::Mutex<()>,
+    /// Items stored without a certificate since the start.
+    pub(crate) forced_writes: AtomicU64,
+    stored: ArcSwap<Stored>,
+    counting: Mutex<()>,
+}
+
+impl Gallery {
+    /// Counts the store; blocks.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) fn new(
+        store: Arc<dyn ServedStore>,
+        certification: Certification,
+    ) -> Result<Self, GalleryError> {
+        let stored = Stored::of(&*store)?;
+        let searches = 2 * std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        Ok(Self {
+            store,
+            certification,
+            searches: Semaphore::new(searches),
+            versions_in_gallery: tokio::sync::Mutex::new(()),
+            forced_writes: AtomicU64::new(0),
+            stored: ArcSwap::from_pointee(stored),
+            counting: Mutex::new(()),
+        })
+    }
+
+    /// What the gallery holds, as of the last write.
+    pub(crate) fn stored(&self) -> Arc<Stored> {
+        self.stored.load_full()
+    }
+
+    /// Counts the gallery; blocks. Every write is followed by it.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) fn count(&self) -> Result<GalleryStats, GalleryError> {
+        // In turn, so that an older count never replaces a newer one.
+        let _turn = self.counting.lock().unwrap_or_else(PoisonError::into_inner);
+        let stats = self.store.stats()?;
+        self.stored.store(Arc::new(Stored::of(&*self.store)?));
+        Ok(stats)
+    }
+}
