@@ -10,6 +10,8 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod admission;
+mod backfill;
 mod batcher;
 mod body;
 #[cfg(feature = "tls")]
@@ -18,6 +20,7 @@ pub mod client_address;
 mod client_limits;
 pub mod config;
 mod connections;
+mod downloads;
 #[allow(dead_code, reason = "the search by routes uses it")]
 mod encoders;
 pub mod error;
@@ -30,6 +33,7 @@ pub mod openapi;
 mod process;
 mod receive;
 mod recent;
+mod reembedding;
 pub mod reload;
 mod request_log;
 mod router;
@@ -45,6 +49,7 @@ mod transport;
 
 pub use client_address::AddressRange;
 pub use config::{Batching, Limits, ServeConfig, Timeouts, TlsFiles};
+pub use downloads::Downloads;
 pub use error::ServeError;
 pub use keys::{KEY_VARIABLES, Keys, Scope};
 pub use openapi::openapi;

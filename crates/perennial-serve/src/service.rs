@@ -14,6 +14,7 @@ use perennial_upgrade::{
 use serde_json::json;
 use tokio::task::JoinHandle;
 
+use crate::backfill::Backfill;
 use crate::config::ServeConfig;
 use crate::error::{ApiError, Code, ServeError};
 use crate::gallery::Gallery;
@@ -30,6 +31,7 @@ pub(crate) struct Service {
     pub(crate) transport: Transport,
     pub(crate) inference: Inference,
     pub(crate) gallery: Gallery,
+    pub(crate) backfill: Backfill,
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) recent: Recent,
     pub(crate) draining: AtomicBool,
@@ -92,6 +94,7 @@ impl Service {
         let (inference, worker) = Inference::start(&config, live, loader, probes, &telemetry);
         let service = Self {
             transport: Transport::new(&config),
+            backfill: Backfill::of(&config),
             config,
             registry,
             inference,

@@ -303,6 +303,9 @@ fn find(service: &Service, query: Query, body: &SearchBody) -> Result<Outcome, A
         exact: body.exact,
     })?;
     let hits = found.pop().unwrap_or_default();
+    service
+        .backfill
+        .retrieved(&version, hits.iter().map(|hit| (hit, None)));
     service.telemetry.stage(Stage::Search, start.elapsed());
     Ok(Outcome {
         version,
