@@ -8,10 +8,10 @@ use std::sync::{
 };
 use std::time::{Duration, Instant};
 
-use perennial_gallery::{Hit, ItemId, StoredItem};
+use perennial_gallery::{Hit, StoredItem};
 use perennial_upgrade::Stored;
 use perennial_upgrade::backfill::{
-    BackfillRecord, BackfillSettings, BackfillState, Expectation, Failure, Progress, Retrievals,
+    BackfillRecord, BackfillSettings, BackfillState, Expectation, Outcome, Progress, Retrievals,
 };
 use tokio::sync::Notify;
 
@@ -57,14 +57,6 @@ pub(crate) struct Run {
     pub(crate) number: u64,
     pub(crate) target: String,
     pub(crate) settings: BackfillSettings,
-}
-
-/// What became of some items.
-#[derive(Default)]
-pub(crate) struct Outcome {
-    pub(crate) done: Vec<ItemId>,
-    pub(crate) changed: Vec<ItemId>,
-    pub(crate) failed: Vec<(StoredItem, Failure)>,
 }
 
 /// Everything that is shown of a backfill.
@@ -257,27 +249,33 @@ impl Backfill {
     }
 
     /// Pauses for a reason of its own; blocks.
-    pub(crate) fn pause_because(&self, run: u64, reason: impl Into<String>) {
-        self.end(run, BackfillState::Paused, reason.into());
+    pub(crate) fn pause_because(&self, run: u64, reason: impl Into<String>, stored: &Stored) {
+        self.end(run, BackfillState::Paused, reason.into(), stored);
     }
 
     /// Finishes; blocks.
-    pub(crate) fn finish(&self, run: u64, reason: impl Into<String>) {
-        self.end(run, BackfillState::Finished, reason.into());
+    pub(crate) fn finish(&self, run: u64, reason: impl Into<String>, stored: &Stored) {
+        self.end(run, BackfillState::Finished, reason.into(), stored);
     }
 
-    fn end(&self, run: u64, state: BackfillState, reason: String) {
+    fn end(&self, run: u64, state: BackfillState, reason: String, stored: &Stored) {
         let mut current = self.current();
-        let is_current = current.run == run;
-        let Some(record) = current.record.as_mut().filter(|_| is_current) else {
+        if current.run != run {
+            return;
+        }
+        let Current {
+            record: Some(record),
+            expectation,
+            ..
+        } = &mut *current
+        else {
             return;
         };
         match state {
             BackfillState::Paused => tracing::warn!(reason, "the backfill pauses"),
             _ => tracing::info!(reason, done = record.done, "the backfill is finished"),
         }
-        record.state = state;
-        record.reason = Some(reason);
+        record.end(state, reason, stored, expectation.as_deref());
         current.run += 1;
         current.waits_for_load = false;
         // Already logged; nobody waits for it.
@@ -321,24 +319,12 @@ impl Backfill {
         else {
             return;
         };
-        record.done += outcome.done.len() as u64;
-        record.changed += outcome.changed.len() as u64;
-        record.seconds += worked.as_secs_f64();
-        outcome.done.iter().for_each(|id| record.forget(id));
-        let mut all_kept = true;
-        for (item, failure) in &outcome.failed {
-            all_kept &= record.fail(item, failure.clone());
-        }
+        let all_kept = record.note(outcome, worked, stored, expectation.as_deref());
         *succeeded |= !outcome.done.is_empty();
         if !*succeeded {
             *failures_before += outcome.failed.len() as u64;
         }
         rate.note(outcome.done.len() as u64);
-        let quality = expectation
-            .as_ref()
-            .and_then(|expectation| expectation.quality(stored, &record.target));
-        let progress = progress(record, stored, quality);
-        record.curve.add(&progress, false);
         let lost = !all_kept;
         let useless = !*succeeded && *failures_before >= FAILURES_WITHOUT_SUCCESS;
         current.unsaved = true;
@@ -351,9 +337,10 @@ impl Backfill {
             self.pause_because(
                 run,
                 format!("none of the first {FAILURES_WITHOUT_SUCCESS} originals could be used; look at the failures, and begin another one with `retry`"),
+                stored,
             );
         } else if lost {
-            self.pause_because(run, "too many items failed to remember them all");
+            self.pause_because(run, "too many items failed to remember them all", stored);
         }
     }
 
@@ -363,9 +350,7 @@ impl Backfill {
         let Some(record) = &current.record else {
             return Progress::default();
         };
-        let expectation = current.expectation.as_ref();
-        let quality = expectation.and_then(|one| one.quality(stored, &record.target));
-        progress(record, stored, quality)
+        record.progress(stored, current.expectation.as_deref())
     }
 
     /// Everything that is shown.
@@ -438,16 +423,6 @@ pub(crate) fn others(stored: &Stored, live: Option<&str>) -> u64 {
     stored.items.saturating_sub(own.copied().unwrap_or(0))
 }
 
-fn progress(record: &BackfillRecord, stored: &Stored, quality: Option<f64>) -> Progress {
-    Progress {
-        items: stored.items,
-        live_items: stored.items - others(stored, Some(&record.target)),
-        done: record.done,
-        seconds: record.seconds,
-        quality,
-    }
-}
-
 fn unsaved(error: &std::io::Error) -> ApiError {
     tracing::error!(%error, "the record of the backfill could not be written");
     ApiError::unavailable("the gallery's folder is full or cannot be written; nothing was changed")
@@ -455,7 +430,7 @@ fn unsaved(error: &std::io::Error) -> ApiError {
 
 #[cfg(test)]
 mod tests {
-    use perennial_upgrade::backfill::{FailureReason, Order};
+    use perennial_upgrade::backfill::{Failure, FailureReason, Order};
     use serde_json::{Map, json};
 
     use super::*;
@@ -521,7 +496,7 @@ mod tests {
         let old = backfill.run().unwrap().number;
         backfill.pause().unwrap();
         backfill.resume(Some("v0002")).unwrap();
-        backfill.finish(old, "late");
+        backfill.finish(old, "late", &Stored::default());
         assert!(backfill.run().is_some() && !backfill.is_current(old));
     }
 

@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use perennial_data::DecodeLimits;
 use perennial_gallery::StoredItem;
 use perennial_upgrade::backfill::{
-    Expectation, Failure, FailureReason, Originals, Queue, Reembedded, Replaced, pixels_of,
-    replace_unchanged,
+    Expectation, Failure, FailureReason, Originals, Outcome, Queue, Reembedded, Replaced,
+    pixels_of, replace_unchanged,
 };
 use perennial_upgrade::{LoadedModel, Policy};
 
 use crate::admission::admit;
-use crate::backfill::{Outcome, Run};
+use crate::backfill::Run;
 use crate::error::{ApiError, Code};
 use crate::service::{Service, blocking};
 use crate::telemetry::Stage;
@@ -93,9 +93,10 @@ enum Ending {
 async fn end(service: &Arc<Service>, run: u64, ending: Ending, reason: String) {
     let service = Arc::clone(service);
     let ended = blocking(move || {
+        let stored = service.gallery.stored();
         match ending {
-            Ending::Pause => service.backfill.pause_because(run, reason),
-            Ending::Finish => service.backfill.finish(run, reason),
+            Ending::Pause => service.backfill.pause_because(run, reason, &stored),
+            Ending::Finish => service.backfill.finish(run, reason, &stored),
         }
         Ok(())
     });
@@ -274,17 +275,14 @@ async fn nothing_left(
         ..Outcome::default()
     };
     note(service, outcome, Duration::ZERO).await?;
-    let reason = all_done(service, run);
+    let reason = all_done(service);
     end(service, run.number, Ending::Finish, reason).await;
     Ok(IDLE)
 }
 
-fn all_done(service: &Service, run: &Run) -> String {
+fn all_done(service: &Service) -> String {
     let record = service.backfill.view().record;
-    match record.map_or(0, |record| record.failures()) {
-        0 => format!("everything is embedded by {}", run.target),
-        failed => format!("nothing is left but {failed} items that failed"),
-    }
+    record.map_or_else(String::new, |record| record.all_done())
 }
 
 /// Where clients send the originals, the work is done when nothing is left but failures.
@@ -292,7 +290,7 @@ async fn finish_pushed(service: &Arc<Service>, run: &Run) -> Result<Duration, Ap
     let stored = service.gallery.stored();
     let counts = service.backfill.counts(&stored, Some(&run.target));
     if counts.contains(&("left", 0)) {
-        let reason = all_done(service, run);
+        let reason = all_done(service);
         end(service, run.number, Ending::Finish, reason).await;
     }
     Ok(IDLE)

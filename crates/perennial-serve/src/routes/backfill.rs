@@ -243,6 +243,8 @@ pub(crate) struct PushAnswer {
     changed: usize,
     /// Ids that do not wait: unknown ones, and items that the live version has embedded already.
     not_waiting: usize,
+    /// Items that the stop rule does not admit any more.
+    beyond_stop: usize,
     failed: Vec<FailureBody>,
 }
 
@@ -488,14 +490,22 @@ async fn carry_out(
         blocking(move || look_up(&service, &target, pushed)).await?
     };
     let Pushed {
-        fetched,
+        mut fetched,
         not_waiting,
     } = fetched;
+    let progress = service.backfill.progress(&service.gallery.stored());
+    let allowed = run.settings.stop.items_left(&progress);
+    let allowed = allowed.map_or(usize::MAX, |items| {
+        usize::try_from(items).unwrap_or(usize::MAX)
+    });
+    let beyond_stop = fetched.len().saturating_sub(allowed);
+    fetched.truncate(allowed);
     let outcome = reembed(service, &live, fetched).await?;
     let answer = PushAnswer {
         done: outcome.done.len(),
         changed: outcome.changed.len(),
         not_waiting,
+        beyond_stop,
         failed: outcome
             .failed
             .iter()

@@ -39,7 +39,7 @@ impl Curve {
             expected_quality: progress.quality,
         };
         let is_news = self.0.last().is_none_or(|before| {
-            (point.share - before.share).abs() >= STEP || (last && point.done != before.done)
+            (point.share - before.share).abs() >= STEP || (last && *before != point)
         });
         if !is_news {
             return;

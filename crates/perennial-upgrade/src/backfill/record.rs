@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use perennial_core::{read_at_most, sha256_hex, write_atomically};
 use perennial_gallery::{ItemId, StoredItem};
@@ -10,9 +11,12 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::curve::Curve;
+use super::expectation::Expectation;
 use super::order::Order;
 use super::originals::{Failure, FailureReason, OriginalsSource};
-use super::stop::StopRule;
+use super::outcome::Outcome;
+use super::stop::{Progress, StopRule};
+use crate::stored::Stored;
 
 const FILE: &str = "backfill.json";
 const SCHEMA_VERSION: u32 = 1;
@@ -188,8 +192,66 @@ impl BackfillRecord {
         }
     }
 
+    /// Takes in what became of some items, and what the gallery holds now. `worked` is the time that it took. False where there are more
+    /// failures than can be remembered.
+    pub fn note(
+        &mut self,
+        outcome: &Outcome,
+        worked: Duration,
+        stored: &Stored,
+        expectation: Option<&Expectation>,
+    ) -> bool {
+        self.done += outcome.done.len() as u64;
+        self.changed += outcome.changed.len() as u64;
+        self.seconds += worked.as_secs_f64();
+        outcome.done.iter().for_each(|id| {
+            self.failures.remove(id);
+        });
+        let mut all_kept = true;
+        for (item, failure) in &outcome.failed {
+            all_kept &= self.fail(item, failure.clone());
+        }
+        let progress = self.progress(stored, expectation);
+        self.curve.add(&progress, false);
+        all_kept
+    }
+
+    /// How far it is.
+    pub fn progress(&self, stored: &Stored, expectation: Option<&Expectation>) -> Progress {
+        let live_items = stored.per_version.get(&self.target);
+        Progress {
+            items: stored.items,
+            live_items: live_items.copied().unwrap_or(0),
+            done: self.done,
+            seconds: self.seconds,
+            quality: expectation.and_then(|one| one.quality(stored, &self.target)),
+        }
+    }
+
+    /// Ends it, for a reason of its own; the curve gets its last point.
+    pub fn end(
+        &mut self,
+        state: BackfillState,
+        reason: String,
+        stored: &Stored,
+        expectation: Option<&Expectation>,
+    ) {
+        let progress = self.progress(stored, expectation);
+        self.curve.add(&progress, true);
+        self.state = state;
+        self.reason = Some(reason);
+    }
+
+    /// Why nothing is left to do, in words.
+    pub fn all_done(&self) -> String {
+        match self.failures() {
+            0 => format!("everything is embedded by {}", self.target),
+            failed => format!("nothing is left but {failed} items that failed"),
+        }
+    }
+
     /// Remembers that an item could not be embedded again. False where there are too many to be remembered.
-    pub fn fail(&mut self, item: &StoredItem, failure: Failure) -> bool {
+    fn fail(&mut self, item: &StoredItem, failure: Failure) -> bool {
         if self.failures.len() >= MAX_FAILURES && !self.failures.contains_key(&item.id) {
             return false;
         }
@@ -203,11 +265,6 @@ impl BackfillRecord {
     pub fn has_failed(&self, item: &StoredItem) -> bool {
         let failed = self.failures.get(&item.id);
         failed.is_some_and(|failed| failed.seen == seen(item))
-    }
-
-    /// Forgets the failure of an item, if there is one.
-    pub fn forget(&mut self, id: &ItemId) {
-        self.failures.remove(id);
     }
 
     /// Takes over the failures of an earlier backfill, so that they are not tried again.
@@ -330,8 +387,13 @@ mod tests {
         let mut anew = item(7);
         anew.payload.insert("file".to_owned(), json!("b.png"));
         assert!(!record.has_failed(&anew));
-        record.forget(&7.into());
+        let done = Outcome {
+            done: vec![7.into()],
+            ..Outcome::default()
+        };
+        assert!(record.note(&done, Duration::from_secs(1), &Stored::default(), None));
         assert!(!record.has_failed(&item(7)));
+        assert_eq!((record.done, record.seconds), (1, 1.0));
     }
 
     #[test]

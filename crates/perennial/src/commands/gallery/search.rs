@@ -13,7 +13,7 @@ use perennial_upgrade::{Asking, LIVE_ALIAS, OwnRoute, Stored};
 use serde_json::json;
 
 use super::remote::{self, Found};
-use super::{certification, given, parse_id, require_certified, version_names};
+use super::{BY_FORCE, certification, given, parse_id, require_certified, version_names};
 use crate::arguments::GlobalArguments;
 use crate::embedding::Preparation;
 use crate::exit_status::{ExitStatus, usage};
@@ -85,7 +85,7 @@ pub fn run(
         not_searched,
     } = OwnRoute::of(&rules, asking, embedding.len(), &stored, among);
     if !arguments.force {
-        require_certified(&refused)?;
+        require_certified(&refused, BY_FORCE)?;
     }
     let mut found = gallery.search(&SearchRequest {
         spaces: &spaces,
