@@ -13,6 +13,7 @@ use utoipa::ToSchema;
 
 use crate::answering::AnswerUncertified;
 use crate::client_address::AddressRange;
+use crate::downloads::Downloads;
 use crate::error::ServeError;
 use crate::input_type::InputType;
 use crate::keys::Keys;
@@ -29,8 +30,12 @@ pub struct ServeConfig {
     /// The keys that clients must show; none for an open service.
     #[serde(skip)]
     pub keys: Keys,
-    /// The folder in which the gallery lies, so that the metrics tell how much space is left there.
+    /// The folder in which the gallery lies: the metrics tell how much space is left there, and the record of a backfill lies in it. Without it,
+    /// a backfill does not outlast the service.
     pub gallery: Option<PathBuf>,
+    /// Fetches originals from addresses for a backfill.
+    #[serde(skip)]
+    pub downloads: Downloads,
     /// The folder of gallery snapshots; without it `POST /snapshots` is refused.
     pub snapshots: Option<PathBuf>,
     /// The folder of stored probes: each version's embeddings of a few images, recorded when it first went live. Without it, a version is
@@ -150,6 +155,7 @@ impl Default for ServeConfig {
             tls: None,
             keys: Keys::default(),
             gallery: None,
+            downloads: Downloads::default(),
             snapshots: None,
             probes: None,
             trusted_proxies: Vec::new(),

@@ -1,5 +1,6 @@
 //! Untrusted images: decoded off the async threads, a few at a time, within limits.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -106,20 +107,25 @@ fn decode_one(
     limits: DecodeLimits,
     image_bytes: usize,
 ) -> Result<Vec<f32>, ApiError> {
-    let decoded;
-    let file: &[u8] = match image {
-        EncodedImage::Bytes(bytes) => bytes,
-        EncodedImage::Base64(text) => {
-            decoded = from_base64(text, image_bytes)?;
-            &decoded
-        }
+    let file = file_of(image, image_bytes)?;
+    snapshot
+        .pixels(&file, limits)
+        .map_err(|error| ApiError::unprocessable(format!("cannot be decoded: {error}")))
+}
+
+/// The bytes of an image's file.
+///
+/// # Errors
+/// 413 for too many, 422 for text that is no base64.
+pub(crate) fn file_of(image: &EncodedImage, image_bytes: usize) -> Result<Cow<'_, [u8]>, ApiError> {
+    let file = match image {
+        EncodedImage::Bytes(bytes) => Cow::Borrowed(bytes.as_ref()),
+        EncodedImage::Base64(text) => Cow::Owned(from_base64(text, image_bytes)?),
     };
     if file.len() > image_bytes {
         return Err(too_large(file.len(), image_bytes));
     }
-    snapshot
-        .pixels(file, limits)
-        .map_err(|error| ApiError::unprocessable(format!("cannot be decoded: {error}")))
+    Ok(file)
 }
 
 /// The file behind base64 as programs write it: in one line or wrapped as in MIME, alone or as a data URL.

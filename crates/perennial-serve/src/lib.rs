@@ -10,7 +10,9 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod admission;
 mod answering;
+mod backfill;
 mod batcher;
 mod body;
 #[cfg(feature = "tls")]
@@ -19,6 +21,7 @@ pub mod client_address;
 mod client_limits;
 pub mod config;
 mod connections;
+mod downloads;
 mod encoders;
 pub mod error;
 mod gallery;
@@ -33,6 +36,7 @@ mod planning;
 mod process;
 mod receive;
 mod recent;
+mod reembedding;
 pub mod reload;
 mod request_log;
 mod router;
@@ -53,6 +57,7 @@ mod upstream;
 pub use answering::AnswerUncertified;
 pub use client_address::AddressRange;
 pub use config::{Batching, Limits, ServeConfig, Timeouts, TlsFiles};
+pub use downloads::Downloads;
 pub use error::ServeError;
 pub use input_type::InputType;
 pub use keys::{KEY_VARIABLES, Keys, Scope};

@@ -142,7 +142,12 @@ pub(crate) async fn search(
         let (place, hits) = found.map_err(ApiError::internal)??;
         parts.insert(place, hits);
     }
+    let mixed = parts.len() > 1;
     let hits = merge(parts.into_values().collect(), options.limit);
+    let retrieved = hits
+        .iter()
+        .map(|merged| (&merged.hit, mixed.then_some(merged.standard_score)));
+    service.backfill.retrieved(&version, retrieved);
     service.telemetry.stage(Stage::Search, start.elapsed());
     Ok(Found {
         version,

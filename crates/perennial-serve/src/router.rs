@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 use crate::openapi;
 use crate::request_log;
 use crate::routes::{
-    aliases, compaction, compatibility, embed, health, items, models, openai_embeddings,
+    aliases, backfill, compaction, compatibility, embed, health, items, models, openai_embeddings,
     openai_models, page, search, snapshots, stats,
 };
 use crate::service::Service;
@@ -31,6 +31,11 @@ pub(crate) fn documented() -> OpenApiRouter<Arc<Service>> {
         .routes(routes!(items::get))
         .routes(routes!(stats::gallery))
         .routes(routes!(compaction::compact))
+        .routes(routes!(backfill::start, backfill::status, backfill::cancel))
+        .routes(routes!(backfill::pause))
+        .routes(routes!(backfill::resume))
+        .routes(routes!(backfill::waiting))
+        .routes(routes!(backfill::push))
         .routes(routes!(stats::live))
         .routes(routes!(models::list, models::add))
         .routes(routes!(aliases::move_live))

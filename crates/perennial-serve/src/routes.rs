@@ -1,6 +1,7 @@
 //! The handlers, one file per subject.
 
 pub(crate) mod aliases;
+pub(crate) mod backfill;
 pub(crate) mod compaction;
 pub(crate) mod compatibility;
 mod drop_in;

@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use crate::config::{ServeConfig, seconds};
 use crate::connections::LimitedAcceptor;
 use crate::error::ServeError;
+use crate::reembedding;
 use crate::reload::Reloader;
 use crate::router;
 use crate::served_store::ServedStore;
@@ -205,7 +206,9 @@ async fn start(
     let runtime = tokio::runtime::Handle::current();
     tokio::task::spawn_blocking(move || {
         let _inside = runtime.enter();
-        Service::start(config, registry, store, loader, check)
+        let (service, batcher) = Service::start(config, registry, store, loader, check)?;
+        tokio::spawn(reembedding::work(Arc::downgrade(&service)));
+        Ok((service, batcher))
     })
     .await?
 }

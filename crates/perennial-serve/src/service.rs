@@ -15,6 +15,7 @@ use serde_json::json;
 use tokio::task::JoinHandle;
 
 use crate::answering::Answering;
+use crate::backfill::Backfill;
 use crate::config::ServeConfig;
 use crate::error::{ApiError, Code, ServeError};
 use crate::gallery::Gallery;
@@ -32,6 +33,7 @@ pub(crate) struct Service {
     pub(crate) inference: Arc<Inference>,
     pub(crate) gallery: Gallery,
     pub(crate) answering: Answering,
+    pub(crate) backfill: Backfill,
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) recent: Recent,
     pub(crate) draining: AtomicBool,
@@ -91,6 +93,7 @@ impl Service {
         let service = Self {
             answering,
             transport: Transport::new(&config),
+            backfill: Backfill::of(&config),
             config,
             registry,
             inference: Arc::new(inference),

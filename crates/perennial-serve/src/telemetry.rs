@@ -48,6 +48,7 @@ const INDEX_BACKLOG: &str = "perennial_index_backlog_items";
 const DISK: &str = "perennial_gallery_disk_bytes";
 const RECLAIMABLE: &str = "perennial_gallery_reclaimable_bytes";
 const FREE: &str = "perennial_gallery_free_bytes";
+const BACKFILL: &str = "perennial_backfill_items";
 const SNAPSHOTS: &str = "perennial_snapshots";
 const SNAPSHOT_AGE: &str = "perennial_snapshot_age_seconds";
 const UPSTREAM_REQUESTS: &str = "perennial_upstream_requests_total";
@@ -97,6 +98,8 @@ pub(crate) struct Gauges<'a> {
     pub(crate) uptime: Duration,
     pub(crate) process: Process,
     pub(crate) storage: Storage,
+    /// Items of the backfill by state.
+    pub(crate) backfill: [(&'static str, u64); 4],
 }
 
 /// What the gallery and its backups take, as far as it is known.
@@ -190,6 +193,10 @@ impl Telemetry {
                 "How much smaller a compaction would make the gallery's file, estimated.",
             ),
             (FREE, "Free space of the gallery's file system."),
+            (
+                BACKFILL,
+                "Items of a backfill: done, left, failed or changed meanwhile.",
+            ),
             (SNAPSHOTS, "Snapshots in the snapshots folder."),
             (SNAPSHOT_AGE, "Time since the newest snapshot was written."),
             (
@@ -339,6 +346,9 @@ impl Telemetry {
             max_files,
         } = now.process;
         let storage = &now.storage;
+        for (state, items) in now.backfill {
+            self.gauge(BACKFILL, &[("state", state)], items as f64);
+        }
         for (name, value) in [
             (RESIDENT, resident_bytes),
             (OPEN_FILES, open_files),
@@ -467,6 +477,7 @@ mod tests {
                     snapshot_age: Some(Duration::from_secs(90)),
                     ..Storage::default()
                 },
+                backfill: [("done", 3), ("left", 4), ("failed", 0), ("changed", 0)],
             })
         };
         let text = render(&per_version, "v0001");
@@ -477,6 +488,7 @@ mod tests {
             r#"perennial_swaps_total{outcome="refused"} 1"#,
             r#"perennial_swaps_total{outcome="moved"} 0"#,
             "perennial_gallery_disk_bytes 4096",
+            r#"perennial_backfill_items{state="left"} 4"#,
             "perennial_snapshot_age_seconds 90",
             r#"perennial_gallery_items{model_version="v0001"} 7"#,
             r#"perennial_live_version_info{model_version="v0001"} 1"#,

@@ -8,6 +8,7 @@
 //!   ranking from the hits of several spaces.
 //! - [`CertificateRequest`]: measures a search by route ([`Route`]) and writes down what follows ([`Certificate`]); [`Question`]: measures
 //!   every way to handle an upgrade and says which one pays ([`Advice`]); [`select`]: the kind of a bridge by held-out retrieval.
+//! - [`backfill`]: items of other spaces are embedded again by the live version, in the order that pays.
 //! - [`LoadedModel`]: a version in memory; [`EncoderLoader`] supplies its network, so that this crate knows no tensor framework.
 //!
 //! The command line and the service both call these functions and have no other rules.
@@ -16,6 +17,7 @@
 
 mod accepted;
 pub mod advise;
+pub mod backfill;
 mod bridges;
 mod canaries;
 pub mod certificate;

@@ -54,6 +54,11 @@ impl StoredCertificates {
         Ok(Self { certificates })
     }
 
+    /// All of them, in the order of their files' names.
+    pub(crate) fn all(&self) -> &[Certificate] {
+        &self.certificates
+    }
+
     /// Stores a certificate in a registry and returns its file.
     ///
     /// # Errors

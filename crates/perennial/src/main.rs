@@ -22,6 +22,7 @@ mod machine;
 mod measurement;
 mod model_loading;
 mod network_argument;
+mod originals_download;
 mod pictures;
 mod progress;
 mod provenance;

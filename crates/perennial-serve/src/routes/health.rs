@@ -118,6 +118,10 @@ pub(crate) async fn metrics(
             uptime: service.started.elapsed(),
             process: Process::now(),
             storage: storage(&service),
+            backfill: service.backfill.counts(
+                &service.gallery.stored(),
+                live.as_ref().map(|live| live.name()),
+            ),
         });
         let content_type = [(
             header::CONTENT_TYPE,

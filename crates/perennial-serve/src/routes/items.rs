@@ -302,6 +302,7 @@ pub(crate) async fn delete(
 ) -> Result<Json<DeleteAnswer>, ApiError> {
     let body: DeleteBody = read_json(&service, request).await?;
     let deleted = blocking(move || {
+        let _shared = service.backfill.shared_write();
         let deleted = match (body.ids, body.filter) {
             (Some(Ids(ids)), None) => service.gallery.store.delete(&ids)?,
             (None, Some(filter)) => {
@@ -435,7 +436,9 @@ pub(crate) async fn get(
     Ok(Json(found.into()))
 }
 
-fn parse_query<T: serde::de::DeserializeOwned>(query: Option<String>) -> Result<T, ApiError> {
+pub(super) fn parse_query<T: serde::de::DeserializeOwned>(
+    query: Option<String>,
+) -> Result<T, ApiError> {
     let query = query.unwrap_or_default();
     let bad = |problem: String| ApiError::bad_request(format!("query string: {problem}"));
     let uri: Uri = format!("/?{query}")

@@ -200,6 +200,7 @@ fn every_documented_status_occurs_and_no_other() {
     recorder.json(&proxy, "POST", "/embed", query);
     let unknown = json!({"input": "a", "model": "nobody"});
     recorder.json(&open, "POST", "/v1/embeddings", unknown);
+    backfill(&mut recorder);
 
     // Without a key, and with one that may only read.
     let mut setup = Setup::new(&["0"]);
@@ -260,6 +261,7 @@ fn every_documented_status_occurs_and_no_other() {
         "/gallery/items:batch",
         json!({"items": [{"id": 1, "image": image(RED)}]}),
     );
+    recorder.json(&empty, "POST", "/backfill", json!({"originals": "pushed"}));
     recorder.send(&empty, Call::new("GET", "/readyz"));
     recorder.send(&empty, Call::new("GET", "/snapshots"));
     recorder.send(&empty, Call::new("POST", "/snapshots"));
@@ -274,6 +276,41 @@ fn every_documented_status_occurs_and_no_other() {
     );
     let extra: Vec<_> = recorder.seen.difference(&promised).collect();
     assert!(extra.is_empty(), "seen, but not documented: {extra:#?}");
+}
+
+/// Everything about embedding again, in a service of its own.
+fn backfill(recorder: &mut Recorder<'_>) {
+    let setup = Setup::new(&["0", "0.5"]);
+    setup.pairs.allow("v0002", "v0001");
+    let service = setup.start();
+    for id in [1, 2] {
+        service.store(id, RED, 0.0, "v0001").expect(200);
+    }
+    service.swap("v0002").expect(200);
+    let begin = json!({"originals": "pushed"});
+    let push = json!({"items": [{"id": 1, "image": image(RED)}]});
+    let pause = || Call::new("POST", "/backfill/pause");
+    let resume = || Call::new("POST", "/backfill/resume");
+    let waiting = || Call::new("GET", "/backfill/waiting");
+    recorder.send(&service, Call::new("GET", "/backfill"));
+    recorder.send(&service, pause());
+    recorder.send(&service, resume());
+    recorder.send(&service, waiting());
+    recorder.json(&service, "PUT", "/backfill/originals", push.clone());
+    recorder.json(&service, "POST", "/backfill", begin.clone());
+    recorder.json(&service, "POST", "/backfill", begin);
+    recorder.send(&service, waiting());
+    for query in ["what=1", "limit=0"] {
+        let path = format!("/backfill/waiting?{query}");
+        recorder.send(&service, Call::new("GET", &path));
+    }
+    service.setup.store.broken.store(true, Ordering::SeqCst);
+    recorder.json(&service, "PUT", "/backfill/originals", push.clone());
+    service.setup.store.broken.store(false, Ordering::SeqCst);
+    recorder.json(&service, "PUT", "/backfill/originals", push);
+    recorder.send(&service, pause());
+    recorder.send(&service, resume());
+    recorder.send(&service, Call::new("DELETE", "/backfill"));
 }
 
 impl Answer {

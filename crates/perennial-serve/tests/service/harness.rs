@@ -177,6 +177,23 @@ impl Running {
         }
     }
 
+    /// Another service with the same files, after this one has ended.
+    pub fn restart(mut self) -> Self {
+        self.signal();
+        self.thread.take().unwrap().join().unwrap().unwrap();
+        let before = &mut self.setup;
+        let setup = Setup {
+            folder: std::mem::replace(&mut before.folder, tempfile::tempdir().unwrap()),
+            registry: before.registry.clone(),
+            store: before.store.clone(),
+            pairs: before.pairs.clone(),
+            gate: before.gate.clone(),
+            drift: before.drift.clone(),
+            config: before.config.clone(),
+        };
+        setup.start()
+    }
+
     pub fn stop(mut self) -> Result<(), ServeError> {
         self.signal();
         self.thread.take().unwrap().join().unwrap()

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod backfill;
 mod bodies;
 mod client;
 mod clients;

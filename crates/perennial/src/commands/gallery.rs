@@ -1,6 +1,7 @@
 //! `perennial gallery`: the stored embeddings, in a folder or in a running service.
 
 mod add;
+mod backfill;
 mod remote;
 mod search;
 mod version_names;
@@ -36,6 +37,8 @@ pub struct Arguments {
 enum Action {
     /// Embed and store images, or store embeddings from a file
     Add(add::Arguments),
+    /// Embed items of older versions again with the live one, from their originals, in the order that pays
+    Backfill(backfill::Arguments),
     /// Find the items most similar to an image or a stored item
     Search(search::Arguments),
     /// Show items per model version, the index, and bytes in memory and on disk
@@ -81,6 +84,9 @@ pub fn run(
     let client = arguments.server.client()?;
     match &arguments.action {
         Action::Add(arguments) => add::run(arguments, gallery, client.as_ref(), global, terminal),
+        Action::Backfill(arguments) => {
+            backfill::run(arguments, gallery, client.as_ref(), global, terminal)
+        }
         Action::Search(arguments) => {
             search::run(arguments, gallery, client.as_ref(), global, terminal)
         }
@@ -299,8 +305,8 @@ fn certification(registry: &Registry, gallery: &GalleryArguments) -> anyhow::Res
     Ok(Certification::new(Arc::new(records), false))
 }
 
-/// An error that lists the uncertified pairs and the commands that measure them; `Ok` without such pairs.
-fn require_certified(refused: &[NotCertified]) -> anyhow::Result<()> {
+/// An error that lists the uncertified pairs and the commands that measure them, with the way out; `Ok` without such pairs.
+fn require_certified(refused: &[NotCertified], way_out: &str) -> anyhow::Result<()> {
     if refused.is_empty() {
         return Ok(());
     }
@@ -310,6 +316,9 @@ fn require_certified(refused: &[NotCertified]) -> anyhow::Result<()> {
         let measure = |command: &String| format!("to measure the pair, run `{command}`");
         parts.extend(pair.remedy.as_ref().map(measure));
     }
-    parts.push("use another gallery, or pass --force to proceed without a certificate".to_owned());
+    parts.push(way_out.to_owned());
     Err(gate_missed(parts.join("; ")))
 }
+
+/// The way out where `--force` is an option.
+const BY_FORCE: &str = "use another gallery, or pass --force to proceed without a certificate";

@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use perennial_core::Registry;
 use perennial_gallery::EmbeddedGallery;
-use perennial_serve::{Keys, Reloader, ServeConfig, ServeError, Server};
+use perennial_serve::{Downloads, Keys, Reloader, ServeConfig, ServeError, Server};
 use perennial_upgrade::RegistryRecords;
 
 pub use self::settings::Settings;
 use crate::exit_status::{ExitStatus, usage};
 use crate::gallery_folder::GalleryArguments;
 use crate::model_loading::TrainedLoader;
+use crate::originals_download::OriginalsDownload;
 use crate::running_service::Announcement;
 use crate::terminal::{LogFormat, Terminal};
 
@@ -146,7 +147,7 @@ pub struct Served {
 /// Serves until SIGTERM or Ctrl-C, and prints the address once requests are answered. SIGHUP reads the key file and the
 /// certificate again.
 pub fn serve(
-    config: ServeConfig,
+    mut config: ServeConfig,
     keys: KeySource,
     served: Served,
     terminal: &Terminal,
@@ -158,6 +159,7 @@ pub fn serve(
         loader,
         records,
     } = served;
+    config.downloads = Downloads::with(Arc::new(OriginalsDownload::new()?));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;

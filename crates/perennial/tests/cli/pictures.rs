@@ -45,7 +45,7 @@ fn resize_model(bench: &Bench, side: usize) {
 }
 
 /// A picture that looks like no other of another seed.
-fn picture(bench: &Bench, file: &str, seed: u32) {
+pub fn picture(bench: &Bench, file: &str, seed: u32) {
     let image = RgbImage::from_fn(60 + seed, 40, |x, y| {
         Rgb([(x * seed) as u8, (y * 5) as u8, (x + y * seed) as u8])
     });
@@ -54,7 +54,7 @@ fn picture(bench: &Bench, file: &str, seed: u32) {
     image.save(path).unwrap();
 }
 
-fn add(bench: &Bench, arguments: &[&str]) -> Value {
+pub fn add(bench: &Bench, arguments: &[&str]) -> Value {
     bench.answer(&[&["gallery", "add"], arguments].concat())
 }
 

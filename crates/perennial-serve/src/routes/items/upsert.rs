@@ -7,13 +7,14 @@ use std::time::Instant;
 
 use perennial_core::ModelVersion;
 use perennial_gallery::{Item, Upserted};
-use perennial_upgrade::{Insertion, LoadedModel, Stored};
+use perennial_upgrade::LoadedModel;
 
 use super::{ItemBody, UpsertAnswer};
+use crate::admission::admit;
 use crate::error::ApiError;
 use crate::images::EncodedImage;
 use crate::routes::Versioned;
-use crate::service::{Service, blocking, incompatible};
+use crate::service::{Service, blocking};
 use crate::telemetry::Stage;
 
 /// Items whose embeddings may still be images.
@@ -179,9 +180,10 @@ fn commit(service: &Service, items: Vec<Item>, force: bool) -> Result<Upserted, 
             )));
         }
     }
-    let forced = check_versions(service, &known, force)?;
+    let forced = admit(service, &known, force)?;
     let items_stored = items.len() as u64;
     let start = Instant::now();
+    let _shared = service.backfill.shared_write();
     let upserted = service.gallery.store.upsert(items)?;
     service.telemetry.stage(Stage::Commit, start.elapsed());
     if forced {
@@ -193,33 +195,4 @@ fn commit(service: &Service, items: Vec<Item>, force: bool) -> Result<Upserted, 
     }
     service.gallery.count()?;
     Ok(upserted)
-}
-
-/// Whether items of the batch's versions may be stored here. Says whether force was needed.
-fn check_versions(
-    service: &Service,
-    versions: &[Arc<ModelVersion>],
-    force: bool,
-) -> Result<bool, ApiError> {
-    let stored = Stored::of(&*service.gallery.store)?;
-    let live = service.inference.live.current();
-    let versions: Vec<&ModelVersion> = versions.iter().map(|version| &**version).collect();
-    let live = live.as_ref().map(|live| live.name());
-    let insertion = Insertion::check(&service.gallery.certification, &versions, &stored, live);
-    if !insertion.allows(force) {
-        return Err(match insertion.other_simplex {
-            Some(problem) => ApiError::conflict(problem),
-            None => incompatible(&insertion.refused),
-        });
-    }
-    for space in &insertion.new_spaces {
-        service.gallery.store.create_space(space)?;
-    }
-    if let Some(problem) = &insertion.other_simplex {
-        tracing::warn!(problem, "items of another simplex are stored by force");
-    }
-    service.gallery.certification.accept(&insertion.refused);
-    Ok(insertion.accepted_before
-        || insertion.other_simplex.is_some()
-        || !insertion.refused.is_empty())
 }

@@ -21,7 +21,7 @@ use self::destination::Destination;
 use self::folder::{FolderReport, Options, Plan};
 use self::local::Local;
 use self::remote::Remote;
-use super::{certification, require_certified};
+use super::{BY_FORCE, certification, require_certified};
 use crate::arguments::GlobalArguments;
 use crate::embedding::embed;
 use crate::exit_status::{ExitStatus, gate_missed, usage};
@@ -263,7 +263,7 @@ impl Arguments {
         // A registry may have several galleries, so its live version need not be the one that searches this one.
         let insertion = Insertion::check(rules, &[version], &stored, None);
         if !self.force {
-            require_certified(&insertion.refused)?;
+            require_certified(&insertion.refused, BY_FORCE)?;
             if let Some(problem) = &insertion.other_simplex {
                 return Err(gate_missed(format!(
                     "{problem}; use another gallery, or pass --force to store the items anyway"

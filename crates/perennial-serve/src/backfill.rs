@@ -1,0 +1,541 @@
+//! The state of a backfill: what it was told, how far it is, and what searches found meanwhile. [`crate::reembedding`] does its work.
+
+mod rate;
+
+use std::path::PathBuf;
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError,
+};
+use std::time::{Duration, Instant};
+
+use perennial_gallery::{Hit, StoredItem};
+use perennial_upgrade::Stored;
+use perennial_upgrade::backfill::{
+    BackfillRecord, BackfillSettings, BackfillState, Expectation, Outcome, Progress, Retrievals,
+};
+use tokio::sync::Notify;
+
+use self::rate::RecentRate;
+use crate::config::ServeConfig;
+use crate::error::ApiError;
+
+/// The record is written at least so far apart, and never takes more than a twentieth of the time. What is lost by a crash is a little of the
+/// count and of the list of failures, which are then tried once more.
+const SAVE_EVERY: Duration = Duration::from_secs(5);
+const SAVE_SHARE: u32 = 20;
+/// After so many failures before the first success, the source is the wrong one.
+const FAILURES_WITHOUT_SUCCESS: u64 = 100;
+
+/// The backfill of one service.
+pub(crate) struct Backfill {
+    /// The gallery's folder, where the record lies.
+    folder: Option<PathBuf>,
+    current: Mutex<Current>,
+    retrievals: Mutex<Retrievals>,
+    /// Shared by everything that changes items, and held alone between comparing items with what was read and writing them.
+    writing: RwLock<()>,
+    woken: Arc<Notify>,
+}
+
+#[derive(Default)]
+struct Current {
+    record: Option<BackfillRecord>,
+    /// Grows whenever work begins or ends, so that the results of earlier work are recognised.
+    run: u64,
+    waits_for_load: bool,
+    expectation: Option<Arc<Expectation>>,
+    rate: RecentRate,
+    succeeded: bool,
+    failures_before: u64,
+    unsaved: bool,
+    save_from: Option<Instant>,
+}
+
+/// Work to be done.
+#[derive(Clone)]
+pub(crate) struct Run {
+    pub(crate) number: u64,
+    pub(crate) target: String,
+    pub(crate) settings: BackfillSettings,
+}
+
+/// Everything that is shown of a backfill.
+pub(crate) struct View {
+    pub(crate) record: Option<BackfillRecord>,
+    pub(crate) waits_for_load: bool,
+    pub(crate) expectation: Option<Arc<Expectation>>,
+    pub(crate) items_per_second: Option<f64>,
+}
+
+impl Backfill {
+    /// The backfill that the gallery's folder has a record of, if there is one. A service that only reads has none.
+    pub(crate) fn of(config: &ServeConfig) -> Self {
+        let folder = config.gallery.clone().filter(|_| !config.read_only);
+        let record = folder.as_deref().and_then(|folder| {
+            BackfillRecord::read(folder).unwrap_or_else(|error| {
+                tracing::error!(%error, "the backfill is not continued");
+                None
+            })
+        });
+        let current = Current {
+            record,
+            run: 1,
+            ..Current::default()
+        };
+        Self {
+            folder,
+            current: Mutex::new(current),
+            retrievals: Mutex::default(),
+            writing: RwLock::new(()),
+            woken: Arc::new(Notify::new()),
+        }
+    }
+
+    /// Counts what a search found, each hit with its standard score where hits of several spaces were merged. Items of the query's own space are
+    /// found as well as they can be. A search never waits for this.
+    pub(crate) fn retrieved<'a>(
+        &self,
+        query_space: &str,
+        hits: impl IntoIterator<Item = (&'a Hit, Option<f64>)>,
+    ) {
+        let mut hits = hits.into_iter();
+        let others = hits
+            .by_ref()
+            .filter(|(hit, _)| hit.model_version != query_space);
+        let mut others = others.peekable();
+        if others.peek().is_none() {
+            return;
+        }
+        let mut retrievals = match self.retrievals.try_lock() {
+            Ok(retrievals) => retrievals,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        for (hit, standard_score) in others {
+            retrievals.note(&hit.id, &hit.model_version, standard_score);
+        }
+    }
+
+    /// What searches found.
+    pub(crate) fn retrievals(&self) -> MutexGuard<'_, Retrievals> {
+        self.retrievals
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Held by everything that stores or deletes items.
+    pub(crate) fn shared_write(&self) -> RwLockReadGuard<'_, ()> {
+        self.writing.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Keeps everything else from storing and deleting items.
+    pub(crate) fn sole_write(&self) -> RwLockWriteGuard<'_, ()> {
+        self.writing.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notified when there may be something to do.
+    pub(crate) fn woken(&self) -> Arc<Notify> {
+        Arc::clone(&self.woken)
+    }
+
+    /// The work, while there is some.
+    pub(crate) fn run(&self) -> Option<Run> {
+        let current = self.current();
+        let record = current.record.as_ref()?;
+        (record.state == BackfillState::Running).then(|| Run {
+            number: current.run,
+            target: record.target.clone(),
+            settings: record.settings.clone(),
+        })
+    }
+
+    /// Whether work goes on under this number.
+    pub(crate) fn is_current(&self, run: u64) -> bool {
+        self.run().is_some_and(|now| now.number == run)
+    }
+
+    /// Whether this item failed, as it is now.
+    pub(crate) fn has_failed(&self, item: &StoredItem) -> bool {
+        let current = self.current();
+        let record = current.record.as_ref();
+        record.is_some_and(|record| record.has_failed(item))
+    }
+
+    /// Begins; blocks. With `retry`, items that failed before are tried again.
+    ///
+    /// # Errors
+    /// 409 while another backfill is running, 503 where the record cannot be written.
+    pub(crate) fn start(
+        &self,
+        target: &str,
+        settings: BackfillSettings,
+        retry: bool,
+    ) -> Result<(), ApiError> {
+        let mut current = self.current();
+        let before = current.record.clone();
+        let mut record = BackfillRecord::new(target, settings);
+        match before {
+            Some(before) if before.state == BackfillState::Running => {
+                return Err(ApiError::conflict(
+                    "a backfill is running; pause it to begin another one",
+                ));
+            }
+            Some(before) if !retry => record.keep_failures_of(before),
+            _ => {}
+        }
+        let before = current.record.replace(record);
+        if let Err(error) = self.save(&mut current) {
+            current.record = before;
+            return Err(error);
+        }
+        self.begin(&mut current);
+        Ok(())
+    }
+
+    /// Stops the work, to be resumed; blocks.
+    ///
+    /// # Errors
+    /// 409 unless it is running, 503 where the record cannot be written.
+    pub(crate) fn pause(&self) -> Result<(), ApiError> {
+        let mut current = self.current();
+        let record = current.record.as_mut();
+        let Some(record) = record.filter(|record| record.state == BackfillState::Running) else {
+            return Err(ApiError::conflict("no backfill is running"));
+        };
+        record.state = BackfillState::Paused;
+        record.reason = None;
+        current.run += 1;
+        current.waits_for_load = false;
+        self.save(&mut current)
+    }
+
+    /// Goes on; blocks.
+    ///
+    /// # Errors
+    /// 409 unless it is paused and its target is live, 503 where the record cannot be written.
+    pub(crate) fn resume(&self, live: Option<&str>) -> Result<(), ApiError> {
+        let mut current = self.current();
+        let record = current.record.as_mut();
+        let Some(record) = record.filter(|record| record.state == BackfillState::Paused) else {
+            return Err(ApiError::conflict("no backfill is paused"));
+        };
+        if live != Some(record.target.as_str()) {
+            return Err(ApiError::conflict(format!(
+                "it embeds by {}, which is not live; begin another one",
+                record.target
+            )));
+        }
+        record.state = BackfillState::Running;
+        record.reason = None;
+        self.save(&mut current)?;
+        self.begin(&mut current);
+        Ok(())
+    }
+
+    /// Forgets the backfill with its failures; blocks. What it embedded stays.
+    ///
+    /// # Errors
+    /// 503 where the record cannot be removed.
+    pub(crate) fn cancel(&self) -> Result<(), ApiError> {
+        let mut current = self.current();
+        if let Some(folder) = &self.folder {
+            BackfillRecord::remove(folder).map_err(|error| unsaved(&error))?;
+        }
+        *current = Current {
+            run: current.run + 1,
+            ..Current::default()
+        };
+        Ok(())
+    }
+
+    /// Pauses for a reason of its own; blocks.
+    pub(crate) fn pause_because(&self, run: u64, reason: impl Into<String>, stored: &Stored) {
+        self.end(run, BackfillState::Paused, reason.into(), stored);
+    }
+
+    /// Finishes; blocks.
+    pub(crate) fn finish(&self, run: u64, reason: impl Into<String>, stored: &Stored) {
+        self.end(run, BackfillState::Finished, reason.into(), stored);
+    }
+
+    fn end(&self, run: u64, state: BackfillState, reason: String, stored: &Stored) {
+        let mut current = self.current();
+        if current.run != run {
+            return;
+        }
+        let Current {
+            record: Some(record),
+            expectation,
+            ..
+        } = &mut *current
+        else {
+            return;
+        };
+        match state {
+            BackfillState::Paused => tracing::warn!(reason, "the backfill pauses"),
+            _ => tracing::info!(reason, done = record.done, "the backfill is finished"),
+        }
+        record.end(state, reason, stored, expectation.as_deref());
+        current.run += 1;
+        current.waits_for_load = false;
+        // Already logged; nobody waits for it.
+        let _ = self.save(&mut current);
+    }
+
+    /// Says whether the work waits until the service is less busy.
+    pub(crate) fn wait_for_load(&self, run: u64, waits: bool) {
+        let mut current = self.current();
+        if current.run == run {
+            current.waits_for_load = waits;
+        }
+    }
+
+    /// What the certificates let expect, from now on.
+    pub(crate) fn expect(&self, run: u64, expectation: Arc<Expectation>) {
+        let mut current = self.current();
+        if current.run == run {
+            current.expectation = Some(expectation);
+        }
+    }
+
+    /// Takes in what became of some items; blocks. `worked` is the time since the last call. Work of an earlier run counts as well: it is in the
+    /// gallery.
+    pub(crate) fn note(&self, outcome: &Outcome, worked: Duration, stored: &Stored) {
+        {
+            let mut retrievals = self.retrievals();
+            let failed = outcome.failed.iter().map(|(item, _)| &item.id);
+            let ids = outcome.done.iter().chain(&outcome.changed).chain(failed);
+            ids.for_each(|id| retrievals.forget(id));
+        }
+        let mut current = self.current();
+        let Current {
+            record: Some(record),
+            expectation,
+            rate,
+            succeeded,
+            failures_before,
+            ..
+        } = &mut *current
+        else {
+            return;
+        };
+        let all_kept = record.note(outcome, worked, stored, expectation.as_deref());
+        *succeeded |= !outcome.done.is_empty();
+        if !*succeeded {
+            *failures_before += outcome.failed.len() as u64;
+        }
+        rate.note(outcome.done.len() as u64);
+        let lost = !all_kept;
+        let useless = !*succeeded && *failures_before >= FAILURES_WITHOUT_SUCCESS;
+        current.unsaved = true;
+        let run = current.run;
+        if current.save_from.is_none_or(|from| Instant::now() >= from) {
+            let _ = self.save(&mut current);
+        }
+        drop(current);
+        if useless {
+            self.pause_because(
+                run,
+                format!("none of the first {FAILURES_WITHOUT_SUCCESS} originals could be used; look at the failures, and begin another one with `retry`"),
+                stored,
+            );
+        } else if lost {
+            self.pause_because(run, "too many items failed to remember them all", stored);
+        }
+    }
+
+    /// How far it is, for its stop rule.
+    pub(crate) fn progress(&self, stored: &Stored) -> Progress {
+        let current = self.current();
+        let Some(record) = &current.record else {
+            return Progress::default();
+        };
+        record.progress(stored, current.expectation.as_deref())
+    }
+
+    /// Everything that is shown.
+    pub(crate) fn view(&self) -> View {
+        let mut current = self.current();
+        let rate = current.rate.per_second();
+        View {
+            record: current.record.clone(),
+            waits_for_load: current.waits_for_load,
+            expectation: current.expectation.clone(),
+            items_per_second: rate,
+        }
+    }
+
+    /// Items by state, for the metrics.
+    pub(crate) fn counts(&self, stored: &Stored, live: Option<&str>) -> [(&'static str, u64); 4] {
+        let current = self.current();
+        let record = current.record.as_ref();
+        let (done, failed, changed) = record.map_or((0, 0, 0), |record| {
+            (record.done, record.failures(), record.changed)
+        });
+        [
+            ("done", done),
+            ("left", others(stored, live).saturating_sub(failed)),
+            ("failed", failed),
+            ("changed", changed),
+        ]
+    }
+
+    fn begin(&self, current: &mut Current) {
+        current.run += 1;
+        current.waits_for_load = false;
+        current.expectation = None;
+        current.rate = RecentRate::default();
+        current.succeeded = false;
+        current.failures_before = 0;
+        self.woken.notify_one();
+    }
+
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn save(&self, current: &mut Current) -> Result<(), ApiError> {
+        let (Some(folder), Some(record)) = (&self.folder, &current.record) else {
+            return Ok(());
+        };
+        let start = Instant::now();
+        let written = record.write(folder);
+        current.save_from = Some(Instant::now() + SAVE_EVERY.max(start.elapsed() * SAVE_SHARE));
+        current.unsaved = written.is_err();
+        written.map_err(|error| unsaved(&error))
+    }
+}
+
+/// Keeps the last seconds of progress.
+impl Drop for Backfill {
+    fn drop(&mut self) {
+        let mut current = self.current();
+        if current.unsaved {
+            // Already logged.
+            let _ = self.save(&mut current);
+        }
+    }
+}
+
+/// Items that another version embedded.
+pub(crate) fn others(stored: &Stored, live: Option<&str>) -> u64 {
+    let own = live.and_then(|live| stored.per_version.get(live));
+    stored.items.saturating_sub(own.copied().unwrap_or(0))
+}
+
+fn unsaved(error: &std::io::Error) -> ApiError {
+    tracing::error!(%error, "the record of the backfill could not be written");
+    ApiError::unavailable("the gallery's folder is full or cannot be written; nothing was changed")
+}
+
+#[cfg(test)]
+mod tests {
+    use perennial_upgrade::backfill::{Failure, FailureReason, Order};
+    use serde_json::{Map, json};
+
+    use super::*;
+
+    fn backfill(folder: &std::path::Path) -> Backfill {
+        Backfill::of(&ServeConfig {
+            gallery: Some(folder.to_owned()),
+            ..ServeConfig::default()
+        })
+    }
+
+    fn settings() -> BackfillSettings {
+        serde_json::from_value(json!({"originals": "pushed"})).unwrap()
+    }
+
+    fn item(id: u64) -> StoredItem {
+        StoredItem {
+            id: id.into(),
+            model_version: "v0001".to_owned(),
+            label: None,
+            payload: Map::new(),
+            embedding: None,
+        }
+    }
+
+    #[test]
+    fn states_follow_one_another_and_outlast_the_process() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = backfill(folder.path());
+        assert!(first.run().is_none() && first.pause().is_err());
+        first.start("v0002", settings(), false).unwrap();
+        assert!(first.start("v0002", settings(), false).is_err());
+        assert!(first.resume(Some("v0002")).is_err());
+        let run = first.run().unwrap();
+        let failed = Outcome {
+            failed: vec![(item(1), Failure::new(FailureReason::Gone, "gone"))],
+            done: vec![2.into()],
+            ..Outcome::default()
+        };
+        first.note(&failed, Duration::from_secs(2), &Stored::default());
+        drop(first);
+
+        let second = backfill(folder.path());
+        assert_eq!(second.run().unwrap().target, run.target);
+        assert!(second.has_failed(&item(1)));
+        second.pause().unwrap();
+        assert!(second.resume(Some("v0001")).is_err());
+        let third = backfill(folder.path());
+        assert!(third.run().is_none());
+        third.resume(Some("v0002")).unwrap();
+        let record = third.view().record.unwrap();
+        assert_eq!((record.done, record.seconds), (1, 2.0));
+        third.cancel().unwrap();
+        assert!(!BackfillRecord::path(folder.path()).exists());
+        assert!(!third.has_failed(&item(1)));
+    }
+
+    #[test]
+    fn results_of_an_earlier_run_do_not_end_the_next_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let backfill = backfill(folder.path());
+        backfill.start("v0002", settings(), false).unwrap();
+        let old = backfill.run().unwrap().number;
+        backfill.pause().unwrap();
+        backfill.resume(Some("v0002")).unwrap();
+        backfill.finish(old, "late", &Stored::default());
+        assert!(backfill.run().is_some() && !backfill.is_current(old));
+    }
+
+    #[test]
+    fn a_source_of_which_nothing_can_be_used_pauses() {
+        let folder = tempfile::tempdir().unwrap();
+        let backfill = backfill(folder.path());
+        backfill.start("v0002", settings(), false).unwrap();
+        let failed = (0..FAILURES_WITHOUT_SUCCESS).map(|id| {
+            let failure = Failure::new(FailureReason::Gone, "gone");
+            (item(id), failure)
+        });
+        let outcome = Outcome {
+            failed: failed.collect(),
+            ..Outcome::default()
+        };
+        backfill.note(&outcome, Duration::ZERO, &Stored::default());
+        let record = backfill.view().record.unwrap();
+        assert_eq!(record.state, BackfillState::Paused);
+        assert!(record.reason.unwrap().contains("none of the first"));
+    }
+
+    #[test]
+    fn searches_count_items_of_other_spaces() {
+        let folder = tempfile::tempdir().unwrap();
+        let backfill = backfill(folder.path());
+        let hit = |id: u64, version: &str| Hit {
+            id: id.into(),
+            score: 0.5,
+            model_version: version.to_owned(),
+            label: None,
+            payload: Map::new(),
+        };
+        let hits = [hit(1, "v0001"), hit(2, "v0002")];
+        backfill.retrieved("v0002", hits.iter().map(|hit| (hit, Some(-0.5))));
+        let retrievals = backfill.retrievals();
+        let first = retrievals.first(Order::Retrieved, &|_| Some(0), 10);
+        assert_eq!(first, [1.into()]);
+        // A search does not wait while the queue is read.
+        backfill.retrieved("v0002", hits.iter().map(|hit| (hit, None)));
+    }
+}

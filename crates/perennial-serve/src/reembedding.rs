@@ -1,0 +1,492 @@
+//! The work of a backfill: a few items at a time are read, fetched, decoded, embedded and written, between the requests of clients.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use perennial_data::DecodeLimits;
+use perennial_gallery::StoredItem;
+use perennial_upgrade::backfill::{
+    Expectation, Failure, FailureReason, Originals, Outcome, Queue, Reembedded, Replaced,
+    pixels_of, replace_unchanged,
+};
+use perennial_upgrade::{LoadedModel, Policy};
+
+use crate::admission::admit;
+use crate::backfill::Run;
+use crate::error::{ApiError, Code};
+use crate::service::{Service, blocking};
+use crate::telemetry::Stage;
+
+/// Items of one step: a client's image waits for at most one forward pass of so many.
+const STEP: usize = 8;
+/// Originals that are fetched at once.
+const FETCHES: usize = 4;
+/// So many originals in a row whose place does not answer, and the place is taken to be away.
+const UNREACHABLE: usize = 2 * STEP;
+/// How long a step waits while the service is busy with requests.
+const BUSY: Duration = Duration::from_millis(100);
+/// How long it waits when there is nothing to do, before it looks whether the service is still there.
+const IDLE: Duration = Duration::from_secs(1);
+
+/// An item, and its original or why there is none.
+pub(crate) type Fetched = (StoredItem, Result<Vec<u8>, Failure>);
+
+/// What one run needs beside the service.
+struct Work {
+    run: u64,
+    queue: Option<Queue>,
+    /// None where clients send them.
+    originals: Option<Arc<dyn Originals>>,
+    /// When the next step may begin.
+    next: Instant,
+    /// Until when the time that it worked is counted.
+    counted: Instant,
+    /// Items whose place did not answer, until another one does.
+    unreachable: Vec<(StoredItem, Failure)>,
+}
+
+/// Works whenever there is something to do. Ends with the service.
+pub(crate) async fn work(service: Weak<Service>) {
+    let mut work = None;
+    loop {
+        let Some(strong) = service.upgrade() else {
+            return;
+        };
+        if strong.draining.load(Ordering::Relaxed) {
+            return;
+        }
+        let woken = strong.backfill.woken();
+        let wait = step(&strong, &mut work).await;
+        drop(strong);
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = woken.notified() => {}
+        }
+    }
+}
+
+/// One step, and how long to wait for the next one.
+async fn step(service: &Arc<Service>, work: &mut Option<Work>) -> Duration {
+    let Some(run) = service.backfill.run() else {
+        *work = None;
+        return IDLE;
+    };
+    let number = run.number;
+    match try_step(service, run, work).await {
+        Ok(wait) => wait,
+        // The queue is full of clients' images.
+        Err(error) if error.code == Code::TooManyRequests => BUSY,
+        Err(error) => {
+            end(service, number, Ending::Pause, error.message).await;
+            IDLE
+        }
+    }
+}
+
+enum Ending {
+    Pause,
+    Finish,
+}
+
+/// Writes the record, so not on a thread of requests.
+async fn end(service: &Arc<Service>, run: u64, ending: Ending, reason: String) {
+    let service = Arc::clone(service);
+    let ended = blocking(move || {
+        let stored = service.gallery.stored();
+        match ending {
+            Ending::Pause => service.backfill.pause_because(run, reason, &stored),
+            Ending::Finish => service.backfill.finish(run, reason, &stored),
+        }
+        Ok(())
+    });
+    // It fails only where the service ends.
+    let _ = ended.await;
+}
+
+async fn try_step(
+    service: &Arc<Service>,
+    run: Run,
+    slot: &mut Option<Work>,
+) -> Result<Duration, ApiError> {
+    let Some(model) = service
+        .inference
+        .live
+        .current()
+        .filter(|live| live.name() == run.target)
+    else {
+        let problem = format!("{} is not live any more; begin another one", run.target);
+        return Err(ApiError::conflict(problem));
+    };
+    if slot.as_ref().is_none_or(|work| work.run != run.number) {
+        let (service, run) = (Arc::clone(service), run.clone());
+        *slot = Some(blocking(move || prepare(&service, &run)).await?);
+    }
+    let Some(work) = slot else {
+        return Ok(IDLE);
+    };
+    let now = Instant::now();
+    if now < work.next {
+        return Ok((work.next - now).min(IDLE));
+    }
+    let busy = service.inference.batcher.depth() >= busy_from(service);
+    service.backfill.wait_for_load(run.number, busy);
+    if busy {
+        work.counted = now;
+        return Ok(BUSY);
+    }
+    let progress = service.backfill.progress(&service.gallery.stored());
+    if let Some(reason) = run.settings.stop.met(&progress) {
+        end(service, run.number, Ending::Finish, reason).await;
+        return Ok(IDLE);
+    }
+    let Some(originals) = work.originals.clone() else {
+        return finish_pushed(service, &run).await;
+    };
+    let rate = run.settings.items_per_second;
+    let allowed = run.settings.stop.items_left(&progress);
+    let limit = step_items(service)
+        .min(rate.map_or(STEP, |rate| rate.ceil() as usize))
+        .min(allowed.map_or(STEP, |items| usize::try_from(items).unwrap_or(STEP)));
+    let items = read(service, work, limit.max(1)).await?;
+    if items.is_empty() {
+        return nothing_left(service, &run, slot).await;
+    }
+    let begun = Instant::now();
+    let (count, number) = (items.len(), run.number);
+    let fetched = {
+        let service = Arc::clone(service);
+        let go_on = move || {
+            !service.draining.load(Ordering::Relaxed) && service.backfill.is_current(number)
+        };
+        blocking(move || Ok(fetch(&*originals, items, &go_on))).await?
+    };
+    let fetched = work.sort_out_unreachable(fetched)?;
+    let outcome = reembed(service, &model, fetched).await?;
+    let worked = work.counted.elapsed();
+    work.counted = Instant::now();
+    if let Some(rate) = rate {
+        work.next = begun + Duration::from_secs_f64(count as f64 / rate);
+    }
+    note(service, outcome, worked).await?;
+    Ok(Duration::ZERO)
+}
+
+/// Takes in an outcome.
+async fn note(service: &Arc<Service>, outcome: Outcome, worked: Duration) -> Result<(), ApiError> {
+    let service = Arc::clone(service);
+    blocking(move || {
+        let stored = service.gallery.stored();
+        service.backfill.note(&outcome, worked, &stored);
+        Ok(())
+    })
+    .await
+}
+
+/// Images in the queue from which on the backfill stands back.
+fn busy_from(service: &Service) -> usize {
+    (service.config.batching.max_batch / 4).max(1)
+}
+
+/// Items of one step: no more than the queue takes beside the requests of clients.
+fn step_items(service: &Service) -> usize {
+    let batching = &service.config.batching;
+    STEP.min(batching.max_batch)
+        .min(batching.queue_images.div_ceil(2))
+}
+
+/// Opens the source and ranks the spaces; blocks.
+fn prepare(service: &Service, run: &Run) -> Result<Work, ApiError> {
+    let settings = &run.settings;
+    let max_bytes = service.config.limits.image_bytes as u64;
+    let originals = settings
+        .originals
+        .open(service.config.downloads.client(), max_bytes)
+        .map_err(ApiError::unprocessable)?;
+    let expectation = Arc::new(expectation(service, &run.target)?);
+    let stored = service.gallery.stored();
+    let spaces = expectation.worst_first(&stored, &run.target);
+    service.backfill.expect(run.number, expectation);
+    Ok(Work {
+        run: run.number,
+        queue: Some(Queue::new(settings.order, spaces)),
+        originals,
+        next: Instant::now(),
+        counted: Instant::now(),
+        unreachable: Vec::new(),
+    })
+}
+
+/// What the certificates let expect of queries of a version; blocks.
+///
+/// # Errors
+/// A policy that cannot be read.
+pub(crate) fn expectation(service: &Service, live: &str) -> Result<Expectation, ApiError> {
+    let policy = match &service.config.gallery {
+        Some(folder) => Policy::of(folder).map_err(ApiError::internal)?,
+        None => Policy::default(),
+    };
+    let stored = service.gallery.stored();
+    Ok(Expectation::of(&service.registry, &policy, live, &stored))
+}
+
+async fn read(
+    service: &Arc<Service>,
+    work: &mut Work,
+    limit: usize,
+) -> Result<Vec<StoredItem>, ApiError> {
+    let Some(mut queue) = work.queue.take() else {
+        return Ok(Vec::new());
+    };
+    let service = Arc::clone(service);
+    let (queue, items) = blocking(move || {
+        let backfill = &service.backfill;
+        let skip = |item: &StoredItem| backfill.has_failed(item);
+        let mut retrievals = backfill.retrievals();
+        let items = queue.next(&*service.gallery.store, &mut retrievals, limit, &skip);
+        Ok((queue, items?))
+    })
+    .await?;
+    work.queue = Some(queue);
+    Ok(items)
+}
+
+/// The walk is over: everything is embedded again or has failed, unless items of another space were stored meanwhile.
+async fn nothing_left(
+    service: &Arc<Service>,
+    run: &Run,
+    slot: &mut Option<Work>,
+) -> Result<Duration, ApiError> {
+    let walked: Vec<String> = slot
+        .as_mut()
+        .and_then(|work| work.queue.as_ref())
+        .map_or_else(Vec::new, |queue| queue.spaces().to_vec());
+    let stored = service.gallery.stored();
+    let mut names = stored.per_version.keys();
+    if names.any(|name| *name != run.target && !walked.contains(name)) {
+        *slot = None;
+        return Ok(Duration::ZERO);
+    }
+    let unreachable = slot
+        .as_mut()
+        .map(|work| std::mem::take(&mut work.unreachable));
+    let outcome = Outcome {
+        failed: unreachable.unwrap_or_default(),
+        ..Outcome::default()
+    };
+    note(service, outcome, Duration::ZERO).await?;
+    let reason = all_done(service);
+    end(service, run.number, Ending::Finish, reason).await;
+    Ok(IDLE)
+}
+
+fn all_done(service: &Service) -> String {
+    let record = service.backfill.view().record;
+    record.map_or_else(String::new, |record| record.all_done())
+}
+
+/// Where clients send the originals, the work is done when nothing is left but failures.
+async fn finish_pushed(service: &Arc<Service>, run: &Run) -> Result<Duration, ApiError> {
+    let stored = service.gallery.stored();
+    let counts = service.backfill.counts(&stored, Some(&run.target));
+    if counts.contains(&("left", 0)) {
+        let reason = all_done(service);
+        end(service, run.number, Ending::Finish, reason).await;
+    }
+    Ok(IDLE)
+}
+
+/// Fetches originals, a few at once; blocks. Items are left out once `go_on` says no.
+fn fetch(
+    originals: &dyn Originals,
+    items: Vec<StoredItem>,
+    go_on: &(dyn Fn() -> bool + Sync),
+) -> Vec<Fetched> {
+    let mut shares: Vec<Vec<StoredItem>> = Vec::new();
+    let share = items.len().div_ceil(FETCHES).max(1);
+    let mut items = items.into_iter().peekable();
+    while items.peek().is_some() {
+        shares.push(items.by_ref().take(share).collect());
+    }
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = shares
+            .into_iter()
+            .map(|share| {
+                scope.spawn(move || {
+                    let mut fetched = Vec::with_capacity(share.len());
+                    for item in share {
+                        if !go_on() {
+                            break;
+                        }
+                        let original = originals.fetch(&item);
+                        fetched.push((item, original));
+                    }
+                    fetched
+                })
+            })
+            .collect();
+        // A panic of a source costs its share of this step; the items stay in the gallery and come again.
+        threads
+            .into_iter()
+            .flat_map(|thread| thread.join().unwrap_or_default())
+            .collect()
+    })
+}
+
+impl Work {
+    /// Keeps items whose place does not answer apart until another place answers: while a whole server is away, its items have not failed.
+    ///
+    /// **Errors**: too many in a row.
+    fn sort_out_unreachable(&mut self, fetched: Vec<Fetched>) -> Result<Vec<Fetched>, ApiError> {
+        let mut answered = Vec::with_capacity(fetched.len());
+        for (item, original) in fetched {
+            match original {
+                Err(failure) if failure.reason == FailureReason::Unreachable => {
+                    self.unreachable.push((item, failure));
+                }
+                original => answered.push((item, original)),
+            }
+        }
+        if !answered.is_empty() {
+            let unreachable = self.unreachable.drain(..);
+            answered.extend(unreachable.map(|(item, failure)| (item, Err(failure))));
+        } else if self.unreachable.len() >= UNREACHABLE {
+            let last = self.unreachable.pop().map(|(_, failure)| failure.detail);
+            self.unreachable.clear();
+            return Err(ApiError::unavailable(format!(
+                "the originals cannot be reached: {}; resume when they can",
+                last.unwrap_or_default()
+            )));
+        }
+        Ok(answered)
+    }
+}
+
+/// Embeds items again whose originals are here, and writes those that nobody changed meanwhile.
+///
+/// # Errors
+/// 429 for a full queue, 409 where the model is not live any more or not certified with what is stored, 503 for a failing disk. Nothing was
+/// written then.
+pub(crate) async fn reembed(
+    service: &Arc<Service>,
+    model: &Arc<LoadedModel>,
+    fetched: Vec<Fetched>,
+) -> Result<Outcome, ApiError> {
+    if fetched.is_empty() {
+        return Ok(Outcome::default());
+    }
+    let decoded = {
+        let (model, limits) = (Arc::clone(model), service.config.decode_limits());
+        blocking(move || Ok(decode(&model, fetched, limits))).await?
+    };
+    let mut failed = decoded.failed;
+    let batch = embed(service, model, decoded.items, decoded.pixels, &mut failed).await?;
+    let Replaced { done, changed } = commit(service, model, batch).await?;
+    Ok(Outcome {
+        done,
+        changed,
+        failed,
+    })
+}
+
+#[derive(Default)]
+struct Decoded {
+    items: Vec<StoredItem>,
+    /// `[items, c, h, w]`.
+    pixels: Vec<f32>,
+    failed: Vec<(StoredItem, Failure)>,
+}
+
+fn decode(model: &LoadedModel, fetched: Vec<Fetched>, limits: DecodeLimits) -> Decoded {
+    let mut decoded = Decoded::default();
+    for (item, original) in fetched {
+        let pixels = original.and_then(|file| pixels_of(&item, &file, model, limits));
+        match pixels {
+            Ok(pixels) => {
+                decoded.items.push(item);
+                decoded.pixels.extend(pixels);
+            }
+            Err(failure) => decoded.failed.push((item, failure)),
+        }
+    }
+    decoded
+}
+
+/// Through the same queue as the images of clients.
+async fn embed(
+    service: &Arc<Service>,
+    model: &Arc<LoadedModel>,
+    items: Vec<StoredItem>,
+    pixels: Vec<f32>,
+    failed: &mut Vec<(StoredItem, Failure)>,
+) -> Result<Vec<Reembedded>, ApiError> {
+    let batcher = &service.inference.batcher;
+    let mut batch = Vec::with_capacity(items.len());
+    if items.is_empty() {
+        return Ok(batch);
+    }
+    let dim = model.version.dim;
+    match batcher.encode(model, &pixels).await {
+        Ok(embeddings) => {
+            let rows = embeddings.chunks_exact(dim).map(<[f32]>::to_vec);
+            let items = items.into_iter().zip(rows);
+            batch.extend(items.map(|(item, embedding)| Reembedded { item, embedding }));
+        }
+        // One of them has no embedding; alone, the others have.
+        Err(error) if error.code == Code::Unprocessable => {
+            for (item, image) in items
+                .into_iter()
+                .zip(pixels.chunks_exact(model.image_len()))
+            {
+                match batcher.encode(model, image).await {
+                    Ok(embedding) => batch.push(Reembedded { item, embedding }),
+                    Err(error) if error.code == Code::Unprocessable => {
+                        let failure = Failure::new(FailureReason::NoEmbedding, error.message);
+                        failed.push((item, failure));
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Err(error) => return Err(error),
+    }
+    Ok(batch)
+}
+
+async fn commit(
+    service: &Arc<Service>,
+    model: &Arc<LoadedModel>,
+    batch: Vec<Reembedded>,
+) -> Result<Replaced, ApiError> {
+    if batch.is_empty() {
+        return Ok(Replaced::default());
+    }
+    // The live version cannot move between the check and the write.
+    let _versions = service.gallery.versions_in_gallery.lock().await;
+    let (service, model) = (Arc::clone(service), Arc::clone(model));
+    blocking(move || {
+        let live = service.inference.live.current();
+        if live.is_none_or(|live| live.name() != model.name()) {
+            let problem = format!("{} is not live any more", model.name());
+            return Err(ApiError::conflict(problem));
+        }
+        let forced = admit(&service, &[Arc::new(model.version.clone())], false)?;
+        let start = Instant::now();
+        let replaced = {
+            let _sole = service.backfill.sole_write();
+            replace_unchanged(&*service.gallery.store, model.name(), batch)?
+        };
+        service.telemetry.stage(Stage::Commit, start.elapsed());
+        if forced {
+            let items = replaced.done.len() as u64;
+            service
+                .gallery
+                .forced_writes
+                .fetch_add(items, Ordering::Relaxed);
+            service.telemetry.forced("upsert", items);
+        }
+        service.gallery.count()?;
+        Ok(replaced)
+    })
+    .await
+}

@@ -1,0 +1,34 @@
+//! Backfill: items of other spaces are embedded again by the live version, where their originals can be fetched.
+//!
+//! - [`Queue`]: which items come next ([`Order`]), from what the gallery holds and what searches found ([`Retrievals`]).
+//! - [`OriginalsSource`], [`Originals`]: where the originals lie, and why one cannot be used ([`Failure`]).
+//! - [`replace_unchanged`]: the write. An item that changed since it was read is left alone.
+//! - [`StopRule`], [`Curve`], [`Expectation`]: how far a backfill goes, and what it is expected to bring.
+//! - [`BackfillRecord`]: settings, failures and progress, in a file of the gallery's folder. What is left to do is in no file: it is the
+//!   items of other spaces that the gallery holds.
+//!
+//! The service and the command line run the same rules; neither the network nor the encoder is known here.
+
+mod curve;
+mod expectation;
+mod folder;
+mod order;
+mod originals;
+mod outcome;
+mod record;
+mod replacement;
+mod retrievals;
+mod stop;
+mod template;
+
+pub use curve::{Curve, CurvePoint};
+pub use expectation::Expectation;
+pub use folder::FolderOriginals;
+pub use order::{Order, Queue};
+pub use originals::{Download, Failure, FailureReason, Originals, OriginalsSource, UrlOriginals};
+pub use outcome::Outcome;
+pub use record::{BackfillRecord, BackfillSettings, BackfillState, RecordError};
+pub use replacement::{Reembedded, Replaced, pixels_of, replace_unchanged};
+pub use retrievals::{Retrieval, Retrievals};
+pub use stop::{Progress, StopRule};
+pub use template::UrlTemplate;

@@ -1,0 +1,420 @@
+//! `backfill.json` in a gallery's folder: settings, failures and progress of a backfill.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use perennial_core::{read_at_most, sha256_hex, write_atomically};
+use perennial_gallery::{ItemId, StoredItem};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::curve::Curve;
+use super::expectation::Expectation;
+use super::order::Order;
+use super::originals::{Failure, FailureReason, OriginalsSource};
+use super::outcome::Outcome;
+use super::stop::{Progress, StopRule};
+use crate::stored::Stored;
+
+const FILE: &str = "backfill.json";
+const SCHEMA_VERSION: u32 = 1;
+const MAX_BYTES: u64 = 1 << 28;
+/// Failures that are remembered. A backfill with more has the wrong source.
+const MAX_FAILURES: usize = 100_000;
+/// Hexadecimal digits that tell an item from what it was before.
+const SEEN_DIGITS: usize = 16;
+/// Items per second that can be asked for.
+const MAX_RATE: f64 = 1e6;
+
+/// What a backfill was told.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackfillSettings {
+    /// Where the originals lie.
+    pub originals: OriginalsSource,
+    /// Which items come first.
+    #[serde(default)]
+    pub order: Order,
+    /// The most items per second; none for as many as the machine gives beside its other work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub items_per_second: Option<f64>,
+    /// When it has done enough; unless told otherwise, when everything is embedded again.
+    #[serde(default)]
+    pub stop: StopRule,
+}
+
+impl BackfillSettings {
+    /// Says whether the values can be meant.
+    ///
+    /// # Errors
+    /// What is wrong, with the key.
+    pub fn check(&self) -> Result<(), String> {
+        if let Some(rate) = self.items_per_second
+            && !(rate > 0.0 && rate <= MAX_RATE)
+        {
+            return Err(format!(
+                "items_per_second: must be above 0 and at most {MAX_RATE}, got {rate}"
+            ));
+        }
+        self.stop.check()
+    }
+}
+
+/// What a backfill is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BackfillState {
+    /// It works, now or as soon as a process has the gallery open again.
+    Running,
+    /// It waits to be resumed.
+    Paused,
+    /// Nothing is left to do, or its stop rule is met.
+    Finished,
+}
+
+/// A backfill, as its file keeps it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BackfillRecord {
+    schema_version: u32,
+    /// The version whose space the items go to: the live one when it was started.
+    pub target: String,
+    /// What it was told.
+    pub settings: BackfillSettings,
+    /// What it is doing.
+    pub state: BackfillState,
+    /// Why it is paused or finished, where it did that itself.
+    pub reason: Option<String>,
+    /// Items that it embedded again.
+    pub done: u64,
+    /// Items that were changed or deleted by others between reading and writing.
+    pub changed: u64,
+    /// Seconds that it worked.
+    pub seconds: f64,
+    /// Points of its curve.
+    pub curve: Curve,
+    #[serde(with = "as_list")]
+    failures: BTreeMap<ItemId, Failed>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Failed {
+    /// Tells whether the item is still the one that failed.
+    seen: String,
+    failure: Failure,
+}
+
+/// A file that is no record of a backfill.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RecordError {
+    /// It cannot be read or written; the message names it.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// It is something else.
+    #[error("{}: {problem}; remove the file to forget the backfill", path.display())]
+    Content {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+impl BackfillRecord {
+    /// A backfill that begins.
+    pub fn new(target: &str, settings: BackfillSettings) -> Self {
+        Self {
+            schema_version: SCHEMA_VERSION,
+            target: target.to_owned(),
+            settings,
+            state: BackfillState::Running,
+            reason: None,
+            done: 0,
+            changed: 0,
+            seconds: 0.0,
+            curve: Curve::default(),
+            failures: BTreeMap::new(),
+        }
+    }
+
+    /// The file in a gallery's folder.
+    pub fn path(gallery: &Path) -> PathBuf {
+        gallery.join(FILE)
+    }
+
+    /// Reads the record of a gallery's folder, if there is one.
+    ///
+    /// # Errors
+    /// [`RecordError`].
+    pub fn read(gallery: &Path) -> Result<Option<Self>, RecordError> {
+        let path = Self::path(gallery);
+        let bytes = match read_at_most(&path, MAX_BYTES) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let content = |problem: String| RecordError::Content {
+            path: path.clone(),
+            problem,
+        };
+        let record: Self =
+            serde_json::from_slice(&bytes).map_err(|error| content(error.to_string()))?;
+        if record.schema_version != SCHEMA_VERSION {
+            return Err(content(format!(
+                "schema_version {} is not one that this program reads",
+                record.schema_version
+            )));
+        }
+        record.settings.check().map_err(content)?;
+        Ok(Some(record))
+    }
+
+    /// Writes the record, in one step.
+    ///
+    /// # Errors
+    /// The error names the file, which stays as it was.
+    pub fn write(&self, gallery: &Path) -> io::Result<()> {
+        let text = serde_json::to_string(self).map_err(io::Error::other)?;
+        write_atomically(Self::path(gallery), text + "\n")
+    }
+
+    /// Removes the record of a gallery's folder, if there is one.
+    ///
+    /// # Errors
+    /// The error names the file.
+    pub fn remove(gallery: &Path) -> io::Result<()> {
+        match fs_err::remove_file(Self::path(gallery)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes in what became of some items, and what the gallery holds now. `worked` is the time that it took. False where there are more
+    /// failures than can be remembered.
+    pub fn note(
+        &mut self,
+        outcome: &Outcome,
+        worked: Duration,
+        stored: &Stored,
+        expectation: Option<&Expectation>,
+    ) -> bool {
+        self.done += outcome.done.len() as u64;
+        self.changed += outcome.changed.len() as u64;
+        self.seconds += worked.as_secs_f64();
+        outcome.done.iter().for_each(|id| {
+            self.failures.remove(id);
+        });
+        let mut all_kept = true;
+        for (item, failure) in &outcome.failed {
+            all_kept &= self.fail(item, failure.clone());
+        }
+        let progress = self.progress(stored, expectation);
+        self.curve.add(&progress, false);
+        all_kept
+    }
+
+    /// How far it is.
+    pub fn progress(&self, stored: &Stored, expectation: Option<&Expectation>) -> Progress {
+        let live_items = stored.per_version.get(&self.target);
+        Progress {
+            items: stored.items,
+            live_items: live_items.copied().unwrap_or(0),
+            done: self.done,
+            seconds: self.seconds,
+            quality: expectation.and_then(|one| one.quality(stored, &self.target)),
+        }
+    }
+
+    /// Ends it, for a reason of its own; the curve gets its last point.
+    pub fn end(
+        &mut self,
+        state: BackfillState,
+        reason: String,
+        stored: &Stored,
+        expectation: Option<&Expectation>,
+    ) {
+        let progress = self.progress(stored, expectation);
+        self.curve.add(&progress, true);
+        self.state = state;
+        self.reason = Some(reason);
+    }
+
+    /// Why nothing is left to do, in words.
+    pub fn all_done(&self) -> String {
+        match self.failures() {
+            0 => format!("everything is embedded by {}", self.target),
+            failed => format!("nothing is left but {failed} items that failed"),
+        }
+    }
+
+    /// Remembers that an item could not be embedded again. False where there are too many to be remembered.
+    fn fail(&mut self, item: &StoredItem, failure: Failure) -> bool {
+        if self.failures.len() >= MAX_FAILURES && !self.failures.contains_key(&item.id) {
+            return false;
+        }
+        let seen = seen(item);
+        self.failures
+            .insert(item.id.clone(), Failed { seen, failure });
+        true
+    }
+
+    /// Whether this item failed, as it is now. One that was stored anew since is another item.
+    pub fn has_failed(&self, item: &StoredItem) -> bool {
+        let failed = self.failures.get(&item.id);
+        failed.is_some_and(|failed| failed.seen == seen(item))
+    }
+
+    /// Takes over the failures of an earlier backfill, so that they are not tried again.
+    pub fn keep_failures_of(&mut self, earlier: Self) {
+        self.failures = earlier.failures;
+    }
+
+    /// The number of failed items by reason.
+    pub fn failed(&self) -> BTreeMap<FailureReason, u64> {
+        let mut counts = BTreeMap::new();
+        for failed in self.failures.values() {
+            *counts.entry(failed.failure.reason).or_default() += 1;
+        }
+        counts
+    }
+
+    /// Failed items in all.
+    pub fn failures(&self) -> u64 {
+        self.failures.len() as u64
+    }
+
+    /// The first failed items, in the order of their ids.
+    pub fn first_failures(&self, limit: usize) -> impl Iterator<Item = (&ItemId, &Failure)> {
+        let failures = self.failures.iter().take(limit);
+        failures.map(|(id, failed)| (id, &failed.failure))
+    }
+}
+
+/// Identifies space, label and payload of an item.
+fn seen(item: &StoredItem) -> String {
+    let content = (&item.model_version, item.label, &item.payload);
+    let bytes = serde_json::to_vec(&content).unwrap_or_default();
+    let mut hash = sha256_hex(&bytes);
+    hash.truncate(SEEN_DIGITS);
+    hash
+}
+
+/// JSON has no keys but texts, and ids may be numbers.
+mod as_list {
+    use serde::{Deserializer, Serializer};
+
+    use super::{BTreeMap, Deserialize, Failed, Failure, ItemId, Serialize};
+
+    #[derive(Serialize, Deserialize)]
+    struct Entry {
+        id: ItemId,
+        seen: String,
+        #[serde(flatten)]
+        failure: Failure,
+    }
+
+    pub(super) fn serialize<S: Serializer>(
+        failures: &BTreeMap<ItemId, Failed>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(failures.iter().map(|(id, failed)| Entry {
+            id: id.clone(),
+            seen: failed.seen.clone(),
+            failure: failed.failure.clone(),
+        }))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<ItemId, Failed>, D::Error> {
+        let entries = Vec::<Entry>::deserialize(deserializer)?;
+        let failed = |entry: Entry| {
+            let Entry { id, seen, failure } = entry;
+            (id, Failed { seen, failure })
+        };
+        Ok(entries.into_iter().map(failed).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Map, json};
+
+    use super::*;
+
+    fn settings() -> BackfillSettings {
+        serde_json::from_value(json!({"originals": {"folder": "/srv/pictures"}})).unwrap()
+    }
+
+    fn item(id: impl Into<ItemId>) -> StoredItem {
+        StoredItem {
+            id: id.into(),
+            model_version: "v0001".to_owned(),
+            label: Some(1),
+            payload: Map::new(),
+            embedding: None,
+        }
+    }
+
+    #[test]
+    fn a_record_is_read_as_it_was_written() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(BackfillRecord::read(folder.path()).unwrap().is_none());
+        let mut record = BackfillRecord::new("v0002", settings());
+        assert!(record.fail(&item(7), Failure::new(FailureReason::Gone, "no such file")));
+        assert!(record.fail(
+            &item("7"),
+            Failure::new(FailureReason::Unreadable, "it is large")
+        ));
+        record.state = BackfillState::Paused;
+        record.write(folder.path()).unwrap();
+        let read = BackfillRecord::read(folder.path()).unwrap().unwrap();
+        assert_eq!(read, record);
+        assert_eq!(read.failed()[&FailureReason::Gone], 1);
+        assert!(read.has_failed(&item(7)) && !read.has_failed(&item(8)));
+        BackfillRecord::remove(folder.path()).unwrap();
+        BackfillRecord::remove(folder.path()).unwrap();
+        assert!(BackfillRecord::read(folder.path()).unwrap().is_none());
+    }
+
+    #[test]
+    fn an_item_that_was_stored_anew_has_not_failed() {
+        let mut record = BackfillRecord::new("v0002", settings());
+        record.fail(&item(7), Failure::new(FailureReason::Gone, "no such file"));
+        let mut anew = item(7);
+        anew.payload.insert("file".to_owned(), json!("b.png"));
+        assert!(!record.has_failed(&anew));
+        let done = Outcome {
+            done: vec![7.into()],
+            ..Outcome::default()
+        };
+        assert!(record.note(&done, Duration::from_secs(1), &Stored::default(), None));
+        assert!(!record.has_failed(&item(7)));
+        assert_eq!((record.done, record.seconds), (1, 1.0));
+    }
+
+    #[test]
+    fn other_files_are_refused_with_their_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let good = serde_json::to_value(BackfillRecord::new("v0002", settings())).unwrap();
+        let mut newer = good.clone();
+        newer["schema_version"] = json!(2);
+        let mut senseless = good.clone();
+        senseless["settings"]["stop"]["share"] = json!(7);
+        for content in ["", "{}", "[1]", &newer.to_string(), &senseless.to_string()] {
+            std::fs::write(BackfillRecord::path(folder.path()), content).unwrap();
+            let error = BackfillRecord::read(folder.path()).unwrap_err().to_string();
+            assert!(error.contains("backfill.json"), "{error}");
+        }
+        for rate in [0.0, -1.0, 1e9, f64::NAN] {
+            let settings = BackfillSettings {
+                items_per_second: Some(rate),
+                ..settings()
+            };
+            assert!(settings.check().unwrap_err().contains("items_per_second"));
+        }
+    }
+}

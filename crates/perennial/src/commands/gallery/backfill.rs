@@ -1,0 +1,156 @@
+//! `perennial gallery backfill`: items of older versions are embedded again by the live one.
+
+mod local;
+mod pushing;
+mod remote;
+mod report;
+
+use perennial_upgrade::backfill::{BackfillSettings, Order, OriginalsSource, StopRule};
+
+use crate::arguments::GlobalArguments;
+use crate::exit_status::{ExitStatus, usage};
+use crate::gallery_folder::GalleryArguments;
+use crate::interrupt::Interrupt;
+use crate::service_client::ServiceClient;
+use crate::terminal::Terminal;
+
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Arguments {
+    #[command(subcommand)]
+    action: Option<Action>,
+    #[command(flatten)]
+    start: StartArguments,
+}
+
+#[derive(Debug, clap::Args)]
+struct StartArguments {
+    /// Folder of the pictures, as it was added; or an address such as https://host/{id} or https://host/{payload.file}
+    #[arg(long, value_name = "DIR|URL")]
+    originals: Option<String>,
+    /// With --server: let the service read the folder, which lies on its machine, instead of sending the pictures from here
+    #[arg(long)]
+    in_service: bool,
+    /// The most items per second
+    #[arg(long, value_name = "ITEMS")]
+    rate: Option<f64>,
+    /// Which items come first: retrieved (what searches find most often, then what is served worst), worst-served or id. Searches are
+    /// counted by a running service; without one, retrieved begins with the spaces of the smallest certified margin
+    #[arg(long, default_value = "retrieved", value_parser = parse_order)]
+    order: Order,
+    /// Stop after so many items
+    #[arg(long, value_name = "ITEMS")]
+    limit: Option<u64>,
+    /// Stop when this share of the gallery is embedded by the live version, a fraction
+    #[arg(long, value_name = "SHARE")]
+    stop_share: Option<f64>,
+    /// Stop after so many seconds of work
+    #[arg(long, value_name = "SECONDS")]
+    stop_seconds: Option<f64>,
+    /// Stop when the quality that the certificates let expect is at least this, a fraction
+    #[arg(long, value_name = "QUALITY")]
+    stop_quality: Option<f64>,
+    /// Try items again that failed before
+    #[arg(long)]
+    retry: bool,
+}
+
+#[derive(Debug, Clone, Copy, clap::Subcommand)]
+enum Action {
+    /// Show how far it is, and what failed
+    Status,
+    /// Stop it, to be resumed; without a service: keep the next service from going on with it
+    Pause,
+    /// Go on with it, with the settings that it was started with
+    Resume,
+    /// End it and forget which items failed; what it embedded stays
+    Cancel,
+}
+
+fn parse_order(text: &str) -> Result<Order, String> {
+    match text {
+        "retrieved" => Ok(Order::Retrieved),
+        "worst-served" => Ok(Order::WorstServed),
+        "id" => Ok(Order::Id),
+        _ => Err("known are retrieved, worst-served and id".to_owned()),
+    }
+}
+
+impl StartArguments {
+    fn source(&self) -> anyhow::Result<OriginalsSource> {
+        let originals = self.originals.as_deref().ok_or_else(|| {
+            usage("--originals is missing: pass the folder of the pictures, or an address such as https://host/{id}")
+        })?;
+        Ok(OriginalsSource::of_argument(originals))
+    }
+
+    fn settings(&self, originals: OriginalsSource) -> anyhow::Result<BackfillSettings> {
+        let settings = BackfillSettings {
+            originals,
+            order: self.order,
+            items_per_second: self.rate,
+            stop: StopRule {
+                share: self.stop_share,
+                items: self.limit,
+                seconds: self.stop_seconds,
+                quality: self.stop_quality,
+            },
+        };
+        settings.check().map_err(|problem| {
+            // The keys of JSON, by the names of the options.
+            let options = [
+                ("items_per_second", "--rate"),
+                ("stop.share", "--stop-share"),
+                ("stop.items", "--limit"),
+                ("stop.seconds", "--stop-seconds"),
+                ("stop.quality", "--stop-quality"),
+            ];
+            let named = options
+                .iter()
+                .find_map(|(key, option)| Some(format!("{option}{}", problem.strip_prefix(key)?)));
+            usage(named.unwrap_or(problem))
+        })?;
+        Ok(settings)
+    }
+}
+
+pub fn run(
+    arguments: &Arguments,
+    gallery: &GalleryArguments,
+    client: Option<&ServiceClient>,
+    global: &GlobalArguments,
+    terminal: &Terminal,
+) -> anyhow::Result<ExitStatus> {
+    let start = &arguments.start;
+    let interrupt = Interrupt::listen()?;
+    let report = match (client, arguments.action) {
+        (Some(client), Some(action)) => remote::act(client, action)?,
+        (Some(client), None) => match start.source()? {
+            OriginalsSource::Folder(folder) if !start.in_service => {
+                let settings = start.settings(OriginalsSource::Pushed)?;
+                pushing::run(client, &folder, &settings, start.retry, interrupt, terminal)?
+            }
+            source => {
+                let settings = start.settings(source)?;
+                remote::run(client, settings, start.retry, interrupt, terminal)?
+            }
+        },
+        (None, Some(Action::Resume)) => local::resume(gallery, global, interrupt, terminal)?,
+        (None, Some(Action::Status)) => local::status(gallery, global)?,
+        (None, Some(Action::Pause)) => local::pause(gallery, global)?,
+        (None, Some(Action::Cancel)) => local::cancel(gallery, global)?,
+        (None, None) => {
+            if start.in_service {
+                return Err(usage("--in-service applies only with --server; remove it"));
+            }
+            let settings = start.settings(start.source()?)?;
+            local::run(settings, start.retry, gallery, global, interrupt, terminal)?
+        }
+    };
+    terminal.result(&report, |_| report.text())?;
+    // A backfill that gave up by itself has not done what was asked for.
+    Ok(match (arguments.action, report.gave_up()) {
+        (None | Some(Action::Resume), true) => ExitStatus::Failed,
+        _ => ExitStatus::Done,
+    })
+}

@@ -1,0 +1,306 @@
+//! A backfill of the gallery in a folder, without a service.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use perennial_core::Registry;
+use perennial_data::DecodeLimits;
+use perennial_data::pictures::MAX_FILE_BYTES;
+use perennial_gallery::{EmbeddedGallery, Maintenance, StoredItem, VectorStore};
+use perennial_upgrade::backfill::{
+    BackfillRecord, BackfillSettings, BackfillState, Download, Expectation, Failure, FailureReason,
+    Originals, Outcome, Queue, Reembedded, Replaced, Retrievals, pixels_of, replace_unchanged,
+};
+use perennial_upgrade::{Insertion, LIVE_ALIAS, LoadedModel, Policy, Stored};
+use rayon::prelude::*;
+
+use super::report::Report;
+use crate::arguments::GlobalArguments;
+use crate::commands::gallery::{certification, require_certified};
+use crate::exit_status::{gate_missed, usage};
+use crate::gallery_folder::GalleryArguments;
+use crate::interrupt::Interrupt;
+use crate::model_loading::TrainedLoader;
+use crate::originals_download::OriginalsDownload;
+use crate::progress::CountedProgress;
+use crate::terminal::Terminal;
+
+/// Items of one durable write.
+const BATCH: usize = 64;
+/// The record is written at least so far apart.
+const SAVE_EVERY: Duration = Duration::from_secs(5);
+/// What the record says of a backfill without a service while it works, and after a crash.
+const BY_COMMAND: &str = "it was interrupted; `perennial gallery backfill resume` goes on";
+
+/// The state, from the record and the gallery.
+pub fn status(gallery: &GalleryArguments, global: &GlobalArguments) -> anyhow::Result<Report> {
+    let store = gallery.open_read_only()?;
+    let record = BackfillRecord::read(&gallery.gallery)?;
+    report(record.as_ref(), &store, gallery, global)
+}
+
+/// Keeps a service from going on with it.
+pub fn pause(gallery: &GalleryArguments, global: &GlobalArguments) -> anyhow::Result<Report> {
+    let store = gallery.open_existing()?;
+    let mut record = BackfillRecord::read(&gallery.gallery)?
+        .filter(|record| record.state == BackfillState::Running)
+        .ok_or_else(|| usage("no backfill is running"))?;
+    record.state = BackfillState::Paused;
+    record.reason = None;
+    record.write(&gallery.gallery)?;
+    report(Some(&record), &store, gallery, global)
+}
+
+/// Forgets it.
+pub fn cancel(gallery: &GalleryArguments, global: &GlobalArguments) -> anyhow::Result<Report> {
+    let store = gallery.open_existing()?;
+    BackfillRecord::remove(&gallery.gallery)?;
+    report(None, &store, gallery, global)
+}
+
+fn report(
+    record: Option<&BackfillRecord>,
+    store: &EmbeddedGallery,
+    gallery: &GalleryArguments,
+    global: &GlobalArguments,
+) -> anyhow::Result<Report> {
+    let stored = Stored::of(store)?;
+    let Ok(registry) = global.open_registry() else {
+        return Ok(Report::of(record, &stored, None, None));
+    };
+    let live = registry.resolve(LIVE_ALIAS).ok();
+    let target = record.map(|record| &record.target).or(live.as_ref());
+    let policy = Policy::of(&gallery.gallery)?;
+    let expectation = target.map(|target| Expectation::of(&registry, &policy, target, &stored));
+    let live = live.as_deref();
+    Ok(Report::of(record, &stored, live, expectation.as_ref()))
+}
+
+/// Goes on with the settings of the record.
+pub fn resume(
+    gallery: &GalleryArguments,
+    global: &GlobalArguments,
+    interrupt: Interrupt,
+    terminal: &Terminal,
+) -> anyhow::Result<Report> {
+    let store = gallery.open_existing()?;
+    let record = BackfillRecord::read(&gallery.gallery)?
+        .filter(|record| record.state != BackfillState::Finished)
+        .ok_or_else(|| usage("no backfill is paused; begin one with --originals"))?;
+    let registry = global.open_registry()?;
+    let live = registry.resolve(LIVE_ALIAS)?;
+    if live != record.target {
+        return Err(usage(format!(
+            "it embeds by {}, and {live} is live now; begin another one with --originals",
+            record.target
+        )));
+    }
+    carry_out(
+        record, &store, &registry, gallery, global, interrupt, terminal,
+    )
+}
+
+/// Begins.
+pub fn run(
+    settings: BackfillSettings,
+    retry: bool,
+    gallery: &GalleryArguments,
+    global: &GlobalArguments,
+    interrupt: Interrupt,
+    terminal: &Terminal,
+) -> anyhow::Result<Report> {
+    let registry = global.open_registry()?;
+    let store = gallery.open_existing()?;
+    let mut record = BackfillRecord::new(&registry.resolve(LIVE_ALIAS)?, settings);
+    if let Some(before) = BackfillRecord::read(&gallery.gallery)?.filter(|_| !retry) {
+        record.keep_failures_of(before);
+    }
+    carry_out(
+        record, &store, &registry, gallery, global, interrupt, terminal,
+    )
+}
+
+fn carry_out(
+    mut record: BackfillRecord,
+    store: &EmbeddedGallery,
+    registry: &Registry,
+    gallery: &GalleryArguments,
+    global: &GlobalArguments,
+    interrupt: Interrupt,
+    terminal: &Terminal,
+) -> anyhow::Result<Report> {
+    let folder = &gallery.gallery;
+    let download: Arc<dyn Download> = Arc::new(OriginalsDownload::new()?);
+    let source = &record.settings.originals;
+    let originals = source
+        .open(Some(&download), MAX_FILE_BYTES)
+        .map_err(usage)?
+        .ok_or_else(|| usage("the originals were sent by a client; pass --originals"))?;
+    let version = registry.get(&record.target)?;
+    let stored = Stored::of(store)?;
+    let rules = certification(registry, gallery)?;
+    let insertion = Insertion::check(&rules, &[&version], &stored, Some(&version.name));
+    require_certified(
+        &insertion.refused,
+        "a promotion with --force accepts the pair as well",
+    )?;
+    if let Some(problem) = insertion.other_simplex {
+        return Err(gate_missed(problem));
+    }
+    let expectation = Expectation::of(registry, &Policy::of(folder)?, &version.name, &stored);
+    let target = record.settings.stop.quality;
+    if target.is_some() && expectation.quality(&stored, &version.name).is_none() {
+        return Err(usage(
+            "--stop-quality: no quality is expected, since a stored version has no certificate with the live version's own figure; run \
+             `perennial certify --record` with --new-gallery",
+        ));
+    }
+    let model = LoadedModel::load(&TrainedLoader(global.device.open()?), registry, version)?;
+    for space in &insertion.new_spaces {
+        store.create_space(space)?;
+    }
+    // A service that finds the record after a crash does not go on with it by itself.
+    record.state = BackfillState::Paused;
+    record.reason = Some(BY_COMMAND.to_owned());
+    record.write(folder)?;
+
+    let spaces = expectation.worst_first(&stored, model.name());
+    let mut queue = Queue::new(record.settings.order, spaces);
+    let mut retrievals = Retrievals::default();
+    let live_items = stored.per_version.get(model.name()).copied().unwrap_or(0);
+    let left = (stored.items - live_items).saturating_sub(record.failures());
+    let title = format!("{} on {}", model.name(), folder.display());
+    let progress = CountedProgress::new(terminal, title, left, "items");
+    let mut saved = Instant::now();
+    loop {
+        let began = Instant::now();
+        let stored = Stored::of(store)?;
+        let now = record.progress(&stored, Some(&expectation));
+        if let Some(reason) = record.settings.stop.met(&now) {
+            record.end(BackfillState::Finished, reason, &stored, Some(&expectation));
+            break;
+        }
+        let rate = record.settings.items_per_second;
+        let allowed = record.settings.stop.items_left(&now);
+        let limit = BATCH
+            .min(rate.map_or(BATCH, |rate| rate.ceil() as usize))
+            .min(allowed.map_or(BATCH, |items| usize::try_from(items).unwrap_or(BATCH)));
+        let skip = |item: &StoredItem| record.has_failed(item);
+        let items = queue.next(store, &mut retrievals, limit.max(1), &skip)?;
+        if items.is_empty() {
+            let reason = record.all_done();
+            record.end(BackfillState::Finished, reason, &stored, Some(&expectation));
+            break;
+        }
+        let count = items.len();
+        let outcome = reembed(&*originals, items, &model, store)?;
+        if let Some(failure) = all_unreachable(&outcome) {
+            let reason = format!("the originals cannot be reached: {}", failure.detail);
+            record.end(BackfillState::Paused, reason, &stored, Some(&expectation));
+            break;
+        }
+        if let Some(rate) = rate {
+            let until = began + Duration::from_secs_f64(count as f64 / rate);
+            while Instant::now() < until && !interrupt.pressed() {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+        let stored = Stored::of(store)?;
+        let kept = record.note(&outcome, began.elapsed(), &stored, Some(&expectation));
+        progress.advance(count as u64);
+        if !kept {
+            let reason = "too many items failed to remember them all".to_owned();
+            record.end(BackfillState::Paused, reason, &stored, Some(&expectation));
+            break;
+        }
+        if interrupt.pressed() {
+            record.write(folder)?;
+            store.flush()?;
+            interrupt.check()?;
+        }
+        if saved.elapsed() > SAVE_EVERY {
+            record.write(folder)?;
+            saved = Instant::now();
+        }
+    }
+    progress.finish();
+    record.write(folder)?;
+    store.flush()?;
+    let stored = Stored::of(store)?;
+    let live = Some(model.name());
+    Ok(Report::of(Some(&record), &stored, live, Some(&expectation)))
+}
+
+/// Fetches and decodes on all cores, embeds, and writes.
+fn reembed(
+    originals: &dyn Originals,
+    items: Vec<StoredItem>,
+    model: &LoadedModel,
+    store: &EmbeddedGallery,
+) -> anyhow::Result<Outcome> {
+    let decoded: Vec<(StoredItem, Result<Vec<f32>, Failure>)> = items
+        .into_par_iter()
+        .map(|item| {
+            let original = originals.fetch(&item);
+            let pixels =
+                original.and_then(|file| pixels_of(&item, &file, model, DecodeLimits::FILES));
+            (item, pixels)
+        })
+        .collect();
+    let mut outcome = Outcome::default();
+    let (mut fitting, mut pixels) = (Vec::new(), Vec::new());
+    for (item, result) in decoded {
+        match result {
+            Ok(image) => {
+                fitting.push(item);
+                pixels.extend(image);
+            }
+            Err(failure) => outcome.failed.push((item, failure)),
+        }
+    }
+    if fitting.is_empty() {
+        return Ok(outcome);
+    }
+    let dim = model.version.dim;
+    let mut batch = Vec::with_capacity(fitting.len());
+    match model.encode(&pixels) {
+        Ok(embeddings) => {
+            let rows = embeddings.chunks_exact(dim).map(<[f32]>::to_vec);
+            let items = fitting.into_iter().zip(rows);
+            batch.extend(items.map(|(item, embedding)| Reembedded { item, embedding }));
+        }
+        // One of them has no embedding; alone, the others have.
+        Err(_) => {
+            for (item, image) in fitting
+                .into_iter()
+                .zip(pixels.chunks_exact(model.image_len()))
+            {
+                match model.encode(image) {
+                    Ok(embedding) => batch.push(Reembedded { item, embedding }),
+                    Err(error) => {
+                        let failure = Failure::new(FailureReason::NoEmbedding, error.to_string());
+                        outcome.failed.push((item, failure));
+                    }
+                }
+            }
+        }
+    }
+    // No other process can write to the gallery while this one has it open.
+    let Replaced { done, changed } = replace_unchanged(store, model.name(), batch)?;
+    outcome.done = done;
+    outcome.changed = changed;
+    Ok(outcome)
+}
+
+/// A failure where no place answered at all: the items have not failed then.
+fn all_unreachable(outcome: &Outcome) -> Option<&Failure> {
+    let unreachable = |failure: &Failure| failure.reason == FailureReason::Unreachable;
+    let none_else = outcome.done.is_empty()
+        && outcome.changed.is_empty()
+        && outcome
+            .failed
+            .iter()
+            .all(|(_, failure)| unreachable(failure));
+    let (_, first) = outcome.failed.first().filter(|_| none_else)?;
+    Some(first)
+}

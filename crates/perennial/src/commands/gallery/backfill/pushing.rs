@@ -1,0 +1,159 @@
+//! A backfill in a service, whose originals lie here and are sent.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use perennial_gallery::{ItemId, StoredItem};
+use perennial_upgrade::backfill::{BackfillSettings, FolderOriginals, Originals};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::remote::{start, status};
+use super::report::Report;
+use crate::exit_status::usage;
+use crate::interrupt::Interrupt;
+use crate::progress::CountedProgress;
+use crate::service_client::ServiceClient;
+use crate::terminal::Terminal;
+
+/// Items that are asked for at once.
+const ASKED: usize = 64;
+/// Bytes of the pictures of one request, about.
+const REQUEST_BYTES: usize = 8 << 20;
+
+#[derive(Deserialize)]
+struct Waiting {
+    items: Vec<WaitingItem>,
+}
+
+#[derive(Deserialize)]
+struct WaitingItem {
+    id: ItemId,
+    model_version: String,
+    payload: Map<String, Value>,
+}
+
+impl WaitingItem {
+    /// As far as a source of originals needs it.
+    fn stored(self) -> StoredItem {
+        StoredItem {
+            id: self.id,
+            model_version: self.model_version,
+            label: None,
+            payload: self.payload,
+            embedding: None,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Pushed {
+    done: u64,
+    changed: u64,
+    not_waiting: u64,
+    failed: Vec<Value>,
+}
+
+/// Begins, and sends originals until nothing waits any more. Ctrl-C pauses it.
+pub fn run(
+    client: &ServiceClient,
+    folder: &Path,
+    settings: &BackfillSettings,
+    retry: bool,
+    interrupt: Interrupt,
+    terminal: &Terminal,
+) -> anyhow::Result<Report> {
+    let info = client.get("/info")?.accepted()?;
+    let limit = info["limits"]["image_bytes"].as_u64().unwrap_or(u64::MAX);
+    let originals = FolderOriginals::open(folder, limit)
+        .map_err(|problem| usage(problem.replace("originals.folder", "--originals")))?;
+    let begun = start(client, settings, retry)?;
+    let title = format!("{} to {}", folder.display(), client.url());
+    let progress = CountedProgress::new(terminal, title, begun.left, "items");
+    loop {
+        if interrupt.pressed() {
+            // It may have ended by itself meanwhile.
+            let _ = client.post("/backfill/pause", &json!({}));
+            interrupt.check()?;
+        }
+        let now = status(client)?;
+        if now.state != "running" {
+            progress.finish();
+            return Ok(now);
+        }
+        let reply = client.get(&format!("/backfill/waiting?limit={ASKED}"))?;
+        if reply.status == 409 {
+            continue;
+        }
+        let waiting: Waiting = reply.read()?;
+        if waiting.items.is_empty() {
+            // The service notices that itself.
+            std::thread::sleep(Duration::from_millis(100));
+            continue;
+        }
+        let mut waiting = waiting
+            .items
+            .into_iter()
+            .map(WaitingItem::stored)
+            .peekable();
+        while waiting.peek().is_some() && !interrupt.pressed() {
+            let began = Instant::now();
+            let items = request(&originals, &mut waiting, settings.items_per_second);
+            let count = items.len();
+            let body = json!({ "items": items });
+            let reply = loop {
+                let reply = client.put("/backfill/originals", &body)?;
+                // The requests of others come first.
+                if reply.status != 429 {
+                    break reply;
+                }
+                interrupt.check()?;
+                std::thread::sleep(Duration::from_millis(200));
+            };
+            if reply.status == 409 {
+                break;
+            }
+            let pushed: Pushed = reply.read()?;
+            let handled = pushed.done + pushed.changed + pushed.not_waiting;
+            progress.advance(handled + pushed.failed.len() as u64);
+            if let Some(rate) = settings.items_per_second {
+                let until = began + Duration::from_secs_f64(count as f64 / rate);
+                while Instant::now() < until && !interrupt.pressed() {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+            }
+            if settings.stop != Default::default() && status(client)?.state != "running" {
+                break;
+            }
+        }
+    }
+}
+
+/// The originals of the next items, as many as one request takes.
+fn request(
+    originals: &FolderOriginals,
+    waiting: &mut impl Iterator<Item = StoredItem>,
+    rate: Option<f64>,
+) -> Vec<Value> {
+    const ITEMS: usize = 8;
+    let items = rate.map_or(ITEMS, |rate| (rate.ceil() as usize).clamp(1, ITEMS));
+    let mut bytes = 0;
+    let mut request = Vec::new();
+    while request.len() < items && bytes < REQUEST_BYTES {
+        let Some(item) = waiting.next() else {
+            break;
+        };
+        request.push(match originals.fetch(&item) {
+            Ok(file) => {
+                bytes += file.len();
+                json!({ "id": item.id, "image": BASE64_STANDARD.encode(file) })
+            }
+            Err(failure) => {
+                json!({ "id": item.id, "reason": failure.reason, "detail": failure.detail })
+            }
+        });
+    }
+    request
+}

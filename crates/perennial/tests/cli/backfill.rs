@@ -1,0 +1,145 @@
+//! `gallery backfill`: old items are embedded again, in a folder and in a service.
+
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+
+use crate::bench::Bench;
+use crate::pictures::{add, picture, with_model};
+use crate::service::Service;
+
+const FILES: [&str; 5] = [
+    "cats/a.png",
+    "cats/b.png",
+    "dogs/c.png",
+    "dogs/d.png",
+    "e.png",
+];
+
+/// Pictures that the first version embedded, and the second version live.
+fn upgraded() -> Bench {
+    let bench = with_model();
+    for (seed, file) in (1..).zip(FILES) {
+        picture(&bench, &format!("photos/{file}"), seed);
+    }
+    add(&bench, &["photos"]);
+    let second = bench.read("tiny.toml");
+    let second = second
+        .replace("tiny", "second")
+        .replace("seed = 1", "seed = 2");
+    bench.write("second.toml", &second);
+    bench.succeed(&["pretrain", "second.toml"]);
+    bench.succeed(&["models", "promote", "v0002", "--force"]);
+    bench
+}
+
+fn backfill(bench: &Bench, arguments: &[&str]) -> Value {
+    bench.answer(&[&["gallery", "backfill"], arguments].concat())
+}
+
+fn per_version(bench: &Bench, more: &[&str]) -> Value {
+    bench.answer(&[&["gallery", "stats"], more].concat())["per_version"].clone()
+}
+
+#[test]
+fn a_gallery_in_a_folder_is_embedded_again() {
+    let bench = upgraded();
+    std::fs::remove_file(bench.path("photos/cats/b.png")).unwrap();
+    picture(&bench, "photos/dogs/c.png", 9);
+    let idle = backfill(&bench, &["status"]);
+    assert_eq!((&idle["state"], &idle["left"]), (&json!("idle"), &json!(5)));
+    let some = backfill(
+        &bench,
+        &["--originals", "photos", "--limit", "1", "--order", "id"],
+    );
+    assert_eq!(
+        (&some["state"], &some["done"]),
+        (&json!("finished"), &json!(1))
+    );
+    let rest = backfill(&bench, &["--originals", "photos", "--rate", "1000"]);
+    assert_eq!((&rest["done"], &rest["left"]), (&json!(2), &json!(0)));
+    assert_eq!(rest["failed"], json!({"gone": 1, "other_picture": 1}));
+    assert_eq!(per_version(&bench, &[]), json!({"v0001": 2, "v0002": 3}));
+
+    // As if they had been added by the new version.
+    let again = add(&bench, &["photos"]);
+    assert_eq!(
+        (&again["unchanged"], &again["replaced"]),
+        (&json!(3), &json!(1))
+    );
+    let text = bench.succeed(&["gallery", "backfill", "status"]);
+    assert!(
+        text.contains("cats/b.png") && text.contains("gone"),
+        "{text}"
+    );
+    // The picture is back, and somebody asks.
+    picture(&bench, "photos/cats/b.png", 2);
+    let nothing = backfill(&bench, &["--originals", "photos"]);
+    assert_eq!(nothing["done"], 0);
+    let retried = backfill(&bench, &["--originals", "photos", "--retry"]);
+    assert_eq!(
+        (&retried["done"], &retried["failed"]),
+        (&json!(1), &json!({}))
+    );
+    assert_eq!(per_version(&bench, &[]), json!({"v0002": 5}));
+    assert_eq!(backfill(&bench, &["cancel"])["state"], "idle");
+    assert!(!bench.path("gallery/backfill.json").exists());
+}
+
+#[test]
+fn what_cannot_work_is_told_in_one_line() {
+    let bench = upgraded();
+    for (arguments, parts) in [
+        (&[][..], &["--originals"][..]),
+        (&["--originals", "nowhere"], &["nowhere"]),
+        (&["--originals", "https://host/a.png"], &["{id}"]),
+        (
+            &["--originals", "photos", "--stop-share", "2"],
+            &["--stop-share"],
+        ),
+        (&["--originals", "photos", "--rate", "0"], &["--rate"]),
+        (
+            &["--originals", "photos", "--stop-quality", "0.9"],
+            &["--stop-quality", "certif"],
+        ),
+        (
+            &["--originals", "photos", "--in-service"],
+            &["--in-service"],
+        ),
+        (&["pause"], &["no backfill is running"]),
+        (&["resume"], &["no backfill is paused"]),
+    ] {
+        let ended = bench.run(&[&["gallery", "backfill"], arguments].concat());
+        ended.assert_wrong_usage(parts);
+    }
+    // Not certified, and not accepted by force either.
+    std::fs::remove_file(bench.path("gallery/accepted.toml")).unwrap();
+    let refused = bench.run(&["gallery", "backfill", "--originals", "photos"]);
+    refused.assert_gate_missed(&["v0002", "v0001"]);
+    assert_eq!(per_version(&bench, &[]), json!({"v0001": 5}));
+}
+
+#[test]
+fn a_service_embeds_pictures_again_that_are_sent_or_that_it_reads_itself() {
+    let bench = upgraded();
+    std::fs::remove_file(bench.path("photos/cats/b.png")).unwrap();
+    let mut service = Service::start_with(&bench, &[], Stdio::null());
+    let url = service.url().trim_end_matches('/').to_owned();
+    let server = ["--server", url.as_str()];
+    let run = |arguments: &[&str]| backfill(&bench, &[arguments, &server].concat());
+    let sent = run(&["--originals", "photos", "--limit", "2", "--order", "id"]);
+    assert_eq!(
+        (&sent["state"], &sent["done"]),
+        (&json!("finished"), &json!(2))
+    );
+    let rest = run(&["--originals", "photos", "--in-service"]);
+    assert_eq!(rest["done"], 2, "{rest}");
+    assert_eq!(rest["failed"], json!({"gone": 1}));
+    assert_eq!(
+        per_version(&bench, &server),
+        json!({"v0001": 1, "v0002": 4})
+    );
+    assert_eq!(run(&["status"])["state"], "finished");
+    service.stop();
+    assert_eq!(backfill(&bench, &["status"])["failed"], json!({"gone": 1}));
+}
