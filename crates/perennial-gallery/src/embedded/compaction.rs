@@ -12,11 +12,11 @@ use redb::{Database, ReadableTableMetadata};
 use tempfile::TempPath;
 
 use super::backend::PreallocatedFile;
-use super::log::{IDS, ITEMS, Meta, Reader, Writer};
 use super::opening::open_error;
 use super::place;
 use super::record::Record;
 use super::state::State;
+use super::tables::{IDS, ITEMS, Meta, Reader, Writer};
 use crate::error::GalleryError;
 
 /// A copy that has no name of its own yet. It is removed when it is dropped.
@@ -60,9 +60,7 @@ impl Copied {
     }
 
     fn begin(&self, reader: &Reader) -> Result<Writer, GalleryError> {
-        let transaction = self.database.begin_write();
-        let transaction = transaction.map_err(|error| reader.storage(error))?;
-        Ok(Writer { transaction })
+        Writer::begin(&self.database).map_err(|error| reader.storage(error))
     }
 
     fn copy(&mut self, reader: &Reader) -> Result<(), GalleryError> {

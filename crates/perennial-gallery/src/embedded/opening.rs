@@ -6,8 +6,8 @@ use redb::{Database, DatabaseError, StorageError};
 
 use super::backend::PreallocatedFile;
 use super::layout::Layout;
-use super::log::{IDS, ITEMS, Writer, storage};
 use super::place;
+use super::tables::{IDS, ITEMS, Writer, storage};
 use crate::error::GalleryError;
 
 /// Makes a database without items, complete before it has its name.
@@ -20,10 +20,7 @@ pub(super) fn create(path: &Path, cache_bytes: usize) -> Result<(), GalleryError
         .set_cache_size(cache_bytes)
         .create_with_backend(PreallocatedFile::new(file).map_err(failed)?)
         .map_err(failed)?;
-    let transaction = database
-        .begin_write()
-        .map_err(|error| storage(path, error))?;
-    let writer = Writer { transaction };
+    let writer = Writer::begin(&database).map_err(|error| storage(path, error))?;
     let prepare = || -> Result<(), redb::Error> {
         writer.set_origin(new_store())?;
         writer.transaction.open_table(ITEMS)?;
