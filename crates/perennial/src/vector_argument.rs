@@ -13,8 +13,9 @@ use crate::arguments::GlobalArguments;
 use crate::embedding_cache::EmbeddingCache;
 use crate::exit_status::usage;
 use crate::interrupt::Interrupt;
-use crate::measurement::{Measurement, Probe};
+use crate::measurement::Measurement;
 use crate::pictures::Pictures;
+use crate::probe::Probe;
 use crate::set_argument::SetArgument;
 use crate::terminal::Terminal;
 

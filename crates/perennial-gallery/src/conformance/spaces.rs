@@ -1,8 +1,11 @@
 //! What a store does with its spaces.
 
-use super::*;
+use super::scene::{counts, ids, item, on_a_half_circle, search, space};
+use crate::filter::Filter;
 use crate::item::SimplexIdentity;
+use crate::limits::MAX_LIMIT;
 use crate::space::StoreSpace;
+use crate::store::{SearchRequest, VectorStore};
 
 fn plane(id: &str, vertices: Option<usize>) -> StoreSpace {
     StoreSpace {
