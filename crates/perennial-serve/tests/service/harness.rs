@@ -189,6 +189,7 @@ impl Running {
             pairs: before.pairs.clone(),
             gate: before.gate.clone(),
             drift: before.drift.clone(),
+            loads: before.loads.clone(),
             config: before.config.clone(),
         };
         setup.start()
