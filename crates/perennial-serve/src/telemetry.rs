@@ -389,6 +389,8 @@ impl Telemetry {
         });
         let by_route: BTreeSet<_> = by_route.collect();
         seen.extend(by_route.iter().cloned());
+        // There before the first item.
+        seen.extend(now.live.map(|live| (live.to_owned(), "own")));
         for place in seen.iter() {
             let (space, route) = place;
             let items = match by_route.contains(place) {

@@ -15,6 +15,7 @@ use crate::evaluation_data::Task;
 use crate::finding::Finding;
 use crate::measured::{Demands, Measured};
 use crate::route::Route;
+use crate::thresholds::Thresholds;
 
 /// The version of the document.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -81,6 +82,15 @@ pub struct TaskResult {
     pub answerable_queries: u64,
     /// Every measure.
     pub measures: Vec<Measured>,
+    /// The similarities from which on hits of this search are accepted, where there were impostor pairs enough.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thresholds: Option<Thresholds>,
+    /// Those of the new encoder's own queries on its own embeddings of the gallery, raw, where these were given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_self_thresholds: Option<Thresholds>,
+    /// Those of the old encoder's own queries on the stored embeddings, raw.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old_self_thresholds: Option<Thresholds>,
 }
 
 /// The document.

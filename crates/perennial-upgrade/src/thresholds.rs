@@ -141,3 +141,150 @@ fn rows_of(values: &[f32], dim: usize, rows: &[usize]) -> Vec<f32> {
     let rows = rows.iter().flat_map(|&row| &values[row * dim..][..dim]);
     rows.copied().collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evaluation_data::{Names, Rows};
+    use crate::route::Prepared;
+    use perennial_core::{SpaceRef, dot, normalize_rows};
+    use rand::RngExt;
+
+    fn units(count: usize, dim: usize, seed: u64) -> Vec<f32> {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let mut rows: Vec<f32> = (0..count * dim)
+            .map(|_| random.random::<f32>() - 0.4)
+            .collect();
+        normalize_rows(&mut rows, dim).unwrap();
+        rows
+    }
+
+    fn data(truth: &Truth, own: Option<Vec<Option<u32>>>) -> EvaluationData {
+        let none = || Rows {
+            values: Vec::new(),
+            dim: 1,
+            space: SpaceRef::unnamed(1),
+        };
+        EvaluationData {
+            old_queries: none(),
+            old_gallery: none(),
+            new_queries: none(),
+            new_gallery: None,
+            truths: vec![truth.clone()],
+            own,
+            names: Names::default(),
+        }
+    }
+
+    #[test]
+    fn thresholds_are_those_of_a_count_of_all_pairs() {
+        const DIM: usize = 6;
+        let prepared = Prepared {
+            queries: units(70, DIM, 1),
+            gallery: units(300, DIM, 2),
+            dim: DIM,
+        };
+        let items = (0..70).map(|query| vec![query, query + 100]).collect();
+        for (truth, own) in [
+            (
+                Truth::Classes {
+                    queries: (0..70).map(|row| row % 4).collect(),
+                    gallery: (0..300).map(|row| row % 4).collect(),
+                },
+                None,
+            ),
+            (
+                Truth::Items(items),
+                Some((0..70u32).map(|query| query.checked_sub(3)).collect()),
+            ),
+        ] {
+            let data = data(&truth, own);
+            let found = Thresholds::of(&data, &truth, prepared.as_ref(), 1)
+                .unwrap()
+                .unwrap();
+            let mut impostors = Vec::new();
+            for (query, vector) in prepared.queries.chunks_exact(DIM).enumerate() {
+                for (item, other) in prepared.gallery.chunks_exact(DIM).enumerate() {
+                    let own = data.own.as_ref().and_then(|own| own[query]);
+                    if own != Some(item as u32) && !truth.is_relevant(query, item) {
+                        impostors.push(dot(vector, other));
+                    }
+                }
+            }
+            assert_eq!(found.impostor_pairs, impostors.len() as u64);
+            // Some 15,000 and 21,000 pairs: ten of them are a share of .001, but not of .0001.
+            assert_eq!(found.rates.len(), 3);
+            for one in &found.rates {
+                let share = |threshold: f32| {
+                    let accepted = impostors.iter().filter(|&&score| score >= threshold);
+                    accepted.count() as f64 / impostors.len() as f64
+                };
+                // The two products add up in different orders.
+                let (above, below) = (share(one.similarity + 1e-6), share(one.similarity - 1e-6));
+                assert!(above <= one.false_accept_rate, "{one:?} {above}");
+                assert!(below > one.false_accept_rate, "{one:?} {below}");
+            }
+        }
+    }
+
+    #[test]
+    fn too_few_pairs_give_no_thresholds_and_large_sets_are_sampled() {
+        let prepared = |queries: usize, items: usize| Prepared {
+            queries: units(queries, 2, 3),
+            gallery: units(items, 2, 4),
+            dim: 2,
+        };
+        let truth = |queries: usize, items: usize| Truth::Classes {
+            queries: vec![0; queries],
+            gallery: vec![1; items],
+        };
+        let of = |queries: usize, items: usize, seed| {
+            let truth = truth(queries, items);
+            let data = data(&truth, None);
+            Thresholds::of(&data, &truth, prepared(queries, items).as_ref(), seed).unwrap()
+        };
+        assert_eq!(of(9, 11, 1), None);
+        assert_eq!(of(10, 10, 1).unwrap().rates.len(), 1);
+        let sampled = of(3, 1500, 1).unwrap();
+        assert_eq!(sampled.impostor_pairs, 3 * 1024);
+        assert_eq!(of(3, 1500, 1).unwrap(), sampled);
+        assert_ne!(of(3, 1500, 2).unwrap(), sampled);
+        // All pairs belong together.
+        let truth = Truth::Classes {
+            queries: vec![0; 20],
+            gallery: vec![0; 20],
+        };
+        let data = data(&truth, None);
+        let found = Thresholds::of(&data, &truth, prepared(20, 20).as_ref(), 1).unwrap();
+        assert_eq!(found, None);
+    }
+
+    #[test]
+    fn a_wanted_rate_takes_the_next_stricter_threshold() {
+        let rate = |false_accept_rate, similarity| RateThreshold {
+            false_accept_rate,
+            similarity,
+        };
+        let one = Thresholds {
+            impostor_pairs: 10_000,
+            rates: vec![rate(0.1, 0.4), rate(0.01, 0.6), rate(0.001, 0.7)],
+        };
+        for (wanted, similarity) in [
+            (0.5, Some(0.4)),
+            (0.1, Some(0.4)),
+            (0.099, Some(0.6)),
+            (0.001, Some(0.7)),
+            (0.0001, None),
+            (f64::NAN, None),
+        ] {
+            assert_eq!(one.at(wanted), similarity, "{wanted}");
+        }
+        let other = Thresholds {
+            impostor_pairs: 500,
+            rates: vec![rate(0.1, 0.3), rate(0.01, 0.65)],
+        };
+        let both = one.stricter(&other);
+        assert_eq!(both.rates, [rate(0.1, 0.4), rate(0.01, 0.65)]);
+        assert_eq!(both.impostor_pairs, 500);
+    }
+}
