@@ -5,12 +5,16 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use tracing::Level;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use crate::exit_status::usage;
 
 /// The variable that holds a filter for any command.
 pub const LOG_VARIABLE: &str = "PERENNIAL_LOG";
+
+/// The HTTP client. At the level `trace` it writes whole requests, with the keys in them, so that level is never reached.
+const HTTP_CLIENT: [&str; 2] = ["ureq", "ureq_proto"];
 
 /// A checked filter: levels for everything and for single targets.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,7 +39,22 @@ impl LogFilter {
 
     /// The filter that tracing takes.
     pub fn targets(&self) -> Targets {
-        self.0.parse().expect("it was parsed before")
+        let wanted: Targets = self.0.parse().expect("it was parsed before");
+        let mut targets = Targets::new();
+        if let Some(level) = wanted.default_level() {
+            targets = targets.with_default(level);
+        }
+        for target in HTTP_CLIENT {
+            if wanted.would_enable(target, &Level::TRACE) {
+                targets = targets.with_target(target, LevelFilter::DEBUG);
+            }
+        }
+        targets.with_targets(wanted.iter().map(|(target, level)| {
+            match HTTP_CLIENT.iter().any(|client| target.starts_with(client)) {
+                true => (target.to_owned(), level.min(LevelFilter::DEBUG)),
+                false => (target.to_owned(), level),
+            }
+        }))
     }
 }
 
@@ -96,6 +115,27 @@ impl fmt::Display for LogFilter {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn requests_with_keys_are_never_written() {
+        for text in ["trace", "warn,ureq=trace", "ureq_proto::client=trace,trace"] {
+            let targets = text.parse::<LogFilter>().unwrap().targets();
+            for target in ["ureq", "ureq::run", "ureq_proto::client::call"] {
+                assert!(
+                    !targets.would_enable(target, &Level::TRACE),
+                    "{text} {target}"
+                );
+            }
+        }
+        let targets = "trace".parse::<LogFilter>().unwrap().targets();
+        assert!(targets.would_enable("perennial_serve", &Level::TRACE));
+        let targets = "warn,perennial=debug"
+            .parse::<LogFilter>()
+            .unwrap()
+            .targets();
+        assert!(targets.would_enable("perennial::x", &Level::DEBUG));
+        assert!(!targets.would_enable("ureq", &Level::INFO));
+    }
 
     #[test]
     fn levels_and_targets_are_taken() {

@@ -4,8 +4,8 @@ use std::fmt;
 
 use axum::http::{HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
+use serde::Serialize;
 use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
-use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
 use crate::answering::Choice;
@@ -125,21 +125,13 @@ impl Inputs {
 }
 
 /// A vector as JSON.
-#[derive(ToSchema)]
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
 pub(crate) enum Vector {
     /// An array of numbers.
     Float(Vec<f32>),
     /// The base64 of its bytes: 32-bit floats, the lowest byte first.
     Base64(String),
-}
-
-impl Serialize for Vector {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Float(values) => values.serialize(serializer),
-            Self::Base64(text) => text.serialize(serializer),
-        }
-    }
 }
 
 /// JSON that names the space and the route in headers, and the model version where there is one.

@@ -67,7 +67,6 @@ struct EmbeddingBody {
     object: &'static str,
     /// The place of its input.
     index: usize,
-    #[schema(value_type = Vector)]
     embedding: Vector,
 }
 

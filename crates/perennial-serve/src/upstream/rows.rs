@@ -37,9 +37,10 @@ impl Rows {
             ));
         }
         serde_json::from_slice(body).map_err(|error| {
-            // Some programs write them although JSON has no such numbers.
+            // Some programs write the words although JSON has no such numbers, and 1e39 is none of 32 bits.
             let holds = |word: &[u8]| body.windows(word.len()).any(|window| window == word);
-            if error.is_syntax() && (holds(b"NaN") || holds(b"Infinity")) {
+            let infinite = error.to_string().contains("out of range");
+            if error.is_syntax() && (infinite || holds(b"NaN") || holds(b"Infinity")) {
                 return wrong("sent embeddings with values that are NaN or infinite".to_owned());
             }
             match error.is_data() {
