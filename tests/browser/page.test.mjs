@@ -56,7 +56,10 @@ onPage("it loads and says what is stored", {}, async (page) => {
   const { live, previous } = await state("/models");
   const { items, per_version: stored } = await state("/gallery/stats");
   const headline = (await page.locator("h1").textContent()).replaceAll("\u202f", "");
-  assert.equal(headline, `${items} items from ${Object.keys(stored).length} model versions, searched by ${live}`);
+  assert.equal(headline, `${items} items from ${Object.keys(stored).length} spaces, searched by ${live}`);
+  const routes = (await page.locator("#routes").textContent()).replaceAll("\u202f", "");
+  for (const version of Object.keys(stored)) assert.ok(routes.includes(version), routes);
+  assert.ok(routes.includes(`${items} items by route own`), routes);
   const facts = await page.locator("#facts").textContent();
   assert.ok(facts.includes(`Live version${live}`) && facts.includes(`Previous version${previous}`), facts);
   const legend = (await page.locator("#composition-legend").textContent()).replaceAll("\u202f", "");
@@ -115,6 +118,7 @@ onPage("a click on an item finds the most similar ones, each with the version th
   await settled(page, SEARCHED);
   const found = await tiles(page);
   assert.equal(found.length, 24);
+  assert.ok(found.every(({ route }) => route === "own"));
   for (const { id, version } of found) assert.equal((await state(`/gallery/items/${id}`)).model_version, version, `item ${id}`);
   const scores = found.map(({ score }) => score);
   assert.deepEqual(scores, [...scores].sort((a, b) => b - a), "best first");

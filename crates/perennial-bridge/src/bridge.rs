@@ -1,6 +1,6 @@
 //! The bridge itself: its ends, its steps, and what can be made of it.
 
-use perennial_core::{SpaceRef, sha256_hex};
+use perennial_core::SpaceRef;
 
 use crate::error::{BridgeError, Side};
 use crate::fit_inputs::FitInputs;
@@ -8,7 +8,6 @@ use crate::linear_algebra::{from_f32, pseudo_inverse, to_f32};
 use crate::product::Matrix;
 use crate::recipe::{Kind, Recipe};
 use crate::record::FitRecord;
-use crate::weights;
 
 /// A directed map from one space to another, immutable. See the [crate's page](crate) for its geometry.
 #[derive(Debug, Clone, PartialEq)]
@@ -117,30 +116,6 @@ impl Bridge {
     /// The mean that stored rows of the target are centred with, `[to_dim]`; nothing if the bridge gives rows that are not centred.
     pub fn to_mean(&self) -> Option<&[f32]> {
         self.to_mean.as_deref()
-    }
-
-    /// The SHA-256 of the map, as 64 lower-case hexadecimal digits: both spaces, the recipes, the order of the steps, every weight, and the
-    /// inputs that it was fitted on where they are recorded. The fit record is not covered. Certificates are bound to it.
-    pub fn sha256(&self) -> String {
-        let mut text = String::from("perennial-bridge 1\n");
-        for (side, space) in [(Side::From, &self.from), (Side::To, &self.to)] {
-            text += &format!("{side} {}", space.dim);
-            let id = space.id.as_ref().map(|id| id.as_str());
-            for known in [id, space.fingerprint.as_deref()] {
-                // With its length, so that no two spaces give one text.
-                text += &known.map_or(" -".to_owned(), |known| format!(" {}:{known}", known.len()));
-            }
-            text.push('\n');
-        }
-        text += &self.describe();
-        for step in &self.steps {
-            text += match step {
-                Step::Centre(_) => "\ncentre",
-                Step::Linear(_) => "\nlinear",
-            };
-        }
-        text += &format!("\n{}\n", sha256_hex(&weights::to_bytes(self)));
-        sha256_hex(text.as_bytes())
     }
 
     /// The bridge of the other direction: the transpose where the map is orthogonal, and the Moore-Penrose inverse elsewhere. A map of

@@ -3,25 +3,25 @@
 mod labels;
 mod lambda_orthogonal;
 mod least_squares;
+mod linear_map;
 mod orthogonal;
+mod products;
 mod whitened;
 
-use faer::Mat;
 use perennial_core::SpaceRef;
 
 use crate::bridge::{Bridge, Part, Step};
 use crate::centring::{CentredRows, mean_of_units};
 use crate::error::{BridgeError, Side};
-use crate::linear_algebra::{add_cross_product, to_f32};
+use crate::linear_algebra::to_f32;
 use crate::pairs::Pairs;
 use crate::product::Matrix;
 use crate::recipe::Recipe;
 use crate::record::{FitRecord, Matching};
+use linear_map::Map;
+use products::Products;
 
 pub use labels::fit_from_labels;
-
-/// Rows that are held in f64 at a time.
-const BLOCK_ROWS: usize = 2048;
 
 /// Fits a bridge to pairs. The result depends on the pairs and the recipe only.
 ///
@@ -121,22 +121,6 @@ fn check(
     Ok(())
 }
 
-/// A fitted linear map: the product of its factors, which are none for the identity.
-#[derive(Default)]
-struct Map {
-    factors: Vec<Mat<f64>>,
-    warning: Option<String>,
-}
-
-impl From<Mat<f64>> for Map {
-    fn from(matrix: Mat<f64>) -> Self {
-        Self {
-            factors: vec![matrix],
-            warning: None,
-        }
-    }
-}
-
 fn assemble(
     recipe: &Recipe,
     from: SpaceRef,
@@ -182,64 +166,6 @@ fn assemble(
         to_mean: to_mean.map(narrow),
         record,
         inputs: None,
-    }
-}
-
-/// What every recipe is computed from: products of the centred rows `X` of the source and `Y` of the target.
-struct Products {
-    count: usize,
-    /// `X^T Y`
-    cross: Mat<f64>,
-    /// `X^T X`, where it is needed.
-    from_gram: Mat<f64>,
-    /// `Y^T Y`, where it is needed.
-    to_gram: Mat<f64>,
-}
-
-impl Products {
-    fn new(from_dim: usize, to_dim: usize, recipe: &Recipe) -> Self {
-        let from_size = match recipe {
-            Recipe::Identity | Recipe::Centring | Recipe::Orthogonal => 0,
-            _ => from_dim,
-        };
-        let to_size = match recipe {
-            Recipe::Whitened { .. } => to_dim,
-            _ => 0,
-        };
-        Self {
-            count: 0,
-            cross: Mat::zeros(from_dim, to_dim),
-            from_gram: Mat::zeros(from_size, from_size),
-            to_gram: Mat::zeros(to_size, to_size),
-        }
-    }
-
-    fn of_rows(
-        from: &CentredRows<'_>,
-        to: &CentredRows<'_>,
-        recipe: &Recipe,
-    ) -> Result<Self, BridgeError> {
-        let mut products = Self::new(from.dim, to.dim, recipe);
-        let count = from.rows.len() / from.dim;
-        let (mut x, mut y) = (Vec::new(), Vec::new());
-        for first in (0..count).step_by(BLOCK_ROWS) {
-            let rows = BLOCK_ROWS.min(count - first);
-            from.fill(first, rows, &mut x)?;
-            to.fill(first, rows, &mut y)?;
-            products.add(&x, &y);
-        }
-        Ok(products)
-    }
-
-    fn add(&mut self, x: &[f64], y: &[f64]) {
-        self.count += x.len() / self.cross.nrows();
-        add_cross_product(&mut self.cross, x, y);
-        if self.from_gram.nrows() > 0 {
-            add_cross_product(&mut self.from_gram, x, x);
-        }
-        if self.to_gram.nrows() > 0 {
-            add_cross_product(&mut self.to_gram, y, y);
-        }
     }
 }
 

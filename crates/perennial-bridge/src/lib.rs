@@ -39,6 +39,7 @@ mod fit;
 mod fit_inputs;
 mod fold;
 mod folder;
+mod identity;
 mod input_guard;
 mod linear_algebra;
 mod pairs;

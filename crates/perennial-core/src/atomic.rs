@@ -1,10 +1,7 @@
 //! Writing a file so that a reader, or a crash at any moment, sees either the old content or the new one.
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
-
-use tempfile::{Builder, NamedTempFile};
 
 use crate::output::Output;
 
@@ -29,40 +26,6 @@ pub fn write_atomically_with(
     write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> io::Result<()> {
     Output::at(path.as_ref().to_owned())?.commit_with(write)
-}
-
-pub(crate) fn temporary_file(folder: &Path) -> io::Result<NamedTempFile> {
-    let mut builder = Builder::new();
-    builder.prefix(".partial-");
-    // Temporary files are private by default; the final file follows the umask as any other new file does.
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(std::fs::Permissions::from_mode(0o666));
-    }
-    builder.tempfile_in(folder)
-}
-
-/// Flushes a folder's entries, without which a rename may not survive a power cut.
-#[cfg(unix)]
-pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
-}
-
-/// Folders cannot be opened for flushing here; the file system orders the rename itself.
-#[cfg(not(unix))]
-pub(crate) fn sync_folder(_folder: &Path) -> io::Result<()> {
-    Ok(())
-}
-
-/// Writes and flushes a file that must not exist yet, inside a private folder.
-pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = fs_err::OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
 }
 
 #[cfg(test)]

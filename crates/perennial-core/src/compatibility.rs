@@ -22,11 +22,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::file_lock::lock;
-use crate::{Registry, read_at_most, write_atomically};
+use crate::bounded_read::read_at_most;
 
-const FILE: &str = "compatibility.json";
-const LOCK_FILE: &str = ".compatibility.lock";
+pub(crate) const FILE: &str = "compatibility.json";
 const SCHEMA_VERSION: u32 = 1;
 const MAX_BYTES: u64 = 256 << 20;
 
@@ -196,7 +194,7 @@ impl CompatibilityRecord {
         self.queries.sha256 == queries.sha256 && self.gallery.sha256 == gallery.sha256
     }
 
-    fn measures_the_same_as(&self, other: &Self) -> bool {
+    pub(crate) fn measures_the_same_as(&self, other: &Self) -> bool {
         self.query_version == other.query_version
             && self.gallery_version == other.gallery_version
             && self.query_weights == other.query_weights
@@ -239,47 +237,6 @@ pub struct CompatibilityRecords {
 }
 
 impl CompatibilityRecords {
-    /// The file that holds a registry's records; it appears with the first of them, and every change replaces it.
-    pub fn path(registry: &Registry) -> PathBuf {
-        registry.root().join(FILE)
-    }
-
-    /// Reads a registry's records; none where nothing was measured yet.
-    ///
-    /// # Errors
-    /// A file that is damaged, too large or of another schema.
-    pub fn of(registry: &Registry) -> Result<Self, CompatibilityError> {
-        Self::read(&Self::path(registry))
-    }
-
-    /// Adds records to a registry's; each replaces an earlier one of the same measurement, in its place.
-    ///
-    /// # Errors
-    /// As [`of`](Self::of), or a folder that cannot be written. The file stays as it was.
-    pub fn add(
-        registry: &Registry,
-        measured: impl IntoIterator<Item = CompatibilityRecord>,
-    ) -> Result<(), CompatibilityError> {
-        // Concurrent evaluations must not overwrite each other's records; the lock ends with the file handle.
-        let _lock = lock(&registry.root().join(LOCK_FILE))?;
-        let mut known = Self::of(registry)?;
-        for pair in measured {
-            // In place: the order says which evaluation set a version was measured on first.
-            let earlier = known
-                .records
-                .iter_mut()
-                .find(|earlier| earlier.measures_the_same_as(&pair));
-            match earlier {
-                Some(earlier) => *earlier = pair,
-                None => known.records.push(pair),
-            }
-        }
-        let mut text = serde_json::to_string_pretty(&known)
-            .expect("records have string keys and serialisable values");
-        text.push('\n');
-        Ok(write_atomically(Self::path(registry), text)?)
-    }
-
     /// The records of one pair, oldest first.
     pub fn of_pair<'a>(
         &'a self,
@@ -302,7 +259,8 @@ impl CompatibilityRecords {
         Some((&first.queries, &first.gallery))
     }
 
-    fn read(path: &Path) -> Result<Self, CompatibilityError> {
+    /// The records of a file; none where there is no file.
+    pub(crate) fn read(path: &Path) -> Result<Self, CompatibilityError> {
         let bytes = match read_at_most(path, MAX_BYTES) {
             Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -331,6 +289,7 @@ impl CompatibilityRecords {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Registry;
 
     fn record(cross_test: f64, tie_rule: TieRule) -> CompatibilityRecord {
         let probe = |name: &str| ProbeSet {

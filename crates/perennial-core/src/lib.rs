@@ -16,6 +16,7 @@ pub mod atomic;
 pub mod bounded_read;
 pub mod checksum;
 pub mod compatibility;
+mod durable;
 pub mod embeddings;
 pub mod encoder;
 mod file_lock;

@@ -13,6 +13,7 @@
 mod aliases;
 mod errors;
 mod numbers;
+mod records;
 mod spaces;
 
 use std::collections::BTreeMap;
@@ -22,10 +23,10 @@ use std::path::{Path, PathBuf};
 pub use errors::RegistryError;
 pub use spaces::SpaceSpec;
 
-use crate::atomic::{sync_folder, write_new};
 use crate::bounded_read::read_at_most;
 use crate::checksum::sha256_hex;
-use crate::compatibility::CompatibilityRecords;
+use crate::compatibility::{self, CompatibilityRecords};
+use crate::durable::{sync_folder, write_new};
 use crate::file_lock::lock;
 use crate::version::{ModelVersion, VersionDraft, VersionError, version_name, version_number};
 
@@ -308,7 +309,8 @@ impl Registry {
                 .values()
                 .filter_map(|name| version_number(name)),
         );
-        if let Ok(records) = CompatibilityRecords::of(self) {
+        let records = self.root.join(compatibility::FILE);
+        if let Ok(records) = CompatibilityRecords::read(&records) {
             let names = records
                 .records
                 .iter()

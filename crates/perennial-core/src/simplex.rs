@@ -36,8 +36,8 @@ pub enum SimplexError {
     #[error(
         "{pretrained} pre-trained classes take vertices {} and {local} local classes take vertices {}, which collide \
          on a simplex of {vertices}; pre-train with at least {} vertices, or use fewer classes",
-        crate::vertex_map::front_range(*pretrained),
-        crate::vertex_map::back_range(*vertices, *local),
+        front_range(*pretrained),
+        back_range(*vertices, *local),
         pretrained.saturating_add(*local)
     )]
     Collision {
@@ -48,6 +48,17 @@ pub enum SimplexError {
         /// Local classes, placed from the back.
         local: usize,
     },
+}
+
+fn front_range(classes: usize) -> String {
+    format!("0..{classes}")
+}
+
+fn back_range(vertices: usize, classes: usize) -> String {
+    match vertices.checked_sub(classes) {
+        Some(first) => format!("{first}..{vertices}"),
+        None => format!("0..{vertices} and {} more", classes - vertices),
+    }
 }
 
 /// The three numbers that describe all prototypes.

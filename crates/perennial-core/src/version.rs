@@ -6,8 +6,10 @@ use thiserror::Error;
 use crate::checksum::sha256_hex;
 use crate::simplex::SimplexError;
 use crate::space::{SpaceId, SpaceRef};
-use crate::version_toml;
 use crate::vertex_map::VertexEnd;
+
+/// The format of `model.toml` that is written and read.
+pub(crate) const FORMAT_VERSION: i64 = 1;
 
 /// An invalid or inconsistent description of a version.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -23,7 +25,7 @@ pub enum VersionError {
     /// The text was written by a later program.
     #[error(
         "format_version is {found}, this program reads {}; use a newer Perennial",
-        version_toml::FORMAT_VERSION
+        FORMAT_VERSION
     )]
     FormatVersion {
         /// The version found.
@@ -177,18 +179,10 @@ pub struct ModelVersion {
 }
 
 impl VersionDraft {
-    /// Checks every value, alone and against the others.
-    ///
-    /// # Errors
-    /// [`VersionError`], which names the key.
-    pub fn validate(&self) -> Result<(), VersionError> {
-        version_toml::validate(self)
-    }
-
     /// The version under its final name, with the hash of its weights.
     pub(crate) fn into_version(self, name: String, weights: &[u8]) -> ModelVersion {
         ModelVersion {
-            format_version: version_toml::FORMAT_VERSION,
+            format_version: FORMAT_VERSION,
             name,
             parent: self.parent,
             role: self.role,
@@ -208,14 +202,6 @@ impl VersionDraft {
 }
 
 impl ModelVersion {
-    /// Parses and checks the content of a `model.toml`.
-    ///
-    /// # Errors
-    /// [`VersionError`], which names the line or the key.
-    pub fn from_toml(text: &str) -> Result<Self, VersionError> {
-        version_toml::parse(text)
-    }
-
     /// The version's embedding space. Its fingerprint covers everything that embeddings depend on: weights, network and preprocessing.
     pub fn space(&self) -> SpaceRef {
         let content = (
@@ -229,11 +215,6 @@ impl ModelVersion {
             id: SpaceId::new(self.name.as_str()).ok(),
             fingerprint: Some(sha256_hex(&content)),
         }
-    }
-
-    /// The content of `model.toml`.
-    pub fn to_toml(&self) -> String {
-        toml::to_string(self).expect("a version has string keys, no empty values and no unit types")
     }
 
     /// The version's description without its name and hash, as a start for a new draft.

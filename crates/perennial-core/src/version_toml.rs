@@ -1,15 +1,14 @@
-//! Reading `model.toml` and checking what it says.
+//! Reading and writing `model.toml`, and checking what it says.
 
 use serde::Deserialize;
 
 use crate::checksum::is_sha256_hex;
 use crate::simplex::Simplex;
 use crate::version::{
-    Classifier, ClassifierKind, ModelVersion, VersionDraft, VersionError, version_number,
+    Classifier, ClassifierKind, FORMAT_VERSION, ModelVersion, VersionDraft, VersionError,
+    version_number,
 };
 use crate::vertex_map::{VertexEnd, check_disjoint};
-
-pub(crate) const FORMAT_VERSION: i64 = 1;
 
 /// Bounds against hostile files: no network has wider layers or larger images than these.
 const MAX_DIM: usize = 1 << 24;
@@ -18,7 +17,32 @@ const MAX_INPUT: usize = 1 << 14;
 const MAX_CLASSES: usize = u32::MAX as usize;
 const MAX_TEXT_BYTES: usize = 4096;
 
-pub(crate) fn parse(text: &str) -> Result<ModelVersion, VersionError> {
+impl VersionDraft {
+    /// Checks every value, alone and against the others.
+    ///
+    /// # Errors
+    /// [`VersionError`], which names the key.
+    pub fn validate(&self) -> Result<(), VersionError> {
+        validate(self)
+    }
+}
+
+impl ModelVersion {
+    /// Parses and checks the content of a `model.toml`.
+    ///
+    /// # Errors
+    /// [`VersionError`], which names the line or the key.
+    pub fn from_toml(text: &str) -> Result<Self, VersionError> {
+        parse(text)
+    }
+
+    /// The content of `model.toml`.
+    pub fn to_toml(&self) -> String {
+        toml::to_string(self).expect("a version has string keys, no empty values and no unit types")
+    }
+}
+
+fn parse(text: &str) -> Result<ModelVersion, VersionError> {
     // Read on its own first: a later format has unknown keys, and its version is the better explanation.
     #[derive(Deserialize)]
     struct Format {
@@ -55,7 +79,7 @@ fn line_of(text: &str, error: &toml::de::Error) -> usize {
     1 + before.iter().filter(|&&byte| byte == b'\n').count()
 }
 
-pub(crate) fn validate(draft: &VersionDraft) -> Result<(), VersionError> {
+fn validate(draft: &VersionDraft) -> Result<(), VersionError> {
     check_range("dim", draft.dim, MAX_DIM)?;
     check_range("architecture.width", draft.architecture.width, MAX_WIDTH)?;
     for size in draft.architecture.input {

@@ -58,17 +58,6 @@ pub fn check_disjoint(
     }
 }
 
-pub(crate) fn front_range(classes: usize) -> String {
-    format!("0..{classes}")
-}
-
-pub(crate) fn back_range(vertices: usize, classes: usize) -> String {
-    match vertices.checked_sub(classes) {
-        Some(first) => format!("{first}..{vertices}"),
-        None => format!("0..{vertices} and {} more", classes - vertices),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

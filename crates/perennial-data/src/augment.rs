@@ -4,7 +4,6 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
-use crate::preprocessing::check_channels;
 use crate::{DataError, ImageSet, Preprocessing};
 
 /// Random changes to a training image. Crop comes first, then flip, then normalisation.
@@ -113,7 +112,7 @@ impl Pipeline {
                     set.shape()
                 ));
             }
-            check_channels(set)?;
+            set.check_channels()?;
         }
         let image_len = shape.iter().product::<usize>();
         // Every value is written below, so what is left of an earlier batch needs no clearing.
@@ -168,6 +167,26 @@ impl Pipeline {
                 }
             }
         }
+    }
+}
+
+impl Preprocessing {
+    /// Normalises the images at `indices` without augmentation: what evaluation and serving see.
+    ///
+    /// **Shapes**: `out` becomes `[indices.len(), c, h, w]`; its memory is reused.
+    ///
+    /// **Errors**: as [`Pipeline::batch`].
+    pub fn normalize(
+        &self,
+        set: &ImageSet,
+        indices: &[usize],
+        out: &mut Vec<f32>,
+    ) -> Result<(), DataError> {
+        Pipeline {
+            preprocessing: *self,
+            augmentation: Augmentation::NONE,
+        }
+        .batch(set, indices, 0, out)
     }
 }
 

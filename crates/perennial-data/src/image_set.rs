@@ -121,6 +121,17 @@ impl ImageSet {
         [self.channels, self.height, self.width]
     }
 
+    /// Whether batches can be made of the images.
+    pub(crate) fn check_channels(&self) -> Result<(), DataError> {
+        match self.channels {
+            1 | 3 => Ok(()),
+            other => Err(DataError::invalid(
+                format!("image set `{}`", self.name),
+                format!("has {other} channels; batches are made of 1 or 3"),
+            )),
+        }
+    }
+
     /// Number of classes; labels are below it. Not every class needs to have an image.
     pub fn classes(&self) -> usize {
         self.classes

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::{Augmentation, DataError, ImageSet, Pipeline};
+use crate::{DataError, ImageSet};
 
 /// Mean and standard deviation per channel, as fractions of full brightness. A pixel byte `p` of channel `c` becomes
 /// `(p / 255 - mean[c]) / std[c]`. Images with one channel use the first entry.
@@ -34,7 +34,7 @@ impl Preprocessing {
     ///
     /// **Errors**: [`DataError::Invalid`] for an empty set, another number of channels, or a channel without any variation.
     pub fn measure(set: &ImageSet) -> Result<Self, DataError> {
-        check_channels(set)?;
+        set.check_channels()?;
         if set.is_empty() {
             return Err(DataError::invalid(
                 format!("image set `{}`", set.name()),
@@ -77,24 +77,6 @@ impl Preprocessing {
             std[channel] = (variance.sqrt() / 255.0) as f32;
         }
         Self::new(mean, std)
-    }
-
-    /// Normalises the images at `indices` without augmentation: what evaluation and serving see.
-    ///
-    /// **Shapes**: `out` becomes `[indices.len(), c, h, w]`; its memory is reused.
-    ///
-    /// **Errors**: as [`Pipeline::batch`].
-    pub fn normalize(
-        &self,
-        set: &ImageSet,
-        indices: &[usize],
-        out: &mut Vec<f32>,
-    ) -> Result<(), DataError> {
-        Pipeline {
-            preprocessing: *self,
-            augmentation: Augmentation::NONE,
-        }
-        .batch(set, indices, 0, out)
     }
 
     /// Normalises one image, with the same result as [`normalize`](Self::normalize).
@@ -144,17 +126,6 @@ impl TryFrom<&perennial_core::Preprocessing> for Preprocessing {
             DataError::invalid("preprocessing", "has neither 1 nor 3 channels".to_owned())
         })?;
         Self::new(mean, std)
-    }
-}
-
-/// Whether batches can be made of the set's images.
-pub(crate) fn check_channels(set: &ImageSet) -> Result<(), DataError> {
-    match set.channels() {
-        1 | 3 => Ok(()),
-        other => Err(DataError::invalid(
-            format!("image set `{}`", set.name()),
-            format!("has {other} channels; batches are made of 1 or 3"),
-        )),
     }
 }
 

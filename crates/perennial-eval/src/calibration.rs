@@ -233,15 +233,35 @@ impl Threshold {
         impostors: &[S],
         rate: f64,
     ) -> Result<Self, CalibrationError> {
-        if !(0.0..1.0).contains(&rate) {
+        let mut found = Self::for_false_accept_rates(impostors, &[rate])?;
+        Ok(found.swap_remove(0))
+    }
+
+    /// As [`for_false_accept_rate`](Self::for_false_accept_rate) for several rates, in their order.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn for_false_accept_rates<S: Copy + Into<f64>>(
+        impostors: &[S],
+        rates: &[f64],
+    ) -> Result<Vec<Self>, CalibrationError> {
+        if let Some(&rate) = rates.iter().find(|rate| !(0.0..1.0).contains(*rate)) {
             return Err(CalibrationError::Rate { rate });
         }
         let mut impostors = finite(impostors)?;
-        let count = impostors.len();
-        if count == 0 {
+        if impostors.is_empty() {
             return Err(CalibrationError::NoImpostors);
         }
         impostors.sort_unstable_by(|a, b| b.total_cmp(a));
+        Ok(rates
+            .iter()
+            .map(|&rate| Self::at_rate(&impostors, rate))
+            .collect())
+    }
+
+    /// `impostors`: at least one, the highest first.
+    fn at_rate(impostors: &[f64], rate: f64) -> Self {
+        let count = impostors.len();
         // The product may round either way of a whole number, so the share decides.
         let share = |accepted: usize| accepted as f64 / count as f64;
         let mut allowed = (rate * count as f64) as usize;
@@ -254,11 +274,11 @@ impl Threshold {
         // Just above the best impostor that must be refused, and so above all that equal it.
         let threshold = impostors[allowed].next_up();
         let accepted = impostors.partition_point(|&score| score >= threshold);
-        Ok(Self {
+        Self {
             threshold,
             accepted_impostors: accepted,
             false_accept_rate: share(accepted),
-        })
+        }
     }
 
     /// Share of similarities at or above the threshold, such as the true-accept rate of genuine pairs; nothing of no similarities.

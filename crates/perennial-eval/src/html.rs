@@ -10,6 +10,7 @@ mod histogram;
 mod interval_plot;
 mod measures;
 mod numbers;
+mod outcome;
 mod page;
 mod pairs;
 mod sources;

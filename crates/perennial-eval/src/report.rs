@@ -1,22 +1,23 @@
 //! `compatibility.json`: everything that was measured, in one file that other tools can read.
 
 mod consistency;
+mod content;
+mod error;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use perennial_core::{CompatibilityRecord, FileKind};
 use serde::{Deserialize, Serialize};
 
 use crate::comparison::compare_pairs;
 use crate::{
-    Bootstrap, ComparisonError, CompatibilityMatrix, MatrixError, Metrics, PairComparison,
-    ProbeSet, Retrieval, RetrievalScores, TieRule, Verdict, metrics,
+    Bootstrap, CompatibilityMatrix, Metrics, PairComparison, ProbeSet, Retrieval, RetrievalScores,
+    TieRule, Verdict, metrics,
 };
+use content::Content;
 
-/// The `schema_version` that this crate writes. Files may gain keys under the same number; a changed meaning raises it.
-///
-/// 1 (programs before 0.2) is read as well: there, a pair's `verdict` was the sign of its margin.
-pub const SCHEMA_VERSION: u32 = 2;
+pub use error::{ReportError, SCHEMA_VERSION};
+
 const OLDEST_SCHEMA_VERSION: u32 = 1;
 
 /// What a `compatibility.json` looks like from outside.
@@ -33,67 +34,10 @@ pub const FILE_KIND: FileKind = FileKind {
 /// Largest `compatibility.json` that is read; a thousand models need less.
 const SIZE_LIMIT: u64 = 512 << 20;
 
-/// Why a report cannot be made, read or written.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ReportError {
-    /// The file cannot be read or written.
-    #[error("{0}")]
-    Io(#[from] std::io::Error),
-    /// The file is not a compatibility report.
-    #[error("{}: {source}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong with it.
-        source: Box<ReportError>,
-    },
-    /// The text is not JSON, or a key is missing, misplaced or contradicts the others.
-    #[error("not a compatibility report: {0}")]
-    Json(#[from] serde_json::Error),
-    /// Another schema.
-    #[error(
-        "key `schema_version` is {found}, this program reads {SCHEMA_VERSION}; use the program version that wrote the file, \
-         or measure again"
-    )]
-    Schema {
-        /// The version found.
-        found: u32,
-    },
-    /// Parts do not fit together.
-    #[error("key `{key}`: {reason}")]
-    Content {
-        /// Path of the key.
-        key: String,
-        /// What is wrong and what it should be.
-        reason: String,
-    },
-    /// The accuracies are no matrix.
-    #[error(transparent)]
-    Matrix(#[from] MatrixError),
-    /// The versions cannot be compared.
-    #[error(transparent)]
-    Comparison(#[from] ComparisonError),
-}
-
 /// What was measured on a sequence of model versions; the content of `compatibility.json`. Its parts always fit together.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Content")]
 pub struct Compatibility(Content);
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Content {
-    schema_version: u32,
-    versions: Vec<String>,
-    queries: ProbeSet,
-    gallery: ProbeSet,
-    tie_rule: TieRule,
-    bootstrap: Bootstrap,
-    matrix: CompatibilityMatrix,
-    metrics: Metrics,
-    pairs: Vec<PairComparison>,
-    retrieval: Vec<Vec<RetrievalScores>>,
-}
 
 impl Compatibility {
     /// Puts the tests of all pairs of versions together: matrix, metrics, comparisons.

@@ -6,12 +6,14 @@ use perennial_core::ItemId;
 
 use crate::delimited;
 use crate::error::FormatError;
-use crate::format::{Format, head, open, text_start};
+use crate::format::Format;
+use crate::input::{head, text_start};
 use crate::jsonl;
 use crate::label::Label;
 use crate::lines::Lines;
 use crate::npy::Array;
 use crate::rows;
+use crate::vector_file::open;
 use crate::vector_set::VectorSet;
 
 /// Rows that are read at once while their vectors are dropped.

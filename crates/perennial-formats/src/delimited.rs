@@ -9,7 +9,8 @@ use perennial_core::OutputFile;
 use serde_json::Value;
 
 use crate::error::FormatError;
-use crate::format::{Format, head, open_file, text_start};
+use crate::format::Format;
+use crate::input::{head, open_file, text_start};
 use crate::jsonl::join;
 use crate::lines::MAX_LINE_BYTES;
 use crate::rows::{Place, Row, RowReader, RowSource};

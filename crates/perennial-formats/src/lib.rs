@@ -6,6 +6,7 @@ mod delimited;
 mod embeddings_file;
 mod error;
 mod format;
+mod input;
 mod jsonl;
 mod judgements;
 mod label;
@@ -18,10 +19,12 @@ mod rows;
 mod safetensors;
 mod spool;
 mod stream;
+mod table;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
+mod vector_file;
 mod vector_set;
 
 /// The formats, one page each.
@@ -47,8 +50,10 @@ pub mod specification {
 pub use columns::{read_ids, read_labels};
 pub use embeddings_file::{EMBEDDINGS_FILE_KIND, read_embeddings, write_embeddings};
 pub use error::FormatError;
-pub use format::{FORMATS, Format, FormatEntry, create, detect, open, prepare};
+pub use format::Format;
 pub use judgements::{Judgements, read_judgements};
 pub use label::{Label, LabelError, MAX_LABEL_BYTES};
-pub use stream::{Header, VectorReader, VectorWriter, read};
+pub use stream::{Header, VectorReader, VectorWriter};
+pub use table::{FORMATS, FormatEntry};
+pub use vector_file::{create, detect, open, prepare, read};
 pub use vector_set::{Parts, Payload, VectorSet, VectorSetError};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use fs_err::File;
 
 use crate::error::FormatError;
-use crate::format::open_file;
+use crate::input::open_file;
 
 /// The longest line, in bytes: a vector of 65,536 values takes about 1.5 MB.
 pub(crate) const MAX_LINE_BYTES: u64 = 1 << 24;

@@ -16,7 +16,8 @@ use perennial_core::{ItemId, OutputFile};
 pub(crate) use header::{ArrayHeader, Element, to_bytes as header_bytes};
 
 use crate::error::FormatError;
-use crate::format::{Format, open_file};
+use crate::format::Format;
+use crate::input::open_file;
 use crate::label::Label;
 use crate::numbers::{self, Float, Order};
 use crate::spool::Spool;

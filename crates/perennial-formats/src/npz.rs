@@ -10,7 +10,8 @@ use zip::write::{SimpleFileOptions, ZipWriter};
 use zip::{CompressionMethod, result::ZipError};
 
 use crate::error::FormatError;
-use crate::format::{Format, open_file};
+use crate::format::Format;
+use crate::input::open_file;
 use crate::label::Label;
 use crate::npy::{Array, Matrix, header_bytes, matrix_header};
 use crate::spool::SpooledFile;

@@ -9,9 +9,6 @@ use crate::format::Format;
 use crate::label::Label;
 use crate::vector_set::{Parts, Payload, VectorSet};
 
-/// Values of a batch when a whole file is read that does not say how many rows it has.
-const BATCH_VALUES: usize = 1 << 22;
-
 /// What a file says about its vectors before they are read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
@@ -121,35 +118,6 @@ impl VectorReader for Checked {
                 return Ok(Some(set));
             }
         }
-    }
-}
-
-/// Reads a whole file. See [`open`](crate::open).
-///
-/// # Errors
-/// Those of [`open`](crate::open) and [`VectorReader::next`]; a value that is not finite is refused with its row. Vectors of zeros are
-/// left to [`VectorSet::check_directions`].
-pub fn read(path: &Path) -> Result<VectorSet, FormatError> {
-    let mut reader = crate::format::open(path)?;
-    let Header {
-        dim, rows, space, ..
-    } = reader.header().clone();
-    let batch = match rows {
-        Some(_) => usize::MAX,
-        None => (BATCH_VALUES / dim).max(1),
-    };
-    let mut whole: Option<VectorSet> = None;
-    while let Some(set) = reader.next(batch)? {
-        match &mut whole {
-            None => whole = Some(set),
-            Some(whole) => whole
-                .append(set)
-                .map_err(|error| FormatError::file(path, error))?,
-        }
-    }
-    match whole {
-        Some(whole) => Ok(whole),
-        None => Ok(VectorSet::new(dim, Vec::new())?.with_space(space)),
     }
 }
 

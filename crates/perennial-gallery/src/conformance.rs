@@ -10,16 +10,17 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "these are tests")]
 
+mod scene;
 mod spaces;
 
-use perennial_core::SpaceId;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use crate::error::GalleryError;
 use crate::filter::{Filter, LabelFilter};
-use crate::item::{Hit, Item, ItemId};
+use crate::item::{Item, ItemId};
 use crate::limits::MAX_LIMIT;
 use crate::store::{SearchRequest, VectorStore};
+use scene::{counts, ids, item, object, on_a_half_circle, search, space};
 
 /// Runs every test, each on an empty store of its own.
 ///
@@ -38,76 +39,11 @@ pub fn run(make: &mut dyn FnMut() -> Box<dyn VectorStore>) {
         spaces::a_space_keeps_its_dimension_and_its_simplex,
         spaces::spaces_of_several_dimensions_live_in_one_store,
         spaces::an_item_is_in_one_space_at_a_time,
+        spaces::a_sample_has_different_items_of_its_space_only,
     ] as [fn(&dyn VectorStore); _]
     {
         test(&*make());
     }
-}
-
-fn item(id: impl Into<ItemId>, space: &str, embedding: &[f32]) -> Item {
-    Item {
-        id: id.into(),
-        embedding: embedding.to_vec(),
-        model_version: space.to_owned(),
-        label: None,
-        payload: Map::new(),
-    }
-}
-
-/// Items 0..n on a half circle, in two spaces by turns, with labels and payloads.
-fn on_a_half_circle(n: u64) -> Vec<Item> {
-    let item = |id: u64| {
-        let angle = id as f32 / n as f32 * std::f32::consts::PI;
-        Item {
-            label: (!id.is_multiple_of(5)).then_some(id as u32 % 5),
-            payload: object(json!({"third": id.is_multiple_of(3), "name": format!("item {id}")})),
-            ..item(id, ["a", "b"][id as usize % 2], &[angle.cos(), angle.sin()])
-        }
-    };
-    (0..n).map(item).collect()
-}
-
-fn object(value: Value) -> Map<String, Value> {
-    value.as_object().unwrap().clone()
-}
-
-fn space(id: &str) -> SpaceId {
-    SpaceId::new(id).unwrap()
-}
-
-/// The hits of one query in some spaces.
-fn search(
-    store: &dyn VectorStore,
-    spaces: &[&str],
-    query: &[f32],
-    limit: usize,
-    filter: &Filter,
-) -> Vec<Hit> {
-    let spaces: Vec<SpaceId> = spaces.iter().map(|id| space(id)).collect();
-    let found = store.search(&SearchRequest {
-        spaces: &spaces,
-        queries: query,
-        dim: query.len(),
-        limit,
-        filter,
-        exact: true,
-    });
-    let mut found = found.unwrap();
-    assert_eq!(found.len(), 1, "one list of hits for one query");
-    found.remove(0)
-}
-
-fn ids(hits: &[Hit]) -> Vec<ItemId> {
-    hits.iter().map(|hit| hit.id.clone()).collect()
-}
-
-/// Items by space; spaces without items are left out.
-fn counts(store: &dyn VectorStore) -> Vec<(String, u64)> {
-    let spaces = store.spaces().unwrap().into_iter();
-    let with_items = spaces.filter(|stats| stats.items > 0);
-    with_items
-        .map(|stats| (stats.space.id.to_string(), stats.items))
-        .collect()
 }
 
 fn items_are_stored_replaced_read_and_deleted(store: &dyn VectorStore) {

@@ -4,6 +4,10 @@
 //! brings the rows in memory up to date, which answer searches. Another thread keeps a graph of neighbours for each partition once there are
 //! enough rows. Readers wait for neither: what they see changes in one short step after a commit.
 
+#[cfg(feature = "hnsw")]
+mod approximate;
+#[cfg(not(feature = "hnsw"))]
+#[path = "embedded/no_approximate.rs"]
 mod approximate;
 mod backend;
 mod batch_scan;
@@ -22,11 +26,14 @@ mod query;
 mod ranking;
 mod reads;
 pub(crate) mod record;
+mod request_checks;
 mod rows;
+mod sample;
 mod scan;
 mod snapshots;
 mod space;
 mod state;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod upgrade;
@@ -39,11 +46,13 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
+use perennial_core::SpaceId;
+
 pub use self::config::{GalleryConfig, HnswConfig, SearchMode};
 use self::indexer::Indexer;
 use self::log::{Access, Log};
-use self::reads::{check_batch, check_ids};
 use self::record::id_key;
+use self::request_checks::{check_batch, check_ids};
 use self::state::{Shared, State};
 use self::writer::{Change, Command, Outcome, Reply, Writer};
 use crate::error::GalleryError;
@@ -51,6 +60,10 @@ use crate::filter::Filter;
 use crate::item::{Hit, Item, ItemId, StoredItem};
 use crate::space::{SpaceStats, StoreSpace};
 use crate::store::{Page, SearchRequest, Upserted, VectorStore};
+
+/// Whether this build has the approximate index (feature `hnsw`). One without it compares every query with all items, and leaves graphs
+/// that another build has saved as they are.
+pub const HAS_GRAPHS: bool = cfg!(feature = "hnsw");
 
 /// A gallery in a folder of this machine: `gallery.redb`, and for every large partition a graph, such as `hnsw.usearch` with `hnsw.json`.
 ///
@@ -254,5 +267,9 @@ impl VectorStore for EmbeddedGallery {
 
     fn search(&self, request: &SearchRequest<'_>) -> Result<Vec<Vec<Hit>>, GalleryError> {
         self.steady(|| self.find(request))
+    }
+
+    fn sample(&self, space: &SpaceId, limit: usize, seed: u64) -> Result<Vec<f32>, GalleryError> {
+        Ok(sample::sample(&self.shared.state(), space, limit, seed))
     }
 }

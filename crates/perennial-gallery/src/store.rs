@@ -116,6 +116,15 @@ pub trait VectorStore: Send + Sync {
     /// An invalid query, limit or filter, a space of another dimension, [`GalleryError::BatchTooLarge`], or
     /// [`GalleryError::Storage`].
     fn search(&self, request: &SearchRequest<'_>) -> Result<Vec<Vec<Hit>>, GalleryError>;
+
+    /// The vectors of up to `limit` different items of a space, chosen by `seed` without regard to what they are: those of all its items
+    /// where there are no more. The same content and seed give the same vectors. A space that the store does not know has none.
+    ///
+    /// **Shapes.** `[m, dim]`, `m <= limit`.
+    ///
+    /// # Errors
+    /// [`GalleryError::Storage`].
+    fn sample(&self, space: &SpaceId, limit: usize, seed: u64) -> Result<Vec<f32>, GalleryError>;
 }
 
 /// A store that can write everything into a file of this machine, and read it back.

@@ -1,8 +1,9 @@
 //! A convolution whose weights no longer change.
 
 use crate::buffers;
-use crate::convolution::{Convolution, Epilogue};
+use crate::gather_product::Epilogue;
 use crate::gather_product::{self, Source, Term};
+use crate::geometry::Convolution;
 use crate::grouped::{self, Bundle};
 use crate::packed_weights::PackedWeights;
 use crate::winograd::{self, Winograd};

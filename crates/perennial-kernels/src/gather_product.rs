@@ -3,7 +3,6 @@
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::Epilogue;
 use crate::normalization::rectify;
 use crate::packed_weights::PackedWeights;
 
@@ -152,6 +151,17 @@ impl<'a> Piece<'a> {
             values,
         })
     }
+}
+
+/// What happens to a convolution's output while it is still in cache: a shift per channel, a residual, a ReLU.
+#[derive(Clone, Copy, Debug)]
+pub struct Epilogue<'a> {
+    /// Added to every position, `[out_channels]`.
+    pub shift: &'a [f32],
+    /// Added element by element, the shape of the output.
+    pub residual: Option<&'a [f32]>,
+    /// Whether negative results become zero.
+    pub relu: bool,
 }
 
 /// What follows a product, for channels from `channel` on.

@@ -9,8 +9,9 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use crate::buffers;
-use crate::convolution::{Convolution, Epilogue};
+use crate::gather_product::Epilogue;
 use crate::gather_product::{ApplyEpilogue, Row, Source, Task, Term};
+use crate::geometry::Convolution;
 use crate::packed_weights::PackedWeights;
 use crate::weight_gradient::SlabProducts;
 

@@ -32,6 +32,7 @@ mod exponential;
 mod frozen_convolution;
 mod gather_product;
 mod gelu;
+mod geometry;
 mod global_mean;
 mod grouped;
 mod layer_norm;
@@ -50,16 +51,17 @@ mod winograd;
 pub use attention::Attention;
 pub use buffers::{buffer, recycle};
 pub use contrastive::{contrastive, unit_rows, unit_rows_backward};
-pub use convolution::{Convolution, Epilogue};
 pub use frozen_convolution::FrozenConvolution;
+pub use gather_product::Epilogue;
 pub use gelu::{gelu, gelu_backward};
+pub use geometry::Convolution;
 pub use global_mean::{global_mean, global_mean_backward};
 pub use layer_norm::{LayerNormGradients, layer_norm, layer_norm_backward};
 pub use normalization::{
     NormalizationGradients, batch_statistics, channel_sums, normalize, normalize_backward,
 };
 pub use pooling::{MaxPool, max_pool, max_pool_backward};
-pub use rows::{add, add_row, scale, sum_of_rows, transpose};
+pub use rows::{add, add_row, scale, transpose};
 pub use sgd::sgd_step;
 pub use softmax::{CrossEntropy, cross_entropy};
 pub use squeeze_excite::{GateLayers, Gates, SqueezeExcite, SqueezeExciteGradients};

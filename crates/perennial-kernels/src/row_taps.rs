@@ -6,8 +6,9 @@
 use rayon::prelude::*;
 
 use crate::buffers;
-use crate::convolution::{Convolution, Epilogue};
+use crate::gather_product::Epilogue;
 use crate::gather_product::{self, Source, Term};
+use crate::geometry::Convolution;
 use crate::packed_weights::PackedWeights;
 use crate::weight_gradient;
 

@@ -67,27 +67,6 @@ pub fn add_row(values: &mut [f32], row: &[f32]) {
     }
 }
 
-/// The sum of all rows, in their order.
-///
-/// # Shapes
-///
-/// - values: `[rows, columns]`
-/// - result: `[columns]`
-pub fn sum_of_rows(values: &[f32], columns: usize) -> Vec<f32> {
-    assert!(
-        values.len().is_multiple_of(columns.max(1)),
-        "values are whole rows"
-    );
-    let mut sum = vec![0.0; columns];
-    for row in values.chunks_exact(columns.max(1)) {
-        Arch::new().dispatch(Add {
-            values: &mut sum,
-            row,
-        });
-    }
-    sum
-}
-
 /// `values += row`.
 struct Add<'a> {
     values: &'a mut [f32],
@@ -148,7 +127,6 @@ mod tests {
     #[test]
     fn rows_are_added_and_summed() {
         let mut values = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
-        assert_eq!(sum_of_rows(&values, 3), [5.0, 7.0, 9.0]);
         add_row(&mut values, &[10.0, 20.0]);
         assert_eq!(values, [11.0, 22.0, 13.0, 24.0, 15.0, 26.0]);
         add(&mut values, &[-1.0, 0.0, 1.0, 0.0, 1.0, 0.0]);

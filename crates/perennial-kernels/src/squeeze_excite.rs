@@ -4,7 +4,8 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::buffers;
-use crate::convolution::{Convolution, Epilogue};
+use crate::gather_product::Epilogue;
+use crate::geometry::Convolution;
 use crate::normalization::{channel_sums, rectify};
 
 /// Values that one task scales.

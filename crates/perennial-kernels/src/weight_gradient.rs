@@ -3,8 +3,8 @@
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::convolution::Connection;
 use crate::gather_product::Source;
+use crate::geometry::Connection;
 
 /// Input channels of one task; with a tap, the unit of parallel work.
 const TASK_CHANNELS: usize = 48;

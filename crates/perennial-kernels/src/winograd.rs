@@ -16,8 +16,9 @@ use std::cell::RefCell;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::convolution::{Convolution, Epilogue};
+use crate::gather_product::Epilogue;
 use crate::gather_product::{self, Source, Term};
+use crate::geometry::Convolution;
 use crate::packed_weights::PackedWeights;
 use transforms::{GAP, OUTPUTS, PLACES, SIDE, STEP};
 

@@ -1,17 +1,23 @@
 //! How the service is set up.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use perennial_core::SpaceId;
 use perennial_data::DecodeLimits;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::answering::AnswerUncertified;
 use crate::client_address::AddressRange;
 use crate::downloads::Downloads;
 use crate::error::ServeError;
+use crate::input_type::InputType;
 use crate::keys::Keys;
+use crate::upstream::{UpstreamConfig, UpstreamKey};
 
 /// The settings of a service. The defaults suit one machine and listen on loopback only.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -42,6 +48,17 @@ pub struct ServeConfig {
     pub read_only: bool,
     /// Treat every pair of versions as certified, with a warning. For machines without any evaluation.
     pub force_uncertified: bool,
+    /// The space of every embedding that `/v1/embeddings` and `/embed` with `inputs` answer: a model version, or a registered space that an
+    /// upstream has. Without it, each model answers in its own space.
+    pub answer_in: Option<SpaceId>,
+    /// The new encoder, whose queries are answered in that space: `live`, or an upstream. Without it, the live version.
+    pub answer_from: Option<String>,
+    /// What answers queries while no route from the new encoder into that space is certified. Without it, the service does not start then.
+    pub answer_uncertified: Option<AnswerUncertified>,
+    /// What inputs are if a request does not say.
+    pub default_input_type: InputType,
+    /// Other embedding services, by a name of one's own.
+    pub upstream: BTreeMap<String, UpstreamConfig>,
     /// Dynamic batching of image queries.
     pub batching: Batching,
     /// Resource limits per request and in total.
@@ -84,6 +101,8 @@ pub struct Limits {
     pub image_bytes: usize,
     /// Images per request; more is 422.
     pub images: usize,
+    /// Texts per request for embeddings; more is 422.
+    pub inputs: usize,
     /// Items per batch.
     pub items: usize,
     /// Results per search and items per page.
@@ -142,6 +161,11 @@ impl Default for ServeConfig {
             trusted_proxies: Vec::new(),
             read_only: false,
             force_uncertified: false,
+            answer_in: None,
+            answer_from: None,
+            answer_uncertified: None,
+            default_input_type: InputType::default(),
+            upstream: BTreeMap::new(),
             batching: Batching::default(),
             limits: Limits::default(),
             timeouts: Timeouts::default(),
@@ -167,6 +191,7 @@ impl Default for Limits {
             model_bytes: 512 << 20,
             image_bytes: 16 << 20,
             images: 128,
+            inputs: 2048,
             items: 1_000,
             results: perennial_gallery::MAX_LIMIT,
             connections: 512,
@@ -198,7 +223,9 @@ impl Default for Timeouts {
 }
 
 /// No setting needs a longer time than a week.
-const MAX_SECONDS: f64 = 7.0 * 86_400.0;
+pub(crate) const MAX_SECONDS: f64 = 7.0 * 86_400.0;
+/// Letters of an upstream's name, which labels metrics.
+const MAX_NAME: usize = 64;
 /// Bounds what a configuration can ask of memory and of semaphores.
 const MAX_COUNT: usize = 1 << 20;
 const MAX_BYTES: usize = 1 << 40;
@@ -206,6 +233,8 @@ const MAX_BYTES: usize = 1 << 40;
 const MIN_RATE: f64 = 0.001;
 /// The most that `limits.images` may be.
 pub(crate) const MAX_IMAGES: usize = 1 << 16;
+/// The most that `limits.inputs` may be.
+pub(crate) const MAX_INPUTS: usize = 1 << 16;
 
 impl ServeConfig {
     /// Checks every value, alone and against the others.
@@ -226,6 +255,7 @@ impl ServeConfig {
                 limits.images,
                 self.batching.queue_images.min(MAX_IMAGES),
             ),
+            ("limits.inputs", limits.inputs, MAX_INPUTS),
             ("limits.items", limits.items, 10_000),
             (
                 "limits.results",
@@ -259,20 +289,18 @@ impl ServeConfig {
         ] {
             if !(1..=max).contains(&count) {
                 let problem = format!("must be 1 to {max}, got {count}");
-                return Err(ServeError::Config { key, problem });
+                return Err(wrong(key, problem));
             }
         }
         if limits.per_client_concurrent > MAX_COUNT {
             let count = limits.per_client_concurrent;
             let problem = format!("must be 0 (no limit) to {MAX_COUNT}, got {count}");
-            let key = "limits.per_client_concurrent";
-            return Err(ServeError::Config { key, problem });
+            return Err(wrong("limits.per_client_concurrent", problem));
         }
         let rate = limits.per_client_per_second;
         if !(rate == 0.0 || (MIN_RATE..=MAX_COUNT as f64).contains(&rate)) {
             let problem = format!("must be 0 (no limit) or {MIN_RATE} to {MAX_COUNT}, got {rate}");
-            let key = "limits.per_client_per_second";
-            return Err(ServeError::Config { key, problem });
+            return Err(wrong("limits.per_client_per_second", problem));
         }
         for (key, seconds) in [
             ("batching.max_wait_seconds", self.batching.max_wait_seconds),
@@ -290,11 +318,54 @@ impl ServeConfig {
             if at_once || !(0.0..=MAX_SECONDS).contains(&seconds) {
                 let problem =
                     format!("must be above 0 and at most {MAX_SECONDS} seconds, got {seconds}");
-                return Err(ServeError::Config { key, problem });
+                return Err(wrong(key, problem));
             }
         }
+        self.check_upstreams()?;
         if self.tls.is_some() && !cfg!(feature = "tls") {
             return Err(without_tls());
+        }
+        Ok(())
+    }
+
+    fn check_upstreams(&self) -> Result<(), ServeError> {
+        for (name, upstream) in &self.upstream {
+            let key = |key: &str| match key {
+                "" => format!("upstream.{name}"),
+                key => format!("upstream.{name}.{key}"),
+            };
+            let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+            if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(plain) {
+                let problem =
+                    format!("name {name:?}: use 1 to {MAX_NAME} letters, digits, `-` and `_`");
+                return Err(wrong(key(""), problem));
+            }
+            upstream
+                .check(self.timeouts.request_seconds)
+                .map_err(|(of, problem)| wrong(key(of), problem))?;
+            if upstream.key == UpstreamKey::Client && !self.keys.is_empty() {
+                let problem = "the `authorization` header of clients holds a key of this service, which no other service may see; use file:PATH or env:NAME, or run this service without keys behind something that checks clients";
+                return Err(wrong(key("key"), problem.to_owned()));
+            }
+            for (other, settings) in self.upstream.range(..name.clone()) {
+                let mut names = upstream.names().into_iter().chain([name.as_str()]);
+                let taken = |name: &&str| *name == other || settings.names().contains(name);
+                if let Some(taken) = names.find(taken) {
+                    let problem = format!(
+                        "{taken:?} is a name, space or model of upstream {other} as well, so that nobody could tell which of them a client asks for"
+                    );
+                    return Err(wrong(key(""), problem));
+                }
+            }
+        }
+        for (key, is_set) in [
+            ("answer_from", self.answer_from.is_some()),
+            ("answer_uncertified", self.answer_uncertified.is_some()),
+        ] {
+            if is_set && self.answer_in.is_none() {
+                let problem = "says nothing without answer_in, the space of all answers";
+                return Err(wrong(key, problem.to_owned()));
+            }
         }
         Ok(())
     }
@@ -308,10 +379,17 @@ impl ServeConfig {
     }
 }
 
+fn wrong(key: impl Into<Cow<'static, str>>, problem: String) -> ServeError {
+    ServeError::Config {
+        key: key.into(),
+        problem,
+    }
+}
+
 /// The error for a certificate in a build that cannot use it.
 pub(crate) fn without_tls() -> ServeError {
     ServeError::Config {
-        key: "tls.certificate",
+        key: "tls.certificate".into(),
         problem: "this build has no TLS; build with --features tls, or put a TLS proxy in front"
             .to_owned(),
     }
@@ -367,6 +445,20 @@ mod tests {
             (
                 r#"{"limits":{"per_client_concurrent":9999999}}"#,
                 "limits.per_client_concurrent",
+            ),
+            (r#"{"answer_from":"live"}"#, "answer_from"),
+            (
+                r#"{"upstream":{"a b":{"space":"s","url":"http://h","model":"m"}}}"#,
+                "upstream.a b",
+            ),
+            (
+                r#"{"upstream":{"a":{"space":"s","url":"h","model":"m"}}}"#,
+                "upstream.a.url",
+            ),
+            (
+                r#"{"upstream":{"a":{"space":"s","url":"http://h","model":"m"},
+                    "b":{"space":"m","url":"http://h","model":"n"}}}"#,
+                "upstream.b",
             ),
             (
                 r#"{"limits":{"body_bytes":2147483648}}"#,

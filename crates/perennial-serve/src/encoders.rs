@@ -1,7 +1,7 @@
 //! Old encoders that dual queries need, kept in memory beside the live one.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use perennial_core::Registry;
 use perennial_upgrade::{EncoderLoader, LoadedModel, StoredProbes, self_check};
@@ -12,8 +12,6 @@ use perennial_upgrade::{EncoderLoader, LoadedModel, StoredProbes, self_check};
 /// and the searches that would need it take their next certified route.
 pub(crate) struct Encoders {
     kept: RwLock<Kept>,
-    /// Held while encoders are loaded: one change at a time.
-    changing: Mutex<()>,
     /// What the gallery recorded when a version first went live.
     probes: Option<Arc<StoredProbes>>,
 }
@@ -29,7 +27,6 @@ impl Encoders {
     pub(crate) fn new(probes: Option<Arc<StoredProbes>>) -> Self {
         Self {
             kept: RwLock::default(),
-            changing: Mutex::new(()),
             probes,
         }
     }
@@ -38,6 +35,12 @@ impl Encoders {
     pub(crate) fn get(&self, version: &str) -> Option<Arc<LoadedModel>> {
         let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
         kept.loaded.get(version).cloned()
+    }
+
+    /// All encoders that can be used at this moment, by version.
+    pub(crate) fn all(&self) -> BTreeMap<String, Arc<LoadedModel>> {
+        let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
+        kept.loaded.clone()
     }
 
     /// Why the encoder of a version cannot be used, if it was needed and failed.
@@ -62,14 +65,13 @@ impl Encoders {
     }
 
     /// Loads what is missing and lets go what is no longer needed; blocks for reading, hashing and a few forward passes per new
-    /// encoder. Encoders that failed before are tried again. Requests under way keep the encoders that they have.
+    /// encoder. Encoders that failed before are tried again. Requests under way keep the encoders that they have. Calls come in turn.
     pub(crate) fn keep(
         &self,
         needed: &BTreeSet<String>,
         registry: &Registry,
         loader: &dyn EncoderLoader,
     ) {
-        let _turn = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         for name in needed {
             if self.get(name).is_some() {
                 continue;

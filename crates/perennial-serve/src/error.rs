@@ -1,5 +1,6 @@
 //! Errors: the answers to clients, and the reasons why a service cannot start.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -21,7 +22,7 @@ pub enum ServeError {
     #[error("setting {key}: {problem}")]
     Config {
         /// The key, with its table.
-        key: &'static str,
+        key: Cow<'static, str>,
         /// What is wrong with it.
         problem: String,
     },
@@ -87,6 +88,8 @@ pub enum Code {
     ReadOnly,
     /// 404: no such path, item or version.
     NotFound,
+    /// 404: a request for embeddings named a model that does not answer here.
+    ModelNotFound,
     /// 405: the path exists, the method does not.
     MethodNotAllowed,
     /// 408: the body did not arrive within the time limit.
@@ -107,6 +110,10 @@ pub enum Code {
     TooManyRequests,
     /// 500: a defect of the service.
     Internal,
+    /// 502: an upstream cannot be reached, fails, or answers nonsense.
+    UpstreamFailed,
+    /// 504: an upstream did not answer in time.
+    UpstreamTimeout,
     /// 503: not possible now, such as writes on a full disk; `Retry-After` says when to come back.
     Unavailable,
     /// 503: the time limit was reached; a write may still have happened.
@@ -120,7 +127,7 @@ impl Code {
             Self::BadRequest => StatusCode::BAD_REQUEST,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::Forbidden | Self::ReadOnly => StatusCode::FORBIDDEN,
-            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::NotFound | Self::ModelNotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RequestTimeout => StatusCode::REQUEST_TIMEOUT,
             Self::IncompatibleVersion | Self::CheckFailed | Self::Conflict => StatusCode::CONFLICT,
@@ -129,7 +136,20 @@ impl Code {
             Self::Unprocessable => StatusCode::UNPROCESSABLE_ENTITY,
             Self::TooManyRequests => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::UpstreamFailed => StatusCode::BAD_GATEWAY,
+            Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::Unavailable | Self::Timeout => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// The `type` that a client of OpenAI's protocol reads.
+    fn openai_type(self) -> &'static str {
+        match self {
+            Self::Unauthorized => "authentication_error",
+            Self::Forbidden | Self::ReadOnly => "permission_error",
+            Self::TooManyRequests => "rate_limit_error",
+            code if code.status().is_server_error() => "server_error",
+            _ => "invalid_request_error",
         }
     }
 
@@ -146,7 +166,9 @@ impl Code {
             StatusCode::UNSUPPORTED_MEDIA_TYPE => Self::UnsupportedMediaType,
             StatusCode::UNPROCESSABLE_ENTITY => Self::Unprocessable,
             StatusCode::TOO_MANY_REQUESTS => Self::TooManyRequests,
+            StatusCode::BAD_GATEWAY => Self::UpstreamFailed,
             StatusCode::SERVICE_UNAVAILABLE => Self::Unavailable,
+            StatusCode::GATEWAY_TIMEOUT => Self::UpstreamTimeout,
             status if status.is_client_error() => Self::BadRequest,
             _ => Self::Internal,
         }
@@ -172,6 +194,30 @@ pub struct ErrorDetail {
     /// More, depending on the code.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub details: Option<Value>,
+    /// Only below `/v1`: the kind of the error as OpenAI names it.
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<&'static str>,
+    /// Only below `/v1`: the key of the request that is wrong, or null.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub param: Option<Value>,
+}
+
+/// The form of errors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ErrorForm {
+    /// Everywhere else.
+    Own,
+    /// Below `/v1`: the same, with what clients of OpenAI's protocol read as well.
+    OpenAi,
+}
+
+impl ErrorForm {
+    pub(crate) fn of_path(path: &str) -> Self {
+        match path.starts_with("/v1/") {
+            true => Self::OpenAi,
+            false => Self::Own,
+        }
+    }
 }
 
 /// An error on its way to the client. The request id joins it in the outermost layer.
@@ -277,14 +323,27 @@ impl ApiError {
     }
 
     /// The error as JSON, with the headers that go with it.
-    pub(crate) fn respond(self, request_id: &str) -> Response {
+    pub(crate) fn respond(self, request_id: &str, form: ErrorForm) -> Response {
         let code = self.code;
+        let param = self
+            .details
+            .as_ref()
+            .and_then(|details| details.get("param"));
+        let (kind, param) = match form {
+            ErrorForm::Own => (None, None),
+            ErrorForm::OpenAi => (
+                Some(code.openai_type()),
+                Some(param.cloned().unwrap_or(Value::Null)),
+            ),
+        };
         let body = ErrorBody {
             error: ErrorDetail {
                 code,
                 message: self.message,
                 request_id: request_id.to_owned(),
                 details: self.details,
+                kind,
+                param,
             },
         };
         let mut response = (code.status(), axum::Json(body)).into_response();
@@ -365,7 +424,7 @@ mod tests {
     #[test]
     fn every_status_has_a_code_of_that_status() {
         for status in [
-            400, 401, 403, 404, 405, 408, 409, 413, 415, 422, 429, 500, 503,
+            400, 401, 403, 404, 405, 408, 409, 413, 415, 422, 429, 500, 502, 503, 504,
         ] {
             let status = StatusCode::from_u16(status).unwrap();
             assert_eq!(ApiError::of_status(status).code.status(), status);

@@ -8,12 +8,15 @@ use perennial_gallery::{GalleryError, GalleryStats};
 use perennial_upgrade::{Certification, Stored};
 use tokio::sync::Semaphore;
 
+use crate::samples::Samples;
 use crate::served_store::ServedStore;
 
 /// The store, and what is known about its content.
 pub(crate) struct Gallery {
     pub(crate) store: Arc<dyn ServedStore>,
     pub(crate) certification: Certification,
+    /// For the scale of similarities.
+    pub(crate) samples: Samples,
     /// Concurrent searches. Each uses all processors, so more would only take memory.
     pub(crate) searches: Semaphore,
     /// Held while a version without items in the gallery gets its first ones, and while the live pointer moves: between
@@ -39,6 +42,7 @@ impl Gallery {
         Ok(Self {
             store,
             certification,
+            samples: Samples::default(),
             searches: Semaphore::new(searches),
             versions_in_gallery: tokio::sync::Mutex::new(()),
             forced_writes: AtomicU64::new(0),
@@ -60,7 +64,9 @@ impl Gallery {
         // In turn, so that an older count never replaces a newer one.
         let _turn = self.counting.lock().unwrap_or_else(PoisonError::into_inner);
         let stats = self.store.stats()?;
-        self.stored.store(Arc::new(Stored::of(&*self.store)?));
+        let stored = Stored::of(&*self.store)?;
+        self.samples.forget_emptied(&stored);
+        self.stored.store(Arc::new(stored));
         Ok(stats)
     }
 }

@@ -18,6 +18,7 @@ use crate::error::ApiError;
 use crate::telemetry::{Stage, Telemetry};
 
 /// An image as it arrived.
+#[derive(Clone)]
 pub(crate) enum EncodedImage {
     /// The file's bytes.
     Bytes(Bytes),

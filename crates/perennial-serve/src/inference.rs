@@ -1,9 +1,10 @@
 //! What turns images into embeddings: the live version, the old encoders beside it, decoding and batches.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use perennial_upgrade::{EncoderLoader, LoadedModel, StoredProbes};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
+use tracing::Instrument;
 
 use crate::batcher::Batcher;
 use crate::config::ServeConfig;
@@ -18,6 +19,8 @@ pub(crate) struct Inference {
     pub(crate) live: Live,
     /// For dual queries.
     pub(crate) encoders: Encoders,
+    /// Held while it is decided which encoders are kept, and while they are loaded.
+    pub(crate) keeping: Mutex<()>,
     pub(crate) batcher: Batcher,
     pub(crate) decoder: Decoder,
     pub(crate) loader: Arc<dyn EncoderLoader>,
@@ -37,6 +40,7 @@ impl Inference {
         let inference = Self {
             live: Live::new(live),
             encoders: Encoders::new(probes.clone()),
+            keeping: Mutex::new(()),
             batcher,
             decoder: Decoder::new(config, Arc::clone(telemetry)),
             loader,
@@ -69,4 +73,83 @@ impl Inference {
         let pixels = self.decoder.decode(snapshot, images).await?;
         self.batcher.encode(snapshot, &pixels).await
     }
+
+    /// Embeds images with several encoders at the same time. Each image is decoded once for encoders that want the same pixels.
+    ///
+    /// **Shapes**: the result is one `[n, d]` for each encoder, in their order.
+    ///
+    /// # Errors
+    /// Those of [`embed`](Self::embed), of any encoder.
+    pub(crate) async fn embed_by_all(
+        self: &Arc<Self>,
+        encoders: &[Arc<LoadedModel>],
+        images: Vec<EncodedImage>,
+    ) -> Result<Vec<Vec<f32>>, ApiError> {
+        if let [one] = encoders {
+            return Ok(vec![self.embed(one, images).await?]);
+        }
+        // Dropped with the request, so that what has not started is skipped.
+        let mut tasks = JoinSet::new();
+        for group in same_pixels(encoders) {
+            let inference = Arc::clone(self);
+            let images = images.clone();
+            let task = async move {
+                let Some((_, first)) = group.first() else {
+                    return Ok(Vec::new());
+                };
+                let pixels = Arc::new(inference.decoder.decode(first, images).await?);
+                inference.encode_by_all(group, &pixels).await
+            };
+            tasks.spawn(task.in_current_span());
+        }
+        let mut embedded = vec![Vec::new(); encoders.len()];
+        while let Some(group) = tasks.join_next().await {
+            for (place, rows) in group.map_err(ApiError::internal)?? {
+                embedded[place] = rows;
+            }
+        }
+        Ok(embedded)
+    }
+
+    async fn encode_by_all(
+        self: &Arc<Self>,
+        encoders: Vec<(usize, Arc<LoadedModel>)>,
+        pixels: &Arc<Vec<f32>>,
+    ) -> Result<Vec<(usize, Vec<f32>)>, ApiError> {
+        let mut tasks = JoinSet::new();
+        for (place, encoder) in encoders {
+            let inference = Arc::clone(self);
+            let pixels = Arc::clone(pixels);
+            let task = async move {
+                let rows = inference.batcher.encode(&encoder, &pixels).await?;
+                Ok::<_, ApiError>((place, rows))
+            };
+            tasks.spawn(task.in_current_span());
+        }
+        let mut embedded = Vec::with_capacity(tasks.len());
+        while let Some(rows) = tasks.join_next().await {
+            embedded.push(rows.map_err(ApiError::internal)??);
+        }
+        Ok(embedded)
+    }
+}
+
+/// Encoders with their places, by what they make of an image file before they encode it.
+fn same_pixels(encoders: &[Arc<LoadedModel>]) -> Vec<Vec<(usize, Arc<LoadedModel>)>> {
+    let mut groups: Vec<Vec<(usize, Arc<LoadedModel>)>> = Vec::new();
+    for (place, encoder) in encoders.iter().enumerate() {
+        let wants = |other: &LoadedModel| {
+            other.preprocessing == encoder.preprocessing
+                && other.version.architecture.input == encoder.version.architecture.input
+        };
+        let member = (place, Arc::clone(encoder));
+        let same = groups
+            .iter_mut()
+            .find(|group| group.first().is_some_and(|(_, first)| wants(first)));
+        match same {
+            Some(group) => group.push(member),
+            None => groups.push(vec![member]),
+        }
+    }
+    groups
 }

@@ -11,6 +11,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod admission;
+mod answering;
 mod backfill;
 mod batcher;
 mod body;
@@ -21,15 +22,17 @@ mod client_limits;
 pub mod config;
 mod connections;
 mod downloads;
-#[allow(dead_code, reason = "the search by routes uses it")]
 mod encoders;
 pub mod error;
 mod gallery;
 mod images;
 mod inference;
+mod input_type;
 pub mod keys;
 mod live;
-pub mod openapi;
+mod mixed_search;
+mod openapi;
+mod planning;
 mod process;
 mod receive;
 mod recent;
@@ -38,6 +41,7 @@ pub mod reload;
 mod request_log;
 mod router;
 mod routes;
+mod samples;
 mod served_store;
 mod server;
 mod service;
@@ -46,13 +50,19 @@ mod telemetry;
 #[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
 mod tls;
 mod transport;
+#[cfg(feature = "tls")]
+pub mod trust;
+mod upstream;
 
+pub use answering::AnswerUncertified;
 pub use client_address::AddressRange;
 pub use config::{Batching, Limits, ServeConfig, Timeouts, TlsFiles};
 pub use downloads::Downloads;
 pub use error::ServeError;
+pub use input_type::InputType;
 pub use keys::{KEY_VARIABLES, Keys, Scope};
-pub use openapi::openapi;
 pub use reload::{Reloaded, Reloader};
+pub use router::openapi;
 pub use served_store::ServedStore;
 pub use server::{Server, application, serve};
+pub use upstream::{UpstreamApi, UpstreamConfig, UpstreamKey};

@@ -1,6 +1,6 @@
 //! The live version: an immutable loaded model behind one atomic pointer.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use perennial_upgrade::LoadedModel;
@@ -8,6 +8,8 @@ use perennial_upgrade::LoadedModel;
 /// The pointer. Reading it never waits.
 pub(crate) struct Live {
     state: ArcSwap<Pointers>,
+    /// What a swap under way may make live.
+    upcoming: Mutex<Option<Arc<LoadedModel>>>,
     /// Held during a swap: one at a time.
     pub(crate) swapping: tokio::sync::Mutex<()>,
 }
@@ -25,6 +27,7 @@ impl Live {
                 current,
                 previous: None,
             }),
+            upcoming: Mutex::new(None),
             swapping: tokio::sync::Mutex::new(()),
         }
     }
@@ -37,6 +40,16 @@ impl Live {
     /// The version that was live before, if it was live in this process.
     pub(crate) fn previous(&self) -> Option<Arc<LoadedModel>> {
         self.state.load().previous.clone()
+    }
+
+    /// The version that a swap under way may make live.
+    pub(crate) fn upcoming(&self) -> Option<Arc<LoadedModel>> {
+        let upcoming = self.upcoming.lock();
+        upcoming.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_upcoming(&self, model: Option<Arc<LoadedModel>>) {
+        *self.upcoming.lock().unwrap_or_else(PoisonError::into_inner) = model;
     }
 
     /// Moves the pointer; requests under way keep the snapshot that they have.

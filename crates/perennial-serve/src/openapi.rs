@@ -7,15 +7,9 @@ use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa::{IntoResponses, ToSchema};
 
 use crate::error::ErrorBody;
-use crate::router;
 
 /// The name of the security scheme.
 pub(crate) const KEY: &str = "key";
-
-/// The service's OpenAPI document.
-pub fn openapi() -> OpenApi {
-    router::documented().into_openapi()
-}
 
 /// Title, description and the security scheme.
 pub(crate) fn head() -> OpenApi {

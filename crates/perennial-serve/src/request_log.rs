@@ -17,7 +17,7 @@ use crate::body::Receiving;
 use crate::client_address;
 use crate::client_limits::Exceeded;
 use crate::config::seconds;
-use crate::error::{ApiError, Code};
+use crate::error::{ApiError, Code, ErrorForm};
 use crate::service::Service;
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -77,6 +77,7 @@ pub(crate) async fn observe(
         .map_or_else(|| "unmatched".to_owned(), |path| path.as_str().to_owned());
     let client = client(&service, &request);
     let path = request.uri().path();
+    let form = ErrorForm::of_path(path);
     let path = path[..path.floor_char_boundary(MAX_LOGGED_PATH_BYTES)].to_owned();
 
     // Whatever is logged on the way belongs to this request. As severe as can be, so that no filter of levels drops the id.
@@ -84,7 +85,7 @@ pub(crate) async fn observe(
     let response = admit(&service, request, next, &route, client)
         .instrument(span)
         .await;
-    let mut response = into_json_error(response, &id);
+    let mut response = into_json_error(response, &id, form);
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
@@ -240,7 +241,7 @@ async fn admit(
 }
 
 /// Converts every error response to the same JSON form.
-fn into_json_error(mut response: Response, id: &str) -> Response {
+fn into_json_error(mut response: Response, id: &str, form: ErrorForm) -> Response {
     let status = response.status();
     if !status.is_client_error() && !status.is_server_error() {
         return response;
@@ -249,7 +250,7 @@ fn into_json_error(mut response: Response, id: &str) -> Response {
         .extensions_mut()
         .remove::<ApiError>()
         .unwrap_or_else(|| ApiError::of_status(status));
-    let mut json = error.respond(id);
+    let mut json = error.respond(id, form);
     for name in [header::ALLOW, MODEL_VERSION, header::CONNECTION] {
         if let Some(value) = response.headers_mut().remove(&name) {
             json.headers_mut().insert(name, value);

@@ -8,21 +8,24 @@ use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
 use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::openapi::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::openapi;
+use crate::openapi::head;
 use crate::request_log;
 use crate::routes::{
-    aliases, backfill, compaction, compatibility, embed, health, items, models, page, search,
-    snapshots, stats,
+    aliases, backfill, compaction, compatibility, embed, health, items, models, openai_embeddings,
+    openai_models, page, search, snapshots, stats,
 };
 use crate::service::Service;
 
 /// Every documented route.
 pub(crate) fn documented() -> OpenApiRouter<Arc<Service>> {
-    OpenApiRouter::with_openapi(openapi::head())
+    OpenApiRouter::with_openapi(head())
         .routes(routes!(embed::embed))
+        .routes(routes!(openai_embeddings::embeddings))
+        .routes(routes!(openai_models::list))
         .routes(routes!(search::search))
         .routes(routes!(items::put, items::delete, items::list))
         .routes(routes!(items::put_batch))
@@ -45,6 +48,11 @@ pub(crate) fn documented() -> OpenApiRouter<Arc<Service>> {
         .routes(routes!(health::readyz))
         .routes(routes!(health::info))
         .routes(routes!(health::metrics))
+}
+
+/// The service's OpenAPI document.
+pub fn openapi() -> OpenApi {
+    documented().into_openapi()
 }
 
 /// The whole application.

@@ -216,11 +216,18 @@ async fn start(
 /// Ends with the service.
 async fn upkeep(service: Weak<Service>) {
     let mut ticks = tokio::time::interval(UPKEEP);
+    let mut keeping: Option<JoinHandle<()>> = None;
     loop {
         ticks.tick().await;
-        match service.upgrade() {
-            Some(service) => service.telemetry.upkeep(),
-            None => return,
+        let Some(service) = service.upgrade() else {
+            return;
+        };
+        service.telemetry.upkeep();
+        // What was stored or certified meanwhile may need other old encoders. Loading them may take longer than a tick.
+        if keeping.as_ref().is_none_or(JoinHandle::is_finished) {
+            keeping = Some(tokio::task::spawn_blocking(move || {
+                service.keep_encoders(false);
+            }));
         }
     }
 }

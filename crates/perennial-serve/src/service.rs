@@ -8,12 +8,13 @@ use std::time::Instant;
 use perennial_core::{ModelVersion, Registry, RegistryError};
 use perennial_gallery::VectorStore;
 use perennial_upgrade::{
-    Asking, Certification, CompatibilityCheck, EncoderLoader, LIVE_ALIAS, LoadedModel,
-    NotCertified, OwnRoute, PREVIOUS_ALIAS, Prepared, Stored, StoredProbes, keep_probes, prepare,
+    Certification, CompatibilityCheck, EncoderLoader, LIVE_ALIAS, LoadedModel, NotCertified,
+    PREVIOUS_ALIAS, Prepared, Stored, StoredProbes, keep_probes, prepare,
 };
 use serde_json::json;
 use tokio::task::JoinHandle;
 
+use crate::answering::Answering;
 use crate::backfill::Backfill;
 use crate::config::ServeConfig;
 use crate::error::{ApiError, Code, ServeError};
@@ -29,8 +30,9 @@ pub(crate) struct Service {
     pub(crate) config: ServeConfig,
     pub(crate) registry: Registry,
     pub(crate) transport: Transport,
-    pub(crate) inference: Inference,
+    pub(crate) inference: Arc<Inference>,
     pub(crate) gallery: Gallery,
+    pub(crate) answering: Answering,
     pub(crate) backfill: Backfill,
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) recent: Recent,
@@ -79,25 +81,22 @@ impl Service {
             }
         };
         let gallery = Gallery::new(store, certification)?;
-        if let Some(live) = &live {
-            let asking = Asking::Version(live.name());
-            let dim = live.version.dim;
-            let route = OwnRoute::of(&gallery.certification, asking, dim, &gallery.stored(), None);
-            for refused in route.refused {
-                tracing::warn!(
-                    %refused,
-                    "the live version is not certified against the stored versions: its searches are refused with 409"
-                );
-            }
-        }
         let telemetry = Arc::new(Telemetry::new());
         let (inference, worker) = Inference::start(&config, live, loader, probes, &telemetry);
+        let answering = Answering::start(
+            &config,
+            &registry,
+            &inference,
+            &gallery.certification,
+            &telemetry,
+        )?;
         let service = Self {
+            answering,
             transport: Transport::new(&config),
             backfill: Backfill::of(&config),
             config,
             registry,
-            inference,
+            inference: Arc::new(inference),
             gallery,
             telemetry,
             recent: Recent::new(),
@@ -105,6 +104,17 @@ impl Service {
             started: Instant::now(),
             versions: RwLock::default(),
         };
+        service.keep_encoders(true);
+        if service.inference.live.current().is_some() {
+            for left in service.live_plan().not_searched {
+                tracing::warn!(
+                    space = %left.space,
+                    items = left.items,
+                    reason = left.reason,
+                    "these items are not searched"
+                );
+            }
+        }
         Ok((Arc::new(service), worker))
     }
 
@@ -148,30 +158,40 @@ impl Service {
         self.registry.aliases().ok()?.remove(PREVIOUS_ALIAS)
     }
 
-    /// Whether requests should be sent here: a version is live, it may query everything that is stored, and the service is not
-    /// stopping. What is missing comes back as a text.
-    pub(crate) fn readiness(&self) -> Result<(), String> {
+    /// Whether requests should be sent here: a version is live, it reaches something of what is stored, and the service is not stopping. What is
+    /// missing comes back as a text; what is limited in a service that is ready, as lines.
+    pub(crate) fn readiness(&self) -> Result<Vec<String>, String> {
         if self.draining.load(Ordering::Relaxed) {
             return Err("the service is stopping".to_owned());
         }
-        let Some(live) = self.inference.live.current() else {
+        let answering = &self.answering;
+        answering.readiness(&self.inference, &self.gallery.certification)?;
+        let warnings = answering.warnings().into_iter();
+        if self.inference.live.current().is_none() {
+            if answering.needs_no_live_version() {
+                return Ok(warnings.collect());
+            }
             return Err("no model version is live".to_owned());
-        };
-        let asking = Asking::Version(live.name());
-        let stored = self.gallery.stored();
-        let route = OwnRoute::of(
-            &self.gallery.certification,
-            asking,
-            live.version.dim,
-            &stored,
-            None,
-        );
-        match route.refused.first() {
-            None => Ok(()),
-            Some(refused) => Err(format!(
-                "searches of everything stored are refused: {refused}"
-            )),
         }
+        let plan = self.live_plan();
+        if let (Some(refused), []) = (plan.refused.first(), &*plan.parts) {
+            return Err(format!(
+                "searches of everything stored are refused: {refused}"
+            ));
+        }
+        let left = plan.not_searched.iter().map(|left| {
+            let (items, space, reason) = (left.items, &left.space, &left.reason);
+            format!("{items} items of {space} are not searched: {reason}")
+        });
+        let fallbacks = plan.parts.iter().filter_map(|part| {
+            let spaces: Vec<&str> = part.spaces.iter().map(|space| space.as_str()).collect();
+            let (spaces, route) = (spaces.join(", "), part.way.route());
+            let fallback = part.fallback.as_ref()?;
+            Some(format!(
+                "items of {spaces} are searched by route {route} for want of a better one: {fallback}"
+            ))
+        });
+        Ok(warnings.chain(left).chain(fallbacks).collect())
     }
 }
 

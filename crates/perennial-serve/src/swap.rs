@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use perennial_core::SpaceId;
 use perennial_upgrade::{
-    Candidate, LIVE_ALIAS, Outcome, Prepared, Stored, Verdict, keep_probes, move_live, prepare,
+    Candidate, LIVE_ALIAS, Outcome, Prepared, SearchPlan, Stored, Verdict, keep_probes, move_live,
+    prepare,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -11,7 +13,8 @@ use tracing::Instrument;
 use utoipa::ToSchema;
 
 use crate::error::{ApiError, Code};
-use crate::service::{Service, blocking};
+use crate::routes::parts::{LeftOutBody, PartBody};
+use crate::service::{Service, blocking, incompatible};
 
 /// The outcome of a swap, or of its dry run.
 #[derive(Debug, Serialize, ToSchema)]
@@ -22,8 +25,14 @@ pub(crate) struct SwapAnswer {
     pub(crate) version: String,
     /// Where it pointed before.
     pub(crate) previous: Option<String>,
-    /// What was checked.
+    /// What was checked. The checks of stored versions name the routes that lead to their items.
     pub(crate) checks: Vec<Check>,
+    /// How pictures are searched by this version: the spaces, and the routes that lead to them.
+    pub(crate) parts: Vec<PartBody>,
+    /// Items that this version does not search.
+    pub(crate) not_searched: u64,
+    /// The same by space, and why.
+    pub(crate) left_out: Vec<LeftOutBody>,
     /// Whether a refusal was overridden by force.
     pub(crate) forced: bool,
     /// Whether this was a dry run.
@@ -51,6 +60,7 @@ pub(crate) struct SwapOrder {
 }
 
 /// Where the alias shall point.
+#[derive(Clone)]
 pub(crate) enum Target {
     Version(String),
     Previous,
@@ -66,21 +76,58 @@ fn checks(verdict: &Verdict) -> Vec<Check> {
     checks.collect()
 }
 
-fn refusal(verdict: &Verdict, version: &str) -> ApiError {
+fn refusal(verdict: &Verdict, encoders: &[Check], version: &str) -> ApiError {
     let code = if verdict.is_broken() {
         Code::CheckFailed
     } else {
         Code::IncompatibleVersion
     };
-    let message = format!("{version} does not become live: {}", verdict.problem());
+    let failed = encoders.iter().filter(|check| !check.passed);
+    let failed = failed.map(|check| format!("{}: {}", check.name, check.detail));
+    let problem = Some(verdict.problem()).filter(|problem| !problem.is_empty());
+    let problems: Vec<String> = problem.into_iter().chain(failed).collect();
+    let message = format!("{version} does not become live: {}", problems.join("; "));
     let remedies: Vec<&str> = verdict
         .refused()
         .iter()
         .filter_map(|pair| pair.remedy.as_deref())
         .collect();
-    ApiError::new(code, message).with_details(
-        json!({ "version": version, "checks": checks(verdict), "remedies": remedies }),
-    )
+    let mut checks = checks(verdict);
+    checks.extend_from_slice(encoders);
+    ApiError::new(code, message)
+        .with_details(json!({ "version": version, "checks": checks, "remedies": remedies }))
+}
+
+/// The old encoders that the version's best routes need, as they are in memory now: one that cannot be used is a warning where another route
+/// leads to its items, and a failed check where none does.
+fn encoder_checks(service: &Service, best: &SearchPlan, possible: &SearchPlan) -> Vec<Check> {
+    let check = |name: String| {
+        let loaded = service.inference.encoders.get(&name).is_some();
+        let is_of = |space: &SpaceId| space.as_str() == name;
+        let mut parts = possible.parts.iter();
+        let part = parts.find(|part| part.spaces.iter().any(is_of));
+        let problem = service.inference.encoders.problem(&name);
+        let problem = problem.unwrap_or_else(|| "it is not loaded".to_owned());
+        let detail = match part {
+            Some(_) if loaded => {
+                "in memory and checked; it embeds each picture of a search as well".to_owned()
+            }
+            Some(part) => {
+                let route = part.way.route();
+                format!("cannot be used, so its items are searched by route {route}: {problem}")
+            }
+            None => format!(
+                "cannot be used, and no other certified route leads to its items: {problem}"
+            ),
+        };
+        Check {
+            name: format!("encoder of {name}"),
+            passed: part.is_some(),
+            warning: part.is_some() && !loaded,
+            detail,
+        }
+    };
+    best.old_encoders().into_iter().map(check).collect()
 }
 
 /// Runs a swap to completion, even if the client disconnects.
@@ -125,9 +172,9 @@ async fn carry_out(service: &Arc<Service>, order: SwapOrder) -> Result<SwapAnswe
             "another swap is under way; wait for its answer",
         ));
     };
-    let target = order.target;
     let prepared = {
         let service = Arc::clone(service);
+        let target = order.target.clone();
         blocking(move || load(&service, target)).await?
     };
     let Prepared {
@@ -136,9 +183,34 @@ async fn carry_out(service: &Arc<Service>, order: SwapOrder) -> Result<SwapAnswe
         verdict,
     } = prepared;
     let Some(candidate) = candidate else {
-        return Err(refusal(&verdict, &name));
+        return Err(refusal(&verdict, &[], &name));
     };
+    // Before the pointer moves, so that the first search has them; and before the lock, since it takes as long as loading the version.
+    let live = &service.inference.live;
+    live.set_upcoming(Some(Arc::clone(&candidate.model)));
+    let result = replace(service, candidate, verdict, &order).await;
+    live.set_upcoming(None);
+    // Lets go of those of a version that did not become live, or of the one before the last. The swap is over whatever comes of it.
+    keep_encoders(service, false).await.ok();
+    result
+}
 
+async fn keep_encoders(service: &Arc<Service>, retry: bool) -> Result<(), ApiError> {
+    let service = Arc::clone(service);
+    blocking(move || {
+        service.keep_encoders(retry);
+        Ok(())
+    })
+    .await
+}
+
+async fn replace(
+    service: &Arc<Service>,
+    candidate: Candidate,
+    verdict: Verdict,
+    order: &SwapOrder,
+) -> Result<SwapAnswer, ApiError> {
+    keep_encoders(service, true).await?;
     let _versions = service.gallery.versions_in_gallery.lock().await;
     let service = Arc::clone(service);
     let (force, dry_run) = (order.force, order.dry_run);
@@ -180,16 +252,38 @@ fn finish(
     let Candidate { model, new_probes } = candidate;
     let stored = Stored::of(&*service.gallery.store)?;
     verdict.check_stored(&model, &stored, &service.gallery.certification);
-    if !verdict.allows(force) {
-        return Err(refusal(&verdict, model.name()));
+    // A space that was stored since they were loaded.
+    service.keep_encoders(false);
+    let best = service.best_plan(&model.version, &stored);
+    let mut plan = service
+        .plan_for_pictures(&model.version, &stored, None)
+        .plan;
+    let encoders = encoder_checks(service, &best, &plan);
+    let lost = encoders.iter().any(|check| !check.passed);
+    if !verdict.allows(force) || (lost && !force) {
+        return Err(refusal(&verdict, &encoders, model.name()));
+    }
+    if let Err(refused) = service
+        .answering
+        .allows_live(&model, &service.gallery.certification)
+        && !force
+    {
+        return Err(incompatible(&[refused]));
     }
     let before = service.inference.live.current();
-    let forced = verdict.needs_force();
+    let forced = verdict.needs_force() || lost;
+    if forced {
+        // What is accepted below.
+        plan.force(model.version.dim, &stored);
+    }
     let answer = SwapAnswer {
         alias: LIVE_ALIAS,
         version: model.name().to_owned(),
         previous: before.as_ref().map(|before| before.name().to_owned()),
-        checks: checks(&verdict),
+        checks: checks(&verdict).into_iter().chain(encoders).collect(),
+        parts: PartBody::of(&plan),
+        not_searched: plan.not_searched_items(),
+        left_out: LeftOutBody::of(&plan),
         forced,
         dry_run,
     };

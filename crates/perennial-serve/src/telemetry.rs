@@ -8,6 +8,7 @@ use metrics::{Key, Label, Level, Metadata, Recorder, Unit};
 use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
+use perennial_upgrade::SearchPlan;
 
 use crate::process::{self, Process};
 
@@ -27,6 +28,8 @@ const STAGE_SECONDS: &str = "perennial_stage_seconds";
 const BATCH_IMAGES: &str = "perennial_batch_images";
 const QUEUE_IMAGES: &str = "perennial_queue_images";
 const ITEMS: &str = "perennial_gallery_items";
+const NOT_SEARCHED: &str = "perennial_items_not_searched";
+const ROUTE_ITEMS: &str = "perennial_route_items";
 const SWAPS: &str = "perennial_swaps_total";
 const FORCED: &str = "perennial_forced_total";
 const LIVE_INFO: &str = "perennial_live_version_info";
@@ -48,6 +51,10 @@ const FREE: &str = "perennial_gallery_free_bytes";
 const BACKFILL: &str = "perennial_backfill_items";
 const SNAPSHOTS: &str = "perennial_snapshots";
 const SNAPSHOT_AGE: &str = "perennial_snapshot_age_seconds";
+const UPSTREAM_REQUESTS: &str = "perennial_upstream_requests_total";
+const UPSTREAM_SECONDS: &str = "perennial_upstream_request_seconds";
+const CANARY_DISTANCE: &str = "perennial_upstream_canary_distance";
+const DRIFTED: &str = "perennial_upstream_drifted";
 
 /// A part of a request's work.
 #[derive(Debug, Clone, Copy)]
@@ -77,6 +84,8 @@ pub(crate) struct Telemetry {
     handle: PrometheusHandle,
     /// Versions that have a gauge; one that has lost its last item reads 0 instead of its old number.
     seen: Mutex<BTreeSet<String>>,
+    /// The same for spaces and the routes that they were searched by.
+    seen_routes: Mutex<BTreeSet<(String, &'static str)>>,
 }
 
 /// Values that are read at scrape time.
@@ -84,6 +93,8 @@ pub(crate) struct Gauges<'a> {
     pub(crate) queue_images: usize,
     pub(crate) per_version: &'a BTreeMap<String, u64>,
     pub(crate) live: Option<&'a str>,
+    /// How pictures are searched.
+    pub(crate) plan: &'a SearchPlan,
     pub(crate) uptime: Duration,
     pub(crate) process: Process,
     pub(crate) storage: Storage,
@@ -133,6 +144,10 @@ impl Telemetry {
                 "Reloads of keys and certificate by outcome: done or failed.",
             ),
             (
+                UPSTREAM_REQUESTS,
+                "Requests to upstreams by outcome: done, refused, failed or timeout.",
+            ),
+            (
                 FORCED,
                 "Operations on uncertified pairs of versions, by kind.",
             ),
@@ -145,6 +160,14 @@ impl Telemetry {
             (
                 ITEMS,
                 "Items in the gallery by the version that embedded them.",
+            ),
+            (
+                NOT_SEARCHED,
+                "Items that searches by picture leave out, by space.",
+            ),
+            (
+                ROUTE_ITEMS,
+                "Items that searches by picture reach, by space and route: own, bridged or dual.",
             ),
             (LIVE_INFO, "1 for the live version."),
             (BUILD_INFO, "The program's version."),
@@ -176,6 +199,11 @@ impl Telemetry {
             ),
             (SNAPSHOTS, "Snapshots in the snapshots folder."),
             (SNAPSHOT_AGE, "Time since the newest snapshot was written."),
+            (
+                CANARY_DISTANCE,
+                "Largest distance of a canary's embedding from the registered one; NaN before the first check.",
+            ),
+            (DRIFTED, "1 for an upstream whose model has changed."),
         ] {
             recorder.describe_gauge(name.into(), None, text.into());
         }
@@ -190,6 +218,11 @@ impl Telemetry {
                 Some(Unit::Seconds),
                 "Parts of requests: decode, queue, encode, search, commit.",
             ),
+            (
+                UPSTREAM_SECONDS,
+                Some(Unit::Seconds),
+                "Requests to upstreams, each repetition on its own.",
+            ),
             (BATCH_IMAGES, None, "Images per forward pass."),
         ] {
             recorder.describe_histogram(name.into(), unit, text.into());
@@ -198,6 +231,7 @@ impl Telemetry {
             handle: recorder.handle(),
             recorder,
             seen: Mutex::default(),
+            seen_routes: Mutex::default(),
         };
         telemetry.gauge(BUILD_INFO, &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
         telemetry.gauge(STARTED, &[], unix_seconds(process::started()));
@@ -275,6 +309,33 @@ impl Telemetry {
         self.count(FORCED, &[("kind", kind)], times);
     }
 
+    /// An upstream that nothing was asked of yet.
+    pub(crate) fn upstream(&self, upstream: &str) {
+        for outcome in ["done", "refused", "failed", "timeout"] {
+            let labels = [("upstream", upstream), ("outcome", outcome)];
+            self.count(UPSTREAM_REQUESTS, &labels, 0);
+        }
+        self.canaries(upstream, f64::NAN, false);
+    }
+
+    /// `outcome` is `done`, `refused`, `failed` or `timeout`.
+    pub(crate) fn upstream_request(&self, upstream: &str, outcome: &'static str, took: Duration) {
+        let labels = [("upstream", upstream), ("outcome", outcome)];
+        self.count(UPSTREAM_REQUESTS, &labels, 1);
+        self.observe(
+            UPSTREAM_SECONDS,
+            &[("upstream", upstream)],
+            took.as_secs_f64(),
+        );
+    }
+
+    /// What the embeddings of an upstream's canaries say.
+    pub(crate) fn canaries(&self, upstream: &str, distance: f64, drifted: bool) {
+        let labels = [("upstream", upstream)];
+        self.gauge(CANARY_DISTANCE, &labels, distance);
+        self.gauge(DRIFTED, &labels, f64::from(u8::from(drifted)));
+    }
+
     /// Everything as text, with the gauges of this moment.
     pub(crate) fn render(&self, now: &Gauges<'_>) -> String {
         self.gauge(QUEUE_IMAGES, &[], now.queue_images as f64);
@@ -318,8 +379,37 @@ impl Telemetry {
             self.gauge(ITEMS, &labels, items as f64);
             let live = now.live == Some(version.as_str());
             self.gauge(LIVE_INFO, &labels, f64::from(u8::from(live)));
+            let mut left = now.plan.not_searched.iter();
+            let left = left.find(|left| left.space.as_str() == version);
+            let items = left.map_or(0, |left| left.items);
+            self.gauge(NOT_SEARCHED, &[("space", version)], items as f64);
         }
+        self.route_items(now);
         self.handle.render()
+    }
+
+    fn route_items(&self, now: &Gauges<'_>) {
+        let mut seen = self
+            .seen_routes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let by_route = now.plan.parts.iter().flat_map(|part| {
+            let spaces = part.spaces.iter();
+            spaces.map(|space| (space.to_string(), part.way.route().name()))
+        });
+        let by_route: BTreeSet<_> = by_route.collect();
+        seen.extend(by_route.iter().cloned());
+        // There before the first item.
+        seen.extend(now.live.map(|live| (live.to_owned(), "own")));
+        for place in seen.iter() {
+            let (space, route) = place;
+            let items = match by_route.contains(place) {
+                true => now.per_version.get(space).copied().unwrap_or(0),
+                false => 0,
+            };
+            let labels = [("space", space.as_str()), ("route", *route)];
+            self.gauge(ROUTE_ITEMS, &labels, items as f64);
+        }
     }
 
     /// Folds raw measurements into buckets; without it they would pile up between scrapes.
@@ -378,6 +468,7 @@ mod tests {
                 queue_images: 2,
                 per_version,
                 live: Some(live),
+                plan: &SearchPlan::default(),
                 uptime: Duration::from_secs(1),
                 process: Process::now(),
                 storage: Storage {

@@ -5,6 +5,7 @@ import { badge, mark, versionClass } from "./badges.js";
 import { showCompatibility } from "./compatibility.js";
 import { button, byId, bytes, counted, detail, element, grouped, problem, svg } from "./elements.js";
 import { showLineage } from "./lineage.js";
+import { routeLines } from "./routes.js";
 import { offerVersions, refresh as refreshResults, startSearch } from "./search.js";
 import { chooseVersion, offerSwap, startSwap } from "./swap.js";
 import { startThroughput } from "./throughput.js";
@@ -50,6 +51,7 @@ function show(registry, stats, compatibility, info) {
   shown = true;
   const stored = Object.keys(stats.per_version).filter((name) => stats.per_version[name] > 0);
   byId("headline").textContent = headline(stats, stored);
+  byId("routes").replaceChildren(...(live ? routeLines(stats) : []));
   showNotices(models);
   showFacts(registry, stats);
   showComposition(stats);
@@ -64,7 +66,9 @@ function show(registry, stats, compatibility, info) {
 function headline(stats, stored) {
   const searched = live ? `, searched by ${live}` : "";
   if (stats.items === 0) return `The gallery is empty${live ? `, ${live} is live` : ""}`;
-  return `${counted(stats.items, "item")} from ${counted(stored.length, "model version")}${searched}`;
+  const left = stats.not_searched ?? 0;
+  const items = live && left > 0 ? `${grouped(stats.items - left)} of ${counted(stats.items, "item")}` : counted(stats.items, "item");
+  return `${items} from ${counted(stored.length, "space")}${searched}`;
 }
 
 function showNotices(models) {

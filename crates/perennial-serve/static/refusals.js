@@ -18,12 +18,17 @@ const CHECKS = {
 };
 
 const PAIR = /^compatibility with (\S+)$/;
+const ENCODER = /^encoder of (\S+)$/;
 
 /** Name, meaning and remedy of a failed check. */
 export function explainCheck({ name }, version) {
   const stored = PAIR.exec(name)?.[1];
   if (stored) {
     return { title: `Items of ${stored}`, text: explainPair(version, stored), remedy: "Choose a version that was measured as compatible with all stored items: the matrix on this page shows them." };
+  }
+  const old = ENCODER.exec(name)?.[1];
+  if (old) {
+    return { title: titleOf(name), text: `Items of ${old} are searched with the help of its own encoder, which cannot be used.`, remedy: `Publish ${old} again, or certify a bridge to its items.` };
   }
   const [text, remedy] = CHECKS[name] ?? ["A check of this version failed.", "Choose another version."];
   return { title: titleOf(name), text, remedy };
@@ -48,6 +53,8 @@ const NAMES = {
 /** The name of a check for people. */
 export function titleOf(name) {
   const stored = PAIR.exec(name)?.[1];
+  const old = ENCODER.exec(name)?.[1];
+  if (old) return `Encoder of ${old}`;
   return stored ? `Items of ${stored}` : NAMES[name] ?? String(name).replaceAll("_", " ");
 }
 

@@ -4,6 +4,7 @@ import { encode, explain, get, isOutage, patiently, post, technical } from "./ap
 import { badge, versionClass } from "./badges.js";
 import { button, byId, counted, detail, element, milliseconds, problem, spoken } from "./elements.js";
 import { explainSearch } from "./refusals.js";
+import { meaningOf } from "./routes.js";
 
 const THUMBNAIL = /^data:image\/(png|jpeg|webp);base64,[A-Za-z0-9+/]+={0,2}$/;
 
@@ -184,20 +185,25 @@ function searchBody(force) {
   return { form };
 }
 
-function showHits({ model_version: version, hits, took_seconds: took }) {
+function showHits({ model_version: version, hits, parts = [], not_searched: left = 0, took_seconds: took }) {
   if (query.file) onVersion(version);
   const status = byId("results-status");
   byId("tiles").replaceChildren(...hits.map(tile));
   if (hits.length === 0) {
-    status.textContent = "Nothing found. The gallery is empty, or no item passes the filters.";
+    status.textContent = `Nothing found. The gallery is empty, or no item passes the filters.${notSearched(left)}`;
     return;
   }
   const shares = new Map();
   for (const hit of hits) shares.set(hit.model_version, (shares.get(hit.model_version) ?? 0) + 1);
-  const mix = [...shares].sort(([a], [b]) => a.localeCompare(b)).map(([name, count]) => `${count} from ${name}`);
+  const routes = new Map(parts.flatMap(({ spaces, route }) => spaces.map((space) => [space, route])));
+  const by = (name) => (routes.has(name) && routes.get(name) !== "own" ? ` by route ${routes.get(name)}` : "");
+  const mix = [...shares].sort(([a], [b]) => a.localeCompare(b)).map(([name, count]) => `${count} from ${name}${by(name)}`);
+  const scale = parts.length > 1 ? " Ranked by how far each score is above what is usual in its space." : "";
   status.textContent =
-    `${counted(hits.length, "item")}: ${mix.join(", ")}. Query by ${version}, answered in ${milliseconds(took)}.`;
+    `${counted(hits.length, "item")}: ${mix.join(", ")}. Query by ${version}, answered in ${milliseconds(took)}.${scale}${notSearched(left)}`;
 }
+
+const notSearched = (left) => (left > 0 ? ` ${counted(left, "item")} not searched: the top of the page says why.` : "");
 
 // The first page is a sample of all classes: in the order of ids, it would often show a single one.
 function browse(after) {
@@ -256,7 +262,8 @@ function tile(item) {
     element("span", { class: "caption" }, ...parts),
     element("span", { class: "id" }, spoken("Item "), String(item.id), same ? element("i", {}, "the query") : null),
     spoken("Embedded by "),
-    badge(item.model_version));
+    badge(item.model_version),
+    item.route ? element("span", { class: "route", title: meaningOf(item.route) }, spoken("Route "), item.route) : null);
   return element("li", {}, inner);
 }
 

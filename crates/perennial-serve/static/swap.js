@@ -3,6 +3,7 @@
 import { explain, post, put, setKey, technical } from "./api.js";
 import { byId, detail, element, spoken } from "./elements.js";
 import { explainCheck, titleOf } from "./refusals.js";
+import { routeLines } from "./routes.js";
 
 let live = null;
 let busy = false;
@@ -57,11 +58,11 @@ async function send(doing, request, dryRun, version) {
     const answer = await request();
     const failed = answer.checks.some((check) => !check.passed);
     if (answer.dry_run) {
-      show(failed ? "bad" : "good", failed ? `${answer.version} would be refused.` : `${answer.version} may go live.`, answer.checks, answer.version);
+      show(failed ? "bad" : "good", failed ? `${answer.version} would be refused.` : `${answer.version} may go live.`, answer.checks, answer.version, answer);
     } else {
       const before = answer.previous ? `, in place of ${answer.previous}` : "";
       const forced = answer.forced ? " It went live although a check failed; the server has logged this." : "";
-      show("good", `${answer.version} is live${before}.${forced}`, answer.checks);
+      show("good", `${answer.version} is live${before}.${forced}`, answer.checks, "", answer);
       onMoved();
     }
   } catch (error) {
@@ -93,12 +94,14 @@ function setBusy(value) {
   for (const id of ["check", "move", "rollback"]) byId(id).setAttribute("aria-disabled", String(value));
 }
 
-function show(tone, heading, checks = [], version = "") {
+function show(tone, heading, checks = [], version = "", routes = {}) {
   const parts = [element("h3", {}, heading)];
   if (checks.length > 0) {
     // Reasons first.
     const sorted = [...checks].sort((a, b) => Number(a.passed) - Number(b.passed));
     parts.push(element("ul", { class: "checks", role: "list" }, ...sorted.map((each) => check(each, version))));
+    const lines = routeLines(routes);
+    if (lines.length > 0) parts.push(element("ul", { class: "routes", role: "list", "aria-label": "How this version searches the items" }, ...lines));
     const remedies = new Set(sorted.filter(({ passed }) => !passed).map((each) => explainCheck(each, version).remedy));
     if (remedies.size > 0) parts.push(element("p", { class: "remedy" }, [...remedies].join(" ")));
     parts.push(detail(checks.map(({ name, passed, detail: said }) => `${name}: ${passed ? "passed" : "failed"}. ${said ?? ""}`).join("\n")));

@@ -17,12 +17,10 @@ use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
-use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{
     Autodiff, AutodiffBackend, Backend, ExtensionType, Flex, TensorMetadata, backend_extension,
 };
-use burn::tensor::TensorData;
 use perennial_kernels as kernels;
 
 pub use fork::Fork;
@@ -32,8 +30,8 @@ pub use squeeze_excite::SqueezeExciteLayer;
 pub use tokens::{Activation, TokenLayers};
 
 use memory_order::{
-    CHANNELS_FIRST, TAPS_FIRST, channels_first, contiguous, dense, lies_taps_first, recycle,
-    taps_first,
+    CHANNELS_FIRST, Primitive, TAPS_FIRST, channels_first, contiguous, dense, into_values,
+    lies_taps_first, primitive, recycle, taps_first, values,
 };
 
 /// What a fused convolution layer does besides the convolution.
@@ -125,8 +123,6 @@ pub struct SgdRates {
     pub learning_rate: f32,
 }
 
-type Primitive = FloatTensor<Flex>;
-
 /// Everything that the backward pass of [`FusedLayers::conv_norm_train`] reads again.
 #[derive(Clone, Debug)]
 struct SavedForward {
@@ -138,24 +134,6 @@ struct SavedForward {
     inverse_deviation: Primitive,
     output: Primitive,
     options: FusedOptions,
-}
-
-fn primitive(values: Vec<f32>, shape: &[usize]) -> Primitive {
-    Flex::float_from_data(TensorData::new(values, shape.to_vec()), &Default::default())
-}
-
-fn values(tensor: &Primitive) -> &[f32] {
-    tensor
-        .as_slice()
-        .expect("made contiguous at entry, and f32 is the only dtype used on the CPU")
-}
-
-/// A tensor's values; a copy only if there are other references.
-fn into_values(tensor: Primitive) -> Vec<f32> {
-    contiguous(tensor)
-        .into_data()
-        .try_into_vec()
-        .expect("f32 is the only dtype used on the CPU")
 }
 
 fn geometry(x: &Primitive, weight: &Primitive, options: &FusedOptions) -> kernels::Convolution {

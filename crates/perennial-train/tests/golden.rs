@@ -275,6 +275,23 @@ fn checkpoints_are_taken_strictly() {
     assert!(matches!(error, WeightsError::NotSimplex { .. }), "{error}");
 }
 
+/// Holds a loss and its gradient against the golden ones.
+fn assert_loss(loss: Tensor<1>, new: &Tensor<2>, expected: &Value, name: &str) {
+    let gradients = loss.backward();
+    assert_close(
+        &[loss.into_scalar::<f32>()],
+        &floats(&expected["loss"]),
+        1e-5,
+        name,
+    );
+    assert_close(
+        &host(new.grad(&gradients).unwrap()),
+        &floats(&expected["grad_new"]),
+        1e-5,
+        name,
+    );
+}
+
 #[test]
 fn contrastive_term_and_its_gradient_match_the_golden_values() {
     let device = Device::flex().autodiff();
@@ -295,20 +312,7 @@ fn contrastive_term_and_its_gradient_match_the_golden_values() {
                 case["mu"].as_f64().unwrap(),
                 masking,
             );
-            let gradients = loss.backward();
-            let expected = &case["masking"][name];
-            assert_close(
-                &[loss.into_scalar::<f32>()],
-                &floats(&expected["loss"]),
-                1e-5,
-                name,
-            );
-            assert_close(
-                &host(new.grad(&gradients).unwrap()),
-                &floats(&expected["grad_new"]),
-                1e-5,
-                name,
-            );
+            assert_loss(loss, &new, &case["masking"][name], name);
         }
     }
 }
@@ -350,20 +354,7 @@ fn hoc_objective_and_its_gradient_match_the_golden_values() {
             let new = matrix(&case["features_new"]).require_grad();
             let old = matrix(&case["features_old"]).inner();
             let (loss, _) = learner.loss(new.clone(), Some(Earlier::from_embeddings(old)), &labels);
-            let gradients = loss.backward();
-            let expected = &case["hoc"][name];
-            assert_close(
-                &[loss.into_scalar::<f32>()],
-                &floats(&expected["loss"]),
-                1e-5,
-                name,
-            );
-            assert_close(
-                &host(new.grad(&gradients).unwrap()),
-                &floats(&expected["grad_new"]),
-                1e-5,
-                name,
-            );
+            assert_loss(loss, &new, &case["hoc"][name], name);
         }
     }
 }

@@ -4,10 +4,15 @@
 //! measured on the other half, so that choosing among many does not make the figures look better than they are.
 
 mod cost;
+mod halves;
+mod merge_choice;
 mod merging;
 mod recommendation;
 mod reembedding;
+mod sides;
 mod tuning;
+mod way;
+mod way_kind;
 
 use perennial_bridge::{Bridge, Index, Recipe, Side};
 use perennial_core::SpaceRef;
@@ -21,43 +26,24 @@ pub use cost::{Cost, Rates};
 pub use merging::{CurveMerge, MergeKind};
 pub use recommendation::Recommendation;
 pub use reembedding::CurvePoint;
+pub use way::Way;
+pub use way_kind::WayKind;
+
+use halves::Halves;
+use reembedding::RERANKED;
 
 use crate::certificate::Sources;
-use crate::evaluation_data::{EvaluationData, FitPairs, Task, Truth};
+use crate::evaluation_data::{EvaluationData, FitPairs, Task};
 use crate::finding::Finding;
 use crate::fit_overlap::shared_inputs;
-use crate::measured::{Bounds, Demands, MeasureError, Measured, judge, search_outcomes};
+use crate::measured::{Bounds, Demands, MeasureError, judge, search_outcomes};
 use crate::route::{Route, Search};
-use crate::selection::fit_rows;
+use crate::selection::{candidates, fit_rows};
 
 /// The version of the document.
 pub const SCHEMA_VERSION: u32 = 1;
 /// Queries that settings are chosen on, at most.
 const MAX_TUNING_QUERIES: usize = 2_000;
-/// First hits that are re-ranked by the new encoder in two-stage search.
-const RERANKED: usize = 100;
-
-/// Kinds of bridges that are tried.
-pub fn candidates(pairs: usize, dims: [usize; 2]) -> Vec<Recipe> {
-    let mut recipes = vec![
-        Recipe::Orthogonal,
-        Recipe::Ridge { penalty: 1e-3 },
-        Recipe::Ridge { penalty: 1e-2 },
-        Recipe::Whitened {
-            shrinkage: 0.1,
-            power: 0.5,
-        },
-    ];
-    let rank = dims[0].min(dims[1]) / 2;
-    if rank >= 8 && pairs > rank {
-        recipes.push(Recipe::LowRank {
-            rank,
-            penalty: 1e-3,
-        });
-    }
-    recipes
-}
-
 /// What is asked.
 pub struct Question<'a> {
     /// The evaluation set, with at least one truth.
@@ -100,63 +86,6 @@ pub enum AdviceError {
     /// A way cannot be measured.
     #[error(transparent)]
     Measure(#[from] MeasureError),
-}
-
-/// The kind of a way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum WayKind {
-    /// Keep the old encoder.
-    DoNothing,
-    /// New queries on stored embeddings, as they are.
-    SwapAsItIs,
-    /// New queries through a bridge.
-    Bridge,
-    /// Old and bridged new query in one.
-    DualQueries,
-    /// Stored embeddings mapped into the new space.
-    MapStored,
-    /// The first hits' originals embedded by the new encoder and ranked again.
-    TwoStage,
-    /// Part of the gallery embedded again.
-    ReembedShare,
-    /// The whole gallery embedded again.
-    ReembedAll,
-}
-
-/// One way and its quality on the judging half.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Way {
-    /// The kind.
-    pub kind: WayKind,
-    /// In words, such as `dual queries, orthogonal bridge, weight 0.5`.
-    pub name: String,
-    /// How queries are searched, where one route serves all items.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub route: Option<Route>,
-    /// Whether stored embeddings are compared as they are or centred.
-    pub index: Index,
-    /// The bridge's kind and strength.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bridge: Option<String>,
-    /// What follows.
-    pub finding: Finding,
-    /// Why it is not compatible.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub reasons: Vec<String>,
-    /// Every measure.
-    pub measures: Vec<Measured>,
-    /// What it costs.
-    pub cost: Cost,
-}
-
-impl Way {
-    /// The mean margin of the deciding measures over doing nothing.
-    pub fn margin(&self) -> f64 {
-        let deciding = self.measures.iter().filter(|one| one.decides);
-        let margins: Vec<f64> = deciding.map(|one| one.comparison.margin).collect();
-        margins.iter().sum::<f64>() / margins.len().max(1) as f64
-    }
 }
 
 /// Advice for one kind of retrieval.
@@ -433,12 +362,6 @@ impl Question<'_> {
     }
 }
 
-/// The evaluation set in two halves.
-pub(crate) struct Halves {
-    tuning: EvaluationData,
-    judging: EvaluationData,
-}
-
 /// Bridges of all kinds from the new to the old space, and one back.
 struct Fitted {
     bridges: Vec<Bridge>,
@@ -489,9 +412,4 @@ impl Ways<'_> {
         });
         Ok(())
     }
-}
-
-/// The truth of a half.
-fn truth_of(data: &EvaluationData, number: usize) -> &Truth {
-    &data.truths[number]
 }

@@ -53,6 +53,25 @@ impl BridgeRegistry {
         }
     }
 
+    /// The folder of all bridges.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Makes sure that a bridge is in the registry: returns the name under which its content is there already, or stores it.
+    ///
+    /// # Errors
+    /// A folder that cannot be read or written. Bridges that are damaged are passed over.
+    pub fn keep(&self, bridge: &Bridge) -> Result<String, BridgeRegistryError> {
+        let sha256 = bridge.sha256();
+        for name in self.names()?.into_iter().rev() {
+            if self.get(&name).is_ok_and(|known| known.sha256() == sha256) {
+                return Ok(name);
+            }
+        }
+        self.publish(bridge)
+    }
+
     /// Stores a bridge under the next number and returns its name.
     ///
     /// # Errors
@@ -146,10 +165,15 @@ mod tests {
         assert_eq!(bridges.publish(&bridge).unwrap(), "b0001");
         assert_eq!(bridges.publish(&bridge).unwrap(), "b0002");
         assert_eq!(bridges.names().unwrap(), ["b0001", "b0002"]);
-        assert_eq!(bridges.get("b0002").unwrap().sha256(), bridge.sha256());
-        for name in ["b0003", "../x", "b1", ""] {
+        assert_eq!(bridges.keep(&bridge).unwrap(), "b0002");
+        std::fs::write(folder.path().join("bridges/b0002").join(BRIDGE_FILE), "").unwrap();
+        assert_eq!(bridges.keep(&bridge).unwrap(), "b0001");
+        std::fs::write(folder.path().join("bridges/b0001").join(BRIDGE_FILE), "").unwrap();
+        assert_eq!(bridges.keep(&bridge).unwrap(), "b0003");
+        assert_eq!(bridges.get("b0003").unwrap().sha256(), bridge.sha256());
+        for name in ["b0004", "../x", "b1", ""] {
             let error = bridges.get(name).err().unwrap().to_string();
-            assert!(error.contains("b0001, b0002"), "{error}");
+            assert!(error.contains("b0001, b0002, b0003"), "{error}");
         }
     }
 }

@@ -1,26 +1,101 @@
 //! Which version may query items of which other version: the certificates, and the uncertified pairs accepted with `--force`.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use perennial_bridge::Bridge;
 use thiserror::Error;
 
-/// A certified pair.
-#[derive(Debug, Clone, PartialEq, Eq)]
+use crate::route::Route;
+use crate::thresholds::Thresholds;
+
+/// How queries of a certified pair reach the items.
+#[derive(Clone, PartialEq)]
+pub enum CertifiedWay {
+    /// As they are.
+    Own,
+    /// Through a bridge into the items' space.
+    Bridged(Arc<Bridge>),
+    /// Through a bridge, added to the embedding of the same query by the encoder of the items.
+    Dual {
+        /// From the queries' space to the items'.
+        bridge: Arc<Bridge>,
+        /// The share of the items' own encoder, from 0 to 1.
+        weight: f64,
+    },
+}
+
+impl CertifiedWay {
+    /// The route.
+    pub fn route(&self) -> Route {
+        match self {
+            Self::Own => Route::Own,
+            Self::Bridged(_) => Route::Bridged,
+            Self::Dual { weight, .. } => Route::Dual { weight: *weight },
+        }
+    }
+
+    /// Whether the encoder of the items must embed each query as well.
+    pub fn needs_old_encoder(&self) -> bool {
+        matches!(self, Self::Dual { .. })
+    }
+
+    /// The bridge, where the route has one.
+    pub fn bridge(&self) -> Option<&Bridge> {
+        match self {
+            Self::Own => None,
+            Self::Bridged(bridge) | Self::Dual { bridge, .. } => Some(bridge),
+        }
+    }
+
+    /// Whether queries of one dimension can reach items of another this way.
+    pub fn leads(&self, query_dim: usize, item_dim: usize) -> bool {
+        match self.bridge() {
+            None => query_dim == item_dim,
+            Some(bridge) => bridge.from().dim == query_dim && bridge.to().dim == item_dim,
+        }
+    }
+}
+
+/// Without the bridge's weights.
+impl fmt::Debug for CertifiedWay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.route())?;
+        match self.bridge() {
+            None => Ok(()),
+            Some(bridge) => write!(f, " through {} to {}", bridge.from(), bridge.to()),
+        }
+    }
+}
+
+/// A certified pair, by one way.
+#[derive(Debug, Clone, PartialEq)]
 pub struct Certified {
     /// The measurement or identity that it rests on, as text.
     pub basis: String,
     /// Whether the measurement is undecided, which the policy allows with a warning.
     pub undecided: bool,
+    /// How queries reach the items.
+    pub way: CertifiedWay,
+    /// The similarities from which on hits are accepted, by the share of wrong ones; nothing where that was not measured.
+    pub thresholds: Option<Thresholds>,
 }
 
 impl Certified {
-    /// A certificate without a warning.
+    /// Route own, without a warning and without thresholds.
     pub fn by(basis: impl Into<String>) -> Self {
+        Self::through(CertifiedWay::Own, basis)
+    }
+
+    /// A way without a warning and without thresholds.
+    pub fn through(way: CertifiedWay, basis: impl Into<String>) -> Self {
         Self {
             basis: basis.into(),
             undecided: false,
+            way,
+            thresholds: None,
         }
     }
 }
@@ -41,14 +116,39 @@ pub struct NotCertified {
 
 /// Decides whether a version is certified to query items of another.
 ///
-/// [`RegistryRecords`](crate::RegistryRecords) decides by the compatibility records; other proofs of compatibility can be other
-/// implementations.
+/// [`RegistryRecords`](crate::RegistryRecords) decides by certificates and compatibility records; other proofs of compatibility can be
+/// other implementations.
 pub trait CompatibilityCheck: Send + Sync {
-    /// Decides about a directed pair. Called for every search, so it must be fast; equal versions are always certified.
+    /// All certified ways of a directed pair, the best first; never empty. Called for every search, so it must be fast. Equal versions are
+    /// always certified, by route own.
+    ///
+    /// Ways beyond doubt come before undecided ones, and of these the one with the largest margin of the measures that decide; route own is
+    /// first among equals.
     ///
     /// # Errors
     /// [`NotCertified`] with the reason.
-    fn check(&self, query_version: &str, gallery_version: &str) -> Result<Certified, NotCertified>;
+    fn ways(
+        &self,
+        query_version: &str,
+        gallery_version: &str,
+    ) -> Result<Vec<Certified>, NotCertified>;
+
+    /// The best certified way of a directed pair.
+    ///
+    /// # Errors
+    /// [`NotCertified`] with the reason.
+    fn check(&self, query_version: &str, gallery_version: &str) -> Result<Certified, NotCertified> {
+        let mut ways = self.ways(query_version, gallery_version)?;
+        if ways.is_empty() {
+            return Err(NotCertified {
+                query_version: query_version.to_owned(),
+                gallery_version: gallery_version.to_owned(),
+                reason: "there is no certified way".to_owned(),
+                remedy: None,
+            });
+        }
+        Ok(ways.swap_remove(0))
+    }
 
     /// Pairs `(query, gallery)` that were accepted by force earlier and outlast the process.
     fn accepted(&self) -> Vec<(String, String)> {
@@ -72,9 +172,9 @@ pub struct Certification {
 }
 
 /// The result of a pair's check.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Standing {
-    /// The check certifies it.
+    /// The check certifies it, by this way at best.
     Certified(Certified),
     /// The check refuses it, and it was accepted by force.
     Accepted(NotCertified),
@@ -93,24 +193,79 @@ impl Certification {
         }
     }
 
+    /// All certified ways of queries of one version to items of another, the best first; an accepted pair has none.
+    ///
+    /// # Errors
+    /// [`NotCertified`] with the reason.
+    pub fn ways(&self, query: &str, gallery: &str) -> Result<Vec<Certified>, NotCertified> {
+        self.check.ways(query, gallery)
+    }
+
     /// The standing of queries of one version on items of another.
     pub fn standing(&self, query: &str, gallery: &str) -> Standing {
-        match self.check.check(query, gallery) {
-            Ok(certified) => Standing::Certified(certified),
-            Err(refused) if self.is_accepted(query, gallery) => Standing::Accepted(refused),
-            Err(refused) => Standing::Refused(refused),
+        self.found(query, gallery, self.check.check(query, gallery))
+    }
+
+    /// The ways of a stored item, as the query, to items of another version, the best first.
+    ///
+    /// Without a bridge a cosine has no direction, so a certificate in either one is enough. Dual queries are left out: the picture or text
+    /// behind a stored item is not at hand.
+    ///
+    /// # Errors
+    /// [`NotCertified`] with the reason, of the direction from the item.
+    pub fn ways_of_items(&self, item: &str, other: &str) -> Result<Vec<Certified>, NotCertified> {
+        let forth = self.check.ways(item, other);
+        let back = match &forth {
+            // The same pair, and route own already.
+            _ if item == other => None,
+            Ok(ways) if ways.iter().any(|one| one.way == CertifiedWay::Own) => None,
+            _ => self.check.ways(other, item).ok(),
+        };
+        let own = back
+            .into_iter()
+            .flatten()
+            .filter(|one| one.way == CertifiedWay::Own);
+        let (mut ways, refused) = match forth {
+            Ok(ways) => (ways, None),
+            Err(refused) => (Vec::new(), Some(refused)),
+        };
+        let only_dual = !ways.is_empty();
+        ways.retain(|one| !one.way.needs_old_encoder());
+        ways.extend(own);
+        if !ways.is_empty() {
+            return Ok(ways);
+        }
+        Err(refused.unwrap_or_else(|| NotCertified {
+            query_version: item.to_owned(),
+            gallery_version: other.to_owned(),
+            reason: match only_dual {
+                true => format!(
+                    "the only certified route is dual, which needs the encoder of {other} to embed what was stored as an item of {item};                      search with the original instead, or certify route bridged"
+                ),
+                false => "there is no certified way".to_owned(),
+            },
+            remedy: None,
+        }))
+    }
+
+    /// The standing of two versions where a stored item is the query.
+    pub fn standing_of_items(&self, item: &str, other: &str) -> Standing {
+        let best = self
+            .ways_of_items(item, other)
+            .map(|mut ways| ways.swap_remove(0));
+        match self.found(item, other, best) {
+            Standing::Refused(refused) if self.is_accepted(other, item) => {
+                Standing::Accepted(refused)
+            }
+            standing => standing,
         }
     }
 
-    /// The standing of two versions where a stored item is the query. A cosine has no direction,
-    /// so a certificate in either one is enough.
-    pub fn standing_of_items(&self, one: &str, other: &str) -> Standing {
-        match self.standing(one, other) {
-            Standing::Refused(refused) => match self.standing(other, one) {
-                Standing::Refused(_) => Standing::Refused(refused),
-                met => met,
-            },
-            met => met,
+    fn found(&self, query: &str, gallery: &str, best: Result<Certified, NotCertified>) -> Standing {
+        match best {
+            Ok(certified) => Standing::Certified(certified),
+            Err(refused) if self.is_accepted(query, gallery) => Standing::Accepted(refused),
+            Err(refused) => Standing::Refused(refused),
         }
     }
 
@@ -120,24 +275,14 @@ impl Certification {
         query: &str,
         stored: impl IntoIterator<Item = &'a str>,
     ) -> Vec<NotCertified> {
-        refusals(
-            stored
-                .into_iter()
-                .map(|gallery| self.standing(query, gallery)),
-        )
-    }
-
-    /// The versions among `stored` whose items may not be compared with an item of `version`.
-    pub fn refused_items<'a>(
-        &self,
-        version: &str,
-        stored: impl IntoIterator<Item = &'a str>,
-    ) -> Vec<NotCertified> {
-        refusals(
-            stored
-                .into_iter()
-                .map(|other| self.standing_of_items(version, other)),
-        )
+        let standings = stored
+            .into_iter()
+            .map(|gallery| self.standing(query, gallery));
+        let refused = standings.filter_map(|standing| match standing {
+            Standing::Refused(refused) => Some(refused),
+            Standing::Certified(_) | Standing::Accepted(_) => None,
+        });
+        refused.collect()
     }
 
     /// Whether the check itself, without any force, certifies a pair.
@@ -189,56 +334,5 @@ impl Certification {
     }
 }
 
-fn refusals(standings: impl Iterator<Item = Standing>) -> Vec<NotCertified> {
-    standings
-        .filter_map(|standing| match standing {
-            Standing::Refused(refused) => Some(refused),
-            Standing::Certified(_) | Standing::Accepted(_) => None,
-        })
-        .collect()
-}
-
 #[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-
-    /// Certifies what is listed, as `(query, gallery)`.
-    pub(crate) struct Listed(pub(crate) Vec<(&'static str, &'static str)>);
-
-    impl CompatibilityCheck for Listed {
-        fn check(&self, query: &str, gallery: &str) -> Result<Certified, NotCertified> {
-            if query == gallery || self.0.contains(&(query, gallery)) {
-                return Ok(Certified::by("listed"));
-            }
-            Err(NotCertified {
-                query_version: query.to_owned(),
-                gallery_version: gallery.to_owned(),
-                reason: "not listed".to_owned(),
-                remedy: None,
-            })
-        }
-    }
-
-    #[test]
-    fn queries_have_a_direction_and_items_have_none() {
-        let certification = Certification::new(Arc::new(Listed(vec![("v0002", "v0001")])), false);
-        assert!(certification.refused("v0002", ["v0001"]).is_empty());
-        assert_eq!(certification.refused("v0001", ["v0002"]).len(), 1);
-        assert!(certification.refused_items("v0001", ["v0002"]).is_empty());
-        assert_eq!(certification.refused_items("v0001", ["v0003"]).len(), 1);
-    }
-
-    #[test]
-    fn force_is_remembered_per_pair() {
-        let certification = Certification::new(Arc::new(Listed(Vec::new())), false);
-        let refused = certification.refused("v0003", ["v0002", "v0001", "v0003"]);
-        assert_eq!(refused.len(), 2);
-        certification.accept(&refused[..1]);
-        assert_eq!(certification.refused("v0003", ["v0001", "v0002"]).len(), 1);
-        assert_eq!(
-            certification.accepted(),
-            [["v0003".to_owned(), "v0002".to_owned()]]
-        );
-        assert!(!certification.is_certified("v0003", "v0002"));
-    }
-}
+pub(crate) mod tests;

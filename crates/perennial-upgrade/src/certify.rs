@@ -3,11 +3,12 @@
 use perennial_eval::{Requirements, cannot_tell, top_k};
 
 use crate::certificate::{BridgeUse, Certificate, Draft, Sources, TaskResult};
-use crate::evaluation_data::{EvaluationData, Truth};
+use crate::evaluation_data::{EvaluationData, Rows, Truth};
 use crate::finding::Finding;
 use crate::fit_overlap::FitOverlap;
 use crate::measured::{Bounds, Demands, MeasureError, judge, outcomes_of};
 use crate::route::{Prepared, Route, Search, unit};
+use crate::thresholds::Thresholds;
 
 /// Neighbours whose agreement is shown.
 const AGREEMENT: usize = 10;
@@ -38,6 +39,18 @@ impl CertificateRequest<'_> {
         let FitOverlap { shared, unknown } =
             FitOverlap::of(self.search.bridge, self.search.route, data);
         let mut warnings = Vec::from_iter(unknown);
+        let self_test = |queries: &Rows, gallery: &Rows| -> Result<Prepared, MeasureError> {
+            Ok(Prepared {
+                queries: unit(queries)?,
+                gallery: unit(gallery)?,
+                dim: gallery.dim,
+            })
+        };
+        let old_self = self_test(&data.old_queries, &data.old_gallery)?;
+        let new_gallery = data.new_gallery.as_ref();
+        let new_self = new_gallery
+            .map(|gallery| self_test(&data.new_queries, gallery))
+            .transpose()?;
         let mut tasks = Vec::new();
         for truth in &data.truths {
             let centre = |rows: &mut [f32]| match self.search.bridge {
@@ -64,12 +77,21 @@ impl CertificateRequest<'_> {
                 finding = Finding::CannotTell;
                 reasons = obstacles;
             }
+            let thresholds =
+                |vectors| Thresholds::of(data, truth, vectors, self.demands.bootstrap.seed);
+            let new_self_thresholds = match &new_self {
+                Some(own) => thresholds(own.as_ref())?,
+                None => None,
+            };
             tasks.push(TaskResult {
                 task: truth.task(),
                 finding,
                 reasons,
                 answerable_queries: (data.queries() - found.queries_without_relevant) as u64,
                 measures,
+                thresholds: thresholds(prepared.as_ref())?,
+                new_self_thresholds,
+                old_self_thresholds: thresholds(old_self.as_ref())?,
             });
         }
         if data.truths.is_empty() {

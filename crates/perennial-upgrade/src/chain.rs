@@ -9,6 +9,7 @@ mod drift;
 mod route;
 #[cfg(test)]
 mod tests;
+mod version;
 
 use perennial_bridge::{Index, Recipe};
 use perennial_eval::{Measure, Merge, MixedTest, Outcomes, Partition, mixed_outcomes};
@@ -16,28 +17,17 @@ use serde::{Deserialize, Serialize};
 
 pub use drift::{HopDifference, HopDrift, RouteDifference};
 pub use route::{BridgePath, ChainRoute, OldHalf};
+pub use version::ChainVersion;
 
 use self::bridges::ChainBridges;
 use self::drift::{HopScores, SelfScores};
-use crate::evaluation_data::{EvaluationData, Names, Rows, Truth};
+use crate::evaluation_data::{EvaluationData, Names, Truth};
 use crate::measured::{Bounds, Demands, MeasureError, Measured, outcomes_of};
 use crate::route::{DualEnds, Prepared, Route, Search, unit};
 use crate::selection::fit_rows;
 
 /// Hits among which the share of old items is counted.
 const FIRST: usize = 24;
-
-/// One version of the chain.
-pub struct ChainVersion {
-    /// Its name.
-    pub name: String,
-    /// The queries, as it embeds them.
-    pub queries: Rows,
-    /// The gallery, as it embeds it.
-    pub gallery: Rows,
-    /// Inputs outside of the evaluation set, the same for all versions, to fit bridges on.
-    pub fit: Option<Rows>,
-}
 
 /// One measure over all pairs of a chain.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

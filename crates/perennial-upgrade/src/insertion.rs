@@ -5,9 +5,9 @@ use std::collections::BTreeSet;
 use perennial_core::ModelVersion;
 use perennial_gallery::StoreSpace;
 
-use crate::certification::{Certification, NotCertified, Standing};
+use crate::certification::{Certification, CertifiedWay, NotCertified, Standing};
 use crate::loaded_model::{simplex_of, store_space};
-use crate::stored::Stored;
+use crate::stored::{Stored, simplex_beside};
 
 /// The result of the check of a batch's versions.
 #[derive(Debug, Default)]
@@ -46,8 +46,9 @@ impl Insertion {
                 }
                 None => {
                     for other in &others {
-                        let standing = certification.standing_of_items(name, other);
+                        let standing = either_way(certification, name, other);
                         if matches!(standing, Standing::Refused(_)) {
+                            // Force is to allow both directions.
                             insertion.note(certification.standing(other, name));
                         }
                         insertion.note(standing);
@@ -55,7 +56,7 @@ impl Insertion {
                 }
             }
         }
-        insertion.check_simplex(versions, stored);
+        insertion.check_simplex(certification, versions, stored, live);
         let known = |version: &&ModelVersion| stored.per_version.contains_key(&version.name);
         let new = versions.iter().copied().filter(|version| !known(version));
         insertion.new_spaces = new.filter_map(store_space).collect();
@@ -76,7 +77,22 @@ impl Insertion {
         }
     }
 
-    fn check_simplex(&mut self, versions: &[&ModelVersion], stored: &Stored) {
+    /// Items that route own leads to share one simplex. What a bridge leads to may have any.
+    fn check_simplex(
+        &mut self,
+        certification: &Certification,
+        versions: &[&ModelVersion],
+        stored: &Stored,
+        live: Option<&str>,
+    ) {
+        let bridged = |standing: Standing| match standing {
+            Standing::Certified(certified) => certified.way != CertifiedWay::Own,
+            Standing::Accepted(_) | Standing::Refused(_) => false,
+        };
+        let by_live =
+            |name: &str| live.is_some_and(|live| bridged(certification.standing(live, name)));
+        let met = |version: &&&ModelVersion| !by_live(&version.name);
+        let versions: Vec<&ModelVersion> = versions.iter().filter(met).copied().collect();
         let Some(first) = versions.first() else {
             return;
         };
@@ -88,10 +104,19 @@ impl Insertion {
             ));
             return;
         }
-        if stored.items == 0 {
+        let beside = stored.spaces.iter().filter(|stats| {
+            let name = stats.space.id.as_str();
+            let apart = || {
+                let mut each = versions.iter();
+                each.all(|version| bridged(either_way(certification, &version.name, name)))
+            };
+            !by_live(name) && (live.is_some() || !apart())
+        });
+        let mut beside = beside.map(|stats| stats.space.simplex).peekable();
+        if beside.peek().is_none() {
             return;
         }
-        self.other_simplex = match (stored.simplex_beside(own), own) {
+        self.other_simplex = match (simplex_beside(own, beside), own) {
             (gallery, own) if gallery == own => None,
             (Some(gallery), _) => Some(format!(
                 "{} does not have the gallery's simplex of {} vertices",
@@ -104,3 +129,17 @@ impl Insertion {
         };
     }
 }
+
+/// The standing of two versions of which neither is live: certified in one direction, by any route, is enough.
+fn either_way(certification: &Certification, one: &str, other: &str) -> Standing {
+    match certification.standing(one, other) {
+        Standing::Refused(refused) => match certification.standing(other, one) {
+            Standing::Refused(_) => Standing::Refused(refused),
+            met => met,
+        },
+        met => met,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,11 @@
 //! The rules of a gallery: which model versions may query which stored embeddings, and how the live version is replaced.
 //!
 //! - [`Policy`]: the certification rules of a gallery, `policy.toml` in its folder.
-//! - [`CompatibilityCheck`]: whether a version is certified to query items of another; [`RegistryRecords`] decides by the
-//!   compatibility records of `evaluate`, under the policy. [`Certification`] adds the pairs that were accepted by force.
+//! - [`CompatibilityCheck`]: by which ways a version is certified to query items of another; [`RegistryRecords`] decides by the
+//!   certificates and compatibility records of a registry, under the policy. [`Certification`] adds the pairs that were accepted by force.
 //! - [`promotion`]: the one list of checks before a version becomes live, with and without a running service.
-//! - [`Insertion`]: the checks before items are stored. [`OwnRoute`]: what a search may compare its queries with as they are.
+//! - [`Insertion`]: the checks before items are stored. [`SearchPlan`]: which stored spaces a search reaches, by which route; [`merge`]: one
+//!   ranking from the hits of several spaces.
 //! - [`CertificateRequest`]: measures a search by route ([`Route`]) and writes down what follows ([`Certificate`]); [`Question`]: measures
 //!   every way to handle an upgrade and says which one pays ([`Advice`]); [`select`]: the kind of a bridge by held-out retrieval.
 //! - [`backfill`]: items of other spaces are embedded again by the live version, in the order that pays.
@@ -18,6 +19,7 @@ mod accepted;
 pub mod advise;
 pub mod backfill;
 mod bridges;
+mod canaries;
 pub mod certificate;
 pub mod certification;
 mod certify;
@@ -28,7 +30,8 @@ mod fit_overlap;
 mod insertion;
 mod loaded_model;
 pub mod measured;
-mod own_route;
+mod merge;
+mod plan;
 pub mod policy;
 pub mod promotion;
 mod records;
@@ -39,11 +42,15 @@ pub mod self_check;
 mod stored;
 mod stored_certificates;
 pub mod stored_probes;
+mod thresholds;
 
 pub use advise::{Advice, AdviceError, Question, Rates, TaskAdvice, Way, WayKind};
 pub use bridges::{BridgeRegistry, BridgeRegistryError};
+pub use canaries::{CANARY_TOLERANCE, Canaries, CanaryError};
 pub use certificate::{BridgeUse, Certificate, CertificateError, Source, Sources, TaskResult};
-pub use certification::{Certification, Certified, CompatibilityCheck, NotCertified, Standing};
+pub use certification::{
+    Certification, Certified, CertifiedWay, CompatibilityCheck, NotCertified, Standing,
+};
 pub use certify::CertificateRequest;
 pub use chain::{BridgePath, Chain, ChainRoute, ChainVersion, OldHalf, RouteResult};
 pub use evaluation_data::{EvaluationData, FitPairs, Names, Rows, Task, Truth};
@@ -51,7 +58,8 @@ pub use finding::Finding;
 pub use insertion::Insertion;
 pub use loaded_model::{EncoderLoader, LoadError, LoadedModel, simplex_of, store_space};
 pub use measured::{Demands, MeasureError, Measured};
-pub use own_route::{Asking, OwnRoute};
+pub use merge::{MergedHit, PartHits, ScoreCalibration, merge};
+pub use plan::{Asking, NotSearched, PlannedPart, SearchPlan};
 pub use policy::{EvaluationSet, Policy, PolicyError, Undecided};
 pub use promotion::{
     Candidate, Check, LIVE_ALIAS, Outcome, PREVIOUS_ALIAS, Prepared, Verdict, keep_probes,
@@ -63,3 +71,4 @@ pub use selection::{DEFAULT_WEIGHT, Selection, SelectionError, Tried, select};
 pub use stored::Stored;
 pub use stored_certificates::StoredCertificates;
 pub use stored_probes::StoredProbes;
+pub use thresholds::{RateThreshold, Thresholds};

@@ -55,6 +55,9 @@ pub enum MeasureError {
     /// Items of two spaces cannot be merged.
     #[error(transparent)]
     Mixed(#[from] perennial_eval::MixedError),
+    /// The similarities give no thresholds.
+    #[error(transparent)]
+    Calibration(#[from] perennial_eval::CalibrationError),
     /// The neighbours cannot be found.
     #[error(transparent)]
     Search(#[from] perennial_eval::SearchError),

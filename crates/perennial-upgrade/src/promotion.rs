@@ -6,16 +6,16 @@
 //! 2. [`Verdict::check_stored`]: the checks against the current content of the gallery.
 //! 3. [`move_live`]: one write that moves the alias.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use perennial_core::{ModelVersion, Registry, RegistryError};
-use perennial_gallery::SimplexIdentity;
+use perennial_gallery::{SimplexIdentity, SpaceStats};
 
-use crate::certification::{Certification, NotCertified, Standing};
+use crate::certification::{Certification, Certified, CertifiedWay, NotCertified, Standing};
 use crate::loaded_model::{EncoderLoader, LoadedModel};
 use crate::self_check;
-use crate::stored::Stored;
+use crate::stored::{Stored, simplex_beside};
 use crate::stored_probes::{Checked, Probes, StoredProbes};
 
 /// The alias of the version that embeds queries.
@@ -112,8 +112,10 @@ impl Verdict {
         passed
     }
 
-    /// The checks against the gallery: dimension, simplex, and a certificate for queries of the version on the items of
-    /// each stored version.
+    /// The checks against the gallery: a certified route for queries of the version to the items of each stored version, the dimension, and
+    /// the simplex of those that route own leads to.
+    ///
+    /// The detail of a route says how it searches, what quality the measurement lets expect, and what it costs.
     pub fn check_stored(
         &mut self,
         model: &LoadedModel,
@@ -121,45 +123,45 @@ impl Verdict {
         certification: &Certification,
     ) {
         let dim = model.version.dim;
-        let dims = stored.dims();
-        let fits = match dims.is_empty() || dims.contains(&dim) {
-            true => Ok(format!("{dim}")),
-            false => {
-                let dims: Vec<String> = dims.iter().map(ToString::to_string).collect();
-                Err(format!(
-                    "its embeddings have {dim} dimensions, the stored embeddings have {}",
-                    dims.join(" and ")
-                ))
-            }
-        };
+        let roads: Vec<Road<'_>> = stored
+            .spaces
+            .iter()
+            .map(|stats| Road::to(stats, model.name(), dim, certification))
+            .collect();
+        let fits = dimensions(dim, &roads);
         self.require("dimension", fits);
-        self.check_simplex(model.simplex, stored);
-        for other in stored.per_version.keys() {
-            let name = format!("compatibility with {other}");
-            match certification.standing(model.name(), other) {
-                Standing::Certified(certified) if certified.undecided => {
-                    self.add(name, Outcome::Warned, certified.basis);
-                }
+        self.check_simplex(model.simplex, &roads);
+        for road in roads {
+            let name = format!("compatibility with {}", road.stats.space.id);
+            match road.standing {
                 Standing::Certified(certified) => {
-                    self.add(name, Outcome::Passed, certified.basis);
+                    let outcome = match certified.undecided {
+                        true => Outcome::Warned,
+                        false => Outcome::Passed,
+                    };
+                    self.add(name, outcome, describe(&certified, road.stats));
                 }
-                Standing::Accepted(pair) => {
+                Standing::Accepted(pair) if road.stats.space.dim == dim => {
                     let detail = format!(
-                        "not certified, but accepted earlier with --force: {}",
+                        "route own, not certified, but accepted earlier with --force: {}",
                         pair.reason
                     );
                     self.add(name, Outcome::Warned, detail);
                 }
-                Standing::Refused(pair) => {
-                    self.add(name, Outcome::Failed, pair.to_string());
+                // Force compares as they are what has one dimension, and nothing else.
+                Standing::Accepted(pair) | Standing::Refused(pair) => {
+                    let detail = format!("{pair}; {} items become unreachable", road.stats.items);
+                    self.add(name, Outcome::Failed, detail);
                     self.refused.push(pair);
                 }
             }
         }
     }
 
-    fn check_simplex(&mut self, own: Option<SimplexIdentity>, stored: &Stored) {
-        let (outcome, detail) = match (stored.simplex_beside(own), own) {
+    fn check_simplex(&mut self, own: Option<SimplexIdentity>, roads: &[Road<'_>]) {
+        let met = roads.iter().filter(|road| !road.is_bridged());
+        let met = met.map(|road| road.stats.space.simplex);
+        let (outcome, detail) = match (simplex_beside(own, met), own) {
             (Some(gallery), Some(own)) if gallery == own => (
                 Outcome::Passed,
                 format!("same as the gallery, {} vertices", own.vertices),
@@ -177,11 +179,94 @@ impl Verdict {
                     ),
                 },
             ),
+            _ if roads.iter().any(Road::is_bridged) => (
+                Outcome::Passed,
+                "no simplex among the items that route own leads to".to_owned(),
+            ),
             _ => (Outcome::Passed, "the gallery has no simplex".to_owned()),
         };
         self.other_simplex |= outcome == Outcome::Failed;
         self.add("simplex", outcome, detail);
     }
+}
+
+/// How a stored space would be reached.
+struct Road<'a> {
+    stats: &'a SpaceStats,
+    standing: Standing,
+}
+
+impl<'a> Road<'a> {
+    fn to(stats: &'a SpaceStats, version: &str, dim: usize, certification: &Certification) -> Self {
+        let space = &stats.space;
+        let leads = |certified: &Certified| certified.way.leads(dim, space.dim);
+        let standing = match certification.standing(version, space.id.as_str()) {
+            Standing::Certified(best) if !leads(&best) => Standing::Refused(NotCertified {
+                query_version: version.to_owned(),
+                gallery_version: space.id.to_string(),
+                reason: format!(
+                    "route {} does not lead from queries of {dim} dimensions to items of {}",
+                    best.way.route(),
+                    space.dim
+                ),
+                remedy: None,
+            }),
+            standing => standing,
+        };
+        Self { stats, standing }
+    }
+
+    /// Whether a bridge leads there, so that its items and the queries need not be of one kind.
+    fn is_bridged(&self) -> bool {
+        match &self.standing {
+            Standing::Certified(certified) => certified.way != CertifiedWay::Own,
+            Standing::Accepted(_) | Standing::Refused(_) => false,
+        }
+    }
+}
+
+/// Whether any stored item can be reached at all.
+fn dimensions(dim: usize, roads: &[Road<'_>]) -> Result<String, String> {
+    let (same, other): (Vec<&Road<'_>>, Vec<&Road<'_>>) =
+        roads.iter().partition(|road| road.stats.space.dim == dim);
+    let shown = |roads: &[&Road<'_>]| {
+        let dims: BTreeSet<usize> = roads.iter().map(|road| road.stats.space.dim).collect();
+        let dims: Vec<String> = dims.iter().map(ToString::to_string).collect();
+        dims.join(" and ")
+    };
+    let bridged: Vec<&Road<'_>> = other
+        .iter()
+        .copied()
+        .filter(|road| road.is_bridged())
+        .collect();
+    if !bridged.is_empty() {
+        return Ok(format!("{dim}; bridges lead to {}", shown(&bridged)));
+    }
+    match same.is_empty() && !other.is_empty() {
+        true => Err(format!(
+            "its embeddings have {dim} dimensions, the stored embeddings have {}, and no certified bridge leads there",
+            shown(&other)
+        )),
+        false => Ok(dim.to_string()),
+    }
+}
+
+/// Route, expected quality and cost.
+fn describe(certified: &Certified, stats: &SpaceStats) -> String {
+    let cost = match &certified.way {
+        CertifiedWay::Own => "no cost".to_owned(),
+        CertifiedWay::Bridged(_) => "one matrix product per query".to_owned(),
+        CertifiedWay::Dual { .. } => format!(
+            "a second forward pass per query, by the encoder of {}, which stays in memory",
+            stats.space.id
+        ),
+    };
+    let items = stats.items;
+    let route = certified.way.route();
+    format!(
+        "{items} items by route {route} ({cost}): {}",
+        certified.basis
+    )
 }
 
 /// A loaded version that passed its checks.
@@ -353,3 +438,6 @@ pub fn keep_probes(probes: &StoredProbes, model: &LoadedModel, new: &Probes) {
         tracing::warn!(%error, "the probes of {} could not be stored", model.name());
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,17 +18,10 @@ use crate::finding::Finding;
 use crate::measured::{Demands, MeasureError, Measured};
 use crate::route::{Prepared, Search, unit};
 
+pub use flips::Pictures;
+
 /// Points of each side on the map.
 const POINTS: usize = 600;
-
-/// Small pictures of queries and gallery items, as base64 `data:` URIs of at most 96 pixels a side.
-pub trait Pictures {
-    /// That of a query, by its row.
-    fn query(&self, row: usize) -> Option<String>;
-
-    /// That of a gallery item, by its row.
-    fn item(&self, row: usize) -> Option<String>;
-}
 
 /// What a page shows beside the document.
 #[derive(Clone, Default)]

@@ -26,13 +26,23 @@ pub enum Route {
     Mapped,
 }
 
+impl Route {
+    /// The name without the weight: `own`, `bridged`, `dual`, `mapped`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Own => "own",
+            Self::Bridged => "bridged",
+            Self::Dual { .. } => "dual",
+            Self::Mapped => "mapped",
+        }
+    }
+}
+
 impl fmt::Display for Route {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Own => f.write_str("own"),
-            Self::Bridged => f.write_str("bridged"),
             Self::Dual { weight } => write!(f, "dual (weight {weight})"),
-            Self::Mapped => f.write_str("mapped"),
+            other => f.write_str(other.name()),
         }
     }
 }
@@ -69,6 +79,11 @@ pub enum RouteError {
         /// Dimension of the stored embeddings.
         gallery: usize,
     },
+    /// A dual query without its old half.
+    #[error(
+        "a dual query needs the old encoder's embedding of the query as well; embed it with both encoders, or search by another route"
+    )]
+    NoOldQueries,
     /// A vector without a direction.
     #[error(transparent)]
     Similarity(#[from] SimilarityError),

@@ -7,7 +7,6 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::advise::candidates;
 use crate::evaluation_data::{EvaluationData, Names, Rows, Truth};
 use crate::measured::{MeasureError, outcomes_of};
 use crate::route::{DualEnds, Prepared, PreparedRef, Route, Search, unit};
@@ -22,6 +21,27 @@ pub const MIN_HELD_OUT: usize = 20;
 const WEIGHTS: [f64; 5] = [0.125, 0.25, 0.5, 0.625, 0.75];
 /// The weight of dual queries where nothing can choose it.
 pub const DEFAULT_WEIGHT: f64 = 0.5;
+
+/// Kinds of bridges that are tried.
+pub fn candidates(pairs: usize, dims: [usize; 2]) -> Vec<Recipe> {
+    let mut recipes = vec![
+        Recipe::Orthogonal,
+        Recipe::Ridge { penalty: 1e-3 },
+        Recipe::Ridge { penalty: 1e-2 },
+        Recipe::Whitened {
+            shrinkage: 0.1,
+            power: 0.5,
+        },
+    ];
+    let rank = dims[0].min(dims[1]) / 2;
+    if rank >= 8 && pairs > rank {
+        recipes.push(Recipe::LowRank {
+            rank,
+            penalty: 1e-3,
+        });
+    }
+    recipes
+}
 
 /// One way that was tried on the held-out pairs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

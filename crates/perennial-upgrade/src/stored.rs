@@ -1,6 +1,6 @@
 //! The content of a gallery, as far as the rules need it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use perennial_gallery::{GalleryError, SimplexIdentity, SpaceStats, VectorStore};
 
@@ -30,20 +30,17 @@ impl Stored {
             spaces,
         })
     }
+}
 
-    /// The dimensions of the stored embeddings.
-    pub fn dims(&self) -> BTreeSet<usize> {
-        self.spaces.iter().map(|stats| stats.space.dim).collect()
+/// What a version with or without a simplex meets among stored spaces: the same, if any of them has it; otherwise the simplex of another one.
+pub(crate) fn simplex_beside(
+    own: Option<SimplexIdentity>,
+    mut stored: impl Iterator<Item = Option<SimplexIdentity>> + Clone,
+) -> Option<SimplexIdentity> {
+    if stored.clone().any(|simplex| simplex == own) {
+        return own;
     }
-
-    /// What a version with or without a simplex meets here: the same, if any stored space has it; otherwise the simplex of another one.
-    pub fn simplex_beside(&self, own: Option<SimplexIdentity>) -> Option<SimplexIdentity> {
-        let mut stored = self.spaces.iter().map(|stats| stats.space.simplex);
-        if stored.clone().any(|simplex| simplex == own) {
-            return own;
-        }
-        stored.find_map(|simplex| simplex)
-    }
+    stored.find_map(|simplex| simplex)
 }
 
 #[cfg(test)]
@@ -71,19 +68,13 @@ pub(crate) mod tests {
     #[test]
     fn the_own_simplex_is_met_before_another_one() {
         let simplex = |vertices| Some(SimplexIdentity { vertices });
-        let mixed = stored(&[
-            ("text", 6, None),
-            ("v0001", 3, Some(4)),
-            ("v0002", 4, Some(5)),
-        ]);
-        assert_eq!(mixed.simplex_beside(simplex(5)), simplex(5));
-        assert_eq!(mixed.simplex_beside(simplex(9)), simplex(4));
-        assert_eq!(mixed.simplex_beside(None), None);
-        assert_eq!(
-            stored(&[("v0001", 3, Some(4))]).simplex_beside(None),
-            simplex(4)
-        );
-        assert_eq!(Stored::default().simplex_beside(simplex(5)), None);
-        assert_eq!(mixed.dims(), BTreeSet::from([3, 4, 6]));
+        let mixed = [None, simplex(4), simplex(5)];
+        let beside =
+            |own, stored: &[Option<SimplexIdentity>]| simplex_beside(own, stored.iter().copied());
+        assert_eq!(beside(simplex(5), &mixed), simplex(5));
+        assert_eq!(beside(simplex(9), &mixed), simplex(4));
+        assert_eq!(beside(None, &mixed), None);
+        assert_eq!(beside(None, &[simplex(4)]), simplex(4));
+        assert_eq!(beside(simplex(5), &[]), None);
     }
 }

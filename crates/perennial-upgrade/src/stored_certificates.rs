@@ -10,7 +10,6 @@ use crate::evaluation_data::Task;
 use crate::finding::Finding;
 use crate::measured::{Demands, judge};
 use crate::policy::Policy;
-use crate::route::Route;
 
 const FOLDER: &str = "certificates";
 /// Hexadecimal digits of the hash in a file's name.
@@ -77,42 +76,65 @@ impl StoredCertificates {
         Ok(path)
     }
 
-    /// The newest certificate of a search of one space by queries of another as they are, for this kind of retrieval.
+    /// All certificates.
+    pub fn iter(&self) -> impl Iterator<Item = &Certificate> {
+        self.certificates.iter()
+    }
+
+    /// The newest certificate of each way to search one space by queries of another, for this kind of retrieval: of each route, bridge, weight
+    /// and index.
     ///
     /// Both spaces must be known by fingerprint: names alone may have come to mean another encoder.
-    pub fn of_pair(
-        &self,
-        query: &SpaceRef,
-        gallery: &SpaceRef,
-        task: Task,
-    ) -> Option<&Certificate> {
+    pub fn of_pair(&self, query: &SpaceRef, gallery: &SpaceRef, task: Task) -> Vec<&Certificate> {
         let same = |one: &SpaceRef, other: &SpaceRef| {
             one.fingerprint.is_some()
                 && one.fingerprint == other.fingerprint
                 && one.dim == other.dim
         };
-        self.certificates
+        let mut found: Vec<&Certificate> = self
             .iter()
             .filter(|certificate| {
-                certificate.route == Route::Own
-                    && certificate.task(task).is_some()
+                certificate.task(task).is_some()
                     && same(&certificate.query_space, query)
                     && same(&certificate.gallery_space, gallery)
             })
-            .max_by(|one, other| one.created.cmp(&other.created))
+            .collect();
+        // The hash only so that the order of files does not matter.
+        found.sort_by_key(|one| std::cmp::Reverse((&one.created, one.sha256())));
+        let mut newest: Vec<&Certificate> = Vec::new();
+        for certificate in found {
+            if !newest.iter().any(|newer| is_one_way(newer, certificate)) {
+                newest.push(certificate);
+            }
+        }
+        newest
     }
 }
 
-/// What a certificate says under a gallery's policy, and on what basis.
-pub(crate) fn under_policy(
-    certificate: &Certificate,
-    policy: &Policy,
-) -> Option<(Finding, String)> {
+fn is_one_way(one: &Certificate, other: &Certificate) -> bool {
+    let bridge = |of: &Certificate| of.bridge.as_ref().map(|bridge| bridge.sha256.clone());
+    one.route == other.route && one.index == other.index && bridge(one) == bridge(other)
+}
+
+/// A certificate as messages name it.
+pub(crate) fn short(certificate: &Certificate) -> &str {
+    let hash = certificate.sha256();
+    &hash[..NAME_DIGITS.min(hash.len())]
+}
+
+/// What a certificate says under a gallery's policy.
+pub(crate) struct Judged {
+    pub(crate) finding: Finding,
+    /// The measurement, as text.
+    pub(crate) basis: String,
+    /// The smallest margin of the measures that decide, a difference of fractions.
+    pub(crate) margin: f64,
+}
+
+/// What a certificate says under a gallery's policy; nothing where it does not measure the policy's kind of retrieval.
+pub(crate) fn under_policy(certificate: &Certificate, policy: &Policy) -> Option<Judged> {
     let task: Task = policy.task;
     let result = certificate.task(task)?;
-    if result.finding == Finding::CannotTell {
-        return Some((Finding::CannotTell, result.reasons.join("; ")));
-    }
     let demands = Demands {
         min_margin: policy.min_margin,
         confidence: policy.confidence,
@@ -122,18 +144,44 @@ pub(crate) fn under_policy(
     for one in &mut measures {
         one.verdict = one.verdict_at(policy.confidence, policy.min_margin);
     }
+    let deciding = || measures.iter().filter(|one| one.decides);
+    let margin = deciding()
+        .map(|one| one.comparison.margin)
+        .fold(f64::INFINITY, f64::min);
+    let name = short(certificate);
+    if result.finding == Finding::CannotTell {
+        return Some(Judged {
+            finding: Finding::CannotTell,
+            basis: format!(
+                "certificate {name} cannot tell: {}",
+                result.reasons.join("; ")
+            ),
+            margin,
+        });
+    }
     let (finding, _) = judge(&measures, &demands);
-    let figures: Vec<String> = measures
-        .iter()
-        .filter(|one| one.decides)
-        .map(|one| format!("{} {:+.4}", one.comparison.measure, one.comparison.margin))
+    let figures: Vec<String> = deciding()
+        .map(|one| {
+            let interval = one
+                .interval(policy.confidence)
+                .map_or_else(String::new, |bounds| {
+                    format!(" [{:+.4}, {:+.4}]", bounds.low, bounds.high)
+                });
+            format!(
+                "{} {:+.4}{interval}",
+                one.comparison.measure, one.comparison.margin
+            )
+        })
         .collect();
     let basis = format!(
-        "{finding} for {task} retrieval by certificate {}: margins {} over the self-test, required {:+} at {} confidence",
-        &certificate.sha256()[..NAME_DIGITS],
+        "{finding} for {task} retrieval by certificate {name}: margins {} over the self-test, required {:+} at {} confidence",
         figures.join(", "),
         policy.min_margin,
         policy.confidence
     );
-    Some((finding, basis))
+    Some(Judged {
+        finding,
+        basis,
+        margin,
+    })
 }

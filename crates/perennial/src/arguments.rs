@@ -1,27 +1,10 @@
-//! The command line: what every command shares, and the list of commands.
+//! The options that every command shares.
 
 use std::path::PathBuf;
 
-use clap::error::ErrorKind;
-use clap::parser::ValueSource;
-use clap::{ArgMatches, Args, CommandFactory, Parser, Subcommand};
+use clap::Args;
 use perennial_core::{Registry, RegistryError};
 use perennial_train::DeviceChoice;
-
-use crate::commands;
-
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 a gate refused (a --min-... \
-                          threshold, or a missing certificate), 130 interrupted.\nLogs and progress go to stderr, results to stdout.";
-
-/// Upgrade the model, keep the index: train model versions whose embeddings stay comparable, and measure that they do.
-#[derive(Debug, Parser)]
-#[command(name = "perennial", version, about, after_help = EXIT_CODES)]
-pub struct Arguments {
-    #[command(flatten)]
-    pub global: GlobalArguments,
-    #[command(subcommand)]
-    pub command: Command,
-}
 
 /// Options of every command.
 #[derive(Debug, Args)]
@@ -65,22 +48,6 @@ pub struct GlobalArguments {
     pub runs: PathBuf,
 }
 
-impl Arguments {
-    /// Ends the process where both a folder and a service are named as the gallery.
-    pub fn refuse_two_galleries(matches: &ArgMatches) {
-        if let Some(("gallery", gallery)) = matches.subcommand()
-            && gallery.value_source("gallery") == Some(ValueSource::CommandLine)
-            && gallery.value_source("server").is_some()
-        {
-            // A service has a gallery of its own. clap's conflicts would also count PERENNIAL_GALLERY.
-            let problem = "--gallery names a folder, and --server a running service with a gallery of its own; pass only one of the two";
-            Self::command()
-                .error(ErrorKind::ArgumentConflict, problem)
-                .exit();
-        }
-    }
-}
-
 impl GlobalArguments {
     /// The registry, which must exist.
     pub fn open_registry(&self) -> Result<Registry, RegistryError> {
@@ -91,56 +58,4 @@ impl GlobalArguments {
     pub fn create_registry(&self) -> Result<Registry, RegistryError> {
         Registry::create(&self.registry)
     }
-}
-
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    /// Show in two minutes, on generated images, what a model replacement does to a stored gallery
-    Demo(commands::demo::Arguments),
-    /// Train one model on one data set, for use as a replacement in an experiment
-    Pretrain(commands::pretrain::Arguments),
-    /// Train successive model versions: tasks, updates and replacements
-    Train(commands::train::Arguments),
-    /// Measure the compatibility of every pair of model versions
-    Evaluate(Box<commands::evaluate::Arguments>),
-    /// Fit, apply and show maps between embedding spaces
-    Bridge {
-        #[command(subcommand)]
-        action: commands::bridge::Action,
-    },
-    /// Measure whether queries of a new encoder may search stored embeddings of an old one
-    Certify(Box<commands::certify::Arguments>),
-    /// Measure every way to handle an encoder upgrade on your own data, and say which one pays
-    Advise(Box<commands::advise::Arguments>),
-    /// Register and check the embedding spaces of outside encoders
-    Spaces {
-        #[command(subcommand)]
-        action: commands::spaces::Action,
-    },
-    /// Compute all metrics of a compatibility matrix, from any tool
-    Metrics(commands::metrics::Arguments),
-    /// Compare runs of several methods and seeds, beside the published figures, and certificates
-    Compare(commands::compare::Arguments),
-    /// Embed a set of images with a model version
-    Embed(commands::embed::Arguments),
-    /// List, show, import, alias and promote model versions
-    Models {
-        #[command(subcommand)]
-        action: commands::models::Action,
-    },
-    /// Store, search, count and delete embeddings
-    Gallery(commands::gallery::Arguments),
-    /// Run the search service over HTTP; models are updated and replaced without downtime
-    Serve(Box<commands::serve::Arguments>),
-    /// Download and inspect data sets
-    Data {
-        #[command(subcommand)]
-        action: commands::data::Action,
-    },
-    /// Measure how fast this build is on this machine
-    Bench(Box<commands::bench::Arguments>),
-    /// Print a shell's completion script
-    Completions(commands::completions::Arguments),
-    /// Print the manual page
-    Man(commands::man::Arguments),
 }

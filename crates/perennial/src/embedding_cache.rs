@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use perennial_core::{Embeddings, ModelVersion, Output, sha256_hex};
 use perennial_formats::{read_embeddings, write_embeddings};
 
-use crate::measurement::Probe;
+use crate::probe::Probe;
 
 /// Hexadecimal digits of the hash in a file's name.
 const HASH_DIGITS: usize = 16;

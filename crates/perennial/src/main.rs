@@ -6,6 +6,7 @@
 
 mod arguments;
 mod certificate_text;
+mod command_line;
 mod commands;
 mod configuration;
 mod demand_arguments;
@@ -24,6 +25,7 @@ mod model_loading;
 mod network_argument;
 mod originals_download;
 mod pictures;
+mod probe;
 mod progress;
 mod provenance;
 mod resume_command;
@@ -41,7 +43,7 @@ use std::process::ExitCode;
 
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 
-use crate::arguments::{Arguments, Command};
+use crate::command_line::{Arguments, Command};
 use crate::commands::serve::Settings;
 use crate::exit_status::ExitStatus;
 use crate::log_filter::LogFilter;
@@ -114,7 +116,9 @@ fn run(
         }
         Command::Data { action } => commands::data::run(&action, &global, terminal),
         Command::Bench(arguments) => commands::bench::run(&arguments, &global, terminal),
-        Command::Completions(arguments) => commands::completions::run(&arguments),
-        Command::Man(arguments) => commands::man::run(&arguments),
+        Command::Completions(arguments) => {
+            commands::completions::run(&arguments, Arguments::command())
+        }
+        Command::Man(arguments) => commands::man::run(&arguments, Arguments::command()),
     }
 }

@@ -5,58 +5,18 @@ use std::collections::BTreeSet;
 use perennial_core::{
     CompatibilityRecord, CompatibilityRecords, Embeddings, ModelVersion, Registry,
 };
-use perennial_data::ImageSet;
 use perennial_eval::{
     Bootstrap, Compatibility, PairComparison, ProbeSet, Retrieval, TieRule, compare_pair,
 };
-use perennial_train::{DeviceChoice, SetConfig};
+use perennial_train::DeviceChoice;
 
 use crate::embedding::embed;
 use crate::embedding_cache::EmbeddingCache;
 use crate::exit_status::usage;
 use crate::interrupt::Interrupt;
+use crate::probe::Probe;
 use crate::progress::CountedProgress;
-use crate::set_argument::SetArgument;
 use crate::terminal::Terminal;
-
-/// The query images or the gallery images of an evaluation set.
-pub struct Probe {
-    pub set: ImageSet,
-    pub description: ProbeSet,
-}
-
-impl Probe {
-    pub fn load(config: &SetConfig, data_root: &std::path::Path) -> anyhow::Result<Self> {
-        Self::of(config, config.load(data_root)?)
-    }
-
-    /// The same for certain versions: pictures of a folder are scaled to the largest side that one of them takes.
-    pub fn load_for(
-        config: &SetConfig,
-        data_root: &std::path::Path,
-        versions: &[ModelVersion],
-    ) -> anyhow::Result<Self> {
-        let sides = versions.iter().map(|version| version.architecture.input[1]);
-        match sides.max() {
-            Some(side) => Self::of(config, config.load_sized(data_root, side)?),
-            None => Self::load(config, data_root),
-        }
-    }
-
-    fn of(config: &SetConfig, set: ImageSet) -> anyhow::Result<Self> {
-        let mut name = config.describe();
-        if let Some(completeness) = set.completeness().filter(|found| found.is_partial()) {
-            name.push_str(&format!(" ({completeness})"));
-        }
-        let description = ProbeSet {
-            name,
-            argument: Some(SetArgument(config.clone()).to_string()),
-            count: set.len(),
-            sha256: set.content_sha256(),
-        };
-        Ok(Self { set, description })
-    }
-}
 
 /// Tie rule and bootstrap settings.
 #[derive(Clone, Copy, Debug)]

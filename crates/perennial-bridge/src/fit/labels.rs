@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use perennial_core::SpaceRef;
 
-use super::{Map, Products, assemble, check, map};
+use super::linear_map::Map;
+use super::products::Products;
+use super::{assemble, check, map};
 use crate::bridge::Bridge;
 use crate::centring::{CentredRows, mean_of_units};
 use crate::error::{BridgeError, Side};

@@ -2,7 +2,9 @@
 
 use faer::Mat;
 
-use super::{Map, Products, orthogonal};
+use super::linear_map::Map;
+use super::orthogonal;
+use super::products::Products;
 use crate::linear_algebra::{add, inner, product};
 
 const MOST_STEPS: usize = 200;

@@ -2,7 +2,8 @@
 
 use faer::Mat;
 
-use super::{Map, Products};
+use super::linear_map::Map;
+use super::products::Products;
 use crate::linear_algebra::{cholesky, product, solve_lower, solve_lower_transposed, thin_svd};
 
 /// `(X^T X + penalty n I)^-1 X^T Y`; nothing if the matrix is singular.

@@ -2,7 +2,7 @@
 
 use faer::Mat;
 
-use super::Products;
+use super::products::Products;
 use crate::linear_algebra::{product, thin_svd};
 
 /// `U V^T` of the singular value decomposition of `X^T Y`, and the singular values. It maximises the

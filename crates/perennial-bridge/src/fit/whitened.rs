@@ -2,7 +2,7 @@
 
 use faer::Mat;
 
-use super::Products;
+use super::products::Products;
 use crate::linear_algebra::{cholesky, product, solve_lower, solve_lower_transposed, thin_svd};
 
 /// Whitening of both sides with shrunk covariances, rotation, re-weighting by the singular values' power, de-whitening.

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-use super::{Target, folder_of, keep_access};
-use crate::atomic::{sync_folder, temporary_file};
+use super::target::{Target, folder_of};
+use crate::durable::{sync_folder, temporary_file};
 
 const BUFFER_BYTES: usize = 1 << 18;
 
@@ -152,4 +152,22 @@ fn replace(
     temporary.as_file().sync_all()?;
     temporary.persist(path).map_err(|error| error.error)?;
     sync_folder(folder_of(path))
+}
+
+/// Gives the new file the mode of the one that it replaces and, where that is allowed, the owner.
+#[cfg(unix)]
+fn keep_access(file: &File, replaced: &Metadata) -> io::Result<()> {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
+    let own = file.metadata()?;
+    if (own.uid(), own.gid()) != (replaced.uid(), replaced.gid()) {
+        // Only a privileged user may give files away; for others the new file is theirs.
+        let _ = fchown(file, Some(replaced.uid()), Some(replaced.gid()));
+    }
+    let mode = replaced.permissions().mode() & 0o777;
+    file.set_permissions(std::fs::Permissions::from_mode(mode))
+}
+
+#[cfg(not(unix))]
+fn keep_access(_file: &File, _replaced: &Metadata) -> io::Result<()> {
+    Ok(())
 }

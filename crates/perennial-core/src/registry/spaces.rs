@@ -10,9 +10,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::{Registry, RegistryError};
-use crate::atomic::{sync_folder, write_new};
 use crate::bounded_read::read_at_most;
 use crate::checksum::sha256_hex;
+use crate::durable::{sync_folder, write_new};
 use crate::file_lock::lock;
 use crate::space::{Metric, Modality, SpaceId, SpaceRef};
 use crate::version::version_number;

@@ -7,10 +7,13 @@
 //! **Source**: ITU-T T.81, annexes B, F and G.
 
 mod bits;
+mod defect;
 mod scan;
 
 use bits::HuffmanTable;
 use scan::{Component, Frame, Scan, ScanComponent, check_scan};
+
+pub(super) use defect::Defect;
 
 const END_OF_IMAGE: u8 = 0xd9;
 const START_OF_SCAN: u8 = 0xda;
@@ -23,15 +26,6 @@ const FRAMES: std::ops::RangeInclusive<u8> = 0xc0..=0xc2;
 const MAX_COMPONENTS: u8 = 4;
 /// The most scans that are walked; each costs time for every block, whatever its length. The decoder takes as many.
 const MAX_SCANS: usize = 100;
-
-/// What is wrong with a JPEG.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Defect {
-    /// A scan, or the end mark, is missing.
-    Cut,
-    /// The coded pixels contain what no encoder writes.
-    Damaged,
-}
 
 /// Tables and counts that the segments have set so far.
 #[derive(Default)]

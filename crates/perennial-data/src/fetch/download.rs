@@ -9,7 +9,8 @@ use md5::{Digest, Md5};
 use ureq::http::{HeaderMap, StatusCode, header};
 use ureq::tls::TlsConfig;
 
-use super::{ArchiveSpec, FetchError, Progress};
+use super::archive::ArchiveSpec;
+use super::error::FetchError;
 use crate::image_set::hexadecimal;
 
 /// The most requests for one download.
@@ -20,6 +21,15 @@ const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// Timeout for a server that sends nothing.
 const SILENCE: Duration = Duration::from_secs(60);
+
+/// How far a download has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes of the archive on disk, those of earlier attempts included.
+    pub received_bytes: u64,
+    /// Size of the archive in bytes, where the server tells it.
+    pub total_bytes: Option<u64>,
+}
 
 /// Downloads the archive and verifies its MD5.
 pub(super) fn download(

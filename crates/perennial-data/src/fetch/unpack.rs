@@ -6,7 +6,8 @@ use std::path::Path;
 use flate2::read::GzDecoder;
 use perennial_core::write_atomically_with;
 
-use super::{ArchiveFile, ArchiveSpec, FetchError, FileSize};
+use super::archive::{ArchiveFile, ArchiveSpec, FileSize};
+use super::error::FetchError;
 
 /// Data files of the archive that are not in `folder` yet; the texts that come with them are optional.
 ///

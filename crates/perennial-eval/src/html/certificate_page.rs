@@ -5,12 +5,18 @@
 //! base64 `data:` URI of a usual bitmap format.
 
 use maud::{Markup, html};
-use perennial_core::{Interval, ItemId, Verdict};
 
-use super::interval_plot::appearance;
 use super::numbers::Grouped;
 use super::{embedding_map, flips, histogram, measures, page, sources, ways};
 use crate::Provenance;
+
+pub use super::embedding_map::{EmbeddingMap, EmbeddingMaps, MapPoint};
+pub use super::flips::{Flip, FlipItem};
+pub use super::histogram::ScoreHistogram;
+pub use super::measures::MeasureRow;
+pub use super::outcome::{Outcome, Task};
+pub use super::sources::{CertificateProvenance, SourceFile};
+pub use super::ways::{Advice, Cost, ShareCurve, ShareLine, Way, WayQuality};
 
 /// Everything that the page of one upgrade shows.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -45,76 +51,6 @@ pub struct CertificatePage {
     pub provenance: CertificateProvenance,
 }
 
-/// What is looked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Task {
-    /// Any item of the query's class is right.
-    ClassLike,
-    /// One item, or a few judged ones, are right.
-    ItemLike,
-}
-
-impl Task {
-    /// The task's name: `class-like` or `item-like`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::ClassLike => "class-like",
-            Self::ItemLike => "item-like",
-        }
-    }
-
-    /// When a hit is right.
-    fn meaning(self) -> &'static str {
-        match self {
-            Self::ClassLike => "any item of the query's class is a right hit",
-            Self::ItemLike => "one item, or a few judged ones, are the right hits",
-        }
-    }
-}
-
-/// What a measurement says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Outcome {
-    /// The interval of the margin decided, or left it open.
-    Decided(Verdict),
-    /// The measurement is not able to decide, such as with too few queries.
-    CannotTell,
-}
-
-impl From<Verdict> for Outcome {
-    fn from(verdict: Verdict) -> Self {
-        Self::Decided(verdict)
-    }
-}
-
-impl std::fmt::Display for Outcome {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Decided(verdict) => verdict.fmt(f),
-            Self::CannotTell => f.write_str("cannot tell"),
-        }
-    }
-}
-
-impl Outcome {
-    /// The class and the sign with which it is shown.
-    fn appearance(self) -> (&'static str, &'static str) {
-        match self {
-            Self::Decided(verdict) => appearance(verdict),
-            Self::CannotTell => ("open", "\u{2013}"),
-        }
-    }
-
-    /// The word in its coloured pill; the row or box around it has the class of [`Self::appearance`].
-    pub(super) fn badge(self) -> Markup {
-        html! { span.badge { b aria-hidden="true" { (self.appearance().1) } " " (self) } }
-    }
-
-    pub(super) fn class(self) -> &'static str {
-        self.appearance().0
-    }
-}
-
 /// The verdict for one task.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskVerdict {
@@ -126,213 +62,6 @@ pub struct TaskVerdict {
     pub sentence: String,
     /// What to do about it, in one sentence, where there is something to do.
     pub remedy: Option<String>,
-}
-
-/// One measure of one route.
-#[derive(Debug, Clone, PartialEq)]
-pub struct MeasureRow {
-    /// Name of the measure, such as `recall@10`. Rows of one measure stand together.
-    pub measure: String,
-    /// The task that the measure belongs to.
-    pub task: Task,
-    /// The route, such as `dual, w = 0.5`.
-    pub route: String,
-    /// Old queries on the old gallery.
-    pub old_self: f64,
-    /// New queries by this route on the old gallery.
-    pub cross: f64,
-    /// New queries on the gallery embedded again, where that was measured.
-    pub new_self: Option<f64>,
-    /// Cross-test minus old self-test.
-    pub margin: f64,
-    /// Its interval, where one was drawn.
-    pub interval: Option<Interval>,
-    /// Share of the queries that were wrong before and are right by this route; none for measures that are not right or wrong.
-    pub positive_flips: Option<f64>,
-    /// Share of the queries that were right before and are wrong by this route.
-    pub negative_flips: Option<f64>,
-    /// (cross - old self) / (new self - old self); none where the new self-test is unknown or no better.
-    pub upgrade_recovery: Option<f64>,
-    /// What the interval decides.
-    pub outcome: Outcome,
-}
-
-/// The ways to upgrade.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Advice {
-    /// The recommendation in one sentence; the page's headline.
-    pub sentence: String,
-    /// The ways, best first.
-    pub ways: Vec<Way>,
-    /// Position of the recommended way, counted from 0.
-    pub recommended: Option<usize>,
-    /// The money's unit, such as `EUR`.
-    pub currency: String,
-    /// Quality against the share of the items that is embedded again.
-    pub shares: Option<ShareCurve>,
-}
-
-/// One way to upgrade.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Way {
-    /// The way, such as `dual queries, w = 0.5`.
-    pub name: String,
-    /// What it needs or rests on, such as `the old encoder keeps running`.
-    pub note: Option<String>,
-    /// Its quality in each measure.
-    pub quality: Vec<WayQuality>,
-    /// Share of the queries that doing nothing answers and this way does not.
-    pub negative_flips: Option<f64>,
-    /// What it costs once.
-    pub once: Cost,
-    /// What a million queries cost more than today.
-    pub per_million_queries: Cost,
-}
-
-/// The quality of a way in one measure.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct WayQuality {
-    /// Name of the measure, such as `mrr@10`.
-    pub measure: String,
-    /// The figure.
-    pub value: f64,
-    /// What it is above doing nothing, where the two were compared.
-    pub margin: Option<f64>,
-    /// Interval of the margin.
-    pub interval: Option<Interval>,
-}
-
-/// Time and money, as far as known.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Cost {
-    /// Seconds of computing.
-    pub seconds: Option<f64>,
-    /// Money in the advice's currency.
-    pub money: Option<f64>,
-}
-
-/// Quality against the share of the items that is embedded again.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct ShareCurve {
-    /// Name of the measure.
-    pub measure: String,
-    /// One line for each order of re-embedding.
-    pub lines: Vec<ShareLine>,
-    /// Qualities that do not depend on the share, with their names, such as that of dual queries.
-    pub levels: Vec<(String, f64)>,
-}
-
-/// One line of a [`ShareCurve`].
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct ShareLine {
-    /// The order, such as `most asked first`.
-    pub name: String,
-    /// Share and quality, by ascending share.
-    pub points: Vec<(f64, f64)>,
-}
-
-/// Scores of matches and of non-matches in equal steps from `low` to `high`.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct ScoreHistogram {
-    /// Whose scores they are, such as `before: old queries`.
-    pub name: String,
-    /// Where the first step begins.
-    pub low: f64,
-    /// Where the last step ends.
-    pub high: f64,
-    /// How many scores of queries with right items each step holds.
-    pub matches: Vec<usize>,
-    /// The same for wrong items. As many steps.
-    pub non_matches: Vec<usize>,
-}
-
-/// Both spaces as pictures in two dimensions; [`crate::pca::Plane`] makes the places.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct EmbeddingMaps {
-    /// Names of the groups that have colours: classes or spaces.
-    pub groups: Vec<String>,
-    /// The maps, such as before and after bridging.
-    pub maps: Vec<EmbeddingMap>,
-}
-
-/// One map.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct EmbeddingMap {
-    /// Its name, such as `before bridging`.
-    pub name: String,
-    /// Share of the variance that the two dimensions hold, where known.
-    pub explained: Option<f64>,
-    /// The points.
-    pub points: Vec<MapPoint>,
-}
-
-/// One embedding on a map.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct MapPoint {
-    /// First coordinate.
-    pub x: f64,
-    /// Second coordinate.
-    pub y: f64,
-    /// Position of its group in [`EmbeddingMaps::groups`]; another number is drawn grey.
-    pub group: usize,
-    /// Whether the new encoder made it: a cross instead of a dot.
-    pub newer: bool,
-}
-
-/// A query whose first hit changed.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Flip {
-    /// Whether it is right now and was wrong before; otherwise the reverse.
-    pub gained: bool,
-    /// The query.
-    pub query: FlipItem,
-    /// The first hit before.
-    pub old_hit: FlipItem,
-    /// The first hit now.
-    pub new_hit: FlipItem,
-}
-
-/// A query or a hit.
-#[derive(Debug, Clone, PartialEq)]
-pub struct FlipItem {
-    /// Its id.
-    pub id: ItemId,
-    /// Its class, where it has one.
-    pub label: Option<String>,
-    /// A small picture as a base64 `data:` URI (PNG, JPEG, GIF, WebP or AVIF).
-    pub picture: Option<String>,
-}
-
-/// How the figures came about.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct CertificateProvenance {
-    /// The files that were read.
-    pub files: Vec<SourceFile>,
-    /// Names and values of the settings.
-    pub settings: Vec<(String, String)>,
-    /// Seed of everything that is drawn.
-    pub seed: Option<u64>,
-    /// When it was measured: RFC 3339 in UTC.
-    pub measured: Option<String>,
-    /// Name and version of the program.
-    pub program: Option<String>,
-    /// The command line that repeats it.
-    pub command: Option<String>,
-}
-
-/// A file that was read.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SourceFile {
-    /// What it was used as, such as `old queries`.
-    pub role: String,
-    /// Its name or path.
-    pub name: String,
-    /// Its rows, where it has some.
-    pub rows: Option<usize>,
-    /// Its dimension, where it has one.
-    pub dim: Option<usize>,
-    /// SHA-256 of its content, hexadecimal.
-    pub sha256: Option<String>,
 }
 
 impl CertificatePage {

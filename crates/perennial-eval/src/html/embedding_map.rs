@@ -5,9 +5,41 @@ use std::fmt::Write;
 
 use maud::{Markup, html};
 
-use super::certificate_page::{EmbeddingMap, EmbeddingMaps, MapPoint};
 use super::numbers::{At, Grouped, Plain};
 use super::page;
+
+/// Both spaces as pictures in two dimensions; [`crate::pca::Plane`] makes the places.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct EmbeddingMaps {
+    /// Names of the groups that have colours: classes or spaces.
+    pub groups: Vec<String>,
+    /// The maps, such as before and after bridging.
+    pub maps: Vec<EmbeddingMap>,
+}
+
+/// One map.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct EmbeddingMap {
+    /// Its name, such as `before bridging`.
+    pub name: String,
+    /// Share of the variance that the two dimensions hold, where known.
+    pub explained: Option<f64>,
+    /// The points.
+    pub points: Vec<MapPoint>,
+}
+
+/// One embedding on a map.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct MapPoint {
+    /// First coordinate.
+    pub x: f64,
+    /// Second coordinate.
+    pub y: f64,
+    /// Position of its group in [`EmbeddingMaps::groups`]; another number is drawn grey.
+    pub group: usize,
+    /// Whether the new encoder made it: a cross instead of a dot.
+    pub newer: bool,
+}
 
 const WIDTH: f64 = 340.0;
 const HEIGHT: f64 = 280.0;

@@ -1,9 +1,33 @@
 //! Queries whose first hit changed from wrong to right or from right to wrong.
 
 use maud::{Markup, html};
+use perennial_core::ItemId;
 
-use super::certificate_page::{Flip, FlipItem};
 use super::page;
+
+/// A query whose first hit changed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Flip {
+    /// Whether it is right now and was wrong before; otherwise the reverse.
+    pub gained: bool,
+    /// The query.
+    pub query: FlipItem,
+    /// The first hit before.
+    pub old_hit: FlipItem,
+    /// The first hit now.
+    pub new_hit: FlipItem,
+}
+
+/// A query or a hit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FlipItem {
+    /// Its id.
+    pub id: ItemId,
+    /// Its class, where it has one.
+    pub label: Option<String>,
+    /// A small picture as a base64 `data:` URI (PNG, JPEG, GIF, WebP or AVIF).
+    pub picture: Option<String>,
+}
 
 /// Flips shown of either kind.
 const SHOWN: usize = 24;

@@ -2,9 +2,23 @@
 
 use maud::{Markup, html};
 
-use super::certificate_page::ScoreHistogram;
 use super::numbers::{At, Grouped, Plain};
 use super::page;
+
+/// Scores of matches and of non-matches in equal steps from `low` to `high`.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ScoreHistogram {
+    /// Whose scores they are, such as `before: old queries`.
+    pub name: String,
+    /// Where the first step begins.
+    pub low: f64,
+    /// Where the last step ends.
+    pub high: f64,
+    /// How many scores of queries with right items each step holds.
+    pub matches: Vec<usize>,
+    /// The same for wrong items. As many steps.
+    pub non_matches: Vec<usize>,
+}
 
 const WIDTH: f64 = 340.0;
 const HEIGHT: f64 = 190.0;

@@ -1,11 +1,41 @@
 //! The measures of a certificate: what was, what is by each route, and what would be if everything were embedded again.
 
 use maud::{Markup, html};
+use perennial_core::Interval;
 
-use super::certificate_page::MeasureRow;
 use super::interval_plot::Scale;
 use super::numbers::{Plain, Signed, plain};
+use super::outcome::{Outcome, Task};
 use super::page;
+
+/// One measure of one route.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MeasureRow {
+    /// Name of the measure, such as `recall@10`. Rows of one measure stand together.
+    pub measure: String,
+    /// The task that the measure belongs to.
+    pub task: Task,
+    /// The route, such as `dual, w = 0.5`.
+    pub route: String,
+    /// Old queries on the old gallery.
+    pub old_self: f64,
+    /// New queries by this route on the old gallery.
+    pub cross: f64,
+    /// New queries on the gallery embedded again, where that was measured.
+    pub new_self: Option<f64>,
+    /// Cross-test minus old self-test.
+    pub margin: f64,
+    /// Its interval, where one was drawn.
+    pub interval: Option<Interval>,
+    /// Share of the queries that were wrong before and are right by this route; none for measures that are not right or wrong.
+    pub positive_flips: Option<f64>,
+    /// Share of the queries that were right before and are wrong by this route.
+    pub negative_flips: Option<f64>,
+    /// (cross - old self) / (new self - old self); none where the new self-test is unknown or no better.
+    pub upgrade_recovery: Option<f64>,
+    /// What the interval decides.
+    pub outcome: Outcome,
+}
 
 pub(super) fn section(rows: &[MeasureRow], percent: &str) -> Markup {
     if rows.is_empty() {

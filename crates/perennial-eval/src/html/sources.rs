@@ -2,9 +2,40 @@
 
 use maud::{Markup, html};
 
-use super::certificate_page::{CertificateProvenance, SourceFile};
 use super::numbers::Grouped;
 use super::page;
+
+/// How the figures came about.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CertificateProvenance {
+    /// The files that were read.
+    pub files: Vec<SourceFile>,
+    /// Names and values of the settings.
+    pub settings: Vec<(String, String)>,
+    /// Seed of everything that is drawn.
+    pub seed: Option<u64>,
+    /// When it was measured: RFC 3339 in UTC.
+    pub measured: Option<String>,
+    /// Name and version of the program.
+    pub program: Option<String>,
+    /// The command line that repeats it.
+    pub command: Option<String>,
+}
+
+/// A file that was read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SourceFile {
+    /// What it was used as, such as `old queries`.
+    pub role: String,
+    /// Its name or path.
+    pub name: String,
+    /// Its rows, where it has some.
+    pub rows: Option<usize>,
+    /// Its dimension, where it has one.
+    pub dim: Option<usize>,
+    /// SHA-256 of its content, hexadecimal.
+    pub sha256: Option<String>,
+}
 
 pub(super) fn section(provenance: &CertificateProvenance) -> Markup {
     let settings = !provenance.settings.is_empty() || provenance.program.is_some();

@@ -1,11 +1,85 @@
 //! The ways to upgrade, ranked, with their qualities and costs, and quality against the share that is embedded again.
 
 use maud::{Markup, html};
+use perennial_core::Interval;
 
-use super::certificate_page::{Advice, Cost, ShareCurve, Way, WayQuality};
 use super::curve::{Chart, Line, value_range};
 use super::numbers::{Duration, Plain, Signed, plain};
 use super::page;
+
+/// The ways to upgrade.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Advice {
+    /// The recommendation in one sentence; the page's headline.
+    pub sentence: String,
+    /// The ways, best first.
+    pub ways: Vec<Way>,
+    /// Position of the recommended way, counted from 0.
+    pub recommended: Option<usize>,
+    /// The money's unit, such as `EUR`.
+    pub currency: String,
+    /// Quality against the share of the items that is embedded again.
+    pub shares: Option<ShareCurve>,
+}
+
+/// One way to upgrade.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Way {
+    /// The way, such as `dual queries, w = 0.5`.
+    pub name: String,
+    /// What it needs or rests on, such as `the old encoder keeps running`.
+    pub note: Option<String>,
+    /// Its quality in each measure.
+    pub quality: Vec<WayQuality>,
+    /// Share of the queries that doing nothing answers and this way does not.
+    pub negative_flips: Option<f64>,
+    /// What it costs once.
+    pub once: Cost,
+    /// What a million queries cost more than today.
+    pub per_million_queries: Cost,
+}
+
+/// The quality of a way in one measure.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct WayQuality {
+    /// Name of the measure, such as `mrr@10`.
+    pub measure: String,
+    /// The figure.
+    pub value: f64,
+    /// What it is above doing nothing, where the two were compared.
+    pub margin: Option<f64>,
+    /// Interval of the margin.
+    pub interval: Option<Interval>,
+}
+
+/// Time and money, as far as known.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Cost {
+    /// Seconds of computing.
+    pub seconds: Option<f64>,
+    /// Money in the advice's currency.
+    pub money: Option<f64>,
+}
+
+/// Quality against the share of the items that is embedded again.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ShareCurve {
+    /// Name of the measure.
+    pub measure: String,
+    /// One line for each order of re-embedding.
+    pub lines: Vec<ShareLine>,
+    /// Qualities that do not depend on the share, with their names, such as that of dual queries.
+    pub levels: Vec<(String, f64)>,
+}
+
+/// One line of a [`ShareCurve`].
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ShareLine {
+    /// The order, such as `most asked first`.
+    pub name: String,
+    /// Share and quality, by ascending share.
+    pub points: Vec<(f64, f64)>,
+}
 
 pub(super) fn section(advice: &Advice, percent: &str) -> Markup {
     html! {

@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use super::{Content, ReportError};
+use super::content::Content;
+use super::error::ReportError;
 use crate::{Interval, metrics};
 
 pub(super) fn check(content: &Content) -> Result<(), ReportError> {

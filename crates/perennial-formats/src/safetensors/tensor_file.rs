@@ -10,7 +10,7 @@ use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 
 use crate::error::FormatError;
-use crate::format::open_file;
+use crate::input::open_file;
 use crate::numbers::{Float, Integer, Order};
 
 /// A file of vectors has a handful of tensors; a header that is larger belongs to something else.

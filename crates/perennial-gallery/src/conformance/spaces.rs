@@ -1,8 +1,11 @@
 //! What a store does with its spaces.
 
-use super::*;
+use super::scene::{counts, ids, item, on_a_half_circle, search, space};
+use crate::filter::Filter;
 use crate::item::SimplexIdentity;
+use crate::limits::MAX_LIMIT;
 use crate::space::StoreSpace;
+use crate::store::{SearchRequest, VectorStore};
 
 fn plane(id: &str, vertices: Option<usize>) -> StoreSpace {
     StoreSpace {
@@ -203,4 +206,26 @@ pub(super) fn an_item_is_in_one_space_at_a_time(store: &dyn VectorStore) {
         store.scroll(None, 10, &filter, false).unwrap().items.len(),
         3
     );
+}
+
+pub(super) fn a_sample_has_different_items_of_its_space_only(store: &dyn VectorStore) {
+    store.upsert(on_a_half_circle(20)).unwrap();
+    let sample = |name: &str, limit, seed| store.sample(&space(name), limit, seed).unwrap();
+    let of_a: Vec<Vec<f32>> = on_a_half_circle(20)
+        .into_iter()
+        .filter(|item| item.model_version == "a")
+        .map(|item| item.embedding)
+        .collect();
+    let some = sample("a", 4, 1);
+    assert_eq!(some.len(), 4 * 2);
+    for (at, vector) in some.chunks(2).enumerate() {
+        assert!(of_a.iter().any(|known| known == vector));
+        assert!(!some.chunks(2).skip(at + 1).any(|other| other == vector));
+    }
+    assert_eq!(some, sample("a", 4, 1));
+    assert_eq!(sample("a", 10, 1).len(), 10 * 2);
+    assert_eq!(sample("a", 11, 2).len(), 10 * 2);
+    assert!(sample("a", 0, 1).is_empty() && sample("unknown", 5, 1).is_empty());
+    store.delete(&[0.into()]).unwrap();
+    assert_eq!(sample("a", 11, 1).len(), 9 * 2);
 }

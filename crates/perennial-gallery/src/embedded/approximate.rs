@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use usearch::{Index, IndexOptions, MetricKind, ScalarKind};
 
 use super::HnswConfig;
-use super::codes::{dot_codes, encode};
+use super::codes::encode;
 use crate::error::GalleryError;
 
 /// Bytes behind the codes of a vector: the inverse of their length as `f32`.
@@ -30,6 +30,23 @@ impl GraphVector {
         codes.extend(inverse.to_le_bytes().map(|byte| byte as i8));
         Self(codes)
     }
+}
+
+struct CodeProduct<'a>(&'a [i8], &'a [i8]);
+
+impl pulp::WithSimd for CodeProduct<'_> {
+    type Output = i32;
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) -> i32 {
+        let pairs = self.0.iter().zip(self.1);
+        pairs.map(|(&a, &b)| i32::from(a) * i32::from(b)).sum()
+    }
+}
+
+/// The product of two rows of codes.
+fn dot_codes(a: &[i8], b: &[i8]) -> i32 {
+    pulp::Arch::new().dispatch(CodeProduct(a, b))
 }
 
 /// 1 - cosine of two vectors in the graph's form.
@@ -277,6 +294,7 @@ mod tests {
 
     #[test]
     fn the_distance_is_one_minus_the_cosine() {
+        assert_eq!(dot_codes(&[127, -3], &[-127, 2]), -16_135);
         let (a, b) = (
             GraphVector::new(&[0.6, 0.8, 0.0]),
             GraphVector::new(&[0.8, 0.0, 0.6]),

@@ -314,23 +314,6 @@ impl QueryWords {
     }
 }
 
-struct CodeProduct<'a>(&'a [i8], &'a [i8]);
-
-impl pulp::WithSimd for CodeProduct<'_> {
-    type Output = i32;
-
-    #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) -> i32 {
-        let pairs = self.0.iter().zip(self.1);
-        pairs.map(|(&a, &b)| i32::from(a) * i32::from(b)).sum()
-    }
-}
-
-/// The product of two rows of codes.
-pub(super) fn dot_codes(a: &[i8], b: &[i8]) -> i32 {
-    pulp::Arch::new().dispatch(CodeProduct(a, b))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -356,7 +339,6 @@ mod tests {
         assert_eq!(encode(&[1e-44, 1e-38], &[], &mut codes).scale, 0.0);
         let tiny = QueryWords::new(&[1.0, 2e-38, 2e-38], &[1.0, 0.0, 0.0]);
         assert_eq!((tiny.sum, tiny.bounds.scale), (0, 0.0));
-        assert_eq!(dot_codes(&[127, -3], &[-127, 2]), -16_135);
     }
 
     #[test]

@@ -11,12 +11,11 @@ use std::path::Path;
 use redb::{Database, ReadableTableMetadata};
 use tempfile::TempPath;
 
-use super::backend::PreallocatedFile;
-use super::log::{IDS, ITEMS, Meta, Reader, Writer};
-use super::opening::open_error;
+use super::opening::empty;
 use super::place;
 use super::record::Record;
 use super::state::State;
+use super::tables::{IDS, ITEMS, Meta, Reader, Writer};
 use crate::error::GalleryError;
 
 /// A copy that has no name of its own yet. It is removed when it is dropped.
@@ -39,15 +38,10 @@ impl Copied {
         let path = reader.path();
         let system = |error| place::system(path, error);
         let (file, temporary) = place::copy_file(path).map_err(system)?;
-        let kept = file.try_clone().map_err(system)?;
-        let failed = |error| open_error(path, error);
-        let database = Database::builder()
-            .set_cache_size(cache_bytes)
-            .create_with_backend(PreallocatedFile::new(file).map_err(failed)?)
-            .map_err(failed)?;
+        let (database, file) = empty(file, path, cache_bytes)?;
         let mut copied = Self {
             database,
-            file: kept,
+            file,
             temporary,
             meta: reader.meta()?,
             rows: Vec::with_capacity(reader.items()? as usize),
@@ -60,9 +54,7 @@ impl Copied {
     }
 
     fn begin(&self, reader: &Reader) -> Result<Writer, GalleryError> {
-        let transaction = self.database.begin_write();
-        let transaction = transaction.map_err(|error| reader.storage(error))?;
-        Ok(Writer { transaction })
+        Writer::begin(&self.database).map_err(|error| reader.storage(error))
     }
 
     fn copy(&mut self, reader: &Reader) -> Result<(), GalleryError> {

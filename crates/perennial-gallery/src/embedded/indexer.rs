@@ -11,10 +11,10 @@ use std::thread::JoinHandle;
 use perennial_core::{read_at_most, write_atomically};
 use serde::{Deserialize, Serialize};
 
-use super::HnswConfig;
 use super::approximate::{CALLERS, Graph, GraphVector};
 use super::rows::Rows;
 use super::state::{Shared, thread_pool};
+use super::{HAS_GRAPHS, HnswConfig};
 use crate::error::GalleryError;
 use crate::snapshot::digest_of_file;
 
@@ -43,6 +43,7 @@ impl Indexer {
         let pool = thread_pool("gallery-index", shared.config.threads.div_ceil(2))?;
         let work = Work {
             saved_rows: BTreeMap::new(),
+            said_missing: false,
             pool,
             shared,
         };
@@ -111,6 +112,8 @@ struct Work {
     pool: rayon::ThreadPool,
     /// Vectors of each partition's graph when it was last saved.
     saved_rows: BTreeMap<u32, usize>,
+    /// Whether it was said that a graph would be of use and this build has none.
+    said_missing: bool,
 }
 
 impl Work {
@@ -160,7 +163,11 @@ impl Work {
         self.shared.state().partitions.keys().copied().collect()
     }
 
-    fn bring_up_to_date(&self) -> Result<(), GalleryError> {
+    fn bring_up_to_date(&mut self) -> Result<(), GalleryError> {
+        if !HAS_GRAPHS {
+            self.say_missing();
+            return Ok(());
+        }
         // A graph that cannot be saved is not worth building; a saved one serves as it is.
         if self.shared.read_only {
             return Ok(());
@@ -184,6 +191,24 @@ impl Work {
             }
         }
         Ok(())
+    }
+
+    /// Says once that a partition is so large that a graph would answer faster.
+    fn say_missing(&mut self) {
+        let from = self.shared.config.hnsw_from;
+        let largest = {
+            let state = self.shared.state();
+            state.partitions.values().map(Rows::live).max().unwrap_or(0)
+        };
+        if largest < from || self.said_missing {
+            return;
+        }
+        self.said_missing = true;
+        tracing::warn!(
+            items = largest,
+            hnsw_from = from,
+            "every search compares with all items: this build has no approximate index; build with --features hnsw"
+        );
     }
 
     /// The graph to extend: the one there is, a new one where that is of no use, or none for so few rows.
@@ -232,7 +257,8 @@ impl Work {
 
     fn load(&self, partition: u32) -> Result<Option<Arc<Graph>>, GalleryError> {
         let files = Files::of(&self.shared.folder, partition);
-        if self.shared.config.hnsw_from == usize::MAX || !files.description.exists() {
+        if !HAS_GRAPHS || self.shared.config.hnsw_from == usize::MAX || !files.description.exists()
+        {
             return Ok(None);
         }
         let text = read_at_most(&files.description, 1 << 16)

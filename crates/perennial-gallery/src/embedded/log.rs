@@ -1,45 +1,21 @@
-//! The database: items, their ids, and the spaces with their partitions, in one transactional file.
-//!
-//! Rows are numbered by a counter that never goes back, so a row number is never reused: a replaced item gets a new
-//! row. Everything derived may therefore remember rows, and a gap only means that an item is gone.
+//! The database of a folder: opened, reopened after a failure, and replaced by a compacted copy.
 
-use std::collections::BTreeMap;
 use std::fs::File;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use redb::{
-    Database, ReadOnlyTable, ReadableDatabase, ReadableTableMetadata, TableDefinition,
-    WriteTransaction,
-};
+use redb::Database;
 
 use super::backend::PreallocatedFile;
 use super::compaction::Copied;
-use super::layout::{Layout, Shape};
 use super::opening::{create, open_error};
 use super::overlay::Overlay;
 use super::place;
-use super::record::Record;
+use super::tables::{Reader, Replaced, Writer, guarded, storage};
 use super::upgrade;
 use crate::error::GalleryError;
 
-/// Row number to record.
-pub(super) const ITEMS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("items");
-/// Id key to row number.
-pub(super) const IDS: TableDefinition<'_, &[u8], u64> = TableDefinition::new("ids");
-/// Number of a space to its name, which is that of a model version or of an outside encoder.
-pub(super) const VERSIONS: TableDefinition<'_, u32, &str> = TableDefinition::new("versions");
-/// Number of a space to number of its partition.
-pub(super) const SPACES: TableDefinition<'_, u32, u32> = TableDefinition::new("spaces");
-/// Number of a partition to its dimension and the vertices of its simplex, 0 for none.
-pub(super) const PARTITIONS: TableDefinition<'_, u32, (u32, u32)> =
-    TableDefinition::new("partitions");
-pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
-
-/// Format 1 had one dimension and one simplex for all items: see `upgrade.rs`.
-pub(super) const FORMAT: u64 = 2;
 /// How long an opening waits for another process, such as a command that is just ending.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long a reopening waits for this process's readers to close the file.
@@ -56,19 +32,6 @@ pub(super) enum Access {
     Read,
 }
 
-/// The few numbers that belong to the gallery as a whole.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Meta {
-    /// Distinguishes this database from earlier ones in the same folder.
-    pub(super) store: u64,
-    /// Counts the transactions.
-    pub(super) sequence: u64,
-    /// The next row number.
-    pub(super) next_row: u64,
-    /// The next number of a partition.
-    pub(super) next_partition: u64,
-}
-
 /// The database of one folder, opened by one process.
 pub(super) struct Log {
     /// Links followed.
@@ -79,29 +42,6 @@ pub(super) struct Log {
     readers: Arc<Replaced>,
     /// A compaction put a file in place whose name may not have reached the disk: nothing may be promised before it has.
     unsynced: bool,
-}
-
-/// Keeps a database that a compaction replaced until its last reader is done; empty before that. A database that is dropped
-/// ends the views of its readers.
-#[derive(Default)]
-struct Replaced(Mutex<Option<Database>>);
-
-/// The content at one moment, unmoved by later writes.
-pub(super) struct Reader {
-    path: PathBuf,
-    pub(super) items: ReadOnlyTable<u64, &'static [u8]>,
-    pub(super) ids: ReadOnlyTable<&'static [u8], u64>,
-    versions: ReadOnlyTable<u32, &'static str>,
-    spaces: ReadOnlyTable<u32, u32>,
-    partitions: ReadOnlyTable<u32, (u32, u32)>,
-    meta: ReadOnlyTable<&'static str, u64>,
-    /// Dropped after the tables.
-    _database: Arc<Replaced>,
-}
-
-/// A transaction; dropping it without a commit discards it.
-pub(super) struct Writer {
-    pub(super) transaction: WriteTransaction,
 }
 
 impl Log {
@@ -221,7 +161,7 @@ impl Log {
             .map_err(|error| storage(&self.path, error))?;
         let old = self.database.replace(database);
         let readers = std::mem::take(&mut self.readers);
-        *readers.0.lock().unwrap_or_else(PoisonError::into_inner) = old;
+        readers.keep(old);
         self.unsynced = true;
         // If this fails, the next write tries again before it does anything.
         if let Err(error) = self.sync_name() {
@@ -247,208 +187,16 @@ impl Log {
 
     /// A view of what is committed now.
     pub(super) fn reader(&self) -> Result<Reader, GalleryError> {
-        let path = &self.path;
-        let transaction = self
-            .database()?
-            .begin_read()
-            .map_err(|error| storage(path, error))?;
-        let table = |error| storage(path, error);
-        Ok(Reader {
-            path: path.clone(),
-            items: transaction.open_table(ITEMS).map_err(table)?,
-            ids: transaction.open_table(IDS).map_err(table)?,
-            versions: transaction.open_table(VERSIONS).map_err(table)?,
-            spaces: transaction.open_table(SPACES).map_err(table)?,
-            partitions: transaction.open_table(PARTITIONS).map_err(table)?,
-            meta: transaction.open_table(META).map_err(table)?,
-            _database: Arc::clone(&self.readers),
-        })
+        Reader::of(self.database()?, &self.path, &self.readers)
     }
 
     pub(super) fn writer(&mut self) -> Result<Writer, GalleryError> {
         self.sync_name()?;
-        let transaction = self
-            .database()?
-            .begin_write()
-            .map_err(|error| storage(&self.path, error))?;
-        Ok(Writer { transaction })
+        Writer::begin(self.database()?).map_err(|error| storage(&self.path, error))
     }
 
     /// An error of the storage, as the caller sees it.
     pub(super) fn storage(&self, error: impl std::fmt::Display) -> GalleryError {
         storage(&self.path, error)
-    }
-}
-
-impl Writer {
-    /// Writes the spaces and their partitions in the place of what is there.
-    pub(super) fn set_layout(&self, layout: &Layout) -> Result<(), redb::Error> {
-        let transaction = &self.transaction;
-        transaction.delete_table(VERSIONS)?;
-        transaction.delete_table(SPACES)?;
-        transaction.delete_table(PARTITIONS)?;
-        let mut versions = transaction.open_table(VERSIONS)?;
-        for (number, name) in (0u32..).zip(layout.names()) {
-            versions.insert(number, name.as_str())?;
-        }
-        let mut spaces = transaction.open_table(SPACES)?;
-        for (space, partition) in layout.homes() {
-            spaces.insert(space, partition)?;
-        }
-        let mut partitions = transaction.open_table(PARTITIONS)?;
-        for (number, shape) in layout.partitions() {
-            partitions.insert(number, (shape.dim, shape.vertices))?;
-        }
-        Ok(())
-    }
-
-    pub(super) fn set_meta(&self, meta: &Meta) -> Result<(), redb::Error> {
-        let mut table = self.transaction.open_table(META)?;
-        for (key, value) in [
-            ("sequence", meta.sequence),
-            ("next_row", meta.next_row),
-            ("next_partition", meta.next_partition),
-        ] {
-            table.insert(key, value)?;
-        }
-        Ok(())
-    }
-
-    /// The format and the origin of a new database, or of a copy of one.
-    pub(super) fn set_origin(&self, store: u64) -> Result<(), redb::Error> {
-        let mut table = self.transaction.open_table(META)?;
-        table.insert("format", FORMAT)?;
-        table.insert("store", store)?;
-        Ok(())
-    }
-
-    pub(super) fn commit(self) -> Result<(), redb::Error> {
-        Ok(self.transaction.commit()?)
-    }
-}
-
-impl Reader {
-    pub(super) fn path(&self) -> &Path {
-        &self.path
-    }
-
-    pub(super) fn meta(&self) -> Result<Meta, GalleryError> {
-        let value = |key| -> Result<u64, GalleryError> {
-            let found = self.meta.get(key).map_err(|error| self.storage(error))?;
-            Ok(found.map_or(0, |value| value.value()))
-        };
-        let meta = Meta {
-            store: value("store")?,
-            sequence: value("sequence")?,
-            next_row: value("next_row")?,
-            next_partition: value("next_partition")?,
-        };
-        Ok(meta)
-    }
-
-    /// The spaces and their partitions.
-    pub(super) fn layout(&self) -> Result<Layout, GalleryError> {
-        let mut names = Vec::new();
-        let failed = |error: redb::StorageError| self.storage(error);
-        for entry in self.versions.range::<u32>(..).map_err(failed)? {
-            let (number, name) = entry.map_err(failed)?;
-            if number.value() as usize != names.len() {
-                return Err(self.corrupt("the number of a space is missing"));
-            }
-            names.push(name.value().to_owned());
-        }
-        let mut homes = BTreeMap::new();
-        for entry in self.spaces.range::<u32>(..).map_err(failed)? {
-            let (space, partition) = entry.map_err(failed)?;
-            homes.insert(space.value(), partition.value());
-        }
-        let mut partitions = BTreeMap::new();
-        for entry in self.partitions.range::<u32>(..).map_err(failed)? {
-            let (number, shape) = entry.map_err(failed)?;
-            let (dim, vertices) = shape.value();
-            partitions.insert(number.value(), Shape { dim, vertices });
-        }
-        let next = u32::try_from(self.meta()?.next_partition);
-        let next = next.map_err(|_| self.corrupt("its counter of partitions is too large"))?;
-        Layout::new(names, homes, partitions, next).map_err(|problem| self.corrupt(problem))
-    }
-
-    /// Calls `f(row, record)` for every item, in the order of the rows.
-    pub(super) fn for_each(
-        &self,
-        mut f: impl FnMut(u64, &[u8], Record<'_>) -> Result<(), GalleryError>,
-    ) -> Result<(), GalleryError> {
-        for entry in self
-            .items
-            .range::<u64>(..)
-            .map_err(|error| self.storage(error))?
-        {
-            let (row, bytes) = entry.map_err(|error| self.storage(error))?;
-            let record = Record::decode(bytes.value())
-                .map_err(|problem| self.corrupt(format!("row {}: {problem}", row.value())))?;
-            f(row.value(), bytes.value(), record)?;
-        }
-        Ok(())
-    }
-
-    /// Calls `f` with the record of a row, if there is one.
-    pub(super) fn record<R>(
-        &self,
-        row: u64,
-        f: impl FnOnce(Record<'_>) -> Result<R, String>,
-    ) -> Result<Option<R>, GalleryError> {
-        let Some(bytes) = self.items.get(row).map_err(|error| self.storage(error))? else {
-            return Ok(None);
-        };
-        Record::decode(bytes.value())
-            .and_then(f)
-            .map(Some)
-            .map_err(|problem| self.corrupt(format!("row {row}: {problem}")))
-    }
-
-    pub(super) fn row(&self, id_key: &[u8]) -> Result<Option<u64>, GalleryError> {
-        let row = self.ids.get(id_key).map_err(|error| self.storage(error))?;
-        Ok(row.map(|row| row.value()))
-    }
-
-    /// The number of items.
-    pub(super) fn items(&self) -> Result<u64, GalleryError> {
-        let items = self.items.len().map_err(|error| self.storage(error))?;
-        let ids = self.ids.len().map_err(|error| self.storage(error))?;
-        if items != ids {
-            return Err(self.corrupt(format!("it has {items} items but {ids} ids")));
-        }
-        Ok(items)
-    }
-
-    pub(super) fn storage(&self, error: impl std::fmt::Display) -> GalleryError {
-        storage(&self.path, error)
-    }
-
-    pub(super) fn corrupt(&self, problem: impl Into<String>) -> GalleryError {
-        GalleryError::Corrupt {
-            path: self.path.clone(),
-            problem: problem.into(),
-        }
-    }
-}
-
-/// Turns a panic of the database into an error: it checks what it reads with assertions as well as with errors.
-pub(super) fn guarded<T>(
-    path: &Path,
-    read: impl FnOnce() -> Result<T, GalleryError>,
-) -> Result<T, GalleryError> {
-    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
-        Err(GalleryError::Corrupt {
-            path: path.to_owned(),
-            problem: "its structure is broken".to_owned(),
-        })
-    })
-}
-
-pub(super) fn storage(path: &Path, error: impl std::fmt::Display) -> GalleryError {
-    GalleryError::Storage {
-        path: path.to_owned(),
-        problem: error.to_string(),
     }
 }

@@ -4,9 +4,9 @@ use std::sync::atomic::Ordering;
 
 use super::approximate::Graph;
 use super::compaction::Copied;
-use super::log::guarded;
 use super::rows::Rows;
 use super::state::{Shared, State};
+use super::tables::guarded;
 use super::writer::Command;
 use super::{EmbeddedGallery, SearchMode, place};
 use crate::error::GalleryError;

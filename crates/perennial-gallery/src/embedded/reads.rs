@@ -4,11 +4,11 @@ use super::EmbeddedGallery;
 use super::layout::Shape;
 use super::query;
 use super::record::{id_key, key_id};
+use super::request_checks::{check_batch, check_dim, check_ids, check_limit};
 use super::writer::Command;
 use crate::error::GalleryError;
 use crate::filter::Filter;
 use crate::item::{Hit, ItemId, StoredItem, check_vector};
-use crate::limits::{MAX_BATCH, MAX_DIM, MAX_LIMIT};
 use crate::store::{Page, SearchRequest};
 
 /// Ids that one page looks at: beyond it, the page ends early, so that a rare filter does not hold up writers.
@@ -131,34 +131,5 @@ impl EmbeddedGallery {
             }
         }
         query::search(&self.shared, &state, request)
-    }
-}
-
-pub(super) fn check_batch(found: usize) -> Result<(), GalleryError> {
-    match found {
-        0..=MAX_BATCH => Ok(()),
-        _ => Err(GalleryError::BatchTooLarge { found }),
-    }
-}
-
-pub(super) fn check_ids(ids: &[ItemId]) -> Result<(), GalleryError> {
-    check_batch(ids.len())?;
-    Ok(ids.iter().try_for_each(ItemId::check)?)
-}
-
-fn check_dim(dim: usize) -> Result<(), GalleryError> {
-    match dim {
-        1..=MAX_DIM => Ok(()),
-        _ => Err(GalleryError::UnsupportedDimension {
-            what: "the queries".to_owned(),
-            found: dim,
-        }),
-    }
-}
-
-pub(super) fn check_limit(limit: usize) -> Result<(), GalleryError> {
-    match limit {
-        1..=MAX_LIMIT => Ok(()),
-        _ => Err(GalleryError::InvalidLimit { limit }),
     }
 }

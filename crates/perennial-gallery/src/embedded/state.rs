@@ -9,9 +9,9 @@ use perennial_core::SpaceId;
 
 use super::approximate::Graph;
 use super::layout::Layout;
-use super::log::{Meta, Reader, guarded};
 use super::rows::{Row, Rows};
 use super::space::Space;
+use super::tables::{Meta, Reader, guarded};
 use super::{GalleryConfig, SearchMode};
 use crate::error::GalleryError;
 use crate::payload::fingerprint;

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use redb::{Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableError};
 
-use super::log::{FORMAT, META, PARTITIONS, SPACES, VERSIONS, storage};
+use super::tables::{FORMAT, META, PARTITIONS, SPACES, VERSIONS, storage};
 use crate::error::GalleryError;
 use crate::limits::MAX_DIM;
 

@@ -8,6 +8,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::fixtures::*;
+use crate::partitions::{in_spaces, spread};
 
 fn graph() -> GalleryConfig {
     GalleryConfig {
@@ -92,4 +93,80 @@ fn the_graph_is_built_saved_loaded_and_brought_up_to_date() {
     gallery.delete_where(&filters()[3]).unwrap();
     gallery.flush().unwrap();
     assert_eq!(gallery.stats().unwrap().index.kind, IndexKind::Int8);
+}
+
+#[test]
+fn every_partition_has_its_graph() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = GalleryConfig {
+        hnsw_from: 400,
+        ..small()
+    };
+    let mut items = spread(0, 1500, 5);
+    let ready = |gallery: &EmbeddedGallery, graphs: usize| {
+        let stats = gallery.stats().unwrap();
+        let has_graph = |kind| kind == IndexKind::Hnsw;
+        let found = stats.partitions.iter().filter(|p| has_graph(p.index.kind));
+        assert_eq!(found.count(), graphs);
+        assert_eq!(
+            (stats.index.state, stats.index.backlog),
+            (IndexProgress::Ready, 0)
+        );
+    };
+    {
+        let gallery = EmbeddedGallery::open(folder.path(), config.clone()).unwrap();
+        of_simplex(&gallery, 5);
+        gallery.upsert(items.clone()).unwrap();
+        gallery.flush().unwrap();
+        ready(&gallery, 2);
+        let hits = in_spaces(
+            &gallery,
+            &["text"],
+            &items[3].embedding,
+            1,
+            &Filter::default(),
+        );
+        assert_eq!(hits[0].id, items[3].id);
+    }
+    for name in ["hnsw.usearch", "hnsw.json", "hnsw-1.usearch", "hnsw-1.json"] {
+        assert!(folder.path().join(name).exists(), "{name}");
+    }
+    let gallery = EmbeddedGallery::open(folder.path(), config).unwrap();
+    // Rows that left a partition are not found in it, although its graph still has them.
+    let moved: Vec<Item> = items
+        .iter()
+        .filter(|item| item.model_version == "text")
+        .take(60)
+        .map(|old| Item {
+            model_version: "v0002".to_owned(),
+            embedding: vec![0.0, 0.0, 0.6, 0.8],
+            ..old.clone()
+        })
+        .collect();
+    gallery.upsert(moved.clone()).unwrap();
+    for item in &moved {
+        let old = items.iter_mut().find(|old| old.id == item.id).unwrap();
+        let hits = in_spaces(&gallery, &["text"], &old.embedding, 3, &Filter::default());
+        assert!(hits.iter().all(|hit| hit.model_version == "text"));
+        *old = item.clone();
+    }
+    gallery.flush().unwrap();
+    ready(&gallery, 2);
+    let hits = in_spaces(
+        &gallery,
+        &["v0001", "v0002"],
+        &[0.0, 0.0, 0.6, 0.8],
+        60,
+        &Filter::default(),
+    );
+    assert!(hits.iter().filter(|hit| hit.score > 0.999).count() >= 57);
+    // An emptied partition takes its graph along.
+    let text = Filter {
+        model_versions: Some(vec!["text".to_owned()]),
+        ..Filter::default()
+    };
+    assert_eq!(gallery.delete_where(&text).unwrap(), 440);
+    gallery.flush().unwrap();
+    ready(&gallery, 1);
+    assert!(!folder.path().join("hnsw-1.usearch").exists());
 }

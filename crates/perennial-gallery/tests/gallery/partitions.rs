@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use perennial_core::SpaceId;
 use perennial_gallery::{
-    EmbeddedGallery, Filter, GalleryConfig, Hit, IndexKind, IndexProgress, Item, ItemId,
-    Maintenance, SearchRequest, SimplexIdentity, Snapshots, VectorStore,
+    EmbeddedGallery, Filter, Hit, Item, ItemId, Maintenance, SearchRequest, SimplexIdentity,
+    Snapshots, VectorStore,
 };
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -16,7 +16,7 @@ use crate::fixtures::*;
 const SPACES: [(&str, usize); 3] = [("text", 6), ("v0001", 4), ("v0002", 4)];
 
 /// Items `from..to`, spread over the spaces by turns.
-fn spread(from: u64, to: u64, seed: u64) -> Vec<Item> {
+pub fn spread(from: u64, to: u64, seed: u64) -> Vec<Item> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     (from..to)
         .map(|id| {
@@ -31,7 +31,7 @@ fn spread(from: u64, to: u64, seed: u64) -> Vec<Item> {
         .collect()
 }
 
-fn in_spaces(
+pub fn in_spaces(
     gallery: &EmbeddedGallery,
     spaces: &[&str],
     query: &[f32],
@@ -166,82 +166,6 @@ fn partitions_survive_everything_that_a_gallery_goes_through() {
     assert_holds(&other, &items);
     other.upsert(vec![items[0].clone()]).unwrap();
     assert_holds(&other, &items);
-}
-
-#[test]
-fn every_partition_has_its_graph() {
-    let folder = tempfile::tempdir().unwrap();
-    let config = GalleryConfig {
-        hnsw_from: 400,
-        ..small()
-    };
-    let mut items = spread(0, 1500, 5);
-    let ready = |gallery: &EmbeddedGallery, graphs: usize| {
-        let stats = gallery.stats().unwrap();
-        let has_graph = |kind| kind == IndexKind::Hnsw;
-        let found = stats.partitions.iter().filter(|p| has_graph(p.index.kind));
-        assert_eq!(found.count(), graphs);
-        assert_eq!(
-            (stats.index.state, stats.index.backlog),
-            (IndexProgress::Ready, 0)
-        );
-    };
-    {
-        let gallery = EmbeddedGallery::open(folder.path(), config.clone()).unwrap();
-        of_simplex(&gallery, 5);
-        gallery.upsert(items.clone()).unwrap();
-        gallery.flush().unwrap();
-        ready(&gallery, 2);
-        let hits = in_spaces(
-            &gallery,
-            &["text"],
-            &items[3].embedding,
-            1,
-            &Filter::default(),
-        );
-        assert_eq!(hits[0].id, items[3].id);
-    }
-    for name in ["hnsw.usearch", "hnsw.json", "hnsw-1.usearch", "hnsw-1.json"] {
-        assert!(folder.path().join(name).exists(), "{name}");
-    }
-    let gallery = EmbeddedGallery::open(folder.path(), config).unwrap();
-    // Rows that left a partition are not found in it, although its graph still has them.
-    let moved: Vec<Item> = items
-        .iter()
-        .filter(|item| item.model_version == "text")
-        .take(60)
-        .map(|old| Item {
-            model_version: "v0002".to_owned(),
-            embedding: vec![0.0, 0.0, 0.6, 0.8],
-            ..old.clone()
-        })
-        .collect();
-    gallery.upsert(moved.clone()).unwrap();
-    for item in &moved {
-        let old = items.iter_mut().find(|old| old.id == item.id).unwrap();
-        let hits = in_spaces(&gallery, &["text"], &old.embedding, 3, &Filter::default());
-        assert!(hits.iter().all(|hit| hit.model_version == "text"));
-        *old = item.clone();
-    }
-    gallery.flush().unwrap();
-    ready(&gallery, 2);
-    let hits = in_spaces(
-        &gallery,
-        &["v0001", "v0002"],
-        &[0.0, 0.0, 0.6, 0.8],
-        60,
-        &Filter::default(),
-    );
-    assert!(hits.iter().filter(|hit| hit.score > 0.999).count() >= 57);
-    // An emptied partition takes its graph along.
-    let text = Filter {
-        model_versions: Some(vec!["text".to_owned()]),
-        ..Filter::default()
-    };
-    assert_eq!(gallery.delete_where(&text).unwrap(), 440);
-    gallery.flush().unwrap();
-    ready(&gallery, 1);
-    assert!(!folder.path().join("hnsw-1.usearch").exists());
 }
 
 #[test]

@@ -150,6 +150,31 @@ macro_rules! at_places {
     }};
 }
 
+/// Applies a transform along both sides of a square of `$side` slices a side, which gives one slice for each place of a tile; those are
+/// `$stride` values apart.
+macro_rules! to_places {
+    ($simd:ident, $side:tt, $along:ident, $sources:ident => $between:ident => $target:ident, $stride:ident) => {{
+        let whole = $sources[0].len();
+        for start in (0..whole).step_by(STRETCH) {
+            let len = STRETCH.min(whole - start);
+            for x in 0..$side {
+                pass!(
+                    $simd, $side => 6, $along,
+                    each!($side, y => &$sources[$side * y + x][start..start + len]),
+                    at_places!(6, $between, SIDE * x, APART, 0, len)
+                );
+            }
+            for y in 0..SIDE {
+                pass!(
+                    $simd, $side => 6, $along,
+                    each!($side, x => &$between[(SIDE * x + y) * APART..][..len]),
+                    at_places!(6, $target, SIDE * y, $stride, start, len)
+                );
+            }
+        }
+    }};
+}
+
 /// `B^T d B` of slices, one for each place of a tile; those of the result are `stride` values apart.
 #[inline(always)]
 pub(super) fn input<S: Simd>(
@@ -159,24 +184,7 @@ pub(super) fn input<S: Simd>(
     target: &mut [f32],
     stride: usize,
 ) {
-    let whole = sources[0].len();
-    for start in (0..whole).step_by(STRETCH) {
-        let len = STRETCH.min(whole - start);
-        for x in 0..SIDE {
-            pass!(
-                simd, 6 => 6, input_along,
-                each!(6, y => &sources[SIDE * y + x][start..start + len]),
-                at_places!(6, between, SIDE * x, APART, 0, len)
-            );
-        }
-        for y in 0..SIDE {
-            pass!(
-                simd, 6 => 6, input_along,
-                each!(6, x => &between[(SIDE * x + y) * APART..][..len]),
-                at_places!(6, target, SIDE * y, stride, start, len)
-            );
-        }
-    }
+    to_places!(simd, 6, input_along, sources => between => target, stride);
 }
 
 /// `A^T m A` of slices that are `stride` values apart, one for each place of a tile; at most `STRETCH` values each.
@@ -215,24 +223,7 @@ pub(super) fn gradient<S: Simd>(
     target: &mut [f32],
     stride: usize,
 ) {
-    let whole = sources[0].len();
-    for start in (0..whole).step_by(STRETCH) {
-        let len = STRETCH.min(whole - start);
-        for x in 0..STEP {
-            pass!(
-                simd, 4 => 6, gradient_along,
-                each!(4, y => &sources[STEP * y + x][start..start + len]),
-                at_places!(6, between, SIDE * x, APART, 0, len)
-            );
-        }
-        for y in 0..SIDE {
-            pass!(
-                simd, 4 => 6, gradient_along,
-                each!(4, x => &between[(SIDE * x + y) * APART..][..len]),
-                at_places!(6, target, SIDE * y, stride, start, len)
-            );
-        }
-    }
+    to_places!(simd, 4, gradient_along, sources => between => target, stride);
 }
 
 /// `G g G^T` of weights whose nine taps are packed.

@@ -8,8 +8,8 @@ use rayon::prelude::*;
 
 use super::transforms::{self, GAP, PLACES};
 use super::{Tile, at_places, grown, tiles};
-use crate::convolution::Convolution;
 use crate::gather_product::Source;
+use crate::geometry::Convolution;
 use crate::weight_gradient::SlabProducts;
 
 /// Input and output channels of a task: all places' sums stay in the second-level cache.

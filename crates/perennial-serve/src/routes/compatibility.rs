@@ -9,6 +9,7 @@ use perennial_core::{CompatibilityRecord, CompatibilityRecords};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::parts::{LeftOutBody, PartBody};
 use crate::error::ApiError;
 use crate::keys::MayRead;
 use crate::openapi::Guarded;
@@ -25,6 +26,10 @@ pub(crate) struct CompatibilityBody {
     self_tests: BTreeMap<String, f64>,
     /// The newest measurement of each pair.
     pairs: Vec<PairBody>,
+    /// How pictures are searched at present: the spaces, and the routes that lead to them.
+    parts: Vec<PartBody>,
+    /// Items that are not searched, by space, and why.
+    left_out: Vec<LeftOutBody>,
 }
 
 /// One measured pair; fractions.
@@ -46,6 +51,8 @@ pub(crate) struct PairBody {
     compatible: bool,
     /// Whether the service allows searches between the two without force.
     certified: bool,
+    /// The best certified route: `own`, `bridged` or `dual`; null where there is none.
+    route: Option<&'static str>,
     queries: ProbesBody,
     gallery: ProbesBody,
     /// RFC 3339, UTC.
@@ -78,10 +85,11 @@ impl From<perennial_core::ProbeSet> for ProbesBody {
 }
 
 impl PairBody {
-    fn new(record: CompatibilityRecord, certified: bool) -> Self {
+    fn new(record: CompatibilityRecord, route: Option<&'static str>) -> Self {
         Self {
             compatible: record.is_compatible(),
-            certified,
+            certified: route.is_some(),
+            route,
             self_test: record.self_test,
             cross_test: record.cross_test,
             margin: record.margin,
@@ -136,18 +144,20 @@ pub(crate) async fn compatibility(
         let pairs = newest
             .into_values()
             .map(|record| {
-                let certified = service
-                    .gallery
-                    .certification
-                    .is_certified(&record.query_version, &record.gallery_version);
-                PairBody::new(record, certified)
+                let certification = &service.gallery.certification;
+                let ways = certification.ways(&record.query_version, &record.gallery_version);
+                let best = ways.ok().and_then(|ways| ways.into_iter().next());
+                PairBody::new(record, best.map(|best| best.way.route().name()))
             })
             .collect();
+        let plan = service.live_plan();
         Ok(Json(CompatibilityBody {
             versions: service.registry.names()?,
             stored: service.gallery.stored().per_version.clone(),
             self_tests,
             pairs,
+            parts: PartBody::of(&plan),
+            left_out: LeftOutBody::of(&plan),
         }))
     })
     .await

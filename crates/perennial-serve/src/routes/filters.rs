@@ -11,7 +11,7 @@ use crate::service::Service;
 ///
 /// # Errors
 /// 422 for a name that neither the gallery nor the registry knows: a mistyped name would otherwise silently match nothing.
-pub(super) fn resolve(service: &Service, mut filter: Filter) -> Result<Filter, ApiError> {
+pub(crate) fn resolve(service: &Service, mut filter: Filter) -> Result<Filter, ApiError> {
     let stored = service.gallery.stored();
     for name in filter.model_versions.iter_mut().flatten() {
         if stored.per_version.contains_key(name) {

@@ -23,6 +23,10 @@ use crate::telemetry::{Gauges, Storage};
 pub(crate) struct StatusBody {
     /// `ok`.
     status: &'static str,
+    /// What is limited although the service is ready: items that are not searched, routes that are not the best ones, and upstreams whose model has
+    /// changed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    detail: Vec<String>,
 }
 
 /// What this service is.
@@ -38,24 +42,27 @@ pub(crate) struct InfoBody {
     limits: Limits,
 }
 
-const OK: Json<StatusBody> = Json(StatusBody { status: "ok" });
+const OK: StatusBody = StatusBody {
+    status: "ok",
+    detail: Vec::new(),
+};
 
 /// Liveness: whether the process responds.
 #[utoipa::path(get, path = "/healthz", tag = "service",
     responses((status = 200, description = "The process responds.", body = StatusBody)))]
 pub(crate) async fn healthz() -> Json<StatusBody> {
-    OK
+    Json(OK)
 }
 
 /// Liveness, under the usual name of orchestrators.
 #[utoipa::path(get, path = "/livez", tag = "service",
     responses((status = 200, description = "The process responds.", body = StatusBody)))]
 pub(crate) async fn livez() -> Json<StatusBody> {
-    OK
+    Json(OK)
 }
 
-/// Whether requests should be sent here: a version is live, its queries are certified against all stored versions, and the service is not
-/// stopping.
+/// Whether requests should be sent here: a version is live, a certified route leads to stored items (or there are none), and the service is not
+/// stopping. What is limited nevertheless is in `detail`.
 #[utoipa::path(get, path = "/readyz", tag = "service",
     responses(
         (status = 200, description = "Ready.", body = StatusBody),
@@ -64,8 +71,9 @@ pub(crate) async fn livez() -> Json<StatusBody> {
 pub(crate) async fn readyz(
     State(service): State<Arc<Service>>,
 ) -> Result<Json<StatusBody>, ApiError> {
-    blocking(move || service.readiness().map_err(ApiError::unavailable)).await?;
-    Ok(OK)
+    let ready = move || service.readiness().map_err(ApiError::unavailable);
+    let detail = blocking(ready).await?;
+    Ok(Json(StatusBody { detail, ..OK }))
 }
 
 /// What this service is and which limits it has.
@@ -101,7 +109,9 @@ pub(crate) async fn metrics(
     // Looks at files.
     blocking(move || {
         let live = service.inference.live.current();
+        let plan = service.live_plan();
         let text = service.telemetry.render(&Gauges {
+            plan: &plan,
             queue_images: service.inference.batcher.depth(),
             per_version: &service.gallery.stored().per_version,
             live: live.as_ref().map(|live| live.name()),

@@ -10,38 +10,18 @@ use axum::extract::{Path, RawQuery, Request, State};
 use axum::http::Uri;
 use perennial_gallery::bounded_json::{self, at_most};
 use perennial_gallery::limits::MAX_BATCH;
-use perennial_gallery::{Filter, GalleryError, ItemId, LabelFilter, StoredItem, Upserted};
+use perennial_gallery::{Filter, GalleryError, ItemId, LabelFilter, StoredItem};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
 
-use self::upsert::Batch;
+use self::upsert::{Batch, ItemBody, UpsertAnswer};
 use super::{Versioned, filters};
 use crate::body::{Format, Received, read_json};
 use crate::error::{ApiError, ErrorBody};
 use crate::keys::{MayRead, MayWrite};
 use crate::openapi::{FilterSchema, Guarded, ItemIdSchema, WithBody};
 use crate::service::{Service, blocking};
-
-/// One item: an embedding with the version that produced it, or an image for the live version to embed.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct ItemBody {
-    #[schema(value_type = ItemIdSchema)]
-    id: ItemId,
-    /// A unit vector.
-    embedding: Option<Vec<f32>>,
-    /// A picture file (PNG, JPEG, WebP, GIF, BMP or TIFF) as base64.
-    image: Option<String>,
-    /// The version that produced `embedding`.
-    model_version: Option<String>,
-    /// The class.
-    label: Option<u32>,
-    /// Anything else, at most 16 KiB as JSON.
-    #[serde(default, deserialize_with = "bounded_json::payload")]
-    #[schema(value_type = Object)]
-    payload: Map<String, Value>,
-}
 
 /// One item, and whether a refusal may be overruled.
 #[derive(Deserialize, ToSchema)]
@@ -86,24 +66,6 @@ pub(crate) struct BatchBody {
     /// Store even if a version is not certified against the stored versions.
     #[serde(default)]
     force: bool,
-}
-
-/// What was stored.
-#[derive(Serialize, ToSchema)]
-pub(crate) struct UpsertAnswer {
-    /// Items that are new.
-    inserted: usize,
-    /// Items that took the place of one of the same id.
-    replaced: usize,
-}
-
-impl From<Upserted> for UpsertAnswer {
-    fn from(upserted: Upserted) -> Self {
-        Self {
-            inserted: upserted.inserted,
-            replaced: upserted.replaced,
-        }
-    }
 }
 
 /// Which items to delete: exactly one of the two.

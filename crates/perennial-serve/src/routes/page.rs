@@ -29,6 +29,7 @@ const ASSETS: &[(&str, &str)] = &assets![
     "elements.js",
     "lineage.js",
     "refusals.js",
+    "routes.js",
     "search.js",
     "style.css",
     "swap.js",

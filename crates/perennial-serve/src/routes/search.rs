@@ -1,23 +1,24 @@
 //! `POST /search`.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::extract::{Request, State};
-use perennial_gallery::{Filter, Hit, ItemId, SearchRequest};
-use perennial_upgrade::{Asking, OwnRoute};
+use perennial_gallery::{Filter, ItemId};
+use perennial_upgrade::{MergedHit, SearchPlan};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::Versioned;
+use super::parts::{LeftOutBody, PartBody};
 use crate::body::{Format, Received};
 use crate::error::{ApiError, ErrorBody};
 use crate::images::EncodedImage;
 use crate::keys::MayRead;
+use crate::mixed_search::{self, Found, Options, Query};
 use crate::openapi::{FilterSchema, Guarded, ItemIdSchema, WithBody};
-use crate::service::{Service, blocking, incompatible};
-use crate::telemetry::Stage;
+use crate::service::Service;
 
 /// What to search for: exactly one of `image`, `embedding` and `id`.
 #[derive(Deserialize, ToSchema)]
@@ -43,9 +44,14 @@ pub(crate) struct SearchBody {
     /// Compare with every vector in full precision.
     #[serde(default)]
     exact: bool,
-    /// Search even if the version is not certified against the stored versions.
+    /// Search items as well that no certified route leads to, where they have the query's dimension: their similarities may mean nothing.
     #[serde(default)]
     force: bool,
+    /// Leave out hits below the threshold at which at most this share of wrong items is accepted, a fraction above 0 and below 1. The thresholds
+    /// are those of the certificates, for each part of the gallery, so the setting means the same before and after an upgrade. 422 where one is not
+    /// known for a rate as small.
+    #[schema(exclusive_minimum = 0, exclusive_maximum = 1)]
+    max_false_accept_rate: Option<f64>,
 }
 
 fn default_limit() -> usize {
@@ -68,11 +74,15 @@ pub(crate) struct SearchForm {
 pub(crate) struct SearchAnswer {
     /// The version of the query.
     model_version: String,
-    /// Best first.
+    /// Best first by `standard_score`: similarities of different spaces are not on one scale.
     hits: Vec<HitBody>,
-    /// Stored items that the query cannot be compared with, since their embeddings have another dimension; they are not
-    /// searched. Those of versions that the filter leaves out are not counted.
+    /// The parts of the gallery that were searched, and by which routes. Those of versions that the filter leaves out are not listed.
+    parts: Vec<PartBody>,
+    /// Stored items that were not searched, since no certified route leads to them. Those of versions that the filter leaves out are not
+    /// counted.
     not_searched: u64,
+    /// The same by space, and why.
+    left_out: Vec<LeftOutBody>,
     /// From the body's end to the answer, in seconds.
     took_seconds: f64,
 }
@@ -82,9 +92,15 @@ pub(crate) struct SearchAnswer {
 pub(crate) struct HitBody {
     #[schema(value_type = ItemIdSchema)]
     id: ItemId,
-    /// Cosine similarity.
+    /// Cosine similarity to the query in the item's space. To be compared with those of hits of the same part only.
     score: f32,
-    /// The version that embedded the item.
+    /// The similarity less what is usual for this query among the items of its part, in standard deviations: comparable over all hits of an answer.
+    standard_score: f64,
+    /// The space of the item: the version or outside encoder that embedded it.
+    space: String,
+    /// How the query reached it: `own`, `bridged` or `dual`.
+    route: &'static str,
+    /// The same as `space`.
     model_version: String,
     /// Its class.
     label: Option<u32>,
@@ -93,11 +109,15 @@ pub(crate) struct HitBody {
     payload: Map<String, Value>,
 }
 
-impl From<Hit> for HitBody {
-    fn from(hit: Hit) -> Self {
+impl HitBody {
+    fn new(merged: MergedHit, plan: &SearchPlan) -> Self {
+        let hit = merged.hit;
         Self {
             id: hit.id,
             score: hit.score,
+            standard_score: merged.standard_score,
+            space: hit.model_version.clone(),
+            route: plan.parts[merged.part].way.route().name(),
             model_version: hit.model_version,
             label: hit.label,
             payload: hit.payload,
@@ -105,19 +125,32 @@ impl From<Hit> for HitBody {
     }
 }
 
-/// The query, as far as async code has brought it.
-enum Query {
-    Embedded {
-        embedding: Vec<f32>,
-        version: String,
-        checked_dim: bool,
-    },
-    Stored(ItemId),
+impl SearchAnswer {
+    fn new(found: Found, took: Duration) -> Self {
+        let plan = &found.plan;
+        let parts = plan.parts.iter().zip(&found.thresholds);
+        Self {
+            model_version: found.version,
+            parts: parts
+                .map(|(part, &threshold)| PartBody::new(part, threshold))
+                .collect(),
+            not_searched: plan.not_searched_items(),
+            left_out: LeftOutBody::of(plan),
+            hits: found
+                .hits
+                .into_iter()
+                .map(|hit| HitBody::new(hit, plan))
+                .collect(),
+            took_seconds: took.as_secs_f64(),
+        }
+    }
 }
 
 /// Finds the items most similar to an image, an embedding or a stored item.
 ///
-/// The versions that the filter admits must all be certified with the query's version, or the answer is 409.
+/// Every part of the gallery is searched by the best certified route that the query can take: as it is, mapped by a bridge, or for pictures also
+/// together with the embedding of the items' own encoder. Items without such a route are not searched, and the answer says how many and why; if that
+/// is all of them, it is 409.
 #[utoipa::path(
     post,
     path = "/search",
@@ -127,7 +160,7 @@ enum Query {
         (status = 200, description = "The hits, best first.", body = SearchAnswer,
             headers(("x-model-version" = String, description = "The version of the query."))),
         (status = 404, description = "No item of this id.", body = ErrorBody),
-        (status = 409, description = "The version is not certified against the stored versions.", body = ErrorBody),
+        (status = 409, description = "No certified route leads to any of the items.", body = ErrorBody),
         (status = 503, description = "No version is live.", body = ErrorBody),
         Guarded,
         WithBody
@@ -143,7 +176,7 @@ pub(crate) async fn search(
     let limit = service.config.limits.body_bytes;
     let (format, received) = Received::read(&service, request, &formats, limit).await?;
     let start = Instant::now();
-    let (image, body) = match format {
+    let (image, mut body) = match format {
         Format::Json => {
             let mut body: SearchBody = received.json().await?;
             (body.image.take().map(EncodedImage::Base64), body)
@@ -166,150 +199,36 @@ pub(crate) async fn search(
             body.limit
         )));
     }
-    let query = query(&service, image, &body).await?;
-    let _place = service
-        .gallery
-        .searches
-        .acquire()
-        .await
-        .map_err(ApiError::internal)?;
-    let outcome = {
-        let service = Arc::clone(&service);
-        blocking(move || find(&service, query, &body)).await?
+    let query = query(image, &mut body)?;
+    let options = Options {
+        limit: body.limit,
+        filter: body.filter,
+        exact: body.exact,
+        force: body.force,
+        max_false_accept_rate: body.max_false_accept_rate,
     };
+    let found = mixed_search::search(&service, query, options).await?;
     let took = start.elapsed();
     service.recent.searched(took);
     Ok(Versioned {
-        model_version: outcome.version.clone(),
-        body: SearchAnswer {
-            model_version: outcome.version,
-            hits: outcome.hits.into_iter().map(HitBody::from).collect(),
-            not_searched: outcome.not_searched,
-            took_seconds: took.as_secs_f64(),
-        },
+        model_version: found.version.clone(),
+        body: SearchAnswer::new(found, took),
     })
 }
 
-async fn query(
-    service: &Arc<Service>,
-    image: Option<EncodedImage>,
-    body: &SearchBody,
-) -> Result<Query, ApiError> {
+/// The one thing that is searched for.
+fn query(image: Option<EncodedImage>, body: &mut SearchBody) -> Result<Query, ApiError> {
     if body.model_version.is_some() && body.embedding.is_none() {
         return Err(ApiError::unprocessable(
             "model_version: only allowed with `embedding`; images are embedded by the live version, and stored items have their own",
         ));
     }
-    match (image, &body.embedding, &body.id) {
-        (Some(image), None, None) => {
-            let snapshot = service.inference.snapshot()?;
-            let embedding = service.inference.embed(&snapshot, vec![image]).await?;
-            Ok(Query::Embedded {
-                embedding,
-                version: snapshot.name().to_owned(),
-                checked_dim: true,
-            })
-        }
-        (None, Some(embedding), None) => Ok(Query::Embedded {
-            embedding: embedding.clone(),
-            version: match &body.model_version {
-                Some(version) => version.clone(),
-                None => service.inference.snapshot()?.name().to_owned(),
-            },
-            checked_dim: false,
-        }),
-        (None, None, Some(id)) => Ok(Query::Stored(id.clone())),
+    match (image, body.embedding.take(), body.id.take()) {
+        (Some(image), None, None) => Ok(Query::Image(image)),
+        (None, Some(embedding), None) => Ok(Query::Embedding(embedding, body.model_version.take())),
+        (None, None, Some(id)) => Ok(Query::Item(id)),
         _ => Err(ApiError::unprocessable(
             "expected exactly one of `image`, `embedding` and `id`",
         )),
     }
-}
-
-/// What a search comes to.
-struct Outcome {
-    version: String,
-    hits: Vec<Hit>,
-    not_searched: u64,
-}
-
-/// The blocking part: the check of certificates, and the search itself.
-fn find(service: &Service, query: Query, body: &SearchBody) -> Result<Outcome, ApiError> {
-    let item_to_items = matches!(query, Query::Stored(_));
-    let (embedding, version) = match query {
-        Query::Embedded {
-            embedding,
-            version,
-            checked_dim: true,
-        } => (embedding, version),
-        Query::Embedded {
-            embedding,
-            version,
-            checked_dim: false,
-        } => {
-            let version = service.version(&version)?;
-            if embedding.len() != version.dim {
-                return Err(ApiError::unprocessable(format!(
-                    "embedding: has {} values, those of {} have {}",
-                    embedding.len(),
-                    version.name,
-                    version.dim
-                )));
-            }
-            (embedding, version.name.clone())
-        }
-        Query::Stored(id) => {
-            let mut found = service.gallery.store.get(std::slice::from_ref(&id), true)?;
-            let missing = || ApiError::not_found(format!("no item {id}"));
-            let item = found.pop().ok_or_else(missing)?;
-            (item.embedding.ok_or_else(missing)?, item.model_version)
-        }
-    };
-    let stored = service.gallery.stored();
-    let filter = super::filters::resolve(service, body.filter.clone())?;
-    let asking = match item_to_items {
-        true => Asking::Item(&version),
-        false => Asking::Version(&version),
-    };
-    let among = filter.model_versions.as_deref();
-    let OwnRoute {
-        spaces,
-        refused,
-        not_searched,
-    } = OwnRoute::of(
-        &service.gallery.certification,
-        asking,
-        embedding.len(),
-        &stored,
-        among,
-    );
-    if !refused.is_empty() {
-        if !body.force {
-            return Err(incompatible(&refused));
-        }
-        tracing::warn!(
-            version,
-            pairs = refused.len(),
-            "an uncertified search was forced"
-        );
-        service.telemetry.forced("search", 1);
-    }
-    let start = Instant::now();
-    let mut found = service.gallery.store.search(&SearchRequest {
-        spaces: &spaces,
-        queries: &embedding,
-        dim: embedding.len(),
-        limit: body.limit,
-        filter: &filter,
-        exact: body.exact,
-    })?;
-    let hits = found.pop().unwrap_or_default();
-    service
-        .backfill
-        .retrieved(&version, hits.iter().map(|hit| (hit, None)));
-    service.telemetry.stage(Stage::Search, start.elapsed());
-    Ok(Outcome {
-        version,
-        hits,
-        not_searched,
-    })
 }

@@ -10,6 +10,7 @@ use perennial_gallery::{IndexState, PartitionStats, SimplexIdentity};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::parts::{LeftOutBody, PartBody};
 use crate::error::ApiError;
 use crate::keys::MayRead;
 use crate::openapi::Guarded;
@@ -35,6 +36,12 @@ pub(crate) struct GalleryBody {
     identity: Option<IdentityBody>,
     /// The parts of the gallery that have an index of their own; versions of one simplex share one.
     partitions: Vec<PartitionBody>,
+    /// How pictures are searched at present: the spaces, and the routes that lead to them.
+    parts: Vec<PartBody>,
+    /// Items that are not searched.
+    not_searched: u64,
+    /// The same by space, and why.
+    left_out: Vec<LeftOutBody>,
 }
 
 /// A part of the gallery with an index of its own.
@@ -162,7 +169,11 @@ pub(crate) async fn gallery(
         let stats = service.gallery.count()?;
         let spaces = service.gallery.store.spaces()?;
         let simplex = spaces.iter().find_map(|stats| stats.space.simplex);
+        let plan = service.live_plan();
         Ok(Json(GalleryBody {
+            parts: PartBody::of(&plan),
+            not_searched: plan.not_searched_items(),
+            left_out: LeftOutBody::of(&plan),
             items: stats.items,
             dim: stats.dim,
             per_version: stats.per_version,

@@ -10,6 +10,7 @@ use crate::encoder::expected;
 use crate::harness::{Running, Setup, image};
 use crate::keys::{READ, WRITE, keys};
 use crate::limits::wait_until;
+use crate::upstream_double::{Behaviour, Double};
 
 const RED: [u8; 3] = [250, 10, 10];
 
@@ -165,6 +166,7 @@ fn every_documented_status_occurs_and_no_other() {
         "/gallery/stats",
         "/stats/live",
         "/models",
+        "/v1/models",
         "/compatibility",
         "/snapshots",
         "/healthz",
@@ -177,6 +179,27 @@ fn every_documented_status_occurs_and_no_other() {
     }
     recorder.json(&open, "DELETE", "/gallery/items", json!({"ids": [1]}));
 
+    // Other embedding services, and a route that is not certified.
+    let mut setup = Setup::new(&["0"]);
+    let double = Double::start(3);
+    double.join(&mut setup, "old").timeout_seconds = 1.0;
+    setup.config.answer_in = Some("old-space".parse().unwrap());
+    setup.pairs.allow("v0001", "old-space");
+    let proxy = setup.start();
+    let texts = json!({"input": "a", "model": "old"});
+    let tei = json!({"inputs": "a"});
+    for behaviour in [Behaviour::Fine, Behaviour::Fewer, Behaviour::Hanging] {
+        double.behave(behaviour);
+        recorder.json(&proxy, "POST", "/v1/embeddings", texts.clone());
+        recorder.json(&proxy, "POST", "/embed", tei.clone());
+    }
+    proxy.setup.pairs.certify("v0001", "old-space", Vec::new());
+    let query = json!({"input": "a", "model": "old-query"});
+    recorder.json(&proxy, "POST", "/v1/embeddings", query);
+    let query = json!({"inputs": "a", "prompt_name": "query"});
+    recorder.json(&proxy, "POST", "/embed", query);
+    let unknown = json!({"input": "a", "model": "nobody"});
+    recorder.json(&open, "POST", "/v1/embeddings", unknown);
     backfill(&mut recorder);
 
     // Without a key, and with one that may only read.
@@ -187,7 +210,10 @@ fn every_documented_status_occurs_and_no_other() {
         recorder.send(&closed, operation.call());
         let writes = operation.call().key(READ).send(closed.address).status == 403;
         let is_write = !matches!(operation.method.as_str(), "GET")
-            && !matches!(operation.path.as_str(), "/embed" | "/search");
+            && !matches!(
+                operation.path.as_str(),
+                "/embed" | "/search" | "/v1/embeddings"
+            );
         assert_eq!(writes, is_write, "{} {}", operation.method, operation.path);
         assert_ne!(operation.call().key(WRITE).send(closed.address).status, 403);
     }
@@ -220,6 +246,8 @@ fn every_documented_status_occurs_and_no_other() {
     setup.config.snapshots = None;
     let empty = setup.start();
     recorder.json(&empty, "POST", "/embed", json!({"images": [image(RED)]}));
+    let live = json!({"input": image(RED), "model": "live"});
+    recorder.json(&empty, "POST", "/v1/embeddings", live);
     recorder.json(&empty, "POST", "/search", json!({"image": image(RED)}));
     recorder.json(
         &empty,

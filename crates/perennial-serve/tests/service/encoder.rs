@@ -1,7 +1,8 @@
 //! An encoder small enough to predict: the mean colour, turned by an angle that the weights hold as text.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use perennial_core::{EncodeError, Encoder, ModelVersion, Registry, VersionDraft};
@@ -43,11 +44,45 @@ impl Drift {
     }
 }
 
+/// How often each version was loaded, and how many of its encoders are in memory.
+#[derive(Clone, Default)]
+pub struct Loads(Arc<Mutex<BTreeMap<String, (usize, usize)>>>);
+
+impl Loads {
+    pub fn of(&self, version: &str) -> (usize, usize) {
+        self.0
+            .lock()
+            .unwrap()
+            .get(version)
+            .copied()
+            .unwrap_or_default()
+    }
+
+    fn loaded(&self, version: &str) -> Loaded {
+        let mut loads = self.0.lock().unwrap();
+        let entry = loads.entry(version.to_owned()).or_default();
+        *entry = (entry.0 + 1, entry.1 + 1);
+        Loaded(self.clone(), version.to_owned())
+    }
+}
+
+/// One encoder in memory.
+struct Loaded(Loads, String);
+
+impl Drop for Loaded {
+    fn drop(&mut self) {
+        if let Some(entry) = self.0.0.lock().unwrap().get_mut(&self.1) {
+            entry.1 -= 1;
+        }
+    }
+}
+
 pub struct MeanColour {
     version: ModelVersion,
     angle: f32,
     depends_on_batch: bool,
     gate: Gate,
+    _loaded: Loaded,
 }
 
 impl Encoder for MeanColour {
@@ -95,7 +130,7 @@ pub fn turned([red, green, blue]: [f32; 3], angle: f32) -> [f32; 3] {
 }
 
 /// Weights: an angle, or `batch` for an encoder that is not allowed, or anything else for one that cannot be loaded.
-pub struct Loader(pub Gate, pub Drift);
+pub struct Loader(pub Gate, pub Drift, pub Loads);
 
 impl EncoderLoader for Loader {
     fn load(
@@ -118,6 +153,7 @@ impl EncoderLoader for Loader {
             });
         };
         Ok(Arc::new(MeanColour {
+            _loaded: self.2.loaded(&version.name),
             version,
             angle: angle + self.1.get(),
             depends_on_batch,

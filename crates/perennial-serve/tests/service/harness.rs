@@ -1,6 +1,6 @@
 //! A service on a free loopback port, in a thread of its own.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -14,27 +14,34 @@ use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 use crate::client::{Answer, Call};
-use crate::encoder::{Drift, Gate, Loader, draft, expected, png};
+use crate::encoder::{Drift, Gate, Loader, Loads, draft, expected, png};
 use crate::memory_store::MemoryStore;
 
 /// Certifies the pairs that a test names: queries of the first version on items of the second.
 #[derive(Default)]
-pub struct Pairs(Mutex<BTreeSet<(String, String)>>);
+pub struct Pairs(Mutex<BTreeMap<(String, String), Vec<Certified>>>);
 
 impl Pairs {
+    /// By route own.
     pub fn allow(&self, query: &str, gallery: &str) {
-        self.0
-            .lock()
-            .unwrap()
-            .insert((query.to_owned(), gallery.to_owned()));
+        self.certify(query, gallery, vec![Certified::by("the test says so")]);
+    }
+
+    /// By these ways, the best first.
+    pub fn certify(&self, query: &str, gallery: &str, ways: Vec<Certified>) {
+        let pair = (query.to_owned(), gallery.to_owned());
+        self.0.lock().unwrap().insert(pair, ways);
     }
 }
 
 impl CompatibilityCheck for Pairs {
-    fn check(&self, query: &str, gallery: &str) -> Result<Certified, NotCertified> {
+    fn ways(&self, query: &str, gallery: &str) -> Result<Vec<Certified>, NotCertified> {
         let pair = (query.to_owned(), gallery.to_owned());
-        if query == gallery || self.0.lock().unwrap().contains(&pair) {
-            return Ok(Certified::by("the test says so"));
+        if let Some(ways) = self.0.lock().unwrap().get(&pair) {
+            return Ok(ways.clone());
+        }
+        if query == gallery {
+            return Ok(vec![Certified::by("the test says so")]);
         }
         Err(NotCertified {
             query_version: pair.0,
@@ -52,6 +59,7 @@ pub struct Setup {
     pub pairs: Arc<Pairs>,
     pub gate: Gate,
     pub drift: Drift,
+    pub loads: Loads,
     pub config: ServeConfig,
 }
 
@@ -72,6 +80,7 @@ impl Setup {
             pairs: Arc::default(),
             gate: Gate::default(),
             drift: Drift::default(),
+            loads: Loads::default(),
             config: ServeConfig {
                 listen: SocketAddr::from(([127, 0, 0, 1], 0)),
                 gallery: Some(folder.path().to_owned()),
@@ -91,7 +100,11 @@ impl Setup {
         let (stop, stopped) = oneshot::channel::<()>();
         let (address, bound) = std::sync::mpsc::channel();
         let (config, registry) = (self.config.clone(), self.registry.clone());
-        let loader = Arc::new(Loader(self.gate.clone(), self.drift.clone()));
+        let loader = Arc::new(Loader(
+            self.gate.clone(),
+            self.drift.clone(),
+            self.loads.clone(),
+        ));
         let (store, pairs) = (self.store.clone(), self.pairs.clone());
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -276,6 +276,16 @@ impl VectorStore for MemoryStore {
         }
         Ok(found)
     }
+
+    fn sample(&self, space: &SpaceId, limit: usize, _: u64) -> Result<Vec<f32>, GalleryError> {
+        let content = self.content.lock().unwrap();
+        let items = content.items.values();
+        let items = items.filter(|item| item.model_version == space.as_str());
+        Ok(items
+            .take(limit)
+            .flat_map(|item| item.embedding.clone())
+            .collect())
+    }
 }
 
 impl Snapshots for MemoryStore {

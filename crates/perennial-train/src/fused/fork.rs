@@ -8,7 +8,7 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::Ops;
 use perennial_kernels as kernels;
 
-use super::{into_values, primitive};
+use super::memory_order::{into_values, primitive};
 
 /// Shared by all layers that read one map: whether one of them has registered the map's gradient. The next one then adds its own to
 /// it with a kernel; what burn does with a second gradient is much slower where its crate is compiled without optimisation.

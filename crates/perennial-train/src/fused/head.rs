@@ -10,8 +10,8 @@ use burn::backend::{Autodiff, Backend, Flex, TensorMetadata, backend_extension};
 use perennial_core::Simplex;
 use perennial_kernels as kernels;
 
-use super::memory_order::{contiguous, recycle};
-use super::{Addend, Primitive, into_values, primitive, values};
+use super::Addend;
+use super::memory_order::{Primitive, contiguous, into_values, primitive, recycle, values};
 
 /// The fused head; called through burn's dispatch on `flex` devices only.
 #[backend_extension(Flex, Autodiff)]
@@ -130,7 +130,7 @@ fn linear_backward<const N: usize>(ops: Ops<(Primitive, Primitive), N>, grads: &
     }
     if let Some(id) = parent(2) {
         let [_, outputs]: [usize; 2] = gradient.shape().dims();
-        let result = kernels::sum_of_rows(values(&gradient), outputs);
+        let result = kernels::channel_sums(values(&gradient), outputs);
         grads.register::<Flex>(id, primitive(result, &[outputs]));
     }
     recycle(gradient);

@@ -9,8 +9,7 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Autodiff, AutodiffBackend, Backend, Flex, TensorMetadata, backend_extension};
 use perennial_kernels as kernels;
 
-use super::memory_order::{contiguous, recycle};
-use super::{Primitive, into_values, primitive, values};
+use super::memory_order::{Primitive, contiguous, into_values, primitive, recycle, values};
 
 /// What the contrastive term needs besides the features.
 #[derive(Clone, Debug)]

@@ -1,9 +1,30 @@
-//! How tensors lie in memory: weights in the order of the kernels behind the usual shape, and memory that is used again.
+//! Tensors as slices, and how they lie in memory: weights in the order of the kernels behind the usual shape, and memory that is used again.
 
-use burn::backend::TensorMetadata;
+use burn::backend::ops::FloatTensorOps;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Flex, TensorMetadata};
+use burn::tensor::TensorData;
 use perennial_kernels as kernels;
 
-use super::{Primitive, primitive, values};
+pub(super) type Primitive = FloatTensor<Flex>;
+
+pub(super) fn primitive(values: Vec<f32>, shape: &[usize]) -> Primitive {
+    Flex::float_from_data(TensorData::new(values, shape.to_vec()), &Default::default())
+}
+
+pub(super) fn values(tensor: &Primitive) -> &[f32] {
+    tensor
+        .as_slice()
+        .expect("made contiguous at entry, and f32 is the only dtype used on the CPU")
+}
+
+/// A tensor's values; a copy only if there are other references.
+pub(super) fn into_values(tensor: Primitive) -> Vec<f32> {
+    contiguous(tensor)
+        .into_data()
+        .try_into_vec()
+        .expect("f32 is the only dtype used on the CPU")
+}
 
 /// The same tensor, row after row.
 pub(super) fn contiguous(tensor: Primitive) -> Primitive {

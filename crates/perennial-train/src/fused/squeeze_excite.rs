@@ -8,8 +8,10 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Autodiff, Backend, Flex, TensorMetadata, backend_extension};
 use perennial_kernels as kernels;
 
-use super::memory_order::{CHANNELS_FIRST, contiguous, recycle, taps_first};
-use super::{Addend, Fork, Primitive, into_values, primitive, values};
+use super::memory_order::{
+    CHANNELS_FIRST, Primitive, contiguous, into_values, primitive, recycle, taps_first, values,
+};
+use super::{Addend, Fork};
 
 /// Squeeze and excitation; called through burn's dispatch on `flex` devices only.
 #[backend_extension(Flex, Autodiff)]

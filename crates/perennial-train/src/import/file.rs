@@ -8,7 +8,7 @@ use half::{bf16, f16};
 use pytorch_reader::{DType, PickleValue, PytorchReader};
 use safetensors::{Dtype, SafeTensors};
 
-use super::ImportError;
+use super::error::ImportError;
 use crate::state_dict::{StateTensor, WeightsError, floats};
 
 /// The largest checkpoint that is read.

@@ -1,8 +1,10 @@
 //! How a set of tensors differs from what a network needs.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
-use super::shapes::Shapes;
+/// Names and shapes of a network's tensors.
+pub type Shapes = BTreeMap<String, Vec<usize>>;
 
 /// Names shown of each kind of difference; the rest are counted.
 const SHOWN: usize = 3;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::selection::TOP_LEVEL;
+use super::candidate::TOP_LEVEL;
 use crate::network::{BACKBONES, BackboneEntry, Keys};
 
 /// Parts of names that say nothing about which network is meant.

@@ -6,41 +6,21 @@
 //! has to name one.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use perennial_core::Simplex;
 
+use super::candidate::{Candidate, TOP_LEVEL};
+use super::error::ImportError;
 use super::file::{CheckpointFile, NumberType};
-use super::mismatch::{Mismatch, list};
+use super::mismatch::{Mismatch, Shapes, list};
 use super::places::{Places, belongs, is_optimizer_state, key_of, own_name, place};
-use super::shapes::{Shapes, backbone_shapes};
-use super::{ImportError, is_simplex};
+use super::prototypes::is_simplex;
+use super::shapes::backbone_shapes;
 use crate::network::{BACKBONES, BackboneEntry, BackboneKind, NetworkConfig, Stem, supported};
 use crate::state_dict::{StateDict, WeightsError, check_values};
 
-/// How the top level of a file is named where a key is asked for.
-pub const TOP_LEVEL: &str = ".";
-
 /// The most networks in one file; bounds the time that a hostile file can cost.
 const MAX_CANDIDATES: usize = 64;
-
-/// A place in a checkpoint that holds a network.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Candidate {
-    /// Its key: the dictionaries that lead to it, joined by dots, or [`TOP_LEVEL`].
-    pub key: String,
-    /// How many tensors it holds.
-    pub tensors: usize,
-    /// The prefix of the backbone's own names.
-    prefix: String,
-    backbone: BackboneKind,
-}
-
-impl fmt::Display for Candidate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({} tensors)", self.key, self.tensors)
-    }
-}
 
 /// The network's weights inside of a checkpoint.
 #[derive(Clone, Debug)]

@@ -3,12 +3,12 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
 
-use super::backbone::{Backbone, BackboneEntry, BackboneKind, Keys};
-use super::frozen::Stage;
+use super::backbone::{Backbone, BackboneEntry, BackboneKind, Keys, Plan};
 use super::layers::{ConvNorm, Mode, Path, SharedMap};
 use super::squeeze_excite::SqueezeExcite;
+use super::stage::Stage;
 use super::start::Start;
-use super::{NetworkConfig, Stem};
+use super::stem::Stem;
 
 /// Channels after the published stem.
 const STEM: usize = 32;
@@ -87,15 +87,15 @@ struct Transform {
     c: ConvNorm,
 }
 
-pub(super) fn new(config: &NetworkConfig, input: [usize; 3], start: &mut Start) -> RegNet {
-    let stride = match config.stem {
+pub(super) fn new(plan: &Plan, start: &mut Start) -> RegNet {
+    let stride = match plan.stem {
         Stem::Cifar => 1,
         _ => 2,
     };
-    let stem = ConvNorm::new([input[0], config.width], [3, stride, 1], start);
-    let mut from = config.width;
+    let stem = ConvNorm::new([plan.input[0], plan.width], [3, stride, 1], start);
+    let mut from = plan.width;
     let [block1, block2, block3, block4] = std::array::from_fn(|stage| {
-        let to = channels(config.width)[stage];
+        let to = channels(plan.width)[stage];
         let block = |block: usize| {
             let stride = if block == 0 { 2 } else { 1 };
             let block = Block::new([from, to], stride, start);

@@ -3,12 +3,12 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
 
-use super::backbone::{Backbone, Keys};
-use super::frozen::Stage;
+use super::backbone::{Backbone, Keys, Plan};
 use super::layers::{BatchNorm, Conv, ConvNorm, Mode, Path, SharedMap, conv_norm, frozen};
 use super::squeeze_excite::SqueezeExcite;
+use super::stage::Stage;
 use super::start::Start;
-use super::{NetworkConfig, Stem};
+use super::stem::Stem;
 use crate::fused::max_pool_3x3;
 
 /// How a ResNet can begin.
@@ -53,15 +53,10 @@ pub struct ResNet {
 
 impl ResNet {
     /// `width` channels after the stem.
-    pub(super) fn new(
-        blocks: Blocks,
-        config: &NetworkConfig,
-        input: [usize; 3],
-        start: &mut Start,
-    ) -> Self {
-        let (width, pooled_stem) = (config.width, config.stem == Stem::Imagenet);
+    pub(super) fn new(blocks: Blocks, plan: &Plan, start: &mut Start) -> Self {
+        let (width, pooled_stem) = (plan.width, plan.stem == Stem::Imagenet);
         let stem_geometry = if pooled_stem { [7, 2, 3] } else { [3, 1, 1] };
-        let conv1 = Conv::new([input[0], width], stem_geometry, start);
+        let conv1 = Conv::new([plan.input[0], width], stem_geometry, start);
         let bn1 = BatchNorm::new(width, start);
         let mut from = width;
         let [layer1, layer2, layer3, layer4] = std::array::from_fn(|stage| {

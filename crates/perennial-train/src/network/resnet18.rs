@@ -1,7 +1,6 @@
 //! ResNet-18 with PyTorch's parameter names.
 
-use super::NetworkConfig;
-use super::backbone::{BackboneEntry, BackboneKind, Keys};
+use super::backbone::{BackboneEntry, BackboneKind, Keys, Plan};
 use super::resnet::{self, Blocks, ResNet};
 use super::start::Start;
 
@@ -28,11 +27,11 @@ pub(super) const ENTRY: BackboneEntry = BackboneEntry {
 /// A stem and four stages of two basic blocks.
 ///
 /// **Source**: He et al., arXiv 1512.03385.
-pub(super) fn new(config: &NetworkConfig, input: [usize; 3], start: &mut Start) -> ResNet {
+pub(super) fn new(plan: &Plan, start: &mut Start) -> ResNet {
     let blocks = Blocks {
         counts: [2, 2, 2, 2],
         bottleneck: false,
         squeezed: None,
     };
-    ResNet::new(blocks, config, input, start)
+    ResNet::new(blocks, plan, start)
 }

@@ -1,7 +1,6 @@
 //! ResNet-50 with torchvision's parameter names.
 
-use super::NetworkConfig;
-use super::backbone::{BackboneEntry, BackboneKind, Keys};
+use super::backbone::{BackboneEntry, BackboneKind, Keys, Plan};
 use super::resnet::{self, Blocks, ResNet};
 use super::start::Start;
 
@@ -34,11 +33,11 @@ pub(super) const ENTRY: BackboneEntry = BackboneEntry {
 /// A stem and four stages of 3, 4, 6 and 3 bottlenecks; where a stage halves the map, the 3x3 convolution has the stride.
 ///
 /// **Source**: He et al., arXiv 1512.03385; the stride as in torchvision.
-pub(super) fn new(config: &NetworkConfig, input: [usize; 3], start: &mut Start) -> ResNet {
+pub(super) fn new(plan: &Plan, start: &mut Start) -> ResNet {
     let blocks = Blocks {
         counts: [3, 4, 6, 3],
         bottleneck: true,
         squeezed: None,
     };
-    ResNet::new(blocks, config, input, start)
+    ResNet::new(blocks, plan, start)
 }

@@ -1,7 +1,6 @@
 //! SENet-18: a ResNet-18 with squeeze and excitation in its blocks, with timm's parameter names.
 
-use super::NetworkConfig;
-use super::backbone::{BackboneEntry, BackboneKind, Keys};
+use super::backbone::{BackboneEntry, BackboneKind, Keys, Plan};
 use super::resnet::{self, Blocks, ResNet};
 use super::start::Start;
 
@@ -32,11 +31,11 @@ pub(super) const ENTRY: BackboneEntry = BackboneEntry {
 /// A stem and four stages of two basic blocks; a sixteenth of a block's channels, at least 8 and a multiple of 8, decide its gates.
 ///
 /// **Source**: Hu et al., arXiv 1709.01507; channels between the layers as in timm's `seresnet18`.
-pub(super) fn new(config: &NetworkConfig, input: [usize; 3], start: &mut Start) -> ResNet {
+pub(super) fn new(plan: &Plan, start: &mut Start) -> ResNet {
     let blocks = Blocks {
         counts: [2, 2, 2, 2],
         bottleneck: false,
         squeezed: Some(|channels| (channels / 16 + 4) / 8 * 8),
     };
-    ResNet::new(blocks, config, input, start)
+    ResNet::new(blocks, plan, start)
 }

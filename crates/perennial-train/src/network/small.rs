@@ -3,11 +3,11 @@
 use burn::module::Module;
 use burn::tensor::Tensor;
 
-use super::backbone::{Backbone, BackboneEntry, BackboneKind, Keys};
-use super::frozen::Stage;
+use super::backbone::{Backbone, BackboneEntry, BackboneKind, Keys, Plan};
 use super::layers::{BatchNorm, Conv, Mode, Path, conv_norm, frozen};
+use super::stage::Stage;
 use super::start::Start;
-use super::{NetworkConfig, Stem};
+use super::stem::Stem;
 
 /// Its line of the table.
 pub(super) const ENTRY: BackboneEntry = BackboneEntry {
@@ -42,10 +42,10 @@ struct SmallLayer {
     norm: BatchNorm,
 }
 
-pub(super) fn new(config: &NetworkConfig, input: [usize; 3], start: &mut Start) -> SmallNet {
-    let mut from = input[0];
+pub(super) fn new(plan: &Plan, start: &mut Start) -> SmallNet {
+    let mut from = plan.input[0];
     let layers = [1, 2, 4, 8].map(|factor| {
-        let to = config.width * factor;
+        let to = plan.width * factor;
         let conv = Conv::new([from, to], [3, 2, 1], start);
         from = to;
         SmallLayer {

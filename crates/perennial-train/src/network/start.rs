@@ -104,6 +104,11 @@ impl Start {
     }
 }
 
+/// PyTorch's default for a linear layer of so many inputs: weights are uniform in plus or minus this.
+pub(crate) fn linear_bound(inputs: usize) -> f32 {
+    1.0 / (inputs as f32).sqrt()
+}
+
 /// One draw by the Box-Muller transform.
 fn standard_normal(rng: &mut ChaCha8Rng) -> f64 {
     let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();

@@ -7,8 +7,8 @@ use burn::module::{Module, Param};
 use burn::tensor::{Tensor, activation, module as ops, ops::ConvOptions};
 use perennial_kernels::{Attention, Convolution, FrozenConvolution, recycle, taps_first};
 
-use super::frozen::Stage;
 use super::layers::{Path, SharedMap, addend, values};
+use super::stage::Stage;
 use super::start::Start;
 use crate::fused::{Activation, TokenLayers};
 
@@ -42,7 +42,14 @@ impl Patches {
         let [dim, _, side, _] = weight.dims();
         match path {
             Path::Fused => {
-                let map = fused_convolution(path.enter(images), weight, bias, None, side);
+                let map = fused(
+                    path.enter(images),
+                    weight,
+                    bias,
+                    None,
+                    side,
+                    Activation::None,
+                );
                 let [height, width, batch, dim] = map.dims();
                 map.reshape([height * width, 1, batch, dim])
             }
@@ -65,17 +72,7 @@ impl Patches {
     }
 }
 
-/// A convolution over patches with bias, and what it is for.
-fn fused_convolution(
-    x: Tensor<4>,
-    weight: Tensor<4>,
-    bias: Tensor<1>,
-    residual: Option<SharedMap>,
-    stride: usize,
-) -> Tensor<4> {
-    fused(x, weight, bias, residual, stride, Activation::None)
-}
-
+/// A convolution over patches with bias, and what follows it.
 fn fused(
     x: Tensor<4>,
     weight: Tensor<4>,

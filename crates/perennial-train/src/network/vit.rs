@@ -3,12 +3,12 @@
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
-use super::backbone::{Backbone, Keys};
-use super::frozen::Stage;
+use super::backbone::{Backbone, Keys, Plan};
 use super::layers::{Mode, Path, values};
+use super::stage::Stage;
 use super::start::Start;
+use super::stem::Stem;
 use super::transformer::{Block, LayerNorm, Patches};
-use super::{NetworkConfig, Stem};
 
 /// Sides of the patches.
 pub(super) const STEMS: &[(Stem, usize)] =
@@ -48,13 +48,9 @@ struct PatchEmbedding {
 
 impl VisionTransformer {
     /// Random weights.
-    pub(super) fn new(
-        depth: usize,
-        config: &NetworkConfig,
-        [channels, height, width]: [usize; 3],
-        start: &mut Start,
-    ) -> Self {
-        let (dim, stem) = (config.width, config.stem);
+    pub(super) fn new(depth: usize, plan: &Plan, start: &mut Start) -> Self {
+        let [channels, height, width] = plan.input;
+        let (dim, stem) = (plan.width, plan.stem);
         let side = STEMS
             .iter()
             .find(|(known, _)| *known == stem)

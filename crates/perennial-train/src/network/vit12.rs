@@ -1,7 +1,6 @@
 //! The vision transformer of 12 blocks.
 
-use super::NetworkConfig;
-use super::backbone::{BackboneEntry, BackboneKind, Keys};
+use super::backbone::{BackboneEntry, BackboneKind, Keys, Plan};
 use super::start::Start;
 use super::vit::{self, VisionTransformer};
 
@@ -22,10 +21,6 @@ pub(super) const ENTRY: BackboneEntry = BackboneEntry {
     },
 };
 
-pub(super) fn new(
-    config: &NetworkConfig,
-    input: [usize; 3],
-    start: &mut Start,
-) -> VisionTransformer {
-    VisionTransformer::new(12, config, input, start)
+pub(super) fn new(plan: &Plan, start: &mut Start) -> VisionTransformer {
+    VisionTransformer::new(12, plan, start)
 }

@@ -1,7 +1,6 @@
 //! The vision transformer of 6 blocks.
 
-use super::NetworkConfig;
-use super::backbone::{BackboneEntry, BackboneKind, Keys};
+use super::backbone::{BackboneEntry, BackboneKind, Keys, Plan};
 use super::start::Start;
 use super::vit::{self, VisionTransformer};
 
@@ -24,10 +23,6 @@ pub(super) const ENTRY: BackboneEntry = BackboneEntry {
     },
 };
 
-pub(super) fn new(
-    config: &NetworkConfig,
-    input: [usize; 3],
-    start: &mut Start,
-) -> VisionTransformer {
-    VisionTransformer::new(6, config, input, start)
+pub(super) fn new(plan: &Plan, start: &mut Start) -> VisionTransformer {
+    VisionTransformer::new(6, plan, start)
 }

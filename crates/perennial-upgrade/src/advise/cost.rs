@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::WayKind;
+use super::reembedding::RERANKED;
+use super::way_kind::WayKind;
 
 /// Given or measured rates.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -76,7 +77,7 @@ impl Cost {
             WayKind::TwoStage => {
                 self.needs_old_encoder = true;
                 self.needs_originals = true;
-                self.encodings_per_query = 2 + super::RERANKED as u64;
+                self.encodings_per_query = 2 + RERANKED as u64;
             }
             WayKind::MapStored => self.rewrites_index = true,
             WayKind::SwapAsItIs | WayKind::Bridge | WayKind::ReembedAll => {}

@@ -3,19 +3,8 @@
 use std::fmt;
 
 use perennial_bridge::Index;
-use perennial_core::dot;
 use perennial_eval::{LogisticCalibration, Merge};
 use serde::{Deserialize, Serialize};
-
-use super::reembedding::{Sides, parts};
-use super::tuning::mean_of_deciding;
-use crate::measured::MeasureError;
-use crate::route::Prepared;
-
-/// Shares embedded again at which the merges are compared.
-const TRIED_SHARES: [f64; 2] = [0.25, 0.75];
-/// Right and other items of one query, at most, that a calibration is fitted on.
-const CALIBRATED: [usize; 2] = [32, 128];
 
 /// What is done to similarities before hits of several spaces are ranked together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,7 +44,7 @@ impl fmt::Display for CurveMerge {
 /// A merge with what it needs.
 pub(super) struct Chosen {
     pub(super) merge: CurveMerge,
-    calibrations: Vec<LogisticCalibration>,
+    pub(super) calibrations: Vec<LogisticCalibration>,
 }
 
 impl Chosen {
@@ -65,125 +54,5 @@ impl Chosen {
             MergeKind::ZScores => Merge::ZNormalised,
             MergeKind::Calibrated => Merge::Calibrated(&self.calibrations),
         }
-    }
-}
-
-/// The merge with which the choosing queries find most, with a quarter and with three quarters of the gallery embedded again.
-///
-/// Items are embedded again in an order that prefers those that are retrieved often, so the new partition is not like the old one: z-scores,
-/// which are taken over each partition, then lower what is best. That is why the choice is measured.
-pub(super) fn choose(tuning: &Sides<'_>, order: &[usize]) -> Result<Chosen, MeasureError> {
-    let mut best: Option<(f64, Chosen)> = None;
-    for candidate in candidates(tuning) {
-        let mut quality = 0.0;
-        for split in TRIED_SHARES.iter().filter_map(|&share| parts(order, share)) {
-            let found = tuning.merged(&candidate, split)?;
-            quality += mean_of_deciding(tuning.truth, &found.all);
-        }
-        if best.as_ref().is_none_or(|(most, _)| quality > *most) {
-            best = Some((quality, candidate));
-        }
-    }
-    Ok(best.expect("cosines as they are need nothing").1)
-}
-
-fn candidates(tuning: &Sides<'_>) -> Vec<Chosen> {
-    let mut candidates = Vec::new();
-    let old = calibration(tuning, &tuning.old);
-    for new_items in [Index::Raw, Index::Centred] {
-        let candidate = |kind, calibrations| Chosen {
-            merge: CurveMerge { kind, new_items },
-            calibrations,
-        };
-        candidates.push(candidate(MergeKind::Cosines, Vec::new()));
-        candidates.push(candidate(MergeKind::ZScores, Vec::new()));
-        // Without a calibration of both sides, such as where right items are always the most similar ones, there is nothing to try.
-        if let (Some(old), Some(new)) = (old, calibration(tuning, tuning.new_side(new_items))) {
-            candidates.push(candidate(MergeKind::Calibrated, vec![old, new]));
-        }
-    }
-    candidates
-}
-
-/// Fitted on the same queries and items for every side, so that their log-odds mean the same.
-fn calibration(tuning: &Sides<'_>, prepared: &Prepared) -> Option<LogisticCalibration> {
-    let Prepared {
-        queries,
-        gallery,
-        dim,
-    } = prepared;
-    let items = gallery.len() / dim;
-    let (mut scores, mut marks) = (Vec::new(), Vec::new());
-    for (query, vector) in queries.chunks_exact(*dim).enumerate() {
-        let own = tuning.data.own.as_ref().and_then(|own| own[query]);
-        let usable = |item: &usize| own != Some(*item as u32);
-        let right = tuning.truth.relevant_items(query, items);
-        let step = items.div_ceil(CALIBRATED[1]).max(1);
-        // Another start for each query, so that all items take part.
-        let others = (query % step..items).step_by(step);
-        let others = others.filter(|&item| !tuning.truth.is_relevant(query, item));
-        let right = right.filter(usable).take(CALIBRATED[0]);
-        for (item, mark) in right
-            .map(|item| (item, true))
-            .chain(others.filter(usable).map(|item| (item, false)))
-        {
-            scores.push(dot(vector, &gallery[item * dim..][..*dim]));
-            marks.push(mark);
-        }
-    }
-    LogisticCalibration::fit(&scores, &marks).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::evaluation_data::{EvaluationData, Names, Rows, Truth};
-    use crate::route::Search;
-    use perennial_core::SpaceRef;
-
-    /// Two classes on an arc: all cosines of the new encoder are high, since its vectors share a large part.
-    fn data(offset: f32) -> EvaluationData {
-        let rows = |count: usize, shared: f32, turn: f32| Rows {
-            values: (0..count)
-                .flat_map(|row| {
-                    let angle = turn + (row % 2) as f32 * 1.5 + (row as f32 * 0.37).sin() * 0.6;
-                    [angle.cos(), angle.sin(), shared]
-                })
-                .collect(),
-            dim: 3,
-            space: SpaceRef::unnamed(3),
-        };
-        let classes = |count: usize| (0..count).map(|row| (row % 2) as u32).collect();
-        EvaluationData {
-            old_queries: rows(40, 0.0, 0.0),
-            old_gallery: rows(30, 0.0, 0.0),
-            new_queries: rows(40, offset, 0.0),
-            new_gallery: Some(rows(30, offset, 0.0)),
-            truths: vec![Truth::Classes {
-                queries: classes(40),
-                gallery: classes(30),
-            }],
-            own: None,
-            names: Names::default(),
-        }
-    }
-
-    #[test]
-    fn cosines_of_unlike_spaces_are_not_merged_as_they_are() {
-        let order: Vec<usize> = (0..30).collect();
-        let search = Search::own();
-        let chosen = |offset| {
-            let data = data(offset);
-            let sides = Sides::of(&data, 0, &search).unwrap().unwrap();
-            choose(&sides, &order).unwrap().merge
-        };
-        // New items, whose cosines are all close to 1, would stand before every old one.
-        assert_ne!(chosen(4.0).kind, MergeKind::Cosines);
-        // Of equal merges the simplest is taken.
-        let equal = chosen(0.0);
-        assert_eq!(
-            (equal.kind, equal.new_items),
-            (MergeKind::Cosines, Index::Raw)
-        );
     }
 }

@@ -3,7 +3,8 @@
 use perennial_core::Verdict;
 use serde::{Deserialize, Serialize};
 
-use super::{Way, WayKind};
+use super::way::Way;
+use super::way_kind::WayKind;
 use crate::finding::Finding;
 
 /// A way with one encoder per query is preferred to a better one with two, up to this mean margin.

@@ -1,24 +1,23 @@
 //! Part of the gallery embedded again: first hits only, at query time, or a share of the items beforehand.
 
-use perennial_bridge::Index;
-use perennial_core::{dot, normalize_rows};
-use perennial_eval::{
-    Measure, MixedOutcomes, MixedTest, Outcomes, Partition, map_query_scores, mixed_outcomes, top_k,
-};
+use perennial_core::dot;
+use perennial_eval::{Measure, Outcomes, map_query_scores, top_k};
 use serde::{Deserialize, Serialize};
 
-use super::Halves;
-use super::merging::{self, Chosen, CurveMerge};
+use super::halves::Halves;
+use super::merge_choice::choose;
+use super::merging::CurveMerge;
+use super::sides::{Sides, parts};
 use crate::evaluation_data::{EvaluationData, Truth};
 use crate::measured::MeasureError;
-use crate::route::{Prepared, Search, unit};
+use crate::route::{Search, unit};
 
 /// Shares of the gallery that are tried.
 const SHARES: [f64; 6] = [0.05, 0.1, 0.25, 0.5, 0.75, 0.9];
 /// Hits of the choosing queries that count as retrievals.
 const RETRIEVED: usize = 10;
-/// Hits among which the share of old items is counted.
-const FIRST: usize = 24;
+/// First hits that are re-ranked by the new encoder in two-stage search.
+pub(super) const RERANKED: usize = 100;
 
 /// Quality with a share of the gallery embedded again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -70,7 +69,7 @@ pub(super) fn curve(
     let Some(tuning) = Sides::of(&halves.tuning, number, search)? else {
         return Ok(None);
     };
-    let chosen = merging::choose(&tuning, &order)?;
+    let chosen = choose(&tuning, &order)?;
     let Some(judging) = Sides::of(&halves.judging, number, search)? else {
         return Ok(None);
     };
@@ -94,97 +93,6 @@ pub(super) fn curve(
         merge: chosen.merge,
         points,
     }))
-}
-
-/// The items that stay old and those that are embedded again; nothing if one of them is empty.
-pub(super) fn parts(order: &[usize], share: f64) -> Option<[&[usize]; 2]> {
-    let embedded = ((share * order.len() as f64).round() as usize).min(order.len());
-    let (again, left) = order.split_at(embedded);
-    (!again.is_empty() && !left.is_empty()).then_some([left, again])
-}
-
-/// Both encoders' vectors of one half of the queries, to be searched in one ranking.
-pub(super) struct Sides<'a> {
-    pub(super) data: &'a EvaluationData,
-    pub(super) truth: &'a Truth,
-    /// Dual queries and stored vectors.
-    pub(super) old: Prepared,
-    /// The new encoder's own, as they are and centred.
-    new: [Prepared; 2],
-}
-
-impl<'a> Sides<'a> {
-    /// Nothing without the gallery by the new encoder.
-    pub(super) fn of(
-        data: &'a EvaluationData,
-        number: usize,
-        search: &Search<'_>,
-    ) -> Result<Option<Self>, MeasureError> {
-        let Some(gallery) = &data.new_gallery else {
-            return Ok(None);
-        };
-        let mut new = [Index::Raw, Index::Centred].map(|_| Prepared {
-            queries: data.new_queries.values.clone(),
-            gallery: gallery.values.clone(),
-            dim: gallery.dim,
-        });
-        let [raw, centred] = &mut new;
-        for rows in [&mut raw.queries, &mut raw.gallery] {
-            normalize_rows(rows, gallery.dim)?;
-        }
-        for rows in [&mut centred.queries, &mut centred.gallery] {
-            match search.bridge {
-                Some(bridge) => bridge.centre_from(rows)?,
-                None => normalize_rows(rows, gallery.dim)?,
-            }
-        }
-        Ok(Some(Self {
-            data,
-            truth: super::truth_of(data, number),
-            old: search.prepare(data)?,
-            new,
-        }))
-    }
-
-    pub(super) fn new_side(&self, index: Index) -> &Prepared {
-        match index {
-            Index::Raw => &self.new[0],
-            Index::Centred => &self.new[1],
-        }
-    }
-
-    /// One ranking of the items that stay old and those that are embedded again.
-    pub(super) fn merged(
-        &self,
-        chosen: &Chosen,
-        [left, again]: [&[usize]; 2],
-    ) -> Result<MixedOutcomes, MeasureError> {
-        let (old, new) = (&self.old, self.new_side(chosen.merge.new_items));
-        let rows = |prepared: &Prepared, items: &[usize]| -> Vec<f32> {
-            items
-                .iter()
-                .flat_map(|&item| &prepared.gallery[item * prepared.dim..][..prepared.dim])
-                .copied()
-                .collect()
-        };
-        let positions =
-            |items: &[usize]| items.iter().map(|&item| item as u32).collect::<Vec<u32>>();
-        let galleries = [rows(old, left), rows(new, again)];
-        let places = [positions(left), positions(again)];
-        let partitions = [(0, old), (1, new)].map(|(side, prepared)| Partition {
-            queries: &prepared.queries,
-            gallery: &galleries[side],
-            dim: prepared.dim,
-            positions: &places[side],
-        });
-        Ok(mixed_outcomes(&MixedTest {
-            partitions: &partitions,
-            relevance: &self.truth.relevance(),
-            own: self.data.own.as_deref(),
-            merge: chosen.for_ranking(),
-            first: FIRST,
-        })?)
-    }
 }
 
 /// Two-stage search: the first `count` hits of a search are ranked again by the new encoder's embeddings of query and item; the others keep

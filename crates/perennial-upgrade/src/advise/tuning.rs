@@ -3,6 +3,7 @@
 use perennial_bridge::{Bridge, Index};
 use perennial_eval::Outcomes;
 
+use super::halves::truth_of;
 use crate::evaluation_data::{EvaluationData, Truth};
 use crate::measured::{MeasureError, outcomes_of};
 use crate::route::{DualEnds, PreparedRef, Route, Search};
@@ -49,7 +50,7 @@ pub(super) fn best_index(
     number: usize,
     bridge: &Bridge,
 ) -> Result<Index, MeasureError> {
-    let truth = super::truth_of(tuning, number);
+    let truth = truth_of(tuning, number);
     let of = |index| {
         quality(
             tuning,
@@ -72,7 +73,7 @@ pub(super) fn best_dual(
     number: usize,
     bridges: &[Bridge],
 ) -> Result<Choice, MeasureError> {
-    let truth = super::truth_of(tuning, number);
+    let truth = truth_of(tuning, number);
     let mut best: Option<(f64, Choice)> = None;
     for (position, bridge) in bridges.iter().enumerate() {
         for index in [Index::Raw, Index::Centred] {

@@ -4,7 +4,8 @@ use std::rc::Rc;
 
 use perennial_bridge::{Bridge, Recipe};
 
-use super::{BridgePath, ChainVersion};
+use super::route::BridgePath;
+use super::version::ChainVersion;
 use crate::measured::MeasureError;
 use crate::route::RouteError;
 use crate::selection::fit_rows;

@@ -5,6 +5,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
+use crate::Rows;
 use crate::selection::DEFAULT_WEIGHT;
 
 const DIM: usize = 8;

@@ -1,10 +1,13 @@
 use perennial_core::{
-    Architecture, Classifier, ClassifierKind, ConfidenceInterval, Interval, Preprocessing, Role,
-    TieRule, VersionDraft,
+    Architecture, Classifier, ClassifierKind, CompatibilityRecord, ConfidenceInterval, Interval,
+    Preprocessing, ProbeSet, Role, TieRule, VersionDraft,
 };
 use tempfile::TempDir;
 
+use super::measured_pairs::quoted;
 use super::*;
+
+mod routes;
 
 /// A registry with three versions of different weights, and a gallery's folder.
 struct Setup {
@@ -12,7 +15,7 @@ struct Setup {
     registry: Registry,
 }
 
-fn draft() -> VersionDraft {
+pub(crate) fn draft() -> VersionDraft {
     VersionDraft {
         dim: 3,
         architecture: Architecture {

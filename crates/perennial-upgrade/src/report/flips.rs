@@ -4,12 +4,20 @@ use perennial_core::ItemId;
 use perennial_eval::html::certificate_page::{Flip, FlipItem};
 use perennial_eval::{SearchError, map_query_scores};
 
-use super::Pictures;
 use crate::evaluation_data::{EvaluationData, Truth};
 use crate::route::PreparedRef;
 
 /// Flips of each kind that are shown.
 const SHOWN: usize = 12;
+
+/// Small pictures of queries and gallery items, as base64 `data:` URIs of at most 96 pixels a side.
+pub trait Pictures {
+    /// That of a query, by its row.
+    fn query(&self, row: usize) -> Option<String>;
+
+    /// That of a gallery item, by its row.
+    fn item(&self, row: usize) -> Option<String>;
+}
 
 /// Up to twelve queries that were right and are wrong, and up to twelve that were wrong and are right.
 pub(super) fn flips(

@@ -4,15 +4,12 @@ mod apply;
 mod chain;
 mod fit;
 mod fold;
+mod keep;
 mod show;
 
 pub use apply::{IndexArgument, find as find_bridge, weight};
 
-use std::path::Path;
-
 use clap::Subcommand;
-use perennial_bridge::Bridge;
-use perennial_upgrade::BridgeRegistry;
 
 use crate::arguments::GlobalArguments;
 use crate::exit_status::ExitStatus;
@@ -32,21 +29,6 @@ pub enum Action {
     List,
     /// Show a bridge: spaces, kind, what it was fitted on, what was tried
     Show(show::Arguments),
-}
-
-/// Writes a bridge to a folder, or to the registry under the next number. Returns the folder or the name there.
-fn keep(
-    bridge: &Bridge,
-    folder: Option<&Path>,
-    global: &GlobalArguments,
-) -> anyhow::Result<String> {
-    match folder {
-        Some(folder) => {
-            bridge.write(folder)?;
-            Ok(folder.display().to_string())
-        }
-        None => Ok(BridgeRegistry::of(&global.create_registry()?).publish(bridge)?),
-    }
 }
 
 pub fn run(

@@ -1,6 +1,5 @@
 //! `perennial completions`: the completion script of a shell.
 
-use clap::CommandFactory;
 use clap_complete::Shell;
 
 use crate::exit_status::ExitStatus;
@@ -12,8 +11,8 @@ pub struct Arguments {
     shell: Shell,
 }
 
-pub fn run(arguments: &Arguments) -> anyhow::Result<ExitStatus> {
-    let mut command = crate::arguments::Arguments::command();
+/// `command` is the whole command line.
+pub fn run(arguments: &Arguments, mut command: clap::Command) -> anyhow::Result<ExitStatus> {
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut command, "perennial", &mut script);
     print(&script)?;

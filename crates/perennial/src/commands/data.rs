@@ -3,11 +3,11 @@
 mod convert;
 #[cfg_attr(not(feature = "fetch"), path = "data/no_fetch.rs")]
 mod fetch;
+mod fetched_set;
 
 use std::collections::BTreeMap;
 
-use clap::ValueEnum;
-use perennial_data::catalogue::{FOLDER_SIZE, TINY_IMAGENET_FOLDER};
+use perennial_data::catalogue::FOLDER_SIZE;
 use perennial_data::folder::LabelledFolder;
 use perennial_data::pictures::LeftOut;
 use perennial_data::{ContentHash, ImageSet};
@@ -20,6 +20,7 @@ use crate::progress::CountedProgress;
 use crate::run_record::FilesRecord;
 use crate::set_argument::SetArgument;
 use crate::terminal::Terminal;
+use fetched_set::FetchedSet;
 
 #[derive(Debug, clap::Subcommand)]
 pub enum Action {
@@ -48,21 +49,6 @@ pub enum Action {
     },
 }
 
-/// Where Tiny-ImageNet is published, without a checksum.
-const TINY_IMAGENET_URL: &str = "http://cs231n.stanford.edu/tiny-imagenet-200.zip";
-
-/// The sets of `fetch`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum FetchedSet {
-    /// 162 MiB to download
-    Cifar10,
-    /// 161 MiB to download
-    Cifar100,
-    /// Published without a checksum; prints how to download it by hand
-    #[value(name = "tinyimagenet")]
-    TinyImageNet,
-}
-
 pub fn run(
     action: &Action,
     global: &GlobalArguments,
@@ -73,40 +59,6 @@ pub fn run(
         Action::Convert(arguments) => convert::run(arguments, global, terminal),
         Action::Show { set, strict } => show(set, *strict, global, terminal),
     }
-}
-
-/// Result of `fetch`.
-#[derive(Serialize)]
-struct Fetched {
-    set: &'static str,
-    folder: std::path::PathBuf,
-    already_present: bool,
-}
-
-/// Tiny-ImageNet comes without a checksum and over plain HTTP: the archive cannot be verified, so the user has to download it.
-fn tiny_imagenet(global: &GlobalArguments, terminal: &Terminal) -> anyhow::Result<ExitStatus> {
-    let folder = global.data.join(TINY_IMAGENET_FOLDER);
-    if !folder.join("wnids.txt").is_file() {
-        return Err(usage(format!(
-            "Tiny-ImageNet is published without a checksum, so a download cannot be verified. Download it yourself: \
-             unzip {TINY_IMAGENET_URL} (about 240 MB) in {}, so that {} exists; the set is then called tinyimagenet, and \
-             `perennial data convert tinyimagenet` makes the files of tinyimagenet32",
-            global.data.display(),
-            folder.join("wnids.txt").display()
-        )));
-    }
-    let answer = Fetched {
-        set: "tinyimagenet",
-        folder,
-        already_present: true,
-    };
-    terminal.result(&answer, |_| {
-        format!(
-            "tinyimagenet is already present: {}",
-            answer.folder.display()
-        )
-    })?;
-    Ok(ExitStatus::Done)
 }
 
 /// Summary of a set.

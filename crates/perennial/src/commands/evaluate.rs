@@ -19,7 +19,8 @@ use crate::arguments::GlobalArguments;
 use crate::embedding_cache::EmbeddingCache;
 use crate::exit_status::{ExitStatus, usage};
 use crate::interrupt::Interrupt;
-use crate::measurement::{Judgement, Measurement, Probe};
+use crate::measurement::{Judgement, Measurement};
+use crate::probe::Probe;
 use crate::provenance;
 use crate::run_folder::RunFolder;
 use crate::run_record::RunRecord;
@@ -47,16 +48,8 @@ pub struct Arguments {
     /// Gallery images of the evaluation set [default: those of the run's configuration]
     #[arg(long, value_name = "SET:SPLIT", conflicts_with_all = ["embeddings", "query_embeddings"])]
     gallery: Option<SetArgument>,
-    /// Measure embeddings from any program instead of a run: a folder with the subfolders `queries` and `gallery`, each with
-    /// one .safetensors file per version; sorted by file name, the oldest version comes first
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["run", "query_embeddings"])]
-    embeddings: Option<PathBuf>,
-    /// Files of query embeddings, one per version, oldest version first
-    #[arg(long, value_name = "FILE", num_args = 1.., requires = "gallery_embeddings", conflicts_with = "run")]
-    query_embeddings: Vec<PathBuf>,
-    /// Files of gallery embeddings of the same versions, in the same order
-    #[arg(long, value_name = "FILE", num_args = 1.., requires = "query_embeddings")]
-    gallery_embeddings: Vec<PathBuf>,
+    #[command(flatten)]
+    files: files::FileArguments,
     #[command(flatten)]
     routes: routes::RouteArguments,
     /// Folder for compatibility.json and report.html [default: the run's folder]
@@ -140,7 +133,8 @@ pub fn run(
             (report, provenance, Some(subject.folder))
         }
         None => {
-            let report = files::measure_files(arguments, terminal, interrupt)?;
+            let report =
+                files::measure_files(&arguments.files, judgement(arguments), terminal, interrupt)?;
             let provenance = provenance::of_names(None, None, report.versions());
             (report, provenance, arguments.out.clone())
         }

@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use clap::CommandFactory;
 use perennial_core::output::check_folder;
 use perennial_core::{FileKind, Output};
 
@@ -26,8 +25,8 @@ pub struct Arguments {
     out: Option<PathBuf>,
 }
 
-pub fn run(arguments: &Arguments) -> anyhow::Result<ExitStatus> {
-    let command = crate::arguments::Arguments::command();
+/// `command` is the whole command line.
+pub fn run(arguments: &Arguments, command: clap::Command) -> anyhow::Result<ExitStatus> {
     match &arguments.out {
         Some(folder) => {
             check_folder(folder)?;

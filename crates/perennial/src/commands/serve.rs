@@ -69,6 +69,16 @@ pub struct Arguments {
     /// Allow searches between versions that are not certified for each other (logged, and shown on the page)
     #[arg(long)]
     force_uncertified: bool,
+    /// Answer all requests for embeddings in this space, a model version or a registered space: documents by its own encoder, queries by
+    /// the certified route from the new one. For an index that other programs keep
+    #[arg(long, value_name = "SPACE")]
+    answer_in: Option<String>,
+    /// The new encoder for --answer-in: live, or the name of an upstream [default: live]
+    #[arg(long, value_name = "NAME")]
+    answer_from: Option<String>,
+    /// What answers queries while no route is certified for --answer-in: old, the old encoder alone [default: refuse to start]
+    #[arg(long, value_name = "WHAT")]
+    answer_uncertified: Option<String>,
     /// Format of the log on stderr: text, or json for one JSON object per line [default: text]
     #[arg(long, env = "PERENNIAL_LOG_FORMAT", value_name = "FORMAT")]
     log_format: Option<String>,

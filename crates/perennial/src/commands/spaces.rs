@@ -5,14 +5,12 @@ use std::path::PathBuf;
 use clap::{Subcommand, ValueEnum};
 use perennial_core::{Metric, Modality, Output, Registry, SpaceId, SpaceSpec, normalize_rows};
 use perennial_formats::{Format, Header, VectorSet, create};
+use perennial_upgrade::{CANARY_TOLERANCE, Canaries, CanaryError};
 use serde::Serialize;
 
 use crate::arguments::GlobalArguments;
 use crate::exit_status::{ExitStatus, usage};
 use crate::terminal::Terminal;
-
-/// Largest distance between a canary's embedding and the one that was registered, both of length 1.
-const TOLERANCE: f64 = 0.01;
 
 #[derive(Debug, Subcommand)]
 pub enum Action {
@@ -233,15 +231,6 @@ fn check(
     let known = registered(&registry, &spec)?;
     let fresh = read_canaries(&arguments.canaries)?;
     let file = arguments.canaries.display();
-    if (known.len(), known.dim()) != (fresh.len(), fresh.dim()) {
-        return Err(usage(format!(
-            "{file}: holds {} vectors of {} dimensions, but {} of {} are registered; embed the same inputs in the same order",
-            fresh.len(),
-            fresh.dim(),
-            known.len(),
-            known.dim()
-        )));
-    }
     if let (Some(ids), Some(fresh_ids)) = (known.ids(), fresh.ids())
         && ids != fresh_ids
     {
@@ -249,18 +238,18 @@ fn check(
             "{file}: its ids are not those of the registered canaries; embed the same inputs in the same order"
         )));
     }
-    let distance = |row: usize| {
-        let pairs = known.row(row).iter().zip(fresh.row(row));
-        let squares = pairs.map(|(one, other)| f64::from(one - other).powi(2));
-        squares.sum::<f64>().sqrt()
-    };
-    let largest_distance = (0..known.len()).map(distance).fold(0.0, f64::max);
+    let largest_distance = known
+        .largest_distance(fresh.vectors(), fresh.dim())
+        .map_err(|error| match error {
+            CanaryError::Shape { .. } => usage(format!("{file}: {error}")),
+            error => error.into(),
+        })?;
     let answer = Answer {
         space: &spec.name,
         canaries: known.len(),
         largest_distance,
-        tolerance: TOLERANCE,
-        changed: largest_distance > TOLERANCE,
+        tolerance: CANARY_TOLERANCE,
+        changed: largest_distance > CANARY_TOLERANCE,
     };
     terminal.result(&answer, |_| {
         let result = match answer.changed {
@@ -268,7 +257,7 @@ fn check(
             false => "unchanged",
         };
         format!(
-            "{}: {result}; largest distance of {} canaries {largest_distance:.2e}, allowed {TOLERANCE}\n",
+            "{}: {result}; largest distance of {} canaries {largest_distance:.2e}, allowed {CANARY_TOLERANCE}\n",
             answer.space, answer.canaries
         )
     })?;
@@ -278,16 +267,13 @@ fn check(
     })
 }
 
-fn registered(registry: &Registry, spec: &SpaceSpec) -> anyhow::Result<VectorSet> {
-    let Some(bytes) = registry.canaries(spec)? else {
-        return Err(usage(format!(
+fn registered(registry: &Registry, spec: &SpaceSpec) -> anyhow::Result<Canaries> {
+    Canaries::of(registry, spec)?.ok_or_else(|| {
+        usage(format!(
             "space {} has no canaries; register it with --canaries FILE",
             spec.name
-        )));
-    };
-    let file = tempfile::NamedTempFile::new()?;
-    fs_err::write(file.path(), bytes)?;
-    Ok(perennial_formats::read(file.path())?)
+        ))
+    })
 }
 
 /// Unit vectors.

@@ -44,6 +44,23 @@ set = "generated"
 generated = { classes = 3, images_per_class = 8, first_class = 50, seed = 2 }
 "#;
 
+/// The smallest run that there is.
+pub const TINY: &str = r#"
+name = "tiny"
+seed = 1
+[data]
+set = "generated"
+generated = { classes = 4, images_per_class = 8 }
+[network]
+backbone = "small"
+width = 4
+[method]
+kind = "er"
+[training]
+epochs = 1
+batch_size = 8
+"#;
+
 pub struct Bench(TempDir);
 
 impl Bench {
@@ -51,6 +68,14 @@ impl Bench {
     pub fn new() -> Self {
         let bench = Self(tempfile::tempdir().unwrap());
         bench.write("toy.toml", EXPERIMENT);
+        bench
+    }
+
+    /// A folder with the version of [`TINY`].
+    pub fn with_version() -> Self {
+        let bench = Self::new();
+        bench.write("tiny.toml", TINY);
+        bench.succeed(&["pretrain", "tiny.toml"]);
         bench
     }
 

@@ -28,10 +28,12 @@ fn metrics_in(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// The metrics of a service that has everything: TLS, snapshots, items, and requests of every kind behind it.
+/// The metrics of a service that has everything: TLS, snapshots, items, an upstream (which nobody reaches), and requests of every kind
+/// behind it.
 fn exported() -> String {
     let bench = stocked();
     let certificate = issue(&bench);
+    bench.succeed(&["spaces", "add", "outside", "--dim", "3"]);
     let service = Service::start_with(
         &bench,
         &[
@@ -41,6 +43,8 @@ fn exported() -> String {
             "certificate.pem",
             "--tls-key",
             "key.pem",
+            "--set",
+            "upstream.outside={space = \"outside\", url = \"http://127.0.0.1:1\", model = \"m\", retries = 0}",
         ],
         Stdio::null(),
     );
@@ -63,6 +67,10 @@ fn exported() -> String {
         "search",
         &json!({ "image": crate::service::base64(&picture) }),
     );
+    let text = json!({"model": "m", "input": "a"}).to_string();
+    let request = agent.post(url("v1/embeddings"));
+    let answer = request.content_type("application/json").send(text);
+    assert_eq!(answer.unwrap().status(), 502);
     post("snapshots", &json!({}));
     let mut embedding = vec![0.0; 15];
     embedding[0] = 1.0;

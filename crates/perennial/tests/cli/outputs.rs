@@ -4,30 +4,6 @@ use std::path::Path;
 
 use crate::bench::Bench;
 
-/// A version without training: the smallest run that there is.
-pub fn trained() -> Bench {
-    let bench = Bench::new();
-    bench.write("tiny.toml", TINY);
-    bench.succeed(&["pretrain", "tiny.toml"]);
-    bench
-}
-
-pub const TINY: &str = r#"
-name = "tiny"
-seed = 1
-[data]
-set = "generated"
-generated = { classes = 4, images_per_class = 8 }
-[network]
-backbone = "small"
-width = 4
-[method]
-kind = "er"
-[training]
-epochs = 1
-batch_size = 8
-"#;
-
 fn embed<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     let fixed = ["embed", "tiny", "--set", "generated:test", "--out", out];
     [&fixed[..], more].concat()
@@ -35,7 +11,7 @@ fn embed<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
 
 #[test]
 fn an_output_that_cannot_be_written_is_refused_before_the_work() {
-    let bench = trained();
+    let bench = Bench::with_version();
     bench.write("notes.txt", "my notes");
     std::fs::create_dir(bench.path("folder")).unwrap();
     // The set does not exist: whoever looks at the output first never asks for it.
@@ -85,7 +61,7 @@ fn an_output_that_cannot_be_written_is_refused_before_the_work() {
 
 #[test]
 fn files_of_the_own_kind_are_replaced_and_keep_their_mode() {
-    let bench = trained();
+    let bench = Bench::with_version();
     bench.succeed(&embed("e.safetensors", &[]));
     let first = std::fs::read(bench.path("e.safetensors")).unwrap();
     bench.succeed(&embed("e.safetensors", &[]));
@@ -127,7 +103,7 @@ fn files_of_the_own_kind_are_replaced_and_keep_their_mode() {
 #[test]
 fn links_devices_and_pipes_stay_what_they_are() {
     use std::os::unix::fs::{FileTypeExt, symlink};
-    let bench = trained();
+    let bench = Bench::with_version();
     bench.succeed(&embed("plain", &[]));
     let expected = std::fs::read(bench.path("plain")).unwrap();
     std::fs::create_dir(bench.path("elsewhere")).unwrap();
@@ -184,7 +160,7 @@ fn links_devices_and_pipes_stay_what_they_are() {
 
 #[test]
 fn a_snapshot_replaces_a_snapshot_and_nothing_else() {
-    let bench = trained();
+    let bench = Bench::with_version();
     bench.succeed(&[
         "gallery",
         "add",

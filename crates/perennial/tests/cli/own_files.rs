@@ -1,7 +1,6 @@
 //! What the user made is never removed or written over by a run.
 
-use crate::bench::Bench;
-use crate::outputs::TINY;
+use crate::bench::{Bench, TINY};
 
 /// Everything below a folder, with the content of its files.
 fn tree(bench: &Bench, folder: &str) -> Vec<(String, Vec<u8>)> {

@@ -5,27 +5,9 @@ use serde_json::{Value, json};
 
 use crate::bench::Bench;
 
-const TINY: &str = r#"
-name = "tiny"
-seed = 1
-[data]
-set = "generated"
-generated = { classes = 4, images_per_class = 16 }
-[network]
-backbone = "small"
-width = 4
-[method]
-kind = "er"
-[training]
-epochs = 1
-batch_size = 16
-"#;
-
 /// A live version of 32 pixels, in no time.
 pub fn with_model() -> Bench {
-    let bench = Bench::new();
-    bench.write("tiny.toml", TINY);
-    bench.succeed(&["pretrain", "tiny.toml"]);
+    let bench = Bench::with_version();
     bench.succeed(&["models", "alias", "live", "v0001"]);
     bench
 }

@@ -1,7 +1,7 @@
 //! Walking through the blocks of a scan.
 
-use super::Defect;
 use super::bits::{Bits, HuffmanTable, Stop};
+use super::defect::Defect;
 
 impl From<Stop> for Defect {
     fn from(stop: Stop) -> Self {

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use super::super::codes::Coding;
 use super::super::layout::{Layout, Shape};
-use super::super::log::{IDS, ITEMS, Meta, Writer};
 use super::super::record::{Record, encode, id_key};
 use super::super::rows::Row;
 use super::super::space::Space;
 use super::super::state::State;
+use super::super::tables::{IDS, ITEMS, Meta, Writer};
 use crate::error::GalleryError;
 use crate::item::Item;
 use crate::payload::fingerprint;

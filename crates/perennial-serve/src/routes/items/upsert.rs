@@ -6,16 +6,57 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use perennial_core::ModelVersion;
-use perennial_gallery::{Item, Upserted};
+use perennial_gallery::{Item, ItemId, Upserted, bounded_json};
 use perennial_upgrade::LoadedModel;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
-use super::{ItemBody, UpsertAnswer};
 use crate::admission::admit;
 use crate::error::ApiError;
 use crate::images::EncodedImage;
+use crate::openapi::ItemIdSchema;
 use crate::routes::Versioned;
 use crate::service::{Service, blocking};
 use crate::telemetry::Stage;
+
+/// One item: an embedding with the version that produced it, or an image for the live version to embed.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ItemBody {
+    #[schema(value_type = ItemIdSchema)]
+    pub(super) id: ItemId,
+    /// A unit vector.
+    pub(super) embedding: Option<Vec<f32>>,
+    /// A picture file (PNG, JPEG, WebP, GIF, BMP or TIFF) as base64.
+    pub(super) image: Option<String>,
+    /// The version that produced `embedding`.
+    pub(super) model_version: Option<String>,
+    /// The class.
+    pub(super) label: Option<u32>,
+    /// Anything else, at most 16 KiB as JSON.
+    #[serde(default, deserialize_with = "bounded_json::payload")]
+    #[schema(value_type = Object)]
+    pub(super) payload: Map<String, Value>,
+}
+
+/// What was stored.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct UpsertAnswer {
+    /// Items that are new.
+    inserted: usize,
+    /// Items that took the place of one of the same id.
+    replaced: usize,
+}
+
+impl From<Upserted> for UpsertAnswer {
+    fn from(upserted: Upserted) -> Self {
+        Self {
+            inserted: upserted.inserted,
+            replaced: upserted.replaced,
+        }
+    }
+}
 
 /// Items whose embeddings may still be images.
 pub(super) struct Batch {

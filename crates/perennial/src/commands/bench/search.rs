@@ -7,8 +7,9 @@ use anyhow::Context;
 use perennial_core::{SpaceId, normalize_rows};
 use perennial_formats::read;
 use perennial_gallery::{
-    BytesPerVector, EmbeddedGallery, Filter, GalleryConfig, GalleryError, Hit, IndexKind,
-    IndexProgress, IndexState, Item, ItemId, Maintenance, SearchMode, SearchRequest, VectorStore,
+    BytesPerVector, EmbeddedGallery, Filter, GalleryConfig, GalleryError, HAS_GRAPHS, Hit,
+    IndexKind, IndexProgress, IndexState, Item, ItemId, Maintenance, SearchMode, SearchRequest,
+    VectorStore,
 };
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -125,6 +126,13 @@ pub fn measure_all(
     let gallery = EmbeddedGallery::open(folder.path(), config.clone())?;
     found.push(bench.in_batches(&gallery, "8 bits and bounds", &truth, 1)?);
     found.push(bench.one_by_one(&gallery, "8 bits and bounds", true, &truth, 1)?);
+    if !HAS_GRAPHS {
+        tracing::warn!(
+            "the graph is not measured: this build has none; build with --features hnsw"
+        );
+        let bytes = gallery.stats()?.bytes_per_vector;
+        return Ok((found, bytes));
+    }
     drop(gallery);
 
     let start = Instant::now();

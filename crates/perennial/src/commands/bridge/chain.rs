@@ -6,7 +6,7 @@ use perennial_bridge::{Bridge, FitRecord};
 use serde::Serialize;
 
 use super::apply::find;
-use super::keep;
+use super::keep::keep;
 use crate::arguments::GlobalArguments;
 use crate::exit_status::ExitStatus;
 use crate::terminal::Terminal;

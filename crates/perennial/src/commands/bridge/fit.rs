@@ -12,7 +12,7 @@ use perennial_formats::Label;
 use perennial_upgrade::{Rows, Truth, select};
 use serde::Serialize;
 
-use super::keep;
+use super::keep::keep;
 use crate::arguments::GlobalArguments;
 use crate::exit_status::{ExitStatus, usage};
 use crate::interrupt::Interrupt;

@@ -2,7 +2,7 @@
 
 use perennial_data::DatasetArchive;
 
-use super::{Fetched, FetchedSet};
+use super::fetched_set::{Fetched, FetchedSet, tiny_imagenet};
 use crate::arguments::GlobalArguments;
 use crate::exit_status::ExitStatus;
 use crate::progress::CountedProgress;
@@ -18,7 +18,7 @@ pub fn run(
     let archive = match set {
         FetchedSet::Cifar10 => DatasetArchive::Cifar10,
         FetchedSet::Cifar100 => DatasetArchive::Cifar100,
-        FetchedSet::TinyImageNet => return super::tiny_imagenet(global, terminal),
+        FetchedSet::TinyImageNet => return tiny_imagenet(global, terminal),
     };
     let progress = CountedProgress::bytes(terminal, format!("fetching {}", archive.name()));
     let fetched = perennial_data::fetch(

@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 
-use super::FetchedSet;
+use super::fetched_set::{FetchedSet, tiny_imagenet};
 use crate::arguments::GlobalArguments;
 use crate::exit_status::{ExitStatus, usage};
 use crate::terminal::Terminal;
@@ -14,7 +14,7 @@ pub fn run(
     terminal: &Terminal,
 ) -> anyhow::Result<ExitStatus> {
     if set == FetchedSet::TinyImageNet {
-        return super::tiny_imagenet(global, terminal);
+        return tiny_imagenet(global, terminal);
     }
     let value = set.to_possible_value();
     let name = value.as_ref().map_or("", |value| value.get_name());

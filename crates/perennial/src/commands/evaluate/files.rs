@@ -5,15 +5,30 @@ use std::path::{Path, PathBuf};
 use perennial_core::{Embeddings, sha256_hex};
 use perennial_eval::{Compatibility, ProbeSet};
 
-use super::{Arguments, judgement};
 use crate::exit_status::usage;
 use crate::interrupt::Interrupt;
-use crate::measurement::{Directions, Tests};
+use crate::measurement::{Directions, Judgement, Tests};
 use crate::terminal::Terminal;
+
+/// Embeddings of any program, to be measured instead of a run.
+#[derive(Debug, clap::Args)]
+pub struct FileArguments {
+    /// Measure embeddings from any program instead of a run: a folder with the subfolders `queries` and `gallery`, each with
+    /// one .safetensors file per version; sorted by file name, the oldest version comes first
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["run", "query_embeddings"])]
+    embeddings: Option<PathBuf>,
+    /// Files of query embeddings, one per version, oldest version first
+    #[arg(long, value_name = "FILE", num_args = 1.., requires = "gallery_embeddings", conflicts_with = "run")]
+    query_embeddings: Vec<PathBuf>,
+    /// Files of gallery embeddings of the same versions, in the same order
+    #[arg(long, value_name = "FILE", num_args = 1.., requires = "query_embeddings")]
+    gallery_embeddings: Vec<PathBuf>,
+}
 
 /// Measures embeddings from files.
 pub fn measure_files(
-    arguments: &Arguments,
+    arguments: &FileArguments,
+    judgement: Judgement,
     terminal: &Terminal,
     interrupt: Interrupt,
 ) -> anyhow::Result<Compatibility> {
@@ -62,7 +77,7 @@ pub fn measure_files(
         terminal,
         interrupt,
     )?;
-    tests.report(&names, [&probes[0], &probes[1]], judgement(arguments))
+    tests.report(&names, [&probes[0], &probes[1]], judgement)
 }
 
 fn files_in(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {

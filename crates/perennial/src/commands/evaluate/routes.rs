@@ -14,7 +14,8 @@ use rand::seq::SliceRandom;
 use serde::Serialize;
 
 use crate::exit_status::usage;
-use crate::measurement::{Measurement, Probe};
+use crate::measurement::Measurement;
+use crate::probe::Probe;
 use crate::progress::CountedProgress;
 use crate::set_argument::SetArgument;
 

@@ -1,6 +1,7 @@
 //! `perennial models import`: publishes another program's weights as a version, or names the tensor that does not fit.
 
 mod input;
+mod whole_number;
 
 use std::path::{Path, PathBuf};
 
@@ -21,6 +22,7 @@ use crate::exit_status::{ExitStatus, usage};
 use crate::network_argument;
 use crate::terminal::Terminal;
 use input::{Input, InputArguments};
+use whole_number::within;
 
 /// RGB, the format of all image sets.
 const CHANNELS: usize = 3;
@@ -474,12 +476,4 @@ fn text(answer: &Answer<'_>) -> String {
         ));
     }
     lines.join("\n")
-}
-
-/// A whole number within limits, so that a typing error does not ask for all memory.
-fn within<const LEAST: usize, const MOST: usize>(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(value) if (LEAST..=MOST).contains(&value) => Ok(value),
-        _ => Err(format!("not a whole number from {LEAST} to {MOST}")),
-    }
 }

@@ -1,12 +1,15 @@
 //! Every setting of `perennial serve`, in one file, with the environment and the command line on top of it.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::ArgMatches;
 use clap::parser::ValueSource;
+use perennial_core::SpaceId;
 use perennial_serve::{
-    AddressRange, Batching, Limits, ServeConfig, ServeError, Timeouts, TlsFiles,
+    AddressRange, AnswerUncertified, Batching, InputType, Limits, ServeConfig, ServeError,
+    Timeouts, TlsFiles, UpstreamConfig,
 };
 use perennial_train::DeviceChoice;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -35,12 +38,17 @@ pub struct Settings {
     pub log_format: LogFormatSetting,
     pub read_only: bool,
     pub force_uncertified: bool,
+    pub answer_in: Option<SpaceId>,
+    pub answer_from: Option<String>,
+    pub answer_uncertified: Option<AnswerUncertified>,
+    pub default_input_type: InputType,
     pub trusted_proxies: Vec<AddressRange>,
     pub tls: Option<TlsFiles>,
     pub index: Index,
     pub batching: Batching,
     pub limits: Limits,
     pub timeouts: Timeouts,
+    pub upstream: BTreeMap<String, UpstreamConfig>,
 }
 
 /// How searches compare vectors.
@@ -49,7 +57,7 @@ pub struct Settings {
 pub struct Index {
     /// Exact search: compare with every vector in f32.
     pub exact: bool,
-    /// Number of items from which an approximate HNSW index is built; 0 disables it.
+    /// Number of items from which an approximate HNSW index is built, in a program with it; 0 disables it.
     pub hnsw_from: usize,
 }
 
@@ -94,12 +102,17 @@ impl Default for Settings {
             log_format: LogFormatSetting::default(),
             read_only: service.read_only,
             force_uncertified: service.force_uncertified,
+            answer_in: service.answer_in,
+            answer_from: service.answer_from,
+            answer_uncertified: service.answer_uncertified,
+            default_input_type: service.default_input_type,
             trusted_proxies: service.trusted_proxies,
             tls: service.tls,
             index: Index::default(),
             batching: service.batching,
             limits: service.limits,
             timeouts: service.timeouts,
+            upstream: service.upstream,
         }
     }
 }
@@ -113,7 +126,7 @@ enum Kind {
 }
 
 /// Options and variables with a name of their own: id and key.
-const OPTIONS: [(&str, &str, Kind); 13] = [
+const OPTIONS: [(&str, &str, Kind); 16] = [
     ("listen", "listen", Kind::Text),
     ("registry", "registry", Kind::Text),
     ("gallery", "gallery", Kind::Text),
@@ -123,6 +136,9 @@ const OPTIONS: [(&str, &str, Kind); 13] = [
     ("tls_certificate", "tls.certificate", Kind::Text),
     ("tls_key", "tls.key", Kind::Text),
     ("log_format", "log_format", Kind::Text),
+    ("answer_in", "answer_in", Kind::Text),
+    ("answer_from", "answer_from", Kind::Text),
+    ("answer_uncertified", "answer_uncertified", Kind::Text),
     ("hnsw_from", "index.hnsw_from", Kind::Number),
     ("read_only", "read_only", Kind::Flag),
     ("force_uncertified", "force_uncertified", Kind::Flag),
@@ -132,7 +148,7 @@ const OPTIONS: [(&str, &str, Kind); 13] = [
 /// The setting that a check found wrong.
 fn key_of(error: &ServeError) -> Option<String> {
     match error {
-        ServeError::Config { key, .. } => Some((*key).to_owned()),
+        ServeError::Config { key, .. } => Some(key.to_string()),
         _ => None,
     }
 }
@@ -167,6 +183,11 @@ impl Settings {
             gallery: Some(self.gallery.clone()),
             snapshots: self.snapshots.clone(),
             probes: self.probes.clone(),
+            answer_in: self.answer_in.clone(),
+            answer_from: self.answer_from.clone(),
+            answer_uncertified: self.answer_uncertified,
+            default_input_type: self.default_input_type,
+            upstream: self.upstream.clone(),
             trusted_proxies: self.trusted_proxies.clone(),
             read_only: self.read_only,
             force_uncertified: self.force_uncertified,
@@ -276,19 +297,30 @@ mod tests {
 
     #[test]
     fn the_example_has_every_key_and_no_other() {
-        let example: toml::Table = EXAMPLE.parse().unwrap();
-        let settings = resolve(EXAMPLE).unwrap();
+        // What would change the answers of a service, and needs other services, is commented out.
+        let uncommented = EXAMPLE.replace("\n#! ", "\n");
+        let example: toml::Table = uncommented.parse().unwrap();
+        let settings = resolve(&uncommented).unwrap();
         settings.config().check().unwrap();
         let keys = |table: &toml::Table| table.keys().cloned().collect::<BTreeSet<String>>();
         assert_eq!(keys(&example), known_keys(""));
         for (name, value) in &example {
-            if let Value::Table(table) = value {
-                assert_eq!(keys(table), known_keys(name), "[{name}]");
+            match value {
+                Value::Table(upstreams) if name == "upstream" => {
+                    // The names are the operator's own.
+                    for (name, upstream) in upstreams {
+                        let table = format!("upstream.{name}");
+                        let found = keys(upstream.as_table().unwrap());
+                        assert_eq!(found, known_keys(&table), "[{table}]");
+                    }
+                }
+                Value::Table(table) => assert_eq!(keys(table), known_keys(name), "[{name}]"),
+                _ => {}
             }
         }
         // Every key is explained right above it.
         let mut before = "";
-        for line in EXAMPLE.lines() {
+        for line in uncommented.lines() {
             if line.contains(" = ") && !line.starts_with('#') {
                 assert!(before.starts_with('#'), "{line:?} has no comment");
             }
@@ -336,6 +368,15 @@ mod tests {
             ("log = \"loud\"", "not a log filter"),
             ("log_format = \"xml\"", "cannot be `xml`"),
             ("listen = \"7700\"", "`listen`"),
+            ("answer_uncertified = \"new\"", "cannot be `new`"),
+            (
+                "[upstream.a]\nspace = \"s\"\nurl = \"http://h\"\nmodel = \"m\"\nkey = \"sk-1\"",
+                "`env:NAME`",
+            ),
+            (
+                "[upstream.a]\nspace = \"s\"\nurl = \"http://h\"\nmodel = \"m\"\ntimeout = 1",
+                "`timeout_seconds`",
+            ),
             ("[tls]\ncertificate = \"c.pem\"", "`tls.key` is missing"),
         ] {
             let error = resolve(text).unwrap_err().to_string();

@@ -69,7 +69,7 @@ impl Library {
         let item = json!({
             "id": 1, "embedding": unit(3), "model_version": UNKNOWN, "label": 3, "payload": {"a": [1, {"b": null}]}
         });
-        match random.below(8) {
+        match random.below(11) {
             0 => ("POST", "/search", json!({"image": image, "limit": 3})),
             1 => (
                 "POST",
@@ -89,6 +89,16 @@ impl Library {
                 "DELETE",
                 "/gallery/items",
                 json!({"ids": [UNKNOWN, 99_999_999]}),
+            ),
+            7 => (
+                "POST",
+                "/embed",
+                json!({"inputs": [image], "normalize": true, "prompt_name": "query"}),
+            ),
+            8 | 9 => (
+                "POST",
+                "/v1/embeddings",
+                json!({"input": [image], "model": "live", "encoding_format": "base64", "input_type": "query"}),
             ),
             _ => (
                 "PUT",
@@ -198,7 +208,15 @@ fn nested(library: &Library, random: &mut Random) -> Request {
     let (method, path, _) = library.valid(random);
     let depth = 10_000;
     let (open, close) = *random.one_of(&[("[", "]"), ("{\"a\":", "}")]);
-    let key = *random.one_of(&["payload", "filter", "items", "id", "images", "embedding"]);
+    let key = *random.one_of(&[
+        "payload",
+        "filter",
+        "items",
+        "id",
+        "images",
+        "inputs",
+        "embedding",
+    ]);
     let body = format!(
         "{{\"{key}\":{}1{}}}",
         open.repeat(depth),
@@ -227,6 +245,13 @@ fn crowded(_: &Library, random: &mut Random) -> Request {
         ),
         ("/search", "{\"embedding\":[", "1,", "1]}"),
         ("/embed", "{\"images\":[", "\"\",", "\"\"]}"),
+        ("/embed", "{\"inputs\":[", "\"\",", "\"\"]}"),
+        (
+            "/v1/embeddings",
+            "{\"model\":\"live\",\"input\":[",
+            "\"\",",
+            "\"\"]}",
+        ),
         (
             "/gallery/items:batch",
             "{\"items\":[",

@@ -2,6 +2,7 @@
 
 use perennial_train::import::{Description, Found};
 
+use super::whole_number::within;
 use crate::exit_status::usage;
 
 /// The largest standard deviation that fractions between 0 and 1 are ever divided by.
@@ -48,7 +49,7 @@ impl Normalization {
 #[derive(Debug, clap::Args)]
 pub struct InputArguments {
     /// Side of the square input images, in pixels
-    #[arg(long, value_name = "PIXELS", value_parser = super::within::<8, 1024>)]
+    #[arg(long, value_name = "PIXELS", value_parser = within::<8, 1024>)]
     size: Option<usize>,
     /// Channel means of the input, for pixel values from 0 to 1
     #[arg(

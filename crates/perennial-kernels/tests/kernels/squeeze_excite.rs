@@ -1,34 +1,9 @@
 //! Squeeze and excitation against its formula in double precision, and its gradients against finite differences.
-#![allow(clippy::unwrap_used)]
 
 use perennial_kernels::{GateLayers, SqueezeExcite};
 use proptest::prelude::*;
 
-fn values(len: usize, seed: u64) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
-    };
-    (0..len).map(|_| next()).collect()
-}
-
-fn close(found: &[f32], expected: &[f64], tolerance: f64) -> Result<(), TestCaseError> {
-    prop_assert_eq!(found.len(), expected.len());
-    for (at, (found, expected)) in found.iter().zip(expected).enumerate() {
-        let error = (f64::from(*found) - expected).abs();
-        prop_assert!(
-            error <= tolerance * (1.0 + expected.abs()),
-            "{}: {} instead of {}",
-            at,
-            found,
-            expected
-        );
-    }
-    Ok(())
-}
+use crate::comparison::{close, values};
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]

@@ -1,15 +1,9 @@
 //! Runs on tiny generated sets: resuming, pinned inputs, refused starts, divergence.
-#![allow(clippy::unwrap_used)]
 
-use std::path::Path;
-
-use perennial_core::Registry;
 use perennial_train::objective::{Er, MethodConfig, SimplexOnly};
-use perennial_train::{
-    DeviceChoice, EpochRecord, ExperimentConfig, Observer, Outcome, PretrainConfig, RunPlaces,
-    Silent, StepReport, TrainError, pretrain, train,
-};
-use tempfile::TempDir;
+use perennial_train::{EpochRecord, ExperimentConfig, Outcome, PretrainConfig, Silent, TrainError};
+
+use crate::bench::{Bench, StopAfter};
 
 const EXPERIMENT: &str = r#"
 name = "run"
@@ -32,67 +26,19 @@ method = { kind = "simplex", vertices = 32 }
 training = { epochs = 1, batch_size = 8, learning_rate = 0.02 }
 "#;
 
-/// A registry with two pre-trained models, and a place for runs.
-struct Bench {
-    folder: TempDir,
-    registry: Registry,
-}
-
-impl Bench {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let registry = Registry::create(folder.path().join("registry")).unwrap();
-        let bench = Self { folder, registry };
-        for (name, seed) in [("start", 1), ("better", 2)] {
-            let config: PretrainConfig = toml::from_str(PRETRAINING).unwrap();
-            let config = PretrainConfig {
-                name: name.into(),
-                seed,
-                ..config
-            };
-            bench.pretrain(&config).unwrap();
-        }
-        bench
-    }
-
-    fn places<R>(&self, run: &str, each: impl FnOnce(&RunPlaces<'_>) -> R) -> R {
-        let device = DeviceChoice::Cpu.open().unwrap();
-        each(&RunPlaces {
-            folder: &self.folder.path().join(run),
-            registry: &self.registry,
-            data_root: Path::new("nowhere"),
-            device: &device,
-        })
-    }
-
-    fn pretrain(&self, config: &PretrainConfig) -> Result<Outcome, TrainError> {
-        self.places(&config.name, |places| {
-            pretrain(config, places, false, &mut Silent)
-        })
-    }
-
-    fn train(
-        &self,
-        config: &ExperimentConfig,
-        resume: bool,
-        observer: &mut dyn Observer,
-    ) -> Result<Outcome, TrainError> {
-        self.places(&config.name, |places| {
-            train(config, places, resume, observer)
-        })
-    }
-
-    /// The bytes of a finished run's weights, task by task.
-    fn weights(&self, outcome: &Outcome) -> Vec<Vec<u8>> {
-        let Outcome::Finished(versions) = outcome else {
-            panic!("{outcome:?}")
+/// A registry with two pre-trained models.
+fn bench() -> Bench {
+    let bench = Bench::new();
+    for (name, seed) in [("start", 1), ("better", 2)] {
+        let config: PretrainConfig = toml::from_str(PRETRAINING).unwrap();
+        let config = PretrainConfig {
+            name: name.into(),
+            seed,
+            ..config
         };
-        let load = |name: &String| {
-            let version = self.registry.get(name).unwrap();
-            self.registry.load_weights(&version).unwrap()
-        };
-        versions.iter().map(load).collect()
+        bench.pretrain(&config).unwrap();
     }
+    bench
 }
 
 fn experiment() -> ExperimentConfig {
@@ -106,24 +52,9 @@ fn named(name: &str) -> ExperimentConfig {
     }
 }
 
-/// Asks to stop after so many steps.
-struct StopAfter(std::cell::Cell<usize>);
-
-impl Observer for StopAfter {
-    fn interrupted(&self) -> bool {
-        let left = self.0.get();
-        self.0.set(left.saturating_sub(1));
-        left == 0
-    }
-
-    fn step(&mut self, report: &StepReport) {
-        assert!(report.done <= report.total);
-    }
-}
-
 #[test]
 fn a_run_that_stops_again_and_again_ends_with_the_same_weights() {
-    let bench = Bench::new();
+    let bench = bench();
     let whole = bench.train(&named("whole"), false, &mut Silent).unwrap();
     let mut outcome = bench
         .train(&named("stopped"), false, &mut StopAfter(3.into()))
@@ -165,7 +96,7 @@ fn a_run_that_stops_again_and_again_ends_with_the_same_weights() {
 
 #[test]
 fn versions_tell_their_lineage() {
-    let bench = Bench::new();
+    let bench = bench();
     let Outcome::Finished(names) = bench.train(&experiment(), false, &mut Silent).unwrap() else {
         panic!()
     };
@@ -198,7 +129,7 @@ fn versions_tell_their_lineage() {
 
 #[test]
 fn an_alias_that_moves_during_a_run_does_not_change_it() {
-    let bench = Bench::new();
+    let bench = bench();
     let whole = bench.train(&named("whole"), false, &mut Silent).unwrap();
     let stopped = bench
         .train(&named("stopped"), false, &mut StopAfter(3.into()))
@@ -212,7 +143,7 @@ fn an_alias_that_moves_during_a_run_does_not_change_it() {
 
 #[test]
 fn a_run_goes_on_only_with_what_it_began_with() {
-    let bench = Bench::new();
+    let bench = bench();
     let order = bench.folder.path().join("order.txt");
     std::fs::write(&order, "50\n51\n52\n53\n54\n55\n").unwrap();
     let mut config = experiment();
@@ -250,7 +181,7 @@ fn a_run_goes_on_only_with_what_it_began_with() {
 
 #[test]
 fn starts_that_do_not_fit_are_refused_before_training() {
-    let bench = Bench::new();
+    let bench = bench();
     let refused = |change: &dyn Fn(&mut ExperimentConfig), expected: &str| {
         let mut config = experiment();
         change(&mut config);
@@ -301,7 +232,7 @@ fn starts_that_do_not_fit_are_refused_before_training() {
 
 #[test]
 fn pretrained_and_local_classes_beyond_the_simplex_collide_by_name() {
-    let bench = Bench::new();
+    let bench = bench();
     let mut config = experiment();
     config.data.generated.as_mut().unwrap().classes = 30;
     config.scenario.initial_classes = 30;
@@ -316,7 +247,7 @@ fn pretrained_and_local_classes_beyond_the_simplex_collide_by_name() {
 
 #[test]
 fn a_diverged_run_publishes_nothing_and_keeps_its_last_good_checkpoint() {
-    let bench = Bench::new();
+    let bench = bench();
     let mut config = named("wild");
     config.training.learning_rate = 1e30;
     let before = bench.registry.names().unwrap();
@@ -327,7 +258,7 @@ fn a_diverged_run_publishes_nothing_and_keeps_its_last_good_checkpoint() {
 
 #[test]
 fn the_baseline_grows_its_classifier_and_forgets_it_at_a_replacement() {
-    let bench = Bench::new();
+    let bench = bench();
     let er = MethodConfig::Er(Er {});
     for (name, seed) in [("er-start", 1), ("er-better", 2)] {
         let config: PretrainConfig = toml::from_str(PRETRAINING).unwrap();

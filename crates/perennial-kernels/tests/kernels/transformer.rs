@@ -1,39 +1,14 @@
 //! The kernels of transformers against their formulas in double precision, and their gradients against finite differences.
-#![allow(clippy::unwrap_used)]
 
 use perennial_kernels::{
     Attention, channel_sums, gelu, gelu_backward, layer_norm, layer_norm_backward,
 };
 use proptest::prelude::*;
 
-fn values(len: usize, seed: u64) -> Vec<f32> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
-    };
-    (0..len).map(|_| next()).collect()
-}
+use crate::comparison::{close, values};
 
 fn wide(values: &[f32]) -> Vec<f64> {
     values.iter().map(|&value| f64::from(value)).collect()
-}
-
-fn close(found: &[f32], expected: &[f64], tolerance: f64) -> Result<(), TestCaseError> {
-    prop_assert_eq!(found.len(), expected.len());
-    for (at, (found, expected)) in found.iter().zip(expected).enumerate() {
-        let error = (f64::from(*found) - expected).abs();
-        prop_assert!(
-            error <= tolerance * (1.0 + expected.abs()),
-            "{}: {} instead of {}",
-            at,
-            found,
-            expected
-        );
-    }
-    Ok(())
 }
 
 /// Compares some of the gradients of `weights . exact(inputs)` with finite differences.

@@ -1,82 +1,32 @@
 //! Every method of the table: its configuration, its runs, its row in the documentation; and the example of a further one.
-#![allow(clippy::unwrap_used)]
 
-use std::cell::Cell;
 use std::path::Path;
 
-use perennial_core::{Encoder, Registry};
+use perennial_core::Encoder;
 use perennial_data::Preprocessing;
 use perennial_train::objective::OBJECTIVES;
 use perennial_train::{
-    DeviceChoice, ExperimentConfig, Observer, Outcome, PretrainConfig, RunPlaces, Silent,
-    TrainError, TrainedEncoder, pretrain, train,
+    DeviceChoice, ExperimentConfig, Outcome, PretrainConfig, Silent, TrainedEncoder,
 };
-use tempfile::TempDir;
 
-#[path = "../examples/own_loss.rs"]
+use crate::bench::{Bench, StopAfter};
+
+#[path = "../../examples/own_loss.rs"]
 #[allow(dead_code)]
 mod own_loss;
 
 const VERTICES: usize = 32;
 
-/// A registry with a start and a better model for both kinds of classifier, and a place for runs.
-struct Bench {
-    folder: TempDir,
-    registry: Registry,
-}
-
-impl Bench {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let registry = Registry::create(folder.path().join("registry")).unwrap();
-        let bench = Self { folder, registry };
-        for method in ["simplex", "er"] {
-            for (role, seed) in [("start", 1), ("better", 2)] {
-                bench
-                    .pretrain(&pretraining(&format!("{method}-{role}"), method, seed))
-                    .unwrap();
-            }
+/// A registry with a start and a better model for both kinds of classifier.
+fn bench() -> Bench {
+    let bench = Bench::new();
+    for method in ["simplex", "er"] {
+        for (role, seed) in [("start", 1), ("better", 2)] {
+            let name = format!("{method}-{role}");
+            bench.pretrain(&pretraining(&name, method, seed)).unwrap();
         }
-        bench
     }
-
-    fn places<R>(&self, run: &str, each: impl FnOnce(&RunPlaces<'_>) -> R) -> R {
-        let device = DeviceChoice::Cpu.open().unwrap();
-        each(&RunPlaces {
-            folder: &self.folder.path().join(run),
-            registry: &self.registry,
-            data_root: Path::new("nowhere"),
-            device: &device,
-        })
-    }
-
-    fn pretrain(&self, config: &PretrainConfig) -> Result<Outcome, TrainError> {
-        self.places(&config.name, |places| {
-            pretrain(config, places, false, &mut Silent)
-        })
-    }
-
-    fn train(
-        &self,
-        config: &ExperimentConfig,
-        resume: bool,
-        observer: &mut dyn Observer,
-    ) -> Result<Outcome, TrainError> {
-        self.places(&config.name, |places| {
-            train(config, places, resume, observer)
-        })
-    }
-
-    fn weights(&self, outcome: &Outcome) -> Vec<Vec<u8>> {
-        let Outcome::Finished(versions) = outcome else {
-            panic!("{outcome:?}")
-        };
-        let load = |name: &String| {
-            let version = self.registry.get(name).unwrap();
-            self.registry.load_weights(&version).unwrap()
-        };
-        versions.iter().map(load).collect()
-    }
+    bench
 }
 
 /// The method's table with a small simplex, where it has one.
@@ -128,20 +78,9 @@ replacements = [{{ before_task = 2, model = "{family}-better" }}]
     .unwrap()
 }
 
-/// Asks to stop after so many steps.
-struct StopAfter(Cell<usize>);
-
-impl Observer for StopAfter {
-    fn interrupted(&self) -> bool {
-        let left = self.0.get();
-        self.0.set(left.saturating_sub(1));
-        left == 0
-    }
-}
-
 #[test]
 fn every_method_trains_across_a_replacement_and_resumes_with_the_same_weights() {
-    let bench = Bench::new();
+    let bench = bench();
     let mut trained = std::collections::BTreeMap::new();
     for entry in OBJECTIVES {
         let kind = entry.name;
@@ -255,7 +194,7 @@ fn pretraining_refuses_methods_with_an_earlier_model_and_names_others() {
 
 #[test]
 fn a_replacement_of_another_width_is_refused_where_embeddings_are_compared() {
-    let bench = Bench::new();
+    let bench = bench();
     let wide = PretrainConfig {
         network: perennial_train::network::NetworkConfig {
             width: 8,
@@ -280,7 +219,7 @@ fn a_replacement_of_another_width_is_refused_where_embeddings_are_compared() {
 
 #[test]
 fn a_centred_version_subtracts_the_mean_of_its_training_embeddings() {
-    let bench = Bench::new();
+    let bench = bench();
     let plain = bench
         .train(&experiment("plain", "hoc"), false, &mut Silent)
         .unwrap();
@@ -386,7 +325,7 @@ fn the_example_of_a_loss_of_ones_own_runs_and_stands_in_the_documentation() {
         .split("```")
         .next()
         .unwrap();
-    let example = include_str!("../examples/own_loss.rs");
+    let example = include_str!("../../examples/own_loss.rs");
     assert!(
         example.contains(block),
         "docs/methods.md shows other code than examples/own_loss.rs"

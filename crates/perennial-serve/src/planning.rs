@@ -1,0 +1,129 @@
+//! Plans of searches by picture, and the old encoders that they need in memory.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, PoisonError};
+
+use perennial_core::ModelVersion;
+use perennial_upgrade::{Asking, LoadedModel, NotSearched, SearchPlan, Stored};
+
+use crate::service::Service;
+
+/// How pictures are searched, and the old encoders that embed them as well.
+pub(crate) struct PicturePlan {
+    pub(crate) plan: SearchPlan,
+    /// Those of the plan's dual parts, by version.
+    pub(crate) old: BTreeMap<String, Arc<LoadedModel>>,
+}
+
+impl Service {
+    /// How pictures that a version embeds are searched with the encoders that are in memory at this moment.
+    pub(crate) fn plan_for_pictures(
+        &self,
+        version: &ModelVersion,
+        stored: &Stored,
+        among: Option<&[String]>,
+    ) -> PicturePlan {
+        let mut old = self.inference.encoders.all();
+        let mut plan = SearchPlan::of(
+            &self.gallery.certification,
+            Asking::Version(&version.name),
+            version.dim,
+            stored,
+            among,
+            &|name| old.contains_key(name),
+        );
+        let best = self.best_plan(version, stored);
+        self.explain(&mut plan, &best.old_encoders());
+        let used = plan.old_encoders();
+        old.retain(|name, _| used.contains(name));
+        PicturePlan { plan, old }
+    }
+
+    /// How pictures are searched by the live version. Without one, nothing is.
+    pub(crate) fn live_plan(&self) -> SearchPlan {
+        let stored = self.gallery.stored();
+        if let Some(live) = self.inference.live.current() {
+            return self.plan_for_pictures(&live.version, &stored, None).plan;
+        }
+        let left_out = |stats: &perennial_gallery::SpaceStats| NotSearched {
+            space: stats.space.id.clone(),
+            items: stats.items,
+            reason: "no model version is live".to_owned(),
+        };
+        SearchPlan {
+            not_searched: stored.spaces.iter().map(left_out).collect(),
+            ..SearchPlan::default()
+        }
+    }
+
+    /// How pictures are searched if every old encoder can be used.
+    pub(crate) fn best_plan(&self, version: &ModelVersion, stored: &Stored) -> SearchPlan {
+        let asking = Asking::Version(&version.name);
+        let certification = &self.gallery.certification;
+        SearchPlan::of(certification, asking, version.dim, stored, None, &|_| true)
+    }
+
+    /// Adds why an old encoder that the best routes need is not used.
+    fn explain(&self, plan: &mut SearchPlan, needed: &BTreeSet<String>) {
+        let encoders = &self.inference.encoders;
+        let problem = |space: &str| {
+            needed.contains(space).then(|| {
+                encoders
+                    .problem(space)
+                    .unwrap_or_else(|| "it is not loaded yet".to_owned())
+            })
+        };
+        for part in &mut plan.parts {
+            for space in &part.spaces {
+                if let (Some(fallback), Some(problem)) =
+                    (&mut part.fallback, problem(space.as_str()))
+                {
+                    *fallback = format!("{fallback} (encoder of {space}: {problem})");
+                }
+            }
+        }
+        for left in &mut plan.not_searched {
+            if let Some(problem) = problem(left.space.as_str()) {
+                left.reason = format!("{} (encoder of {}: {problem})", left.reason, left.space);
+            }
+        }
+    }
+
+    /// The old versions whose encoders must be in memory: for the live version, for the one that a rollback returns to, and for the one that is
+    /// about to become live. Those of them that are in memory anyway are taken from there.
+    fn needed_encoders(&self) -> BTreeSet<String> {
+        let stored = self.gallery.stored();
+        let in_memory = [
+            self.inference.live.current(),
+            self.inference.live.previous(),
+            self.inference.live.upcoming(),
+        ];
+        let in_memory: Vec<Arc<LoadedModel>> = in_memory.into_iter().flatten().collect();
+        let needed: BTreeSet<String> = in_memory
+            .iter()
+            .flat_map(|model| self.best_plan(&model.version, &stored).old_encoders())
+            .collect();
+        for model in in_memory {
+            if needed.contains(model.name()) {
+                self.inference.encoders.offer(model);
+            }
+        }
+        needed
+    }
+
+    /// Loads the old encoders that are needed and lets go of the others; blocks while encoders are loaded. Those that failed before are tried
+    /// again only with `retry`.
+    pub(crate) fn keep_encoders(&self, retry: bool) {
+        // In turn, so that what one call has loaded is not let go by another that has not seen why.
+        let _turn = self
+            .inference
+            .keeping
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let needed = self.needed_encoders();
+        let encoders = &self.inference.encoders;
+        if retry || needed != encoders.versions() {
+            encoders.keep(&needed, &self.registry, &*self.inference.loader);
+        }
+    }
+}

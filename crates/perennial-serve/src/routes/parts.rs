@@ -1,0 +1,91 @@
+//! How parts of the gallery are reached, in answers.
+
+use std::collections::BTreeMap;
+
+use perennial_upgrade::{PlannedPart, Route, SearchPlan};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// Spaces that are searched with the same vectors.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct PartBody {
+    /// The spaces, by the names of the versions or outside encoders that embedded the items.
+    pub(crate) spaces: Vec<String>,
+    /// The dimension of their vectors.
+    dim: usize,
+    /// `own`: with the query's embedding as it is. `bridged`: with the embedding, mapped into the space. `dual`: with the mapped embedding and
+    /// that of the items' own encoder together.
+    route: &'static str,
+    /// The share of the items' own encoder, from 0 to 1; null but for `dual`.
+    weight: Option<f64>,
+    /// Items of these spaces.
+    pub(crate) items: u64,
+    /// What the route rests on.
+    basis: String,
+    /// Whether a measurement is undecided, which the policy allows, or was overruled by force.
+    undecided: bool,
+    /// Why a better certified route is not used; null if this is the best one.
+    fallback: Option<String>,
+    /// The similarity below which hits are left out; null without `max_false_accept_rate`.
+    threshold: Option<f32>,
+}
+
+impl PartBody {
+    /// A part, with the threshold that a search applies.
+    pub(crate) fn new(part: &PlannedPart, threshold: Option<f32>) -> Self {
+        let route = part.way.route();
+        Self {
+            spaces: part.spaces.iter().map(ToString::to_string).collect(),
+            dim: part.dim,
+            route: route.name(),
+            weight: match route {
+                Route::Dual { weight } => Some(weight),
+                _ => None,
+            },
+            items: part.items,
+            basis: part.basis.clone(),
+            undecided: part.undecided,
+            fallback: part.fallback.clone(),
+            threshold,
+        }
+    }
+
+    /// All parts of a plan.
+    pub(crate) fn of(plan: &SearchPlan) -> Vec<Self> {
+        let parts = plan.parts.iter();
+        parts.map(|part| Self::new(part, None)).collect()
+    }
+}
+
+/// Items of a space that are not searched.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct LeftOutBody {
+    /// Their space.
+    space: String,
+    /// How many.
+    items: u64,
+    /// Why.
+    reason: String,
+    /// The command that measures what is missing; null where there is none.
+    remedy: Option<String>,
+}
+
+impl LeftOutBody {
+    /// All that a plan leaves out.
+    pub(crate) fn of(plan: &SearchPlan) -> Vec<Self> {
+        let remedies: BTreeMap<&str, &String> = plan
+            .refused
+            .iter()
+            .filter_map(|pair| Some((pair.gallery_version.as_str(), pair.remedy.as_ref()?)))
+            .collect();
+        let left = plan.not_searched.iter().map(|left| Self {
+            space: left.space.to_string(),
+            items: left.items,
+            reason: left.reason.clone(),
+            remedy: remedies
+                .get(left.space.as_str())
+                .map(|&remedy| remedy.clone()),
+        });
+        left.collect()
+    }
+}

@@ -1,0 +1,61 @@
+//! `POST /embed` with `inputs`, as text-embeddings-inference has it.
+
+use std::sync::Arc;
+
+use super::drop_in::{Inputs, Spaced};
+use crate::error::ApiError;
+use crate::input_type::InputType;
+use crate::service::{Service, blocking};
+use crate::upstream::{Asked, ClientKey, TruncationDirection};
+
+/// A request with `inputs`.
+pub(super) struct TeiRequest {
+    pub(super) inputs: Inputs,
+    pub(super) normalize: Option<bool>,
+    pub(super) truncate: Option<bool>,
+    pub(super) truncation_direction: Option<TruncationDirection>,
+    pub(super) prompt_name: Option<String>,
+    pub(super) dimensions: Option<usize>,
+}
+
+/// Embeds with the default encoder, or in the one space of all answers.
+pub(super) async fn embed(
+    service: &Arc<Service>,
+    client_key: ClientKey,
+    request: TeiRequest,
+) -> Result<Spaced<Vec<Vec<f32>>>, ApiError> {
+    let inputs = request.inputs.within(&service.config.limits)?;
+    let input_type = match request.prompt_name.as_deref() {
+        None => None,
+        Some(name) => Some(InputType::of_prompt(name).ok_or_else(|| {
+            ApiError::unprocessable(
+                "prompt_name: only `query` (or `search_query`) and `document` (or `search_document`, `passage`) are known; they tell queries and documents apart",
+            )
+        })?),
+    };
+    let choice = {
+        let service = Arc::clone(service);
+        blocking(move || service.answering.choose(&service, None, input_type)).await?
+    };
+    if request
+        .dimensions
+        .is_some_and(|wanted| wanted != choice.dim)
+    {
+        return Err(ApiError::unprocessable(format!(
+            "dimensions: embeddings in space {} have {} dimensions and cannot be shortened",
+            choice.space, choice.dim
+        )));
+    }
+    let asked = Asked {
+        // What such a service does unless it is told otherwise.
+        normalize: Some(request.normalize.unwrap_or(true)),
+        truncate: request.truncate,
+        truncation_direction: request.truncation_direction,
+        client_key,
+        ..Asked::default()
+    };
+    let embedded = choice.embed(service, &inputs, asked).await?;
+    let rows = embedded.vectors.chunks_exact(choice.dim);
+    let rows = rows.map(<[f32]>::to_vec).collect();
+    Ok(Spaced::new(&choice, rows))
+}

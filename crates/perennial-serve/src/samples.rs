@@ -1,0 +1,145 @@
+//! Samples of the stored vectors, by which the similarities of several spaces are put on one scale.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use perennial_core::SpaceId;
+use perennial_gallery::{GalleryError, VectorStore};
+use perennial_upgrade::{ScoreCalibration, Stored};
+
+/// Vectors of a sample. The error of a mean of so many similarities is a 22nd of their spread.
+const MOST_VECTORS: usize = 512;
+/// The seed of every sample, so that equal galleries rank equally.
+const SEED: u64 = 0x5045_5245_4e4e_4941;
+
+/// A sample per space, kept until the number of the space's items has changed by a fifth.
+#[derive(Default)]
+pub(crate) struct Samples {
+    kept: RwLock<BTreeMap<SpaceId, Sample>>,
+}
+
+#[derive(Clone)]
+struct Sample {
+    /// `[m, dim]`
+    vectors: Arc<Vec<f32>>,
+    /// Items of the space when the sample was drawn.
+    items: u64,
+}
+
+impl Sample {
+    /// Whether it still stands for this number of items.
+    fn holds(&self, items: u64) -> bool {
+        self.items.abs_diff(items) * 5 < self.items.max(1)
+    }
+}
+
+impl Samples {
+    /// What similarities of a query are usual among the items of some spaces, each space by its number of items; blocks where a sample must
+    /// be drawn.
+    ///
+    /// **Shapes**: `query` is `[dim]`, the dimension of all these spaces.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(crate) fn calibration(
+        &self,
+        store: &dyn VectorStore,
+        stored: &Stored,
+        spaces: &[SpaceId],
+        query: &[f32],
+    ) -> Result<ScoreCalibration, GalleryError> {
+        let mut parts = Vec::with_capacity(spaces.len());
+        for space in spaces {
+            let items = stored.per_version.get(space.as_str()).copied();
+            let items = items.unwrap_or(0);
+            let vectors = self.vectors(store, space, items)?;
+            parts.push((ScoreCalibration::of(query, &vectors), items));
+        }
+        Ok(together(&parts))
+    }
+
+    fn vectors(
+        &self,
+        store: &dyn VectorStore,
+        space: &SpaceId,
+        items: u64,
+    ) -> Result<Arc<Vec<f32>>, GalleryError> {
+        let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(sample) = kept.get(space).filter(|sample| sample.holds(items)) {
+            return Ok(Arc::clone(&sample.vectors));
+        }
+        drop(kept);
+        // Searches that come here at once draw the same sample, which does no harm.
+        let vectors = Arc::new(store.sample(space, MOST_VECTORS, SEED)?);
+        let sample = Sample {
+            vectors: Arc::clone(&vectors),
+            items,
+        };
+        let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
+        kept.insert(space.clone(), sample);
+        Ok(vectors)
+    }
+
+    /// Lets go the samples of spaces that have no items any more.
+    pub(crate) fn forget_emptied(&self, stored: &Stored) {
+        let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|space, _| stored.per_version.contains_key(space.as_str()));
+    }
+}
+
+/// Mean and spread over all items of several spaces, of which each has a sample.
+fn together(parts: &[(ScoreCalibration, u64)]) -> ScoreCalibration {
+    let known = || parts.iter().filter(|(one, _)| one.sample > 0);
+    let items: f64 = known().map(|&(_, items)| items as f64).sum();
+    if let [(one, _)] = parts {
+        return *one;
+    }
+    if items == 0.0 {
+        return ScoreCalibration::default();
+    }
+    let over_all = |value: fn(&ScoreCalibration) -> f64| {
+        let sum: f64 = known().map(|(one, items)| *items as f64 * value(one)).sum();
+        sum / items
+    };
+    let mean = over_all(|one| one.mean);
+    let squares = over_all(|one| one.spread.powi(2) + one.mean.powi(2));
+    ScoreCalibration {
+        mean,
+        spread: (squares - mean.powi(2)).max(0.0).sqrt(),
+        sample: parts.iter().map(|(one, _)| one.sample).sum(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spaces_count_by_their_items() {
+        let of = |mean, spread, sample| ScoreCalibration {
+            mean,
+            spread,
+            sample,
+        };
+        let both = together(&[(of(0.0, 1.0, 512), 3000), (of(0.4, 1.0, 512), 1000)]);
+        assert!((both.mean - 0.1).abs() < 1e-12, "{both:?}");
+        // Within the spaces, and between them: 3/4 0.1^2 + 1/4 0.3^2.
+        assert!((both.spread.powi(2) - 1.03).abs() < 1e-12, "{both:?}");
+        assert_eq!(both.sample, 1024);
+        let one = together(&[(of(0.2, 0.5, 7), 7)]);
+        assert_eq!((one.mean, one.spread, one.sample), (0.2, 0.5, 7));
+        assert_eq!(together(&[]).sample, 0);
+    }
+
+    #[test]
+    fn a_sample_holds_until_a_fifth_has_changed() {
+        let sample = Sample {
+            vectors: Arc::default(),
+            items: 100,
+        };
+        assert!(sample.holds(100) && sample.holds(119) && sample.holds(81));
+        assert!(!sample.holds(120) && !sample.holds(80));
+        let empty = Sample { items: 0, ..sample };
+        assert!(empty.holds(0) && !empty.holds(1));
+    }
+}

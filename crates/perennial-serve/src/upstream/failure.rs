@@ -1,0 +1,220 @@
+//! What can go wrong with an upstream, and what a client is told about it.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::json;
+use ureq::http::StatusCode;
+
+use crate::error::{ApiError, Code};
+
+/// What is repeated of an upstream's own words.
+const MAX_WORDS: usize = 300;
+
+/// A request to an upstream that has no usable answer.
+#[derive(Debug, Clone)]
+pub(crate) struct Failure {
+    code: Code,
+    problem: String,
+    /// Whether the same request may succeed when it is sent again.
+    pub(crate) may_pass: bool,
+    /// When to send it again, where the upstream says so.
+    pub(crate) retry_after: Option<Duration>,
+}
+
+impl Failure {
+    fn new(code: Code, problem: impl Into<String>) -> Self {
+        Self {
+            code,
+            problem: problem.into(),
+            may_pass: false,
+            retry_after: None,
+        }
+    }
+
+    /// An answer that is not what the protocol promises. It would be the same again.
+    pub(crate) fn nonsense(problem: impl Into<String>) -> Self {
+        Self::new(Code::UpstreamFailed, problem)
+    }
+
+    /// No answer within the time limit.
+    pub(crate) fn timed_out(seconds: f64) -> Self {
+        Self::new(
+            Code::UpstreamTimeout,
+            format!("did not answer within {seconds} seconds"),
+        )
+    }
+
+    /// All places for requests to it were taken for the whole time limit.
+    pub(crate) fn busy(places: usize) -> Self {
+        Self::new(
+            Code::TooManyRequests,
+            format!("is busy: {places} requests to it are in flight already; try again later"),
+        )
+    }
+
+    /// A connection that failed, an answer that ended early, or one that is no HTTP.
+    pub(crate) fn of_transport(error: &ureq::Error, seconds: f64, most: u64) -> Self {
+        let timed_out = |error: &std::io::Error| error.kind() == std::io::ErrorKind::TimedOut;
+        match error {
+            ureq::Error::Timeout(_) => Self::timed_out(seconds),
+            ureq::Error::Io(error) if timed_out(error) => Self::timed_out(seconds),
+            ureq::Error::BodyExceedsLimit(_) => Self::nonsense(format!(
+                "sent an answer of more than {most} bytes, which is more than these inputs need"
+            )),
+            ureq::Error::HostNotFound => Self {
+                may_pass: true,
+                ..Self::nonsense("has an unknown host name; check the setting `url`")
+            },
+            ureq::Error::Protocol(_) => Self::nonsense(format!(
+                "does not answer in HTTP ({error}); check the setting `url`"
+            )),
+            ureq::Error::Io(io) if io.kind() == std::io::ErrorKind::ConnectionRefused => Self {
+                may_pass: true,
+                ..Self::nonsense("refuses connections; is it running?")
+            },
+            error => Self {
+                may_pass: true,
+                ..Self::nonsense(format!("cannot be reached: {error}"))
+            },
+        }
+    }
+
+    /// An answer whose status is no success. `own_key` says whether the key was the client's own.
+    pub(crate) fn of_status(
+        status: StatusCode,
+        location: Option<&str>,
+        body: &[u8],
+        secret: Option<&str>,
+        own_key: bool,
+        retry_after: Option<Duration>,
+    ) -> Self {
+        let words = words(body, secret);
+        let says = match words.is_empty() {
+            true => String::new(),
+            false => format!(": {words}"),
+        };
+        let text = format!("answered with status {}{says}", status.as_u16());
+        match status.as_u16() {
+            300..=399 => Self::nonsense(format!(
+                "redirects to {}; set its `url` to the address itself",
+                location.unwrap_or("another address")
+            )),
+            401 | 403 if own_key => Self::new(Code::Unauthorized, format!("refused the key{says}")),
+            401 | 403 => Self::nonsense(format!(
+                "refused the key that this service has for it{says}; check the setting `key`"
+            )),
+            400 | 413 | 422 => Self::new(Code::Unprocessable, format!("refused the input{says}")),
+            429 => Self {
+                may_pass: true,
+                retry_after,
+                ..Self::new(Code::TooManyRequests, text)
+            },
+            500..=599 => Self {
+                may_pass: true,
+                retry_after,
+                ..Self::nonsense(text)
+            },
+            _ => Self::nonsense(text),
+        }
+    }
+
+    /// `timeout`, `refused` or `failed`, for the metric.
+    pub(crate) fn outcome(&self) -> &'static str {
+        match self.code {
+            Code::UpstreamTimeout => "timeout",
+            Code::UpstreamFailed => "failed",
+            _ => "refused",
+        }
+    }
+
+    pub(crate) fn problem(&self) -> &str {
+        &self.problem
+    }
+
+    /// The answer to the client.
+    pub(crate) fn into_api_error(self, upstream: &str) -> ApiError {
+        let error = ApiError::new(self.code, format!("upstream {upstream} {}", self.problem))
+            .with_details(json!({ "upstream": upstream }));
+        match (self.code, self.retry_after) {
+            (Code::TooManyRequests, Some(time)) => error.retry_after(time),
+            _ => error,
+        }
+    }
+}
+
+/// What an upstream says about an error, in any of the usual forms, without the key and at most a few hundred characters.
+fn words(body: &[u8], secret: Option<&str>) -> String {
+    #[derive(Deserialize)]
+    struct Said {
+        #[serde(default, alias = "detail", alias = "message")]
+        error: serde_json::Value,
+    }
+    let said = serde_json::from_slice::<Said>(body).map(|said| said.error);
+    let text = match said {
+        Ok(serde_json::Value::String(text)) => text,
+        Ok(value) => match value["message"].as_str() {
+            Some(text) => text.to_owned(),
+            None => return String::new(),
+        },
+        // A page of a proxy says nothing that helps.
+        Err(_) => return String::new(),
+    };
+    let text = match secret.filter(|secret| !secret.is_empty()) {
+        Some(secret) => text.replace(secret, "[key]"),
+        None => text,
+    };
+    text.chars()
+        .map(|letter| if letter.is_control() { ' ' } else { letter })
+        .take(MAX_WORDS)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_short_and_without_the_key() {
+        for body in [
+            r#"{"error":{"message":"bad key sk-1 given\nhere","code":1}}"#,
+            r#"{"error":"bad key sk-1 given\nhere","error_type":"x"}"#,
+            r#"{"detail":"bad key sk-1 given\nhere"}"#,
+            r#"{"message":"bad key sk-1 given\nhere"}"#,
+        ] {
+            let said = words(body.as_bytes(), Some("sk-1"));
+            assert_eq!(said, "bad key [key] given here", "{body}");
+        }
+        assert_eq!(words(b"<html>", None), "");
+        assert_eq!(words(b"[1]", None), "");
+        let long = format!("{{\"error\":\"{}\"}}", "x".repeat(10_000));
+        assert_eq!(words(long.as_bytes(), None).len(), MAX_WORDS);
+    }
+
+    #[test]
+    fn statuses_mean_what_a_client_can_do() {
+        let of = |status: u16, own_key| {
+            let status = StatusCode::from_u16(status).unwrap();
+            Failure::of_status(status, None, b"", None, own_key, None)
+        };
+        for (status, code, may_pass) in [
+            (302, Code::UpstreamFailed, false),
+            (400, Code::Unprocessable, false),
+            (401, Code::UpstreamFailed, false),
+            (404, Code::UpstreamFailed, false),
+            (429, Code::TooManyRequests, true),
+            (500, Code::UpstreamFailed, true),
+            (503, Code::UpstreamFailed, true),
+        ] {
+            let failure = of(status, false);
+            assert_eq!(
+                (failure.code, failure.may_pass),
+                (code, may_pass),
+                "{status}"
+            );
+        }
+        assert_eq!(of(401, true).code, Code::Unauthorized);
+        let error = of(500, false).into_api_error("old");
+        assert_eq!(error.message, "upstream old answered with status 500");
+    }
+}

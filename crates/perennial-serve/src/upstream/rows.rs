@@ -1,0 +1,92 @@
+//! What an upstream's answer must hold: as many finite vectors of one dimension as there were inputs.
+
+use serde::de::DeserializeOwned;
+
+use super::failure::Failure;
+
+/// JSON text of one value: sign, digits of a double, exponent, comma and a space or a line break with indentation.
+const BYTES_PER_VALUE: u64 = 48;
+/// Names of keys, usage, and headers of the answer's JSON.
+const BYTES_BESIDE: u64 = 64 << 10;
+const BYTES_PER_ROW: u64 = 256;
+
+/// The rows that an answer must have.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rows {
+    pub(super) count: usize,
+    pub(super) dim: usize,
+}
+
+impl Rows {
+    /// An answer with more bytes is not read to its end.
+    pub(super) fn most_bytes(&self) -> u64 {
+        let row = self.dim as u64 * BYTES_PER_VALUE + BYTES_PER_ROW;
+        self.count as u64 * row + BYTES_BESIDE
+    }
+
+    /// The body as JSON of the expected form.
+    pub(super) fn parse<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, Failure> {
+        let wrong = |problem: String| Failure::nonsense(problem);
+        let text = body.trim_ascii_start();
+        if text.is_empty() {
+            return Err(wrong("sent an empty answer".to_owned()));
+        }
+        if text.starts_with(b"<") {
+            return Err(wrong(
+                "answers with HTML instead of JSON; check the setting `url`".to_owned(),
+            ));
+        }
+        serde_json::from_slice(body).map_err(|error| {
+            // Some programs write them although JSON has no such numbers.
+            let holds = |word: &[u8]| body.windows(word.len()).any(|window| window == word);
+            if error.is_syntax() && (holds(b"NaN") || holds(b"Infinity")) {
+                return wrong("sent embeddings with values that are NaN or infinite".to_owned());
+            }
+            match error.is_data() {
+                true => wrong(format!("sent an answer of another form: {error}")),
+                false => wrong(format!("sent an answer that is no JSON: {error}")),
+            }
+        })
+    }
+
+    /// Checks the number of embeddings.
+    pub(super) fn count(&self, found: usize) -> Result<(), Failure> {
+        if found == self.count {
+            return Ok(());
+        }
+        Err(Failure::nonsense(format!(
+            "sent {found} embeddings for {} inputs",
+            self.count
+        )))
+    }
+
+    /// The rows behind one another, each checked.
+    ///
+    /// **Shapes**: the result is `[count, dim]`.
+    pub(super) fn join(
+        &self,
+        rows: impl IntoIterator<Item = Vec<f32>>,
+    ) -> Result<Vec<f32>, Failure> {
+        let mut joined = Vec::with_capacity(self.count * self.dim);
+        for (row, values) in rows.into_iter().enumerate() {
+            let problem = if values.len() != self.dim {
+                format!(
+                    "has {} dimensions, but its space has {}",
+                    values.len(),
+                    self.dim
+                )
+            } else if !values.iter().all(|value| value.is_finite()) {
+                "has values that are NaN or infinite".to_owned()
+            } else if values.iter().all(|value| *value == 0.0) {
+                "has length 0".to_owned()
+            } else {
+                joined.extend(values);
+                continue;
+            };
+            return Err(Failure::nonsense(format!(
+                "sent an embedding (of input {row}) that {problem}"
+            )));
+        }
+        Ok(joined)
+    }
+}

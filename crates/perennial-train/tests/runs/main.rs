@@ -1,0 +1,7 @@
+//! Runs on tiny generated sets.
+
+#![allow(clippy::unwrap_used)]
+
+mod bench;
+mod methods;
+mod run;

@@ -1,0 +1,105 @@
+//! Items that stay old and items that are embedded again, searched in one ranking.
+
+use perennial_bridge::Index;
+use perennial_core::normalize_rows;
+use perennial_eval::{MixedOutcomes, MixedTest, Partition, mixed_outcomes};
+
+use super::halves::truth_of;
+use super::merging::Chosen;
+use crate::evaluation_data::{EvaluationData, Truth};
+use crate::measured::MeasureError;
+use crate::route::{Prepared, Search};
+
+/// Hits among which the share of old items is counted.
+const FIRST: usize = 24;
+
+/// The items that stay old and those that are embedded again; nothing if one of them is empty.
+pub(super) fn parts(order: &[usize], share: f64) -> Option<[&[usize]; 2]> {
+    let embedded = ((share * order.len() as f64).round() as usize).min(order.len());
+    let (again, left) = order.split_at(embedded);
+    (!again.is_empty() && !left.is_empty()).then_some([left, again])
+}
+
+/// Both encoders' vectors of one half of the queries, to be searched in one ranking.
+pub(super) struct Sides<'a> {
+    pub(super) data: &'a EvaluationData,
+    pub(super) truth: &'a Truth,
+    /// Dual queries and stored vectors.
+    pub(super) old: Prepared,
+    /// The new encoder's own, as they are and centred.
+    new: [Prepared; 2],
+}
+
+impl<'a> Sides<'a> {
+    /// Nothing without the gallery by the new encoder.
+    pub(super) fn of(
+        data: &'a EvaluationData,
+        number: usize,
+        search: &Search<'_>,
+    ) -> Result<Option<Self>, MeasureError> {
+        let Some(gallery) = &data.new_gallery else {
+            return Ok(None);
+        };
+        let mut new = [Index::Raw, Index::Centred].map(|_| Prepared {
+            queries: data.new_queries.values.clone(),
+            gallery: gallery.values.clone(),
+            dim: gallery.dim,
+        });
+        let [raw, centred] = &mut new;
+        for rows in [&mut raw.queries, &mut raw.gallery] {
+            normalize_rows(rows, gallery.dim)?;
+        }
+        for rows in [&mut centred.queries, &mut centred.gallery] {
+            match search.bridge {
+                Some(bridge) => bridge.centre_from(rows)?,
+                None => normalize_rows(rows, gallery.dim)?,
+            }
+        }
+        Ok(Some(Self {
+            data,
+            truth: truth_of(data, number),
+            old: search.prepare(data)?,
+            new,
+        }))
+    }
+
+    pub(super) fn new_side(&self, index: Index) -> &Prepared {
+        match index {
+            Index::Raw => &self.new[0],
+            Index::Centred => &self.new[1],
+        }
+    }
+
+    /// One ranking of the items that stay old and those that are embedded again.
+    pub(super) fn merged(
+        &self,
+        chosen: &Chosen,
+        [left, again]: [&[usize]; 2],
+    ) -> Result<MixedOutcomes, MeasureError> {
+        let (old, new) = (&self.old, self.new_side(chosen.merge.new_items));
+        let rows = |prepared: &Prepared, items: &[usize]| -> Vec<f32> {
+            items
+                .iter()
+                .flat_map(|&item| &prepared.gallery[item * prepared.dim..][..prepared.dim])
+                .copied()
+                .collect()
+        };
+        let positions =
+            |items: &[usize]| items.iter().map(|&item| item as u32).collect::<Vec<u32>>();
+        let galleries = [rows(old, left), rows(new, again)];
+        let places = [positions(left), positions(again)];
+        let partitions = [(0, old), (1, new)].map(|(side, prepared)| Partition {
+            queries: &prepared.queries,
+            gallery: &galleries[side],
+            dim: prepared.dim,
+            positions: &places[side],
+        });
+        Ok(mixed_outcomes(&MixedTest {
+            partitions: &partitions,
+            relevance: &self.truth.relevance(),
+            own: self.data.own.as_deref(),
+            merge: chosen.for_ranking(),
+            first: FIRST,
+        })?)
+    }
+}

@@ -1,0 +1,159 @@
+//! One ranking from the hits of several spaces.
+
+use perennial_core::dot_products;
+use perennial_gallery::Hit;
+
+/// Items of a part from which on their similarities alone say what is usual there. Of fewer, the other parts have a say.
+const SETTLED: usize = 100;
+
+/// The hits of one query in one part of a gallery.
+#[derive(Debug, Clone)]
+pub struct PartHits {
+    /// Best first.
+    pub hits: Vec<Hit>,
+    /// What similarities of this query are usual in the part.
+    pub calibration: ScoreCalibration,
+}
+
+/// The similarities of one query to a sample of a part's items.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct ScoreCalibration {
+    /// Their mean.
+    pub mean: f64,
+    /// Their standard deviation.
+    pub spread: f64,
+    /// Items in the sample.
+    pub sample: usize,
+}
+
+/// A hit in the ranking of all parts.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MergedHit {
+    /// The hit, with its similarity as its part gave it.
+    pub hit: Hit,
+    /// Which part it is from, counted from 0.
+    pub part: usize,
+    /// Its similarity less what is usual for this query in the part, by the spread there. Always finite.
+    pub standard_score: f64,
+}
+
+impl ScoreCalibration {
+    /// Of the query that the part is searched with.
+    ///
+    /// **Shapes**: `query` `[dim]`, `sample` `[m, dim]`; nothing is known of a sample that is empty or of another shape.
+    pub fn of(query: &[f32], sample: &[f32]) -> Self {
+        if query.is_empty() || sample.is_empty() || !sample.len().is_multiple_of(query.len()) {
+            return Self::default();
+        }
+        let mut similarities = vec![0.0f32; sample.len() / query.len()];
+        dot_products(query, sample, query.len(), &mut similarities);
+        similarities.retain(|similarity| similarity.is_finite());
+        let count = similarities.len().max(1) as f64;
+        let values = || similarities.iter().copied().map(f64::from);
+        let mean = values().sum::<f64>() / count;
+        let variance = values().map(|value| (value - mean).powi(2)).sum::<f64>() / count;
+        Self {
+            mean,
+            spread: variance.sqrt(),
+            sample: similarities.len(),
+        }
+    }
+
+    /// Over the items of several spaces that are searched with the same vectors: mean and deviation of all, each space by its number of items.
+    pub fn over_spaces(spaces: &[(Self, u64)]) -> Self {
+        if let [(one, _)] = spaces {
+            return *one;
+        }
+        let known = || spaces.iter().filter(|(one, _)| one.sample > 0);
+        let items: f64 = known().map(|&(_, items)| items as f64).sum();
+        if items == 0.0 {
+            return Self::default();
+        }
+        let over_all = |value: fn(&Self) -> f64| {
+            let sum: f64 = known().map(|(one, items)| *items as f64 * value(one)).sum();
+            sum / items
+        };
+        let mean = over_all(|one| one.mean);
+        let squares = over_all(|one| one.spread.powi(2) + one.mean.powi(2));
+        Self {
+            mean,
+            spread: (squares - mean.powi(2)).max(0.0).sqrt(),
+            sample: known().map(|(one, _)| one.sample).sum(),
+        }
+    }
+
+    /// Finite figures, or none at all.
+    fn sound(self) -> Self {
+        let sound = self.mean.is_finite() && self.spread.is_finite() && self.spread >= 0.0;
+        if sound { self } else { Self::default() }
+    }
+
+    /// Of a part with few items, drawn towards what is usual in the others: the similarities to three items say little about the fourth, and
+    /// those to one item nothing.
+    fn drawn_to(self, others: Self) -> Self {
+        if others.sample == 0 || self.sample >= SETTLED {
+            return self;
+        }
+        let own = self.sample as f64 / SETTLED as f64;
+        let between = |one: f64, other: f64| own * one + (1.0 - own) * other;
+        Self {
+            mean: between(self.mean, others.mean),
+            spread: between(self.spread.powi(2), others.spread.powi(2)).sqrt(),
+            ..self
+        }
+    }
+
+    /// What is usual in several parts, each by the size of its sample.
+    fn pooled(parts: impl Iterator<Item = Self> + Clone) -> Self {
+        let sample: usize = parts.clone().map(|one| one.sample).sum();
+        let mean_of = |value: fn(&Self) -> f64| {
+            let sum: f64 = parts
+                .clone()
+                .map(|one| one.sample as f64 * value(&one))
+                .sum();
+            sum / sample.max(1) as f64
+        };
+        Self {
+            mean: mean_of(|one| one.mean),
+            spread: mean_of(|one| one.spread.powi(2)).sqrt(),
+            sample,
+        }
+    }
+
+    /// Similarities that do not differ count as usual.
+    fn standard(&self, similarity: f32) -> f64 {
+        let score = (f64::from(similarity) - self.mean) / self.spread;
+        // Adding 0 makes -0 and 0 equal in the order of all floats.
+        if score.is_finite() { score + 0.0 } else { 0.0 }
+    }
+}
+
+/// The hits of all parts, best first by standard score: the similarity less its mean over the part's items for this query, by their standard
+/// deviation. Equal scores stay in the order of the parts and of their hits; hits without a finite similarity are left out.
+///
+/// Cosines of different spaces are not on one scale. Measured on mixed galleries, standard scores rank at least as well as merged cosines,
+/// ranks or calibrations on known pairs, and need no labels. A part with fewer than a hundred sampled items borrows from the others, down to
+/// merged cosines for a single item. With one part the order is that of the similarities.
+pub fn merge(parts: Vec<PartHits>, limit: usize) -> Vec<MergedHit> {
+    let known: Vec<ScoreCalibration> = parts.iter().map(|part| part.calibration.sound()).collect();
+    let mut merged: Vec<MergedHit> = Vec::new();
+    for (number, part) in parts.into_iter().enumerate() {
+        let others = known.iter().enumerate();
+        let others = others.filter(|&(other, _)| other != number);
+        let others = ScoreCalibration::pooled(others.map(|(_, &one)| one));
+        let calibration = known[number].drawn_to(others);
+        let hits = part.hits.into_iter().filter(|hit| hit.score.is_finite());
+        merged.extend(hits.map(|hit| MergedHit {
+            standard_score: calibration.standard(hit.score),
+            part: number,
+            hit,
+        }));
+    }
+    // Stable, so that equal scores keep their order.
+    merged.sort_by(|one, other| other.standard_score.total_cmp(&one.standard_score));
+    merged.truncate(limit);
+    merged
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,158 @@
+use perennial_gallery::ItemId;
+
+use super::*;
+
+fn part(hits: &[(u64, f32)], mean: f64, spread: f64, sample: usize) -> PartHits {
+    let hits = hits.iter().map(|&(id, score)| Hit {
+        id: ItemId::Number(id),
+        score,
+        model_version: "v0001".to_owned(),
+        label: None,
+        payload: serde_json::Map::new(),
+    });
+    PartHits {
+        hits: hits.collect(),
+        calibration: ScoreCalibration {
+            mean,
+            spread,
+            sample,
+        },
+    }
+}
+
+fn order(merged: &[MergedHit]) -> Vec<(u64, usize)> {
+    let key = |one: &MergedHit| match one.hit.id {
+        ItemId::Number(id) => (id, one.part),
+        ref id => panic!("{id}"),
+    };
+    merged.iter().map(key).collect()
+}
+
+#[test]
+fn parts_meet_by_how_unusual_their_hits_are() {
+    // Cosines of the second space are all high, so its .7 is nothing unusual.
+    let merged = merge(
+        vec![
+            part(&[(1, 0.5), (2, 0.2)], 0.1, 0.1, 1000),
+            part(&[(3, 0.9), (4, 0.7)], 0.6, 0.1, 1000),
+        ],
+        10,
+    );
+    assert_eq!(order(&merged), [(1, 0), (3, 1), (2, 0), (4, 1)]);
+    assert!((merged[0].standard_score - 4.0).abs() < 1e-6);
+    assert_eq!(merged[1].hit.score, 0.9);
+}
+
+#[test]
+fn ties_keep_the_order_of_parts_and_hits_and_the_limit_holds() {
+    let parts = || {
+        vec![
+            part(&[(5, 0.5), (9, 0.5)], 0.0, 0.5, 500),
+            part(&[(1, 0.5), (2, 0.25)], 0.0, 0.5, 500),
+        ]
+    };
+    assert_eq!(order(&merge(parts(), 3)), [(5, 0), (9, 0), (1, 1)]);
+    assert_eq!(merge(parts(), 0), []);
+    assert_eq!(merge(Vec::new(), 3), []);
+    assert_eq!(
+        order(&merge(vec![part(&[], 0.0, 1.0, 9), parts().remove(1)], 1)),
+        [(1, 1)]
+    );
+}
+
+#[test]
+fn one_part_keeps_its_order_whatever_its_calibration() {
+    for (mean, spread, sample) in [
+        (0.1, 0.2, 1000),
+        (0.1, 0.2, 1),
+        (0.0, 0.0, 0),
+        (0.4, 0.0, 1),
+        (f64::NAN, 0.3, 5),
+        (0.1, f64::INFINITY, 5),
+        (0.1, -1.0, 5),
+    ] {
+        let hits = [(7, 0.9), (3, 0.5), (4, 0.5), (1, -0.2)];
+        let merged = merge(vec![part(&hits, mean, spread, sample)], 4);
+        assert_eq!(order(&merged), [(7, 0), (3, 0), (4, 0), (1, 0)]);
+        assert!(merged.iter().all(|hit| hit.standard_score.is_finite()));
+    }
+    let merged = merge(vec![part(&[(1, 0.5)], 0.1, 0.2, 1000)], 1);
+    assert!((merged[0].standard_score - 2.0).abs() < 1e-6);
+}
+
+#[test]
+fn nothing_is_ever_not_a_number() {
+    let merged = merge(
+        vec![
+            part(
+                &[(1, f32::NAN), (2, f32::INFINITY), (3, 0.1)],
+                0.0,
+                0.0,
+                200,
+            ),
+            part(&[(4, 0.2)], f64::NAN, f64::NAN, 200),
+        ],
+        10,
+    );
+    assert_eq!(order(&merged), [(3, 0), (4, 1)]);
+    assert!(merged.iter().all(|hit| hit.standard_score == 0.0));
+}
+
+#[test]
+fn the_first_item_of_a_new_space_is_found() {
+    // Its own sample is itself: no spread, and a mean that is its similarity.
+    let alone = ScoreCalibration::of(&[1.0, 0.0], &[0.9, 0.1]);
+    assert_eq!((alone.spread, alone.sample), (0.0, 1));
+    let merged = merge(
+        vec![
+            part(&[(1, 0.6), (2, 0.5)], 0.1, 0.1, 1000),
+            PartHits {
+                calibration: alone,
+                ..part(&[(3, 0.9)], 0.0, 0.0, 0)
+            },
+        ],
+        10,
+    );
+    assert_eq!(order(&merged), [(3, 1), (1, 0), (2, 0)]);
+}
+
+#[test]
+fn the_calibration_is_mean_and_deviation_of_the_similarities() {
+    let found = ScoreCalibration::of(&[1.0, 0.0], &[1.0, 0.0, 0.0, 1.0, 0.5, 0.5, 0.5, -0.5]);
+    assert!((found.mean - 0.5).abs() < 1e-7);
+    assert!((found.spread - 0.125f64.sqrt()).abs() < 1e-7);
+    assert_eq!(found.sample, 4);
+    for (query, sample) in [
+        (&[][..], &[1.0][..]),
+        (&[1.0, 0.0], &[]),
+        (&[1.0, 0.0], &[1.0]),
+    ] {
+        assert_eq!(
+            ScoreCalibration::of(query, sample),
+            ScoreCalibration::default()
+        );
+    }
+    let odd = ScoreCalibration::of(&[1.0], &[f32::NAN, 0.5]);
+    assert_eq!((odd.mean, odd.spread, odd.sample), (0.5, 0.0, 1));
+}
+
+#[test]
+fn several_spaces_of_one_part_count_by_their_items() {
+    let of = |mean, spread, sample| ScoreCalibration {
+        mean,
+        spread,
+        sample,
+    };
+    let spaces = [(of(0.0, 1.0, 512), 3000), (of(0.4, 1.0, 512), 1000)];
+    let both = ScoreCalibration::over_spaces(&spaces);
+    assert!((both.mean - 0.1).abs() < 1e-12, "{both:?}");
+    // Within the spaces, and between them: 3/4 0.1^2 + 1/4 0.3^2.
+    assert!((both.spread.powi(2) - 1.03).abs() < 1e-12, "{both:?}");
+    assert_eq!(both.sample, 1024);
+    let one = of(0.2, 0.5, 7);
+    assert_eq!(ScoreCalibration::over_spaces(&[(one, 7)]), one);
+    let unknown = ScoreCalibration::default();
+    assert_eq!(ScoreCalibration::over_spaces(&[]), unknown);
+    let empty = [(unknown, 9), (unknown, 0)];
+    assert_eq!(ScoreCalibration::over_spaces(&empty), unknown);
+}

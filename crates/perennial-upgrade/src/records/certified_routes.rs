@@ -1,0 +1,159 @@
+//! The ways that certificates open, under a policy.
+
+use super::known_bridges::KnownBridges;
+use super::pair::Pair;
+use crate::certificate::Certificate;
+use crate::certification::{Certified, CertifiedWay};
+use crate::finding::Finding;
+use crate::policy::{Policy, Undecided};
+use crate::route::Route;
+use crate::stored_certificates::{StoredCertificates, short, under_policy};
+use crate::thresholds::Thresholds;
+
+/// A certified way, with what it is ranked by.
+pub(super) struct Ranked {
+    pub(super) certified: Certified,
+    /// The smallest margin of the measures that decide, a difference of fractions.
+    pub(super) margin: f64,
+}
+
+/// What the certificates of a pair say.
+#[derive(Default)]
+pub(super) struct CertifiedRoutes {
+    pub(super) ways: Vec<Ranked>,
+    /// Why the other certificates do not count.
+    pub(super) reasons: Vec<String>,
+    /// Whether a certificate of route own was measured, whatever it says: compatibility records then have no say.
+    pub(super) own_measured: bool,
+}
+
+impl CertifiedRoutes {
+    /// Of the newest certificate of every way.
+    pub(super) fn of(
+        certificates: &StoredCertificates,
+        policy: &Policy,
+        pair: &Pair,
+        bridges: &mut KnownBridges,
+    ) -> Self {
+        let mut found = Self::default();
+        let (query, gallery) = (&pair.query.space, &pair.gallery.space);
+        let of_pair = certificates.of_pair(query, gallery, policy.task);
+        // A policy that names an evaluation set by name can be met only by records, which carry such names.
+        if policy.evaluation_set.is_some() {
+            if !of_pair.is_empty() {
+                found.reasons.push(
+                    "the policy names an evaluation set, which only compatibility records can meet, so certificates do not count"
+                        .to_owned(),
+                );
+            }
+            return found;
+        }
+        for certificate in of_pair {
+            found.own_measured |= certificate.route == Route::Own;
+            match consider(certificate, policy, pair, bridges) {
+                Ok(ranked) => found.ways.push(ranked),
+                Err(reason) => found.reasons.push(reason),
+            }
+        }
+        if found.ways.is_empty() && found.reasons.is_empty() {
+            // A certificate is bound to fingerprints, which such a space does not have.
+            for end in [&pair.query, &pair.gallery] {
+                if end.space.fingerprint.is_none() {
+                    found.reasons.push(format!(
+                        "space {} has no canaries, so no certificate can be bound to it; register it with `perennial spaces add --canaries`",
+                        end.name
+                    ));
+                }
+            }
+        }
+        found
+    }
+}
+
+/// The way of a certificate, or why it does not count.
+fn consider(
+    certificate: &Certificate,
+    policy: &Policy,
+    pair: &Pair,
+    bridges: &mut KnownBridges,
+) -> Result<Ranked, String> {
+    let name = short(certificate);
+    let refused = |problem: &str| Err(format!("certificate {name}: {problem}"));
+    if let Some(obstacle) = certificate.obstacle() {
+        return refused(&obstacle);
+    }
+    if let Route::Dual { weight } = certificate.route
+        && !(0.0..=1.0).contains(&weight)
+    {
+        return refused("its weight is not between 0 and 1; certify again");
+    }
+    let judged = under_policy(certificate, policy).ok_or_else(|| {
+        format!(
+            "certificate {name}: does not measure {} retrieval",
+            policy.task
+        )
+    })?;
+    let undecided = match (judged.finding, policy.undecided) {
+        (Finding::Compatible, _) => false,
+        (Finding::Undecided, Undecided::Warn) => true,
+        _ => return Err(format!("route {}: {}", certificate.route, judged.basis)),
+    };
+    let way = match certificate.route {
+        Route::Bridged | Route::Dual { .. } => {
+            let Some(used) = &certificate.bridge else {
+                return refused("it does not say which bridge was measured; certify again");
+            };
+            let bridge = bridges
+                .get(&used.sha256)
+                .map_err(|problem| format!("certificate {name}: {problem}"))?;
+            for (end, space) in [(bridge.from(), &pair.query), (bridge.to(), &pair.gallery)] {
+                if let Err(problem) = end.accept(&space.space) {
+                    return Err(format!(
+                        "certificate {name}: its bridge, sha256 {}, leads from {} to {}, not from {} to {}: {problem}; certify again with a bridge \
+                         from the new space to the old one",
+                        &used.sha256,
+                        bridge.from(),
+                        bridge.to(),
+                        pair.query.name,
+                        pair.gallery.name
+                    ));
+                }
+            }
+            match certificate.route {
+                Route::Dual { weight } => CertifiedWay::Dual { bridge, weight },
+                _ => CertifiedWay::Bridged(bridge),
+            }
+        }
+        Route::Own | Route::Mapped => CertifiedWay::Own,
+    };
+    let result = certificate.task(policy.task);
+    Ok(Ranked {
+        margin: judged.margin,
+        certified: Certified {
+            undecided,
+            thresholds: result.and_then(|result| result.thresholds.clone()),
+            ..Certified::through(way, judged.basis)
+        },
+    })
+}
+
+/// The thresholds of a space's own queries, from the newest certificate that has them.
+pub(super) fn own_thresholds(
+    certificates: &StoredCertificates,
+    policy: &Policy,
+    fingerprint: &str,
+) -> Option<Thresholds> {
+    let of_space =
+        |space: &perennial_core::SpaceRef| space.fingerprint.as_deref() == Some(fingerprint);
+    let found = certificates.iter().filter_map(|certificate| {
+        let result = certificate.task(policy.task)?;
+        let own = match of_space(&certificate.query_space) {
+            true => &result.new_self_thresholds,
+            false if of_space(&certificate.gallery_space) => &result.old_self_thresholds,
+            false => &None,
+        };
+        Some((&certificate.created, certificate.sha256(), own.as_ref()?))
+    });
+    let newest = found.max_by_key(|&(created, sha256, _)| (created, sha256));
+    newest.map(|(_, _, thresholds)| thresholds.clone())
+}

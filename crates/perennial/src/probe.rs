@@ -1,0 +1,47 @@
+//! The images of an evaluation set.
+
+use perennial_core::ModelVersion;
+use perennial_data::ImageSet;
+use perennial_eval::ProbeSet;
+use perennial_train::SetConfig;
+
+use crate::set_argument::SetArgument;
+
+/// The query images or the gallery images of an evaluation set.
+pub struct Probe {
+    pub set: ImageSet,
+    pub description: ProbeSet,
+}
+
+impl Probe {
+    pub fn load(config: &SetConfig, data_root: &std::path::Path) -> anyhow::Result<Self> {
+        Self::of(config, config.load(data_root)?)
+    }
+
+    /// The same for certain versions: pictures of a folder are scaled to the largest side that one of them takes.
+    pub fn load_for(
+        config: &SetConfig,
+        data_root: &std::path::Path,
+        versions: &[ModelVersion],
+    ) -> anyhow::Result<Self> {
+        let sides = versions.iter().map(|version| version.architecture.input[1]);
+        match sides.max() {
+            Some(side) => Self::of(config, config.load_sized(data_root, side)?),
+            None => Self::load(config, data_root),
+        }
+    }
+
+    fn of(config: &SetConfig, set: ImageSet) -> anyhow::Result<Self> {
+        let mut name = config.describe();
+        if let Some(completeness) = set.completeness().filter(|found| found.is_partial()) {
+            name.push_str(&format!(" ({completeness})"));
+        }
+        let description = ProbeSet {
+            name,
+            argument: Some(SetArgument(config.clone()).to_string()),
+            count: set.len(),
+            sha256: set.content_sha256(),
+        };
+        Ok(Self { set, description })
+    }
+}
