@@ -419,7 +419,7 @@ fn another_live_version_ends_it() {
 }
 
 #[test]
-fn an_encoder_that_is_certified_no_more_pauses_it_and_a_failing_disk_too() {
+fn a_failing_disk_pauses_it() {
     let service = upgraded(2).start();
     service
         .setup
