@@ -60,10 +60,10 @@ pub(crate) struct Run {
 }
 
 /// Everything that is shown of a backfill.
-pub(crate) struct View {
-    pub(crate) record: Option<BackfillRecord>,
+pub(crate) struct View<'a> {
+    pub(crate) record: Option<&'a BackfillRecord>,
     pub(crate) waits_for_load: bool,
-    pub(crate) expectation: Option<Arc<Expectation>>,
+    pub(crate) expectation: Option<&'a Expectation>,
     pub(crate) items_per_second: Option<f64>,
 }
 
@@ -353,16 +353,16 @@ impl Backfill {
         record.progress(stored, current.expectation.as_deref())
     }
 
-    /// Everything that is shown.
-    pub(crate) fn view(&self) -> View {
+    /// Everything that is shown, without a copy of the failures.
+    pub(crate) fn view<T>(&self, show: impl FnOnce(&View<'_>) -> T) -> T {
         let mut current = self.current();
-        let rate = current.rate.per_second();
-        View {
-            record: current.record.clone(),
+        let items_per_second = current.rate.per_second();
+        show(&View {
+            record: current.record.as_ref(),
             waits_for_load: current.waits_for_load,
-            expectation: current.expectation.clone(),
-            items_per_second: rate,
-        }
+            expectation: current.expectation.as_deref(),
+            items_per_second,
+        })
     }
 
     /// Items by state, for the metrics.

@@ -49,7 +49,7 @@ fn states_follow_one_another_and_outlast_the_process() {
     let third = backfill(folder.path());
     assert!(third.run().is_none());
     third.resume(Some("v0002")).unwrap();
-    let record = third.view().record.unwrap();
+    let record = third.view(|view| view.record.cloned()).unwrap();
     assert_eq!((record.done, record.seconds), (1, 2.0));
     third.cancel().unwrap();
     assert!(!BackfillRecord::path(folder.path()).exists());
@@ -82,7 +82,7 @@ fn a_source_of_which_nothing_can_be_used_pauses() {
         ..Outcome::default()
     };
     backfill.note(&outcome, Duration::ZERO, &Stored::default());
-    let record = backfill.view().record.unwrap();
+    let record = backfill.view(|view| view.record.cloned()).unwrap();
     assert_eq!(record.state, BackfillState::Paused);
     assert!(record.reason.unwrap().contains("none of the first"));
 }

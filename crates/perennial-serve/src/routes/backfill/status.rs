@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use perennial_gallery::ItemId;
+use perennial_upgrade::Stored;
 use perennial_upgrade::backfill::{
     BackfillState, CurvePoint, Failure, Order, OriginalsSource, StopRule,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::backfill::others;
+use crate::backfill::{View, others};
 use crate::openapi::ItemIdSchema;
 use crate::service::Service;
 
@@ -144,14 +145,19 @@ pub(super) fn view(service: &Service) -> BackfillBody {
     let live = service.inference.live.current();
     let live = live.as_ref().map(|live| live.name());
     let stored = service.gallery.stored();
-    let view = service.backfill.view();
-    let record = view.record.as_ref();
+    service.backfill.view(|view| body(view, &stored, live))
+}
+
+fn body(view: &View<'_>, stored: &Stored, live: Option<&str>) -> BackfillBody {
+    let record = view.record;
     let target = record.map(|record| record.target.as_str()).or(live);
     let failures = record.map_or(0, |record| record.failures());
-    let others = others(&stored, target);
+    let others = others(stored, target);
     let left = others.saturating_sub(failures);
-    let progress = service.backfill.progress(&stored);
-    let ends_after = record.and_then(|record| record.settings.stop.items_left(&progress));
+    let ends_after = record.and_then(|record| {
+        let progress = record.progress(stored, view.expectation);
+        record.settings.stop.items_left(&progress)
+    });
     let running = record.is_some_and(|record| record.state == BackfillState::Running);
     let rate = view.items_per_second.filter(|_| running);
     let share = |target: Option<&str>| {
@@ -161,7 +167,7 @@ pub(super) fn view(service: &Service) -> BackfillBody {
             items => (items - others) as f64 / items as f64,
         })
     };
-    let expected = view.expectation.as_ref().zip(target);
+    let expected = view.expectation.zip(target);
     BackfillBody {
         state: match record.map(|record| record.state) {
             None => "idle",
@@ -208,7 +214,7 @@ pub(super) fn view(service: &Service) -> BackfillBody {
         expected_quality: expected.and_then(|(expectation, target)| {
             Some(ExpectedBody {
                 measure: expectation.measure.clone()?,
-                now: expectation.quality(&stored, target)?,
+                now: expectation.quality(stored, target)?,
             })
         }),
         curve: record.map_or_else(Vec::new, |record| {
