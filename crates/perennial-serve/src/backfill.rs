@@ -60,10 +60,10 @@ pub(crate) struct Run {
 }
 
 /// Everything that is shown of a backfill.
-pub(crate) struct View {
-    pub(crate) record: Option<BackfillRecord>,
+pub(crate) struct View<'a> {
+    pub(crate) record: Option<&'a BackfillRecord>,
     pub(crate) waits_for_load: bool,
-    pub(crate) expectation: Option<Arc<Expectation>>,
+    pub(crate) expectation: Option<&'a Expectation>,
     pub(crate) items_per_second: Option<f64>,
 }
 
@@ -353,16 +353,16 @@ impl Backfill {
         record.progress(stored, current.expectation.as_deref())
     }
 
-    /// Everything that is shown.
-    pub(crate) fn view(&self) -> View {
+    /// Everything that is shown, without a copy of the failures.
+    pub(crate) fn view<T>(&self, show: impl FnOnce(&View<'_>) -> T) -> T {
         let mut current = self.current();
-        let rate = current.rate.per_second();
-        View {
-            record: current.record.clone(),
+        let items_per_second = current.rate.per_second();
+        show(&View {
+            record: current.record.as_ref(),
             waits_for_load: current.waits_for_load,
-            expectation: current.expectation.clone(),
-            items_per_second: rate,
-        }
+            expectation: current.expectation.as_deref(),
+            items_per_second,
+        })
     }
 
     /// Items by state, for the metrics.
@@ -429,113 +429,4 @@ fn unsaved(error: &std::io::Error) -> ApiError {
 }
 
 #[cfg(test)]
-mod tests {
-    use perennial_upgrade::backfill::{Failure, FailureReason, Order};
-    use serde_json::{Map, json};
-
-    use super::*;
-
-    fn backfill(folder: &std::path::Path) -> Backfill {
-        Backfill::of(&ServeConfig {
-            gallery: Some(folder.to_owned()),
-            ..ServeConfig::default()
-        })
-    }
-
-    fn settings() -> BackfillSettings {
-        serde_json::from_value(json!({"originals": "pushed"})).unwrap()
-    }
-
-    fn item(id: u64) -> StoredItem {
-        StoredItem {
-            id: id.into(),
-            model_version: "v0001".to_owned(),
-            label: None,
-            payload: Map::new(),
-            embedding: None,
-        }
-    }
-
-    #[test]
-    fn states_follow_one_another_and_outlast_the_process() {
-        let folder = tempfile::tempdir().unwrap();
-        let first = backfill(folder.path());
-        assert!(first.run().is_none() && first.pause().is_err());
-        first.start("v0002", settings(), false).unwrap();
-        assert!(first.start("v0002", settings(), false).is_err());
-        assert!(first.resume(Some("v0002")).is_err());
-        let run = first.run().unwrap();
-        let failed = Outcome {
-            failed: vec![(item(1), Failure::new(FailureReason::Gone, "gone"))],
-            done: vec![2.into()],
-            ..Outcome::default()
-        };
-        first.note(&failed, Duration::from_secs(2), &Stored::default());
-        drop(first);
-
-        let second = backfill(folder.path());
-        assert_eq!(second.run().unwrap().target, run.target);
-        assert!(second.has_failed(&item(1)));
-        second.pause().unwrap();
-        assert!(second.resume(Some("v0001")).is_err());
-        let third = backfill(folder.path());
-        assert!(third.run().is_none());
-        third.resume(Some("v0002")).unwrap();
-        let record = third.view().record.unwrap();
-        assert_eq!((record.done, record.seconds), (1, 2.0));
-        third.cancel().unwrap();
-        assert!(!BackfillRecord::path(folder.path()).exists());
-        assert!(!third.has_failed(&item(1)));
-    }
-
-    #[test]
-    fn results_of_an_earlier_run_do_not_end_the_next_one() {
-        let folder = tempfile::tempdir().unwrap();
-        let backfill = backfill(folder.path());
-        backfill.start("v0002", settings(), false).unwrap();
-        let old = backfill.run().unwrap().number;
-        backfill.pause().unwrap();
-        backfill.resume(Some("v0002")).unwrap();
-        backfill.finish(old, "late", &Stored::default());
-        assert!(backfill.run().is_some() && !backfill.is_current(old));
-    }
-
-    #[test]
-    fn a_source_of_which_nothing_can_be_used_pauses() {
-        let folder = tempfile::tempdir().unwrap();
-        let backfill = backfill(folder.path());
-        backfill.start("v0002", settings(), false).unwrap();
-        let failed = (0..FAILURES_WITHOUT_SUCCESS).map(|id| {
-            let failure = Failure::new(FailureReason::Gone, "gone");
-            (item(id), failure)
-        });
-        let outcome = Outcome {
-            failed: failed.collect(),
-            ..Outcome::default()
-        };
-        backfill.note(&outcome, Duration::ZERO, &Stored::default());
-        let record = backfill.view().record.unwrap();
-        assert_eq!(record.state, BackfillState::Paused);
-        assert!(record.reason.unwrap().contains("none of the first"));
-    }
-
-    #[test]
-    fn searches_count_items_of_other_spaces() {
-        let folder = tempfile::tempdir().unwrap();
-        let backfill = backfill(folder.path());
-        let hit = |id: u64, version: &str| Hit {
-            id: id.into(),
-            score: 0.5,
-            model_version: version.to_owned(),
-            label: None,
-            payload: Map::new(),
-        };
-        let hits = [hit(1, "v0001"), hit(2, "v0002")];
-        backfill.retrieved("v0002", hits.iter().map(|hit| (hit, Some(-0.5))));
-        let retrievals = backfill.retrievals();
-        let first = retrievals.first(Order::Retrieved, &|_| Some(0), 10);
-        assert_eq!(first, [1.into()]);
-        // A search does not wait while the queue is read.
-        backfill.retrieved("v0002", hits.iter().map(|hit| (hit, None)));
-    }
-}
+mod tests;

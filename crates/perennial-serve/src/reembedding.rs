@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use perennial_data::DecodeLimits;
 use perennial_gallery::StoredItem;
 use perennial_upgrade::backfill::{
-    Expectation, Failure, FailureReason, Originals, Outcome, Queue, Reembedded, Replaced,
-    pixels_of, replace_unchanged,
+    BackfillRecord, Expectation, Failure, FailureReason, Originals, Outcome, Queue, Reembedded,
+    Replaced, pixels_of, replace_unchanged,
 };
 use perennial_upgrade::{LoadedModel, Policy};
 
@@ -281,8 +281,11 @@ async fn nothing_left(
 }
 
 fn all_done(service: &Service) -> String {
-    let record = service.backfill.view().record;
-    record.map_or_else(String::new, |record| record.all_done())
+    let reason = |record: Option<&BackfillRecord>| record.map(BackfillRecord::all_done);
+    service
+        .backfill
+        .view(|view| reason(view.record))
+        .unwrap_or_default()
 }
 
 /// Where clients send the originals, the work is done when nothing is left but failures.

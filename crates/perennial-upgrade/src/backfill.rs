@@ -11,24 +11,30 @@
 
 mod curve;
 mod expectation;
+mod failure;
 mod folder;
 mod order;
 mod originals;
 mod outcome;
+mod queue;
 mod record;
 mod replacement;
 mod retrievals;
+mod source;
 mod stop;
 mod template;
 
 pub use curve::{Curve, CurvePoint};
 pub use expectation::Expectation;
+pub use failure::{Failure, FailureReason};
 pub use folder::FolderOriginals;
-pub use order::{Order, Queue};
-pub use originals::{Download, Failure, FailureReason, Originals, OriginalsSource, UrlOriginals};
+pub use order::Order;
+pub use originals::{Download, Originals};
 pub use outcome::Outcome;
+pub use queue::Queue;
 pub use record::{BackfillRecord, BackfillSettings, BackfillState, RecordError};
 pub use replacement::{Reembedded, Replaced, pixels_of, replace_unchanged};
 pub use retrievals::{Retrieval, Retrievals};
+pub use source::{OriginalsSource, UrlOriginals};
 pub use stop::{Progress, StopRule};
 pub use template::UrlTemplate;

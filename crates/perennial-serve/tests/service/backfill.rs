@@ -8,6 +8,7 @@ use perennial_core::sha256_hex;
 use perennial_gallery::{Item, VectorStore};
 use perennial_serve::Downloads;
 use perennial_upgrade::backfill::{Download, Failure, FailureReason};
+use perennial_upgrade::store_space;
 use serde_json::{Value, json};
 
 use crate::client::Call;
@@ -52,6 +53,8 @@ fn upgraded(items: u64) -> Setup {
     let setup = Setup::new(&["0", "0.5", "1"]);
     setup.registry.set_alias("live", "v0002").unwrap();
     setup.pairs.allow("v0002", "v0001");
+    let space = store_space(&setup.registry.get("v0001").unwrap()).unwrap();
+    setup.store.create_space(&space).unwrap();
     (1..=items).for_each(|id| add(&setup, id));
     setup
 }
@@ -416,7 +419,7 @@ fn another_live_version_ends_it() {
 }
 
 #[test]
-fn an_encoder_that_is_certified_no_more_pauses_it_and_a_failing_disk_too() {
+fn a_failing_disk_pauses_it() {
     let service = upgraded(2).start();
     service
         .setup

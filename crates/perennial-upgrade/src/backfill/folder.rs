@@ -7,7 +7,8 @@ use perennial_core::read_at_most;
 use perennial_gallery::StoredItem;
 use serde_json::Value;
 
-use super::originals::{Failure, FailureReason, Originals};
+use super::failure::{Failure, FailureReason};
+use super::originals::Originals;
 
 /// The payload's key for the path below the folder, with `/` between the parts.
 const FILE: &str = "file";

@@ -2,7 +2,7 @@
 
 use perennial_gallery::{ItemId, StoredItem};
 
-use super::originals::Failure;
+use super::failure::Failure;
 
 /// Items by what became of them.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -12,9 +12,10 @@ use thiserror::Error;
 
 use super::curve::Curve;
 use super::expectation::Expectation;
+use super::failure::{Failure, FailureReason};
 use super::order::Order;
-use super::originals::{Failure, FailureReason, OriginalsSource};
 use super::outcome::Outcome;
+use super::source::OriginalsSource;
 use super::stop::{Progress, StopRule};
 use crate::stored::Stored;
 

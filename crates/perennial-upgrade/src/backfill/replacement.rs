@@ -5,7 +5,7 @@ use perennial_data::{DecodeError, DecodeLimits, Picture};
 use perennial_gallery::{GalleryError, Item, ItemId, StoredItem, VectorStore};
 use serde_json::Value;
 
-use super::originals::{Failure, FailureReason};
+use super::failure::{Failure, FailureReason};
 use crate::loaded_model::LoadedModel;
 
 /// The payload's keys that say which picture was stored, as `gallery add` writes them.

@@ -3,7 +3,7 @@
 use perennial_gallery::{ItemId, StoredItem};
 use serde_json::Value;
 
-use super::originals::{Failure, FailureReason};
+use super::failure::{Failure, FailureReason};
 
 /// The largest template and the largest value put into it, in bytes.
 const MAX_BYTES: usize = 2048;

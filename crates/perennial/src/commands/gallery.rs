@@ -2,23 +2,22 @@
 
 mod add;
 mod backfill;
+mod certified;
 mod remote;
 mod search;
 mod version_names;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use perennial_core::{ItemIdError, Output, Registry};
+use perennial_core::{ItemIdError, Output};
 use perennial_gallery::{
     Compacted, Filter, ItemId, LabelFilter, Maintenance, PartitionStats, SNAPSHOT_FILE_KIND,
     SnapshotInfo, Snapshots, VectorStore,
 };
-use perennial_upgrade::{Certification, NotCertified, RegistryRecords};
 use serde::Serialize;
 
 use crate::arguments::GlobalArguments;
-use crate::exit_status::{ExitStatus, gate_missed, usage};
+use crate::exit_status::{ExitStatus, usage};
 use crate::gallery_folder::GalleryArguments;
 use crate::service_client::{ServerArguments, ServiceClient};
 use crate::terminal::Terminal;
@@ -297,28 +296,3 @@ fn parse_id(text: &str) -> Result<ItemId, ItemIdError> {
 fn given<T: Clone>(values: &[T]) -> Option<Vec<T>> {
     (!values.is_empty()).then(|| values.to_vec())
 }
-
-/// Certification under the gallery's policy and the registry's compatibility records.
-fn certification(registry: &Registry, gallery: &GalleryArguments) -> anyhow::Result<Certification> {
-    let records = RegistryRecords::for_gallery(registry.clone(), &gallery.gallery)
-        .map_err(|error| usage(error.to_string()))?;
-    Ok(Certification::new(Arc::new(records), false))
-}
-
-/// An error that lists the uncertified pairs and the commands that measure them, with the way out; `Ok` without such pairs.
-fn require_certified(refused: &[NotCertified], way_out: &str) -> anyhow::Result<()> {
-    if refused.is_empty() {
-        return Ok(());
-    }
-    let mut parts: Vec<String> = Vec::new();
-    for pair in refused {
-        parts.push(pair.to_string());
-        let measure = |command: &String| format!("to measure the pair, run `{command}`");
-        parts.extend(pair.remedy.as_ref().map(measure));
-    }
-    parts.push(way_out.to_owned());
-    Err(gate_missed(parts.join("; ")))
-}
-
-/// The way out where `--force` is an option.
-const BY_FORCE: &str = "use another gallery, or pass --force to proceed without a certificate";

@@ -44,14 +44,9 @@ const KNOWN: &[(&str, &str, &str)] = &[
         "`values`, which draws vectors, is in the parent",
     ),
     (
-        "perennial/src/commands/gallery/add.rs",
-        "perennial/src/commands/gallery.rs",
-        "the check of certificates is in the parent",
-    ),
-    (
         "perennial/src/commands/gallery/search.rs",
         "perennial/src/commands/gallery.rs",
-        "the check of certificates and the reading of ids are in the parent",
+        "the reading of ids is in the parent",
     ),
     (
         "perennial/src/commands/serve/settings.rs",

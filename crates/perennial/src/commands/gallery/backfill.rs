@@ -1,5 +1,6 @@
 //! `perennial gallery backfill`: items of older versions are embedded again by the live one.
 
+mod action;
 mod local;
 mod pushing;
 mod remote;
@@ -7,6 +8,7 @@ mod report;
 
 use perennial_upgrade::backfill::{BackfillSettings, Order, OriginalsSource, StopRule};
 
+use self::action::Action;
 use crate::arguments::GlobalArguments;
 use crate::exit_status::{ExitStatus, usage};
 use crate::gallery_folder::GalleryArguments;
@@ -53,18 +55,6 @@ struct StartArguments {
     /// Try items again that failed before
     #[arg(long)]
     retry: bool,
-}
-
-#[derive(Debug, Clone, Copy, clap::Subcommand)]
-enum Action {
-    /// Show how far it is, and what failed
-    Status,
-    /// Stop it, to be resumed; without a service: keep the next service from going on with it
-    Pause,
-    /// Go on with it, with the settings that it was started with
-    Resume,
-    /// End it and forget which items failed; what it embedded stays
-    Cancel,
 }
 
 fn parse_order(text: &str) -> Result<Order, String> {

@@ -11,8 +11,9 @@ use perennial_upgrade::LIVE_ALIAS;
 use serde_json::json;
 
 use self::local::LocalSearch;
+use super::certified::certification;
 use super::remote::{self, Found};
-use super::{certification, given, parse_id, version_names};
+use super::{given, parse_id, version_names};
 use crate::arguments::GlobalArguments;
 use crate::exit_status::{ExitStatus, usage};
 use crate::gallery_folder::GalleryArguments;

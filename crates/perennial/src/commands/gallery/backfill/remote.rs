@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use perennial_upgrade::backfill::{BackfillSettings, OriginalsSource};
 use serde_json::{Value, json};
 
-use super::Action;
+use super::action::Action;
 use super::report::Report;
 use crate::interrupt::Interrupt;
 use crate::progress::CountedProgress;

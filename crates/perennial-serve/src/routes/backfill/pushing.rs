@@ -1,0 +1,285 @@
+//! Originals that clients send.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Json;
+use axum::extract::{RawQuery, Request, State};
+use perennial_gallery::ItemId;
+use perennial_gallery::bounded_json::at_most;
+use perennial_upgrade::backfill::{Failure, FailureReason, Queue};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use tracing::Instrument;
+use utoipa::{IntoParams, ToSchema};
+
+use super::super::items::parse_query;
+use super::status::FailureBody;
+use crate::body::read_json;
+use crate::error::{ApiError, ErrorBody};
+use crate::images::{EncodedImage, file_of};
+use crate::keys::{MayRead, MayWrite};
+use crate::openapi::{Guarded, ItemIdSchema, WithBody};
+use crate::reembedding::{Fetched, expectation, reembed};
+use crate::service::{Service, blocking};
+
+/// Items of one push, and of one list of what is waiting.
+const MAX_PUSHED: usize = 128;
+/// The payload's key that is of no use to find an original, and large.
+const THUMBNAIL: &str = "thumbnail";
+
+/// Items that wait, in their order.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct WaitingBody {
+    items: Vec<WaitingItem>,
+}
+
+/// One of them.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct WaitingItem {
+    #[schema(value_type = ItemIdSchema)]
+    id: ItemId,
+    /// The version that embedded it.
+    model_version: String,
+    /// What was stored with it, without `thumbnail`.
+    #[schema(value_type = Object)]
+    payload: Map<String, Value>,
+}
+
+/// Originals, or why there are none.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PushBody {
+    #[serde(deserialize_with = "at_most::<MAX_PUSHED, _, _>")]
+    items: Vec<PushedItem>,
+}
+
+/// The original of one item: exactly one of `image` and `reason`.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PushedItem {
+    #[schema(value_type = ItemIdSchema)]
+    id: ItemId,
+    /// The picture's file as base64.
+    image: Option<String>,
+    /// Why there is no picture: one of the reasons of `GET /backfill`. The item counts as failed.
+    #[schema(value_type = Option<String>)]
+    reason: Option<FailureReason>,
+    /// More about it.
+    detail: Option<String>,
+}
+
+/// What became of them.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct PushAnswer {
+    /// Items that the live version has embedded now.
+    done: usize,
+    /// Items that others changed or deleted meanwhile; those were left alone.
+    changed: usize,
+    /// Ids that do not wait: unknown ones, and items that the live version has embedded already.
+    not_waiting: usize,
+    /// Items that the stop rule does not admit any more.
+    beyond_stop: usize,
+    failed: Vec<FailureBody>,
+}
+
+/// How many.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct WaitingQuery {
+    /// At most so many items.
+    #[param(minimum = 1, maximum = 128)]
+    limit: Option<usize>,
+}
+
+/// The items that come next, for a client that sends their originals.
+#[utoipa::path(
+    get,
+    path = "/backfill/waiting",
+    tag = "backfill",
+    params(WaitingQuery),
+    responses(
+        (status = 200, description = "None when nothing is left but failures.", body = WaitingBody),
+        (status = 400, description = "An unknown or malformed parameter.", body = ErrorBody),
+        (status = 409, description = "No backfill is running.", body = ErrorBody),
+        (status = 422, description = "A value out of range.", body = ErrorBody),
+        Guarded
+    ),
+    security(("key" = []))
+)]
+pub(crate) async fn waiting(
+    _: MayRead,
+    State(service): State<Arc<Service>>,
+    RawQuery(query): RawQuery,
+) -> Result<Json<WaitingBody>, ApiError> {
+    let query: WaitingQuery = parse_query(query)?;
+    let limit = query.limit.unwrap_or(MAX_PUSHED);
+    if !(1..=MAX_PUSHED).contains(&limit) {
+        return Err(ApiError::unprocessable(format!(
+            "limit: must be 1 to {MAX_PUSHED}, got {limit}"
+        )));
+    }
+    blocking(move || {
+        let backfill = &service.backfill;
+        let run = backfill.run().ok_or_else(not_running)?;
+        let stored = service.gallery.stored();
+        let spaces = expectation(&service, &run.target)?.worst_first(&stored, &run.target);
+        let mut queue = Queue::new(run.settings.order, spaces);
+        let skip = |item: &_| backfill.has_failed(item);
+        let mut retrievals = backfill.retrievals();
+        let items = queue.next(&*service.gallery.store, &mut retrievals, limit, &skip)?;
+        let items = items.into_iter().map(|mut item| {
+            item.payload.remove(THUMBNAIL);
+            WaitingItem {
+                id: item.id,
+                model_version: item.model_version,
+                payload: item.payload,
+            }
+        });
+        Ok(Json(WaitingBody {
+            items: items.collect(),
+        }))
+    })
+    .await
+}
+
+/// Embeds waiting items again, from originals that the client sends. Their labels and payloads stay.
+#[utoipa::path(
+    put,
+    path = "/backfill/originals",
+    tag = "backfill",
+    request_body = PushBody,
+    responses(
+        (status = 200, description = "What became of each.", body = PushAnswer),
+        (status = 409, description = "No backfill is running, or another version is live now.", body = ErrorBody),
+        (status = 503, description = "The storage fails; nothing was changed.", body = ErrorBody),
+        Guarded,
+        WithBody
+    ),
+    security(("key" = []))
+)]
+pub(crate) async fn push(
+    _: MayWrite,
+    State(service): State<Arc<Service>>,
+    request: Request,
+) -> Result<Json<PushAnswer>, ApiError> {
+    let body: PushBody = read_json(&service, request).await?;
+    // Carried out even if the client disconnects, so that what was written is counted.
+    let carried_out = async move { carry_out(&service, body.items).await };
+    let task = tokio::spawn(carried_out.in_current_span());
+    task.await.map_err(ApiError::internal)?
+}
+
+async fn carry_out(
+    service: &Arc<Service>,
+    pushed: Vec<PushedItem>,
+) -> Result<Json<PushAnswer>, ApiError> {
+    let begun = Instant::now();
+    let run = service.backfill.run().ok_or_else(not_running)?;
+    let live = service.inference.snapshot()?;
+    if live.name() != run.target {
+        return Err(ApiError::conflict(format!(
+            "{} is not live any more",
+            run.target
+        )));
+    }
+    let fetched = {
+        let (service, target) = (Arc::clone(service), run.target.clone());
+        blocking(move || look_up(&service, &target, pushed)).await?
+    };
+    let Pushed {
+        mut fetched,
+        not_waiting,
+    } = fetched;
+    let progress = service.backfill.progress(&service.gallery.stored());
+    let allowed = run.settings.stop.items_left(&progress);
+    let allowed = allowed.map_or(usize::MAX, |items| {
+        usize::try_from(items).unwrap_or(usize::MAX)
+    });
+    let beyond_stop = fetched.len().saturating_sub(allowed);
+    fetched.truncate(allowed);
+    let outcome = reembed(service, &live, fetched).await?;
+    let answer = PushAnswer {
+        done: outcome.done.len(),
+        changed: outcome.changed.len(),
+        not_waiting,
+        beyond_stop,
+        failed: outcome
+            .failed
+            .iter()
+            .map(|(item, failure)| FailureBody::new(&item.id, failure))
+            .collect(),
+    };
+    let service = Arc::clone(service);
+    blocking(move || {
+        let stored = service.gallery.stored();
+        service.backfill.note(&outcome, begun.elapsed(), &stored);
+        service.backfill.woken().notify_one();
+        Ok(Json(answer))
+    })
+    .await
+}
+
+struct Pushed {
+    fetched: Vec<Fetched>,
+    not_waiting: usize,
+}
+
+/// The items of pushed originals; blocks.
+fn look_up(service: &Service, target: &str, pushed: Vec<PushedItem>) -> Result<Pushed, ApiError> {
+    let mut ids = BTreeSet::new();
+    for (index, item) in pushed.iter().enumerate() {
+        if !ids.insert(&item.id) {
+            return Err(ApiError::unprocessable(format!(
+                "items[{index}].id: {} occurs twice",
+                item.id
+            )));
+        }
+        if item.image.is_some() == item.reason.is_some() {
+            return Err(ApiError::unprocessable(format!(
+                "items[{index}]: expected exactly one of `image` and `reason`"
+            )));
+        }
+    }
+    let ids: Vec<ItemId> = pushed.iter().map(|item| item.id.clone()).collect();
+    let mut stored = service.gallery.store.get(&ids, true)?;
+    stored.retain(|item| item.model_version != target);
+    let mut stored: BTreeMap<ItemId, _> = stored
+        .into_iter()
+        .map(|item| (item.id.clone(), item))
+        .collect();
+    let not_waiting = ids.len() - stored.len();
+    let mut fetched = Vec::with_capacity(stored.len());
+    for (index, item) in pushed.into_iter().enumerate() {
+        let original = match (item.image, item.reason) {
+            (Some(image), _) => {
+                let (image, limit) = (
+                    EncodedImage::Base64(image),
+                    service.config.limits.image_bytes,
+                );
+                let file = file_of(&image, limit).map_err(|error| ApiError {
+                    message: format!("items[{index}].image: {}", error.message),
+                    ..error
+                })?;
+                Ok(file.into_owned())
+            }
+            (None, reason) => {
+                let reason = reason.unwrap_or(FailureReason::Gone);
+                Err(Failure::new(reason, item.detail.unwrap_or_default()))
+            }
+        };
+        if let Some(stored) = stored.remove(&item.id) {
+            fetched.push((stored, original));
+        }
+    }
+    Ok(Pushed {
+        fetched,
+        not_waiting,
+    })
+}
+
+fn not_running() -> ApiError {
+    ApiError::conflict("no backfill is running; POST /backfill begins one")
+}

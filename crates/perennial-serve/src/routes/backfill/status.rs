@@ -1,0 +1,224 @@
+//! What `/backfill` shows.
+
+use std::collections::BTreeMap;
+
+use perennial_gallery::ItemId;
+use perennial_upgrade::Stored;
+use perennial_upgrade::backfill::{
+    BackfillState, CurvePoint, Failure, Order, OriginalsSource, StopRule,
+};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::backfill::{View, others};
+use crate::openapi::ItemIdSchema;
+use crate::service::Service;
+
+/// Failed items that are named in an answer.
+const NAMED_FAILURES: usize = 100;
+
+/// When a backfill has done enough.
+#[derive(Default, Serialize, ToSchema)]
+#[schema(as = StopRule)]
+pub(crate) struct StopSchema {
+    /// This share of the gallery is embedded by the live version; a fraction.
+    share: Option<f64>,
+    /// So many items were embedded again.
+    items: Option<u64>,
+    /// It worked for so many seconds.
+    seconds: Option<f64>,
+    /// The expected quality is at least this; a fraction.
+    quality: Option<f64>,
+}
+
+impl From<StopRule> for StopSchema {
+    fn from(rule: StopRule) -> Self {
+        Self {
+            share: rule.share,
+            items: rule.items,
+            seconds: rule.seconds,
+            quality: rule.quality,
+        }
+    }
+}
+
+/// How far a backfill is.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct BackfillBody {
+    /// `idle`, `running`, `paused` or `finished`.
+    state: &'static str,
+    /// Whether it is running and waits until the service has less to do.
+    waits_for_load: bool,
+    /// Why it paused or finished, where it did that itself.
+    reason: Option<String>,
+    /// The version that embeds.
+    model_version: Option<String>,
+    /// `folder`, `url` or `pushed`.
+    originals: Option<&'static str>,
+    #[schema(value_type = Option<String>)]
+    order: Option<Order>,
+    /// The most items per second.
+    items_per_second: Option<f64>,
+    stop: StopSchema,
+    /// Items in the gallery.
+    items: u64,
+    /// Share of them that the live version embedded, a fraction; null while no version is live.
+    share: Option<f64>,
+    /// Items that this backfill embedded again.
+    done: u64,
+    /// Items of other versions that have not failed.
+    left: u64,
+    /// Items that others changed or deleted in the moment in which they were embedded again; those were left alone.
+    changed: u64,
+    /// Items that failed, by reason.
+    failed: BTreeMap<&'static str, u64>,
+    /// The first of them.
+    failures: Vec<FailureBody>,
+    /// Of the last minute.
+    rate_items_per_second: Option<f64>,
+    /// At this rate.
+    seconds_left: Option<f64>,
+    /// For which it worked.
+    seconds: f64,
+    /// What the certificates let expect; null where a space has none.
+    expected_quality: Option<ExpectedBody>,
+    /// How it went.
+    curve: Vec<PointBody>,
+}
+
+/// An item that was not embedded again.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct FailureBody {
+    #[schema(value_type = ItemIdSchema)]
+    id: ItemId,
+    /// `no_source`, `gone`, `refused`, `unreachable`, `unreadable`, `undecodable`, `other_picture` or `no_embedding`.
+    reason: &'static str,
+    /// What was found.
+    detail: String,
+}
+
+impl FailureBody {
+    pub(super) fn new(id: &ItemId, failure: &Failure) -> Self {
+        Self {
+            id: id.clone(),
+            reason: failure.reason.name(),
+            detail: failure.detail.clone(),
+        }
+    }
+}
+
+/// The mean of the certified figures of each space, weighted by its items. An expectation, not a measurement.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ExpectedBody {
+    /// What the figures measure.
+    measure: String,
+    /// Now, a fraction.
+    now: f64,
+}
+
+/// One point of the curve.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct PointBody {
+    /// For which the backfill had worked.
+    seconds: f64,
+    /// Items that it had embedded again.
+    done: u64,
+    /// Share of the gallery that the live version had embedded, a fraction.
+    share: f64,
+    /// The expected quality then, a fraction; an expectation, not a measurement.
+    expected_quality: Option<f64>,
+}
+
+impl From<&CurvePoint> for PointBody {
+    fn from(point: &CurvePoint) -> Self {
+        Self {
+            seconds: point.seconds,
+            done: point.done,
+            share: point.share,
+            expected_quality: point.expected_quality,
+        }
+    }
+}
+
+/// Everything that is known; blocks.
+pub(super) fn view(service: &Service) -> BackfillBody {
+    let live = service.inference.live.current();
+    let live = live.as_ref().map(|live| live.name());
+    let stored = service.gallery.stored();
+    service.backfill.view(|view| body(view, &stored, live))
+}
+
+fn body(view: &View<'_>, stored: &Stored, live: Option<&str>) -> BackfillBody {
+    let record = view.record;
+    let target = record.map(|record| record.target.as_str()).or(live);
+    let failures = record.map_or(0, |record| record.failures());
+    let others = others(stored, target);
+    let left = others.saturating_sub(failures);
+    let ends_after = record.and_then(|record| {
+        let progress = record.progress(stored, view.expectation);
+        record.settings.stop.items_left(&progress)
+    });
+    let running = record.is_some_and(|record| record.state == BackfillState::Running);
+    let rate = view.items_per_second.filter(|_| running);
+    let share = |target: Option<&str>| {
+        target?;
+        Some(match stored.items {
+            0 => 1.0,
+            items => (items - others) as f64 / items as f64,
+        })
+    };
+    let expected = view.expectation.zip(target);
+    BackfillBody {
+        state: match record.map(|record| record.state) {
+            None => "idle",
+            Some(BackfillState::Running) => "running",
+            Some(BackfillState::Paused) => "paused",
+            Some(BackfillState::Finished) => "finished",
+        },
+        waits_for_load: view.waits_for_load,
+        reason: record.and_then(|record| record.reason.clone()),
+        model_version: record.map(|record| record.target.clone()),
+        originals: record.map(|record| match record.settings.originals {
+            OriginalsSource::Folder(_) => "folder",
+            OriginalsSource::Url(_) => "url",
+            OriginalsSource::Pushed => "pushed",
+        }),
+        order: record.map(|record| record.settings.order),
+        items_per_second: record.and_then(|record| record.settings.items_per_second),
+        stop: record
+            .map(|record| record.settings.stop.into())
+            .unwrap_or_default(),
+        items: stored.items,
+        share: share(target),
+        done: record.map_or(0, |record| record.done),
+        left,
+        changed: record.map_or(0, |record| record.changed),
+        failed: record
+            .map(|record| record.failed())
+            .unwrap_or_default()
+            .into_iter()
+            .map(|(reason, items)| (reason.name(), items))
+            .collect(),
+        failures: record.map_or_else(Vec::new, |record| {
+            let first = record.first_failures(NAMED_FAILURES);
+            first
+                .map(|(id, failure)| FailureBody::new(id, failure))
+                .collect()
+        }),
+        rate_items_per_second: rate,
+        seconds_left: rate.filter(|rate| *rate > 0.0).map(|rate| {
+            let items = ends_after.map_or(left, |items| items.min(left));
+            items as f64 / rate
+        }),
+        seconds: record.map_or(0.0, |record| record.seconds),
+        expected_quality: expected.and_then(|(expectation, target)| {
+            Some(ExpectedBody {
+                measure: expectation.measure.clone()?,
+                now: expectation.quality(stored, target)?,
+            })
+        }),
+        curve: record.map_or_else(Vec::new, |record| {
+            record.curve.points().iter().map(PointBody::from).collect()
+        }),
+    }
+}
