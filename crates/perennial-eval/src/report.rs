@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::comparison::compare_pairs;
 use crate::{
-    Bootstrap, ComparisonError, CompatibilityMatrix, MatrixError, Metrics, PairComparison,
-    ProbeSet, Retrieval, RetrievalScores, TieRule, Verdict, metrics,
+    Bootstrap, BootstrapError, ComparisonError, CompatibilityMatrix, MatrixError, MetricIntervals,
+    Metrics, PairComparison, ProbeSet, Retrieval, RetrievalScores, TieRule, Verdict,
+    metric_intervals, metrics,
 };
 
 /// The `schema_version` that this crate writes. Files may gain keys under the same number; a changed meaning raises it.
@@ -74,6 +75,9 @@ pub enum ReportError {
     /// The versions cannot be compared.
     #[error(transparent)]
     Comparison(#[from] ComparisonError),
+    /// The metrics have no intervals.
+    #[error(transparent)]
+    Bootstrap(#[from] BootstrapError),
 }
 
 /// What was measured on a sequence of model versions; the content of `compatibility.json`. Its parts always fit together.
@@ -91,6 +95,9 @@ struct Content {
     bootstrap: Bootstrap,
     matrix: CompatibilityMatrix,
     metrics: Metrics,
+    /// Absent in reports of earlier programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    metric_intervals: Option<MetricIntervals>,
     pairs: Vec<PairComparison>,
     retrieval: Vec<Vec<RetrievalScores>>,
 }
@@ -142,6 +149,7 @@ impl Compatibility {
             tie_rule,
             bootstrap,
             metrics: metrics(&matrix, tie_rule),
+            metric_intervals: Some(metric_intervals(&correct, tie_rule, &bootstrap)?),
             matrix,
             pairs,
             retrieval: triangle(tests, Retrieval::scores),
@@ -263,6 +271,11 @@ impl Compatibility {
     /// Metrics of the matrix.
     pub fn metrics(&self) -> &Metrics {
         &self.0.metrics
+    }
+
+    /// Intervals of AC, AA and ACA over the queries; none in reports of earlier programs.
+    pub fn metric_intervals(&self) -> Option<MetricIntervals> {
+        self.0.metric_intervals
     }
 
     /// The comparisons `k < t`, row by row, `[T (T - 1) / 2]`.
@@ -403,6 +416,11 @@ mod tests {
             ),
             ("/pairs/0/margin", json!(0.1), "contradict `matrix`"),
             ("/pairs/0/interval/low", json!(0.5), "is not an interval"),
+            (
+                "/metric_intervals/average_accuracy/high",
+                json!(1.5),
+                "`metric_intervals`",
+            ),
             ("/retrieval", json!([]), "`retrieval`"),
             (
                 "/retrieval/1/1/map",
@@ -424,7 +442,8 @@ mod tests {
                 .to_string();
             assert!(error.contains(expected), "{pointer}: {error}");
         }
-        for key in good.as_object().unwrap().keys() {
+        let keys = good.as_object().unwrap().keys();
+        for key in keys.filter(|&key| key != "metric_intervals") {
             let mut bad = good.clone();
             bad.as_object_mut().unwrap().remove(key);
             let error = Compatibility::from_json(&bad.to_string())
