@@ -3,6 +3,7 @@
 //! - [`ImageSet`]: labelled images in memory as bytes.
 //! - Readers for untrusted files: [`cifar`], [`tinyimagenet`], [`idx`] and [`folder`]. [`open`] finds a set by its name below a data folder.
 //! - [`Picture`] decodes an image file; [`pictures`] reads whole folders of them, a few at a time.
+//! - [`altered_copies`]: copies that look for their originals, for tests of item-like retrieval.
 //! - [`generate`]: procedural images of any number of classes, for runs without data.
 //! - [`Preprocessing`], [`Augmentation`] and [`Pipeline`]: bytes to normalised `f32` batches, parallel and reproducible from the
 //!   seed; [`Prefetcher`] prepares them ahead of the training step.
@@ -27,6 +28,7 @@
 #![deny(missing_docs)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod altered;
 pub mod augment;
 pub mod catalogue;
 pub mod cifar;
@@ -45,6 +47,7 @@ pub mod preprocessing;
 mod record_file;
 pub mod tinyimagenet;
 
+pub use altered::{AlteredCopies, altered_copies};
 pub use augment::{Augmentation, Pipeline};
 pub use catalogue::open;
 pub use codec::{

@@ -137,7 +137,7 @@ pub enum Command {
         #[command(subcommand)]
         action: commands::data::Action,
     },
-    /// Measure how fast this build is on this machine
+    /// Measure how fast this build is on this machine, or how compatible the versions of every method are
     Bench(Box<commands::bench::Arguments>),
     /// Print a shell's completion script
     Completions(commands::completions::Arguments),

@@ -123,7 +123,8 @@ impl RunFolder {
         Self::find(&runs.join(name), runs)
     }
 
-    fn at(path: PathBuf) -> Self {
+    /// The folder at a path, whatever is there.
+    pub fn at(path: PathBuf) -> Self {
         Self {
             path,
             made: Vec::new(),

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bench;
+mod benchmark;
 mod bridges;
 mod certificates;
 mod client;

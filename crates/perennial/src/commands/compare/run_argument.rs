@@ -197,7 +197,7 @@ fn configured_seed(configuration: &Table) -> Option<u64> {
 }
 
 /// The published scenario that the run belongs to, or its training set, tasks and replacements in words.
-fn scenario(
+pub fn scenario(
     report: &Compatibility,
     configuration: Option<&Table>,
     record: Option<&RunRecord>,
