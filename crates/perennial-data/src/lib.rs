@@ -1,7 +1,7 @@
 //! Images in, arrays out: everything between files on disk and the batches a network sees.
 //!
 //! - [`ImageSet`]: labelled images in memory as bytes.
-//! - Readers for untrusted files: [`cifar`], [`tinyimagenet`], [`idx`] and [`folder`]. [`open`] finds a set by its name below a data folder.
+//! - Readers for untrusted files: [`cifar`], [`tinyimagenet`], [`cub200`], [`celeba`], [`idx`] and [`folder`]. [`open`] finds a set by its name below a data folder.
 //! - [`Picture`] decodes an image file; [`pictures`] reads whole folders of them, a few at a time.
 //! - [`altered_copies`]: copies that look for their originals, for tests of item-like retrieval.
 //! - [`generate`]: procedural images of any number of classes, for runs without data.
@@ -31,9 +31,11 @@
 mod altered;
 pub mod augment;
 pub mod catalogue;
+pub mod celeba;
 pub mod cifar;
 pub mod codec;
 mod completeness;
+pub mod cub200;
 mod error;
 #[cfg(feature = "fetch")]
 pub mod fetch;
@@ -41,6 +43,7 @@ pub mod folder;
 pub mod generated;
 pub mod idx;
 mod image_set;
+mod listed;
 pub mod pictures;
 pub mod prefetch;
 pub mod preprocessing;
@@ -49,7 +52,7 @@ pub mod tinyimagenet;
 
 pub use altered::{AlteredCopies, altered_copies};
 pub use augment::{Augmentation, Pipeline};
-pub use catalogue::open;
+pub use catalogue::{open, open_sized};
 pub use codec::{
     DecodeError, DecodeLimits, Picture, decode_square, encode_png, grey, scale_square,
 };

@@ -117,6 +117,11 @@ pub enum Command {
         #[command(subcommand)]
         action: commands::spaces::Action,
     },
+    /// Allocate the vertices of a simplex to teams and tasks, list them, and grow an unused simplex
+    Slots {
+        #[command(subcommand)]
+        action: commands::slots::Action,
+    },
     /// Compute all metrics of a compatibility matrix, from any tool
     Metrics(commands::metrics::Arguments),
     /// Compare runs of several methods and seeds, beside the published figures, and certificates

@@ -149,6 +149,11 @@ impl RunFolder {
         self.path.join(RESOLVED_FILE)
     }
 
+    /// The file that a process which works on the run holds locked.
+    pub fn lock_path(&self) -> PathBuf {
+        self.path.join(LOCK_FILE)
+    }
+
     /// Whether there is anything to resume or to lose.
     pub fn has_begun(&self) -> bool {
         self.path.join(CHECKPOINT_FOLDER).exists()

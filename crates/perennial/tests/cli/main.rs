@@ -37,4 +37,5 @@ mod runs;
 mod selection;
 mod serve_settings;
 mod service;
+mod slots;
 mod speed;

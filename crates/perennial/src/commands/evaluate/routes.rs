@@ -88,8 +88,10 @@ pub struct Document {
     pub task: Task,
     /// The versions, oldest first.
     pub versions: Vec<String>,
-    queries: ProbeSet,
-    gallery: ProbeSet,
+    /// The queries.
+    pub queries: ProbeSet,
+    /// The gallery.
+    pub gallery: ProbeSet,
     /// What bridges and means were fitted on.
     pub fit_set: Option<String>,
     /// How many images of it.

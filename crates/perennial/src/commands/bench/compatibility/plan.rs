@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use perennial_bridge::Recipe;
-use perennial_core::Registry;
-use perennial_train::{ExperimentConfig, PretrainConfig};
+use perennial_core::{ProbeSet, Registry};
+use perennial_train::config::EvaluationConfig;
+use perennial_train::{ExperimentConfig, PretrainConfig, SetConfig};
 use perennial_upgrade::Task;
 use serde::{Deserialize, Serialize};
 use toml::Value;
@@ -19,6 +20,7 @@ use crate::configuration::{Layers, to_toml};
 use crate::exit_status::usage;
 use crate::run_folder::RunFolder;
 use crate::run_record::{RunRecord, Status};
+use crate::set_argument::SetArgument;
 use crate::training_run::{Runnable, key_of};
 
 /// A whole benchmark.
@@ -114,8 +116,13 @@ impl RouteTest {
         run.join("routes").join(format!("{task}-{fit}"))
     }
 
-    /// Whether a result is of this test, on these versions.
-    pub fn is_of(&self, found: &Document, versions: &[String]) -> bool {
+    /// Whether a result is of this test, on these versions and this evaluation set.
+    pub fn is_of(
+        &self,
+        found: &Document,
+        versions: &[String],
+        evaluation: &EvaluationConfig,
+    ) -> bool {
         let task = match self.altered {
             Some(_) => Task::ItemLike,
             None => Task::ClassLike,
@@ -123,12 +130,24 @@ impl RouteTest {
         let routes = self.routes.iter();
         let routes = routes.map(|name| name.route(self.kind, self.weight));
         let measured = found.routes.iter().map(|result| result.route);
+        let queries = match self.altered {
+            Some(copies) => copies == found.queries.count,
+            None => is_set(&found.queries, &evaluation.queries),
+        };
         found.task == task
             && found.versions == versions
+            && queries
+            && is_set(&found.gallery, &evaluation.gallery)
             && found.fit_set.is_some() == self.fit_set.is_some()
             && self.fit_pairs.is_none_or(|pairs| pairs == found.fit_pairs)
             && routes.eq(measured)
     }
+}
+
+/// Whether a measurement was made on a configured set.
+pub fn is_set(measured: &ProbeSet, configured: &SetConfig) -> bool {
+    let argument = SetArgument(configured.clone()).to_string();
+    measured.argument.as_deref() == Some(argument.as_str())
 }
 
 impl Plan {
@@ -240,8 +259,7 @@ impl Plan {
 
     /// Whether a process works on it now.
     pub fn is_locked(&self, name: &str) -> bool {
-        let file = File::options().write(true).open(self.lock_path(name));
-        file.is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+        is_held(&self.lock_path(name))
     }
 
     fn lock_path(&self, name: &str) -> PathBuf {
@@ -263,6 +281,11 @@ impl<C: Runnable + PartialEq> Work<C> {
         })
     }
 
+    /// Whether a process trains it now, such as one whose benchmark was killed.
+    pub fn is_training(&self) -> bool {
+        is_held(&RunFolder::at(self.folder.clone()).lock_path())
+    }
+
     /// Refuses a folder that holds a run with other settings: its result would stand under a name that says something else.
     fn check_unchanged(&self) -> anyhow::Result<()> {
         let folder = RunFolder::at(self.folder.clone());
@@ -282,6 +305,12 @@ impl<C: Runnable + PartialEq> Work<C> {
             self.folder.display()
         )))
     }
+}
+
+/// Whether a process holds a lock.
+fn is_held(path: &Path) -> bool {
+    let file = File::options().write(true).open(path);
+    file.is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
 }
 
 /// The first key in which two tables differ, with both values.

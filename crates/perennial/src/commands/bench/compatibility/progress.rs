@@ -187,7 +187,7 @@ fn line(plan: &Plan, run: &Run, record: Option<&Record>, times: &Times) -> anyho
     let spent = training_seconds(&run.work.folder)?;
     let state = match (record, training) {
         (Some(_), _) => State::Done,
-        _ if plan.is_locked(&config.name) => State::Running,
+        _ if plan.is_locked(&config.name) || run.work.is_training() => State::Running,
         (None, Training::Finished) => State::Trained,
         (None, Training::Begun) => State::Interrupted,
         (None, Training::Missing) => State::Missing,
@@ -223,7 +223,7 @@ fn pretrained(plan: &Plan) -> anyhow::Result<Vec<Line>> {
         let spent = training_seconds(&made.folder)?;
         let state = match made.training()? {
             Training::Finished => State::Done,
-            _ if plan.is_locked(&made.config.name) => State::Running,
+            _ if plan.is_locked(&made.config.name) || made.is_training() => State::Running,
             Training::Begun => State::Interrupted,
             Training::Missing if plan.registered.contains(&place) => State::Done,
             Training::Missing => State::Missing,

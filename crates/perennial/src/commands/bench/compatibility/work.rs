@@ -11,9 +11,10 @@ use std::time::{Duration, Instant};
 use perennial_core::{Registry, write_atomically};
 use perennial_eval::Compatibility;
 use perennial_train::PretrainConfig;
+use perennial_train::config::EvaluationConfig;
 use serde::Serialize;
 
-use super::plan::{Plan, RouteTest, Run, Training, Work};
+use super::plan::{Plan, RouteTest, Run, Training, Work, is_set};
 use super::record::Record;
 use crate::arguments::GlobalArguments;
 use crate::commands::evaluate::{REPORT_FILE, routes};
@@ -171,8 +172,9 @@ impl Worker<'_> {
         let mut told = false;
         // Runs cannot start without it, so another process that makes it is waited for.
         let _lock = loop {
-            if let Some(lock) = self.plan.lock(name)? {
-                break lock;
+            match self.plan.lock(name)? {
+                Some(lock) if !made.is_training() => break lock,
+                _ => {}
             }
             if !std::mem::replace(&mut told, true) {
                 self.terminal.say(format_args!(
@@ -206,6 +208,9 @@ impl Worker<'_> {
         let Some(_lock) = self.plan.lock(name)? else {
             return Ok(Ended::Elsewhere);
         };
+        if run.work.is_training() {
+            return Ok(Ended::Elsewhere);
+        }
         // Another process may have finished it since.
         if Record::read(run)?.is_some() {
             return Ok(Ended::Done);
@@ -217,12 +222,15 @@ impl Worker<'_> {
         let folder = &run.work.folder;
         let versions = RunRecord::read(folder)?.map(|record| record.versions());
         let versions = versions.unwrap_or_default();
-        if !measured(folder, &versions) {
+        let Some(evaluation) = &run.work.config.evaluation else {
+            anyhow::bail!("its configuration has no [evaluation]");
+        };
+        if !measured(folder, &versions, evaluation) {
             self.terminal.say(format_args!("{name}: measuring"));
             self.process(name, &["evaluate".into(), folder.clone().into_os_string()])?;
         }
         for test in &run.tests {
-            if !tested(test, folder, &versions) {
+            if !tested(test, folder, &versions, evaluation) {
                 self.measure_routes(name, test, folder)?;
             }
         }
@@ -344,15 +352,24 @@ pub fn status(failures: &[Failure]) -> ExitStatus {
     }
 }
 
-/// Whether the matrix of these versions is there. A report of an earlier program lacks intervals and is made again.
-fn measured(folder: &Path, versions: &[String]) -> bool {
-    Compatibility::read(&folder.join(REPORT_FILE))
-        .is_ok_and(|report| report.versions() == versions && report.metric_intervals().is_some())
+/// Whether the matrix of these versions on this evaluation set is there. A report of an earlier program lacks intervals and is made again.
+fn measured(folder: &Path, versions: &[String], evaluation: &EvaluationConfig) -> bool {
+    Compatibility::read(&folder.join(REPORT_FILE)).is_ok_and(|report| {
+        report.versions() == versions
+            && report.metric_intervals().is_some()
+            && is_set(report.queries(), &evaluation.queries)
+            && is_set(report.gallery(), &evaluation.gallery)
+    })
 }
 
-fn tested(test: &RouteTest, folder: &Path, versions: &[String]) -> bool {
+fn tested(
+    test: &RouteTest,
+    folder: &Path,
+    versions: &[String],
+    evaluation: &EvaluationConfig,
+) -> bool {
     let path = test.folder(folder).join(routes::FILE);
-    routes::Document::read(&path).is_ok_and(|found| test.is_of(&found, versions))
+    routes::Document::read(&path).is_ok_and(|found| test.is_of(&found, versions, evaluation))
 }
 
 /// Ctrl-C in a terminal reaches a whole group of processes. In a group of its own, a process gets it once, from here.
