@@ -43,7 +43,7 @@ pub use encoder::{EncodeError, Encoder};
 pub use item_id::{ItemId, ItemIdError};
 pub use name::{MAX_NAME_BYTES, NameError, check_name};
 pub use output::{FileKind, Output, OutputError, OutputFile};
-pub use registry::{Registry, RegistryError, SpaceSpec};
+pub use registry::{Registry, RegistryError, Slot, SlotPlace, SlotRequest, SpaceSpec};
 pub use similarity::{SimilarityError, dot, dot_products, normalize_in_place, normalize_rows};
 pub use simplex::{Coefficients, Simplex, SimplexError};
 pub use space::{Metric, Modality, SpaceId, SpaceMismatch, SpaceRef};

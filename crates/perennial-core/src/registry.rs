@@ -8,12 +8,14 @@
 //!   v0003/weights.safetensors
 //!   spaces/NAME/space.toml      a space of an outside encoder: see SpaceSpec
 //!   bridges/b0001/              a map from one space to another
+//!   slots.toml                  who places classes at which vertices of a simplex: see Slot
 //! ```
 
 mod aliases;
 mod errors;
 mod numbers;
 mod records;
+mod slots;
 mod spaces;
 
 use std::collections::BTreeMap;
@@ -21,6 +23,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use errors::RegistryError;
+pub use slots::{Slot, SlotPlace, SlotRequest};
 pub use spaces::SpaceSpec;
 
 use crate::bounded_read::read_at_most;

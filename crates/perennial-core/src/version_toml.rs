@@ -155,10 +155,10 @@ fn check_classifier(classifier: &Classifier, dim: usize) -> Result<(), VersionEr
         ));
     }
     match (classifier.kind, classifier.vertices, classifier.vertex_end) {
-        (ClassifierKind::Linear, None, None) => Ok(()),
+        (ClassifierKind::Linear, None, None) if classifier.skipped_vertices == 0 => Ok(()),
         (ClassifierKind::Linear, ..) => Err(value(
             "classifier.vertices",
-            "a linear classifier has neither vertices nor vertex_end; remove them",
+            "a linear classifier has neither vertices nor vertex_end nor skipped_vertices; remove them",
         )),
         (ClassifierKind::Simplex, Some(vertices), Some(end)) => {
             let simplex = Simplex::new(vertices)?;
@@ -169,9 +169,14 @@ fn check_classifier(classifier: &Classifier, dim: usize) -> Result<(), VersionEr
                 );
                 return Err(value("classifier.vertices", problem));
             }
+            let skipped = classifier.skipped_vertices;
             let local = match end {
+                VertexEnd::Front if skipped > 0 => {
+                    let problem = "classes at the front skip no vertices; remove it";
+                    return Err(value("classifier.skipped_vertices", problem));
+                }
                 VertexEnd::Front => 0,
-                VertexEnd::Back => classifier.classes,
+                VertexEnd::Back => classifier.classes.saturating_add(skipped),
             };
             let front = match end {
                 VertexEnd::Front => classifier.classes.max(classifier.pretrained_classes),

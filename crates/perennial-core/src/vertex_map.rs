@@ -13,7 +13,7 @@ use crate::simplex::SimplexError;
 pub enum VertexEnd {
     /// Class `y` at vertex `y`: pre-training.
     Front,
-    /// Class `y` at vertex `K - 1 - y`: local fine-tuning.
+    /// Class `y` at vertex `K - 1 - y`, below skipped vertices: local fine-tuning.
     Back,
 }
 
@@ -25,15 +25,23 @@ pub struct VertexMap {
     pub vertices: usize,
     /// The end of the simplex at which class 0 is placed.
     pub end: VertexEnd,
+    /// Vertices at that end that belong to others: class 0 is placed next to them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped: usize,
+}
+
+/// Left out of files then, whose text stays that from before the key existed.
+pub(crate) fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 impl VertexMap {
     /// The vertex of a class, or `None` when the simplex has no vertex left for it.
     pub fn vertex(&self, class: usize) -> Option<usize> {
-        let last = self.vertices.checked_sub(1)?;
-        let mirrored = last.checked_sub(class)?;
+        let place = self.skipped.checked_add(class)?;
+        let mirrored = self.vertices.checked_sub(1)?.checked_sub(place)?;
         Some(match self.end {
-            VertexEnd::Front => class,
+            VertexEnd::Front => place,
             VertexEnd::Back => mirrored,
         })
     }
@@ -67,10 +75,12 @@ mod tests {
         let front = VertexMap {
             vertices: 1024,
             end: VertexEnd::Front,
+            skipped: 0,
         };
         let back = VertexMap {
             vertices: 1024,
             end: VertexEnd::Back,
+            skipped: 0,
         };
         assert_eq!(
             (front.vertex(0), front.vertex(1023), front.vertex(1024)),
@@ -83,11 +93,31 @@ mod tests {
         assert_eq!(
             VertexMap {
                 vertices: 0,
-                end: VertexEnd::Back
+                end: VertexEnd::Back,
+                skipped: 0,
             }
             .vertex(0),
             None
         );
+    }
+
+    #[test]
+    fn skipped_vertices_are_next_to_the_end() {
+        let map = |end| VertexMap {
+            vertices: 10,
+            end,
+            skipped: 3,
+        };
+        let (front, back) = (map(VertexEnd::Front), map(VertexEnd::Back));
+        assert_eq!(
+            (front.vertex(0), front.vertex(6), front.vertex(7)),
+            (Some(3), Some(9), None)
+        );
+        assert_eq!(
+            (back.vertex(0), back.vertex(6), back.vertex(7)),
+            (Some(6), Some(0), None)
+        );
+        assert_eq!(back.vertex(usize::MAX), None);
     }
 
     #[test]
@@ -118,7 +148,11 @@ mod tests {
     fn a_disjoint_split_maps_no_vertex_twice() {
         let (pretrained, local, vertices) = (7, 5, 12);
         check_disjoint(vertices, pretrained, local).unwrap();
-        let map = |end| VertexMap { vertices, end };
+        let map = |end| VertexMap {
+            vertices,
+            end,
+            skipped: 0,
+        };
         let mut taken: Vec<usize> = (0..pretrained)
             .filter_map(|class| map(VertexEnd::Front).vertex(class))
             .chain((0..local).filter_map(|class| map(VertexEnd::Back).vertex(class)))
@@ -132,6 +166,7 @@ mod tests {
         let map = VertexMap {
             vertices: 8,
             end: VertexEnd::Back,
+            skipped: 0,
         };
         let text = serde_json::to_string(&map).unwrap();
         assert_eq!(text, r#"{"vertices":8,"end":"back"}"#);

@@ -5,22 +5,24 @@ use std::path::{Path, PathBuf};
 use crate::cifar::{self, Labels};
 use crate::tinyimagenet::official;
 use crate::{
-    Completeness, DataError, GeneratedConfig, ImageSet, folder, generate, idx, official_images,
-    tinyimagenet,
+    Completeness, DataError, GeneratedConfig, ImageSet, celeba, cub200, folder, generate, idx,
+    official_images, tinyimagenet,
 };
 
 /// The names that [`open`] knows, for messages and completions. `folder:PATH` stands for any path.
-pub const NAMES: [&str; 7] = [
+pub const NAMES: [&str; 9] = [
     "cifar10",
     "cifar100",
     "tinyimagenet",
     "tinyimagenet32",
+    "cub200",
+    "celeba",
     "fashion-mnist",
     "generated",
     "folder:PATH",
 ];
 
-/// Side of the images that `folder:PATH` yields where no version says otherwise, in pixels.
+/// Side of the images that `folder:PATH`, `cub200` and `celeba` yield where no version says otherwise, in pixels.
 pub const FOLDER_SIZE: usize = 32;
 
 /// Side of the images that `tinyimagenet` yields, in pixels: what the published recipes train on.
@@ -34,6 +36,8 @@ const TINY_IMAGENET_SIZE: usize = 32;
 /// | `cifar10` | `train` (all batches present, in order), `batch1` .. `batch5`, `test` | `cifar-10-batches-bin/` |
 /// | `tinyimagenet` | `train`, `val` | `tiny-imagenet-200/`, the published folders; scaled to 32x32 |
 /// | `tinyimagenet32` | `train`, `val` | `tinyimagenet32/SPLIT.bin`, records of 32x32 pixels |
+/// | `cub200` | `train`, `test`, `all` | `CUB_200_2011/`, the published folder; scaled to 32x32 |
+/// | `celeba` | `train`, `val`, `test`, `all` | `celeba/`, lists and aligned pictures; scaled to 32x32 |
 /// | `fashion-mnist` | `train`, `test` | `fashion-mnist/` with the four idx files, `.gz` or not |
 /// | `generated` | `train`, `test` | nothing: made by [`generate`] with the default configuration, seed 0 or 1 |
 /// | `folder:PATH` | `all` | nothing: the pictures of the folder, see [`folder::read`], scaled to 32x32 |
@@ -43,11 +47,23 @@ const TINY_IMAGENET_SIZE: usize = 32;
 /// **Errors**: [`DataError::UnknownSet`] and [`DataError::UnknownSplit`] list what exists; [`DataError::Missing`] says how to get the
 /// files; otherwise the reader's errors.
 pub fn open(root: &Path, name: &str, split: &str) -> Result<ImageSet, DataError> {
+    open_sized(root, name, split, FOLDER_SIZE)
+}
+
+/// The same, with pictures of sets without a size of their own (`folder:PATH`, `cub200`, `celeba`) scaled to `size` x `size` pixels.
+///
+/// **Errors**: those of [`open`].
+pub fn open_sized(
+    root: &Path,
+    name: &str,
+    split: &str,
+    size: usize,
+) -> Result<ImageSet, DataError> {
     if let Some(path) = name.strip_prefix("folder:") {
         check_split(name, split, &["all"])?;
-        return Ok(folder::read(Path::new(path), FOLDER_SIZE)?.images);
+        return Ok(folder::read(Path::new(path), size)?.images);
     }
-    let set = open_named(root, name, split)?;
+    let set = open_named(root, name, split, size)?;
     Ok(match official_images(name, split) {
         Some(official_images) if set.completeness().is_none() => {
             let completeness = Completeness {
@@ -64,7 +80,7 @@ pub fn open(root: &Path, name: &str, split: &str) -> Result<ImageSet, DataError>
 /// Folder of Tiny-ImageNet as it is unzipped.
 pub const TINY_IMAGENET_FOLDER: &str = "tiny-imagenet-200";
 
-fn open_named(root: &Path, name: &str, split: &str) -> Result<ImageSet, DataError> {
+fn open_named(root: &Path, name: &str, split: &str, size: usize) -> Result<ImageSet, DataError> {
     match name {
         "cifar100" => {
             check_split(name, split, &["train", "test"])?;
@@ -85,6 +101,18 @@ fn open_named(root: &Path, name: &str, split: &str) -> Result<ImageSet, DataErro
             present(&folder, Remedy::Unzip)?;
             let split = official::Split::from_name(split).unwrap_or(official::Split::Train);
             official::list(&folder, split)?.read(TINY_IMAGENET_SIZE)
+        }
+        "cub200" => {
+            check_split(name, split, &cub200::SPLITS)?;
+            let folder = root.join(cub200::FOLDER);
+            present(&folder, Remedy::Place)?;
+            cub200::read(&folder, split, size)
+        }
+        "celeba" => {
+            check_split(name, split, &celeba::SPLITS)?;
+            let folder = root.join(celeba::FOLDER);
+            present(&folder, Remedy::Place)?;
+            celeba::read(&folder, split, size)
         }
         "fashion-mnist" => open_fashion_mnist(root, split),
         "generated" => {
@@ -204,7 +232,7 @@ fn present(path: &Path, remedy: Remedy) -> Result<(), DataError> {
                 .to_string()
         }
         Remedy::Place => {
-            "put the file there, or set PERENNIAL_DATA to the folder that holds the data sets"
+            "put it there, or set PERENNIAL_DATA to the folder that holds the data sets"
                 .to_string()
         }
     };
@@ -247,6 +275,9 @@ mod tests {
         assert!(message(root, "tinyimagenet32", "val").contains("data convert tinyimagenet"));
         assert!(message(root, "tinyimagenet", "val").contains("data fetch tinyimagenet"));
         assert!(message(root, "tinyimagenet", "test").contains("it has train, val"));
+        assert!(message(root, "cub200", "train").contains("CUB_200_2011"));
+        assert!(message(root, "cub200", "val").contains("it has train, test, all"));
+        assert!(message(root, "celeba", "val").contains("celeba does not exist"));
         assert!(message(root, "fashion-mnist", "train").contains("train-images-idx3-ubyte"));
         assert!(message(root, "folder:/does/not/exist", "all").contains("/does/not/exist"));
     }

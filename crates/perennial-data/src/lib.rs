@@ -1,8 +1,9 @@
 //! Images in, arrays out: everything between files on disk and the batches a network sees.
 //!
 //! - [`ImageSet`]: labelled images in memory as bytes.
-//! - Readers for untrusted files: [`cifar`], [`tinyimagenet`], [`idx`] and [`folder`]. [`open`] finds a set by its name below a data folder.
+//! - Readers for untrusted files: [`cifar`], [`tinyimagenet`], [`cub200`], [`celeba`], [`idx`] and [`folder`]. [`open`] finds a set by its name below a data folder.
 //! - [`Picture`] decodes an image file; [`pictures`] reads whole folders of them, a few at a time.
+//! - [`altered_copies`]: copies that look for their originals, for tests of item-like retrieval.
 //! - [`generate`]: procedural images of any number of classes, for runs without data.
 //! - [`Preprocessing`], [`Augmentation`] and [`Pipeline`]: bytes to normalised `f32` batches, parallel and reproducible from the
 //!   seed; [`Prefetcher`] prepares them ahead of the training step.
@@ -27,11 +28,14 @@
 #![deny(missing_docs)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod altered;
 pub mod augment;
 pub mod catalogue;
+pub mod celeba;
 pub mod cifar;
 pub mod codec;
 mod completeness;
+pub mod cub200;
 mod error;
 #[cfg(feature = "fetch")]
 pub mod fetch;
@@ -39,14 +43,16 @@ pub mod folder;
 pub mod generated;
 pub mod idx;
 mod image_set;
+mod listed;
 pub mod pictures;
 pub mod prefetch;
 pub mod preprocessing;
 mod record_file;
 pub mod tinyimagenet;
 
+pub use altered::{AlteredCopies, altered_copies};
 pub use augment::{Augmentation, Pipeline};
-pub use catalogue::open;
+pub use catalogue::{open, open_sized};
 pub use codec::{
     DecodeError, DecodeLimits, Picture, decode_square, encode_png, grey, scale_square,
 };

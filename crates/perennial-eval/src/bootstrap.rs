@@ -196,7 +196,7 @@ impl Bootstrap {
     }
 }
 
-fn sorted(mut margins: Vec<f64>) -> Vec<f64> {
+pub(crate) fn sorted(mut margins: Vec<f64>) -> Vec<f64> {
     margins.sort_unstable_by(f64::total_cmp);
     margins
 }
@@ -225,7 +225,7 @@ fn binomial(trials: u64, hits: u64, total: u64) -> Binomial {
 }
 
 /// Linear interpolation between the order statistics around `(n - 1) * level`.
-fn quantile(sorted: &[f64], level: f64) -> f64 {
+pub(crate) fn quantile(sorted: &[f64], level: f64) -> f64 {
     let position = (sorted.len() - 1) as f64 * level;
     let below = position.floor() as usize;
     let above = (below + 1).min(sorted.len() - 1);

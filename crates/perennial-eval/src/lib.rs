@@ -38,6 +38,7 @@ pub mod matrix;
 pub mod mcnemar;
 pub mod measure;
 pub mod method_table;
+pub mod metric_intervals;
 pub mod metrics;
 pub mod mixed;
 pub mod outcomes;
@@ -65,7 +66,8 @@ pub use comparison::{ComparisonError, PairComparison, compare_pair, compare_pair
 pub use matrix::{CompatibilityMatrix, MatrixError};
 pub use mcnemar::McNemar;
 pub use measure::{Measure, MeasureError};
-pub use method_table::{Entry, MethodTable, MethodTableError};
+pub use method_table::{Entry, MethodTable, MethodTableError, WorstPair};
+pub use metric_intervals::{MetricIntervals, metric_intervals};
 pub use metrics::{Metrics, metrics};
 pub use mixed::{Merge, MixedError, MixedOutcomes, MixedTest, Partition, mixed_outcomes};
 pub use outcomes::{Outcomes, OutcomesError, Test, outcomes};

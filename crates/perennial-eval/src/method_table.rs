@@ -4,19 +4,23 @@
 //! the scenario stand beside them.
 
 pub mod measures;
+mod method;
 pub mod names;
+mod results;
 
 use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-pub use measures::{HEADLINE, MEASURES, measures_of};
+pub use measures::{HEADLINE, MEASURES, intervals_of, measures_of, worst_pairs_of};
+pub use method::{Method, WorstPair};
 pub use names::{RunSettings, method_names};
+pub use results::{HALF_OLD, RESULTS};
 
 use crate::published::{Figure, Published, SOURCE, figures};
 use crate::seed_summary::SeedSummary;
 use crate::text_table::{TextTable, latex, markdown};
-use crate::{Compatibility, TieRule};
+use crate::{Compatibility, Interval, TieRule};
 
 /// The measurement of one run.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,6 +39,10 @@ pub struct Entry {
     pub seed: Option<u64>,
     /// The measures, best by their names in [`MEASURES`].
     pub values: BTreeMap<String, f64>,
+    /// Their 95 % intervals over the queries, of those that have one.
+    pub intervals: BTreeMap<String, Interval>,
+    /// The pair of versions with the smallest margin, by the prefix of the measure's names: empty for class means, `recall@1 `, `mAP `.
+    pub worst_pairs: BTreeMap<String, WorstPair>,
 }
 
 /// Why entries cannot be compared.
@@ -85,22 +93,6 @@ pub struct Group {
     /// Published figures of the scenario.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     pub published: &'static [Published],
-}
-
-/// One method over its seeds.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Method {
-    /// Its name.
-    pub method: String,
-    /// The runs, in the order of their seeds.
-    pub runs: Vec<String>,
-    /// Their seeds, ascending; unknown ones come last.
-    pub seeds: Vec<Option<u64>>,
-    /// The measures by name.
-    pub measures: BTreeMap<String, SeedSummary>,
-    /// The published figures of the same method.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub published: Option<&'static Published>,
 }
 
 /// The evaluation sets and the tie rule of a report, in words; equal for reports that can be compared.
@@ -403,45 +395,6 @@ impl Group {
                 }
             }
         }
-    }
-}
-
-impl Method {
-    /// `entries` are of one method, at least one.
-    fn of(
-        mut entries: Vec<Entry>,
-        published: &'static [Published],
-    ) -> Result<Self, MethodTableError> {
-        entries.sort_by_key(|entry| (entry.seed.is_none(), entry.seed));
-        for pair in entries.windows(2) {
-            if let (Some(seed), true) = (pair[0].seed, pair[0].seed == pair[1].seed) {
-                return Err(MethodTableError::SeedTwice {
-                    method: pair[0].method.clone(),
-                    seed,
-                    first: pair[0].source.clone(),
-                    second: pair[1].source.clone(),
-                });
-            }
-        }
-        let mut values: BTreeMap<String, Vec<f64>> = BTreeMap::new();
-        for entry in &entries {
-            for (name, &value) in &entry.values {
-                values.entry(name.clone()).or_default().push(value);
-            }
-        }
-        let kind = entries[0].kind.as_deref();
-        Ok(Self {
-            method: entries[0].method.clone(),
-            published: published
-                .iter()
-                .find(|row| kind.is_some() && row.kind == kind),
-            seeds: entries.iter().map(|entry| entry.seed).collect(),
-            runs: entries.into_iter().map(|entry| entry.source).collect(),
-            measures: values
-                .into_iter()
-                .filter_map(|(name, values)| Some((name, SeedSummary::of(values)?)))
-                .collect(),
-        })
     }
 }
 

@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::comparison::compare_pairs;
 use crate::{
-    Bootstrap, CompatibilityMatrix, Metrics, PairComparison, ProbeSet, Retrieval, RetrievalScores,
-    TieRule, Verdict, metrics,
+    Bootstrap, CompatibilityMatrix, MetricIntervals, Metrics, PairComparison, ProbeSet, Retrieval,
+    RetrievalScores, TieRule, Verdict, metric_intervals, metrics,
 };
 use content::Content;
 
@@ -86,6 +86,7 @@ impl Compatibility {
             tie_rule,
             bootstrap,
             metrics: metrics(&matrix, tie_rule),
+            metric_intervals: Some(metric_intervals(&correct, tie_rule, &bootstrap)?),
             matrix,
             pairs,
             retrieval: triangle(tests, Retrieval::scores),
@@ -207,6 +208,11 @@ impl Compatibility {
     /// Metrics of the matrix.
     pub fn metrics(&self) -> &Metrics {
         &self.0.metrics
+    }
+
+    /// Intervals of AC, AA and ACA over the queries; none in reports of earlier programs.
+    pub fn metric_intervals(&self) -> Option<MetricIntervals> {
+        self.0.metric_intervals
     }
 
     /// The comparisons `k < t`, row by row, `[T (T - 1) / 2]`.
@@ -347,6 +353,11 @@ mod tests {
             ),
             ("/pairs/0/margin", json!(0.1), "contradict `matrix`"),
             ("/pairs/0/interval/low", json!(0.5), "is not an interval"),
+            (
+                "/metric_intervals/average_accuracy/high",
+                json!(1.5),
+                "`metric_intervals`",
+            ),
             ("/retrieval", json!([]), "`retrieval`"),
             (
                 "/retrieval/1/1/map",
@@ -368,7 +379,8 @@ mod tests {
                 .to_string();
             assert!(error.contains(expected), "{pointer}: {error}");
         }
-        for key in good.as_object().unwrap().keys() {
+        let keys = good.as_object().unwrap().keys();
+        for key in keys.filter(|&key| key != "metric_intervals") {
             let mut bad = good.clone();
             bad.as_object_mut().unwrap().remove(key);
             let error = Compatibility::from_json(&bad.to_string())

@@ -57,6 +57,8 @@ pub enum Softmax {
 pub struct TaskClasses {
     /// The end of the simplex where this run's classes have their vertices.
     pub end: VertexEnd,
+    /// Vertices at the back that belong to other slots; 0 for pre-training.
+    pub skipped: usize,
     /// Classes of pre-training, at the front of the simplex; 0 for a pre-training itself.
     pub pretrained: usize,
     /// Classes of earlier tasks: local labels below this are old.
@@ -70,6 +72,7 @@ impl TaskClasses {
     pub fn first_task(end: VertexEnd, seen: usize) -> Self {
         Self {
             end,
+            skipped: 0,
             pretrained: 0,
             old: 0,
             seen,
@@ -177,12 +180,11 @@ impl SimplexClassifier {
             Softmax::Used => {
                 let [front, back] = self.used(classes);
                 let part = |first, count| logits.clone().narrow(1, first, count);
+                let first = self.vertices - classes.skipped - back;
                 match (front, back) {
-                    (0, back) => part(self.vertices - back, back),
+                    (0, back) => part(first, back),
                     (front, 0) => part(0, front),
-                    (front, back) => {
-                        Tensor::cat(vec![part(0, front), part(self.vertices - back, back)], 1)
-                    }
+                    (front, back) => Tensor::cat(vec![part(0, front), part(first, back)], 1),
                 }
             }
         }
@@ -193,6 +195,7 @@ impl SimplexClassifier {
         let map = VertexMap {
             vertices: self.vertices,
             end: classes.end,
+            skipped: classes.skipped,
         };
         let [front, back] = self.used(classes);
         let column = |label: &u32| {
@@ -200,7 +203,9 @@ impl SimplexClassifier {
                 .vertex(*label as usize)
                 .expect("the run checked that every class has a vertex");
             match self.softmax {
-                Softmax::Used if vertex >= front => vertex + front + back - self.vertices,
+                Softmax::Used if vertex >= front => {
+                    vertex + front + back + classes.skipped - self.vertices
+                }
                 _ => vertex,
             }
         };
@@ -246,13 +251,16 @@ mod tests {
 
     #[test]
     fn the_used_vertices_are_those_of_both_ends_and_the_target_is_the_same_logit() {
-        for (end, pretrained, seen) in [
-            (VertexEnd::Back, 0, 3),
-            (VertexEnd::Back, 4, 3),
-            (VertexEnd::Front, 0, 5),
+        for (end, pretrained, seen, skipped) in [
+            (VertexEnd::Back, 0, 3, 0),
+            (VertexEnd::Back, 4, 3, 0),
+            (VertexEnd::Back, 4, 3, 2),
+            (VertexEnd::Back, 0, 3, 6),
+            (VertexEnd::Front, 0, 5, 0),
         ] {
             let classes = TaskClasses {
                 end,
+                skipped,
                 pretrained,
                 old: 0,
                 seen,
@@ -262,7 +270,10 @@ mod tests {
             let (used, targets) = logits(Softmax::Used, None, classes);
             let expected: Vec<f32> = match end {
                 VertexEnd::Front => all[..seen].to_vec(),
-                VertexEnd::Back => [&all[..pretrained], &all[VERTICES - seen..]].concat(),
+                VertexEnd::Back => {
+                    let end = VERTICES - skipped;
+                    [&all[..pretrained], &all[end - seen..end]].concat()
+                }
             };
             assert_eq!(used, expected);
             assert_eq!(used[targets[0] as usize], all[target]);

@@ -28,6 +28,9 @@ pub struct ExperimentConfig {
     /// Registry version or alias that the first task starts from; random weights without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initial_model: Option<String>,
+    /// The owner of the registry's slot whose vertices the classes take, for methods on the simplex; the last vertices without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<String>,
     /// Where the training images come from.
     pub data: SetConfig,
     /// The encoder.

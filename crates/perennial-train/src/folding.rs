@@ -63,6 +63,7 @@ pub fn fold(
             kind: ClassifierKind::Linear,
             vertices: None,
             vertex_end: None,
+            skipped_vertices: 0,
             classes: 0,
             pretrained_classes: version.classifier.pretrained_classes,
         },

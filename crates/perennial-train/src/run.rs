@@ -1,6 +1,7 @@
 //! A run: the plain loop over tasks, epochs and batches, with checkpoints in between.
 
 mod preparation;
+mod slots;
 mod task_start;
 
 use std::path::Path as FilePath;
@@ -97,6 +98,7 @@ pub fn pretrain(
         name: config.name.clone(),
         seed: config.seed,
         initial_model: None,
+        slot: None,
         data: config.data.clone(),
         network: config.network,
         method: config.method,
@@ -144,6 +146,8 @@ struct Run<'a> {
     places: &'a RunPlaces<'a>,
     /// Local classes' end of the simplex; `Front` only for pre-training.
     vertex_end: VertexEnd,
+    /// Vertices at the back that belong to other slots.
+    skipped_vertices: usize,
     sets: Arc<[ImageSet]>,
     scenario: Scenario,
     pipeline: Pipeline,

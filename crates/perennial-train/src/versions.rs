@@ -16,6 +16,7 @@ use crate::state_dict::{StateDict, to_safetensors};
 pub(crate) struct Lineage<'a> {
     pub config: &'a ExperimentConfig,
     pub vertex_end: VertexEnd,
+    pub skipped_vertices: usize,
     pub input: [usize; 3],
     pub task: usize,
     pub classes: usize,
@@ -57,6 +58,7 @@ fn draft(lineage: Lineage<'_>) -> Result<VersionDraft, TrainError> {
     let Lineage {
         config,
         vertex_end,
+        skipped_vertices,
         input,
         task,
         classes,
@@ -87,6 +89,7 @@ fn draft(lineage: Lineage<'_>) -> Result<VersionDraft, TrainError> {
             kind: config.method.objective().classifier().kind(),
             vertices: simplex.map(|simplex| simplex.vertices()),
             vertex_end: simplex.map(|_| vertex_end),
+            skipped_vertices,
             classes,
             pretrained_classes: if pretraining { classes } else { inherited },
         },

@@ -60,6 +60,11 @@ pub enum Command {
         #[command(subcommand)]
         action: commands::spaces::Action,
     },
+    /// Allocate the vertices of a simplex to teams and tasks, list them, and grow an unused simplex
+    Slots {
+        #[command(subcommand)]
+        action: commands::slots::Action,
+    },
     /// Compute all metrics of a compatibility matrix, from any tool
     Metrics(commands::metrics::Arguments),
     /// Compare runs of several methods and seeds, beside the published figures, and certificates
@@ -80,7 +85,7 @@ pub enum Command {
         #[command(subcommand)]
         action: commands::data::Action,
     },
-    /// Measure how fast this build is on this machine
+    /// Measure how fast this build is on this machine, or how compatible the versions of every method are
     Bench(Box<commands::bench::Arguments>),
     /// Print a shell's completion script
     Completions(commands::completions::Arguments),

@@ -16,5 +16,6 @@ pub mod metrics;
 pub mod models;
 pub mod pretrain;
 pub mod serve;
+pub mod slots;
 pub mod spaces;
 pub mod train;

@@ -189,6 +189,7 @@ fn is_wrong_version_name(error: &RegistryError) -> bool {
             | RegistryError::DanglingAlias { .. }
             | RegistryError::AliasName { .. }
             | RegistryError::Space { .. }
+            | RegistryError::Slots { .. }
     )
 }
 

@@ -107,6 +107,7 @@ fn run(
         Command::Certify(arguments) => commands::certify::run(&arguments, &global, terminal),
         Command::Advise(arguments) => commands::advise::run(&arguments, &global, terminal),
         Command::Spaces { action } => commands::spaces::run(&action, &global, terminal),
+        Command::Slots { action } => commands::slots::run(&action, &global, terminal),
         Command::Compare(arguments) => commands::compare::run(&arguments, &global, terminal),
         Command::Embed(arguments) => commands::embed::run(&arguments, &global, terminal),
         Command::Models { action } => commands::models::run(&action, &global, terminal),

@@ -31,6 +31,17 @@ impl Probe {
         }
     }
 
+    /// Images that no name stands for.
+    pub fn made(set: ImageSet, name: String) -> Self {
+        let description = ProbeSet {
+            name,
+            argument: None,
+            count: set.len(),
+            sha256: set.content_sha256(),
+        };
+        Self { set, description }
+    }
+
     fn of(config: &SetConfig, set: ImageSet) -> anyhow::Result<Self> {
         let mut name = config.describe();
         if let Some(completeness) = set.completeness().filter(|found| found.is_partial()) {

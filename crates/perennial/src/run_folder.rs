@@ -123,7 +123,8 @@ impl RunFolder {
         Self::find(&runs.join(name), runs)
     }
 
-    fn at(path: PathBuf) -> Self {
+    /// The folder at a path, whatever is there.
+    pub fn at(path: PathBuf) -> Self {
         Self {
             path,
             made: Vec::new(),
@@ -146,6 +147,11 @@ impl RunFolder {
 
     fn resolved_path(&self) -> PathBuf {
         self.path.join(RESOLVED_FILE)
+    }
+
+    /// The file that a process which works on the run holds locked.
+    pub fn lock_path(&self) -> PathBuf {
+        self.path.join(LOCK_FILE)
     }
 
     /// Whether there is anything to resume or to lose.

@@ -214,7 +214,7 @@ fn resolve<C: Runnable>(arguments: &Arguments) -> anyhow::Result<C> {
 }
 
 /// The key that a check found wrong.
-fn key_of(error: &TrainError) -> Option<String> {
+pub fn key_of(error: &TrainError) -> Option<String> {
     match error {
         TrainError::Config { key, .. } => Some(key.clone()),
         _ => None,

@@ -89,6 +89,14 @@ pub enum RegistryError {
         /// What is wrong, and what to do.
         problem: String,
     },
+    /// Slots that cannot be allocated, grown or read.
+    #[error("{}: {problem}", path.display())]
+    Slots {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
     /// The weights do not have the published size.
     #[error(
         "{} holds {actual} bytes, {expected} were published; it was cut off or changed, restore it from a copy",

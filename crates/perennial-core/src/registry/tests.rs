@@ -7,6 +7,14 @@ fn draft() -> VersionDraft {
     ModelVersion::from_toml(text).unwrap().draft()
 }
 
+/// A version with local classes on a simplex of this many vertices.
+pub(super) fn simplex_draft(vertices: usize) -> VersionDraft {
+    let mut draft = draft();
+    draft.dim = vertices - 1;
+    draft.classifier.vertices = Some(vertices);
+    draft
+}
+
 fn registry() -> (TempDir, Registry) {
     let folder = tempfile::tempdir().unwrap();
     let registry = Registry::create(folder.path().join("deep/registry")).unwrap();

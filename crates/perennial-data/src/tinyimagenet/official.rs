@@ -21,14 +21,11 @@ use rayon::prelude::*;
 
 use super::{CLASSES, RECORD_SIZE};
 use crate::completeness::{Completeness, official_images};
-use crate::error::MAX_BYTES;
-use crate::record_file::{allocate, file_size};
+use crate::listed::{decode_all, image_bytes, lines, read_text};
 use crate::{DataError, DecodeLimits, ImageSet, decode_square};
 
 /// Rows and columns of the published images.
 const OFFICIAL_SIZE: usize = 64;
-/// Longest text file that is read.
-const MAX_TEXT_BYTES: u64 = 64 << 20;
 /// Images that are decoded at a time while a file is written.
 const BATCH: usize = 1024;
 
@@ -174,24 +171,7 @@ impl Listing {
     ///
     /// **Errors**: [`DataError`] for an image that cannot be decoded, and for a set above 8 GiB.
     pub fn read(&self, size: usize) -> Result<ImageSet, DataError> {
-        let image_bytes = size.saturating_mul(size).saturating_mul(3);
-        let bytes = (image_bytes as u64).saturating_mul(self.files.len() as u64);
-        if image_bytes == 0 || bytes > MAX_BYTES {
-            return Err(DataError::TooLarge {
-                path: self.folder.clone(),
-                bytes,
-                limit: MAX_BYTES,
-            });
-        }
-        let mut pixels = allocate::<u8>(&self.folder, bytes as usize)?;
-        pixels.resize(bytes as usize, 0);
-        pixels
-            .par_chunks_exact_mut(image_bytes)
-            .zip(self.files.par_iter())
-            .try_for_each(|(target, (file, _))| {
-                target.copy_from_slice(&decode(file, size)?);
-                Ok::<(), DataError>(())
-            })?;
+        let pixels = decode_all(&self.folder, &self.files, size, |path| decode(path, size))?;
         let labels = self.files.iter().map(|(_, label)| *label).collect();
         let set = ImageSet::new("tinyimagenet", [3, size, size], pixels, labels, CLASSES)?;
         Ok(set.with_completeness(self.completeness.clone()))
@@ -356,38 +336,10 @@ fn image_files(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     Ok(files)
 }
 
-fn read_text(path: &Path) -> Result<String, DataError> {
-    let bytes = file_size(path)?;
-    if bytes > MAX_TEXT_BYTES {
-        return Err(DataError::TooLarge {
-            path: path.to_path_buf(),
-            bytes,
-            limit: MAX_TEXT_BYTES,
-        });
-    }
-    std::fs::read_to_string(path).map_err(DataError::io(path))
-}
-
-/// Lines that are not blank, with the byte where each starts.
-fn lines(text: &str) -> impl Iterator<Item = (u64, &str)> {
-    let start = text.as_ptr() as usize;
-    text.lines()
-        .map(move |line| ((line.as_ptr() as usize - start) as u64, line.trim()))
-        .filter(|(_, line)| !line.is_empty())
-}
-
 /// One image as `[3, size, size]`.
 fn decode(path: &Path, size: usize) -> Result<Vec<u8>, DataError> {
     let limits = DecodeLimits::FILES;
-    let bytes = file_size(path)?;
-    if bytes > limits.bytes {
-        return Err(DataError::TooLarge {
-            path: path.to_path_buf(),
-            bytes,
-            limit: limits.bytes,
-        });
-    }
-    let bytes = std::fs::read(path).map_err(DataError::io(path))?;
+    let bytes = image_bytes(path)?;
     let in_blocks = size > 0 && size < OFFICIAL_SIZE && OFFICIAL_SIZE.is_multiple_of(size);
     let decoded = if in_blocks {
         decode_square(&bytes, OFFICIAL_SIZE, limits).map(|pixels| block_means(&pixels, size))

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use super::WorstPair;
 use crate::{
-    Compatibility, CompatibilityMatrix, MatrixError, RetrievalScores, VerdictCounts, metrics,
+    Compatibility, CompatibilityMatrix, Interval, MatrixError, RetrievalScores, VerdictCounts,
+    metrics,
 };
 
 /// The measures in the order in which they are shown.
@@ -52,6 +54,12 @@ pub fn is_difference(measure: &str) -> bool {
 
 type Score = fn(&RetrievalScores) -> f64;
 
+/// Measures of single items: the prefix of their names, and the score that they are made of.
+const OF_ITEMS: [(&str, Score); 2] = [
+    ("recall@1 ", |scores| scores.cmc1),
+    ("mAP ", |scores| scores.map),
+];
+
 /// Every measure of a report, by its name in [`MEASURES`]. Reports of one version have no measures of pairs.
 ///
 /// # Errors
@@ -75,17 +83,40 @@ pub fn measures_of(report: &Compatibility) -> Result<BTreeMap<String, f64>, Matr
         values.extend(value.map(|value| (name.to_owned(), value)));
     }
     add_matrix(&mut values, "", report, report.matrix());
-    let of_items: [(&str, Score); 2] = [
-        ("recall@1 ", |scores| scores.cmc1),
-        ("mAP ", |scores| scores.map),
-    ];
-    for (prefix, score) in of_items {
-        let rows = report.retrieval().iter();
-        let matrix =
-            CompatibilityMatrix::new(rows.map(|row| row.iter().map(score).collect()).collect())?;
+    for (prefix, score) in OF_ITEMS {
+        let matrix = CompatibilityMatrix::new(scores(report, score))?;
         add_matrix(&mut values, prefix, report, &matrix);
     }
     Ok(values)
+}
+
+/// `[t][k]` for `k <= t`.
+fn scores(report: &Compatibility, score: Score) -> Vec<Vec<f64>> {
+    let rows = report.retrieval().iter();
+    rows.map(|row| row.iter().map(score).collect()).collect()
+}
+
+/// The 95 % intervals over the queries of the measures that have one: AC, AA and ACA.
+pub fn intervals_of(report: &Compatibility) -> BTreeMap<String, Interval> {
+    let found = report.metric_intervals();
+    let all = found.into_iter().flat_map(|found| {
+        [
+            ("AC", found.average_compatibility),
+            ("AA", Some(found.average_accuracy)),
+            ("ACA", found.average_compatible_accuracy),
+        ]
+    });
+    all.filter_map(|(name, interval)| Some((name.to_owned(), interval?)))
+        .collect()
+}
+
+/// The pair with the smallest margin, by class means and by each measure of single items.
+pub fn worst_pairs_of(report: &Compatibility) -> BTreeMap<String, WorstPair> {
+    let of_items = OF_ITEMS.map(|(prefix, score)| (prefix, WorstPair::of(&scores(report, score))));
+    std::iter::once(("", WorstPair::of(report.matrix().rows())))
+        .chain(of_items)
+        .filter_map(|(prefix, pair)| Some((prefix.to_owned(), pair?)))
+        .collect()
 }
 
 fn add_matrix(
@@ -193,6 +224,19 @@ mod tests {
         names.sort_unstable();
         assert!(found.keys().map(String::as_str).eq(names));
         assert!(HEADLINE.iter().all(|name| MEASURES.contains(name)));
+
+        let report = report(&tests);
+        let intervals = intervals_of(&report);
+        assert!(intervals.keys().eq(["AA", "AC", "ACA"]));
+        let compatibility = intervals["AC"];
+        assert!(compatibility.low <= 1.0 && compatibility.high == 1.0);
+        let worst = worst_pairs_of(&report);
+        assert_eq!(
+            (worst["recall@1 "].query, worst["recall@1 "].gallery),
+            (2, 1)
+        );
+        assert!((worst["recall@1 "].margin + 0.1).abs() < 1e-12);
+        assert!(worst[""].margin > 0.0 && worst["mAP "].margin > 0.0);
     }
 
     #[test]

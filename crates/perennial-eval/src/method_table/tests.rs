@@ -13,6 +13,8 @@ fn entry(method: &str, seed: u64, values: &[(&str, f64)]) -> Entry {
             .iter()
             .map(|&(name, value)| (name.to_owned(), value))
             .collect(),
+        intervals: BTreeMap::new(),
+        worst_pairs: BTreeMap::new(),
     }
 }
 

@@ -42,8 +42,27 @@ pub(super) fn check(content: &Content) -> Result<(), ReportError> {
             "they are not those of `matrix` under `tie_rule`; compute them again",
         ));
     }
+    check_metric_intervals(content)?;
     check_retrieval(content)?;
     check_pairs(content)
+}
+
+fn check_metric_intervals(content: &Content) -> Result<(), ReportError> {
+    let Some(found) = &content.metric_intervals else {
+        return Ok(());
+    };
+    let all = [
+        found.average_compatibility,
+        Some(found.average_accuracy),
+        found.average_compatible_accuracy,
+    ];
+    for Interval { low, high } in all.into_iter().flatten() {
+        if !(0.0 <= low && low <= high && high <= 1.0) {
+            let reason = format!("[{low}, {high}] is not an interval between 0 and 1");
+            return Err(invalid("metric_intervals", reason));
+        }
+    }
+    Ok(())
 }
 
 fn check_retrieval(content: &Content) -> Result<(), ReportError> {

@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Bootstrap, CompatibilityMatrix, Metrics, PairComparison, ProbeSet, RetrievalScores, TieRule,
+    Bootstrap, CompatibilityMatrix, MetricIntervals, Metrics, PairComparison, ProbeSet,
+    RetrievalScores, TieRule,
 };
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -16,6 +17,9 @@ pub(super) struct Content {
     pub(super) bootstrap: Bootstrap,
     pub(super) matrix: CompatibilityMatrix,
     pub(super) metrics: Metrics,
+    /// Absent in reports of earlier programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) metric_intervals: Option<MetricIntervals>,
     pub(super) pairs: Vec<PairComparison>,
     pub(super) retrieval: Vec<Vec<RetrievalScores>>,
 }

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::{ComparisonError, MatrixError};
+use crate::{BootstrapError, ComparisonError, MatrixError};
 
 /// The `schema_version` that this crate writes. Files may gain keys under the same number; a changed meaning raises it.
 ///
@@ -50,4 +50,7 @@ pub enum ReportError {
     /// The versions cannot be compared.
     #[error(transparent)]
     Comparison(#[from] ComparisonError),
+    /// The metrics have no intervals.
+    #[error(transparent)]
+    Bootstrap(#[from] BootstrapError),
 }

@@ -11,7 +11,7 @@ use crate::TrainError;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SetConfig {
-    /// `cifar10`, `cifar100`, `tinyimagenet`, `tinyimagenet32`, `fashion-mnist`, `generated` or `folder:PATH`.
+    /// `cifar10`, `cifar100`, `tinyimagenet`, `tinyimagenet32`, `cub200`, `celeba`, `fashion-mnist`, `generated` or `folder:PATH`.
     pub set: String,
     /// Which part of the set, such as `train`, `test` or `batch1`.
     #[serde(default = "default_split")]
@@ -58,7 +58,8 @@ impl SetConfig {
         self.load_sized(root, perennial_data::catalogue::FOLDER_SIZE)
     }
 
-    /// The same, with the pictures of a folder scaled to squares of `folder_size` pixels a side; other sets have a size of their own.
+    /// The same, with the pictures of a folder, of `cub200` and of `celeba` scaled to squares of `folder_size` pixels a side; other sets have a
+    /// size of their own.
     /// What a folder holds besides usable pictures is logged.
     ///
     /// # Errors
@@ -87,7 +88,7 @@ impl SetConfig {
             }
             None => match self.set.strip_prefix("folder:") {
                 Some(path) => self.load_folder(Path::new(path), folder_size)?,
-                None => perennial_data::open(root, &self.set, &self.split)?,
+                None => perennial_data::open_sized(root, &self.set, &self.split, folder_size)?,
             },
         };
         if let Some(completeness) = set.completeness().filter(|found| found.is_partial()) {

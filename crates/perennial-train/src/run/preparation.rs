@@ -72,6 +72,7 @@ impl<'a> Run<'a> {
             config,
             places,
             vertex_end,
+            skipped_vertices: 0,
             sets: [set].into(),
             scenario,
             pipeline,
@@ -86,6 +87,7 @@ impl<'a> Run<'a> {
             run.progress.starts = run.resolve_starts()?;
             run.progress.inputs_sha256 = inputs_sha256;
         }
+        run.skipped_vertices = run.place_classes()?;
         run.check_versions()?;
         metrics_log::truncate(places.folder, &run.progress)?;
         // From here on the folder belongs to this configuration.
@@ -225,7 +227,11 @@ impl<'a> Run<'a> {
         }
         let local = self.scenario.classes_after(self.scenario.tasks().len() - 1);
         if let Some(simplex) = simplex {
-            check_disjoint(simplex.vertices(), pretrained, local)?;
+            check_disjoint(
+                simplex.vertices(),
+                pretrained,
+                local + self.skipped_vertices,
+            )?;
         }
         Ok(())
     }

@@ -142,6 +142,7 @@ impl<'a> Run<'a> {
         let pretrained = inherited_classes([start, self.deployed(task)?.as_ref()]);
         Ok(TaskClasses {
             end: self.vertex_end,
+            skipped: self.skipped_vertices,
             pretrained,
             old: task
                 .checked_sub(1)
@@ -209,6 +210,7 @@ impl<'a> Run<'a> {
         Ok(Lineage {
             config: self.config,
             vertex_end: self.vertex_end,
+            skipped_vertices: self.skipped_vertices,
             input: self.sets[0].shape(),
             task,
             classes: self.scenario.classes_after(task),

@@ -33,6 +33,7 @@ pub(crate) fn draft() -> VersionDraft {
             kind: ClassifierKind::Linear,
             vertices: None,
             vertex_end: None,
+            skipped_vertices: 0,
             classes: 2,
             pretrained_classes: 0,
         },

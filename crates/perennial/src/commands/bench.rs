@@ -1,8 +1,10 @@
-//! `perennial bench`: how fast this build is on this machine, and against what the machine could do.
+//! `perennial bench`: how fast this build is on this machine, and against what the machine could do; `perennial bench compatibility`: how
+//! compatible the versions of every method are.
 
 mod bridge;
 mod certify;
 mod classifier;
+mod compatibility;
 mod evaluation;
 mod network;
 mod peaks;
@@ -14,7 +16,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use clap::ValueEnum;
+use clap::{Subcommand, ValueEnum};
 use perennial_core::Registry;
 use perennial_gallery::BytesPerVector;
 use perennial_train::network::{BackboneKind, NetworkConfig, Stem};
@@ -56,7 +58,24 @@ enum Subjects {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Arguments {
+    #[command(subcommand)]
+    action: Option<Action>,
+    #[command(flatten)]
+    speed: SpeedArguments,
+}
+
+/// Benchmarks of something else than speed.
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Train and measure all methods, seeds and scenarios of a description, and write one table of results. Finished runs are kept,
+    /// interrupted ones go on from their checkpoints
+    Compatibility(compatibility::Arguments),
+}
+
+#[derive(Debug, clap::Args)]
+struct SpeedArguments {
     /// What to measure [default: everything]
     #[arg(value_name = "WHAT")]
     subjects: Vec<Subjects>,
@@ -150,6 +169,10 @@ pub fn run(
     global: &GlobalArguments,
     terminal: &Terminal,
 ) -> anyhow::Result<ExitStatus> {
+    if let Some(Action::Compatibility(arguments)) = &arguments.action {
+        return compatibility::run(arguments, global, terminal);
+    }
+    let arguments = &arguments.speed;
     let earlier = arguments.against.as_deref().map(read).transpose()?;
     if let Some(threads) = arguments.threads {
         rayon::ThreadPoolBuilder::new()
@@ -184,7 +207,7 @@ pub fn run(
 }
 
 fn measure(
-    arguments: &Arguments,
+    arguments: &SpeedArguments,
     config: NetworkConfig,
     global: &GlobalArguments,
     terminal: &Terminal,
@@ -255,7 +278,7 @@ fn measure(
     Ok(())
 }
 
-fn network(arguments: &Arguments) -> anyhow::Result<NetworkConfig> {
+fn network(arguments: &SpeedArguments) -> anyhow::Result<NetworkConfig> {
     let entry = arguments.backbone.entry();
     let stem = entry
         .stem(arguments.stem)
@@ -273,7 +296,7 @@ fn network(arguments: &Arguments) -> anyhow::Result<NetworkConfig> {
     Ok(config)
 }
 
-fn vectors(arguments: &Arguments) -> anyhow::Result<Vectors> {
+fn vectors(arguments: &SpeedArguments) -> anyhow::Result<Vectors> {
     match (&arguments.vectors, &arguments.queries) {
         (Some(vectors), Some(queries)) => Vectors::read(vectors, queries),
         _ => Vectors::generate(

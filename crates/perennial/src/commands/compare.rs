@@ -1,6 +1,6 @@
 //! `perennial compare`: runs of several methods and seeds side by side, and certificates.
 
-mod run_argument;
+pub mod run_argument;
 
 use std::path::PathBuf;
 

@@ -1,7 +1,7 @@
 //! `perennial evaluate`: the compatibility of every pair of versions.
 
 mod files;
-mod routes;
+pub mod routes;
 
 use std::path::{Path, PathBuf};
 
@@ -27,7 +27,7 @@ use crate::run_record::RunRecord;
 use crate::set_argument::SetArgument;
 use crate::terminal::Terminal;
 
-const REPORT_FILE: &str = "compatibility.json";
+pub const REPORT_FILE: &str = "compatibility.json";
 const PAGE_FILE: &str = "report.html";
 /// Where a run's folder keeps embeddings.
 const EMBEDDINGS_FOLDER: &str = "embeddings";

@@ -4,6 +4,7 @@
 
 mod backfill;
 mod bench;
+mod benchmark;
 mod bridges;
 mod certificates;
 mod client;
@@ -38,4 +39,5 @@ mod runs;
 mod selection;
 mod serve_settings;
 mod service;
+mod slots;
 mod speed;

@@ -14,6 +14,7 @@ pub const LABELS: [u32; 6] = [0, 1, 3, 0, 2, 3];
 /// Classes 0 and 1 are old.
 pub const CLASSES: TaskClasses = TaskClasses {
     end: VertexEnd::Back,
+    skipped: 0,
     pretrained: 2,
     old: 2,
     seen: 4,

@@ -172,6 +172,7 @@ impl Subject {
                 kind: ClassifierKind::Simplex,
                 vertices: Some(self.vertices),
                 vertex_end: Some(VertexEnd::Front),
+                skipped_vertices: 0,
                 classes: 0,
                 pretrained_classes: 0,
             },

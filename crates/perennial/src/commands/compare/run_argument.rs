@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use perennial_core::read_at_most;
-use perennial_eval::method_table::{RunSettings, evaluation_of, measures_of};
+use perennial_eval::method_table::{
+    RunSettings, evaluation_of, intervals_of, measures_of, worst_pairs_of,
+};
 use perennial_eval::{Compatibility, Entry, published};
 use perennial_upgrade::Certificate;
 use toml::{Table, Value};
@@ -173,6 +175,8 @@ impl Run {
             evaluation: Some(evaluation_of(&self.report)),
             seed: self.seed,
             values: self.values,
+            intervals: intervals_of(&self.report),
+            worst_pairs: worst_pairs_of(&self.report),
         }
     }
 }
@@ -193,7 +197,7 @@ fn configured_seed(configuration: &Table) -> Option<u64> {
 }
 
 /// The published scenario that the run belongs to, or its training set, tasks and replacements in words.
-fn scenario(
+pub fn scenario(
     report: &Compatibility,
     configuration: Option<&Table>,
     record: Option<&RunRecord>,

@@ -2,16 +2,20 @@
 
 mod text;
 
+use std::path::Path;
+
+use anyhow::Context;
 use clap::ValueEnum;
 use perennial_bridge::Recipe;
-use perennial_core::{ModelVersion, Output};
+use perennial_core::{ModelVersion, Output, ProbeSet, read_at_most};
+use perennial_data::altered_copies;
 use perennial_upgrade::{
     BridgePath, Chain, ChainRoute, ChainVersion, DEFAULT_WEIGHT, Demands, OldHalf, RouteResult,
-    Rows, Truth,
+    Rows, Task, Truth,
 };
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::exit_status::usage;
 use crate::measurement::Measurement;
@@ -21,6 +25,9 @@ use crate::set_argument::SetArgument;
 
 /// The file with the result.
 pub const FILE: &str = "routes.json";
+const SCHEMA_VERSION: u32 = 1;
+/// Largest result that is read; 31 versions on seven routes need a hundredth of it.
+const MAX_BYTES: u64 = 256 << 20;
 
 /// How newer queries search older galleries.
 #[derive(Debug, Clone, clap::Args)]
@@ -47,11 +54,16 @@ pub struct RouteArguments {
     /// Share of the old query in dual queries
     #[arg(long, value_name = "W", default_value_t = DEFAULT_WEIGHT, requires = "routes")]
     weight: f64,
+    /// Search for single items: queries are altered copies (cropped, mirrored, recoloured) of so many gallery images, in place of the
+    /// evaluation set's, and only the original is right. By recall@1 and MRR@10
+    #[arg(long, value_name = "N", requires = "routes")]
+    altered: Option<usize>,
 }
 
-/// A route on the command line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum RouteName {
+/// A route on the command line and in descriptions of benchmarks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RouteName {
     /// As they are
     Own,
     /// Each side less the mean of its fit set
@@ -68,17 +80,74 @@ enum RouteName {
     DualLatestComposed,
 }
 
-#[derive(Serialize)]
-struct Document<'a> {
+/// The content of `routes.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Document {
     schema_version: u32,
-    versions: Vec<&'a str>,
-    queries: &'a perennial_core::ProbeSet,
-    gallery: &'a perennial_core::ProbeSet,
-    fit_set: Option<String>,
-    fit_pairs: usize,
+    /// What was searched for; results of earlier programs are of classes.
+    #[serde(default)]
+    pub task: Task,
+    /// The versions, oldest first.
+    pub versions: Vec<String>,
+    /// The queries.
+    pub queries: ProbeSet,
+    /// The gallery.
+    pub gallery: ProbeSet,
+    /// What bridges and means were fitted on.
+    pub fit_set: Option<String>,
+    /// How many images of it.
+    pub fit_pairs: usize,
     demands: Demands,
     created: String,
-    routes: &'a [RouteResult],
+    /// The routes in the order in which they were asked for.
+    pub routes: Vec<RouteResult>,
+}
+
+impl Document {
+    /// Reads a result.
+    ///
+    /// # Errors
+    /// Names the file: it is missing, damaged, or of another schema.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let bytes = read_at_most(path, MAX_BYTES)?;
+        let damaged = || format!("{} is damaged; remove it to measure again", path.display());
+        let document: Self = serde_json::from_slice(&bytes).with_context(damaged)?;
+        anyhow::ensure!(
+            document.schema_version == SCHEMA_VERSION,
+            "{}: schema_version is {}, this program reads {SCHEMA_VERSION}; remove it to measure again",
+            path.display(),
+            document.schema_version
+        );
+        Ok(document)
+    }
+}
+
+impl RouteName {
+    /// Its name on the command line.
+    pub fn as_argument(self) -> String {
+        let value = self.to_possible_value();
+        value.map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    /// The route with these bridges and this share of the old query.
+    pub fn route(self, recipe: Recipe, weight: f64) -> ChainRoute {
+        let bridged = |path| ChainRoute::Bridged { recipe, path };
+        let dual = |old, path| ChainRoute::Dual {
+            recipe,
+            weight,
+            old,
+            path,
+        };
+        match self {
+            Self::Own => ChainRoute::Own,
+            Self::Centred => ChainRoute::Centred,
+            Self::Bridged => bridged(BridgePath::Direct),
+            Self::Composed => bridged(BridgePath::Composed),
+            Self::Dual => dual(OldHalf::Gallery, BridgePath::Direct),
+            Self::DualLatest => dual(OldHalf::Latest, BridgePath::Direct),
+            Self::DualLatestComposed => dual(OldHalf::Latest, BridgePath::Composed),
+        }
+    }
 }
 
 impl RouteArguments {
@@ -95,7 +164,10 @@ impl RouteArguments {
         let routes = if named.is_empty() {
             ChainRoute::usual(versions, self.kind, self.weight)
         } else {
-            named.iter().map(|&name| self.route(name)).collect()
+            named
+                .iter()
+                .map(|name| name.route(self.kind, self.weight))
+                .collect()
         };
         if let Some(route) = routes
             .iter()
@@ -117,26 +189,6 @@ impl RouteArguments {
         Ok(routes)
     }
 
-    fn route(&self, name: RouteName) -> ChainRoute {
-        let recipe = self.kind;
-        let bridged = |path| ChainRoute::Bridged { recipe, path };
-        let dual = |old, path| ChainRoute::Dual {
-            recipe,
-            weight: self.weight,
-            old,
-            path,
-        };
-        match name {
-            RouteName::Own => ChainRoute::Own,
-            RouteName::Centred => ChainRoute::Centred,
-            RouteName::Bridged => bridged(BridgePath::Direct),
-            RouteName::Composed => bridged(BridgePath::Composed),
-            RouteName::Dual => dual(OldHalf::Gallery, BridgePath::Direct),
-            RouteName::DualLatest => dual(OldHalf::Latest, BridgePath::Direct),
-            RouteName::DualLatestComposed => dual(OldHalf::Latest, BridgePath::Composed),
-        }
-    }
-
     /// Measures the routes and writes the result to `output`.
     pub fn run(
         &self,
@@ -144,7 +196,7 @@ impl RouteArguments {
         versions: &[ModelVersion],
         [queries, gallery]: [&Probe; 2],
         demands: Demands,
-        data: &std::path::Path,
+        data: &Path,
         output: Output,
     ) -> anyhow::Result<()> {
         let terminal = measurement.terminal;
@@ -156,6 +208,22 @@ impl RouteArguments {
         let drawn = match &fit {
             Some(fit) => self.draw(fit.set.len(), demands.bootstrap.seed)?,
             None => Vec::new(),
+        };
+        let (queries, truth) = match self.altered {
+            Some(count) => {
+                let copies = altered_copies(&gallery.set, count, demands.bootstrap.seed)?;
+                let right = copies.originals.iter().map(|&item| vec![item as u32]);
+                let truth = Truth::Items(right.collect());
+                let name = format!("{count} altered copies of {}", gallery.description.name);
+                (&Probe::made(copies.images, name), truth)
+            }
+            None => {
+                let truth = Truth::Classes {
+                    queries: queries.set.labels().to_vec(),
+                    gallery: gallery.set.labels().to_vec(),
+                };
+                (queries, truth)
+            }
         };
         let mut chain = Vec::with_capacity(versions.len());
         for version in versions {
@@ -173,10 +241,6 @@ impl RouteArguments {
                 },
             });
         }
-        let truth = Truth::Classes {
-            queries: queries.set.labels().to_vec(),
-            gallery: gallery.set.labels().to_vec(),
-        };
         let chain = Chain {
             versions: &chain,
             truth: &truth,
@@ -191,23 +255,24 @@ impl RouteArguments {
         })?;
         progress.finish();
         let document = Document {
-            schema_version: 1,
+            schema_version: SCHEMA_VERSION,
+            task: truth.task(),
             versions: versions
                 .iter()
-                .map(|version| version.name.as_str())
+                .map(|version| version.name.clone())
                 .collect(),
-            queries: &queries.description,
-            gallery: &gallery.description,
+            queries: queries.description.clone(),
+            gallery: gallery.description.clone(),
             fit_set: fit.as_ref().map(|fit| fit.description.name.clone()),
             fit_pairs: drawn.len(),
             demands,
             created: perennial_train::now(),
-            routes: &results,
+            routes: results,
         };
         let mut json = serde_json::to_string_pretty(&document)?;
         json.push('\n');
         output.commit(&json)?;
-        terminal.document(|| Ok(json), |_| text::render(&results, drawn.len()))
+        terminal.document(|| Ok(json), |_| text::render(&document.routes, drawn.len()))
     }
 
     fn draw(&self, images: usize, seed: u64) -> anyhow::Result<Vec<usize>> {

@@ -123,6 +123,7 @@ struct Facts {
     simplex: Option<Simplex>,
     classes: Found<usize>,
     vertex_end: VertexEnd,
+    skipped_vertices: usize,
     pretrained_classes: usize,
     input: Input,
 }
@@ -360,6 +361,10 @@ fn facts(
             VertexEnd::Front => classes.value,
             VertexEnd::Back => pretrained.unwrap_or(0),
         },
+        skipped_vertices: match vertex_end {
+            VertexEnd::Front => 0,
+            VertexEnd::Back => described.map_or(0, |classifier| classifier.skipped_vertices),
+        },
         file,
         key: selection.key.clone(),
         network,
@@ -393,6 +398,7 @@ fn draft(facts: &Facts) -> VersionDraft {
             },
             vertices: simplex.map(|simplex| simplex.vertices()),
             vertex_end: simplex.map(|_| facts.vertex_end),
+            skipped_vertices: facts.skipped_vertices,
             classes: facts.classes.value,
             pretrained_classes: facts.pretrained_classes,
         },

@@ -1,0 +1,421 @@
+//! What a benchmark consists of: pre-trainings and runs with their folders and configurations, and how each run is measured.
+
+use std::collections::BTreeSet;
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use perennial_bridge::Recipe;
+use perennial_core::{ProbeSet, Registry};
+use perennial_train::config::EvaluationConfig;
+use perennial_train::{ExperimentConfig, PretrainConfig, SetConfig};
+use perennial_upgrade::Task;
+use serde::{Deserialize, Serialize};
+use toml::Value;
+
+use super::description::Read;
+use crate::arguments::GlobalArguments;
+use crate::commands::evaluate::routes::{Document, RouteName};
+use crate::configuration::{Layers, to_toml};
+use crate::exit_status::usage;
+use crate::run_folder::RunFolder;
+use crate::run_record::{RunRecord, Status};
+use crate::set_argument::SetArgument;
+use crate::training_run::{Runnable, key_of};
+
+/// A whole benchmark.
+#[derive(Debug)]
+pub struct Plan {
+    /// Its name.
+    pub name: String,
+    /// Where its runs, logs and locks are.
+    pub folder: PathBuf,
+    /// Models that runs start from.
+    pub pretrainings: Vec<Work<PretrainConfig>>,
+    /// Places of pre-trainings whose models the registry has.
+    pub registered: BTreeSet<usize>,
+    /// The runs: scenario by scenario, and in it seed by seed, so that every method soon has one.
+    pub runs: Vec<Run>,
+    /// Name and title of the scenarios.
+    pub scenarios: Vec<[String; 2]>,
+}
+
+/// A training: a configuration and the folder of its run.
+#[derive(Debug)]
+pub struct Work<C> {
+    /// The configuration with all settings.
+    pub config: C,
+    /// The run's folder.
+    pub folder: PathBuf,
+}
+
+/// A run of a method with a seed in a scenario.
+#[derive(Debug)]
+pub struct Run {
+    /// Its training.
+    pub work: Work<ExperimentConfig>,
+    /// The scenario, by its place in [`Plan::scenarios`].
+    pub scenario: usize,
+    /// The method's name.
+    pub method: String,
+    /// What tables call it.
+    pub title: String,
+    /// The seed.
+    pub seed: u64,
+    /// How it is measured beside its matrix.
+    pub tests: Vec<RouteTest>,
+    /// The pre-trainings that it starts from, by their places in [`Plan::pretrainings`].
+    pub needs: Vec<usize>,
+}
+
+/// One call of `perennial evaluate --routes`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RouteTest {
+    /// The routes.
+    pub routes: Vec<RouteName>,
+    /// What bridges are fitted on, as `SET:SPLIT`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fit_set: Option<String>,
+    /// How many images of it; all without a number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fit_pairs: Option<usize>,
+    /// Kind of the bridges.
+    pub kind: Recipe,
+    /// Share of the old query in dual queries.
+    pub weight: f64,
+    /// Copies that look for their originals, instead of the evaluation set's queries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub altered: Option<usize>,
+}
+
+/// How far a training got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Training {
+    /// Nothing was done yet.
+    Missing,
+    /// There is a checkpoint to go on from.
+    Begun,
+    /// Finished.
+    Finished,
+}
+
+impl RouteTest {
+    /// The folder of its result within a run's.
+    pub fn folder(&self, run: &Path) -> PathBuf {
+        let fit = match (&self.fit_set, self.fit_pairs) {
+            (None, _) => "own".to_owned(),
+            (Some(_), None) => "all".to_owned(),
+            (Some(_), Some(pairs)) => pairs.to_string(),
+        };
+        let task = if self.altered.is_some() {
+            "altered"
+        } else {
+            "classes"
+        };
+        run.join("routes").join(format!("{task}-{fit}"))
+    }
+
+    /// Whether a result is of this test, on these versions and this evaluation set.
+    pub fn is_of(
+        &self,
+        found: &Document,
+        versions: &[String],
+        evaluation: &EvaluationConfig,
+    ) -> bool {
+        let task = match self.altered {
+            Some(_) => Task::ItemLike,
+            None => Task::ClassLike,
+        };
+        let routes = self.routes.iter();
+        let routes = routes.map(|name| name.route(self.kind, self.weight));
+        let measured = found.routes.iter().map(|result| result.route);
+        let queries = match self.altered {
+            Some(copies) => copies == found.queries.count,
+            None => is_set(&found.queries, &evaluation.queries),
+        };
+        found.task == task
+            && found.versions == versions
+            && queries
+            && is_set(&found.gallery, &evaluation.gallery)
+            && found.fit_set.is_some() == self.fit_set.is_some()
+            && self.fit_pairs.is_none_or(|pairs| pairs == found.fit_pairs)
+            && routes.eq(measured)
+    }
+}
+
+/// Whether a measurement was made on a configured set.
+pub fn is_set(measured: &ProbeSet, configured: &SetConfig) -> bool {
+    let argument = SetArgument(configured.clone()).to_string();
+    measured.argument.as_deref() == Some(argument.as_str())
+}
+
+impl Plan {
+    /// The plan of a description.
+    ///
+    /// # Errors
+    /// Wrong usage that names the key: invalid settings, a model that no pre-training makes, a folder of a run with other settings.
+    pub fn of(read: &Read, global: &GlobalArguments) -> anyhow::Result<Self> {
+        let description = &read.description;
+        let folder = global.runs.join(&description.name);
+        let pretrainings: Vec<Work<PretrainConfig>> = read
+            .pretrainings()?
+            .into_iter()
+            .map(|config| Work {
+                // Benchmarks share them.
+                folder: global.runs.join(&config.name),
+                config,
+            })
+            .collect();
+        let mut aliases = BTreeSet::new();
+        for made in &pretrainings {
+            if !aliases.insert(made.config.alias()) {
+                return Err(usage(format!(
+                    "two of `pretrained` make the model {}; keep one",
+                    made.config.alias()
+                )));
+            }
+        }
+        let registry = Registry::open(&global.registry).ok();
+        let registered = |model: &str| {
+            registry
+                .as_ref()
+                .is_some_and(|registry| registry.resolve(model).is_ok())
+        };
+        let mut runs = Vec::new();
+        for (place, scenario) in description.scenarios.iter().enumerate() {
+            let (methods, seeds) = read.of_scenario(scenario);
+            for &seed in seeds {
+                for method in &methods {
+                    let name = format!("{}.{}.{seed}", scenario.name, method.name);
+                    let config = read.experiment(scenario, method, seed, &name)?;
+                    if config.evaluation.is_none() {
+                        return Err(usage(format!(
+                            "run {name}: its configuration has no [evaluation], so there is nothing to measure it on"
+                        )));
+                    }
+                    let needs = needs(&config, &pretrainings, registered)?;
+                    runs.push(Run {
+                        scenario: place,
+                        method: method.name.clone(),
+                        title: method.title().to_owned(),
+                        seed,
+                        tests: tests(read, &method.routes),
+                        needs,
+                        work: Work {
+                            folder: folder.join(name),
+                            config,
+                        },
+                    });
+                }
+            }
+        }
+        let plan = Self {
+            name: description.name.clone(),
+            folder,
+            registered: (0..pretrainings.len())
+                .filter(|&place| registered(pretrainings[place].config.alias()))
+                .collect(),
+            pretrainings,
+            runs,
+            scenarios: description
+                .scenarios
+                .iter()
+                .map(|scenario| [scenario.name.clone(), scenario.title().to_owned()])
+                .collect(),
+        };
+        for made in &plan.pretrainings {
+            made.check_unchanged()?;
+        }
+        for run in &plan.runs {
+            run.work.check_unchanged()?;
+        }
+        Ok(plan)
+    }
+
+    /// Takes a piece of work for this process; none where another process has it.
+    pub fn lock(&self, name: &str) -> anyhow::Result<Option<File>> {
+        let path = self.lock_path(name);
+        if let Some(folder) = path.parent() {
+            fs_err::create_dir_all(folder)?;
+        }
+        let mut options = fs_err::OpenOptions::new();
+        let file = options
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)?;
+        let file = file.into_file();
+        // Whoever lists the state looks at the lock for a moment.
+        for _ in 0..5 {
+            match file.try_lock() {
+                Ok(()) => return Ok(Some(file)),
+                Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(20)),
+                Err(TryLockError::Error(error)) => return Err(error.into()),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Whether a process works on it now.
+    pub fn is_locked(&self, name: &str) -> bool {
+        is_held(&self.lock_path(name))
+    }
+
+    fn lock_path(&self, name: &str) -> PathBuf {
+        self.folder.join("locks").join(name)
+    }
+}
+
+impl<C: Runnable + PartialEq> Work<C> {
+    /// How far it got.
+    pub fn training(&self) -> anyhow::Result<Training> {
+        let folder = RunFolder::at(self.folder.clone());
+        if !folder.has_begun() {
+            return Ok(Training::Missing);
+        }
+        let record = RunRecord::read(folder.path())?;
+        Ok(match record.map(|record| record.status) {
+            Some(Status::Finished) => Training::Finished,
+            _ => Training::Begun,
+        })
+    }
+
+    /// Whether a process trains it now, such as one whose benchmark was killed.
+    pub fn is_training(&self) -> bool {
+        is_held(&RunFolder::at(self.folder.clone()).lock_path())
+    }
+
+    /// Refuses a folder that holds a run with other settings: its result would stand under a name that says something else.
+    fn check_unchanged(&self) -> anyhow::Result<()> {
+        let folder = RunFolder::at(self.folder.clone());
+        let path = folder.configuration_path();
+        if !folder.has_begun() || !path.is_file() {
+            return Ok(());
+        }
+        let found: C = Layers::read(&path)?.resolve_checked(C::check, key_of)?;
+        if found == self.config {
+            return Ok(());
+        }
+        let [then, now] = [to_toml(&found)?, to_toml(&self.config)?];
+        let [then, now] = [then.parse::<toml::Table>()?, now.parse::<toml::Table>()?];
+        let difference = difference(&Value::Table(then), &Value::Table(now));
+        Err(usage(format!(
+            "{} holds a run with other settings ({difference}); move that folder away, or change the name",
+            self.folder.display()
+        )))
+    }
+}
+
+/// Whether a process holds a lock.
+fn is_held(path: &Path) -> bool {
+    let file = File::options().write(true).open(path);
+    file.is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+}
+
+/// The first key in which two tables differ, with both values.
+fn difference(then: &Value, now: &Value) -> String {
+    fn find(then: Option<&Value>, now: Option<&Value>, key: &str) -> Option<String> {
+        if then == now {
+            return None;
+        }
+        if let (Some(Value::Table(a)), Some(Value::Table(b))) = (then, now) {
+            let keys: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+            return keys.into_iter().find_map(|name| {
+                let inner = match key {
+                    "" => name.clone(),
+                    _ => format!("{key}.{name}"),
+                };
+                find(a.get(name), b.get(name), &inner)
+            });
+        }
+        let show = |value: Option<&Value>| value.map_or("none".to_owned(), Value::to_string);
+        Some(format!("{key}: {} then, {} now", show(then), show(now)))
+    }
+    find(Some(then), Some(now), "").unwrap_or_default()
+}
+
+/// The pre-trainings that make the models of a run; others must be in the registry.
+fn needs(
+    config: &ExperimentConfig,
+    pretrainings: &[Work<PretrainConfig>],
+    registered: impl Fn(&str) -> bool,
+) -> anyhow::Result<Vec<usize>> {
+    let replacements = config.replacements.iter();
+    let models = config
+        .initial_model
+        .iter()
+        .chain(replacements.map(|replacement| &replacement.model));
+    let mut needs = Vec::new();
+    for model in models {
+        let made = pretrainings
+            .iter()
+            .position(|made| made.config.alias() == model);
+        match made {
+            Some(place) if needs.contains(&place) => {}
+            Some(place) => needs.push(place),
+            None if registered(model) => {}
+            None => {
+                return Err(usage(format!(
+                    "run {} starts from the model {model}, which none of `pretrained` makes and the registry does not have; \
+                     add its configuration to `pretrained`",
+                    config.name
+                )));
+            }
+        }
+    }
+    Ok(needs)
+}
+
+fn tests(read: &Read, routes: &[RouteName]) -> Vec<RouteTest> {
+    let settings = &read.description.routes;
+    let own = RouteTest {
+        routes: vec![RouteName::Own],
+        fit_set: None,
+        fit_pairs: None,
+        // Those that change nothing on this route.
+        kind: Recipe::Orthogonal,
+        weight: perennial_upgrade::DEFAULT_WEIGHT,
+        altered: None,
+    };
+    let mut tests = vec![own];
+    if !routes.is_empty() {
+        let numbers: Vec<Option<usize>> = match &settings.fit_pairs[..] {
+            [] => vec![None],
+            some => some.iter().copied().map(Some).collect(),
+        };
+        tests.extend(numbers.into_iter().map(|fit_pairs| RouteTest {
+            routes: routes.to_vec(),
+            fit_set: settings.fit_set.clone(),
+            fit_pairs,
+            kind: settings.kind,
+            weight: settings.weight,
+            altered: None,
+        }));
+    }
+    if let Some(copies) = read.description.altered {
+        let altered = tests.iter().cloned().map(|test| RouteTest {
+            altered: Some(copies),
+            ..test
+        });
+        tests.extend(altered.collect::<Vec<_>>());
+    }
+    tests
+}
+
+#[cfg(test)]
+mod tests {
+    use super::difference;
+
+    #[test]
+    fn the_first_difference_is_named() {
+        let table = |text: &str| toml::Value::Table(text.parse().unwrap());
+        let found = difference(
+            &table("a = 1\n[training]\nepochs = 10\n"),
+            &table("a = 1\n[training]\nepochs = 20\n"),
+        );
+        assert_eq!(found, "training.epochs: 10 then, 20 now");
+        let found = difference(&table("a = 1\n"), &table("b = 1\n"));
+        assert_eq!(found, "a: 1 then, none now");
+    }
+}

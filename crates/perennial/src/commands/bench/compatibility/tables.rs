@@ -1,0 +1,108 @@
+//! The results of a benchmark as Markdown, generated from the records of its runs.
+
+use perennial_eval::text_table::markdown;
+use perennial_eval::{Entry, MethodTable};
+
+use super::drift;
+use super::plan::{Plan, Run};
+use super::record::Record;
+use crate::exit_status::usage;
+
+/// What the tables have in common.
+const CAPTION: &str = "Fractions. Intervals: 95 %; over the seeds (Student's t) where a method has several runs, otherwise over the queries \
+    (bootstrap). Pairs better, worse: the share of pairs of versions whose 95 % interval of the margin over the old self-test lies at or above \
+    0, or below it. Worst pair: the smallest margin of all runs (query version on gallery version, counted from 1). Routes other than the \
+    method's own are compared with the better of the raw and the centred old self-test.";
+
+/// A run and its record.
+pub type Recorded = (usize, Record);
+
+/// All scenarios with the runs that are done. Times, which no two executions share, come last, under a heading of their own.
+///
+/// # Errors
+/// Records that contradict one another.
+pub fn markdown(plan: &Plan, records: &[Recorded]) -> anyhow::Result<String> {
+    let mut text = format!("{CAPTION}\n");
+    let mut cost = String::new();
+    for (place, [_, title]) in plan.scenarios.iter().enumerate() {
+        let of_scenario = |run: &Run| run.scenario == place;
+        let all = plan.runs.iter().filter(|run| of_scenario(run)).count();
+        let done: Vec<(&Run, &Record)> = records
+            .iter()
+            .map(|(run, record)| (&plan.runs[*run], record))
+            .filter(|(run, _)| of_scenario(run))
+            .collect();
+        let title = markdown::escape(title);
+        text.push_str(&format!(
+            "\n### {title}\n\n{} of {all} runs are done.\n",
+            done.len()
+        ));
+        if done.is_empty() {
+            continue;
+        }
+        let table = MethodTable::new(entries(&done)).map_err(|error| usage(error.to_string()))?;
+        for group in &table.groups {
+            text.push_str(&format!("\n{}", group.results_markdown()));
+            if let Some(found) = group.cost_table() {
+                cost.push_str(&format!("\n**{title}**\n\n{}", markdown::render(&found)));
+            }
+        }
+        for (run, record) in done {
+            text.push_str(&drift::markdown(run, record));
+        }
+    }
+    if !cost.is_empty() {
+        text.push_str(&format!(
+            "\n### Time and memory\n\nMeans over the runs; training without its pre-trained models, measuring with every route.\n{cost}"
+        ));
+    }
+    Ok(text)
+}
+
+/// Methods in the order of the description, each with its routes below it.
+fn entries(done: &[(&Run, &Record)]) -> Vec<Entry> {
+    let mut methods: Vec<&str> = Vec::new();
+    for (run, _) in done {
+        if !methods.contains(&run.title.as_str()) {
+            methods.push(&run.title);
+        }
+    }
+    let mut entries = Vec::new();
+    for method in methods {
+        for (run, record) in done.iter().filter(|(run, _)| run.title == method) {
+            entries.push(own(run, record));
+            for row in record.route_rows() {
+                entries.push(Entry {
+                    method: format!("{} + {}", run.title, row.name),
+                    // Published are methods, not routes.
+                    kind: None,
+                    values: row.values,
+                    intervals: Default::default(),
+                    worst_pairs: row.worst_pairs,
+                    ..own(run, record)
+                });
+            }
+        }
+    }
+    entries
+}
+
+fn own(run: &Run, record: &Record) -> Entry {
+    let mut values = record.values.clone();
+    values.insert("training seconds".to_owned(), record.training_seconds);
+    values.insert("evaluation seconds".to_owned(), record.evaluation_seconds);
+    if let Some(bytes) = record.peak_memory_bytes {
+        values.insert("peak memory bytes".to_owned(), bytes as f64);
+    }
+    Entry {
+        source: run.work.config.name.clone(),
+        method: run.title.clone(),
+        kind: Some(record.kind.clone()),
+        scenario: Some(record.scenario.clone()),
+        evaluation: Some(record.evaluation.clone()),
+        seed: Some(run.seed),
+        values,
+        intervals: record.intervals.clone(),
+        worst_pairs: record.worst_pairs.clone(),
+    }
+}
