@@ -220,6 +220,38 @@ fn an_old_encoder_that_does_not_load_falls_back_and_says_so() {
 }
 
 #[test]
+fn damaged_weights_of_an_old_version_name_no_path() {
+    let setup = mixed("0");
+    setup
+        .pairs
+        .certify("v0002", "v0001", vec![dual(0.5), bridged()]);
+    let old = setup.registry.get("v0001").unwrap();
+    std::fs::write(setup.registry.weights_path(&old), b"1").unwrap();
+    let root = setup.folder.path().display().to_string();
+    let service = setup.start();
+    let fallback = part(&by_picture(&service, OLD[0]), "v0001")["fallback"].to_string();
+    assert!(fallback.contains("damaged or missing"), "{fallback}");
+    assert!(!fallback.contains(&root), "{fallback}");
+}
+
+#[test]
+fn a_service_starts_where_no_route_leads_to_another_dimension() {
+    let setup = mixed("0");
+    let ids: Vec<_> = (11u64..15).map(Into::into).collect();
+    setup.store.delete(&ids).unwrap();
+    let service = setup.start();
+    let said = service.get("/readyz");
+    assert_eq!(said.code(503), "unavailable");
+    assert!(
+        said.json()["error"]["message"]
+            .to_string()
+            .contains("v0001")
+    );
+    let refused = service.call("POST", "/search", &json!({"image": image(OLD[0])}));
+    assert_eq!(refused.code(409), "incompatible_version");
+}
+
+#[test]
 fn what_no_route_leads_to_is_left_out_with_its_reason() {
     // Only dual is certified, and the old encoder does not load.
     let setup = mixed("broken");
