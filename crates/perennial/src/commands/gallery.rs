@@ -2,20 +2,22 @@
 
 mod add;
 mod backfill;
-mod certified;
+mod given;
 mod remote;
+mod rules;
 mod search;
 mod version_names;
 
 use std::path::PathBuf;
 
-use perennial_core::{ItemIdError, Output};
+use perennial_core::Output;
 use perennial_gallery::{
     Compacted, Filter, ItemId, LabelFilter, Maintenance, PartitionStats, SNAPSHOT_FILE_KIND,
     SnapshotInfo, Snapshots, VectorStore,
 };
 use serde::Serialize;
 
+use self::given::{given, parse_id};
 use crate::arguments::GlobalArguments;
 use crate::exit_status::{ExitStatus, usage};
 use crate::gallery_folder::GalleryArguments;
@@ -285,14 +287,4 @@ fn delete(
     };
     terminal.result(&Answer { deleted }, |_| format!("deleted {deleted} items"))?;
     Ok(ExitStatus::Done)
-}
-
-/// Reads an id. clap would otherwise convert every argument as a text, since an id can be made from one.
-fn parse_id(text: &str) -> Result<ItemId, ItemIdError> {
-    text.parse()
-}
-
-/// The values of a repeatable option; `None` if it was not given, since an empty condition would match nothing.
-fn given<T: Clone>(values: &[T]) -> Option<Vec<T>> {
-    (!values.is_empty()).then(|| values.to_vec())
 }

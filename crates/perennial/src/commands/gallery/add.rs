@@ -21,7 +21,7 @@ use self::destination::Destination;
 use self::folder::{FolderReport, Options, Plan};
 use self::local::Local;
 use self::remote::Remote;
-use super::certified::{BY_FORCE, certification, require_certified};
+use super::rules::{BY_FORCE, certification, require_certified};
 use crate::arguments::GlobalArguments;
 use crate::embedding::embed;
 use crate::exit_status::{ExitStatus, gate_missed, usage};

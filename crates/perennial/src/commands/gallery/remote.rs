@@ -57,6 +57,8 @@ pub struct LeftOut {
     pub space: String,
     pub items: u64,
     pub reason: String,
+    /// The command that measures what is missing.
+    pub remedy: Option<String>,
 }
 
 impl FoundPart {

@@ -11,9 +11,10 @@ use perennial_upgrade::LIVE_ALIAS;
 use serde_json::json;
 
 use self::local::LocalSearch;
-use super::certified::certification;
+use super::given::{given, parse_id};
 use super::remote::{self, Found};
-use super::{given, parse_id, version_names};
+use super::rules::certification;
+use super::version_names;
 use crate::arguments::GlobalArguments;
 use crate::exit_status::{ExitStatus, usage};
 use crate::gallery_folder::GalleryArguments;
@@ -72,7 +73,6 @@ pub fn run(
         rules: &rules,
         gallery: &gallery,
         device: &global.device.open()?,
-        terminal,
         filter: &filter,
         limit: arguments.limit,
         force: arguments.force,
@@ -169,6 +169,9 @@ fn table(found: &Found) -> String {
             "{} stored items of {} were not searched: {}\n",
             left.items, left.space, left.reason
         ));
+        if let Some(command) = &left.remedy {
+            text.push_str(&format!("to measure the pair, run `{command}`\n"));
+        }
     }
     text
 }

@@ -16,7 +16,7 @@ use rayon::prelude::*;
 
 use super::report::Report;
 use crate::arguments::GlobalArguments;
-use crate::commands::gallery::certified::{certification, require_certified};
+use crate::commands::gallery::rules::{certification, require_certified};
 use crate::exit_status::{gate_missed, usage};
 use crate::gallery_folder::GalleryArguments;
 use crate::interrupt::Interrupt;

@@ -14,15 +14,17 @@ use perennial_upgrade::{
 };
 
 use super::super::remote::{Found, FoundHit, FoundPart, LeftOut};
-use super::super::require_certified;
+use super::super::rules::{BY_FORCE, require_certified};
 use crate::embedding::Preparation;
 use crate::exit_status::usage;
-use crate::terminal::Terminal;
 
 /// Vectors of a space by which similarities are put on one scale.
 const SAMPLE: usize = 512;
 /// Equal galleries rank equally.
 const SEED: u64 = 0;
+
+/// The query as the encoders of old versions embed it, or why they cannot.
+type OldQueries = BTreeMap<String, Result<Vec<f32>, String>>;
 
 /// What is searched, and under which rules.
 pub struct LocalSearch<'a> {
@@ -30,7 +32,6 @@ pub struct LocalSearch<'a> {
     pub rules: &'a Certification,
     pub gallery: &'a EmbeddedGallery,
     pub device: &'a Device,
-    pub terminal: &'a Terminal,
     pub filter: &'a Filter,
     pub limit: usize,
     /// Search also what is not certified, where its dimension allows.
@@ -53,24 +54,21 @@ impl LocalSearch<'_> {
             device: self.device,
         };
         let embedding = picture.embed(version)?;
-        let old: RefCell<BTreeMap<String, Option<Vec<f32>>>> = RefCell::default();
+        let old: RefCell<OldQueries> = RefCell::default();
         let available = |version: &str| {
             let mut old = old.borrow_mut();
-            let known =
-                old.entry(version.to_owned())
-                    .or_insert_with(|| match picture.embed_by(version) {
-                        Ok(embedding) => Some(embedding),
-                        Err(error) => {
-                            self.terminal
-                                .say(format_args!("{version} cannot embed the query: {error:#}"));
-                            None
-                        }
-                    });
-            known.is_some()
+            let known = old.entry(version.to_owned()).or_insert_with(|| {
+                picture
+                    .embed_by(version)
+                    .map_err(|error| format!("{error:#}"))
+            });
+            known.is_ok()
         };
         let stored = Stored::of(self.gallery)?;
-        let plan = self.plan(Asking::Version(&name), &embedding, &stored, &available)?;
-        self.find(name, plan, &stored, &embedding, &old.into_inner())
+        let mut plan = self.plan(Asking::Version(&name), embedding.len(), &stored, &available);
+        let old = old.into_inner();
+        explain(&mut plan, &old);
+        self.find(name, plan, &stored, &embedding, &old)
     }
 
     /// By a stored item.
@@ -80,27 +78,23 @@ impl LocalSearch<'_> {
         let embedding = item.embedding.context("the item came without embedding")?;
         let name = item.model_version;
         let stored = Stored::of(self.gallery)?;
-        let plan = self.plan(Asking::Item(&name), &embedding, &stored, &|_| false)?;
-        self.find(name, plan, &stored, &embedding, &BTreeMap::new())
+        let plan = self.plan(Asking::Item(&name), embedding.len(), &stored, &|_| false);
+        self.find(name, plan, &stored, &embedding, &OldQueries::new())
     }
 
     fn plan(
         &self,
         asking: Asking<'_>,
-        embedding: &[f32],
+        dim: usize,
         stored: &Stored,
         available: &dyn Fn(&str) -> bool,
-    ) -> anyhow::Result<SearchPlan> {
+    ) -> SearchPlan {
         let among = self.filter.model_versions.as_deref();
-        let dim = embedding.len();
         let mut plan = SearchPlan::of(self.rules, asking, dim, stored, among, available);
         if self.force {
             plan.force(dim, stored);
         }
-        if plan.parts.is_empty() {
-            require_certified(&plan.refused)?;
-        }
-        Ok(plan)
+        plan
     }
 
     fn find(
@@ -109,13 +103,16 @@ impl LocalSearch<'_> {
         plan: SearchPlan,
         stored: &Stored,
         embedding: &[f32],
-        old: &BTreeMap<String, Option<Vec<f32>>>,
+        old: &OldQueries,
     ) -> anyhow::Result<Found> {
+        if plan.parts.is_empty() {
+            require_certified(&plan.refused, BY_FORCE)?;
+        }
         let mut found = Vec::new();
         for part in &plan.parts {
             let mut spaces = part.spaces.iter();
-            let old = spaces.find_map(|space| old.get(space.as_str())?.as_deref());
-            let queries = part.queries(embedding, old)?;
+            let old = spaces.find_map(|space| old.get(space.as_str())?.as_ref().ok());
+            let queries = part.queries(embedding, old.map(Vec::as_slice))?;
             let mut hits = self.gallery.search(&SearchRequest {
                 spaces: &part.spaces,
                 queries: &queries,
@@ -142,10 +139,15 @@ impl LocalSearch<'_> {
                 payload: merged.hit.payload,
             }
         });
-        let left_out = plan.not_searched.iter().map(|left| LeftOut {
-            space: left.space.to_string(),
-            items: left.items,
-            reason: left.reason.clone(),
+        let left_out = plan.not_searched.iter().map(|left| {
+            let mut pairs = plan.refused.iter();
+            let pair = pairs.find(|pair| pair.gallery_version == left.space.as_str());
+            LeftOut {
+                space: left.space.to_string(),
+                items: left.items,
+                reason: left.reason.clone(),
+                remedy: pair.and_then(|pair| pair.remedy.clone()),
+            }
         });
         Ok(Found {
             model_version,
@@ -173,6 +175,32 @@ impl LocalSearch<'_> {
             ));
         }
         Ok(ScoreCalibration::over_spaces(&spaces))
+    }
+}
+
+/// Why an old encoder that was needed cannot embed the query, wherever the plan says that it cannot.
+fn explain(plan: &mut SearchPlan, old: &OldQueries) {
+    let problem = |version: &str| old.get(version)?.as_ref().err();
+    for refused in &mut plan.refused {
+        if let Some(problem) = problem(&refused.gallery_version) {
+            refused.reason = format!("{}: {problem}", refused.reason);
+        }
+    }
+    for left in &mut plan.not_searched {
+        if let Some(problem) = problem(left.space.as_str()) {
+            left.reason = format!("{}: {problem}", left.reason);
+        }
+    }
+    for part in &mut plan.parts {
+        let problems = part.spaces.iter();
+        let problems: Vec<&String> = problems
+            .filter_map(|space| problem(space.as_str()))
+            .collect();
+        if let Some(fallback) = &mut part.fallback {
+            for problem in problems {
+                fallback.push_str(&format!(": {problem}"));
+            }
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Certification by the registry's records, and the refusal of pairs that have none.
+//! The rules of the local gallery, and refusals by them.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use perennial_upgrade::{Certification, NotCertified, RegistryRecords};
 use crate::exit_status::{gate_missed, usage};
 use crate::gallery_folder::GalleryArguments;
 
-/// Certification under the gallery's policy and the registry's compatibility records.
+/// Certification under the gallery's policy, by the registry's certificates and compatibility records.
 pub fn certification(
     registry: &Registry,
     gallery: &GalleryArguments,
