@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use perennial_core::Registry;
+use perennial_core::{Registry, RegistryError};
 use perennial_upgrade::{EncoderLoader, LoadedModel, StoredProbes, self_check};
 
 /// Old encoders that are kept in memory beside the live one.
@@ -112,10 +112,14 @@ impl Encoders {
         registry: &Registry,
         loader: &dyn EncoderLoader,
     ) -> Result<LoadedModel, String> {
-        let version = registry.get(name).map_err(|error| error.to_string())?;
-        registry
-            .load_weights(&version)
-            .map_err(|error| error.to_string())?;
+        // These errors name paths of this machine, which are for the log only.
+        let unreadable = |error: RegistryError| {
+            tracing::error!(version = name, %error, "an old version cannot be read");
+            "its description or weights are damaged or missing in the registry; the log says more"
+                .to_owned()
+        };
+        let version = registry.get(name).map_err(unreadable)?;
+        registry.load_weights(&version).map_err(unreadable)?;
         let model =
             LoadedModel::load(loader, registry, version).map_err(|error| error.to_string())?;
         // The first of its forward passes warms up.

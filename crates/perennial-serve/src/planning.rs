@@ -32,8 +32,11 @@ impl Service {
             among,
             &|name| old.contains_key(name),
         );
-        let best = self.best_plan(version, stored);
-        self.explain(&mut plan, &best.old_encoders());
+        let limited = plan.parts.iter().any(|part| part.fallback.is_some());
+        if limited || !plan.not_searched.is_empty() {
+            let needed = self.best_plan(version, stored).old_encoders();
+            self.explain(&mut plan, &needed);
+        }
         let used = plan.old_encoders();
         old.retain(|name, _| used.contains(name));
         PicturePlan { plan, old }

@@ -55,7 +55,7 @@ impl Samples {
             let vectors = self.vectors(store, space, items)?;
             parts.push((ScoreCalibration::of(query, &vectors), items));
         }
-        Ok(together(&parts))
+        Ok(ScoreCalibration::over_spaces(&parts))
     }
 
     fn vectors(
@@ -87,49 +87,9 @@ impl Samples {
     }
 }
 
-/// Mean and spread over all items of several spaces, of which each has a sample.
-fn together(parts: &[(ScoreCalibration, u64)]) -> ScoreCalibration {
-    let known = || parts.iter().filter(|(one, _)| one.sample > 0);
-    let items: f64 = known().map(|&(_, items)| items as f64).sum();
-    if let [(one, _)] = parts {
-        return *one;
-    }
-    if items == 0.0 {
-        return ScoreCalibration::default();
-    }
-    let over_all = |value: fn(&ScoreCalibration) -> f64| {
-        let sum: f64 = known().map(|(one, items)| *items as f64 * value(one)).sum();
-        sum / items
-    };
-    let mean = over_all(|one| one.mean);
-    let squares = over_all(|one| one.spread.powi(2) + one.mean.powi(2));
-    ScoreCalibration {
-        mean,
-        spread: (squares - mean.powi(2)).max(0.0).sqrt(),
-        sample: parts.iter().map(|(one, _)| one.sample).sum(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn spaces_count_by_their_items() {
-        let of = |mean, spread, sample| ScoreCalibration {
-            mean,
-            spread,
-            sample,
-        };
-        let both = together(&[(of(0.0, 1.0, 512), 3000), (of(0.4, 1.0, 512), 1000)]);
-        assert!((both.mean - 0.1).abs() < 1e-12, "{both:?}");
-        // Within the spaces, and between them: 3/4 0.1^2 + 1/4 0.3^2.
-        assert!((both.spread.powi(2) - 1.03).abs() < 1e-12, "{both:?}");
-        assert_eq!(both.sample, 1024);
-        let one = together(&[(of(0.2, 0.5, 7), 7)]);
-        assert_eq!((one.mean, one.spread, one.sample), (0.2, 0.5, 7));
-        assert_eq!(together(&[]).sample, 0);
-    }
 
     #[test]
     fn a_sample_holds_until_a_fifth_has_changed() {

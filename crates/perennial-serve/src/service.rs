@@ -67,7 +67,6 @@ impl Service {
                     &*loader,
                     &*store,
                     probes.as_deref(),
-                    &certification,
                     keep,
                 )?)
             }
@@ -192,7 +191,7 @@ impl Service {
     }
 }
 
-/// Loads what the alias points to and makes sure that it works at all. Whether it may query the gallery is another question,
+/// Loads what the alias points to and makes sure that it works at all. Whether a route leads from it to the gallery's items is another question,
 /// which `/readyz` answers: a service that starts and refuses searches is better than one that does not start. `keep` says whether
 /// a version's first probes may be written.
 fn load_live(
@@ -200,18 +199,14 @@ fn load_live(
     loader: &dyn EncoderLoader,
     store: &dyn VectorStore,
     probes: Option<&StoredProbes>,
-    certification: &Certification,
     keep: bool,
 ) -> Result<Arc<LoadedModel>, ServeError> {
     let stored = Stored::of(store)?;
     let Prepared {
         name,
         candidate,
-        mut verdict,
+        verdict,
     } = prepare(registry, loader, probes, &stored.per_version, LIVE_ALIAS)?;
-    if let Some(candidate) = &candidate {
-        verdict.check_stored(&candidate.model, &stored, certification);
-    }
     let Some(candidate) = candidate.filter(|_| !verdict.is_broken()) else {
         return Err(ServeError::Live {
             version: name,

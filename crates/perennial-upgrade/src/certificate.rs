@@ -208,6 +208,27 @@ impl Certificate {
         self.tasks.iter().find(|result| result.task == task)
     }
 
+    /// Why searches of a gallery cannot go by this certificate, whatever was found, and what to do; nothing where they can.
+    ///
+    /// Its bridge must be in the registry as well, which the certificate cannot know.
+    pub fn obstacle(&self) -> Option<String> {
+        if self.route == Route::Mapped {
+            let problem = "route mapped compares stored vectors that were mapped, and galleries keep them as they are; certify route dual, \
+                           bridged or own";
+            return Some(problem.to_owned());
+        }
+        if self.route != Route::Own && self.index == Index::Centred {
+            let problem = "it was measured on a centred index, and galleries compare stored vectors as they are; certify again with --index raw";
+            return Some(problem.to_owned());
+        }
+        let mut ends = [&self.query_space, &self.gallery_space].into_iter();
+        let unknown = ends.find(|space| space.fingerprint.is_none())?;
+        Some(format!(
+            "{unknown} is not known by fingerprint; measure model versions as VERSION@SET:SPLIT, or name a version or a registered space with \
+             canaries (`perennial spaces add --canaries`) by --old-space and --new-space"
+        ))
+    }
+
     /// The hash of the document.
     pub fn sha256(&self) -> &str {
         &self.sha256
@@ -313,6 +334,20 @@ mod tests {
             written
         );
         assert_eq!(written.finding, Finding::CannotTell);
+    }
+
+    #[test]
+    fn a_certificate_from_before_thresholds_is_read_and_keeps_its_hash() {
+        let text = include_str!("certificate/without_thresholds.json");
+        let read = Certificate::parse(text.as_bytes()).unwrap();
+        assert_eq!(read.to_json(), text);
+        assert_eq!(read.tasks.len(), 1);
+        assert_eq!(read.tasks[0].thresholds, None);
+        let obstacle = read.obstacle().unwrap();
+        assert!(
+            obstacle.starts_with("after is not known by fingerprint"),
+            "{obstacle}"
+        );
     }
 
     #[test]

@@ -59,6 +59,29 @@ impl ScoreCalibration {
         }
     }
 
+    /// Over the items of several spaces that are searched with the same vectors: mean and deviation of all, each space by its number of items.
+    pub fn over_spaces(spaces: &[(Self, u64)]) -> Self {
+        if let [(one, _)] = spaces {
+            return *one;
+        }
+        let known = || spaces.iter().filter(|(one, _)| one.sample > 0);
+        let items: f64 = known().map(|&(_, items)| items as f64).sum();
+        if items == 0.0 {
+            return Self::default();
+        }
+        let over_all = |value: fn(&Self) -> f64| {
+            let sum: f64 = known().map(|(one, items)| *items as f64 * value(one)).sum();
+            sum / items
+        };
+        let mean = over_all(|one| one.mean);
+        let squares = over_all(|one| one.spread.powi(2) + one.mean.powi(2));
+        Self {
+            mean,
+            spread: (squares - mean.powi(2)).max(0.0).sqrt(),
+            sample: known().map(|(one, _)| one.sample).sum(),
+        }
+    }
+
     /// Finite figures, or none at all.
     fn sound(self) -> Self {
         let sound = self.mean.is_finite() && self.spread.is_finite() && self.spread >= 0.0;

@@ -16,11 +16,13 @@ mod harness;
 mod keys;
 mod limits;
 mod memory_store;
+mod mixed;
 mod models;
 mod probes;
 mod proxy;
 mod read_only;
 mod reloads;
+mod route_swaps;
 mod routes;
 mod swaps;
 #[cfg(feature = "tls")]

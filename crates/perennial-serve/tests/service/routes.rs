@@ -1,119 +1,13 @@
 //! One gallery of several spaces: every part is searched by its certified route.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use perennial_bridge::{Bridge, Pairs, Recipe, fit_uncentred};
-use perennial_core::{SpaceId, SpaceRef};
-use perennial_gallery::{Item, VectorStore};
-use perennial_upgrade::{Certified, CertifiedWay, RateThreshold, Thresholds};
+use perennial_gallery::VectorStore;
+use perennial_upgrade::{Certified, RateThreshold, Thresholds};
 use serde_json::{Value, json};
 
-use crate::client::Call;
-use crate::encoder::{draft, turned};
-use crate::harness::{Running, Setup, image};
-
-/// Half of them are stored by the old version, half by the new one.
-const OLD: [[u8; 3]; 4] = [[250, 10, 10], [10, 240, 20], [240, 240, 30], [20, 20, 20]];
-const NEW: [[u8; 3]; 4] = [
-    [10, 20, 250],
-    [250, 20, 240],
-    [30, 230, 240],
-    [245, 245, 245],
-];
-const NEW_ANGLE: f32 = 0.9;
-/// What the bridge takes for the old angle: it is a little off, as bridges are.
-const BRIDGED_ANGLE: f32 = 0.2;
-
-/// The embedding by a version with these constants.
-fn embedded(colour: [u8; 3], mean: f32, angle: f32, dim: usize) -> Vec<f32> {
-    let pixel = colour.map(|byte| (f32::from(byte) / 255.0 - mean) / 0.5);
-    let mut row = turned(pixel, angle).to_vec();
-    row.resize(dim, 0.0);
-    row
-}
-
-/// From v0002 (5 dimensions) to v0001 (3 dimensions).
-fn bridge() -> Arc<Bridge> {
-    let levels = [0, 70, 128, 200, 255];
-    let colours = || {
-        let two = levels.into_iter().flat_map(move |r| levels.map(|g| (r, g)));
-        two.flat_map(move |(r, g)| levels.map(|b| [r, g, b]))
-    };
-    let rows = |angle, dim| -> Vec<f32> {
-        let rows = colours().flat_map(|colour| embedded(colour, 0.5, angle, dim));
-        rows.collect()
-    };
-    let (new, old) = (rows(NEW_ANGLE, 5), rows(BRIDGED_ANGLE, 3));
-    let pairs = Pairs::new(&new, 5, &old, 3).unwrap();
-    let space = |name: &str, dim| SpaceRef::named(SpaceId::new(name).unwrap(), dim);
-    let (from, to) = (space("v0002", 5), space("v0001", 3));
-    Arc::new(fit_uncentred(&pairs, &Recipe::Orthogonal, from, to).unwrap())
-}
-
-fn dual(weight: f64) -> Certified {
-    let bridge = bridge();
-    Certified::through(CertifiedWay::Dual { bridge, weight }, "dual measured")
-}
-
-fn bridged() -> Certified {
-    Certified::through(CertifiedWay::Bridged(bridge()), "bridge measured")
-}
-
-/// v0001 of 3 dimensions with these weights and an own normalisation, v0002 of 5 dimensions, and items 1 to 4 of the one, 11 to 14 of the other.
-/// v0002 is live.
-fn mixed(old_weights: &str) -> Setup {
-    let setup = Setup::new(&[]);
-    let mut old = draft(3);
-    old.preprocessing.mean = vec![0.4; 3];
-    setup.registry.publish(old, old_weights.as_bytes()).unwrap();
-    let new = NEW_ANGLE.to_string();
-    setup.registry.publish(draft(5), new.as_bytes()).unwrap();
-    setup.registry.set_alias("live", "v0002").unwrap();
-    store(&setup, "v0001", 1, OLD, |colour| {
-        embedded(colour, 0.4, 0.0, 3)
-    });
-    store(&setup, "v0002", 11, NEW, |colour| {
-        embedded(colour, 0.5, NEW_ANGLE, 5)
-    });
-    setup
-}
-
-fn store(
-    setup: &Setup,
-    version: &str,
-    first: u64,
-    colours: [[u8; 3]; 4],
-    embed: impl Fn([u8; 3]) -> Vec<f32>,
-) {
-    let items = (first..).zip(colours).map(|(id, colour)| Item {
-        id: id.into(),
-        embedding: embed(colour),
-        model_version: version.to_owned(),
-        label: None,
-        payload: serde_json::Map::new(),
-    });
-    setup.store.upsert(items.collect()).unwrap();
-}
-
-fn search(service: &Running, body: Value) -> Value {
-    service.call("POST", "/search", &body).expect(200)
-}
-
-fn by_picture(service: &Running, colour: [u8; 3]) -> Value {
-    search(service, json!({"image": image(colour)}))
-}
-
-fn metrics(service: &Running) -> String {
-    String::from_utf8(service.get("/metrics").body).unwrap()
-}
-
-/// The part that searches a space.
-fn part<'a>(answer: &'a Value, space: &str) -> &'a Value {
-    let mut parts = answer["parts"].as_array().unwrap().iter();
-    let part = parts.find(|part| part["spaces"].as_array().unwrap().contains(&json!(space)));
-    part.unwrap_or_else(|| panic!("no part with {space} in {answer}"))
-}
+use crate::harness::image;
+use crate::mixed::{
+    NEW, NEW_ANGLE, OLD, bridged, by_picture, dual, embedded, metrics, mixed, part, search,
+};
 
 #[test]
 fn old_items_are_found_as_readily_as_new_ones() {
@@ -187,10 +81,7 @@ fn a_dual_query_has_the_old_encoders_own_embedding() {
     });
     // With weight 1, nothing of the bridge is left: the old encoder sees the picture with its own normalisation.
     assert!(scores[2] > 0.999_999, "{scores:?}");
-    assert!(
-        scores[0] < 0.9999 && scores[0] < scores[1] && scores[1] < scores[2],
-        "{scores:?}"
-    );
+    assert!(scores[0] < scores[1] && scores[1] < scores[2], "{scores:?}");
 }
 
 #[test]
@@ -217,6 +108,38 @@ fn an_old_encoder_that_does_not_load_falls_back_and_says_so() {
     assert!(detail[0].as_str().unwrap().contains("no angle"), "{detail}");
     let line = r#"perennial_route_items{space="v0001",route="bridged"} 4"#;
     assert!(metrics(&service).contains(line));
+}
+
+#[test]
+fn damaged_weights_of_an_old_version_name_no_path() {
+    let setup = mixed("0");
+    setup
+        .pairs
+        .certify("v0002", "v0001", vec![dual(0.5), bridged()]);
+    let old = setup.registry.get("v0001").unwrap();
+    std::fs::write(setup.registry.weights_path(&old), b"1").unwrap();
+    let root = setup.folder.path().display().to_string();
+    let service = setup.start();
+    let fallback = part(&by_picture(&service, OLD[0]), "v0001")["fallback"].to_string();
+    assert!(fallback.contains("damaged or missing"), "{fallback}");
+    assert!(!fallback.contains(&root), "{fallback}");
+}
+
+#[test]
+fn a_service_starts_where_no_route_leads_to_another_dimension() {
+    let setup = mixed("0");
+    let ids: Vec<_> = (11u64..15).map(Into::into).collect();
+    setup.store.delete(&ids).unwrap();
+    let service = setup.start();
+    let said = service.get("/readyz");
+    assert_eq!(said.code(503), "unavailable");
+    assert!(
+        said.json()["error"]["message"]
+            .to_string()
+            .contains("v0001")
+    );
+    let refused = service.call("POST", "/search", &json!({"image": image(OLD[0])}));
+    assert_eq!(refused.code(409), "incompatible_version");
 }
 
 #[test]
@@ -379,140 +302,4 @@ fn hits_below_the_threshold_of_their_part_are_left_out() {
     for rate in [0.0, 1.0, -0.1] {
         assert_eq!(ask(rate, &["v0001"]).code(422), "unprocessable");
     }
-}
-
-#[test]
-fn a_new_version_of_another_dimension_takes_over_and_back() {
-    let setup = mixed("0");
-    setup
-        .pairs
-        .certify("v0002", "v0001", vec![dual(0.5), bridged()]);
-    setup.registry.set_alias("live", "v0001").unwrap();
-    let ids: Vec<_> = (11u64..15).map(Into::into).collect();
-    setup.store.delete(&ids).unwrap();
-    let service = setup.start();
-    assert_eq!(by_picture(&service, OLD[0])["hits"][0]["id"], 1);
-    let moved = service.swap("v0002").expect(200);
-    assert_eq!(
-        (&moved["version"], &moved["forced"]),
-        (&json!("v0002"), &json!(false))
-    );
-    assert_eq!(part(&moved, "v0001")["route"], "dual");
-    assert_eq!(
-        (&moved["not_searched"], &moved["left_out"]),
-        (&json!(0), &json!([]))
-    );
-    let checks = moved["checks"].as_array().unwrap();
-    let check = |name: &str| checks.iter().find(|check| check["name"] == name).unwrap();
-    let routes = check("compatibility with v0001")["detail"]
-        .as_str()
-        .unwrap();
-    assert!(routes.contains("dual"), "{routes}");
-    assert_eq!(check("encoder of v0001")["passed"], true);
-    // The first search after the swap has both encoders, and the old one was not loaded again.
-    let answer = by_picture(&service, OLD[3]);
-    assert_eq!(answer["hits"][0]["id"], 4);
-    assert_eq!(part(&answer, "v0001")["route"], "dual");
-    assert_eq!(service.setup.loads.of("v0001"), (1, 1));
-    service
-        .call(
-            "PUT",
-            "/gallery/items",
-            &json!({"id": 11, "image": image(NEW[0])}),
-        )
-        .expect(200);
-    assert_eq!(by_picture(&service, NEW[0])["hits"][0]["id"], 11);
-    service
-        .call("DELETE", "/gallery/items", &json!({"ids": [11]}))
-        .expect(200);
-
-    let back = Call::new("POST", "/aliases/live:rollback").send(service.address);
-    assert_eq!(back.expect(200)["version"], "v0001");
-    let answer = by_picture(&service, OLD[0]);
-    assert_eq!(
-        (&answer["model_version"], &answer["hits"][0]["id"]),
-        (&json!("v0001"), &json!(1))
-    );
-    assert_eq!(service.setup.loads.of("v0001").0, 1);
-}
-
-#[test]
-fn a_swap_is_refused_where_only_a_broken_encoder_leads() {
-    let setup = mixed("broken");
-    setup.pairs.certify("v0002", "v0001", vec![dual(0.5)]);
-    std::fs::remove_file(setup.registry.root().join("aliases.toml")).unwrap();
-    let service = setup.start();
-    let refused = service.swap("v0002");
-    assert_eq!(refused.code(409), "incompatible_version");
-    let error = &refused.json()["error"];
-    assert!(
-        error["message"].as_str().unwrap().contains("no angle"),
-        "{error}"
-    );
-    let checks = error["details"]["checks"].as_array().unwrap();
-    let failed: Vec<_> = checks
-        .iter()
-        .filter(|check| check["passed"] == false)
-        .collect();
-    assert_eq!(failed.len(), 1, "{error}");
-    assert_eq!(failed[0]["name"], "encoder of v0001");
-    let force = json!({"version": "v0002", "force": true});
-    let forced = service.call("PUT", "/aliases/live", &force).expect(200);
-    assert_eq!(
-        (&forced["forced"], &forced["not_searched"]),
-        (&json!(true), &json!(4))
-    );
-
-    // Another route leads there: a warning.
-    service
-        .setup
-        .pairs
-        .certify("v0002", "v0001", vec![dual(0.5), bridged()]);
-    let again = service.swap("v0002").expect(200);
-    let checks = again["checks"].as_array().unwrap();
-    let check = checks
-        .iter()
-        .find(|check| check["name"] == "encoder of v0001");
-    assert_eq!(
-        (&check.unwrap()["passed"], &check.unwrap()["warning"]),
-        (&json!(true), &json!(true))
-    );
-}
-
-#[test]
-fn old_encoders_come_and_go_with_what_needs_them() {
-    let setup = mixed("0");
-    setup.pairs.certify("v0002", "v0001", vec![bridged()]);
-    let service = setup.start();
-    assert_eq!(service.setup.loads.of("v0001"), (0, 0));
-    // A certificate that arrives while the service runs.
-    service
-        .setup
-        .pairs
-        .certify("v0002", "v0001", vec![dual(0.5), bridged()]);
-    let waiting = part(&by_picture(&service, OLD[0]), "v0001")["route"].clone();
-    assert!(waiting == "bridged" || waiting == "dual");
-    wait(|| service.setup.loads.of("v0001") == (1, 1));
-    wait(|| part(&by_picture(&service, OLD[0]), "v0001")["route"] == "dual");
-    let line = r#"perennial_route_items{space="v0001",route="dual"} 4"#;
-    assert!(metrics(&service).contains(line));
-    // Its last item goes.
-    service
-        .call("DELETE", "/gallery/items", &json!({"ids": [1, 2, 3, 4]}))
-        .expect(200);
-    wait(|| service.setup.loads.of("v0001") == (1, 0));
-    let metrics = metrics(&service);
-    let line = r#"perennial_route_items{space="v0001",route="dual"} 0"#;
-    assert!(metrics.contains(line), "{metrics}");
-}
-
-/// Until something holds that happens within seconds.
-fn wait(holds: impl Fn() -> bool) {
-    for _ in 0..600 {
-        if holds() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(100));
-    }
-    panic!("it did not happen within a minute");
 }

@@ -135,3 +135,24 @@ fn the_calibration_is_mean_and_deviation_of_the_similarities() {
     let odd = ScoreCalibration::of(&[1.0], &[f32::NAN, 0.5]);
     assert_eq!((odd.mean, odd.spread, odd.sample), (0.5, 0.0, 1));
 }
+
+#[test]
+fn several_spaces_of_one_part_count_by_their_items() {
+    let of = |mean, spread, sample| ScoreCalibration {
+        mean,
+        spread,
+        sample,
+    };
+    let spaces = [(of(0.0, 1.0, 512), 3000), (of(0.4, 1.0, 512), 1000)];
+    let both = ScoreCalibration::over_spaces(&spaces);
+    assert!((both.mean - 0.1).abs() < 1e-12, "{both:?}");
+    // Within the spaces, and between them: 3/4 0.1^2 + 1/4 0.3^2.
+    assert!((both.spread.powi(2) - 1.03).abs() < 1e-12, "{both:?}");
+    assert_eq!(both.sample, 1024);
+    let one = of(0.2, 0.5, 7);
+    assert_eq!(ScoreCalibration::over_spaces(&[(one, 7)]), one);
+    let unknown = ScoreCalibration::default();
+    assert_eq!(ScoreCalibration::over_spaces(&[]), unknown);
+    let empty = [(unknown, 9), (unknown, 0)];
+    assert_eq!(ScoreCalibration::over_spaces(&empty), unknown);
+}

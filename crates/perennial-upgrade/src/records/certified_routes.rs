@@ -1,7 +1,5 @@
 //! The ways that certificates open, under a policy.
 
-use perennial_bridge::Index;
-
 use super::known_bridges::KnownBridges;
 use super::pair::Pair;
 use crate::certificate::Certificate;
@@ -81,15 +79,13 @@ fn consider(
 ) -> Result<Ranked, String> {
     let name = short(certificate);
     let refused = |problem: &str| Err(format!("certificate {name}: {problem}"));
-    if certificate.route == Route::Mapped {
-        return refused(
-            "route mapped compares stored vectors that were mapped, and galleries keep them as they are; certify route dual, bridged or own",
-        );
+    if let Some(obstacle) = certificate.obstacle() {
+        return refused(&obstacle);
     }
-    if certificate.route != Route::Own && certificate.index == Index::Centred {
-        return refused(
-            "it was measured on a centred index, and galleries compare stored vectors as they are; certify again with --index raw",
-        );
+    if let Route::Dual { weight } = certificate.route
+        && !(0.0..=1.0).contains(&weight)
+    {
+        return refused("its weight is not between 0 and 1; certify again");
     }
     let judged = under_policy(certificate, policy).ok_or_else(|| {
         format!(
