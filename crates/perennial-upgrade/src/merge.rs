@@ -88,35 +88,18 @@ impl ScoreCalibration {
         if sound { self } else { Self::default() }
     }
 
-    /// Of a part with few items, drawn towards what is usual in the others: the similarities to three items say little about the fourth, and
+    /// Of a part with few items, drawn towards what is usual in all parts: the similarities to three items say little about the fourth, and
     /// those to one item nothing.
-    fn drawn_to(self, others: Self) -> Self {
-        if others.sample == 0 || self.sample >= SETTLED {
+    fn drawn_to(self, all: Self) -> Self {
+        if self.sample >= SETTLED {
             return self;
         }
         let own = self.sample as f64 / SETTLED as f64;
         let between = |one: f64, other: f64| own * one + (1.0 - own) * other;
         Self {
-            mean: between(self.mean, others.mean),
-            spread: between(self.spread.powi(2), others.spread.powi(2)).sqrt(),
+            mean: between(self.mean, all.mean),
+            spread: between(self.spread.powi(2), all.spread.powi(2)).sqrt(),
             ..self
-        }
-    }
-
-    /// What is usual in several parts, each by the size of its sample.
-    fn pooled(parts: impl Iterator<Item = Self> + Clone) -> Self {
-        let sample: usize = parts.clone().map(|one| one.sample).sum();
-        let mean_of = |value: fn(&Self) -> f64| {
-            let sum: f64 = parts
-                .clone()
-                .map(|one| one.sample as f64 * value(&one))
-                .sum();
-            sum / sample.max(1) as f64
-        };
-        Self {
-            mean: mean_of(|one| one.mean),
-            spread: mean_of(|one| one.spread.powi(2)).sqrt(),
-            sample,
         }
     }
 
@@ -131,17 +114,17 @@ impl ScoreCalibration {
 /// The hits of all parts, best first by standard score: the similarity less its mean over the part's items for this query, by their standard
 /// deviation. Equal scores stay in the order of the parts and of their hits; hits without a finite similarity are left out.
 ///
-/// Cosines of different spaces are not on one scale. Measured on mixed galleries, standard scores rank at least as well as merged cosines,
-/// ranks or calibrations on known pairs, and need no labels. A part with fewer than a hundred sampled items borrows from the others, down to
-/// merged cosines for a single item. With one part the order is that of the similarities.
+/// Cosines of different spaces are not on one scale. Where ways to merge were measured side by side (half a gallery searched by dual queries, one
+/// right item for each query), standard scores ranked as well as any other, and they need no labels. A part with fewer than a hundred sampled
+/// items borrows from all parts, down to merged cosines for a single item. With one part the order is that of the similarities.
 pub fn merge(parts: Vec<PartHits>, limit: usize) -> Vec<MergedHit> {
     let known: Vec<ScoreCalibration> = parts.iter().map(|part| part.calibration.sound()).collect();
+    let sampled: Vec<(ScoreCalibration, u64)> =
+        known.iter().map(|&one| (one, one.sample as u64)).collect();
+    let all = ScoreCalibration::over_spaces(&sampled);
     let mut merged: Vec<MergedHit> = Vec::new();
     for (number, part) in parts.into_iter().enumerate() {
-        let others = known.iter().enumerate();
-        let others = others.filter(|&(other, _)| other != number);
-        let others = ScoreCalibration::pooled(others.map(|(_, &one)| one));
-        let calibration = known[number].drawn_to(others);
+        let calibration = known[number].drawn_to(all);
         let hits = part.hits.into_iter().filter(|hit| hit.score.is_finite());
         merged.extend(hits.map(|hit| MergedHit {
             standard_score: calibration.standard(hit.score),

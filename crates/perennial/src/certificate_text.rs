@@ -38,6 +38,7 @@ pub fn render(certificate: &Certificate, color: bool) -> String {
             let _ = writeln!(text, "  {reason}");
         }
         text.push_str(&table(task, certificate.demands.confidence));
+        text.push_str(&thresholds(task));
     }
     if let Some(agreement) = certificate.agreement_at_10 {
         let _ = writeln!(
@@ -80,6 +81,32 @@ fn table(task: &TaskResult, confidence: f64) -> String {
         );
     }
     text.push('\n');
+    text
+}
+
+/// Similarities from which on hits may be accepted, one line per rate.
+fn thresholds(task: &TaskResult) -> String {
+    let Some(found) = &task.thresholds else {
+        return String::new();
+    };
+    let mut text = format!(
+        "  accepted from this similarity on, by the share of wrong pairs accepted with it ({} such pairs):\n",
+        found.impostor_pairs
+    );
+    for one in &found.rates {
+        let rate = one.false_accept_rate;
+        let _ = write!(text, "    {rate:<8} {:.4}", one.similarity);
+        let others = [
+            ("before", &task.old_self_thresholds),
+            ("re-embedded", &task.new_self_thresholds),
+        ];
+        for (name, other) in others {
+            if let Some(similarity) = other.as_ref().and_then(|other| other.at(rate)) {
+                let _ = write!(text, "  {name} {similarity:.4}");
+            }
+        }
+        text.push('\n');
+    }
     text
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::Context;
-use perennial_core::{ItemId, SpaceId};
+use perennial_core::{ItemId, SpaceId, SpaceRef};
 use perennial_formats::Label;
 use perennial_upgrade::{Rows, Source};
 
@@ -107,7 +107,36 @@ impl VectorLoader<'_> {
                 _ => known.id = Some(space.clone()),
             }
         }
+        self.identify(argument, &mut vectors.rows.space)?;
         Ok(vectors)
+    }
+
+    /// Completes a space that has only a name by what the registry has under this name, if it has it: certificates count for galleries only
+    /// with the fingerprints of both spaces. Names of versions and spaces are given once.
+    fn identify(&self, argument: &VectorArgument, known: &mut SpaceRef) -> anyhow::Result<()> {
+        let (Some(id), None) = (&known.id, &known.fingerprint) else {
+            return Ok(());
+        };
+        let Ok(registry) = self.global.open_registry() else {
+            return Ok(());
+        };
+        let version = registry.get(id.as_str()).ok();
+        let registered = match version.filter(|version| version.name == id.as_str()) {
+            Some(version) => version.space(),
+            None => match registry.space(id) {
+                Ok(spec) => spec.reference(),
+                Err(_) => return Ok(()),
+            },
+        };
+        if registered.dim != known.dim {
+            return Err(usage(format!(
+                "{argument}: its embeddings have {} dimensions, but {id} in the registry has {}; name the space that they are of with \
+                 --old-space or --new-space",
+                known.dim, registered.dim
+            )));
+        }
+        *known = registered;
+        Ok(())
     }
 
     fn embed(&self, version: &str, set: &SetArgument) -> anyhow::Result<Vectors> {

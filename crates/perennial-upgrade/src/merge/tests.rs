@@ -114,6 +114,10 @@ fn the_first_item_of_a_new_space_is_found() {
         10,
     );
     assert_eq!(order(&merged), [(3, 1), (1, 0), (2, 0)]);
+    // One item in each of two spaces: their cosines decide.
+    let single = |id, score| part(&[(id, score)], f64::from(score), 0.0, 1);
+    let merged = merge(vec![single(1, 0.3), single(2, 0.9)], 10);
+    assert_eq!(order(&merged), [(2, 1), (1, 0)]);
 }
 
 #[test]

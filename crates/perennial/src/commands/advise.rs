@@ -2,9 +2,12 @@
 
 use std::fmt::Write;
 
+use perennial_bridge::Index;
 use perennial_core::FileKind;
 use perennial_upgrade::report::advice_page;
-use perennial_upgrade::{Advice, AdviceError, Finding, Question, Rates, TaskAdvice, Way, WayKind};
+use perennial_upgrade::{
+    Advice, AdviceError, Finding, Question, Rates, Route, TaskAdvice, Way, WayKind,
+};
 
 use crate::arguments::GlobalArguments;
 use crate::certificate_text::painted;
@@ -118,8 +121,44 @@ fn render(advice: &Advice, color: bool) -> String {
             "settings were chosen on {} queries and measured on {} others; bridges were fitted on {} pairs\n",
             task.tuning_queries, task.judging_queries, advice.fit_pairs
         );
+        let recommended = task
+            .ways
+            .iter()
+            .find(|way| way.name == task.recommendation.way);
+        if let Some(next) = recommended.and_then(next_step) {
+            let _ = writeln!(text, "{next}\n");
+        }
     }
     text
+}
+
+/// What makes a gallery search this way, where a gallery can.
+fn next_step(way: &Way) -> Option<String> {
+    let route = match way.route? {
+        Route::Own => "own".to_owned(),
+        Route::Bridged => "bridged".to_owned(),
+        Route::Dual { weight } => format!("dual --weight {weight}"),
+        Route::Mapped => {
+            return Some(
+                "galleries and the service keep stored vectors as they are and do not search mapped ones: map the vectors of an outside index \
+                 with `perennial bridge apply`, or certify route dual or bridged"
+                    .to_owned(),
+            );
+        }
+    };
+    let mut text = format!(
+        "to let galleries and the service search this way: `perennial certify --record --route {route}"
+    );
+    if let Some(bridge) = &way.bridge {
+        let _ = write!(text, " --kind {bridge}");
+    }
+    text.push_str("` with the same files");
+    if way.index == Index::Centred {
+        text.push_str(
+            "; these figures are of a centred index, and galleries compare stored vectors as they are, which the certificate measures",
+        );
+    }
+    Some(text)
 }
 
 /// One line per way, the best first.

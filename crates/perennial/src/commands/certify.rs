@@ -2,11 +2,11 @@
 
 use clap::ValueEnum;
 use perennial_bridge::{Bridge, Index, Pairs, Recipe, fit};
-use perennial_core::FileKind;
+use perennial_core::{FileKind, Registry};
 use perennial_upgrade::report::certificate_page;
 use perennial_upgrade::{
-    Certificate, CertificateRequest, DEFAULT_WEIGHT, Finding, FitPairs, Route, Search,
-    StoredCertificates, select,
+    BridgeRegistry, Certificate, CertificateRequest, DEFAULT_WEIGHT, Finding, FitPairs, Route,
+    Search, StoredCertificates, select,
 };
 
 use super::bridge::{IndexArgument, find_bridge};
@@ -48,13 +48,16 @@ pub struct Arguments {
     /// Share of the old query in a dual query, from 0 to 1 [default: the weight that was chosen when the bridge was fitted, else 0.5]
     #[arg(long, value_name = "W", value_parser = super::bridge::weight, help_heading = "Bridge")]
     weight: Option<f64>,
-    /// Whether stored embeddings are compared as they are, or centred
+    /// Whether stored embeddings are compared as they are, or centred. Galleries and the service compare them as they are: a certificate of a
+    /// centred index does not count there
     #[arg(long, value_enum, default_value_t, help_heading = "Bridge")]
     index: IndexArgument,
     /// What an undecided measurement means for the exit code
     #[arg(long, value_enum, default_value_t, help_heading = "Demands")]
     undecided: UndecidedArgument,
-    /// Store the certificate in the registry, where promotions and the service find it
+    /// Store the certificate in the registry, and its bridge if it is not there, where promotions, searches and the service find both. They go
+    /// by certificates between known spaces only: of model versions (VERSION@SET:SPLIT, or files with --old-space and --new-space), or of
+    /// outside encoders that were registered with canaries (`perennial spaces add`)
     #[arg(long)]
     record: bool,
 }
@@ -158,14 +161,33 @@ pub fn run(
         page.commit(content.render())?;
     }
     if arguments.record {
-        let path = StoredCertificates::add(&global.create_registry()?, &certificate)?;
-        terminal.say(format_args!("recorded as {}", path.display()));
+        let bridge = fitted.as_ref().map(|(bridge, _)| bridge);
+        record(&certificate, bridge, &global.create_registry()?, terminal)?;
     }
     terminal.document(
         || Ok(certificate.to_json()),
         |color| render(&certificate, color),
     )?;
     Ok(arguments.judge(&certificate, terminal))
+}
+
+/// Stores the certificate, and before it the bridge without which nothing could be searched by it.
+fn record(
+    certificate: &Certificate,
+    bridge: Option<&Bridge>,
+    registry: &Registry,
+    terminal: &Terminal,
+) -> anyhow::Result<()> {
+    if let Some(bridge) = bridge {
+        let name = BridgeRegistry::of(registry).keep(bridge)?;
+        terminal.say(format_args!("the bridge is {name} in the registry"));
+    }
+    let path = StoredCertificates::add(registry, certificate)?;
+    terminal.say(format_args!("recorded as {}", path.display()));
+    if let Some(obstacle) = certificate.obstacle() {
+        terminal.say(format_args!("no gallery will go by it: {obstacle}"));
+    }
+    Ok(())
 }
 
 impl Arguments {

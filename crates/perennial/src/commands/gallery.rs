@@ -1,23 +1,24 @@
 //! `perennial gallery`: the stored embeddings, in a folder or in a running service.
 
 mod add;
+mod given;
 mod remote;
+mod rules;
 mod search;
 mod version_names;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use perennial_core::{ItemIdError, Output, Registry};
+use perennial_core::Output;
 use perennial_gallery::{
     Compacted, Filter, ItemId, LabelFilter, Maintenance, PartitionStats, SNAPSHOT_FILE_KIND,
     SnapshotInfo, Snapshots, VectorStore,
 };
-use perennial_upgrade::{Certification, NotCertified, RegistryRecords};
 use serde::Serialize;
 
+use self::given::{given, parse_id};
 use crate::arguments::GlobalArguments;
-use crate::exit_status::{ExitStatus, gate_missed, usage};
+use crate::exit_status::{ExitStatus, usage};
 use crate::gallery_folder::GalleryArguments;
 use crate::service_client::{ServerArguments, ServiceClient};
 use crate::terminal::Terminal;
@@ -280,36 +281,4 @@ fn delete(
     };
     terminal.result(&Answer { deleted }, |_| format!("deleted {deleted} items"))?;
     Ok(ExitStatus::Done)
-}
-
-/// Reads an id. clap would otherwise convert every argument as a text, since an id can be made from one.
-fn parse_id(text: &str) -> Result<ItemId, ItemIdError> {
-    text.parse()
-}
-
-/// The values of a repeatable option; `None` if it was not given, since an empty condition would match nothing.
-fn given<T: Clone>(values: &[T]) -> Option<Vec<T>> {
-    (!values.is_empty()).then(|| values.to_vec())
-}
-
-/// Certification under the gallery's policy and the registry's compatibility records.
-fn certification(registry: &Registry, gallery: &GalleryArguments) -> anyhow::Result<Certification> {
-    let records = RegistryRecords::for_gallery(registry.clone(), &gallery.gallery)
-        .map_err(|error| usage(error.to_string()))?;
-    Ok(Certification::new(Arc::new(records), false))
-}
-
-/// An error that lists the uncertified pairs and the commands that measure them; `Ok` without such pairs.
-fn require_certified(refused: &[NotCertified]) -> anyhow::Result<()> {
-    if refused.is_empty() {
-        return Ok(());
-    }
-    let mut parts: Vec<String> = Vec::new();
-    for pair in refused {
-        parts.push(pair.to_string());
-        let measure = |command: &String| format!("to measure the pair, run `{command}`");
-        parts.extend(pair.remedy.as_ref().map(measure));
-    }
-    parts.push("use another gallery, or pass --force to proceed without a certificate".to_owned());
-    Err(gate_missed(parts.join("; ")))
 }

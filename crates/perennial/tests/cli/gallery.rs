@@ -103,11 +103,25 @@ fn versions_that_were_never_measured_do_not_meet() {
         ]);
         assert_eq!(added.code, Some(0), "{}", added.stderr);
     }
-    // What was forced in may be searched from then on; a pair that nobody forced may not.
+    // What was forced in may be searched from then on; of a pair that nobody forced, the other's items are left out.
     let found = mixed(&["search", "--id", "new/7"]);
     assert!(found.stdout.contains("new/7"), "{}", found.stderr);
     std::fs::remove_file(bench.path("mixed/accepted.toml")).unwrap();
-    mixed(&["search", "--id", "new/7"]).assert_gate_missed(&["v0002", "v0001", "--force"]);
+    let apart = mixed(&["search", "--id", "new/7", "--limit", "50"]).stdout;
+    assert!(
+        apart.contains("new/7") && !apart.contains("old/"),
+        "{apart}"
+    );
+    assert!(
+        apart.contains("2000 stored items of v0001 were not searched"),
+        "{apart}"
+    );
+    assert!(
+        apart.contains("run `perennial evaluate --versions v0001 v0002"),
+        "{apart}"
+    );
+    mixed(&["search", "--id", "new/7", "--model-version", "v0001"])
+        .assert_gate_missed(&["v0002", "v0001", "--force"]);
     for allowed in [&["--model-version", "v0002"][..], &["--force"]] {
         let found = mixed(&[&["search", "--id", "new/7"], allowed].concat());
         assert!(found.stdout.contains("new/7"), "{}", found.stderr);

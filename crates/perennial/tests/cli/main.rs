@@ -17,6 +17,7 @@ mod evaluation;
 mod experiments;
 mod full_disk;
 mod gallery;
+mod gallery_routes;
 mod killed_additions;
 #[cfg(not(any(feature = "fetch", feature = "tls")))]
 mod lean;

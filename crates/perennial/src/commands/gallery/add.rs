@@ -21,7 +21,7 @@ use self::destination::Destination;
 use self::folder::{FolderReport, Options, Plan};
 use self::local::Local;
 use self::remote::Remote;
-use super::{certification, require_certified};
+use super::rules::{certification, require_certified};
 use crate::arguments::GlobalArguments;
 use crate::embedding::embed;
 use crate::exit_status::{ExitStatus, gate_missed, usage};

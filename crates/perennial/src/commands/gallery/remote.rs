@@ -1,8 +1,9 @@
 //! The gallery of a running service, over HTTP. The functions return the same values as the local gallery.
 
-use perennial_gallery::{Filter, GalleryStats, Hit, SnapshotInfo};
+use perennial_gallery::{Filter, GalleryStats, ItemId, SnapshotInfo};
+use perennial_upgrade::{PlannedPart, Route};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::service_client::ServiceClient;
 
@@ -10,10 +11,73 @@ use crate::service_client::ServiceClient;
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Found {
     pub model_version: String,
-    pub hits: Vec<Hit>,
-    /// Stored items whose embeddings have another dimension than the query.
-    #[serde(default)]
+    /// Best first by `standard_score`.
+    pub hits: Vec<FoundHit>,
+    /// How the parts of the gallery were searched.
+    pub parts: Vec<FoundPart>,
+    /// Stored items that no certified route leads to.
     pub not_searched: u64,
+    /// The same by space.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// One item that was found.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct FoundHit {
+    pub id: ItemId,
+    /// Cosine similarity to the query in the item's space.
+    pub score: f32,
+    /// The similarity less what is usual for the query in its part, in standard deviations.
+    pub standard_score: f64,
+    pub space: String,
+    pub route: String,
+    /// The same as `space`.
+    pub model_version: String,
+    pub label: Option<u32>,
+    pub payload: Map<String, Value>,
+}
+
+/// Spaces that were searched with the same vector.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct FoundPart {
+    pub spaces: Vec<String>,
+    pub dim: usize,
+    pub route: String,
+    /// The share of the old encoder, of dual queries.
+    pub weight: Option<f64>,
+    pub items: u64,
+    pub basis: String,
+    pub undecided: bool,
+    pub fallback: Option<String>,
+}
+
+/// Items of a space that were not searched.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct LeftOut {
+    pub space: String,
+    pub items: u64,
+    pub reason: String,
+    /// The command that measures what is missing.
+    pub remedy: Option<String>,
+}
+
+impl FoundPart {
+    pub fn of(part: &PlannedPart) -> Self {
+        let route = part.way.route();
+        Self {
+            spaces: part.spaces.iter().map(ToString::to_string).collect(),
+            dim: part.dim,
+            route: route.name().to_owned(),
+            weight: match route {
+                Route::Dual { weight } => Some(weight),
+                _ => None,
+            },
+            items: part.items,
+            basis: part.basis.clone(),
+            undecided: part.undecided,
+            fallback: part.fallback.clone(),
+        }
+    }
 }
 
 /// A snapshot in the service's own folder.

@@ -1,21 +1,21 @@
 //! `perennial gallery search`.
 
-use std::path::{Path, PathBuf};
+mod local;
 
-use anyhow::Context;
+use std::path::PathBuf;
+
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use perennial_core::{Encoder, ModelVersion, Registry};
-use perennial_data::{DecodeLimits, decode_square};
-use perennial_gallery::{EmbeddedGallery, Filter, ItemId, LabelFilter, SearchRequest, VectorStore};
-use perennial_train::TrainedEncoder;
-use perennial_upgrade::{Asking, LIVE_ALIAS, OwnRoute, Stored};
+use perennial_gallery::{Filter, ItemId, LabelFilter};
+use perennial_upgrade::LIVE_ALIAS;
 use serde_json::json;
 
+use self::local::LocalSearch;
+use super::given::{given, parse_id};
 use super::remote::{self, Found};
-use super::{certification, given, parse_id, require_certified, version_names};
+use super::rules::certification;
+use super::version_names;
 use crate::arguments::GlobalArguments;
-use crate::embedding::Preparation;
 use crate::exit_status::{ExitStatus, usage};
 use crate::gallery_folder::GalleryArguments;
 use crate::service_client::ServiceClient;
@@ -45,7 +45,7 @@ pub struct Arguments {
     /// Search only items with this label; repeatable
     #[arg(long)]
     label: Vec<u32>,
-    /// Search even if the query version is not certified against the stored versions
+    /// Search stored versions of the query's dimension even where no route is certified
     #[arg(long)]
     force: bool,
 }
@@ -68,40 +68,25 @@ pub fn run(
     let mut filter = filter(arguments);
     filter.model_versions =
         version_names::resolve(filter.model_versions, Some(&registry), &gallery)?;
-    let (model_version, embedding) = match (&arguments.image, &arguments.id) {
-        (Some(image), _) => embed_file(image, registry.get(&arguments.model)?, &registry, global)?,
-        (None, Some(id)) => stored(&gallery, id)?,
+    let search = LocalSearch {
+        registry: &registry,
+        rules: &rules,
+        gallery: &gallery,
+        device: &global.device.open()?,
+        filter: &filter,
+        limit: arguments.limit,
+        force: arguments.force,
+    };
+    let found = match (&arguments.image, &arguments.id) {
+        (Some(image), _) => {
+            let bytes = perennial_core::read_at_most(image, MAX_IMAGE_BYTES)
+                .map_err(|error| usage(error.to_string()))?;
+            search.by_picture(image, &bytes, registry.get(&arguments.model)?)?
+        }
+        (None, Some(id)) => search.by_item(id)?,
         (None, None) => return Err(usage("no query; pass an image or --id")),
     };
-    let stored = Stored::of(&gallery)?;
-    let among = filter.model_versions.as_deref();
-    let asking = match &arguments.id {
-        Some(_) => Asking::Item(&model_version),
-        None => Asking::Version(&model_version),
-    };
-    let OwnRoute {
-        spaces,
-        refused,
-        not_searched,
-    } = OwnRoute::of(&rules, asking, embedding.len(), &stored, among);
-    if !arguments.force {
-        require_certified(&refused)?;
-    }
-    let mut found = gallery.search(&SearchRequest {
-        spaces: &spaces,
-        queries: &embedding,
-        dim: embedding.len(),
-        limit: arguments.limit,
-        filter: &filter,
-        exact: false,
-    })?;
-    let hits = found.pop().unwrap_or_default();
-    let answer = Found {
-        model_version,
-        hits,
-        not_searched,
-    };
-    terminal.result(&answer, |_| table(&answer))?;
+    terminal.result(&found, |_| table(&found))?;
     Ok(ExitStatus::Done)
 }
 
@@ -145,49 +130,48 @@ fn search_service(
     remote::search(client, &query).map_err(shown)
 }
 
-fn stored(gallery: &EmbeddedGallery, id: &ItemId) -> anyhow::Result<(String, Vec<f32>)> {
-    let found = gallery.get(std::slice::from_ref(id), true)?.pop();
-    let item = found.ok_or_else(|| usage(format!("the gallery holds no item {id}")))?;
-    let embedding = item.embedding.context("the item came without embedding")?;
-    Ok((item.model_version, embedding))
-}
-
-fn embed_file(
-    image: &Path,
-    version: ModelVersion,
-    registry: &Registry,
-    global: &GlobalArguments,
-) -> anyhow::Result<(String, Vec<f32>)> {
-    let bytes = perennial_core::read_at_most(image, MAX_IMAGE_BYTES)
-        .map_err(|error| usage(error.to_string()))?;
-    let preparation = Preparation::of(&version)?;
-    let square = decode_square(&bytes, preparation.side(), DecodeLimits::FILES)
-        .with_context(|| image.display().to_string())?;
-    let mut pixels = Vec::new();
-    preparation.append(&square, &mut pixels);
-    let name = version.name.clone();
-    let encoder = TrainedEncoder::load(registry, version, &global.device.open()?)?;
-    Ok((name, encoder.encode(&pixels)?))
-}
-
-fn table(answer: &Found) -> String {
-    let mut text = format!("queried by {}\n", answer.model_version);
-    for hit in &answer.hits {
+/// The hits, then how the parts were searched if there are several, then what was not searched.
+fn table(found: &Found) -> String {
+    let mut text = format!("queried by {}\n", found.model_version);
+    for hit in &found.hits {
         let label = hit
             .label
             .map_or_else(|| "-".to_owned(), |label| label.to_string());
         text.push_str(&format!(
-            "{:.4}  {:<24}  label {label:<6}  {}\n",
+            "{:.4}  {:+7.2}  {:<24}  label {label:<6}  {} by route {}\n",
             hit.score,
+            hit.standard_score,
             hit.id.to_string(),
-            hit.model_version
+            hit.space,
+            hit.route
         ));
     }
-    if answer.not_searched > 0 {
+    let several = found.parts.len() > 1;
+    if several {
+        text.push_str(
+            "ranked by the second figure: similarity less what is usual for the query in its part, in standard deviations\n",
+        );
+    }
+    for part in &found.parts {
+        let spaces = part.spaces.join(" and ");
+        if several {
+            let (items, route) = (part.items, &part.route);
+            text.push_str(&format!(
+                "searched {items} items of {spaces} by route {route}\n"
+            ));
+        }
+        if let Some(fallback) = &part.fallback {
+            text.push_str(&format!("{spaces}: not by the best route: {fallback}\n"));
+        }
+    }
+    for left in &found.left_out {
         text.push_str(&format!(
-            "{} stored items were not searched: their embeddings have another dimension\n",
-            answer.not_searched
+            "{} stored items of {} were not searched: {}\n",
+            left.items, left.space, left.reason
         ));
+        if let Some(command) = &left.remedy {
+            text.push_str(&format!("to measure the pair, run `{command}`\n"));
+        }
     }
     text
 }

@@ -1,0 +1,230 @@
+//! A search of the local gallery: every part by its certified route, and the hits in one ranking.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::Context;
+use perennial_core::{Encoder, ModelVersion, Registry};
+use perennial_data::{DecodeLimits, decode_square};
+use perennial_gallery::{EmbeddedGallery, Filter, ItemId, SearchRequest, VectorStore};
+use perennial_train::{Device, TrainedEncoder};
+use perennial_upgrade::{
+    Asking, Certification, PartHits, PlannedPart, ScoreCalibration, SearchPlan, Stored, merge,
+};
+
+use super::super::remote::{Found, FoundHit, FoundPart, LeftOut};
+use super::super::rules::require_certified;
+use crate::embedding::Preparation;
+use crate::exit_status::usage;
+
+/// Vectors of a space by which similarities are put on one scale.
+const SAMPLE: usize = 512;
+/// Equal galleries rank equally.
+const SEED: u64 = 0;
+
+/// The query as the encoders of old versions embed it, or why they cannot.
+type OldQueries = BTreeMap<String, Result<Vec<f32>, String>>;
+
+/// What is searched, and under which rules.
+pub struct LocalSearch<'a> {
+    pub registry: &'a Registry,
+    pub rules: &'a Certification,
+    pub gallery: &'a EmbeddedGallery,
+    pub device: &'a Device,
+    pub filter: &'a Filter,
+    pub limit: usize,
+    /// Search also what is not certified, where its dimension allows.
+    pub force: bool,
+}
+
+impl LocalSearch<'_> {
+    /// By a picture, which a version embeds; for dual queries, the versions of the stored items embed it too.
+    pub fn by_picture(
+        &self,
+        file: &Path,
+        bytes: &[u8],
+        version: ModelVersion,
+    ) -> anyhow::Result<Found> {
+        let name = version.name.clone();
+        let picture = Picture {
+            file,
+            bytes,
+            registry: self.registry,
+            device: self.device,
+        };
+        let embedding = picture.embed(version)?;
+        let old: RefCell<OldQueries> = RefCell::default();
+        let available = |version: &str| {
+            let mut old = old.borrow_mut();
+            let known = old.entry(version.to_owned()).or_insert_with(|| {
+                picture
+                    .embed_by(version)
+                    .map_err(|error| format!("{error:#}"))
+            });
+            known.is_ok()
+        };
+        let stored = Stored::of(self.gallery)?;
+        let mut plan = self.plan(Asking::Version(&name), embedding.len(), &stored, &available);
+        let old = old.into_inner();
+        explain(&mut plan, &old);
+        self.find(name, plan, &stored, &embedding, &old)
+    }
+
+    /// By a stored item.
+    pub fn by_item(&self, id: &ItemId) -> anyhow::Result<Found> {
+        let item = self.gallery.get(std::slice::from_ref(id), true)?.pop();
+        let item = item.ok_or_else(|| usage(format!("the gallery holds no item {id}")))?;
+        let embedding = item.embedding.context("the item came without embedding")?;
+        let name = item.model_version;
+        let stored = Stored::of(self.gallery)?;
+        let plan = self.plan(Asking::Item(&name), embedding.len(), &stored, &|_| false);
+        self.find(name, plan, &stored, &embedding, &OldQueries::new())
+    }
+
+    fn plan(
+        &self,
+        asking: Asking<'_>,
+        dim: usize,
+        stored: &Stored,
+        available: &dyn Fn(&str) -> bool,
+    ) -> SearchPlan {
+        let among = self.filter.model_versions.as_deref();
+        let mut plan = SearchPlan::of(self.rules, asking, dim, stored, among, available);
+        if self.force {
+            plan.force(dim, stored);
+        }
+        plan
+    }
+
+    fn find(
+        &self,
+        model_version: String,
+        plan: SearchPlan,
+        stored: &Stored,
+        embedding: &[f32],
+        old: &OldQueries,
+    ) -> anyhow::Result<Found> {
+        if plan.parts.is_empty() {
+            require_certified(&plan.refused)?;
+        }
+        let mut found = Vec::new();
+        for part in &plan.parts {
+            let mut spaces = part.spaces.iter();
+            let old = spaces.find_map(|space| old.get(space.as_str())?.as_ref().ok());
+            let queries = part.queries(embedding, old.map(Vec::as_slice))?;
+            let mut hits = self.gallery.search(&SearchRequest {
+                spaces: &part.spaces,
+                queries: &queries,
+                dim: part.dim,
+                limit: self.limit,
+                filter: self.filter,
+                exact: false,
+            })?;
+            found.push(PartHits {
+                hits: hits.pop().unwrap_or_default(),
+                calibration: self.calibration(part, stored, &queries)?,
+            });
+        }
+        let hits = merge(found, self.limit).into_iter().map(|merged| {
+            let route = plan.parts[merged.part].way.route().name().to_owned();
+            FoundHit {
+                id: merged.hit.id,
+                score: merged.hit.score,
+                standard_score: merged.standard_score,
+                space: merged.hit.model_version.clone(),
+                route,
+                model_version: merged.hit.model_version,
+                label: merged.hit.label,
+                payload: merged.hit.payload,
+            }
+        });
+        let left_out = plan.not_searched.iter().map(|left| {
+            let mut pairs = plan.refused.iter();
+            let pair = pairs.find(|pair| pair.gallery_version == left.space.as_str());
+            LeftOut {
+                space: left.space.to_string(),
+                items: left.items,
+                reason: left.reason.clone(),
+                remedy: pair.and_then(|pair| pair.remedy.clone()),
+            }
+        });
+        Ok(Found {
+            model_version,
+            hits: hits.collect(),
+            parts: plan.parts.iter().map(FoundPart::of).collect(),
+            not_searched: plan.not_searched_items(),
+            left_out: left_out.collect(),
+        })
+    }
+
+    /// What similarities of the query are usual in a part.
+    fn calibration(
+        &self,
+        part: &PlannedPart,
+        stored: &Stored,
+        query: &[f32],
+    ) -> anyhow::Result<ScoreCalibration> {
+        let mut spaces = Vec::with_capacity(part.spaces.len());
+        for space in &part.spaces {
+            let sample = self.gallery.sample(space, SAMPLE, SEED)?;
+            let items = stored.per_version.get(space.as_str());
+            spaces.push((
+                ScoreCalibration::of(query, &sample),
+                items.copied().unwrap_or(0),
+            ));
+        }
+        Ok(ScoreCalibration::over_spaces(&spaces))
+    }
+}
+
+/// Why an old encoder that was needed cannot embed the query, wherever the plan says that it cannot.
+fn explain(plan: &mut SearchPlan, old: &OldQueries) {
+    let problem = |version: &str| old.get(version)?.as_ref().err();
+    for refused in &mut plan.refused {
+        if let Some(problem) = problem(&refused.gallery_version) {
+            refused.reason = format!("{}: {problem}", refused.reason);
+        }
+    }
+    for left in &mut plan.not_searched {
+        if let Some(problem) = problem(left.space.as_str()) {
+            left.reason = format!("{}: {problem}", left.reason);
+        }
+    }
+    for part in &mut plan.parts {
+        let problems = part.spaces.iter();
+        let problems: Vec<&String> = problems
+            .filter_map(|space| problem(space.as_str()))
+            .collect();
+        if let Some(fallback) = &mut part.fallback {
+            for problem in problems {
+                fallback.push_str(&format!(": {problem}"));
+            }
+        }
+    }
+}
+
+/// The picture that is searched for.
+struct Picture<'a> {
+    file: &'a Path,
+    bytes: &'a [u8],
+    registry: &'a Registry,
+    device: &'a Device,
+}
+
+impl Picture<'_> {
+    /// **Errors**: a name that is no version of the registry, as those of outside encoders.
+    fn embed_by(&self, version: &str) -> anyhow::Result<Vec<f32>> {
+        self.embed(self.registry.get(version)?)
+    }
+
+    fn embed(&self, version: ModelVersion) -> anyhow::Result<Vec<f32>> {
+        let preparation = Preparation::of(&version)?;
+        let square = decode_square(self.bytes, preparation.side(), DecodeLimits::FILES)
+            .with_context(|| self.file.display().to_string())?;
+        let mut pixels = Vec::new();
+        preparation.append(&square, &mut pixels);
+        let encoder = TrainedEncoder::load(self.registry, version, self.device)?;
+        Ok(encoder.encode(&pixels)?)
+    }
+}

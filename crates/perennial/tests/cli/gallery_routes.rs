@@ -1,0 +1,165 @@
+//! Old items found by certified routes, without a server: `certify --record`, `models promote`, `gallery search`.
+
+use serde_json::{Value, json};
+
+use crate::bench::{Bench, Ended};
+use crate::gallery::stocked;
+
+/// Certifies queries of `v0002` for items of `v0001` by a route through a bridge that is fitted for it.
+fn certify(bench: &Bench, route: &str, index: &str) -> Ended {
+    let ended = bench.run(&[
+        "certify",
+        "--record",
+        "--route",
+        route,
+        "--index",
+        index,
+        "--kind",
+        "orthogonal",
+        "--leave-one-out",
+        "--old-queries",
+        "v0001@generated:test",
+        "--old-gallery",
+        "v0001@generated:test",
+        "--new-queries",
+        "v0002@generated:test",
+        "--fit-from",
+        "v0002@generated:train",
+        "--fit-to",
+        "v0001@generated:train",
+    ]);
+    // Whatever the finding, which the exit code tells.
+    assert!(ended.stderr.contains("recorded as"), "{}", ended.stderr);
+    ended
+}
+
+/// A bench whose policy takes any margin: what is tested is the way, not how good so small a network is.
+fn lenient() -> Bench {
+    let bench = stocked();
+    bench.write("gallery/policy.toml", "min_margin = -1.0\n");
+    let png = perennial_data::encode_png(&[200; 3 * 40 * 50], [3, 40, 50]).unwrap();
+    std::fs::write(bench.path("query.png"), png).unwrap();
+    bench
+}
+
+fn routes(answer: &Value) -> Vec<(Value, Value)> {
+    let hits = answer["hits"].as_array().unwrap().iter();
+    hits.map(|hit| (hit["space"].clone(), hit["route"].clone()))
+        .collect()
+}
+
+#[test]
+fn old_items_are_found_by_the_certified_route() {
+    let bench = lenient();
+    let search = [
+        "gallery",
+        "search",
+        "query.png",
+        "--model",
+        "v0002",
+        "--limit",
+        "3",
+    ];
+    bench
+        .run(&search)
+        .assert_gate_missed(&["v0002 may not query", "--force"]);
+    // A centred certificate is stored, and both the command and the refusal say that it does not count.
+    let centred = certify(&bench, "dual", "centred");
+    assert!(centred.stderr.contains("--index raw"), "{}", centred.stderr);
+    bench.run(&search).assert_gate_missed(&["--index raw"]);
+
+    let dual = certify(&bench, "dual", "raw");
+    assert!(
+        dual.stderr.contains("the bridge is b0001"),
+        "{}",
+        dual.stderr
+    );
+    let answer = bench.answer(&search);
+    let by = |route: &str| vec![(json!("v0001"), json!(route)); 3];
+    assert_eq!(routes(&answer), by("dual"));
+    assert_eq!(
+        [&answer["not_searched"], &answer["parts"][0]["items"]],
+        [&json!(0), &json!(2000)]
+    );
+    assert!(answer["hits"][0]["standard_score"].as_f64().unwrap() > 0.0);
+    let text = bench.succeed(&search);
+    assert!(text.contains("v0001 by route dual"), "{text}");
+
+    // The promotion says how the old items are reached, how well, and at what cost.
+    let promoted = bench.succeed(&["models", "promote", "v0002"]);
+    for part in [
+        "2000 items by route dual (weight 0.5)",
+        "a second forward pass per query, by the encoder of v0001",
+        "recall@1",
+    ] {
+        assert!(promoted.contains(part), "{promoted}");
+    }
+
+    // An old encoder that is gone: nothing but dual is certified.
+    let weights = bench.path("registry/v0001/weights.safetensors");
+    std::fs::rename(&weights, bench.path("aside")).unwrap();
+    bench
+        .run(&search)
+        .assert_gate_missed(&["needs the encoder of v0001", "registry/v0001/weights"]);
+    // Bridged as well, through the bridge that is there already.
+    let before = bench.path("registry/bridges").read_dir().unwrap().count();
+    std::fs::rename(bench.path("aside"), &weights).unwrap();
+    certify(&bench, "bridged", "raw");
+    assert_eq!(
+        bench.path("registry/bridges").read_dir().unwrap().count(),
+        before
+    );
+    std::fs::rename(&weights, bench.path("aside")).unwrap();
+    let answer = bench.answer(&search);
+    assert_eq!(routes(&answer), by("bridged"));
+    let fallback = answer["parts"][0]["fallback"].as_str().unwrap();
+    assert!(fallback.contains("registry/v0001/weights"), "{fallback}");
+    std::fs::rename(bench.path("aside"), &weights).unwrap();
+
+    // Items of both: one ranking, and an item as query takes the bridge.
+    bench.succeed(&[
+        "gallery",
+        "add",
+        "--set",
+        "generated:train",
+        "--model",
+        "v0002",
+    ]);
+    let answer = bench.answer(&["gallery", "search", "query.png", "--limit", "200"]);
+    let mut spaces: Vec<String> = routes(&answer)
+        .into_iter()
+        .map(|(space, _)| space.as_str().unwrap().to_owned())
+        .collect();
+    spaces.sort();
+    spaces.dedup();
+    assert_eq!(spaces, ["v0001", "v0002"]);
+    let id = answer["hits"].as_array().unwrap().iter();
+    let of_new = id.clone().find(|hit| hit["space"] == "v0002").unwrap();
+    let id = of_new["id"].as_str().unwrap();
+    let answer = bench.answer(&["gallery", "search", "--id", id, "--limit", "500"]);
+    let old = routes(&answer)
+        .into_iter()
+        .find(|(space, _)| space == "v0001");
+    assert_eq!(old.unwrap().1, "bridged");
+    let stored: Vec<f64> = answer["hits"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|hit| hit["standard_score"].as_f64().unwrap())
+        .collect();
+    assert!(stored.is_sorted_by(|one, other| one >= other));
+}
+
+#[test]
+fn a_bridge_that_is_gone_is_named() {
+    let bench = lenient();
+    certify(&bench, "bridged", "raw");
+    let search = ["gallery", "search", "query.png", "--model", "v0002"];
+    bench.succeed(&search);
+    std::fs::rename(bench.path("registry/bridges"), bench.path("aside")).unwrap();
+    bench.run(&search).assert_gate_missed(&[
+        "its bridge",
+        "registry/bridges",
+        "certify again with --record",
+    ]);
+}
