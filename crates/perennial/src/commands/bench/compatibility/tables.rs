@@ -9,8 +9,8 @@ use super::record::Record;
 use crate::exit_status::usage;
 
 /// What the tables have in common.
-const CAPTION: &str = "Fractions. Intervals: 95 %; over the seeds (Student's t) where a method has several runs, otherwise over the queries \
-    (bootstrap). Pairs better, worse: the share of pairs of versions whose 95 % interval of the margin over the old self-test lies at or above \
+const CAPTION: &str = "Fractions. Intervals: 95 %; over the seeds (Student's t) where there are several runs; of a single run's class means over \
+    the queries (bootstrap), of its other measures and routes none. Pairs better, worse: the share of pairs of versions whose 95 % interval of the margin over the old self-test lies at or above \
     0, or below it. Worst pair: the smallest margin of all runs (query version on gallery version, counted from 1). Routes other than the \
     method's own are compared with the better of the raw and the centred old self-test.";
 
