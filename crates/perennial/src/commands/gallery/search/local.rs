@@ -13,8 +13,8 @@ use perennial_upgrade::{
     Asking, Certification, PartHits, PlannedPart, ScoreCalibration, SearchPlan, Stored, merge,
 };
 
+use super::super::certified::{BY_FORCE, require_certified};
 use super::super::remote::{Found, FoundHit, FoundPart, LeftOut};
-use super::super::require_certified;
 use crate::embedding::Preparation;
 use crate::exit_status::usage;
 use crate::terminal::Terminal;
@@ -98,7 +98,7 @@ impl LocalSearch<'_> {
             plan.force(dim, stored);
         }
         if plan.parts.is_empty() {
-            require_certified(&plan.refused)?;
+            require_certified(&plan.refused, BY_FORCE)?;
         }
         Ok(plan)
     }
