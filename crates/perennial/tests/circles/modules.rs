@@ -145,7 +145,8 @@ impl Modules {
                     }
                     public = true;
                 }
-                Token::Word("use") => {
+                // Not the `use<...>` of a type.
+                Token::Word("use") if !is(code, at + 1, "<") => {
                     let end = (at..code.len()).find(|&end| is(code, end, ";"));
                     let end = end.unwrap_or(code.len());
                     self.import(module, &code[at + 1..end], &[], was_public);
