@@ -1,0 +1,212 @@
+#!/usr/bin/env python3
+"""Measures a gallery of two versions through the running service: queries are pictures that it embeds, hits are its answers.
+
+    PERENNIAL_DATA=DIR experiments/served-routes.py --registry DIR --old VERSION --new VERSION --work DIR [--json FILE]
+
+Bridged and dual routes from the new into the old space are certified first (bridge fitted on CIFAR-100's training images, without
+labels) and recorded in a copy of the registry. Then galleries of 3,000 CIFAR-10 test images are served: all embedded by the old version and
+searched by it; all by the new one; and half by each, searched by the new version through the routes that the service chooses. Every query asks for
+1,000 hits with exact comparison.
+
+- class-like: 1,000 images of CIFAR-10's batch 1; a hit is right if it has the query's label. mAP is over the first 1,000 hits.
+- item-like: altered copies (cropped to 80 %, mirrored, brightened) of 1,000 of the gallery's images look for their originals, of which
+  half lie in the old space.
+
+Requirements: numpy. PERENNIAL names another binary than target/release/perennial. The service listens on loopback and is stopped at the end.
+"""
+
+import argparse
+import base64
+import json
+import os
+import shutil
+import struct
+import subprocess
+import time
+import urllib.request
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+PROGRAM = os.environ.get("PERENNIAL", str(ROOT / "target/release/perennial"))
+ITEMS, QUERIES, LIMIT, FIRST = 3000, 1000, 1000, 24
+
+
+def cifar10(file):
+    raw = np.frombuffer(file.read_bytes(), np.uint8).reshape(-1, 3073)
+    return raw[:, 0], raw[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+
+
+def png(pixels):
+    height, width, _ = pixels.shape
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
+
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows, 1)) + chunk(b"IEND", b"")
+
+
+def altered(pixels, random):
+    """Cropped to 26 pixels at a random place, mirrored, 20 % brighter, its colours shifted."""
+    top, left = random.integers(0, 7, 2)
+    part = pixels[top : top + 26, left : left + 26][:, ::-1].astype(np.float32)
+    return np.clip(part * 1.2 + random.uniform(-15, 15, 3), 0, 255).astype(np.uint8)
+
+
+def perennial(registry, *arguments, allowed=(0,)):
+    done = subprocess.run([PROGRAM, "--quiet", "--device", "cpu", "--registry", str(registry), *map(str, arguments)],
+                          capture_output=True, text=True)
+    if done.returncode not in allowed:
+        raise SystemExit(f"{' '.join(map(str, arguments))}: exit {done.returncode}\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def ask(method, url, body):
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"content-type": "application/json"}, method=method)
+    with urllib.request.urlopen(request) as response:
+        return json.load(response)
+
+
+class Service:
+    """A service over an own gallery, on a free port of loopback."""
+
+    def __init__(self, registry, folder, live):
+        (registry / "aliases.toml").write_text(f'live = "{live}"\n')
+        self.log = open(folder.with_suffix(".log"), "w")
+        self.process = subprocess.Popen(
+            [PROGRAM, "--device", "cpu", "--registry", str(registry), "serve", "--gallery", str(folder), "--listen", "127.0.0.1:0"],
+            stdout=subprocess.PIPE, stderr=self.log, text=True)
+        line = self.process.stdout.readline()
+        self.url = next(word for word in line.split() if word.startswith("http")).rstrip("/.,")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.wait()
+        self.log.close()
+
+    def put(self, version, ids, vectors, labels):
+        for start in range(0, len(ids), 500):
+            part = slice(start, start + 500)
+            items = [{"id": int(i), "embedding": v.tolist(), "model_version": version, "label": int(l)}
+                     for i, v, l in zip(ids[part], vectors[part], labels[part])]
+            ask("PUT", f"{self.url}/gallery/items:batch", {"items": items, "force": True})
+
+    def search(self, pixels):
+        image = base64.b64encode(png(pixels)).decode()
+        return ask("POST", f"{self.url}/search", {"image": image, "limit": LIMIT, "exact": True})
+
+
+def class_like(service, images, labels, class_sizes, old_version):
+    first, precision, old, seconds = [], [], [], []
+    for pixels, label in zip(images, labels):
+        begin = time.perf_counter()
+        hits = service.search(pixels)["hits"]
+        seconds.append(time.perf_counter() - begin)
+        right = np.array([hit["label"] == label for hit in hits])
+        first.append(right[0])
+        ranks = np.flatnonzero(right) + 1
+        precision.append((np.arange(1, len(ranks) + 1) / ranks).sum() / min(class_sizes[label], LIMIT))
+        old.append(np.mean([hit["model_version"] == old_version for hit in hits[:FIRST]]))
+    return {"recall_at_1": float(np.mean(first)), "map_at_1000": float(np.mean(precision)), "old_share": float(np.mean(old)),
+            "median_seconds": float(np.median(seconds))}
+
+
+def item_like(service, images, ids, old_ids):
+    ranks = []
+    for pixels, wanted in zip(images, ids):
+        hits = service.search(pixels)["hits"]
+        ranks.append(next((rank for rank, hit in enumerate(hits, 1) if hit["id"] == wanted), None))
+    ranks, is_old = np.array([rank or 10**9 for rank in ranks]), np.isin(ids, old_ids)
+
+    def figures(chosen):
+        found = ranks[chosen]
+        return {"recall_at_1": float(np.mean(found == 1)), "mrr_at_10": float(np.mean(np.where(found <= 10, 1 / found, 0)))}
+
+    everything = np.ones(len(ids), bool)
+    parts = {"all": figures(everything)}
+    if is_old.any() and not is_old.all():
+        parts |= {"old answer": figures(is_old), "new answer": figures(~is_old)}
+    return parts
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    for name in ("--registry", "--old", "--new", "--work"):
+        parser.add_argument(name, required=True)
+    parser.add_argument("--json")
+    arguments = parser.parse_args()
+    work, data = Path(arguments.work), Path(os.environ["PERENNIAL_DATA"])
+    work.mkdir(parents=True, exist_ok=True)
+    old, new = arguments.old, arguments.new
+    registry = work / "registry"
+    if not registry.exists():
+        shutil.copytree(arguments.registry, registry)
+        shutil.rmtree(registry / "certificates", ignore_errors=True)
+        for version, side in ((old, "old"), (new, "new")):
+            perennial(registry, "embed", version, "--set", "cifar10:test", "--out", work / f"{side}-cifar10-test.safetensors")
+        for route, more in (("bridged", []), ("dual", ["--weight", "0.5"])):
+            perennial(registry, "certify", "--record", "--route", route, "--kind", "orthogonal", *more,
+                      "--old-queries", f"{old}@cifar10:batch1", "--old-gallery", f"{old}@cifar10:test",
+                      "--new-queries", f"{new}@cifar10:batch1", "--new-gallery", f"{new}@cifar10:test",
+                      "--fit-from", f"{new}@cifar100:train", "--fit-to", f"{old}@cifar100:train",
+                      "--out", work / f"{route}.json", allowed=(0, 3))
+
+    def rows(side):
+        raw = (work / f"{side}-cifar10-test.safetensors").read_bytes()
+        size = struct.unpack("<Q", raw[:8])[0]
+        head = json.loads(raw[8 : 8 + size])
+        start, end = head["embeddings"]["data_offsets"]
+        return np.frombuffer(raw[8 + size + start : 8 + size + end], np.float32).reshape(head["embeddings"]["shape"])
+
+    labels, images = cifar10(data / "cifar-10-batches-bin/test_batch.bin")
+    query_labels, query_images = cifar10(data / "cifar-10-batches-bin/data_batch_1.bin")
+    random = np.random.default_rng(0)
+    chosen = random.permutation(len(labels))[:ITEMS]
+    sizes = np.bincount(labels[chosen], minlength=10)
+    asked = random.permutation(len(query_labels))[:QUERIES]
+    originals = random.permutation(chosen)[:QUERIES]
+    copies = [altered(images[i], random) for i in originals]
+    embeddings = {old: rows("old"), new: rows("new")}
+    half = chosen[: ITEMS // 2]
+    galleries = {
+        "all old, searched by the old version": (old, {old: chosen}),
+        "half old, searched by the new version": (new, {old: half, new: chosen[ITEMS // 2 :]}),
+        "all old, searched by the new version": (new, {old: chosen}),
+        "all new, searched by the new version": (new, {new: chosen}),
+    }
+    results = {}
+    for name, (live, parts) in galleries.items():
+        folder = work / name.replace(" ", "-").replace(",", "")
+        shutil.rmtree(folder, ignore_errors=True)
+        with Service(registry, folder, live) as service:
+            for version, ids in parts.items():
+                service.put(version, ids, embeddings[version][ids], labels[ids])
+            answer = service.search(query_images[asked[0]])
+            results[name] = {
+                "routes": {",".join(part["spaces"]): part["route"] for part in answer["parts"]},
+                "not_searched": answer["not_searched"],
+                "class": class_like(service, query_images[asked], query_labels[asked], sizes, old),
+                "item": item_like(service, copies, originals, half),
+            }
+        print(json.dumps({name: results[name]}), flush=True)
+    if arguments.json:
+        Path(arguments.json).write_text(json.dumps(results, indent=1))
+    print("\n| gallery | routes | class-like: mAP@1000 / R@1 | old among the first 24 | item-like R@1: all, old answer, new answer | MRR@10 |")
+    print("|---|---|---|---|---|---|")
+    for name, found in results.items():
+        item = [found["item"].get(part) for part in ("all", "old answer", "new answer")]
+        values = [" / ".join(f"{one[key]:.3f}" if one else "-" for one in item) for key in ("recall_at_1", "mrr_at_10")]
+        routes = ", ".join(f"{space}: {route}" for space, route in found["routes"].items())
+        known = found["class"]
+        print(f"| {name} | {routes} | {known['map_at_1000']:.3f} / {known['recall_at_1']:.3f} | {known['old_share']:.2f} | {values[0]} | {values[1]} |")
+
+
+if __name__ == "__main__":
+    main()
