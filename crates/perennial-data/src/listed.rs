@@ -214,13 +214,16 @@ impl ListedImages {
     /// **Errors**: [`DataError`] if no listed image is there, for an image that cannot be decoded, and for a set above 8 GiB.
     pub(crate) fn read(self, size: usize) -> Result<ImageSet, DataError> {
         if self.files.is_empty() {
-            return Err(DataError::Missing {
-                path: self.folder,
-                remedy: format!(
-                    "none of the {} listed images is below it (the first is {}); unpack the images there",
-                    self.missing.len(),
-                    self.missing.first().map_or("none", String::as_str)
+            let problem = match self.missing.first() {
+                Some(first) => format!(
+                    "none of the {} listed images is there (the first is {first}); unpack the images",
+                    self.missing.len()
                 ),
+                None => "its lists name no image of this split; copy them again".to_owned(),
+            };
+            return Err(DataError::Folder {
+                path: self.folder,
+                problem,
             });
         }
         let pixels = decode_all(&self.folder, &self.files, size, |path| {
