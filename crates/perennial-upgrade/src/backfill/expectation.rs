@@ -134,7 +134,7 @@ fn best_certificate(
     let same = |one: &SpaceRef, other: &SpaceRef| {
         one.fingerprint.is_some() && one.fingerprint == other.fingerprint && one.dim == other.dim
     };
-    let fitting = certificates.all().iter().filter(|certificate| {
+    let fitting = certificates.iter().filter(|certificate| {
         // The gallery compares raw unit vectors.
         certificate.index == Index::Raw
             && same(&certificate.query_space, &query)
