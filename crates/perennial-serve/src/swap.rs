@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use perennial_core::SpaceId;
 use perennial_upgrade::{
-    Candidate, LIVE_ALIAS, Outcome, Prepared, SearchPlan, Stored, Verdict, keep_probes, move_live,
-    prepare,
+    Candidate, LIVE_ALIAS, NotCertified, Outcome, Prepared, Stored, Verdict, keep_probes,
+    move_live, prepare,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -76,58 +75,20 @@ fn checks(verdict: &Verdict) -> Vec<Check> {
     checks.collect()
 }
 
-fn refusal(verdict: &Verdict, encoders: &[Check], version: &str) -> ApiError {
+fn refusal(verdict: &Verdict, version: &str) -> ApiError {
     let code = if verdict.is_broken() {
         Code::CheckFailed
     } else {
         Code::IncompatibleVersion
     };
-    let failed = encoders.iter().filter(|check| !check.passed);
-    let failed = failed.map(|check| format!("{}: {}", check.name, check.detail));
-    let problem = Some(verdict.problem()).filter(|problem| !problem.is_empty());
-    let problems: Vec<String> = problem.into_iter().chain(failed).collect();
-    let message = format!("{version} does not become live: {}", problems.join("; "));
+    let message = format!("{version} does not become live: {}", verdict.problem());
     let remedies: Vec<&str> = verdict
         .refused()
         .iter()
         .filter_map(|pair| pair.remedy.as_deref())
         .collect();
-    let mut checks = checks(verdict);
-    checks.extend_from_slice(encoders);
-    ApiError::new(code, message)
-        .with_details(json!({ "version": version, "checks": checks, "remedies": remedies }))
-}
-
-/// The old encoders that the version's best routes need, as they are in memory now: one that cannot be used is a warning where another route
-/// leads to its items, and a failed check where none does.
-fn encoder_checks(service: &Service, best: &SearchPlan, possible: &SearchPlan) -> Vec<Check> {
-    let check = |name: String| {
-        let loaded = service.inference.encoders.get(&name).is_some();
-        let is_of = |space: &SpaceId| space.as_str() == name;
-        let mut parts = possible.parts.iter();
-        let part = parts.find(|part| part.spaces.iter().any(is_of));
-        let problem = service.inference.encoders.problem(&name);
-        let problem = problem.unwrap_or_else(|| "it is not loaded".to_owned());
-        let detail = match part {
-            Some(_) if loaded => {
-                "in memory and checked; it embeds each picture of a search as well".to_owned()
-            }
-            Some(part) => {
-                let route = part.way.route();
-                format!("cannot be used, so its items are searched by route {route}: {problem}")
-            }
-            None => format!(
-                "cannot be used, and no other certified route leads to its items: {problem}"
-            ),
-        };
-        Check {
-            name: format!("encoder of {name}"),
-            passed: part.is_some(),
-            warning: part.is_some() && !loaded,
-            detail,
-        }
-    };
-    best.old_encoders().into_iter().map(check).collect()
+    let details = json!({ "version": version, "checks": checks(verdict), "remedies": remedies });
+    ApiError::new(code, message).with_details(details)
 }
 
 /// Runs a swap to completion, even if the client disconnects.
@@ -183,7 +144,7 @@ async fn carry_out(service: &Arc<Service>, order: SwapOrder) -> Result<SwapAnswe
         verdict,
     } = prepared;
     let Some(candidate) = candidate else {
-        return Err(refusal(&verdict, &[], &name));
+        return Err(refusal(&verdict, &name));
     };
     // Before the pointer moves, so that the first search has them; and before the lock, since it takes as long as loading the version.
     let live = &service.inference.live;
@@ -254,14 +215,20 @@ fn finish(
     verdict.check_stored(&model, &stored, &service.gallery.certification);
     // A space that was stored since they were loaded.
     service.keep_encoders(false);
-    let best = service.best_plan(&model.version, &stored);
+    let encoders = &service.inference.encoders;
+    let usable = |name: &str| match encoders.get(name) {
+        Some(_) => Ok(()),
+        None => Err(encoders
+            .problem(name)
+            .unwrap_or_else(|| "it is not loaded".to_owned())),
+    };
+    let certification = &service.gallery.certification;
+    verdict.check_old_encoders(&model.version, &stored, certification, &usable);
     let mut plan = service
         .plan_for_pictures(&model.version, &stored, None)
         .plan;
-    let encoders = encoder_checks(service, &best, &plan);
-    let lost = encoders.iter().any(|check| !check.passed);
-    if !verdict.allows(force) || (lost && !force) {
-        return Err(refusal(&verdict, &encoders, model.name()));
+    if !verdict.allows(force) {
+        return Err(refusal(&verdict, model.name()));
     }
     if let Err(refused) = service
         .answering
@@ -271,16 +238,26 @@ fn finish(
         return Err(incompatible(&[refused]));
     }
     let before = service.inference.live.current();
-    let forced = verdict.needs_force() || lost;
+    let forced = verdict.needs_force();
     if forced {
-        // What is accepted below.
+        // What is accepted below. Items that only an encoder leads to that cannot be used stay out of reach.
+        let is_accepted = |pair: &NotCertified| {
+            let mut accepted = verdict.refused().iter();
+            accepted.any(|one| one.gallery_version == pair.gallery_version)
+        };
+        let (accepted, lost): (Vec<NotCertified>, Vec<NotCertified>) =
+            std::mem::take(&mut plan.refused)
+                .into_iter()
+                .partition(is_accepted);
+        plan.refused = accepted;
         plan.force(model.version.dim, &stored);
+        plan.refused.extend(lost);
     }
     let answer = SwapAnswer {
         alias: LIVE_ALIAS,
         version: model.name().to_owned(),
         previous: before.as_ref().map(|before| before.name().to_owned()),
-        checks: checks(&verdict).into_iter().chain(encoders).collect(),
+        checks: checks(&verdict),
         parts: PartBody::of(&plan),
         not_searched: plan.not_searched_items(),
         left_out: LeftOutBody::of(&plan),

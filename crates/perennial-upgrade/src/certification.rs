@@ -240,7 +240,7 @@ impl Certification {
             gallery_version: other.to_owned(),
             reason: match only_dual {
                 true => format!(
-                    "the only certified route is dual, which needs the encoder of {other} to embed what was stored as an item of {item};                      search with the original instead, or certify route bridged"
+                    "the only certified route is dual, which needs the encoder of {other} to embed what was stored as an item of {item}; search with the original instead, or certify route bridged"
                 ),
                 false => "there is no certified way".to_owned(),
             },

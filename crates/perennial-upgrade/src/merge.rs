@@ -5,6 +5,8 @@ use perennial_gallery::Hit;
 
 /// Items of a part from which on their similarities alone say what is usual there. Of fewer, the other parts have a say.
 const SETTLED: usize = 100;
+/// Smaller spreads are rounding: such similarities do not differ.
+const ROUNDING: f64 = 1e-6;
 
 /// The hits of one query in one part of a gallery.
 #[derive(Debug, Clone)]
@@ -89,12 +91,12 @@ impl ScoreCalibration {
     }
 
     /// Of a part with few items, drawn towards what is usual in all parts: the similarities to three items say little about the fourth, and
-    /// those to one item nothing.
+    /// those to one item, or to any number of equal ones, nothing.
     fn drawn_to(self, all: Self) -> Self {
-        if self.sample >= SETTLED {
-            return self;
-        }
-        let own = self.sample as f64 / SETTLED as f64;
+        let own = match self.spread > ROUNDING {
+            true => (self.sample as f64 / SETTLED as f64).min(1.0),
+            false => 0.0,
+        };
         let between = |one: f64, other: f64| own * one + (1.0 - own) * other;
         Self {
             mean: between(self.mean, all.mean),
@@ -105,6 +107,9 @@ impl ScoreCalibration {
 
     /// Similarities that do not differ count as usual.
     fn standard(&self, similarity: f32) -> f64 {
+        if self.spread <= ROUNDING {
+            return 0.0;
+        }
         let score = (f64::from(similarity) - self.mean) / self.spread;
         // Adding 0 makes -0 and 0 equal in the order of all floats.
         if score.is_finite() { score + 0.0 } else { 0.0 }
@@ -116,12 +121,20 @@ impl ScoreCalibration {
 ///
 /// Cosines of different spaces are not on one scale. Where ways to merge were measured side by side (half a gallery searched by dual queries, one
 /// right item for each query), standard scores ranked as well as any other, and they need no labels. A part with fewer than a hundred sampled
-/// items borrows from all parts, down to merged cosines for a single item. With one part the order is that of the similarities.
+/// items borrows from all parts, down to merged cosines for a single item; where nothing is known of any part, the standard score is the
+/// similarity. With one part the order is that of the similarities.
 pub fn merge(parts: Vec<PartHits>, limit: usize) -> Vec<MergedHit> {
     let known: Vec<ScoreCalibration> = parts.iter().map(|part| part.calibration.sound()).collect();
     let sampled: Vec<(ScoreCalibration, u64)> =
         known.iter().map(|&one| (one, one.sample as u64)).collect();
-    let all = ScoreCalibration::over_spaces(&sampled);
+    let all = match ScoreCalibration::over_spaces(&sampled) {
+        ScoreCalibration { sample: 0, .. } => ScoreCalibration {
+            mean: 0.0,
+            spread: 1.0,
+            sample: 0,
+        },
+        known => known,
+    };
     let mut merged: Vec<MergedHit> = Vec::new();
     for (number, part) in parts.into_iter().enumerate() {
         let calibration = known[number].drawn_to(all);

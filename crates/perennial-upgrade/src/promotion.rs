@@ -4,7 +4,8 @@
 //!
 //! 1. [`prepare`]: the slow checks of the version alone.
 //! 2. [`Verdict::check_stored`]: the checks against the current content of the gallery.
-//! 3. [`move_live`]: one write that moves the alias.
+//! 3. [`Verdict::check_old_encoders`]: whether the encoders that its routes need beside it can be used.
+//! 4. [`move_live`]: one write that moves the alias.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use perennial_gallery::{SimplexIdentity, SpaceStats};
 
 use crate::certification::{Certification, Certified, CertifiedWay, NotCertified, Standing};
 use crate::loaded_model::{EncoderLoader, LoadedModel};
+use crate::plan::{Asking, SearchPlan};
 use crate::self_check;
 use crate::stored::{Stored, simplex_beside};
 use crate::stored_probes::{Checked, Probes, StoredProbes};
@@ -45,13 +47,16 @@ pub enum Outcome {
     Failed,
 }
 
-/// The checks so far. A broken version is refused in any case; force overrules missing certificates and another simplex.
+/// The checks so far. A broken version is refused in any case; force overrules missing certificates, another simplex, and items that only
+/// an old encoder that cannot be used leads to.
 #[derive(Debug, Default)]
 pub struct Verdict {
     checks: Vec<Check>,
     broken: bool,
     refused: Vec<NotCertified>,
     other_simplex: bool,
+    /// Whether items become unreachable because an old encoder cannot be used.
+    lost: bool,
 }
 
 impl Verdict {
@@ -72,7 +77,7 @@ impl Verdict {
 
     /// Whether only force lets the version become live.
     pub fn needs_force(&self) -> bool {
-        !self.refused.is_empty() || self.other_simplex
+        !self.refused.is_empty() || self.other_simplex || self.lost
     }
 
     /// Whether the version may become live.
@@ -155,6 +160,54 @@ impl Verdict {
                     self.refused.push(pair);
                 }
             }
+        }
+    }
+
+    /// The old encoders that the version's best routes need: one that cannot be used is a warning where another certified route leads to its
+    /// items, and a failed check where none does. `usable` says why one cannot be used; it is asked once for each of them.
+    pub fn check_old_encoders(
+        &mut self,
+        version: &ModelVersion,
+        stored: &Stored,
+        certification: &Certification,
+        usable: &dyn Fn(&str) -> Result<(), String>,
+    ) {
+        let plan = |available: &dyn Fn(&str) -> bool| {
+            let asking = Asking::Version(&version.name);
+            SearchPlan::of(certification, asking, version.dim, stored, None, available)
+        };
+        let needed = plan(&|_| true).old_encoders().into_iter();
+        let found: BTreeMap<String, Result<(), String>> = needed
+            .map(|name| {
+                let result = usable(&name);
+                (name, result)
+            })
+            .collect();
+        let possible = plan(&|name| found.get(name).is_some_and(Result::is_ok));
+        for (name, result) in &found {
+            let mut parts = possible.parts.iter();
+            let part = parts.find(|part| part.spaces.iter().any(|space| space.as_str() == name));
+            let (outcome, detail) = match (result, part) {
+                (Ok(()), _) => (
+                    Outcome::Passed,
+                    "loaded and checked; it embeds each picture of a search as well".to_owned(),
+                ),
+                (Err(problem), Some(part)) => (
+                    Outcome::Warned,
+                    format!(
+                        "cannot be used, so its items are searched by route {}: {problem}",
+                        part.way.route()
+                    ),
+                ),
+                (Err(problem), None) => (
+                    Outcome::Failed,
+                    format!(
+                        "cannot be used, and no other certified route leads to its items, which become unreachable: {problem}"
+                    ),
+                ),
+            };
+            self.lost |= outcome == Outcome::Failed;
+            self.add(format!("encoder of {name}"), outcome, detail);
         }
     }
 

@@ -54,11 +54,6 @@ impl StoredCertificates {
         Ok(Self { certificates })
     }
 
-    /// All of them, in the order of their files' names.
-    pub(crate) fn all(&self) -> &[Certificate] {
-        &self.certificates
-    }
-
     /// Stores a certificate in a registry and returns its file.
     ///
     /// # Errors
@@ -76,7 +71,7 @@ impl StoredCertificates {
         Ok(path)
     }
 
-    /// All certificates.
+    /// All of them, in the order of their files' names.
     pub fn iter(&self) -> impl Iterator<Item = &Certificate> {
         self.certificates.iter()
     }

@@ -2,15 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use perennial_bridge::Index;
 use perennial_core::{CompatibilityRecords, Registry, SpaceId, SpaceRef};
 
 use crate::certificate::TaskResult;
 use crate::evaluation_data::Task;
 use crate::finding::Finding;
-use crate::policy::Policy;
+use crate::policy::{Policy, Undecided};
 use crate::stored::Stored;
-use crate::stored_certificates::StoredCertificates;
+use crate::stored_certificates::{StoredCertificates, under_policy};
 
 /// The measure of compatibility records.
 const NEAREST_CLASS_MEAN: &str = "ncm";
@@ -47,7 +46,7 @@ impl Expectation {
         let records = CompatibilityRecords::of(registry).ok();
         let mut figures: BTreeMap<String, Figures> = BTreeMap::new();
         for space in stored.per_version.keys().filter(|space| *space != live) {
-            let certified = best_certificate(registry, &certificates, policy.task, live, space);
+            let certified = best_certificate(registry, &certificates, policy, live, space);
             let found = match (certified, &records) {
                 (Some(figures), _) => Some(figures),
                 (None, Some(records)) if policy.task == Task::ClassLike => {
@@ -121,38 +120,41 @@ impl Expectation {
     }
 }
 
-/// The figures of the pair's best certificate of any route: the one with the largest deciding margin, among equals the newest.
+/// The figures of the pair's best certificate of any route that counts under the policy: one beyond doubt before an undecided one, then that
+/// with the largest deciding margin, among equals the newest. Whether its bridge is in the registry and its old encoder loads is not asked.
 fn best_certificate(
     registry: &Registry,
     certificates: &StoredCertificates,
-    task: Task,
+    policy: &Policy,
     live: &str,
     space: &str,
 ) -> Option<Figures> {
+    if policy.evaluation_set.is_some() {
+        // Only records can meet it.
+        return None;
+    }
     let [query, gallery] = [live, space].map(|name| reference(registry, name));
     let (query, gallery) = (query?, gallery?);
     let same = |one: &SpaceRef, other: &SpaceRef| {
         one.fingerprint.is_some() && one.fingerprint == other.fingerprint && one.dim == other.dim
     };
-    let fitting = certificates.all().iter().filter(|certificate| {
-        // The gallery compares raw unit vectors.
-        certificate.index == Index::Raw
+    let fitting = certificates.iter().filter(|certificate| {
+        certificate.obstacle().is_none()
             && same(&certificate.query_space, &query)
             && same(&certificate.gallery_space, &gallery)
     });
     let results = fitting.filter_map(|certificate| {
-        let result = certificate.task(task)?;
-        let certified = matches!(result.finding, Finding::Compatible | Finding::Undecided);
-        let figures = figures_of(result).filter(|_| certified)?;
-        let smallest = figures.values().map(|figure| figure.margin);
-        Some((
-            smallest.min_by(f64::total_cmp)?,
-            &certificate.created,
-            figures,
-        ))
+        let judged = under_policy(certificate, policy)?;
+        let certain = judged.finding == Finding::Compatible;
+        let open = judged.finding == Finding::Undecided && policy.undecided == Undecided::Warn;
+        let figures = figures_of(certificate.task(policy.task)?)?;
+        (certain || open).then_some((certain, judged.margin, &certificate.created, figures))
     });
-    let best = results.max_by(|one, other| one.0.total_cmp(&other.0).then(one.1.cmp(other.1)));
-    best.map(|(_, _, figures)| figures)
+    let best = results.max_by(|one, other| {
+        let by_margin = one.1.total_cmp(&other.1);
+        one.0.cmp(&other.0).then(by_margin).then(one.2.cmp(other.2))
+    });
+    best.map(|(_, _, _, figures)| figures)
 }
 
 fn figures_of(result: &TaskResult) -> Option<Figures> {

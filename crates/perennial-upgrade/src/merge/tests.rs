@@ -121,6 +121,27 @@ fn the_first_item_of_a_new_space_is_found() {
 }
 
 #[test]
+fn equal_items_say_nothing_of_their_part() {
+    // 200 copies of one picture: their spread is rounding, and must not make the next copy unusual.
+    let merged = merge(
+        vec![
+            part(&[(1, 0.6), (2, 0.5)], 0.1, 0.1, 1000),
+            part(&[(3, 0.3)], 0.3, 1e-9, 200),
+        ],
+        10,
+    );
+    assert_eq!(order(&merged), [(1, 0), (2, 0), (3, 1)]);
+    assert!(merged[2].standard_score < 3.0, "{merged:?}");
+}
+
+#[test]
+fn similarities_decide_where_nothing_is_known() {
+    let unknown = |id, score| part(&[(id, score)], 0.0, 0.0, 0);
+    let merged = merge(vec![unknown(1, 0.3), unknown(2, 0.9)], 10);
+    assert_eq!(order(&merged), [(2, 1), (1, 0)]);
+}
+
+#[test]
 fn the_calibration_is_mean_and_deviation_of_the_similarities() {
     let found = ScoreCalibration::of(&[1.0, 0.0], &[1.0, 0.0, 0.0, 1.0, 0.5, 0.5, 0.5, -0.5]);
     assert!((found.mean - 0.5).abs() < 1e-7);

@@ -169,3 +169,49 @@ fn what_was_accepted_by_force_passes_with_a_warning_where_it_can_be_compared() {
         Outcome::Failed
     );
 }
+
+#[test]
+fn an_old_encoder_that_cannot_be_used_needs_another_route_or_force() {
+    let encoder = |ways: Vec<Certified>, usable: bool| {
+        let ways = vec![("v0001", "v0002", ways)];
+        let certification = Certification::new(Arc::new(Ways(ways)), false);
+        let (model, stored) = (model(None), stored(&[("v0002", 2, None)]));
+        let mut verdict = Verdict::default();
+        verdict.check_stored(&model, &stored, &certification);
+        verdict.check_old_encoders(&model.version, &stored, &certification, &|name| {
+            assert_eq!(name, "v0002");
+            match usable {
+                true => Ok(()),
+                false => Err("it is damaged".to_owned()),
+            }
+        });
+        verdict
+    };
+    let dual = || through("v0002", 2, Some(0.5));
+    let bridged = || through("v0002", 2, None);
+    let outcome = |verdict: &Verdict| check(verdict, "encoder of v0002").outcome;
+
+    let usable = encoder(vec![dual()], true);
+    assert!(usable.allows(false));
+    assert_eq!(outcome(&usable), Outcome::Passed);
+
+    let lost = encoder(vec![dual()], false);
+    assert_eq!(outcome(&lost), Outcome::Failed);
+    assert!(!lost.allows(false) && lost.allows(true) && !lost.is_broken());
+    assert!(lost.problem().contains("it is damaged"), "{lost:?}");
+    // Force leaves these items out of reach, so there is no pair to accept.
+    assert!(lost.refused().is_empty());
+
+    let fallback = encoder(vec![dual(), bridged()], false);
+    assert!(fallback.allows(false));
+    assert_eq!(outcome(&fallback), Outcome::Warned);
+    let detail = &check(&fallback, "encoder of v0002").detail;
+    assert!(detail.contains("by route bridged"), "{detail}");
+
+    let own = encoder(vec![bridged()], false);
+    assert!(
+        own.checks()
+            .iter()
+            .all(|check| !check.name.starts_with("encoder"))
+    );
+}

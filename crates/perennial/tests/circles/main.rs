@@ -44,11 +44,6 @@ const KNOWN: &[(&str, &str, &str)] = &[
         "`values`, which draws vectors, is in the parent",
     ),
     (
-        "perennial/src/commands/gallery/search.rs",
-        "perennial/src/commands/gallery.rs",
-        "the reading of ids is in the parent",
-    ),
-    (
         "perennial/src/commands/serve/settings.rs",
         "perennial/src/commands/serve.rs",
         "the arguments are in the parent, which resolves them to settings",

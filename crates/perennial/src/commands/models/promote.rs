@@ -291,6 +291,16 @@ fn move_in_registry(
         }
         let verdict = &mut prepared.verdict;
         verdict.check_stored(&candidate.model, &stored, &certification);
+        let usable = |name: &str| {
+            let stored = &stored.per_version;
+            match prepare(&registry, &loader, probes.as_ref(), stored, name) {
+                Ok(old) if old.candidate.is_some() => Ok(()),
+                Ok(old) => Err(old.verdict.problem()),
+                Err(error) => Err(error.to_string()),
+            }
+        };
+        let version = &candidate.model.version;
+        verdict.check_old_encoders(version, &stored, &certification, &usable);
     }
     let answer = |moved: bool, previous: Option<String>, verdict: &Verdict| Answer {
         version: prepared.name.clone(),
