@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use perennial_core::SpaceId;
 use perennial_upgrade::{
-    Candidate, LIVE_ALIAS, Outcome, Prepared, SearchPlan, Stored, Verdict, keep_probes, move_live,
-    prepare,
+    Candidate, LIVE_ALIAS, NotCertified, Outcome, Prepared, SearchPlan, Stored, Verdict,
+    keep_probes, move_live, prepare,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -263,19 +263,24 @@ fn finish(
     if !verdict.allows(force) || (lost && !force) {
         return Err(refusal(&verdict, &encoders, model.name()));
     }
-    if let Err(refused) = service
+    let answers = service
         .answering
-        .allows_live(&model, &service.gallery.certification)
+        .allows_live(&model, &service.gallery.certification);
+    if let Err(refused) = &answers
         && !force
     {
-        return Err(incompatible(&[refused]));
+        return Err(incompatible(std::slice::from_ref(refused)));
     }
     let before = service.inference.live.current();
-    let forced = verdict.needs_force() || lost;
-    if forced {
-        // What is accepted below.
-        plan.force(model.version.dim, &stored);
-    }
+    let forced = verdict.needs_force() || lost || answers.is_err();
+    // What is accepted below. Certified items whose encoder is lost stay out of reach: no force stands in for an encoder.
+    let (accepted, out_of_reach): (Vec<NotCertified>, Vec<NotCertified>) =
+        std::mem::take(&mut plan.refused)
+            .into_iter()
+            .partition(|pair| verdict.refused().contains(pair));
+    plan.refused = accepted;
+    plan.force(model.version.dim, &stored);
+    plan.refused.extend(out_of_reach);
     let answer = SwapAnswer {
         alias: LIVE_ALIAS,
         version: model.name().to_owned(),
