@@ -128,6 +128,14 @@ impl Answering {
         }
     }
 
+    /// The old encoder of the one space of all answers, where it is a version in this process.
+    pub(crate) fn old_in_memory(&self) -> Option<&Arc<LoadedModel>> {
+        match &self.target.as_ref()?.old {
+            Encoder::Own(model) => Some(model),
+            Encoder::Upstream(_) => None,
+        }
+    }
+
     /// What an operator should know although requests are answered.
     pub(crate) fn warnings(&self) -> Vec<String> {
         let upstreams = self.upstreams.values();

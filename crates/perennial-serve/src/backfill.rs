@@ -198,15 +198,14 @@ impl Backfill {
     /// 409 unless it is running, 503 where the record cannot be written.
     pub(crate) fn pause(&self) -> Result<(), ApiError> {
         let mut current = self.current();
-        let record = current.record.as_mut();
-        let Some(record) = record.filter(|record| record.state == BackfillState::Running) else {
+        let record = current.record.as_ref();
+        if record.is_none_or(|record| record.state != BackfillState::Running) {
             return Err(ApiError::conflict("no backfill is running"));
-        };
-        record.state = BackfillState::Paused;
-        record.reason = None;
+        }
+        self.change_state(&mut current, BackfillState::Paused)?;
         current.run += 1;
         current.waits_for_load = false;
-        self.save(&mut current)
+        Ok(())
     }
 
     /// Goes on; blocks.
@@ -215,7 +214,7 @@ impl Backfill {
     /// 409 unless it is paused and its target is live, 503 where the record cannot be written.
     pub(crate) fn resume(&self, live: Option<&str>) -> Result<(), ApiError> {
         let mut current = self.current();
-        let record = current.record.as_mut();
+        let record = current.record.as_ref();
         let Some(record) = record.filter(|record| record.state == BackfillState::Paused) else {
             return Err(ApiError::conflict("no backfill is paused"));
         };
@@ -225,9 +224,7 @@ impl Backfill {
                 record.target
             )));
         }
-        record.state = BackfillState::Running;
-        record.reason = None;
-        self.save(&mut current)?;
+        self.change_state(&mut current, BackfillState::Running)?;
         self.begin(&mut current);
         Ok(())
     }
@@ -378,6 +375,22 @@ impl Backfill {
             ("failed", failed),
             ("changed", changed),
         ]
+    }
+
+    /// Writes another state, or leaves it as it was.
+    fn change_state(&self, current: &mut Current, state: BackfillState) -> Result<(), ApiError> {
+        let Some(record) = &mut current.record else {
+            return Ok(());
+        };
+        let before = (record.state, record.reason.take());
+        record.state = state;
+        let saved = self.save(current);
+        if saved.is_err()
+            && let Some(record) = &mut current.record
+        {
+            (record.state, record.reason) = before;
+        }
+        saved
     }
 
     fn begin(&self, current: &mut Current) {

@@ -11,7 +11,7 @@ use perennial_data::DecodeLimits;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::answering::AnswerUncertified;
+use crate::answering::{AnswerUncertified, LIVE};
 use crate::client_address::AddressRange;
 use crate::downloads::Downloads;
 use crate::error::ServeError;
@@ -340,6 +340,13 @@ impl ServeConfig {
                     format!("name {name:?}: use 1 to {MAX_NAME} letters, digits, `-` and `_`");
                 return Err(wrong(key(""), problem));
             }
+            let mut own_names = upstream.names().into_iter().chain([name.as_str()]);
+            if own_names.any(|own| own == LIVE) {
+                let problem = format!(
+                    "{LIVE:?} is how clients ask for the live version; an upstream needs another name, space and model"
+                );
+                return Err(wrong(key(""), problem));
+            }
             upstream
                 .check(self.timeouts.request_seconds)
                 .map_err(|(of, problem)| wrong(key(of), problem))?;
@@ -450,6 +457,10 @@ mod tests {
             (
                 r#"{"upstream":{"a b":{"space":"s","url":"http://h","model":"m"}}}"#,
                 "upstream.a b",
+            ),
+            (
+                r#"{"upstream":{"a":{"space":"s","url":"http://h","model":"live"}}}"#,
+                "upstream.a",
             ),
             (
                 r#"{"upstream":{"a":{"space":"s","url":"h","model":"m"}}}"#,

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use perennial_core::{Registry, RegistryError};
+use perennial_core::{Registry, RegistryError, SpaceId};
 use perennial_upgrade::{EncoderLoader, LoadedModel, StoredProbes, self_check};
 
 /// Old encoders that are kept in memory beside the live one.
@@ -118,6 +118,11 @@ impl Encoders {
             "its description or weights are damaged or missing in the registry; the log says more"
                 .to_owned()
         };
+        if let Ok(space) = SpaceId::new(name)
+            && registry.space(&space).is_ok()
+        {
+            return Err("it is an outside encoder, which this service cannot run for its searches; certify route bridged".to_owned());
+        }
         let version = registry.get(name).map_err(unreadable)?;
         registry.load_weights(&version).map_err(unreadable)?;
         let model =

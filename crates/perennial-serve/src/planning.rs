@@ -93,7 +93,7 @@ impl Service {
     }
 
     /// The old versions whose encoders must be in memory: for the live version, for the one that a rollback returns to, and for the one that is
-    /// about to become live. Those of them that are in memory anyway are taken from there.
+    /// about to become live. Those of them that are in memory anyway, also for answers in one space, are taken from there.
     fn needed_encoders(&self) -> BTreeSet<String> {
         let stored = self.gallery.stored();
         let in_memory = [
@@ -106,7 +106,8 @@ impl Service {
             .iter()
             .flat_map(|model| self.best_plan(&model.version, &stored).old_encoders())
             .collect();
-        for model in in_memory {
+        let answering = self.answering.old_in_memory().map(Arc::clone);
+        for model in in_memory.into_iter().chain(answering) {
             if needed.contains(model.name()) {
                 self.inference.encoders.offer(model);
             }

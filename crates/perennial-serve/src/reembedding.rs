@@ -1,17 +1,24 @@
 //! The work of a backfill: a few items at a time are read, fetched, decoded, embedded and written, between the requests of clients.
 
+mod fetching;
+mod waiting;
+
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use perennial_data::DecodeLimits;
-use perennial_gallery::StoredItem;
+use perennial_gallery::{ItemId, StoredItem};
+use perennial_upgrade::LoadedModel;
 use perennial_upgrade::backfill::{
-    BackfillRecord, Expectation, Failure, FailureReason, Originals, Outcome, Queue, Reembedded,
-    Replaced, pixels_of, replace_unchanged,
+    BackfillRecord, Failure, FailureReason, Originals, Outcome, Queue, Reembedded, Replaced,
+    pixels_of, replace_unchanged,
 };
-use perennial_upgrade::{LoadedModel, Policy};
 
+pub(crate) use self::fetching::Fetched;
+use self::fetching::fetch;
+pub(crate) use self::waiting::{expectation, waiting};
 use crate::admission::admit;
 use crate::backfill::Run;
 use crate::error::{ApiError, Code};
@@ -20,17 +27,12 @@ use crate::telemetry::Stage;
 
 /// Items of one step: a client's image waits for at most one forward pass of so many.
 const STEP: usize = 8;
-/// Originals that are fetched at once.
-const FETCHES: usize = 4;
 /// So many originals in a row whose place does not answer, and the place is taken to be away.
 const UNREACHABLE: usize = 2 * STEP;
 /// How long a step waits while the service is busy with requests.
 const BUSY: Duration = Duration::from_millis(100);
 /// How long it waits when there is nothing to do, before it looks whether the service is still there.
 const IDLE: Duration = Duration::from_secs(1);
-
-/// An item, and its original or why there is none.
-pub(crate) type Fetched = (StoredItem, Result<Vec<u8>, Failure>);
 
 /// What one run needs beside the service.
 struct Work {
@@ -42,7 +44,9 @@ struct Work {
     next: Instant,
     /// Until when the time that it worked is counted.
     counted: Instant,
-    /// Items whose place did not answer, until another one does.
+    /// Whether any place has answered.
+    answered: bool,
+    /// Items whose place did not answer, until another one does. Meanwhile they are not handed out again.
     unreachable: Vec<(StoredItem, Failure)>,
 }
 
@@ -213,21 +217,9 @@ fn prepare(service: &Service, run: &Run) -> Result<Work, ApiError> {
         originals,
         next: Instant::now(),
         counted: Instant::now(),
+        answered: false,
         unreachable: Vec::new(),
     })
-}
-
-/// What the certificates let expect of queries of a version; blocks.
-///
-/// # Errors
-/// A policy that cannot be read.
-pub(crate) fn expectation(service: &Service, live: &str) -> Result<Expectation, ApiError> {
-    let policy = match &service.config.gallery {
-        Some(folder) => Policy::of(folder).map_err(ApiError::internal)?,
-        None => Policy::default(),
-    };
-    let stored = service.gallery.stored();
-    Ok(Expectation::of(&service.registry, &policy, live, &stored))
 }
 
 async fn read(
@@ -238,10 +230,12 @@ async fn read(
     let Some(mut queue) = work.queue.take() else {
         return Ok(Vec::new());
     };
+    let apart = work.unreachable.iter().map(|(item, _)| item.id.clone());
+    let apart: BTreeSet<ItemId> = apart.collect();
     let service = Arc::clone(service);
     let (queue, items) = blocking(move || {
         let backfill = &service.backfill;
-        let skip = |item: &StoredItem| backfill.has_failed(item);
+        let skip = |item: &StoredItem| apart.contains(&item.id) || backfill.has_failed(item);
         let mut retrievals = backfill.retrievals();
         let items = queue.next(&*service.gallery.store, &mut retrievals, limit, &skip);
         Ok((queue, items?))
@@ -267,11 +261,16 @@ async fn nothing_left(
         *slot = None;
         return Ok(Duration::ZERO);
     }
+    let answered = slot.as_ref().is_some_and(|work| work.answered);
     let unreachable = slot
         .as_mut()
         .map(|work| std::mem::take(&mut work.unreachable));
+    let failed = unreachable.unwrap_or_default();
+    if let (false, Some((_, failure))) = (answered, failed.last()) {
+        return Err(away(&failure.detail));
+    }
     let outcome = Outcome {
-        failed: unreachable.unwrap_or_default(),
+        failed,
         ..Outcome::default()
     };
     note(service, outcome, Duration::ZERO).await?;
@@ -288,52 +287,23 @@ fn all_done(service: &Service) -> String {
         .unwrap_or_default()
 }
 
-/// Where clients send the originals, the work is done when nothing is left but failures.
+/// Where clients send the originals, the work is done when nothing is left but failures. Failed items that were deleted since are still
+/// counted, so the count says only that it may be done.
 async fn finish_pushed(service: &Arc<Service>, run: &Run) -> Result<Duration, ApiError> {
     let stored = service.gallery.stored();
     let counts = service.backfill.counts(&stored, Some(&run.target));
-    if counts.contains(&("left", 0)) {
+    if !counts.contains(&("left", 0)) {
+        return Ok(IDLE);
+    }
+    let first = {
+        let (service, run) = (Arc::clone(service), run.clone());
+        blocking(move || waiting(&service, &run, 1)).await?
+    };
+    if first.is_empty() {
         let reason = all_done(service);
         end(service, run.number, Ending::Finish, reason).await;
     }
     Ok(IDLE)
-}
-
-/// Fetches originals, a few at once; blocks. Items are left out once `go_on` says no.
-fn fetch(
-    originals: &dyn Originals,
-    items: Vec<StoredItem>,
-    go_on: &(dyn Fn() -> bool + Sync),
-) -> Vec<Fetched> {
-    let mut shares: Vec<Vec<StoredItem>> = Vec::new();
-    let share = items.len().div_ceil(FETCHES).max(1);
-    let mut items = items.into_iter().peekable();
-    while items.peek().is_some() {
-        shares.push(items.by_ref().take(share).collect());
-    }
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = shares
-            .into_iter()
-            .map(|share| {
-                scope.spawn(move || {
-                    let mut fetched = Vec::with_capacity(share.len());
-                    for item in share {
-                        if !go_on() {
-                            break;
-                        }
-                        let original = originals.fetch(&item);
-                        fetched.push((item, original));
-                    }
-                    fetched
-                })
-            })
-            .collect();
-        // A panic of a source costs its share of this step; the items stay in the gallery and come again.
-        threads
-            .into_iter()
-            .flat_map(|thread| thread.join().unwrap_or_default())
-            .collect()
-    })
 }
 
 impl Work {
@@ -351,18 +321,23 @@ impl Work {
             }
         }
         if !answered.is_empty() {
+            self.answered = true;
             let unreachable = self.unreachable.drain(..);
             answered.extend(unreachable.map(|(item, failure)| (item, Err(failure))));
         } else if self.unreachable.len() >= UNREACHABLE {
             let last = self.unreachable.pop().map(|(_, failure)| failure.detail);
             self.unreachable.clear();
-            return Err(ApiError::unavailable(format!(
-                "the originals cannot be reached: {}; resume when they can",
-                last.unwrap_or_default()
-            )));
+            return Err(away(&last.unwrap_or_default()));
         }
         Ok(answered)
     }
+}
+
+/// Pauses the backfill until the originals can be reached.
+fn away(detail: &str) -> ApiError {
+    ApiError::unavailable(format!(
+        "the originals cannot be reached: {detail}; resume when they can"
+    ))
 }
 
 /// Embeds items again whose originals are here, and writes those that nobody changed meanwhile.

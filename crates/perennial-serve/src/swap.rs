@@ -230,15 +230,16 @@ fn finish(
     if !verdict.allows(force) {
         return Err(refusal(&verdict, model.name()));
     }
-    if let Err(refused) = service
+    let answers = service
         .answering
-        .allows_live(&model, &service.gallery.certification)
+        .allows_live(&model, &service.gallery.certification);
+    if let Err(refused) = &answers
         && !force
     {
-        return Err(incompatible(&[refused]));
+        return Err(incompatible(std::slice::from_ref(refused)));
     }
     let before = service.inference.live.current();
-    let forced = verdict.needs_force();
+    let forced = verdict.needs_force() || answers.is_err();
     if forced {
         // What is accepted below. Items that only an encoder leads to that cannot be used stay out of reach.
         let is_accepted = |pair: &NotCertified| {

@@ -221,7 +221,9 @@ impl Upstream {
             let (number, part) = done.map_err(|error| Failure::nonsense(error.to_string()))?;
             parts[number] = part?;
         }
-        let tokens = parts.iter().map(|part| part.tokens).sum();
+        let tokens = parts
+            .iter()
+            .fold(0, |sum: u64, part| sum.saturating_add(part.tokens));
         let vectors = parts.into_iter().flat_map(|part| part.vectors).collect();
         Ok(Embedded { vectors, tokens })
     }
@@ -259,7 +261,8 @@ impl Call {
         let mut repetitions = 0;
         loop {
             let begun = Instant::now();
-            let result = self.once();
+            let secret = self.secret().and_then(Secret::text);
+            let result = self.once().map_err(|failure| failure.without(secret));
             let outcome = match &result {
                 Ok(_) => "done",
                 Err(failure) => failure.outcome(),
@@ -272,9 +275,11 @@ impl Call {
             };
             let pause = FIRST_PAUSE * 2_u32.saturating_pow(repetitions);
             let pause = failure.retry_after.unwrap_or(pause.min(LONGEST_PAUSE));
+            // The upstream may name a time that no clock can hold.
+            let next = Instant::now().checked_add(pause);
             let again = failure.may_pass
                 && repetitions < upstream.config.retries
-                && Instant::now() + pause < self.deadline;
+                && next.is_some_and(|next| next < self.deadline);
             tracing::warn!(
                 upstream = upstream.name,
                 problem = failure.problem(),

@@ -185,12 +185,12 @@ function searchBody(force) {
   return { form };
 }
 
-function showHits({ model_version: version, hits, parts = [], not_searched: left = 0, took_seconds: took }) {
+function showHits({ model_version: version, hits, parts = [], not_searched: left = 0, left_out: leftOut = [], took_seconds: took }) {
   if (query.file) onVersion(version);
   const status = byId("results-status");
   byId("tiles").replaceChildren(...hits.map(tile));
   if (hits.length === 0) {
-    status.textContent = `Nothing found. The gallery is empty, or no item passes the filters.${notSearched(left)}`;
+    status.textContent = `Nothing found. The gallery is empty, or no item passes the filters.${notSearched(left, leftOut)}`;
     return;
   }
   const shares = new Map();
@@ -200,10 +200,15 @@ function showHits({ model_version: version, hits, parts = [], not_searched: left
   const mix = [...shares].sort(([a], [b]) => a.localeCompare(b)).map(([name, count]) => `${count} from ${name}${by(name)}`);
   const scale = parts.length > 1 ? " Ranked by how far each score is above what is usual in its space." : "";
   status.textContent =
-    `${counted(hits.length, "item")}: ${mix.join(", ")}. Query by ${version}, answered in ${milliseconds(took)}.${scale}${notSearched(left)}`;
+    `${counted(hits.length, "item")}: ${mix.join(", ")}. Query by ${version}, answered in ${milliseconds(took)}.${scale}${notSearched(left, leftOut)}`;
 }
 
-const notSearched = (left) => (left > 0 ? ` ${counted(left, "item")} not searched: the top of the page says why.` : "");
+// What is left out depends on the query, so the reasons are those of this answer.
+function notSearched(left, leftOut) {
+  if (left === 0) return "";
+  const reasons = leftOut.map(({ space, reason }) => `${space} (${reason})`).join("; ");
+  return ` ${counted(left, "item")} not searched${reasons ? `: ${reasons}` : ""}.`;
+}
 
 // The first page is a sample of all classes: in the order of ids, it would often show a single one.
 function browse(after) {

@@ -214,7 +214,7 @@ impl Choice {
             } => {
                 let (old, new) = both(service, old, new, inputs, &asked).await?;
                 let (bridge, weight) = (Arc::clone(bridge), *weight as f32);
-                let tokens = old.tokens + new.tokens;
+                let tokens = old.tokens.saturating_add(new.tokens);
                 let vectors = blocking(move || {
                     let mut vectors = Vec::new();
                     bridge

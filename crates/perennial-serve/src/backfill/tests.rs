@@ -57,6 +57,28 @@ fn states_follow_one_another_and_outlast_the_process() {
 }
 
 #[test]
+fn a_state_that_cannot_be_written_stays_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let gallery = folder.path().join("gallery");
+    std::fs::create_dir(&gallery).unwrap();
+    let backfill = backfill(&gallery);
+    backfill.start("v0002", settings(), false).unwrap();
+    let run = backfill.run().unwrap().number;
+    // A file in place of the folder, in which nothing can be written.
+    std::fs::remove_dir_all(&gallery).unwrap();
+    std::fs::write(&gallery, "").unwrap();
+    assert!(backfill.pause().is_err());
+    assert!(backfill.is_current(run));
+    std::fs::remove_file(&gallery).unwrap();
+    std::fs::create_dir(&gallery).unwrap();
+    backfill.pause().unwrap();
+    std::fs::remove_dir_all(&gallery).unwrap();
+    std::fs::write(&gallery, "").unwrap();
+    assert!(backfill.resume(Some("v0002")).is_err());
+    assert!(backfill.run().is_none());
+}
+
+#[test]
 fn results_of_an_earlier_run_do_not_end_the_next_one() {
     let folder = tempfile::tempdir().unwrap();
     let backfill = backfill(folder.path());

@@ -76,7 +76,6 @@ pub(crate) async fn start(
     request: Request,
 ) -> Result<Json<BackfillBody>, ApiError> {
     let body: StartBody = read_json(&service, request).await?;
-    let live = service.inference.snapshot()?;
     let settings = BackfillSettings {
         originals: body.originals,
         order: body.order,
@@ -86,6 +85,7 @@ pub(crate) async fn start(
     settings.check().map_err(ApiError::unprocessable)?;
     // What admits the first items of a version must still hold when they are written; the write checks it again.
     let _versions = service.gallery.versions_in_gallery.lock().await;
+    let live = service.inference.snapshot()?;
     let service = Arc::clone(&service);
     blocking(move || {
         let max_bytes = service.config.limits.image_bytes as u64;

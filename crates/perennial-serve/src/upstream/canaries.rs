@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use perennial_core::{Registry, SpaceSpec, read_at_most};
 use perennial_upgrade::{CANARY_TOLERANCE, Canaries};
+use tokio::time::MissedTickBehavior;
 
 use super::settings::UpstreamConfig;
 use super::{Asked, Upstream};
@@ -78,6 +79,8 @@ impl Upstream {
             return;
         };
         let mut ticks = tokio::time::interval(canaries.every);
+        // After a slow upstream, not several checks in a row.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let upstream: Weak<Self> = Arc::downgrade(self);
         tokio::spawn(async move {
             loop {
@@ -133,8 +136,9 @@ impl Upstream {
                     problem,
                     "the canaries could not be embedded"
                 );
+                // `/readyz` shows this to everybody, so the upstream's own words stay in the log.
                 Some(format!(
-                    "upstream {}: its canaries could not be embedded: it {problem}",
+                    "upstream {}: its canaries could not be embedded; the log says why",
                     self.name
                 ))
             }

@@ -10,6 +10,8 @@ use crate::error::{ApiError, Code};
 
 /// What is repeated of an upstream's own words.
 const MAX_WORDS: usize = 300;
+/// The most of a whole problem: what a parser says may repeat an answer to its end.
+const MAX_PROBLEM: usize = 600;
 
 /// A request to an upstream that has no usable answer.
 #[derive(Debug, Clone)]
@@ -24,9 +26,13 @@ pub(crate) struct Failure {
 
 impl Failure {
     fn new(code: Code, problem: impl Into<String>) -> Self {
+        let mut problem: String = problem.into();
+        if let Some((end, _)) = problem.char_indices().nth(MAX_PROBLEM) {
+            problem.truncate(end);
+        }
         Self {
             code,
-            problem: problem.into(),
+            problem,
             may_pass: false,
             retry_after: None,
         }
@@ -132,6 +138,14 @@ impl Failure {
         &self.problem
     }
 
+    /// Without the key, which an upstream can repeat anywhere in its answer.
+    pub(crate) fn without(mut self, secret: Option<&str>) -> Self {
+        if let Some(secret) = secret.filter(|secret| !secret.is_empty()) {
+            self.problem = self.problem.replace(secret, "[key]");
+        }
+        self
+    }
+
     /// The answer to the client.
     pub(crate) fn into_api_error(self, upstream: &str) -> ApiError {
         let error = ApiError::new(self.code, format!("upstream {upstream} {}", self.problem))
@@ -189,6 +203,15 @@ mod tests {
         assert_eq!(words(b"[1]", None), "");
         let long = format!("{{\"error\":\"{}\"}}", "x".repeat(10_000));
         assert_eq!(words(long.as_bytes(), None).len(), MAX_WORDS);
+    }
+
+    #[test]
+    fn problems_are_short_and_without_the_key() {
+        let long = Failure::nonsense("ü".repeat(10_000));
+        assert_eq!(long.problem().chars().count(), MAX_PROBLEM);
+        let echo = Failure::nonsense("sent \"sk-1\"").without(Some("sk-1"));
+        assert_eq!(echo.problem(), "sent \"[key]\"");
+        assert_eq!(Failure::nonsense("x").without(Some("")).problem(), "x");
     }
 
     #[test]

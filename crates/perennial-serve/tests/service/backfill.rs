@@ -484,3 +484,65 @@ fn a_server_that_is_away_pauses_it_and_its_items_have_not_failed() {
         (&json!(19), &json!({"unreachable": 1}))
     );
 }
+
+#[test]
+fn single_items_whose_place_is_away_fail_and_do_not_hold_up_the_end() {
+    // One more than a step takes, so that the last one is alone.
+    let mut setup = upgraded(9);
+    let files = (1..9).map(|id| (format!("https://host/{id}.png"), png(colour(id), 8)));
+    let shelf = Shelf {
+        files: Mutex::new(files.collect()),
+    };
+    setup.config.downloads = Downloads::with(Arc::new(shelf));
+    let service = setup.start();
+    let body = json!({"originals": {"url": "https://host/{payload.file}"}});
+    service.call("POST", "/backfill", &body).expect(200);
+    let done = wait_for(&service, "finished");
+    assert_eq!(
+        (&done["done"], &done["failed"]),
+        (&json!(8), &json!({"unreachable": 1}))
+    );
+}
+
+#[test]
+fn a_few_items_whose_server_is_away_wait_as_well() {
+    let mut setup = upgraded(3);
+    setup.config.downloads = Downloads::with(Arc::new(Shelf::default()));
+    let service = setup.start();
+    let body = json!({"originals": {"url": "https://host/{payload.file}"}});
+    service.call("POST", "/backfill", &body).expect(200);
+    let paused = wait_for(&service, "paused");
+    assert!(
+        paused["reason"].as_str().unwrap().contains("no answer"),
+        "{paused}"
+    );
+    assert_eq!(
+        (&paused["failed"], &paused["left"]),
+        (&json!({}), &json!(3))
+    );
+}
+
+#[test]
+fn failed_items_that_were_deleted_do_not_end_it_early() {
+    let service = upgraded(3).start();
+    let body = json!({"originals": "pushed"});
+    service.call("POST", "/backfill", &body).expect(200);
+    let push = |items: Value| {
+        let items = json!({ "items": items });
+        service
+            .call("PUT", "/backfill/originals", &items)
+            .expect(200)
+    };
+    push(json!([{"id": 1, "reason": "gone"}]));
+    service
+        .call("DELETE", "/gallery/items", &json!({"ids": [1]}))
+        .expect(200);
+    push(json!([{"id": 2, "image": base64(&png(colour(2), 8))}]));
+    // One item waits and one failure is remembered, so nothing seems to be left.
+    assert_eq!(status(&service)["left"], 0);
+    // Longer than the service waits between two looks.
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    assert_eq!(status(&service)["state"], "running");
+    push(json!([{"id": 3, "image": base64(&png(colour(3), 8))}]));
+    assert_eq!(wait_for(&service, "finished")["done"], 2);
+}

@@ -180,10 +180,16 @@ fn failures_that_may_pass_are_repeated() {
     double.behave(Behaviour::FailingFirst(3));
     service.call("POST", "/v1/embeddings", &body).expect(502);
     assert_eq!(double.seen().len(), 6);
+    // It asks to come back after all time, and is taken at its word.
+    double.behave(Behaviour::RetryAfter("18446744073709551615"));
+    let busy = service.call("POST", "/v1/embeddings", &body);
+    assert_eq!(busy.headers["retry-after"], "18446744073709551615");
+    busy.expect(429);
+    assert_eq!(double.seen().len(), 7);
     // Nonsense stays nonsense.
     double.behave(Behaviour::Shorter);
     service.call("POST", "/v1/embeddings", &body).expect(502);
-    assert_eq!(double.seen().len(), 7);
+    assert_eq!(double.seen().len(), 8);
 }
 
 #[test]

@@ -24,6 +24,8 @@ pub enum Behaviour {
     Fine,
     Hanging,
     Status(u16, &'static str),
+    /// Status 429, and after how many seconds to come back.
+    RetryAfter(&'static str),
     /// Fails as often, and is fine from then on.
     FailingFirst(usize),
     /// This text, whatever was asked.
@@ -241,6 +243,10 @@ async fn answer(
             let status = StatusCode::from_u16(status).unwrap();
             let body = json!({"error": {"message": text}}).to_string();
             return Err((status, body).into_response());
+        }
+        Behaviour::RetryAfter(seconds) => {
+            let headers = [(header::RETRY_AFTER, seconds)];
+            return Err((StatusCode::TOO_MANY_REQUESTS, headers).into_response());
         }
         Behaviour::FailingFirst(times) => {
             if times > 0 {

@@ -8,7 +8,7 @@ use axum::Json;
 use axum::extract::{RawQuery, Request, State};
 use perennial_gallery::ItemId;
 use perennial_gallery::bounded_json::at_most;
-use perennial_upgrade::backfill::{Failure, FailureReason, Queue};
+use perennial_upgrade::backfill::{Failure, FailureReason};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tracing::Instrument;
@@ -21,7 +21,7 @@ use crate::error::{ApiError, ErrorBody};
 use crate::images::{EncodedImage, file_of};
 use crate::keys::{MayRead, MayWrite};
 use crate::openapi::{Guarded, ItemIdSchema, WithBody};
-use crate::reembedding::{Fetched, expectation, reembed};
+use crate::reembedding::{self, Fetched, reembed};
 use crate::service::{Service, blocking};
 
 /// Items of one push, and of one list of what is waiting.
@@ -122,14 +122,10 @@ pub(crate) async fn waiting(
         )));
     }
     blocking(move || {
-        let backfill = &service.backfill;
-        let run = backfill.run().ok_or_else(not_running)?;
-        let stored = service.gallery.stored();
-        let spaces = expectation(&service, &run.target)?.worst_first(&stored, &run.target);
-        let mut queue = Queue::new(run.settings.order, spaces);
-        let skip = |item: &_| backfill.has_failed(item);
-        let mut retrievals = backfill.retrievals();
-        let items = queue.next(&*service.gallery.store, &mut retrievals, limit, &skip)?;
+        let run = service.backfill.run().ok_or_else(not_running)?;
+        // No more than can be sent back at once.
+        let limit = limit.min(service.config.batching.queue_images);
+        let items = reembedding::waiting(&service, &run, limit)?;
         let items = items.into_iter().map(|mut item| {
             item.payload.remove(THUMBNAIL);
             WaitingItem {
@@ -229,6 +225,13 @@ struct Pushed {
 
 /// The items of pushed originals; blocks.
 fn look_up(service: &Service, target: &str, pushed: Vec<PushedItem>) -> Result<Pushed, ApiError> {
+    let images = pushed.iter().filter(|item| item.image.is_some()).count();
+    let most = service.config.batching.queue_images;
+    if images > most {
+        return Err(ApiError::unprocessable(format!(
+            "items: {images} images are more than the queue ever takes (batching.queue_images is {most}); send fewer at once"
+        )));
+    }
     let mut ids = BTreeSet::new();
     for (index, item) in pushed.iter().enumerate() {
         if !ids.insert(&item.id) {

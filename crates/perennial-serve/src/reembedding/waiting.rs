@@ -1,0 +1,40 @@
+//! Which items wait to be embedded again, and what that lets expect.
+
+use perennial_gallery::StoredItem;
+use perennial_upgrade::Policy;
+use perennial_upgrade::backfill::{Expectation, Queue};
+
+use crate::backfill::Run;
+use crate::error::ApiError;
+use crate::service::Service;
+
+/// What the certificates let expect of queries of a version; blocks.
+///
+/// # Errors
+/// A policy that cannot be read.
+pub(crate) fn expectation(service: &Service, live: &str) -> Result<Expectation, ApiError> {
+    let policy = match &service.config.gallery {
+        Some(folder) => Policy::of(folder).map_err(ApiError::internal)?,
+        None => Policy::default(),
+    };
+    let stored = service.gallery.stored();
+    Ok(Expectation::of(&service.registry, &policy, live, &stored))
+}
+
+/// The items that come first, up to `limit`; blocks.
+///
+/// # Errors
+/// A policy that cannot be read, and those of the gallery.
+pub(crate) fn waiting(
+    service: &Service,
+    run: &Run,
+    limit: usize,
+) -> Result<Vec<StoredItem>, ApiError> {
+    let backfill = &service.backfill;
+    let stored = service.gallery.stored();
+    let spaces = expectation(service, &run.target)?.worst_first(&stored, &run.target);
+    let mut queue = Queue::new(run.settings.order, spaces);
+    let skip = |item: &StoredItem| backfill.has_failed(item);
+    let mut retrievals = backfill.retrievals();
+    Ok(queue.next(&*service.gallery.store, &mut retrievals, limit, &skip)?)
+}
