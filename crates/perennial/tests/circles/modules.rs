@@ -227,7 +227,12 @@ impl Modules {
         };
         let path = self.path_of(module, name);
         let child = self.file(path.clone(), &file, &folder.join(name), read);
-        self.all[module].children.insert(name.to_owned(), child);
+        let earlier = self.all[module].children.insert(name.to_owned(), child);
+        if let Some(earlier) = earlier {
+            // Declared twice, for builds with and without a feature: its names lead to both files.
+            let earlier = self.all[earlier].file.clone();
+            self.instead.insert(file.clone(), earlier);
+        }
         if let Some((other, true)) = other {
             self.file(path, &other, &folder.join(name), read);
             self.instead.insert(file, other);
@@ -257,6 +262,12 @@ impl Modules {
                     self.of_tests.insert(folder.join(name));
                 }
                 Token::Word(other) if keyword == "pub" && at > start => keyword = other,
+                // `const fn` is no constant.
+                Token::Word("async" | "extern" | "fn" | "unsafe")
+                    if at > start && is(code, at - 1, "const") =>
+                {
+                    keyword = "fn";
+                }
                 Token::Mark("{") => {
                     at = closing(code, at) + 1;
                     if !STATEMENTS.contains(&keyword) {

@@ -185,6 +185,15 @@ impl Read {
                 }
             }
         }
+        // Tables show runs of one title as seeds of one method.
+        let titles: Vec<&str> = description.methods.iter().map(Method::title).collect();
+        for (place, title) in titles.iter().enumerate() {
+            if titles[..place].contains(title) {
+                let problem =
+                    format!("an earlier method is called {title} as well; give each its own title");
+                return Err(self.wrong(&format!("methods.{place}.title"), &problem));
+            }
+        }
         for (place, scenario) in description.scenarios.iter().enumerate() {
             if let Some(seeds) = &scenario.seeds {
                 self.check_seeds(&format!("scenarios.{place}.seeds"), seeds)?;
@@ -209,6 +218,11 @@ impl Read {
         if let Some(set) = &routes.fit_set {
             set.parse::<SetArgument>()
                 .map_err(|problem| self.wrong("routes.fit_set", &problem))?;
+        }
+        for (place, pairs) in routes.fit_pairs.iter().enumerate() {
+            if routes.fit_pairs[..place].contains(pairs) {
+                return Err(self.wrong("routes.fit_pairs", &format!("{pairs} appears twice")));
+            }
         }
         if routes.fit_pairs.contains(&0) {
             return Err(self.wrong("routes.fit_pairs", "0 images fit no bridge"));
@@ -423,6 +437,16 @@ mod tests {
                 "name = 'other'",
                 "name = 'er'",
                 "`methods.1.name`: er appears twice",
+            ),
+            (
+                "title = 'another'",
+                "title = 'er'",
+                "`methods.1.title`: an earlier method is called er",
+            ),
+            (
+                "seeds = [0, 2]",
+                "seeds = [0]\nroutes = { fit_pairs = [5, 5] }",
+                "`routes.fit_pairs`: 5 appears twice",
             ),
             (
                 "['er']",

@@ -47,6 +47,8 @@ pub struct Work<C> {
     pub config: C,
     /// The run's folder.
     pub folder: PathBuf,
+    /// The file that a process which trains or measures it holds locked.
+    lock: PathBuf,
 }
 
 /// A run of a method with a seed in a scenario.
@@ -138,7 +140,7 @@ impl RouteTest {
             && found.versions == versions
             && queries
             && is_set(&found.gallery, &evaluation.gallery)
-            && found.fit_set.is_some() == self.fit_set.is_some()
+            && is_fit_set(found.fit_set.as_deref(), self.fit_set.as_deref())
             && self.fit_pairs.is_none_or(|pairs| pairs == found.fit_pairs)
             && routes.eq(measured)
     }
@@ -148,6 +150,18 @@ impl RouteTest {
 pub fn is_set(measured: &ProbeSet, configured: &SetConfig) -> bool {
     let argument = SetArgument(configured.clone()).to_string();
     measured.argument.as_deref() == Some(argument.as_str())
+}
+
+/// Whether bridges were fitted on the set that an argument names. Its description may end with how much of the set was there.
+fn is_fit_set(found: Option<&str>, asked: Option<&str>) -> bool {
+    match (found, asked) {
+        (None, None) => true,
+        (Some(found), Some(asked)) => asked.parse::<SetArgument>().is_ok_and(|set| {
+            let rest = found.strip_prefix(set.0.describe().as_str());
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(" ("))
+        }),
+        _ => false,
+    }
 }
 
 impl Plan {
@@ -164,6 +178,7 @@ impl Plan {
             .map(|config| Work {
                 // Benchmarks share them.
                 folder: global.runs.join(&config.name),
+                lock: global.runs.join(".locks").join(&config.name),
                 config,
             })
             .collect();
@@ -203,6 +218,7 @@ impl Plan {
                         tests: tests(read, &method.routes),
                         needs,
                         work: Work {
+                            lock: folder.join("locks").join(&name),
                             folder: folder.join(name),
                             config,
                         },
@@ -232,11 +248,12 @@ impl Plan {
         }
         Ok(plan)
     }
+}
 
-    /// Takes a piece of work for this process; none where another process has it.
-    pub fn lock(&self, name: &str) -> anyhow::Result<Option<File>> {
-        let path = self.lock_path(name);
-        if let Some(folder) = path.parent() {
+impl<C> Work<C> {
+    /// Takes it for this process; none where another process has it.
+    pub fn lock(&self) -> anyhow::Result<Option<File>> {
+        if let Some(folder) = self.lock.parent() {
             fs_err::create_dir_all(folder)?;
         }
         let mut options = fs_err::OpenOptions::new();
@@ -244,7 +261,7 @@ impl Plan {
             .write(true)
             .create(true)
             .truncate(false)
-            .open(path)?;
+            .open(&self.lock)?;
         let file = file.into_file();
         // Whoever lists the state looks at the lock for a moment.
         for _ in 0..5 {
@@ -258,12 +275,8 @@ impl Plan {
     }
 
     /// Whether a process works on it now.
-    pub fn is_locked(&self, name: &str) -> bool {
-        is_held(&self.lock_path(name))
-    }
-
-    fn lock_path(&self, name: &str) -> PathBuf {
-        self.folder.join("locks").join(name)
+    pub fn is_locked(&self) -> bool {
+        is_held(&self.lock)
     }
 }
 
@@ -405,7 +418,22 @@ fn tests(read: &Read, routes: &[RouteName]) -> Vec<RouteTest> {
 
 #[cfg(test)]
 mod tests {
-    use super::difference;
+    use super::{difference, is_fit_set};
+
+    #[test]
+    fn bridges_of_another_fit_set_are_fitted_again() {
+        let asked = Some("cifar100:train");
+        assert!(is_fit_set(Some("cifar100/train"), asked));
+        assert!(is_fit_set(
+            Some("cifar100/train (2 of 50,000 images)"),
+            asked
+        ));
+        for found in ["cifar100/test", "cifar100/train classes 0..50"] {
+            assert!(!is_fit_set(Some(found), asked), "{found}");
+        }
+        assert!(is_fit_set(None, None));
+        assert!(!is_fit_set(None, asked) && !is_fit_set(asked, None));
+    }
 
     #[test]
     fn the_first_difference_is_named() {

@@ -81,7 +81,10 @@ struct Times {
 
 impl Times {
     fn add(&mut self, run: &Run, record: &Record) {
-        let times = [record.training_seconds, record.evaluation_seconds];
+        let Some(measuring) = record.evaluation_seconds else {
+            return;
+        };
+        let times = [record.training_seconds, measuring];
         let key = (run.scenario, run.method.clone());
         self.by_method.entry(key).or_default().push(times);
         self.by_scenario
@@ -187,7 +190,7 @@ fn line(plan: &Plan, run: &Run, record: Option<&Record>, times: &Times) -> anyho
     let spent = training_seconds(&run.work.folder)?;
     let state = match (record, training) {
         (Some(_), _) => State::Done,
-        _ if plan.is_locked(&config.name) || run.work.is_training() => State::Running,
+        _ if run.work.is_locked() || run.work.is_training() => State::Running,
         (None, Training::Finished) => State::Trained,
         (None, Training::Begun) => State::Interrupted,
         (None, Training::Missing) => State::Missing,
@@ -204,7 +207,7 @@ fn line(plan: &Plan, run: &Run, record: Option<&Record>, times: &Times) -> anyho
         method: Some(run.method.clone()),
         state,
         seconds: record.map_or(spent, |record| {
-            record.training_seconds + record.evaluation_seconds
+            record.training_seconds + record.evaluation_seconds.unwrap_or(0.0)
         }),
         seconds_left: match state {
             State::Done => Some(0.0),
@@ -223,7 +226,7 @@ fn pretrained(plan: &Plan) -> anyhow::Result<Vec<Line>> {
         let spent = training_seconds(&made.folder)?;
         let state = match made.training()? {
             Training::Finished => State::Done,
-            _ if plan.is_locked(&made.config.name) || made.is_training() => State::Running,
+            _ if made.is_locked() || made.is_training() => State::Running,
             Training::Begun => State::Interrupted,
             Training::Missing if plan.registered.contains(&place) => State::Done,
             Training::Missing => State::Missing,

@@ -44,8 +44,9 @@ pub struct Record {
     pub evaluation: String,
     /// Time of the epochs, in seconds.
     pub training_seconds: f64,
-    /// Time of embedding and of all tests, in seconds.
-    pub evaluation_seconds: f64,
+    /// Time of embedding and of all tests, in seconds; none where an earlier call had done a part of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evaluation_seconds: Option<f64>,
     /// The most memory that a training process held, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_memory_bytes: Option<u64>,
@@ -110,8 +111,9 @@ impl Record {
 
     /// What cannot be true of a measurement.
     fn contradiction(&self) -> Option<String> {
-        let seconds = [self.training_seconds, self.evaluation_seconds];
-        if seconds.iter().any(|&value| value.is_nan() || value < 0.0) {
+        let seconds = [Some(self.training_seconds), self.evaluation_seconds];
+        let mut seconds = seconds.into_iter().flatten();
+        if seconds.any(|value| value.is_nan() || value < 0.0) {
             return Some("a time is not a number of seconds".to_owned());
         }
         let fraction = |value: f64| (-1.0..=1.0).contains(&value);
@@ -127,7 +129,7 @@ impl Record {
     }
 
     /// Collects what training and measurement left in the run's folder.
-    pub fn collect(run: &Run, evaluation_seconds: f64) -> anyhow::Result<Self> {
+    pub fn collect(run: &Run, evaluation_seconds: Option<f64>) -> anyhow::Result<Self> {
         let folder = &run.work.folder;
         let report = Compatibility::read(&folder.join(REPORT_FILE))?;
         let trained = RunRecord::read(folder)?;

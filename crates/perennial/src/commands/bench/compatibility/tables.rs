@@ -90,7 +90,9 @@ fn entries(done: &[(&Run, &Record)]) -> Vec<Entry> {
 fn own(run: &Run, record: &Record) -> Entry {
     let mut values = record.values.clone();
     values.insert("training seconds".to_owned(), record.training_seconds);
-    values.insert("evaluation seconds".to_owned(), record.evaluation_seconds);
+    if let Some(seconds) = record.evaluation_seconds {
+        values.insert("evaluation seconds".to_owned(), seconds);
+    }
     if let Some(bytes) = record.peak_memory_bytes {
         values.insert("peak memory bytes".to_owned(), bytes as f64);
     }

@@ -172,7 +172,7 @@ impl Worker<'_> {
         let mut told = false;
         // Runs cannot start without it, so another process that makes it is waited for.
         let _lock = loop {
-            match self.plan.lock(name)? {
+            match made.lock()? {
                 Some(lock) if !made.is_training() => break lock,
                 _ => {}
             }
@@ -205,7 +205,7 @@ impl Worker<'_> {
     /// Trains and measures a run, from wherever it got to.
     fn run(&self, run: &Run) -> anyhow::Result<Ended> {
         let name = run.work.config.name.as_str();
-        let Some(_lock) = self.plan.lock(name)? else {
+        let Some(_lock) = run.work.lock()? else {
             return Ok(Ended::Elsewhere);
         };
         if run.work.is_training() {
@@ -225,16 +225,23 @@ impl Worker<'_> {
         let Some(evaluation) = &run.work.config.evaluation else {
             anyhow::bail!("its configuration has no [evaluation]");
         };
-        if !measured(folder, &versions, evaluation) {
+        // Whether all of the measurement is this call's, so that its time is known.
+        let mut whole = true;
+        if measured(folder, &versions, evaluation) {
+            whole = false;
+        } else {
             self.terminal.say(format_args!("{name}: measuring"));
             self.process(name, &["evaluate".into(), folder.clone().into_os_string()])?;
         }
         for test in &run.tests {
-            if !tested(test, folder, &versions, evaluation) {
+            if tested(test, folder, &versions, evaluation) {
+                whole = false;
+            } else {
                 self.measure_routes(name, test, folder)?;
             }
         }
-        Record::collect(run, begun.elapsed().as_secs_f64())?.write(folder)?;
+        let seconds = whole.then(|| begun.elapsed().as_secs_f64());
+        Record::collect(run, seconds)?.write(folder)?;
         Ok(Ended::Done)
     }
 
@@ -297,6 +304,7 @@ impl Worker<'_> {
         }
         let mut options = fs_err::OpenOptions::new();
         let file = options.create(true).append(true).open(&log)?.into_file();
+        let begun_at = file.metadata()?.len();
         let mut command = Command::new(std::env::current_exe()?);
         command.args(words);
         let global = self.global;
@@ -334,7 +342,7 @@ impl Worker<'_> {
         if self.interrupt.pressed() && status.code().is_none_or(|code| code == 130) {
             return Err(InterruptedError.into());
         }
-        let problem = last_error(&log).unwrap_or_else(|| status.to_string());
+        let problem = last_error(&log, begun_at).unwrap_or_else(|| status.to_string());
         Err(anyhow::anyhow!("{problem} (log: {})", log.display()))
     }
 
@@ -400,12 +408,12 @@ fn interrupt(child: &Child) {
 #[cfg(not(unix))]
 fn interrupt(_child: &Child) {}
 
-/// The last line of a log that tells of an error.
-fn last_error(log: &Path) -> Option<String> {
+/// The last line of a log that tells of an error, from a byte on: what stands before it is of earlier processes.
+fn last_error(log: &Path, begun_at: u64) -> Option<String> {
     let mut file = std::fs::File::open(log).ok()?;
     let length = file.metadata().ok()?.len();
-    file.seek(SeekFrom::Start(length.saturating_sub(LOG_END_BYTES)))
-        .ok()?;
+    let from = length.saturating_sub(LOG_END_BYTES).max(begun_at);
+    file.seek(SeekFrom::Start(from)).ok()?;
     let mut last = None;
     for line in BufReader::new(file.take(LOG_END_BYTES)).split(b'\n') {
         let line = String::from_utf8_lossy(&line.ok()?).into_owned();

@@ -20,8 +20,10 @@ use crate::terminal::Terminal;
 
 /// Items that are asked for at once.
 const ASKED: usize = 64;
-/// Bytes of the pictures of one request, about.
-const REQUEST_BYTES: usize = 8 << 20;
+/// Bytes of pictures from which on a request takes no further one.
+const REQUEST_BYTES: u64 = 8 << 20;
+/// Bytes of a request besides its pictures, at most: ids, and why pictures are missing.
+const ENVELOPE_BYTES: u64 = 64 << 10;
 
 #[derive(Deserialize)]
 struct Waiting {
@@ -66,8 +68,13 @@ pub fn run(
     terminal: &Terminal,
 ) -> anyhow::Result<Report> {
     let info = client.get("/info")?.accepted()?;
-    let limit = info["limits"]["image_bytes"].as_u64().unwrap_or(u64::MAX);
-    let originals = FolderOriginals::open(folder, limit)
+    let limit = |key: &str| info["limits"][key].as_u64().unwrap_or(u64::MAX);
+    // Pictures are sent as base64, which has four bytes for three.
+    let room = limit("body_bytes").saturating_sub(ENVELOPE_BYTES) / 4 * 3;
+    let largest = limit("image_bytes").min(room);
+    // As long as a request has no more than this, it has room for one more picture.
+    let bytes = REQUEST_BYTES.min(room - largest);
+    let originals = FolderOriginals::open(folder, largest)
         .map_err(|problem| usage(problem.replace("originals.folder", "--originals")))?;
     let begun = start(client, settings, retry)?;
     let title = format!("{} to {}", folder.display(), client.url());
@@ -100,21 +107,25 @@ pub fn run(
             .peekable();
         while waiting.peek().is_some() && !interrupt.pressed() {
             let began = Instant::now();
-            let items = request(&originals, &mut waiting, settings.items_per_second);
+            let items = request(&originals, &mut waiting, settings.items_per_second, bytes);
             let count = items.len();
             let body = json!({ "items": items });
             let reply = loop {
                 let reply = client.put("/backfill/originals", &body)?;
                 // The requests of others come first.
-                if reply.status != 429 {
-                    break reply;
+                let busy = reply.status == 429;
+                if !busy {
+                    break Some(reply);
                 }
-                interrupt.check()?;
+                if interrupt.pressed() {
+                    break None;
+                }
                 std::thread::sleep(Duration::from_millis(200));
             };
-            if reply.status == 409 {
+            // Nothing was taken: it is paused where the loop begins, or has ended.
+            let Some(reply) = reply.filter(|reply| reply.status != 409) else {
                 break;
-            }
+            };
             let pushed: Pushed = reply.read()?;
             let handled = pushed.done + pushed.changed + pushed.not_waiting;
             progress.advance(handled + pushed.failed.len() as u64);
@@ -136,18 +147,19 @@ fn request(
     originals: &FolderOriginals,
     waiting: &mut impl Iterator<Item = StoredItem>,
     rate: Option<f64>,
+    enough_bytes: u64,
 ) -> Vec<Value> {
     const ITEMS: usize = 8;
     let items = rate.map_or(ITEMS, |rate| (rate.ceil() as usize).clamp(1, ITEMS));
     let mut bytes = 0;
     let mut request = Vec::new();
-    while request.len() < items && bytes < REQUEST_BYTES {
+    while request.len() < items && bytes <= enough_bytes {
         let Some(item) = waiting.next() else {
             break;
         };
         request.push(match originals.fetch(&item) {
             Ok(file) => {
-                bytes += file.len();
+                bytes += file.len() as u64;
                 json!({ "id": item.id, "image": BASE64_STANDARD.encode(file) })
             }
             Err(failure) => {
