@@ -185,7 +185,8 @@ mod tests {
 
     #[test]
     fn free_is_what_overlapping_ranges_leave() {
-        assert_eq!(between(vec![], 4), [0..4]);
+        let all = 0..4;
+        assert_eq!(between(vec![], 4), [all]);
         assert_eq!(between(vec![2..3, 0..1, 2..4], 6), [1..2, 4..6]);
         assert!(between(vec![0..3, 3..6], 6).is_empty());
     }
