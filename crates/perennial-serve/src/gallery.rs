@@ -18,7 +18,7 @@ pub(crate) struct Gallery {
     /// For the scale of similarities.
     pub(crate) samples: Samples,
     /// Concurrent searches. Each uses all processors, so more would only take memory.
-    pub(crate) searches: Semaphore,
+    pub(crate) searches: Arc<Semaphore>,
     /// Held while a version without items in the gallery gets its first ones, and while the live pointer moves: between
     /// the check of a pair and what it permits, nothing may change that the check rests on.
     pub(crate) versions_in_gallery: tokio::sync::Mutex<()>,
@@ -43,7 +43,7 @@ impl Gallery {
             store,
             certification,
             samples: Samples::default(),
-            searches: Semaphore::new(searches),
+            searches: Arc::new(Semaphore::new(searches)),
             versions_in_gallery: tokio::sync::Mutex::new(()),
             forced_writes: AtomicU64::new(0),
             stored: ArcSwap::from_pointee(stored),

@@ -107,12 +107,12 @@ pub(crate) async fn search(
         source,
     } = planned;
     let embedded = Arc::new(embed(service, source).await?);
-    let _place = service
-        .gallery
-        .searches
-        .acquire()
+    let place = Arc::clone(&service.gallery.searches)
+        .acquire_owned()
         .await
         .map_err(ApiError::internal)?;
+    // Kept by the threads that search, which go on when the client leaves.
+    let search_place = Arc::new(place);
     let start = Instant::now();
     let filter = Arc::new(filter);
     let mut searches = JoinSet::new();
@@ -121,9 +121,11 @@ pub(crate) async fn search(
         let (plan, stored) = (Arc::clone(&plan), Arc::clone(&stored));
         let (filter, options) = (Arc::clone(&filter), Arc::clone(&options));
         let embedded = Arc::clone(&embedded);
+        let search_place = Arc::clone(&search_place);
         let span = tracing::Span::current();
         searches.spawn_blocking(move || {
             let _entered = span.entered();
+            let _place = search_place;
             let part = &plan.parts[place];
             let request = PartRequest {
                 part,

@@ -324,7 +324,7 @@ impl Certification {
             .collect()
     }
 
-    fn is_accepted(&self, query: &str, gallery: &str) -> bool {
+    pub(crate) fn is_accepted(&self, query: &str, gallery: &str) -> bool {
         self.accept_all
             || self
                 .accepted

@@ -3,8 +3,10 @@
 use perennial_core::dot_products;
 use perennial_gallery::Hit;
 
-/// Items of a part from which on their similarities alone say what is usual there. Of fewer, the other parts have a say.
-const SETTLED: usize = 100;
+/// Similarities of a part that say as much about their mean there as the other parts do.
+const MEAN_HALF: f64 = 2.0;
+/// The same for their spread, which takes more of them.
+const SPREAD_HALF: f64 = 20.0;
 /// Smaller spreads are rounding: such similarities do not differ.
 const ROUNDING: f64 = 1e-6;
 
@@ -20,11 +22,11 @@ pub struct PartHits {
 /// The similarities of one query to a sample of a part's items.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct ScoreCalibration {
-    /// Their mean.
+    /// Their mean, without the largest: of few items that is the answer itself.
     pub mean: f64,
-    /// Their standard deviation.
+    /// Their standard deviation, without the largest.
     pub spread: f64,
-    /// Items in the sample.
+    /// How many similarities these are from.
     pub sample: usize,
 }
 
@@ -50,6 +52,11 @@ impl ScoreCalibration {
         let mut similarities = vec![0.0f32; sample.len() / query.len()];
         dot_products(query, sample, query.len(), &mut similarities);
         similarities.retain(|similarity| similarity.is_finite());
+        let largest = (0..similarities.len())
+            .max_by(|&one, &other| similarities[one].total_cmp(&similarities[other]));
+        if let Some(largest) = largest {
+            similarities.swap_remove(largest);
+        }
         let count = similarities.len().max(1) as f64;
         let values = || similarities.iter().copied().map(f64::from);
         let mean = values().sum::<f64>() / count;
@@ -90,17 +97,22 @@ impl ScoreCalibration {
         if sound { self } else { Self::default() }
     }
 
-    /// Of a part with few items, drawn towards what is usual in all parts: the similarities to three items say little about the fourth, and
-    /// those to one item, or to any number of equal ones, nothing.
+    /// Of a part with few items, drawn towards what is usual in all parts: the similarities to three items say where the fourth is to be
+    /// expected, but little about how far from there. Those to any number of equal items say nothing.
     fn drawn_to(self, all: Self) -> Self {
-        let own = match self.spread > ROUNDING {
-            true => (self.sample as f64 / SETTLED as f64).min(1.0),
-            false => 0.0,
+        let count = self.sample as f64;
+        let own = |half: f64| count / (count + half);
+        let differ = self.spread > ROUNDING;
+        let between = |own: f64, one: f64, other: f64| own * one + (1.0 - own) * other;
+        let mean = if differ || self.sample == 1 {
+            own(MEAN_HALF)
+        } else {
+            0.0
         };
-        let between = |one: f64, other: f64| own * one + (1.0 - own) * other;
+        let spread = if differ { own(SPREAD_HALF) } else { 0.0 };
         Self {
-            mean: between(self.mean, all.mean),
-            spread: between(self.spread.powi(2), all.spread.powi(2)).sqrt(),
+            mean: between(mean, self.mean, all.mean),
+            spread: between(spread, self.spread.powi(2), all.spread.powi(2)).sqrt(),
             ..self
         }
     }
@@ -120,8 +132,8 @@ impl ScoreCalibration {
 /// deviation. Equal scores stay in the order of the parts and of their hits; hits without a finite similarity are left out.
 ///
 /// Cosines of different spaces are not on one scale. Where ways to merge were measured side by side (half a gallery searched by dual queries, one
-/// right item for each query), standard scores ranked as well as any other, and they need no labels. A part with fewer than a hundred sampled
-/// items borrows from all parts, down to merged cosines for a single item; where nothing is known of any part, the standard score is the
+/// right item for each query), standard scores ranked as well as any other, and they need no labels. A part with few items borrows from all parts
+/// what it does not show itself, down to merged cosines for a single item; where nothing is known of any part, the standard score is the
 /// similarity. With one part the order is that of the similarities.
 pub fn merge(parts: Vec<PartHits>, limit: usize) -> Vec<MergedHit> {
     let known: Vec<ScoreCalibration> = parts.iter().map(|part| part.calibration.sound()).collect();

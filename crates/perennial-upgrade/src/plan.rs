@@ -273,14 +273,27 @@ fn choose(
         Standing::Accepted(pair) if stats.space.dim == dim => return Ok(by_force(&pair)),
         Standing::Accepted(pair) | Standing::Refused(pair) => pair,
         // Certified, but by no way that this query can take.
-        Standing::Certified(_) => NotCertified {
-            query_version: asking.version().to_owned(),
-            gallery_version: name.to_owned(),
-            reason: passed.join("; "),
-            remedy: None,
-        },
+        Standing::Certified(_) => {
+            let pair = NotCertified {
+                query_version: asking.version().to_owned(),
+                gallery_version: name.to_owned(),
+                reason: passed.join("; "),
+                remedy: None,
+            };
+            // A certificate that came later takes nothing away from a pair that was accepted.
+            if stats.space.dim == dim && is_accepted(certification, asking, name) {
+                return Ok(by_force(&pair));
+            }
+            pair
+        }
     };
     Err(refused)
+}
+
+fn is_accepted(certification: &Certification, asking: Asking<'_>, name: &str) -> bool {
+    let version = asking.version();
+    let items = matches!(asking, Asking::Item(_));
+    certification.is_accepted(version, name) || items && certification.is_accepted(name, version)
 }
 
 /// Route own without a certificate.

@@ -1,14 +1,19 @@
 //! The bridges that certificates name, each loaded once.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
-use perennial_bridge::Bridge;
+use perennial_bridge::{BRIDGE_FILE, Bridge, WEIGHTS_FILE};
 
 use crate::bridges::BridgeRegistry;
 
 /// Digits of a hash in a message.
 const SHOWN_DIGITS: usize = 16;
+
+/// Change when one of a bridge's files is replaced.
+type Stamps = [Option<(SystemTime, u64)>; 2];
 
 /// Bridges of one registry.
 pub(super) struct KnownBridges {
@@ -17,8 +22,8 @@ pub(super) struct KnownBridges {
     loaded: HashMap<String, Arc<Bridge>>,
     /// The hashes of bridges that were read, by name: a bridge never changes.
     hashes: HashMap<String, String>,
-    /// Bridges that could not be read, with the reason. They are not read again until [`look_again`](Self::look_again).
-    damaged: HashMap<String, String>,
+    /// Bridges that could not be read, with the reason. They are read again when their files have changed: searches wait meanwhile.
+    damaged: HashMap<String, (Stamps, String)>,
     /// Hashes that were not found.
     missing: bool,
 }
@@ -36,7 +41,9 @@ impl KnownBridges {
 
     /// Whether a bridge was asked for that is not there; and from now on, looks for it again.
     pub(super) fn look_again(&mut self) -> bool {
-        self.damaged.clear();
+        let folder = self.registry.folder();
+        self.damaged
+            .retain(|name, (before, _)| *before == stamps(&folder.join(name)));
         std::mem::take(&mut self.missing)
     }
 
@@ -64,7 +71,8 @@ impl KnownBridges {
             Ok(Some(bridge)) => Ok(bridge),
             Ok(None) => {
                 self.missing = true;
-                let mut damaged: Vec<&String> = self.damaged.values().collect();
+                let mut damaged: Vec<&String> =
+                    self.damaged.values().map(|(_, problem)| problem).collect();
                 damaged.sort();
                 let damaged: String = damaged
                     .iter()
@@ -106,13 +114,19 @@ impl KnownBridges {
                 }
                 Err(error) => {
                     tracing::warn!(%error, "bridge {name} cannot be read");
-                    self.damaged.insert(
-                        name.clone(),
-                        format!("bridge {name} cannot be read: {error}"),
-                    );
+                    let problem = format!("bridge {name} cannot be read: {error}");
+                    let files = stamps(&self.registry.folder().join(&name));
+                    self.damaged.insert(name, (files, problem));
                 }
             }
         }
         Ok(None)
     }
+}
+
+fn stamps(folder: &Path) -> Stamps {
+    [BRIDGE_FILE, WEIGHTS_FILE].map(|file| {
+        let metadata = fs_err::metadata(folder.join(file)).ok()?;
+        Some((metadata.modified().ok()?, metadata.len()))
+    })
 }
