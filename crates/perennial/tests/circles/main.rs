@@ -19,21 +19,6 @@ use modules::Modules;
 /// Uses that still close circles: which file below `crates/` uses which, and why. One that closes none any more must leave the list.
 const KNOWN: &[(&str, &str, &str)] = &[
     (
-        "perennial-serve/src/body.rs",
-        "perennial-serve/src/service.rs",
-        "bodies are charged to the service's budget, and the service makes request ids with `request_log.rs`, which receives bodies",
-    ),
-    (
-        "perennial-serve/src/keys.rs",
-        "perennial-serve/src/service.rs",
-        "the extractors ask the service, which holds the keys",
-    ),
-    (
-        "perennial-serve/src/request_log.rs",
-        "perennial-serve/src/service.rs",
-        "the middleware asks the service, which makes request ids with it",
-    ),
-    (
         "perennial/src/commands/bench/bridge.rs",
         "perennial/src/commands/bench.rs",
         "`values`, which draws vectors, is in the parent",
@@ -42,11 +27,6 @@ const KNOWN: &[(&str, &str, &str)] = &[
         "perennial/src/commands/bench/certify.rs",
         "perennial/src/commands/bench.rs",
         "`values`, which draws vectors, is in the parent",
-    ),
-    (
-        "perennial/src/commands/gallery/search.rs",
-        "perennial/src/commands/gallery.rs",
-        "the reading of ids is in the parent",
     ),
     (
         "perennial/src/commands/serve/settings.rs",
