@@ -17,23 +17,7 @@ use arrows::{Arrows, arrows, circles};
 use modules::Modules;
 
 /// Uses that still close circles: which file below `crates/` uses which, and why. One that closes none any more must leave the list.
-const KNOWN: &[(&str, &str, &str)] = &[
-    (
-        "perennial/src/commands/bench/bridge.rs",
-        "perennial/src/commands/bench.rs",
-        "`values`, which draws vectors, is in the parent",
-    ),
-    (
-        "perennial/src/commands/bench/certify.rs",
-        "perennial/src/commands/bench.rs",
-        "`values`, which draws vectors, is in the parent",
-    ),
-    (
-        "perennial/src/commands/serve/settings.rs",
-        "perennial/src/commands/serve.rs",
-        "the arguments are in the parent, which resolves them to settings",
-    ),
-];
+const KNOWN: &[(&str, &str, &str)] = &[];
 
 /// The folder of all crates.
 fn workspace() -> PathBuf {
