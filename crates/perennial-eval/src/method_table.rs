@@ -3,76 +3,28 @@
 //! Runs of one scenario and one evaluation set make a [`Group`]; within it, runs of one method are its seeds. The published figures of
 //! the scenario stand beside them.
 
+mod entry;
+mod error;
 pub mod measures;
 mod method;
 pub mod names;
 mod results;
-
-use std::collections::BTreeMap;
+mod worst_pair;
 
 use serde::Serialize;
 
+pub use entry::Entry;
+pub use error::MethodTableError;
 pub use measures::{HEADLINE, MEASURES, intervals_of, measures_of, worst_pairs_of};
-pub use method::{Method, WorstPair};
+pub use method::Method;
 pub use names::{RunSettings, method_names};
 pub use results::{HALF_OLD, RESULTS};
+pub use worst_pair::WorstPair;
 
 use crate::published::{Figure, Published, SOURCE, figures};
 use crate::seed_summary::SeedSummary;
 use crate::text_table::{TextTable, latex, markdown};
-use crate::{Compatibility, Interval, TieRule};
-
-/// The measurement of one run.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Entry {
-    /// What it was read from, for messages.
-    pub source: String,
-    /// The method's name; entries of one name are seeds of one method.
-    pub method: String,
-    /// The kind of method that published figures are looked up for, such as `hoc`; none for methods of other names.
-    pub kind: Option<String>,
-    /// The scenario, such as `iamcl2r-7`.
-    pub scenario: Option<String>,
-    /// What it was measured on. Only equal texts are compared.
-    pub evaluation: Option<String>,
-    /// The seed of the training.
-    pub seed: Option<u64>,
-    /// The measures, best by their names in [`MEASURES`].
-    pub values: BTreeMap<String, f64>,
-    /// Their 95 % intervals over the queries, of those that have one.
-    pub intervals: BTreeMap<String, Interval>,
-    /// The pair of versions with the smallest margin, by the prefix of the measure's names: empty for class means, `recall@1 `, `mAP `.
-    pub worst_pairs: BTreeMap<String, WorstPair>,
-}
-
-/// Why entries cannot be compared.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum MethodTableError {
-    /// The same seed of one method, twice.
-    #[error(
-        "{first} and {second} are both seed {seed} of method {method}: they would count as two independent runs; pass each seed once, \
-         or name the methods apart with NAME=RUN"
-    )]
-    SeedTwice {
-        /// The method.
-        method: String,
-        /// The seed.
-        seed: u64,
-        /// One of the runs.
-        first: String,
-        /// The other.
-        second: String,
-    },
-    /// A value that is no number.
-    #[error("{source_name}: {measure} is not a finite number; measure the run again")]
-    NotFinite {
-        /// The run.
-        source_name: String,
-        /// The measure.
-        measure: String,
-    },
-}
+use crate::{Compatibility, TieRule};
 
 /// Methods of all scenarios.
 #[derive(Debug, Clone, PartialEq, Serialize)]

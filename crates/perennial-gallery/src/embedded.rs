@@ -48,7 +48,7 @@ use std::thread::JoinHandle;
 
 use perennial_core::SpaceId;
 
-pub use self::config::{GalleryConfig, HnswConfig, SearchMode};
+pub use self::config::{GalleryConfig, HAS_GRAPHS, HnswConfig, SearchMode};
 use self::indexer::Indexer;
 use self::log::{Access, Log};
 use self::record::id_key;
@@ -60,10 +60,6 @@ use crate::filter::Filter;
 use crate::item::{Hit, Item, ItemId, StoredItem};
 use crate::space::{SpaceStats, StoreSpace};
 use crate::store::{Page, SearchRequest, Upserted, VectorStore};
-
-/// Whether this build has the approximate index (feature `hnsw`). One without it compares every query with all items, and leaves graphs
-/// that another build has saved as they are.
-pub const HAS_GRAPHS: bool = cfg!(feature = "hnsw");
 
 /// A gallery in a folder of this machine: `gallery.redb`, and for every large partition a graph, such as `hnsw.usearch` with `hnsw.json`.
 ///

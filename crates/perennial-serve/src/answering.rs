@@ -4,6 +4,8 @@
 //! that one space, whatever model is asked for: documents are embedded by the space's own encoder, queries by the best certified route from
 //! the new encoder. An index that other programs keep in that space then gains from the new encoder without being written to.
 
+mod choice;
+mod choosing;
 mod embedding;
 mod names;
 
@@ -11,28 +13,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use perennial_core::{Registry, SpaceId};
-use perennial_upgrade::{Certification, Certified, CertifiedWay, LoadedModel, NotCertified};
-use serde::{Deserialize, Serialize};
+use perennial_upgrade::{Certification, Certified, LoadedModel, NotCertified};
 
-pub(crate) use self::embedding::{Choice, Encoder};
-use crate::config::ServeConfig;
-use crate::error::{ApiError, ServeError};
+pub(crate) use self::choice::{Choice, Encoder};
+use crate::config::{AnswerUncertified, LIVE, ServeConfig};
+use crate::error::ServeError;
 use crate::inference::Inference;
 use crate::input_type::InputType;
-use crate::service::{Service, incompatible};
 use crate::telemetry::Telemetry;
 use crate::upstream::Upstream;
-
-/// The value of `answer_from` that stands for the live version.
-pub(crate) const LIVE: &str = perennial_upgrade::LIVE_ALIAS;
-
-/// What answers queries where no route is certified.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum AnswerUncertified {
-    /// The old encoder alone, as for documents.
-    Old,
-}
 
 /// The settings of answering, carried out.
 pub(crate) struct Answering {
@@ -159,42 +148,6 @@ impl Answering {
                 target.route(model.name(), dim, certification).map(drop)
             }
             _ => Ok(()),
-        }
-    }
-
-    /// Decides who answers; may look at files. `model` is the name in the request, without which the default encoder answers.
-    ///
-    /// # Errors
-    /// 404 for a name that nobody answers to, 422 for a name and a type that contradict one another, 409 for queries without a certified
-    /// route, 503 without a live version.
-    pub(crate) fn choose(
-        &self,
-        service: &Service,
-        model: Option<&str>,
-        input_type: Option<InputType>,
-    ) -> Result<Choice, ApiError> {
-        let (model, of_name) = self.without_suffix(service, model);
-        if let (Some(of_name), Some(input_type)) = (of_name, input_type)
-            && of_name != input_type
-        {
-            return Err(ApiError::unprocessable(
-                "the model's name and the field that tells queries and documents apart contradict one another; send one of them",
-            ));
-        }
-        let input_type = input_type.or(of_name).unwrap_or(self.default_input_type);
-        match &self.target {
-            Some(target) => {
-                if let Some(model) = model
-                    && !self.is_known(service, model)
-                {
-                    return Err(self.unknown(service, model));
-                }
-                target.choose(service, input_type)
-            }
-            None => {
-                let encoder = self.encoder(service, model)?;
-                Ok(Choice::alone(encoder, input_type))
-            }
         }
     }
 }
@@ -368,29 +321,5 @@ impl Target {
             Some(AnswerUncertified::Old) => Ok(None),
             None => Err(refused),
         }
-    }
-
-    fn choose(&self, service: &Service, input_type: InputType) -> Result<Choice, ApiError> {
-        let old = self.old.clone();
-        if input_type == InputType::Document {
-            return Ok(Choice::alone(old, input_type));
-        }
-        let new = self.new_encoder(&service.inference).ok_or_else(|| {
-            ApiError::unavailable("no model version is live; PUT /aliases/live names one")
-        })?;
-        let certification = &service.gallery.certification;
-        let route = self
-            .route(new.space(), new.dim(), certification)
-            .map_err(|refused| incompatible(&[refused]))?;
-        Ok(match route.map(|certified| certified.way) {
-            None => Choice::uncertified(old),
-            Some(CertifiedWay::Own) => Choice::own(self.space.as_str(), new),
-            Some(CertifiedWay::Bridged(bridge)) => {
-                Choice::bridged(self.space.as_str(), new, bridge)
-            }
-            Some(CertifiedWay::Dual { bridge, weight }) => {
-                Choice::dual(self.space.as_str(), old, new, bridge, weight)
-            }
-        })
     }
 }

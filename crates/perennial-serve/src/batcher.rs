@@ -9,7 +9,8 @@ use perennial_upgrade::LoadedModel;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
-use crate::config::{Batching, seconds};
+use crate::config::Batching;
+use crate::durations::seconds;
 use crate::error::ApiError;
 use crate::telemetry::{Stage, Telemetry};
 

@@ -4,16 +4,15 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use perennial_core::SpaceId;
 use perennial_data::DecodeLimits;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::answering::{AnswerUncertified, LIVE};
 use crate::client_address::AddressRange;
 use crate::downloads::Downloads;
+use crate::durations::MAX_SECONDS;
 use crate::error::ServeError;
 use crate::input_type::InputType;
 use crate::keys::Keys;
@@ -65,6 +64,17 @@ pub struct ServeConfig {
     pub limits: Limits,
     /// How long things may take.
     pub timeouts: Timeouts,
+}
+
+/// The value of `answer_from` that stands for the live version.
+pub(crate) const LIVE: &str = perennial_upgrade::LIVE_ALIAS;
+
+/// What answers queries where no route is certified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AnswerUncertified {
+    /// The old encoder alone, as for documents.
+    Old,
 }
 
 /// PEM files of a TLS server.
@@ -222,8 +232,6 @@ impl Default for Timeouts {
     }
 }
 
-/// No setting needs a longer time than a week.
-pub(crate) const MAX_SECONDS: f64 = 7.0 * 86_400.0;
 /// Letters of an upstream's name, which labels metrics.
 const MAX_NAME: usize = 64;
 /// Bounds what a configuration can ask of memory and of semaphores.
@@ -400,11 +408,6 @@ pub(crate) fn without_tls() -> ServeError {
         problem: "this build has no TLS; build with --features tls, or put a TLS proxy in front"
             .to_owned(),
     }
-}
-
-/// A setting in seconds, which [`ServeConfig::check`] has bounded.
-pub(crate) fn seconds(value: f64) -> Duration {
-    Duration::from_secs_f64(value.clamp(0.0, MAX_SECONDS))
 }
 
 #[cfg(test)]

@@ -13,7 +13,8 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Sleep;
 
-use crate::config::{ServeConfig, seconds};
+use crate::config::ServeConfig;
+use crate::durations::seconds;
 use crate::telemetry::Telemetry;
 
 /// Rejected connections that may be answered with a 503 at the same time; any further one is closed without a response.

@@ -12,6 +12,7 @@
 
 mod admission;
 mod answering;
+mod authorize;
 mod backfill;
 mod batcher;
 mod body;
@@ -22,6 +23,7 @@ mod client_limits;
 pub mod config;
 mod connections;
 mod downloads;
+mod durations;
 mod encoders;
 pub mod error;
 mod gallery;
@@ -38,6 +40,7 @@ mod receive;
 mod recent;
 mod reembedding;
 pub mod reload;
+mod request_id;
 mod request_log;
 mod router;
 mod routes;
@@ -54,9 +57,8 @@ mod transport;
 pub mod trust;
 mod upstream;
 
-pub use answering::AnswerUncertified;
 pub use client_address::AddressRange;
-pub use config::{Batching, Limits, ServeConfig, Timeouts, TlsFiles};
+pub use config::{AnswerUncertified, Batching, Limits, ServeConfig, Timeouts, TlsFiles};
 pub use downloads::Downloads;
 pub use error::ServeError;
 pub use input_type::InputType;

@@ -1,14 +1,11 @@
 //! The outermost layer: request ids, admission, time limits, errors as JSON, one log line and one metric per request.
 
-use std::collections::hash_map::RandomState;
-use std::hash::{BuildHasher, Hasher};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tracing::Instrument;
@@ -16,51 +13,15 @@ use tracing::Instrument;
 use crate::body::Receiving;
 use crate::client_address;
 use crate::client_limits::Exceeded;
-use crate::config::seconds;
+use crate::durations::seconds;
 use crate::error::{ApiError, Code, ErrorForm};
+use crate::request_id::REQUEST_ID;
 use crate::service::Service;
 
-pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(crate) const MODEL_VERSION: HeaderName = HeaderName::from_static("x-model-version");
 
-const MAX_REQUEST_ID_BYTES: usize = 64;
 /// What is logged of a path; clients choose its length.
 const MAX_LOGGED_PATH_BYTES: usize = 256;
-
-/// Makes ids that are unique within and, by their random part, across processes.
-pub(crate) struct RequestIds {
-    process: u32,
-    next: AtomicU64,
-}
-
-impl RequestIds {
-    pub(crate) fn new() -> Self {
-        // The standard library seeds its hash maps from the system's randomness.
-        let random = RandomState::new().build_hasher().finish();
-        Self {
-            process: random as u32,
-            next: AtomicU64::new(1),
-        }
-    }
-
-    /// The client's own id, if it is harmless in logs, or a new one.
-    fn of(&self, headers: &HeaderMap) -> String {
-        let harmless = |id: &&str| {
-            (1..=MAX_REQUEST_ID_BYTES).contains(&id.len())
-                && id
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.'))
-        };
-        let given = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok());
-        match given.filter(harmless) {
-            Some(id) => id.to_owned(),
-            None => {
-                let number = self.next.fetch_add(1, Ordering::Relaxed);
-                format!("{:08x}-{number:x}", self.process)
-            }
-        }
-    }
-}
 
 /// Wraps every request.
 pub(crate) async fn observe(
@@ -294,18 +255,5 @@ mod tests {
         ] {
             assert_eq!(severity(route, status), expected, "{route} {status}");
         }
-    }
-
-    #[test]
-    fn harmless_ids_are_kept_and_others_replaced() {
-        let ids = RequestIds::new();
-        let of = |value: &'static str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(REQUEST_ID, HeaderValue::from_static(value));
-            ids.of(&headers)
-        };
-        assert_eq!(of("trace-1.a_B"), "trace-1.a_B");
-        let (first, second) = (of("a b"), ids.of(&HeaderMap::new()));
-        assert!(first != second && first.contains('-'));
     }
 }

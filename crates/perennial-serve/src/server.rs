@@ -14,8 +14,9 @@ use perennial_core::Registry;
 use perennial_upgrade::{CompatibilityCheck, EncoderLoader};
 use tokio::task::JoinHandle;
 
-use crate::config::{ServeConfig, seconds};
+use crate::config::ServeConfig;
 use crate::connections::LimitedAcceptor;
+use crate::durations::seconds;
 use crate::error::ServeError;
 use crate::reembedding;
 use crate::reload::Reloader;

@@ -11,8 +11,9 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::certificate::not_after;
-use crate::config::{Timeouts, TlsFiles, seconds};
+use crate::config::{Timeouts, TlsFiles};
 use crate::connections::LimitedAcceptor;
+use crate::durations::seconds;
 use crate::error::ServeError;
 
 const MAX_PEM_BYTES: u64 = 1 << 20;

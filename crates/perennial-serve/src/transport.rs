@@ -9,7 +9,7 @@ use crate::client_limits::ClientLimits;
 use crate::config::ServeConfig;
 use crate::keys::Keys;
 use crate::receive::BUDGET_UNIT;
-use crate::request_log::RequestIds;
+use crate::request_id::RequestIds;
 
 /// Who may send what, and how much of it at once.
 pub(crate) struct Transport {

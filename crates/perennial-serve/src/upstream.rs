@@ -4,40 +4,42 @@
 //! registered space before it is used: number of embeddings, dimension, finite values, bytes.
 
 mod canaries;
+mod canary_check;
 mod failure;
 mod openai;
+mod request;
 mod rows;
+mod secret;
 mod settings;
 mod tei;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::http::{HeaderMap, HeaderValue, header};
-use perennial_core::{Registry, SpaceSpec, read_at_most};
-use serde::{Deserialize, Serialize};
+use axum::http::header;
+use perennial_core::{Registry, SpaceSpec};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tracing::Instrument;
 use ureq::Agent;
 use ureq::http::Request;
-use utoipa::ToSchema;
 
-use self::canaries::CanaryCheck;
+use self::canary_check::CanaryCheck;
 use self::failure::Failure;
+pub(crate) use self::request::{Asked, Embedded, TruncationDirection};
 use self::rows::Rows;
+pub(crate) use self::secret::ClientKey;
+use self::secret::Secret;
 pub use self::settings::{UpstreamApi, UpstreamConfig, UpstreamKey};
-use crate::config::seconds;
+use crate::durations::seconds;
 use crate::error::{ApiError, ServeError};
 use crate::input_type::InputType;
-use crate::service::Service;
 use crate::telemetry::Telemetry;
 
 const CONNECT: Duration = Duration::from_secs(10);
 /// Before the first repetition; each further one waits twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-const MAX_KEY_BYTES: u64 = 4096;
 
 /// One upstream.
 pub(crate) struct Upstream {
@@ -51,67 +53,6 @@ pub(crate) struct Upstream {
     secret: Option<Secret>,
     canaries: Option<CanaryCheck>,
     telemetry: Arc<Telemetry>,
-}
-
-/// What a key is sent as. It is never shown.
-#[derive(Clone)]
-struct Secret(HeaderValue);
-
-impl Secret {
-    /// The words behind the scheme, to be cut out of what an upstream says.
-    fn text(&self) -> Option<&str> {
-        let text = self.0.to_str().ok()?;
-        Some(text.split_once(' ').map_or(text, |(_, key)| key))
-    }
-}
-
-/// The client's `authorization` header, for upstreams that it is passed on to.
-#[derive(Clone, Default)]
-pub(crate) struct ClientKey(Option<Secret>);
-
-impl ClientKey {
-    /// The key of a request. A service with keys of its own never passes them on: there, the header holds one of them.
-    pub(crate) fn of(service: &Service, headers: &HeaderMap) -> Self {
-        let is_ours = !service.transport.keys.load().is_empty();
-        let value = headers.get(header::AUTHORIZATION).filter(|_| !is_ours);
-        let value = value.cloned();
-        Self(value.map(|mut value| {
-            value.set_sensitive(true);
-            Secret(value)
-        }))
-    }
-}
-
-/// How inputs are to be embedded.
-#[derive(Clone, Default)]
-pub(crate) struct Asked {
-    /// None for inputs that get no prefix.
-    pub(crate) input_type: Option<InputType>,
-    /// Whether embeddings are of unit length (`true`) or as the encoder makes them (`false`); without it, as the upstream gives them.
-    pub(crate) normalize: Option<bool>,
-    /// Whether inputs that are too long are cut, where the upstream can.
-    pub(crate) truncate: Option<bool>,
-    /// At which end.
-    pub(crate) truncation_direction: Option<TruncationDirection>,
-    pub(crate) client_key: ClientKey,
-}
-
-/// The end at which an input that is too long is cut.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub(crate) enum TruncationDirection {
-    /// The beginning is left out.
-    Left,
-    /// The end is left out.
-    Right,
-}
-
-/// Embeddings, and what they cost.
-#[derive(Debug, Default)]
-pub(crate) struct Embedded {
-    /// `[n, dim]`.
-    pub(crate) vectors: Vec<f32>,
-    /// Tokens of the inputs, where the upstream counts them.
-    pub(crate) tokens: u64,
 }
 
 impl Upstream {
@@ -135,7 +76,7 @@ impl Upstream {
         })?;
         let secret = match &config.key {
             UpstreamKey::None | UpstreamKey::Client => None,
-            key => Some(secret(key).map_err(|problem| wrong("key", problem))?),
+            key => Some(Secret::read(key).map_err(|problem| wrong("key", problem))?),
         };
         let canaries = CanaryCheck::new(config, &spec, registry)
             .map_err(|problem| wrong("canary_inputs", problem))?;
@@ -334,8 +275,8 @@ impl Call {
         let mut request = Request::post(url)
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::ACCEPT, "application/json");
-        if let Some(Secret(value)) = self.secret() {
-            request = request.header(header::AUTHORIZATION, value.clone());
+        if let Some(secret) = self.secret() {
+            request = request.header(header::AUTHORIZATION, secret.header());
         }
         let request = request
             .body(body)
@@ -374,7 +315,7 @@ impl Call {
 
     fn secret(&self) -> Option<&Secret> {
         match self.passes_on() {
-            true => self.asked.client_key.0.as_ref(),
+            true => self.asked.client_key.secret(),
             false => self.upstream.secret.as_ref(),
         }
     }
@@ -402,30 +343,6 @@ impl Answer {
             self.retry_after,
         )
     }
-}
-
-/// The key from where the settings say it is.
-fn secret(key: &UpstreamKey) -> Result<Secret, String> {
-    let text = match key {
-        UpstreamKey::None | UpstreamKey::Client => String::new(),
-        UpstreamKey::File(path) => {
-            let bytes = read_at_most(path, MAX_KEY_BYTES).map_err(|error| error.to_string())?;
-            String::from_utf8(bytes).map_err(|_| format!("{} is not text", path.display()))?
-        }
-        UpstreamKey::Variable(name) => {
-            std::env::var(name).map_err(|_| format!("environment variable {name} is not set"))?
-        }
-    };
-    let text = text.lines().next().unwrap_or_default().trim();
-    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(format!(
-            "{key} holds no key of visible ASCII characters without spaces"
-        ));
-    }
-    let mut value = HeaderValue::from_str(&format!("Bearer {text}"))
-        .map_err(|_| format!("{key} holds a key that no header can carry"))?;
-    value.set_sensitive(true);
-    Ok(Secret(value))
 }
 
 fn agent(config: &UpstreamConfig) -> Result<Agent, String> {

@@ -16,6 +16,10 @@ pub enum SearchMode {
     Exact,
 }
 
+/// Whether this build has the approximate index (feature `hnsw`). One without it compares every query with all items, and leaves graphs
+/// that another build has saved as they are.
+pub const HAS_GRAPHS: bool = cfg!(feature = "hnsw");
+
 /// The approximate index: a graph of neighbours.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use serde_json::json;
 
-use super::{Answering, Encoder, LIVE};
+use super::{Answering, Encoder};
+use crate::config::LIVE;
 use crate::error::{ApiError, Code};
 use crate::input_type::InputType;
 use crate::service::Service;

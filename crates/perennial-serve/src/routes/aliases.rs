@@ -7,9 +7,9 @@ use axum::extract::{Request, State};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+use crate::authorize::MayWrite;
 use crate::body::{read_json, read_json_or_default};
 use crate::error::{ApiError, ErrorBody};
-use crate::keys::MayWrite;
 use crate::openapi::{Guarded, WithBody};
 use crate::service::Service;
 use crate::swap::{SwapAnswer, SwapOrder, Target, swap};

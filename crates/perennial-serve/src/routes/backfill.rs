@@ -13,9 +13,9 @@ use utoipa::ToSchema;
 
 use self::status::{BackfillBody, StopSchema, view};
 use crate::admission::admit;
+use crate::authorize::{MayRead, MayWrite};
 use crate::body::read_json;
 use crate::error::{ApiError, ErrorBody};
-use crate::keys::{MayRead, MayWrite};
 use crate::openapi::{Guarded, WithBody};
 use crate::reembedding::expectation;
 use crate::service::{Service, blocking};

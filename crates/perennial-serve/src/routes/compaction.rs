@@ -8,8 +8,8 @@ use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::authorize::MayWrite;
 use crate::error::{ApiError, ErrorBody};
-use crate::keys::MayWrite;
 use crate::openapi::Guarded;
 use crate::service::{Service, blocking};
 

@@ -10,8 +10,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::parts::{LeftOutBody, PartBody};
+use crate::authorize::MayRead;
 use crate::error::ApiError;
-use crate::keys::MayRead;
 use crate::openapi::Guarded;
 use crate::service::{Service, blocking};
 

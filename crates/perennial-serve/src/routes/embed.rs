@@ -11,11 +11,11 @@ use utoipa::ToSchema;
 use super::Versioned;
 use super::drop_in::{Inputs, InputsSchema};
 use super::tei_embed::{self, TeiRequest};
+use crate::authorize::MayRead;
 use crate::body::{Format, Received};
 use crate::config::MAX_IMAGES;
 use crate::error::{ApiError, ErrorBody};
 use crate::images::EncodedImage;
-use crate::keys::MayRead;
 use crate::openapi::{Guarded, WithBody};
 use crate::service::Service;
 use crate::upstream::{ClientKey, TruncationDirection};
@@ -131,7 +131,7 @@ pub(crate) async fn embed(
     State(service): State<Arc<Service>>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let client_key = ClientKey::of(&service, request.headers());
+    let client_key = ClientKey::of(&service.transport.keys.load(), request.headers());
     let limits = &service.config.limits;
     let formats = [Format::Json, Format::Multipart];
     let (format, received) = Received::read(&service, request, &formats, limits.body_bytes).await?;

@@ -9,9 +9,9 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::authorize::MayRead;
 use crate::config::Limits;
 use crate::error::{ApiError, ErrorBody};
-use crate::keys::MayRead;
 use crate::openapi::Guarded;
 use crate::process::{Process, free_bytes};
 use crate::routes::snapshots;

@@ -17,9 +17,9 @@ use utoipa::{IntoParams, ToSchema};
 
 use self::upsert::{Batch, ItemBody, UpsertAnswer};
 use super::{Versioned, filters};
+use crate::authorize::{MayRead, MayWrite};
 use crate::body::{Format, Received, read_json};
 use crate::error::{ApiError, ErrorBody};
-use crate::keys::{MayRead, MayWrite};
 use crate::openapi::{FilterSchema, Guarded, ItemIdSchema, WithBody};
 use crate::service::{Service, blocking};
 

@@ -13,9 +13,9 @@ use perennial_upgrade::{LoadedModel, self_check};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::authorize::{MayRead, MayWrite};
 use crate::body::{Format, Received};
 use crate::error::ApiError;
-use crate::keys::{MayRead, MayWrite};
 use crate::openapi::{Guarded, WithBody};
 use crate::service::{Service, blocking};
 

@@ -10,10 +10,10 @@ use serde_json::json;
 use utoipa::ToSchema;
 
 use super::drop_in::{Inputs, InputsSchema, Spaced, Vector};
+use crate::authorize::MayRead;
 use crate::body::read_json;
 use crate::error::{ApiError, ErrorBody};
 use crate::input_type::InputType;
-use crate::keys::MayRead;
 use crate::openapi::{Guarded, WithBody};
 use crate::service::{Service, blocking};
 use crate::upstream::{Asked, ClientKey};
@@ -106,7 +106,7 @@ pub(crate) async fn embeddings(
     State(service): State<Arc<Service>>,
     request: Request,
 ) -> Result<Spaced<EmbeddingsAnswer>, ApiError> {
-    let client_key = ClientKey::of(&service, request.headers());
+    let client_key = ClientKey::of(&service.transport.keys.load(), request.headers());
     let EmbeddingsRequest {
         input,
         model,

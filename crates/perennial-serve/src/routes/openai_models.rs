@@ -8,8 +8,8 @@ use serde::Serialize;
 use time::{Date, Month, Time};
 use utoipa::ToSchema;
 
+use crate::authorize::MayRead;
 use crate::error::ApiError;
-use crate::keys::MayRead;
 use crate::openapi::Guarded;
 use crate::service::{Service, blocking};
 

@@ -12,10 +12,10 @@ use utoipa::ToSchema;
 
 use super::Versioned;
 use super::parts::{LeftOutBody, PartBody};
+use crate::authorize::MayRead;
 use crate::body::{Format, Received};
 use crate::error::{ApiError, ErrorBody};
 use crate::images::EncodedImage;
-use crate::keys::MayRead;
 use crate::mixed_search::{self, Found, Options, Query};
 use crate::openapi::{FilterSchema, Guarded, ItemIdSchema, WithBody};
 use crate::service::Service;

@@ -15,8 +15,8 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 use utoipa::ToSchema;
 
+use crate::authorize::{MayRead, MayWriteElsewhere};
 use crate::error::{ApiError, ErrorBody};
-use crate::keys::{MayRead, MayWriteElsewhere};
 use crate::openapi::Guarded;
 use crate::service::{Service, blocking};
 

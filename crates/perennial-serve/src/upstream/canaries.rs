@@ -1,70 +1,12 @@
 //! Canaries of an upstream: a few fixed inputs are embedded again from time to time. If the embeddings move, the model behind the
 //! upstream is no longer the one that the space, its bridges and its certificates are about.
 
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::sync::{Arc, PoisonError, Weak};
 
-use perennial_core::{Registry, SpaceSpec, read_at_most};
-use perennial_upgrade::{CANARY_TOLERANCE, Canaries};
+use perennial_upgrade::CANARY_TOLERANCE;
 use tokio::time::MissedTickBehavior;
 
-use super::settings::UpstreamConfig;
 use super::{Asked, Upstream};
-use crate::config::seconds;
-
-const MAX_INPUTS_BYTES: u64 = 16 << 20;
-
-/// The canaries of one upstream, and what was found last.
-pub(super) struct CanaryCheck {
-    inputs: Vec<String>,
-    registered: Canaries,
-    every: Duration,
-    /// What is wrong, if anything.
-    problem: Mutex<Option<String>>,
-}
-
-impl CanaryCheck {
-    /// Reads the inputs and the registered embeddings; none where no file of inputs is set.
-    ///
-    /// # Errors
-    /// The problem: a file that cannot be read, or another number of inputs than of embeddings.
-    pub(super) fn new(
-        config: &UpstreamConfig,
-        spec: &SpaceSpec,
-        registry: &Registry,
-    ) -> Result<Option<Self>, String> {
-        let Some(path) = &config.canary_inputs else {
-            return Ok(None);
-        };
-        let registered = Canaries::of(registry, spec)
-            .map_err(|error| error.to_string())?
-            .ok_or_else(|| {
-                format!(
-                    "space {} was registered without canaries; register it with `perennial spaces add --canaries FILE`",
-                    spec.name
-                )
-            })?;
-        let bytes = read_at_most(path, MAX_INPUTS_BYTES).map_err(|error| error.to_string())?;
-        let text = String::from_utf8(bytes)
-            .map_err(|_| format!("{} is not UTF-8 text", path.display()))?;
-        let inputs: Vec<String> = text.lines().map(str::to_owned).collect();
-        if inputs.len() != registered.len() {
-            return Err(format!(
-                "{} has {} lines, but {} canaries of space {} are registered; write one input a line, in their order",
-                path.display(),
-                inputs.len(),
-                registered.len(),
-                spec.name
-            ));
-        }
-        Ok(Some(Self {
-            inputs,
-            registered,
-            every: seconds(config.canary_seconds),
-            problem: Mutex::default(),
-        }))
-    }
-}
 
 impl Upstream {
     /// Embeds the canaries now and from time to time, until the upstream is dropped. Must be called inside a tokio runtime.

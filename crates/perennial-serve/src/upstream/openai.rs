@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Embedded;
 use super::failure::Failure;
+use super::request::Embedded;
 use super::rows::Rows;
 
 #[derive(Serialize)]

@@ -7,7 +7,7 @@ use perennial_core::SpaceId;
 use serde::{Deserialize, Serialize};
 use ureq::http::Uri;
 
-use crate::config::MAX_SECONDS;
+use crate::durations::MAX_SECONDS;
 
 /// Another embedding service, in front of which this one answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -2,10 +2,9 @@
 
 use serde::Serialize;
 
-use super::Embedded;
 use super::failure::Failure;
+use super::request::{Asked, Embedded, TruncationDirection};
 use super::rows::Rows;
-use super::{Asked, TruncationDirection};
 
 #[derive(Serialize)]
 struct Request<'a> {

@@ -11,6 +11,7 @@ mod peaks;
 mod search;
 mod swap;
 mod timing;
+mod vectors;
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,6 @@ use clap::{Subcommand, ValueEnum};
 use perennial_core::Registry;
 use perennial_gallery::BytesPerVector;
 use perennial_train::network::{BackboneKind, NetworkConfig, Stem};
-use rand::{RngExt, SeedableRng};
 use serde::{Deserialize, Serialize};
 
 use self::evaluation::Saving;
@@ -305,12 +305,6 @@ fn vectors(arguments: &SpeedArguments) -> anyhow::Result<Vectors> {
             arguments.dim as usize,
         ),
     }
-}
-
-/// Values between -1 and 1, the same for equal seeds.
-fn values(count: usize, seed: u64) -> Vec<f32> {
-    let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
-    (0..count).map(|_| random.random_range(-1.0..1.0)).collect()
 }
 
 fn read(path: &Path) -> anyhow::Result<Report> {

@@ -16,10 +16,10 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::super::items::parse_query;
 use super::status::FailureBody;
+use crate::authorize::{MayRead, MayWrite};
 use crate::body::read_json;
 use crate::error::{ApiError, ErrorBody};
 use crate::images::{EncodedImage, file_of};
-use crate::keys::{MayRead, MayWrite};
 use crate::openapi::{Guarded, ItemIdSchema, WithBody};
 use crate::reembedding::{self, Fetched, reembed};
 use crate::service::{Service, blocking};

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::peaks::Peaks;
 use super::timing::{Measurement, Ratio, measure, median_ratio, seconds};
-use super::values;
+use super::vectors::values;
 
 /// A fit of the usual size takes many seconds.
 const MOST_FITS: usize = 3;

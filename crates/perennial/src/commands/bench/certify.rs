@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::peaks::Peaks;
 use super::timing::{Measurement, Ratio, median_ratio, seconds};
-use super::values;
+use super::vectors::values;
 
 /// More samples would take minutes.
 const MOST_SAMPLES: usize = 5;

@@ -2,6 +2,7 @@
 
 mod description;
 mod drift;
+mod measured;
 mod plan;
 mod progress;
 mod record;

@@ -15,12 +15,15 @@ use perennial_train::DeviceChoice;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use toml::Value;
 
-use super::{Arguments, PROBES_FOLDER};
+use super::arguments::Arguments;
 use crate::configuration::{Layers, parse_value, process_environment, to_toml};
 use crate::exit_status::usage;
 use crate::gallery_folder::GalleryArguments;
 use crate::log_filter::{LOG_VARIABLE, LogFilter};
 use crate::terminal::LogFormat;
+
+/// The folder in a gallery's folder with the stored probes: embeddings recorded when a version first went live.
+pub const PROBES_FOLDER: &str = "probes";
 
 /// The keys of `--config`; `contrib/serve.toml` explains each of them.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -5,8 +5,9 @@ use perennial_eval::{ConfidenceInterval, Measure};
 use perennial_upgrade::RouteResult;
 use perennial_upgrade::chain::HopDrift;
 
+use super::measured::Measured;
 use super::plan::Run;
-use super::record::{Measured, Record};
+use super::record::Record;
 
 /// The confidence of the intervals that are shown; the record has others too.
 const CONFIDENCE: f64 = 0.95;

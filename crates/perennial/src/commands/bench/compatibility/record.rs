@@ -9,10 +9,10 @@ use perennial_core::{Interval, read_at_most};
 use perennial_eval::method_table::{evaluation_of, intervals_of, measures_of, worst_pairs_of};
 use perennial_eval::{Compatibility, WorstPair};
 use perennial_train::EpochRecord;
-use perennial_upgrade::RouteResult;
 use serde::{Deserialize, Serialize};
 
-use super::plan::{RouteTest, Run};
+use super::measured::Measured;
+use super::plan::Run;
 use super::route_measures::{RouteRow, own_values, rows};
 use crate::commands::compare::run_argument;
 use crate::commands::evaluate::{REPORT_FILE, routes};
@@ -59,18 +59,6 @@ pub struct Record {
     pub worst_pairs: BTreeMap<String, WorstPair>,
     /// The routes.
     pub routes: Vec<Measured>,
-}
-
-/// One test of routes and its results.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Measured {
-    /// What was asked for.
-    pub test: RouteTest,
-    /// How many images bridges were fitted on.
-    pub fit_pairs: usize,
-    /// The results.
-    pub results: Vec<RouteResult>,
 }
 
 impl Record {

@@ -6,7 +6,7 @@ use perennial_eval::{Measure, WorstPair};
 use perennial_upgrade::chain::{ChainMeasure, Mixed};
 use perennial_upgrade::{ChainRoute, RouteResult};
 
-use super::record::Measured;
+use super::measured::Measured;
 
 /// A route of a run, as a row of its tables.
 #[derive(Debug)]

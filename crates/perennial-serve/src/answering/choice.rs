@@ -1,0 +1,141 @@
+//! What can answer a request: one encoder, a bridge behind it, or two encoders at the same time.
+
+use std::sync::Arc;
+
+use perennial_bridge::Bridge;
+use perennial_upgrade::LoadedModel;
+
+use crate::input_type::InputType;
+use crate::upstream::Upstream;
+
+/// One encoder.
+#[derive(Clone)]
+pub(crate) enum Encoder {
+    /// A model version in this process. It takes pictures.
+    Own(Arc<LoadedModel>),
+    /// Another service.
+    Upstream(Arc<Upstream>),
+}
+
+impl Encoder {
+    /// The name of its space.
+    pub(super) fn space(&self) -> &str {
+        match self {
+            Self::Own(model) => model.name(),
+            Self::Upstream(upstream) => upstream.spec().name.as_str(),
+        }
+    }
+
+    /// The length of its embeddings.
+    pub(super) fn dim(&self) -> usize {
+        match self {
+            Self::Own(model) => model.version.dim,
+            Self::Upstream(upstream) => upstream.spec().dim,
+        }
+    }
+
+    /// The version's name, where it is one.
+    fn version(&self) -> Option<&str> {
+        match self {
+            Self::Own(model) => Some(model.name()),
+            Self::Upstream(_) => None,
+        }
+    }
+}
+
+/// Who answers a request, and how.
+pub(crate) struct Choice {
+    /// The space of the answer.
+    pub(crate) space: String,
+    /// The length of its vectors.
+    pub(crate) dim: usize,
+    /// `own`, `bridged`, `dual`, or `old` for queries without a certified route.
+    pub(crate) route: &'static str,
+    pub(super) input_type: InputType,
+    pub(super) way: Way,
+}
+
+/// The encoders that take part.
+pub(super) enum Way {
+    Alone(Encoder),
+    Bridged {
+        new: Encoder,
+        bridge: Arc<Bridge>,
+    },
+    Dual {
+        old: Encoder,
+        new: Encoder,
+        bridge: Arc<Bridge>,
+        weight: f64,
+    },
+}
+
+impl Choice {
+    /// An encoder in its own space.
+    pub(super) fn alone(encoder: Encoder, input_type: InputType) -> Self {
+        Self {
+            space: encoder.space().to_owned(),
+            dim: encoder.dim(),
+            route: "own",
+            input_type,
+            way: Way::Alone(encoder),
+        }
+    }
+
+    /// Queries that the old encoder answers because no route is certified.
+    pub(super) fn uncertified(old: Encoder) -> Self {
+        Self {
+            route: "old",
+            ..Self::alone(old, InputType::Query)
+        }
+    }
+
+    /// Queries of an encoder that was trained to be comparable with another space.
+    pub(super) fn own(space: &str, new: Encoder) -> Self {
+        Self {
+            space: space.to_owned(),
+            ..Self::alone(new, InputType::Query)
+        }
+    }
+
+    /// Queries through a bridge.
+    pub(super) fn bridged(space: &str, new: Encoder, bridge: Arc<Bridge>) -> Self {
+        Self {
+            space: space.to_owned(),
+            dim: bridge.to().dim,
+            route: "bridged",
+            input_type: InputType::Query,
+            way: Way::Bridged { new, bridge },
+        }
+    }
+
+    /// Dual queries.
+    pub(super) fn dual(
+        space: &str,
+        old: Encoder,
+        new: Encoder,
+        bridge: Arc<Bridge>,
+        weight: f64,
+    ) -> Self {
+        Self {
+            space: space.to_owned(),
+            dim: bridge.to().dim,
+            route: "dual",
+            input_type: InputType::Query,
+            way: Way::Dual {
+                old,
+                new,
+                bridge,
+                weight,
+            },
+        }
+    }
+
+    /// The model version that took part, the new one of two.
+    pub(crate) fn model_version(&self) -> Option<&str> {
+        match &self.way {
+            Way::Alone(encoder) | Way::Bridged { new: encoder, .. } => encoder.version(),
+            Way::Dual { old, new, .. } => new.version().or(old.version()),
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Who answers a request: found by its model and its type of input, and by what is live and certified at the moment.
+
+use perennial_upgrade::CertifiedWay;
+
+use super::{Answering, Choice, Target};
+use crate::error::ApiError;
+use crate::input_type::InputType;
+use crate::service::{Service, incompatible};
+
+impl Answering {
+    /// Decides who answers; may look at files. `model` is the name in the request, without which the default encoder answers.
+    ///
+    /// # Errors
+    /// 404 for a name that nobody answers to, 422 for a name and a type that contradict one another, 409 for queries without a certified
+    /// route, 503 without a live version.
+    pub(crate) fn choose(
+        &self,
+        service: &Service,
+        model: Option<&str>,
+        input_type: Option<InputType>,
+    ) -> Result<Choice, ApiError> {
+        let (model, of_name) = self.without_suffix(service, model);
+        if let (Some(of_name), Some(input_type)) = (of_name, input_type)
+            && of_name != input_type
+        {
+            return Err(ApiError::unprocessable(
+                "the model's name and the field that tells queries and documents apart contradict one another; send one of them",
+            ));
+        }
+        let input_type = input_type.or(of_name).unwrap_or(self.default_input_type);
+        match &self.target {
+            Some(target) => {
+                if let Some(model) = model
+                    && !self.is_known(service, model)
+                {
+                    return Err(self.unknown(service, model));
+                }
+                target.choose(service, input_type)
+            }
+            None => {
+                let encoder = self.encoder(service, model)?;
+                Ok(Choice::alone(encoder, input_type))
+            }
+        }
+    }
+}
+
+impl Target {
+    fn choose(&self, service: &Service, input_type: InputType) -> Result<Choice, ApiError> {
+        let old = self.old.clone();
+        if input_type == InputType::Document {
+            return Ok(Choice::alone(old, input_type));
+        }
+        let new = self.new_encoder(&service.inference).ok_or_else(|| {
+            ApiError::unavailable("no model version is live; PUT /aliases/live names one")
+        })?;
+        let certification = &service.gallery.certification;
+        let route = self
+            .route(new.space(), new.dim(), certification)
+            .map_err(|refused| incompatible(&[refused]))?;
+        Ok(match route.map(|certified| certified.way) {
+            None => Choice::uncertified(old),
+            Some(CertifiedWay::Own) => Choice::own(self.space.as_str(), new),
+            Some(CertifiedWay::Bridged(bridge)) => {
+                Choice::bridged(self.space.as_str(), new, bridge)
+            }
+            Some(CertifiedWay::Dual { bridge, weight }) => {
+                Choice::dual(self.space.as_str(), old, new, bridge, weight)
+            }
+        })
+    }
+}

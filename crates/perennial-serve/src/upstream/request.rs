@@ -1,0 +1,39 @@
+//! What an upstream is asked for, and what it gives.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::secret::ClientKey;
+use crate::input_type::InputType;
+
+/// How inputs are to be embedded.
+#[derive(Clone, Default)]
+pub(crate) struct Asked {
+    /// None for inputs that get no prefix.
+    pub(crate) input_type: Option<InputType>,
+    /// Whether embeddings are of unit length (`true`) or as the encoder makes them (`false`); without it, as the upstream gives them.
+    pub(crate) normalize: Option<bool>,
+    /// Whether inputs that are too long are cut, where the upstream can.
+    pub(crate) truncate: Option<bool>,
+    /// At which end.
+    pub(crate) truncation_direction: Option<TruncationDirection>,
+    pub(crate) client_key: ClientKey,
+}
+
+/// The end at which an input that is too long is cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub(crate) enum TruncationDirection {
+    /// The beginning is left out.
+    Left,
+    /// The end is left out.
+    Right,
+}
+
+/// Embeddings, and what they cost.
+#[derive(Debug, Default)]
+pub(crate) struct Embedded {
+    /// `[n, dim]`.
+    pub(crate) vectors: Vec<f32>,
+    /// Tokens of the inputs, where the upstream counts them.
+    pub(crate) tokens: u64,
+}

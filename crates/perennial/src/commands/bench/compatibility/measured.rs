@@ -1,0 +1,18 @@
+//! What a test of routes found.
+
+use perennial_upgrade::RouteResult;
+use serde::{Deserialize, Serialize};
+
+use super::plan::RouteTest;
+
+/// One test of routes and its results.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Measured {
+    /// What was asked for.
+    pub test: RouteTest,
+    /// How many images bridges were fitted on.
+    pub fit_pairs: usize,
+    /// The results.
+    pub results: Vec<RouteResult>,
+}
