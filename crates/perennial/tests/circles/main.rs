@@ -16,9 +16,6 @@ use std::path::{Path, PathBuf};
 use arrows::{Arrows, arrows, circles};
 use modules::Modules;
 
-/// Uses that still close circles: which file below `crates/` uses which, and why. One that closes none any more must leave the list.
-const KNOWN: &[(&str, &str, &str)] = &[];
-
 /// The folder of all crates.
 fn workspace() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -61,7 +58,7 @@ fn read(path: &Path) -> Option<String> {
     std::fs::read_to_string(path).ok()
 }
 
-/// A file's name, as [`KNOWN`] has it.
+/// A file's name below `crates/`.
 fn shown(file: &Path) -> String {
     let workspace = workspace();
     let below = file.strip_prefix(workspace.join("crates"));
@@ -89,41 +86,10 @@ fn described(circle: &[PathBuf], arrows: &Arrows) -> String {
 #[test]
 fn files_do_not_use_each_other_in_circles() {
     let mut problems = String::new();
-    let mut closing = BTreeSet::new();
     for root in roots().into_values().flatten() {
-        let mut arrows = arrows(&Modules::of(&root, &read));
-        let mut known = Vec::new();
-        for (from, used) in &mut arrows {
-            for to in used.keys().cloned().collect::<Vec<_>>() {
-                let pair = (shown(from), shown(&to));
-                if KNOWN
-                    .iter()
-                    .any(|(one, other, _)| pair == (one.to_string(), other.to_string()))
-                {
-                    known.push((from.clone(), to.clone(), used.remove(&to).unwrap()));
-                }
-            }
-        }
+        let arrows = arrows(&Modules::of(&root, &read));
         for circle in circles(&arrows) {
             problems += &described(&circle, &arrows);
-        }
-        for (from, to, names) in known {
-            let mut with = arrows.clone();
-            with.entry(from.clone())
-                .or_default()
-                .insert(to.clone(), names);
-            if circles(&with).iter().any(|circle| circle.contains(&from)) {
-                closing.insert((shown(&from), shown(&to)));
-            }
-        }
-    }
-    for (from, to, why) in KNOWN {
-        if !closing.contains(&(from.to_string(), to.to_string())) {
-            writeln!(
-                problems,
-                "{from} closes no circle with {to} any more ({why}): take it off the list of known uses"
-            )
-            .unwrap();
         }
     }
     assert!(
