@@ -16,10 +16,6 @@ use std::path::{Path, PathBuf};
 use arrows::{Arrows, arrows, circles};
 use modules::Modules;
 
-/// Uses that still close circles: which file below `crates/` uses which, and why. One that closes none any more must leave the list.
-/// A further circle that leads through one of them is not seen.
-const KNOWN: &[(&str, &str, &str)] = &[];
-
 /// The folder of all crates.
 fn workspace() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -62,7 +58,7 @@ fn read(path: &Path) -> Option<String> {
     std::fs::read_to_string(path).ok()
 }
 
-/// A file's name, as [`KNOWN`] has it.
+/// A file's name below `crates/`.
 fn shown(file: &Path) -> String {
     let workspace = workspace();
     let below = file.strip_prefix(workspace.join("crates"));
@@ -90,41 +86,10 @@ fn described(circle: &[PathBuf], arrows: &Arrows) -> String {
 #[test]
 fn files_do_not_use_each_other_in_circles() {
     let mut problems = String::new();
-    let mut closing = BTreeSet::new();
     for root in roots().into_values().flatten() {
-        let mut arrows = arrows(&Modules::of(&root, &read));
-        let mut known = Vec::new();
-        for (from, used) in &mut arrows {
-            for to in used.keys().cloned().collect::<Vec<_>>() {
-                let pair = (shown(from), shown(&to));
-                if KNOWN
-                    .iter()
-                    .any(|(one, other, _)| pair == (one.to_string(), other.to_string()))
-                {
-                    known.push((from.clone(), to.clone(), used.remove(&to).unwrap()));
-                }
-            }
-        }
+        let arrows = arrows(&Modules::of(&root, &read));
         for circle in circles(&arrows) {
             problems += &described(&circle, &arrows);
-        }
-        for (from, to, names) in known {
-            let mut with = arrows.clone();
-            with.entry(from.clone())
-                .or_default()
-                .insert(to.clone(), names);
-            if circles(&with).iter().any(|circle| circle.contains(&from)) {
-                closing.insert((shown(&from), shown(&to)));
-            }
-        }
-    }
-    for (from, to, why) in KNOWN {
-        if !closing.contains(&(from.to_string(), to.to_string())) {
-            writeln!(
-                problems,
-                "{from} closes no circle with {to} any more ({why}): take it off the list of known uses"
-            )
-            .unwrap();
         }
     }
     assert!(
@@ -270,32 +235,4 @@ fn files_that_take_the_place_of_others_count_as_well() {
         ("no_tls.rs", "use crate::a::A; pub fn start() {}"),
     ]);
     assert_eq!(circles, [["a.rs", "no_tls.rs"].map(PathBuf::from)]);
-}
-
-#[test]
-fn both_files_of_a_module_that_is_declared_twice_count() {
-    let (circles, _) = of(&[
-        (
-            "lib.rs",
-            "#[cfg(feature = \"x\")] mod way; #[cfg(not(feature = \"x\"))] #[path = \"no_way.rs\"] mod way; mod a;",
-        ),
-        ("a.rs", "use crate::way::go; fn f() { go() } pub struct A;"),
-        ("way.rs", "use crate::a::A; pub fn go() {}"),
-        ("no_way.rs", "pub fn go() {}"),
-    ]);
-    assert_eq!(circles, [["a.rs", "way.rs"].map(PathBuf::from)]);
-}
-
-#[test]
-fn code_behind_a_constant_function_of_tests_counts() {
-    let (_, arrows) = of(&[
-        ("lib.rs", "mod a; mod b;"),
-        (
-            "a.rs",
-            "#[cfg(test)] pub const fn f() {} fn g(_: crate::b::B) {}
-             #[cfg(test)] const C: crate::b::B = crate::b::B {}; fn h() {}",
-        ),
-        ("b.rs", "pub struct B {}"),
-    ]);
-    assert_eq!(arrows, ["a.rs > b.rs"]);
 }
