@@ -420,13 +420,14 @@ fn another_live_version_ends_it() {
 
 #[test]
 fn a_failing_disk_pauses_it() {
-    let service = upgraded(2).start();
+    let service = upgraded(8).start();
+    // Slow enough that most of them are still to be written when the disk fails.
+    start(&service, json!({"items_per_second": 2}));
     service
         .setup
         .store
         .broken
         .store(true, std::sync::atomic::Ordering::SeqCst);
-    start(&service, json!({}));
     let paused = wait_for(&service, "paused");
     assert!(
         paused["reason"].as_str().unwrap().contains("storage"),
@@ -438,7 +439,7 @@ fn a_failing_disk_pauses_it() {
         .broken
         .store(false, std::sync::atomic::Ordering::SeqCst);
     post(&service, "/backfill/resume");
-    assert_eq!(wait_for(&service, "finished")["done"], 2);
+    assert_eq!(wait_for(&service, "finished")["done"], 8);
 }
 
 /// Files by address; everything else does not answer.
