@@ -5,12 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use perennial_core::SpaceId;
 use perennial_gallery::{GalleryError, VectorStore};
-use perennial_upgrade::{ScoreCalibration, Stored};
-
-/// Vectors of a sample. The error of a mean of so many similarities is a 22nd of their spread.
-const MOST_VECTORS: usize = 512;
-/// The seed of every sample, so that equal galleries rank equally.
-const SEED: u64 = 0x5045_5245_4e4e_4941;
+use perennial_upgrade::{SAMPLE_SEED, SAMPLE_VECTORS, ScoreCalibration, Stored};
 
 /// A sample per space, kept until the number of the space's items has changed by a fifth.
 #[derive(Default)]
@@ -70,7 +65,7 @@ impl Samples {
         }
         drop(kept);
         // Searches that come here at once draw the same sample, which does no harm.
-        let vectors = Arc::new(store.sample(space, MOST_VECTORS, SEED)?);
+        let vectors = Arc::new(store.sample(space, SAMPLE_VECTORS, SAMPLE_SEED)?);
         let sample = Sample {
             vectors: Arc::clone(&vectors),
             items,

@@ -58,7 +58,7 @@ pub use finding::Finding;
 pub use insertion::Insertion;
 pub use loaded_model::{EncoderLoader, LoadError, LoadedModel, simplex_of, store_space};
 pub use measured::{Demands, MeasureError, Measured};
-pub use merge::{MergedHit, PartHits, ScoreCalibration, merge};
+pub use merge::{MergedHit, PartHits, SAMPLE_SEED, SAMPLE_VECTORS, ScoreCalibration, merge};
 pub use plan::{Asking, NotSearched, PlannedPart, SearchPlan};
 pub use policy::{EvaluationSet, Policy, PolicyError, Undecided};
 pub use promotion::{

@@ -10,6 +10,11 @@ const SPREAD_HALF: f64 = 20.0;
 /// Smaller spreads are rounding: such similarities do not differ.
 const ROUNDING: f64 = 1e-6;
 
+/// Vectors of a space's sample, at most. The error of a mean of so many similarities is a 22nd of their spread.
+pub const SAMPLE_VECTORS: usize = 512;
+/// The seed of every sample, so that equal galleries rank equally, served or not.
+pub const SAMPLE_SEED: u64 = 0x5045_5245_4e4e_4941;
+
 /// The hits of one query in one part of a gallery.
 #[derive(Debug, Clone)]
 pub struct PartHits {

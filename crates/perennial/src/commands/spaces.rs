@@ -232,6 +232,7 @@ fn check(
     let fresh = read_canaries(&arguments.canaries)?;
     let file = arguments.canaries.display();
     if let (Some(ids), Some(fresh_ids)) = (known.ids(), fresh.ids())
+        && ids.len() == fresh_ids.len()
         && ids != fresh_ids
     {
         return Err(usage(format!(

@@ -273,19 +273,33 @@ fn readiness_tells_the_truth_and_force_outlasts_a_restart() {
         &json!({ "id": 5, "embedding": row, "model_version": "v0002", "force": true }),
     );
     assert_eq!(status, 200);
-    let search = |service: &Service| {
-        let query = json!({ "embedding": row, "limit": 1 });
-        service.call("POST", "search", &query).0
+    let left_out = |service: &Service, only: &[&str]| {
+        let query = json!({ "embedding": row, "limit": 1, "filter": { "model_versions": only } });
+        let (status, answer) = service.call("POST", "search", &query);
+        (status, answer["not_searched"].as_u64())
     };
-    assert_eq!((search(&first), ready(&first)), (200, 200));
+    let both = ["v0001", "v0002"];
+    assert_eq!(
+        (left_out(&first, &both), ready(&first)),
+        ((200, Some(0)), 200)
+    );
     first.stop();
     let mut second = service(&bench);
-    assert_eq!((search(&second), ready(&second)), (200, 200));
+    assert_eq!(
+        (left_out(&second, &both), ready(&second)),
+        ((200, Some(0)), 200)
+    );
     second.stop();
-    // Where the acceptance is taken back, searches are refused, and the service says that it is not ready.
+    // Where the acceptance is taken back, the item is left out, and searches of such items alone are refused.
     std::fs::remove_file(bench.path("gallery/accepted.toml")).unwrap();
     let third = service(&bench);
-    assert_eq!((search(&third), ready(&third)), (409, 503));
+    assert_eq!(
+        (left_out(&third, &both), ready(&third)),
+        ((200, Some(1)), 200)
+    );
+    assert_eq!(left_out(&third, &["v0002"]), (409, None));
+    let detail = third.get("readyz")["detail"].to_string();
+    assert!(detail.contains("v0002"), "{detail}");
 }
 
 fn ready(service: &Service) -> u16 {

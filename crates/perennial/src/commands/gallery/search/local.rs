@@ -10,18 +10,14 @@ use perennial_data::{DecodeLimits, decode_square};
 use perennial_gallery::{EmbeddedGallery, Filter, ItemId, SearchRequest, VectorStore};
 use perennial_train::{Device, TrainedEncoder};
 use perennial_upgrade::{
-    Asking, Certification, PartHits, PlannedPart, ScoreCalibration, SearchPlan, Stored, merge,
+    Asking, Certification, PartHits, PlannedPart, SAMPLE_SEED, SAMPLE_VECTORS, ScoreCalibration,
+    SearchPlan, Stored, merge,
 };
 
 use super::super::remote::{Found, FoundHit, FoundPart, LeftOut};
 use super::super::rules::{BY_FORCE, require_certified};
 use crate::embedding::Preparation;
 use crate::exit_status::usage;
-
-/// Vectors of a space by which similarities are put on one scale.
-const SAMPLE: usize = 512;
-/// Equal galleries rank equally.
-const SEED: u64 = 0;
 
 /// The query as the encoders of old versions embed it, or why they cannot.
 type OldQueries = BTreeMap<String, Result<Vec<f32>, String>>;
@@ -167,7 +163,7 @@ impl LocalSearch<'_> {
     ) -> anyhow::Result<ScoreCalibration> {
         let mut spaces = Vec::with_capacity(part.spaces.len());
         for space in &part.spaces {
-            let sample = self.gallery.sample(space, SAMPLE, SEED)?;
+            let sample = self.gallery.sample(space, SAMPLE_VECTORS, SAMPLE_SEED)?;
             let items = stored.per_version.get(space.as_str());
             spaces.push((
                 ScoreCalibration::of(query, &sample),
