@@ -127,6 +127,8 @@ fn old_items_are_found_by_the_certified_route() {
         "generated:train",
         "--model",
         "v0002",
+        "--prefix",
+        "new",
     ]);
     let answer = bench.answer(&["gallery", "search", "query.png", "--limit", "200"]);
     let mut spaces: Vec<String> = routes(&answer)
