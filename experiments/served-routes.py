@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures a gallery of two versions through the running service: queries are pictures that it embeds, hits are its answers.
 
-    PERENNIAL_DATA=DIR experiments/served-routes.py --registry DIR --old VERSION --new VERSION --work DIR [--json FILE]
+    PERENNIAL_DATA=DIR experiments/served-routes.py --registry DIR --old VERSION --new VERSION --work DIR [--routes dual] [--json FILE]
 
 Bridged and dual routes from the new into the old space are certified first (bridge fitted on CIFAR-100's training images, without
 labels) and recorded in a copy of the registry. Then galleries of 3,000 CIFAR-10 test images are served: all embedded by the old version and
@@ -23,6 +23,7 @@ import shutil
 import struct
 import subprocess
 import time
+import urllib.error
 import urllib.request
 import zlib
 from pathlib import Path
@@ -96,7 +97,21 @@ class Service:
             part = slice(start, start + 500)
             items = [{"id": int(i), "embedding": v.tolist(), "model_version": version, "label": int(l)}
                      for i, v, l in zip(ids[part], vectors[part], labels[part])]
-            ask("PUT", f"{self.url}/gallery/items:batch", {"items": items, "force": True})
+            ask("POST", f"{self.url}/gallery/items:batch", {"items": items, "force": True})
+
+    def wait_for_encoders(self, pixels):
+        """The old encoder of a space's first items is loaded within seconds; until then a dual route does not reach them."""
+        for _ in range(60):
+            try:
+                answer = self.search(pixels)
+            except urllib.error.HTTPError as error:
+                if error.code != 409:
+                    raise
+            else:
+                if answer["not_searched"] == 0:
+                    return answer
+            time.sleep(0.5)
+        raise SystemExit("items are still not searched after 30 seconds: " + self.log.name)
 
     def search(self, pixels):
         image = base64.b64encode(png(pixels)).decode()
@@ -141,6 +156,8 @@ def main():
     for name in ("--registry", "--old", "--new", "--work"):
         parser.add_argument(name, required=True)
     parser.add_argument("--json")
+    parser.add_argument("--routes", nargs="+", choices=["bridged", "dual"], default=["bridged", "dual"],
+                        help="routes that are certified; of several, the service takes the one that measured best")
     arguments = parser.parse_args()
     work, data = Path(arguments.work), Path(os.environ["PERENNIAL_DATA"])
     work.mkdir(parents=True, exist_ok=True)
@@ -151,7 +168,8 @@ def main():
         shutil.rmtree(registry / "certificates", ignore_errors=True)
         for version, side in ((old, "old"), (new, "new")):
             perennial(registry, "embed", version, "--set", "cifar10:test", "--out", work / f"{side}-cifar10-test.safetensors")
-        for route, more in (("bridged", []), ("dual", ["--weight", "0.5"])):
+        for route in arguments.routes:
+            more = ["--weight", "0.5"] if route == "dual" else []
             perennial(registry, "certify", "--record", "--route", route, "--kind", "orthogonal", *more,
                       "--old-queries", f"{old}@cifar10:batch1", "--old-gallery", f"{old}@cifar10:test",
                       "--new-queries", f"{new}@cifar10:batch1", "--new-gallery", f"{new}@cifar10:test",
@@ -188,7 +206,7 @@ def main():
         with Service(registry, folder, live) as service:
             for version, ids in parts.items():
                 service.put(version, ids, embeddings[version][ids], labels[ids])
-            answer = service.search(query_images[asked[0]])
+            answer = service.wait_for_encoders(query_images[asked[0]])
             results[name] = {
                 "routes": {",".join(part["spaces"]): part["route"] for part in answer["parts"]},
                 "not_searched": answer["not_searched"],
