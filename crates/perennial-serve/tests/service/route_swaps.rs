@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::client::Call;
 use crate::harness::image;
-use crate::mixed::{NEW, OLD, bridged, by_picture, dual, metrics, mixed, part};
+use crate::mixed::{NEW, OLD, bridged, by_picture, dual, embedded, metrics, mixed, part};
 
 #[test]
 fn a_new_version_of_another_dimension_takes_over_and_back() {
@@ -132,6 +132,15 @@ fn old_encoders_come_and_go_with_what_needs_them() {
     let metrics = metrics(&service);
     let line = r#"perennial_route_items{space="v0001",route="dual"} 0"#;
     assert!(metrics.contains(line), "{metrics}");
+    // An item comes back: it is found from the moment that it is stored.
+    let back = embedded(OLD[0], 0.4, 0.0, 3);
+    let item = json!({"id": 1, "embedding": back, "model_version": "v0001"});
+    service.call("PUT", "/gallery/items", &item).expect(200);
+    assert_eq!(
+        part(&by_picture(&service, OLD[0]), "v0001")["route"],
+        "dual"
+    );
+    assert_eq!(service.setup.loads.of("v0001"), (2, 1));
 }
 
 /// Until something holds that happens within seconds.

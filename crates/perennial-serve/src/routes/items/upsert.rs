@@ -137,7 +137,7 @@ impl Batch {
             .iter()
             .all(|item| stored.per_version.contains_key(&item.model_version));
         // Only a version's first items can create a pair of versions that was not checked yet.
-        let _first = match known {
+        let first = match known {
             true => None,
             false => Some(service.gallery.versions_in_gallery.lock().await),
         };
@@ -145,6 +145,18 @@ impl Batch {
             let service = Arc::clone(service);
             blocking(move || commit(&service, self.items, force)).await?
         };
+        drop(first);
+        if !known {
+            // A dual route reaches the first items of a space with their own encoder only.
+            let service = Arc::clone(service);
+            let kept = blocking(move || {
+                service.keep_encoders(false);
+                Ok(())
+            });
+            if let Err(error) = kept.await {
+                tracing::error!(%error, "old encoders are loaded a few seconds later");
+            }
+        }
         service.recent.upserted(count, start.elapsed());
         Ok(Versioned {
             model_version: embedded_by,
