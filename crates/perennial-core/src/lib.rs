@@ -23,6 +23,7 @@ mod file_lock;
 pub mod item_id;
 pub mod name;
 pub mod output;
+pub mod outside_encoder;
 pub mod registry;
 pub mod similarity;
 pub mod simplex;
@@ -43,6 +44,10 @@ pub use encoder::{EncodeError, Encoder};
 pub use item_id::{ItemId, ItemIdError};
 pub use name::{MAX_NAME_BYTES, NameError, check_name};
 pub use output::{FileKind, Output, OutputError, OutputFile};
+pub use outside_encoder::{
+    ChannelOrder, EncoderFile, EncoderKind, Graph, ImagePreparation, ImageTower, Interpolation, OutsideEncoder,
+    Pooling, Resize, TextTower,
+};
 pub use registry::{Registry, RegistryError, Slot, SlotPlace, SlotRequest, SpaceSpec};
 pub use similarity::{SimilarityError, dot, dot_products, normalize_in_place, normalize_rows};
 pub use simplex::{Coefficients, Simplex, SimplexError};

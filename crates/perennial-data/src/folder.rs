@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::Path;
 
-use crate::codec::{HEAD_BYTES, Kind, kind};
+use perennial_encode::{HEAD_BYTES, Kind, kind};
 use crate::error::MAX_BYTES;
 use crate::pictures::{LeftOut, LeftOutFile, PictureFile, PictureFolder, Reason, in_batches};
 use crate::record_file::allocate;

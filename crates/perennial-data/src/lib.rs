@@ -33,7 +33,6 @@ pub mod augment;
 pub mod catalogue;
 pub mod celeba;
 pub mod cifar;
-pub mod codec;
 mod completeness;
 pub mod cub200;
 mod error;
@@ -53,7 +52,7 @@ pub mod tinyimagenet;
 pub use altered::{AlteredCopies, altered_copies};
 pub use augment::{Augmentation, Pipeline};
 pub use catalogue::{open, open_sized};
-pub use codec::{
+pub use perennial_encode::{
     DecodeError, DecodeLimits, Picture, decode_square, encode_png, grey, scale_square,
 };
 pub use completeness::{Completeness, official_images};

@@ -17,7 +17,7 @@ pub use left_out::{LeftOut, LeftOutFile, Reason};
 pub use listing::{PictureFolder, check_folder};
 
 use crate::DecodeError;
-use crate::codec::{DecodeLimits, HEAD_BYTES, Kind, Picture, kind};
+use perennial_encode::{DecodeLimits, HEAD_BYTES, Kind, Picture, kind};
 
 /// The largest file that is read as a picture, in bytes: 256 MiB.
 pub const MAX_FILE_BYTES: u64 = 256 << 20;

@@ -14,7 +14,7 @@ const LINES: [&[&str]; 7] = [
     &["perennial-train", "perennial-serve"],
     &["perennial-upgrade"],
     &["perennial-gallery", "perennial-eval", "perennial-data"],
-    &["perennial-bridge", "perennial-kernels"],
+    &["perennial-bridge", "perennial-encode", "perennial-kernels"],
     &["perennial-formats"],
     &["perennial-core"],
 ];

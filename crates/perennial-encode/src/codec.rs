@@ -14,7 +14,7 @@ use image::imageops::FilterType;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageEncoder, ImageFormat, ImageReader, Limits, RgbImage};
 
-pub(crate) use container::{HEAD_BYTES, Kind, kind};
+pub use container::{HEAD_BYTES, Kind, kind};
 use container::{Walk, walk};
 
 /// Pixels above which pictures are decoded one after the other, whatever the number of threads: 32 megapixels.

@@ -9,7 +9,7 @@ use super::jpeg::{self, Defect};
 
 /// What the first bytes of a file say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub enum Kind {
     /// A format that is decoded.
     Decoded(ImageFormat),
     /// A picture in a format that is not decoded; its name.
@@ -19,10 +19,10 @@ pub(crate) enum Kind {
 }
 
 /// Bytes at the start of a file that [`kind`] looks at.
-pub(crate) const HEAD_BYTES: usize = 64;
+pub const HEAD_BYTES: usize = 64;
 
 /// The kind of a file, from its first bytes alone.
-pub(crate) fn kind(head: &[u8]) -> Kind {
+pub fn kind(head: &[u8]) -> Kind {
     use ImageFormat::{Bmp, Gif, Jpeg, Png, Tiff, WebP};
     let at = |offset: usize, magic: &[u8]| {
         head.get(offset..)

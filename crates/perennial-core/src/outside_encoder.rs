@@ -1,0 +1,167 @@
+//! Encoders of other programs: what `model.toml` says about them.
+
+use serde::{Deserialize, Serialize};
+
+/// How a version without a network of our own computes embeddings: the `[encoder]` table of `model.toml`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutsideEncoder {
+    /// What runs it.
+    pub kind: EncoderKind,
+    /// How pictures are embedded, where they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<ImageTower>,
+    /// How texts are embedded, where they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<TextTower>,
+    /// All files that it needs, in the version's folder.
+    pub files: Vec<EncoderFile>,
+}
+
+/// What runs an outside encoder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EncoderKind {
+    /// An ONNX graph.
+    Onnx,
+    /// A table of token vectors, averaged.
+    TokenTable,
+}
+
+/// A file of a version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EncoderFile {
+    /// Its name in the version's folder, without separators.
+    pub name: String,
+    /// SHA-256 of its content, in hexadecimal.
+    pub sha256: String,
+    /// Its size, in bytes.
+    pub bytes: u64,
+}
+
+/// The graph of one tower and which of its outputs is the embedding.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Graph {
+    /// The file of the graph or of the table, one of the encoder's files.
+    pub file: String,
+    /// The output, or the tensor of a table.
+    pub output: String,
+    /// How an output of `[batch, positions, d]` becomes `[batch, d]`.
+    #[serde(default)]
+    pub pooling: Pooling,
+}
+
+/// From one vector a position to one vector an input.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pooling {
+    /// The output is `[batch, d]` already, or `[batch, d, 1, 1]`.
+    #[default]
+    None,
+    /// The mean over the positions that are not padding; over height and width for `[batch, d, h, w]`.
+    Mean,
+    /// The first position.
+    Cls,
+    /// The last position that is not padding.
+    LastToken,
+}
+
+/// Pictures: how they are prepared, and the graph that embeds them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageTower {
+    /// The graph.
+    pub graph: Graph,
+    /// The preparation.
+    pub preparation: ImagePreparation,
+}
+
+/// From a decoded picture to the network's input: resize, crop the middle, scale, normalise.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImagePreparation {
+    /// Height and width of the network's input, in pixels.
+    pub size: [usize; 2],
+    /// How a picture gets to that size.
+    pub resize: Resize,
+    /// How pixels in between are computed.
+    pub interpolation: Interpolation,
+    /// Order and number of channels.
+    pub channels: ChannelOrder,
+    /// A byte is multiplied by this first; 1/255 (0.00392156862745098) brings it to 0 to 1.
+    pub scale: f64,
+    /// Subtracted per channel, after `scale`, in the order of `channels`.
+    pub mean: Vec<f32>,
+    /// Divided by, per channel, after `mean`.
+    pub std: Vec<f32>,
+}
+
+/// How a picture gets to the size of a network's input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Resize {
+    /// The shorter side is scaled to so many pixels, the other in proportion, and the middle is cut out (torchvision, timm, CLIP).
+    ShortestSide(usize),
+    /// Both sides are scaled to the size, whatever the proportions.
+    Exact,
+    /// The largest square in the middle is cut out and scaled (networks that were trained here).
+    MiddleSquare,
+}
+
+/// How pixels in between are computed when a picture is scaled; all of them antialiased, as Pillow does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Interpolation {
+    /// The nearest pixel.
+    Nearest,
+    /// Area mean (Pillow's BOX).
+    Box,
+    /// Linear.
+    Bilinear,
+    /// Cubic (a = -0.5).
+    Bicubic,
+    /// Lanczos with three lobes.
+    Lanczos,
+}
+
+/// Order and number of a network's input channels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChannelOrder {
+    /// Red, green, blue.
+    Rgb,
+    /// Blue, green, red.
+    Bgr,
+    /// Brightness alone.
+    Grey,
+}
+
+impl ChannelOrder {
+    /// The number of channels.
+    pub fn count(self) -> usize {
+        match self {
+            Self::Rgb | Self::Bgr => 3,
+            Self::Grey => 1,
+        }
+    }
+}
+
+/// Texts: how they are prepared, and the graph or table that embeds them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TextTower {
+    /// The graph or table.
+    pub graph: Graph,
+    /// The tokenizer's file (`tokenizer.json`), one of the encoder's files.
+    pub tokenizer: String,
+    /// Tokens, special ones included, after which a text is cut.
+    pub max_tokens: usize,
+    /// Put in front of queries.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub query_prefix: String,
+    /// Put in front of documents.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub document_prefix: String,
+}

@@ -1,0 +1,83 @@
+//! The one interface between a trained network and everything that needs embeddings.
+
+use perennial_core::Modality;
+use thiserror::Error;
+
+use crate::codec::DecodeError;
+use crate::input::{Input, Prepared};
+
+/// An input that an encoder cannot be given.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum PrepareError {
+    /// A text for an encoder of pictures, or the other way round.
+    #[error("{version} embeds {accepted}, not {given}")]
+    Modality {
+        /// The encoder's name.
+        version: String,
+        /// What it embeds, in words.
+        accepted: String,
+        /// What was given, in words.
+        given: &'static str,
+    },
+    /// A picture that cannot be decoded.
+    #[error(transparent)]
+    Decode(#[from] DecodeError),
+    /// A text that cannot be split into tokens, or is empty or too long.
+    #[error("{0}")]
+    Text(String),
+}
+
+/// A batch that could not be encoded.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum EncodeError {
+    /// The inputs were prepared for another encoder.
+    #[error("input {input} of the batch was prepared for another encoder: {problem}")]
+    Prepared {
+        /// Position of the input in the batch, from 0.
+        input: usize,
+        /// What does not fit.
+        problem: String,
+    },
+    /// An embedding holds a NaN or an infinity, or has length 0, so it has no direction.
+    #[error(
+        "the embedding of input {input} of the batch is not finite or is all zeros; check the input and the weights"
+    )]
+    NonFinite {
+        /// Position of the input in the batch, from 0.
+        input: usize,
+    },
+    /// The framework behind the encoder failed.
+    #[error("the encoder failed: {0}")]
+    Backend(String),
+}
+
+/// Turns pictures or texts into unit-length embeddings.
+///
+/// Implementations are shared between threads and must give the same embedding for the same input, whatever else is in the batch.
+pub trait Encoder: Send + Sync {
+    /// The name of the model version, recorded with every embedding.
+    fn model_version(&self) -> &str;
+
+    /// The length of an embedding, `d`.
+    fn dim(&self) -> usize;
+
+    /// What it embeds: pictures, texts, or both into one space.
+    fn accepts(&self) -> &[Modality];
+
+    /// Makes one input ready: decodes, scales and normalises a picture, or splits a text into tokens. Blocks; callers run several in
+    /// parallel on threads of their own.
+    ///
+    /// # Errors
+    /// See [`PrepareError`].
+    fn prepare(&self, input: Input<'_>) -> Result<Prepared, PrepareError>;
+
+    /// Encodes a batch of inputs that [`prepare`](Self::prepare) made. Pictures and texts may be mixed where both are accepted.
+    ///
+    /// **Shapes**: the result is `[batch.len(), d]` with rows of unit length.
+    ///
+    /// # Errors
+    /// See [`EncodeError`].
+    fn encode(&self, batch: &[Prepared]) -> Result<Vec<f32>, EncodeError>;
+}
