@@ -523,7 +523,7 @@ fn http_seeds() -> Seeds {
         bytes
     };
     let get = |path: &str| format!("GET {path}\n\n").into_bytes();
-    let png = perennial_data::encode_png(&[90; 27], [3, 3, 3]).unwrap();
+    let png = perennial_encode::encode_png(&[90; 27], [3, 3, 3]).unwrap();
     let base64 = |bytes: &[u8]| {
         use base64::Engine;
         base64::engine::general_purpose::STANDARD.encode(bytes)

@@ -3,11 +3,11 @@
 use std::io::Read;
 use std::path::Path;
 
-use perennial_encode::{HEAD_BYTES, Kind, kind};
 use crate::error::MAX_BYTES;
 use crate::pictures::{LeftOut, LeftOutFile, PictureFile, PictureFolder, Reason, in_batches};
 use crate::record_file::allocate;
 use crate::{DataError, ImageSet};
+use perennial_encode::{HEAD_BYTES, Kind, kind};
 
 /// Bytes of squares in one batch; three batches are in memory at most.
 const BATCH_BYTES: usize = 16 << 20;

@@ -12,7 +12,8 @@ mod encoder;
 mod input;
 
 pub use codec::{
-    DecodeError, DecodeLimits, HEAD_BYTES, Kind, Picture, decode_square, encode_png, grey, kind, scale_square,
+    DecodeError, DecodeLimits, HEAD_BYTES, Kind, Picture, decode_square, encode_png, grey, kind,
+    scale_square,
 };
 pub use encoder::{EncodeError, Encoder, PrepareError};
 pub use input::{Input, InputType, Prepared, Values};

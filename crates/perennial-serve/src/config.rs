@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use perennial_encode::InputType;
 use perennial_core::SpaceId;
-use perennial_data::DecodeLimits;
+use perennial_encode::DecodeLimits;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -14,7 +15,6 @@ use crate::client_address::AddressRange;
 use crate::downloads::Downloads;
 use crate::durations::MAX_SECONDS;
 use crate::error::ServeError;
-use crate::input_type::InputType;
 use crate::keys::Keys;
 use crate::upstream::{UpstreamConfig, UpstreamKey};
 

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use perennial_data::DecodeLimits;
+use perennial_encode::DecodeLimits;
 use perennial_gallery::{ItemId, StoredItem};
 use perennial_upgrade::LoadedModel;
 use perennial_upgrade::backfill::{

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::http::header;
+use perennial_encode::InputType;
 use perennial_core::{Registry, SpaceSpec};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -33,7 +34,6 @@ use self::secret::Secret;
 pub use self::settings::{UpstreamApi, UpstreamConfig, UpstreamKey};
 use crate::durations::seconds;
 use crate::error::{ApiError, ServeError};
-use crate::input_type::InputType;
 use crate::telemetry::Telemetry;
 
 const CONNECT: Duration = Duration::from_secs(10);

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 
 use anyhow::Context;
 use perennial_core::{Embeddings, Encoder, ModelVersion, Registry};
-use perennial_data::{ImageSet, Preprocessing, grey, scale_square};
+use perennial_data::{ImageSet, Preprocessing};
+use perennial_encode::{grey, scale_square};
 use perennial_train::{DeviceChoice, TrainedEncoder};
 
 use crate::exit_status::usage;

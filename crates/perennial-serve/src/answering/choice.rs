@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
+use perennial_encode::InputType;
 use perennial_bridge::Bridge;
 use perennial_upgrade::LoadedModel;
 
-use crate::input_type::InputType;
 use crate::upstream::Upstream;
 
 /// One encoder.

@@ -4,7 +4,8 @@ use perennial_core::{
     Classifier, ClassifierKind, Encoder, ModelVersion, Registry, Role, Simplex, VersionDraft,
     VertexEnd,
 };
-use perennial_data::{Batch, DecodeLimits, GeneratedConfig, ImageSet, Preprocessing};
+use perennial_data::{Batch, GeneratedConfig, ImageSet, Preprocessing};
+use perennial_encode::DecodeLimits;
 use perennial_train::class_scores::TaskClasses;
 use perennial_train::config::TrainingConfig;
 use perennial_train::network::{Network, NetworkConfig};
@@ -126,14 +127,14 @@ impl Subject {
         let files = (0..set.len())
             .map(|at| {
                 let image = set.image(at);
-                Ok(perennial_data::encode_png(image, INPUT)?)
+                Ok(perennial_encode::encode_png(image, INPUT)?)
             })
             .collect::<anyhow::Result<Vec<_>>>()?;
         let work = || -> anyhow::Result<Vec<f32>> {
             let decoded = files
                 .par_iter()
                 .map(|file| {
-                    Ok(perennial_data::decode_square(
+                    Ok(perennial_encode::decode_square(
                         file,
                         INPUT[1],
                         DecodeLimits::UNTRUSTED,

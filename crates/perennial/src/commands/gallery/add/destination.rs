@@ -34,7 +34,7 @@ pub struct NewPicture {
     /// See [`keys`].
     pub payload: Map<String, Value>,
     /// The upright picture, cut and scaled for the destination's version but not normalised: `[3, side, side]`, bytes. As a PNG
-    /// ([`perennial_data::encode_png`]) it is embedded by a service exactly as it would be here.
+    /// ([`perennial_encode::encode_png`]) it is embedded by a service exactly as it would be here.
     pub square: Vec<u8>,
 }
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use perennial_core::item_id::MAX_ID_BYTES;
-use perennial_data::Picture;
+use perennial_encode::Picture;
 use perennial_data::pictures::{
     LeftOut, LeftOutFile, PictureFile, PictureFolder, Reason, in_batches,
 };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use perennial_core::Registry;
-use perennial_data::DecodeLimits;
+use perennial_encode::DecodeLimits;
 use perennial_data::pictures::MAX_FILE_BYTES;
 use perennial_gallery::{EmbeddedGallery, Maintenance, StoredItem, VectorStore};
 use perennial_upgrade::backfill::{

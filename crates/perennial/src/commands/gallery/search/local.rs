@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::Context;
 use perennial_core::{Encoder, ModelVersion, Registry};
-use perennial_data::{DecodeLimits, decode_square};
+use perennial_encode::{DecodeLimits, decode_square};
 use perennial_gallery::{EmbeddedGallery, Filter, ItemId, SearchRequest, VectorStore};
 use perennial_train::{Device, TrainedEncoder};
 use perennial_upgrade::{
