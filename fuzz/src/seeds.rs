@@ -343,6 +343,9 @@ fn embeddings_seeds() -> Seeds {
     ]
 }
 
+/// The description of an encoder of another program.
+const OUTSIDE: &str = include_str!("../../crates/perennial-core/testdata/outside.toml");
+
 fn model_seeds() -> Seeds {
     let text = model_toml(b"3");
     let version = ModelVersion::from_toml(&text).unwrap();
@@ -355,7 +358,14 @@ fn model_seeds() -> Seeds {
         ("linear", linear.into_bytes()),
         (
             "refused_format",
-            text.replace("format_version = 1", "format_version = 2")
+            text.replace("format_version = 1", "format_version = 3")
+                .into_bytes(),
+        ),
+        ("outside", OUTSIDE.as_bytes().to_vec()),
+        (
+            "refused_outside_file",
+            OUTSIDE
+                .replace("\"tokenizer.json\"", "\"../tokenizer.json\"")
                 .into_bytes(),
         ),
     ]

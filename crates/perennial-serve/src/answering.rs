@@ -12,8 +12,8 @@ mod names;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use perennial_encode::InputType;
 use perennial_core::{Registry, SpaceId};
+use perennial_encode::InputType;
 use perennial_upgrade::{Certification, Certified, LoadedModel, NotCertified};
 
 pub(crate) use self::choice::{Choice, Encoder};

@@ -51,10 +51,7 @@ mod tests {
             );
         }
         assert_eq!(of_prompt("other"), None);
-        assert_eq!(
-            of_model("minilm-query"),
-            Some(("minilm", InputType::Query))
-        );
+        assert_eq!(of_model("minilm-query"), Some(("minilm", InputType::Query)));
         assert_eq!(
             of_model("minilm-passage"),
             Some(("minilm", InputType::Document))

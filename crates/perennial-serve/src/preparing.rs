@@ -53,7 +53,8 @@ pub(crate) struct Preparer {
     places: Arc<Semaphore>,
     limits: DecodeLimits,
     image_bytes: usize,
-    max_inputs: usize,
+    max_images: usize,
+    max_texts: usize,
     telemetry: Arc<Telemetry>,
 }
 
@@ -63,7 +64,8 @@ impl Preparer {
             places: Arc::new(Semaphore::new(config.limits.decoders)),
             limits: config.decode_limits(),
             image_bytes: config.limits.image_bytes,
-            max_inputs: config.limits.images,
+            max_images: config.limits.images,
+            max_texts: config.limits.inputs,
             telemetry,
         }
     }
@@ -79,11 +81,13 @@ impl Preparer {
         inputs: Vec<ReceivedInput>,
     ) -> Result<Vec<Prepared>, ApiError> {
         let count = inputs.len();
-        if !(1..=self.max_inputs).contains(&count) {
-            let words = inputs.first().map_or("image", ReceivedInput::word);
+        let (words, most) = match inputs.first() {
+            Some(ReceivedInput::Text(..)) => ("texts", self.max_texts),
+            _ => ("images", self.max_images),
+        };
+        if !(1..=most).contains(&count) {
             return Err(ApiError::unprocessable(format!(
-                "expected 1 to {} {words}s, got {count}",
-                self.max_inputs
+                "expected 1 to {most} {words}, got {count}"
             )));
         }
         let mut prepared: Vec<Option<Prepared>> = vec![None; count];

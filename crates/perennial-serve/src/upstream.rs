@@ -17,8 +17,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::http::header;
-use perennial_encode::InputType;
 use perennial_core::{Registry, SpaceSpec};
+use perennial_encode::InputType;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tracing::Instrument;

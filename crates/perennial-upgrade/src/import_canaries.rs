@@ -62,3 +62,161 @@ fn compare(model: &LoadedModel, path: &Path) -> Result<(), String> {
         )),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    use perennial_core::{
+        EncoderKind, Graph, Modality, OutsideEncoder, Pooling, TextTower, VersionDraft,
+        VersionEncoder,
+    };
+    use perennial_encode::{EncodeError, Encoder, Input, PrepareError, Prepared, Values};
+
+    use super::*;
+    use crate::records::tests::draft;
+    use crate::stored_probes::{Checked, StoredProbes};
+
+    /// The mean letter as an angle, turned.
+    struct Letters {
+        name: String,
+        turn: f32,
+    }
+
+    impl Encoder for Letters {
+        fn model_version(&self) -> &str {
+            &self.name
+        }
+
+        fn dim(&self) -> usize {
+            3
+        }
+
+        fn accepts(&self) -> &[Modality] {
+            &[Modality::Text]
+        }
+
+        fn prepare(&self, input: Input<'_>) -> Result<Prepared, PrepareError> {
+            self.check_modality(&input)?;
+            let Input::Text { text, .. } = input else {
+                return Err(PrepareError::Text("no text".to_owned()));
+            };
+            Ok(Prepared {
+                values: Values::Tokens(text.chars().map(u32::from).collect()),
+            })
+        }
+
+        fn encode(&self, batch: &[Prepared]) -> Result<Vec<f32>, EncodeError> {
+            let rows = batch.iter().flat_map(|input| {
+                let Values::Tokens(letters) = &input.values else {
+                    panic!("texts only");
+                };
+                let sum: f32 = letters.iter().map(|&letter| letter as f32).sum();
+                let angle = sum / letters.len() as f32 / 50.0 + self.turn;
+                [angle.cos(), angle.sin(), 0.0]
+            });
+            Ok(rows.collect())
+        }
+    }
+
+    struct Loader(f32);
+
+    impl EncoderLoader for Loader {
+        fn load(
+            &self,
+            registry: &Registry,
+            version: ModelVersion,
+        ) -> Result<Arc<dyn Encoder>, LoadError> {
+            registry.verified_folder(&version).unwrap();
+            Ok(Arc::new(Letters {
+                name: version.name,
+                turn: self.0,
+            }))
+        }
+    }
+
+    fn texts() -> VersionDraft {
+        let text = TextTower {
+            graph: Graph {
+                file: "model.onnx".to_owned(),
+                output: "embedding".to_owned(),
+                pooling: Pooling::Mean,
+            },
+            tokenizer: "model.onnx".to_owned(),
+            max_tokens: 16,
+            query_prefix: String::new(),
+            document_prefix: String::new(),
+        };
+        VersionDraft {
+            encoder: VersionEncoder::Outside(OutsideEncoder {
+                kind: EncoderKind::Onnx,
+                image: None,
+                text: Some(text),
+                files: Vec::new(),
+            }),
+            ..draft()
+        }
+    }
+
+    #[test]
+    fn a_load_that_computes_something_else_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let registry = Registry::create(folder.path().join("registry")).unwrap();
+        let file = |name: &str, content: &[u8]| -> (String, PathBuf) {
+            let path = folder.path().join(name);
+            std::fs::write(&path, content).unwrap();
+            (name.to_owned(), path)
+        };
+        let mut files = vec![file("model.onnx", b"graph")];
+        let first = registry.publish_files(texts(), &files).unwrap();
+        // Without canaries, nothing is compared.
+        let model = LoadedModel::load(&Loader(0.5), &registry, first.clone()).unwrap();
+        drop(model);
+        let model = LoadedModel::load(&Loader(0.0), &registry, first).unwrap();
+        crate::self_check::run(&model).unwrap();
+        assert_eq!(
+            crate::self_check::warm_up(&model).unwrap(),
+            "one short text encoded"
+        );
+        files.push(file(CANARY_FILE, &canaries_of(&model).unwrap()));
+
+        let version = registry.publish_files(texts(), &files).unwrap();
+        let load = |turn| LoadedModel::load(&Loader(turn), &registry, version.clone());
+        assert_eq!(load(0.001).unwrap().name(), "v0002");
+        let error = load(0.1).err().unwrap().to_string();
+        assert!(
+            error.contains("v0002") && error.contains("canary 0"),
+            "{error}"
+        );
+
+        let damaged = [file("model.onnx", b"graph"), file(CANARY_FILE, b"noise")];
+        let version = registry.publish_files(texts(), &damaged).unwrap();
+        let error = LoadedModel::load(&Loader(0.0), &registry, version);
+        let error = error.err().unwrap().to_string();
+        assert!(error.contains(CANARY_FILE), "{error}");
+    }
+
+    #[test]
+    fn probes_of_texts_are_stored_and_compared() {
+        let folder = tempfile::tempdir().unwrap();
+        let registry = Registry::create(folder.path().join("registry")).unwrap();
+        let path = folder.path().join("graph");
+        std::fs::write(&path, "graph").unwrap();
+        let files = [("model.onnx".to_owned(), path)];
+        let version = registry.publish_files(texts(), &files).unwrap();
+        let load = |turn| LoadedModel::load(&Loader(turn), &registry, version.clone()).unwrap();
+        let probes = StoredProbes::new(&folder.path().join("probes"));
+        let model = load(0.0);
+        let Checked::New(new) = probes.check(&model, false).unwrap() else {
+            panic!("nothing is stored yet");
+        };
+        probes.keep(&model, &new).unwrap();
+        let Checked::Same { distance } = probes.check(&model, true).unwrap() else {
+            panic!("they are stored");
+        };
+        assert!(distance < 1e-6, "{distance}");
+        let error = probes.check(&load(0.1), true).err().unwrap().to_string();
+        assert!(error.contains("probe 0"), "{error}");
+    }
+}

@@ -16,9 +16,9 @@ use perennial_gallery::{SimplexIdentity, SpaceStats};
 use crate::certification::{Certification, Certified, CertifiedWay, NotCertified, Standing};
 use crate::loaded_model::{EncoderLoader, LoadedModel};
 use crate::plan::{Asking, SearchPlan};
+use crate::probe_file::Probes;
 use crate::self_check;
 use crate::stored::{Stored, simplex_beside};
-use crate::probe_file::Probes;
 use crate::stored_probes::{Checked, StoredProbes};
 
 /// The alias of the version that embeds queries.

@@ -41,3 +41,4 @@ mod serve_settings;
 mod service;
 mod slots;
 mod speed;
+mod tables;

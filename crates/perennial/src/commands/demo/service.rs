@@ -15,7 +15,7 @@ use perennial_upgrade::{LIVE_ALIAS, PREVIOUS_ALIAS, Policy, RegistryRecords, sto
 use serde_json::{Map, json};
 
 use crate::commands::serve::{KeySource, Served, serve};
-use crate::model_loading::TrainedLoader;
+use crate::model_loading::VersionLoader;
 use crate::terminal::Terminal;
 
 /// What the service needs of the simplex product.
@@ -81,7 +81,7 @@ pub fn run(
         registry,
         folder: stocked.folder,
         gallery: stocked.gallery,
-        loader: TrainedLoader(device),
+        loader: VersionLoader(device),
         records,
     };
     serve(config, KeySource::Open, served, terminal)

@@ -12,8 +12,7 @@ use anyhow::Context;
 use perennial_core::{Embeddings, ModelVersion, Registry};
 use perennial_formats::read_embeddings;
 use perennial_gallery::{EmbeddedGallery, Item, ItemId, Maintenance, StoredItem, VectorStore};
-use perennial_train::TrainedEncoder;
-use perennial_upgrade::{Certification, Insertion, Stored};
+use perennial_upgrade::{Certification, Insertion, LoadedModel, Stored};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -28,6 +27,7 @@ use crate::exit_status::{ExitStatus, gate_missed, usage};
 use crate::gallery_folder::GalleryArguments;
 use crate::interrupt::Interrupt;
 use crate::left_out;
+use crate::model_loading::VersionLoader;
 use crate::progress::CountedProgress;
 use crate::service_client::ServiceClient;
 use crate::set_argument::SetArgument;
@@ -117,10 +117,17 @@ pub fn run(
     let rules = certification(&registry, gallery)?;
     let answer = if !folders.is_empty() {
         let version = registry.get(&arguments.model)?;
-        let encoder = TrainedEncoder::load(&registry, version.clone(), &global.device.open()?)?;
+        let loader = VersionLoader(global.device.open()?);
+        let model = LoadedModel::load(&loader, &registry, version.clone())?;
+        if version.picture_size().is_none() {
+            return Err(usage(format!(
+                "version {} embeds texts, not pictures; embed texts with `perennial embed`, and add them with --embeddings",
+                version.name
+            )));
+        }
         let gallery = gallery.open()?;
         arguments.admit(&rules, &gallery, &version)?;
-        let destination = Local::new(&gallery, encoder, version)?;
+        let destination = Local::new(&gallery, model);
         add_folders(
             &destination,
             &folders,
