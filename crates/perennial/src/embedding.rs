@@ -3,7 +3,7 @@
 use anyhow::Context;
 use perennial_core::{Embeddings, ModelVersion, Registry};
 use perennial_data::ImageSet;
-use perennial_encode::{Input, Prepared};
+use perennial_encode::{Input, Prepared, Values};
 use perennial_train::DeviceChoice;
 use perennial_upgrade::LoadedModel;
 use rayon::prelude::*;
@@ -14,6 +14,11 @@ use crate::model_loading::VersionLoader;
 const BATCH_BYTES: usize = 32 << 20;
 /// The most pictures or texts of such a call.
 const MAX_BATCH: usize = 512;
+
+/// Tokens of one call, where each text counts as long as the longest of them.
+const BATCH_TOKENS: usize = 16_384;
+/// Texts of one call.
+const BATCH_TEXTS: usize = 128;
 
 /// Pictures or texts that are embedded at once.
 pub fn batch(version: &ModelVersion) -> usize {
@@ -63,4 +68,36 @@ pub fn embed_with(
         ids,
         Some(set.labels().to_vec()),
     )?)
+}
+
+/// Encodes inputs in batches of similar length; rows come in the order of the inputs.
+///
+/// **Shapes**: the result is `[inputs.len(), d]`.
+pub fn encode_by_length(model: &LoadedModel, inputs: &[Prepared]) -> anyhow::Result<Vec<f32>> {
+    let length = |input: &Prepared| match &input.values {
+        Values::Tokens(tokens) => tokens.len(),
+        Values::Pixels(_) => 0,
+    };
+    let mut order: Vec<usize> = (0..inputs.len()).collect();
+    order.sort_by_key(|&place| length(&inputs[place]));
+    let dim = model.version.dim;
+    let mut vectors = vec![0.0; inputs.len() * dim];
+    let mut rest = order.as_slice();
+    let pictures = batch(&model.version);
+    while !rest.is_empty() {
+        // The last one is the longest.
+        let fits = |&count: &usize| match length(&inputs[rest[count - 1]]) {
+            0 => count <= pictures,
+            longest => count <= BATCH_TEXTS && count * longest <= BATCH_TOKENS,
+        };
+        let count = (1..=rest.len()).take_while(fits).last().unwrap_or(1);
+        let (now, later) = rest.split_at(count);
+        let batch: Vec<Prepared> = now.iter().map(|&place| inputs[place].clone()).collect();
+        let encoded = model.encode(&batch)?;
+        for (&place, row) in now.iter().zip(encoded.chunks_exact(dim)) {
+            vectors[place * dim..][..dim].copy_from_slice(row);
+        }
+        rest = later;
+    }
+    Ok(vectors)
 }

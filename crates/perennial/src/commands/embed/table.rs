@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use perennial_core::{ItemId, ModelVersion, read_at_most};
 use perennial_data::pictures::MAX_FILE_BYTES;
-use perennial_encode::{DecodeLimits, Input, InputType, Prepared, Values};
+use perennial_encode::{DecodeLimits, Input, InputType, Prepared};
 use perennial_formats::{
     Header, TextColumns, TextReader, TextRow, VectorSet, VectorWriter, open_texts,
 };
 use perennial_upgrade::LoadedModel;
 use rayon::prelude::*;
 
-use crate::embedding::batch;
+use crate::embedding::{batch, encode_by_length};
 use crate::exit_status::usage;
 use crate::interrupt::Interrupt;
 use crate::progress::CountedProgress;
@@ -20,10 +20,6 @@ use crate::terminal::Terminal;
 
 /// Rows that are read and prepared at once. Texts of similar length are encoded together, which more of them make possible.
 const ROWS: usize = 2048;
-/// Tokens of one call of the encoder, where each text counts as long as the longest of them.
-const BATCH_TOKENS: usize = 16_384;
-/// Texts of one call.
-const BATCH_TEXTS: usize = 128;
 
 /// What a column holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +78,7 @@ impl Table<'_> {
         let mut done = 0;
         while let Some(rows) = reader.next(most)? {
             let prepared = self.prepare(model, &rows, done)?;
-            let vectors = encode(model, &prepared)
+            let vectors = encode_by_length(model, &prepared)
                 .with_context(|| format!("{} from row {done} on", self.path.display()))?;
             let count = rows.len() as u64;
             let ids = rows
@@ -133,38 +129,6 @@ fn picture(model: &LoadedModel, path: &PathBuf) -> anyhow::Result<Prepared> {
         limits: DecodeLimits::FILES,
     });
     prepared.with_context(|| path.display().to_string())
-}
-
-/// Encodes inputs in batches of similar length; rows come in the order of the inputs.
-///
-/// **Shapes**: the result is `[inputs.len(), d]`.
-fn encode(model: &LoadedModel, inputs: &[Prepared]) -> anyhow::Result<Vec<f32>> {
-    let length = |input: &Prepared| match &input.values {
-        Values::Tokens(tokens) => tokens.len(),
-        Values::Pixels(_) => 0,
-    };
-    let mut order: Vec<usize> = (0..inputs.len()).collect();
-    order.sort_by_key(|&place| length(&inputs[place]));
-    let dim = model.version.dim;
-    let mut vectors = vec![0.0; inputs.len() * dim];
-    let mut rest = order.as_slice();
-    let pictures = batch(&model.version);
-    while !rest.is_empty() {
-        // The last one is the longest.
-        let fits = |&count: &usize| match length(&inputs[rest[count - 1]]) {
-            0 => count <= pictures,
-            longest => count <= BATCH_TEXTS && count * longest <= BATCH_TOKENS,
-        };
-        let count = (1..=rest.len()).take_while(fits).last().unwrap_or(1);
-        let (now, later) = rest.split_at(count);
-        let batch: Vec<Prepared> = now.iter().map(|&place| inputs[place].clone()).collect();
-        let encoded = model.encode(&batch)?;
-        for (&place, row) in now.iter().zip(encoded.chunks_exact(dim)) {
-            vectors[place * dim..][..dim].copy_from_slice(row);
-        }
-        rest = later;
-    }
-    Ok(vectors)
 }
 
 /// What a file of a version's embeddings says about itself.

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::destination::{Content, Destination, MAX_CALL, NewPicture, StoredPicture, keys};
+use super::origin::check_origin;
 use crate::commands::gallery::remote;
 use crate::exit_status::usage;
 use crate::interrupt::Interrupt;
@@ -27,6 +28,8 @@ const PAGE: usize = 500;
 const IDS_BYTES: usize = 2000;
 /// Memory that the pictures of one batch may take as squares, in bytes.
 const SQUARES_BYTES: usize = 16 << 20;
+/// Ids that a service is asked for at once, in an address.
+pub const IDS_OF_ONE_QUERY: usize = 50;
 /// Images of one request; the default limit of a service is 128.
 const IMAGES: usize = 64;
 /// Bytes of one request, about; the default limit of a service is 32 MiB.
@@ -92,18 +95,14 @@ impl<'a> Remote<'a> {
         let live = models.models.iter().find(|model| model.name == version);
         let live =
             live.with_context(|| format!("{} does not list its live version", client.url()))?;
-        let Some(input) = live.input else {
-            return Err(usage(format!(
-                "version {version} embeds texts, not pictures; store texts with PUT /gallery/items"
-            )));
-        };
-        let side = (live.encoder == NETWORK).then_some(input[1]);
-        if side.is_some() && input[1] != input[2] {
+        let input = live.input;
+        let network = input.filter(|_| live.encoder == NETWORK);
+        if let Some(input) = network.filter(|input| input[1] != input[2]) {
             return Err(usage(format!(
                 "version {version} takes inputs of {input:?} (channels, height, width); pictures become squares"
             )));
         }
-        let input = Some(input);
+        let side = network.map(|input| input[1]);
         Ok(Self {
             client,
             force,
@@ -151,6 +150,33 @@ impl<'a> Remote<'a> {
             self.interrupt.check()?;
         }
         Ok((inserted, replaced))
+    }
+
+    /// **Errors**: a live version that embeds no pictures.
+    pub fn check_pictures(&self) -> anyhow::Result<()> {
+        match self.input {
+            Some(_) => Ok(()),
+            None => Err(usage(format!(
+                "version {} embeds texts, not pictures; store texts with --table",
+                self.version
+            ))),
+        }
+    }
+
+    /// Stores items as the service takes them. Returns how many are new and how many took the place of another.
+    pub fn store_items(&self, items: Vec<Value>) -> anyhow::Result<(usize, usize)> {
+        let stored = self.upsert(items)?;
+        Ok((stored.inserted, stored.replaced))
+    }
+
+    /// **Errors**: one of the ids belongs to an item that came from elsewhere.
+    pub fn check_origins(&self, ids: &[&ItemId], origin: &str) -> anyhow::Result<()> {
+        for ids in ids.chunks(IDS_OF_ONE_QUERY) {
+            list(self.client, &json!({ "ids": ids }), &mut |item| {
+                check_origin(&item, origin)
+            })?;
+        }
+        Ok(())
     }
 
     fn upsert(&self, items: Vec<Value>) -> anyhow::Result<Upserted> {
