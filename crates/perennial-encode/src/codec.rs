@@ -162,6 +162,11 @@ impl Picture {
         self.0.height()
     }
 
+    /// The pixels of the upright picture. **Shapes**: `[height, width, 3]`.
+    pub(crate) fn pixels(&self) -> &[u8] {
+        self.0.as_raw()
+    }
+
     /// The square in the middle, scaled.
     ///
     /// **Shapes**: the result is `[3, size, size]`, bytes.
@@ -252,12 +257,15 @@ pub fn grey(rgb: &[u8]) -> Vec<u8> {
     red.iter()
         .zip(green)
         .zip(blue)
-        .map(|((&red, &green), &blue)| {
-            let sum = 299 * u32::from(red) + 587 * u32::from(green) + 114 * u32::from(blue);
-            // At most 255: the weights add up to 1000.
-            ((sum + 500) / 1000) as u8
-        })
+        .map(|((&red, &green), &blue)| brightness([red, green, blue]))
         .collect()
+}
+
+/// Brightness of an RGB pixel after ITU-R BT.601, in integers; leaves a grey pixel as it is.
+pub(crate) fn brightness([red, green, blue]: [u8; 3]) -> u8 {
+    let sum = 299 * u32::from(red) + 587 * u32::from(green) + 114 * u32::from(blue);
+    // At most 255: the weights add up to 1000.
+    ((sum + 500) / 1000) as u8
 }
 
 /// An image as PNG.
@@ -279,8 +287,8 @@ pub fn encode_png(pixels: &[u8], shape: [usize; 3]) -> Result<Vec<u8>, DecodeErr
     Ok(bytes)
 }
 
-/// Planes to pixels.
-fn interleaved(
+/// Planes to pixels. **Shapes**: `[channels, height, width]`, with 1 or 3 channels, to `[height, width, channels]`.
+pub(crate) fn interleaved(
     pixels: &[u8],
     [channels, height, width]: [usize; 3],
 ) -> Result<Vec<u8>, DecodeError> {

@@ -5,6 +5,7 @@ use thiserror::Error;
 
 use crate::codec::DecodeError;
 use crate::input::{Input, Prepared};
+use crate::preparation::PreparationError;
 
 /// An input that an encoder cannot be given.
 #[derive(Debug, Error)]
@@ -23,6 +24,11 @@ pub enum PrepareError {
     /// A picture that cannot be decoded.
     #[error(transparent)]
     Decode(#[from] DecodeError),
+    /// A version whose preparation of pictures cannot be carried out.
+    #[error(
+        "no picture can be prepared for this version: {0}; correct its model.toml or import it again"
+    )]
+    Preparation(#[from] PreparationError),
     /// A text that cannot be split into tokens, or is empty or too long.
     #[error("{0}")]
     Text(String),

@@ -1,0 +1,202 @@
+//! How pictures are prepared for networks of other programs: by name, and as the files of model hubs say.
+//!
+//! | name | resize | crop | interpolation | mean and standard deviation |
+//! |---|---|---|---|---|
+//! | `timm` | shorter side to size / 0.875 | middle | bicubic | ImageNet |
+//! | `torchvision` | shorter side to size / 0.875 | middle | bilinear | ImageNet |
+//! | `clip` | shorter side to size | middle | bicubic | CLIP |
+//!
+//! Files are read by [`from_config`]: `preprocessor_config.json` and `processor_config.json` (transformers), `config.json` and
+//! `data_config.json` (timm). The content decides, not the name. What each of them may hold stands at [`preparation_from_json`].
+
+mod document;
+mod timm;
+mod transformers;
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use perennial_core::outside_encoder::{ChannelOrder, ImagePreparation, Interpolation, Resize};
+use serde_json::Value;
+use thiserror::Error;
+
+use crate::preparation::{PreparationError, check_preparation};
+use document::Document;
+
+/// The names of the presets.
+pub const NAMES: [&str; 3] = ["timm", "torchvision", "clip"];
+
+/// Height and width of the input where a preset is given no other, in pixels.
+const DEFAULT_SIZE: usize = 224;
+/// The part of the shorter side that the middle keeps, where nothing else is said: 224 of 256 pixels.
+const DEFAULT_CROP: f64 = 0.875;
+/// One step of a byte, where 255 is 1.
+const BYTE: f64 = 1.0 / 255.0;
+/// The largest configuration file that is read, in bytes.
+const MAX_BYTES: u64 = 1 << 20;
+
+const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
+const IMAGENET_STD: [f32; 3] = [0.229, 0.224, 0.225];
+const CLIP_MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
+const CLIP_STD: [f32; 3] = [0.268_629_54, 0.261_302_6, 0.275_777_1];
+
+/// A preparation that is not known, or a configuration that does not describe one.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum PresetError {
+    /// No preset of that name.
+    #[error("there is no preset {name:?} for pictures; there are {}, and files such as preprocessor_config.json", NAMES.join(", "))]
+    Unknown {
+        /// The name.
+        name: String,
+    },
+    /// The file cannot be read.
+    #[error("{} cannot be read: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file is larger than any such file.
+    #[error("{} has more than {MAX_BYTES} bytes; it is no configuration of a preparation", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is no JSON.
+    #[error("{file} is no JSON: {source}")]
+    Json {
+        /// The file's name.
+        file: String,
+        /// Where and why.
+        source: serde_json::Error,
+    },
+    /// JSON that describes something else.
+    #[error(
+        "{file} does not say how pictures are prepared: it has neither input_size or pretrained_cfg (timm) nor size or image_mean \
+         (transformers); give another file or one of the presets {}", NAMES.join(", ")
+    )]
+    Other {
+        /// The file's name.
+        file: String,
+    },
+    /// A value that is missing, of the wrong type, or not supported.
+    #[error("{file}: {key} {problem}")]
+    Key {
+        /// The file's name.
+        file: String,
+        /// The key, with those that it is inside of, separated by points.
+        key: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Values of the right types that no picture can be prepared with.
+    #[error("{file}: {source}")]
+    Preparation {
+        /// The file's name.
+        file: String,
+        /// Which, and why.
+        source: PreparationError,
+    },
+}
+
+/// The preparation with a name of [`NAMES`], for a square input of `size` pixels a side, or of 224.
+///
+/// **Errors**: [`PresetError::Unknown`], and [`PresetError::Preparation`] for a size that is none.
+pub fn preset(name: &str, size: Option<usize>) -> Result<ImagePreparation, PresetError> {
+    let size = size.unwrap_or(DEFAULT_SIZE);
+    let larger = (size as f64 / DEFAULT_CROP) as usize;
+    let (side, interpolation, mean, std) = match name {
+        "timm" => (larger, Interpolation::Bicubic, IMAGENET_MEAN, IMAGENET_STD),
+        "torchvision" => (larger, Interpolation::Bilinear, IMAGENET_MEAN, IMAGENET_STD),
+        "clip" => (size, Interpolation::Bicubic, CLIP_MEAN, CLIP_STD),
+        _ => {
+            return Err(PresetError::Unknown {
+                name: name.to_owned(),
+            });
+        }
+    };
+    let spec = ImagePreparation {
+        size: [size, size],
+        resize: Resize::ShortestSide(side),
+        interpolation,
+        channels: ChannelOrder::Rgb,
+        scale: BYTE,
+        mean: mean.to_vec(),
+        std: std.to_vec(),
+    };
+    checked(name, spec)
+}
+
+/// The preparation that a file of a model hub describes.
+///
+/// **Errors**: [`PresetError`], which names the file and the key.
+pub fn from_config(file: &Path) -> Result<ImagePreparation, PresetError> {
+    let unread = |source| PresetError::Read {
+        path: file.to_owned(),
+        source,
+    };
+    let mut text = String::new();
+    let opened = File::open(file).map_err(unread)?;
+    opened
+        .take(MAX_BYTES + 1)
+        .read_to_string(&mut text)
+        .map_err(unread)?;
+    if text.len() as u64 > MAX_BYTES {
+        return Err(PresetError::TooLarge {
+            path: file.to_owned(),
+        });
+    }
+    preparation_from_json(&file.display().to_string(), &text)
+}
+
+/// The preparation that the text of such a file describes; `file` is its name in errors. A key that is `null` counts as absent.
+///
+/// **timm** (`pretrained_cfg`, or `input_size` at the top): read are `input_size` (1 or 3 channels), `interpolation`, `crop_pct`,
+/// `crop_mode`, `mean` and `std`, with timm's defaults where they are absent (bicubic, 0.875, center, ImageNet). `crop_mode` may be
+/// `center`, or `squash` with a `crop_pct` of 1. All other keys are ignored, `test_input_size` and `test_crop_pct` among them.
+///
+/// **transformers** (`size` or `image_mean`, at the top or in `image_processor`): read are `image_processor_type` or
+/// `feature_extractor_type` (the kinds of processors whose steps are known, or absent), `do_resize`, `size`, `resample`, `do_center_crop`,
+/// `crop_size`, `crop_pct`, `do_rescale`, `rescale_factor`, `do_normalize`, `image_mean`, `image_std` and `do_flip_channel_order`.
+/// Any other key that begins with `do_` must be `false`, but for `do_convert_rgb` and `do_reduce_labels`, which change nothing here;
+/// so must `rescale_offset` and `include_top`. All other keys are ignored.
+///
+/// **Errors**: [`PresetError`] for what is missing, of the wrong type, or asks for a step that is not carried out here.
+pub fn preparation_from_json(file: &str, json: &str) -> Result<ImagePreparation, PresetError> {
+    let value: Value = serde_json::from_str(json).map_err(|source| PresetError::Json {
+        file: file.to_owned(),
+        source,
+    })?;
+    let other = || PresetError::Other {
+        file: file.to_owned(),
+    };
+    let document = Document::top(file, &value).ok_or_else(other)?;
+    let spec = if let Some(inner) = document.inner("pretrained_cfg")? {
+        timm::read(&inner)?
+    } else if document.has("input_size") {
+        timm::read(&document)?
+    } else if let Some(inner) = document.inner("image_processor")? {
+        transformers::read(&inner)?
+    } else if document.has("size") || document.has("image_mean") {
+        transformers::read(&document)?
+    } else {
+        return Err(other());
+    };
+    checked(file, spec)
+}
+
+fn checked(file: &str, spec: ImagePreparation) -> Result<ImagePreparation, PresetError> {
+    match check_preparation(&spec) {
+        Ok(()) => Ok(spec),
+        Err(source) => Err(PresetError::Preparation {
+            file: file.to_owned(),
+            source,
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests;
