@@ -61,7 +61,7 @@ pub use finding::Finding;
 pub use import_canaries::{CANARY_FILE, canaries_of};
 pub use insertion::Insertion;
 pub use loaded_model::{EncoderLoader, LoadError, LoadedModel, simplex_of, store_space};
-pub use measured::{Demands, MeasureError, Measured};
+pub use measured::{Demands, DemandsError, MeasureError, Measured};
 pub use merge::{MergedHit, PartHits, SAMPLE_SEED, SAMPLE_VECTORS, ScoreCalibration, merge};
 pub use plan::{Asking, NotSearched, PlannedPart, SearchPlan};
 pub use policy::{EvaluationSet, Policy, PolicyError, Undecided};
@@ -72,7 +72,7 @@ pub use promotion::{
 };
 pub use records::RegistryRecords;
 pub use route::{Route, RouteError, Search};
-pub use selection::{DEFAULT_WEIGHT, Selection, SelectionError, Tried, select};
+pub use selection::{DEFAULT_WEIGHT, Selection, SelectionError, Tried, dual_weight, select};
 pub use stored::Stored;
 pub use stored_certificates::StoredCertificates;
 pub use stored_probes::StoredProbes;

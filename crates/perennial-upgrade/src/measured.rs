@@ -28,6 +28,37 @@ pub struct Demands {
 }
 
 impl Demands {
+    /// Demands as a user states them. `alpha` is the error probability of the intervals.
+    ///
+    /// # Errors
+    /// [`DemandsError`] for a value that makes no sense, or an `alpha` that there are no intervals for.
+    pub fn checked(
+        min_margin: f64,
+        max_negative_flips: Option<f64>,
+        alpha: f64,
+        bootstrap: Bootstrap,
+    ) -> Result<Self, DemandsError> {
+        let confidence = Bootstrap::CONFIDENCES
+            .into_iter()
+            .find(|confidence| (1.0 - confidence - alpha).abs() < 1e-9)
+            .ok_or(DemandsError::Alpha { alpha })?;
+        if !(-1.0..=1.0).contains(&min_margin) {
+            return Err(DemandsError::MinMargin { min_margin });
+        }
+        if let Some(limit) = max_negative_flips.filter(|limit| !(0.0..=1.0).contains(limit)) {
+            return Err(DemandsError::MaxNegativeFlips { limit });
+        }
+        if bootstrap.resamples == 0 {
+            return Err(DemandsError::NoResamples);
+        }
+        Ok(Self {
+            min_margin,
+            confidence,
+            max_negative_flips,
+            bootstrap,
+        })
+    }
+
     /// At least as good as the old self-test, at 95 % confidence.
     pub fn new(seed: u64) -> Self {
         Self {
@@ -37,6 +68,33 @@ impl Demands {
             bootstrap: Bootstrap::new(seed),
         }
     }
+}
+
+/// A demand that makes no sense.
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DemandsError {
+    /// There are no intervals of this error probability.
+    #[error("alpha {alpha}: use 0.1, 0.05 or 0.01")]
+    Alpha {
+        /// The value given.
+        alpha: f64,
+    },
+    /// No difference of fractions.
+    #[error("min-margin {min_margin}: use a difference of fractions, from -1 to 1")]
+    MinMargin {
+        /// The value given.
+        min_margin: f64,
+    },
+    /// No fraction.
+    #[error("max-negative-flips {limit}: use a fraction from 0 to 1")]
+    MaxNegativeFlips {
+        /// The value given.
+        limit: f64,
+    },
+    /// No resamples.
+    #[error("resamples 0: use at least 1; 2000 is usual")]
+    NoResamples,
 }
 
 /// A search cannot be measured.

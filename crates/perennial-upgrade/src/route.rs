@@ -36,6 +36,16 @@ impl Route {
             Self::Mapped => "mapped",
         }
     }
+
+    /// How a search by this route compares stored vectors: as asked for where the route leaves a choice. Mapped vectors are centred by their
+    /// bridge, and without a bridge there is nothing to centre with.
+    pub fn index(self, asked: Index) -> Index {
+        match self {
+            Self::Own => Index::Raw,
+            Self::Bridged | Self::Dual { .. } => asked,
+            Self::Mapped => Index::Centred,
+        }
+    }
 }
 
 impl fmt::Display for Route {

@@ -1,13 +1,13 @@
 //! The kind of a bridge, chosen by retrieval on pairs that were held out from the fit.
 
-use perennial_bridge::{Bridge, Index, Pairs, Recipe, fit};
+use perennial_bridge::{Bridge, FitRecord, Index, Pairs, Recipe, Trial, fit};
 use perennial_eval::Measure;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::evaluation_data::{EvaluationData, Names, Rows, Truth};
+use crate::evaluation_data::{EvaluationData, FitPairs, Names, Rows, Truth};
 use crate::measured::{MeasureError, outcomes_of};
 use crate::route::{DualEnds, Prepared, PreparedRef, Route, Search, unit};
 
@@ -19,7 +19,7 @@ const MAX_HELD_OUT: usize = 2_000;
 pub const MIN_HELD_OUT: usize = 20;
 /// Shares of the old query that are tried where labels allow it.
 const WEIGHTS: [f64; 5] = [0.125, 0.25, 0.5, 0.625, 0.75];
-/// The weight of dual queries where nothing can choose it.
+/// The weight of dual queries where nothing can choose it; see [`dual_weight`].
 pub const DEFAULT_WEIGHT: f64 = 0.5;
 
 /// Kinds of bridges that are tried.
@@ -56,7 +56,7 @@ pub struct Tried {
 
 /// A chosen bridge, fitted on all pairs.
 pub struct Selection {
-    /// The bridge.
+    /// The bridge. Its fit record holds what was tried, and the weight where labels chose one.
     pub bridge: Bridge,
     /// Everything that was tried, the best first.
     pub tried: Vec<Tried>,
@@ -76,7 +76,7 @@ pub struct Selection {
 pub enum SelectionError {
     /// Too few pairs.
     #[error(
-        "{pairs} pairs are too few to choose the kind of a bridge on held-out pairs; pass at least {}, or name the kind, such as --kind orthogonal",
+        "{pairs} pairs are too few to choose the kind of a bridge on held-out pairs; pass at least {}, or name the kind, such as `orthogonal`",
         MIN_HELD_OUT * 5
     )]
     TooFewPairs {
@@ -156,14 +156,66 @@ pub fn select(
             .first()
             .is_some_and(|(_, settings)| settings.is_some())
     });
+    let tried: Vec<Tried> = tried.into_iter().map(|(tried, _)| tried).collect();
+    let bridge = fit_rows(new, old, &recipe)?;
+    let record = FitRecord {
+        trials: tried.iter().map(Tried::trial).collect(),
+        dual_weight: labels.is_some().then_some(weight),
+        ..bridge.fit_record().clone()
+    };
     Ok(Selection {
-        bridge: fit_rows(new, old, &recipe)?,
-        tried: tried.into_iter().map(|(tried, _)| tried).collect(),
+        bridge: bridge.with_fit_record(record)?,
+        tried,
         held_out,
         labelled: labels.is_some(),
         weight,
         beats_doing_nothing,
     })
+}
+
+impl Tried {
+    /// As a bridge's fit record holds it.
+    fn trial(&self) -> Trial {
+        let value = |(measure, value): &(Measure, f64)| (measure.to_string(), *value);
+        Trial {
+            name: self.name.clone(),
+            values: self.measures.iter().map(value).collect(),
+        }
+    }
+}
+
+impl FitPairs {
+    /// Fits the bridge that a route needs: from the old to the new space for [`Route::Mapped`], and from the new to the old one for every
+    /// other. Its kind is chosen by [`select`] where no recipe is given. It records the inputs that it was fitted on.
+    ///
+    /// A weight in the route has no influence.
+    ///
+    /// # Errors
+    /// Those of [`select`], and vectors that cannot be fitted.
+    pub fn fit(
+        &self,
+        route: Route,
+        recipe: Option<&Recipe>,
+        seed: u64,
+    ) -> Result<Bridge, SelectionError> {
+        let (new, old, inputs) = (&self.new, &self.old, self.inputs());
+        let (from, to, inputs) = match route {
+            Route::Mapped => (old, new, inputs.inverse()),
+            _ => (new, old, inputs),
+        };
+        let bridge = match recipe {
+            None => select(from, to, self.labels.as_deref(), seed)?.bridge,
+            Some(recipe) => fit_rows(from, to, recipe)?,
+        };
+        Ok(bridge.with_fit_inputs(inputs))
+    }
+}
+
+/// The old query's share in dual queries through a bridge: what was asked for, else what was chosen when the bridge was fitted, else
+/// [`DEFAULT_WEIGHT`].
+pub fn dual_weight(bridge: &Bridge, asked: Option<f64>) -> f64 {
+    let chosen = bridge.fit_record().dual_weight;
+    asked.or(chosen).unwrap_or(DEFAULT_WEIGHT)
 }
 
 pub(crate) fn fit_rows(

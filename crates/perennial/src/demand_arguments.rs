@@ -28,33 +28,16 @@ pub struct DemandArguments {
 impl DemandArguments {
     /// The demands, once they are known to make sense.
     pub fn demands(&self) -> anyhow::Result<Demands> {
-        let Self {
-            min_margin,
-            max_negative_flips,
-            alpha,
-            resamples,
-            seed,
-        } = *self;
-        let confidence = Bootstrap::CONFIDENCES
-            .into_iter()
-            .find(|confidence| (1.0 - confidence - alpha).abs() < 1e-9)
-            .ok_or_else(|| usage(format!("--alpha {alpha}: use 0.1, 0.05 or 0.01")))?;
-        if !(-1.0..=1.0).contains(&min_margin) {
-            return Err(usage(format!(
-                "--min-margin {min_margin}: use a difference of fractions, from -1 to 1"
-            )));
-        }
-        if max_negative_flips.is_some_and(|limit| !(0.0..=1.0).contains(&limit)) {
-            return Err(usage("--max-negative-flips: use a fraction from 0 to 1"));
-        }
-        if resamples == 0 {
-            return Err(usage("--resamples: use at least 1; 2000 is usual"));
-        }
-        Ok(Demands {
-            min_margin,
-            confidence,
-            max_negative_flips,
-            bootstrap: Bootstrap { resamples, seed },
-        })
+        let bootstrap = Bootstrap {
+            resamples: self.resamples,
+            seed: self.seed,
+        };
+        Demands::checked(
+            self.min_margin,
+            self.max_negative_flips,
+            self.alpha,
+            bootstrap,
+        )
+        .map_err(|problem| usage(format!("--{problem}")))
     }
 }

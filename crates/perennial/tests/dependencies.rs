@@ -10,7 +10,7 @@ use serde_json::Value;
 
 /// The workspace as it is drawn: arrows go down only, and crates on one line never import one another.
 const LINES: [&[&str]; 7] = [
-    &["perennial", "perennial-fuzz"],
+    &["perennial", "perennial-fuzz", "perennial-python"],
     &["perennial-train", "perennial-serve"],
     &["perennial-upgrade"],
     &["perennial-gallery", "perennial-eval", "perennial-data"],
@@ -36,6 +36,7 @@ const FRAMEWORKS: [&str; 9] = [
 struct Graph {
     edges: BTreeMap<String, BTreeSet<String>>,
     members: BTreeSet<String>,
+    default_members: BTreeSet<String>,
 }
 
 fn graph() -> &'static Graph {
@@ -76,9 +77,15 @@ impl Graph {
                 .or_default()
                 .extend(targets);
         }
-        let members = metadata["workspace_members"].as_array().unwrap();
-        let members = members.iter().map(|id| names[&text(id)].clone()).collect();
-        Self { edges, members }
+        let listed = |key: &str| {
+            let ids = metadata[key].as_array().unwrap();
+            ids.iter().map(|id| names[&text(id)].clone()).collect()
+        };
+        Self {
+            members: listed("workspace_members"),
+            default_members: listed("workspace_default_members"),
+            edges,
+        }
     }
 }
 
@@ -176,6 +183,32 @@ fn the_gallery_knows_no_async_runtime_and_no_http() {
     let below = below("perennial-gallery");
     for name in ["tokio", "hyper", "axum", "ureq"] {
         assert!(!below.contains(name), "{name}");
+    }
+}
+
+#[test]
+fn the_python_package_needs_neither_networks_nor_a_service() {
+    let below = below("perennial-python");
+    let frameworks: Vec<_> = FRAMEWORKS
+        .iter()
+        .filter(|name| **name != "image" && below.contains(**name))
+        .collect();
+    assert!(frameworks.is_empty(), "{frameworks:?}");
+    for name in ["perennial-train", "perennial-serve"] {
+        assert!(!below.contains(name), "{name}");
+    }
+    assert!(
+        !below.iter().any(|name| name.starts_with("burn")),
+        "{below:?}"
+    );
+}
+
+#[test]
+fn a_first_build_leaves_python_and_fuzzing_out() {
+    let graph = graph();
+    for name in ["perennial-python", "perennial-fuzz"] {
+        assert!(graph.members.contains(name), "{name}");
+        assert!(!graph.default_members.contains(name), "{name}");
     }
 }
 

@@ -1,12 +1,12 @@
 //! `perennial certify`: may queries of a new encoder search the stored embeddings of an old one?
 
 use clap::ValueEnum;
-use perennial_bridge::{Bridge, Index, Pairs, Recipe, fit};
+use perennial_bridge::{Bridge, Recipe};
 use perennial_core::{FileKind, Registry};
 use perennial_upgrade::report::certificate_page;
 use perennial_upgrade::{
-    BridgeRegistry, Certificate, CertificateRequest, DEFAULT_WEIGHT, Finding, FitPairs, Route,
-    Search, StoredCertificates, select,
+    BridgeRegistry, Certificate, CertificateRequest, DEFAULT_WEIGHT, Finding, Route, Search,
+    StoredCertificates, dual_weight,
 };
 
 use super::bridge::{IndexArgument, find_bridge};
@@ -114,30 +114,35 @@ pub fn run(
     if route != RouteArgument::Dual && arguments.weight.is_some() {
         return Err(usage("--weight is for dual queries: add --route dual"));
     }
-    let fitted = match (&arguments.bridge, &pairs) {
-        (Some(name), _) => Some((find_bridge(name, global)?, None)),
-        (None, Some(pairs)) => Some(arguments.fit_bridge(pairs, route, terminal)?),
-        _ => None,
-    };
-    let chosen = fitted
-        .as_ref()
-        .and_then(|(bridge, chosen)| chosen.or(bridge.fit_record().dual_weight));
     let route = match route {
         RouteArgument::Own => Route::Own,
         RouteArgument::Bridged => Route::Bridged,
         RouteArgument::Mapped => Route::Mapped,
         RouteArgument::Dual => Route::Dual {
-            weight: arguments.weight.or(chosen).unwrap_or(DEFAULT_WEIGHT),
+            weight: DEFAULT_WEIGHT,
         },
+    };
+    let bridge = match (&arguments.bridge, &pairs) {
+        (Some(name), _) => Some(find_bridge(name, global)?),
+        (None, Some(pairs)) => {
+            if arguments.kind.is_none() {
+                terminal.say("choosing the kind of bridge on held-out pairs");
+            }
+            let seed = arguments.measuring.demands.seed;
+            Some(pairs.fit(route, arguments.kind.as_ref(), seed)?)
+        }
+        _ => None,
+    };
+    let route = match (route, &bridge) {
+        (Route::Dual { .. }, Some(bridge)) => Route::Dual {
+            weight: dual_weight(bridge, arguments.weight),
+        },
+        (route, _) => route,
     };
     let search = Search {
         route,
-        index: match route {
-            Route::Own => Index::Raw,
-            Route::Mapped => Index::Centred,
-            _ => arguments.index.into(),
-        },
-        bridge: fitted.as_ref().map(|(bridge, _)| bridge),
+        index: route.index(arguments.index.into()),
+        bridge: bridge.as_ref(),
     };
     terminal.say(format_args!(
         "measuring {} queries on {} items",
@@ -161,8 +166,8 @@ pub fn run(
         page.commit(content.render())?;
     }
     if arguments.record {
-        let bridge = fitted.as_ref().map(|(bridge, _)| bridge);
-        record(&certificate, bridge, &global.create_registry()?, terminal)?;
+        let registry = global.create_registry()?;
+        record(&certificate, bridge.as_ref(), &registry, terminal)?;
     }
     terminal.document(
         || Ok(certificate.to_json()),
@@ -191,34 +196,6 @@ fn record(
 }
 
 impl Arguments {
-    /// Fits a bridge in the route's direction. Also returns the weight of dual queries, where labels chose one.
-    fn fit_bridge(
-        &self,
-        pairs: &FitPairs,
-        route: RouteArgument,
-        terminal: &Terminal,
-    ) -> anyhow::Result<(Bridge, Option<f64>)> {
-        let (new, old, inputs) = (&pairs.new, &pairs.old, pairs.inputs());
-        let (from, to, inputs) = match route {
-            RouteArgument::Mapped => (old, new, inputs.inverse()),
-            _ => (new, old, inputs),
-        };
-        let (bridge, weight) = match &self.kind {
-            None => {
-                terminal.say("choosing the kind of bridge on held-out pairs");
-                let seed = self.measuring.demands.seed;
-                let found = select(from, to, pairs.labels.as_deref(), seed)?;
-                (found.bridge, found.labelled.then_some(found.weight))
-            }
-            Some(recipe) => {
-                let rows = Pairs::new(&from.values, from.dim, &to.values, to.dim)?;
-                let bridge = fit(&rows, recipe, from.space.clone(), to.space.clone())?;
-                (bridge, None)
-            }
-        };
-        Ok((bridge.with_fit_inputs(inputs), weight))
-    }
-
     fn judge(&self, certificate: &Certificate, terminal: &Terminal) -> ExitStatus {
         match certificate.finding {
             Finding::Compatible => ExitStatus::Done,

@@ -25,7 +25,10 @@ fn workspace() -> PathBuf {
 /// The roots of all libraries and programs, by the folder of their sources.
 fn roots() -> BTreeMap<PathBuf, Vec<PathBuf>> {
     let workspace = workspace();
-    let mut sources = vec![workspace.join("fuzz/src")];
+    let mut sources = vec![
+        workspace.join("bindings/python/src"),
+        workspace.join("fuzz/src"),
+    ];
     for entry in std::fs::read_dir(workspace.join("crates")).unwrap() {
         sources.push(entry.unwrap().path().join("src"));
     }

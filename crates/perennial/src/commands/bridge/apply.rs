@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use perennial_bridge::{Bridge, Index};
 use perennial_core::SpaceRef;
 use perennial_formats::{Header, VectorReader, VectorSet, create, open, prepare};
-use perennial_upgrade::{BridgeRegistry, DEFAULT_WEIGHT};
+use perennial_upgrade::{BridgeRegistry, dual_weight};
 use serde::Serialize;
 
 use crate::arguments::GlobalArguments;
@@ -97,10 +97,7 @@ pub fn run(
         }
         None => None,
     };
-    let weight = old.as_ref().map(|_| {
-        let fitted = bridge.fit_record().dual_weight;
-        arguments.weight.or(fitted).unwrap_or(DEFAULT_WEIGHT)
-    });
+    let weight = old.as_ref().map(|_| dual_weight(&bridge, arguments.weight));
     let (output, format) = prepare(&arguments.out)?;
     let header = Header {
         dim: bridge.to().dim,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use perennial_bridge::{
-    Bridge, FitInputs, FitRecord, Labelled, Matching, Pairs, Recipe, Trial, fit, fit_from_labels,
+    Bridge, FitInputs, FitRecord, Labelled, Matching, Pairs, Recipe, fit, fit_from_labels,
     fit_uncentred,
 };
 use perennial_core::{ItemId, SpaceId};
@@ -209,24 +209,6 @@ impl Arguments {
                     paired.labels.as_deref(),
                     self.seed,
                 )?;
-                let trials = found
-                    .tried
-                    .iter()
-                    .map(|tried| Trial {
-                        name: tried.name.clone(),
-                        values: tried
-                            .measures
-                            .iter()
-                            .map(|(measure, value)| (measure.to_string(), *value))
-                            .collect(),
-                    })
-                    .collect();
-                let record = FitRecord {
-                    trials,
-                    dual_weight: found.labelled.then_some(found.weight),
-                    ..found.bridge.fit_record().clone()
-                };
-                let bridge = found.bridge.with_fit_record(record)?;
                 let answer = SelectionAnswer {
                     held_out_pairs: found.held_out,
                     labelled: found.labelled,
@@ -234,7 +216,7 @@ impl Arguments {
                     beats_doing_nothing: found.beats_doing_nothing,
                     tried: found.tried,
                 };
-                return Ok((bridge, Some(answer)));
+                return Ok((found.bridge, Some(answer)));
             }
         };
         let pairs = Pairs::new(

@@ -1,0 +1,21 @@
+"""The examples of README.md run as they stand, and their figures are those of the program."""
+
+import re
+from pathlib import Path
+
+from conftest import document
+
+FOLDER = Path(__file__).parents[1]
+
+
+def test_examples_run_and_have_the_figures_of_the_program(monkeypatch, tmp_path):
+    monkeypatch.chdir(FOLDER)
+    text = (FOLDER / "README.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+    assert len(blocks) >= 3
+    names = {"tmp": str(tmp_path)}
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), names)  # noqa: S102
+    wanted = document("certificate-dual")
+    assert names["certificate"].to_dict()["tasks"] == wanted["tasks"][:1]
+    assert names["advice"].to_dict()["tasks"] == document("advice")["tasks"]
