@@ -316,6 +316,9 @@ impl Encoder for OutsideModel {
                 &Picture::decode(file, limits)?,
                 &tower.preparation,
             )?),
+            (Input::Decoded(picture), Some(tower), _) => {
+                Values::Pixels(prepare_picture(picture, &tower.preparation)?)
+            }
             (Input::Pixels { pixels, shape }, Some(tower), _) => {
                 Values::Pixels(prepare_pixels(pixels, shape, &tower.preparation)?)
             }
@@ -323,7 +326,7 @@ impl Encoder for OutsideModel {
                 Values::Tokens(preparation.tokens(text, input_type)?)
             }
             // The check above has compared the input with the towers that there are.
-            (Input::Picture { .. } | Input::Pixels { .. } | Input::Text { .. }, ..) => {
+            (_, ..) => {
                 return Err(PrepareError::Text(
                     "the encoder has no tower for this input".to_owned(),
                 ));
