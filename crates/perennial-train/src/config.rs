@@ -309,6 +309,28 @@ pub struct ReplacementConfig {
     pub before_task: usize,
     /// Registry version or alias of the replacement.
     pub model: String,
+    /// How it comes onto the run's simplex.
+    #[serde(default, skip_serializing_if = "Entry::is_default")]
+    pub entry: Entry,
+}
+
+/// How a replacement's embeddings come onto the simplex of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Entry {
+    /// It was pre-trained on this simplex, as the published recipe has it.
+    #[default]
+    Pretrained,
+    /// Any network: an orthogonal map from its embeddings to the deployed version's, fitted on the images of the task that begins, becomes
+    /// its embedding layer. Fine-tuning then starts from there.
+    Bridged,
+}
+
+impl Entry {
+    // The configuration's hash names a run, and runs older than the key go on.
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl ExperimentConfig {
@@ -339,6 +361,15 @@ impl ExperimentConfig {
                 return Err(TrainError::config(
                     "replacements.before_task",
                     "task 0 has no predecessor to replace: set `initial_model` instead",
+                ));
+            }
+            if replacement.entry == Entry::Bridged && self.method.simplex()?.is_none() {
+                return Err(TrainError::config(
+                    "replacements.entry",
+                    &format!(
+                        "bridged is for methods on the simplex, and method.kind {} has none: remove the key",
+                        self.method.name()
+                    ),
                 ));
             }
             if self.replacements[..at]

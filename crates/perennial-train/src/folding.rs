@@ -84,7 +84,7 @@ pub fn fold(
 }
 
 /// `[size, size]`.
-fn identity(size: usize) -> Vec<f32> {
+pub(crate) fn identity(size: usize) -> Vec<f32> {
     let mut values = vec![0.0; size * size];
     values
         .iter_mut()

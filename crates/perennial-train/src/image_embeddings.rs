@@ -22,6 +22,25 @@ pub(crate) fn unit_embeddings(
     preprocessing: &Preprocessing,
     device: &Device,
 ) -> Result<(Vec<f32>, usize), TrainError> {
+    let (mut embeddings, dim) = embeddings(network, set, images, preprocessing, device)?;
+    normalize_rows(&mut embeddings, dim.max(1)).map_err(|error| TrainError::Embedding {
+        problem: error.to_string(),
+    })?;
+    Ok((embeddings, dim))
+}
+
+/// Embeddings of the length that the network gives them.
+///
+/// # Errors
+///
+/// A device that does not hand out its results.
+pub(crate) fn embeddings(
+    network: &FrozenNetwork,
+    set: &ImageSet,
+    images: &[usize],
+    preprocessing: &Preprocessing,
+    device: &Device,
+) -> Result<(Vec<f32>, usize), TrainError> {
     let [channels, height, width] = set.shape();
     let (mut embeddings, mut pixels, mut dim) = (Vec::new(), Vec::new(), 0);
     for chunk in images.chunks(CHUNK) {
@@ -35,8 +54,5 @@ pub(crate) fn unit_embeddings(
             problem: format!("embeddings could not be read ({error:?})"),
         })?);
     }
-    normalize_rows(&mut embeddings, dim.max(1)).map_err(|error| TrainError::Embedding {
-        problem: error.to_string(),
-    })?;
     Ok((embeddings, dim))
 }

@@ -21,7 +21,7 @@ mod vit12;
 mod vit6;
 
 use burn::module::{Module, Param};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
 use perennial_kernels::{Convolution, FrozenConvolution, transpose};
 
 use crate::classifier::LinearClassifier;
@@ -143,7 +143,7 @@ impl Network {
     }
 
     /// Length of the backbone's features.
-    fn features(&self) -> usize {
+    pub(crate) fn features(&self) -> usize {
         self.backbone.backbone().features()
     }
 
@@ -159,6 +159,26 @@ impl Network {
     /// The same network without its linear classifier.
     pub fn without_classifier(mut self) -> Self {
         self.fc2 = None;
+        self
+    }
+
+    /// The embedding layer's weight, `[dim, features]` row-major; none where the features are the embedding.
+    pub(crate) fn embedding_weight(&self) -> Option<Vec<f32>> {
+        let layer = self.fc1.as_ref()?;
+        Some(layers::values(layer.weight.val().without_autodiff()))
+    }
+
+    /// The same network with this embedding layer in the place of its own, if it has one.
+    ///
+    /// **Shapes**: `weight` is `[dim, features]`, row-major.
+    pub(crate) fn with_embedding_layer(mut self, weight: Vec<f32>) -> Self {
+        let features = self.features();
+        let dim = weight.len() / features;
+        let device = self.devices()[0].clone();
+        let weight = Tensor::from_data(TensorData::new(weight, [dim, features]), &device);
+        self.fc1 = Some(EmbeddingLayer {
+            weight: Param::from_tensor(weight),
+        });
         self
     }
 

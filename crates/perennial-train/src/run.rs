@@ -1,5 +1,6 @@
 //! A run: the plain loop over tasks, epochs and batches, with checkpoints in between.
 
+mod bridged_replacement;
 mod preparation;
 mod slots;
 mod task_start;

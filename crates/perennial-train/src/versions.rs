@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::TrainError;
-use crate::config::ExperimentConfig;
+use crate::config::{Entry, ExperimentConfig};
 use crate::encoder::network_config;
 use crate::network::NetworkConfig;
 use crate::state_dict::{StateDict, to_safetensors};
@@ -23,7 +23,7 @@ pub(crate) struct Lineage<'a> {
     pub classes: usize,
     pub start: Option<ModelVersion>,
     pub deployed: Option<ModelVersion>,
-    pub replacement: bool,
+    pub replacement: Option<Entry>,
 }
 
 /// Publishes a version, or finds the one already published if a run was killed before its checkpoint.
@@ -72,14 +72,17 @@ fn draft(lineage: Lineage<'_>) -> Result<VersionDraft, TrainError> {
         None => config.network,
     };
     let simplex = config.method.simplex()?;
-    let inherited = inherited_classes([start.as_ref(), deployed.as_ref()]);
+    let bridged = replacement == Some(Entry::Bridged);
+    let on_the_simplex = start.as_ref().filter(|_| !bridged);
+    let inherited = inherited_classes([on_the_simplex, deployed.as_ref()]);
     let pretraining = vertex_end == VertexEnd::Front;
     let mut data = config.data.describe();
     if !pretraining {
         data.push_str(&format!(", run {} task {task}", config.name));
     }
-    if let (true, Some(start)) = (replacement, &start) {
-        data.push_str(&format!(", from {}", start.name));
+    if let (Some(_), Some(start)) = (replacement, &start) {
+        let way = if bridged { " by a bridge" } else { "" };
+        data.push_str(&format!(", from {}{way}", start.name));
     }
     Ok(VersionDraft {
         dim: simplex.map_or(network.features(), |simplex| simplex.dim()),
@@ -99,8 +102,8 @@ fn draft(lineage: Lineage<'_>) -> Result<VersionDraft, TrainError> {
         parent: deployed.map(|version| version.name),
         role: match (pretraining, replacement) {
             (true, _) => Role::Pretrained,
-            (false, true) => Role::Replacement,
-            (false, false) => Role::Update,
+            (false, Some(_)) => Role::Replacement,
+            (false, None) => Role::Update,
         },
         method: config.method.name().to_owned(),
         data,

@@ -166,7 +166,10 @@ impl<'a> Run<'a> {
                 version: version.name.clone(),
                 problem,
             };
-            if let Some(simplex) = simplex {
+            let bridged = self.is_bridged(*task);
+            if bridged {
+                // Whatever its classifier is, it is left behind.
+            } else if let Some(simplex) = simplex {
                 if described.classifier.vertices != Some(simplex.vertices()) {
                     return Err(problem(format!(
                         "its classifier has {} vertices, method.vertices is {}",
@@ -215,6 +218,10 @@ impl<'a> Run<'a> {
                     described.architecture.width,
                     described.architecture.stem
                 )));
+            }
+            if bridged {
+                // Its classes are at no vertex of this simplex.
+                continue;
             }
             if described.classifier.vertex_end == Some(VertexEnd::Back) {
                 return Err(problem(

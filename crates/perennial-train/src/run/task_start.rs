@@ -7,6 +7,7 @@ use super::Run;
 use crate::TrainError;
 use crate::centring;
 use crate::class_scores::TaskClasses;
+use crate::config::{Entry, ReplacementConfig};
 use crate::earlier::{ClassCentres, EarlierClassifier, EarlierModel};
 use crate::encoder::{load_network, trained_network};
 use crate::image_embeddings::unit_embeddings;
@@ -18,13 +19,18 @@ use crate::state_dict::{StateDict, WeightsError, load_state_dict, state_dict};
 use crate::versions::{Lineage, inherited_classes};
 
 impl<'a> Run<'a> {
-    pub(super) fn replacement(&self, task: usize) -> Option<&'a str> {
+    pub(super) fn replacement(&self, task: usize) -> Option<&'a ReplacementConfig> {
         let config = self.config;
         config
             .replacements
             .iter()
             .find(|replacement| replacement.before_task == task)
-            .map(|r| r.model.as_str())
+    }
+
+    /// Whether a task starts from a replacement that knows nothing of the run's simplex.
+    pub(super) fn is_bridged(&self, task: usize) -> bool {
+        self.replacement(task)
+            .is_some_and(|replacement| replacement.entry == Entry::Bridged)
     }
 
     /// What a task starts from: a replacement, the version of the task before, or the initial model.
@@ -38,7 +44,7 @@ impl<'a> Run<'a> {
     }
 
     /// The version that was deployed when the task began.
-    fn deployed(&self, task: usize) -> Result<Option<ModelVersion>, TrainError> {
+    pub(super) fn deployed(&self, task: usize) -> Result<Option<ModelVersion>, TrainError> {
         let progress = &self.progress;
         let name = match task {
             0 => progress.starts.get(&0),
@@ -67,7 +73,10 @@ impl<'a> Run<'a> {
         };
         let device = self.places.device;
         let input = trained_network(&version)?.architecture.input;
-        let network = load_network(self.places.registry, &version, device)?;
+        let mut network = load_network(self.places.registry, &version, device)?;
+        if refers.to == Reference::Initial && self.is_bridged(task) {
+            network = self.bridged(task, network.without_classifier())?;
+        }
         // The classes of a version from outside this run are others.
         let own = self.progress.versions.contains(&version.name);
         let classifier = (own && network.classifier().is_some())
@@ -99,7 +108,7 @@ impl<'a> Run<'a> {
     }
 
     /// The images that a task trains on: new ones, then remembered ones.
-    fn training_images(&self, task: usize) -> Vec<usize> {
+    pub(super) fn training_images(&self, task: usize) -> Vec<usize> {
         let new = &self.scenario.tasks()[task].images;
         new.iter().chain(&self.progress.memory).copied().collect()
     }
@@ -140,6 +149,8 @@ impl<'a> Run<'a> {
         task: usize,
         start: Option<&ModelVersion>,
     ) -> Result<TaskClasses, TrainError> {
+        // The classes of a bridged replacement are at no vertex.
+        let start = start.filter(|_| !self.is_bridged(task));
         let pretrained = inherited_classes([start, self.deployed(task)?.as_ref()]);
         Ok(TaskClasses {
             end: self.vertex_end,
@@ -167,6 +178,8 @@ impl<'a> Run<'a> {
                 let continues = task > 0 && self.replacement(task).is_none();
                 if continues {
                     network
+                } else if self.is_bridged(task) {
+                    self.bridged(task, network.without_classifier())?
                 } else {
                     network.without_classifier()
                 }
@@ -217,7 +230,7 @@ impl<'a> Run<'a> {
             classes: self.scenario.classes_after(task),
             start: start.cloned(),
             deployed: self.deployed(task)?,
-            replacement: self.replacement(task).is_some(),
+            replacement: self.replacement(task).map(|replacement| replacement.entry),
         })
     }
 }

@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used)]
 
 mod bench;
+mod bridged;
 mod methods;
 mod run;

@@ -14,10 +14,10 @@ use crate::bench::{Bench, StopAfter};
 #[allow(dead_code)]
 mod own_loss;
 
-const VERTICES: usize = 32;
+pub const VERTICES: usize = 32;
 
 /// A registry with a start and a better model for both kinds of classifier.
-fn bench() -> Bench {
+pub fn bench() -> Bench {
     let bench = Bench::new();
     for method in ["simplex", "er"] {
         for (role, seed) in [("start", 1), ("better", 2)] {
@@ -38,7 +38,7 @@ fn method(name: &str) -> String {
     format!("{{ kind = \"{name}\"{vertices} }}")
 }
 
-fn pretraining(name: &str, kind: &str, seed: u64) -> PretrainConfig {
+pub fn pretraining(name: &str, kind: &str, seed: u64) -> PretrainConfig {
     toml::from_str(&format!(
         r#"
 name = "{name}"
@@ -53,7 +53,7 @@ training = {{ epochs = 1, batch_size = 8, learning_rate = 0.02 }}
     .unwrap()
 }
 
-fn experiment(name: &str, kind: &str) -> ExperimentConfig {
+pub fn experiment(name: &str, kind: &str) -> ExperimentConfig {
     let entry = OBJECTIVES.iter().find(|entry| entry.name == kind).unwrap();
     let family = match entry.classifier() {
         "simplex" => "simplex",

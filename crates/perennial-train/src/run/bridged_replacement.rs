@@ -1,0 +1,84 @@
+//! Replacement by any network: a map onto the run's simplex, as its embedding layer.
+
+use burn::module::Module;
+use burn::tensor::Device;
+use perennial_bridge::{Pairs, Recipe, fit_uncentred};
+use perennial_core::SpaceRef;
+
+use super::Run;
+use crate::TrainError;
+use crate::encoder::load_network;
+use crate::folding::identity;
+use crate::image_embeddings::embeddings;
+use crate::network::{FrozenNetwork, Network};
+
+impl Run<'_> {
+    /// A network whose embedding layer leads to the space of the deployed version: the orthogonal map between the embeddings that both give
+    /// to the images of the task that begins, folded into the network's embedding layer, or as its embedding layer where the features are the
+    /// embedding. No label is used.
+    ///
+    /// The layer is scaled so that embeddings are as long as the deployed version's on average: the logits of a simplex classifier grow
+    /// with that length, and training would otherwise begin with another temperature.
+    ///
+    /// **Source**: the orthogonal Procrustes problem; that a replacement may be any model is claimed by arXiv 2405.02581, section 3, whose
+    /// released code needs one that was pre-trained on the simplex.
+    ///
+    /// # Errors
+    /// Embeddings without direction.
+    pub(super) fn bridged(&self, task: usize, network: Network) -> Result<Network, TrainError> {
+        let Some(deployed) = self.deployed(task)? else {
+            return Ok(network);
+        };
+        let input = self.sets[0].shape();
+        let images = self.training_images(task);
+        let plain = self.places.device.clone().without_autodiff();
+        let embed = |network: Network| {
+            // A network without gradients stays as it is.
+            let autodiff = network.devices().iter().any(Device::is_autodiff);
+            let network = if autodiff { network.valid() } else { network };
+            let frozen = FrozenNetwork::new(network, input, &plain);
+            let preprocessing = &self.pipeline.preprocessing;
+            embeddings(&frozen, &self.sets[0], &images, preprocessing, &plain)
+        };
+        let target = load_network(self.places.registry, &deployed, &plain)?;
+        let (to, to_dim) = embed(target)?;
+        let (from, from_dim) = embed(network.clone())?;
+        let refused = |problem: String| TrainError::Version {
+            version: deployed.name.clone(),
+            problem: format!("a replacement cannot be bridged to it: {problem}"),
+        };
+        let pairs =
+            Pairs::new(&from, from_dim, &to, to_dim).map_err(|error| refused(error.to_string()))?;
+        let bridge = fit_uncentred(
+            &pairs,
+            &Recipe::Orthogonal,
+            SpaceRef::unnamed(from_dim),
+            SpaceRef::unnamed(to_dim),
+        )
+        .map_err(|error| refused(error.to_string()))?;
+        let layer = network
+            .embedding_weight()
+            .unwrap_or_else(|| identity(from_dim));
+        let (mut weight, _) = bridge
+            .fold(&layer, None)
+            .map_err(|error| refused(error.to_string()))?;
+        let mapped = embed(network.clone().with_embedding_layer(weight.clone()))?.0;
+        let scale = mean_length(&to, to_dim) / mean_length(&mapped, to_dim);
+        if !scale.is_normal() {
+            return Err(refused("an embedding has no direction".to_owned()));
+        }
+        for value in &mut weight {
+            *value *= scale as f32;
+        }
+        Ok(network.with_embedding_layer(weight))
+    }
+}
+
+/// The mean length of rows.
+fn mean_length(rows: &[f32], dim: usize) -> f64 {
+    let lengths = rows.chunks_exact(dim).map(|row| {
+        let squares = row.iter().map(|&value| f64::from(value).powi(2));
+        squares.sum::<f64>().sqrt()
+    });
+    lengths.sum::<f64>() / (rows.len() / dim).max(1) as f64
+}

@@ -1,0 +1,118 @@
+//! Replacements that were never trained on the run's simplex.
+
+use std::path::Path;
+
+use perennial_core::{ClassifierKind, Encoder, Role, dot};
+use perennial_data::Preprocessing;
+use perennial_train::network::NetworkConfig;
+use perennial_train::{
+    DeviceChoice, ExperimentConfig, Outcome, PretrainConfig, Silent, TrainedEncoder,
+};
+
+use crate::bench::{Bench, StopAfter};
+use crate::methods::{VERTICES, bench, experiment, pretraining};
+
+/// `hoc`, whose last task starts from `model` by a bridge.
+fn bridged(name: &str, model: &str) -> ExperimentConfig {
+    let mut config = experiment(name, "hoc");
+    config.replacements = toml::from_str::<std::collections::BTreeMap<String, Vec<_>>>(&format!(
+        "replacements = [{{ before_task = 2, model = \"{model}\", entry = \"bridged\" }}]"
+    ))
+    .unwrap()
+    .remove("replacements")
+    .unwrap();
+    config
+}
+
+fn finished(outcome: Outcome) -> Vec<String> {
+    match outcome {
+        Outcome::Finished(names) => names,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Mean cosine between the embeddings that two versions give to the images of a run.
+fn likeness(bench: &Bench, config: &ExperimentConfig, one: &str, other: &str) -> f32 {
+    let device = DeviceChoice::Cpu.open().unwrap();
+    let set = config.data.load(Path::new("nowhere")).unwrap();
+    let images: Vec<usize> = (0..set.len()).collect();
+    let mut pixels = Vec::new();
+    Preprocessing::CIFAR100
+        .normalize(&set, &images, &mut pixels)
+        .unwrap();
+    let [one, other] = [one, other].map(|name| {
+        let version = bench.registry.get(name).unwrap();
+        let encoder = TrainedEncoder::load(&bench.registry, version, &device).unwrap();
+        encoder.encode(&pixels).unwrap()
+    });
+    let dim = VERTICES - 1;
+    let pairs = one.chunks_exact(dim).zip(other.chunks_exact(dim));
+    pairs.map(|(one, other)| dot(one, other)).sum::<f32>() / images.len() as f32
+}
+
+#[test]
+fn any_network_replaces_one_on_the_simplex_and_the_run_resumes() {
+    let bench = bench();
+    let wide = PretrainConfig {
+        network: NetworkConfig {
+            width: 8,
+            ..pretraining("a", "er", 0).network
+        },
+        ..pretraining("wide", "er", 3)
+    };
+    bench.pretrain(&wide).unwrap();
+    // With a linear classifier, of another width, and on the same simplex but entering by a map all the same.
+    for model in ["er-better", "wide", "simplex-better"] {
+        let whole = bridged(&format!("{model}-whole"), model);
+        let whole = bench.train(&whole, false, &mut Silent).unwrap();
+        let stopped = bridged(&format!("{model}-stopped"), model);
+        let mut outcome = bench
+            .train(&stopped, false, &mut StopAfter(3.into()))
+            .unwrap();
+        while outcome == Outcome::Interrupted {
+            outcome = bench
+                .train(&stopped, true, &mut StopAfter(9.into()))
+                .unwrap();
+        }
+        assert_eq!(bench.weights(&whole), bench.weights(&outcome), "{model}");
+        let names = finished(whole);
+        let version = bench.registry.get(&names[2]).unwrap();
+        assert_eq!(version.dim, VERTICES - 1);
+        assert_eq!(version.role, Role::Replacement);
+        assert_eq!(version.parent.as_deref(), Some(names[1].as_str()));
+        assert_eq!(version.classifier.kind, ClassifierKind::Simplex);
+        // Only the run's own start has classes on the simplex.
+        assert_eq!(version.classifier.pretrained_classes, 4);
+        assert!(version.data.ends_with(" by a bridge"), "{}", version.data);
+    }
+}
+
+#[test]
+fn a_bridged_replacement_starts_near_the_version_that_it_replaces() {
+    let bench = bench();
+    let after = |config: &mut ExperimentConfig| {
+        // So small that nothing is learned: what is measured is the start.
+        config.training.learning_rate = 1e-12;
+        let names = finished(bench.train(config, false, &mut Silent).unwrap());
+        likeness(&bench, config, &names[1], &names[2])
+    };
+    let bridge = after(&mut bridged("bridged", "er-better"));
+    let mut config = bridged("as-it-is", "simplex-better");
+    config.replacements[0].entry = Default::default();
+    let as_it_is = after(&mut config);
+    assert!(
+        bridge > 0.6 && bridge > as_it_is + 0.3,
+        "bridged {bridge}, as it is {as_it_is}"
+    );
+}
+
+#[test]
+fn methods_without_a_simplex_have_no_bridged_replacements() {
+    let mut config = bridged("a", "er-better");
+    config.method = toml::from_str("kind = \"er\"").unwrap();
+    let error = config.check().unwrap_err().to_string();
+    assert!(
+        error.contains("replacements.entry") && error.contains("er"),
+        "{error}"
+    );
+}
