@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use perennial_core::{ClassifierKind, Encoder, Role, dot};
-use perennial_data::Preprocessing;
+use perennial_core::{ClassifierKind, Role, dot};
+use perennial_encode::{Encoder, Input};
 use perennial_train::network::NetworkConfig;
 use perennial_train::{
     DeviceChoice, ExperimentConfig, Outcome, PretrainConfig, Silent, TrainedEncoder,
@@ -35,19 +35,19 @@ fn finished(outcome: Outcome) -> Vec<String> {
 fn likeness(bench: &Bench, config: &ExperimentConfig, one: &str, other: &str) -> f32 {
     let device = DeviceChoice::Cpu.open().unwrap();
     let set = config.data.load(Path::new("nowhere")).unwrap();
-    let images: Vec<usize> = (0..set.len()).collect();
-    let mut pixels = Vec::new();
-    Preprocessing::CIFAR100
-        .normalize(&set, &images, &mut pixels)
-        .unwrap();
     let [one, other] = [one, other].map(|name| {
         let version = bench.registry.get(name).unwrap();
         let encoder = TrainedEncoder::load(&bench.registry, version, &device).unwrap();
-        encoder.encode(&pixels).unwrap()
+        let prepare = |image: usize| {
+            let (pixels, shape) = (set.image(image), set.shape());
+            encoder.prepare(Input::Pixels { pixels, shape }).unwrap()
+        };
+        let prepared: Vec<_> = (0..set.len()).map(prepare).collect();
+        encoder.encode(&prepared).unwrap()
     });
     let dim = VERTICES - 1;
     let pairs = one.chunks_exact(dim).zip(other.chunks_exact(dim));
-    pairs.map(|(one, other)| dot(one, other)).sum::<f32>() / images.len() as f32
+    pairs.map(|(one, other)| dot(one, other)).sum::<f32>() / set.len() as f32
 }
 
 #[test]
@@ -80,9 +80,9 @@ fn any_network_replaces_one_on_the_simplex_and_the_run_resumes() {
         assert_eq!(version.dim, VERTICES - 1);
         assert_eq!(version.role, Role::Replacement);
         assert_eq!(version.parent.as_deref(), Some(names[1].as_str()));
-        assert_eq!(version.classifier.kind, ClassifierKind::Simplex);
+        assert_eq!(version.network().unwrap().classifier.kind, ClassifierKind::Simplex);
         // Only the run's own start has classes on the simplex.
-        assert_eq!(version.classifier.pretrained_classes, 4);
+        assert_eq!(version.network().unwrap().classifier.pretrained_classes, 4);
         assert!(version.data.ends_with(" by a bridge"), "{}", version.data);
     }
 }
