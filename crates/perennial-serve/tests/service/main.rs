@@ -28,4 +28,6 @@ mod routes;
 mod swaps;
 #[cfg(feature = "tls")]
 mod tls;
+mod tried_versions;
+mod two_stage;
 mod upstream_double;

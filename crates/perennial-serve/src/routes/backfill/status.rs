@@ -98,7 +98,7 @@ pub(crate) struct FailureBody {
 }
 
 impl FailureBody {
-    pub(super) fn new(id: &ItemId, failure: &Failure) -> Self {
+    pub(in crate::routes) fn new(id: &ItemId, failure: &Failure) -> Self {
         Self {
             id: id.clone(),
             reason: failure.reason.name(),
@@ -140,6 +140,16 @@ impl From<&CurvePoint> for PointBody {
     }
 }
 
+/// A state as clients and metrics have it.
+pub(in crate::routes) fn state_name(state: Option<BackfillState>) -> &'static str {
+    match state {
+        None => "idle",
+        Some(BackfillState::Running) => "running",
+        Some(BackfillState::Paused) => "paused",
+        Some(BackfillState::Finished) => "finished",
+    }
+}
+
 /// Everything that is known; blocks.
 pub(super) fn view(service: &Service) -> BackfillBody {
     let live = service.inference.live.current();
@@ -169,12 +179,7 @@ fn body(view: &View<'_>, stored: &Stored, live: Option<&str>) -> BackfillBody {
     };
     let expected = view.expectation.zip(target);
     BackfillBody {
-        state: match record.map(|record| record.state) {
-            None => "idle",
-            Some(BackfillState::Running) => "running",
-            Some(BackfillState::Paused) => "paused",
-            Some(BackfillState::Finished) => "finished",
-        },
+        state: state_name(record.map(|record| record.state)),
         waits_for_load: view.waits_for_load,
         reason: record.and_then(|record| record.reason.clone()),
         model_version: record.map(|record| record.target.clone()),
