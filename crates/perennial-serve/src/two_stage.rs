@@ -125,11 +125,13 @@ pub(crate) async fn second_stage(
     let first = found.hits.iter().take(count);
     let ids: Vec<ItemId> = first.map(|merged| merged.hit.id.clone()).collect();
     let mut waiting = work.sort(service, &model, ids).await?;
-    let place = Arc::clone(&service.second_stages.places).acquire_owned();
-    let place = match timeout_at(deadline, place).await {
-        Ok(place) => Some(Arc::new(place.map_err(ApiError::internal)?)),
-        Err(_) => None,
-    };
+    let mut place = None;
+    if !waiting.is_empty() {
+        let turn = Arc::clone(&service.second_stages.places).acquire_owned();
+        if let Ok(turn) = timeout_at(deadline, turn).await {
+            place = Some(Arc::new(turn.map_err(ApiError::internal)?));
+        }
+    }
     while let (Some(place), false) = (&place, waiting.is_empty()) {
         let rest = waiting.split_off(STEP.min(waiting.len()));
         let step = std::mem::replace(&mut waiting, rest);

@@ -51,15 +51,16 @@ function schedule(wait) {
 
 async function read() {
   if (busy) return;
+  const signal = AbortSignal.timeout(TIMEOUT);
   try {
-    const status = await get("/backfill", { signal: AbortSignal.timeout(TIMEOUT) });
+    const status = await get("/backfill", { signal });
     if (busy) return;
     byId("backfill-problem").replaceChildren();
     show(status);
     schedule(status.state === "running" ? RUNNING : RESTING);
   } catch (error) {
     if (shown === null) byId("backfill-summary").textContent = "Not loaded.";
-    const text = error.name === "TimeoutError" ? "The server does not answer." : explain(error);
+    const text = signal.aborted ? "The server does not answer." : explain(error);
     byId("backfill-problem").replaceChildren(element("p", { class: "note" }, `${text} Trying again in ${FAILED / 1000} s.`));
     schedule(FAILED);
   }
@@ -107,15 +108,20 @@ function show(status) {
   if (ended) onDone();
 }
 
-function summary({ state, items, share, left, model_version: version, reason, waits_for_load: waits }) {
+function summary({ state, items, share, left, expected_quality: expected, model_version: version, reason, waits_for_load: waits }) {
   if (state === "idle") {
     if (share === null) return "No version is live, so nothing can be embedded again.";
     if (left === 0) return "There is none, and nothing is left to embed again: the live version has embedded everything that is stored.";
-    return `There is none. ${counted(left, "item")} of ${grouped(items)} are of other versions than the live one; perennial gallery backfill embeds them again where their originals can be fetched.`;
+    return `There is none. ${counted(left, "item")} of ${grouped(items)} are of other versions than the live one; perennial gallery backfill embeds them again where their originals can be fetched.${promise(expected)}`;
   }
   const far = `${version} has embedded ${percent(share)} % of ${counted(items, "item")}.`;
   const waiting = waits ? " It waits, because requests come first." : "";
   return `${far}${waiting}${reason ? ` It is ${STATES[state] ?? state}: ${reason}.` : ""}`;
+}
+
+function promise(expected) {
+  if (!expected || expected.complete === undefined) return "";
+  return ` By the certificates, that takes the expected ${measureName(expected.measure)} from ${percent(expected.now)} % to ${percent(expected.complete)} %.`;
 }
 
 function showButtons({ state }) {

@@ -17,9 +17,10 @@ export function curveOf({ curve = [], share, seconds, expected_quality: expected
     const points = known.map((point) => [point.share * 100, point.expected_quality * 100]);
     if (expected && share !== null) points.push([share * 100, expected.now * 100]);
     const measure = expected ? measureName(expected.measure) : "quality";
+    const complete = expected && share !== null && share < 1 ? [100, (expected.complete ?? expected.now) * 100] : null;
     return ready({
-      points, x: "Embedded again (% of the gallery)", y: `Expected ${measure} (%)`, span: [0, 100],
-      caption: `Expected quality of searches by ${version}, by the share of the gallery that it has embedded: what the certificates of the stored spaces say, not a measurement of this gallery.`,
+      points, complete, x: "Embedded again (% of the gallery)", y: `Expected ${measure} (%)`, span: [0, 100],
+      caption: `Expected quality of searches by ${version}, by the share of the gallery that it has embedded: what the certificates of the stored spaces say, not a measurement of this gallery. The dashed line leads to where everything is embedded again.`,
     });
   }
   const longest = Math.max(seconds ?? 0, ...curve.map((point) => point.seconds));
@@ -38,9 +39,9 @@ function ready(curve) {
   return distinct.size < 2 || curve.span[1] <= curve.span[0] ? null : curve;
 }
 
-export function drawCurve(place, { points, x, y, span }) {
+export function drawCurve(place, { points, complete = null, x, y, span }) {
   const width = Math.max(place.clientWidth, 240);
-  const [low, high] = range(points.map(([, value]) => value));
+  const [low, high] = range([...points, ...(complete ? [complete] : [])].map(([, value]) => value));
   const across = (value) => LEFT + ((value - span[0]) / (span[1] - span[0])) * (width - LEFT - RIGHT);
   const up = (value) => HEIGHT - BOTTOM - ((value - low) / (high - low)) * (HEIGHT - TOP - BOTTOM);
   const last = points.at(-1);
@@ -59,6 +60,7 @@ export function drawCurve(place, { points, x, y, span }) {
     svg("line", { class: "axis", x1: LEFT, x2: LEFT, y1: TOP, y2: HEIGHT - BOTTOM }),
     text(x, { class: "title", x: (LEFT + width - RIGHT) / 2, y: HEIGHT - 8, "text-anchor": "middle" }),
     text(y, { class: "title", x: 2, y: 14 }),
+    ...(complete ? [svg("line", { class: "ahead", x1: across(last[0]), y1: up(last[1]), x2: across(complete[0]), y2: up(complete[1]) })] : []),
     svg("polyline", { points: points.map(([one, other]) => `${across(one).toFixed(1)},${up(other).toFixed(1)}`).join(" ") }),
     svg("circle", { cx: across(last[0]), cy: up(last[1]), r: 4 })));
 }
