@@ -180,6 +180,156 @@ async function drop(page, name, type, bytes) {
   }, { name, type, bytes: [...bytes] });
 }
 
+/** Ids and marks of one side of a comparison. */
+async function side(page, name) {
+  return page.locator(`#${name}-tiles li`).evaluateAll((all) => all.map((each) => ({
+    id: Number(/Item (\d+)/.exec(each.textContent)[1]), mark: each.querySelector(".change").textContent,
+  })));
+}
+
+async function checkComparison(page, previous, live, bytes) {
+  const found = async (more) => {
+    const form = new FormData();
+    form.append("request", JSON.stringify({ limit: 24, ...more }));
+    form.append("image", new Blob([bytes], { type: "image/png" }), "query.png");
+    const { status, body } = await ask("POST", "/search", { form });
+    assert.equal(status, 200, JSON.stringify(body));
+    return body.hits.map(({ id }) => id);
+  };
+  const [was, is] = [await found({ as_version: previous }), await found({})];
+  const [before, after] = [await side(page, "before"), await side(page, "after")];
+  assert.deepEqual(before.map(({ id }) => id), was);
+  assert.deepEqual(after.map(({ id }) => id), is);
+  after.forEach(({ id, mark }, place) => {
+    const moved = was.indexOf(id) - place;
+    if (!was.includes(id)) assert.match(mark, /^newNew: not found before/);
+    else if (moved === 0) assert.match(mark, /^=/);
+    else assert.ok(mark.startsWith(`${moved > 0 ? "\u25b2" : "\u25bc"} ${Math.abs(moved)}`), `${id}: ${mark}`);
+  });
+  for (const { id, mark } of before) assert.equal(mark.startsWith("gone"), !is.includes(id), `${id}: ${mark}`);
+  const fresh = is.filter((id) => !was.includes(id)).length;
+  assert.ok((await page.locator("#comparison-summary").textContent()).includes(`${fresh} new, ${was.filter((id) => !is.includes(id)).length} gone`));
+  assert.match(await page.locator("#before-title").textContent(), new RegExp(`^Before: ${previous}`));
+  assert.match(await page.locator("#after-title").textContent(), new RegExp(`^After: ${live} .live.`));
+}
+
+const notLoaded = { expectedErrors: (text) => /status of 403/.test(text) };
+
+onPage("the same query before and after an upgrade, side by side", notLoaded, async (page) => {
+  const { live, previous } = await state("/models");
+  const bytes = await imageOf(7);
+  await page.locator("#file").setInputFiles({ name: "query.png", mimeType: "image/png", buffer: bytes });
+  await settled(page, SEARCHED);
+  await page.getByLabel("Compare with").selectOption(previous);
+  await page.locator("#after-tiles .change").first().waitFor();
+  assert.equal(await page.locator("#tiles").isVisible(), false);
+  await checkComparison(page, previous, live, bytes);
+  const [left, right] = await page.locator("#before, #after").evaluateAll((all) => all.map((each) => each.getBoundingClientRect().left));
+  assert.ok(left < right, "side by side");
+  await checkAccess(page, "comparison");
+  await picture(page, "compare", "#search");
+
+  // A version that is not in memory takes the right to write, and the other answer stays.
+  await page.route("**/search", async (route) => {
+    if (!(route.request().postData() ?? "").includes("as_version")) return route.continue();
+    return route.fulfill({ status: 403, json: { error: { code: "forbidden", message: "no", request_id: "1-a" } } });
+  });
+  await page.getByLabel("Show").selectOption("12");
+  await page.getByText("This version is not in memory").waitFor();
+  assert.equal(await page.locator("#after-tiles li").count(), 12);
+  await page.unrouteAll();
+  await page.getByLabel("Compare with").selectOption("");
+  await page.locator("#tiles .tile").first().waitFor();
+  assert.equal(await page.locator("#comparison").isVisible(), false);
+});
+
+onPage("a phone shows one side of a comparison at a time", { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true }, async (page) => {
+  const { previous } = await state("/models");
+  await page.locator("#tiles button").first().click();
+  await settled(page, SEARCHED);
+  await page.getByLabel("Compare with").selectOption(previous);
+  await page.locator("#after-tiles .tile").first().waitFor();
+  assert.match(await page.locator("#results-status").textContent(), /The item's picture is the query/);
+  assert.equal(await page.locator("#before").isVisible(), false);
+  await picture(page, "compare-phone", "#search");
+  await page.getByRole("button", { name: /^Before/ }).click();
+  assert.equal(await page.locator("#after").isVisible(), false);
+  assert.equal(await page.locator("#before").isVisible(), true);
+  assert.ok(await page.evaluate(() => document.documentElement.scrollWidth) <= 390);
+  await checkAccess(page, "comparison on a phone");
+});
+
+/** A backfill as the service describes it. */
+function backfillStatus(more) {
+  const curve = Array.from({ length: 20 }, (_, index) => ({
+    seconds: index * 30, done: index * 20, share: 0.5 + index * 0.02, expected_quality: 0.7 + index * 0.002 }));
+  return {
+    state: "running", waits_for_load: false, reason: null, model_version: "v0011", originals: "folder", order: "retrieved",
+    items_per_second: null, stop: { share: null, items: null, seconds: null, quality: null }, items: 1000, share: 0.9, done: 400, left: 83,
+    changed: 1, failed: { gone: 15, other_picture: 2 }, failures: [{ id: "cats/tom.jpg", reason: "gone", detail: "the file is not there" }],
+    rate_items_per_second: 0.7, seconds_left: 118.6, seconds: 571, expected_quality: { measure: "ncm", now: 0.74, complete: 0.75 }, curve, ...more,
+  };
+}
+
+onPage("a backfill is shown with its curve, and pausing it takes the right to write", {}, async (page) => {
+  let status = backfillStatus({});
+  await page.route("**/backfill", (route) => route.fulfill({ json: status }));
+  await page.reload();
+  const section = page.locator("#backfill");
+  await section.getByText("v0011 has embedded 90.0 % of 1\u202f000 items.").waitFor();
+  const facts = await section.locator("#backfill-facts").textContent();
+  for (const fact of ["Staterunning", "Embedded again400", "Left83", "Rate0.7 items per second", "Time left2 minutes", "74.0 %"]) assert.ok(facts.includes(fact), `${fact}: ${facts}`);
+  const drawn = await section.locator("svg.curve").evaluate((drawing) => ({
+    texts: [...drawing.querySelectorAll("text")].map(({ textContent }) => textContent),
+    outside: [...drawing.querySelectorAll("text")].filter((text) => {
+      const [inner, outer] = [text.getBoundingClientRect(), drawing.getBoundingClientRect()];
+      return inner.left < outer.left - 1 || inner.right > outer.right + 1 || inner.height < 9;
+    }).length,
+    points: drawing.querySelector("polyline").getAttribute("points").split(" ").length,
+  }));
+  assert.equal(drawn.outside, 0, "every label is seen");
+  assert.equal(drawn.points, 21, "the curve, and now");
+  assert.ok(drawn.texts.some((text) => text.includes("(% of the gallery)")) && drawn.texts.some((text) => text.startsWith("Expected ")), drawn.texts.join());
+  assert.ok((await section.textContent()).includes("not a measurement"));
+  const rows = await section.locator("#backfill-skipped tbody tr").allTextContents();
+  assert.equal(rows.length, 3);
+  assert.match(rows[0], /^15There is no such picture any more/);
+  // This visitor's key may only read.
+  await section.getByText("take a key with the right to write").waitFor();
+  assert.equal(await section.getByRole("button", { name: "Pause" }).getAttribute("aria-disabled"), "true");
+  await checkAccess(page, "backfill");
+  await picture(page, "backfill", "#backfill");
+
+  status = backfillStatus({ state: "paused", reason: "the disk is full", expected_quality: null, rate_items_per_second: null, seconds_left: null,
+    curve: status.curve.map((point) => ({ ...point, expected_quality: null })) });
+  await section.getByText("It is paused: the disk is full.").waitFor();
+  assert.ok((await section.locator("svg.curve").textContent()).includes("Time that it worked"));
+});
+
+const openly = { admitted: false, expectedErrors: (text) => /status of 401/.test(text) };
+
+onPage("with the right to write, a backfill is paused, resumed and stopped", openly, async (page) => {
+  const began = await ask("POST", "/backfill", { json: { originals: "pushed" } });
+  assert.equal(began.status, 200, JSON.stringify(began.body));
+  const now = async () => (await state("/backfill")).state;
+  await page.getByLabel("API key").fill(writeKey);
+  await page.getByLabel("API key").blur();
+  const section = page.locator("#backfill");
+  await section.getByRole("button", { name: "Pause" }).click();
+  await section.getByRole("button", { name: "Resume" }).waitFor();
+  assert.equal(await now(), "paused");
+  await section.getByRole("button", { name: "Resume" }).click();
+  await section.getByRole("button", { name: "Pause" }).waitFor();
+  assert.equal(await now(), "running");
+  await section.getByRole("button", { name: "Stop" }).click();
+  await section.getByRole("button", { name: "Keep it" }).click();
+  assert.equal(await now(), "running");
+  await section.getByRole("button", { name: "Stop" }).click();
+  await section.getByRole("button", { name: "Stop it and forget" }).click();
+  await section.getByText("There is none.").waitFor();
+  assert.equal(await now(), "idle");
+});
+
 /** What a pair's interval says. */
 function verdictOf({ interval }) {
   if (interval.low >= 0) return "compatible";

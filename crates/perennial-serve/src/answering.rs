@@ -227,7 +227,7 @@ fn old_version(
     let needed = [name.to_owned()].into_iter().collect();
     inference
         .encoders
-        .keep(&needed, registry, &*inference.loader);
+        .keep(&needed, true, registry, &*inference.loader);
     inference.encoders.get(name).ok_or_else(|| {
         let problem = inference.encoders.problem(name).unwrap_or_default();
         wrong(format!("the encoder of {name} cannot be used: {problem}"))

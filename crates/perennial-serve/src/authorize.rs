@@ -20,6 +20,35 @@ pub(crate) struct MayWrite;
 /// Proof that the request has the right to write, in a service that may only read its gallery: for what goes to other places.
 pub(crate) struct MayWriteElsewhere;
 
+/// Proof that the request may read, with what else it may do.
+pub(crate) struct Rights {
+    /// Why it has no right to write, if that is so.
+    write: Result<(), ApiError>,
+    read_only: bool,
+}
+
+impl Rights {
+    /// Whether it may change the gallery, the registry and what is live, as [`MayWrite`] has it.
+    ///
+    /// # Errors
+    /// 403 otherwise.
+    pub(crate) fn write(&self) -> Result<(), ApiError> {
+        self.write.clone()?;
+        match self.read_only {
+            true => Err(ApiError::read_only()),
+            false => Ok(()),
+        }
+    }
+
+    /// The same where the gallery stays as it is, as [`MayWriteElsewhere`] has it.
+    ///
+    /// # Errors
+    /// 403 otherwise.
+    pub(crate) fn write_elsewhere(&self) -> Result<(), ApiError> {
+        self.write.clone()
+    }
+}
+
 impl FromRequestParts<Arc<Service>> for MayRead {
     type Rejection = ApiError;
 
@@ -54,6 +83,21 @@ impl FromRequestParts<Arc<Service>> for MayWriteElsewhere {
         service: &Arc<Service>,
     ) -> Result<Self, ApiError> {
         authorize(&parts.headers, service, Scope::Write).map(|()| Self)
+    }
+}
+
+impl FromRequestParts<Arc<Service>> for Rights {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(
+        parts: &mut Parts,
+        service: &Arc<Service>,
+    ) -> Result<Self, ApiError> {
+        authorize(&parts.headers, service, Scope::Read)?;
+        Ok(Self {
+            write: authorize(&parts.headers, service, Scope::Write),
+            read_only: service.config.read_only,
+        })
     }
 }
 

@@ -26,6 +26,9 @@ const SAVE_SHARE: u32 = 20;
 /// After so many failures before the first success, the source is the wrong one.
 const FAILURES_WITHOUT_SUCCESS: u64 = 100;
 
+/// A client that sends originals, and neither sends any nor asks for items for so long, is taken to be gone.
+pub(crate) const PUSH_SILENCE: Duration = Duration::from_secs(600);
+
 /// The backfill of one service.
 pub(crate) struct Backfill {
     /// The gallery's folder, where the record lies.
@@ -49,6 +52,8 @@ struct Current {
     failures_before: u64,
     unsaved: bool,
     save_from: Option<Instant>,
+    /// When a client that sends originals was heard of last.
+    heard: Option<Instant>,
 }
 
 /// Work to be done.
@@ -80,6 +85,7 @@ impl Backfill {
         let current = Current {
             record,
             run: 1,
+            heard: Some(Instant::now()),
             ..Current::default()
         };
         Self {
@@ -279,6 +285,18 @@ impl Backfill {
         let _ = self.save(&mut current);
     }
 
+    /// Notes that the client that sends the originals is there.
+    pub(crate) fn hear(&self, now: Instant) {
+        self.current().heard = Some(now);
+    }
+
+    /// Whether the client that sends the originals has not been heard of for too long.
+    pub(crate) fn is_silent(&self, run: u64, now: Instant) -> bool {
+        let current = self.current();
+        let heard = current.heard.filter(|_| current.run == run);
+        heard.is_some_and(|heard| now.saturating_duration_since(heard) >= PUSH_SILENCE)
+    }
+
     /// Says whether the work waits until the service is less busy.
     pub(crate) fn wait_for_load(&self, run: u64, waits: bool) {
         let mut current = self.current();
@@ -398,6 +416,7 @@ impl Backfill {
         current.waits_for_load = false;
         current.expectation = None;
         current.rate = RecentRate::default();
+        current.heard = Some(Instant::now());
         current.succeeded = false;
         current.failures_before = 0;
         self.woken.notify_one();

@@ -31,9 +31,12 @@ pub struct ServeConfig {
     /// The folder in which the gallery lies: the metrics tell how much space is left there, and the record of a backfill lies in it. Without it,
     /// a backfill does not outlast the service.
     pub gallery: Option<PathBuf>,
-    /// Fetches originals from addresses for a backfill.
+    /// Fetches originals from addresses, for a backfill and for the second stage of searches.
     #[serde(skip)]
     pub downloads: Downloads,
+    /// Where searches fetch the originals of hits that they rank again: a folder, or an address with `{id}` or `{payload.KEY}` behind the host.
+    /// Without it, `rerank` is refused.
+    pub originals: Option<String>,
     /// The folder of gallery snapshots; without it `POST /snapshots` is refused.
     pub snapshots: Option<PathBuf>,
     /// The folder of stored probes: each version's embeddings of a few images, recorded when it first went live. Without it, a version is
@@ -118,6 +121,8 @@ pub struct Limits {
     pub items: usize,
     /// Results per search and items per page.
     pub results: usize,
+    /// Hits of one search that are embedded again and ranked anew; more is 422.
+    pub rerank: usize,
     /// Clients connected at once; more are refused with 503. Keep it well below the process's limit of open files.
     pub connections: usize,
     /// Concurrent requests; more are refused with 429.
@@ -151,7 +156,9 @@ pub struct Timeouts {
     pub header_seconds: f64,
     /// From the headers to the answer. A body that is not there by then is 408.
     pub request_seconds: f64,
-    /// The same limit for swaps, uploads of models and snapshots.
+    /// For the second stage of a search, less than `request_seconds`: what is not embedded again by then keeps its place.
+    pub rerank_seconds: f64,
+    /// The same limit as `request_seconds` for swaps, uploads of models and snapshots.
     pub long_request_seconds: f64,
     /// How long a client may leave its answer unread before it is disconnected.
     pub write_seconds: f64,
@@ -167,6 +174,7 @@ impl Default for ServeConfig {
             keys: Keys::default(),
             gallery: None,
             downloads: Downloads::default(),
+            originals: None,
             snapshots: None,
             probes: None,
             trusted_proxies: Vec::new(),
@@ -206,6 +214,7 @@ impl Default for Limits {
             inputs: 2048,
             items: 1_000,
             results: perennial_gallery::MAX_LIMIT,
+            rerank: 64,
             connections: 512,
             in_flight: 256,
             per_client_concurrent: 64,
@@ -227,6 +236,7 @@ impl Default for Timeouts {
         Self {
             header_seconds: 15.0,
             request_seconds: 30.0,
+            rerank_seconds: 5.0,
             long_request_seconds: 600.0,
             write_seconds: 30.0,
             drain_seconds: 30.0,
@@ -273,6 +283,7 @@ impl ServeConfig {
                 limits.results,
                 perennial_gallery::MAX_LIMIT,
             ),
+            ("limits.rerank", limits.rerank, limits.results),
             ("limits.connections", limits.connections, MAX_COUNT),
             ("limits.in_flight", limits.in_flight, MAX_COUNT),
             (
@@ -317,6 +328,7 @@ impl ServeConfig {
             ("batching.max_wait_seconds", self.batching.max_wait_seconds),
             ("timeouts.header_seconds", self.timeouts.header_seconds),
             ("timeouts.request_seconds", self.timeouts.request_seconds),
+            ("timeouts.rerank_seconds", self.timeouts.rerank_seconds),
             (
                 "timeouts.long_request_seconds",
                 self.timeouts.long_request_seconds,
@@ -447,6 +459,7 @@ mod tests {
                 r#"{"timeouts":{"drain_seconds":-1}}"#,
                 "timeouts.drain_seconds",
             ),
+            (r#"{"limits":{"rerank":2000}}"#, "limits.rerank"),
             (
                 r#"{"limits":{"per_client_per_second":-1}}"#,
                 "limits.per_client_per_second",

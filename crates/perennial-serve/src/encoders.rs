@@ -2,14 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use perennial_core::{Registry, RegistryError, SpaceId};
 use perennial_upgrade::{EncoderLoader, LoadedModel, StoredProbes, self_check};
 
+/// From a failed load to the next try; twice as long after each further one.
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(600);
+
 /// Old encoders that are kept in memory beside the live one.
 ///
 /// Reading never waits for a load: an encoder appears once it is checked and warm. One that cannot be used stays absent with the reason,
-/// and the searches that would need it take their next certified route.
+/// and the searches that would need it take their next certified route. It is tried again, after pauses that grow.
 pub(crate) struct Encoders {
     kept: RwLock<Kept>,
     /// What the gallery recorded when a version first went live.
@@ -19,7 +24,29 @@ pub(crate) struct Encoders {
 #[derive(Default)]
 struct Kept {
     loaded: BTreeMap<String, Arc<LoadedModel>>,
-    problems: BTreeMap<String, String>,
+    problems: BTreeMap<String, Problem>,
+}
+
+/// An encoder that could not be used.
+struct Problem {
+    text: String,
+    /// Loads that failed, one after the other.
+    failures: u32,
+    /// When it was tried last.
+    tried: Instant,
+}
+
+impl Problem {
+    fn is_due(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.tried) >= pause_after(self.failures)
+    }
+}
+
+/// How long a load waits that has failed so many times in a row.
+fn pause_after(failures: u32) -> Duration {
+    let doubled = 1u32.checked_shl(failures.saturating_sub(1));
+    let pause = doubled.and_then(|times| FIRST_PAUSE.checked_mul(times));
+    pause.unwrap_or(LONGEST_PAUSE).min(LONGEST_PAUSE)
 }
 
 impl Encoders {
@@ -46,7 +73,14 @@ impl Encoders {
     /// Why the encoder of a version cannot be used, if it was needed and failed.
     pub(crate) fn problem(&self, version: &str) -> Option<String> {
         let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
-        kept.problems.get(version).cloned()
+        kept.problems.get(version).map(|one| one.text.clone())
+    }
+
+    /// Whether an encoder that failed is to be tried again by now.
+    pub(crate) fn is_retry_due(&self) -> bool {
+        let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        kept.problems.values().any(|problem| problem.is_due(now))
     }
 
     /// The versions whose encoders are kept, and those that could not be used.
@@ -65,15 +99,17 @@ impl Encoders {
     }
 
     /// Loads what is missing and lets go what is no longer needed; blocks for reading, hashing and a few forward passes per new
-    /// encoder. Encoders that failed before are tried again. Requests under way keep the encoders that they have. Calls come in turn.
+    /// encoder. Encoders that failed before are tried again with `retry`, or if their pause is over. Requests under way keep the encoders
+    /// that they have. Calls come in turn.
     pub(crate) fn keep(
         &self,
         needed: &BTreeSet<String>,
+        retry: bool,
         registry: &Registry,
         loader: &dyn EncoderLoader,
     ) {
         for name in needed {
-            if self.get(name).is_some() {
+            if self.get(name).is_some() || !(retry || self.may_try(name)) {
                 continue;
             }
             let result = self.load(name, registry, loader);
@@ -84,12 +120,20 @@ impl Encoders {
                     kept.problems.remove(name);
                     kept.loaded.insert(name.clone(), Arc::new(model));
                 }
-                Err(problem) => {
+                Err(text) => {
+                    let before = kept.problems.get(name);
+                    let failures = before.map_or(0, |problem| problem.failures) + 1;
                     tracing::error!(
                         version = name,
-                        problem,
+                        problem = text,
+                        again_in_seconds = pause_after(failures).as_secs(),
                         "an old encoder cannot be used; its items are searched by their next certified route, if there is one"
                     );
+                    let problem = Problem {
+                        text,
+                        failures,
+                        tried: Instant::now(),
+                    };
                     kept.problems.insert(name.clone(), problem);
                 }
             }
@@ -105,8 +149,18 @@ impl Encoders {
         });
     }
 
-    /// The checks of a promotion, but for those that concern the gallery's other items.
-    fn load(
+    /// Whether an encoder has not failed, or not lately.
+    fn may_try(&self, version: &str) -> bool {
+        let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
+        let problem = kept.problems.get(version);
+        problem.is_none_or(|problem| problem.is_due(Instant::now()))
+    }
+
+    /// Loads a version with the checks of a promotion, but for those that concern the gallery's other items; blocks.
+    ///
+    /// # Errors
+    /// Why it cannot be used, in words that name no path of this machine.
+    pub(crate) fn load(
         &self,
         name: &str,
         registry: &Registry,
@@ -135,5 +189,27 @@ impl Encoders {
                 .map_err(|error| error.to_string())?;
         }
         Ok(model)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_and_end() {
+        let seconds: Vec<u64> = (1..=9)
+            .map(|failures| pause_after(failures).as_secs())
+            .collect();
+        assert_eq!(seconds, [5, 10, 20, 40, 80, 160, 320, 600, 600]);
+        assert_eq!(pause_after(u32::MAX), LONGEST_PAUSE);
+        let tried = Instant::now();
+        let problem = Problem {
+            text: String::new(),
+            failures: 2,
+            tried,
+        };
+        assert!(!problem.is_due(tried + Duration::from_secs(9)));
+        assert!(problem.is_due(tried + Duration::from_secs(10)));
     }
 }

@@ -14,12 +14,15 @@ use crate::error::ApiError;
 use crate::live::Live;
 use crate::preparing::{Preparer, ReceivedInput};
 use crate::telemetry::Telemetry;
+use crate::tried::Tried;
 
 /// The encoders of a service, and the queue in front of them.
 pub(crate) struct Inference {
     pub(crate) live: Live,
     /// For dual queries.
     pub(crate) encoders: Encoders,
+    /// For searches as if another version were live.
+    pub(crate) tried: Tried,
     /// Held while it is decided which encoders are kept, and while they are loaded.
     pub(crate) keeping: Mutex<()>,
     pub(crate) batcher: Batcher,
@@ -41,6 +44,7 @@ impl Inference {
         let inference = Self {
             live: Live::new(live),
             encoders: Encoders::new(probes.clone()),
+            tried: Tried::default(),
             keeping: Mutex::new(()),
             batcher,
             preparer: Preparer::new(config, Arc::clone(telemetry)),

@@ -55,8 +55,10 @@ mod telemetry;
 #[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
 mod tls;
 mod transport;
+mod tried;
 #[cfg(feature = "tls")]
 pub mod trust;
+mod two_stage;
 mod upstream;
 
 pub use client_address::AddressRange;

@@ -21,7 +21,7 @@ use crate::telemetry::Stage;
 
 /// What is searched for.
 pub(crate) enum Query {
-    /// A picture or a text, which the live version embeds.
+    /// A picture or a text, which the live version embeds, or the one that is searched as.
     Input(ReceivedInput),
     /// An embedding of a version, of the live one if none is named.
     Embedding(Vec<f32>, Option<String>),
@@ -38,12 +38,18 @@ pub(crate) struct Options {
     pub(crate) force: bool,
     /// Leave out hits below the threshold of their part for this rate.
     pub(crate) max_false_accept_rate: Option<f64>,
+    /// The version that embeds a picture, as if it were live.
+    pub(crate) as_version: Option<Arc<LoadedModel>>,
 }
 
 /// What a search comes to.
 pub(crate) struct Found {
     /// The version of the query.
     pub(crate) version: String,
+    /// The version that embedded the query for this search.
+    pub(crate) model: Option<Arc<LoadedModel>>,
+    /// The query's embedding by its version, `[dim]`.
+    pub(crate) query: Vec<f32>,
     pub(crate) plan: Arc<SearchPlan>,
     /// By part of the plan: the similarity below which hits are left out.
     pub(crate) thresholds: Vec<Option<f32>>,
@@ -90,10 +96,12 @@ pub(crate) async fn search(
 ) -> Result<Found, ApiError> {
     let options = Arc::new(options);
     // One snapshot for the whole request.
-    let live = match &query {
-        Query::Input(_) => Some(service.inference.snapshot()?),
+    let live = match (&query, &options.as_version) {
+        (Query::Input(_), Some(tried)) => Some(Arc::clone(tried)),
+        (Query::Input(_), None) => Some(service.inference.snapshot()?),
         _ => None,
     };
+    let model = live.clone();
     let planned = {
         let (service, options) = (Arc::clone(service), Arc::clone(&options));
         blocking(move || plan(&service, query, live, &options)).await?
@@ -149,10 +157,15 @@ pub(crate) async fn search(
     let retrieved = hits
         .iter()
         .map(|merged| (&merged.hit, mixed.then_some(merged.standard_score)));
-    service.backfill.retrieved(&version, retrieved);
+    // What a version finds that is not live is no reason to embed it again.
+    if options.as_version.is_none() {
+        service.backfill.retrieved(&version, retrieved);
+    }
     service.telemetry.stage(Stage::Search, start.elapsed());
     Ok(Found {
         version,
+        model,
+        query: embedded.new.clone(),
         plan,
         thresholds,
         hits,

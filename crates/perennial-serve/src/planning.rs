@@ -102,14 +102,15 @@ impl Service {
         }
     }
 
-    /// The old versions whose encoders must be in memory: for the live version, for the one that a rollback returns to, and for the one that is
-    /// about to become live. Those of them that are in memory anyway, also for answers in one space, are taken from there.
+    /// The old versions whose encoders must be in memory: for the live version, for the one that a rollback returns to, for the one that is
+    /// about to become live, and for one that searches are tried with. Those of them that are in memory anyway, also for answers in one space, are taken from there.
     fn needed_encoders(&self) -> BTreeSet<String> {
         let stored = self.gallery.stored();
         let in_memory = [
             self.inference.live.current(),
             self.inference.live.previous(),
             self.inference.live.upcoming(),
+            self.inference.tried.current(),
         ];
         let in_memory: Vec<Arc<LoadedModel>> = in_memory.into_iter().flatten().collect();
         let needed: BTreeSet<String> = in_memory
@@ -126,7 +127,7 @@ impl Service {
     }
 
     /// Loads the old encoders that are needed and lets go of the others; blocks while encoders are loaded. Those that failed before are tried
-    /// again only with `retry`.
+    /// again at once with `retry`, otherwise after their pause.
     pub(crate) fn keep_encoders(&self, retry: bool) {
         // In turn, so that what one call has loaded is not let go by another that has not seen why.
         let _turn = self
@@ -136,8 +137,8 @@ impl Service {
             .unwrap_or_else(PoisonError::into_inner);
         let needed = self.needed_encoders();
         let encoders = &self.inference.encoders;
-        if retry || needed != encoders.versions() {
-            encoders.keep(&needed, &self.registry, &*self.inference.loader);
+        if retry || needed != encoders.versions() || encoders.is_retry_due() {
+            encoders.keep(&needed, retry, &self.registry, &*self.inference.loader);
         }
     }
 }

@@ -16,11 +16,10 @@ use perennial_upgrade::backfill::{
     prepared_of, replace_unchanged,
 };
 
-pub(crate) use self::fetching::Fetched;
-use self::fetching::fetch;
+pub(crate) use self::fetching::{Fetched, fetch};
 pub(crate) use self::waiting::{expectation, waiting};
 use crate::admission::admit;
-use crate::backfill::Run;
+use crate::backfill::{PUSH_SILENCE, Run};
 use crate::error::{ApiError, Code};
 use crate::service::{Service, blocking};
 use crate::telemetry::Stage;
@@ -293,6 +292,13 @@ async fn finish_pushed(service: &Arc<Service>, run: &Run) -> Result<Duration, Ap
     let stored = service.gallery.stored();
     let counts = service.backfill.counts(&stored, Some(&run.target));
     if !counts.contains(&("left", 0)) {
+        if service.backfill.is_silent(run.number, Instant::now()) {
+            let minutes = PUSH_SILENCE.as_secs() / 60;
+            let reason = format!(
+                "no client has asked for items or sent originals for {minutes} minutes; resume when it runs again"
+            );
+            end(service, run.number, Ending::Pause, reason).await;
+        }
         return Ok(IDLE);
     }
     let first = {
@@ -350,8 +356,33 @@ pub(crate) async fn reembed(
     model: &Arc<LoadedModel>,
     fetched: Vec<Fetched>,
 ) -> Result<Outcome, ApiError> {
+    let Embedded { batch, failed } = embed_originals(service, model, fetched).await?;
+    let Replaced { done, changed } = commit(service, model, batch).await?;
+    Ok(Outcome {
+        done,
+        changed,
+        failed,
+    })
+}
+
+/// Items with the embeddings of their originals, and those that have none.
+#[derive(Default)]
+pub(crate) struct Embedded {
+    pub(crate) batch: Vec<Reembedded>,
+    pub(crate) failed: Vec<(StoredItem, Failure)>,
+}
+
+/// Embeds items again whose originals are here. Nothing is written.
+///
+/// # Errors
+/// 429 for a full queue.
+pub(crate) async fn embed_originals(
+    service: &Arc<Service>,
+    model: &Arc<LoadedModel>,
+    fetched: Vec<Fetched>,
+) -> Result<Embedded, ApiError> {
     if fetched.is_empty() {
-        return Ok(Outcome::default());
+        return Ok(Embedded::default());
     }
     let ready = {
         let (model, limits) = (Arc::clone(model), service.config.decode_limits());
@@ -359,12 +390,7 @@ pub(crate) async fn reembed(
     };
     let mut failed = ready.failed;
     let batch = embed(service, model, ready.items, ready.prepared, &mut failed).await?;
-    let Replaced { done, changed } = commit(service, model, batch).await?;
-    Ok(Outcome {
-        done,
-        changed,
-        failed,
-    })
+    Ok(Embedded { batch, failed })
 }
 
 #[derive(Default)]
@@ -428,7 +454,11 @@ async fn embed(
     Ok(batch)
 }
 
-async fn commit(
+/// Writes items that nobody changed since they were read.
+///
+/// # Errors
+/// 409 where the model is not live any more or not certified with what is stored, 503 for a failing disk. Nothing was written then.
+pub(crate) async fn commit(
     service: &Arc<Service>,
     model: &Arc<LoadedModel>,
     batch: Vec<Reembedded>,
@@ -460,7 +490,11 @@ async fn commit(
                 .fetch_add(items, Ordering::Relaxed);
             service.telemetry.forced("upsert", items);
         }
-        service.gallery.count()?;
+        let gallery = &service.gallery;
+        gallery
+            .samples
+            .wrote(model.name(), replaced.done.len() as u64);
+        gallery.count_after_write();
         Ok(replaced)
     })
     .await

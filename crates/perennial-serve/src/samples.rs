@@ -7,7 +7,7 @@ use perennial_core::SpaceId;
 use perennial_gallery::{GalleryError, VectorStore};
 use perennial_upgrade::{SAMPLE_SEED, SAMPLE_VECTORS, ScoreCalibration, Stored};
 
-/// A sample per space, kept until the number of the space's items has changed by a fifth.
+/// A sample per space, kept until a fifth of the space's items has changed: by their number, or because they were stored again.
 #[derive(Default)]
 pub(crate) struct Samples {
     kept: RwLock<BTreeMap<SpaceId, Sample>>,
@@ -19,12 +19,16 @@ struct Sample {
     vectors: Arc<Vec<f32>>,
     /// Items of the space when the sample was drawn.
     items: u64,
+    /// Items that were stored in the space since, new ones and replaced ones.
+    stored: u64,
 }
 
 impl Sample {
     /// Whether it still stands for this number of items.
     fn holds(&self, items: u64) -> bool {
-        self.items.abs_diff(items) * 5 < self.items.max(1)
+        // Items that were added are in both figures.
+        let changed = self.items.abs_diff(items).max(self.stored);
+        changed.saturating_mul(5) < self.items.max(1)
     }
 }
 
@@ -69,10 +73,20 @@ impl Samples {
         let sample = Sample {
             vectors: Arc::clone(&vectors),
             items,
+            stored: 0,
         };
         let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
         kept.insert(space.clone(), sample);
         Ok(vectors)
+    }
+
+    /// Notes that items were stored in a space, so that its sample is drawn anew once enough of them were.
+    pub(crate) fn wrote(&self, space: &str, items: u64) {
+        let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
+        let mut samples = kept.iter_mut();
+        if let Some((_, sample)) = samples.find(|(id, _)| id.as_str() == space) {
+            sample.stored = sample.stored.saturating_add(items);
+        }
     }
 
     /// Lets go the samples of spaces that have no items any more.
@@ -91,9 +105,18 @@ mod tests {
         let sample = Sample {
             vectors: Arc::default(),
             items: 100,
+            stored: 0,
         };
         assert!(sample.holds(100) && sample.holds(119) && sample.holds(81));
         assert!(!sample.holds(120) && !sample.holds(80));
+        let replaced = |stored| Sample {
+            stored,
+            ..sample.clone()
+        };
+        assert!(replaced(19).holds(100) && !replaced(20).holds(100));
+        // 15 of them are those by which the number has grown.
+        assert!(replaced(15).holds(115) && !replaced(15).holds(120));
+        assert!(!replaced(u64::MAX).holds(100));
         let empty = Sample { items: 0, ..sample };
         assert!(empty.holds(0) && !empty.holds(1));
     }

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::pin::Pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum_server::Handle;
@@ -227,6 +227,7 @@ async fn upkeep(service: Weak<Service>) {
         // What was stored or certified meanwhile may need other old encoders. Loading them may take longer than a tick.
         if keeping.as_ref().is_none_or(JoinHandle::is_finished) {
             keeping = Some(tokio::task::spawn_blocking(move || {
+                service.inference.tried.let_go_unused(Instant::now());
                 service.keep_encoders(false);
             }));
         }

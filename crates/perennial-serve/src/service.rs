@@ -24,6 +24,7 @@ use crate::recent::Recent;
 use crate::served_store::ServedStore;
 use crate::telemetry::Telemetry;
 use crate::transport::Transport;
+use crate::two_stage::SecondStages;
 
 /// The state behind the router, by what it belongs to.
 pub(crate) struct Service {
@@ -34,6 +35,7 @@ pub(crate) struct Service {
     pub(crate) gallery: Gallery,
     pub(crate) answering: Answering,
     pub(crate) backfill: Backfill,
+    pub(crate) second_stages: SecondStages,
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) recent: Recent,
     pub(crate) draining: AtomicBool,
@@ -93,6 +95,7 @@ impl Service {
             answering,
             transport: Transport::new(&config),
             backfill: Backfill::of(&config),
+            second_stages: SecondStages::of(&config)?,
             config,
             registry,
             inference: Arc::new(inference),

@@ -279,6 +279,8 @@ fn finish(
     }
     if before.is_none_or(|before| before.name() != answer.version) {
         service.inference.live.move_to(model);
+        // What was compared with is live now, or another version than before.
+        service.inference.tried.let_go();
     }
     Ok(answer)
 }

@@ -1,5 +1,7 @@
 //! The service's metrics, in Prometheus' text format.
 
+mod upgrades;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -48,7 +50,9 @@ const INDEX_BACKLOG: &str = "perennial_index_backlog_items";
 const DISK: &str = "perennial_gallery_disk_bytes";
 const RECLAIMABLE: &str = "perennial_gallery_reclaimable_bytes";
 const FREE: &str = "perennial_gallery_free_bytes";
+const FALLBACK_ITEMS: &str = "perennial_route_fallback_items";
 const BACKFILL: &str = "perennial_backfill_items";
+const BACKFILL_STATE: &str = "perennial_backfill_state";
 const SNAPSHOTS: &str = "perennial_snapshots";
 const SNAPSHOT_AGE: &str = "perennial_snapshot_age_seconds";
 const UPSTREAM_REQUESTS: &str = "perennial_upstream_requests_total";
@@ -63,6 +67,7 @@ pub(crate) enum Stage {
     Queue,
     Encode,
     Search,
+    Rerank,
     Commit,
 }
 
@@ -73,6 +78,7 @@ impl Stage {
             Self::Queue => "queue",
             Self::Encode => "encode",
             Self::Search => "search",
+            Self::Rerank => "rerank",
             Self::Commit => "commit",
         }
     }
@@ -100,6 +106,8 @@ pub(crate) struct Gauges<'a> {
     pub(crate) storage: Storage,
     /// Items of the backfill by state.
     pub(crate) backfill: [(&'static str, u64); 4],
+    /// `idle`, `running`, `paused` or `finished`.
+    pub(crate) backfill_state: &'static str,
 }
 
 /// What the gallery and its backups take, as far as it is known.
@@ -197,6 +205,14 @@ impl Telemetry {
                 BACKFILL,
                 "Items of a backfill: done, left, failed or changed meanwhile.",
             ),
+            (
+                BACKFILL_STATE,
+                "1 for the state of the backfill: idle, running, paused or finished.",
+            ),
+            (
+                FALLBACK_ITEMS,
+                "Items that searches by picture reach by another route than the best certified one, by space.",
+            ),
             (SNAPSHOTS, "Snapshots in the snapshots folder."),
             (SNAPSHOT_AGE, "Time since the newest snapshot was written."),
             (
@@ -216,7 +232,7 @@ impl Telemetry {
             (
                 STAGE_SECONDS,
                 Some(Unit::Seconds),
-                "Parts of requests: decode, queue, encode, search, commit.",
+                "Parts of requests: decode, queue, encode, search, rerank, commit.",
             ),
             (
                 UPSTREAM_SECONDS,
@@ -346,9 +362,6 @@ impl Telemetry {
             max_files,
         } = now.process;
         let storage = &now.storage;
-        for (state, items) in now.backfill {
-            self.gauge(BACKFILL, &[("state", state)], items as f64);
-        }
         for (name, value) in [
             (RESIDENT, resident_bytes),
             (OPEN_FILES, open_files),
@@ -384,32 +397,8 @@ impl Telemetry {
             let items = left.map_or(0, |left| left.items);
             self.gauge(NOT_SEARCHED, &[("space", version)], items as f64);
         }
-        self.route_items(now);
+        self.upgrades(now);
         self.handle.render()
-    }
-
-    fn route_items(&self, now: &Gauges<'_>) {
-        let mut seen = self
-            .seen_routes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let by_route = now.plan.parts.iter().flat_map(|part| {
-            let spaces = part.spaces.iter();
-            spaces.map(|space| (space.to_string(), part.way.route().name()))
-        });
-        let by_route: BTreeSet<_> = by_route.collect();
-        seen.extend(by_route.iter().cloned());
-        // There before the first item.
-        seen.extend(now.live.map(|live| (live.to_owned(), "own")));
-        for place in seen.iter() {
-            let (space, route) = place;
-            let items = match by_route.contains(place) {
-                true => now.per_version.get(space).copied().unwrap_or(0),
-                false => 0,
-            };
-            let labels = [("space", space.as_str()), ("route", *route)];
-            self.gauge(ROUTE_ITEMS, &labels, items as f64);
-        }
     }
 
     /// Folds raw measurements into buckets; without it they would pile up between scrapes.
@@ -478,6 +467,7 @@ mod tests {
                     ..Storage::default()
                 },
                 backfill: [("done", 3), ("left", 4), ("failed", 0), ("changed", 0)],
+                backfill_state: "paused",
             })
         };
         let text = render(&per_version, "v0001");
@@ -489,6 +479,9 @@ mod tests {
             r#"perennial_swaps_total{outcome="moved"} 0"#,
             "perennial_gallery_disk_bytes 4096",
             r#"perennial_backfill_items{state="left"} 4"#,
+            r#"perennial_backfill_state{state="paused"} 1"#,
+            r#"perennial_backfill_state{state="running"} 0"#,
+            r#"perennial_route_fallback_items{space="v0001"} 0"#,
             "perennial_snapshot_age_seconds 90",
             r#"perennial_gallery_items{model_version="v0001"} 7"#,
             r#"perennial_live_version_info{model_version="v0001"} 1"#,

@@ -66,6 +66,7 @@ function seconds(header) {
 export const get = (path, options) => request("GET", path, options);
 export const post = (path, options) => request("POST", path, options);
 export const put = (path, options) => request("PUT", path, options);
+export const remove = (path, options) => request("DELETE", path, options);
 
 const TRIES = 4;
 const LONGEST_WAIT = 10;

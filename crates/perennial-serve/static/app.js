@@ -1,7 +1,9 @@
 // The page: reads the state of the server, gives it to the parts, and reads it again when the live version moves.
 
 import { explain, get, technical } from "./api.js";
+import { refresh as refreshBackfill, startBackfill } from "./backfill.js";
 import { badge, mark, versionClass } from "./badges.js";
+import { offerComparisons } from "./compare.js";
 import { showCompatibility } from "./compatibility.js";
 import { button, byId, bytes, counted, detail, element, grouped, problem, svg } from "./elements.js";
 import { showLineage } from "./lineage.js";
@@ -57,6 +59,9 @@ function show(registry, stats, compatibility, info) {
   showComposition(stats);
   offerInputs(models.find(({ name }) => name === live)?.accepts ?? ["image"]);
   offerVersions(Object.keys(stats.per_version));
+  offerComparisons(models, live, registry.previous);
+  // An older server does not say what a key may do.
+  refreshBackfill(info?.may_write ?? true);
   offerSwap(models, live, registry.previous);
   showCompatibility(compatibility, live);
   showLineage(registry, chooseVersion);
@@ -139,6 +144,7 @@ startSwap(load, () => {
   refreshResults();
 });
 startThroughput(load);
+startBackfill(load);
 startSearch(showFailure, (version) => {
   if (version !== live) load();
 });

@@ -1,12 +1,12 @@
 // Search by image or by item, and browsing when nothing is searched.
 
 import { encode, explain, get, isOutage, patiently, post, technical } from "./api.js";
-import { badge, versionClass } from "./badges.js";
-import { button, byId, counted, detail, element, milliseconds, problem, spoken } from "./elements.js";
+import { summaryOf } from "./answers.js";
+import { badge } from "./badges.js";
+import { comparedVersion, hideComparison, showComparison, startComparison } from "./compare.js";
+import { button, byId, counted, detail, element, problem } from "./elements.js";
 import { explainSearch } from "./refusals.js";
-import { meaningOf } from "./routes.js";
-
-const THUMBNAIL = /^data:image\/(png|jpeg|webp);base64,[A-Za-z0-9+/]+={0,2}$/;
+import { pictureOf, thumbnail, tile } from "./tiles.js";
 
 /** `null`, `{ file, url }`, `{ text }` or `{ item }`. */
 let query = null;
@@ -47,6 +47,7 @@ export function startSearch(outage, embeddedBy) {
     inOrder = true;
     browse(next);
   });
+  startComparison();
   listenForImages();
   refresh();
 }
@@ -79,6 +80,9 @@ export function refresh() {
   if (query === null) browse(null);
   else search(false);
 }
+
+const options = (item) => ({ search: searchItem, isQuery: query?.item?.id === item.id });
+const tilesOf = (items) => items.map((item) => tile(item, options(item)));
 
 // A drop beside the field would otherwise leave the page for the image.
 function listenForImages() {
@@ -176,7 +180,7 @@ async function attempt(send, show, failed) {
     byId("results-status").textContent = `The server is busy. Sending again in ${wait} s.`;
   };
   try {
-    const answer = await patiently(() => send(signal), waiting, signal);
+    const answer = await send(signal, waiting);
     if (!signal.aborted) show(answer);
   } catch (error) {
     if (!signal.aborted) failed(error);
@@ -189,7 +193,11 @@ function search(force) {
   byId("results-title").textContent = "Most similar items";
   byId("results-status").textContent = "Searching";
   byId("more").hidden = true;
-  return attempt((signal) => post("/search", { ...searchBody(force), signal }), showHits, (error) => {
+  const version = comparedVersion();
+  if (version && (query.file || query.text || pictureOf(query.item))) return compare(version);
+  hideComparison();
+  const send = (signal, waiting) => patiently(() => post("/search", { ...searchBody(force), signal }), waiting, signal);
+  return attempt(send, showHits, (error) => {
     byId("tiles").replaceChildren();
     byId("results-status").textContent = "";
     const retry = button("Try again", () => search(force));
@@ -201,43 +209,59 @@ function search(force) {
   });
 }
 
-function searchBody(force) {
+// Both versions must embed the query, so an item is asked for by its picture. A version that cannot answer leaves the other's answer.
+function compare(version) {
+  const outcome = (body, signal, waiting) => patiently(() => post("/search", { ...body, signal }), waiting, signal).then(
+    (answer) => ({ answer }),
+    (error) => {
+      if (signal.aborted || isOutage(error)) throw error;
+      return { error };
+    });
+  const ask = (signal, waiting) => Promise.all([
+    outcome(embeddedBody({ as_version: version }), signal, waiting),
+    outcome(embeddedBody({}), signal, waiting),
+  ]);
+  return attempt(ask, ([other, current]) => {
+    if (!query.item && current.answer) onVersion(current.answer.model_version);
+    byId("results-status").textContent = query.item ? "The item's picture is the query, since both versions must embed it." : "";
+    showComparison(version, other, current, options);
+  }, (error) => {
+    hideComparison();
+    byId("tiles").replaceChildren();
+    byId("results-status").textContent = "";
+    showFailure(error, button("Try again", () => search(false)));
+  });
+}
+
+function searchOptions() {
   const { version, label } = filter();
-  const options = { limit: limit(), exact: byId("filter-exact").checked, filter: {} };
-  if (version) options.filter.model_versions = [version];
-  if (label) options.filter.labels = { any_of: [Number(label)], from: null, to: null };
-  if (force) options.force = true;
-  if (query.text) return { json: { text: query.text, ...options } };
-  if (!query.file) return { json: { id: query.item.id, ...options } };
+  const chosen = { limit: limit(), exact: byId("filter-exact").checked, filter: {} };
+  if (version) chosen.filter.model_versions = [version];
+  if (label) chosen.filter.labels = { any_of: [Number(label)], from: null, to: null };
+  return chosen;
+}
+
+function searchBody(force) {
+  const more = force ? { force: true } : {};
+  return query.file || query.text ? embeddedBody(more) : { json: { id: query.item.id, ...searchOptions(), ...more } };
+}
+
+// What a version embeds: a file, a text, or the picture of an item.
+function embeddedBody(more) {
+  const request = { ...searchOptions(), ...more };
+  if (query.text) return { json: { text: query.text, ...request } };
+  if (!query.file) return { json: { image: pictureOf(query.item), ...request } };
   const form = new FormData();
-  form.append("request", encode(options));
+  form.append("request", encode(request));
   form.append("image", query.file, query.file.name || "image");
   return { form };
 }
 
-function showHits({ model_version: version, hits, parts = [], not_searched: left = 0, left_out: leftOut = [], took_seconds: took }) {
-  if (query.file || query.text) onVersion(version);
-  const status = byId("results-status");
-  byId("tiles").replaceChildren(...hits.map(tile));
-  if (hits.length === 0) {
-    status.textContent = `Nothing found. The gallery is empty, or no item passes the filters.${notSearched(left, leftOut)}`;
-    return;
-  }
-  const shares = new Map();
-  for (const hit of hits) shares.set(hit.model_version, (shares.get(hit.model_version) ?? 0) + 1);
-  const routes = new Map(parts.flatMap(({ spaces, route }) => spaces.map((space) => [space, route])));
-  const by = (name) => (routes.has(name) && routes.get(name) !== "own" ? ` by route ${routes.get(name)}` : "");
-  const mix = [...shares].sort(([a], [b]) => a.localeCompare(b)).map(([name, count]) => `${count} from ${name}${by(name)}`);
-  const scale = parts.length > 1 ? " Ranked by how far each score is above what is usual in its space." : "";
-  status.textContent =
-    `${counted(hits.length, "item")}: ${mix.join(", ")}. Query by ${version}, answered in ${milliseconds(took)}.${scale}${notSearched(left, leftOut)}`;
-}
-
-// What is left out depends on the query, so the reasons are those of this answer.
-function notSearched(left, leftOut) {
-  if (left === 0) return "";
-  const reasons = leftOut.map(({ space, reason }) => `${space} (${reason})`).join("; ");
-  return ` ${counted(left, "item")} not searched${reasons ? `: ${reasons}` : ""}.`;
+function showHits(answer) {
+  if (query.file || query.text) onVersion(answer.model_version);
+  byId("tiles").replaceChildren(...tilesOf(answer.hits));
+  const compares = comparedVersion() ? " There is no comparison, since this item has no picture that both versions could embed." : "";
+  byId("results-status").textContent = summaryOf(answer) + compares;
 }
 
 // The first page is a sample of all classes: in the order of ids, it would often show a single one.
@@ -252,7 +276,9 @@ function browse(after) {
   if (after !== null) parameters.set("after", typeof after === "string" ? JSON.stringify(after) : String(after));
   if (version) parameters.set("model_version", version);
   if (label) parameters.set("label", label);
-  return attempt((signal) => get(`/gallery/items?${parameters}`, { signal }), (page) => showPage(page, after, sampled), (error) => {
+  hideComparison();
+  const send = (signal, waiting) => patiently(() => get(`/gallery/items?${parameters}`, { signal }), waiting, signal);
+  return attempt(send, (page) => showPage(page, after, sampled), (error) => {
     if (after === null) {
       byId("tiles").replaceChildren();
       byId("more").hidden = true;
@@ -264,7 +290,7 @@ function browse(after) {
 
 function showPage({ items, next: following }, after, sampled) {
   const list = byId("tiles");
-  const tiles = items.map(tile);
+  const tiles = tilesOf(items);
   if (after === null) list.replaceChildren(...tiles);
   else list.append(...tiles);
   next = following ?? null;
@@ -285,46 +311,6 @@ function showPage({ items, next: following }, after, sampled) {
   } else {
     byId("results-status").replaceChildren("The gallery is empty. The ", element("a", { href: "/docs" }, "API documentation"), " says how to add images.");
   }
-}
-
-function tile(item) {
-  const parts = [];
-  if (item.score !== undefined) parts.push(element("b", {}, spoken("Score "), item.score.toFixed(3)));
-  parts.push(element("span", {}, className(item)));
-  const same = query?.item?.id === item.id;
-  const inner = element("button", { type: "button", class: `tile ${versionClass(item.model_version)}`, onclick: () => searchItem(item) },
-    thumbnail(item),
-    element("span", { class: "caption" }, ...parts),
-    element("span", { class: "id" }, spoken("Item "), String(item.id), same ? element("i", {}, "the query") : null),
-    spoken("Embedded by "),
-    badge(item.model_version),
-    item.route ? element("span", { class: "route", title: meaningOf(item.route) }, spoken("Route "), item.route) : null);
-  return element("li", {}, inner);
-}
-
-const text = (value) => (typeof value === "string" && value !== "" ? value : null);
-
-/** The class by its name, where the payload has one, or by its number. */
-function className({ label, payload }) {
-  const name = text(payload?.class) ?? text(payload?.class_name);
-  if (name) return name;
-  return label === null || label === undefined ? "no label" : `label ${label}`;
-}
-
-/** The last part of the path of the file that an item came from, or its id. */
-function fileName({ id, payload }) {
-  const path = text(payload?.file) ?? text(payload?.path) ?? text(payload?.name) ?? String(id);
-  return path.split(/[/\\]/).findLast((part) => part !== "") ?? path;
-}
-
-function thumbnail(item) {
-  const source = item.payload?.thumbnail;
-  if (typeof source === "string" && THUMBNAIL.test(source)) {
-    return element("img", { src: source, alt: "", loading: "lazy" });
-  }
-  // The caption says the class once more to those who hear the page.
-  return element("span", { class: "neutral", "aria-hidden": "true" },
-    element("b", {}, fileName(item)), element("span", {}, className(item)));
 }
 
 function showProblem(message, ...buttons) {

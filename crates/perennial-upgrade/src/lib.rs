@@ -5,7 +5,7 @@
 //!   certificates and compatibility records of a registry, under the policy. [`Certification`] adds the pairs that were accepted by force.
 //! - [`promotion`]: the one list of checks before a version becomes live, with and without a running service.
 //! - [`Insertion`]: the checks before items are stored. [`SearchPlan`]: which stored spaces a search reaches, by which route; [`merge`]: one
-//!   ranking from the hits of several spaces.
+//!   ranking from the hits of several spaces; [`rerank`]: its second stage.
 //! - [`CertificateRequest`]: measures a search by route ([`Route`]) and writes down what follows ([`Certificate`]); [`Question`]: measures
 //!   every way to handle an upgrade and says which one pays ([`Advice`]); [`select`]: the kind of a bridge by held-out retrieval.
 //! - [`backfill`]: items of other spaces are embedded again by the live version, in the order that pays.
@@ -39,6 +39,7 @@ mod probe_file;
 pub mod promotion;
 mod records;
 pub mod report;
+mod rerank;
 pub mod route;
 pub mod selection;
 pub mod self_check;
@@ -71,6 +72,7 @@ pub use promotion::{
     move_live, prepare,
 };
 pub use records::RegistryRecords;
+pub use rerank::rerank;
 pub use route::{Route, RouteError, Search};
 pub use selection::{DEFAULT_WEIGHT, Selection, SelectionError, Tried, dual_weight, select};
 pub use stored::Stored;

@@ -128,3 +128,23 @@ fn searches_count_items_of_other_spaces() {
     // A search does not wait while the queue is read.
     backfill.retrieved("v0002", hits.iter().map(|hit| (hit, None)));
 }
+
+#[test]
+fn a_client_that_is_not_heard_of_any_more_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let backfill = backfill(folder.path());
+    backfill.start("v0002", settings(), false).unwrap();
+    let run = backfill.run().unwrap().number;
+    let start = Instant::now();
+    backfill.hear(start);
+    assert!(!backfill.is_silent(run, start + PUSH_SILENCE / 2));
+    assert!(backfill.is_silent(run, start + PUSH_SILENCE));
+    backfill.hear(start + PUSH_SILENCE / 2);
+    assert!(!backfill.is_silent(run, start + PUSH_SILENCE));
+    assert!(!backfill.is_silent(run + 1, start + 9 * PUSH_SILENCE));
+    // A resumed one is not paused by its old silence.
+    backfill.pause().unwrap();
+    backfill.resume(Some("v0002")).unwrap();
+    let run = backfill.run().unwrap().number;
+    assert!(!backfill.is_silent(run, Instant::now()));
+}

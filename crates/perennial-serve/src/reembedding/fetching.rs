@@ -10,7 +10,7 @@ const FETCHES: usize = 4;
 pub(crate) type Fetched = (StoredItem, Result<Vec<u8>, Failure>);
 
 /// Fetches originals, a few at once; blocks. Items are left out once `go_on` says no.
-pub(super) fn fetch(
+pub(crate) fn fetch(
     originals: &dyn Originals,
     items: Vec<StoredItem>,
     go_on: &(dyn Fn() -> bool + Sync),

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use self::status::{BackfillBody, StopSchema, view};
+pub(super) use self::status::{FailureBody, state_name};
 use crate::admission::admit;
 use crate::authorize::{MayRead, MayWrite};
 use crate::body::read_json;

@@ -9,12 +9,12 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::authorize::MayRead;
+use crate::authorize::{MayRead, Rights};
 use crate::config::Limits;
 use crate::error::{ApiError, ErrorBody};
 use crate::openapi::Guarded;
 use crate::process::{Process, free_bytes};
-use crate::routes::snapshots;
+use crate::routes::{backfill::state_name, snapshots};
 use crate::service::{Service, blocking};
 use crate::telemetry::{Gauges, Storage};
 
@@ -39,6 +39,8 @@ pub(crate) struct InfoBody {
     /// The live model version.
     live: Option<String>,
     uptime_seconds: f64,
+    /// Whether this request's key may change the gallery, the registry and what is live.
+    may_write: bool,
     limits: Limits,
 }
 
@@ -80,7 +82,7 @@ pub(crate) async fn readyz(
 #[utoipa::path(get, path = "/info", tag = "service",
     responses((status = 200, description = "Name, versions, limits.", body = InfoBody), Guarded),
     security(("key" = [])))]
-pub(crate) async fn info(_: MayRead, State(service): State<Arc<Service>>) -> Json<InfoBody> {
+pub(crate) async fn info(rights: Rights, State(service): State<Arc<Service>>) -> Json<InfoBody> {
     Json(InfoBody {
         name: "perennial",
         version: env!("CARGO_PKG_VERSION"),
@@ -90,6 +92,7 @@ pub(crate) async fn info(_: MayRead, State(service): State<Arc<Service>>) -> Jso
             .current()
             .map(|live| live.name().to_owned()),
         uptime_seconds: service.started.elapsed().as_secs_f64(),
+        may_write: rights.write().is_ok(),
         limits: service.config.limits.clone(),
     })
 }
@@ -122,6 +125,9 @@ pub(crate) async fn metrics(
                 &service.gallery.stored(),
                 live.as_ref().map(|live| live.name()),
             ),
+            backfill_state: service
+                .backfill
+                .view(|view| state_name(view.record.map(|record| record.state))),
         });
         let content_type = [(
             header::CONTENT_TYPE,

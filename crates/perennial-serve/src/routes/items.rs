@@ -280,7 +280,7 @@ pub(crate) async fn delete(
                 ));
             }
         };
-        service.gallery.count()?;
+        service.gallery.count_after_write();
         Ok(deleted)
     })
     .await?;

@@ -22,10 +22,14 @@ macro_rules! assets {
 }
 
 const ASSETS: &[(&str, &str)] = &assets![
+    "answers.js",
     "api.js",
     "app.js",
+    "backfill.js",
     "badges.js",
+    "compare.js",
     "compatibility.js",
+    "curve.js",
     "elements.js",
     "lineage.js",
     "refusals.js",
@@ -34,6 +38,7 @@ const ASSETS: &[(&str, &str)] = &assets![
     "style.css",
     "swap.js",
     "throughput.js",
+    "tiles.js",
 ];
 
 /// Nothing but our own files; images also from memory, for previews and thumbnails.

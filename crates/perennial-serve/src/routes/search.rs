@@ -1,5 +1,7 @@
 //! `POST /search`.
 
+mod second_stage;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,9 +13,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
+use self::second_stage::SecondStageBody;
 use super::Versioned;
 use super::parts::{LeftOutBody, PartBody};
-use crate::authorize::MayRead;
+use crate::authorize::Rights;
 use crate::body::{Format, Received};
 use crate::error::{ApiError, ErrorBody};
 use crate::images::EncodedImage;
@@ -21,12 +24,13 @@ use crate::mixed_search::{self, Found, Options, Query};
 use crate::openapi::{FilterSchema, Guarded, ItemIdSchema, WithBody};
 use crate::preparing::ReceivedInput;
 use crate::service::Service;
+use crate::two_stage::{Ranked, SecondStage, second_stage};
 
 /// What to search for: exactly one of `image`, `text`, `embedding` and `id`.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SearchBody {
-    /// A picture file (PNG, JPEG, WebP, GIF, BMP or TIFF) as base64; the live version embeds it.
+    /// A picture file (PNG, JPEG, WebP, GIF, BMP or TIFF) as base64; the live version embeds it, unless `as_version` names another.
     image: Option<String>,
     /// A text, where the live version embeds texts; it does so as a query.
     text: Option<String>,
@@ -56,6 +60,18 @@ pub(crate) struct SearchBody {
     /// known for a rate as small.
     #[schema(exclusive_minimum = 0, exclusive_maximum = 1)]
     max_false_accept_rate: Option<f64>,
+    /// Search with `image` as if this version, by name or alias, were live: with its own embedding of the picture and by its own routes. So an
+    /// answer can be compared before and after an upgrade. One that is not in memory is loaded, which takes a key with write scope (403), and
+    /// stays there until another is tried, the live version moves, or it was not asked for in ten minutes; 409 if it fails its checks.
+    as_version: Option<String>,
+    /// Second stage: the first so many hits are put in the order of their similarity to the query in the live version's space. Where their
+    /// embeddings are of other versions, their originals are fetched and embedded. Hits whose original cannot be used keep their places. At most
+    /// `limits.rerank`; it may be more than `limit`. 422 where the service has no `originals`, or for a query that is not of the live version.
+    #[schema(minimum = 1)]
+    rerank: Option<usize>,
+    /// Store what the second stage embedded, as a backfill does. Takes a key with write scope (403).
+    #[serde(default)]
+    backfill: bool,
 }
 
 fn default_limit() -> usize {
@@ -78,7 +94,8 @@ pub(crate) struct SearchForm {
 pub(crate) struct SearchAnswer {
     /// The version of the query.
     model_version: String,
-    /// Best first by `standard_score`: similarities of different spaces are not on one scale.
+    /// Best first by `standard_score`, since similarities of different spaces are not on one scale. With `rerank`, the first of them by
+    /// `own_score`, where they have one.
     hits: Vec<HitBody>,
     /// The parts of the gallery that were searched, and by which routes. Those of versions that the filter leaves out are not listed.
     parts: Vec<PartBody>,
@@ -87,6 +104,8 @@ pub(crate) struct SearchAnswer {
     not_searched: u64,
     /// The same by space, and why.
     left_out: Vec<LeftOutBody>,
+    /// What became of the second stage; null without `rerank`.
+    second_stage: Option<SecondStageBody>,
     /// From the body's end to the answer, in seconds.
     took_seconds: f64,
 }
@@ -100,6 +119,8 @@ pub(crate) struct HitBody {
     score: f32,
     /// The similarity less what is usual for this query among the items of its part, in standard deviations: comparable over all hits of an answer.
     standard_score: f64,
+    /// Cosine similarity to the query in the live version's space, from the second stage; null where that did not come to the hit.
+    own_score: Option<f32>,
     /// The space of the item: the version or outside encoder that embedded it.
     space: String,
     /// How the query reached it: `own`, `bridged` or `dual`.
@@ -114,12 +135,13 @@ pub(crate) struct HitBody {
 }
 
 impl HitBody {
-    fn new(merged: MergedHit, plan: &SearchPlan) -> Self {
+    fn new(merged: MergedHit, own_score: Option<f32>, plan: &SearchPlan) -> Self {
         let hit = merged.hit;
         Self {
             id: hit.id,
             score: hit.score,
             standard_score: merged.standard_score,
+            own_score,
             space: hit.model_version.clone(),
             route: plan.parts[merged.part].way.route().name(),
             model_version: hit.model_version,
@@ -130,8 +152,10 @@ impl HitBody {
 }
 
 impl SearchAnswer {
-    fn new(found: Found, took: Duration) -> Self {
+    fn new(found: Found, ranked: Option<&Ranked>, took: Duration) -> Self {
         let plan = &found.plan;
+        let own = ranked.map_or(&[][..], |ranked| &ranked.own);
+        let own = own.iter().copied().chain(std::iter::repeat(None));
         let parts = plan.parts.iter().zip(&found.thresholds);
         Self {
             model_version: found.version,
@@ -143,8 +167,10 @@ impl SearchAnswer {
             hits: found
                 .hits
                 .into_iter()
-                .map(|hit| HitBody::new(hit, plan))
+                .zip(own)
+                .map(|(hit, own)| HitBody::new(hit, own, plan))
                 .collect(),
+            second_stage: ranked.map(SecondStageBody::new),
             took_seconds: took.as_secs_f64(),
         }
     }
@@ -164,7 +190,7 @@ impl SearchAnswer {
         (status = 200, description = "The hits, best first.", body = SearchAnswer,
             headers(("x-model-version" = String, description = "The version of the query."))),
         (status = 404, description = "No item of this id.", body = ErrorBody),
-        (status = 409, description = "No certified route leads to any of the items.", body = ErrorBody),
+        (status = 409, description = "No certified route leads to any of the items, or `as_version` cannot be used.", body = ErrorBody),
         (status = 503, description = "No version is live.", body = ErrorBody),
         Guarded,
         WithBody
@@ -172,7 +198,7 @@ impl SearchAnswer {
     security(("key" = []))
 )]
 pub(crate) async fn search(
-    _: MayRead,
+    rights: Rights,
     State(service): State<Arc<Service>>,
     request: Request,
 ) -> Result<Versioned<SearchAnswer>, ApiError> {
@@ -203,24 +229,84 @@ pub(crate) async fn search(
             body.limit
         )));
     }
+    let second = second(&service, &rights, &body)?;
+    let as_version = body.as_version.take();
     let query = query(image, &mut body)?;
+    let as_version = match as_version {
+        Some(_) if !matches!(query, Query::Input(_)) => {
+            return Err(ApiError::unprocessable(
+                "as_version: only allowed with `image` and `text`, which that version embeds; say with `model_version` which one embedded `embedding`",
+            ));
+        }
+        Some(name) => {
+            let may_load = || rights.write_elsewhere();
+            Some(service.as_if_live(&name, may_load).await?)
+        }
+        None => None,
+    };
     let options = Options {
-        limit: body.limit,
+        limit: second
+            .as_ref()
+            .map_or(body.limit, |second| second.hits.max(body.limit)),
         filter: body.filter,
         exact: body.exact,
         force: body.force,
         max_false_accept_rate: body.max_false_accept_rate,
+        as_version,
     };
-    let found = mixed_search::search(&service, query, options).await?;
+    let mut found = mixed_search::search(&service, query, options).await?;
+    let ranked = match &second {
+        Some(second) => Some(second_stage(&service, &mut found, second).await?),
+        None => None,
+    };
+    found.hits.truncate(body.limit);
     let took = start.elapsed();
     service.recent.searched(took);
     Ok(Versioned {
         model_version: found.version.clone(),
-        body: SearchAnswer::new(found, took),
+        body: SearchAnswer::new(found, ranked.as_ref(), took),
     })
 }
 
 const ONE_QUERY: &str = "expected exactly one of `image`, `text`, `embedding` and `id`";
+
+/// The second stage that is asked for.
+///
+/// **Errors**: 422 for settings that do not go together or are out of range, 403 for a write without the right to it.
+fn second(
+    service: &Service,
+    rights: &Rights,
+    body: &SearchBody,
+) -> Result<Option<SecondStage>, ApiError> {
+    let Some(hits) = body.rerank else {
+        return match body.backfill {
+            true => Err(ApiError::unprocessable(
+                "backfill: only allowed with `rerank`; POST /backfill embeds everything again",
+            )),
+            false => Ok(None),
+        };
+    };
+    let most = service.config.limits.rerank;
+    if !(1..=most).contains(&hits) {
+        return Err(ApiError::unprocessable(format!(
+            "rerank: got {hits}, must be 1 to {most} (limits.rerank)"
+        )));
+    }
+    if body.as_version.is_some() {
+        return Err(ApiError::unprocessable(
+            "rerank: not allowed with `as_version`, since the live version ranks",
+        ));
+    }
+    // Before the search, which would be in vain.
+    service.second_stages.originals()?;
+    if body.backfill {
+        rights.write()?;
+    }
+    Ok(Some(SecondStage {
+        hits,
+        backfill: body.backfill,
+    }))
+}
 
 /// The one thing that is searched for.
 fn query(image: Option<EncodedImage>, body: &mut SearchBody) -> Result<Query, ApiError> {

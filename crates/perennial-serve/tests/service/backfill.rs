@@ -16,11 +16,11 @@ use crate::encoder::{expected, png};
 use crate::harness::{Running, Setup, base64, image};
 use crate::limits::wait_until;
 
-fn colour(id: u64) -> [u8; 3] {
+pub fn colour(id: u64) -> [u8; 3] {
     [40 + 20 * (id as u8 % 10), 200 - 10 * id as u8, 90]
 }
 
-fn pictures(setup: &Setup) -> PathBuf {
+pub fn pictures(setup: &Setup) -> PathBuf {
     let folder = setup.folder.path().join("pictures");
     std::fs::create_dir_all(&folder).unwrap();
     folder
@@ -49,7 +49,7 @@ fn add_with(setup: &Setup, id: u64, payload: Value) {
 }
 
 /// Items of the first version, pictures of all of them, and the second version live.
-fn upgraded(items: u64) -> Setup {
+pub fn upgraded(items: u64) -> Setup {
     let setup = Setup::new(&["0", "0.5", "1"]);
     setup.registry.set_alias("live", "v0002").unwrap();
     setup.pairs.allow("v0002", "v0001");
@@ -80,16 +80,16 @@ fn post(service: &Running, path: &str) -> Value {
     Call::new("POST", path).send(service.address).expect(200)
 }
 
-fn item(service: &Running, id: u64) -> Value {
+pub fn item(service: &Running, id: u64) -> Value {
     let path = format!("/gallery/items/{id}?embedding=true");
     service.get(&path).expect(200)
 }
 
-fn per_version(service: &Running) -> Value {
+pub fn per_version(service: &Running) -> Value {
     service.get("/gallery/stats").expect(200)["per_version"].clone()
 }
 
-fn is_near(item: &Value, colour: [u8; 3], angle: f32) -> bool {
+pub fn is_near(item: &Value, colour: [u8; 3], angle: f32) -> bool {
     let row = item["embedding"].as_array().unwrap();
     let row = row.iter().map(|value| value.as_f64().unwrap() as f32);
     row.zip(expected(colour, angle))

@@ -470,3 +470,19 @@ fn items_of_another_dimension_are_kept_and_not_searched() {
         (3, &json!(0))
     );
 }
+
+#[test]
+fn a_write_that_cannot_be_counted_is_acknowledged() {
+    let service = Setup::new(&["0"]).start();
+    service.store(1, RED, 0.0, "v0001").expect(200);
+    let store = &service.setup.store;
+    store.uncountable_after_write.store(true, Ordering::SeqCst);
+    let stored = service.store(2, GREEN, 0.0, "v0001").expect(200);
+    assert_eq!(stored["inserted"], 1);
+    let deleted = service.call("DELETE", "/gallery/items", &json!({"ids": [1]}));
+    assert_eq!(deleted.expect(200)["deleted"], 1);
+    assert_eq!(service.get("/gallery/stats").code(503), "unavailable");
+    store.uncountable_after_write.store(false, Ordering::SeqCst);
+    store.uncountable.store(false, Ordering::SeqCst);
+    assert_eq!(service.get("/gallery/stats").expect(200)["items"], 1);
+}

@@ -29,4 +29,6 @@ mod swaps;
 mod texts;
 #[cfg(feature = "tls")]
 mod tls;
+mod tried_versions;
+mod two_stage;
 mod upstream_double;

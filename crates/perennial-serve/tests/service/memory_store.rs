@@ -16,6 +16,9 @@ use perennial_gallery::{
 pub struct MemoryStore {
     content: Mutex<Content>,
     pub broken: AtomicBool,
+    /// From the next write on, nothing can be counted.
+    pub uncountable_after_write: AtomicBool,
+    pub uncountable: AtomicBool,
     /// Another compaction runs.
     pub compacting: AtomicBool,
     pub flushed: AtomicBool,
@@ -55,6 +58,16 @@ impl MemoryStore {
             return Err(GalleryError::Storage {
                 path: "/secret/gallery".into(),
                 problem: "no space left on device".to_owned(),
+            });
+        }
+        Ok(())
+    }
+
+    fn check_countable(&self) -> Result<(), GalleryError> {
+        if self.uncountable.load(Ordering::SeqCst) {
+            return Err(GalleryError::Storage {
+                path: "/secret/gallery".into(),
+                problem: "cannot be read".to_owned(),
             });
         }
         Ok(())
@@ -115,6 +128,7 @@ fn wrong_dimension(what: String, found: usize, expected: usize) -> GalleryError 
 
 impl VectorStore for MemoryStore {
     fn spaces(&self) -> Result<Vec<SpaceStats>, GalleryError> {
+        self.check_countable()?;
         let content = self.content.lock().unwrap();
         let stats = content.spaces.values().map(|space| SpaceStats {
             space: space.clone(),
@@ -178,6 +192,9 @@ impl VectorStore for MemoryStore {
             }
         }
         content.forget_emptied(&before);
+        if self.uncountable_after_write.load(Ordering::SeqCst) {
+            self.uncountable.store(true, Ordering::SeqCst);
+        }
         Ok(upserted)
     }
 
@@ -306,6 +323,7 @@ impl Snapshots for MemoryStore {
 
 impl Maintenance for MemoryStore {
     fn stats(&self) -> Result<GalleryStats, GalleryError> {
+        self.check_countable()?;
         let content = self.content.lock().unwrap();
         let mut per_version = BTreeMap::new();
         for item in content.items.values() {

@@ -143,6 +143,27 @@ fn old_encoders_come_and_go_with_what_needs_them() {
     assert_eq!(service.setup.loads.of("v0001"), (2, 1));
 }
 
+#[test]
+fn an_old_encoder_that_is_repaired_is_used_again() {
+    let setup = mixed("0");
+    setup
+        .pairs
+        .certify("v0002", "v0001", vec![dual(0.5), bridged()]);
+    let path = setup
+        .registry
+        .weights_path(&setup.registry.get("v0001").unwrap());
+    std::fs::write(&path, b"1").unwrap();
+    let service = setup.start();
+    let old = part(&by_picture(&service, OLD[0]), "v0001").clone();
+    assert_eq!(old["route"], "bridged");
+    let line = r#"perennial_route_fallback_items{space="v0001"} 4"#;
+    assert!(metrics(&service).contains(line));
+    std::fs::write(&path, b"0").unwrap();
+    wait(|| part(&by_picture(&service, OLD[0]), "v0001")["route"] == "dual");
+    let line = r#"perennial_route_fallback_items{space="v0001"} 0"#;
+    assert!(metrics(&service).contains(line));
+}
+
 /// Until something holds that happens within seconds.
 fn wait(holds: impl Fn() -> bool) {
     for _ in 0..600 {

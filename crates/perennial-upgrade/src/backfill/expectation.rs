@@ -106,6 +106,11 @@ impl Expectation {
         Some(sum / stored.items as f64)
     }
 
+    /// The same once every item is embedded by the live version: its own figure.
+    pub fn complete(&self) -> Option<f64> {
+        self.own
+    }
+
     /// The spaces but the live one, the worst served first: those without a certificate, whose items are not found at all, then by the smallest
     /// certified margin, then by name.
     pub fn worst_first(&self, stored: &Stored, live: &str) -> Vec<String> {
@@ -244,6 +249,7 @@ mod tests {
         assert!((quality - 0.65).abs() < 1e-12, "{quality}");
         let all = stored(&[("v0003", 5)]);
         assert_eq!(expectation.quality(&all, "v0003"), Some(0.9));
+        assert_eq!(expectation.complete(), Some(0.9));
         let unknown = stored(&[("clip", 1), ("v0003", 5)]);
         assert_eq!(expectation.quality(&unknown, "v0003"), None);
         assert_eq!(expectation.quality(&stored(&[]), "v0003"), None);

@@ -123,6 +123,7 @@ pub(crate) async fn waiting(
     }
     blocking(move || {
         let run = service.backfill.run().ok_or_else(not_running)?;
+        service.backfill.hear(Instant::now());
         // No more than can be sent back at once.
         let limit = limit.min(service.config.batching.queue_images);
         let items = reembedding::waiting(&service, &run, limit)?;
@@ -174,6 +175,7 @@ async fn carry_out(
 ) -> Result<Json<PushAnswer>, ApiError> {
     let begun = Instant::now();
     let run = service.backfill.run().ok_or_else(not_running)?;
+    service.backfill.hear(begun);
     let live = service.inference.snapshot()?;
     if live.name() != run.target {
         return Err(ApiError::conflict(format!(

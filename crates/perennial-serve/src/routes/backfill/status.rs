@@ -5,13 +5,14 @@ use std::collections::BTreeMap;
 use perennial_gallery::ItemId;
 use perennial_upgrade::Stored;
 use perennial_upgrade::backfill::{
-    BackfillState, CurvePoint, Failure, Order, OriginalsSource, StopRule,
+    BackfillState, CurvePoint, Expectation, Failure, Order, OriginalsSource, StopRule,
 };
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::backfill::{View, others};
 use crate::openapi::ItemIdSchema;
+use crate::reembedding::expectation;
 use crate::service::Service;
 
 /// Failed items that are named in an answer.
@@ -98,7 +99,7 @@ pub(crate) struct FailureBody {
 }
 
 impl FailureBody {
-    pub(super) fn new(id: &ItemId, failure: &Failure) -> Self {
+    pub(in crate::routes) fn new(id: &ItemId, failure: &Failure) -> Self {
         Self {
             id: id.clone(),
             reason: failure.reason.name(),
@@ -114,6 +115,8 @@ pub(crate) struct ExpectedBody {
     measure: String,
     /// Now, a fraction.
     now: f64,
+    /// Once the live version has embedded every item.
+    complete: f64,
 }
 
 /// One point of the curve.
@@ -140,17 +143,47 @@ impl From<&CurvePoint> for PointBody {
     }
 }
 
+/// A state as clients and metrics have it.
+pub(in crate::routes) fn state_name(state: Option<BackfillState>) -> &'static str {
+    match state {
+        None => "idle",
+        Some(BackfillState::Running) => "running",
+        Some(BackfillState::Paused) => "paused",
+        Some(BackfillState::Finished) => "finished",
+    }
+}
+
 /// Everything that is known; blocks.
 pub(super) fn view(service: &Service) -> BackfillBody {
     let live = service.inference.live.current();
     let live = live.as_ref().map(|live| live.name());
     let stored = service.gallery.stored();
-    service.backfill.view(|view| body(view, &stored, live))
+    // While it runs, it is known already.
+    let target = service.backfill.view(|view| match view.expectation {
+        Some(_) => None,
+        None => target(view, live).map(str::to_owned),
+    });
+    // What cannot be read lets expect nothing; the start of a backfill reports it.
+    let read = target.and_then(|target| expectation(service, &target).ok());
+    service
+        .backfill
+        .view(|view| body(view, &stored, live, read.as_ref()))
 }
 
-fn body(view: &View<'_>, stored: &Stored, live: Option<&str>) -> BackfillBody {
+/// The version that embeds, or would.
+fn target<'a>(view: &View<'a>, live: Option<&'a str>) -> Option<&'a str> {
+    let of_record = view.record.map(|record| record.target.as_str());
+    of_record.or(live)
+}
+
+fn body(
+    view: &View<'_>,
+    stored: &Stored,
+    live: Option<&str>,
+    read: Option<&Expectation>,
+) -> BackfillBody {
     let record = view.record;
-    let target = record.map(|record| record.target.as_str()).or(live);
+    let target = target(view, live);
     let failures = record.map_or(0, |record| record.failures());
     let others = others(stored, target);
     let left = others.saturating_sub(failures);
@@ -167,14 +200,9 @@ fn body(view: &View<'_>, stored: &Stored, live: Option<&str>) -> BackfillBody {
             items => (items - others) as f64 / items as f64,
         })
     };
-    let expected = view.expectation.zip(target);
+    let expected = view.expectation.or(read).zip(target);
     BackfillBody {
-        state: match record.map(|record| record.state) {
-            None => "idle",
-            Some(BackfillState::Running) => "running",
-            Some(BackfillState::Paused) => "paused",
-            Some(BackfillState::Finished) => "finished",
-        },
+        state: state_name(record.map(|record| record.state)),
         waits_for_load: view.waits_for_load,
         reason: record.and_then(|record| record.reason.clone()),
         model_version: record.map(|record| record.target.clone()),
@@ -215,6 +243,7 @@ fn body(view: &View<'_>, stored: &Stored, live: Option<&str>) -> BackfillBody {
             Some(ExpectedBody {
                 measure: expectation.measure.clone()?,
                 now: expectation.quality(stored, target)?,
+                complete: expectation.complete()?,
             })
         }),
         curve: record.map_or_else(Vec::new, |record| {

@@ -1,6 +1,6 @@
 //! A batch on its way into the gallery: images and texts become embeddings, versions are checked, then all of it is stored at once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -253,6 +253,10 @@ fn commit(service: &Service, items: Vec<Item>, force: bool) -> Result<Upserted, 
     }
     let forced = admit(service, &known, force)?;
     let items_stored = items.len() as u64;
+    let mut written: BTreeMap<String, u64> = BTreeMap::new();
+    for item in &items {
+        *written.entry(item.model_version.clone()).or_default() += 1;
+    }
     let start = Instant::now();
     let _shared = service.backfill.shared_write();
     let upserted = service.gallery.store.upsert(items)?;
@@ -264,6 +268,9 @@ fn commit(service: &Service, items: Vec<Item>, force: bool) -> Result<Upserted, 
             .fetch_add(items_stored, Ordering::Relaxed);
         service.telemetry.forced("upsert", items_stored);
     }
-    service.gallery.count()?;
+    for (version, items) in written {
+        service.gallery.samples.wrote(&version, items);
+    }
+    service.gallery.count_after_write();
     Ok(upserted)
 }

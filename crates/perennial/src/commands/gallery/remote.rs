@@ -1,5 +1,7 @@
 //! The gallery of a running service, over HTTP. The functions return the same values as the local gallery.
 
+use std::collections::BTreeMap;
+
 use perennial_gallery::{Filter, GalleryStats, ItemId, SnapshotInfo};
 use perennial_upgrade::{PlannedPart, Route};
 use serde::{Deserialize, Serialize};
@@ -19,6 +21,24 @@ pub struct Found {
     pub not_searched: u64,
     /// The same by space.
     pub left_out: Vec<LeftOut>,
+    /// What became of the first hits, where they were ranked anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second_stage: Option<SecondStage>,
+}
+
+/// What became of the first hits of a two-stage search.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct SecondStage {
+    pub hits: usize,
+    /// Hits that the live version had embedded already.
+    pub known: usize,
+    /// Hits that it embedded now.
+    pub embedded: usize,
+    /// Hits whose originals could not be used, by reason.
+    pub failed: BTreeMap<String, u64>,
+    pub out_of_time: usize,
+    pub fetch_seconds: f64,
+    pub embed_seconds: f64,
 }
 
 /// One item that was found.
@@ -29,6 +49,9 @@ pub struct FoundHit {
     pub score: f32,
     /// The similarity less what is usual for the query in its part, in standard deviations.
     pub standard_score: f64,
+    /// Cosine similarity to the query in the live version's space, of a two-stage search.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub own_score: Option<f32>,
     pub space: String,
     pub route: String,
     /// The same as `space`.

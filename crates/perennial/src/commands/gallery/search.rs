@@ -13,7 +13,7 @@ use serde_json::json;
 
 use self::local::LocalSearch;
 use super::given::{given, parse_id};
-use super::remote::{self, Found};
+use super::remote::{self, Found, SecondStage};
 use super::rules::certification;
 use super::version_names;
 use crate::arguments::GlobalArguments;
@@ -49,6 +49,9 @@ pub struct Arguments {
     /// Search only items with this label; repeatable
     #[arg(long)]
     label: Vec<u32>,
+    /// In a service that knows the originals: embed the first N hits again with the live version, and put them in its order
+    #[arg(long, value_name = "N")]
+    rerank: Option<usize>,
     /// Search stored versions of the query's dimension even where no route is certified
     #[arg(long)]
     force: bool,
@@ -65,6 +68,11 @@ pub fn run(
         let found = search_service(arguments, gallery.exact, client)?;
         terminal.result(&found, |_| table(&found))?;
         return Ok(ExitStatus::Done);
+    }
+    if arguments.rerank.is_some() {
+        return Err(usage(
+            "--rerank: only a service that knows the originals (`originals` in its configuration) ranks anew; pass --server URL",
+        ));
     }
     let registry = global.open_registry()?;
     let rules = certification(&registry, gallery)?;
@@ -142,11 +150,36 @@ fn search_service(
     if let Some(id) = &arguments.id {
         query["id"] = json!(id);
     }
+    if let Some(hits) = arguments.rerank {
+        query["rerank"] = json!(hits);
+    }
     let shown = |error| match &arguments.image {
         Some(image) => anyhow::Error::context(error, image.display().to_string()),
         None => error,
     };
     remote::search(client, &query).map_err(shown)
+}
+
+fn ranked_anew(stage: &SecondStage) -> String {
+    let failed = stage.failed.iter();
+    let mut left: Vec<String> = failed
+        .map(|(reason, hits)| format!("{hits} {reason}"))
+        .collect();
+    if stage.out_of_time > 0 {
+        left.push(format!("{} out of time", stage.out_of_time));
+    }
+    let left = match left.is_empty() {
+        true => String::new(),
+        false => format!("; kept their places: {}", left.join(", ")),
+    };
+    format!(
+        "ranked anew by the live version: {} of {} hits, {} embedded for it{left}; originals fetched in {:.2} s, embedded in {:.2} s\n",
+        stage.known + stage.embedded,
+        stage.hits,
+        stage.embedded,
+        stage.fetch_seconds,
+        stage.embed_seconds
+    )
 }
 
 /// The hits, then how the parts were searched if there are several, then what was not searched.
@@ -156,14 +189,20 @@ fn table(found: &Found) -> String {
         let label = hit
             .label
             .map_or_else(|| "-".to_owned(), |label| label.to_string());
+        let own = hit
+            .own_score
+            .map_or_else(String::new, |own| format!(", {own:.4} by the live version"));
         text.push_str(&format!(
-            "{:.4}  {:+7.2}  {:<24}  label {label:<6}  {} by route {}\n",
+            "{:.4}  {:+7.2}  {:<24}  label {label:<6}  {} by route {}{own}\n",
             hit.score,
             hit.standard_score,
             hit.id.to_string(),
             hit.space,
             hit.route
         ));
+    }
+    if let Some(stage) = &found.second_stage {
+        text.push_str(&ranked_anew(stage));
     }
     let several = found.parts.len() > 1;
     if several {

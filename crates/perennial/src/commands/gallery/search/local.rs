@@ -128,6 +128,7 @@ impl LocalSearch<'_> {
                 id: merged.hit.id,
                 score: merged.hit.score,
                 standard_score: merged.standard_score,
+                own_score: None,
                 space: merged.hit.model_version.clone(),
                 route,
                 model_version: merged.hit.model_version,
@@ -151,6 +152,7 @@ impl LocalSearch<'_> {
             parts: plan.parts.iter().map(FoundPart::of).collect(),
             not_searched: plan.not_searched_items(),
             left_out: left_out.collect(),
+            second_stage: None,
         })
     }
 

@@ -1,0 +1,301 @@
+//! The second stage of a search: the first hits whose originals can be fetched are embedded by the live version, and ranked by its own
+//! similarities.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use perennial_gallery::{ItemId, StoredItem};
+use perennial_upgrade::backfill::{
+    Failure, Originals, OriginalsSource, Outcome, Reembedded, Replaced,
+};
+use perennial_upgrade::{LoadedModel, rerank};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout_at;
+
+use crate::config::ServeConfig;
+use crate::durations::seconds;
+use crate::error::{ApiError, ServeError};
+use crate::mixed_search::Found;
+use crate::reembedding::{Embedded, Fetched, commit, embed_originals, fetch};
+use crate::service::{Service, blocking};
+use crate::telemetry::Stage;
+
+/// Searches in their second stage at once; others wait for their turn, which counts as their time. With [`STEP`], it bounds the originals that are in
+/// memory.
+const AT_ONCE: usize = 2;
+/// Originals of one step.
+const STEP: usize = 8;
+
+/// Where the second stage has its originals from, and who is at it.
+pub(crate) struct SecondStages {
+    originals: Option<Arc<dyn Originals>>,
+    places: Arc<Semaphore>,
+    time: Duration,
+}
+
+impl SecondStages {
+    /// Opens the place of the originals, if one is configured.
+    ///
+    /// # Errors
+    /// A folder or an address that cannot be used.
+    pub(crate) fn of(config: &ServeConfig) -> Result<Self, ServeError> {
+        let open = |place: &String| {
+            let max_bytes = config.limits.image_bytes as u64;
+            OriginalsSource::of_argument(place)
+                .open(config.downloads.client(), max_bytes)
+                .map_err(|problem| ServeError::Config {
+                    key: "originals".into(),
+                    problem,
+                })
+        };
+        let originals = config.originals.as_ref().map(open).transpose()?.flatten();
+        Ok(Self {
+            originals,
+            places: Arc::new(Semaphore::new(AT_ONCE)),
+            time: seconds(config.timeouts.rerank_seconds),
+        })
+    }
+
+    /// The place of the originals.
+    ///
+    /// # Errors
+    /// 422 where none is configured.
+    pub(crate) fn originals(&self) -> Result<&Arc<dyn Originals>, ApiError> {
+        self.originals.as_ref().ok_or_else(|| {
+            ApiError::unprocessable(
+                "rerank: this service does not know where the originals are; its configuration names them (`originals`)",
+            )
+        })
+    }
+}
+
+/// What is asked for.
+pub(crate) struct SecondStage {
+    /// The first so many hits.
+    pub(crate) hits: usize,
+    /// Store what was embedded.
+    pub(crate) backfill: bool,
+}
+
+/// What became of the first hits.
+#[derive(Default)]
+pub(crate) struct Ranked {
+    /// The query's similarity to each of them in the live version's space, where it is known; in the order of the hits.
+    pub(crate) own: Vec<Option<f32>>,
+    /// Hits that the live version had embedded already.
+    pub(crate) known: usize,
+    /// Hits that it embedded now.
+    pub(crate) embedded: usize,
+    /// Hits whose originals could not be used.
+    pub(crate) failed: Vec<(StoredItem, Failure)>,
+    /// Hits that were deleted meanwhile.
+    pub(crate) deleted: usize,
+    /// Hits whose turn did not come in time.
+    pub(crate) out_of_time: usize,
+    /// What became of the write, or why there was none; `None` where none was asked for.
+    pub(crate) written: Option<Result<Replaced, ApiError>>,
+    pub(crate) fetching: Duration,
+    pub(crate) embedding: Duration,
+    pub(crate) writing: Duration,
+}
+
+/// Ranks the first hits again.
+///
+/// # Errors
+/// 422 where no originals are configured or the query is not of the live version, 429 for a full queue, and those of the gallery. That an original
+/// cannot be used is no error, nor that what was embedded cannot be stored.
+pub(crate) async fn second_stage(
+    service: &Arc<Service>,
+    found: &mut Found,
+    asked: &SecondStage,
+) -> Result<Ranked, ApiError> {
+    let begun = Instant::now();
+    let deadline = tokio::time::Instant::from_std(begun + service.second_stages.time);
+    let originals = Arc::clone(service.second_stages.originals()?);
+    let model = live_model(service, found)?;
+    let mut work = Work {
+        ranked: Ranked::default(),
+        own: BTreeMap::new(),
+        query: std::mem::take(&mut found.query),
+        batch: Vec::new(),
+    };
+    let count = asked.hits.min(found.hits.len());
+    let first = found.hits.iter().take(count);
+    let ids: Vec<ItemId> = first.map(|merged| merged.hit.id.clone()).collect();
+    let mut waiting = work.sort(service, &model, ids).await?;
+    let mut place = None;
+    if !waiting.is_empty() {
+        let turn = Arc::clone(&service.second_stages.places).acquire_owned();
+        if let Ok(turn) = timeout_at(deadline, turn).await {
+            place = Some(Arc::new(turn.map_err(ApiError::internal)?));
+        }
+    }
+    while let (Some(place), false) = (&place, waiting.is_empty()) {
+        let rest = waiting.split_off(STEP.min(waiting.len()));
+        let step = std::mem::replace(&mut waiting, rest);
+        let fetched = fetch_some(service, place, &originals, step.into(), deadline);
+        let start = Instant::now();
+        let fetched = timeout_at(deadline, fetched).await;
+        work.ranked.fetching += start.elapsed();
+        let Ok(fetched) = fetched else {
+            break;
+        };
+        let start = Instant::now();
+        let embedding = embed_originals(service, &model, fetched?);
+        let embedded = timeout_at(deadline, embedding).await;
+        work.ranked.embedding += start.elapsed();
+        let Ok(embedded) = embedded else {
+            break;
+        };
+        work.take_in(embedded?);
+    }
+    drop(place);
+    let Work {
+        mut ranked,
+        mut own,
+        batch,
+        ..
+    } = work;
+    ranked.out_of_time =
+        count - ranked.known - ranked.embedded - ranked.deleted - ranked.failed.len();
+    if asked.backfill {
+        let start = Instant::now();
+        ranked.written = Some(write(service, &model, batch).await);
+        ranked.writing = start.elapsed();
+    }
+    let rest = found.hits.split_off(count);
+    let first = std::mem::take(&mut found.hits).into_iter();
+    let first = first.map(|merged| {
+        let own = own.remove(&merged.hit.id);
+        (merged, own)
+    });
+    for (merged, own) in rerank(first.collect()) {
+        found.hits.push(merged);
+        ranked.own.push(own);
+    }
+    found.hits.extend(rest);
+    service.telemetry.stage(Stage::Rerank, begun.elapsed());
+    Ok(ranked)
+}
+
+/// The live version, if the query is of it.
+fn live_model(service: &Service, found: &Found) -> Result<Arc<LoadedModel>, ApiError> {
+    let model = match &found.model {
+        Some(model) => Arc::clone(model),
+        None => service.inference.snapshot()?,
+    };
+    if model.name() == found.version {
+        return Ok(model);
+    }
+    Err(ApiError::unprocessable(format!(
+        "rerank: hits are ranked by the live version {}, and this query is of {}; search by picture, or with an embedding or an item of {}",
+        model.name(),
+        found.version,
+        model.name()
+    )))
+}
+
+struct Work {
+    ranked: Ranked,
+    own: BTreeMap<ItemId, f32>,
+    /// `[dim]`
+    query: Vec<f32>,
+    batch: Vec<Reembedded>,
+}
+
+impl Work {
+    /// Both are of the live version, so that they have one dimension.
+    fn similarity(&self, embedding: &[f32]) -> f32 {
+        let products = self.query.iter().zip(embedding);
+        products.map(|(one, other)| one * other).sum()
+    }
+
+    /// Reads the items; those of the live version are known already. Gives back the others, in the order of the hits.
+    async fn sort(
+        &mut self,
+        service: &Arc<Service>,
+        model: &Arc<LoadedModel>,
+        ids: Vec<ItemId>,
+    ) -> Result<VecDeque<StoredItem>, ApiError> {
+        let items = {
+            let (service, ids) = (Arc::clone(service), ids.clone());
+            blocking(move || Ok(service.gallery.store.get(&ids, true)?)).await?
+        };
+        let items = items.into_iter().map(|item| (item.id.clone(), item));
+        let mut items: BTreeMap<ItemId, StoredItem> = items.collect();
+        let mut waiting = VecDeque::with_capacity(ids.len());
+        for id in ids {
+            match items.remove(&id) {
+                None => self.ranked.deleted += 1,
+                Some(StoredItem {
+                    embedding: Some(embedding),
+                    model_version,
+                    ..
+                }) if model_version == model.name() => {
+                    self.ranked.known += 1;
+                    self.own.insert(id, self.similarity(&embedding));
+                }
+                Some(item) => waiting.push_back(item),
+            }
+        }
+        Ok(waiting)
+    }
+
+    fn take_in(&mut self, embedded: Embedded) {
+        let Embedded { batch, failed } = embedded;
+        for one in &batch {
+            let similarity = self.similarity(&one.embedding);
+            self.own.insert(one.item.id.clone(), similarity);
+        }
+        self.ranked.embedded += batch.len();
+        self.batch.extend(batch);
+        self.ranked.failed.extend(failed);
+    }
+}
+
+/// Fetches the originals of one step.
+async fn fetch_some(
+    service: &Arc<Service>,
+    place: &Arc<OwnedSemaphorePermit>,
+    originals: &Arc<dyn Originals>,
+    items: Vec<StoredItem>,
+    deadline: tokio::time::Instant,
+) -> Result<Vec<Fetched>, ApiError> {
+    let (service, originals) = (Arc::clone(service), Arc::clone(originals));
+    // Held by the threads that fetch, which go on when the time is over or the client leaves.
+    let place = Arc::clone(place);
+    blocking(move || {
+        let _place = place;
+        let go_on =
+            || !service.draining.load(Ordering::Relaxed) && tokio::time::Instant::now() < deadline;
+        Ok(fetch(&*originals, items, &go_on))
+    })
+    .await
+}
+
+/// Stores what was embedded, unless somebody changed it meanwhile. A backfill that runs counts it as its own.
+async fn write(
+    service: &Arc<Service>,
+    model: &Arc<LoadedModel>,
+    batch: Vec<Reembedded>,
+) -> Result<Replaced, ApiError> {
+    let replaced = commit(service, model, batch).await?;
+    let is_its_target = |run: crate::backfill::Run| run.target == model.name();
+    if service.backfill.run().is_some_and(is_its_target) {
+        let outcome = Outcome {
+            done: replaced.done.clone(),
+            changed: replaced.changed.clone(),
+            failed: Vec::new(),
+        };
+        let service = Arc::clone(service);
+        blocking(move || {
+            let stored = service.gallery.stored();
+            service.backfill.note(&outcome, Duration::ZERO, &stored);
+            Ok(())
+        })
+        .await?;
+    }
+    Ok(replaced)
+}

@@ -1,0 +1,22 @@
+// What an answer to a search says, in words.
+
+import { counted, milliseconds } from "./elements.js";
+
+/** How many hits are from which space and by which route, by which version, how fast, and what was not searched. */
+export function summaryOf({ model_version: version, hits, parts = [], not_searched: left = 0, left_out: leftOut = [], took_seconds: took }) {
+  if (hits.length === 0) return `Nothing found. The gallery is empty, or no item passes the filters.${notSearched(left, leftOut)}`;
+  const shares = new Map();
+  for (const hit of hits) shares.set(hit.model_version, (shares.get(hit.model_version) ?? 0) + 1);
+  const routes = new Map(parts.flatMap(({ spaces, route }) => spaces.map((space) => [space, route])));
+  const by = (name) => (routes.has(name) && routes.get(name) !== "own" ? ` by route ${routes.get(name)}` : "");
+  const mix = [...shares].sort(([a], [b]) => a.localeCompare(b)).map(([name, count]) => `${count} from ${name}${by(name)}`);
+  const scale = parts.length > 1 ? " Ranked by how far each score is above what is usual in its space." : "";
+  return `${counted(hits.length, "item")}: ${mix.join(", ")}. Query by ${version}, answered in ${milliseconds(took)}.${scale}${notSearched(left, leftOut)}`;
+}
+
+// What is left out depends on the query, so the reasons are those of this answer.
+function notSearched(left, leftOut) {
+  if (left === 0) return "";
+  const reasons = leftOut.map(({ space, reason }) => `${space} (${reason})`).join("; ");
+  return ` ${counted(left, "item")} not searched${reasons ? `: ${reasons}` : ""}.`;
+}
