@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use perennial_core::{Embeddings, Modality, ModelVersion, Registry};
 use perennial_formats::read_embeddings;
-use perennial_gallery::{EmbeddedGallery, Item, ItemId, Maintenance, StoredItem, VectorStore};
+use perennial_gallery::{EmbeddedGallery, Item, ItemId, Maintenance, VectorStore};
 use perennial_upgrade::{Certification, Insertion, LoadedModel, Stored};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
