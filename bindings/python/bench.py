@@ -18,9 +18,9 @@ import time
 for name in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
     os.environ.pop(name, None)
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-import perennial  # noqa: E402
+import perennial
 
 PENALTY = 1e-3
 

@@ -118,14 +118,9 @@ impl NativeBridge {
         let (from_id, to_id) = (space_id(new_space)?, space_id(old_space)?);
         let bridge = py.detach(|| -> Result<Bridge, Failure> {
             let [from_classes, to_classes] = classes(&new_labels, &old_labels);
-            let side = |rows: Matrix<'_>, labels| Labelled {
-                rows: rows.values,
-                dim: rows.dim,
-                labels,
-            };
             let bridge = fit_from_labels(
-                &side(from, &from_classes),
-                &side(to, &to_classes),
+                &labelled(from, &from_classes),
+                &labelled(to, &to_classes),
                 &recipe,
                 from.space(from_id.as_ref()),
                 to.space(to_id.as_ref()),
@@ -252,6 +247,15 @@ fn expect_dim<'a>(name: &str, rows: Matrix<'a>, space: &SpaceRef) -> Result<Matr
     match space.accept(&rows.space(None)) {
         Ok(()) => Ok(rows),
         Err(problem) => Err(Failure::Argument(format!("{name}: {problem}"))),
+    }
+}
+
+/// Rows with the numbers of their classes.
+fn labelled<'a>(rows: Matrix<'a>, labels: &'a [u32]) -> Labelled<'a> {
+    Labelled {
+        rows: rows.values,
+        dim: rows.dim,
+        labels,
     }
 }
 

@@ -74,7 +74,7 @@ def test_the_gradient_is_that_of_the_loss(seed, masking):
     count, dim = random.integers(1, 7), random.integers(2, 6)
     new, old, step = random.normal(size=(count, dim)), random.normal(size=(count, dim)), random.normal(size=(count, dim))
     labels = random.integers(0, 2, count)
-    loss = lambda by: hoc_loss(new + by * step, old, labels, weight=0.4, mu=5.0, masking=masking)  # noqa: E731
+    loss = lambda by: hoc_loss(new + by * step, old, labels, weight=0.4, mu=5.0, masking=masking)
     slope = (loss(1e-5).loss - loss(-1e-5).loss) / 2e-5
     assert (loss(0).gradient * step).sum() == pytest.approx(slope, abs=1e-6)
 

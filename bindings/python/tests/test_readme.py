@@ -15,7 +15,7 @@ def test_examples_run_and_have_the_figures_of_the_program(monkeypatch, tmp_path)
     assert len(blocks) >= 3
     names = {"tmp": str(tmp_path)}
     for block in blocks:
-        exec(compile(block, "README.md", "exec"), names)  # noqa: S102
+        exec(compile(block, "README.md", "exec"), names)
     wanted = document("certificate-dual")
     assert names["certificate"].to_dict()["tasks"] == wanted["tasks"][:1]
     assert names["advice"].to_dict()["tasks"] == document("advice")["tasks"]

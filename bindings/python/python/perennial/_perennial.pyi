@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-Matrix = npt.NDArray[np.float32]
-Tags = Sequence[int] | Sequence[str]
+Matrix: TypeAlias = npt.NDArray[np.float32]
+Tags: TypeAlias = Sequence[int] | Sequence[str]
 
 __version__: str
 

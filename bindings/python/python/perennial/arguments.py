@@ -49,9 +49,10 @@ def tags(name: str, values: Iterable[Any] | None) -> list[int] | list[str] | Non
         array = np.asarray(values)
         if array.ndim != 1:
             raise ValueError(f"{name}: expected shape [n], found {list(array.shape)}")
+        plain: list[int] | list[str] = array.tolist()
         if array.dtype.kind in "iuU":
-            return array.tolist()
-        values = array.tolist()
+            return plain
+        values = plain
     return [_tag(name, value) for value in values]  # type: ignore[return-value]
 
 

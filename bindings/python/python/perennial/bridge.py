@@ -145,12 +145,14 @@ class Bridge:
     @property
     def spaces(self) -> list[dict[str, Any]]:
         """Both ends: ``dim``, and ``id`` and ``fingerprint`` where they are known."""
-        return json.loads(self._native.spaces())
+        ends: list[dict[str, Any]] = json.loads(self._native.spaces())
+        return ends
 
     @property
     def fit_record(self) -> dict[str, Any]:
         """What it was fitted on and what was tried: the table ``fit`` of its ``bridge.toml``."""
-        return json.loads(self._native.fit_record())
+        record: dict[str, Any] = json.loads(self._native.fit_record())
+        return record
 
     @property
     def dual_weight(self) -> float:

@@ -104,5 +104,6 @@ def _contrastive(new: Values, old: Values, labels: npt.NDArray[np.integer], mu: 
 
 
 def _log_sum_exp(values: Values) -> Values:
-    largest = values.max(axis=1)
-    return largest + np.log(np.exp(values - largest[:, None]).sum(axis=1))
+    largest: Values = values.max(axis=1)
+    sums: Values = np.exp(values - largest[:, None]).sum(axis=1)
+    return largest + np.log(sums)

@@ -10,7 +10,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from . import _perennial
@@ -48,10 +50,11 @@ def measure(
         relevance=positions("relevance", relevance),
         own=own_positions("own", own, len(queries), len(gallery)),
     )
-    found = dict(zip(names, values))
-    for name, value in found.items():
+    found = {}
+    for name, value in zip(names, values):
         if value is None:
             raise ValueError(f"{name} needs classes: pass query_labels and gallery_labels")
+        found[name] = value
     return found
 
 
@@ -72,8 +75,10 @@ def recall_at_k(
 ) -> float:
     """Share of the queries with a right item among their first ``k`` hits (CMC, hit rate)."""
     name = f"recall@{whole_number('k', k, least=1)}"
-    truth = {"query_labels": query_labels, "gallery_labels": gallery_labels, "relevance": relevance}
-    return measure([name], queries, gallery, **truth, own=own)[name]
+    found = measure(
+        [name], queries, gallery, query_labels=query_labels, gallery_labels=gallery_labels, relevance=relevance, own=own
+    )
+    return found[name]
 
 
 def mrr(
@@ -88,8 +93,10 @@ def mrr(
 ) -> float:
     """Mean of one divided by the rank of the first right item; 0 beyond rank ``k``, where it is given."""
     name = "mrr" if k is None else f"mrr@{whole_number('k', k, least=1)}"
-    truth = {"query_labels": query_labels, "gallery_labels": gallery_labels, "relevance": relevance}
-    return measure([name], queries, gallery, **truth, own=own)[name]
+    found = measure(
+        [name], queries, gallery, query_labels=query_labels, gallery_labels=gallery_labels, relevance=relevance, own=own
+    )
+    return found[name]
 
 
 def mean_average_precision(
@@ -102,8 +109,10 @@ def mean_average_precision(
     own: Own = None,
 ) -> float:
     """Mean over the queries of the mean precision at the ranks of their right items, over the whole ranking."""
-    truth = {"query_labels": query_labels, "gallery_labels": gallery_labels, "relevance": relevance}
-    return measure(["map"], queries, gallery, **truth, own=own)["map"]
+    found = measure(
+        ["map"], queries, gallery, query_labels=query_labels, gallery_labels=gallery_labels, relevance=relevance, own=own
+    )
+    return found["map"]
 
 
 @dataclass(frozen=True)
@@ -128,7 +137,9 @@ class CompatibilityMetrics:
         return asdict(self)
 
 
-def compatibility_matrix(matrix: npt.ArrayLike | Sequence[Sequence[float]], *, ties_count: bool = False) -> CompatibilityMetrics:
+def compatibility_matrix(
+    matrix: Sequence[Sequence[float]] | npt.NDArray[np.floating[Any]], *, ties_count: bool = False
+) -> CompatibilityMetrics:
     """The metrics of ``matrix`` ``[T, T]``: row ``t`` holds the accuracy of version ``t``'s queries on the galleries of versions ``0..t``.
 
     Values are fractions. A lower triangle of growing rows will do; what is above the diagonal is ignored. ``ties_count`` counts a cross-test

@@ -68,7 +68,8 @@ class _Document:
 
     def to_dict(self) -> dict[str, Any]:
         """The whole document, as ``--json`` prints it."""
-        return json.loads(self._text)
+        document: dict[str, Any] = json.loads(self._text)
+        return document
 
     def to_json(self) -> str:
         """The whole document as text."""
