@@ -121,9 +121,6 @@ measure() {
   certify dual --bridge "$folder/bridges/2000" --route dual --weight 0.5 --index centred
   certify raw --bridge "$folder/bridges/2000" --route bridged --index raw
   certify raw-dual --bridge "$folder/bridges/2000" --route dual --weight 0.5 --index raw
-  keep "$folder/advice.json" advise --old-queries "$folder/old-queries.safetensors" --old-gallery "$folder/old-gallery.safetensors" \
-    --new-queries "$folder/new-queries.safetensors" --new-gallery "$folder/new-gallery.safetensors" \
-    --fit-from "$folder/new-fit.safetensors" --fit-to "$folder/old-fit.safetensors" --fit-pairs $PAIRS
 
   # A gallery of which every other item is the old model's.
   apply centring-back old-gallery old-gallery-centred
@@ -146,6 +143,9 @@ measure() {
   routes altered-0.5 --data "$data" --altered $ALTERED --routes own centred bridged dual
   routes altered-0.25 --data "$data" --altered $ALTERED --routes dual --weight 0.25
   routes altered-0.75 --data "$data" --altered $ALTERED --routes dual --weight 0.75
+  keep "$folder/advice.json" advise --old-queries "$folder/old-queries.safetensors" --old-gallery "$folder/old-gallery.safetensors" \
+    --new-queries "$folder/new-queries.safetensors" --new-gallery "$folder/new-gallery.safetensors" \
+    --fit-from "$folder/new-fit.safetensors" --fit-to "$folder/old-fit.safetensors" --fit-pairs $PAIRS
 }
 
 # `evaluate` takes all sets from one folder.

@@ -173,6 +173,8 @@ def halves(folder, kind, differences):
 def standard(folder):
     """The same half-old gallery by `evaluate --routes`, for the routes that it has."""
     document = read(folder / "routes.json")
+    if document is None:
+        return "-"
     parts = []
     for route in document["routes"]:
         if not route["mixed"]:
@@ -199,13 +201,17 @@ def altered(folder, kind, differences):
         rows.append(row(title, slashed(known), slashed([one["cross_test"] for one in measures]), *shown))
         if known:
             differences.add(f"altered copies, {TITLES[kind]}, {title}", measures, known, ALTERED_OLD[kind])
-    rows.append(row("everything embedded again", slashed(ALTERED_NEW[kind]), slashed([one["new_self_test"] for one in measures]), "", ""))
+    if len(rows) > 2:
+        rows.append(row("everything embedded again", slashed(ALTERED_NEW[kind]), slashed([one["new_self_test"] for one in measures]), "", ""))
     return rows
 
 
 def advice(folder):
     """The recommendation, and what a share of items that are embedded again gives, in the order that pays."""
-    task = read(folder / "advice.json")["tasks"][0]
+    document = read(folder / "advice.json")
+    if document is None:
+        return []
+    task = document["tasks"][0]
     found = task["recommendation"]
     lines = [f"Advice: **{found['way']}**: {found['reason'].rstrip('.')}."]
     parts = []
