@@ -167,7 +167,7 @@ async fn service() -> (Router, Scratch) {
     (router.unwrap(), scratch)
 }
 
-fn gallery(folder: &std::path::Path) -> Arc<EmbeddedGallery> {
+pub(crate) fn gallery(folder: &std::path::Path) -> Arc<EmbeddedGallery> {
     let config = GalleryConfig {
         threads: 1,
         cache_bytes: 1 << 20,
@@ -264,7 +264,7 @@ struct Mean {
 /// Wider weights than any that a test uploads would not exist.
 const MAX_DIM: usize = 64;
 
-struct Loader;
+pub(crate) struct Loader;
 
 impl EncoderLoader for Loader {
     fn load(

@@ -11,16 +11,22 @@
 mod gallery;
 mod http;
 mod images;
+mod lists;
 mod registry;
 mod scratch;
 #[cfg(test)]
 mod seeds;
+mod upgrades;
+mod upstreams;
 mod vectors;
 
 pub use gallery::{Filters, Records, Snapshots};
 pub use http::Http;
 pub use images::{Idx, Image, LabelledRecords};
-pub use registry::{Aliases, Compatibility, ModelToml};
+pub use lists::ImageLists;
+pub use registry::{Aliases, Compatibility, ModelToml, Slots};
+pub use upgrades::{BridgeFolder, Certificates};
+pub use upstreams::UpstreamAnswers;
 pub use vectors::{
     Columns, Csv, EmbeddingsFile, Jsonl, Npy, Npz, RelevanceJudgements, Safetensors,
 };

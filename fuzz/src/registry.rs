@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use perennial_core::{CompatibilityRecords, ModelVersion, Registry};
+use perennial_core::{CompatibilityRecords, ModelVersion, Registry, SlotPlace, SlotRequest};
 
 use crate::Target;
 use crate::scratch::Scratch;
@@ -130,6 +130,59 @@ impl Target for Compatibility {
         }
         CompatibilityRecords::add(registry, merged.records.clone()).unwrap();
         assert_eq!(CompatibilityRecords::of(registry).unwrap(), merged);
+        true
+    }
+}
+
+/// `slots.toml`.
+pub struct Slots(Files);
+
+/// Vertices of the simplex on which a slot is asked for.
+const VERTICES: usize = 16;
+
+impl Target for Slots {
+    fn new() -> Self {
+        Self(Files::new())
+    }
+
+    fn run(&mut self, bytes: &[u8]) -> bool {
+        let path = self.0.scratch.write("slots.toml", bytes);
+        let registry = &self.0.registry;
+        let read = registry.slots();
+        let allocated = registry.allocate_slot(SlotRequest {
+            vertices: VERTICES,
+            owner: "fuzzed".to_owned(),
+            classes: 2,
+            place: SlotPlace::Back,
+            created: "2026-11-22T21:35:00Z".to_owned(),
+        });
+        let Ok(mut slots) = read else {
+            assert!(allocated.is_err());
+            assert_eq!(std::fs::read(&path).unwrap(), bytes);
+            return false;
+        };
+        for slot in &slots {
+            assert!(slot.first < slot.end && slot.end <= slot.vertices);
+            let others = slots.iter().filter(|other| *other != slot);
+            let mut others = others.filter(|other| other.vertices == slot.vertices);
+            assert!(
+                !others.any(|other| other.overlaps(&slot.range()) || other.owner == slot.owner)
+            );
+        }
+        match allocated {
+            // The simplex is full, or has such an owner.
+            Err(_) => assert_eq!(std::fs::read(&path).unwrap(), bytes),
+            Ok(slot) => {
+                slots.push(slot);
+                slots.sort_by_key(|slot| (slot.vertices, slot.first));
+                assert_eq!(registry.slots().unwrap(), slots);
+            }
+        }
+        let of_simplex = |vertices| slots.iter().filter(move |slot| slot.vertices == vertices);
+        if let Ok(grown) = registry.grow_slots(VERTICES, 2 * VERTICES) {
+            assert_eq!(grown.len(), of_simplex(VERTICES).count());
+            assert_eq!(registry.slots_of(2 * VERTICES).unwrap(), grown);
+        }
         true
     }
 }

@@ -1,5 +1,9 @@
 //! The seeds: what they are made of, and that every target takes them.
 
+mod text_files;
+mod upgrades;
+mod upstreams;
+
 use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
 
@@ -12,6 +16,9 @@ use perennial_gallery::{
 };
 use serde_json::{Value, json};
 
+use self::text_files::{list_seeds, slot_seeds};
+use self::upgrades::{bridge_seeds, certificate_seeds};
+use self::upstreams::upstream_seeds;
 use crate::gallery::filtered_items;
 use crate::http::model_toml;
 use crate::images::idx_files;
@@ -61,6 +68,8 @@ mod each {
 
     seeds_pass! {
         aliases: Aliases,
+        bridge: BridgeFolder,
+        certificate: Certificates,
         columns: Columns,
         compatibility: Compatibility,
         csv: Csv,
@@ -70,6 +79,7 @@ mod each {
         http: Http,
         idx: Idx,
         image: Image,
+        image_lists: ImageLists,
         jsonl: Jsonl,
         judgements: RelevanceJudgements,
         labelled_records: LabelledRecords,
@@ -77,7 +87,9 @@ mod each {
         npy: Npy,
         npz: Npz,
         safetensors: Safetensors,
+        slots: Slots,
         snapshot: Snapshots,
+        upstream_answers: UpstreamAnswers,
     }
 }
 
@@ -96,6 +108,8 @@ fn every_binary_has_seeds() {
 fn write_seeds() {
     let seeds = [
         ("aliases", alias_seeds()),
+        ("bridge", bridge_seeds()),
+        ("certificate", certificate_seeds()),
         ("columns", column_seeds()),
         ("compatibility", compatibility_seeds()),
         ("csv", csv_seeds()),
@@ -105,6 +119,7 @@ fn write_seeds() {
         ("http", http_seeds()),
         ("idx", idx_seeds()),
         ("image", image_seeds()),
+        ("image_lists", list_seeds()),
         ("jsonl", jsonl_seeds()),
         ("judgements", judgement_seeds()),
         ("labelled_records", labelled_record_seeds()),
@@ -112,7 +127,9 @@ fn write_seeds() {
         ("npy", npy_seeds()),
         ("npz", vector_seeds(Format::Npz)),
         ("safetensors", vector_seeds(Format::Safetensors)),
+        ("slots", slot_seeds()),
         ("snapshot", snapshot_seeds()),
+        ("upstream_answers", upstream_seeds()),
     ];
     for (target, files) in seeds {
         let folder = folder(target);
