@@ -36,3 +36,13 @@ fn downloads_that_are_not_built_in_are_wrong_usage() {
             .contains("--features fetch")
     );
 }
+
+#[test]
+fn databases_that_are_not_built_in_are_wrong_usage() {
+    let bench = Bench::new();
+    bench
+        .run(&["migrate", "plan", "postgres://db/shop", "--table", "items"])
+        .assert_wrong_usage(&["--features pgvector"]);
+    let help = bench.succeed(&["--help"]);
+    assert!(help.contains("--features pgvector"), "{help}");
+}
