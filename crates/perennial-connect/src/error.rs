@@ -100,6 +100,12 @@ impl From<tokio_postgres::Error> for ConnectError {
                 problem = format!("{problem}: {cause}");
             }
         }
+        if problem.starts_with("error performing TLS handshake") {
+            return Self::Usage(format!(
+                "{problem}; the server's certificate is always verified: name a file with the CA in SSL_CERT_FILE, or use sslmode=disable where the \
+                 network can be trusted"
+            ));
+        }
         let broken = error.is_closed()
             || error.source().is_some_and(|cause| {
                 cause.is::<io::Error>() || cause.is::<tokio::time::error::Elapsed>()

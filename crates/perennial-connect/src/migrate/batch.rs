@@ -11,11 +11,9 @@ const BATCH_VALUES: usize = 1 << 20;
 /// Rows of a batch of short vectors.
 const MAX_ROWS: usize = 4096;
 
-/// Rows of which no copy can be made.
+/// Rows with a vector of which no copy can be made.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Skipped {
-    /// The vector is NULL.
-    pub null: u64,
     /// The vector has another dimension than the bridge takes, or than the other vectors have.
     pub dimension: u64,
     /// The vector has no direction: it is zero, or the bridge makes it so.
@@ -25,11 +23,10 @@ pub struct Skipped {
 impl Skipped {
     /// All of them.
     pub fn total(&self) -> u64 {
-        self.null + self.dimension + self.direction
+        self.dimension + self.direction
     }
 
     pub(super) fn add(&mut self, other: Self) {
-        self.null += other.null;
         self.dimension += other.dimension;
         self.direction += other.direction;
     }
@@ -141,7 +138,6 @@ impl RowReader {
             let key = RawValue(row.try_get::<_, Raw<'_>>(0)?.0.to_vec());
             batch.last = Some(key.clone());
             let Some(Raw(vector)) = row.try_get::<_, Option<Raw<'_>>>(2)? else {
-                batch.skipped.null += 1;
                 batch.without.push(key);
                 continue;
             };

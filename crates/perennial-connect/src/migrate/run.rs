@@ -36,7 +36,7 @@ pub struct RunReport {
     pub late: u64,
     /// Copies that were removed because their row is gone.
     pub removed: u64,
-    /// Rows of which no copy can be made.
+    /// Rows with a vector of which no copy can be made.
     pub skipped: Skipped,
     /// Rows of the file whose id is not in the table.
     pub unknown_ids: u64,

@@ -40,7 +40,7 @@ impl Address {
         if !(url.starts_with("postgres://") || url.starts_with("postgresql://")) {
             return Err(problem());
         }
-        let mut config = Config::from_str(url).map_err(|_| problem())?;
+        let mut config = Config::from_str(&verified(url)).map_err(|_| problem())?;
         let mut places = Vec::new();
         for (index, host) in config.get_hosts().iter().enumerate() {
             let ports = config.get_ports();
@@ -97,6 +97,21 @@ impl Address {
     }
 }
 
+/// The URL with the modes of TLS that this client knows. A certificate is always verified here, so libpq's stricter modes are the same as `require`.
+fn verified(url: &str) -> String {
+    let Some((place, options)) = url.split_once('?') else {
+        return url.to_owned();
+    };
+    let options: Vec<&str> = options
+        .split('&')
+        .map(|option| match option {
+            "sslmode=verify-full" | "sslmode=verify-ca" => "sslmode=require",
+            other => other,
+        })
+        .collect();
+    format!("{place}?{}", options.join("&"))
+}
+
 /// What names and numbers of hosts consist of.
 fn is_of_host(character: char) -> bool {
     character.is_ascii_alphanumeric() || "._-:%".contains(character)
@@ -116,6 +131,8 @@ impl fmt::Debug for Address {
 
 #[cfg(test)]
 mod tests {
+    use tokio_postgres::config::SslMode;
+
     use super::*;
 
     #[test]
@@ -124,6 +141,8 @@ mod tests {
             Address::new("postgres://ann:s3cret@db.example:6000/shop?sslmode=require").unwrap();
         assert_eq!(address.to_string(), "db.example:6000/shop");
         assert!(!format!("{address:?}").contains("s3cret"));
+        let strict = Address::new("postgres://ann@db/shop?sslmode=verify-full").unwrap();
+        assert_eq!(strict.config().get_ssl_mode(), SslMode::Require);
         for url in [
             "postgres://ann:s3c@ret@db.example/shop",
             "postgres://ann:s3cret@db.example/shop?s3cret=1",

@@ -39,12 +39,9 @@ where
     type Error = io::Error;
 
     fn make_tls_connect(&mut self, domain: &str) -> Result<Connector, io::Error> {
-        let name = ServerName::try_from(domain.to_owned()).map_err(|_| {
-            io::Error::other(format!("{domain} is no name that a certificate can have"))
-        })?;
         Ok(Connector {
             config: Arc::clone(&self.0),
-            name,
+            domain: domain.to_owned(),
         })
     }
 }
@@ -52,7 +49,7 @@ where
 /// One handshake.
 pub(super) struct Connector {
     config: Arc<ClientConfig>,
-    name: ServerName<'static>,
+    domain: String,
 }
 
 impl<S> TlsConnect<S> for Connector
@@ -64,8 +61,17 @@ where
     type Future = Pin<Box<dyn Future<Output = Result<Encrypted<S>, io::Error>> + Send>>;
 
     fn connect(self, stream: S) -> Self::Future {
-        let handshake = tokio_rustls::TlsConnector::from(self.config).connect(self.name, stream);
-        Box::pin(async move { Ok(Encrypted(Box::new(handshake.await?))) })
+        Box::pin(async move {
+            // A connection by a socket of this machine has no name, and never comes here.
+            let Self { config, domain } = self;
+            let name = ServerName::try_from(domain).map_err(|error| {
+                io::Error::other(format!(
+                    "the host is no name that a certificate has: {error}"
+                ))
+            })?;
+            let connector = tokio_rustls::TlsConnector::from(config);
+            Ok(Encrypted(Box::new(connector.connect(name, stream).await?)))
+        })
     }
 }
 

@@ -104,8 +104,8 @@ fn text(report: &RunReport) -> String {
     if skipped.total() > 0 {
         let _ = writeln!(
             text,
-            "left out: {} rows without a vector, {} of another dimension, {} without a direction",
-            skipped.null, skipped.dimension, skipped.direction
+            "left out: {} vectors of another dimension, {} without a direction",
+            skipped.dimension, skipped.direction
         );
     }
     if report.unknown_ids > 0 {
