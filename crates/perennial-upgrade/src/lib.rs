@@ -8,6 +8,7 @@
 //!   ranking from the hits of several spaces; [`rerank`]: its second stage.
 //! - [`CertificateRequest`]: measures a search by route ([`Route`]) and writes down what follows ([`Certificate`]); [`Question`]: measures
 //!   every way to handle an upgrade and says which one pays ([`Advice`]); [`select`]: the kind of a bridge by held-out retrieval.
+//! - [`MappedPermission`]: whether an index that others own may be given copies of its vectors that a bridge mapped.
 //! - [`backfill`]: items of other spaces are embedded again by the live version, in the order that pays.
 //! - [`LoadedModel`]: a version in memory; [`EncoderLoader`] supplies its encoder, so that this crate knows no tensor framework.
 //!
@@ -31,6 +32,7 @@ mod fixed_inputs;
 mod import_canaries;
 mod insertion;
 mod loaded_model;
+mod mapped_copies;
 pub mod measured;
 mod merge;
 mod plan;
@@ -62,6 +64,7 @@ pub use finding::Finding;
 pub use import_canaries::{CANARY_FILE, canaries_of};
 pub use insertion::Insertion;
 pub use loaded_model::{EncoderLoader, LoadError, LoadedModel, simplex_of, store_space};
+pub use mapped_copies::{MappedPermission, MappedRefused};
 pub use measured::{Demands, DemandsError, MeasureError, Measured};
 pub use merge::{MergedHit, PartHits, SAMPLE_SEED, SAMPLE_VECTORS, ScoreCalibration, merge};
 pub use plan::{Asking, NotSearched, PlannedPart, SearchPlan};

@@ -55,6 +55,15 @@ pub enum Command {
     Certify(Box<commands::certify::Arguments>),
     /// Measure every way to handle an encoder upgrade on your own data, and say which one pays
     Advise(Box<commands::advise::Arguments>),
+    /// Move an index in PostgreSQL to a new encoder, beside the old vectors
+    #[cfg_attr(
+        not(feature = "pgvector"),
+        doc = "(this build knows no databases; build with --features pgvector)"
+    )]
+    Migrate {
+        #[command(subcommand)]
+        action: commands::migrate::Action,
+    },
     /// Register and check the embedding spaces of outside encoders
     Spaces {
         #[command(subcommand)]

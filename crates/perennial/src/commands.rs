@@ -13,6 +13,8 @@ pub mod evaluate;
 pub mod gallery;
 pub mod man;
 pub mod metrics;
+#[cfg_attr(not(feature = "pgvector"), path = "commands/migrate/no_pgvector.rs")]
+pub mod migrate;
 pub mod models;
 pub mod pretrain;
 pub mod serve;

@@ -106,6 +106,7 @@ fn run(
         Command::Bridge { action } => commands::bridge::run(&action, &global, terminal),
         Command::Certify(arguments) => commands::certify::run(&arguments, &global, terminal),
         Command::Advise(arguments) => commands::advise::run(&arguments, &global, terminal),
+        Command::Migrate { action } => commands::migrate::run(&action, &global, terminal),
         Command::Spaces { action } => commands::spaces::run(&action, &global, terminal),
         Command::Slots { action } => commands::slots::run(&action, &global, terminal),
         Command::Compare(arguments) => commands::compare::run(&arguments, &global, terminal),

@@ -11,7 +11,7 @@ use serde_json::Value;
 /// The workspace as it is drawn: arrows go down only, and crates on one line never import one another.
 const LINES: [&[&str]; 7] = [
     &["perennial", "perennial-fuzz", "perennial-python"],
-    &["perennial-train", "perennial-serve"],
+    &["perennial-train", "perennial-serve", "perennial-connect"],
     &["perennial-upgrade"],
     &["perennial-gallery", "perennial-eval", "perennial-data"],
     &["perennial-bridge", "perennial-encode", "perennial-kernels"],
@@ -160,6 +160,18 @@ fn eval_sees_neither_models_nor_images() {
 fn serve_gets_an_encoder_and_no_training() {
     let below = below("perennial-serve");
     assert!(!below.contains("perennial-train"));
+    assert!(
+        !below.iter().any(|name| name.starts_with("burn")),
+        "{below:?}"
+    );
+}
+
+#[test]
+fn connectors_know_no_models_and_no_http() {
+    let below = below("perennial-connect");
+    for name in ["hyper", "axum", "ureq", "perennial-train", "perennial-data"] {
+        assert!(!below.contains(name), "{name}");
+    }
     assert!(
         !below.iter().any(|name| name.starts_with("burn")),
         "{below:?}"

@@ -48,3 +48,14 @@ fn encoders_of_other_programs_that_are_not_built_in_are_wrong_usage() {
     let help = bench.succeed(&["models", "import", "--help"]);
     assert!(help.contains("--features onnx"), "{help}");
 }
+
+#[test]
+#[cfg(not(feature = "pgvector"))]
+fn databases_that_are_not_built_in_are_wrong_usage() {
+    let bench = Bench::new();
+    bench
+        .run(&["migrate", "plan", "postgres://db/shop", "--table", "items"])
+        .assert_wrong_usage(&["--features pgvector"]);
+    let help = bench.succeed(&["--help"]);
+    assert!(help.contains("--features pgvector"), "{help}");
+}

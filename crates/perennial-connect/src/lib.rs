@@ -1,0 +1,24 @@
+//! Vector indexes that others own, in their own database.
+//!
+//! `migrate` (feature `pgvector`) brings an index in PostgreSQL with [pgvector](https://github.com/pgvector/pgvector) to a new encoder
+//! without touching what is there: rows are exported, planned for, copied beside the old vectors, verified, switched to, and taken back.
+//!
+//! Rules about what may be searched with what are in `perennial-upgrade`; this crate asks it.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+#[cfg(feature = "pgvector")]
+mod error;
+#[cfg(feature = "pgvector")]
+pub mod migrate;
+#[cfg(feature = "pgvector")]
+mod observer;
+#[cfg(feature = "pgvector")]
+mod postgres;
+
+#[cfg(feature = "pgvector")]
+pub use error::ConnectError;
+#[cfg(feature = "pgvector")]
+pub use observer::{Observer, Silent};
+#[cfg(feature = "pgvector")]
+pub use postgres::{Address, QualifiedName};

@@ -1,0 +1,76 @@
+//! The two connections of a run: one reads the migrated table, one writes the copies.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio_postgres::Client;
+
+use crate::error::ConnectError;
+use crate::postgres::{Address, VectorTable, connect};
+
+/// How long a run waits for the lock of an earlier one, whose session may take a while to notice that its client is gone.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long one statement may take. A server that hangs without closing its connections is noticed by this alone.
+const STATEMENT: Duration = Duration::from_secs(900);
+
+pub(super) struct Session {
+    pub(super) reader: Client,
+    pub(super) writer: Client,
+}
+
+impl Session {
+    pub(super) async fn open(address: &Address) -> Result<Self, ConnectError> {
+        Ok(Self {
+            reader: connect(address).await?,
+            writer: connect(address).await?,
+        })
+    }
+}
+
+/// Takes the lock of a migration for the life of a connection.
+///
+/// # Errors
+/// [`ConnectError::State`] if another session holds it.
+pub(super) async fn lock(
+    client: &Client,
+    table: &VectorTable,
+    migration: &str,
+) -> Result<(), ConnectError> {
+    let what = format!("perennial:{}.{}:{migration}", table.schema, table.name);
+    let begun = tokio::time::Instant::now();
+    loop {
+        let row = client
+            .query_one(
+                "SELECT pg_try_advisory_lock(hashtextextended($1, 0))",
+                &[&what],
+            )
+            .await?;
+        if row.try_get(0)? {
+            return Ok(());
+        }
+        if begun.elapsed() > PATIENCE {
+            return Err(ConnectError::State(format!(
+                "another process works at migration {migration} of {}.{}; wait for it, or stop it",
+                table.schema, table.name
+            )));
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+}
+
+/// Gives up waiting for an answer after a long while.
+///
+/// # Errors
+/// Those of the operation, and [`ConnectError::Connection`] if it does not end.
+pub(super) async fn within<T>(
+    operation: impl Future<Output = Result<T, ConnectError>>,
+) -> Result<T, ConnectError> {
+    match tokio::time::timeout(STATEMENT, operation).await {
+        Ok(result) => result,
+        Err(_) => Err(ConnectError::Connection {
+            server: "the database".to_owned(),
+            problem: format!("gave no answer for {} s", STATEMENT.as_secs()),
+        }),
+    }
+}

@@ -1,0 +1,298 @@
+//! What the database knows about a migration: one row of a table of ours, beside the migrated one.
+
+use tokio_postgres::{Client, GenericClient, Row};
+
+use super::id::copy_table;
+use crate::error::ConnectError;
+use crate::postgres::{QualifiedName, RawValue, VectorTable, quote};
+
+/// The table of migrations, in the schema of the migrated table.
+const TABLE: &str = "perennial_migrations";
+
+/// Where copies come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// A bridge, with the certificate that allows it; both by hash.
+    Bridge {
+        /// The bridge.
+        bridge: String,
+        /// The certificate.
+        certificate: String,
+    },
+    /// Files of vectors.
+    Files,
+}
+
+/// A migration as the database knows it.
+#[derive(Debug, Clone)]
+pub(super) struct Migration {
+    pub(super) name: String,
+    pub(super) key: String,
+    pub(super) vector: String,
+    /// The table of the copies, in the schema of the migrated table.
+    pub(super) copies: QualifiedName,
+    pub(super) dim: usize,
+    pub(super) origin: Origin,
+    /// Whether every row had its turn once.
+    pub(super) first_pass_done: bool,
+    /// The last key that had its turn.
+    pub(super) last_key: Option<RawValue>,
+    /// The file that was read last, by hash, and how many rows of it are done.
+    pub(super) file: Option<(String, u64)>,
+    /// The view that was switched, and whether it shows the copies.
+    pub(super) view: Option<(QualifiedName, bool)>,
+}
+
+fn table_of(schema: &str) -> String {
+    format!("{}.{}", quote(schema), quote(TABLE))
+}
+
+impl Migration {
+    /// Looks a migration up by the migrated table.
+    pub(super) async fn find(
+        client: &Client,
+        schema: &str,
+        table: &str,
+        name: &str,
+    ) -> Result<Option<Self>, ConnectError> {
+        let row = client
+            .query_one("SELECT to_regclass($1) IS NOT NULL", &[&table_of(schema)])
+            .await?;
+        if !row.try_get::<_, bool>(0)? {
+            return Ok(None);
+        }
+        let query = format!(
+            "SELECT key_column, vector_column, copies, dimension, bridge, certificate, first_pass_done, last_key, file, file_rows, \
+             view_schema, view_name, shows_new FROM {} WHERE source_table = $1 AND name = $2",
+            table_of(schema)
+        );
+        let row = client.query_opt(&query, &[&table, &name]).await?;
+        row.map(|row| Self::of(&row, schema, name)).transpose()
+    }
+
+    fn of(row: &Row, schema: &str, name: &str) -> Result<Self, ConnectError> {
+        let bridge: Option<String> = row.try_get(4)?;
+        let certificate: Option<String> = row.try_get(5)?;
+        let dim: i32 = row.try_get(3)?;
+        let file: Option<String> = row.try_get(8)?;
+        let file_rows: i64 = row.try_get(9)?;
+        let view: Option<String> = row.try_get(11)?;
+        let shows_new: bool = row.try_get(12)?;
+        let view_schema: Option<String> = row.try_get(10)?;
+        Ok(Self {
+            name: name.to_owned(),
+            key: row.try_get(0)?,
+            vector: row.try_get(1)?,
+            copies: QualifiedName {
+                schema: Some(schema.to_owned()),
+                name: row.try_get(2)?,
+            },
+            dim: usize::try_from(dim)
+                .map_err(|_| ConnectError::Value(format!("a migration of {dim} dimensions")))?,
+            origin: match (bridge, certificate) {
+                (Some(bridge), Some(certificate)) => Origin::Bridge {
+                    bridge,
+                    certificate,
+                },
+                _ => Origin::Files,
+            },
+            first_pass_done: row.try_get(6)?,
+            last_key: row.try_get::<_, Option<Vec<u8>>>(7)?.map(RawValue),
+            file: file.map(|file| (file, file_rows.max(0) as u64)),
+            view: view.map(|name| {
+                let schema = view_schema;
+                (QualifiedName { schema, name }, shows_new)
+            }),
+        })
+    }
+
+    /// Makes the table of the copies and notes the migration, in one transaction.
+    ///
+    /// # Errors
+    /// [`ConnectError::State`] if a table of that name is there and is not ours.
+    pub(super) async fn begin(
+        client: &mut Client,
+        table: &VectorTable,
+        name: &str,
+        dim: usize,
+        origin: &Origin,
+    ) -> Result<(), ConnectError> {
+        let copies = copy_table(&table.name, name)?;
+        let copies_sql = format!("{}.{}", quote(&table.schema), quote(&copies));
+        let (key, vector) = (quote(&table.key), quote(&table.vector));
+        let transaction = client.transaction().await?;
+        let row = transaction
+            .query_one("SELECT to_regclass($1) IS NOT NULL", &[&copies_sql])
+            .await?;
+        if row.try_get(0)? {
+            return Err(ConnectError::State(format!(
+                "{}.{copies} exists already, and no migration of this name made it; choose another --name, or drop it",
+                table.schema
+            )));
+        }
+        let of_migrations = table_of(&table.schema);
+        transaction
+            .batch_execute(&format!(
+                "CREATE TABLE IF NOT EXISTS {of_migrations} (source_table text NOT NULL, name text NOT NULL, key_column text NOT NULL, \
+                 vector_column text NOT NULL, copies text NOT NULL, dimension integer NOT NULL, bridge text, certificate text, \
+                 first_pass_done boolean NOT NULL DEFAULT false, last_key bytea, file text, file_rows bigint NOT NULL DEFAULT 0, \
+                 rows_written bigint NOT NULL DEFAULT 0, view_schema text, view_name text, shows_new boolean NOT NULL DEFAULT false, \
+                 created_at timestamptz NOT NULL DEFAULT now(), written_at timestamptz, PRIMARY KEY (source_table, name)); \
+                 CREATE TABLE {copies_sql} AS SELECT t.{key}, t.xmin AS perennial_source, NULL::{} AS {vector} FROM {} t WITH NO DATA; \
+                 ALTER TABLE {copies_sql} ADD PRIMARY KEY ({key}), ALTER COLUMN {vector} SET NOT NULL",
+                table.vector_type(dim),
+                table.sql()
+            ))
+            .await?;
+        let (bridge, certificate) = match origin {
+            Origin::Bridge {
+                bridge,
+                certificate,
+            } => (Some(bridge), Some(certificate)),
+            Origin::Files => (None, None),
+        };
+        let dimension = i32::try_from(dim)
+            .map_err(|_| ConnectError::Usage(format!("{dim} dimensions are too many")))?;
+        let insert = format!(
+            "INSERT INTO {of_migrations} (source_table, name, key_column, vector_column, copies, dimension, bridge, certificate) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
+        );
+        transaction
+            .execute(
+                &insert,
+                &[
+                    &table.name,
+                    &name,
+                    &table.key,
+                    &table.vector,
+                    &copies,
+                    &dimension,
+                    &bridge,
+                    &certificate,
+                ],
+            )
+            .await?;
+        Ok(transaction.commit().await?)
+    }
+}
+
+/// What a transaction notes about a migration beside the rows that it writes.
+#[derive(Debug, Clone)]
+pub(super) enum Progress {
+    /// Nothing but the number of rows: a later pass.
+    Rows,
+    /// The last key of the first pass.
+    Key(RawValue),
+    /// The first pass is over.
+    FirstPass,
+    /// Rows of a file that are done.
+    File {
+        /// The file, by hash.
+        sha256: String,
+        /// Rows from its start.
+        rows: u64,
+    },
+}
+
+/// Notes progress.
+pub(super) async fn note(
+    client: &impl GenericClient,
+    table: &VectorTable,
+    migration: &str,
+    progress: &Progress,
+    written: u64,
+) -> Result<(), ConnectError> {
+    let written = written as i64;
+    let update = |set: &str| {
+        format!(
+            "UPDATE {} SET rows_written = rows_written + $3, written_at = now(){set} WHERE source_table = $1 AND name = $2",
+            table_of(&table.schema)
+        )
+    };
+    let changed = match progress {
+        Progress::Rows => {
+            client
+                .execute(&update(""), &[&table.name, &migration, &written])
+                .await?
+        }
+        Progress::Key(key) => {
+            client
+                .execute(
+                    &update(", last_key = $4"),
+                    &[&table.name, &migration, &written, &key.0],
+                )
+                .await?
+        }
+        Progress::FirstPass => {
+            client
+                .execute(
+                    &update(", first_pass_done = true, last_key = NULL"),
+                    &[&table.name, &migration, &written],
+                )
+                .await?
+        }
+        Progress::File { sha256, rows } => {
+            client
+                .execute(
+                    &update(", file = $4, file_rows = $5"),
+                    &[&table.name, &migration, &written, sha256, &(*rows as i64)],
+                )
+                .await?
+        }
+    };
+    if changed == 1 {
+        return Ok(());
+    }
+    Err(ConnectError::State(format!(
+        "migration {migration} of {}.{} is gone; somebody cleaned it while it ran",
+        table.schema, table.name
+    )))
+}
+
+/// Notes which vectors a view shows.
+pub(super) async fn note_view(
+    client: &impl GenericClient,
+    table: &VectorTable,
+    migration: &str,
+    view: &QualifiedName,
+    shows_new: bool,
+) -> Result<(), ConnectError> {
+    let update = format!(
+        "UPDATE {} SET view_schema = $3, view_name = $4, shows_new = $5 WHERE source_table = $1 AND name = $2",
+        table_of(&table.schema)
+    );
+    client
+        .execute(
+            &update,
+            &[
+                &table.name,
+                &migration,
+                &view.schema,
+                &view.name,
+                &shows_new,
+            ],
+        )
+        .await?;
+    Ok(())
+}
+
+/// Removes a migration's row, and the table of migrations with the last of them.
+pub(super) async fn forget(
+    client: &impl GenericClient,
+    schema: &str,
+    table: &str,
+    migration: &str,
+) -> Result<(), ConnectError> {
+    let of_migrations = table_of(schema);
+    let delete = format!("DELETE FROM {of_migrations} WHERE source_table = $1 AND name = $2");
+    client.execute(&delete, &[&table, &migration]).await?;
+    let left = client
+        .query_one(&format!("SELECT count(*) FROM {of_migrations}"), &[])
+        .await?;
+    if left.try_get::<_, i64>(0)? == 0 {
+        client
+            .batch_execute(&format!("DROP TABLE {of_migrations}"))
+            .await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,59 @@
+//! Connections, and the runtime that drives them.
+
+use std::future::Future;
+
+use tokio_postgres::{CancelToken, Client};
+
+use super::address::Address;
+use crate::error::ConnectError;
+
+/// What every session sets: waiting for locks has an end, since whoever waits for a lock holds up others.
+const SESSION: &str = "SET client_min_messages = warning; SET lock_timeout = '30s'";
+
+/// Runs an operation to its end, on this thread.
+pub(crate) fn wait<T>(
+    operation: impl Future<Output = Result<T, ConnectError>>,
+) -> Result<T, ConnectError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(operation)
+}
+
+/// Connects. The connection ends when the client is dropped.
+pub(crate) async fn connect(address: &Address) -> Result<Client, ConnectError> {
+    let named = |error: ConnectError| match error {
+        ConnectError::Connection { problem, .. } => ConnectError::Connection {
+            server: address.to_string(),
+            problem,
+        },
+        other => other,
+    };
+    #[cfg(feature = "tls")]
+    let result = address.config().connect(super::tls::Tls::new()).await;
+    #[cfg(not(feature = "tls"))]
+    let result = address.config().connect(tokio_postgres::NoTls).await;
+    let (client, connection) = result.map_err(|error| named(error.into()))?;
+    tokio::spawn(async move {
+        // Whoever waits for an answer gets the error as well.
+        if let Err(error) = connection.await {
+            tracing::debug!("the connection to the database ended: {error}");
+        }
+    });
+    client
+        .batch_execute(SESSION)
+        .await
+        .map_err(|error| named(error.into()))?;
+    Ok(client)
+}
+
+/// Asks the server to stop what a connection has it do. That it cannot be asked is no error: it stops later by itself.
+pub(crate) async fn cancel(token: &CancelToken) {
+    #[cfg(feature = "tls")]
+    let asked = token.cancel_query(super::tls::Tls::new()).await;
+    #[cfg(not(feature = "tls"))]
+    let asked = token.cancel_query(tokio_postgres::NoTls).await;
+    if let Err(error) = asked {
+        tracing::debug!("the database could not be asked to stop: {error}");
+    }
+}

@@ -1,0 +1,17 @@
+//! Migrations in a real PostgreSQL with pgvector, whose URL is in `PERENNIAL_POSTGRES` (`tests/postgres.sh start FOLDER` prints one).
+//! Without it, the tests say so and pass.
+
+#![allow(clippy::unwrap_used)]
+
+mod database;
+mod exports;
+mod faults;
+mod files;
+mod keys;
+mod kills;
+mod late_writes;
+mod observers;
+mod refusals;
+mod spaces;
+mod switching;
+mod verification;

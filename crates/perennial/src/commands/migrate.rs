@@ -1,0 +1,53 @@
+//! `perennial migrate`: an index in a database that others own moves to a new encoder.
+
+mod clean;
+mod database_arguments;
+mod export;
+mod failure;
+mod follow;
+mod mapped_arguments;
+mod plan;
+mod run;
+mod standing_text;
+mod switch;
+mod verify;
+
+use clap::Subcommand;
+
+use crate::arguments::GlobalArguments;
+use crate::exit_status::ExitStatus;
+use crate::terminal::Terminal;
+
+#[derive(Debug, Subcommand)]
+pub enum Action {
+    /// Write rows of an index to a file of vectors, for advise, certify and bridge fit
+    Export(Box<export::Arguments>),
+    /// Count, and estimate disk and time, before anything is written
+    Plan(Box<plan::Arguments>),
+    /// Write new embeddings beside the old ones; run again to continue and to catch up
+    Run(Box<run::Arguments>),
+    /// Count copies, compute a sample again, and measure the recall of the new index
+    Verify(Box<verify::Arguments>),
+    /// Make a view show the new vectors, in one transaction
+    Switch(switch::Arguments),
+    /// Make the view show the old vectors again
+    Rollback(switch::RollbackArguments),
+    /// Remove the new embeddings and everything else of a migration
+    Clean(clean::Arguments),
+}
+
+pub fn run(
+    action: &Action,
+    global: &GlobalArguments,
+    terminal: &Terminal,
+) -> anyhow::Result<ExitStatus> {
+    match action {
+        Action::Export(arguments) => export::run(arguments, terminal),
+        Action::Plan(arguments) => plan::run(arguments, global, terminal),
+        Action::Run(arguments) => run::run(arguments, global, terminal),
+        Action::Verify(arguments) => verify::run(arguments, global, terminal),
+        Action::Switch(arguments) => switch::run(arguments, terminal),
+        Action::Rollback(arguments) => switch::rollback(arguments, terminal),
+        Action::Clean(arguments) => clean::run(arguments, terminal),
+    }
+}

@@ -1,0 +1,52 @@
+//! Progress of work in a database, and Ctrl-C.
+
+use perennial_connect::Observer;
+
+use crate::interrupt::Interrupt;
+use crate::progress::CountedProgress;
+use crate::terminal::Terminal;
+
+pub struct Follow<'a> {
+    terminal: &'a Terminal,
+    interrupt: Interrupt,
+    title: &'static str,
+    progress: Option<CountedProgress>,
+    done: u64,
+}
+
+impl<'a> Follow<'a> {
+    pub fn new(terminal: &'a Terminal, title: &'static str) -> anyhow::Result<Self> {
+        Ok(Self {
+            terminal,
+            interrupt: Interrupt::listen()?,
+            title,
+            progress: None,
+            done: 0,
+        })
+    }
+
+    /// Prints the rate.
+    pub fn finish(self) {
+        if let Some(progress) = self.progress {
+            progress.finish();
+        }
+    }
+}
+
+impl Observer for Follow<'_> {
+    fn rows(&mut self, done: u64, total: Option<u64>) {
+        let progress = self.progress.get_or_insert_with(|| {
+            CountedProgress::new(self.terminal, self.title, total.unwrap_or(0), "rows")
+        });
+        progress.advance(done.saturating_sub(self.done));
+        self.done = done;
+    }
+
+    fn note(&mut self, text: &str) {
+        self.terminal.say(text);
+    }
+
+    fn stopped(&self) -> bool {
+        self.interrupt.pressed()
+    }
+}
