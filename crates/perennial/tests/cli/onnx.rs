@@ -165,9 +165,9 @@ fn two_towers_find_pictures_by_text() {
         ended.stderr
     );
     assert!(!bench.path("registry/v0001").exists());
-    // All texts are cut to one length.
-    let cut = ["--max-tokens", "3", "--alias", "live"];
-    bench.answer(&[&["models", "import", "clip"][..], &cut].concat());
+    // All texts get one length.
+    let cut = ["--max-tokens", "4", "--document-prefix", "a "];
+    bench.answer(&[&["models", "import", "clip", "--alias", "live"][..], &cut].concat());
     for (name, seed) in [("photos/a.png", 1), ("photos/b.jpg", 2)] {
         picture(&bench, name, seed);
     }
