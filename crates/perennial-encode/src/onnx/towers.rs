@@ -17,6 +17,9 @@ const TOKENS: usize = 4096;
 /// Elements of one layer's attention in one run, for each head: batch times length squared.
 const ATTENTION: usize = 1 << 20;
 
+/// By how much of its length a vector must change with its neighbours to be told from rounding.
+const MIXED: f32 = 1e-4;
+
 /// Types of elements, as the format numbers them.
 const FLOATS: [u64; 3] = [1, 10, 11];
 const INTEGERS: [u64; 2] = [6, 7];
@@ -191,7 +194,7 @@ impl TextGraph {
             );
         }
         let alone = takes_one(&session, &ids, batch)? || session.scales_by_batch();
-        Ok(Self {
+        let mut tower = Self {
             graph: tower.graph.clone(),
             ids,
             mask,
@@ -200,7 +203,21 @@ impl TextGraph {
             alone,
             padding,
             session,
-        })
+        };
+        tower.alone = alone || tower.mixes()?;
+        Ok(tower)
+    }
+
+    /// Whether a text's vector changes with the texts beside it, as where the graph averages over padding. Tried with two short texts.
+    fn mixes(&self) -> Result<bool, GraphError> {
+        // Ids that every table has. Without a mask, only texts of one length meet.
+        let shorter: &[u32] = if self.mask.is_some() { &[1, 2] } else { &[1, 2, 1, 0] };
+        let texts = [shorter, &[2, 0, 1, 0]];
+        let together = self.run(&texts, &[0, 1])?;
+        let apart = [self.run(&texts, &[0])?, self.run(&texts, &[1])?].concat();
+        let length = apart.iter().map(|value| value * value).sum::<f32>().sqrt();
+        let differs = |(a, b): (&f32, &f32)| (a - b).abs() > MIXED * length;
+        Ok(together.len() != apart.len() || together.iter().zip(&apart).any(differs))
     }
 
     /// Rows of the table of token vectors, if that is known.
