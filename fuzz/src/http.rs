@@ -6,8 +6,11 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use perennial_core::{
-    CompatibilityRecord, CompatibilityRecords, EncodeError, Encoder, Interval, ModelVersion,
+    CompatibilityRecord, CompatibilityRecords, Interval, Modality, ModelVersion,
     ProbeSet, Registry, SpaceId, TieRule, sha256_hex,
+};
+use perennial_encode::{
+    EncodeError, Encoder, Input, PrepareError, Prepared, Values, decode_square,
 };
 use perennial_gallery::{
     EmbeddedGallery, GalleryConfig, Item, SimplexIdentity, StoreSpace, VectorStore,
@@ -285,8 +288,24 @@ impl EncoderLoader for Loader {
 }
 
 impl Encoder for Mean {
-    fn input_shape(&self) -> [usize; 3] {
-        self.version.architecture.input
+    fn accepts(&self) -> &[Modality] {
+        &[Modality::Image]
+    }
+
+    fn prepare(&self, input: Input<'_>) -> Result<Prepared, PrepareError> {
+        self.check_modality(&input)?;
+        let side = self.version.picture_size().map_or(1, |[side, _]| side);
+        let bytes = match input {
+            Input::Picture { file, limits } => decode_square(file, side, limits)?,
+            Input::Decoded(picture) => picture.square(side)?,
+            Input::Pixels { pixels, .. } => pixels.to_vec(),
+            // Refused above.
+            Input::Text { .. } => Vec::new(),
+        };
+        let scaled = bytes.iter().map(|&byte| f32::from(byte) / 127.5 - 1.0);
+        Ok(Prepared {
+            values: Values::Pixels(scaled.collect()),
+        })
     }
 
     fn dim(&self) -> usize {
@@ -297,16 +316,20 @@ impl Encoder for Mean {
         &self.version.name
     }
 
-    fn encode(&self, pixels: &[f32]) -> Result<Vec<f32>, EncodeError> {
-        let images = self.image_count(pixels)?;
-        let image_len = self.input_shape().iter().product();
-        let mut embeddings = Vec::with_capacity(images * self.dim());
-        for (index, image) in pixels.chunks_exact(image_len).enumerate() {
+    fn encode(&self, batch: &[Prepared]) -> Result<Vec<f32>, EncodeError> {
+        let mut embeddings = Vec::with_capacity(batch.len() * self.dim());
+        for (input, prepared) in batch.iter().enumerate() {
+            let Values::Pixels(image) = &prepared.values else {
+                return Err(EncodeError::Prepared {
+                    input,
+                    problem: "tokens".to_owned(),
+                });
+            };
             let mut row = vec![self.shift; self.dim()];
-            row[0] += image.iter().sum::<f32>() / image_len as f32;
+            row[0] += image.iter().sum::<f32>() / image.len() as f32;
             let norm = row.iter().map(|value| value * value).sum::<f32>().sqrt();
             if !norm.is_normal() {
-                return Err(EncodeError::NonFinite { image: index });
+                return Err(EncodeError::NonFinite { input });
             }
             embeddings.extend(row.iter().map(|value| value / norm));
         }

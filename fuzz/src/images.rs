@@ -1,7 +1,8 @@
 //! Image files and files of labelled images.
 
 use perennial_data::cifar::{Labels, read_cifar10, read_cifar100};
-use perennial_data::{DecodeLimits, ImageSet, decode_square, encode_png, idx, tinyimagenet};
+use perennial_data::{ImageSet, idx, tinyimagenet};
+use perennial_encode::{DecodeLimits, decode_square, encode_png};
 
 use crate::Target;
 use crate::scratch::Scratch;

@@ -380,6 +380,9 @@ fn embeddings_seeds() -> Seeds {
     ]
 }
 
+/// The description of an encoder of another program.
+const OUTSIDE: &str = include_str!("../../crates/perennial-core/testdata/outside.toml");
+
 fn model_seeds() -> Seeds {
     let text = model_toml(b"3");
     let version = ModelVersion::from_toml(&text).unwrap();
@@ -392,7 +395,14 @@ fn model_seeds() -> Seeds {
         ("linear", linear.into_bytes()),
         (
             "refused_format",
-            text.replace("format_version = 1", "format_version = 2")
+            text.replace("format_version = 1", "format_version = 3")
+                .into_bytes(),
+        ),
+        ("outside", OUTSIDE.as_bytes().to_vec()),
+        (
+            "refused_outside_file",
+            OUTSIDE
+                .replace("\"tokenizer.json\"", "\"../tokenizer.json\"")
                 .into_bytes(),
         ),
     ]
@@ -560,7 +570,7 @@ fn http_seeds() -> Seeds {
         bytes
     };
     let get = |path: &str| format!("GET {path}\n\n").into_bytes();
-    let png = perennial_data::encode_png(&[90; 27], [3, 3, 3]).unwrap();
+    let png = perennial_encode::encode_png(&[90; 27], [3, 3, 3]).unwrap();
     let base64 = |bytes: &[u8]| {
         use base64::Engine;
         base64::engine::general_purpose::STANDARD.encode(bytes)

@@ -4,7 +4,7 @@
 //! - [`VertexMap`] and [`check_disjoint`]: which class owns which prototype, for pre-training and for local tasks.
 //! - [`dot`], [`normalize_rows`]: cosine similarity of unit vectors.
 //! - [`Embeddings`]: unit vectors with ids, labels and the version that produced them.
-//! - [`Encoder`]: pixels in, unit embeddings out.
+//! - [`OutsideEncoder`]: how a version without a network of our own computes embeddings.
 //! - [`ModelVersion`], [`VersionDraft`], [`Registry`]: immutable model versions in a folder, and mutable aliases.
 //! - [`CompatibilityRecords`]: the measured pairs of versions and their results.
 //! - [`Output`]: a place for a result, checked before the work and written after it.
@@ -18,7 +18,7 @@ pub mod checksum;
 pub mod compatibility;
 mod durable;
 pub mod embeddings;
-pub mod encoder;
+mod encoder_rules;
 mod file_lock;
 pub mod item_id;
 pub mod name;
@@ -40,20 +40,19 @@ pub use compatibility::{
     ProbeSet, TieRule, Verdict,
 };
 pub use embeddings::{Embeddings, EmbeddingsError};
-pub use encoder::{EncodeError, Encoder};
 pub use item_id::{ItemId, ItemIdError};
 pub use name::{MAX_NAME_BYTES, NameError, check_name};
 pub use output::{FileKind, Output, OutputError, OutputFile};
 pub use outside_encoder::{
-    ChannelOrder, EncoderFile, EncoderKind, Graph, ImagePreparation, ImageTower, Interpolation, OutsideEncoder,
-    Pooling, Resize, TextTower,
+    ChannelOrder, EncoderFile, EncoderKind, Graph, ImagePreparation, ImageTower, Interpolation,
+    OutsideEncoder, Pooling, Resize, TextTower,
 };
 pub use registry::{Registry, RegistryError, Slot, SlotPlace, SlotRequest, SpaceSpec};
 pub use similarity::{SimilarityError, dot, dot_products, normalize_in_place, normalize_rows};
 pub use simplex::{Coefficients, Simplex, SimplexError};
 pub use space::{Metric, Modality, SpaceId, SpaceMismatch, SpaceRef};
 pub use version::{
-    Architecture, Classifier, ClassifierKind, ModelVersion, Preprocessing, Role, VersionDraft,
-    VersionError,
+    Architecture, Classifier, ClassifierKind, ModelVersion, Preprocessing, Role, TrainedNetwork,
+    VersionDraft, VersionEncoder, VersionError,
 };
 pub use vertex_map::{VertexEnd, VertexMap, check_disjoint};

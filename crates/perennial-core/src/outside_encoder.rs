@@ -1,6 +1,11 @@
 //! Encoders of other programs: what `model.toml` says about them.
 
+use std::fmt::Write;
+
 use serde::{Deserialize, Serialize};
+
+use crate::checksum::sha256_hex;
+use crate::space::Modality;
 
 /// How a version without a network of our own computes embeddings: the `[encoder]` table of `model.toml`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -16,6 +21,57 @@ pub struct OutsideEncoder {
     pub text: Option<TextTower>,
     /// All files that it needs, in the version's folder.
     pub files: Vec<EncoderFile>,
+}
+
+impl OutsideEncoder {
+    /// What it embeds.
+    pub fn accepts(&self) -> &'static [Modality] {
+        match (&self.image, &self.text) {
+            (Some(_), Some(_)) => &[Modality::Image, Modality::Text],
+            (Some(_), None) => &[Modality::Image],
+            (None, Some(_)) => &[Modality::Text],
+            (None, None) => &[],
+        }
+    }
+
+    /// The SHA-256 of the list of files, which stands for all of their contents: of one line `NAME SHA256 BYTES` for each file, in the order
+    /// of the names, each with a line feed at its end.
+    pub fn files_sha256(&self) -> String {
+        let mut files: Vec<&EncoderFile> = self.files.iter().collect();
+        files.sort_by_key(|file| &file.name);
+        let mut list = String::new();
+        for file in files {
+            writeln!(list, "{} {} {}", file.name, file.sha256, file.bytes)
+                .expect("writing to a String cannot fail");
+        }
+        sha256_hex(list.as_bytes())
+    }
+
+    /// The sizes of all files together, in bytes.
+    pub fn files_bytes(&self) -> u64 {
+        let sizes = self.files.iter().map(|file| file.bytes);
+        sizes.fold(0, u64::saturating_add)
+    }
+
+    /// Whether both are given the same values for the same picture or text.
+    pub(crate) fn prepares_like(&self, other: &Self) -> bool {
+        let picture = |encoder: &Self| {
+            let tower = encoder.image.as_ref();
+            tower.map(|tower| tower.preparation.clone())
+        };
+        let text = |encoder: &Self| {
+            let tower = encoder.text.as_ref()?;
+            let mut files = encoder.files.iter();
+            let tokenizer = files.find(|file| file.name == tower.tokenizer)?;
+            Some((
+                tokenizer.sha256.clone(),
+                tower.max_tokens,
+                tower.query_prefix.clone(),
+                tower.document_prefix.clone(),
+            ))
+        };
+        picture(self) == picture(other) && text(self) == text(other)
+    }
 }
 
 /// What runs an outside encoder.

@@ -6,6 +6,7 @@
 //!   numbers.toml                highest = 3: the highest number ever given
 //!   v0003/model.toml            see ModelVersion
 //!   v0003/weights.safetensors
+//!   v0004/model.onnx            of an encoder of another program: the files that its model.toml lists
 //!   spaces/NAME/space.toml      a space of an outside encoder: see SpaceSpec
 //!   bridges/b0001/              a map from one space to another
 //!   slots.toml                  who places classes at which vertices of a simplex: see Slot
@@ -14,6 +15,7 @@
 mod aliases;
 mod errors;
 mod numbers;
+mod outside;
 mod records;
 mod slots;
 mod spaces;
@@ -93,25 +95,46 @@ impl Registry {
         weights: &[u8],
     ) -> Result<ModelVersion, RegistryError> {
         draft.validate().map_err(RegistryError::Draft)?;
+        let refused = |key: &'static str, problem: &str| {
+            Err(RegistryError::Draft(VersionError::Value {
+                key,
+                problem: problem.to_owned(),
+            }))
+        };
         if weights.is_empty() {
-            return Err(RegistryError::Draft(VersionError::Value {
-                key: "weights",
-                problem: "are empty".to_owned(),
-            }));
+            return refused("weights", "are empty");
         }
+        if draft.encoder.outside().is_some() {
+            let problem = "an encoder of another program has files of its own, not one of weights";
+            return refused("encoder", problem);
+        }
+        self.publish_folder(draft, sha256_hex(weights), weights.len() as u64, |folder| {
+            Ok(write_new(&folder.join(WEIGHTS_FILE), weights)?)
+        })
+    }
+
+    /// Publishes a version whose files `write` puts beside its `model.toml`.
+    fn publish_folder(
+        &self,
+        draft: VersionDraft,
+        weights_sha256: String,
+        weights_bytes: u64,
+        write: impl FnOnce(&Path) -> Result<(), RegistryError>,
+    ) -> Result<ModelVersion, RegistryError> {
         let _lock = lock(&self.root.join(LOCK_FILE))?;
         self.remove_unpublished();
         let number = self.next_number()?;
-        let version = draft.into_version(version_name(number), weights);
+        let version = draft.into_version(version_name(number), weights_sha256, weights_bytes);
 
         let folder = tempfile::Builder::new()
             .prefix(UNPUBLISHED_PREFIX)
             .tempdir_in(&self.root)?;
+        // First, because it lists the files that have to be removed after a crash.
         write_new(
             &folder.path().join(MODEL_FILE),
             version.to_toml().as_bytes(),
         )?;
-        write_new(&folder.path().join(WEIGHTS_FILE), weights)?;
+        write(folder.path())?;
         sync_folder(folder.path())?;
         // Before the version appears: a number may be lost to a crash, but is never given twice.
         numbers::write(&self.root, number)?;
@@ -178,8 +201,14 @@ impl Registry {
     /// The content of a version's `weights.safetensors`, verified against its size and SHA-256.
     ///
     /// # Errors
-    /// A file that is missing, or that is not the one that was published.
+    /// A file that is missing, or that is not the one that was published; a version with an encoder of another program, which has no such file.
     pub fn load_weights(&self, version: &ModelVersion) -> Result<Vec<u8>, RegistryError> {
+        if version.outside().is_some() {
+            return Err(RegistryError::OtherKind {
+                version: version.name.clone(),
+                problem: "it has the encoder of another program, not a network trained here",
+            });
+        }
         let path = self.weights_path(version);
         let actual = fs_err::metadata(&path)?.len();
         if actual != version.weights_bytes {
@@ -343,6 +372,14 @@ impl Registry {
             {
                 // Left-overs cost space but do no harm, so a failure here must not stop a publication. Only what a
                 // publication writes is removed: a folder with anything else in it stays.
+                let listed = read_at_most(entry.path().join(MODEL_FILE), MAX_MODEL_BYTES).ok();
+                let listed = listed.and_then(|bytes| String::from_utf8(bytes).ok());
+                let listed = listed.and_then(|text| ModelVersion::from_toml(&text).ok());
+                let files = listed.as_ref().and_then(ModelVersion::outside);
+                let files = files.map_or(&[][..], |outside| &outside.files);
+                for file in files {
+                    let _ = fs_err::remove_file(entry.path().join(&file.name));
+                }
                 for file in [MODEL_FILE, WEIGHTS_FILE] {
                     let _ = fs_err::remove_file(entry.path().join(file));
                 }

@@ -1,15 +1,18 @@
-//! A model version: what a trained network is, where it came from, and how its input is prepared.
+//! A model version: what computes its embeddings, where it came from, and how its input is prepared.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::checksum::sha256_hex;
+use crate::outside_encoder::OutsideEncoder;
 use crate::simplex::SimplexError;
-use crate::space::{SpaceId, SpaceRef};
+use crate::space::{Modality, SpaceId, SpaceRef};
 use crate::vertex_map::VertexEnd;
 
-/// The format of `model.toml` that is written and read.
-pub(crate) const FORMAT_VERSION: i64 = 1;
+/// The format of `model.toml` for networks of our own.
+pub(crate) const NETWORK_FORMAT: i64 = 1;
+/// The format of `model.toml` for encoders of other programs, which programs before 0.3 do not know.
+pub(crate) const OUTSIDE_FORMAT: i64 = 2;
 
 /// An invalid or inconsistent description of a version.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -24,8 +27,7 @@ pub enum VersionError {
     },
     /// The text was written by a later program.
     #[error(
-        "format_version is {found}, this program reads {}; use a newer Perennial",
-        FORMAT_VERSION
+        "format_version is {found}, this program reads {NETWORK_FORMAT} and {OUTSIDE_FORMAT}; use a newer Perennial"
     )]
     FormatVersion {
         /// The version found.
@@ -114,19 +116,53 @@ pub struct Classifier {
     pub pretrained_classes: usize,
 }
 
+/// A network that Perennial trains and runs itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrainedNetwork {
+    /// The network.
+    pub architecture: Architecture,
+    /// How its input is prepared.
+    pub preprocessing: Preprocessing,
+    /// Its classifier.
+    pub classifier: Classifier,
+}
+
+/// What computes a version's embeddings.
+#[derive(Debug, Clone, PartialEq)]
+pub enum VersionEncoder {
+    /// A network that Perennial trains and runs itself.
+    Network(TrainedNetwork),
+    /// An encoder of another program.
+    Outside(OutsideEncoder),
+}
+
+impl VersionEncoder {
+    /// The network of our own, if it is one.
+    pub fn network(&self) -> Option<&TrainedNetwork> {
+        match self {
+            Self::Network(network) => Some(network),
+            Self::Outside(_) => None,
+        }
+    }
+
+    /// The encoder of another program, if it is one.
+    pub fn outside(&self) -> Option<&OutsideEncoder> {
+        match self {
+            Self::Network(_) => None,
+            Self::Outside(outside) => Some(outside),
+        }
+    }
+}
+
 /// Everything about a version that is known before it is published.
 #[derive(Debug, Clone, PartialEq)]
 pub struct VersionDraft {
     /// The length of an embedding.
     pub dim: usize,
-    /// The network.
-    pub architecture: Architecture,
-    /// How its input is prepared.
-    pub preprocessing: Preprocessing,
-    /// Whether the mean that its weights hold is subtracted from its embeddings.
+    /// What computes its embeddings.
+    pub encoder: VersionEncoder,
+    /// Whether the mean that its weights hold is subtracted from its embeddings. Never for an encoder of another program.
     pub centred: bool,
-    /// Its classifier.
-    pub classifier: Classifier,
     /// The version that it updates or replaces.
     pub parent: Option<String>,
     /// What it is to its parent.
@@ -145,15 +181,11 @@ pub struct VersionDraft {
 ///
 /// Instances come from [`Registry::publish`](crate::Registry::publish), [`Registry::get`](crate::Registry::get) and
 /// [`from_toml`](Self::from_toml), which check every value.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ModelVersion {
-    // Scalars stay ahead of the tables, as TOML demands.
-    format_version: i64,
     /// The name given by the registry, such as `v0003`.
     pub name: String,
     /// The version that it updates or replaces.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<String>,
     /// What it is to its parent.
     pub role: Role,
@@ -168,25 +200,33 @@ pub struct ModelVersion {
     /// The length of an embedding.
     pub dim: usize,
     /// Whether the mean that the weights hold is subtracted from embeddings, which are then `unit(unit(x) - mean)`.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub centred: bool,
-    /// SHA-256 of `weights.safetensors`, in hexadecimal.
+    /// Of a network: SHA-256 of `weights.safetensors`, in hexadecimal. Of an outside encoder:
+    /// [`OutsideEncoder::files_sha256`].
     pub weights_sha256: String,
-    /// Size of `weights.safetensors`, in bytes.
+    /// Of a network: size of `weights.safetensors`, in bytes. Of an outside encoder: the sizes of its files together.
     pub weights_bytes: u64,
-    /// The network.
-    pub architecture: Architecture,
-    /// How its input is prepared.
-    pub preprocessing: Preprocessing,
-    /// Its classifier.
-    pub classifier: Classifier,
+    /// What computes the embeddings.
+    pub encoder: VersionEncoder,
 }
 
 impl VersionDraft {
-    /// The version under its final name, with the hash of its weights.
-    pub(crate) fn into_version(self, name: String, weights: &[u8]) -> ModelVersion {
+    /// The network to change, where the draft has one of our own.
+    pub fn network_mut(&mut self) -> Option<&mut TrainedNetwork> {
+        match &mut self.encoder {
+            VersionEncoder::Network(network) => Some(network),
+            VersionEncoder::Outside(_) => None,
+        }
+    }
+
+    /// The version under its final name, with the hash and the size of its weights.
+    pub(crate) fn into_version(
+        self,
+        name: String,
+        weights_sha256: String,
+        weights_bytes: u64,
+    ) -> ModelVersion {
         ModelVersion {
-            format_version: FORMAT_VERSION,
             name,
             parent: self.parent,
             role: self.role,
@@ -196,24 +236,76 @@ impl VersionDraft {
             created: self.created,
             dim: self.dim,
             centred: self.centred,
-            weights_sha256: sha256_hex(weights),
-            weights_bytes: weights.len() as u64,
-            architecture: self.architecture,
-            preprocessing: self.preprocessing,
-            classifier: self.classifier,
+            weights_sha256,
+            weights_bytes,
+            encoder: self.encoder,
         }
     }
 }
 
 impl ModelVersion {
-    /// The version's embedding space. Its fingerprint covers everything that embeddings depend on: weights, network and preprocessing.
+    /// The network of our own, if it is one.
+    pub fn network(&self) -> Option<&TrainedNetwork> {
+        self.encoder.network()
+    }
+
+    /// The encoder of another program, if it is one.
+    pub fn outside(&self) -> Option<&OutsideEncoder> {
+        self.encoder.outside()
+    }
+
+    /// What it embeds.
+    pub fn accepts(&self) -> &'static [Modality] {
+        match &self.encoder {
+            VersionEncoder::Network(_) => &[Modality::Image],
+            VersionEncoder::Outside(outside) => outside.accepts(),
+        }
+    }
+
+    /// Vertices of the simplex of its classifier, where it has one.
+    pub fn simplex_vertices(&self) -> Option<usize> {
+        self.network()?.classifier.vertices
+    }
+
+    /// Height and width of the pictures that its network is given, in pixels; none for an encoder of texts alone.
+    pub fn picture_size(&self) -> Option<[usize; 2]> {
+        match &self.encoder {
+            VersionEncoder::Network(network) => {
+                let [_, height, width] = network.architecture.input;
+                Some([height, width])
+            }
+            VersionEncoder::Outside(outside) => Some(outside.image.as_ref()?.preparation.size),
+        }
+    }
+
+    /// Whether both versions' encoders are given the same values for the same picture or text, so that it need be prepared only once.
+    pub fn prepares_like(&self, other: &Self) -> bool {
+        match (&self.encoder, &other.encoder) {
+            (VersionEncoder::Network(own), VersionEncoder::Network(other)) => {
+                own.architecture.input == other.architecture.input
+                    && own.preprocessing == other.preprocessing
+            }
+            (VersionEncoder::Outside(own), VersionEncoder::Outside(other)) => {
+                own.prepares_like(other)
+            }
+            _ => false,
+        }
+    }
+
+    /// The version's embedding space. Its fingerprint covers everything that embeddings depend on: weights, network and preprocessing, or
+    /// the `[encoder]` table with the hashes of all files.
     pub fn space(&self) -> SpaceRef {
-        let content = (
-            &self.weights_sha256,
-            &self.architecture,
-            &self.preprocessing,
-        );
-        let content = serde_json::to_vec(&content).expect("a version has string keys");
+        let content = match &self.encoder {
+            VersionEncoder::Network(network) => serde_json::to_vec(&(
+                &self.weights_sha256,
+                &network.architecture,
+                &network.preprocessing,
+            )),
+            VersionEncoder::Outside(outside) => {
+                serde_json::to_vec(&(&self.weights_sha256, outside))
+            }
+        };
+        let content = content.expect("a version has string keys");
         SpaceRef {
             dim: self.dim,
             id: SpaceId::new(self.name.as_str()).ok(),
@@ -226,10 +318,8 @@ impl ModelVersion {
         let version = self.clone();
         VersionDraft {
             dim: version.dim,
-            architecture: version.architecture,
-            preprocessing: version.preprocessing,
+            encoder: version.encoder,
             centred: version.centred,
-            classifier: version.classifier,
             parent: version.parent,
             role: version.role,
             method: version.method,
@@ -281,7 +371,9 @@ mod tests {
     #[test]
     fn a_version_carries_its_draft_and_the_hash_of_its_weights() {
         let published = ModelVersion::from_toml(include_str!("../testdata/model.toml")).unwrap();
-        let again = published.draft().into_version("v0003".to_owned(), b"abc");
+        let again = published
+            .draft()
+            .into_version("v0003".to_owned(), sha256_hex(b"abc"), 3);
         assert_eq!(again, published);
     }
 }

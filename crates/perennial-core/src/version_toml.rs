@@ -1,11 +1,13 @@
 //! Reading and writing `model.toml`, and checking what it says.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::checksum::is_sha256_hex;
+use crate::outside_encoder::OutsideEncoder;
 use crate::simplex::Simplex;
 use crate::version::{
-    Classifier, ClassifierKind, FORMAT_VERSION, ModelVersion, VersionDraft, VersionError,
+    Architecture, Classifier, ClassifierKind, ModelVersion, NETWORK_FORMAT, OUTSIDE_FORMAT,
+    Preprocessing, Role, TrainedNetwork, VersionDraft, VersionEncoder, VersionError,
     version_number,
 };
 use crate::vertex_map::{VertexEnd, check_disjoint};
@@ -16,6 +18,128 @@ const MAX_WIDTH: usize = 1 << 16;
 const MAX_INPUT: usize = 1 << 14;
 const MAX_CLASSES: usize = u32::MAX as usize;
 const MAX_TEXT_BYTES: usize = 4096;
+
+/// The content of `model.toml`, key by key.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VersionFile {
+    // Scalars stay ahead of the tables, as TOML demands.
+    format_version: i64,
+    name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    parent: Option<String>,
+    role: Role,
+    method: String,
+    data: String,
+    seed: u64,
+    created: String,
+    dim: usize,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    centred: bool,
+    weights_sha256: String,
+    weights_bytes: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    architecture: Option<Architecture>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    preprocessing: Option<Preprocessing>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    classifier: Option<Classifier>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    encoder: Option<OutsideEncoder>,
+}
+
+impl VersionFile {
+    fn of(version: &ModelVersion) -> Self {
+        let version = version.clone();
+        let (format_version, network, encoder) = match version.encoder {
+            VersionEncoder::Network(network) => (NETWORK_FORMAT, Some(network), None),
+            VersionEncoder::Outside(outside) => (OUTSIDE_FORMAT, None, Some(outside)),
+        };
+        let (architecture, preprocessing, classifier) = match network {
+            Some(network) => (
+                Some(network.architecture),
+                Some(network.preprocessing),
+                Some(network.classifier),
+            ),
+            None => (None, None, None),
+        };
+        Self {
+            format_version,
+            name: version.name,
+            parent: version.parent,
+            role: version.role,
+            method: version.method,
+            data: version.data,
+            seed: version.seed,
+            created: version.created,
+            dim: version.dim,
+            centred: version.centred,
+            weights_sha256: version.weights_sha256,
+            weights_bytes: version.weights_bytes,
+            architecture,
+            preprocessing,
+            classifier,
+            encoder,
+        }
+    }
+
+    fn into_version(self) -> Result<ModelVersion, VersionError> {
+        let encoder = match (self.format_version, self.encoder) {
+            (OUTSIDE_FORMAT, Some(outside)) => {
+                for (key, given) in [
+                    ("architecture", self.architecture.is_some()),
+                    ("preprocessing", self.preprocessing.is_some()),
+                    ("classifier", self.classifier.is_some()),
+                ] {
+                    if given {
+                        return Err(value(
+                            key,
+                            "an encoder of another program has none; remove it",
+                        ));
+                    }
+                }
+                VersionEncoder::Outside(outside)
+            }
+            (OUTSIDE_FORMAT, None) => {
+                let problem = format!("is missing, as format_version {OUTSIDE_FORMAT} needs it");
+                return Err(value("encoder", problem));
+            }
+            (_, Some(_)) => {
+                let problem = format!("needs format_version {OUTSIDE_FORMAT}");
+                return Err(value("encoder", problem));
+            }
+            (_, None) => {
+                let missing = |key: &'static str| move || value(key, "is missing");
+                VersionEncoder::Network(TrainedNetwork {
+                    architecture: self.architecture.ok_or_else(missing("architecture"))?,
+                    preprocessing: self.preprocessing.ok_or_else(missing("preprocessing"))?,
+                    classifier: self.classifier.ok_or_else(missing("classifier"))?,
+                })
+            }
+        };
+        Ok(ModelVersion {
+            name: self.name,
+            parent: self.parent,
+            role: self.role,
+            method: self.method,
+            data: self.data,
+            seed: self.seed,
+            created: self.created,
+            dim: self.dim,
+            centred: self.centred,
+            weights_sha256: self.weights_sha256,
+            weights_bytes: self.weights_bytes,
+            encoder,
+        })
+    }
+}
+
+/// As in `model.toml`.
+impl Serialize for ModelVersion {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        VersionFile::of(self).serialize(serializer)
+    }
+}
 
 impl VersionDraft {
     /// Checks every value, alone and against the others.
@@ -55,10 +179,11 @@ fn parse(text: &str) -> Result<ModelVersion, VersionError> {
     let found = toml::from_str::<Format>(text)
         .map_err(syntax)?
         .format_version;
-    if found != FORMAT_VERSION {
+    if !matches!(found, NETWORK_FORMAT | OUTSIDE_FORMAT) {
         return Err(VersionError::FormatVersion { found });
     }
-    let version: ModelVersion = toml::from_str(text).map_err(syntax)?;
+    let file: VersionFile = toml::from_str(text).map_err(syntax)?;
+    let version = file.into_version()?;
     if version_number(&version.name).is_none() {
         let problem = format!("{:?} is not a version name such as v0003", version.name);
         return Err(value("name", problem));
@@ -70,6 +195,16 @@ fn parse(text: &str) -> Result<ModelVersion, VersionError> {
         ));
     }
     validate(&version.draft())?;
+    if let Some(outside) = version.outside() {
+        if version.weights_sha256 != outside.files_sha256() {
+            let problem = "is not the hash of the list of files in encoder.files";
+            return Err(value("weights_sha256", problem));
+        }
+        if version.weights_bytes != outside.files_bytes() {
+            let problem = "is not the sum of the sizes in encoder.files";
+            return Err(value("weights_bytes", problem));
+        }
+    }
     Ok(version)
 }
 
@@ -81,29 +216,20 @@ fn line_of(text: &str, error: &toml::de::Error) -> usize {
 
 fn validate(draft: &VersionDraft) -> Result<(), VersionError> {
     check_range("dim", draft.dim, MAX_DIM)?;
-    check_range("architecture.width", draft.architecture.width, MAX_WIDTH)?;
-    for size in draft.architecture.input {
-        check_range("architecture.input", size, MAX_INPUT)?;
+    match &draft.encoder {
+        VersionEncoder::Network(network) => check_network(network, draft.dim)?,
+        VersionEncoder::Outside(_) if draft.centred => {
+            let problem = "an encoder of another program is not centred; remove it";
+            return Err(value("centred", problem));
+        }
+        VersionEncoder::Outside(outside) => outside.validate()?,
     }
-    if draft.architecture.backbone.is_empty() {
-        return Err(value("architecture.backbone", "is empty"));
-    }
-    check_preprocessing(draft)?;
-    check_classifier(&draft.classifier, draft.dim)?;
     for (key, text) in [
-        (
-            "architecture.backbone",
-            draft.architecture.backbone.as_str(),
-        ),
-        ("architecture.stem", &draft.architecture.stem),
         ("parent", draft.parent.as_deref().unwrap_or_default()),
         ("method", &draft.method),
         ("data", &draft.data),
     ] {
-        if text.len() > MAX_TEXT_BYTES || text.chars().any(char::is_control) {
-            let problem = format!("expected one line of at most {MAX_TEXT_BYTES} bytes");
-            return Err(value(key, problem));
-        }
+        check_line(key, text)?;
     }
     if !is_rfc3339_utc(&draft.created) {
         let problem = format!(
@@ -115,9 +241,30 @@ fn validate(draft: &VersionDraft) -> Result<(), VersionError> {
     Ok(())
 }
 
-fn check_preprocessing(draft: &VersionDraft) -> Result<(), VersionError> {
-    let channels = draft.architecture.input[0];
-    let preprocessing = &draft.preprocessing;
+fn check_line(key: &'static str, text: &str) -> Result<(), VersionError> {
+    if text.len() > MAX_TEXT_BYTES || text.chars().any(char::is_control) {
+        let problem = format!("expected one line of at most {MAX_TEXT_BYTES} bytes");
+        return Err(value(key, problem));
+    }
+    Ok(())
+}
+
+fn check_network(network: &TrainedNetwork, dim: usize) -> Result<(), VersionError> {
+    let architecture = &network.architecture;
+    check_range("architecture.width", architecture.width, MAX_WIDTH)?;
+    for size in architecture.input {
+        check_range("architecture.input", size, MAX_INPUT)?;
+    }
+    if architecture.backbone.is_empty() {
+        return Err(value("architecture.backbone", "is empty"));
+    }
+    check_line("architecture.backbone", &architecture.backbone)?;
+    check_line("architecture.stem", &architecture.stem)?;
+    check_preprocessing(&network.preprocessing, architecture.input[0])?;
+    check_classifier(&network.classifier, dim)
+}
+
+fn check_preprocessing(preprocessing: &Preprocessing, channels: usize) -> Result<(), VersionError> {
     for (key, values) in [
         ("preprocessing.mean", &preprocessing.mean),
         ("preprocessing.std", &preprocessing.std),
@@ -127,23 +274,22 @@ fn check_preprocessing(draft: &VersionDraft) -> Result<(), VersionError> {
             return Err(value(key, problem));
         }
     }
-    if !preprocessing.mean.iter().all(|mean| mean.is_finite()) {
-        return Err(value(
-            "preprocessing.mean",
-            "holds a value that is not finite",
-        ));
+    check_mean("preprocessing.mean", &preprocessing.mean)?;
+    check_std("preprocessing.std", &preprocessing.std)
+}
+
+pub(crate) fn check_mean(key: &'static str, mean: &[f32]) -> Result<(), VersionError> {
+    if mean.iter().all(|mean| mean.is_finite()) {
+        return Ok(());
     }
-    if !preprocessing
-        .std
-        .iter()
-        .all(|std| std.is_normal() && *std > 0.0)
-    {
-        return Err(value(
-            "preprocessing.std",
-            "holds a value that is not positive and finite",
-        ));
+    Err(value(key, "holds a value that is not finite"))
+}
+
+pub(crate) fn check_std(key: &'static str, std: &[f32]) -> Result<(), VersionError> {
+    if std.iter().all(|std| std.is_normal() && *std > 0.0) {
+        return Ok(());
     }
-    Ok(())
+    Err(value(key, "holds a value that is not positive and finite"))
 }
 
 fn check_classifier(classifier: &Classifier, dim: usize) -> Result<(), VersionError> {
@@ -191,14 +337,18 @@ fn check_classifier(classifier: &Classifier, dim: usize) -> Result<(), VersionEr
     }
 }
 
-fn check_range(key: &'static str, number: usize, max: usize) -> Result<(), VersionError> {
+pub(crate) fn check_range(
+    key: &'static str,
+    number: usize,
+    max: usize,
+) -> Result<(), VersionError> {
     if (1..=max).contains(&number) {
         return Ok(());
     }
     Err(value(key, format!("{number} is not between 1 and {max}")))
 }
 
-fn value(key: &'static str, problem: impl Into<String>) -> VersionError {
+pub(crate) fn value(key: &'static str, problem: impl Into<String>) -> VersionError {
     VersionError::Value {
         key,
         problem: problem.into(),
@@ -259,8 +409,9 @@ mod tests {
         let version = parse(EXAMPLE).unwrap();
         assert_eq!(version.to_toml(), EXAMPLE);
         assert_eq!((version.role, version.seed), (Role::Replacement, u64::MAX));
-        assert_eq!(version.preprocessing.mean, [0.5071, 0.4867, 0.4408]);
-        assert_eq!(version.classifier.vertex_end, Some(VertexEnd::Back));
+        let network = version.network().unwrap();
+        assert_eq!(network.preprocessing.mean, [0.5071, 0.4867, 0.4408]);
+        assert_eq!(network.classifier.vertex_end, Some(VertexEnd::Back));
     }
 
     #[test]
@@ -271,7 +422,7 @@ mod tests {
             .replace("parent = \"v0002\"\n", "");
         let version = parse(&text).unwrap();
         assert_eq!(
-            (version.parent.as_deref(), version.classifier.vertices),
+            (version.parent.as_deref(), version.simplex_vertices()),
             (None, None)
         );
         assert_eq!(version.to_toml(), text);
@@ -299,8 +450,9 @@ mod tests {
 
     #[test]
     fn a_later_format_is_refused_before_its_keys() {
-        let text = EXAMPLE.replace("format_version = 1", "format_version = 2\nnovelty = true");
-        assert_eq!(parse(&text), Err(VersionError::FormatVersion { found: 2 }));
+        let text = EXAMPLE.replace("format_version = 1", "format_version = 3\nnovelty = true");
+        assert_eq!(parse(&text), Err(VersionError::FormatVersion { found: 3 }));
+        assert!(error_after("format_version = 1", "format_version = 2").contains("encoder"));
         assert!(error_after("format_version = 1", "").contains("format_version"));
     }
 

@@ -110,7 +110,7 @@ pub enum DataError {
         /// The image file.
         path: PathBuf,
         /// The decoder's complaint.
-        source: crate::DecodeError,
+        source: perennial_encode::DecodeError,
     },
 
     /// The content of an image folder is not usable.

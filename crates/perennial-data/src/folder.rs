@@ -3,11 +3,11 @@
 use std::io::Read;
 use std::path::Path;
 
-use perennial_encode::{HEAD_BYTES, Kind, kind};
 use crate::error::MAX_BYTES;
 use crate::pictures::{LeftOut, LeftOutFile, PictureFile, PictureFolder, Reason, in_batches};
 use crate::record_file::allocate;
 use crate::{DataError, ImageSet};
+use perennial_encode::{HEAD_BYTES, Kind, kind};
 
 /// Bytes of squares in one batch; three batches are in memory at most.
 const BATCH_BYTES: usize = 16 << 20;
@@ -47,7 +47,7 @@ pub fn read(path: &Path, size: usize) -> Result<FolderSet, DataError> {
             });
         }
         for square in squares {
-            pixels.extend(square.pixels);
+            pixels.extend(square.content);
             labels.push(square.label);
         }
         Ok(())
@@ -64,15 +64,15 @@ pub fn read(path: &Path, size: usize) -> Result<FolderSet, DataError> {
     })
 }
 
-/// One picture, scaled and labelled.
+/// One picture of a folder with its label, and what was made of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Square {
+pub struct Labelled<T> {
     /// Its path below the folder.
     pub file: String,
     /// The number of its class; 0 in a folder without class folders.
     pub label: u32,
-    /// `[3, size, size]`, bytes.
-    pub pixels: Vec<u8>,
+    /// What was made of it.
+    pub content: T,
 }
 
 /// The pictures of a folder and their classes, read a few at a time.
@@ -158,7 +158,7 @@ impl LabelledFolder {
     pub fn squares<E: From<DataError>>(
         &mut self,
         size: usize,
-        mut take: impl FnMut(Vec<Square>) -> Result<(), E>,
+        take: impl FnMut(Vec<Labelled<Vec<u8>>>) -> Result<(), E>,
     ) -> Result<(), E> {
         let image_bytes = 3 * size.saturating_mul(size);
         if size == 0 {
@@ -166,10 +166,7 @@ impl LabelledFolder {
             return Err(DataError::invalid(what, "the image size must be above 0").into());
         }
         let batch = (BATCH_BYTES / image_bytes).clamp(8, 1024);
-        self.check_strict()?;
-        let files = std::mem::take(&mut self.files);
-        let mut count = 0;
-        let prepare = |file: &PictureFile| {
+        let square = |file: &PictureFile| {
             let picture = file.picture()?;
             picture.square(size).map_err(|error| LeftOutFile {
                 file: file.relative().to_owned(),
@@ -177,19 +174,36 @@ impl LabelledFolder {
                 problem: error.to_string(),
             })
         };
+        self.each(batch, square, take)
+    }
+
+    /// Calls `prepare` for every file on all cores, and gives `take` the results in order, `batch` files at a time; a few batches are prepared
+    /// ahead.
+    ///
+    /// **Errors**: an error of `take`; [`DataError::Folder`] if no picture can be read, or for one that is left out where that was made an
+    /// error.
+    pub fn each<T: Send, E: From<DataError>>(
+        &mut self,
+        batch: usize,
+        prepare: impl Fn(&PictureFile) -> Result<T, LeftOutFile> + Sync,
+        mut take: impl FnMut(Vec<Labelled<T>>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.check_strict()?;
+        let files = std::mem::take(&mut self.files);
+        let mut count = 0;
         let done = in_batches(
             &files,
             batch,
-            |file| prepare(file).map(|pixels| (file, pixels)),
+            |file| prepare(file).map(|content| (file, content)),
             |prepared| {
-                let mut squares = Vec::with_capacity(prepared.len());
+                let mut labelled = Vec::with_capacity(prepared.len());
                 for result in prepared {
                     match result {
-                        Ok((file, pixels)) => {
-                            squares.push(Square {
+                        Ok((file, content)) => {
+                            labelled.push(Labelled {
                                 file: file.relative().to_owned(),
                                 label: self.label(file.class()),
-                                pixels,
+                                content,
                             });
                         }
                         Err(refused) => {
@@ -198,8 +212,8 @@ impl LabelledFolder {
                         }
                     }
                 }
-                count += squares.len();
-                take(squares)
+                count += labelled.len();
+                take(labelled)
             },
         );
         self.files = files;

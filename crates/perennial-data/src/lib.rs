@@ -2,7 +2,7 @@
 //!
 //! - [`ImageSet`]: labelled images in memory as bytes.
 //! - Readers for untrusted files: [`cifar`], [`tinyimagenet`], [`cub200`], [`celeba`], [`idx`] and [`folder`]. [`open`] finds a set by its name below a data folder.
-//! - [`Picture`] decodes an image file; [`pictures`] reads whole folders of them, a few at a time.
+//! - [`pictures`] reads whole folders of image files, a few at a time; `perennial_encode` decodes them.
 //! - [`altered_copies`]: copies that look for their originals, for tests of item-like retrieval.
 //! - [`generate`]: procedural images of any number of classes, for runs without data.
 //! - [`Preprocessing`], [`Augmentation`] and [`Pipeline`]: bytes to normalised `f32` batches, parallel and reproducible from the
@@ -52,9 +52,6 @@ pub mod tinyimagenet;
 pub use altered::{AlteredCopies, altered_copies};
 pub use augment::{Augmentation, Pipeline};
 pub use catalogue::{open, open_sized};
-pub use perennial_encode::{
-    DecodeError, DecodeLimits, Picture, decode_square, encode_png, grey, scale_square,
-};
 pub use completeness::{Completeness, official_images};
 pub use error::DataError;
 #[cfg(feature = "fetch")]

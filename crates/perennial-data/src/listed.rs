@@ -7,7 +7,8 @@ use rayon::prelude::*;
 
 use crate::error::MAX_BYTES;
 use crate::record_file::{allocate, file_size};
-use crate::{Completeness, DataError, DecodeLimits, ImageSet, decode_square};
+use crate::{Completeness, DataError, ImageSet};
+use perennial_encode::{DecodeLimits, decode_square};
 
 /// Longest text file that is read.
 const MAX_TEXT_BYTES: u64 = 64 << 20;

@@ -16,7 +16,7 @@ pub use batches::in_batches;
 pub use left_out::{LeftOut, LeftOutFile, Reason};
 pub use listing::{PictureFolder, check_folder};
 
-use crate::DecodeError;
+use perennial_encode::DecodeError;
 use perennial_encode::{DecodeLimits, HEAD_BYTES, Kind, Picture, kind};
 
 /// The largest file that is read as a picture, in bytes: 256 MiB.
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn the_content_decides_and_the_name_tells_what_was_meant() {
         let folder = tempfile::tempdir().unwrap();
-        let png = crate::encode_png(&[7; 3 * 4], [3, 2, 2]).unwrap();
+        let png = perennial_encode::encode_png(&[7; 3 * 4], [3, 2, 2]).unwrap();
         for name in ["a.PNG", "b.jpg", "c.jfif", "d", "e.txt"] {
             let picture = file(folder.path(), name, &png).picture().unwrap();
             assert_eq!((picture.width(), picture.height()), (2, 2), "{name}");

@@ -8,7 +8,7 @@ use image::codecs::jpeg::JpegEncoder;
 use image::codecs::png::PngEncoder;
 use image::codecs::webp::WebPEncoder;
 use image::{DynamicImage, ExtendedColorType, ImageEncoder, ImageFormat, Rgb, RgbImage};
-use perennial_data::{DecodeError, DecodeLimits, Picture, decode_square};
+use perennial_encode::{DecodeError, DecodeLimits, Picture, decode_square};
 
 const PROGRESSIVE: &[u8] = include_bytes!("../testdata/progressive.jpg");
 const BASELINE: &[u8] = include_bytes!("../testdata/baseline.jpg");

@@ -114,6 +114,7 @@ pub enum DecodeError {
 }
 
 /// A decoded picture, upright as viewers show it, RGB; transparency is dropped.
+#[derive(Debug, Clone)]
 pub struct Picture(RgbImage);
 
 impl Picture {

@@ -72,6 +72,23 @@ pub trait Encoder: Send + Sync {
     /// What it embeds: pictures, texts, or both into one space.
     fn accepts(&self) -> &[Modality];
 
+    /// Refuses what it does not embed; the first check of every implementation of [`prepare`](Self::prepare).
+    ///
+    /// # Errors
+    /// [`PrepareError::Modality`].
+    fn check_modality(&self, input: &Input<'_>) -> Result<(), PrepareError> {
+        let given = input.modality();
+        if self.accepts().contains(&given) {
+            return Ok(());
+        }
+        let accepted: Vec<&str> = self.accepts().iter().copied().map(words).collect();
+        Err(PrepareError::Modality {
+            version: self.model_version().to_owned(),
+            accepted: accepted.join(" and "),
+            given: words(given),
+        })
+    }
+
     /// Makes one input ready: decodes, scales and normalises a picture, or splits a text into tokens. Blocks; callers run several in
     /// parallel on threads of their own.
     ///
@@ -86,4 +103,61 @@ pub trait Encoder: Send + Sync {
     /// # Errors
     /// See [`EncodeError`].
     fn encode(&self, batch: &[Prepared]) -> Result<Vec<f32>, EncodeError>;
+}
+
+/// What is embedded, in words.
+fn words(modality: Modality) -> &'static str {
+    match modality {
+        Modality::Image => "pictures",
+        Modality::Text => "texts",
+        Modality::Audio => "sounds",
+        Modality::Other => "other inputs",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::input::InputType;
+
+    struct Texts;
+
+    impl Encoder for Texts {
+        fn model_version(&self) -> &str {
+            "v0001"
+        }
+
+        fn dim(&self) -> usize {
+            1
+        }
+
+        fn accepts(&self) -> &[Modality] {
+            &[Modality::Text]
+        }
+
+        fn prepare(&self, input: Input<'_>) -> Result<Prepared, PrepareError> {
+            self.check_modality(&input)?;
+            Err(PrepareError::Text("nothing is split here".to_owned()))
+        }
+
+        fn encode(&self, _: &[Prepared]) -> Result<Vec<f32>, EncodeError> {
+            Ok(Vec::new())
+        }
+    }
+
+    #[test]
+    fn other_inputs_are_refused_in_words() {
+        let encoder: Box<dyn Encoder> = Box::new(Texts);
+        let (pixels, shape) = (&[0][..], [1, 1, 1]);
+        let error = encoder
+            .prepare(Input::Pixels { pixels, shape })
+            .unwrap_err();
+        assert_eq!(error.to_string(), "v0001 embeds texts, not pictures");
+        let text = Input::Text {
+            text: "a",
+            input_type: InputType::Query,
+        };
+        let error = encoder.prepare(text).unwrap_err();
+        assert!(matches!(error, PrepareError::Text(_)), "{error}");
+    }
 }

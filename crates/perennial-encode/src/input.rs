@@ -3,7 +3,7 @@
 use perennial_core::Modality;
 use serde::{Deserialize, Serialize};
 
-use crate::codec::DecodeLimits;
+use crate::codec::{DecodeLimits, Picture};
 
 /// What a text is. Many text encoders are trained with different words in front of queries and of documents.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -28,6 +28,8 @@ pub enum Input<'a> {
         /// What decoding it may cost.
         limits: DecodeLimits,
     },
+    /// An image file that is decoded already, by who needed more of it than its embedding.
+    Decoded(&'a Picture),
     /// An image in memory, as data sets hold it.
     Pixels {
         /// `[channels, height, width]`, bytes.
@@ -48,7 +50,7 @@ impl Input<'_> {
     /// Picture or text.
     pub fn modality(&self) -> Modality {
         match self {
-            Self::Picture { .. } | Self::Pixels { .. } => Modality::Image,
+            Self::Picture { .. } | Self::Decoded(_) | Self::Pixels { .. } => Modality::Image,
             Self::Text { .. } => Modality::Text,
         }
     }

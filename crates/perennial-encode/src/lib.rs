@@ -5,15 +5,30 @@
 //! - [`Picture`]: the one decoder of image files.
 //! - [`prepare_picture`]: from a picture to the input of another program's network, with the arithmetic of Pillow and torchvision.
 //! - [`presets`]: such preparations by name, and from the files of model hubs.
+//!
+//! With the feature `onnx`, encoders of other programs:
+//!
+//! - `OutsideModel`: an encoder of other programs, loaded from its files: ONNX graphs and tables of token vectors.
+//! - `import`: what such an encoder is, from a graph or from a folder of a model hub.
 
 #![deny(missing_docs)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod codec;
 mod encoder;
+#[cfg(feature = "onnx")]
+pub mod import;
 mod input;
+#[cfg(feature = "onnx")]
+mod onnx;
+#[cfg(feature = "onnx")]
+mod outside_model;
 mod preparation;
 pub mod presets;
+#[cfg(feature = "onnx")]
+mod text;
+#[cfg(feature = "onnx")]
+mod token_table;
 
 pub use codec::{
     DecodeError, DecodeLimits, HEAD_BYTES, Kind, Picture, decode_square, encode_png, grey, kind,
@@ -21,7 +36,15 @@ pub use codec::{
 };
 pub use encoder::{EncodeError, Encoder, PrepareError};
 pub use input::{Input, InputType, Prepared, Values};
+#[cfg(feature = "onnx")]
+pub use onnx::GraphError;
+#[cfg(feature = "onnx")]
+pub use outside_model::{LoadModelError, OutsideModel};
 pub use preparation::{
     MAX_INPUT_SIDE, MAX_SHORTEST_SIDE, PreparationError, check_preparation, prepare_picture,
     prepare_pixels,
 };
+#[cfg(feature = "onnx")]
+pub use text::TokenizerError;
+#[cfg(feature = "onnx")]
+pub use token_table::TableError;

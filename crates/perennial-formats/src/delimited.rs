@@ -203,64 +203,109 @@ pub(crate) fn rows(path: &Path) -> Result<impl RowSource + use<>, FormatError> {
 }
 
 fn source(path: &Path) -> Result<Source, FormatError> {
-    let start = head(path)?;
-    // Only the separator is taken from here: the line may be longer.
-    let line = text_start(&start).and_then(|text| text.lines().next());
-    let delimiter = separator(line.unwrap_or_default());
-    let (file, _) = open_file(path)?;
-    let bounded = Bounded {
-        file,
-        left: MAX_LINE_BYTES,
-    };
-    let reader = ReaderBuilder::new()
-        .has_headers(false)
-        .flexible(true)
-        .delimiter(delimiter)
-        .from_reader(bounded);
-    let mut source = Source {
-        place: Place {
-            path: path.to_owned(),
-            line: 1,
-        },
+    let Cells {
+        place,
         reader,
-        record: StringRecord::new(),
-        names: Vec::new(),
-        columns: Vec::new(),
-        dim: None,
-    };
-    if !source.advance()? {
-        return Err(source
-            .place
-            .error("is missing; the first line names the columns"));
+        record,
+        names,
+    } = Cells::open(path)?;
+    let (columns, dim) = columns(&names).map_err(|problem| place.error(problem))?;
+    Ok(Source {
+        place,
+        reader,
+        record,
+        names,
+        columns,
+        dim,
+    })
+}
+
+/// The cells of a table as they are written.
+pub(crate) struct Cells {
+    place: Place,
+    reader: csv::Reader<Bounded>,
+    record: StringRecord,
+    /// The names of the columns.
+    pub(crate) names: Vec<String>,
+}
+
+impl Cells {
+    /// Reads the header line.
+    pub(crate) fn open(path: &Path) -> Result<Self, FormatError> {
+        let start = head(path)?;
+        // Only the separator is taken from here: the line may be longer.
+        let line = text_start(&start).and_then(|text| text.lines().next());
+        let delimiter = separator(line.unwrap_or_default());
+        let (file, _) = open_file(path)?;
+        let bounded = Bounded {
+            file,
+            left: MAX_LINE_BYTES,
+        };
+        let reader = ReaderBuilder::new()
+            .has_headers(false)
+            .flexible(true)
+            .delimiter(delimiter)
+            .from_reader(bounded);
+        let mut cells = Self {
+            place: Place {
+                path: path.to_owned(),
+                line: 1,
+            },
+            reader,
+            record: StringRecord::new(),
+            names: Vec::new(),
+        };
+        if cells.next()?.is_none() {
+            return Err(cells
+                .place
+                .error("is missing; the first line names the columns"));
+        }
+        let names = cells.record.iter();
+        cells.names = names
+            .map(|name| name.trim_start_matches('\u{feff}').trim().to_owned())
+            .collect();
+        Ok(cells)
     }
-    let names = source.record.iter();
-    source.names = names
-        .map(|name| name.trim_start_matches('\u{feff}').trim().to_owned())
-        .collect();
-    (source.columns, source.dim) =
-        columns(&source.names).map_err(|problem| source.place.error(problem))?;
-    Ok(source)
+
+    /// The cells of the next row.
+    pub(crate) fn next(&mut self) -> Result<Option<&StringRecord>, FormatError> {
+        let more = advance(&mut self.reader, &mut self.record, &mut self.place)?;
+        Ok(more.then_some(&self.record))
+    }
+
+    /// An error about the row last read.
+    pub(crate) fn error(&self, problem: impl std::fmt::Display) -> FormatError {
+        self.place.error(problem)
+    }
+}
+
+/// Reads the next record; lines of nothing are passed over.
+fn advance(
+    reader: &mut csv::Reader<Bounded>,
+    record: &mut StringRecord,
+    place: &mut Place,
+) -> Result<bool, FormatError> {
+    reader.get_mut().left = MAX_LINE_BYTES;
+    let read = reader.read_record(record);
+    match read {
+        Ok(more) => {
+            if let Some(position) = record.position() {
+                place.line = position.line();
+            }
+            Ok(more)
+        }
+        Err(error) => {
+            if let Some(position) = error.position() {
+                place.line = position.line();
+            }
+            Err(place.error(format_args!("cannot be read: {error}")))
+        }
+    }
 }
 
 impl Source {
-    /// Reads the next record; lines of nothing are passed over.
     fn advance(&mut self) -> Result<bool, FormatError> {
-        self.reader.get_mut().left = MAX_LINE_BYTES;
-        let read = self.reader.read_record(&mut self.record);
-        match read {
-            Ok(more) => {
-                if let Some(position) = self.record.position() {
-                    self.place.line = position.line();
-                }
-                Ok(more)
-            }
-            Err(error) => {
-                if let Some(position) = error.position() {
-                    self.place.line = position.line();
-                }
-                Err(self.place.error(format_args!("cannot be read: {error}")))
-            }
-        }
+        advance(&mut self.reader, &mut self.record, &mut self.place)
     }
 
     fn row(&self) -> Result<Row, String> {

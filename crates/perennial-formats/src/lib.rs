@@ -24,6 +24,8 @@ mod table;
 mod testing;
 #[cfg(test)]
 mod tests;
+mod text_row;
+mod texts;
 mod vector_file;
 mod vector_set;
 
@@ -55,5 +57,7 @@ pub use judgements::{Judgements, read_judgements};
 pub use label::{Label, LabelError, MAX_LABEL_BYTES};
 pub use stream::{Header, VectorReader, VectorWriter};
 pub use table::{FORMATS, FormatEntry};
+pub use text_row::{TextColumns, TextReader, TextRow};
+pub use texts::open_texts;
 pub use vector_file::{create, detect, open, prepare, read};
 pub use vector_set::{Parts, Payload, VectorSet, VectorSetError};

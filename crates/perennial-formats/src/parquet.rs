@@ -6,11 +6,14 @@ use perennial_core::OutputFile;
 
 use crate::error::FormatError;
 use crate::stream::{BatchReader, BatchWriter, Header};
+use crate::text_row::{TextColumns, TextReader};
 
 #[cfg(feature = "parquet")]
 mod cells;
 #[cfg(feature = "parquet")]
 mod reader;
+#[cfg(feature = "parquet")]
+mod texts;
 #[cfg(feature = "parquet")]
 mod writer;
 
@@ -25,6 +28,22 @@ pub(crate) fn create(
     header: &Header,
 ) -> Result<Box<dyn BatchWriter>, FormatError> {
     writer::create(output, header)
+}
+
+#[cfg(feature = "parquet")]
+pub(crate) fn open_texts(
+    path: &Path,
+    columns: &TextColumns,
+) -> Result<Box<dyn TextReader>, FormatError> {
+    texts::open(path, columns)
+}
+
+#[cfg(not(feature = "parquet"))]
+pub(crate) fn open_texts(
+    path: &Path,
+    _columns: &TextColumns,
+) -> Result<Box<dyn TextReader>, FormatError> {
+    Err(left_out(path))
 }
 
 #[cfg(not(feature = "parquet"))]

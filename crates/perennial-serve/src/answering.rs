@@ -13,13 +13,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use perennial_core::{Registry, SpaceId};
+use perennial_encode::InputType;
 use perennial_upgrade::{Certification, Certified, LoadedModel, NotCertified};
 
 pub(crate) use self::choice::{Choice, Encoder};
 use crate::config::{AnswerUncertified, LIVE, ServeConfig};
 use crate::error::ServeError;
 use crate::inference::Inference;
-use crate::input_type::InputType;
 use crate::telemetry::Telemetry;
 use crate::upstream::Upstream;
 

@@ -1,33 +1,33 @@
-//! Dynamic batching: image queries of many clients share forward passes.
+//! Dynamic batching: pictures and texts of many clients share forward passes.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use perennial_core::EncodeError;
+use perennial_encode::{EncodeError, Prepared};
 use perennial_upgrade::LoadedModel;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::batch_size::{BatchLimits, BatchSize, batches};
 use crate::config::Batching;
 use crate::durations::seconds;
 use crate::error::ApiError;
 use crate::telemetry::{Stage, Telemetry};
 
-/// The queue to which requests submit images.
+/// The queue to which requests submit prepared inputs.
 pub(crate) struct Batcher {
     jobs: mpsc::UnboundedSender<Job>,
-    /// One permit per queued or encoding image; bounds the queue.
+    /// One permit per queued or encoding input; bounds the queue.
     queue: Arc<Semaphore>,
     capacity: usize,
-    max_batch: usize,
+    limits: BatchLimits,
 }
 
 struct Job {
     snapshot: Arc<LoadedModel>,
-    /// `[images, c, h, w]`.
-    pixels: Vec<f32>,
-    images: usize,
+    inputs: Vec<Prepared>,
+    size: BatchSize,
     since: Instant,
     /// Declared before `reply`, so that a dropped job frees its queue slot before its request is notified.
     place: OwnedSemaphorePermit,
@@ -47,10 +47,14 @@ impl Batcher {
     /// Starts the task that encodes. It ends when the batcher is dropped and all jobs are done.
     pub(crate) fn start(config: &Batching, telemetry: Arc<Telemetry>) -> (Self, JoinHandle<()>) {
         let (jobs, incoming) = mpsc::unbounded_channel();
+        let limits = BatchLimits {
+            inputs: config.max_batch,
+            tokens: config.max_tokens,
+        };
         let worker = Worker {
             incoming,
             waiting: VecDeque::new(),
-            max_batch: config.max_batch,
+            limits,
             max_wait: seconds(config.max_wait_seconds),
             telemetry,
         };
@@ -58,51 +62,70 @@ impl Batcher {
             jobs,
             queue: Arc::new(Semaphore::new(config.queue_images)),
             capacity: config.queue_images,
-            max_batch: config.max_batch,
+            limits,
         };
         (batcher, tokio::spawn(worker.run()))
     }
 
-    /// Images queued or being encoded.
+    /// Inputs queued or being encoded.
     pub(crate) fn depth(&self) -> usize {
         self.capacity - self.queue.available_permits()
     }
 
-    /// Encodes images with a snapshot, together with those of other requests of the same snapshot.
+    /// Encodes inputs that a snapshot prepared, together with those of other requests of the same snapshot.
     ///
-    /// **Shapes**: `pixels` is `[n, c, h, w]`; the result is `[n, d]`.
+    /// **Shapes**: the result is `[inputs.len(), d]`.
     ///
     /// # Errors
-    /// 429 when the queue is full, 422 for an image without an embedding, 500 for a broken encoder.
+    /// 429 when the queue is full, 422 for an input without an embedding, 500 for a broken encoder.
     pub(crate) async fn encode(
         &self,
         snapshot: &Arc<LoadedModel>,
-        pixels: &[f32],
+        inputs: &[Prepared],
     ) -> Result<Vec<f32>, ApiError> {
-        let image_len = snapshot.image_len();
-        let images = pixels.len() / image_len;
-        let permits = u32::try_from(images).unwrap_or(u32::MAX);
+        // A request of more texts than the queue holds takes half of it at a time, and leaves the rest to others.
+        let most = match inputs.len() > self.capacity {
+            true => self.capacity.div_ceil(2),
+            false => self.capacity,
+        };
+        let mut embeddings = Vec::with_capacity(inputs.len() * snapshot.version.dim);
+        for (part, inputs) in inputs.chunks(most).enumerate() {
+            self.encode_part(snapshot, inputs, part * most, &mut embeddings)
+                .await?;
+        }
+        Ok(embeddings)
+    }
+
+    /// `before` inputs of the request come before these.
+    async fn encode_part(
+        &self,
+        snapshot: &Arc<LoadedModel>,
+        inputs: &[Prepared],
+        before: usize,
+        embeddings: &mut Vec<f32>,
+    ) -> Result<(), ApiError> {
+        let permits = u32::try_from(inputs.len()).unwrap_or(u32::MAX);
         let mut places = match Arc::clone(&self.queue).try_acquire_many_owned(permits) {
             Ok(places) => places,
             Err(TryAcquireError::NoPermits) => {
                 return Err(ApiError::too_many(format!(
-                    "the queue already holds {} images; try again later",
+                    "the queue already holds {} inputs; try again later",
                     self.depth()
                 )));
             }
             Err(TryAcquireError::Closed) => return Err(ApiError::internal("the queue is closed")),
         };
         let mut replies = Vec::new();
-        for chunk in pixels.chunks(self.max_batch * image_len) {
-            let images = chunk.len() / image_len;
+        let mut first = before;
+        for (size, batch) in batches(inputs, self.limits) {
             let place = places
-                .split(images)
-                .ok_or_else(|| ApiError::internal("fewer places than images"))?;
+                .split(batch.len())
+                .ok_or_else(|| ApiError::internal("fewer places than inputs"))?;
             let (reply, answer) = oneshot::channel();
             let job = Job {
                 snapshot: Arc::clone(snapshot),
-                pixels: chunk.to_vec(),
-                images,
+                inputs: batch.to_vec(),
+                size,
                 since: Instant::now(),
                 reply,
                 place,
@@ -110,29 +133,29 @@ impl Batcher {
             self.jobs
                 .send(job)
                 .map_err(|_| ApiError::internal("the batcher has stopped"))?;
-            replies.push(answer);
+            replies.push((first, answer));
+            first += batch.len();
         }
-        let mut embeddings = Vec::with_capacity(images * snapshot.version.dim);
-        for (chunk, answer) in replies.into_iter().enumerate() {
+        for (first, answer) in replies {
             let answer = answer
                 .await
                 .map_err(|_| ApiError::internal("the batcher dropped a job"))?;
             embeddings.extend(answer.map_err(|error| match error {
-                EncodeError::NonFinite { image } => ApiError::unprocessable(format!(
-                    "image {} has no embedding: the network's output is zero or not finite",
-                    chunk * self.max_batch + image
+                EncodeError::NonFinite { input } => ApiError::unprocessable(format!(
+                    "input {} has no embedding: the network's output is zero or not finite",
+                    first + input
                 )),
                 error => ApiError::internal(error),
             })?);
         }
-        Ok(embeddings)
+        Ok(())
     }
 }
 
 struct Worker {
     incoming: mpsc::UnboundedReceiver<Job>,
     waiting: VecDeque<Job>,
-    max_batch: usize,
+    limits: BatchLimits,
     max_wait: Duration,
     telemetry: Arc<Telemetry>,
 }
@@ -166,7 +189,7 @@ impl Worker {
             return;
         };
         let deadline = tokio::time::Instant::from_std(first.since + self.max_wait);
-        while self.ready() < self.max_batch {
+        while !self.ready().is_full(self.limits) {
             // Jobs that have already arrived join even after the deadline, so a busy service gets full batches.
             match tokio::time::timeout_at(deadline, self.incoming.recv()).await {
                 Ok(Some(job)) => self.waiting.push_back(job),
@@ -175,31 +198,31 @@ impl Worker {
         }
     }
 
-    /// Waiting images of the first job's snapshot.
-    fn ready(&self) -> usize {
+    /// Waiting inputs of the first job's snapshot.
+    fn ready(&self) -> BatchSize {
         let Some(first) = self.waiting.front() else {
-            return 0;
+            return BatchSize::default();
         };
         self.waiting
             .iter()
             .filter(|job| Arc::ptr_eq(&job.snapshot, &first.snapshot))
-            .map(|job| job.images)
-            .sum()
+            .fold(BatchSize::default(), |size, job| size.with(job.size))
     }
 
-    /// The next batch: jobs of one snapshot, in their order, at most `max_batch` images. Jobs of other snapshots stay.
+    /// The next batch: jobs of one snapshot, in their order, within the limits of a batch. Jobs of other snapshots stay.
     fn take(&mut self) -> Vec<Job> {
         // The clients of these jobs have disconnected.
         self.waiting.retain(|job| !job.reply.is_closed());
         let mut batch: Vec<Job> = Vec::new();
         let mut rest = VecDeque::with_capacity(self.waiting.len());
-        let mut images = 0;
+        let mut size = BatchSize::default();
         for job in self.waiting.drain(..) {
             let same = batch
                 .first()
                 .is_none_or(|first| Arc::ptr_eq(&first.snapshot, &job.snapshot));
-            if same && images + job.images <= self.max_batch {
-                images += job.images;
+            let grown = size.with(job.size);
+            if same && (batch.is_empty() || grown.is_within(self.limits)) {
+                size = grown;
                 batch.push(job);
             } else {
                 rest.push_back(job);
@@ -211,32 +234,37 @@ impl Worker {
 }
 
 /// Encodes the jobs of one snapshot in one forward pass and answers each.
-fn encode(batch: Vec<Job>, telemetry: &Telemetry) {
+fn encode(mut batch: Vec<Job>, telemetry: &Telemetry) {
     let Some(snapshot) = batch.first().map(|job| Arc::clone(&job.snapshot)) else {
         return;
     };
-    let images: usize = batch.iter().map(|job| job.images).sum();
     for job in &batch {
         telemetry.stage(Stage::Queue, job.since.elapsed());
     }
-    telemetry.batch(images);
+    let counts: Vec<usize> = batch.iter().map(|job| job.inputs.len()).collect();
+    telemetry.batch(counts.iter().sum());
     let start = Instant::now();
-    let pixels: Vec<f32> = batch.iter().flat_map(|job| &job.pixels).copied().collect();
-    match snapshot.encode(&pixels) {
+    let inputs: Vec<Prepared> = batch
+        .iter_mut()
+        .flat_map(|job| std::mem::take(&mut job.inputs))
+        .collect();
+    match snapshot.encode(&inputs) {
         Ok(embeddings) => {
             telemetry.stage(Stage::Encode, start.elapsed());
             let mut rest = embeddings.as_slice();
-            for job in batch {
-                let (own, others) = rest.split_at(job.images * snapshot.version.dim);
+            for (job, count) in batch.into_iter().zip(counts) {
+                let (own, others) = rest.split_at(count * snapshot.version.dim);
                 rest = others;
                 job.answer(Ok(own.to_vec()));
             }
         }
-        // One image may have failed the batch; encode each on its own, so that the others succeed.
+        // One input may have failed the batch; encode each job on its own, so that the others succeed.
         Err(_) if batch.len() > 1 => {
-            for job in batch {
-                let result = snapshot.encode(&job.pixels);
-                job.answer(result);
+            let mut rest = inputs.as_slice();
+            for (job, count) in batch.into_iter().zip(counts) {
+                let (own, others) = rest.split_at(count);
+                rest = others;
+                job.answer(snapshot.encode(own));
             }
         }
         Err(error) => {

@@ -1,7 +1,8 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use perennial_core::{Encoder, ModelVersion, Registry};
+use perennial_core::{Modality, ModelVersion, Registry};
+use perennial_encode::{Encoder, Input, PrepareError, Values};
 use perennial_upgrade::{EncoderLoader, LoadError};
 
 use super::*;
@@ -15,8 +16,12 @@ struct Waves {
 }
 
 impl Encoder for Waves {
-    fn input_shape(&self) -> [usize; 3] {
-        self.version.architecture.input
+    fn accepts(&self) -> &[Modality] {
+        &[Modality::Image]
+    }
+
+    fn prepare(&self, _: Input<'_>) -> Result<Prepared, PrepareError> {
+        unreachable!("these tests prepare their images themselves")
     }
 
     fn dim(&self) -> usize {
@@ -27,15 +32,17 @@ impl Encoder for Waves {
         &self.version.name
     }
 
-    fn encode(&self, pixels: &[f32]) -> Result<Vec<f32>, EncodeError> {
+    fn encode(&self, batch: &[Prepared]) -> Result<Vec<f32>, EncodeError> {
         std::thread::sleep(self.pause);
-        let images = pixels.chunks_exact(3);
-        self.batches.lock().unwrap().push(images.len());
+        self.batches.lock().unwrap().push(batch.len());
         let mut embeddings = Vec::new();
-        for (image, values) in images.enumerate() {
+        for (input, prepared) in batch.iter().enumerate() {
+            let Values::Pixels(values) = &prepared.values else {
+                panic!("images only");
+            };
             assert!(values[0] > -100.0, "a defect of the encoder");
             if values[0] > 100.0 {
-                return Err(EncodeError::NonFinite { image });
+                return Err(EncodeError::NonFinite { input });
             }
             embeddings.extend([values[0].cos(), values[0].sin()]);
         }
@@ -106,8 +113,10 @@ fn setup(config: &Batching, pause: Duration) -> Setup {
     }
 }
 
-fn image(value: f32) -> Vec<f32> {
-    vec![value, 0.0, 0.0]
+fn image(value: f32) -> Vec<Prepared> {
+    vec![Prepared {
+        values: Values::Pixels(vec![value, 0.0, 0.0]),
+    }]
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -116,6 +125,7 @@ async fn requests_share_batches_and_get_their_own_rows() {
         max_batch: 8,
         max_wait_seconds: 0.2,
         queue_images: 64,
+        ..Batching::default()
     };
     let setup = setup(&config, Duration::from_millis(5));
     let mut requests = Vec::new();
@@ -147,12 +157,13 @@ async fn a_large_request_is_split() {
         max_batch: 4,
         max_wait_seconds: 0.0,
         queue_images: 16,
+        ..Batching::default()
     };
     let setup = setup(&config, Duration::ZERO);
-    let pixels: Vec<f32> = (0..10).flat_map(|number| image(number as f32)).collect();
+    let images: Vec<Prepared> = (0..10).flat_map(|number| image(number as f32)).collect();
     let embeddings = setup
         .batcher
-        .encode(&setup.snapshots[0], &pixels)
+        .encode(&setup.snapshots[0], &images)
         .await
         .unwrap();
     assert_eq!(embeddings.len(), 20);
@@ -161,11 +172,30 @@ async fn a_large_request_is_split() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_request_larger_than_the_queue_is_encoded_in_parts() {
+    let config = Batching {
+        max_batch: 4,
+        queue_images: 5,
+        ..Batching::default()
+    };
+    let setup = setup(&config, Duration::ZERO);
+    let mut images: Vec<Prepared> = (0..7).flat_map(|number| image(number as f32)).collect();
+    let encoded = setup.batcher.encode(&setup.snapshots[0], &images).await;
+    assert_eq!(encoded.unwrap()[12], 6f32.cos());
+    assert_eq!(*setup.batches.lock().unwrap(), [3, 3, 1]);
+    images.extend(image(101.0));
+    let encoded = setup.batcher.encode(&setup.snapshots[0], &images).await;
+    let message = encoded.unwrap_err().message;
+    assert!(message.starts_with("input 7 has no embedding"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_full_queue_refuses_and_recovers() {
     let config = Batching {
         max_batch: 1,
         max_wait_seconds: 0.0,
         queue_images: 2,
+        ..Batching::default()
     };
     let setup = setup(&config, Duration::from_millis(30));
     let refused = Arc::new(AtomicUsize::new(0));
@@ -199,6 +229,7 @@ async fn a_bad_image_spoils_only_its_own_request() {
         max_batch: 2,
         max_wait_seconds: 1.0,
         queue_images: 16,
+        ..Batching::default()
     };
     let setup = setup(&config, Duration::ZERO);
     let [snapshot, _] = &setup.snapshots[..] else {
@@ -219,6 +250,7 @@ async fn a_panic_ends_one_batch_and_not_the_service() {
         max_batch: 1,
         max_wait_seconds: 0.0,
         queue_images: 16,
+        ..Batching::default()
     };
     let setup = setup(&config, Duration::ZERO);
     let error = setup

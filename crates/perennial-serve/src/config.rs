@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use perennial_core::SpaceId;
-use perennial_data::DecodeLimits;
+use perennial_encode::{DecodeLimits, InputType};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -14,7 +14,6 @@ use crate::client_address::AddressRange;
 use crate::downloads::Downloads;
 use crate::durations::MAX_SECONDS;
 use crate::error::ServeError;
-use crate::input_type::InputType;
 use crate::keys::Keys;
 use crate::upstream::{UpstreamConfig, UpstreamKey};
 
@@ -58,7 +57,7 @@ pub struct ServeConfig {
     pub default_input_type: InputType,
     /// Other embedding services, by a name of one's own.
     pub upstream: BTreeMap<String, UpstreamConfig>,
-    /// Dynamic batching of image queries.
+    /// Dynamic batching of pictures and texts.
     pub batching: Batching,
     /// Resource limits per request and in total.
     pub limits: Limits,
@@ -87,15 +86,17 @@ pub struct TlsFiles {
     pub key: PathBuf,
 }
 
-/// Dynamic batching of image queries.
+/// Dynamic batching of pictures and texts.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Batching {
-    /// Images per forward pass.
+    /// Pictures or texts per forward pass.
     pub max_batch: usize,
-    /// How long the first image of a batch waits for more, in seconds.
+    /// Tokens of all texts of a forward pass, where each counts as long as the longest of them.
+    pub max_tokens: usize,
+    /// How long the first input of a batch waits for more, in seconds.
     pub max_wait_seconds: f64,
-    /// Images that may wait or be encoded at once; more are refused with 429.
+    /// Pictures and texts that may wait or be encoded at once; more are refused with 429.
     pub queue_images: usize,
 }
 
@@ -187,6 +188,7 @@ impl Default for Batching {
     fn default() -> Self {
         Self {
             max_batch: 32,
+            max_tokens: 16_384,
             max_wait_seconds: 0.005,
             queue_images: 512,
         }
@@ -253,6 +255,7 @@ impl ServeConfig {
         let limits = &self.limits;
         for (key, count, max) in [
             ("batching.max_batch", self.batching.max_batch, MAX_COUNT),
+            ("batching.max_tokens", self.batching.max_tokens, MAX_COUNT),
             (
                 "batching.queue_images",
                 self.batching.queue_images,

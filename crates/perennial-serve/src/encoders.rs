@@ -124,7 +124,7 @@ impl Encoders {
             return Err("it is an outside encoder, which this service cannot run for its searches; certify route bridged".to_owned());
         }
         let version = registry.get(name).map_err(unreadable)?;
-        registry.load_weights(&version).map_err(unreadable)?;
+        registry.verify(&version).map_err(unreadable)?;
         let model =
             LoadedModel::load(loader, registry, version).map_err(|error| error.to_string())?;
         // The first of its forward passes warms up.

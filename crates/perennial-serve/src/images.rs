@@ -1,21 +1,12 @@
-//! Untrusted images: decoded off the async threads, a few at a time, within limits.
+//! Image files of requests: bytes or base64, within limits.
 
 use std::borrow::Cow;
-use std::sync::Arc;
-use std::time::Instant;
 
 use axum::body::Bytes;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use perennial_data::DecodeLimits;
-use perennial_upgrade::LoadedModel;
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
-use tracing::Instrument;
 
-use crate::config::ServeConfig;
 use crate::error::ApiError;
-use crate::telemetry::{Stage, Telemetry};
 
 /// An image as it arrived.
 #[derive(Clone)]
@@ -24,93 +15,6 @@ pub(crate) enum EncodedImage {
     Bytes(Bytes),
     /// The same as base64, with or without line breaks, with or without `data:image/...;base64,` in front.
     Base64(String),
-}
-
-/// Decodes images to the input of a snapshot's encoder.
-pub(crate) struct Decoder {
-    places: Arc<Semaphore>,
-    limits: DecodeLimits,
-    image_bytes: usize,
-    max_images: usize,
-    telemetry: Arc<Telemetry>,
-}
-
-impl Decoder {
-    pub(crate) fn new(config: &ServeConfig, telemetry: Arc<Telemetry>) -> Self {
-        Self {
-            places: Arc::new(Semaphore::new(config.limits.decoders)),
-            limits: config.decode_limits(),
-            image_bytes: config.limits.image_bytes,
-            max_images: config.limits.images,
-            telemetry,
-        }
-    }
-
-    /// Decodes, scales and normalises images with a snapshot's own constants.
-    ///
-    /// **Shapes**: the result is `[n, c, h, w]`.
-    ///
-    /// # Errors
-    /// 422 for no image, too many, or one that cannot be decoded within the limits; 413 for one of too many bytes.
-    pub(crate) async fn decode(
-        &self,
-        snapshot: &Arc<LoadedModel>,
-        images: Vec<EncodedImage>,
-    ) -> Result<Vec<f32>, ApiError> {
-        let count = images.len();
-        if !(1..=self.max_images).contains(&count) {
-            return Err(ApiError::unprocessable(format!(
-                "expected 1 to {} images, got {count}",
-                self.max_images
-            )));
-        }
-        let image_len = snapshot.image_len();
-        let mut pixels = vec![0.0; count * image_len];
-        // Dropped with the request, so that images not yet started are skipped.
-        let mut tasks = JoinSet::new();
-        for (index, image) in images.into_iter().enumerate() {
-            let place = Arc::clone(&self.places);
-            let snapshot = Arc::clone(snapshot);
-            let telemetry = Arc::clone(&self.telemetry);
-            let (limits, image_bytes) = (self.limits, self.image_bytes);
-            let task = async move {
-                let place = place.acquire_owned().await.map_err(ApiError::internal)?;
-                let decoded = tokio::task::spawn_blocking(move || {
-                    // Held by the thread, because the task can be cancelled while the thread keeps running.
-                    let _place = place;
-                    let start = Instant::now();
-                    let decoded = decode_one(&image, &snapshot, limits, image_bytes);
-                    telemetry.stage(Stage::Decode, start.elapsed());
-                    decoded
-                });
-                let decoded = decoded.await.map_err(ApiError::internal)?;
-                decoded
-                    .map(|decoded| (index, decoded))
-                    .map_err(|error| ApiError {
-                        message: format!("image {index}: {}", error.message),
-                        ..error
-                    })
-            };
-            tasks.spawn(task.in_current_span());
-        }
-        while let Some(done) = tasks.join_next().await {
-            let (index, decoded) = done.map_err(ApiError::internal)??;
-            pixels[index * image_len..][..image_len].copy_from_slice(&decoded);
-        }
-        Ok(pixels)
-    }
-}
-
-fn decode_one(
-    image: &EncodedImage,
-    snapshot: &LoadedModel,
-    limits: DecodeLimits,
-    image_bytes: usize,
-) -> Result<Vec<f32>, ApiError> {
-    let file = file_of(image, image_bytes)?;
-    snapshot
-        .pixels(&file, limits)
-        .map_err(|error| ApiError::unprocessable(format!("cannot be decoded: {error}")))
 }
 
 /// The bytes of an image's file.

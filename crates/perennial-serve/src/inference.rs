@@ -1,7 +1,8 @@
-//! What turns images into embeddings: the live version, the old encoders beside it, decoding and batches.
+//! What turns pictures and texts into embeddings: the live version, the old encoders beside it, preparation and batches.
 
 use std::sync::{Arc, Mutex};
 
+use perennial_encode::Prepared;
 use perennial_upgrade::{EncoderLoader, LoadedModel, StoredProbes};
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::Instrument;
@@ -10,8 +11,8 @@ use crate::batcher::Batcher;
 use crate::config::ServeConfig;
 use crate::encoders::Encoders;
 use crate::error::ApiError;
-use crate::images::{Decoder, EncodedImage};
 use crate::live::Live;
+use crate::preparing::{Preparer, ReceivedInput};
 use crate::telemetry::Telemetry;
 
 /// The encoders of a service, and the queue in front of them.
@@ -22,7 +23,7 @@ pub(crate) struct Inference {
     /// Held while it is decided which encoders are kept, and while they are loaded.
     pub(crate) keeping: Mutex<()>,
     pub(crate) batcher: Batcher,
-    pub(crate) decoder: Decoder,
+    pub(crate) preparer: Preparer,
     pub(crate) loader: Arc<dyn EncoderLoader>,
     pub(crate) probes: Option<Arc<StoredProbes>>,
 }
@@ -42,7 +43,7 @@ impl Inference {
             encoders: Encoders::new(probes.clone()),
             keeping: Mutex::new(()),
             batcher,
-            decoder: Decoder::new(config, Arc::clone(telemetry)),
+            preparer: Preparer::new(config, Arc::clone(telemetry)),
             loader,
             probes,
         };
@@ -59,22 +60,22 @@ impl Inference {
         })
     }
 
-    /// Embeds images with one snapshot.
+    /// Embeds pictures or texts with one snapshot.
     ///
     /// **Shapes**: the result is `[n, d]`.
     ///
     /// # Errors
-    /// Those of the decoder and of the batcher.
+    /// Those of the preparation and of the batcher.
     pub(crate) async fn embed(
         &self,
         snapshot: &Arc<LoadedModel>,
-        images: Vec<EncodedImage>,
+        inputs: Vec<ReceivedInput>,
     ) -> Result<Vec<f32>, ApiError> {
-        let pixels = self.decoder.decode(snapshot, images).await?;
-        self.batcher.encode(snapshot, &pixels).await
+        let prepared = self.preparer.prepare(snapshot, inputs).await?;
+        self.batcher.encode(snapshot, &prepared).await
     }
 
-    /// Embeds images with several encoders at the same time. Each image is decoded once for encoders that want the same pixels.
+    /// Embeds inputs with several encoders at the same time. Each input is prepared once for encoders that want the same values.
     ///
     /// **Shapes**: the result is one `[n, d]` for each encoder, in their order.
     ///
@@ -83,22 +84,22 @@ impl Inference {
     pub(crate) async fn embed_by_all(
         self: &Arc<Self>,
         encoders: &[Arc<LoadedModel>],
-        images: Vec<EncodedImage>,
+        inputs: Vec<ReceivedInput>,
     ) -> Result<Vec<Vec<f32>>, ApiError> {
         if let [one] = encoders {
-            return Ok(vec![self.embed(one, images).await?]);
+            return Ok(vec![self.embed(one, inputs).await?]);
         }
         // Dropped with the request, so that what has not started is skipped.
         let mut tasks = JoinSet::new();
-        for group in same_pixels(encoders) {
+        for group in prepared_alike(encoders) {
             let inference = Arc::clone(self);
-            let images = images.clone();
+            let inputs = inputs.clone();
             let task = async move {
                 let Some((_, first)) = group.first() else {
                     return Ok(Vec::new());
                 };
-                let pixels = Arc::new(inference.decoder.decode(first, images).await?);
-                inference.encode_by_all(group, &pixels).await
+                let prepared = Arc::new(inference.preparer.prepare(first, inputs).await?);
+                inference.encode_by_all(group, &prepared).await
             };
             tasks.spawn(task.in_current_span());
         }
@@ -114,14 +115,14 @@ impl Inference {
     async fn encode_by_all(
         self: &Arc<Self>,
         encoders: Vec<(usize, Arc<LoadedModel>)>,
-        pixels: &Arc<Vec<f32>>,
+        prepared: &Arc<Vec<Prepared>>,
     ) -> Result<Vec<(usize, Vec<f32>)>, ApiError> {
         let mut tasks = JoinSet::new();
         for (place, encoder) in encoders {
             let inference = Arc::clone(self);
-            let pixels = Arc::clone(pixels);
+            let prepared = Arc::clone(prepared);
             let task = async move {
-                let rows = inference.batcher.encode(&encoder, &pixels).await?;
+                let rows = inference.batcher.encode(&encoder, &prepared).await?;
                 Ok::<_, ApiError>((place, rows))
             };
             tasks.spawn(task.in_current_span());
@@ -134,14 +135,11 @@ impl Inference {
     }
 }
 
-/// Encoders with their places, by what they make of an image file before they encode it.
-fn same_pixels(encoders: &[Arc<LoadedModel>]) -> Vec<Vec<(usize, Arc<LoadedModel>)>> {
+/// Encoders with their places, by what they make of an input before they encode it.
+fn prepared_alike(encoders: &[Arc<LoadedModel>]) -> Vec<Vec<(usize, Arc<LoadedModel>)>> {
     let mut groups: Vec<Vec<(usize, Arc<LoadedModel>)>> = Vec::new();
     for (place, encoder) in encoders.iter().enumerate() {
-        let wants = |other: &LoadedModel| {
-            other.preprocessing == encoder.preprocessing
-                && other.version.architecture.input == encoder.version.architecture.input
-        };
+        let wants = |other: &LoadedModel| other.version.prepares_like(&encoder.version);
         let member = (place, Arc::clone(encoder));
         let same = groups
             .iter_mut()

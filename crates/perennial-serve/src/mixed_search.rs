@@ -13,16 +13,16 @@ use perennial_upgrade::{
 use tokio::task::JoinSet;
 
 use crate::error::ApiError;
-use crate::images::EncodedImage;
-use crate::planning::PicturePlan;
+use crate::planning::InputPlan;
+use crate::preparing::ReceivedInput;
 use crate::routes::filters;
 use crate::service::{Service, blocking, incompatible};
 use crate::telemetry::Stage;
 
 /// What is searched for.
 pub(crate) enum Query {
-    /// A picture, which the live version embeds.
-    Image(EncodedImage),
+    /// A picture or a text, which the live version embeds.
+    Input(ReceivedInput),
     /// An embedding of a version, of the live one if none is named.
     Embedding(Vec<f32>, Option<String>),
     /// A stored item.
@@ -63,8 +63,8 @@ struct Planned {
 
 /// What becomes the vectors that are searched with.
 enum Source {
-    Image {
-        image: EncodedImage,
+    Input {
+        input: ReceivedInput,
         live: Arc<LoadedModel>,
         old: BTreeMap<String, Arc<LoadedModel>>,
     },
@@ -91,7 +91,7 @@ pub(crate) async fn search(
     let options = Arc::new(options);
     // One snapshot for the whole request.
     let live = match &query {
-        Query::Image(_) => Some(service.inference.snapshot()?),
+        Query::Input(_) => Some(service.inference.snapshot()?),
         _ => None,
     };
     let planned = {
@@ -174,12 +174,12 @@ fn plan(
         SearchPlan::of(certification, asking, dim, &stored, among, &|_| false)
     };
     let (version, dim, mut plan, source) = match (query, live) {
-        (Query::Image(image), live) => {
-            let live = live.ok_or_else(|| ApiError::internal("a picture without a snapshot"))?;
-            let PicturePlan { plan, old } =
-                service.plan_for_pictures(&live.version, &stored, among);
+        (Query::Input(input), live) => {
+            let live = live.ok_or_else(|| ApiError::internal("an input without a snapshot"))?;
+            let modality = input.modality();
+            let InputPlan { plan, old } = service.plan_for(&live.version, modality, &stored, among);
             let (name, dim) = (live.name().to_owned(), live.version.dim);
-            (name, dim, plan, Source::Image { image, live, old })
+            (name, dim, plan, Source::Input { input, live, old })
         }
         (Query::Embedding(embedding, version), _) => {
             let name = match version {
@@ -295,14 +295,14 @@ fn without_threshold(part: &PlannedPart) -> String {
 }
 
 async fn embed(service: &Arc<Service>, source: Source) -> Result<Embedded, ApiError> {
-    let (image, live, old) = match source {
+    let (input, live, old) = match source {
         Source::Vector(new) => {
             return Ok(Embedded {
                 new,
                 old: BTreeMap::new(),
             });
         }
-        Source::Image { image, live, old } => (image, live, old),
+        Source::Input { input, live, old } => (input, live, old),
     };
     let encoders: Vec<Arc<LoadedModel>> = std::iter::once(&live)
         .chain(old.values())
@@ -310,7 +310,7 @@ async fn embed(service: &Arc<Service>, source: Source) -> Result<Embedded, ApiEr
         .collect();
     let mut embedded = service
         .inference
-        .embed_by_all(&encoders, vec![image])
+        .embed_by_all(&encoders, vec![input])
         .await?
         .into_iter();
     let new = embedded.next().unwrap_or_default();

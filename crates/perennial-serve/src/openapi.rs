@@ -73,6 +73,20 @@ pub(crate) enum ItemIdSchema {
     Text(String),
 }
 
+/// What a text or picture is for.
+#[derive(Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(as = InputType)]
+#[allow(dead_code, reason = "describes a type of another crate")]
+pub(crate) enum InputTypeSchema {
+    /// Something to search for.
+    #[serde(alias = "search_query")]
+    Query,
+    /// Something to be stored and found.
+    #[serde(alias = "search_document", alias = "passage")]
+    Document,
+}
+
 /// Conditions that an item must meet, all of them. One that is absent holds for every item; one that is there but empty (`[]` or
 /// `{}`) holds for none.
 #[derive(Serialize, Deserialize, ToSchema)]

@@ -1,29 +1,31 @@
-//! Plans of searches by picture, and the old encoders that they need in memory.
+//! Plans of searches by picture or text, and the old encoders that they need in memory.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 
-use perennial_core::ModelVersion;
+use perennial_core::{Modality, ModelVersion};
 use perennial_upgrade::{Asking, LoadedModel, NotSearched, SearchPlan, Stored};
 
 use crate::service::Service;
 
-/// How pictures are searched, and the old encoders that embed them as well.
-pub(crate) struct PicturePlan {
+/// How pictures or texts are searched, and the old encoders that embed them as well.
+pub(crate) struct InputPlan {
     pub(crate) plan: SearchPlan,
     /// Those of the plan's dual parts, by version.
     pub(crate) old: BTreeMap<String, Arc<LoadedModel>>,
 }
 
 impl Service {
-    /// How pictures that a version embeds are searched with the encoders that are in memory at this moment.
-    pub(crate) fn plan_for_pictures(
+    /// How pictures or texts that a version embeds are searched with the encoders that are in memory at this moment.
+    pub(crate) fn plan_for(
         &self,
         version: &ModelVersion,
+        modality: Modality,
         stored: &Stored,
         among: Option<&[String]>,
-    ) -> PicturePlan {
+    ) -> InputPlan {
         let mut old = self.inference.encoders.all();
+        old.retain(|_, model| model.version.accepts().contains(&modality));
         let mut plan = SearchPlan::of(
             &self.gallery.certification,
             Asking::Version(&version.name),
@@ -39,14 +41,20 @@ impl Service {
         }
         let used = plan.old_encoders();
         old.retain(|name, _| used.contains(name));
-        PicturePlan { plan, old }
+        InputPlan { plan, old }
     }
 
-    /// How pictures are searched by the live version. Without one, nothing is.
+    /// How what a version embeds is searched: pictures, if it embeds them.
+    pub(crate) fn usual_plan(&self, version: &ModelVersion, stored: &Stored) -> SearchPlan {
+        let modality = version.accepts().first().copied().unwrap_or_default();
+        self.plan_for(version, modality, stored, None).plan
+    }
+
+    /// How what the live version embeds is searched: pictures, if it embeds them. Without a live version, nothing is.
     pub(crate) fn live_plan(&self) -> SearchPlan {
         let stored = self.gallery.stored();
         if let Some(live) = self.inference.live.current() {
-            return self.plan_for_pictures(&live.version, &stored, None).plan;
+            return self.usual_plan(&live.version, &stored);
         }
         let left_out = |stats: &perennial_gallery::SpaceStats| NotSearched {
             space: stats.space.id.clone(),
@@ -59,7 +67,7 @@ impl Service {
         }
     }
 
-    /// How pictures are searched if every old encoder can be used.
+    /// How searches go if every old encoder can be used.
     pub(crate) fn best_plan(&self, version: &ModelVersion, stored: &Stored) -> SearchPlan {
         let asking = Asking::Version(&version.name);
         let certification = &self.gallery.certification;
@@ -71,9 +79,11 @@ impl Service {
         let encoders = &self.inference.encoders;
         let problem = |space: &str| {
             needed.contains(space).then(|| {
-                encoders
-                    .problem(space)
-                    .unwrap_or_else(|| "it is not loaded yet".to_owned())
+                let other_kind = encoders.get(space).is_some();
+                encoders.problem(space).unwrap_or_else(|| match other_kind {
+                    true => "it does not embed inputs of this kind".to_owned(),
+                    false => "it is not loaded yet".to_owned(),
+                })
             })
         };
         for part in &mut plan.parts {

@@ -8,12 +8,12 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use perennial_data::DecodeLimits;
+use perennial_encode::{DecodeLimits, Prepared};
 use perennial_gallery::{ItemId, StoredItem};
 use perennial_upgrade::LoadedModel;
 use perennial_upgrade::backfill::{
     BackfillRecord, Failure, FailureReason, Originals, Outcome, Queue, Reembedded, Replaced,
-    pixels_of, replace_unchanged,
+    prepared_of, replace_unchanged,
 };
 
 pub(crate) use self::fetching::Fetched;
@@ -353,12 +353,12 @@ pub(crate) async fn reembed(
     if fetched.is_empty() {
         return Ok(Outcome::default());
     }
-    let decoded = {
+    let ready = {
         let (model, limits) = (Arc::clone(model), service.config.decode_limits());
-        blocking(move || Ok(decode(&model, fetched, limits))).await?
+        blocking(move || Ok(make_ready(&model, fetched, limits))).await?
     };
-    let mut failed = decoded.failed;
-    let batch = embed(service, model, decoded.items, decoded.pixels, &mut failed).await?;
+    let mut failed = ready.failed;
+    let batch = embed(service, model, ready.items, ready.prepared, &mut failed).await?;
     let Replaced { done, changed } = commit(service, model, batch).await?;
     Ok(Outcome {
         done,
@@ -368,34 +368,34 @@ pub(crate) async fn reembed(
 }
 
 #[derive(Default)]
-struct Decoded {
+struct Ready {
     items: Vec<StoredItem>,
-    /// `[items, c, h, w]`.
-    pixels: Vec<f32>,
+    /// One for each item.
+    prepared: Vec<Prepared>,
     failed: Vec<(StoredItem, Failure)>,
 }
 
-fn decode(model: &LoadedModel, fetched: Vec<Fetched>, limits: DecodeLimits) -> Decoded {
-    let mut decoded = Decoded::default();
+fn make_ready(model: &LoadedModel, fetched: Vec<Fetched>, limits: DecodeLimits) -> Ready {
+    let mut ready = Ready::default();
     for (item, original) in fetched {
-        let pixels = original.and_then(|file| pixels_of(&item, &file, model, limits));
-        match pixels {
-            Ok(pixels) => {
-                decoded.items.push(item);
-                decoded.pixels.extend(pixels);
+        let prepared = original.and_then(|file| prepared_of(&item, &file, model, limits));
+        match prepared {
+            Ok(prepared) => {
+                ready.items.push(item);
+                ready.prepared.push(prepared);
             }
-            Err(failure) => decoded.failed.push((item, failure)),
+            Err(failure) => ready.failed.push((item, failure)),
         }
     }
-    decoded
+    ready
 }
 
-/// Through the same queue as the images of clients.
+/// Through the same queue as the inputs of clients.
 async fn embed(
     service: &Arc<Service>,
     model: &Arc<LoadedModel>,
     items: Vec<StoredItem>,
-    pixels: Vec<f32>,
+    prepared: Vec<Prepared>,
     failed: &mut Vec<(StoredItem, Failure)>,
 ) -> Result<Vec<Reembedded>, ApiError> {
     let batcher = &service.inference.batcher;
@@ -404,7 +404,7 @@ async fn embed(
         return Ok(batch);
     }
     let dim = model.version.dim;
-    match batcher.encode(model, &pixels).await {
+    match batcher.encode(model, &prepared).await {
         Ok(embeddings) => {
             let rows = embeddings.chunks_exact(dim).map(<[f32]>::to_vec);
             let items = items.into_iter().zip(rows);
@@ -412,11 +412,8 @@ async fn embed(
         }
         // One of them has no embedding; alone, the others have.
         Err(error) if error.code == Code::Unprocessable => {
-            for (item, image) in items
-                .into_iter()
-                .zip(pixels.chunks_exact(model.image_len()))
-            {
-                match batcher.encode(model, image).await {
+            for (item, input) in items.into_iter().zip(&prepared) {
+                match batcher.encode(model, std::slice::from_ref(input)).await {
                     Ok(embedding) => batch.push(Reembedded { item, embedding }),
                     Err(error) if error.code == Code::Unprocessable => {
                         let failure = Failure::new(FailureReason::NoEmbedding, error.message);

@@ -224,9 +224,7 @@ fn finish(
     };
     let certification = &service.gallery.certification;
     verdict.check_old_encoders(&model.version, &stored, certification, &usable);
-    let mut plan = service
-        .plan_for_pictures(&model.version, &stored, None)
-        .plan;
+    let mut plan = service.usual_plan(&model.version, &stored);
     if !verdict.allows(force) {
         return Err(refusal(&verdict, model.name()));
     }

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use axum::http::header;
 use perennial_core::{Registry, SpaceSpec};
+use perennial_encode::InputType;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tracing::Instrument;
@@ -33,7 +34,6 @@ use self::secret::Secret;
 pub use self::settings::{UpstreamApi, UpstreamConfig, UpstreamKey};
 use crate::durations::seconds;
 use crate::error::{ApiError, ServeError};
-use crate::input_type::InputType;
 use crate::telemetry::Telemetry;
 
 const CONNECT: Duration = Duration::from_secs(10);

@@ -6,7 +6,7 @@ import { showCompatibility } from "./compatibility.js";
 import { button, byId, bytes, counted, detail, element, grouped, problem, svg } from "./elements.js";
 import { showLineage } from "./lineage.js";
 import { routeLines } from "./routes.js";
-import { offerVersions, refresh as refreshResults, startSearch } from "./search.js";
+import { offerInputs, offerVersions, refresh as refreshResults, startSearch } from "./search.js";
 import { chooseVersion, offerSwap, startSwap } from "./swap.js";
 import { startThroughput } from "./throughput.js";
 
@@ -55,6 +55,7 @@ function show(registry, stats, compatibility, info) {
   showNotices(models);
   showFacts(registry, stats);
   showComposition(stats);
+  offerInputs(models.find(({ name }) => name === live)?.accepts ?? ["image"]);
   offerVersions(Object.keys(stats.per_version));
   offerSwap(models, live, registry.previous);
   showCompatibility(compatibility, live);

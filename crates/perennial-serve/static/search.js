@@ -8,11 +8,12 @@ import { meaningOf } from "./routes.js";
 
 const THUMBNAIL = /^data:image\/(png|jpeg|webp);base64,[A-Za-z0-9+/]+={0,2}$/;
 
-/** `null`, `{ file, url }` or `{ item }`. */
+/** `null`, `{ file, url }`, `{ text }` or `{ item }`. */
 let query = null;
 let running = null;
 let next = null;
 let inOrder = false;
+let accepts = ["image"];
 let onOutage = () => {};
 let onVersion = () => {};
 
@@ -32,6 +33,11 @@ export function startSearch(outage, embeddedBy) {
     refresh();
     byId("choose").focus();
   });
+  byId("by-text").addEventListener("submit", (event) => {
+    event.preventDefault();
+    const words = byId("text").value.trim();
+    if (words !== "") searchText(words);
+  });
   byId("filters").addEventListener("submit", (event) => {
     event.preventDefault();
     refresh();
@@ -43,6 +49,20 @@ export function startSearch(outage, embeddedBy) {
   });
   listenForImages();
   refresh();
+}
+
+/** What the live version embeds: `image`, `text` or both. */
+export function offerInputs(kinds) {
+  accepts = kinds;
+  byId("choose").hidden = !kinds.includes("image");
+  byId("by-text").hidden = !kinds.includes("text");
+  if (query === null) byId("query-text").textContent = invitation();
+}
+
+function invitation() {
+  const [images, texts] = ["image", "text"].map((kind) => accepts.includes(kind));
+  if (images && texts) return "Drop an image here, paste one, type a text, or click an item below.";
+  return texts ? "Type a text, or click an item below." : "Drop an image here, paste one, or click an item below.";
 }
 
 /** The versions that the filter offers. */
@@ -99,6 +119,11 @@ function searchImage(file) {
   search(false);
 }
 
+function searchText(words) {
+  setQuery({ text: words });
+  search(false);
+}
+
 function searchItem(item) {
   setQuery({ item });
   // The tile that had the focus is about to go.
@@ -115,10 +140,14 @@ function setQuery(value) {
   const text = byId("query-text");
   if (value === null) {
     picture.replaceChildren();
-    text.textContent = "Drop an image here, paste one, or click an item below.";
+    text.textContent = invitation();
   } else if (value.file) {
     picture.replaceChildren(element("img", { src: value.url, alt: "Query image" }));
     text.textContent = `Query: ${value.file.name || "pasted image"}`;
+  } else if (value.text) {
+    picture.hidden = true;
+    picture.replaceChildren();
+    text.textContent = `Query: “${value.text}”`;
   } else {
     picture.replaceChildren(thumbnail(value.item));
     text.replaceChildren(`Query: item ${value.item.id}, embedded by `, badge(value.item.model_version));
@@ -178,6 +207,7 @@ function searchBody(force) {
   if (version) options.filter.model_versions = [version];
   if (label) options.filter.labels = { any_of: [Number(label)], from: null, to: null };
   if (force) options.force = true;
+  if (query.text) return { json: { text: query.text, ...options } };
   if (!query.file) return { json: { id: query.item.id, ...options } };
   const form = new FormData();
   form.append("request", encode(options));
@@ -186,7 +216,7 @@ function searchBody(force) {
 }
 
 function showHits({ model_version: version, hits, parts = [], not_searched: left = 0, left_out: leftOut = [], took_seconds: took }) {
-  if (query.file) onVersion(version);
+  if (query.file || query.text) onVersion(version);
   const status = byId("results-status");
   byId("tiles").replaceChildren(...hits.map(tile));
   if (hits.length === 0) {

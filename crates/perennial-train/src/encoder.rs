@@ -1,9 +1,15 @@
 //! A model version as an [`Encoder`]: weights from the registry, images in, unit embeddings out.
 
+use std::borrow::Cow;
+
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use perennial_bridge::Centring;
-use perennial_core::{EncodeError, Encoder, ModelVersion, Registry, normalize_rows};
+use perennial_core::{Modality, ModelVersion, Registry, TrainedNetwork, normalize_rows};
+use perennial_data::Preprocessing;
+use perennial_encode::{
+    EncodeError, Encoder, Input, PrepareError, Prepared, Values, decode_square, grey, scale_square,
+};
 
 use crate::TrainError;
 use crate::centring::take_mean;
@@ -18,6 +24,9 @@ pub struct TrainedEncoder {
     network: FrozenNetwork,
     centring: Option<Centring>,
     version: ModelVersion,
+    preprocessing: Preprocessing,
+    /// Channels, height and width of an input.
+    input: [usize; 3],
     device: Device,
 }
 
@@ -26,20 +35,64 @@ impl TrainedEncoder {
     ///
     /// # Errors
     ///
-    /// Weights that are damaged or do not fit the architecture that `model.toml` names.
+    /// Weights that are damaged or do not fit the architecture that `model.toml` names, images that are no squares of 1 or 3 channels.
     pub fn load(
         registry: &Registry,
         version: ModelVersion,
         device: &Device,
     ) -> Result<Self, TrainError> {
         let device = device.clone().without_autodiff();
+        let described = trained_network(&version)?;
+        let input = described.architecture.input;
+        let [channels, height, width] = input;
+        if !matches!(channels, 1 | 3) || height != width {
+            return Err(TrainError::Version {
+                version: version.name.clone(),
+                problem: format!(
+                    "it takes inputs of {channels}x{height}x{width} (channels, height, width); pictures become squares of 1 or 3 channels"
+                ),
+            });
+        }
+        let preprocessing = Preprocessing::try_from(&described.preprocessing)?;
         let (network, centring) = load(registry, &version, &device)?;
         Ok(Self {
-            network: FrozenNetwork::new(network, version.architecture.input, &device),
+            network: FrozenNetwork::new(network, input, &device),
             centring,
+            preprocessing,
+            input,
             version,
             device,
         })
+    }
+
+    /// Normalises a square of `[3, side, side]` bytes.
+    fn normalised(&self, square: &[u8]) -> Vec<f32> {
+        let mut pixels = Vec::with_capacity(self.input.iter().product());
+        match self.input[0] {
+            1 => self.preprocessing.append(&grey(square), 1, &mut pixels),
+            _ => self.preprocessing.append(square, 3, &mut pixels),
+        }
+        pixels
+    }
+
+    /// An image as data sets hold it: as it is where it has the network's shape, otherwise as a picture file of the same content.
+    fn of_pixels(&self, pixels: &[u8], shape: [usize; 3]) -> Result<Vec<f32>, PrepareError> {
+        let [channels, height, width] = shape;
+        if shape == self.input {
+            let mut normalised = Vec::with_capacity(pixels.len());
+            self.preprocessing.append(pixels, channels, &mut normalised);
+            return Ok(normalised);
+        }
+        let rgb = match channels {
+            3 => Cow::Borrowed(pixels),
+            _ => Cow::Owned(pixels.repeat(3)),
+        };
+        let side = self.input[1];
+        let square = match [height, width] == [side; 2] {
+            true => rgb,
+            false => Cow::Owned(scale_square(&rgb, [height, width], side)?),
+        };
+        Ok(self.normalised(&square))
     }
 
     /// What it was loaded from.
@@ -49,8 +102,24 @@ impl TrainedEncoder {
 }
 
 impl Encoder for TrainedEncoder {
-    fn input_shape(&self) -> [usize; 3] {
-        self.version.architecture.input
+    fn accepts(&self) -> &[Modality] {
+        &[Modality::Image]
+    }
+
+    fn prepare(&self, input: Input<'_>) -> Result<Prepared, PrepareError> {
+        self.check_modality(&input)?;
+        let pixels = match input {
+            Input::Picture { file, limits } => {
+                self.normalised(&decode_square(file, self.input[1], limits)?)
+            }
+            Input::Decoded(picture) => self.normalised(&picture.square(self.input[1])?),
+            Input::Pixels { pixels, shape } => self.of_pixels(pixels, shape)?,
+            // Refused above.
+            Input::Text { .. } => Vec::new(),
+        };
+        Ok(Prepared {
+            values: Values::Pixels(pixels),
+        })
     }
 
     fn dim(&self) -> usize {
@@ -61,13 +130,24 @@ impl Encoder for TrainedEncoder {
         &self.version.name
     }
 
-    fn encode(&self, pixels: &[f32]) -> Result<Vec<f32>, EncodeError> {
-        let images = self.image_count(pixels)?;
-        let [channels, height, width] = self.input_shape();
-        let mut embeddings = Vec::with_capacity(images * self.dim());
-        for chunk in pixels.chunks(CHUNK * channels * height * width) {
-            let count = chunk.len() / (channels * height * width);
-            let data = TensorData::new(chunk.to_vec(), [count, channels, height, width]);
+    fn encode(&self, batch: &[Prepared]) -> Result<Vec<f32>, EncodeError> {
+        let [channels, height, width] = self.input;
+        let image_len = channels * height * width;
+        let mut embeddings = Vec::with_capacity(batch.len() * self.dim());
+        for (chunk, images) in batch.chunks(CHUNK).enumerate() {
+            let mut pixels: Vec<f32> = Vec::with_capacity(images.len() * image_len);
+            for (place, image) in images.iter().enumerate() {
+                match &image.values {
+                    Values::Pixels(image) if image.len() == image_len => pixels.extend(image),
+                    _ => {
+                        return Err(EncodeError::Prepared {
+                            input: chunk * CHUNK + place,
+                            problem: format!("{image_len} values of an image were expected"),
+                        });
+                    }
+                }
+            }
+            let data = TensorData::new(pixels, [images.len(), channels, height, width]);
             let output = self.network.forward(Tensor::from_data(data, &self.device));
             let values = output.into_data().convert::<f32>().try_into_vec::<f32>();
             let mut values = values.map_err(|error| EncodeError::Backend(format!("{error:?}")))?;
@@ -75,7 +155,7 @@ impl Encoder for TrainedEncoder {
             normalize_rows(&mut values, self.dim()).map_err(|error| match error {
                 perennial_core::SimilarityError::NonFinite { row }
                 | perennial_core::SimilarityError::Zero { row } => {
-                    EncodeError::NonFinite { image: first + row }
+                    EncodeError::NonFinite { input: first + row }
                 }
                 other => EncodeError::Backend(other.to_string()),
             })?;
@@ -90,6 +170,20 @@ impl Encoder for TrainedEncoder {
     }
 }
 
+/// What a version's `model.toml` says about its network.
+///
+/// # Errors
+///
+/// A version with the encoder of another program.
+pub fn trained_network(version: &ModelVersion) -> Result<&TrainedNetwork, TrainError> {
+    version.network().ok_or_else(|| TrainError::Version {
+        version: version.name.clone(),
+        problem:
+            "it has the encoder of another program; this needs a network that was trained here"
+                .to_owned(),
+    })
+}
+
 /// The network configuration that a version's `model.toml` names.
 ///
 /// # Errors
@@ -100,7 +194,7 @@ pub fn network_config(version: &ModelVersion) -> Result<NetworkConfig, TrainErro
         version: version.name.clone(),
         problem,
     };
-    let architecture = &version.architecture;
+    let architecture = &trained_network(version)?.architecture;
     let backbone: BackboneKind = architecture.backbone.parse().map_err(problem)?;
     let entry = backbone.entry();
     let stem = match architecture.stem.as_str() {
@@ -137,7 +231,8 @@ fn load(
     device: &Device,
 ) -> Result<(Network, Option<Centring>), TrainError> {
     let config = network_config(version)?;
-    let simplex = version.classifier.kind == perennial_core::ClassifierKind::Simplex;
+    let described = trained_network(version)?;
+    let simplex = described.classifier.kind == perennial_core::ClassifierKind::Simplex;
     let features = config.features();
     let bytes = registry.load_weights(version)?;
     let mut state = from_safetensors(
@@ -170,7 +265,7 @@ fn load(
     let plain = device.clone().without_autodiff();
     let mut network = Network::unset(
         &config,
-        version.architecture.input,
+        described.architecture.input,
         embedding_layer.then_some(version.dim),
         &plain,
     );

@@ -1,9 +1,12 @@
 //! Folding a bridge into an encoder: a new model version that embeds into the bridge's target space itself.
 
 use perennial_bridge::Bridge;
-use perennial_core::{Classifier, ClassifierKind, ModelVersion, Registry, Role, VersionDraft};
+use perennial_core::{
+    Classifier, ClassifierKind, ModelVersion, Registry, Role, TrainedNetwork, VersionDraft,
+    VersionEncoder,
+};
 
-use crate::encoder::network_config;
+use crate::encoder::{network_config, trained_network};
 use crate::error::TrainError;
 use crate::state_dict::{StateTensor, from_safetensors, to_safetensors};
 use crate::versions::now;
@@ -39,6 +42,7 @@ pub fn fold(
                 .to_owned(),
         ));
     }
+    let network = trained_network(version)?;
     let features = network_config(version)?.features();
     let bytes = registry.load_weights(version)?;
     let path = registry.weights_path(version).display().to_string();
@@ -59,14 +63,17 @@ pub fn fold(
     state.insert(EMBEDDING.to_owned(), layer);
     let draft = VersionDraft {
         dim,
-        classifier: Classifier {
-            kind: ClassifierKind::Linear,
-            vertices: None,
-            vertex_end: None,
-            skipped_vertices: 0,
-            classes: 0,
-            pretrained_classes: version.classifier.pretrained_classes,
-        },
+        encoder: VersionEncoder::Network(TrainedNetwork {
+            classifier: Classifier {
+                kind: ClassifierKind::Linear,
+                vertices: None,
+                vertex_end: None,
+                skipped_vertices: 0,
+                classes: 0,
+                pretrained_classes: network.classifier.pretrained_classes,
+            },
+            ..network.clone()
+        }),
         parent: Some(version.name.clone()),
         role: Role::Update,
         method: format!("{} + bridge {}", version.method, bridge.describe()),

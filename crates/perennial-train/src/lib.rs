@@ -42,7 +42,7 @@ pub use batches::{epoch_plans, remember};
 pub use checkpoint::Progress;
 pub use config::{ExperimentConfig, PretrainConfig, SetConfig};
 pub use device::DeviceChoice;
-pub use encoder::{TrainedEncoder, network_config};
+pub use encoder::{TrainedEncoder, network_config, trained_network};
 pub use error::TrainError;
 pub use folding::fold;
 pub use learner::{Learner, StepSums, Totals};

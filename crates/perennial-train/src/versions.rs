@@ -1,7 +1,8 @@
 //! Turning a finished task into a registry version.
 
 use perennial_core::{
-    Architecture, Classifier, ModelVersion, Registry, Role, VersionDraft, VertexEnd, sha256_hex,
+    Architecture, Classifier, ModelVersion, Registry, Role, TrainedNetwork, VersionDraft,
+    VersionEncoder, VertexEnd, sha256_hex,
 };
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -82,17 +83,19 @@ fn draft(lineage: Lineage<'_>) -> Result<VersionDraft, TrainError> {
     }
     Ok(VersionDraft {
         dim: simplex.map_or(network.features(), |simplex| simplex.dim()),
-        architecture: architecture(&network, input),
-        preprocessing: config.preprocessing.record(),
+        encoder: VersionEncoder::Network(TrainedNetwork {
+            architecture: architecture(&network, input),
+            preprocessing: config.preprocessing.record(),
+            classifier: Classifier {
+                kind: config.method.objective().classifier().kind(),
+                vertices: simplex.map(|simplex| simplex.vertices()),
+                vertex_end: simplex.map(|_| vertex_end),
+                skipped_vertices,
+                classes,
+                pretrained_classes: if pretraining { classes } else { inherited },
+            },
+        }),
         centred: config.embedding.centre,
-        classifier: Classifier {
-            kind: config.method.objective().classifier().kind(),
-            vertices: simplex.map(|simplex| simplex.vertices()),
-            vertex_end: simplex.map(|_| vertex_end),
-            skipped_vertices,
-            classes,
-            pretrained_classes: if pretraining { classes } else { inherited },
-        },
         parent: deployed.map(|version| version.name),
         role: match (pretraining, replacement) {
             (true, _) => Role::Pretrained,
@@ -110,7 +113,7 @@ fn draft(lineage: Lineage<'_>) -> Result<VersionDraft, TrainError> {
 pub(crate) fn inherited_classes(from: [Option<&ModelVersion>; 2]) -> usize {
     let classes = from.into_iter().flatten();
     classes
-        .map(|version| version.classifier.pretrained_classes)
+        .filter_map(|version| Some(version.network()?.classifier.pretrained_classes))
         .max()
         .unwrap_or(0)
 }

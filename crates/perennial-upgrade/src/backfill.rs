@@ -33,7 +33,7 @@ pub use originals::{Download, Originals};
 pub use outcome::Outcome;
 pub use queue::Queue;
 pub use record::{BackfillRecord, BackfillSettings, BackfillState, RecordError};
-pub use replacement::{Reembedded, Replaced, pixels_of, replace_unchanged};
+pub use replacement::{Reembedded, Replaced, prepared_of, replace_unchanged};
 pub use retrievals::{Retrieval, Retrievals};
 pub use source::{OriginalsSource, UrlOriginals};
 pub use stop::{Progress, StopRule};

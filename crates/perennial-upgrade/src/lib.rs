@@ -9,7 +9,7 @@
 //! - [`CertificateRequest`]: measures a search by route ([`Route`]) and writes down what follows ([`Certificate`]); [`Question`]: measures
 //!   every way to handle an upgrade and says which one pays ([`Advice`]); [`select`]: the kind of a bridge by held-out retrieval.
 //! - [`backfill`]: items of other spaces are embedded again by the live version, in the order that pays.
-//! - [`LoadedModel`]: a version in memory; [`EncoderLoader`] supplies its network, so that this crate knows no tensor framework.
+//! - [`LoadedModel`]: a version in memory; [`EncoderLoader`] supplies its encoder, so that this crate knows no tensor framework.
 //!
 //! The command line and the service both call these functions and have no other rules.
 
@@ -27,12 +27,15 @@ pub mod chain;
 pub mod evaluation_data;
 mod finding;
 mod fit_overlap;
+mod fixed_inputs;
+mod import_canaries;
 mod insertion;
 mod loaded_model;
 pub mod measured;
 mod merge;
 mod plan;
 pub mod policy;
+mod probe_file;
 pub mod promotion;
 mod records;
 pub mod report;
@@ -55,12 +58,14 @@ pub use certify::CertificateRequest;
 pub use chain::{BridgePath, Chain, ChainRoute, ChainVersion, OldHalf, RouteResult};
 pub use evaluation_data::{EvaluationData, FitPairs, Names, Rows, Task, Truth};
 pub use finding::Finding;
+pub use import_canaries::{CANARY_FILE, canaries_of};
 pub use insertion::Insertion;
 pub use loaded_model::{EncoderLoader, LoadError, LoadedModel, simplex_of, store_space};
 pub use measured::{Demands, MeasureError, Measured};
 pub use merge::{MergedHit, PartHits, SAMPLE_SEED, SAMPLE_VECTORS, ScoreCalibration, merge};
 pub use plan::{Asking, NotSearched, PlannedPart, SearchPlan};
 pub use policy::{EvaluationSet, Policy, PolicyError, Undecided};
+pub use probe_file::{ProbeInputError, Probes};
 pub use promotion::{
     Candidate, Check, LIVE_ALIAS, Outcome, PREVIOUS_ALIAS, Prepared, Verdict, keep_probes,
     move_live, prepare,

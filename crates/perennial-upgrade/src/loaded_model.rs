@@ -1,13 +1,13 @@
-//! A model version in memory: its network, its preprocessing, its simplex.
+//! A model version in memory: its encoder, its simplex.
 
 use std::sync::Arc;
 
-use perennial_core::{EncodeError, Encoder, ModelVersion, Registry};
-use perennial_data::{DecodeError, DecodeLimits, Preprocessing, decode_square, grey};
+use perennial_core::{ModelVersion, Registry, TrainedNetwork};
+use perennial_encode::{EncodeError, Encoder, Input, PrepareError, Prepared};
 use perennial_gallery::{SimplexIdentity, StoreSpace};
 use thiserror::Error;
 
-/// The largest side of an encoder's images, in pixels. A convolutional network fits any size, so nothing else would keep an
+/// The largest side of the images of a network of our own, in pixels. A convolutional network fits any size, so nothing else would keep an
 /// uploaded `model.toml` from asking for gigabytes of probe images.
 const MAX_SIDE: usize = 1024;
 
@@ -27,7 +27,7 @@ pub trait EncoderLoader: Send + Sync {
     /// Loads a version's weights from `registry`, which need not be the service's own: uploads are tried in a folder aside.
     ///
     /// # Errors
-    /// Weights that are damaged, or do not fit the architecture that `model.toml` names.
+    /// Weights or files that are damaged, or do not fit what `model.toml` says.
     fn load(
         &self,
         registry: &Registry,
@@ -40,20 +40,18 @@ pub trait EncoderLoader: Send + Sync {
 pub struct LoadedModel {
     /// The version, with its vertex map.
     pub version: ModelVersion,
-    /// Its network.
+    /// Its encoder.
     pub encoder: Arc<dyn Encoder>,
-    /// The normalisation constants of the version.
-    pub preprocessing: Preprocessing,
-    /// The simplex of its embeddings; none for a linear classifier.
+    /// The simplex of its embeddings; none for a linear classifier and for encoders of other programs.
     pub simplex: Option<SimplexIdentity>,
 }
 
 impl LoadedModel {
-    /// Loads a version and checks that the encoder is the one that `model.toml` describes.
+    /// The part of [`load`](Self::load) that comes before the comparison with recorded embeddings.
     ///
     /// # Errors
-    /// [`LoadError`] from the loader, or for an encoder that cannot serve square images of 1 or 3 channels.
-    pub fn load(
+    /// [`LoadError`] from the loader, or for a network that does not take square images of 1 or 3 channels.
+    pub(crate) fn without_canaries(
         loader: &dyn EncoderLoader,
         registry: &Registry,
         version: ModelVersion,
@@ -63,29 +61,23 @@ impl LoadedModel {
             version: name.clone(),
             problem,
         };
-        let preprocessing = Preprocessing::try_from(&version.preprocessing)
-            .map_err(|error| refused(error.to_string()))?;
-        let [channels, height, width] = version.architecture.input;
-        if height != width || height > MAX_SIDE || !matches!(channels, 1 | 3) {
-            return Err(refused(format!(
-                "its input is {channels}x{height}x{width} (channels, height, width); supported are square images of 1 or 3 channels and at most {MAX_SIDE} pixels a side"
-            )));
+        if let Some(network) = version.network() {
+            check_input(network).map_err(refused)?;
         }
         let encoder = loader.load(registry, version.clone())?;
-        if encoder.dim() != version.dim || encoder.input_shape() != version.architecture.input {
+        if encoder.dim() != version.dim || encoder.accepts() != version.accepts() {
             return Err(refused(format!(
-                "the encoder has dimension {} and input {:?}, but model.toml has {} and {:?}",
+                "the encoder has dimension {} and embeds {:?}, but model.toml has {} and {:?}",
                 encoder.dim(),
-                encoder.input_shape(),
+                encoder.accepts(),
                 version.dim,
-                version.architecture.input
+                version.accepts()
             )));
         }
         Ok(Self {
             simplex: simplex_of(&version),
             version,
             encoder,
-            preprocessing,
         })
     }
 
@@ -94,61 +86,56 @@ impl LoadedModel {
         &self.version.name
     }
 
-    /// Values of one image, `c * h * w`.
-    pub fn image_len(&self) -> usize {
-        self.version.architecture.input.iter().product()
-    }
-
-    /// Decodes, scales and normalises one image file with the version's own constants.
-    ///
-    /// **Shapes**: the result is `[c, h, w]`.
+    /// Makes one picture or text ready for [`encode`](Self::encode); blocks.
     ///
     /// # Errors
-    /// [`DecodeError`].
-    pub fn pixels(&self, file: &[u8], limits: DecodeLimits) -> Result<Vec<f32>, DecodeError> {
-        let [channels, size, _] = self.version.architecture.input;
-        let rgb = decode_square(file, size, limits)?;
-        let mut pixels = Vec::with_capacity(channels * size * size);
-        if channels == 1 {
-            self.preprocessing.append(&grey(&rgb), 1, &mut pixels);
-        } else {
-            self.preprocessing.append(&rgb, 3, &mut pixels);
-        }
-        Ok(pixels)
+    /// [`PrepareError`].
+    pub fn prepare(&self, input: Input<'_>) -> Result<Prepared, PrepareError> {
+        self.encoder.prepare(input)
     }
 
     /// Encodes a batch and checks that every row can be stored and searched.
     ///
-    /// **Shapes**: `pixels` is `[n, c, h, w]`, the result `[n, d]`.
+    /// **Shapes**: the result is `[batch.len(), d]`.
     ///
     /// # Errors
     /// Those of the encoder, and rows that are not of unit length.
-    pub fn encode(&self, pixels: &[f32]) -> Result<Vec<f32>, EncodeError> {
-        let count = self.encoder.image_count(pixels)?;
-        let embeddings = self.encoder.encode(pixels)?;
-        if embeddings.len() != count * self.version.dim {
+    pub fn encode(&self, batch: &[Prepared]) -> Result<Vec<f32>, EncodeError> {
+        let embeddings = self.encoder.encode(batch)?;
+        if embeddings.len() != batch.len() * self.version.dim {
             return Err(EncodeError::Backend(format!(
-                "{} values for {count} embeddings of dimension {}",
+                "{} values for {} embeddings of dimension {}",
                 embeddings.len(),
+                batch.len(),
                 self.version.dim
             )));
         }
-        for (image, row) in embeddings.chunks_exact(self.version.dim).enumerate() {
+        for (input, row) in embeddings.chunks_exact(self.version.dim).enumerate() {
             let norm: f64 = row.iter().map(|&value| f64::from(value).powi(2)).sum();
             // NaN fails the comparison as well.
             if (norm.sqrt() - 1.0).abs() > f64::from(perennial_gallery::limits::NORM_TOLERANCE)
                 || !norm.is_finite()
             {
-                return Err(EncodeError::NonFinite { image });
+                return Err(EncodeError::NonFinite { input });
             }
         }
         Ok(embeddings)
     }
 }
 
+fn check_input(network: &TrainedNetwork) -> Result<(), String> {
+    let [channels, height, width] = network.architecture.input;
+    if height == width && height <= MAX_SIDE && matches!(channels, 1 | 3) {
+        return Ok(());
+    }
+    Err(format!(
+        "its input is {channels}x{height}x{width} (channels, height, width); supported are square images of 1 or 3 channels and at most {MAX_SIDE} pixels a side"
+    ))
+}
+
 /// The simplex of a version's embeddings.
 pub fn simplex_of(version: &ModelVersion) -> Option<SimplexIdentity> {
-    let vertices = version.classifier.vertices?;
+    let vertices = version.simplex_vertices()?;
     Some(SimplexIdentity { vertices })
 }
 

@@ -16,9 +16,10 @@ use perennial_gallery::{SimplexIdentity, SpaceStats};
 use crate::certification::{Certification, Certified, CertifiedWay, NotCertified, Standing};
 use crate::loaded_model::{EncoderLoader, LoadedModel};
 use crate::plan::{Asking, SearchPlan};
+use crate::probe_file::Probes;
 use crate::self_check;
 use crate::stored::{Stored, simplex_beside};
-use crate::stored_probes::{Checked, Probes, StoredProbes};
+use crate::stored_probes::{Checked, StoredProbes};
 
 /// The alias of the version that embeds queries.
 pub const LIVE_ALIAS: &str = "live";
@@ -412,8 +413,8 @@ fn try_version(
     verdict: &mut Verdict,
 ) -> Option<Candidate> {
     let megabytes = version.weights_bytes as f64 / 1e6;
-    let weights = match registry.load_weights(&version) {
-        Ok(_) => Ok(format!("{megabytes:.1} MB with the published SHA-256")),
+    let weights = match registry.verify(&version) {
+        Ok(()) => Ok(format!("{megabytes:.1} MB with the published SHA-256")),
         Err(error) => Err(error.to_string()),
     };
     if !verdict.require("weights", weights) {
@@ -427,7 +428,7 @@ fn try_version(
         }
     };
     verdict.require("load", Ok(format!("dimension {}", model.version.dim)));
-    let warm = self_check::warm_up(&model).map(|()| "one black image encoded".to_owned());
+    let warm = self_check::warm_up(&model);
     if !verdict.require("warm_up", warm) {
         return None;
     }

@@ -1,87 +1,30 @@
-//! From images to embeddings, with the preprocessing of a version.
-
-use std::borrow::Cow;
+//! From images to embeddings, with a version of the registry.
 
 use anyhow::Context;
-use perennial_core::{Embeddings, Encoder, ModelVersion, Registry};
-use perennial_data::{ImageSet, Preprocessing, grey, scale_square};
-use perennial_train::{DeviceChoice, TrainedEncoder};
+use perennial_core::{Embeddings, ModelVersion, Registry};
+use perennial_data::ImageSet;
+use perennial_encode::{Input, Prepared, Values};
+use perennial_train::DeviceChoice;
+use perennial_upgrade::LoadedModel;
+use rayon::prelude::*;
 
-use crate::exit_status::usage;
+use crate::model_loading::VersionLoader;
 
-/// Bytes of prepared pixels per call of the encoder, between two checks for Ctrl-C.
+/// Bytes of prepared pictures per call of the encoder, between two checks for Ctrl-C.
 const BATCH_BYTES: usize = 32 << 20;
-/// The most images of such a call.
+/// The most pictures or texts of such a call.
 const MAX_BATCH: usize = 512;
 
-/// The preprocessing of a version: side, channels, normalisation.
-#[derive(Clone, Debug)]
-pub struct Preparation {
-    preprocessing: Preprocessing,
-    channels: usize,
-    side: usize,
-}
+/// Tokens of one call, where each text counts as long as the longest of them.
+const BATCH_TOKENS: usize = 16_384;
+/// Texts of one call.
+const BATCH_TEXTS: usize = 128;
 
-impl Preparation {
-    /// **Errors**: a version that takes no square images of 1 or 3 channels.
-    pub fn of(version: &ModelVersion) -> anyhow::Result<Self> {
-        let [channels, height, width] = version.architecture.input;
-        if !matches!(channels, 1 | 3) || height != width {
-            return Err(usage(format!(
-                "version {} takes inputs of {channels}x{height}x{width} (channels, height, width); pictures become squares of 1 or 3 channels",
-                version.name
-            )));
-        }
-        let preprocessing = Preprocessing::try_from(&version.preprocessing)
-            .with_context(|| format!("version {}", version.name))?;
-        Ok(Self {
-            preprocessing,
-            channels,
-            side: height,
-        })
-    }
-
-    /// The side of the squares, in pixels.
-    pub fn side(&self) -> usize {
-        self.side
-    }
-
-    /// Images that are embedded at once.
-    pub fn batch(&self) -> usize {
-        let image = 4 * self.channels * self.side * self.side;
-        (BATCH_BYTES / image.max(1)).clamp(8, MAX_BATCH)
-    }
-
-    /// Normalises a square.
-    ///
-    /// **Shapes**: `square` is `[3, side, side]`; `[channels, side, side]` is appended.
-    pub fn append(&self, square: &[u8], pixels: &mut Vec<f32>) {
-        match self.channels {
-            1 => self.preprocessing.append(&grey(square), 1, pixels),
-            _ => self.preprocessing.append(square, 3, pixels),
-        }
-    }
-
-    /// Scales, where that is needed, and normalises an image of a set.
-    fn append_image(
-        &self,
-        set: &ImageSet,
-        index: usize,
-        pixels: &mut Vec<f32>,
-    ) -> anyhow::Result<()> {
-        let [channels, height, width] = set.shape();
-        let image = set.image(index);
-        let rgb = match channels {
-            3 => Cow::Borrowed(image),
-            _ => Cow::Owned(image.repeat(3)),
-        };
-        let square = match [height, width] == [self.side; 2] {
-            true => rgb,
-            false => Cow::Owned(scale_square(&rgb, [height, width], self.side)?),
-        };
-        self.append(&square, pixels);
-        Ok(())
-    }
+/// Pictures or texts that are embedded at once.
+pub fn batch(version: &ModelVersion) -> usize {
+    let picture = version.picture_size();
+    let bytes = picture.map_or(0, |[height, width]| 4 * 3 * height * width);
+    (BATCH_BYTES / bytes.max(1)).clamp(8, MAX_BATCH)
 }
 
 /// Loads a version and embeds a whole set. `images_done` is called after every batch; its error ends the work. Ids are positions in the set.
@@ -92,38 +35,29 @@ pub fn embed(
     set: &ImageSet,
     images_done: impl FnMut(usize) -> anyhow::Result<()>,
 ) -> anyhow::Result<Embeddings> {
-    Preparation::of(version)?;
-    let encoder = TrainedEncoder::load(registry, version.clone(), &device.open()?)?;
-    embed_with(&encoder, version, set, images_done)
+    let loader = VersionLoader(device.open()?);
+    let model = LoadedModel::load(&loader, registry, version.clone())?;
+    embed_with(&model, set, images_done)
 }
 
 /// The same with a version that is loaded already. Images of another size than the version's are scaled to it.
 pub fn embed_with(
-    encoder: &TrainedEncoder,
-    version: &ModelVersion,
+    model: &LoadedModel,
     set: &ImageSet,
     mut images_done: impl FnMut(usize) -> anyhow::Result<()>,
 ) -> anyhow::Result<Embeddings> {
-    let preparation = Preparation::of(version)?;
-    let as_it_is = set.shape() == version.architecture.input;
+    let version = &model.version;
     let mut vectors = Vec::with_capacity(set.len() * version.dim);
-    let mut pixels = Vec::new();
     let positions: Vec<usize> = (0..set.len()).collect();
-    for batch in positions.chunks(preparation.batch()) {
-        if as_it_is {
-            preparation
-                .preprocessing
-                .normalize(set, batch, &mut pixels)?;
-        } else {
-            pixels.clear();
-            for &index in batch {
-                preparation.append_image(set, index, &mut pixels)?;
-            }
-        }
-        let embedded = encoder.encode(&pixels);
-        vectors.extend(
-            embedded.with_context(|| format!("{} on images from {} on", version.name, batch[0]))?,
-        );
+    for batch in positions.chunks(batch(version)) {
+        let place = || format!("{} on images from {} on", version.name, batch[0]);
+        let prepare = |&index: &usize| {
+            let (pixels, shape) = (set.image(index), set.shape());
+            model.prepare(Input::Pixels { pixels, shape })
+        };
+        let prepared = batch.par_iter().map(prepare);
+        let prepared: Vec<Prepared> = prepared.collect::<Result<_, _>>().with_context(place)?;
+        vectors.extend(model.encode(&prepared).with_context(place)?);
         images_done(batch.len())?;
     }
     let ids = (0..set.len() as u64).collect();
@@ -134,4 +68,36 @@ pub fn embed_with(
         ids,
         Some(set.labels().to_vec()),
     )?)
+}
+
+/// Encodes inputs in batches of similar length; rows come in the order of the inputs.
+///
+/// **Shapes**: the result is `[inputs.len(), d]`.
+pub fn encode_by_length(model: &LoadedModel, inputs: &[Prepared]) -> anyhow::Result<Vec<f32>> {
+    let length = |input: &Prepared| match &input.values {
+        Values::Tokens(tokens) => tokens.len(),
+        Values::Pixels(_) => 0,
+    };
+    let mut order: Vec<usize> = (0..inputs.len()).collect();
+    order.sort_by_key(|&place| length(&inputs[place]));
+    let dim = model.version.dim;
+    let mut vectors = vec![0.0; inputs.len() * dim];
+    let mut rest = order.as_slice();
+    let pictures = batch(&model.version);
+    while !rest.is_empty() {
+        // The last one is the longest.
+        let fits = |&count: &usize| match length(&inputs[rest[count - 1]]) {
+            0 => count <= pictures,
+            longest => count <= BATCH_TEXTS && count * longest <= BATCH_TOKENS,
+        };
+        let count = (1..=rest.len()).take_while(fits).last().unwrap_or(1);
+        let (now, later) = rest.split_at(count);
+        let batch: Vec<Prepared> = now.iter().map(|&place| inputs[place].clone()).collect();
+        let encoded = model.encode(&batch)?;
+        for (&place, row) in now.iter().zip(encoded.chunks_exact(dim)) {
+            vectors[place * dim..][..dim].copy_from_slice(row);
+        }
+        rest = later;
+    }
+    Ok(vectors)
 }

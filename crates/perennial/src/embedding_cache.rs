@@ -71,13 +71,13 @@ fn fits(found: &Embeddings, version: &ModelVersion, probe: &Probe) -> bool {
 
 fn content_hash(version: &ModelVersion, set_sha256: &str) -> String {
     let mut key = format!("{} {set_sha256}", version.weights_sha256);
-    for value in version
-        .preprocessing
-        .mean
-        .iter()
-        .chain(&version.preprocessing.std)
-    {
-        key.push_str(&format!(" {:08x}", value.to_bits()));
+    match version.network().map(|network| &network.preprocessing) {
+        Some(preprocessing) => {
+            for value in preprocessing.mean.iter().chain(&preprocessing.std) {
+                key.push_str(&format!(" {:08x}", value.to_bits()));
+            }
+        }
+        None => key.push_str(&version.space().fingerprint.unwrap_or_default()),
     }
     let mut hash = sha256_hex(key.as_bytes());
     hash.truncate(HASH_DIGITS);

@@ -5,8 +5,8 @@ use std::path::{Component, Path, PathBuf};
 use base64::prelude::{BASE64_STANDARD, Engine};
 use perennial_core::read_at_most;
 use perennial_data::ImageSet;
-use perennial_data::codec::{DecodeLimits, Picture, encode_png};
 use perennial_data::pictures::MAX_FILE_BYTES;
+use perennial_encode::{DecodeLimits, Picture, encode_png};
 use perennial_formats::Payload;
 use perennial_upgrade::report;
 

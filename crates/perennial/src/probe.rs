@@ -24,8 +24,8 @@ impl Probe {
         data_root: &std::path::Path,
         versions: &[ModelVersion],
     ) -> anyhow::Result<Self> {
-        let sides = versions.iter().map(|version| version.architecture.input[1]);
-        match sides.max() {
+        let sizes = versions.iter().filter_map(ModelVersion::picture_size);
+        match sizes.flatten().max() {
             Some(side) => Self::of(config, config.load_sized(data_root, side)?),
             None => Self::load(config, data_root),
         }

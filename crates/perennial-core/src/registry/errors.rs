@@ -97,7 +97,7 @@ pub enum RegistryError {
         /// What is wrong, and what to do.
         problem: String,
     },
-    /// The weights do not have the published size.
+    /// The weights, or a file of an encoder, do not have the published size.
     #[error(
         "{} holds {actual} bytes, {expected} were published; it was cut off or changed, restore it from a copy",
         path.display()
@@ -110,7 +110,7 @@ pub enum RegistryError {
         /// Size of the file, in bytes.
         actual: u64,
     },
-    /// The weights are not the published ones.
+    /// The weights, or a file of an encoder, are not the published ones.
     #[error(
         "{} has SHA-256 {actual}, {expected} was published; it was damaged or changed, restore it from a copy",
         path.display()
@@ -122,6 +122,14 @@ pub enum RegistryError {
         expected: String,
         /// Hash of the file.
         actual: String,
+    },
+    /// A version was asked for what another kind of version has.
+    #[error("{version}: {problem}")]
+    OtherKind {
+        /// Its name.
+        version: String,
+        /// What does not fit.
+        problem: &'static str,
     },
     /// The folder could not be read or written; the message names the file.
     #[error(transparent)]

@@ -274,7 +274,8 @@ impl Registry {
         let versions = self.versions_on(vertices)?;
         let mut taken: Vec<Range<usize>> = versions
             .iter()
-            .flat_map(|version| ranges(&version.classifier, vertices))
+            .filter_map(|version| Some(ranges(&version.network()?.classifier, vertices)))
+            .flatten()
             .filter(|range| !range.is_empty())
             .collect();
         taken.sort_by_key(|range| (range.start, range.end));
@@ -290,7 +291,7 @@ impl Registry {
 
     fn versions_on(&self, vertices: usize) -> Result<Vec<ModelVersion>, RegistryError> {
         let mut versions = self.list()?;
-        versions.retain(|version| version.classifier.vertices == Some(vertices));
+        versions.retain(|version| version.simplex_vertices() == Some(vertices));
         Ok(versions)
     }
 

@@ -11,7 +11,7 @@ fn draft() -> VersionDraft {
 pub(super) fn simplex_draft(vertices: usize) -> VersionDraft {
     let mut draft = draft();
     draft.dim = vertices - 1;
-    draft.classifier.vertices = Some(vertices);
+    draft.network_mut().unwrap().classifier.vertices = Some(vertices);
     draft
 }
 

@@ -22,7 +22,8 @@ use rayon::prelude::*;
 use super::{CLASSES, RECORD_SIZE};
 use crate::completeness::{Completeness, official_images};
 use crate::listed::{decode_all, image_bytes, lines, read_text};
-use crate::{DataError, DecodeLimits, ImageSet, decode_square};
+use crate::{DataError, ImageSet};
+use perennial_encode::{DecodeLimits, decode_square};
 
 /// Rows and columns of the published images.
 const OFFICIAL_SIZE: usize = 64;
@@ -377,7 +378,7 @@ fn block_means(pixels: &[u8], size: usize) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::encode_png;
+    use perennial_encode::encode_png;
 
     /// A small copy of the layout. The pictures are PNG under the published names: content decides.
     fn published(folder: &Path) {

@@ -45,7 +45,7 @@ struct Reader {
 }
 
 /// Calls the Parquet library, which panics on some damaged files.
-fn guarded<T, E: std::fmt::Display>(
+pub(super) fn guarded<T, E: std::fmt::Display>(
     path: &Path,
     call: impl FnOnce() -> Result<T, E>,
 ) -> Result<T, FormatError> {

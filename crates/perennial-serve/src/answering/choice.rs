@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use perennial_bridge::Bridge;
+use perennial_encode::InputType;
 use perennial_upgrade::LoadedModel;
 
-use crate::input_type::InputType;
 use crate::upstream::Upstream;
 
 /// One encoder.
 #[derive(Clone)]
 pub(crate) enum Encoder {
-    /// A model version in this process. It takes pictures.
+    /// A model version in this process.
     Own(Arc<LoadedModel>),
     /// Another service.
     Upstream(Arc<Upstream>),

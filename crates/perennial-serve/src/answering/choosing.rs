@@ -1,10 +1,10 @@
 //! Who answers a request: found by its model and its type of input, and by what is live and certified at the moment.
 
+use perennial_encode::InputType;
 use perennial_upgrade::CertifiedWay;
 
 use super::{Answering, Choice, Target};
 use crate::error::ApiError;
-use crate::input_type::InputType;
 use crate::service::{Service, incompatible};
 
 impl Answering {

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use perennial_bridge::Index;
-use perennial_core::normalize_rows;
+use perennial_core::{Modality, normalize_rows};
+use perennial_encode::{InputType, Prepared, Values};
 use perennial_upgrade::LoadedModel;
 use serde_json::json;
 
 use super::choice::{Choice, Encoder, Way};
 use crate::error::{ApiError, Code};
 use crate::images::EncodedImage;
+use crate::preparing::ReceivedInput;
 use crate::service::{Service, blocking};
 use crate::upstream::{Asked, Embedded};
 
@@ -22,19 +24,26 @@ impl Encoder {
     ) -> Result<Embedded, ApiError> {
         match self {
             Self::Own(model) => {
-                let vectors = service.inference.embed(model, images(inputs)).await;
-                let vectors = vectors.map_err(|error| no_picture(model, error))?;
-                Ok(Embedded { vectors, tokens: 0 })
+                let inputs = received(model, inputs, asked.input_type);
+                let inference = &service.inference;
+                let prepared = inference.preparer.prepare(model, inputs).await;
+                let prepared = prepared.map_err(|error| not_accepted(model, error))?;
+                let tokens = prepared.iter().map(tokens).sum();
+                let vectors = inference.batcher.encode(model, &prepared).await?;
+                Ok(Embedded { vectors, tokens })
             }
             Self::Upstream(upstream) => upstream.embed(inputs, asked).await,
         }
     }
 }
 
-/// The refusal of an input that is no picture says what is expected.
-fn no_picture(model: &LoadedModel, error: ApiError) -> ApiError {
+/// The refusal of an input that is no picture says what is expected, where only pictures are embedded.
+fn not_accepted(model: &LoadedModel, error: ApiError) -> ApiError {
     if error.code != Code::Unprocessable {
         return error;
+    }
+    if model.version.accepts() != [Modality::Image] {
+        return error.with_details(json!({ "param": "input" }));
     }
     let message = format!(
         "{} embeds pictures only: send each input as `data:image/...;base64,...` or as the base64 of a picture file; {}",
@@ -109,7 +118,7 @@ impl Choice {
     }
 }
 
-/// The embeddings of two encoders that work at the same time. Pictures are decoded once where both want the same pixels.
+/// The embeddings of two encoders that work at the same time. Inputs are prepared once where both want the same values.
 async fn both(
     service: &Service,
     old: &Encoder,
@@ -123,9 +132,10 @@ async fn both(
             new.embed(service, inputs, asked)
         );
     };
+    let received = received(new, inputs, asked.input_type);
     let encoders = [Arc::clone(old), Arc::clone(new)];
-    let embedded = service.inference.embed_by_all(&encoders, images(inputs));
-    let embedded = embedded.await.map_err(|error| no_picture(new, error))?;
+    let embedded = service.inference.embed_by_all(&encoders, received);
+    let embedded = embedded.await.map_err(|error| not_accepted(new, error))?;
     let mut embedded = embedded
         .into_iter()
         .map(|vectors| Embedded { vectors, tokens: 0 });
@@ -135,8 +145,36 @@ async fn both(
     }
 }
 
-fn images(inputs: &[String]) -> Vec<EncodedImage> {
-    inputs.iter().cloned().map(EncodedImage::Base64).collect()
+/// Texts as what an encoder embeds: pictures, texts, or where it embeds both, pictures that are data URLs, and texts.
+fn received(
+    model: &LoadedModel,
+    inputs: &[String],
+    input_type: Option<InputType>,
+) -> Vec<ReceivedInput> {
+    let accepts = model.version.accepts();
+    let [pictures, texts] =
+        [Modality::Image, Modality::Text].map(|modality| accepts.contains(&modality));
+    let is_picture = |input: &str| match (pictures, texts) {
+        (true, true) => {
+            const START: &str = "data:image/";
+            let start = input.trim_ascii_start().get(..START.len());
+            start.is_some_and(|start| start.eq_ignore_ascii_case(START))
+        }
+        (pictures, _) => pictures,
+    };
+    let inputs = inputs.iter().map(|input| match is_picture(input) {
+        true => ReceivedInput::Picture(EncodedImage::Base64(input.clone())),
+        false => ReceivedInput::Text(input.clone(), input_type.unwrap_or_default()),
+    });
+    inputs.collect()
+}
+
+/// The tokens of a text.
+fn tokens(input: &Prepared) -> u64 {
+    match &input.values {
+        Values::Tokens(tokens) => tokens.len() as u64,
+        Values::Pixels(_) => 0,
+    }
 }
 
 fn no_direction(error: perennial_bridge::BridgeError) -> ApiError {

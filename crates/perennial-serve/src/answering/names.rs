@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use perennial_encode::InputType;
 use serde_json::json;
 
 use super::{Answering, Encoder};
 use crate::config::LIVE;
 use crate::error::{ApiError, Code};
-use crate::input_type::InputType;
+use crate::input_type::of_model;
 use crate::service::Service;
 
 /// What is repeated of a name that a client sent.
@@ -64,7 +65,7 @@ impl Answering {
         if self.is_known(service, model) {
             return (Some(model), None);
         }
-        match InputType::of_model(model) {
+        match of_model(model) {
             Some((name, input_type)) => (Some(name), Some(input_type)),
             None => (Some(model), None),
         }

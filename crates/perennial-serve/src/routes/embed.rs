@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
+use perennial_encode::InputType;
 use perennial_gallery::bounded_json::some_at_most;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -13,14 +14,15 @@ use super::drop_in::{Inputs, InputsSchema};
 use super::tei_embed::{self, TeiRequest};
 use crate::authorize::MayRead;
 use crate::body::{Format, Received};
-use crate::config::MAX_IMAGES;
+use crate::config::{MAX_IMAGES, MAX_INPUTS};
 use crate::error::{ApiError, ErrorBody};
 use crate::images::EncodedImage;
-use crate::openapi::{Guarded, WithBody};
+use crate::openapi::{Guarded, InputTypeSchema, WithBody};
+use crate::preparing::ReceivedInput;
 use crate::service::Service;
 use crate::upstream::{ClientKey, TruncationDirection};
 
-/// Images to embed (`images`), or inputs as text-embeddings-inference takes them (`inputs`).
+/// Images or texts to embed (`images`, `texts`), or inputs as text-embeddings-inference takes them (`inputs`).
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct EmbedRequest {
@@ -28,12 +30,20 @@ pub(crate) struct EmbedRequest {
     #[serde(default, deserialize_with = "some_at_most::<MAX_IMAGES, _, _>")]
     #[schema(nullable = false)]
     images: Option<Vec<String>>,
-    /// Texts, for an upstream, or pictures as in `images`. The answer is a bare array of arrays.
+    /// Texts, where the live version embeds texts.
+    #[serde(default, deserialize_with = "some_at_most::<MAX_INPUTS, _, _>")]
+    #[schema(nullable = false)]
+    texts: Option<Vec<String>>,
+    /// With `texts`: what they are; documents unless it is given.
+    #[schema(value_type = Option<InputTypeSchema>)]
+    input_type: Option<InputType>,
+    /// Texts or pictures as in `images`, whichever the encoder embeds; where it embeds both, pictures are data URLs. The answer is a bare array of
+    /// arrays.
     #[schema(value_type = Option<InputsSchema>)]
     inputs: Option<Inputs>,
     /// With `inputs`: whether embeddings are scaled to unit length. True unless it is false.
     normalize: Option<bool>,
-    /// With `inputs`: whether texts that are too long are cut, by an upstream that can.
+    /// With `inputs`: whether texts that are too long are cut, by an upstream that can. Versions of this service cut them at the end.
     truncate: Option<bool>,
     /// With `inputs`: at which end.
     truncation_direction: Option<TruncationDirection>,
@@ -43,9 +53,11 @@ pub(crate) struct EmbedRequest {
     dimensions: Option<usize>,
 }
 
+const ONE_KIND: &str = "expected exactly one of `images` and `texts` (for the live version) and `inputs` (the protocol of text-embeddings-inference)";
+
 /// What a request is for.
 enum Wanted {
-    Images(Vec<String>),
+    Own(Vec<ReceivedInput>),
     Inputs(Box<TeiRequest>),
 }
 
@@ -57,10 +69,29 @@ impl EmbedRequest {
             || self.truncation_direction.is_some()
             || self.prompt_name.is_some()
             || self.dimensions.is_some();
-        match (self.images, self.inputs) {
-            (Some(images), None) if !beside => Ok(Wanted::Images(images)),
+        if self.texts.is_none() && self.input_type.is_some() {
+            return Err(ApiError::unprocessable(
+                "input_type: goes with `texts`; with `inputs`, `prompt_name` tells queries and documents apart",
+            ));
+        }
+        let pictures = self.images.map(|images| {
+            let images = images.into_iter().map(EncodedImage::Base64);
+            images.map(ReceivedInput::Picture).collect()
+        });
+        let input_type = self.input_type.unwrap_or_default();
+        let texts = self.texts.map(|texts| {
+            let texts = texts.into_iter();
+            texts
+                .map(|text| ReceivedInput::Text(text, input_type))
+                .collect()
+        });
+        if pictures.is_some() && texts.is_some() {
+            return Err(ApiError::unprocessable(ONE_KIND));
+        }
+        match (pictures.or(texts), self.inputs) {
+            (Some(inputs), None) if !beside => Ok(Wanted::Own(inputs)),
             (Some(_), None) => Err(ApiError::unprocessable(
-                "images: takes no other key beside it; `normalize` and its like go with `inputs`",
+                "images, texts: take no other key beside them but `input_type` with `texts`; `normalize` and its like go with `inputs`",
             )),
             (None, Some(inputs)) => Ok(Wanted::Inputs(Box::new(TeiRequest {
                 inputs,
@@ -70,9 +101,7 @@ impl EmbedRequest {
                 prompt_name: self.prompt_name,
                 dimensions: self.dimensions,
             }))),
-            _ => Err(ApiError::unprocessable(
-                "expected exactly one of `images` (pictures for the live version) and `inputs` (the protocol of text-embeddings-inference)",
-            )),
+            _ => Err(ApiError::unprocessable(ONE_KIND)),
         }
     }
 }
@@ -93,7 +122,7 @@ pub(crate) struct EmbedAnswer {
     model_version: String,
     /// Their length.
     dim: usize,
-    /// Unit vectors in the order of the images.
+    /// Unit vectors in the order of the images or texts.
     embeddings: Vec<Vec<f32>>,
 }
 
@@ -102,13 +131,13 @@ pub(crate) struct EmbedAnswer {
 #[serde(untagged)]
 #[allow(dead_code, reason = "describes the two answers")]
 pub(crate) enum EmbedAnswers {
-    /// To `images`.
-    Images(EmbedAnswer),
+    /// To `images` and `texts`.
+    Own(EmbedAnswer),
     /// To `inputs`.
     Inputs(Vec<Vec<f32>>),
 }
 
-/// Embeds images with the live version, or inputs as text-embeddings-inference does.
+/// Embeds images or texts with the live version, or inputs as text-embeddings-inference does.
 #[utoipa::path(
     post,
     path = "/embed",
@@ -135,21 +164,24 @@ pub(crate) async fn embed(
     let limits = &service.config.limits;
     let formats = [Format::Json, Format::Multipart];
     let (format, received) = Received::read(&service, request, &formats, limits.body_bytes).await?;
-    let images = match format {
+    let inputs = match format {
         Format::Json => {
             let request: EmbedRequest = received.json().await?;
             match request.wanted()? {
-                Wanted::Images(images) => images.into_iter().map(EncodedImage::Base64).collect(),
+                Wanted::Own(inputs) => inputs,
                 Wanted::Inputs(request) => {
                     let answer = tei_embed::embed(&service, client_key, *request).await?;
                     return Ok(answer.into_response());
                 }
             }
         }
-        Format::Multipart => received.form(&["image"], limits.images).await?.images(),
+        Format::Multipart => {
+            let images = received.form(&["image"], limits.images).await?.images();
+            images.into_iter().map(ReceivedInput::Picture).collect()
+        }
     };
     let snapshot = service.inference.snapshot()?;
-    let embeddings = service.inference.embed(&snapshot, images).await?;
+    let embeddings = service.inference.embed(&snapshot, inputs).await?;
     let dim = snapshot.version.dim;
     Ok(Versioned {
         model_version: snapshot.name().to_owned(),

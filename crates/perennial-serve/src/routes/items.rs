@@ -33,6 +33,8 @@ pub(crate) struct SingleBody {
     embedding: Option<Vec<f32>>,
     /// A picture file (PNG, JPEG, WebP, GIF, BMP or TIFF) as base64.
     image: Option<String>,
+    /// A text, where the live version embeds texts; it does so as a document.
+    text: Option<String>,
     /// The version that produced `embedding`.
     model_version: Option<String>,
     /// The class.
@@ -178,7 +180,7 @@ const PAGE: usize = 100;
     request_body(content((SingleBody = "application/json"), (SingleForm = "multipart/form-data"))),
     responses(
         (status = 200, description = "Stored.", body = UpsertAnswer),
-        (status = 409, description = "The version is not certified against the stored versions, or an image names a version that is not live.",
+        (status = 409, description = "The version is not certified against the stored versions, or an image or text names a version that is not live.",
             body = ErrorBody),
         (status = 503, description = "No version is live, or the storage fails.", body = ErrorBody),
         Guarded,
@@ -206,6 +208,7 @@ pub(crate) async fn put(
         id: body.id,
         embedding: body.embedding,
         image: body.image,
+        text: body.text,
         model_version: body.model_version,
         label: body.label,
         payload: body.payload,
@@ -225,7 +228,7 @@ pub(crate) async fn put(
     request_body = BatchBody,
     responses(
         (status = 200, description = "Stored.", body = UpsertAnswer),
-        (status = 409, description = "A version is not certified against the stored versions, or an image names a version that is not live.",
+        (status = 409, description = "A version is not certified against the stored versions, or an image or text names a version that is not live.",
             body = ErrorBody),
         (status = 503, description = "No version is live, or the storage fails.", body = ErrorBody),
         Guarded,

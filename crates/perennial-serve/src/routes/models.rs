@@ -8,7 +8,9 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use perennial_core::{ModelVersion, Registry, RegistryError, VersionDraft, sha256_hex};
+use perennial_core::{
+    EncoderKind, Modality, ModelVersion, Registry, RegistryError, VersionDraft, sha256_hex,
+};
 use perennial_upgrade::{LoadedModel, self_check};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -47,9 +49,14 @@ pub(crate) struct ModelBody {
     /// RFC 3339, UTC.
     created: String,
     dim: usize,
-    /// Channels, height and width of the images that it takes.
-    input: [usize; 3],
-    /// Vertices of its simplex; null for a linear classifier.
+    /// What computes its embeddings: `network` for one that was trained here, `onnx` or `token_table` for encoders of other programs.
+    encoder: &'static str,
+    /// What it embeds: `image`, `text` or both.
+    #[schema(value_type = Vec<String>)]
+    accepts: &'static [Modality],
+    /// Channels, height and width of the images that its network is given; null where it embeds texts alone.
+    input: Option<[usize; 3]>,
+    /// Vertices of its simplex; null for a linear classifier and for encoders of other programs.
     simplex_vertices: Option<usize>,
     weights_sha256: String,
     /// Items in the gallery that it embedded.
@@ -59,6 +66,14 @@ pub(crate) struct ModelBody {
 impl ModelBody {
     fn new(version: ModelVersion, stored: &BTreeMap<String, u64>) -> Self {
         Self {
+            encoder: match version.outside().map(|outside| outside.kind) {
+                None => "network",
+                Some(EncoderKind::Onnx) => "onnx",
+                Some(EncoderKind::TokenTable) => "token_table",
+            },
+            accepts: version.accepts(),
+            input: input(&version),
+            simplex_vertices: version.simplex_vertices(),
             stored_items: stored.get(&version.name).copied().unwrap_or(0),
             name: version.name,
             parent: version.parent,
@@ -67,9 +82,19 @@ impl ModelBody {
             data: version.data,
             created: version.created,
             dim: version.dim,
-            input: version.architecture.input,
-            simplex_vertices: version.classifier.vertices,
             weights_sha256: version.weights_sha256,
+        }
+    }
+}
+
+/// Channels, height and width of the images that a version's network is given.
+fn input(version: &ModelVersion) -> Option<[usize; 3]> {
+    match version.network() {
+        Some(network) => Some(network.architecture.input),
+        None => {
+            let preparation = &version.outside()?.image.as_ref()?.preparation;
+            let [height, width] = preparation.size;
+            Some([preparation.channels.count(), height, width])
         }
     }
 }
@@ -189,12 +214,23 @@ fn copy(service: &Service, request: &AddRequest) -> Result<ModelVersion, ApiErro
     let version = other.get(&request.version).map_err(refused)?;
     if version.weights_bytes > service.config.limits.model_bytes as u64 {
         return Err(ApiError::unprocessable(format!(
-            "{} has {} bytes of weights; the limit is {}",
+            "{} has {} bytes of weights and other files; the limit is {}",
             version.name, version.weights_bytes, service.config.limits.model_bytes
         )));
     }
-    let weights = other.load_weights(&version).map_err(refused)?;
-    publish(service, version.draft(), &weights, request.parent.clone())
+    let parent = request.parent.clone();
+    let Some(outside) = version.outside() else {
+        let weights = other.load_weights(&version).map_err(refused)?;
+        let publish_in = |registry: &Registry, draft| registry.publish(draft, &weights);
+        return publish(service, version.draft(), publish_in, parent);
+    };
+    let folder = other.verified_folder(&version).map_err(refused)?;
+    let files = outside.files.iter();
+    let files: Vec<(String, PathBuf)> = files
+        .map(|file| (file.name.clone(), folder.join(&file.name)))
+        .collect();
+    let publish_in = |registry: &Registry, draft| registry.publish_files(draft, &files);
+    publish(service, version.draft(), publish_in, parent)
 }
 
 fn upload(
@@ -215,6 +251,11 @@ fn upload(
         .map_err(|_| ApiError::unprocessable("model: is not UTF-8 text"))?;
     let version = ModelVersion::from_toml(text)
         .map_err(|error| ApiError::unprocessable(format!("model: {error}")))?;
+    if version.outside().is_some() {
+        return Err(ApiError::unprocessable(
+            "model: encoders of other programs have several files and cannot be uploaded; send {\"path\": ..., \"version\": ...} for a registry's folder on this machine",
+        ));
+    }
     if weights.len() as u64 != version.weights_bytes
         || sha256_hex(&weights) != version.weights_sha256
     {
@@ -222,14 +263,15 @@ fn upload(
             "weights: size or SHA-256 differs from model.toml; the file was damaged in transit",
         ));
     }
-    publish(service, version.draft(), &weights, settings.parent)
+    let publish_in = |registry: &Registry, draft| registry.publish(draft, &weights);
+    publish(service, version.draft(), publish_in, settings.parent)
 }
 
 /// Tries a version in a folder aside and publishes it if it works.
 fn publish(
     service: &Service,
     mut draft: VersionDraft,
-    weights: &[u8],
+    publish_in: impl Fn(&Registry, VersionDraft) -> Result<ModelVersion, RegistryError>,
     parent: Option<String>,
 ) -> Result<ModelVersion, ApiError> {
     draft.parent = match parent {
@@ -244,12 +286,10 @@ fn publish(
     let trial = Registry::open(folder.path())?;
     let refused =
         |problem: String| ApiError::unprocessable(format!("the version does not work: {problem}"));
-    let version = trial
-        .publish(draft.clone(), weights)
-        .map_err(|error| refused(error.to_string()))?;
+    let version = publish_in(&trial, draft.clone()).map_err(|error| refused(error.to_string()))?;
     let snapshot = LoadedModel::load(&*service.inference.loader, &trial, version)
         .map_err(|error| refused(error.problem))?;
     self_check::run(&snapshot).map_err(refused)?;
     drop(snapshot);
-    Ok(service.registry.publish(draft, weights)?)
+    Ok(publish_in(&service.registry, draft)?)
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use perennial_encode::InputType;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
@@ -13,8 +14,7 @@ use super::drop_in::{Inputs, InputsSchema, Spaced, Vector};
 use crate::authorize::MayRead;
 use crate::body::read_json;
 use crate::error::{ApiError, ErrorBody};
-use crate::input_type::InputType;
-use crate::openapi::{Guarded, WithBody};
+use crate::openapi::{Guarded, InputTypeSchema, WithBody};
 use crate::service::{Service, blocking};
 use crate::upstream::{Asked, ClientKey};
 
@@ -34,6 +34,7 @@ pub(crate) struct EmbeddingsRequest {
     #[serde(rename = "user")]
     _user: Option<String>,
     /// Whether the inputs are queries or documents.
+    #[schema(value_type = Option<InputTypeSchema>)]
     input_type: Option<InputType>,
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::{Request, State};
+use perennial_encode::InputType;
 use perennial_gallery::{Filter, ItemId};
 use perennial_upgrade::{MergedHit, SearchPlan};
 use serde::{Deserialize, Serialize};
@@ -18,14 +19,17 @@ use crate::error::{ApiError, ErrorBody};
 use crate::images::EncodedImage;
 use crate::mixed_search::{self, Found, Options, Query};
 use crate::openapi::{FilterSchema, Guarded, ItemIdSchema, WithBody};
+use crate::preparing::ReceivedInput;
 use crate::service::Service;
 
-/// What to search for: exactly one of `image`, `embedding` and `id`.
+/// What to search for: exactly one of `image`, `text`, `embedding` and `id`.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SearchBody {
     /// A picture file (PNG, JPEG, WebP, GIF, BMP or TIFF) as base64; the live version embeds it.
     image: Option<String>,
+    /// A text, where the live version embeds texts; it does so as a query.
+    text: Option<String>,
     /// A unit vector.
     embedding: Option<Vec<f32>>,
     /// A stored item, whose embedding is used.
@@ -146,9 +150,9 @@ impl SearchAnswer {
     }
 }
 
-/// Finds the items most similar to an image, an embedding or a stored item.
+/// Finds the items most similar to an image, a text, an embedding or a stored item.
 ///
-/// Every part of the gallery is searched by the best certified route that the query can take: as it is, mapped by a bridge, or for pictures also
+/// Every part of the gallery is searched by the best certified route that the query can take: as it is, mapped by a bridge, or for pictures and texts also
 /// together with the embedding of the items' own encoder. Items without such a route are not searched, and the answer says how many and why; if that
 /// is all of them, it is 409.
 #[utoipa::path(
@@ -216,19 +220,25 @@ pub(crate) async fn search(
     })
 }
 
+const ONE_QUERY: &str = "expected exactly one of `image`, `text`, `embedding` and `id`";
+
 /// The one thing that is searched for.
 fn query(image: Option<EncodedImage>, body: &mut SearchBody) -> Result<Query, ApiError> {
     if body.model_version.is_some() && body.embedding.is_none() {
         return Err(ApiError::unprocessable(
-            "model_version: only allowed with `embedding`; images are embedded by the live version, and stored items have their own",
+            "model_version: only allowed with `embedding`; images and texts are embedded by the live version, and stored items have their own",
         ));
     }
-    match (image, body.embedding.take(), body.id.take()) {
-        (Some(image), None, None) => Ok(Query::Image(image)),
+    let text = body.text.take();
+    let text = text.map(|text| ReceivedInput::Text(text, InputType::Query));
+    let input = match (image.map(ReceivedInput::Picture), text) {
+        (Some(_), Some(_)) => return Err(ApiError::unprocessable(ONE_QUERY)),
+        (image, text) => image.or(text),
+    };
+    match (input, body.embedding.take(), body.id.take()) {
+        (Some(input), None, None) => Ok(Query::Input(input)),
         (None, Some(embedding), None) => Ok(Query::Embedding(embedding, body.model_version.take())),
         (None, None, Some(id)) => Ok(Query::Item(id)),
-        _ => Err(ApiError::unprocessable(
-            "expected exactly one of `image`, `embedding` and `id`",
-        )),
+        _ => Err(ApiError::unprocessable(ONE_QUERY)),
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::drop_in::{Inputs, Spaced};
 use crate::error::ApiError;
-use crate::input_type::InputType;
+use crate::input_type::of_prompt;
 use crate::service::{Service, blocking};
 use crate::upstream::{Asked, ClientKey, TruncationDirection};
 
@@ -27,7 +27,7 @@ pub(super) async fn embed(
     let inputs = request.inputs.within(&service.config.limits)?;
     let input_type = match request.prompt_name.as_deref() {
         None => None,
-        Some(name) => Some(InputType::of_prompt(name).ok_or_else(|| {
+        Some(name) => Some(of_prompt(name).ok_or_else(|| {
             ApiError::unprocessable(
                 "prompt_name: only `query` (or `search_query`) and `document` (or `search_document`, `passage`) are known; they tell queries and documents apart",
             )

@@ -1,10 +1,10 @@
 //! What an upstream is asked for, and what it gives.
 
+use perennial_encode::InputType;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::secret::ClientKey;
-use crate::input_type::InputType;
 
 /// How inputs are to be embedded.
 #[derive(Clone, Default)]

@@ -5,7 +5,14 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use perennial_core::{EncodeError, Encoder, ModelVersion, Registry, VersionDraft};
+use perennial_core::{
+    ChannelOrder, EncoderKind, Graph, ImagePreparation, ImageTower, Interpolation, Modality,
+    ModelVersion, OutsideEncoder, Pooling, Registry, Resize, TextTower, VersionDraft,
+    VersionEncoder,
+};
+use perennial_encode::{
+    EncodeError, Encoder, Input, InputType, PrepareError, Prepared, Values, decode_square,
+};
 use perennial_upgrade::{EncoderLoader, LoadError};
 
 pub const SIDE: usize = 4;
@@ -86,8 +93,31 @@ pub struct MeanColour {
 }
 
 impl Encoder for MeanColour {
-    fn input_shape(&self) -> [usize; 3] {
-        [3, SIDE, SIDE]
+    fn accepts(&self) -> &[Modality] {
+        self.version.accepts()
+    }
+
+    fn prepare(&self, input: Input<'_>) -> Result<Prepared, PrepareError> {
+        self.check_modality(&input)?;
+        let network = self.version.network();
+        let constants = |channel: usize| match network.map(|network| &network.preprocessing) {
+            Some(preprocessing) => (preprocessing.mean[channel], preprocessing.std[channel]),
+            None => (0.5, 0.5),
+        };
+        let scaled = |bytes: &[u8]| {
+            let pixels = bytes.iter().enumerate().map(|(place, &byte)| {
+                let (mean, std) = constants(place / (SIDE * SIDE));
+                (f32::from(byte) / 255.0 - mean) / std
+            });
+            Values::Pixels(pixels.collect())
+        };
+        let values = match input {
+            Input::Picture { file, limits } => scaled(&decode_square(file, SIDE, limits)?),
+            Input::Decoded(picture) => scaled(&picture.square(SIDE)?),
+            Input::Pixels { pixels, .. } => scaled(pixels),
+            Input::Text { text, input_type } => tokens(text, input_type)?,
+        };
+        Ok(Prepared { values })
     }
 
     fn dim(&self) -> usize {
@@ -98,26 +128,63 @@ impl Encoder for MeanColour {
         &self.version.name
     }
 
-    fn encode(&self, pixels: &[f32]) -> Result<Vec<f32>, EncodeError> {
+    fn encode(&self, batch: &[Prepared]) -> Result<Vec<f32>, EncodeError> {
         self.gate.pass();
-        let images = self.image_count(pixels)?;
         let extra = if self.depends_on_batch {
-            images as f32
+            batch.len() as f32
         } else {
             0.0
         };
         let mut embeddings = Vec::new();
-        for image in pixels.chunks_exact(3 * SIDE * SIDE) {
-            let mean = |channel: usize| {
-                let plane = &image[channel * SIDE * SIDE..][..SIDE * SIDE];
-                plane.iter().sum::<f32>() / plane.len() as f32
+        for input in batch {
+            let colour = match &input.values {
+                Values::Pixels(image) => [0, 1, 2].map(|channel| {
+                    let plane = &image[channel * SIDE * SIDE..][..SIDE * SIDE];
+                    plane.iter().sum::<f32>() / plane.len() as f32
+                }),
+                Values::Tokens(tokens) => colour_of(tokens),
             };
             let mut row = vec![0.0; self.dim()];
-            row[..3].copy_from_slice(&turned([mean(0), mean(1), mean(2)], self.angle + extra));
+            row[..3].copy_from_slice(&turned(colour, self.angle + extra));
             embeddings.extend(row);
         }
         Ok(embeddings)
     }
+}
+
+/// A token for each letter; queries begin with a token of their own, which counts as no letter.
+fn tokens(text: &str, input_type: InputType) -> Result<Values, PrepareError> {
+    if text.is_empty() {
+        return Err(PrepareError::Text("the text is empty".to_owned()));
+    }
+    let start = match input_type {
+        InputType::Query => 1,
+        InputType::Document => 2,
+    };
+    let letters = text.chars().map(u32::from);
+    Ok(Values::Tokens(
+        std::iter::once(start).chain(letters).collect(),
+    ))
+}
+
+/// How red, green and blue a text is: by its letters r, g and b, each from -1 to 1.
+fn colour_of(tokens: &[u32]) -> [f32; 3] {
+    ['r', 'g', 'b'].map(|letter| {
+        let letters = &tokens[1..];
+        let count = letters
+            .iter()
+            .filter(|&&token| token == u32::from(letter))
+            .count();
+        2.0 * count as f32 / letters.len() as f32 - 1.0
+    })
+}
+
+/// What a version with this angle makes of a text.
+pub fn expected_of_text(text: &str, angle: f32) -> [f32; 3] {
+    let letters: Vec<u32> = std::iter::once(0)
+        .chain(text.chars().map(u32::from))
+        .collect();
+    turned(colour_of(&letters), angle)
 }
 
 /// A unit vector of three normalised colour means, turned about the third axis.
@@ -138,7 +205,13 @@ impl EncoderLoader for Loader {
         registry: &Registry,
         version: ModelVersion,
     ) -> Result<Arc<dyn Encoder>, LoadError> {
-        let weights = registry.load_weights(&version).unwrap();
+        let weights = match version.outside() {
+            Some(_) => {
+                let folder = registry.verified_folder(&version).unwrap();
+                std::fs::read(folder.join(ANGLE_FILE)).unwrap()
+            }
+            None => registry.load_weights(&version).unwrap(),
+        };
         let text = String::from_utf8_lossy(&weights);
         let depends_on_batch = text == "batch";
         let angle = if depends_on_batch {
@@ -160,6 +233,56 @@ impl EncoderLoader for Loader {
             gate: self.0.clone(),
         }))
     }
+}
+
+/// The file with the angle of a version that counts as an encoder of another program.
+pub const ANGLE_FILE: &str = "angle.onnx";
+
+/// A version that embeds texts, and pictures too where it is asked for, and its files.
+pub fn outside_draft(dim: usize, pictures: bool) -> VersionDraft {
+    let graph = || Graph {
+        file: ANGLE_FILE.to_owned(),
+        output: "embedding".to_owned(),
+        pooling: Pooling::None,
+    };
+    let image = pictures.then(|| ImageTower {
+        graph: graph(),
+        preparation: ImagePreparation {
+            size: [SIDE, SIDE],
+            resize: Resize::MiddleSquare,
+            interpolation: Interpolation::Bilinear,
+            channels: ChannelOrder::Rgb,
+            scale: 1.0 / 255.0,
+            mean: vec![0.5; 3],
+            std: vec![0.5; 3],
+        },
+    });
+    VersionDraft {
+        encoder: VersionEncoder::Outside(OutsideEncoder {
+            kind: EncoderKind::Onnx,
+            image,
+            text: Some(TextTower {
+                graph: graph(),
+                tokenizer: "tokenizer.json".to_owned(),
+                max_tokens: 64,
+                query_prefix: String::new(),
+                document_prefix: String::new(),
+            }),
+            files: Vec::new(),
+        }),
+        ..draft(dim)
+    }
+}
+
+/// Publishes such a version with an angle.
+pub fn publish_outside(registry: &Registry, draft: VersionDraft, angle: &str) -> ModelVersion {
+    let folder = tempfile::tempdir().unwrap();
+    let files = [(ANGLE_FILE, angle), ("tokenizer.json", "{}")].map(|(name, content)| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).unwrap();
+        (name.to_owned(), path)
+    });
+    registry.publish_files(draft, &files).unwrap()
 }
 
 /// A version of a simplex with `dim + 1` vertices.

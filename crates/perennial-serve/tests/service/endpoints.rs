@@ -286,7 +286,7 @@ fn versions_trained_to_be_comparable_need_no_bridge() {
     let mut setup = Setup::new(&["0", "0.5"]);
     setup.registry.set_alias("live", "v0002").unwrap();
     setup.config.answer_in = Some("v0001".parse().unwrap());
-    setup.config.default_input_type = perennial_serve::InputType::Query;
+    setup.config.default_input_type = perennial_encode::InputType::Query;
     setup.pairs.allow("v0002", "v0001");
     let service = setup.start();
     let reply = service.call("POST", "/embed", &json!({"inputs": image(RED)}));

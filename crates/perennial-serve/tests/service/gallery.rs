@@ -218,7 +218,7 @@ fn unusable_requests_say_what_is_wrong_and_change_nothing() {
         assert!(message.contains(says), "{body}: {message}");
     };
     let put = |body, says| refused("PUT", "/gallery/items", body, says);
-    put(json!({"id": 1}), "expected `image` or `embedding`");
+    put(json!({"id": 1}), "expected `image`, `text` or `embedding`");
     put(
         json!({"id": 1, "embedding": embedding}),
         "items[0].model_version",

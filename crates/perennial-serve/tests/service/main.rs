@@ -26,6 +26,7 @@ mod reloads;
 mod route_swaps;
 mod routes;
 mod swaps;
+mod texts;
 #[cfg(feature = "tls")]
 mod tls;
 mod upstream_double;

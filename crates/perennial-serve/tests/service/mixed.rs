@@ -63,7 +63,7 @@ pub fn bridged() -> Certified {
 pub fn mixed(old_weights: &str) -> Setup {
     let setup = Setup::new(&[]);
     let mut old = draft(3);
-    old.preprocessing.mean = vec![0.4; 3];
+    old.network_mut().unwrap().preprocessing.mean = vec![0.4; 3];
     setup.registry.publish(old, old_weights.as_bytes()).unwrap();
     let new = NEW_ANGLE.to_string();
     setup.registry.publish(draft(5), new.as_bytes()).unwrap();

@@ -100,23 +100,26 @@ impl Description {
 
     fn add_version(&mut self, version: &ModelVersion) {
         let source = "model.toml";
-        let [_, height, width] = version.architecture.input;
+        let Some(network) = version.network() else {
+            return;
+        };
+        let [_, height, width] = network.architecture.input;
         set(
             &mut self.mean,
-            Some(version.preprocessing.mean.clone()),
+            Some(network.preprocessing.mean.clone()),
             source,
         );
         set(
             &mut self.std,
-            Some(version.preprocessing.std.clone()),
+            Some(network.preprocessing.std.clone()),
             source,
         );
         set(&mut self.size, (height == width).then_some(height), source);
-        let classes = version.classifier.classes;
+        let classes = network.classifier.classes;
         set(&mut self.classes, (classes > 0).then_some(classes), source);
         set(
             &mut self.classifier,
-            Some(version.classifier.clone()),
+            Some(network.classifier.clone()),
             source,
         );
     }

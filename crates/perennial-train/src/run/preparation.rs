@@ -11,7 +11,7 @@ use super::{Run, RunPlaces};
 use crate::TrainError;
 use crate::checkpoint::{Checkpoint, Progress, path_in};
 use crate::config::ExperimentConfig;
-use crate::encoder::network_config;
+use crate::encoder::{network_config, trained_network};
 use crate::metrics_log;
 use crate::objective::Reference;
 use crate::scenario::Scenario;
@@ -161,22 +161,23 @@ impl<'a> Run<'a> {
         for (task, name) in &self.progress.starts {
             let version = self.places.registry.get(name)?;
             let network = network_config(&version)?;
+            let described = trained_network(&version)?;
             let problem = |problem: String| TrainError::Version {
                 version: version.name.clone(),
                 problem,
             };
             if let Some(simplex) = simplex {
-                if version.classifier.vertices != Some(simplex.vertices()) {
+                if described.classifier.vertices != Some(simplex.vertices()) {
                     return Err(problem(format!(
                         "its classifier has {} vertices, method.vertices is {}",
-                        version
+                        described
                             .classifier
                             .vertices
                             .map_or("no".to_owned(), |count| count.to_string()),
                         simplex.vertices()
                     )));
                 }
-            } else if version.classifier.vertices.is_some() {
+            } else if described.classifier.vertices.is_some() {
                 return Err(problem(format!(
                     "it was trained with a simplex, method.kind is {}, which has none",
                     self.config.method.name()
@@ -192,17 +193,17 @@ impl<'a> Run<'a> {
                     self.config.method.name()
                 )));
             }
-            if version.architecture.input != self.sets[0].shape() {
+            if described.architecture.input != self.sets[0].shape() {
                 return Err(problem(format!(
                     "its images are {:?}, the training set's are {:?}",
-                    version.architecture.input,
+                    described.architecture.input,
                     self.sets[0].shape()
                 )));
             }
-            if version.preprocessing != preprocessing {
+            if described.preprocessing != preprocessing {
                 return Err(problem(format!(
                     "its images are normalised with mean {:?} and std {:?}: set preprocessing.mean and preprocessing.std to these",
-                    version.preprocessing.mean, version.preprocessing.std
+                    described.preprocessing.mean, described.preprocessing.std
                 )));
             }
             if *task == 0
@@ -210,17 +211,17 @@ impl<'a> Run<'a> {
             {
                 return Err(problem(format!(
                     "it is a {} of width {} with stem {:?}: set [network] to the same",
-                    version.architecture.backbone,
-                    version.architecture.width,
-                    version.architecture.stem
+                    described.architecture.backbone,
+                    described.architecture.width,
+                    described.architecture.stem
                 )));
             }
-            if version.classifier.vertex_end == Some(VertexEnd::Back) {
+            if described.classifier.vertex_end == Some(VertexEnd::Back) {
                 return Err(problem(
                     "its own classes already take the vertices at the back that this run's classes need: start from a pre-trained version".to_owned(),
                 ));
             }
-            let classifier = &version.classifier;
+            let classifier = &described.classifier;
             pretrained = pretrained
                 .max(classifier.pretrained_classes)
                 .max(classifier.classes);

@@ -8,7 +8,7 @@ use crate::TrainError;
 use crate::centring;
 use crate::class_scores::TaskClasses;
 use crate::earlier::{ClassCentres, EarlierClassifier, EarlierModel};
-use crate::encoder::load_network;
+use crate::encoder::{load_network, trained_network};
 use crate::image_embeddings::unit_embeddings;
 use crate::learner::Learner;
 use crate::network::{FrozenNetwork, Network};
@@ -66,13 +66,14 @@ impl<'a> Run<'a> {
             return Ok(None);
         };
         let device = self.places.device;
+        let input = trained_network(&version)?.architecture.input;
         let network = load_network(self.places.registry, &version, device)?;
         // The classes of a version from outside this run are others.
         let own = self.progress.versions.contains(&version.name);
         let classifier = (own && network.classifier().is_some())
             .then(|| EarlierClassifier::of_state(&state_dict(&network), device))
             .flatten();
-        let frozen = FrozenNetwork::new(network, version.architecture.input, device);
+        let frozen = FrozenNetwork::new(network, input, device);
         let model = EarlierModel::new(frozen).with_classifier(classifier);
         let centres = refers
             .class_centres

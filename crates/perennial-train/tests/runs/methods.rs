@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use perennial_core::Encoder;
-use perennial_data::Preprocessing;
+use perennial_encode::{Encoder, Input};
 use perennial_train::objective::OBJECTIVES;
 use perennial_train::{
     DeviceChoice, ExperimentConfig, Outcome, PretrainConfig, Silent, TrainedEncoder,
@@ -241,11 +240,12 @@ fn a_centred_version_subtracts_the_mean_of_its_training_embeddings() {
     let embed = |name: &String, images: &[usize]| {
         let version = bench.registry.get(name).unwrap();
         let encoder = TrainedEncoder::load(&bench.registry, version, &device).unwrap();
-        let mut pixels = Vec::new();
-        Preprocessing::CIFAR100
-            .normalize(&set, images, &mut pixels)
-            .unwrap();
-        encoder.encode(&pixels).unwrap()
+        let prepare = |&image: &usize| {
+            let (pixels, shape) = (set.image(image), set.shape());
+            encoder.prepare(Input::Pixels { pixels, shape }).unwrap()
+        };
+        let prepared: Vec<_> = images.iter().map(prepare).collect();
+        encoder.encode(&prepared).unwrap()
     };
     let dim = VERTICES - 1;
     for (task, (plain, centred)) in plain.iter().zip(centred).enumerate() {

@@ -111,14 +111,13 @@ fn versions_tell_their_lineage() {
     assert_eq!(parents, ["v0001", &names[0], &names[1]]);
     let classes: Vec<_> = versions
         .iter()
-        .map(|version| version.classifier.classes)
+        .map(|version| version.network().unwrap().classifier.classes)
         .collect();
     assert_eq!(classes, [2, 4, 6]);
-    assert!(
-        versions
-            .iter()
-            .all(|version| version.classifier.pretrained_classes == 4 && version.dim == 31)
-    );
+    assert!(versions.iter().all(
+        |version| version.network().unwrap().classifier.pretrained_classes == 4
+            && version.dim == 31
+    ));
     assert_eq!(versions[2].role, perennial_core::Role::Replacement);
     assert!(
         versions[2].data.ends_with("from v0002"),

@@ -1,7 +1,9 @@
 //! From an original to the item's new embedding, and the write that never overwrites a newer item.
 
+use std::fmt::Display;
+
 use perennial_core::sha256_hex;
-use perennial_data::{DecodeError, DecodeLimits, Picture};
+use perennial_encode::{DecodeLimits, Input, Picture, Prepared};
 use perennial_gallery::{GalleryError, Item, ItemId, StoredItem, VectorStore};
 use serde_json::Value;
 
@@ -13,22 +15,20 @@ const SHA256: &str = "sha256";
 const WIDTH: &str = "width";
 const HEIGHT: &str = "height";
 
-/// Decodes an item's original for a version, if it is the picture that was stored: by the file's SHA-256 where the payload has it, otherwise by
+/// Prepares an item's original for a version, if it is the picture that was stored: by the file's SHA-256 where the payload has it, otherwise by
 /// width and height where it has those.
-///
-/// **Shapes**: the result is `[c, h, w]`.
 ///
 /// # Errors
 /// [`FailureReason::OtherPicture`] or [`FailureReason::Undecodable`].
-pub fn pixels_of(
+pub fn prepared_of(
     item: &StoredItem,
     original: &[u8],
     model: &LoadedModel,
     limits: DecodeLimits,
-) -> Result<Vec<f32>, Failure> {
+) -> Result<Prepared, Failure> {
     let other = |problem: String| Failure::new(FailureReason::OtherPicture, problem);
     let undecodable =
-        |error: DecodeError| Failure::new(FailureReason::Undecodable, error.to_string());
+        |error: &dyn Display| Failure::new(FailureReason::Undecodable, error.to_string());
     if let Some(stored) = item.payload.get(SHA256).and_then(Value::as_str) {
         if !stored.eq_ignore_ascii_case(&sha256_hex(original)) {
             return Err(other("its SHA-256 is not the stored one".to_owned()));
@@ -37,7 +37,7 @@ pub fn pixels_of(
         let side = |key: &str| item.payload.get(key).and_then(Value::as_u64);
         let stored = (side(WIDTH), side(HEIGHT));
         if stored != (None, None) {
-            let picture = Picture::decode(original, limits).map_err(undecodable)?;
+            let picture = Picture::decode(original, limits).map_err(|error| undecodable(&error))?;
             let found = (u64::from(picture.width()), u64::from(picture.height()));
             let differs = |stored: Option<u64>, found: u64| stored.is_some_and(|s| s != found);
             if differs(stored.0, found.0) || differs(stored.1, found.1) {
@@ -48,7 +48,11 @@ pub fn pixels_of(
             }
         }
     }
-    model.pixels(original, limits).map_err(undecodable)
+    let input = Input::Picture {
+        file: original,
+        limits,
+    };
+    model.prepare(input).map_err(|error| undecodable(&error))
 }
 
 /// An item with its new embedding.

@@ -15,9 +15,10 @@ fn versions() -> Vec<ModelVersion> {
     let publish = |dim: usize, vertices: Option<usize>| {
         let mut draft = VersionDraft { dim, ..draft() };
         if vertices.is_some() {
-            draft.classifier.kind = ClassifierKind::Simplex;
-            draft.classifier.vertices = vertices;
-            draft.classifier.vertex_end = Some(VertexEnd::Front);
+            let classifier = &mut draft.network_mut().unwrap().classifier;
+            classifier.kind = ClassifierKind::Simplex;
+            classifier.vertices = vertices;
+            classifier.vertex_end = Some(VertexEnd::Front);
         }
         registry
             .publish(draft, format!("{dim}{vertices:?}").as_bytes())

@@ -1,5 +1,5 @@
-use perennial_core::{ClassifierKind, EncodeError, Encoder, VersionDraft};
-use perennial_data::Preprocessing;
+use perennial_core::{ClassifierKind, Modality, VersionDraft};
+use perennial_encode::{EncodeError, Encoder, Input, PrepareError, Prepared, Values};
 
 use super::*;
 use crate::certification::tests::{Ways, bridge};
@@ -9,8 +9,14 @@ use crate::stored::tests::stored;
 struct Nothing;
 
 impl Encoder for Nothing {
-    fn input_shape(&self) -> [usize; 3] {
-        [3, 8, 8]
+    fn accepts(&self) -> &[Modality] {
+        &[Modality::Image]
+    }
+
+    fn prepare(&self, _: Input<'_>) -> Result<Prepared, PrepareError> {
+        Ok(Prepared {
+            values: Values::Pixels(Vec::new()),
+        })
     }
 
     fn dim(&self) -> usize {
@@ -21,7 +27,7 @@ impl Encoder for Nothing {
         "v0001"
     }
 
-    fn encode(&self, _: &[f32]) -> Result<Vec<f32>, EncodeError> {
+    fn encode(&self, _: &[Prepared]) -> Result<Vec<f32>, EncodeError> {
         Ok(Vec::new())
     }
 }
@@ -32,13 +38,13 @@ fn model(vertices: Option<usize>) -> LoadedModel {
     let registry = Registry::create(folder.path().join("registry")).unwrap();
     let mut draft: VersionDraft = draft();
     if vertices.is_some() {
-        draft.classifier.kind = ClassifierKind::Simplex;
-        draft.classifier.vertices = vertices;
-        draft.classifier.vertex_end = Some(perennial_core::VertexEnd::Front);
+        let classifier = &mut draft.network_mut().unwrap().classifier;
+        classifier.kind = ClassifierKind::Simplex;
+        classifier.vertices = vertices;
+        classifier.vertex_end = Some(perennial_core::VertexEnd::Front);
     }
     let version = registry.publish(draft, b"1").unwrap();
     LoadedModel {
-        preprocessing: Preprocessing::try_from(&version.preprocessing).unwrap(),
         simplex: vertices.map(|vertices| SimplexIdentity { vertices }),
         version,
         encoder: Arc::new(Nothing),

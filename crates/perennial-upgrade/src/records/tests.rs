@@ -1,6 +1,6 @@
 use perennial_core::{
     Architecture, Classifier, ClassifierKind, CompatibilityRecord, ConfidenceInterval, Interval,
-    Preprocessing, ProbeSet, Role, TieRule, VersionDraft,
+    Preprocessing, ProbeSet, Role, TieRule, TrainedNetwork, VersionDraft, VersionEncoder,
 };
 use tempfile::TempDir;
 
@@ -18,25 +18,27 @@ struct Setup {
 pub(crate) fn draft() -> VersionDraft {
     VersionDraft {
         dim: 3,
-        architecture: Architecture {
-            backbone: "small".to_owned(),
-            stem: String::new(),
-            width: 4,
-            input: [3, 8, 8],
-        },
-        preprocessing: Preprocessing {
-            mean: vec![0.5; 3],
-            std: vec![0.25; 3],
-        },
+        encoder: VersionEncoder::Network(TrainedNetwork {
+            architecture: Architecture {
+                backbone: "small".to_owned(),
+                stem: String::new(),
+                width: 4,
+                input: [3, 8, 8],
+            },
+            preprocessing: Preprocessing {
+                mean: vec![0.5; 3],
+                std: vec![0.25; 3],
+            },
+            classifier: Classifier {
+                kind: ClassifierKind::Linear,
+                vertices: None,
+                vertex_end: None,
+                skipped_vertices: 0,
+                classes: 2,
+                pretrained_classes: 0,
+            },
+        }),
         centred: false,
-        classifier: Classifier {
-            kind: ClassifierKind::Linear,
-            vertices: None,
-            vertex_end: None,
-            skipped_vertices: 0,
-            classes: 2,
-            pretrained_classes: 0,
-        },
         parent: None,
         role: Role::Imported,
         method: "none".to_owned(),
@@ -203,7 +205,7 @@ fn one_model_under_two_names_is_compatible_with_itself() {
     }
     // The same weights behind other preprocessing are another encoder.
     let mut other = draft();
-    other.preprocessing.mean = vec![0.4; 3];
+    other.network_mut().unwrap().preprocessing.mean = vec![0.4; 3];
     let other = setup.registry.publish(other, b"1").unwrap();
     assert!(setup.check(&other.name, "v0001").is_err());
 }

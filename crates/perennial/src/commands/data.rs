@@ -157,7 +157,7 @@ fn summarize_folder(
     folder.squares(FOLDER_SIZE, |squares| {
         for square in &squares {
             *counts.entry(square.label).or_default() += 1;
-            content.add(square.label, &square.pixels);
+            content.add(square.label, &square.content);
         }
         progress.advance(squares.len() as u64);
         anyhow::Ok(())

@@ -1,21 +1,31 @@
-//! `perennial embed`: a set of images as an embeddings file.
+//! `perennial embed`: images or texts as a file of embeddings.
+
+mod table;
 
 use std::path::{Path, PathBuf};
 
-use perennial_core::{Embeddings, Encoder, FileKind, ModelVersion, Output, Registry};
+use clap::ValueEnum;
+use perennial_core::{
+    Embeddings, FileKind, ItemId, Modality, ModelVersion, Output, Registry, SpaceId,
+};
 use perennial_data::ContentHash;
 use perennial_data::folder::LabelledFolder;
-use perennial_data::pictures::LeftOut;
-use perennial_formats::{EMBEDDINGS_FILE_KIND, write_embeddings};
-use perennial_train::TrainedEncoder;
+use perennial_data::pictures::{LeftOut, LeftOutFile, PictureFile, Reason};
+use perennial_encode::{Input, InputType, Prepared};
+use perennial_formats::{
+    EMBEDDINGS_FILE_KIND, Format, Header, TextColumns, VectorSet, create, write_embeddings,
+};
+use perennial_upgrade::LoadedModel;
 use serde::Serialize;
 use serde_json::json;
 
+use self::table::{Content, Table, header};
 use crate::arguments::GlobalArguments;
-use crate::embedding::{Preparation, embed};
+use crate::embedding::{batch, embed};
 use crate::exit_status::{ExitStatus, usage};
 use crate::interrupt::Interrupt;
 use crate::left_out::{self, LeftOutAnswer};
+use crate::model_loading::VersionLoader;
 use crate::progress::CountedProgress;
 use crate::set_argument::SetArgument;
 use crate::terminal::Terminal;
@@ -31,9 +41,47 @@ pub struct Arguments {
     /// Version name or alias
     version: String,
     /// Images to embed: SET:SPLIT, or folder:DIR for all pictures below a folder
-    #[arg(long, value_name = "SET")]
-    set: SetArgument,
-    /// Safetensors file to write; may be a device or a pipe, and - is standard output
+    #[arg(
+        long,
+        value_name = "SET",
+        required_unless_present = "table",
+        conflicts_with = "table"
+    )]
+    set: Option<SetArgument>,
+    /// Table to embed, of texts or of paths of pictures: JSONL, CSV or TSV with a header line, or Parquet
+    #[arg(long, value_name = "FILE")]
+    table: Option<PathBuf>,
+    /// With --table: column with the texts
+    #[arg(
+        long,
+        value_name = "COLUMN",
+        default_value = "text",
+        requires = "table"
+    )]
+    text_column: String,
+    /// With --table: column with the paths of pictures, absolute or from the table's folder on, instead of texts
+    #[arg(
+        long,
+        value_name = "COLUMN",
+        requires = "table",
+        conflicts_with = "text_column"
+    )]
+    path_column: Option<String>,
+    /// With --table: column with the ids [default: row numbers from 0]
+    #[arg(long, value_name = "COLUMN", requires = "table")]
+    id_column: Option<String>,
+    /// With --table: whether the texts are queries or documents, for encoders that were trained with different words in front of them
+    #[arg(
+        long = "as",
+        value_enum,
+        value_name = "TYPE",
+        default_value = "document",
+        requires = "table",
+        conflicts_with = "path_column"
+    )]
+    input_type: TextType,
+    /// File to write. Its ending says in which format: .safetensors (and any other ending), .npy, .npz, .parquet, .jsonl or .csv. May be a device
+    /// or a pipe, and - is standard output, in safetensors format
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
     /// With folder:DIR: also write the file name and label of each row to this file, one JSON object per line
@@ -42,6 +90,24 @@ pub struct Arguments {
     /// With folder:DIR: stop at the first unusable picture instead of skipping and listing it
     #[arg(long)]
     strict: bool,
+}
+
+/// What texts are.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum TextType {
+    Query,
+    Document,
+}
+
+#[derive(Serialize)]
+struct TableAnswer<'a> {
+    version: &'a str,
+    table: &'a Path,
+    count: u64,
+    dim: usize,
+    seconds: f64,
+    rows_per_second: f64,
+    file: &'a Path,
 }
 
 #[derive(Serialize)]
@@ -63,6 +129,8 @@ struct Embedded {
     embeddings: Embeddings,
     set_sha256: String,
     seconds: f64,
+    /// Of a folder: the file of each row.
+    files: Option<Vec<String>>,
     /// Of a folder.
     left_out: Option<LeftOut>,
 }
@@ -72,13 +140,18 @@ pub fn run(
     global: &GlobalArguments,
     terminal: &Terminal,
 ) -> anyhow::Result<ExitStatus> {
-    let folder = arguments.set.folder();
+    let Some(set) = &arguments.set else {
+        return arguments.embed_table(global, terminal);
+    };
+    let folder = set.folder();
     if folder.is_none() && (arguments.strict || arguments.rows.is_some()) {
         return Err(usage("--strict and --rows require --set folder:DIR"));
     }
     let registry = global.open_registry()?;
     let version = registry.get(&arguments.version)?;
-    let output = Output::prepare_kind(&arguments.out, EMBEDDINGS_FILE_KIND)?;
+    let format = other_format(&arguments.out);
+    let kind = format.map_or(EMBEDDINGS_FILE_KIND, Format::file_kind);
+    let output = Output::prepare_kind(&arguments.out, kind)?;
     let rows = arguments.rows.as_ref();
     if rows == Some(&arguments.out) {
         return Err(usage(
@@ -94,13 +167,16 @@ pub fn run(
         Some(folder) => arguments.embed_folder(
             folder, rows, &registry, &version, global, interrupt, terminal,
         )?,
-        None => arguments.embed_set(&registry, &version, global, interrupt, terminal)?,
+        None => arguments.embed_set(set, &registry, &version, global, interrupt, terminal)?,
     };
     let embeddings = &embedded.embeddings;
-    write_embeddings(embeddings, output)?;
+    match format {
+        Some(format) => write_as(embeddings, embedded.files.as_deref(), output, format)?,
+        None => write_embeddings(embeddings, output)?,
+    }
     let answer = Answer {
         version: &version.name,
-        set: arguments.set.0.describe(),
+        set: set.0.describe(),
         set_sha256: embedded.set_sha256,
         count: embeddings.len(),
         dim: embeddings.dim(),
@@ -134,15 +210,93 @@ pub fn run(
 }
 
 impl Arguments {
+    /// A column of a table.
+    fn embed_table(
+        &self,
+        global: &GlobalArguments,
+        terminal: &Terminal,
+    ) -> anyhow::Result<ExitStatus> {
+        let Some(path) = &self.table else {
+            return Err(usage("nothing to embed; pass --set or --table"));
+        };
+        if self.strict || self.rows.is_some() {
+            return Err(usage("--strict and --rows require --set folder:DIR"));
+        }
+        let registry = global.open_registry()?;
+        let version = registry.get(&self.version)?;
+        let (content, column) = match &self.path_column {
+            Some(column) => (Content::Paths, column),
+            None => (Content::Texts(self.input_type.into()), &self.text_column),
+        };
+        let needed = match content {
+            Content::Texts(_) => Modality::Text,
+            Content::Paths => Modality::Image,
+        };
+        if !version.accepts().contains(&needed) {
+            return Err(usage(match content {
+                Content::Texts(_) => format!(
+                    "version {} embeds pictures, not texts; name the column of their paths with --path-column",
+                    version.name
+                ),
+                Content::Paths => format!("version {} embeds texts, not pictures", version.name),
+            }));
+        }
+        let format = other_format(&self.out).unwrap_or(Format::Safetensors);
+        let output = Output::prepare_kind(&self.out, format.file_kind())?;
+        let to_stdout = output.is_stdout();
+        let table = Table {
+            path,
+            columns: TextColumns {
+                text: column.clone(),
+                id: self.id_column.clone(),
+            },
+            content,
+        };
+        let interrupt = Interrupt::listen()?;
+        let rows = table.check()?;
+        let loader = VersionLoader(global.device.open()?);
+        let model = LoadedModel::load(&loader, &registry, version)?;
+        let header = header(&model.version, rows, format);
+        let mut writer = create(output, format, &header)?;
+        let seconds = table.embed(&model, rows, writer.as_mut(), interrupt, terminal)?;
+        writer.finish()?;
+        let answer = TableAnswer {
+            version: model.name(),
+            table: path,
+            count: rows,
+            dim: model.version.dim,
+            seconds,
+            rows_per_second: rows as f64 / seconds.max(1e-9),
+            file: &self.out,
+        };
+        let text = || {
+            format!(
+                "{}: {} embeddings of dimension {} by {}, {:.0} rows/s",
+                answer.file.display(),
+                answer.count,
+                answer.dim,
+                answer.version,
+                answer.rows_per_second
+            )
+        };
+        match to_stdout {
+            // stdout holds the embeddings.
+            true => terminal.say(text()),
+            false => terminal.result(&answer, |_| text())?,
+        }
+        Ok(ExitStatus::Done)
+    }
+
     fn embed_set(
         &self,
+        set: &SetArgument,
         registry: &Registry,
         version: &ModelVersion,
         global: &GlobalArguments,
         interrupt: Interrupt,
         terminal: &Terminal,
     ) -> anyhow::Result<Embedded> {
-        let config = &self.set.0;
+        let config = &set.0;
         let set = config.load(&global.data)?;
         let title = format!("{} on {}", version.name, config.describe());
         let progress = CountedProgress::new(terminal, title, set.len() as u64, "images");
@@ -154,6 +308,7 @@ impl Arguments {
             embeddings,
             set_sha256: set.content_sha256(),
             seconds: progress.finish().as_secs_f64(),
+            files: None,
             left_out: None,
         })
     }
@@ -170,32 +325,39 @@ impl Arguments {
         interrupt: Interrupt,
         terminal: &Terminal,
     ) -> anyhow::Result<Embedded> {
-        let preparation = Preparation::of(version)?;
-        let side = preparation.side();
         let mut folder = LabelledFolder::list(path)?.strict(self.strict);
-        let encoder = TrainedEncoder::load(registry, version.clone(), &global.device.open()?)?;
+        let loader = VersionLoader(global.device.open()?);
+        let model = LoadedModel::load(&loader, registry, version.clone())?;
+        let Some([side, _]) = version.picture_size() else {
+            return Err(usage(format!(
+                "version {} embeds texts, not pictures",
+                version.name
+            )));
+        };
         let title = format!("{} on {}", version.name, path.display());
         let progress = CountedProgress::new(terminal, title, folder.len() as u64, "files");
         let mut content = ContentHash::new([3, side, side]);
         let (mut vectors, mut labels, mut rows) = (Vec::new(), Vec::new(), String::new());
-        let mut pixels = Vec::new();
-        folder.squares(side, |squares| {
-            for squares in squares.chunks(preparation.batch()) {
-                pixels.clear();
-                for square in squares {
-                    preparation.append(&square.pixels, &mut pixels);
-                    content.add(square.label, &square.pixels);
-                    if self.rows.is_some() {
-                        let row = json!({"row": labels.len(), "file": square.file, "label": square.label});
-                        rows.push_str(&format!("{row}\n"));
-                    }
-                    labels.push(square.label);
+        let mut files = Vec::new();
+        let prepare = |file: &PictureFile| prepare(&model, file);
+        folder.each(batch(version), prepare, |pictures| {
+            let count = pictures.len();
+            let mut prepared = Vec::with_capacity(count);
+            for picture in pictures {
+                let (ready, hashed) = picture.content;
+                prepared.push(ready);
+                content.add(picture.label, &hashed);
+                if self.rows.is_some() {
+                    let row =
+                        json!({"row": labels.len(), "file": picture.file, "label": picture.label});
+                    rows.push_str(&format!("{row}\n"));
                 }
-                vectors.extend(encoder.encode(&pixels)?);
-                progress.advance(squares.len() as u64);
-                interrupt.check()?;
+                labels.push(picture.label);
+                files.push(picture.file);
             }
-            anyhow::Ok(())
+            vectors.extend(model.encode(&prepared)?);
+            progress.advance(count as u64);
+            interrupt.check()
         })?;
         let seconds = progress.finish().as_secs_f64();
         if let Some(output) = rows_output {
@@ -208,7 +370,77 @@ impl Arguments {
             embeddings: Embeddings::new(name, version.dim, vectors, ids, labels)?,
             set_sha256: content.finish(),
             seconds,
+            files: Some(files),
             left_out: Some(folder.left_out().clone()),
         })
     }
+}
+
+impl From<TextType> for InputType {
+    fn from(given: TextType) -> Self {
+        match given {
+            TextType::Query => Self::Query,
+            TextType::Document => Self::Document,
+        }
+    }
+}
+
+/// The format that the ending of a file stands for, if it is another than safetensors.
+fn other_format(path: &Path) -> Option<Format> {
+    let format = Format::of_ending(path).ok()?;
+    (format != Format::Safetensors).then_some(format)
+}
+
+/// Writes embeddings with their labels; of a folder, the ids are the paths of its files.
+fn write_as(
+    embeddings: &Embeddings,
+    files: Option<&[String]>,
+    output: Output,
+    format: Format,
+) -> anyhow::Result<()> {
+    let ids: Vec<ItemId> = match files {
+        Some(files) => files.iter().cloned().map(ItemId::Text).collect(),
+        None => embeddings.ids().iter().map(|&id| id.into()).collect(),
+    };
+    let mut set = VectorSet::new(embeddings.dim(), embeddings.vectors().to_vec())?.with_ids(ids)?;
+    if let Some(labels) = embeddings.labels() {
+        set = set.with_labels(labels.iter().map(|&label| label.into()).collect())?;
+    }
+    let header = Header {
+        dim: embeddings.dim(),
+        rows: Some(embeddings.len() as u64),
+        space: SpaceId::new(embeddings.model_version()).ok(),
+        format,
+    };
+    let mut writer = create(output, format, &header)?;
+    writer.write(&set)?;
+    Ok(writer.finish()?)
+}
+
+/// A picture ready for a model, and what stands for it in the set's hash: of a network that was trained here, the square that it is given, as in
+/// the hash of the same pictures as a set; otherwise the file.
+fn prepare(model: &LoadedModel, file: &PictureFile) -> Result<(Prepared, Vec<u8>), LeftOutFile> {
+    let refused = |problem: String| LeftOutFile {
+        file: file.relative().to_owned(),
+        reason: Reason::TooLarge,
+        problem,
+    };
+    let bytes = file.read()?;
+    let picture = file.decode(&bytes)?;
+    let own = model.version.network().is_some();
+    let side = model.version.picture_size().map(|[side, _]| side);
+    let (prepared, hashed) = match side.filter(|_| own) {
+        Some(side) => {
+            let square = picture.square(side);
+            let square = square.map_err(|error| refused(error.to_string()))?;
+            let (pixels, shape) = (square.as_slice(), [3, side, side]);
+            (model.prepare(Input::Pixels { pixels, shape }), square)
+        }
+        None => {
+            let sha256 = perennial_core::sha256_hex(&bytes).into_bytes();
+            (model.prepare(Input::Decoded(&picture)), sha256)
+        }
+    };
+    let prepared = prepared.map_err(|error| refused(error.to_string()))?;
+    Ok((prepared, hashed))
 }

@@ -5,7 +5,7 @@ mod promote;
 
 use std::collections::BTreeMap;
 
-use perennial_core::{ModelVersion, Registry};
+use perennial_core::{EncoderKind, Modality, ModelVersion, Registry, VersionEncoder};
 use perennial_upgrade::LIVE_ALIAS;
 use serde::Serialize;
 
@@ -22,7 +22,8 @@ pub enum Action {
         /// Version name or alias
         version: String,
     },
-    /// Import a checkpoint of another program as a version: weights of a supported backbone as PyTorch or safetensors file
+    /// Import a model of another program as a version: weights of a supported backbone (PyTorch, safetensors), or an encoder of pictures or texts
+    /// (ONNX, or a folder of a model hub)
     Import(Box<import::Arguments>),
     /// Point an alias at a version; for the alias live, this is the same as `promote`, with the same checks
     Alias(Box<AliasArguments>),
@@ -117,7 +118,9 @@ fn table(entries: &[Entry<'_>]) -> String {
             network(version),
             input(version),
             version.dim.to_string(),
-            version.classifier.classes.to_string(),
+            version.network().map_or("-".to_owned(), |network| {
+                network.classifier.classes.to_string()
+            }),
             version.parent.clone().unwrap_or_else(|| "-".to_owned()),
             version.created.clone(),
             if aliases.is_empty() {
@@ -152,7 +155,15 @@ fn role(version: &ModelVersion) -> String {
 }
 
 fn network(version: &ModelVersion) -> String {
-    let architecture = &version.architecture;
+    let architecture = match &version.encoder {
+        VersionEncoder::Network(network) => &network.architecture,
+        VersionEncoder::Outside(outside) => {
+            return match outside.kind {
+                EncoderKind::Onnx => "onnx".to_owned(),
+                EncoderKind::TokenTable => "token table".to_owned(),
+            };
+        }
+    };
     let mut text = format!("{}/{}", architecture.backbone, architecture.width);
     if !architecture.stem.is_empty() {
         text.push_str(&format!(" {}", architecture.stem));
@@ -160,10 +171,14 @@ fn network(version: &ModelVersion) -> String {
     text
 }
 
-/// Height and width of the images that it takes.
+/// Height and width of the images that it takes, and whether it takes texts.
 fn input(version: &ModelVersion) -> String {
-    let [_, height, width] = version.architecture.input;
-    format!("{height}x{width}")
+    let pictures = version.picture_size();
+    let pictures = pictures.map(|[height, width]| format!("{height}x{width}"));
+    let texts = version.accepts().contains(&Modality::Text);
+    let texts = texts.then(|| "text".to_owned());
+    let both: Vec<String> = pictures.into_iter().chain(texts).collect();
+    both.join("+")
 }
 
 /// The start of a long text; `models show` has all of it.

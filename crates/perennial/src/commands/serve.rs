@@ -14,7 +14,7 @@ use perennial_upgrade::RegistryRecords;
 pub use self::arguments::Arguments;
 pub use self::settings::{PROBES_FOLDER, Settings};
 use crate::exit_status::{ExitStatus, usage};
-use crate::model_loading::TrainedLoader;
+use crate::model_loading::VersionLoader;
 use crate::originals_download::OriginalsDownload;
 use crate::running_service::Announcement;
 use crate::terminal::Terminal;
@@ -46,7 +46,7 @@ pub fn run(
         registry,
         folder,
         gallery,
-        loader: TrainedLoader(settings.device.open()?),
+        loader: VersionLoader(settings.device.open()?),
         records,
     };
     serve(config, keys, served, terminal)?;
@@ -59,7 +59,7 @@ pub struct Served {
     /// The gallery's folder.
     pub folder: PathBuf,
     pub gallery: EmbeddedGallery,
-    pub loader: TrainedLoader,
+    pub loader: VersionLoader,
     pub records: RegistryRecords,
 }
 

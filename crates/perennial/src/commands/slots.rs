@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::ops::Range;
 
 use clap::Subcommand;
-use perennial_core::{Registry, Slot, SlotPlace, SlotRequest};
+use perennial_core::{ModelVersion, Registry, Slot, SlotPlace, SlotRequest};
 use serde::Serialize;
 
 use crate::arguments::GlobalArguments;
@@ -112,7 +112,7 @@ fn list(registry: &Registry) -> anyhow::Result<Vec<Listed>> {
     let of_versions = registry.list()?;
     let mut simplices: Vec<usize> = of_versions
         .iter()
-        .filter_map(|version| version.classifier.vertices)
+        .filter_map(ModelVersion::simplex_vertices)
         .chain(slots.iter().map(|slot| slot.vertices))
         .collect();
     simplices.sort_unstable();

@@ -3,7 +3,7 @@
 use base64::prelude::{BASE64_STANDARD, Engine};
 use perennial_bridge::{Pairs, Recipe};
 use perennial_core::SpaceRef;
-use perennial_data::codec::encode_png;
+use perennial_encode::encode_png;
 use serde_json::{Value, json};
 
 use crate::bench::{Bench, Ended};

@@ -14,7 +14,7 @@ const READ_KEY: &str = "read-key-0123456789";
 const WRITE_KEY: &str = "write-key-0123456789";
 
 fn png(shade: u8) -> Vec<u8> {
-    perennial_data::encode_png(&vec![shade; 3 * 40 * 40], [3, 40, 40]).unwrap()
+    perennial_encode::encode_png(&vec![shade; 3 * 40 * 40], [3, 40, 40]).unwrap()
 }
 
 /// `gallery` with arguments, against a service or the folder.

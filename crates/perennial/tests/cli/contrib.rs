@@ -62,7 +62,7 @@ fn exported() -> String {
         let answer = request.send(body.to_string()).unwrap();
         assert!(answer.status().is_success(), "{path}");
     };
-    let picture = perennial_data::encode_png(&[90; 3 * 32 * 32], [3, 32, 32]).unwrap();
+    let picture = perennial_encode::encode_png(&[90; 3 * 32 * 32], [3, 32, 32]).unwrap();
     post(
         "search",
         &json!({ "image": crate::service::base64(&picture) }),

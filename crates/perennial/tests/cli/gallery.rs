@@ -57,7 +57,7 @@ fn what_is_added_is_found_counted_and_deleted() {
 #[test]
 fn an_image_file_is_a_query() {
     let bench = stocked();
-    let png = perennial_data::encode_png(&[200; 3 * 40 * 50], [3, 40, 50]).unwrap();
+    let png = perennial_encode::encode_png(&[200; 3 * 40 * 50], [3, 40, 50]).unwrap();
     std::fs::write(bench.path("query.png"), png).unwrap();
     let hits = search(&bench, &["query.png", "--limit", "2"]);
     assert_eq!(hits.len(), 2);

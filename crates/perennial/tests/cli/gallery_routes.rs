@@ -37,7 +37,7 @@ fn certify(bench: &Bench, route: &str, index: &str) -> Ended {
 fn lenient() -> Bench {
     let bench = stocked();
     bench.write("gallery/policy.toml", "min_margin = -1.0\n");
-    let png = perennial_data::encode_png(&[200; 3 * 40 * 50], [3, 40, 50]).unwrap();
+    let png = perennial_encode::encode_png(&[200; 3 * 40 * 50], [3, 40, 50]).unwrap();
     std::fs::write(bench.path("query.png"), png).unwrap();
     bench
 }

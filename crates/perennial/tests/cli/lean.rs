@@ -36,3 +36,15 @@ fn downloads_that_are_not_built_in_are_wrong_usage() {
             .contains("--features fetch")
     );
 }
+
+#[test]
+#[cfg(not(feature = "onnx"))]
+fn encoders_of_other_programs_that_are_not_built_in_are_wrong_usage() {
+    let bench = Bench::new();
+    bench.write("model.onnx", "x");
+    bench
+        .run(&["models", "import", "model.onnx"])
+        .assert_wrong_usage(&["model.onnx", "--features onnx"]);
+    let help = bench.succeed(&["models", "import", "--help"]);
+    assert!(help.contains("--features onnx"), "{help}");
+}

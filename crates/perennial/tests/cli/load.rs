@@ -188,5 +188,5 @@ fn picture(seed: usize) -> Vec<u8> {
     let pixels: Vec<u8> = (0..3 * 32 * 32)
         .map(|at| (at * (3 + 2 * seed) + at / 32 * 7) as u8)
         .collect();
-    perennial_data::encode_png(&pixels, [3, 32, 32]).unwrap()
+    perennial_encode::encode_png(&pixels, [3, 32, 32]).unwrap()
 }

@@ -28,6 +28,8 @@ mod logs;
 mod malformed;
 mod measures;
 mod models;
+#[cfg(feature = "onnx")]
+mod onnx;
 mod outputs;
 mod own_files;
 mod pictures;
@@ -41,3 +43,4 @@ mod serve_settings;
 mod service;
 mod slots;
 mod speed;
+mod tables;

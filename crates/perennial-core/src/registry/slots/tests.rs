@@ -95,9 +95,10 @@ fn writers_at_once_get_different_vertices() {
 fn vertices_of_published_versions_are_left_alone_unless_they_are_named() {
     let (_folder, registry) = registry();
     let mut draft = simplex_draft(16);
-    draft.classifier.classes = 2;
-    draft.classifier.pretrained_classes = 3;
-    draft.classifier.skipped_vertices = 1;
+    let classifier = &mut draft.network_mut().unwrap().classifier;
+    classifier.classes = 2;
+    classifier.pretrained_classes = 3;
+    classifier.skipped_vertices = 1;
     registry.publish(draft, b"weights").unwrap();
     assert_eq!(registry.taken_vertices(16).unwrap(), [0..3, 13..15]);
     let of = |owner: &str, classes, place| allocate(&registry, owner, classes, place);

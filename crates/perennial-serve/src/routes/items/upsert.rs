@@ -1,4 +1,4 @@
-//! A batch on its way into the gallery: images become embeddings, versions are checked, then all of it is stored at once.
+//! A batch on its way into the gallery: images and texts become embeddings, versions are checked, then all of it is stored at once.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use perennial_core::ModelVersion;
+use perennial_encode::InputType;
 use perennial_gallery::{Item, ItemId, Upserted, bounded_json};
 use perennial_upgrade::LoadedModel;
 use serde::{Deserialize, Serialize};
@@ -16,11 +17,12 @@ use crate::admission::admit;
 use crate::error::ApiError;
 use crate::images::EncodedImage;
 use crate::openapi::ItemIdSchema;
+use crate::preparing::ReceivedInput;
 use crate::routes::Versioned;
 use crate::service::{Service, blocking};
 use crate::telemetry::Stage;
 
-/// One item: an embedding with the version that produced it, or an image for the live version to embed.
+/// One item: an embedding with the version that produced it, or an image or a text for the live version to embed.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ItemBody {
@@ -30,6 +32,8 @@ pub(crate) struct ItemBody {
     pub(super) embedding: Option<Vec<f32>>,
     /// A picture file (PNG, JPEG, WebP, GIF, BMP or TIFF) as base64.
     pub(super) image: Option<String>,
+    /// A text, where the live version embeds texts; it does so as a document.
+    pub(super) text: Option<String>,
     /// The version that produced `embedding`.
     pub(super) model_version: Option<String>,
     /// The class.
@@ -58,17 +62,17 @@ impl From<Upserted> for UpsertAnswer {
     }
 }
 
-/// Items whose embeddings may still be images.
+/// Items whose embeddings may still be images or texts.
 pub(super) struct Batch {
     items: Vec<Item>,
-    /// Images and the positions of their items.
-    images: Vec<(usize, EncodedImage)>,
+    /// Images and texts, and the positions of their items.
+    inputs: Vec<(usize, ReceivedInput)>,
 }
 
 impl Batch {
     /// Takes the items apart.
     ///
-    /// **Errors**: 422 for no item, too many, or one without exactly one of image and embedding.
+    /// **Errors**: 422 for no item, too many, or one without exactly one of image, text and embedding.
     pub(super) fn new(service: &Service, bodies: Vec<ItemBody>) -> Result<Self, ApiError> {
         let limit = service.config.limits.items;
         if !(1..=limit).contains(&bodies.len()) {
@@ -79,17 +83,31 @@ impl Batch {
         }
         let mut batch = Self {
             items: Vec::with_capacity(bodies.len()),
-            images: Vec::new(),
+            inputs: Vec::new(),
         };
         for (index, body) in bodies.into_iter().enumerate() {
-            if let Some(image) = body.image {
-                if body.embedding.is_some() {
-                    return Err(ApiError::unprocessable(format!(
-                        "items[{index}]: has both `image` and `embedding`"
-                    )));
-                }
-                batch.images.push((index, EncodedImage::Base64(image)));
+            let given = [
+                (body.image.is_some(), "`image`"),
+                (body.text.is_some(), "`text`"),
+                (body.embedding.is_some(), "`embedding`"),
+            ];
+            let given = given.iter().filter(|(given, _)| *given);
+            let given: Vec<&str> = given.map(|&(_, name)| name).collect();
+            if given.len() > 1 {
+                return Err(ApiError::unprocessable(format!(
+                    "items[{index}]: has both {}",
+                    given.join(" and ")
+                )));
             }
+            let image = body
+                .image
+                .map(|image| ReceivedInput::Picture(EncodedImage::Base64(image)));
+            let text = body
+                .text
+                .map(|text| ReceivedInput::Text(text, InputType::Document));
+            batch
+                .inputs
+                .extend(image.or(text).map(|input| (index, input)));
             batch.items.push(Item {
                 id: body.id,
                 embedding: body.embedding.unwrap_or_default(),
@@ -106,12 +124,12 @@ impl Batch {
     /// **Errors**: 422 when it has one already, or an embedding.
     pub(super) fn set_file(&mut self, file: EncodedImage) -> Result<(), ApiError> {
         let embedded = self.items.iter().any(|item| !item.embedding.is_empty());
-        if embedded || !self.images.is_empty() {
+        if embedded || !self.inputs.is_empty() {
             return Err(ApiError::unprocessable(
-                "the file comes with another image or embedding in `request`",
+                "the file comes with another image, text or embedding in `request`",
             ));
         }
-        self.images.push((0, file));
+        self.inputs.push((0, file.into()));
         Ok(())
     }
 
@@ -125,7 +143,7 @@ impl Batch {
     ) -> Result<Versioned<UpsertAnswer>, ApiError> {
         let start = Instant::now();
         let mut embedded_by = String::new();
-        if !self.images.is_empty() {
+        if !self.inputs.is_empty() {
             let snapshot = service.inference.snapshot()?;
             self.embed(service, &snapshot).await?;
             embedded_by = snapshot.name().to_owned();
@@ -169,18 +187,18 @@ impl Batch {
         service: &Arc<Service>,
         snapshot: &Arc<LoadedModel>,
     ) -> Result<(), ApiError> {
-        let images = std::mem::take(&mut self.images);
-        let (positions, images): (Vec<usize>, Vec<EncodedImage>) = images.into_iter().unzip();
+        let inputs = std::mem::take(&mut self.inputs);
+        let (positions, inputs): (Vec<usize>, Vec<ReceivedInput>) = inputs.into_iter().unzip();
         for &position in &positions {
             let named = &self.items[position].model_version;
             if !named.is_empty() && named != snapshot.name() {
                 return Err(ApiError::conflict(format!(
-                    "items[{position}]: images are embedded by the live version {}, not by {named}",
+                    "items[{position}]: images and texts are embedded by the live version {}, not by {named}",
                     snapshot.name()
                 )));
             }
         }
-        let embeddings = service.inference.embed(snapshot, images).await?;
+        let embeddings = service.inference.embed(snapshot, inputs).await?;
         for (&position, row) in positions
             .iter()
             .zip(embeddings.chunks_exact(snapshot.version.dim))
@@ -199,7 +217,7 @@ fn commit(service: &Service, items: Vec<Item>, force: bool) -> Result<Upserted, 
     for (index, item) in items.iter().enumerate() {
         if item.embedding.is_empty() {
             return Err(ApiError::unprocessable(format!(
-                "items[{index}]: expected `image` or `embedding`"
+                "items[{index}]: expected `image`, `text` or `embedding`"
             )));
         }
         if item.model_version.is_empty() {

@@ -2,16 +2,17 @@
 
 use std::time::{Duration, Instant};
 
-use perennial_core::{Embeddings, ModelVersion, Registry};
+use perennial_core::{Embeddings, Registry};
 use perennial_data::{GeneratedConfig, ImageSet};
 use perennial_eval::{CompatibilityMatrix, Metrics, TieRule, evaluate, metrics};
-use perennial_train::TrainedEncoder;
 use perennial_train::network::NetworkConfig;
+use perennial_upgrade::LoadedModel;
 use serde::{Deserialize, Serialize};
 
 use super::network::Subject;
 use super::timing::{Measurement, median_ratio};
 use crate::embedding::embed_with;
+use crate::model_loading::VersionLoader;
 
 /// Tasks of the published experiments.
 const VERSIONS: [usize; 2] = [7, 31];
@@ -127,21 +128,18 @@ impl Clock {
     }
 }
 
-/// A version and its encoder. Loading is no part of what is measured.
-struct Loaded {
-    version: ModelVersion,
-    encoder: TrainedEncoder,
-}
+/// A version in memory. Loading is no part of what is measured.
+struct Loaded(LoadedModel);
 
 impl Loaded {
     fn publish(subject: &Subject, registry: &Registry, seed: u64) -> anyhow::Result<Self> {
         let version = subject.publish(registry, seed)?;
-        let encoder = TrainedEncoder::load(registry, version.clone(), &subject.device)?;
-        Ok(Self { version, encoder })
+        let loader = VersionLoader(subject.device.clone());
+        Ok(Self(LoadedModel::load(&loader, registry, version)?))
     }
 
     fn embed(&self, set: &ImageSet) -> anyhow::Result<Embeddings> {
-        embed_with(&self.encoder, &self.version, set, |_| Ok(()))
+        embed_with(&self.0, set, |_| Ok(()))
     }
 }
 

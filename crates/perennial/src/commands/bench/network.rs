@@ -1,10 +1,11 @@
 //! The network: training step, forward pass, and image files to embeddings.
 
 use perennial_core::{
-    Classifier, ClassifierKind, Encoder, ModelVersion, Registry, Role, Simplex, VersionDraft,
-    VertexEnd,
+    Classifier, ClassifierKind, ModelVersion, Registry, Role, Simplex, TrainedNetwork,
+    VersionDraft, VersionEncoder, VertexEnd,
 };
-use perennial_data::{Batch, DecodeLimits, GeneratedConfig, ImageSet, Preprocessing};
+use perennial_data::{Batch, GeneratedConfig, ImageSet, Preprocessing};
+use perennial_encode::{DecodeLimits, Encoder, Input, Prepared};
 use perennial_train::class_scores::TaskClasses;
 use perennial_train::config::TrainingConfig;
 use perennial_train::network::{Network, NetworkConfig};
@@ -101,12 +102,16 @@ impl Subject {
 
     /// Pixels to unit embeddings, for the whole batch and for one image.
     pub fn forward(&self, encoder: &TrainedEncoder) -> anyhow::Result<Vec<Measurement>> {
-        let pixels = pixels(&images(self.batch)?)?;
-        let one = pixels.len() / self.batch;
+        let set = images(self.batch)?;
+        let prepared = (0..set.len()).map(|at| {
+            let (pixels, shape) = (set.image(at), set.shape());
+            encoder.prepare(Input::Pixels { pixels, shape })
+        });
+        let prepared: Vec<Prepared> = prepared.collect::<Result<_, _>>()?;
         let operations = self.operations()?;
         let mut found = Vec::new();
         for batch in [self.batch, 1] {
-            let input = &pixels[..batch * one];
+            let input = &prepared[..batch];
             encoder.encode(input)?;
             let measured = measure(self.title("forward", batch), self.samples, || {
                 encoder.encode(input)
@@ -126,25 +131,18 @@ impl Subject {
         let files = (0..set.len())
             .map(|at| {
                 let image = set.image(at);
-                Ok(perennial_data::encode_png(image, INPUT)?)
+                Ok(perennial_encode::encode_png(image, INPUT)?)
             })
             .collect::<anyhow::Result<Vec<_>>>()?;
         let work = || -> anyhow::Result<Vec<f32>> {
-            let decoded = files
-                .par_iter()
-                .map(|file| {
-                    Ok(perennial_data::decode_square(
-                        file,
-                        INPUT[1],
-                        DecodeLimits::UNTRUSTED,
-                    )?)
+            let prepared = files.par_iter().map(|file| {
+                encoder.prepare(Input::Picture {
+                    file,
+                    limits: DecodeLimits::UNTRUSTED,
                 })
-                .collect::<anyhow::Result<Vec<_>>>()?;
-            let mut pixels = Vec::new();
-            for image in &decoded {
-                Preprocessing::CIFAR100.append(image, INPUT[0], &mut pixels);
-            }
-            Ok(encoder.encode(&pixels)?)
+            });
+            let prepared = prepared.collect::<Result<Vec<Prepared>, _>>()?;
+            Ok(encoder.encode(&prepared)?)
         };
         work()?;
         let measured = measure(
@@ -162,20 +160,22 @@ impl Subject {
         let weights = to_safetensors(&state_dict(&network), None)?;
         let draft = VersionDraft {
             dim: simplex.dim(),
-            architecture: perennial_train::architecture(&self.config, INPUT),
-            preprocessing: perennial_core::Preprocessing {
-                mean: Preprocessing::CIFAR100.mean.to_vec(),
-                std: Preprocessing::CIFAR100.std.to_vec(),
-            },
+            encoder: VersionEncoder::Network(TrainedNetwork {
+                architecture: perennial_train::architecture(&self.config, INPUT),
+                preprocessing: perennial_core::Preprocessing {
+                    mean: Preprocessing::CIFAR100.mean.to_vec(),
+                    std: Preprocessing::CIFAR100.std.to_vec(),
+                },
+                classifier: Classifier {
+                    kind: ClassifierKind::Simplex,
+                    vertices: Some(self.vertices),
+                    vertex_end: Some(VertexEnd::Front),
+                    skipped_vertices: 0,
+                    classes: 0,
+                    pretrained_classes: 0,
+                },
+            }),
             centred: false,
-            classifier: Classifier {
-                kind: ClassifierKind::Simplex,
-                vertices: Some(self.vertices),
-                vertex_end: Some(VertexEnd::Front),
-                skipped_vertices: 0,
-                classes: 0,
-                pretrained_classes: 0,
-            },
             parent: None,
             role: Role::Imported,
             method: "simplex".to_owned(),

@@ -11,7 +11,7 @@ use perennial_upgrade::{Policy, RegistryRecords};
 
 use super::network::Subject;
 use super::timing::Measurement;
-use crate::model_loading::TrainedLoader;
+use crate::model_loading::VersionLoader;
 
 /// Moves the alias `live` to and fro between two versions: load, verify, warm up, check, move the pointer.
 pub fn measure_one(subject: &Subject, folder: &Path) -> anyhow::Result<Measurement> {
@@ -28,7 +28,7 @@ pub fn measure_one(subject: &Subject, folder: &Path) -> anyhow::Result<Measureme
     };
     let (check, loader) = (
         RegistryRecords::with_policy(registry.clone(), Policy::default()),
-        TrainedLoader(subject.device.clone()),
+        VersionLoader(subject.device.clone()),
     );
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

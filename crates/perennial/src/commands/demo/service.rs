@@ -6,7 +6,8 @@ use anyhow::Context;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use perennial_core::{Embeddings, ModelVersion, Registry, Role};
-use perennial_data::{ImageSet, encode_png};
+use perennial_data::ImageSet;
+use perennial_encode::encode_png;
 use perennial_gallery::{EmbeddedGallery, GalleryConfig, Item, ItemId, VectorStore};
 use perennial_serve::ServeConfig;
 use perennial_train::Device;
@@ -14,7 +15,7 @@ use perennial_upgrade::{LIVE_ALIAS, PREVIOUS_ALIAS, Policy, RegistryRecords, sto
 use serde_json::{Map, json};
 
 use crate::commands::serve::{KeySource, Served, serve};
-use crate::model_loading::TrainedLoader;
+use crate::model_loading::VersionLoader;
 use crate::terminal::Terminal;
 
 /// What the service needs of the simplex product.
@@ -80,7 +81,7 @@ pub fn run(
         registry,
         folder: stocked.folder,
         gallery: stocked.gallery,
-        loader: TrainedLoader(device),
+        loader: VersionLoader(device),
         records,
     };
     serve(config, KeySource::Open, served, terminal)

@@ -3,24 +3,27 @@
 mod destination;
 mod folder;
 mod local;
+mod origin;
 mod remote;
+mod table;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use perennial_core::{Embeddings, ModelVersion, Registry};
+use perennial_core::{Embeddings, Modality, ModelVersion, Registry};
 use perennial_formats::read_embeddings;
-use perennial_gallery::{EmbeddedGallery, Item, ItemId, Maintenance, StoredItem, VectorStore};
-use perennial_train::TrainedEncoder;
-use perennial_upgrade::{Certification, Insertion, Stored};
+use perennial_gallery::{EmbeddedGallery, Item, ItemId, Maintenance, VectorStore};
+use perennial_upgrade::{Certification, Insertion, LoadedModel, Stored};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use self::destination::Destination;
 use self::folder::{FolderReport, Options, Plan};
 use self::local::Local;
+use self::origin::{ORIGIN, check_origin};
 use self::remote::Remote;
+use self::table::{TableArguments, TextTable};
 use super::rules::{BY_FORCE, certification, require_certified};
 use crate::arguments::GlobalArguments;
 use crate::embedding::embed;
@@ -28,6 +31,7 @@ use crate::exit_status::{ExitStatus, gate_missed, usage};
 use crate::gallery_folder::GalleryArguments;
 use crate::interrupt::Interrupt;
 use crate::left_out;
+use crate::model_loading::VersionLoader;
 use crate::progress::CountedProgress;
 use crate::service_client::ServiceClient;
 use crate::set_argument::SetArgument;
@@ -35,31 +39,29 @@ use crate::terminal::Terminal;
 
 /// Items of one durable write.
 const BATCH: usize = 1000;
-/// Ids that a service is asked for at once, in an address.
-const IDS_OF_ONE_QUERY: usize = 50;
-/// The payload's key for the set that an item of a set came from.
-const SET: &str = "set";
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Folders of pictures to embed and store, with all subfolders; adding a folder again stores only new and changed pictures
     #[arg(
         value_name = "DIR",
-        required_unless_present_any = ["set", "embeddings"],
-        conflicts_with_all = ["set", "embeddings"]
+        required_unless_present_any = ["set", "embeddings", "table"],
+        conflicts_with_all = ["set", "embeddings", "table"]
     )]
     folders: Vec<PathBuf>,
     /// Images to embed and store: SET:SPLIT; folder:DIR is the same as the argument DIR
     #[arg(long, value_name = "SET")]
     set: Option<SetArgument>,
-    /// Model version that embeds the images: name or alias
+    /// Model version that embeds the images or texts: name or alias
     #[arg(long, value_name = "VERSION", default_value = "live")]
     model: String,
     /// File of embeddings to store, as written by `perennial embed`
-    #[arg(long, value_name = "FILE", conflicts_with = "set")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["set", "table"])]
     embeddings: Option<PathBuf>,
+    #[command(flatten)]
+    table: TableArguments,
     /// Prefix of item ids: a/b.jpg becomes PREFIX/a/b.jpg, and item 7 PREFIX/7. Default ids are the path below the folder for a
-    /// picture, SET/NUMBER for an image of a set, and the id in the file for an embedding
+    /// picture, SET/NUMBER for an image of a set, FILE/ROW for a row of a table, and the id in the file for an embedding
     #[arg(long, value_name = "PREFIX")]
     prefix: Option<String>,
     /// Name stored with the items instead of the folder's absolute path; it identifies the folder when it is added again
@@ -117,10 +119,17 @@ pub fn run(
     let rules = certification(&registry, gallery)?;
     let answer = if !folders.is_empty() {
         let version = registry.get(&arguments.model)?;
-        let encoder = TrainedEncoder::load(&registry, version.clone(), &global.device.open()?)?;
+        let loader = VersionLoader(global.device.open()?);
+        let model = LoadedModel::load(&loader, &registry, version.clone())?;
+        if version.picture_size().is_none() {
+            return Err(usage(format!(
+                "version {} embeds texts, not pictures; add texts with --table",
+                version.name
+            )));
+        }
         let gallery = gallery.open()?;
         arguments.admit(&rules, &gallery, &version)?;
-        let destination = Local::new(&gallery, encoder, version)?;
+        let destination = Local::new(&gallery, model);
         add_folders(
             &destination,
             &folders,
@@ -128,6 +137,21 @@ pub fn run(
             interrupt,
             terminal,
         )?
+    } else if let Some(table) = arguments.text_table() {
+        let rows = table.check()?;
+        let version = registry.get(&arguments.model)?;
+        let loader = VersionLoader(global.device.open()?);
+        let model = LoadedModel::load(&loader, &registry, version.clone())?;
+        if !version.accepts().contains(&Modality::Text) {
+            return Err(usage(format!(
+                "version {} embeds pictures, not texts; pass folders of pictures",
+                version.name
+            )));
+        }
+        let gallery = gallery.open()?;
+        arguments.admit(&rules, &gallery, &version)?;
+        let (inserted, replaced) = table.store(rows, &gallery, &model, interrupt, terminal)?;
+        Answer::of_items(&version.name, (inserted, replaced), gallery.stats()?.items)
     } else {
         let gallery = gallery.open()?;
         let (embeddings, prefix, payload) =
@@ -140,22 +164,36 @@ pub fn run(
             interrupt,
             terminal,
         )?;
-        Answer {
-            model_version: embeddings.model_version().to_owned(),
-            inserted,
-            replaced,
-            unchanged: None,
-            pruned: None,
-            left_out: None,
-            items: gallery.stats()?.items,
-            folders: Vec::new(),
-        }
+        let version = embeddings.model_version();
+        Answer::of_items(version, (inserted, replaced), gallery.stats()?.items)
     };
     terminal.result(&answer, |_| text(&answer))?;
     Ok(ExitStatus::Done)
 }
 
+impl Answer {
+    /// Items that are not of folders.
+    fn of_items(version: &str, (inserted, replaced): (usize, usize), items: u64) -> Self {
+        Self {
+            model_version: version.to_owned(),
+            inserted,
+            replaced,
+            unchanged: None,
+            pruned: None,
+            left_out: None,
+            items,
+            folders: Vec::new(),
+        }
+    }
+}
+
 impl Arguments {
+    /// The table of texts, if it is one that is added.
+    fn text_table(&self) -> Option<TextTable<'_>> {
+        let path = self.table.table.as_deref()?;
+        Some(TextTable::new(path, &self.table, self.prefix.as_deref()))
+    }
+
     /// The folders, however they are named.
     fn folders(&self) -> anyhow::Result<Vec<PathBuf>> {
         let of_set = self.set.as_ref().and_then(SetArgument::folder);
@@ -205,16 +243,6 @@ impl Arguments {
         interrupt: Interrupt,
         terminal: &Terminal,
     ) -> anyhow::Result<Answer> {
-        let answer = |version: &str, (inserted, replaced): (usize, usize), items: u64| Answer {
-            model_version: version.to_owned(),
-            inserted,
-            replaced,
-            unchanged: None,
-            pruned: None,
-            left_out: None,
-            items,
-            folders: Vec::new(),
-        };
         if let Some(file) = &self.embeddings {
             let embeddings = read_embeddings(file)?;
             let version = embeddings.model_version();
@@ -224,9 +252,17 @@ impl Arguments {
             let stored =
                 remote::add_embeddings(client, &embeddings, id, self.force, interrupt, &progress)?;
             progress.finish();
-            return Ok(answer(version, stored, super::remote::stats(client)?.items));
+            let items = super::remote::stats(client)?.items;
+            return Ok(Answer::of_items(version, stored, items));
         }
         let destination = Remote::new(client, &self.model, self.force, interrupt)?;
+        if let Some(table) = self.text_table() {
+            let rows = table.check()?;
+            let version = destination.model_version();
+            let stored = table.send(rows, &destination, version, interrupt, terminal)?;
+            return Ok(Answer::of_items(version, stored, destination.finish()?));
+        }
+        destination.check_pictures()?;
         let Some(SetArgument(config)) = self.set.as_ref().filter(|_| folders.is_empty()) else {
             return add_folders(&destination, folders, &self.options(), interrupt, terminal);
         };
@@ -234,21 +270,17 @@ impl Arguments {
         let prefix = self.prefix.clone();
         let prefix = prefix.unwrap_or_else(|| set.name().to_owned());
         let described = config.describe();
-        let ids: Vec<String> = (0..set.len())
-            .map(|row| format!("{prefix}/{row}"))
+        let ids: Vec<ItemId> = (0..set.len() as u64)
+            .map(|row| id(Some(&prefix), row))
             .collect();
-        for ids in ids.chunks(IDS_OF_ONE_QUERY) {
-            remote::list(client, &json!({ "ids": ids }), &mut |item| {
-                check_origin(&item, &described)
-            })?;
-        }
+        destination.check_origins(&ids.iter().collect::<Vec<_>>(), &described)?;
         let version = destination.model_version();
         let title = format!("{version} on {described}");
         let progress = CountedProgress::new(terminal, title, set.len() as u64, "images");
-        let payload = Map::from_iter([(SET.to_owned(), json!(described))]);
+        let payload = Map::from_iter([(ORIGIN.to_owned(), json!(described))]);
         let stored = destination.add_set(&set, &prefix, &payload, &progress)?;
         progress.finish();
-        Ok(answer(version, stored, destination.finish()?))
+        Ok(Answer::of_items(version, stored, destination.finish()?))
     }
 
     /// Checks, before minutes of embedding, whether items of a version may be stored. An empty gallery takes on its simplex, and
@@ -318,11 +350,11 @@ impl Arguments {
                     interrupt.check()
                 })?;
                 progress.finish();
-                let payload = Map::from_iter([(SET.to_owned(), json!(config.describe()))]);
+                let payload = Map::from_iter([(ORIGIN.to_owned(), json!(config.describe()))]);
                 Ok((embeddings, Some(prefix), payload))
             }
             (None, None) => Err(usage(
-                "nothing to add; pass folders, --set SET:SPLIT or --embeddings FILE",
+                "nothing to add; pass folders, --set SET:SPLIT, --table FILE or --embeddings FILE",
             )),
         }
     }
@@ -344,18 +376,6 @@ fn check_set(
         }
     }
     Ok(())
-}
-
-fn check_origin(item: &StoredItem, set: &str) -> anyhow::Result<()> {
-    let from = item.payload.get(SET).and_then(Value::as_str);
-    if from == Some(set) {
-        return Ok(());
-    }
-    Err(usage(format!(
-        "item {} is already in the gallery and was added from {}; adding {set} would replace it; pass --prefix NAME to keep both",
-        item.id,
-        from.unwrap_or("elsewhere")
-    )))
 }
 
 /// Stores embeddings, a durable batch at a time.

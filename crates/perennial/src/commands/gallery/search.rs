@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use perennial_encode::{DecodeLimits, Input, InputType};
 use perennial_gallery::{Filter, ItemId, LabelFilter};
 use perennial_upgrade::LIVE_ALIAS;
 use serde_json::json;
@@ -27,13 +28,16 @@ const MAX_IMAGE_BYTES: u64 = perennial_data::pictures::MAX_FILE_BYTES;
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// Query image: PNG, JPEG, WebP, GIF, BMP or TIFF
-    #[arg(required_unless_present = "id", conflicts_with = "id")]
+    #[arg(required_unless_present_any = ["id", "text"], conflicts_with_all = ["id", "text"])]
     image: Option<PathBuf>,
+    /// Query text, for a version that embeds texts
+    #[arg(long, conflicts_with = "id")]
+    text: Option<String>,
     /// Stored item to use as the query: digits without a leading zero are a numeric id, anything else is a text id; write '"12"'
     /// for the text id 12
     #[arg(long, allow_negative_numbers = true, value_parser = parse_id)]
     id: Option<ItemId>,
-    /// Model version that embeds the query image: name or alias
+    /// Model version that embeds the query image or text: name or alias
     #[arg(long, value_name = "VERSION", default_value = "live")]
     model: String,
     /// Maximum number of results
@@ -77,14 +81,26 @@ pub fn run(
         limit: arguments.limit,
         force: arguments.force,
     };
-    let found = match (&arguments.image, &arguments.id) {
-        (Some(image), _) => {
+    let found = match (&arguments.image, &arguments.text, &arguments.id) {
+        (Some(image), ..) => {
             let bytes = perennial_core::read_at_most(image, MAX_IMAGE_BYTES)
                 .map_err(|error| usage(error.to_string()))?;
-            search.by_picture(image, &bytes, registry.get(&arguments.model)?)?
+            let input = Input::Picture {
+                file: &bytes,
+                limits: DecodeLimits::FILES,
+            };
+            let place = image.display().to_string();
+            search.by_input(&place, input, registry.get(&arguments.model)?)?
         }
-        (None, Some(id)) => search.by_item(id)?,
-        (None, None) => return Err(usage("no query; pass an image or --id")),
+        (None, Some(text), _) => {
+            let input = Input::Text {
+                text,
+                input_type: InputType::Query,
+            };
+            search.by_input("--text", input, registry.get(&arguments.model)?)?
+        }
+        (None, None, Some(id)) => search.by_item(id)?,
+        (None, None, None) => return Err(usage("no query; pass an image, --text or --id")),
     };
     terminal.result(&found, |_| table(&found))?;
     Ok(ExitStatus::Done)
@@ -98,15 +114,15 @@ fn filter(arguments: &Arguments) -> Filter {
     }
 }
 
-/// Lets a running service embed the image and search.
+/// Lets a running service embed the query and search.
 fn search_service(
     arguments: &Arguments,
     exact: bool,
     client: &ServiceClient,
 ) -> anyhow::Result<Found> {
-    if arguments.image.is_some() && arguments.model != LIVE_ALIAS {
+    if arguments.id.is_none() && arguments.model != LIVE_ALIAS {
         return Err(usage(
-            "--model: a service embeds images with its live version; remove --model",
+            "--model: a service embeds queries with its live version; remove --model",
         ));
     }
     let mut query = json!({
@@ -119,6 +135,9 @@ fn search_service(
         let bytes = perennial_core::read_at_most(image, MAX_IMAGE_BYTES)
             .map_err(|error| usage(error.to_string()))?;
         query["image"] = json!(BASE64_STANDARD.encode(bytes));
+    }
+    if let Some(text) = &arguments.text {
+        query["text"] = json!(text);
     }
     if let Some(id) = &arguments.id {
         query["id"] = json!(id);

@@ -1,13 +1,15 @@
-//! `perennial models import`: publishes another program's weights as a version, or names the tensor that does not fit.
+//! `perennial models import`: publishes another program's weights or encoder as a version, or names what does not fit.
 
 mod input;
+mod outside;
 mod whole_number;
 
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use perennial_core::{
-    Classifier, ClassifierKind, Preprocessing, Registry, Role, Simplex, VersionDraft, VertexEnd,
+    Classifier, ClassifierKind, Preprocessing, Registry, Role, Simplex, TrainedNetwork,
+    VersionDraft, VersionEncoder, VertexEnd,
 };
 use perennial_train::import::{
     CheckpointFile, Description, Found, ImportError, Inferred, Selection, TOP_LEVEL,
@@ -22,6 +24,7 @@ use crate::exit_status::{ExitStatus, usage};
 use crate::network_argument;
 use crate::terminal::Terminal;
 use input::{Input, InputArguments};
+use outside::{OutsideArguments, is_outside};
 use whole_number::within;
 
 /// RGB, the format of all image sets.
@@ -32,16 +35,18 @@ const SHOWN: usize = 3;
 
 #[derive(Debug, clap::Args)]
 #[command(
-    override_usage = "perennial models import [OPTIONS] <FILE>",
-    after_help = "The weights may be nested: state_dict, model, net, module (DataParallel, averaged \
+    override_usage = "perennial models import [OPTIONS] <FILE|DIR>",
+    after_help = "A .onnx file, or a folder in the layout of a model hub, is imported as it is: an encoder of pictures, of texts or of \
+                  both, which this program runs. Anything else is a checkpoint, whose weights must be those of a supported backbone. \
+                  The weights may be nested: state_dict, model, net, module (DataParallel, averaged \
                   weights), _orig_mod (torch.compile). Where a file holds several networks, such as model and model_ema, \
                   --key names one. Backbone, stem, width and the classes of a linear classifier are read from the \
                   tensors. Size, mean and standard deviation are read from a config.json (timm), \
                   preprocessor_config.json or model.toml beside the file; otherwise pass them as options."
 )]
 pub struct Arguments {
-    /// Checkpoint: PyTorch (.pt, .pth, .ckpt, .bin) or safetensors
-    #[arg(value_name = "FILE")]
+    /// Checkpoint (PyTorch .pt, .pth, .ckpt, .bin, or safetensors), ONNX graph, or folder of a model hub
+    #[arg(value_name = "FILE|DIR")]
     file: Option<PathBuf>,
     /// Dictionary with the weights, such as model_ema or state_dict.model; a dot is the top level
     #[arg(long)]
@@ -72,6 +77,8 @@ pub struct Arguments {
     /// Alias for the new version
     #[arg(long)]
     alias: Option<String>,
+    #[command(flatten)]
+    outside: OutsideArguments,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -138,6 +145,10 @@ pub fn run(
         Registry::check_alias(alias).map_err(|error| usage(error.to_string()))?;
     }
     perennial_core::output::check_folder(&global.registry)?;
+    if is_outside(&path) {
+        let (size, alias) = (arguments.input.size(), arguments.alias.as_deref());
+        return outside::run(&path, &arguments.outside, size, alias, global, terminal);
+    }
     let file = CheckpointFile::open(&path)?;
     let selection = file
         .select(arguments.key.as_deref())
@@ -220,13 +231,10 @@ fn checkpoint_path(arguments: &Arguments) -> anyhow::Result<PathBuf> {
             ));
         }
     };
-    if path.is_file() {
+    if path.exists() {
         return Ok(path);
     }
-    Err(usage(format!(
-        "{} does not exist or is not a file",
-        path.display()
-    )))
+    Err(usage(format!("{} does not exist", path.display())))
 }
 
 /// Errors that another argument can prevent are wrong usage; all others are failures of the file.
@@ -385,23 +393,25 @@ fn draft(facts: &Facts) -> VersionDraft {
     let side = input.size.value;
     VersionDraft {
         dim: simplex.map_or(network.features(), |simplex| simplex.dim()),
-        architecture: perennial_train::architecture(network, [CHANNELS, side, side]),
-        preprocessing: Preprocessing {
-            mean: input.mean.value.to_vec(),
-            std: input.std.value.to_vec(),
-        },
-        centred: false,
-        classifier: Classifier {
-            kind: match simplex {
-                Some(_) => ClassifierKind::Simplex,
-                None => ClassifierKind::Linear,
+        encoder: VersionEncoder::Network(TrainedNetwork {
+            architecture: perennial_train::architecture(network, [CHANNELS, side, side]),
+            preprocessing: Preprocessing {
+                mean: input.mean.value.to_vec(),
+                std: input.std.value.to_vec(),
             },
-            vertices: simplex.map(|simplex| simplex.vertices()),
-            vertex_end: simplex.map(|_| facts.vertex_end),
-            skipped_vertices: facts.skipped_vertices,
-            classes: facts.classes.value,
-            pretrained_classes: facts.pretrained_classes,
-        },
+            classifier: Classifier {
+                kind: match simplex {
+                    Some(_) => ClassifierKind::Simplex,
+                    None => ClassifierKind::Linear,
+                },
+                vertices: simplex.map(|simplex| simplex.vertices()),
+                vertex_end: simplex.map(|_| facts.vertex_end),
+                skipped_vertices: facts.skipped_vertices,
+                classes: facts.classes.value,
+                pretrained_classes: facts.pretrained_classes,
+            },
+        }),
+        centred: false,
         parent: None,
         role: Role::Imported,
         method: match simplex {

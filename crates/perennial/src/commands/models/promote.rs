@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::arguments::GlobalArguments;
 use crate::commands::serve::PROBES_FOLDER;
 use crate::exit_status::{ExitStatus, usage};
-use crate::model_loading::TrainedLoader;
+use crate::model_loading::VersionLoader;
 use crate::running_service;
 use crate::service_client::{AccessArguments, Reply, ServiceClient};
 use crate::terminal::Terminal;
@@ -271,7 +271,7 @@ fn move_in_registry(
         None => Stored::default(),
     };
     let probes = gallery.map(|_| StoredProbes::new(&place.folder().join(PROBES_FOLDER)));
-    let loader = TrainedLoader(global.device.open()?);
+    let loader = VersionLoader(global.device.open()?);
     let mut prepared = prepare(
         &registry,
         &loader,

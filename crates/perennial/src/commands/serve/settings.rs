@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use clap::ArgMatches;
 use clap::parser::ValueSource;
 use perennial_core::SpaceId;
+use perennial_encode::InputType;
 use perennial_serve::{
-    AddressRange, AnswerUncertified, Batching, InputType, Limits, ServeConfig, ServeError,
-    Timeouts, TlsFiles, UpstreamConfig,
+    AddressRange, AnswerUncertified, Batching, Limits, ServeConfig, ServeError, Timeouts, TlsFiles,
+    UpstreamConfig,
 };
 use perennial_train::DeviceChoice;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};

@@ -1,5 +1,6 @@
 //! The interface that [`super::folder`] needs of a gallery, local or behind a service.
 
+use perennial_encode::{Picture, Prepared};
 use perennial_gallery::Upserted;
 use serde_json::{Map, Value};
 
@@ -33,9 +34,17 @@ pub struct NewPicture {
     pub label: Option<u32>,
     /// See [`keys`].
     pub payload: Map<String, Value>,
-    /// The upright picture, cut and scaled for the destination's version but not normalised: `[3, side, side]`, bytes. As a PNG
-    /// ([`perennial_data::encode_png`]) it is embedded by a service exactly as it would be here.
-    pub square: Vec<u8>,
+    /// What the destination made of the picture.
+    pub content: Content,
+}
+
+/// A picture as a destination takes it.
+#[derive(Clone, Debug)]
+pub enum Content {
+    /// Ready for the encoder.
+    Prepared(Prepared),
+    /// An image file.
+    File(Vec<u8>),
 }
 
 /// A stored item, as far as its folder needs it.
@@ -80,15 +89,20 @@ impl StoredPicture {
 
 /// A gallery that pictures are added to: the one in a folder ([`super::local::Local`]), or one behind a service.
 ///
-/// Calls come from one thread, in any order. Every write is durable when it returns, so that interrupted work can be
+/// Calls come from one thread, in any order, but for [`content`](Self::content), which is called from many. Every write is durable when it returns, so that interrupted work can be
 /// continued. No call gets more than [`MAX_CALL`] items or ids.
-pub trait Destination {
+pub trait Destination: Sync {
     /// The version that embeds new items. It does not change while one command runs; a destination whose version
     /// changes meanwhile fails in [`store`](Self::store).
     fn model_version(&self) -> &str;
 
-    /// The side of the squares that the version takes, in pixels.
-    fn side(&self) -> usize;
+    /// Pictures that are made ready at once.
+    fn batch(&self) -> usize;
+
+    /// Makes a picture ready for [`store`](Self::store). Gets the file and what it was decoded to.
+    ///
+    /// **Errors**: what the destination's version cannot be given.
+    fn content(&self, file: &[u8], picture: &Picture) -> anyhow::Result<Content>;
 
     /// Calls `each` for every item whose payload has this [`keys::ROOT`], in any order.
     fn stored_from(

@@ -8,10 +8,10 @@ use std::time::Instant;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use perennial_core::item_id::MAX_ID_BYTES;
-use perennial_data::Picture;
 use perennial_data::pictures::{
     LeftOut, LeftOutFile, PictureFile, PictureFolder, Reason, in_batches,
 };
+use perennial_encode::Picture;
 use perennial_gallery::ItemId;
 use perennial_gallery::limits::MAX_PAYLOAD_BYTES;
 use serde::Serialize;
@@ -26,8 +26,6 @@ use crate::terminal::Terminal;
 
 /// Sides of thumbnails, in pixels: the first whose file fits into a payload is taken.
 const THUMBNAIL_SIDES: [u32; 3] = [96, 64, 32];
-/// Memory that the squares of one batch may take, in bytes.
-const BATCH_BYTES: usize = 16 << 20;
 /// The longest name of a root, in bytes.
 const MAX_ROOT_BYTES: usize = 4096;
 
@@ -205,14 +203,14 @@ impl Plan {
     ) -> anyhow::Result<FolderReport> {
         let mut labels = Labels::new(std::mem::take(&mut self.labels));
         let files = self.folder.files();
-        let (side, version) = (destination.side(), destination.model_version().to_owned());
+        let version = destination.model_version().to_owned();
         let title = format!("{version} on {}", self.path.display());
         let progress = CountedProgress::new(terminal, title, files.len() as u64, "files");
         let begun = Instant::now();
         let known = &self.known;
         let reader = Reader {
             root: &self.root,
-            side,
+            destination,
             version: &version,
             known,
             options,
@@ -221,7 +219,7 @@ impl Plan {
         let (mut inserted, mut replaced, mut unchanged) = (0, 0, 0);
         in_batches(
             files,
-            batch(side),
+            destination.batch().min(MAX_CALL),
             |file| reader.read(file),
             |read: Vec<Result<Read, LeftOutFile>>| {
                 let count = read.len();
@@ -332,7 +330,7 @@ enum Read<'a> {
 /// Reads files on all cores.
 struct Reader<'a> {
     root: &'a str,
-    side: usize,
+    destination: &'a dyn Destination,
     version: &'a str,
     known: &'a HashMap<String, Known>,
     options: &'a Options,
@@ -352,12 +350,13 @@ impl Reader<'_> {
             return Ok(Read::Unchanged);
         }
         let picture = file.decode(&bytes)?;
-        drop(bytes);
-        let square = picture.square(self.side).map_err(|error| LeftOutFile {
+        let content = self.destination.content(&bytes, &picture);
+        let content = content.map_err(|error| LeftOutFile {
             file: file.relative().to_owned(),
             reason: Reason::TooLarge,
-            problem: error.to_string(),
+            problem: format!("{error:#}"),
         })?;
+        drop(bytes);
         let mut payload = Map::new();
         payload.insert(keys::FILE.to_owned(), json!(file.relative()));
         if let Some(class) = file.class() {
@@ -378,7 +377,7 @@ impl Reader<'_> {
                 id,
                 label: None,
                 payload,
-                square,
+                content,
             }),
         ))
     }
@@ -481,10 +480,4 @@ fn root_name(folder: &Path, given: Option<&str>) -> anyhow::Result<String> {
         ))
     })?;
     Ok(name.to_owned())
-}
-
-/// Files of one batch.
-fn batch(side: usize) -> usize {
-    let square = 3 * side.saturating_mul(side).max(1);
-    (BATCH_BYTES / square).clamp(8, MAX_CALL)
 }

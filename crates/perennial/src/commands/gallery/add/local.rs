@@ -1,15 +1,15 @@
 //! The gallery in a folder, with a version of the registry.
 
 use anyhow::Context;
-use perennial_core::{Encoder, ModelVersion};
+use perennial_encode::{Input, Picture, Prepared};
 use perennial_gallery::{
     EmbeddedGallery, Filter, Item, ItemId, Maintenance, StoredItem, Upserted, VectorStore,
 };
-use perennial_train::TrainedEncoder;
+use perennial_upgrade::LoadedModel;
 use serde_json::{Map, json};
 
-use super::destination::{Destination, NewPicture, StoredPicture, keys};
-use crate::embedding::Preparation;
+use super::destination::{Content, Destination, NewPicture, StoredPicture, keys};
+use crate::embedding::batch;
 
 /// Items of one page while the gallery is looked through.
 const PAGE: usize = 500;
@@ -17,35 +17,27 @@ const PAGE: usize = 500;
 /// Opened for one command.
 pub struct Local<'a> {
     gallery: &'a EmbeddedGallery,
-    encoder: TrainedEncoder,
-    preparation: Preparation,
-    version: ModelVersion,
+    model: LoadedModel,
 }
 
 impl<'a> Local<'a> {
-    /// **Errors**: a version that takes no square images.
-    pub fn new(
-        gallery: &'a EmbeddedGallery,
-        encoder: TrainedEncoder,
-        version: ModelVersion,
-    ) -> anyhow::Result<Self> {
-        let preparation = Preparation::of(&version)?;
-        Ok(Self {
-            gallery,
-            encoder,
-            preparation,
-            version,
-        })
+    pub fn new(gallery: &'a EmbeddedGallery, model: LoadedModel) -> Self {
+        Self { gallery, model }
     }
 }
 
 impl Destination for Local<'_> {
     fn model_version(&self) -> &str {
-        &self.version.name
+        self.model.name()
     }
 
-    fn side(&self) -> usize {
-        self.preparation.side()
+    fn batch(&self) -> usize {
+        batch(&self.model.version)
+    }
+
+    fn content(&self, _: &[u8], picture: &Picture) -> anyhow::Result<Content> {
+        let prepared = self.model.prepare(Input::Decoded(picture))?;
+        Ok(Content::Prepared(prepared))
     }
 
     fn stored_from(
@@ -76,24 +68,29 @@ impl Destination for Local<'_> {
     }
 
     fn store(&self, pictures: Vec<NewPicture>) -> anyhow::Result<Upserted> {
-        let mut pixels = Vec::new();
-        for picture in &pictures {
-            self.preparation.append(&picture.square, &mut pixels);
+        let mut prepared: Vec<Prepared> = Vec::with_capacity(pictures.len());
+        let mut items: Vec<Item> = Vec::with_capacity(pictures.len());
+        let name = self.model.name();
+        for picture in pictures {
+            let Content::Prepared(ready) = picture.content else {
+                anyhow::bail!("{}: was not prepared for {name}", picture.id);
+            };
+            prepared.push(ready);
+            items.push(Item {
+                id: ItemId::Text(picture.id),
+                embedding: Vec::new(),
+                model_version: name.to_owned(),
+                label: picture.label,
+                payload: picture.payload,
+            });
         }
-        let name = &self.version.name;
-        let embeddings = self
-            .encoder
-            .encode(&pixels)
-            .with_context(|| format!("{name} on a batch of pictures"))?;
-        let rows = embeddings.chunks_exact(self.version.dim);
-        let items = pictures.into_iter().zip(rows).map(|(picture, row)| Item {
-            id: ItemId::Text(picture.id),
-            embedding: row.to_vec(),
-            model_version: name.clone(),
-            label: picture.label,
-            payload: picture.payload,
-        });
-        Ok(self.gallery.upsert(items.collect())?)
+        let embeddings = self.model.encode(&prepared);
+        let embeddings = embeddings.with_context(|| format!("{name} on a batch of pictures"))?;
+        let rows = embeddings.chunks_exact(self.model.version.dim);
+        for (item, row) in items.iter_mut().zip(rows) {
+            item.embedding = row.to_vec();
+        }
+        Ok(self.gallery.upsert(items)?)
     }
 
     fn delete(&self, ids: &[String]) -> anyhow::Result<usize> {

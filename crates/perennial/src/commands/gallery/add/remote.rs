@@ -1,18 +1,21 @@
 //! The gallery of a running service, whose live version embeds the images.
 //!
-//! A picture is sent as the square that the version takes, in a lossless file, so that it is embedded as it would be here.
+//! For a network that was trained here, a picture is sent as the square that it takes, in a lossless file, which is small and embedded exactly as
+//! the picture itself; for encoders of other programs, the file is sent as it is.
 
 use anyhow::Context;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use perennial_core::Embeddings;
-use perennial_data::{ImageSet, encode_png};
+use perennial_data::ImageSet;
+use perennial_encode::{Picture, encode_png};
 use perennial_gallery::{ItemId, StoredItem, Upserted};
 use perennial_upgrade::LIVE_ALIAS;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::destination::{Destination, NewPicture, StoredPicture, keys};
+use super::destination::{Content, Destination, MAX_CALL, NewPicture, StoredPicture, keys};
+use super::origin::check_origin;
 use crate::commands::gallery::remote;
 use crate::exit_status::usage;
 use crate::interrupt::Interrupt;
@@ -23,6 +26,10 @@ use crate::service_client::{Reply, ServiceClient, query_value};
 const PAGE: usize = 500;
 /// Bytes of the ids in one address: the whole address stays below the limits of common proxies.
 const IDS_BYTES: usize = 2000;
+/// Memory that the pictures of one batch may take as squares, in bytes.
+const SQUARES_BYTES: usize = 16 << 20;
+/// Ids that a service is asked for at once, in an address.
+pub const IDS_OF_ONE_QUERY: usize = 50;
 /// Images of one request; the default limit of a service is 128.
 const IMAGES: usize = 64;
 /// Bytes of one request, about; the default limit of a service is 32 MiB.
@@ -37,9 +44,19 @@ pub struct Remote<'a> {
     interrupt: Interrupt,
     /// The live version when the command began. The service refuses images for it once another one is live.
     version: String,
-    /// Channels, height and width of its input.
-    input: [usize; 3],
+    /// Channels, height and width of the images that its network is given; none for an encoder of texts.
+    input: Option<[usize; 3]>,
+    /// The side of the squares that it takes, where it is a network that was trained here.
+    side: Option<usize>,
 }
+
+/// What a service without this field has.
+fn network() -> String {
+    NETWORK.to_owned()
+}
+
+/// What `encoder` says about networks that were trained here.
+const NETWORK: &str = "network";
 
 impl<'a> Remote<'a> {
     /// Asks for the live version.
@@ -59,7 +76,9 @@ impl<'a> Remote<'a> {
         #[derive(Deserialize)]
         struct Model {
             name: String,
-            input: [usize; 3],
+            #[serde(default = "network")]
+            encoder: String,
+            input: Option<[usize; 3]>,
         }
         let models: Models = client.get("/models")?.read()?;
         let version = models.live.ok_or_else(|| {
@@ -73,21 +92,24 @@ impl<'a> Remote<'a> {
                 "--model {model}: a service embeds with its live version, {version}; remove --model, or promote {model}"
             )));
         }
-        let input = models.models.iter().find(|model| model.name == version);
-        let input = input
-            .with_context(|| format!("{} does not list its live version", client.url()))?
-            .input;
-        if input[1] != input[2] {
+        let live = models.models.iter().find(|model| model.name == version);
+        let live =
+            live.with_context(|| format!("{} does not list its live version", client.url()))?;
+        let input = live.input;
+        let network = input.filter(|_| live.encoder == NETWORK);
+        if let Some(input) = network.filter(|input| input[1] != input[2]) {
             return Err(usage(format!(
                 "version {version} takes inputs of {input:?} (channels, height, width); pictures become squares"
             )));
         }
+        let side = network.map(|input| input[1]);
         Ok(Self {
             client,
             force,
             interrupt,
             version,
             input,
+            side,
         })
     }
 
@@ -99,12 +121,13 @@ impl<'a> Remote<'a> {
         payload: &Map<String, Value>,
         progress: &CountedProgress,
     ) -> anyhow::Result<(usize, usize)> {
-        if set.shape()[1..] != self.input[1..] {
+        let fits = |input: [usize; 3]| set.shape()[1..] == input[1..];
+        if self.side.is_some() && !self.input.is_some_and(fits) {
             return Err(usage(format!(
                 "the images are {:?}, version {} takes {:?} (channels, height, width)",
                 set.shape(),
                 self.version,
-                self.input
+                self.input.unwrap_or_default()
             )));
         }
         let (mut inserted, mut replaced) = (0, 0);
@@ -129,6 +152,33 @@ impl<'a> Remote<'a> {
         Ok((inserted, replaced))
     }
 
+    /// **Errors**: a live version that embeds no pictures.
+    pub fn check_pictures(&self) -> anyhow::Result<()> {
+        match self.input {
+            Some(_) => Ok(()),
+            None => Err(usage(format!(
+                "version {} embeds texts, not pictures; store texts with --table",
+                self.version
+            ))),
+        }
+    }
+
+    /// Stores items as the service takes them. Returns how many are new and how many took the place of another.
+    pub fn store_items(&self, items: Vec<Value>) -> anyhow::Result<(usize, usize)> {
+        let stored = self.upsert(items)?;
+        Ok((stored.inserted, stored.replaced))
+    }
+
+    /// **Errors**: one of the ids belongs to an item that came from elsewhere.
+    pub fn check_origins(&self, ids: &[&ItemId], origin: &str) -> anyhow::Result<()> {
+        for ids in ids.chunks(IDS_OF_ONE_QUERY) {
+            list(self.client, &json!({ "ids": ids }), &mut |item| {
+                check_origin(&item, origin)
+            })?;
+        }
+        Ok(())
+    }
+
     fn upsert(&self, items: Vec<Value>) -> anyhow::Result<Upserted> {
         upsert(self.client, items, self.force, self.interrupt)
     }
@@ -148,8 +198,17 @@ impl Destination for Remote<'_> {
         &self.version
     }
 
-    fn side(&self) -> usize {
-        self.input[1]
+    fn batch(&self) -> usize {
+        let square = self.side.map_or(0, |side| 3 * side.saturating_mul(side));
+        (SQUARES_BYTES / square.max(1)).clamp(8, MAX_CALL)
+    }
+
+    fn content(&self, file: &[u8], picture: &Picture) -> anyhow::Result<Content> {
+        let file = match self.side {
+            Some(side) => encode_png(&picture.square(side)?, [3, side, side])?,
+            None => file.to_vec(),
+        };
+        Ok(Content::File(file))
     }
 
     fn stored_from(
@@ -180,7 +239,6 @@ impl Destination for Remote<'_> {
     }
 
     fn store(&self, pictures: Vec<NewPicture>) -> anyhow::Result<Upserted> {
-        let side = self.side();
         let mut total = Upserted::default();
         let mut pictures = pictures.into_iter().peekable();
         while pictures.peek().is_some() {
@@ -189,11 +247,14 @@ impl Destination for Remote<'_> {
                 && bytes < REQUEST_BYTES
                 && let Some(picture) = pictures.next()
             {
-                let png = BASE64_STANDARD.encode(encode_png(&picture.square, [3, side, side])?);
-                bytes += png.len();
+                let Content::File(file) = picture.content else {
+                    anyhow::bail!("{}: is no file to send", picture.id);
+                };
+                let image = BASE64_STANDARD.encode(file);
+                bytes += image.len();
                 items.push(json!({
                     "id": picture.id,
-                    "image": png,
+                    "image": image,
                     "model_version": self.version,
                     "label": picture.label,
                     "payload": picture.payload,

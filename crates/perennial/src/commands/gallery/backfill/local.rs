@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use perennial_core::Registry;
-use perennial_data::DecodeLimits;
 use perennial_data::pictures::MAX_FILE_BYTES;
+use perennial_encode::{DecodeLimits, Prepared};
 use perennial_gallery::{EmbeddedGallery, Maintenance, StoredItem, VectorStore};
 use perennial_upgrade::backfill::{
     BackfillRecord, BackfillSettings, BackfillState, Download, Expectation, Failure, FailureReason,
-    Originals, Outcome, Queue, Reembedded, Replaced, Retrievals, pixels_of, replace_unchanged,
+    Originals, Outcome, Queue, Reembedded, Replaced, Retrievals, prepared_of, replace_unchanged,
 };
 use perennial_upgrade::{Insertion, LIVE_ALIAS, LoadedModel, Policy, Stored};
 use rayon::prelude::*;
@@ -20,7 +20,7 @@ use crate::commands::gallery::rules::{certification, require_certified};
 use crate::exit_status::{gate_missed, usage};
 use crate::gallery_folder::GalleryArguments;
 use crate::interrupt::Interrupt;
-use crate::model_loading::TrainedLoader;
+use crate::model_loading::VersionLoader;
 use crate::originals_download::OriginalsDownload;
 use crate::progress::CountedProgress;
 use crate::terminal::Terminal;
@@ -155,7 +155,7 @@ fn carry_out(
              `perennial certify --record` with --new-gallery",
         ));
     }
-    let model = LoadedModel::load(&TrainedLoader(global.device.open()?), registry, version)?;
+    let model = LoadedModel::load(&VersionLoader(global.device.open()?), registry, version)?;
     for space in &insertion.new_spaces {
         store.create_space(space)?;
     }
@@ -231,29 +231,29 @@ fn carry_out(
     Ok(Report::of(Some(&record), &stored, live, Some(&expectation)))
 }
 
-/// Fetches and decodes on all cores, embeds, and writes.
+/// Fetches and prepares on all cores, embeds, and writes.
 fn reembed(
     originals: &dyn Originals,
     items: Vec<StoredItem>,
     model: &LoadedModel,
     store: &EmbeddedGallery,
 ) -> anyhow::Result<Outcome> {
-    let decoded: Vec<(StoredItem, Result<Vec<f32>, Failure>)> = items
+    let ready: Vec<(StoredItem, Result<Prepared, Failure>)> = items
         .into_par_iter()
         .map(|item| {
             let original = originals.fetch(&item);
-            let pixels =
-                original.and_then(|file| pixels_of(&item, &file, model, DecodeLimits::FILES));
-            (item, pixels)
+            let prepared =
+                original.and_then(|file| prepared_of(&item, &file, model, DecodeLimits::FILES));
+            (item, prepared)
         })
         .collect();
     let mut outcome = Outcome::default();
-    let (mut fitting, mut pixels) = (Vec::new(), Vec::new());
-    for (item, result) in decoded {
+    let (mut fitting, mut prepared) = (Vec::new(), Vec::new());
+    for (item, result) in ready {
         match result {
-            Ok(image) => {
+            Ok(input) => {
                 fitting.push(item);
-                pixels.extend(image);
+                prepared.push(input);
             }
             Err(failure) => outcome.failed.push((item, failure)),
         }
@@ -263,7 +263,7 @@ fn reembed(
     }
     let dim = model.version.dim;
     let mut batch = Vec::with_capacity(fitting.len());
-    match model.encode(&pixels) {
+    match model.encode(&prepared) {
         Ok(embeddings) => {
             let rows = embeddings.chunks_exact(dim).map(<[f32]>::to_vec);
             let items = fitting.into_iter().zip(rows);
@@ -271,11 +271,8 @@ fn reembed(
         }
         // One of them has no embedding; alone, the others have.
         Err(_) => {
-            for (item, image) in fitting
-                .into_iter()
-                .zip(pixels.chunks_exact(model.image_len()))
-            {
-                match model.encode(image) {
+            for (item, input) in fitting.into_iter().zip(&prepared) {
+                match model.encode(std::slice::from_ref(input)) {
                     Ok(embedding) => batch.push(Reembedded { item, embedding }),
                     Err(error) => {
                         let failure = Failure::new(FailureReason::NoEmbedding, error.to_string());

@@ -2,22 +2,21 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use anyhow::Context;
-use perennial_core::{Encoder, ModelVersion, Registry};
-use perennial_data::{DecodeLimits, decode_square};
+use perennial_core::{ModelVersion, Registry};
+use perennial_encode::Input;
 use perennial_gallery::{EmbeddedGallery, Filter, ItemId, SearchRequest, VectorStore};
-use perennial_train::{Device, TrainedEncoder};
+use perennial_train::Device;
 use perennial_upgrade::{
-    Asking, Certification, PartHits, PlannedPart, SAMPLE_SEED, SAMPLE_VECTORS, ScoreCalibration,
-    SearchPlan, Stored, merge,
+    Asking, Certification, LoadedModel, PartHits, PlannedPart, SAMPLE_SEED, SAMPLE_VECTORS,
+    ScoreCalibration, SearchPlan, Stored, merge,
 };
 
 use super::super::remote::{Found, FoundHit, FoundPart, LeftOut};
 use super::super::rules::{BY_FORCE, require_certified};
-use crate::embedding::Preparation;
 use crate::exit_status::usage;
+use crate::model_loading::VersionLoader;
 
 /// The query as the encoders of old versions embed it, or why they cannot.
 type OldQueries = BTreeMap<String, Result<Vec<f32>, String>>;
@@ -35,26 +34,27 @@ pub struct LocalSearch<'a> {
 }
 
 impl LocalSearch<'_> {
-    /// By a picture, which a version embeds; for dual queries, the versions of the stored items embed it too.
-    pub fn by_picture(
+    /// By a picture or a text, which a version embeds; for dual queries, the versions of the stored items embed it too. `place` is named in
+    /// errors.
+    pub fn by_input(
         &self,
-        file: &Path,
-        bytes: &[u8],
+        place: &str,
+        input: Input<'_>,
         version: ModelVersion,
     ) -> anyhow::Result<Found> {
         let name = version.name.clone();
-        let picture = Picture {
-            file,
-            bytes,
+        let query = Query {
+            place,
+            input,
             registry: self.registry,
-            device: self.device,
+            loader: VersionLoader(self.device.clone()),
         };
-        let embedding = picture.embed(version)?;
+        let embedding = query.embed(version)?;
         let old: RefCell<OldQueries> = RefCell::default();
         let available = |version: &str| {
             let mut old = old.borrow_mut();
             let known = old.entry(version.to_owned()).or_insert_with(|| {
-                picture
+                query
                     .embed_by(version)
                     .map_err(|error| format!("{error:#}"))
             });
@@ -200,27 +200,24 @@ fn explain(plan: &mut SearchPlan, old: &OldQueries) {
     }
 }
 
-/// The picture that is searched for.
-struct Picture<'a> {
-    file: &'a Path,
-    bytes: &'a [u8],
+/// The picture or text that is searched for.
+struct Query<'a> {
+    place: &'a str,
+    input: Input<'a>,
     registry: &'a Registry,
-    device: &'a Device,
+    loader: VersionLoader,
 }
 
-impl Picture<'_> {
+impl Query<'_> {
     /// **Errors**: a name that is no version of the registry, as those of outside encoders.
     fn embed_by(&self, version: &str) -> anyhow::Result<Vec<f32>> {
         self.embed(self.registry.get(version)?)
     }
 
     fn embed(&self, version: ModelVersion) -> anyhow::Result<Vec<f32>> {
-        let preparation = Preparation::of(&version)?;
-        let square = decode_square(self.bytes, preparation.side(), DecodeLimits::FILES)
-            .with_context(|| self.file.display().to_string())?;
-        let mut pixels = Vec::new();
-        preparation.append(&square, &mut pixels);
-        let encoder = TrainedEncoder::load(self.registry, version, self.device)?;
-        Ok(encoder.encode(&pixels)?)
+        let model = LoadedModel::load(&self.loader, self.registry, version)?;
+        let prepared = model.prepare(self.input);
+        let prepared = prepared.with_context(|| self.place.to_owned())?;
+        Ok(model.encode(&[prepared])?)
     }
 }

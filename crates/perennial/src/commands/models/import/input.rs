@@ -74,6 +74,13 @@ pub struct InputArguments {
     normalization: Option<Normalization>,
 }
 
+impl InputArguments {
+    /// The side that was given.
+    pub fn size(&self) -> Option<usize> {
+        self.size
+    }
+}
+
 /// Size and normalisation of an input, each with its source.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Input {

@@ -1,0 +1,27 @@
+//! ONNX graphs as encoders.
+//!
+//! **The runtime** is `rten` 0.27: pure Rust, no build script, no C. `docs/encoders.md` has the measurements that decided, and the command that
+//! repeats them.
+//!
+//! **A file is hostile until it is read**: [`graph_file`](self) walks it without allocating what it claims to need, and only then does the runtime
+//! see it. What a graph computes cannot hurt anything but itself: it reads its own weights and inputs and writes its own outputs. It can still ask
+//! for more memory or time than there is, as any program can, so import what you trust to that degree.
+//!
+//! **An embedding does not depend on its neighbours**: pictures are independent of one another; texts are padded, and masked, to within an eighth
+//! of their length. Where a graph takes its int8 scales from the whole batch, or takes one input only, every input runs alone.
+
+mod error;
+mod graph_file;
+mod pooling;
+mod session;
+mod towers;
+mod wire;
+
+pub use error::GraphError;
+pub(crate) use session::Session;
+pub(crate) use towers::{ImageGraph, TextGraph};
+
+/// The largest graph that is read: the format's own limit.
+pub(crate) const MAX_GRAPH_BYTES: u64 = 2 << 30;
+/// The largest file of tensors beside a graph that is read.
+pub(crate) const MAX_EXTERNAL_BYTES: u64 = 32 << 30;

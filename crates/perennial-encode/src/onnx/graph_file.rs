@@ -1,0 +1,554 @@
+//! What an ONNX file says about its graph, read before any runtime sees the file.
+//!
+//! The whole file is walked once without copying: sizes of tensors against their data, depth of nested graphs, opset, names of files with
+//! further data. What passes here can be given to the runtime without fear of a stack overflow or of an allocation that the file
+//! only claims to need.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::error::GraphError;
+use super::wire::{self, Fields, Malformed, Value, bytes, text};
+
+/// Graphs within graphs (branches and loops) below which a file is refused.
+const DEPTH: usize = 8;
+/// Elements above which a tensor is refused, whatever it is for: 2^31, 8 GB of f32.
+const ELEMENTS: u64 = 1 << 31;
+/// Elements above which the result of an operator that only repeats values is refused: 2^28, 1 GB of f32.
+const REPEATED: u64 = 1 << 28;
+/// Elements up to which the values of a whole-number tensor are kept, to look at the shapes that a graph asks for.
+const SHAPE: u64 = 64;
+/// The first opset that is accepted. Older ones give operators another meaning that the runtime does not know.
+const FIRST_OPSET: u64 = 7;
+
+/// The domain of the standard operators.
+const STANDARD: &str = "ai.onnx";
+
+/// An input or an output of a graph, as the file declares it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Declared {
+    /// Its name.
+    pub name: String,
+    /// The type of its elements, as the format numbers them.
+    pub element: u64,
+    /// Its dimensions, `None` where they are free; `None` if nothing is said.
+    pub shape: Option<Vec<Option<u64>>>,
+}
+
+/// One operator of the outermost graph.
+#[derive(Debug)]
+pub(crate) struct Node<'a> {
+    /// The operator with its domain, if that is not the standard one.
+    pub operator: String,
+    pub inputs: Vec<&'a str>,
+    pub outputs: Vec<&'a str>,
+    /// The node's own bytes.
+    message: &'a [u8],
+    /// The integer tensor of a `Constant`, if it is a small one.
+    constant: Option<Vec<i64>>,
+}
+
+/// What a file says about its graph.
+#[derive(Debug, Default)]
+pub(crate) struct GraphFile<'a> {
+    /// Version of each domain of operators.
+    opsets: BTreeMap<String, u64>,
+    /// The messages that name the opsets, for [`alone`](Self::alone).
+    opset_messages: Vec<&'a [u8]>,
+    pub inputs: Vec<Declared>,
+    pub outputs: Vec<Declared>,
+    pub nodes: Vec<Node<'a>>,
+    /// All operators, those of nested graphs included.
+    pub operators: BTreeSet<String>,
+    /// Files that hold tensors' data.
+    pub external: BTreeSet<String>,
+    /// Dimensions of the outermost graph's tensors.
+    tensors: BTreeMap<&'a str, Vec<i64>>,
+    /// Small whole-number tensors.
+    shapes: BTreeMap<&'a str, Vec<i64>>,
+}
+
+impl<'a> GraphFile<'a> {
+    /// Walks a file. `file` is its name, for errors.
+    ///
+    /// # Errors
+    /// [`GraphError`]: not ONNX, cut off, an opset that is too old, or sizes that do not belong to the data.
+    pub(crate) fn read(file: &str, content: &'a [u8]) -> Result<Self, GraphError> {
+        refuse_other_formats(file, content)?;
+        let mut graph = Self::default();
+        let mut seen = false;
+        for field in Fields::of(content) {
+            let damaged = |_| GraphError::Damaged {
+                file: file.to_owned(),
+            };
+            let (field, value) = field.map_err(damaged)?;
+            match field {
+                7 => {
+                    seen = true;
+                    graph.graph(file, bytes(value).map_err(damaged)?, 0)?;
+                }
+                8 => graph
+                    .opset(bytes(value).map_err(damaged)?)
+                    .map_err(damaged)?,
+                _ => {}
+            }
+        }
+        if !seen {
+            return Err(GraphError::NotOnnx {
+                file: file.to_owned(),
+                found: "no graph in it",
+            });
+        }
+        match graph.opsets.get(STANDARD) {
+            Some(version) if *version >= FIRST_OPSET => {}
+            version => {
+                return Err(GraphError::Opset {
+                    file: file.to_owned(),
+                    found: version.copied(),
+                    first: FIRST_OPSET,
+                });
+            }
+        }
+        graph
+            .inputs
+            .retain(|input| !graph.tensors.contains_key(input.name.as_str()));
+        graph.check_repeats(file)?;
+        Ok(graph)
+    }
+
+    /// The inputs that an output depends on.
+    pub(crate) fn needed(&self, output: &str) -> Vec<&Declared> {
+        let producers = self.producers();
+        let (mut seen, mut open) = (BTreeSet::new(), vec![output]);
+        while let Some(name) = open.pop() {
+            if seen.insert(name)
+                && let Some(node) = producers.get(name)
+            {
+                open.extend(node.inputs.iter().copied());
+            }
+        }
+        // Operators with graphs of their own take values by name without listing them.
+        let captures = self
+            .operators
+            .iter()
+            .any(|operator| matches!(operator.as_str(), "If" | "Loop" | "Scan"));
+        self.inputs
+            .iter()
+            .filter(|input| captures || seen.contains(input.name.as_str()))
+            .collect()
+    }
+
+    /// Rows of the table in which an input of token ids is looked up, if the graph does so in a way that is recognised.
+    pub(crate) fn table_rows(&self, ids: &str) -> Option<u64> {
+        let producers = self.producers();
+        self.nodes
+            .iter()
+            .filter(|node| node.operator == "Gather")
+            .find_map(|node| {
+                let (data, indices) = (node.inputs.first()?, node.inputs.get(1)?);
+                let through = |name: &str| {
+                    producers
+                        .get(name)
+                        .and_then(|node| node.inputs.first().copied())
+                };
+                if *indices != ids && through(indices) != Some(ids) {
+                    return None;
+                }
+                // The table itself, or behind steps that widen its numbers.
+                let mut name = *data;
+                for _ in 0..4 {
+                    if let Some([rows, _]) = self.tensors.get(name).map(Vec::as_slice) {
+                        return u64::try_from(*rows).ok();
+                    }
+                    name = through(name)?;
+                }
+                None
+            })
+    }
+
+    /// Whether an embedding can depend on what else is in the batch: scales of int8 products are taken over the whole of it.
+    pub(crate) fn scales_by_batch(&self) -> bool {
+        self.operators
+            .iter()
+            .any(|operator| operator.contains("DynamicQuantize"))
+    }
+
+    /// One file for each kind of node, with nothing but that node, to ask a runtime about each alone.
+    pub(crate) fn alone(&self) -> impl Iterator<Item = (String, Vec<u8>)> {
+        self.nodes
+            .iter()
+            .filter(|node| node.operator != "Constant")
+            .map(|node| {
+                let (mut graph, mut model) = (Vec::new(), Vec::new());
+                wire::put_bytes(&mut graph, 1, node.message);
+                wire::put_number(&mut model, 1 << 3);
+                wire::put_number(&mut model, 8);
+                wire::put_bytes(&mut model, 7, &graph);
+                for opset in &self.opset_messages {
+                    wire::put_bytes(&mut model, 8, opset);
+                }
+                (node.operator.clone(), model)
+            })
+    }
+
+    /// The version of the standard operators.
+    pub(crate) fn opset(&mut self, message: &'a [u8]) -> Result<(), Malformed> {
+        let (mut domain, mut version) = ("", 0);
+        for field in Fields::of(message) {
+            match field? {
+                (1, value) => domain = text(value)?,
+                (2, Value::Number(number)) => version = number,
+                _ => {}
+            }
+        }
+        let domain = if domain.is_empty() { STANDARD } else { domain };
+        self.opsets.insert(domain.to_owned(), version);
+        self.opset_messages.push(message);
+        Ok(())
+    }
+
+    fn producers(&self) -> BTreeMap<&'a str, &Node<'a>> {
+        self.nodes
+            .iter()
+            .flat_map(|node| node.outputs.iter().map(move |output| (*output, node)))
+            .collect()
+    }
+
+    fn graph(&mut self, file: &str, message: &'a [u8], depth: usize) -> Result<(), GraphError> {
+        let damaged = |_| GraphError::Damaged {
+            file: file.to_owned(),
+        };
+        if depth > DEPTH {
+            return Err(GraphError::Depth {
+                file: file.to_owned(),
+                limit: DEPTH,
+            });
+        }
+        for field in Fields::of(message) {
+            let (field, value) = field.map_err(damaged)?;
+            match field {
+                1 => {
+                    let node = self.node(file, bytes(value).map_err(damaged)?, depth)?;
+                    self.operators.insert(node.operator.clone());
+                    if depth == 0 {
+                        if let (Some(shape), Some(name)) = (&node.constant, node.outputs.first()) {
+                            self.shapes.insert(name, shape.clone());
+                        }
+                        self.nodes.push(node);
+                    }
+                }
+                5 => {
+                    let tensor = self.tensor(file, bytes(value).map_err(damaged)?)?;
+                    if depth == 0 {
+                        if let Some(values) = tensor.values {
+                            self.shapes.insert(tensor.name, values);
+                        }
+                        self.tensors.insert(tensor.name, tensor.dims);
+                    }
+                }
+                11 if depth == 0 => self
+                    .inputs
+                    .push(declared(bytes(value).map_err(damaged)?).map_err(damaged)?),
+                12 if depth == 0 => self
+                    .outputs
+                    .push(declared(bytes(value).map_err(damaged)?).map_err(damaged)?),
+                15 => {
+                    return Err(GraphError::Unsupported {
+                        file: file.to_owned(),
+                        what: vec!["sparse tensors".to_owned()],
+                    });
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn node(
+        &mut self,
+        file: &str,
+        message: &'a [u8],
+        depth: usize,
+    ) -> Result<Node<'a>, GraphError> {
+        let damaged = |_| GraphError::Damaged {
+            file: file.to_owned(),
+        };
+        let (mut inputs, mut outputs, mut operator, mut domain) = (Vec::new(), Vec::new(), "", "");
+        let mut constant = None;
+        for field in Fields::of(message) {
+            let (field, value) = field.map_err(damaged)?;
+            match field {
+                1 => inputs.push(text(value).map_err(damaged)?),
+                2 => outputs.push(text(value).map_err(damaged)?),
+                4 => operator = text(value).map_err(damaged)?,
+                7 => domain = text(value).map_err(damaged)?,
+                5 => {
+                    for field in Fields::of(bytes(value).map_err(damaged)?) {
+                        let (field, value) = field.map_err(damaged)?;
+                        match field {
+                            5 | 10 => {
+                                constant = self.tensor(file, bytes(value).map_err(damaged)?)?.values
+                            }
+                            6 | 11 => {
+                                self.graph(file, bytes(value).map_err(damaged)?, depth + 1)?
+                            }
+                            _ => {}
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        let operator = match domain {
+            "" | STANDARD => operator.to_owned(),
+            domain => format!("{domain}.{operator}"),
+        };
+        let constant = constant.filter(|_| operator == "Constant");
+        Ok(Node {
+            operator,
+            inputs,
+            outputs,
+            message,
+            constant,
+        })
+    }
+
+    fn tensor(&mut self, file: &str, message: &'a [u8]) -> Result<Tensor<'a>, GraphError> {
+        let damaged = |_| GraphError::Damaged {
+            file: file.to_owned(),
+        };
+        let mut tensor = Tensor::default();
+        let (mut raw, mut typed, mut external, mut integers) = (None, 0_u64, false, Vec::new());
+        let mut element = 0;
+        for field in Fields::of(message) {
+            let (field, value) = field.map_err(damaged)?;
+            match field {
+                1 => wire::numbers(value, &mut tensor.dims).map_err(damaged)?,
+                2 => {
+                    if let Value::Number(number) = value {
+                        element = number;
+                    }
+                }
+                // f32 and f64 are packed as they are, whole numbers in variable length.
+                4 => typed += bytes(value).map_or(1, |packed| packed.len() as u64 / 4),
+                10 => typed += bytes(value).map_or(1, |packed| packed.len() as u64 / 8),
+                7 if wire::count(value) <= SHAPE => {
+                    typed += wire::count(value);
+                    wire::numbers(value, &mut integers).map_err(damaged)?;
+                }
+                5 | 7 => typed += wire::count(value),
+                8 => tensor.name = text(value).map_err(damaged)?,
+                9 => raw = Some(bytes(value).map_err(damaged)?),
+                13 => self.external_entry(file, bytes(value).map_err(damaged)?)?,
+                14 => external = value == Value::Number(1),
+                _ => {}
+            }
+        }
+        let wrong = |problem: String| GraphError::Tensor {
+            file: file.to_owned(),
+            tensor: tensor.name.to_owned(),
+            problem,
+        };
+        let elements = tensor.dims.iter().try_fold(1_u64, |product, &dim| {
+            product.checked_mul(u64::try_from(dim).ok()?)
+        });
+        let Some(elements) = elements.filter(|&elements| elements <= ELEMENTS) else {
+            return Err(wrong(format!(
+                "dimensions {:?} are negative or too large",
+                tensor.dims
+            )));
+        };
+        if let Some(raw) = raw {
+            let size = element_size(element);
+            if size.is_some_and(|size| elements * size != raw.len() as u64) {
+                return Err(wrong(format!(
+                    "dimensions {:?} do not belong to {} bytes of data",
+                    tensor.dims,
+                    raw.len()
+                )));
+            }
+            if element == 7 && elements <= SHAPE {
+                integers = raw
+                    .as_chunks()
+                    .0
+                    .iter()
+                    .map(|&value| i64::from_le_bytes(value))
+                    .collect();
+            }
+        } else if !external && element_size(element).is_some() && typed != elements {
+            return Err(wrong(format!(
+                "dimensions {:?} do not belong to {typed} values",
+                tensor.dims
+            )));
+        }
+        tensor.values = Some(integers).filter(|values| !values.is_empty());
+        Ok(tensor)
+    }
+
+    /// A file with data beside the graph. Its name must be one: no folder, no way out of the graph's own.
+    fn external_entry(&mut self, file: &str, message: &'a [u8]) -> Result<(), GraphError> {
+        let damaged = |_| GraphError::Damaged {
+            file: file.to_owned(),
+        };
+        let (mut key, mut content) = ("", "");
+        for field in Fields::of(message) {
+            match field.map_err(damaged)? {
+                (1, value) => key = text(value).map_err(damaged)?,
+                (2, value) => content = text(value).map_err(damaged)?,
+                _ => {}
+            }
+        }
+        if key == "location" {
+            let plain = !content.is_empty()
+                && !content.contains(['/', '\\', ':', '\0'])
+                && content != "."
+                && content != "..";
+            if !plain {
+                return Err(GraphError::External {
+                    file: file.to_owned(),
+                    location: content.to_owned(),
+                });
+            }
+            self.external.insert(content.to_owned());
+        }
+        Ok(())
+    }
+
+    /// Operators that only repeat values, where the file itself says how often.
+    fn check_repeats(&self, file: &str) -> Result<(), GraphError> {
+        for node in &self.nodes {
+            let position = match node.operator.as_str() {
+                "ConstantOfShape" => 0,
+                "Expand" | "Tile" | "OneHot" => 1,
+                _ => continue,
+            };
+            let shape = node
+                .inputs
+                .get(position)
+                .and_then(|name| self.shapes.get(name));
+            let elements = shape
+                .into_iter()
+                .flatten()
+                .map(|&value| value.unsigned_abs().max(1))
+                .try_fold(1_u64, u64::checked_mul);
+            if elements.is_none_or(|elements| elements > REPEATED) {
+                let tensor = node.outputs.first().copied().unwrap_or_default().to_owned();
+                let problem = format!(
+                    "{} would make more than {REPEATED} elements of it",
+                    node.operator
+                );
+                return Err(GraphError::Tensor {
+                    file: file.to_owned(),
+                    tensor,
+                    problem,
+                });
+            }
+        }
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Tensor<'a> {
+    name: &'a str,
+    dims: Vec<i64>,
+    /// Of a small tensor of 64-bit whole numbers.
+    values: Option<Vec<i64>>,
+}
+
+/// Bytes of one element, for the types of which raw data is a whole number of bytes.
+fn element_size(element: u64) -> Option<u64> {
+    match element {
+        2 | 3 | 9 => Some(1),
+        4 | 5 | 10 | 16 => Some(2),
+        1 | 6 | 12 => Some(4),
+        7 | 11 | 13 => Some(8),
+        _ => None,
+    }
+}
+
+fn declared(message: &[u8]) -> Result<Declared, Malformed> {
+    let mut declared = Declared {
+        name: String::new(),
+        element: 0,
+        shape: None,
+    };
+    for field in Fields::of(message) {
+        match field? {
+            (1, value) => declared.name = text(value)?.to_owned(),
+            (2, value) => {
+                for field in Fields::of(bytes(value)?) {
+                    // Only tensors: sequences and maps have no element type here and are refused by their users.
+                    if let (1, value) = field? {
+                        tensor_type(bytes(value)?, &mut declared)?;
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(declared)
+}
+
+fn tensor_type(message: &[u8], declared: &mut Declared) -> Result<(), Malformed> {
+    for field in Fields::of(message) {
+        match field? {
+            (1, Value::Number(element)) => declared.element = element,
+            (2, value) => {
+                let mut shape = Vec::new();
+                for field in Fields::of(bytes(value)?) {
+                    let (1, dimension) = field? else { continue };
+                    let mut size = None;
+                    for field in Fields::of(bytes(dimension)?) {
+                        if let (1, Value::Number(number)) = field? {
+                            // Some exporters write 0 or -1 for a free dimension.
+                            size = Some(number).filter(|&number| (1..=ELEMENTS).contains(&number));
+                        }
+                    }
+                    shape.push(size);
+                }
+                declared.shape = Some(shape);
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Files that are often given in place of ONNX, by their first bytes.
+fn refuse_other_formats(file: &str, content: &[u8]) -> Result<(), GraphError> {
+    let found = match content {
+        [] => "an empty file",
+        [b'P', b'K', 3, 4, ..] | [0x80, 2..=5, ..] => {
+            return Err(GraphError::Pickle {
+                file: file.to_owned(),
+            });
+        }
+        [
+            b'v',
+            b'e',
+            b'r',
+            b's',
+            b'i',
+            b'o',
+            b'n',
+            b' ',
+            b'h',
+            b't',
+            b't',
+            b'p',
+            ..,
+        ] => "a Git LFS pointer in place of the file; fetch the file itself (git lfs pull)",
+        [_, _, _, _, b'T', b'F', b'L', b'3', ..] => "a TensorFlow Lite file",
+        [0x89, b'H', b'D', b'F', ..] => "an HDF5 file",
+        [b'{' | b'<', ..] => "a text file",
+        [_, _, _, _, _, _, 0, 0, b'{', ..] => "a safetensors file: weights without a graph",
+        _ => return Ok(()),
+    };
+    Err(GraphError::NotOnnx {
+        file: file.to_owned(),
+        found,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,358 @@
+use std::path::PathBuf;
+
+use perennial_core::{
+    ChannelOrder, Graph, ImagePreparation, ImageTower, Interpolation, Pooling, Resize, TextTower,
+};
+
+use super::*;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata")
+}
+
+fn golden(key: &str) -> Vec<Vec<f32>> {
+    let content = std::fs::read(folder().join("golden.json")).unwrap();
+    let golden: serde_json::Value = serde_json::from_slice(&content).unwrap();
+    serde_json::from_value(golden[key].clone()).unwrap()
+}
+
+fn graph(file: &str, output: &str, pooling: Pooling) -> Graph {
+    Graph {
+        file: file.to_owned(),
+        output: output.to_owned(),
+        pooling,
+    }
+}
+
+fn encoder(image: Option<Graph>, text: Option<Graph>) -> OutsideEncoder {
+    let preparation = ImagePreparation {
+        size: [8, 8],
+        resize: Resize::ShortestSide(8),
+        interpolation: Interpolation::Bilinear,
+        channels: ChannelOrder::Rgb,
+        scale: 1.0 / 255.0,
+        mean: vec![0.5; 3],
+        std: vec![0.25; 3],
+    };
+    OutsideEncoder {
+        kind: EncoderKind::Onnx,
+        image: image.map(|graph| ImageTower { graph, preparation }),
+        text: text.map(|graph| TextTower {
+            graph,
+            tokenizer: "tokenizer.json".to_owned(),
+            max_tokens: 32,
+            query_prefix: "query: ".to_owned(),
+            document_prefix: String::new(),
+        }),
+        files: Vec::new(),
+    }
+}
+
+fn pictures(file: &str) -> Result<OutsideModel, LoadModelError> {
+    OutsideModel::load(
+        "v0001",
+        4,
+        &encoder(Some(graph(file, "features", Pooling::None)), None),
+        &folder(),
+    )
+}
+
+fn texts(file: &str, pooling: Pooling) -> Result<OutsideModel, LoadModelError> {
+    OutsideModel::load(
+        "v0001",
+        6,
+        &encoder(None, Some(graph(file, "last_hidden_state", pooling))),
+        &folder(),
+    )
+}
+
+fn pixels() -> Vec<Prepared> {
+    golden("pixels")
+        .into_iter()
+        .map(|pixels| Prepared {
+            values: Values::Pixels(pixels),
+        })
+        .collect()
+}
+
+fn tokens() -> Vec<Prepared> {
+    let tokens = golden("tokens")
+        .into_iter()
+        .map(|tokens| tokens.iter().map(|&token| token as u32).collect());
+    tokens
+        .map(|tokens| Prepared {
+            values: Values::Tokens(tokens),
+        })
+        .collect()
+}
+
+fn text(text: &str, input_type: crate::InputType) -> Input<'_> {
+    Input::Text { text, input_type }
+}
+
+#[track_caller]
+fn assert_near(actual: &[f32], expected: &[f32], tolerance: f32) {
+    assert_eq!(actual.len(), expected.len());
+    let largest = actual
+        .iter()
+        .zip(expected)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, f32::max);
+    assert!(largest <= tolerance, "largest difference {largest:e}");
+}
+
+#[test]
+fn pictures_are_embedded_as_onnxruntime_does() {
+    let expected = golden("pictures").concat();
+    for file in ["picture.onnx", "single.onnx"] {
+        assert_near(
+            &pictures(file).unwrap().encode(&pixels()).unwrap(),
+            &expected,
+            2e-6,
+        );
+    }
+    // Its data lie in a file beside it. The weights are drawn once, so the embeddings are the same.
+    assert_near(
+        &pictures("external.onnx")
+            .unwrap()
+            .encode(&pixels())
+            .unwrap(),
+        &expected,
+        2e-6,
+    );
+}
+
+#[test]
+fn texts_are_embedded_as_onnxruntime_does_whatever_the_batch() {
+    for (pooling, key) in [
+        (Pooling::Mean, "mean"),
+        (Pooling::Cls, "cls"),
+        (Pooling::LastToken, "last_token"),
+    ] {
+        let (model, expected) = (texts("text.onnx", pooling).unwrap(), golden(key));
+        assert_near(&model.encode(&tokens()).unwrap(), &expected.concat(), 2e-6);
+        for (text, expected) in tokens().iter().zip(&expected) {
+            assert_near(
+                &model.encode(std::slice::from_ref(text)).unwrap(),
+                expected,
+                2e-6,
+            );
+        }
+    }
+}
+
+#[test]
+fn scales_over_the_batch_do_not_mix_inputs() {
+    let (model, expected) = (
+        texts("dynamic.onnx", Pooling::Mean).unwrap(),
+        golden("dynamic"),
+    );
+    let together = model.encode(&tokens()).unwrap();
+    assert_near(&together, &expected.concat(), 2e-3);
+    for (text, together) in tokens().iter().zip(together.chunks_exact(6)) {
+        assert_eq!(model.encode(std::slice::from_ref(text)).unwrap(), together);
+    }
+}
+
+#[test]
+fn two_towers_share_a_graph_and_a_batch() {
+    let spec = encoder(
+        Some(graph("towers.onnx", "image_embeds", Pooling::None)),
+        Some(graph("towers.onnx", "text_embeds", Pooling::None)),
+    );
+    let model = OutsideModel::load("v0001", 4, &spec, &folder()).unwrap();
+    assert_eq!(model.accepts(), [Modality::Image, Modality::Text]);
+    let inputs = [
+        text("red rose", crate::InputType::Document),
+        Input::Pixels {
+            pixels: &[100; 3 * 64],
+            shape: [3, 8, 8],
+        },
+        text("oak", crate::InputType::Query),
+    ];
+    let batch: Vec<Prepared> = inputs
+        .into_iter()
+        .map(|input| model.prepare(input).unwrap())
+        .collect();
+    let rows = model.encode(&batch).unwrap();
+    for (input, row) in batch.iter().zip(rows.chunks_exact(4)) {
+        assert_near(
+            &model.encode(std::slice::from_ref(input)).unwrap(),
+            row,
+            2e-6,
+        );
+        assert!((row.iter().map(|value| value * value).sum::<f32>() - 1.0).abs() < 1e-5);
+    }
+}
+
+#[test]
+fn a_table_is_averaged() {
+    let temporary = tempfile::tempdir().unwrap();
+    let copy = |name: &str| {
+        std::fs::copy(folder().join("tokenizer.json"), temporary.path().join(name)).unwrap()
+    };
+    copy("tokenizer.json");
+    std::fs::write(
+        temporary.path().join("table.safetensors"),
+        crate::token_table::tests::file(18, None),
+    )
+    .unwrap();
+    let mut spec = encoder(
+        None,
+        Some(graph("table.safetensors", "table", Pooling::Mean)),
+    );
+    spec.kind = EncoderKind::TokenTable;
+    let model = OutsideModel::load("v0001", 2, &spec, temporary.path()).unwrap();
+    // "red rose" without marks: rows 6 and 8.
+    let prepared = model
+        .prepare(text("red rose", crate::InputType::Document))
+        .unwrap();
+    assert_eq!(prepared.values, Values::Tokens(vec![6, 8]));
+    let length = 50.0_f32.sqrt();
+    assert_near(
+        &model.encode(&[prepared]).unwrap(),
+        &[7.0 / length, 1.0 / length],
+        1e-6,
+    );
+    let error = OutsideModel::load("v0001", 3, &spec, temporary.path())
+        .err()
+        .unwrap();
+    assert!(error.to_string().contains("2 values, not of 3"), "{error}");
+    // A table of fewer rows than the tokenizer has tokens.
+    std::fs::write(
+        temporary.path().join("table.safetensors"),
+        crate::token_table::tests::file(17, None),
+    )
+    .unwrap();
+    let error = OutsideModel::load("v0001", 2, &spec, temporary.path())
+        .err()
+        .unwrap();
+    assert!(error.to_string().contains("another encoder"), "{error}");
+}
+
+#[test]
+fn inputs_of_another_encoder_are_refused_by_position() {
+    let model = pictures("picture.onnx").unwrap();
+    let mut batch = pixels();
+    batch.push(Prepared {
+        values: Values::Pixels(vec![0.0; 10]),
+    });
+    assert!(matches!(
+        model.encode(&batch),
+        Err(EncodeError::Prepared { input: 3, .. })
+    ));
+    assert!(matches!(
+        model.encode(&tokens()),
+        Err(EncodeError::Prepared { input: 0, .. })
+    ));
+    batch[1] = Prepared {
+        values: Values::Pixels(vec![f32::NAN; 3 * 64]),
+    };
+    assert_eq!(
+        model.encode(&batch[..3]),
+        Err(EncodeError::NonFinite { input: 1 })
+    );
+    let model = texts("text.onnx", Pooling::Mean).unwrap();
+    for tokens in [vec![], vec![18], vec![0; 33]] {
+        let batch = [Prepared {
+            values: Values::Tokens(tokens),
+        }];
+        assert!(matches!(
+            model.encode(&batch),
+            Err(EncodeError::Prepared { input: 0, .. })
+        ));
+    }
+    assert_eq!(model.encode(&[]), Ok(Vec::new()));
+}
+
+#[test]
+fn another_dimension_is_an_error() {
+    let spec = encoder(Some(graph("picture.onnx", "features", Pooling::None)), None);
+    let model = OutsideModel::load("v0001", 5, &spec, &folder()).unwrap();
+    assert!(matches!(
+        model.encode(&pixels()),
+        Err(EncodeError::Backend(_))
+    ));
+    assert!(OutsideModel::load("v0001", 0, &spec, &folder()).is_err());
+}
+
+#[track_caller]
+fn assert_refused(model: Result<OutsideModel, LoadModelError>, parts: &[&str]) {
+    let error = model.err().unwrap().to_string();
+    for part in parts {
+        assert!(error.contains(part), "{error}");
+    }
+}
+
+#[test]
+fn graphs_that_do_not_fit_are_refused() {
+    // Both unknown operators, and not the known one between them.
+    assert_refused(
+        pictures("unsupported.onnx"),
+        &["Celu", "com.example.Sharpen", "Det"],
+    );
+    assert_refused(pictures("huge.onnx"), &["ConstantOfShape"]);
+    assert_refused(pictures("old.onnx"), &["version 6", "opset"]);
+    assert_refused(pictures("missing.onnx"), &["missing.onnx cannot be read"]);
+    assert_refused(pictures("../testdata/picture.onnx"), &["plain name"]);
+    assert_refused(pictures("tokenizer.json"), &["a text file"]);
+    assert_refused(
+        pictures("text.onnx"),
+        &["no output \"features\"", "pooler_output"],
+    );
+    assert_refused(texts("picture.onnx", Pooling::Mean), &["no output"]);
+    let spec = encoder(None, Some(graph("picture.onnx", "features", Pooling::None)));
+    assert_refused(
+        OutsideModel::load("v0001", 4, &spec, &folder()),
+        &["not pixels"],
+    );
+    let spec = encoder(
+        Some(graph("text.onnx", "pooler_output", Pooling::None)),
+        None,
+    );
+    assert_refused(
+        OutsideModel::load("v0001", 6, &spec, &folder()),
+        &["needs 3", "attention_mask [?, ?]"],
+    );
+    let mut spec = encoder(Some(graph("picture.onnx", "features", Pooling::None)), None);
+    spec.image.as_mut().unwrap().preparation.size = [9, 8];
+    assert_refused(
+        OutsideModel::load("v0001", 4, &spec, &folder()),
+        &["[3, 9, 8]", "pixels [?, 3, 8, 8]"],
+    );
+}
+
+#[test]
+fn data_beside_a_graph_must_be_there() {
+    let temporary = tempfile::tempdir().unwrap();
+    std::fs::copy(
+        folder().join("external.onnx"),
+        temporary.path().join("external.onnx"),
+    )
+    .unwrap();
+    let spec = encoder(
+        Some(graph("external.onnx", "features", Pooling::None)),
+        None,
+    );
+    assert_refused(
+        OutsideModel::load("v0001", 4, &spec, temporary.path()),
+        &["external.onnx.data", "not there"],
+    );
+    // Shorter than the graph says.
+    std::fs::write(temporary.path().join("external.onnx.data"), [0; 100]).unwrap();
+    assert!(OutsideModel::load("v0001", 4, &spec, temporary.path()).is_err());
+}
+
+#[test]
+fn results_do_not_depend_on_the_number_of_threads() {
+    let (model, batch) = (pictures("picture.onnx").unwrap(), pixels());
+    let whole = model.encode(&batch).unwrap();
+    std::thread::scope(|scope| {
+        let runs: Vec<_> = (0..4)
+            .map(|_| scope.spawn(|| model.encode(&batch).unwrap()))
+            .collect();
+        for run in runs {
+            assert_eq!(run.join().unwrap(), whole);
+        }
+    });
+}

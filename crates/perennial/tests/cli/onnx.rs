@@ -1,0 +1,238 @@
+//! Encoders of other programs, from import to a search in a running service.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::bench::{Bench, repository};
+use crate::pictures::picture;
+use crate::service::Service;
+
+fn copy(bench: &Bench, name: &str, to: &str) {
+    let from = repository()
+        .join("crates/perennial-encode/testdata")
+        .join(name);
+    let to = bench.path(to);
+    std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+    std::fs::copy(from, to).unwrap();
+}
+
+/// A folder in the layout of a model hub with an encoder of texts.
+fn text_encoder(bench: &Bench, folder: &str) {
+    copy(bench, "text.onnx", &format!("{folder}/onnx/model.onnx"));
+    copy(bench, "tokenizer.json", &format!("{folder}/tokenizer.json"));
+    std::fs::create_dir_all(bench.path(folder).join("1_Pooling")).unwrap();
+    bench.write(
+        &format!("{folder}/1_Pooling/config.json"),
+        r#"{"word_embedding_dimension": 6, "pooling_mode_cls_token": false, "pooling_mode_mean_tokens": true}"#,
+    );
+    bench.write(
+        &format!("{folder}/sentence_bert_config.json"),
+        r#"{"max_seq_length": 24, "do_lower_case": false}"#,
+    );
+}
+
+/// A folder with two towers in one space.
+fn towers(bench: &Bench, folder: &str) {
+    copy(bench, "towers.onnx", &format!("{folder}/onnx/model.onnx"));
+    copy(bench, "tokenizer.json", &format!("{folder}/tokenizer.json"));
+    bench.write(
+        &format!("{folder}/preprocessor_config.json"),
+        r#"{"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 8}, "crop_size": {"height": 8, "width": 8}, "do_center_crop": true, "resample": 3, "image_mean": [0.5, 0.5, 0.5], "image_std": [0.5, 0.5, 0.5]}"#,
+    );
+    bench.write(
+        &format!("{folder}/tokenizer_config.json"),
+        r#"{"model_max_length": 16}"#,
+    );
+}
+
+const TEXTS: &str = "key\tbody\nr\tred rose\nw\twhite rose\no\toak\nf\tthe fern of winter\n";
+
+fn first(answer: &Value) -> &Value {
+    &answer["hits"][0]["id"]
+}
+
+#[test]
+fn an_encoder_of_texts_is_imported_embeds_is_stored_and_searched() {
+    let bench = Bench::new();
+    text_encoder(&bench, "encoder");
+    let import = [
+        "models",
+        "import",
+        "encoder",
+        "--query-prefix",
+        "query: ",
+        "--alias",
+        "live",
+    ];
+    let imported = bench.answer(&import);
+    assert_eq!(imported["version"], "v0001");
+    assert_eq!(
+        (&imported["dim"], &imported["accepts"]),
+        (&json!(6), &json!(["text"]))
+    );
+    let files: Vec<&str> = imported["files"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|file| file["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        files,
+        ["model.onnx", "tokenizer.json", "canaries.safetensors"]
+    );
+    assert!(!bench.path("registry").read_dir().unwrap().any(|entry| {
+        entry
+            .unwrap()
+            .file_name()
+            .to_string_lossy()
+            .starts_with(".trial")
+    }));
+    let list = bench.succeed(&["models", "list"]);
+    assert!(list.contains("onnx") && list.contains("text"), "{list}");
+    let model = bench.succeed(&["models", "show", "live"]);
+    assert!(
+        model.contains("format_version = 2") && model.contains("query_prefix = \"query: \""),
+        "{model}"
+    );
+
+    bench.write("texts.tsv", TEXTS);
+    let table = [
+        "--table",
+        "texts.tsv",
+        "--text-column",
+        "body",
+        "--id-column",
+        "key",
+    ];
+    let embed = |kind: &str, out: &str| {
+        bench.answer(&[&["embed", "live", "--as", kind, "--out", out][..], &table].concat());
+        bench.read(out)
+    };
+    let (documents, queries) = (embed("document", "d.jsonl"), embed("query", "q.jsonl"));
+    assert_eq!(documents.lines().count(), 4);
+    assert_ne!(documents, queries);
+
+    let stored = bench.answer(&[&["gallery", "add"][..], &table].concat());
+    assert_eq!(
+        (&stored["inserted"], &stored["items"]),
+        (&json!(4), &json!(4))
+    );
+    // Documents have no prefix here, and a text is nearest to itself only by the same words.
+    let found = bench.answer(&["gallery", "search", "--text", "oak", "--limit", "4"]);
+    assert_eq!(found["hits"].as_array().unwrap().len(), 4);
+    assert!(found["hits"][0]["payload"]["text"].is_string(), "{found}");
+    let again = bench.answer(&[&["gallery", "add"][..], &table].concat());
+    assert_eq!(again["replaced"], 4);
+    picture(&bench, "photos/a.png", 1);
+    bench
+        .run(&["gallery", "add", "photos"])
+        .assert_wrong_usage(&["v0001 embeds texts, not pictures"]);
+    let ended = bench.run(&["gallery", "search", "photos/a.png"]);
+    assert!(
+        ended.stderr.contains("v0001 embeds texts, not pictures"),
+        "{}",
+        ended.stderr
+    );
+
+    let service = Service::start(&bench);
+    let (status, answer) = service.call("POST", "search", &json!({"text": "oak", "limit": 4}));
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(first(&answer), first(&found));
+    let request = json!({"input": ["oak"], "model": "live-query"});
+    let (status, answer) = service.call("POST", "v1/embeddings", &request);
+    assert_eq!(status, 200, "{answer}");
+    let line: Value = serde_json::from_str(queries.lines().nth(2).unwrap()).unwrap();
+    let pairs = answer["data"][0]["embedding"].as_array().unwrap().iter();
+    for (served, embedded) in pairs.zip(line["embedding"].as_array().unwrap()) {
+        let difference = served.as_f64().unwrap() - embedded.as_f64().unwrap();
+        assert!(difference.abs() < 1e-5, "{difference}");
+    }
+    let sent = bench.answer(&[&["gallery", "add", "--server", service.url()][..], &table].concat());
+    assert_eq!((&sent["replaced"], &sent["items"]), (&json!(4), &json!(4)));
+}
+
+#[test]
+fn two_towers_find_pictures_by_text() {
+    let bench = Bench::new();
+    towers(&bench, "clip");
+    bench.answer(&["models", "import", "clip", "--alias", "live"]);
+    for (name, seed) in [("photos/a.png", 1), ("photos/b.jpg", 2)] {
+        picture(&bench, name, seed);
+    }
+    let added = bench.answer(&["gallery", "add", "photos"]);
+    assert_eq!(added["inserted"], 2);
+    // The picture and its stored embedding were made in the same way.
+    let own = bench.answer(&["gallery", "search", "photos/a.png", "--limit", "1"]);
+    assert_eq!(first(&own), "a.png");
+    assert!(own["hits"][0]["score"].as_f64().unwrap() > 0.9999, "{own}");
+    let by_text = bench.answer(&["gallery", "search", "--text", "a red rose"]);
+    assert_eq!(by_text["hits"].as_array().unwrap().len(), 2);
+    let service = Service::start(&bench);
+    let served = service
+        .call("POST", "search", &json!({"text": "a red rose"}))
+        .1;
+    assert_eq!(first(&served), first(&by_text));
+    let models = service.get("models");
+    assert_eq!(models["models"][0]["accepts"], json!(["image", "text"]));
+    picture(&bench, "photos/c.png", 3);
+    let added = bench.answer(&["gallery", "add", "photos", "--server", service.url()]);
+    assert_eq!(
+        (&added["inserted"], &added["unchanged"]),
+        (&json!(1), &json!(2))
+    );
+}
+
+#[test]
+fn a_graph_alone_needs_its_preparation_and_damage_is_noticed() {
+    let bench = Bench::new();
+    copy(&bench, "single.onnx", "lite.onnx");
+    let ended = bench.run(&["models", "import", "lite.onnx"]);
+    assert_ne!(ended.code, Some(0));
+    assert!(ended.stderr.contains("preprocess"), "{}", ended.stderr);
+    assert!(!bench.path("registry/v0001").exists());
+    let imported = bench.answer(&[
+        "models",
+        "import",
+        "lite.onnx",
+        "--preprocess",
+        "clip",
+        "--origin",
+        "a test graph",
+    ]);
+    assert_eq!(
+        (&imported["version"], &imported["accepts"]),
+        (&json!("v0001"), &json!(["image"]))
+    );
+    picture(&bench, "photos/a.png", 1);
+    let folder = ["embed", "v0001", "--set", "folder:photos", "--out", "e"];
+    assert_eq!(bench.answer(&folder)["dim"], 4);
+
+    let graph = bench.path("registry/v0001/lite.onnx");
+    let mut bytes = std::fs::read(&graph).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    std::fs::write(&graph, bytes).unwrap();
+    let ended = bench.run(&folder);
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("SHA-256"), "{}", ended.stderr);
+    assert!(Path::new(&graph).exists());
+}
+
+#[test]
+fn graphs_that_cannot_be_used_publish_nothing() {
+    let bench = Bench::new();
+    for (graph, part) in [
+        ("unsupported.onnx", "operator"),
+        ("old.onnx", "opset"),
+        ("missing.onnx", "does not exist"),
+    ] {
+        if graph != "missing.onnx" {
+            copy(&bench, graph, graph);
+        }
+        let ended = bench.run(&["models", "import", graph, "--preprocess", "timm"]);
+        assert_ne!(ended.code, Some(0), "{graph}");
+        assert!(ended.stderr.contains(part), "{graph}: {}", ended.stderr);
+    }
+    assert!(!bench.path("registry/v0001").exists());
+}
