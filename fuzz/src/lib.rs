@@ -12,6 +12,7 @@ mod gallery;
 mod http;
 mod images;
 mod lists;
+mod preparations;
 mod registry;
 mod scratch;
 #[cfg(test)]
@@ -24,6 +25,7 @@ pub use gallery::{Filters, Records, Snapshots};
 pub use http::Http;
 pub use images::{Idx, Image, LabelledRecords};
 pub use lists::ImageLists;
+pub use preparations::Preparation;
 pub use registry::{Aliases, Compatibility, ModelToml, Slots};
 pub use upgrades::{BridgeFolder, Certificates};
 pub use upstreams::UpstreamAnswers;

@@ -3,8 +3,10 @@
 //! The arithmetic is that of the libraries with which such networks are trained, so that an imported network sees here what it saw
 //! there:
 //!
-//! - Pixels in between are computed as Pillow does, antialiased, in its fixed-point arithmetic. The results are the same bytes; with
-//!   [`Interpolation::Lanczos`], whose weights need a sine, they may differ by 1 of 255 where the system's sine does.
+//! - Pixels in between are computed as Pillow does up to version 12, antialiased, along the rows first, in its fixed-point arithmetic.
+//!   The results are the same bytes; with [`Interpolation::Lanczos`], whose weights need a sine, they may differ by 1 of 255 where the
+//!   system's sine does. Pillow 13 scales along the columns first where a picture gets lower but hardly narrower, and its bicubic
+//!   results differ from its earlier ones there; pictures that keep their proportions are not concerned.
 //! - With [`Resize::ShortestSide`] the other side is `size * long / short`, rounded down, and the middle is cut out at
 //!   `(length - size) / 2`, rounded to the nearest, halves to the even number (torchvision).
 //! - Where the resized picture is smaller than the network's input, black is added around it before normalisation, the odd pixel

@@ -38,7 +38,7 @@ pub(crate) struct Options {
     pub(crate) force: bool,
     /// Leave out hits below the threshold of their part for this rate.
     pub(crate) max_false_accept_rate: Option<f64>,
-    /// The version that embeds a picture, as if it were live.
+    /// The version that embeds a picture or text, as if it were live.
     pub(crate) as_version: Option<Arc<LoadedModel>>,
 }
 

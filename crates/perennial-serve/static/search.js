@@ -218,8 +218,8 @@ function compare(version) {
       return { error };
     });
   const ask = (signal, waiting) => Promise.all([
-    outcome(embeddedBody({ as_version: version }), signal, waiting),
-    outcome(embeddedBody({}), signal, waiting),
+    outcome(inputBody({ as_version: version }), signal, waiting),
+    outcome(inputBody({}), signal, waiting),
   ]);
   return attempt(ask, ([other, current]) => {
     if (!query.item && current.answer) onVersion(current.answer.model_version);
@@ -243,11 +243,10 @@ function searchOptions() {
 
 function searchBody(force) {
   const more = force ? { force: true } : {};
-  return query.file || query.text ? embeddedBody(more) : { json: { id: query.item.id, ...searchOptions(), ...more } };
+  return query.file || query.text ? inputBody(more) : { json: { id: query.item.id, ...searchOptions(), ...more } };
 }
 
-// What a version embeds: a file, a text, or the picture of an item.
-function embeddedBody(more) {
+function inputBody(more) {
   const request = { ...searchOptions(), ...more };
   if (query.text) return { json: { text: query.text, ...request } };
   if (!query.file) return { json: { image: pictureOf(query.item), ...request } };

@@ -60,7 +60,7 @@ pub(crate) struct SearchBody {
     /// known for a rate as small.
     #[schema(exclusive_minimum = 0, exclusive_maximum = 1)]
     max_false_accept_rate: Option<f64>,
-    /// Search with `image` as if this version, by name or alias, were live: with its own embedding of the picture and by its own routes. So an
+    /// Search with `image` or `text` as if this version, by name or alias, were live: with its own embedding of it and by its own routes. So an
     /// answer can be compared before and after an upgrade. One that is not in memory is loaded, which takes a key with write scope (403), and
     /// stays there until another is tried, the live version moves, or it was not asked for in ten minutes; 409 if it fails its checks.
     as_version: Option<String>,
@@ -235,7 +235,7 @@ pub(crate) async fn search(
     let as_version = match as_version {
         Some(_) if !matches!(query, Query::Input(_)) => {
             return Err(ApiError::unprocessable(
-                "as_version: only allowed with `image` and `text`, which that version embeds; say with `model_version` which one embedded `embedding`",
+                "as_version: only allowed with `image` or `text`, which that version embeds; say with `model_version` which one embedded `embedding`",
             ));
         }
         Some(name) => {
@@ -267,8 +267,6 @@ pub(crate) async fn search(
         body: SearchAnswer::new(found, ranked.as_ref(), took),
     })
 }
-
-const ONE_QUERY: &str = "expected exactly one of `image`, `text`, `embedding` and `id`";
 
 /// The second stage that is asked for.
 ///
@@ -307,6 +305,8 @@ fn second(
         backfill: body.backfill,
     }))
 }
+
+const ONE_QUERY: &str = "expected exactly one of `image`, `text`, `embedding` and `id`";
 
 /// The one thing that is searched for.
 fn query(image: Option<EncodedImage>, body: &mut SearchBody) -> Result<Query, ApiError> {
