@@ -50,7 +50,7 @@ def tags(name: str, values: Iterable[Any] | None) -> list[int] | list[str] | Non
         if array.ndim != 1:
             raise ValueError(f"{name}: expected shape [n], found {list(array.shape)}")
         plain: list[int] | list[str] = array.tolist()
-        if array.dtype.kind in "iuU":
+        if array.dtype.kind in "iU":
             return plain
         values = plain
     return [_tag(name, value) for value in values]  # type: ignore[return-value]
@@ -61,9 +61,13 @@ def _tag(name: str, value: Any) -> int | str:
         return str(value)
     if not isinstance(value, (bool, np.bool_)):
         try:
-            return operator.index(value)
+            number = operator.index(value)
         except TypeError:
             pass
+        else:
+            if not -(2**63) <= number < 2**63:
+                raise ValueError(f"{name}: {number} is no integer of 64 bits; pass it as a text")
+            return number
     raise TypeError(f"{name}: {value!r} is neither an integer nor a text")
 
 
