@@ -174,7 +174,7 @@ def standard(folder):
     """The same half-old gallery by `evaluate --routes`, for the routes that it has."""
     document = read(folder / "routes.json")
     if document is None:
-        return "-"
+        return ""
     parts = []
     for route in document["routes"]:
         if not route["mixed"]:
@@ -232,12 +232,18 @@ def tables(out):
     lines = []
     for kind in kinds:
         lines += ["", f"### {TITLES[kind].capitalize()}: class-like", "", *classes(out / kind, kind, differences)]
-        lines += ["", *advice(out / kind)]
+        found = advice(out / kind)
+        if found:
+            lines += ["", *found]
     for kind in kinds:
         lines += ["", f"### {TITLES[kind].capitalize()}: a gallery half old, half new", "", *halves(out / kind, kind, differences)]
-        lines += ["", f"Merged by standard scores, as the service does (`evaluate --routes`; other 2,000 pairs, no intervals): {standard(out / kind)}."]
+        merged = standard(out / kind)
+        if merged:
+            lines += ["", f"Merged by standard scores, as the service does (`evaluate --routes`; other 2,000 pairs, no intervals): {merged}."]
     for kind in kinds:
-        lines += ["", f"### {TITLES[kind].capitalize()}: altered copies look for their originals", "", *altered(out / kind, kind, differences)]
+        rows = altered(out / kind, kind, differences)
+        if len(rows) > 2:
+            lines += ["", f"### {TITLES[kind].capitalize()}: altered copies look for their originals", "", *rows]
     named, compared = differences.named, differences.compared
     lines += ["", f"Margins whose interval excludes 0 while ordinary tools found the other sign, or none: {len(named)} of {compared}."]
     if named:

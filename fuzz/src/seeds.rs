@@ -1,5 +1,6 @@
 //! The seeds: what they are made of, and that every target takes them.
 
+mod mutations;
 mod text_files;
 mod upgrades;
 mod upstreams;
@@ -30,16 +31,21 @@ fn folder(target: &str) -> PathBuf {
         .join(target)
 }
 
-/// Runs a target on its seeds, in the order of their names: those that start with `refused` must be, all others must not.
-fn check<T: Target>(target: &str) {
+/// A target's seeds, in the order of their names.
+fn stored(target: &str) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = std::fs::read_dir(folder(target))
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .collect();
     files.sort();
     assert!(files.len() > 1, "{target} has no seeds");
+    files
+}
+
+/// Runs a target on its seeds: those whose names start with `refused` must be, all others must not.
+fn check<T: Target>(target: &str) {
     let mut tested = T::new();
-    for file in files {
+    for file in stored(target) {
         let accepted = tested.run(&std::fs::read(&file).unwrap());
         let refused = file
             .file_name()
@@ -51,7 +57,15 @@ fn check<T: Target>(target: &str) {
     }
 }
 
-/// One test for each target.
+fn check_mutated<T: Target>(target: &str) {
+    let seeds: Vec<Vec<u8>> = stored(target)
+        .iter()
+        .map(|file| std::fs::read(file).unwrap())
+        .collect();
+    mutations::run::<T>(target, &seeds);
+}
+
+/// Two tests for each target.
 mod each {
     use super::*;
 
@@ -63,6 +77,18 @@ mod each {
                     check::<$target>(stringify!($name));
                 }
             )*
+
+            /// On changed seeds.
+            mod mutated {
+                use super::*;
+
+                $(
+                    #[test]
+                    fn $name() {
+                        check_mutated::<$target>(stringify!($name));
+                    }
+                )*
+            }
         };
     }
 
