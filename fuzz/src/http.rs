@@ -6,8 +6,8 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use perennial_core::{
-    CompatibilityRecord, CompatibilityRecords, Interval, Modality, ModelVersion,
-    ProbeSet, Registry, SpaceId, TieRule, sha256_hex,
+    CompatibilityRecord, CompatibilityRecords, Interval, Modality, ModelVersion, ProbeSet,
+    Registry, SpaceId, TieRule, sha256_hex,
 };
 use perennial_encode::{
     EncodeError, Encoder, Input, PrepareError, Prepared, Values, decode_square,

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use perennial_data::{DataError, ImageSet, celeba, cub200, encode_png};
+use perennial_data::{DataError, ImageSet, celeba, cub200};
+use perennial_encode::encode_png;
 
 use crate::Target;
 use crate::scratch::Scratch;

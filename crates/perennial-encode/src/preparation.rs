@@ -22,7 +22,7 @@ mod geometry;
 mod resample;
 mod weights;
 
-use perennial_core::outside_encoder::{ChannelOrder, ImagePreparation, Interpolation, Resize};
+use perennial_core::outside_encoder::{ChannelOrder, ImagePreparation, Resize};
 use thiserror::Error;
 
 use crate::codec::{DecodeError, Picture, brightness, interleaved};

@@ -98,7 +98,11 @@ mod tests {
     /// Three classes on the axes of two planes; the old encoder is wrong for every fourth query.
     fn vectors(count: usize, wrong: bool) -> Vec<f32> {
         let row = |row: usize| {
-            let class = if wrong && row % 4 == 0 { row + 1 } else { row } % 3;
+            let class = if wrong && row.is_multiple_of(4) {
+                row + 1
+            } else {
+                row
+            } % 3;
             let angle = class as f32 * 2.0 + (row % 7) as f32 * 0.01;
             [angle.cos(), angle.sin()]
         };

@@ -3,6 +3,8 @@ use std::io::Cursor;
 use image::{DynamicImage, ImageFormat, LumaA, Rgba, RgbaImage};
 use proptest::prelude::*;
 
+use perennial_core::outside_encoder::Interpolation;
+
 use super::golden::{picture, plain};
 use super::*;
 use crate::codec::{DecodeLimits, encode_png};
@@ -118,7 +120,8 @@ fn a_strip_is_prepared_like_any_picture() {
 #[test]
 fn what_cannot_be_carried_out_is_named() {
     let good = exact(ChannelOrder::Rgb);
-    let cases: [(&str, fn(&mut ImagePreparation)); 10] = [
+    type Change = fn(&mut ImagePreparation);
+    let cases: [(&str, Change); 10] = [
         ("0 x 5 pixels", |spec| spec.size[0] = 0),
         ("6 x 4097 pixels", |spec| spec.size[1] = 4097),
         ("shortest_side is 0", |spec| {

@@ -80,7 +80,10 @@ fn any_network_replaces_one_on_the_simplex_and_the_run_resumes() {
         assert_eq!(version.dim, VERTICES - 1);
         assert_eq!(version.role, Role::Replacement);
         assert_eq!(version.parent.as_deref(), Some(names[1].as_str()));
-        assert_eq!(version.network().unwrap().classifier.kind, ClassifierKind::Simplex);
+        assert_eq!(
+            version.network().unwrap().classifier.kind,
+            ClassifierKind::Simplex
+        );
         // Only the run's own start has classes on the simplex.
         assert_eq!(version.network().unwrap().classifier.pretrained_classes, 4);
         assert!(version.data.ends_with(" by a bridge"), "{}", version.data);
