@@ -65,7 +65,7 @@ impl Target for UpstreamAnswers {
             return false;
         };
         let (name, _) = PROTOCOLS[usize::from(kind & 1)];
-        let count = usize::from(kind >> 1 & 3) + 1;
+        let count = usize::from((kind >> 1) & 3) + 1;
         *self.answer.lock().unwrap() = match kind & 8 {
             0 => successful(rest),
             _ => rest.to_vec(),

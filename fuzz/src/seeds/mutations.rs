@@ -8,7 +8,7 @@ use std::time::Instant;
 use crate::Target;
 
 /// Changes of each input, at most.
-const MOST_CHANGES: u64 = 4;
+const MOST_CHANGES: u32 = 8;
 /// Longer inputs are cut.
 const MAX_BYTES: usize = 1 << 15;
 /// What takes the place of a number, or is written anywhere.
@@ -79,17 +79,17 @@ impl Drop for Finding<'_> {
 
 /// Runs a target on changed seeds.
 pub(super) fn run<T: Target>(target: &str, seeds: &[Vec<u8>]) {
-    let count = std::env::var("PERENNIAL_MUTATIONS").map_or(25, |count| count.parse().unwrap());
-    let mut numbers = Numbers(
-        target
-            .bytes()
-            .fold(1, |sum: u64, byte| sum.wrapping_mul(31) + u64::from(byte)),
-    );
+    let count: u64 =
+        std::env::var("PERENNIAL_MUTATIONS").map_or(25, |count| count.parse().unwrap());
+    let mut numbers = Numbers(target.bytes().fold(1, |sum: u64, byte| {
+        sum.wrapping_mul(31).wrapping_add(byte.into())
+    }));
     let (mut tested, begun) = (T::new(), Instant::now());
     let mut accepted = 0;
     for _ in 0..count {
         let mut input = seeds[numbers.below(seeds.len())].clone();
-        for _ in 0..=numbers.next() % MOST_CHANGES {
+        // One change half of the time, two a quarter of it, and so on.
+        for _ in 0..=numbers.next().trailing_zeros().min(MOST_CHANGES - 1) {
             change(&mut input, seeds, &mut numbers);
         }
         input.truncate(MAX_BYTES);

@@ -4,7 +4,7 @@ use super::Seeds;
 
 /// The first byte of a seed: protocol, number of inputs, and whether the whole answer follows or its body.
 fn kind(tei: bool, inputs: u8, whole: bool) -> u8 {
-    u8::from(tei) | (inputs - 1) << 1 | u8::from(whole) << 3
+    u8::from(tei) | ((inputs - 1) << 1) | (u8::from(whole) << 3)
 }
 
 pub(super) fn upstream_seeds() -> Seeds {
