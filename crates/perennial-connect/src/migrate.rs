@@ -1,11 +1,11 @@
 //! An index that others own moves to a new encoder, in the order of how little it touches.
 //!
-//! - [`export`]: rows of the index to a file of vectors, for `advise`, `certify` and `bridge fit`. Reads only.
-//! - [`plan`]: counts, dimensions, indexes, disk and time. Reads only, but for a temporary table that measures the rate of writing.
-//! - [`run`]: new embeddings beside the old ones: mapped by a bridge where a certificate allows it ([`Source::Mapped`]), or from files of
+//! - [`export()`]: rows of the index to a file of vectors, for `advise`, `certify` and `bridge fit`. Reads only.
+//! - [`plan()`]: counts, dimensions, indexes, disk and time. Reads only, but for a temporary table that measures the rate of writing.
+//! - [`run()`]: new embeddings beside the old ones: mapped by a bridge where a certificate allows it ([`Source::Mapped`]), or from files of
 //!   re-embedded items ([`Source::File`]).
-//! - [`verify`]: counts, a sample computed again, and the recall of the new index against exact search.
-//! - [`switch`]: a view shows the new vectors, or the old ones again, in one transaction. [`clean`]: everything of a migration is removed.
+//! - [`verify()`]: counts, a sample computed again, and the recall of the new index against exact search.
+//! - [`switch()`]: a view shows the new vectors, or the old ones again, in one transaction. [`clean()`]: everything of a migration is removed.
 //!
 //! # Where new embeddings are kept
 //! In a table of their own, `TABLE_NAME` in the schema of `TABLE`, by the same key. PostgreSQL would write a new version of each row, and a new entry

@@ -209,7 +209,7 @@ mod tests {
     fn vectors_are_read_as_they_are_written() {
         for (kind, wanted) in [
             (VectorType::Vector, [1.0, -2.5, 1e-3]),
-            (VectorType::HalfVec, [1.0, -2.5, 0.0009999275]),
+            (VectorType::HalfVec, [1.0, -2.5, 0.001_000_404_4]),
         ] {
             let mut rows = CopyRows::new(kind);
             rows.push(&RawValue(b"k".to_vec()), 7, &[1.0, -2.5, 1e-3])

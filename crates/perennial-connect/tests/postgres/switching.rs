@@ -37,7 +37,7 @@ fn a_view_shows_the_one_or_the_other() {
         database.one("SELECT has_table_privilege('public', 'items_live', 'SELECT')");
     assert!(granted);
     // The index of the copies serves the view.
-    database.run("SET enable_seqscan = off");
+    database.run("SET enable_seqscan = off; SET enable_sort = off");
     let plan = database
         .all("EXPLAIN SELECT id, title FROM items_live ORDER BY embedding <=> '[1,2,3,4]' LIMIT 5");
     assert!(

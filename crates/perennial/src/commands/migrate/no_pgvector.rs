@@ -13,8 +13,11 @@ pub enum Action {
     Any(Vec<OsString>),
 }
 
-pub fn run(_: &Action, _: &GlobalArguments, _: &Terminal) -> anyhow::Result<ExitStatus> {
-    Err(usage(
-        "this build knows no databases; build with --features pgvector",
-    ))
+pub fn run(action: &Action, _: &GlobalArguments, _: &Terminal) -> anyhow::Result<ExitStatus> {
+    let Action::Any(words) = action;
+    let first = words.first().map(|word| word.to_string_lossy());
+    Err(usage(format!(
+        "migrate {}: this build knows no databases; build with --features pgvector",
+        first.unwrap_or_default()
+    )))
 }
