@@ -8,6 +8,7 @@ use perennial_core::outside_encoder::Interpolation;
 use super::golden::{picture, plain};
 use super::*;
 use crate::codec::{DecodeLimits, encode_png};
+use perennial_core::outside_encoder::Interpolation;
 
 const INTERPOLATIONS: [Interpolation; 5] = [
     Interpolation::Nearest,
