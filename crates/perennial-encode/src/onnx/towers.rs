@@ -211,7 +211,11 @@ impl TextGraph {
     /// Whether a text's vector changes with the texts beside it, as where the graph averages over padding. Tried with two short texts.
     fn mixes(&self) -> Result<bool, GraphError> {
         // Ids that every table has. Without a mask, only texts of one length meet.
-        let shorter: &[u32] = if self.mask.is_some() { &[1, 2] } else { &[1, 2, 1, 0] };
+        let shorter: &[u32] = if self.mask.is_some() {
+            &[1, 2]
+        } else {
+            &[1, 2, 1, 0]
+        };
         let texts = [shorter, &[2, 0, 1, 0]];
         let together = self.run(&texts, &[0, 1])?;
         let apart = [self.run(&texts, &[0])?, self.run(&texts, &[1])?].concat();
