@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes crates/perennial-encode/testdata/preparation.{txt,bin}: what Pillow makes of small pictures.
 
-Needs Pillow and numpy. With torchvision installed, its transforms are applied as well and must agree with the arithmetic below.
+Needs numpy and Pillow before 13, which takes some pictures' columns first and so rounds differently. With torchvision installed, its transforms are applied as well and must agree with the arithmetic below.
 
     python3 experiments/encoders/make_preparation_golden.py [FOLDER]
 
@@ -14,6 +14,7 @@ import pathlib
 import sys
 
 import numpy as np
+import PIL
 from PIL import Image
 
 FILTERS = {
@@ -102,6 +103,7 @@ def check_torchvision(pixels, resize, size, name, result):
 
 
 def main():
+    assert int(PIL.__version__.split(".")[0]) < 13, "use Pillow before 13"
     folder = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else "crates/perennial-encode/testdata")
     lines, data, checked = [], bytearray(), 0
     for start, (shape, resize, size) in enumerate(CASES, 1):

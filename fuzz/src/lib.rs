@@ -11,6 +11,7 @@
 mod gallery;
 mod http;
 mod images;
+mod preparations;
 mod registry;
 mod scratch;
 #[cfg(test)]
@@ -20,6 +21,7 @@ mod vectors;
 pub use gallery::{Filters, Records, Snapshots};
 pub use http::Http;
 pub use images::{Idx, Image, LabelledRecords};
+pub use preparations::Preparation;
 pub use registry::{Aliases, Compatibility, ModelToml};
 pub use vectors::{
     Columns, Csv, EmbeddingsFile, Jsonl, Npy, Npz, RelevanceJudgements, Safetensors,

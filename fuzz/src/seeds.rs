@@ -76,6 +76,7 @@ mod each {
         model_toml: ModelToml,
         npy: Npy,
         npz: Npz,
+        preparation: Preparation,
         safetensors: Safetensors,
         snapshot: Snapshots,
     }
@@ -111,6 +112,7 @@ fn write_seeds() {
         ("model_toml", model_seeds()),
         ("npy", npy_seeds()),
         ("npz", vector_seeds(Format::Npz)),
+        ("preparation", preparation_seeds()),
         ("safetensors", vector_seeds(Format::Safetensors)),
         ("snapshot", snapshot_seeds()),
     ];
@@ -323,6 +325,41 @@ fn image_seeds() -> Seeds {
             "refused_side.png",
             encoded(&image::DynamicImage::new_luma8(1025, 1), png),
         ),
+    ]
+}
+
+fn preparation_seeds() -> Seeds {
+    let seed = |json: &str| [b"\x06\x0b", json.as_bytes()].concat();
+    vec![
+        (
+            "clip",
+            seed(
+                r#"{"size":{"shortest_edge":12},"crop_size":{"height":9,"width":7},"do_center_crop":true,"resample":3,"image_mean":[0.48,0.46,0.41],"image_std":[0.27,0.26,0.28],"rescale_factor":4e-3}"#,
+            ),
+        ),
+        (
+            "convnext",
+            seed(
+                r#"{"size":8,"crop_pct":0.875,"image_processor_type":"ConvNextImageProcessor","do_normalize":false}"#,
+            ),
+        ),
+        (
+            "timm",
+            seed(
+                r#"{"pretrained_cfg":{"input_size":[1,16,16],"crop_pct":0.95,"interpolation":"lanczos","mean":[0.5],"std":[0.2]}}"#,
+            ),
+        ),
+        (
+            "squash",
+            seed(
+                r#"{"input_size":[3,5,8],"crop_mode":"squash","crop_pct":1,"interpolation":"nearest"}"#,
+            ),
+        ),
+        (
+            "refused_key",
+            seed(r#"{"size":8,"resample":2,"do_pad":true}"#),
+        ),
+        ("refused_cut", seed(r#"{"size":8"#)),
     ]
 }
 

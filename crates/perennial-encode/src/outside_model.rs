@@ -326,7 +326,7 @@ impl Encoder for OutsideModel {
                 Values::Tokens(preparation.tokens(text, input_type)?)
             }
             // The check above has compared the input with the towers that there are.
-            (_, ..) => {
+            _ => {
                 return Err(PrepareError::Text(
                     "the encoder has no tower for this input".to_owned(),
                 ));

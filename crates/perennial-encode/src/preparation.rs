@@ -3,8 +3,10 @@
 //! The arithmetic is that of the libraries with which such networks are trained, so that an imported network sees here what it saw
 //! there:
 //!
-//! - Pixels in between are computed as Pillow does, antialiased, in its fixed-point arithmetic. The results are the same bytes; with
-//!   [`Interpolation::Lanczos`], whose weights need a sine, they may differ by 1 of 255 where the system's sine does.
+//! - Pixels in between are computed as Pillow does up to version 12, antialiased, along the rows first, in its fixed-point arithmetic.
+//!   The results are the same bytes; with [`Lanczos`](perennial_core::Interpolation::Lanczos), whose weights need a sine, they may differ by 1 of 255 where the
+//!   system's sine does. Pillow 13 scales along the columns first where a picture gets lower but hardly narrower, and its bicubic
+//!   results differ from its earlier ones there; pictures that keep their proportions are not concerned.
 //! - With [`Resize::ShortestSide`] the other side is `size * long / short`, rounded down, and the middle is cut out at
 //!   `(length - size) / 2`, rounded to the nearest, halves to the even number (torchvision).
 //! - Where the resized picture is smaller than the network's input, black is added around it before normalisation, the odd pixel
@@ -16,73 +18,18 @@
 //! Only the pixels that the crop keeps are computed. The result is the same, and the memory is bounded by the picture and the
 //! network's input: a picture of 1 x 10,000 pixels whose shorter side is scaled to 224 would be 2,240,000 pixels high.
 
+mod error;
 mod geometry;
 mod resample;
 mod weights;
 
-use perennial_core::outside_encoder::{ChannelOrder, ImagePreparation, Interpolation, Resize};
-use thiserror::Error;
+use perennial_core::outside_encoder::{ChannelOrder, ImagePreparation, Resize};
 
 use crate::codec::{DecodeError, Picture, brightness, interleaved};
 use crate::encoder::PrepareError;
+pub use error::{MAX_INPUT_SIDE, MAX_SHORTEST_SIDE, PreparationError};
 use geometry::{Axis, axes};
 use resample::{View, resample};
-
-/// The largest height or width of a network's input, in pixels.
-pub const MAX_INPUT_SIDE: usize = 4096;
-/// The largest number of pixels to which the shorter side of a picture may be scaled.
-pub const MAX_SHORTEST_SIDE: usize = 16_384;
-
-/// A preparation that cannot be carried out.
-#[derive(Debug, Clone, PartialEq, Error)]
-#[non_exhaustive]
-pub enum PreparationError {
-    /// Height or width is 0 or too large.
-    #[error(
-        "the network's input is {height} x {width} pixels; each side must be 1 to {MAX_INPUT_SIDE}"
-    )]
-    Size {
-        /// Height in pixels.
-        height: usize,
-        /// Width in pixels.
-        width: usize,
-    },
-    /// The shorter side is scaled to 0 or too many pixels.
-    #[error("shortest_side is {0} pixels; it must be 1 to {MAX_SHORTEST_SIDE}")]
-    ShortestSide(usize),
-    /// A square for an input that is none.
-    #[error(
-        "middle_square needs a square input, not {height} x {width} pixels; use exact or shortest_side"
-    )]
-    NoSquare {
-        /// Height in pixels.
-        height: usize,
-        /// Width in pixels.
-        width: usize,
-    },
-    /// `mean` or `std` does not have one value per channel.
-    #[error(
-        "{key} has {values} values, and the input has {channels} channels; give one value per channel"
-    )]
-    Channels {
-        /// `mean` or `std`.
-        key: &'static str,
-        /// Its values.
-        values: usize,
-        /// Channels of the network's input.
-        channels: usize,
-    },
-    /// A number that makes the input infinite, NaN or constant.
-    #[error("{key} is {value}; {rule}")]
-    Value {
-        /// `scale`, `mean` or `std`.
-        key: &'static str,
-        /// What it is.
-        value: f64,
-        /// What it must be.
-        rule: &'static str,
-    },
-}
 
 /// Whether a preparation can be carried out on every picture.
 ///

@@ -9,98 +9,26 @@
 //! Files are read by [`from_config`]: `preprocessor_config.json` and `processor_config.json` (transformers), `config.json` and
 //! `data_config.json` (timm). The content decides, not the name. What each of them may hold stands at [`preparation_from_json`].
 
+mod constants;
 mod document;
+mod error;
 mod timm;
 mod transformers;
 
 use std::fs::File;
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::io::Read;
+use std::path::Path;
 
 use perennial_core::outside_encoder::{ChannelOrder, ImagePreparation, Interpolation, Resize};
 use serde_json::Value;
-use thiserror::Error;
 
-use crate::preparation::{PreparationError, check_preparation};
+use crate::preparation::check_preparation;
+use constants::{
+    BYTE, CLIP_MEAN, CLIP_STD, DEFAULT_CROP, DEFAULT_SIZE, IMAGENET_MEAN, IMAGENET_STD,
+};
 use document::Document;
-
-/// The names of the presets.
-pub const NAMES: [&str; 3] = ["timm", "torchvision", "clip"];
-
-/// Height and width of the input where a preset is given no other, in pixels.
-const DEFAULT_SIZE: usize = 224;
-/// The part of the shorter side that the middle keeps, where nothing else is said: 224 of 256 pixels.
-const DEFAULT_CROP: f64 = 0.875;
-/// One step of a byte, where 255 is 1.
-const BYTE: f64 = 1.0 / 255.0;
-/// The largest configuration file that is read, in bytes.
-const MAX_BYTES: u64 = 1 << 20;
-
-const IMAGENET_MEAN: [f32; 3] = [0.485, 0.456, 0.406];
-const IMAGENET_STD: [f32; 3] = [0.229, 0.224, 0.225];
-const CLIP_MEAN: [f32; 3] = [0.481_454_66, 0.457_827_5, 0.408_210_73];
-const CLIP_STD: [f32; 3] = [0.268_629_54, 0.261_302_6, 0.275_777_1];
-
-/// A preparation that is not known, or a configuration that does not describe one.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum PresetError {
-    /// No preset of that name.
-    #[error("there is no preset {name:?} for pictures; there are {}, and files such as preprocessor_config.json", NAMES.join(", "))]
-    Unknown {
-        /// The name.
-        name: String,
-    },
-    /// The file cannot be read.
-    #[error("{} cannot be read: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The file is larger than any such file.
-    #[error("{} has more than {MAX_BYTES} bytes; it is no configuration of a preparation", path.display())]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
-    },
-    /// The file is no JSON.
-    #[error("{file} is no JSON: {source}")]
-    Json {
-        /// The file's name.
-        file: String,
-        /// Where and why.
-        source: serde_json::Error,
-    },
-    /// JSON that describes something else.
-    #[error(
-        "{file} does not say how pictures are prepared: it has neither input_size or pretrained_cfg (timm) nor size or image_mean \
-         (transformers); give another file or one of the presets {}", NAMES.join(", ")
-    )]
-    Other {
-        /// The file's name.
-        file: String,
-    },
-    /// A value that is missing, of the wrong type, or not supported.
-    #[error("{file}: {key} {problem}")]
-    Key {
-        /// The file's name.
-        file: String,
-        /// The key, with those that it is inside of, separated by points.
-        key: String,
-        /// What is wrong with it.
-        problem: String,
-    },
-    /// Values of the right types that no picture can be prepared with.
-    #[error("{file}: {source}")]
-    Preparation {
-        /// The file's name.
-        file: String,
-        /// Which, and why.
-        source: PreparationError,
-    },
-}
+use error::MAX_BYTES;
+pub use error::{NAMES, PresetError};
 
 /// The preparation with a name of [`NAMES`], for a square input of `size` pixels a side, or of 224.
 ///

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use perennial_core::Pooling;
 use serde_json::Value;
 
-use super::ImportOptions;
 use super::error::ImportError;
 use super::json::Config;
+use super::options::ImportOptions;
 
 /// Files in a folder that are looked at.
 const MAX_ENTRIES: usize = 4096;

@@ -124,10 +124,11 @@ impl WithSimd for AlongRows<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
+        // The lines come first where both are walked along: they end, and rows beyond the last one there are none.
         let lines = self.target.chunks_exact_mut(self.columns);
         let rows = (self.first_row..).map(|row| self.view.row(row));
         if self.view.channels == 1 {
-            for (row, line) in rows.zip(lines) {
+            for (line, row) in lines.zip(rows) {
                 for ((first, weights), target) in self.weights.windows().zip(line) {
                     let pixels = &row[first..][..weights.len()];
                     let products = pixels.iter().zip(weights);
@@ -144,7 +145,7 @@ impl WithSimd for AlongRows<'_> {
         // the last pixel may be read too, the row is copied to where a byte follows it.
         let reach = self.weights.reach();
         let mut padded = vec![0; 3 * reach.len() + 1];
-        for (row, line) in rows.zip(lines) {
+        for (line, row) in lines.zip(rows) {
             padded[..3 * reach.len()].copy_from_slice(&row[3 * reach.start..3 * reach.end]);
             let (pixels, _) = line.as_chunks_mut::<3>();
             for ((first, weights), target) in self.weights.windows().zip(pixels) {

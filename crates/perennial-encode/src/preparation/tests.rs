@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::golden::{picture, plain};
 use super::*;
 use crate::codec::{DecodeLimits, encode_png};
+use perennial_core::outside_encoder::Interpolation;
 
 const INTERPOLATIONS: [Interpolation; 5] = [
     Interpolation::Nearest,

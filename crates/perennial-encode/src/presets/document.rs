@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::PresetError;
+use super::error::PresetError;
 
 /// An object of a JSON file.
 pub(super) struct Document<'a> {

@@ -2,8 +2,9 @@
 
 use perennial_core::outside_encoder::{ChannelOrder, ImagePreparation, Interpolation, Resize};
 
+use super::constants::{BYTE, DEFAULT_CROP, IMAGENET_MEAN, IMAGENET_STD};
 use super::document::Document;
-use super::{BYTE, DEFAULT_CROP, IMAGENET_MEAN, IMAGENET_STD, PresetError};
+use super::error::PresetError;
 
 pub(super) fn read(document: &Document<'_>) -> Result<ImagePreparation, PresetError> {
     let size = document.wholes("input_size")?;

@@ -2,8 +2,9 @@
 
 use perennial_core::outside_encoder::{ChannelOrder, ImagePreparation, Interpolation, Resize};
 
+use super::constants::{BYTE, DEFAULT_CROP};
 use super::document::Document;
-use super::{BYTE, DEFAULT_CROP, PresetError};
+use super::error::PresetError;
 
 /// Shorter sides from which ConvNeXT's processor scales both sides and crops nothing, in pixels.
 const CONVNEXT_UNCROPPED: usize = 384;

@@ -12,6 +12,8 @@ fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
         } else if path
             .extension()
             .is_some_and(|extension| extension == "toml")
+            // Programs that measure are built from here as well.
+            && !path.ends_with("Cargo.toml")
         {
             found.push(path);
         }

@@ -136,11 +136,11 @@ fn an_encoder_of_texts_is_imported_embeds_is_stored_and_searched() {
     );
 
     let service = Service::start(&bench);
-    let (status, answer) = service.call("POST", "/search", &json!({"text": "oak", "limit": 4}));
+    let (status, answer) = service.call("POST", "search", &json!({"text": "oak", "limit": 4}));
     assert_eq!(status, 200, "{answer}");
     assert_eq!(first(&answer), first(&found));
     let request = json!({"input": ["oak"], "model": "live-query"});
-    let (status, answer) = service.call("POST", "/v1/embeddings", &request);
+    let (status, answer) = service.call("POST", "v1/embeddings", &request);
     assert_eq!(status, 200, "{answer}");
     let line: Value = serde_json::from_str(queries.lines().nth(2).unwrap()).unwrap();
     let pairs = answer["data"][0]["embedding"].as_array().unwrap().iter();
@@ -170,10 +170,10 @@ fn two_towers_find_pictures_by_text() {
     assert_eq!(by_text["hits"].as_array().unwrap().len(), 2);
     let service = Service::start(&bench);
     let served = service
-        .call("POST", "/search", &json!({"text": "a red rose"}))
+        .call("POST", "search", &json!({"text": "a red rose"}))
         .1;
     assert_eq!(first(&served), first(&by_text));
-    let models = service.get("/models");
+    let models = service.get("models");
     assert_eq!(models["models"][0]["accepts"], json!(["image", "text"]));
     picture(&bench, "photos/c.png", 3);
     let added = bench.answer(&["gallery", "add", "photos", "--server", service.url()]);
@@ -197,7 +197,7 @@ fn a_graph_alone_needs_its_preparation_and_damage_is_noticed() {
         "lite.onnx",
         "--preprocess",
         "clip",
-        "--data",
+        "--origin",
         "a test graph",
     ]);
     assert_eq!(

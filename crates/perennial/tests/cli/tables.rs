@@ -71,7 +71,7 @@ fn what_cannot_work_is_told_first() {
         ])
     };
     let ended = missing("path");
-    assert_eq!(ended.code, Some(1));
+    assert_eq!(ended.code, Some(2));
     assert!(
         ended
             .stderr
@@ -100,6 +100,8 @@ fn what_cannot_work_is_told_first() {
     assert_eq!(bench.run(&both).code, Some(2));
     assert_eq!(bench.run(&["embed", "live", "--out", "e"]).code, Some(2));
     // A query by text is refused by a version of pictures.
+    picture(&bench, "photos/a.png", 1);
+    bench.succeed(&["gallery", "add", "photos"]);
     let ended = bench.run(&["gallery", "search", "--text", "a red square"]);
     assert_eq!(ended.code, Some(1));
     assert!(

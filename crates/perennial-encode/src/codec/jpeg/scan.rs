@@ -203,16 +203,7 @@ fn sequential(bits: &mut Bits<'_>, part: &ScanComponent<'_>) -> Result<(), Defec
     bits.skip(u32::from(size & 31))?;
     let mut coefficient = 1;
     while coefficient < 64 {
-        let symbol = bits.symbol(ac)?;
-        let (run, size) = (symbol >> 4, symbol & 15);
-        match (run, size) {
-            (15, 0) => coefficient += 16,
-            (_, 0) => return Ok(()),
-            _ => {
-                bits.skip(size.into())?;
-                coefficient += usize::from(run) + 1;
-            }
-        }
+        coefficient += u32::from(bits.step(ac)?);
     }
     Ok(())
 }

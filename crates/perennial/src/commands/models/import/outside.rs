@@ -41,7 +41,7 @@ pub struct OutsideArguments {
     document_prefix: Option<String>,
     /// Where the encoder comes from or what it was trained on, in words [default: the name of the file or folder]
     #[arg(long, value_name = "TEXT")]
-    data: Option<String>,
+    origin: Option<String>,
 }
 
 /// How one vector per token becomes one per text.
@@ -134,7 +134,7 @@ mod with {
         terminal: &Terminal,
     ) -> anyhow::Result<ExitStatus> {
         let imported = read(path, &arguments.options(size))?;
-        let draft = draft(&imported, path, arguments.data.as_deref());
+        let draft = draft(&imported, path, arguments.origin.as_deref());
         let mut files = imported.files;
         let registry = global.create_registry()?;
         // Tried in a folder aside, beside the versions where there is room: a version that does not work leaves nothing behind.
@@ -201,8 +201,8 @@ mod with {
         }
     }
 
-    fn draft(imported: &ImportedEncoder, path: &Path, data: Option<&str>) -> VersionDraft {
-        let data = data.map(str::to_owned).unwrap_or_else(|| {
+    fn draft(imported: &ImportedEncoder, path: &Path, origin: Option<&str>) -> VersionDraft {
+        let data = origin.map(str::to_owned).unwrap_or_else(|| {
             let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
             let name = whole.file_name().unwrap_or_default().to_string_lossy();
             let plain = name.chars().map(|c| if c.is_control() { ' ' } else { c });
