@@ -19,6 +19,9 @@ pub(crate) const MAX_TOKENIZER_BYTES: u64 = 128 << 20;
 const MAX_TEXT_BYTES: usize = 16 << 20;
 /// Bytes of a text that are looked at first, for every token that an encoder takes.
 const BYTES_PER_TOKEN: usize = 64;
+/// Bytes of a text that are looked at in the end, for every token that an encoder takes. Splitting costs about a microsecond a byte, so that a
+/// text of one endless word must not be walked to its end.
+const MOST_BYTES_PER_TOKEN: usize = 1024;
 /// The fewest tokens that a text may be cut to, special ones included.
 const MIN_TOKENS: usize = 4;
 
@@ -164,6 +167,7 @@ impl TextPreparation {
         };
         // Only the front of a long text counts, so only the front is split, further back as long as it has too few tokens. Where the front is
         // cut, its last tokens may be other ones than in the whole text; they are beyond what counts.
+        let most = self.max_tokens.saturating_mul(MOST_BYTES_PER_TOKEN);
         let mut bytes = self.max_tokens.saturating_mul(BYTES_PER_TOKEN);
         loop {
             let end = text.floor_char_boundary(bytes.min(text.len()));
@@ -195,7 +199,7 @@ impl TextPreparation {
                     .iter()
                     .map(|part| part.len())
                     .sum::<usize>();
-            if whole || produced >= 2 * self.max_tokens {
+            if whole || bytes >= most || produced >= 2 * self.max_tokens {
                 let ids = tokens.get_ids().to_vec();
                 if ids.is_empty() {
                     return Err(PrepareError::Text(
@@ -263,7 +267,7 @@ mod tests {
             .unwrap();
         assert_eq!(long.len(), 8);
         assert_eq!(long, whole);
-        let spaces = format!("red{}rose", " ".repeat(100_000));
+        let spaces = format!("red{}rose", " ".repeat(2_000));
         assert_eq!(
             preparation.tokens(&spaces, InputType::Document).unwrap(),
             preparation.tokens("red rose", InputType::Document).unwrap()

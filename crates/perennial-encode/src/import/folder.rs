@@ -101,6 +101,13 @@ impl Folder {
             .iter()
             .filter(|file| extension(file, "safetensors"))
             .collect();
+        // The name that hubs give it, where there are others beside it.
+        let model: Vec<&PathBuf> = tables
+            .iter()
+            .copied()
+            .filter(|file| name(file) == "model.safetensors")
+            .collect();
+        let tables = if model.is_empty() { tables } else { model };
         match tables.as_slice() {
             [table] => Ok(Self {
                 root,

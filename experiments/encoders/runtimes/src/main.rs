@@ -129,7 +129,9 @@ fn with_tract(model: &str, inputs: Vec<Input>, threads: usize) -> Outcome<Box<dy
         let executor = tract_linalg::multithread::Executor::multithread(threads);
         tract_linalg::multithread::set_default_executor(executor);
     }
-    let mut model = tract_onnx::onnx().model_for_path(model)?;
+    // It takes the names of dimensions that exporters write inside the graph for other sizes than those of the inputs.
+    let reader = tract_onnx::onnx().with_ignore_output_shapes(true).with_ignore_value_info(true);
+    let mut model = reader.model_for_path(model)?;
     let mut values = tvec![];
     let names: Vec<String> = model.input_outlets()?.iter().map(|outlet| model.node(outlet.node).name.clone()).collect();
     for (number, name) in names.iter().enumerate() {
