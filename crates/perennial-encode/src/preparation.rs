@@ -4,7 +4,7 @@
 //! there:
 //!
 //! - Pixels in between are computed as Pillow does up to version 12, antialiased, along the rows first, in its fixed-point arithmetic.
-//!   The results are the same bytes; with [`Interpolation::Lanczos`], whose weights need a sine, they may differ by 1 of 255 where the
+//!   The results are the same bytes; with Lanczos, whose weights need a sine, they may differ by 1 of 255 where the
 //!   system's sine does. Pillow 13 scales along the columns first where a picture gets lower but hardly narrower, and its bicubic
 //!   results differ from its earlier ones there; pictures that keep their proportions are not concerned.
 //! - With [`Resize::ShortestSide`] the other side is `size * long / short`, rounded down, and the middle is cut out at
@@ -22,7 +22,7 @@ mod geometry;
 mod resample;
 mod weights;
 
-use perennial_core::outside_encoder::{ChannelOrder, ImagePreparation, Interpolation, Resize};
+use perennial_core::outside_encoder::{ChannelOrder, ImagePreparation, Resize};
 use thiserror::Error;
 
 use crate::codec::{DecodeError, Picture, brightness, interleaved};

@@ -1,6 +1,7 @@
 use std::io::Cursor;
 
 use image::{DynamicImage, ImageFormat, LumaA, Rgba, RgbaImage};
+use perennial_core::outside_encoder::Interpolation;
 use proptest::prelude::*;
 
 use super::golden::{picture, plain};
