@@ -1,14 +1,12 @@
 use std::io::Cursor;
 
 use image::{DynamicImage, ImageFormat, LumaA, Rgba, RgbaImage};
-use proptest::prelude::*;
-
 use perennial_core::outside_encoder::Interpolation;
+use proptest::prelude::*;
 
 use super::golden::{picture, plain};
 use super::*;
 use crate::codec::{DecodeLimits, encode_png};
-use perennial_core::outside_encoder::Interpolation;
 
 const INTERPOLATIONS: [Interpolation; 5] = [
     Interpolation::Nearest,
