@@ -41,7 +41,7 @@ programs() {
 [[ $action != stop || -d $data ]] || exit 0
 bin=$(programs)
 launch() {
-  as_server "$bin/pg_ctl" --pgdata="$data" --log="$data/log" --wait --timeout=60 start >/dev/null
+  as_server "$bin/pg_ctl" --pgdata="$data" --log="$data/log" --wait --timeout=300 start >/dev/null
 }
 
 case $action in

@@ -11,6 +11,18 @@ pub struct Database {
     runtime: Runtime,
     client: Client,
     pub url: String,
+    /// Dropped in the end, by the server's own database.
+    own: Option<(String, Box<Database>)>,
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        if let Some((name, server)) = &self.own {
+            let drop = format!("DROP DATABASE {name} WITH (FORCE)");
+            // A server that a test broke keeps it; a panic here would hide why.
+            let _ = server.runtime.block_on(server.client.batch_execute(&drop));
+        }
+    }
 }
 
 /// A database with pgvector; nothing where there is no server.
@@ -28,8 +40,9 @@ pub fn database() -> Option<Database> {
     let first = Database::open(server.clone());
     first.run(&format!("CREATE DATABASE {name}"));
     let (base, _) = server.rsplit_once('/').unwrap();
-    let database = Database::open(format!("{base}/{name}"));
+    let mut database = Database::open(format!("{base}/{name}"));
     database.run("CREATE EXTENSION vector");
+    database.own = Some((name, Box::new(first)));
     Some(database)
 }
 
@@ -49,6 +62,7 @@ impl Database {
             runtime,
             client,
             url,
+            own: None,
         }
     }
 
