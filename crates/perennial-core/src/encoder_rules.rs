@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::checksum::is_sha256_hex;
 use crate::outside_encoder::{
-    EncoderFile, EncoderKind, Graph, ImagePreparation, OutsideEncoder, Pooling, Resize, TextTower,
+    EncoderFile, EncoderKind, Graph, ImagePreparation, MAX_INPUT_SIDE, MAX_SHORTEST_SIDE,
+    OutsideEncoder, Pooling, Resize, TextTower,
 };
 use crate::version::VersionError;
 use crate::version_toml::{check_mean, check_range, check_std, value};
@@ -14,8 +15,6 @@ const MAX_FILES: usize = 64;
 const MAX_NAME_BYTES: usize = 255;
 const MAX_FILE_BYTES: u64 = 1 << 36;
 const MAX_OUTPUT_BYTES: usize = 512;
-const MAX_SIDE: usize = 2048;
-const MAX_RESIZED: usize = 4096;
 const MAX_TOKENS: usize = 1 << 16;
 const MAX_PREFIX_BYTES: usize = 4096;
 
@@ -142,13 +141,13 @@ fn check_graph(
 fn check_preparation(preparation: &ImagePreparation) -> Result<(), VersionError> {
     let key = "encoder.image.preparation.size";
     for side in preparation.size {
-        check_range(key, side, MAX_SIDE)?;
+        check_range(key, side, MAX_INPUT_SIDE)?;
     }
     let [height, width] = preparation.size;
     let resize = "encoder.image.preparation.resize";
     match preparation.resize {
         Resize::ShortestSide(side) => {
-            check_range(resize, side, MAX_RESIZED)?;
+            check_range(resize, side, MAX_SHORTEST_SIDE)?;
             if side < height.max(width) {
                 let problem = format!(
                     "a picture whose shorter side is {side} pixels does not cover {height}x{width}"

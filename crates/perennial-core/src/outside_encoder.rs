@@ -7,6 +7,11 @@ use serde::{Deserialize, Serialize};
 use crate::checksum::sha256_hex;
 use crate::space::Modality;
 
+/// The largest height or width of a network's input, in pixels.
+pub const MAX_INPUT_SIDE: usize = 4096;
+/// The largest number of pixels to which the shorter side of a picture may be scaled.
+pub const MAX_SHORTEST_SIDE: usize = 16_384;
+
 /// How a version without a network of our own computes embeddings: the `[encoder]` table of `model.toml`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

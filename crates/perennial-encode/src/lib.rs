@@ -40,10 +40,7 @@ pub use input::{Input, InputType, Prepared, Values};
 pub use onnx::GraphError;
 #[cfg(feature = "onnx")]
 pub use outside_model::{LoadModelError, OutsideModel};
-pub use preparation::{
-    MAX_INPUT_SIDE, MAX_SHORTEST_SIDE, PreparationError, check_preparation, prepare_picture,
-    prepare_pixels,
-};
+pub use preparation::{PreparationError, check_preparation, prepare_picture, prepare_pixels};
 #[cfg(feature = "onnx")]
 pub use text::TokenizerError;
 #[cfg(feature = "onnx")]

@@ -23,11 +23,13 @@ mod geometry;
 mod resample;
 mod weights;
 
-use perennial_core::outside_encoder::{ChannelOrder, ImagePreparation, Resize};
+use perennial_core::outside_encoder::{
+    ChannelOrder, ImagePreparation, MAX_INPUT_SIDE, MAX_SHORTEST_SIDE, Resize,
+};
 
 use crate::codec::{DecodeError, Picture, brightness, interleaved};
 use crate::encoder::PrepareError;
-pub use error::{MAX_INPUT_SIDE, MAX_SHORTEST_SIDE, PreparationError};
+pub use error::PreparationError;
 use geometry::{Axis, axes};
 use resample::{View, resample};
 

@@ -1,11 +1,7 @@
-//! Preparations that cannot be carried out, and their limits.
+//! Preparations that cannot be carried out.
 
+use perennial_core::outside_encoder::{MAX_INPUT_SIDE, MAX_SHORTEST_SIDE};
 use thiserror::Error;
-
-/// The largest height or width of a network's input, in pixels.
-pub const MAX_INPUT_SIDE: usize = 4096;
-/// The largest number of pixels to which the shorter side of a picture may be scaled.
-pub const MAX_SHORTEST_SIDE: usize = 16_384;
 
 /// A preparation that cannot be carried out.
 #[derive(Debug, Clone, PartialEq, Error)]
