@@ -45,6 +45,8 @@ pub fn read(folder: &Path, split: &str, size: usize) -> Result<ImageSet, DataErr
     for (place, file, _) in identities.rows() {
         let label = identities.number(file, 1..=IDENTITIES)? - 1;
         let part = partition.number(file, 0..=2)?;
+        // Of images of other splits as well: a damaged list is damaged whatever is read of it.
+        let path = identities.key_below(place, &pictures)?;
         let wanted = match split {
             "train" => part == 0,
             "val" => part == 1,
@@ -52,7 +54,7 @@ pub fn read(folder: &Path, split: &str, size: usize) -> Result<ImageSet, DataErr
             _ => true,
         };
         if wanted {
-            found.add(identities.key_below(place, &pictures)?, label);
+            found.add(path, label);
         }
     }
     found.read(size)
@@ -175,12 +177,14 @@ mod tests {
         }
         let escaping = made(["", "", ""]);
         for (file, text) in [
-            ("identity_CelebA.txt", "../x.jpg 1\n"),
-            ("list_eval_partition.txt", "../x.jpg 1\n"),
+            ("identity_CelebA.txt", "../x.jpg 1\n000002.jpg 1\n"),
+            ("list_eval_partition.txt", "../x.jpg 1\n000002.jpg 0\n"),
         ] {
             std::fs::write(escaping.path().join(file), text).unwrap();
         }
-        let error = read(escaping.path(), "all", 8).unwrap_err().to_string();
-        assert!(error.contains("is not the path of an image"), "{error}");
+        for split in ["all", "train"] {
+            let error = read(escaping.path(), split, 8).unwrap_err().to_string();
+            assert!(error.contains("is not the path of an image"), "{error}");
+        }
     }
 }

@@ -43,13 +43,15 @@ pub fn read(folder: &Path, split: &str, size: usize) -> Result<ImageSet, DataErr
     for (place, id, _) in images.rows() {
         let label = labels.number(id, 1..=CLASSES)? - 1;
         let training = splits.number(id, 0..=1)? == 1;
+        // Of images of other splits as well: a damaged list is damaged whatever is read of it.
+        let path = images.path_below(place, &folder.join("images"))?;
         let wanted = match split {
             "train" => training,
             "test" => !training,
             _ => true,
         };
         if wanted {
-            found.add(images.path_below(place, &folder.join("images"))?, label);
+            found.add(path, label);
         }
     }
     found.read(size)
@@ -160,6 +162,14 @@ mod tests {
             assert!(error.contains(expected), "{file} {text:?}: {error}");
             assert!(error.contains(".txt"), "{error}");
         }
+        let folder = made();
+        write(
+            &folder,
+            "images.txt",
+            "1 /a.jpg\n2 001.A/a_2.jpg\n3 c.jpg\n",
+        );
+        let error = read(folder.path(), "test", 8).unwrap_err().to_string();
+        assert!(error.contains("is not the path of an image"), "{error}");
         for file in [
             "images.txt",
             "image_class_labels.txt",

@@ -18,6 +18,10 @@ pub(super) fn list_seeds() -> Seeds {
         ("refused_cut", cub([images, labels, "1 1\n2 0"])),
         ("refused_twice", cub(["1 a.jpg\n1 b.jpg", labels, split])),
         ("refused_outside", cub(["1 ../outside.jpg", "1 1", "1 1"])),
+        (
+            "refused_outside_in_another_split",
+            cub(["1 001.A/a.jpg\n2 /c.jpg", "1 1\n2 2", "1 1\n2 0"]),
+        ),
         ("refused_root", celeba(["/etc/passwd 1", "/etc/passwd 1"])),
         (
             "refused_part",
