@@ -116,10 +116,13 @@ fn a_strip_is_prepared_like_any_picture() {
     }
 }
 
+/// Makes a preparation impossible.
+type Spoil = fn(&mut ImagePreparation);
+
 #[test]
 fn what_cannot_be_carried_out_is_named() {
     let good = exact(ChannelOrder::Rgb);
-    let cases: [(&str, fn(&mut ImagePreparation)); 10] = [
+    let cases: [(&str, Spoil); 10] = [
         ("0 x 5 pixels", |spec| spec.size[0] = 0),
         ("6 x 4097 pixels", |spec| spec.size[1] = 4097),
         ("shortest_side is 0", |spec| {
