@@ -45,8 +45,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         };
         let done = thread::scope(|scope| {
             let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-            let mut ends = workers.into_iter().map(|worker| worker.join());
-            ends.try_for_each(|end| end.expect("a thread that panicked has printed why"))
+            workers.into_iter().try_for_each(|worker| {
+                let end = worker.join();
+                end.expect("a thread that panicked has printed why")
+            })
         });
         done.map_err(|error| error.to_string())?;
         writeln!(answers, "done")?;
