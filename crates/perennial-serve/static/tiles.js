@@ -1,4 +1,4 @@
-// One stored item as a tile: its picture or its file's name, score, class, id, space and route.
+// One stored item as a tile: its picture, its text or its file's name, score, class, id, space and route.
 
 import { badge, versionClass } from "./badges.js";
 import { element, spoken } from "./elements.js";
@@ -15,6 +15,8 @@ export function pictureOf({ payload }) {
 export function thumbnail(item) {
   const source = pictureOf(item);
   if (source !== null) return element("img", { src: source, alt: "", loading: "lazy" });
+  const words = text(item.payload?.text);
+  if (words) return element("span", { class: "neutral words" }, element("span", {}, words));
   // The caption says the class once more to those who hear the page.
   return element("span", { class: "neutral", "aria-hidden": "true" },
     element("b", {}, fileName(item)), element("span", {}, className(item)));
