@@ -283,7 +283,7 @@ impl ServeConfig {
                 limits.results,
                 perennial_gallery::MAX_LIMIT,
             ),
-            ("limits.rerank", limits.rerank, limits.results),
+            ("limits.rerank", limits.rerank, perennial_gallery::MAX_LIMIT),
             ("limits.connections", limits.connections, MAX_COUNT),
             ("limits.in_flight", limits.in_flight, MAX_COUNT),
             (
@@ -459,7 +459,7 @@ mod tests {
                 r#"{"timeouts":{"drain_seconds":-1}}"#,
                 "timeouts.drain_seconds",
             ),
-            (r#"{"limits":{"rerank":2000}}"#, "limits.rerank"),
+            (r#"{"limits":{"rerank":0}}"#, "limits.rerank"),
             (
                 r#"{"limits":{"per_client_per_second":-1}}"#,
                 "limits.per_client_per_second",

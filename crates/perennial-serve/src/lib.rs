@@ -12,6 +12,7 @@
 
 mod admission;
 mod answering;
+mod as_if_live;
 mod authorize;
 mod backfill;
 mod batch_size;
@@ -47,6 +48,7 @@ mod request_log;
 mod router;
 mod routes;
 mod samples;
+mod second_stages;
 mod served_store;
 mod server;
 mod service;

@@ -21,10 +21,10 @@ use crate::error::{ApiError, Code, ServeError};
 use crate::gallery::Gallery;
 use crate::inference::Inference;
 use crate::recent::Recent;
+use crate::second_stages::SecondStages;
 use crate::served_store::ServedStore;
 use crate::telemetry::Telemetry;
 use crate::transport::Transport;
-use crate::two_stage::SecondStages;
 
 /// The state behind the router, by what it belongs to.
 pub(crate) struct Service {

@@ -7,69 +7,19 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use perennial_gallery::{ItemId, StoredItem};
-use perennial_upgrade::backfill::{
-    Failure, Originals, OriginalsSource, Outcome, Reembedded, Replaced,
-};
+use perennial_upgrade::backfill::{Failure, Originals, Outcome, Reembedded, Replaced};
 use perennial_upgrade::{LoadedModel, rerank};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout_at;
 
-use crate::config::ServeConfig;
-use crate::durations::seconds;
-use crate::error::{ApiError, ServeError};
+use crate::error::ApiError;
 use crate::mixed_search::Found;
 use crate::reembedding::{Embedded, Fetched, commit, embed_originals, fetch};
 use crate::service::{Service, blocking};
 use crate::telemetry::Stage;
 
-/// Searches in their second stage at once; others wait for their turn, which counts as their time. With [`STEP`], it bounds the originals that are in
-/// memory.
-const AT_ONCE: usize = 2;
-/// Originals of one step.
+/// Originals of one step. With the number of searches that are in their second stage at once, it bounds the originals in memory.
 const STEP: usize = 8;
-
-/// Where the second stage has its originals from, and who is at it.
-pub(crate) struct SecondStages {
-    originals: Option<Arc<dyn Originals>>,
-    places: Arc<Semaphore>,
-    time: Duration,
-}
-
-impl SecondStages {
-    /// Opens the place of the originals, if one is configured.
-    ///
-    /// # Errors
-    /// A folder or an address that cannot be used.
-    pub(crate) fn of(config: &ServeConfig) -> Result<Self, ServeError> {
-        let open = |place: &String| {
-            let max_bytes = config.limits.image_bytes as u64;
-            OriginalsSource::of_argument(place)
-                .open(config.downloads.client(), max_bytes)
-                .map_err(|problem| ServeError::Config {
-                    key: "originals".into(),
-                    problem,
-                })
-        };
-        let originals = config.originals.as_ref().map(open).transpose()?.flatten();
-        Ok(Self {
-            originals,
-            places: Arc::new(Semaphore::new(AT_ONCE)),
-            time: seconds(config.timeouts.rerank_seconds),
-        })
-    }
-
-    /// The place of the originals.
-    ///
-    /// # Errors
-    /// 422 where none is configured.
-    pub(crate) fn originals(&self) -> Result<&Arc<dyn Originals>, ApiError> {
-        self.originals.as_ref().ok_or_else(|| {
-            ApiError::unprocessable(
-                "rerank: this service does not know where the originals are; its configuration names them (`originals`)",
-            )
-        })
-    }
-}
 
 /// What is asked for.
 pub(crate) struct SecondStage {

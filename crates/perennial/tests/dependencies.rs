@@ -169,7 +169,7 @@ fn serve_gets_an_encoder_and_no_training() {
 #[test]
 fn connectors_know_no_models_and_no_http() {
     let below = below("perennial-connect");
-    for name in ["hyper", "axum", "ureq", "perennial-train", "perennial-data"] {
+    for name in ["hyper", "axum", "ureq", "perennial-train"] {
         assert!(!below.contains(name), "{name}");
     }
     assert!(

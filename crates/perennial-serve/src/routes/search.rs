@@ -284,10 +284,11 @@ fn second(
             false => Ok(None),
         };
     };
-    let most = service.config.limits.rerank;
+    let limits = &service.config.limits;
+    let most = limits.rerank.min(limits.results);
     if !(1..=most).contains(&hits) {
         return Err(ApiError::unprocessable(format!(
-            "rerank: got {hits}, must be 1 to {most} (limits.rerank)"
+            "rerank: got {hits}, must be 1 to {most} (limits.rerank and limits.results)"
         )));
     }
     if body.as_version.is_some() {
