@@ -29,8 +29,10 @@ pub fn clean(
 ) -> Result<CleanReport, ConnectError> {
     wait(async {
         let mut client = connect(address).await?;
-        let (found, migration) = open(&client, table, name).await?;
+        let (found, _) = open(&client, table, name).await?;
         lock(&client, &found, name).await?;
+        // Whoever held the lock before may have switched the view.
+        let (found, migration) = open(&client, table, name).await?;
         if let Some((view, true)) = &migration.view {
             return Err(ConnectError::Refused(format!(
                 "view {view} shows the vectors of {}; take it back first with `migrate rollback`",

@@ -34,7 +34,7 @@ pub struct RunReport {
     pub written: u64,
     /// Of those, copies of rows that came or changed after their turn.
     pub late: u64,
-    /// Copies that were removed because their row is gone.
+    /// Copies that were removed because their row, or its vector, is gone.
     pub removed: u64,
     /// Rows with a vector of which no copy can be made.
     pub skipped: Skipped,

@@ -50,7 +50,7 @@ pub(super) struct Done {
     pub(super) written: u64,
     /// Of those, copies of rows that came or changed after their turn.
     pub(super) late: u64,
-    /// Copies removed because their row is gone.
+    /// Copies removed because their row, or its vector, is gone.
     pub(super) removed: u64,
     /// Rows of which no copy can be made.
     pub(super) skipped: Skipped,

@@ -284,6 +284,12 @@ pub(super) async fn forget(
     migration: &str,
 ) -> Result<(), ConnectError> {
     let of_migrations = table_of(schema);
+    // A migration that another session is beginning must not be dropped with the table: its row shows only when that session is done.
+    client
+        .batch_execute(&format!(
+            "LOCK TABLE {of_migrations} IN ACCESS EXCLUSIVE MODE"
+        ))
+        .await?;
     let delete = format!("DELETE FROM {of_migrations} WHERE source_table = $1 AND name = $2");
     client.execute(&delete, &[&table, &migration]).await?;
     let left = client

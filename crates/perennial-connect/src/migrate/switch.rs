@@ -50,8 +50,10 @@ pub struct SwitchReport {
 pub fn switch(address: &Address, request: &SwitchRequest) -> Result<SwitchReport, ConnectError> {
     wait(async {
         let mut client = connect(address).await?;
-        let (table, migration) = open(&client, &request.table, &request.name).await?;
+        let (table, _) = open(&client, &request.table, &request.name).await?;
         lock(&client, &table, &request.name).await?;
+        // Whoever held the lock before may have switched the view.
+        let (table, migration) = open(&client, &request.table, &request.name).await?;
         let ours = migration.view.as_ref().map(|(view, _)| view);
         let view = request.view.as_ref().or(ours).ok_or_else(|| {
             ConnectError::Usage(format!(

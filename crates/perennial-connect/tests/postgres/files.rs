@@ -58,6 +58,10 @@ fn portions_come_in_any_order_and_may_repeat() {
     database.run("UPDATE items SET title = 'other' WHERE id = 5; DELETE FROM items WHERE id = 6");
     let report = run_quietly(&database, &from_file(&portion("c.csv"))).unwrap();
     assert_eq!((report.standing.changed, report.removed), (1, 1));
+    // One that loses its vector needs none, and its copy goes.
+    database.run("UPDATE items SET embedding = NULL WHERE id = 7");
+    let report = run_quietly(&database, &from_file(&portion("c.csv"))).unwrap();
+    assert_eq!((report.standing.changed, report.removed), (1, 1));
 }
 
 #[test]
