@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde::Serialize;
+use tokio_postgres::Client;
 
 use super::id::shown;
 use super::opened::{exists, open};
@@ -55,7 +56,11 @@ pub fn switch(address: &Address, request: &SwitchRequest) -> Result<SwitchReport
         // Whoever held the lock before may have switched the view.
         let (table, migration) = open(&client, &request.table, &request.name).await?;
         let ours = migration.view.as_ref().map(|(view, _)| view);
-        let view = request.view.as_ref().or(ours).ok_or_else(|| {
+        let asked = match &request.view {
+            Some(view) => Some(placed(&client, view).await?),
+            None => None,
+        };
+        let view = asked.as_ref().or(ours).ok_or_else(|| {
             ConnectError::Usage(format!(
                 "{} has no view yet; name the one that applications shall read with --view",
                 shown(&request.table, &request.name)
@@ -106,5 +111,29 @@ pub fn switch(address: &Address, request: &SwitchRequest) -> Result<SwitchReport
             shows: if request.to_new { "new" } else { "old" },
             standing,
         })
+    })
+}
+
+/// The view with its schema: a later session may have another search path, and must not make a second view of that name.
+async fn placed(client: &Client, view: &QualifiedName) -> Result<QualifiedName, ConnectError> {
+    if view.schema.is_some() {
+        return Ok(view.clone());
+    }
+    let row = client
+        .query_one(
+            "SELECT coalesce((SELECT n.nspname::text FROM pg_catalog.pg_class c \
+             JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass($1)), current_schema()::text)",
+            &[&view.sql()],
+        )
+        .await?;
+    let schema: Option<String> = row.try_get(0)?;
+    if schema.is_none() {
+        return Err(ConnectError::Usage(format!(
+            "the search path has no schema for the view {view}; name it as SCHEMA.VIEW"
+        )));
+    }
+    Ok(QualifiedName {
+        schema,
+        name: view.name.clone(),
     })
 }

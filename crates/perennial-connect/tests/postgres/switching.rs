@@ -50,7 +50,7 @@ fn a_view_shows_the_one_or_the_other() {
         view: None,
         ..to(false)
     };
-    assert_eq!(switch(&address, &back).unwrap().view, "items_live");
+    assert_eq!(switch(&address, &back).unwrap().view, "public.items_live");
     assert_eq!(database.one::<i32>(dims), 8);
     let report = clean(&address, &"items".parse().unwrap(), "new").unwrap();
     assert_eq!(report.dropped, "public.items_new");
