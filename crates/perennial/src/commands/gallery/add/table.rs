@@ -227,6 +227,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_id_that_occurs_twice_is_refused_before_a_row_is_stored() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.csv");
+        std::fs::write(&path, "id,text\n1,a\n2,b\n1,c\n").unwrap();
+        let mut arguments = TableArguments {
+            table: Some(path.clone()),
+            text_column: "text".to_owned(),
+            id_column: Some("id".to_owned()),
+        };
+        let table = TextTable::new(&path, &arguments, None);
+        let error = table.check().unwrap_err().to_string();
+        assert!(
+            error.contains("row 2") && error.contains("the id 1"),
+            "{error}"
+        );
+        arguments.id_column = None;
+        let table = TextTable::new(&path, &arguments, None);
+        assert_eq!(table.check().unwrap(), 3);
+    }
+
+    #[test]
     fn long_texts_are_cut_in_the_payload() {
         assert_eq!(shortened("größer"), "größer");
         for text in [
