@@ -32,13 +32,14 @@ impl Service {
             ),
             ..error
         })?;
-        let _turn = self.inference.tried.loading.lock().await;
+        let turn = Arc::clone(&self.inference.tried.loading).lock_owned().await;
         // Whoever was first may have loaded it.
         if let Some(model) = self.in_memory(&name) {
             return Ok(model);
         }
         let service = Arc::clone(self);
         blocking(move || {
+            let _turn = turn;
             let inference = &service.inference;
             let model = inference
                 .encoders

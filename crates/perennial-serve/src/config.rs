@@ -156,7 +156,8 @@ pub struct Timeouts {
     pub header_seconds: f64,
     /// From the headers to the answer. A body that is not there by then is 408.
     pub request_seconds: f64,
-    /// For the second stage of a search, less than `request_seconds`: what is not embedded again by then keeps its place.
+    /// For the second stage of a search: what is not embedded again by then keeps its place. Keep it well below `request_seconds`, within which
+    /// the whole search must be answered.
     pub rerank_seconds: f64,
     /// The same limit as `request_seconds` for swaps, uploads of models and snapshots.
     pub long_request_seconds: f64,

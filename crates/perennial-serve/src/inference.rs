@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use perennial_encode::Prepared;
+use perennial_encode::{Prepared, Values};
 use perennial_upgrade::{EncoderLoader, LoadedModel, StoredProbes};
 use tokio::task::{JoinHandle, JoinSet};
 use tracing::Instrument;
@@ -81,7 +81,7 @@ impl Inference {
 
     /// Embeds inputs with several encoders at the same time. Each input is prepared once for encoders that want the same values.
     ///
-    /// **Shapes**: the result is one `[n, d]` for each encoder, in their order.
+    /// **Shapes**: the result is one `[n, d]` for each encoder, in their order, with the tokens that it was given.
     ///
     /// # Errors
     /// Those of [`embed`](Self::embed), of any encoder.
@@ -89,9 +89,11 @@ impl Inference {
         self: &Arc<Self>,
         encoders: &[Arc<LoadedModel>],
         inputs: Vec<ReceivedInput>,
-    ) -> Result<Vec<Vec<f32>>, ApiError> {
+    ) -> Result<Vec<(Vec<f32>, u64)>, ApiError> {
         if let [one] = encoders {
-            return Ok(vec![self.embed(one, inputs).await?]);
+            let prepared = self.preparer.prepare(one, inputs).await?;
+            let rows = self.batcher.encode(one, &prepared).await?;
+            return Ok(vec![(rows, tokens(&prepared))]);
         }
         // Dropped with the request, so that what has not started is skipped.
         let mut tasks = JoinSet::new();
@@ -107,7 +109,7 @@ impl Inference {
             };
             tasks.spawn(task.in_current_span());
         }
-        let mut embedded = vec![Vec::new(); encoders.len()];
+        let mut embedded = vec![(Vec::new(), 0); encoders.len()];
         while let Some(group) = tasks.join_next().await {
             for (place, rows) in group.map_err(ApiError::internal)?? {
                 embedded[place] = rows;
@@ -120,14 +122,15 @@ impl Inference {
         self: &Arc<Self>,
         encoders: Vec<(usize, Arc<LoadedModel>)>,
         prepared: &Arc<Vec<Prepared>>,
-    ) -> Result<Vec<(usize, Vec<f32>)>, ApiError> {
+    ) -> Result<Vec<(usize, (Vec<f32>, u64))>, ApiError> {
+        let tokens = tokens(prepared);
         let mut tasks = JoinSet::new();
         for (place, encoder) in encoders {
             let inference = Arc::clone(self);
             let prepared = Arc::clone(prepared);
             let task = async move {
                 let rows = inference.batcher.encode(&encoder, &prepared).await?;
-                Ok::<_, ApiError>((place, rows))
+                Ok::<_, ApiError>((place, (rows, tokens)))
             };
             tasks.spawn(task.in_current_span());
         }
@@ -137,6 +140,15 @@ impl Inference {
         }
         Ok(embedded)
     }
+}
+
+/// The tokens of all texts among some inputs.
+pub(crate) fn tokens(inputs: &[Prepared]) -> u64 {
+    let tokens = inputs.iter().map(|input| match &input.values {
+        Values::Tokens(tokens) => tokens.len() as u64,
+        Values::Pixels(_) => 0,
+    });
+    tokens.sum()
 }
 
 /// Encoders with their places, by what they make of an input before they encode it.

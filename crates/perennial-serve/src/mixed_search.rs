@@ -321,11 +321,11 @@ async fn embed(service: &Arc<Service>, source: Source) -> Result<Embedded, ApiEr
         .chain(old.values())
         .map(Arc::clone)
         .collect();
-    let mut embedded = service
+    let embedded = service
         .inference
         .embed_by_all(&encoders, vec![input])
-        .await?
-        .into_iter();
+        .await?;
+    let mut embedded = embedded.into_iter().map(|(vectors, _)| vectors);
     let new = embedded.next().unwrap_or_default();
     Ok(Embedded {
         new,

@@ -81,14 +81,18 @@ impl Preparer {
         inputs: Vec<ReceivedInput>,
     ) -> Result<Vec<Prepared>, ApiError> {
         let count = inputs.len();
-        let (words, most) = match inputs.first() {
-            Some(ReceivedInput::Text(..)) => ("texts", self.max_texts),
-            _ => ("images", self.max_images),
-        };
-        if !(1..=most).contains(&count) {
-            return Err(ApiError::unprocessable(format!(
-                "expected 1 to {most} {words}, got {count}"
-            )));
+        let is_picture = |input: &&ReceivedInput| matches!(input, ReceivedInput::Picture(_));
+        let pictures = inputs.iter().filter(is_picture).count();
+        // Each kind on its own: a text in front must not let in as many pictures as there may be texts.
+        for (found, most, words) in [
+            (pictures, self.max_images, "images"),
+            (count - pictures, self.max_texts, "texts"),
+        ] {
+            if count == 0 || found > most {
+                return Err(ApiError::unprocessable(format!(
+                    "expected 1 to {most} {words}, got {found}"
+                )));
+            }
         }
         let mut prepared: Vec<Option<Prepared>> = vec![None; count];
         // Dropped with the request, so that inputs not yet started are skipped.

@@ -13,8 +13,8 @@ const UNUSED: Duration = Duration::from_secs(600);
 #[derive(Default)]
 pub(crate) struct Tried {
     kept: Mutex<Option<Kept>>,
-    /// Held during a load: one at a time.
-    pub(crate) loading: tokio::sync::Mutex<()>,
+    /// Held by the thread that loads, to its end: one load at a time, even where clients leave.
+    pub(crate) loading: Arc<tokio::sync::Mutex<()>>,
 }
 
 struct Kept {

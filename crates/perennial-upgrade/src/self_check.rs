@@ -9,7 +9,8 @@ use perennial_encode::Prepared;
 const TOLERANCE: f64 = 1e-3;
 
 /// Encodes fixed pictures, texts or both, alone and together: embeddings must be finite, of unit length, of the version's dimension, and must
-/// not depend on what else is in the batch. Blocks for two forward passes; the first of a network is its warm-up as well.
+/// not depend on what else is in the batch. Blocks for one forward pass of all
+/// of them and one of each; the first is the warm-up of a network as well.
 ///
 /// **Errors**: what is wrong, in words.
 pub fn run(model: &LoadedModel) -> Result<(), String> {

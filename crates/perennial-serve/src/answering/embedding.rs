@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use perennial_bridge::Index;
 use perennial_core::{Modality, normalize_rows};
-use perennial_encode::{InputType, Prepared, Values};
+use perennial_encode::InputType;
 use perennial_upgrade::LoadedModel;
 use serde_json::json;
 
 use super::choice::{Choice, Encoder, Way};
 use crate::error::{ApiError, Code};
 use crate::images::EncodedImage;
+use crate::inference::tokens;
 use crate::preparing::ReceivedInput;
 use crate::service::{Service, blocking};
 use crate::upstream::{Asked, Embedded};
@@ -28,7 +29,7 @@ impl Encoder {
                 let inference = &service.inference;
                 let prepared = inference.preparer.prepare(model, inputs).await;
                 let prepared = prepared.map_err(|error| not_accepted(model, error))?;
-                let tokens = prepared.iter().map(tokens).sum();
+                let tokens = tokens(&prepared);
                 let vectors = inference.batcher.encode(model, &prepared).await?;
                 Ok(Embedded { vectors, tokens })
             }
@@ -138,7 +139,7 @@ async fn both(
     let embedded = embedded.await.map_err(|error| not_accepted(new, error))?;
     let mut embedded = embedded
         .into_iter()
-        .map(|vectors| Embedded { vectors, tokens: 0 });
+        .map(|(vectors, tokens)| Embedded { vectors, tokens });
     match (embedded.next(), embedded.next()) {
         (Some(old), Some(new)) => Ok((old, new)),
         _ => Err(ApiError::internal("fewer embeddings than encoders")),
@@ -167,14 +168,6 @@ fn received(
         false => ReceivedInput::Text(input.clone(), input_type.unwrap_or_default()),
     });
     inputs.collect()
-}
-
-/// The tokens of a text.
-fn tokens(input: &Prepared) -> u64 {
-    match &input.values {
-        Values::Tokens(tokens) => tokens.len() as u64,
-        Values::Pixels(_) => 0,
-    }
 }
 
 fn no_direction(error: perennial_bridge::BridgeError) -> ApiError {

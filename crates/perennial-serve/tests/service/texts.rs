@@ -119,6 +119,30 @@ fn both_towers_answer_in_one_space() {
 }
 
 #[test]
+fn a_text_in_front_lets_no_more_pictures_in() {
+    let mut setup = Setup::new(&[]);
+    publish_outside(&setup.registry, outside_draft(3, true), "0.3");
+    setup.registry.set_alias("live", "v0001").unwrap();
+    setup.config.limits.images = 1;
+    let service = setup.start();
+    let picture = image(RED);
+    let items = json!([
+        {"id": 1, "text": "rg"},
+        {"id": 2, "image": picture},
+        {"id": 3, "image": picture},
+    ]);
+    let refused = service.call("POST", "/gallery/items:batch", &json!({ "items": items }));
+    let message = refused.expect(422)["error"]["message"].to_string();
+    assert!(
+        message.contains("expected 1 to 1 images, got 2"),
+        "{message}"
+    );
+    let items = json!([{"id": 1, "text": "rg"}, {"id": 2, "image": picture}]);
+    let stored = service.call("POST", "/gallery/items:batch", &json!({ "items": items }));
+    stored.expect(200);
+}
+
+#[test]
 fn versions_with_files_are_added_from_a_folder_and_survive_a_restart_with_probes() {
     let service = Setup::new(&["0"]).start();
     let other = tempfile::tempdir().unwrap();

@@ -1,5 +1,6 @@
 //! Storing the texts of a table: each row becomes an item with its text in the payload.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -15,6 +16,7 @@ use serde_json::{Map, Value, json};
 use super::origin::{ORIGIN, check_origin};
 use super::remote::Remote;
 use crate::embedding::encode_by_length;
+use crate::exit_status::usage;
 use crate::interrupt::Interrupt;
 use crate::progress::CountedProgress;
 use crate::terminal::Terminal;
@@ -80,9 +82,18 @@ impl<'a> TextTable<'a> {
     pub fn check(&self) -> anyhow::Result<u64> {
         let mut reader = open_texts(self.path, &self.columns)?;
         let mut count = 0;
+        let mut ids = BTreeSet::new();
         while let Some(rows) = reader.next(ROWS)? {
             for row in rows {
-                self.row(row, count).id.check()?;
+                let id = self.row(row, count).id;
+                id.check()?;
+                // The later row would take the place of the earlier one.
+                if self.columns.id.is_some() && !ids.insert(id.clone()) {
+                    return Err(usage(format!(
+                        "{}: row {count}: the id {id} occurs before; every row needs an id of its own",
+                        self.path.display()
+                    )));
+                }
                 count += 1;
             }
         }
@@ -214,6 +225,27 @@ fn shortened(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_id_that_occurs_twice_is_refused_before_a_row_is_stored() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.csv");
+        std::fs::write(&path, "id,text\n1,a\n2,b\n1,c\n").unwrap();
+        let mut arguments = TableArguments {
+            table: Some(path.clone()),
+            text_column: "text".to_owned(),
+            id_column: Some("id".to_owned()),
+        };
+        let table = TextTable::new(&path, &arguments, None);
+        let error = table.check().unwrap_err().to_string();
+        assert!(
+            error.contains("row 2") && error.contains("the id 1"),
+            "{error}"
+        );
+        arguments.id_column = None;
+        let table = TextTable::new(&path, &arguments, None);
+        assert_eq!(table.check().unwrap(), 3);
+    }
 
     #[test]
     fn long_texts_are_cut_in_the_payload() {
