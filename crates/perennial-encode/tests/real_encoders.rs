@@ -47,6 +47,7 @@ fn published_encoders_give_the_embeddings_of_their_reference_runtimes() {
         );
         return;
     };
+    let mut compared = 0;
     for (name, tolerance) in ENCODERS {
         let folder = Path::new(&encoders).join(name);
         if !folder.is_dir() {
@@ -100,6 +101,7 @@ fn published_encoders_give_the_embeddings_of_their_reference_runtimes() {
                     .collect()
             }
         };
+        assert_eq!(shape[0], batch.len());
         let together = model.encode(&batch).unwrap();
         let alone: Vec<f32> = batch
             .iter()
@@ -123,5 +125,7 @@ fn published_encoders_give_the_embeddings_of_their_reference_runtimes() {
         );
         assert!(difference <= tolerance, "{name}: {difference:e}");
         assert!(batched <= 2e-6, "{name}: {batched:e}");
+        compared += 1;
     }
+    assert!(compared > 0, "no encoder in {}", Path::new(&encoders).display());
 }
