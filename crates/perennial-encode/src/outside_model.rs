@@ -73,7 +73,7 @@ impl OutsideModel {
     /// Loads an encoder from the folder with its files; their sizes and hashes have been compared with the description by then.
     ///
     /// # Errors
-    /// See [`LoadModelError`]. A graph is not run, so an output of another length is found with the first embedding.
+    /// See [`LoadModelError`]. The length of a graph's output is not compared with `dim`; another one is found with the first embedding.
     pub fn load(
         name: &str,
         dim: usize,
