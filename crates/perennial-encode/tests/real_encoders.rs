@@ -127,5 +127,9 @@ fn published_encoders_give_the_embeddings_of_their_reference_runtimes() {
         assert!(batched <= 2e-6, "{name}: {batched:e}");
         compared += 1;
     }
-    assert!(compared > 0, "no encoder in {}", Path::new(&encoders).display());
+    assert!(
+        compared > 0,
+        "no encoder in {}",
+        Path::new(&encoders).display()
+    );
 }
