@@ -92,6 +92,13 @@ impl OutsideModel {
                     "it is not a plain name of a file in the encoder's folder",
                 ));
             }
+            // A graph names its data itself, and only what the description lists has been compared with a hash.
+            if !spec.files.iter().any(|listed| listed.name == file) {
+                return Err(std::io::Error::new(
+                    std::io::ErrorKind::NotFound,
+                    "it is not listed in encoder.files",
+                ));
+            }
             read_at_most(folder.join(file), limit)
         };
         let model = Self::from_files(name, dim, spec, &read, Vec::new())?;
