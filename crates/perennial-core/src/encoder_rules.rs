@@ -186,7 +186,7 @@ fn check_preparation(preparation: &ImagePreparation) -> Result<(), VersionError>
 mod tests {
     use crate::version::ModelVersion;
 
-    /// A two-tower model; the hash over the list of files is written by the test below.
+    /// A two-tower model.
     const EXAMPLE: &str = include_str!("../testdata/outside.toml");
 
     fn error_after(from: &str, to: &str) -> String {

@@ -57,7 +57,8 @@ const TOKENIZER: &str = "tokenizer.json";
 /// The name of a table among a version's files.
 const TABLE: &str = "table.safetensors";
 
-/// Reads what an encoder is, from an ONNX file, a safetensors table, or a folder. Loads it and runs it once or twice.
+/// Reads what an encoder is, from an ONNX file, a safetensors table, or a folder. Loads it and runs it on a few short inputs, and on the
+/// longest text if that has at most 1,024 tokens.
 ///
 /// # Errors
 /// See [`ImportError`]: what is missing and how to say it, files and keys that do not fit, a graph that cannot be used.

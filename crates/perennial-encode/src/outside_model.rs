@@ -73,7 +73,7 @@ impl OutsideModel {
     /// Loads an encoder from the folder with its files; their sizes and hashes have been compared with the description by then.
     ///
     /// # Errors
-    /// See [`LoadModelError`]. A graph is not run, so an output of another length is found with the first embedding.
+    /// See [`LoadModelError`]. The length of a graph's output is not compared with `dim`; another one is found with the first embedding.
     pub fn load(
         name: &str,
         dim: usize,
@@ -90,6 +90,13 @@ impl OutsideModel {
             if file.contains(['/', '\\', ':']) || file.starts_with('.') {
                 return Err(std::io::Error::other(
                     "it is not a plain name of a file in the encoder's folder",
+                ));
+            }
+            // A graph names its data itself, and only what the description lists has been compared with a hash.
+            if !spec.files.iter().any(|listed| listed.name == file) {
+                return Err(std::io::Error::new(
+                    std::io::ErrorKind::NotFound,
+                    "it is not listed in encoder.files",
                 ));
             }
             read_at_most(folder.join(file), limit)

@@ -15,11 +15,11 @@ mod error;
 mod timm;
 mod transformers;
 
-use std::fs::File;
-use std::io::Read;
+use std::io;
 use std::path::Path;
 
 use perennial_core::outside_encoder::{ChannelOrder, ImagePreparation, Interpolation, Resize};
+use perennial_core::read_at_most;
 use serde_json::Value;
 
 use crate::preparation::check_preparation;
@@ -27,8 +27,10 @@ use constants::{
     BYTE, CLIP_MEAN, CLIP_STD, DEFAULT_CROP, DEFAULT_SIZE, IMAGENET_MEAN, IMAGENET_STD,
 };
 use document::Document;
-use error::MAX_BYTES;
 pub use error::{NAMES, PresetError};
+
+/// The largest configuration file that is read, in bytes.
+const MAX_BYTES: u64 = 1 << 20;
 
 /// The preparation with a name of [`NAMES`], for a square input of `size` pixels a side, or of 224.
 ///
@@ -66,17 +68,9 @@ pub fn from_config(file: &Path) -> Result<ImagePreparation, PresetError> {
         path: file.to_owned(),
         source,
     };
-    let mut text = String::new();
-    let opened = File::open(file).map_err(unread)?;
-    opened
-        .take(MAX_BYTES + 1)
-        .read_to_string(&mut text)
-        .map_err(unread)?;
-    if text.len() as u64 > MAX_BYTES {
-        return Err(PresetError::TooLarge {
-            path: file.to_owned(),
-        });
-    }
+    let content = read_at_most(file, MAX_BYTES).map_err(unread)?;
+    let text = String::from_utf8(content)
+        .map_err(|error| unread(io::Error::new(io::ErrorKind::InvalidData, error)))?;
     preparation_from_json(&file.display().to_string(), &text)
 }
 

@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use perennial_core::EncoderFile;
 use perennial_encode::import::{self, ImportOptions};
 use perennial_encode::{Encoder, Input, InputType, OutsideModel, Prepared, Values};
 use safetensors::SafeTensors;
@@ -47,6 +48,7 @@ fn published_encoders_give_the_embeddings_of_their_reference_runtimes() {
         );
         return;
     };
+    let mut compared = 0;
     for (name, tolerance) in ENCODERS {
         let folder = Path::new(&encoders).join(name);
         if !folder.is_dir() {
@@ -65,13 +67,18 @@ fn published_encoders_give_the_embeddings_of_their_reference_runtimes() {
         )
         .unwrap();
         let published = tempfile::tempdir().unwrap();
+        let mut spec = imported.spec;
         for (file, source) in &imported.files {
-            std::fs::copy(source, published.path().join(file)).unwrap();
+            let bytes = std::fs::copy(source, published.path().join(file)).unwrap();
+            spec.files.push(EncoderFile {
+                name: file.clone(),
+                sha256: String::new(),
+                bytes,
+            });
         }
         let import = started.elapsed();
         let started = std::time::Instant::now();
-        let model =
-            OutsideModel::load(name, imported.dim, &imported.spec, published.path()).unwrap();
+        let model = OutsideModel::load(name, imported.dim, &spec, published.path()).unwrap();
         let load = started.elapsed();
         let content = std::fs::read(folder.join("reference.safetensors")).unwrap();
         let tensors = SafeTensors::deserialize(&content).unwrap();
@@ -100,6 +107,7 @@ fn published_encoders_give_the_embeddings_of_their_reference_runtimes() {
                     .collect()
             }
         };
+        assert_eq!(shape[0], batch.len());
         let together = model.encode(&batch).unwrap();
         let alone: Vec<f32> = batch
             .iter()
@@ -123,5 +131,11 @@ fn published_encoders_give_the_embeddings_of_their_reference_runtimes() {
         );
         assert!(difference <= tolerance, "{name}: {difference:e}");
         assert!(batched <= 2e-6, "{name}: {batched:e}");
+        compared += 1;
     }
+    assert!(
+        compared > 0,
+        "no encoder in {}",
+        Path::new(&encoders).display()
+    );
 }

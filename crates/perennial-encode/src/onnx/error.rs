@@ -72,7 +72,9 @@ pub enum GraphError {
         location: String,
     },
     /// Data beside the graph that is not one of the encoder's files.
-    #[error("{file} needs {missing}, which is not there; copy it from where the graph came")]
+    #[error(
+        "{file} needs {missing}, which is not there, or not listed in encoder.files; copy it from where the graph came and import again"
+    )]
     ExternalMissing {
         /// The file.
         file: String,

@@ -172,7 +172,7 @@ impl<'a> GraphFile<'a> {
             .any(|operator| operator.contains("DynamicQuantize"))
     }
 
-    /// One file for each kind of node, with nothing but that node, to ask a runtime about each alone.
+    /// One file for each node, with nothing but that node, to ask a runtime about each alone.
     pub(crate) fn alone(&self) -> impl Iterator<Item = (String, Vec<u8>)> {
         self.nodes
             .iter()
@@ -190,8 +190,8 @@ impl<'a> GraphFile<'a> {
             })
     }
 
-    /// The version of the standard operators.
-    pub(crate) fn opset(&mut self, message: &'a [u8]) -> Result<(), Malformed> {
+    /// Keeps the version of one domain's operators.
+    fn opset(&mut self, message: &'a [u8]) -> Result<(), Malformed> {
         let (mut domain, mut version) = ("", 0);
         for field in Fields::of(message) {
             match field? {
@@ -245,12 +245,24 @@ impl<'a> GraphFile<'a> {
                         self.tensors.insert(tensor.name, tensor.dims);
                     }
                 }
-                11 if depth == 0 => self
-                    .inputs
-                    .push(declared(bytes(value).map_err(damaged)?).map_err(damaged)?),
-                12 if depth == 0 => self
-                    .outputs
-                    .push(declared(bytes(value).map_err(damaged)?).map_err(damaged)?),
+                11..=13 => {
+                    let declaration = bytes(value).map_err(damaged)?;
+                    if nests_sequences(declaration).map_err(damaged)? {
+                        return Err(GraphError::Unsupported {
+                            file: file.to_owned(),
+                            what: vec!["sequences of sequences".to_owned()],
+                        });
+                    }
+                    match field {
+                        11 if depth == 0 => {
+                            self.inputs.push(declared(declaration).map_err(damaged)?)
+                        }
+                        12 if depth == 0 => {
+                            self.outputs.push(declared(declaration).map_err(damaged)?)
+                        }
+                        _ => {}
+                    }
+                }
                 15 => {
                     return Err(GraphError::Unsupported {
                         file: file.to_owned(),
@@ -464,6 +476,25 @@ fn element_size(element: u64) -> Option<u64> {
         7 | 11 | 13 => Some(8),
         _ => None,
     }
+}
+
+/// Whether a value is declared as sequences of sequences: the runtime reads these by recursion, as deep as the file goes.
+fn nests_sequences(declaration: &[u8]) -> Result<bool, Malformed> {
+    let mut open = vec![declaration];
+    // To the type, its sequence, the type of the elements, and a sequence again.
+    for step in [2, 4, 1, 4] {
+        let mut inner = Vec::new();
+        for message in open {
+            for field in Fields::of(message) {
+                let (field, value) = field?;
+                if field == step {
+                    inner.push(bytes(value)?);
+                }
+            }
+        }
+        open = inner;
+    }
+    Ok(!open.is_empty())
 }
 
 fn declared(message: &[u8]) -> Result<Declared, Malformed> {

@@ -1,7 +1,8 @@
 use std::path::PathBuf;
 
 use perennial_core::{
-    ChannelOrder, Graph, ImagePreparation, ImageTower, Interpolation, Pooling, Resize, TextTower,
+    ChannelOrder, EncoderFile, Graph, ImagePreparation, ImageTower, Interpolation, Pooling, Resize,
+    TextTower,
 };
 
 use super::*;
@@ -24,7 +25,20 @@ fn graph(file: &str, output: &str, pooling: Pooling) -> Graph {
     }
 }
 
+fn listed(name: &str) -> EncoderFile {
+    EncoderFile {
+        name: name.to_owned(),
+        sha256: String::new(),
+        bytes: 1,
+    }
+}
+
 fn encoder(image: Option<Graph>, text: Option<Graph>) -> OutsideEncoder {
+    let graphs = image.iter().chain(&text).map(|graph| graph.file.as_str());
+    let files = graphs
+        .chain(["tokenizer.json", "external.onnx.data"])
+        .map(listed)
+        .collect();
     let preparation = ImagePreparation {
         size: [8, 8],
         resize: Resize::ShortestSide(8),
@@ -44,7 +58,7 @@ fn encoder(image: Option<Graph>, text: Option<Graph>) -> OutsideEncoder {
             query_prefix: "query: ".to_owned(),
             document_prefix: String::new(),
         }),
-        files: Vec::new(),
+        files,
     }
 }
 
@@ -341,6 +355,19 @@ fn data_beside_a_graph_must_be_there() {
     // Shorter than the graph says.
     std::fs::write(temporary.path().join("external.onnx.data"), [0; 100]).unwrap();
     assert!(OutsideModel::load("v0001", 4, &spec, temporary.path()).is_err());
+}
+
+#[test]
+fn data_that_are_not_listed_are_not_read() {
+    let mut spec = encoder(
+        Some(graph("external.onnx", "features", Pooling::None)),
+        None,
+    );
+    spec.files.retain(|file| file.name != "external.onnx.data");
+    assert_refused(
+        OutsideModel::load("v0001", 4, &spec, &folder()),
+        &["external.onnx.data", "not listed"],
+    );
 }
 
 #[test]

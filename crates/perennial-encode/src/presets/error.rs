@@ -10,9 +10,6 @@ use crate::preparation::PreparationError;
 /// The names of the presets.
 pub const NAMES: [&str; 3] = ["timm", "torchvision", "clip"];
 
-/// The largest configuration file that is read, in bytes.
-pub(super) const MAX_BYTES: u64 = 1 << 20;
-
 /// A preparation that is not known, or a configuration that does not describe one.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -30,12 +27,6 @@ pub enum PresetError {
         path: PathBuf,
         /// Why.
         source: io::Error,
-    },
-    /// The file is larger than any such file.
-    #[error("{} has more than {MAX_BYTES} bytes; it is no configuration of a preparation", path.display())]
-    TooLarge {
-        /// The file.
-        path: PathBuf,
     },
     /// The file is no JSON.
     #[error("{file} is no JSON: {source}")]

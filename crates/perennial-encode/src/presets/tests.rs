@@ -262,6 +262,11 @@ fn what_is_not_supported_is_named() {
 fn files_are_bounded() {
     let missing = from_config(Path::new("no such folder/config.json")).unwrap_err();
     assert!(missing.to_string().contains("no such folder"), "{missing}");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.json");
+    std::fs::write(&path, " ".repeat(MAX_BYTES as usize + 1)).unwrap();
+    let large = from_config(&path).unwrap_err();
+    assert!(large.to_string().contains("more than the limit"), "{large}");
 }
 
 proptest! {

@@ -142,6 +142,30 @@ fn graphs_within_graphs_end() {
 }
 
 #[test]
+fn sequences_of_sequences_are_refused() {
+    let declaration = |levels: usize| {
+        let mut kind = message(&[(1, b"")]);
+        for _ in 0..levels {
+            let sequence = message(&[(1, &kind)]);
+            kind = message(&[(4, &sequence)]);
+        }
+        message(&[(2, &kind)])
+    };
+    // An input, an output, and what lies between.
+    for field in [11, 12, 13] {
+        let read = |levels: usize| {
+            let graph = message(&[(field, &declaration(levels))]);
+            GraphFile::read("a.onnx", &file(&graph)).map(drop)
+        };
+        assert_eq!(read(1), Ok(()));
+        for levels in [2, 2_000] {
+            let error = read(levels).unwrap_err();
+            assert!(matches!(error, GraphError::Unsupported { .. }), "{error}");
+        }
+    }
+}
+
+#[test]
 fn other_files_are_named() {
     for (content, part) in [
         (&b""[..], "empty"),
