@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::checksum::sha256_hex;
 use crate::space::Modality;
 
+/// The file of a version that holds the embeddings of fixed inputs, as they were at its import.
+pub const CANARY_FILE: &str = "canaries.safetensors";
+
 /// The largest height or width of a network's input, in pixels.
 pub const MAX_INPUT_SIDE: usize = 4096;
 /// The largest number of pixels to which the shorter side of a picture may be scaled.
@@ -40,9 +43,10 @@ impl OutsideEncoder {
     }
 
     /// The SHA-256 of the list of files, which stands for all of their contents: of one line `NAME SHA256 BYTES` for each file, in the order
-    /// of the names, each with a line feed at its end.
+    /// of the names, each with a line feed at its end. Without [`CANARY_FILE`]: what was measured at an import is not what embeddings depend on,
+    /// so a second import of the same files is the same encoder.
     pub fn files_sha256(&self) -> String {
-        let mut files: Vec<&EncoderFile> = self.files.iter().collect();
+        let mut files: Vec<&EncoderFile> = self.without_canaries().collect();
         files.sort_by_key(|file| &file.name);
         let mut list = String::new();
         for file in files {
@@ -50,6 +54,19 @@ impl OutsideEncoder {
                 .expect("writing to a String cannot fail");
         }
         sha256_hex(list.as_bytes())
+    }
+
+    /// The files that embeddings depend on.
+    fn without_canaries(&self) -> impl Iterator<Item = &EncoderFile> {
+        self.files.iter().filter(|file| file.name != CANARY_FILE)
+    }
+
+    /// The same encoder, described by what its embeddings depend on.
+    pub(crate) fn identity(&self) -> Self {
+        Self {
+            files: self.without_canaries().cloned().collect(),
+            ..self.clone()
+        }
     }
 
     /// The sizes of all files together, in bytes.

@@ -302,7 +302,7 @@ impl ModelVersion {
                 &network.preprocessing,
             )),
             VersionEncoder::Outside(outside) => {
-                serde_json::to_vec(&(&self.weights_sha256, outside))
+                serde_json::to_vec(&(&self.weights_sha256, outside.identity()))
             }
         };
         let content = content.expect("a version has string keys");

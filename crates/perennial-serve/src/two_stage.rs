@@ -12,7 +12,7 @@ use perennial_upgrade::{LoadedModel, rerank};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout_at;
 
-use crate::error::ApiError;
+use crate::error::{ApiError, Code};
 use crate::mixed_search::Found;
 use crate::reembedding::{Embedded, Fetched, commit, embed_originals, fetch};
 use crate::service::{Service, blocking};
@@ -54,7 +54,7 @@ pub(crate) struct Ranked {
 /// Ranks the first hits again.
 ///
 /// # Errors
-/// 422 where no originals are configured or the query is not of the live version, 429 for a full queue, and those of the gallery. That an original
+/// 422 where no originals are configured or the query is not of the live version, and those of the gallery. A full queue ends the stage early. That an original
 /// cannot be used is no error, nor that what was embedded cannot be stored.
 pub(crate) async fn second_stage(
     service: &Arc<Service>,
@@ -96,10 +96,13 @@ pub(crate) async fn second_stage(
         let embedding = embed_originals(service, &model, fetched?);
         let embedded = timeout_at(deadline, embedding).await;
         work.ranked.embedding += start.elapsed();
-        let Ok(embedded) = embedded else {
-            break;
-        };
-        work.take_in(embedded?);
+        match embedded {
+            Ok(Ok(embedded)) => work.take_in(embedded),
+            // A full queue costs the rest of the second stage, as slow originals do, and not the hits.
+            Ok(Err(error)) if error.code == Code::TooManyRequests => break,
+            Ok(Err(error)) => return Err(error),
+            Err(_) => break,
+        }
     }
     drop(place);
     let Work {

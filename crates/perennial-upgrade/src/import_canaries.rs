@@ -4,13 +4,11 @@
 
 use std::path::Path;
 
+use perennial_core::outside_encoder::CANARY_FILE;
 use perennial_core::{ModelVersion, Registry, read_at_most};
 
 use crate::loaded_model::{EncoderLoader, LoadError, LoadedModel};
 use crate::probe_file::{Compared, MAX_FILE_BYTES, Probes, TOLERANCE, metadata};
-
-/// The name of their file in a version's folder.
-pub const CANARY_FILE: &str = "canaries.safetensors";
 
 const FORMAT: &str = "perennial-canaries";
 
@@ -173,7 +171,7 @@ mod tests {
         // Without canaries, nothing is compared.
         let model = LoadedModel::load(&Loader(0.5), &registry, first.clone()).unwrap();
         drop(model);
-        let model = LoadedModel::load(&Loader(0.0), &registry, first).unwrap();
+        let model = LoadedModel::load(&Loader(0.0), &registry, first.clone()).unwrap();
         crate::self_check::run(&model).unwrap();
         assert_eq!(
             crate::self_check::warm_up(&model).unwrap(),
@@ -182,6 +180,9 @@ mod tests {
         files.push(file(CANARY_FILE, &canaries_of(&model).unwrap()));
 
         let version = registry.publish_files(texts(), &files).unwrap();
+        // What was measured is no part of what the encoder is.
+        assert_eq!(version.weights_sha256, first.weights_sha256);
+        assert_eq!(version.space().fingerprint, first.space().fingerprint);
         let load = |turn| LoadedModel::load(&Loader(turn), &registry, version.clone());
         assert_eq!(load(0.001).unwrap().name(), "v0002");
         let error = load(0.1).err().unwrap().to_string();

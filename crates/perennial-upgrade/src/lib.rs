@@ -61,7 +61,7 @@ pub use certify::CertificateRequest;
 pub use chain::{BridgePath, Chain, ChainRoute, ChainVersion, OldHalf, RouteResult};
 pub use evaluation_data::{EvaluationData, FitPairs, Names, Rows, Task, Truth};
 pub use finding::Finding;
-pub use import_canaries::{CANARY_FILE, canaries_of};
+pub use import_canaries::canaries_of;
 pub use insertion::Insertion;
 pub use loaded_model::{EncoderLoader, LoadError, LoadedModel, simplex_of, store_space};
 pub use mapped_copies::{MappedPermission, MappedRefused};

@@ -11,6 +11,13 @@ use super::wire::{self, Fields, Malformed, Value, bytes, text};
 
 /// Graphs within graphs (branches and loops) below which a file is refused.
 const DEPTH: usize = 8;
+/// Nodes above which a graph is refused, those of its branches and loops included. An empty node takes two bytes of a file and a hundred times
+/// that in memory.
+const NODES: usize = 1 << 18;
+/// Inputs, initialised ones included, and outputs above which a file is not read on.
+const DECLARED: usize = 1 << 14;
+/// Inputs that a run must give, and outputs, above which a graph is refused: for each of them the nodes are walked.
+const OPEN: usize = 256;
 /// Elements above which a tensor is refused, whatever it is for: 2^31, 8 GB of f32.
 const ELEMENTS: u64 = 1 << 31;
 /// Elements above which the result of an operator that only repeats values is refused: 2^28, 1 GB of f32.
@@ -57,6 +64,8 @@ pub(crate) struct GraphFile<'a> {
     pub inputs: Vec<Declared>,
     pub outputs: Vec<Declared>,
     pub nodes: Vec<Node<'a>>,
+    /// Nodes so far, those of nested graphs included.
+    walked: usize,
     /// All operators, those of nested graphs included.
     pub operators: BTreeSet<String>,
     /// Files that hold tensors' data.
@@ -111,6 +120,9 @@ impl<'a> GraphFile<'a> {
         graph
             .inputs
             .retain(|input| !graph.tensors.contains_key(input.name.as_str()));
+        if graph.inputs.len().max(graph.outputs.len()) > OPEN {
+            return Err(too_many(file, "inputs without values or outputs", OPEN));
+        }
         graph.check_repeats(file)?;
         Ok(graph)
     }
@@ -227,6 +239,10 @@ impl<'a> GraphFile<'a> {
             let (field, value) = field.map_err(damaged)?;
             match field {
                 1 => {
+                    self.walked += 1;
+                    if self.walked > NODES {
+                        return Err(too_many(file, "nodes", NODES));
+                    }
                     let node = self.node(file, bytes(value).map_err(damaged)?, depth)?;
                     self.operators.insert(node.operator.clone());
                     if depth == 0 {
@@ -252,6 +268,9 @@ impl<'a> GraphFile<'a> {
                             file: file.to_owned(),
                             what: vec!["sequences of sequences".to_owned()],
                         });
+                    }
+                    if self.inputs.len().max(self.outputs.len()) >= DECLARED {
+                        return Err(too_many(file, "inputs or outputs", DECLARED));
                     }
                     match field {
                         11 if depth == 0 => {
@@ -543,6 +562,13 @@ fn tensor_type(message: &[u8], declared: &mut Declared) -> Result<(), Malformed>
         }
     }
     Ok(())
+}
+
+fn too_many(file: &str, what: &str, limit: usize) -> GraphError {
+    GraphError::Unsupported {
+        file: file.to_owned(),
+        what: vec![format!("more than {limit} {what}")],
+    }
 }
 
 /// Files that are often given in place of ONNX, by their first bytes.

@@ -166,6 +166,21 @@ fn sequences_of_sequences_are_refused() {
 }
 
 #[test]
+fn counts_are_bounded() {
+    let node = message(&[(1, b"")]);
+    let output = message(&[(12, &message(&[(1, b"y")]))]);
+    for (part, times, what) in [(&node, 1 << 18, "nodes"), (&output, 256, "outputs")] {
+        let read = |times: usize| {
+            let graph = part.repeat(times);
+            GraphFile::read("a.onnx", &file(&graph)).map(drop)
+        };
+        assert_eq!(read(times), Ok(()));
+        let error = read(times + 1).unwrap_err().to_string();
+        assert!(error.contains("a.onnx") && error.contains(what), "{error}");
+    }
+}
+
+#[test]
 fn other_files_are_named() {
     for (content, part) in [
         (&b""[..], "empty"),

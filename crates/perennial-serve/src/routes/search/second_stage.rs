@@ -21,7 +21,7 @@ pub(crate) struct SecondStageBody {
     failed: BTreeMap<&'static str, u64>,
     /// The same one by one.
     failures: Vec<FailureBody>,
-    /// Those whose turn did not come within `timeouts.rerank_seconds`. They keep their places.
+    /// Those whose turn did not come within `timeouts.rerank_seconds`, or because the encoder's queue was full. They keep their places.
     out_of_time: usize,
     /// Those that were deleted in the meantime.
     deleted: usize,

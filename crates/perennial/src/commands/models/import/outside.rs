@@ -97,12 +97,13 @@ mod without {
 mod with {
     use std::path::Path;
 
+    use perennial_core::outside_encoder::CANARY_FILE;
     use perennial_core::{
         EncoderFile, EncoderKind, Modality, Pooling, Registry, Role, VersionDraft, VersionEncoder,
     };
     use perennial_encode::import::{ImportOptions, ImportedEncoder, PreparationChoice, read};
     use perennial_encode::presets::NAMES;
-    use perennial_upgrade::{CANARY_FILE, LoadedModel, canaries_of, self_check};
+    use perennial_upgrade::{LoadedModel, canaries_of, self_check};
     use serde::Serialize;
 
     use super::{OutsideArguments, PoolingArgument};
