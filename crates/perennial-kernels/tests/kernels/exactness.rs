@@ -167,7 +167,7 @@ fn equals_the_direct_sums(g: &Convolution, seed: u64, tolerance: f64) -> Result<
     close(&found, &x_gradient, tolerance)?;
     let mut found = vec![9.0; g.weight_len()];
     g.weight_gradient(&x, &gradient, &mut found);
-    close(&found, &w_gradient, 1e-4)?;
+    close(&found, &w_gradient, tolerance.max(1e-4))?;
     Ok(())
 }
 
@@ -176,8 +176,9 @@ proptest! {
 
     #[test]
     fn large_convolutions_and_both_gradients_equal_the_direct_sums(g in transformed_geometry(), seed in 0..1000_u64) {
-        // Values here deviate by 8 to 12; transforms add roundings.
-        equals_the_direct_sums(&g, seed, 1e-4)?;
+        // Values here deviate by 8 to 12 and are sums of over 500 products; transforms add roundings. The bound is 3e-5 of that deviation, also
+        // for sums that come out near 0.
+        equals_the_direct_sums(&g, seed, 3e-4)?;
     }
 }
 
