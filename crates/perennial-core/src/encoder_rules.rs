@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use crate::checksum::is_sha256_hex;
+use crate::network_rules::{check_mean, check_range, check_std, value};
 use crate::outside_encoder::{
     EncoderFile, EncoderKind, Graph, ImagePreparation, MAX_INPUT_SIDE, MAX_SHORTEST_SIDE,
     OutsideEncoder, Pooling, Resize, TextTower,
 };
 use crate::version::VersionError;
-use crate::version_toml::{check_mean, check_range, check_std, value};
 
 /// Bounds against hostile files.
 const MAX_FILES: usize = 64;

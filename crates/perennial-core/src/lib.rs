@@ -22,6 +22,7 @@ mod encoder_rules;
 mod file_lock;
 pub mod item_id;
 pub mod name;
+mod network_rules;
 pub mod output;
 pub mod outside_encoder;
 pub mod registry;

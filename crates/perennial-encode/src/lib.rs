@@ -37,7 +37,7 @@ pub use codec::{
 pub use encoder::{EncodeError, Encoder, PrepareError};
 pub use input::{Input, InputType, Prepared, Values};
 #[cfg(feature = "onnx")]
-pub use onnx::GraphError;
+pub use onnx::{GraphError, GraphSummary, graph_summary};
 #[cfg(feature = "onnx")]
 pub use outside_model::{LoadModelError, OutsideModel};
 pub use preparation::{PreparationError, check_preparation, prepare_picture, prepare_pixels};

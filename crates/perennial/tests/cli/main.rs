@@ -14,6 +14,7 @@ mod configuration;
 #[cfg(feature = "tls")]
 mod contrib;
 mod data_sets;
+mod embed_resumed;
 mod encoders;
 mod evaluation;
 mod experiments;
@@ -27,6 +28,8 @@ mod load;
 mod logs;
 mod malformed;
 mod measures;
+#[cfg(feature = "pgvector")]
+mod migrations;
 mod models;
 #[cfg(feature = "onnx")]
 mod onnx;

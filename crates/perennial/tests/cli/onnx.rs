@@ -18,7 +18,7 @@ fn copy(bench: &Bench, name: &str, to: &str) {
 }
 
 /// A folder in the layout of a model hub with an encoder of texts.
-fn text_encoder(bench: &Bench, folder: &str) {
+pub fn text_encoder(bench: &Bench, folder: &str) {
     copy(bench, "text.onnx", &format!("{folder}/onnx/model.onnx"));
     copy(bench, "tokenizer.json", &format!("{folder}/tokenizer.json"));
     std::fs::create_dir_all(bench.path(folder).join("1_Pooling")).unwrap();
@@ -235,4 +235,61 @@ fn graphs_that_cannot_be_used_publish_nothing() {
         assert!(ended.stderr.contains(part), "{graph}: {}", ended.stderr);
     }
     assert!(!bench.path("registry/v0001").exists());
+}
+
+#[test]
+fn texts_are_embedded_again_from_what_the_items_hold() {
+    let bench = Bench::new();
+    text_encoder(&bench, "encoder");
+    bench.succeed(&["models", "import", "encoder", "--alias", "live"]);
+    bench.write("texts.tsv", TEXTS);
+    let table = [
+        "--table",
+        "texts.tsv",
+        "--text-column",
+        "body",
+        "--id-column",
+        "key",
+    ];
+    bench.succeed(&[&["gallery", "add"][..], &table].concat());
+    bench.succeed(&["models", "import", "encoder", "--document-prefix", "white "]);
+    bench.succeed(&["models", "promote", "v0002", "--force"]);
+    // A folder is needed for nothing: the items hold their texts.
+    std::fs::create_dir(bench.path("empty")).unwrap();
+    let backfill = |more: &[&str]| bench.answer(&[&["gallery", "backfill"], more].concat());
+    let first = backfill(&["--originals", "empty", "--limit", "1"]);
+    assert_eq!(
+        (&first["done"], &first["failed"]),
+        (&json!(1), &json!({})),
+        "{first}"
+    );
+    let mut service = Service::start_with(&bench, &[], std::process::Stdio::null());
+    let url = service.url().trim_end_matches('/').to_owned();
+    let sent = backfill(&["--originals", "empty", "--limit", "1", "--server", &url]);
+    assert_eq!(
+        (&sent["done"], &sent["failed"]),
+        (&json!(1), &json!({})),
+        "{sent}"
+    );
+    let rest = backfill(&["--originals", "payload:text", "--server", &url]);
+    assert_eq!(
+        (&rest["done"], &rest["left"]),
+        (&json!(2), &json!(0)),
+        "{rest}"
+    );
+    service.stop();
+    // The same as if they had been added by the new version.
+    let embeddings = || {
+        let found = bench.answer(&["gallery", "search", "--text", "oak", "--limit", "4"]);
+        let hits = found["hits"].as_array().unwrap().iter();
+        let scores = hits.map(|hit| (hit["id"].clone(), hit["score"].as_f64().unwrap()));
+        scores.collect::<Vec<_>>()
+    };
+    let again = embeddings();
+    let added = bench.answer(&[&["gallery", "add"][..], &table].concat());
+    assert_eq!(added["replaced"], 4);
+    for ((id, score), (wanted, expected)) in again.iter().zip(embeddings()) {
+        assert_eq!(*id, wanted);
+        assert!((score - expected).abs() < 1e-6, "{id}: {score} {expected}");
+    }
 }

@@ -178,6 +178,29 @@ fn counts_are_bounded() {
         let error = read(times + 1).unwrap_err().to_string();
         assert!(error.contains("a.onnx") && error.contains(what), "{error}");
     }
+    // Attributes of one node, where there are no more nodes.
+    let attributes = |times: usize| file(&message(&[(1, &message(&[(5, b"")]).repeat(times))]));
+    assert!(GraphFile::read("a.onnx", &attributes(1 << 20)).is_ok());
+    let error = GraphFile::read("a.onnx", &attributes((1 << 20) + 1)).unwrap_err();
+    assert!(error.to_string().contains("attributes"), "{error}");
+    // Versions of operators go with every node that is tried alone.
+    let many = |count: usize| [file(b""), message(&[(8, b"\x12\0")]).repeat(count)].concat();
+    assert!(GraphFile::read("a.onnx", &many(63)).is_ok());
+    let error = GraphFile::read("a.onnx", &many(64)).unwrap_err();
+    assert!(error.to_string().contains("versions of operators"), "{error}");
+}
+
+#[test]
+fn nodes_stand_alone_with_the_versions_of_their_operators() {
+    let graph = GraphFile::read("text.onnx", TEXT).unwrap();
+    let apart = graph.apart();
+    let files: Vec<(&str, Vec<u8>)> = apart.files().collect();
+    assert_eq!(files.len(), graph.nodes.iter().filter(|node| node.operator != "Constant").count());
+    for (operator, content) in &files {
+        let alone = GraphFile::read("alone.onnx", content).unwrap();
+        assert_eq!(alone.nodes[0].operator, *operator);
+        assert_eq!(alone.opsets, graph.opsets);
+    }
 }
 
 #[test]
