@@ -1,9 +1,8 @@
-//! Vector indexes that others own, in their own database.
+#![doc = include_str!("../README.md")]
+//! # What is here
 //!
 //! `migrate` (feature `pgvector`) brings an index in PostgreSQL with [pgvector](https://github.com/pgvector/pgvector) to a new encoder
 //! without touching what is there: rows are exported, planned for, copied beside the old vectors, verified, switched to, and taken back.
-//!
-//! Rules about what may be searched with what are in `perennial-upgrade`; this crate asks it.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

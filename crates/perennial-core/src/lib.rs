@@ -1,4 +1,5 @@
-//! The vocabulary that every other Perennial crate shares, free of tensor frameworks, async, HTTP and image codecs.
+#![doc = include_str!("../README.md")]
+//! # What is here
 //!
 //! - [`Simplex`]: the fixed class prototypes in closed form, with logits, gradient and nearest vertex in O(K) per sample.
 //! - [`VertexMap`] and [`check_disjoint`]: which class owns which prototype, for pre-training and for local tasks.

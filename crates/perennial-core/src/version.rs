@@ -16,6 +16,7 @@ pub(crate) const OUTSIDE_FORMAT: i64 = 2;
 
 /// An invalid or inconsistent description of a version.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum VersionError {
     /// The text is not TOML, or a key is missing, unknown or of the wrong type.
     #[error("line {line}: {problem}")]

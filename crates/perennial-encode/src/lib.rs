@@ -1,4 +1,5 @@
-//! Encoders: pictures and texts in, unit embeddings out.
+#![doc = include_str!("../README.md")]
+//! # What is here
 //!
 //! - [`Encoder`]: prepares its own inputs (decodes, scales and normalises pictures, or splits texts into tokens) and encodes batches of them.
 //! - [`Input`] and [`Prepared`]: what an encoder is given, and what it makes of it.

@@ -1,4 +1,5 @@
-//! Compatible training: networks and losses on `burn`, a plain loop over tasks, checkpoints, import and export.
+#![doc = include_str!("../README.md")]
+//! # What is here
 //!
 //! - [`train`] runs an experiment: tasks of new classes, rehearsal memory, replacements by better models.
 //! - [`pretrain`] trains one model on one set: the replacements.

@@ -83,6 +83,24 @@ impl Recorder<'_> {
 }
 
 #[test]
+fn the_book_lists_every_operation() {
+    let document = serde_json::to_value(perennial_serve::openapi()).unwrap();
+    let (operations, _) = promised(&document);
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/api.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    for Operation { method, path, .. } in &operations {
+        let row = format!("| `{method} {path}` | ");
+        assert!(page.contains(&row), "docs/api.md has no row\n{row}");
+    }
+    let rows = page.lines().filter(|line| {
+        ["GET", "PUT", "POST", "DELETE"]
+            .iter()
+            .any(|method| line.starts_with(&format!("| `{method} /")))
+    });
+    assert_eq!(rows.count(), operations.len());
+}
+
+#[test]
 fn every_documented_status_occurs_and_no_other() {
     let setup = Setup::new(&["0", "0.5", "1"]);
     setup.pairs.allow("v0002", "v0001");
