@@ -6,11 +6,9 @@ use crate::checksum::is_sha256_hex;
 use crate::network_rules::{check_line, check_network, check_range, value};
 use crate::outside_encoder::OutsideEncoder;
 use crate::version::{
-    Architecture, Classifier, ClassifierKind, ModelVersion, NETWORK_FORMAT, OUTSIDE_FORMAT,
-    Preprocessing, Role, TrainedNetwork, VersionDraft, VersionEncoder, VersionError,
-    version_number,
+    Architecture, Classifier, ModelVersion, NETWORK_FORMAT, OUTSIDE_FORMAT, Preprocessing, Role,
+    TrainedNetwork, VersionDraft, VersionEncoder, VersionError, version_number,
 };
-use crate::vertex_map::{VertexEnd, check_disjoint};
 
 /// A bound against hostile files: no embedding is longer.
 const MAX_DIM: usize = 1 << 24;
@@ -278,6 +276,7 @@ mod tests {
 
     use super::*;
     use crate::version::Role;
+    use crate::vertex_map::VertexEnd;
 
     const EXAMPLE: &str = include_str!("../testdata/model.toml");
 
