@@ -10,10 +10,8 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use perennial_gallery::{ItemId, StoredItem};
-use perennial_upgrade::LoadedModel;
 use perennial_upgrade::backfill::{
-    Expectation, Failure, FailureReason, ItemKinds, Originals, Outcome, Queue, Reembedded,
-    Replaced, prepared_of, replace_unchanged,
+    Expectation, Failure, FailureReason, ItemKinds, Originals, Outcome, Queue,
 };
 
 pub(crate) use self::fetching::{Fetched, fetch};
