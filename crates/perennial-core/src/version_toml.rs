@@ -3,17 +3,17 @@
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::checksum::is_sha256_hex;
+use crate::classifier::{Classifier, ClassifierKind};
 use crate::outside_encoder::OutsideEncoder;
 use crate::simplex::Simplex;
 use crate::version::{
-    Architecture, Classifier, ClassifierKind, ModelVersion, NETWORK_FORMAT, OUTSIDE_FORMAT,
-    Preprocessing, Role, TrainedNetwork, VersionDraft, VersionEncoder, VersionError,
-    version_number,
+    Architecture, ModelVersion, NETWORK_FORMAT, OUTSIDE_FORMAT, Preprocessing, Role,
+    TrainedNetwork, VersionDraft, VersionEncoder, VersionError, version_number,
 };
 use crate::vertex_map::{VertexEnd, check_disjoint};
 
 /// Bounds against hostile files: no network has wider layers or larger images than these.
-const MAX_DIM: usize = 1 << 24;
+pub(crate) const MAX_DIM: usize = 1 << 24;
 const MAX_WIDTH: usize = 1 << 16;
 const MAX_INPUT: usize = 1 << 14;
 const MAX_CLASSES: usize = u32::MAX as usize;
@@ -222,7 +222,12 @@ fn validate(draft: &VersionDraft) -> Result<(), VersionError> {
             let problem = "an encoder of another program is not centred; remove it";
             return Err(value("centred", problem));
         }
-        VersionEncoder::Outside(outside) => outside.validate()?,
+        VersionEncoder::Outside(outside) => {
+            outside.validate()?;
+            if let Some(head) = &outside.head {
+                check_classifier(&head.classifier, draft.dim)?;
+            }
+        }
     }
     for (key, text) in [
         ("parent", draft.parent.as_deref().unwrap_or_default()),

@@ -5,10 +5,11 @@
 //! - [`Picture`]: the one decoder of image files.
 //! - [`prepare_picture`]: from a picture to the input of another program's network, with the arithmetic of Pillow and torchvision.
 //! - [`presets`]: such preparations by name, and from the files of model hubs.
+//! - [`GraphWriter`]: ONNX graphs, written.
 //!
 //! With the feature `onnx`, encoders of other programs:
 //!
-//! - `OutsideModel`: an encoder of other programs, loaded from its files: ONNX graphs and tables of token vectors.
+//! - `OutsideModel`: an encoder of other programs, loaded from its files: ONNX graphs and tables of token vectors, and a linear layer behind them.
 //! - `import`: what such an encoder is, from a graph or from a folder of a model hub.
 
 #![deny(missing_docs)]
@@ -16,6 +17,9 @@
 
 pub mod codec;
 mod encoder;
+mod graph_writer;
+#[cfg(feature = "onnx")]
+mod head;
 #[cfg(feature = "onnx")]
 pub mod import;
 mod input;
@@ -24,6 +28,7 @@ mod onnx;
 #[cfg(feature = "onnx")]
 mod outside_model;
 mod preparation;
+mod protobuf;
 pub mod presets;
 #[cfg(feature = "onnx")]
 mod text;
@@ -35,6 +40,9 @@ pub use codec::{
     scale_square,
 };
 pub use encoder::{EncodeError, Encoder, PrepareError};
+pub use graph_writer::{Attribute, GraphWriter, OPSET, Value};
+#[cfg(feature = "onnx")]
+pub use head::HeadError;
 pub use input::{Input, InputType, Prepared, Values};
 #[cfg(feature = "onnx")]
 pub use onnx::GraphError;

@@ -18,6 +18,8 @@ mod towers;
 mod wire;
 
 pub use error::GraphError;
+#[cfg(test)]
+pub(crate) use graph_file::GraphFile;
 pub(crate) use session::Session;
 pub(crate) use towers::{ImageGraph, TextGraph};
 

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::GraphError;
 use super::wire::{self, Fields, Malformed, Value, bytes, text};
+use crate::protobuf::{put_bytes, put_number};
 
 /// Graphs within graphs (branches and loops) below which a file is refused.
 const DEPTH: usize = 8;
@@ -191,12 +192,11 @@ impl<'a> GraphFile<'a> {
             .filter(|node| node.operator != "Constant")
             .map(|node| {
                 let (mut graph, mut model) = (Vec::new(), Vec::new());
-                wire::put_bytes(&mut graph, 1, node.message);
-                wire::put_number(&mut model, 1 << 3);
-                wire::put_number(&mut model, 8);
-                wire::put_bytes(&mut model, 7, &graph);
+                put_bytes(&mut graph, 1, node.message);
+                put_number(&mut model, 1, 8);
+                put_bytes(&mut model, 7, &graph);
                 for opset in &self.opset_messages {
-                    wire::put_bytes(&mut model, 8, opset);
+                    put_bytes(&mut model, 8, opset);
                 }
                 (node.operator.clone(), model)
             })
