@@ -31,6 +31,7 @@ mod product;
 mod recipe;
 mod record;
 mod weights;
+mod whitening;
 
 pub use apply::Index;
 pub use bridge::{Bridge, Part};
@@ -42,3 +43,4 @@ pub use folder::{BRIDGE_FILE, WEIGHTS_FILE};
 pub use pairs::{Labelled, Pairs};
 pub use recipe::{Kind, Recipe};
 pub use record::{FitRecord, Matching, Trial};
+pub use whitening::Whitening;

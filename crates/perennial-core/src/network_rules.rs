@@ -1,7 +1,8 @@
 //! What `model.toml` may say of a network that was trained here, and the checks of single values.
 
+use crate::classifier::{Classifier, ClassifierKind};
 use crate::simplex::Simplex;
-use crate::version::{Classifier, ClassifierKind, Preprocessing, TrainedNetwork, VersionError};
+use crate::version::{Preprocessing, TrainedNetwork, VersionError};
 use crate::vertex_map::{VertexEnd, check_disjoint};
 
 /// Bounds against hostile files: no network has wider layers or larger images than these.
@@ -61,7 +62,7 @@ pub(crate) fn check_std(key: &'static str, std: &[f32]) -> Result<(), VersionErr
     Err(value(key, "holds a value that is not positive and finite"))
 }
 
-fn check_classifier(classifier: &Classifier, dim: usize) -> Result<(), VersionError> {
+pub(crate) fn check_classifier(classifier: &Classifier, dim: usize) -> Result<(), VersionError> {
     // An imported encoder may have been trained without classes.
     if classifier.classes > MAX_CLASSES {
         return Err(value(

@@ -3,15 +3,16 @@
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::checksum::is_sha256_hex;
-use crate::network_rules::{check_line, check_network, check_range, value};
+use crate::classifier::Classifier;
+use crate::network_rules::{check_classifier, check_line, check_network, check_range, value};
 use crate::outside_encoder::OutsideEncoder;
 use crate::version::{
-    Architecture, Classifier, ModelVersion, NETWORK_FORMAT, OUTSIDE_FORMAT, Preprocessing, Role,
+    Architecture, ModelVersion, NETWORK_FORMAT, OUTSIDE_FORMAT, Preprocessing, Role,
     TrainedNetwork, VersionDraft, VersionEncoder, VersionError, version_number,
 };
 
 /// A bound against hostile files: no embedding is longer.
-const MAX_DIM: usize = 1 << 24;
+pub(crate) const MAX_DIM: usize = 1 << 24;
 
 /// The content of `model.toml`, key by key.
 #[derive(Serialize, Deserialize)]
@@ -216,7 +217,12 @@ fn validate(draft: &VersionDraft) -> Result<(), VersionError> {
             let problem = "an encoder of another program is not centred; remove it";
             return Err(value("centred", problem));
         }
-        VersionEncoder::Outside(outside) => outside.validate()?,
+        VersionEncoder::Outside(outside) => {
+            outside.validate()?;
+            if let Some(head) = &outside.head {
+                check_classifier(&head.classifier, draft.dim)?;
+            }
+        }
     }
     for (key, text) in [
         ("parent", draft.parent.as_deref().unwrap_or_default()),

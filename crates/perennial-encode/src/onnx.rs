@@ -23,6 +23,8 @@ mod towers;
 mod wire;
 
 pub use error::GraphError;
+#[cfg(test)]
+pub(crate) use graph_file::GraphFile;
 pub(crate) use session::Session;
 pub use summary::{GraphSummary, graph_summary};
 pub(crate) use towers::{ImageGraph, TextGraph};

@@ -1,6 +1,6 @@
 //! Nodes of a graph, one by one.
 
-use super::wire;
+use crate::protobuf::{put_bytes, put_number};
 
 /// The nodes of a graph, each of which can be put into a file of its own, to ask a runtime about it alone.
 #[derive(Debug)]
@@ -16,10 +16,9 @@ impl Apart {
     pub(crate) fn files(&self) -> impl Iterator<Item = (&str, Vec<u8>)> {
         self.nodes.iter().map(|(operator, message)| {
             let (mut graph, mut model) = (Vec::new(), Vec::new());
-            wire::put_bytes(&mut graph, 1, message);
-            wire::put_number(&mut model, 1 << 3);
-            wire::put_number(&mut model, 8);
-            wire::put_bytes(&mut model, 7, &graph);
+            put_bytes(&mut graph, 1, message);
+            put_number(&mut model, 1, 8);
+            put_bytes(&mut model, 7, &graph);
             model.extend(&self.opsets);
             (operator.as_str(), model)
         })

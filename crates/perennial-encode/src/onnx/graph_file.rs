@@ -15,6 +15,7 @@ use super::limits::{
 };
 use super::other_formats::refuse_other_formats;
 use super::wire::{self, Fields, Malformed, Value, bytes, text};
+use crate::protobuf::put_bytes;
 
 /// The domain of the standard operators.
 const STANDARD: &str = "ai.onnx";
@@ -106,7 +107,11 @@ impl<'a> GraphFile<'a> {
             .inputs
             .retain(|input| !graph.tensors.contains_key(input.name.as_str()));
         if graph.inputs.len().max(graph.outputs.len()) > OPEN {
-            return Err(GraphError::too_many(file, "inputs without values or outputs", OPEN));
+            return Err(GraphError::too_many(
+                file,
+                "inputs without values or outputs",
+                OPEN,
+            ));
         }
         graph.check_repeats(file)?;
         Ok(graph)
@@ -175,7 +180,7 @@ impl<'a> GraphFile<'a> {
         let nodes = nodes.filter(|node| node.operator != "Constant");
         let mut opsets = Vec::new();
         for opset in &self.opset_messages {
-            wire::put_bytes(&mut opsets, 8, opset);
+            put_bytes(&mut opsets, 8, opset);
         }
         Apart {
             opsets,
@@ -189,7 +194,11 @@ impl<'a> GraphFile<'a> {
     fn entry(&mut self, file: &str) -> Result<(), GraphError> {
         self.entries += 1;
         match self.entries > ENTRIES {
-            true => Err(GraphError::too_many(file, "attributes, tensors and values", ENTRIES)),
+            true => Err(GraphError::too_many(
+                file,
+                "attributes, tensors and values",
+                ENTRIES,
+            )),
             false => Ok(()),
         }
     }

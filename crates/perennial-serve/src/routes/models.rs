@@ -56,7 +56,7 @@ pub(crate) struct ModelBody {
     accepts: &'static [Modality],
     /// Channels, height and width of the images that its network is given; null where it embeds texts alone.
     input: Option<[usize; 3]>,
-    /// Vertices of its simplex; null for a linear classifier and for encoders of other programs.
+    /// Vertices of its simplex; null for a linear classifier, and for encoders of other programs without a linear layer onto one.
     simplex_vertices: Option<usize>,
     weights_sha256: String,
     /// Items in the gallery that it embedded.

@@ -21,6 +21,7 @@ mod experiments;
 mod full_disk;
 mod gallery;
 mod gallery_routes;
+mod heads;
 mod killed_additions;
 #[cfg(not(any(feature = "fetch", feature = "tls")))]
 mod lean;
