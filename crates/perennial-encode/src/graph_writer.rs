@@ -197,7 +197,10 @@ mod tests {
         let shape = graph.integers(&[0, -1]);
         let flat = graph.node("Reshape", &["pixels", &shape], &[]);
         let product = graph.node("MatMul", &[&flat, &weight], &[]);
-        let axes = [Attribute::Ints("axes", &[-1]), Attribute::Int("keepdims", 1)];
+        let axes = [
+            Attribute::Ints("axes", &[-1]),
+            Attribute::Int("keepdims", 1),
+        ];
         graph.named_node("ReduceL2", &[&product], &axes, "length");
         let value = |name, sizes| Value { name, sizes };
         let bytes = graph.finish("test", value("pixels", &[3]), value("length", &[1]));

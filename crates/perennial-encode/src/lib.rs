@@ -28,8 +28,8 @@ mod onnx;
 #[cfg(feature = "onnx")]
 mod outside_model;
 mod preparation;
-mod protobuf;
 pub mod presets;
+mod protobuf;
 #[cfg(feature = "onnx")]
 mod text;
 #[cfg(feature = "onnx")]

@@ -17,6 +17,8 @@ mod data_sets;
 mod encoders;
 mod evaluation;
 mod experiments;
+#[cfg(feature = "onnx")]
+mod exported;
 mod full_disk;
 mod gallery;
 mod gallery_routes;
