@@ -1,7 +1,7 @@
 //! A network as an ONNX graph.
 
 use perennial_encode::{Attribute, GraphWriter, Value};
-use perennial_kernels::{channels_first, transpose};
+use perennial_kernels::{Convolution, channels_first, transpose};
 
 use super::folded::FoldedConvolution;
 use super::stage::Stage;
@@ -186,9 +186,14 @@ impl Trace {
         let weight = self
             .graph
             .floats(&[outputs, of_group, height, width], &weight);
+        self.conv([&weight, &bias], geometry);
+    }
+
+    /// The operator, with every attribute: some runtimes have no defaults.
+    fn conv(&mut self, [weight, bias]: [&str; 2], geometry: &Convolution) {
         self.then(
             "Conv",
-            &[&weight, &bias],
+            &[weight, bias],
             &[
                 Attribute::Ints("kernel_shape", &geometry.kernel.map(|side| side as i64)),
                 Attribute::Ints("strides", &[geometry.stride as i64; 2]),
@@ -208,7 +213,18 @@ impl Trace {
         let weight = transpose(weight, inputs, outputs);
         let weight = self.graph.floats(&[outputs, inputs, 1, 1], &weight);
         let bias = self.graph.floats(&[outputs], bias);
-        self.then("Conv", &[&weight, &bias], &[]);
+        let geometry = Convolution {
+            batch: 0,
+            in_channels: inputs,
+            out_channels: outputs,
+            input: [1, 1],
+            kernel: [1, 1],
+            stride: 1,
+            padding: 0,
+            dilation: 1,
+            groups: 1,
+        };
+        self.conv([&weight, &bias], &geometry);
     }
 
     /// Queries, keys and values to what every token takes from the others.

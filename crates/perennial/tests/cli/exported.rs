@@ -99,7 +99,7 @@ fn difference(bench: &Bench, version: &ModelVersion) -> f32 {
         (&exported["onnx"], &exported["dim"]),
         (&json!(file), &json!(version.dim))
     );
-    let imported = bench.answer(&["models", "import", &file, "--origin", "an export"]);
+    let imported = bench.answer(&["models", "import", &version.name, "--origin", "an export"]);
     assert_eq!(imported["dim"], version.dim);
     let again = registry.get(imported["version"].as_str().unwrap()).unwrap();
     let outside = again.outside().unwrap();
