@@ -82,7 +82,7 @@ pub enum Command {
     Compare(commands::compare::Arguments),
     /// Embed a set of images with a model version
     Embed(commands::embed::Arguments),
-    /// List, show, import, alias and promote model versions
+    /// List, show, import, export, alias and promote model versions
     Models {
         #[command(subcommand)]
         action: commands::models::Action,

@@ -18,6 +18,8 @@ mod embed_resumed;
 mod encoders;
 mod evaluation;
 mod experiments;
+#[cfg(feature = "onnx")]
+mod exported;
 mod full_disk;
 mod gallery;
 mod gallery_routes;
