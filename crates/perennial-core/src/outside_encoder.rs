@@ -35,7 +35,7 @@ pub struct OutsideEncoder {
     pub text: Option<TextTower>,
     /// The linear layer behind the towers, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub head: Option<EncoderHead>,
+    pub head: Option<Box<EncoderHead>>,
     /// All files that it needs, in the version's folder.
     pub files: Vec<EncoderFile>,
 }

@@ -201,11 +201,11 @@ fn behind(
     let content = to_safetensors(&StateDict::from([(EMBEDDING.to_owned(), layer)]), None)?;
     let own = |name: &str| name == CANARY_FILE || name == HEAD_FILE;
     let described = OutsideEncoder {
-        head: Some(EncoderHead {
+        head: Some(Box::new(EncoderHead {
             file: HEAD_FILE.to_owned(),
             inputs,
             classifier,
-        }),
+        })),
         files: outside
             .files
             .iter()

@@ -405,7 +405,7 @@ fn a_linear_layer_follows_the_graph() {
 
     let mut spec = encoder(Some(graph(graph_file, "features", Pooling::None)), None);
     spec.files.push(listed(HEAD_FILE));
-    spec.head = Some(EncoderHead {
+    spec.head = Some(Box::new(EncoderHead {
         file: HEAD_FILE.to_owned(),
         inputs: 4,
         classifier: Classifier {
@@ -416,7 +416,7 @@ fn a_linear_layer_follows_the_graph() {
             classes: 0,
             pretrained_classes: 0,
         },
-    });
+    }));
     let model = OutsideModel::load("v0002", 2, &spec, files.path()).unwrap();
     assert_eq!(model.dim(), 2);
     let plain = pictures(graph_file).unwrap().encode(&pixels()).unwrap();
