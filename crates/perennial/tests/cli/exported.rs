@@ -16,7 +16,7 @@ use crate::bench::Bench;
 fn drawn(seed: u64, at: usize) -> f32 {
     let mixed = (seed + 1)
         .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-        .wrapping_add(at as u64 * 0xbf58_476d_1ce4_e5b9);
+        .wrapping_add((at as u64).wrapping_mul(0xbf58_476d_1ce4_e5b9));
     let mixed = (mixed ^ (mixed >> 29)).wrapping_mul(0x94d0_49bb_1331_11eb);
     ((mixed ^ (mixed >> 31)) >> 40) as f32 / (1 << 24) as f32
 }
