@@ -300,7 +300,9 @@ mod tests {
     }
 
     /// The journal and the records that it held.
-    fn open(path: &Path, options: &str) -> anyhow::Result<(Journal<u64>, Vec<(u64, Vec<f32>)>)> {
+    type Records = Vec<(u64, Vec<f32>)>;
+
+    fn open(path: &Path, options: &str) -> anyhow::Result<(Journal<u64>, Records)> {
         let mut found = Vec::new();
         let terminal = Terminal::new(true, false);
         let take = |about, vectors| {
