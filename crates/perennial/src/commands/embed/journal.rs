@@ -299,9 +299,9 @@ mod tests {
         }
     }
 
-    /// The journal and the records that it held.
     type Records = Vec<(u64, Vec<f32>)>;
 
+    /// The journal and the records that it held.
     fn open(path: &Path, options: &str) -> anyhow::Result<(Journal<u64>, Records)> {
         let mut found = Vec::new();
         let terminal = Terminal::new(true, false);
