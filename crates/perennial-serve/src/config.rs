@@ -10,7 +10,6 @@ use std::path::PathBuf;
 use perennial_core::SpaceId;
 use perennial_encode::{DecodeLimits, InputType};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
 pub use self::limits::Limits;
 use crate::client_address::AddressRange;

@@ -17,7 +17,6 @@ use perennial_formats::{
 };
 use perennial_upgrade::LoadedModel;
 use serde::Serialize;
-use serde_json::json;
 
 use self::embedded::Embedded;
 use self::folder::Folder;
