@@ -212,9 +212,9 @@ fn every_documented_status_occurs_and_no_other() {
         recorder.json(&proxy, "POST", "/embed", tei.clone());
     }
     proxy.setup.pairs.certify("v0001", "old-space", Vec::new());
-    let query = json!({"input": "a", "model": "old-query"});
+    let query = json!({"input": image(RED), "model": "old-query"});
     recorder.json(&proxy, "POST", "/v1/embeddings", query);
-    let query = json!({"inputs": "a", "prompt_name": "query"});
+    let query = json!({"inputs": image(RED), "prompt_name": "query"});
     recorder.json(&proxy, "POST", "/embed", query);
     let unknown = json!({"input": "a", "model": "nobody"});
     recorder.json(&open, "POST", "/v1/embeddings", unknown);

@@ -109,6 +109,7 @@ fn two_encoders_share_a_queue_that_is_too_small_for_both() {
     let mut setup = setup("v0003", "v0001");
     setup.config.batching.queue_images = 4;
     setup.config.batching.max_batch = 4;
+    setup.config.limits.images = 4;
     let bridge = bridge(3, 3);
     setup.pairs.certify("v0001", "v0003", dual(&bridge, 0.5));
     let service = setup.start();

@@ -1,11 +1,11 @@
 //! Embedding a column of a table: texts, or paths of pictures.
 
 use std::fs::File;
-use std::io::BufReader;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use perennial_core::{ItemId, ModelVersion, read_at_most, sha256_hex, sha256_of};
+use perennial_core::{ItemId, ModelVersion, read_at_most, sha256_hex};
 use perennial_data::pictures::MAX_FILE_BYTES;
 use perennial_encode::{DecodeLimits, Input, InputType, Prepared};
 use perennial_formats::{
@@ -27,6 +27,9 @@ use crate::terminal::Terminal;
 
 /// Rows that are read and prepared at once. Texts of similar length are encoded together, which more of them make possible.
 const ROWS: usize = 2048;
+
+/// Bytes of a table that are hashed at once.
+const PIECE: u64 = 1 << 20;
 
 /// What a column holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,11 +94,20 @@ impl Table<'_> {
         Ok(rows)
     }
 
-    /// The SHA-256 of the file; of paths of pictures, also of the pictures' sizes and times of the last change.
+    /// A hash of the file; of paths of pictures, also of the pictures' sizes and times of the last change.
     pub fn sha256(&self, interrupt: Interrupt) -> anyhow::Result<String> {
-        let file = File::open(self.path).with_context(|| self.path.display().to_string())?;
-        let sha256 = sha256_of(&mut BufReader::new(file))?;
-        interrupt.check()?;
+        let mut file = File::open(self.path).with_context(|| self.path.display().to_string())?;
+        // Of one piece after the other, as tables may be larger than memory.
+        let (mut sha256, mut piece) = (String::new(), Vec::new());
+        loop {
+            piece.clear();
+            piece.extend_from_slice(sha256.as_bytes());
+            if (&mut file).take(PIECE).read_to_end(&mut piece)? == 0 {
+                break;
+            }
+            sha256 = sha256_hex(&piece);
+            interrupt.check()?;
+        }
         if self.content != Content::Paths {
             return Ok(sha256);
         }
