@@ -98,10 +98,6 @@ pub struct TrainedNetwork {
 
 /// What computes a version's embeddings.
 #[derive(Debug, Clone, PartialEq)]
-#[allow(
-    clippy::large_enum_variant,
-    reason = "there is one per version, and few versions in memory"
-)]
 pub enum VersionEncoder {
     /// A network that Perennial trains and runs itself.
     Network(TrainedNetwork),
