@@ -37,7 +37,7 @@ pub mod vertex_map;
 
 pub use atomic::{write_atomically, write_atomically_with};
 pub use bounded_read::read_at_most;
-pub use checksum::{sha256_hex, sha256_of, short_hash};
+pub use checksum::{sha256_hex, short_hash};
 pub use classifier::{Classifier, ClassifierKind};
 pub use compatibility::{
     CompatibilityError, CompatibilityRecord, CompatibilityRecords, ConfidenceInterval, Interval,
