@@ -1,7 +1,9 @@
-//! Vector indexes that others own, in their own database.
+//! Vector indexes that others own, in their own database; and galleries in a database.
 //!
 //! `migrate` (feature `pgvector`) brings an index in PostgreSQL with [pgvector](https://github.com/pgvector/pgvector) to a new encoder
 //! without touching what is there: rows are exported, planned for, copied beside the old vectors, verified, switched to, and taken back.
+//!
+//! `store` (feature `pgvector`) is a gallery in such a database: everything that a gallery in a folder does, for one service or several.
 //!
 //! Rules about what may be searched with what are in `perennial-upgrade`; this crate asks it.
 
@@ -15,6 +17,8 @@ pub mod migrate;
 mod observer;
 #[cfg(feature = "pgvector")]
 mod postgres;
+#[cfg(feature = "pgvector")]
+pub mod store;
 
 #[cfg(feature = "pgvector")]
 pub use error::ConnectError;
@@ -22,3 +26,5 @@ pub use error::ConnectError;
 pub use observer::{Observer, Silent};
 #[cfg(feature = "pgvector")]
 pub use postgres::{Address, QualifiedName};
+#[cfg(feature = "pgvector")]
+pub use store::{PostgresStore, StoreOptions};

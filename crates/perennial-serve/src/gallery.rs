@@ -70,6 +70,13 @@ impl Gallery {
         Ok(stats)
     }
 
+    /// Counts a gallery that others write to as well; blocks. What it held before stands until it can be counted again.
+    pub(crate) fn count_for_others(&self) {
+        if let Err(error) = self.count() {
+            tracing::warn!(%error, "the gallery could not be counted");
+        }
+    }
+
     /// Counts the gallery after a write; blocks. What was written is durable whether or not it can be counted, so a failure is logged and not
     /// reported to whoever wrote; the next count makes up for it.
     pub(crate) fn count_after_write(&self) {
