@@ -33,21 +33,29 @@ pub(super) fn prepare(
             "it stores texts as {encoding}; use a database with ENCODING 'UTF8'"
         )));
     }
-    let extension = session.query(
-        "SELECT n.nspname, e.extversion FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector'",
-        &[],
-    )?;
-    let Some(extension) = extension.first() else {
-        return Err(state(
-            "it does not have the extension pgvector; run CREATE EXTENSION vector in it, as its owner",
-        ));
+    let (vector_schema, version) = match extension(session)? {
+        Some(found) => found,
+        None if options.read_only => return Err(no_extension("")),
+        None => {
+            // Its owner may, where pgvector is installed on the server. Another service may come first.
+            let made = session.batch("CREATE EXTENSION IF NOT EXISTS vector");
+            extension(session)?.ok_or_else(|| match made {
+                Err(Failure::Database(ConnectError::Server { message, .. })) => {
+                    no_extension(&format!(" ({message})"))
+                }
+                _ => no_extension(""),
+            })?
+        }
     };
-    let (vector_schema, version): (String, String) = (extension.try_get(0)?, extension.try_get(1)?);
     let tables = quote(&options.schema);
     let meta = format!("{tables}.perennial_meta");
+    // Not to_regclass, which may not see what another session has just made.
     let exists = |session: &Session| -> Result<bool, Failure> {
-        let row = one(session.query("SELECT to_regclass($1) IS NOT NULL", &[&meta])?)?;
-        Ok(row.try_get(0)?)
+        let found = session.query(
+            "SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = 'perennial_meta'",
+            &[&options.schema],
+        )?;
+        Ok(!found.is_empty())
     };
     if !exists(session)? {
         if options.read_only {
@@ -81,6 +89,24 @@ pub(super) fn prepare(
         vector_schema,
         iterative_scans: has_iterative_scans(&version),
     })
+}
+
+/// The schema and the version of pgvector in this database.
+fn extension(session: &Session) -> Result<Option<(String, String)>, Failure> {
+    let rows = session.query(
+        "SELECT n.nspname, e.extversion FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace WHERE e.extname = 'vector'",
+        &[],
+    )?;
+    match rows.first() {
+        Some(row) => Ok(Some((row.try_get(0)?, row.try_get(1)?))),
+        None => Ok(None),
+    }
+}
+
+fn no_extension(why: &str) -> Failure {
+    state(format!(
+        "it does not have the extension pgvector{why}; install pgvector on the server, and run CREATE EXTENSION vector in this database as its owner"
+    ))
 }
 
 fn make(session: &Session, schema: &str, vector_schema: &str) -> Result<(), Failure> {

@@ -25,6 +25,7 @@ mod read_only;
 mod reloads;
 mod route_swaps;
 mod routes;
+mod shared_store;
 mod swaps;
 mod texts;
 #[cfg(feature = "tls")]

@@ -72,12 +72,13 @@ fn an_index_is_built_when_it_is_asked_for() {
     // Many queries, and both kinds of spaces at once.
     let spaces = ["v1", "few"].map(super::stock::space);
     let queries: Vec<f32> = (0..40).flat_map(|seed| vector(seed, 16)).collect();
+    let all = Filter::default();
     let request = |exact| perennial_gallery::SearchRequest {
         spaces: &spaces,
         queries: &queries,
         dim: 16,
         limit: 5,
-        filter: &Filter::default(),
+        filter: &all,
         exact,
     };
     let (near, exact) = (
