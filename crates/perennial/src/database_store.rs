@@ -73,7 +73,13 @@ fn timeout_seconds() -> f64 {
 /// A URL that may hold a password, which is not shown.
 #[derive(Clone, Deserialize)]
 #[serde(transparent)]
-pub struct DatabaseUrl(String);
+pub struct DatabaseUrl(
+    #[cfg_attr(
+        not(feature = "pgvector"),
+        allow(dead_code, reason = "a build without databases reads no URL")
+    )]
+    String,
+);
 
 impl fmt::Debug for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
