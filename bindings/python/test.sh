@@ -12,30 +12,36 @@ cd "$(dirname "$0")"
 step() { printf '\n== %s\n' "$*"; "$@"; }
 
 work=$(mktemp -d)
-cleanup() { rm -rf "$work" data; }
-trap cleanup EXIT
-if [[ -e data ]]; then
-  echo "test.sh: bindings/python/data is there, which a wheel's program is put into; remove it first" >&2
+program=python/perennial/program
+if [[ -e $program ]]; then
+  echo "test.sh: bindings/python/$program is there, which a wheel's program is put into; remove it first" >&2
   exit 1
 fi
-# The builder copies what it finds there; without a program the folder is empty.
-mkdir -p data/scripts
+cleanup() { rm -rf "$work" "$program"; }
+trap cleanup EXIT
 if [[ -n ${PERENNIAL_PROGRAM:-} ]]; then
-  cp "$PERENNIAL_PROGRAM" data/scripts/perennial
-  strip data/scripts/perennial 2>/dev/null || true
-  chmod 755 data/scripts/perennial
+  mkdir "$program"
+  cp "$PERENNIAL_PROGRAM" "$program/perennial"
+  strip "$program/perennial" 2>/dev/null || true
+  chmod 755 "$program/perennial"
 fi
 
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 python3 -m venv "$work/build"
-step "$work/build/bin/pip" install --quiet "maturin>=1.9,<2"
+step "$work/build/bin/pip" install --quiet "maturin>=1.16,<2"
 step "$work/build/bin/maturin" build --locked --profile "${PERENNIAL_PROFILE:-release}" --out "$work/wheels" --interpreter "$(command -v python3)"
 wheel=$(echo "$work"/wheels/perennial-*.whl)
 python3 -m venv "$work/clean"
 step "$work/clean/bin/pip" install --quiet "$wheel[test]"
 # From elsewhere, so that the sources do not take the installed package's place.
 step "$work/clean/bin/python" -I -c 'import perennial; print(perennial.__version__, perennial.__file__)'
+# With a program, the tests that are skipped without one must not be.
 step "$work/clean/bin/python" -m pytest -q -p no:cacheprovider "$@"
+if [[ -n ${PERENNIAL_PROGRAM:-} ]]; then
+  [[ -x $("$work/clean/bin/python" -Ic 'import perennial; print(perennial.__path__[0])')/program/perennial ]] \
+    || { echo "test.sh: the wheel did not bring the program" >&2; exit 1; }
+  step "$work/clean/bin/perennial" --version
+fi
 python3 - "$work" README.md <<'PYTHON'
 import pathlib, re, sys
 work, readme = map(pathlib.Path, sys.argv[1:])

@@ -8,6 +8,7 @@
     reason = "what cannot fail unless something is broken must end the run"
 )]
 
+mod encoders;
 mod gallery;
 mod http;
 mod images;
@@ -21,6 +22,7 @@ mod upgrades;
 mod upstreams;
 mod vectors;
 
+pub use encoders::{HubFolder, Onnx};
 pub use gallery::{Filters, Records, Snapshots};
 pub use http::Http;
 pub use images::{Idx, Image, LabelledRecords};

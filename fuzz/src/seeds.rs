@@ -1,5 +1,6 @@
 //! The seeds: what they are made of, and that every target takes them.
 
+mod encoders;
 mod mutations;
 mod text_files;
 mod upgrades;
@@ -17,6 +18,7 @@ use perennial_gallery::{
 };
 use serde_json::{Value, json};
 
+use self::encoders::{hub_folder_seeds, onnx_seeds};
 use self::text_files::{list_seeds, slot_seeds};
 use self::upgrades::{bridge_seeds, certificate_seeds};
 use self::upstreams::upstream_seeds;
@@ -103,6 +105,7 @@ mod each {
         filter: Filters,
         gallery_record: Records,
         http: Http,
+        hub_folder: HubFolder,
         idx: Idx,
         image: Image,
         image_lists: ImageLists,
@@ -112,6 +115,7 @@ mod each {
         model_toml: ModelToml,
         npy: Npy,
         npz: Npz,
+        onnx: Onnx,
         preparation: Preparation,
         safetensors: Safetensors,
         slots: Slots,
@@ -144,6 +148,7 @@ fn write_seeds() {
         ("filter", filter_seeds()),
         ("gallery_record", record_seeds()),
         ("http", http_seeds()),
+        ("hub_folder", hub_folder_seeds()),
         ("idx", idx_seeds()),
         ("image", image_seeds()),
         ("image_lists", list_seeds()),
@@ -153,6 +158,7 @@ fn write_seeds() {
         ("model_toml", model_seeds()),
         ("npy", npy_seeds()),
         ("npz", vector_seeds(Format::Npz)),
+        ("onnx", onnx_seeds()),
         ("preparation", preparation_seeds()),
         ("safetensors", vector_seeds(Format::Safetensors)),
         ("slots", slot_seeds()),

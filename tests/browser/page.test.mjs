@@ -266,7 +266,7 @@ function backfillStatus(more) {
   return {
     state: "running", waits_for_load: false, reason: null, model_version: "v0011", originals: "folder", order: "retrieved",
     items_per_second: null, stop: { share: null, items: null, seconds: null, quality: null }, items: 1000, share: 0.9, done: 400, left: 83,
-    changed: 1, failed: { gone: 15, other_picture: 2 }, failures: [{ id: "cats/tom.jpg", reason: "gone", detail: "the file is not there" }],
+    changed: 1, failed: { gone: 15, other_original: 2 }, failures: [{ id: "cats/tom.jpg", reason: "gone", detail: "the file is not there" }],
     rate_items_per_second: 0.7, seconds_left: 118.6, seconds: 571, expected_quality: { measure: "ncm", now: 0.74, complete: 0.75 }, curve, ...more,
   };
 }

@@ -2,17 +2,22 @@
 
 import ast
 import inspect
+import json
 import os
 import stat
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import perennial
 import perennial._perennial as native
+import pytest
+from conftest import DATA
 from perennial.__main__ import program
 
 PACKAGE = Path(perennial.__file__).parent
+BROUGHT = program() is not None and PACKAGE in Path(program()).parents
 
 
 def run(*arguments, **environment):
@@ -22,7 +27,7 @@ def run(*arguments, **environment):
 
 
 def test_the_program_gets_arguments_and_gives_its_exit_code(tmp_path):
-    if program() is None or Path(program()).parent != Path(sys.executable).parent:
+    if not BROUGHT:
         # This wheel did not bring the program: one on PATH takes its place.
         fake = tmp_path / "perennial"
         fake.write_text('#!/bin/sh\necho "$#" "$2"\nexit 3\n')
@@ -31,10 +36,34 @@ def test_the_program_gets_arguments_and_gives_its_exit_code(tmp_path):
         assert (found.returncode, found.stdout) == (3, "2 a b\n")
         missing = run("--version", PATH=str(tmp_path / "empty"))
         assert missing.returncode == 1 and "cargo install" in missing.stderr
+        # The package's own command is no program, where a search of PATH finds it first and where it is all that there is.
+        command = Path(sysconfig.get_path("scripts")) / "perennial"
+        assert command.exists()
+        found = run("certify", "a b", PATH=f"{command.parent}{os.pathsep}{tmp_path}{os.pathsep}{os.environ['PATH']}")
+        assert (found.returncode, found.stdout) == (3, "2 a b\n")
+        (tmp_path / "other").mkdir()
+        (tmp_path / "other" / "perennial").symlink_to(command)
+        for places in (command.parent, tmp_path / "other"):
+            circle = run("--version", PATH=str(places))
+            assert circle.returncode == 1 and "cargo install" in circle.stderr
     else:
         found = run("--version")
         assert found.returncode == 0 and found.stdout.split()[0] == "perennial"
         assert run("no-such-command").returncode == 2
+
+
+@pytest.mark.skipif(not BROUGHT, reason="this wheel did not bring the program")
+def test_the_program_that_the_wheel_brought_has_the_figures_of_the_package(evaluation, tmp_path):
+    bridge = tmp_path / "bridge"
+    made = run("--quiet", "bridge", "fit", "--from", DATA / "new-fit.npy", "--to", DATA / "old-fit.npy", "--out", bridge)
+    assert made.returncode == 0, made.stderr
+    sets = [f"{side}-{part}" for side in ("old", "new") for part in ("queries", "gallery")]
+    files = [word for name in sets for word in (f"--{name}", DATA / f"{name}.npy")]
+    labels = ["--query-labels", DATA / "queries-labels.txt", "--gallery-labels", DATA / "gallery-labels.txt"]
+    found = run("--quiet", "--json", "certify", "--bridge", bridge, "--route", "dual", "--resamples", "300", *files, *labels)
+    assert found.returncode == 0, found.stderr
+    certificate = perennial.certify(**evaluation, bridge=perennial.Bridge.load(bridge), route="dual", resamples=300)
+    assert json.loads(found.stdout)["tasks"] == certificate.to_dict()["tasks"]
 
 
 def test_the_stubs_name_what_there_is():

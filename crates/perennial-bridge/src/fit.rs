@@ -101,6 +101,12 @@ fn check(
     to: (&SpaceRef, usize),
 ) -> Result<(), BridgeError> {
     recipe.check()?;
+    if *recipe == Recipe::Head {
+        return Err(BridgeError::Recipe {
+            recipe: recipe.to_string(),
+            problem: "is trained on labels, by `perennial fit-head`; use another kind".to_owned(),
+        });
+    }
     for (side, (space, dim)) in [(Side::From, from), (Side::To, to)] {
         space
             .accept(&SpaceRef {
@@ -196,6 +202,8 @@ fn map(recipe: &Recipe, products: &Products) -> Result<Map, BridgeError> {
         Recipe::LambdaOrthogonal { lambda } => {
             (lambda_orthogonal::fit(products, lambda), NOT_CONVERGED)
         }
+        // Refused before the work.
+        Recipe::Head => (None, NOT_CONVERGED),
     };
     map.ok_or_else(|| BridgeError::Undetermined {
         recipe: recipe.to_string(),

@@ -1,23 +1,7 @@
-//! Maps between embedding spaces: an index that one encoder filled can be searched by another.
+#![doc = include_str!("../README.md")]
+//! # What is here
 //!
-//! A [`Bridge`] takes embeddings of one space and gives unit vectors in another. It is fitted on inputs that both encoders have embedded
-//! ([`fit`]; no labels are needed, and the dimensions may differ), or, where no such inputs are left, on labelled embeddings of different
-//! inputs ([`fit_from_labels`]). It is one-way, immutable, and a folder of two files ([`Bridge::write`]).
-//!
-//! ```
-//! use perennial_bridge::{Bridge, Pairs, Recipe, fit};
-//! use perennial_core::SpaceRef;
-//!
-//! // The same four inputs, embedded by the new encoder (2 dimensions) and by the old one (3 dimensions).
-//! let new = [1.0, 0.0, 0.0, 1.0, -1.0, 0.1, 0.2, -1.0];
-//! let old = [0.0, 2.0, 0.1, 2.0, 0.1, 0.0, 0.1, -2.0, 0.0, -2.0, 0.0, 0.2];
-//! let pairs = Pairs::new(&new, 2, &old, 3)?;
-//! let bridge = fit(&pairs, &Recipe::Orthogonal, SpaceRef::unnamed(2), SpaceRef::unnamed(3))?;
-//! let mut queries = Vec::new();
-//! bridge.apply(&[0.9, 0.1], &mut queries)?;
-//! assert_eq!(queries.len(), 3);
-//! # Ok::<(), perennial_bridge::BridgeError>(())
-//! ```
+//! - [`Bridge`], fitted by [`fit`] or, without common inputs, by [`fit_from_labels`]; [`Bridge::write`] stores it.
 //!
 //! # Geometry
 //! `unit(x)` is `x / |x|`. A row is *centred* by `unit(unit(x) - m)`, where `m` is the mean of `unit(x)` over the fit set of its space. A
@@ -47,6 +31,7 @@ mod product;
 mod recipe;
 mod record;
 mod weights;
+mod whitening;
 
 pub use apply::Index;
 pub use bridge::{Bridge, Part};
@@ -58,3 +43,4 @@ pub use folder::{BRIDGE_FILE, WEIGHTS_FILE};
 pub use pairs::{Labelled, Pairs};
 pub use recipe::{Kind, Recipe};
 pub use record::{FitRecord, Matching, Trial};
+pub use whitening::Whitening;

@@ -150,3 +150,14 @@ pub(crate) fn pseudo_inverse(matrix: MatRef<'_, f64>) -> Option<Mat<f64>> {
     }
     Some(product(v.as_ref(), u.transpose()))
 }
+
+/// `(1 - shrinkage) gram / count + shrinkage m I`, where `m` is the mean of the diagonal of `gram / count`.
+pub(crate) fn shrunk(gram: &Mat<f64>, count: usize, shrinkage: f64) -> Mat<f64> {
+    let (dim, count) = (gram.nrows(), count as f64);
+    let trace: f64 = (0..dim).map(|i| gram[(i, i)]).sum();
+    let mean = trace / count / dim as f64;
+    Mat::from_fn(dim, dim, |i, j| {
+        let target = if i == j { mean } else { 0.0 };
+        (1.0 - shrinkage) * gram[(i, j)] / count + shrinkage * target
+    })
+}

@@ -10,7 +10,7 @@ use crate::error::BridgeError;
 /// A way to fit a bridge, with its parameters.
 ///
 /// As text: `identity`, `centring`, `orthogonal`, `ridge:PENALTY`, `whitened:SHRINKAGE,POWER`, `low_rank:RANK,PENALTY`,
-/// `lambda_orthogonal:LAMBDA`. `ridge` alone is `ridge:0.001`, and `whitened` alone is `whitened:0.1,0.5`.
+/// `lambda_orthogonal:LAMBDA`, `head`. `ridge` alone is `ridge:0.001`, and `whitened` alone is `whitened:0.1,0.5`.
 ///
 /// No kind is the best on every measure of every pair of encoders: choose by retrieval on held-out pairs, never by the residual of the fit.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -46,6 +46,8 @@ pub enum Recipe {
         /// Weight of the penalty, at least 0.
         lambda: f64,
     },
+    /// A linear layer that was trained on labels, elsewhere ([`Bridge::of_layer`](crate::Bridge::of_layer)). No fit makes it.
+    Head,
 }
 
 /// The kind of a bridge, without parameters.
@@ -65,6 +67,8 @@ pub enum Kind {
     LowRank,
     /// [`Recipe::LambdaOrthogonal`].
     LambdaOrthogonal,
+    /// [`Recipe::Head`].
+    Head,
     /// Several bridges, one after the other.
     Chain,
 }
@@ -80,6 +84,7 @@ impl Kind {
             Kind::Whitened => "whitened",
             Kind::LowRank => "low_rank",
             Kind::LambdaOrthogonal => "lambda_orthogonal",
+            Kind::Head => "head",
             Kind::Chain => "chain",
         }
     }
@@ -102,6 +107,7 @@ impl Recipe {
             Recipe::Whitened { .. } => Kind::Whitened,
             Recipe::LowRank { .. } => Kind::LowRank,
             Recipe::LambdaOrthogonal { .. } => Kind::LambdaOrthogonal,
+            Recipe::Head => Kind::Head,
         }
     }
 
@@ -123,7 +129,7 @@ impl Recipe {
             Err(self.error(format!("{name} must be from 0 to 1")))
         };
         match *self {
-            Recipe::Identity | Recipe::Centring | Recipe::Orthogonal => Ok(()),
+            Recipe::Identity | Recipe::Centring | Recipe::Orthogonal | Recipe::Head => Ok(()),
             Recipe::Ridge { penalty } => at_least_zero("the penalty", penalty),
             Recipe::Whitened { shrinkage, power } => {
                 share("the shrinkage", shrinkage)?;
@@ -151,7 +157,9 @@ impl fmt::Display for Recipe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = self.kind();
         match self {
-            Recipe::Identity | Recipe::Centring | Recipe::Orthogonal => write!(f, "{kind}"),
+            Recipe::Identity | Recipe::Centring | Recipe::Orthogonal | Recipe::Head => {
+                write!(f, "{kind}")
+            }
             Recipe::Ridge { penalty } => write!(f, "{kind}:{penalty}"),
             Recipe::Whitened { shrinkage, power } => write!(f, "{kind}:{shrinkage},{power}"),
             Recipe::LowRank { rank, penalty } => write!(f, "{kind}:{rank},{penalty}"),
@@ -201,6 +209,7 @@ impl FromStr for Recipe {
             ("lambda_orthogonal", [lambda]) => Recipe::LambdaOrthogonal {
                 lambda: number(lambda)?,
             },
+            ("head", []) => Recipe::Head,
             _ => {
                 return Err(error(
                     "expected identity, centring, orthogonal, ridge:PENALTY, whitened:SHRINKAGE,POWER, low_rank:RANK,PENALTY or \
@@ -238,6 +247,7 @@ mod tests {
             Just(Recipe::Identity),
             Just(Recipe::Centring),
             Just(Recipe::Orthogonal),
+            Just(Recipe::Head),
             (0.0..1e9).prop_map(|penalty| Recipe::Ridge { penalty }),
             (0.0..=1.0, 0.0..=1.0)
                 .prop_map(|(shrinkage, power)| Recipe::Whitened { shrinkage, power }),
@@ -274,6 +284,7 @@ mod tests {
             "lambda_orthogonal",
             "lambda_orthogonal:-0.1",
             "orthogonal:1",
+            "head:1",
             "mlp",
             "",
         ] {

@@ -1,11 +1,10 @@
-//! Vector indexes that others own, in their own database; and galleries in a database.
+#![doc = include_str!("../README.md")]
+//! # What is here
 //!
 //! `migrate` (feature `pgvector`) brings an index in PostgreSQL with [pgvector](https://github.com/pgvector/pgvector) to a new encoder
 //! without touching what is there: rows are exported, planned for, copied beside the old vectors, verified, switched to, and taken back.
 //!
 //! `store` (feature `pgvector`) is a gallery in such a database: everything that a gallery in a folder does, for one service or several.
-//!
-//! Rules about what may be searched with what are in `perennial-upgrade`; this crate asks it.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

@@ -206,6 +206,7 @@ impl CompatibilityRecord {
 
 /// Records that cannot be read or written.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum CompatibilityError {
     /// The file could not be read or written; the message names it.
     #[error(transparent)]

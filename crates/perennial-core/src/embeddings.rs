@@ -11,6 +11,7 @@ pub const UNIT_TOLERANCE: f64 = 1e-3;
 
 /// Embeddings that are inconsistent.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum EmbeddingsError {
     /// Vectors of dimension 0.
     #[error("embeddings need at least 1 dimension")]

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use crate::checksum::is_sha256_hex;
+use crate::network_rules::{check_mean, check_range, check_std, value};
 use crate::outside_encoder::{
     EncoderFile, EncoderKind, Graph, ImagePreparation, MAX_INPUT_SIDE, MAX_SHORTEST_SIDE,
     OutsideEncoder, Pooling, Resize, TextTower,
 };
 use crate::version::VersionError;
-use crate::version_toml::{check_mean, check_range, check_std, value};
+use crate::version_toml::MAX_DIM;
 
 /// Bounds against hostile files.
 const MAX_FILES: usize = 64;
@@ -47,6 +48,10 @@ impl OutsideEncoder {
                 ));
             }
             check_preparation(&image.preparation)?;
+        }
+        if let Some(head) = &self.head {
+            check_listed("encoder.head.file", &head.file, &self.files)?;
+            check_range("encoder.head.inputs", head.inputs, MAX_DIM)?;
         }
         match &self.text {
             Some(text) => self.check_text(text),
@@ -307,6 +312,47 @@ mod tests {
         let network = "\n[classifier]\nkind = \"linear\"\nclasses = 0\npretrained_classes = 0\n";
         let both = ModelVersion::from_toml(&format!("{EXAMPLE}{network}")).unwrap_err();
         assert!(both.to_string().starts_with("classifier: "), "{both}");
+    }
+
+    /// The same with a linear layer onto a simplex, whose file is the graph's for want of another.
+    fn with_head() -> String {
+        let head = "\n[encoder.head]\nfile = \"image.onnx\"\ninputs = 4\n\n[encoder.head.classifier]\nkind = \"simplex\"\nvertices = 513\n\
+                    vertex_end = \"front\"\nclasses = 9\npretrained_classes = 9\n";
+        EXAMPLE.replacen(
+            "\n[[encoder.files]]",
+            &format!("{head}\n[[encoder.files]]"),
+            1,
+        )
+    }
+
+    #[test]
+    fn a_linear_layer_has_a_simplex_of_the_versions_dimension() {
+        let text = with_head();
+        let version = ModelVersion::from_toml(&text).unwrap();
+        assert_eq!(version.to_toml(), text);
+        assert_eq!(version.simplex_vertices(), Some(513));
+        assert_eq!(version.classifier().unwrap().classes, 9);
+        let without = ModelVersion::from_toml(EXAMPLE).unwrap();
+        assert!(without.classifier().is_none());
+        assert_ne!(version.space().fingerprint, without.space().fingerprint);
+        for (from, to, key) in [
+            (
+                "file = \"image.onnx\"\ninputs",
+                "file = \"head.safetensors\"\ninputs",
+                "encoder.head.file",
+            ),
+            ("inputs = 4", "inputs = 0", "encoder.head.inputs"),
+            ("vertices = 513", "vertices = 512", "classifier.vertices"),
+        ] {
+            assert!(text.contains(from), "{from}");
+            let error = ModelVersion::from_toml(&text.replacen(from, to, 1)).unwrap_err();
+            assert!(
+                error.to_string().starts_with(&format!("{key}: ")),
+                "{error}"
+            );
+        }
+        let error = ModelVersion::from_toml(&text.replace("classes = 9", "classes = 600"));
+        assert!(error.is_err());
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! The vocabulary that every other Perennial crate shares, free of tensor frameworks, async, HTTP and image codecs.
+#![doc = include_str!("../README.md")]
+//! # What is here
 //!
 //! - [`Simplex`]: the fixed class prototypes in closed form, with logits, gradient and nearest vertex in O(K) per sample.
 //! - [`VertexMap`] and [`check_disjoint`]: which class owns which prototype, for pre-training and for local tasks.
@@ -15,6 +16,7 @@
 pub mod atomic;
 pub mod bounded_read;
 pub mod checksum;
+mod classifier;
 pub mod compatibility;
 mod durable;
 pub mod embeddings;
@@ -22,6 +24,7 @@ mod encoder_rules;
 mod file_lock;
 pub mod item_id;
 pub mod name;
+mod network_rules;
 pub mod output;
 pub mod outside_encoder;
 pub mod registry;
@@ -34,7 +37,8 @@ pub mod vertex_map;
 
 pub use atomic::{write_atomically, write_atomically_with};
 pub use bounded_read::read_at_most;
-pub use checksum::{sha256_hex, short_hash};
+pub use checksum::{sha256_hex, sha256_of, short_hash};
+pub use classifier::{Classifier, ClassifierKind};
 pub use compatibility::{
     CompatibilityError, CompatibilityRecord, CompatibilityRecords, ConfidenceInterval, Interval,
     ProbeSet, TieRule, Verdict,
@@ -44,15 +48,15 @@ pub use item_id::{ItemId, ItemIdError};
 pub use name::{MAX_NAME_BYTES, NameError, check_name};
 pub use output::{FileKind, Output, OutputError, OutputFile};
 pub use outside_encoder::{
-    ChannelOrder, EncoderFile, EncoderKind, Graph, ImagePreparation, ImageTower, Interpolation,
-    OutsideEncoder, Pooling, Resize, TextTower,
+    ChannelOrder, EncoderFile, EncoderHead, EncoderKind, Graph, ImagePreparation, ImageTower,
+    Interpolation, OutsideEncoder, Pooling, Resize, TextTower,
 };
 pub use registry::{Registry, RegistryError, Slot, SlotPlace, SlotRequest, SpaceSpec};
 pub use similarity::{SimilarityError, dot, dot_products, normalize_in_place, normalize_rows};
 pub use simplex::{Coefficients, Simplex, SimplexError};
 pub use space::{Metric, Modality, SpaceId, SpaceMismatch, SpaceRef};
 pub use version::{
-    Architecture, Classifier, ClassifierKind, ModelVersion, Preprocessing, Role, TrainedNetwork,
-    VersionDraft, VersionEncoder, VersionError,
+    Architecture, ModelVersion, Preprocessing, Role, TrainedNetwork, VersionDraft, VersionEncoder,
+    VersionError,
 };
 pub use vertex_map::{VertexEnd, VertexMap, check_disjoint};

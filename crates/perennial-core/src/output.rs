@@ -95,6 +95,14 @@ impl Output {
         }
     }
 
+    /// The regular file that the result becomes, there or not, at the end of all links; `None` for a device, a pipe and standard output.
+    pub fn file(&self) -> Option<&Path> {
+        match &self.target {
+            Target::File { path, .. } => Some(path),
+            Target::Stream(_) | Target::Stdout => None,
+        }
+    }
+
     /// Whether the result goes to standard output. If so, print nothing else there.
     pub fn is_stdout(&self) -> bool {
         matches!(self.target, Target::Stdout)

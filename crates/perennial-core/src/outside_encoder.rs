@@ -5,10 +5,16 @@ use std::fmt::Write;
 use serde::{Deserialize, Serialize};
 
 use crate::checksum::sha256_hex;
+use crate::classifier::Classifier;
 use crate::space::Modality;
 
 /// The file of a version that holds the embeddings of fixed inputs, as they were at its import.
 pub const CANARY_FILE: &str = "canaries.safetensors";
+
+/// The file of a version that holds the weights of its linear layer; see [`EncoderHead`].
+pub const HEAD_FILE: &str = "head.safetensors";
+/// The tensor of [`HEAD_FILE`], named like the embedding layer of a network that was trained here.
+pub const HEAD_TENSOR: &str = "fc1.weight";
 
 /// The largest height or width of a network's input, in pixels.
 pub const MAX_INPUT_SIDE: usize = 4096;
@@ -27,6 +33,9 @@ pub struct OutsideEncoder {
     /// How texts are embedded, where they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<TextTower>,
+    /// The linear layer behind the towers, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<Box<EncoderHead>>,
     /// All files that it needs, in the version's folder.
     pub files: Vec<EncoderFile>,
 }
@@ -94,6 +103,21 @@ impl OutsideEncoder {
         };
         picture(self) == picture(other) && text(self) == text(other)
     }
+}
+
+/// A linear layer without bias behind an encoder of another program: it brings embeddings into another space, such as that of a simplex.
+///
+/// A row `e` that the graph or table gives becomes `unit(W unit(e))`. For lack of a bias this is `unit(W e)`, so a layer that was fitted on
+/// embeddings of unit length is the same behind the graph's own output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EncoderHead {
+    /// The file of the weights, one of the encoder's files: safetensors with the one tensor [`HEAD_TENSOR`], f32 of `[dim, inputs]`.
+    pub file: String,
+    /// The length of a row that the graph or table gives.
+    pub inputs: usize,
+    /// The classifier that the layer was trained with.
+    pub classifier: Classifier,
 }
 
 /// What runs an outside encoder.

@@ -8,6 +8,7 @@ const LANES: usize = 8;
 
 /// A vector whose direction is undefined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum SimilarityError {
     /// The row holds a NaN or an infinity.
     #[error(

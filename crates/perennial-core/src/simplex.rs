@@ -19,6 +19,7 @@ const ROWS_PER_JOB: usize = 64;
 
 /// A simplex that cannot exist, or classes that do not fit on it.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum SimplexError {
     /// Two vertices are the fewest that tell classes apart.
     #[error("a simplex needs at least 2 vertices, got {vertices}")]

@@ -4,10 +4,10 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::checksum::sha256_hex;
+use crate::classifier::Classifier;
 use crate::outside_encoder::OutsideEncoder;
 use crate::simplex::SimplexError;
 use crate::space::{Modality, SpaceId, SpaceRef};
-use crate::vertex_map::VertexEnd;
 
 /// The format of `model.toml` for networks of our own.
 pub(crate) const NETWORK_FORMAT: i64 = 1;
@@ -16,6 +16,7 @@ pub(crate) const OUTSIDE_FORMAT: i64 = 2;
 
 /// An invalid or inconsistent description of a version.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[non_exhaustive]
 pub enum VersionError {
     /// The text is not TOML, or a key is missing, unknown or of the wrong type.
     #[error("line {line}: {problem}")]
@@ -60,16 +61,6 @@ pub enum Role {
     Imported,
 }
 
-/// How class scores are computed from embeddings.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ClassifierKind {
-    /// Fixed prototypes at the vertices of a simplex.
-    Simplex,
-    /// A trained linear layer that grows with the classes.
-    Linear,
-}
-
 /// The network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -94,28 +85,6 @@ pub struct Preprocessing {
     pub std: Vec<f32>,
 }
 
-/// The classifier on top of the embeddings.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Classifier {
-    /// Fixed simplex or trained layer.
-    pub kind: ClassifierKind,
-    /// Vertices of the simplex, `dim + 1`; none for a linear classifier.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub vertices: Option<usize>,
-    /// The end of the simplex that this version's own classes take; none for a linear classifier.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub vertex_end: Option<VertexEnd>,
-    /// Vertices at the back that belong to others, so that this version's class 0 is at vertex `K - 1 - skipped_vertices`. 0 for classes at
-    /// the front, and for linear classifiers.
-    #[serde(default, skip_serializing_if = "crate::vertex_map::is_zero")]
-    pub skipped_vertices: usize,
-    /// Classes that this version's own training has seen so far, at [`vertex_end`](Self::vertex_end).
-    pub classes: usize,
-    /// Classes that pre-training has placed at the front, in this version or in those that it builds on.
-    pub pretrained_classes: usize,
-}
-
 /// A network that Perennial trains and runs itself.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrainedNetwork {
@@ -129,6 +98,10 @@ pub struct TrainedNetwork {
 
 /// What computes a version's embeddings.
 #[derive(Debug, Clone, PartialEq)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there is one per version, and few versions in memory"
+)]
 pub enum VersionEncoder {
     /// A network that Perennial trains and runs itself.
     Network(TrainedNetwork),
@@ -264,7 +237,15 @@ impl ModelVersion {
 
     /// Vertices of the simplex of its classifier, where it has one.
     pub fn simplex_vertices(&self) -> Option<usize> {
-        self.network()?.classifier.vertices
+        self.classifier()?.vertices
+    }
+
+    /// The classifier that its embeddings were trained with; none for an encoder of another program without a linear layer of its own.
+    pub fn classifier(&self) -> Option<&Classifier> {
+        match &self.encoder {
+            VersionEncoder::Network(network) => Some(&network.classifier),
+            VersionEncoder::Outside(outside) => Some(&outside.head.as_ref()?.classifier),
+        }
     }
 
     /// Height and width of the pictures that its network is given, in pixels; none for an encoder of texts alone.

@@ -3,21 +3,16 @@
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::checksum::is_sha256_hex;
+use crate::classifier::Classifier;
+use crate::network_rules::{check_classifier, check_line, check_network, check_range, value};
 use crate::outside_encoder::OutsideEncoder;
-use crate::simplex::Simplex;
 use crate::version::{
-    Architecture, Classifier, ClassifierKind, ModelVersion, NETWORK_FORMAT, OUTSIDE_FORMAT,
-    Preprocessing, Role, TrainedNetwork, VersionDraft, VersionEncoder, VersionError,
-    version_number,
+    Architecture, ModelVersion, NETWORK_FORMAT, OUTSIDE_FORMAT, Preprocessing, Role,
+    TrainedNetwork, VersionDraft, VersionEncoder, VersionError, version_number,
 };
-use crate::vertex_map::{VertexEnd, check_disjoint};
 
-/// Bounds against hostile files: no network has wider layers or larger images than these.
-const MAX_DIM: usize = 1 << 24;
-const MAX_WIDTH: usize = 1 << 16;
-const MAX_INPUT: usize = 1 << 14;
-const MAX_CLASSES: usize = u32::MAX as usize;
-const MAX_TEXT_BYTES: usize = 4096;
+/// A bound against hostile files: no embedding is longer.
+pub(crate) const MAX_DIM: usize = 1 << 24;
 
 /// The content of `model.toml`, key by key.
 #[derive(Serialize, Deserialize)]
@@ -222,7 +217,12 @@ fn validate(draft: &VersionDraft) -> Result<(), VersionError> {
             let problem = "an encoder of another program is not centred; remove it";
             return Err(value("centred", problem));
         }
-        VersionEncoder::Outside(outside) => outside.validate()?,
+        VersionEncoder::Outside(outside) => {
+            outside.validate()?;
+            if let Some(head) = &outside.head {
+                check_classifier(&head.classifier, draft.dim)?;
+            }
+        }
     }
     for (key, text) in [
         ("parent", draft.parent.as_deref().unwrap_or_default()),
@@ -239,120 +239,6 @@ fn validate(draft: &VersionDraft) -> Result<(), VersionError> {
         return Err(value("created", problem));
     }
     Ok(())
-}
-
-fn check_line(key: &'static str, text: &str) -> Result<(), VersionError> {
-    if text.len() > MAX_TEXT_BYTES || text.chars().any(char::is_control) {
-        let problem = format!("expected one line of at most {MAX_TEXT_BYTES} bytes");
-        return Err(value(key, problem));
-    }
-    Ok(())
-}
-
-fn check_network(network: &TrainedNetwork, dim: usize) -> Result<(), VersionError> {
-    let architecture = &network.architecture;
-    check_range("architecture.width", architecture.width, MAX_WIDTH)?;
-    for size in architecture.input {
-        check_range("architecture.input", size, MAX_INPUT)?;
-    }
-    if architecture.backbone.is_empty() {
-        return Err(value("architecture.backbone", "is empty"));
-    }
-    check_line("architecture.backbone", &architecture.backbone)?;
-    check_line("architecture.stem", &architecture.stem)?;
-    check_preprocessing(&network.preprocessing, architecture.input[0])?;
-    check_classifier(&network.classifier, dim)
-}
-
-fn check_preprocessing(preprocessing: &Preprocessing, channels: usize) -> Result<(), VersionError> {
-    for (key, values) in [
-        ("preprocessing.mean", &preprocessing.mean),
-        ("preprocessing.std", &preprocessing.std),
-    ] {
-        if values.len() != channels {
-            let problem = format!("has {} values for {channels} input channels", values.len());
-            return Err(value(key, problem));
-        }
-    }
-    check_mean("preprocessing.mean", &preprocessing.mean)?;
-    check_std("preprocessing.std", &preprocessing.std)
-}
-
-pub(crate) fn check_mean(key: &'static str, mean: &[f32]) -> Result<(), VersionError> {
-    if mean.iter().all(|mean| mean.is_finite()) {
-        return Ok(());
-    }
-    Err(value(key, "holds a value that is not finite"))
-}
-
-pub(crate) fn check_std(key: &'static str, std: &[f32]) -> Result<(), VersionError> {
-    if std.iter().all(|std| std.is_normal() && *std > 0.0) {
-        return Ok(());
-    }
-    Err(value(key, "holds a value that is not positive and finite"))
-}
-
-fn check_classifier(classifier: &Classifier, dim: usize) -> Result<(), VersionError> {
-    // An imported encoder may have been trained without classes.
-    if classifier.classes > MAX_CLASSES {
-        return Err(value(
-            "classifier.classes",
-            format!("exceeds {MAX_CLASSES}"),
-        ));
-    }
-    match (classifier.kind, classifier.vertices, classifier.vertex_end) {
-        (ClassifierKind::Linear, None, None) if classifier.skipped_vertices == 0 => Ok(()),
-        (ClassifierKind::Linear, ..) => Err(value(
-            "classifier.vertices",
-            "a linear classifier has neither vertices nor vertex_end nor skipped_vertices; remove them",
-        )),
-        (ClassifierKind::Simplex, Some(vertices), Some(end)) => {
-            let simplex = Simplex::new(vertices)?;
-            if simplex.dim() != dim {
-                let problem = format!(
-                    "a simplex of {vertices} vertices needs dim {}, not {dim}",
-                    simplex.dim()
-                );
-                return Err(value("classifier.vertices", problem));
-            }
-            let skipped = classifier.skipped_vertices;
-            let local = match end {
-                VertexEnd::Front if skipped > 0 => {
-                    let problem = "classes at the front skip no vertices; remove it";
-                    return Err(value("classifier.skipped_vertices", problem));
-                }
-                VertexEnd::Front => 0,
-                VertexEnd::Back => classifier.classes.saturating_add(skipped),
-            };
-            let front = match end {
-                VertexEnd::Front => classifier.classes.max(classifier.pretrained_classes),
-                VertexEnd::Back => classifier.pretrained_classes,
-            };
-            Ok(check_disjoint(vertices, front, local)?)
-        }
-        (ClassifierKind::Simplex, ..) => Err(value(
-            "classifier.vertices",
-            "a simplex classifier needs both vertices and vertex_end",
-        )),
-    }
-}
-
-pub(crate) fn check_range(
-    key: &'static str,
-    number: usize,
-    max: usize,
-) -> Result<(), VersionError> {
-    if (1..=max).contains(&number) {
-        return Ok(());
-    }
-    Err(value(key, format!("{number} is not between 1 and {max}")))
-}
-
-pub(crate) fn value(key: &'static str, problem: impl Into<String>) -> VersionError {
-    VersionError::Value {
-        key,
-        problem: problem.into(),
-    }
 }
 
 /// The form `YYYY-MM-DDTHH:MM:SS[.digits]Z` with fields in range; days per month are not counted.
@@ -396,6 +282,7 @@ mod tests {
 
     use super::*;
     use crate::version::Role;
+    use crate::vertex_map::VertexEnd;
 
     const EXAMPLE: &str = include_str!("../testdata/model.toml");
 

@@ -75,11 +75,23 @@ pub struct Labelled<T> {
     pub content: T,
 }
 
+/// What became of the next files of a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Portion<T> {
+    /// Those that are pictures.
+    pub pictures: Vec<Labelled<T>>,
+    /// The others.
+    pub left_out: Vec<LeftOutFile>,
+}
+
 /// The pictures of a folder and their classes, read a few at a time.
 #[derive(Debug, Clone)]
 pub struct LabelledFolder {
     path: std::path::PathBuf,
     files: Vec<PictureFile>,
+    /// How many of the files are done, and how many of those are pictures.
+    done: usize,
+    pictures: usize,
     has_classes: bool,
     classes: Vec<String>,
     left_out: LeftOut,
@@ -108,6 +120,8 @@ impl LabelledFolder {
         Ok(Self {
             path: path.to_path_buf(),
             files,
+            done: 0,
+            pictures: 0,
             has_classes,
             classes: Vec::new(),
             left_out,
@@ -119,6 +133,47 @@ impl LabelledFolder {
     pub fn strict(mut self, strict: bool) -> Self {
         self.strict = strict;
         self
+    }
+
+    /// Forgets one file, which the caller keeps below the folder and which is none of its pictures.
+    pub fn forget(&mut self, path: &Path) {
+        let name = path.file_name().unwrap_or_default();
+        let (Ok(root), Ok(folder)) = (
+            self.path.canonicalize(),
+            path.parent().unwrap_or(path).canonicalize(),
+        ) else {
+            return;
+        };
+        let path = folder.join(name);
+        self.files.retain(|file| file.path() != path);
+        if let Ok(relative) = path.strip_prefix(root) {
+            self.left_out.forget(&relative.to_string_lossy());
+        }
+    }
+
+    /// Takes up where an earlier pass over the same files stopped: the next `files` are done, of which these are pictures and those were left
+    /// out. Gives the labels of the pictures.
+    pub fn skip(
+        &mut self,
+        files: usize,
+        pictures: &[String],
+        left_out: impl IntoIterator<Item = LeftOutFile>,
+    ) -> Vec<u32> {
+        self.done = (self.done + files).min(self.files.len());
+        self.pictures += pictures.len();
+        left_out
+            .into_iter()
+            .for_each(|file| self.left_out.add(file));
+        let class = |file: &'_ String| file.split_once('/').map(|(class, _)| class.to_owned());
+        pictures
+            .iter()
+            .map(|file| self.label(class(file).as_deref()))
+            .collect()
+    }
+
+    /// The files that may be pictures, in the order in which they are read.
+    pub fn files(&self) -> &[PictureFile] {
+        &self.files
     }
 
     /// Files that may be pictures.
@@ -158,7 +213,7 @@ impl LabelledFolder {
     pub fn squares<E: From<DataError>>(
         &mut self,
         size: usize,
-        take: impl FnMut(Vec<Labelled<Vec<u8>>>) -> Result<(), E>,
+        mut take: impl FnMut(Vec<Labelled<Vec<u8>>>) -> Result<(), E>,
     ) -> Result<(), E> {
         let image_bytes = 3 * size.saturating_mul(size);
         if size == 0 {
@@ -174,10 +229,10 @@ impl LabelledFolder {
                 problem: error.to_string(),
             })
         };
-        self.each(batch, square, take)
+        self.each(batch, square, |portion| take(portion.pictures))
     }
 
-    /// Calls `prepare` for every file on all cores, and gives `take` the results in order, `batch` files at a time; a few batches are prepared
+    /// Calls `prepare` for every file that is not done on all cores, and gives `take` the results in order, `batch` files at a time; a few batches are prepared
     /// ahead.
     ///
     /// **Errors**: an error of `take`; [`DataError::Folder`] if no picture can be read, or for one that is left out where that was made an
@@ -186,39 +241,41 @@ impl LabelledFolder {
         &mut self,
         batch: usize,
         prepare: impl Fn(&PictureFile) -> Result<T, LeftOutFile> + Sync,
-        mut take: impl FnMut(Vec<Labelled<T>>) -> Result<(), E>,
+        mut take: impl FnMut(Portion<T>) -> Result<(), E>,
     ) -> Result<(), E> {
         self.check_strict()?;
         let files = std::mem::take(&mut self.files);
-        let mut count = 0;
         let done = in_batches(
-            &files,
+            &files[self.done..],
             batch,
             |file| prepare(file).map(|content| (file, content)),
             |prepared| {
-                let mut labelled = Vec::with_capacity(prepared.len());
+                let count = prepared.len();
+                let (mut pictures, mut left_out) = (Vec::with_capacity(count), Vec::new());
                 for result in prepared {
                     match result {
                         Ok((file, content)) => {
-                            labelled.push(Labelled {
+                            pictures.push(Labelled {
                                 file: file.relative().to_owned(),
                                 label: self.label(file.class()),
                                 content,
                             });
                         }
                         Err(refused) => {
-                            self.left_out.add(refused);
+                            self.left_out.add(refused.clone());
                             self.check_strict()?;
+                            left_out.push(refused);
                         }
                     }
                 }
-                count += labelled.len();
-                take(labelled)
+                self.done += count;
+                self.pictures += pictures.len();
+                take(Portion { pictures, left_out })
             },
         );
         self.files = files;
         done?;
-        if count == 0 {
+        if self.pictures == 0 {
             let left_out = self.left_out.summary();
             let left_out = left_out.map_or_else(String::new, |summary| format!("; {summary}"));
             return Err(self

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
+use sha2::digest::common::hazmat::{SerializableState, SerializedState};
 use sha2::{Digest, Sha256};
 
 use crate::{Completeness, DataError};
@@ -268,6 +269,31 @@ impl ContentHash {
         self.labels.push(label);
     }
 
+    /// What has been added up to now, for [`go_on`](Self::go_on).
+    pub fn state(&self) -> String {
+        hexadecimal(&self.pixels.serialize())
+    }
+
+    /// The hash of `labels.len()` images up to now, of which the labels and the [`state`](Self::state) are known; `None` for a state that
+    /// this program did not write.
+    pub fn go_on(shape: [usize; 3], labels: Vec<u32>, state: &str) -> Option<Self> {
+        let digit = |byte: u8| (byte as char).to_digit(16);
+        let bytes: Option<Vec<u8>> = state
+            .as_bytes()
+            .chunks(2)
+            .map(|pair| match pair {
+                &[high, low] => Some((16 * digit(high)? + digit(low)?) as u8),
+                _ => None,
+            })
+            .collect();
+        let state = SerializedState::<Sha256>::try_from(bytes?.as_slice()).ok()?;
+        Some(Self {
+            shape,
+            pixels: Sha256::deserialize(&state).ok()?,
+            labels,
+        })
+    }
+
     /// The hash in lower-case hexadecimal.
     pub fn finish(self) -> String {
         let mut hasher = Sha256::new();
@@ -341,6 +367,25 @@ mod tests {
                 .into_rgb()
                 .is_err()
         );
+    }
+
+    #[test]
+    fn a_hash_goes_on_from_its_state() {
+        let set = set();
+        let mut first = ContentHash::new(set.shape());
+        first.add(set.labels()[0], set.image(0));
+        let state = first.state();
+        let mut rest = ContentHash::go_on(set.shape(), vec![set.labels()[0]], &state).unwrap();
+        for index in 1..set.len() {
+            rest.add(set.labels()[index], set.image(index));
+        }
+        assert_eq!(rest.finish(), set.content_sha256());
+        for wrong in ["", "0", "zz", &state[2..]] {
+            assert!(
+                ContentHash::go_on(set.shape(), vec![0], wrong).is_none(),
+                "{wrong}"
+            );
+        }
     }
 
     #[test]

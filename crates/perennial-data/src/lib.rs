@@ -1,4 +1,5 @@
-//! Images in, arrays out: everything between files on disk and the batches a network sees.
+#![doc = include_str!("../README.md")]
+//! # What is here
 //!
 //! - [`ImageSet`]: labelled images in memory as bytes.
 //! - Readers for untrusted files: [`cifar`], [`tinyimagenet`], [`cub200`], [`celeba`], [`idx`] and [`folder`]. [`open`] finds a set by its name below a data folder.
@@ -8,20 +9,6 @@
 //! - [`Preprocessing`], [`Augmentation`] and [`Pipeline`]: bytes to normalised `f32` batches, parallel and reproducible from the
 //!   seed; [`Prefetcher`] prepares them ahead of the training step.
 //! - `fetch` (feature of that name): downloads the official CIFAR archives, resumes, verifies and unpacks them.
-//!
-//! ```
-//! use perennial_data::{Augmentation, GeneratedConfig, Pipeline, Preprocessing, generate};
-//!
-//! let set = generate(&GeneratedConfig { classes: 3, images_per_class: 4, ..Default::default() })?;
-//! let pipeline = Pipeline {
-//!     preprocessing: Preprocessing::measure(&set)?,
-//!     augmentation: Augmentation::STANDARD,
-//! };
-//! let mut pixels = Vec::new();
-//! pipeline.batch(&set, &[0, 5, 11], 42, &mut pixels)?;
-//! assert_eq!(pixels.len(), 3 * 3 * 32 * 32);
-//! # Ok::<(), perennial_data::DataError>(())
-//! ```
 //!
 //! Pixels are `u8` in `[image, channel, row, column]` order throughout, and labels are `u32` starting at 0.
 

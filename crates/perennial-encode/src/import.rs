@@ -130,6 +130,7 @@ impl Import<'_> {
             kind: EncoderKind::TokenTable,
             image: None,
             text: Some(text),
+            head: None,
             files: Vec::new(),
         };
         Ok((
@@ -146,6 +147,7 @@ impl Import<'_> {
             kind: EncoderKind::Onnx,
             image: None,
             text: None,
+            head: None,
             files: Vec::new(),
         };
         let mut source = Source {

@@ -1,14 +1,16 @@
-//! Encoders: pictures and texts in, unit embeddings out.
+#![doc = include_str!("../README.md")]
+//! # What is here
 //!
 //! - [`Encoder`]: prepares its own inputs (decodes, scales and normalises pictures, or splits texts into tokens) and encodes batches of them.
 //! - [`Input`] and [`Prepared`]: what an encoder is given, and what it makes of it.
 //! - [`Picture`]: the one decoder of image files.
 //! - [`prepare_picture`]: from a picture to the input of another program's network, with the arithmetic of Pillow and torchvision.
 //! - [`presets`]: such preparations by name, and from the files of model hubs.
+//! - [`GraphWriter`]: ONNX graphs, written.
 //!
 //! With the feature `onnx`, encoders of other programs:
 //!
-//! - `OutsideModel`: an encoder of other programs, loaded from its files: ONNX graphs and tables of token vectors.
+//! - `OutsideModel`: an encoder of other programs, loaded from its files: ONNX graphs and tables of token vectors, and a linear layer behind them.
 //! - `import`: what such an encoder is, from a graph or from a folder of a model hub.
 
 #![deny(missing_docs)]
@@ -16,6 +18,9 @@
 
 pub mod codec;
 mod encoder;
+mod graph_writer;
+#[cfg(feature = "onnx")]
+mod head;
 #[cfg(feature = "onnx")]
 pub mod import;
 mod input;
@@ -25,6 +30,7 @@ mod onnx;
 mod outside_model;
 mod preparation;
 pub mod presets;
+mod protobuf;
 #[cfg(feature = "onnx")]
 mod text;
 #[cfg(feature = "onnx")]
@@ -35,9 +41,12 @@ pub use codec::{
     scale_square,
 };
 pub use encoder::{EncodeError, Encoder, PrepareError};
+pub use graph_writer::{Attribute, GraphWriter, OPSET, Value};
+#[cfg(feature = "onnx")]
+pub use head::HeadError;
 pub use input::{Input, InputType, Prepared, Values};
 #[cfg(feature = "onnx")]
-pub use onnx::GraphError;
+pub use onnx::{GraphError, GraphSummary, graph_summary};
 #[cfg(feature = "onnx")]
 pub use outside_model::{LoadModelError, OutsideModel};
 pub use preparation::{PreparationError, check_preparation, prepare_picture, prepare_pixels};

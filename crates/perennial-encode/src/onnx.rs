@@ -10,15 +10,23 @@
 //! **An embedding does not depend on its neighbours**: pictures are independent of one another; texts are padded, and masked, to within an eighth
 //! of their length. Where a graph takes its int8 scales from the whole batch, or takes one input only, every input runs alone.
 
+mod apart;
+mod declared;
 mod error;
 mod graph_file;
+mod limits;
+mod other_formats;
 mod pooling;
 mod session;
+mod summary;
 mod towers;
 mod wire;
 
 pub use error::GraphError;
+#[cfg(test)]
+pub(crate) use graph_file::GraphFile;
 pub(crate) use session::Session;
+pub use summary::{GraphSummary, graph_summary};
 pub(crate) use towers::{ImageGraph, TextGraph};
 
 /// The largest graph that is read: the format's own limit.

@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use crate::codec::Picture;
 use crate::encoder::{EncodeError, Encoder, PrepareError};
+use crate::head::{Head, HeadError, MAX_HEAD_BYTES};
 use crate::input::{Input, Prepared, Values};
 use crate::onnx::{
     GraphError, ImageGraph, MAX_EXTERNAL_BYTES, MAX_GRAPH_BYTES, Session, TextGraph,
@@ -37,6 +38,9 @@ pub enum LoadModelError {
     /// The table of token vectors cannot be used.
     #[error(transparent)]
     Table(#[from] TableError),
+    /// The linear layer cannot be used.
+    #[error(transparent)]
+    Head(#[from] HeadError),
     /// Another number of values than the version has.
     #[error("{file} gives embeddings of {actual} values, not of {expected}")]
     Dim {
@@ -59,6 +63,7 @@ pub struct OutsideModel {
     spec: OutsideEncoder,
     image: Option<ImageGraph>,
     text: Option<(TextPreparation, TextNetwork)>,
+    head: Option<Head>,
 }
 
 enum TextNetwork {
@@ -103,10 +108,12 @@ impl OutsideModel {
         };
         let model = Self::from_files(name, dim, spec, &read, Vec::new())?;
         match (&model.text, &spec.text) {
-            (Some((_, TextNetwork::Table(table))), Some(tower)) if table.dim() != dim => {
+            (Some((_, TextNetwork::Table(table))), Some(tower))
+                if table.dim() != model.tower_dim() =>
+            {
                 Err(LoadModelError::Dim {
                     file: tower.graph.file.clone(),
-                    expected: dim,
+                    expected: model.tower_dim(),
                     actual: table.dim(),
                 })
             }
@@ -186,13 +193,32 @@ impl OutsideModel {
                 "it has neither a tower for pictures nor one for texts",
             ));
         }
+        let head = match &spec.head {
+            None => None,
+            Some(head) if head.inputs == 0 => {
+                return Err(LoadModelError::Description(
+                    "its linear layer has at least one input",
+                ));
+            }
+            Some(head) => Some(Head::read(
+                &head.file,
+                &content(&head.file, MAX_HEAD_BYTES)?,
+                [dim, head.inputs],
+            )?),
+        };
         Ok(Self {
             name: name.to_owned(),
             dim,
             spec: spec.clone(),
             image,
             text,
+            head,
         })
+    }
+
+    /// The length of a row that the towers give.
+    fn tower_dim(&self) -> usize {
+        self.head.as_ref().map_or(self.dim, Head::inputs)
     }
 
     /// Raw vectors of a batch that is of one kind.
@@ -288,16 +314,15 @@ impl OutsideModel {
         rows: &[f32],
         into: &mut [f32],
     ) -> Result<(), EncodeError> {
-        let positions: Vec<usize> = positions.collect();
-        if rows.len() != positions.len() * self.dim {
+        let (positions, dim): (Vec<usize>, usize) = (positions.collect(), self.tower_dim());
+        if rows.len() != positions.len() * dim {
             let values = rows.len() / positions.len().max(1);
             return Err(EncodeError::Backend(format!(
-                "it gives embeddings of {values} values, not of {}",
-                self.dim
+                "it gives embeddings of {values} values, not of {dim}"
             )));
         }
-        for (position, row) in positions.into_iter().zip(rows.chunks_exact(self.dim)) {
-            into[position * self.dim..(position + 1) * self.dim].copy_from_slice(row);
+        for (position, row) in positions.into_iter().zip(rows.chunks_exact(dim)) {
+            into[position * dim..(position + 1) * dim].copy_from_slice(row);
         }
         Ok(())
     }
@@ -350,7 +375,7 @@ impl Encoder for OutsideModel {
                 Values::Tokens(tokens) => texts.push((position, tokens.as_slice())),
             }
         }
-        let mut rows = vec![0.0; batch.len() * self.dim];
+        let mut rows = vec![0.0; batch.len() * self.tower_dim()];
         if !pictures.is_empty() {
             let vectors = self.pictures(&pictures)?;
             self.place(
@@ -367,11 +392,20 @@ impl Encoder for OutsideModel {
                 &mut rows,
             )?;
         }
-        for (input, row) in rows.chunks_exact_mut(self.dim).enumerate() {
-            normalize_in_place(row).map_err(|_| EncodeError::NonFinite { input })?;
+        unit_rows(&mut rows, self.tower_dim())?;
+        if let Some(head) = &self.head {
+            rows = head.apply(&rows);
+            unit_rows(&mut rows, self.dim)?;
         }
         Ok(rows)
     }
+}
+
+fn unit_rows(rows: &mut [f32], dim: usize) -> Result<(), EncodeError> {
+    for (input, row) in rows.chunks_exact_mut(dim).enumerate() {
+        normalize_in_place(row).map_err(|_| EncodeError::NonFinite { input })?;
+    }
+    Ok(())
 }
 
 /// The first input of a batch was prepared by another encoder.

@@ -1,6 +1,7 @@
-//! Compatibility measurement on embeddings and labels: retrieval metrics, matrices, statistics, reports.
+#![doc = include_str!("../README.md")]
+//! # What is here
 //!
-//! This crate never sees a model or an image. Its input are [`perennial_core::Embeddings`], whoever made them:
+//! The input of everything here are [`perennial_core::Embeddings`]:
 //!
 //! 1. [`evaluate`] scores the queries of one model on the gallery of another (nearest class mean, CMC, mAP).
 //! 2. [`Compatibility::new`] puts the tests of all pairs of versions together: [`CompatibilityMatrix`], [`Metrics`] and, for
@@ -13,16 +14,6 @@
 //! For a single upgrade, on vectors of any origin: [`outcomes()`] gives every query's outcome for classes or single items
 //! ([`Relevance`]), a [`Measure`] turns them into scores, [`compare_scores`] compares two results of the same queries, and
 //! [`cannot_tell`] says what an evaluation set lacks.
-//!
-//! A matrix from any other tool needs only step 2:
-//!
-//! ```
-//! use perennial_eval::{CompatibilityMatrix, TieRule, metrics};
-//!
-//! let matrix = CompatibilityMatrix::from_csv("0.60\n0.61, 0.70")?;
-//! assert_eq!(metrics(&matrix, TieRule::Strict).average_compatibility, Some(1.0));
-//! # Ok::<(), perennial_eval::MatrixError>(())
-//! ```
 //!
 //! All figures are fractions; differences of figures are differences of fractions.
 

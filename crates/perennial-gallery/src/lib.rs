@@ -1,4 +1,5 @@
-//! The gallery: unit vectors with ids, model versions, labels and payloads, durable and searchable by similarity.
+#![doc = include_str!("../README.md")]
+//! # What is here
 //!
 //! - [`VectorStore`]: items and searches, the few operations that an embedded engine and a cluster both offer. [`Snapshots`] and
 //!   [`Maintenance`] are for stores with files of this machine.

@@ -1,6 +1,4 @@
-//! CPU kernels of the training step, on plain slices: convolution, batch norm, pooling, squeeze and excitation, the layers of
-//! transformers, losses and the optimizer's step.
-//!
+#![doc = include_str!("../README.md")]
 //! # Layout
 //!
 //! Feature maps are stored `[height, width, batch, channels]` ("batch-inner"): all images' channels at one spatial

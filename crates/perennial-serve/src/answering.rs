@@ -2,11 +2,12 @@
 //!
 //! Without `answer_in`, a model's name means the encoder of that name, and an answer is in its space. With `answer_in`, every answer is in
 //! that one space, whatever model is asked for: documents are embedded by the space's own encoder, queries by the best certified route from
-//! the new encoder. An index that other programs keep in that space then gains from the new encoder without being written to.
+//! the new encoder, as far as the encoders of the route embed inputs of their kind. An index that other programs keep in that space then gains from the new encoder without being written to.
 
 mod choice;
 mod choosing;
 mod embedding;
+mod kinds;
 mod names;
 
 use std::collections::BTreeMap;
@@ -14,9 +15,10 @@ use std::sync::Arc;
 
 use perennial_core::{Registry, SpaceId};
 use perennial_encode::InputType;
-use perennial_upgrade::{Certification, Certified, LoadedModel, NotCertified};
+use perennial_upgrade::{Certification, Certified, CertifiedWay, LoadedModel, NotCertified};
 
 pub(crate) use self::choice::{Choice, Encoder};
+pub(crate) use self::kinds::Kinds;
 use crate::config::{AnswerUncertified, LIVE, ServeConfig};
 use crate::error::ServeError;
 use crate::inference::Inference;
@@ -107,7 +109,7 @@ impl Answering {
         };
         match target.new_encoder(inference) {
             None => Err("no model version is live".to_owned()),
-            Some(new) => match target.route(new.space(), new.dim(), certification) {
+            Some(new) => match target.route(new.space(), new.dim(), certification, None) {
                 Ok(_) => Ok(()),
                 Err(refused) => Err(format!(
                     "queries cannot be answered in {}: {refused}",
@@ -145,7 +147,9 @@ impl Answering {
         match &self.target {
             Some(target) if matches!(target.new, New::Live) => {
                 let dim = model.version.dim;
-                target.route(model.name(), dim, certification).map(drop)
+                target
+                    .route(model.name(), dim, certification, None)
+                    .map(drop)
             }
             _ => Ok(()),
         }
@@ -245,7 +249,7 @@ impl Target {
             // As everywhere in a service without a live version: it starts, and requests are refused until there is one.
             return Ok(());
         };
-        match self.route(new.space(), new.dim(), certification) {
+        match self.route(new.space(), new.dim(), certification, None) {
             Ok(Some(certified)) => {
                 tracing::info!(
                     space = %self.space,
@@ -289,28 +293,42 @@ impl Target {
         }
     }
 
-    /// The best certified route of queries; nothing where they are answered by the old encoder because none is certified.
+    /// The best certified route of queries, of those whose encoders embed inputs of these kinds; nothing where they are answered by the old encoder
+    /// because none is certified.
     fn route(
         &self,
         from: &str,
         dim: usize,
         certification: &Certification,
+        kinds: Option<Kinds>,
     ) -> Result<Option<Certified>, NotCertified> {
+        let embedded = |way: &CertifiedWay| match (way, kinds) {
+            (CertifiedWay::Dual { .. }, Some(kinds)) => self.old.embeds(kinds),
+            _ => true,
+        };
         let to = self.space.as_str();
         let refused = match certification.ways(from, to) {
             Ok(ways) => {
                 let mut leading = ways
                     .into_iter()
-                    .filter(|certified| certified.way.leads(dim, self.dim));
+                    .filter(|certified| certified.way.leads(dim, self.dim))
+                    .filter(|certified| embedded(&certified.way));
                 match leading.next() {
                     Some(certified) => return Ok(Some(certified)),
                     None => NotCertified {
                         query_version: from.to_owned(),
                         gallery_version: to.to_owned(),
-                        reason: format!(
-                            "no certified route leads from its {dim} dimensions to {}",
-                            self.dim
-                        ),
+                        reason: match kinds.filter(|kinds| !self.old.embeds(*kinds)) {
+                            Some(kinds) => format!(
+                                "no certified route leads from its {dim} dimensions to {} for {}, which {to} itself does not embed",
+                                self.dim,
+                                kinds.words()
+                            ),
+                            None => format!(
+                                "no certified route leads from its {dim} dimensions to {}",
+                                self.dim
+                            ),
+                        },
                         remedy: None,
                     },
                 }

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use perennial_gallery::{Hit, StoredItem};
 use perennial_upgrade::Stored;
 use perennial_upgrade::backfill::{
-    BackfillRecord, BackfillSettings, BackfillState, Expectation, Outcome, Progress, Retrievals,
+    BackfillRecord, BackfillSettings, BackfillState, Expectation, Failure, FailureReason, Outcome,
+    Progress, Retrievals,
 };
 use tokio::sync::Notify;
 
@@ -337,7 +338,10 @@ impl Backfill {
         let all_kept = record.note(outcome, worked, stored, expectation.as_deref());
         *succeeded |= !outcome.done.is_empty();
         if !*succeeded {
-            *failures_before += outcome.failed.len() as u64;
+            // Items that the version cannot embed say nothing about the place of the others' originals.
+            let lost = |failure: &Failure| failure.reason != FailureReason::OtherModality;
+            let failed = outcome.failed.iter();
+            *failures_before += failed.filter(|(_, failure)| lost(failure)).count() as u64;
         }
         rate.note(outcome.done.len() as u64);
         let lost = !all_kept;
@@ -384,9 +388,12 @@ impl Backfill {
     pub(crate) fn counts(&self, stored: &Stored, live: Option<&str>) -> [(&'static str, u64); 4] {
         let current = self.current();
         let record = current.record.as_ref();
-        let (done, failed, changed) = record.map_or((0, 0, 0), |record| {
+        let (done, mut failed, changed) = record.map_or((0, 0, 0), |record| {
             (record.done, record.failures(), record.changed)
         });
+        if let Some(expectation) = current.expectation.as_ref().filter(|_| record.is_some()) {
+            failed += expectation.of_other_modality(stored);
+        }
         [
             ("done", done),
             ("left", others(stored, live).saturating_sub(failed)),

@@ -83,6 +83,25 @@ impl Batcher {
         snapshot: &Arc<LoadedModel>,
         inputs: &[Prepared],
     ) -> Result<Vec<f32>, ApiError> {
+        self.encode_in_parts(snapshot, inputs, false).await
+    }
+
+    /// The same for a request of which another encoder's part is admitted: it waits for room in the queue instead of being refused, so that what is
+    /// done is not lost.
+    pub(crate) async fn encode_as_well(
+        &self,
+        snapshot: &Arc<LoadedModel>,
+        inputs: &[Prepared],
+    ) -> Result<Vec<f32>, ApiError> {
+        self.encode_in_parts(snapshot, inputs, true).await
+    }
+
+    async fn encode_in_parts(
+        &self,
+        snapshot: &Arc<LoadedModel>,
+        inputs: &[Prepared],
+        mut admitted: bool,
+    ) -> Result<Vec<f32>, ApiError> {
         // A request of more texts than the queue holds takes half of it at a time, and leaves the rest to others.
         let most = match inputs.len() > self.capacity {
             true => self.capacity.div_ceil(2),
@@ -90,31 +109,48 @@ impl Batcher {
         };
         let mut embeddings = Vec::with_capacity(inputs.len() * snapshot.version.dim);
         for (part, inputs) in inputs.chunks(most).enumerate() {
-            self.encode_part(snapshot, inputs, part * most, &mut embeddings)
+            let places = self.places(inputs.len(), admitted).await?;
+            self.encode_part(snapshot, inputs, places, part * most, &mut embeddings)
                 .await?;
+            // Later parts wait for their turn: the earlier ones are done.
+            admitted = true;
         }
         Ok(embeddings)
     }
 
-    /// `before` inputs of the request come before these.
+    /// Places in the queue: at once, or for a request that is admitted already, as soon as there are so many.
+    async fn places(
+        &self,
+        inputs: usize,
+        admitted: bool,
+    ) -> Result<OwnedSemaphorePermit, ApiError> {
+        let permits = u32::try_from(inputs).unwrap_or(u32::MAX);
+        let queue = Arc::clone(&self.queue);
+        if admitted {
+            return queue
+                .acquire_many_owned(permits)
+                .await
+                .map_err(|_| ApiError::internal("the queue is closed"));
+        }
+        match queue.try_acquire_many_owned(permits) {
+            Ok(places) => Ok(places),
+            Err(TryAcquireError::NoPermits) => Err(ApiError::too_many(format!(
+                "the queue already holds {} inputs; try again later",
+                self.depth()
+            ))),
+            Err(TryAcquireError::Closed) => Err(ApiError::internal("the queue is closed")),
+        }
+    }
+
+    /// `places` has one for each input; `before` inputs of the request come before these.
     async fn encode_part(
         &self,
         snapshot: &Arc<LoadedModel>,
         inputs: &[Prepared],
+        mut places: OwnedSemaphorePermit,
         before: usize,
         embeddings: &mut Vec<f32>,
     ) -> Result<(), ApiError> {
-        let permits = u32::try_from(inputs.len()).unwrap_or(u32::MAX);
-        let mut places = match Arc::clone(&self.queue).try_acquire_many_owned(permits) {
-            Ok(places) => places,
-            Err(TryAcquireError::NoPermits) => {
-                return Err(ApiError::too_many(format!(
-                    "the queue already holds {} inputs; try again later",
-                    self.depth()
-                )));
-            }
-            Err(TryAcquireError::Closed) => return Err(ApiError::internal("the queue is closed")),
-        };
         let mut replies = Vec::new();
         let mut first = before;
         for (size, batch) in batches(inputs, self.limits) {

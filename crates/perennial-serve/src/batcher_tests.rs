@@ -190,6 +190,51 @@ async fn a_request_larger_than_the_queue_is_encoded_in_parts() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn later_parts_of_a_request_wait_for_room() {
+    let config = Batching {
+        max_batch: 4,
+        max_wait_seconds: 0.0,
+        queue_images: 4,
+        ..Batching::default()
+    };
+    let setup = setup(&config, Duration::from_millis(1));
+    let inputs: Vec<Prepared> = (0..10)
+        .flat_map(|place| image(place as f32 * 0.1))
+        .collect();
+    let expected: Vec<f32> = (0..10)
+        .map(|place| place as f32 * 0.1)
+        .flat_map(|value| [value.cos(), value.sin()])
+        .collect();
+    // Room for the first two inputs of it, and then for one.
+    let held = Arc::clone(&setup.batcher.queue)
+        .try_acquire_many_owned(2)
+        .unwrap();
+    let (batcher, snapshot) = (Arc::clone(&setup.batcher), Arc::clone(&setup.snapshots[0]));
+    let request = inputs.clone();
+    let large = tokio::spawn(async move { batcher.encode(&snapshot, &request).await });
+    while setup.batches.lock().unwrap().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    let more = Arc::clone(&setup.batcher.queue)
+        .acquire_owned()
+        .await
+        .unwrap();
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert!(!large.is_finished());
+    // A new request is refused meanwhile; what belongs to one that is admitted waits.
+    let refused = setup.batcher.encode(&setup.snapshots[1], &inputs).await;
+    assert_eq!(refused.unwrap_err().code, Code::TooManyRequests);
+    let as_well = {
+        let (batcher, snapshot) = (Arc::clone(&setup.batcher), Arc::clone(&setup.snapshots[1]));
+        tokio::spawn(async move { batcher.encode_as_well(&snapshot, &inputs).await })
+    };
+    drop((held, more));
+    assert_eq!(large.await.unwrap().unwrap(), expected);
+    assert_eq!(as_well.await.unwrap().unwrap(), expected);
+    assert_eq!(setup.batcher.depth(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_full_queue_refuses_and_recovers() {
     let config = Batching {
         max_batch: 1,

@@ -90,6 +90,7 @@ impl Received {
             .map_err(|error| broken(error.body_text()))?
         {
             let name = field.name().unwrap_or_default().to_owned();
+            let file_name = field.file_name().map(str::to_owned);
             let bytes = field
                 .bytes()
                 .await
@@ -104,7 +105,11 @@ impl Received {
                         "more than {max_files} files in one request"
                     )));
                 }
-                form.files.push((name, bytes));
+                form.files.push(FormFile {
+                    field: name,
+                    file_name,
+                    bytes,
+                });
             } else {
                 return Err(ApiError::unprocessable(format!(
                     "unknown field {name:?}; known are `{REQUEST_FIELD}` and `{}`",
@@ -133,11 +138,19 @@ impl Receiving {
 /// The multipart field with the JSON part of a request.
 const REQUEST_FIELD: &str = "request";
 
+/// One file of a multipart body.
+pub(crate) struct FormFile {
+    pub(crate) field: String,
+    /// As the client calls it, which nothing may be trusted with.
+    pub(crate) file_name: Option<String>,
+    pub(crate) bytes: Bytes,
+}
+
 /// A multipart body.
 #[derive(Default)]
 pub(crate) struct Form {
-    /// Files with their fields' names, in order.
-    pub(crate) files: Vec<(String, Bytes)>,
+    /// In order.
+    pub(crate) files: Vec<FormFile>,
     request: Option<Bytes>,
 }
 
@@ -154,7 +167,7 @@ impl Form {
         let files = std::mem::take(&mut self.files);
         files
             .into_iter()
-            .map(|(_, bytes)| EncodedImage::Bytes(bytes))
+            .map(|file| EncodedImage::Bytes(file.bytes))
             .collect()
     }
 

@@ -1,5 +1,7 @@
 //! How the service is set up.
 
+mod limits;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -8,8 +10,8 @@ use std::path::PathBuf;
 use perennial_core::SpaceId;
 use perennial_encode::{DecodeLimits, InputType};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
 
+pub use self::limits::Limits;
 use crate::client_address::AddressRange;
 use crate::downloads::Downloads;
 use crate::durations::MAX_SECONDS;
@@ -34,7 +36,8 @@ pub struct ServeConfig {
     /// Fetches originals from addresses, for a backfill and for the second stage of searches.
     #[serde(skip)]
     pub downloads: Downloads,
-    /// Where searches fetch the originals of hits that they rank again: a folder, or an address with `{id}` or `{payload.KEY}` behind the host.
+    /// Where searches fetch the originals of hits that they rank again: a folder, an address with `{id}` or `{payload.KEY}` behind the host, or
+    /// `payload:KEY` for texts that the items hold.
     /// Without it, `rerank` is refused.
     pub originals: Option<String>,
     /// The folder of gallery snapshots; without it `POST /snapshots` is refused.
@@ -103,51 +106,6 @@ pub struct Batching {
     pub queue_images: usize,
 }
 
-/// Limits that clients meet.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Limits {
-    /// Bytes of a request body, after decompression where it is gzip; more is 413.
-    pub body_bytes: usize,
-    /// Bytes of an uploaded model version.
-    pub model_bytes: usize,
-    /// Bytes of one encoded image.
-    pub image_bytes: usize,
-    /// Images per request; more is 422.
-    pub images: usize,
-    /// Texts per request for embeddings; more is 422.
-    pub inputs: usize,
-    /// Items per batch.
-    pub items: usize,
-    /// Results per search and items per page.
-    pub results: usize,
-    /// Hits of one search that are embedded again and ranked anew; more is 422.
-    pub rerank: usize,
-    /// Clients connected at once; more are refused with 503. Keep it well below the process's limit of open files.
-    pub connections: usize,
-    /// Concurrent requests; more are refused with 429.
-    pub in_flight: usize,
-    /// Concurrent requests from one client, an IPv4 address or an IPv6 network of 64 bits; more are refused with 429. 0 for
-    /// no limit.
-    pub per_client_concurrent: usize,
-    /// Requests per second from one client, in the long run; more are refused with 429. 0 for no limit.
-    pub per_client_per_second: f64,
-    /// Requests that an idle client may send at once before `per_client_per_second` holds.
-    pub per_client_burst: usize,
-    /// Whether the limits per client hold for loopback addresses as well.
-    pub per_client_on_loopback: bool,
-    /// Bytes of all request bodies in memory at once; more are refused with 429.
-    pub body_budget_bytes: usize,
-    /// Images decoded at once.
-    pub decoders: usize,
-    /// Longest side of an image, in pixels.
-    pub image_side: u32,
-    /// Width times height of an image, in pixels.
-    pub image_pixels: u64,
-    /// Memory for decoding one image, in bytes.
-    pub decoder_bytes: u64,
-}
-
 /// Time limits, in seconds.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -200,34 +158,6 @@ impl Default for Batching {
             max_tokens: 16_384,
             max_wait_seconds: 0.005,
             queue_images: 512,
-        }
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        let untrusted = DecodeLimits::UNTRUSTED;
-        Self {
-            body_bytes: 32 << 20,
-            model_bytes: 512 << 20,
-            image_bytes: 16 << 20,
-            images: 128,
-            inputs: 2048,
-            items: 1_000,
-            results: perennial_gallery::MAX_LIMIT,
-            rerank: 64,
-            connections: 512,
-            in_flight: 256,
-            per_client_concurrent: 64,
-            per_client_per_second: 500.0,
-            per_client_burst: 1_000,
-            per_client_on_loopback: false,
-            body_budget_bytes: 1 << 30,
-            decoders: std::thread::available_parallelism()
-                .map_or(1, |threads| threads.get().min(4)),
-            image_side: untrusted.side,
-            image_pixels: untrusted.pixels,
-            decoder_bytes: untrusted.bytes,
         }
     }
 }

@@ -129,7 +129,16 @@ impl Inference {
             let inference = Arc::clone(self);
             let prepared = Arc::clone(prepared);
             let task = async move {
-                let rows = inference.batcher.encode(&encoder, &prepared).await?;
+                // One encoder admits the request. The others of it wait: together they may need more of the queue than there is.
+                let rows = match place {
+                    0 => inference.batcher.encode(&encoder, &prepared).await?,
+                    _ => {
+                        inference
+                            .batcher
+                            .encode_as_well(&encoder, &prepared)
+                            .await?
+                    }
+                };
                 Ok::<_, ApiError>((place, (rows, tokens)))
             };
             tasks.spawn(task.in_current_span());

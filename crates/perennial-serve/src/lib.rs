@@ -1,4 +1,5 @@
-//! The HTTP service: one gallery, many model versions, hot swap without re-embedding.
+#![doc = include_str!("../README.md")]
+//! # What is here
 //!
 //! - [`serve`], or [`Server`] in two steps, with a [`ServeConfig`] and [`Keys`]; [`application`] for a server of one's own.
 //! - [`perennial_upgrade`] decides which versions may be searched together and what a promotion checks.

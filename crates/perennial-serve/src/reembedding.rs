@@ -1,6 +1,7 @@
 //! The work of a backfill: a few items at a time are read, fetched, decoded, embedded and written, between the requests of clients.
 
 mod fetching;
+mod rewriting;
 mod waiting;
 
 use std::collections::BTreeSet;
@@ -8,21 +9,17 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use perennial_encode::{DecodeLimits, Prepared};
 use perennial_gallery::{ItemId, StoredItem};
-use perennial_upgrade::LoadedModel;
 use perennial_upgrade::backfill::{
-    BackfillRecord, Failure, FailureReason, Originals, Outcome, Queue, Reembedded, Replaced,
-    prepared_of, replace_unchanged,
+    Expectation, Failure, FailureReason, ItemKinds, Originals, Outcome, Queue,
 };
 
 pub(crate) use self::fetching::{Fetched, fetch};
+pub(crate) use self::rewriting::{Embedded, commit, embed_originals, reembed};
 pub(crate) use self::waiting::{expectation, waiting};
-use crate::admission::admit;
 use crate::backfill::{PUSH_SILENCE, Run};
 use crate::error::{ApiError, Code};
 use crate::service::{Service, blocking};
-use crate::telemetry::Stage;
 
 /// Items of one step: a client's image waits for at most one forward pass of so many.
 const STEP: usize = 8;
@@ -39,6 +36,7 @@ struct Work {
     queue: Option<Queue>,
     /// None where clients send them.
     originals: Option<Arc<dyn Originals>>,
+    expectation: Arc<Expectation>,
     /// When the next step may begin.
     next: Instant,
     /// Until when the time that it worked is counted.
@@ -158,11 +156,15 @@ async fn try_step(
     let begun = Instant::now();
     let (count, number) = (items.len(), run.number);
     let fetched = {
-        let service = Arc::clone(service);
-        let go_on = move || {
-            !service.draining.load(Ordering::Relaxed) && service.backfill.is_current(number)
-        };
-        blocking(move || Ok(fetch(&*originals, items, &go_on))).await?
+        let (service, model) = (Arc::clone(service), Arc::clone(&model));
+        blocking(move || {
+            let go_on =
+                || !service.draining.load(Ordering::Relaxed) && service.backfill.is_current(number);
+            let kinds = ItemKinds::of(&service.registry, &items);
+            let accepts = model.version.accepts();
+            Ok(fetch(&*originals, items, &kinds, accepts, &go_on))
+        })
+        .await?
     };
     let fetched = work.sort_out_unreachable(fetched)?;
     let outcome = reembed(service, &model, fetched).await?;
@@ -209,8 +211,11 @@ fn prepare(service: &Service, run: &Run) -> Result<Work, ApiError> {
     let expectation = Arc::new(expectation(service, &run.target)?);
     let stored = service.gallery.stored();
     let spaces = expectation.worst_first(&stored, &run.target);
-    service.backfill.expect(run.number, expectation);
+    service
+        .backfill
+        .expect(run.number, Arc::clone(&expectation));
     Ok(Work {
+        expectation,
         run: run.number,
         queue: Some(Queue::new(settings.order, spaces)),
         originals,
@@ -256,7 +261,13 @@ async fn nothing_left(
         .map_or_else(Vec::new, |queue| queue.spaces().to_vec());
     let stored = service.gallery.stored();
     let mut names = stored.per_version.keys();
-    if names.any(|name| *name != run.target && !walked.contains(name)) {
+    let expectation = slot.as_ref().map(|work| Arc::clone(&work.expectation));
+    let waits = |name: &String| {
+        let expected = expectation.as_ref();
+        let cannot = expected.is_some_and(|expected| expected.is_of_other_modality(name));
+        *name != run.target && !walked.contains(name) && !cannot
+    };
+    if names.any(waits) {
         *slot = None;
         return Ok(Duration::ZERO);
     }
@@ -279,11 +290,14 @@ async fn nothing_left(
 }
 
 fn all_done(service: &Service) -> String {
-    let reason = |record: Option<&BackfillRecord>| record.map(BackfillRecord::all_done);
-    service
-        .backfill
-        .view(|view| reason(view.record))
-        .unwrap_or_default()
+    let stored = service.gallery.stored();
+    let reason = service.backfill.view(|view| {
+        let other = view
+            .expectation
+            .map_or(0, |expected| expected.of_other_modality(&stored));
+        view.record.map(|record| record.all_done(other))
+    });
+    reason.unwrap_or_default()
 }
 
 /// Where clients send the originals, the work is done when nothing is left but failures. Failed items that were deleted since are still
@@ -344,158 +358,4 @@ fn away(detail: &str) -> ApiError {
     ApiError::unavailable(format!(
         "the originals cannot be reached: {detail}; resume when they can"
     ))
-}
-
-/// Embeds items again whose originals are here, and writes those that nobody changed meanwhile.
-///
-/// # Errors
-/// 429 for a full queue, 409 where the model is not live any more or not certified with what is stored, 503 for a failing disk. Nothing was
-/// written then.
-pub(crate) async fn reembed(
-    service: &Arc<Service>,
-    model: &Arc<LoadedModel>,
-    fetched: Vec<Fetched>,
-) -> Result<Outcome, ApiError> {
-    let Embedded { batch, failed } = embed_originals(service, model, fetched).await?;
-    let Replaced { done, changed } = commit(service, model, batch).await?;
-    Ok(Outcome {
-        done,
-        changed,
-        failed,
-    })
-}
-
-/// Items with the embeddings of their originals, and those that have none.
-#[derive(Default)]
-pub(crate) struct Embedded {
-    pub(crate) batch: Vec<Reembedded>,
-    pub(crate) failed: Vec<(StoredItem, Failure)>,
-}
-
-/// Embeds items again whose originals are here. Nothing is written.
-///
-/// # Errors
-/// 429 for a full queue.
-pub(crate) async fn embed_originals(
-    service: &Arc<Service>,
-    model: &Arc<LoadedModel>,
-    fetched: Vec<Fetched>,
-) -> Result<Embedded, ApiError> {
-    if fetched.is_empty() {
-        return Ok(Embedded::default());
-    }
-    let ready = {
-        let (model, limits) = (Arc::clone(model), service.config.decode_limits());
-        blocking(move || Ok(make_ready(&model, fetched, limits))).await?
-    };
-    let mut failed = ready.failed;
-    let batch = embed(service, model, ready.items, ready.prepared, &mut failed).await?;
-    Ok(Embedded { batch, failed })
-}
-
-#[derive(Default)]
-struct Ready {
-    items: Vec<StoredItem>,
-    /// One for each item.
-    prepared: Vec<Prepared>,
-    failed: Vec<(StoredItem, Failure)>,
-}
-
-fn make_ready(model: &LoadedModel, fetched: Vec<Fetched>, limits: DecodeLimits) -> Ready {
-    let mut ready = Ready::default();
-    for (item, original) in fetched {
-        let prepared = original.and_then(|file| prepared_of(&item, &file, model, limits));
-        match prepared {
-            Ok(prepared) => {
-                ready.items.push(item);
-                ready.prepared.push(prepared);
-            }
-            Err(failure) => ready.failed.push((item, failure)),
-        }
-    }
-    ready
-}
-
-/// Through the same queue as the inputs of clients.
-async fn embed(
-    service: &Arc<Service>,
-    model: &Arc<LoadedModel>,
-    items: Vec<StoredItem>,
-    prepared: Vec<Prepared>,
-    failed: &mut Vec<(StoredItem, Failure)>,
-) -> Result<Vec<Reembedded>, ApiError> {
-    let batcher = &service.inference.batcher;
-    let mut batch = Vec::with_capacity(items.len());
-    if items.is_empty() {
-        return Ok(batch);
-    }
-    let dim = model.version.dim;
-    match batcher.encode(model, &prepared).await {
-        Ok(embeddings) => {
-            let rows = embeddings.chunks_exact(dim).map(<[f32]>::to_vec);
-            let items = items.into_iter().zip(rows);
-            batch.extend(items.map(|(item, embedding)| Reembedded { item, embedding }));
-        }
-        // One of them has no embedding; alone, the others have.
-        Err(error) if error.code == Code::Unprocessable => {
-            for (item, input) in items.into_iter().zip(&prepared) {
-                match batcher.encode(model, std::slice::from_ref(input)).await {
-                    Ok(embedding) => batch.push(Reembedded { item, embedding }),
-                    Err(error) if error.code == Code::Unprocessable => {
-                        let failure = Failure::new(FailureReason::NoEmbedding, error.message);
-                        failed.push((item, failure));
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
-        }
-        Err(error) => return Err(error),
-    }
-    Ok(batch)
-}
-
-/// Writes items that nobody changed since they were read.
-///
-/// # Errors
-/// 409 where the model is not live any more or not certified with what is stored, 503 for a failing disk. Nothing was written then.
-pub(crate) async fn commit(
-    service: &Arc<Service>,
-    model: &Arc<LoadedModel>,
-    batch: Vec<Reembedded>,
-) -> Result<Replaced, ApiError> {
-    if batch.is_empty() {
-        return Ok(Replaced::default());
-    }
-    // The live version cannot move between the check and the write.
-    let _versions = service.gallery.versions_in_gallery.lock().await;
-    let (service, model) = (Arc::clone(service), Arc::clone(model));
-    blocking(move || {
-        let live = service.inference.live.current();
-        if live.is_none_or(|live| live.name() != model.name()) {
-            let problem = format!("{} is not live any more", model.name());
-            return Err(ApiError::conflict(problem));
-        }
-        let forced = admit(&service, &[Arc::new(model.version.clone())], false)?;
-        let start = Instant::now();
-        let replaced = {
-            let _sole = service.backfill.sole_write();
-            replace_unchanged(&*service.gallery.store, model.name(), batch)?
-        };
-        service.telemetry.stage(Stage::Commit, start.elapsed());
-        if forced {
-            let items = replaced.done.len() as u64;
-            service
-                .gallery
-                .forced_writes
-                .fetch_add(items, Ordering::Relaxed);
-            service.telemetry.forced("upsert", items);
-        }
-        let gallery = &service.gallery;
-        gallery
-            .samples
-            .wrote(model.name(), replaced.done.len() as u64);
-        gallery.count_after_write();
-        Ok(replaced)
-    })
-    .await
 }

@@ -1,18 +1,18 @@
 //! The service's metrics, in Prometheus' text format.
 
+mod gauges;
 mod upgrades;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
+pub(crate) use self::gauges::{Gauges, Storage};
+use crate::process::{self, Process};
 use metrics::{Key, Label, Level, Metadata, Recorder, Unit};
 use metrics_exporter_prometheus::{
     Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder,
 };
-use perennial_upgrade::SearchPlan;
-
-use crate::process::{self, Process};
 
 /// From half a millisecond to half a minute, each bound about 1.8 times the one before.
 const SECONDS: [f64; 18] = [
@@ -92,39 +92,6 @@ pub(crate) struct Telemetry {
     seen: Mutex<BTreeSet<String>>,
     /// The same for spaces and the routes that they were searched by.
     seen_routes: Mutex<BTreeSet<(String, &'static str)>>,
-}
-
-/// Values that are read at scrape time.
-pub(crate) struct Gauges<'a> {
-    pub(crate) queue_images: usize,
-    pub(crate) per_version: &'a BTreeMap<String, u64>,
-    pub(crate) live: Option<&'a str>,
-    /// How pictures are searched.
-    pub(crate) plan: &'a SearchPlan,
-    pub(crate) uptime: Duration,
-    pub(crate) process: Process,
-    pub(crate) storage: Storage,
-    /// Items of the backfill by state.
-    pub(crate) backfill: [(&'static str, u64); 4],
-    /// `idle`, `running`, `paused` or `finished`.
-    pub(crate) backfill_state: &'static str,
-}
-
-/// What the gallery and its backups take, as far as it is known.
-#[derive(Debug, Default, Clone, Copy, PartialEq)]
-pub(crate) struct Storage {
-    /// Bytes of the gallery's file.
-    pub(crate) disk_bytes: Option<u64>,
-    /// How much smaller a compaction would make it, estimated.
-    pub(crate) reclaimable_bytes: Option<u64>,
-    /// Bytes that are free where the gallery lies.
-    pub(crate) free_bytes: Option<u64>,
-    /// Items that the graph of neighbours does not hold yet.
-    pub(crate) index_backlog: Option<u64>,
-    /// How many snapshots there are, where there is a folder for them.
-    pub(crate) snapshots: Option<u64>,
-    /// The age of the newest.
-    pub(crate) snapshot_age: Option<Duration>,
 }
 
 impl Telemetry {
@@ -441,6 +408,10 @@ fn key(name: &'static str, labels: &[(&'static str, &str)]) -> Key {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use perennial_upgrade::SearchPlan;
+
     use super::*;
 
     #[test]

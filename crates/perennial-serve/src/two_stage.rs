@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use perennial_gallery::{ItemId, StoredItem};
-use perennial_upgrade::backfill::{Failure, Originals, Outcome, Reembedded, Replaced};
+use perennial_upgrade::backfill::{Failure, ItemKinds, Originals, Outcome, Reembedded, Replaced};
 use perennial_upgrade::{LoadedModel, rerank};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout_at;
@@ -85,7 +85,8 @@ pub(crate) async fn second_stage(
     while let (Some(place), false) = (&place, waiting.is_empty()) {
         let rest = waiting.split_off(STEP.min(waiting.len()));
         let step = std::mem::replace(&mut waiting, rest);
-        let fetched = fetch_some(service, place, &originals, step.into(), deadline);
+        let step = (step.into(), Arc::clone(&model));
+        let fetched = fetch_some(service, place, &originals, step, deadline);
         let start = Instant::now();
         let fetched = timeout_at(deadline, fetched).await;
         work.ranked.fetching += start.elapsed();
@@ -213,7 +214,7 @@ async fn fetch_some(
     service: &Arc<Service>,
     place: &Arc<OwnedSemaphorePermit>,
     originals: &Arc<dyn Originals>,
-    items: Vec<StoredItem>,
+    (items, model): (Vec<StoredItem>, Arc<LoadedModel>),
     deadline: tokio::time::Instant,
 ) -> Result<Vec<Fetched>, ApiError> {
     let (service, originals) = (Arc::clone(service), Arc::clone(originals));
@@ -223,7 +224,9 @@ async fn fetch_some(
         let _place = place;
         let go_on =
             || !service.draining.load(Ordering::Relaxed) && tokio::time::Instant::now() < deadline;
-        Ok(fetch(&*originals, items, &go_on))
+        let kinds = ItemKinds::of(&service.registry, &items);
+        let accepts = model.version.accepts();
+        Ok(fetch(&*originals, items, &kinds, accepts, &go_on))
     })
     .await
 }

@@ -9,17 +9,18 @@ const [RUNNING, RESTING, FAILED] = [2000, 15000, 10000];
 const TIMEOUT = 5000;
 
 const REASONS = {
-  no_source: "The stored item does not say where its picture is.",
-  gone: "There is no such picture any more.",
+  no_source: "The stored item does not say where its original is.",
+  gone: "There is no such original any more.",
   refused: "The place is outside of what may be read.",
   unreachable: "The place does not answer.",
   unreadable: "The file cannot be read, or is too large.",
-  undecodable: "The file is no picture that can be decoded.",
-  other_picture: "It is another picture than the one that was stored.",
+  undecodable: "The file is no picture that can be decoded, or no text.",
+  other_original: "It is another picture or text than the one that was stored.",
+  other_modality: "It is a text and the live version embeds pictures, or the other way round.",
   no_embedding: "The live version has no embedding for it.",
 };
 const STATES = { idle: "none", running: "running", paused: "paused", finished: "finished" };
-const SOURCES = { folder: "a folder", url: "addresses", pushed: "sent by a client" };
+const SOURCES = { folder: "a folder", url: "addresses", payload: "the items themselves", pushed: "sent by a client" };
 const ORDERS = { retrieved: "most retrieved first", worst_served: "worst served first", id: "by id" };
 
 let timer = 0;

@@ -1,6 +1,6 @@
 //! A loss of one's own: a network is trained, frozen, and a second one is trained against it.
 //!
-//! `docs/methods.md` explains the objective; a test runs this example.
+//! `docs/tasks/add-a-loss.md` explains the objective; a test runs this example.
 
 use burn::module::Module;
 use burn::tensor::Tensor;

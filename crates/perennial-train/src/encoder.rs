@@ -225,7 +225,7 @@ pub(crate) fn load_network(
 }
 
 /// A version's network, and the centring of its embeddings.
-fn load(
+pub(crate) fn load(
     registry: &Registry,
     version: &ModelVersion,
     device: &Device,

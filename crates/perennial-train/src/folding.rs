@@ -1,25 +1,27 @@
-//! Folding a bridge into an encoder: a new model version that embeds into the bridge's target space itself.
+//! Folding a linear layer into an encoder: a new model version that embeds into the layer's target space itself.
 
 use perennial_bridge::Bridge;
+use perennial_core::outside_encoder::{CANARY_FILE, HEAD_FILE};
 use perennial_core::{
-    Classifier, ClassifierKind, ModelVersion, Registry, Role, TrainedNetwork, VersionDraft,
-    VersionEncoder,
+    Classifier, ClassifierKind, EncoderHead, ModelVersion, OutsideEncoder, Registry, Role,
+    TrainedNetwork, VersionDraft, VersionEncoder, VertexEnd, VertexMap,
 };
 
-use crate::encoder::{network_config, trained_network};
+use crate::encoder::network_config;
 use crate::error::TrainError;
-use crate::state_dict::{StateTensor, from_safetensors, to_safetensors};
-use crate::versions::now;
+use crate::state_dict::{StateDict, StateTensor, from_safetensors, to_safetensors};
+use crate::versions::{inherited_classes, now};
 
 /// The embedding layer, by its name in PyTorch.
-const EMBEDDING: &str = "fc1.weight";
+const EMBEDDING: &str = perennial_core::outside_encoder::HEAD_TENSOR;
 /// The linear classifier's tensors, which take embeddings of the old space.
 const CLASSIFIER: &str = "fc2.";
 
 /// A version whose embedding layer computes what `version` and then `bridge` compute. A version without an embedding layer gets one. The linear
 /// classifier is left out, since it takes embeddings of the space that the version leaves.
 ///
-/// Exact up to rounding; see [`Bridge::fold`]. The draft is not published yet; the bytes are its `weights.safetensors`.
+/// Exact up to rounding; see [`Bridge::fold`]. The draft is not published yet; the bytes are its `weights.safetensors`, or the
+/// [`HEAD_FILE`] of an encoder of another program, which keeps its other files.
 ///
 /// # Errors
 /// A bridge of another space or one that centres, a centred version, and weights that cannot be read.
@@ -28,21 +30,136 @@ pub fn fold(
     version: &ModelVersion,
     bridge: &Bridge,
 ) -> Result<(VersionDraft, Vec<u8>), TrainError> {
-    let refused = |problem: String| TrainError::Version {
-        version: version.name.clone(),
-        problem,
+    let classifier = Classifier {
+        kind: ClassifierKind::Linear,
+        vertices: None,
+        vertex_end: None,
+        skipped_vertices: 0,
+        classes: 0,
+        pretrained_classes: inherited_classes([Some(version), None]),
     };
+    let method = format!("{} + bridge {}", version.method, bridge.describe());
+    let (draft, bytes) = with_layer(registry, version, bridge, classifier)?;
+    Ok((VersionDraft { method, ..draft }, bytes))
+}
+
+/// What is known about a layer onto a simplex, for the version that gets it.
+#[derive(Clone, Debug)]
+pub struct HeadVersion<'a> {
+    /// Where its classes have their vertices.
+    pub places: VertexMap,
+    /// Its classes.
+    pub classes: usize,
+    /// The version whose embeddings the layer was trained to meet, if there is one.
+    pub reference: Option<&'a ModelVersion>,
+    /// What it was trained with and on, in words.
+    pub method: String,
+    /// As `method`.
+    pub data: String,
+    /// The seed of its training.
+    pub seed: u64,
+}
+
+/// As [`fold`], of a bridge that is a layer onto a simplex ([`Bridge::of_layer`]): the version's classifier is the simplex.
+///
+/// # Errors
+/// As [`fold`].
+pub fn with_head(
+    registry: &Registry,
+    version: &ModelVersion,
+    layer: &Bridge,
+    head: HeadVersion<'_>,
+) -> Result<(VersionDraft, Vec<u8>), TrainError> {
+    let VertexMap {
+        vertices,
+        end,
+        skipped,
+    } = head.places;
+    let inherited = inherited_classes([head.reference, None]);
+    let classifier = Classifier {
+        kind: ClassifierKind::Simplex,
+        vertices: Some(vertices),
+        vertex_end: Some(end),
+        skipped_vertices: skipped,
+        classes: head.classes,
+        pretrained_classes: match end {
+            VertexEnd::Front => head.classes.max(inherited),
+            VertexEnd::Back => inherited,
+        },
+    };
+    let (draft, bytes) = with_layer(registry, version, layer, classifier)?;
+    let draft = VersionDraft {
+        method: head.method,
+        data: head.data,
+        seed: head.seed,
+        ..draft
+    };
+    Ok((draft, bytes))
+}
+
+/// Checks, without the layer, whether a version can have one behind it.
+///
+/// # Errors
+/// A centred version.
+pub fn check_foldable(version: &ModelVersion) -> Result<(), TrainError> {
+    if version.centred {
+        return Err(refused(
+            version,
+            "it is centred, which no layer of weights can do; train it without embedding.centre",
+        ));
+    }
+    Ok(())
+}
+
+fn refused(version: &ModelVersion, problem: impl Into<String>) -> TrainError {
+    TrainError::Version {
+        version: version.name.clone(),
+        problem: problem.into(),
+    }
+}
+
+fn with_layer(
+    registry: &Registry,
+    version: &ModelVersion,
+    bridge: &Bridge,
+    classifier: Classifier,
+) -> Result<(VersionDraft, Vec<u8>), TrainError> {
     bridge
         .from()
         .accept(&version.space())
-        .map_err(|problem| refused(format!("the bridge starts elsewhere: {problem}")))?;
-    if version.centred {
-        return Err(refused(
-            "it is centred, which no layer of weights can do; train it without embedding.centre"
-                .to_owned(),
-        ));
-    }
-    let network = trained_network(version)?;
+        .map_err(|problem| refused(version, format!("the bridge starts elsewhere: {problem}")))?;
+    check_foldable(version)?;
+    let (encoder, bytes) = match &version.encoder {
+        VersionEncoder::Network(network) => {
+            let bytes = in_network(registry, version, bridge)?;
+            let network = TrainedNetwork {
+                classifier,
+                ..network.clone()
+            };
+            (VersionEncoder::Network(network), bytes)
+        }
+        VersionEncoder::Outside(outside) => {
+            let (outside, bytes) = behind(registry, version, outside, bridge, classifier)?;
+            (VersionEncoder::Outside(outside), bytes)
+        }
+    };
+    let draft = VersionDraft {
+        dim: bridge.to().dim,
+        encoder,
+        parent: Some(version.name.clone()),
+        role: Role::Update,
+        created: now(),
+        ..version.draft()
+    };
+    Ok((draft, bytes))
+}
+
+/// The weights of a network of our own with the bridge in its embedding layer.
+fn in_network(
+    registry: &Registry,
+    version: &ModelVersion,
+    bridge: &Bridge,
+) -> Result<Vec<u8>, TrainError> {
     let features = network_config(version)?.features();
     let bytes = registry.load_weights(version)?;
     let path = registry.weights_path(version).display().to_string();
@@ -52,35 +169,68 @@ pub fn fold(
         Some(layer) => layer.values,
         None => identity(features),
     };
-    let (weight, _) = bridge
-        .fold(&weight, None)
-        .map_err(|error| refused(error.to_string()))?;
-    let dim = bridge.to().dim;
-    let layer = StateTensor {
-        shape: vec![dim, features],
-        values: weight,
-    };
+    let layer = folded(version, bridge, &weight, features)?;
     state.insert(EMBEDDING.to_owned(), layer);
-    let draft = VersionDraft {
-        dim,
-        encoder: VersionEncoder::Network(TrainedNetwork {
-            classifier: Classifier {
-                kind: ClassifierKind::Linear,
-                vertices: None,
-                vertex_end: None,
-                skipped_vertices: 0,
-                classes: 0,
-                pretrained_classes: network.classifier.pretrained_classes,
-            },
-            ..network.clone()
-        }),
-        parent: Some(version.name.clone()),
-        role: Role::Update,
-        method: format!("{} + bridge {}", version.method, bridge.describe()),
-        created: now(),
-        ..version.draft()
+    Ok(to_safetensors(&state, None)?)
+}
+
+/// The description of an encoder of another program with the bridge in the layer behind it, and the content of that layer's file.
+fn behind(
+    registry: &Registry,
+    version: &ModelVersion,
+    outside: &OutsideEncoder,
+    bridge: &Bridge,
+    classifier: Classifier,
+) -> Result<(OutsideEncoder, Vec<u8>), TrainError> {
+    let (inputs, weight) = match &outside.head {
+        None => (version.dim, identity(version.dim)),
+        Some(head) => {
+            let path = registry.verified_folder(version)?.join(&head.file);
+            let content = fs_err::read(&path)?;
+            let mut state = from_safetensors(&content, &path.display().to_string())?;
+            let layer = state
+                .remove(EMBEDDING)
+                .filter(|layer| layer.shape == [version.dim, head.inputs]);
+            let layer = layer.ok_or_else(|| {
+                refused(version, format!("{} holds no layer of its size", head.file))
+            })?;
+            (head.inputs, layer.values)
+        }
     };
-    Ok((draft, to_safetensors(&state, None)?))
+    let layer = folded(version, bridge, &weight, inputs)?;
+    let content = to_safetensors(&StateDict::from([(EMBEDDING.to_owned(), layer)]), None)?;
+    let own = |name: &str| name == CANARY_FILE || name == HEAD_FILE;
+    let described = OutsideEncoder {
+        head: Some(Box::new(EncoderHead {
+            file: HEAD_FILE.to_owned(),
+            inputs,
+            classifier,
+        })),
+        files: outside
+            .files
+            .iter()
+            .filter(|file| !own(&file.name))
+            .cloned()
+            .collect(),
+        ..outside.clone()
+    };
+    Ok((described, content))
+}
+
+/// **Shapes**: `weight` is `[from_dim, inputs]`, the result `[to_dim, inputs]`.
+fn folded(
+    version: &ModelVersion,
+    bridge: &Bridge,
+    weight: &[f32],
+    inputs: usize,
+) -> Result<StateTensor, TrainError> {
+    let (values, _) = bridge
+        .fold(weight, None)
+        .map_err(|error| refused(version, error.to_string()))?;
+    Ok(StateTensor {
+        shape: vec![bridge.to().dim, inputs],
+        values,
+    })
 }
 
 /// `[size, size]`.

@@ -73,7 +73,8 @@ impl StepSums {
         Ok(totals)
     }
 
-    fn add(&mut self, loss: Tensor<1>, correct: Tensor<1>, images: usize) {
+    /// Adds a batch's mean loss and its number of correct rows.
+    pub(crate) fn add(&mut self, loss: Tensor<1>, correct: Tensor<1>, images: usize) {
         let join = |sum: Option<Tensor<1>>, value: Tensor<1>| match sum {
             Some(sum) => sum + value,
             None => value,

@@ -1,7 +1,9 @@
-//! Compatible training: networks and losses on `burn`, a plain loop over tasks, checkpoints, import and export.
+#![doc = include_str!("../README.md")]
+//! # What is here
 //!
 //! - [`train`] runs an experiment: tasks of new classes, rehearsal memory, replacements by better models.
 //! - [`pretrain`] trains one model on one set: the replacements.
+//! - [`head`] trains a linear layer on features that do not change; [`with_head`] makes a version of it.
 //! - [`TrainedEncoder`] is a registry version ready to embed images.
 //! - [`import`] finds and reads other tools' weights, strictly; [`state_dict`] names a network's own.
 //!
@@ -21,6 +23,7 @@ mod encoder;
 mod error;
 mod folding;
 mod fused;
+pub mod head;
 mod image_embeddings;
 pub mod import;
 mod learner;
@@ -29,12 +32,14 @@ mod metrics_log;
 pub mod network;
 pub mod objective;
 mod observer;
+mod onnx_export;
 mod run;
 mod scenario;
 mod seeds;
 mod sgd;
 pub mod state_dict;
 mod versions;
+mod vertex_places;
 
 pub use burn::tensor::Device;
 
@@ -44,11 +49,13 @@ pub use config::{ExperimentConfig, PretrainConfig, SetConfig};
 pub use device::DeviceChoice;
 pub use encoder::{TrainedEncoder, network_config, trained_network};
 pub use error::TrainError;
-pub use folding::fold;
+pub use folding::{HeadVersion, check_foldable, fold, with_head};
 pub use learner::{Learner, StepSums, Totals};
 pub use observer::{EpochRecord, Observer, Silent, StepReport};
+pub use onnx_export::{OnnxExport, export_onnx};
 pub use run::{Outcome, RunPlaces, pretrain, train};
 pub use scenario::{Scenario, Task};
 pub use sgd::{Sgd, cosine_learning_rate};
 pub use state_dict::{StateDict, WeightsError};
 pub use versions::{architecture, now};
+pub use vertex_places::skipped_vertices;

@@ -2,6 +2,7 @@
 
 mod backbone;
 mod config;
+mod folded;
 mod frozen;
 mod layers;
 mod regnety400mf;
@@ -15,6 +16,7 @@ mod stage;
 mod start;
 mod stem;
 mod table;
+mod trace;
 mod transformer;
 mod vit;
 mod vit12;
@@ -148,7 +150,7 @@ impl Network {
     }
 
     /// Multiplications and additions of a forward pass of one image, padding counted as if it were pixels: twice the number of
-    /// multiply-adds that is usually quoted. Prepares the frozen weights, so it is not for hot paths.
+    /// multiply-adds that is usually quoted. Folds the weights, so it is not for hot paths.
     pub fn operations(&self, [_, height, width]: [usize; 3]) -> f64 {
         let stages = self.backbone.backbone().stages([height, width]);
         let head = self.fc1.as_ref().map(EmbeddingLayer::frozen);

@@ -116,7 +116,7 @@ fn draft(lineage: Lineage<'_>) -> Result<VersionDraft, TrainError> {
 pub(crate) fn inherited_classes(from: [Option<&ModelVersion>; 2]) -> usize {
     let classes = from.into_iter().flatten();
     classes
-        .filter_map(|version| Some(version.network()?.classifier.pretrained_classes))
+        .filter_map(|version| Some(version.classifier()?.pretrained_classes))
         .max()
         .unwrap_or(0)
 }

@@ -2,6 +2,7 @@
 //!
 //! - [`Queue`]: which items come next ([`Order`]), from what the gallery holds and what searches found ([`Retrievals`]).
 //! - [`OriginalsSource`], [`Originals`]: where the originals lie, and why one cannot be used ([`Failure`]).
+//! - [`ItemKinds`], [`Original`]: whether an item was a picture or a text, and its original for an encoder of one or both.
 //! - [`replace_unchanged`]: the write. An item that changed since it was read is left alone.
 //! - [`StopRule`], [`Curve`], [`Expectation`]: how far a backfill goes, and what it is expected to bring.
 //! - [`BackfillRecord`]: settings, failures and progress, in a file of the gallery's folder. What is left to do is in no file: it is the
@@ -13,7 +14,9 @@ mod curve;
 mod expectation;
 mod failure;
 mod folder;
+mod item_kind;
 mod order;
+mod original;
 mod originals;
 mod outcome;
 mod queue;
@@ -28,8 +31,10 @@ pub use curve::{Curve, CurvePoint};
 pub use expectation::Expectation;
 pub use failure::{Failure, FailureReason};
 pub use folder::FolderOriginals;
+pub use item_kind::{ItemKinds, TEXT, TEXT_CUT, held_text, kind_word};
 pub use order::Order;
-pub use originals::{Download, Originals};
+pub use original::Original;
+pub use originals::{Download, Found, Originals};
 pub use outcome::Outcome;
 pub use queue::Queue;
 pub use record::{BackfillRecord, BackfillSettings, BackfillState, RecordError};

@@ -151,6 +151,7 @@ mod tests {
                 kind: EncoderKind::Onnx,
                 image: None,
                 text: Some(text),
+                head: None,
                 files: Vec::new(),
             }),
             ..draft()

@@ -1,4 +1,5 @@
-//! The rules of a gallery: which model versions may query which stored embeddings, and how the live version is replaced.
+#![doc = include_str!("../README.md")]
+//! # What is here
 //!
 //! - [`Policy`]: the certification rules of a gallery, `policy.toml` in its folder.
 //! - [`CompatibilityCheck`]: by which ways a version is certified to query items of another; [`RegistryRecords`] decides by the

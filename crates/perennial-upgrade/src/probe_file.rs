@@ -24,6 +24,7 @@ const WITH_TEXTS: &str = "2";
 
 /// A probe that cannot be embedded.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum ProbeInputError {
     /// A probe that is no picture any more, or not for this program.
     #[error("probe {probe} {problem}")]

@@ -16,6 +16,7 @@ const FORMAT: &str = "perennial-probes";
 
 /// Errors from checking a version against its stored probes.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum ProbeError {
     /// A damaged file.
     #[error(

@@ -51,6 +51,8 @@ pub enum Command {
         #[command(subcommand)]
         action: commands::bridge::Action,
     },
+    /// Train a linear layer onto the simplex behind any encoder, from embeddings and labels: a new model version, or a bridge
+    FitHead(Box<commands::fit_head::Arguments>),
     /// Measure whether queries of a new encoder may search stored embeddings of an old one
     Certify(Box<commands::certify::Arguments>),
     /// Measure every way to handle an encoder upgrade on your own data, and say which one pays
@@ -80,7 +82,7 @@ pub enum Command {
     Compare(commands::compare::Arguments),
     /// Embed a set of images with a model version
     Embed(commands::embed::Arguments),
-    /// List, show, import, alias and promote model versions
+    /// List, show, import, export, alias and promote model versions
     Models {
         #[command(subcommand)]
         action: commands::models::Action,

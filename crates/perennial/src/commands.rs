@@ -10,6 +10,7 @@ pub mod data;
 pub mod demo;
 pub mod embed;
 pub mod evaluate;
+pub mod fit_head;
 pub mod gallery;
 pub mod man;
 pub mod metrics;

@@ -70,10 +70,15 @@ pub fn embed_with(
     )?)
 }
 
-/// Encodes inputs in batches of similar length; rows come in the order of the inputs.
+/// Encodes inputs in batches of similar length; rows come in the order of the inputs. `batch_done` is called after every batch; its error ends
+/// the work.
 ///
 /// **Shapes**: the result is `[inputs.len(), d]`.
-pub fn encode_by_length(model: &LoadedModel, inputs: &[Prepared]) -> anyhow::Result<Vec<f32>> {
+pub fn encode_by_length(
+    model: &LoadedModel,
+    inputs: &[Prepared],
+    mut batch_done: impl FnMut() -> anyhow::Result<()>,
+) -> anyhow::Result<Vec<f32>> {
     let length = |input: &Prepared| match &input.values {
         Values::Tokens(tokens) => tokens.len(),
         Values::Pixels(_) => 0,
@@ -97,6 +102,7 @@ pub fn encode_by_length(model: &LoadedModel, inputs: &[Prepared]) -> anyhow::Res
         for (&place, row) in now.iter().zip(encoded.chunks_exact(dim)) {
             vectors[place * dim..][..dim].copy_from_slice(row);
         }
+        batch_done()?;
         rest = later;
     }
     Ok(vectors)

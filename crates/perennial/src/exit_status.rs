@@ -11,6 +11,7 @@ use perennial_data::FetchError;
 use perennial_eval::MatrixError;
 use perennial_formats::{FormatError, VectorSetError};
 use perennial_train::TrainError;
+use perennial_train::head::HeadError;
 use perennial_upgrade::{
     AdviceError, BridgeRegistryError, MeasureError, RouteError, SelectionError,
 };
@@ -118,19 +119,9 @@ fn is_wrong_destination(_: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 fn is_wrong_usage(cause: &(dyn std::error::Error + 'static)) -> bool {
-    if let Some(error) = cause.downcast_ref::<TrainError>() {
-        return match error {
-            TrainError::Config { .. }
-            | TrainError::Device { .. }
-            | TrainError::Version { .. }
-            | TrainError::RunFolder { .. }
-            | TrainError::Simplex(_) => true,
-            TrainError::Data(error) => is_wrong_data_name(error),
-            TrainError::Registry(error) => is_wrong_version_name(error),
-            _ => false,
-        };
-    }
     cause.is::<UsageError>()
+        || cause.downcast_ref().is_some_and(is_wrong_training)
+        || cause.downcast_ref().is_some_and(is_wrong_head)
         || cause.is::<OutputError>()
         || is_wrong_destination(cause)
         || cause.is::<MatrixError>()
@@ -155,6 +146,28 @@ fn is_wrong_usage(cause: &(dyn std::error::Error + 'static)) -> bool {
         }
         || cause.downcast_ref().is_some_and(is_wrong_data_name)
         || cause.downcast_ref().is_some_and(is_wrong_version_name)
+}
+
+fn is_wrong_training(error: &TrainError) -> bool {
+    match error {
+        TrainError::Config { .. }
+        | TrainError::Device { .. }
+        | TrainError::Version { .. }
+        | TrainError::RunFolder { .. }
+        | TrainError::Simplex(_) => true,
+        TrainError::Data(error) => is_wrong_data_name(error),
+        TrainError::Registry(error) => is_wrong_version_name(error),
+        _ => false,
+    }
+}
+
+/// Features, labels and options that no layer can be trained with.
+fn is_wrong_head(error: &HeadError) -> bool {
+    match error {
+        HeadError::Train(error) => is_wrong_training(error),
+        HeadError::Diverged { .. } | HeadError::Interrupted => false,
+        _ => true,
+    }
 }
 
 /// Embeddings and bridges that do not fit one another.

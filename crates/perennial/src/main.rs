@@ -25,11 +25,13 @@ mod measurement;
 mod model_loading;
 mod network_argument;
 mod originals_download;
+mod outside_publishing;
 mod pictures;
 mod probe;
 mod progress;
 mod provenance;
 mod resume_command;
+mod row_pairs;
 mod run_folder;
 mod run_record;
 mod running_service;
@@ -103,6 +105,7 @@ fn run(
         Command::Pretrain(arguments) => commands::pretrain::run(&arguments, &global, terminal),
         Command::Train(arguments) => commands::train::run(&arguments, &global, terminal),
         Command::Evaluate(arguments) => commands::evaluate::run(&arguments, &global, terminal),
+        Command::FitHead(arguments) => commands::fit_head::run(&arguments, &global, terminal),
         Command::Metrics(arguments) => commands::metrics::run(&arguments, terminal),
         Command::Bridge { action } => commands::bridge::run(&action, &global, terminal),
         Command::Certify(arguments) => commands::certify::run(&arguments, &global, terminal),

@@ -88,6 +88,8 @@ pub struct CountedProgress {
     bar: ProgressBar,
     title: String,
     unit: &'static str,
+    /// What was done before this run, which took it no time.
+    earlier: u64,
     begun: Instant,
     told: Cell<Instant>,
 }
@@ -109,6 +111,14 @@ impl CountedProgress {
             unit,
             "{prefix} [{wide_bar}] {human_pos}/{human_len} {msg}, {per_sec}, {eta} left",
         )
+    }
+
+    /// The same where an earlier run did part of the work.
+    pub fn after(mut self, earlier: u64) -> Self {
+        self.bar.set_position(earlier);
+        self.bar.reset_eta();
+        self.earlier = earlier;
+        self
     }
 
     /// The same for bytes, shown as KiB and MiB.
@@ -140,6 +150,7 @@ impl CountedProgress {
             bar,
             title,
             unit,
+            earlier: 0,
             begun: Instant::now(),
             told: Cell::new(Instant::now()),
         }
@@ -157,7 +168,7 @@ impl CountedProgress {
     /// One line instead of a bar.
     fn tell(&self) {
         let (done, total) = (self.bar.position(), self.bar.length().unwrap_or(0));
-        let rate = done as f64 / self.begun.elapsed().as_secs_f64().max(1e-9);
+        let rate = (done - self.earlier) as f64 / self.begun.elapsed().as_secs_f64().max(1e-9);
         let left = total.saturating_sub(done) as f64 / rate.max(1e-9);
         self.terminal.say(format_args!(
             "{}: {done} of {total} {}, {rate:.0}/s, {left:.0} s left",
@@ -177,7 +188,7 @@ impl CountedProgress {
     /// Prints the rate, and returns the time taken.
     pub fn finish(self) -> Duration {
         let took = self.begun.elapsed();
-        let done = self.bar.position();
+        let done = self.bar.position() - self.earlier;
         self.terminal.say(format_args!(
             "{}: {done} {} in {:.1} s ({:.0}/s)",
             self.title,

@@ -28,6 +28,13 @@ pub fn resume_command(command: &str, folder: &Path, global: &GlobalArguments) ->
     quoted.join(" ")
 }
 
+/// The command that was given, for work that goes on when it is begun again.
+pub fn same_command() -> String {
+    let words = std::env::args_os();
+    let quoted: Vec<String> = words.map(|word| quote(&word.to_string_lossy())).collect();
+    quoted.join(" ")
+}
+
 /// A word as a POSIX shell reads it back.
 fn quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:=+,@%".contains(c);

@@ -74,6 +74,27 @@ pub struct Vectors {
     pub source: Source,
 }
 
+impl Vectors {
+    /// Takes labels from a file, if one is named.
+    pub fn read_labels(&mut self, file: Option<&Path>) -> anyhow::Result<()> {
+        let Some(file) = file else {
+            return Ok(());
+        };
+        let labels = perennial_formats::read_labels(file)?;
+        if labels.len() != self.rows.len() {
+            return Err(usage(format!(
+                "{} has {} labels, but {} has {} rows",
+                file.display(),
+                labels.len(),
+                self.name,
+                self.rows.len()
+            )));
+        }
+        self.labels = Some(labels);
+        Ok(())
+    }
+}
+
 /// Reads and computes embeddings.
 pub struct VectorLoader<'a> {
     pub global: &'a GlobalArguments,

@@ -3,7 +3,9 @@
 use faer::Mat;
 
 use super::products::Products;
-use crate::linear_algebra::{cholesky, product, solve_lower, solve_lower_transposed, thin_svd};
+use crate::linear_algebra::{
+    cholesky, product, shrunk, solve_lower, solve_lower_transposed, thin_svd,
+};
 
 /// Whitening of both sides with shrunk covariances, rotation, re-weighting by the singular values' power, de-whitening.
 ///
@@ -29,14 +31,4 @@ pub(super) fn fit(products: &Products, shrinkage: f64, power: f64) -> Option<Mat
     let left = solve_lower_transposed(l_x.as_ref(), svd.u);
     let right = product(l_y.as_ref(), svd.v.as_ref());
     Some(product(left.as_ref(), right.transpose()))
-}
-
-fn shrunk(gram: &Mat<f64>, count: usize, shrinkage: f64) -> Mat<f64> {
-    let (dim, count) = (gram.nrows(), count as f64);
-    let trace: f64 = (0..dim).map(|i| gram[(i, i)]).sum();
-    let mean = trace / count / dim as f64;
-    Mat::from_fn(dim, dim, |i, j| {
-        let target = if i == j { mean } else { 0.0 };
-        (1.0 - shrinkage) * gram[(i, j)] / count + shrinkage * target
-    })
 }

@@ -17,6 +17,7 @@ const MAX_COMPARED_BYTES: usize = 64;
 
 /// Errors of a registry operation.
 #[derive(Debug, Error)]
+#[non_exhaustive]
 pub enum RegistryError {
     /// There is no folder at the registry's path.
     #[error("no registry at {}; check the path, or publish a first version to create it", path.display())]

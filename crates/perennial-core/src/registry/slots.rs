@@ -21,9 +21,10 @@ use serde::{Deserialize, Serialize};
 use super::{LOCK_FILE, Registry, RegistryError};
 use crate::atomic::write_atomically;
 use crate::bounded_read::read_at_most;
+use crate::classifier::Classifier;
 use crate::file_lock::lock;
 use crate::simplex::Simplex;
-use crate::version::{Classifier, ModelVersion};
+use crate::version::ModelVersion;
 use crate::vertex_map::VertexEnd;
 
 const FILE: &str = "slots.toml";
@@ -274,7 +275,7 @@ impl Registry {
         let versions = self.versions_on(vertices)?;
         let mut taken: Vec<Range<usize>> = versions
             .iter()
-            .filter_map(|version| Some(ranges(&version.network()?.classifier, vertices)))
+            .filter_map(|version| Some(ranges(version.classifier()?, vertices)))
             .flatten()
             .filter(|range| !range.is_empty())
             .collect();

@@ -51,6 +51,11 @@ impl Reason {
         }
     }
 
+    /// The reason of a [`name`](Self::name).
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.name() == name)
+    }
+
     /// The words for people, after a number.
     pub fn words(self) -> &'static str {
         match self {
@@ -106,6 +111,11 @@ impl LeftOut {
     /// Counts one more.
     pub fn add(&mut self, file: LeftOutFile) {
         self.0.push(file);
+    }
+
+    /// Takes out what is said of one file.
+    pub fn forget(&mut self, file: &str) {
+        self.0.retain(|left_out| left_out.file != file);
     }
 
     /// How many there are.

@@ -139,6 +139,16 @@ pub enum GraphError {
     },
 }
 
+impl GraphError {
+    /// More parts of a kind than are read.
+    pub(super) fn too_many(file: &str, what: &str, limit: usize) -> Self {
+        Self::Unsupported {
+            file: file.to_owned(),
+            what: vec![format!("more than {limit} {what}")],
+        }
+    }
+}
+
 fn opset(found: Option<u64>) -> String {
     match found {
         Some(version) => format!("version {version} of the operators (opset)"),

@@ -6,40 +6,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::apart::Apart;
+use super::declared::{Declared, declared, nests_sequences};
 use super::error::GraphError;
+use super::limits::{
+    DECLARED, DEPTH, ELEMENTS, ENTRIES, FIRST_OPSET, NODES, OPEN, OPSET_BYTES, OPSETS, REPEATED,
+    SHAPE,
+};
+use super::other_formats::refuse_other_formats;
 use super::wire::{self, Fields, Malformed, Value, bytes, text};
-
-/// Graphs within graphs (branches and loops) below which a file is refused.
-const DEPTH: usize = 8;
-/// Nodes above which a graph is refused, those of its branches and loops included. An empty node takes two bytes of a file and a hundred times
-/// that in memory.
-const NODES: usize = 1 << 18;
-/// Inputs, initialised ones included, and outputs above which a file is not read on.
-const DECLARED: usize = 1 << 14;
-/// Inputs that a run must give, and outputs, above which a graph is refused: for each of them the nodes are walked.
-const OPEN: usize = 256;
-/// Elements above which a tensor is refused, whatever it is for: 2^31, 8 GB of f32.
-const ELEMENTS: u64 = 1 << 31;
-/// Elements above which the result of an operator that only repeats values is refused: 2^28, 1 GB of f32.
-const REPEATED: u64 = 1 << 28;
-/// Elements up to which the values of a whole-number tensor are kept, to look at the shapes that a graph asks for.
-const SHAPE: u64 = 64;
-/// The first opset that is accepted. Older ones give operators another meaning that the runtime does not know.
-const FIRST_OPSET: u64 = 7;
+use crate::protobuf::put_bytes;
 
 /// The domain of the standard operators.
 const STANDARD: &str = "ai.onnx";
-
-/// An input or an output of a graph, as the file declares it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Declared {
-    /// Its name.
-    pub name: String,
-    /// The type of its elements, as the format numbers them.
-    pub element: u64,
-    /// Its dimensions, `None` where they are free; `None` if nothing is said.
-    pub shape: Option<Vec<Option<u64>>>,
-}
 
 /// One operator of the outermost graph.
 #[derive(Debug)]
@@ -66,6 +45,8 @@ pub(crate) struct GraphFile<'a> {
     pub nodes: Vec<Node<'a>>,
     /// Nodes so far, those of nested graphs included.
     walked: usize,
+    /// Other parts so far.
+    entries: usize,
     /// All operators, those of nested graphs included.
     pub operators: BTreeSet<String>,
     /// Files that hold tensors' data.
@@ -95,9 +76,14 @@ impl<'a> GraphFile<'a> {
                     seen = true;
                     graph.graph(file, bytes(value).map_err(damaged)?, 0)?;
                 }
-                8 => graph
-                    .opset(bytes(value).map_err(damaged)?)
-                    .map_err(damaged)?,
+                8 => {
+                    let message = bytes(value).map_err(damaged)?;
+                    if graph.opset_messages.len() >= OPSETS || message.len() > OPSET_BYTES {
+                        return Err(GraphError::too_many(file, "versions of operators", OPSETS));
+                    }
+                    graph.opset(message).map_err(damaged)?;
+                }
+                14 => graph.entry(file)?,
                 _ => {}
             }
         }
@@ -121,7 +107,11 @@ impl<'a> GraphFile<'a> {
             .inputs
             .retain(|input| !graph.tensors.contains_key(input.name.as_str()));
         if graph.inputs.len().max(graph.outputs.len()) > OPEN {
-            return Err(too_many(file, "inputs without values or outputs", OPEN));
+            return Err(GraphError::too_many(
+                file,
+                "inputs without values or outputs",
+                OPEN,
+            ));
         }
         graph.check_repeats(file)?;
         Ok(graph)
@@ -184,22 +174,33 @@ impl<'a> GraphFile<'a> {
             .any(|operator| operator.contains("DynamicQuantize"))
     }
 
-    /// One file for each node, with nothing but that node, to ask a runtime about each alone.
-    pub(crate) fn alone(&self) -> impl Iterator<Item = (String, Vec<u8>)> {
-        self.nodes
-            .iter()
-            .filter(|node| node.operator != "Constant")
-            .map(|node| {
-                let (mut graph, mut model) = (Vec::new(), Vec::new());
-                wire::put_bytes(&mut graph, 1, node.message);
-                wire::put_number(&mut model, 1 << 3);
-                wire::put_number(&mut model, 8);
-                wire::put_bytes(&mut model, 7, &graph);
-                for opset in &self.opset_messages {
-                    wire::put_bytes(&mut model, 8, opset);
-                }
-                (node.operator.clone(), model)
-            })
+    /// Every node but constants, and what a file needs to hold one of them alone.
+    pub(crate) fn apart(&self) -> Apart {
+        let nodes = self.nodes.iter();
+        let nodes = nodes.filter(|node| node.operator != "Constant");
+        let mut opsets = Vec::new();
+        for opset in &self.opset_messages {
+            put_bytes(&mut opsets, 8, opset);
+        }
+        Apart {
+            opsets,
+            nodes: nodes
+                .map(|node| (node.operator.clone(), node.message.to_owned()))
+                .collect(),
+        }
+    }
+
+    /// Counts one more part of the file.
+    fn entry(&mut self, file: &str) -> Result<(), GraphError> {
+        self.entries += 1;
+        match self.entries > ENTRIES {
+            true => Err(GraphError::too_many(
+                file,
+                "attributes, tensors and values",
+                ENTRIES,
+            )),
+            false => Ok(()),
+        }
     }
 
     /// Keeps the version of one domain's operators.
@@ -241,7 +242,7 @@ impl<'a> GraphFile<'a> {
                 1 => {
                     self.walked += 1;
                     if self.walked > NODES {
-                        return Err(too_many(file, "nodes", NODES));
+                        return Err(GraphError::too_many(file, "nodes", NODES));
                     }
                     let node = self.node(file, bytes(value).map_err(damaged)?, depth)?;
                     self.operators.insert(node.operator.clone());
@@ -253,6 +254,7 @@ impl<'a> GraphFile<'a> {
                     }
                 }
                 5 => {
+                    self.entry(file)?;
                     let tensor = self.tensor(file, bytes(value).map_err(damaged)?)?;
                     if depth == 0 {
                         if let Some(values) = tensor.values {
@@ -262,6 +264,7 @@ impl<'a> GraphFile<'a> {
                     }
                 }
                 11..=13 => {
+                    self.entry(file)?;
                     let declaration = bytes(value).map_err(damaged)?;
                     if nests_sequences(declaration).map_err(damaged)? {
                         return Err(GraphError::Unsupported {
@@ -270,7 +273,7 @@ impl<'a> GraphFile<'a> {
                         });
                     }
                     if self.inputs.len().max(self.outputs.len()) >= DECLARED {
-                        return Err(too_many(file, "inputs or outputs", DECLARED));
+                        return Err(GraphError::too_many(file, "inputs or outputs", DECLARED));
                     }
                     match field {
                         11 if depth == 0 => {
@@ -313,6 +316,7 @@ impl<'a> GraphFile<'a> {
                 4 => operator = text(value).map_err(damaged)?,
                 7 => domain = text(value).map_err(damaged)?,
                 5 => {
+                    self.entry(file)?;
                     for field in Fields::of(bytes(value).map_err(damaged)?) {
                         let (field, value) = field.map_err(damaged)?;
                         match field {
@@ -495,116 +499,6 @@ fn element_size(element: u64) -> Option<u64> {
         7 | 11 | 13 => Some(8),
         _ => None,
     }
-}
-
-/// Whether a value is declared as sequences of sequences: the runtime reads these by recursion, as deep as the file goes.
-fn nests_sequences(declaration: &[u8]) -> Result<bool, Malformed> {
-    let mut open = vec![declaration];
-    // To the type, its sequence, the type of the elements, and a sequence again.
-    for step in [2, 4, 1, 4] {
-        let mut inner = Vec::new();
-        for message in open {
-            for field in Fields::of(message) {
-                let (field, value) = field?;
-                if field == step {
-                    inner.push(bytes(value)?);
-                }
-            }
-        }
-        open = inner;
-    }
-    Ok(!open.is_empty())
-}
-
-fn declared(message: &[u8]) -> Result<Declared, Malformed> {
-    let mut declared = Declared {
-        name: String::new(),
-        element: 0,
-        shape: None,
-    };
-    for field in Fields::of(message) {
-        match field? {
-            (1, value) => declared.name = text(value)?.to_owned(),
-            (2, value) => {
-                for field in Fields::of(bytes(value)?) {
-                    // Only tensors: sequences and maps have no element type here and are refused by their users.
-                    if let (1, value) = field? {
-                        tensor_type(bytes(value)?, &mut declared)?;
-                    }
-                }
-            }
-            _ => {}
-        }
-    }
-    Ok(declared)
-}
-
-fn tensor_type(message: &[u8], declared: &mut Declared) -> Result<(), Malformed> {
-    for field in Fields::of(message) {
-        match field? {
-            (1, Value::Number(element)) => declared.element = element,
-            (2, value) => {
-                let mut shape = Vec::new();
-                for field in Fields::of(bytes(value)?) {
-                    let (1, dimension) = field? else { continue };
-                    let mut size = None;
-                    for field in Fields::of(bytes(dimension)?) {
-                        if let (1, Value::Number(number)) = field? {
-                            // Some exporters write 0 or -1 for a free dimension.
-                            size = Some(number).filter(|&number| (1..=ELEMENTS).contains(&number));
-                        }
-                    }
-                    shape.push(size);
-                }
-                declared.shape = Some(shape);
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-fn too_many(file: &str, what: &str, limit: usize) -> GraphError {
-    GraphError::Unsupported {
-        file: file.to_owned(),
-        what: vec![format!("more than {limit} {what}")],
-    }
-}
-
-/// Files that are often given in place of ONNX, by their first bytes.
-fn refuse_other_formats(file: &str, content: &[u8]) -> Result<(), GraphError> {
-    let found = match content {
-        [] => "an empty file",
-        [b'P', b'K', 3, 4, ..] | [0x80, 2..=5, ..] => {
-            return Err(GraphError::Pickle {
-                file: file.to_owned(),
-            });
-        }
-        [
-            b'v',
-            b'e',
-            b'r',
-            b's',
-            b'i',
-            b'o',
-            b'n',
-            b' ',
-            b'h',
-            b't',
-            b't',
-            b'p',
-            ..,
-        ] => "a Git LFS pointer in place of the file; fetch the file itself (git lfs pull)",
-        [_, _, _, _, b'T', b'F', b'L', b'3', ..] => "a TensorFlow Lite file",
-        [0x89, b'H', b'D', b'F', ..] => "an HDF5 file",
-        [b'{' | b'<', ..] => "a text file",
-        [_, _, _, _, _, _, 0, 0, b'{', ..] => "a safetensors file: weights without a graph",
-        _ => return Ok(()),
-    };
-    Err(GraphError::NotOnnx {
-        file: file.to_owned(),
-        found,
-    })
 }
 
 #[cfg(test)]

@@ -7,8 +7,10 @@ use std::sync::{Arc, OnceLock};
 use rten::{Model, ModelOptions, NodeId, RunOptions, ThreadPool, Value, ValueOrView};
 use rten_tensor::Layout;
 
+use super::apart::Apart;
+use super::declared::Declared;
 use super::error::GraphError;
-use super::graph_file::{Declared, GraphFile};
+use super::graph_file::GraphFile;
 
 /// A graph that is ready to run, and what its file says about it.
 pub(crate) struct Session {
@@ -72,12 +74,12 @@ impl Session {
             .filter_map(|input| Some((input.name.clone(), graph.table_rows(&input.name)?)))
             .collect();
         let (inputs, scales_by_batch) = (graph.inputs.clone(), graph.scales_by_batch());
-        let alone: Vec<(String, Vec<u8>)> = graph.alone().collect();
+        let apart = graph.apart();
         // The runtime is careful with its input, but a defect of it must not end a service.
         let loaded = catch_unwind(AssertUnwindSafe(|| options.load(content)));
         let model = match loaded {
             Ok(Ok(model)) => model,
-            Ok(Err(error)) => return Err(why(file, alone, &error)),
+            Ok(Err(error)) => return Err(why(file, &apart, &error)),
             Err(_) => {
                 let problem = "the runtime has a defect that this file meets".to_owned();
                 return Err(GraphError::Runtime {
@@ -227,19 +229,19 @@ fn pool() -> Arc<ThreadPool> {
 }
 
 /// The runtime stops at the first operator that it does not know. Here each node is tried alone, so that one error names them all.
-fn why(file: &str, alone: Vec<(String, Vec<u8>)>, error: &rten::LoadError) -> GraphError {
+fn why(file: &str, apart: &Apart, error: &rten::LoadError) -> GraphError {
     let mut options = ModelOptions::with_all_ops();
     options.enable_optimization(false);
     let mut what: BTreeMap<String, String> = BTreeMap::new();
-    for (operator, model) in alone {
-        if what.contains_key(&operator) {
+    for (operator, model) in apart.files() {
+        if what.contains_key(operator) {
             continue;
         }
         let loaded = catch_unwind(AssertUnwindSafe(|| options.load(model)));
         if let Ok(Err(error)) = loaded
             && error.kind() == rten::LoadErrorKind::OperatorInvalid
         {
-            what.insert(operator, error.to_string());
+            what.insert(operator.to_owned(), error.to_string());
         }
     }
     if what.is_empty() {

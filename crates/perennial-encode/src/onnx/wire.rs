@@ -1,4 +1,4 @@
-//! Protocol buffers, read in place: fields of a message without a copy and without a schema.
+//! Protocol buffers, read in place: fields of a message without a copy and without a schema. Writing is in `protobuf.rs` of the crate.
 
 /// One field of a message.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -113,35 +113,19 @@ pub(super) fn text(value: Value<'_>) -> Result<&str, Malformed> {
     std::str::from_utf8(bytes(value)?).map_err(|_| Malformed)
 }
 
-/// Appends a field of bytes to a message.
-pub(super) fn put_bytes(message: &mut Vec<u8>, field: u64, content: &[u8]) {
-    put_number(message, field << 3 | 2);
-    put_number(message, content.len() as u64);
-    message.extend_from_slice(content);
-}
-
-/// Appends a number of variable length.
-pub(super) fn put_number(message: &mut Vec<u8>, mut value: u64) {
-    while value > 0x7f {
-        message.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    message.push(value as u8);
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::protobuf::{put_bytes, put_number};
 
     proptest! {
         #[test]
         fn what_is_written_is_read(field in 1..1_000_u64, content in prop::collection::vec(any::<u8>(), 0..300)) {
             let mut message = Vec::new();
             put_bytes(&mut message, field, &content);
-            put_number(&mut message, field << 3);
-            put_number(&mut message, u64::MAX - field);
+            put_number(&mut message, field, u64::MAX - field);
             let fields: Vec<_> = Fields::of(&message).collect();
             prop_assert_eq!(fields, vec![Ok((field, Value::Bytes(&content))), Ok((field, Value::Number(u64::MAX - field)))]);
         }

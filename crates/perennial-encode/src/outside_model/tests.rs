@@ -58,6 +58,7 @@ fn encoder(image: Option<Graph>, text: Option<Graph>) -> OutsideEncoder {
             query_prefix: "query: ".to_owned(),
             document_prefix: String::new(),
         }),
+        head: None,
         files,
     }
 }
@@ -382,4 +383,63 @@ fn results_do_not_depend_on_the_number_of_threads() {
             assert_eq!(run.join().unwrap(), whole);
         }
     });
+}
+
+#[test]
+fn a_linear_layer_follows_the_graph() {
+    use perennial_core::outside_encoder::{HEAD_FILE, HEAD_TENSOR};
+    use perennial_core::{Classifier, ClassifierKind, EncoderHead};
+    use safetensors::tensor::{Dtype, TensorView};
+
+    let weight = [0.5f32, 1.0, 0.0, -2.0, 0.0, 0.25, 1.0, 1.0];
+    let bytes: Vec<u8> = weight
+        .iter()
+        .flat_map(|value| value.to_le_bytes())
+        .collect();
+    let view = TensorView::new(Dtype::F32, vec![2, 4], &bytes).unwrap();
+    let files = tempfile::tempdir().unwrap();
+    let graph_file = "picture.onnx";
+    std::fs::copy(folder().join(graph_file), files.path().join(graph_file)).unwrap();
+    let head = safetensors::serialize([(HEAD_TENSOR, view)], None).unwrap();
+    std::fs::write(files.path().join(HEAD_FILE), head).unwrap();
+
+    let mut spec = encoder(Some(graph(graph_file, "features", Pooling::None)), None);
+    spec.files.push(listed(HEAD_FILE));
+    spec.head = Some(Box::new(EncoderHead {
+        file: HEAD_FILE.to_owned(),
+        inputs: 4,
+        classifier: Classifier {
+            kind: ClassifierKind::Linear,
+            vertices: None,
+            vertex_end: None,
+            skipped_vertices: 0,
+            classes: 0,
+            pretrained_classes: 0,
+        },
+    }));
+    let model = OutsideModel::load("v0002", 2, &spec, files.path()).unwrap();
+    assert_eq!(model.dim(), 2);
+    let plain = pictures(graph_file).unwrap().encode(&pixels()).unwrap();
+    let found = model.encode(&pixels()).unwrap();
+    assert_eq!(found.len(), 2 * pixels().len());
+    for (found, row) in found.chunks_exact(2).zip(plain.chunks_exact(4)) {
+        let mut expected: Vec<f32> = weight
+            .chunks_exact(4)
+            .map(|weight| perennial_core::dot(weight, row))
+            .collect();
+        normalize_in_place(&mut expected).unwrap();
+        for (found, expected) in found.iter().zip(expected) {
+            assert!((found - expected).abs() < 1e-6);
+        }
+    }
+    // A layer for other embeddings than the graph gives.
+    let error = OutsideModel::load("v0002", 3, &spec, files.path())
+        .err()
+        .unwrap();
+    assert!(error.to_string().contains(HEAD_TENSOR), "{error}");
+    spec.head.as_mut().unwrap().file = "other.safetensors".to_owned();
+    let error = OutsideModel::load("v0002", 2, &spec, files.path())
+        .err()
+        .unwrap();
+    assert!(error.to_string().contains("other.safetensors"), "{error}");
 }

@@ -6,6 +6,7 @@ use perennial_bridge::Bridge;
 use perennial_encode::InputType;
 use perennial_upgrade::LoadedModel;
 
+use super::kinds::Kinds;
 use crate::upstream::Upstream;
 
 /// One encoder.
@@ -34,6 +35,14 @@ impl Encoder {
         }
     }
 
+    /// Whether it embeds inputs of these kinds. What an upstream embeds, it says itself.
+    pub(super) fn embeds(&self, kinds: Kinds) -> bool {
+        match self {
+            Self::Own(model) => kinds.are_among(model.version.accepts()),
+            Self::Upstream(_) => true,
+        }
+    }
+
     /// The version's name, where it is one.
     fn version(&self) -> Option<&str> {
         match self {
@@ -49,7 +58,7 @@ pub(crate) struct Choice {
     pub(crate) space: String,
     /// The length of its vectors.
     pub(crate) dim: usize,
-    /// `own`, `bridged`, `dual`, or `old` for queries without a certified route.
+    /// `own`, `bridged`, `dual`, or `old` for queries that the old encoder answers alone.
     pub(crate) route: &'static str,
     pub(super) input_type: InputType,
     pub(super) way: Way,
@@ -82,8 +91,8 @@ impl Choice {
         }
     }
 
-    /// Queries that the old encoder answers because no route is certified.
-    pub(super) fn uncertified(old: Encoder) -> Self {
+    /// Queries that the old encoder answers because no route is certified, or because the new one does not embed their kind.
+    pub(super) fn by_old(old: Encoder) -> Self {
         Self {
             route: "old",
             ..Self::alone(old, InputType::Query)

@@ -2,8 +2,9 @@
 
 use perennial_encode::InputType;
 use perennial_upgrade::CertifiedWay;
+use serde_json::json;
 
-use super::{Answering, Choice, Target};
+use super::{Answering, Choice, Kinds, Target};
 use crate::error::ApiError;
 use crate::service::{Service, incompatible};
 
@@ -11,13 +12,14 @@ impl Answering {
     /// Decides who answers; may look at files. `model` is the name in the request, without which the default encoder answers.
     ///
     /// # Errors
-    /// 404 for a name that nobody answers to, 422 for a name and a type that contradict one another, 409 for queries without a certified
-    /// route, 503 without a live version.
+    /// 404 for a name that nobody answers to, 422 for a name and a type that contradict one another and for inputs that neither encoder embeds, 409 for
+    /// queries without a certified route, 503 without a live version.
     pub(crate) fn choose(
         &self,
         service: &Service,
         model: Option<&str>,
         input_type: Option<InputType>,
+        kinds: Kinds,
     ) -> Result<Choice, ApiError> {
         let (model, of_name) = self.without_suffix(service, model);
         if let (Some(of_name), Some(input_type)) = (of_name, input_type)
@@ -35,7 +37,7 @@ impl Answering {
                 {
                     return Err(self.unknown(service, model));
                 }
-                target.choose(service, input_type)
+                target.choose(service, input_type, kinds)
             }
             None => {
                 let encoder = self.encoder(service, model)?;
@@ -46,7 +48,12 @@ impl Answering {
 }
 
 impl Target {
-    fn choose(&self, service: &Service, input_type: InputType) -> Result<Choice, ApiError> {
+    fn choose(
+        &self,
+        service: &Service,
+        input_type: InputType,
+        kinds: Kinds,
+    ) -> Result<Choice, ApiError> {
         let old = self.old.clone();
         if input_type == InputType::Document {
             return Ok(Choice::alone(old, input_type));
@@ -54,12 +61,25 @@ impl Target {
         let new = self.new_encoder(&service.inference).ok_or_else(|| {
             ApiError::unavailable("no model version is live; PUT /aliases/live names one")
         })?;
+        if !new.embeds(kinds) {
+            // Of this kind, there is nothing to be gained from the new encoder.
+            return match old.embeds(kinds) {
+                true => Ok(Choice::by_old(old)),
+                false => Err(ApiError::unprocessable(format!(
+                    "neither {} nor {} embeds {}",
+                    old.space(),
+                    new.space(),
+                    kinds.words()
+                ))
+                .with_details(json!({ "param": "input" }))),
+            };
+        }
         let certification = &service.gallery.certification;
         let route = self
-            .route(new.space(), new.dim(), certification)
+            .route(new.space(), new.dim(), certification, Some(kinds))
             .map_err(|refused| incompatible(&[refused]))?;
         Ok(match route.map(|certified| certified.way) {
-            None => Choice::uncertified(old),
+            None => Choice::by_old(old),
             Some(CertifiedWay::Own) => Choice::own(self.space.as_str(), new),
             Some(CertifiedWay::Bridged(bridge)) => {
                 Choice::bridged(self.space.as_str(), new, bridge)

@@ -9,6 +9,7 @@ use perennial_upgrade::LoadedModel;
 use serde_json::json;
 
 use super::choice::{Choice, Encoder, Way};
+use super::kinds::kind_of;
 use crate::error::{ApiError, Code};
 use crate::images::EncodedImage;
 use crate::inference::tokens;
@@ -25,7 +26,7 @@ impl Encoder {
     ) -> Result<Embedded, ApiError> {
         match self {
             Self::Own(model) => {
-                let inputs = received(model, inputs, asked.input_type);
+                let inputs = received(model.version.accepts(), inputs, asked.input_type);
                 let inference = &service.inference;
                 let prepared = inference.preparer.prepare(model, inputs).await;
                 let prepared = prepared.map_err(|error| not_accepted(model, error))?;
@@ -133,7 +134,10 @@ async fn both(
             new.embed(service, inputs, asked)
         );
     };
-    let received = received(new, inputs, asked.input_type);
+    // What both embed: which of them is asked decides nothing about an input.
+    let mut accepts = new.version.accepts().to_vec();
+    accepts.retain(|kind| old.version.accepts().contains(kind));
+    let received = received(&accepts, inputs, asked.input_type);
     let encoders = [Arc::clone(old), Arc::clone(new)];
     let embedded = service.inference.embed_by_all(&encoders, received);
     let embedded = embedded.await.map_err(|error| not_accepted(new, error))?;
@@ -146,22 +150,15 @@ async fn both(
     }
 }
 
-/// Texts as what an encoder embeds: pictures, texts, or where it embeds both, pictures that are data URLs, and texts.
+/// Texts as what is embedded: pictures, texts, or where both are, whatever each of them is.
 fn received(
-    model: &LoadedModel,
+    accepts: &[Modality],
     inputs: &[String],
     input_type: Option<InputType>,
 ) -> Vec<ReceivedInput> {
-    let accepts = model.version.accepts();
-    let [pictures, texts] =
-        [Modality::Image, Modality::Text].map(|modality| accepts.contains(&modality));
-    let is_picture = |input: &str| match (pictures, texts) {
-        (true, true) => {
-            const START: &str = "data:image/";
-            let start = input.trim_ascii_start().get(..START.len());
-            start.is_some_and(|start| start.eq_ignore_ascii_case(START))
-        }
-        (pictures, _) => pictures,
+    let is_picture = |input: &str| match accepts {
+        [one] => *one == Modality::Image,
+        _ => kind_of(input) == Modality::Image,
     };
     let inputs = inputs.iter().map(|input| match is_picture(input) {
         true => ReceivedInput::Picture(EncodedImage::Base64(input.clone())),

@@ -1,18 +1,21 @@
 //! Originals are fetched a few at once.
 
+use perennial_core::Modality;
 use perennial_gallery::StoredItem;
-use perennial_upgrade::backfill::{Failure, Originals};
+use perennial_upgrade::backfill::{Failure, ItemKinds, Original, Originals};
 
 /// Originals that are fetched at once.
 const FETCHES: usize = 4;
 
 /// An item, and its original or why there is none.
-pub(crate) type Fetched = (StoredItem, Result<Vec<u8>, Failure>);
+pub(crate) type Fetched = (StoredItem, Result<Original, Failure>);
 
-/// Fetches originals, a few at once; blocks. Items are left out once `go_on` says no.
+/// Fetches originals for an encoder of what it `accepts`, a few at once; blocks. Items are left out once `go_on` says no.
 pub(crate) fn fetch(
     originals: &dyn Originals,
     items: Vec<StoredItem>,
+    kinds: &ItemKinds,
+    accepts: &[Modality],
     go_on: &(dyn Fn() -> bool + Sync),
 ) -> Vec<Fetched> {
     let mut shares: Vec<Vec<StoredItem>> = Vec::new();
@@ -31,7 +34,8 @@ pub(crate) fn fetch(
                         if !go_on() {
                             break;
                         }
-                        let original = originals.fetch(&item);
+                        let kind = kinds.kind(&item);
+                        let original = Original::find(&item, kind, accepts, originals);
                         fetched.push((item, original));
                     }
                     fetched

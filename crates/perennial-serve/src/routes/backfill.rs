@@ -48,10 +48,12 @@ pub(crate) struct StartBody {
 #[schema(rename_all = "snake_case")]
 #[allow(dead_code, reason = "describes a type of another crate")]
 pub(crate) enum OriginalsSchema {
-    /// A folder that the service can read; the payload's `file` is the path below it.
+    /// A folder of pictures or texts that the service can read; the payload's `file` is the path below it.
     Folder(String),
     /// An address with `{id}` or `{payload.KEY}` behind the host.
     Url(String),
+    /// A key of the payload under which the items hold their texts.
+    Payload(String),
     /// The client sends them with `PUT /backfill/originals`.
     Pushed,
 }

@@ -1,20 +1,20 @@
 //! `GET /models` and `POST /models`.
 
+mod upload;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use perennial_core::{
-    EncoderKind, Modality, ModelVersion, Registry, RegistryError, VersionDraft, sha256_hex,
-};
+use perennial_core::{EncoderKind, Modality, ModelVersion, Registry, RegistryError, VersionDraft};
 use perennial_upgrade::{LoadedModel, self_check};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use self::upload::{MAX_FILES, UPLOAD_FIELDS, Upload};
 use crate::authorize::{MayRead, MayWrite};
 use crate::body::{Format, Received};
 use crate::error::ApiError;
@@ -56,7 +56,7 @@ pub(crate) struct ModelBody {
     accepts: &'static [Modality],
     /// Channels, height and width of the images that its network is given; null where it embeds texts alone.
     input: Option<[usize; 3]>,
-    /// Vertices of its simplex; null for a linear classifier and for encoders of other programs.
+    /// Vertices of its simplex; null for a linear classifier, and for encoders of other programs without a linear layer onto one.
     simplex_vertices: Option<usize>,
     weights_sha256: String,
     /// Items in the gallery that it embedded.
@@ -119,9 +119,12 @@ pub(crate) struct AddForm {
     /// The file `model.toml`.
     #[schema(value_type = String, format = Binary)]
     model: Vec<u8>,
-    /// The file `weights.safetensors`.
-    #[schema(value_type = String, format = Binary)]
-    weights: Vec<u8>,
+    /// The file `weights.safetensors`, of a network that was trained here.
+    #[schema(value_type = Option<String>, format = Binary)]
+    weights: Option<Vec<u8>>,
+    /// Of an encoder of another program: each file that `model.toml` lists, under the name that it has there.
+    #[schema(value_type = Option<Vec<String>>, format = Binary)]
+    file: Option<Vec<Vec<u8>>>,
     /// Settings, as JSON.
     request: Option<UploadRequest>,
 }
@@ -133,8 +136,6 @@ pub(crate) struct UploadRequest {
     /// The version of this registry that it updates or replaces.
     parent: Option<String>,
 }
-
-const MAX_MODEL_TOML_BYTES: usize = 1 << 20;
 
 /// Lists versions and aliases.
 #[utoipa::path(
@@ -197,10 +198,10 @@ pub(crate) async fn add(
             blocking(move || copy(&service, &request)).await?
         }
         Format::Multipart => {
-            let mut form = received.form(&["model", "weights"], 2).await?;
+            let mut form = received.form(&UPLOAD_FIELDS, MAX_FILES).await?;
             let settings: UploadRequest = form.request().await?;
             let service = Arc::clone(&service);
-            blocking(move || upload(&service, form.files, settings)).await?
+            blocking(move || add_uploaded(&service, Upload::of(form.files)?, settings)).await?
         }
     };
     tracing::info!(version = published.name, "a model version was added");
@@ -233,38 +234,28 @@ fn copy(service: &Service, request: &AddRequest) -> Result<ModelVersion, ApiErro
     publish(service, version.draft(), publish_in, parent)
 }
 
-fn upload(
+fn add_uploaded(
     service: &Service,
-    files: Vec<(String, Bytes)>,
+    upload: Upload,
     settings: UploadRequest,
 ) -> Result<ModelVersion, ApiError> {
-    let mut files: BTreeMap<String, Bytes> = files.into_iter().collect();
-    let (Some(model), Some(weights)) = (files.remove("model"), files.remove("weights")) else {
-        return Err(ApiError::unprocessable(
-            "expected the fields `model` (model.toml) and `weights` (weights.safetensors)",
-        ));
-    };
-    if model.len() > MAX_MODEL_TOML_BYTES {
-        return Err(ApiError::unprocessable("model: too large for a model.toml"));
+    let draft = upload.version.draft();
+    if upload.version.outside().is_none() {
+        let publish_in = |registry: &Registry, draft| registry.publish(draft, upload.weights());
+        return publish(service, draft, publish_in, settings.parent);
     }
-    let text = std::str::from_utf8(&model)
-        .map_err(|_| ApiError::unprocessable("model: is not UTF-8 text"))?;
-    let version = ModelVersion::from_toml(text)
-        .map_err(|error| ApiError::unprocessable(format!("model: {error}")))?;
-    if version.outside().is_some() {
-        return Err(ApiError::unprocessable(
-            "model: encoders of other programs have several files and cannot be uploaded; send {\"path\": ..., \"version\": ...} for a registry's folder on this machine",
-        ));
-    }
-    if weights.len() as u64 != version.weights_bytes
-        || sha256_hex(&weights) != version.weights_sha256
-    {
-        return Err(ApiError::unprocessable(
-            "weights: size or SHA-256 differs from model.toml; the file was damaged in transit",
-        ));
-    }
-    let publish_in = |registry: &Registry, draft| registry.publish(draft, &weights);
-    publish(service, version.draft(), publish_in, settings.parent)
+    let folder = aside(service)?;
+    let files = upload.write(folder.path())?;
+    let publish_in = |registry: &Registry, draft| registry.publish_files(draft, &files);
+    publish(service, draft, publish_in, settings.parent)
+}
+
+/// A folder beside the versions, where there is room for them; its name is not a version name, so it is not listed.
+fn aside(service: &Service) -> Result<tempfile::TempDir, ApiError> {
+    tempfile::Builder::new()
+        .prefix(".trial-")
+        .tempdir_in(service.registry.root())
+        .map_err(ApiError::internal)
 }
 
 /// Tries a version in a folder aside and publishes it if it works.
@@ -278,11 +269,7 @@ fn publish(
         Some(parent) => Some(service.version(&parent)?.name.clone()),
         None => None,
     };
-    // Beside the versions, where there is room for them; its name is not a version name, so it is not listed.
-    let folder = tempfile::Builder::new()
-        .prefix(".trial-")
-        .tempdir_in(service.registry.root())
-        .map_err(ApiError::internal)?;
+    let folder = aside(service)?;
     let trial = Registry::open(folder.path())?;
     let refused =
         |problem: String| ApiError::unprocessable(format!("the version does not work: {problem}"));

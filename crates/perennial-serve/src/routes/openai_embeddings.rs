@@ -11,6 +11,7 @@ use serde_json::json;
 use utoipa::ToSchema;
 
 use super::drop_in::{Inputs, InputsSchema, Spaced, Vector};
+use crate::answering::Kinds;
 use crate::authorize::MayRead;
 use crate::body::read_json;
 use crate::error::{ApiError, ErrorBody};
@@ -118,8 +119,13 @@ pub(crate) async fn embeddings(
     } = read_json(&service, request).await?;
     let inputs = input.within(&service.config.limits)?;
     let choice = {
-        let service = Arc::clone(&service);
-        blocking(move || service.answering.choose(&service, Some(&model), input_type)).await?
+        let (service, kinds) = (Arc::clone(&service), Kinds::of(&inputs));
+        let choose = move || {
+            service
+                .answering
+                .choose(&service, Some(&model), input_type, kinds)
+        };
+        blocking(choose).await?
     };
     if dimensions.is_some_and(|dimensions| dimensions != choice.dim) {
         return Err(ApiError::unprocessable(format!(

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::drop_in::{Inputs, Spaced};
+use crate::answering::Kinds;
 use crate::error::ApiError;
 use crate::input_type::of_prompt;
 use crate::service::{Service, blocking};
@@ -34,8 +35,8 @@ pub(super) async fn embed(
         })?),
     };
     let choice = {
-        let service = Arc::clone(service);
-        blocking(move || service.answering.choose(&service, None, input_type)).await?
+        let (service, kinds) = (Arc::clone(service), Kinds::of(&inputs));
+        blocking(move || service.answering.choose(&service, None, input_type, kinds)).await?
     };
     if request
         .dimensions

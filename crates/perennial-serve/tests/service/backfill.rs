@@ -162,7 +162,7 @@ fn a_picture_that_cannot_be_used_is_counted_and_not_tried_again_until_asked() {
     let done = wait_for(&service, "finished");
     assert_eq!((&done["done"], &done["left"]), (&json!(2), &json!(0)));
     let failed =
-        json!({"gone": 1, "other_picture": 2, "no_source": 1, "refused": 1, "undecodable": 1});
+        json!({"gone": 1, "other_original": 2, "no_source": 1, "refused": 1, "undecodable": 1});
     assert_eq!(done["failed"], failed);
     assert_eq!(done["failures"].as_array().unwrap().len(), 6);
     assert!(
@@ -326,7 +326,7 @@ fn clients_can_send_the_originals() {
         .iter()
         .map(|item| &item["reason"])
         .collect();
-    assert_eq!(failed, [&json!("other_picture"), &json!("gone")]);
+    assert_eq!(failed, [&json!("other_original"), &json!("gone")]);
     assert_eq!(waiting(3).expect(200)["items"][0]["id"], 4);
     for (bad, says) in [
         (json!([{"id": 4}]), "exactly one"),
@@ -344,7 +344,7 @@ fn clients_can_send_the_originals() {
     let done = wait_for(&service, "finished");
     assert_eq!(
         (&done["done"], &done["failed"]),
-        (&json!(2), &json!({"gone": 1, "other_picture": 1}))
+        (&json!(2), &json!({"gone": 1, "other_original": 1}))
     );
     assert!(is_near(&item(&service, 4), colour(4), 0.5));
 }

@@ -51,10 +51,18 @@ impl Call {
     }
 
     /// Files and JSON as a form.
-    pub fn form(mut self, fields: &[(&str, &[u8])]) -> Self {
-        for (name, content) in fields {
+    pub fn form(self, fields: &[(&str, &[u8])]) -> Self {
+        let fields = fields
+            .iter()
+            .map(|(field, content)| (*field, "f", *content));
+        self.named_form(&fields.collect::<Vec<_>>())
+    }
+
+    /// The same, with the files' names behind those of the fields.
+    pub fn named_form(mut self, fields: &[(&str, &str, &[u8])]) -> Self {
+        for (field, name, content) in fields {
             let head = format!(
-                "--x\r\ncontent-disposition: form-data; name=\"{name}\"; filename=\"f\"\r\n\r\n"
+                "--x\r\ncontent-disposition: form-data; name=\"{field}\"; filename=\"{name}\"\r\n\r\n"
             );
             self.body.extend(head.as_bytes());
             self.body.extend(*content);

@@ -83,6 +83,24 @@ impl Recorder<'_> {
 }
 
 #[test]
+fn the_book_lists_every_operation() {
+    let document = serde_json::to_value(perennial_serve::openapi()).unwrap();
+    let (operations, _) = promised(&document);
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/api.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    for Operation { method, path, .. } in &operations {
+        let row = format!("| `{method} {path}` | ");
+        assert!(page.contains(&row), "docs/api.md has no row\n{row}");
+    }
+    let rows = page.lines().filter(|line| {
+        ["GET", "PUT", "POST", "DELETE"]
+            .iter()
+            .any(|method| line.starts_with(&format!("| `{method} /")))
+    });
+    assert_eq!(rows.count(), operations.len());
+}
+
+#[test]
 fn every_documented_status_occurs_and_no_other() {
     let setup = Setup::new(&["0", "0.5", "1"]);
     setup.pairs.allow("v0002", "v0001");
@@ -194,9 +212,9 @@ fn every_documented_status_occurs_and_no_other() {
         recorder.json(&proxy, "POST", "/embed", tei.clone());
     }
     proxy.setup.pairs.certify("v0001", "old-space", Vec::new());
-    let query = json!({"input": "a", "model": "old-query"});
+    let query = json!({"input": image(RED), "model": "old-query"});
     recorder.json(&proxy, "POST", "/v1/embeddings", query);
-    let query = json!({"inputs": "a", "prompt_name": "query"});
+    let query = json!({"inputs": image(RED), "prompt_name": "query"});
     recorder.json(&proxy, "POST", "/embed", query);
     let unknown = json!({"input": "a", "model": "nobody"});
     recorder.json(&open, "POST", "/v1/embeddings", unknown);

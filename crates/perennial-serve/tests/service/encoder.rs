@@ -268,6 +268,7 @@ pub fn outside_draft(dim: usize, pictures: bool) -> VersionDraft {
                 query_prefix: String::new(),
                 document_prefix: String::new(),
             }),
+            head: None,
             files: Vec::new(),
         }),
         ..draft(dim)

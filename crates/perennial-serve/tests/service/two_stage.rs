@@ -87,7 +87,7 @@ fn hits_without_an_original_keep_their_places_and_say_why() {
         assert_eq!(own(&answer)[place], None);
     }
     let stage = &answer["second_stage"];
-    assert_eq!(stage["failed"], json!({"gone": 2, "other_picture": 1}));
+    assert_eq!(stage["failed"], json!({"gone": 2, "other_original": 1}));
     assert_eq!(stage["failures"].as_array().unwrap().len(), 3);
     assert_eq!(stage["embedded"], 6);
     let ranked: Vec<f64> = own(&answer).into_iter().flatten().collect();

@@ -2,6 +2,7 @@
 
 use burn::tensor::Tensor;
 
+use super::folded::FoldedConvolution;
 use super::layers::{Mode, Path};
 use super::stage::Stage;
 use super::stem::Stem;
@@ -40,7 +41,7 @@ pub trait Backbone {
 
     /// Its parts for embedding alone, for images of the given height and width; the mean over the positions of the last part's map are
     /// the features.
-    fn stages(&self, input: [usize; 2]) -> Vec<Stage>;
+    fn stages(&self, input: [usize; 2]) -> Vec<Stage<FoldedConvolution>>;
 }
 
 /// What is known of a backbone without building it.

@@ -24,13 +24,18 @@ enum Kind {
     Plain(Network),
 }
 
+fn stages(network: &Network, input: [usize; 2]) -> Vec<Stage> {
+    let stages = network.backbone.backbone().stages(input);
+    stages.into_iter().map(Stage::frozen).collect()
+}
+
 impl FrozenNetwork {
     /// Freezes a network on a device without gradients, for images of the given channels, height and width.
     pub fn new(network: Network, [_, height, width]: [usize; 3], device: &Device) -> Self {
         match Path::for_device(device) {
             Path::Plain => Self(Kind::Plain(network)),
             Path::Fused => Self(Kind::Fused {
-                stages: network.backbone.backbone().stages([height, width]),
+                stages: stages(&network, [height, width]),
                 features: network.features(),
                 head: network.fc1.as_ref().map(super::EmbeddingLayer::frozen),
             }),

@@ -5,8 +5,9 @@ use burn::module::{Module, Param, RunningState};
 use burn::tensor::{
     Device, Tensor, TensorData, activation, module as ops, ops::ConvOptions, ops::MaxPoolOptions,
 };
-use perennial_kernels::{Convolution, FrozenConvolution, recycle, taps_first};
+use perennial_kernels::{Convolution, taps_first};
 
+use super::folded::FoldedConvolution;
 use super::start::Start;
 use crate::fused::{Addend, Fork, FusedHead, FusedLayers, FusedOptions};
 
@@ -217,18 +218,18 @@ impl ConvNorm {
     }
 
     /// As [`frozen`].
-    pub(super) fn frozen(&self, input: [usize; 2], relu: bool) -> FrozenConvolution {
-        frozen(&self.conv, &self.norm, input, relu)
+    pub(super) fn folded(&self, input: [usize; 2], relu: bool) -> FoldedConvolution {
+        folded(&self.conv, &self.norm, input, relu)
     }
 }
 
 /// A convolution with its batch norm folded in, for maps of the given height and width.
-pub(super) fn frozen(
+pub(super) fn folded(
     conv: &Conv,
     norm: &BatchNorm,
     input: [usize; 2],
     relu: bool,
-) -> FrozenConvolution {
+) -> FoldedConvolution {
     let (scale, shift) = norm.folded();
     let weight = conv.weight.val().without_autodiff();
     let [out_channels, of_group, kernel_y, kernel_x] = weight.dims();
@@ -253,9 +254,12 @@ pub(super) fn frozen(
             *weight *= scale;
         }
     }
-    let frozen = FrozenConvolution::new(geometry, &weight, values(shift), relu);
-    recycle(weight);
-    frozen
+    FoldedConvolution {
+        geometry,
+        weight,
+        shift: values(shift),
+        relu,
+    }
 }
 
 /// The values of a tensor on the CPU.
@@ -367,7 +371,7 @@ pub fn conv_norm(
         }
         (Path::Fused, Mode::Evaluate) => {
             let (device, [height, width, batch, _]) = (x.device(), x.dims());
-            let convolution = frozen(conv, norm, [height, width], relu);
+            let convolution = folded(conv, norm, [height, width], relu).frozen();
             let residual = residual.map(values);
             let output = convolution.forward(batch, &values(x), residual.as_deref());
             let [height, width] = convolution.output();

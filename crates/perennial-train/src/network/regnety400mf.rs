@@ -4,6 +4,7 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use super::backbone::{Backbone, BackboneEntry, BackboneKind, Keys, Plan};
+use super::folded::FoldedConvolution;
 use super::layers::{ConvNorm, Mode, Path, SharedMap};
 use super::squeeze_excite::SqueezeExcite;
 use super::stage::Stage;
@@ -143,12 +144,12 @@ impl Backbone for RegNet {
         self.features
     }
 
-    fn stages(&self, input: [usize; 2]) -> Vec<Stage> {
-        let stem = self.stem.frozen(input, true);
+    fn stages(&self, input: [usize; 2]) -> Vec<Stage<FoldedConvolution>> {
+        let stem = self.stem.folded(input, true);
         let mut side = stem.output();
         let mut stages = vec![Stage::Convolution(stem)];
         for block in self.blocks() {
-            stages.push(block.frozen(&mut side));
+            stages.push(block.folded(&mut side));
         }
         stages
     }
@@ -183,21 +184,21 @@ impl Block {
         c.forward(inner, Some(shortcut), true, mode, path)
     }
 
-    fn frozen(&self, side: &mut [usize; 2]) -> Stage {
+    fn folded(&self, side: &mut [usize; 2]) -> Stage<FoldedConvolution> {
         let Transform { a, b, se, c } = &self.f;
         let shortcut = self
             .proj
             .as_ref()
-            .map(|projection| projection.frozen(*side, false));
-        let first = a.frozen(*side, true);
-        let second = b.frozen(*side, true);
+            .map(|projection| projection.folded(*side, false));
+        let first = a.folded(*side, true);
+        let second = b.folded(*side, true);
         *side = second.output();
         Stage::Block {
             stages: vec![
                 Stage::Convolution(first),
                 Stage::Convolution(second),
                 Stage::Excitation(se.frozen(*side)),
-                Stage::Convolution(c.frozen(*side, true)),
+                Stage::Convolution(c.folded(*side, true)),
             ],
             shortcut,
         }

@@ -4,7 +4,8 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use super::backbone::{Backbone, Keys, Plan};
-use super::layers::{BatchNorm, Conv, ConvNorm, Mode, Path, SharedMap, conv_norm, frozen};
+use super::folded::FoldedConvolution;
+use super::layers::{BatchNorm, Conv, ConvNorm, Mode, Path, SharedMap, conv_norm, folded};
 use super::squeeze_excite::SqueezeExcite;
 use super::stage::Stage;
 use super::start::Start;
@@ -104,8 +105,8 @@ impl Backbone for ResNet {
         self.features
     }
 
-    fn stages(&self, input: [usize; 2]) -> Vec<Stage> {
-        let stem = frozen(&self.conv1, &self.bn1, input, true);
+    fn stages(&self, input: [usize; 2]) -> Vec<Stage<FoldedConvolution>> {
+        let stem = folded(&self.conv1, &self.bn1, input, true);
         let mut side = stem.output();
         let mut stages = vec![Stage::Convolution(stem)];
         if self.pooled_stem {
@@ -114,7 +115,7 @@ impl Backbone for ResNet {
             stages.push(Stage::MaxPool(pool));
         }
         for block in self.blocks() {
-            stages.push(block.frozen(&mut side));
+            stages.push(block.folded(&mut side));
         }
         stages
     }
@@ -190,19 +191,19 @@ impl Block {
         }
     }
 
-    fn frozen(&self, side: &mut [usize; 2]) -> Stage {
+    fn folded(&self, side: &mut [usize; 2]) -> Stage<FoldedConvolution> {
         let shortcut = self
             .downsample
             .as_ref()
-            .map(|projection| projection.frozen(*side, false));
+            .map(|projection| projection.folded(*side, false));
         let (before, (conv, norm)) = self.convolutions();
         let stage = |(conv, norm): (&Conv, &BatchNorm)| {
-            let convolution = frozen(conv, norm, *side, true);
+            let convolution = folded(conv, norm, *side, true);
             *side = convolution.output();
             Stage::Convolution(convolution)
         };
-        let mut stages: Vec<Stage> = before.into_iter().map(stage).collect();
-        let last = frozen(conv, norm, *side, self.se.is_none());
+        let mut stages: Vec<Stage<FoldedConvolution>> = before.into_iter().map(stage).collect();
+        let last = folded(conv, norm, *side, self.se.is_none());
         *side = last.output();
         stages.push(Stage::Convolution(last));
         if let Some(excitation) = &self.se {

@@ -4,7 +4,8 @@ use burn::module::Module;
 use burn::tensor::Tensor;
 
 use super::backbone::{Backbone, BackboneEntry, BackboneKind, Keys, Plan};
-use super::layers::{BatchNorm, Conv, Mode, Path, conv_norm, frozen};
+use super::folded::FoldedConvolution;
+use super::layers::{BatchNorm, Conv, Mode, Path, conv_norm, folded};
 use super::stage::Stage;
 use super::start::Start;
 use super::stem::Stem;
@@ -72,10 +73,10 @@ impl Backbone for SmallNet {
         self.features
     }
 
-    fn stages(&self, input: [usize; 2]) -> Vec<Stage> {
+    fn stages(&self, input: [usize; 2]) -> Vec<Stage<FoldedConvolution>> {
         let mut side = input;
         let stage = |SmallLayer { conv, norm }: &SmallLayer| {
-            let convolution = frozen(conv, norm, side, true);
+            let convolution = folded(conv, norm, side, true);
             side = convolution.output();
             Stage::Convolution(convolution)
         };

@@ -140,6 +140,14 @@ impl FrozenExcitation {
         output
     }
 
+    /// Weights `[inputs, outputs]` and biases of the two layers.
+    pub(super) fn layers(&self) -> [[&[f32]; 2]; 2] {
+        [
+            [&self.first, &self.first_bias],
+            [&self.second, &self.second_bias],
+        ]
+    }
+
     /// Multiplications and additions for one image.
     pub(super) fn operations(&self) -> f64 {
         2.0 * (self.first.len() + self.second.len()) as f64

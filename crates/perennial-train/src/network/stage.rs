@@ -4,17 +4,19 @@ use perennial_kernels::{
     Attention, FrozenConvolution, MaxPool, buffer, gelu, layer_norm, max_pool, recycle,
 };
 
+use super::folded::FoldedConvolution;
 use super::squeeze_excite::FrozenExcitation;
 
-/// A part of a frozen backbone.
+/// A part of a backbone for embedding alone, with convolutions whose weights are packed ([`FrozenConvolution`]) or lie as they are
+/// ([`FoldedConvolution`]).
 #[derive(Debug)]
 #[allow(
     clippy::large_enum_variant,
     reason = "a network has at most about a hundred of them"
 )]
-pub enum Stage {
+pub enum Stage<C = FrozenConvolution> {
     /// A convolution with what follows it.
-    Convolution(FrozenConvolution),
+    Convolution(C),
     /// A max-pooling.
     MaxPool(MaxPool),
     /// Squeeze and excitation.
@@ -47,9 +49,9 @@ pub enum Stage {
     /// Parts around a shortcut, which the last of them adds.
     Block {
         /// One after the other; at least one.
-        stages: Vec<Stage>,
+        stages: Vec<Stage<C>>,
         /// What the shortcut goes through, if anything.
-        shortcut: Option<FrozenConvolution>,
+        shortcut: Option<C>,
     },
 }
 
@@ -134,6 +136,34 @@ impl Stage {
         recycle(map);
         output
     }
+}
+
+impl Stage<FoldedConvolution> {
+    /// The same with packed weights.
+    pub(super) fn frozen(self) -> Stage {
+        match self {
+            Self::Convolution(convolution) => Stage::Convolution(convolution.frozen()),
+            Self::MaxPool(geometry) => Stage::MaxPool(geometry),
+            Self::Excitation(excitation) => Stage::Excitation(excitation),
+            Self::Tokens { positions, dim } => Stage::Tokens { positions, dim },
+            Self::LayerNorm {
+                gamma,
+                beta,
+                epsilon,
+            } => Stage::LayerNorm {
+                gamma,
+                beta,
+                epsilon,
+            },
+            Self::Attention(geometry) => Stage::Attention(geometry),
+            Self::Gelu => Stage::Gelu,
+            Self::First { dim } => Stage::First { dim },
+            Self::Block { stages, shortcut } => Stage::Block {
+                stages: stages.into_iter().map(Self::frozen).collect(),
+                shortcut: shortcut.map(FoldedConvolution::frozen),
+            },
+        }
+    }
 
     /// Multiplications and additions for one image, padding counted as if it were pixels.
     pub(super) fn operations(&self) -> f64 {
@@ -149,7 +179,7 @@ impl Stage {
             }
             Self::Excitation(excitation) => excitation.operations(),
             Self::Block { stages, shortcut } => {
-                let of_shortcut = shortcut.as_ref().map_or(0.0, FrozenConvolution::operations);
+                let of_shortcut = shortcut.as_ref().map_or(0.0, FoldedConvolution::operations);
                 of_shortcut + stages.iter().map(Self::operations).sum::<f64>()
             }
         }

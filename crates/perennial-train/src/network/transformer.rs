@@ -5,8 +5,9 @@
 use burn::backend::Dispatch;
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, activation, module as ops, ops::ConvOptions};
-use perennial_kernels::{Attention, Convolution, FrozenConvolution, recycle, taps_first};
+use perennial_kernels::{Attention, Convolution, taps_first};
 
+use super::folded::FoldedConvolution;
 use super::layers::{Path, SharedMap, addend, values};
 use super::stage::Stage;
 use super::start::Start;
@@ -66,9 +67,9 @@ impl Patches {
     }
 
     /// For embedding alone, for images of the given height and width.
-    pub(super) fn frozen(&self, input: [usize; 2]) -> FrozenConvolution {
+    pub(super) fn folded(&self, input: [usize; 2]) -> FoldedConvolution {
         let weight = self.weight.val().without_autodiff();
-        frozen(weight, self.bias.val(), input)
+        folded(weight, self.bias.val(), input)
     }
 }
 
@@ -94,7 +95,7 @@ fn fused(
 }
 
 /// Kernels of `[outputs, inputs, side, side]` that follow one another without gaps.
-fn frozen(weight: Tensor<4>, bias: Tensor<1>, input: [usize; 2]) -> FrozenConvolution {
+fn folded(weight: Tensor<4>, bias: Tensor<1>, input: [usize; 2]) -> FoldedConvolution {
     let [out_channels, in_channels, side, _] = weight.dims();
     let geometry = Convolution {
         batch: 0,
@@ -108,10 +109,12 @@ fn frozen(weight: Tensor<4>, bias: Tensor<1>, input: [usize; 2]) -> FrozenConvol
         groups: 1,
     };
     let weight = taps_first(&values(weight), [out_channels, in_channels, side * side]);
-    let bias = values(bias.without_autodiff());
-    let frozen = FrozenConvolution::new(geometry, &weight, bias, false);
-    recycle(weight);
-    frozen
+    FoldedConvolution {
+        geometry,
+        weight,
+        shift: values(bias.without_autodiff()),
+        relu: false,
+    }
 }
 
 /// A linear layer over every token.
@@ -164,11 +167,11 @@ impl Linear {
         }
     }
 
-    fn frozen(&self, tokens: usize) -> Stage {
+    fn folded(&self, tokens: usize) -> Stage<FoldedConvolution> {
         let weight = self.weight.val().without_autodiff();
         let [outputs, inputs] = weight.dims();
         let weight = weight.reshape([outputs, inputs, 1, 1]);
-        Stage::Convolution(frozen(weight, self.bias.val(), [tokens, 1]))
+        Stage::Convolution(folded(weight, self.bias.val(), [tokens, 1]))
     }
 }
 
@@ -213,7 +216,7 @@ impl LayerNorm {
     }
 
     /// For embedding alone.
-    pub(super) fn frozen(&self) -> Stage {
+    pub(super) fn folded(&self) -> Stage<FoldedConvolution> {
         Stage::LayerNorm {
             gamma: values(self.weight.val().without_autodiff()),
             beta: values(self.bias.val().without_autodiff()),
@@ -279,29 +282,29 @@ impl Block {
     }
 
     /// For embedding alone, as two parts.
-    pub(super) fn frozen(&self, tokens: usize) -> [Stage; 2] {
+    pub(super) fn folded(&self, tokens: usize) -> [Stage<FoldedConvolution>; 2] {
         let attention = Attention {
             tokens,
             batch: 0,
             heads: self.attn.dim / HEAD,
             dim: self.attn.dim,
         };
-        let part = |stages: Vec<Stage>| Stage::Block {
+        let part = |stages: Vec<Stage<FoldedConvolution>>| Stage::Block {
             stages,
             shortcut: None,
         };
         [
             part(vec![
-                self.norm1.frozen(),
-                self.attn.qkv.frozen(tokens),
+                self.norm1.folded(),
+                self.attn.qkv.folded(tokens),
                 Stage::Attention(attention),
-                self.attn.proj.frozen(tokens),
+                self.attn.proj.folded(tokens),
             ]),
             part(vec![
-                self.norm2.frozen(),
-                self.mlp.fc1.frozen(tokens),
+                self.norm2.folded(),
+                self.mlp.fc1.folded(tokens),
                 Stage::Gelu,
-                self.mlp.fc2.frozen(tokens),
+                self.mlp.fc2.folded(tokens),
             ]),
         ]
     }

@@ -4,6 +4,7 @@ use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
 use super::backbone::{Backbone, Keys, Plan};
+use super::folded::FoldedConvolution;
 use super::layers::{Mode, Path, values};
 use super::stage::Stage;
 use super::start::Start;
@@ -102,8 +103,8 @@ impl Backbone for VisionTransformer {
         self.features
     }
 
-    fn stages(&self, input: [usize; 2]) -> Vec<Stage> {
-        let patches = self.patch_embed.proj.frozen(input);
+    fn stages(&self, input: [usize; 2]) -> Vec<Stage<FoldedConvolution>> {
+        let patches = self.patch_embed.proj.folded(input);
         let mut positions = values(self.pos_embed.val().without_autodiff());
         let tokens = positions.len() / self.features;
         let class = values(self.cls_token.val().without_autodiff());
@@ -118,9 +119,9 @@ impl Backbone for VisionTransformer {
             },
         ];
         for block in &self.blocks {
-            stages.extend(block.frozen(tokens));
+            stages.extend(block.folded(tokens));
         }
-        stages.extend([Stage::First { dim: self.features }, self.norm.frozen()]);
+        stages.extend([Stage::First { dim: self.features }, self.norm.folded()]);
         stages
     }
 }

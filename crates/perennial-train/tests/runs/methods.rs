@@ -289,14 +289,14 @@ fn a_centred_version_subtracts_the_mean_of_its_training_embeddings() {
     }
 }
 
-fn documentation() -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/methods.md");
-    std::fs::read_to_string(path).unwrap()
+fn documentation(page: &str) -> String {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+    std::fs::read_to_string(docs.join(page)).unwrap()
 }
 
 #[test]
 fn the_documentation_lists_every_method_as_the_table_has_it() {
-    let text = documentation();
+    let text = documentation("methods.md");
     for entry in OBJECTIVES {
         let earlier = if entry.refers() { "yes" } else { "no" };
         let row = format!(
@@ -317,7 +317,7 @@ fn the_documentation_lists_every_method_as_the_table_has_it() {
 #[test]
 fn the_example_of_a_loss_of_ones_own_runs_and_stands_in_the_documentation() {
     own_loss::main().unwrap();
-    let text = documentation();
+    let text = documentation("tasks/add-a-loss.md");
     let block = text
         .split("```rust\n")
         .nth(1)
@@ -328,6 +328,6 @@ fn the_example_of_a_loss_of_ones_own_runs_and_stands_in_the_documentation() {
     let example = include_str!("../../examples/own_loss.rs");
     assert!(
         example.contains(block),
-        "docs/methods.md shows other code than examples/own_loss.rs"
+        "docs/tasks/add-a-loss.md shows other code than examples/own_loss.rs"
     );
 }

@@ -1,6 +1,6 @@
 //! The quality that certificates and compatibility records let expect of a gallery that is partly embedded again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use perennial_core::{CompatibilityRecords, Registry, SpaceId, SpaceRef};
 
@@ -26,6 +26,8 @@ pub struct Expectation {
     routes: BTreeMap<String, f64>,
     /// The smallest margin of a deciding measure over the space's own queries, by space.
     margins: BTreeMap<String, f64>,
+    /// Spaces of versions that embed nothing that the live version embeds: their items cannot be embedded again.
+    of_other_modality: BTreeSet<String>,
 }
 
 /// One measure of one pair.
@@ -62,6 +64,7 @@ impl Expectation {
         });
         let mut expectation = Self {
             margins: margins.collect(),
+            of_other_modality: of_other_modality(registry, live, stored),
             ..Self::default()
         };
         let others = stored.per_version.keys().filter(|space| *space != live);
@@ -111,10 +114,25 @@ impl Expectation {
         self.own
     }
 
-    /// The spaces but the live one, the worst served first: those without a certificate, whose items are not found at all, then by the smallest
+    /// Items whose version embeds nothing that the live one embeds, such as texts where the live version embeds pictures.
+    pub fn of_other_modality(&self, stored: &Stored) -> u64 {
+        let spaces = self.of_other_modality.iter();
+        spaces
+            .filter_map(|space| stored.per_version.get(space))
+            .sum()
+    }
+
+    /// Whether the live version embeds nothing that this space's version embeds.
+    pub fn is_of_other_modality(&self, space: &str) -> bool {
+        self.of_other_modality.contains(space)
+    }
+
+    /// The spaces that can be embedded again, the worst served first: those without a certificate, whose items are not found at all, then by the smallest
     /// certified margin, then by name.
     pub fn worst_first(&self, stored: &Stored, live: &str) -> Vec<String> {
-        let names = stored.per_version.keys().filter(|space| *space != live);
+        let names = stored.per_version.keys();
+        let names =
+            names.filter(|space| *space != live && !self.of_other_modality.contains(*space));
         let mut spaces: Vec<String> = names.cloned().collect();
         let margin = |space: &String| {
             let margin = self.margins.get(space).copied();
@@ -205,6 +223,20 @@ fn of_record(
     Some(Figures::from([(NEAREST_CLASS_MEAN.to_owned(), figure)]))
 }
 
+fn of_other_modality(registry: &Registry, live: &str, stored: &Stored) -> BTreeSet<String> {
+    let Ok(live) = registry.get(live) else {
+        return BTreeSet::new();
+    };
+    let other = |space: &&String| {
+        // What encoders that do not run here embedded, nobody knows.
+        registry.get(space).is_ok_and(|version| {
+            let mut accepts = version.accepts().iter();
+            !accepts.any(|kind| live.accepts().contains(kind))
+        })
+    };
+    stored.per_version.keys().filter(other).cloned().collect()
+}
+
 /// A stored space: of a model version, or of an outside encoder.
 fn reference(registry: &Registry, name: &str) -> Option<SpaceRef> {
     if let Ok(version) = registry.get(name) {
@@ -243,6 +275,7 @@ mod tests {
             own: Some(0.9),
             routes: fractions(&[("v0001", 0.5), ("v0002", 0.7)]),
             margins: fractions(&[("v0001", 0.1), ("v0002", -0.2)]),
+            of_other_modality: BTreeSet::new(),
         };
         let some = stored(&[("v0001", 2), ("v0002", 1), ("v0003", 1)]);
         let quality = expectation.quality(&some, "v0003").unwrap();
@@ -259,9 +292,17 @@ mod tests {
     fn spaces_without_a_certificate_are_served_worst() {
         let expectation = Expectation {
             margins: fractions(&[("v0001", 0.1), ("v0002", -0.2)]),
+            of_other_modality: BTreeSet::from(["texts".to_owned()]),
             ..Expectation::default()
         };
-        let all = stored(&[("clip", 1), ("v0001", 2), ("v0002", 1), ("v0003", 1)]);
+        let all = stored(&[
+            ("clip", 1),
+            ("texts", 9),
+            ("v0001", 2),
+            ("v0002", 1),
+            ("v0003", 1),
+        ]);
+        assert_eq!(expectation.of_other_modality(&all), 9);
         assert_eq!(
             expectation.worst_first(&all, "v0003"),
             ["clip", "v0002", "v0001"]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 pub enum FailureReason {
     /// The item's payload does not say where its original is.
     NoSource,
-    /// There is no such picture any more.
+    /// There is no such original any more.
     Gone,
     /// The place is outside of what may be read.
     Refused,
@@ -16,24 +16,28 @@ pub enum FailureReason {
     Unreachable,
     /// It is there and cannot be read, or is too large.
     Unreadable,
-    /// It is no picture that can be decoded.
+    /// It is no picture that can be decoded, or no text.
     Undecodable,
-    /// It is another picture than the one that was stored.
-    OtherPicture,
+    /// It is another picture or text than the one that was stored.
+    #[serde(alias = "other_picture")]
+    OtherOriginal,
+    /// It is a text, and the live version embeds pictures, or the other way round.
+    OtherModality,
     /// The live version has no embedding for it.
     NoEmbedding,
 }
 
 impl FailureReason {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::NoSource,
         Self::Gone,
         Self::Refused,
         Self::Unreachable,
         Self::Unreadable,
         Self::Undecodable,
-        Self::OtherPicture,
+        Self::OtherOriginal,
+        Self::OtherModality,
         Self::NoEmbedding,
     ];
 
@@ -46,7 +50,8 @@ impl FailureReason {
             Self::Unreachable => "unreachable",
             Self::Unreadable => "unreadable",
             Self::Undecodable => "undecodable",
-            Self::OtherPicture => "other_picture",
+            Self::OtherOriginal => "other_original",
+            Self::OtherModality => "other_modality",
             Self::NoEmbedding => "no_embedding",
         }
     }

@@ -1,4 +1,4 @@
-//! Originals in a folder of pictures.
+//! Originals in a folder of pictures or texts.
 
 use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
@@ -8,12 +8,12 @@ use perennial_gallery::StoredItem;
 use serde_json::Value;
 
 use super::failure::{Failure, FailureReason};
-use super::originals::Originals;
+use super::originals::{Found, Originals};
 
 /// The payload's key for the path below the folder, with `/` between the parts.
 const FILE: &str = "file";
 
-/// A folder of pictures. Nothing outside of it is read: payloads come from clients, so their paths are not trusted.
+/// A folder of pictures or texts. Nothing outside of it is read: payloads come from clients, so their paths are not trusted.
 #[derive(Debug)]
 pub struct FolderOriginals {
     /// Without symbolic links.
@@ -63,13 +63,15 @@ impl FolderOriginals {
 }
 
 impl Originals for FolderOriginals {
-    fn fetch(&self, item: &StoredItem) -> Result<Vec<u8>, Failure> {
+    fn fetch(&self, item: &StoredItem) -> Result<Found, Failure> {
         let Some(relative) = item.payload.get(FILE).and_then(Value::as_str) else {
             let problem = format!("the payload has no text under `{FILE}`");
             return Err(Failure::new(FailureReason::NoSource, problem));
         };
         let place = self.place(relative)?;
-        read_at_most(&place, self.max_bytes).map_err(|error| unreadable(relative, &error))
+        let file = read_at_most(&place, self.max_bytes);
+        file.map(Found::File)
+            .map_err(|error| unreadable(relative, &error))
     }
 }
 
@@ -116,7 +118,7 @@ mod tests {
         let originals = FolderOriginals::open(&root, 50).unwrap();
         assert_eq!(
             originals.fetch(&item(json!("cats/a.png"))).unwrap(),
-            b"picture"
+            Found::File(b"picture".to_vec())
         );
         let secret = folder.path().join("secret");
         let reason = |file: Value| originals.fetch(&item(file)).unwrap_err().reason;
@@ -164,7 +166,7 @@ mod tests {
         let originals = FolderOriginals::open(&link, 50).unwrap();
         assert_eq!(
             originals.fetch(&item(json!("inside.png"))).unwrap(),
-            b"picture"
+            Found::File(b"picture".to_vec())
         );
         for file in ["out.png", "up/secret"] {
             let reason = originals.fetch(&item(json!(file))).unwrap_err().reason;

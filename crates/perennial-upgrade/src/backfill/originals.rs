@@ -4,13 +4,22 @@ use perennial_gallery::StoredItem;
 
 use super::failure::Failure;
 
+/// What a place gives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// A file.
+    File(Vec<u8>),
+    /// A text that the item itself holds.
+    Text(String),
+}
+
 /// A place with the originals of stored items. Calls block, and may come from several threads.
 pub trait Originals: Send + Sync {
-    /// The file of an item's picture.
+    /// The file of an item's picture or text.
     ///
     /// # Errors
     /// [`Failure`]: there is none, or it cannot be read within the limits.
-    fn fetch(&self, item: &StoredItem) -> Result<Vec<u8>, Failure>;
+    fn fetch(&self, item: &StoredItem) -> Result<Found, Failure>;
 }
 
 /// Gets a file from an `http` or `https` address. The binary implements it, so that neither this crate nor the service knows an HTTP client.

@@ -243,11 +243,17 @@ impl BackfillRecord {
         self.reason = Some(reason);
     }
 
-    /// Why nothing is left to do, in words.
-    pub fn all_done(&self) -> String {
-        match self.failures() {
-            0 => format!("everything is embedded by {}", self.target),
-            failed => format!("nothing is left but {failed} items that failed"),
+    /// Why nothing is left to do, in words. `of_other_modality` items cannot be embedded by the target at all.
+    pub fn all_done(&self, of_other_modality: u64) -> String {
+        let other = format!(
+            "{of_other_modality} items of a modality that {} does not embed",
+            self.target
+        );
+        match (self.failures(), of_other_modality) {
+            (0, 0) => format!("everything is embedded by {}", self.target),
+            (0, _) => format!("nothing is left but {other}"),
+            (failed, 0) => format!("nothing is left but {failed} items that failed"),
+            (failed, _) => format!("nothing is left but {failed} items that failed, and {other}"),
         }
     }
 
@@ -273,9 +279,13 @@ impl BackfillRecord {
         self.failures = earlier.failures;
     }
 
-    /// The number of failed items by reason.
-    pub fn failed(&self) -> BTreeMap<FailureReason, u64> {
+    /// The number of failed items by reason. `of_other_modality` are those that cannot be embedded by the target, whatever their originals are;
+    /// they are not tried.
+    pub fn failed(&self, of_other_modality: u64) -> BTreeMap<FailureReason, u64> {
         let mut counts = BTreeMap::new();
+        if of_other_modality > 0 {
+            counts.insert(FailureReason::OtherModality, of_other_modality);
+        }
         for failed in self.failures.values() {
             *counts.entry(failed.failure.reason).or_default() += 1;
         }
@@ -374,7 +384,7 @@ mod tests {
         record.write(folder.path()).unwrap();
         let read = BackfillRecord::read(folder.path()).unwrap().unwrap();
         assert_eq!(read, record);
-        assert_eq!(read.failed()[&FailureReason::Gone], 1);
+        assert_eq!(read.failed(0)[&FailureReason::Gone], 1);
         assert!(read.has_failed(&item(7)) && !read.has_failed(&item(8)));
         BackfillRecord::remove(folder.path()).unwrap();
         BackfillRecord::remove(folder.path()).unwrap();

@@ -3,11 +3,12 @@
 use std::fmt::Display;
 
 use perennial_core::sha256_hex;
-use perennial_encode::{DecodeLimits, Input, Picture, Prepared};
+use perennial_encode::{DecodeLimits, Input, InputType, Picture, PrepareError, Prepared};
 use perennial_gallery::{GalleryError, Item, ItemId, StoredItem, VectorStore};
 use serde_json::Value;
 
 use super::failure::{Failure, FailureReason};
+use super::original::Original;
 use crate::loaded_model::LoadedModel;
 
 /// The payload's keys that say which picture was stored, as `gallery add` writes them.
@@ -15,24 +16,63 @@ const SHA256: &str = "sha256";
 const WIDTH: &str = "width";
 const HEIGHT: &str = "height";
 
-/// Prepares an item's original for a version, if it is the picture that was stored: by the file's SHA-256 where the payload has it, otherwise by
-/// width and height where it has those.
+/// Prepares an item's original for a version, if it is the one that was stored: by the file's SHA-256 where the payload has it, otherwise, for
+/// pictures, by width and height where it has those. A text that the item holds is its own.
 ///
 /// # Errors
-/// [`FailureReason::OtherPicture`] or [`FailureReason::Undecodable`].
+/// [`FailureReason::OtherOriginal`], [`FailureReason::OtherModality`] or [`FailureReason::Undecodable`].
 pub fn prepared_of(
     item: &StoredItem,
-    original: &[u8],
+    original: &Original,
     model: &LoadedModel,
     limits: DecodeLimits,
 ) -> Result<Prepared, Failure> {
-    let other = |problem: String| Failure::new(FailureReason::OtherPicture, problem);
+    let unusable = |error: &PrepareError| {
+        let reason = match error {
+            PrepareError::Modality { .. } => FailureReason::OtherModality,
+            _ => FailureReason::Undecodable,
+        };
+        Failure::new(reason, error.to_string())
+    };
+    let input = match original {
+        Original::Picture(file) => {
+            check_picture(item, file, limits)?;
+            Input::Picture { file, limits }
+        }
+        Original::Text(text) | Original::Held(text) => {
+            if let (Original::Text(_), Some(stored)) = (original, stored_sha256(item)) {
+                check_sha256(stored, text.as_bytes())?;
+            }
+            Input::Text {
+                // A mark of some editors, which is no part of the text.
+                text: text.strip_prefix('\u{feff}').unwrap_or(text),
+                input_type: InputType::Document,
+            }
+        }
+    };
+    model.prepare(input).map_err(|error| unusable(&error))
+}
+
+fn stored_sha256(item: &StoredItem) -> Option<&str> {
+    item.payload.get(SHA256).and_then(Value::as_str)
+}
+
+fn check_sha256(stored: &str, original: &[u8]) -> Result<(), Failure> {
+    match stored.eq_ignore_ascii_case(&sha256_hex(original)) {
+        true => Ok(()),
+        false => Err(Failure::new(
+            FailureReason::OtherOriginal,
+            "its SHA-256 is not the stored one",
+        )),
+    }
+}
+
+fn check_picture(item: &StoredItem, original: &[u8], limits: DecodeLimits) -> Result<(), Failure> {
+    let other = |problem: String| Failure::new(FailureReason::OtherOriginal, problem);
     let undecodable =
         |error: &dyn Display| Failure::new(FailureReason::Undecodable, error.to_string());
-    if let Some(stored) = item.payload.get(SHA256).and_then(Value::as_str) {
-        if !stored.eq_ignore_ascii_case(&sha256_hex(original)) {
-            return Err(other("its SHA-256 is not the stored one".to_owned()));
-        }
+    if let Some(stored) = stored_sha256(item) {
+        check_sha256(stored, original)?;
     } else {
         let side = |key: &str| item.payload.get(key).and_then(Value::as_u64);
         let stored = (side(WIDTH), side(HEIGHT));
@@ -48,11 +88,7 @@ pub fn prepared_of(
             }
         }
     }
-    let input = Input::Picture {
-        file: original,
-        limits,
-    };
-    model.prepare(input).map_err(|error| undecodable(&error))
+    Ok(())
 }
 
 /// An item with its new embedding.

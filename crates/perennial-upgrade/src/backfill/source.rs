@@ -5,30 +5,35 @@ use std::sync::Arc;
 
 use perennial_gallery::StoredItem;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::failure::Failure;
+use super::failure::{Failure, FailureReason};
 use super::folder::FolderOriginals;
-use super::originals::{Download, Originals};
+use super::item_kind::{TEXT, TEXT_CUT};
+use super::originals::{Download, Found, Originals};
 use super::template::UrlTemplate;
 
 /// Where the originals of a backfill lie.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OriginalsSource {
-    /// A folder of pictures; the payload's `file` is the path below it, as `gallery add` writes it.
+    /// A folder of pictures or texts; the payload's `file` is the path below it, as `gallery add` writes it.
     Folder(PathBuf),
     /// An address with `{id}` or `{payload.KEY}` in it.
     Url(String),
+    /// The items themselves hold their texts, under this key of the payload.
+    Payload(String),
     /// None: the client sends them.
     Pushed,
 }
 
 impl OriginalsSource {
-    /// From one word of a command line: an address if it has a scheme, otherwise a folder.
+    /// From one word of a command line: an address if it has a scheme, a key after `payload:`, otherwise a folder.
     pub fn of_argument(argument: &str) -> Self {
-        match argument.contains("://") {
-            true => Self::Url(argument.to_owned()),
-            false => Self::Folder(PathBuf::from(argument)),
+        match argument.strip_prefix("payload:") {
+            _ if argument.contains("://") => Self::Url(argument.to_owned()),
+            Some(key) => Self::Payload(key.to_owned()),
+            None => Self::Folder(PathBuf::from(argument)),
         }
     }
 
@@ -54,6 +59,10 @@ impl OriginalsSource {
                     max_bytes,
                 })))
             }
+            Self::Payload(key) if key.is_empty() => {
+                Err("originals.payload: name a key of the payload".to_owned())
+            }
+            Self::Payload(key) => Ok(Some(Arc::new(PayloadOriginals(key.clone())))),
             Self::Pushed => Ok(None),
         }
     }
@@ -67,9 +76,29 @@ pub struct UrlOriginals {
 }
 
 impl Originals for UrlOriginals {
-    fn fetch(&self, item: &StoredItem) -> Result<Vec<u8>, Failure> {
+    fn fetch(&self, item: &StoredItem) -> Result<Found, Failure> {
         let url = self.template.address(item)?;
-        self.download.get(&url, self.max_bytes)
+        self.download.get(&url, self.max_bytes).map(Found::File)
+    }
+}
+
+/// Texts under a key of the payload.
+struct PayloadOriginals(String);
+
+impl Originals for PayloadOriginals {
+    fn fetch(&self, item: &StoredItem) -> Result<Found, Failure> {
+        let key = self.0.as_str();
+        let missing = |what: &str| {
+            let problem = format!("the payload {what} under `{key}`");
+            Err(Failure::new(FailureReason::NoSource, problem))
+        };
+        if key == TEXT && item.payload.contains_key(TEXT_CUT) {
+            return missing("holds only the begin of the text");
+        }
+        match item.payload.get(key) {
+            Some(Value::String(text)) => Ok(Found::Text(text.clone())),
+            _ => missing("has no text"),
+        }
     }
 }
 
@@ -92,6 +121,16 @@ mod tests {
         assert_eq!(
             serde_json::to_string(&OriginalsSource::Pushed).unwrap(),
             r#""pushed""#
+        );
+        let payload = OriginalsSource::of_argument("payload:body");
+        assert_eq!(
+            serde_json::to_string(&payload).unwrap(),
+            r#"{"payload":"body"}"#
+        );
+        assert!(
+            OriginalsSource::of_argument("payload:")
+                .open(None, 10)
+                .is_err()
         );
         // Nothing can fetch an address here.
         assert!(url.open(None, 10).is_err());

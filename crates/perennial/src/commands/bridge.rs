@@ -8,6 +8,7 @@ mod keep;
 mod show;
 
 pub use apply::{IndexArgument, find as find_bridge, weight};
+pub use keep::keep as keep_bridge;
 
 use clap::Subcommand;
 

@@ -71,7 +71,7 @@ macro_rules! configuration {
     ($name:literal) => {
         (
             concat!("experiments/demo/", $name, ".toml"),
-            include_str!(concat!("../../../../experiments/demo/", $name, ".toml")),
+            include_str!(concat!("../../demo/", $name, ".toml")),
         )
     };
 }

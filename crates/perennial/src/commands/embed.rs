@@ -1,5 +1,8 @@
 //! `perennial embed`: images or texts as a file of embeddings.
 
+mod embedded;
+mod folder;
+mod journal;
 mod table;
 
 use std::path::{Path, PathBuf};
@@ -8,25 +11,24 @@ use clap::ValueEnum;
 use perennial_core::{
     Embeddings, FileKind, ItemId, Modality, ModelVersion, Output, Registry, SpaceId,
 };
-use perennial_data::ContentHash;
-use perennial_data::folder::LabelledFolder;
-use perennial_data::pictures::{LeftOut, LeftOutFile, PictureFile, Reason};
-use perennial_encode::{Input, InputType, Prepared};
+use perennial_encode::InputType;
 use perennial_formats::{
     EMBEDDINGS_FILE_KIND, Format, Header, TextColumns, VectorSet, create, write_embeddings,
 };
 use perennial_upgrade::LoadedModel;
 use serde::Serialize;
-use serde_json::json;
 
-use self::table::{Content, Table, header};
+use self::embedded::Embedded;
+use self::folder::Folder;
+use self::table::{Content, Part, Table, header};
 use crate::arguments::GlobalArguments;
-use crate::embedding::{batch, embed};
-use crate::exit_status::{ExitStatus, usage};
+use crate::embedding::embed;
+use crate::exit_status::{ExitStatus, InterruptedError, usage};
 use crate::interrupt::Interrupt;
 use crate::left_out::{self, LeftOutAnswer};
 use crate::model_loading::VersionLoader;
 use crate::progress::CountedProgress;
+use crate::resume_command::same_command;
 use crate::set_argument::SetArgument;
 use crate::terminal::Terminal;
 
@@ -104,6 +106,8 @@ struct TableAnswer<'a> {
     version: &'a str,
     table: &'a Path,
     count: u64,
+    /// Rows that an interrupted run had done.
+    done_before: u64,
     dim: usize,
     seconds: f64,
     rows_per_second: f64,
@@ -116,6 +120,8 @@ struct Answer<'a> {
     set: String,
     set_sha256: String,
     count: usize,
+    /// Images that an interrupted run had done.
+    done_before: usize,
     dim: usize,
     seconds: f64,
     images_per_second: f64,
@@ -124,15 +130,12 @@ struct Answer<'a> {
     left_out: Option<LeftOutAnswer>,
 }
 
-/// The result of one pass over a set.
-struct Embedded {
-    embeddings: Embeddings,
-    set_sha256: String,
-    seconds: f64,
-    /// Of a folder: the file of each row.
-    files: Option<Vec<String>>,
-    /// Of a folder.
-    left_out: Option<LeftOut>,
+/// The end of an interrupted run.
+#[derive(Serialize)]
+struct Stopped<'a> {
+    status: &'static str,
+    unfinished: &'a Path,
+    resume: &'a str,
 }
 
 pub fn run(
@@ -140,76 +143,131 @@ pub fn run(
     global: &GlobalArguments,
     terminal: &Terminal,
 ) -> anyhow::Result<ExitStatus> {
-    let Some(set) = &arguments.set else {
-        return arguments.embed_table(global, terminal);
-    };
-    let folder = set.folder();
-    if folder.is_none() && (arguments.strict || arguments.rows.is_some()) {
-        return Err(usage("--strict and --rows require --set folder:DIR"));
+    match &arguments.set {
+        Some(set) => arguments.embed_pictures(set, global, terminal),
+        None => arguments.embed_table(global, terminal),
     }
-    let registry = global.open_registry()?;
-    let version = registry.get(&arguments.version)?;
-    let format = other_format(&arguments.out);
-    let kind = format.map_or(EMBEDDINGS_FILE_KIND, Format::file_kind);
-    let output = Output::prepare_kind(&arguments.out, kind)?;
-    let rows = arguments.rows.as_ref();
-    if rows == Some(&arguments.out) {
-        return Err(usage(
-            "--out and --rows name the same file; name two different files",
-        ));
-    }
-    let rows = rows
-        .map(|file| Output::prepare_kind(file, ROWS))
-        .transpose()?;
-    let to_stdout = output.is_stdout();
-    let interrupt = Interrupt::listen()?;
-    let embedded = match folder {
-        Some(folder) => arguments.embed_folder(
-            folder, rows, &registry, &version, global, interrupt, terminal,
-        )?,
-        None => arguments.embed_set(set, &registry, &version, global, interrupt, terminal)?,
+}
+
+/// Ends work of which a part is done and kept: says how to go on after Ctrl-C.
+///
+/// **Errors**: the error, unless it is that of Ctrl-C and something is kept.
+fn stopped(
+    error: anyhow::Error,
+    unfinished: Option<&Path>,
+    terminal: &Terminal,
+) -> anyhow::Result<ExitStatus> {
+    let interrupted = error.chain().any(|cause| cause.is::<InterruptedError>());
+    let Some(unfinished) = unfinished.filter(|path| interrupted && path.exists()) else {
+        return Err(error);
     };
-    let embeddings = &embedded.embeddings;
-    match format {
-        Some(format) => write_as(embeddings, embedded.files.as_deref(), output, format)?,
-        None => write_embeddings(embeddings, output)?,
-    }
-    let answer = Answer {
-        version: &version.name,
-        set: set.0.describe(),
-        set_sha256: embedded.set_sha256,
-        count: embeddings.len(),
-        dim: embeddings.dim(),
-        seconds: embedded.seconds,
-        images_per_second: embeddings.len() as f64 / embedded.seconds.max(1e-9),
-        file: &arguments.out,
-        left_out: embedded.left_out.as_ref().map(LeftOutAnswer::from),
+    let resume = same_command();
+    terminal.say("interrupted; what is done is kept, and this command goes on from there:");
+    let stopped = Stopped {
+        status: "interrupted",
+        unfinished,
+        resume: &resume,
     };
-    let text = || {
-        let mut text = format!(
-            "{}: {} embeddings of dimension {} by {}, {:.0} images/s\n",
-            answer.file.display(),
-            answer.count,
-            answer.dim,
-            answer.version,
-            answer.images_per_second
-        );
-        if let Some(left_out) = embedded.left_out.as_ref().filter(|files| !files.is_empty()) {
-            text.push_str(&format!("{:>8}  left out\n", left_out.len()));
-            text.push_str(&left_out::lines(left_out, "  "));
-        }
-        text
-    };
-    if to_stdout {
-        // stdout holds the embeddings.
-        terminal.say(text().trim_end());
-    } else {
-        terminal.result(&answer, |_| text())?;
-    }
-    Ok(ExitStatus::Done)
+    terminal.result(&stopped, |_| format!("{resume}\n"))?;
+    Ok(ExitStatus::Interrupted)
 }
 
 impl Arguments {
+    /// A set, or the pictures of a folder.
+    fn embed_pictures(
+        &self,
+        set: &SetArgument,
+        global: &GlobalArguments,
+        terminal: &Terminal,
+    ) -> anyhow::Result<ExitStatus> {
+        let arguments = self;
+        let folder = set.folder();
+        if folder.is_none() && (arguments.strict || arguments.rows.is_some()) {
+            return Err(usage("--strict and --rows require --set folder:DIR"));
+        }
+        let registry = global.open_registry()?;
+        let version = registry.get(&arguments.version)?;
+        let format = other_format(&arguments.out);
+        let kind = format.map_or(EMBEDDINGS_FILE_KIND, Format::file_kind);
+        let output = Output::prepare_kind(&arguments.out, kind)?;
+        let rows = arguments.rows.as_ref();
+        if rows == Some(&arguments.out) {
+            return Err(usage(
+                "--out and --rows name the same file; name two different files",
+            ));
+        }
+        let rows = rows
+            .map(|file| Output::prepare_kind(file, ROWS))
+            .transpose()?;
+        let to_stdout = output.is_stdout();
+        let interrupt = Interrupt::listen()?;
+        let unfinished = journal::path_of(&output);
+        let (embedded, journal) = match folder {
+            Some(path) => {
+                let loader = VersionLoader(global.device.open()?);
+                let model = LoadedModel::load(&loader, &registry, version.clone())?;
+                let folder = Folder {
+                    path,
+                    strict: arguments.strict,
+                    device: global.device,
+                    journal: unfinished.clone(),
+                    rows,
+                };
+                match folder.embed(&model, interrupt, terminal) {
+                    Ok(done) => done,
+                    Err(error) => return stopped(error, unfinished.as_deref(), terminal),
+                }
+            }
+            None => (
+                arguments.embed_set(set, &registry, &version, global, interrupt, terminal)?,
+                None,
+            ),
+        };
+        let embeddings = &embedded.embeddings;
+        match format {
+            Some(format) => write_as(embeddings, embedded.files.as_deref(), output, format)?,
+            None => write_embeddings(embeddings, output)?,
+        }
+        if let Some(journal) = journal {
+            journal.remove()?;
+        }
+        let new = embeddings.len() - embedded.earlier;
+        let answer = Answer {
+            version: &version.name,
+            set: set.0.describe(),
+            set_sha256: embedded.set_sha256,
+            count: embeddings.len(),
+            done_before: embedded.earlier,
+            dim: embeddings.dim(),
+            seconds: embedded.seconds,
+            images_per_second: new as f64 / embedded.seconds.max(1e-9),
+            file: &arguments.out,
+            left_out: embedded.left_out.as_ref().map(LeftOutAnswer::from),
+        };
+        let text = || {
+            let mut text = format!(
+                "{}: {} embeddings of dimension {} by {}, {:.0} images/s\n",
+                answer.file.display(),
+                answer.count,
+                answer.dim,
+                answer.version,
+                answer.images_per_second
+            );
+            if let Some(left_out) = embedded.left_out.as_ref().filter(|files| !files.is_empty()) {
+                text.push_str(&format!("{:>8}  left out\n", left_out.len()));
+                text.push_str(&left_out::lines(left_out, "  "));
+            }
+            text
+        };
+        if to_stdout {
+            // stdout holds the embeddings.
+            terminal.say(text().trim_end());
+        } else {
+            terminal.result(&answer, |_| text())?;
+        }
+        Ok(ExitStatus::Done)
+    }
+
     /// A column of a table.
     fn embed_table(
         &self,
@@ -253,20 +311,48 @@ impl Arguments {
             content,
         };
         let interrupt = Interrupt::listen()?;
-        let rows = table.check()?;
+        let rows = table.check(interrupt)?;
         let loader = VersionLoader(global.device.open()?);
         let model = LoadedModel::load(&loader, &registry, version)?;
+        let dim = model.version.dim;
         let header = header(&model.version, rows, format);
-        let mut writer = create(output, format, &header)?;
-        let seconds = table.embed(&model, rows, writer.as_mut(), interrupt, terminal)?;
-        writer.finish()?;
+        let (seconds, done) = match journal::path_of(&output) {
+            // Rows go out as they come.
+            None => {
+                let mut writer = create(output, format, &header)?;
+                let mut first = 0;
+                let keep = |part: Part, vectors| {
+                    let next = first + part.rows;
+                    writer.write(&part.with(vectors, dim, first)?)?;
+                    first = next;
+                    Ok(())
+                };
+                let seconds = table.embed(&model, (0, rows), keep, interrupt, terminal)?;
+                writer.finish()?;
+                (seconds, 0)
+            }
+            Some(unfinished) => {
+                let (device, path) = (global.device, unfinished.as_path());
+                let done = table
+                    .embed_resumably(&model, rows, (path, device), interrupt, terminal)
+                    .and_then(|(journal, seconds, done)| {
+                        journal.write_to(create(output, format, &header)?, dim)?;
+                        Ok((seconds, done))
+                    });
+                match done {
+                    Ok(done) => done,
+                    Err(error) => return stopped(error, Some(path), terminal),
+                }
+            }
+        };
         let answer = TableAnswer {
             version: model.name(),
             table: path,
             count: rows,
-            dim: model.version.dim,
+            done_before: done,
+            dim,
             seconds,
-            rows_per_second: rows as f64 / seconds.max(1e-9),
+            rows_per_second: (rows - done) as f64 / seconds.max(1e-9),
             file: &self.out,
         };
         let text = || {
@@ -308,70 +394,9 @@ impl Arguments {
             embeddings,
             set_sha256: set.content_sha256(),
             seconds: progress.finish().as_secs_f64(),
+            earlier: 0,
             files: None,
             left_out: None,
-        })
-    }
-
-    #[allow(clippy::too_many_arguments)]
-    /// A few pictures at a time, scaled to what the version takes; rows come in the order of the paths.
-    fn embed_folder(
-        &self,
-        path: &Path,
-        rows_output: Option<Output>,
-        registry: &Registry,
-        version: &ModelVersion,
-        global: &GlobalArguments,
-        interrupt: Interrupt,
-        terminal: &Terminal,
-    ) -> anyhow::Result<Embedded> {
-        let mut folder = LabelledFolder::list(path)?.strict(self.strict);
-        let loader = VersionLoader(global.device.open()?);
-        let model = LoadedModel::load(&loader, registry, version.clone())?;
-        let Some([side, _]) = version.picture_size() else {
-            return Err(usage(format!(
-                "version {} embeds texts, not pictures",
-                version.name
-            )));
-        };
-        let title = format!("{} on {}", version.name, path.display());
-        let progress = CountedProgress::new(terminal, title, folder.len() as u64, "files");
-        let mut content = ContentHash::new([3, side, side]);
-        let (mut vectors, mut labels, mut rows) = (Vec::new(), Vec::new(), String::new());
-        let mut files = Vec::new();
-        let prepare = |file: &PictureFile| prepare(&model, file);
-        folder.each(batch(version), prepare, |pictures| {
-            let count = pictures.len();
-            let mut prepared = Vec::with_capacity(count);
-            for picture in pictures {
-                let (ready, hashed) = picture.content;
-                prepared.push(ready);
-                content.add(picture.label, &hashed);
-                if self.rows.is_some() {
-                    let row =
-                        json!({"row": labels.len(), "file": picture.file, "label": picture.label});
-                    rows.push_str(&format!("{row}\n"));
-                }
-                labels.push(picture.label);
-                files.push(picture.file);
-            }
-            vectors.extend(model.encode(&prepared)?);
-            progress.advance(count as u64);
-            interrupt.check()
-        })?;
-        let seconds = progress.finish().as_secs_f64();
-        if let Some(output) = rows_output {
-            output.commit(rows)?;
-        }
-        let ids = (0..labels.len() as u64).collect();
-        let labels = folder.has_classes().then_some(labels);
-        let name = version.name.as_str();
-        Ok(Embedded {
-            embeddings: Embeddings::new(name, version.dim, vectors, ids, labels)?,
-            set_sha256: content.finish(),
-            seconds,
-            files: Some(files),
-            left_out: Some(folder.left_out().clone()),
         })
     }
 }
@@ -415,32 +440,4 @@ fn write_as(
     let mut writer = create(output, format, &header)?;
     writer.write(&set)?;
     Ok(writer.finish()?)
-}
-
-/// A picture ready for a model, and what stands for it in the set's hash: of a network that was trained here, the square that it is given, as in
-/// the hash of the same pictures as a set; otherwise the file.
-fn prepare(model: &LoadedModel, file: &PictureFile) -> Result<(Prepared, Vec<u8>), LeftOutFile> {
-    let refused = |problem: String| LeftOutFile {
-        file: file.relative().to_owned(),
-        reason: Reason::TooLarge,
-        problem,
-    };
-    let bytes = file.read()?;
-    let picture = file.decode(&bytes)?;
-    let own = model.version.network().is_some();
-    let side = model.version.picture_size().map(|[side, _]| side);
-    let (prepared, hashed) = match side.filter(|_| own) {
-        Some(side) => {
-            let square = picture.square(side);
-            let square = square.map_err(|error| refused(error.to_string()))?;
-            let (pixels, shape) = (square.as_slice(), [3, side, side]);
-            (model.prepare(Input::Pixels { pixels, shape }), square)
-        }
-        None => {
-            let sha256 = perennial_core::sha256_hex(&bytes).into_bytes();
-            (model.prepare(Input::Decoded(&picture)), sha256)
-        }
-    };
-    let prepared = prepared.map_err(|error| refused(error.to_string()))?;
-    Ok((prepared, hashed))
 }

@@ -1,5 +1,6 @@
 //! `perennial models`: the versions of the registry.
 
+mod export;
 mod import;
 mod promote;
 
@@ -25,6 +26,8 @@ pub enum Action {
     /// Import a model of another program as a version: weights of a supported backbone (PyTorch, safetensors), or an encoder of pictures or texts
     /// (ONNX, or a folder of a model hub)
     Import(Box<import::Arguments>),
+    /// Write a network that was trained here as a file of other programs (ONNX)
+    Export(export::Arguments),
     /// Point an alias at a version; for the alias live, this is the same as `promote`, with the same checks
     Alias(Box<AliasArguments>),
     /// Make a version live if it is certified against all versions stored in the gallery
@@ -51,6 +54,7 @@ pub fn run(
     match action {
         Action::List => list(&global.open_registry()?, terminal),
         Action::Show { version } => show(&global.open_registry()?, version, terminal),
+        Action::Export(arguments) => export::run(arguments, &global.open_registry()?, terminal),
         Action::Import(arguments) => import::run(arguments, global, terminal),
         Action::Alias(arguments) if arguments.alias == LIVE_ALIAS => {
             let target = promote::Target::Version(&arguments.version);

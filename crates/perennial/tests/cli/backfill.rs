@@ -58,7 +58,7 @@ fn a_gallery_in_a_folder_is_embedded_again() {
     );
     let rest = backfill(&bench, &["--originals", "photos", "--rate", "1000"]);
     assert_eq!((&rest["done"], &rest["left"]), (&json!(2), &json!(0)));
-    assert_eq!(rest["failed"], json!({"gone": 1, "other_picture": 1}));
+    assert_eq!(rest["failed"], json!({"gone": 1, "other_original": 1}));
     assert_eq!(per_version(&bench, &[]), json!({"v0001": 2, "v0002": 3}));
 
     // As if they had been added by the new version.

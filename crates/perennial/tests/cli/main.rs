@@ -16,12 +16,16 @@ mod contrib;
 mod data_sets;
 #[cfg(feature = "pgvector")]
 mod database_gallery;
+mod embed_resumed;
 mod encoders;
 mod evaluation;
 mod experiments;
+#[cfg(feature = "onnx")]
+mod exported;
 mod full_disk;
 mod gallery;
 mod gallery_routes;
+mod heads;
 mod killed_additions;
 #[cfg(not(any(feature = "fetch", feature = "tls")))]
 mod lean;
@@ -29,6 +33,8 @@ mod load;
 mod logs;
 mod malformed;
 mod measures;
+#[cfg(feature = "pgvector")]
+mod migrations;
 mod models;
 #[cfg(feature = "onnx")]
 mod onnx;

@@ -18,7 +18,7 @@ fn copy(bench: &Bench, name: &str, to: &str) {
 }
 
 /// A folder in the layout of a model hub with an encoder of texts.
-fn text_encoder(bench: &Bench, folder: &str) {
+pub fn text_encoder(bench: &Bench, folder: &str) {
     copy(bench, "text.onnx", &format!("{folder}/onnx/model.onnx"));
     copy(bench, "tokenizer.json", &format!("{folder}/tokenizer.json"));
     std::fs::create_dir_all(bench.path(folder).join("1_Pooling")).unwrap();
@@ -235,4 +235,218 @@ fn graphs_that_cannot_be_used_publish_nothing() {
         assert!(ended.stderr.contains(part), "{graph}: {}", ended.stderr);
     }
     assert!(!bench.path("registry/v0001").exists());
+}
+
+#[test]
+fn texts_are_embedded_again_from_what_the_items_hold() {
+    let bench = Bench::new();
+    text_encoder(&bench, "encoder");
+    bench.succeed(&["models", "import", "encoder", "--alias", "live"]);
+    bench.write("texts.tsv", TEXTS);
+    let table = [
+        "--table",
+        "texts.tsv",
+        "--text-column",
+        "body",
+        "--id-column",
+        "key",
+    ];
+    bench.succeed(&[&["gallery", "add"][..], &table].concat());
+    bench.succeed(&["models", "import", "encoder", "--document-prefix", "white "]);
+    bench.succeed(&["models", "promote", "v0002", "--force"]);
+    // A folder is needed for nothing: the items hold their texts.
+    std::fs::create_dir(bench.path("empty")).unwrap();
+    let backfill = |more: &[&str]| bench.answer(&[&["gallery", "backfill"], more].concat());
+    let first = backfill(&["--originals", "empty", "--limit", "1"]);
+    assert_eq!(
+        (&first["done"], &first["failed"]),
+        (&json!(1), &json!({})),
+        "{first}"
+    );
+    let mut service = Service::start_with(&bench, &[], std::process::Stdio::null());
+    let url = service.url().trim_end_matches('/').to_owned();
+    let sent = backfill(&["--originals", "empty", "--limit", "1", "--server", &url]);
+    assert_eq!(
+        (&sent["done"], &sent["failed"]),
+        (&json!(1), &json!({})),
+        "{sent}"
+    );
+    let rest = backfill(&["--originals", "payload:text", "--server", &url]);
+    assert_eq!(
+        (&rest["done"], &rest["left"]),
+        (&json!(2), &json!(0)),
+        "{rest}"
+    );
+    service.stop();
+    // The same as if they had been added by the new version.
+    let embeddings = || {
+        let found = bench.answer(&["gallery", "search", "--text", "oak", "--limit", "4"]);
+        let hits = found["hits"].as_array().unwrap().iter();
+        let scores = hits.map(|hit| (hit["id"].clone(), hit["score"].as_f64().unwrap()));
+        scores.collect::<Vec<_>>()
+    };
+    let again = embeddings();
+    let added = bench.answer(&[&["gallery", "add"][..], &table].concat());
+    assert_eq!(added["replaced"], 4);
+    for ((id, score), (wanted, expected)) in again.iter().zip(embeddings()) {
+        assert_eq!(*id, wanted);
+        assert!((score - expected).abs() < 1e-6, "{id}: {score} {expected}");
+    }
+}
+
+#[test]
+fn a_linear_layer_behind_an_imported_encoder_makes_a_version() {
+    let bench = Bench::new();
+    text_encoder(&bench, "encoder");
+    bench.answer(&["models", "import", "encoder"]);
+    let words = [
+        "red rose",
+        "white rose",
+        "oak",
+        "fern of winter",
+        "green fern",
+        "old oak",
+    ];
+    let mut table = "key\tbody\n".to_owned();
+    for row in 0..60 {
+        table.push_str(&format!("{row}\t{} {row}\n", words[row % 6]));
+    }
+    bench.write("texts.tsv", &table);
+    let embed = |version: &str, out: &str| {
+        bench.answer(&[
+            "embed",
+            version,
+            "--table",
+            "texts.tsv",
+            "--text-column",
+            "body",
+            "--id-column",
+            "key",
+            "--out",
+            out,
+        ]);
+        perennial_formats::read(&bench.path(out)).unwrap()
+    };
+    let plain = embed("v0001", "plain.jsonl");
+    let labels: Vec<String> = (0..60).map(|row| (row % 6).to_string()).collect();
+    bench.write("labels.txt", &labels.join("\n"));
+    let fit = |more: &[&str]| {
+        let fixed = [
+            "fit-head",
+            "plain.jsonl",
+            "--labels",
+            "labels.txt",
+            "--vertices",
+            "9",
+        ];
+        bench.answer(&[&fixed[..], more].concat())
+    };
+    let fitted = fit(&["--space", "v0001"]);
+    assert_eq!(
+        (&fitted["version"], &fitted["dim"], &fitted["from"]["dim"]),
+        (&json!("v0002"), &json!(8), &json!(6))
+    );
+    let shown = bench.answer(&["models", "show", "v0002"]);
+    assert_eq!(shown["encoder"]["head"]["inputs"], 6);
+    assert_eq!(shown["encoder"]["head"]["classifier"]["vertices"], 9);
+    let files: Vec<&str> = shown["encoder"]["files"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|file| file["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        files,
+        [
+            "model.onnx",
+            "tokenizer.json",
+            "head.safetensors",
+            "canaries.safetensors"
+        ]
+    );
+    let list = bench.succeed(&["models", "list"]);
+    assert!(list.contains("simplex head"), "{list}");
+
+    // What the version gives is what the layer makes of the encoder's embeddings.
+    fit(&["--out", "layer"]);
+    let apply = |input: &str, out: &str| {
+        bench.succeed(&["bridge", "apply", "layer", input, "--out", out]);
+        perennial_formats::read(&bench.path(out)).unwrap()
+    };
+    let (new, mapped) = (
+        embed("v0002", "new.jsonl"),
+        apply("plain.jsonl", "mapped.jsonl"),
+    );
+    assert_eq!((new.len(), new.dim(), plain.dim()), (60, 8, 6));
+    let largest = new
+        .vectors()
+        .iter()
+        .zip(mapped.vectors())
+        .map(|(one, other)| (one - other).abs())
+        .fold(0.0, f32::max);
+    assert!(largest < 1e-5, "{largest}");
+
+    // Another bridge behind it is multiplied in.
+    bench.succeed(&[
+        "bridge",
+        "fit",
+        "--from",
+        "new.jsonl",
+        "--from-space",
+        "v0002",
+        "--to",
+        "plain.jsonl",
+        "--to-space",
+        "v0001",
+        "--kind",
+        "ridge",
+        "--uncentred",
+        "--out",
+        "back",
+    ]);
+    let folded = bench.answer(&["bridge", "fold", "back", "v0002"]);
+    assert_eq!(
+        (&folded["version"], &folded["dim"]),
+        (&json!("v0003"), &json!(6))
+    );
+    let shown = bench.answer(&["models", "show", "v0003"]);
+    assert_eq!(shown["encoder"]["head"]["inputs"], 6);
+    bench.succeed(&[
+        "bridge",
+        "apply",
+        "back",
+        "new.jsonl",
+        "--out",
+        "chained.jsonl",
+    ]);
+    let chained = perennial_formats::read(&bench.path("chained.jsonl")).unwrap();
+    let through = embed("v0003", "through.jsonl");
+    let largest = through
+        .vectors()
+        .iter()
+        .zip(chained.vectors())
+        .map(|(one, other)| (one - other).abs())
+        .fold(0.0, f32::max);
+    assert!(largest < 1e-4, "{largest}");
+
+    // A damaged layer is noticed.
+    let layer = bench.path("registry/v0002/head.safetensors");
+    let mut bytes = std::fs::read(&layer).unwrap();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    std::fs::write(&layer, bytes).unwrap();
+    let ended = bench.run(&["models", "alias", "copy", "v0002"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let ended = bench.run(&[
+        "embed",
+        "v0002",
+        "--table",
+        "texts.tsv",
+        "--text-column",
+        "body",
+        "--out",
+        "x.npy",
+    ]);
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("SHA-256"), "{}", ended.stderr);
 }

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::onnx::wire::{put_bytes, put_number};
+use crate::protobuf::{put_bytes, put_number};
 
 const TEXT: &[u8] = include_bytes!("../../../testdata/text.onnx");
 const TOWERS: &[u8] = include_bytes!("../../../testdata/towers.onnx");
@@ -18,19 +18,16 @@ fn message(fields: &[(u64, &[u8])]) -> Vec<u8> {
 /// A file with such a graph and operators of version 17.
 fn file(graph: &[u8]) -> Vec<u8> {
     let mut opset = Vec::new();
-    put_number(&mut opset, 2 << 3);
-    put_number(&mut opset, 17);
+    put_number(&mut opset, 2, 17);
     message(&[(7, graph), (8, &opset)])
 }
 
 fn tensor(dims: &[u64], raw: &[u8]) -> Vec<u8> {
     let mut tensor = Vec::new();
     for dim in dims {
-        put_number(&mut tensor, 1 << 3);
-        put_number(&mut tensor, *dim);
+        put_number(&mut tensor, 1, *dim);
     }
-    put_number(&mut tensor, 2 << 3);
-    put_number(&mut tensor, 1);
+    put_number(&mut tensor, 2, 1);
     put_bytes(&mut tensor, 8, b"weight");
     put_bytes(&mut tensor, 9, raw);
     tensor
@@ -177,6 +174,39 @@ fn counts_are_bounded() {
         assert_eq!(read(times), Ok(()));
         let error = read(times + 1).unwrap_err().to_string();
         assert!(error.contains("a.onnx") && error.contains(what), "{error}");
+    }
+    // Attributes of one node, where there are no more nodes.
+    let attributes = |times: usize| file(&message(&[(1, &message(&[(5, b"")]).repeat(times))]));
+    assert!(GraphFile::read("a.onnx", &attributes(1 << 20)).is_ok());
+    let error = GraphFile::read("a.onnx", &attributes((1 << 20) + 1)).unwrap_err();
+    assert!(error.to_string().contains("attributes"), "{error}");
+    // Versions of operators go with every node that is tried alone.
+    let many = |count: usize| [file(b""), message(&[(8, b"\x12\0")]).repeat(count)].concat();
+    assert!(GraphFile::read("a.onnx", &many(63)).is_ok());
+    let error = GraphFile::read("a.onnx", &many(64)).unwrap_err();
+    assert!(
+        error.to_string().contains("versions of operators"),
+        "{error}"
+    );
+}
+
+#[test]
+fn nodes_stand_alone_with_the_versions_of_their_operators() {
+    let graph = GraphFile::read("text.onnx", TEXT).unwrap();
+    let apart = graph.apart();
+    let files: Vec<(&str, Vec<u8>)> = apart.files().collect();
+    assert_eq!(
+        files.len(),
+        graph
+            .nodes
+            .iter()
+            .filter(|node| node.operator != "Constant")
+            .count()
+    );
+    for (operator, content) in &files {
+        let alone = GraphFile::read("alone.onnx", content).unwrap();
+        assert_eq!(alone.nodes[0].operator, *operator);
+        assert_eq!(alone.opsets, graph.opsets);
     }
 }
 

@@ -6,9 +6,11 @@ use std::time::Instant;
 
 use axum::Json;
 use axum::extract::{RawQuery, Request, State};
+use perennial_core::Modality;
 use perennial_gallery::ItemId;
 use perennial_gallery::bounded_json::at_most;
-use perennial_upgrade::backfill::{Failure, FailureReason};
+use perennial_upgrade::LoadedModel;
+use perennial_upgrade::backfill::{Failure, FailureReason, ItemKinds, Original, kind_word};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tracing::Instrument;
@@ -55,7 +57,7 @@ pub(crate) struct PushBody {
     items: Vec<PushedItem>,
 }
 
-/// The original of one item: exactly one of `image` and `reason`.
+/// The original of one item: exactly one of `image`, `text` and `reason`.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PushedItem {
@@ -63,7 +65,9 @@ pub(crate) struct PushedItem {
     id: ItemId,
     /// The picture's file as base64.
     image: Option<String>,
-    /// Why there is no picture: one of the reasons of `GET /backfill`. The item counts as failed.
+    /// The whole text.
+    text: Option<String>,
+    /// Why there is no original: one of the reasons of `GET /backfill`. The item counts as failed.
     #[schema(value_type = Option<String>)]
     reason: Option<FailureReason>,
     /// More about it.
@@ -184,8 +188,8 @@ async fn carry_out(
         )));
     }
     let fetched = {
-        let (service, target) = (Arc::clone(service), run.target.clone());
-        blocking(move || look_up(&service, &target, pushed)).await?
+        let (service, live) = (Arc::clone(service), Arc::clone(&live));
+        blocking(move || look_up(&service, &live, pushed)).await?
     };
     let Pushed {
         mut fetched,
@@ -226,12 +230,17 @@ struct Pushed {
 }
 
 /// The items of pushed originals; blocks.
-fn look_up(service: &Service, target: &str, pushed: Vec<PushedItem>) -> Result<Pushed, ApiError> {
-    let images = pushed.iter().filter(|item| item.image.is_some()).count();
+fn look_up(
+    service: &Service,
+    model: &LoadedModel,
+    pushed: Vec<PushedItem>,
+) -> Result<Pushed, ApiError> {
+    let accepts = model.version.accepts();
+    let originals = pushed.iter().filter(|item| item.reason.is_none()).count();
     let most = service.config.batching.queue_images;
-    if images > most {
+    if originals > most {
         return Err(ApiError::unprocessable(format!(
-            "items: {images} images are more than the queue ever takes (batching.queue_images is {most}); send fewer at once"
+            "items: {originals} originals are more than the queue ever takes (batching.queue_images is {most}); send fewer at once"
         )));
     }
     let mut ids = BTreeSet::new();
@@ -242,23 +251,31 @@ fn look_up(service: &Service, target: &str, pushed: Vec<PushedItem>) -> Result<P
                 item.id
             )));
         }
-        if item.image.is_some() == item.reason.is_some() {
+        let given = [
+            item.image.is_some(),
+            item.text.is_some(),
+            item.reason.is_some(),
+        ];
+        if given.into_iter().filter(|given| *given).count() != 1 {
             return Err(ApiError::unprocessable(format!(
-                "items[{index}]: expected exactly one of `image` and `reason`"
+                "items[{index}]: expected exactly one of `image`, `text` and `reason`"
             )));
         }
     }
     let ids: Vec<ItemId> = pushed.iter().map(|item| item.id.clone()).collect();
     let mut stored = service.gallery.store.get(&ids, true)?;
-    stored.retain(|item| item.model_version != target);
+    stored.retain(|item| item.model_version != model.name());
     let mut stored: BTreeMap<ItemId, _> = stored
         .into_iter()
         .map(|item| (item.id.clone(), item))
         .collect();
     let not_waiting = ids.len() - stored.len();
+    let kinds = ItemKinds::of(&service.registry, stored.values());
     let mut fetched = Vec::with_capacity(stored.len());
     for (index, item) in pushed.into_iter().enumerate() {
-        let original = match (item.image, item.reason) {
+        let stored = stored.remove(&item.id);
+        let kind = stored.as_ref().and_then(|stored| kinds.kind(stored));
+        let original = match (item.image, item.text) {
             (Some(image), _) => {
                 let (image, limit) = (
                     EncodedImage::Base64(image),
@@ -268,14 +285,15 @@ fn look_up(service: &Service, target: &str, pushed: Vec<PushedItem>) -> Result<P
                     message: format!("items[{index}].image: {}", error.message),
                     ..error
                 })?;
-                Ok(file.into_owned())
+                sent(Original::Picture(file.into_owned()), kind, accepts)
             }
-            (None, reason) => {
-                let reason = reason.unwrap_or(FailureReason::Gone);
+            (None, Some(text)) => sent(Original::Text(text), kind, accepts),
+            (None, None) => {
+                let reason = item.reason.unwrap_or(FailureReason::Gone);
                 Err(Failure::new(reason, item.detail.unwrap_or_default()))
             }
         };
-        if let Some(stored) = stored.remove(&item.id) {
+        if let Some(stored) = stored {
             fetched.push((stored, original));
         }
     }
@@ -283,6 +301,37 @@ fn look_up(service: &Service, target: &str, pushed: Vec<PushedItem>) -> Result<P
         fetched,
         not_waiting,
     })
+}
+
+/// An original that a client sent, if it is of the item's kind and of one that is embedded.
+fn sent(
+    original: Original,
+    kind: Option<Modality>,
+    accepts: &[Modality],
+) -> Result<Original, Failure> {
+    let given = match &original {
+        Original::Picture(_) => Modality::Image,
+        Original::Text(_) | Original::Held(_) => Modality::Text,
+    };
+    let (reason, problem) = match kind {
+        Some(kind) if kind != given => (
+            FailureReason::OtherOriginal,
+            format!(
+                "the item is a {}, and a {} was sent",
+                kind_word(kind),
+                kind_word(given)
+            ),
+        ),
+        _ if !accepts.contains(&given) => (
+            FailureReason::OtherModality,
+            format!(
+                "it is a {}, which the live version does not embed",
+                kind_word(given)
+            ),
+        ),
+        _ => return Ok(original),
+    };
+    Err(Failure::new(reason, problem))
 }
 
 fn not_running() -> ApiError {

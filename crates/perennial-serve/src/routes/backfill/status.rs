@@ -54,7 +54,7 @@ pub(crate) struct BackfillBody {
     reason: Option<String>,
     /// The version that embeds.
     model_version: Option<String>,
-    /// `folder`, `url` or `pushed`.
+    /// `folder`, `url`, `payload` or `pushed`.
     originals: Option<&'static str>,
     #[schema(value_type = Option<String>)]
     order: Option<Order>,
@@ -67,11 +67,11 @@ pub(crate) struct BackfillBody {
     share: Option<f64>,
     /// Items that this backfill embedded again.
     done: u64,
-    /// Items of other versions that have not failed.
+    /// Items of other versions that have not failed and can be embedded.
     left: u64,
     /// Items that others changed or deleted in the moment in which they were embedded again; those were left alone.
     changed: u64,
-    /// Items that failed, by reason.
+    /// Items that failed, by reason; those of a modality that the live version does not embed among them, which are not tried.
     failed: BTreeMap<&'static str, u64>,
     /// The first of them.
     failures: Vec<FailureBody>,
@@ -92,7 +92,7 @@ pub(crate) struct BackfillBody {
 pub(crate) struct FailureBody {
     #[schema(value_type = ItemIdSchema)]
     id: ItemId,
-    /// `no_source`, `gone`, `refused`, `unreachable`, `unreadable`, `undecodable`, `other_picture` or `no_embedding`.
+    /// `no_source`, `gone`, `refused`, `unreachable`, `unreadable`, `undecodable`, `other_original`, `other_modality` or `no_embedding`.
     reason: &'static str,
     /// What was found.
     detail: String,
@@ -186,7 +186,9 @@ fn body(
     let target = target(view, live);
     let failures = record.map_or(0, |record| record.failures());
     let others = others(stored, target);
-    let left = others.saturating_sub(failures);
+    let expectation = view.expectation.or(read);
+    let other_modality = expectation.map_or(0, |expected| expected.of_other_modality(stored));
+    let left = others.saturating_sub(failures + other_modality);
     let ends_after = record.and_then(|record| {
         let progress = record.progress(stored, view.expectation);
         record.settings.stop.items_left(&progress)
@@ -200,7 +202,7 @@ fn body(
             items => (items - others) as f64 / items as f64,
         })
     };
-    let expected = view.expectation.or(read).zip(target);
+    let expected = expectation.zip(target);
     BackfillBody {
         state: state_name(record.map(|record| record.state)),
         waits_for_load: view.waits_for_load,
@@ -209,6 +211,7 @@ fn body(
         originals: record.map(|record| match record.settings.originals {
             OriginalsSource::Folder(_) => "folder",
             OriginalsSource::Url(_) => "url",
+            OriginalsSource::Payload(_) => "payload",
             OriginalsSource::Pushed => "pushed",
         }),
         order: record.map(|record| record.settings.order),
@@ -222,7 +225,7 @@ fn body(
         left,
         changed: record.map_or(0, |record| record.changed),
         failed: record
-            .map(|record| record.failed())
+            .map(|record| record.failed(other_modality))
             .unwrap_or_default()
             .into_iter()
             .map(|(reason, items)| (reason.name(), items))

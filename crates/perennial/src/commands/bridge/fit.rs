@@ -16,8 +16,9 @@ use super::keep::keep;
 use crate::arguments::GlobalArguments;
 use crate::exit_status::{ExitStatus, usage};
 use crate::interrupt::Interrupt;
+use crate::row_pairs::RowPairs;
 use crate::terminal::Terminal;
-use crate::vector_argument::{VectorArgument, VectorLoader, Vectors, align, positions};
+use crate::vector_argument::{VectorArgument, VectorLoader, Vectors};
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -149,8 +150,8 @@ pub fn run(
     };
     let mut from = loader.load(&arguments.from, arguments.from_space.as_ref())?;
     let mut to = loader.load(&arguments.to, arguments.to_space.as_ref())?;
-    read_labels(&mut from, arguments.labels_from.as_ref())?;
-    read_labels(&mut to, arguments.labels_to.as_ref())?;
+    from.read_labels(arguments.labels_from.as_deref())?;
+    to.read_labels(arguments.labels_to.as_deref())?;
 
     let (bridge, inputs, selection, unmatched, matched_by) =
         if arguments.matching == Some(MatchArgument::Label) {
@@ -273,43 +274,11 @@ impl Arguments {
     /// Rows of both files that are the same input.
     fn paired(&self, from: &Vectors, to: &Vectors) -> anyhow::Result<Paired> {
         let by_id = match self.matching {
-            Some(MatchArgument::Id) => true,
-            Some(_) => false,
-            None => from.ids.is_some() && to.ids.is_some(),
+            Some(MatchArgument::Id) => Some(true),
+            Some(_) => Some(false),
+            None => None,
         };
-        let rows: Vec<[usize; 2]> = if by_id {
-            let (Some(from_ids), Some(to_ids)) = (&from.ids, &to.ids) else {
-                let without = if from.ids.is_none() { from } else { to };
-                return Err(usage(format!(
-                    "{}: has no ids, which --match id needs; use --match row",
-                    without.name
-                )));
-            };
-            let places = positions(to, to_ids)?;
-            positions(from, from_ids)?;
-            (0..)
-                .zip(from_ids)
-                .filter_map(|(row, id)| Some([row, *places.get(id)?]))
-                .collect()
-        } else {
-            if from.rows.len() != to.rows.len() {
-                align(from, to)?;
-                return Err(usage(format!(
-                    "{} has {} rows and {} has {}; --match row needs as many in both",
-                    from.name,
-                    from.rows.len(),
-                    to.name,
-                    to.rows.len()
-                )));
-            }
-            (0..from.rows.len()).map(|row| [row, row]).collect()
-        };
-        if rows.is_empty() {
-            return Err(usage(format!(
-                "{} and {} have no id in common",
-                from.name, to.name
-            )));
-        }
+        let RowPairs { rows, by_id } = RowPairs::find(from, to, by_id)?;
         let unmatched = [from.rows.len() - rows.len(), to.rows.len() - rows.len()];
         let chosen = self.draw(rows)?;
         let (from_rows, to_rows): (Vec<usize>, Vec<usize>) =
@@ -363,24 +332,6 @@ impl Arguments {
 /// What identifies the inputs.
 fn inputs<'a>(from: &Rows, to: &Rows, ids: impl IntoIterator<Item = &'a ItemId>) -> FitInputs {
     FitInputs::of(&from.values, from.dim, &to.values, to.dim).with_ids(ids)
-}
-
-fn read_labels(vectors: &mut Vectors, file: Option<&PathBuf>) -> anyhow::Result<()> {
-    let Some(file) = file else {
-        return Ok(());
-    };
-    let labels = perennial_formats::read_labels(file)?;
-    if labels.len() != vectors.rows.len() {
-        return Err(usage(format!(
-            "{} has {} labels, but {} has {} rows",
-            file.display(),
-            labels.len(),
-            vectors.name,
-            vectors.rows.len()
-        )));
-    }
-    vectors.labels = Some(labels);
-    Ok(())
 }
 
 fn render(answer: &Answer<'_>) -> String {

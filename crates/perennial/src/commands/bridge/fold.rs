@@ -5,6 +5,7 @@ use serde::Serialize;
 use super::apply::find;
 use crate::arguments::GlobalArguments;
 use crate::exit_status::ExitStatus;
+use crate::outside_publishing::publish_layered;
 use crate::terminal::Terminal;
 
 #[derive(Debug, clap::Args)]
@@ -30,7 +31,7 @@ pub fn run(
     let registry = global.open_registry()?;
     let parent = registry.get(&arguments.version)?;
     let (draft, weights) = perennial_train::fold(&registry, &parent, &bridge)?;
-    let version = registry.publish(draft, &weights)?;
+    let version = publish_layered(&registry, &parent, draft, &weights, global)?;
     let answer = Answer {
         version: &version.name,
         parent: &parent.name,

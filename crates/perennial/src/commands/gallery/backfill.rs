@@ -27,8 +27,9 @@ pub struct Arguments {
 
 #[derive(Debug, clap::Args)]
 struct StartArguments {
-    /// Folder of the pictures, as it was added; or an address such as https://host/{id} or https://host/{payload.file}
-    #[arg(long, value_name = "DIR|URL")]
+    /// Folder of the pictures or texts, as it was added; an address such as https://host/{id} or https://host/{payload.file}; or payload:KEY for
+    /// texts that the items hold
+    #[arg(long, value_name = "DIR|URL|payload:KEY")]
     originals: Option<String>,
     /// With --server: let the service read the folder, which lies on its machine, instead of sending the pictures from here
     #[arg(long)]

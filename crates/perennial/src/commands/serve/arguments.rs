@@ -9,7 +9,7 @@ use crate::terminal::LogFormat;
 const EXAMPLE: &str = concat!(
     "Signals: SIGTERM and Ctrl-C finish the running requests and stop the service; SIGHUP reloads the keys file and the TLS \
      certificate.\n\nThe configuration file, with every key:\n\n",
-    include_str!("../../../../../contrib/serve.toml")
+    include_str!("../../../serve.toml")
 );
 
 #[derive(Debug, clap::Args)]

@@ -303,7 +303,7 @@ mod tests {
 
     use super::*;
 
-    const EXAMPLE: &str = include_str!("../../../../../contrib/serve.toml");
+    const EXAMPLE: &str = include_str!("../../../serve.toml");
 
     fn resolve(text: &str) -> anyhow::Result<Settings> {
         Layers::parse("serve.toml", text)?.resolve()

@@ -10,6 +10,7 @@ use perennial_formats::{TextColumns, TextRow, open_texts};
 use perennial_gallery::limits::MAX_PAYLOAD_BYTES;
 use perennial_gallery::{EmbeddedGallery, Item, Maintenance, VectorStore};
 use perennial_upgrade::LoadedModel;
+use perennial_upgrade::backfill::{TEXT, TEXT_CUT};
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 
@@ -21,8 +22,6 @@ use crate::interrupt::Interrupt;
 use crate::progress::CountedProgress;
 use crate::terminal::Terminal;
 
-/// The payload's key for the text.
-const TEXT: &str = "text";
 /// Rows of one durable write.
 const ROWS: usize = 512;
 /// Rows of one request to a service.
@@ -106,7 +105,11 @@ impl<'a> TextTable<'a> {
             None => ItemId::Text(format!("{}/{number}", self.prefix)),
         };
         let mut payload = Map::new();
-        payload.insert(TEXT.to_owned(), json!(shortened(&row.text)));
+        let kept = shortened(&row.text);
+        if kept != row.text {
+            payload.insert(TEXT_CUT.to_owned(), json!(true));
+        }
+        payload.insert(TEXT.to_owned(), json!(kept));
         payload.insert(ORIGIN.to_owned(), json!(self.origin));
         Row {
             id,
@@ -167,7 +170,7 @@ impl<'a> TextTable<'a> {
                 .par_iter()
                 .map(prepare)
                 .collect::<anyhow::Result<_>>()?;
-            let vectors = encode_by_length(model, &prepared)?;
+            let vectors = encode_by_length(model, &prepared, || interrupt.check())?;
             let vectors = vectors.chunks_exact(model.version.dim);
             let items = rows.into_iter().zip(vectors).map(|(row, vector)| Item {
                 id: row.id,

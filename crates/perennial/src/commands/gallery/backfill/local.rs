@@ -9,7 +9,8 @@ use perennial_encode::{DecodeLimits, Prepared};
 use perennial_gallery::{EmbeddedGallery, Maintenance, StoredItem, VectorStore};
 use perennial_upgrade::backfill::{
     BackfillRecord, BackfillSettings, BackfillState, Download, Expectation, Failure, FailureReason,
-    Originals, Outcome, Queue, Reembedded, Replaced, Retrievals, prepared_of, replace_unchanged,
+    ItemKinds, Original, Originals, Outcome, Queue, Reembedded, Replaced, Retrievals, prepared_of,
+    replace_unchanged,
 };
 use perennial_upgrade::{Insertion, LIVE_ALIAS, LoadedModel, Policy, Stored};
 use rayon::prelude::*;
@@ -168,7 +169,8 @@ fn carry_out(
     let mut queue = Queue::new(record.settings.order, spaces);
     let mut retrievals = Retrievals::default();
     let live_items = stored.per_version.get(model.name()).copied().unwrap_or(0);
-    let left = (stored.items - live_items).saturating_sub(record.failures());
+    let other = expectation.of_other_modality(&stored);
+    let left = (stored.items - live_items).saturating_sub(record.failures() + other);
     let title = format!("{} on {}", model.name(), folder.display());
     let progress = CountedProgress::new(terminal, title, left, "items");
     let mut saved = Instant::now();
@@ -188,12 +190,14 @@ fn carry_out(
         let skip = |item: &StoredItem| record.has_failed(item);
         let items = queue.next(store, &mut retrievals, limit.max(1), &skip)?;
         if items.is_empty() {
-            let reason = record.all_done();
+            let other = expectation.of_other_modality(&stored);
+            let reason = record.all_done(other);
             record.end(BackfillState::Finished, reason, &stored, Some(&expectation));
             break;
         }
         let count = items.len();
-        let outcome = reembed(&*originals, items, &model, store)?;
+        let kinds = ItemKinds::of(registry, &items);
+        let outcome = reembed(&*originals, items, &kinds, &model, store)?;
         if let Some(failure) = all_unreachable(&outcome) {
             let reason = format!("the originals cannot be reached: {}", failure.detail);
             record.end(BackfillState::Paused, reason, &stored, Some(&expectation));
@@ -235,13 +239,15 @@ fn carry_out(
 fn reembed(
     originals: &dyn Originals,
     items: Vec<StoredItem>,
+    kinds: &ItemKinds,
     model: &LoadedModel,
     store: &EmbeddedGallery,
 ) -> anyhow::Result<Outcome> {
+    let accepts = model.version.accepts();
     let ready: Vec<(StoredItem, Result<Prepared, Failure>)> = items
         .into_par_iter()
         .map(|item| {
-            let original = originals.fetch(&item);
+            let original = Original::find(&item, kinds.kind(&item), accepts, originals);
             let prepared =
                 original.and_then(|file| prepared_of(&item, &file, model, DecodeLimits::FILES));
             (item, prepared)

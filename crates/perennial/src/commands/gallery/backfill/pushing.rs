@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use perennial_encode::{Kind, kind};
 use perennial_gallery::{ItemId, StoredItem};
-use perennial_upgrade::backfill::{BackfillSettings, FolderOriginals, Originals};
+use perennial_upgrade::backfill::{BackfillSettings, FolderOriginals, Found, Originals, held_text};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -157,8 +158,24 @@ fn request(
         let Some(item) = waiting.next() else {
             break;
         };
-        request.push(match originals.fetch(&item) {
-            Ok(file) => {
+        let found = match held_text(&item.payload) {
+            Some(text) => Ok(Found::Text(text.to_owned())),
+            None => originals.fetch(&item),
+        };
+        // The service knows what an item was made of, and refuses what is of another kind.
+        let file = found.map(|found| match found {
+            Found::Text(text) => Ok(text),
+            Found::File(file) => match kind(&file) {
+                Kind::Unknown => String::from_utf8(file).map_err(|error| error.into_bytes()),
+                _ => Err(file),
+            },
+        });
+        request.push(match file {
+            Ok(Ok(text)) => {
+                bytes += text.len() as u64;
+                json!({ "id": item.id, "text": text })
+            }
+            Ok(Err(file)) => {
                 bytes += file.len() as u64;
                 json!({ "id": item.id, "image": BASE64_STANDARD.encode(file) })
             }

@@ -62,6 +62,7 @@ impl Report {
             items => own as f64 / items as f64,
         };
         let failures = record.map_or(0, BackfillRecord::failures);
+        let other = expectation.map_or(0, |expected| expected.of_other_modality(stored));
         let expected = expectation.zip(target).and_then(|(expectation, target)| {
             Some(Expected {
                 measure: expectation.measure.clone()?,
@@ -81,10 +82,10 @@ impl Report {
             items: stored.items,
             share: target.map(|_| share),
             done: record.map_or(0, |record| record.done),
-            left: (stored.items - own).saturating_sub(failures),
+            left: (stored.items - own).saturating_sub(failures + other),
             changed: record.map_or(0, |record| record.changed),
             failed: record
-                .map(BackfillRecord::failed)
+                .map(|record| record.failed(other))
                 .unwrap_or_default()
                 .into_iter()
                 .map(|(reason, items)| (reason.name().to_owned(), items))

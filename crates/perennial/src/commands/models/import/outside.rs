@@ -99,17 +99,16 @@ mod with {
 
     use perennial_core::outside_encoder::CANARY_FILE;
     use perennial_core::{
-        EncoderFile, EncoderKind, Modality, Pooling, Registry, Role, VersionDraft, VersionEncoder,
+        EncoderFile, EncoderKind, Modality, Pooling, Role, VersionDraft, VersionEncoder,
     };
     use perennial_encode::import::{ImportOptions, ImportedEncoder, PreparationChoice, read};
     use perennial_encode::presets::NAMES;
-    use perennial_upgrade::{LoadedModel, canaries_of, self_check};
     use serde::Serialize;
 
     use super::{OutsideArguments, PoolingArgument};
     use crate::arguments::GlobalArguments;
     use crate::exit_status::ExitStatus;
-    use crate::model_loading::VersionLoader;
+    use crate::outside_publishing::publish_outside;
     use crate::terminal::Terminal;
 
     #[derive(Serialize)]
@@ -136,24 +135,9 @@ mod with {
     ) -> anyhow::Result<ExitStatus> {
         let imported = read(path, &arguments.options(size))?;
         let draft = draft(&imported, path, arguments.origin.as_deref());
-        let mut files = imported.files;
         let registry = global.create_registry()?;
-        // Tried in a folder aside, beside the versions where there is room: a version that does not work leaves nothing behind.
-        let aside = tempfile::Builder::new()
-            .prefix(".trial-")
-            .tempdir_in(registry.root())?;
-        let trial = Registry::open(aside.path())?;
-        let version = trial.publish_files(draft.clone(), &files)?;
-        let model = LoadedModel::load(&VersionLoader(global.device.open()?), &trial, version)
-            .map_err(|error| anyhow::anyhow!("{}: {}", path.display(), error.problem))?;
-        let not_working = |problem: String| anyhow::anyhow!("{}: {problem}", path.display());
-        self_check::run(&model).map_err(not_working)?;
-        let canaries = aside.path().join(CANARY_FILE);
-        fs_err::write(&canaries, canaries_of(&model).map_err(not_working)?)?;
-        drop(model);
-        files.push((CANARY_FILE.to_owned(), canaries));
-
-        let version = registry.publish_files(draft, &files)?;
+        let name = path.display().to_string();
+        let version = publish_outside(&registry, draft, imported.files, &name, global)?;
         if let Some(alias) = alias {
             registry.set_alias(alias, &version.name)?;
         }

@@ -1,0 +1,61 @@
+//! Publishing a version with the encoder of another program: tried first, and with its canaries.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use perennial_core::outside_encoder::{CANARY_FILE, HEAD_FILE};
+use perennial_core::{ModelVersion, Registry, VersionDraft};
+use perennial_upgrade::{LoadedModel, canaries_of, self_check};
+
+use crate::arguments::GlobalArguments;
+use crate::model_loading::VersionLoader;
+
+/// Publishes a draft with its files, each under the name given with it, after the encoder has embedded in a folder aside: a version that does
+/// not work leaves nothing behind. `name` is that of the encoder in errors.
+pub fn publish_outside(
+    registry: &Registry,
+    draft: VersionDraft,
+    mut files: Vec<(String, PathBuf)>,
+    name: &str,
+    global: &GlobalArguments,
+) -> anyhow::Result<ModelVersion> {
+    // Beside the versions, where there is room.
+    let aside = tempfile::Builder::new()
+        .prefix(".trial-")
+        .tempdir_in(registry.root())?;
+    let trial = Registry::open(aside.path())?;
+    let version = trial.publish_files(draft.clone(), &files)?;
+    let model = LoadedModel::load(&VersionLoader(global.device.open()?), &trial, version)
+        .map_err(|error| anyhow::anyhow!("{name}: {}", error.problem))?;
+    let not_working = |problem: String| anyhow::anyhow!("{name}: {problem}");
+    self_check::run(&model).map_err(not_working)?;
+    let canaries = aside.path().join(CANARY_FILE);
+    fs_err::write(&canaries, canaries_of(&model).map_err(not_working)?)?;
+    drop(model);
+    files.push((CANARY_FILE.to_owned(), canaries));
+    Ok(registry.publish_files(draft, &files)?)
+}
+
+/// Publishes a version that is `parent` with another linear layer, whose file's content is given: all weights of a network that was trained here,
+/// or the layer behind an encoder of another program, which keeps its files.
+pub fn publish_layered(
+    registry: &Registry,
+    parent: &ModelVersion,
+    draft: VersionDraft,
+    content: &[u8],
+    global: &GlobalArguments,
+) -> anyhow::Result<ModelVersion> {
+    let Some(outside) = draft.encoder.outside() else {
+        return Ok(registry.publish(draft, content)?);
+    };
+    let mut layer = tempfile::NamedTempFile::new_in(registry.root())?;
+    layer.write_all(content)?;
+    let own = outside.files.iter().map(|file| {
+        let name = file.name.clone();
+        (name, registry.file_path(parent, &file.name))
+    });
+    let files: Vec<(String, PathBuf)> = own
+        .chain([(HEAD_FILE.to_owned(), layer.path().to_owned())])
+        .collect();
+    publish_outside(registry, draft, files, &parent.name, global)
+}

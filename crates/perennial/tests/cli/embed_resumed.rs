@@ -1,0 +1,242 @@
+//! `embed`, killed or interrupted: the same command goes on, and its file is that of one run.
+
+#![cfg(unix)]
+
+use std::os::unix::fs::symlink;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::bench::{Bench, Ended};
+use crate::pictures::{picture, with_model};
+
+/// Several batches of a model of 32 pixels.
+const ROWS: usize = 4000;
+
+/// Begins a command and sends it a signal as soon as its unfinished result holds some of the rows.
+fn disturb(bench: &Bench, arguments: &[&str], unfinished: &str, signal: &str) -> Ended {
+    let size = || std::fs::metadata(bench.path(unfinished)).map_or(0, |found| found.len());
+    let before = size();
+    let child = bench.command(arguments).spawn().unwrap();
+    let begun = Instant::now();
+    while size() < before + 10_000 {
+        assert!(
+            begun.elapsed() < Duration::from_secs(120),
+            "it does not get on"
+        );
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let sent = std::process::Command::new("sh")
+        .args(["-c", &format!("kill -{signal} {}", child.id())])
+        .status();
+    assert!(sent.unwrap().success());
+    Ended::from(child.wait_with_output().unwrap())
+}
+
+/// Runs the command that an interrupted one printed.
+fn paste(bench: &Bench, command: &str) -> Ended {
+    let run = std::process::Command::new("sh")
+        .args(["-c", command])
+        .current_dir(bench.path(""))
+        .env("PERENNIAL_DEVICE", "cpu")
+        .output();
+    Ended::from(run.unwrap())
+}
+
+/// Many files of few pictures, some of them damaged, in two classes.
+fn photos(bench: &Bench) {
+    for seed in 1..6 {
+        picture(bench, &format!("pictures/{seed}.png"), seed as u32);
+    }
+    bench.write("pictures/0.png", "\u{89}no picture");
+    for number in 0..ROWS {
+        let folder = bench.path(&format!("photos/class {}", number * 2 / ROWS));
+        std::fs::create_dir_all(&folder).unwrap();
+        let seed = if number % 97 == 0 { 0 } else { 1 + number % 5 };
+        let target = bench.path(&format!("pictures/{seed}.png"));
+        symlink(target, folder.join(format!("{number:05}.png"))).unwrap();
+    }
+}
+
+fn same_but_for_time(whole: &Value, resumed: &Value) {
+    for key in ["version", "count", "dim", "set_sha256", "left_out", "set"] {
+        assert_eq!(whole[key], resumed[key], "{key}");
+    }
+}
+
+#[test]
+fn a_folder_goes_on_where_it_was() {
+    let bench = with_model();
+    photos(&bench);
+    let embed = |out: &'static str, rows: &'static str| {
+        [
+            "embed",
+            "live",
+            "--set",
+            "folder:photos",
+            "--out",
+            out,
+            "--rows",
+            rows,
+        ]
+    };
+    let whole = bench.answer(&embed("whole.npz", "whole.jsonl"));
+    assert_eq!(whole["done_before"], 0);
+    assert!(whole["left_out"]["total"].as_u64().unwrap() > 10);
+    assert!(!bench.path("whole.npz.unfinished").exists());
+
+    // The unfinished result lies in the folder itself, and is none of its files.
+    let command = embed("photos/e.npz", "e.jsonl");
+    let unfinished = "photos/e.npz.unfinished";
+    let killed = disturb(&bench, &command, unfinished, "KILL");
+    assert_eq!(killed.code, None);
+    let ended = disturb(&bench, &command, unfinished, "INT");
+    assert_eq!(ended.code, Some(130), "{}", ended.stderr);
+    assert!(!bench.path("photos/e.npz").exists() && !bench.path("e.jsonl").exists());
+    assert!(
+        ended.stderr.contains("done by an earlier run"),
+        "{}",
+        ended.stderr
+    );
+    let resume = ended.stdout.trim();
+    assert!(
+        resume.ends_with("embed live --set folder:photos --out photos/e.npz --rows e.jsonl"),
+        "{resume}"
+    );
+    let resumed = paste(&bench, &format!("{resume} --json"));
+    assert_eq!(resumed.code, Some(0), "{}", resumed.stderr);
+    let answer: Value = serde_json::from_str(&resumed.stdout).unwrap();
+    assert!(answer["done_before"].as_u64().unwrap() >= 1000, "{answer}");
+    same_but_for_time(&whole, &answer);
+    let read = |file: &str| std::fs::read(bench.path(file)).unwrap();
+    assert!(read("whole.npz") == read("photos/e.npz"), "other bytes");
+    assert_eq!(read("whole.jsonl"), read("e.jsonl"));
+    assert!(!bench.path(unfinished).exists());
+}
+
+#[test]
+fn rows_of_another_input_or_version_are_not_used() {
+    let bench = with_model();
+    for seed in 1..4 {
+        picture(&bench, &format!("pictures/{seed}.png"), seed);
+    }
+    let mut table = "id,file\n".to_owned();
+    for number in 0..ROWS {
+        table.push_str(&format!("{number},pictures/{}.png\n", 1 + number % 3));
+    }
+    bench.write("t.csv", &table);
+    bench.succeed(&["pretrain", "tiny.toml", "--seed", "2", "--name", "other"]);
+    let embed = |version: &'static str, out: &'static str| {
+        [
+            "embed",
+            version,
+            "--table",
+            "t.csv",
+            "--path-column",
+            "file",
+            "--id-column",
+            "id",
+            "--out",
+            out,
+        ]
+    };
+    let read = |file: &str| std::fs::read(bench.path(file)).unwrap();
+    bench.succeed(&embed("v0001", "first.safetensors"));
+    bench.succeed(&embed("v0002", "second.safetensors"));
+    assert!(read("first.safetensors") != read("second.safetensors"));
+
+    let unfinished = "e.safetensors.unfinished";
+    disturb(&bench, &embed("v0001", "e.safetensors"), unfinished, "KILL");
+    let kept = bench.path(unfinished);
+    let rows = read(unfinished);
+    // The same version goes on.
+    let answer = bench.answer(&embed("v0001", "e.safetensors"));
+    assert!(answer["done_before"].as_u64().unwrap() >= 512, "{answer}");
+    assert!(
+        read("e.safetensors") == read("first.safetensors"),
+        "other bytes"
+    );
+    // Another one begins anew, and says so.
+    std::fs::write(&kept, &rows).unwrap();
+    let ended = bench.run(&embed("v0002", "e.safetensors"));
+    assert!(
+        ended
+            .stderr
+            .contains("holds rows of another version; beginning anew"),
+        "{}",
+        ended.stderr
+    );
+    assert!(
+        read("e.safetensors") == read("second.safetensors"),
+        "other bytes"
+    );
+    // So does one with another picture behind a path, other rows, or other options.
+    let begins_anew = |what: &str, arguments: &[&str]| {
+        std::fs::write(&kept, &rows).unwrap();
+        let ended = bench.run(arguments);
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        let says = format!("holds rows of {what}; beginning anew");
+        assert!(ended.stderr.contains(&says), "{}", ended.stderr);
+    };
+    let command = embed("v0001", "e.safetensors");
+    picture(&bench, "pictures/3.png", 9);
+    begins_anew("another input, or one that has changed", &command);
+    assert!(read("e.safetensors") != read("first.safetensors"));
+    picture(&bench, "pictures/3.png", 3);
+    bench.write("t.csv", &table.replace("7,", "70000,"));
+    begins_anew("another input, or one that has changed", &command);
+    // The file of another program is left alone.
+    std::fs::write(&kept, "my notes").unwrap();
+    bench
+        .run(&command)
+        .assert_wrong_usage(&[unfinished, "move it away"]);
+    assert_eq!(read(unfinished), b"my notes");
+}
+
+#[cfg(feature = "onnx")]
+#[test]
+fn texts_go_on_where_they_were() {
+    let bench = Bench::new();
+    crate::onnx::text_encoder(&bench, "encoder");
+    bench.answer(&["models", "import", "encoder", "--alias", "live"]);
+    let words = ["red rose", "oak", "the fern of winter", "white"];
+    let mut table = String::new();
+    for row in 0..30_000 {
+        let text = [words[row % 4], words[row / 4 % 4], words[row / 16 % 4]].join(" ");
+        table.push_str(&format!(
+            "{}\n",
+            json!({"text": text, "id": format!("t{row}")})
+        ));
+    }
+    bench.write("t.jsonl", &table);
+    let embed = |out: &'static str| {
+        [
+            "embed",
+            "live",
+            "--table",
+            "t.jsonl",
+            "--id-column",
+            "id",
+            "--out",
+            out,
+        ]
+    };
+    bench.succeed(&embed("whole.csv"));
+    disturb(&bench, &embed("e.csv"), "e.csv.unfinished", "KILL");
+    let ended = disturb(&bench, &embed("e.csv"), "e.csv.unfinished", "INT");
+    assert_eq!(ended.code, Some(130), "{}", ended.stderr);
+    let resumed = paste(&bench, ended.stdout.trim());
+    assert_eq!(resumed.code, Some(0), "{}", resumed.stderr);
+    assert!(
+        resumed.stderr.contains("done by an earlier run"),
+        "{}",
+        resumed.stderr
+    );
+    assert!(
+        bench.read("whole.csv") == bench.read("e.csv"),
+        "other bytes"
+    );
+    // To standard output nothing is kept.
+    bench.succeed(&["embed", "live", "--table", "t.jsonl", "--out", "/dev/null"]);
+    assert!(!std::path::Path::new("/dev/null.unfinished").exists());
+}
