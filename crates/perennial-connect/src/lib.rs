@@ -3,6 +3,8 @@
 //!
 //! `migrate` (feature `pgvector`) brings an index in PostgreSQL with [pgvector](https://github.com/pgvector/pgvector) to a new encoder
 //! without touching what is there: rows are exported, planned for, copied beside the old vectors, verified, switched to, and taken back.
+//!
+//! `store` (feature `pgvector`) is a gallery in such a database: everything that a gallery in a folder does, for one service or several.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -14,6 +16,8 @@ pub mod migrate;
 mod observer;
 #[cfg(feature = "pgvector")]
 mod postgres;
+#[cfg(feature = "pgvector")]
+pub mod store;
 
 #[cfg(feature = "pgvector")]
 pub use error::ConnectError;
@@ -21,3 +25,5 @@ pub use error::ConnectError;
 pub use observer::{Observer, Silent};
 #[cfg(feature = "pgvector")]
 pub use postgres::{Address, QualifiedName};
+#[cfg(feature = "pgvector")]
+pub use store::{PostgresStore, StoreOptions};

@@ -15,4 +15,6 @@ pub use identifier::QualifiedName;
 pub(crate) use identifier::{check_identifier, literal, quote};
 pub(crate) use table::{Target, VectorIndex, VectorTable};
 pub(crate) use vector_type::VectorType;
-pub(crate) use wire::{CopyRows, KeyArray, Raw, RawValue, put_vector, read_vector, transaction_id};
+pub(crate) use wire::{
+    CopyRows, KeyArray, Raw, RawValue, VectorValue, put_vector, read_vector, transaction_id,
+};

@@ -26,7 +26,6 @@ mod query;
 mod ranking;
 mod reads;
 pub(crate) mod record;
-mod request_checks;
 mod rows;
 mod sample;
 mod scan;
@@ -39,7 +38,6 @@ mod tests;
 mod upgrade;
 mod writer;
 
-use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -51,13 +49,13 @@ use perennial_core::SpaceId;
 pub use self::config::{GalleryConfig, HAS_GRAPHS, HnswConfig, SearchMode};
 use self::indexer::Indexer;
 use self::log::{Access, Log};
-use self::record::id_key;
-use self::request_checks::{check_batch, check_ids};
 use self::state::{Shared, State};
 use self::writer::{Change, Command, Outcome, Reply, Writer};
 use crate::error::GalleryError;
 use crate::filter::Filter;
+use crate::id_key::id_key;
 use crate::item::{Hit, Item, ItemId, StoredItem};
+use crate::request_checks::{check_delete_where, check_ids, check_items};
 use crate::space::{SpaceStats, StoreSpace};
 use crate::store::{Page, SearchRequest, Upserted, VectorStore};
 
@@ -210,16 +208,7 @@ impl VectorStore for EmbeddedGallery {
     }
 
     fn upsert(&self, items: Vec<Item>) -> Result<Upserted, GalleryError> {
-        check_batch(items.len())?;
-        let mut seen = HashSet::with_capacity(items.len());
-        for item in &items {
-            item.check(self.shared.state().dim_of(&item.model_version))?;
-            if !seen.insert(&item.id) {
-                return Err(GalleryError::DuplicateId {
-                    id: item.id.clone(),
-                });
-            }
-        }
+        check_items(&items, |space| self.shared.state().dim_of(space))?;
         if items.is_empty() {
             return Ok(Upserted::default());
         }
@@ -236,10 +225,7 @@ impl VectorStore for EmbeddedGallery {
     }
 
     fn delete_where(&self, filter: &Filter) -> Result<usize, GalleryError> {
-        filter.check()?;
-        if filter.is_empty() && !filter.everything {
-            return Err(GalleryError::EmptyFilter);
-        }
+        check_delete_where(filter)?;
         self.check_writable()?;
         let filter = filter.clone();
         Ok(self

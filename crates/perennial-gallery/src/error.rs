@@ -247,6 +247,20 @@ pub enum GalleryError {
         /// What it said.
         problem: String,
     },
+    /// The database that holds the gallery cannot be reached, or refused. Nothing of the operation was acknowledged.
+    #[error("the gallery in the database {server}: {problem}")]
+    Database {
+        /// Host, port and name of the database.
+        server: String,
+        /// What it said.
+        problem: String,
+    },
+    /// An operation, or an item, that this kind of store does not have.
+    #[error("{problem}")]
+    NotOffered {
+        /// What it is, and what to do instead.
+        problem: String,
+    },
     /// The gallery is being closed, or its writer has stopped after a defect.
     #[error("the gallery is closed; open it again")]
     Closed,

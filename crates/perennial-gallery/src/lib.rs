@@ -5,6 +5,8 @@
 //!   [`Maintenance`] are for stores with files of this machine.
 //! - [`EmbeddedGallery`]: the engine for one machine. A transactional file is the source of truth; all search structures are
 //!   derived from it and can be rebuilt.
+//! - For other engines: [`request_checks`] is what every store refuses, [`exchange`] reads and writes snapshots, [`id_key`] has ids whose bytes
+//!   sort as ids do, and `conformance` (a feature) holds the tests that every store passes.
 //! - [`Filter`]: by model version, label, payload and id, for searches, pages and deletions.
 //!
 //! No async and no HTTP here; calls block.
@@ -16,10 +18,13 @@ pub mod bounded_json;
 pub mod conformance;
 pub mod embedded;
 pub mod error;
+pub mod exchange;
 pub mod filter;
+pub mod id_key;
 pub mod item;
 pub mod limits;
 mod payload;
+pub mod request_checks;
 mod snapshot;
 pub mod space;
 pub mod stats;

@@ -10,7 +10,7 @@ use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use fs_err::File;
-use perennial_core::FileKind;
+use perennial_core::{FileKind, write_atomically_with};
 use sha2::{Digest, Sha256};
 
 pub(crate) use self::header::{Header, HeaderPartition, HeaderSpace};
@@ -108,6 +108,38 @@ impl<'a> SnapshotWriter<'a> {
             bytes: self.file.bytes,
             sha256: hex(&self.file.digest.finalize()),
         })
+    }
+}
+
+/// Writes a snapshot whose records `copy` adds; an older file stays as it was where it fails.
+///
+/// # Errors
+/// [`GalleryError::File`], and those of `copy`.
+pub(crate) fn write_file(
+    path: &Path,
+    header: &Header,
+    copy: impl FnOnce(&mut SnapshotWriter<'_>) -> Result<(), GalleryError>,
+) -> Result<SnapshotInfo, GalleryError> {
+    let mut outcome = None;
+    let written = write_atomically_with(path, |file| {
+        let mut snapshot = SnapshotWriter::new(file, header)?;
+        match copy(&mut snapshot) {
+            Ok(()) => {
+                outcome = Some(Ok(snapshot.finish()?));
+                Ok(())
+            }
+            Err(error) => {
+                let text = error.to_string();
+                outcome = Some(Err(error));
+                Err(io::Error::other(text))
+            }
+        }
+    });
+    match (written, outcome) {
+        (Ok(()), Some(Ok(info))) => Ok(info),
+        (_, Some(Err(error))) => Err(error),
+        (Err(error), _) => Err(GalleryError::file(path, error)),
+        (Ok(()), None) => Err(GalleryError::file(path, "nothing was written")),
     }
 }
 

@@ -143,8 +143,13 @@ pub trait Snapshots {
     fn restore(&self, path: &Path) -> Result<SnapshotInfo, GalleryError>;
 }
 
-/// A store whose files and indexes are looked after by this process.
+/// A store whose files and indexes are looked after by this process, or by the database that it lies in.
 pub trait Maintenance {
+    /// Whether other processes may store and delete items as well, so that what was counted is counted again from time to time.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
     /// Size and state.
     ///
     /// # Errors
@@ -164,6 +169,6 @@ pub trait Maintenance {
     ///
     /// # Errors
     /// [`GalleryError::Compacting`] while another compaction runs, [`GalleryError::NoSpace`], [`GalleryError::ReadOnly`], or
-    /// [`GalleryError::Storage`]; the gallery is unchanged then.
+    /// [`GalleryError::Storage`]; [`GalleryError::NotOffered`] where a database does it by itself. The gallery is unchanged then.
     fn compact(&self) -> Result<Compacted, GalleryError>;
 }

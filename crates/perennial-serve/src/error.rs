@@ -382,7 +382,9 @@ impl From<GalleryError> for ApiError {
             GalleryError::IdentityMismatch { .. } | GalleryError::IdentityDimension { .. } => {
                 Self::conflict(error.to_string())
             }
-            GalleryError::Compacting => Self::conflict(error.to_string()),
+            GalleryError::Compacting | GalleryError::NotOffered { .. } => {
+                Self::conflict(error.to_string())
+            }
             GalleryError::ReadOnly { .. } => Self::read_only(),
             GalleryError::NoSpace { needed, free, .. } => Self::unavailable(format!(
                 "not enough free disk space to compact: about {needed} bytes are needed, {free} are free; nothing was changed"
@@ -394,6 +396,12 @@ impl From<GalleryError> for ApiError {
                 tracing::error!(%error, "a gallery operation failed");
                 Self::unavailable(
                     "the gallery's storage is full or fails; nothing of this request was stored, and what was stored before stays readable",
+                )
+            }
+            GalleryError::Database { .. } => {
+                tracing::error!(%error, "a gallery operation failed");
+                Self::unavailable(
+                    "the gallery's database cannot be reached, or refuses; nothing of this request was stored",
                 )
             }
             error => Self::internal(error),
@@ -430,6 +438,16 @@ mod tests {
             assert_eq!(ApiError::of_status(status).code.status(), status);
         }
         assert_eq!(ApiError::of_status(StatusCode::GONE).code, Code::BadRequest);
+    }
+
+    #[test]
+    fn a_database_that_fails_is_not_named_to_clients() {
+        let error = ApiError::from(GalleryError::Database {
+            server: "db.internal:5432/shop".to_owned(),
+            problem: "role ann may not".to_owned(),
+        });
+        assert_eq!(error.code, Code::Unavailable);
+        assert!(!error.message.contains("internal:") && !error.message.contains("ann"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The gallery behind a service, with the rules and counts that belong to it.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -25,6 +25,8 @@ pub(crate) struct Gallery {
     /// Items stored without a certificate since the start.
     pub(crate) forced_writes: AtomicU64,
     stored: ArcSwap<Stored>,
+    /// The last count of a gallery in a database failed.
+    out_of_reach: AtomicBool,
     counting: Mutex<()>,
 }
 
@@ -47,6 +49,7 @@ impl Gallery {
             versions_in_gallery: tokio::sync::Mutex::new(()),
             forced_writes: AtomicU64::new(0),
             stored: ArcSwap::from_pointee(stored),
+            out_of_reach: AtomicBool::new(false),
             counting: Mutex::new(()),
         })
     }
@@ -63,11 +66,28 @@ impl Gallery {
     pub(crate) fn count(&self) -> Result<GalleryStats, GalleryError> {
         // In turn, so that an older count never replaces a newer one.
         let _turn = self.counting.lock().unwrap_or_else(PoisonError::into_inner);
-        let stats = self.store.stats()?;
-        let stored = Stored::of(&*self.store)?;
+        let counted = self
+            .store
+            .stats()
+            .and_then(|stats| Ok((stats, Stored::of(&*self.store)?)));
+        let out_of_reach = counted.is_err() && self.store.is_shared();
+        self.out_of_reach.store(out_of_reach, Ordering::Relaxed);
+        let (stats, stored) = counted?;
         self.samples.forget_emptied(&stored);
         self.stored.store(Arc::new(stored));
         Ok(stats)
+    }
+
+    /// Whether the database that the gallery lies in did not answer the last time.
+    pub(crate) fn is_out_of_reach(&self) -> bool {
+        self.out_of_reach.load(Ordering::Relaxed)
+    }
+
+    /// Counts a gallery that others write to as well; blocks. What it held before stands until it can be counted again.
+    pub(crate) fn count_for_others(&self) {
+        if let Err(error) = self.count() {
+            tracing::warn!(%error, "the gallery could not be counted");
+        }
     }
 
     /// Counts the gallery after a write; blocks. What was written is durable whether or not it can be counted, so a failure is logged and not

@@ -228,6 +228,9 @@ async fn upkeep(service: Weak<Service>) {
         if keeping.as_ref().is_none_or(JoinHandle::is_finished) {
             keeping = Some(tokio::task::spawn_blocking(move || {
                 service.inference.tried.let_go_unused(Instant::now());
+                if service.gallery.store.is_shared() {
+                    service.gallery.count_for_others();
+                }
                 service.keep_encoders(false);
             }));
         }

@@ -166,6 +166,9 @@ impl Service {
         if self.draining.load(Ordering::Relaxed) {
             return Err("the service is stopping".to_owned());
         }
+        if self.gallery.is_out_of_reach() {
+            return Err("the gallery's database cannot be reached".to_owned());
+        }
         let answering = &self.answering;
         answering.readiness(&self.inference, &self.gallery.certification)?;
         let warnings = answering.warnings().into_iter();

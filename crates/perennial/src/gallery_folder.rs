@@ -54,6 +54,7 @@ impl GalleryArguments {
 
     /// Opens the gallery, or makes an empty one.
     pub fn open(&self) -> anyhow::Result<EmbeddedGallery> {
+        self.refuse_beside_database()?;
         EmbeddedGallery::open(&self.gallery, self.config()).map_err(|error| self.explained(error))
     }
 
@@ -70,10 +71,25 @@ impl GalleryArguments {
             .map_err(|error| self.explained(error))
     }
 
+    /// Makes no empty gallery beside the one that a running service keeps in a database.
+    fn refuse_beside_database(&self) -> anyhow::Result<()> {
+        let Some(url) = running_service::address(&self.gallery) else {
+            return Ok(());
+        };
+        if EmbeddedGallery::exists(&self.gallery) {
+            return Ok(());
+        }
+        Err(usage(format!(
+            "the service at {url} keeps the gallery of {} in a database: pass --server {url}",
+            self.gallery.display()
+        )))
+    }
+
     fn require(&self) -> anyhow::Result<()> {
         if EmbeddedGallery::exists(&self.gallery) {
             return Ok(());
         }
+        self.refuse_beside_database()?;
         Err(usage(format!(
             "no gallery at {}; check --gallery, or create one with `perennial gallery add`",
             self.gallery.display()

@@ -9,6 +9,7 @@ mod certificate_text;
 mod command_line;
 mod commands;
 mod configuration;
+mod database_store;
 mod demand_arguments;
 mod document_arguments;
 mod embedding;

@@ -69,6 +69,23 @@ impl ToSql for KeyArray<'_> {
     to_sql_checked!();
 }
 
+/// A vector as a parameter of type `vector`, or in an array of them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct VectorValue<'a>(pub(crate) &'a [f32]);
+
+impl ToSql for VectorValue<'_> {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, AnyError> {
+        put_vector(VectorType::Vector, self.0, out)?;
+        Ok(IsNull::No)
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        ty.name() == VectorType::Vector.name()
+    }
+
+    to_sql_checked!();
+}
+
 /// A transaction id.
 ///
 /// # Errors

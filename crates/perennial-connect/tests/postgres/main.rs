@@ -1,4 +1,4 @@
-//! Migrations in a real PostgreSQL with pgvector, whose URL is in `PERENNIAL_POSTGRES` (`tests/postgres.sh start FOLDER` prints one).
+//! Migrations, and galleries, in a real PostgreSQL with pgvector, whose URL is in `PERENNIAL_POSTGRES` (`tests/postgres.sh start FOLDER` prints one).
 //! Without it, the tests say so and pass.
 
 #![allow(clippy::unwrap_used)]
@@ -13,5 +13,6 @@ mod late_writes;
 mod observers;
 mod refusals;
 mod spaces;
+mod store;
 mod switching;
 mod verification;

@@ -1,14 +1,13 @@
 //! Reading: items by id, pages and searches, each from one view of the gallery.
 
 use super::EmbeddedGallery;
-use super::layout::Shape;
 use super::query;
-use super::record::{id_key, key_id};
-use super::request_checks::{check_batch, check_dim, check_ids, check_limit};
 use super::writer::Command;
 use crate::error::GalleryError;
 use crate::filter::Filter;
-use crate::item::{Hit, ItemId, StoredItem, check_vector};
+use crate::id_key::{id_key, key_id};
+use crate::item::{Hit, ItemId, StoredItem};
+use crate::request_checks::{check_dim_of_space, check_ids, check_page, check_search};
 use crate::store::{Page, SearchRequest};
 
 /// Ids that one page looks at: beyond it, the page ends early, so that a rare filter does not hold up writers.
@@ -61,11 +60,7 @@ impl EmbeddedGallery {
         filter: &Filter,
         with_embeddings: bool,
     ) -> Result<Page, GalleryError> {
-        check_limit(limit)?;
-        filter.check()?;
-        if let Some(after) = after {
-            after.check()?;
-        }
+        check_page(after, limit, filter)?;
         let state = self.shared.state();
         let reader = state.reader()?;
         let mut parts = Vec::with_capacity(state.partitions.len());
@@ -105,29 +100,12 @@ impl EmbeddedGallery {
     }
 
     pub(super) fn find(&self, request: &SearchRequest<'_>) -> Result<Vec<Vec<Hit>>, GalleryError> {
-        let SearchRequest {
-            queries,
-            dim,
-            limit,
-            filter,
-            ..
-        } = *request;
-        check_limit(limit)?;
-        filter.check()?;
-        check_dim(dim)?;
-        check_batch(queries.len() / dim)?;
-        for (at, query) in queries.chunks(dim).enumerate() {
-            check_vector(query, Some(dim), || format!("query {at}"))?;
-        }
+        check_search(request)?;
         let state = self.shared.state();
         for space in request.spaces {
             let shape = state.layout.home_of(space.as_str()).map(|(_, shape)| shape);
-            if let Some(expected) = shape.map(Shape::dim).filter(|&expected| expected != dim) {
-                return Err(GalleryError::WrongDimension {
-                    what: format!("a query of the items of {space}"),
-                    found: dim,
-                    expected,
-                });
+            if let Some(shape) = shape {
+                check_dim_of_space(request, space, shape.dim())?;
             }
         }
         query::search(&self.shared, &state, request)

@@ -7,42 +7,13 @@ use perennial_core::item_id::{ItemId, MAX_ID_BYTES};
 use serde_json::{Map, Value};
 
 use crate::error::GalleryError;
+use crate::id_key::{id_key, key_id};
 use crate::item::Item;
 use crate::limits::{MAX_DIM, MAX_PAYLOAD_BYTES};
-
-/// Leads the key of a number; the bytes of keys are ordered as ids are.
-const NUMBER: u8 = 0;
-/// Leads the key of a text.
-const TEXT: u8 = 1;
 
 /// The largest record there can be.
 pub(crate) const MAX_RECORD_BYTES: usize =
     4 + 4 + 5 + 2 + 1 + MAX_ID_BYTES + 4 + MAX_PAYLOAD_BYTES + 4 * MAX_DIM;
-
-/// An id as a key whose bytes sort as ids do.
-pub(crate) fn id_key(id: &ItemId) -> Vec<u8> {
-    match id {
-        ItemId::Number(number) => [&[NUMBER][..], &number.to_be_bytes()].concat(),
-        ItemId::Text(text) => [&[TEXT][..], text.as_bytes()].concat(),
-    }
-}
-
-/// The id that a key stands for.
-pub(crate) fn key_id(key: &[u8]) -> Result<ItemId, String> {
-    let id = match key.split_first() {
-        Some((&NUMBER, number)) => {
-            let number = number.try_into().map_err(|_| "a numeric id is cut off")?;
-            ItemId::Number(u64::from_be_bytes(number))
-        }
-        Some((&TEXT, text)) => {
-            let text = std::str::from_utf8(text).map_err(|_| "an id is not UTF-8")?;
-            ItemId::Text(text.to_owned())
-        }
-        _ => return Err("an id is of unknown kind".to_owned()),
-    };
-    id.check().map_err(|error| error.to_string())?;
-    Ok(id)
-}
 
 /// A record whose checksum and structure hold, still as bytes.
 #[derive(Debug, Clone, Copy)]
@@ -204,12 +175,6 @@ mod tests {
             if let Ok(record) = Record::decode(&bytes) {
                 let _ = (record.id(), record.payload(), record.embedding().count());
             }
-        }
-
-        #[test]
-        fn keys_sort_as_ids(a in ids(), b in ids()) {
-            prop_assert_eq!(id_key(&a).cmp(&id_key(&b)), a.cmp(&b));
-            prop_assert_eq!(key_id(&id_key(&a)).unwrap(), a);
         }
     }
 }

@@ -2,13 +2,11 @@
 
 use std::path::Path;
 
-use perennial_core::write_atomically_with;
-
 use super::EmbeddedGallery;
 use super::layout::Layout;
 use super::writer::Command;
 use crate::error::GalleryError;
-use crate::snapshot::{Header, HeaderPartition, HeaderSpace, SnapshotReader, SnapshotWriter};
+use crate::snapshot::{Header, HeaderPartition, HeaderSpace, SnapshotReader, write_file};
 use crate::stats::SnapshotInfo;
 use crate::store::Snapshots;
 
@@ -16,32 +14,12 @@ impl Snapshots for EmbeddedGallery {
     fn snapshot(&self, path: &Path) -> Result<SnapshotInfo, GalleryError> {
         let reader = self.ask(Command::Read)?;
         let header = header_of(reader.items()?, &reader.layout()?);
-        let mut outcome = None;
-        let written = write_atomically_with(path, |file| {
-            let mut snapshot = SnapshotWriter::new(file, &header)?;
-            let copied = reader.for_each(|_, bytes, _| {
-                snapshot
-                    .add(bytes)
-                    .map_err(|error| GalleryError::file(path, error))
-            });
-            match copied {
-                Ok(()) => {
-                    outcome = Some(Ok(snapshot.finish()?));
-                    Ok(())
-                }
-                Err(error) => {
-                    let text = error.to_string();
-                    outcome = Some(Err(error));
-                    Err(std::io::Error::other(text))
-                }
-            }
-        });
-        match (written, outcome) {
-            (Ok(()), Some(Ok(info))) => Ok(info),
-            (_, Some(Err(error))) => Err(error),
-            (Err(error), _) => Err(GalleryError::file(path, error)),
-            (Ok(()), None) => Err(GalleryError::file(path, "nothing was written")),
-        }
+        write_file(path, &header, |snapshot| {
+            reader.for_each(|_, bytes, _| {
+                let added = snapshot.add(bytes);
+                added.map_err(|error| GalleryError::file(path, error))
+            })
+        })
     }
 
     fn restore(&self, path: &Path) -> Result<SnapshotInfo, GalleryError> {

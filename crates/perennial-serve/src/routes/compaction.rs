@@ -35,7 +35,7 @@ pub(crate) struct CompactionBody {
     tag = "gallery",
     responses(
         (status = 200, description = "Compacted.", body = CompactionBody),
-        (status = 409, description = "The gallery is being compacted already.", body = ErrorBody),
+        (status = 409, description = "The gallery is being compacted already, or lies in a database that does this by itself.", body = ErrorBody),
         (status = 503, description = "There is not enough free space, or the storage fails. Nothing was changed.", body = ErrorBody),
         Guarded
     ),

@@ -98,7 +98,7 @@ impl From<IndexState> for IndexBody {
     }
 }
 
-/// Space on the disk, in bytes, of the file that holds the items.
+/// Space on the disk, in bytes, of the file that holds the items, or of their tables in a database.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct DiskBody {
     /// Size of the file.

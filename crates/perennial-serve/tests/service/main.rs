@@ -27,6 +27,7 @@ mod read_only;
 mod reloads;
 mod route_swaps;
 mod routes;
+mod shared_store;
 mod swaps;
 mod text_backfill;
 mod texts;

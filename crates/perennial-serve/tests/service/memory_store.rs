@@ -19,6 +19,8 @@ pub struct MemoryStore {
     /// From the next write on, nothing can be counted.
     pub uncountable_after_write: AtomicBool,
     pub uncountable: AtomicBool,
+    /// Others write to it as well, as to a database.
+    pub shared: AtomicBool,
     /// Another compaction runs.
     pub compacting: AtomicBool,
     pub flushed: AtomicBool,
@@ -322,6 +324,10 @@ impl Snapshots for MemoryStore {
 }
 
 impl Maintenance for MemoryStore {
+    fn is_shared(&self) -> bool {
+        self.shared.load(Ordering::SeqCst)
+    }
+
     fn stats(&self) -> Result<GalleryStats, GalleryError> {
         self.check_countable()?;
         let content = self.content.lock().unwrap();

@@ -19,6 +19,7 @@ use serde::Serialize;
 
 use self::given::{given, parse_id};
 use crate::arguments::GlobalArguments;
+use crate::database_store::DatabaseArguments;
 use crate::exit_status::{ExitStatus, usage};
 use crate::gallery_folder::GalleryArguments;
 use crate::service_client::{ServerArguments, ServiceClient};
@@ -55,6 +56,8 @@ enum Action {
     Restore {
         /// Snapshot file
         file: PathBuf,
+        #[command(flatten)]
+        store: DatabaseArguments,
     },
     /// Delete items by id, model version or label
     Delete(DeleteArguments),
@@ -110,14 +113,23 @@ pub fn run(
         Action::Restore { .. } if client.is_some() => Err(usage(
             "a snapshot cannot be restored while the service runs: stop it, restore with --gallery, and start it again",
         )),
-        Action::Restore { file } => {
+        Action::Restore { file, store } => {
             if !file.is_file() {
                 return Err(usage(format!(
                     "{} does not exist or is not a file",
                     file.display()
                 )));
             }
-            let restored = gallery.open()?.restore(file)?;
+            let restored = match store.settings()? {
+                Some(database) => {
+                    terminal.say(format_args!(
+                        "restoring into the gallery in {}",
+                        database.url
+                    ));
+                    database.open(false, &gallery.gallery)?.restore(file)?
+                }
+                None => gallery.open()?.restore(file)?,
+            };
             tell_snapshot("restored", file, &restored, terminal)
         }
         Action::Delete(arguments) => delete(arguments, gallery, client.as_ref(), global, terminal),

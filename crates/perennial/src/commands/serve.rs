@@ -7,8 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use perennial_core::Registry;
-use perennial_gallery::EmbeddedGallery;
-use perennial_serve::{Downloads, Keys, Reloader, ServeConfig, ServeError, Server};
+use perennial_serve::{Downloads, Keys, Reloader, ServeConfig, ServeError, ServedStore, Server};
 use perennial_upgrade::RegistryRecords;
 
 pub use self::arguments::Arguments;
@@ -35,11 +34,12 @@ pub fn run(
         return Ok(ExitStatus::Done);
     }
     let registry = Registry::open(&settings.registry)?;
-    let gallery = match config.read_only {
-        true => settings.gallery().open_read_only()?,
-        false => settings.gallery().open()?,
-    };
     let folder = settings.gallery().gallery;
+    let gallery: Arc<dyn ServedStore> = match (&settings.store, config.read_only) {
+        (Some(database), read_only) => database.open(read_only, &folder)?,
+        (None, true) => Arc::new(settings.gallery().open_read_only()?),
+        (None, false) => Arc::new(settings.gallery().open()?),
+    };
     let records = RegistryRecords::for_gallery(registry.clone(), &folder)
         .map_err(|error| usage(error.to_string()))?;
     let served = Served {
@@ -58,7 +58,7 @@ pub struct Served {
     pub registry: Registry,
     /// The gallery's folder.
     pub folder: PathBuf,
-    pub gallery: EmbeddedGallery,
+    pub gallery: Arc<dyn ServedStore>,
     pub loader: VersionLoader,
     pub records: RegistryRecords,
 }
@@ -83,12 +83,12 @@ pub fn serve(
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let (store, loader, check) = (Arc::new(gallery), Arc::new(loader), Arc::new(records));
+        let (loader, check) = (Arc::new(loader), Arc::new(records));
         let stopped = stop_signal()?;
         // From now on, SIGHUP does not end the program.
         let reloads = ReloadSignal::listen()?;
         let read_only = config.read_only;
-        let server = Server::bind(config, registry, store, loader, check).await?;
+        let server = Server::bind(config, registry, gallery, loader, check).await?;
         reloads.serve(server.reloader(), keys);
         let url = server.url();
         let _announcement = (!read_only).then(|| Announcement::write(&folder, &url));

@@ -56,6 +56,9 @@ fn databases_that_are_not_built_in_are_wrong_usage() {
     bench
         .run(&["migrate", "plan", "postgres://db/shop", "--table", "items"])
         .assert_wrong_usage(&["--features pgvector"]);
+    bench
+        .run(&["serve", "--store", "postgres://db/shop"])
+        .assert_wrong_usage(&["store.url", "--features pgvector"]);
     let help = bench.succeed(&["--help"]);
     assert!(help.contains("--features pgvector"), "{help}");
 }

@@ -14,6 +14,8 @@ mod configuration;
 #[cfg(feature = "tls")]
 mod contrib;
 mod data_sets;
+#[cfg(feature = "pgvector")]
+mod database_gallery;
 mod embed_resumed;
 mod encoders;
 mod evaluation;

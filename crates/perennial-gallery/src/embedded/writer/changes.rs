@@ -5,12 +5,13 @@ use std::path::Path;
 
 use super::super::codes::Coding;
 use super::super::layout::{Layout, Shape};
-use super::super::record::{Record, encode, id_key};
+use super::super::record::{Record, encode};
 use super::super::rows::Row;
 use super::super::space::Space;
 use super::super::state::State;
 use super::super::tables::{IDS, ITEMS, Meta, Writer};
 use crate::error::GalleryError;
+use crate::id_key::id_key;
 use crate::item::Item;
 use crate::payload::fingerprint;
 use crate::snapshot::{Header, SnapshotReader};

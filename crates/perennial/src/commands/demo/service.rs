@@ -1,6 +1,7 @@
 //! `perennial demo --keep` and `--serve`: the demo's simplex gallery on disk, and behind a running service.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context;
 use base64::Engine;
@@ -80,7 +81,7 @@ pub fn run(
     let served = Served {
         registry,
         folder: stocked.folder,
-        gallery: stocked.gallery,
+        gallery: Arc::new(stocked.gallery),
         loader: VersionLoader(device),
         records,
     };

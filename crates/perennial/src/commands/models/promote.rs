@@ -159,7 +159,11 @@ impl PlaceArguments {
             return Ok(Gallery::None);
         }
         if !EmbeddedGallery::exists(folder) {
-            return Ok(Gallery::None);
+            // A running service keeps the gallery of this folder in a database.
+            return match running_service::address(folder) {
+                Some(url) => Ok(Gallery::Service(ServiceClient::of(&url, &self.access)?)),
+                None => Ok(Gallery::None),
+            };
         }
         // Only counted, so no graph is built.
         let config = GalleryConfig {

@@ -24,6 +24,19 @@ pub struct Arguments {
     /// Configuration file, for all settings including the options of this command; --help explains every key
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
+    /// Keep the gallery in PostgreSQL with pgvector, postgres://USER@HOST:PORT/DATABASE, and only policy and probes in its folder; the password comes
+    /// from PGPASSWORD, or with the whole URL from PERENNIAL_STORE or the configuration file
+    #[cfg_attr(
+        not(feature = "pgvector"),
+        doc = "(this build has no databases; build with --features pgvector)"
+    )]
+    #[arg(
+        long,
+        env = "PERENNIAL_STORE",
+        hide_env_values = true,
+        value_name = "URL"
+    )]
+    store: Option<String>,
     /// Address and port to listen on; port 0 picks a free port [default: 127.0.0.1:7700]
     #[arg(long, env = "PERENNIAL_LISTEN", value_name = "ADDRESS")]
     listen: Option<String>,

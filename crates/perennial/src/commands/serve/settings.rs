@@ -18,6 +18,7 @@ use toml::Value;
 
 use super::arguments::Arguments;
 use crate::configuration::{Layers, parse_value, process_environment, to_toml};
+use crate::database_store::DatabaseSettings;
 use crate::exit_status::usage;
 use crate::gallery_folder::GalleryArguments;
 use crate::log_filter::{LOG_VARIABLE, LogFilter};
@@ -49,6 +50,7 @@ pub struct Settings {
     pub default_input_type: InputType,
     pub trusted_proxies: Vec<AddressRange>,
     pub tls: Option<TlsFiles>,
+    pub store: Option<DatabaseSettings>,
     pub index: Index,
     pub batching: Batching,
     pub limits: Limits,
@@ -83,6 +85,22 @@ impl From<LogFormatSetting> for LogFormat {
     }
 }
 
+impl Index {
+    /// Of a gallery in a database, which has indexes of its own.
+    fn refuse_changes(&self) -> anyhow::Result<()> {
+        let Self { exact, hnsw_from } = Self::default();
+        let key = match (self.exact != exact, self.hnsw_from != hnsw_from) {
+            (true, _) => "index.exact",
+            (_, true) => "index.hnsw_from",
+            _ => return Ok(()),
+        };
+        Err(usage(format!(
+            "{key}: a gallery in a database has indexes of its own and is searched exactly without one; leave the setting out, and set \
+             store.hnsw_from for an approximate index"
+        )))
+    }
+}
+
 impl Default for Index {
     fn default() -> Self {
         Self {
@@ -114,6 +132,7 @@ impl Default for Settings {
             default_input_type: service.default_input_type,
             trusted_proxies: service.trusted_proxies,
             tls: service.tls,
+            store: None,
             index: Index::default(),
             batching: service.batching,
             limits: service.limits,
@@ -132,10 +151,11 @@ enum Kind {
 }
 
 /// Options and variables with a name of their own: id and key.
-const OPTIONS: [(&str, &str, Kind); 16] = [
+const OPTIONS: [(&str, &str, Kind); 17] = [
     ("listen", "listen", Kind::Text),
     ("registry", "registry", Kind::Text),
     ("gallery", "gallery", Kind::Text),
+    ("store", "store.url", Kind::Text),
     ("device", "device", Kind::Text),
     ("keys", "keys", Kind::Text),
     ("snapshots", "snapshots", Kind::Text),
@@ -176,6 +196,12 @@ impl Settings {
         let mut settings: Self = options(layers, matches, ValueSource::CommandLine)?
             .resolve_checked(|settings: &Self| settings.config().check(), key_of)
             .map_err(|error| usage(format!("{error:#}")))?;
+        if let Some(store) = &settings.store {
+            let option = matches.value_source("store") == Some(ValueSource::CommandLine);
+            let set = arguments.set.iter().map(|text| text.trim_start());
+            store.check(option || set.into_iter().any(|text| text.starts_with("store")))?;
+            settings.index.refuse_changes()?;
+        }
         let probes = settings.gallery.join(PROBES_FOLDER);
         settings.probes.get_or_insert(probes);
         Ok(settings)
@@ -385,6 +411,7 @@ mod tests {
                 "`timeout_seconds`",
             ),
             ("[tls]\ncertificate = \"c.pem\"", "`tls.key` is missing"),
+            ("[store]\nconnections = 2", "`store.url` is missing"),
         ] {
             let error = resolve(text).unwrap_err().to_string();
             assert!(error.contains(says), "{text}: {error}");

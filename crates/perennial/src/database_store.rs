@@ -1,0 +1,206 @@
+//! A gallery in a database: its settings, and opening it.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use perennial_serve::ServedStore;
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::exit_status::usage;
+
+/// A gallery in PostgreSQL with pgvector, in the place of one in the gallery's folder.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatabaseSettings {
+    pub url: DatabaseUrl,
+    #[serde(default = "schema")]
+    pub schema: String,
+    #[serde(default = "connections")]
+    pub connections: usize,
+    #[serde(default = "timeout_seconds")]
+    pub timeout_seconds: f64,
+    /// Number of items from which on a space gets an HNSW index; 0 for never.
+    #[serde(default)]
+    pub hnsw_from: u64,
+}
+
+/// The environment variable with a URL; not clap's where it matters that the URL stands on the command line.
+const URL_VARIABLE: &str = "PERENNIAL_STORE";
+
+/// The database in which a command finds the gallery, in the place of its folder.
+#[derive(Debug, clap::Args)]
+pub struct DatabaseArguments {
+    /// Work on the gallery in this database, postgres://USER@HOST:PORT/DATABASE; the password comes from PGPASSWORD [default: PERENNIAL_STORE, which may
+    /// hold the password]
+    #[cfg_attr(
+        not(feature = "pgvector"),
+        doc = "(this build has no databases; build with --features pgvector)"
+    )]
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
+    /// Schema of the gallery in the database [default: perennial]
+    #[arg(long, value_name = "NAME")]
+    store_schema: Option<String>,
+}
+
+impl DatabaseArguments {
+    /// The database, if one is named; checked.
+    pub fn settings(&self) -> anyhow::Result<Option<DatabaseSettings>> {
+        let named = self.store.clone();
+        let on_command_line = named.is_some();
+        let Some(url) = named.or_else(|| std::env::var(URL_VARIABLE).ok()) else {
+            return Ok(None);
+        };
+        let settings = DatabaseSettings::at(url, self.store_schema.clone());
+        settings.check(on_command_line)?;
+        Ok(Some(settings))
+    }
+}
+
+fn schema() -> String {
+    "perennial".to_owned()
+}
+
+fn connections() -> usize {
+    8
+}
+
+fn timeout_seconds() -> f64 {
+    60.0
+}
+
+/// A URL that may hold a password, which is not shown.
+#[derive(Clone, Deserialize)]
+#[serde(transparent)]
+pub struct DatabaseUrl(
+    #[cfg_attr(
+        not(feature = "pgvector"),
+        allow(dead_code, reason = "a build without databases reads no URL")
+    )]
+    String,
+);
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+#[cfg(not(feature = "pgvector"))]
+impl fmt::Display for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("postgres://...")
+    }
+}
+
+#[cfg(feature = "pgvector")]
+impl fmt::Display for DatabaseUrl {
+    /// Without user and password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match perennial_connect::Address::new(&self.0) {
+            Ok(address) => write!(f, "postgres://{address}"),
+            Err(_) => f.write_str("postgres://..."),
+        }
+    }
+}
+
+impl Serialize for DatabaseUrl {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+#[cfg(not(feature = "pgvector"))]
+fn not_built_in() -> anyhow::Error {
+    usage(
+        "store.url: this build has no galleries in databases; build with --features pgvector (or full)",
+    )
+}
+
+impl DatabaseSettings {
+    fn at(url: String, schema: Option<String>) -> Self {
+        Self {
+            url: DatabaseUrl(url),
+            schema: schema.unwrap_or_else(self::schema),
+            connections: connections(),
+            timeout_seconds: timeout_seconds(),
+            hnsw_from: 0,
+        }
+    }
+
+    /// Refuses what cannot work; `on_command_line` says where the URL stands.
+    #[cfg(not(feature = "pgvector"))]
+    pub fn check(&self, _on_command_line: bool) -> anyhow::Result<()> {
+        Err(not_built_in())
+    }
+
+    /// Refuses what cannot work; `on_command_line` says where the URL stands.
+    #[cfg(feature = "pgvector")]
+    pub fn check(&self, on_command_line: bool) -> anyhow::Result<()> {
+        use perennial_connect::Address;
+
+        let address = match on_command_line {
+            true => Address::without_password(&self.url.0),
+            false => Address::new(&self.url.0),
+        };
+        if let Err(error) = address {
+            let problem = match on_command_line {
+                // Its message names the ways of another command.
+                true if Address::new(&self.url.0).is_ok() => {
+                    "a password on the command line can be read by every user of this machine in the list of processes; pass it by PGPASSWORD, \
+                     or the whole URL by PERENNIAL_STORE or the configuration file, and change that password"
+                        .to_owned()
+                }
+                _ => error.to_string(),
+            };
+            return Err(usage(format!("store.url: {problem}")));
+        }
+        let seconds = self.timeout_seconds;
+        if !(seconds.is_finite() && (1.0..=86_400.0).contains(&seconds)) {
+            return Err(usage("store.timeout_seconds: must be 1 to 86400"));
+        }
+        Ok(())
+    }
+
+    #[cfg(not(feature = "pgvector"))]
+    pub fn open(&self, _read_only: bool, _folder: &Path) -> anyhow::Result<Arc<dyn ServedStore>> {
+        Err(not_built_in())
+    }
+
+    /// Opens the gallery. Its folder holds what is not in the database: policy, accepted pairs, probes.
+    #[cfg(feature = "pgvector")]
+    pub fn open(&self, read_only: bool, folder: &Path) -> anyhow::Result<Arc<dyn ServedStore>> {
+        use perennial_connect::{Address, PostgresStore, StoreOptions};
+        use perennial_gallery::{EmbeddedGallery, GalleryError};
+
+        if EmbeddedGallery::exists(folder) {
+            tracing::warn!(
+                folder = %folder.display(),
+                "this folder holds a gallery as well, which is not served; `perennial gallery snapshot` and `perennial gallery restore --store` bring \
+                 its items into the database"
+            );
+        }
+        if !read_only {
+            fs_err::create_dir_all(folder)?;
+        }
+        let mut options = StoreOptions::default();
+        options.schema.clone_from(&self.schema);
+        options.connections = self.connections;
+        options.timeout = std::time::Duration::from_secs_f64(self.timeout_seconds);
+        options.read_only = read_only;
+        options.hnsw_from = self.hnsw_from;
+        let address = Address::new(&self.url.0).map_err(|error| usage(error.to_string()))?;
+        let address = address.or_password(std::env::var("PGPASSWORD").ok());
+        let store = PostgresStore::open(&address, &options).map_err(|error| match error {
+            GalleryError::InvalidConfig { .. } => usage(error.to_string()),
+            error => error.into(),
+        })?;
+        tracing::info!(
+            database = store.server(),
+            schema = self.schema,
+            "the gallery lies in a database"
+        );
+        Ok(Arc::new(store))
+    }
+}
