@@ -27,6 +27,8 @@ mod load;
 mod logs;
 mod malformed;
 mod measures;
+#[cfg(all(feature = "pgvector", feature = "qdrant"))]
+mod migrate;
 mod models;
 #[cfg(feature = "onnx")]
 mod onnx;
