@@ -6,8 +6,9 @@ use serde::Serialize;
 
 use super::dispatch::dispatch;
 use crate::address::Address;
-use crate::engine::{Access, Migration, Showing, Shown, Standing, required, shown};
+use crate::engine::{Access, Copying, Migration, Showing, Shown, Standing, required, shown};
 use crate::error::ConnectError;
+use crate::observer::Silent;
 use crate::qualified_name::QualifiedName;
 
 /// A switch of a view.
@@ -51,7 +52,7 @@ pub fn switch(address: &Address, request: &SwitchRequest) -> Result<SwitchReport
     dispatch!(address, switch_in(request))
 }
 
-async fn switch_in<E: Showing>(
+async fn switch_in<E: Copying + Showing>(
     address: &E::Address,
     request: &SwitchRequest,
 ) -> Result<SwitchReport, ConnectError> {
@@ -63,7 +64,7 @@ async fn switch_in<E: Showing>(
     result
 }
 
-async fn locked<E: Showing>(
+async fn locked<E: Copying + Showing>(
     engine: &mut E,
     request: &SwitchRequest,
 ) -> Result<SwitchReport, ConnectError> {
@@ -73,6 +74,10 @@ async fn locked<E: Showing>(
     let view = view(engine, &migration, request).await?;
     let mut standing = None;
     if request.to_new {
+        if E::WRITES_FOLLOW {
+            // No row hides a copy that is shown by itself.
+            engine.remove_gone(&migration, &Silent).await?;
+        }
         let now = engine.standing(&migration).await?;
         if now.pending() > request.allow_pending {
             return Err(ConnectError::Refused(format!(
@@ -90,6 +95,7 @@ async fn locked<E: Showing>(
     engine.show(&migration, &view, to, timeout).await?;
     let late = match standing {
         Some(before) if E::WRITES_FOLLOW => {
+            engine.remove_gone(&migration, &Silent).await?;
             let after = engine.standing(&migration).await?;
             Some(after.pending().saturating_sub(before.pending()))
         }

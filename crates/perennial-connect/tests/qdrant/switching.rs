@@ -75,7 +75,11 @@ fn points_without_a_copy_stop_a_switch() {
         allow_pending: 4,
         ..to(&cluster, true)
     };
+    // What was deleted since the run is not shown again.
+    cluster.delete(&cluster.name, &[json!(2)]);
     switch(&address, &allowed).unwrap();
+    let shown = cluster.points(&format!("{}_live", cluster.name));
+    assert!(!shown.contains_key("2") && shown.contains_key("3"));
     switch(&address, &to(&cluster, false)).unwrap();
 }
 
