@@ -128,8 +128,8 @@ fn main() {
     };
     let request = RunRequest {
         table: "rate_items".parse().unwrap(),
-        key: "id".to_owned(),
-        vector: "embedding".to_owned(),
+        key: Some("id".to_owned()),
+        vector: Some("embedding".to_owned()),
         name: "new".to_owned(),
         source: Source::Mapped {
             bridge: &bridge,

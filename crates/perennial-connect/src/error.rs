@@ -1,5 +1,6 @@
 //! What can go wrong with a database that others own.
 
+#[cfg(feature = "pgvector")]
 use std::error::Error;
 use std::io;
 
@@ -7,6 +8,7 @@ use perennial_bridge::BridgeError;
 use perennial_formats::{FormatError, VectorSetError};
 use perennial_upgrade::MappedRefused;
 use thiserror::Error as ThisError;
+#[cfg(feature = "pgvector")]
 use tokio_postgres::error::SqlState;
 
 /// An operation on a database that failed. No message holds a password.
@@ -30,7 +32,7 @@ pub enum ConnectError {
     Server {
         /// Its message, with detail and hint.
         message: String,
-        /// The five characters of SQLSTATE.
+        /// The five characters of SQLSTATE, or the three of a status of HTTP.
         code: String,
     },
     /// The server cannot be reached, or the connection broke.
@@ -72,12 +74,16 @@ impl ConnectError {
                     .iter()
                     .any(|class| code.starts_with(class))
                     || ["40001", "40P01", "55P03"].contains(&code.as_str())
+                    // Of HTTP: every trouble of the server's own, a timeout, and too many requests.
+                    || code.len() == 3 && code.starts_with('5')
+                    || ["408", "429"].contains(&code.as_str())
             }
             _ => false,
         }
     }
 }
 
+#[cfg(feature = "pgvector")]
 impl From<tokio_postgres::Error> for ConnectError {
     fn from(error: tokio_postgres::Error) -> Self {
         if let Some(answer) = error.as_db_error() {
@@ -123,6 +129,7 @@ impl From<tokio_postgres::Error> for ConnectError {
 }
 
 /// What to do about the errors that every user meets.
+#[cfg(feature = "pgvector")]
 fn remedy(code: &SqlState) -> Option<&'static str> {
     if *code == SqlState::INSUFFICIENT_PRIVILEGE {
         return Some(

@@ -41,7 +41,7 @@ use self::pool::Pool;
 use self::session::Bound;
 use self::spaces::Spaces;
 use self::writing::Writing;
-use crate::postgres::Address;
+use crate::address::Address;
 
 /// A gallery in a database. Several processes may have it open at once, for reading and for writing.
 ///
@@ -66,6 +66,11 @@ impl PostgresStore {
     /// read; [`GalleryError::Format`] for tables of another version of this program; [`GalleryError::InvalidConfig`] for options that cannot work.
     pub fn open(address: &Address, options: &StoreOptions) -> Result<Self, GalleryError> {
         options.check()?;
+        let Some(address) = address.postgres() else {
+            return Err(GalleryError::InvalidConfig {
+                problem: "a gallery lies in PostgreSQL or in a folder, not in Qdrant; write postgres://HOST/DATABASE".to_owned(),
+            });
+        };
         let connector = Connector::prepare(address, options)?;
         let indexes = options.hnsw_from > 0 && !options.read_only;
         let indexes = indexes.then(|| IndexKeeper::start(connector.clone(), options.hnsw_from));

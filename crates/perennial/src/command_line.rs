@@ -57,10 +57,10 @@ pub enum Command {
     Certify(Box<commands::certify::Arguments>),
     /// Measure every way to handle an encoder upgrade on your own data, and say which one pays
     Advise(Box<commands::advise::Arguments>),
-    /// Move an index in PostgreSQL to a new encoder, beside the old vectors
+    /// Move an index in PostgreSQL or Qdrant to a new encoder, beside the old vectors
     #[cfg_attr(
-        not(feature = "pgvector"),
-        doc = "(this build knows no databases; build with --features pgvector)"
+        not(any(feature = "pgvector", feature = "qdrant")),
+        doc = "(this build knows no databases; build with --features pgvector or qdrant)"
     )]
     Migrate {
         #[command(subcommand)]

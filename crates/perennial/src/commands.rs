@@ -14,7 +14,10 @@ pub mod fit_head;
 pub mod gallery;
 pub mod man;
 pub mod metrics;
-#[cfg_attr(not(feature = "pgvector"), path = "commands/migrate/no_pgvector.rs")]
+#[cfg_attr(
+    not(any(feature = "pgvector", feature = "qdrant")),
+    path = "commands/migrate/no_database.rs"
+)]
 pub mod migrate;
 pub mod models;
 pub mod pretrain;

@@ -191,7 +191,9 @@ impl DatabaseSettings {
         options.read_only = read_only;
         options.hnsw_from = self.hnsw_from;
         let address = Address::new(&self.url.0).map_err(|error| usage(error.to_string()))?;
-        let address = address.or_password(std::env::var("PGPASSWORD").ok());
+        let address = address
+            .with_secret(|name| std::env::var(name).ok())
+            .map_err(|error| usage(error.to_string()))?;
         let store = PostgresStore::open(&address, &options).map_err(|error| match error {
             GalleryError::InvalidConfig { .. } => usage(error.to_string()),
             error => error.into(),

@@ -167,9 +167,16 @@ fn serve_gets_an_encoder_and_no_training() {
 }
 
 #[test]
-fn connectors_know_no_models_and_no_http() {
+fn connectors_know_no_models_and_no_service() {
     let below = below("perennial-connect");
-    for name in ["hyper", "axum", "ureq", "perennial-train"] {
+    // A database that speaks HTTP is asked by a client, with a feature of its own.
+    for name in [
+        "hyper",
+        "axum",
+        "ureq",
+        "perennial-serve",
+        "perennial-train",
+    ] {
         assert!(!below.contains(name), "{name}");
     }
     assert!(

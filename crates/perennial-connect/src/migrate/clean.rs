@@ -2,23 +2,22 @@
 
 use serde::Serialize;
 
-use super::id::shown;
-use super::opened::open;
-use super::session::lock;
-use super::state::forget;
+use super::dispatch::dispatch;
+use crate::address::Address;
+use crate::engine::{Access, Showing, required, shown};
 use crate::error::ConnectError;
-use crate::postgres::{Address, QualifiedName, connect, wait};
+use crate::qualified_name::QualifiedName;
 
 /// What was removed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CleanReport {
-    /// The table of the copies.
+    /// Where the copies were.
     pub dropped: String,
     /// The view, which stays and shows the old vectors.
     pub view: Option<String>,
 }
 
-/// Removes a migration. The migrated table stays as it is, and a view stays, showing the old vectors.
+/// Removes a migration. What was migrated stays as it is, and a view or alias stays, showing the old vectors.
 ///
 /// # Errors
 /// [`ConnectError::Refused`] while a view shows the new vectors.
@@ -27,27 +26,37 @@ pub fn clean(
     table: &QualifiedName,
     name: &str,
 ) -> Result<CleanReport, ConnectError> {
-    wait(async {
-        let mut client = connect(address).await?;
-        let (found, _) = open(&client, table, name).await?;
-        lock(&client, &found, name).await?;
-        // Whoever held the lock before may have switched the view.
-        let (found, migration) = open(&client, table, name).await?;
-        if let Some((view, true)) = &migration.view {
-            return Err(ConnectError::Refused(format!(
-                "view {view} shows the vectors of {}; take it back first with `migrate rollback`",
-                shown(table, name)
-            )));
-        }
-        let transaction = client.transaction().await?;
-        transaction
-            .batch_execute(&format!("DROP TABLE {}", migration.copies.sql()))
-            .await?;
-        forget(&transaction, &found.schema, &found.name, name).await?;
-        transaction.commit().await?;
-        Ok(CleanReport {
-            dropped: migration.copies.to_string(),
-            view: migration.view.map(|(view, _)| view.to_string()),
-        })
+    dispatch!(address, clean_in(table, name))
+}
+
+async fn clean_in<E: Showing>(
+    address: &E::Address,
+    table: &QualifiedName,
+    name: &str,
+) -> Result<CleanReport, ConnectError> {
+    let (mut engine, _) = E::open_migration(address, table, name, Access::Write).await?;
+    engine.lock(name).await?;
+    let result = locked(&mut engine, table, name).await;
+    engine.release().await;
+    result
+}
+
+async fn locked<E: Showing>(
+    engine: &mut E,
+    table: &QualifiedName,
+    name: &str,
+) -> Result<CleanReport, ConnectError> {
+    // Whoever held the lock before may have switched the view.
+    let migration = required(engine.find(name).await?, table, name)?;
+    if let Some((view, true)) = &migration.view {
+        return Err(ConnectError::Refused(format!(
+            "{view} shows the vectors of {}; take it back first with `migrate rollback`",
+            shown(table, name)
+        )));
+    }
+    engine.remove(&migration).await?;
+    Ok(CleanReport {
+        dropped: migration.copies.to_string(),
+        view: migration.view.map(|(view, _)| view.to_string()),
     })
 }

@@ -2,14 +2,13 @@
 
 use perennial_bridge::Bridge;
 
-use super::batch::Batch;
+use crate::engine::Batch;
 use crate::error::ConnectError;
-use crate::postgres::RawValue;
 
 /// A batch after the bridge.
 #[derive(Debug)]
-pub(super) struct Mapped {
-    pub(super) batch: Batch,
+pub(super) struct Mapped<K, S> {
+    pub(super) batch: Batch<K, S>,
     /// `[batch.keys, bridge.to().dim]`, unit rows.
     pub(super) vectors: Vec<f32>,
 }
@@ -18,7 +17,10 @@ pub(super) struct Mapped {
 ///
 /// # Errors
 /// A bridge that does not take vectors of this dimension.
-pub(super) fn map(bridge: &Bridge, mut batch: Batch) -> Result<Mapped, ConnectError> {
+pub(super) fn map<K, S>(
+    bridge: &Bridge,
+    mut batch: Batch<K, S>,
+) -> Result<Mapped<K, S>, ConnectError> {
     let mut vectors = Vec::new();
     match bridge.apply(&batch.vectors, &mut vectors) {
         Ok(()) => {}
@@ -31,13 +33,13 @@ pub(super) fn map(bridge: &Bridge, mut batch: Batch) -> Result<Mapped, ConnectEr
     Ok(Mapped { batch, vectors })
 }
 
-fn one_by_one(bridge: &Bridge, batch: &mut Batch) -> Vec<f32> {
+fn one_by_one<K, S>(bridge: &Bridge, batch: &mut Batch<K, S>) -> Vec<f32> {
     let dim = bridge.from().dim;
     let (keys, sources) = (
         std::mem::take(&mut batch.keys),
         std::mem::take(&mut batch.sources),
     );
-    let rows: Vec<(RawValue, u32)> = keys.into_iter().zip(sources).collect();
+    let rows: Vec<(K, S)> = keys.into_iter().zip(sources).collect();
     let old = std::mem::take(&mut batch.vectors);
     let mut vectors = Vec::new();
     let mut one = Vec::new();
@@ -70,14 +72,14 @@ mod tests {
         let [from, to] = spaces;
         let bridge = fit(&pairs, &Recipe::Orthogonal, from, to).unwrap();
         let batch = || Batch {
-            keys: (0..3).map(|key| RawValue(vec![key])).collect(),
+            keys: vec![0, 1, 2],
             sources: vec![5, 6, 7],
             vectors: vec![1.0, 2.0, 0.0, 0.0, -1.0, 0.5],
             ..Batch::default()
         };
         let mapped = map(&bridge, batch()).unwrap();
         assert_eq!(mapped.batch.sources, [5, 7]);
-        assert_eq!(mapped.batch.without, [RawValue(vec![1])]);
+        assert_eq!(mapped.batch.without, [1]);
         assert_eq!(mapped.batch.skipped.direction, 1);
         let mut alone = Vec::new();
         bridge.apply(&[-1.0, 0.5], &mut alone).unwrap();

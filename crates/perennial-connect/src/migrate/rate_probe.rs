@@ -4,12 +4,10 @@ use std::time::Instant;
 
 use perennial_bridge::Bridge;
 use serde::Serialize;
-use tokio_postgres::Client;
 
-use super::batch::{RowReader, Which, batch_rows};
 use super::mapping::map;
+use crate::engine::{Copying, Looking, Probe, Which, batch_rows};
 use crate::error::ConnectError;
-use crate::postgres::{CopyRows, RawValue, VectorTable, quote};
 
 /// Rows that are measured with.
 const ROWS: usize = 8192;
@@ -23,7 +21,7 @@ pub struct MeasuredRates {
     pub read: f64,
     /// Mapping; nothing without a bridge.
     pub map: Option<f64>,
-    /// Writing new vectors into a temporary table, which is not logged; nothing where the role may make none.
+    /// Writing new vectors into a temporary table, which is not logged; nothing where there are none, or the role may make none.
     pub write: Option<f64>,
 }
 
@@ -37,27 +35,26 @@ impl MeasuredRates {
 }
 
 /// Reads, maps and writes some rows. Nothing stays.
-pub(super) async fn measure(
-    client: &mut Client,
-    table: &VectorTable,
+pub(super) async fn measure<E: Copying + Looking>(
+    engine: &mut E,
     dim: usize,
     bridge: Option<&Bridge>,
     new_dim: usize,
 ) -> Result<Option<MeasuredRates>, ConnectError> {
     let rows = batch_rows(dim.max(new_dim), None);
-    let reader = RowReader::new(client, table, Which::All, "", dim, rows).await?;
-    let mut last: Option<RawValue> = None;
+    let mut reader = engine.reader(None, Which::All, dim, rows).await?;
+    let mut place = None;
     let (mut read, mut mapping) = (0.0, 0.0);
     let mut count = 0;
-    let mut encoded = CopyRows::new(table.kind);
-    let mut pieces = Vec::new();
+    let mut probes = Vec::new();
     while count < ROWS {
         let begun = Instant::now();
-        let Some(batch) = reader.next(client, last.as_ref()).await? else {
+        let Some(batch) = engine.read(&mut reader, place.as_ref()).await? else {
             break;
         };
         read += begun.elapsed().as_secs_f64();
-        last = batch.last.clone();
+        place = batch.place.clone();
+        let last = batch.last;
         let begun = Instant::now();
         let (batch, vectors) = match bridge {
             Some(bridge) => {
@@ -71,61 +68,24 @@ pub(super) async fn measure(
         };
         mapping += begun.elapsed().as_secs_f64();
         count += batch.keys.len();
-        for ((key, &source), vector) in batch
-            .keys
-            .iter()
-            .zip(&batch.sources)
-            .zip(vectors.chunks_exact(new_dim))
-        {
-            encoded.push(key, source, vector)?;
-            pieces.extend(encoded.full());
-        }
-        if batch.keys.is_empty() {
+        let none = batch.keys.is_empty();
+        probes.push(Probe {
+            keys: batch.keys,
+            sources: batch.sources,
+            vectors,
+        });
+        if none || last {
             break;
         }
     }
     if count == 0 {
         return Ok(None);
     }
-    pieces.push(encoded.finish());
     let rate = |seconds: f64| count as f64 / seconds.max(1e-6);
     Ok(Some(MeasuredRates {
         rows: count as u64,
         read: rate(read),
         map: bridge.map(|_| rate(mapping)),
-        write: write(client, table, new_dim, pieces).await.ok().map(rate),
+        write: engine.probe(probes, new_dim).await?.map(rate),
     }))
-}
-
-/// Seconds that writing takes.
-async fn write(
-    client: &mut Client,
-    table: &VectorTable,
-    new_dim: usize,
-    pieces: Vec<bytes::Bytes>,
-) -> Result<f64, ConnectError> {
-    use futures_util::SinkExt;
-
-    let (key, vector) = (quote(&table.key), quote(&table.vector));
-    let transaction = client.transaction().await?;
-    transaction
-        .batch_execute(&format!(
-            "CREATE TEMPORARY TABLE perennial_probe ON COMMIT DROP AS SELECT t.{key}, t.xmin AS perennial_source, NULL::{} AS {vector} \
-             FROM {} t WITH NO DATA; ALTER TABLE perennial_probe ADD PRIMARY KEY ({key})",
-            table.vector_type(new_dim),
-            table.sql()
-        ))
-        .await?;
-    let begun = Instant::now();
-    let sink = transaction
-        .copy_in("COPY pg_temp.perennial_probe FROM STDIN (FORMAT binary)")
-        .await?;
-    let mut sink = std::pin::pin!(sink);
-    for piece in pieces {
-        sink.as_mut().feed(piece).await?;
-    }
-    sink.finish().await?;
-    let seconds = begun.elapsed().as_secs_f64();
-    transaction.rollback().await?;
-    Ok(seconds)
 }

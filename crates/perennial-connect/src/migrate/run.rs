@@ -4,19 +4,19 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use super::batch::Skipped;
-use super::copy_index;
-use super::pace::Pace;
-use super::pass::{Passes, remove_gone};
+use super::dispatch::dispatch;
+use super::pass::Passes;
 use super::run_file::run_file;
 use super::run_mapped::run_mapped;
 use super::run_request::{Done, RunRequest, Source};
-use super::session::{Session, lock};
-use super::standing::Standing;
-use super::state::{Migration, Origin};
+use crate::address::Address;
+use crate::engine::{
+    Access, Copying, Migration, Origin, Pace, Showing, Skipped, Standing, Target, batch_rows,
+    required,
+};
 use crate::error::ConnectError;
 use crate::observer::Observer;
-use crate::postgres::{Address, Target, VectorTable, check_identifier, wait};
+use crate::qualified_name::check_identifier;
 
 /// How long a run tries to reach a server that is gone, counted from the last batch.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -26,7 +26,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// What a run did, and how the copies stand after it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RunReport {
-    /// The table of the copies.
+    /// Where the copies are.
     pub copies: String,
     /// Dimensions of a copy.
     pub dim: usize,
@@ -52,7 +52,7 @@ pub struct RunReport {
 
 /// Writes new embeddings beside the old ones. Run again, it continues, and afterwards catches up with what was written since.
 ///
-/// The migrated table is only read. A server that goes away is tried again for five minutes.
+/// What is migrated is only read. A server that goes away is tried again for five minutes.
 ///
 /// # Errors
 /// [`ConnectError`]: what is written by then stays, and the next run continues there.
@@ -62,88 +62,102 @@ pub fn run(
     observer: &mut dyn Observer,
 ) -> Result<RunReport, ConnectError> {
     check_identifier("the name of the migration", &request.name)?;
-    let pace = Pace::new(request.rate)?;
-    wait(async {
-        let mut done = Done::default();
-        let mut trouble: Option<(Instant, u64)> = None;
-        let mut pause = Duration::from_millis(500);
-        loop {
-            let error = match attempt(address, request, observer, &mut done).await {
-                Err(error) if error.may_pass() => error,
-                result => return result,
-            };
-            match trouble {
-                Some((since, written)) if written == done.written => {
-                    if since.elapsed() > PATIENCE {
-                        return Err(error);
-                    }
-                    pause = (pause * 2).min(LONGEST_PAUSE);
-                }
-                // An address that was never reached is likely to be wrong.
-                None if !done.reached => return Err(error),
-                // The first trouble, or the first after more was written.
-                _ => {
-                    trouble = Some((Instant::now(), done.written));
-                    pause = Duration::from_millis(500);
-                }
-            }
-            observer.note(&format!(
-                "{error}; trying again in {:.1} s",
-                pause.as_secs_f64()
-            ));
-            pace.rest(pause, observer).await?;
-        }
-    })
+    dispatch!(address, run_in(request, observer))
 }
 
-async fn attempt(
-    address: &Address,
+async fn run_in<E: Copying + Showing>(
+    address: &E::Address,
+    request: &RunRequest<'_>,
+    observer: &mut dyn Observer,
+) -> Result<RunReport, ConnectError> {
+    let pace = Pace::new(request.rate)?;
+    let mut done = Done::default();
+    let mut trouble: Option<(Instant, u64)> = None;
+    let mut pause = Duration::from_millis(500);
+    loop {
+        let error = match attempt::<E>(address, request, observer, &mut done).await {
+            Err(error) if error.may_pass() => error,
+            result => return result,
+        };
+        match trouble {
+            Some((since, written)) if written == done.written => {
+                if since.elapsed() > PATIENCE {
+                    return Err(error);
+                }
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+            // An address that was never reached is likely to be wrong.
+            None if !done.reached => return Err(error),
+            // The first trouble, or the first after more was written.
+            _ => {
+                trouble = Some((Instant::now(), done.written));
+                pause = Duration::from_millis(500);
+            }
+        }
+        observer.note(&format!(
+            "{error}; trying again in {:.1} s",
+            pause.as_secs_f64()
+        ));
+        pace.rest(pause, observer).await?;
+    }
+}
+
+async fn attempt<E: Copying + Showing>(
+    address: &E::Address,
     request: &RunRequest<'_>,
     observer: &mut dyn Observer,
     done: &mut Done,
 ) -> Result<RunReport, ConnectError> {
-    let mut session = Session::open(address).await?;
     let target = Target {
         table: &request.table,
-        key: &request.key,
-        vector: &request.vector,
+        key: request.key.as_deref(),
+        vector: request.vector.as_deref(),
+        rate: request.rate,
     };
-    let table = VectorTable::find(&session.reader, target).await?;
+    let mut engine = E::open(address, &target, Access::Write).await?;
     done.reached = true;
-    lock(&session.writer, &table, &request.name).await?;
-    let migration = begun(&mut session, &table, request).await?;
+    engine.lock(&request.name).await?;
+    let result = locked(&mut engine, request, observer, done).await;
+    engine.release().await;
+    result
+}
+
+async fn locked<E: Copying + Showing>(
+    engine: &mut E,
+    request: &RunRequest<'_>,
+    observer: &mut dyn Observer,
+    done: &mut Done,
+) -> Result<RunReport, ConnectError> {
+    let migration = begun(engine, request).await?;
+    if let Some((view, true)) = &migration.view
+        && E::WRITES_FOLLOW
+    {
+        return Err(ConnectError::Refused(format!(
+            "{view} shows the new vectors, and programs write there since: a copy of the old ones would bring back what they deleted; \
+             take it back with `migrate rollback` before a further run"
+        )));
+    }
     match &request.source {
         Source::Mapped { bridge, .. } => {
             let passes = Passes {
-                table: &table,
                 migration: &migration,
                 bridge,
                 rate: request.rate,
             };
-            run_mapped(&mut session, &passes, observer, done).await?;
+            run_mapped(engine, &passes, observer, done).await?;
         }
         Source::File(path) => {
-            run_file(
-                &mut session,
-                &table,
-                &migration,
-                path,
-                request.rate,
-                observer,
-                done,
-            )
-            .await?;
-            done.removed += remove_gone(&session, &table, &migration, observer).await?;
+            run_file(engine, &migration, path, request.rate, observer, done).await?;
+            done.removed += engine.remove_gone(&migration, observer).await?;
+            let rows = batch_rows(migration.dim, request.rate);
+            done.removed += engine.carry_over(&migration, rows, observer).await?;
         }
     }
     let index_seconds = match request.index {
-        true => copy_index::build(&mut session.writer, &table, &migration, observer).await?,
+        true => engine.index(&migration, observer).await?,
         false => None,
     };
-    session
-        .writer
-        .batch_execute(&format!("ANALYZE {}", migration.copies.sql()))
-        .await?;
+    engine.finish(&migration).await?;
     Ok(RunReport {
         copies: migration.copies.to_string(),
         dim: migration.dim,
@@ -155,25 +169,24 @@ async fn attempt(
         seconds: done.seconds,
         rows_per_second: done.written as f64 / done.seconds.max(1e-9),
         index_seconds,
-        standing: Standing::of(&session.reader, &table, &migration).await?,
+        standing: engine.standing(&migration).await?,
     })
 }
 
 /// The migration as the database has it, made if it is new.
-async fn begun(
-    session: &mut Session,
-    table: &VectorTable,
+async fn begun<E: Copying>(
+    engine: &mut E,
     request: &RunRequest<'_>,
-) -> Result<Migration, ConnectError> {
+) -> Result<Migration<E::Key>, ConnectError> {
     let (origin, dim) = match &request.source {
         Source::Mapped { bridge, permission } => {
-            if let Some(dim) = table.dim
+            if let Some(dim) = engine.dim()
                 && dim != bridge.from().dim
             {
                 return Err(ConnectError::Usage(format!(
-                    "the bridge takes vectors of {} dimensions, and column {} of {} holds {dim}; mapped copies need a bridge from the old space to the new one",
+                    "the bridge takes vectors of {} dimensions, and vector {:?} of {} holds {dim}; mapped copies need a bridge from the old space to the new one",
                     bridge.from().dim,
-                    request.vector,
+                    engine.vector(),
                     request.table
                 )));
             }
@@ -185,34 +198,35 @@ async fn begun(
         }
         Source::File(path) => (Origin::Files, perennial_formats::open(path)?.header().dim),
     };
-    let find = Migration::find(&session.writer, &table.schema, &table.name, &request.name);
-    if let Some(found) = find.await? {
-        return same(found, &origin, request);
+    if let Some(found) = engine.find(&request.name).await? {
+        return same(engine, found, &origin, request);
     }
-    Migration::begin(&mut session.writer, table, &request.name, dim, &origin).await?;
-    let find = Migration::find(&session.writer, &table.schema, &table.name, &request.name);
-    find.await?.ok_or_else(|| {
-        ConnectError::State(format!(
-            "migration {} of {} is gone; somebody cleaned it while it ran",
-            request.name, request.table
-        ))
-    })
+    engine.begin(&request.name, dim, &origin).await?;
+    required(
+        engine.find(&request.name).await?,
+        &request.table,
+        &request.name,
+    )
 }
 
 /// Refuses to continue a migration with something else.
-fn same(
-    found: Migration,
+fn same<E: Copying>(
+    engine: &E,
+    found: Migration<E::Key>,
     origin: &Origin,
     request: &RunRequest<'_>,
-) -> Result<Migration, ConnectError> {
+) -> Result<Migration<E::Key>, ConnectError> {
     let other = |what: &str| {
         Err(ConnectError::State(format!(
             "migration {} of {} was begun with {what}; choose another --name, or remove it with `migrate clean`",
             found.name, request.table
         )))
     };
-    if (&found.key, &found.vector) != (&request.key, &request.vector) {
-        return other(&format!("key {} and vectors {}", found.key, found.vector));
+    if (&*found.key, &*found.vector) != (engine.key(), engine.vector()) {
+        return other(&match &*found.key {
+            "" => format!("vector {:?}", found.vector),
+            key => format!("key {key} and vectors {}", found.vector),
+        });
     }
     match (&found.origin, origin) {
         (Origin::Files, Origin::Files) => Ok(found),

@@ -1,6 +1,5 @@
 //! New embeddings from a file of re-embedded items, by id, in the order of the file.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::time::Instant;
 
@@ -8,71 +7,16 @@ use fs_err::File;
 use perennial_core::ItemId;
 use perennial_core::checksum::sha256_of;
 use perennial_formats::VectorSet;
-use tokio_postgres::{Client, Statement};
 
-use super::batch::batch_rows;
-use super::pace::Pace;
 use super::run_request::Done;
-use super::session::{Session, within};
-use super::state::{Migration, Progress};
-use super::write::{Copies, CopyWriter};
+use crate::engine::{Copies, Copying, Migration, Pace, Progress, batch_rows};
 use crate::error::ConnectError;
 use crate::observer::Observer;
-use crate::postgres::{Raw, RawValue, VectorTable, quote, transaction_id};
-
-/// The rows of a table that a batch's ids name.
-struct Lookup(Statement);
-
-impl Lookup {
-    async fn new(client: &Client, table: &VectorTable) -> Result<Self, ConnectError> {
-        let key = quote(&table.key);
-        let query = format!(
-            "SELECT u.place, t.{key}, t.xmin FROM unnest($1::text[]) WITH ORDINALITY AS u(id, place) \
-             JOIN {} t ON t.{key} = u.id::{}",
-            table.sql(),
-            table.key_type
-        );
-        Ok(Self(client.prepare(&query).await?))
-    }
-
-    /// Rows of the set with their key and the transaction that wrote it. Of several rows with one id, only the last.
-    async fn find(
-        &self,
-        client: &Client,
-        ids: &[ItemId],
-    ) -> Result<Vec<(usize, RawValue, u32)>, ConnectError> {
-        let ids: Vec<String> = ids
-            .iter()
-            .map(|id| match id {
-                ItemId::Number(number) => number.to_string(),
-                ItemId::Text(text) => text.clone(),
-            })
-            .collect();
-        let mut found: HashMap<RawValue, (usize, u32)> = HashMap::new();
-        for row in client.query(&self.0, &[&ids]).await? {
-            let place: i64 = row.try_get(0)?;
-            let place = (place - 1) as usize;
-            let key = RawValue(row.try_get::<_, Raw<'_>>(1)?.0.to_vec());
-            let source = transaction_id(row.try_get::<_, Raw<'_>>(2)?)?;
-            let last = found.entry(key).or_insert((place, source));
-            if place >= last.0 {
-                *last = (place, source);
-            }
-        }
-        let mut found: Vec<(usize, RawValue, u32)> = found
-            .into_iter()
-            .map(|(key, (place, source))| (place, key, source))
-            .collect();
-        found.sort_unstable_by_key(|&(place, ..)| place);
-        Ok(found)
-    }
-}
 
 /// Copies the rows of a file. A file that was read before continues where it stopped; any other starts at its first row.
-pub(super) async fn run_file(
-    session: &mut Session,
-    table: &VectorTable,
-    migration: &Migration,
+pub(super) async fn run_file<E: Copying>(
+    engine: &mut E,
+    migration: &Migration<E::Key>,
     path: &Path,
     rate: Option<f64>,
     observer: &mut dyn Observer,
@@ -103,12 +47,8 @@ pub(super) async fn run_file(
             place += skipped.len() as u64;
         }
     }
-    let Session {
-        reader: client,
-        writer,
-    } = session;
-    let lookup = Lookup::new(client, table).await?;
-    let mut sink = CopyWriter::new(table, migration, migration.file.is_none());
+    let lookup = engine.lookup(migration).await?;
+    let mut writer = engine.writer(migration, migration.file.is_none());
     let mut pace = Pace::new(rate)?;
     let begun = Instant::now();
     let seconds = done.seconds;
@@ -119,19 +59,19 @@ pub(super) async fn run_file(
                 path.display()
             )));
         };
-        let found = within(lookup.find(client, ids)).await?;
+        let found = engine.look_up(&lookup, ids).await?;
         done.unknown += (set.len().saturating_sub(distinct(&set, found.len()))) as u64;
         let mut keys = Vec::with_capacity(found.len());
         let mut sources = Vec::with_capacity(found.len());
         let mut vectors = Vec::with_capacity(found.len() * set.dim());
-        for (place, key, source) in found {
-            let vector = set.row(place);
+        for found in found {
+            let vector = set.row(found.place);
             if vector.iter().all(|&value| value == 0.0) {
                 done.skipped.direction += 1;
                 continue;
             }
-            keys.push(key);
-            sources.push(source);
+            keys.push(found.key);
+            sources.push(found.source);
             vectors.extend_from_slice(vector);
         }
         place += set.len() as u64;
@@ -145,7 +85,7 @@ pub(super) async fn run_file(
             vectors: &vectors,
             without: &[],
         };
-        within(sink.write(writer, &copies, &progress)).await?;
+        engine.write(&mut writer, &copies, &progress).await?;
         done.written += keys.len() as u64;
         done.seconds = seconds + begun.elapsed().as_secs_f64();
         observer.rows(place, header.rows);

@@ -1,8 +1,8 @@
 //! Copies that a bridge maps: every row once, then those that came or changed meanwhile.
 
-use super::pass::{Passes, remove_gone};
+use super::pass::Passes;
 use super::run_request::Done;
-use super::session::Session;
+use crate::engine::Copying;
 use crate::error::ConnectError;
 use crate::observer::Observer;
 
@@ -10,19 +10,19 @@ use crate::observer::Observer;
 const LATE_PASSES: usize = 3;
 
 /// Copies what there is to copy.
-pub(super) async fn run_mapped(
-    session: &mut Session,
-    passes: &Passes<'_>,
+pub(super) async fn run_mapped<E: Copying>(
+    engine: &mut E,
+    passes: &Passes<'_, E::Key>,
     observer: &mut dyn Observer,
     done: &mut Done,
 ) -> Result<(), ConnectError> {
     if !passes.migration.first_pass_done {
-        passes.first(session, observer, done).await?;
+        passes.first(engine, observer, done).await?;
     }
     for _ in 0..LATE_PASSES {
-        let removed = remove_gone(session, passes.table, passes.migration, observer).await?;
+        let removed = engine.remove_gone(passes.migration, observer).await?;
         done.removed += removed;
-        let late = passes.late(session, observer, done).await?;
+        let late = passes.late(engine, observer, done).await?;
         if removed + late == 0 {
             break;
         }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use perennial_bridge::Bridge;
 use perennial_upgrade::MappedPermission;
 
-use super::batch::Skipped;
-use crate::postgres::QualifiedName;
+use crate::engine::Skipped;
+use crate::qualified_name::QualifiedName;
 
 /// Where new embeddings come from.
 #[derive(Debug, Clone)]
@@ -25,19 +25,19 @@ pub enum Source<'a> {
 /// A run of a migration.
 #[derive(Debug, Clone)]
 pub struct RunRequest<'a> {
-    /// The table that is migrated.
+    /// The table or collection that is migrated.
     pub table: QualifiedName,
-    /// Its key: NOT NULL, with a unique index of its own.
-    pub key: String,
-    /// Its column of vectors.
-    pub vector: String,
+    /// The column of its key, NOT NULL with a unique index of its own: `id` without one. Points of Qdrant have their id.
+    pub key: Option<String>,
+    /// Its column of vectors, `embedding` without one; in Qdrant the name of the vector, the only one there is without one.
+    pub vector: Option<String>,
     /// The name of the migration.
     pub name: String,
     /// Where new embeddings come from.
     pub source: Source<'a>,
     /// The most rows per second.
     pub rate: Option<f64>,
-    /// Whether an index like that of the old vectors is built in the end.
+    /// Whether an index like that of the old vectors is built in the end; Qdrant builds its own, and is waited for.
     pub index: bool,
 }
 

@@ -4,24 +4,18 @@ use perennial_bridge::Bridge;
 use perennial_formats::VectorSet;
 use serde::Serialize;
 
-use super::copy_index::copies_of;
-use super::opened::open;
-use super::recall::{given, recall, sampled};
-use super::standing::Standing;
-use super::state::{Migration, Origin};
+use super::dispatch::dispatch;
+use super::recall::recall;
+use crate::address::Address;
+use crate::engine::{Access, Looking, Migration, Origin, Showing, Standing};
 use crate::error::ConnectError;
 use crate::observer::Observer;
-use crate::postgres::{
-    Address, QualifiedName, Raw, VectorTable, connect, quote, read_vector, wait,
-};
-
-/// The largest difference of a value that rounding explains, for 32 and for 16 bits.
-const ROUNDING: [f32; 2] = [1e-4, 1e-3];
+use crate::qualified_name::QualifiedName;
 
 /// A verification.
 #[derive(Debug, Clone)]
 pub struct VerifyRequest<'a> {
-    /// The migrated table.
+    /// The migrated table or collection.
     pub table: QualifiedName,
     /// The migration.
     pub name: String,
@@ -69,55 +63,62 @@ pub fn verify(
     request: &VerifyRequest<'_>,
     observer: &mut dyn Observer,
 ) -> Result<VerifyReport, ConnectError> {
-    wait(async {
-        let mut client = connect(address).await?;
-        client
-            .batch_execute("SET default_transaction_read_only = on")
-            .await?;
-        let (table, migration) = open(&client, &request.table, &request.name).await?;
-        let mut report = VerifyReport {
-            standing: Standing::of(&client, &table, &migration).await?,
-            compared: 0,
-            different: 0,
-            largest_difference: 0.0,
-            recall: None,
-            searches: 0,
-            problems: Vec::new(),
+    dispatch!(address, verify_in(request, observer))
+}
+
+async fn verify_in<E: Looking + Showing>(
+    address: &E::Address,
+    request: &VerifyRequest<'_>,
+    observer: &mut dyn Observer,
+) -> Result<VerifyReport, ConnectError> {
+    let (mut engine, migration) =
+        E::open_migration(address, &request.table, &request.name, Access::Read).await?;
+    let mut report = VerifyReport {
+        standing: engine.standing(&migration).await?,
+        compared: 0,
+        different: 0,
+        largest_difference: 0.0,
+        recall: None,
+        searches: 0,
+        problems: Vec::new(),
+    };
+    if let Some(bridge) = request.bridge {
+        compare(&mut engine, &migration, bridge, request, &mut report).await?;
+    }
+    if observer.stopped() {
+        return Err(ConnectError::Interrupted);
+    }
+    if let Some(search) = engine.search(&migration).await? {
+        let queries = match request.queries {
+            Some(set) if set.dim() != migration.dim => {
+                return Err(ConnectError::Usage(format!(
+                    "the queries have {} dimensions, and the new vectors {}",
+                    set.dim(),
+                    migration.dim
+                )));
+            }
+            Some(set) => {
+                let rows = set.vectors().chunks_exact(set.dim());
+                rows.map(<[f32]>::to_vec).collect()
+            }
+            None => {
+                engine
+                    .sample(&search, request.searches, request.seed)
+                    .await?
+            }
         };
-        if let Some(bridge) = request.bridge {
-            compare(&client, &table, &migration, bridge, request, &mut report).await?;
-        }
-        if observer.stopped() {
-            return Err(ConnectError::Interrupted);
-        }
-        let copies = copies_of(&client, &migration).await?;
-        let index = copies.indexes.first();
-        if let Some(operator) = index.and_then(|index| index.operator()) {
-            let queries = match request.queries {
-                Some(set) if set.dim() != migration.dim => {
-                    return Err(ConnectError::Usage(format!(
-                        "the queries have {} dimensions, and the new vectors {}",
-                        set.dim(),
-                        migration.dim
-                    )));
-                }
-                Some(set) => given(copies.kind, set)?,
-                None => sampled(&client, &copies, request.searches, request.seed).await?,
-            };
-            report.searches = queries.len() as u64;
-            let k = i64::from(request.k.max(1));
-            report.recall = Some(recall(&mut client, &copies, operator, &queries, k).await?);
-        }
-        report.problems = problems(&report, request);
-        Ok(report)
-    })
+        report.searches = queries.len() as u64;
+        let k = request.k.max(1);
+        report.recall = Some(recall(&mut engine, &search, &queries, k).await?);
+    }
+    report.problems = problems(&report, request, E::RECALL_REMEDY);
+    Ok(report)
 }
 
 /// Maps a sample of old vectors again and compares.
-async fn compare(
-    client: &tokio_postgres::Client,
-    table: &VectorTable,
-    migration: &Migration,
+async fn compare<E: Looking>(
+    engine: &mut E,
+    migration: &Migration<E::Key>,
     bridge: &Bridge,
     request: &VerifyRequest<'_>,
     report: &mut VerifyReport,
@@ -136,30 +137,19 @@ async fn compare(
             ));
         }
     }
-    let (key, vector) = (quote(&table.key), quote(&table.vector));
-    let query = format!(
-        "SELECT t.{vector}, s.{vector} FROM {rows} t JOIN {copies} s ON s.{key} = t.{key} WHERE s.perennial_source = t.xmin AND s.{key} IN \
-         (SELECT {key} FROM {copies} ORDER BY hashtextextended({key}::text, $1), {key} LIMIT $2)",
-        rows = table.sql(),
-        copies = migration.copies.sql()
-    );
-    let most = request.sample.min(1 << 20) as i64;
-    let allowed = match table.kind.value_bytes() {
-        4 => ROUNDING[0],
-        _ => ROUNDING[1],
-    };
-    let (mut old, mut stored, mut mapped) = (Vec::new(), Vec::new(), Vec::new());
-    for row in client.query(&query, &[&request.seed, &most]).await? {
-        old.clear();
-        stored.clear();
-        let dim = read_vector(table.kind, row.try_get::<_, Raw<'_>>(0)?.0, &mut old)?;
-        read_vector(table.kind, row.try_get::<_, Raw<'_>>(1)?.0, &mut stored)?;
+    let allowed = engine.rounding();
+    let mut mapped = Vec::new();
+    for pair in engine
+        .pairs(migration, request.sample, request.seed)
+        .await?
+    {
         report.compared += 1;
-        if dim != bridge.from().dim || bridge.apply(&old, &mut mapped).is_err() {
+        let right = pair.old.len() == bridge.from().dim && pair.copy.len() == bridge.to().dim;
+        if !right || bridge.apply(&pair.old, &mut mapped).is_err() {
             report.different += 1;
             continue;
         }
-        let differences = stored.iter().zip(&mapped).map(|(a, b)| (a - b).abs());
+        let differences = pair.copy.iter().zip(&mapped).map(|(a, b)| (a - b).abs());
         let largest = differences.fold(0.0, f32::max);
         report.largest_difference = report.largest_difference.max(largest);
         report.different += u64::from(largest > allowed);
@@ -167,7 +157,7 @@ async fn compare(
     Ok(())
 }
 
-fn problems(report: &VerifyReport, request: &VerifyRequest<'_>) -> Vec<String> {
+fn problems(report: &VerifyReport, request: &VerifyRequest<'_>, remedy: &str) -> Vec<String> {
     let standing = &report.standing;
     let mut problems = Vec::new();
     if standing.missing > 0 {
@@ -198,7 +188,7 @@ fn problems(report: &VerifyReport, request: &VerifyRequest<'_>) -> Vec<String> {
         && recall < request.min_recall
     {
         problems.push(format!(
-            "the index finds {recall:.4} of the nearest {}, less than {}; raise hnsw.ef_search or ivfflat.probes, or build it with higher settings",
+            "the index finds {recall:.4} of the nearest {}, less than {}; {remedy}",
             request.k, request.min_recall
         ));
     }

@@ -18,17 +18,17 @@ const NETWORK_TIMEOUT: Duration = Duration::from_secs(60);
 ///
 /// Neither [`Debug`] nor [`Display`](fmt::Display) shows the user or the password.
 #[derive(Clone)]
-pub struct Address {
+pub(crate) struct PostgresAddress {
     config: Config,
     shown: String,
 }
 
-impl Address {
+impl PostgresAddress {
     /// Reads a URL that may hold a password, as it stands in a file or in the environment.
     ///
     /// # Errors
     /// [`ConnectError::Usage`], which does not repeat the text.
-    pub fn new(url: &str) -> Result<Self, ConnectError> {
+    pub(crate) fn new(url: &str) -> Result<Self, ConnectError> {
         let problem = || {
             ConnectError::Usage(
                 "the database's URL cannot be read; write postgres://USER@HOST:PORT/DATABASE, with special characters of a password \
@@ -70,7 +70,7 @@ impl Address {
     ///
     /// # Errors
     /// Those of [`new`](Self::new), and a URL with a password.
-    pub fn without_password(url: &str) -> Result<Self, ConnectError> {
+    pub(crate) fn without_password(url: &str) -> Result<Self, ConnectError> {
         let address = Self::new(url)?;
         if address.config.get_password().is_some() {
             return Err(ConnectError::Usage(
@@ -83,7 +83,7 @@ impl Address {
     }
 
     /// Takes a password for an address that has none.
-    pub fn or_password(mut self, password: Option<String>) -> Self {
+    pub(crate) fn or_password(mut self, password: Option<String>) -> Self {
         if let Some(password) = password
             && self.config.get_password().is_none()
         {
@@ -117,13 +117,13 @@ fn is_of_host(character: char) -> bool {
     character.is_ascii_alphanumeric() || "._-:%".contains(character)
 }
 
-impl fmt::Display for Address {
+impl fmt::Display for PostgresAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.shown)
     }
 }
 
-impl fmt::Debug for Address {
+impl fmt::Debug for PostgresAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Address({})", self.shown)
     }
@@ -138,10 +138,11 @@ mod tests {
     #[test]
     fn the_password_is_never_shown() {
         let address =
-            Address::new("postgres://ann:s3cret@db.example:6000/shop?sslmode=require").unwrap();
+            PostgresAddress::new("postgres://ann:s3cret@db.example:6000/shop?sslmode=require")
+                .unwrap();
         assert_eq!(address.to_string(), "db.example:6000/shop");
         assert!(!format!("{address:?}").contains("s3cret"));
-        let strict = Address::new("postgres://ann@db/shop?sslmode=verify-full").unwrap();
+        let strict = PostgresAddress::new("postgres://ann@db/shop?sslmode=verify-full").unwrap();
         assert_eq!(strict.config().get_ssl_mode(), SslMode::Require);
         for url in [
             "postgres://ann:s3c@ret@db.example/shop",
@@ -152,20 +153,20 @@ mod tests {
             "postgres://",
             "",
         ] {
-            let error = Address::new(url).unwrap_err().to_string();
+            let error = PostgresAddress::new(url).unwrap_err().to_string();
             assert!(!error.contains("s3c") && !error.contains("ret@"), "{error}");
         }
     }
 
     #[test]
     fn arguments_hold_no_password() {
-        let error = Address::without_password("postgres://ann:s3cret@db/shop").unwrap_err();
+        let error = PostgresAddress::without_password("postgres://ann:s3cret@db/shop").unwrap_err();
         assert!(error.to_string().contains("PGPASSWORD"), "{error}");
         assert!(!error.to_string().contains("s3cret"), "{error}");
-        let address = Address::without_password("postgres://ann@db/shop").unwrap();
+        let address = PostgresAddress::without_password("postgres://ann@db/shop").unwrap();
         let address = address.or_password(Some("s3cret".to_owned()));
         assert_eq!(address.config().get_password(), Some(&b"s3cret"[..]));
-        let kept = Address::new("postgres://ann:own@db/shop").unwrap();
+        let kept = PostgresAddress::new("postgres://ann:own@db/shop").unwrap();
         let kept = kept.or_password(Some("other".to_owned()));
         assert_eq!(kept.config().get_password(), Some(&b"own"[..]));
     }

@@ -1,27 +1,15 @@
-//! Connections, and the runtime that drives them.
-
-use std::future::Future;
+//! Connections.
 
 use tokio_postgres::{CancelToken, Client};
 
-use super::address::Address;
+use super::address::PostgresAddress;
 use crate::error::ConnectError;
 
 /// What every session sets: waiting for locks has an end, since whoever waits for a lock holds up others.
 const SESSION: &str = "SET client_min_messages = warning; SET lock_timeout = '30s'";
 
-/// Runs an operation to its end, on this thread.
-pub(crate) fn wait<T>(
-    operation: impl Future<Output = Result<T, ConnectError>>,
-) -> Result<T, ConnectError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(operation)
-}
-
 /// Connects. The connection ends when the client is dropped.
-pub(crate) async fn connect(address: &Address) -> Result<Client, ConnectError> {
+pub(crate) async fn connect(address: &PostgresAddress) -> Result<Client, ConnectError> {
     let named = |error: ConnectError| match error {
         ConnectError::Connection { problem, .. } => ConnectError::Connection {
             server: address.to_string(),

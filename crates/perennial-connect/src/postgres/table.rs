@@ -1,11 +1,11 @@
 //! A table with vectors, as the server's catalog describes it.
 
-use serde::Serialize;
 use tokio_postgres::Client;
 
-use super::identifier::{QualifiedName, quote};
+use super::identifier::quote;
 use super::vector_type::VectorType;
 use crate::error::ConnectError;
+use crate::qualified_name::QualifiedName;
 
 /// A column.
 #[derive(Debug, Clone)]
@@ -21,14 +21,13 @@ struct Column {
 }
 
 /// An approximate index of vectors.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone)]
 pub(crate) struct VectorIndex {
     pub(crate) name: String,
     /// `hnsw` or `ivfflat`.
     pub(crate) method: String,
     /// What it orders by, such as `vector_cosine_ops`.
     pub(crate) operators: String,
-    #[serde(skip)]
     pub(crate) operators_schema: String,
     /// Its settings, such as `m=16`.
     pub(crate) options: Vec<String>,
@@ -77,18 +76,14 @@ pub(crate) struct VectorTable {
     pub(crate) estimated_rows: Option<u64>,
 }
 
-/// What identifies a table with vectors.
-#[derive(Debug, Clone)]
-pub(crate) struct Target<'a> {
-    pub(crate) table: &'a QualifiedName,
-    pub(crate) key: &'a str,
-    pub(crate) vector: &'a str,
-}
-
 impl VectorTable {
     /// Looks a table up and checks that it can be read row by row.
-    pub(crate) async fn find(client: &Client, target: Target<'_>) -> Result<Self, ConnectError> {
-        let Target { table, key, vector } = target;
+    pub(crate) async fn find(
+        client: &Client,
+        table: &QualifiedName,
+        key: &str,
+        vector: &str,
+    ) -> Result<Self, ConnectError> {
         let state = |problem: String| ConnectError::State(problem);
         let found = client
             .query_opt(

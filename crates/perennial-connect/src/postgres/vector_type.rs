@@ -1,10 +1,7 @@
 //! The types of pgvector that vectors are read from and written to.
 
-use serde::Serialize;
-
 /// A type of pgvector whose vectors are stored in full.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum VectorType {
     /// 32 bits a value.
     Vector,

@@ -9,7 +9,7 @@ use super::failure::Failure;
 use super::options::StoreOptions;
 use super::schema;
 use super::session::Session;
-use crate::postgres::{Address, literal, quote};
+use crate::postgres::{PostgresAddress, literal, quote};
 
 /// What a session sets before it looks around.
 const BARE: &str = "SET statement_timeout = '60s'";
@@ -25,7 +25,7 @@ pub(super) struct Connector(Arc<Prepared>);
 
 #[derive(Debug)]
 struct Prepared {
-    address: Address,
+    address: PostgresAddress,
     server: String,
     setup: String,
     timeout: Duration,
@@ -37,7 +37,10 @@ impl Connector {
     ///
     /// # Errors
     /// Those of `PostgresStore::open`.
-    pub(super) fn prepare(address: &Address, options: &StoreOptions) -> Result<Self, GalleryError> {
+    pub(super) fn prepare(
+        address: &PostgresAddress,
+        options: &StoreOptions,
+    ) -> Result<Self, GalleryError> {
         let server = address.to_string();
         let looked = Session::open(address, BARE, options.timeout, HNSW)
             .map_err(Failure::from)

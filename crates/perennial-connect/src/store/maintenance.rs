@@ -71,8 +71,9 @@ impl Maintenance for PostgresStore {
 impl PostgresStore {
     /// As in the embedded engine: one for the spaces of a simplex, one for each other space.
     fn partitions(&self, spaces: &Spaces) -> Vec<PartitionStats> {
-        let mut parts: BTreeMap<(usize, Option<usize>, Option<i32>), Vec<&KnownSpace>> =
-            BTreeMap::new();
+        // Dimension, vertices, and for a space without a simplex its number.
+        type Part = (usize, Option<usize>, Option<i32>);
+        let mut parts: BTreeMap<Part, Vec<&KnownSpace>> = BTreeMap::new();
         for known in spaces.iter().filter(|known| known.items > 0) {
             let vertices = known.space.simplex.map(|simplex| simplex.vertices);
             let alone = vertices.is_none().then_some(known.number);

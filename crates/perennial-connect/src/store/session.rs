@@ -14,7 +14,7 @@ use tokio_postgres::{Client, Row, Statement};
 
 use super::failure::Failure;
 use crate::error::ConnectError;
-use crate::postgres::{Address, cancel, connect};
+use crate::postgres::{PostgresAddress, cancel, connect};
 
 /// Prepared statements that are kept. Their texts depend on the conditions of filters, of which there are few.
 const KEPT_STATEMENTS: usize = 200;
@@ -53,7 +53,7 @@ impl Session {
     /// # Errors
     /// Those of the connection and of the statements.
     pub(super) fn open(
-        address: &Address,
+        address: &PostgresAddress,
         setup: &str,
         usual: Duration,
         hnsw_settings: &'static str,

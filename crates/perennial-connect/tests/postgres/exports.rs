@@ -13,8 +13,8 @@ fn exported(database: &Database, rows: Rows, file: &str) -> (ExportReport, Vecto
     let path = folder.path().join(file);
     let request = ExportRequest {
         table: "items".parse().unwrap(),
-        key: "id".to_owned(),
-        vector: "embedding".to_owned(),
+        key: Some("id".to_owned()),
+        vector: Some("embedding".to_owned()),
         label: Some("title".to_owned()),
         space: None,
         rows,

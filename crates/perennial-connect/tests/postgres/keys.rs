@@ -71,8 +71,8 @@ fn names_are_quoted_wherever_they_go() {
         table: "\"My.Schema\".\"a\"\"b; DROP TABLE x; --\""
             .parse()
             .unwrap(),
-        key: "the \"key".to_owned(),
-        vector: "Vec'tor".to_owned(),
+        key: Some("the \"key".to_owned()),
+        vector: Some("Vec'tor".to_owned()),
         name: "n'ew\"".to_owned(),
         ..request()
     };

@@ -33,8 +33,8 @@ fn tables_that_cannot_be_migrated_are_refused() {
     ] {
         let request = RunRequest {
             table: table.parse().unwrap(),
-            key: key.to_owned(),
-            vector: vector.to_owned(),
+            key: Some(key.to_owned()),
+            vector: Some(vector.to_owned()),
             ..request()
         };
         let error = run_quietly(&database, &request).unwrap_err().to_string();
@@ -85,7 +85,7 @@ fn a_migration_is_not_continued_with_something_else() {
     run_quietly(&database, &request()).unwrap();
     database.run("ALTER TABLE items ADD other vector(8)");
     let changed = RunRequest {
-        vector: "other".to_owned(),
+        vector: Some("other".to_owned()),
         ..request()
     };
     let error = run_quietly(&database, &changed).unwrap_err().to_string();

@@ -41,8 +41,8 @@ pub fn mapped(old: &[f32]) -> Vec<f32> {
 pub fn request() -> RunRequest<'static> {
     RunRequest {
         table: "items".parse().unwrap(),
-        key: "id".to_owned(),
-        vector: "embedding".to_owned(),
+        key: Some("id".to_owned()),
+        vector: Some("embedding".to_owned()),
         name: "new".to_owned(),
         source: Source::Mapped {
             bridge: &BRIDGE,

@@ -72,8 +72,8 @@ fn a_plan_counts_and_writes_nothing() {
     database.run("UPDATE items SET embedding = NULL WHERE id = 1; CREATE INDEX ON items USING hnsw (embedding vector_cosine_ops)");
     let request = PlanRequest {
         table: "items".parse().unwrap(),
-        key: "id".to_owned(),
-        vector: "embedding".to_owned(),
+        key: Some("id".to_owned()),
+        vector: Some("embedding".to_owned()),
         new_dim: None,
         bridge: Some(&BRIDGE),
         permission: None,
@@ -91,7 +91,7 @@ fn a_plan_counts_and_writes_nothing() {
         "{:?}",
         report.warnings
     );
-    assert_eq!(report.indexes().count(), 1);
+    assert_eq!(report.indexes.len(), 1);
     let tables: i64 = database.one("SELECT count(*) FROM pg_tables WHERE schemaname NOT IN ('pg_catalog', 'information_schema')");
     assert_eq!(tables, 1);
 }

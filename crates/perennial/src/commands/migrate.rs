@@ -28,9 +28,9 @@ pub enum Action {
     Run(Box<run::Arguments>),
     /// Count copies, compute a sample again, and measure the recall of the new index
     Verify(Box<verify::Arguments>),
-    /// Make a view show the new vectors, in one transaction
+    /// Make a view, or an alias, show the new vectors, in one step
     Switch(switch::Arguments),
-    /// Make the view show the old vectors again
+    /// Make the view or alias show the old vectors again
     Rollback(switch::RollbackArguments),
     /// Remove the new embeddings and everything else of a migration
     Clean(clean::Arguments),

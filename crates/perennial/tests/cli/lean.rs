@@ -50,15 +50,15 @@ fn encoders_of_other_programs_that_are_not_built_in_are_wrong_usage() {
 }
 
 #[test]
-#[cfg(not(feature = "pgvector"))]
+#[cfg(not(any(feature = "pgvector", feature = "qdrant")))]
 fn databases_that_are_not_built_in_are_wrong_usage() {
     let bench = Bench::new();
     bench
         .run(&["migrate", "plan", "postgres://db/shop", "--table", "items"])
-        .assert_wrong_usage(&["--features pgvector"]);
+        .assert_wrong_usage(&["--features pgvector or qdrant"]);
     bench
         .run(&["serve", "--store", "postgres://db/shop"])
         .assert_wrong_usage(&["store.url", "--features pgvector"]);
     let help = bench.succeed(&["--help"]);
-    assert!(help.contains("--features pgvector"), "{help}");
+    assert!(help.contains("--features pgvector or qdrant"), "{help}");
 }

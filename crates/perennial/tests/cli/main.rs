@@ -33,6 +33,8 @@ mod load;
 mod logs;
 mod malformed;
 mod measures;
+#[cfg(all(feature = "pgvector", feature = "qdrant"))]
+mod migrate;
 #[cfg(feature = "pgvector")]
 mod migrations;
 mod models;

@@ -17,11 +17,11 @@ pub struct Arguments {
 
 pub fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<ExitStatus> {
     let Arguments { database, name } = arguments;
-    let report =
-        migrate::clean(&database.address()?, &database.table, &name.name).map_err(failed)?;
+    let (address, table) = database.index()?;
+    let report = migrate::clean(&address, &table, &name.name).map_err(failed)?;
     terminal.result(&report, |_| {
         let view = report.view.as_ref().map_or(String::new(), |view| {
-            format!("; view {view} stays and shows the old vectors")
+            format!("; {view} stays and shows the old vectors")
         });
         format!("{} is removed{view}\n", report.dropped)
     })?;

@@ -10,49 +10,43 @@ use crate::exit_status::usage;
 
 /// The environment variable with a URL; not clap's, which would show its value in the help.
 const URL_VARIABLE: &str = "PERENNIAL_DATABASE_URL";
-const PASSWORD_VARIABLE: &str = "PGPASSWORD";
 const MAX_URL_BYTES: u64 = 1 << 16;
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Database")]
 pub struct DatabaseArguments {
-    /// postgres://USER@HOST:PORT/DATABASE, with ?sslmode=require for TLS; the password comes from PGPASSWORD [default: PERENNIAL_DATABASE_URL,
-    /// which may hold the password]
+    /// postgres://USER@HOST:PORT/DATABASE, with ?sslmode=require for TLS; the password comes from PGPASSWORD. Or qdrant://HOST:PORT/COLLECTION,
+    /// qdrants:// for TLS; the API key comes from QDRANT_API_KEY [default: PERENNIAL_DATABASE_URL, which may hold the password]
     #[arg(value_name = "URL", conflicts_with = "url_file")]
     url: Option<String>,
     /// File with the URL, which may hold the password
     #[arg(long, value_name = "FILE")]
     url_file: Option<PathBuf>,
-    /// The table with the vectors, as TABLE or SCHEMA.TABLE
+    /// The table with the vectors, as TABLE or SCHEMA.TABLE; in Qdrant the URL names the collection
     #[arg(long, value_name = "TABLE", value_parser = table)]
-    pub table: QualifiedName,
+    table: Option<QualifiedName>,
 }
 
 /// The columns of a table that no migration knows yet.
 #[derive(Debug, clap::Args)]
 pub struct ColumnArguments {
-    /// Its key, NOT NULL with a unique index: a number, a uuid, a text or any other type
+    /// Its key, NOT NULL with a unique index: a number, a uuid, a text or any other type; points of Qdrant have none [default: id]
+    #[arg(long, value_name = "COLUMN", help_heading = "Database")]
+    pub id_column: Option<String>,
+    /// Its column of vectors, of type vector or halfvec [default: embedding]; in Qdrant the name of the vector [default: the only one]
     #[arg(
         long,
+        visible_alias = "vector",
         value_name = "COLUMN",
-        default_value = "id",
         help_heading = "Database"
     )]
-    pub id_column: String,
-    /// Its column of vectors, of type vector or halfvec
-    #[arg(
-        long,
-        value_name = "COLUMN",
-        default_value = "embedding",
-        help_heading = "Database"
-    )]
-    pub vector_column: String,
+    pub vector_column: Option<String>,
 }
 
 /// The name of a migration.
 #[derive(Debug, clap::Args)]
 pub struct NameArguments {
-    /// Name of the migration; its table is TABLE_NAME
+    /// Name of the migration; its table is TABLE_NAME, its collection COLLECTION_NAME
     #[arg(long, default_value = "new")]
     pub name: String,
 }
@@ -79,8 +73,8 @@ pub fn table(text: &str) -> Result<QualifiedName, String> {
 }
 
 impl DatabaseArguments {
-    /// Where the database is.
-    pub fn address(&self) -> anyhow::Result<Address> {
+    /// Where the index is: the database, and the table or collection.
+    pub fn index(&self) -> anyhow::Result<(Address, QualifiedName)> {
         let address = match (&self.url, &self.url_file) {
             (Some(url), _) => Address::without_password(url),
             (None, Some(path)) => {
@@ -96,7 +90,19 @@ impl DatabaseArguments {
                 }
             },
         };
-        let password = std::env::var(PASSWORD_VARIABLE).ok();
-        Ok(address.map_err(failed)?.or_password(password))
+        let address = address
+            .and_then(|address| address.with_secret(|name| std::env::var(name).ok()))
+            .map_err(failed)?;
+        let table = match (address.collection(), &self.table) {
+            (Some(_), Some(_)) => {
+                return Err(usage(
+                    "the URL names the collection already; leave --table out",
+                ));
+            }
+            (Some(collection), None) => collection,
+            (None, Some(table)) => table.clone(),
+            (None, None) => return Err(usage("which table holds the vectors? Pass --table")),
+        };
+        Ok((address, table))
     }
 }

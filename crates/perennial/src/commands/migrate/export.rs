@@ -20,7 +20,7 @@ pub struct Arguments {
     database: DatabaseArguments,
     #[command(flatten)]
     columns: ColumnArguments,
-    /// Column whose values become labels
+    /// Column, or field of the payload, whose values become labels
     #[arg(long, value_name = "COLUMN")]
     label_column: Option<String>,
     /// Only so many rows, chosen by the seed [default: all]
@@ -50,10 +50,10 @@ struct Answer<'a> {
 }
 
 pub fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<ExitStatus> {
-    let address = arguments.database.address()?;
+    let (address, table) = arguments.database.index()?;
     let (output, format) = prepare(&arguments.out)?;
     let request = ExportRequest {
-        table: arguments.database.table.clone(),
+        table,
         key: arguments.columns.id_column.clone(),
         vector: arguments.columns.vector_column.clone(),
         label: arguments.label_column.clone(),

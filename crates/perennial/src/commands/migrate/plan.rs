@@ -31,14 +31,14 @@ pub fn run(
     global: &GlobalArguments,
     terminal: &Terminal,
 ) -> anyhow::Result<ExitStatus> {
-    let address = arguments.database.address()?;
+    let (address, table) = arguments.database.index()?;
     let bridge = arguments.mapped.bridge(global)?;
     let permission = match &bridge {
         Some(bridge) => arguments.mapped.permission(bridge)?,
         None => None,
     };
     let request = PlanRequest {
-        table: arguments.database.table.clone(),
+        table,
         key: arguments.columns.id_column.clone(),
         vector: arguments.columns.vector_column.clone(),
         new_dim: arguments.dim,
@@ -53,12 +53,13 @@ pub fn run(
 
 fn text(report: &PlanReport) -> String {
     let mut text = format!(
-        "{}: {} rows, {} without a vector; {} with its indexes\n",
-        report.table,
-        report.rows,
-        report.without_vector,
-        size(report.table_bytes)
+        "{}: {} rows, {} without a vector",
+        report.table, report.rows, report.without_vector
     );
+    if let Some(bytes) = report.table_bytes {
+        let _ = write!(text, "; {} with its indexes", size(bytes));
+    }
+    text.push('\n');
     let dimensions: Vec<String> = report
         .dimensions
         .iter()
@@ -68,20 +69,21 @@ fn text(report: &PlanReport) -> String {
         let _ = writeln!(text, "  {name:<12}{value}");
     };
     line(
-        report.vector_type,
+        &report.vector_type,
         match dimensions.is_empty() {
             true => "none".to_owned(),
             false => format!("{} dimensions", dimensions.join(", ")),
         },
     );
-    for (name, method, operators, bytes) in report.indexes() {
-        line(
-            "index",
-            format!(
-                "{name} ({method}, {operators}), {}",
-                size(bytes.max(0) as u64)
-            ),
-        );
+    for index in &report.indexes {
+        let mut value = format!("{} ({}, {})", index.name, index.method, index.operators);
+        if let Some(bytes) = index.bytes {
+            let _ = write!(value, ", {}", size(bytes));
+        }
+        line("index", value);
+    }
+    if let Some(storage) = &report.storage {
+        line("storage", storage.clone());
     }
     line(
         "way",
@@ -90,13 +92,13 @@ fn text(report: &PlanReport) -> String {
     if let Some(basis) = &report.certified {
         line("certified", basis.clone());
     }
+    let index = match report.index_bytes {
+        Some(bytes) => format!(" and about {} of index", size(bytes)),
+        None => " a replica, beside payload and index".to_owned(),
+    };
     line(
         "disk",
-        format!(
-            "{} of vectors and about {} of index",
-            size(report.copies_bytes),
-            size(report.index_bytes)
-        ),
+        format!("{} of vectors{index}", size(report.copies_bytes)),
     );
     if let Some(rates) = &report.rates {
         let mut steps = vec![format!("read {:.0}", rates.read)];
@@ -110,13 +112,23 @@ fn text(report: &PlanReport) -> String {
     if let Some(seconds) = report.seconds {
         line(
             "time",
-            format!("about {} without the index", duration(seconds)),
+            format!("about {}{}", duration(seconds), without(report)),
         );
     }
     for warning in &report.warnings {
         let _ = writeln!(text, "warning: {warning}");
     }
     text
+}
+
+/// What the time does not have.
+fn without(report: &PlanReport) -> &'static str {
+    match report.rates {
+        Some(rates) if rates.write.is_none() => {
+            " of reading and mapping, without writing and the index"
+        }
+        _ => " without the index",
+    }
 }
 
 fn size(bytes: u64) -> String {

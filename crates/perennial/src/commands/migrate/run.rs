@@ -25,7 +25,7 @@ pub struct Arguments {
     name: NameArguments,
     #[command(flatten)]
     rate: RateArguments,
-    /// Build no index of the new vectors [default: one like that of the old vectors]
+    /// Build no index of the new vectors, or do not wait for Qdrant's [default: one like that of the old vectors]
     #[arg(long)]
     no_index: bool,
     /// File of vectors by id, embedded again by the new encoder; one of several, in any order
@@ -45,7 +45,7 @@ pub fn run(
     global: &GlobalArguments,
     terminal: &Terminal,
 ) -> anyhow::Result<ExitStatus> {
-    let address = arguments.database.address()?;
+    let (address, table) = arguments.database.index()?;
     let bridge = arguments.mapped.bridge(global)?;
     let permission = match &bridge {
         Some(bridge) => Some(arguments.mapped.permission(bridge)?.ok_or_else(|| {
@@ -69,7 +69,7 @@ pub fn run(
         _ => return Err(usage("pass --mapped BRIDGE or --side-by-side FILE")),
     };
     let request = RunRequest {
-        table: arguments.database.table.clone(),
+        table,
         key: arguments.columns.id_column.clone(),
         vector: arguments.columns.vector_column.clone(),
         name: arguments.name.name.clone(),
@@ -111,7 +111,7 @@ fn text(report: &RunReport) -> String {
     if report.unknown_ids > 0 {
         let _ = writeln!(
             text,
-            "left out: {} rows of the file whose id is not in the table",
+            "left out: {} rows of the file whose id is not in the database",
             report.unknown_ids
         );
     }

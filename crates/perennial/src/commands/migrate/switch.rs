@@ -1,5 +1,6 @@
 //! `perennial migrate switch` and `rollback`.
 
+use std::fmt::Write;
 use std::time::Duration;
 
 use perennial_connect::QualifiedName;
@@ -35,10 +36,10 @@ pub struct RollbackArguments {
 
 #[derive(Debug, clap::Args)]
 struct ViewArguments {
-    /// The view that applications read, made if it is not there [default: that of the last switch]
-    #[arg(long, value_name = "VIEW", value_parser = table)]
+    /// The view, or in Qdrant the alias, that applications read, made if it is not there [default: that of the last switch]
+    #[arg(long, value_name = "VIEW", visible_alias = "alias", value_parser = table)]
     view: Option<QualifiedName>,
-    /// Seconds to wait for sessions that read the view
+    /// Seconds to wait for sessions that read the view; an alias waits for nobody
     #[arg(long, value_name = "SECONDS", default_value_t = 5)]
     lock_timeout: u32,
 }
@@ -70,17 +71,26 @@ fn show(
     allow_pending: u64,
     terminal: &Terminal,
 ) -> anyhow::Result<ExitStatus> {
+    let (address, table) = database.index()?;
     let request = SwitchRequest {
-        table: database.table.clone(),
+        table,
         name: name.name.clone(),
         view: view.view.clone(),
         to_new,
         allow_pending,
         lock_timeout: Duration::from_secs(view.lock_timeout.max(1).into()),
     };
-    let report = migrate::switch(&database.address()?, &request).map_err(failed)?;
+    let report = migrate::switch(&address, &request).map_err(failed)?;
     terminal.result(&report, |_| {
-        format!("{} shows the {} vectors\n", report.view, report.shows)
+        let mut text = format!("{} shows the {} vectors\n", report.view, report.shows);
+        if let Some(late @ 1..) = report.late {
+            let _ = writeln!(
+                text,
+                "warning: {late} points were written to the old vectors while the alias moved, and lack an up-to-date copy: roll back, run and \
+                 switch again, at a quieter moment or with writes held back"
+            );
+        }
+        text
     })?;
     Ok(ExitStatus::Done)
 }

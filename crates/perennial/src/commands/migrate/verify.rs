@@ -49,7 +49,7 @@ pub fn run(
     global: &GlobalArguments,
     terminal: &Terminal,
 ) -> anyhow::Result<ExitStatus> {
-    let address = arguments.database.address()?;
+    let (address, table) = arguments.database.index()?;
     let bridge = arguments
         .mapped
         .as_deref()
@@ -57,7 +57,7 @@ pub fn run(
         .transpose()?;
     let queries = arguments.queries.as_deref().map(read).transpose()?;
     let request = VerifyRequest {
-        table: arguments.database.table.clone(),
+        table,
         name: arguments.name.name.clone(),
         bridge: bridge.as_ref(),
         queries: queries.as_ref(),

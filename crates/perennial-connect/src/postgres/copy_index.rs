@@ -4,10 +4,14 @@ use std::time::{Duration, Instant};
 
 use tokio_postgres::Client;
 
-use super::state::Migration;
+use super::connection::cancel;
+use super::identifier::{literal, quote};
+use super::table::{VectorIndex, VectorTable};
+use super::wire::RawValue;
+use crate::engine::Migration;
 use crate::error::ConnectError;
 use crate::observer::Observer;
-use crate::postgres::{Target, VectorIndex, VectorTable, cancel, check_identifier, literal, quote};
+use crate::qualified_name::check_identifier;
 
 /// How often a long build looks whether it shall stop.
 const ATTENTION: Duration = Duration::from_millis(200);
@@ -15,14 +19,9 @@ const ATTENTION: Duration = Duration::from_millis(200);
 /// The copies as a table with vectors.
 pub(super) async fn copies_of(
     client: &Client,
-    migration: &Migration,
+    migration: &Migration<RawValue>,
 ) -> Result<VectorTable, ConnectError> {
-    let target = Target {
-        table: &migration.copies,
-        key: &migration.key,
-        vector: &migration.vector,
-    };
-    VectorTable::find(client, target).await
+    VectorTable::find(client, &migration.copies, &migration.key, &migration.vector).await
 }
 
 /// Builds the index of the copies if the old vectors have one and the copies have none; returns the seconds that it took.
@@ -32,7 +31,7 @@ pub(super) async fn copies_of(
 pub(super) async fn build(
     client: &mut Client,
     table: &VectorTable,
-    migration: &Migration,
+    migration: &Migration<RawValue>,
     observer: &mut dyn Observer,
 ) -> Result<Option<f64>, ConnectError> {
     let Some(like) = table.indexes.first() else {
@@ -70,7 +69,7 @@ pub(super) async fn build(
     Ok(Some(begun.elapsed().as_secs_f64()))
 }
 
-fn statement(like: &VectorIndex, migration: &Migration) -> Result<String, ConnectError> {
+fn statement(like: &VectorIndex, migration: &Migration<RawValue>) -> Result<String, ConnectError> {
     let mut options = Vec::new();
     for option in &like.options {
         let (name, value) = option.split_once('=').unwrap_or((option, "true"));

@@ -1,32 +1,18 @@
-//! The two connections of a run: one reads the migrated table, one writes the copies.
+//! The lock of a migration, and the end of a wait.
 
 use std::future::Future;
 use std::time::Duration;
 
 use tokio_postgres::Client;
 
+use super::table::VectorTable;
 use crate::error::ConnectError;
-use crate::postgres::{Address, VectorTable, connect};
 
 /// How long a run waits for the lock of an earlier one, whose session may take a while to notice that its client is gone.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long one statement may take. A server that hangs without closing its connections is noticed by this alone.
 const STATEMENT: Duration = Duration::from_secs(900);
-
-pub(super) struct Session {
-    pub(super) reader: Client,
-    pub(super) writer: Client,
-}
-
-impl Session {
-    pub(super) async fn open(address: &Address) -> Result<Self, ConnectError> {
-        Ok(Self {
-            reader: connect(address).await?,
-            writer: connect(address).await?,
-        })
-    }
-}
 
 /// Takes the lock of a migration for the life of a connection.
 ///

@@ -17,7 +17,7 @@ pub fn run(action: &Action, _: &GlobalArguments, _: &Terminal) -> anyhow::Result
     let Action::Any(words) = action;
     let first = words.first().map(|word| word.to_string_lossy());
     Err(usage(format!(
-        "migrate {}: this build knows no databases; build with --features pgvector",
+        "migrate {}: this build knows no databases; build with --features pgvector or qdrant",
         first.unwrap_or_default()
     )))
 }

@@ -11,7 +11,7 @@ use crate::observer::Observer;
 const ATTENTION: Duration = Duration::from_millis(100);
 
 /// Keeps work below a rate. Time that was lost is not made up for: no burst follows a pause.
-pub(super) struct Pace {
+pub(crate) struct Pace {
     rate: Option<f64>,
     next: Instant,
 }
@@ -21,7 +21,7 @@ impl Pace {
     ///
     /// # Errors
     /// A rate that is not above 0.
-    pub(super) fn new(rate: Option<f64>) -> Result<Self, ConnectError> {
+    pub(crate) fn new(rate: Option<f64>) -> Result<Self, ConnectError> {
         if rate.is_some_and(|rate| !(rate.is_finite() && rate > 0.0)) {
             return Err(ConnectError::Usage(
                 "the rate must be above 0 rows per second".to_owned(),
@@ -37,7 +37,7 @@ impl Pace {
     ///
     /// # Errors
     /// [`ConnectError::Interrupted`] when the observer stops the work.
-    pub(super) async fn after(
+    pub(crate) async fn after(
         &mut self,
         rows: usize,
         observer: &dyn Observer,
@@ -55,7 +55,7 @@ impl Pace {
     ///
     /// # Errors
     /// Those of [`after`](Self::after).
-    pub(super) async fn rest(
+    pub(crate) async fn rest(
         &self,
         time: Duration,
         observer: &dyn Observer,

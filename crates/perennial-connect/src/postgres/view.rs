@@ -1,14 +1,10 @@
 //! The view that applications read: all columns of the migrated table, with the old vectors or the new ones.
 
-use super::state::Migration;
-use crate::postgres::{QualifiedName, VectorTable, quote};
-
-/// Which vectors a view shows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Shown {
-    Old,
-    New,
-}
+use super::identifier::quote;
+use super::table::VectorTable;
+use super::wire::RawValue;
+use crate::engine::{Migration, Shown};
+use crate::qualified_name::QualifiedName;
 
 /// The statement that makes a view show old or new vectors.
 ///
@@ -16,7 +12,7 @@ pub(super) enum Shown {
 /// dimension. Indexes are used all the same. A row without a copy is not in a view of new vectors, since it could not be found by them.
 pub(super) fn statement(
     table: &VectorTable,
-    migration: &Migration,
+    migration: &Migration<RawValue>,
     view: &QualifiedName,
     shown: Shown,
 ) -> String {

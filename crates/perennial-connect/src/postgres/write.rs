@@ -7,23 +7,15 @@ use futures_util::SinkExt;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Transaction};
 
-use super::state::{Migration, Progress, note};
+use super::identifier::quote;
+use super::state::note;
+use super::table::VectorTable;
+use super::wire::{CopyRows, KeyArray, RawValue};
+use crate::engine::{Copies, Migration, Progress};
 use crate::error::ConnectError;
-use crate::postgres::{CopyRows, KeyArray, RawValue, VectorTable, quote};
-
-/// Copies to write.
-pub(super) struct Copies<'a> {
-    pub(super) keys: &'a [RawValue],
-    /// The transactions that wrote the rows they are made from.
-    pub(super) sources: &'a [u32],
-    /// `[keys, dim]`
-    pub(super) vectors: &'a [f32],
-    /// Keys that must have no copy.
-    pub(super) without: &'a [RawValue],
-}
 
 /// Writes batches of one migration.
-pub(super) struct CopyWriter {
+pub(crate) struct CopyWriter {
     table: VectorTable,
     migration: String,
     dim: usize,
@@ -35,7 +27,7 @@ pub(super) struct CopyWriter {
 
 impl CopyWriter {
     /// `fresh`: no copies of the keys to come are there yet. The writer notices if that is wrong.
-    pub(super) fn new(table: &VectorTable, migration: &Migration, fresh: bool) -> Self {
+    pub(super) fn new(table: &VectorTable, migration: &Migration<RawValue>, fresh: bool) -> Self {
         Self {
             table: table.clone(),
             migration: migration.name.clone(),
@@ -54,8 +46,8 @@ impl CopyWriter {
     pub(super) async fn write(
         &mut self,
         client: &mut Client,
-        copies: &Copies<'_>,
-        progress: &Progress,
+        copies: &Copies<'_, RawValue, u32>,
+        progress: &Progress<RawValue>,
     ) -> Result<(), ConnectError> {
         if self.fresh {
             match self.attempt(client, copies, progress, true).await {
@@ -73,8 +65,8 @@ impl CopyWriter {
     async fn attempt(
         &self,
         client: &mut Client,
-        copies: &Copies<'_>,
-        progress: &Progress,
+        copies: &Copies<'_, RawValue, u32>,
+        progress: &Progress<RawValue>,
         fresh: bool,
     ) -> Result<(), ConnectError> {
         let key = quote(&self.table.key);
@@ -108,7 +100,7 @@ impl CopyWriter {
     async fn replace(
         &self,
         transaction: &Transaction<'_>,
-        copies: &Copies<'_>,
+        copies: &Copies<'_, RawValue, u32>,
     ) -> Result<(), ConnectError> {
         let (key, vector) = (quote(&self.table.key), quote(&self.table.vector));
         transaction
@@ -135,7 +127,7 @@ impl CopyWriter {
         &self,
         transaction: &Transaction<'_>,
         into: &str,
-        copies: &Copies<'_>,
+        copies: &Copies<'_, RawValue, u32>,
     ) -> Result<(), ConnectError> {
         let statement = format!("COPY {into} ({}) FROM STDIN (FORMAT binary)", self.columns);
         let sink = transaction.copy_in::<_, Bytes>(&statement).await?;

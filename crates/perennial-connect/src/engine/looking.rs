@@ -1,0 +1,164 @@
+//! Looking at an index: exports, counts, samples, searches.
+
+use std::collections::BTreeMap;
+
+use perennial_core::ItemId;
+use perennial_formats::Label;
+use serde::Serialize;
+
+use super::access::Engine;
+use super::migration::Migration;
+use crate::error::ConnectError;
+
+/// Which rows are exported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rows {
+    /// All with a vector.
+    All,
+    /// A sample without repetition. The same rows give the same sample of a seed, wherever they lie.
+    Sample {
+        /// How many.
+        count: u64,
+        /// The seed.
+        seed: i64,
+    },
+    /// Those without a copy of this migration, and those that were written since it was made: what is to be embedded again.
+    Pending(String),
+}
+
+/// A row for a file.
+#[derive(Debug)]
+pub(crate) struct Exported {
+    pub(crate) id: ItemId,
+    pub(crate) label: Option<Label>,
+    pub(crate) vector: Vec<f32>,
+}
+
+/// An approximate index of vectors.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct IndexFacts {
+    /// Its name.
+    pub name: String,
+    /// How it searches, such as `hnsw`.
+    pub method: String,
+    /// What it orders by, such as `vector_cosine_ops` or `Cosine`.
+    pub operators: String,
+    /// Its size, where the database says it.
+    pub bytes: Option<u64>,
+}
+
+/// What there is, for a plan.
+#[derive(Debug)]
+pub(crate) struct Survey {
+    /// The table or collection by its whole name.
+    pub(crate) name: String,
+    pub(crate) rows: u64,
+    pub(crate) with_vector: u64,
+    /// Numbers of vectors by dimension.
+    pub(crate) dimensions: BTreeMap<u64, u64>,
+    /// How values are stored, such as `halfvec` or `float32`.
+    pub(crate) vector_type: String,
+    /// Bytes of a stored value.
+    pub(crate) value_bytes: u64,
+    /// Bytes of a copy beside its vector and key.
+    pub(crate) row_overhead: u64,
+    pub(crate) indexes: Vec<IndexFacts>,
+    /// Bytes of everything, where the database says it.
+    pub(crate) bytes: Option<u64>,
+    /// Shards and replicas, where there are any.
+    pub(crate) storage: Option<String>,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// Copies that are written to see how fast that is.
+#[derive(Debug)]
+pub(crate) struct Probe<K, S> {
+    pub(crate) keys: Vec<K>,
+    pub(crate) sources: Vec<S>,
+    /// `[keys, dim]`
+    pub(crate) vectors: Vec<f32>,
+}
+
+/// A row's vector and its copy's.
+#[derive(Debug)]
+pub(crate) struct Pair {
+    pub(crate) old: Vec<f32>,
+    pub(crate) copy: Vec<f32>,
+}
+
+/// A session that looks.
+pub(crate) trait Looking: Engine {
+    /// An export as it goes on.
+    type Export;
+    /// What copies are searched by.
+    type Search;
+
+    /// What raises the recall of an index, for messages.
+    const RECALL_REMEDY: &'static str;
+
+    /// The dimension of the first vector.
+    ///
+    /// # Errors
+    /// [`ConnectError::State`] if there are no vectors.
+    async fn first_dim(&self) -> Result<usize, ConnectError>;
+
+    /// Begins an export of `rows` at a time. `label` is the column, or the key of the payload, that becomes the label; `migration` is that of
+    /// [`Rows::Pending`].
+    async fn export(
+        &mut self,
+        rows: &Rows,
+        migration: Option<&Migration<Self::Key>>,
+        label: Option<&str>,
+        at_once: usize,
+    ) -> Result<Self::Export, ConnectError>;
+
+    /// The next rows with a vector; nothing at the end.
+    async fn next_exported(
+        &mut self,
+        export: &mut Self::Export,
+    ) -> Result<Option<Vec<Exported>>, ConnectError>;
+
+    /// Counts and describes. `limit` vectors are looked at where their dimensions are not the same by rule.
+    async fn survey(&mut self, limit: u64) -> Result<Survey, ConnectError>;
+
+    /// Seconds of writing copies where nothing stays; nothing where that cannot be tried.
+    async fn probe(
+        &mut self,
+        probes: Vec<Probe<Self::Key, Self::Source>>,
+        dim: usize,
+    ) -> Result<Option<f64>, ConnectError>;
+
+    /// A seeded sample of copies that are up to date, with their rows' vectors.
+    async fn pairs(
+        &mut self,
+        migration: &Migration<Self::Key>,
+        count: u64,
+        seed: i64,
+    ) -> Result<Vec<Pair>, ConnectError>;
+
+    /// The largest difference of a value that rounding explains.
+    fn rounding(&self) -> f32;
+
+    /// What copies are searched by; nothing where all searches are exact.
+    async fn search(
+        &mut self,
+        migration: &Migration<Self::Key>,
+    ) -> Result<Option<Self::Search>, ConnectError>;
+
+    /// A seeded sample of copies' vectors.
+    async fn sample(
+        &mut self,
+        search: &Self::Search,
+        count: u64,
+        seed: i64,
+    ) -> Result<Vec<Vec<f32>>, ConnectError>;
+
+    /// Distances of the nearest copies, the smallest first: exact ones, or those that the index finds.
+    async fn distances(
+        &mut self,
+        search: &Self::Search,
+        query: &[f32],
+        k: u32,
+        exact: bool,
+    ) -> Result<Vec<f64>, ConnectError>;
+}

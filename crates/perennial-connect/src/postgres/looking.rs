@@ -1,0 +1,424 @@
+//! Looking at a table: rows for files, counts, samples and searches.
+
+use bytes::BytesMut;
+use futures_util::SinkExt;
+use perennial_core::ItemId;
+use perennial_formats::Label;
+use tokio_postgres::{Row, Statement};
+
+use super::copy_index::copies_of;
+use super::engine::Postgres;
+use super::identifier::quote;
+use super::session::within;
+use super::survey::survey;
+use super::table::VectorTable;
+use super::wire::{CopyRows, KeyArray, Raw, RawValue, put_vector, read_vector};
+use crate::engine::{Exported, Looking, Migration, Pair, Probe, Rows, Survey};
+use crate::error::ConnectError;
+
+/// The largest difference of a value that rounding explains, for 32 and for 16 bits.
+const ROUNDING: [f32; 2] = [1e-4, 1e-3];
+
+/// An export as it goes on.
+pub(crate) enum Export {
+    /// Rows in the order of their key.
+    InOrder {
+        first: Statement,
+        after: Statement,
+        at_once: usize,
+        last: Option<RawValue>,
+        over: bool,
+    },
+    /// Rows of a sample, whose keys are known.
+    Sample {
+        fetch: Statement,
+        keys: Vec<RawValue>,
+        at_once: usize,
+        done: usize,
+    },
+}
+
+/// Copies with an index.
+pub(crate) struct Search {
+    copies: VectorTable,
+    operator: &'static str,
+}
+
+impl Postgres {
+    /// The columns that an export reads, as SQL has them.
+    fn exported(&self, label: Option<&str>) -> Result<String, ConnectError> {
+        let table = &self.table;
+        if let Some(label) = label
+            && !table.columns.iter().any(|column| column == label)
+        {
+            return Err(ConnectError::State(format!(
+                "{}.{} has no column {label}; its columns are {}",
+                table.schema,
+                table.name,
+                table.columns.join(", ")
+            )));
+        }
+        let (key, vector) = (quote(&table.key), quote(&table.vector));
+        let label = label.map_or("NULL".to_owned(), |label| format!("t.{}", quote(label)));
+        Ok(format!("t.{key}, t.{key}::text, t.{vector}, {label}::text"))
+    }
+
+    async fn in_order(
+        &self,
+        columns: &str,
+        migration: Option<&Migration<RawValue>>,
+        at_once: usize,
+    ) -> Result<Export, ConnectError> {
+        let table = &self.table;
+        let (key, vector) = (quote(&table.key), quote(&table.vector));
+        let mut from = format!("{} t", table.sql());
+        let mut condition = format!("t.{vector} IS NOT NULL");
+        if let Some(migration) = migration {
+            from += &format!(
+                " LEFT JOIN {} s ON s.{key} = t.{key}",
+                migration.copies.sql()
+            );
+            condition += &format!(" AND (s.{key} IS NULL OR s.perennial_source <> t.xmin)");
+        }
+        let select = format!("SELECT {columns} FROM {from} WHERE {condition}");
+        let first = format!("{select} ORDER BY t.{key} LIMIT $1");
+        let after = format!("{select} AND t.{key} > $1 ORDER BY t.{key} LIMIT $2");
+        Ok(Export::InOrder {
+            first: self.reader.prepare(&first).await?,
+            after: self.reader.prepare(&after).await?,
+            at_once,
+            last: None,
+            over: false,
+        })
+    }
+
+    /// A seeded sample. The server orders keys by a hash, so that the sample depends on keys alone.
+    async fn sampled(
+        &self,
+        columns: &str,
+        (count, seed): (u64, i64),
+        at_once: usize,
+    ) -> Result<Export, ConnectError> {
+        let table = &self.table;
+        let (key, vector) = (quote(&table.key), quote(&table.vector));
+        let choose = format!(
+            "SELECT t.{key} FROM {} t WHERE t.{vector} IS NOT NULL ORDER BY hashtextextended(t.{key}::text, $1), t.{key} LIMIT $2",
+            table.sql()
+        );
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        let choose = async { Ok(self.reader.query(&choose, &[&seed, &count]).await?) };
+        let rows = within(choose).await?;
+        let keys: Result<Vec<RawValue>, ConnectError> = rows
+            .iter()
+            .map(|row| Ok(RawValue(row.try_get::<_, Raw<'_>>(0)?.0.to_vec())))
+            .collect();
+        let fetch = format!(
+            "SELECT {columns} FROM {} t WHERE t.{key} = ANY($1) AND t.{vector} IS NOT NULL ORDER BY t.{key}",
+            table.sql()
+        );
+        Ok(Export::Sample {
+            fetch: self.reader.prepare(&fetch).await?,
+            keys: keys?,
+            at_once,
+            done: 0,
+        })
+    }
+
+    fn row(&self, row: &Row) -> Result<Exported, ConnectError> {
+        let label: Option<String> = row.try_get(3)?;
+        let mut vector = Vec::new();
+        read_vector(
+            self.table.kind,
+            row.try_get::<_, Raw<'_>>(2)?.0,
+            &mut vector,
+        )?;
+        Ok(Exported {
+            id: item_id(row.try_get(1)?)?,
+            label: label.map(read_label).transpose()?,
+            vector,
+        })
+    }
+}
+
+impl Looking for Postgres {
+    type Export = Export;
+    type Search = Search;
+
+    const RECALL_REMEDY: &'static str =
+        "raise hnsw.ef_search or ivfflat.probes, or build it with higher settings";
+
+    async fn first_dim(&self) -> Result<usize, ConnectError> {
+        let table = &self.table;
+        let (key, vector) = (quote(&table.key), quote(&table.vector));
+        let query = format!(
+            "SELECT {}.vector_dims({vector}) FROM {} WHERE {vector} IS NOT NULL ORDER BY {key} LIMIT 1",
+            quote(&table.vector_schema),
+            table.sql()
+        );
+        let row = self.reader.query_opt(&query, &[]).await?.ok_or_else(|| {
+            ConnectError::State(format!("{}.{} holds no vectors", table.schema, table.name))
+        })?;
+        Ok(row.try_get::<_, i32>(0)?.max(0) as usize)
+    }
+
+    async fn export(
+        &mut self,
+        rows: &Rows,
+        migration: Option<&Migration<RawValue>>,
+        label: Option<&str>,
+        at_once: usize,
+    ) -> Result<Export, ConnectError> {
+        let columns = self.exported(label)?;
+        match *rows {
+            Rows::Sample { count, seed } => self.sampled(&columns, (count, seed), at_once).await,
+            Rows::All | Rows::Pending(_) => self.in_order(&columns, migration, at_once).await,
+        }
+    }
+
+    async fn next_exported(
+        &mut self,
+        export: &mut Export,
+    ) -> Result<Option<Vec<Exported>>, ConnectError> {
+        let rows = match export {
+            Export::InOrder { over: true, .. } => return Ok(None),
+            Export::InOrder {
+                first,
+                after,
+                at_once,
+                last,
+                over,
+            } => {
+                let most = *at_once as i64;
+                let read = async {
+                    Ok(match &*last {
+                        None => self.reader.query(first, &[&most]).await?,
+                        Some(key) => self.reader.query(after, &[key, &most]).await?,
+                    })
+                };
+                let rows = within(read).await?;
+                *last = match rows.last() {
+                    Some(row) => Some(RawValue(row.try_get::<_, Raw<'_>>(0)?.0.to_vec())),
+                    None => return Ok(None),
+                };
+                *over = rows.len() < *at_once;
+                rows
+            }
+            Export::Sample {
+                fetch,
+                keys,
+                at_once,
+                done,
+            } => {
+                let some = &keys[*done..keys.len().min(*done + *at_once)];
+                if some.is_empty() {
+                    return Ok(None);
+                }
+                let read = async { Ok(self.reader.query(&*fetch, &[&KeyArray(some)]).await?) };
+                let rows = within(read).await?;
+                *done += some.len();
+                rows
+            }
+        };
+        let rows: Result<Vec<Exported>, ConnectError> =
+            rows.iter().map(|row| self.row(row)).collect();
+        rows.map(Some)
+    }
+
+    async fn survey(&mut self, limit: u64) -> Result<Survey, ConnectError> {
+        survey(&self.reader, &self.table, limit).await
+    }
+
+    /// Into a temporary table, which is not logged.
+    async fn probe(
+        &mut self,
+        probes: Vec<Probe<RawValue, u32>>,
+        dim: usize,
+    ) -> Result<Option<f64>, ConnectError> {
+        let mut encoded = CopyRows::new(self.table.kind);
+        let mut pieces = Vec::new();
+        for probe in probes {
+            let vectors = probe.vectors.chunks_exact(dim);
+            for ((key, &source), vector) in probe.keys.iter().zip(&probe.sources).zip(vectors) {
+                encoded.push(key, source, vector)?;
+                pieces.extend(encoded.full());
+            }
+        }
+        pieces.push(encoded.finish());
+        // A role that may make no temporary tables is no error.
+        Ok(self.write_temporarily(dim, pieces).await.ok())
+    }
+
+    async fn pairs(
+        &mut self,
+        migration: &Migration<RawValue>,
+        count: u64,
+        seed: i64,
+    ) -> Result<Vec<Pair>, ConnectError> {
+        let table = &self.table;
+        let (key, vector) = (quote(&table.key), quote(&table.vector));
+        let query = format!(
+            "SELECT t.{vector}, s.{vector} FROM {rows} t JOIN {copies} s ON s.{key} = t.{key} WHERE s.perennial_source = t.xmin AND s.{key} IN \
+             (SELECT {key} FROM {copies} ORDER BY hashtextextended({key}::text, $1), {key} LIMIT $2)",
+            rows = table.sql(),
+            copies = migration.copies.sql()
+        );
+        let most = count.min(1 << 20) as i64;
+        let rows = self.reader.query(&query, &[&seed, &most]).await?;
+        rows.iter()
+            .map(|row| {
+                let (mut old, mut copy) = (Vec::new(), Vec::new());
+                read_vector(table.kind, row.try_get::<_, Raw<'_>>(0)?.0, &mut old)?;
+                read_vector(table.kind, row.try_get::<_, Raw<'_>>(1)?.0, &mut copy)?;
+                Ok(Pair { old, copy })
+            })
+            .collect()
+    }
+
+    fn rounding(&self) -> f32 {
+        match self.table.kind.value_bytes() {
+            4 => ROUNDING[0],
+            _ => ROUNDING[1],
+        }
+    }
+
+    async fn search(
+        &mut self,
+        migration: &Migration<RawValue>,
+    ) -> Result<Option<Search>, ConnectError> {
+        let copies = copies_of(&self.reader, migration).await?;
+        let operator = copies.indexes.first().and_then(|index| index.operator());
+        Ok(operator.map(|operator| Search { copies, operator }))
+    }
+
+    async fn sample(
+        &mut self,
+        search: &Search,
+        count: u64,
+        seed: i64,
+    ) -> Result<Vec<Vec<f32>>, ConnectError> {
+        let copies = &search.copies;
+        let (key, vector) = (quote(&copies.key), quote(&copies.vector));
+        let query = format!(
+            "SELECT s.{vector} FROM {table} s WHERE s.{key} IN (SELECT {key} FROM {table} ORDER BY hashtextextended({key}::text, $1), {key} LIMIT $2)",
+            table = copies.sql()
+        );
+        let rows = self.reader.query(&query, &[&seed, &(count as i64)]).await?;
+        rows.iter()
+            .map(|row| {
+                let mut one = Vec::new();
+                read_vector(copies.kind, row.try_get::<_, Raw<'_>>(0)?.0, &mut one)?;
+                Ok(one)
+            })
+            .collect()
+    }
+
+    /// With one way of scanning switched off.
+    async fn distances(
+        &mut self,
+        search: &Search,
+        query: &[f32],
+        k: u32,
+        exact: bool,
+    ) -> Result<Vec<f64>, ConnectError> {
+        let copies = &search.copies;
+        let distance = format!(
+            "{} {} $1",
+            quote(&copies.vector),
+            copies.operator_sql(search.operator)
+        );
+        let select = format!(
+            "SELECT ({distance})::float8 FROM {} ORDER BY {distance} LIMIT $2",
+            copies.sql()
+        );
+        let mut vector = BytesMut::new();
+        put_vector(copies.kind, query, &mut vector)?;
+        let off = match exact {
+            true => "enable_indexscan",
+            false => "enable_seqscan",
+        };
+        let transaction = self.reader.transaction().await?;
+        transaction
+            .batch_execute(&format!(
+                "SET LOCAL enable_indexscan = on; SET LOCAL enable_seqscan = on; SET LOCAL {off} = off"
+            ))
+            .await?;
+        let rows = transaction
+            .query(&select, &[&RawValue(vector.to_vec()), &i64::from(k)])
+            .await?;
+        transaction.rollback().await?;
+        rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+    }
+}
+
+impl Postgres {
+    /// Seconds that writing takes. Nothing stays.
+    async fn write_temporarily(
+        &mut self,
+        dim: usize,
+        pieces: Vec<bytes::Bytes>,
+    ) -> Result<f64, ConnectError> {
+        let table = &self.table;
+        let (key, vector) = (quote(&table.key), quote(&table.vector));
+        let transaction = self.reader.transaction().await?;
+        transaction
+            .batch_execute(&format!(
+                "CREATE TEMPORARY TABLE perennial_probe ON COMMIT DROP AS SELECT t.{key}, t.xmin AS perennial_source, NULL::{} AS {vector} \
+                 FROM {} t WITH NO DATA; ALTER TABLE perennial_probe ADD PRIMARY KEY ({key})",
+                table.vector_type(dim),
+                table.sql()
+            ))
+            .await?;
+        let begun = std::time::Instant::now();
+        let sink = transaction
+            .copy_in("COPY pg_temp.perennial_probe FROM STDIN (FORMAT binary)")
+            .await?;
+        let mut sink = std::pin::pin!(sink);
+        for piece in pieces {
+            sink.as_mut().feed(piece).await?;
+        }
+        sink.finish().await?;
+        let seconds = begun.elapsed().as_secs_f64();
+        transaction.rollback().await?;
+        Ok(seconds)
+    }
+}
+
+/// A key as an id: what is written as numbers are is a number.
+fn item_id(text: String) -> Result<ItemId, ConnectError> {
+    let number = text
+        .parse()
+        .ok()
+        .filter(|number: &u64| number.to_string() == text);
+    let id = number.map_or(ItemId::Text(text), ItemId::Number);
+    id.check()
+        .map_err(|error| ConnectError::Value(format!("a key that files cannot hold: {error}")))?;
+    Ok(id)
+}
+
+fn read_label(text: String) -> Result<Label, ConnectError> {
+    let number = text
+        .parse()
+        .ok()
+        .filter(|number: &i64| number.to_string() == text);
+    let label = number.map_or(Label::Text(text), Label::Number);
+    label
+        .check()
+        .map_err(|error| ConnectError::Value(format!("a label that files cannot hold: {error}")))?;
+    Ok(label)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_become_ids() {
+        let id = |text: &str| item_id(text.to_owned()).ok();
+        assert_eq!(id("12"), Some(ItemId::Number(12)));
+        assert_eq!(id("-12"), Some(ItemId::Text("-12".to_owned())));
+        assert_eq!(id("012"), Some(ItemId::Text("012".to_owned())));
+        assert_eq!(id(""), None);
+        assert_eq!(read_label("-3".to_owned()).unwrap(), Label::Number(-3));
+        assert!(read_label("a\nb".to_owned()).is_err());
+    }
+}

@@ -1,0 +1,185 @@
+//! What the cluster knows about migrations: points of a collection of ours. Each also holds the lease of whoever works at the migration.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use perennial_core::checksum::sha256_hex;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::client::{Client, Failure, collection_path};
+use super::collection::{Collection, count, create, delete};
+use super::point_id::{PointId, hyphenated};
+use super::upsert::send_note;
+use crate::error::ConnectError;
+
+/// The collection of migrations.
+const NOTES: &str = "perennial_migrations";
+
+/// A migration as it is noted.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct Record {
+    pub(super) source: String,
+    pub(super) name: String,
+    pub(super) vector: String,
+    pub(super) copies: String,
+    pub(super) dim: usize,
+    pub(super) bridge: Option<String>,
+    pub(super) certificate: Option<String>,
+    /// Whether the collection of the copies is made.
+    pub(super) ready: bool,
+    pub(super) first_pass_done: bool,
+    pub(super) place: Option<PointId>,
+    pub(super) file: Option<String>,
+    pub(super) file_rows: u64,
+    pub(super) alias: Option<String>,
+    owner: Option<String>,
+}
+
+/// Which migration.
+#[derive(Debug, Clone)]
+pub(super) struct Which {
+    id: PointId,
+    source: String,
+    name: String,
+    /// Who this session is. Threads that it begins are the same session.
+    owner: String,
+}
+
+#[derive(Deserialize)]
+struct Noted {
+    payload: Option<Record>,
+}
+
+/// A name for a session: this thread of this process.
+fn owner() -> String {
+    static PROCESS: OnceLock<u64> = OnceLock::new();
+    let process = PROCESS.get_or_init(|| RandomState::new().hash_one(std::process::id()));
+    format!("{process:016x}-{:?}", std::thread::current().id())
+}
+
+/// Seconds since 1970. Leases of machines whose clocks differ are longer or shorter by as much.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap_or(Duration::ZERO).as_secs()
+}
+
+impl Which {
+    pub(super) fn new(source: &str, name: &str) -> Self {
+        let digits = sha256_hex(format!("{source}\n{name}").as_bytes());
+        Self {
+            id: PointId::Uuid(hyphenated(&digits)),
+            source: source.to_owned(),
+            name: name.to_owned(),
+            owner: owner(),
+        }
+    }
+
+    /// What is noted; nothing if there is no such migration.
+    pub(super) fn read(&self, client: &Client) -> Result<Option<Record>, ConnectError> {
+        let path = format!("{}/points?consistency=majority", collection_path(NOTES));
+        let body = json!({"ids": [self.id], "with_payload": true, "with_vector": false});
+        match client.send::<Vec<Noted>>("POST", &path, &body) {
+            Ok(points) => Ok(points.into_iter().find_map(|point| point.payload)),
+            Err(Failure::Missing(_)) => Ok(None),
+            Err(failure) => Err(failure.into()),
+        }
+    }
+
+    /// Notes something about a migration that this session works at.
+    ///
+    /// # Errors
+    /// [`ConnectError::State`] if another one works at it by now, or it was removed.
+    pub(super) fn note(
+        &self,
+        client: &Client,
+        mut fields: Value,
+        lease: Duration,
+    ) -> Result<(), ConnectError> {
+        fields["until"] = json!(now() + lease.as_secs());
+        self.set(client, &fields, &self.mine())?;
+        match self.read(client)? {
+            Some(record) if record.owner.as_deref() == Some(&*self.owner) => Ok(()),
+            Some(_) => Err(ConnectError::State(format!(
+                "another process took over migration {} of {} while this one waited for longer than its lease; run again",
+                self.name, self.source
+            ))),
+            None => Err(ConnectError::State(format!(
+                "migration {} of {} is gone; somebody cleaned it while it ran",
+                self.name, self.source
+            ))),
+        }
+    }
+
+    /// Takes the lease of a migration, which need not be there yet; whether it was free.
+    pub(super) fn take(
+        &self,
+        client: &Client,
+        migrated: &Collection,
+        lease: Duration,
+    ) -> Result<bool, ConnectError> {
+        if Collection::find(client, NOTES)?.is_none() {
+            match create(client, NOTES, &migrated.notes()) {
+                // Somebody else was faster.
+                Err(ConnectError::Server { code, .. }) if code == "409" || code == "400" => {}
+                result => result?,
+            }
+        }
+        if self.read(client)?.is_none() {
+            let record = Record {
+                source: self.source.clone(),
+                name: self.name.clone(),
+                ..Record::default()
+            };
+            let point = json!({"id": self.id, "vector": [1.0], "payload": record});
+            let path = format!("{}/points", collection_path(NOTES));
+            send_note(client, "PUT", &path, &json!({"points": [point]}))?;
+        }
+        let free = json!({
+            "must": [{"has_id": [self.id]}],
+            "should": [
+                {"is_empty": {"key": "owner"}},
+                {"key": "owner", "match": {"value": self.owner}},
+                {"key": "until", "range": {"lt": now()}},
+            ],
+        });
+        // The server applies writes to a point one after the other, so of two that find it free, the second does not.
+        let fields = json!({"owner": self.owner, "until": now() + lease.as_secs()});
+        self.set(client, &fields, &free)?;
+        let record = self.read(client)?;
+        Ok(record.is_some_and(|record| record.owner.as_deref() == Some(&*self.owner)))
+    }
+
+    /// Gives the lease back, if it is still this session's. What was noted for a migration that was not begun goes with it.
+    pub(super) fn give_back(&self, client: &Client) -> Result<(), ConnectError> {
+        match self.read(client)? {
+            None => Ok(()),
+            Some(record) if record.owner.as_deref() != Some(&*self.owner) => Ok(()),
+            Some(record) if record.copies.is_empty() => self.forget(client),
+            Some(_) => self.set(client, &json!({"owner": null}), &self.mine()),
+        }
+    }
+
+    /// The condition that the lease is this session's.
+    fn mine(&self) -> Value {
+        json!({"must": [{"has_id": [self.id]}, {"key": "owner", "match": {"value": self.owner}}]})
+    }
+
+    /// Removes what is noted, and the collection of migrations with the last of them.
+    pub(super) fn forget(&self, client: &Client) -> Result<(), ConnectError> {
+        let path = format!("{}/points/delete", collection_path(NOTES));
+        send_note(client, "POST", &path, &json!({"points": [self.id]}))?;
+        match count(client, NOTES, &Value::Null)? {
+            0 => delete(client, NOTES),
+            _ => Ok(()),
+        }
+    }
+
+    fn set(&self, client: &Client, fields: &Value, filter: &Value) -> Result<(), ConnectError> {
+        let path = format!("{}/points/payload", collection_path(NOTES));
+        let body = json!({"payload": fields, "filter": filter});
+        send_note(client, "POST", &path, &body)
+    }
+}

@@ -1,0 +1,106 @@
+//! A server that speaks Qdrant's REST interface as far as migrations use it, in memory, and can be made to fail.
+//!
+//! It refuses what a server refuses: unknown collections, vectors of another size, values that are no numbers, names that are taken, a wrong key. Vectors of
+//! collections with the distance `Cosine` are stored with unit length, as servers store them.
+
+mod conditions;
+mod http;
+mod points;
+mod routes;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use serde_json::{Map, Value};
+
+use http::Listener;
+pub use http::{Fault, Kind};
+
+/// An id, in the order of servers: numbers before UUIDs.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Id {
+    Number(u64),
+    Uuid(String),
+}
+
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Stored {
+    pub payload: Map<String, Value>,
+    /// Dense vectors by name; the one without a name has the empty one.
+    pub dense: BTreeMap<String, Vec<f32>>,
+    pub others: Map<String, Value>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct Collection {
+    pub config: Value,
+    pub indexes: Map<String, Value>,
+    pub points: BTreeMap<Id, Stored>,
+    /// Writes of any kind, by which a test sees that nothing was written.
+    pub writes: u64,
+    /// What an approximate search does not find.
+    pub unseen: BTreeSet<Id>,
+}
+
+#[derive(Debug, Default)]
+pub struct State {
+    pub collections: BTreeMap<String, Collection>,
+    pub aliases: BTreeMap<String, String>,
+    /// Requests by method and path.
+    pub log: Vec<String>,
+    pub key: Option<String>,
+    /// How often a collection is still `yellow` when it is asked for.
+    pub busy: u32,
+    pub faults: Vec<Fault>,
+}
+
+/// The server; it stops when it is dropped.
+pub struct Double {
+    state: Arc<Mutex<State>>,
+    listener: Mutex<Option<Listener>>,
+    pub port: u16,
+}
+
+impl Double {
+    pub fn start() -> Self {
+        let state = Arc::new(Mutex::new(State::default()));
+        let listener = Listener::start(0, Arc::clone(&state));
+        let port = listener.port;
+        Self {
+            state,
+            listener: Mutex::new(Some(listener)),
+            port,
+        }
+    }
+
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    /// Lets the leases of processes that are gone run out, as if half a minute had passed.
+    pub fn let_leases_run_out(&self) {
+        let mut state = self.state();
+        let notes = state.collections.get_mut("perennial_migrations");
+        for point in notes
+            .into_iter()
+            .flat_map(|notes| notes.points.values_mut())
+        {
+            if point.payload.contains_key("until") {
+                point.payload.insert("until".to_owned(), Value::from(0));
+            }
+        }
+    }
+
+    /// Injects a fault, once.
+    pub fn fail(&self, fault: Fault) {
+        self.state().faults.push(fault);
+    }
+
+    /// Closes all connections and the port, and opens it again after a while; what was stored is kept.
+    pub fn restart(&self, down: std::time::Duration) {
+        let mut listener = self.listener.lock().unwrap();
+        drop(listener.take());
+        std::thread::sleep(down);
+        *listener = Some(Listener::start(self.port, Arc::clone(&self.state)));
+    }
+}

@@ -1,0 +1,320 @@
+//! The requests that migrations send.
+
+use serde_json::{Map, Value, json};
+
+use super::conditions::meets;
+use super::points::{id_of, json_of, shown, vectors_of};
+use super::{Collection, Id, State};
+
+pub struct Answer {
+    pub status: u16,
+    pub result: Value,
+}
+
+struct Refused(u16, String);
+
+impl From<String> for Refused {
+    fn from(problem: String) -> Self {
+        Self(400, problem)
+    }
+}
+
+impl From<&str> for Refused {
+    fn from(problem: &str) -> Self {
+        Self(400, problem.to_owned())
+    }
+}
+
+type Result<T> = std::result::Result<T, Refused>;
+
+pub fn answer(state: &mut State, method: &str, target: &str, body: &Value) -> Answer {
+    let path = target.split('?').next().unwrap();
+    let parts: Vec<String> = path
+        .trim_matches('/')
+        .split('/')
+        .map(|part| part.replace("%20", " "))
+        .collect();
+    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+    match route(state, method, &parts, body) {
+        Ok(result) => Answer {
+            status: 200,
+            result,
+        },
+        Err(Refused(status, problem)) => Answer {
+            status,
+            result: json!(problem),
+        },
+    }
+}
+
+fn route(state: &mut State, method: &str, parts: &[&str], body: &Value) -> Result<Value> {
+    match (method, parts) {
+        ("GET", ["aliases"]) => {
+            let aliases = state.aliases.iter();
+            let aliases: Vec<Value> = aliases
+                .map(|(alias, collection)| json!({"alias_name": alias, "collection_name": collection}))
+                .collect();
+            Ok(json!({"aliases": aliases}))
+        }
+        ("POST", ["collections", "aliases"]) => change_aliases(state, body),
+        ("PUT", ["collections", name]) => create(state, name, body),
+        ("DELETE", ["collections", name]) => {
+            let there = state.collections.remove(*name).is_some();
+            state
+                .aliases
+                .retain(|_, collection| collection.as_str() != *name);
+            match there {
+                true => Ok(json!(true)),
+                false => Ok(json!(false)),
+            }
+        }
+        (method, ["collections", name, rest @ ..]) => {
+            let name = state
+                .aliases
+                .get(*name)
+                .cloned()
+                .unwrap_or((*name).to_owned());
+            let busy = state.busy;
+            let collection = state.collections.get_mut(&name).ok_or_else(|| {
+                Refused(
+                    404,
+                    format!("Not found: Collection `{name}` doesn't exist!"),
+                )
+            })?;
+            if method == "GET" && rest.is_empty() {
+                state.busy = busy.saturating_sub(1);
+                return Ok(described(collection, busy > 0));
+            }
+            within(collection, method, rest, body)
+        }
+        _ => Err(Refused(404, format!("{method} {parts:?}"))),
+    }
+}
+
+fn described(collection: &Collection, busy: bool) -> Value {
+    let schema: Map<String, Value> = collection
+        .indexes
+        .iter()
+        .map(|(field, schema)| {
+            let described = match schema {
+                Value::Object(params) => {
+                    json!({"data_type": params["type"], "params": params, "points": 0})
+                }
+                kind => json!({"data_type": kind, "points": 0}),
+            };
+            (field.clone(), described)
+        })
+        .collect();
+    json!({
+        "status": if busy { "yellow" } else { "green" },
+        "optimizer_status": "ok",
+        "points_count": collection.points.len(),
+        "segments_count": 1,
+        "config": collection.config,
+        "payload_schema": schema,
+    })
+}
+
+/// The parameters of a collection that are asked for, in the form in which a server describes them.
+fn create(state: &mut State, name: &str, body: &Value) -> Result<Value> {
+    if state.collections.contains_key(name) {
+        return Err(Refused(
+            409,
+            format!("Wrong input: Collection `{name}` already exists!"),
+        ));
+    }
+    if state.aliases.contains_key(name) {
+        return Err(format!("Wrong input: alias {name} exists").into());
+    }
+    let mut params = body.as_object().ok_or("no object")?.clone();
+    let mut config = Map::new();
+    for (key, described) in [
+        ("hnsw_config", "hnsw_config"),
+        ("optimizers_config", "optimizer_config"),
+        ("quantization_config", "quantization_config"),
+        ("wal_config", "wal_config"),
+    ] {
+        config.insert(
+            described.to_owned(),
+            params.remove(key).unwrap_or(Value::Null),
+        );
+    }
+    if params.contains_key("optimizer_config") {
+        return Err("unknown field optimizer_config".into());
+    }
+    for factor in [
+        "shard_number",
+        "replication_factor",
+        "write_consistency_factor",
+    ] {
+        params.entry(factor).or_insert(json!(1));
+    }
+    config.insert("params".to_owned(), Value::Object(params));
+    let collection = Collection {
+        config: Value::Object(config),
+        ..Collection::default()
+    };
+    state.collections.insert(name.to_owned(), collection);
+    Ok(json!(true))
+}
+
+/// All of them, or none.
+fn change_aliases(state: &mut State, body: &Value) -> Result<Value> {
+    let mut aliases = state.aliases.clone();
+    for action in body["actions"].as_array().ok_or("no actions")? {
+        if let Some(alias) = action["delete_alias"]["alias_name"].as_str() {
+            aliases
+                .remove(alias)
+                .ok_or_else(|| Refused(404, format!("no alias {alias}")))?;
+        }
+        let made = &action["create_alias"];
+        if let (Some(alias), Some(collection)) = (
+            made["alias_name"].as_str(),
+            made["collection_name"].as_str(),
+        ) {
+            if !state.collections.contains_key(collection) || state.collections.contains_key(alias)
+            {
+                return Err(Refused(
+                    404,
+                    format!("no collection {collection}, or {alias} is one"),
+                ));
+            }
+            aliases.insert(alias.to_owned(), collection.to_owned());
+        }
+    }
+    state.aliases = aliases;
+    Ok(json!(true))
+}
+
+fn within(collection: &mut Collection, method: &str, rest: &[&str], body: &Value) -> Result<Value> {
+    let applied = || json!({"operation_id": 1, "status": "completed"});
+    match (method, rest) {
+        ("PUT", ["index"]) => {
+            let field = body["field_name"].as_str().ok_or("no field")?;
+            collection
+                .indexes
+                .insert(field.to_owned(), body["field_schema"].clone());
+            Ok(applied())
+        }
+        ("PUT", ["points"]) => {
+            for point in body["points"].as_array().ok_or("no points")? {
+                collection.upsert(point)?;
+            }
+            Ok(applied())
+        }
+        ("POST", ["points"]) => {
+            let mut points = Vec::new();
+            for id in body["ids"].as_array().ok_or("no ids")? {
+                let id = id_of(id)?;
+                if let Some(point) = collection.points.get(&id) {
+                    points.push(shown(&id, point, body));
+                }
+            }
+            Ok(json!(points))
+        }
+        ("POST", ["points", "scroll"]) => scroll(collection, body),
+        ("POST", ["points", "count"]) => {
+            let count = chosen(collection, body)?.len();
+            Ok(json!({"count": count}))
+        }
+        ("POST", ["points", "delete"]) => {
+            for id in chosen(collection, body)? {
+                collection.points.remove(&id);
+                collection.writes += 1;
+            }
+            Ok(applied())
+        }
+        ("POST", ["points", "payload"]) => {
+            let fields = body["payload"].as_object().ok_or("no payload")?.clone();
+            for id in chosen(collection, body)? {
+                let point = collection.points.get_mut(&id).unwrap();
+                point.payload.extend(fields.clone());
+                collection.writes += 1;
+            }
+            Ok(applied())
+        }
+        ("POST", ["points", "query"]) => query(collection, body),
+        _ => Err(Refused(404, format!("{method} {rest:?}"))),
+    }
+}
+
+/// Points by id or by filter.
+fn chosen(collection: &Collection, body: &Value) -> Result<Vec<Id>> {
+    if let Some(ids) = body["points"].as_array() {
+        let mut chosen = Vec::new();
+        for id in ids {
+            let id = id_of(id)?;
+            if collection.points.contains_key(&id) {
+                chosen.push(id);
+            }
+        }
+        return Ok(chosen);
+    }
+    let mut chosen = Vec::new();
+    for (id, point) in &collection.points {
+        if meets(&body["filter"], id, point)? {
+            chosen.push(id.clone());
+        }
+    }
+    Ok(chosen)
+}
+
+fn scroll(collection: &Collection, body: &Value) -> Result<Value> {
+    let limit = body["limit"].as_u64().ok_or("no limit")? as usize;
+    if limit == 0 {
+        return Err("limit must be above 0".into());
+    }
+    let from = match &body["offset"] {
+        Value::Null => None,
+        id => Some(id_of(id)?),
+    };
+    let mut points = Vec::new();
+    let mut next = Value::Null;
+    for (id, point) in &collection.points {
+        if from.as_ref().is_some_and(|from| id < from) || !meets(&body["filter"], id, point)? {
+            continue;
+        }
+        if points.len() == limit {
+            next = json_of(id);
+            break;
+        }
+        points.push(shown(id, point, body));
+    }
+    Ok(json!({"points": points, "next_page_offset": next}))
+}
+
+fn query(collection: &Collection, body: &Value) -> Result<Value> {
+    let name = body["using"].as_str().unwrap_or("");
+    let vectors = vectors_of(&collection.config);
+    let (size, distance) = vectors.get(name).ok_or("no such vector")?;
+    let query = body["query"].as_array().ok_or("no query")?;
+    let query: Vec<f64> = query.iter().filter_map(Value::as_f64).collect();
+    if query.len() != *size {
+        return Err(format!("Vector dimension error: expected dim: {size}").into());
+    }
+    let exact = body["params"]["exact"] == true;
+    let mut hits: Vec<(f64, &Id)> = Vec::new();
+    for (id, point) in &collection.points {
+        let Some(values) = point.dense.get(name) else {
+            continue;
+        };
+        if !exact && collection.unseen.contains(id) {
+            continue;
+        }
+        let both = values.iter().map(|&value| f64::from(value)).zip(&query);
+        let score = match distance.as_str() {
+            "Euclid" => both.map(|(a, b)| (a - b).powi(2)).sum::<f64>().sqrt(),
+            _ => -both.map(|(a, b)| a * b).sum::<f64>(),
+        };
+        hits.push((score, id));
+    }
+    hits.sort_by(|a, b| a.partial_cmp(b).unwrap());
+    let sign = if distance == "Euclid" { 1.0 } else { -1.0 };
+    let limit = body["limit"].as_u64().ok_or("no limit")? as usize;
+    let points: Vec<Value> = hits
+        .iter()
+        .take(limit)
+        .map(|(score, id)| json!({"id": json_of(id), "version": 0, "score": sign * score}))
+        .collect();
+    Ok(json!({"points": points}))
+}

@@ -1,0 +1,79 @@
+//! Points to files.
+
+use perennial_connect::Silent;
+use perennial_connect::migrate::{ExportReport, ExportRequest, Rows, export};
+use perennial_core::ItemId;
+use perennial_formats::{VectorSet, prepare, read};
+use serde_json::json;
+
+use crate::cluster::{Cluster, cluster};
+use crate::spaces::{request, run_quietly, vector_of};
+
+fn exported(cluster: &Cluster, rows: Rows, label: Option<&str>) -> (ExportReport, VectorSet) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("points.jsonl");
+    let request = ExportRequest {
+        table: cluster.table(),
+        key: None,
+        vector: None,
+        label: label.map(str::to_owned),
+        space: None,
+        rows,
+        rate: None,
+    };
+    let (output, format) = prepare(&path).unwrap();
+    let report = export(&cluster.address(), &request, output, format, &mut Silent).unwrap();
+    (report, read(&path).unwrap())
+}
+
+#[test]
+fn all_points_and_samples_are_exported() {
+    let cluster = cluster();
+    cluster.items(1500);
+    let uuid = "936da01f-9abd-4d9d-80c7-02af85c822a8";
+    cluster.upsert(
+        &cluster.name,
+        &[
+            json!({"id": uuid, "vector": vector_of(3), "payload": {"title": "last"}}),
+            json!({"id": 4, "vector": vector_of(4)}),
+        ],
+    );
+    let (report, set) = exported(&cluster, Rows::All, Some("title"));
+    assert_eq!(
+        (report.rows, report.without_label, report.dim),
+        (1500, 1, 8)
+    );
+    assert_eq!(set.ids().unwrap()[1499], ItemId::Text(uuid.to_owned()));
+    assert_eq!(set.labels().unwrap()[2].to_string(), "item 3");
+    let near = set
+        .row(0)
+        .iter()
+        .zip(vector_of(1))
+        .all(|(a, b)| (a - b).abs() < 1e-6);
+    assert!(near, "{:?}", set.row(0));
+    let (_, numbers) = exported(&cluster, Rows::All, Some("n"));
+    assert_eq!(numbers.labels().unwrap()[2].to_string(), "3");
+
+    let sample = |count, seed| exported(&cluster, Rows::Sample { count, seed }, None).1;
+    let first = sample(100, 7);
+    assert_eq!(first.len(), 100);
+    assert_eq!(first, sample(100, 7));
+    assert_ne!(first.ids(), sample(100, 8).ids());
+    // More than there are.
+    assert_eq!(sample(1 << 40, 7).len(), 1501);
+}
+
+#[test]
+fn pending_points_are_those_that_need_an_embedding() {
+    let cluster = cluster();
+    cluster.items(30);
+    run_quietly(&cluster, &request(&cluster)).unwrap();
+    cluster.fill(31..=33);
+    cluster.upsert(&cluster.name, &[json!({"id": 2, "vector": vector_of(99)})]);
+    // The payload alone is brought along by the next run.
+    cluster.set_payload(&cluster.name, &[json!(3)], &json!({"title": "b"}));
+    let (report, set) = exported(&cluster, Rows::Pending("new".to_owned()), None);
+    assert_eq!(report.rows, 4);
+    let ids: Vec<String> = set.ids().unwrap().iter().map(ToString::to_string).collect();
+    assert_eq!(ids, ["2", "31", "32", "33"]);
+}

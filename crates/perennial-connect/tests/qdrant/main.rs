@@ -1,0 +1,20 @@
+//! Migrations in Qdrant: against a server of the tests' own, which speaks its REST interface and can be made to fail, or against a real cluster, whose address is in
+//! `PERENNIAL_QDRANT` (`tests/qdrant.sh`). Tests that need faults, or a look inside the server, then say so and pass.
+
+#![allow(clippy::unwrap_used)]
+
+mod cluster;
+mod double;
+mod exports;
+mod faults;
+mod files;
+mod kills;
+mod late_writes;
+mod observers;
+mod plans;
+mod refusals;
+mod secrets;
+mod spaces;
+mod switching;
+mod verification;
+mod whole;
