@@ -37,6 +37,6 @@ mod write;
 pub(crate) use address::PostgresAddress;
 pub(crate) use connection::{cancel, connect};
 pub(crate) use engine::Postgres;
-pub(crate) use identifier::{check_identifier, literal, quote};
+pub(crate) use identifier::{literal, quote};
 pub(crate) use vector_type::VectorType;
 pub(crate) use wire::{Raw, VectorValue, read_vector};

@@ -68,6 +68,7 @@ impl PostgresStore {
         options.check()?;
         let Some(address) = address.postgres() else {
             return Err(GalleryError::InvalidConfig {
+                key: "store.url",
                 problem: "a gallery lies in PostgreSQL or in a folder, not in Qdrant; write postgres://HOST/DATABASE".to_owned(),
             });
         };

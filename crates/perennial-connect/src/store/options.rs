@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use perennial_gallery::GalleryError;
 
-use crate::postgres::check_identifier;
+use crate::qualified_name::check_identifier;
 
 /// How a gallery is kept in a database.
 #[derive(Debug, Clone, PartialEq, Eq)]
