@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use perennial_core::{EncoderFile, sha256_hex};
 use perennial_encode::import::{ImportOptions, read};
 use perennial_encode::{Encoder, Input, InputType, OutsideModel, graph_summary};
 
@@ -74,16 +75,23 @@ impl Target for HubFolder {
         let Ok(found) = read(scratch.path(), &ImportOptions::default()) else {
             return false;
         };
+        let mut spec = found.spec;
         for (name, path) in &found.files {
             assert_eq!(path, &scratch.path().join(name));
+            let content = std::fs::read(path).unwrap();
+            spec.files.push(EncoderFile {
+                name: name.clone(),
+                sha256: sha256_hex(&content),
+                bytes: content.len() as u64,
+            });
         }
-        let model = OutsideModel::load("fuzz", found.dim, &found.spec, scratch.path()).unwrap();
+        let model = OutsideModel::load("fuzz", found.dim, &spec, scratch.path()).unwrap();
         for text in ["red rose", "Grün \u{1f33f}\u{200d} \0", &"oak ".repeat(500)] {
             for input_type in [InputType::Query, InputType::Document] {
                 check(&model, Input::Text { text, input_type });
             }
         }
-        if let Some(image) = &found.spec.image {
+        if let Some(image) = &spec.image {
             let [height, width] = image.preparation.size;
             if height.max(width) <= LARGEST {
                 let pixels: Vec<u8> = (0..=255).cycle().take(3 * 5 * 9).collect();

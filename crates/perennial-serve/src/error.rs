@@ -447,7 +447,7 @@ mod tests {
             problem: "role ann may not".to_owned(),
         });
         assert_eq!(error.code, Code::Unavailable);
-        assert!(!error.message.contains("internal:") && !error.message.contains("ann"));
+        assert!(!error.message.contains("db.internal") && !error.message.contains("role"));
     }
 
     #[test]

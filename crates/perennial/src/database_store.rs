@@ -160,7 +160,19 @@ impl DatabaseSettings {
         if !(seconds.is_finite() && (1.0..=86_400.0).contains(&seconds)) {
             return Err(usage("store.timeout_seconds: must be 1 to 86400"));
         }
-        Ok(())
+        let checked = self.options(false).check();
+        checked.map_err(|error| usage(error.to_string()))
+    }
+
+    #[cfg(feature = "pgvector")]
+    fn options(&self, read_only: bool) -> perennial_connect::StoreOptions {
+        let mut options = perennial_connect::StoreOptions::default();
+        options.schema.clone_from(&self.schema);
+        options.connections = self.connections;
+        options.timeout = std::time::Duration::from_secs_f64(self.timeout_seconds);
+        options.read_only = read_only;
+        options.hnsw_from = self.hnsw_from;
+        options
     }
 
     #[cfg(not(feature = "pgvector"))]
@@ -171,7 +183,7 @@ impl DatabaseSettings {
     /// Opens the gallery. Its folder holds what is not in the database: policy, accepted pairs, probes.
     #[cfg(feature = "pgvector")]
     pub fn open(&self, read_only: bool, folder: &Path) -> anyhow::Result<Arc<dyn ServedStore>> {
-        use perennial_connect::{Address, PostgresStore, StoreOptions};
+        use perennial_connect::{Address, PostgresStore};
         use perennial_gallery::{EmbeddedGallery, GalleryError};
 
         if EmbeddedGallery::exists(folder) {
@@ -184,12 +196,7 @@ impl DatabaseSettings {
         if !read_only {
             fs_err::create_dir_all(folder)?;
         }
-        let mut options = StoreOptions::default();
-        options.schema.clone_from(&self.schema);
-        options.connections = self.connections;
-        options.timeout = std::time::Duration::from_secs_f64(self.timeout_seconds);
-        options.read_only = read_only;
-        options.hnsw_from = self.hnsw_from;
+        let options = self.options(read_only);
         let address = Address::new(&self.url.0).map_err(|error| usage(error.to_string()))?;
         let address = address
             .with_secret(|name| std::env::var(name).ok())

@@ -35,9 +35,11 @@ impl Default for StoreOptions {
 }
 
 impl StoreOptions {
+    /// Whether a gallery can be kept so.
+    ///
     /// # Errors
-    /// [`GalleryError::InvalidConfig`].
-    pub(super) fn check(&self) -> Result<(), GalleryError> {
+    /// [`GalleryError::InvalidConfig`], which names the setting.
+    pub fn check(&self) -> Result<(), GalleryError> {
         let invalid = |key, problem: &str| {
             Err(GalleryError::InvalidConfig {
                 key,

@@ -116,7 +116,7 @@ fn two_encoders_share_a_queue_that_is_too_small_for_both() {
     let pictures = vec![image(RED); 4];
     for _ in 0..5 {
         let reply = ask(&service, json!(pictures));
-        assert_eq!(reply.headers["x-embedding-route"], "dual");
         assert_eq!(reply.expect(200)["data"].as_array().unwrap().len(), 4);
+        assert_eq!(reply.headers["x-embedding-route"], "dual");
     }
 }

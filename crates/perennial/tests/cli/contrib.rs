@@ -89,6 +89,9 @@ fn exported() -> String {
     }
 }
 
+/// Tables of a gallery in a database, which the documentation names as well.
+const TABLES: [&str; 3] = ["perennial_items", "perennial_meta", "perennial_spaces"];
+
 #[test]
 fn board_alerts_and_documentation_use_the_metrics_that_there_are() {
     let exported = exported();
@@ -100,7 +103,8 @@ fn board_alerts_and_documentation_use_the_metrics_that_there_are() {
     ] {
         let used = metrics_in(&read(file));
         assert!(used.len() > 10, "{file}: {used:?}");
-        let unknown: Vec<_> = used.difference(&names).collect();
+        let mut unknown: Vec<_> = used.difference(&names).collect();
+        unknown.retain(|name| !TABLES.contains(&name.as_str()));
         assert!(
             unknown.is_empty(),
             "{file} uses {unknown:?}, which the service does not have"

@@ -64,7 +64,7 @@ fn items_are_added_searched_promoted_over_and_backed_up() {
     assert_eq!(stats["per_version"], json!({ "v0001": 2000 }));
     assert_eq!(stats["index"]["kind"], "exact");
     let search = json!({"id": "generated/7", "limit": 3, "exact": true});
-    let (version, found) = service.ask("/search", &search);
+    let (version, found) = service.ask("search", &search);
     assert_eq!(version, "v0001");
     assert_eq!(
         (ids(&found).len(), ids(&found)[0].as_str()),
@@ -94,7 +94,7 @@ fn items_are_added_searched_promoted_over_and_backed_up() {
     ]);
     let promoted = bench.run(&["models", "promote", "v0002", "--force"]);
     assert_eq!(promoted.code, Some(0), "{}", promoted.stderr);
-    let (version, found) = service.ask("/search", &search);
+    let (version, found) = service.ask("search", &search);
     assert_eq!(version, "v0002");
     assert_eq!(ids(&found)[0], "generated/7");
     assert!(bench.path("gallery/probes").exists());
@@ -108,7 +108,7 @@ fn items_are_added_searched_promoted_over_and_backed_up() {
 
     let begun = Instant::now();
     let by_id = json!({"id": "generated/8", "limit": 3});
-    while second.call("POST", "/search", &by_id).0 != 200 {
+    while second.call("POST", "search", &by_id).0 != 200 {
         assert!(
             begun.elapsed() < Duration::from_secs(60),
             "it was not counted again"
@@ -152,7 +152,7 @@ fn items_are_added_searched_promoted_over_and_backed_up() {
     let service = start(&bench, &place, &[]);
     assert_eq!(service.get("/gallery/stats")["items"], 2000);
     assert_eq!(
-        service.ask("/search", &search).1["hits"][0]["id"],
+        service.ask("search", &search).1["hits"][0]["id"],
         "generated/7"
     );
 }
