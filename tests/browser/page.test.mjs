@@ -293,7 +293,7 @@ onPage("a backfill is shown with its curve, and pausing it takes the right to wr
   assert.ok((await section.textContent()).includes("not a measurement"));
   const rows = await section.locator("#backfill-skipped tbody tr").allTextContents();
   assert.equal(rows.length, 3);
-  assert.match(rows[0], /^15There is no such picture any more/);
+  assert.match(rows[0], /^15There is no such original any more/);
   // This visitor's key may only read.
   await section.getByText("take a key with the right to write").waitFor();
   assert.equal(await section.getByRole("button", { name: "Pause" }).getAttribute("aria-disabled"), "true");

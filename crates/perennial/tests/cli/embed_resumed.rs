@@ -5,7 +5,9 @@
 use std::os::unix::fs::symlink;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::Value;
+#[cfg(feature = "onnx")]
+use serde_json::json;
 
 use crate::bench::{Bench, Ended};
 use crate::pictures::{picture, with_model};
