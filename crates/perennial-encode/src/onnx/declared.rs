@@ -81,3 +81,14 @@ fn tensor_type(message: &[u8], declared: &mut Declared) -> Result<(), Malformed>
     }
     Ok(())
 }
+
+/// Bytes of one element, for the types of which raw data is a whole number of bytes.
+pub(super) fn element_size(element: u64) -> Option<u64> {
+    match element {
+        2 | 3 | 9 => Some(1),
+        4 | 5 | 10 | 16 => Some(2),
+        1 | 6 | 12 => Some(4),
+        7 | 11 | 13 => Some(8),
+        _ => None,
+    }
+}

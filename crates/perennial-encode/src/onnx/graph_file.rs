@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::apart::Apart;
-use super::declared::{Declared, declared, nests_sequences};
+use super::declared::{Declared, declared, element_size, nests_sequences};
 use super::error::GraphError;
 use super::limits::{
     DECLARED, DEPTH, ELEMENTS, ENTRIES, FIRST_OPSET, NODES, OPEN, OPSET_BYTES, OPSETS, REPEATED,
@@ -488,17 +488,6 @@ struct Tensor<'a> {
     dims: Vec<i64>,
     /// Of a small tensor of 64-bit whole numbers.
     values: Option<Vec<i64>>,
-}
-
-/// Bytes of one element, for the types of which raw data is a whole number of bytes.
-fn element_size(element: u64) -> Option<u64> {
-    match element {
-        2 | 3 | 9 => Some(1),
-        4 | 5 | 10 | 16 => Some(2),
-        1 | 6 | 12 => Some(4),
-        7 | 11 | 13 => Some(8),
-        _ => None,
-    }
 }
 
 #[cfg(test)]
