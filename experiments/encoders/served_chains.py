@@ -19,6 +19,7 @@ The service listens on loopback and is stopped at the end.
 """
 
 import argparse
+import http.client
 import json
 import os
 import shutil
@@ -26,7 +27,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
 import urllib.request
 from base64 import b64encode
 from pathlib import Path
@@ -254,8 +254,8 @@ class Load(threading.Thread):
             begin = time.perf_counter()
             try:
                 self.service.search(self.asked[at % len(self.asked)][0])
-            except (urllib.error.URLError, OSError) as error:
-                self.failed.append(str(error))
+            except (OSError, http.client.HTTPException, ValueError) as error:  # URLError is an OSError
+                self.failed.append(repr(error))
             self.seconds.append(time.perf_counter() - begin)
             at += 1
 
@@ -288,6 +288,8 @@ def through_the_service(chain, certificates):
             time.sleep(1)
         record["load"] = load.stop()
         record["back"] = measure(service, asked, item)
+    if record["back"] != record["before"]:
+        raise SystemExit(f"{chain.name}: {record['before']} before the promotion, {record['back']} after the rollback")
     shutil.rmtree(chain.folder / "gallery-new", ignore_errors=True)
     with Service(chain, chain.folder / "gallery-new", "new") as service:
         chain.run("gallery", "add", *items, "--server", service.url)

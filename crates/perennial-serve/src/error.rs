@@ -401,7 +401,7 @@ impl From<GalleryError> for ApiError {
             GalleryError::Database { .. } => {
                 tracing::error!(%error, "a gallery operation failed");
                 Self::unavailable(
-                    "the gallery's database cannot be reached, or refuses; nothing of this request was stored",
+                    "the gallery's database cannot be reached, or refuses; send the request again: whether anything of it was stored is not known",
                 )
             }
             error => Self::internal(error),

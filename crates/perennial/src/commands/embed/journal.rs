@@ -7,7 +7,7 @@
 use std::fs::{File, TryLockError};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::marker::PhantomData;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use perennial_core::{ModelVersion, Output, sha256_hex};
@@ -119,8 +119,9 @@ impl<T: Serialize + DeserializeOwned> Journal<T> {
             .open(&path)
             .with_context(|| path.display().to_string())?;
         match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
+            Ok(()) if is_at(&file, &path) => {}
+            // Or has just removed it, as the result is complete.
+            Ok(()) | Err(TryLockError::WouldBlock) => {
                 return Err(usage(format!(
                     "{}: another process is writing this result; wait for it, or name another --out",
                     path.display()
@@ -246,11 +247,19 @@ impl<T: Serialize + DeserializeOwned> Journal<T> {
     }
 
     /// Gives all records in order.
+    ///
+    /// **Errors**: those of `take`, and a record that cannot be read back: a result without its rows would look complete.
     pub fn replay(
         &self,
         mut take: impl FnMut(T, Vec<f32>) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        self.records(|about, vectors| take(about, vectors).map(|()| true))?;
+        let end = self.records(|about, vectors| take(about, vectors).map(|()| true))?;
+        if end != self.file.metadata()?.len() {
+            anyhow::bail!(
+                "{}: was damaged while it was written; give the same command again, which goes on before the damage",
+                self.path.display()
+            );
+        }
         Ok(())
     }
 
@@ -271,6 +280,22 @@ impl<T> Drop for Journal<T> {
     }
 }
 
+/// Whether an open file is still the one at its path. Rows in a file that another process has removed would be lost in the end.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let (Ok(opened), Ok(found)) = (file.metadata(), std::fs::metadata(path)) else {
+        return false;
+    };
+    (opened.dev(), opened.ino()) == (found.dev(), found.ino())
+}
+
+/// Whether an open file is still the one at its path, as far as can be told here.
+#[cfg(not(unix))]
+fn is_at(_file: &File, path: &Path) -> bool {
+    path.exists()
+}
+
 /// Bytes of what a record says about itself, bytes of its vectors, and the SHA-256 of both.
 fn lengths(head: &[u8; HEAD_BYTES]) -> Option<(u64, u64, &[u8])> {
     let (about, rest) = head.split_first_chunk()?;
@@ -284,8 +309,6 @@ fn lengths(head: &[u8; HEAD_BYTES]) -> Option<(u64, u64, &[u8])> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     fn origin(options: &str) -> Origin {
@@ -347,6 +370,42 @@ mod tests {
         absurd[ends[0] as usize + 4..][..8].fill(0xfc);
         std::fs::write(&path, absurd).unwrap();
         assert!(open(&path, "a").unwrap().1.is_empty());
+    }
+
+    #[test]
+    fn a_record_that_is_gone_at_the_end_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("e.unfinished");
+        let (mut journal, _) = open(&path, "a").unwrap();
+        journal.add(&1, &[1.0]).unwrap();
+        journal.add(&2, &[2.0]).unwrap();
+        let replayed = |journal: &Journal<u64>| {
+            let mut found = Vec::new();
+            journal
+                .replay(|about, _| {
+                    found.push(about);
+                    Ok(())
+                })
+                .map(|()| found)
+        };
+        assert_eq!(replayed(&journal).unwrap(), [1, 2]);
+        let length = std::fs::metadata(&path).unwrap().len();
+        journal.file.set_len(length - 1).unwrap();
+        let error = replayed(&journal).unwrap_err().to_string();
+        assert!(error.contains("damaged"), "{error}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_was_removed_or_replaced_is_no_place_for_rows() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("e.unfinished");
+        let file = File::create(&path).unwrap();
+        assert!(is_at(&file, &path));
+        std::fs::remove_file(&path).unwrap();
+        assert!(!is_at(&file, &path));
+        std::fs::write(&path, "").unwrap();
+        assert!(!is_at(&file, &path));
     }
 
     #[test]
