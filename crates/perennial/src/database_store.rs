@@ -50,6 +50,12 @@ impl DatabaseArguments {
         let named = self.store.clone();
         let on_command_line = named.is_some();
         let Some(url) = named.or_else(|| std::env::var(URL_VARIABLE).ok()) else {
+            // The work would be done on the folder's gallery instead.
+            if self.store_schema.is_some() {
+                return Err(usage(format!(
+                    "--store-schema names a schema of a database; name the database as well, with --store or in {URL_VARIABLE}"
+                )));
+            }
             return Ok(None);
         };
         let settings = DatabaseSettings::at(url, self.store_schema.clone());

@@ -194,14 +194,15 @@ impl Client {
         }
         let said = match serde_json::from_slice::<Refusal>(body) {
             Ok(refusal) => refusal.status.error,
-            Err(_) => String::from_utf8_lossy(&body[..body.len().min(MAX_MESSAGE)]).into_owned(),
+            Err(_) => String::from_utf8_lossy(body).into_owned(),
         };
-        let message: String = said
+        // The key first: a message that is cut within it would still show its beginning.
+        let message: String = self
+            .without_key(said)
             .chars()
             .filter(|c| !c.is_control())
             .take(MAX_MESSAGE)
             .collect();
-        let message = self.without_key(message);
         match status {
             401 | 403 => Failure::Other(ConnectError::Usage(format!(
                 "{} refused the key ({message}); set QDRANT_API_KEY to one that may read the collection and, for run, switch and clean, manage collections",
@@ -243,4 +244,25 @@ fn tls() -> ureq::tls::TlsConfig {
     TlsConfig::builder()
         .root_certs(RootCerts::from(roots))
         .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_that_is_cut_within_the_key_does_not_show_its_beginning() {
+        let address = QdrantAddress::new("qdrant://localhost/items").unwrap();
+        let address = address.with_key(Some("s3cret-key".to_owned())).unwrap();
+        let client = Client::new(&address).unwrap();
+        let said = format!("{}s3cret-key", ".".repeat(MAX_MESSAGE - 6));
+        let answers = [
+            said.clone(),
+            serde_json::json!({"status": {"error": said}}).to_string(),
+        ];
+        for answer in answers {
+            let error = ConnectError::from(client.refused(500, answer.as_bytes()));
+            assert!(!error.to_string().contains("s3"), "{error}");
+        }
+    }
 }

@@ -236,7 +236,7 @@ impl Copying for Qdrant {
         self.check_copies(migration)?;
         let copies = &migration.copies.name;
         let mut pace = Pace::new(self.rate)?;
-        let mut at_once = AT_ONCE;
+        let mut at_once = self.page_points(AT_ONCE);
         let mut from: Option<PointId> = None;
         let mut removed = 0;
         loop {

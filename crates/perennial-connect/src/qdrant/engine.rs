@@ -82,6 +82,14 @@ impl Qdrant {
         scroll(&self.client, collection, selection, from, at_once)
     }
 
+    /// How many points a page has: no more than a second's worth under a rate, since the lease is not renewed while a page is waited for.
+    pub(super) fn page_points(&self, most: usize) -> usize {
+        match self.rate {
+            Some(rate) => most.min(rate.ceil().max(1.0) as usize),
+            None => most,
+        }
+    }
+
     /// How long a lease must last: one row may wait for long at a low rate.
     fn term(&self) -> Duration {
         let row = self.rate.map_or(0.0, f64::recip);

@@ -25,9 +25,7 @@ impl Qdrant {
     ) -> Result<Vec<PointId>, ConnectError> {
         let count = usize::try_from(count).unwrap_or(usize::MAX);
         let mut pace = Pace::new(self.rate)?;
-        let mut at_once = self
-            .rate
-            .map_or(AT_ONCE, |rate| AT_ONCE.min(rate.ceil().max(1.0) as usize));
+        let mut at_once = self.page_points(AT_ONCE);
         let mut from: Option<PointId> = None;
         let mut smallest = BinaryHeap::new();
         loop {

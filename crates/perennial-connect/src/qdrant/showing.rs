@@ -29,7 +29,7 @@ impl Showing for Qdrant {
         let (name, copies) = (&self.collection.name, &migration.copies.name);
         let mut standing = Standing::default();
         let mut pace = Pace::new(self.rate)?;
-        let mut at_once = AT_ONCE;
+        let mut at_once = self.page_points(AT_ONCE);
         let mut from: Option<PointId> = None;
         loop {
             let page = self.page(name, &Selection::all(), from.as_ref(), &mut at_once)?;
@@ -53,7 +53,7 @@ impl Showing for Qdrant {
                 break;
             }
         }
-        let mut at_once = AT_ONCE;
+        let mut at_once = self.page_points(AT_ONCE);
         loop {
             let page = self.page(copies, &Selection::marks(), from.as_ref(), &mut at_once)?;
             let count = page.points.len() as u64;

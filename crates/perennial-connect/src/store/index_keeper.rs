@@ -11,8 +11,6 @@ use super::search::{MAX_INDEXED_IN_FULL, indexed_expression};
 use super::session::Session;
 use super::spaces::{INDEX_PREFIX, KnownSpace, Spaces};
 
-/// The most dimensions that pgvector indexes.
-const MAX_INDEXED: usize = 4000;
 /// How often spaces are looked for that have grown large enough.
 const EVERY: Duration = Duration::from_secs(60);
 
@@ -55,7 +53,7 @@ fn keep(connector: &Connector, from: u64) -> Result<(), Failure> {
     let orphans = orphans(&session)?;
     let missing: Vec<&KnownSpace> = spaces
         .iter()
-        .filter(|known| known.items >= from && !known.indexed && known.space.dim <= MAX_INDEXED)
+        .filter(|known| known.lacks_index(from))
         .collect();
     if missing.is_empty() && orphans.is_empty() {
         return Ok(());

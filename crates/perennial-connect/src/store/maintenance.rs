@@ -96,9 +96,7 @@ impl PostgresStore {
 
     fn index<'a>(&self, spaces: impl Iterator<Item = &'a KnownSpace> + Clone) -> IndexState {
         let from = self.hnsw_from;
-        let missing = |known: &&KnownSpace| {
-            !self.read_only && from > 0 && known.items >= from && !known.indexed
-        };
+        let missing = |known: &&KnownSpace| !self.read_only && from > 0 && known.lacks_index(from);
         let backlog = spaces
             .clone()
             .filter(missing)

@@ -15,8 +15,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Every statement of a read sees the same state of the database.
 const READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
-/// Writes come one after another. What follows sees all that came before.
-const WRITE: &str = "BEGIN; SELECT FROM perennial_meta FOR UPDATE";
+/// Writes come one after another. What follows sees all that came before, also where the database's own default is a snapshot from before the
+/// wait.
+const WRITE: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT FROM perennial_meta FOR UPDATE";
 
 #[derive(Debug)]
 pub(super) struct Pool {

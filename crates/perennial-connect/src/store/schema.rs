@@ -64,17 +64,21 @@ pub(super) fn prepare(
                 options.schema
             )));
         }
-        session.transaction("BEGIN", Bound::Usual, |session| {
-            // Services that start at once make the tables once.
-            session.query(
-                "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))",
-                &[&format!("perennial gallery {}", options.schema)],
-            )?;
-            if exists(session)? {
-                return Ok(());
-            }
-            make(session, &options.schema, &vector_schema)
-        })?;
+        session.transaction(
+            "BEGIN ISOLATION LEVEL READ COMMITTED",
+            Bound::Usual,
+            |session| {
+                // Services that start at once make the tables once.
+                session.query(
+                    "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))",
+                    &[&format!("perennial gallery {}", options.schema)],
+                )?;
+                if exists(session)? {
+                    return Ok(());
+                }
+                make(session, &options.schema, &vector_schema)
+            },
+        )?;
     }
     let format = one(session.query(&format!("SELECT format FROM {meta}"), &[])?)?;
     let format: i32 = format.try_get(0)?;

@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
-use futures_util::future::try_join_all;
+use futures_util::stream::FuturesOrdered;
 use tokio::runtime::Runtime;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
@@ -166,10 +166,14 @@ impl Session {
         let statement = self.statement(sql)?;
         let mut found = Vec::with_capacity(lists.len());
         for some in lists.chunks(PIPELINED) {
-            let each = some
+            // Each answer has the whole limit to itself: the server works at one statement after the other.
+            let mut each: FuturesOrdered<_> = some
                 .iter()
-                .map(|parameters| self.client.query(&statement, parameters));
-            found.extend(self.wait(try_join_all(each))?);
+                .map(|parameters| self.client.query(&statement, parameters))
+                .collect();
+            while let Some(rows) = self.wait(each.try_next())? {
+                found.push(rows);
+            }
         }
         Ok(found)
     }

@@ -11,6 +11,9 @@ use super::session::Session;
 /// How the index of a space is called: this, and the space's number.
 pub(super) const INDEX_PREFIX: &str = "perennial_hnsw_";
 
+/// The most dimensions that pgvector indexes.
+const MAX_INDEXED: usize = 4000;
+
 /// A space, and what the database knows of it.
 #[derive(Debug, Clone)]
 pub(super) struct KnownSpace {
@@ -20,6 +23,13 @@ pub(super) struct KnownSpace {
     pub(super) items: u64,
     /// Whether an HNSW index covers its items.
     pub(super) indexed: bool,
+}
+
+impl KnownSpace {
+    /// Whether an index is to be built where spaces get one from so many items on. One of more dimensions than pgvector indexes never is.
+    pub(super) fn lacks_index(&self, from: u64) -> bool {
+        self.items >= from && !self.indexed && self.space.dim <= MAX_INDEXED
+    }
 }
 
 #[derive(Debug, Default)]
@@ -103,4 +113,27 @@ impl Spaces {
 
 fn count(number: i64) -> Result<u64, Failure> {
     u64::try_from(number).map_err(|_| damaged(format!("a space has the number {number}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_index_is_lacked_only_where_one_can_be_built() {
+        let known = |dim, items, indexed| KnownSpace {
+            number: 1,
+            space: StoreSpace {
+                id: SpaceId::new("v").unwrap(),
+                dim,
+                simplex: None,
+            },
+            items,
+            indexed,
+        };
+        assert!(known(MAX_INDEXED, 10, false).lacks_index(10));
+        assert!(!known(MAX_INDEXED, 9, false).lacks_index(10));
+        assert!(!known(MAX_INDEXED, 10, true).lacks_index(10));
+        assert!(!known(MAX_INDEXED + 1, 10, false).lacks_index(10));
+    }
 }

@@ -10,6 +10,7 @@ mod files;
 mod keys;
 mod kills;
 mod late_writes;
+#[path = "../shared/observers.rs"]
 mod observers;
 mod refusals;
 mod spaces;

@@ -10,6 +10,7 @@ mod faults;
 mod files;
 mod kills;
 mod late_writes;
+#[path = "../shared/observers.rs"]
 mod observers;
 mod plans;
 mod refusals;

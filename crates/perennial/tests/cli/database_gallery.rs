@@ -210,3 +210,18 @@ fn settings_that_cannot_work_are_named_and_no_password_is_shown() {
     let help = command.env("PERENNIAL_STORE", url).output().unwrap();
     assert!(!String::from_utf8_lossy(&help.stdout).contains("s3cret"));
 }
+
+#[test]
+fn a_schema_without_a_database_does_not_restore_into_the_folder() {
+    let bench = Bench::new();
+    bench.write("all.snapshot", "");
+    let ended = bench.run(&[
+        "gallery",
+        "restore",
+        "all.snapshot",
+        "--store-schema",
+        "shop",
+    ]);
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    assert!(ended.stderr.contains("PERENNIAL_STORE"), "{}", ended.stderr);
+}
