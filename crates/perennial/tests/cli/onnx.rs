@@ -366,6 +366,10 @@ fn a_linear_layer_behind_an_imported_encoder_makes_a_version() {
     );
     let list = bench.succeed(&["models", "list"]);
     assert!(list.contains("simplex head"), "{list}");
+    // Dimensions, then classes.
+    let row = list.lines().find(|line| line.starts_with("v0002")).unwrap();
+    let words: Vec<&str> = row.split_whitespace().collect();
+    assert!(words.windows(2).any(|pair| pair == ["8", "6"]), "{list}");
 
     // What the version gives is what the layer makes of the encoder's embeddings.
     fit(&["--out", "layer"]);
