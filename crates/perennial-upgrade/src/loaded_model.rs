@@ -42,7 +42,7 @@ pub struct LoadedModel {
     pub version: ModelVersion,
     /// Its encoder.
     pub encoder: Arc<dyn Encoder>,
-    /// The simplex of its embeddings; none for a linear classifier and for encoders of other programs.
+    /// The simplex of its embeddings; none for a linear classifier, and for encoders of other programs without a linear layer onto one.
     pub simplex: Option<SimplexIdentity>,
 }
 

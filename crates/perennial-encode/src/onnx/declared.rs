@@ -1,6 +1,6 @@
 //! Inputs, outputs and values as a graph declares them.
 
-use super::limits::ELEMENTS;
+use super::limits::{DIMS, ELEMENTS};
 use super::wire::{Fields, Malformed, Value, bytes, text};
 
 /// An input or an output of a graph, as the file declares it.
@@ -65,6 +65,9 @@ fn tensor_type(message: &[u8], declared: &mut Declared) -> Result<(), Malformed>
                 let mut shape = Vec::new();
                 for field in Fields::of(bytes(value)?) {
                     let (1, dimension) = field? else { continue };
+                    if shape.len() >= DIMS {
+                        return Err(Malformed);
+                    }
                     let mut size = None;
                     for field in Fields::of(bytes(dimension)?) {
                         if let (1, Value::Number(number)) = field? {

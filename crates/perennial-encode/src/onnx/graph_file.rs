@@ -10,8 +10,8 @@ use super::apart::Apart;
 use super::declared::{Declared, declared, element_size, nests_sequences};
 use super::error::GraphError;
 use super::limits::{
-    DECLARED, DEPTH, ELEMENTS, ENTRIES, FIRST_OPSET, NODES, OPEN, OPSET_BYTES, OPSETS, REPEATED,
-    SHAPE,
+    DECLARED, DEPTH, DIMS, ELEMENTS, ENTRIES, FIRST_OPSET, NODES, OPEN, OPSET_BYTES, OPSETS,
+    REPEATED, SHAPE,
 };
 use super::other_formats::refuse_other_formats;
 use super::wire::{self, Fields, Malformed, Value, bytes, text};
@@ -38,7 +38,7 @@ pub(crate) struct Node<'a> {
 pub(crate) struct GraphFile<'a> {
     /// Version of each domain of operators.
     opsets: BTreeMap<String, u64>,
-    /// The messages that name the opsets, for [`alone`](Self::alone).
+    /// The messages that name the opsets, for [`apart`](Self::apart).
     opset_messages: Vec<&'a [u8]>,
     pub inputs: Vec<Declared>,
     pub outputs: Vec<Declared>,
@@ -193,14 +193,11 @@ impl<'a> GraphFile<'a> {
     /// Counts one more part of the file.
     fn entry(&mut self, file: &str) -> Result<(), GraphError> {
         self.entries += 1;
-        match self.entries > ENTRIES {
-            true => Err(GraphError::too_many(
-                file,
-                "attributes, tensors and values",
-                ENTRIES,
-            )),
-            false => Ok(()),
+        if self.entries <= ENTRIES {
+            return Ok(());
         }
+        let what = "attributes, tensors and values";
+        Err(GraphError::too_many(file, what, ENTRIES))
     }
 
     /// Keeps the version of one domain's operators.
@@ -306,13 +303,15 @@ impl<'a> GraphFile<'a> {
         let damaged = |_| GraphError::Damaged {
             file: file.to_owned(),
         };
-        let (mut inputs, mut outputs, mut operator, mut domain) = (Vec::new(), Vec::new(), "", "");
+        let (mut ends, mut operator, mut domain) = ([Vec::new(), Vec::new()], "", "");
         let mut constant = None;
         for field in Fields::of(message) {
             let (field, value) = field.map_err(damaged)?;
             match field {
-                1 => inputs.push(text(value).map_err(damaged)?),
-                2 => outputs.push(text(value).map_err(damaged)?),
+                1 | 2 => {
+                    self.entry(file)?;
+                    ends[(field - 1) as usize].push(text(value).map_err(damaged)?);
+                }
                 4 => operator = text(value).map_err(damaged)?,
                 7 => domain = text(value).map_err(damaged)?,
                 5 => {
@@ -338,6 +337,7 @@ impl<'a> GraphFile<'a> {
             domain => format!("{domain}.{operator}"),
         };
         let constant = constant.filter(|_| operator == "Constant");
+        let [inputs, outputs] = ends;
         Ok(Node {
             operator,
             inputs,
@@ -357,6 +357,9 @@ impl<'a> GraphFile<'a> {
         for field in Fields::of(message) {
             let (field, value) = field.map_err(damaged)?;
             match field {
+                1 if tensor.dims.len() + wire::count(value) as usize > DIMS => {
+                    return Err(GraphError::too_many(file, "dimensions of a tensor", DIMS));
+                }
                 1 => wire::numbers(value, &mut tensor.dims).map_err(damaged)?,
                 2 => {
                     if let Value::Number(number) = value {

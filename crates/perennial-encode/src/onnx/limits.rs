@@ -9,9 +9,11 @@ pub(super) const NODES: usize = 1 << 18;
 pub(super) const DECLARED: usize = 1 << 14;
 /// Inputs that a run must give, and outputs, above which a graph is refused: for each of them the nodes are walked.
 pub(super) const OPEN: usize = 256;
-/// Attributes of nodes, tensors, declared values and opsets together, above which a file is refused, for the same reason: an empty attribute
-/// takes two bytes.
-pub(super) const ENTRIES: usize = 1 << 20;
+/// Attributes, inputs and outputs of nodes, tensors, declared values and opsets together, above which a file is refused, for the same reason: an
+/// empty attribute takes two bytes.
+pub(super) const ENTRIES: usize = 1 << 21;
+/// Dimensions of a tensor above which a file is refused: one takes a byte of a file and eight in memory.
+pub(super) const DIMS: usize = 64;
 /// Opsets of one file, and bytes of each: they go with every node that is tried alone.
 pub(super) const OPSETS: usize = 64;
 pub(super) const OPSET_BYTES: usize = 1 << 10;

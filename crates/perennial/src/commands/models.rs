@@ -122,9 +122,9 @@ fn table(entries: &[Entry<'_>]) -> String {
             network(version),
             input(version),
             version.dim.to_string(),
-            version.network().map_or("-".to_owned(), |network| {
-                network.classifier.classes.to_string()
-            }),
+            version
+                .classifier()
+                .map_or("-".to_owned(), |classifier| classifier.classes.to_string()),
             version.parent.clone().unwrap_or_else(|| "-".to_owned()),
             version.created.clone(),
             if aliases.is_empty() {

@@ -200,6 +200,20 @@ fn centring_is_in_the_graph_and_what_cannot_be_exported_is_refused() {
         .assert_wrong_usage(&["mine/preprocessor_config.json", "a folder of its own"]);
     assert!(!bench.path("mine/model.onnx").exists());
 
+    // The preparation would replace a graph of its name.
+    bench
+        .run(&[
+            "models",
+            "export",
+            "v0001",
+            "--onnx",
+            "preprocessor_config.json",
+        ])
+        .assert_wrong_usage(&["preprocessor_config.json", "model.onnx"]);
+    // Nothing is written beside a device.
+    let exported = bench.answer(&["models", "export", "v0001", "--onnx", "/dev/null"]);
+    assert_eq!(exported["preprocessor"], Value::Null);
+
     let grey = publish(&registry, &config, [1, 32, 32], None, false);
     std::fs::create_dir_all(bench.path("grey")).unwrap();
     let exported = bench.answer(&["models", "export", &grey.name, "--onnx", "grey/model.onnx"]);

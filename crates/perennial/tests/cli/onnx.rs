@@ -366,6 +366,10 @@ fn a_linear_layer_behind_an_imported_encoder_makes_a_version() {
     );
     let list = bench.succeed(&["models", "list"]);
     assert!(list.contains("simplex head"), "{list}");
+    // Dimensions, then classes.
+    let row = list.lines().find(|line| line.starts_with("v0002")).unwrap();
+    let words: Vec<&str> = row.split_whitespace().collect();
+    assert!(words.windows(2).any(|pair| pair == ["8", "6"]), "{list}");
 
     // What the version gives is what the layer makes of the encoder's embeddings.
     fit(&["--out", "layer"]);
@@ -449,4 +453,21 @@ fn a_linear_layer_behind_an_imported_encoder_makes_a_version() {
     ]);
     assert_eq!(ended.code, Some(1));
     assert!(ended.stderr.contains("SHA-256"), "{}", ended.stderr);
+    // So is a damaged file that another version would take over: it still loads, and its hash would be made anew.
+    let mut tokenizer = bench.read("registry/v0001/tokenizer.json");
+    tokenizer.push('\n');
+    bench.write("registry/v0001/tokenizer.json", &tokenizer);
+    let ended = bench.run(&[
+        "fit-head",
+        "plain.jsonl",
+        "--labels",
+        "labels.txt",
+        "--vertices",
+        "9",
+        "--space",
+        "v0001",
+    ]);
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("tokenizer.json"), "{}", ended.stderr);
+    assert!(!bench.path("registry/v0004").exists());
 }

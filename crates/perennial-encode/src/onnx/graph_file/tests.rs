@@ -177,9 +177,23 @@ fn counts_are_bounded() {
     }
     // Attributes of one node, where there are no more nodes.
     let attributes = |times: usize| file(&message(&[(1, &message(&[(5, b"")]).repeat(times))]));
-    assert!(GraphFile::read("a.onnx", &attributes(1 << 20)).is_ok());
-    let error = GraphFile::read("a.onnx", &attributes((1 << 20) + 1)).unwrap_err();
+    assert!(GraphFile::read("a.onnx", &attributes(1 << 21)).is_ok());
+    let error = GraphFile::read("a.onnx", &attributes((1 << 21) + 1)).unwrap_err();
     assert!(error.to_string().contains("attributes"), "{error}");
+    // Inputs and outputs of one node.
+    for field in [1, 2] {
+        let node = message(&[(field, b"")]).repeat((1 << 21) + 1);
+        let error = GraphFile::read("a.onnx", &file(&message(&[(1, &node)]))).unwrap_err();
+        assert!(error.to_string().contains("values"), "{error}");
+    }
+    let shaped = |dims: usize| file(&message(&[(5, &tensor(&vec![1; dims], &[0; 4]))]));
+    assert!(GraphFile::read("a.onnx", &shaped(64)).is_ok());
+    let error = GraphFile::read("a.onnx", &shaped(65)).unwrap_err();
+    assert!(error.to_string().contains("dimensions"), "{error}");
+    // Packed, as most exporters write them.
+    let packed = message(&[(5, &message(&[(1, &[1; 65])]))]);
+    let error = GraphFile::read("a.onnx", &file(&packed)).unwrap_err();
+    assert!(error.to_string().contains("dimensions"), "{error}");
     // Versions of operators go with every node that is tried alone.
     let many = |count: usize| [file(b""), message(&[(8, b"\x0a\x01x")]).repeat(count)].concat();
     assert!(GraphFile::read("a.onnx", &many(63)).is_ok());

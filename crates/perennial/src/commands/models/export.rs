@@ -32,7 +32,7 @@ pub struct Arguments {
 struct Answer<'a> {
     version: &'a str,
     onnx: &'a Path,
-    /// None for networks of one channel.
+    /// None for networks of one channel, and beside what is no file.
     preprocessor: Option<&'a Path>,
     opset: u64,
     /// Channels, height and width.
@@ -49,6 +49,12 @@ pub fn run(
     let version = registry.get(&arguments.version)?;
     refuse_outside(registry, &version)?;
     let input = trained_network(&version)?.architecture.input;
+    if arguments.onnx.file_name() == Some(PREPROCESSOR.as_ref()) {
+        return Err(usage(format!(
+            "--onnx {}: this name is that of the preparation beside the graph; name the graph model.onnx",
+            arguments.onnx.display()
+        )));
+    }
     let output = Output::prepare_kind(&arguments.onnx, GRAPH)?;
     let OnnxExport {
         graph,
@@ -57,7 +63,8 @@ pub fn run(
     let streamed = output.is_stdout();
     let beside = arguments.onnx.with_file_name(PREPROCESSOR);
     let preprocessor = match &preprocessor {
-        Some(content) if !streamed => prepare_preprocessor(&beside, content)?,
+        // Nothing belongs beside a device or a pipe.
+        Some(content) if output.file().is_some() => prepare_preprocessor(&beside, content)?,
         _ => None,
     };
     let written = preprocessor.is_some();
@@ -141,6 +148,9 @@ fn text(answer: &Answer<'_>) -> String {
     );
     match answer.preprocessor {
         Some(path) => text.push_str(&format!("preparation of pictures: {}\n", path.display())),
+        None if channels != 1 => {
+            text.push_str("preparation of pictures: as in model.toml; nothing was written beside a device or a pipe\n")
+        }
         None => text.push_str(
             "preparation of pictures: brightness, (pixel / 255 - mean) / std as in model.toml; no preprocessor_config.json says this\n",
         ),
