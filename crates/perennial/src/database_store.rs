@@ -25,14 +25,29 @@ pub struct DatabaseSettings {
     pub hnsw_from: u64,
 }
 
+/// In the folder of a gallery that lies in a database: which one, so that no command takes the gallery for one that is not there.
+const NOTE: &str = "database.toml";
+
+/// Refuses to work on a folder whose gallery lies in a database, while no service shows it.
+pub fn refuse_folder_of_database(folder: &Path) -> anyhow::Result<()> {
+    if !folder.join(NOTE).exists() {
+        return Ok(());
+    }
+    Err(usage(format!(
+        "the gallery of {} lies in a database, which {} names: start its service, or pass --server; if it is not used any more, remove that file",
+        folder.display(),
+        folder.join(NOTE).display()
+    )))
+}
+
 /// The environment variable with a URL; not clap's where it matters that the URL stands on the command line.
 const URL_VARIABLE: &str = "PERENNIAL_STORE";
 
 /// The database in which a command finds the gallery, in the place of its folder.
 #[derive(Debug, clap::Args)]
 pub struct DatabaseArguments {
-    /// Work on the gallery in this database, postgres://USER@HOST:PORT/DATABASE; the password comes from PGPASSWORD [default: PERENNIAL_STORE, which may
-    /// hold the password]
+    /// Work on the gallery in this database, postgres://USER@HOST:PORT/DATABASE; the password comes from PGPASSWORD [default with
+    /// --store-schema: PERENNIAL_STORE, which may hold the password]
     #[cfg_attr(
         not(feature = "pgvector"),
         doc = "(this build has no databases; build with --features pgvector)"
@@ -49,6 +64,16 @@ impl DatabaseArguments {
     pub fn settings(&self) -> anyhow::Result<Option<DatabaseSettings>> {
         let named = self.store.clone();
         let on_command_line = named.is_some();
+        if !on_command_line
+            && self.store_schema.is_none()
+            && std::env::var_os(URL_VARIABLE).is_some()
+        {
+            // Everything in the gallery is replaced, so a variable that was set for the service does not decide where.
+            return Err(usage(format!(
+                "{URL_VARIABLE} names a database: pass --store-schema as well to restore into the gallery there, or unset the variable to restore into \
+                 the folder's gallery"
+            )));
+        }
         let Some(url) = named.or_else(|| std::env::var(URL_VARIABLE).ok()) else {
             // The work would be done on the folder's gallery instead.
             if self.store_schema.is_some() {
@@ -211,6 +236,14 @@ impl DatabaseSettings {
             GalleryError::InvalidConfig { .. } => usage(error.to_string()),
             error => error.into(),
         })?;
+        if !read_only {
+            let note = format!(
+                "database = {:?}\nschema = {:?}\n",
+                store.server(),
+                self.schema
+            );
+            perennial_core::write_atomically(folder.join(NOTE), note)?;
+        }
         tracing::info!(
             database = store.server(),
             schema = self.schema,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use perennial_gallery::{EmbeddedGallery, GalleryConfig, GalleryError, SearchMode};
 
+use crate::database_store::refuse_folder_of_database;
 use crate::exit_status::usage;
 use crate::running_service;
 
@@ -73,12 +74,12 @@ impl GalleryArguments {
 
     /// Makes no empty gallery beside the one that a running service keeps in a database.
     fn refuse_beside_database(&self) -> anyhow::Result<()> {
-        let Some(url) = running_service::address(&self.gallery) else {
-            return Ok(());
-        };
         if EmbeddedGallery::exists(&self.gallery) {
             return Ok(());
         }
+        let Some(url) = running_service::address(&self.gallery) else {
+            return refuse_folder_of_database(&self.gallery);
+        };
         Err(usage(format!(
             "the service at {url} keeps the gallery of {} in a database: pass --server {url}",
             self.gallery.display()

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use perennial_bridge::Bridge;
-use perennial_core::{ModelVersion, Registry, SpaceId, SpaceRef, VertexEnd};
+use perennial_core::{ModelVersion, Registry, RegistryError, SpaceId, SpaceRef, VertexEnd};
 use perennial_formats::Label;
 use perennial_train::head::{HeadConfig, HeadEpoch, HeadObserver, held_out_rows};
 use perennial_train::objective::Hoc;
@@ -186,7 +186,7 @@ pub fn run(
     let registry = global.open_registry().ok();
     let mut features = loader.load(&arguments.features, arguments.space.as_ref())?;
     features.read_labels(arguments.labels.as_deref())?;
-    let encoder = version_of(registry.as_ref(), &features.rows.space);
+    let encoder = version_of(registry.as_ref(), &features.rows.space)?;
     let encoder = encoder.filter(|_| arguments.out.is_none());
     if let Some(version) = &encoder {
         check_foldable(version)?;
@@ -196,9 +196,10 @@ pub fn run(
         .as_ref()
         .map(|argument| loader.load(argument, arguments.reference_space.as_ref()))
         .transpose()?;
-    let older = reference
-        .as_ref()
-        .and_then(|reference| version_of(registry.as_ref(), &reference.rows.space));
+    let older = match &reference {
+        Some(reference) => version_of(registry.as_ref(), &reference.rows.space)?,
+        None => None,
+    };
     let by_id = arguments.matching.map(|how| how == MatchArgument::Id);
     let inputs = Inputs::of(features, reference, by_id, arguments.skip_unpaired)?;
 
@@ -290,12 +291,24 @@ impl Arguments {
 }
 
 /// The version whose embeddings are of a space, if it is one of the registry's.
-fn version_of(registry: Option<&Registry>, space: &SpaceRef) -> Option<ModelVersion> {
-    let id = space.id.as_ref()?;
-    let version = registry?.get(id.as_str()).ok()?;
+fn version_of(
+    registry: Option<&Registry>,
+    space: &SpaceRef,
+) -> anyhow::Result<Option<ModelVersion>> {
+    let (Some(id), Some(registry)) = (&space.id, registry) else {
+        return Ok(None);
+    };
+    let version = match registry.get(id.as_str()) {
+        Ok(version) => version,
+        Err(RegistryError::Unknown { .. } | RegistryError::DanglingAlias { .. }) => {
+            return Ok(None);
+        }
+        // A damaged description does not turn a version into a bridge.
+        Err(error) => return Err(error.into()),
+    };
     // An alias is no name of a space.
     let same = version.name == id.as_str() && version.space().accept(space).is_ok();
-    same.then_some(version)
+    Ok(same.then_some(version))
 }
 
 /// Shows the progress, and asks for Ctrl-C.

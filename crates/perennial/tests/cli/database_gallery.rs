@@ -126,6 +126,22 @@ fn items_are_added_searched_promoted_over_and_backed_up() {
     drop(second);
     service.stop();
 
+    // Without the service, nothing looks at its items, so nothing is decided and no other gallery is made.
+    for arguments in [
+        &["models", "promote", "v0001"][..],
+        &["models", "promote", "v0001", "--no-gallery"],
+        &["gallery", "add", "--set", "generated:test"],
+    ] {
+        bench
+            .run(arguments)
+            .assert_wrong_usage(&["database.toml", "--server"]);
+    }
+    let mut command = bench.command(&["gallery", "restore", &file]);
+    command.env("PERENNIAL_STORE", &place.0);
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("--store-schema"));
+
     // Stopped and restored, into the database and into a folder.
     let (server, schema) = &place;
     let restore = |arguments: &[&str]| {

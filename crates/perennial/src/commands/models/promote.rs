@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 
 use crate::arguments::GlobalArguments;
 use crate::commands::serve::PROBES_FOLDER;
+use crate::database_store::refuse_folder_of_database;
 use crate::exit_status::{ExitStatus, usage};
 use crate::model_loading::VersionLoader;
 use crate::running_service;
@@ -156,13 +157,14 @@ impl PlaceArguments {
                     folder.display()
                 )));
             }
+            refuse_folder_of_database(folder)?;
             return Ok(Gallery::None);
         }
         if !EmbeddedGallery::exists(folder) {
             // A running service keeps the gallery of this folder in a database.
             return match running_service::address(folder) {
                 Some(url) => Ok(Gallery::Service(ServiceClient::of(&url, &self.access)?)),
-                None => Ok(Gallery::None),
+                None => refuse_folder_of_database(folder).map(|()| Gallery::None),
             };
         }
         // Only counted, so no graph is built.
