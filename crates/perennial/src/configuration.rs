@@ -1,16 +1,22 @@
 //! Configuration in layers: the file, then `PERENNIAL__A__B` in the environment, then `--set a.b=value`, then options of
 //! their own such as `--name`. Later layers win, and every mistake is one line that names the key and its layer.
 
+mod assignment;
+mod fault;
+mod file;
+
 use std::path::Path;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_path_to_error::Segment;
-use toml::de::{DeTable, DeValue};
 use toml::{Table, Value};
 
+use self::assignment::assign;
+use self::fault::{Fault, read};
+use self::file::{File, line_of, similar_file};
 use crate::exit_status::usage;
-use crate::suggestion;
+
+pub use self::assignment::parse_value;
 
 /// Environment variables with this prefix are configuration keys, with `__` between the parts of a key.
 const ENVIRONMENT_PREFIX: &str = "PERENNIAL__";
@@ -23,15 +29,6 @@ pub struct Layers {
     file: File,
     table: Table,
     overrides: Vec<Override>,
-}
-
-/// The first layer.
-#[derive(Debug)]
-struct File {
-    /// The name of the source, for messages about keys that no later layer has set.
-    source: String,
-    text: String,
-    table: Table,
 }
 
 /// One value of a later layer.
@@ -217,59 +214,6 @@ impl Layers {
     }
 }
 
-impl File {
-    /// The file, with the line of the key or else of the innermost table around it.
-    fn place(&self, key: &str) -> String {
-        let mut key = key;
-        loop {
-            if let Some(line) = line_of(&self.text, key) {
-                return format!("{}, line {line}", self.source);
-            }
-            match key.rsplit_once('.') {
-                Some((outer, _)) => key = outer,
-                None => return self.source.clone(),
-            }
-        }
-    }
-}
-
-/// A key that is wrong, and a sentence about it.
-#[derive(Debug, PartialEq)]
-struct Fault {
-    key: String,
-    problem: String,
-}
-
-fn read<T: DeserializeOwned>(table: &Table) -> Result<T, Fault> {
-    serde_path_to_error::deserialize(Value::Table(table.clone())).map_err(|error| {
-        let (key, problem) = explain(&dotted(error.path()), error.inner().message());
-        Fault { key, problem }
-    })
-}
-
-/// The line of a key in a TOML text, from 1.
-fn line_of(text: &str, key: &str) -> Option<usize> {
-    let root = DeTable::parse(text).ok()?;
-    let mut parts = key.split('.');
-    let (name, mut value) = root.get_ref().get_key_value(parts.next()?)?;
-    let mut start = name.span().start;
-    for part in parts {
-        let found = match value.get_ref() {
-            DeValue::Table(table) => {
-                let (name, inner) = table.get_key_value(part)?;
-                (name.span().start, inner)
-            }
-            DeValue::Array(items) => {
-                let inner = items.get(part.parse::<usize>().ok()?)?;
-                (inner.span().start, inner)
-            }
-            _ => return None,
-        };
-        (start, value) = found;
-    }
-    Some(1 + text.get(..start)?.matches('\n').count())
-}
-
 /// The settings among the variables of this process.
 ///
 /// # Errors
@@ -294,152 +238,9 @@ pub fn to_toml(configuration: &impl Serialize) -> anyhow::Result<String> {
     Ok(toml::to_string(configuration)?)
 }
 
-/// Parses TOML value syntax; any other text is a bare string.
-pub fn parse_value(text: &str) -> Value {
-    let bare = || Value::String(text.to_owned());
-    match format!("value = {text}").parse::<Table>() {
-        Ok(mut table) if table.len() == 1 => match table.remove("value") {
-            // No key holds a date, so 2026-11-22 is a name.
-            None | Some(Value::Datetime(_)) => bare(),
-            Some(value) => value,
-        },
-        _ => bare(),
-    }
-}
-
-fn assign(table: &mut Table, parts: &[&str], value: Value) -> Result<(), String> {
-    let [first, rest @ ..] = parts else {
-        return Err("there is no key".to_owned());
-    };
-    if rest.is_empty() {
-        table.insert((*first).to_owned(), value);
-        return Ok(());
-    }
-    let inner = table
-        .entry(*first)
-        .or_insert_with(|| Value::Table(Table::new()));
-    assign_inside(inner, first, rest, value)
-}
-
-fn assign_inside(
-    outer: &mut Value,
-    name: &str,
-    parts: &[&str],
-    value: Value,
-) -> Result<(), String> {
-    match outer {
-        Value::Table(table) => assign(table, parts, value),
-        Value::Array(items) => {
-            let count = items.len();
-            let (index, rest) = (parts[0], &parts[1..]);
-            let item = index
-                .parse::<usize>()
-                .ok()
-                .and_then(|index| items.get_mut(index))
-                .ok_or_else(|| {
-                    format!("`{name}` has {count} elements, numbered from 0, and no `{index}`")
-                })?;
-            if rest.is_empty() {
-                *item = value;
-                return Ok(());
-            }
-            assign_inside(item, index, rest, value)
-        }
-        _ => Err(format!(
-            "`{name}` is a single value, it has no `{}`",
-            parts[0]
-        )),
-    }
-}
-
-fn dotted(path: &serde_path_to_error::Path) -> String {
-    let parts = path.iter().filter_map(|segment| match segment {
-        Segment::Seq { index } => Some(index.to_string()),
-        Segment::Map { key } => Some(key.clone()),
-        Segment::Enum { .. } | Segment::Unknown => None,
-    });
-    parts.collect::<Vec<_>>().join(".")
-}
-
-/// Turns a deserialisation error into the key that is wrong and a sentence about it.
-fn explain(path: &str, message: &str) -> (String, String) {
-    let message = message.lines().collect::<Vec<_>>().join(" ");
-    let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
-    if let (true, [unknown, known @ ..]) = (message.starts_with("unknown field"), &quoted[..]) {
-        let key = join_once(path, unknown);
-        let hint = if known.is_empty() {
-            "its table takes no such keys".to_owned()
-        } else {
-            suggestion::describe(unknown, known)
-        };
-        return (key.clone(), format!("unknown key `{key}`; {hint}"));
-    }
-    if let (true, [missing, ..]) = (message.starts_with("missing field"), &quoted[..]) {
-        let key = join_once(path, missing);
-        return (key.clone(), format!("key `{key}` is missing"));
-    }
-    if let (true, [unknown, known @ ..]) = (message.starts_with("unknown variant"), &quoted[..]) {
-        let problem = format!(
-            "key `{path}` cannot be `{unknown}`; {}",
-            suggestion::describe(unknown, known)
-        );
-        return (path.to_owned(), problem);
-    }
-    let mut plain = message.clone();
-    for (of_rust, of_people) in [
-        ("usize", "a whole number of at least 0"),
-        ("u64", "a whole number of at least 0"),
-        ("u32", "a whole number of at least 0"),
-        ("f64", "a number"),
-        ("f32", "a number"),
-    ] {
-        plain = plain.replace(
-            &format!("expected {of_rust}"),
-            &format!("expected {of_people}"),
-        );
-    }
-    let subject = if path.is_empty() {
-        plain
-    } else {
-        format!("key `{path}`: {plain}")
-    };
-    (path.to_owned(), subject)
-}
-
-/// Some errors already end in the key, others stop at its table.
-fn join_once(path: &str, key: &str) -> String {
-    let last = path.rsplit('.').next().unwrap_or_default();
-    if last == key {
-        path.to_owned()
-    } else if path.is_empty() {
-        key.to_owned()
-    } else {
-        format!("{path}.{key}")
-    }
-}
-
 fn is_inside(key: &str, outer: &str) -> bool {
     key.strip_prefix(outer)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-}
-
-fn similar_file(path: &Path) -> String {
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let names: Vec<String> = std::fs::read_dir(folder)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| name.ends_with(".toml"))
-        .collect();
-    let wanted = path.file_name().and_then(|name| name.to_str());
-    let near = wanted.and_then(|name| suggestion::nearest(name, names.iter().map(String::as_str)));
-    near.map_or_else(String::new, |name| {
-        format!("; did you mean {}?", folder.join(name).display())
-    })
 }
 
 #[cfg(test)]
