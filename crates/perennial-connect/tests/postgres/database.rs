@@ -66,6 +66,11 @@ impl Database {
         }
     }
 
+    /// Another connection to it, for a test that ended the first one.
+    pub fn again(&self) -> Self {
+        Self::open(self.url.clone())
+    }
+
     pub fn address(&self) -> Address {
         Address::new(&self.url).unwrap()
     }
