@@ -413,6 +413,9 @@ onPage("versions are listed with their lineage", {}, async (page) => {
   });
   const hidden = await page.locator("#lineage .scroll").evaluate(({ scrollWidth, clientWidth }) => scrollWidth - clientWidth);
   assert.equal(hidden, 0, "all columns are seen on a wide screen");
+  const cut = await page.locator("#lineage .tag").evaluateAll((all) => all.filter(({ scrollWidth, clientWidth }) => scrollWidth > clientWidth).map((tag) => [tag.textContent, tag.title]));
+  assert.ok(cut.length > 0, "one version has a long name");
+  for (const [name, title] of cut) assert.equal(title, name, "a name that is cut off can still be read");
   await picture(page, "versions", "#versions");
 });
 
