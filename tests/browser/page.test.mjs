@@ -580,6 +580,21 @@ onPage("a phone shows the whole page", { viewport: { width: 390, height: 844 }, 
   await picture(page, "phone");
 });
 
+onPage("a space with a long name stays in its place on a phone", { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true }, async (page) => {
+  const { per_version: items } = await state("/gallery/stats");
+  const stored = Object.keys(items).sort((one, other) => items[other] - items[one])[0];
+  const long = "text-embedding-of-another-program-reduced-to-1024-dimensions";
+  await page.route(({ pathname }) => pathname !== "/" && !/\.(css|js)$/.test(pathname), async (route) => {
+    const response = await route.fetch();
+    await route.fulfill({ response, body: (await response.text()).replaceAll(`"${stored}"`, `"${long}"`) });
+  });
+  await page.reload();
+  await page.locator(`#tiles .badge[title="${long}"]`).first().waitFor();
+  assert.ok(await page.evaluate(() => document.documentElement.scrollWidth) <= 390);
+  await picture(page, "long-name");
+  await page.unrouteAll();
+});
+
 test("the report shows everything on a phone and on a wide screen", async () => {
   for (const [name, width] of [["report", 1280], ["report-phone", 390]]) {
     const context = await browser.newContext({ viewport: { width, height: 844 } });
