@@ -57,6 +57,10 @@ impl Pool {
         self.connector.server()
     }
 
+    pub(super) fn max_indexed(&self) -> usize {
+        self.connector.max_indexed()
+    }
+
     /// Reads from one state of the database.
     ///
     /// # Errors
