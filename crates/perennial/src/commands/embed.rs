@@ -342,6 +342,7 @@ impl Arguments {
                     Ok(())
                 };
                 let done = table.embed(&model, Done::default(), rows, keep, interrupt, terminal)?;
+                table.check_some(&done)?;
                 writer.finish()?;
                 done
             }

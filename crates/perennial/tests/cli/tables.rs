@@ -155,7 +155,7 @@ fn what_cannot_work_is_told_first() {
         "{}",
         ended.stderr
     );
-    assert!(!bench.path("e.npy").exists());
+    assert!(!bench.path("e.npy").exists() && !bench.path("e.npy.unfinished").exists());
     let both = [
         "embed",
         "live",

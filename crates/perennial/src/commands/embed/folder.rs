@@ -142,7 +142,7 @@ impl Folder<'_> {
         let progress = progress.after(seen as u64);
         let prepare = |file: &PictureFile| prepare(model, file);
         let mut states = before.into_iter().skip(seen / size);
-        folder.each(size, prepare, |portion| {
+        let walked = folder.each(size, prepare, |portion| {
             let count = portion.pictures.len();
             let looked_at = count + portion.left_out.len();
             let mut prepared = Vec::with_capacity(count);
@@ -168,7 +168,15 @@ impl Folder<'_> {
             done.vectors.extend(vectors);
             progress.advance(looked_at as u64);
             interrupt.check()
-        })?;
+        });
+        if walked.is_err()
+            && done.files.is_empty()
+            && let Some(journal) = journal.take()
+        {
+            // Files that are no pictures are looked at quickly.
+            journal.remove()?;
+        }
+        walked?;
         let seconds = progress.finish().as_secs_f64();
         if let Some(output) = self.rows {
             let rows = done.files.iter().zip(&done.labels).enumerate();

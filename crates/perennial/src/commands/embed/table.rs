@@ -247,6 +247,10 @@ impl Table<'_> {
                 self.path.display()
             );
         }
+        if let Err(error) = self.check_some(&done) {
+            journal.remove()?;
+            return Err(error);
+        }
         Ok((journal, done))
     }
 
@@ -317,15 +321,20 @@ impl Table<'_> {
             progress.advance(count);
             interrupt.check()?;
         }
-        if done.count() == 0 {
-            let left_out = done.left_out.summary().unwrap_or_default();
-            anyhow::bail!(
-                "{}: names no readable picture; {left_out}",
-                self.path.display()
-            );
-        }
         done.seconds = progress.finish().as_secs_f64();
         Ok(done)
+    }
+
+    /// Whether there is anything to write.
+    pub fn check_some(&self, done: &Done) -> anyhow::Result<()> {
+        if done.count() > 0 {
+            return Ok(());
+        }
+        let left_out = done.left_out.summary().unwrap_or_default();
+        anyhow::bail!(
+            "{}: names no readable picture; {left_out}",
+            self.path.display()
+        )
     }
 
     fn check_strict(&self, left_out: &LeftOut) -> anyhow::Result<()> {
