@@ -10,6 +10,7 @@ compute your own case. It needs Python 3.10 and takes seconds; the simulation ha
 import math
 import random
 import re
+import struct
 import sys
 from functools import lru_cache
 from pathlib import Path
@@ -72,7 +73,7 @@ def duration(seconds):
 
 
 def size(count):
-    for unit, name in ((1e15, "PB"), (1e12, "TB"), (1e9, "GB"), (1e6, "MB")):
+    for unit, name in ((1e15, "PB"), (1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if count >= unit:
             return f"{number(count / unit, 2)} {name}"
     return f"{number(count, 2)} B"
@@ -236,6 +237,22 @@ def sampled_gallery():
 # --- Time, traffic, disk.
 
 
+def json_bytes(dim, values=5_000):
+    """Bytes of a value of a unit vector in JSON, with its comma: the fewest digits that read back as the same 32-bit value. The values are normally
+    distributed, which those of a unit vector of many dimensions nearly are."""
+    rng, total = random.Random(11), 0
+    for _ in range(values):
+        value = struct.unpack("f", struct.pack("f", rng.gauss(0, dim**-0.5)))[0]
+        texts = (f"{value:.{digits}e}" for digits in range(9))
+        mantissa, exponent = next(text for text in texts if struct.unpack("f", struct.pack("f", float(text)))[0] == value).split("e")
+        digits = len(mantissa.lstrip("-").replace(".", "").rstrip("0"))
+        # Written out from 0.00001 on: a sign, `0.`, zeros and digits; with an exponent below.
+        zeros = -int(exponent) - 1
+        length = digits + 2 + zeros if 0 <= zeros < 5 else digits + 4
+        total += length + (value < 0) + 1
+    return total / values
+
+
 def work():
     vector = 4 * fact("dim")
     point = vector + fact("payload")
@@ -252,9 +269,13 @@ def work():
     add(f"mapping alone, two threads ({number(mapping, 2)} vectors/s)", duration(points / mapping), duration(rows / mapping))
     add("reading and writing at the allowed rate", duration(points / fact("rate")), duration(rows / fact("rate_rows")))
     add("threads that map at that rate", number(max(2 * fact("rate") / mapping, 1), 2), "less than 1")
-    wire = points * (vector + fact("payload")) + points * point * fact("replicas")
-    add("traffic: read once, written to every replica", size(wire), size(rows * (vector + 100) * 2))
-    add("the same on the network alone", duration(wire / fact("network")), duration(rows * (vector + 100) * 2 / fact("network")))
+    value = json_bytes(fact("dim"))
+    text = value * fact("dim") + fact("payload")
+    add("a vector on the wire", f"{size(value * fact('dim'))}: JSON, {number(value)} bytes a value", f"{size(vector)}: binary, 4 bytes a value")
+    wire, binary = points * text * 2, rows * (vector + 100) * 2
+    add("traffic with the migrating machine: read once, written once", size(wire), size(binary))
+    add("the same on the network alone", duration(wire / fact("network")), duration(binary / fact("network")))
+    add("traffic between nodes, binary, at most: every replica is read and written", size(points * point * fact("replicas") * 2), "")
     half = fact("run_384") / (fact("dim") / 384)
     copy = fact("copy_384") / (fact("dim") / 384)
     add("at the measured rate of a run, one busy core", "not measured", f"{duration(rows / half)} ({number(half, 2)} rows/s)")

@@ -413,6 +413,9 @@ onPage("versions are listed with their lineage", {}, async (page) => {
   });
   const hidden = await page.locator("#lineage .scroll").evaluate(({ scrollWidth, clientWidth }) => scrollWidth - clientWidth);
   assert.equal(hidden, 0, "all columns are seen on a wide screen");
+  const cut = await page.locator("#lineage .tag").evaluateAll((all) => all.filter(({ scrollWidth, clientWidth }) => scrollWidth > clientWidth).map((tag) => [tag.textContent, tag.title]));
+  assert.ok(cut.length > 0, "one version has a long name");
+  for (const [name, title] of cut) assert.equal(title, name, "a name that is cut off can still be read");
   await picture(page, "versions", "#versions");
 });
 
@@ -575,6 +578,21 @@ onPage("a phone shows the whole page", { viewport: { width: 390, height: 844 }, 
   assert.ok(await page.evaluate(() => document.documentElement.scrollWidth) <= 390);
   await checkAccess(page, "phone");
   await picture(page, "phone");
+});
+
+onPage("a space with a long name stays in its place on a phone", { viewport: { width: 390, height: 844 }, isMobile: true, hasTouch: true }, async (page) => {
+  const { per_version: items } = await state("/gallery/stats");
+  const stored = Object.keys(items).sort((one, other) => items[other] - items[one])[0];
+  const long = "text-embedding-of-another-program-reduced-to-1024-dimensions";
+  await page.route(({ pathname }) => pathname !== "/" && !/\.(css|js)$/.test(pathname), async (route) => {
+    const response = await route.fetch();
+    await route.fulfill({ response, body: (await response.text()).replaceAll(`"${stored}"`, `"${long}"`) });
+  });
+  await page.reload();
+  await page.locator(`#tiles .badge[title="${long}"]`).first().waitFor();
+  assert.ok(await page.evaluate(() => document.documentElement.scrollWidth) <= 390);
+  await picture(page, "long-name");
+  await page.unrouteAll();
 });
 
 test("the report shows everything on a phone and on a wide screen", async () => {

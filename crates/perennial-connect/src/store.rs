@@ -23,6 +23,7 @@ mod search;
 mod session;
 mod snapshots;
 mod spaces;
+mod turns;
 mod writing;
 
 use perennial_core::SpaceId;
@@ -44,6 +45,9 @@ use self::writing::Writing;
 use crate::address::Address;
 
 /// A gallery in a database. Several processes may have it open at once, for reading and for writing.
+///
+/// Writes of a process come one after another. A bounded number of them waits, and none for longer than [`StoreOptions::timeout`]; one that
+/// cannot wait fails with [`GalleryError::Busy`], and has changed nothing.
 ///
 /// An operation whose connection breaks is repeated on a new one, for about ten seconds. A write whose confirmation was lost is repeated as a
 /// whole: the content is the same, but an item that the lost attempt has stored counts as replaced, and one that it has deleted is not counted.

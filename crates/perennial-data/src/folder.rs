@@ -138,10 +138,11 @@ impl LabelledFolder {
     /// Forgets one file, which the caller keeps below the folder and which is none of its pictures.
     pub fn forget(&mut self, path: &Path) {
         let name = path.file_name().unwrap_or_default();
-        let (Ok(root), Ok(folder)) = (
-            self.path.canonicalize(),
-            path.parent().unwrap_or(path).canonicalize(),
-        ) else {
+        let folder = match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        let (Ok(root), Ok(folder)) = (self.path.canonicalize(), folder.canonicalize()) else {
             return;
         };
         let path = folder.join(name);
@@ -400,6 +401,19 @@ mod tests {
                 ("readme.md", Reason::NotAPicture),
             ]
         );
+    }
+
+    #[test]
+    fn a_file_beside_the_caller_is_forgotten_too() {
+        // Tests run in the folder of their crate.
+        let mut folder = LabelledFolder::list(Path::new(".")).unwrap();
+        let named = |folder: &LabelledFolder| {
+            let mut files = folder.files().iter();
+            files.any(|file| file.relative() == "Cargo.toml")
+        };
+        assert!(named(&folder));
+        folder.forget(Path::new("Cargo.toml"));
+        assert!(!named(&folder));
     }
 
     #[test]

@@ -36,6 +36,11 @@ pub struct PictureFile {
 }
 
 impl PictureFile {
+    /// A file that is named elsewhere than in a listed folder, by its path and by the name under which it is reported.
+    pub fn new(path: PathBuf, relative: String) -> Self {
+        Self { path, relative }
+    }
+
     /// Where it lies.
     pub fn path(&self) -> &Path {
         &self.path

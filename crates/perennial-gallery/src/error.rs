@@ -255,6 +255,14 @@ pub enum GalleryError {
         /// What it said.
         problem: String,
     },
+    /// The database that holds the gallery is at work for others, and no place to wait for it is left. The operation was not begun.
+    #[error("the gallery in the database {server} is busy: {problem}; try again later")]
+    Busy {
+        /// Host, port and name of the database.
+        server: String,
+        /// What is in the way.
+        problem: String,
+    },
     /// An operation, or an item, that this kind of store does not have.
     #[error("{problem}")]
     NotOffered {

@@ -233,6 +233,8 @@ pub(crate) struct ApiError {
 
 /// Seconds after which a refused client may try again: enough for any queue of the service to empty.
 const RETRY_SOON: HeaderValue = HeaderValue::from_static("1");
+/// The same where the gallery's database is busy.
+const BUSY_DATABASE: Duration = Duration::from_secs(2);
 /// The same for conditions that an operator must resolve first.
 const RETRY_LATER: HeaderValue = HeaderValue::from_static("10");
 
@@ -252,6 +254,15 @@ impl ApiError {
         Self {
             retry_after: Some(seconds.max(1)),
             ..self
+        }
+    }
+
+    /// Whether it is only a matter of time until the same succeeds, and of no more.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self.code {
+            Code::TooManyRequests => true,
+            Code::Unavailable => self.retry_after.is_some(),
+            _ => false,
         }
     }
 
@@ -398,6 +409,13 @@ impl From<GalleryError> for ApiError {
                     "the gallery's storage is full or fails; nothing of this request was stored, and what was stored before stays readable",
                 )
             }
+            GalleryError::Busy { .. } => {
+                tracing::warn!(%error, "a gallery operation was not begun");
+                Self::unavailable(
+                    "the gallery's database is busy with other requests; nothing of this one was begun, send it again later",
+                )
+                .retry_after(BUSY_DATABASE)
+            }
             GalleryError::Database { .. } => {
                 tracing::error!(%error, "a gallery operation failed");
                 Self::unavailable(
@@ -448,6 +466,19 @@ mod tests {
         });
         assert_eq!(error.code, Code::Unavailable);
         assert!(!error.message.contains("db.internal") && !error.message.contains("role"));
+    }
+
+    #[test]
+    fn a_busy_database_asks_to_come_back() {
+        let error = ApiError::from(GalleryError::Busy {
+            server: "db.internal:5432/shop".to_owned(),
+            problem: "64 writes are waiting already".to_owned(),
+        });
+        assert!(!error.message.contains("db.internal"), "{error}");
+        assert!(error.is_passing() && !ApiError::unavailable("a full disk").is_passing());
+        let answer = error.respond("id", ErrorForm::Own);
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(answer.headers().contains_key(header::RETRY_AFTER));
     }
 
     #[test]

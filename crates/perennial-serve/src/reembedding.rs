@@ -18,7 +18,7 @@ pub(crate) use self::fetching::{Fetched, fetch};
 pub(crate) use self::rewriting::{Embedded, commit, embed_originals, reembed};
 pub(crate) use self::waiting::{expectation, waiting};
 use crate::backfill::{PUSH_SILENCE, Run};
-use crate::error::{ApiError, Code};
+use crate::error::ApiError;
 use crate::service::{Service, blocking};
 
 /// Items of one step: a client's image waits for at most one forward pass of so many.
@@ -76,8 +76,8 @@ async fn step(service: &Arc<Service>, work: &mut Option<Work>) -> Duration {
     let number = run.number;
     match try_step(service, run, work).await {
         Ok(wait) => wait,
-        // The queue is full of clients' images.
-        Err(error) if error.code == Code::TooManyRequests => BUSY,
+        // The queue is full of clients' images, or the gallery's database at work for them.
+        Err(error) if error.is_passing() => BUSY,
         Err(error) => {
             end(service, number, Ending::Pause, error.message).await;
             IDLE

@@ -27,5 +27,5 @@ export function mark(name) {
 }
 
 export function badge(name) {
-  return element("span", { class: "badge" }, mark(name), name);
+  return element("span", { class: "badge", title: name }, mark(name), element("span", {}, name));
 }

@@ -31,8 +31,8 @@ export function showLineage({ models, live, previous, aliases = {} }, choose) {
       const names = Object.keys(aliases).filter((alias) => !["live", "previous"].includes(alias) && aliases[alias] === model.name);
       const marks = [
         ...(model.name === live ? [element("span", { class: "tag live-tag" }, "live")] : []),
-        ...(model.name === previous ? [element("span", { class: "tag" }, "previous")] : []),
-        ...names.map((alias) => element("span", { class: "tag" }, alias)),
+        ...(model.name === previous ? [element("span", { class: "tag", title: "previous" }, "previous")] : []),
+        ...names.map((alias) => element("span", { class: "tag", title: alias }, alias)),
       ];
       return element("tr", { class: model.name === live ? "live" : null },
         element("th", { scope: "row" }, element("span", { class: "node" }, graph(row, width), element("span", {}, model.name), ...marks)),

@@ -21,7 +21,7 @@ const CLASSIFIER: &str = "fc2.";
 /// classifier is left out, since it takes embeddings of the space that the version leaves.
 ///
 /// Exact up to rounding; see [`Bridge::fold`]. The draft is not published yet; the bytes are its `weights.safetensors`, or the
-/// [`HEAD_FILE`] of an encoder of another program, which keeps its other files.
+/// layer behind an encoder of another program, which keeps its own files.
 ///
 /// # Errors
 /// A bridge of another space or one that centres, a centred version, and weights that cannot be read.
@@ -202,10 +202,17 @@ fn behind(
     let layer = folded(version, bridge, &weight, inputs)?;
     let content = to_safetensors(&StateDict::from([(EMBEDDING.to_owned(), layer)]), None)?;
     let earlier = outside.head.as_ref().map(|head| head.file.as_str());
-    let own = |name: &str| [CANARY_FILE, HEAD_FILE].contains(&name) || earlier == Some(name);
+    let own = |name: &str| name == CANARY_FILE || earlier == Some(name);
+    let file = free_name(
+        outside
+            .files
+            .iter()
+            .map(|file| file.name.as_str())
+            .filter(|name| !own(name)),
+    );
     let described = OutsideEncoder {
         head: Some(Box::new(EncoderHead {
-            file: HEAD_FILE.to_owned(),
+            file,
             inputs,
             classifier,
         })),
@@ -218,6 +225,16 @@ fn behind(
         ..outside.clone()
     };
     Ok((described, content))
+}
+
+/// The name of the layer's file: [`HEAD_FILE`], unless a file of the encoder's own is called so.
+fn free_name<'a>(taken: impl Iterator<Item = &'a str> + Clone) -> String {
+    let numbered = (2..).map(|number| format!("head-{number}.safetensors"));
+    std::iter::once(HEAD_FILE.to_owned())
+        .chain(numbered)
+        // On some disks names that differ in case are one file.
+        .find(|name| !taken.clone().any(|taken| taken.eq_ignore_ascii_case(name)))
+        .expect("a version has a finite number of files")
 }
 
 /// **Shapes**: `weight` is `[from_dim, inputs]`, the result `[to_dim, inputs]`.
@@ -244,4 +261,23 @@ pub(crate) fn identity(size: usize) -> Vec<f32> {
         .step_by(size + 1)
         .for_each(|one| *one = 1.0);
     values
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layer_takes_no_name_of_the_encoders_own_files() {
+        let free = |taken: &[&str]| free_name(taken.iter().copied());
+        assert_eq!(free(&["model.onnx"]), HEAD_FILE);
+        assert_eq!(
+            free(&["model.onnx", "Head.safetensors"]),
+            "head-2.safetensors"
+        );
+        assert_eq!(
+            free(&["head-2.safetensors", "head.safetensors"]),
+            "head-3.safetensors"
+        );
+    }
 }

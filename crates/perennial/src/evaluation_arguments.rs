@@ -152,13 +152,23 @@ impl Evaluation {
 }
 
 impl EvaluationArguments {
+    /// The option that names the space of the old encoder.
+    fn old_space(&self) -> (&'static str, Option<&SpaceId>) {
+        ("--old-space", self.old_space.as_ref())
+    }
+
+    /// The option that names the space of the new encoder.
+    fn new_space(&self) -> (&'static str, Option<&SpaceId>) {
+        ("--new-space", self.new_space.as_ref())
+    }
+
     /// Reads everything, and brings queries and galleries into one order.
     pub fn load(
         &self,
         loader: &VectorLoader<'_>,
         terminal: &Terminal,
     ) -> anyhow::Result<Evaluation> {
-        let (old_space, new_space) = (self.old_space.as_ref(), self.new_space.as_ref());
+        let (old_space, new_space) = (self.old_space(), self.new_space());
         let mut old_queries = loader.load(&self.old_queries, old_space)?;
         let mut old_gallery = loader.load(&self.old_gallery, old_space)?;
         let mut new_queries = loader.load(&self.new_queries, new_space)?;
@@ -364,8 +374,8 @@ impl FitArguments {
         let (Some(from), Some(to)) = (&self.fit_from, &self.fit_to) else {
             return Ok(None);
         };
-        let new = loader.load(from, evaluation.new_space.as_ref())?;
-        let old = loader.load(to, evaluation.old_space.as_ref())?;
+        let new = loader.load(from, evaluation.new_space())?;
+        let old = loader.load(to, evaluation.old_space())?;
         let order = align(&new, &old)?;
         let count = self.fit_pairs.unwrap_or(order.len());
         if count == 0 || count > order.len() {

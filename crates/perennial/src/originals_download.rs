@@ -3,8 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use perennial_upgrade::backfill::{Download, Failure, FailureReason};
+use perennial_upgrade::backfill::{Answer, Download, Failure, FailureReason};
 use ureq::Agent;
+use ureq::http::header::CONTENT_TYPE;
 
 use crate::service_client::trust;
 
@@ -33,7 +34,7 @@ impl OriginalsDownload {
 }
 
 impl Download for OriginalsDownload {
-    fn get(&self, url: &str, max_bytes: u64) -> Result<Vec<u8>, Failure> {
+    fn get(&self, url: &str, max_bytes: u64) -> Result<Answer, Failure> {
         let of_transport = |error: ureq::Error| {
             let reason = match &error {
                 ureq::Error::BodyExceedsLimit(_) | ureq::Error::BadUri(_) => {
@@ -47,8 +48,13 @@ impl Download for OriginalsDownload {
         let status = answer.status();
         let reason = match status.as_u16() {
             200 => {
+                let declared = answer.headers().get(CONTENT_TYPE);
+                let content_type = declared
+                    .and_then(|declared| declared.to_str().ok())
+                    .map(str::to_owned);
                 let body = answer.body_mut().with_config().limit(max_bytes);
-                return body.read_to_vec().map_err(of_transport);
+                let file = body.read_to_vec().map_err(of_transport)?;
+                return Ok(Answer { file, content_type });
             }
             404 | 410 => FailureReason::Gone,
             408 | 429 | 500.. => FailureReason::Unreachable,
@@ -84,8 +90,12 @@ mod tests {
     #[test]
     fn answers_become_files_or_reasons() {
         let client = OriginalsDownload::new().unwrap();
-        let file = answering("HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\nfile");
-        assert_eq!(client.get(&file, 4).unwrap(), b"file");
+        let file = answering(
+            "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 4\r\n\r\nfile",
+        );
+        let answer = client.get(&file, 4).unwrap();
+        assert_eq!(answer.file, b"file");
+        assert_eq!(answer.content_type.as_deref(), Some("text/plain"));
         for (answer, reason) in [
             (
                 "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n",

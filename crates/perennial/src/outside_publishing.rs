@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use perennial_core::outside_encoder::{CANARY_FILE, HEAD_FILE};
+use perennial_core::outside_encoder::CANARY_FILE;
 use perennial_core::{ModelVersion, Registry, VersionDraft};
 use perennial_upgrade::{LoadedModel, canaries_of, self_check};
 
@@ -48,6 +48,8 @@ pub fn publish_layered(
     let Some(outside) = draft.encoder.outside() else {
         return Ok(registry.publish(draft, content)?);
     };
+    let head = outside.head.as_ref();
+    let head = head.ok_or_else(|| anyhow::anyhow!("a layered version has a layer"))?;
     let mut layer = tempfile::NamedTempFile::new_in(registry.root())?;
     layer.write_all(content)?;
     let own = outside.files.iter().map(|file| {
@@ -55,7 +57,7 @@ pub fn publish_layered(
         (name, registry.file_path(parent, &file.name))
     });
     let files: Vec<(String, PathBuf)> = own
-        .chain([(HEAD_FILE.to_owned(), layer.path().to_owned())])
+        .chain([(head.file.clone(), layer.path().to_owned())])
         .collect();
     publish_outside(registry, draft, files, &parent.name, global)
 }

@@ -105,11 +105,11 @@ pub struct VectorLoader<'a> {
 }
 
 impl VectorLoader<'_> {
-    /// Reads a file, or embeds a set. `space` names the space where the file does not.
+    /// Reads a file, or embeds a set. The option of this name, if it is given, names the space where the file does not.
     pub fn load(
         &self,
         argument: &VectorArgument,
-        space: Option<&SpaceId>,
+        (option, space): (&str, Option<&SpaceId>),
     ) -> anyhow::Result<Vectors> {
         let mut vectors = match argument {
             VectorArgument::File(path) => self.read(path)?,
@@ -123,19 +123,24 @@ impl VectorLoader<'_> {
             match &known.id {
                 Some(own) if own != space => {
                     return Err(usage(format!(
-                        "{argument}: its embeddings are of space {own}, not {space}"
+                        "{argument}: its embeddings are of space {own}, not {space} ({option})"
                     )));
                 }
                 _ => known.id = Some(space.clone()),
             }
         }
-        self.identify(argument, &mut vectors.rows.space)?;
+        self.identify(argument, (option, space), &mut vectors.rows.space)?;
         Ok(vectors)
     }
 
     /// Completes a space that has only a name by what the registry has under this name, if it has it: certificates count for galleries only
     /// with the fingerprints of both spaces. Names of versions and spaces are given once.
-    fn identify(&self, argument: &VectorArgument, known: &mut SpaceRef) -> anyhow::Result<()> {
+    fn identify(
+        &self,
+        argument: &VectorArgument,
+        (option, given): (&str, Option<&SpaceId>),
+        known: &mut SpaceRef,
+    ) -> anyhow::Result<()> {
         let (Some(id), None) = (&known.id, &known.fingerprint) else {
             return Ok(());
         };
@@ -151,9 +156,12 @@ impl VectorLoader<'_> {
             },
         };
         if registered.dim != known.dim {
+            let remedy = match given {
+                Some(_) => format!("name the space that they are of with {option}"),
+                None => "the file names this space; write it anew with the name of the space that they are of".to_owned(),
+            };
             return Err(usage(format!(
-                "{argument}: its embeddings have {} dimensions, but {id} in the registry has {}; name the space that they are of with \
-                 --old-space or --new-space",
+                "{argument}: its embeddings have {} dimensions, but {id} in the registry has {}; {remedy}",
                 known.dim, registered.dim
             )));
         }

@@ -277,16 +277,36 @@ pub(super) fn delete(client: &Client, name: &str) -> Result<(), ConnectError> {
 
 /// Points of a collection that meet a condition, counted one by one.
 pub(super) fn count(client: &Client, name: &str, filter: &Value) -> Result<u64, ConnectError> {
+    count_at(
+        client,
+        &format!("{}/points/count", collection_path(name)),
+        filter,
+    )
+}
+
+/// The same as most of the replicas have it, which is what was written last.
+pub(super) fn count_written(
+    client: &Client,
+    name: &str,
+    filter: &Value,
+) -> Result<u64, ConnectError> {
+    let path = format!(
+        "{}/points/count?consistency=majority",
+        collection_path(name)
+    );
+    count_at(client, &path, filter)
+}
+
+fn count_at(client: &Client, path: &str, filter: &Value) -> Result<u64, ConnectError> {
     #[derive(Deserialize)]
     struct Count {
         count: u64,
     }
-    let path = format!("{}/points/count", collection_path(name));
     let mut body = json!({"exact": true});
     if !filter.is_null() {
         body["filter"] = filter.clone();
     }
-    Ok(client.send::<Count>("POST", &path, &body)?.count)
+    Ok(client.send::<Count>("POST", path, &body)?.count)
 }
 
 #[cfg(test)]

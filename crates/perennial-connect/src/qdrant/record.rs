@@ -1,4 +1,8 @@
 //! What the cluster knows about migrations: points of a collection of ours. Each also holds the lease of whoever works at the migration.
+//!
+//! A point is changed under a condition, so of two that take a free lease only one gets it. It cannot be made under one, nor can the collection be
+//! removed: whoever makes a point or removes the collection first writes a claim, a point of its own, and then looks for claims of others. Of two
+//! that do so at once, at least one sees the other and waits.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::OnceLock;
@@ -9,13 +13,17 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::client::{Client, Failure, collection_path};
-use super::collection::{Collection, count, create, delete};
+use super::collection::{Collection, count_written, create, delete};
 use super::point_id::{PointId, hyphenated};
 use super::upsert::send_note;
 use crate::error::ConnectError;
 
 /// The collection of migrations.
 const NOTES: &str = "perennial_migrations";
+/// How long a claim counts whose process was killed: longer than any request of it may take.
+const CLAIM: Duration = Duration::from_secs(150);
+/// How often a claim is tried, up to a fifth of a second apart.
+const CLAIMS: u32 = 10;
 
 /// A migration as it is noted.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -127,15 +135,29 @@ impl Which {
                 result => result?,
             }
         }
+        match self.take_existing(client, lease) {
+            // Whoever ended the last migration has removed the collection meanwhile.
+            Err(ConnectError::Server { code, .. }) if code == "404" => Ok(false),
+            result => result,
+        }
+    }
+
+    fn take_existing(&self, client: &Client, lease: Duration) -> Result<bool, ConnectError> {
         if self.read(client)?.is_none() {
-            let record = Record {
-                source: self.source.clone(),
-                name: self.name.clone(),
-                ..Record::default()
-            };
-            let point = json!({"id": self.id, "vector": [1.0], "payload": record});
-            let path = format!("{}/points", collection_path(NOTES));
-            send_note(client, "PUT", &path, &json!({"points": [point]}))?;
+            let made = self.claimed(client, || match self.read(client)? {
+                Some(_) => Ok(()),
+                None => {
+                    let record = Record {
+                        source: self.source.clone(),
+                        name: self.name.clone(),
+                        ..Record::default()
+                    };
+                    put(client, &self.id, &json!(record))
+                }
+            });
+            if made?.is_none() {
+                return Ok(false);
+            }
         }
         let free = json!({
             "must": [{"has_id": [self.id]}],
@@ -169,12 +191,61 @@ impl Which {
 
     /// Removes what is noted, and the collection of migrations with the last of them.
     pub(super) fn forget(&self, client: &Client) -> Result<(), ConnectError> {
-        let path = format!("{}/points/delete", collection_path(NOTES));
-        send_note(client, "POST", &path, &json!({"points": [self.id]}))?;
-        match count(client, NOTES, &Value::Null)? {
-            0 => delete(client, NOTES),
-            _ => Ok(()),
+        remove(client, &self.id)?;
+        let removed = self.claimed(client, || {
+            // Claims that are left are those of processes that were killed.
+            let others = json!({"must": [{"is_empty": {"key": "claim"}}]});
+            match count_written(client, NOTES, &others)? {
+                0 => delete(client, NOTES),
+                _ => Ok(()),
+            }
+        });
+        match removed {
+            // Another process removed it with the last of its own.
+            Err(ConnectError::Server { code, .. }) if code == "404" => Ok(()),
+            // Or uses it, and removes it later.
+            result => result.map(drop),
         }
+    }
+
+    /// Does what must not meet the same of another session: making a point, removing the collection. Nothing is done where others do so all
+    /// the time.
+    fn claimed<T>(
+        &self,
+        client: &Client,
+        work: impl Fn() -> Result<T, ConnectError>,
+    ) -> Result<Option<T>, ConnectError> {
+        let digits =
+            sha256_hex(format!("{}\n{}\n{}", self.owner, self.source, self.name).as_bytes());
+        let id = PointId::Uuid(hyphenated(&digits));
+        for attempt in 0..CLAIMS {
+            let claim = json!({"claim": self.owner, "until": now() + CLAIM.as_secs()});
+            put(client, &id, &claim)?;
+            let others = json!({"must_not": [
+                {"is_empty": {"key": "claim"}},
+                {"has_id": [id]},
+                {"key": "until", "range": {"lt": now()}},
+            ]});
+            let done = match count_written(client, NOTES, &others) {
+                Ok(0) => work().map(Some),
+                Ok(_) => Ok(None),
+                Err(error) => Err(error),
+            };
+            let gone = match remove(client, &id) {
+                // With the collection.
+                Err(ConnectError::Server { code, .. }) if code == "404" => Ok(()),
+                result => result,
+            };
+            if let Some(done) = done? {
+                gone?;
+                return Ok(Some(done));
+            }
+            gone?;
+            // Two that saw each other must not meet again.
+            let pause = RandomState::new().hash_one(attempt) % 200;
+            std::thread::sleep(Duration::from_millis(pause));
+        }
+        Ok(None)
     }
 
     fn set(&self, client: &Client, fields: &Value, filter: &Value) -> Result<(), ConnectError> {
@@ -182,4 +253,15 @@ impl Which {
         let body = json!({"payload": fields, "filter": filter});
         send_note(client, "POST", &path, &body)
     }
+}
+
+fn put(client: &Client, id: &PointId, payload: &Value) -> Result<(), ConnectError> {
+    let path = format!("{}/points", collection_path(NOTES));
+    let point = json!({"id": id, "vector": [1.0], "payload": payload});
+    send_note(client, "PUT", &path, &json!({"points": [point]}))
+}
+
+fn remove(client: &Client, id: &PointId) -> Result<(), ConnectError> {
+    let path = format!("{}/points/delete", collection_path(NOTES));
+    send_note(client, "POST", &path, &json!({"points": [id]}))
 }

@@ -30,6 +30,7 @@ struct Prepared {
     setup: String,
     timeout: Duration,
     hnsw_settings: &'static str,
+    max_indexed: usize,
 }
 
 impl Connector {
@@ -62,6 +63,7 @@ impl Connector {
             server,
             setup,
             timeout: options.timeout,
+            max_indexed: found.max_indexed,
             hnsw_settings: if found.iterative_scans {
                 HNSW_ITERATIVE
             } else {
@@ -87,6 +89,11 @@ impl Connector {
 
     pub(super) fn server(&self) -> &str {
         &self.0.server
+    }
+
+    /// The most dimensions that the server's pgvector indexes.
+    pub(super) fn max_indexed(&self) -> usize {
+        self.0.max_indexed
     }
 
     pub(super) fn timeout(&self) -> Duration {

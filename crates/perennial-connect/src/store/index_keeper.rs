@@ -53,7 +53,7 @@ fn keep(connector: &Connector, from: u64) -> Result<(), Failure> {
     let orphans = orphans(&session)?;
     let missing: Vec<&KnownSpace> = spaces
         .iter()
-        .filter(|known| known.lacks_index(from))
+        .filter(|known| known.lacks_index(from, connector.max_indexed()))
         .collect();
     if missing.is_empty() && orphans.is_empty() {
         return Ok(());

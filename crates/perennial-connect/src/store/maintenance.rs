@@ -96,7 +96,9 @@ impl PostgresStore {
 
     fn index<'a>(&self, spaces: impl Iterator<Item = &'a KnownSpace> + Clone) -> IndexState {
         let from = self.hnsw_from;
-        let missing = |known: &&KnownSpace| !self.read_only && from > 0 && known.lacks_index(from);
+        let most = self.pool.max_indexed();
+        let missing =
+            |known: &&KnownSpace| !self.read_only && from > 0 && known.lacks_index(from, most);
         let backlog = spaces
             .clone()
             .filter(missing)

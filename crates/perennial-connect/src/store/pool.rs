@@ -8,6 +8,7 @@ use perennial_gallery::GalleryError;
 use super::connector::Connector;
 use super::failure::Failure;
 use super::session::{Bound, Session};
+use super::turns::Turns;
 use crate::error::ConnectError;
 
 /// How long an operation is repeated whose connection broke: about as long as a server takes to restart.
@@ -26,7 +27,7 @@ pub(super) struct Pool {
     connections: Mutex<Connections>,
     returned: Condvar,
     /// Writers of this process wait here, not each with a connection in the database.
-    writer: Mutex<()>,
+    writers: Turns,
 }
 
 #[derive(Default)]
@@ -49,7 +50,7 @@ impl Pool {
             most,
             connections: Mutex::default(),
             returned: Condvar::new(),
-            writer: Mutex::new(()),
+            writers: Turns::default(),
         }
     }
 
@@ -57,10 +58,14 @@ impl Pool {
         self.connector.server()
     }
 
+    pub(super) fn max_indexed(&self) -> usize {
+        self.connector.max_indexed()
+    }
+
     /// Reads from one state of the database.
     ///
     /// # Errors
-    /// Those of the work, and [`GalleryError::Database`].
+    /// Those of the work, [`GalleryError::Busy`] where no connection becomes free in time, and [`GalleryError::Database`].
     pub(super) fn read<T>(
         &self,
         bound: Bound,
@@ -72,13 +77,14 @@ impl Pool {
     /// Changes the gallery in one transaction, while nobody else does.
     ///
     /// # Errors
-    /// Those of the work, and [`GalleryError::Database`].
+    /// Those of the work, [`GalleryError::Busy`] where too many write already, and [`GalleryError::Database`].
     pub(super) fn write<T>(
         &self,
         bound: Bound,
         work: impl Fn(&Session) -> Result<T, Failure>,
     ) -> Result<T, GalleryError> {
-        let _turn = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = self.writers.take(self.connector.timeout());
+        let _turn = turn.map_err(|problem| self.busy(problem))?;
         self.patiently(|session| session.transaction(WRITE, bound, &work))
     }
 
@@ -138,10 +144,12 @@ impl Pool {
             connections.open -= 1;
         }
         if waited.timed_out() && connections.open >= self.most {
-            return Err(Failure::Database(ConnectError::State(format!(
+            drop(connections);
+            let problem = format!(
                 "all {} connections are in use (store.connections)",
                 self.most
-            ))));
+            );
+            return Err(Failure::Refused(self.busy(problem)));
         }
         connections.open += 1;
         drop(connections);
@@ -150,6 +158,13 @@ impl Pool {
             drop(Place(self));
         }
         opened
+    }
+
+    fn busy(&self, problem: String) -> GalleryError {
+        GalleryError::Busy {
+            server: self.server().to_owned(),
+            problem,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Connections> {

@@ -5,7 +5,9 @@ use tokio_postgres::Row;
 
 use super::failure::Failure;
 use super::options::StoreOptions;
+use super::search::MAX_INDEXED_IN_FULL;
 use super::session::{Bound, Session};
+use super::spaces::MAX_INDEXED;
 use crate::error::ConnectError;
 use crate::postgres::{literal, quote};
 
@@ -18,6 +20,8 @@ pub(super) struct Found {
     pub(super) vector_schema: String,
     /// Whether its approximate searches can go on where a filter leaves too few.
     pub(super) iterative_scans: bool,
+    /// The most dimensions that it indexes.
+    pub(super) max_indexed: usize,
 }
 
 /// Looks at the database, and makes the tables where there are none.
@@ -91,7 +95,8 @@ pub(super) fn prepare(
     }
     Ok(Found {
         vector_schema,
-        iterative_scans: has_iterative_scans(&version),
+        iterative_scans: is_at_least(&version, (0, 8)),
+        max_indexed: max_indexed(&version),
     })
 }
 
@@ -134,12 +139,22 @@ fn make(session: &Session, schema: &str, vector_schema: &str) -> Result<(), Fail
     ))
 }
 
-/// From version 0.8 on.
-fn has_iterative_scans(version: &str) -> bool {
+/// The index came with 0.5; vectors of 16-bit values, of which it takes twice as many dimensions, with 0.7.
+fn max_indexed(version: &str) -> usize {
+    if is_at_least(version, (0, 7)) {
+        MAX_INDEXED
+    } else if is_at_least(version, (0, 5)) {
+        MAX_INDEXED_IN_FULL
+    } else {
+        0
+    }
+}
+
+fn is_at_least(version: &str, least: (u32, u32)) -> bool {
     let mut parts = version.split('.').map(|part| part.parse::<u32>().ok());
     let major = parts.next().flatten().unwrap_or(0);
     let minor = parts.next().flatten().unwrap_or(0);
-    (major, minor) >= (0, 8)
+    (major, minor) >= least
 }
 
 pub(super) fn one(rows: Vec<Row>) -> Result<Row, Failure> {
@@ -169,7 +184,16 @@ mod tests {
             ("0.7.4", false),
             ("", false),
         ] {
-            assert_eq!(has_iterative_scans(version), has, "{version}");
+            assert_eq!(is_at_least(version, (0, 8)), has, "{version}");
+        }
+        let most = [
+            ("0.8.1", 4000),
+            ("0.7.0", 4000),
+            ("0.6.2", 2000),
+            ("0.4.4", 0),
+        ];
+        for (version, dimensions) in most {
+            assert_eq!(max_indexed(version), dimensions, "{version}");
         }
     }
 }

@@ -11,8 +11,8 @@ use super::session::Session;
 /// How the index of a space is called: this, and the space's number.
 pub(super) const INDEX_PREFIX: &str = "perennial_hnsw_";
 
-/// The most dimensions that pgvector indexes.
-const MAX_INDEXED: usize = 4000;
+/// The most dimensions that pgvector indexes, from version 0.7 on.
+pub(super) const MAX_INDEXED: usize = 4000;
 
 /// A space, and what the database knows of it.
 #[derive(Debug, Clone)]
@@ -26,9 +26,10 @@ pub(super) struct KnownSpace {
 }
 
 impl KnownSpace {
-    /// Whether an index is to be built where spaces get one from so many items on. One of more dimensions than pgvector indexes never is.
-    pub(super) fn lacks_index(&self, from: u64) -> bool {
-        self.items >= from && !self.indexed && self.space.dim <= MAX_INDEXED
+    /// Whether an index is to be built where spaces get one from so many items on. One of more dimensions than the server's pgvector indexes
+    /// never is.
+    pub(super) fn lacks_index(&self, from: u64, max_indexed: usize) -> bool {
+        self.items >= from && !self.indexed && self.space.dim <= max_indexed
     }
 }
 
@@ -131,9 +132,10 @@ mod tests {
             items,
             indexed,
         };
-        assert!(known(MAX_INDEXED, 10, false).lacks_index(10));
-        assert!(!known(MAX_INDEXED, 9, false).lacks_index(10));
-        assert!(!known(MAX_INDEXED, 10, true).lacks_index(10));
-        assert!(!known(MAX_INDEXED + 1, 10, false).lacks_index(10));
+        assert!(known(MAX_INDEXED, 10, false).lacks_index(10, MAX_INDEXED));
+        assert!(!known(MAX_INDEXED, 9, false).lacks_index(10, MAX_INDEXED));
+        assert!(!known(MAX_INDEXED, 10, true).lacks_index(10, MAX_INDEXED));
+        assert!(!known(MAX_INDEXED + 1, 10, false).lacks_index(10, MAX_INDEXED));
+        assert!(!known(2001, 10, false).lacks_index(10, 2000));
     }
 }

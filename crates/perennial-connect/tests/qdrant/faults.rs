@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use perennial_connect::ConnectError;
+use perennial_connect::migrate::{RunRequest, clean};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -133,6 +134,59 @@ fn a_second_run_waits_for_the_first() {
         assert_eq!(second.written, 0);
         assert_eq!(first.join().unwrap().written, 1200);
     });
+}
+
+/// Whichever note of the first run is on its way while the second one begins, one of them is at work at a time.
+#[test]
+fn two_first_runs_that_begin_at_once_take_turns() {
+    for after in 0..3 {
+        let Some(cluster) = double() else { return };
+        cluster.items(400);
+        let late = Kind::Late(Duration::from_millis(800));
+        let notes = "PUT /collections/perennial_migrations/points";
+        cluster.inside().fail(Fault::new(notes, after, late));
+        std::thread::scope(|scope| {
+            let cluster = &cluster;
+            let first = scope.spawn(move || run_quietly(cluster, &request(cluster)).unwrap());
+            std::thread::sleep(Duration::from_millis(200));
+            let second = run_quietly(cluster, &request(cluster)).unwrap();
+            let first = first.join().unwrap();
+            assert_eq!(first.written + second.written, 400, "{after}");
+        });
+        cluster.inside().state().faults.clear();
+        assert_copies_are_right(&cluster, "");
+    }
+}
+
+/// The last migration is cleaned, with the collection of migrations, while another one begins.
+#[test]
+fn a_run_that_begins_while_the_last_migration_is_cleaned_is_not_lost() {
+    for at in ["DELETE /collections/perennial_migrations", "points/count"] {
+        let Some(cluster) = double() else { return };
+        cluster.items(200);
+        run_quietly(&cluster, &request(&cluster)).unwrap();
+        let late = Kind::Late(Duration::from_millis(700));
+        std::thread::scope(|scope| {
+            let cluster = &cluster;
+            let cleaned = scope.spawn(move || {
+                cluster.inside().fail(Fault::new(at, 0, late));
+                clean(&cluster.address(), &cluster.table(), "new").unwrap();
+            });
+            std::thread::sleep(Duration::from_millis(250));
+            let other = RunRequest {
+                name: "other".to_owned(),
+                ..request(cluster)
+            };
+            assert_eq!(run_quietly(cluster, &other).unwrap().written, 200);
+            cleaned.join().unwrap();
+            // It is still noted.
+            assert_eq!(run_quietly(cluster, &other).unwrap().written, 0);
+        });
+        cluster.inside().state().faults.clear();
+        clean(&cluster.address(), &cluster.table(), "other").unwrap();
+        let state = cluster.inside().state();
+        assert!(!state.collections.contains_key("perennial_migrations"));
+    }
 }
 
 #[test]

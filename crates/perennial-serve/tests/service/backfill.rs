@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use perennial_core::sha256_hex;
 use perennial_gallery::{Item, VectorStore};
 use perennial_serve::Downloads;
-use perennial_upgrade::backfill::{Download, Failure, FailureReason};
+use perennial_upgrade::backfill::{Answer, Download, Failure, FailureReason};
 use perennial_upgrade::store_space;
 use serde_json::{Value, json};
 
@@ -449,11 +449,15 @@ struct Shelf {
 }
 
 impl Download for Shelf {
-    fn get(&self, url: &str, max_bytes: u64) -> Result<Vec<u8>, Failure> {
+    fn get(&self, url: &str, max_bytes: u64) -> Result<Answer, Failure> {
         assert!(max_bytes > 0);
         let files = self.files.lock().unwrap();
         let away = || Failure::new(FailureReason::Unreachable, "no answer");
-        files.get(url).cloned().ok_or_else(away)
+        let answer = |file: &Vec<u8>| Answer {
+            file: file.clone(),
+            content_type: None,
+        };
+        files.get(url).map(answer).ok_or_else(away)
     }
 }
 

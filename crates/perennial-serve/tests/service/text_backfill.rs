@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use perennial_core::sha256_hex;
 use perennial_gallery::{Item, VectorStore};
 use perennial_serve::Downloads;
-use perennial_upgrade::backfill::{Download, Failure, FailureReason};
+use perennial_upgrade::backfill::{Answer, Download, Failure, FailureReason};
 use perennial_upgrade::store_space;
 use serde_json::{Value, json};
 
@@ -185,10 +185,15 @@ struct Shelf {
 }
 
 impl Download for Shelf {
-    fn get(&self, url: &str, _: u64) -> Result<Vec<u8>, Failure> {
+    fn get(&self, url: &str, _: u64) -> Result<Answer, Failure> {
         self.asked.lock().unwrap().push(url.to_owned());
         let gone = || Failure::new(FailureReason::Gone, "not there");
-        self.files.get(url).cloned().ok_or_else(gone)
+        let answer = |file: &Vec<u8>| Answer {
+            file: file.clone(),
+            // As of a page that a server sends instead.
+            content_type: file.starts_with(b"Sorry").then(|| "text/html".to_owned()),
+        };
+        self.files.get(url).map(answer).ok_or_else(gone)
     }
 }
 
@@ -252,12 +257,19 @@ fn a_version_of_both_takes_pictures_and_texts() {
     add(&setup, 1, OLD, json!({}));
     add(&setup, 2, PICTURES, json!({}));
     add(&setup, 3, OLD, held("gr"));
-    with_shelf(&mut setup, &[(1, b"rr"), (2, &png(RED, 8))]);
+    // Pages that say why there is no original are no originals, whatever their status.
+    add(&setup, 4, TEXTS, json!({}));
+    add(&setup, 5, OLD, json!({}));
+    let page = b"<!doctype html><p>log in</p>";
+    with_shelf(
+        &mut setup,
+        &[(1, b"rr"), (2, &png(RED, 8)), (4, page), (5, b"Sorry")],
+    );
     let service = setup.start();
     let done = run(&service, json!({"url": "https://host/{id}"}));
     assert_eq!(
         (&done["done"], &done["failed"]),
-        (&json!(3), &json!({})),
+        (&json!(3), &json!({"undecodable": 2})),
         "{done}"
     );
     assert_text(&service, 1, "rr");
@@ -322,10 +334,20 @@ fn clients_send_texts() {
             (json!(2), json!("other_original")),
             (json!(3), json!("other_original")),
             (json!(4), json!("other_modality")),
-            (json!(5), json!("other_original")),
+            (json!(5), json!("other_modality")),
         ]
     );
     assert_text(&service, 1, "rg");
+    // The picture is counted with its space, and not once more because a client sent something for it.
+    let status = service.get("/backfill").expect(200);
+    assert_eq!(
+        (&status["failed"], &status["left"]),
+        (
+            &json!({"other_original": 2, "other_modality": 2}),
+            &json!(0)
+        ),
+        "{status}"
+    );
 }
 
 #[test]

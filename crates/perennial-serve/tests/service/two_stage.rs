@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use perennial_serve::Downloads;
-use perennial_upgrade::backfill::{Download, Failure, FailureReason};
+use perennial_upgrade::backfill::{Answer, Download, Failure, FailureReason};
 use serde_json::{Value, json};
 
 use crate::backfill::{colour, is_near, item, per_version, pictures, upgraded};
@@ -138,14 +138,18 @@ struct Held {
 }
 
 impl Download for Held {
-    fn get(&self, url: &str, _: u64) -> Result<Vec<u8>, Failure> {
+    fn get(&self, url: &str, _: u64) -> Result<Answer, Failure> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         while !self.open.load(Ordering::SeqCst) {
             std::thread::sleep(Duration::from_millis(5));
         }
         let id = url.rsplit('/').next().and_then(|id| id.parse().ok());
         let gone = || Failure::new(FailureReason::Gone, "no such picture");
-        id.map(|id| png(colour(id), 8)).ok_or_else(gone)
+        let answer = |id| Answer {
+            file: png(colour(id), 8),
+            content_type: Some("image/png".to_owned()),
+        };
+        id.map(answer).ok_or_else(gone)
     }
 }
 

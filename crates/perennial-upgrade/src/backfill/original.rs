@@ -6,7 +6,8 @@ use perennial_gallery::StoredItem;
 
 use super::failure::{Failure, FailureReason};
 use super::item_kind::{held_text, kind_word};
-use super::originals::{Found, Originals};
+use super::originals::{Answer, Found, Originals};
+use super::replacement::stored_sha256;
 
 /// An item's original.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +43,30 @@ impl Original {
         }
         match place.fetch(item)? {
             Found::File(file) => Self::of_file(file, kind, accepts),
+            Found::Answer(answer) => Self::of_answer(item, answer, kind, accepts),
             Found::Text(text) => check(Modality::Text, accepts).map(|()| Self::Held(text)),
+        }
+    }
+
+    /// What a server answered. A page that says why there is no original comes with status 200 from many of them, and is a text like any
+    /// other: unless the item's SHA-256 tells what is right, only a plain text is used as one.
+    fn of_answer(
+        item: &StoredItem,
+        answer: Answer,
+        kind: Option<Modality>,
+        accepts: &[Modality],
+    ) -> Result<Self, Failure> {
+        let declared = answer.content_type.as_deref().unwrap_or_default();
+        let declared = declared.split(';').next().unwrap_or_default();
+        let declared = declared.trim().to_ascii_lowercase();
+        // A picture that is damaged is no text either.
+        let meant = declared.starts_with("image/").then_some(Modality::Image);
+        let original = Self::of_file(answer.file, kind.or(meant), accepts)?;
+        match &original {
+            Self::Text(text) if stored_sha256(item).is_none() => {
+                check_plain(text, &declared).map(|()| original)
+            }
+            _ => Ok(original),
         }
     }
 
@@ -65,10 +89,38 @@ impl Original {
         if kind != Modality::Text {
             return Ok(Self::Picture(file));
         }
-        let text = String::from_utf8(file);
-        text.map(Self::Text)
-            .map_err(|_| Failure::new(FailureReason::Undecodable, "it is no text in UTF-8"))
+        match String::from_utf8(file) {
+            Ok(text) if !text.contains('\0') => Ok(Self::Text(text)),
+            _ => Err(Failure::new(
+                FailureReason::Undecodable,
+                "it is no text in UTF-8",
+            )),
+        }
     }
+}
+
+/// Types of content that say nothing.
+const UNTYPED: [&str; 3] = ["", "application/octet-stream", "binary/octet-stream"];
+/// What pages of servers begin with, in lower case.
+const PAGE: [&str; 2] = ["<!doctype html", "<html"];
+
+/// Whether what a server answered can be an item's text, by its type of content, in lower case and without parameters, and by its begin.
+fn check_plain(text: &str, declared: &str) -> Result<(), Failure> {
+    let plain = declared.starts_with("text/") && declared != "text/html";
+    let begin = text.trim_start_matches('\u{feff}').trim_start().as_bytes();
+    let is_page = |page: &&str| {
+        let begin = begin.get(..page.len());
+        begin.is_some_and(|begin| begin.eq_ignore_ascii_case(page.as_bytes()))
+    };
+    let what = match PAGE.iter().any(is_page) {
+        true => "a page in HTML",
+        false if plain || UNTYPED.contains(&declared) => return Ok(()),
+        false => declared,
+    };
+    let problem = format!(
+        "the server answered with {what}, no plain text; if that is the original, store its `sha256` with the item"
+    );
+    Err(Failure::new(FailureReason::Undecodable, problem))
 }
 
 /// By its first bytes.
@@ -131,7 +183,16 @@ mod tests {
         accepts: &[Modality],
         found: &[u8],
     ) -> (Result<Original, FailureReason>, usize) {
-        let place = Place(Found::File(found.to_owned()), AtomicUsize::new(0));
+        ask(payload, kind, accepts, Found::File(found.to_owned()))
+    }
+
+    fn ask(
+        payload: Value,
+        kind: Option<Modality>,
+        accepts: &[Modality],
+        found: Found,
+    ) -> (Result<Original, FailureReason>, usize) {
+        let place = Place(found, AtomicUsize::new(0));
         let found = Original::find(&item(payload), kind, accepts, &place);
         (
             found.map_err(|failure| failure.reason),
@@ -160,6 +221,49 @@ mod tests {
     }
 
     #[test]
+    fn the_page_of_a_server_is_no_text_of_an_item() {
+        let ask = |payload: Value, accepts: &[Modality], declared: &str, file: &str| {
+            let answer = Answer {
+                file: file.into(),
+                content_type: Some(declared.to_owned()).filter(|declared| !declared.is_empty()),
+            };
+            ask(payload, None, accepts, Found::Answer(answer)).0
+        };
+        let (both, page) = (
+            [Image, Text],
+            "\n<!DOCTYPE html><title>Please log in</title>",
+        );
+        for accepts in [&both[..], &[Text]] {
+            for (declared, file) in [
+                ("text/html; charset=utf-8", page),
+                ("text/html", "Not here"),
+                ("application/json", "{\"error\":\"not here\"}"),
+                // Whatever the server says.
+                ("text/plain", page),
+                ("", "<HTML><body>"),
+            ] {
+                let found = ask(json!({}), accepts, declared, file);
+                assert_eq!(found, Err(FailureReason::Undecodable), "{declared} {file}");
+            }
+            for declared in [
+                "",
+                "Text/Plain; charset=utf-8",
+                "text/markdown",
+                "binary/octet-stream",
+            ] {
+                let found = ask(json!({}), accepts, declared, "a < b");
+                assert_eq!(found, Ok(Original::Text("a < b".to_owned())), "{declared}");
+            }
+            // It is compared with the item's hash afterwards.
+            let known = ask(json!({"sha256": "00"}), accepts, "text/html", page);
+            assert_eq!(known, Ok(Original::Text(page.to_owned())));
+        }
+        let damaged = |accepts: &[Modality]| ask(json!({}), accepts, "image/png", "cut off");
+        assert_eq!(damaged(&both), Ok(Original::Picture(b"cut off".to_vec())));
+        assert_eq!(damaged(&[Text]), Err(FailureReason::OtherModality));
+    }
+
+    #[test]
     fn the_content_decides_where_nothing_else_does() {
         let png = perennial_encode::encode_png(&[7; 3 * 4], [3, 2, 2]).unwrap();
         let both = [Image, Text];
@@ -170,6 +274,7 @@ mod tests {
         assert_eq!(of(&png, &both), Ok(Original::Picture(png.clone())));
         assert_eq!(of(b"a", &both), Ok(Original::Text("a".to_owned())));
         assert_eq!(of(b"\xff\xfe", &both), Err(FailureReason::Undecodable));
+        assert_eq!(of(b"a\0b", &both), Err(FailureReason::Undecodable));
         assert_eq!(of(&png, &[Text]), Err(FailureReason::OtherModality));
         // It was to be a picture, and is decoded as one.
         assert_eq!(of(b"a", &[Image]), Ok(Original::Picture(b"a".to_vec())));

@@ -9,8 +9,19 @@ use super::failure::Failure;
 pub enum Found {
     /// A file.
     File(Vec<u8>),
+    /// What a server answered.
+    Answer(Answer),
     /// A text that the item itself holds.
     Text(String),
+}
+
+/// What a server answers with status 200: the file that was asked for, or a page that says why it is not there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// The body.
+    pub file: Vec<u8>,
+    /// What the server says that it is, as in the header of this name.
+    pub content_type: Option<String>,
 }
 
 /// A place with the originals of stored items. Calls block, and may come from several threads.
@@ -29,5 +40,5 @@ pub trait Download: Send + Sync {
     /// # Errors
     /// [`FailureReason::Gone`](super::FailureReason::Gone) for status 404 and 410, [`Unreachable`](super::FailureReason::Unreachable) for an address that does not answer in time, is busy or
     /// fails, [`Unreadable`](super::FailureReason::Unreadable) for everything else.
-    fn get(&self, url: &str, max_bytes: u64) -> Result<Vec<u8>, Failure>;
+    fn get(&self, url: &str, max_bytes: u64) -> Result<Answer, Failure>;
 }

@@ -274,9 +274,17 @@ impl BackfillRecord {
         failed.is_some_and(|failed| failed.seen == seen(item))
     }
 
-    /// Takes over the failures of an earlier backfill, so that they are not tried again.
+    /// Takes over the failures of an earlier backfill, so that they are not tried again. What another version could not embed, this one may.
     pub fn keep_failures_of(&mut self, earlier: Self) {
         self.failures = earlier.failures;
+        if earlier.target != self.target {
+            self.failures.retain(|_, failed| {
+                !matches!(
+                    failed.failure.reason,
+                    FailureReason::OtherModality | FailureReason::NoEmbedding
+                )
+            });
+        }
     }
 
     /// The number of failed items by reason. `of_other_modality` are those that cannot be embedded by the target, whatever their originals are;
@@ -405,6 +413,20 @@ mod tests {
         assert!(record.note(&done, Duration::from_secs(1), &Stored::default(), None));
         assert!(!record.has_failed(&item(7)));
         assert_eq!((record.done, record.seconds), (1, 1.0));
+    }
+
+    #[test]
+    fn what_another_version_could_not_embed_is_tried_again() {
+        let mut earlier = BackfillRecord::new("v0002", settings());
+        earlier.fail(&item(1), Failure::new(FailureReason::OtherModality, ""));
+        earlier.fail(&item(2), Failure::new(FailureReason::NoEmbedding, ""));
+        earlier.fail(&item(3), Failure::new(FailureReason::Gone, ""));
+        for (target, failures) in [("v0002", 3), ("v0003", 1)] {
+            let mut record = BackfillRecord::new(target, settings());
+            record.keep_failures_of(earlier.clone());
+            assert_eq!(record.failures(), failures, "{target}");
+            assert!(record.has_failed(&item(3)));
+        }
     }
 
     #[test]

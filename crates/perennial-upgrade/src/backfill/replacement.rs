@@ -53,7 +53,7 @@ pub fn prepared_of(
     model.prepare(input).map_err(|error| unusable(&error))
 }
 
-fn stored_sha256(item: &StoredItem) -> Option<&str> {
+pub(super) fn stored_sha256(item: &StoredItem) -> Option<&str> {
     item.payload.get(SHA256).and_then(Value::as_str)
 }
 

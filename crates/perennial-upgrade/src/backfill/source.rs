@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::failure::{Failure, FailureReason};
 use super::folder::FolderOriginals;
-use super::item_kind::{TEXT, TEXT_CUT};
+use super::item_kind::{TEXT, is_cut};
 use super::originals::{Download, Found, Originals};
 use super::template::UrlTemplate;
 
@@ -78,7 +78,7 @@ pub struct UrlOriginals {
 impl Originals for UrlOriginals {
     fn fetch(&self, item: &StoredItem) -> Result<Found, Failure> {
         let url = self.template.address(item)?;
-        self.download.get(&url, self.max_bytes).map(Found::File)
+        self.download.get(&url, self.max_bytes).map(Found::Answer)
     }
 }
 
@@ -92,7 +92,7 @@ impl Originals for PayloadOriginals {
             let problem = format!("the payload {what} under `{key}`");
             Err(Failure::new(FailureReason::NoSource, problem))
         };
-        if key == TEXT && item.payload.contains_key(TEXT_CUT) {
+        if key == TEXT && is_cut(&item.payload) {
             return missing("holds only the begin of the text");
         }
         match item.payload.get(key) {

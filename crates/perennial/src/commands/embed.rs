@@ -1,8 +1,12 @@
 //! `perennial embed`: images or texts as a file of embeddings.
 
+mod apart;
 mod embedded;
+mod file_state;
 mod folder;
 mod journal;
+mod origin;
+mod refused;
 mod table;
 
 use std::path::{Path, PathBuf};
@@ -11,6 +15,7 @@ use clap::ValueEnum;
 use perennial_core::{
     Embeddings, FileKind, ItemId, Modality, ModelVersion, Output, Registry, SpaceId,
 };
+use perennial_data::pictures::LeftOut;
 use perennial_encode::InputType;
 use perennial_formats::{
     EMBEDDINGS_FILE_KIND, Format, Header, TextColumns, VectorSet, create, write_embeddings,
@@ -18,9 +23,10 @@ use perennial_formats::{
 use perennial_upgrade::LoadedModel;
 use serde::Serialize;
 
+use self::apart::check_apart;
 use self::embedded::Embedded;
 use self::folder::Folder;
-use self::table::{Content, Part, Table, header};
+use self::table::{Content, Done, Part, Table, header};
 use crate::arguments::GlobalArguments;
 use crate::embedding::embed;
 use crate::exit_status::{ExitStatus, InterruptedError, usage};
@@ -89,7 +95,7 @@ pub struct Arguments {
     /// With folder:DIR: also write the file name and label of each row to this file, one JSON object per line
     #[arg(long, value_name = "FILE")]
     rows: Option<PathBuf>,
-    /// With folder:DIR: stop at the first unusable picture instead of skipping and listing it
+    /// With folder:DIR or --path-column: stop at the first unusable picture instead of skipping and listing it
     #[arg(long)]
     strict: bool,
 }
@@ -105,6 +111,7 @@ enum TextType {
 struct TableAnswer<'a> {
     version: &'a str,
     table: &'a Path,
+    /// Rows with embeddings.
     count: u64,
     /// Rows that an interrupted run had done.
     done_before: u64,
@@ -112,6 +119,9 @@ struct TableAnswer<'a> {
     seconds: f64,
     rows_per_second: f64,
     file: &'a Path,
+    /// Of pictures.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    left_out: Option<LeftOutAnswer>,
 }
 
 #[derive(Serialize)]
@@ -191,17 +201,13 @@ impl Arguments {
         let kind = format.map_or(EMBEDDINGS_FILE_KIND, Format::file_kind);
         let output = Output::prepare_kind(&arguments.out, kind)?;
         let rows = arguments.rows.as_ref();
-        if rows == Some(&arguments.out) {
-            return Err(usage(
-                "--out and --rows name the same file; name two different files",
-            ));
-        }
         let rows = rows
             .map(|file| Output::prepare_kind(file, ROWS))
             .transpose()?;
+        let unfinished = journal::path_of(&output);
+        check_apart(&output, rows.as_ref(), unfinished.as_deref())?;
         let to_stdout = output.is_stdout();
         let interrupt = Interrupt::listen()?;
-        let unfinished = journal::path_of(&output);
         let (embedded, journal) = match folder {
             Some(path) => {
                 let loader = VersionLoader(global.device.open()?);
@@ -211,6 +217,7 @@ impl Arguments {
                     strict: arguments.strict,
                     device: global.device,
                     journal: unfinished.clone(),
+                    out: output.file().map(Path::to_owned),
                     rows,
                 };
                 match folder.embed(&model, interrupt, terminal) {
@@ -253,9 +260,8 @@ impl Arguments {
                 answer.version,
                 answer.images_per_second
             );
-            if let Some(left_out) = embedded.left_out.as_ref().filter(|files| !files.is_empty()) {
-                text.push_str(&format!("{:>8}  left out\n", left_out.len()));
-                text.push_str(&left_out::lines(left_out, "  "));
+            if let Some(left_out) = &embedded.left_out {
+                text.push_str(&told(left_out));
             }
             text
         };
@@ -277,8 +283,13 @@ impl Arguments {
         let Some(path) = &self.table else {
             return Err(usage("nothing to embed; pass --set or --table"));
         };
-        if self.strict || self.rows.is_some() {
-            return Err(usage("--strict and --rows require --set folder:DIR"));
+        if self.rows.is_some() {
+            return Err(usage("--rows requires --set folder:DIR"));
+        }
+        if self.strict && self.path_column.is_none() {
+            return Err(usage(
+                "--strict is about pictures; it requires --path-column or --set folder:DIR",
+            ));
         }
         let registry = global.open_registry()?;
         let version = registry.get(&self.version)?;
@@ -309,35 +320,40 @@ impl Arguments {
                 id: self.id_column.clone(),
             },
             content,
+            strict: self.strict,
         };
         let interrupt = Interrupt::listen()?;
         let rows = table.check(interrupt)?;
         let loader = VersionLoader(global.device.open()?);
         let model = LoadedModel::load(&loader, &registry, version)?;
         let dim = model.version.dim;
-        let header = header(&model.version, rows, format);
-        let (seconds, done) = match journal::path_of(&output) {
-            // Rows go out as they come.
+        let done = match journal::path_of(&output) {
+            // Rows go out as they come, and how many pictures are readable is known at the end.
             None => {
-                let mut writer = create(output, format, &header)?;
+                let known = (content != Content::Paths).then_some(rows);
+                let mut writer = create(output, format, &header(&model.version, known, format))?;
                 let mut first = 0;
-                let keep = |part: Part, vectors| {
-                    let next = first + part.rows;
-                    writer.write(&part.with(vectors, dim, first)?)?;
+                let keep = |part: Part, vectors: Vec<f32>| {
+                    let next = first + part.rows();
+                    if !vectors.is_empty() {
+                        writer.write(&part.with(vectors, dim, first)?)?;
+                    }
                     first = next;
                     Ok(())
                 };
-                let seconds = table.embed(&model, (0, rows), keep, interrupt, terminal)?;
+                let done = table.embed(&model, Done::default(), rows, keep, interrupt, terminal)?;
+                table.check_some(&done)?;
                 writer.finish()?;
-                (seconds, 0)
+                done
             }
             Some(unfinished) => {
                 let (device, path) = (global.device, unfinished.as_path());
                 let done = table
                     .embed_resumably(&model, rows, (path, device), interrupt, terminal)
-                    .and_then(|(journal, seconds, done)| {
+                    .and_then(|(journal, done)| {
+                        let header = header(&model.version, Some(done.count()), format);
                         journal.write_to(create(output, format, &header)?, dim)?;
-                        Ok((seconds, done))
+                        Ok(done)
                     });
                 match done {
                     Ok(done) => done,
@@ -348,26 +364,28 @@ impl Arguments {
         let answer = TableAnswer {
             version: model.name(),
             table: path,
-            count: rows,
-            done_before: done,
+            count: done.count(),
+            done_before: done.earlier,
             dim,
-            seconds,
-            rows_per_second: (rows - done) as f64 / seconds.max(1e-9),
+            seconds: done.seconds,
+            rows_per_second: (done.rows - done.earlier) as f64 / done.seconds.max(1e-9),
             file: &self.out,
+            left_out: (content == Content::Paths).then(|| LeftOutAnswer::from(&done.left_out)),
         };
         let text = || {
-            format!(
-                "{}: {} embeddings of dimension {} by {}, {:.0} rows/s",
+            let line = format!(
+                "{}: {} embeddings of dimension {} by {}, {:.0} rows/s\n",
                 answer.file.display(),
                 answer.count,
                 answer.dim,
                 answer.version,
                 answer.rows_per_second
-            )
+            );
+            line + &told(&done.left_out)
         };
         match to_stdout {
             // stdout holds the embeddings.
-            true => terminal.say(text()),
+            true => terminal.say(text().trim_end()),
             false => terminal.result(&answer, |_| text())?,
         }
         Ok(ExitStatus::Done)
@@ -407,6 +425,14 @@ impl From<TextType> for InputType {
             TextType::Query => Self::Query,
             TextType::Document => Self::Document,
         }
+    }
+}
+
+/// The files that were left out, as lines of text; nothing where there are none.
+fn told(left_out: &LeftOut) -> String {
+    match left_out.len() {
+        0 => String::new(),
+        count => format!("{count:>8}  left out\n{}", left_out::lines(left_out, "  ")),
     }
 }
 

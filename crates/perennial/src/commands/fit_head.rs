@@ -8,11 +8,13 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use perennial_bridge::Bridge;
+use perennial_core::output::check_folder;
 use perennial_core::{ModelVersion, Registry, RegistryError, SpaceId, SpaceRef, VertexEnd};
 use perennial_formats::Label;
 use perennial_train::head::{HeadConfig, HeadEpoch, HeadObserver, held_out_rows};
 use perennial_train::objective::Hoc;
 use perennial_train::{HeadVersion, check_foldable, with_head};
+use perennial_upgrade::BridgeRegistry;
 use serde::Serialize;
 
 use crate::arguments::GlobalArguments;
@@ -172,8 +174,10 @@ pub fn run(
             arguments.held_out
         )));
     }
-    if let Some(folder) = &arguments.out {
-        Bridge::check_target(folder)?;
+    match &arguments.out {
+        Some(folder) => Bridge::check_target(folder)?,
+        // Where the result will be written, so that hours of training are not in vain.
+        None => check_folder(&global.registry)?,
     }
     let interrupt = Interrupt::listen()?;
     let loader = VectorLoader {
@@ -184,17 +188,24 @@ pub fn run(
     };
     // Features of a file need no registry.
     let registry = global.open_registry().ok();
-    let mut features = loader.load(&arguments.features, arguments.space.as_ref())?;
+    let mut features = loader.load(&arguments.features, ("--space", arguments.space.as_ref()))?;
     features.read_labels(arguments.labels.as_deref())?;
     let encoder = version_of(registry.as_ref(), &features.rows.space)?;
     let encoder = encoder.filter(|_| arguments.out.is_none());
-    if let Some(version) = &encoder {
-        check_foldable(version)?;
+    match (&encoder, &registry) {
+        (Some(version), _) => check_foldable(version)?,
+        (None, Some(registry)) if arguments.out.is_none() => {
+            check_folder(BridgeRegistry::of(registry).folder())?;
+        }
+        (None, _) => {}
     }
     let reference = arguments
         .reference
         .as_ref()
-        .map(|argument| loader.load(argument, arguments.reference_space.as_ref()))
+        .map(|argument| {
+            let space = arguments.reference_space.as_ref();
+            loader.load(argument, ("--reference-space", space))
+        })
         .transpose()?;
     let older = match &reference {
         Some(reference) => version_of(registry.as_ref(), &reference.rows.space)?,

@@ -88,13 +88,13 @@ fn a_folder_goes_on_where_it_was() {
     assert!(!bench.path("whole.npz.unfinished").exists());
 
     // The unfinished result lies in the folder itself, and is none of its files.
-    let command = embed("photos/e.npz", "e.jsonl");
+    let command = embed("photos/e.npz", "photos/e.jsonl");
     let unfinished = "photos/e.npz.unfinished";
     let killed = disturb(&bench, &command, unfinished, "KILL");
     assert_eq!(killed.code, None);
     let ended = disturb(&bench, &command, unfinished, "INT");
     assert_eq!(ended.code, Some(130), "{}", ended.stderr);
-    assert!(!bench.path("photos/e.npz").exists() && !bench.path("e.jsonl").exists());
+    assert!(!bench.path("photos/e.npz").exists() && !bench.path("photos/e.jsonl").exists());
     assert!(
         ended.stderr.contains("done by an earlier run"),
         "{}",
@@ -102,9 +102,11 @@ fn a_folder_goes_on_where_it_was() {
     );
     let resume = ended.stdout.trim();
     assert!(
-        resume.ends_with("embed live --set folder:photos --out photos/e.npz --rows e.jsonl"),
+        resume.ends_with("embed live --set folder:photos --out photos/e.npz --rows photos/e.jsonl"),
         "{resume}"
     );
+    // The rows of a run whose result could not be written are none of the folder's pictures either.
+    bench.write("photos/e.jsonl", "{\"file\":\"x\"}\n");
     let resumed = paste(&bench, &format!("{resume} --json"));
     assert_eq!(resumed.code, Some(0), "{}", resumed.stderr);
     let answer: Value = serde_json::from_str(&resumed.stdout).unwrap();
@@ -112,8 +114,56 @@ fn a_folder_goes_on_where_it_was() {
     same_but_for_time(&whole, &answer);
     let read = |file: &str| std::fs::read(bench.path(file)).unwrap();
     assert!(read("whole.npz") == read("photos/e.npz"), "other bytes");
-    assert_eq!(read("whole.jsonl"), read("e.jsonl"));
+    assert_eq!(read("whole.jsonl"), read("photos/e.jsonl"));
     assert!(!bench.path(unfinished).exists());
+    for rows in ["./e.npz", "./e.npz.unfinished"] {
+        bench
+            .run(&embed("e.npz", rows))
+            .assert_wrong_usage(&["--rows"]);
+    }
+}
+
+/// `--strict` stops at a damaged picture; once it is repaired, what came before it is not embedded again.
+#[test]
+fn a_repaired_picture_costs_nothing_that_came_before_it() {
+    let bench = with_model();
+    for seed in 1..6 {
+        picture(&bench, &format!("pictures/{seed}.png"), seed);
+    }
+    let (late, mut table) = ("photos/03500.png", "file\n".to_owned());
+    std::fs::create_dir_all(bench.path("photos")).unwrap();
+    for number in 0..ROWS {
+        let file = format!("photos/{number:05}.png");
+        table.push_str(&format!("{file}\n"));
+        if file != late {
+            let target = bench.path(&format!("pictures/{}.png", 1 + number % 5));
+            symlink(target, bench.path(&file)).unwrap();
+        }
+    }
+    bench.write("t.csv", &table);
+    let of_folder = ["--set", "folder:photos"];
+    let of_table = ["--table", "t.csv", "--path-column", "file"];
+    for (input, out) in [(&of_folder[..], "folder.npy"), (&of_table, "table.npy")] {
+        bench.write(late, "\u{89}no picture");
+        let embed = |out: &'static str| [&["embed", "live"][..], input, &["--out", out]].concat();
+        let ended = bench.run(&[&embed(out)[..], &["--strict"]].concat());
+        assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+        assert!(ended.stderr.contains("03500.png"), "{}", ended.stderr);
+        // Left out without --strict: the rows that are done are the same.
+        let unfinished = bench.path(&format!("{out}.unfinished"));
+        let kept = std::fs::read(&unfinished).unwrap();
+        let answer = bench.answer(&embed(out));
+        assert!(answer["done_before"].as_u64().unwrap() >= 3000, "{answer}");
+        assert_eq!(answer["left_out"]["total"], 1, "{answer}");
+        std::fs::write(&unfinished, kept).unwrap();
+        picture(&bench, late, 7);
+        let answer = bench.answer(&[&embed(out)[..], &["--strict"]].concat());
+        assert!(answer["done_before"].as_u64().unwrap() >= 3000, "{answer}");
+        assert_eq!(answer["count"], ROWS);
+        bench.succeed(&embed("whole.npy"));
+        let read = |file: &str| std::fs::read(bench.path(file)).unwrap();
+        assert!(read(out) == read("whole.npy"), "other bytes");
+    }
 }
 
 #[test]
@@ -158,35 +208,38 @@ fn rows_of_another_input_or_version_are_not_used() {
         read("e.safetensors") == read("first.safetensors"),
         "other bytes"
     );
-    // Another one begins anew, and says so.
+    // Another one begins anew, says so, and keeps them.
     std::fs::write(&kept, &rows).unwrap();
     let ended = bench.run(&embed("v0002", "e.safetensors"));
-    assert!(
-        ended
-            .stderr
-            .contains("holds rows of another version; beginning anew"),
-        "{}",
-        ended.stderr
-    );
+    for part in ["holds rows of another version; kept as", "beginning anew"] {
+        assert!(ended.stderr.contains(part), "{}", ended.stderr);
+    }
+    assert!(read("e.safetensors.unfinished.1") == rows);
     assert!(
         read("e.safetensors") == read("second.safetensors"),
         "other bytes"
     );
-    // So does one with another picture behind a path, other rows, or other options.
-    let begins_anew = |what: &str, arguments: &[&str]| {
+    // So does one with another picture behind a path, or with other rows.
+    let says = |part: &str, arguments: &[&str]| {
         std::fs::write(&kept, &rows).unwrap();
         let ended = bench.run(arguments);
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-        let says = format!("holds rows of {what}; beginning anew");
-        assert!(ended.stderr.contains(&says), "{}", ended.stderr);
+        assert!(ended.stderr.contains(part), "{}", ended.stderr);
     };
     let command = embed("v0001", "e.safetensors");
     picture(&bench, "pictures/3.png", 9);
-    begins_anew("another input, or one that has changed", &command);
+    says(
+        "after 0 batches one is damaged, or of files that have changed",
+        &command,
+    );
     assert!(read("e.safetensors") != read("first.safetensors"));
     picture(&bench, "pictures/3.png", 3);
     bench.write("t.csv", &table.replace("7,", "70000,"));
-    begins_anew("another input, or one that has changed", &command);
+    says(
+        "holds rows of another input, or one that has changed; kept as",
+        &command,
+    );
+    assert!(read("e.safetensors.unfinished.2") == rows);
     // The file of another program is left alone.
     std::fs::write(&kept, "my notes").unwrap();
     bench

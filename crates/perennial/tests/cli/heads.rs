@@ -212,6 +212,66 @@ fn what_cannot_be_trained_on_is_wrong_usage() {
     );
     refused(&["zero.jsonl"], &["zero.jsonl"]);
     assert!(!bench.path("registry").exists());
+    // Where the result cannot be written, nothing is trained, nor even read.
+    bench.write("notes", "no registry");
+    refused(
+        &["missing.jsonl", "--registry", "notes"],
+        &["notes is not a folder"],
+    );
+    std::fs::create_dir(bench.path("registry")).unwrap();
+    bench.write("registry/bridges", "no folder");
+    refused(
+        &["new-gallery.jsonl", "--vertices", "4"],
+        &["bridges is not a folder"],
+    );
+}
+
+#[test]
+fn a_wrong_name_of_a_space_is_told_with_the_option_that_gave_it() {
+    let bench = files();
+    let add = [
+        "spaces",
+        "add",
+        "wide",
+        "--dim",
+        "99",
+        "--modality",
+        "image",
+    ];
+    bench.succeed(&add);
+    let wrong = |arguments: &[&str], option: &str| {
+        let remedy = format!("with {option}");
+        bench
+            .run(arguments)
+            .assert_wrong_usage(&["wide in the registry has 99", &remedy]);
+    };
+    wrong(
+        &["fit-head", "new-gallery.jsonl", "--space", "wide"],
+        "--space",
+    );
+    let reference = [
+        "--reference",
+        "new-gallery.jsonl",
+        "--reference-space",
+        "wide",
+    ];
+    wrong(
+        &[&["fit-head", "new-gallery.jsonl"], &reference[..]].concat(),
+        "--reference-space",
+    );
+    let pair = [
+        "bridge",
+        "fit",
+        "--from",
+        "new-gallery.jsonl",
+        "--to",
+        "new-gallery.jsonl",
+    ];
+    wrong(
+        &[&pair[..], &["--from-space", "wide"]].concat(),
+        "--from-space",
+    );
+    wrong(&[&pair[..], &["--to-space", "wide"]].concat(), "--to-space");
 }
 
 #[test]

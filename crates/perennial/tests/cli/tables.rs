@@ -50,6 +50,75 @@ fn picture_paths_of_a_table_are_embedded_as_the_pictures_themselves() {
 }
 
 #[test]
+fn pictures_of_a_table_that_cannot_be_used_are_left_out_and_told() {
+    let bench = with_model();
+    picture(&bench, "photos/a.png", 1);
+    picture(&bench, "photos/b.png", 2);
+    bench.write("photos/cut.png", "\u{89}PNG");
+    bench.write("photos/t.csv", "file\na.png\nmissing.png\ncut.png\nb.png\n");
+    let embed = |out: &'static str, more: &'static [&'static str]| {
+        let table = ["embed", "live", "--table", "photos/t.csv"];
+        let files = ["--path-column", "file", "--out", out];
+        [&table[..], &files, more].concat()
+    };
+    let answer = bench.answer(&embed("e.jsonl", &[]));
+    assert_eq!(answer["count"], 2);
+    assert_eq!(answer["left_out"]["total"], 2);
+    assert_eq!(
+        answer["left_out"]["by_reason"],
+        json!({"unreadable": 2}),
+        "{answer}"
+    );
+    let files = answer["left_out"]["files"].as_array().unwrap();
+    let problem = |at: usize| files[at]["problem"].as_str().unwrap();
+    assert_eq!(
+        (&files[0]["file"], &files[1]["file"]),
+        (&json!("missing.png"), &json!("cut.png"))
+    );
+    assert!(
+        problem(0).ends_with("(row 1)") && problem(1).ends_with("(row 2)"),
+        "{answer}"
+    );
+    // The others keep the numbers of their rows.
+    let ids: Vec<Value> = bench
+        .read("e.jsonl")
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].clone())
+        .collect();
+    assert_eq!(ids, [json!(0), json!(3)]);
+    let told = bench.succeed(&embed("e.npy", &[]));
+    assert!(
+        told.contains("2  left out") && told.contains("missing.png: "),
+        "{told}"
+    );
+    // The same where rows go out as they come.
+    let told = bench.answer(&embed("/dev/null", &[]));
+    assert_eq!(
+        (&told["count"], &told["left_out"]["total"]),
+        (&json!(2), &json!(2))
+    );
+    let ended = bench.run(&embed("strict.jsonl", &["--strict"]));
+    assert_eq!(ended.code, Some(1));
+    assert!(
+        ended.stderr.contains("missing.png: ") && ended.stderr.contains("leave out --strict"),
+        "{}",
+        ended.stderr
+    );
+    assert!(!bench.path("strict.jsonl").exists());
+    bench
+        .run(&[
+            "embed",
+            "live",
+            "--table",
+            "photos/t.csv",
+            "--strict",
+            "--out",
+            "e.npy",
+        ])
+        .assert_wrong_usage(&["--path-column"]);
+}
+
+#[test]
 fn what_cannot_work_is_told_first() {
     let bench = with_model();
     bench.write("t.jsonl", "{\"text\":\"a\"}\n{\"text\":3}\n");
@@ -86,7 +155,7 @@ fn what_cannot_work_is_told_first() {
         "{}",
         ended.stderr
     );
-    assert!(!bench.path("e.npy").exists());
+    assert!(!bench.path("e.npy").exists() && !bench.path("e.npy.unfinished").exists());
     let both = [
         "embed",
         "live",

@@ -34,6 +34,8 @@ pub enum Kind {
     Say(&'static str),
     /// The server hangs for a while, and then says that it was too slow.
     Delay(Duration),
+    /// The request is on its way for a while, and then has its effect.
+    Late(Duration),
 }
 
 impl Fault {
@@ -151,14 +153,14 @@ pub struct Reply {
 
 /// The answer to a request; nothing where the connection breaks.
 fn with_faults(
-    state: &Mutex<State>,
+    shared: &Mutex<State>,
     method: &str,
     target: &str,
     key: Option<&str>,
     mut body: Value,
 ) -> Option<Reply> {
     let line = format!("{method} {target}");
-    let mut state = state.lock().unwrap();
+    let mut state = shared.lock().unwrap();
     state.log.push(line.clone());
     let mut fault = None;
     for at in 0..state.faults.len() {
@@ -201,6 +203,11 @@ fn with_faults(
             drop(state);
             std::thread::sleep(time);
             return Some(error(503));
+        }
+        Some(Kind::Late(time)) => {
+            drop(state);
+            std::thread::sleep(time);
+            state = shared.lock().unwrap();
         }
     }
     if let Some(wanted) = &state.key

@@ -194,6 +194,7 @@ async fn carry_out(
     let Pushed {
         mut fetched,
         not_waiting,
+        counted,
     } = fetched;
     let progress = service.backfill.progress(&service.gallery.stored());
     let allowed = run.settings.stop.items_left(&progress);
@@ -202,7 +203,7 @@ async fn carry_out(
     });
     let beyond_stop = fetched.len().saturating_sub(allowed);
     fetched.truncate(allowed);
-    let outcome = reembed(service, &live, fetched).await?;
+    let mut outcome = reembed(service, &live, fetched).await?;
     let answer = PushAnswer {
         done: outcome.done.len(),
         changed: outcome.changed.len(),
@@ -214,6 +215,9 @@ async fn carry_out(
             .map(|(item, failure)| FailureBody::new(&item.id, failure))
             .collect(),
     };
+    outcome
+        .failed
+        .retain(|(item, _)| !counted.contains(&item.id));
     let service = Arc::clone(service);
     blocking(move || {
         let stored = service.gallery.stored();
@@ -227,6 +231,8 @@ async fn carry_out(
 struct Pushed {
     fetched: Vec<Fetched>,
     not_waiting: usize,
+    /// Items whose version embeds nothing that the live one embeds: all of its items are counted as failed already.
+    counted: BTreeSet<ItemId>,
 }
 
 /// The items of pushed originals; blocks.
@@ -271,6 +277,11 @@ fn look_up(
         .collect();
     let not_waiting = ids.len() - stored.len();
     let kinds = ItemKinds::of(&service.registry, stored.values());
+    let counted = stored
+        .values()
+        .filter(|item| kinds.embeds_none_of(item, accepts))
+        .map(|item| item.id.clone())
+        .collect();
     let mut fetched = Vec::with_capacity(stored.len());
     for (index, item) in pushed.into_iter().enumerate() {
         let stored = stored.remove(&item.id);
@@ -300,6 +311,7 @@ fn look_up(
     Ok(Pushed {
         fetched,
         not_waiting,
+        counted,
     })
 }
 
@@ -314,6 +326,13 @@ fn sent(
         Original::Text(_) | Original::Held(_) => Modality::Text,
     };
     let (reason, problem) = match kind {
+        Some(kind) if !accepts.contains(&kind) => (
+            FailureReason::OtherModality,
+            format!(
+                "the item is a {}, which the live version does not embed",
+                kind_word(kind)
+            ),
+        ),
         Some(kind) if kind != given => (
             FailureReason::OtherOriginal,
             format!(

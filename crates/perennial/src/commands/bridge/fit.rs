@@ -148,8 +148,11 @@ pub fn run(
         interrupt: Interrupt::listen()?,
         pictures: false,
     };
-    let mut from = loader.load(&arguments.from, arguments.from_space.as_ref())?;
-    let mut to = loader.load(&arguments.to, arguments.to_space.as_ref())?;
+    let mut from = loader.load(
+        &arguments.from,
+        ("--from-space", arguments.from_space.as_ref()),
+    )?;
+    let mut to = loader.load(&arguments.to, ("--to-space", arguments.to_space.as_ref()))?;
     from.read_labels(arguments.labels_from.as_deref())?;
     to.read_labels(arguments.labels_to.as_deref())?;
 

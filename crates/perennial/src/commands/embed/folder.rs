@@ -1,7 +1,6 @@
 //! Embedding the pictures of a folder.
 
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
 
 use perennial_core::{Embeddings, Output, sha256_hex};
 use perennial_data::ContentHash;
@@ -14,7 +13,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::embedded::Embedded;
-use super::journal::{Journal, Origin};
+use super::file_state::states;
+use super::journal::{Journal, aside};
+use super::origin::Origin;
+use super::refused::Refused;
 use crate::embedding::batch;
 use crate::exit_status::usage;
 use crate::interrupt::Interrupt;
@@ -28,6 +30,8 @@ pub struct Folder<'a> {
     pub device: DeviceChoice,
     /// Where what is done is kept; `None` where the result is no file.
     pub journal: Option<PathBuf>,
+    /// The file of the result, if it is one. In the folder it is none of the pictures' files.
+    pub out: Option<PathBuf>,
     /// The file of `--rows`.
     pub rows: Option<Output>,
 }
@@ -40,15 +44,10 @@ pub struct Batch {
     /// Those that are pictures.
     files: Vec<String>,
     left_out: Vec<Refused>,
+    /// The state that the files had before they were read.
+    state: String,
     /// The state of the set's hash after them.
     hashed: String,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Refused {
-    file: String,
-    reason: String,
-    problem: String,
 }
 
 /// What is done up to now.
@@ -82,18 +81,34 @@ impl Folder<'_> {
             files: Vec::new(),
             content: ContentHash::new(shape),
         };
-        let (mut seen, mut state) = (0, None);
+        // What this command writes, now or in an earlier run, changes nothing about the pictures.
+        let rows_file = self.rows.as_ref().and_then(Output::file);
+        for own in [self.out.as_deref(), rows_file].into_iter().flatten() {
+            folder.forget(own);
+        }
+        let size = batch(version);
+        let (mut seen, mut hashed) = (0, None);
+        let mut before = Vec::new();
         let mut journal = match self.journal {
             None => None,
             Some(path) => {
                 folder.forget(&path);
-                let options = json!({"strict": self.strict}).to_string();
-                let origin = Origin::new(version, self.device, listing(&folder), options);
+                for other in aside(&path).filter(|other| other.exists()) {
+                    folder.forget(&other);
+                }
+                // Strict or not, the rows are the same.
+                let origin = Origin::new(version, self.device, listing(&folder), String::new());
+                before = folder.files().chunks(size).map(batch_state).collect();
+                let mut states = before.iter();
                 let total = folder.len();
                 let open = Journal::open(path, &origin, terminal, |batch: Batch, vectors| {
-                    let Some(left_out) = batch.left_out() else {
+                    let left_out = batch.left_out.iter().map(Refused::left_out);
+                    let Some(left_out) = left_out.collect::<Option<Vec<_>>>() else {
                         return Ok(false);
                     };
+                    if states.next() != Some(&batch.state) {
+                        return Ok(false);
+                    }
                     let rows = batch.files.len();
                     if vectors.len() != rows * version.dim || batch.seen > total - seen {
                         return Ok(false);
@@ -106,14 +121,14 @@ impl Folder<'_> {
                     done.vectors.extend(vectors);
                     done.labels.extend(labels);
                     done.files.extend(batch.files);
-                    state = Some(batch.hashed);
+                    hashed = Some(batch.hashed);
                     Ok(true)
                 });
                 Some(open?)
             }
         };
         let content =
-            state.and_then(|state| ContentHash::go_on(shape, done.labels.clone(), &state));
+            hashed.and_then(|hashed| ContentHash::go_on(shape, done.labels.clone(), &hashed));
         if let Some(content) = content {
             done.content = content;
             terminal.say(format_args!(
@@ -126,7 +141,8 @@ impl Folder<'_> {
         let progress = CountedProgress::new(terminal, title, folder.len() as u64, "files");
         let progress = progress.after(seen as u64);
         let prepare = |file: &PictureFile| prepare(model, file);
-        folder.each(batch(version), prepare, |portion| {
+        let mut states = before.into_iter().skip(seen / size);
+        let walked = folder.each(size, prepare, |portion| {
             let count = portion.pictures.len();
             let looked_at = count + portion.left_out.len();
             let mut prepared = Vec::with_capacity(count);
@@ -144,6 +160,7 @@ impl Folder<'_> {
                     seen: looked_at,
                     files: done.files[first..].to_vec(),
                     left_out: portion.left_out.iter().map(Refused::from).collect(),
+                    state: states.next().unwrap_or_default(),
                     hashed: done.content.state(),
                 };
                 journal.add(&batch, &vectors)?;
@@ -151,7 +168,15 @@ impl Folder<'_> {
             done.vectors.extend(vectors);
             progress.advance(looked_at as u64);
             interrupt.check()
-        })?;
+        });
+        if walked.is_err()
+            && done.files.is_empty()
+            && let Some(journal) = journal.take()
+        {
+            // Files that are no pictures are looked at quickly.
+            journal.remove()?;
+        }
+        walked?;
         let seconds = progress.finish().as_secs_f64();
         if let Some(output) = self.rows {
             let rows = done.files.iter().zip(&done.labels).enumerate();
@@ -175,50 +200,17 @@ impl Folder<'_> {
     }
 }
 
-impl Batch {
-    fn left_out(&self) -> Option<Vec<LeftOutFile>> {
-        let file = |refused: &Refused| {
-            Some(LeftOutFile {
-                file: refused.file.clone(),
-                reason: Reason::of_name(&refused.reason)?,
-                problem: refused.problem.clone(),
-            })
-        };
-        self.left_out.iter().map(file).collect()
-    }
-}
-
-impl From<&LeftOutFile> for Refused {
-    fn from(file: &LeftOutFile) -> Self {
-        Self {
-            file: file.file.clone(),
-            reason: file.reason.name().to_owned(),
-            problem: file.problem.clone(),
-        }
-    }
-}
-
-/// What stands for the content of a folder before it is read: names, sizes and times of the last change.
+/// A hash of the names of a folder's files.
 fn listing(folder: &LabelledFolder) -> String {
-    let mut lines = String::new();
-    for file in folder.files() {
-        lines.push_str(&format!("{}\t{}\n", file.relative(), state(file.path())));
-    }
-    sha256_hex(lines.as_bytes())
+    let lines = folder
+        .files()
+        .iter()
+        .map(|file| format!("{}\n", file.relative()));
+    sha256_hex(lines.collect::<String>().as_bytes())
 }
 
-/// The size of a file and when it was last changed. A file that cannot be looked at has a state as well.
-pub fn state(path: &Path) -> String {
-    let Ok(found) = std::fs::metadata(path) else {
-        return "unreadable".to_owned();
-    };
-    let changed = found.modified().ok();
-    let since = changed.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    format!(
-        "{} {}",
-        found.len(),
-        since.map_or(0, |since| since.as_nanos())
-    )
+fn batch_state(files: &[PictureFile]) -> String {
+    states(files.iter().map(|file| (file.relative(), file.path())))
 }
 
 /// A picture ready for a model, and what stands for it in the set's hash: of a network that was trained here, the square that it is given, as in

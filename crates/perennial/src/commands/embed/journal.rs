@@ -1,8 +1,9 @@
 //! What an interrupted `perennial embed` has done: a file beside the result, `FILE.unfinished`, from which the same command goes on.
 //!
-//! The first line names everything that the rows depend on. Each record after it has lengths and a SHA-256, so that a record which was being
-//! written when the program ended is noticed and left out. A journal of anything else is begun anew, so rows of two versions, inputs or
-//! options never come into one result.
+//! The first line names what all rows depend on. Each record after it has lengths and a SHA-256, so that a record which was being
+//! written when the program ended is noticed and left out; what only its own rows depend on, such as the state of their files, a record says
+//! itself. A journal of anything else is set aside as `FILE.unfinished.1` and so on, so rows of two versions, inputs or options never come
+//! into one result, and nothing that was computed is thrown away.
 
 use std::fs::{File, TryLockError};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
@@ -10,69 +11,24 @@ use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use perennial_core::{ModelVersion, Output, sha256_hex};
+use perennial_core::{Output, sha256_hex};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::origin::Origin;
 use crate::exit_status::usage;
 use crate::terminal::Terminal;
 
 /// What the ending of a journal is called.
 const ENDING: &str = ".unfinished";
+/// Journals of other rows that are kept beside one.
+const MAX_ASIDE: usize = 99;
 /// The begin of its first line.
 const MARK: &str = "{\"format\":\"perennial-unfinished-embeddings\",\"format_version\":1,";
 /// The longest first line, in bytes.
 const MAX_LINE: u64 = 1 << 16;
 /// Lengths and SHA-256 before each record.
 const HEAD_BYTES: usize = 4 + 8 + 64;
-
-/// Everything that the rows of a result depend on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Origin {
-    /// The version's name.
-    pub version: String,
-    /// The fingerprint of its space: weights, network and preprocessing, or the files of an encoder of another program.
-    pub fingerprint: Option<String>,
-    /// Where it runs: another device rounds otherwise.
-    pub device: String,
-    /// This program, for the same reason.
-    pub program: String,
-    /// The SHA-256 of the input.
-    pub input_sha256: String,
-    /// The options that say what is made of it.
-    pub options: String,
-}
-
-impl Origin {
-    pub fn new(
-        version: &ModelVersion,
-        device: impl ToString,
-        input_sha256: String,
-        options: String,
-    ) -> Self {
-        Self {
-            version: version.name.clone(),
-            fingerprint: version.space().fingerprint,
-            device: device.to_string(),
-            program: env!("CARGO_PKG_VERSION").to_owned(),
-            input_sha256,
-            options,
-        }
-    }
-
-    /// What differs, in words.
-    fn difference(&self, other: &Self) -> &'static str {
-        if (&self.version, &self.fingerprint) != (&other.version, &other.fingerprint) {
-            "another version"
-        } else if self.input_sha256 != other.input_sha256 {
-            "another input, or one that has changed"
-        } else if self.options != other.options {
-            "other options"
-        } else {
-            "another device or another release of this program"
-        }
-    }
-}
 
 /// The first line.
 #[derive(Serialize, Deserialize)]
@@ -100,9 +56,28 @@ pub fn path_of(output: &Output) -> Option<PathBuf> {
     Some(name.into())
 }
 
+/// The paths at which journals of other rows are set aside, whether there are any or not.
+pub fn aside(path: &Path) -> impl Iterator<Item = PathBuf> {
+    (1..=MAX_ASIDE).map(|number| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".{number}"));
+        name.into()
+    })
+}
+
+/// How far a journal's records were read.
+struct Extent {
+    /// Where the last one that was accepted ends, in bytes from the file's begin.
+    end: u64,
+    /// How many were accepted.
+    accepted: u64,
+    /// Whether a whole record follows that was not.
+    refused: bool,
+}
+
 impl<T: Serialize + DeserializeOwned> Journal<T> {
     /// Opens or begins the journal of an output, and gives `take` its records in order. A record that `take` does not accept, and all after
-    /// it, are dropped.
+    /// it, are dropped, which is told.
     ///
     /// **Errors**: another process has it open, the file is none of ours, or it cannot be read or written.
     pub fn open(
@@ -111,28 +86,8 @@ impl<T: Serialize + DeserializeOwned> Journal<T> {
         terminal: &Terminal,
         take: impl FnMut(T, Vec<f32>) -> anyhow::Result<bool>,
     ) -> anyhow::Result<Self> {
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)
-            .with_context(|| path.display().to_string())?;
-        match file.try_lock() {
-            Ok(()) if is_at(&file, &path) => {}
-            // Or has just removed it, as the result is complete.
-            Ok(()) | Err(TryLockError::WouldBlock) => {
-                return Err(usage(format!(
-                    "{}: another process is writing this result; wait for it, or name another --out",
-                    path.display()
-                )));
-            }
-            Err(TryLockError::Error(error)) => {
-                return Err(error).with_context(|| path.display().to_string());
-            }
-        }
         let mut journal = Self {
-            file,
+            file: locked(&path)?,
             path,
             first: 0,
             empty: false,
@@ -164,17 +119,35 @@ impl<T: Serialize + DeserializeOwned> Journal<T> {
         match found {
             Ok(found) if ended && found == *origin => {
                 self.first = line.len() as u64;
-                let end = self.records(take)?;
+                let Extent {
+                    end,
+                    accepted,
+                    refused,
+                } = self.records(take)?;
+                if refused {
+                    terminal.say(format_args!(
+                        "{}: after {accepted} batches one is damaged, or of files that have changed since; it and those after it are embedded again",
+                        self.path.display()
+                    ));
+                }
                 self.empty = end == self.first;
                 self.file.set_len(end)?;
                 self.file.seek(SeekFrom::Start(end))?;
                 return Ok(());
             }
-            Ok(found) if ended => terminal.say(format_args!(
-                "{} holds rows of {}; beginning anew",
-                self.path.display(),
-                found.difference(origin)
-            )),
+            Ok(found) if ended => {
+                self.first = line.len() as u64;
+                // One record is enough to be worth keeping.
+                if self.raw_records(|_, _| Ok(false))?.refused {
+                    let aside = self.set_aside()?;
+                    terminal.say(format_args!(
+                        "{} holds rows of {}; kept as {}, remove it if they are not needed; beginning anew",
+                        self.path.display(),
+                        found.difference(origin),
+                        aside.display()
+                    ));
+                }
+            }
             // The program ended while it was being begun.
             _ => {}
         }
@@ -192,42 +165,69 @@ impl<T: Serialize + DeserializeOwned> Journal<T> {
         Ok(())
     }
 
-    /// Reads the records, and says where the last good one ends.
+    /// Moves it away, and begins an empty one at its path.
+    fn set_aside(&mut self) -> anyhow::Result<PathBuf> {
+        let free = aside(&self.path).find(|path| !path.exists());
+        let Some(free) = free else {
+            return Err(usage(format!(
+                "holds rows of something else, and {MAX_ASIDE} such files are kept beside it; remove those that are not needed"
+            )));
+        };
+        std::fs::rename(&self.path, &free)?;
+        self.file = locked(&self.path)?;
+        Ok(free)
+    }
+
+    /// Reads the records up to the first that is damaged or that `take` does not accept.
     fn records(
         &self,
         mut take: impl FnMut(T, Vec<f32>) -> anyhow::Result<bool>,
-    ) -> anyhow::Result<u64> {
+    ) -> anyhow::Result<Extent> {
+        self.raw_records(|about, vectors| match serde_json::from_slice(about) {
+            Ok(about) => take(about, vectors),
+            Err(_) => Ok(false),
+        })
+    }
+
+    fn raw_records(
+        &self,
+        mut take: impl FnMut(&[u8], Vec<f32>) -> anyhow::Result<bool>,
+    ) -> anyhow::Result<Extent> {
         let length = self.file.metadata()?.len();
-        let mut end = self.first;
+        let mut read = Extent {
+            end: self.first,
+            accepted: 0,
+            refused: false,
+        };
         let mut reader = BufReader::with_capacity(1 << 18, &self.file);
-        reader.seek(SeekFrom::Start(end))?;
+        reader.seek(SeekFrom::Start(read.end))?;
         loop {
             let mut head = [0; HEAD_BYTES];
-            if length - end < HEAD_BYTES as u64 {
-                return Ok(end);
+            let rest = length.saturating_sub(read.end);
+            if rest < HEAD_BYTES as u64 {
+                return Ok(read);
             }
             reader.read_exact(&mut head)?;
             let Some((about, values, sha256)) = lengths(&head) else {
-                return Ok(end);
+                return Ok(read);
             };
             // Checked before memory is taken.
             let bytes = about.saturating_add(values);
-            if bytes > length - end - HEAD_BYTES as u64 || values % 4 != 0 {
-                return Ok(end);
+            if bytes > rest - HEAD_BYTES as u64 || values % 4 != 0 {
+                return Ok(read);
             }
             let mut content = vec![0; bytes as usize];
             reader.read_exact(&mut content)?;
             let (about, values) = content.split_at(about as usize);
-            let Ok(about) = serde_json::from_slice(about) else {
-                return Ok(end);
-            };
             let values = values.chunks_exact(4);
             let values =
                 values.map(|value| f32::from_le_bytes([value[0], value[1], value[2], value[3]]));
             if sha256_hex(&content).as_bytes() != sha256 || !take(about, values.collect())? {
-                return Ok(end);
+                read.refused = true;
+                return Ok(read);
             }
-            end += HEAD_BYTES as u64 + bytes;
+            read.end += HEAD_BYTES as u64 + bytes;
+            read.accepted += 1;
         }
     }
 
@@ -253,8 +253,8 @@ impl<T: Serialize + DeserializeOwned> Journal<T> {
         &self,
         mut take: impl FnMut(T, Vec<f32>) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
-        let end = self.records(|about, vectors| take(about, vectors).map(|()| true))?;
-        if end != self.file.metadata()?.len() {
+        let read = self.records(|about, vectors| take(about, vectors).map(|()| true))?;
+        if read.end != self.file.metadata()?.len() {
             anyhow::bail!(
                 "{}: was damaged while it was written; give the same command again, which goes on before the damage",
                 self.path.display()
@@ -277,6 +277,26 @@ impl<T> Drop for Journal<T> {
             // There is nothing to lose in it.
             let _ = std::fs::remove_file(&self.path);
         }
+    }
+}
+
+/// Opens the file at a path, or makes it, for this process alone.
+fn locked(path: &Path) -> anyhow::Result<File> {
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)
+        .with_context(|| path.display().to_string())?;
+    match file.try_lock() {
+        Ok(()) if is_at(&file, path) => Ok(file),
+        // Or has just removed it, as the result is complete.
+        Ok(()) | Err(TryLockError::WouldBlock) => Err(usage(format!(
+            "{}: another process is writing this result; wait for it, or name another --out",
+            path.display()
+        ))),
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| path.display().to_string()),
     }
 }
 
@@ -409,16 +429,35 @@ mod tests {
     }
 
     #[test]
-    fn rows_of_another_origin_are_dropped_and_foreign_files_stay() {
+    fn rows_of_another_origin_are_set_aside_and_foreign_files_stay() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("e.unfinished");
+        let kept = |number: u32| folder.path().join(format!("e.unfinished.{number}"));
         let (mut journal, _) = open(&path, "a").unwrap();
         journal.add(&1, &[1.0]).unwrap();
         let error = open(&path, "a").err().unwrap();
         assert!(error.to_string().contains("another process"), "{error}");
         drop(journal);
-        assert!(open(&path, "b").unwrap().1.is_empty());
+        let (mut journal, found) = open(&path, "b").unwrap();
+        assert!(found.is_empty());
+        journal.add(&2, &[2.0]).unwrap();
+        drop(journal);
+        assert!(open(&path, "c").unwrap().1.is_empty());
         assert!(!path.exists(), "nothing is done, nothing is kept");
+        // Both are still there, under names of their own.
+        for (number, options, record) in [(1, "a", (1, vec![1.0])), (2, "b", (2, vec![2.0]))] {
+            std::fs::rename(kept(number), &path).unwrap();
+            let (journal, found) = open(&path, options).unwrap();
+            assert_eq!(found, [record]);
+            journal.remove().unwrap();
+        }
+        // One that holds nothing is not kept.
+        let (mut journal, _) = open(&path, "a").unwrap();
+        journal.empty = false;
+        drop(journal);
+        assert!(path.exists());
+        drop(open(&path, "b").unwrap());
+        assert!(!kept(1).exists() && !path.exists());
         std::fs::write(&path, "my notes").unwrap();
         assert!(open(&path, "a").is_err());
         assert_eq!(std::fs::read(&path).unwrap(), b"my notes");

@@ -2,14 +2,14 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context;
-use perennial_core::{ItemId, ModelVersion, read_at_most, sha256_hex};
-use perennial_data::pictures::MAX_FILE_BYTES;
-use perennial_encode::{DecodeLimits, Input, InputType, Prepared};
+use perennial_core::{ItemId, ModelVersion, sha256_hex};
+use perennial_data::pictures::{LeftOut, LeftOutFile, PictureFile, Reason};
+use perennial_encode::{Input, InputType, Prepared};
 use perennial_formats::{
-    Header, TextColumns, TextReader, TextRow, VectorSet, VectorWriter, open_texts,
+    Format, Header, TextColumns, TextReader, TextRow, VectorSet, VectorWriter, open_texts,
 };
 use perennial_train::DeviceChoice;
 use perennial_upgrade::LoadedModel;
@@ -17,8 +17,10 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::folder::state;
-use super::journal::{Journal, Origin};
+use super::file_state::states;
+use super::journal::Journal;
+use super::origin::Origin;
+use super::refused::Refused;
 use crate::embedding::{batch, encode_by_length};
 use crate::exit_status::usage;
 use crate::interrupt::Interrupt;
@@ -45,14 +47,33 @@ pub struct Table<'a> {
     pub path: &'a Path,
     pub columns: TextColumns,
     pub content: Content,
+    /// Whether a picture that cannot be used ends the work. It is left out otherwise.
+    pub strict: bool,
 }
 
 /// Some rows of the result.
 #[derive(Serialize, Deserialize)]
 pub struct Part {
+    /// Rows of the table that were looked at.
+    rows: u64,
+    /// Of those with embeddings. `None` for texts without a column of ids: row numbers.
+    ids: Option<Vec<ItemId>>,
+    /// Those of pictures that cannot be used.
+    left_out: Vec<Refused>,
+    /// The state that the pictures' files had before they were read; empty for texts.
+    state: String,
+}
+
+/// What was made of a table.
+#[derive(Default)]
+pub struct Done {
+    /// Rows of the table that were looked at.
     pub rows: u64,
-    /// Where a column was named for them; row numbers otherwise.
-    pub ids: Option<Vec<ItemId>>,
+    /// Those of them that an earlier run had done.
+    pub earlier: u64,
+    pub left_out: LeftOut,
+    /// Of this run.
+    pub seconds: f64,
 }
 
 impl Part {
@@ -62,6 +83,34 @@ impl Part {
         let ids = self.ids.unwrap_or_else(numbers);
         Ok(VectorSet::new(dim, vectors)?.with_ids(ids)?)
     }
+
+    /// Rows of the table.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// What is left out, if it has as many vectors as it must have.
+    fn checked(&self, vectors: usize, dim: usize) -> Option<Vec<LeftOutFile>> {
+        let left_out: Vec<_> = self
+            .left_out
+            .iter()
+            .map(Refused::left_out)
+            .collect::<Option<_>>()?;
+        let count = self.rows.checked_sub(left_out.len() as u64)?;
+        let whole = count.checked_mul(dim as u64) == Some(vectors as u64)
+            && self
+                .ids
+                .as_ref()
+                .is_none_or(|ids| ids.len() as u64 == count);
+        whole.then_some(left_out)
+    }
+}
+
+impl Done {
+    /// Rows of the result.
+    pub fn count(&self) -> u64 {
+        self.rows - self.left_out.len() as u64
+    }
 }
 
 impl Journal<Part> {
@@ -70,7 +119,10 @@ impl Journal<Part> {
         let mut first = 0;
         self.replay(|part, vectors| {
             let next = first + part.rows;
-            writer.write(&part.with(vectors, dim, first)?)?;
+            // A part without any picture has nothing to write.
+            if !vectors.is_empty() {
+                writer.write(&part.with(vectors, dim, first)?)?;
+            }
             first = next;
             Ok(())
         })?;
@@ -94,8 +146,8 @@ impl Table<'_> {
         Ok(rows)
     }
 
-    /// A hash of the file; of paths of pictures, also of the pictures' sizes and times of the last change.
-    pub fn sha256(&self, interrupt: Interrupt) -> anyhow::Result<String> {
+    /// A hash of the file; of paths of pictures, also the states of the pictures' files, one hash for each `size` rows.
+    fn input(&self, size: usize, interrupt: Interrupt) -> anyhow::Result<(String, Vec<String>)> {
         let mut file = File::open(self.path).with_context(|| self.path.display().to_string())?;
         // Of one piece after the other, as tables may be larger than memory.
         let (mut sha256, mut piece) = (String::new(), Vec::new());
@@ -108,23 +160,30 @@ impl Table<'_> {
             sha256 = sha256_hex(&piece);
             interrupt.check()?;
         }
-        if self.content != Content::Paths {
-            return Ok(sha256);
+        let mut found = Vec::new();
+        if self.content == Content::Paths {
+            let mut reader = self.open()?;
+            while let Some(rows) = reader.next(size)? {
+                let files: Vec<PictureFile> = rows.iter().map(|row| self.file(row)).collect();
+                found.push(states(
+                    files.iter().map(|file| (file.relative(), file.path())),
+                ));
+                interrupt.check()?;
+            }
         }
-        let mut states = sha256;
-        let mut reader = self.open()?;
-        while let Some(batch) = reader.next(ROWS)? {
-            // One hash over all would need them all in memory.
-            let lines: String = batch.iter().map(|row| self.state(row)).collect();
-            states = sha256_hex(format!("{states}\n{lines}").as_bytes());
-            interrupt.check()?;
-        }
-        Ok(states)
+        Ok((sha256, found))
     }
 
-    fn state(&self, row: &TextRow) -> String {
-        let path = self.folder().join(&row.text);
-        format!("{}\t{}\n", path.display(), state(&path))
+    fn file(&self, row: &TextRow) -> PictureFile {
+        PictureFile::new(self.folder().join(&row.text), row.text.clone())
+    }
+
+    /// Rows that are read and prepared at once.
+    fn size(&self, version: &ModelVersion) -> usize {
+        match self.content {
+            Content::Texts(_) => ROWS,
+            Content::Paths => batch(version),
+        }
     }
 
     /// Where paths begin.
@@ -136,8 +195,7 @@ impl Table<'_> {
         Ok(open_texts(self.path, &self.columns)?)
     }
 
-    /// Embeds what the journal at a path does not hold yet, on a device. Gives the journal, which then holds all rows, with the seconds that it took and
-    /// the rows that an earlier run had done.
+    /// Embeds what the journal at a path does not hold yet, on a device, of a table of that many rows. Gives the journal, which then holds all rows.
     pub fn embed_resumably(
         &self,
         model: &LoadedModel,
@@ -145,133 +203,189 @@ impl Table<'_> {
         (path, device): (&Path, DeviceChoice),
         interrupt: Interrupt,
         terminal: &Terminal,
-    ) -> anyhow::Result<(Journal<Part>, f64, u64)> {
-        let sha256 = self.sha256(interrupt)?;
+    ) -> anyhow::Result<(Journal<Part>, Done)> {
+        let size = self.size(&model.version);
+        let before = self.input(size, interrupt)?;
         let options = json!({
             "column": self.columns.text,
             "id": self.columns.id,
             "content": format!("{:?}", self.content),
         });
+        let (sha256, states) = &before;
         let origin = Origin::new(&model.version, device, sha256.clone(), options.to_string());
-        let mut done = 0;
+        let mut done = Done::default();
+        let mut next = states.iter();
         let take = |part: Part, vectors: Vec<f32>| {
-            let values = part.rows.checked_mul(model.version.dim as u64);
-            let whole = values == Some(vectors.len() as u64)
-                && part
-                    .ids
-                    .as_ref()
-                    .is_none_or(|ids| ids.len() as u64 == part.rows);
-            done += if whole { part.rows } else { 0 };
-            Ok(whole)
+            let state = next.next().map_or("", String::as_str);
+            let Some(left_out) = part.checked(vectors.len(), model.version.dim) else {
+                return Ok(false);
+            };
+            if part.state != state || part.rows > rows - done.rows {
+                return Ok(false);
+            }
+            done.rows += part.rows;
+            done.left_out.extend(left_out);
+            Ok(true)
         };
         let mut journal = Journal::open(path.to_owned(), &origin, terminal, take)?;
-        if done > 0 {
+        done.earlier = done.rows;
+        if done.earlier > 0 {
             terminal.say(format_args!(
-                "{done} of {rows} rows were done by an earlier run"
+                "{} of {rows} rows were done by an earlier run",
+                done.earlier
             ));
         }
-        let keep = |part: Part, vectors: Vec<f32>| journal.add(&part, &vectors);
-        let seconds = self.embed(model, (done, rows), keep, interrupt, terminal)?;
-        if self.sha256(interrupt)? != sha256 {
+        let mut next = states.iter().skip(done.rows.div_ceil(size as u64) as usize);
+        let keep = |part: Part, vectors: Vec<f32>| {
+            let state = next.next().cloned().unwrap_or_default();
+            journal.add(&Part { state, ..part }, &vectors)
+        };
+        let done = self.embed(model, done, rows, keep, interrupt, terminal)?;
+        if self.input(size, interrupt)? != before {
             anyhow::bail!(
-                "{} changed while it was embedded; embed it again",
+                "{} or a picture that it names changed while it was embedded; give the same command again, which goes on from what is unchanged",
                 self.path.display()
             );
         }
-        Ok((journal, seconds, done))
+        if let Err(error) = self.check_some(&done) {
+            journal.remove()?;
+            return Err(error);
+        }
+        Ok((journal, done))
     }
 
-    /// Embeds the rows from `done` on, of `rows` in all, and gives them to `keep` in their order. Says how many seconds it took.
+    /// Embeds the rows after those that are done, of `rows` in all, and gives them to `keep` in their order.
     pub fn embed(
         &self,
         model: &LoadedModel,
-        (mut done, rows): (u64, u64),
+        mut done: Done,
+        rows: u64,
         mut keep: impl FnMut(Part, Vec<f32>) -> anyhow::Result<()>,
         interrupt: Interrupt,
         terminal: &Terminal,
-    ) -> anyhow::Result<f64> {
+    ) -> anyhow::Result<Done> {
         let (title, unit) = match self.content {
             Content::Texts(_) => ("texts", "texts"),
             Content::Paths => ("pictures", "images"),
         };
         let title = format!("{} on {title} of {}", model.name(), self.path.display());
-        let progress = CountedProgress::new(terminal, title, rows, unit).after(done);
-        let most = match self.content {
-            Content::Texts(_) => ROWS,
-            Content::Paths => batch(&model.version),
-        };
+        let progress = CountedProgress::new(terminal, title, rows, unit).after(done.rows);
+        let size = self.size(&model.version);
+        self.check_strict(&done.left_out)?;
         let mut reader = self.open()?;
         // The same steps as when they were embedded, so that the rest comes in the same batches as in one run.
         let mut skipped = 0;
-        while skipped < done
-            && let Some(rows) = reader.next(most)?
+        while skipped < done.rows
+            && let Some(rows) = reader.next(size)?
         {
             skipped += rows.len() as u64;
         }
-        if skipped != done {
+        if skipped != done.rows {
             anyhow::bail!(
                 "{}: the rows that are done end within a batch; remove the unfinished result to begin anew",
                 self.path.display()
             );
         }
-        while let Some(rows) = reader.next(most)? {
-            let prepared = self.prepare(model, &rows, done)?;
-            interrupt.check()?;
-            let vectors = encode_by_length(model, &prepared, || interrupt.check())
-                .with_context(|| format!("{} from row {done} on", self.path.display()))?;
+        while let Some(rows) = reader.next(size)? {
+            let first = done.rows;
             let count = rows.len() as u64;
-            let named = self.columns.id.is_some();
+            let prepared = self.prepare(model, &rows, first)?;
+            let (mut inputs, mut ids) = (Vec::with_capacity(rows.len()), Vec::new());
+            let mut left_out = Vec::new();
+            for ((row, prepared), number) in rows.into_iter().zip(prepared).zip(first..) {
+                match prepared {
+                    Ok(ready) => {
+                        inputs.push(ready);
+                        ids.push(row.id.unwrap_or(ItemId::Number(number)));
+                    }
+                    Err(refused) => {
+                        left_out.push(Refused::from(&refused));
+                        done.left_out.add(refused);
+                    }
+                }
+            }
+            self.check_strict(&done.left_out)?;
+            interrupt.check()?;
+            let vectors = encode_by_length(model, &inputs, || interrupt.check())
+                .with_context(|| format!("{} from row {first} on", self.path.display()))?;
+            // Where rows are left out, the numbers of the others are no longer their places.
+            let named = self.columns.id.is_some() || self.content == Content::Paths;
             let part = Part {
                 rows: count,
-                ids: named.then(|| rows.into_iter().filter_map(|row| row.id).collect()),
+                ids: named.then_some(ids),
+                left_out,
+                state: String::new(),
             };
             keep(part, vectors)?;
-            done += count;
+            done.rows += count;
             progress.advance(count);
             interrupt.check()?;
         }
-        Ok(progress.finish().as_secs_f64())
+        done.seconds = progress.finish().as_secs_f64();
+        Ok(done)
     }
 
-    /// On all cores. `first` is the number of the first row.
+    /// Whether there is anything to write.
+    pub fn check_some(&self, done: &Done) -> anyhow::Result<()> {
+        if done.count() > 0 {
+            return Ok(());
+        }
+        let left_out = done.left_out.summary().unwrap_or_default();
+        anyhow::bail!(
+            "{}: names no readable picture; {left_out}",
+            self.path.display()
+        )
+    }
+
+    fn check_strict(&self, left_out: &LeftOut) -> anyhow::Result<()> {
+        match left_out.files().first() {
+            Some(first) if self.strict => anyhow::bail!(
+                "{}: {first}; mend it and give the same command again, or leave out --strict: either goes on from the rows that are done",
+                self.path.display()
+            ),
+            _ => Ok(()),
+        }
+    }
+
+    /// On all cores. `first` is the number of the first row. A picture that cannot be used is told with its row.
     fn prepare(
         &self,
         model: &LoadedModel,
         rows: &[TextRow],
         first: u64,
-    ) -> anyhow::Result<Vec<Prepared>> {
-        let folder = self.folder();
-        let prepare = |(number, row): (usize, &TextRow)| {
-            let prepared = match self.content {
-                Content::Texts(input_type) => model
-                    .prepare(Input::Text {
-                        text: &row.text,
-                        input_type,
-                    })
-                    .map_err(anyhow::Error::from),
-                Content::Paths => picture(model, &folder.join(&row.text)),
-            };
-            prepared
-                .with_context(|| format!("{}: row {}", self.path.display(), first + number as u64))
+    ) -> anyhow::Result<Vec<Result<Prepared, LeftOutFile>>> {
+        let prepare = |(row, number): (&TextRow, u64)| match self.content {
+            Content::Texts(input_type) => {
+                let text = &row.text;
+                let prepared = model.prepare(Input::Text { text, input_type });
+                let place = || format!("{}: row {number}", self.path.display());
+                prepared.map(Ok).with_context(place)
+            }
+            Content::Paths => Ok(picture(model, &self.file(row)).map_err(|refused| {
+                let problem = format!("{} (row {number})", refused.problem);
+                LeftOutFile { problem, ..refused }
+            })),
         };
-        rows.par_iter().enumerate().map(prepare).collect()
+        let numbered: Vec<_> = rows.iter().zip(first..).collect();
+        numbered.into_par_iter().map(prepare).collect()
     }
 }
 
-fn picture(model: &LoadedModel, path: &PathBuf) -> anyhow::Result<Prepared> {
-    let file = read_at_most(path, MAX_FILE_BYTES)?;
-    let prepared = model.prepare(Input::Picture {
-        file: &file,
-        limits: DecodeLimits::FILES,
-    });
-    prepared.with_context(|| path.display().to_string())
+fn picture(model: &LoadedModel, file: &PictureFile) -> Result<Prepared, LeftOutFile> {
+    let picture = file.picture()?;
+    let prepared = model.prepare(Input::Decoded(&picture));
+    prepared.map_err(|error| LeftOutFile {
+        file: file.relative().to_owned(),
+        reason: Reason::TooLarge,
+        problem: error.to_string(),
+    })
 }
 
 /// What a file of a version's embeddings says about itself.
-pub fn header(version: &ModelVersion, rows: u64, format: perennial_formats::Format) -> Header {
+pub fn header(version: &ModelVersion, rows: Option<u64>, format: Format) -> Header {
     Header {
         dim: version.dim,
-        rows: Some(rows),
+        rows,
         space: version.space().id,
         format,
     }

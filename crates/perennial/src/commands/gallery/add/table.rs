@@ -10,7 +10,7 @@ use perennial_formats::{TextColumns, TextRow, open_texts};
 use perennial_gallery::limits::MAX_PAYLOAD_BYTES;
 use perennial_gallery::{EmbeddedGallery, Item, Maintenance, VectorStore};
 use perennial_upgrade::LoadedModel;
-use perennial_upgrade::backfill::{TEXT, TEXT_CUT};
+use perennial_upgrade::backfill::{TEXT, TEXT_CUT, looks_cut};
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 
@@ -106,8 +106,9 @@ impl<'a> TextTable<'a> {
         };
         let mut payload = Map::new();
         let kept = shortened(&row.text);
-        if kept != row.text {
-            payload.insert(TEXT_CUT.to_owned(), json!(true));
+        let cut = kept != row.text;
+        if cut || looks_cut(&kept) {
+            payload.insert(TEXT_CUT.to_owned(), json!(cut));
         }
         payload.insert(TEXT.to_owned(), json!(kept));
         payload.insert(ORIGIN.to_owned(), json!(self.origin));

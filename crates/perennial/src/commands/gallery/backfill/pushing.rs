@@ -7,7 +7,9 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use perennial_encode::{Kind, kind};
 use perennial_gallery::{ItemId, StoredItem};
-use perennial_upgrade::backfill::{BackfillSettings, FolderOriginals, Found, Originals, held_text};
+use perennial_upgrade::backfill::{
+    Answer, BackfillSettings, FolderOriginals, Found, Originals, held_text,
+};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -165,7 +167,7 @@ fn request(
         // The service knows what an item was made of, and refuses what is of another kind.
         let file = found.map(|found| match found {
             Found::Text(text) => Ok(text),
-            Found::File(file) => match kind(&file) {
+            Found::File(file) | Found::Answer(Answer { file, .. }) => match kind(&file) {
                 Kind::Unknown => String::from_utf8(file).map_err(|error| error.into_bytes()),
                 _ => Err(file),
             },
