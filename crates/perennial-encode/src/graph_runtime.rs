@@ -31,6 +31,13 @@ impl GraphRuntime {
     }
 }
 
+impl From<Option<PathBuf>> for GraphRuntime {
+    /// onnxruntime where a library is named, else rten.
+    fn from(library: Option<PathBuf>) -> Self {
+        library.map_or(Self::Rten, Self::Onnxruntime)
+    }
+}
+
 /// What to do where a file is no library of onnxruntime.
 const WHERE: &str = "name the library of onnxruntime's package for this machine (libonnxruntime.so.1.x in its folder capi; docs/encoders.md), or leave it out";
 

@@ -204,12 +204,12 @@ impl Arguments {
         let unfinished = journal::path_of(&output);
         let (embedded, journal) = match folder {
             Some(path) => {
-                let loader = VersionLoader(global.device.open()?);
+                let loader = VersionLoader::of(global)?;
                 let model = LoadedModel::load(&loader, &registry, version.clone())?;
                 let folder = Folder {
                     path,
                     strict: arguments.strict,
-                    device: global.device,
+                    place: global.place(&version),
                     journal: unfinished.clone(),
                     rows,
                 };
@@ -312,7 +312,7 @@ impl Arguments {
         };
         let interrupt = Interrupt::listen()?;
         let rows = table.check(interrupt)?;
-        let loader = VersionLoader(global.device.open()?);
+        let loader = VersionLoader::of(global)?;
         let model = LoadedModel::load(&loader, &registry, version)?;
         let dim = model.version.dim;
         let header = header(&model.version, rows, format);
@@ -332,9 +332,9 @@ impl Arguments {
                 (seconds, 0)
             }
             Some(unfinished) => {
-                let (device, path) = (global.device, unfinished.as_path());
+                let (place, path) = (&global.place(&model.version), unfinished.as_path());
                 let done = table
-                    .embed_resumably(&model, rows, (path, device), interrupt, terminal)
+                    .embed_resumably(&model, rows, (path, place), interrupt, terminal)
                     .and_then(|(journal, seconds, done)| {
                         journal.write_to(create(output, format, &header)?, dim)?;
                         Ok((seconds, done))
@@ -386,7 +386,7 @@ impl Arguments {
         let set = config.load(&global.data)?;
         let title = format!("{} on {}", version.name, config.describe());
         let progress = CountedProgress::new(terminal, title, set.len() as u64, "images");
-        let embeddings = embed(registry, version, global.device, &set, |images| {
+        let embeddings = embed(registry, version, global, &set, |images| {
             progress.advance(images as u64);
             interrupt.check()
         })?;

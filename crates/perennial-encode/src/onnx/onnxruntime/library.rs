@@ -119,3 +119,24 @@ fn refused(file: &Path, error: LoadDynamicError) -> LibraryError {
         },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_library_is_refused_with_both_versions() {
+        let file = Path::new("/opt/libonnxruntime.so.1.16.3");
+        let error = LoadDynamicError::BadVersion {
+            version_str: "1.16.3".to_owned(),
+            path: file.to_owned(),
+        };
+        let error = refused(file, error);
+        assert!(matches!(error, LibraryError::TooOld { needed: 17, .. }));
+        let said = error.to_string();
+        assert!(
+            said.contains("onnxruntime 1.16.3") && said.contains("1.17"),
+            "{said}"
+        );
+    }
+}

@@ -8,7 +8,6 @@ use perennial_data::ContentHash;
 use perennial_data::folder::LabelledFolder;
 use perennial_data::pictures::{LeftOutFile, PictureFile, Reason};
 use perennial_encode::{Input, Prepared};
-use perennial_train::DeviceChoice;
 use perennial_upgrade::LoadedModel;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -25,7 +24,8 @@ use crate::terminal::Terminal;
 pub struct Folder<'a> {
     pub path: &'a Path,
     pub strict: bool,
-    pub device: DeviceChoice,
+    /// Where it is embedded.
+    pub place: String,
     /// Where what is done is kept; `None` where the result is no file.
     pub journal: Option<PathBuf>,
     /// The file of `--rows`.
@@ -88,7 +88,7 @@ impl Folder<'_> {
             Some(path) => {
                 folder.forget(&path);
                 let options = json!({"strict": self.strict}).to_string();
-                let origin = Origin::new(version, self.device, listing(&folder), options);
+                let origin = Origin::new(version, self.place, listing(&folder), options);
                 let total = folder.len();
                 let open = Journal::open(path, &origin, terminal, |batch: Batch, vectors| {
                     let Some(left_out) = batch.left_out() else {

@@ -11,7 +11,6 @@ use perennial_encode::{DecodeLimits, Input, InputType, Prepared};
 use perennial_formats::{
     Header, TextColumns, TextReader, TextRow, VectorSet, VectorWriter, open_texts,
 };
-use perennial_train::DeviceChoice;
 use perennial_upgrade::LoadedModel;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -136,13 +135,13 @@ impl Table<'_> {
         Ok(open_texts(self.path, &self.columns)?)
     }
 
-    /// Embeds what the journal at a path does not hold yet, on a device. Gives the journal, which then holds all rows, with the seconds that it took and
+    /// Embeds what the journal at a path does not hold yet, at a place. Gives the journal, which then holds all rows, with the seconds that it took and
     /// the rows that an earlier run had done.
     pub fn embed_resumably(
         &self,
         model: &LoadedModel,
         rows: u64,
-        (path, device): (&Path, DeviceChoice),
+        (path, place): (&Path, &str),
         interrupt: Interrupt,
         terminal: &Terminal,
     ) -> anyhow::Result<(Journal<Part>, f64, u64)> {
@@ -152,7 +151,7 @@ impl Table<'_> {
             "id": self.columns.id,
             "content": format!("{:?}", self.content),
         });
-        let origin = Origin::new(&model.version, device, sha256.clone(), options.to_string());
+        let origin = Origin::new(&model.version, place, sha256.clone(), options.to_string());
         let mut done = 0;
         let take = |part: Part, vectors: Vec<f32>| {
             let values = part.rows.checked_mul(model.version.dim as u64);
