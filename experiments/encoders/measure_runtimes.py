@@ -1,16 +1,21 @@
-"""Times ONNX graphs in rten, tract and onnxruntime, in turn, with the same inputs and threads.
+"""Times ONNX graphs in rten, tract and onnxruntime, and in Perennial with either of its runtimes, in turn, with the same inputs and threads.
 
-    measure_runtimes.py ENCODERS [--threads 1 2] [--rounds 5] [--programs PATH...]
+    measure_runtimes.py ENCODERS [--threads 1 2] [--rounds 5] [--cases lite0/32...] [--runtimes perennial-onnxruntime...]
 
-ENCODERS is what export.py wrote. First build the program that runs the other two:
+ENCODERS is what export.py wrote. First build what is to be timed: the program that runs rten and tract, and the one that runs Perennial's encoders,
+preparation left out:
 
     cargo build --release --manifest-path experiments/encoders/runtimes/Cargo.toml
+    cargo build --release -p perennial-encode --features onnxruntime --example encode_speed
 
 Every round runs each runtime once for each case, in an order that changes, so that what else the machine does hits all alike. Printed: the median
 processor time of a run (all threads) and the median over rounds of its ratio to onnxruntime's in the same round; then the same by the clock.
+onnxruntime is the Python package with its own defaults, in one session; of several threads those that wait for others burn processor time there.
+Perennial uses the library of the same package.
 """
 
 import argparse
+import os
 import random
 import statistics
 import subprocess
@@ -62,14 +67,34 @@ def program(binary, runtime, path, folder, threads, runs):
     return times[2:], np.fromfile(output, dtype=np.float32)
 
 
+def perennial(binary, runtime, path, folder, threads, runs):
+    if runtime == "perennial-onnxruntime":
+        runtime = next((Path(onnxruntime.__file__).parent / "capi").glob("libonnxruntime.so*"))
+    else:
+        runtime = "rten"
+    output, variables = folder / "output.bin", {**os.environ, "RAYON_NUM_THREADS": str(threads)}
+    done = subprocess.run([binary, runtime, path, folder, str(runs), output], capture_output=True, text=True, env=variables)
+    if done.returncode:
+        return None, done.stderr.strip().splitlines()[-1][:160]
+    times = [tuple(map(float, word.split("/"))) for word in done.stdout.split()]
+    return times[2:], np.fromfile(output, dtype=np.float32)
+
+
+def embeddings(raw):
+    """What Perennial makes of a graph's output for texts of one length, or for pictures."""
+    rows = raw.mean(axis=1) if raw.ndim == 3 else raw
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("encoders", type=Path)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--cases", nargs="+", help="such as lite0/32")
-    parser.add_argument("--runtimes", nargs="+", default=["rten", "rten-prepacked", "tract"])
+    parser.add_argument("--runtimes", nargs="+", default=["rten", "rten-prepacked", "tract", "perennial", "perennial-onnxruntime"])
     parser.add_argument("--program", default=REPOSITORY / "experiments/encoders/runtimes/target/release/runtimes")
+    parser.add_argument("--encode-speed", default=REPOSITORY / "target/release/examples/encode_speed")
     options = parser.parse_args()
     print("| graph | batch | threads | runtime | processor, ms | ratio | clock, ms | ratio | largest difference |\n|---|---|---|---|---|---|---|---|---|", flush=True)
     for name, batch in CASES:
@@ -98,8 +123,12 @@ def main():
                             continue
                         if runtime == "onnxruntime":
                             measured, results[runtime] = reference(path, values, threads, runs)
+                        elif runtime.startswith("perennial"):
+                            encoder = options.encoders / name
+                            measured, results[runtime] = perennial(options.encode_speed, runtime, encoder, folder, threads, runs)
                         else:
                             measured, results[runtime] = program(options.program, runtime, path, folder, threads, runs)
+                        if runtime != "onnxruntime":
                             if measured is None:
                                 failed[runtime] = results.pop(runtime)
                                 continue
@@ -111,7 +140,9 @@ def main():
                     if runtime in failed:
                         print(f"| {name} | {batch} | {threads} | {runtime} | {failed[runtime]} | | | | |", flush=True)
                         continue
-                    difference = np.abs(results[runtime].ravel() - results["onnxruntime"].ravel()).max()
+                    expected = results["onnxruntime"]
+                    expected = embeddings(expected) if runtime.startswith("perennial") else expected
+                    difference = np.abs(results[runtime].ravel() - expected.ravel()).max()
                     clock, processor = (1000 * statistics.median(kind) for kind in zip(*times[runtime]))
                     by_clock, by_processor = (statistics.median(kind) for kind in zip(*ratios[runtime]))
                     shown = f"{processor:.1f} | {by_processor:.2f} | {clock:.1f} | {by_clock:.2f} | {difference:.1e}"

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use perennial_core::{EncoderFile, sha256_hex};
 use perennial_encode::import::{ImportOptions, read};
-use perennial_encode::{Encoder, Input, InputType, OutsideModel, graph_summary};
+use perennial_encode::{Encoder, GraphRuntime, Input, InputType, OutsideModel, graph_summary};
 
 use crate::Target;
 use crate::scratch::Scratch;
@@ -85,7 +85,14 @@ impl Target for HubFolder {
                 bytes: content.len() as u64,
             });
         }
-        let model = OutsideModel::load("fuzz", found.dim, &spec, scratch.path()).unwrap();
+        let model = OutsideModel::load(
+            "fuzz",
+            found.dim,
+            &spec,
+            scratch.path(),
+            &GraphRuntime::Rten,
+        )
+        .unwrap();
         for text in ["red rose", "Grün \u{1f33f}\u{200d} \0", &"oak ".repeat(500)] {
             for input_type in [InputType::Query, InputType::Document] {
                 check(&model, Input::Text { text, input_type });

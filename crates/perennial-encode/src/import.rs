@@ -30,7 +30,8 @@ use perennial_core::{
     read_at_most,
 };
 
-use crate::onnx::{MAX_GRAPH_BYTES, Session};
+use crate::graph_runtime::GraphRuntime;
+use crate::onnx::{Description, GraphError, MAX_GRAPH_BYTES, Session};
 use crate::outside_model::{LoadModelError, load_session};
 use crate::presets::{PresetError, from_config, preset};
 use crate::token_table::{MAX_TABLE_BYTES, TokenTable};
@@ -73,7 +74,7 @@ pub fn read(path: &Path, options: &ImportOptions) -> Result<ImportedEncoder, Imp
         Some(table) => import.table(table)?,
         None => import.graphs()?,
     };
-    let dim = probe::dim(&spec, &source)?;
+    let dim = probe::dim(&spec, &source, &options.runtime)?;
     import.findings.push(format!("dimension {dim}: from a run"));
     Ok(ImportedEncoder {
         spec,
@@ -143,6 +144,11 @@ impl Import<'_> {
     }
 
     fn graphs(&mut self) -> Result<(OutsideEncoder, Source), ImportError> {
+        if self.options.runtime != GraphRuntime::Rten {
+            let name = self.options.runtime.open().map_err(GraphError::from);
+            let name = name.map_err(LoadModelError::from)?;
+            self.findings.push(format!("runs in {name}"));
+        }
         let mut spec = OutsideEncoder {
             kind: EncoderKind::Onnx,
             image: None,
@@ -156,21 +162,28 @@ impl Import<'_> {
         };
         for path in self.folder.graphs.clone() {
             let file = plain_name(&path)?;
-            let session = self.load(&path, &file, &mut source)?;
-            self.findings
-                .push(format!("graph {file}: {}", path.display()));
-            for output in sentences::outputs(
-                &session,
+            let content = read_at_most(&path, MAX_GRAPH_BYTES).map_err(|source| {
+                let path = path.clone();
+                ImportError::Read { path, source }
+            })?;
+            let graph = Description::read(&file, &content).map_err(LoadModelError::from)?;
+            let outputs = sentences::outputs(
+                &graph,
                 self.options.output.as_deref(),
                 self.folder.pooling()?,
-            )? {
+            )?;
+            let session = self.load(&path, &file, content, &outputs, &mut source)?;
+            self.findings
+                .push(format!("graph {file}: {}", path.display()));
+            for output in outputs {
                 let needed: Vec<&str> = session
+                    .about()
                     .needed(&output)
                     .iter()
                     .map(|input| input.name.as_str())
                     .collect();
                 if needed.contains(&"input_ids") {
-                    let pooling = self.pooling(&session, &output)?;
+                    let pooling = self.pooling(session.about(), &output)?;
                     self.folder.check_modules(&output)?;
                     let graph = Graph {
                         file: file.clone(),
@@ -185,7 +198,7 @@ impl Import<'_> {
                         output,
                         pooling,
                     };
-                    let preparation = self.preparation(&session, &graph.output)?;
+                    let preparation = self.preparation(session.about(), &graph.output)?;
                     spec.image = Some(ImageTower { graph, preparation });
                 }
             }
@@ -194,30 +207,34 @@ impl Import<'_> {
         Ok((spec, source))
     }
 
-    fn load(&self, path: &Path, file: &str, source: &mut Source) -> Result<Session, ImportError> {
-        let content = read_at_most(path, MAX_GRAPH_BYTES).map_err(|source| ImportError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
+    fn load(
+        &self,
+        path: &Path,
+        file: &str,
+        content: Vec<u8>,
+        outputs: &[String],
+        source: &mut Source,
+    ) -> Result<Session, ImportError> {
         let beside = path.parent().unwrap_or(Path::new("")).to_owned();
         let external = std::cell::RefCell::new(Vec::new());
-        let session = load_session(file, content, &|name, limit| {
-            external
-                .borrow_mut()
-                .push((name.to_owned(), beside.join(name)));
-            read_at_most(beside.join(name), limit)
-        })
-        .map_err(LoadModelError::from)?;
+        let read = |name: &str, limit: u64| {
+            let path = beside.join(name);
+            external.borrow_mut().push((name.to_owned(), path.clone()));
+            read_at_most(path, limit)
+        };
+        let outputs: Vec<&str> = outputs.iter().map(String::as_str).collect();
+        let session = load_session(file, content, &read, &outputs, &self.options.runtime)
+            .map_err(LoadModelError::from)?;
         source.files.push((file.to_owned(), path.to_owned()));
         source.files.extend(external.into_inner());
         Ok(session)
     }
 
-    fn pooling(&mut self, session: &Session, output: &str) -> Result<Pooling, ImportError> {
+    fn pooling(&mut self, graph: &Description, output: &str) -> Result<Pooling, ImportError> {
         if let Some(pooling) = self.options.pooling {
             return Ok(pooling);
         }
-        let declared = session.output(output).map_err(LoadModelError::from)?;
+        let declared = graph.output(output).map_err(LoadModelError::from)?;
         if declared
             .shape
             .as_ref()
@@ -241,14 +258,14 @@ impl Import<'_> {
 
     fn preparation(
         &mut self,
-        session: &Session,
+        graph: &Description,
         output: &str,
     ) -> Result<ImagePreparation, ImportError> {
         let spec = match &self.options.preparation {
             Some(PreparationChoice::Spec(spec)) => spec.clone(),
             Some(PreparationChoice::File(path)) => from_config(path)?,
             Some(PreparationChoice::Preset(name, size)) => {
-                let side = size.or_else(|| declared_side(session, output));
+                let side = size.or_else(|| declared_side(graph, output));
                 self.findings.push(match side {
                     Some(side) => format!("preparation {name} at {side} pixels"),
                     None => format!("preparation {name} at 224 pixels: the preset's own size, as the graph takes any"),
@@ -352,8 +369,8 @@ impl Import<'_> {
 }
 
 /// The side of the square that the graph takes, if it takes one size only.
-fn declared_side(session: &Session, output: &str) -> Option<usize> {
-    let needed = session.needed(output);
+fn declared_side(graph: &Description, output: &str) -> Option<usize> {
+    let needed = graph.needed(output);
     match needed.first()?.shape.as_deref()? {
         [_, _, Some(height), Some(width)] if height == width => usize::try_from(*height).ok(),
         _ => None,

@@ -12,12 +12,14 @@
 //!
 //! - `OutsideModel`: an encoder of other programs, loaded from its files: ONNX graphs and tables of token vectors, and a linear layer behind them.
 //! - `import`: what such an encoder is, from a graph or from a folder of a model hub.
+//! - [`GraphRuntime`]: what runs their graphs, `rten` or, with the feature `onnxruntime`, a library of onnxruntime.
 
 #![deny(missing_docs)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod codec;
 mod encoder;
+mod graph_runtime;
 mod graph_writer;
 #[cfg(feature = "onnx")]
 mod head;
@@ -41,6 +43,7 @@ pub use codec::{
     scale_square,
 };
 pub use encoder::{EncodeError, Encoder, PrepareError};
+pub use graph_runtime::{GraphRuntime, LibraryError};
 pub use graph_writer::{Attribute, GraphWriter, OPSET, Value};
 #[cfg(feature = "onnx")]
 pub use head::HeadError;

@@ -1,7 +1,8 @@
 //! ONNX graphs as encoders.
 //!
-//! **The runtime** is `rten` 0.27: pure Rust, no build script, no C. `docs/encoders.md` has the measurements that decided, and the command that
-//! repeats them.
+//! **The runtime** is `rten` 0.27: pure Rust, no build script, no C. With the feature `onnxruntime` it may be onnxruntime instead, from a shared library
+//! that whoever runs the program names ([`GraphRuntime`](crate::GraphRuntime)). `docs/encoders.md` has the measurements that decided, and the
+//! command that repeats them.
 //!
 //! **A file is hostile until it is read**: [`graph_file`](self) walks it without allocating what it claims to need, and only then does the runtime
 //! see it. What a graph computes cannot hurt anything but itself: it reads its own weights and inputs and writes its own outputs. It can still ask
@@ -12,19 +13,28 @@
 
 mod apart;
 mod declared;
+mod description;
 mod error;
+#[cfg(any(feature = "onnxruntime", test))]
+mod excerpt;
 mod graph_file;
 mod limits;
+#[cfg(feature = "onnxruntime")]
+mod onnxruntime;
 mod other_formats;
 mod pooling;
+mod rten_runtime;
 mod session;
 mod summary;
 mod towers;
 mod wire;
 
+pub(crate) use description::Description;
 pub use error::GraphError;
 #[cfg(test)]
 pub(crate) use graph_file::GraphFile;
+#[cfg(feature = "onnxruntime")]
+pub(crate) use onnxruntime::open as open_onnxruntime;
 pub(crate) use session::Session;
 pub use summary::{GraphSummary, graph_summary};
 pub(crate) use towers::{ImageGraph, TextGraph};

@@ -8,6 +8,7 @@ use thiserror::Error;
 
 use crate::codec::Picture;
 use crate::encoder::{EncodeError, Encoder, PrepareError};
+use crate::graph_runtime::GraphRuntime;
 use crate::head::{Head, HeadError, MAX_HEAD_BYTES};
 use crate::input::{Input, Prepared, Values};
 use crate::onnx::{
@@ -75,7 +76,8 @@ enum TextNetwork {
 pub(crate) type ReadFile<'a> = dyn Fn(&str, u64) -> std::io::Result<Vec<u8>> + 'a;
 
 impl OutsideModel {
-    /// Loads an encoder from the folder with its files; their sizes and hashes have been compared with the description by then.
+    /// Loads an encoder from the folder with its files; their sizes and hashes have been compared with the description by then. Its graphs, if it
+    /// has some, are run by `runtime`.
     ///
     /// # Errors
     /// See [`LoadModelError`]. The length of a graph's output is not compared with `dim`; another one is found with the first embedding.
@@ -84,6 +86,7 @@ impl OutsideModel {
         dim: usize,
         spec: &OutsideEncoder,
         folder: &Path,
+        runtime: &GraphRuntime,
     ) -> Result<Self, LoadModelError> {
         if dim == 0 {
             return Err(LoadModelError::Description(
@@ -106,7 +109,7 @@ impl OutsideModel {
             }
             read_at_most(folder.join(file), limit)
         };
-        let model = Self::from_files(name, dim, spec, &read, Vec::new())?;
+        let model = Self::from_files(name, dim, spec, &read, Vec::new(), runtime)?;
         match (&model.text, &spec.text) {
             (Some((_, TextNetwork::Table(table))), Some(tower))
                 if table.dim() != model.tower_dim() =>
@@ -128,6 +131,7 @@ impl OutsideModel {
         spec: &OutsideEncoder,
         read: &ReadFile<'_>,
         mut sessions: Vec<(String, Arc<Session>)>,
+        runtime: &GraphRuntime,
     ) -> Result<Self, LoadModelError> {
         let content = |file: &str, limit: u64| {
             read(file, limit).map_err(|source| LoadModelError::Read {
@@ -140,7 +144,12 @@ impl OutsideModel {
             if let Some((_, session)) = sessions.iter().find(|(name, _)| name == file) {
                 return Ok(session.clone());
             }
-            let session = Arc::new(load_session(file, content(file, MAX_GRAPH_BYTES)?, read)?);
+            let image = spec.image.iter().map(|tower| &tower.graph);
+            let text = spec.text.iter().map(|tower| &tower.graph);
+            let outputs = image.chain(text).filter(|graph| graph.file == file);
+            let outputs: Vec<&str> = outputs.map(|graph| graph.output.as_str()).collect();
+            let content = content(file, MAX_GRAPH_BYTES)?;
+            let session = Arc::new(load_session(file, content, read, &outputs, runtime)?);
             sessions.push((file.to_owned(), session.clone()));
             Ok(session)
         };
@@ -417,13 +426,15 @@ fn prepared<T>(batch: &[(usize, T)], problem: &str) -> EncodeError {
     }
 }
 
-/// Loads a graph, and the files with tensors that it names.
+/// Loads a graph for these outputs, and the files with tensors that it names.
 pub(crate) fn load_session(
     file: &str,
     content: Vec<u8>,
     read: &ReadFile<'_>,
+    outputs: &[&str],
+    runtime: &GraphRuntime,
 ) -> Result<Session, GraphError> {
-    Session::load(file, content, |name| {
+    let external = |name: &str| {
         read(name, MAX_EXTERNAL_BYTES).map_err(|error| match error.kind() {
             std::io::ErrorKind::NotFound => GraphError::ExternalMissing {
                 file: file.to_owned(),
@@ -434,8 +445,11 @@ pub(crate) fn load_session(
                 problem: format!("{name} cannot be read: {error}"),
             },
         })
-    })
+    };
+    Session::load(file, content, external, outputs, runtime)
 }
 
+#[cfg(test)]
+mod runtime_tests;
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use perennial_core::{Registry, RegistryError};
+use perennial_core::{ModelVersion, Registry, RegistryError};
 use perennial_train::DeviceChoice;
 
 /// Options of every command.
@@ -25,6 +25,19 @@ pub struct GlobalArguments {
         value_name = "DEVICE"
     )]
     pub device: DeviceChoice,
+    /// Library of onnxruntime, libonnxruntime.so.1.x, that runs the graphs of encoders of other programs, instead of the runtime that is built in. It
+    /// is code, and runs with all rights of this program
+    #[cfg_attr(
+        not(feature = "onnxruntime"),
+        doc = "(this build has no onnxruntime; build with --features onnxruntime)"
+    )]
+    #[arg(
+        long,
+        global = true,
+        env = "PERENNIAL_ONNXRUNTIME",
+        value_name = "FILE"
+    )]
+    pub onnxruntime: Option<PathBuf>,
     /// Folder of the model registry
     #[arg(
         long,
@@ -49,6 +62,14 @@ pub struct GlobalArguments {
 }
 
 impl GlobalArguments {
+    /// Where a version computes, in words: numbers from another place differ by rounding.
+    pub fn place(&self, version: &ModelVersion) -> String {
+        match (&self.onnxruntime, version.outside()) {
+            (Some(library), Some(_)) => format!("{}, {}", self.device, library.display()),
+            _ => self.device.to_string(),
+        }
+    }
+
     /// The registry, which must exist.
     pub fn open_registry(&self) -> Result<Registry, RegistryError> {
         Registry::open(&self.registry)

@@ -4,10 +4,10 @@ use anyhow::Context;
 use perennial_core::{Embeddings, ModelVersion, Registry};
 use perennial_data::ImageSet;
 use perennial_encode::{Input, Prepared, Values};
-use perennial_train::DeviceChoice;
 use perennial_upgrade::LoadedModel;
 use rayon::prelude::*;
 
+use crate::arguments::GlobalArguments;
 use crate::model_loading::VersionLoader;
 
 /// Bytes of prepared pictures per call of the encoder, between two checks for Ctrl-C.
@@ -31,11 +31,11 @@ pub fn batch(version: &ModelVersion) -> usize {
 pub fn embed(
     registry: &Registry,
     version: &ModelVersion,
-    device: DeviceChoice,
+    global: &GlobalArguments,
     set: &ImageSet,
     images_done: impl FnMut(usize) -> anyhow::Result<()>,
 ) -> anyhow::Result<Embeddings> {
-    let loader = VersionLoader(device.open()?);
+    let loader = VersionLoader::of(global)?;
     let model = LoadedModel::load(&loader, registry, version.clone())?;
     embed_with(&model, set, images_done)
 }

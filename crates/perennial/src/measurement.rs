@@ -8,8 +8,8 @@ use perennial_core::{
 use perennial_eval::{
     Bootstrap, Compatibility, PairComparison, ProbeSet, Retrieval, TieRule, compare_pair,
 };
-use perennial_train::DeviceChoice;
 
+use crate::arguments::GlobalArguments;
 use crate::embedding::embed;
 use crate::embedding_cache::EmbeddingCache;
 use crate::exit_status::usage;
@@ -25,10 +25,10 @@ pub struct Judgement {
     pub bootstrap: Bootstrap,
 }
 
-/// Registry, device, cache and progress display of a measurement.
+/// Registry, options, cache and progress display of a measurement.
 pub struct Measurement<'a> {
     pub registry: &'a Registry,
-    pub device: DeviceChoice,
+    pub global: &'a GlobalArguments,
     pub cache: EmbeddingCache,
     pub terminal: &'a Terminal,
     pub interrupt: Interrupt,
@@ -117,7 +117,7 @@ impl Measurement<'_> {
             return Ok(found);
         }
         let progress = CountedProgress::new(self.terminal, title, probe.set.len() as u64, "images");
-        let embeddings = embed(self.registry, version, self.device, &probe.set, |images| {
+        let embeddings = embed(self.registry, version, self.global, &probe.set, |images| {
             progress.advance(images as u64);
             self.interrupt.check()
         })?;

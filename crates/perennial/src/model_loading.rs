@@ -4,12 +4,36 @@
 use std::sync::Arc;
 
 use perennial_core::{ModelVersion, OutsideEncoder, Registry};
-use perennial_encode::Encoder;
+use perennial_encode::{Encoder, GraphRuntime};
 use perennial_train::{Device, TrainedEncoder};
 use perennial_upgrade::{EncoderLoader, LoadError};
 
-/// Loads versions; networks that were trained here go onto this device.
-pub struct VersionLoader(pub Device);
+use crate::arguments::GlobalArguments;
+
+/// Loads versions.
+#[derive(Clone)]
+pub struct VersionLoader {
+    /// Where networks compute that were trained here.
+    device: Device,
+    /// What runs the graphs of other programs' encoders.
+    #[cfg_attr(
+        not(feature = "onnx"),
+        allow(dead_code, reason = "a build without them loads none")
+    )]
+    runtime: GraphRuntime,
+}
+
+impl VersionLoader {
+    pub fn new(device: Device, runtime: GraphRuntime) -> Self {
+        Self { device, runtime }
+    }
+
+    /// As the options of a command say.
+    pub fn of(global: &GlobalArguments) -> anyhow::Result<Self> {
+        let runtime = global.onnxruntime.clone().into();
+        Ok(Self::new(global.device.open()?, runtime))
+    }
+}
 
 impl EncoderLoader for VersionLoader {
     fn load(
@@ -19,8 +43,8 @@ impl EncoderLoader for VersionLoader {
     ) -> Result<Arc<dyn Encoder>, LoadError> {
         let name = version.name.clone();
         let loaded = match version.outside() {
-            Some(outside) => load_outside(registry, &version, outside),
-            None => TrainedEncoder::load(registry, version, &self.0)
+            Some(outside) => load_outside(registry, &version, outside, &self.runtime),
+            None => TrainedEncoder::load(registry, version, &self.device)
                 .map(|encoder| Arc::new(encoder) as Arc<dyn Encoder>)
                 .map_err(|error| error.to_string()),
         };
@@ -37,12 +61,13 @@ fn load_outside(
     registry: &Registry,
     version: &ModelVersion,
     outside: &OutsideEncoder,
+    runtime: &GraphRuntime,
 ) -> Result<Arc<dyn Encoder>, String> {
     let folder = registry
         .verified_folder(version)
         .map_err(|error| error.to_string())?;
-    let model = perennial_encode::OutsideModel::load(&version.name, version.dim, outside, &folder);
-    match model {
+    let (name, dim) = (&version.name, version.dim);
+    match perennial_encode::OutsideModel::load(name, dim, outside, &folder, runtime) {
         Ok(model) => Ok(Arc::new(model)),
         Err(error) => Err(error.to_string()),
     }
@@ -54,6 +79,7 @@ fn load_outside(
     _: &Registry,
     _: &ModelVersion,
     _: &OutsideEncoder,
+    _: &GraphRuntime,
 ) -> Result<Arc<dyn Encoder>, String> {
     Err("it has the encoder of another program, which needs a program that was built with the feature `onnx` (cargo build --features onnx)".to_owned())
 }

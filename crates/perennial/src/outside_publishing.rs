@@ -25,7 +25,7 @@ pub fn publish_outside(
         .tempdir_in(registry.root())?;
     let trial = Registry::open(aside.path())?;
     let version = trial.publish_files(draft.clone(), &files)?;
-    let model = LoadedModel::load(&VersionLoader(global.device.open()?), &trial, version)
+    let model = LoadedModel::load(&VersionLoader::of(global)?, &trial, version)
         .map_err(|error| anyhow::anyhow!("{name}: {}", error.problem))?;
     let not_working = |problem: String| anyhow::anyhow!("{name}: {problem}");
     self_check::run(&model).map_err(not_working)?;

@@ -54,6 +54,7 @@ mod tests {
             quiet: true,
             json: false,
             device: DeviceChoice::Cpu,
+            onnxruntime: None,
             registry: "my models".into(),
             data: "data".into(),
             runs: "runs".into(),

@@ -175,7 +175,7 @@ impl VectorLoader<'_> {
         let probe = Probe::load_for(&set.0, &self.global.data, std::slice::from_ref(&version))?;
         let measurement = Measurement {
             registry: &registry,
-            device: self.global.device,
+            global: self.global,
             cache: EmbeddingCache::new(self.global.runs.join(CACHE_FOLDER)),
             terminal: self.terminal,
             interrupt: self.interrupt,

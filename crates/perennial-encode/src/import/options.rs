@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use perennial_core::{ImagePreparation, Pooling};
 
+use crate::graph_runtime::GraphRuntime;
+
 /// What is said about an encoder, instead of being looked for.
 #[derive(Debug, Clone, Default)]
 pub struct ImportOptions {
@@ -23,6 +25,8 @@ pub struct ImportOptions {
     pub query_prefix: Option<String>,
     /// Put in front of documents.
     pub document_prefix: Option<String>,
+    /// What runs the graphs.
+    pub runtime: GraphRuntime,
 }
 
 /// How pictures are prepared, where no file beside the graph says it.

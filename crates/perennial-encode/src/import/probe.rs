@@ -6,6 +6,7 @@ use std::sync::Arc;
 use perennial_core::{EncoderKind, OutsideEncoder, read_at_most};
 
 use super::error::ImportError;
+use crate::graph_runtime::GraphRuntime;
 use crate::input::{Prepared, Values};
 use crate::onnx::Session;
 use crate::outside_model::OutsideModel;
@@ -22,12 +23,23 @@ pub(super) struct Source {
 }
 
 /// Values of an embedding.
-pub(super) fn dim(spec: &OutsideEncoder, source: &Source) -> Result<usize, ImportError> {
+pub(super) fn dim(
+    spec: &OutsideEncoder,
+    source: &Source,
+    runtime: &GraphRuntime,
+) -> Result<usize, ImportError> {
     let read = |name: &str, limit: u64| match source.files.iter().find(|(file, _)| file == name) {
         Some((_, path)) => read_at_most(path, limit),
         None => Err(std::io::ErrorKind::NotFound.into()),
     };
-    let model = OutsideModel::from_files("the encoder", 1, spec, &read, source.sessions.clone())?;
+    let model = OutsideModel::from_files(
+        "the encoder",
+        1,
+        spec,
+        &read,
+        source.sessions.clone(),
+        runtime,
+    )?;
     let run = |values: Values| {
         model
             .raw(&Prepared { values })

@@ -3,7 +3,7 @@
 use perennial_core::Pooling;
 
 use super::error::ImportError;
-use crate::onnx::Session;
+use crate::onnx::Description;
 use crate::outside_model::LoadModelError;
 
 /// Outputs that are embeddings by their names alone, of pictures, of texts.
@@ -14,20 +14,20 @@ const TOKENS: [&str; 2] = ["last_hidden_state", "token_embeddings"];
 
 /// The output of each tower in the graph: the one that is asked for, or those that can only be meant.
 pub(super) fn outputs(
-    session: &Session,
+    graph: &Description,
     asked: Option<&str>,
     pooling: Option<Pooling>,
 ) -> Result<Vec<String>, ImportError> {
     if let Some(asked) = asked {
         return Ok(vec![
-            session
+            graph
                 .output(asked)
                 .map_err(LoadModelError::from)?
                 .name
                 .clone(),
         ]);
     }
-    let names: Vec<&str> = session
+    let names: Vec<&str> = graph
         .outputs()
         .iter()
         .map(|output| output.name.as_str())
@@ -50,7 +50,7 @@ pub(super) fn outputs(
             option: "output",
             problem: format!(
                 "{} has several outputs, {}; say which is the embedding",
-                session.file(),
+                graph.file(),
                 names.join(", ")
             ),
         });

@@ -1,6 +1,10 @@
 //! Why a graph cannot be used.
 
+use std::collections::BTreeMap;
+
 use thiserror::Error;
+
+use crate::graph_runtime::LibraryError;
 
 /// A graph that cannot be used as an encoder.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -129,6 +133,9 @@ pub enum GraphError {
         /// What does not fit, and what to do.
         problem: String,
     },
+    /// The library that is to run graphs cannot be used.
+    #[error(transparent)]
+    Library(#[from] LibraryError),
     /// A run of the graph failed.
     #[error("{file} failed when it was run: {problem}")]
     Run {
@@ -140,6 +147,18 @@ pub enum GraphError {
 }
 
 impl GraphError {
+    /// Operators that are not supported, with what is wrong with each; `None` if there are none.
+    pub(super) fn unsupported(file: &str, what: BTreeMap<String, String>) -> Option<Self> {
+        if what.is_empty() {
+            return None;
+        }
+        let named = |(operator, problem)| format!("{operator} ({problem})");
+        Some(Self::Unsupported {
+            file: file.to_owned(),
+            what: what.into_iter().map(named).collect(),
+        })
+    }
+
     /// More parts of a kind than are read.
     pub(super) fn too_many(file: &str, what: &str, limit: usize) -> Self {
         Self::Unsupported {

@@ -4,6 +4,8 @@
 //! further data. What passes here can be given to the runtime without fear of a stack overflow or of an allocation that the file
 //! only claims to need.
 
+mod dependencies;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::apart::Apart;
@@ -51,6 +53,10 @@ pub(crate) struct GraphFile<'a> {
     pub operators: BTreeSet<String>,
     /// Files that hold tensors' data.
     pub external: BTreeSet<String>,
+    /// Whether the file defines operators of its own as functions.
+    pub functions: bool,
+    /// Whether operators have graphs of their own, which take values by name without listing them.
+    nested: bool,
     /// Dimensions of the outermost graph's tensors.
     tensors: BTreeMap<&'a str, Vec<i64>>,
     /// Small whole-number tensors.
@@ -84,6 +90,7 @@ impl<'a> GraphFile<'a> {
                     graph.opset(message).map_err(damaged)?;
                 }
                 14 => graph.entry(file)?,
+                25 => graph.functions = true,
                 _ => {}
             }
         }
@@ -117,56 +124,6 @@ impl<'a> GraphFile<'a> {
         Ok(graph)
     }
 
-    /// The inputs that an output depends on.
-    pub(crate) fn needed(&self, output: &str) -> Vec<&Declared> {
-        let producers = self.producers();
-        let (mut seen, mut open) = (BTreeSet::new(), vec![output]);
-        while let Some(name) = open.pop() {
-            if seen.insert(name)
-                && let Some(node) = producers.get(name)
-            {
-                open.extend(node.inputs.iter().copied());
-            }
-        }
-        // Operators with graphs of their own take values by name without listing them.
-        let captures = self
-            .operators
-            .iter()
-            .any(|operator| matches!(operator.as_str(), "If" | "Loop" | "Scan"));
-        self.inputs
-            .iter()
-            .filter(|input| captures || seen.contains(input.name.as_str()))
-            .collect()
-    }
-
-    /// Rows of the table in which an input of token ids is looked up, if the graph does so in a way that is recognised.
-    pub(crate) fn table_rows(&self, ids: &str) -> Option<u64> {
-        let producers = self.producers();
-        self.nodes
-            .iter()
-            .filter(|node| node.operator == "Gather")
-            .find_map(|node| {
-                let (data, indices) = (node.inputs.first()?, node.inputs.get(1)?);
-                let through = |name: &str| {
-                    producers
-                        .get(name)
-                        .and_then(|node| node.inputs.first().copied())
-                };
-                if *indices != ids && through(indices) != Some(ids) {
-                    return None;
-                }
-                // The table itself, or behind steps that widen its numbers.
-                let mut name = *data;
-                for _ in 0..4 {
-                    if let Some([rows, _]) = self.tensors.get(name).map(Vec::as_slice) {
-                        return u64::try_from(*rows).ok();
-                    }
-                    name = through(name)?;
-                }
-                None
-            })
-    }
-
     /// Whether an embedding can depend on what else is in the batch: scales of int8 products are taken over the whole of it.
     pub(crate) fn scales_by_batch(&self) -> bool {
         self.operators
@@ -178,16 +135,21 @@ impl<'a> GraphFile<'a> {
     pub(crate) fn apart(&self) -> Apart {
         let nodes = self.nodes.iter();
         let nodes = nodes.filter(|node| node.operator != "Constant");
-        let mut opsets = Vec::new();
-        for opset in &self.opset_messages {
-            put_bytes(&mut opsets, 8, opset);
-        }
         Apart {
-            opsets,
+            opsets: self.opsets_as_fields(),
             nodes: nodes
                 .map(|node| (node.operator.clone(), node.message.to_owned()))
                 .collect(),
         }
+    }
+
+    /// The messages that name the versions of operators, as fields of a file.
+    pub(crate) fn opsets_as_fields(&self) -> Vec<u8> {
+        let mut opsets = Vec::new();
+        for opset in &self.opset_messages {
+            put_bytes(&mut opsets, 8, opset);
+        }
+        opsets
     }
 
     /// Counts one more part of the file.
@@ -216,13 +178,6 @@ impl<'a> GraphFile<'a> {
         Ok(())
     }
 
-    fn producers(&self) -> BTreeMap<&'a str, &Node<'a>> {
-        self.nodes
-            .iter()
-            .flat_map(|node| node.outputs.iter().map(move |output| (*output, node)))
-            .collect()
-    }
-
     fn graph(&mut self, file: &str, message: &'a [u8], depth: usize) -> Result<(), GraphError> {
         let damaged = |_| GraphError::Damaged {
             file: file.to_owned(),
@@ -233,6 +188,7 @@ impl<'a> GraphFile<'a> {
                 limit: DEPTH,
             });
         }
+        self.nested |= depth > 0;
         for field in Fields::of(message) {
             let (field, value) = field.map_err(damaged)?;
             match field {
@@ -282,12 +238,7 @@ impl<'a> GraphFile<'a> {
                         _ => {}
                     }
                 }
-                15 => {
-                    return Err(GraphError::Unsupported {
-                        file: file.to_owned(),
-                        what: vec!["sparse tensors".to_owned()],
-                    });
-                }
+                15 => return Err(sparse(file)),
                 _ => {}
             }
         }
@@ -325,6 +276,7 @@ impl<'a> GraphFile<'a> {
                             6 | 11 => {
                                 self.graph(file, bytes(value).map_err(damaged)?, depth + 1)?
                             }
+                            22 | 23 => return Err(sparse(file)),
                             _ => {}
                         }
                     }
@@ -353,7 +305,7 @@ impl<'a> GraphFile<'a> {
         };
         let mut tensor = Tensor::default();
         let (mut raw, mut typed, mut external, mut integers) = (None, 0_u64, false, Vec::new());
-        let mut element = 0;
+        let (mut element, mut located) = (0, false);
         for field in Fields::of(message) {
             let (field, value) = field.map_err(damaged)?;
             match field {
@@ -376,7 +328,7 @@ impl<'a> GraphFile<'a> {
                 5 | 7 => typed += wire::count(value),
                 8 => tensor.name = text(value).map_err(damaged)?,
                 9 => raw = Some(bytes(value).map_err(damaged)?),
-                13 => self.external_entry(file, bytes(value).map_err(damaged)?)?,
+                13 => located |= self.external_entry(file, bytes(value).map_err(damaged)?)?,
                 14 => external = value == Value::Number(1),
                 _ => {}
             }
@@ -386,6 +338,10 @@ impl<'a> GraphFile<'a> {
             tensor: tensor.name.to_owned(),
             problem,
         };
+        if external && !located {
+            let problem = "its data are said to lie in a file beside the graph, and not in which";
+            return Err(wrong(problem.to_owned()));
+        }
         let elements = tensor.dims.iter().try_fold(1_u64, |product, &dim| {
             product.checked_mul(u64::try_from(dim).ok()?)
         });
@@ -422,8 +378,9 @@ impl<'a> GraphFile<'a> {
         Ok(tensor)
     }
 
-    /// A file with data beside the graph. Its name must be one: no folder, no way out of the graph's own.
-    fn external_entry(&mut self, file: &str, message: &'a [u8]) -> Result<(), GraphError> {
+    /// A file with data beside the graph, or what else is said about it; whether it is the file. Its name must be one: no folder, no way out
+    /// of the graph's own.
+    fn external_entry(&mut self, file: &str, message: &'a [u8]) -> Result<bool, GraphError> {
         let damaged = |_| GraphError::Damaged {
             file: file.to_owned(),
         };
@@ -448,7 +405,7 @@ impl<'a> GraphFile<'a> {
             }
             self.external.insert(content.to_owned());
         }
-        Ok(())
+        Ok(key == "location")
     }
 
     /// Operators that only repeat values, where the file itself says how often.
@@ -482,6 +439,13 @@ impl<'a> GraphFile<'a> {
             }
         }
         Ok(())
+    }
+}
+
+fn sparse(file: &str) -> GraphError {
+    GraphError::Unsupported {
+        file: file.to_owned(),
+        what: vec!["sparse tensors".to_owned()],
     }
 }
 

@@ -1,27 +1,50 @@
-//! A loaded graph, and a run of it.
+//! A loaded graph, and a run of it, by one of two runtimes.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, OnceLock};
 
-use rten::{Model, ModelOptions, NodeId, RunOptions, ThreadPool, Value, ValueOrView};
-use rten_tensor::Layout;
-
-use super::apart::Apart;
-use super::declared::Declared;
+use super::description::Description;
 use super::error::GraphError;
 use super::graph_file::GraphFile;
+#[cfg(feature = "onnxruntime")]
+use super::onnxruntime::OnnxruntimeGraph;
+use super::rten_runtime::RtenGraph;
+use crate::graph_runtime::GraphRuntime;
 
 /// A graph that is ready to run, and what its file says about it.
 pub(crate) struct Session {
-    file: String,
-    model: Model,
-    pool: Arc<ThreadPool>,
-    inputs: Vec<Declared>,
-    outputs: Vec<Declared>,
-    needed: BTreeMap<String, Vec<String>>,
-    table_rows: BTreeMap<String, u64>,
-    scales_by_batch: bool,
+    about: Description,
+    loaded: Loaded,
+}
+
+enum Loaded {
+    Rten(RtenGraph),
+    #[cfg(feature = "onnxruntime")]
+    Onnxruntime(OnnxruntimeGraph),
+}
+
+/// What goes into one run. More than that takes more memory and not less time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RunSize {
+    /// Bytes of input pixels.
+    pub pixel_bytes: usize,
+    /// Tokens, padding included.
+    pub tokens: usize,
+}
+
+/// The tensor of one input of a run.
+pub(crate) struct Given<'a> {
+    /// The input's name.
+    pub name: &'a str,
+    pub shape: Vec<usize>,
+    /// As many as the shape says.
+    pub numbers: Numbers,
+}
+
+/// Numbers of an input, which a runtime brings into the type that the graph declares.
+pub(crate) enum Numbers {
+    Floats(Vec<f32>),
+    Integers(Vec<i32>),
 }
 
 /// The result of a run: an f32 tensor.
@@ -31,7 +54,7 @@ pub(crate) struct Output {
 }
 
 impl Session {
-    /// Loads a graph. `external` gives a file beside it by name.
+    /// Loads a graph for runs that ask for these outputs. `external` gives a file beside it by name.
     ///
     /// # Errors
     /// [`GraphError`]. All operators that are not supported are named in one.
@@ -39,223 +62,105 @@ impl Session {
         file: &str,
         content: Vec<u8>,
         mut external: impl FnMut(&str) -> Result<Vec<u8>, GraphError>,
+        outputs: &[&str],
+        runtime: &GraphRuntime,
     ) -> Result<Self, GraphError> {
         let graph = GraphFile::read(file, &content)?;
-        let mut options = ModelOptions::with_all_ops();
+        let about = Description::of(file, &graph)?;
+        for output in outputs {
+            about.output(output)?;
+        }
+        // Before what may be large is read.
+        runtime.open()?;
+        let mut data = BTreeMap::new();
         for name in &graph.external {
-            options.external_data(name, external(name)?);
+            data.insert(name.clone(), external(name)?);
         }
-        let random: Vec<String> = graph
-            .operators
-            .iter()
-            .filter(|name| name.starts_with("Random") || *name == "Multinomial")
-            .cloned()
-            .collect();
-        if !random.is_empty() {
-            let what = random
-                .iter()
-                .map(|name| format!("{name} (its result would be another every time)"))
-                .collect();
-            return Err(GraphError::Unsupported {
-                file: file.to_owned(),
-                what,
-            });
-        }
-        let outputs = graph.outputs.clone();
-        let names =
-            |inputs: Vec<&Declared>| inputs.into_iter().map(|input| input.name.clone()).collect();
-        let needed = outputs
-            .iter()
-            .map(|output| (output.name.clone(), names(graph.needed(&output.name))))
-            .collect();
-        let table_rows = graph
-            .inputs
-            .iter()
-            .filter_map(|input| Some((input.name.clone(), graph.table_rows(&input.name)?)))
-            .collect();
-        let (inputs, scales_by_batch) = (graph.inputs.clone(), graph.scales_by_batch());
-        let apart = graph.apart();
-        // The runtime is careful with its input, but a defect of it must not end a service.
-        let loaded = catch_unwind(AssertUnwindSafe(|| options.load(content)));
-        let model = match loaded {
-            Ok(Ok(model)) => model,
-            Ok(Err(error)) => return Err(why(file, &apart, &error)),
-            Err(_) => {
-                let problem = "the runtime has a defect that this file meets".to_owned();
-                return Err(GraphError::Runtime {
-                    file: file.to_owned(),
-                    problem,
-                });
+        let loaded = match runtime {
+            GraphRuntime::Rten => {
+                let apart = graph.apart();
+                Loaded::Rten(RtenGraph::load(file, content, data, &apart)?)
+            }
+            #[cfg(feature = "onnxruntime")]
+            GraphRuntime::Onnxruntime(library) => {
+                let parts = OnnxruntimeGraph::parts(file, &content, &graph, &data, outputs)?;
+                drop(graph);
+                drop(content);
+                drop(data);
+                Loaded::Onnxruntime(OnnxruntimeGraph::load(file, parts, library)?)
+            }
+            #[cfg(not(feature = "onnxruntime"))]
+            GraphRuntime::Onnxruntime(library) => {
+                let file = library.clone();
+                return Err(crate::graph_runtime::LibraryError::NotBuilt { file }.into());
             }
         };
-        Ok(Self {
-            file: file.to_owned(),
-            model,
-            pool: pool(),
-            inputs,
-            outputs,
-            needed,
-            table_rows,
-            scales_by_batch,
-        })
+        Ok(Self { about, loaded })
     }
 
-    /// The file's name, for errors.
-    pub(crate) fn file(&self) -> &str {
-        &self.file
+    /// What the file says about the graph.
+    pub(crate) fn about(&self) -> &Description {
+        &self.about
     }
 
-    /// The output of that name.
-    pub(crate) fn output(&self, name: &str) -> Result<&Declared, GraphError> {
-        self.outputs
-            .iter()
-            .find(|output| output.name == name)
-            .ok_or_else(|| GraphError::Output {
-                file: self.file.clone(),
-                asked: name.to_owned(),
-                outputs: self
-                    .outputs
-                    .iter()
-                    .map(|output| output.name.clone())
-                    .collect(),
-            })
-    }
-
-    /// All outputs.
-    pub(crate) fn outputs(&self) -> &[Declared] {
-        &self.outputs
-    }
-
-    /// The inputs that an output depends on.
-    pub(crate) fn needed(&self, output: &str) -> Vec<&Declared> {
-        let needed = self.needed.get(output);
-        self.inputs
-            .iter()
-            .filter(|input| needed.is_some_and(|needed| needed.contains(&input.name)))
-            .collect()
-    }
-
-    /// An error about the inputs, with all of them.
-    pub(crate) fn wrong_inputs(&self, problem: impl Into<String>) -> GraphError {
-        let shape = |input: &Declared| match &input.shape {
-            Some(shape) => {
-                let dims: Vec<String> = shape
-                    .iter()
-                    .map(|dim| dim.map_or_else(|| "?".to_owned(), |dim| dim.to_string()))
-                    .collect();
-                format!("{} [{}]", input.name, dims.join(", "))
-            }
-            None => input.name.clone(),
-        };
-        GraphError::Inputs {
-            file: self.file.clone(),
-            problem: problem.into(),
-            inputs: self.inputs.iter().map(shape).collect(),
+    /// What goes into one run.
+    pub(crate) fn run_size(&self) -> RunSize {
+        match self.loaded {
+            Loaded::Rten(_) => RtenGraph::RUN_SIZE,
+            #[cfg(feature = "onnxruntime")]
+            Loaded::Onnxruntime(_) => OnnxruntimeGraph::RUN_SIZE,
         }
     }
 
-    /// Rows of the table that an input of token ids is looked up in, if that is known.
-    pub(crate) fn table_rows(&self, ids: &str) -> Option<u64> {
-        self.table_rows.get(ids).copied()
-    }
-
-    /// Whether an embedding can depend on what else is in the batch.
-    pub(crate) fn scales_by_batch(&self) -> bool {
-        self.scales_by_batch
-    }
-
-    /// Runs the graph for one output.
+    /// Runs the graph for one output, which is among those that it was loaded for.
     ///
     /// # Errors
-    /// [`GraphError::Run`], and [`GraphError::Shape`] for an output that is not f32.
-    pub(crate) fn run(
-        &self,
-        inputs: Vec<(&str, Value)>,
-        output: &str,
-    ) -> Result<Output, GraphError> {
+    /// [`GraphError::Run`], and [`GraphError::Shape`] for an output that is not of floating-point numbers.
+    pub(crate) fn run(&self, inputs: Vec<Given<'_>>, output: &str) -> Result<Output, GraphError> {
         let failed = |problem: String| GraphError::Run {
-            file: self.file.clone(),
+            file: self.about.file().to_owned(),
             problem,
         };
-        let node = |name: &str| {
-            self.model
-                .node_id(name)
-                .map_err(|error| failed(error.to_string()))
-        };
-        let inputs = inputs
-            .into_iter()
-            .map(|(name, value)| Ok((node(name)?, ValueOrView::Value(value))))
-            .collect::<Result<Vec<(NodeId, ValueOrView<'_>)>, GraphError>>()?;
-        let id = node(output)?;
-        let options = RunOptions::default().with_thread_pool(Some(self.pool.clone()));
-        let run = catch_unwind(AssertUnwindSafe(|| {
-            self.model.run_n(inputs, [id], Some(options))
+        // The runtime is careful with its input, but a defect of it must not end a service.
+        let run = catch_unwind(AssertUnwindSafe(|| match &self.loaded {
+            Loaded::Rten(graph) => graph.run(inputs, output),
+            #[cfg(feature = "onnxruntime")]
+            Loaded::Onnxruntime(graph) => graph.run(inputs, output),
         }));
-        let [value] = match run {
-            Ok(Ok(values)) => values,
-            Ok(Err(error)) => return Err(failed(error.to_string())),
-            Err(_) => {
-                return Err(failed(
-                    "the runtime has a defect that this input meets".to_owned(),
-                ));
-            }
-        };
-        let Some(tensor) = value.into_tensor::<f32>() else {
-            return Err(GraphError::Shape {
-                file: self.file.clone(),
+        match run {
+            Ok(Ok(Some(output))) => Ok(output),
+            Ok(Ok(None)) => Err(GraphError::Shape {
+                file: self.about.file().to_owned(),
                 output: output.to_owned(),
                 shape: Vec::new(),
                 problem: "its numbers are no floating-point ones; choose another output".to_owned(),
-            });
-        };
-        Ok(Output {
-            shape: tensor.shape().to_vec(),
-            values: tensor.into_data(),
-        })
+            }),
+            Ok(Err(problem)) => Err(failed(problem)),
+            Err(_) => Err(failed(
+                "the runtime has a defect that this input meets".to_owned(),
+            )),
+        }
     }
 
-    /// Does something for each of many on the threads that runs use.
-    pub(crate) fn in_pool<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
-        self.pool.run(work)
+    /// Does something for each of many, and several at a time where each is a run of one input and the runtime's threads are then used better.
+    pub(crate) fn each<T: Sync, R: Send>(
+        &self,
+        parts: &[T],
+        alone: bool,
+        work: impl Fn(&T) -> Result<R, GraphError> + Sync + Send,
+    ) -> Result<Vec<R>, GraphError> {
+        match &self.loaded {
+            Loaded::Rten(graph) if alone => graph.each(parts, work),
+            // onnxruntime's sessions take one run at a time, on all threads.
+            _ => parts.iter().map(work).collect(),
+        }
     }
 }
 
-/// The threads of all graphs. The runtime's own pool counts cores; on two threads of one core this one is up to a third faster.
-fn pool() -> Arc<ThreadPool> {
-    static POOL: OnceLock<Arc<ThreadPool>> = OnceLock::new();
-    // 0: as many as the rest of the program uses, `RAYON_NUM_THREADS` included.
-    POOL.get_or_init(|| Arc::new(ThreadPool::with_num_threads(0)))
-        .clone()
-}
-
-/// The runtime stops at the first operator that it does not know. Here each node is tried alone, so that one error names them all.
-fn why(file: &str, apart: &Apart, error: &rten::LoadError) -> GraphError {
-    let mut options = ModelOptions::with_all_ops();
-    options.enable_optimization(false);
-    let mut what: BTreeMap<String, String> = BTreeMap::new();
-    for (operator, model) in apart.files() {
-        if what.contains_key(operator) {
-            continue;
-        }
-        let loaded = catch_unwind(AssertUnwindSafe(|| options.load(model)));
-        if let Ok(Err(error)) = loaded
-            && error.kind() == rten::LoadErrorKind::OperatorInvalid
-        {
-            what.insert(operator.to_owned(), error.to_string());
-        }
-    }
-    if what.is_empty() {
-        return GraphError::Runtime {
-            file: file.to_owned(),
-            problem: error.to_string(),
-        };
-    }
-    let what = what
-        .into_iter()
-        .map(|(operator, problem)| format!("{operator} ({problem})"))
-        .collect();
-    GraphError::Unsupported {
+/// Loads by a runtime, whose defects must not end a service.
+pub(super) fn guarded<T>(file: &str, load: impl FnOnce() -> T) -> Result<T, GraphError> {
+    catch_unwind(AssertUnwindSafe(load)).map_err(|_| GraphError::Runtime {
         file: file.to_owned(),
-        what,
-    }
+        problem: "the runtime has a defect that this file meets".to_owned(),
+    })
 }

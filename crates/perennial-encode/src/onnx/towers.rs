@@ -3,17 +3,11 @@
 use std::sync::Arc;
 
 use perennial_core::{Graph, ImageTower, TextTower};
-use rayon::prelude::*;
-use rten::Value;
 
 use super::error::GraphError;
 use super::pooling::pool;
-use super::session::{Output, Session};
+use super::session::{Given, Numbers, Output, Session};
 
-/// Bytes of input pixels in one run: 20 pictures at 224 px. A convolutional network needs some twenty times as much for what lies between.
-const PIXEL_BYTES: usize = 12 << 20;
-/// Tokens in one run, padding included.
-const TOKENS: usize = 4096;
 /// Elements of one layer's attention in one run, for each head: batch times length squared.
 const ATTENTION: usize = 1 << 20;
 
@@ -36,20 +30,20 @@ pub(crate) struct ImageGraph {
 impl ImageGraph {
     /// Checks that the graph takes such pictures.
     pub(crate) fn new(session: Arc<Session>, tower: &ImageTower) -> Result<Self, GraphError> {
-        session.output(&tower.graph.output)?;
+        session.about().output(&tower.graph.output)?;
         let [height, width] = tower.preparation.size;
         let shape = [tower.preparation.channels.count(), height, width];
-        let needed = session.needed(&tower.graph.output);
+        let needed = session.about().needed(&tower.graph.output);
         let [input] = needed.as_slice() else {
             let problem = format!(
                 "an encoder of pictures has one input, and output {} needs {}",
                 tower.graph.output,
                 needed.len()
             );
-            return Err(session.wrong_inputs(problem));
+            return Err(session.about().wrong_inputs(problem));
         };
         if !FLOATS.contains(&input.element) {
-            return Err(session.wrong_inputs(format!("input {} is not of floating-point numbers; export without the preparation of bytes", input.name)));
+            return Err(session.about().wrong_inputs(format!("input {} is not of floating-point numbers; export without the preparation of bytes", input.name)));
         }
         let batch = match input.shape.as_deref() {
             None => None,
@@ -62,18 +56,18 @@ impl ImageGraph {
                         "the preparation makes [{}, {height}, {width}] (channels first) of a picture, which input {} does not take",
                         shape[0], input.name
                     );
-                    return Err(session.wrong_inputs(problem));
+                    return Err(session.about().wrong_inputs(problem));
                 }
                 *batch
             }
             Some(_) => {
-                return Err(session.wrong_inputs(format!(
+                return Err(session.about().wrong_inputs(format!(
                     "input {} is not [batch, channels, height, width]",
                     input.name
                 )));
             }
         };
-        let alone = takes_one(&session, &input.name, batch)? || session.scales_by_batch();
+        let alone = takes_one(&session, &input.name, batch)? || session.about().scales_by_batch();
         let input = input.name.clone();
         Ok(Self {
             graph: tower.graph.clone(),
@@ -96,28 +90,20 @@ impl ImageGraph {
         let size = if self.alone {
             1
         } else {
-            (PIXEL_BYTES / (4 * self.len())).max(1)
+            (self.session.run_size().pixel_bytes / (4 * self.len())).max(1)
         };
-        let chunk = |chunk: &[&[f32]]| {
+        let run = |chunk: &&[&[f32]]| {
             let [channels, height, width] = self.shape;
-            let value = Value::from_shape([chunk.len(), channels, height, width], chunk.concat());
-            let value = value.map_err(|error| self.session.wrong_inputs(error.to_string()))?;
-            let output = self
-                .session
-                .run(vec![(&self.input, value)], &self.graph.output)?;
+            let given = Given {
+                name: &self.input,
+                shape: vec![chunk.len(), channels, height, width],
+                numbers: Numbers::Floats(chunk.concat()),
+            };
+            let output = self.session.run(vec![given], &self.graph.output)?;
             pooled(&self.session, &self.graph, &output, chunk.len(), None)
         };
-        let rows: Vec<Vec<f32>> = if self.alone {
-            self.session.in_pool(|| {
-                pictures
-                    .par_chunks(size)
-                    .map(chunk)
-                    .collect::<Result<_, _>>()
-            })?
-        } else {
-            pictures.chunks(size).map(chunk).collect::<Result<_, _>>()?
-        };
-        Ok(rows.concat())
+        let chunks: Vec<&[&[f32]]> = pictures.chunks(size).collect();
+        Ok(self.session.each(&chunks, self.alone, run)?.concat())
     }
 }
 
@@ -140,10 +126,10 @@ impl TextGraph {
         tower: &TextTower,
         padding: u32,
     ) -> Result<Self, GraphError> {
-        session.output(&tower.graph.output)?;
+        session.about().output(&tower.graph.output)?;
         let (mut ids, mut mask, mut types) = (None, None, None);
         let (mut batch, mut length) = (None, None);
-        for input in session.needed(&tower.graph.output) {
+        for input in session.about().needed(&tower.graph.output) {
             match input.name.as_str() {
                 "input_ids" => ids = Some(input.name.clone()),
                 "attention_mask" => mask = Some(input.name.clone()),
@@ -152,11 +138,11 @@ impl TextGraph {
                     let problem = format!(
                         "an encoder of texts has input_ids, attention_mask and token_type_ids, not {other}; export it with these inputs alone"
                     );
-                    return Err(session.wrong_inputs(problem));
+                    return Err(session.about().wrong_inputs(problem));
                 }
             }
             if !INTEGERS.contains(&input.element) {
-                return Err(session.wrong_inputs(format!(
+                return Err(session.about().wrong_inputs(format!(
                     "input {} is not of whole numbers of 32 or 64 bits",
                     input.name
                 )));
@@ -169,12 +155,13 @@ impl TextGraph {
                 }
                 Some(_) => {
                     return Err(session
+                        .about()
                         .wrong_inputs(format!("input {} is not [batch, positions]", input.name)));
                 }
             }
         }
         let Some(ids) = ids else {
-            return Err(session.wrong_inputs(format!(
+            return Err(session.about().wrong_inputs(format!(
                 "output {} does not depend on input_ids",
                 tower.graph.output
             )));
@@ -186,14 +173,14 @@ impl TextGraph {
                 length.unwrap_or(0),
                 tower.max_tokens
             );
-            return Err(session.wrong_inputs(problem));
+            return Err(session.about().wrong_inputs(problem));
         }
         if length.is_some() && mask.is_none() {
-            return Err(
-                session.wrong_inputs("a graph of a fixed number of positions needs attention_mask")
-            );
+            return Err(session
+                .about()
+                .wrong_inputs("a graph of a fixed number of positions needs attention_mask"));
         }
-        let alone = takes_one(&session, &ids, batch)? || session.scales_by_batch();
+        let alone = takes_one(&session, &ids, batch)? || session.about().scales_by_batch();
         let mut tower = Self {
             graph: tower.graph.clone(),
             ids,
@@ -226,7 +213,7 @@ impl TextGraph {
 
     /// Rows of the table of token vectors, if that is known.
     pub(crate) fn rows(&self) -> Option<u64> {
-        self.session.table_rows(&self.ids)
+        self.session.about().table_rows(&self.ids)
     }
 
     /// One vector a text.
@@ -238,13 +225,7 @@ impl TextGraph {
         order.sort_by_key(|&text| texts[text].len());
         let groups = self.groups(texts, &order);
         let run = |group: &&[usize]| self.run(texts, group);
-        let rows: Vec<Vec<f32>> = if self.alone {
-            self.session
-                .in_pool(|| groups.par_iter().map(run).collect::<Result<_, _>>())?
-        } else {
-            groups.iter().map(run).collect::<Result<_, _>>()?
-        };
-        let rows = rows.concat();
+        let rows = self.session.each(&groups, self.alone, run)?.concat();
         let dim = rows.len() / texts.len().max(1);
         let mut sorted = vec![0.0; rows.len()];
         for (row, &text) in rows.chunks_exact(dim.max(1)).zip(&order) {
@@ -256,6 +237,7 @@ impl TextGraph {
     /// Neighbours in `order` that run together.
     fn groups<'a>(&self, texts: &[&[u32]], order: &'a [usize]) -> Vec<&'a [usize]> {
         let (mut groups, mut rest) = (Vec::new(), order);
+        let tokens = self.session.run_size().tokens;
         while let Some((&first, _)) = rest.split_first() {
             let shortest = texts[first].len();
             let fits = |count: usize, text: usize| {
@@ -268,7 +250,7 @@ impl TextGraph {
                         length == shortest
                     };
                 like && !self.alone
-                    && count * length <= TOKENS
+                    && count * length <= tokens
                     && count * length * length <= ATTENTION
             };
             let size = rest
@@ -288,15 +270,16 @@ impl TextGraph {
     fn run(&self, texts: &[&[u32]], group: &[usize]) -> Result<Vec<f32>, GraphError> {
         let lengths: Vec<usize> = group.iter().map(|&text| texts[text].len()).collect();
         let positions = self.length.or(lengths.iter().copied().max()).unwrap_or(0);
-        let shape = [group.len(), positions];
-        let tensor = |of: &dyn Fn(usize, usize) -> i32| {
-            let values: Vec<i32> = group
+        let given = |name, of: &dyn Fn(usize, usize) -> i32| {
+            let places = group
                 .iter()
-                .flat_map(|&text| (0..positions).map(move |position| (text, position)))
-                .map(|(text, position)| of(text, position))
-                .collect();
-            Value::from_shape(shape, values)
-                .map_err(|error| self.session.wrong_inputs(error.to_string()))
+                .flat_map(|&text| (0..positions).map(move |position| (text, position)));
+            let values = places.map(|(text, position)| of(text, position));
+            Given {
+                name,
+                shape: vec![group.len(), positions],
+                numbers: Numbers::Integers(values.collect()),
+            }
         };
         let ids = |text: usize, position: usize| {
             texts[text]
@@ -305,15 +288,14 @@ impl TextGraph {
                 .unwrap_or(self.padding)
                 .min(i32::MAX as u32) as i32
         };
-        let mut inputs = vec![(self.ids.as_str(), tensor(&ids)?)];
+        let mut inputs = vec![given(&self.ids, &ids)];
         if let Some(mask) = &self.mask {
-            inputs.push((
-                mask,
-                tensor(&|text, position| i32::from(position < texts[text].len()))?,
-            ));
+            inputs.push(given(mask, &|text, position| {
+                i32::from(position < texts[text].len())
+            }));
         }
         if let Some(types) = &self.types {
-            inputs.push((types, tensor(&|_, _| 0)?));
+            inputs.push(given(types, &|_, _| 0));
         }
         let output = self.session.run(inputs, &self.graph.output)?;
         pooled(
@@ -335,7 +317,7 @@ fn takes_one(session: &Session, input: &str, batch: Option<u64>) -> Result<bool,
             let problem = format!(
                 "input {input} takes batches of exactly {fixed}; export it with a batch of any size (dynamic axes), or of 1"
             );
-            Err(session.wrong_inputs(problem))
+            Err(session.about().wrong_inputs(problem))
         }
     }
 }
@@ -348,7 +330,7 @@ fn pooled(
     lengths: Option<&[usize]>,
 ) -> Result<Vec<f32>, GraphError> {
     pool(output, batch, lengths, graph.pooling).map_err(|problem| GraphError::Shape {
-        file: session.file().to_owned(),
+        file: session.about().file().to_owned(),
         output: graph.output.clone(),
         shape: output.shape.clone(),
         problem,

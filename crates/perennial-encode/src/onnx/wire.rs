@@ -25,6 +25,17 @@ impl<'a> Fields<'a> {
         Self { rest: message }
     }
 
+    /// The next field, and its own bytes with the key in front of them.
+    #[cfg(any(feature = "onnxruntime", test))]
+    pub(super) fn next_whole(&mut self) -> Option<Result<(u64, Value<'a>, &'a [u8]), Malformed>> {
+        let before = self.rest;
+        let field = self.next()?;
+        Some(field.map(|(field, value)| {
+            let (whole, _) = before.split_at(before.len() - self.rest.len());
+            (field, value, whole)
+        }))
+    }
+
     fn take(&mut self, bytes: u64) -> Result<&'a [u8], Malformed> {
         let bytes = usize::try_from(bytes).map_err(|_| Malformed)?;
         let (taken, rest) = self.rest.split_at_checked(bytes).ok_or(Malformed)?;
@@ -128,6 +139,20 @@ mod tests {
             put_number(&mut message, field, u64::MAX - field);
             let fields: Vec<_> = Fields::of(&message).collect();
             prop_assert_eq!(fields, vec![Ok((field, Value::Bytes(&content))), Ok((field, Value::Number(u64::MAX - field)))]);
+        }
+
+        #[test]
+        fn the_bytes_of_all_fields_are_the_message(contents in prop::collection::vec((1..1_000_u64, prop::collection::vec(any::<u8>(), 0..30)), 0..5)) {
+            let mut message = Vec::new();
+            for (field, content) in &contents {
+                put_bytes(&mut message, *field, content);
+                put_number(&mut message, *field, content.len() as u64);
+            }
+            let (mut fields, mut copy) = (Fields::of(&message), Vec::new());
+            while let Some(field) = fields.next_whole() {
+                copy.extend_from_slice(field.unwrap().2);
+            }
+            prop_assert_eq!(copy, message);
         }
 
         #[test]

@@ -7,17 +7,17 @@ use perennial_core::{
 
 use super::*;
 
-fn folder() -> PathBuf {
+pub(super) fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata")
 }
 
-fn golden(key: &str) -> Vec<Vec<f32>> {
+pub(super) fn golden(key: &str) -> Vec<Vec<f32>> {
     let content = std::fs::read(folder().join("golden.json")).unwrap();
     let golden: serde_json::Value = serde_json::from_slice(&content).unwrap();
     serde_json::from_value(golden[key].clone()).unwrap()
 }
 
-fn graph(file: &str, output: &str, pooling: Pooling) -> Graph {
+pub(super) fn graph(file: &str, output: &str, pooling: Pooling) -> Graph {
     Graph {
         file: file.to_owned(),
         output: output.to_owned(),
@@ -33,7 +33,7 @@ fn listed(name: &str) -> EncoderFile {
     }
 }
 
-fn encoder(image: Option<Graph>, text: Option<Graph>) -> OutsideEncoder {
+pub(super) fn encoder(image: Option<Graph>, text: Option<Graph>) -> OutsideEncoder {
     let graphs = image.iter().chain(&text).map(|graph| graph.file.as_str());
     let files = graphs
         .chain(["tokenizer.json", "external.onnx.data"])
@@ -64,24 +64,31 @@ fn encoder(image: Option<Graph>, text: Option<Graph>) -> OutsideEncoder {
 }
 
 fn pictures(file: &str) -> Result<OutsideModel, LoadModelError> {
-    OutsideModel::load(
-        "v0001",
-        4,
-        &encoder(Some(graph(file, "features", Pooling::None)), None),
-        &folder(),
-    )
+    pictures_in(file, &GraphRuntime::Rten)
+}
+
+pub(super) fn pictures_in(
+    file: &str,
+    runtime: &GraphRuntime,
+) -> Result<OutsideModel, LoadModelError> {
+    let spec = encoder(Some(graph(file, "features", Pooling::None)), None);
+    OutsideModel::load("v0001", 4, &spec, &folder(), runtime)
 }
 
 fn texts(file: &str, pooling: Pooling) -> Result<OutsideModel, LoadModelError> {
-    OutsideModel::load(
-        "v0001",
-        6,
-        &encoder(None, Some(graph(file, "last_hidden_state", pooling))),
-        &folder(),
-    )
+    texts_in(file, pooling, &GraphRuntime::Rten)
 }
 
-fn pixels() -> Vec<Prepared> {
+pub(super) fn texts_in(
+    file: &str,
+    pooling: Pooling,
+    runtime: &GraphRuntime,
+) -> Result<OutsideModel, LoadModelError> {
+    let spec = encoder(None, Some(graph(file, "last_hidden_state", pooling)));
+    OutsideModel::load("v0001", 6, &spec, &folder(), runtime)
+}
+
+pub(super) fn pixels() -> Vec<Prepared> {
     golden("pixels")
         .into_iter()
         .map(|pixels| Prepared {
@@ -90,7 +97,7 @@ fn pixels() -> Vec<Prepared> {
         .collect()
 }
 
-fn tokens() -> Vec<Prepared> {
+pub(super) fn tokens() -> Vec<Prepared> {
     let tokens = golden("tokens")
         .into_iter()
         .map(|tokens| tokens.iter().map(|&token| token as u32).collect());
@@ -106,7 +113,7 @@ fn text(text: &str, input_type: crate::InputType) -> Input<'_> {
 }
 
 #[track_caller]
-fn assert_near(actual: &[f32], expected: &[f32], tolerance: f32) {
+pub(super) fn assert_near(actual: &[f32], expected: &[f32], tolerance: f32) {
     assert_eq!(actual.len(), expected.len());
     let largest = actual
         .iter()
@@ -117,65 +124,12 @@ fn assert_near(actual: &[f32], expected: &[f32], tolerance: f32) {
 }
 
 #[test]
-fn pictures_are_embedded_as_onnxruntime_does() {
-    let expected = golden("pictures").concat();
-    for file in ["picture.onnx", "single.onnx"] {
-        assert_near(
-            &pictures(file).unwrap().encode(&pixels()).unwrap(),
-            &expected,
-            2e-6,
-        );
-    }
-    // Its data lie in a file beside it. The weights are drawn once, so the embeddings are the same.
-    assert_near(
-        &pictures("external.onnx")
-            .unwrap()
-            .encode(&pixels())
-            .unwrap(),
-        &expected,
-        2e-6,
-    );
-}
-
-#[test]
-fn texts_are_embedded_as_onnxruntime_does_whatever_the_batch() {
-    for (pooling, key) in [
-        (Pooling::Mean, "mean"),
-        (Pooling::Cls, "cls"),
-        (Pooling::LastToken, "last_token"),
-    ] {
-        let (model, expected) = (texts("text.onnx", pooling).unwrap(), golden(key));
-        assert_near(&model.encode(&tokens()).unwrap(), &expected.concat(), 2e-6);
-        for (text, expected) in tokens().iter().zip(&expected) {
-            assert_near(
-                &model.encode(std::slice::from_ref(text)).unwrap(),
-                expected,
-                2e-6,
-            );
-        }
-    }
-}
-
-#[test]
-fn scales_over_the_batch_do_not_mix_inputs() {
-    let (model, expected) = (
-        texts("dynamic.onnx", Pooling::Mean).unwrap(),
-        golden("dynamic"),
-    );
-    let together = model.encode(&tokens()).unwrap();
-    assert_near(&together, &expected.concat(), 2e-3);
-    for (text, together) in tokens().iter().zip(together.chunks_exact(6)) {
-        assert_eq!(model.encode(std::slice::from_ref(text)).unwrap(), together);
-    }
-}
-
-#[test]
 fn two_towers_share_a_graph_and_a_batch() {
     let spec = encoder(
         Some(graph("towers.onnx", "image_embeds", Pooling::None)),
         Some(graph("towers.onnx", "text_embeds", Pooling::None)),
     );
-    let model = OutsideModel::load("v0001", 4, &spec, &folder()).unwrap();
+    let model = OutsideModel::load("v0001", 4, &spec, &folder(), &GraphRuntime::Rten).unwrap();
     assert_eq!(model.accepts(), [Modality::Image, Modality::Text]);
     let inputs = [
         text("red rose", crate::InputType::Document),
@@ -217,7 +171,8 @@ fn a_table_is_averaged() {
         Some(graph("table.safetensors", "table", Pooling::Mean)),
     );
     spec.kind = EncoderKind::TokenTable;
-    let model = OutsideModel::load("v0001", 2, &spec, temporary.path()).unwrap();
+    let model =
+        OutsideModel::load("v0001", 2, &spec, temporary.path(), &GraphRuntime::Rten).unwrap();
     // "red rose" without marks: rows 6 and 8.
     let prepared = model
         .prepare(text("red rose", crate::InputType::Document))
@@ -229,7 +184,7 @@ fn a_table_is_averaged() {
         &[7.0 / length, 1.0 / length],
         1e-6,
     );
-    let error = OutsideModel::load("v0001", 3, &spec, temporary.path())
+    let error = OutsideModel::load("v0001", 3, &spec, temporary.path(), &GraphRuntime::Rten)
         .err()
         .unwrap();
     assert!(error.to_string().contains("2 values, not of 3"), "{error}");
@@ -239,7 +194,7 @@ fn a_table_is_averaged() {
         crate::token_table::tests::file(17, None),
     )
     .unwrap();
-    let error = OutsideModel::load("v0001", 2, &spec, temporary.path())
+    let error = OutsideModel::load("v0001", 2, &spec, temporary.path(), &GraphRuntime::Rten)
         .err()
         .unwrap();
     assert!(error.to_string().contains("another encoder"), "{error}");
@@ -283,12 +238,12 @@ fn inputs_of_another_encoder_are_refused_by_position() {
 #[test]
 fn another_dimension_is_an_error() {
     let spec = encoder(Some(graph("picture.onnx", "features", Pooling::None)), None);
-    let model = OutsideModel::load("v0001", 5, &spec, &folder()).unwrap();
+    let model = OutsideModel::load("v0001", 5, &spec, &folder(), &GraphRuntime::Rten).unwrap();
     assert!(matches!(
         model.encode(&pixels()),
         Err(EncodeError::Backend(_))
     ));
-    assert!(OutsideModel::load("v0001", 0, &spec, &folder()).is_err());
+    assert!(OutsideModel::load("v0001", 0, &spec, &folder(), &GraphRuntime::Rten).is_err());
 }
 
 #[track_caller]
@@ -318,7 +273,7 @@ fn graphs_that_do_not_fit_are_refused() {
     assert_refused(texts("picture.onnx", Pooling::Mean), &["no output"]);
     let spec = encoder(None, Some(graph("picture.onnx", "features", Pooling::None)));
     assert_refused(
-        OutsideModel::load("v0001", 4, &spec, &folder()),
+        OutsideModel::load("v0001", 4, &spec, &folder(), &GraphRuntime::Rten),
         &["not pixels"],
     );
     let spec = encoder(
@@ -326,13 +281,13 @@ fn graphs_that_do_not_fit_are_refused() {
         None,
     );
     assert_refused(
-        OutsideModel::load("v0001", 6, &spec, &folder()),
+        OutsideModel::load("v0001", 6, &spec, &folder(), &GraphRuntime::Rten),
         &["needs 3", "attention_mask [?, ?]"],
     );
     let mut spec = encoder(Some(graph("picture.onnx", "features", Pooling::None)), None);
     spec.image.as_mut().unwrap().preparation.size = [9, 8];
     assert_refused(
-        OutsideModel::load("v0001", 4, &spec, &folder()),
+        OutsideModel::load("v0001", 4, &spec, &folder(), &GraphRuntime::Rten),
         &["[3, 9, 8]", "pixels [?, 3, 8, 8]"],
     );
 }
@@ -350,12 +305,12 @@ fn data_beside_a_graph_must_be_there() {
         None,
     );
     assert_refused(
-        OutsideModel::load("v0001", 4, &spec, temporary.path()),
+        OutsideModel::load("v0001", 4, &spec, temporary.path(), &GraphRuntime::Rten),
         &["external.onnx.data", "not there"],
     );
     // Shorter than the graph says.
     std::fs::write(temporary.path().join("external.onnx.data"), [0; 100]).unwrap();
-    assert!(OutsideModel::load("v0001", 4, &spec, temporary.path()).is_err());
+    assert!(OutsideModel::load("v0001", 4, &spec, temporary.path(), &GraphRuntime::Rten).is_err());
 }
 
 #[test]
@@ -366,23 +321,9 @@ fn data_that_are_not_listed_are_not_read() {
     );
     spec.files.retain(|file| file.name != "external.onnx.data");
     assert_refused(
-        OutsideModel::load("v0001", 4, &spec, &folder()),
+        OutsideModel::load("v0001", 4, &spec, &folder(), &GraphRuntime::Rten),
         &["external.onnx.data", "not listed"],
     );
-}
-
-#[test]
-fn results_do_not_depend_on_the_number_of_threads() {
-    let (model, batch) = (pictures("picture.onnx").unwrap(), pixels());
-    let whole = model.encode(&batch).unwrap();
-    std::thread::scope(|scope| {
-        let runs: Vec<_> = (0..4)
-            .map(|_| scope.spawn(|| model.encode(&batch).unwrap()))
-            .collect();
-        for run in runs {
-            assert_eq!(run.join().unwrap(), whole);
-        }
-    });
 }
 
 #[test]
@@ -417,7 +358,7 @@ fn a_linear_layer_follows_the_graph() {
             pretrained_classes: 0,
         },
     }));
-    let model = OutsideModel::load("v0002", 2, &spec, files.path()).unwrap();
+    let model = OutsideModel::load("v0002", 2, &spec, files.path(), &GraphRuntime::Rten).unwrap();
     assert_eq!(model.dim(), 2);
     let plain = pictures(graph_file).unwrap().encode(&pixels()).unwrap();
     let found = model.encode(&pixels()).unwrap();
@@ -433,12 +374,12 @@ fn a_linear_layer_follows_the_graph() {
         }
     }
     // A layer for other embeddings than the graph gives.
-    let error = OutsideModel::load("v0002", 3, &spec, files.path())
+    let error = OutsideModel::load("v0002", 3, &spec, files.path(), &GraphRuntime::Rten)
         .err()
         .unwrap();
     assert!(error.to_string().contains(HEAD_TENSOR), "{error}");
     spec.head.as_mut().unwrap().file = "other.safetensors".to_owned();
-    let error = OutsideModel::load("v0002", 2, &spec, files.path())
+    let error = OutsideModel::load("v0002", 2, &spec, files.path(), &GraphRuntime::Rten)
         .err()
         .unwrap();
     assert!(error.to_string().contains("other.safetensors"), "{error}");

@@ -28,6 +28,7 @@ use crate::embedding_cache::EmbeddingCache;
 use crate::exit_status::{ExitStatus, InterruptedError, usage};
 use crate::interrupt::Interrupt;
 use crate::measurement::{Judgement, Measurement};
+use crate::model_loading::VersionLoader;
 use crate::probe::Probe;
 use crate::progress::TrainingProgress;
 use crate::provenance;
@@ -169,8 +170,8 @@ pub fn run(
             probes: Some(folder.join("gallery").join(PROBES_FOLDER)),
             ..ServeConfig::default()
         };
-        let device = global.device.open()?;
-        service::run(stocked, workshop.registry, config, device, terminal)?;
+        let loader = VersionLoader::of(global)?;
+        service::run(stocked, workshop.registry, config, loader, terminal)?;
     }
     Ok(if answer.contrast_holds {
         ExitStatus::Done
@@ -250,7 +251,7 @@ impl Workshop<'_> {
         let gallery = Probe::load(&probes.gallery, &self.global.data)?;
         let measurement = Measurement {
             registry: &self.registry,
-            device: self.global.device,
+            global: self.global,
             cache: EmbeddingCache::new(run.path().join("embeddings")),
             terminal: self.terminal,
             interrupt: self.interrupt,

@@ -210,12 +210,12 @@ impl Arguments {
         let interrupt = Interrupt::listen()?;
         let (embedded, journal) = match folder {
             Some(path) => {
-                let loader = VersionLoader(global.device.open()?);
+                let loader = VersionLoader::of(global)?;
                 let model = LoadedModel::load(&loader, &registry, version.clone())?;
                 let folder = Folder {
                     path,
                     strict: arguments.strict,
-                    device: global.device,
+                    place: global.place(&version),
                     journal: unfinished.clone(),
                     out: output.file().map(Path::to_owned),
                     rows,
@@ -324,7 +324,7 @@ impl Arguments {
         };
         let interrupt = Interrupt::listen()?;
         let rows = table.check(interrupt)?;
-        let loader = VersionLoader(global.device.open()?);
+        let loader = VersionLoader::of(global)?;
         let model = LoadedModel::load(&loader, &registry, version)?;
         let dim = model.version.dim;
         let done = match journal::path_of(&output) {
@@ -347,9 +347,9 @@ impl Arguments {
                 done
             }
             Some(unfinished) => {
-                let (device, path) = (global.device, unfinished.as_path());
+                let (place, path) = (&global.place(&model.version), unfinished.as_path());
                 let done = table
-                    .embed_resumably(&model, rows, (path, device), interrupt, terminal)
+                    .embed_resumably(&model, rows, (path, place), interrupt, terminal)
                     .and_then(|(journal, done)| {
                         let header = header(&model.version, Some(done.count()), format);
                         journal.write_to(create(output, format, &header)?, dim)?;
@@ -404,7 +404,7 @@ impl Arguments {
         let set = config.load(&global.data)?;
         let title = format!("{} on {}", version.name, config.describe());
         let progress = CountedProgress::new(terminal, title, set.len() as u64, "images");
-        let embeddings = embed(registry, version, global.device, &set, |images| {
+        let embeddings = embed(registry, version, global, &set, |images| {
             progress.advance(images as u64);
             interrupt.check()
         })?;

@@ -176,13 +176,13 @@ struct Subject {
 impl Subject {
     fn measurement<'a>(
         &'a self,
-        global: &GlobalArguments,
+        global: &'a GlobalArguments,
         terminal: &'a Terminal,
         interrupt: Interrupt,
     ) -> Measurement<'a> {
         Measurement {
             registry: &self.registry,
-            device: global.device,
+            global,
             cache: EmbeddingCache::new(self.folder.join(EMBEDDINGS_FOLDER)),
             terminal,
             interrupt,

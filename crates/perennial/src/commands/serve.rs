@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use perennial_core::Registry;
+use perennial_encode::GraphRuntime;
 use perennial_serve::{Downloads, Keys, Reloader, ServeConfig, ServeError, ServedStore, Server};
 use perennial_upgrade::RegistryRecords;
 
@@ -33,6 +34,14 @@ pub fn run(
         terminal.result(&serde_json::json!({ "config": settings }), |_| text)?;
         return Ok(ExitStatus::Done);
     }
+    let runtime = GraphRuntime::from(settings.onnxruntime.clone());
+    if runtime != GraphRuntime::Rten {
+        // Now, and not with the first version that needs it.
+        let name = runtime
+            .open()
+            .map_err(|error| usage(format!("onnxruntime: {error}")))?;
+        tracing::info!("graphs of imported encoders run in {name}");
+    }
     let registry = Registry::open(&settings.registry)?;
     let folder = settings.gallery().gallery;
     let gallery: Arc<dyn ServedStore> = match (&settings.store, config.read_only) {
@@ -46,7 +55,7 @@ pub fn run(
         registry,
         folder,
         gallery,
-        loader: VersionLoader(settings.device.open()?),
+        loader: VersionLoader::new(settings.device.open()?, runtime),
         records,
     };
     serve(config, keys, served, terminal)?;

@@ -41,6 +41,8 @@ fn paste(bench: &Bench, command: &str) -> Ended {
         .args(["-c", command])
         .current_dir(bench.path(""))
         .env("PERENNIAL_DEVICE", "cpu")
+        // Of tests of the other runtime; rows of one are not gone on with in the other.
+        .env_remove("PERENNIAL_ONNXRUNTIME")
         .output();
     Ended::from(run.unwrap())
 }

@@ -4,7 +4,7 @@ use perennial_core::{
     Classifier, ClassifierKind, ModelVersion, Preprocessing, Registry, Role, TrainedNetwork,
     VersionDraft, VersionEncoder, VertexEnd,
 };
-use perennial_encode::{Encoder, Input, OutsideModel};
+use perennial_encode::{Encoder, GraphRuntime, Input, OutsideModel};
 use perennial_train::network::{BACKBONES, Network, NetworkConfig, Stem};
 use perennial_train::state_dict::{StateDict, StateTensor, state_dict, to_safetensors};
 use perennial_train::{Device, TrainedEncoder, architecture, now};
@@ -104,7 +104,14 @@ fn difference(bench: &Bench, version: &ModelVersion) -> f32 {
     let again = registry.get(imported["version"].as_str().unwrap()).unwrap();
     let outside = again.outside().unwrap();
     let folder = registry.verified_folder(&again).unwrap();
-    let graph = OutsideModel::load(&again.name, again.dim, outside, &folder).unwrap();
+    let graph = OutsideModel::load(
+        &again.name,
+        again.dim,
+        outside,
+        &folder,
+        &GraphRuntime::Rten,
+    )
+    .unwrap();
     let network = TrainedEncoder::load(&registry, version.clone(), &Device::flex()).unwrap();
     let shape = version.network().unwrap().architecture.input;
     let pictures: Vec<Vec<u8>> = (0..3)

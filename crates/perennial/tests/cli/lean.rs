@@ -50,6 +50,17 @@ fn encoders_of_other_programs_that_are_not_built_in_are_wrong_usage() {
 }
 
 #[test]
+#[cfg(not(feature = "onnxruntime"))]
+fn a_library_of_onnxruntime_is_wrong_usage_without_the_feature() {
+    let bench = Bench::new();
+    bench
+        .run(&["serve", "--onnxruntime", "libonnxruntime.so"])
+        .assert_wrong_usage(&["libonnxruntime.so", "--features onnxruntime"]);
+    let help = bench.succeed(&["embed", "--help"]);
+    assert!(help.contains("--features onnxruntime"), "{help}");
+}
+
+#[test]
 #[cfg(not(any(feature = "pgvector", feature = "qdrant")))]
 fn databases_that_are_not_built_in_are_wrong_usage() {
     let bench = Bench::new();

@@ -25,6 +25,8 @@ mod exported;
 mod full_disk;
 mod gallery;
 mod gallery_routes;
+#[cfg(feature = "onnxruntime")]
+mod graph_runtimes;
 mod heads;
 mod killed_additions;
 #[cfg(not(any(feature = "fetch", feature = "tls")))]

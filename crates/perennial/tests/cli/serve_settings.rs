@@ -63,7 +63,7 @@ fn file_environment_and_options_are_layers_of_every_setting() {
         "results = 33",
         "max_batch = 14",
         "device = \"cpu\"",
-        "# Not set: answer_from, answer_in, answer_uncertified, keys, originals, snapshots, store, tls",
+        "# Not set: answer_from, answer_in, answer_uncertified, keys, onnxruntime, originals, snapshots, store, tls",
     ] {
         let found = ended.stdout.lines().any(|found| found == line);
         assert!(found, "{line} in {}", ended.stdout);

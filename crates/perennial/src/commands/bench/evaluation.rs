@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use perennial_core::{Embeddings, Registry};
 use perennial_data::{GeneratedConfig, ImageSet};
+use perennial_encode::GraphRuntime;
 use perennial_eval::{CompatibilityMatrix, Metrics, TieRule, evaluate, metrics};
 use perennial_train::network::NetworkConfig;
 use perennial_upgrade::LoadedModel;
@@ -134,7 +135,7 @@ struct Loaded(LoadedModel);
 impl Loaded {
     fn publish(subject: &Subject, registry: &Registry, seed: u64) -> anyhow::Result<Self> {
         let version = subject.publish(registry, seed)?;
-        let loader = VersionLoader(subject.device.clone());
+        let loader = VersionLoader::new(subject.device.clone(), GraphRuntime::Rten);
         Ok(Self(LoadedModel::load(&loader, registry, version)?))
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use perennial_core::Registry;
+use perennial_encode::GraphRuntime;
 use perennial_gallery::{EmbeddedGallery, GalleryConfig};
 use perennial_serve::{ServeConfig, Server};
 use perennial_upgrade::{Policy, RegistryRecords};
@@ -28,7 +29,7 @@ pub fn measure_one(subject: &Subject, folder: &Path) -> anyhow::Result<Measureme
     };
     let (check, loader) = (
         RegistryRecords::with_policy(registry.clone(), Policy::default()),
-        VersionLoader(subject.device.clone()),
+        VersionLoader::new(subject.device.clone(), GraphRuntime::Rten),
     );
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -11,7 +11,6 @@ use perennial_data::ImageSet;
 use perennial_encode::encode_png;
 use perennial_gallery::{EmbeddedGallery, GalleryConfig, Item, ItemId, VectorStore};
 use perennial_serve::ServeConfig;
-use perennial_train::Device;
 use perennial_upgrade::{LIVE_ALIAS, PREVIOUS_ALIAS, Policy, RegistryRecords, store_space};
 use serde_json::{Map, json};
 
@@ -70,7 +69,7 @@ pub fn run(
     stocked: Stocked,
     registry: Registry,
     config: ServeConfig,
-    device: Device,
+    loader: VersionLoader,
     terminal: &Terminal,
 ) -> anyhow::Result<()> {
     terminal.say(format_args!(
@@ -82,7 +81,7 @@ pub fn run(
         registry,
         folder: stocked.folder,
         gallery: Arc::new(stocked.gallery),
-        loader: VersionLoader(device),
+        loader,
         records,
     };
     serve(config, KeySource::Open, served, terminal)

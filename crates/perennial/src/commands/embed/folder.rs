@@ -7,7 +7,6 @@ use perennial_data::ContentHash;
 use perennial_data::folder::LabelledFolder;
 use perennial_data::pictures::{LeftOutFile, PictureFile, Reason};
 use perennial_encode::{Input, Prepared};
-use perennial_train::DeviceChoice;
 use perennial_upgrade::LoadedModel;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -27,7 +26,8 @@ use crate::terminal::Terminal;
 pub struct Folder<'a> {
     pub path: &'a Path,
     pub strict: bool,
-    pub device: DeviceChoice,
+    /// Where it is embedded.
+    pub place: String,
     /// Where what is done is kept; `None` where the result is no file.
     pub journal: Option<PathBuf>,
     /// The file of the result, if it is one. In the folder it is none of the pictures' files.
@@ -97,7 +97,7 @@ impl Folder<'_> {
                     folder.forget(&other);
                 }
                 // Strict or not, the rows are the same.
-                let origin = Origin::new(version, self.device, listing(&folder), String::new());
+                let origin = Origin::new(version, self.place, listing(&folder), String::new());
                 before = folder.files().chunks(size).map(batch_state).collect();
                 let mut states = before.iter();
                 let total = folder.len();

@@ -10,7 +10,7 @@ pub struct Origin {
     pub version: String,
     /// The fingerprint of its space: weights, network and preprocessing, or the files of an encoder of another program.
     pub fingerprint: Option<String>,
-    /// Where it runs: another device rounds otherwise.
+    /// Where it runs: another device or runtime of graphs rounds otherwise.
     pub device: String,
     /// This program, for the same reason.
     pub program: String,
@@ -23,14 +23,14 @@ pub struct Origin {
 impl Origin {
     pub fn new(
         version: &ModelVersion,
-        device: impl ToString,
+        device: impl Into<String>,
         input_sha256: String,
         options: String,
     ) -> Self {
         Self {
             version: version.name.clone(),
             fingerprint: version.space().fingerprint,
-            device: device.to_string(),
+            device: device.into(),
             program: env!("CARGO_PKG_VERSION").to_owned(),
             input_sha256,
             options,
@@ -46,7 +46,7 @@ impl Origin {
         } else if self.options != other.options {
             "other options"
         } else {
-            "another device or another release of this program"
+            "another device, library of onnxruntime or release of this program"
         }
     }
 }

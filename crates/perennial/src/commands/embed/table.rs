@@ -11,7 +11,6 @@ use perennial_encode::{Input, InputType, Prepared};
 use perennial_formats::{
     Format, Header, TextColumns, TextReader, TextRow, VectorSet, VectorWriter, open_texts,
 };
-use perennial_train::DeviceChoice;
 use perennial_upgrade::LoadedModel;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -195,12 +194,12 @@ impl Table<'_> {
         Ok(open_texts(self.path, &self.columns)?)
     }
 
-    /// Embeds what the journal at a path does not hold yet, on a device, of a table of that many rows. Gives the journal, which then holds all rows.
+    /// Embeds what the journal at a path does not hold yet, at a place, of a table of that many rows. Gives the journal, which then holds all rows.
     pub fn embed_resumably(
         &self,
         model: &LoadedModel,
         rows: u64,
-        (path, device): (&Path, DeviceChoice),
+        (path, place): (&Path, &str),
         interrupt: Interrupt,
         terminal: &Terminal,
     ) -> anyhow::Result<(Journal<Part>, Done)> {
@@ -212,7 +211,7 @@ impl Table<'_> {
             "content": format!("{:?}", self.content),
         });
         let (sha256, states) = &before;
-        let origin = Origin::new(&model.version, device, sha256.clone(), options.to_string());
+        let origin = Origin::new(&model.version, place, sha256.clone(), options.to_string());
         let mut done = Done::default();
         let mut next = states.iter();
         let take = |part: Part, vectors: Vec<f32>| {

@@ -119,7 +119,7 @@ pub fn run(
     let rules = certification(&registry, gallery)?;
     let answer = if !folders.is_empty() {
         let version = registry.get(&arguments.model)?;
-        let loader = VersionLoader(global.device.open()?);
+        let loader = VersionLoader::of(global)?;
         let model = LoadedModel::load(&loader, &registry, version.clone())?;
         if version.picture_size().is_none() {
             return Err(usage(format!(
@@ -140,7 +140,7 @@ pub fn run(
     } else if let Some(table) = arguments.text_table() {
         let rows = table.check()?;
         let version = registry.get(&arguments.model)?;
-        let loader = VersionLoader(global.device.open()?);
+        let loader = VersionLoader::of(global)?;
         let model = LoadedModel::load(&loader, &registry, version.clone())?;
         if !version.accepts().contains(&Modality::Text) {
             return Err(usage(format!(
@@ -345,7 +345,7 @@ impl Arguments {
                 check_set(gallery, &prefix, set.len(), &config.describe())?;
                 let title = format!("{} on {}", version.name, config.describe());
                 let progress = CountedProgress::new(terminal, title, set.len() as u64, "images");
-                let embeddings = embed(registry, &version, global.device, &set, |images| {
+                let embeddings = embed(registry, &version, global, &set, |images| {
                     progress.advance(images as u64);
                     interrupt.check()
                 })?;

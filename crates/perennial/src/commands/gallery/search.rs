@@ -19,6 +19,7 @@ use super::version_names;
 use crate::arguments::GlobalArguments;
 use crate::exit_status::{ExitStatus, usage};
 use crate::gallery_folder::GalleryArguments;
+use crate::model_loading::VersionLoader;
 use crate::service_client::ServiceClient;
 use crate::terminal::Terminal;
 
@@ -84,7 +85,7 @@ pub fn run(
         registry: &registry,
         rules: &rules,
         gallery: &gallery,
-        device: &global.device.open()?,
+        loader: &VersionLoader::of(global)?,
         filter: &filter,
         limit: arguments.limit,
         force: arguments.force,

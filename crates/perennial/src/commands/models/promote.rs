@@ -277,7 +277,7 @@ fn move_in_registry(
         None => Stored::default(),
     };
     let probes = gallery.map(|_| StoredProbes::new(&place.folder().join(PROBES_FOLDER)));
-    let loader = VersionLoader(global.device.open()?);
+    let loader = VersionLoader::of(global)?;
     let mut prepared = prepare(
         &registry,
         &loader,

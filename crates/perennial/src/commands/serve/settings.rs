@@ -36,6 +36,7 @@ pub struct Settings {
     pub gallery: PathBuf,
     #[serde(serialize_with = "display", deserialize_with = "parse")]
     pub device: DeviceChoice,
+    pub onnxruntime: Option<PathBuf>,
     pub keys: Option<PathBuf>,
     pub snapshots: Option<PathBuf>,
     pub probes: Option<PathBuf>,
@@ -118,6 +119,7 @@ impl Default for Settings {
             registry: "registry".into(),
             gallery: "gallery".into(),
             device: DeviceChoice::default(),
+            onnxruntime: None,
             keys: None,
             snapshots: service.snapshots,
             probes: service.probes,
@@ -151,12 +153,13 @@ enum Kind {
 }
 
 /// Options and variables with a name of their own: id and key.
-const OPTIONS: [(&str, &str, Kind); 17] = [
+const OPTIONS: [(&str, &str, Kind); 18] = [
     ("listen", "listen", Kind::Text),
     ("registry", "registry", Kind::Text),
     ("gallery", "gallery", Kind::Text),
     ("store", "store.url", Kind::Text),
     ("device", "device", Kind::Text),
+    ("onnxruntime", "onnxruntime", Kind::Text),
     ("keys", "keys", Kind::Text),
     ("snapshots", "snapshots", Kind::Text),
     ("tls_certificate", "tls.certificate", Kind::Text),

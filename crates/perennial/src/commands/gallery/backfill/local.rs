@@ -156,7 +156,7 @@ fn carry_out(
              `perennial certify --record` with --new-gallery",
         ));
     }
-    let model = LoadedModel::load(&VersionLoader(global.device.open()?), registry, version)?;
+    let model = LoadedModel::load(&VersionLoader::of(global)?, registry, version)?;
     for space in &insertion.new_spaces {
         store.create_space(space)?;
     }

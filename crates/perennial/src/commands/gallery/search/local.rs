@@ -7,7 +7,6 @@ use anyhow::Context;
 use perennial_core::{ModelVersion, Registry};
 use perennial_encode::Input;
 use perennial_gallery::{EmbeddedGallery, Filter, ItemId, SearchRequest, VectorStore};
-use perennial_train::Device;
 use perennial_upgrade::{
     Asking, Certification, LoadedModel, PartHits, PlannedPart, SAMPLE_SEED, SAMPLE_VECTORS,
     ScoreCalibration, SearchPlan, Stored, merge,
@@ -26,7 +25,7 @@ pub struct LocalSearch<'a> {
     pub registry: &'a Registry,
     pub rules: &'a Certification,
     pub gallery: &'a EmbeddedGallery,
-    pub device: &'a Device,
+    pub loader: &'a VersionLoader,
     pub filter: &'a Filter,
     pub limit: usize,
     /// Search also what is not certified, where its dimension allows.
@@ -47,7 +46,7 @@ impl LocalSearch<'_> {
             place,
             input,
             registry: self.registry,
-            loader: VersionLoader(self.device.clone()),
+            loader: self.loader,
         };
         let embedding = query.embed(version)?;
         let old: RefCell<OldQueries> = RefCell::default();
@@ -207,7 +206,7 @@ struct Query<'a> {
     place: &'a str,
     input: Input<'a>,
     registry: &'a Registry,
-    loader: VersionLoader,
+    loader: &'a VersionLoader,
 }
 
 impl Query<'_> {
@@ -217,7 +216,7 @@ impl Query<'_> {
     }
 
     fn embed(&self, version: ModelVersion) -> anyhow::Result<Vec<f32>> {
-        let model = LoadedModel::load(&self.loader, self.registry, version)?;
+        let model = LoadedModel::load(self.loader, self.registry, version)?;
         let prepared = model.prepare(self.input);
         let prepared = prepared.with_context(|| self.place.to_owned())?;
         Ok(model.encode(&[prepared])?)

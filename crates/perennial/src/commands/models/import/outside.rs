@@ -133,7 +133,7 @@ mod with {
         global: &GlobalArguments,
         terminal: &Terminal,
     ) -> anyhow::Result<ExitStatus> {
-        let imported = read(path, &arguments.options(size))?;
+        let imported = read(path, &arguments.options(size, global))?;
         let draft = draft(&imported, path, arguments.origin.as_deref());
         let registry = global.create_registry()?;
         let name = path.display().to_string();
@@ -160,7 +160,7 @@ mod with {
     }
 
     impl OutsideArguments {
-        fn options(&self, size: Option<usize>) -> ImportOptions {
+        fn options(&self, size: Option<usize>, global: &GlobalArguments) -> ImportOptions {
             let preparation =
                 self.preprocess
                     .as_ref()
@@ -182,6 +182,7 @@ mod with {
                 max_tokens: self.max_tokens,
                 query_prefix: self.query_prefix.clone(),
                 document_prefix: self.document_prefix.clone(),
+                runtime: global.onnxruntime.clone().into(),
             }
         }
     }
