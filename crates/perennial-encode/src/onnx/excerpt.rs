@@ -177,7 +177,7 @@ impl Writer<'_> {
         let (mut fields, mut inner) = (Fields::of(message), Vec::new());
         while let Some(found) = fields.next_whole() {
             let (field, _, whole) = self.sound(found)?;
-            if !matches!(field, 13 | 14) && !(external.is_some() && field == 9) {
+            if !(matches!(field, 13 | 14) || external.is_some() && field == 9) {
                 inner.extend_from_slice(whole);
             }
         }

@@ -20,6 +20,10 @@ pub(super) struct Fields<'a> {
     rest: &'a [u8],
 }
 
+/// A field's number, its value, and its own bytes with the key in front of them.
+#[cfg(any(feature = "onnxruntime", test))]
+type WholeField<'a> = (u64, Value<'a>, &'a [u8]);
+
 impl<'a> Fields<'a> {
     pub(super) fn of(message: &'a [u8]) -> Self {
         Self { rest: message }
@@ -27,7 +31,7 @@ impl<'a> Fields<'a> {
 
     /// The next field, and its own bytes with the key in front of them.
     #[cfg(any(feature = "onnxruntime", test))]
-    pub(super) fn next_whole(&mut self) -> Option<Result<(u64, Value<'a>, &'a [u8]), Malformed>> {
+    pub(super) fn next_whole(&mut self) -> Option<Result<WholeField<'a>, Malformed>> {
         let before = self.rest;
         let field = self.next()?;
         Some(field.map(|(field, value)| {
