@@ -39,7 +39,7 @@ impl From<Option<PathBuf>> for GraphRuntime {
 }
 
 /// What to do where a file is no library of onnxruntime.
-const WHERE: &str = "name the library of onnxruntime's package for this machine (libonnxruntime.so.1.x in its folder capi; docs/encoders.md), or leave it out";
+const WHERE: &str = "name the library of onnxruntime's package for this machine (libonnxruntime.so.1.x in its folder capi; docs/encoders.md), or leave it out, and rten runs them";
 
 /// A library of onnxruntime that cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

@@ -177,7 +177,12 @@ impl Writer<'_> {
         let (mut fields, mut inner) = (Fields::of(message), Vec::new());
         while let Some(found) = fields.next_whole() {
             let (field, _, whole) = self.sound(found)?;
-            if !(matches!(field, 13 | 14) || external.is_some() && field == 9) {
+            let replaced = match field {
+                13 | 14 => true,
+                9 => external.is_some(),
+                _ => false,
+            };
+            if !replaced {
                 inner.extend_from_slice(whole);
             }
         }

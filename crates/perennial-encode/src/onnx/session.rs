@@ -79,7 +79,7 @@ impl Session {
         let loaded = match runtime {
             GraphRuntime::Rten => {
                 let apart = graph.apart();
-                Loaded::Rten(Box::new(RtenGraph::load(file, content, data, &apart)?))
+                Loaded::Rten(RtenGraph::load(file, content, data, &apart)?.into())
             }
             #[cfg(feature = "onnxruntime")]
             GraphRuntime::Onnxruntime(library) => {

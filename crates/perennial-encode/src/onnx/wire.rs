@@ -15,23 +15,23 @@ pub(super) enum Value<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Malformed;
 
+/// A field's number and value, and its own bytes with the key in front of them.
+#[cfg(any(feature = "onnxruntime", test))]
+pub(super) type Whole<'a> = (u64, Value<'a>, &'a [u8]);
+
 /// The fields of a message, one after the other.
 pub(super) struct Fields<'a> {
     rest: &'a [u8],
 }
-
-/// A field's number, its value, and its own bytes with the key in front of them.
-#[cfg(any(feature = "onnxruntime", test))]
-type WholeField<'a> = (u64, Value<'a>, &'a [u8]);
 
 impl<'a> Fields<'a> {
     pub(super) fn of(message: &'a [u8]) -> Self {
         Self { rest: message }
     }
 
-    /// The next field, and its own bytes with the key in front of them.
+    /// The next field with its bytes.
     #[cfg(any(feature = "onnxruntime", test))]
-    pub(super) fn next_whole(&mut self) -> Option<Result<WholeField<'a>, Malformed>> {
+    pub(super) fn next_whole(&mut self) -> Option<Result<Whole<'a>, Malformed>> {
         let before = self.rest;
         let field = self.next()?;
         Some(field.map(|(field, value)| {
