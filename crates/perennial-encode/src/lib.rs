@@ -26,6 +26,7 @@ mod head;
 #[cfg(feature = "onnx")]
 pub mod import;
 mod input;
+mod library_error;
 #[cfg(feature = "onnx")]
 mod onnx;
 #[cfg(feature = "onnx")]
@@ -43,11 +44,12 @@ pub use codec::{
     scale_square,
 };
 pub use encoder::{EncodeError, Encoder, PrepareError};
-pub use graph_runtime::{GraphRuntime, LibraryError};
+pub use graph_runtime::GraphRuntime;
 pub use graph_writer::{Attribute, GraphWriter, OPSET, Value};
 #[cfg(feature = "onnx")]
 pub use head::HeadError;
 pub use input::{Input, InputType, Prepared, Values};
+pub use library_error::LibraryError;
 #[cfg(feature = "onnx")]
 pub use onnx::{GraphError, GraphSummary, graph_summary};
 #[cfg(feature = "onnx")]

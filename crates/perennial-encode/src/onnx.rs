@@ -24,6 +24,7 @@ mod onnxruntime;
 mod other_formats;
 mod pooling;
 mod rten_runtime;
+mod run;
 mod session;
 mod summary;
 mod towers;

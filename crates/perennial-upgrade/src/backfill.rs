@@ -25,6 +25,7 @@ mod replacement;
 mod retrievals;
 mod source;
 mod stop;
+mod stored_hash;
 mod template;
 
 pub use curve::{Curve, CurvePoint};

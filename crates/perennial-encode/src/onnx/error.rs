@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use thiserror::Error;
 
-use crate::graph_runtime::LibraryError;
+use crate::library_error::LibraryError;
 
 /// A graph that cannot be used as an encoder.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

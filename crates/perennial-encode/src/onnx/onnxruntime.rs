@@ -18,7 +18,7 @@ use super::apart::bare;
 use super::error::GraphError;
 use super::excerpt::excerpt;
 use super::graph_file::GraphFile;
-use super::session::{Given, Numbers, Output, RunSize, guarded};
+use super::run::{Given, Numbers, Output, RunSize, guarded};
 pub(crate) use library::open;
 
 /// Operators above which they are not all tried alone after a graph was refused.

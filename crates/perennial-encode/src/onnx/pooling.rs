@@ -2,7 +2,7 @@
 
 use perennial_core::Pooling;
 
-use super::session::Output;
+use super::run::Output;
 
 /// The output of a graph does not have the shape that its pooling needs; what to do is in the text.
 pub(crate) type Problem = String;

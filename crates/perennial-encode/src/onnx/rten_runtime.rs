@@ -9,7 +9,7 @@ use rten_tensor::Layout;
 
 use super::apart::Apart;
 use super::error::GraphError;
-use super::session::{Given, Numbers, Output, RunSize, guarded};
+use super::run::{Given, Numbers, Output, RunSize, guarded};
 
 /// A graph that rten has loaded.
 pub(super) struct RtenGraph {

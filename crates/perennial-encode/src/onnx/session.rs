@@ -9,6 +9,7 @@ use super::graph_file::GraphFile;
 #[cfg(feature = "onnxruntime")]
 use super::onnxruntime::OnnxruntimeGraph;
 use super::rten_runtime::RtenGraph;
+use super::run::{Given, Output, RunSize};
 use crate::graph_runtime::GraphRuntime;
 
 /// A graph that is ready to run, and what its file says about it.
@@ -21,36 +22,6 @@ enum Loaded {
     Rten(Box<RtenGraph>),
     #[cfg(feature = "onnxruntime")]
     Onnxruntime(OnnxruntimeGraph),
-}
-
-/// What goes into one run. More than that takes more memory and not less time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct RunSize {
-    /// Bytes of input pixels.
-    pub pixel_bytes: usize,
-    /// Tokens, padding included.
-    pub tokens: usize,
-}
-
-/// The tensor of one input of a run.
-pub(crate) struct Given<'a> {
-    /// The input's name.
-    pub name: &'a str,
-    pub shape: Vec<usize>,
-    /// As many as the shape says.
-    pub numbers: Numbers,
-}
-
-/// Numbers of an input, which a runtime brings into the type that the graph declares.
-pub(crate) enum Numbers {
-    Floats(Vec<f32>),
-    Integers(Vec<i32>),
-}
-
-/// The result of a run: an f32 tensor.
-pub(crate) struct Output {
-    pub shape: Vec<usize>,
-    pub values: Vec<f32>,
 }
 
 impl Session {
@@ -92,7 +63,7 @@ impl Session {
             #[cfg(not(feature = "onnxruntime"))]
             GraphRuntime::Onnxruntime(library) => {
                 let file = library.clone();
-                return Err(crate::graph_runtime::LibraryError::NotBuilt { file }.into());
+                return Err(crate::library_error::LibraryError::NotBuilt { file }.into());
             }
         };
         Ok(Self { about, loaded })
@@ -155,12 +126,4 @@ impl Session {
             _ => parts.iter().map(work).collect(),
         }
     }
-}
-
-/// Loads by a runtime, whose defects must not end a service.
-pub(super) fn guarded<T>(file: &str, load: impl FnOnce() -> T) -> Result<T, GraphError> {
-    catch_unwind(AssertUnwindSafe(load)).map_err(|_| GraphError::Runtime {
-        file: file.to_owned(),
-        problem: "the runtime has a defect that this file meets".to_owned(),
-    })
 }

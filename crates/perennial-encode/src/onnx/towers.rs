@@ -6,7 +6,8 @@ use perennial_core::{Graph, ImageTower, TextTower};
 
 use super::error::GraphError;
 use super::pooling::pool;
-use super::session::{Given, Numbers, Output, Session};
+use super::run::{Given, Numbers, Output};
+use super::session::Session;
 
 /// Elements of one layer's attention in one run, for each head: batch times length squared.
 const ATTENTION: usize = 1 << 20;

@@ -7,7 +7,7 @@ use perennial_gallery::StoredItem;
 use super::failure::{Failure, FailureReason};
 use super::item_kind::{held_text, kind_word};
 use super::originals::{Answer, Found, Originals};
-use super::replacement::stored_sha256;
+use super::stored_hash::stored_sha256;
 
 /// An item's original.
 #[derive(Debug, Clone, PartialEq, Eq)]

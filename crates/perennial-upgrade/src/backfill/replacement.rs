@@ -9,10 +9,10 @@ use serde_json::Value;
 
 use super::failure::{Failure, FailureReason};
 use super::original::Original;
+use super::stored_hash::stored_sha256;
 use crate::loaded_model::LoadedModel;
 
 /// The payload's keys that say which picture was stored, as `gallery add` writes them.
-const SHA256: &str = "sha256";
 const WIDTH: &str = "width";
 const HEIGHT: &str = "height";
 
@@ -51,10 +51,6 @@ pub fn prepared_of(
         }
     };
     model.prepare(input).map_err(|error| unusable(&error))
-}
-
-pub(super) fn stored_sha256(item: &StoredItem) -> Option<&str> {
-    item.payload.get(SHA256).and_then(Value::as_str)
 }
 
 fn check_sha256(stored: &str, original: &[u8]) -> Result<(), Failure> {

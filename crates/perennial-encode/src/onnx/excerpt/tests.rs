@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::onnx::rten_runtime::RtenGraph;
-use crate::onnx::session::{Given, Numbers, Output};
+use crate::onnx::run::{Given, Numbers, Output};
 
 const TEXT: &[u8] = include_bytes!("../../../testdata/text.onnx");
 const TOWERS: &[u8] = include_bytes!("../../../testdata/towers.onnx");

@@ -8,7 +8,7 @@ use ort::LoadDynamicError;
 use ort::environment::{Environment, GlobalThreadPoolOptions};
 use ort::logging::LogLevel;
 
-use crate::graph_runtime::LibraryError;
+use crate::library_error::LibraryError;
 
 /// A library in use.
 struct Library {
