@@ -42,7 +42,7 @@ pub fn markdown(plan: &Plan, records: &[Recorded]) -> anyhow::Result<String> {
         }
         let table = MethodTable::new(entries(&done)).map_err(|error| usage(error.to_string()))?;
         for group in &table.groups {
-            text.push_str(&format!("\n{}", group.results_markdown()));
+            text.push_str(&format!("\n{}\n", group.results_markdown().trim_end()));
             if let Some(found) = group.cost_table() {
                 cost.push_str(&format!("\n**{title}**\n\n{}", markdown::render(&found)));
             }
