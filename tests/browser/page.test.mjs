@@ -279,14 +279,19 @@ onPage("a backfill is shown with its curve, and pausing it takes the right to wr
   await section.getByText("v0011 has embedded 90.0 % of 1\u202f000 items.").waitFor();
   const facts = await section.locator("#backfill-facts").textContent();
   for (const fact of ["Staterunning", "Embedded again400", "Left83", "Rate0.7 items per second", "Time left2 minutes", "74.0 %"]) assert.ok(facts.includes(fact), `${fact}: ${facts}`);
-  const drawn = await section.locator("svg.curve").evaluate((drawing) => ({
-    texts: [...drawing.querySelectorAll("text")].map(({ textContent }) => textContent),
-    outside: [...drawing.querySelectorAll("text")].filter((text) => {
-      const [inner, outer] = [text.getBoundingClientRect(), drawing.getBoundingClientRect()];
-      return inner.left < outer.left - 1 || inner.right > outer.right + 1 || inner.height < 9;
-    }).length,
-    points: drawing.querySelector("polyline").getAttribute("points").split(" ").length,
-  }));
+  await section.locator("svg.curve").waitFor();
+  // Found and measured in one step: each status that arrives draws the curve anew, and a drawing that was replaced has no size.
+  const drawn = await section.evaluate((all) => {
+    const drawing = all.querySelector("svg.curve");
+    return {
+      texts: [...drawing.querySelectorAll("text")].map(({ textContent }) => textContent),
+      outside: [...drawing.querySelectorAll("text")].filter((text) => {
+        const [inner, outer] = [text.getBoundingClientRect(), drawing.getBoundingClientRect()];
+        return inner.left < outer.left - 1 || inner.right > outer.right + 1 || inner.height < 9;
+      }).length,
+      points: drawing.querySelector("polyline").getAttribute("points").split(" ").length,
+    };
+  });
   assert.equal(drawn.outside, 0, "every label is seen");
   assert.equal(drawn.points, 21, "the curve, and now");
   assert.ok(drawn.texts.some((text) => text.includes("(% of the gallery)")) && drawn.texts.some((text) => text.startsWith("Expected ")), drawn.texts.join());
