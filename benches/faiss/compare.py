@@ -21,6 +21,7 @@ import numpy
 
 HITS = 10
 SINGLE = 100
+BREADTHS = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
 
 
 def vectors(rows, queries, dim, latent, clustered, seed=0):
@@ -49,14 +50,25 @@ def recall(found, truth):
     return float(numpy.mean([len(set(a) & set(b)) / HITS for a, b in zip(found, truth)]))
 
 
+def rate_at(wanted, found):
+    """The rate at which a recall is reached, between the breadths around it; none where no breadth reaches it or all do."""
+    found = sorted(found)
+    for (low, slow), (high, fast) in zip(found, found[1:]):
+        if low < wanted <= high:
+            share = (wanted - low) / (high - low)
+            return slow ** (1 - share) * fast ** share
+    return None
+
+
 def in_faiss(flat, graph, queries, truth):
     def one_by_one(index):
         return [index.search(query[None], HITS)[1][0] for query in queries]
 
     yield f"exact, {len(queries)} queries", timed(len(queries), lambda: flat.search(queries, HITS)), 1.0
-    queries = queries[:SINGLE]
+    queries, all_queries = queries[:SINGLE], queries
     yield "exact, one query", timed(len(queries), lambda: one_by_one(flat), repeats=1), 1.0
-    for breadth in (32, 64, 128, 256):
+    queries = all_queries
+    for breadth in BREADTHS:
         graph.hnsw.efSearch = breadth
         yield f"graph, breadth {breadth}", timed(len(queries), lambda: one_by_one(graph)), recall(one_by_one(graph), truth)
 
@@ -107,9 +119,16 @@ def main():
             for what, seconds, share in in_perennial(options.perennial, folder, 10):
                 results.setdefault(("perennial", what), []).append((seconds, share))
     print(f"{rows} x {dim}, {HITS} hits, one thread, medians over {options.rounds} alternating rounds")
+    curves = {}
     for (tool, what), found in results.items():
-        rate = 1 / statistics.median(seconds for seconds, _ in found)
-        print(f"{tool:10} {what:42} {rate:8.0f} queries/s  recall {statistics.mean(share for _, share in found):.4f}")
+        rate, share = 1 / statistics.median(seconds for seconds, _ in found), statistics.mean(share for _, share in found)
+        print(f"{tool:10} {what:42} {rate:8.0f} queries/s  recall {share:.4f}")
+        if what.startswith("graph"):
+            curves.setdefault(tool, []).append((share, rate))
+    for wanted in (0.9, 0.95, 0.98, 0.99, 0.999):
+        rates = {tool: rate_at(wanted, found) for tool, found in curves.items()}
+        if all(rates.values()):
+            print(f"graph, recall {wanted}: {rates['perennial']:.0f} and {rates['faiss']:.0f} queries/s, ratio {rates['perennial'] / rates['faiss']:.2f}")
 
 
 main()

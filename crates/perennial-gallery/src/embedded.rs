@@ -4,17 +4,13 @@
 //! brings the rows in memory up to date, which answer searches. Another thread keeps a graph of neighbours for each partition once there are
 //! enough rows. Readers wait for neither: what they see changes in one short step after a commit.
 
-#[cfg(feature = "hnsw")]
-mod approximate;
-#[cfg(not(feature = "hnsw"))]
-#[path = "embedded/no_approximate.rs"]
-mod approximate;
 mod backend;
 mod batch_scan;
 mod byte_product;
 mod codes;
 mod compaction;
 mod config;
+mod graph;
 mod indexer;
 mod layout;
 mod log;
@@ -46,7 +42,7 @@ use std::thread::JoinHandle;
 
 use perennial_core::SpaceId;
 
-pub use self::config::{GalleryConfig, HAS_GRAPHS, HnswConfig, SearchMode};
+pub use self::config::{GalleryConfig, HnswConfig, SearchMode};
 use self::indexer::Indexer;
 use self::log::{Access, Log};
 use self::state::{Shared, State};
@@ -59,7 +55,7 @@ use crate::request_checks::{check_delete_where, check_ids, check_items};
 use crate::space::{SpaceStats, StoreSpace};
 use crate::store::{Page, SearchRequest, Upserted, VectorStore};
 
-/// A gallery in a folder of this machine: `gallery.redb`, and for every large partition a graph, such as `hnsw.usearch` with `hnsw.json`.
+/// A gallery in a folder of this machine: `gallery.redb`, and for every large partition a graph, such as `hnsw.graph` with `hnsw.json`.
 ///
 /// Items of spaces that were trained towards one simplex lie in one partition, those of any other space in one of its own; a
 /// partition has an own dimension and an own index. A search looks through the partitions of the spaces that it names.

@@ -30,7 +30,7 @@ pub mod space;
 pub mod stats;
 pub mod store;
 
-pub use embedded::{EmbeddedGallery, GalleryConfig, HAS_GRAPHS, HnswConfig, SearchMode};
+pub use embedded::{EmbeddedGallery, GalleryConfig, HnswConfig, SearchMode};
 pub use error::GalleryError;
 pub use filter::{Filter, LabelFilter};
 pub use item::{Hit, Item, ItemId, SimplexIdentity, StoredItem};

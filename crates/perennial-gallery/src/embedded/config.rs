@@ -16,10 +16,6 @@ pub enum SearchMode {
     Exact,
 }
 
-/// Whether this build has the approximate index (feature `hnsw`). One without it compares every query with all items, and leaves graphs
-/// that another build has saved as they are.
-pub const HAS_GRAPHS: bool = cfg!(feature = "hnsw");
-
 /// The approximate index: a graph of neighbours.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -52,8 +48,8 @@ pub struct GalleryConfig {
     pub hnsw_from: usize,
     /// The approximate index.
     pub hnsw: HnswConfig,
-    /// Threads of searches of all rows and of index building; 0 for one per processor. As many callers may search the graph at a
-    /// time on threads of their own.
+    /// Threads of searches of all rows, of batches in the graph and of index building; 0 for one per processor. Single queries search the graph on
+    /// their callers' threads.
     pub threads: usize,
     /// Memory for cached pages of the database, in bytes.
     pub cache_bytes: usize,

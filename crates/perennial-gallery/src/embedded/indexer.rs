@@ -11,18 +11,19 @@ use std::thread::JoinHandle;
 use perennial_core::{read_at_most, write_atomically};
 use serde::{Deserialize, Serialize};
 
-use super::approximate::{CALLERS, Graph, GraphVector};
+use super::HnswConfig;
+use super::graph::{CodedVector, Graph};
 use super::rows::Rows;
 use super::state::{Shared, thread_pool};
-use super::{HAS_GRAPHS, HnswConfig};
 use crate::error::GalleryError;
 use crate::snapshot::digest_of_file;
 
 /// Rows added at a time: few, so that closing does not wait and readers hardly notice.
 const CHUNK: usize = 64;
-/// Threads that may be inside the graph beyond callers and those of the two pools.
-const SPARE_THREADS: usize = 4;
-const FORMAT: u32 = 1;
+/// Rows whose mean is a graph's centre.
+const CENTRE_ROWS: usize = 4096;
+/// Of the description; 1 was that of graphs of another kind, in files that end with `.usearch`.
+const FORMAT: u32 = 2;
 
 enum Signal {
     /// Rows have changed.
@@ -43,7 +44,6 @@ impl Indexer {
         let pool = thread_pool("gallery-index", shared.config.threads.div_ceil(2))?;
         let work = Work {
             saved_rows: BTreeMap::new(),
-            said_missing: false,
             pool,
             shared,
         };
@@ -112,8 +112,6 @@ struct Work {
     pool: rayon::ThreadPool,
     /// Vectors of each partition's graph when it was last saved.
     saved_rows: BTreeMap<u32, usize>,
-    /// Whether it was said that a graph would be of use and this build has none.
-    said_missing: bool,
 }
 
 impl Work {
@@ -154,20 +152,11 @@ impl Work {
         &self.shared.config.hnsw
     }
 
-    fn threads(&self) -> usize {
-        let pools = self.shared.pool.current_num_threads() + self.pool.current_num_threads();
-        pools + CALLERS + SPARE_THREADS
-    }
-
     fn partitions(&self) -> BTreeSet<u32> {
         self.shared.state().partitions.keys().copied().collect()
     }
 
     fn bring_up_to_date(&mut self) -> Result<(), GalleryError> {
-        if !HAS_GRAPHS {
-            self.say_missing();
-            return Ok(());
-        }
         // A graph that cannot be saved is not worth building; a saved one serves as it is.
         if self.shared.read_only {
             return Ok(());
@@ -181,7 +170,7 @@ impl Work {
                 };
                 let (rows, end) = self.next_rows(partition, &graph);
                 if !rows.is_empty() {
-                    graph.add(&rows, &self.pool)?;
+                    graph.add(&rows, &self.pool);
                 }
                 let done = graph.covered() == end;
                 graph.set_covered(end);
@@ -191,24 +180,6 @@ impl Work {
             }
         }
         Ok(())
-    }
-
-    /// Says once that a partition is so large that a graph would answer faster.
-    fn say_missing(&mut self) {
-        let from = self.shared.config.hnsw_from;
-        let largest = {
-            let state = self.shared.state();
-            state.partitions.values().map(Rows::live).max().unwrap_or(0)
-        };
-        if largest < from || self.said_missing {
-            return;
-        }
-        self.said_missing = true;
-        tracing::warn!(
-            items = largest,
-            hnsw_from = from,
-            "every search compares with all items: this build has no approximate index; build with --features hnsw"
-        );
     }
 
     /// The graph to extend: the one there is, a new one where that is of no use, or none for so few rows.
@@ -230,13 +201,31 @@ impl Work {
         if graph.is_some() {
             return Ok(graph);
         }
-        let graph = Arc::new(Graph::new(dim, self.config(), self.threads())?);
+        let graph = Arc::new(Graph::new(self.centre(partition, dim), self.config()));
         self.shared.set_graph(partition, Some(Arc::clone(&graph)));
         Ok(Some(graph))
     }
 
+    /// The mean of rows from all over a partition.
+    fn centre(&self, partition: u32, dim: usize) -> Vec<f32> {
+        let state = self.shared.state();
+        let mut sums = vec![0.0f64; dim];
+        let mut count = 0.0;
+        if let Some(rows) = state.partitions.get(&partition) {
+            let step = (rows.live() / CENTRE_ROWS).max(1);
+            for slot in rows.alive().iter().step_by(step) {
+                let values = sums.iter_mut().zip(rows.vector(slot));
+                values.for_each(|(sum, x)| *sum += f64::from(*x));
+                count += 1.0;
+            }
+        }
+        sums.iter()
+            .map(|sum| (sum / f64::max(count, 1.0)) as f32)
+            .collect()
+    }
+
     /// The next live rows that the graph lacks, and the number up to which it then reaches.
-    fn next_rows(&self, partition: u32, graph: &Graph) -> (Vec<(u64, GraphVector)>, u64) {
+    fn next_rows(&self, partition: u32, graph: &Graph) -> (Vec<(u64, CodedVector)>, u64) {
         let state = self.shared.state();
         let Some(rows) = state.partitions.get(&partition) else {
             return (Vec::new(), graph.covered());
@@ -250,15 +239,14 @@ impl Work {
         };
         let chosen = slots
             .filter(|&slot| rows.alive().contains(slot))
-            .map(|slot| (rows.number(slot), GraphVector::new(rows.vector(slot))))
+            .map(|slot| (rows.number(slot), graph.coded(rows.vector(slot))))
             .collect();
         (chosen, end)
     }
 
     fn load(&self, partition: u32) -> Result<Option<Arc<Graph>>, GalleryError> {
         let files = Files::of(&self.shared.folder, partition);
-        if !HAS_GRAPHS || self.shared.config.hnsw_from == usize::MAX || !files.description.exists()
-        {
+        if self.shared.config.hnsw_from == usize::MAX || !files.description.exists() {
             return Ok(None);
         }
         let text = read_at_most(&files.description, 1 << 16)
@@ -286,8 +274,7 @@ impl Work {
             let problem = format!("{} is not as it was saved", files.graph.display());
             return Err(GalleryError::file(&files.graph, problem));
         }
-        let (config, threads) = (self.config(), self.threads());
-        let graph = Graph::load(&files.graph, dim, config, threads, saved.covered)?;
+        let graph = Graph::load(&files.graph, dim, self.config(), saved.covered)?;
         Ok(Some(Arc::new(graph)))
     }
 
@@ -340,10 +327,7 @@ impl Work {
         }
         let files = Files::of(&self.shared.folder, partition);
         let failed = |error: std::io::Error| GalleryError::file(&files.graph, error);
-        graph.save(&files.partial)?;
-        fs_err::File::open(&files.partial)
-            .and_then(|file| file.sync_all())
-            .map_err(failed)?;
+        graph.save(&files.partial).map_err(failed)?;
         let (sha256, bytes) = digest_of_file(&files.partial).map_err(failed)?;
         let description = Description {
             format: FORMAT,
@@ -362,6 +346,11 @@ impl Work {
         write_atomically(&files.description, text)
             .map_err(|error| GalleryError::file(&files.description, error))?;
         self.saved_rows.insert(partition, rows);
+        if let Err(error) = fs_err::remove_file(&files.former)
+            && error.kind() != std::io::ErrorKind::NotFound
+        {
+            tracing::warn!(%error, "a graph that earlier versions saved cannot be removed");
+        }
         Ok(())
     }
 }
@@ -385,6 +374,8 @@ struct Files {
     graph: PathBuf,
     partial: PathBuf,
     description: PathBuf,
+    /// A graph as earlier versions saved it, which cannot be used any more.
+    former: PathBuf,
 }
 
 impl Files {
@@ -395,9 +386,10 @@ impl Files {
             _ => format!("hnsw-{partition}"),
         };
         Self {
-            graph: folder.join(format!("{name}.usearch")),
-            partial: folder.join(format!("{name}.usearch.partial")),
+            graph: folder.join(format!("{name}.graph")),
+            partial: folder.join(format!("{name}.graph.partial")),
             description: folder.join(format!("{name}.json")),
+            former: folder.join(format!("{name}.usearch")),
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use std::sync::atomic::Ordering;
 
-use super::approximate::Graph;
 use super::compaction::Copied;
+use super::graph::Graph;
 use super::rows::Rows;
 use super::state::{Shared, State};
 use super::tables::guarded;

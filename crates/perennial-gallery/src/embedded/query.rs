@@ -5,9 +5,10 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use perennial_core::SpaceId;
+use rayon::prelude::*;
 
-use super::approximate::{Graph, GraphVector};
 use super::batch_scan::nearest_batch;
+use super::graph::Graph;
 use super::ranking::Ranked;
 use super::record::Record;
 use super::rows::{Rows, SlotSet};
@@ -28,7 +29,7 @@ const TAIL_SHARE: usize = 4;
 /// From so many queries on, rows are compared with all of them at once.
 const BATCH: usize = 4;
 /// Rows asked of the graph beyond those wanted, since it compares in 8 bits.
-const GRAPH_SPARE: usize = 16;
+const GRAPH_SPARE: usize = 6;
 
 /// The rows that a search may find; `None` for all slots.
 pub(super) type Allowed<'a> = Option<Cow<'a, SlotSet>>;
@@ -109,11 +110,9 @@ pub(super) fn search(
     let homes = request.spaces.iter();
     let homes = homes.filter_map(|space| state.layout.home_of(space.as_str()));
     let partitions: BTreeSet<u32> = homes.map(|(partition, _)| partition).collect();
-    for number in partitions {
-        let Some(rows) = state.partitions.get(&number).filter(|rows| rows.live() > 0) else {
-            continue;
-        };
-        let part = Part {
+    let parts = partitions.into_iter().filter_map(|number| {
+        let rows = state.partitions.get(&number)?;
+        (rows.live() > 0).then_some(Part {
             shared,
             state,
             number,
@@ -121,8 +120,19 @@ pub(super) fn search(
             filter: request.filter,
             limit: request.limit,
             exact: request.exact,
-        };
-        let hits = part.search(request.queries, request.spaces)?;
+        })
+    });
+    let parts: Vec<Part<'_>> = parts.collect();
+    let search = |part: &Part<'_>| part.search(request.queries, request.spaces);
+    // One partition is searched on the caller's thread, since waking another one costs a good part of a search in a graph.
+    let hits: Vec<Vec<Vec<Hit>>> = match &parts[..] {
+        [part] => vec![search(part)?],
+        parts => {
+            let search = || parts.par_iter().map(search).collect::<Result<_, _>>();
+            shared.pool.install(search)?
+        }
+    };
+    for hits in hits {
         for (found, hits) in found.iter_mut().zip(hits) {
             merge(found, hits, request.limit);
         }
@@ -168,14 +178,21 @@ impl Part<'_> {
             self.filter,
         )?;
         let allowed = allowed.as_deref();
-        let one_by_one = queries.len() < BATCH * dim
-            || self.filter.payload.is_some()
-            || !self.exact && self.usable_graph().is_some();
-        if one_by_one {
+        let few = queries.len() < BATCH * dim;
+        if few || self.filter.payload.is_some() {
             let queries = queries.chunks_exact(dim);
             return queries
                 .map(|query| self.search_among(query, allowed))
                 .collect();
+        }
+        if !self.exact && self.usable_graph().is_some() {
+            let queries = queries.par_chunks_exact(dim);
+            let search = || {
+                queries
+                    .map(|query| self.search_among(query, allowed))
+                    .collect()
+            };
+            return self.shared.pool.install(search);
         }
         let scan = || nearest_batch(self.rows, queries, self.limit, allowed);
         let ranked = self.shared.pool.install(scan);
@@ -234,8 +251,8 @@ impl Part<'_> {
             let all_pass = allowed.is_none() && graph.len() == tail && tail == rows.slots();
             let passes: Option<&(dyn Fn(u64) -> bool + Sync)> =
                 if all_pass { None } else { Some(&passes) };
-            let asked = 2 * wanted + GRAPH_SPARE;
-            let found = graph.search(&GraphVector::new(query), asked, passes, pool)?;
+            let asked = wanted + wanted / 2 + GRAPH_SPARE;
+            let found = graph.search(query, asked, passes);
             // Rows that the graph does not cover yet are few; they all count as candidates.
             let rest =
                 (tail..rows.slots()).filter(|&slot| allowed.unwrap_or(rows.alive()).contains(slot));

@@ -7,7 +7,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use perennial_core::SpaceId;
 
-use super::approximate::Graph;
+use super::graph::Graph;
 use super::layout::Layout;
 use super::rows::{Row, Rows};
 use super::space::Space;
@@ -182,7 +182,7 @@ pub(super) struct Shared {
     state: RwLock<State>,
     /// Of partitions with enough rows, by number.
     graphs: RwLock<BTreeMap<u32, Arc<Graph>>>,
-    /// Searches of all rows run here, and those of the graph that find no place on their caller's thread; never a lock inside.
+    /// Searches of all rows run here, and batches in the graph; never a lock inside for long.
     pub(super) pool: rayon::ThreadPool,
     /// Tells the indexer to stop.
     pub(super) closing: AtomicBool,

@@ -221,7 +221,7 @@ fn a_partition_that_comes_and_goes_within_one_transaction_leaves_nothing() {
         let gallery = &gallery;
         let run = Box::new(move || wait.recv().unwrap());
         scope.spawn(move || gallery.ask(|reply| Command::Run(run, reply)).unwrap());
-        let pause = || std::thread::sleep(std::time::Duration::from_millis(60));
+        let pause = || std::thread::sleep(std::time::Duration::from_millis(200));
         pause();
         for batch in [
             vec![of("passing", 9, 7)],

@@ -69,7 +69,7 @@ fn the_graph_is_built_saved_loaded_and_brought_up_to_date() {
         gallery.upsert(vec![items.last().unwrap().clone()]).unwrap();
         gallery.delete(&[items.remove(20).id]).unwrap();
     }
-    let saved = std::fs::read(folder.path().join("hnsw.usearch")).unwrap();
+    let saved = std::fs::read(folder.path().join("hnsw.graph")).unwrap();
     {
         let gallery = EmbeddedGallery::open(folder.path(), graph()).unwrap();
         gallery.flush().unwrap();
@@ -79,15 +79,25 @@ fn the_graph_is_built_saved_loaded_and_brought_up_to_date() {
     }
     // Damaged graphs are not loaded, but built again.
     for damage in [&saved[..saved.len() - 1], &[][..], b"nonsense"] {
-        std::fs::write(folder.path().join("hnsw.usearch"), damage).unwrap();
+        std::fs::write(folder.path().join("hnsw.graph"), damage).unwrap();
         let gallery = EmbeddedGallery::open(folder.path(), graph()).unwrap();
         gallery.flush().unwrap();
         assert_graph_finds(&gallery, &items, 16);
     }
-    std::fs::write(folder.path().join("hnsw.json"), "{").unwrap();
+    // Nor are those that earlier versions saved; they go.
+    let description = folder.path().join("hnsw.json");
+    let former = std::fs::read_to_string(&description).unwrap();
+    let former = former.replace("\"format\": 2", "\"format\": 1");
+    for text in ["{", &former] {
+        std::fs::write(&description, text).unwrap();
+        std::fs::write(folder.path().join("hnsw.usearch"), b"of before").unwrap();
+        let gallery = EmbeddedGallery::open(folder.path(), graph()).unwrap();
+        gallery.flush().unwrap();
+        assert_graph_finds(&gallery, &items, 16);
+        assert!(!folder.path().join("hnsw.usearch").exists());
+    }
     let gallery = EmbeddedGallery::open(folder.path(), graph()).unwrap();
     gallery.flush().unwrap();
-    assert_graph_finds(&gallery, &items, 16);
     // Too few are left for a graph.
     gallery.delete_where(&filters()[1]).unwrap();
     gallery.delete_where(&filters()[3]).unwrap();
@@ -128,7 +138,7 @@ fn every_partition_has_its_graph() {
         );
         assert_eq!(hits[0].id, items[3].id);
     }
-    for name in ["hnsw.usearch", "hnsw.json", "hnsw-1.usearch", "hnsw-1.json"] {
+    for name in ["hnsw.graph", "hnsw.json", "hnsw-1.graph", "hnsw-1.json"] {
         assert!(folder.path().join(name).exists(), "{name}");
     }
     let gallery = EmbeddedGallery::open(folder.path(), config).unwrap();
@@ -168,5 +178,5 @@ fn every_partition_has_its_graph() {
     assert_eq!(gallery.delete_where(&text).unwrap(), 440);
     gallery.flush().unwrap();
     ready(&gallery, 1);
-    assert!(!folder.path().join("hnsw-1.usearch").exists());
+    assert!(!folder.path().join("hnsw-1.graph").exists());
 }

@@ -1,8 +1,7 @@
 //! Galleries that are only read, and what lies where a gallery should.
 
 use perennial_gallery::{
-    EmbeddedGallery, Filter, GalleryConfig, GalleryError, HAS_GRAPHS, Maintenance, Snapshots,
-    VectorStore,
+    EmbeddedGallery, Filter, GalleryConfig, GalleryError, Maintenance, Snapshots, VectorStore,
 };
 
 use crate::fixtures::*;
@@ -37,7 +36,7 @@ fn a_gallery_is_read_without_a_trace() {
         gallery.flush().unwrap();
     }
     let before = files(&path);
-    assert_eq!(before.len() > 1, HAS_GRAPHS, "the index is saved");
+    assert!(before.len() > 1, "the index is saved");
     {
         let gallery = EmbeddedGallery::open_read_only(&path, config.clone()).unwrap();
         let beside = EmbeddedGallery::open_read_only(&path, config.clone()).unwrap();

@@ -7,6 +7,7 @@ mod classifier;
 mod compatibility;
 mod evaluation;
 mod network;
+mod partitions;
 mod peaks;
 mod search;
 mod swap;
@@ -47,6 +48,8 @@ enum Subjects {
     Classifier,
     /// Writing to and searching a gallery
     Search,
+    /// Searching three partitions of a gallery, against one with as many items
+    Partitions,
     /// Changing the live version of a running service
     Swap,
     /// Comparing 7 and 31 versions: one pass per version against a pass per pair
@@ -244,6 +247,12 @@ fn measure(
                 let vectors = vectors(arguments)?;
                 let (found, bytes) = search::measure_all(&vectors, samples, report.threads, peaks)?;
                 report.bytes_per_vector = Some(bytes);
+                found
+            }
+            Subjects::Partitions => {
+                let vectors = vectors(arguments)?;
+                let (found, ratios) = partitions::measure_all(&vectors, samples, report.threads)?;
+                report.ratios.extend(ratios);
                 found
             }
             Subjects::Swap => vec![swap::measure_one(&subject, folder.path())?],

@@ -7,7 +7,7 @@ use anyhow::Context;
 use perennial_core::{SpaceId, normalize_rows};
 use perennial_formats::read;
 use perennial_gallery::{
-    BytesPerVector, EmbeddedGallery, Filter, GalleryConfig, GalleryError, HAS_GRAPHS, Hit,
+    BytesPerVector, EmbeddedGallery, Filter, GalleryConfig, GalleryError, Hit, HnswConfig,
     IndexKind, IndexProgress, IndexState, Item, ItemId, Maintenance, SearchMode, SearchRequest,
     VectorStore,
 };
@@ -20,10 +20,12 @@ use crate::exit_status::usage;
 
 /// Hits of a search.
 const HITS: usize = 10;
-/// Queries that are asked one after the other.
+/// Queries that are asked one after the other where each is compared with all rows.
 const SINGLE: usize = 100;
-/// Queries of the largest batch.
+/// Queries of the largest batch, and those that are asked of the graph.
 pub const BATCH: usize = 1000;
+/// Candidates that a search in the graph considers.
+const BREADTHS: [usize; 8] = [16, 32, 64, 96, 128, 192, 256, 512];
 /// Items of a write.
 const WRITE: usize = 1000;
 /// The version that all items are said to be of.
@@ -117,7 +119,7 @@ pub fn measure_all(
     };
     let gallery = EmbeddedGallery::open(folder.path(), config(SearchMode::Exact))?;
     let mut found = vec![bench.write(&gallery)?];
-    let truth = bench.hits(|query| gallery.search(&bench.request(query, 1, true)))?;
+    let truth = bench.batch_hits(&gallery)?;
     found.push(bench.in_batches(&gallery, "f32", &truth, 4)?);
     found.push(bench.one_by_one(&gallery, "f32", true, &truth, 4)?);
     drop(gallery);
@@ -126,13 +128,6 @@ pub fn measure_all(
     let gallery = EmbeddedGallery::open(folder.path(), config.clone())?;
     found.push(bench.in_batches(&gallery, "8 bits and bounds", &truth, 1)?);
     found.push(bench.one_by_one(&gallery, "8 bits and bounds", true, &truth, 1)?);
-    if !HAS_GRAPHS {
-        tracing::warn!(
-            "the graph is not measured: this build has none; build with --features hnsw"
-        );
-        let bytes = gallery.stats()?.bytes_per_vector;
-        return Ok((found, bytes));
-    }
     drop(gallery);
 
     let start = Instant::now();
@@ -140,7 +135,7 @@ pub fn measure_all(
         hnsw_from: 1,
         ..config
     };
-    let gallery = EmbeddedGallery::open(folder.path(), config)?;
+    let gallery = EmbeddedGallery::open(folder.path(), config.clone())?;
     let ready =
         |index: IndexState| index.kind == IndexKind::Hnsw && index.state == IndexProgress::Ready;
     while !ready(gallery.stats()?.index) {
@@ -149,8 +144,22 @@ pub fn measure_all(
     let built = vec![start.elapsed().as_secs_f64()];
     found
         .push(Measurement::of(bench.title("build the graph"), built).per_call(bench.rows, "items"));
-    found.push(bench.one_by_one(&gallery, "graph", false, &truth, 0)?);
     let bytes = gallery.stats()?.bytes_per_vector;
+    drop(gallery);
+    for breadth in BREADTHS {
+        let hnsw = HnswConfig {
+            expansion_search: breadth,
+            ..HnswConfig::default()
+        };
+        let config = GalleryConfig {
+            hnsw,
+            ..config.clone()
+        };
+        let gallery = EmbeddedGallery::open(folder.path(), config)?;
+        gallery.flush()?;
+        let what = format!("graph, breadth {breadth}");
+        found.push(bench.one_by_one(&gallery, &what, false, &truth, 0)?);
+    }
     Ok((found, bytes))
 }
 
@@ -198,16 +207,31 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// The ids that every query of a batch finds.
+    /// Queries of the largest batch.
+    fn batch(&self) -> usize {
+        BATCH.min(self.vectors.queries.len() / self.vectors.dim)
+    }
+
+    /// The ids that every query finds when all are asked at once.
+    fn batch_hits(&self, gallery: &EmbeddedGallery) -> Result<Vec<Vec<ItemId>>, GalleryError> {
+        let found = gallery.search(&self.request(0, self.batch(), true))?;
+        let ids = |hits: Vec<Hit>| hits.into_iter().map(|hit| hit.id).collect();
+        Ok(found.into_iter().map(ids).collect())
+    }
+
+    /// The ids that each of `count` queries finds, asked one after the other.
     fn hits(
         &self,
-        search: impl Fn(usize) -> Result<Vec<Vec<Hit>>, GalleryError>,
-    ) -> anyhow::Result<Vec<Vec<ItemId>>> {
+        gallery: &EmbeddedGallery,
+        exact: bool,
+        count: usize,
+    ) -> Result<Vec<Vec<ItemId>>, GalleryError> {
         let ids = |query| {
-            let hits = search(query)?.pop().unwrap_or_default();
-            Ok(hits.into_iter().map(|hit| hit.id).collect())
+            let hits = gallery.search(&self.request(query, 1, exact))?.pop();
+            let hits = hits.unwrap_or_default().into_iter();
+            Ok(hits.map(|hit| hit.id).collect())
         };
-        (0..SINGLE).map(ids).collect()
+        (0..count).map(ids).collect()
     }
 
     fn write(&self, gallery: &EmbeddedGallery) -> anyhow::Result<Measurement> {
@@ -238,10 +262,9 @@ impl<'a> Bench<'a> {
         truth: &[Vec<ItemId>],
         value_bytes: usize,
     ) -> anyhow::Result<Measurement> {
-        let count = BATCH.min(self.vectors.queries.len() / self.vectors.dim);
+        let count = self.batch();
         let search = || gallery.search(&self.request(0, count, true));
-        let ids = |hits: Vec<Hit>| hits.into_iter().map(|hit| hit.id).collect();
-        let found: Vec<Vec<ItemId>> = search()?.into_iter().map(ids).collect();
+        let found = self.batch_hits(gallery)?;
         let name = self.title(&format!("search, {what}, {count} queries"));
         let mut measured = measure(name, self.samples, search).per_call(count, "queries");
         if value_bytes == 4 {
@@ -261,11 +284,12 @@ impl<'a> Bench<'a> {
         truth: &[Vec<ItemId>],
         value_bytes: usize,
     ) -> anyhow::Result<Measurement> {
-        let found = self.hits(|query| gallery.search(&self.request(query, 1, exact)))?;
+        let count = if exact { SINGLE } else { self.batch() };
+        let found = self.hits(gallery, exact, count)?;
         let name = format!("search, {what}, one query");
         let mut query = 0;
         let mut measured = measure(self.title(&name), self.samples, || {
-            query = (query + 1) % SINGLE;
+            query = (query + 1) % count;
             gallery.search(&self.request(query, 1, exact))
         })
         .per_call(1, "queries");
@@ -284,7 +308,7 @@ fn recall(found: &[Vec<ItemId>], truth: &[Vec<ItemId>]) -> f64 {
         found.iter().filter(|id| truth.contains(id)).count()
     };
     let right: usize = found.iter().zip(truth).map(right).sum();
-    right as f64 / (truth.len() * HITS) as f64
+    right as f64 / (found.len() * HITS) as f64
 }
 
 #[cfg(test)]
@@ -311,7 +335,10 @@ mod tests {
         };
         let (found, bytes) = measure_all(&vectors, 1, 1, peaks).unwrap();
         assert!(bytes.memory > 5.0 * 48.0 && bytes.disk > 4.0 * 48.0);
-        assert!(found.len() == 7 && found[6].recall > Some(0.5), "{found:?}");
+        assert!(
+            found.len() == 6 + BREADTHS.len() && found[6].recall > Some(0.5),
+            "{found:?}"
+        );
         assert!(found[1..5].iter().all(|exact| exact.recall == Some(1.0)));
     }
 }

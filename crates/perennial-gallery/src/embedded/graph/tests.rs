@@ -1,0 +1,231 @@
+//! What a graph finds, while it grows and after it was saved.
+
+use perennial_core::dot;
+use proptest::prelude::*;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::*;
+
+const DIM: usize = 24;
+
+fn pool() -> rayon::ThreadPool {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(2);
+    pool.build().unwrap()
+}
+
+/// Scattered directions: neighbours far closer than the step of a code would tie, and a graph of ties leads nowhere.
+fn vectors(count: usize, seed: u64) -> Vec<Vec<f32>> {
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    let mut vector = || {
+        let mut vector: Vec<f32> = (0..DIM).map(|_| random.random::<f32>() - 0.5).collect();
+        let length = dot(&vector, &vector).sqrt();
+        vector.iter_mut().for_each(|x| *x /= length);
+        vector
+    };
+    (0..count).map(|_| vector()).collect()
+}
+
+fn coded(graph: &Graph, vectors: &[Vec<f32>], first: u64) -> Vec<(u64, CodedVector)> {
+    let vectors = vectors.iter().map(|vector| graph.coded(vector));
+    (first..).zip(vectors).collect()
+}
+
+fn graph_of(vectors: &[Vec<f32>], first: u64) -> Graph {
+    let graph = Graph::new(vec![0.01; DIM], &HnswConfig::default());
+    graph.add(&coded(&graph, vectors, first), &pool());
+    graph
+}
+
+/// The share of the true ten best that is found, over queries.
+fn recall(graph: &Graph, vectors: &[Vec<f32>], first: u64, queries: &[Vec<f32>]) -> f64 {
+    let mut right = 0;
+    for query in queries {
+        let mut best: Vec<usize> = (0..vectors.len()).collect();
+        best.sort_by(|&a, &b| dot(query, &vectors[b]).total_cmp(&dot(query, &vectors[a])));
+        let found = graph.search(query, 12, None);
+        right += best[..10]
+            .iter()
+            .filter(|&&row| found.contains(&(first + row as u64)))
+            .count();
+    }
+    right as f64 / (10 * queries.len()) as f64
+}
+
+#[test]
+fn a_graph_finds_saves_and_loads() {
+    let (rows, queries) = (vectors(3000, 11), vectors(50, 12));
+    let graph = graph_of(&rows, 7);
+    // Rows that are there already are not added again.
+    graph.add(&coded(&graph, &rows[..10], 7), &pool());
+    assert_eq!((graph.len(), graph.dim()), (3000, DIM));
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("graph");
+    graph.save(&path).unwrap();
+    let loaded = Graph::load(&path, DIM, &HnswConfig::default(), 3007).unwrap();
+    assert_eq!(
+        (loaded.covered(), loaded.len(), loaded.bytes()),
+        (3007, 3000, graph.bytes())
+    );
+    for graph in [&graph, &loaded] {
+        let recall = recall(graph, &rows, 7, &queries);
+        // Two threads link in another order each time; the share is above 0.99 then.
+        assert!(recall > 0.95, "{recall}");
+    }
+    for query in &queries {
+        assert_eq!(
+            graph.search(query, 20, None),
+            loaded.search(query, 20, None)
+        );
+        let odd = |number: u64| number % 2 == 1;
+        let found = loaded.search(query, 5, Some(&odd));
+        assert!(found.len() == 5 && found.iter().all(|number| number % 2 == 1));
+    }
+    // A loaded graph goes on growing.
+    let more = vectors(500, 13);
+    loaded.add(&coded(&loaded, &more, 5000), &pool());
+    assert!(recall(&loaded, &more, 5000, &more[..50]) > 0.0);
+    assert_eq!(loaded.search(&more[7], 1, None), [5007]);
+    assert!(Graph::load(&path, DIM + 1, &HnswConfig::default(), 0).is_err());
+}
+
+#[test]
+fn an_empty_graph_finds_nothing() {
+    let graph = Graph::new(vec![0.0; DIM], &HnswConfig::default());
+    assert!(graph.search(&[0.1; DIM], 5, None).is_empty());
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("graph");
+    graph.save(&path).unwrap();
+    let loaded = Graph::load(&path, DIM, &HnswConfig::default(), 0).unwrap();
+    assert_eq!(loaded.len(), 0);
+    loaded.add(&coded(&loaded, &vectors(1, 1), 0), &pool());
+    assert_eq!(loaded.search(&[0.1; DIM], 5, None), [0]);
+}
+
+#[test]
+fn searches_go_on_while_rows_are_added() {
+    let rows = vectors(4000, 3);
+    let graph = Graph::new(vec![0.0; DIM], &HnswConfig::default());
+    let pool = pool();
+    graph.add(&coded(&graph, &rows[..100], 0), &pool);
+    std::thread::scope(|scope| {
+        let adding = scope.spawn(|| {
+            for (at, some) in rows[100..].chunks(60).enumerate() {
+                graph.add(&coded(&graph, some, 100 + 60 * at as u64), &pool);
+            }
+        });
+        for _ in 0..20 {
+            scope.spawn(|| {
+                while graph.len() < rows.len() {
+                    for (number, row) in (0..).zip(&rows[..100]) {
+                        assert_eq!(graph.search(row, 3, None)[0], number);
+                    }
+                }
+            });
+        }
+        adding.join().unwrap();
+    });
+    let found = (0..)
+        .zip(&rows)
+        .filter(|(number, row)| graph.search(row, 1, None) == [*number]);
+    assert!(found.count() >= 3990);
+    // As many walks are kept as ran at a time.
+    assert!(graph.walks.lock().unwrap().len() <= 24);
+}
+
+#[test]
+fn equal_vectors_are_all_found() {
+    // As of many items with the same placeholder picture.
+    let mut rows = vec![vectors(1, 5)[0].clone(); 700];
+    rows.extend(vectors(300, 6));
+    let graph = graph_of(&rows, 0);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("graph");
+    graph.save(&path).unwrap();
+    let loaded = Graph::load(&path, DIM, &HnswConfig::default(), 0).unwrap();
+    for graph in [&graph, &loaded] {
+        let found = graph.search(&rows[0], 900, None);
+        assert!(found.len() == 900 && found[..700].iter().all(|&number| number < 700));
+        let late = |number: u64| number >= 690;
+        let mut found = graph.search(&rows[0], 10, Some(&late));
+        found.sort_unstable();
+        assert_eq!(found, (690..700).collect::<Vec<u64>>());
+    }
+    assert_eq!(graph.search(&rows[800], 1, None), [800]);
+}
+
+#[test]
+fn levels_get_thinner() {
+    let nodes = Nodes::new(DIM, 16);
+    let mut levels = [0usize; 6];
+    for number in 0..100_000 {
+        levels[usize::from(nodes.level_of(number))] += 1;
+    }
+    assert!(
+        (5_500..7_000).contains(&levels[1..].iter().sum::<usize>()),
+        "{levels:?}"
+    );
+    assert!(
+        (250..550).contains(&levels[2..].iter().sum::<usize>()),
+        "{levels:?}"
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    /// A file that was changed is refused, or it is a graph whose searches end.
+    #[test]
+    fn damaged_files_do_no_harm(at in 0usize..4000, value: u8, cut in 0usize..4000) {
+        let rows = vectors(40, 2);
+        let graph = graph_of(&rows, 0);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("graph");
+        graph.save(&path).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        let mut changed = whole.clone();
+        let at = at % whole.len();
+        changed[at] = value;
+        std::fs::write(&path, changed).unwrap();
+        if let Ok(graph) = Graph::load(&path, DIM, &HnswConfig::default(), 0) {
+            prop_assert!(graph.search(&rows[3], 5, None).len() <= 5);
+        }
+        std::fs::write(&path, &whole[..cut % whole.len()]).unwrap();
+        prop_assert!(Graph::load(&path, DIM, &HnswConfig::default(), 0).is_err());
+        std::fs::write(&path, [whole.as_slice(), &[0]].concat()).unwrap();
+        prop_assert!(Graph::load(&path, DIM, &HnswConfig::default(), 0).is_err());
+    }
+}
+
+#[test]
+fn tmp_count() {
+    let rows = vectors(4000, 3);
+    let graph = Graph::new(vec![0.0; DIM], &HnswConfig::default());
+    let one = rayon::ThreadPoolBuilder::new()
+        .num_threads(1)
+        .build()
+        .unwrap();
+    for (at, some) in rows.chunks(60).enumerate() {
+        graph.add(&coded(&graph, some, 60 * at as u64), &one);
+        let n = graph.len();
+        if at % 6 == 0 {
+            let lost = (0..n)
+                .filter(|&r| graph.search(&rows[r], 1, None) != [r as u64])
+                .count();
+            let nodes = graph.nodes();
+            let mut inlinks = vec![0; n];
+            let mut degree = 0;
+            for a in 0..n as u32 {
+                for b in nodes.neighbours(a, 0) {
+                    inlinks[b as usize] += 1;
+                    degree += 1;
+                }
+            }
+            println!(
+                "{n}: lost {lost}, without in-links {}, mean degree {:.1}",
+                inlinks.iter().filter(|&&x| x == 0).count(),
+                degree as f64 / n as f64
+            );
+        }
+    }
+}
