@@ -10,6 +10,7 @@ use perennial_eval::method_table::{evaluation_of, intervals_of, measures_of, wor
 use perennial_eval::{Compatibility, WorstPair};
 use perennial_train::{EpochRecord, ExperimentConfig, PretrainConfig};
 use serde::{Deserialize, Serialize};
+use serde_json::ser::{PrettyFormatter, Serializer};
 use toml::Table;
 
 use super::difference;
@@ -229,10 +230,13 @@ impl Record {
         })
     }
 
-    /// Writes the record in one step.
+    /// Writes the record in one step: a line for each value, so that version control shows what changed, without the indentation, which would
+    /// double its size.
     pub fn write(&self, path: &Path) -> anyhow::Result<()> {
-        let mut text = serde_json::to_string_pretty(self)?;
-        text.push('\n');
+        let mut text = Vec::new();
+        let lines = PrettyFormatter::with_indent(b"");
+        self.serialize(&mut Serializer::with_formatter(&mut text, lines))?;
+        text.push(b'\n');
         Ok(perennial_core::write_atomically(path, text)?)
     }
 }
