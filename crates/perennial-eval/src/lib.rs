@@ -68,7 +68,7 @@ pub use provenance::Provenance;
 pub use recovery::{Recovery, upgrade_recovery};
 pub use relevance::{Relevance, RelevanceError};
 pub use report::{Compatibility, ReportError, SCHEMA_VERSION};
-pub use retrieval::{Retrieval, RetrievalError, RetrievalScores, evaluate};
+pub use retrieval::{Retrieval, RetrievalError, RetrievalScores, evaluate, nearest_class_means};
 pub use search::{SearchError, TopK, map_query_scores, top_k};
 pub use seed_summary::SeedSummary;
 pub use sufficiency::{CannotTell, Requirements, cannot_tell};

@@ -125,7 +125,21 @@ pub(crate) fn score(
     judgements: &Judgements<'_>,
     own: Option<&[Option<u32>]>,
 ) -> Scored {
-    let nearest = match judgements {
+    let nearest = nearest_classes(side, judgements, own);
+    let rankings = map_score_rows(&[side], Ranker::default, |ranker, query, scores| {
+        let own = own.and_then(|own| own[query]);
+        ranker.rank(scores[0], judgements.relevant(query), own)
+    });
+    (nearest, rankings)
+}
+
+/// Per query, whether the nearest class mean has its class; nothing where single items are right.
+pub(crate) fn nearest_classes(
+    side: Side<'_>,
+    judgements: &Judgements<'_>,
+    own: Option<&[Option<u32>]>,
+) -> Option<Vec<bool>> {
+    match judgements {
         Judgements::Classes {
             queries,
             gallery,
@@ -137,12 +151,7 @@ pub(crate) fn score(
             own,
         )),
         Judgements::Items(_) => None,
-    };
-    let rankings = map_score_rows(&[side], Ranker::default, |ranker, query, scores| {
-        let own = own.and_then(|own| own[query]);
-        ranker.rank(scores[0], judgements.relevant(query), own)
-    });
-    (nearest, rankings)
+    }
 }
 
 #[cfg(test)]

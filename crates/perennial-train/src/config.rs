@@ -157,6 +157,8 @@ pub struct TrainingConfig {
     pub weight_decay: f64,
     /// A checkpoint is written after every so many epochs.
     pub checkpoint_epochs: usize,
+    /// The share that the weights of a task's start have in those of its version; the others are as trained. 0 is training as usual.
+    pub start_share: f64,
 }
 
 impl Default for TrainingConfig {
@@ -169,6 +171,7 @@ impl Default for TrainingConfig {
             momentum: 0.9,
             weight_decay: 5e-4,
             checkpoint_epochs: 1,
+            start_share: 0.0,
         }
     }
 }
@@ -207,6 +210,12 @@ impl TrainingConfig {
                     &format!("must be a finite number of at least 0, got {value}"),
                 ));
             }
+        }
+        if !(0.0..=1.0).contains(&self.start_share) {
+            return Err(TrainError::config(
+                "training.start_share",
+                &format!("must be within [0, 1], got {}", self.start_share),
+            ));
         }
         if self.momentum >= 1.0 {
             return Err(TrainError::config(
@@ -401,6 +410,12 @@ impl PretrainConfig {
         self.network.check()?;
         self.method.check()?;
         self.method.check_for_pretraining()?;
+        if self.training.start_share > 0.0 {
+            return Err(TrainError::config(
+                "training.start_share",
+                "a pre-training starts from random weights, which are not worth keeping; remove it",
+            ));
+        }
         let key = if self.alias.is_some() {
             "alias"
         } else {

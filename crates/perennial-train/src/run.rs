@@ -197,9 +197,11 @@ impl<'a> Run<'a> {
                 return Ok(Outcome::Interrupted);
             }
 
-            let mut state = state_dict(&learner.network().valid());
-            self.check_finite(&state)?;
-            self.keep_mean(task, &learner, &mut state)?;
+            let network = learner.network().valid();
+            self.check_finite(&state_dict(&network))?;
+            let network = self.with_start_share(task, start.as_ref(), network)?;
+            let mut state = state_dict(&network);
+            self.keep_mean(task, network, &mut state)?;
             let lineage = self.lineage(task, start.as_ref())?;
             let version = publish(
                 self.places.registry,

@@ -187,18 +187,21 @@ impl Tests {
         };
         for query in 0..versions {
             let embedded = queries(query)?;
-            let test = |gallery: &Embeddings| -> anyhow::Result<Retrieval> {
+            let forward = galleries[..=query].iter().map(|gallery| {
                 interrupt.check()?;
                 let retrieval = perennial_eval::evaluate(&embedded, gallery)?;
                 progress.advance(1);
                 Ok(retrieval)
-            };
-            let forward = galleries[..=query].iter().map(test);
+            });
             tests.forward.push(forward.collect::<anyhow::Result<_>>()?);
             if directions == Directions::Both {
-                let backward = galleries[query + 1..]
-                    .iter()
-                    .map(|gallery| Ok(test(gallery)?.per_query_ncm_correct));
+                // A rollback is decided by class means alone.
+                let backward = galleries[query + 1..].iter().map(|gallery| {
+                    interrupt.check()?;
+                    let correct = perennial_eval::nearest_class_means(&embedded, gallery)?;
+                    progress.advance(1);
+                    Ok(correct)
+                });
                 tests
                     .backward
                     .push(backward.collect::<anyhow::Result<_>>()?);

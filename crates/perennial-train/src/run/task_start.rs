@@ -1,6 +1,6 @@
 //! What a task starts from: the version to train on, the frozen reference, and the lineage of the result.
 
-use burn::module::Module;
+use burn::tensor::Device;
 use perennial_core::ModelVersion;
 
 use super::Run;
@@ -131,13 +131,12 @@ impl<'a> Run<'a> {
     pub(super) fn keep_mean(
         &self,
         task: usize,
-        learner: &Learner,
+        network: Network,
         state: &mut StateDict,
     ) -> Result<(), TrainError> {
         if !self.config.embedding.centre {
             return Ok(());
         }
-        let network = learner.network().valid();
         let frozen = FrozenNetwork::new(network, self.sets[0].shape(), self.places.device);
         let (embeddings, dim) = self.unit_embeddings(&frozen, &self.training_images(task))?;
         centring::keep_mean(state, &embeddings, dim)
@@ -163,6 +162,65 @@ impl<'a> Run<'a> {
         })
     }
 
+    /// The network that a task starts from, without a new classifier.
+    fn start_network(
+        &self,
+        task: usize,
+        start: Option<&ModelVersion>,
+        device: &Device,
+    ) -> Result<Network, TrainError> {
+        let config = self.config;
+        match start {
+            Some(version) => {
+                let network = load_network(self.places.registry, version, device)?;
+                // A replacement's classifier knows other classes than the ones trained here.
+                let continues = task > 0 && self.replacement(task).is_none();
+                if continues {
+                    Ok(network)
+                } else if self.is_bridged(task) {
+                    self.bridged(task, network.without_classifier())
+                } else {
+                    Ok(network.without_classifier())
+                }
+            }
+            None => {
+                let seed = seed_for(config.seed, Purpose::Weights, 0, 0);
+                let dim = config.method.simplex()?.map(|simplex| simplex.dim());
+                let input = self.sets[0].shape();
+                config.network.fits(input)?;
+                Ok(Network::new(&config.network, input, dim, seed, device))
+            }
+        }
+    }
+
+    /// With `training.start_share`, a trained network whose weights and running statistics are drawn back to those that the task started from;
+    /// tensors that the start does not have in the same shape, such as a classifier that has grown, stay as trained.
+    ///
+    /// **Source**: interpolation of weights before and after fine-tuning, arXiv 2109.01903.
+    pub(super) fn with_start_share(
+        &self,
+        task: usize,
+        start: Option<&ModelVersion>,
+        network: Network,
+    ) -> Result<Network, TrainError> {
+        let share = self.config.training.start_share;
+        if share == 0.0 || start.is_none() {
+            return Ok(network);
+        }
+        let device = self.places.device.clone().without_autodiff();
+        let begun = state_dict(&self.start_network(task, start, &device)?);
+        let mut state = state_dict(&network);
+        for (name, trained) in &mut state {
+            let Some(begun) = begun.get(name).filter(|begun| begun.shape == trained.shape) else {
+                continue;
+            };
+            for (value, begun) in trained.values.iter_mut().zip(&begun.values) {
+                *value = (f64::from(*value) * (1.0 - share) + f64::from(*begun) * share) as f32;
+            }
+        }
+        Ok(load_state_dict(network, state)?)
+    }
+
     pub(super) fn learner(
         &mut self,
         task: usize,
@@ -171,27 +229,7 @@ impl<'a> Run<'a> {
         let config = self.config;
         let device = self.places.device.clone().autodiff();
         let simplex = config.method.simplex()?;
-        let mut network = match start {
-            Some(version) => {
-                let network = load_network(self.places.registry, version, &device)?;
-                // A replacement's classifier knows other classes than the ones trained here.
-                let continues = task > 0 && self.replacement(task).is_none();
-                if continues {
-                    network
-                } else if self.is_bridged(task) {
-                    self.bridged(task, network.without_classifier())?
-                } else {
-                    network.without_classifier()
-                }
-            }
-            None => {
-                let seed = seed_for(config.seed, Purpose::Weights, 0, 0);
-                let dim = simplex.map(|simplex| simplex.dim());
-                let input = self.sets[0].shape();
-                config.network.fits(input)?;
-                Network::new(&config.network, input, dim, seed, &device)
-            }
-        };
+        let mut network = self.start_network(task, start, &device)?;
         if simplex.is_none() {
             let seed = seed_for(config.seed, Purpose::Classifier, task, 0);
             network = network.with_classifier(self.scenario.classes_after(task), seed);

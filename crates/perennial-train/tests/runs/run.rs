@@ -94,6 +94,84 @@ fn a_run_that_stops_again_and_again_ends_with_the_same_weights() {
     }
 }
 
+/// The same with a share of each start's weights.
+fn sharing(name: &str, start_share: f64) -> ExperimentConfig {
+    let mut config = named(name);
+    config.training.start_share = start_share;
+    config
+}
+
+#[test]
+fn a_version_has_its_share_of_the_weights_that_it_started_from() {
+    let bench = bench();
+    let registered = |name: &str| {
+        let version = bench.registry.resolve(name).unwrap();
+        let version = bench.registry.get(&version).unwrap();
+        bench.registry.load_weights(&version).unwrap()
+    };
+    // All of it: nothing was learned.
+    let outcome = bench
+        .train(&sharing("all", 1.0), false, &mut Silent)
+        .unwrap();
+    let [start, better] = ["start", "better"].map(registered);
+    assert_eq!(
+        bench.weights(&outcome),
+        [start.clone(), start.clone(), better]
+    );
+    // A half of it lies in the middle, also after a stop.
+    let trained = bench
+        .train(&sharing("none", 0.0), false, &mut Silent)
+        .unwrap();
+    let half = bench
+        .train(&sharing("half", 0.5), false, &mut Silent)
+        .unwrap();
+    let values = |weights: &[u8]| {
+        let tensors = safetensors::SafeTensors::deserialize(weights).unwrap();
+        let mut names = tensors.names();
+        names.sort_unstable();
+        let mut values = Vec::new();
+        for name in names {
+            let tensor = tensors.tensor(name).unwrap();
+            let (floats, _) = tensor.data().as_chunks::<4>();
+            values.extend(floats.iter().map(|&bytes| f32::from_le_bytes(bytes)));
+        }
+        values
+    };
+    let [begun, learned, middle] = [
+        &start,
+        &bench.weights(&trained)[0],
+        &bench.weights(&half)[0],
+    ]
+    .map(|weights| values(weights));
+    assert_ne!(begun, learned);
+    for ((begun, learned), middle) in begun.iter().zip(&learned).zip(&middle) {
+        let expected = (begun + learned) / 2.0;
+        assert!(
+            (expected - middle).abs() <= 1e-6 * (1.0 + expected.abs()),
+            "{begun} and {learned}: {middle}"
+        );
+    }
+    let mut stopped = bench
+        .train(&sharing("stopped", 0.5), false, &mut StopAfter(3.into()))
+        .unwrap();
+    while stopped == Outcome::Interrupted {
+        stopped = bench
+            .train(&sharing("stopped", 0.5), true, &mut StopAfter(9.into()))
+            .unwrap();
+    }
+    assert_eq!(bench.weights(&stopped), bench.weights(&half));
+
+    for share in [-0.1, 1.1, f64::NAN] {
+        let error = bench.train(&sharing("wrong", share), false, &mut Silent);
+        assert!(
+            error
+                .unwrap_err()
+                .to_string()
+                .contains("training.start_share")
+        );
+    }
+}
+
 #[test]
 fn versions_tell_their_lineage() {
     let bench = bench();

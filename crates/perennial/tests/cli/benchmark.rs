@@ -189,7 +189,6 @@ fn damaged_records_are_named(bench: &Bench) {
     let path = "runs/tiny/long.hoc.1/benchmark.json";
     let good: Value = bench.json(path);
     for (key, value, expected) in [
-        ("schema_version", 9.into(), "`schema_version` is 9"),
         ("run", "long.hoc.0".into(), "it is of the run long.hoc.0"),
         (
             "values",
@@ -210,6 +209,22 @@ fn damaged_records_are_named(bench: &Bench) {
             assert!(named && ended.stderr.contains(expected), "{}", ended.stderr);
         }
     }
+    // A configuration that is none, and a record of another program, whose other keys do not matter.
+    let mut bad = good.clone();
+    bad["configuration"]["training"]["epoch"] = 2.into();
+    bench.write(path, &bad.to_string());
+    let ended = bench.run(&RUN);
+    assert!(
+        ended.stderr.contains("key `configuration`") && ended.stderr.contains("epoch"),
+        "{}",
+        ended.stderr
+    );
+    for version in [1, 9] {
+        bench.write(path, &format!("{{\"schema_version\": {version}}}"));
+        let ended = bench.run(&RUN);
+        let expected = format!("long.hoc.1/benchmark.json: key `schema_version` is {version}");
+        assert!(ended.stderr.contains(&expected), "{}", ended.stderr);
+    }
     bench.write(path, "{");
     let ended = bench.run(&RUN);
     assert!(
@@ -227,6 +242,77 @@ fn damaged_records_are_named(bench: &Bench) {
     bench.succeed(&RUN);
     assert_eq!(bench.weights("registry"), weights);
     assert_eq!(bench.json(path)["values"], good["values"]);
+}
+
+#[test]
+fn records_outlast_runs_and_models() {
+    let bench = example();
+    let good = bench
+        .read("tiny.toml")
+        .replacen("altered = 12", "altered = 12\nrecords = \"kept\"", 1)
+        .replacen("scenario.tasks = 3", "scenario.tasks = 2", 1)
+        .replacen("seeds = [0, 1]", "seeds = [0]", 1);
+    bench.write("tiny.toml", &good);
+    let one = [&RUN[..], &["--scenario", "short"]].concat();
+    assert_eq!(bench.answer(&one)["done"], 2);
+    let names = |folder: &str| {
+        let files = std::fs::read_dir(bench.path(folder)).unwrap();
+        let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+        names.collect::<std::collections::BTreeSet<_>>()
+    };
+    let both = ["short.er.0.json", "short.hoc.0.json"].map(str::to_owned);
+    assert_eq!(names("kept/tiny"), both.clone().into());
+    let expected = results(&bench);
+    for file in &both {
+        let size = std::fs::metadata(bench.path(&format!("kept/tiny/{file}"))).unwrap();
+        assert!(size.len() < 40_000, "{file} has {} bytes", size.len());
+    }
+    // Another folder gets what the runs' folders have, and nothing is done again.
+    let began = bench.read("runs/tiny/short.er.0/run.json");
+    bench.succeed(&[&one[..], &["--records", "other"]].concat());
+    assert_eq!(names("other/tiny"), both.into());
+    assert_eq!(bench.read("runs/tiny/short.er.0/run.json"), began);
+
+    // As in a fresh copy of the repository.
+    for folder in ["runs", "registry", "other"] {
+        std::fs::remove_dir_all(bench.path(folder)).unwrap();
+    }
+    assert_eq!(results(&bench), expected);
+    let list = bench.answer(&[&RUN[..], &["--list"]].concat());
+    let state = |run: usize| states(&list)[run].1.clone();
+    assert_eq!([state(0), state(1), state(2)], ["done", "done", "missing"]);
+    assert_eq!(list["pretrained"][0]["state"], "missing");
+    assert_eq!(bench.answer(&one)["done"], 2);
+    assert!(!bench.path("runs/tiny/short.er.0").exists());
+
+    // Settings that changed since, of a run and of a model that it started from.
+    for (from, to, expected) in [
+        (
+            "training.epochs = 2",
+            "training.epochs = 3",
+            &["tiny/short.hoc.0.json", "training.epochs: 2 then, 3 now"][..],
+        ),
+        (
+            "config = \"first.toml\"",
+            "config = \"first.toml\"\nset = { training.epochs = 7 }",
+            &["tiny/short.hoc.0.json", "model first, training.epochs: "],
+        ),
+    ] {
+        assert!(good.contains(from), "{from}");
+        bench.write("tiny.toml", &good.replacen(from, to, 1));
+        for what in ["--list", "--table"] {
+            bench
+                .run(&[&RUN[..], &[what]].concat())
+                .assert_wrong_usage(expected);
+        }
+    }
+    // Other tests than the record has: the run is open again.
+    bench.write(
+        "tiny.toml",
+        &good.replacen("altered = 12", "altered = 6", 1),
+    );
+    let list = bench.answer(&[&RUN[..], &["--list"]].concat());
+    assert_eq!(list["done"], 0);
 }
 
 #[test]

@@ -33,9 +33,13 @@ fn every_experiment_is_a_valid_configuration() {
             .parent()
             .is_some_and(|folder| folder.ends_with("bench"))
         {
-            // It resolves every configuration that it names, and finds every model.
+            // It resolves every configuration that it names, finds every model, and every record is of one of its runs.
             let list = bench.answer(&["bench", "compatibility", path.to_str().unwrap(), "--list"]);
-            assert_eq!(list["done"], 0, "{list}");
+            let records = path
+                .with_file_name("records")
+                .join(path.file_stem().unwrap());
+            let records = std::fs::read_dir(records).map_or(0, Iterator::count);
+            assert_eq!(list["done"], records, "{list}");
             continue;
         }
         let text = std::fs::read_to_string(path).unwrap();
@@ -60,6 +64,30 @@ fn every_experiment_is_a_valid_configuration() {
         assert!(
             names.contains(&model),
             "{experiment} needs {model}, which no configuration makes"
+        );
+    }
+}
+
+#[test]
+fn results_are_those_of_the_records() {
+    let bench = Bench::new();
+    let document = repository().join("docs/results.md");
+    let document = std::fs::read_to_string(document).unwrap();
+    bench.write("results.md", &document);
+    for name in ["cpu", "tuning"] {
+        let description = repository().join(format!("experiments/bench/{name}.toml"));
+        let description = description.to_str().unwrap();
+        bench.succeed(&[
+            "bench",
+            "compatibility",
+            description,
+            "--table",
+            "results.md",
+        ]);
+        let found = bench.read("results.md");
+        assert!(
+            found == document,
+            "docs/results.md: perennial bench compatibility experiments/bench/{name}.toml --table docs/results.md changes it"
         );
     }
 }

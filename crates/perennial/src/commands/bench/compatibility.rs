@@ -1,11 +1,13 @@
 //! `perennial bench compatibility`: all methods, seeds and scenarios of a description, trained, measured and shown in one table.
 
 mod description;
+mod difference;
 mod drift;
 mod measured;
 mod plan;
 mod progress;
 mod record;
+mod records;
 mod route_measures;
 mod section;
 mod tables;
@@ -38,6 +40,10 @@ pub struct Arguments {
     /// Write the results of the finished runs as Markdown and exit: to stdout, or between the benchmark's marks in a document
     #[arg(long, value_name = "DOCUMENT", num_args = 0..=1)]
     table: Option<Option<PathBuf>>,
+    /// Folder of the records of finished runs, one file a run in DIR/NAME, which need no run's folder to be done and shown; takes the place of the
+    /// description's key `records`
+    #[arg(long, value_name = "DIR")]
+    records: Option<PathBuf>,
     /// Trainings and measurements at once, each in a process of its own
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256), conflicts_with_all = ["list", "table"])]
     jobs: u16,
@@ -71,7 +77,7 @@ pub fn run(
     terminal: &Terminal,
 ) -> anyhow::Result<ExitStatus> {
     let read = Read::file(&arguments.description)?;
-    let plan = Plan::of(&read, global)?;
+    let plan = Plan::of(&read, arguments.records.as_deref(), global)?;
     if arguments.list {
         let progress = Progress::of(&plan)?;
         terminal.result(&progress, |_| progress.text())?;
@@ -112,7 +118,7 @@ fn show_table(
 ) -> anyhow::Result<()> {
     let mut records = Vec::new();
     for (place, run) in plan.runs.iter().enumerate() {
-        if let Some(record) = Record::read(run)? {
+        if let Some(record) = records::find(run, plan)? {
             records.push((place, record));
         }
     }

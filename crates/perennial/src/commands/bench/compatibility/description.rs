@@ -26,6 +26,9 @@ pub struct Description {
     pub name: String,
     /// Every method is trained with each of them.
     pub seeds: Vec<u64>,
+    /// Folder of the records of finished runs, from the description's folder on.
+    #[serde(default)]
+    records: Option<PathBuf>,
     /// Settings of all runs.
     #[serde(default)]
     pub set: Table,
@@ -153,6 +156,17 @@ impl Read {
         };
         read.check()?;
         Ok(read)
+    }
+
+    /// Folder of the records that the description names.
+    pub fn records(&self) -> Option<PathBuf> {
+        let folder = self.description.records.as_ref()?;
+        Some(self.folder().join(folder))
+    }
+
+    /// Where relative paths of the description start.
+    fn folder(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new(""))
     }
 
     fn wrong(&self, key: &str, problem: &str) -> anyhow::Error {
@@ -332,8 +346,7 @@ impl Read {
         settings: &[(&Table, String)],
         last: impl FnOnce(Layers) -> anyhow::Result<Layers>,
     ) -> anyhow::Result<C> {
-        let folder = self.path.parent().unwrap_or(Path::new(""));
-        let mut layers = Layers::read(&folder.join(file))?;
+        let mut layers = Layers::read(&self.folder().join(file))?;
         for (table, place) in settings {
             for (key, value) in leaves(table) {
                 let origin = format!("{}, {place}", self.path.display());

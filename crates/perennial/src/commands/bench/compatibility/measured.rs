@@ -1,13 +1,11 @@
 //! What a test of routes found.
 
 use perennial_upgrade::RouteResult;
-use serde::{Deserialize, Serialize};
 
 use super::plan::RouteTest;
 
 /// One test of routes and its results.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug)]
 pub struct Measured {
     /// What was asked for.
     pub test: RouteTest,

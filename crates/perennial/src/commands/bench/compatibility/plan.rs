@@ -11,12 +11,12 @@ use perennial_train::config::EvaluationConfig;
 use perennial_train::{ExperimentConfig, PretrainConfig, SetConfig};
 use perennial_upgrade::Task;
 use serde::{Deserialize, Serialize};
-use toml::Value;
 
 use super::description::Read;
+use super::difference;
 use crate::arguments::GlobalArguments;
 use crate::commands::evaluate::routes::{Document, RouteName};
-use crate::configuration::{Layers, to_toml};
+use crate::configuration::Layers;
 use crate::exit_status::usage;
 use crate::run_folder::RunFolder;
 use crate::run_record::{RunRecord, Status};
@@ -30,6 +30,8 @@ pub struct Plan {
     pub name: String,
     /// Where its runs, logs and locks are.
     pub folder: PathBuf,
+    /// Where records of finished runs are kept beside the runs' folders.
+    pub records: Option<PathBuf>,
     /// Models that runs start from.
     pub pretrainings: Vec<Work<PretrainConfig>>,
     /// Places of pre-trainings whose models the registry has.
@@ -165,11 +167,15 @@ fn is_fit_set(found: Option<&str>, asked: Option<&str>) -> bool {
 }
 
 impl Plan {
-    /// The plan of a description.
+    /// The plan of a description. `records` takes the place of its key of that name.
     ///
     /// # Errors
     /// Wrong usage that names the key: invalid settings, a model that no pre-training makes, a folder of a run with other settings.
-    pub fn of(read: &Read, global: &GlobalArguments) -> anyhow::Result<Self> {
+    pub fn of(
+        read: &Read,
+        records: Option<&Path>,
+        global: &GlobalArguments,
+    ) -> anyhow::Result<Self> {
         let description = &read.description;
         let folder = global.runs.join(&description.name);
         let pretrainings: Vec<Work<PretrainConfig>> = read
@@ -228,6 +234,10 @@ impl Plan {
         }
         let plan = Self {
             name: description.name.clone(),
+            records: records
+                .map(Path::to_owned)
+                .or_else(|| read.records())
+                .map(|folder| folder.join(&description.name)),
             folder,
             registered: (0..pretrainings.len())
                 .filter(|&place| registered(pretrainings[place].config.alias()))
@@ -307,16 +317,13 @@ impl<C: Runnable + PartialEq> Work<C> {
             return Ok(());
         }
         let found: C = Layers::read(&path)?.resolve_checked(C::check, key_of)?;
-        if found == self.config {
-            return Ok(());
+        match difference::of(&found, &self.config)? {
+            None => Ok(()),
+            Some(difference) => Err(usage(format!(
+                "{} holds a run with other settings ({difference}); move that folder away, or change the name",
+                self.folder.display()
+            ))),
         }
-        let [then, now] = [to_toml(&found)?, to_toml(&self.config)?];
-        let [then, now] = [then.parse::<toml::Table>()?, now.parse::<toml::Table>()?];
-        let difference = difference(&Value::Table(then), &Value::Table(now));
-        Err(usage(format!(
-            "{} holds a run with other settings ({difference}); move that folder away, or change the name",
-            self.folder.display()
-        )))
     }
 }
 
@@ -324,28 +331,6 @@ impl<C: Runnable + PartialEq> Work<C> {
 fn is_held(path: &Path) -> bool {
     let file = File::options().write(true).open(path);
     file.is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
-}
-
-/// The first key in which two tables differ, with both values.
-fn difference(then: &Value, now: &Value) -> String {
-    fn find(then: Option<&Value>, now: Option<&Value>, key: &str) -> Option<String> {
-        if then == now {
-            return None;
-        }
-        if let (Some(Value::Table(a)), Some(Value::Table(b))) = (then, now) {
-            let keys: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
-            return keys.into_iter().find_map(|name| {
-                let inner = match key {
-                    "" => name.clone(),
-                    _ => format!("{key}.{name}"),
-                };
-                find(a.get(name), b.get(name), &inner)
-            });
-        }
-        let show = |value: Option<&Value>| value.map_or("none".to_owned(), Value::to_string);
-        Some(format!("{key}: {} then, {} now", show(then), show(now)))
-    }
-    find(Some(then), Some(now), "").unwrap_or_default()
 }
 
 /// The pre-trainings that make the models of a run; others must be in the registry.
@@ -418,7 +403,7 @@ fn tests(read: &Read, routes: &[RouteName]) -> Vec<RouteTest> {
 
 #[cfg(test)]
 mod tests {
-    use super::{difference, is_fit_set};
+    use super::is_fit_set;
 
     #[test]
     fn bridges_of_another_fit_set_are_fitted_again() {
@@ -433,17 +418,5 @@ mod tests {
         }
         assert!(is_fit_set(None, None));
         assert!(!is_fit_set(None, asked) && !is_fit_set(asked, None));
-    }
-
-    #[test]
-    fn the_first_difference_is_named() {
-        let table = |text: &str| toml::Value::Table(text.parse().unwrap());
-        let found = difference(
-            &table("a = 1\n[training]\nepochs = 10\n"),
-            &table("a = 1\n[training]\nepochs = 20\n"),
-        );
-        assert_eq!(found, "training.epochs: 10 then, 20 now");
-        let found = difference(&table("a = 1\n"), &table("b = 1\n"));
-        assert_eq!(found, "a: 1 then, none now");
     }
 }

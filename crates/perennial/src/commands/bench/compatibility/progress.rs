@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::plan::{Plan, Run, Training};
 use super::record::{Record, training_seconds};
+use super::records;
 
 /// How far a run or pre-training got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -59,7 +60,7 @@ pub struct Line {
 pub struct Progress {
     /// The benchmark.
     pub benchmark: String,
-    /// Pre-trainings that runs need.
+    /// Pre-trainings that runs need which are not done.
     pub pretrained: Vec<Line>,
     /// The runs.
     pub runs: Vec<Line>,
@@ -129,7 +130,7 @@ impl Progress {
         let mut records = Vec::with_capacity(plan.runs.len());
         let mut times = Times::default();
         for run in &plan.runs {
-            let record = Record::read(run)?;
+            let record = records::find(run, plan)?;
             if let Some(record) = &record {
                 times.add(run, record);
             }
@@ -140,7 +141,10 @@ impl Progress {
             runs.push(line(plan, run, record.as_ref(), &times)?);
         }
         let open = |line: &&Line| line.state != State::Done;
-        let pretrained = pretrained(plan)?;
+        let open_runs = plan.runs.iter().zip(&records);
+        let open_runs = open_runs.filter(|(_, record)| record.is_none());
+        let open_runs: Vec<&Run> = open_runs.map(|(run, _)| run).collect();
+        let pretrained = pretrained(plan, &open_runs)?;
         let left = runs.iter().chain(&pretrained).filter(open);
         let seconds_left = left.map(|line| line.seconds_left).sum();
         Ok(Self {
@@ -216,9 +220,9 @@ fn line(plan: &Plan, run: &Run, record: Option<&Record>, times: &Times) -> anyho
     })
 }
 
-/// Those that a run needs. The time left is that of the others, by epochs and classes.
-fn pretrained(plan: &Plan) -> anyhow::Result<Vec<Line>> {
-    let needed = |place: &usize| plan.runs.iter().any(|run| run.needs.contains(place));
+/// Those that a run needs which is not done. The time left is that of the others, by epochs and classes.
+fn pretrained(plan: &Plan, open: &[&Run]) -> anyhow::Result<Vec<Line>> {
+    let needed = |place: &usize| open.iter().any(|run| run.needs.contains(place));
     let mut lines = Vec::new();
     let mut per_epoch = Vec::new();
     for place in (0..plan.pretrainings.len()).filter(needed) {

@@ -1,38 +1,47 @@
-//! The record of a measured run, `benchmark.json` in its folder: all that tables show of it.
+//! The record of a measured run: its settings, and all that tables show of it.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context;
 use perennial_core::{Interval, read_at_most};
 use perennial_eval::method_table::{evaluation_of, intervals_of, measures_of, worst_pairs_of};
 use perennial_eval::{Compatibility, WorstPair};
-use perennial_train::EpochRecord;
+use perennial_train::{EpochRecord, ExperimentConfig, PretrainConfig};
 use serde::{Deserialize, Serialize};
+use serde_json::ser::{PrettyFormatter, Serializer};
+use toml::Table;
 
+use super::difference;
+use super::drift::{self, Drift};
 use super::measured::Measured;
-use super::plan::Run;
+use super::plan::{Plan, RouteTest, Run};
 use super::route_measures::{RouteRow, own_values, rows};
 use crate::commands::compare::run_argument;
 use crate::commands::evaluate::{REPORT_FILE, routes};
 use crate::configuration::to_toml;
+use crate::exit_status::usage;
 use crate::machine::Program;
 use crate::run_record::RunRecord;
 
-const FILE: &str = "benchmark.json";
-const SCHEMA_VERSION: u32 = 1;
-/// Largest record that is read; one of 31 versions and six routes has a few megabytes.
-const MAX_BYTES: u64 = 256 << 20;
+/// Raised with every change that an earlier program cannot read.
+const SCHEMA_VERSION: u32 = 2;
+/// Largest record that is read; a few tens of kilobytes are usual.
+const MAX_BYTES: u64 = 16 << 20;
 
-/// The content of `benchmark.json`.
+/// A record.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
     schema_version: u32,
     /// The run's name.
     run: String,
-    /// The method's name and its kind in the configuration.
+    /// The run's settings.
+    configuration: Table,
+    /// The settings of the pre-trainings that it started from, by the names of their models.
+    pretrained: BTreeMap<String, Table>,
+    /// The method's name.
     method: String,
     /// The kind, which published figures are found by.
     pub kind: String,
@@ -57,44 +66,95 @@ pub struct Record {
     pub intervals: BTreeMap<String, Interval>,
     /// The pairs with the smallest margins.
     pub worst_pairs: BTreeMap<String, WorstPair>,
-    /// The routes.
-    pub routes: Vec<Measured>,
+    /// The tests whose results these are.
+    tests: Vec<RouteTest>,
+    /// The routes other than the method's own.
+    pub routes: Vec<RouteRow>,
+    /// What is left of routes after several upgrades.
+    pub drift: Vec<Drift>,
+}
+
+/// What a file says that cannot be used.
+enum Fault {
+    /// It cannot be true, or is of another program or run.
+    Damaged(String),
+    /// The settings differ in this key.
+    Changed(String),
 }
 
 impl Record {
-    /// Where a run's record is.
-    pub fn path_in(folder: &Path) -> PathBuf {
-        folder.join(FILE)
-    }
-
-    /// Reads the record of a run; `None` where it is not there yet, or where the description now asks for other tests.
+    /// Reads the record of a run from a file; `None` where it is not there, or where the description now asks for other tests.
     ///
     /// # Errors
-    /// Names the file: it is damaged, or of another run.
-    pub fn read(run: &Run) -> anyhow::Result<Option<Self>> {
-        let path = Self::path_in(&run.work.folder);
+    /// Names the file: it is damaged, of another run, or of a run with other settings.
+    pub fn read(path: &Path, run: &Run, plan: &Plan) -> anyhow::Result<Option<Self>> {
         if !path.exists() {
             return Ok(None);
         }
-        let bytes = read_at_most(&path, MAX_BYTES)?;
+        let bytes = read_at_most(path, MAX_BYTES)?;
         let again = "remove it, and the benchmark measures the run again";
+        let damaged = |problem: &str| format!("{} is damaged: {problem}; {again}", path.display());
+        // The version first: of another one, any key may be missing.
+        let version: Version = serde_json::from_slice(&bytes)
+            .with_context(|| format!("{} is damaged; {again}", path.display()))?;
+        if version.schema_version != SCHEMA_VERSION {
+            anyhow::bail!(
+                "{}: key `schema_version` is {}, this program reads {SCHEMA_VERSION}; {again}",
+                path.display(),
+                version.schema_version
+            );
+        }
         let record: Self = serde_json::from_slice(&bytes)
             .with_context(|| format!("{} is damaged; {again}", path.display()))?;
-        let problem = if record.schema_version != SCHEMA_VERSION {
-            let found = record.schema_version;
-            Some(format!(
-                "key `schema_version` is {found}, this program reads {SCHEMA_VERSION}"
-            ))
-        } else if record.run != run.work.config.name {
-            Some(format!("key `run`: it is of the run {}", record.run))
-        } else {
-            record.contradiction()
-        };
-        if let Some(problem) = problem {
-            anyhow::bail!("{} is damaged: {problem}; {again}", path.display());
+        match record.fault(run, plan)? {
+            Some(Fault::Damaged(problem)) => anyhow::bail!(damaged(&problem)),
+            Some(Fault::Changed(difference)) => Err(usage(format!(
+                "{} is the record of a run with other settings ({difference}); move it away, or change the name of the scenario or the method",
+                path.display()
+            ))),
+            None => Ok((record.tests == run.tests).then_some(record)),
         }
-        let tests = record.routes.iter().map(|measured| &measured.test);
-        Ok(tests.eq(&run.tests).then_some(record))
+    }
+
+    fn fault(&self, run: &Run, plan: &Plan) -> anyhow::Result<Option<Fault>> {
+        if self.run != run.work.config.name {
+            let problem = format!("key `run`: it is of the run {}", self.run);
+            return Ok(Some(Fault::Damaged(problem)));
+        }
+        if let Some(problem) = self.contradiction() {
+            return Ok(Some(Fault::Damaged(problem)));
+        }
+        let unread = |key: &str, error: toml::de::Error| {
+            let error = error.message();
+            Ok(Some(Fault::Damaged(format!("key `{key}`: {error}"))))
+        };
+        // Read as configurations, so that keys which did not exist then have their defaults.
+        match self.configuration.clone().try_into::<ExperimentConfig>() {
+            Err(error) => return unread("configuration", error),
+            Ok(then) => {
+                if let Some(found) = difference::of(&then, &run.work.config)? {
+                    return Ok(Some(Fault::Changed(found)));
+                }
+            }
+        }
+        for &need in &run.needs {
+            let now = &plan.pretrainings[need].config;
+            let alias = now.alias();
+            let Some(then) = self.pretrained.get(alias) else {
+                let problem = format!("key `pretrained`: {alias} is missing");
+                return Ok(Some(Fault::Damaged(problem)));
+            };
+            match then.clone().try_into::<PretrainConfig>() {
+                Err(error) => return unread(&format!("pretrained.{alias}"), error),
+                Ok(then) => {
+                    if let Some(found) = difference::of(&then, now)? {
+                        let found = format!("model {alias}, {found}");
+                        return Ok(Some(Fault::Changed(found)));
+                    }
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// What cannot be true of a measurement.
@@ -105,9 +165,11 @@ impl Record {
             return Some("a time is not a number of seconds".to_owned());
         }
         let fraction = |value: f64| (-1.0..=1.0).contains(&value);
-        let value = self.values.iter().find(|(_, value)| !fraction(**value));
-        if let Some((name, value)) = value {
-            return Some(format!("`values.{name}` is {value}, which is no fraction"));
+        let of_routes = self.routes.iter().map(|row| &row.values);
+        for values in std::iter::once(&self.values).chain(of_routes) {
+            if let Some((name, value)) = values.iter().find(|(_, value)| !fraction(**value)) {
+                return Some(format!("`values.{name}` is {value}, which is no fraction"));
+            }
         }
         let interval = |bounds: &Interval| {
             fraction(bounds.low) && fraction(bounds.high) && bounds.low <= bounds.high
@@ -117,17 +179,26 @@ impl Record {
     }
 
     /// Collects what training and measurement left in the run's folder.
-    pub fn collect(run: &Run, evaluation_seconds: Option<f64>) -> anyhow::Result<Self> {
+    pub fn collect(
+        run: &Run,
+        plan: &Plan,
+        evaluation_seconds: Option<f64>,
+    ) -> anyhow::Result<Self> {
         let folder = &run.work.folder;
         let report = Compatibility::read(&folder.join(REPORT_FILE))?;
         let trained = RunRecord::read(folder)?;
-        let configuration = to_toml(&run.work.config)?.parse()?;
+        let configuration: Table = to_toml(&run.work.config)?.parse()?;
+        let mut pretrained = BTreeMap::new();
+        for &need in &run.needs {
+            let config = &plan.pretrainings[need].config;
+            pretrained.insert(config.alias().to_owned(), to_toml(config)?.parse()?);
+        }
         let peaks = trained.iter().flat_map(|record| &record.executions);
         let peak_memory_bytes = peaks.filter_map(|one| one.peak_memory_bytes).max();
-        let mut routes = Vec::with_capacity(run.tests.len());
+        let mut measured = Vec::with_capacity(run.tests.len());
         for test in &run.tests {
             let found = routes::Document::read(&test.folder(folder).join(routes::FILE))?;
-            routes.push(Measured {
+            measured.push(Measured {
                 test: test.clone(),
                 fit_pairs: found.fit_pairs,
                 results: found.routes,
@@ -135,7 +206,7 @@ impl Record {
         }
         let mut values = measures_of(&report)?;
         let mut worst_pairs = worst_pairs_of(&report);
-        own_values(&routes, &mut values, &mut worst_pairs);
+        own_values(&measured, &mut values, &mut worst_pairs);
         Ok(Self {
             schema_version: SCHEMA_VERSION,
             run: run.work.config.name.clone(),
@@ -151,24 +222,29 @@ impl Record {
             intervals: intervals_of(&report),
             values,
             worst_pairs,
-            routes,
+            tests: run.tests.clone(),
+            routes: rows(&measured),
+            drift: drift::of(&measured),
+            configuration,
+            pretrained,
         })
     }
 
-    /// Writes the record in one step.
-    pub fn write(&self, folder: &Path) -> anyhow::Result<()> {
-        let mut text = serde_json::to_string_pretty(self)?;
-        text.push('\n');
-        Ok(perennial_core::write_atomically(
-            Self::path_in(folder),
-            text,
-        )?)
+    /// Writes the record in one step: a line for each value, so that version control shows what changed, without the indentation, which would
+    /// double its size.
+    pub fn write(&self, path: &Path) -> anyhow::Result<()> {
+        let mut text = Vec::new();
+        let lines = PrettyFormatter::with_indent(b"");
+        self.serialize(&mut Serializer::with_formatter(&mut text, lines))?;
+        text.push(b'\n');
+        Ok(perennial_core::write_atomically(path, text)?)
     }
+}
 
-    /// The routes other than own, each with its measures.
-    pub fn route_rows(&self) -> Vec<RouteRow> {
-        rows(&self.routes)
-    }
+/// The part of a record that every program can read.
+#[derive(Deserialize)]
+struct Version {
+    schema_version: u32,
 }
 
 /// The time that a run's epochs took so far, in seconds. A resumed run has no epoch twice.

@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use perennial_eval::{Measure, WorstPair};
 use perennial_upgrade::chain::{ChainMeasure, Mixed};
 use perennial_upgrade::{ChainRoute, RouteResult};
+use serde::{Deserialize, Serialize};
 
 use super::measured::Measured;
 
 /// A route of a run, as a row of its tables.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RouteRow {
     /// The route and what its bridges were fitted on, in words.
     pub name: String,

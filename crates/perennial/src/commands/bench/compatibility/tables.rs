@@ -48,7 +48,7 @@ pub fn markdown(plan: &Plan, records: &[Recorded]) -> anyhow::Result<String> {
             }
         }
         for (run, record) in done {
-            text.push_str(&drift::markdown(run, record));
+            text.push_str(&drift::markdown(run, &record.drift));
         }
     }
     if !cost.is_empty() {
@@ -71,14 +71,14 @@ fn entries(done: &[(&Run, &Record)]) -> Vec<Entry> {
     for method in methods {
         for (run, record) in done.iter().filter(|(run, _)| run.title == method) {
             entries.push(own(run, record));
-            for row in record.route_rows() {
+            for row in &record.routes {
                 entries.push(Entry {
                     method: format!("{} + {}", run.title, row.name),
                     // Published are methods, not routes.
                     kind: None,
-                    values: row.values,
+                    values: row.values.clone(),
                     intervals: Default::default(),
-                    worst_pairs: row.worst_pairs,
+                    worst_pairs: row.worst_pairs.clone(),
                     ..own(run, record)
                 });
             }

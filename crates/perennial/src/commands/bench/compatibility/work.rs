@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use super::plan::{Plan, RouteTest, Run, Training, Work, is_set};
 use super::record::Record;
+use super::records;
 use crate::arguments::GlobalArguments;
 use crate::commands::evaluate::{REPORT_FILE, routes};
 use crate::configuration::to_toml;
@@ -72,8 +73,10 @@ impl Worker<'_> {
     pub fn work(&self, chosen: &[usize]) -> anyhow::Result<Vec<Failure>> {
         let mut open = Vec::new();
         for &place in chosen {
-            if Record::read(&self.plan.runs[place])?.is_none() {
-                open.push(place);
+            let run = &self.plan.runs[place];
+            match records::find(run, self.plan)? {
+                Some(record) => records::keep(&record, run, self.plan)?,
+                None => open.push(place),
             }
         }
         let needed: BTreeSet<usize> = open
@@ -212,7 +215,7 @@ impl Worker<'_> {
             return Ok(Ended::Elsewhere);
         }
         // Another process may have finished it since.
-        if Record::read(run)?.is_some() {
+        if records::find(run, self.plan)?.is_some() {
             return Ok(Ended::Done);
         }
         if run.work.training()? != Training::Finished {
@@ -241,7 +244,8 @@ impl Worker<'_> {
             }
         }
         let seconds = whole.then(|| begun.elapsed().as_secs_f64());
-        Record::collect(run, seconds)?.write(folder)?;
+        let record = Record::collect(run, self.plan, seconds)?;
+        records::write(&record, run, self.plan)?;
         Ok(Ended::Done)
     }
 
