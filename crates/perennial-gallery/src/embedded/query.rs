@@ -110,9 +110,12 @@ pub(super) fn search(
     let homes = request.spaces.iter();
     let homes = homes.filter_map(|space| state.layout.home_of(space.as_str()));
     let partitions: BTreeSet<u32> = homes.map(|(partition, _)| partition).collect();
-    let parts = partitions.into_iter().filter_map(|number| {
-        let rows = state.partitions.get(&number)?;
-        (rows.live() > 0).then_some(Part {
+    // One after the other: a scan uses all threads anyway, and waking one costs more than a search in a graph.
+    for number in partitions {
+        let Some(rows) = state.partitions.get(&number).filter(|rows| rows.live() > 0) else {
+            continue;
+        };
+        let part = Part {
             shared,
             state,
             number,
@@ -120,19 +123,8 @@ pub(super) fn search(
             filter: request.filter,
             limit: request.limit,
             exact: request.exact,
-        })
-    });
-    let parts: Vec<Part<'_>> = parts.collect();
-    let search = |part: &Part<'_>| part.search(request.queries, request.spaces);
-    // One partition is searched on the caller's thread, since waking another one costs a good part of a search in a graph.
-    let hits: Vec<Vec<Vec<Hit>>> = match &parts[..] {
-        [part] => vec![search(part)?],
-        parts => {
-            let search = || parts.par_iter().map(search).collect::<Result<_, _>>();
-            shared.pool.install(search)?
-        }
-    };
-    for hits in hits {
+        };
+        let hits = part.search(request.queries, request.spaces)?;
         for (found, hits) in found.iter_mut().zip(hits) {
             merge(found, hits, request.limit);
         }
