@@ -4,7 +4,8 @@
 //! PERENNIAL_POSTGRES=$(tests/postgres.sh start /tmp/pg) cargo run --release -p perennial-connect --features pgvector --example copy_rate -- 200000 384
 //! ```
 //!
-//! It makes tables `rate_…` in the database of the URL and drops them in the end. Copy and run alternate three times.
+//! It makes tables `rate_…` in the database of the URL and drops them in the end. Copy and run alternate three times, or as often as a third
+//! argument says; the medians of all rounds follow.
 
 #![allow(clippy::unwrap_used)]
 
@@ -82,6 +83,11 @@ async fn copy(client: &Client, table: &str, rows: usize, dim: usize) -> f64 {
     begun.elapsed().as_secs_f64()
 }
 
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
 /// The most memory that this process has used, in MB.
 fn peak_memory() -> f64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -102,6 +108,7 @@ fn main() {
         .unwrap_or("384".to_owned())
         .parse()
         .unwrap();
+    let rounds: usize = arguments.next().map_or(3, |text| text.parse().unwrap());
     let url = std::env::var("PERENNIAL_POSTGRES").unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
@@ -115,7 +122,7 @@ fn main() {
     });
     let sql = |text: &str| runtime.block_on(client.batch_execute(text)).unwrap();
     sql(&format!(
-        "CREATE EXTENSION IF NOT EXISTS vector; DROP TABLE IF EXISTS rate_items; \
+        "CREATE EXTENSION IF NOT EXISTS vector; DROP TABLE IF EXISTS rate_items, rate_bare, rate_column; \
          CREATE TABLE rate_items (id bigint PRIMARY KEY, embedding vector({dim}))"
     ));
     runtime.block_on(copy(&client, "rate_items", rows, dim));
@@ -139,7 +146,8 @@ fn main() {
         index: false,
     };
     let address = Address::new(&url).unwrap();
-    for _ in 0..3 {
+    let (mut copies, mut runs, mut shares) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..rounds {
         sql(&format!(
             "CREATE TABLE rate_bare (id bigint PRIMARY KEY, embedding vector({dim}))"
         ));
@@ -159,7 +167,16 @@ fn main() {
             bare / report.seconds,
             peak_memory(),
         );
+        copies.push(rows as f64 / bare);
+        runs.push(rows as f64 / report.seconds);
+        shares.push(bare / report.seconds);
     }
+    println!(
+        "medians: bare COPY {:.0} rows/s; run {:.0} rows/s; {:.2} of it",
+        median(copies),
+        median(runs),
+        median(shares)
+    );
     sql(&format!(
         "SET maintenance_work_mem = '512MB'; CREATE TABLE rate_column AS SELECT id, embedding, NULL::vector({dim}) AS other FROM rate_items \
          ORDER BY id LIMIT {COLUMN_ROWS}; ALTER TABLE rate_column ADD PRIMARY KEY (id); DROP TABLE rate_items; CHECKPOINT"

@@ -12,7 +12,8 @@
 //!
 //! # Progress
 //! It is a row of the table `perennial_migrations` in the same schema, written by the transaction that writes the batch. A process that is
-//! killed, or a server that restarts, loses the open batch only, and the next run continues after the last one.
+//! killed loses what it has not written, and the next run continues after the last batch that is there. A server that crashes may lose the last
+//! of these transactions as well, each as a whole: those of a pass do not wait for its disk, except the last one.
 
 mod address;
 mod connection;
@@ -21,6 +22,7 @@ mod copying;
 mod engine;
 mod identifier;
 mod looking;
+mod row_reader;
 mod rows;
 mod session;
 mod showing;

@@ -27,8 +27,7 @@ pub(crate) struct Target<'a> {
     pub(crate) key: Option<&'a str>,
     /// The column of vectors, or the name of the vector.
     pub(crate) vector: Option<&'a str>,
-    /// The most rows per second, for a database that reads more than batches by itself.
-    #[cfg_attr(not(feature = "qdrant"), allow(dead_code))]
+    /// The most rows per second, for a database that reads more than it is asked for, or more than batches.
     pub(crate) rate: Option<f64>,
 }
 
@@ -37,9 +36,9 @@ pub(crate) trait Engine: Sized {
     /// Where the database is.
     type Address;
     /// The key of a row, as the database has it.
-    type Key: Clone + Debug;
+    type Key: Clone + Debug + Send + 'static;
     /// What a copy takes over from its row, beside the key: what tells later whether the row has changed, and what lies beside the vector.
-    type Source;
+    type Source: Send + 'static;
 
     /// Connects and finds the index.
     async fn open(

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 /// Values of a batch's vectors, which bounds the memory of a run.
-const BATCH_VALUES: usize = 1 << 20;
+const BATCH_VALUES: usize = 1 << 21;
 /// Rows of a batch of short vectors.
 const MAX_ROWS: usize = 4096;
 
@@ -89,7 +89,8 @@ mod tests {
 
     #[test]
     fn batches_are_bounded_by_memory_and_by_the_rate() {
-        assert_eq!(batch_rows(384, None), 2730);
+        assert_eq!(batch_rows(768, None), 2730);
+        assert_eq!(batch_rows(384, None), MAX_ROWS);
         assert_eq!(batch_rows(8, None), MAX_ROWS);
         assert_eq!(batch_rows(1 << 24, None), 16);
         assert_eq!(batch_rows(384, Some(100.0)), 100);

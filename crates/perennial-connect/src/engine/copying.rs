@@ -54,7 +54,8 @@ pub(crate) trait Copying: Engine {
     /// `fresh`: no copies of the keys to come are there yet. The writer notices if that is wrong.
     fn writer(&self, migration: &Migration<Self::Key>, fresh: bool) -> Self::Writer;
 
-    /// Writes one batch and notes the progress. What is noted is written; what is written may be written again.
+    /// Writes one batch and notes the progress. What is noted is written; what is written may be written again. Once this returns, no crash of
+    /// the server undoes it, nor the batches before it.
     async fn write(
         &mut self,
         writer: &mut Self::Writer,
@@ -62,7 +63,8 @@ pub(crate) trait Copying: Engine {
         progress: &Progress<Self::Key>,
     ) -> Result<(), ConnectError>;
 
-    /// Writes one batch while the next is read.
+    /// As [`write`](Self::write), while the rows at another place are read. Until a later `write` or [`note`](Self::note), a crash of the
+    /// server may undo the batch, with the progress that it noted.
     async fn write_and_read(
         &mut self,
         writer: &mut Self::Writer,
@@ -85,7 +87,7 @@ pub(crate) trait Copying: Engine {
         ids: &[ItemId],
     ) -> Result<Vec<Found<Self::Key, Self::Source>>, ConnectError>;
 
-    /// Notes progress of a pass that wrote nothing further.
+    /// Notes progress of a pass that wrote nothing further, as durably as [`write`](Self::write).
     async fn note(
         &mut self,
         migration: &Migration<Self::Key>,

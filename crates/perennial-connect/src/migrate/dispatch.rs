@@ -4,11 +4,12 @@ use std::future::Future;
 
 use crate::error::ConnectError;
 
-/// Runs an operation to its end, on this thread.
+/// Runs an operation to its end. Two threads serve the connections, so that no connection waits while another one's data are prepared.
 pub(super) fn wait<T>(
     operation: impl Future<Output = Result<T, ConnectError>>,
 ) -> Result<T, ConnectError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
         .enable_all()
         .build()?;
     runtime.block_on(operation)

@@ -1,5 +1,6 @@
 //! New embeddings beside the old ones: resumable, repeatable, below a rate.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -30,7 +31,7 @@ pub struct RunReport {
     pub copies: String,
     /// Dimensions of a copy.
     pub dim: usize,
-    /// Copies that this run wrote.
+    /// Copies that this run wrote. What a crash of the server undid and was written again counts twice.
     pub written: u64,
     /// Of those, copies of rows that came or changed after their turn.
     pub late: u64,
@@ -141,7 +142,7 @@ async fn locked<E: Copying + Showing>(
         Source::Mapped { bridge, .. } => {
             let passes = Passes {
                 migration: &migration,
-                bridge,
+                bridge: &Arc::new((*bridge).clone()),
                 rate: request.rate,
             };
             run_mapped(engine, &passes, observer, done).await?;

@@ -8,11 +8,12 @@ use tokio_postgres::Statement;
 use super::copy_index;
 use super::engine::Postgres;
 use super::identifier::quote;
-use super::rows::RowReader;
+use super::row_reader::RowReader;
+use super::rows::RowQuery;
 use super::session::within;
 use super::state::note;
 use super::wire::{Raw, RawValue, transaction_id};
-use super::write::CopyWriter;
+use super::write::{Commit, CopyWriter};
 use crate::engine::{Batch, Copies, Copying, Found, Migration, Progress, Which};
 use crate::error::ConnectError;
 use crate::observer::Observer;
@@ -34,7 +35,12 @@ impl Copying for Postgres {
     ) -> Result<RowReader, ConnectError> {
         let copies = migration.map(|migration| migration.copies.sql());
         let copies = copies.unwrap_or_default();
-        RowReader::new(&self.reader, &self.table, which, &copies, dim, rows).await
+        let Some(client) = self.ahead().await? else {
+            let query = RowQuery::new(&self.reader, &self.table, which, &copies, dim, rows).await?;
+            return Ok(RowReader::Asked(query));
+        };
+        let query = RowQuery::new(&client, &self.table, which, &copies, dim, rows).await?;
+        Ok(RowReader::ahead(client, query))
     }
 
     async fn read(
@@ -55,7 +61,7 @@ impl Copying for Postgres {
         copies: &Copies<'_, RawValue, u32>,
         progress: &Progress<RawValue>,
     ) -> Result<(), ConnectError> {
-        within(writer.write(self.writer(), copies, progress)).await
+        within(writer.write(self.writer(), copies, progress, Commit::Durable)).await
     }
 
     async fn write_and_read(
@@ -67,7 +73,7 @@ impl Copying for Postgres {
         place: Option<&RawValue>,
     ) -> Result<Option<Batch<RawValue, u32>>, ConnectError> {
         let (reading, writing) = self.both();
-        let write = within(writer.write(writing, copies, progress));
+        let write = within(writer.write(writing, copies, progress, Commit::Fast));
         let (written, read) = tokio::join!(write, within(reader.next(reading, place)));
         written?;
         read

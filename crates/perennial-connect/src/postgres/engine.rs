@@ -1,4 +1,4 @@
-//! A session with one table: a connection that reads it, and one that writes copies.
+//! A session with one table: a connection that reads it, one that writes copies, and one that reads ahead of that.
 
 use tokio_postgres::Client;
 
@@ -21,6 +21,8 @@ pub(crate) struct Postgres {
     pub(super) table: VectorTable,
     pub(super) reader: Client,
     writer: Option<Client>,
+    /// Where a connection that reads ahead leads to; nothing where rows are read by a rate, or nothing is written.
+    ahead: Option<PostgresAddress>,
 }
 
 impl Postgres {
@@ -31,6 +33,14 @@ impl Postgres {
             &self.reader,
             writer.expect("whoever writes opened the session for writing"),
         )
+    }
+
+    /// A further connection, where rows are read ahead.
+    pub(super) async fn ahead(&self) -> Result<Option<Client>, ConnectError> {
+        match &self.ahead {
+            Some(address) => Ok(Some(connect(address).await?)),
+            None => Ok(None),
+        }
     }
 
     /// The connection that writes.
@@ -75,6 +85,7 @@ impl Engine for Postgres {
             table,
             reader,
             writer,
+            ahead: (access == Access::Write && target.rate.is_none()).then(|| address.clone()),
         })
     }
 
@@ -105,6 +116,7 @@ impl Engine for Postgres {
             table: VectorTable::find(&reader, table, key, vector).await?,
             writer: writer(address, access).await?,
             reader,
+            ahead: None,
         };
         Ok((engine, migration))
     }

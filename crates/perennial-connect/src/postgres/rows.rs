@@ -1,4 +1,4 @@
-//! Rows of the migrated table, read in the order of their key.
+//! Rows of the migrated table, in the order of their key.
 
 use tokio_postgres::{Client, Statement};
 
@@ -8,8 +8,8 @@ use super::wire::{Raw, RawValue, read_vector, transaction_id};
 use crate::engine::{Batch, Which};
 use crate::error::ConnectError;
 
-/// Reads rows in the order of their key.
-pub(crate) struct RowReader {
+/// How rows are read in the order of their key, on the connection that it was prepared for.
+pub(crate) struct RowQuery {
     first: Statement,
     after: Statement,
     rows: usize,
@@ -17,7 +17,7 @@ pub(crate) struct RowReader {
     table: VectorTable,
 }
 
-impl RowReader {
+impl RowQuery {
     /// `copies` is the table of copies as SQL has it, which only [`Which::Changed`] reads.
     pub(super) async fn new(
         client: &Client,

@@ -118,13 +118,17 @@ pub(crate) fn read_vector(
     match kind {
         VectorType::Vector => out.extend(
             values
-                .chunks_exact(4)
-                .map(|bytes| f32::from_be_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])),
+                .as_chunks()
+                .0
+                .iter()
+                .map(|&bytes| f32::from_be_bytes(bytes)),
         ),
         VectorType::HalfVec => out.extend(
             values
-                .chunks_exact(2)
-                .map(|bytes| f16::from_be_bytes([bytes[0], bytes[1]]).to_f32()),
+                .as_chunks()
+                .0
+                .iter()
+                .map(|&bytes| f16::from_be_bytes(bytes).to_f32()),
         ),
     }
     Ok(dim)
@@ -152,13 +156,14 @@ pub(crate) fn put_vector(
     let bytes = &mut out[start..];
     match kind {
         VectorType::Vector => {
-            for (bytes, value) in bytes.chunks_exact_mut(4).zip(vector) {
-                bytes.copy_from_slice(&value.to_be_bytes());
+            // Arrays and no slices, so that the compiler turns many values at once.
+            for (bytes, value) in bytes.as_chunks_mut().0.iter_mut().zip(vector) {
+                *bytes = value.to_be_bytes();
             }
         }
         VectorType::HalfVec => {
-            for (bytes, &value) in bytes.chunks_exact_mut(2).zip(vector) {
-                bytes.copy_from_slice(&f16::from_f32(value).to_be_bytes());
+            for (bytes, &value) in bytes.as_chunks_mut().0.iter_mut().zip(vector) {
+                *bytes = f16::from_f32(value).to_be_bytes();
             }
         }
     }

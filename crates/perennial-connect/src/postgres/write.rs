@@ -4,8 +4,9 @@ use std::pin::pin;
 
 use bytes::Bytes;
 use futures_util::SinkExt;
+use tokio_postgres::ToStatement;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::{Client, Transaction};
+use tokio_postgres::{Client, Statement, Transaction};
 
 use super::identifier::quote;
 use super::state::note;
@@ -13,6 +14,15 @@ use super::table::VectorTable;
 use super::wire::{CopyRows, KeyArray, RawValue};
 use crate::engine::{Copies, Migration, Progress};
 use crate::error::ConnectError;
+
+/// What a commit waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Commit {
+    /// The log is on the disk, that of all commits before as well.
+    Durable,
+    /// Nothing: the server writes its log within a second. A crash of the server before that undoes the transaction as a whole.
+    Fast,
+}
 
 /// Writes batches of one migration.
 pub(crate) struct CopyWriter {
@@ -23,6 +33,8 @@ pub(crate) struct CopyWriter {
     columns: String,
     /// Whether keys of a batch are expected to have no copy yet.
     fresh: bool,
+    /// The `COPY` into the copies, once it was needed.
+    copy: Option<Statement>,
 }
 
 impl CopyWriter {
@@ -39,6 +51,7 @@ impl CopyWriter {
                 quote(&table.vector)
             ),
             fresh,
+            copy: None,
         }
     }
 
@@ -48,9 +61,10 @@ impl CopyWriter {
         client: &mut Client,
         copies: &Copies<'_, RawValue, u32>,
         progress: &Progress<RawValue>,
+        commit: Commit,
     ) -> Result<(), ConnectError> {
         if self.fresh {
-            match self.attempt(client, copies, progress, true).await {
+            match self.attempt(client, copies, progress, commit).await {
                 Err(ConnectError::Server { code, .. })
                     if code == SqlState::UNIQUE_VIOLATION.code() =>
                 {
@@ -59,19 +73,48 @@ impl CopyWriter {
                 result => return result,
             }
         }
-        self.attempt(client, copies, progress, false).await
+        self.attempt(client, copies, progress, commit).await
     }
 
     async fn attempt(
-        &self,
+        &mut self,
         client: &mut Client,
         copies: &Copies<'_, RawValue, u32>,
         progress: &Progress<RawValue>,
-        fresh: bool,
+        commit: Commit,
     ) -> Result<(), ConnectError> {
         let key = quote(&self.table.key);
+        let copy = match (&self.copy, self.fresh) {
+            (Some(copy), true) => Some(copy.clone()),
+            (None, true) => {
+                let copy = client.prepare(&self.copy_into(&self.copies)).await?;
+                Some(self.copy.insert(copy).clone())
+            }
+            (_, false) => None,
+        };
         let transaction = client.transaction().await?;
-        if !copies.without.is_empty() && !fresh {
+        let setting = async {
+            match commit {
+                Commit::Durable => Ok(()),
+                Commit::Fast => {
+                    let off = "SET LOCAL synchronous_commit = off";
+                    transaction.batch_execute(off).await
+                }
+            }
+        };
+        let written = copies.keys.len() as u64;
+        let noting = note(
+            &transaction,
+            &self.table,
+            &self.migration,
+            progress,
+            written,
+        );
+        // Both are sent at once.
+        let (set, noted) = tokio::join!(setting, noting);
+        set?;
+        noted?;
+        if !copies.without.is_empty() && !self.fresh {
             let delete = format!(
                 "DELETE FROM {} WHERE {key} = ANY($1) AND perennial_source IS NOT NULL",
                 self.copies
@@ -80,19 +123,11 @@ impl CopyWriter {
                 .execute(&delete, &[&KeyArray(copies.without)])
                 .await?;
         }
-        if fresh {
-            self.copy(&transaction, &self.copies, copies).await?;
+        if let Some(copy) = &copy {
+            self.send(&transaction, copy, copies).await?;
         } else if !copies.keys.is_empty() {
             self.replace(&transaction, copies).await?;
         }
-        note(
-            &transaction,
-            &self.table,
-            &self.migration,
-            progress,
-            copies.keys.len() as u64,
-        )
-        .await?;
         Ok(transaction.commit().await?)
     }
 
@@ -109,8 +144,8 @@ impl CopyWriter {
                 self.copies
             ))
             .await?;
-        self.copy(transaction, "pg_temp.perennial_batch", copies)
-            .await?;
+        let copy = self.copy_into("pg_temp.perennial_batch");
+        self.send(transaction, &copy, copies).await?;
         transaction
             .batch_execute(&format!(
                 "INSERT INTO {copies} AS s ({columns}) SELECT {columns} FROM pg_temp.perennial_batch \
@@ -123,14 +158,17 @@ impl CopyWriter {
         Ok(())
     }
 
-    async fn copy(
+    fn copy_into(&self, table: &str) -> String {
+        format!("COPY {table} ({}) FROM STDIN (FORMAT binary)", self.columns)
+    }
+
+    async fn send(
         &self,
         transaction: &Transaction<'_>,
-        into: &str,
+        copy: &(impl ToStatement + ?Sized),
         copies: &Copies<'_, RawValue, u32>,
     ) -> Result<(), ConnectError> {
-        let statement = format!("COPY {into} ({}) FROM STDIN (FORMAT binary)", self.columns);
-        let sink = transaction.copy_in::<_, Bytes>(&statement).await?;
+        let sink = transaction.copy_in::<_, Bytes>(copy).await?;
         let mut sink = pin!(sink);
         let mut rows = CopyRows::new(self.table.kind);
         let vectors = copies.vectors.chunks_exact(self.dim);

@@ -72,7 +72,7 @@ fn a_run_that_is_killed_loses_nothing() {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        std::thread::sleep(Duration::from_millis(random.random_range(30..900)));
+        std::thread::sleep(Duration::from_millis(random.random_range(30..500)));
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(database.fingerprint("items"), before, "round {round}");
