@@ -12,6 +12,8 @@ use super::walk::{Counts, Walk};
 
 /// Locks of lists; nodes share them.
 const LOCKS: usize = 512;
+/// Of the nearest nodes, those whose codes are compared with a new one's.
+const TWIN_AMONG: usize = 8;
 
 /// Who may change which node's lists.
 pub(super) struct ListLocks(Vec<Mutex<()>>);
@@ -64,10 +66,13 @@ impl Linking {
             walk.on(nodes, level, &self.query, breadth, Counts::Linked);
             self.near[usize::from(level)].clone_from(&walk.found);
         }
-        let nearest = walk.found.first().map(|found| found.slot() as u32);
-        if let Some(nearest) = nearest.filter(|&near| nodes.lines_of(near) == nodes.lines_of(node))
-        {
-            locks.of(nearest, || nodes.set_twin(nearest, node));
+        // Codes are not quite of unit length, so others may seem a little nearer than an equal one.
+        let mut nearest = walk.found.iter().take(TWIN_AMONG);
+        let is_equal =
+            |found: &&Ranked| nodes.lines_of(found.slot() as u32) == nodes.lines_of(node);
+        if let Some(equal) = nearest.find(is_equal) {
+            let equal = equal.slot() as u32;
+            locks.of(equal, || nodes.set_twin(equal, node));
             return false;
         }
         // From the lowest level on, so that whoever comes down to this node finds it linked.

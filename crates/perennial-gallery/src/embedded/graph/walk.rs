@@ -84,11 +84,13 @@ impl Walk {
         self.seen.forget(nodes.len());
         self.open.clear();
         self.nearest.clear();
-        for start in std::mem::take(&mut self.found) {
+        let mut starts = std::mem::take(&mut self.found);
+        for start in starts.drain(..) {
             self.seen.insert(start.slot() as u32);
             self.open.push(Reverse(start));
             self.offer(nodes, start, breadth, counts, &passes);
         }
+        self.found = starts;
         while let Some(Reverse(next)) = self.open.pop() {
             let full = self.nearest.len() >= breadth;
             if full && self.nearest.peek().is_some_and(|last| next > *last) {
@@ -117,7 +119,6 @@ impl Walk {
                 self.offer(nodes, ranked, breadth, counts, &passes);
             }
         }
-        self.found.clear();
         self.found.extend(self.nearest.drain());
         self.found.sort_unstable();
     }
