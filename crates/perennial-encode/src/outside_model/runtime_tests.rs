@@ -57,7 +57,8 @@ fn scales_over_the_batch_mix_no_inputs() {
     for runtime in runtimes() {
         let model = texts_in("dynamic.onnx", Pooling::Mean, &runtime).unwrap();
         let together = model.encode(&tokens()).unwrap();
-        assert_near(&together, &expected, 2e-3);
+        // An activation that another processor rounds to the next byte moves a value by 5e-3.
+        assert_near(&together, &expected, 2e-2);
         for (text, together) in tokens().iter().zip(together.chunks_exact(6)) {
             assert_eq!(model.encode(std::slice::from_ref(text)).unwrap(), together);
         }

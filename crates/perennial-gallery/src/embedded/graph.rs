@@ -8,6 +8,7 @@
 
 mod coded;
 mod file;
+mod line;
 mod linking;
 mod nodes;
 mod products;

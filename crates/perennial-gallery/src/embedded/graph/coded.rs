@@ -1,21 +1,11 @@
 //! Vectors as a graph holds them: 8-bit codes around the graph's centre and what these stand for.
 
 use super::super::codes::encode;
+use super::line::{LINE, Line};
 use super::products::Products;
 
-/// Bytes of a line: those that the processor's cache fetches at a time.
-pub(super) const LINE: usize = 64;
 /// Bytes of what the codes stand for, at the end of the last line.
 const MEANING: usize = 12;
-
-/// Bytes that lie in one line of the processor's cache.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(C, align(64))]
-pub(super) struct Line(pub(super) [u8; LINE]);
-
-impl Line {
-    pub(super) const ZERO: Self = Self([0; LINE]);
-}
 
 /// What the codes of a vector stand for.
 #[derive(Debug, Clone, Copy, PartialEq)]

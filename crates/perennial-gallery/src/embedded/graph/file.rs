@@ -13,7 +13,8 @@
 use std::io::{BufReader, BufWriter, Error, ErrorKind, Read, Result, Write};
 use std::path::Path;
 
-use super::coded::{CodedVector, Line};
+use super::coded::CodedVector;
+use super::line::Line;
 use super::nodes::{FREE, Nodes};
 
 const MAGIC: &[u8; 8] = b"PRNLHNSW";

@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::coded::{CodedVector, Line, Meaning, Query};
+use super::coded::{CodedVector, Meaning, Query};
+use super::line::Line;
 use super::products::Products;
 
 /// Nodes of a block: few, so that a small graph does not reserve much.

@@ -1,8 +1,8 @@
 //! Sums of products of codes, one query with one node after the other, and codes that the processor fetches ahead of them.
 
 #[cfg(target_arch = "x86_64")]
-use super::coded::LINE;
-use super::coded::Line;
+use super::line::LINE;
+use super::line::Line;
 
 /// How the processor multiplies codes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
