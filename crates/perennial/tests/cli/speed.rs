@@ -23,6 +23,7 @@ fn measurements_are_taken_and_compared_with_an_earlier_one() {
         "forward",
         "embed",
         "search",
+        "partitions",
         "swap",
         "evaluation",
         "certify",
@@ -76,7 +77,7 @@ fn measurements_are_taken_and_compared_with_an_earlier_one() {
         }
     }
     let ratios = report["ratios"].as_array().unwrap();
-    assert_eq!(ratios.len(), 4, "{ratios:?}");
+    assert_eq!(ratios.len(), 8, "{ratios:?}");
     for ratio in ratios {
         for key in ["name", "against"] {
             assert!(names.contains(&ratio[key].as_str().unwrap()), "{ratio}");
