@@ -134,8 +134,8 @@ pub fn evaluate(queries: &Embeddings, gallery: &Embeddings) -> Result<Retrieval,
     })
 }
 
-/// Whether each query's nearest class mean has the right label, as in [`evaluate`], whose other measures rank the whole gallery and take
-/// hundreds of times as long.
+/// Whether each query's nearest class mean has the right label, as in [`evaluate`], without its other measures, for which the whole
+/// gallery is ranked.
 ///
 /// **Shapes.** Queries `[n, d]` and gallery `[m, d]`, labelled; the result is `[n]`.
 ///

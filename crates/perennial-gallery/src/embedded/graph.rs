@@ -174,6 +174,8 @@ impl Graph {
     }
 
     /// Numbers of about the `count` most similar rows that pass, best first.
+    ///
+    /// **Shapes.** `query` `[dim]`; the result is at most `[count]`.
     pub(super) fn search(
         &self,
         query: &[f32],

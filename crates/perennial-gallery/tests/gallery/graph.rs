@@ -1,8 +1,9 @@
 //! The approximate index.
 
+use perennial_core::SpaceId;
 use perennial_gallery::{
     EmbeddedGallery, Filter, GalleryConfig, IndexKind, IndexProgress, Item, ItemId, Maintenance,
-    VectorStore,
+    SearchRequest, VectorStore,
 };
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -14,6 +15,29 @@ fn graph() -> GalleryConfig {
     GalleryConfig {
         hnsw_from: 500,
         ..small()
+    }
+}
+
+/// A batch, which several threads answer, finds what its queries find one by one.
+fn assert_batches_find_the_same(gallery: &EmbeddedGallery, dim: usize) {
+    let mut rng = ChaCha8Rng::seed_from_u64(12);
+    let queries: Vec<Vec<f32>> = (0..9).map(|_| unit(&mut rng, dim)).collect();
+    let filter = Filter::default();
+    let space: SpaceId = "v0001".parse().unwrap();
+    let batch = gallery
+        .search(&SearchRequest {
+            spaces: std::slice::from_ref(&space),
+            queries: &queries.concat(),
+            dim,
+            limit: 10,
+            filter: &filter,
+            exact: false,
+        })
+        .unwrap();
+    assert_eq!(batch.len(), queries.len());
+    for (query, hits) in queries.iter().zip(&batch) {
+        let alone = in_spaces(gallery, &["v0001"], query, 10, &filter);
+        assert_eq!(ids(hits), ids(&alone));
     }
 }
 
@@ -52,6 +76,7 @@ fn the_graph_is_built_saved_loaded_and_brought_up_to_date() {
         gallery.upsert(items.clone()).unwrap();
         gallery.flush().unwrap();
         assert_graph_finds(&gallery, &items, 16);
+        assert_batches_find_the_same(&gallery, 16);
         // Changes after the graph: new, replaced and deleted items.
         items.retain(|item| !matches!(item.id, ItemId::Number(n) if n.is_multiple_of(5)));
         let gone: Vec<ItemId> = (0..800).step_by(5).map(ItemId::Number).collect();
