@@ -30,6 +30,8 @@ def main():
     parser.add_argument("--batch", default="128")
     parser.add_argument("--samples", default="8")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--device", default="cpu", help="Perennial's, such as vulkan:0")
+    parser.add_argument("--torch-device", default="cpu", help="PyTorch's, such as cuda")
     parser.add_argument("--compile", action="store_true", help="also with torch.compile, which needs a C++ compiler")
     options = parser.parse_args()
     shape = ["--backbone", options.backbone, "--batch", options.batch, "--samples", options.samples]
@@ -38,9 +40,9 @@ def main():
     if options.width:
         shape += ["--width", options.width]
     script = str(pathlib.Path(__file__).with_name("network.py"))
-    torch = [sys.executable, script, "step", "forward", *shape, "--layout"]
+    torch = [sys.executable, script, "step", "forward", *shape, "--device", options.torch_device, "--layout"]
     commands = {
-        "perennial": [options.perennial, "bench", "step", "forward", "--quiet", "--json", *shape],
+        "perennial": [options.perennial, "bench", "step", "forward", "--quiet", "--json", "--device", options.device, *shape],
         "contiguous": [*torch, "contiguous"],
         "channels-last": [*torch, "channels-last"],
     }

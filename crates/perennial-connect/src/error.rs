@@ -21,6 +21,9 @@ pub enum ConnectError {
     /// The database is not as the operation needs it: a table that is missing, a name that is taken, a right that lacks.
     #[error("{0}")]
     State(String),
+    /// Another process works at the same migration.
+    #[error("{0}")]
+    Busy(String),
     /// What was asked for must not be done now: rows are missing, a check failed.
     #[error("{0}")]
     Refused(String),
@@ -69,8 +72,9 @@ impl ConnectError {
         match self {
             Self::Connection { .. } => true,
             Self::Server { code, .. } => {
-                // Connection exceptions, shutdown and start of the server, resources, deadlocks, and locks that were not free in time.
-                ["08", "57P", "53"]
+                // Connection exceptions, shutdown and start of the server, memory and connections (not a full disk, which stays full),
+                // deadlocks, and locks that were not free in time.
+                ["08", "57P", "530", "532", "533"]
                     .iter()
                     .any(|class| code.starts_with(class))
                     || ["40001", "40P01", "55P03"].contains(&code.as_str())

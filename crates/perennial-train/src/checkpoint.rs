@@ -45,14 +45,24 @@ pub struct Progress {
     pub config_sha256: String,
 }
 
-/// Progress, and inside a task the weights and velocities.
+/// Progress, and inside a task what is trained.
 pub(crate) struct Checkpoint {
     pub progress: Progress,
-    pub learner: Option<(StateDict, StateDict)>,
+    pub learner: Option<LearnerState>,
+}
+
+/// A model in training.
+#[derive(Clone)]
+pub(crate) struct LearnerState {
+    pub network: StateDict,
+    pub velocity: StateDict,
+    /// The moving average of the weights, where the training keeps one.
+    pub average: Option<StateDict>,
 }
 
 const NETWORK: &str = "network.";
 const VELOCITY: &str = "velocity.";
+const AVERAGE: &str = "average.";
 const PROGRESS: &str = "progress";
 
 pub(crate) fn path_in(run: &Path) -> PathBuf {
@@ -66,7 +76,12 @@ impl Checkpoint {
             fs_err::create_dir_all(folder)?;
         }
         let mut tensors = StateDict::new();
-        if let Some((network, velocity)) = &self.learner {
+        if let Some(LearnerState {
+            network,
+            velocity,
+            average,
+        }) = &self.learner
+        {
             let prefixed = |prefix: &'static str, state: &StateDict| {
                 state
                     .clone()
@@ -75,6 +90,9 @@ impl Checkpoint {
             };
             tensors.extend(prefixed(NETWORK, network));
             tensors.extend(prefixed(VELOCITY, velocity));
+            if let Some(average) = average {
+                tensors.extend(prefixed(AVERAGE, average));
+            }
         }
         let progress = serde_json::to_string(&self.progress).map_err(std::io::Error::from)?;
         let metadata = HashMap::from([(PROGRESS.to_owned(), progress)]);
@@ -110,7 +128,12 @@ impl Checkpoint {
             named.collect()
         };
         let network = part(NETWORK);
-        let learner = (!network.is_empty()).then(|| (network, part(VELOCITY)));
+        let average = part(AVERAGE);
+        let learner = (!network.is_empty()).then(|| LearnerState {
+            network,
+            velocity: part(VELOCITY),
+            average: (!average.is_empty()).then_some(average),
+        });
         Ok(Some(Self { progress, learner }))
     }
 }

@@ -158,7 +158,18 @@ pub struct TrainingConfig {
     /// A checkpoint is written after every so many epochs.
     pub checkpoint_epochs: usize,
     /// The share that the weights of a task's start have in those of its version; the others are as trained. 0 is training as usual.
+    #[serde(skip_serializing_if = "is_zero")]
     pub start_share: f64,
+    /// Decay per step of a moving average of weights and running statistics, which a version gets in the place of the last step's; 0 is
+    /// without.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub average_decay: f64,
+    /// Radius of sharpness-aware minimisation: gradients are taken so far along the first ones, at twice the time; 0 is without.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub sharpness_radius: f64,
+    /// Epochs at the beginning of each task in which only the embedding layer and the classifier are trained.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub warm_start_epochs: usize,
 }
 
 impl Default for TrainingConfig {
@@ -172,6 +183,9 @@ impl Default for TrainingConfig {
             weight_decay: 5e-4,
             checkpoint_epochs: 1,
             start_share: 0.0,
+            average_decay: 0.0,
+            sharpness_radius: 0.0,
+            warm_start_epochs: 0,
         }
     }
 }
@@ -202,6 +216,7 @@ impl TrainingConfig {
             ("final_learning_rate", self.final_learning_rate),
             ("momentum", self.momentum),
             ("weight_decay", self.weight_decay),
+            ("sharpness_radius", self.sharpness_radius),
         ];
         for (key, value) in rates {
             if !value.is_finite() || value < 0.0 {
@@ -217,10 +232,25 @@ impl TrainingConfig {
                 &format!("must be within [0, 1], got {}", self.start_share),
             ));
         }
-        if self.momentum >= 1.0 {
+        let below_one = [
+            ("momentum", self.momentum),
+            ("average_decay", self.average_decay),
+        ];
+        for (key, value) in below_one {
+            if !(0.0..1.0).contains(&value) {
+                return Err(TrainError::config(
+                    &format!("training.{key}"),
+                    &format!("must be at least 0 and below 1, got {value}"),
+                ));
+            }
+        }
+        if self.warm_start_epochs > self.epochs {
             return Err(TrainError::config(
-                "training.momentum",
-                &format!("must be below 1, got {}", self.momentum),
+                "training.warm_start_epochs",
+                &format!(
+                    "must be at most training.epochs ({}), got {}",
+                    self.epochs, self.warm_start_epochs
+                ),
             ));
         }
         Ok(())
@@ -430,6 +460,12 @@ impl PretrainConfig {
     pub fn alias(&self) -> &str {
         self.alias.as_deref().unwrap_or(&self.name)
     }
+}
+
+/// Whether an option is off, and left out of a written configuration: the text of one from before the option existed stays as it was, and
+/// with it the hash by which a run recognises its own configuration.
+fn is_zero<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 fn check_name(name: &str) -> Result<(), TrainError> {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use burn::tensor::Device;
-#[cfg(any(feature = "vulkan", feature = "wgpu", feature = "cuda"))]
+#[cfg(feature = "gpu")]
 use burn::tensor::DeviceType;
 
 use crate::TrainError;
@@ -92,9 +92,14 @@ impl DeviceChoice {
         }
     }
 
-    #[cfg(any(feature = "vulkan", feature = "wgpu", feature = "cuda"))]
+    #[cfg(feature = "gpu")]
     fn gpu(self, backend: DeviceType, index: usize) -> Result<Device, TrainError> {
-        let mut gpus = gpus(backend);
+        let (mut gpus, renderers): (Vec<Device>, Vec<Device>) =
+            Device::enumerate(backend).into_iter().partition(is_card);
+        if gpus.is_empty() {
+            // Asked for by name, a software renderer serves to check results without a card.
+            gpus = renderers;
+        }
         if index < gpus.len() {
             return Ok(gpus.swap_remove(index));
         }
@@ -108,23 +113,16 @@ impl DeviceChoice {
     }
 }
 
-/// Every card that a backend reaches; software renderers are none.
-#[cfg(any(feature = "vulkan", feature = "wgpu", feature = "cuda"))]
-fn gpus(backend: DeviceType) -> Vec<Device> {
-    let is_card = |device: &Device| {
-        device
-            .identity()
-            .is_some_and(|identity| identity.physical.is_some())
-    };
-    Device::enumerate(backend)
-        .into_iter()
-        .filter(is_card)
-        .collect()
+/// Whether a device is a card; software renderers are none.
+#[cfg(feature = "gpu")]
+fn is_card(device: &Device) -> bool {
+    let identity = device.identity();
+    identity.is_some_and(|identity| identity.physical.is_some())
 }
 
 /// The first GPU of the fastest compiled-in backend, if one is there.
 fn first_gpu() -> Option<Device> {
-    #[cfg(any(feature = "vulkan", feature = "wgpu", feature = "cuda"))]
+    #[cfg(feature = "gpu")]
     {
         let backends = [
             #[cfg(feature = "cuda")]
@@ -136,9 +134,9 @@ fn first_gpu() -> Option<Device> {
         ];
         backends
             .into_iter()
-            .find_map(|backend| gpus(backend).into_iter().next())
+            .find_map(|backend| Device::enumerate(backend).into_iter().find(is_card))
     }
-    #[cfg(not(any(feature = "vulkan", feature = "wgpu", feature = "cuda")))]
+    #[cfg(not(feature = "gpu"))]
     None
 }
 

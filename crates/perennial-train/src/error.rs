@@ -42,7 +42,9 @@ pub enum TrainError {
     },
     /// The loss or a weight became NaN or infinite.
     #[error(
-        "{what} in task {task}, epoch {epoch}: start the run under another name with a lower `training.learning_rate`"
+        "{what} in task {task}, epoch {epoch}{}; {}: start the run under another name with a lower `training.learning_rate`",
+        at_step(*step, images),
+        last_good(checkpoint.as_ref())
     )]
     Diverged {
         /// Task (0-based).
@@ -51,6 +53,12 @@ pub enum TrainError {
         epoch: usize,
         /// The value that became NaN or infinite.
         what: String,
+        /// The first step of the epoch (0-based) with such a loss.
+        step: Option<usize>,
+        /// The images of that step's batch, as positions in the training set.
+        images: Vec<usize>,
+        /// The last checkpoint before, if there is one.
+        checkpoint: Option<GoodCheckpoint>,
     },
     /// Embeddings of training images cannot be used.
     #[error(
@@ -61,7 +69,7 @@ pub enum TrainError {
         problem: String,
     },
     /// Pre-trained and local classes do not fit the simplex, or it has too few vertices.
-    #[error(transparent)]
+    #[error("configuration key `method.vertices`: {0}")]
     Simplex(#[from] perennial_core::SimplexError),
     /// The training images cannot be read.
     #[error(transparent)]
@@ -75,6 +83,50 @@ pub enum TrainError {
     /// A file cannot be read or written.
     #[error(transparent)]
     Io(#[from] std::io::Error),
+}
+
+/// A checkpoint whose weights are all finite.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GoodCheckpoint {
+    /// The file.
+    pub path: PathBuf,
+    /// Task that it stands in (0-based).
+    pub task: usize,
+    /// Epochs of that task that are in it.
+    pub epochs: usize,
+}
+
+/// So many of a batch's images are named.
+const NAMED_IMAGES: usize = 16;
+
+fn at_step(step: Option<usize>, images: &[usize]) -> String {
+    let Some(step) = step else {
+        return String::new();
+    };
+    let named: Vec<String> = images
+        .iter()
+        .take(NAMED_IMAGES)
+        .map(ToString::to_string)
+        .collect();
+    let more = match images.len().saturating_sub(NAMED_IMAGES) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!(
+        ", step {step}, on the images at {}{more} of the training set",
+        named.join(", ")
+    )
+}
+
+fn last_good(checkpoint: Option<&GoodCheckpoint>) -> String {
+    checkpoint.map_or("there is no checkpoint yet".to_owned(), |good| {
+        format!(
+            "the last good checkpoint is {}, after {} epochs of task {}",
+            good.path.display(),
+            good.epochs,
+            good.task
+        )
+    })
 }
 
 impl TrainError {

@@ -1,23 +1,32 @@
 //! One model in training: network, optimizer and the objective that it is trained with.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::module::Module;
+use burn::tensor::{Device, Gradients, Tensor, TensorData};
 use perennial_data::Batch;
 
 use crate::TrainError;
 use crate::class_scores::TaskClasses;
 use crate::config::TrainingConfig;
 use crate::earlier::{Earlier, EarlierModel};
+use crate::named_tensors::NamedTensors;
 use crate::network::{Mode, Network, Path};
 use crate::objective::{Objective, Step};
 use crate::sgd::Sgd;
+use crate::sharpness::ascended;
+use crate::state_dict::StateDict;
+use crate::weight_average::WeightAverage;
 
 /// A model in training.
 pub struct Learner {
     /// Absent only while a step hands it to the optimizer, which then changes it in place.
     network: Option<Network>,
     pub(crate) sgd: Sgd,
+    average: Option<WeightAverage>,
     objective: Box<dyn Objective>,
     classes: TaskClasses,
+    training: TrainingConfig,
+    /// The epoch of the task, from 0.
+    epoch: usize,
     device: Device,
     path: Path,
 }
@@ -28,6 +37,8 @@ pub struct StepSums {
     loss: Option<Tensor<1>>,
     correct: Option<Tensor<1>>,
     images: u64,
+    /// Each step's loss, to find the one that is not finite.
+    losses: Vec<Tensor<1>>,
 }
 
 /// What [`StepSums`] held.
@@ -39,6 +50,8 @@ pub struct Totals {
     pub correct: f64,
     /// Images.
     pub images: u64,
+    /// The first of the steps whose loss is NaN or infinite, counted from 0 since the sums were last read.
+    pub not_finite: Option<usize>,
 }
 
 impl StepSums {
@@ -48,10 +61,7 @@ impl StepSums {
     ///
     /// [`TrainError::Device`] for a device that does not answer.
     pub fn take(&mut self) -> Result<Totals, TrainError> {
-        let read = |tensor: Option<Tensor<1>>| {
-            let Some(tensor) = tensor else {
-                return Ok(0.0);
-            };
+        let read = |tensor: Tensor<1>| {
             let name = format!("{:?}", tensor.device());
             let values = tensor.into_data().convert::<f32>().try_into_vec::<f32>();
             match values.as_deref() {
@@ -64,12 +74,22 @@ impl StepSums {
                 }),
             }
         };
-        let totals = Totals {
-            loss: read(self.loss.take())?,
-            correct: read(self.correct.take())?,
-            images: self.images,
+        let sum = |tensor: Option<Tensor<1>>| tensor.map_or(Ok(0.0), read);
+        let mut totals = Totals {
+            loss: sum(self.loss.take())?,
+            correct: sum(self.correct.take())?,
+            images: std::mem::take(&mut self.images),
+            not_finite: None,
         };
-        self.images = 0;
+        let losses = std::mem::take(&mut self.losses);
+        if !totals.loss.is_finite() {
+            for (step, loss) in losses.into_iter().enumerate() {
+                if !read(loss)?.is_finite() {
+                    totals.not_finite = Some(step);
+                    break;
+                }
+            }
+        }
         Ok(totals)
     }
 
@@ -79,6 +99,7 @@ impl StepSums {
             Some(sum) => sum + value,
             None => value,
         };
+        self.losses.push(loss.clone());
         self.loss = Some(join(self.loss.take(), loss.mul_scalar(images as f64)));
         self.correct = Some(join(self.correct.take(), correct));
         self.images += images as u64;
@@ -99,14 +120,37 @@ impl Learner {
     ) -> Self {
         let path = Path::for_device(&device);
         let sgd = Sgd::new(training.momentum, training.weight_decay);
+        let average = (training.average_decay > 0.0)
+            .then(|| WeightAverage::new(training.average_decay, &network.valid(), &device));
         Self {
             network: Some(network),
             sgd,
+            average,
             objective,
             classes,
+            training: *training,
+            epoch: 0,
             device,
             path,
         }
+    }
+
+    /// Says which epoch of the task the following steps belong to, from 0, for what changes during a task.
+    pub fn begin_epoch(&mut self, epoch: usize) {
+        self.epoch = epoch;
+    }
+
+    /// Goes on with velocities, and with the average of the weights where there is one.
+    pub(crate) fn restore(&mut self, velocity: StateDict, average: Option<StateDict>) {
+        self.sgd.restore(velocity, &self.device);
+        if let (Some(state), Some(kept)) = (average, &mut self.average) {
+            *kept = WeightAverage::restored(self.training.average_decay, state, &self.device);
+        }
+    }
+
+    /// The average of the weights so far, where the training keeps one.
+    pub(crate) fn average(&self) -> Option<StateDict> {
+        self.average.as_ref().map(WeightAverage::state)
     }
 
     /// The network as it is now.
@@ -139,16 +183,47 @@ impl Learner {
             [batch.images, channels, height, width],
         );
         let images = Tensor::<4>::from_data(pixels, &plain);
+        let (mut gradients, loss, correct) = self.gradients(images.clone(), earlier, &batch.labels);
+        sums.add(loss, correct, batch.images);
+        let moves: fn(&str) -> bool = if self.epoch < self.training.warm_start_epochs {
+            is_head
+        } else {
+            |_| true
+        };
+        let mut weights = NamedTensors::default();
+        if self.training.sharpness_radius > 0.0
+            && let Some(network) = self.network.take()
+        {
+            let radius = self.training.sharpness_radius;
+            let (moved, before) = ascended(network, &gradients, moves, radius);
+            self.network = Some(moved);
+            weights = before;
+            gradients = self.gradients(images, earlier, &batch.labels).0;
+        }
+        if let Some(network) = self.network.take() {
+            let network =
+                self.sgd
+                    .step_from(weights, moves, network, &mut gradients, learning_rate);
+            if let Some(average) = &mut self.average {
+                average.update(network.valid());
+            }
+            self.network = Some(network);
+        }
+    }
+
+    /// Gradients of a batch's loss, the loss, and how many images were classified correctly.
+    fn gradients(
+        &self,
+        images: Tensor<4>,
+        earlier: Option<&EarlierModel>,
+        labels: &[u32],
+    ) -> (Gradients, Tensor<1>, Tensor<1>) {
         let earlier = earlier.map(|model| model.of_batch(images.clone()));
         let embeddings = self
             .network()
             .forward(Tensor::from_inner(images), Mode::Train, self.path);
-        let (loss, correct) = self.loss(embeddings, earlier, &batch.labels);
-        let mut gradients = loss.backward();
-        sums.add(loss.inner(), correct, batch.images);
-        if let Some(network) = self.network.take() {
-            self.network = Some(self.sgd.step(network, &mut gradients, learning_rate));
-        }
+        let (loss, correct) = self.loss(embeddings, earlier, labels);
+        (loss.backward(), loss.inner(), correct)
     }
 
     /// The objective's loss, and how many images were classified correctly.
@@ -175,6 +250,17 @@ impl Learner {
             labels,
             earlier,
         );
+        // A single epoch is the last one.
+        let progress = match self.training.epochs.saturating_sub(1) {
+            0 => 1.0,
+            last => (self.epoch as f64 / last as f64).min(1.0),
+        };
+        let step = Step { progress, ..step };
         (self.objective.loss(&step), correct)
     }
+}
+
+/// Whether a parameter belongs to the embedding layer or the classifier, not to the backbone.
+fn is_head(name: &str) -> bool {
+    name.starts_with("fc")
 }

@@ -29,6 +29,7 @@ pub mod import;
 mod learner;
 pub mod losses;
 mod metrics_log;
+mod named_tensors;
 pub mod network;
 pub mod objective;
 mod observer;
@@ -37,9 +38,11 @@ mod run;
 mod scenario;
 mod seeds;
 mod sgd;
+mod sharpness;
 pub mod state_dict;
 mod versions;
 mod vertex_places;
+mod weight_average;
 
 pub use burn::tensor::Device;
 
@@ -48,7 +51,7 @@ pub use checkpoint::Progress;
 pub use config::{ExperimentConfig, PretrainConfig, SetConfig};
 pub use device::DeviceChoice;
 pub use encoder::{TrainedEncoder, network_config, trained_network};
-pub use error::TrainError;
+pub use error::{GoodCheckpoint, TrainError};
 pub use folding::{HeadVersion, check_foldable, fold, with_head};
 pub use learner::{Learner, StepSums, Totals};
 pub use observer::{EpochRecord, Observer, Silent, StepReport};

@@ -110,6 +110,8 @@ pub struct Step<'a> {
     pub classifier: Option<&'a LinearClassifier>,
     /// The earlier model, for an objective that refers to one, where there is one.
     pub earlier: Option<Earlier<'a>>,
+    /// How far the task's training is: 0 in its first epoch, 1 in its last.
+    pub progress: f64,
 }
 
 impl<'a> Step<'a> {
@@ -134,6 +136,7 @@ impl<'a> Step<'a> {
             classes,
             classifier,
             earlier,
+            progress: 0.0,
         };
         (step, correct)
     }

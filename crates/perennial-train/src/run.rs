@@ -15,18 +15,18 @@ use perennial_core::{Registry, VertexEnd, sha256_hex};
 use perennial_data::{ImageSet, Pipeline, Prefetcher};
 use serde::Serialize;
 
-use crate::TrainError;
 use crate::batches::{epoch_plans, remember};
-use crate::checkpoint::{Checkpoint, Progress};
+use crate::checkpoint::{Checkpoint, LearnerState, Progress};
 use crate::config::{ExperimentConfig, PretrainConfig, ScenarioConfig};
 use crate::earlier::EarlierModel;
+use crate::error::{GoodCheckpoint, TrainError};
 use crate::learner::{Learner, StepSums};
 use crate::metrics_log;
 use crate::observer::{EpochRecord, Observer, StepReport};
 use crate::scenario::Scenario;
 use crate::seeds::{Purpose, seed_for};
 use crate::sgd::cosine_learning_rate;
-use crate::state_dict::{StateDict, state_dict};
+use crate::state_dict::{StateDict, load_state_dict, state_dict};
 use crate::versions::publish;
 
 /// Steps between two reads of the loss; on a GPU a read waits for the device.
@@ -153,7 +153,7 @@ struct Run<'a> {
     scenario: Scenario,
     pipeline: Pipeline,
     progress: Progress,
-    restored: Option<(StateDict, StateDict)>,
+    restored: Option<LearnerState>,
     _lock: std::fs::File,
 }
 
@@ -197,8 +197,12 @@ impl<'a> Run<'a> {
                 return Ok(Outcome::Interrupted);
             }
 
-            let network = learner.network().valid();
+            let mut network = learner.network().valid();
             self.check_finite(&state_dict(&network))?;
+            if let Some(average) = learner.average() {
+                self.check_finite(&average)?;
+                network = load_state_dict(network, average)?;
+            }
             let network = self.with_start_share(task, start.as_ref(), network)?;
             let mut state = state_dict(&network);
             self.keep_mean(task, network, &mut state)?;
@@ -236,12 +240,18 @@ impl<'a> Run<'a> {
             );
             let plans = self.plans(task, epoch);
             let steps = plans.len();
+            let images: Vec<Vec<usize>> = plans
+                .iter()
+                .map(|plan| plan.sources.iter().map(|&(_, image)| image).collect())
+                .collect();
+            let mut counted = self.progress.step;
             let skipped = self.progress.step;
             let mut batches = Prefetcher::new(
                 Arc::clone(&self.sets),
                 self.pipeline,
                 plans.into_iter().skip(skipped),
             )?;
+            learner.begin_epoch(epoch);
             let mut sums = StepSums::default();
             let mut clock = Clock::start();
             while let Some(batch) = clock.waiting(|| batches.next()).transpose()? {
@@ -253,7 +263,10 @@ impl<'a> Run<'a> {
                     || self.progress.step == steps
                     || interrupted
                 {
-                    self.count(task, epoch, sums.take()?, &mut clock)?;
+                    let totals = sums.take()?;
+                    let broken = totals.not_finite.map(|step| counted + step);
+                    self.count(task, epoch, totals, broken, &images, &mut clock)?;
+                    counted = self.progress.step;
                     observer.step(&self.report(task, epoch, steps));
                 }
                 if interrupted {
@@ -299,13 +312,19 @@ impl<'a> Run<'a> {
         task: usize,
         epoch: usize,
         totals: crate::learner::Totals,
+        broken: Option<usize>,
+        images: &[Vec<usize>],
         clock: &mut Clock,
     ) -> Result<(), TrainError> {
         if !totals.loss.is_finite() {
+            let images = broken.and_then(|step| images.get(step)).cloned();
             return Err(TrainError::Diverged {
                 task,
                 epoch,
                 what: format!("the loss became {}", totals.loss),
+                step: broken,
+                images: images.unwrap_or_default(),
+                checkpoint: self.last_good(),
             });
         }
         self.progress.loss_sum += totals.loss;
@@ -377,11 +396,16 @@ impl<'a> Run<'a> {
     }
 
     fn checkpoint(&self, learner: Option<&Learner>) -> Result<(), TrainError> {
-        let learner =
-            learner.map(|learner| (state_dict(&learner.network().valid()), learner.sgd.state()));
-        if let Some((network, velocity)) = &learner {
-            self.check_finite(network)?;
-            self.check_finite(velocity)?;
+        let learner = learner.map(|learner| LearnerState {
+            network: state_dict(&learner.network().valid()),
+            velocity: learner.sgd.state(),
+            average: learner.average(),
+        });
+        if let Some(state) = &learner {
+            let average = state.average.iter();
+            for tensors in [&state.network, &state.velocity].into_iter().chain(average) {
+                self.check_finite(tensors)?;
+            }
         }
         Checkpoint {
             progress: self.progress.clone(),
@@ -401,7 +425,20 @@ impl<'a> Run<'a> {
                 task: self.progress.task,
                 epoch: self.progress.epoch,
                 what: format!("a weight became {value}"),
+                step: None,
+                images: Vec::new(),
+                checkpoint: self.last_good(),
             })
+        })
+    }
+
+    /// The checkpoint that the run's folder has. One that cannot be read is none: this is asked on the way to another error.
+    fn last_good(&self) -> Option<GoodCheckpoint> {
+        let checkpoint = Checkpoint::read(self.places.folder).ok().flatten()?;
+        Some(GoodCheckpoint {
+            path: crate::checkpoint::path_in(self.places.folder),
+            task: checkpoint.progress.task,
+            epochs: checkpoint.progress.epoch,
         })
     }
 }

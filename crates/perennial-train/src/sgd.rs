@@ -3,15 +3,14 @@
 //! burn's optimizer keys its state by random parameter ids and applies weight decay to everything; the recipe exempts
 //! biases and norms, and a checkpoint must find its state again by name.
 
-use std::collections::BTreeMap;
-
 use burn::backend::Dispatch;
 use burn::module::Module;
-use burn::tensor::{Gradients, Tensor, TensorData};
+use burn::tensor::{Gradients, Tensor};
 
 use crate::fused::{FusedLayers, SgdRates};
+use crate::named_tensors::NamedTensors;
 use crate::network::Path;
-use crate::state_dict::{MapTensor, NamedMapper, StateDict, StateTensor, data};
+use crate::state_dict::{MapTensor, NamedMapper, StateDict};
 
 /// The optimizer's state: one velocity per parameter, by name.
 ///
@@ -21,71 +20,16 @@ use crate::state_dict::{MapTensor, NamedMapper, StateDict, StateTensor, data};
 pub struct Sgd {
     momentum: f64,
     weight_decay: f64,
-    velocity: BTreeMap<String, Velocity>,
-}
-
-/// A velocity on the device. Kernels keep their rank: reshaping would undo the order in memory that they share with their weights.
-#[derive(Debug)]
-enum Velocity {
-    Kernel(Tensor<4>),
-    Flat {
-        shape: Vec<usize>,
-        values: Tensor<1>,
-    },
-}
-
-impl Velocity {
-    fn new<const D: usize>(tensor: Tensor<D>) -> Self {
-        let shape = tensor.dims();
-        if D == 4 {
-            return Self::Kernel(Tensor::from_dispatch(tensor.into_dispatch()));
-        }
-        Self::Flat {
-            values: tensor.reshape([shape.iter().product::<usize>()]),
-            shape: shape.to_vec(),
-        }
-    }
-
-    fn into_tensor<const D: usize>(self, shape: [usize; D]) -> Tensor<D> {
-        match self {
-            Self::Kernel(tensor) if D == 4 => Tensor::from_dispatch(tensor.into_dispatch()),
-            Self::Kernel(tensor) => tensor.reshape(shape),
-            Self::Flat { values, .. } => values.reshape(shape),
-        }
-    }
-
-    fn state(&self) -> StateTensor {
-        let (shape, data) = match self {
-            Self::Kernel(tensor) => (tensor.dims().to_vec(), data(tensor.clone())),
-            Self::Flat { shape, values } => (shape.clone(), values.clone().into_data()),
-        };
-        let values = data.convert::<f32>().try_into_vec();
-        StateTensor {
-            shape,
-            values: values.unwrap_or_default(),
-        }
-    }
-
-    fn restored(state: StateTensor, device: &burn::tensor::Device) -> Self {
-        let StateTensor { shape, values } = state;
-        let flat = [values.len()];
-        match shape.as_slice() {
-            &[a, b, c, d] => Self::Kernel(Tensor::from_data(
-                TensorData::new(values, [a, b, c, d]),
-                device,
-            )),
-            _ => Self::Flat {
-                shape,
-                values: Tensor::from_data(TensorData::new(values, flat), device),
-            },
-        }
-    }
+    velocity: NamedTensors,
 }
 
 struct Step<'a> {
     sgd: &'a mut Sgd,
     learning_rate: f64,
     gradients: &'a mut Gradients,
+    /// Weights that the gradients are applied to in place of those that they were computed at.
+    weights: NamedTensors,
+    moves: fn(&str) -> bool,
 }
 
 impl MapTensor for Step<'_> {
@@ -93,10 +37,16 @@ impl MapTensor for Step<'_> {
         let Some(gradient) = tensor.grad_remove(self.gradients) else {
             return tensor;
         };
-        let parameter = tensor.inner();
-        let shape = parameter.dims();
-        let velocity = match self.sgd.velocity.remove(&name) {
-            Some(velocity) => velocity.into_tensor(shape),
+        let shape = tensor.dims();
+        let parameter = match self.weights.take(&name, shape) {
+            Some(weights) => weights,
+            None => tensor.inner(),
+        };
+        if !(self.moves)(&name) {
+            return Tensor::from_inner(parameter).require_grad();
+        }
+        let velocity = match self.sgd.velocity.take(&name, shape) {
+            Some(velocity) => velocity,
             None => parameter.zeros_like(),
         };
         let decay = if D >= 2 { self.sgd.weight_decay } else { 0.0 };
@@ -125,7 +75,7 @@ impl MapTensor for Step<'_> {
                 (parameter, velocity)
             }
         };
-        self.sgd.velocity.insert(name, Velocity::new(velocity));
+        self.sgd.velocity.insert(name, velocity);
         Tensor::from_inner(parameter).require_grad()
     }
 }
@@ -136,7 +86,7 @@ impl Sgd {
         Self {
             momentum,
             weight_decay,
-            velocity: BTreeMap::new(),
+            velocity: NamedTensors::default(),
         }
     }
 
@@ -147,26 +97,42 @@ impl Sgd {
         gradients: &mut Gradients,
         learning_rate: f64,
     ) -> M {
+        self.step_from(
+            NamedTensors::default(),
+            |_| true,
+            module,
+            gradients,
+            learning_rate,
+        )
+    }
+
+    /// The same, for gradients that were computed elsewhere than at `weights`: these take the place of the module's own parameters
+    /// first. Parameters whose name `moves` refuses stay as they are.
+    pub(crate) fn step_from<M: Module>(
+        &mut self,
+        weights: NamedTensors,
+        moves: fn(&str) -> bool,
+        module: M,
+        gradients: &mut Gradients,
+        learning_rate: f64,
+    ) -> M {
         module.map(&mut NamedMapper::new(Step {
             sgd: self,
             learning_rate,
             gradients,
+            weights,
+            moves,
         }))
     }
 
     /// Velocities on the host, for a checkpoint.
     pub fn state(&self) -> StateDict {
-        let velocities = self.velocity.iter();
-        velocities
-            .map(|(name, velocity)| (name.clone(), velocity.state()))
-            .collect()
+        self.velocity.state()
     }
 
     /// Takes velocities from a checkpoint.
     pub fn restore(&mut self, state: StateDict, device: &burn::tensor::Device) {
-        let device = device.clone().without_autodiff();
-        let restored = |(name, state)| (name, Velocity::restored(state, &device));
-        self.velocity = state.into_iter().map(restored).collect();
+        self.velocity = NamedTensors::restored(state, device);
     }
 }
 

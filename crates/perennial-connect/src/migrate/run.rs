@@ -78,6 +78,8 @@ async fn run_in<E: Copying + Showing>(
     loop {
         let error = match attempt::<E>(address, request, observer, &mut done).await {
             Err(error) if error.may_pass() => error,
+            // The lock of the session that broke off is free once the server has noticed.
+            Err(error @ ConnectError::Busy(_)) if trouble.is_some() => error,
             result => return result,
         };
         match trouble {

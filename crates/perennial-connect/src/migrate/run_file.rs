@@ -60,14 +60,15 @@ pub(super) async fn run_file<E: Copying>(
             )));
         };
         let found = engine.look_up(&lookup, ids).await?;
-        done.unknown += (set.len().saturating_sub(distinct(&set, found.len()))) as u64;
+        let unknown = set.len().saturating_sub(distinct(&set, found.len()));
+        let mut without_direction = 0;
         let mut keys = Vec::with_capacity(found.len());
         let mut sources = Vec::with_capacity(found.len());
         let mut vectors = Vec::with_capacity(found.len() * set.dim());
         for found in found {
             let vector = set.row(found.place);
             if vector.iter().all(|&value| value == 0.0) {
-                done.skipped.direction += 1;
+                without_direction += 1;
                 continue;
             }
             keys.push(found.key);
@@ -86,7 +87,10 @@ pub(super) async fn run_file<E: Copying>(
             without: &[],
         };
         engine.write(&mut writer, &copies, &progress).await?;
+        // Counted once it is written: after trouble with the server the same rows come again.
         done.written += keys.len() as u64;
+        done.unknown += unknown as u64;
+        done.skipped.direction += without_direction;
         done.seconds = seconds + begun.elapsed().as_secs_f64();
         observer.rows(place, header.rows);
         pace.after(set.len(), observer).await?;

@@ -5,8 +5,10 @@ use tokio_postgres::{CancelToken, Client};
 use super::address::PostgresAddress;
 use crate::error::ConnectError;
 
-/// What every session sets: waiting for locks has an end, since whoever waits for a lock holds up others.
-const SESSION: &str = "SET client_min_messages = warning; SET lock_timeout = '30s'";
+/// What every session sets: waiting for locks has an end, since whoever waits for a lock holds up others; and the server notices within minutes
+/// when the network to this client is gone, since the session holds the migration's lock until then.
+const SESSION: &str = "SET client_min_messages = warning; SET lock_timeout = '30s'; \
+    SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10";
 
 /// Connects. The connection ends when the client is dropped.
 pub(crate) async fn connect(address: &PostgresAddress) -> Result<Client, ConnectError> {

@@ -17,7 +17,7 @@ const STATEMENT: Duration = Duration::from_secs(900);
 /// Takes the lock of a migration for the life of a connection.
 ///
 /// # Errors
-/// [`ConnectError::State`] if another session holds it.
+/// [`ConnectError::Busy`] if another session holds it.
 pub(super) async fn lock(
     client: &Client,
     table: &VectorTable,
@@ -36,7 +36,7 @@ pub(super) async fn lock(
             return Ok(());
         }
         if begun.elapsed() > PATIENCE {
-            return Err(ConnectError::State(format!(
+            return Err(ConnectError::Busy(format!(
                 "another process works at migration {migration} of {}.{}; wait for it, or stop it",
                 table.schema, table.name
             )));

@@ -273,7 +273,7 @@ impl Engine for Qdrant {
         let begun = Instant::now();
         while !which.take(&self.client, &self.collection, self.term())? {
             if begun.elapsed() > PATIENCE {
-                return Err(ConnectError::State(format!(
+                return Err(ConnectError::Busy(format!(
                     "another process works at migration {name} of {}; wait for it, or stop it",
                     self.collection.name
                 )));

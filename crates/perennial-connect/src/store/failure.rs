@@ -42,8 +42,6 @@ impl Failure {
     pub(super) fn may_pass(&self) -> bool {
         match self {
             Self::Refused(_) => false,
-            // A full disk does not empty itself.
-            Self::Database(ConnectError::Server { code, .. }) if code == "53100" => false,
             Self::Database(error) => error.may_pass(),
         }
     }

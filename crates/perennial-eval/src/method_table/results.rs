@@ -71,7 +71,7 @@ impl Group {
         parts.join("\n")
     }
 
-    /// Time and memory of the runs, means over the seeds; none where nothing is known.
+    /// Time and memory, means over the runs of which they are known; none where nothing is known.
     pub fn cost_table(&self) -> Option<TextTable> {
         let shown: Vec<_> = COST
             .into_iter()
@@ -80,7 +80,7 @@ impl Group {
         if shown.is_empty() {
             return None;
         }
-        let mut table = TextTable::new().text("method").numbers("runs");
+        let mut table = TextTable::new().text("method");
         for (_, title, _) in &shown {
             table = table.numbers(*title);
         }
@@ -89,7 +89,7 @@ impl Group {
             if shown.iter().all(|(name, ..)| of(name).is_none()) {
                 continue;
             }
-            let mut cells = vec![method.method.clone(), method.runs.len().to_string()];
+            let mut cells = vec![method.method.clone()];
             cells.extend(shown.iter().map(|(name, _, factor)| {
                 of(name).map_or_else(dash, |found| format!("{:.1}", found.mean * factor))
             }));
@@ -110,7 +110,7 @@ impl Group {
             .map(|(end, title, interval)| (format!("{prefix}{end}"), title, interval))
             .filter(|(name, ..)| self.has(name))
             .collect();
-        let mut table = TextTable::new().text("method").numbers("runs");
+        let mut table = TextTable::new().text("method");
         for (_, title, _) in &shown {
             table = table.numbers(*title);
         }

@@ -30,6 +30,9 @@ pub struct Hoc {
     pub vertices: usize,
     /// Weight of the cross-entropy; the contrastive term has `1 - lambda`.
     pub lambda: f64,
+    /// With it, the weight of the cross-entropy in a task's first epoch, from which it goes in equal steps to `lambda` in the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_lambda: Option<f64>,
     /// Inverse temperature of the contrastive term.
     pub mu: f64,
     /// Same-class pairs in the contrastive term.
@@ -81,6 +84,7 @@ impl Default for Hoc {
         Self {
             vertices: DEFAULT_VERTICES,
             lambda: 0.1,
+            first_lambda: None,
             mu: 10.0,
             masking: SameClass::Excluded,
             reference: Reference::Deployed,
@@ -123,7 +127,8 @@ impl Objective for Hoc {
             SameClass::Kept => (images.as_slice(), Masking::Excluded),
         };
         let term = contrastive(new.clone(), old.clone(), labels, self.mu, masking);
-        let loss = classification.mul_scalar(self.lambda) + term.mul_scalar(1.0 - self.lambda);
+        let lambda = self.lambda_at(step.progress);
+        let loss = classification.mul_scalar(lambda) + term.mul_scalar(1.0 - lambda);
         if self.relation_weight == 0.0 {
             return loss;
         }
@@ -134,14 +139,27 @@ impl Objective for Hoc {
     }
 
     fn check(&self) -> Result<(), TrainError> {
-        if !(0.0..=1.0).contains(&self.lambda) {
-            return Err(TrainError::config(
-                "method.lambda",
-                &format!("must be within [0, 1], got {}", self.lambda),
-            ));
+        let weights = [
+            ("lambda", Some(self.lambda)),
+            ("first_lambda", self.first_lambda),
+        ];
+        for (key, value) in weights {
+            if let Some(value) = value.filter(|value| !(0.0..=1.0).contains(value)) {
+                return Err(TrainError::config(
+                    &format!("method.{key}"),
+                    &format!("must be within [0, 1], got {value}"),
+                ));
+            }
         }
         positive("mu", self.mu, MAX_MU)?;
         weight("relation_weight", self.relation_weight)
+    }
+}
+
+impl Hoc {
+    fn lambda_at(&self, progress: f64) -> f64 {
+        let first = self.first_lambda.unwrap_or(self.lambda);
+        first + (self.lambda - first) * progress
     }
 }
 

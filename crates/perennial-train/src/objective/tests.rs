@@ -91,6 +91,19 @@ fn hoc_with_kept_negatives_tells_every_image_from_all_others() {
 }
 
 #[test]
+fn the_weight_of_the_cross_entropy_goes_from_its_first_value_to_its_last() {
+    let mut scene = Scene::new();
+    let objective = hoc(|hoc| hoc.first_lambda = Some(0.9));
+    for (progress, lambda) in [(0.0, 0.9), (0.25, 0.75), (1.0, 0.3)] {
+        scene.progress = progress;
+        scene.compare(&objective, |new| {
+            let term = contrastive_term(new, &scene.old, |n, m| LABELS[n] != LABELS[m]);
+            lambda * scene.simplex(new) + (1.0 - lambda) * term
+        });
+    }
+}
+
+#[test]
 fn hoc_distils_relations_within_and_across() {
     let scene = Scene::new();
     for relations in [Relations::Within, Relations::Across] {

@@ -162,9 +162,15 @@ impl<'a> Run<'a> {
             let version = self.places.registry.get(name)?;
             let network = network_config(&version)?;
             let described = trained_network(&version)?;
+            let key = self.start_key(*task);
             let problem = |problem: String| TrainError::Version {
                 version: version.name.clone(),
-                problem,
+                problem: format!("{problem} (configuration key `{key}`)"),
+            };
+            let bridge = if *task == 0 {
+                ""
+            } else {
+                "; with entry = \"bridged\" in its table any model can replace another"
             };
             let bridged = self.is_bridged(*task);
             if bridged {
@@ -172,7 +178,7 @@ impl<'a> Run<'a> {
             } else if let Some(simplex) = simplex {
                 if described.classifier.vertices != Some(simplex.vertices()) {
                     return Err(problem(format!(
-                        "its classifier has {} vertices, method.vertices is {}",
+                        "its classifier has {} vertices, method.vertices is {}{bridge}",
                         described
                             .classifier
                             .vertices
@@ -246,6 +252,17 @@ impl<'a> Run<'a> {
 }
 
 impl Run<'_> {
+    /// The configuration's key that names what a task starts from.
+    fn start_key(&self, task: usize) -> String {
+        let replacements = &self.config.replacements;
+        let place = replacements
+            .iter()
+            .position(|replacement| replacement.before_task == task);
+        place.map_or("initial_model".to_owned(), |place| {
+            format!("replacements.{place}.model")
+        })
+    }
+
     /// Dimensions of the version that is deployed before a task, for an objective that compares embeddings with it.
     fn deployed_dim(&self, task: usize) -> Result<Option<usize>, TrainError> {
         let refers = self.config.method.objective().refers();

@@ -234,12 +234,14 @@ impl<'a> Run<'a> {
             let seed = seed_for(config.seed, Purpose::Classifier, task, 0);
             network = network.with_classifier(self.scenario.classes_after(task), seed);
         }
-        let (weights, velocity) = self.restored.take().unzip();
-        if let Some(weights) = weights {
-            if let Some(velocity) = &velocity {
-                check_velocity(&weights, velocity)?;
+        let mut kept = None;
+        if let Some(restored) = self.restored.take() {
+            check_fit("velocity", &restored.network, &restored.velocity)?;
+            if let Some(average) = &restored.average {
+                check_fit("average", &restored.network, average)?;
             }
-            network = load_state_dict(network, weights)?;
+            network = load_state_dict(network, restored.network)?;
+            kept = Some((restored.velocity, restored.average));
         }
         let mut learner = Learner::new(
             network,
@@ -248,8 +250,8 @@ impl<'a> Run<'a> {
             &config.training,
             device.clone(),
         );
-        if let Some(velocity) = velocity {
-            learner.sgd.restore(velocity, &device);
+        if let Some((velocity, average)) = kept {
+            learner.restore(velocity, average);
         }
         Ok(learner)
     }
@@ -273,13 +275,13 @@ impl<'a> Run<'a> {
     }
 }
 
-/// Every velocity in a checkpoint must belong to a parameter, and be of its shape.
-fn check_velocity(weights: &StateDict, velocity: &StateDict) -> Result<(), TrainError> {
-    for (name, tensor) in velocity {
+/// Every velocity or average in a checkpoint must belong to a parameter, and be of its shape.
+fn check_fit(what: &str, weights: &StateDict, kept: &StateDict) -> Result<(), TrainError> {
+    for (name, tensor) in kept {
         let expected = weights.get(name).map(|weight| weight.shape.clone());
         if expected.as_ref() != Some(&tensor.shape) {
             return Err(TrainError::Weights(WeightsError::Shape {
-                name: format!("velocity of {name}"),
+                name: format!("{what} of {name}"),
                 expected: expected.unwrap_or_default(),
                 found: tensor.shape.clone(),
             }));

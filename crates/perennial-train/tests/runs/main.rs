@@ -4,5 +4,6 @@
 
 mod bench;
 mod bridged;
+mod levers;
 mod methods;
 mod run;

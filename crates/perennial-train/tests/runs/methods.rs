@@ -109,6 +109,16 @@ fn every_method_trains_across_a_replacement_and_resumes_with_the_same_weights() 
 }
 
 #[test]
+fn options_of_the_training_loop_are_written_only_when_they_are_on() {
+    // Runs recognise their configuration by the hash of this text, of which this is the part of `[training]`.
+    let training = perennial_train::config::TrainingConfig::default();
+    assert_eq!(
+        serde_json::to_string(&training).unwrap(),
+        r#"{"epochs":70,"batch_size":128,"learning_rate":0.001,"final_learning_rate":0.00001,"momentum":0.9,"weight_decay":0.0005,"checkpoint_epochs":1}"#
+    );
+}
+
+#[test]
 fn options_are_written_only_when_they_differ_from_the_published_method() {
     // Runs recognise their configuration by the hash of this text: it must stay as it was before there were further options.
     for (text, expected) in [
@@ -330,4 +340,29 @@ fn the_example_of_a_loss_of_ones_own_runs_and_stands_in_the_documentation() {
         example.contains(block),
         "docs/tasks/add-a-loss.md shows other code than examples/own_loss.rs"
     );
+}
+
+#[test]
+fn the_example_of_a_backbone_stands_in_the_documentation() {
+    let table = documentation("backbones.md");
+    for entry in perennial_train::network::BACKBONES {
+        let name = format!("`{}`", entry.name);
+        assert!(
+            table.contains(&name),
+            "docs/backbones.md has no row of {name}"
+        );
+    }
+    let text = documentation("tasks/add-a-backbone.md");
+    let source = include_str!("../../src/network/small.rs");
+    let blocks = text.split("```rust\n").skip(1);
+    let blocks: Vec<&str> = blocks
+        .map(|rest| rest.split("```").next().unwrap())
+        .collect();
+    assert_eq!(blocks.len(), 2);
+    for block in blocks {
+        assert!(
+            source.contains(block),
+            "docs/tasks/add-a-backbone.md shows other code than src/network/small.rs:\n{block}"
+        );
+    }
 }

@@ -334,6 +334,48 @@ fn a_diverged_run_publishes_nothing_and_keeps_its_last_good_checkpoint() {
 }
 
 #[test]
+fn a_loss_that_is_not_finite_is_reported_with_its_step_images_and_checkpoint() {
+    let bench = bench();
+    let mut config = named("late");
+    // Fine in the first epoch, far too large in the second.
+    config.training.final_learning_rate = 1e30;
+    let mut seen = None;
+    for resume in [false, true] {
+        let error = bench.train(&config, resume, &mut Silent).unwrap_err();
+        let text = error.to_string();
+        let TrainError::Diverged {
+            task: 0,
+            epoch: 1,
+            step: Some(step),
+            images,
+            checkpoint: Some(checkpoint),
+            ..
+        } = error
+        else {
+            panic!("{text}")
+        };
+        assert_eq!(images.len(), config.training.batch_size);
+        assert!(images.iter().all(|&image| image < 72), "{images:?}");
+        assert!(text.contains(&format!("step {step}, on the images at {}, ", images[0])));
+        assert!(
+            text.contains("latest.safetensors, after 1 epochs of task 0"),
+            "{text}"
+        );
+        assert_eq!([checkpoint.task, checkpoint.epochs], [0, 1]);
+        let bytes = std::fs::read(&checkpoint.path).unwrap();
+        let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        for (name, tensor) in tensors.iter() {
+            let numbers = tensor.data().as_chunks::<4>().0.iter();
+            let finite = numbers.map(|bytes| f32::from_le_bytes(*bytes).is_finite());
+            assert!(finite.fold(true, |all, one| all && one), "{name}");
+        }
+        // Resumed from there, it ends at the same place.
+        let place = (step, images);
+        assert_eq!(seen.get_or_insert_with(|| place.clone()), &place);
+    }
+}
+
+#[test]
 fn the_baseline_grows_its_classifier_and_forgets_it_at_a_replacement() {
     let bench = bench();
     let er = MethodConfig::Er(Er {});

@@ -6,14 +6,15 @@ mod given;
 mod remote;
 mod rules;
 mod search;
+mod stats;
 mod version_names;
 
 use std::path::PathBuf;
 
 use perennial_core::Output;
 use perennial_gallery::{
-    Compacted, Filter, ItemId, LabelFilter, Maintenance, PartitionStats, SNAPSHOT_FILE_KIND,
-    SnapshotInfo, Snapshots, VectorStore,
+    Compacted, Filter, ItemId, LabelFilter, Maintenance, SNAPSHOT_FILE_KIND, SnapshotInfo,
+    Snapshots, VectorStore,
 };
 use serde::Serialize;
 
@@ -94,7 +95,7 @@ pub fn run(
         Action::Search(arguments) => {
             search::run(arguments, gallery, client.as_ref(), global, terminal)
         }
-        Action::Stats => stats(gallery, client.as_ref(), terminal),
+        Action::Stats => stats::run(gallery, client.as_ref(), global, terminal),
         Action::Compact => compact(gallery, client.as_ref(), terminal),
         Action::Snapshot { file } => {
             if let Some(client) = client {
@@ -134,63 +135,6 @@ pub fn run(
         }
         Action::Delete(arguments) => delete(arguments, gallery, client.as_ref(), global, terminal),
     }
-}
-
-fn stats(
-    gallery: &GalleryArguments,
-    client: Option<&ServiceClient>,
-    terminal: &Terminal,
-) -> anyhow::Result<ExitStatus> {
-    let stats = match client {
-        Some(client) => remote::stats(client)?,
-        None => gallery.open_read_only()?.stats()?,
-    };
-    terminal.result(&stats, |_| {
-        let dim = match (stats.dim, stats.partitions.len()) {
-            (Some(dim), _) => format!("dimension {dim}"),
-            (None, 0) => "dimension not set".to_owned(),
-            (None, _) => "several dimensions".to_owned(),
-        };
-        let mut text = format!("{} items, {dim}\n", stats.items);
-        for (version, items) in &stats.per_version {
-            text.push_str(&format!("  {version}  {items}\n"));
-        }
-        if stats.partitions.len() > 1 {
-            stats
-                .partitions
-                .iter()
-                .for_each(|partition| text.push_str(&partition_line(partition)));
-        }
-        let bytes = stats.bytes_per_vector;
-        text.push_str(&format!(
-            "search {:?} ({:?}), {:.0} bytes per vector in memory, {:.0} on disk\n",
-            stats.index.kind, stats.index.state, bytes.memory, bytes.disk
-        ));
-        let disk = stats.disk;
-        text.push_str(&format!(
-            "{} bytes on disk, about {} of them reclaimable\n",
-            disk.bytes, disk.reclaimable_bytes
-        ));
-        if disk.is_wasteful() {
-            text.push_str("`perennial gallery compact` reclaims that space\n");
-        }
-        text
-    })?;
-    Ok(ExitStatus::Done)
-}
-
-/// One line about a part of the gallery that has an index of its own.
-fn partition_line(partition: &PartitionStats) -> String {
-    let versions: Vec<&str> = partition.per_version.keys().map(String::as_str).collect();
-    format!(
-        "partition of {}: {} items, dimension {}, search {:?} ({:?}), {:.0} bytes per vector in memory\n",
-        versions.join(", "),
-        partition.items,
-        partition.dim,
-        partition.index.kind,
-        partition.index.state,
-        partition.memory_bytes_per_vector
-    )
 }
 
 /// Lets the service write a snapshot into its own folder.

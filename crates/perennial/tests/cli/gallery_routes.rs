@@ -49,6 +49,27 @@ fn routes(answer: &Value) -> Vec<(Value, Value)> {
 }
 
 #[test]
+fn the_size_of_a_gallery_says_what_the_live_version_does_not_reach() {
+    let bench = lenient();
+    let stats = ["gallery", "stats"];
+    let reach = |answer: Value| {
+        let left = answer["left_out"].clone();
+        (answer["not_searched"].clone(), left)
+    };
+    assert_eq!(reach(bench.answer(&stats)), (json!(0), json!([])));
+    // Live without a certificate towards what is stored.
+    bench.write("registry/aliases.toml", "live = \"v0002\"\n");
+    let (items, left) = reach(bench.answer(&stats));
+    assert_eq!((items, &left[0]["space"]), (json!(2000), &json!("v0001")));
+    let text = bench.succeed(&stats);
+    assert!(
+        text.contains("2000 items are not searched by the live version:\n  v0001  2000: "),
+        "{text}"
+    );
+    assert!(text.contains("to measure it, run `perennial "), "{text}");
+}
+
+#[test]
 fn old_items_are_found_by_the_certified_route() {
     let bench = lenient();
     let search = [

@@ -113,6 +113,16 @@ fn an_encoder_of_texts_is_imported_embeds_is_stored_and_searched() {
     assert_eq!(documents.lines().count(), 4);
     assert_ne!(documents, queries);
 
+    // Empty texts are told before any work, all of them.
+    bench.write("gaps.csv", "text\noak\n\"  \"\nelm\n\"\"\n");
+    bench
+        .run(&["embed", "live", "--table", "gaps.csv", "--out", "g.npy"])
+        .assert_wrong_usage(&["the text is empty in row 1, 3 "]);
+    assert!(!bench.path("g.npy.unfinished").exists());
+    bench
+        .run(&["gallery", "add", "--table", "gaps.csv"])
+        .assert_wrong_usage(&["row 1: the text is empty"]);
+
     let stored = bench.answer(&[&["gallery", "add"][..], &table].concat());
     assert_eq!(
         (&stored["inserted"], &stored["items"]),

@@ -85,6 +85,8 @@ pub struct Scene {
     pub old_bias: Vec<f64>,
     /// Unit embeddings of the earlier model, a few of each class, for its class centres.
     pub past: Rows,
+    /// How far the task is.
+    pub progress: f64,
 }
 
 const PAST_LABELS: [u32; 8] = [0, 0, 1, 1, 2, 2, 3, 3];
@@ -100,6 +102,7 @@ impl Scene {
             old_rows: rows(2, 4),
             old_bias: vec![0.3, -0.2],
             past,
+            progress: 0.0,
         }
     }
 
@@ -167,7 +170,7 @@ impl Scene {
         let earlier = Earlier::from_embeddings(matrix(&self.old, &device))
             .with_classifier(&earlier_classifier)
             .with_centres(&centres);
-        let (step, _) = Step::of_batch(
+        let (mut step, _) = Step::of_batch(
             &spec,
             self.classes,
             trained,
@@ -175,6 +178,7 @@ impl Scene {
             &LABELS,
             Some(earlier),
         );
+        step.progress = self.progress;
         let loss = objective.loss(&step);
         let gradients = loss.backward();
         let gradient = embeddings.grad(&gradients).unwrap();

@@ -31,6 +31,8 @@ const ROWS: usize = 2048;
 
 /// Bytes of a table that are hashed at once.
 const PIECE: u64 = 1 << 20;
+/// Rows named in one message.
+const NAMED: usize = 5;
 
 /// What a column holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,13 +136,31 @@ impl Table<'_> {
     /// Reads the whole table once, so that an error in its last row comes before hours of work, and counts its rows.
     pub fn check(&self, interrupt: Interrupt) -> anyhow::Result<u64> {
         let mut reader = self.open()?;
-        let mut rows = 0;
+        let (mut rows, mut empty) = (0, Vec::new());
         while let Some(batch) = reader.next(ROWS)? {
+            if self.content != Content::Paths {
+                let numbered = (rows..).zip(&batch);
+                let blank = numbered.filter(|(_, row)| row.text.trim().is_empty());
+                empty.extend(blank.map(|(number, _)| number));
+            }
             rows += batch.len() as u64;
             interrupt.check()?;
         }
         if rows == 0 {
             return Err(usage(format!("{}: holds no rows", self.path.display())));
+        }
+        // Told before any work: whoever mends the table has another table, and begins anew.
+        if !empty.is_empty() {
+            let named: Vec<String> = empty.iter().take(NAMED).map(ToString::to_string).collect();
+            let more = match empty.len().saturating_sub(NAMED) {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            return Err(usage(format!(
+                "{}: the text is empty in row {}{more} (counted from 0), and an empty text has no embedding; remove these rows, or fill them",
+                self.path.display(),
+                named.join(", ")
+            )));
         }
         Ok(rows)
     }

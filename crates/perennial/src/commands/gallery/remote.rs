@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use perennial_gallery::{Filter, GalleryStats, ItemId, SnapshotInfo};
-use perennial_upgrade::{PlannedPart, Route};
+use perennial_upgrade::{PlannedPart, Route, SearchPlan};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -82,6 +82,23 @@ pub struct LeftOut {
     pub reason: String,
     /// The command that measures what is missing.
     pub remedy: Option<String>,
+}
+
+impl LeftOut {
+    /// All that a plan leaves out.
+    pub fn of(plan: &SearchPlan) -> Vec<Self> {
+        let left_out = plan.not_searched.iter().map(|left| {
+            let mut pairs = plan.refused.iter();
+            let pair = pairs.find(|pair| pair.gallery_version == left.space.as_str());
+            Self {
+                space: left.space.to_string(),
+                items: left.items,
+                reason: left.reason.clone(),
+                remedy: pair.and_then(|pair| pair.remedy.clone()),
+            }
+        });
+        left_out.collect()
+    }
 }
 
 impl FoundPart {

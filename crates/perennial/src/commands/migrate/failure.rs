@@ -7,7 +7,9 @@ use crate::exit_status::{InterruptedError, gate_missed, usage};
 /// The error with its exit code.
 pub fn failed(error: ConnectError) -> anyhow::Error {
     match error {
-        ConnectError::Usage(text) | ConnectError::State(text) => usage(text),
+        ConnectError::Usage(text) | ConnectError::State(text) | ConnectError::Busy(text) => {
+            usage(text)
+        }
         ConnectError::Refused(text) => gate_missed(text),
         ConnectError::NotCertified(refused) => gate_missed(refused.to_string()),
         ConnectError::Interrupted => InterruptedError.into(),

@@ -53,7 +53,7 @@ pub fn markdown(plan: &Plan, records: &[Recorded]) -> anyhow::Result<String> {
     }
     if !cost.is_empty() {
         text.push_str(&format!(
-            "\n### Time and memory\n\nMeans over the runs; training without its pre-trained models, measuring with every route.\n{cost}"
+            "\n### Time and memory\n\nOf each method's first run in the order of the seeds, since runs of a benchmark may have shared a machine or been made on others; training without its pre-trained models, measuring with every route.\n{cost}"
         ));
     }
     Ok(text)
@@ -69,8 +69,13 @@ fn entries(done: &[(&Run, &Record)]) -> Vec<Entry> {
     }
     let mut entries = Vec::new();
     for method in methods {
-        for (run, record) in done.iter().filter(|(run, _)| run.title == method) {
-            entries.push(own(run, record));
+        let of_method = done.iter().filter(|(run, _)| run.title == method);
+        for (place, (run, record)) in of_method.enumerate() {
+            let mut entry = own(run, record);
+            if place == 0 {
+                entry.values.extend(cost(record));
+            }
+            entries.push(entry);
             for row in &record.routes {
                 entries.push(Entry {
                     method: format!("{} + {}", run.title, row.name),
@@ -88,14 +93,6 @@ fn entries(done: &[(&Run, &Record)]) -> Vec<Entry> {
 }
 
 fn own(run: &Run, record: &Record) -> Entry {
-    let mut values = record.values.clone();
-    values.insert("training seconds".to_owned(), record.training_seconds);
-    if let Some(seconds) = record.evaluation_seconds {
-        values.insert("evaluation seconds".to_owned(), seconds);
-    }
-    if let Some(bytes) = record.peak_memory_bytes {
-        values.insert("peak memory bytes".to_owned(), bytes as f64);
-    }
     Entry {
         source: run.work.config.name.clone(),
         method: run.title.clone(),
@@ -103,8 +100,24 @@ fn own(run: &Run, record: &Record) -> Entry {
         scenario: Some(record.scenario.clone()),
         evaluation: Some(record.evaluation.clone()),
         seed: Some(run.seed),
-        values,
+        values: record.values.clone(),
         intervals: record.intervals.clone(),
         worst_pairs: record.worst_pairs.clone(),
     }
+}
+
+/// Time and memory, as far as they are known.
+fn cost(record: &Record) -> impl Iterator<Item = (String, f64)> {
+    let values = [
+        ("training seconds", Some(record.training_seconds)),
+        ("evaluation seconds", record.evaluation_seconds),
+        (
+            "peak memory bytes",
+            record.peak_memory_bytes.map(|bytes| bytes as f64),
+        ),
+    ];
+    let known = values
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    known
 }

@@ -84,6 +84,12 @@ impl<'a> TextTable<'a> {
         let mut ids = BTreeSet::new();
         while let Some(rows) = reader.next(ROWS)? {
             for row in rows {
+                if row.text.trim().is_empty() {
+                    return Err(usage(format!(
+                        "{}: row {count}: the text is empty, and an empty text has no embedding; remove the row, or fill it",
+                        self.path.display()
+                    )));
+                }
                 let id = self.row(row, count).id;
                 id.check()?;
                 // The later row would take the place of the earlier one.

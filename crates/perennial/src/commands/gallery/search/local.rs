@@ -135,22 +135,12 @@ impl LocalSearch<'_> {
                 payload: merged.hit.payload,
             }
         });
-        let left_out = plan.not_searched.iter().map(|left| {
-            let mut pairs = plan.refused.iter();
-            let pair = pairs.find(|pair| pair.gallery_version == left.space.as_str());
-            LeftOut {
-                space: left.space.to_string(),
-                items: left.items,
-                reason: left.reason.clone(),
-                remedy: pair.and_then(|pair| pair.remedy.clone()),
-            }
-        });
         Ok(Found {
             model_version,
             hits: hits.collect(),
             parts: plan.parts.iter().map(FoundPart::of).collect(),
             not_searched: plan.not_searched_items(),
-            left_out: left_out.collect(),
+            left_out: LeftOut::of(&plan),
             second_stage: None,
         })
     }
