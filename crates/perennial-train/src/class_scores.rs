@@ -85,6 +85,19 @@ impl TaskClasses {
     }
 }
 
+/// What a column of scores stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ClassGroup {
+    /// A class of the task.
+    New,
+    /// A class of an earlier task.
+    Old,
+    /// A class of pre-training.
+    Pretrained,
+    /// A vertex without a class, or with one of another slot.
+    None,
+}
+
 impl ClassifierSpec {
     /// In words, for tables.
     pub fn name(&self) -> &'static str {
@@ -155,6 +168,35 @@ impl ClassifierSpec {
                 (cosines.mul_scalar(scale), targets(rows(), &device))
             }
         }
+    }
+}
+
+impl ClassifierSpec {
+    /// What a column of [`scores`](Self::scores) stands for.
+    pub(crate) fn group(&self, classes: &TaskClasses, column: usize) -> ClassGroup {
+        let local = |label: usize| match label {
+            label if label < classes.old => ClassGroup::Old,
+            label if label < classes.seen => ClassGroup::New,
+            _ => ClassGroup::None,
+        };
+        let Self::Simplex(simplex) = self else {
+            return local(column);
+        };
+        let [front, back] = simplex.used(classes);
+        // The classes of pre-training itself are at the front.
+        if classes.end == VertexEnd::Front {
+            return local(column);
+        }
+        if column < front {
+            return ClassGroup::Pretrained;
+        }
+        let vertex = match simplex.softmax {
+            Softmax::All => column,
+            Softmax::Used => column + simplex.vertices - classes.skipped - back - front,
+        };
+        (simplex.vertices - classes.skipped)
+            .checked_sub(vertex + 1)
+            .map_or(ClassGroup::None, local)
     }
 }
 

@@ -13,6 +13,7 @@ use crate::network::{Mode, Network, Path};
 use crate::objective::{Objective, Step};
 use crate::sgd::Sgd;
 use crate::sharpness::ascended;
+use crate::softmax_shares::SoftmaxShares;
 use crate::state_dict::StateDict;
 use crate::weight_average::WeightAverage;
 
@@ -209,6 +210,41 @@ impl Learner {
             }
             self.network = Some(network);
         }
+    }
+
+    /// How the classifier sees a batch now, with running statistics. Changes nothing.
+    ///
+    /// **Shapes**: as [`step`](Self::step).
+    ///
+    /// # Errors
+    ///
+    /// [`TrainError::Device`] for a device that does not answer.
+    pub fn softmax_shares(
+        &self,
+        batch: &Batch,
+        [channels, height, width]: [usize; 3],
+    ) -> Result<SoftmaxShares, TrainError> {
+        let plain = self.device.clone().without_autodiff();
+        let pixels = TensorData::new(
+            batch.pixels.clone(),
+            [batch.images, channels, height, width],
+        );
+        let images = Tensor::<4>::from_data(pixels, &plain);
+        let network = self.network().valid();
+        let embeddings = network.forward(images, Mode::Evaluate, self.path);
+        let spec = self.objective.classifier();
+        let (logits, targets) = spec.scores(
+            &self.classes,
+            network.classifier(),
+            embeddings.clone(),
+            &batch.labels,
+        );
+        let targets = targets.into_data();
+        let targets: Vec<usize> = targets
+            .iter::<i64>()
+            .map(|column| column as usize)
+            .collect();
+        SoftmaxShares::of(&spec, &self.classes, embeddings, logits, &targets)
     }
 
     /// Gradients of a batch's loss, the loss, and how many images were classified correctly.

@@ -4,6 +4,8 @@ use perennial_core::ModelVersion;
 use perennial_data::ImageSet;
 use serde::{Deserialize, Serialize};
 
+use crate::softmax_shares::SoftmaxShares;
+
 /// One line of `metrics.jsonl`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EpochRecord {
@@ -25,6 +27,9 @@ pub struct EpochRecord {
     /// there it is an upper bound of the time lost.
     #[serde(default)]
     pub data_wait: f64,
+    /// How the classifier saw the epoch's last batch; absent in the records of earlier programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub softmax: Option<SoftmaxShares>,
 }
 
 /// The progress of a run after a step.

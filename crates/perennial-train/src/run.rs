@@ -26,6 +26,7 @@ use crate::observer::{EpochRecord, Observer, StepReport};
 use crate::scenario::Scenario;
 use crate::seeds::{Purpose, seed_for};
 use crate::sgd::cosine_learning_rate;
+use crate::softmax_shares::SoftmaxShares;
 use crate::state_dict::{StateDict, load_state_dict, state_dict};
 use crate::versions::publish;
 
@@ -240,6 +241,7 @@ impl<'a> Run<'a> {
             );
             let plans = self.plans(task, epoch);
             let steps = plans.len();
+            let last = plans.last().cloned();
             let images: Vec<Vec<usize>> = plans
                 .iter()
                 .map(|plan| plan.sources.iter().map(|&(_, image)| image).collect())
@@ -273,7 +275,8 @@ impl<'a> Run<'a> {
                     return Ok(false);
                 }
             }
-            let record = self.finish_epoch(task, epoch, learning_rate)?;
+            let softmax = self.softmax_shares(learner, last)?;
+            let record = self.finish_epoch(task, epoch, learning_rate, softmax)?;
             observer.epoch(&record);
             let done = self.progress.epoch;
             if done.is_multiple_of(training.checkpoint_epochs) || done == training.epochs {
@@ -281,6 +284,19 @@ impl<'a> Run<'a> {
             }
         }
         Ok(true)
+    }
+
+    /// Of an epoch's last batch, which is made again: a run that stopped after its step has it no longer.
+    fn softmax_shares(
+        &self,
+        learner: &Learner,
+        plan: Option<perennial_data::BatchPlan>,
+    ) -> Result<Option<SoftmaxShares>, TrainError> {
+        let mut batches = Prefetcher::new(Arc::clone(&self.sets), self.pipeline, plan.into_iter())?;
+        let Some(batch) = batches.next().transpose()? else {
+            return Ok(None);
+        };
+        Ok(Some(learner.softmax_shares(&batch, self.sets[0].shape())?))
     }
 
     fn plans(&self, task: usize, epoch: usize) -> Vec<perennial_data::BatchPlan> {
@@ -341,6 +357,7 @@ impl<'a> Run<'a> {
         task: usize,
         epoch: usize,
         learning_rate: f64,
+        softmax: Option<SoftmaxShares>,
     ) -> Result<EpochRecord, TrainError> {
         let images = self.progress.images.max(1) as f64;
         let record = EpochRecord {
@@ -352,6 +369,7 @@ impl<'a> Run<'a> {
             images_per_second: images / self.progress.seconds.max(1e-9),
             seconds: self.progress.seconds,
             data_wait: self.progress.data_wait_seconds / self.progress.seconds.max(1e-9),
+            softmax,
         };
         metrics_log::append(self.places.folder, &record)?;
         self.progress = Progress {

@@ -1,6 +1,7 @@
 //! The results of a benchmark: a table for each measure, one for half-old galleries, and one of what the runs cost.
 
 use super::{Group, Method, dash, published_name, show_figure};
+use crate::Interval;
 use crate::text_table::{TextTable, markdown};
 
 /// The measures of results: the prefix of their names, and what they are.
@@ -110,7 +111,7 @@ impl Group {
             .map(|(end, title, interval)| (format!("{prefix}{end}"), title, interval))
             .filter(|(name, ..)| self.has(name))
             .collect();
-        let mut table = TextTable::new().text("method");
+        let mut table = TextTable::new().text("method").numbers("runs");
         for (_, title, _) in &shown {
             table = table.numbers(*title);
         }
@@ -189,6 +190,12 @@ impl Method {
             return dash();
         };
         let bounds = found.interval.or(self.query_intervals.get(name).copied());
+        // Student's t knows no limits, but these measures are fractions.
+        let within = |bounds: Interval| Interval {
+            low: bounds.low.max(0.0),
+            high: bounds.high.min(1.0),
+        };
+        let bounds = bounds.map(within);
         match bounds.filter(|_| interval) {
             Some(bounds) => format!("{:.3} [{:.3}, {:.3}]", found.mean, bounds.low, bounds.high),
             None => format!("{:.3}", found.mean),
@@ -201,8 +208,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::method_table;
     use crate::method_table::{Entry, MethodTable, WorstPair};
-    use crate::{Interval, method_table};
 
     fn entry(method: &str, seed: u64, values: &[(&str, f64)]) -> Entry {
         Entry {
