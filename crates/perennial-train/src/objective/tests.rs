@@ -15,7 +15,7 @@ use scene::{
 #[test]
 fn er_and_simplex_are_cross_entropies() {
     let scene = Scene::new();
-    scene.compare(&Er {}, |new| scene.linear(new));
+    scene.compare_trained(&Er {}, |scene, new| scene.linear(new));
     let simplex = SimplexOnly {
         vertices: DIM + 1,
         ..SimplexOnly::default()
@@ -151,7 +151,7 @@ fn fd_draws_remembered_images_to_their_old_embeddings() {
 #[test]
 fn lwf_is_the_cross_entropy_between_cooled_probabilities() {
     let scene = Scene::new();
-    scene.compare(&Lwf::default(), |new| {
+    let formula = |scene: &Scene, new: &Rows| {
         let distillation = mean(new.iter().zip(&scene.old).map(|(new, old)| {
             let logits = |rows: &Rows, bias: &[f64], row: &[f64]| -> Vec<f64> {
                 let pairs = rows[..2].iter().zip(bias);
@@ -166,13 +166,14 @@ fn lwf_is_the_cross_entropy_between_cooled_probabilities() {
                 .sum::<f64>()
         }));
         scene.linear(new) + distillation
-    });
+    };
+    scene.compare_trained(&Lwf::default(), formula);
 }
 
 #[test]
 fn bct_classifies_old_classes_with_the_earlier_classifier() {
     let scene = Scene::new();
-    scene.compare(&Bct::default(), |new| {
+    let formula = |scene: &Scene, new: &Rows| {
         let known = (0..6).filter(|&n| LABELS[n] < 2);
         let influence = mean(known.map(|n| {
             let pairs = scene.old_rows.iter().zip(&scene.old_bias);
@@ -180,13 +181,14 @@ fn bct_classifies_old_classes_with_the_earlier_classifier() {
             negative_log(&logits, LABELS[n] as usize)
         }));
         scene.linear(new) + influence
-    });
+    };
+    scene.compare_trained(&Bct::default(), formula);
 }
 
 #[test]
 fn lce_aligns_rows_with_centres_and_keeps_embeddings_within_their_radius() {
     let scene = Scene::new();
-    scene.compare(&Lce::default(), |new| {
+    let formula = |scene: &Scene, new: &Rows| {
         let alignment = mean((0..4).flat_map(|class| {
             let (row, centre) = (unit(&scene.rows[class]), scene.centre(class as u32));
             (0..DIM).map(move |at| (row[at] - centre[at]).powi(2))
@@ -196,7 +198,8 @@ fn lce_aligns_rows_with_centres_and_keeps_embeddings_within_their_radius() {
             (scene.radius(LABELS[n]) - cosine).max(0.0)
         }));
         scene.linear(new) + 100.0 * alignment + boundary
-    });
+    };
+    scene.compare_trained(&Lce::default(), formula);
 }
 
 #[test]
@@ -208,7 +211,7 @@ fn cvs_has_a_cosine_classifier_triplets_and_centres_of_old_classes() {
         margin: 0.5,
         ..Cvs::default()
     };
-    scene.compare(&objective, |new| {
+    let formula = |scene: &Scene, new: &Rows| {
         let classification = mean(new.iter().zip(LABELS).map(|(row, label)| {
             let logits: Vec<f64> = scene
                 .rows
@@ -228,7 +231,8 @@ fn cvs_has_a_cosine_classifier_triplets_and_centres_of_old_classes() {
         let old = (0..6).filter(|&n| LABELS[n] < 2);
         let centres = mean(old.map(|n| apart(&unit(&new[n]), &scene.centre(LABELS[n])).powi(2)));
         classification + triplets + centres
-    });
+    };
+    scene.compare_trained(&objective, formula);
 }
 
 #[test]

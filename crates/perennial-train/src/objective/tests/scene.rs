@@ -75,6 +75,7 @@ pub fn negative_log(logits: &[f64], target: usize) -> f64 {
 }
 
 /// What the losses see, as plain numbers.
+#[derive(Clone)]
 pub struct Scene {
     pub classes: TaskClasses,
     pub new: Rows,
@@ -88,6 +89,9 @@ pub struct Scene {
     /// How far the task is.
     pub progress: f64,
 }
+
+/// Step of the differences that gradients are compared with.
+const STEP: f64 = 1e-5;
 
 const PAST_LABELS: [u32; 8] = [0, 0, 1, 1, 2, 2, 3, 3];
 
@@ -147,8 +151,8 @@ impl Scene {
         }))
     }
 
-    /// The loss and its gradient with respect to the embeddings, as the objective computes them.
-    fn run(&self, objective: &dyn Objective) -> (f64, Vec<f32>) {
+    /// The loss and its gradients with respect to the embeddings and to the classifier's rows, as the objective computes them.
+    fn run(&self, objective: &dyn Objective) -> (f64, Vec<f32>, Option<Vec<f32>>) {
         let device = Device::flex();
         let tracked = device.clone().autodiff();
         let embeddings = matrix(&self.new, &tracked).require_grad();
@@ -181,22 +185,49 @@ impl Scene {
         step.progress = self.progress;
         let loss = objective.loss(&step);
         let gradients = loss.backward();
-        let gradient = embeddings.grad(&gradients).unwrap();
+        let values = |gradient: Tensor<2>| gradient.into_data().try_into_vec().unwrap();
         (
             f64::from(loss.into_scalar::<f32>()),
-            gradient.into_data().try_into_vec().unwrap(),
+            values(embeddings.grad(&gradients).unwrap()),
+            classifier.weight().grad(&gradients).map(values),
         )
+    }
+
+    /// Compares an objective with a trained classifier with a formula of the scene and the new embeddings: also its gradient with respect to
+    /// the classifier's rows.
+    pub fn compare_trained(
+        &self,
+        objective: &dyn Objective,
+        formula: impl Fn(&Self, &Rows) -> f64,
+    ) {
+        self.compare(objective, |new| formula(self, new));
+        let gradient = self.run(objective).2.unwrap();
+        assert!(gradient.iter().any(|value| value.abs() > 1e-3));
+        for row in 0..self.rows.len() {
+            for column in 0..DIM {
+                let at = |step: f64| {
+                    let mut moved = self.clone();
+                    moved.rows[row][column] += step;
+                    formula(&moved, &moved.new)
+                };
+                let expected = (at(STEP) - at(-STEP)) / (2.0 * STEP);
+                let found = f64::from(gradient[row * DIM + column]);
+                assert!(
+                    (found - expected).abs() < 1e-4 * (1.0 + expected.abs()),
+                    "{objective:?}, gradient of the classifier's row {row}, column {column}: {found} instead of {expected}"
+                );
+            }
+        }
     }
 
     /// Compares an objective with a formula of the new embeddings.
     pub fn compare(&self, objective: &dyn Objective, formula: impl Fn(&Rows) -> f64) {
-        let (loss, gradient) = self.run(objective);
+        let (loss, gradient, _) = self.run(objective);
         let expected = formula(&self.new);
         assert!(
             (loss - expected).abs() < 2e-5 * (1.0 + expected.abs()),
             "{objective:?}: {loss} instead of {expected}"
         );
-        const STEP: f64 = 1e-5;
         for row in 0..self.new.len() {
             for column in 0..DIM {
                 let at = |step: f64| {
