@@ -292,7 +292,7 @@ impl<'a> Run<'a> {
         learner: &Learner,
         plan: Option<perennial_data::BatchPlan>,
     ) -> Result<Option<SoftmaxShares>, TrainError> {
-        let mut batches = Prefetcher::new(Arc::clone(&self.sets), self.pipeline, plan.into_iter())?;
+        let mut batches = Prefetcher::new(Arc::clone(&self.sets), self.pipeline, plan)?;
         let Some(batch) = batches.next().transpose()? else {
             return Ok(None);
         };

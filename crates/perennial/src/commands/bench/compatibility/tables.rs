@@ -116,8 +116,7 @@ fn cost(record: &Record) -> impl Iterator<Item = (String, f64)> {
             record.peak_memory_bytes.map(|bytes| bytes as f64),
         ),
     ];
-    let known = values
+    values
         .into_iter()
-        .filter_map(|(name, value)| Some((name.to_owned(), value?)));
-    known
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)))
 }
