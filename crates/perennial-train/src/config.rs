@@ -158,17 +158,17 @@ pub struct TrainingConfig {
     /// A checkpoint is written after every so many epochs.
     pub checkpoint_epochs: usize,
     /// The share that the weights of a task's start have in those of its version; the others are as trained. 0 is training as usual.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "crate::objective::is_default")]
     pub start_share: f64,
     /// Decay per step of a moving average of weights and running statistics, which a version gets in the place of the last step's; 0 is
     /// without.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "crate::objective::is_default")]
     pub average_decay: f64,
     /// Radius of sharpness-aware minimisation: gradients are taken so far along the first ones, at twice the time; 0 is without.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "crate::objective::is_default")]
     pub sharpness_radius: f64,
     /// Epochs at the beginning of each task in which only the embedding layer and the classifier are trained.
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "crate::objective::is_default")]
     pub warm_start_epochs: usize,
 }
 
@@ -460,12 +460,6 @@ impl PretrainConfig {
     pub fn alias(&self) -> &str {
         self.alias.as_deref().unwrap_or(&self.name)
     }
-}
-
-/// Whether an option is off, and left out of a written configuration: the text of one from before the option existed stays as it was, and
-/// with it the hash by which a run recognises its own configuration.
-fn is_zero<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
 }
 
 fn check_name(name: &str) -> Result<(), TrainError> {

@@ -173,17 +173,12 @@ impl Learner {
     pub fn step(
         &mut self,
         batch: &Batch,
-        [channels, height, width]: [usize; 3],
+        shape: [usize; 3],
         earlier: Option<&EarlierModel>,
         learning_rate: f64,
         sums: &mut StepSums,
     ) {
-        let plain = self.device.clone().without_autodiff();
-        let pixels = TensorData::new(
-            batch.pixels.clone(),
-            [batch.images, channels, height, width],
-        );
-        let images = Tensor::<4>::from_data(pixels, &plain);
+        let images = self.images(batch, shape);
         let (mut gradients, loss, correct) = self.gradients(images.clone(), earlier, &batch.labels);
         sums.add(loss, correct, batch.images);
         let moves: fn(&str) -> bool = if self.epoch < self.training.warm_start_epochs {
@@ -222,14 +217,9 @@ impl Learner {
     pub fn softmax_shares(
         &self,
         batch: &Batch,
-        [channels, height, width]: [usize; 3],
+        shape: [usize; 3],
     ) -> Result<SoftmaxShares, TrainError> {
-        let plain = self.device.clone().without_autodiff();
-        let pixels = TensorData::new(
-            batch.pixels.clone(),
-            [batch.images, channels, height, width],
-        );
-        let images = Tensor::<4>::from_data(pixels, &plain);
+        let images = self.images(batch, shape);
         let network = self.network().valid();
         let embeddings = network.forward(images, Mode::Evaluate, self.path);
         let spec = self.objective.classifier();
@@ -245,6 +235,15 @@ impl Learner {
             .map(|column| column as usize)
             .collect();
         SoftmaxShares::of(&spec, &self.classes, embeddings, logits, &targets)
+    }
+
+    /// A batch's images on the device, without gradients.
+    fn images(&self, batch: &Batch, [channels, height, width]: [usize; 3]) -> Tensor<4> {
+        let pixels = TensorData::new(
+            batch.pixels.clone(),
+            [batch.images, channels, height, width],
+        );
+        Tensor::from_data(pixels, &self.device.clone().without_autodiff())
     }
 
     /// Gradients of a batch's loss, the loss, and how many images were classified correctly.

@@ -28,6 +28,7 @@ use crate::earlier::Earlier;
 use crate::losses::cross_entropy_and_correct;
 
 pub use bct::Bct;
+pub(crate) use checks::is_default;
 pub use cvs::Cvs;
 pub use er::Er;
 pub use fd::{Fd, FdGrowth};

@@ -242,10 +242,6 @@ impl<'a> Run<'a> {
             let plans = self.plans(task, epoch);
             let steps = plans.len();
             let last = plans.last().cloned();
-            let images: Vec<Vec<usize>> = plans
-                .iter()
-                .map(|plan| plan.sources.iter().map(|&(_, image)| image).collect())
-                .collect();
             let mut counted = self.progress.step;
             let skipped = self.progress.step;
             let mut batches = Prefetcher::new(
@@ -267,7 +263,7 @@ impl<'a> Run<'a> {
                 {
                     let totals = sums.take()?;
                     let broken = totals.not_finite.map(|step| counted + step);
-                    self.count(task, epoch, totals, broken, &images, &mut clock)?;
+                    self.count(task, epoch, totals, broken, &mut clock)?;
                     counted = self.progress.step;
                     observer.step(&self.report(task, epoch, steps));
                 }
@@ -329,17 +325,19 @@ impl<'a> Run<'a> {
         epoch: usize,
         totals: crate::learner::Totals,
         broken: Option<usize>,
-        images: &[Vec<usize>],
         clock: &mut Clock,
     ) -> Result<(), TrainError> {
         if !totals.loss.is_finite() {
-            let images = broken.and_then(|step| images.get(step)).cloned();
+            // Made again: the seed fixes which images meet in a batch.
+            let plan = broken.and_then(|step| self.plans(task, epoch).into_iter().nth(step));
+            let sources = plan.map(|plan| plan.sources);
+            let images = sources.iter().flatten().map(|&(_, image)| image);
             return Err(TrainError::Diverged {
                 task,
                 epoch,
                 what: format!("the loss became {}", totals.loss),
                 step: broken,
-                images: images.unwrap_or_default(),
+                images: images.collect(),
                 checkpoint: self.last_good(),
             });
         }

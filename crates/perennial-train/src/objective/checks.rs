@@ -26,6 +26,6 @@ pub(super) fn positive(key: &str, value: f64, highest: f64) -> Result<(), TrainE
 
 /// Whether an option has its default value, and is left out of a written configuration: the text of a configuration from before the
 /// option existed stays as it was, and with it the hash by which a run recognises its own configuration.
-pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }

@@ -6,6 +6,7 @@ use perennial_train::config::TrainingConfig;
 use perennial_train::{ExperimentConfig, Outcome, PretrainConfig, Silent};
 
 use crate::bench::{Bench, StopAfter};
+use crate::run::PRETRAINING;
 
 const EXPERIMENT: &str = r#"
 name = "run"
@@ -17,14 +18,6 @@ method = { kind = "hoc", vertices = 32 }
 scenario = { initial_classes = 2, increment = 2 }
 memory = { images_per_class = 4 }
 training = { epochs = 2, batch_size = 8, learning_rate = 0.02 }
-"#;
-
-const PRETRAINING: &str = r#"
-name = "start"
-data = { set = "generated", generated = { classes = 4, images_per_class = 8 } }
-network = { backbone = "small", width = 4 }
-method = { kind = "simplex", vertices = 32 }
-training = { epochs = 1, batch_size = 8, learning_rate = 0.02 }
 "#;
 
 type Weights = BTreeMap<String, Vec<f32>>;

@@ -18,7 +18,7 @@ training = { epochs = 2, batch_size = 8, learning_rate = 0.02 }
 replacements = [{ before_task = 2, model = "better" }]
 "#;
 
-const PRETRAINING: &str = r#"
+pub const PRETRAINING: &str = r#"
 name = "start"
 data = { set = "generated", generated = { classes = 4, images_per_class = 8 } }
 network = { backbone = "small", width = 4 }
