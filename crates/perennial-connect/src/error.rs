@@ -146,3 +146,29 @@ fn remedy(code: &SqlState) -> Option<&'static str> {
     (*code == SqlState::DISK_FULL)
         .then_some("free space on the server and run again; what was finished is kept")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::ConnectError;
+
+    #[test]
+    fn what_passes_by_itself_is_told_from_what_does_not() {
+        let passes = |code: &str| {
+            let error = ConnectError::Server {
+                message: String::new(),
+                code: code.to_owned(),
+            };
+            error.may_pass()
+        };
+        // A lost connection, a server that stops, no memory, no connection left, a deadlock; over HTTP the server's own trouble.
+        for code in ["08006", "57P01", "53200", "53300", "40P01", "503", "429"] {
+            assert!(passes(code), "{code}");
+        }
+        // A full disk, a configured limit, no right, a missing table; over HTTP what was asked wrongly.
+        for code in ["53100", "53400", "42501", "42P01", "404"] {
+            assert!(!passes(code), "{code}");
+        }
+        // Whether another process may be waited for depends on what came before.
+        assert!(!ConnectError::Busy(String::new()).may_pass());
+    }
+}
