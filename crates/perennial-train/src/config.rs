@@ -1,7 +1,10 @@
-//! Configurations of experiments and pre-trainings: every hyper-parameter, with the published recipe as default.
+//! Configurations of experiments and pre-trainings: every hyper-parameter. Defaults are those of the published recipe, but for a few settings
+//! where others measured better; [`Recipe`] says which are taken.
 //!
 //! Unknown keys are errors, and nothing set here is overridden later.
 
+mod recipe;
+mod replacement;
 mod sets;
 
 use std::path::PathBuf;
@@ -14,6 +17,8 @@ use crate::TrainError;
 use crate::network::NetworkConfig;
 
 pub use crate::objective::MethodConfig;
+pub use recipe::Recipe;
+pub use replacement::{Entry, ReplacementConfig};
 pub use sets::{EvaluationConfig, GeneratedTable, SetConfig};
 
 /// A sequence of tasks with fine-tuning and replacements: `perennial train`.
@@ -31,6 +36,10 @@ pub struct ExperimentConfig {
     /// The owner of the registry's slot whose vertices the classes take, for methods on the simplex; the last vertices without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slot: Option<String>,
+    /// Which values the keys have that are left out, for methods that measure better with others than the published ones; see
+    /// [`completed`](Self::completed).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipe: Option<Recipe>,
     /// Where the training images come from.
     pub data: SetConfig,
     /// The encoder.
@@ -157,9 +166,10 @@ pub struct TrainingConfig {
     pub weight_decay: f64,
     /// A checkpoint is written after every so many epochs.
     pub checkpoint_epochs: usize,
-    /// The share that the weights of a task's start have in those of its version; the others are as trained. 0 is training as usual.
-    #[serde(skip_serializing_if = "crate::objective::is_default")]
-    pub start_share: f64,
+    /// The share that the weights of a task's start have in those of its version; the others are as trained. 0 is training as usual, and so
+    /// is none in a completed configuration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_share: Option<f64>,
     /// Decay per step of a moving average of weights and running statistics, which a version gets in the place of the last step's; 0 is
     /// without.
     #[serde(skip_serializing_if = "crate::objective::is_default")]
@@ -182,7 +192,7 @@ impl Default for TrainingConfig {
             momentum: 0.9,
             weight_decay: 5e-4,
             checkpoint_epochs: 1,
-            start_share: 0.0,
+            start_share: None,
             average_decay: 0.0,
             sharpness_radius: 0.0,
             warm_start_epochs: 0,
@@ -226,10 +236,11 @@ impl TrainingConfig {
                 ));
             }
         }
-        if !(0.0..=1.0).contains(&self.start_share) {
+        let share = self.start_share.unwrap_or(0.0);
+        if !(0.0..=1.0).contains(&share) {
             return Err(TrainError::config(
                 "training.start_share",
-                &format!("must be within [0, 1], got {}", self.start_share),
+                &format!("must be within [0, 1], got {share}"),
             ));
         }
         let below_one = [
@@ -340,39 +351,27 @@ impl EmbeddingConfig {
     }
 }
 
-/// A replacement of the deployed model.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ReplacementConfig {
-    /// The task (0-based) that starts from the replacement.
-    pub before_task: usize,
-    /// Registry version or alias of the replacement.
-    pub model: String,
-    /// How it comes onto the run's simplex.
-    #[serde(default, skip_serializing_if = "Entry::is_default")]
-    pub entry: Entry,
-}
-
-/// How a replacement's embeddings come onto the simplex of a run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Entry {
-    /// It was pre-trained on this simplex, as the published recipe has it.
-    #[default]
-    Pretrained,
-    /// Any network: an orthogonal map from its embeddings to the deployed version's, fitted on the images of the task that begins, becomes
-    /// its embedding layer. Fine-tuning then starts from there.
-    Bridged,
-}
-
-impl Entry {
-    // The configuration's hash names a run, and runs older than the key go on.
-    fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
 impl ExperimentConfig {
+    /// The configuration with the values of its recipe in the place of keys that it leaves out; those of [`Recipe::Best`] without a recipe.
+    ///
+    /// For configurations as they are written by hand. That of a run has been completed, and stays as it is.
+    pub fn completed(mut self) -> Self {
+        let Some(best) = self.method.objective().best() else {
+            // Both recipes are the same, and the text of a configuration is that of before there were recipes.
+            self.recipe = None;
+            return self;
+        };
+        if *self.recipe.get_or_insert_default() == Recipe::Best {
+            self.training.start_share.get_or_insert(best.start_share);
+            if best.bridged_replacements {
+                for replacement in &mut self.replacements {
+                    replacement.entry.get_or_insert(Entry::Bridged);
+                }
+            }
+        }
+        self
+    }
+
     /// Validates the values.
     ///
     /// # Errors
@@ -402,7 +401,7 @@ impl ExperimentConfig {
                     "task 0 has no predecessor to replace: set `initial_model` instead",
                 ));
             }
-            if replacement.entry == Entry::Bridged && self.method.simplex()?.is_none() {
+            if replacement.entry() == Entry::Bridged && self.method.simplex()?.is_none() {
                 return Err(TrainError::config(
                     "replacements.entry",
                     &format!(
@@ -440,7 +439,7 @@ impl PretrainConfig {
         self.network.check()?;
         self.method.check()?;
         self.method.check_for_pretraining()?;
-        if self.training.start_share > 0.0 {
+        if self.training.start_share.is_some_and(|share| share > 0.0) {
             return Err(TrainError::config(
                 "training.start_share",
                 "a pre-training starts from random weights, which are not worth keeping; remove it",

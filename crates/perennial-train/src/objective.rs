@@ -59,6 +59,11 @@ pub trait Objective: Debug + Send + Sync {
     /// **Shapes**: the result is `[1]`. Gradients flow into the step's embeddings, logits and classifier.
     fn loss(&self, step: &Step<'_>) -> Tensor<1>;
 
+    /// The settings around the method that measured best on validation images, where they are not the published ones.
+    fn best(&self) -> Option<BestSettings> {
+        None
+    }
+
     /// Checks the options.
     ///
     /// # Errors
@@ -67,6 +72,15 @@ pub trait Objective: Debug + Send + Sync {
     fn check(&self) -> Result<(), TrainError> {
         Ok(())
     }
+}
+
+/// Settings of a run around its method.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct BestSettings {
+    /// `training.start_share`.
+    pub start_share: f64,
+    /// Whether replacements enter by a fitted map, `entry = "bridged"`.
+    pub bridged_replacements: bool,
 }
 
 /// What an objective asks of an earlier model.

@@ -101,6 +101,7 @@ pub fn pretrain(
         seed: config.seed,
         initial_model: None,
         slot: None,
+        recipe: None,
         data: config.data.clone(),
         network: config.network,
         method: config.method,

@@ -62,6 +62,10 @@ pub trait Runnable: Serialize + DeserializeOwned {
     const COMMAND: &'static str;
     fn name(&self) -> &str;
     fn seed(&self) -> u64;
+    /// With values in the place of keys that a configuration written by hand leaves out.
+    fn completed(self) -> Self {
+        self
+    }
     /// Epochs of one task.
     fn epochs(&self) -> usize;
     /// The alias that its result gets, if any.
@@ -193,7 +197,8 @@ fn resolve<C: Runnable>(arguments: &Arguments) -> anyhow::Result<C> {
             .set(&arguments.set)?
             .option("name", arguments.name.clone())?
             .option("seed", arguments.seed)?
-            .resolve_checked(C::check, key_of);
+            .resolve_checked(C::check, key_of)
+            .map(C::completed);
     }
     if arguments.name.is_some() || arguments.seed.is_some() || !arguments.set.is_empty() {
         return Err(usage(

@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::checks::{is_default, positive, weight};
-use super::{DEFAULT_VERTICES, Objective, Reference, Refers, Step};
+use super::{BestSettings, DEFAULT_VERTICES, Objective, Reference, Refers, Step};
 use crate::TrainError;
 use crate::class_scores::{ClassifierSpec, SimplexClassifier, Softmax};
 use crate::losses::{Masking, contrastive, unit_rows};
@@ -102,6 +102,14 @@ impl Objective for Hoc {
             vertices: self.vertices,
             scale: self.scale,
             softmax: self.softmax,
+        })
+    }
+
+    /// By `experiments/bench/tuning.toml`.
+    fn best(&self) -> Option<BestSettings> {
+        Some(BestSettings {
+            start_share: 0.5,
+            bridged_replacements: true,
         })
     }
 

@@ -30,7 +30,7 @@ impl<'a> Run<'a> {
     /// Whether a task starts from a replacement that knows nothing of the run's simplex.
     pub(super) fn is_bridged(&self, task: usize) -> bool {
         self.replacement(task)
-            .is_some_and(|replacement| replacement.entry == Entry::Bridged)
+            .is_some_and(|replacement| replacement.entry() == Entry::Bridged)
     }
 
     /// What a task starts from: a replacement, the version of the task before, or the initial model.
@@ -203,7 +203,7 @@ impl<'a> Run<'a> {
         start: Option<&ModelVersion>,
         network: Network,
     ) -> Result<Network, TrainError> {
-        let share = self.config.training.start_share;
+        let share = self.config.training.start_share.unwrap_or(0.0);
         if share == 0.0 || start.is_none() {
             return Ok(network);
         }
@@ -270,7 +270,7 @@ impl<'a> Run<'a> {
             classes: self.scenario.classes_after(task),
             start: start.cloned(),
             deployed: self.deployed(task)?,
-            replacement: self.replacement(task).map(|replacement| replacement.entry),
+            replacement: self.replacement(task).map(ReplacementConfig::entry),
         })
     }
 }

@@ -101,7 +101,7 @@ fn a_bridged_replacement_starts_near_the_version_that_it_replaces() {
     };
     let bridge = after(&mut bridged("bridged", "er-better"));
     let mut config = bridged("as-it-is", "simplex-better");
-    config.replacements[0].entry = Default::default();
+    config.replacements[0].entry = None;
     let as_it_is = after(&mut config);
     assert!(
         bridge > 0.6 && bridge > as_it_is + 0.3,

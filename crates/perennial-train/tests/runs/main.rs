@@ -6,4 +6,5 @@ mod bench;
 mod bridged;
 mod levers;
 mod methods;
+mod recipe;
 mod run;

@@ -97,7 +97,7 @@ fn a_run_that_stops_again_and_again_ends_with_the_same_weights() {
 /// The same with a share of each start's weights.
 fn sharing(name: &str, start_share: f64) -> ExperimentConfig {
     let mut config = named(name);
-    config.training.start_share = start_share;
+    config.training.start_share = Some(start_share);
     config
 }
 

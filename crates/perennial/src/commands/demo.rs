@@ -311,9 +311,10 @@ impl Workshop<'_> {
         let written: C = Layers::parse(source, text)?.resolve()?;
         let seed =
             i64::try_from(written.seed())?.saturating_add(self.seed.saturating_mul(SEED_STEP));
-        Layers::parse(source, text)?
+        let config: C = Layers::parse(source, text)?
             .option("seed", Some(seed))?
-            .resolve()
+            .resolve()?;
+        Ok(config.completed())
     }
 
     /// Runs a configuration to its end.

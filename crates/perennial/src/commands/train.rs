@@ -28,6 +28,10 @@ impl Runnable for ExperimentConfig {
         self.seed
     }
 
+    fn completed(self) -> Self {
+        self.completed()
+    }
+
     fn epochs(&self) -> usize {
         self.training.epochs
     }

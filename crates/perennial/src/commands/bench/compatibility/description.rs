@@ -353,7 +353,8 @@ impl Read {
                 layers = layers.value(&key, value, origin)?;
             }
         }
-        last(layers)?.resolve_checked(C::check, key_of)
+        let config = last(layers)?.resolve_checked(C::check, key_of)?;
+        Ok(config.completed())
     }
 }
 

@@ -8,6 +8,7 @@ use anyhow::Context;
 use perennial_core::{Interval, read_at_most};
 use perennial_eval::method_table::{evaluation_of, intervals_of, measures_of, worst_pairs_of};
 use perennial_eval::{Compatibility, WorstPair};
+use perennial_train::config::{Recipe, TrainingConfig};
 use perennial_train::{EpochRecord, ExperimentConfig, PretrainConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::ser::{PrettyFormatter, Serializer};
@@ -131,8 +132,14 @@ impl Record {
         // Read as configurations, so that keys which did not exist then have their defaults.
         match self.configuration.clone().try_into::<ExperimentConfig>() {
             Err(error) => return unread("configuration", error),
-            Ok(then) => {
-                if let Some(found) = difference::of(&then, &run.work.config)? {
+            Ok(mut then) => {
+                let now = &run.work.config;
+                // Before there were recipes, keys that were left out had the published values.
+                then.recipe = then
+                    .recipe
+                    .or(now.recipe.filter(|&now| now == Recipe::Parity));
+                then.training = without_idle_share(then.training);
+                if let Some(found) = difference::of(&then, now)? {
                     return Ok(Some(Fault::Changed(found)));
                 }
             }
@@ -146,7 +153,8 @@ impl Record {
             };
             match then.clone().try_into::<PretrainConfig>() {
                 Err(error) => return unread(&format!("pretrained.{alias}"), error),
-                Ok(then) => {
+                Ok(mut then) => {
+                    then.training = without_idle_share(then.training);
                     if let Some(found) = difference::of(&then, now)? {
                         let found = format!("model {alias}, {found}");
                         return Ok(Some(Fault::Changed(found)));
@@ -261,4 +269,10 @@ pub fn training_seconds(folder: &Path) -> anyhow::Result<f64> {
         }
     }
     Ok(sum)
+}
+
+/// Without a `start_share` of 0, which some records state and which is the same as none.
+fn without_idle_share(mut training: TrainingConfig) -> TrainingConfig {
+    training.start_share = training.start_share.filter(|&share| share > 0.0);
+    training
 }
