@@ -2,6 +2,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use perennial_core::normalize_rows;
+use perennial_data::Preprocessing;
 
 use crate::network::{FrozenNetwork, linear};
 use crate::state_dict::StateDict;
@@ -10,6 +11,7 @@ use crate::state_dict::StateDict;
 #[derive(Debug)]
 pub struct EarlierModel {
     network: FrozenNetwork,
+    normalisation: Option<Renormalisation>,
     classifier: Option<EarlierClassifier>,
     centres: Option<ClassCentres>,
 }
@@ -19,8 +21,18 @@ impl EarlierModel {
     pub fn new(network: FrozenNetwork) -> Self {
         Self {
             network,
+            normalisation: None,
             classifier: None,
             centres: None,
+        }
+    }
+
+    /// The same for a model that knows images by its `own` normalisation, in training with another one.
+    pub fn with_preprocessing(self, own: &Preprocessing, training: &Preprocessing) -> Self {
+        let normalisation = (own != training).then(|| Renormalisation(own.after(training)));
+        Self {
+            normalisation,
+            ..self
         }
     }
 
@@ -40,11 +52,31 @@ impl EarlierModel {
 
     /// What it says about a batch: images `[batch, channels, height, width]` on the device without gradients.
     pub(crate) fn of_batch(&self, images: Tensor<4>) -> Earlier<'_> {
+        let images = match &self.normalisation {
+            Some(normalisation) => normalisation.apply(images),
+            None => images,
+        };
         Earlier {
             source: Source::Images(&self.network, images),
             classifier: self.classifier.as_ref(),
             centres: self.centres.as_ref(),
         }
+    }
+}
+
+/// From one normalisation of images to another: a factor and a summand per channel.
+#[derive(Debug)]
+struct Renormalisation([(f32, f32); 3]);
+
+impl Renormalisation {
+    /// **Shapes**: images and result `[batch, channels, height, width]`.
+    fn apply(&self, images: Tensor<4>) -> Tensor<4> {
+        let (channels, device) = (images.dims()[1], images.device());
+        let per_channel = |values: Vec<f32>| {
+            Tensor::<4>::from_data(TensorData::new(values, [1, channels, 1, 1]), &device)
+        };
+        let (factors, summands) = self.0[..channels].iter().copied().unzip();
+        images * per_channel(factors) + per_channel(summands)
     }
 }
 
@@ -228,6 +260,18 @@ impl ClassCentres {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn images_reach_an_earlier_model_in_its_own_normalisation() {
+        let own = Preprocessing::new([0.5, 0.25, 0.125], [0.5, 0.25, 1.0]).unwrap();
+        let training = Preprocessing::new([0.0; 3], [1.0; 3]).unwrap();
+        let device = crate::DeviceChoice::Cpu.open().unwrap().without_autodiff();
+        let values = vec![0.5f32, 1.0, 0.25, 0.5, 0.125, 1.125];
+        let images = Tensor::from_data(TensorData::new(values, [1, 3, 1, 2]), &device);
+        let seen = Renormalisation(own.after(&training)).apply(images);
+        let seen = seen.into_data().try_into_vec::<f32>().unwrap();
+        assert_eq!(seen, [0.0, 1.0, 0.0, 1.0, 0.0, 1.0]);
+    }
 
     #[test]
     fn centres_are_unit_means_and_radii_lowest_cosines() {

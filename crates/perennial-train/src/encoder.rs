@@ -53,7 +53,7 @@ impl TrainedEncoder {
                 ),
             });
         }
-        let preprocessing = Preprocessing::try_from(&described.preprocessing)?;
+        let preprocessing = preprocessing_of(&version)?;
         let (network, centring) = load(registry, &version, &device)?;
         Ok(Self {
             network: FrozenNetwork::new(network, input, &device),
@@ -182,6 +182,17 @@ pub fn trained_network(version: &ModelVersion) -> Result<&TrainedNetwork, TrainE
             "it has the encoder of another program; this needs a network that was trained here"
                 .to_owned(),
     })
+}
+
+/// How a version's images are normalised.
+///
+/// # Errors
+///
+/// A version with the encoder of another program, or with deviations that nothing can be divided by.
+pub(crate) fn preprocessing_of(version: &ModelVersion) -> Result<Preprocessing, TrainError> {
+    Ok(Preprocessing::try_from(
+        &trained_network(version)?.preprocessing,
+    )?)
 }
 
 /// The network configuration that a version's `model.toml` names.

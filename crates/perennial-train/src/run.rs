@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use burn::module::Module;
 use burn::tensor::Device;
 use perennial_core::{Registry, VertexEnd, sha256_hex};
-use perennial_data::{ImageSet, Pipeline, Prefetcher};
+use perennial_data::{ImageSet, Prefetcher};
 use serde::Serialize;
 
 use crate::batches::{epoch_plans, remember};
@@ -153,7 +153,6 @@ struct Run<'a> {
     skipped_vertices: usize,
     sets: Arc<[ImageSet]>,
     scenario: Scenario,
-    pipeline: Pipeline,
     progress: Progress,
     restored: Option<LearnerState>,
     _lock: std::fs::File,
@@ -247,7 +246,7 @@ impl<'a> Run<'a> {
             let skipped = self.progress.step;
             let mut batches = Prefetcher::new(
                 Arc::clone(&self.sets),
-                self.pipeline,
+                self.pipeline(task)?,
                 plans.into_iter().skip(skipped),
             )?;
             learner.begin_epoch(epoch);
@@ -272,7 +271,7 @@ impl<'a> Run<'a> {
                     return Ok(false);
                 }
             }
-            let softmax = self.softmax_shares(learner, last)?;
+            let softmax = self.softmax_shares(task, learner, last)?;
             let record = self.finish_epoch(task, epoch, learning_rate, softmax)?;
             observer.epoch(&record);
             let done = self.progress.epoch;
@@ -286,10 +285,11 @@ impl<'a> Run<'a> {
     /// Of an epoch's last batch, which is made again: a run that stopped after its step has it no longer.
     fn softmax_shares(
         &self,
+        task: usize,
         learner: &Learner,
         plan: Option<perennial_data::BatchPlan>,
     ) -> Result<Option<SoftmaxShares>, TrainError> {
-        let mut batches = Prefetcher::new(Arc::clone(&self.sets), self.pipeline, plan)?;
+        let mut batches = Prefetcher::new(Arc::clone(&self.sets), self.pipeline(task)?, plan)?;
         let Some(batch) = batches.next().transpose()? else {
             return Ok(None);
         };

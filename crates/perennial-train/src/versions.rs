@@ -9,7 +9,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::TrainError;
 use crate::config::{Entry, ExperimentConfig};
-use crate::encoder::network_config;
+use crate::encoder::{network_config, trained_network};
 use crate::network::NetworkConfig;
 use crate::state_dict::{StateDict, to_safetensors};
 
@@ -67,9 +67,12 @@ fn draft(lineage: Lineage<'_>) -> Result<VersionDraft, TrainError> {
         deployed,
         replacement,
     } = lineage;
-    let network = match &start {
-        Some(version) => network_config(version)?,
-        None => config.network,
+    let (network, preprocessing) = match &start {
+        Some(version) => (
+            network_config(version)?,
+            trained_network(version)?.preprocessing.clone(),
+        ),
+        None => (config.network, config.preprocessing.record()),
     };
     let simplex = config.method.simplex()?;
     let bridged = replacement == Some(Entry::Bridged);
@@ -88,7 +91,7 @@ fn draft(lineage: Lineage<'_>) -> Result<VersionDraft, TrainError> {
         dim: simplex.map_or(network.features(), |simplex| simplex.dim()),
         encoder: VersionEncoder::Network(TrainedNetwork {
             architecture: architecture(&network, input),
-            preprocessing: config.preprocessing.record(),
+            preprocessing,
             classifier: Classifier {
                 kind: config.method.objective().classifier().kind(),
                 vertices: simplex.map(|simplex| simplex.vertices()),

@@ -5,13 +5,13 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use perennial_core::{VertexEnd, check_disjoint, sha256_hex};
-use perennial_data::{ImageSet, Pipeline};
+use perennial_data::ImageSet;
 
 use super::{Run, RunPlaces};
 use crate::TrainError;
 use crate::checkpoint::{Checkpoint, Progress, path_in};
 use crate::config::ExperimentConfig;
-use crate::encoder::{network_config, trained_network};
+use crate::encoder::{network_config, preprocessing_of, trained_network};
 use crate::metrics_log;
 use crate::objective::Reference;
 use crate::scenario::Scenario;
@@ -63,10 +63,6 @@ impl<'a> Run<'a> {
             ),
         };
         let scenario = Scenario::new(&config.scenario, &set, config.seed)?;
-        let pipeline = Pipeline {
-            preprocessing: config.preprocessing.build()?,
-            augmentation: config.augmentation.into(),
-        };
         check_tasks(config, &scenario)?;
         let mut run = Self {
             config,
@@ -75,7 +71,6 @@ impl<'a> Run<'a> {
             skipped_vertices: 0,
             sets: [set].into(),
             scenario,
-            pipeline,
             progress,
             restored,
             _lock: lock,
@@ -209,12 +204,13 @@ impl<'a> Run<'a> {
                     self.sets[0].shape()
                 )));
             }
-            if described.preprocessing != preprocessing {
+            if *task == 0 && described.preprocessing != preprocessing {
                 return Err(problem(format!(
                     "its images are normalised with mean {:?} and std {:?}: set preprocessing.mean and preprocessing.std to these",
                     described.preprocessing.mean, described.preprocessing.std
                 )));
             }
+            preprocessing_of(&version)?;
             if *task == 0
                 && architecture(&network, [0; 3]) != architecture(&self.config.network, [0; 3])
             {

@@ -2,6 +2,7 @@
 
 use burn::tensor::Device;
 use perennial_core::ModelVersion;
+use perennial_data::{Pipeline, Preprocessing};
 
 use super::Run;
 use crate::TrainError;
@@ -9,7 +10,7 @@ use crate::centring;
 use crate::class_scores::TaskClasses;
 use crate::config::{Entry, ReplacementConfig};
 use crate::earlier::{ClassCentres, EarlierClassifier, EarlierModel};
-use crate::encoder::{load_network, trained_network};
+use crate::encoder::{load_network, preprocessing_of, trained_network};
 use crate::image_embeddings::unit_embeddings;
 use crate::learner::Learner;
 use crate::network::{FrozenNetwork, Network};
@@ -55,6 +56,22 @@ impl<'a> Run<'a> {
             .transpose()?)
     }
 
+    /// How the images of a task are normalised: as the network that it starts from has learned, which a replacement brings along.
+    pub(super) fn preprocessing(&self, task: usize) -> Result<Preprocessing, TrainError> {
+        match self.progress.starts.range(..=task).next_back() {
+            Some((_, name)) => preprocessing_of(&self.places.registry.get(name)?),
+            None => self.config.preprocessing.build(),
+        }
+    }
+
+    /// What makes the batches of a task.
+    pub(super) fn pipeline(&self, task: usize) -> Result<Pipeline, TrainError> {
+        Ok(Pipeline {
+            preprocessing: self.preprocessing(task)?,
+            augmentation: self.config.augmentation.into(),
+        })
+    }
+
     /// The frozen earlier model that the objective refers to, with what it asks about it.
     pub(super) fn earlier(
         &self,
@@ -83,10 +100,13 @@ impl<'a> Run<'a> {
             .then(|| EarlierClassifier::of_state(&state_dict(&network), device))
             .flatten();
         let frozen = FrozenNetwork::new(network, input, device);
-        let model = EarlierModel::new(frozen).with_classifier(classifier);
+        let own = preprocessing_of(&version)?;
+        let model = EarlierModel::new(frozen)
+            .with_classifier(classifier)
+            .with_preprocessing(&own, &self.preprocessing(task)?);
         let centres = refers
             .class_centres
-            .then(|| self.class_centres(task, model.network()))
+            .then(|| self.class_centres(task, model.network(), &own))
             .transpose()?;
         Ok(Some(model.with_centres(centres)))
     }
@@ -96,6 +116,7 @@ impl<'a> Run<'a> {
         &self,
         task: usize,
         network: &FrozenNetwork,
+        preprocessing: &Preprocessing,
     ) -> Result<ClassCentres, TrainError> {
         let images = self.training_images(task);
         let set = &self.sets[0];
@@ -103,7 +124,7 @@ impl<'a> Run<'a> {
             .iter()
             .map(|&image| self.scenario.local_label(set.label(image)))
             .collect();
-        let (embeddings, dim) = self.unit_embeddings(network, &images)?;
+        let (embeddings, dim) = self.unit_embeddings(network, &images, preprocessing)?;
         Ok(ClassCentres::new(&embeddings, dim, &labels))
     }
 
@@ -117,12 +138,13 @@ impl<'a> Run<'a> {
         &self,
         network: &FrozenNetwork,
         images: &[usize],
+        preprocessing: &Preprocessing,
     ) -> Result<(Vec<f32>, usize), TrainError> {
         unit_embeddings(
             network,
             &self.sets[0],
             images,
-            &self.pipeline.preprocessing,
+            preprocessing,
             self.places.device,
         )
     }
@@ -138,7 +160,11 @@ impl<'a> Run<'a> {
             return Ok(());
         }
         let frozen = FrozenNetwork::new(network, self.sets[0].shape(), self.places.device);
-        let (embeddings, dim) = self.unit_embeddings(&frozen, &self.training_images(task))?;
+        let (embeddings, dim) = self.unit_embeddings(
+            &frozen,
+            &self.training_images(task),
+            &self.preprocessing(task)?,
+        )?;
         centring::keep_mean(state, &embeddings, dim)
     }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use perennial_core::{ClassifierKind, Role, dot};
 use perennial_encode::{Encoder, Input};
+use perennial_train::config::{Entry, PreprocessingConfig};
 use perennial_train::network::NetworkConfig;
 use perennial_train::{
     DeviceChoice, ExperimentConfig, Outcome, PretrainConfig, Silent, TrainedEncoder,
@@ -107,6 +108,63 @@ fn a_bridged_replacement_starts_near_the_version_that_it_replaces() {
         bridge > 0.6 && bridge > as_it_is + 0.3,
         "bridged {bridge}, as it is {as_it_is}"
     );
+}
+
+/// A replacement keeps the normalisation that it has learned; the reference goes on seeing images by its own.
+#[test]
+fn a_replacement_may_normalise_images_otherwise() {
+    let bench = bench();
+    let other = PretrainConfig {
+        preprocessing: PreprocessingConfig {
+            mean: [0.1, 0.2, 0.3],
+            std: [0.5, 0.6, 0.7],
+        },
+        ..pretraining("other", "er", 3)
+    };
+    bench.pretrain(&other).unwrap();
+    let mut config = bridged("still", "other");
+    config.training.learning_rate = 1e-12;
+    let names = finished(bench.train(&config, false, &mut Silent).unwrap());
+    let normalisation = |name: &str| {
+        let version = bench.registry.get(name).unwrap();
+        version.network().unwrap().preprocessing.mean.clone()
+    };
+    assert_eq!(normalisation(&names[1]), config.preprocessing.mean);
+    assert_eq!(normalisation(&names[2]), other.preprocessing.mean);
+    let near = likeness(&bench, &config, &names[1], &names[2]);
+    assert!(near > 0.6, "{near}");
+
+    // Training against the reference, whole and in pieces.
+    for entry in [Entry::Bridged, Entry::Pretrained] {
+        let name = if entry == Entry::Bridged {
+            "other"
+        } else {
+            "other-simplex"
+        };
+        if entry == Entry::Pretrained {
+            let simplex = PretrainConfig {
+                preprocessing: other.preprocessing,
+                ..pretraining(name, "simplex", 3)
+            };
+            bench.pretrain(&simplex).unwrap();
+        }
+        let named = |run: &str| {
+            let mut config = bridged(&format!("{name}-{run}"), name);
+            config.replacements[0].entry = Some(entry);
+            config
+        };
+        let whole = bench.train(&named("whole"), false, &mut Silent).unwrap();
+        let stopped = named("stopped");
+        let mut outcome = bench
+            .train(&stopped, false, &mut StopAfter(3.into()))
+            .unwrap();
+        while outcome == Outcome::Interrupted {
+            outcome = bench
+                .train(&stopped, true, &mut StopAfter(9.into()))
+                .unwrap();
+        }
+        assert_eq!(bench.weights(&whole), bench.weights(&outcome), "{name}");
+    }
 }
 
 #[test]
