@@ -67,7 +67,8 @@ def perennial(registry, *arguments, allowed=(0,)):
 
 
 def ask(method, url, body):
-    request = urllib.request.Request(url, json.dumps(body).encode(), {"content-type": "application/json"}, method=method)
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"content-type": "application/json"}, method=method)
     with urllib.request.urlopen(request) as response:
         return json.load(response)
 
@@ -75,11 +76,11 @@ def ask(method, url, body):
 class Service:
     """A service over an own gallery, on a free port of loopback."""
 
-    def __init__(self, registry, folder, live):
+    def __init__(self, registry, folder, live, *options):
         (registry / "aliases.toml").write_text(f'live = "{live}"\n')
         self.log = open(folder.with_suffix(".log"), "w")
         self.process = subprocess.Popen(
-            [PROGRAM, "--device", "cpu", "--registry", str(registry), "serve", "--gallery", str(folder), "--listen", "127.0.0.1:0"],
+            [PROGRAM, "--device", "cpu", "--registry", str(registry), "serve", "--gallery", str(folder), "--listen", "127.0.0.1:0", *options],
             stdout=subprocess.PIPE, stderr=self.log, text=True)
         line = self.process.stdout.readline()
         self.url = next(word for word in line.split() if word.startswith("http")).rstrip("/.,")
@@ -95,7 +96,7 @@ class Service:
     def put(self, version, ids, vectors, labels):
         for start in range(0, len(ids), 500):
             part = slice(start, start + 500)
-            items = [{"id": int(i), "embedding": v.tolist(), "model_version": version, "label": int(l)}
+            items = [{"id": int(i), "embedding": v.tolist(), "model_version": version, "label": int(l), "payload": {"file": f"{i}.png"}}
                      for i, v, l in zip(ids[part], vectors[part], labels[part])]
             ask("POST", f"{self.url}/gallery/items:batch", {"items": items, "force": True})
 
@@ -113,16 +114,16 @@ class Service:
             time.sleep(0.5)
         raise SystemExit("items are still not searched after 30 seconds: " + self.log.name)
 
-    def search(self, pixels):
+    def search(self, pixels, **options):
         image = base64.b64encode(png(pixels)).decode()
-        return ask("POST", f"{self.url}/search", {"image": image, "limit": LIMIT, "exact": True})
+        return ask("POST", f"{self.url}/search", {"image": image, "limit": LIMIT, "exact": True} | options)
 
 
-def class_like(service, images, labels, class_sizes, old_version):
+def class_like(service, images, labels, class_sizes, old_version, **options):
     first, precision, old, seconds = [], [], [], []
     for pixels, label in zip(images, labels):
         begin = time.perf_counter()
-        hits = service.search(pixels)["hits"]
+        hits = service.search(pixels, **options)["hits"]
         seconds.append(time.perf_counter() - begin)
         right = np.array([hit["label"] == label for hit in hits])
         first.append(right[0])
@@ -133,10 +134,10 @@ def class_like(service, images, labels, class_sizes, old_version):
             "median_seconds": float(np.median(seconds))}
 
 
-def item_like(service, images, ids, old_ids):
+def item_like(service, images, ids, old_ids, **options):
     ranks = []
     for pixels, wanted in zip(images, ids):
-        hits = service.search(pixels)["hits"]
+        hits = service.search(pixels, **options)["hits"]
         ranks.append(next((rank for rank, hit in enumerate(hits, 1) if hit["id"] == wanted), None))
     ranks, is_old = np.array([rank or 10**9 for rank in ranks]), np.isin(ids, old_ids)
 
@@ -151,17 +152,10 @@ def item_like(service, images, ids, old_ids):
     return parts
 
 
-def main():
-    parser = argparse.ArgumentParser()
-    for name in ("--registry", "--old", "--new", "--work"):
-        parser.add_argument(name, required=True)
-    parser.add_argument("--json")
-    parser.add_argument("--routes", nargs="+", choices=["bridged", "dual"], default=["bridged", "dual"],
-                        help="routes that are certified; of several, the service takes the one that measured best")
-    arguments = parser.parse_args()
-    work, data = Path(arguments.work), Path(os.environ["PERENNIAL_DATA"])
+def certified(arguments):
+    """A copy of the registry in which the routes from the new into the old space are certified, and the embeddings of both."""
+    work, old, new = Path(arguments.work), arguments.old, arguments.new
     work.mkdir(parents=True, exist_ok=True)
-    old, new = arguments.old, arguments.new
     registry = work / "registry"
     if not registry.exists():
         shutil.copytree(arguments.registry, registry)
@@ -175,14 +169,28 @@ def main():
                       "--new-queries", f"{new}@cifar10:batch1", "--new-gallery", f"{new}@cifar10:test",
                       "--fit-from", f"{new}@cifar100:train", "--fit-to", f"{old}@cifar100:train",
                       "--out", work / f"{route}.json", allowed=(0, 3))
+    return registry
 
-    def rows(side):
-        raw = (work / f"{side}-cifar10-test.safetensors").read_bytes()
-        size = struct.unpack("<Q", raw[:8])[0]
-        head = json.loads(raw[8 : 8 + size])
-        start, end = head["embeddings"]["data_offsets"]
-        return np.frombuffer(raw[8 + size + start : 8 + size + end], np.float32).reshape(head["embeddings"]["shape"])
 
+def rows(work, side):
+    raw = (work / f"{side}-cifar10-test.safetensors").read_bytes()
+    size = struct.unpack("<Q", raw[:8])[0]
+    head = json.loads(raw[8 : 8 + size])
+    start, end = head["embeddings"]["data_offsets"]
+    return np.frombuffer(raw[8 + size + start : 8 + size + end], np.float32).reshape(head["embeddings"]["shape"])
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    for name in ("--registry", "--old", "--new", "--work"):
+        parser.add_argument(name, required=True)
+    parser.add_argument("--json")
+    parser.add_argument("--routes", nargs="+", choices=["bridged", "dual"], default=["bridged", "dual"],
+                        help="routes that are certified; of several, the service takes the one that measured best")
+    arguments = parser.parse_args()
+    work, data = Path(arguments.work), Path(os.environ["PERENNIAL_DATA"])
+    old, new = arguments.old, arguments.new
+    registry = certified(arguments)
     labels, images = cifar10(data / "cifar-10-batches-bin/test_batch.bin")
     query_labels, query_images = cifar10(data / "cifar-10-batches-bin/data_batch_1.bin")
     random = np.random.default_rng(0)
@@ -191,7 +199,7 @@ def main():
     asked = random.permutation(len(query_labels))[:QUERIES]
     originals = random.permutation(chosen)[:QUERIES]
     copies = [altered(images[i], random) for i in originals]
-    embeddings = {old: rows("old"), new: rows("new")}
+    embeddings = {old: rows(work, "old"), new: rows(work, "new")}
     half = chosen[: ITEMS // 2]
     galleries = {
         "all old, searched by the old version": (old, {old: chosen}),
