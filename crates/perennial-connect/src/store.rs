@@ -31,8 +31,8 @@ use perennial_gallery::request_checks::{
     check_delete_where, check_ids, check_items, check_page, check_search,
 };
 use perennial_gallery::{
-    Filter, GalleryError, Hit, Item, ItemId, Page, SearchRequest, SpaceStats, StoreSpace,
-    StoredItem, Upserted, VectorStore,
+    Filter, GalleryError, Hit, Item, ItemId, Page, Replacement, SearchRequest, SpaceStats,
+    StoreSpace, StoredItem, Upserted, VectorStore,
 };
 
 use self::connector::Connector;
@@ -134,6 +134,15 @@ impl VectorStore for PostgresStore {
             return Ok(Upserted::default());
         }
         self.write(Bound::Usual, |writing| writing.upsert(&items))
+    }
+
+    fn replace_unchanged(&self, items: Vec<Replacement>) -> Result<Vec<ItemId>, GalleryError> {
+        let new: Vec<Item> = items.iter().map(Replacement::item).collect();
+        check_items(&new, |_| None)?;
+        if items.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.write(Bound::Usual, |writing| writing.replace_unchanged(&items))
     }
 
     fn delete(&self, ids: &[ItemId]) -> Result<usize, GalleryError> {

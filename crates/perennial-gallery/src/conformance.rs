@@ -17,9 +17,9 @@ use serde_json::json;
 
 use crate::error::GalleryError;
 use crate::filter::{Filter, LabelFilter};
-use crate::item::{Item, ItemId};
+use crate::item::{Item, ItemId, StoredItem};
 use crate::limits::MAX_LIMIT;
-use crate::store::{SearchRequest, VectorStore};
+use crate::store::{Replacement, SearchRequest, VectorStore};
 use scene::{counts, ids, item, object, on_a_half_circle, search, space};
 
 /// Runs every test, each on an empty store of its own.
@@ -30,6 +30,7 @@ pub fn run(make: &mut dyn FnMut() -> Box<dyn VectorStore>) {
     for test in [
         items_are_stored_replaced_read_and_deleted,
         nothing_of_a_bad_batch_is_stored,
+        only_items_that_nobody_changed_are_replaced,
         pages_visit_every_item_once,
         search_pages_and_deletion_agree_on_filters,
         the_best_come_first_and_equals_in_the_order_of_their_ids,
@@ -104,6 +105,63 @@ fn nothing_of_a_bad_batch_is_stored(store: &dyn VectorStore) {
         assert!(error.is_invalid_input(), "{error}");
         assert_eq!(counts(store), [("a".to_owned(), 1)]);
     }
+}
+
+fn only_items_that_nobody_changed_are_replaced(store: &dyn VectorStore) {
+    let as_read = |id: u64| Item {
+        label: Some(3),
+        payload: object(json!({"name": format!("ü {id}"), "n": 0.1})),
+        ..item(id, "old", &[0.6, 0.8])
+    };
+    store.upsert((1..=6).map(as_read).collect()).unwrap();
+    let ids: Vec<ItemId> = (1..=6).map(ItemId::from).collect();
+    let read = store.get(&ids, true).unwrap();
+    let replacements = |read: &[StoredItem]| -> Vec<Replacement> {
+        let all = read.iter().map(|item| Replacement {
+            read: item.clone(),
+            model_version: "new".to_owned(),
+            embedding: vec![0.0, 0.6, 0.8],
+        });
+        all.collect()
+    };
+    // Others delete, embed, label and describe anew.
+    store.delete(&[2.into()]).unwrap();
+    let embedded = Item {
+        embedding: vec![0.8, 0.6],
+        ..as_read(3)
+    };
+    let labelled = Item {
+        label: None,
+        ..as_read(4)
+    };
+    let mut described = as_read(5);
+    described.payload.insert("more".to_owned(), json!(true));
+    store.upsert(vec![embedded, labelled, described]).unwrap();
+
+    assert_eq!(store.replace_unchanged(Vec::new()).unwrap(), []);
+    let changed = [2.into(), 3.into(), 4.into(), 5.into()];
+    let all = replacements(&read);
+    assert_eq!(store.replace_unchanged(all.clone()).unwrap(), changed);
+    // A write whose confirmation was lost comes again.
+    assert_eq!(store.replace_unchanged(all).unwrap(), changed);
+    let now = store.get(&ids, true).unwrap();
+    let spaces: Vec<&str> = now.iter().map(|item| &*item.model_version).collect();
+    assert_eq!(spaces, ["new", "old", "old", "old", "new"]);
+    assert_eq!(now[0].embedding.as_deref(), Some(&[0.0, 0.6, 0.8][..]));
+    assert_eq!(
+        (now[0].label, &now[0].payload),
+        (Some(3), &as_read(1).payload)
+    );
+    assert_eq!(
+        counts(store),
+        [("new".to_owned(), 2), ("old".to_owned(), 3)]
+    );
+    // One that cannot be stored keeps the others from being stored.
+    let now = store.get(&ids, true).unwrap();
+    let mut bad = replacements(&now[1..3]);
+    bad[1].embedding = vec![1.0, 1.0, 1.0];
+    assert!(store.replace_unchanged(bad).unwrap_err().is_invalid_input());
+    assert_eq!(store.get(&ids, true).unwrap(), now);
 }
 
 fn pages_visit_every_item_once(store: &dyn VectorStore) {

@@ -53,7 +53,7 @@ use crate::id_key::id_key;
 use crate::item::{Hit, Item, ItemId, StoredItem};
 use crate::request_checks::{check_delete_where, check_ids, check_items};
 use crate::space::{SpaceStats, StoreSpace};
-use crate::store::{Page, SearchRequest, Upserted, VectorStore};
+use crate::store::{Page, Replacement, SearchRequest, Upserted, VectorStore};
 
 /// A gallery in a folder of this machine: `gallery.redb`, and for every large partition a graph, such as `hnsw.graph` with `hnsw.json`.
 ///
@@ -209,6 +209,16 @@ impl VectorStore for EmbeddedGallery {
             return Ok(Upserted::default());
         }
         Ok(self.change(Change::Upsert(items))?.upserted)
+    }
+
+    fn replace_unchanged(&self, items: Vec<Replacement>) -> Result<Vec<ItemId>, GalleryError> {
+        let new: Vec<Item> = items.iter().map(Replacement::item).collect();
+        check_items(&new, |space| self.shared.state().dim_of(space))?;
+        self.check_writable()?;
+        if items.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.ask(|reply| Command::Replace(items, reply))
     }
 
     fn delete(&self, ids: &[ItemId]) -> Result<usize, GalleryError> {

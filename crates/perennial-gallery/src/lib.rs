@@ -41,4 +41,6 @@ pub use stats::{
     BytesPerVector, Compacted, DiskUse, GalleryStats, IndexKind, IndexProgress, IndexState,
     PartitionStats, SnapshotInfo,
 };
-pub use store::{Maintenance, Page, SearchRequest, Snapshots, Upserted, VectorStore};
+pub use store::{
+    Maintenance, Page, Replacement, SearchRequest, Snapshots, Upserted, VectorStore, compare_all,
+};

@@ -1,5 +1,6 @@
 //! The interfaces of galleries, embedded or distributed: items and search; snapshots; maintenance.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use perennial_core::SpaceId;
@@ -40,6 +41,17 @@ pub struct Upserted {
     pub replaced: usize,
 }
 
+/// Another embedding for an item that was read before. Its label and payload stay.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Replacement {
+    /// The item as it was read, with its embedding then.
+    pub read: StoredItem,
+    /// The name of the version that computed the new embedding.
+    pub model_version: String,
+    /// The new embedding.
+    pub embedding: Vec<f32>,
+}
+
 /// Items in the order of their ids.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Page {
@@ -47,6 +59,61 @@ pub struct Page {
     pub items: Vec<StoredItem>,
     /// Where the next page starts (give it as `after`); `None` at the end.
     pub next: Option<ItemId>,
+}
+
+impl Replacement {
+    /// What to do with it, given what is stored under its id now.
+    fn compare(&self, now: Option<&StoredItem>) -> Comparison {
+        match now {
+            Some(now) if *now == self.read => Comparison::Unchanged,
+            Some(now) if self.is_in_place(now) => Comparison::InPlace,
+            _ => Comparison::Changed,
+        }
+    }
+
+    /// What takes the item's place.
+    pub fn item(&self) -> Item {
+        Item {
+            id: self.read.id.clone(),
+            embedding: self.embedding.clone(),
+            model_version: self.model_version.clone(),
+            label: self.read.label,
+            payload: self.read.payload.clone(),
+        }
+    }
+
+    fn is_in_place(&self, now: &StoredItem) -> bool {
+        now.id == self.read.id
+            && now.embedding.as_ref() == Some(&self.embedding)
+            && now.model_version == self.model_version
+            && now.label == self.read.label
+            && now.payload == self.read.payload
+    }
+}
+
+/// Sorts replacements by what is stored now: the items to be stored, and the ids of those to be left alone.
+pub fn compare_all(replacements: &[Replacement], now: &[StoredItem]) -> (Vec<Item>, Vec<ItemId>) {
+    let now: HashMap<&ItemId, &StoredItem> = now.iter().map(|item| (&item.id, item)).collect();
+    let (mut items, mut changed) = (Vec::with_capacity(replacements.len()), Vec::new());
+    for one in replacements {
+        match one.compare(now.get(&one.read.id).copied()) {
+            Comparison::Unchanged => items.push(one.item()),
+            Comparison::InPlace => {}
+            Comparison::Changed => changed.push(one.read.id.clone()),
+        }
+    }
+    (items, changed)
+}
+
+/// What is stored, in comparison with a replacement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Comparison {
+    /// What was read: it is to be replaced.
+    Unchanged,
+    /// What would take its place: nothing is to be done. So it is where a write is repeated whose confirmation was lost.
+    InPlace,
+    /// Something else, or nothing: it is to be left alone.
+    Changed,
 }
 
 /// A durable set of unit vectors with ids, spaces, labels and payloads, searchable by similarity.
@@ -75,6 +142,14 @@ pub trait VectorStore: Send + Sync {
     /// An item that is invalid or of another dimension than its space, a duplicate id, or [`GalleryError::Storage`]; nothing is stored
     /// then.
     fn upsert(&self, items: Vec<Item>) -> Result<Upserted, GalleryError>;
+
+    /// Stores items in the place of those that nobody has changed or deleted since they were read, all of them in one step: whatever others do at
+    /// the same time, in this process or, where the store is shared, in another one, is before or after it. Gives back the ids of the items that
+    /// were left as they are. An item that is already what would take its place counts as replaced.
+    ///
+    /// # Errors
+    /// Those of [`upsert`](Self::upsert).
+    fn replace_unchanged(&self, items: Vec<Replacement>) -> Result<Vec<ItemId>, GalleryError>;
 
     /// Deletes items and says how many there were; unknown ids are no error.
     ///

@@ -3,9 +3,7 @@
 mod rate;
 
 use std::path::PathBuf;
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError,
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
 use perennial_gallery::{Hit, StoredItem};
@@ -36,8 +34,6 @@ pub(crate) struct Backfill {
     folder: Option<PathBuf>,
     current: Mutex<Current>,
     retrievals: Mutex<Retrievals>,
-    /// Shared by everything that changes items, and held alone between comparing items with what was read and writing them.
-    writing: RwLock<()>,
     woken: Arc<Notify>,
 }
 
@@ -93,7 +89,6 @@ impl Backfill {
             folder,
             current: Mutex::new(current),
             retrievals: Mutex::default(),
-            writing: RwLock::new(()),
             woken: Arc::new(Notify::new()),
         }
     }
@@ -128,16 +123,6 @@ impl Backfill {
         self.retrievals
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Held by everything that stores or deletes items.
-    pub(crate) fn shared_write(&self) -> RwLockReadGuard<'_, ()> {
-        self.writing.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Keeps everything else from storing and deleting items.
-    pub(crate) fn sole_write(&self) -> RwLockWriteGuard<'_, ()> {
-        self.writing.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notified when there may be something to do.
@@ -310,6 +295,9 @@ impl Backfill {
     pub(crate) fn expect(&self, run: u64, expectation: Arc<Expectation>) {
         let mut current = self.current();
         if current.run == run {
+            if let Some(record) = &mut current.record {
+                record.forget_failures_of_other_modality(&expectation);
+            }
             current.expectation = Some(expectation);
         }
     }

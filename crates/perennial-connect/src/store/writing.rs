@@ -5,12 +5,15 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use perennial_core::SpaceId;
 use perennial_gallery::id_key::id_key;
 use perennial_gallery::limits::MAX_SPACES;
-use perennial_gallery::{Filter, GalleryError, Item, ItemId, StoreSpace, Upserted};
+use perennial_gallery::{
+    Filter, GalleryError, Item, ItemId, Replacement, StoreSpace, Upserted, compare_all,
+};
 use tokio_postgres::Row;
 
 use super::failure::{Failure, damaged};
 use super::filter::Conditions;
 use super::pairs::{pairs, place};
+use super::reading;
 use super::schema::one;
 use super::session::Session;
 use super::spaces::{KnownSpace, Spaces};
@@ -173,6 +176,18 @@ impl<'a> Writing<'a> {
             rest = after;
         }
         Ok(done)
+    }
+
+    /// Gives items that are still what was read their new embeddings, and says which are not. Everybody else waits for this transaction.
+    pub(super) fn replace_unchanged(
+        &mut self,
+        replacements: &[Replacement],
+    ) -> Result<Vec<ItemId>, Failure> {
+        let ids: Vec<ItemId> = replacements.iter().map(|one| one.read.id.clone()).collect();
+        let now = reading::items(self.session, &ids, true)?;
+        let (items, changed) = compare_all(replacements, &now);
+        self.upsert(&items)?;
+        Ok(changed)
     }
 
     /// Stores items by one statement, and says how many were there before.

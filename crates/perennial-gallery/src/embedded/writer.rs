@@ -5,7 +5,7 @@ mod changes;
 use std::collections::{BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 pub(super) use self::changes::{Change, Outcome};
 use self::changes::{Changes, Failure, delete, replace_all, upsert};
@@ -18,8 +18,11 @@ use super::state::{Shared, State};
 use super::tables::{IDS, ITEMS, Reader};
 use crate::error::GalleryError;
 use crate::filter::Filter;
+use crate::id_key::id_key;
+use crate::item::ItemId;
 use crate::snapshot::SnapshotReader;
 use crate::stats::SnapshotInfo;
+use crate::store::{Replacement, compare_all};
 
 /// Items that one transaction takes in before the next one begins.
 const GROUP_ITEMS: usize = 10_000;
@@ -31,6 +34,8 @@ pub(super) enum Command {
     Change(Change, Reply<Outcome>),
     /// A deletion that must see all changes before it.
     DeleteWhere(Filter, Reply<Outcome>),
+    /// New embeddings for items that must still be what was read after all changes before it; answers with those that are not.
+    Replace(Vec<Replacement>, Reply<Vec<ItemId>>),
     Restore(PathBuf, Reply<SnapshotInfo>),
     /// Puts a copy in the database's place, with what was written since it was made; answers with its size in bytes.
     Adopt(Box<Copied>, Reply<u64>),
@@ -91,6 +96,10 @@ impl Writer {
                 Ok(keys) => self.commit(vec![(Change::Delete(keys), reply)]),
                 Err(error) => answer(&reply, Err(error)),
             },
+            Command::Replace(replacements, reply) => {
+                let result = self.replace(&replacements);
+                answer(&reply, result);
+            }
             Command::Restore(path, reply) => {
                 let result = self.restore(&path);
                 answer(&reply, result);
@@ -293,6 +302,27 @@ impl Writer {
             }
         }
         self.indexer.wake();
+    }
+
+    /// Gives items that are still what was read their new embeddings. This thread is the only one that writes, so nothing comes in between.
+    fn replace(&mut self, replacements: &[Replacement]) -> Result<Vec<ItemId>, GalleryError> {
+        let mut now = Vec::with_capacity(replacements.len());
+        {
+            let state = self.shared.state();
+            let reader = state.reader()?;
+            for one in replacements {
+                if let Some(row) = reader.row(&id_key(&one.read.id))? {
+                    now.extend(query::item(&state, row, true)?);
+                }
+            }
+        }
+        let (items, changed) = compare_all(replacements, &now);
+        if !items.is_empty() {
+            let (reply, stored) = sync_channel(1);
+            self.commit(vec![(Change::Upsert(items), reply)]);
+            stored.recv().map_err(|_| GalleryError::Closed)??;
+        }
+        Ok(changed)
     }
 
     /// Keys of the items that pass a filter.

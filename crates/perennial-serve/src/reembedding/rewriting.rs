@@ -148,10 +148,7 @@ pub(crate) async fn commit(
         }
         let forced = admit(&service, &[Arc::new(model.version.clone())], false)?;
         let start = Instant::now();
-        let replaced = {
-            let _sole = service.backfill.sole_write();
-            replace_unchanged(&*service.gallery.store, model.name(), batch)?
-        };
+        let replaced = replace_unchanged(&*service.gallery.store, model.name(), batch)?;
         service.telemetry.stage(Stage::Commit, start.elapsed());
         if forced {
             let items = replaced.done.len() as u64;

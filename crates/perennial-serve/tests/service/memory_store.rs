@@ -8,8 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use perennial_core::SpaceId;
 use perennial_gallery::{
     BytesPerVector, Compacted, DiskUse, Filter, GalleryError, GalleryStats, Hit, IndexKind,
-    IndexProgress, IndexState, Item, ItemId, MAX_LIMIT, Maintenance, Page, SearchRequest,
-    SnapshotInfo, Snapshots, SpaceStats, StoreSpace, StoredItem, Upserted, VectorStore,
+    IndexProgress, IndexState, Item, ItemId, MAX_LIMIT, Maintenance, Page, Replacement,
+    SearchRequest, SnapshotInfo, Snapshots, SpaceStats, StoreSpace, StoredItem, Upserted,
+    VectorStore, compare_all,
 };
 
 #[derive(Default)]
@@ -24,7 +25,11 @@ pub struct MemoryStore {
     /// Another compaction runs.
     pub compacting: AtomicBool,
     pub flushed: AtomicBool,
+    /// What another process does right before items are replaced, once.
+    pub before_replacing: Mutex<Option<Others>>,
 }
+
+type Others = Box<dyn FnOnce(&MemoryStore) + Send>;
 
 #[derive(Default)]
 struct Content {
@@ -36,6 +41,38 @@ impl Content {
     fn items_of(&self, space: &str) -> u64 {
         let items = self.items.values();
         items.filter(|item| item.model_version == space).count() as u64
+    }
+
+    fn upsert(&mut self, items: Vec<Item>) -> Result<Upserted, GalleryError> {
+        let mut spaces = self.spaces.clone();
+        let mut ids = BTreeSet::new();
+        for item in &items {
+            let known = spaces.get(&item.model_version);
+            item.check(known.map(|space| space.dim))?;
+            if !ids.insert(&item.id) {
+                return Err(GalleryError::DuplicateId {
+                    id: item.id.clone(),
+                });
+            }
+            let id = SpaceId::new(item.model_version.as_str()).unwrap();
+            let new = StoreSpace {
+                id,
+                dim: item.embedding.len(),
+                simplex: None,
+            };
+            spaces.entry(item.model_version.clone()).or_insert(new);
+        }
+        self.spaces = spaces;
+        let before = self.items.clone();
+        let mut upserted = Upserted::default();
+        for item in items {
+            match self.items.insert(item.id.clone(), item) {
+                Some(_) => upserted.replaced += 1,
+                None => upserted.inserted += 1,
+            }
+        }
+        self.forget_emptied(&before);
+        Ok(upserted)
     }
 
     /// Forgets spaces that have lost their last item, but those of a simplex.
@@ -166,38 +203,29 @@ impl VectorStore for MemoryStore {
     fn upsert(&self, items: Vec<Item>) -> Result<Upserted, GalleryError> {
         self.check()?;
         let mut content = self.content.lock().unwrap();
-        let mut spaces = content.spaces.clone();
-        let mut ids = BTreeSet::new();
-        for item in &items {
-            let known = spaces.get(&item.model_version);
-            item.check(known.map(|space| space.dim))?;
-            if !ids.insert(&item.id) {
-                return Err(GalleryError::DuplicateId {
-                    id: item.id.clone(),
-                });
-            }
-            let id = SpaceId::new(item.model_version.as_str()).unwrap();
-            let new = StoreSpace {
-                id,
-                dim: item.embedding.len(),
-                simplex: None,
-            };
-            spaces.entry(item.model_version.clone()).or_insert(new);
-        }
-        content.spaces = spaces;
-        let before = content.items.clone();
-        let mut upserted = Upserted::default();
-        for item in items {
-            match content.items.insert(item.id.clone(), item) {
-                Some(_) => upserted.replaced += 1,
-                None => upserted.inserted += 1,
-            }
-        }
-        content.forget_emptied(&before);
+        let upserted = content.upsert(items)?;
         if self.uncountable_after_write.load(Ordering::SeqCst) {
             self.uncountable.store(true, Ordering::SeqCst);
         }
         Ok(upserted)
+    }
+
+    fn replace_unchanged(&self, items: Vec<Replacement>) -> Result<Vec<ItemId>, GalleryError> {
+        self.check()?;
+        if let Some(others) = self.before_replacing.lock().unwrap().take() {
+            others(self);
+        }
+        let mut content = self.content.lock().unwrap();
+        let ids = items
+            .iter()
+            .filter_map(|one| content.items.get(&one.read.id));
+        let now: Vec<StoredItem> = ids.map(|item| stored(item, true)).collect();
+        for one in &items {
+            one.item().check(None)?;
+        }
+        let (items, changed) = compare_all(&items, &now);
+        content.upsert(items)?;
+        Ok(changed)
     }
 
     fn delete(&self, ids: &[ItemId]) -> Result<usize, GalleryError> {

@@ -127,6 +127,15 @@ impl Expectation {
         self.of_other_modality.contains(space)
     }
 
+    /// Nothing is expected; these spaces are of another modality.
+    #[cfg(test)]
+    pub(super) fn without_common_modality(spaces: &[&str]) -> Self {
+        Self {
+            of_other_modality: spaces.iter().map(|&space| space.to_owned()).collect(),
+            ..Self::default()
+        }
+    }
+
     /// The spaces that can be embedded again, the worst served first: those without a certificate, whose items are not found at all, then by the smallest
     /// certified margin, then by name.
     pub fn worst_first(&self, stored: &Stored, live: &str) -> Vec<String> {

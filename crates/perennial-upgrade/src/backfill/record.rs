@@ -104,6 +104,8 @@ pub struct BackfillRecord {
 struct Failed {
     /// Tells whether the item is still the one that failed.
     seen: String,
+    /// The space that it was in; not known of failures that an older program recorded.
+    space: Option<String>,
     failure: Failure,
 }
 
@@ -262,9 +264,12 @@ impl BackfillRecord {
         if self.failures.len() >= MAX_FAILURES && !self.failures.contains_key(&item.id) {
             return false;
         }
-        let seen = seen(item);
-        self.failures
-            .insert(item.id.clone(), Failed { seen, failure });
+        let failed = Failed {
+            seen: seen(item),
+            space: Some(item.model_version.clone()),
+            failure,
+        };
+        self.failures.insert(item.id.clone(), failed);
         true
     }
 
@@ -274,17 +279,29 @@ impl BackfillRecord {
         failed.is_some_and(|failed| failed.seen == seen(item))
     }
 
-    /// Takes over the failures of an earlier backfill, so that they are not tried again. What another version could not embed, this one may.
+    /// Takes over the failures of an earlier backfill, so that they are not tried again. What another version could not embed, this one may; and
+    /// items of this one's own space are not to be embedded again, so they are among its items and not among its failures.
     pub fn keep_failures_of(&mut self, earlier: Self) {
         self.failures = earlier.failures;
         if earlier.target != self.target {
+            let target = &self.target;
             self.failures.retain(|_, failed| {
-                !matches!(
+                let by_version = matches!(
                     failed.failure.reason,
                     FailureReason::OtherModality | FailureReason::NoEmbedding
-                )
+                );
+                !by_version && failed.space.as_ref().is_some_and(|space| space != target)
             });
         }
+    }
+
+    /// Forgets failures of spaces whose items are not tried, since their version embeds nothing that the target embeds: these are counted as
+    /// such, all of them.
+    pub fn forget_failures_of_other_modality(&mut self, expectation: &Expectation) {
+        self.failures.retain(|_, failed| {
+            let space = failed.space.as_deref();
+            !space.is_some_and(|space| expectation.is_of_other_modality(space))
+        });
     }
 
     /// The number of failed items by reason. `of_other_modality` are those that cannot be embedded by the target, whatever their originals are;
@@ -331,6 +348,8 @@ mod as_list {
     struct Entry {
         id: ItemId,
         seen: String,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        space: Option<String>,
         #[serde(flatten)]
         failure: Failure,
     }
@@ -342,6 +361,7 @@ mod as_list {
         serializer.collect_seq(failures.iter().map(|(id, failed)| Entry {
             id: id.clone(),
             seen: failed.seen.clone(),
+            space: failed.space.clone(),
             failure: failed.failure.clone(),
         }))
     }
@@ -351,103 +371,22 @@ mod as_list {
     ) -> Result<BTreeMap<ItemId, Failed>, D::Error> {
         let entries = Vec::<Entry>::deserialize(deserializer)?;
         let failed = |entry: Entry| {
-            let Entry { id, seen, failure } = entry;
-            (id, Failed { seen, failure })
+            let Entry {
+                id,
+                seen,
+                space,
+                failure,
+            } = entry;
+            let failed = Failed {
+                seen,
+                space,
+                failure,
+            };
+            (id, failed)
         };
         Ok(entries.into_iter().map(failed).collect())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::{Map, json};
-
-    use super::*;
-
-    fn settings() -> BackfillSettings {
-        serde_json::from_value(json!({"originals": {"folder": "/srv/pictures"}})).unwrap()
-    }
-
-    fn item(id: impl Into<ItemId>) -> StoredItem {
-        StoredItem {
-            id: id.into(),
-            model_version: "v0001".to_owned(),
-            label: Some(1),
-            payload: Map::new(),
-            embedding: None,
-        }
-    }
-
-    #[test]
-    fn a_record_is_read_as_it_was_written() {
-        let folder = tempfile::tempdir().unwrap();
-        assert!(BackfillRecord::read(folder.path()).unwrap().is_none());
-        let mut record = BackfillRecord::new("v0002", settings());
-        assert!(record.fail(&item(7), Failure::new(FailureReason::Gone, "no such file")));
-        assert!(record.fail(
-            &item("7"),
-            Failure::new(FailureReason::Unreadable, "it is large")
-        ));
-        record.state = BackfillState::Paused;
-        record.write(folder.path()).unwrap();
-        let read = BackfillRecord::read(folder.path()).unwrap().unwrap();
-        assert_eq!(read, record);
-        assert_eq!(read.failed(0)[&FailureReason::Gone], 1);
-        assert!(read.has_failed(&item(7)) && !read.has_failed(&item(8)));
-        BackfillRecord::remove(folder.path()).unwrap();
-        BackfillRecord::remove(folder.path()).unwrap();
-        assert!(BackfillRecord::read(folder.path()).unwrap().is_none());
-    }
-
-    #[test]
-    fn an_item_that_was_stored_anew_has_not_failed() {
-        let mut record = BackfillRecord::new("v0002", settings());
-        record.fail(&item(7), Failure::new(FailureReason::Gone, "no such file"));
-        let mut anew = item(7);
-        anew.payload.insert("file".to_owned(), json!("b.png"));
-        assert!(!record.has_failed(&anew));
-        let done = Outcome {
-            done: vec![7.into()],
-            ..Outcome::default()
-        };
-        assert!(record.note(&done, Duration::from_secs(1), &Stored::default(), None));
-        assert!(!record.has_failed(&item(7)));
-        assert_eq!((record.done, record.seconds), (1, 1.0));
-    }
-
-    #[test]
-    fn what_another_version_could_not_embed_is_tried_again() {
-        let mut earlier = BackfillRecord::new("v0002", settings());
-        earlier.fail(&item(1), Failure::new(FailureReason::OtherModality, ""));
-        earlier.fail(&item(2), Failure::new(FailureReason::NoEmbedding, ""));
-        earlier.fail(&item(3), Failure::new(FailureReason::Gone, ""));
-        for (target, failures) in [("v0002", 3), ("v0003", 1)] {
-            let mut record = BackfillRecord::new(target, settings());
-            record.keep_failures_of(earlier.clone());
-            assert_eq!(record.failures(), failures, "{target}");
-            assert!(record.has_failed(&item(3)));
-        }
-    }
-
-    #[test]
-    fn other_files_are_refused_with_their_name() {
-        let folder = tempfile::tempdir().unwrap();
-        let good = serde_json::to_value(BackfillRecord::new("v0002", settings())).unwrap();
-        let mut newer = good.clone();
-        newer["schema_version"] = json!(2);
-        let mut senseless = good.clone();
-        senseless["settings"]["stop"]["share"] = json!(7);
-        for content in ["", "{}", "[1]", &newer.to_string(), &senseless.to_string()] {
-            std::fs::write(BackfillRecord::path(folder.path()), content).unwrap();
-            let error = BackfillRecord::read(folder.path()).unwrap_err().to_string();
-            assert!(error.contains("backfill.json"), "{error}");
-        }
-        for rate in [0.0, -1.0, 1e9, f64::NAN] {
-            let settings = BackfillSettings {
-                items_per_second: Some(rate),
-                ..settings()
-            };
-            assert!(settings.check().unwrap_err().contains("items_per_second"));
-        }
-    }
-}
+mod tests;

@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use perennial_core::sha256_hex;
 use perennial_encode::{DecodeLimits, Input, InputType, Picture, PrepareError, Prepared};
-use perennial_gallery::{GalleryError, Item, ItemId, StoredItem, VectorStore};
+use perennial_gallery::{GalleryError, ItemId, Replacement, StoredItem, VectorStore};
 use serde_json::Value;
 
 use super::failure::{Failure, FailureReason};
@@ -106,9 +106,7 @@ pub struct Replaced {
 }
 
 /// Gives items their new embeddings, and keeps their labels and payloads. All are written at once; each leaves its old space in the same
-/// transaction. An item that is no longer what was read is left alone.
-///
-/// The comparison and the write are two steps: the caller keeps other writers out meanwhile.
+/// transaction. An item that is no longer what was read is left alone, whoever changed it: the store compares and writes in one step.
 ///
 /// # Errors
 /// Those of the gallery; nothing is written then.
@@ -118,32 +116,22 @@ pub fn replace_unchanged(
     batch: Vec<Reembedded>,
 ) -> Result<Replaced, GalleryError> {
     let ids: Vec<ItemId> = batch.iter().map(|one| one.item.id.clone()).collect();
-    let now = store.get(&ids, true)?;
-    let mut replaced = Replaced::default();
-    let mut items = Vec::with_capacity(batch.len());
-    for Reembedded { item, embedding } in batch {
-        if !now.contains(&item) {
-            replaced.changed.push(item.id);
-            continue;
-        }
-        replaced.done.push(item.id.clone());
-        items.push(Item {
-            id: item.id,
-            embedding,
-            model_version: version.to_owned(),
-            label: item.label,
-            payload: item.payload,
-        });
-    }
-    if !items.is_empty() {
-        store.upsert(items)?;
-    }
-    Ok(replaced)
+    let batch = batch.into_iter().map(|one| Replacement {
+        read: one.item,
+        model_version: version.to_owned(),
+        embedding: one.embedding,
+    });
+    let changed = store.replace_unchanged(batch.collect())?;
+    let done = ids.into_iter().filter(|id| !changed.contains(id));
+    Ok(Replaced {
+        done: done.collect(),
+        changed,
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use perennial_gallery::{EmbeddedGallery, GalleryConfig};
+    use perennial_gallery::{EmbeddedGallery, GalleryConfig, Item};
     use serde_json::{Map, json};
 
     use super::*;

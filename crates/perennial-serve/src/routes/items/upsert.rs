@@ -258,7 +258,6 @@ fn commit(service: &Service, items: Vec<Item>, force: bool) -> Result<Upserted, 
         *written.entry(item.model_version.clone()).or_default() += 1;
     }
     let start = Instant::now();
-    let _shared = service.backfill.shared_write();
     let upserted = service.gallery.store.upsert(items)?;
     service.telemetry.stage(Stage::Commit, start.elapsed());
     if forced {

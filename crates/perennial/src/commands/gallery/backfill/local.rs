@@ -149,6 +149,7 @@ fn carry_out(
         return Err(gate_missed(problem));
     }
     let expectation = Expectation::of(registry, &Policy::of(folder)?, &version.name, &stored);
+    record.forget_failures_of_other_modality(&expectation);
     let target = record.settings.stop.quality;
     if target.is_some() && expectation.quality(&stored, &version.name).is_none() {
         return Err(usage(
@@ -288,7 +289,6 @@ fn reembed(
             }
         }
     }
-    // No other process can write to the gallery while this one has it open.
     let Replaced { done, changed } = replace_unchanged(store, model.name(), batch)?;
     outcome.done = done;
     outcome.changed = changed;
