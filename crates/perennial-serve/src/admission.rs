@@ -12,7 +12,7 @@ use crate::service::{Service, incompatible};
 /// the pair was accepted. Whoever stores the first items of a version holds `versions_in_gallery` from here to the write.
 ///
 /// # Errors
-/// 409 for versions that are not certified with what is stored, unless `force` is given; those of the gallery.
+/// 409 for versions that the live one is not certified to find, unless `force` is given; those of the gallery.
 pub(crate) fn admit(
     service: &Service,
     versions: &[Arc<ModelVersion>],

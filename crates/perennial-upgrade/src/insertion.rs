@@ -23,9 +23,9 @@ pub struct Insertion {
 }
 
 impl Insertion {
-    /// Checks the versions of a batch. Items may be stored if the live version is certified to query them; items of the live version
-    /// itself only if it is certified to query all stored versions. Where no version is live, each pair with a stored version must
-    /// be certified in one of its directions.
+    /// Checks the versions of a batch. Items may be stored if the live version is certified to query them. Items of the live version itself
+    /// always may: what else is stored that it is not certified to query is left out of searches, and is no reason to leave out what it finds.
+    /// Where no version is live, each pair with a stored version must be certified in one of its directions.
     pub fn check(
         certification: &Certification,
         versions: &[&ModelVersion],
@@ -39,11 +39,7 @@ impl Insertion {
             let name = version.name.as_str();
             match live {
                 Some(live) if live != name => insertion.note(certification.standing(live, name)),
-                Some(live) => {
-                    for other in &others {
-                        insertion.note(certification.standing(live, other));
-                    }
-                }
+                Some(_) => {}
                 None => {
                     for other in &others {
                         let standing = either_way(certification, name, other);
@@ -77,7 +73,7 @@ impl Insertion {
         }
     }
 
-    /// Items that route own leads to share one simplex. What a bridge leads to may have any.
+    /// Items that route own leads to share one simplex. What a bridge leads to may have any, and so may what no route leads to.
     fn check_simplex(
         &mut self,
         certification: &Certification,
@@ -106,11 +102,17 @@ impl Insertion {
         }
         let beside = stored.spaces.iter().filter(|stats| {
             let name = stats.space.id.as_str();
-            let apart = || {
-                let mut each = versions.iter();
-                each.all(|version| bridged(either_way(certification, &version.name, name)))
-            };
-            !by_live(name) && (live.is_some() || !apart())
+            match live {
+                Some(live) => match certification.standing(live, name) {
+                    Standing::Certified(certified) => certified.way == CertifiedWay::Own,
+                    Standing::Accepted(_) => true,
+                    Standing::Refused(_) => false,
+                },
+                None => {
+                    let mut each = versions.iter();
+                    !each.all(|version| bridged(either_way(certification, &version.name, name)))
+                }
+            }
         });
         let mut beside = beside.map(|stats| stats.space.simplex).peekable();
         if beside.peek().is_none() {

@@ -66,7 +66,8 @@ pub(crate) enum OriginalsSchema {
     request_body = StartBody,
     responses(
         (status = 200, description = "It has begun.", body = BackfillBody),
-        (status = 409, description = "Another one is running, or the live version's items may not be stored here.", body = ErrorBody),
+        (status = 409, description = "Another one is running, or the live version's items have another simplex than what it finds here as it is.",
+            body = ErrorBody),
         (status = 503, description = "No version is live, or the gallery's folder cannot be written.", body = ErrorBody),
         Guarded,
         WithBody

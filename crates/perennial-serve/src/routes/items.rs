@@ -180,7 +180,7 @@ const PAGE: usize = 100;
     request_body(content((SingleBody = "application/json"), (SingleForm = "multipart/form-data"))),
     responses(
         (status = 200, description = "Stored.", body = UpsertAnswer),
-        (status = 409, description = "The version is not certified against the stored versions, or an image or text names a version that is not live.",
+        (status = 409, description = "The live version is not certified to find items of this one, or an image or text names a version that is not live.",
             body = ErrorBody),
         (status = 503, description = "No version is live, or the storage fails.", body = ErrorBody),
         Guarded,
@@ -228,7 +228,7 @@ pub(crate) async fn put(
     request_body = BatchBody,
     responses(
         (status = 200, description = "Stored.", body = UpsertAnswer),
-        (status = 409, description = "A version is not certified against the stored versions, or an image or text names a version that is not live.",
+        (status = 409, description = "The live version is not certified to find items of one of these, or an image or text names a version that is not live.",
             body = ErrorBody),
         (status = 503, description = "No version is live, or the storage fails.", body = ErrorBody),
         Guarded,
@@ -267,7 +267,6 @@ pub(crate) async fn delete(
 ) -> Result<Json<DeleteAnswer>, ApiError> {
     let body: DeleteBody = read_json(&service, request).await?;
     let deleted = blocking(move || {
-        let _shared = service.backfill.shared_write();
         let deleted = match (body.ids, body.filter) {
             (Some(Ids(ids)), None) => service.gallery.store.delete(&ids)?,
             (None, Some(filter)) => {

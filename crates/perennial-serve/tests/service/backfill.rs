@@ -351,13 +351,6 @@ fn clients_can_send_the_originals() {
 
 #[test]
 fn what_cannot_work_is_refused() {
-    let setup = upgraded(1);
-    setup.registry.set_alias("live", "v0003").unwrap();
-    let uncertified = setup.start();
-    let folder = json!({"originals": {"folder": pictures(&uncertified.setup)}});
-    let refused = uncertified.call("POST", "/backfill", &folder);
-    assert_eq!(refused.code(409), "incompatible_version");
-
     let service = upgraded(1).start();
     for (body, says) in [
         (
@@ -416,6 +409,94 @@ fn another_live_version_ends_it() {
     start(&service, json!({}));
     wait_for(&service, "finished");
     assert_eq!(per_version(&service), json!({"v0003": 3}));
+}
+
+#[test]
+fn what_no_route_leads_to_can_be_embedded_again_and_new_items_are_taken_meanwhile() {
+    let setup = upgraded(3);
+    setup.registry.set_alias("live", "v0003").unwrap();
+    let service = setup.start();
+    let picture = image(colour(9));
+    let new = json!({"id": 9, "image": picture});
+    service.call("PUT", "/gallery/items", &new).expect(200);
+    let search = || {
+        let body = json!({"image": picture});
+        service.call("POST", "/search", &body).expect(200)
+    };
+    let found = search();
+    assert_eq!(found["hits"].as_array().unwrap().len(), 1);
+    assert_eq!(
+        (&found["not_searched"], &found["left_out"][0]["space"]),
+        (&json!(3), &json!("v0001"))
+    );
+    // Items of a space that the live version does not find are refused as ever.
+    let lost = service.store(10, colour(1), 0.5, "v0002");
+    assert_eq!(lost.code(409), "incompatible_version");
+    start(&service, json!({}));
+    wait_for(&service, "finished");
+    assert_eq!(per_version(&service), json!({"v0003": 4}));
+    let found = search();
+    assert_eq!(found["hits"].as_array().unwrap().len(), 4);
+    assert_eq!(found["not_searched"], 0);
+    let stats = service.get("/gallery/stats").expect(200);
+    assert_eq!(stats["forced_writes"], 0);
+}
+
+#[test]
+fn failures_of_another_target_are_not_counted_for_this_one() {
+    let setup = upgraded(2);
+    setup.pairs.allow("v0001", "v0002");
+    let service = setup.start();
+    start(&service, json!({}));
+    wait_for(&service, "finished");
+    // Back, with a picture less.
+    service.swap("v0001").expect(200);
+    std::fs::remove_file(pictures(&service.setup).join("1.png")).unwrap();
+    start(&service, json!({}));
+    assert_eq!(wait_for(&service, "finished")["failed"], json!({"gone": 1}));
+    assert_eq!(per_version(&service), json!({"v0001": 1, "v0002": 1}));
+    // And forth: the item that failed is where it is to be.
+    service.swap("v0002").expect(200);
+    start(&service, json!({}));
+    let done = wait_for(&service, "finished");
+    assert_eq!(
+        (&done["failed"], &done["reason"]),
+        (&json!({}), &json!("everything is embedded by v0002"))
+    );
+    assert_eq!(per_version(&service), json!({"v0002": 2}));
+}
+
+#[test]
+fn what_another_service_stores_right_before_the_write_is_not_lost() {
+    let setup = upgraded(2);
+    setup
+        .store
+        .shared
+        .store(true, std::sync::atomic::Ordering::SeqCst);
+    *setup.store.before_replacing.lock().unwrap() = Some(Box::new(|store| {
+        let mut items = store.get(&[1.into()], true).unwrap();
+        let item = items.remove(0);
+        let mut payload = item.payload;
+        payload.insert("note".to_owned(), json!("of another service"));
+        let described = Item {
+            id: item.id,
+            embedding: item.embedding.unwrap(),
+            model_version: item.model_version,
+            label: Some(77),
+            payload,
+        };
+        store.upsert(vec![described]).unwrap();
+    }));
+    let service = setup.start();
+    start(&service, json!({}));
+    let done = wait_for(&service, "finished");
+    assert_eq!((&done["done"], &done["changed"]), (&json!(2), &json!(1)));
+    let first = item(&service, 1);
+    assert_eq!(
+        (&first["label"], &first["payload"]["note"]),
+        (&json!(77), &json!("of another service"))
+    );
+    assert_eq!(per_version(&service), json!({"v0002": 2}));
 }
 
 #[test]

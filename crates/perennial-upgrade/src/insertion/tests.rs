@@ -55,7 +55,12 @@ fn items_behind_a_bridge_may_have_any_simplex_and_dimension() {
     // Of the live version itself, whose bridge leads to what is stored.
     let linear_live = Insertion::check(&certification, &[linear], &beside_first, Some("v0003"));
     assert!(linear_live.other_simplex.is_none(), "{linear_live:?}");
-    // Nothing leads from it to the second.
+    // Nothing leads from it to the second, which is no reason to refuse its own items beside.
+    let beside_second = stored(&[("v0002", 2, Some(3)), ("v0001", 3, Some(4))]);
+    let own = Insertion::check(&certification, &[linear], &beside_second, Some("v0003"));
+    assert!(own.allows(false) && !own.accepted_before, "{own:?}");
+    assert_eq!(own.new_spaces.len(), 1);
+    // Nobody would find items of the second.
     assert_eq!(check(&[second], Some("v0003")).refused.len(), 1);
 }
 
