@@ -1,5 +1,6 @@
 //! The gallery behind a service, with the rules and counts that belong to it.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -24,6 +25,8 @@ pub(crate) struct Gallery {
     pub(crate) versions_in_gallery: tokio::sync::Mutex<()>,
     /// Items stored without a certificate since the start.
     pub(crate) forced_writes: AtomicU64,
+    /// The spaces that the last look at them found left out of searches, with the reason.
+    pub(crate) left_out: Mutex<BTreeMap<String, String>>,
     stored: ArcSwap<Stored>,
     /// The last count of a gallery in a database failed.
     out_of_reach: AtomicBool,
@@ -48,6 +51,7 @@ impl Gallery {
             searches: Arc::new(Semaphore::new(searches)),
             versions_in_gallery: tokio::sync::Mutex::new(()),
             forced_writes: AtomicU64::new(0),
+            left_out: Mutex::default(),
             stored: ArcSwap::from_pointee(stored),
             out_of_reach: AtomicBool::new(false),
             counting: Mutex::new(()),

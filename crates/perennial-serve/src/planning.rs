@@ -67,6 +67,39 @@ impl Service {
         }
     }
 
+    /// Looks what the live version does not search, and logs what was searched before and is not any more, or the other way round.
+    pub(crate) fn log_left_out(&self) {
+        if self.inference.live.current().is_none() {
+            return;
+        }
+        let now: BTreeMap<String, (u64, String)> = self
+            .live_plan()
+            .not_searched
+            .into_iter()
+            .map(|left| (left.space.to_string(), (left.items, left.reason)))
+            .collect();
+        let mut before = self
+            .gallery
+            .left_out
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        for (space, (items, reason)) in &now {
+            if before.get(space).is_none_or(|before| before != reason) {
+                tracing::warn!(space, items, reason, "these items are not searched");
+            }
+        }
+        for space in before.keys().filter(|space| !now.contains_key(*space)) {
+            tracing::info!(
+                space,
+                "nothing of this space is left out of searches any more"
+            );
+        }
+        *before = now
+            .into_iter()
+            .map(|(space, (_, reason))| (space, reason))
+            .collect();
+    }
+
     /// How searches go if every old encoder can be used.
     pub(crate) fn best_plan(&self, version: &ModelVersion, stored: &Stored) -> SearchPlan {
         let asking = Asking::Version(&version.name);

@@ -1,4 +1,4 @@
-//! New keys and certificates for a service that runs.
+//! New keys and TLS certificates for a service that runs, and a look at what its registry certifies by now.
 
 use std::sync::{Arc, Weak};
 use std::time::SystemTime;
@@ -39,7 +39,8 @@ impl Reloader {
     }
 
     /// Takes keys from `read_keys` and reads the certificate files again. Only if all of that can be used, all of it is; otherwise
-    /// the keys and the certificate in use stay. Either way the outcome is logged and counted. Blocks.
+    /// the keys and the certificate in use stay. Either way the outcome is logged and counted. Bridges and certificates of the registry are looked
+    /// at in any case, and what is not searched any more is logged. Blocks.
     ///
     /// # Errors
     /// What is wrong with the new keys or files, by name; [`ServeError::Keys`] for no key where there were keys, since that would
@@ -52,6 +53,10 @@ impl Reloader {
             // The service has ended meanwhile.
             return Ok(None);
         };
+        // Whatever becomes of the keys: a bridge or a certificate that was taken away must not go on to count.
+        service.gallery.certification.look_again();
+        service.keep_encoders(false);
+        service.log_left_out();
         let reloaded = self.replace(&service, read_keys);
         service.telemetry.reload(reloaded.is_ok());
         match &reloaded {

@@ -232,6 +232,7 @@ async fn upkeep(service: Weak<Service>) {
                     service.gallery.count_for_others();
                 }
                 service.keep_encoders(false);
+                service.log_left_out();
             }));
         }
     }

@@ -107,16 +107,7 @@ impl Service {
             versions: RwLock::default(),
         };
         service.keep_encoders(true);
-        if service.inference.live.current().is_some() {
-            for left in service.live_plan().not_searched {
-                tracing::warn!(
-                    space = %left.space,
-                    items = left.items,
-                    reason = left.reason,
-                    "these items are not searched"
-                );
-            }
-        }
+        service.log_left_out();
         Ok((Arc::new(service), worker))
     }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use perennial_upgrade::{
-    Candidate, LIVE_ALIAS, NotCertified, Outcome, Prepared, Stored, Verdict, keep_probes,
-    move_live, prepare,
+    Candidate, LIVE_ALIAS, NotCertified, Outcome, Prepared, Stored, Verdict, go_live, keep_probes,
+    prepare,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -171,6 +171,8 @@ async fn replace(
     verdict: Verdict,
     order: &SwapOrder,
 ) -> Result<SwapAnswer, ApiError> {
+    // What was certified a moment ago may have lost its bridge since.
+    service.gallery.certification.look_again();
     keep_encoders(service, true).await?;
     let _versions = service.gallery.versions_in_gallery.lock().await;
     let service = Arc::clone(service);
@@ -267,10 +269,8 @@ fn finish(
         return Ok(answer);
     }
     // The registry first: after a crash in between, the service starts with what it had decided on.
-    if forced {
-        service.gallery.certification.accept(verdict.refused());
-    }
-    move_live(&service.registry, &answer.version)?;
+    let overruled = verdict.refused();
+    go_live(&service.registry, certification, &answer.version, overruled)?;
     if forced {
         service.telemetry.forced("swap", 1);
     }

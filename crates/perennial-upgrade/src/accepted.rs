@@ -25,6 +25,15 @@ pub(crate) struct Pair {
     pub(crate) reason: String,
     /// RFC 3339, UTC.
     pub(crate) accepted: String,
+    /// Accepted together with a promotion of the query version that is not known to have happened: it counts once that version is live.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) pending: bool,
+}
+
+impl Pair {
+    fn is_of(&self, pair: &NotCertified) -> bool {
+        self.query_version == pair.query_version && self.gallery_version == pair.gallery_version
+    }
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -60,27 +69,36 @@ pub(crate) fn read(gallery: &Path) -> io::Result<Vec<Pair>> {
     Ok(content.pairs)
 }
 
-/// Adds pairs to those accepted.
-pub(crate) fn add(gallery: &Path, refused: &[NotCertified]) -> io::Result<()> {
+/// Adds pairs to those accepted. Pairs that are there already stay, and are no longer pending unless they are added so.
+pub(crate) fn add(gallery: &Path, refused: &[NotCertified], pending: bool) -> io::Result<()> {
     let mut pairs = read(gallery)?;
     let now = OffsetDateTime::now_utc()
         .replace_nanosecond(0)
         .unwrap_or(OffsetDateTime::UNIX_EPOCH);
     let accepted = now.format(&Rfc3339).map_err(io::Error::other)?;
     for pair in refused {
-        let known = pairs.iter().any(|known| {
-            known.query_version == pair.query_version
-                && known.gallery_version == pair.gallery_version
-        });
-        if !known {
-            pairs.push(Pair {
+        match pairs.iter_mut().find(|known| known.is_of(pair)) {
+            Some(known) => known.pending &= pending,
+            None => pairs.push(Pair {
                 query_version: pair.query_version.clone(),
                 gallery_version: pair.gallery_version.clone(),
                 reason: pair.reason.clone(),
                 accepted: accepted.clone(),
-            });
+                pending,
+            }),
         }
     }
+    write(gallery, pairs)
+}
+
+/// Takes back pairs that are still pending.
+pub(crate) fn take_back(gallery: &Path, refused: &[NotCertified]) -> io::Result<()> {
+    let mut pairs = read(gallery)?;
+    pairs.retain(|known| !(known.pending && refused.iter().any(|pair| known.is_of(pair))));
+    write(gallery, pairs)
+}
+
+fn write(gallery: &Path, pairs: Vec<Pair>) -> io::Result<()> {
     let text = toml::to_string(&Content { pairs }).map_err(io::Error::other)?;
     let head = "# Pairs of model versions that were accepted by force, without a certificate. Remove a table to refuse its pair again.\n";
     write_atomically(path(gallery), format!("{head}{text}"))

@@ -81,6 +81,8 @@ pub struct Certified {
     pub way: CertifiedWay,
     /// The similarities from which on hits are accepted, by the share of wrong ones; nothing where that was not measured.
     pub thresholds: Option<Thresholds>,
+    /// Which way was as good or better until a file of it went, and which file that is.
+    pub instead_of: Option<String>,
 }
 
 impl Certified {
@@ -96,6 +98,7 @@ impl Certified {
             undecided: false,
             way,
             thresholds: None,
+            instead_of: None,
         }
     }
 }
@@ -150,16 +153,28 @@ pub trait CompatibilityCheck: Send + Sync {
         Ok(ways.swap_remove(0))
     }
 
+    /// Looks at its sources anew before the next decision: what it takes from files may be a second old otherwise.
+    fn look_again(&self) {}
+
     /// Pairs `(query, gallery)` that were accepted by force earlier and outlast the process.
     fn accepted(&self) -> Vec<(String, String)> {
         Vec::new()
     }
 
-    /// Keeps pairs accepted by force beyond the process, where there is a place for it.
+    /// Keeps pairs accepted by force beyond the process, where there is a place for it. `pending` pairs count in a later process only if their
+    /// query version is live then; keeping them again without `pending` makes them count in any case.
     ///
     /// # Errors
     /// A place that cannot be written.
-    fn keep_accepted(&self, _pairs: &[NotCertified]) -> io::Result<()> {
+    fn keep_accepted(&self, _pairs: &[NotCertified], _pending: bool) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Forgets those of these pairs that are kept as pending.
+    ///
+    /// # Errors
+    /// A place that cannot be written.
+    fn take_back_accepted(&self, _pairs: &[NotCertified]) -> io::Result<()> {
         Ok(())
     }
 }
@@ -191,6 +206,11 @@ impl Certification {
             accept_all,
             accepted: RwLock::new(accepted),
         }
+    }
+
+    /// Decides from now on by what the check's sources hold at this moment: before a promotion and at a reload, a second is too old.
+    pub fn look_again(&self) {
+        self.check.look_again();
     }
 
     /// All certified ways of queries of one version to items of another, the best first; an accepted pair has none.
@@ -310,8 +330,49 @@ impl Certification {
         }
         // Under the lock, so that two forced changes at once do not lose one another's pairs.
         // The forced change stays. Without the file, it must be forced again after a restart, and /readyz reports it.
-        if let Err(error) = self.check.keep_accepted(pairs) {
+        if let Err(error) = self.check.keep_accepted(pairs, false) {
             tracing::error!(%error, "the accepted pairs could not be stored; after a restart they are refused again");
+        }
+    }
+
+    /// Accepts pairs together with a change that may fail: either both happen or neither does, also where the process ends in between.
+    ///
+    /// # Errors
+    /// That the pairs cannot be stored, and those of the change; no pair is accepted then that was not before.
+    pub(crate) fn accept_with<T, E: From<io::Error>>(
+        &self,
+        pairs: &[NotCertified],
+        change: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
+        let lock = || {
+            self.accepted
+                .write()
+                .unwrap_or_else(PoisonError::into_inner)
+        };
+        let accepted = lock();
+        let is_new = |pair: &&NotCertified| {
+            !accepted.contains(&(pair.query_version.clone(), pair.gallery_version.clone()))
+        };
+        let new: Vec<NotCertified> = pairs.iter().filter(is_new).cloned().collect();
+        if !new.is_empty() {
+            self.check.keep_accepted(&new, true)?;
+        }
+        drop(accepted);
+        match change() {
+            Ok(done) => {
+                self.accept(&new);
+                Ok(done)
+            }
+            Err(error) => {
+                // Left behind, they would count only if their version became live by another way.
+                let _turn = lock();
+                if !new.is_empty()
+                    && let Err(error) = self.check.take_back_accepted(&new)
+                {
+                    tracing::error!(%error, "the pairs of a promotion that failed could not be taken back");
+                }
+                Err(error)
+            }
         }
     }
 

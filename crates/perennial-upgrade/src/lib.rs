@@ -72,8 +72,8 @@ pub use plan::{Asking, NotSearched, PlannedPart, SearchPlan};
 pub use policy::{EvaluationSet, Policy, PolicyError, Undecided};
 pub use probe_file::{ProbeInputError, Probes};
 pub use promotion::{
-    Candidate, Check, LIVE_ALIAS, Outcome, PREVIOUS_ALIAS, Prepared, Verdict, keep_probes,
-    move_live, prepare,
+    Candidate, Check, LIVE_ALIAS, Outcome, PREVIOUS_ALIAS, Prepared, Verdict, go_live, keep_probes,
+    prepare,
 };
 pub use records::RegistryRecords;
 pub use rerank::rerank;

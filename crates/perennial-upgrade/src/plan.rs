@@ -161,6 +161,7 @@ impl SearchPlan {
             undecided,
             way,
             thresholds,
+            instead_of: _,
         } = chosen.certified;
         let (id, dim) = (stats.space.id.clone(), stats.space.dim);
         let own = |part: &&mut PlannedPart| {
@@ -249,6 +250,7 @@ fn choose(
     let mut passed = Vec::new();
     for certified in ways.into_iter().flatten() {
         let route = certified.way.route();
+        passed.extend(certified.instead_of.clone());
         if !certified.way.leads(dim, stats.space.dim) {
             passed.push(format!(
                 "route {route} does not lead from a query of {dim} dimensions to items of {}",

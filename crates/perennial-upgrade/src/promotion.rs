@@ -5,7 +5,7 @@
 //! 1. [`prepare`]: the slow checks of the version alone.
 //! 2. [`Verdict::check_stored`]: the checks against the current content of the gallery.
 //! 3. [`Verdict::check_old_encoders`]: whether the encoders that its routes need beside it can be used.
-//! 4. [`move_live`]: one write that moves the alias.
+//! 4. [`go_live`]: one write that moves the alias, together with what force accepts.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -463,11 +463,22 @@ fn try_version(
     })
 }
 
-/// Points `live` at a version and `previous` at the one before, in one write. Returns the one before.
+/// Points `live` at a version and `previous` at the one before, and accepts the pairs that force overrules with it: both happen or neither does.
+/// Returns the one before.
 ///
 /// # Errors
-/// A registry that cannot be read or written.
-pub fn move_live(registry: &Registry, version: &str) -> Result<Option<String>, RegistryError> {
+/// A registry or a list of accepted pairs that cannot be read or written; everything is as it was then.
+pub fn go_live(
+    registry: &Registry,
+    certification: &Certification,
+    version: &str,
+    overruled: &[NotCertified],
+) -> Result<Option<String>, RegistryError> {
+    certification.accept_with(overruled, || move_live(registry, version))
+}
+
+/// One write.
+fn move_live(registry: &Registry, version: &str) -> Result<Option<String>, RegistryError> {
     let before = registry.aliases()?.remove(LIVE_ALIAS);
     // A version before that is gone cannot be returned to, and must not keep another one from becoming live.
     let exists = |before: &&str| registry.resolve(before).is_ok();

@@ -4,12 +4,13 @@ mod certified_routes;
 mod known_bridges;
 mod measured_pairs;
 mod pair;
+mod stamp;
 
 use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use perennial_core::{CompatibilityRecords, Registry};
 
@@ -17,10 +18,12 @@ use self::certified_routes::{CertifiedRoutes, Ranked, own_thresholds};
 use self::known_bridges::KnownBridges;
 use self::measured_pairs::MeasuredPairs;
 use self::pair::{End, Pair};
+use self::stamp::Stamp;
 use crate::accepted;
 use crate::bridges::BridgeRegistry;
 use crate::certification::{Certified, CertifiedWay, CompatibilityCheck, NotCertified};
 use crate::policy::{Policy, PolicyError};
+use crate::promotion::LIVE_ALIAS;
 use crate::stored_certificates::StoredCertificates;
 
 /// Interval of the checks for changed files: a new evaluation is seen within a second.
@@ -29,7 +32,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Certifies a pair by its certificates in the registry, or for route own by its record, as the gallery's policy demands.
 ///
 /// Of each way (route, bridge, weight) the newest certificate counts. Those of route mapped and of centred indexes do not, nor those whose
-/// bridge is not in the registry: [`NotCertified::reason`] says so. A record counts if it is of this direction, names the weights that both versions have, and was measured on the policy's
+/// bridge is not in the registry (any more): [`NotCertified::reason`] says so. A record counts if it is of this direction, names the weights that both versions have, and was measured on the policy's
 /// evaluation set. Versions with the same weights, network and preprocessing need none.
 pub struct RegistryRecords {
     registry: Registry,
@@ -39,8 +42,9 @@ pub struct RegistryRecords {
 }
 
 struct State {
-    looked: Instant,
-    stamps: [Stamp; 3],
+    /// None where the files are to be looked at before the next decision.
+    looked: Option<Instant>,
+    stamps: Stamps,
     policy: Policy,
     records: Result<Arc<CompatibilityRecords>, String>,
     certificates: StoredCertificates,
@@ -49,8 +53,14 @@ struct State {
     decided: HashMap<(String, String), Result<Vec<Certified>, NotCertified>>,
 }
 
-/// Changes with every replacement of a file.
-type Stamp = Option<(SystemTime, u64)>;
+/// What the files were when they were read.
+#[derive(PartialEq)]
+struct Stamps {
+    records: Option<Stamp>,
+    policy: Option<Stamp>,
+    /// Every file: a certificate that is written over in place leaves its folder as it was.
+    certificates: Vec<(PathBuf, Option<Stamp>)>,
+}
 
 impl RegistryRecords {
     /// For a gallery's folder, with its `policy.toml` and `accepted.toml`.
@@ -75,14 +85,9 @@ impl RegistryRecords {
         Self::new(registry, None, policy, stamps)
     }
 
-    fn new(
-        registry: Registry,
-        gallery: Option<PathBuf>,
-        policy: Policy,
-        stamps: [Stamp; 3],
-    ) -> Self {
+    fn new(registry: Registry, gallery: Option<PathBuf>, policy: Policy, stamps: Stamps) -> Self {
         let state = State {
-            looked: Instant::now(),
+            looked: Some(Instant::now()),
             stamps,
             policy,
             records: read(&registry),
@@ -97,24 +102,28 @@ impl RegistryRecords {
         }
     }
 
-    fn stamps(registry: &Registry, gallery: Option<&PathBuf>) -> [Stamp; 3] {
-        let stamp = |path: PathBuf| {
-            let metadata = fs_err::metadata(path).ok()?;
-            Some((metadata.modified().ok()?, metadata.len()))
-        };
-        [
-            stamp(CompatibilityRecords::path(registry)),
-            gallery.and_then(|gallery| stamp(Policy::path(gallery))),
-            stamp(StoredCertificates::folder(registry)),
-        ]
+    fn stamps(registry: &Registry, gallery: Option<&PathBuf>) -> Stamps {
+        let certificates = StoredCertificates::files(registry).unwrap_or_default();
+        let stamped = certificates.into_iter().map(|path| {
+            let stamp = Stamp::of(&path);
+            (path, stamp)
+        });
+        Stamps {
+            records: Stamp::of(&CompatibilityRecords::path(registry)),
+            policy: gallery.and_then(|gallery| Stamp::of(&Policy::path(gallery))),
+            certificates: stamped.collect(),
+        }
     }
 
     /// Reads again what has changed.
     fn refresh(&self, state: &mut State) {
-        if state.looked.elapsed() < LOOK_AGAIN {
+        if state
+            .looked
+            .is_some_and(|looked| looked.elapsed() < LOOK_AGAIN)
+        {
             return;
         }
-        state.looked = Instant::now();
+        state.looked = Some(Instant::now());
         if state.bridges.look_again() {
             state.decided.clear();
         }
@@ -125,7 +134,7 @@ impl RegistryRecords {
         if let Some(gallery) = self
             .gallery
             .as_ref()
-            .filter(|_| stamps[1] != state.stamps[1])
+            .filter(|_| stamps.policy != state.stamps.policy)
         {
             match Policy::of(gallery) {
                 Ok(policy) => state.policy = policy,
@@ -136,7 +145,8 @@ impl RegistryRecords {
         }
         state.stamps = stamps;
         state.records = read(&self.registry);
-        state.certificates = read_certificates(&self.registry);
+        let before = std::mem::take(&mut state.certificates);
+        state.certificates = read_certificates(&self.registry).after(before);
         let used = state.certificates.iter();
         let used = used.filter_map(|certificate| certificate.bridge.as_ref());
         state
@@ -172,6 +182,7 @@ impl RegistryRecords {
         let CertifiedRoutes {
             mut ways,
             mut reasons,
+            lost,
             own_measured,
         } = CertifiedRoutes::of(certificates, policy, pair, bridges);
         let mut remedy = None;
@@ -204,7 +215,15 @@ impl RegistryRecords {
                 .then(other.margin.total_cmp(&one.margin))
                 .then(one_other.cmp(&other_other))
         });
-        Ok(ways.into_iter().map(|ranked| ranked.certified).collect())
+        // What would be searched by if its files were there.
+        let lost: Vec<String> = lost
+            .into_iter()
+            .filter(|lost| lost.margin >= ways[0].margin)
+            .map(|lost| lost.reason)
+            .collect();
+        let mut ways: Vec<Certified> = ways.into_iter().map(|ranked| ranked.certified).collect();
+        ways[0].instead_of = (!lost.is_empty()).then(|| lost.join("; "));
+        Ok(ways)
     }
 
     /// One end of a pair.
@@ -260,15 +279,28 @@ impl CompatibilityCheck for RegistryRecords {
         decision
     }
 
+    fn look_again(&self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.looked = None;
+    }
+
     fn accepted(&self) -> Vec<(String, String)> {
         let Some(gallery) = &self.gallery else {
             return Vec::new();
         };
         match accepted::read(gallery) {
-            Ok(pairs) => pairs
-                .into_iter()
-                .map(|pair| (pair.query_version, pair.gallery_version))
-                .collect(),
+            Ok(pairs) => {
+                let live = self.registry.aliases().ok();
+                let live = live.and_then(|mut aliases| aliases.remove(LIVE_ALIAS));
+                // Of a promotion that ended between the two files, the live pointer says whether it happened.
+                let counts = |pair: &accepted::Pair| {
+                    !pair.pending || live.as_deref() == Some(pair.query_version.as_str())
+                };
+                let counting = pairs.into_iter().filter(counts);
+                counting
+                    .map(|pair| (pair.query_version, pair.gallery_version))
+                    .collect()
+            }
             Err(error) => {
                 tracing::error!(%error, "accepted.toml cannot be read; pairs accepted by force earlier are refused");
                 Vec::new()
@@ -276,9 +308,16 @@ impl CompatibilityCheck for RegistryRecords {
         }
     }
 
-    fn keep_accepted(&self, pairs: &[NotCertified]) -> io::Result<()> {
+    fn keep_accepted(&self, pairs: &[NotCertified], pending: bool) -> io::Result<()> {
         match &self.gallery {
-            Some(gallery) => accepted::add(gallery, pairs),
+            Some(gallery) => accepted::add(gallery, pairs, pending),
+            None => Ok(()),
+        }
+    }
+
+    fn take_back_accepted(&self, pairs: &[NotCertified]) -> io::Result<()> {
+        match &self.gallery {
+            Some(gallery) => accepted::take_back(gallery, pairs),
             None => Ok(()),
         }
     }

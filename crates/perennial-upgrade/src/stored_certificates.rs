@@ -15,10 +15,44 @@ const FOLDER: &str = "certificates";
 /// Hexadecimal digits of the hash in a file's name.
 const NAME_DIGITS: usize = 16;
 
-/// All certificates of a registry that can be read.
+/// All certificates of a registry that can be read, and what is known of the others.
 #[derive(Debug, Clone, Default)]
 pub struct StoredCertificates {
-    certificates: Vec<Certificate>,
+    certificates: Vec<StoredCertificate>,
+    lost: Vec<LostCertificate>,
+}
+
+/// One that can be read.
+#[derive(Debug, Clone)]
+struct StoredCertificate {
+    path: PathBuf,
+    certificate: Certificate,
+}
+
+/// A file that certifies nothing: it cannot be read, or it was there before.
+#[derive(Debug, Clone)]
+pub(crate) struct LostCertificate {
+    path: PathBuf,
+    /// What it was when it was read, if it ever was.
+    certificate: Option<Certificate>,
+    /// What is wrong.
+    problem: String,
+}
+
+impl LostCertificate {
+    /// What it was when it was read, if it ever was.
+    pub(crate) fn certificate(&self) -> Option<&Certificate> {
+        self.certificate.as_ref()
+    }
+
+    /// What is wrong with which file, and what to do.
+    pub(crate) fn reason(&self) -> String {
+        let file = self.path.file_name().unwrap_or_default().display();
+        format!(
+            "{FOLDER}/{file}: {}; put the file back, or certify again with --record",
+            self.problem
+        )
+    }
 }
 
 impl StoredCertificates {
@@ -32,9 +66,37 @@ impl StoredCertificates {
     /// # Errors
     /// The folder cannot be read.
     pub fn of(registry: &Registry) -> io::Result<Self> {
+        let mut found = Self::default();
+        for path in Self::files(registry)? {
+            match Certificate::read(&path) {
+                Ok(certificate) => found
+                    .certificates
+                    .push(StoredCertificate { path, certificate }),
+                Err(error) => {
+                    tracing::warn!(%error, "a certificate is left out");
+                    let problem = match error {
+                        CertificateError::Content { problem, .. } => problem,
+                        CertificateError::Io(error) => error.to_string(),
+                    };
+                    found.lost.push(LostCertificate {
+                        path,
+                        certificate: None,
+                        problem,
+                    });
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// The files in the folder of a registry's certificates, in the order of their names.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub(crate) fn files(registry: &Registry) -> io::Result<Vec<PathBuf>> {
         let folder = Self::folder(registry);
         if !folder.is_dir() {
-            return Ok(Self::default());
+            return Ok(Vec::new());
         }
         let mut paths = Vec::new();
         for entry in fs_err::read_dir(folder)? {
@@ -44,14 +106,51 @@ impl StoredCertificates {
             }
         }
         paths.sort();
-        let mut certificates = Vec::new();
-        for path in paths {
-            match Certificate::read(&path) {
-                Ok(certificate) => certificates.push(certificate),
-                Err(error) => tracing::warn!(%error, "a certificate is left out"),
+        Ok(paths)
+    }
+
+    /// Remembers what was there `before` and is not any more, so that refusals can name it.
+    pub(crate) fn after(mut self, before: Self) -> Self {
+        let read = before.certificates.into_iter();
+        let read = read.map(|one| (one.path, one.certificate));
+        let lost = before.lost.into_iter();
+        let lost = lost.filter_map(|one| Some((one.path, one.certificate?)));
+        for (path, certificate) in read.chain(lost) {
+            let same = |now: &&Certificate| now.sha256() == certificate.sha256();
+            if self.iter().find(same).is_some() {
+                continue;
+            }
+            match self.lost.iter_mut().find(|one| one.path == path) {
+                Some(unreadable) => unreadable.certificate = Some(certificate),
+                None => self.lost.push(LostCertificate {
+                    problem: match path.is_file() {
+                        true => "was replaced by another one".to_owned(),
+                        false => "is not there any more".to_owned(),
+                    },
+                    certificate: Some(certificate),
+                    path,
+                }),
             }
         }
-        Ok(Self { certificates })
+        self
+    }
+
+    /// What certified a pair before and does not any more, and files that were never read and so may have.
+    pub(crate) fn lost_of_pair(
+        &self,
+        query: &SpaceRef,
+        gallery: &SpaceRef,
+        task: Task,
+    ) -> Vec<&LostCertificate> {
+        let present = self.of_pair(query, gallery, task);
+        let lost = self.lost.iter().filter(|lost| match &lost.certificate {
+            None => true,
+            Some(certificate) => {
+                is_of_pair(certificate, query, gallery, task)
+                    && !present.iter().any(|one| is_one_way(one, certificate))
+            }
+        });
+        lost.collect()
     }
 
     /// Stores a certificate in a registry and returns its file.
@@ -73,7 +172,7 @@ impl StoredCertificates {
 
     /// All of them, in the order of their files' names.
     pub fn iter(&self) -> impl Iterator<Item = &Certificate> {
-        self.certificates.iter()
+        self.certificates.iter().map(|one| &one.certificate)
     }
 
     /// The newest certificate of each way to search one space by queries of another, for this kind of retrieval: of each route, bridge, weight
@@ -81,18 +180,9 @@ impl StoredCertificates {
     ///
     /// Both spaces must be known by fingerprint: names alone may have come to mean another encoder.
     pub fn of_pair(&self, query: &SpaceRef, gallery: &SpaceRef, task: Task) -> Vec<&Certificate> {
-        let same = |one: &SpaceRef, other: &SpaceRef| {
-            one.fingerprint.is_some()
-                && one.fingerprint == other.fingerprint
-                && one.dim == other.dim
-        };
         let mut found: Vec<&Certificate> = self
             .iter()
-            .filter(|certificate| {
-                certificate.task(task).is_some()
-                    && same(&certificate.query_space, query)
-                    && same(&certificate.gallery_space, gallery)
-            })
+            .filter(|certificate| is_of_pair(certificate, query, gallery, task))
             .collect();
         // The hash only so that the order of files does not matter.
         found.sort_by_key(|one| std::cmp::Reverse((&one.created, one.sha256())));
@@ -104,6 +194,15 @@ impl StoredCertificates {
         }
         newest
     }
+}
+
+fn is_of_pair(certificate: &Certificate, query: &SpaceRef, gallery: &SpaceRef, task: Task) -> bool {
+    let same = |one: &SpaceRef, other: &SpaceRef| {
+        one.fingerprint.is_some() && one.fingerprint == other.fingerprint && one.dim == other.dim
+    };
+    certificate.task(task).is_some()
+        && same(&certificate.query_space, query)
+        && same(&certificate.gallery_space, gallery)
 }
 
 fn is_one_way(one: &Certificate, other: &Certificate) -> bool {

@@ -57,6 +57,8 @@ pub struct Setup {
     pub registry: Registry,
     pub store: Arc<MemoryStore>,
     pub pairs: Arc<Pairs>,
+    /// Decides in place of `pairs`.
+    pub check: Option<Arc<dyn CompatibilityCheck>>,
     pub gate: Gate,
     pub drift: Drift,
     pub loads: Loads,
@@ -78,6 +80,7 @@ impl Setup {
             registry,
             store: Arc::default(),
             pairs: Arc::default(),
+            check: None,
             gate: Gate::default(),
             drift: Drift::default(),
             loads: Loads::default(),
@@ -105,7 +108,11 @@ impl Setup {
             self.drift.clone(),
             self.loads.clone(),
         ));
-        let (store, pairs) = (self.store.clone(), self.pairs.clone());
+        let store = self.store.clone();
+        let check = match &self.check {
+            Some(check) => Arc::clone(check),
+            None => self.pairs.clone(),
+        };
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread()
                 .worker_threads(2)
@@ -113,7 +120,7 @@ impl Setup {
                 .build()
                 .unwrap();
             runtime.block_on(async {
-                let server = Server::bind(config, registry, store, loader, pairs).await;
+                let server = Server::bind(config, registry, store, loader, check).await;
                 let server = match server {
                     Ok(server) => server,
                     Err(error) => {
@@ -187,6 +194,7 @@ impl Running {
             registry: before.registry.clone(),
             store: before.store.clone(),
             pairs: before.pairs.clone(),
+            check: before.check.clone(),
             gate: before.gate.clone(),
             drift: before.drift.clone(),
             loads: before.loads.clone(),

@@ -25,6 +25,7 @@ mod probes;
 mod proxy;
 mod read_only;
 mod reloads;
+mod revocation;
 mod route_swaps;
 mod routes;
 mod shared_store;

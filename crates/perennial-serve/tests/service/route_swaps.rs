@@ -165,7 +165,7 @@ fn an_old_encoder_that_is_repaired_is_used_again() {
 }
 
 /// Until something holds that happens within seconds.
-fn wait(holds: impl Fn() -> bool) {
+pub fn wait(holds: impl Fn() -> bool) {
     for _ in 0..600 {
         if holds() {
             return;

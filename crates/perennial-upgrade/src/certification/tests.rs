@@ -129,6 +129,24 @@ fn force_is_remembered_per_pair() {
 }
 
 #[test]
+fn force_and_what_needs_it_happen_together_or_not_at_all() {
+    let certification = Certification::new(Arc::new(Listed(Vec::new())), false);
+    let refused = certification.refused("v0003", ["v0001", "v0002"]);
+    certification.accept(&refused[..1]);
+    let failed = || Err::<(), _>(std::io::Error::other("the disk is full"));
+    let error = certification.accept_with(&refused, failed).unwrap_err();
+    assert_eq!(error.to_string(), "the disk is full");
+    // What was accepted before stays.
+    assert_eq!(
+        certification.accepted(),
+        [["v0003".to_owned(), "v0001".to_owned()]]
+    );
+    let moved = || Ok::<_, std::io::Error>(7);
+    assert_eq!(certification.accept_with(&refused, moved).unwrap(), 7);
+    assert_eq!(certification.accepted().len(), 2);
+}
+
+#[test]
 fn a_way_says_what_it_needs_without_its_weights() {
     let way = CertifiedWay::Dual {
         bridge: bridge(("v0002", 3), ("v0001", 2)),

@@ -17,12 +17,35 @@ pub(super) struct Ranked {
     pub(super) margin: f64,
 }
 
+/// A way whose certificate or bridge is not there any more.
+pub(super) struct LostWay {
+    pub(super) margin: f64,
+    /// Which file is missing, and what to do.
+    pub(super) reason: String,
+}
+
+/// Why a certificate opens no way.
+enum Closed {
+    /// What it says, or that it does not say it about this pair.
+    Refused(String),
+    /// It would, but for its bridge.
+    Lost(LostWay),
+}
+
+impl From<String> for Closed {
+    fn from(reason: String) -> Self {
+        Self::Refused(reason)
+    }
+}
+
 /// What the certificates of a pair say.
 #[derive(Default)]
 pub(super) struct CertifiedRoutes {
     pub(super) ways: Vec<Ranked>,
     /// Why the other certificates do not count.
     pub(super) reasons: Vec<String>,
+    /// The ways among these that only a missing file closes.
+    pub(super) lost: Vec<LostWay>,
     /// Whether a certificate of route own was measured, whatever it says: compatibility records then have no say.
     pub(super) own_measured: bool,
 }
@@ -52,8 +75,23 @@ impl CertifiedRoutes {
             found.own_measured |= certificate.route == Route::Own;
             match consider(certificate, policy, pair, bridges) {
                 Ok(ranked) => found.ways.push(ranked),
-                Err(reason) => found.reasons.push(reason),
+                Err(Closed::Refused(reason)) => found.reasons.push(reason),
+                Err(Closed::Lost(lost)) => {
+                    found.reasons.push(lost.reason.clone());
+                    found.lost.push(lost);
+                }
             }
+        }
+        for lost in certificates.lost_of_pair(query, gallery, policy.task) {
+            found.reasons.push(lost.reason());
+            found.lost.extend(lost.certificate().and_then(|was| {
+                let judged = under_policy(was, policy)?;
+                let opened = is_allowed(judged.finding, policy).is_some();
+                opened.then(|| LostWay {
+                    margin: judged.margin,
+                    reason: lost.reason(),
+                })
+            }));
         }
         if found.ways.is_empty() && found.reasons.is_empty() {
             // A certificate is bound to fingerprints, which such a space does not have.
@@ -76,9 +114,9 @@ fn consider(
     policy: &Policy,
     pair: &Pair,
     bridges: &mut KnownBridges,
-) -> Result<Ranked, String> {
+) -> Result<Ranked, Closed> {
     let name = short(certificate);
-    let refused = |problem: &str| Err(format!("certificate {name}: {problem}"));
+    let refused = |problem: &str| Err(format!("certificate {name}: {problem}").into());
     if let Some(obstacle) = certificate.obstacle() {
         return refused(&obstacle);
     }
@@ -93,19 +131,20 @@ fn consider(
             policy.task
         )
     })?;
-    let undecided = match (judged.finding, policy.undecided) {
-        (Finding::Compatible, _) => false,
-        (Finding::Undecided, Undecided::Warn) => true,
-        _ => return Err(format!("route {}: {}", certificate.route, judged.basis)),
+    let Some(undecided) = is_allowed(judged.finding, policy) else {
+        return Err(format!("route {}: {}", certificate.route, judged.basis).into());
     };
     let way = match certificate.route {
         Route::Bridged | Route::Dual { .. } => {
             let Some(used) = &certificate.bridge else {
                 return refused("it does not say which bridge was measured; certify again");
             };
-            let bridge = bridges
-                .get(&used.sha256)
-                .map_err(|problem| format!("certificate {name}: {problem}"))?;
+            let bridge = bridges.get(&used.sha256).map_err(|problem| {
+                Closed::Lost(LostWay {
+                    margin: judged.margin,
+                    reason: format!("certificate {name}: {problem}"),
+                })
+            })?;
             for (end, space) in [(bridge.from(), &pair.query), (bridge.to(), &pair.gallery)] {
                 if let Err(problem) = end.accept(&space.space) {
                     return Err(format!(
@@ -116,7 +155,8 @@ fn consider(
                         bridge.to(),
                         pair.query.name,
                         pair.gallery.name
-                    ));
+                    )
+                    .into());
                 }
             }
             match certificate.route {
@@ -135,6 +175,15 @@ fn consider(
             ..Certified::through(way, judged.basis)
         },
     })
+}
+
+/// Whether a finding is enough under a policy, and if so, whether it is undecided.
+fn is_allowed(finding: Finding, policy: &Policy) -> Option<bool> {
+    match (finding, policy.undecided) {
+        (Finding::Compatible, _) => Some(false),
+        (Finding::Undecided, Undecided::Warn) => Some(true),
+        _ => None,
+    }
 }
 
 /// The thresholds of a space's own queries, from the newest certificate that has them.

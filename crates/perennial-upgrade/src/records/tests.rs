@@ -225,15 +225,36 @@ fn force_outlasts_the_process() {
     let records = open();
     let refused = records.check("v0002", "v0001").unwrap_err();
     records
-        .keep_accepted(std::slice::from_ref(&refused))
+        .keep_accepted(std::slice::from_ref(&refused), false)
         .unwrap();
-    records.keep_accepted(&[refused]).unwrap();
+    records.keep_accepted(&[refused], true).unwrap();
     assert_eq!(
         open().accepted(),
         [("v0002".to_owned(), "v0001".to_owned())]
     );
     std::fs::write(setup.gallery().join("accepted.toml"), "pair = 3").unwrap();
     assert!(RegistryRecords::for_gallery(setup.registry.clone(), setup.gallery()).is_err());
+}
+
+#[test]
+fn what_a_promotion_accepts_counts_once_its_version_is_live() {
+    let setup = Setup::new();
+    let open = || RegistryRecords::for_gallery(setup.registry.clone(), setup.gallery()).unwrap();
+    let records = open();
+    let refused = [records.check("v0002", "v0001").unwrap_err()];
+    // As the process left it that ended before the pointer moved.
+    records.keep_accepted(&refused, true).unwrap();
+    assert!(open().accepted().is_empty());
+    setup.registry.set_alias("live", "v0002").unwrap();
+    assert_eq!(open().accepted().len(), 1);
+    setup.registry.set_alias("live", "v0001").unwrap();
+    records.take_back_accepted(&refused).unwrap();
+    setup.registry.set_alias("live", "v0002").unwrap();
+    assert!(open().accepted().is_empty());
+    // What counts in any case is not taken back.
+    records.keep_accepted(&refused, false).unwrap();
+    records.take_back_accepted(&refused).unwrap();
+    assert_eq!(open().accepted().len(), 1);
 }
 
 #[test]

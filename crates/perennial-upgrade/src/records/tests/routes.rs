@@ -236,10 +236,7 @@ fn a_certificate_whose_bridge_is_gone_or_damaged_does_not_count_until_it_is_back
     let bridges = BridgeRegistry::of(&setup.registry);
     let records = RegistryRecords::for_gallery(setup.registry.clone(), setup.gallery()).unwrap();
     let check = || records.check("v0002", "v0004");
-    let again = || {
-        let mut state = records.state.lock().unwrap();
-        state.looked = Instant::now() - 2 * LOOK_AGAIN;
-    };
+    let again = || records.look_again();
     let hash = bridge(&setup).sha256();
     let refused = check().unwrap_err();
     assert!(refused.reason.contains(&hash[..16]), "{refused}");
@@ -265,10 +262,93 @@ fn a_certificate_whose_bridge_is_gone_or_damaged_does_not_count_until_it_is_back
     std::fs::write(&weights, &whole).unwrap();
     again();
     assert_eq!(check().unwrap().way.route(), Route::Bridged);
-    // In memory it stays.
-    std::fs::remove_dir_all(bridges.folder()).unwrap();
+    // Replaced by another one, in place.
+    let other = bridge_between(SpaceRef::unnamed(3), SpaceRef::unnamed(2));
+    other.write(bridges.folder().join(&name)).unwrap();
+    again();
+    let refused = check().unwrap_err();
+    assert!(
+        refused.reason.contains(
+            "any more: b0001/bridge.toml or b0001/weights.safetensors has other content now"
+        ),
+        "{refused}"
+    );
+    bridge(&setup).write(bridges.folder().join(&name)).unwrap();
     again();
     check().unwrap();
+    // Deleted.
+    std::fs::remove_file(&weights).unwrap();
+    again();
+    let refused = check().unwrap_err();
+    assert!(
+        refused.reason.contains("b0001/weights.safetensors is gone"),
+        "{refused}"
+    );
+    std::fs::remove_dir_all(bridges.folder()).unwrap();
+    again();
+    assert!(check().is_err());
+    // Back under another number.
+    assert_eq!(bridges.publish(&bridge(&setup)).unwrap(), "b0001");
+    again();
+    check().unwrap();
+}
+
+#[test]
+fn a_certificate_that_is_gone_or_changed_does_not_count_any_more_and_is_named() {
+    let setup = setup();
+    BridgeRegistry::of(&setup.registry)
+        .publish(&bridge(&setup))
+        .unwrap();
+    let certificate = measured(&setup, &bridge(&setup), Route::Bridged, Index::Raw);
+    let path = StoredCertificates::add(&setup.registry, &certificate).unwrap();
+    let file = path.file_name().unwrap().to_str().unwrap();
+    let records = RegistryRecords::for_gallery(setup.registry.clone(), setup.gallery()).unwrap();
+    let check = || {
+        records.look_again();
+        records.check("v0002", "v0004")
+    };
+    check().unwrap();
+    // Written over in place: its folder stays as it was.
+    let whole = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, whole.replace("\"queries\": 120", "\"queries\": 121")).unwrap();
+    let refused = check().unwrap_err();
+    let named = format!("certificates/{file}: was changed after it was written");
+    assert!(refused.reason.contains(&named), "{refused}");
+    std::fs::remove_file(&path).unwrap();
+    let refused = check().unwrap_err();
+    let named = format!("certificates/{file}: is not there any more");
+    assert!(refused.reason.contains(&named), "{refused}");
+    // Of other pairs it says nothing.
+    let other = records.check("v0003", "v0004").unwrap_err();
+    assert!(!other.reason.contains(file), "{other}");
+    std::fs::write(&path, &whole).unwrap();
+    check().unwrap();
+}
+
+#[test]
+fn the_next_way_says_which_better_one_lost_its_bridge() {
+    let setup = setup();
+    let bridges = BridgeRegistry::of(&setup.registry);
+    // A way that half of the old queries' errors are left in, by another bridge, so that files can go one by one.
+    let pairs = (axes(60), plane(60, 0));
+    let pairs = Pairs::new(&pairs.0, 3, &pairs.1, 2).unwrap();
+    let [new, old] = ["v0002", "v0004"].map(|name| setup.registry.get(name).unwrap().space());
+    let other = fit(&pairs, &Recipe::Orthogonal, new, old).unwrap();
+    let best = bridges.publish(&bridge(&setup)).unwrap();
+    bridges.publish(&other).unwrap();
+    record_route(&setup, Route::Bridged, Index::Raw);
+    let weaker = measured(&setup, &other, Route::Dual { weight: 0.9 }, Index::Raw);
+    StoredCertificates::add(&setup.registry, &weaker).unwrap();
+    let records = RegistryRecords::for_gallery(setup.registry.clone(), setup.gallery()).unwrap();
+    let found = records.ways("v0002", "v0004").unwrap();
+    assert_eq!(found[0].way.route(), Route::Bridged);
+    assert_eq!(found[0].instead_of, None);
+    std::fs::remove_dir_all(bridges.folder().join(&best)).unwrap();
+    records.look_again();
+    let found = records.ways("v0002", "v0004").unwrap();
+    assert_eq!(found[0].way.route(), Route::Dual { weight: 0.9 });
+    let said = found[0].instead_of.as_ref().unwrap();
+    assert!(said.contains("b0001/bridge.toml is gone"), "{said}");
 }
 
 #[test]

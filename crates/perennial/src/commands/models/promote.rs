@@ -9,7 +9,7 @@ use perennial_core::Registry;
 use perennial_gallery::{EmbeddedGallery, GalleryConfig, GalleryError};
 use perennial_upgrade::{
     Certification, LIVE_ALIAS, Outcome, PREVIOUS_ALIAS, RegistryRecords, Stored, StoredProbes,
-    Verdict, keep_probes, move_live, prepare,
+    Verdict, go_live, keep_probes, prepare,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -327,9 +327,8 @@ fn move_in_registry(
         let previous = aliases.get(LIVE_ALIAS).cloned();
         return Ok(answer(false, previous, &prepared.verdict));
     }
-    // First, so that a crash in between leaves no live version whose searches are refused.
-    certification.accept(prepared.verdict.refused());
-    let previous = move_live(&registry, &prepared.name)?;
+    let overruled = prepared.verdict.refused();
+    let previous = go_live(&registry, &certification, &prepared.name, overruled)?;
     if let (Some(probes), Some(new)) = (&probes, &candidate.new_probes) {
         keep_probes(probes, &candidate.model, new);
     }
