@@ -37,12 +37,24 @@ impl Answering {
         {
             own.push(Arc::clone(old));
         }
+        // Kept for dual queries, and so they answer by their names as well.
+        own.extend(service.inference.encoders.all().into_values());
+        // Those that cannot be read are no names that anybody asks for.
+        let aliases = service.registry.aliases().unwrap_or_default();
         for model in own {
-            names.insert(model.name().to_owned(), of_version(&model.version.created));
+            let of_model = aliases
+                .iter()
+                .filter(|(_, version)| *version == model.name());
+            for name in of_model
+                .map(|(alias, _)| alias.as_str())
+                .chain([model.name()])
+            {
+                names.insert(name.to_owned(), of_version(&model.version.created));
+            }
         }
         for upstream in self.upstreams.values() {
             let spec = upstream.spec();
-            for name in [spec.name.as_str(), upstream.model()] {
+            for name in [spec.name.as_str(), upstream.name(), upstream.model()] {
                 let named = Named {
                     upstream: Some(upstream.name().to_owned()),
                     created: spec.created.clone(),

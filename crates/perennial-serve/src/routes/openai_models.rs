@@ -35,7 +35,8 @@ struct AnsweringModel {
     owned_by: String,
 }
 
-/// Lists the models that `POST /v1/embeddings` takes: the live version, registered spaces of upstreams and their models.
+/// Lists the models that `POST /v1/embeddings` takes: the live version, versions that are kept in memory for dual queries, aliases of these, and upstreams
+/// by their names, their spaces and their models.
 #[utoipa::path(
     get,
     path = "/v1/models",
