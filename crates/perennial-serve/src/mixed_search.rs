@@ -370,6 +370,10 @@ impl PartRequest<'_> {
         let store = &*service.gallery.store;
         let samples = &service.gallery.samples;
         let calibration = samples.calibration(store, self.stored, &part.spaces, &query)?;
-        Ok(PartHits { hits, calibration })
+        Ok(PartHits {
+            hits,
+            calibration,
+            scale: part.scale(),
+        })
     }
 }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use perennial_upgrade::{
-    Candidate, LIVE_ALIAS, NotCertified, Outcome, Prepared, Stored, Verdict, go_live, keep_probes,
-    prepare,
+    Candidate, LIVE_ALIAS, LoadedModel, NotCertified, Outcome, Prepared, QueryCost, Stored,
+    Verdict, go_live, keep_probes, prepare,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -32,10 +32,42 @@ pub(crate) struct SwapAnswer {
     pub(crate) not_searched: u64,
     /// The same by space, and why.
     pub(crate) left_out: Vec<LeftOutBody>,
+    /// What a query costs.
+    pub(crate) query_cost: CostBody,
     /// Whether a refusal was overridden by force.
     pub(crate) forced: bool,
     /// Whether this was a dry run.
     pub(crate) dry_run: bool,
+}
+
+/// What it costs to embed one query.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct CostBody {
+    /// All encoders one after the other, in milliseconds; of one input alone, measured by this service when they were loaded.
+    milliseconds: f64,
+    /// The version itself first, then the old ones that dual queries need.
+    encoders: Vec<EncoderCostBody>,
+}
+
+/// What one encoder costs.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct EncoderCostBody {
+    version: String,
+    milliseconds: f64,
+}
+
+impl CostBody {
+    fn new(cost: QueryCost) -> Self {
+        let milliseconds = cost.milliseconds();
+        let encoders = cost.encoders.into_iter().map(|one| EncoderCostBody {
+            version: one.version,
+            milliseconds: one.milliseconds,
+        });
+        Self {
+            milliseconds,
+            encoders: encoders.collect(),
+        }
+    }
 }
 
 /// One check of a swap.
@@ -227,6 +259,13 @@ fn finish(
     let certification = &service.gallery.certification;
     verdict.check_old_encoders(&model.version, &stored, certification, &usable);
     let mut plan = service.usual_plan(&model.version, &stored);
+    let old: Vec<Arc<LoadedModel>> = plan
+        .old_encoders()
+        .iter()
+        .filter_map(|name| encoders.get(name))
+        .collect();
+    let cost = QueryCost::of(std::iter::once(&*model).chain(old.iter().map(|old| &**old)));
+    verdict.note_cost(&cost);
     if !verdict.allows(force) {
         return Err(refusal(&verdict, model.name()));
     }
@@ -262,6 +301,7 @@ fn finish(
         parts: PartBody::of(&plan),
         not_searched: plan.not_searched_items(),
         left_out: LeftOutBody::of(&plan),
+        query_cost: CostBody::new(cost),
         forced,
         dry_run,
     };

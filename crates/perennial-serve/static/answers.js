@@ -10,7 +10,9 @@ export function summaryOf({ model_version: version, hits, parts = [], not_search
   const routes = new Map(parts.flatMap(({ spaces, route }) => spaces.map((space) => [space, route])));
   const by = (name) => (routes.has(name) && routes.get(name) !== "own" ? ` by route ${routes.get(name)}` : "");
   const mix = [...shares].sort(([a], [b]) => a.localeCompare(b)).map(([name, count]) => `${count} from ${name}${by(name)}`);
-  const scale = parts.length > 1 ? " Ranked by how far each score is above what is usual in its space." : "";
+  const merged = hits.some(({ merged_score: score }) => typeof score === "number");
+  const several = merged ? " Ranked by each score on the scale of the query's own space." : " Ranked by how far each score is above what is usual in its space.";
+  const scale = parts.length > 1 ? several : "";
   return `${counted(hits.length, "item")}: ${mix.join(", ")}. Query by ${version}, answered in ${milliseconds(took)}.${scale}${notSearched(left, leftOut)}`;
 }
 

@@ -46,6 +46,7 @@ export function explainPair(query, gallery) {
 }
 
 const NAMES = {
+  "cost per query": "Cost per query",
   description: "Description", weights: "Weights", load: "Loading", warm_up: "Trial image", self_check: "Self-check",
   stored_probes: "Reference embeddings", dimension: "Embedding length", simplex: "Embedding space",
 };

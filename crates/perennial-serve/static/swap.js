@@ -112,7 +112,8 @@ function show(tone, heading, checks = [], version = "", routes = {}) {
 function check(each, version) {
   const sign = element("span", { class: "sign", "aria-hidden": "true" }, each.passed ? "✓" : "✕");
   if (each.passed) {
-    return element("li", { class: "passed" }, sign, element("span", {}, spoken("Passed: "), titleOf(each.name)));
+    const cost = each.name === "cost per query" ? `: ${each.detail}` : null;
+    return element("li", { class: "passed" }, sign, element("span", {}, spoken("Passed: "), titleOf(each.name), cost));
   }
   const { title, text } = explainCheck(each, version);
   return element("li", { class: "failed" }, sign,

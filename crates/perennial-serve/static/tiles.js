@@ -2,7 +2,7 @@
 
 import { badge, versionClass } from "./badges.js";
 import { element, spoken } from "./elements.js";
-import { meaningOf } from "./routes.js";
+import { meaningOf, placeOf, scoreOf } from "./routes.js";
 
 const THUMBNAIL = /^data:image\/(png|jpeg|webp);base64,[A-Za-z0-9+/]+={0,2}$/;
 
@@ -34,6 +34,7 @@ export function tile(item, { search, isQuery = false, mark = null }) {
     spoken("Embedded by "),
     badge(item.model_version),
     item.route ? element("span", { class: "route", title: meaningOf(item.route) }, spoken("Route "), item.route) : null,
+    scoreOf(item) ? element("span", { class: "route", title: placeOf(item) }, spoken("The score is the "), scoreOf(item)) : null,
     mark);
   return element("li", {}, inner);
 }

@@ -7,6 +7,7 @@ mod cost;
 mod halves;
 mod merge_choice;
 mod merging;
+mod order;
 mod recommendation;
 mod reembedding;
 mod sides;
@@ -17,19 +18,17 @@ mod way_kind;
 use perennial_bridge::{Bridge, Index, Recipe, Side};
 use perennial_core::SpaceRef;
 use perennial_eval::{Outcomes, Requirements};
-use rand::SeedableRng;
-use rand::seq::SliceRandom;
-use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 pub use cost::{Cost, Rates};
-pub use merging::{CurveMerge, MergeKind};
+pub(crate) use merge_choice::best_merge;
+pub use merging::CurveMerge;
 pub use recommendation::Recommendation;
 pub use reembedding::CurvePoint;
 pub use way::Way;
 pub use way_kind::WayKind;
 
-use halves::Halves;
+use halves::{Halves, split};
 use reembedding::RERANKED;
 
 use crate::certificate::Sources;
@@ -42,8 +41,6 @@ use crate::selection::{candidates, fit_rows};
 
 /// The version of the document.
 pub const SCHEMA_VERSION: u32 = 1;
-/// Queries that settings are chosen on, at most.
-const MAX_TUNING_QUERIES: usize = 2_000;
 /// What is asked.
 pub struct Question<'a> {
     /// The evaluation set, with at least one truth.
@@ -160,7 +157,7 @@ impl Question<'_> {
         if found < needed {
             return Err(AdviceError::TooFewQueries { found, needed }.into());
         }
-        let [tuning, judging] = self.halves();
+        let [tuning, judging] = split(self.data.queries(), self.demands.bootstrap.seed);
         let halves = Halves {
             tuning: self.data.with_queries(&tuning),
             judging: self.data.with_queries(&judging),
@@ -203,18 +200,6 @@ impl Question<'_> {
             fit_pairs: self.fit.map_or(0, |fit| fit.new.len() as u64),
             tasks,
         })
-    }
-
-    /// Which queries choose, and which judge.
-    fn halves(&self) -> [Vec<usize>; 2] {
-        let mut order: Vec<usize> = (0..self.data.queries()).collect();
-        let mut rng = ChaCha8Rng::seed_from_u64(self.demands.bootstrap.seed);
-        order.shuffle(&mut rng);
-        let tuning = (order.len() / 2).min(MAX_TUNING_QUERIES);
-        let mut judging = order.split_off(tuning);
-        order.sort_unstable();
-        judging.sort_unstable();
-        [order, judging]
     }
 
     fn task<E: From<AdviceError>>(

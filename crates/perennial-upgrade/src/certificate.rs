@@ -14,6 +14,7 @@ use thiserror::Error;
 use crate::evaluation_data::Task;
 use crate::finding::Finding;
 use crate::measured::{Demands, Measured};
+use crate::recorded_merge::RecordedMerge;
 use crate::route::Route;
 use crate::thresholds::Thresholds;
 
@@ -91,6 +92,9 @@ pub struct TaskResult {
     /// Those of the old encoder's own queries on the stored embeddings, raw.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub old_self_thresholds: Option<Thresholds>,
+    /// How hits of this search are best ranked together with the new encoder's own on items that it has embedded, where these were given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merge: Option<RecordedMerge>,
 }
 
 /// The document.

@@ -8,6 +8,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 use perennial_bridge::Bridge;
 use thiserror::Error;
 
+use crate::expected_quality::ExpectedQuality;
+use crate::recorded_merge::RecordedMerge;
 use crate::route::Route;
 use crate::thresholds::Thresholds;
 
@@ -81,6 +83,10 @@ pub struct Certified {
     pub way: CertifiedWay,
     /// The similarities from which on hits are accepted, by the share of wrong ones; nothing where that was not measured.
     pub thresholds: Option<Thresholds>,
+    /// How hits of this way are ranked best together with hits of the queries' own space, where that was measured.
+    pub merge: Option<RecordedMerge>,
+    /// What was measured of it, in absolute figures; empty where nothing was.
+    pub expected: Vec<ExpectedQuality>,
     /// Which way was as good or better until a file of it went, and which file that is.
     pub instead_of: Option<String>,
 }
@@ -98,6 +104,8 @@ impl Certified {
             undecided: false,
             way,
             thresholds: None,
+            merge: None,
+            expected: Vec::new(),
             instead_of: None,
         }
     }

@@ -2,6 +2,7 @@
 
 use perennial_eval::{Requirements, cannot_tell, top_k};
 
+use crate::advise::best_merge;
 use crate::certificate::{BridgeUse, Certificate, Draft, Sources, TaskResult};
 use crate::evaluation_data::{EvaluationData, Rows, Truth};
 use crate::finding::Finding;
@@ -52,7 +53,7 @@ impl CertificateRequest<'_> {
             .map(|gallery| self_test(&data.new_queries, gallery))
             .transpose()?;
         let mut tasks = Vec::new();
-        for truth in &data.truths {
+        for (number, truth) in data.truths.iter().enumerate() {
             let centre = |rows: &mut [f32]| match self.search.bridge {
                 Some(bridge) => bridge.centre_to(rows),
                 None => Ok(()),
@@ -62,7 +63,8 @@ impl CertificateRequest<'_> {
                 && self.search.index == perennial_bridge::Index::Centred;
             let bounds = Bounds::of(data, truth, centred.then_some(&centre))?;
             let found = outcomes_of(data, truth, prepared.as_ref())?;
-            let measures = bounds.compare(&found, self.search.index, &self.demands)?;
+            let mut measures = bounds.compare(&found, self.search.index, &self.demands)?;
+            bounds.add_intervals(&mut measures, &found, &self.demands)?;
             let (mut finding, mut reasons) = judge(&measures, &self.demands);
             let lacking = cannot_tell(
                 &truth.relevance(),
@@ -92,6 +94,7 @@ impl CertificateRequest<'_> {
                 thresholds: thresholds(prepared.as_ref())?,
                 new_self_thresholds,
                 old_self_thresholds: thresholds(old_self.as_ref())?,
+                merge: best_merge(data, number, &self.search, self.demands.bootstrap.seed)?,
             });
         }
         if data.truths.is_empty() {

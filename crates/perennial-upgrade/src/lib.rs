@@ -27,6 +27,7 @@ pub mod certification;
 mod certify;
 pub mod chain;
 pub mod evaluation_data;
+mod expected_quality;
 mod finding;
 mod fit_overlap;
 mod fixed_inputs;
@@ -40,10 +41,13 @@ mod plan;
 pub mod policy;
 mod probe_file;
 pub mod promotion;
+mod query_cost;
+mod recorded_merge;
 mod records;
 pub mod report;
 mod rerank;
 pub mod route;
+mod score;
 pub mod selection;
 pub mod self_check;
 mod stored;
@@ -61,13 +65,16 @@ pub use certification::{
 pub use certify::CertificateRequest;
 pub use chain::{BridgePath, Chain, ChainRoute, ChainVersion, OldHalf, RouteResult};
 pub use evaluation_data::{EvaluationData, FitPairs, Names, Rows, Task, Truth};
+pub use expected_quality::ExpectedQuality;
 pub use finding::Finding;
 pub use import_canaries::canaries_of;
 pub use insertion::Insertion;
 pub use loaded_model::{EncoderLoader, LoadError, LoadedModel, simplex_of, store_space};
 pub use mapped_copies::{MappedPermission, MappedRefused};
 pub use measured::{Demands, DemandsError, MeasureError, Measured};
-pub use merge::{MergedHit, PartHits, SAMPLE_SEED, SAMPLE_VECTORS, ScoreCalibration, merge};
+pub use merge::{
+    MergedHit, PartHits, PartScale, SAMPLE_SEED, SAMPLE_VECTORS, ScoreCalibration, merge,
+};
 pub use plan::{Asking, NotSearched, PlannedPart, SearchPlan};
 pub use policy::{EvaluationSet, Policy, PolicyError, Undecided};
 pub use probe_file::{ProbeInputError, Probes};
@@ -75,9 +82,12 @@ pub use promotion::{
     Candidate, Check, LIVE_ALIAS, Outcome, PREVIOUS_ALIAS, Prepared, Verdict, go_live, keep_probes,
     prepare,
 };
+pub use query_cost::{EncoderCost, QueryCost};
+pub use recorded_merge::{LinearScale, MergeKind, RecordedMerge};
 pub use records::RegistryRecords;
 pub use rerank::rerank;
 pub use route::{Route, RouteError, Search};
+pub use score::{RankedBy, ScoreKind};
 pub use selection::{DEFAULT_WEIGHT, Selection, SelectionError, Tried, dual_weight, select};
 pub use stored::Stored;
 pub use stored_certificates::StoredCertificates;

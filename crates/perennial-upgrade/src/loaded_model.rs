@@ -1,6 +1,6 @@
 //! A model version in memory: its encoder, its simplex.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use perennial_core::{ModelVersion, Registry, TrainedNetwork};
 use perennial_encode::{EncodeError, Encoder, Input, PrepareError, Prepared};
@@ -44,9 +44,21 @@ pub struct LoadedModel {
     pub encoder: Arc<dyn Encoder>,
     /// The simplex of its embeddings; none for a linear classifier, and for encoders of other programs without a linear layer onto one.
     pub simplex: Option<SimplexIdentity>,
+    /// Milliseconds of one input alone, once they were measured.
+    query_milliseconds: OnceLock<Option<f64>>,
 }
 
 impl LoadedModel {
+    /// A version and its encoder as they are.
+    pub(crate) fn new(version: ModelVersion, encoder: Arc<dyn Encoder>) -> Self {
+        Self {
+            simplex: simplex_of(&version),
+            version,
+            encoder,
+            query_milliseconds: OnceLock::new(),
+        }
+    }
+
     /// The part of [`load`](Self::load) that comes before the comparison with recorded embeddings.
     ///
     /// # Errors
@@ -74,11 +86,15 @@ impl LoadedModel {
                 version.accepts()
             )));
         }
-        Ok(Self {
-            simplex: simplex_of(&version),
-            version,
-            encoder,
-        })
+        Ok(Self::new(version, encoder))
+    }
+
+    /// What was measured the first time.
+    pub(crate) fn query_milliseconds(
+        &self,
+        measure: impl FnOnce(&Self) -> Option<f64>,
+    ) -> Option<f64> {
+        *self.query_milliseconds.get_or_init(|| measure(self))
     }
 
     /// The version's name.

@@ -1,10 +1,10 @@
 //! One way to search, measured against doing nothing.
 
 use perennial_bridge::Index;
-use perennial_core::{Interval, SimilarityError, Verdict};
+use perennial_core::{ConfidenceInterval, Interval, SimilarityError, Verdict};
 use perennial_eval::{
-    Bootstrap, Measure, Outcomes, OutcomesError, PairedComparison, Test, compare_scores, outcomes,
-    upgrade_recovery,
+    Bootstrap, Measure, Outcomes, OutcomesError, PairedComparison, ScoresError, Test,
+    compare_scores, outcomes, upgrade_recovery,
 };
 use serde::{Deserialize, Serialize};
 
@@ -109,7 +109,7 @@ pub enum MeasureError {
     Outcomes(#[from] OutcomesError),
     /// The results cannot be compared.
     #[error(transparent)]
-    Scores(#[from] perennial_eval::ScoresError),
+    Scores(#[from] ScoresError),
     /// Items of two spaces cannot be merged.
     #[error(transparent)]
     Mixed(#[from] perennial_eval::MixedError),
@@ -146,6 +146,12 @@ pub struct Measured {
     /// The new encoder's queries on its own gallery, where that was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub new_self_test: Option<f64>,
+    /// Bootstrap intervals of the search's own figure, in certificates; none in those of older programs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub new_intervals: Vec<ConfidenceInterval>,
+    /// The same of `new_self_test`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub new_self_intervals: Vec<ConfidenceInterval>,
     /// (cross - old self) / (new self - old self): 1 is as good as embedding everything again, 0 as before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upgrade_recovery: Option<f64>,
@@ -293,6 +299,8 @@ impl Bounds {
                 .and_then(|new| measure.scores(new))
                 .map(|scores| mean(&scores));
             let mut measured = Measured {
+                new_intervals: Vec::new(),
+                new_self_intervals: Vec::new(),
                 decides: number < self.task.deciding(),
                 verdict: Verdict::Undecided,
                 upgrade_recovery: new_self_test
@@ -305,6 +313,52 @@ impl Bounds {
         }
         Ok(compared)
     }
+
+    /// Adds the intervals of absolute figures to what was compared: of the search, and of the new self-test.
+    ///
+    /// # Errors
+    /// No queries.
+    pub(crate) fn add_intervals(
+        &self,
+        measured: &mut [Measured],
+        found: &Outcomes,
+        demands: &Demands,
+    ) -> Result<(), MeasureError> {
+        for (number, one) in measured.iter_mut().enumerate() {
+            let measure = one.comparison.measure;
+            let intervals = |outcomes: &Outcomes| match measure.scores(outcomes) {
+                Some(scores) => mean_intervals(measure, &scores, demands, number as u64),
+                None => Ok(Vec::new()),
+            };
+            one.new_intervals = intervals(found)?;
+            if let Some(new) = &self.new {
+                one.new_self_intervals = intervals(new)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The bootstrap intervals of a mean score: those of its difference to nothing.
+fn mean_intervals(
+    measure: Measure,
+    scores: &[f32],
+    demands: &Demands,
+    stream: u64,
+) -> Result<Vec<ConfidenceInterval>, MeasureError> {
+    let bootstrap = demands.bootstrap;
+    let intervals = match measure.is_binary() {
+        true => {
+            let right: Vec<bool> = scores.iter().map(|&score| score == 1.0).collect();
+            bootstrap.intervals(&right, &vec![false; right.len()], stream)
+        }
+        false => {
+            let scores: Vec<f64> = scores.iter().map(|&score| f64::from(score)).collect();
+            let drawn = bootstrap.graded_intervals(&scores, stream);
+            drawn.map(|(intervals, _)| intervals)
+        }
+    };
+    Ok(intervals.map_err(ScoresError::from)?.to_vec())
 }
 
 /// The worst verdict of the deciding measures, and whether too many queries were lost.

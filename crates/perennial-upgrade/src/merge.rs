@@ -3,6 +3,8 @@
 use perennial_core::dot_products;
 use perennial_gallery::Hit;
 
+use crate::recorded_merge::LinearScale;
+
 /// Similarities of a part that say as much about their mean there as the other parts do.
 const MEAN_HALF: f64 = 2.0;
 /// The same for their spread, which takes more of them.
@@ -22,6 +24,20 @@ pub struct PartHits {
     pub hits: Vec<Hit>,
     /// What similarities of this query are usual in the part.
     pub calibration: ScoreCalibration,
+    /// How its similarities come onto one scale with those of other parts.
+    pub scale: PartScale,
+}
+
+/// How the similarities of a part come onto the scale of the query's own space.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub enum PartScale {
+    /// By what is usual in the part and there; nothing better was measured.
+    #[default]
+    Usual,
+    /// They are on it.
+    Own,
+    /// As it was measured when the route was certified.
+    Measured(LinearScale),
 }
 
 /// The similarities of one query to a sample of a part's items.
@@ -44,6 +60,8 @@ pub struct MergedHit {
     pub part: usize,
     /// Its similarity less what is usual for this query in the part, by the spread there. Always finite.
     pub standard_score: f64,
+    /// Its similarity on the scale of the query's own space, where the measured merge of some part ranks by it; none where standard scores rank.
+    pub merged_score: Option<f64>,
 }
 
 impl ScoreCalibration {
@@ -133,13 +151,17 @@ impl ScoreCalibration {
     }
 }
 
-/// The hits of all parts, best first by standard score: the similarity less its mean over the part's items for this query, by their standard
+/// The hits of all parts, best first; by standard score unless something better was measured: the similarity less its mean over the part's items for this query, by their standard
 /// deviation. Equal scores stay in the order of the parts and of their hits; hits without a finite similarity are left out.
 ///
 /// Cosines of different spaces are not on one scale. Where ways to merge were measured side by side (half a gallery searched by dual queries, one
 /// right item for each query), standard scores ranked as well as any other, and they need no labels. A part with few items borrows from all parts
 /// what it does not show itself, down to merged cosines for a single item; where nothing is known of any part, the standard score is the
 /// similarity. With one part the order is that of the similarities.
+///
+/// Where another merge was measured best for the route of a part, hits are ranked by what it gives: similarities on the scale of the query's own
+/// space. Those of parts without such a measurement come there by their standard scores, from the mean and deviation of the part that is on that
+/// scale, or of all.
 pub fn merge(parts: Vec<PartHits>, limit: usize) -> Vec<MergedHit> {
     let known: Vec<ScoreCalibration> = parts.iter().map(|part| part.calibration.sound()).collect();
     let sampled: Vec<(ScoreCalibration, u64)> =
@@ -152,18 +174,30 @@ pub fn merge(parts: Vec<PartHits>, limit: usize) -> Vec<MergedHit> {
         },
         known => known,
     };
+    let measured = |part: &PartHits| matches!(part.scale, PartScale::Measured(_));
+    let by_scale = parts.len() > 1 && parts.iter().any(measured);
+    let own = parts.iter().position(|part| part.scale == PartScale::Own);
+    let usual = own.map_or(all, |own| known[own].drawn_to(all));
     let mut merged: Vec<MergedHit> = Vec::new();
     for (number, part) in parts.into_iter().enumerate() {
         let calibration = known[number].drawn_to(all);
+        let on_own_scale = |similarity: f32| match part.scale {
+            PartScale::Usual => usual.mean + usual.spread * calibration.standard(similarity),
+            PartScale::Own => f64::from(similarity),
+            PartScale::Measured(scale) => scale.apply(similarity),
+        };
         let hits = part.hits.into_iter().filter(|hit| hit.score.is_finite());
         merged.extend(hits.map(|hit| MergedHit {
             standard_score: calibration.standard(hit.score),
+            // Adding 0 makes -0 and 0 equal in the order of all floats.
+            merged_score: by_scale.then(|| on_own_scale(hit.score) + 0.0),
             part: number,
             hit,
         }));
     }
     // Stable, so that equal scores keep their order.
-    merged.sort_by(|one, other| other.standard_score.total_cmp(&one.standard_score));
+    let rank = |hit: &MergedHit| hit.merged_score.unwrap_or(hit.standard_score);
+    merged.sort_by(|one, other| rank(other).total_cmp(&rank(one)));
     merged.truncate(limit);
     merged
 }

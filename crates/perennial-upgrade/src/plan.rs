@@ -7,6 +7,9 @@ use perennial_core::SpaceId;
 use perennial_gallery::SpaceStats;
 
 use crate::certification::{Certification, Certified, CertifiedWay, NotCertified, Standing};
+use crate::expected_quality::ExpectedQuality;
+use crate::merge::PartScale;
+use crate::recorded_merge::{RecordedMerge, Z_SCORES};
 use crate::route::RouteError;
 use crate::stored::Stored;
 use crate::thresholds::Thresholds;
@@ -57,6 +60,10 @@ pub struct PlannedPart {
     pub items: u64,
     /// The similarities from which on hits are accepted, where they were measured for all of these spaces.
     pub thresholds: Option<Thresholds>,
+    /// How its hits are ranked best together with hits of the query's own space, where that was measured.
+    pub merge: Option<RecordedMerge>,
+    /// What the measurements let expect of each space, in absolute figures; spaces without any are absent.
+    pub expected: Vec<(SpaceId, ExpectedQuality)>,
     /// Why a better certified route is not used, such as an old encoder that does not load.
     pub fallback: Option<String>,
 }
@@ -161,21 +168,26 @@ impl SearchPlan {
             undecided,
             way,
             thresholds,
+            merge,
+            expected,
             instead_of: _,
         } = chosen.certified;
         let (id, dim) = (stats.space.id.clone(), stats.space.dim);
+        let expected = expected.into_iter().map(|one| (id.clone(), one));
         let own = |part: &&mut PlannedPart| {
             part.way == CertifiedWay::Own && way == CertifiedWay::Own && part.dim == dim
         };
         let Some(part) = self.parts.iter_mut().find(own) else {
             self.parts.push(PlannedPart {
-                spaces: vec![id],
+                spaces: vec![id.clone()],
                 dim,
                 way,
                 basis,
                 undecided,
                 items: stats.items,
                 thresholds,
+                merge,
+                expected: expected.collect(),
                 fallback: chosen.fallback,
             });
             return;
@@ -185,6 +197,7 @@ impl SearchPlan {
             _ => None,
         };
         part.basis = format!("{}; {id}: {basis}", part.basis);
+        part.expected.extend(expected);
         part.undecided |= undecided;
         part.items += stats.items;
         part.fallback = match (part.fallback.take(), chosen.fallback) {
@@ -205,6 +218,23 @@ impl SearchPlan {
 }
 
 impl PlannedPart {
+    /// How its similarities come onto one scale with those of other parts.
+    pub fn scale(&self) -> PartScale {
+        let recorded = self.merge.and_then(|merge| merge.own_scale());
+        match (&self.way, recorded) {
+            (CertifiedWay::Own, _) => PartScale::Own,
+            (_, Some(scale)) => PartScale::Measured(scale),
+            (_, None) => PartScale::Usual,
+        }
+    }
+
+    /// By what its hits are ranked together with hits of the query's own space: `z_scores`, `cosines` or `calibrated`. Nothing for route own, whose
+    /// similarities are on that scale.
+    pub fn merge_name(&self) -> Option<&'static str> {
+        let recorded = || self.merge.map_or(Z_SCORES, |merge| merge.name());
+        (self.scale() != PartScale::Own).then(recorded)
+    }
+
     /// The vectors to search this part with. `old` holds the embeddings of the same queries by the encoder of the part's items, which dual
     /// queries need; other routes do not look at it.
     ///

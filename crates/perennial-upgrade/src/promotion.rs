@@ -7,16 +7,20 @@
 //! 3. [`Verdict::check_old_encoders`]: whether the encoders that its routes need beside it can be used.
 //! 4. [`go_live`]: one write that moves the alias, together with what force accepts.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod roads;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use perennial_core::{ModelVersion, Registry, RegistryError};
-use perennial_gallery::{SimplexIdentity, SpaceStats};
+use perennial_gallery::SimplexIdentity;
 
-use crate::certification::{Certification, Certified, CertifiedWay, NotCertified, Standing};
+use self::roads::{Road, describe, dimensions};
+use crate::certification::{Certification, NotCertified, Standing};
 use crate::loaded_model::{EncoderLoader, LoadedModel};
 use crate::plan::{Asking, SearchPlan};
 use crate::probe_file::Probes;
+use crate::query_cost::QueryCost;
 use crate::self_check;
 use crate::stored::{Stored, simplex_beside};
 use crate::stored_probes::{Checked, StoredProbes};
@@ -212,6 +216,11 @@ impl Verdict {
         }
     }
 
+    /// Adds what a query costs. It refuses nothing.
+    pub fn note_cost(&mut self, cost: &QueryCost) {
+        self.add("cost per query", Outcome::Passed, cost.to_string());
+    }
+
     fn check_simplex(&mut self, own: Option<SimplexIdentity>, roads: &[Road<'_>]) {
         let met = roads.iter().filter(|road| !road.is_bridged());
         let met = met.map(|road| road.stats.space.simplex);
@@ -242,85 +251,6 @@ impl Verdict {
         self.other_simplex |= outcome == Outcome::Failed;
         self.add("simplex", outcome, detail);
     }
-}
-
-/// How a stored space would be reached.
-struct Road<'a> {
-    stats: &'a SpaceStats,
-    standing: Standing,
-}
-
-impl<'a> Road<'a> {
-    fn to(stats: &'a SpaceStats, version: &str, dim: usize, certification: &Certification) -> Self {
-        let space = &stats.space;
-        let leads = |certified: &Certified| certified.way.leads(dim, space.dim);
-        let standing = match certification.standing(version, space.id.as_str()) {
-            Standing::Certified(best) if !leads(&best) => Standing::Refused(NotCertified {
-                query_version: version.to_owned(),
-                gallery_version: space.id.to_string(),
-                reason: format!(
-                    "route {} does not lead from queries of {dim} dimensions to items of {}",
-                    best.way.route(),
-                    space.dim
-                ),
-                remedy: None,
-            }),
-            standing => standing,
-        };
-        Self { stats, standing }
-    }
-
-    /// Whether a bridge leads there, so that its items and the queries need not be of one kind.
-    fn is_bridged(&self) -> bool {
-        match &self.standing {
-            Standing::Certified(certified) => certified.way != CertifiedWay::Own,
-            Standing::Accepted(_) | Standing::Refused(_) => false,
-        }
-    }
-}
-
-/// Whether any stored item can be reached at all.
-fn dimensions(dim: usize, roads: &[Road<'_>]) -> Result<String, String> {
-    let (same, other): (Vec<&Road<'_>>, Vec<&Road<'_>>) =
-        roads.iter().partition(|road| road.stats.space.dim == dim);
-    let shown = |roads: &[&Road<'_>]| {
-        let dims: BTreeSet<usize> = roads.iter().map(|road| road.stats.space.dim).collect();
-        let dims: Vec<String> = dims.iter().map(ToString::to_string).collect();
-        dims.join(" and ")
-    };
-    let bridged: Vec<&Road<'_>> = other
-        .iter()
-        .copied()
-        .filter(|road| road.is_bridged())
-        .collect();
-    if !bridged.is_empty() {
-        return Ok(format!("{dim}; bridges lead to {}", shown(&bridged)));
-    }
-    match same.is_empty() && !other.is_empty() {
-        true => Err(format!(
-            "its embeddings have {dim} dimensions, the stored embeddings have {}, and no certified bridge leads there",
-            shown(&other)
-        )),
-        false => Ok(dim.to_string()),
-    }
-}
-
-/// Route, expected quality and cost.
-fn describe(certified: &Certified, stats: &SpaceStats) -> String {
-    let cost = match &certified.way {
-        CertifiedWay::Own => "no cost".to_owned(),
-        CertifiedWay::Bridged(_) => "one matrix product per query".to_owned(),
-        CertifiedWay::Dual { .. } => format!(
-            "a second forward pass per query, by the encoder of {}, which stays in memory",
-            stats.space.id
-        ),
-    };
-    let items = stats.items;
-    let route = certified.way.route();
-    format!(
-        "{items} items by route {route} ({cost}): {}",
-        certified.basis
-    )
 }
 
 /// A loaded version that passed its checks.

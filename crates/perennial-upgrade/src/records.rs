@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use perennial_core::{CompatibilityRecords, Registry};
 
-use self::certified_routes::{CertifiedRoutes, Ranked, own_thresholds};
+use self::certified_routes::{CertifiedRoutes, Ranked, own_quality, own_thresholds};
 use self::known_bridges::KnownBridges;
 use self::measured_pairs::MeasuredPairs;
 use self::pair::{End, Pair};
@@ -176,6 +176,7 @@ impl RegistryRecords {
                 .unwrap_or_default();
             return Ok(vec![Certified {
                 thresholds: own_thresholds(certificates, policy, fingerprint),
+                expected: own_quality(certificates, policy, fingerprint),
                 ..Certified::by("equal weights, network and preprocessing")
             }]);
         }
@@ -239,12 +240,18 @@ impl RegistryRecords {
     /// The one way of a version to its own items, which needs no proof.
     fn same_version(&self, state: &State, name: &str) -> Certified {
         let end = End::of(&self.registry, name).ok();
-        let fingerprint = end.and_then(|end| end.space.fingerprint);
-        Certified {
-            thresholds: fingerprint.and_then(|fingerprint| {
-                own_thresholds(&state.certificates, &state.policy, &fingerprint)
-            }),
-            ..Certified::by("same version")
+        let State {
+            certificates,
+            policy,
+            ..
+        } = state;
+        match end.and_then(|end| end.space.fingerprint) {
+            Some(fingerprint) => Certified {
+                thresholds: own_thresholds(certificates, policy, &fingerprint),
+                expected: own_quality(certificates, policy, &fingerprint),
+                ..Certified::by("same version")
+            },
+            None => Certified::by("same version"),
         }
     }
 }

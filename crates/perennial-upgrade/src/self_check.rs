@@ -2,6 +2,7 @@
 
 use crate::fixed_inputs::{FixedInput, in_memory, plain};
 use crate::loaded_model::LoadedModel;
+use crate::query_cost;
 use perennial_encode::Prepared;
 
 /// How far two encodings of one input may be apart, as the length of their difference: f32 rounding of another summation
@@ -33,6 +34,8 @@ pub fn run(model: &LoadedModel) -> Result<(), String> {
             ));
         }
     }
+    // While it is warm, and so that a rollback to it has the figure at once.
+    query_cost::milliseconds(model);
     Ok(())
 }
 

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use perennial_upgrade::{PlannedPart, Route, SearchPlan};
+use perennial_core::SpaceId;
+use perennial_upgrade::{ExpectedQuality, PlannedPart, Route, SearchPlan};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -26,6 +27,13 @@ pub(crate) struct PartBody {
     undecided: bool,
     /// Why a better certified route is not used; null if this is the best one.
     fallback: Option<String>,
+    /// How hits of this part are ranked together with hits of the query's own space: `z_scores` (what is usual for the query in the part),
+    /// `cosines` or `calibrated`; null for route `own`, whose similarities are on that scale.
+    merge: Option<&'static str>,
+    /// On how many queries it was chosen when the route was certified; null where nothing was measured, so that it is `z_scores`.
+    merge_queries: Option<u64>,
+    /// What the measurements let expect, in absolute figures; empty where there is none.
+    expected: Vec<ExpectedBody>,
     /// The similarity below which hits are left out; null without `max_false_accept_rate`.
     threshold: Option<f32>,
 }
@@ -46,6 +54,9 @@ impl PartBody {
             basis: part.basis.clone(),
             undecided: part.undecided,
             fallback: part.fallback.clone(),
+            merge: part.merge_name(),
+            merge_queries: part.merge.map(|merge| merge.queries),
+            expected: part.expected.iter().map(ExpectedBody::new).collect(),
             threshold,
         }
     }
@@ -54,6 +65,36 @@ impl PartBody {
     pub(crate) fn of(plan: &SearchPlan) -> Vec<Self> {
         let parts = plan.parts.iter();
         parts.map(|part| Self::new(part, None)).collect()
+    }
+}
+
+/// What an evaluation set has shown of a space.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct ExpectedBody {
+    /// The space.
+    space: String,
+    /// The measure, such as `recall@1`.
+    measure: String,
+    /// What was measured, a fraction.
+    value: f64,
+    /// Lower end of the bootstrap interval; null where the measurement has none.
+    low: Option<f64>,
+    /// Its upper end.
+    high: Option<f64>,
+    /// The interval's confidence, a fraction.
+    confidence: f64,
+}
+
+impl ExpectedBody {
+    fn new((space, expected): &(SpaceId, ExpectedQuality)) -> Self {
+        Self {
+            space: space.to_string(),
+            measure: expected.measure.clone(),
+            value: expected.value,
+            low: expected.interval.map(|interval| interval.low),
+            high: expected.interval.map(|interval| interval.high),
+            confidence: expected.confidence,
+        }
     }
 }
 

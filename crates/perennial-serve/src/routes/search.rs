@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use axum::extract::{Request, State};
 use perennial_encode::InputType;
 use perennial_gallery::{Filter, ItemId};
-use perennial_upgrade::{MergedHit, SearchPlan};
+use perennial_upgrade::{MergedHit, RankedBy, ScoreKind, SearchPlan};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -94,8 +94,8 @@ pub(crate) struct SearchForm {
 pub(crate) struct SearchAnswer {
     /// The version of the query.
     model_version: String,
-    /// Best first by `standard_score`, since similarities of different spaces are not on one scale. With `rerank`, the first of them by
-    /// `own_score`, where they have one.
+    /// Best first by `merged_score` where the hits have one, otherwise by `standard_score`, since similarities of different spaces are not on one
+    /// scale. With `rerank`, the first of them by `own_score`, where they have one.
     hits: Vec<HitBody>,
     /// The parts of the gallery that were searched, and by which routes. Those of versions that the filter leaves out are not listed.
     parts: Vec<PartBody>,
@@ -117,8 +117,18 @@ pub(crate) struct HitBody {
     id: ItemId,
     /// Cosine similarity to the query in the item's space. To be compared with those of hits of the same part only.
     score: f32,
+    /// What `score` is. `own_cosine`: of the query's own embedding. `bridged_cosine`: of the embedding, mapped by a bridge into the item's space.
+    /// `dual_cosine`: of the mapped embedding and that of the item's own encoder together.
+    score_kind: &'static str,
+    /// The figure by which the hit has its place. `score`: one part was searched. `standard_score`: several were. `merged_score`: the same, by a
+    /// merge that was measured. `own_score`: the second stage. `kept_place`: the second stage came to the hit and could not measure it, so it
+    /// stays in the place that it had before.
+    ranked_by: &'static str,
     /// The similarity less what is usual for this query among the items of its part, in standard deviations: comparable over all hits of an answer.
     standard_score: f64,
+    /// The similarity on the scale of cosines in the query's own space, by the merge that was measured best for a route of this search; comparable over
+    /// all hits of an answer. Null where one part was searched or no route of it has such a measurement.
+    merged_score: Option<f64>,
     /// Cosine similarity to the query in the live version's space, from the second stage; null where that did not come to the hit.
     own_score: Option<f32>,
     /// The space of the item: the version or outside encoder that embedded it.
@@ -135,15 +145,24 @@ pub(crate) struct HitBody {
 }
 
 impl HitBody {
-    fn new(merged: MergedHit, own_score: Option<f32>, plan: &SearchPlan) -> Self {
+    /// `second_stage` is what became of the hit there, if it was among those that it looked at.
+    fn new(merged: MergedHit, second_stage: Option<Option<f32>>, plan: &SearchPlan) -> Self {
         let hit = merged.hit;
+        let route = plan.parts[merged.part].way.route();
+        let ranked_by = match second_stage {
+            Some(own_score) => RankedBy::second_stage(own_score),
+            None => RankedBy::first_stage(plan.parts.len(), merged.merged_score),
+        };
         Self {
             id: hit.id,
             score: hit.score,
+            score_kind: ScoreKind::of(route).name(),
+            ranked_by: ranked_by.name(),
             standard_score: merged.standard_score,
-            own_score,
+            merged_score: merged.merged_score,
+            own_score: second_stage.flatten(),
             space: hit.model_version.clone(),
-            route: plan.parts[merged.part].way.route().name(),
+            route: route.name(),
             model_version: hit.model_version,
             label: hit.label,
             payload: hit.payload,
@@ -155,7 +174,8 @@ impl SearchAnswer {
     fn new(found: Found, ranked: Option<&Ranked>, took: Duration) -> Self {
         let plan = &found.plan;
         let own = ranked.map_or(&[][..], |ranked| &ranked.own);
-        let own = own.iter().copied().chain(std::iter::repeat(None));
+        let looked_at = own.iter().copied().map(Some);
+        let looked_at = looked_at.chain(std::iter::repeat(None));
         let parts = plan.parts.iter().zip(&found.thresholds);
         Self {
             model_version: found.version,
@@ -167,8 +187,8 @@ impl SearchAnswer {
             hits: found
                 .hits
                 .into_iter()
-                .zip(own)
-                .map(|(hit, own)| HitBody::new(hit, own, plan))
+                .zip(looked_at)
+                .map(|(hit, stage)| HitBody::new(hit, stage, plan))
                 .collect(),
             second_stage: ranked.map(SecondStageBody::new),
             took_seconds: took.as_secs_f64(),

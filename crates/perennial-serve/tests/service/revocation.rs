@@ -80,7 +80,7 @@ fn certificate(setup: &Setup, bridge: &Bridge) -> Certificate {
         old_queries: embedding(rows(&mistaken, 0.0, 3), &old),
         old_gallery: embedding(rows(&gallery, 0.0, 3), &old),
         new_queries: embedding(rows(&queries, NEW_ANGLE, 5), &new),
-        new_gallery: None,
+        new_gallery: Some(embedding(rows(&gallery, NEW_ANGLE, 5), &new)),
         truths: vec![Truth::Classes {
             queries: classes(120),
             gallery: classes(60),
@@ -171,7 +171,32 @@ fn a_promotion_looks_at_the_bridge_at_that_moment_and_names_the_file() {
         service.call("PUT", "/aliases/live", &order)
     };
     let tried = dry(&service).expect(200);
-    assert_eq!(part(&tried, "v0001")["route"], "bridged");
+    let old = part(&tried, "v0001");
+    assert_eq!(old["route"], "bridged");
+    // What the certificate measured, beside the margin that decides.
+    let expected = old["expected"].as_array().unwrap();
+    assert!(!expected.is_empty(), "{old}");
+    for one in expected {
+        assert_eq!(
+            (&one["space"], &one["confidence"]),
+            (&json!("v0001"), &json!(0.95))
+        );
+        let [low, value, high] = ["low", "value", "high"].map(|key| one[key].as_f64().unwrap());
+        assert!(
+            0.0 <= low && low <= value && value <= high && high <= 1.0,
+            "{one}"
+        );
+    }
+    assert_eq!(old["merge_queries"], 60);
+    let checks = tried["checks"].as_array().unwrap();
+    let route = checks
+        .iter()
+        .find(|check| check["name"] == "compatibility with v0001");
+    let detail = route.unwrap()["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("; expected ") && detail.contains("; hits merged by "),
+        "{detail}"
+    );
     std::fs::remove_dir_all(&bridge).unwrap();
     for refused in [dry(&service), service.swap("v0002")] {
         assert_eq!(refused.code(409), "incompatible_version");

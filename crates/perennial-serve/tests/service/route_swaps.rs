@@ -37,6 +37,18 @@ fn a_new_version_of_another_dimension_takes_over_and_back() {
         .unwrap();
     assert!(routes.contains("dual"), "{routes}");
     assert_eq!(check("encoder of v0001")["passed"], true);
+    let cost = &moved["query_cost"];
+    let encoders = cost["encoders"].as_array().unwrap();
+    let versions: Vec<_> = encoders.iter().map(|one| &one["version"]).collect();
+    assert_eq!(versions, ["v0002", "v0001"]);
+    let times: Vec<f64> = encoders
+        .iter()
+        .map(|one| one["milliseconds"].as_f64().unwrap())
+        .collect();
+    assert!(times.iter().all(|&time| time > 0.0), "{cost}");
+    assert_eq!(cost["milliseconds"], json!(times[0] + times[1]));
+    let said = check("cost per query")["detail"].as_str().unwrap();
+    assert!(said.contains("by 2 encoders"), "{said}");
     // The first search after the swap has both encoders, and the old one was not loaded again.
     let answer = by_picture(&service, OLD[3]);
     assert_eq!(answer["hits"][0]["id"], 4);

@@ -1,7 +1,9 @@
 //! One gallery of several spaces: every part is searched by its certified route.
 
 use perennial_gallery::VectorStore;
-use perennial_upgrade::{Certified, RateThreshold, Thresholds};
+use perennial_upgrade::{
+    Certified, LinearScale, MergeKind, RateThreshold, RecordedMerge, Thresholds,
+};
 use serde_json::{Value, json};
 
 use crate::harness::image;
@@ -28,6 +30,19 @@ fn old_items_are_found_as_readily_as_new_ones() {
                 (&json!(space), &json!(route))
             );
             assert_eq!(best["model_version"], space);
+            let kind = if route == "own" {
+                "own_cosine"
+            } else {
+                "dual_cosine"
+            };
+            assert_eq!(
+                (
+                    &best["score_kind"],
+                    &best["ranked_by"],
+                    &best["merged_score"]
+                ),
+                (&json!(kind), &json!("standard_score"), &Value::Null)
+            );
             assert_eq!(answer["hits"].as_array().unwrap().len(), 8);
             let scores: Vec<f64> = answer["hits"]
                 .as_array()
@@ -69,6 +84,77 @@ fn old_items_are_found_as_readily_as_new_ones() {
         r#"perennial_items_not_searched{space="v0001"} 0"#,
     ] {
         assert!(metrics.contains(line), "{line}\n{metrics}");
+    }
+}
+
+#[test]
+fn a_measured_merge_ranks_the_hits_and_is_named() {
+    let setup = mixed("0");
+    let calibrated = RecordedMerge {
+        kind: MergeKind::Calibrated,
+        scale: Some(LinearScale {
+            slope: 0.5,
+            intercept: 0.25,
+        }),
+        queries: 60,
+    };
+    let old = Certified {
+        merge: Some(calibrated),
+        ..dual(0.5)
+    };
+    setup.pairs.certify("v0002", "v0001", vec![old]);
+    let service = setup.start();
+    let answer = by_picture(&service, OLD[0]);
+    let (old, new) = (part(&answer, "v0001"), part(&answer, "v0002"));
+    assert_eq!(
+        (&old["merge"], &old["merge_queries"], &new["merge"]),
+        (&json!("calibrated"), &json!(60), &Value::Null)
+    );
+    let hits = answer["hits"].as_array().unwrap();
+    let merged: Vec<f64> = hits
+        .iter()
+        .map(|hit| hit["merged_score"].as_f64().unwrap())
+        .collect();
+    assert!(merged.is_sorted_by(|a, b| a >= b), "{merged:?}");
+    for hit in hits {
+        assert_eq!(hit["ranked_by"], "merged_score");
+        let score = hit["score"].as_f64().unwrap();
+        let expected = match hit["space"].as_str() {
+            Some("v0001") => 0.5 * score + 0.25,
+            _ => score,
+        };
+        assert!((hit["merged_score"].as_f64().unwrap() - expected).abs() < 1e-6);
+    }
+    // Where one part is searched, there is nothing to merge.
+    let only = json!({"image": image(OLD[0]), "filter": {"model_versions": ["v0001"]}});
+    let hit = &search(&service, only)["hits"][0];
+    assert_eq!(
+        (&hit["ranked_by"], &hit["merged_score"]),
+        (&json!("score"), &Value::Null)
+    );
+}
+
+#[test]
+fn encoders_kept_for_dual_queries_answer_by_their_names_and_are_listed() {
+    let setup = mixed("0");
+    setup.pairs.certify("v0002", "v0001", vec![dual(0.5)]);
+    setup.registry.set_alias("stable", "v0001").unwrap();
+    setup.registry.set_alias("elsewhere", "v0002").unwrap();
+    let service = setup.start();
+    let models = service.get("/v1/models").expect(200);
+    let listed: Vec<&str> = models["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|model| model["id"].as_str().unwrap())
+        .collect();
+    assert_eq!(listed, ["elsewhere", "live", "stable", "v0001", "v0002"]);
+    for name in listed {
+        let body = json!({"input": image(OLD[0]), "model": name});
+        let answer = service.call("POST", "/v1/embeddings", &body).expect(200);
+        let dim = answer["data"][0]["embedding"].as_array().unwrap().len();
+        let old = ["stable", "v0001"].contains(&name);
+        assert_eq!(dim, if old { 3 } else { 5 }, "{name}");
     }
 }
 

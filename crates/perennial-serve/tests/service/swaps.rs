@@ -56,7 +56,8 @@ fn a_certified_version_takes_over_and_back() {
             "stored_probes",
             "dimension",
             "simplex",
-            "compatibility with v0001"
+            "compatibility with v0001",
+            "cost per query"
         ]
     );
     assert!(checks(&moved).iter().all(|(_, passed)| *passed));

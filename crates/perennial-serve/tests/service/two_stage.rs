@@ -40,6 +40,11 @@ fn own(answer: &Value) -> Vec<Option<f64>> {
     hits.map(|hit| hit["own_score"].as_f64()).collect()
 }
 
+fn ranked_by(answer: &Value) -> Vec<&str> {
+    let hits = answer["hits"].as_array().unwrap().iter();
+    hits.map(|hit| hit["ranked_by"].as_str().unwrap()).collect()
+}
+
 #[test]
 fn the_live_version_ranks_what_it_would_have_embedded() {
     let service = with_folder(9).start();
@@ -68,6 +73,7 @@ fn the_live_version_ranks_what_it_would_have_embedded() {
     let two = ask(&service, &json!({"limit": 9, "rerank": 2}));
     assert_eq!(ids(&two)[2..], ids(&plain)[2..]);
     assert!(own(&two)[2..].iter().all(Option::is_none));
+    assert_eq!(ranked_by(&two)[..3], ["own_score", "own_score", "score"]);
 }
 
 #[test]
@@ -85,6 +91,7 @@ fn hits_without_an_original_keep_their_places_and_say_why() {
     for place in [0, 4, 6] {
         assert_eq!(ids(&answer)[place], ids(&plain)[place], "{answer}");
         assert_eq!(own(&answer)[place], None);
+        assert_eq!(ranked_by(&answer)[place], "kept_place");
     }
     let stage = &answer["second_stage"];
     assert_eq!(stage["failed"], json!({"gone": 2, "other_original": 1}));

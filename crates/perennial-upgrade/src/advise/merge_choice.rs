@@ -2,14 +2,20 @@
 
 use perennial_bridge::Index;
 use perennial_core::dot;
-use perennial_eval::LogisticCalibration;
+use perennial_eval::{LogisticCalibration, Requirements};
 
-use super::merging::{Chosen, CurveMerge, MergeKind};
+use super::halves::split;
+use super::merging::{Chosen, CurveMerge};
+use super::order::order;
 use super::sides::{Sides, parts};
 use super::tuning::mean_of_deciding;
+use crate::evaluation_data::EvaluationData;
 use crate::measured::MeasureError;
-use crate::route::Prepared;
+use crate::recorded_merge::{LinearScale, MergeKind, RecordedMerge};
+use crate::route::{Prepared, Route, Search};
 
+/// How newly embedded items can be compared.
+pub(super) const BOTH: [Index; 2] = [Index::Raw, Index::Centred];
 /// Shares embedded again at which the merges are compared.
 const TRIED_SHARES: [f64; 2] = [0.25, 0.75];
 /// Right and other items of one query, at most, that a calibration is fitted on.
@@ -19,9 +25,15 @@ const CALIBRATED: [usize; 2] = [32, 128];
 ///
 /// Items are embedded again in an order that prefers those that are retrieved often, so the new partition is not like the old one: z-scores,
 /// which are taken over each partition, then lower what is best. That is why the choice is measured.
-pub(super) fn choose(tuning: &Sides<'_>, order: &[usize]) -> Result<Chosen, MeasureError> {
+///
+/// `new_items` says how newly embedded items may be compared.
+pub(super) fn choose(
+    tuning: &Sides<'_>,
+    order: &[usize],
+    new_items: &[Index],
+) -> Result<Chosen, MeasureError> {
     let mut best: Option<(f64, Chosen)> = None;
-    for candidate in candidates(tuning) {
+    for candidate in candidates(tuning, new_items) {
         let mut quality = 0.0;
         for split in TRIED_SHARES.iter().filter_map(|&share| parts(order, share)) {
             let found = tuning.merged(&candidate, split)?;
@@ -34,10 +46,48 @@ pub(super) fn choose(tuning: &Sides<'_>, order: &[usize]) -> Result<Chosen, Meas
     Ok(best.expect("cosines as they are need nothing").1)
 }
 
-fn candidates(tuning: &Sides<'_>) -> Vec<Chosen> {
+/// The merge of a route's hits with those of the new encoder's own queries that finds most, for a certificate: galleries compare vectors as they
+/// are. Half of the queries choose, as in advice. Nothing where the route has no partition of its own, the new encoder has not embedded the
+/// gallery, or there are too few queries to choose on.
+///
+/// # Errors
+/// Vectors that cannot be compared.
+pub(crate) fn best_merge(
+    data: &EvaluationData,
+    number: usize,
+    search: &Search<'_>,
+    seed: u64,
+) -> Result<Option<RecordedMerge>, MeasureError> {
+    let apart = matches!(search.route, Route::Bridged | Route::Dual { .. });
+    let enough = data.queries() >= 2 * Requirements::default().queries;
+    if !(apart && enough && search.index == Index::Raw && data.new_gallery.is_some()) {
+        return Ok(None);
+    }
+    let [choosing, _] = split(data.queries(), seed);
+    let choosing = data.with_queries(&choosing);
+    let order = order(&choosing, search)?;
+    let Some(sides) = Sides::of(&choosing, number, search)? else {
+        return Ok(None);
+    };
+    let chosen = choose(&sides, &order, &[Index::Raw])?;
+    let scale = match chosen.calibrations.as_slice() {
+        [old, new] => LinearScale::between(old, new),
+        _ => None,
+    };
+    let record = RecordedMerge {
+        kind: chosen.merge.kind,
+        scale,
+        queries: choosing.queries() as u64,
+    };
+    // A calibration that does not rise with the similarity cannot be carried over.
+    let usable = record.kind != MergeKind::Calibrated || scale.is_some();
+    Ok(usable.then_some(record))
+}
+
+fn candidates(tuning: &Sides<'_>, new_items: &[Index]) -> Vec<Chosen> {
     let mut candidates = Vec::new();
     let old = calibration(tuning, &tuning.old);
-    for new_items in [Index::Raw, Index::Centred] {
+    for &new_items in new_items {
         let candidate = |kind, calibrations| Chosen {
             merge: CurveMerge { kind, new_items },
             calibrations,
@@ -84,8 +134,7 @@ fn calibration(tuning: &Sides<'_>, prepared: &Prepared) -> Option<LogisticCalibr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evaluation_data::{EvaluationData, Names, Rows, Truth};
-    use crate::route::Search;
+    use crate::evaluation_data::{Names, Rows, Truth};
     use perennial_core::SpaceRef;
 
     /// Two classes on an arc: all cosines of the new encoder are high, since its vectors share a large part.
@@ -122,7 +171,7 @@ mod tests {
         let chosen = |offset| {
             let data = data(offset);
             let sides = Sides::of(&data, 0, &search).unwrap().unwrap();
-            choose(&sides, &order).unwrap().merge
+            choose(&sides, &order, &BOTH).unwrap().merge
         };
         // New items, whose cosines are all close to 1, would stand before every old one.
         assert_ne!(chosen(4.0).kind, MergeKind::Cosines);

@@ -6,17 +6,7 @@ use perennial_bridge::Index;
 use perennial_eval::{LogisticCalibration, Merge};
 use serde::{Deserialize, Serialize};
 
-/// What is done to similarities before hits of several spaces are ranked together.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum MergeKind {
-    /// Cosines as they are.
-    Cosines,
-    /// Less their mean over the partition's items, divided by their deviation, for each query.
-    ZScores,
-    /// Log-odds of a right item, by a logistic calibration for each partition.
-    Calibrated,
-}
+use crate::recorded_merge::MergeKind;
 
 /// How the curve's hits were merged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

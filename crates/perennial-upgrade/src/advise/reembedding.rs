@@ -1,12 +1,13 @@
 //! Part of the gallery embedded again: first hits only, at query time, or a share of the items beforehand.
 
 use perennial_core::dot;
-use perennial_eval::{Measure, Outcomes, map_query_scores, top_k};
+use perennial_eval::{Measure, Outcomes, map_query_scores};
 use serde::{Deserialize, Serialize};
 
 use super::halves::Halves;
-use super::merge_choice::choose;
+use super::merge_choice::{BOTH, choose};
 use super::merging::CurveMerge;
+use super::order::order;
 use super::sides::{Sides, parts};
 use crate::evaluation_data::{EvaluationData, Truth};
 use crate::measured::MeasureError;
@@ -14,8 +15,6 @@ use crate::route::{Search, unit};
 
 /// Shares of the gallery that are tried.
 const SHARES: [f64; 6] = [0.05, 0.1, 0.25, 0.5, 0.75, 0.9];
-/// Hits of the choosing queries that count as retrievals.
-const RETRIEVED: usize = 10;
 /// First hits that are re-ranked by the new encoder in two-stage search.
 pub(super) const RERANKED: usize = 100;
 
@@ -36,27 +35,6 @@ pub(super) struct Curve {
     pub(super) points: Vec<CurvePoint>,
 }
 
-/// The positions of a gallery in the order in which embedding them again pays: most often among the first hits of the choosing queries
-/// first, then by position.
-fn order(tuning: &EvaluationData, search: &Search<'_>) -> Result<Vec<usize>, MeasureError> {
-    let prepared = search.prepare(tuning)?;
-    let top = top_k(
-        &prepared.queries,
-        &prepared.gallery,
-        prepared.dim,
-        tuning.to_ask(RETRIEVED),
-    )?;
-    let mut retrieved = vec![0u32; tuning.old_gallery.len()];
-    for query in 0..tuning.queries() {
-        for item in tuning.others(&top, query, RETRIEVED) {
-            retrieved[item] += 1;
-        }
-    }
-    let mut order: Vec<usize> = (0..retrieved.len()).collect();
-    order.sort_by_key(|&item| (std::cmp::Reverse(retrieved[item]), item));
-    Ok(order)
-}
-
 /// The curve: dual queries on old items, the new encoder's own on new ones, and their hits in one ranking.
 ///
 /// How the similarities of both are made comparable is chosen on the choosing queries.
@@ -69,7 +47,7 @@ pub(super) fn curve(
     let Some(tuning) = Sides::of(&halves.tuning, number, search)? else {
         return Ok(None);
     };
-    let chosen = choose(&tuning, &order)?;
+    let chosen = choose(&tuning, &order, &BOTH)?;
     let Some(judging) = Sides::of(&halves.judging, number, search)? else {
         return Ok(None);
     };

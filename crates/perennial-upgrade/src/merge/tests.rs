@@ -17,7 +17,43 @@ fn part(hits: &[(u64, f32)], mean: f64, spread: f64, sample: usize) -> PartHits 
             spread,
             sample,
         },
+        scale: PartScale::Usual,
     }
+}
+
+#[test]
+fn a_measured_merge_ranks_by_the_own_scale() {
+    let own = || PartHits {
+        scale: PartScale::Own,
+        ..part(&[(1, 0.8), (2, 0.5)], 0.2, 0.1, 512)
+    };
+    // By standard scores, 3 would be first: nine deviations above the mean.
+    let old = |scale| PartHits {
+        scale,
+        ..part(&[(3, 0.75), (4, 0.6)], 0.3, 0.05, 512)
+    };
+    let merged = merge(vec![own(), old(PartScale::Usual)], 10);
+    assert_eq!(merged[0].hit.id, 3.into());
+    assert!(merged.iter().all(|hit| hit.merged_score.is_none()));
+    let cosines = PartScale::Measured(LinearScale::AS_THEY_ARE);
+    let merged = merge(vec![own(), old(cosines)], 10);
+    assert_eq!(order(&merged), [(1, 0), (3, 1), (4, 1), (2, 0)]);
+    let calibrated = PartScale::Measured(LinearScale {
+        slope: 2.0,
+        intercept: -0.8,
+    });
+    // 0.75 becomes 0.7, and 0.6 becomes 0.4.
+    let merged = merge(vec![own(), old(calibrated)], 10);
+    assert_eq!(order(&merged), [(1, 0), (3, 1), (2, 0), (4, 1)]);
+    assert!((merged[1].merged_score.unwrap() - 0.7).abs() < 1e-6);
+    // A third part without a measurement: eight deviations above its mean are as good as 0.2 + 8 * 0.1.
+    let third = part(&[(5, 0.9)], 0.1, 0.1, 512);
+    let merged = merge(vec![own(), old(calibrated), third], 10);
+    assert_eq!(merged[0].hit.id, 5.into());
+    assert!((merged[0].merged_score.unwrap() - 1.0).abs() < 0.02);
+    // Alone, similarities decide.
+    let merged = merge(vec![old(calibrated)], 10);
+    assert_eq!(merged[0].merged_score, None);
 }
 
 fn order(merged: &[MergedHit]) -> Vec<(u64, usize)> {

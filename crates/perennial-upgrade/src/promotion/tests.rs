@@ -3,6 +3,9 @@ use perennial_encode::{EncodeError, Encoder, Input, PrepareError, Prepared, Valu
 
 use super::*;
 use crate::certification::tests::{Ways, bridge};
+use crate::certification::{Certified, CertifiedWay};
+use crate::expected_quality::ExpectedQuality;
+use crate::recorded_merge::{MergeKind, RecordedMerge};
 use crate::records::tests::draft;
 use crate::stored::tests::stored;
 
@@ -44,11 +47,7 @@ fn model(vertices: Option<usize>) -> LoadedModel {
         classifier.vertex_end = Some(perennial_core::VertexEnd::Front);
     }
     let version = registry.publish(draft, b"1").unwrap();
-    LoadedModel {
-        simplex: vertices.map(|vertices| SimplexIdentity { vertices }),
-        version,
-        encoder: Arc::new(Nothing),
-    }
+    LoadedModel::new(version, Arc::new(Nothing))
 }
 
 /// The verdict about `v0001` beside the stored spaces.
@@ -104,6 +103,40 @@ fn a_bridge_leads_to_spaces_of_other_dimensions_and_of_another_simplex() {
         bridged.contains("route bridged (one matrix product"),
         "{bridged}"
     );
+}
+
+#[test]
+fn the_verdict_says_what_quality_to_expect_and_what_a_query_costs() {
+    let quality = |measure: &str, value, interval| ExpectedQuality {
+        measure: measure.to_owned(),
+        value,
+        interval,
+        confidence: 0.95,
+    };
+    let interval = perennial_core::Interval {
+        low: 0.701,
+        high: 0.755,
+    };
+    let way = Certified {
+        expected: vec![
+            quality("recall@1", 0.728, Some(interval)),
+            quality("map", 0.61, None),
+        ],
+        merge: Some(RecordedMerge {
+            kind: MergeKind::Cosines,
+            scale: None,
+            queries: 60,
+        }),
+        ..through("v0002", 2, None)
+    };
+    let ways = vec![("v0001", "v0002", vec![way])];
+    let mut verdict = verdict(Some(4), &[("v0002", 2, Some(3))], ways);
+    let detail = &check(&verdict, "compatibility with v0002").detail;
+    let said = "; expected recall@1 0.7280 [0.7010, 0.7550], map 0.6100; hits merged by cosines";
+    assert!(detail.ends_with(said), "{detail}");
+    verdict.note_cost(&QueryCost::default());
+    assert_eq!(check(&verdict, "cost per query").detail, "not measured");
+    assert!(verdict.allows(false));
 }
 
 #[test]

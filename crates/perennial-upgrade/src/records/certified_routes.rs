@@ -4,6 +4,7 @@ use super::known_bridges::KnownBridges;
 use super::pair::Pair;
 use crate::certificate::Certificate;
 use crate::certification::{Certified, CertifiedWay};
+use crate::expected_quality::ExpectedQuality;
 use crate::finding::Finding;
 use crate::policy::{Policy, Undecided};
 use crate::route::Route;
@@ -172,6 +173,10 @@ fn consider(
         certified: Certified {
             undecided,
             thresholds: result.and_then(|result| result.thresholds.clone()),
+            merge: result.and_then(|result| result.merge),
+            expected: result.map_or_else(Vec::new, |result| {
+                ExpectedQuality::of_route(result, policy.confidence)
+            }),
             ..Certified::through(way, judged.basis)
         },
     })
@@ -184,6 +189,22 @@ fn is_allowed(finding: Finding, policy: &Policy) -> Option<bool> {
         (Finding::Undecided, Undecided::Warn) => Some(true),
         _ => None,
     }
+}
+
+/// What was measured of a space's own queries on its own items, from the newest certificate that has it.
+pub(super) fn own_quality(
+    certificates: &StoredCertificates,
+    policy: &Policy,
+    fingerprint: &str,
+) -> Vec<ExpectedQuality> {
+    let found = certificates.iter().filter_map(|certificate| {
+        let of_space = certificate.query_space.fingerprint.as_deref() == Some(fingerprint);
+        let result = certificate.task(policy.task).filter(|_| of_space)?;
+        let own = ExpectedQuality::of_new_self(result, policy.confidence);
+        (!own.is_empty()).then_some((&certificate.created, certificate.sha256(), own))
+    });
+    let newest = found.max_by_key(|(created, sha256, _)| (*created, sha256.to_owned()));
+    newest.map_or_else(Vec::new, |(_, _, own)| own)
 }
 
 /// The thresholds of a space's own queries, from the newest certificate that has them.

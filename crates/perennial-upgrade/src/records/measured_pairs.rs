@@ -8,6 +8,7 @@ use super::certified_routes::Ranked;
 use super::pair::{End, Pair};
 use crate::certification::{Certified, NotCertified};
 use crate::evaluation_data::Task;
+use crate::expected_quality::ExpectedQuality;
 use crate::policy::{Policy, Undecided};
 
 /// The registry that commands use unless told otherwise.
@@ -117,6 +118,7 @@ impl MeasuredPairs<'_> {
         Ok(Ranked {
             certified: Certified {
                 undecided,
+                expected: ExpectedQuality::of_record(record, policy.confidence),
                 ..Certified::by(basis)
             },
             margin: record.margin,

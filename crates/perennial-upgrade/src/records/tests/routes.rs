@@ -129,6 +129,17 @@ fn every_certified_way_is_named_the_best_first() {
     );
     assert!(found[0].way.leads(3, 2));
     let thresholds = found[0].thresholds.as_ref().unwrap();
+    // What was measured in absolute figures, and how hits are merged best.
+    let expected = &found[0].expected;
+    assert_eq!(expected[0].measure, "ncm");
+    for one in expected {
+        let interval = one.interval.unwrap();
+        assert!(
+            interval.low <= one.value && one.value <= interval.high,
+            "{one}"
+        );
+    }
+    assert_eq!(found[0].merge.unwrap().queries, 60);
     // 120 queries on 40 items each of other classes.
     assert_eq!(thresholds.impostor_pairs, 4800);
     assert!(thresholds.at(0.01).is_some() && thresholds.at(0.001).is_none());
@@ -144,6 +155,9 @@ fn every_certified_way_is_named_the_best_first() {
     for version in ["v0002", "v0004"] {
         assert!(check.check(version, version).unwrap().thresholds.is_some());
     }
+    let own = check.check("v0002", "v0002").unwrap().expected;
+    assert!(own[0].interval.is_some() && own[0].value > 0.9, "{own:?}");
+    assert!(check.check("v0004", "v0004").unwrap().expected.is_empty());
     assert!(check.check("v0001", "v0001").unwrap().thresholds.is_none());
 }
 

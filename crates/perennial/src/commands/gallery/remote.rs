@@ -13,7 +13,7 @@ use crate::service_client::ServiceClient;
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Found {
     pub model_version: String,
-    /// Best first by `standard_score`.
+    /// Best first.
     pub hits: Vec<FoundHit>,
     /// How the parts of the gallery were searched.
     pub parts: Vec<FoundPart>,
@@ -47,8 +47,17 @@ pub struct FoundHit {
     pub id: ItemId,
     /// Cosine similarity to the query in the item's space.
     pub score: f32,
+    /// What the similarity is of: `own_cosine`, `bridged_cosine` or `dual_cosine`.
+    #[serde(default)]
+    pub score_kind: String,
+    /// The figure by which the hit has its place.
+    #[serde(default)]
+    pub ranked_by: String,
     /// The similarity less what is usual for the query in its part, in standard deviations.
     pub standard_score: f64,
+    /// The similarity on the scale of the query's own space, where the measured merge of a route ranks by it.
+    #[serde(default)]
+    pub merged_score: Option<f64>,
     /// Cosine similarity to the query in the live version's space, of a two-stage search.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub own_score: Option<f32>,
@@ -72,6 +81,9 @@ pub struct FoundPart {
     pub basis: String,
     pub undecided: bool,
     pub fallback: Option<String>,
+    /// By what its hits are ranked together with hits of the query's own space.
+    #[serde(default)]
+    pub merge: Option<String>,
 }
 
 /// Items of a space that were not searched.
@@ -116,6 +128,7 @@ impl FoundPart {
             basis: part.basis.clone(),
             undecided: part.undecided,
             fallback: part.fallback.clone(),
+            merge: part.merge_name().map(str::to_owned),
         }
     }
 }

@@ -207,16 +207,20 @@ fn table(found: &Found) -> String {
     }
     let several = found.parts.len() > 1;
     if several {
-        text.push_str(
-            "ranked by the second figure: similarity less what is usual for the query in its part, in standard deviations\n",
-        );
+        let by_scale = found.hits.iter().any(|hit| hit.merged_score.is_some());
+        text.push_str(match by_scale {
+            true => "ranked by similarity on the scale of the query's own space, by the merge that was measured best for a route; second figure: above what is usual, in standard deviations\n",
+            false => "ranked by the second figure: similarity less what is usual for the query in its part, in standard deviations\n",
+        });
     }
     for part in &found.parts {
         let spaces = part.spaces.join(" and ");
         if several {
             let (items, route) = (part.items, &part.route);
+            let merge = part.merge.as_ref();
+            let merge = merge.map_or_else(String::new, |merge| format!(", merged by {merge}"));
             text.push_str(&format!(
-                "searched {items} items of {spaces} by route {route}\n"
+                "searched {items} items of {spaces} by route {route}{merge}\n"
             ));
         }
         if let Some(fallback) = &part.fallback {

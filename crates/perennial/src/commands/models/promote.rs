@@ -2,14 +2,15 @@
 //!
 //! Both ways make the same checks, those of `perennial_upgrade::promotion`.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use perennial_core::Registry;
 use perennial_gallery::{EmbeddedGallery, GalleryConfig, GalleryError};
 use perennial_upgrade::{
-    Certification, LIVE_ALIAS, Outcome, PREVIOUS_ALIAS, RegistryRecords, Stored, StoredProbes,
-    Verdict, go_live, keep_probes, prepare,
+    Certification, LIVE_ALIAS, Outcome, PREVIOUS_ALIAS, QueryCost, RegistryRecords, Stored,
+    StoredProbes, Verdict, go_live, keep_probes, prepare,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -297,16 +298,20 @@ fn move_in_registry(
         }
         let verdict = &mut prepared.verdict;
         verdict.check_stored(&candidate.model, &stored, &certification);
+        let old_encoders = RefCell::new(Vec::new());
         let usable = |name: &str| {
             let stored = &stored.per_version;
-            match prepare(&registry, &loader, probes.as_ref(), stored, name) {
-                Ok(old) if old.candidate.is_some() => Ok(()),
-                Ok(old) => Err(old.verdict.problem()),
-                Err(error) => Err(error.to_string()),
-            }
+            let old = prepare(&registry, &loader, probes.as_ref(), stored, name)
+                .map_err(|error| error.to_string())?;
+            let model = old.candidate.ok_or_else(|| old.verdict.problem())?.model;
+            old_encoders.borrow_mut().push(model);
+            Ok(())
         };
         let version = &candidate.model.version;
         verdict.check_old_encoders(version, &stored, &certification, &usable);
+        let old = old_encoders.borrow();
+        let models = std::iter::once(&*candidate.model).chain(old.iter().map(|old| &**old));
+        verdict.note_cost(&QueryCost::of(models));
     }
     let answer = |moved: bool, previous: Option<String>, verdict: &Verdict| Answer {
         version: prepared.name.clone(),

@@ -8,8 +8,8 @@ use perennial_core::{ModelVersion, Registry};
 use perennial_encode::Input;
 use perennial_gallery::{EmbeddedGallery, Filter, ItemId, SearchRequest, VectorStore};
 use perennial_upgrade::{
-    Asking, Certification, LoadedModel, PartHits, PlannedPart, SAMPLE_SEED, SAMPLE_VECTORS,
-    ScoreCalibration, SearchPlan, Stored, merge,
+    Asking, Certification, LoadedModel, PartHits, PlannedPart, RankedBy, SAMPLE_SEED,
+    SAMPLE_VECTORS, ScoreCalibration, ScoreKind, SearchPlan, Stored, merge,
 };
 
 use super::super::remote::{Found, FoundHit, FoundPart, LeftOut};
@@ -119,17 +119,22 @@ impl LocalSearch<'_> {
             found.push(PartHits {
                 hits: hits.pop().unwrap_or_default(),
                 calibration: self.calibration(part, stored, &queries)?,
+                scale: part.scale(),
             });
         }
         let hits = merge(found, self.limit).into_iter().map(|merged| {
-            let route = plan.parts[merged.part].way.route().name().to_owned();
+            let route = plan.parts[merged.part].way.route();
+            let ranked_by = RankedBy::first_stage(plan.parts.len(), merged.merged_score);
             FoundHit {
                 id: merged.hit.id,
                 score: merged.hit.score,
+                score_kind: ScoreKind::of(route).name().to_owned(),
+                ranked_by: ranked_by.name().to_owned(),
                 standard_score: merged.standard_score,
+                merged_score: merged.merged_score,
                 own_score: None,
                 space: merged.hit.model_version.clone(),
-                route,
+                route: route.name().to_owned(),
                 model_version: merged.hit.model_version,
                 label: merged.hit.label,
                 payload: merged.hit.payload,

@@ -1,0 +1,34 @@
+//! In which order it pays to embed a gallery again.
+
+use perennial_eval::top_k;
+
+use crate::evaluation_data::EvaluationData;
+use crate::measured::MeasureError;
+use crate::route::Search;
+
+/// Hits of the choosing queries that count as retrievals.
+const RETRIEVED: usize = 10;
+
+/// The positions of a gallery in the order in which embedding them again pays: most often among the first hits of the choosing queries
+/// first, then by position.
+pub(super) fn order(
+    tuning: &EvaluationData,
+    search: &Search<'_>,
+) -> Result<Vec<usize>, MeasureError> {
+    let prepared = search.prepare(tuning)?;
+    let top = top_k(
+        &prepared.queries,
+        &prepared.gallery,
+        prepared.dim,
+        tuning.to_ask(RETRIEVED),
+    )?;
+    let mut retrieved = vec![0u32; tuning.old_gallery.len()];
+    for query in 0..tuning.queries() {
+        for item in tuning.others(&top, query, RETRIEVED) {
+            retrieved[item] += 1;
+        }
+    }
+    let mut order: Vec<usize> = (0..retrieved.len()).collect();
+    order.sort_by_key(|&item| (std::cmp::Reverse(retrieved[item]), item));
+    Ok(order)
+}
