@@ -112,11 +112,12 @@ fn what_cannot_work_is_told_in_one_line() {
         let ended = bench.run(&[&["gallery", "backfill"], arguments].concat());
         ended.assert_wrong_usage(parts);
     }
-    // Not certified, and not accepted by force either.
-    std::fs::remove_file(bench.path("gallery/accepted.toml")).unwrap();
-    let refused = bench.run(&["gallery", "backfill", "--originals", "photos"]);
-    refused.assert_gate_missed(&["v0002", "v0001"]);
     assert_eq!(per_version(&bench, &[]), json!({"v0001": 5}));
+    // Not certified, and not accepted by force either: these items are found by nobody until they are embedded again.
+    std::fs::remove_file(bench.path("gallery/accepted.toml")).unwrap();
+    let done = backfill(&bench, &["--originals", "photos"]);
+    assert_eq!(done["done"], 5);
+    assert_eq!(per_version(&bench, &[]), json!({"v0002": 5}));
 }
 
 #[test]

@@ -17,7 +17,7 @@ use rayon::prelude::*;
 
 use super::report::Report;
 use crate::arguments::GlobalArguments;
-use crate::commands::gallery::rules::{certification, require_certified};
+use crate::commands::gallery::rules::certification;
 use crate::exit_status::{gate_missed, usage};
 use crate::gallery_folder::GalleryArguments;
 use crate::interrupt::Interrupt;
@@ -141,10 +141,6 @@ fn carry_out(
     let stored = Stored::of(store)?;
     let rules = certification(registry, gallery)?;
     let insertion = Insertion::check(&rules, &[&version], &stored, Some(&version.name));
-    require_certified(
-        &insertion.refused,
-        "a promotion with --force accepts the pair as well",
-    )?;
     if let Some(problem) = insertion.other_simplex {
         return Err(gate_missed(problem));
     }
