@@ -111,7 +111,7 @@ impl Target for HubFolder {
 }
 
 /// What can be prepared has an embedding of unit length, or a reason why not.
-fn check(model: &OutsideModel, input: Input<'_>) {
+pub(crate) fn check(model: &OutsideModel, input: Input<'_>) {
     let Ok(prepared) = model.prepare(input) else {
         return;
     };

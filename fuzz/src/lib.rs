@@ -8,6 +8,7 @@
     reason = "what cannot fail unless something is broken must end the run"
 )]
 
+mod encoder_files;
 mod encoders;
 mod gallery;
 mod http;
@@ -22,6 +23,7 @@ mod upgrades;
 mod upstreams;
 mod vectors;
 
+pub use encoder_files::{Canaries, HeadFile, TableFile};
 pub use encoders::{HubFolder, Onnx};
 pub use gallery::{Filters, Records, Snapshots};
 pub use http::Http;

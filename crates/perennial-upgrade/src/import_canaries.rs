@@ -46,13 +46,20 @@ impl LoadedModel {
     }
 }
 
+/// The canaries of a file for embeddings of `dim` values.
+///
+/// **Errors**: what is wrong with the file.
+pub fn canaries_from(bytes: &[u8], dim: usize) -> Result<Probes, String> {
+    metadata(bytes, FORMAT)?;
+    Probes::from_bytes(bytes, dim)
+}
+
 /// Compares a model with its canaries.
 fn compare(model: &LoadedModel, path: &Path) -> Result<(), String> {
     let bytes = read_at_most(path, MAX_FILE_BYTES)
         .map_err(|error| format!("{CANARY_FILE} cannot be read: {}", error.kind()))?;
     let damaged = |problem: String| format!("{CANARY_FILE} {problem}");
-    metadata(&bytes, FORMAT).map_err(damaged)?;
-    let canaries = Probes::from_bytes(&bytes, model.version.dim).map_err(damaged)?;
+    let canaries = canaries_from(&bytes, model.version.dim).map_err(damaged)?;
     match canaries.compare(model).map_err(|error| error.to_string())? {
         Compared::Same(_) => Ok(()),
         Compared::Changed { probe, distance } => Err(format!(

@@ -65,6 +65,11 @@ impl Probes {
         Ok(Self { inputs, embeddings })
     }
 
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.inputs.len()
+    }
+
     /// Embeds the inputs again.
     pub(crate) fn compare(&self, model: &LoadedModel) -> Result<Compared, ProbeInputError> {
         let now = encode(model, &self.inputs)?;

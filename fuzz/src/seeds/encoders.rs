@@ -123,3 +123,125 @@ pub(super) fn hub_folder_seeds() -> Seeds {
         ("refused_without_pictures", folder(1, &[TOKENS])),
     ]
 }
+
+/// A safetensors file: its header, and as many bytes as that needs.
+fn safetensors(header: &str, data: &[u8]) -> Vec<u8> {
+    [
+        &(header.len() as u64).to_le_bytes(),
+        header.as_bytes(),
+        data,
+    ]
+    .concat()
+}
+
+fn floats(count: usize) -> Vec<u8> {
+    let values = (0..count).map(|value| value as f32 / 8.0 - 1.0);
+    values.flat_map(f32::to_le_bytes).collect()
+}
+
+pub(super) fn token_table_seeds() -> Seeds {
+    let table = |element: &str, shape: &str, bytes: usize| {
+        format!(r#"{{"table":{{"dtype":"{element}","shape":{shape},"data_offsets":[0,{bytes}]}}}}"#)
+    };
+    let whole = safetensors(&table("F32", "[18,2]", 144), &floats(36));
+    vec![
+        ("f32", whole.clone()),
+        (
+            "f16",
+            safetensors(&table("F16", "[18,3]", 108), &[0x3c; 108]),
+        ),
+        (
+            "bf16",
+            safetensors(&table("BF16", "[20,1]", 40), &[0x3f; 40]),
+        ),
+        (
+            "beside_a_vector",
+            safetensors(
+                r#"{"table":{"dtype":"F32","shape":[18,2],"data_offsets":[0,144]},"norm":{"dtype":"F32","shape":[1],"data_offsets":[144,148]}}"#,
+                &floats(37),
+            ),
+        ),
+        ("refused_cut", whole[..whole.len() - 1].to_vec()),
+        (
+            "refused_rows",
+            safetensors(&table("F32", "[17,2]", 136), &floats(34)),
+        ),
+        (
+            "refused_of_another",
+            safetensors(&table("F32", "[90,1]", 360), &floats(90)),
+        ),
+        (
+            "refused_element",
+            safetensors(&table("I8", "[18,2]", 36), &[1; 36]),
+        ),
+        (
+            "refused_weights",
+            safetensors(
+                r#"{"table":{"dtype":"F32","shape":[18,2],"data_offsets":[0,144]},"weights":{"dtype":"F32","shape":[1],"data_offsets":[144,148]}}"#,
+                &floats(37),
+            ),
+        ),
+    ]
+}
+
+pub(super) fn head_seeds() -> Seeds {
+    let layer = |name: &str, shape: &str| {
+        format!(r#"{{"{name}":{{"dtype":"F32","shape":{shape},"data_offsets":[0,72]}}}}"#)
+    };
+    let whole = safetensors(&layer("fc1.weight", "[3,6]"), &floats(18));
+    let mut infinite = whole.clone();
+    let end = infinite.len();
+    infinite[end - 4..].copy_from_slice(&f32::INFINITY.to_le_bytes());
+    vec![
+        ("layer", whole.clone()),
+        (
+            "zeros",
+            safetensors(&layer("fc1.weight", "[3,6]"), &[0; 72]),
+        ),
+        ("refused_cut", whole[..end - 1].to_vec()),
+        ("refused_infinite", infinite),
+        (
+            "refused_name",
+            safetensors(&layer("fc1.bias", "[3,6]"), &floats(18)),
+        ),
+        (
+            "refused_shape",
+            safetensors(&layer("fc1.weight", "[6,3]"), &floats(18)),
+        ),
+    ]
+}
+
+pub(super) fn canary_seeds() -> Seeds {
+    let file = |format: &str, tensors: &str, data: &[u8]| {
+        let header = format!(
+            r#"{{"__metadata__":{{"format":"{format}","format_version":"2"}},"embeddings":{{"dtype":"F32","shape":[2,2],"data_offsets":[0,16]}},{tensors}}}"#
+        );
+        safetensors(&header, data)
+    };
+    let tensors = r#""image_0":{"dtype":"U8","shape":[3],"data_offsets":[16,19]},"text_1":{"dtype":"U8","shape":[3],"data_offsets":[19,22]}"#;
+    let data = [&floats(4), &b"\x89PNoak"[..]].concat();
+    let whole = file("perennial-canaries", tensors, &data);
+    let not_finite = [&f32::NAN.to_le_bytes()[..], &data[4..]].concat();
+    let no_text = [&data[..19], &b"\xff\xfe\xfd"[..]].concat();
+    vec![
+        ("picture_and_text", whole.clone()),
+        ("refused_cut", whole[..whole.len() - 1].to_vec()),
+        ("refused_format", file("perennial-probes", tensors, &data)),
+        (
+            "refused_missing",
+            file(
+                "perennial-canaries",
+                &tensors.replace("text_1", "text_7"),
+                &data,
+            ),
+        ),
+        (
+            "refused_not_finite",
+            file("perennial-canaries", tensors, &not_finite),
+        ),
+        (
+            "refused_not_utf8",
+            file("perennial-canaries", tensors, &no_text),
+        ),
+    ]
+}
