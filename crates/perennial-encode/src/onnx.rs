@@ -23,6 +23,7 @@ mod limits;
 mod onnxruntime;
 mod other_formats;
 mod pooling;
+mod rows_first;
 mod rten_runtime;
 mod run;
 mod session;

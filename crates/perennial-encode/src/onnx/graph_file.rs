@@ -30,7 +30,7 @@ pub(crate) struct Node<'a> {
     pub inputs: Vec<&'a str>,
     pub outputs: Vec<&'a str>,
     /// The node's own bytes.
-    message: &'a [u8],
+    pub(super) message: &'a [u8],
     /// The integer tensor of a `Constant`, if it is a small one.
     constant: Option<Vec<i64>>,
 }
@@ -56,9 +56,9 @@ pub(crate) struct GraphFile<'a> {
     /// Whether the file defines operators of its own as functions.
     pub functions: bool,
     /// Whether operators have graphs of their own, which take values by name without listing them.
-    nested: bool,
+    pub(super) nested: bool,
     /// Dimensions of the outermost graph's tensors.
-    tensors: BTreeMap<&'a str, Vec<i64>>,
+    pub(super) tensors: BTreeMap<&'a str, Vec<i64>>,
     /// Small whole-number tensors.
     shapes: BTreeMap<&'a str, Vec<i64>>,
 }

@@ -8,6 +8,7 @@ use super::error::GraphError;
 use super::graph_file::GraphFile;
 #[cfg(feature = "onnxruntime")]
 use super::onnxruntime::OnnxruntimeGraph;
+use super::rows_first::rows_first;
 use super::rten_runtime::RtenGraph;
 use super::run::{Given, Output, RunSize};
 use crate::graph_runtime::GraphRuntime;
@@ -41,6 +42,8 @@ impl Session {
         for output in outputs {
             about.output(output)?;
         }
+        let content = rows_first(file, &content, &graph)?.unwrap_or(content);
+        let graph = GraphFile::read(file, &content)?;
         // Before what may be large is read.
         runtime.open()?;
         let mut data = BTreeMap::new();

@@ -16,7 +16,6 @@ pub(super) enum Value<'a> {
 pub(super) struct Malformed;
 
 /// A field's number and value, and its own bytes with the key in front of them.
-#[cfg(any(feature = "onnxruntime", test))]
 pub(super) type Whole<'a> = (u64, Value<'a>, &'a [u8]);
 
 /// The fields of a message, one after the other.
@@ -30,7 +29,6 @@ impl<'a> Fields<'a> {
     }
 
     /// The next field with its bytes.
-    #[cfg(any(feature = "onnxruntime", test))]
     pub(super) fn next_whole(&mut self) -> Option<Result<Whole<'a>, Malformed>> {
         let before = self.rest;
         let field = self.next()?;
