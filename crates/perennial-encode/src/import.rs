@@ -22,6 +22,7 @@ mod json;
 mod options;
 mod probe;
 mod sentences;
+mod tokenizer_check;
 
 use std::path::{Path, PathBuf};
 
@@ -74,7 +75,15 @@ pub fn read(path: &Path, options: &ImportOptions) -> Result<ImportedEncoder, Imp
         Some(table) => import.table(table)?,
         None => import.graphs()?,
     };
-    let dim = probe::dim(&spec, &source, &options.runtime)?;
+    let model = probe::load(&spec, &source, &options.runtime)?;
+    if let Some((tokenizer, rows)) = model.tokenizer()
+        && let Some((_, path)) = source.files.iter().find(|(name, _)| name == TOKENIZER)
+    {
+        let named = options.tokenizer.is_some();
+        let finding = tokenizer_check::check(&import.folder, path, named, tokenizer, rows)?;
+        import.findings.extend(finding);
+    }
+    let dim = probe::dim(&spec, &model)?;
     import.findings.push(format!("dimension {dim}: from a run"));
     Ok(ImportedEncoder {
         spec,

@@ -72,6 +72,16 @@ enum TextNetwork {
     Table(TokenTable),
 }
 
+impl TextNetwork {
+    /// Rows of its table of token vectors, if they are known.
+    fn rows(&self) -> Option<u64> {
+        match self {
+            Self::Graph(graph) => graph.rows(),
+            Self::Table(table) => Some(table.rows() as u64),
+        }
+    }
+}
+
 /// The content of a file of the encoder by name, of at most so many bytes.
 pub(crate) type ReadFile<'a> = dyn Fn(&str, u64) -> std::io::Result<Vec<u8>> + 'a;
 
@@ -170,15 +180,14 @@ impl OutsideModel {
                 let tokenizer = content(&tower.tokenizer, MAX_TOKENIZER_BYTES)?;
                 let preparation =
                     TextPreparation::read(&tokenizer, tower, spec.kind == EncoderKind::Onnx)?;
-                let (network, rows) = match spec.kind {
+                let network = match spec.kind {
                     EncoderKind::Onnx => {
                         let graph = TextGraph::new(
                             session(&tower.graph.file)?,
                             tower,
                             preparation.padding(),
                         )?;
-                        let rows = graph.rows();
-                        (TextNetwork::Graph(graph), rows)
+                        TextNetwork::Graph(graph)
                     }
                     EncoderKind::TokenTable => {
                         let file = &tower.graph.file;
@@ -187,11 +196,10 @@ impl OutsideModel {
                             &content(file, MAX_TABLE_BYTES)?,
                             &tower.graph.output,
                         )?;
-                        let rows = Some(table.rows() as u64);
-                        (TextNetwork::Table(table), rows)
+                        TextNetwork::Table(table)
                     }
                 };
-                if let Some(rows) = rows {
+                if let Some(rows) = network.rows() {
                     preparation.check_rows(&tower.tokenizer, rows)?;
                 }
                 Some((preparation, network))
@@ -223,6 +231,12 @@ impl OutsideModel {
             text,
             head,
         })
+    }
+
+    /// The tokenizer of an encoder of texts, and the rows of its table of token vectors, if they are known.
+    pub(crate) fn tokenizer(&self) -> Option<(&TextPreparation, Option<u64>)> {
+        let (preparation, network) = self.text.as_ref()?;
+        Some((preparation, network.rows()))
     }
 
     /// The length of a row that the towers give.

@@ -41,7 +41,7 @@ pub enum TokenizerError {
     },
     /// It makes ids for which the encoder has no vector.
     #[error(
-        "{file} has token ids up to {largest}, and the encoder only vectors for {rows} tokens: it belongs to another encoder"
+        "{file} has token ids up to {largest}, and the encoder only vectors for {rows} tokens: it belongs to another encoder; give the tokenizer.json that belongs to this one"
     )]
     OtherEncoder {
         /// The file.
@@ -129,6 +129,16 @@ impl TextPreparation {
             largest: self.largest,
             rows,
         })
+    }
+
+    /// The largest id that it makes.
+    pub(crate) fn largest(&self) -> u32 {
+        self.largest
+    }
+
+    /// The id of a token, if it has it.
+    pub(crate) fn id(&self, token: &str) -> Option<u32> {
+        self.tokenizer.token_to_id(token)
     }
 
     /// The id that fills texts up to the longest of a batch. Where the graph knows the mask, any id does.

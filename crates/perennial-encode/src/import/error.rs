@@ -91,6 +91,17 @@ pub enum ImportError {
     /// The graph, table or tokenizer cannot be used.
     #[error(transparent)]
     Load(#[from] LoadModelError),
+    /// A tokenizer that belongs to another encoder, as far as the files say.
+    #[error(
+        "{} seems to be the tokenizer of another encoder: {problem}; put the encoder's own tokenizer.json there, or name the right one with the option \
+         tokenizer, which then counts more than the files beside it", path.display()
+    )]
+    OtherTokenizer {
+        /// The tokenizer.
+        path: PathBuf,
+        /// What does not fit.
+        problem: String,
+    },
     /// Embeddings of the towers have different lengths.
     #[error(
         "pictures have embeddings of {image} values and texts of {text}; towers of one encoder share a space, so choose other outputs or import one tower"

@@ -135,7 +135,8 @@ impl Folder {
         path.is_file().then_some(path)
     }
 
-    fn config(&self, name: &str) -> Result<Option<Config>, ImportError> {
+    /// A configuration file of the folder, if it is there.
+    pub(super) fn config(&self, name: &str) -> Result<Option<Config>, ImportError> {
         self.file(name).map(|path| Config::read(&path)).transpose()
     }
 

@@ -22,24 +22,28 @@ pub(super) struct Source {
     pub sessions: Vec<(String, Arc<Session>)>,
 }
 
-/// Values of an embedding.
-pub(super) fn dim(
+/// The encoder as it will be loaded, but for its dimension.
+pub(super) fn load(
     spec: &OutsideEncoder,
     source: &Source,
     runtime: &GraphRuntime,
-) -> Result<usize, ImportError> {
+) -> Result<OutsideModel, ImportError> {
     let read = |name: &str, limit: u64| match source.files.iter().find(|(file, _)| file == name) {
         Some((_, path)) => read_at_most(path, limit),
         None => Err(std::io::ErrorKind::NotFound.into()),
     };
-    let model = OutsideModel::from_files(
+    Ok(OutsideModel::from_files(
         "the encoder",
         1,
         spec,
         &read,
         source.sessions.clone(),
         runtime,
-    )?;
+    )?)
+}
+
+/// Values of an embedding.
+pub(super) fn dim(spec: &OutsideEncoder, model: &OutsideModel) -> Result<usize, ImportError> {
     let run = |values: Values| {
         model
             .raw(&Prepared { values })

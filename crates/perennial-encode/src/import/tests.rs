@@ -214,6 +214,76 @@ fn values_that_are_not_supported_name_file_and_key() {
     with("sentence_bert_config.json", &long, &["more than the limit"]);
 }
 
+/// A tokenizer of words and marks, whose ids begin at `first`.
+fn words(first: usize, count: usize) -> String {
+    let mut vocabulary: serde_json::Map<String, serde_json::Value> = (0..count)
+        .map(|word| (format!("word{word}"), (first + word).into()))
+        .collect();
+    vocabulary.insert("<unk>".to_owned(), 0.into());
+    serde_json::json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null, "post_processor": null, "decoder": null,
+        "pre_tokenizer": {"type": "Whitespace"}, "model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "<unk>"}
+    })
+    .to_string()
+}
+
+#[test]
+fn tokenizers_of_other_encoders_are_told() {
+    let none = ImportOptions::default();
+    let with =
+        |files: &[(&str, &str)]| hub(&TEXT_FILES[..1], &[&[POOLING, LENGTH], files].concat());
+    // The table has 18 rows: as many ids, one too many, one and two too few for it.
+    let tokenizer = |largest: usize| words(largest, 1);
+    read(with(&[("tokenizer.json", &tokenizer(17))]).path(), &none).unwrap();
+    read(with(&[("tokenizer.json", &tokenizer(16))]).path(), &none).unwrap();
+    let large = with(&[("tokenizer.json", &tokenizer(18))]);
+    refused(large.path(), &none, &["ids up to 18", "18 tokens", "give"]);
+    let small = with(&[("tokenizer.json", &tokenizer(15))]);
+    refused(
+        small.path(),
+        &none,
+        &[
+            "tokenizer.json seems",
+            "16 token ids",
+            "18 tokens",
+            "option tokenizer",
+        ],
+    );
+    // Named, the first is still an error, and the second is something to look at.
+    let named = |folder: &tempfile::TempDir| ImportOptions {
+        tokenizer: Some(folder.path().join("tokenizer.json")),
+        ..ImportOptions::default()
+    };
+    refused(large.path(), &named(&large), &["ids up to 18"]);
+    let found = read(small.path(), &named(&small)).unwrap();
+    let told = |finding: &String| finding.contains("16 token ids");
+    assert!(found.findings.iter().any(told), "{:?}", found.findings);
+}
+
+#[test]
+fn files_of_two_encoders_are_told() {
+    let none = ImportOptions::default();
+    let with = |files: &[(&str, &str)]| hub(&TEXT_FILES, &[&[POOLING, LENGTH], files].concat());
+    let config = |rows: usize| format!("{{\"model_type\": \"bert\", \"vocab_size\": {rows}}}");
+    read(with(&[("config.json", &config(18))]).path(), &none).unwrap();
+    let other = with(&[("config.json", &config(30_522))]);
+    refused(other.path(), &none, &["vocab_size 30522", "18 tokens"]);
+    let marks = r#"{"cls_token": "[CLS]", "sep_token": {"content": "[SEP]"}, "pad_token": null}"#;
+    read(with(&[("tokenizer_config.json", marks)]).path(), &none).unwrap();
+    for marks in [
+        r#"{"cls_token": "<s>"}"#,
+        r#"{"cls_token": "[CLS]", "sep_token": {"content": "<s>", "lstrip": false}}"#,
+    ] {
+        let other = with(&[("tokenizer_config.json", marks)]);
+        refused(other.path(), &none, &["\"<s>\" as", "two encoders"]);
+        let named = ImportOptions {
+            tokenizer: Some(testdata("tokenizer.json")),
+            ..ImportOptions::default()
+        };
+        read(other.path(), &named).unwrap();
+    }
+}
+
 #[test]
 fn an_encoder_of_pictures_is_found() {
     let config = r#"{"architecture": "tiny", "pretrained_cfg": {"input_size": [3, 8, 8], "interpolation": "bicubic", "crop_pct": 0.5, "mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}}"#;
