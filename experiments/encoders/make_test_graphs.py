@@ -13,9 +13,10 @@ import numpy as np
 import onnx
 import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import QuantType, quantize_dynamic
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-SIDE, WIDTH, IMAGE_WIDTH = 8, 6, 4
+SIDE, WIDTH, IMAGE_WIDTH, LAYERS = 8, 6, 4, 6
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "query", ":", "red", "white", "rose", "##s", "winter", "oak", "fern", "the", "a", "of", ".", ","]
 TEXTS = [[2, 6, 8, 3], [2, 7, 8, 9, 16, 3], [2, 13, 11, 15, 10, 16, 3], [2, 12, 3], [2] + [6, 8, 17] * 9 + [3]]
 RANDOM = np.random.default_rng(15)
@@ -119,6 +120,17 @@ def embed_texts(path, pool, kind=np.int64):
     return rows
 
 
+def layers(out):
+    """Several layers, of which an int8 build differs as one of a real encoder does; that build is by onnxruntime's own quantisation."""
+    nodes, tensors = text_nodes("hidden0")
+    for layer in range(LAYERS):
+        nodes.append(helper.make_node("MatMul", [f"hidden{layer}", f"square{layer}"], [f"product{layer}"]))
+        nodes.append(helper.make_node("Tanh", [f"product{layer}"], [f"hidden{layer + 1}" if layer + 1 < LAYERS else "last_hidden_state"]))
+        tensors.append(weights(f"square{layer}", WIDTH, WIDTH))
+    path = save(out / "layers.onnx", nodes, text_inputs(), [value("last_hidden_state", ["batch", "positions", WIDTH])], tensors)
+    quantize_dynamic(path, out / "layers-int8.onnx", weight_type=QuantType.QInt8)
+
+
 def main():
     out = Path(sys.argv[1])
     out.mkdir(exist_ok=True)
@@ -171,6 +183,7 @@ def main():
         "last_token": embed_texts(text, lambda hidden: hidden[-1]), "dynamic": embed_texts(scaled, lambda hidden: hidden.mean(axis=0), np.int32),
     }
     (out / "golden.json").write_text(json.dumps(golden))
+    layers(out)
 
 
 if __name__ == "__main__":

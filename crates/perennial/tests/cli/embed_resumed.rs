@@ -266,23 +266,57 @@ fn texts_go_on_where_they_were() {
         ));
     }
     bench.write("t.jsonl", &table);
-    let embed = |out: &'static str| {
-        [
-            "embed",
-            "live",
+    goes_on(&bench, &["--table", "t.jsonl", "--id-column", "id"]);
+    // To standard output nothing is kept.
+    bench.succeed(&["embed", "live", "--table", "t.jsonl", "--out", "/dev/null"]);
+    assert!(!std::path::Path::new("/dev/null.unfinished").exists());
+}
+
+#[cfg(all(feature = "onnx", feature = "parquet"))]
+#[test]
+fn texts_of_parquet_go_on_where_they_were() {
+    let bench = Bench::new();
+    crate::onnx::text_encoder(&bench, "encoder");
+    bench.answer(&["models", "import", "encoder", "--alias", "live"]);
+    let words = ["red rose", "oak", "the fern of winter", "white"];
+    let mut table = "id,text\n".to_owned();
+    for row in 0..30_000 {
+        table.push_str(&format!("{} {row},white oak\n", words[row % 4]));
+    }
+    bench.write("t.csv", &table);
+    // The program writes Parquet too: its ids are the texts that are read from it.
+    bench.succeed(&[
+        "embed",
+        "live",
+        "--table",
+        "t.csv",
+        "--id-column",
+        "id",
+        "--out",
+        "t.parquet",
+    ]);
+    goes_on(
+        &bench,
+        &[
             "--table",
-            "t.jsonl",
+            "t.parquet",
+            "--text-column",
+            "id",
             "--id-column",
             "id",
-            "--out",
-            out,
-        ]
-    };
+        ],
+    );
+}
+
+/// Embedding a table ends with the bytes of one run, killed once and interrupted once.
+#[cfg(feature = "onnx")]
+fn goes_on(bench: &Bench, table: &[&str]) {
+    let embed = |out: &'static str| [&["embed", "live", "--out", out][..], table].concat();
     bench.succeed(&embed("whole.csv"));
-    disturb(&bench, &embed("e.csv"), "e.csv.unfinished", "KILL");
-    let ended = disturb(&bench, &embed("e.csv"), "e.csv.unfinished", "INT");
+    disturb(bench, &embed("e.csv"), "e.csv.unfinished", "KILL");
+    let ended = disturb(bench, &embed("e.csv"), "e.csv.unfinished", "INT");
     assert_eq!(ended.code, Some(130), "{}", ended.stderr);
-    let resumed = paste(&bench, ended.stdout.trim());
+    let resumed = paste(bench, ended.stdout.trim());
     assert_eq!(resumed.code, Some(0), "{}", resumed.stderr);
     assert!(
         resumed.stderr.contains("done by an earlier run"),
@@ -293,7 +327,4 @@ fn texts_go_on_where_they_were() {
         bench.read("whole.csv") == bench.read("e.csv"),
         "other bytes"
     );
-    // To standard output nothing is kept.
-    bench.succeed(&["embed", "live", "--table", "t.jsonl", "--out", "/dev/null"]);
-    assert!(!std::path::Path::new("/dev/null.unfinished").exists());
 }

@@ -6,6 +6,8 @@ mod backfill;
 mod bench;
 mod benchmark;
 mod bridges;
+#[cfg(feature = "onnx")]
+mod canaries;
 mod certificates;
 mod client;
 mod compaction;

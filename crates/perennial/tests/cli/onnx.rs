@@ -8,7 +8,8 @@ use crate::bench::{Bench, repository};
 use crate::pictures::picture;
 use crate::service::Service;
 
-fn copy(bench: &Bench, name: &str, to: &str) {
+/// Copies a graph or tokenizer of the tests to a path in the bench.
+pub fn copy(bench: &Bench, name: &str, to: &str) {
     let from = repository()
         .join("crates/perennial-encode/testdata")
         .join(name);

@@ -179,3 +179,59 @@ fn what_cannot_work_is_told_first() {
         ended.stderr
     );
 }
+
+#[cfg(feature = "parquet")]
+#[test]
+fn columns_of_parquet_hold_paths_and_texts() {
+    let bench = with_model();
+    for (name, seed) in [("a", 1), ("b", 2), ("c", 3)] {
+        picture(&bench, &format!("photos/{name}.png"), seed);
+    }
+    let rows = |file: &str| -> Vec<Value> {
+        let text = bench.read(file);
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
+    };
+    let embed = |more: &[&str]| {
+        bench.answer(&[&["embed", "live"][..], more].concat());
+    };
+    // The program writes Parquet too: the ids of a folder's pictures are their paths in it.
+    embed(&["--set", "folder:photos", "--out", "photos/list.parquet"]);
+    embed(&["--set", "folder:photos", "--out", "folder.jsonl"]);
+    let list = ["--table", "photos/list.parquet"];
+    let columns = ["--path-column", "id", "--id-column", "id"];
+    embed(&[&list[..], &columns, &["--out", "paths.jsonl"]].concat());
+    assert_eq!(rows("paths.jsonl").len(), 3);
+    assert_eq!(rows("paths.jsonl"), rows("folder.jsonl"));
+    let without = [
+        &["embed", "live", "--out", "x.jsonl"],
+        &list[..],
+        &["--path-column", "file"],
+    ];
+    let ended = bench.run(&without.concat());
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    for part in ["list.parquet", "\"file\"", "id"] {
+        assert!(ended.stderr.contains(part), "{}", ended.stderr);
+    }
+
+    #[cfg(feature = "onnx")]
+    {
+        crate::onnx::text_encoder(&bench, "encoder");
+        bench.answer(&["models", "import", "encoder", "--alias", "live"]);
+        bench.write("t.csv", "text\nred rose\nthe fern of winter\noak\n");
+        let texts = |out: &'static str| ["--table", "t.csv", "--id-column", "text", "--out", out];
+        embed(&texts("t.parquet"));
+        embed(&texts("t.jsonl"));
+        let columns = ["--text-column", "id", "--id-column", "id"];
+        embed(
+            &[
+                &["--table", "t.parquet", "--out", "again.jsonl"],
+                &columns[..],
+            ]
+            .concat(),
+        );
+        assert_eq!(rows("again.jsonl"), rows("t.jsonl"));
+        assert_eq!(rows("again.jsonl")[1]["id"], "the fern of winter");
+    }
+}
