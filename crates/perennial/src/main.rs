@@ -30,6 +30,7 @@ mod pictures;
 mod probe;
 mod progress;
 mod provenance;
+mod resident_memory;
 mod resume_command;
 mod row_pairs;
 mod run_folder;

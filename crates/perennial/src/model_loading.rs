@@ -9,6 +9,7 @@ use perennial_train::{Device, TrainedEncoder};
 use perennial_upgrade::{EncoderLoader, LoadError};
 
 use crate::arguments::GlobalArguments;
+use crate::resident_memory::give_back;
 
 /// Loads versions.
 #[derive(Clone)]
@@ -48,6 +49,8 @@ impl EncoderLoader for VersionLoader {
                 .map(|encoder| Arc::new(encoder) as Arc<dyn Encoder>)
                 .map_err(|error| error.to_string()),
         };
+        // What reading the files took.
+        give_back();
         loaded.map_err(|problem| LoadError {
             version: name,
             problem,

@@ -16,6 +16,7 @@ pub use self::settings::{PROBES_FOLDER, Settings};
 use crate::exit_status::{ExitStatus, usage};
 use crate::model_loading::VersionLoader;
 use crate::originals_download::OriginalsDownload;
+use crate::resident_memory;
 use crate::running_service::Announcement;
 use crate::terminal::Terminal;
 
@@ -34,6 +35,7 @@ pub fn run(
         terminal.result(&serde_json::json!({ "config": settings }), |_| text)?;
         return Ok(ExitStatus::Done);
     }
+    resident_memory::use_small_pages();
     let runtime = GraphRuntime::from(settings.onnxruntime.clone());
     if runtime != GraphRuntime::Rten {
         // Now, and not with the first version that needs it.
@@ -87,6 +89,7 @@ pub fn serve(
         loader,
         records,
     } = served;
+    resident_memory::give_back_from_now_on()?;
     config.downloads = Downloads::with(Arc::new(OriginalsDownload::new()?));
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -1,0 +1,63 @@
+//! The memory that a service holds while it waits.
+
+use std::time::Duration;
+
+/// Between two looks. Memory that requests go on using is fetched again page by page, which takes less than a hundredth of this.
+const PAUSE: Duration = Duration::from_secs(5);
+
+unsafe extern "C" {
+    /// Of the allocator, mimalloc: gives back what is free, with `force` also what has been free for less than a second.
+    fn mi_collect(force: bool);
+}
+
+/// Lets all memory from now on be had in small pages.
+///
+/// The allocator asks for pages of 2 MB, of which a program with many tensors of a few hundred kB holds a third without using it: 40 MB beside an encoder of
+/// 65 MB. Encoders from outside are no slower without (`docs/performance.md`). Where the system has no such switch, nothing changes.
+pub fn use_small_pages() {
+    #[cfg(target_os = "linux")]
+    {
+        use std::ffi::{c_int, c_ulong};
+
+        unsafe extern "C" {
+            /// Of the C library.
+            fn prctl(option: c_int, ...) -> c_int;
+        }
+        /// `PR_SET_THP_DISABLE` of `linux/prctl.h`.
+        const SET_THP_DISABLE: c_int = 41;
+        let (on, unused): (c_ulong, c_ulong) = (1, 0);
+        // SAFETY: This option takes numbers alone, all four of them, and changes only how the system backs memory.
+        let refused = unsafe { prctl(SET_THP_DISABLE, on, unused, unused, unused) } != 0;
+        if refused {
+            tracing::debug!("the system goes on with large pages");
+        }
+    }
+}
+
+/// Gives back what is free, of this thread and of all that have ended.
+pub fn give_back() {
+    // The allocator does nothing for a thread that has never allocated.
+    std::hint::black_box(Box::new(0_u8));
+    // SAFETY: The allocator's library is linked, since the program allocates with it, and the function may be called by any thread at any time; it
+    // touches nothing that is in use.
+    unsafe { mi_collect(true) };
+}
+
+/// Gives back what is free, from now on until the program ends.
+///
+/// The allocator gives freed memory back only while it looks for more. A service that has loaded an encoder and waits looks for none, and would keep
+/// what reading the files took.
+///
+/// # Errors
+/// No more threads can be had.
+pub fn give_back_from_now_on() -> std::io::Result<()> {
+    std::thread::Builder::new()
+        .name("freed memory".to_owned())
+        .spawn(|| {
+            loop {
+                give_back();
+                std::thread::sleep(PAUSE);
+            }
+        })
+        .map(drop)
+}
