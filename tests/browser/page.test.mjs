@@ -118,7 +118,8 @@ onPage("a click on an item finds the most similar ones, each with the version th
   await settled(page, SEARCHED);
   const found = await tiles(page);
   assert.equal(found.length, 24);
-  assert.ok(found.every(({ route }) => route === "own"));
+  assert.ok(found.every(({ route, kind }) => route === "own" && kind === "own cosine"));
+  assert.equal(await page.locator("#tiles .route").nth(1).getAttribute("title"), "Ranked by this score.");
   for (const { id, version } of found) assert.equal((await state(`/gallery/items/${id}`)).model_version, version, `item ${id}`);
   const scores = found.map(({ score }) => score);
   assert.deepEqual(scores, [...scores].sort((a, b) => b - a), "best first");

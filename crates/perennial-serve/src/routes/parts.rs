@@ -33,7 +33,7 @@ pub(crate) struct PartBody {
     /// On how many queries it was chosen when the route was certified; null where nothing was measured, so that it is `z_scores`.
     merge_queries: Option<u64>,
     /// What the measurements let expect, in absolute figures; empty where there is none.
-    expected: Vec<ExpectedBody>,
+    expected: Vec<ExpectedFigure>,
     /// The similarity below which hits are left out; null without `max_false_accept_rate`.
     threshold: Option<f32>,
 }
@@ -56,7 +56,7 @@ impl PartBody {
             fallback: part.fallback.clone(),
             merge: part.merge_name(),
             merge_queries: part.merge.map(|merge| merge.queries),
-            expected: part.expected.iter().map(ExpectedBody::new).collect(),
+            expected: part.expected.iter().map(ExpectedFigure::new).collect(),
             threshold,
         }
     }
@@ -70,7 +70,7 @@ impl PartBody {
 
 /// What an evaluation set has shown of a space.
 #[derive(Debug, Clone, Serialize, ToSchema)]
-pub(crate) struct ExpectedBody {
+pub(crate) struct ExpectedFigure {
     /// The space.
     space: String,
     /// The measure, such as `recall@1`.
@@ -85,7 +85,7 @@ pub(crate) struct ExpectedBody {
     confidence: f64,
 }
 
-impl ExpectedBody {
+impl ExpectedFigure {
     fn new((space, expected): &(SpaceId, ExpectedQuality)) -> Self {
         Self {
             space: space.to_string(),
