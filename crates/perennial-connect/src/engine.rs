@@ -1,6 +1,6 @@
 //! What a migration needs of a database, and what both sides call things.
 //!
-//! The steps of a migration ([`migrate`](crate::migrate)) know neither SQL nor HTTP: they are written once, over four traits. Each database
+//! The steps of a migration ([`migrate`](crate::migrate)) know neither SQL nor HTTP: they are written once, over five traits. Each database
 //! implements them in a module of its own.
 
 mod access;
@@ -10,6 +10,7 @@ mod id;
 mod looking;
 mod migration;
 mod pace;
+mod searching;
 mod showing;
 mod standing;
 
@@ -22,5 +23,6 @@ pub(crate) use looking::{Exported, Looking, Pair, Probe, Survey};
 pub use looking::{IndexFacts, Rows};
 pub(crate) use migration::{Migration, Origin, Progress};
 pub(crate) use pace::Pace;
+pub(crate) use searching::{Nearest, Searched, Searching};
 pub(crate) use showing::{Showing, Shown};
 pub use standing::Standing;

@@ -43,6 +43,7 @@ mod point;
 mod point_id;
 mod record;
 mod sampling;
+mod searching;
 mod showing;
 mod upsert;
 

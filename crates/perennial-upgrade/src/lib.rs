@@ -10,6 +10,7 @@
 //! - [`CertificateRequest`]: measures a search by route ([`Route`]) and writes down what follows ([`Certificate`]); [`Question`]: measures
 //!   every way to handle an upgrade and says which one pays ([`Advice`]); [`select`]: the kind of a bridge by held-out retrieval.
 //! - [`MappedPermission`]: whether an index that others own may be given copies of its vectors that a bridge mapped.
+//! - [`compare_ranked`]: the answers of an index that others own, before and after a change.
 //! - [`backfill`]: items of other spaces are embedded again by the live version, in the order that pays.
 //! - [`LoadedModel`]: a version in memory; [`EncoderLoader`] supplies its encoder, so that this crate knows no tensor framework.
 //!
@@ -43,6 +44,7 @@ mod probe_file;
 pub mod promotion;
 mod query_cost;
 mod recorded_merge;
+mod ranked;
 mod records;
 pub mod report;
 mod rerank;
@@ -84,6 +86,7 @@ pub use promotion::{
 };
 pub use query_cost::{EncoderCost, QueryCost};
 pub use recorded_merge::{LinearScale, MergeKind, RecordedMerge};
+pub use ranked::{Ranked, RankedComparison, RankedGroup, compare_ranked};
 pub use records::RegistryRecords;
 pub use rerank::rerank;
 pub use route::{Route, RouteError, Search};

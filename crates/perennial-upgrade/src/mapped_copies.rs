@@ -10,7 +10,7 @@ use crate::certificate::Certificate;
 use crate::finding::Finding;
 use crate::policy::{Policy, Undecided};
 use crate::route::Route;
-use crate::stored_certificates::{short, under_policy};
+use crate::stored_certificates::{StoredCertificates, short, under_policy};
 
 /// Mapped copies that nothing certifies.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -80,6 +80,25 @@ impl MappedPermission {
             undecided,
             certificate: certificate.sha256().to_owned(),
         })
+    }
+
+    /// The newest certificate of route mapped for exactly this bridge and the policy's task in a registry, with what follows from it. A newer
+    /// measurement counts, also where an older one would allow more.
+    pub fn recorded<'a>(
+        certificates: &'a StoredCertificates,
+        bridge: &Bridge,
+        policy: &Policy,
+    ) -> Option<(&'a Certificate, Result<Self, MappedRefused>)> {
+        let sha256 = bridge.sha256();
+        let of_bridge = certificates.iter().filter(|certificate| {
+            let used = certificate.bridge.as_ref();
+            certificate.route == Route::Mapped
+                && used.is_some_and(|used| used.sha256 == sha256)
+                && certificate.task(policy.task).is_some()
+        });
+        // The hash only so that the order of files does not matter.
+        let newest = of_bridge.max_by_key(|one| (&one.created, one.sha256()))?;
+        Some((newest, Self::of(newest, bridge, policy)))
     }
 }
 

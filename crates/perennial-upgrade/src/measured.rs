@@ -241,6 +241,16 @@ impl Bounds {
         })
     }
 
+    /// Of a search whose outcomes are known, where nothing is known of the new encoder's own gallery.
+    pub fn of_outcomes(task: Task, old: Outcomes) -> Self {
+        Self {
+            task,
+            raw: old,
+            centred: None,
+            new: None,
+        }
+    }
+
     /// What is searched for.
     pub fn task(&self) -> Task {
         self.task

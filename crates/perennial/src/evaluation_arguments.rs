@@ -1,6 +1,6 @@
 //! The evaluation set and bridge that `certify` and `advise` take on the command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use perennial_core::{FileKind, SpaceId};
 use perennial_formats::Label;
@@ -13,6 +13,7 @@ use crate::document_arguments::{DocumentArguments, Documents};
 use crate::exit_status::usage;
 use crate::interrupt::Interrupt;
 use crate::pictures::{EvaluationPictures, Ordered};
+use crate::stored_gallery::{SpaceOption, StoredGallery};
 use crate::terminal::Terminal;
 use crate::vector_argument::{VectorArgument, VectorLoader, Vectors, align, file_source};
 
@@ -43,6 +44,7 @@ impl MeasuringArguments {
     /// kind is not replaced.
     pub fn load(
         &self,
+        gallery: &dyn StoredGallery,
         kind: FileKind,
         page_shows_pictures: bool,
         global: &GlobalArguments,
@@ -56,7 +58,7 @@ impl MeasuringArguments {
             interrupt: Interrupt::listen()?,
             pictures: page_shows_pictures && documents.page.is_some(),
         };
-        let mut evaluation = self.evaluation.load(&loader, terminal)?;
+        let mut evaluation = self.evaluation.load(gallery, &loader, terminal)?;
         let loader = VectorLoader {
             pictures: false,
             ..loader
@@ -81,9 +83,6 @@ pub struct EvaluationArguments {
     /// Queries embedded by the old encoder: a file, or VERSION@SET:SPLIT
     #[arg(long, value_name = "FILE")]
     pub old_queries: VectorArgument,
-    /// Gallery embedded by the old encoder: what is stored
-    #[arg(long, value_name = "FILE")]
-    pub old_gallery: VectorArgument,
     /// The same queries embedded by the new encoder
     #[arg(long, value_name = "FILE")]
     pub new_queries: VectorArgument,
@@ -93,9 +92,6 @@ pub struct EvaluationArguments {
     /// Class of each query, where the query files have no labels
     #[arg(long, value_name = "FILE")]
     pub query_labels: Option<PathBuf>,
-    /// Class of each gallery item, where the gallery files have no labels
-    #[arg(long, value_name = "FILE")]
-    pub gallery_labels: Option<PathBuf>,
     /// Ids of the queries, row by row, where the query files have none
     #[arg(long, value_name = "FILE")]
     pub query_ids: Option<PathBuf>,
@@ -153,24 +149,30 @@ impl Evaluation {
 
 impl EvaluationArguments {
     /// The option that names the space of the old encoder.
-    fn old_space(&self) -> (&'static str, Option<&SpaceId>) {
+    fn old_space(&self) -> SpaceOption<'_> {
         ("--old-space", self.old_space.as_ref())
     }
 
     /// The option that names the space of the new encoder.
-    fn new_space(&self) -> (&'static str, Option<&SpaceId>) {
+    fn new_space(&self) -> SpaceOption<'_> {
         ("--new-space", self.new_space.as_ref())
     }
 
     /// Reads everything, and brings queries and galleries into one order.
     pub fn load(
         &self,
+        gallery: &dyn StoredGallery,
         loader: &VectorLoader<'_>,
         terminal: &Terminal,
     ) -> anyhow::Result<Evaluation> {
         let (old_space, new_space) = (self.old_space(), self.new_space());
+        let judgements = self
+            .relevance
+            .as_ref()
+            .map(|file| perennial_formats::read_judgements(file))
+            .transpose()?;
         let mut old_queries = loader.load(&self.old_queries, old_space)?;
-        let mut old_gallery = loader.load(&self.old_gallery, old_space)?;
+        let mut old_gallery = gallery.load(loader, old_space, judgements.as_ref())?;
         let mut new_queries = loader.load(&self.new_queries, new_space)?;
         let mut new_gallery = self
             .new_gallery
@@ -182,6 +184,9 @@ impl EvaluationArguments {
             &self.gallery_ids,
             std::iter::once(&mut old_gallery).chain(&mut new_gallery),
         )?;
+        if let Some(new_gallery) = &mut new_gallery {
+            gallery.meet(&mut old_gallery, new_gallery, terminal)?;
+        }
         check_one_space(&old_queries, &old_gallery)?;
         if let Some(new_gallery) = &new_gallery {
             check_one_space(&new_queries, new_gallery)?;
@@ -203,14 +208,14 @@ impl EvaluationArguments {
             &old_queries,
             &new_queries,
             &order,
-            &self.query_labels,
+            self.query_labels.as_deref(),
             &mut truth_sources,
         )?;
         let gallery_labels = self.labels(
             &old_gallery,
             &old_gallery,
             &[],
-            &self.gallery_labels,
+            gallery.labels_file(),
             &mut truth_sources,
         )?;
         let mut classes = Vec::new();
@@ -221,19 +226,19 @@ impl EvaluationArguments {
                 truths.push(truth);
             }
             (Some(_), None) if self.query_labels.is_some() => {
-                return Err(usage(
-                    "the gallery has no labels; pass --gallery-labels FILE",
-                ));
+                return Err(usage(format!(
+                    "the gallery has no labels; pass {}",
+                    gallery.labels_option()
+                )));
             }
-            (None, Some(_)) if self.gallery_labels.is_some() => {
+            (None, Some(_)) if gallery.labels_file().is_some() => {
                 return Err(usage(
                     "the queries have no labels; pass --query-labels FILE",
                 ));
             }
             _ => {}
         }
-        if let Some(file) = &self.relevance {
-            let judgements = perennial_formats::read_judgements(file)?;
+        if let (Some(file), Some(judgements)) = (&self.relevance, &judgements) {
             let (Some(queries), Some(items)) = (&old_queries.ids, &old_gallery.ids) else {
                 let without = if old_queries.ids.is_none() {
                     &old_queries
@@ -246,7 +251,7 @@ impl EvaluationArguments {
                 )));
             };
             truth_sources.push(file_source(file, judgements.len())?);
-            let (truth, missing) = Truth::of_judgements(&judgements, queries, items);
+            let (truth, missing) = Truth::of_judgements(judgements, queries, items);
             if missing > 0 {
                 terminal.say(format_args!(
                     "{}: {missing} judged items are not in the gallery",
@@ -301,7 +306,7 @@ impl EvaluationArguments {
         old: &Vectors,
         new: &Vectors,
         order: &[usize],
-        file: &Option<PathBuf>,
+        file: Option<&Path>,
         sources: &mut Vec<Source>,
     ) -> anyhow::Result<Option<Vec<Label>>> {
         if let Some(file) = file {

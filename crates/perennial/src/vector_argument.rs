@@ -109,12 +109,22 @@ impl VectorLoader<'_> {
     pub fn load(
         &self,
         argument: &VectorArgument,
-        (option, space): (&str, Option<&SpaceId>),
+        space: (&str, Option<&SpaceId>),
     ) -> anyhow::Result<Vectors> {
-        let mut vectors = match argument {
+        let vectors = match argument {
             VectorArgument::File(path) => self.read(path)?,
             VectorArgument::Version { version, set } => self.embed(version, set)?,
         };
+        self.of_space(vectors, &argument.to_string(), space)
+    }
+
+    /// Embeddings from elsewhere with what is known of their space; `argument` is what messages call them.
+    pub fn of_space(
+        &self,
+        mut vectors: Vectors,
+        argument: &str,
+        (option, space): (&str, Option<&SpaceId>),
+    ) -> anyhow::Result<Vectors> {
         if vectors.rows.is_empty() {
             return Err(usage(format!("{argument}: holds no embeddings")));
         }
@@ -137,7 +147,7 @@ impl VectorLoader<'_> {
     /// with the fingerprints of both spaces. Names of versions and spaces are given once.
     fn identify(
         &self,
-        argument: &VectorArgument,
+        argument: &str,
         (option, given): (&str, Option<&SpaceId>),
         known: &mut SpaceRef,
     ) -> anyhow::Result<()> {

@@ -21,6 +21,8 @@ pub enum Rows {
         count: u64,
         /// The seed.
         seed: i64,
+        /// Rows that are in it in any case, by id, such as those that relevance judgements name. Ids without a row are left out.
+        also: Vec<ItemId>,
     },
     /// Those without a copy of this migration, and those that were written since it was made: what is to be embedded again.
     Pending(String),
@@ -135,6 +137,16 @@ pub(crate) trait Looking: Engine {
         count: u64,
         seed: i64,
     ) -> Result<Vec<Pair>, ConnectError>;
+
+    /// The vectors of copies that runs made, in the order of the ids; nothing where there is none.
+    async fn copied(
+        &mut self,
+        migration: &Migration<Self::Key>,
+        ids: &[ItemId],
+    ) -> Result<Vec<Option<Vec<f32>>>, ConnectError>;
+
+    /// A vector as it is stored, and by how much the server's own rounding may make a value differ from that.
+    fn as_stored(&self, vector: &[f32]) -> (Vec<f32>, f32);
 
     /// The largest difference of a value that rounding explains.
     fn rounding(&self) -> f32;

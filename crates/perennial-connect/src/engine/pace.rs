@@ -43,10 +43,7 @@ impl Pace {
         observer: &dyn Observer,
     ) -> Result<(), ConnectError> {
         if let Some(rate) = self.rate {
-            let due = self.next.max(Instant::now() - Duration::from_secs(1));
-            // More rows than a batch can hold at a rate above 0 make at most some hours.
-            self.next =
-                due + Duration::try_from_secs_f64(rows as f64 / rate).unwrap_or(Duration::MAX / 4);
+            self.next = next(self.next, Instant::now(), rows, rate);
         }
         self.until(self.next, observer).await
     }
@@ -74,5 +71,59 @@ impl Pace {
             }
             tokio::time::sleep_until(moment.min(now + ATTENTION)).await;
         }
+    }
+}
+
+/// When further rows may follow, after so many: their time later than the moment that was due, or than a second before now where that has passed
+/// long ago.
+fn next(due: Instant, now: Instant, rows: usize, rate: f64) -> Instant {
+    let from = due.max(now - Duration::from_secs(1));
+    // More rows than a batch can hold at a rate above 0 make at most some hours.
+    from + Duration::try_from_secs_f64(rows as f64 / rate).unwrap_or(Duration::MAX / 4)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Batches by a clock that the test moves: each takes some time of its own, and then waits as long as the pace says.
+    fn admitted(rate: f64, batches: &[(usize, f64)]) -> Vec<(f64, usize)> {
+        // Far enough from the start of the clock that a second before is a moment too.
+        let start = Instant::now() + Duration::from_secs(10);
+        let (mut now, mut due, mut rows) = (start, start, 0);
+        let mut moments = Vec::new();
+        for &(batch, seconds) in batches {
+            now += Duration::from_secs_f64(seconds);
+            rows += batch;
+            due = next(due, now, batch, rate);
+            now = now.max(due);
+            moments.push(((now - start).as_secs_f64(), rows));
+        }
+        moments
+    }
+
+    #[test]
+    fn no_more_rows_than_the_rate_pass_in_any_time() {
+        // Quick batches, slow ones, a long pause, and quick ones after it.
+        let mut batches = vec![(50, 0.01); 40];
+        batches.extend([(50, 0.4), (50, 2.0), (7, 30.0)]);
+        batches.extend(vec![(50, 0.0); 40]);
+        let moments = admitted(100.0, &batches);
+        for (place, &(from, before)) in moments.iter().enumerate() {
+            for &(to, rows) in &moments[place..] {
+                // What a second's delay before may be made up for, and nothing more.
+                let most = 100.0 * (to - from) + 100.0 + 1e-6;
+                assert!(
+                    (rows - before) as f64 <= most,
+                    "{rows} - {before} in {to} - {from}"
+                );
+            }
+        }
+        // Where nothing delays it, it is the rate.
+        let (seconds, rows) = moments[39];
+        assert!(
+            (rows as f64 / seconds - 100.0).abs() < 1e-6,
+            "{rows} in {seconds}"
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! Rows of an index to a file of vectors.
 
 use perennial_core::{Output, SpaceId};
-use perennial_formats::{Format, Header, Parts, VectorSet, VectorWriter, create};
+use perennial_formats::{Format, Header, Parts, VectorSet, create};
 use serde::Serialize;
 
 use super::dispatch::dispatch;
@@ -66,81 +66,119 @@ async fn export_in<E: Looking>(
     format: Format,
     observer: &mut dyn Observer,
 ) -> Result<ExportReport, ConnectError> {
-    let target = Target {
-        table: &request.table,
-        key: request.key.as_deref(),
-        vector: request.vector.as_deref(),
-        rate: request.rate,
-    };
-    let mut engine = E::open(address, &target, Access::Read).await?;
-    let migration = match &request.rows {
-        Rows::Pending(name) => Some(required(engine.find(name).await?, &request.table, name)?),
-        Rows::All | Rows::Sample { .. } => None,
-    };
-    let dim = match engine.dim() {
-        Some(dim) => dim,
-        None => engine.first_dim().await?,
-    };
+    let mut rows = Rowset::<E>::open(address, request).await?;
     let header = Header {
-        dim,
+        dim: rows.report.dim,
         rows: None,
         space: request.space.clone(),
         format,
     };
-    let at_once = batch_rows(dim, request.rate);
-    let label = request.label.as_deref();
-    let mut export = engine
-        .export(&request.rows, migration.as_ref(), label, at_once)
-        .await?;
-    let mut file = File {
-        writer: create(output, format, &header)?,
-        dim,
-        labelled: request.label.is_some(),
-        space: request.space.clone(),
-        report: ExportReport {
-            rows: 0,
-            dim,
-            skipped: Skipped::default(),
-            without_label: 0,
-        },
-    };
-    let total = match request.rows {
-        Rows::All => engine.estimated_rows(),
-        Rows::Sample { count, .. } => Some(count),
-        Rows::Pending(_) => None,
-    };
-    let mut pace = Pace::new(request.rate)?;
-    while let Some(rows) = engine.next_exported(&mut export).await? {
-        let count = rows.len();
-        file.add(rows)?;
-        observer.rows(file.report.rows, total);
-        pace.after(count, observer).await?;
+    let mut export = rows.begin().await?;
+    let mut writer = create(output, format, &header)?;
+    while let Some(set) = rows.next(&mut export, observer).await? {
+        writer.write(&set)?;
     }
-    let report = file.report.clone();
-    file.writer.finish()?;
-    Ok(report)
+    writer.finish()?;
+    Ok(rows.report)
 }
 
-/// The file as it grows.
-struct File {
-    writer: Box<dyn VectorWriter>,
-    dim: usize,
-    labelled: bool,
-    space: Option<SpaceId>,
-    report: ExportReport,
+/// The rows of a request as they are read, batch by batch.
+pub(super) struct Rowset<'a, E> {
+    pub(super) engine: E,
+    pub(super) report: ExportReport,
+    request: &'a ExportRequest,
+    total: Option<u64>,
+    pace: Pace,
 }
 
-impl File {
-    fn add(&mut self, rows: Vec<Exported>) -> Result<(), ConnectError> {
+impl<'a, E: Looking> Rowset<'a, E> {
+    /// Reaches the index.
+    pub(super) async fn open(
+        address: &E::Address,
+        request: &'a ExportRequest,
+    ) -> Result<Self, ConnectError> {
+        let target = Target {
+            table: &request.table,
+            key: request.key.as_deref(),
+            vector: request.vector.as_deref(),
+            rate: request.rate,
+        };
+        let engine = E::open(address, &target, Access::Read).await?;
+        let dim = match engine.dim() {
+            Some(dim) => dim,
+            None => engine.first_dim().await?,
+        };
+        let total = match request.rows {
+            Rows::All => engine.estimated_rows(),
+            Rows::Sample { count, .. } => Some(count),
+            Rows::Pending(_) => None,
+        };
+        Ok(Self {
+            engine,
+            report: ExportReport {
+                rows: 0,
+                dim,
+                skipped: Skipped::default(),
+                without_label: 0,
+            },
+            request,
+            total,
+            pace: Pace::new(request.rate)?,
+        })
+    }
+
+    /// Chooses the rows.
+    pub(super) async fn begin(&mut self) -> Result<E::Export, ConnectError> {
+        let request = self.request;
+        let migration = match &request.rows {
+            Rows::Pending(name) => Some(required(
+                self.engine.find(name).await?,
+                &request.table,
+                name,
+            )?),
+            Rows::All | Rows::Sample { .. } => None,
+        };
+        let at_once = batch_rows(self.report.dim, request.rate);
+        let label = request.label.as_deref();
+        let migration = migration.as_ref();
+        self.engine
+            .export(&request.rows, migration, label, at_once)
+            .await
+    }
+
+    /// The next rows; nothing at the end.
+    pub(super) async fn next(
+        &mut self,
+        export: &mut E::Export,
+        observer: &mut dyn Observer,
+    ) -> Result<Option<VectorSet>, ConnectError> {
+        loop {
+            let Some(rows) = self.engine.next_exported(export).await? else {
+                return Ok(None);
+            };
+            let count = rows.len();
+            let set = self.set(rows)?;
+            observer.rows(self.report.rows, self.total);
+            self.pace.after(count, observer).await?;
+            if set.is_some() {
+                return Ok(set);
+            }
+        }
+    }
+
+    /// The rows that files hold; nothing where there are none.
+    fn set(&mut self, rows: Vec<Exported>) -> Result<Option<VectorSet>, ConnectError> {
+        let dim = self.report.dim;
+        let labelled = self.request.label.is_some();
         let mut ids = Vec::with_capacity(rows.len());
         let mut labels = Vec::new();
-        let mut vectors = Vec::with_capacity(rows.len() * self.dim);
+        let mut vectors = Vec::with_capacity(rows.len() * dim);
         for row in rows {
-            if self.labelled && row.label.is_none() {
+            if labelled && row.label.is_none() {
                 self.report.without_label += 1;
                 continue;
             }
-            if row.vector.len() != self.dim {
+            if row.vector.len() != dim {
                 self.report.skipped.dimension += 1;
                 continue;
             }
@@ -149,17 +187,17 @@ impl File {
             labels.extend(row.label);
         }
         if ids.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         let set = VectorSet::from_parts(Parts {
-            dim: self.dim,
+            dim,
             vectors,
             ids: Some(ids),
-            labels: self.labelled.then_some(labels),
+            labels: labelled.then_some(labels),
             payload: None,
-            space: self.space.clone(),
+            space: self.request.space.clone(),
         })?;
         self.report.rows += set.len() as u64;
-        Ok(self.writer.write(&set)?)
+        Ok(Some(set))
     }
 }

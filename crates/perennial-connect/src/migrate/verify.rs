@@ -1,13 +1,16 @@
 //! Do the copies hold what they should, and does their index find it?
 
+use std::path::PathBuf;
+
 use perennial_bridge::Bridge;
 use perennial_formats::VectorSet;
 use serde::Serialize;
 
+use super::compare::{Compared, compare_files, compare_mapped};
 use super::dispatch::dispatch;
 use super::recall::recall;
 use crate::address::Address;
-use crate::engine::{Access, Looking, Migration, Origin, Showing, Standing};
+use crate::engine::{Access, Looking, Showing, Standing};
 use crate::error::ConnectError;
 use crate::observer::Observer;
 use crate::qualified_name::QualifiedName;
@@ -21,9 +24,11 @@ pub struct VerifyRequest<'a> {
     pub name: String,
     /// The bridge of mapped copies: a sample is mapped again and compared.
     pub bridge: Option<&'a Bridge>,
+    /// The files of copies that come from files, in the order of their runs: a sample of their vectors is compared.
+    pub files: &'a [PathBuf],
     /// Queries in the new space; without them, stored copies are searched with.
     pub queries: Option<&'a VectorSet>,
-    /// Copies of the sample that is mapped again.
+    /// Copies of the sample that is mapped again, or compared with the files.
     pub sample: u64,
     /// Queries of the recall, where none are given.
     pub searches: u64,
@@ -40,7 +45,7 @@ pub struct VerifyRequest<'a> {
 pub struct VerifyReport {
     /// Rows and copies.
     pub standing: Standing,
-    /// Copies that were mapped again.
+    /// Copies that were compared with what the bridge makes of their old vectors again, or with the files.
     pub compared: u64,
     /// Of those, copies that differ.
     pub different: u64,
@@ -54,7 +59,7 @@ pub struct VerifyReport {
     pub problems: Vec<String>,
 }
 
-/// Counts rows and copies, maps a sample again, and measures the recall of the copies' index. It only reads.
+/// Counts rows and copies, compares a sample with what it was made from, and measures the recall of the copies' index. It only reads.
 ///
 /// # Errors
 /// [`ConnectError`]; that something is wrong is no error but in the report.
@@ -83,7 +88,12 @@ async fn verify_in<E: Looking + Showing>(
         problems: Vec::new(),
     };
     if let Some(bridge) = request.bridge {
-        compare(&mut engine, &migration, bridge, request, &mut report).await?;
+        let sample = (request.sample, request.seed);
+        report.add(compare_mapped(&mut engine, &migration, bridge, sample).await?);
+    }
+    if !request.files.is_empty() {
+        let sample = (request.sample, request.seed);
+        report.add(compare_files(&mut engine, &migration, request.files, sample).await?);
     }
     if observer.stopped() {
         return Err(ConnectError::Interrupted);
@@ -115,46 +125,12 @@ async fn verify_in<E: Looking + Showing>(
     Ok(report)
 }
 
-/// Maps a sample of old vectors again and compares.
-async fn compare<E: Looking>(
-    engine: &mut E,
-    migration: &Migration<E::Key>,
-    bridge: &Bridge,
-    request: &VerifyRequest<'_>,
-    report: &mut VerifyReport,
-) -> Result<(), ConnectError> {
-    match &migration.origin {
-        Origin::Bridge { bridge: was, .. } if *was == bridge.sha256() => {}
-        Origin::Bridge { bridge: was, .. } => {
-            return Err(ConnectError::Usage(format!(
-                "the copies were made by the bridge {was}, and this one is {}",
-                bridge.sha256()
-            )));
-        }
-        Origin::Files => {
-            return Err(ConnectError::Usage(
-                "the copies come from files of new embeddings, and no bridge made them".to_owned(),
-            ));
-        }
+impl VerifyReport {
+    fn add(&mut self, found: Compared) {
+        self.compared += found.compared;
+        self.different += found.different;
+        self.largest_difference = self.largest_difference.max(found.largest);
     }
-    let allowed = engine.rounding();
-    let mut mapped = Vec::new();
-    for pair in engine
-        .pairs(migration, request.sample, request.seed)
-        .await?
-    {
-        report.compared += 1;
-        let right = pair.old.len() == bridge.from().dim && pair.copy.len() == bridge.to().dim;
-        if !right || bridge.apply(&pair.old, &mut mapped).is_err() {
-            report.different += 1;
-            continue;
-        }
-        let differences = pair.copy.iter().zip(&mapped).map(|(a, b)| (a - b).abs());
-        let largest = differences.fold(0.0, f32::max);
-        report.largest_difference = report.largest_difference.max(largest);
-        report.different += u64::from(largest > allowed);
-    }
-    Ok(())
 }
 
 fn problems(report: &VerifyReport, request: &VerifyRequest<'_>, remedy: &str) -> Vec<String> {
@@ -180,9 +156,17 @@ fn problems(report: &VerifyReport, request: &VerifyRequest<'_>, remedy: &str) ->
     }
     if report.different > 0 {
         problems.push(format!(
-            "{} of {} copies are not what the bridge makes of the old vectors; clean and run again",
-            report.different, report.compared
+            "{} of {} copies are not what {}; clean and run again",
+            report.different,
+            report.compared,
+            match request.files.is_empty() {
+                true => "the bridge makes of the old vectors",
+                false => "the files hold",
+            }
         ));
+    }
+    if report.compared == 0 && !request.files.is_empty() && request.sample > 0 {
+        problems.push("no copy has an id of the files".to_owned());
     }
     if let Some(recall) = report.recall
         && recall < request.min_recall

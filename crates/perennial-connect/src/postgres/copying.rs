@@ -8,6 +8,7 @@ use tokio_postgres::Statement;
 use super::copy_index;
 use super::engine::Postgres;
 use super::identifier::quote;
+use super::key_text::id_text;
 use super::row_reader::RowReader;
 use super::rows::RowQuery;
 use super::session::within;
@@ -96,13 +97,7 @@ impl Copying for Postgres {
         lookup: &Statement,
         ids: &[ItemId],
     ) -> Result<Vec<Found<RawValue, u32>>, ConnectError> {
-        let ids: Vec<String> = ids
-            .iter()
-            .map(|id| match id {
-                ItemId::Number(number) => number.to_string(),
-                ItemId::Text(text) => text.clone(),
-            })
-            .collect();
+        let ids: Vec<String> = ids.iter().map(id_text).collect();
         let mut found: HashMap<RawValue, (usize, u32)> = HashMap::new();
         let query = async { Ok(self.reader.query(lookup, &[&ids]).await?) };
         for row in within(query).await? {

@@ -1,17 +1,21 @@
 //! Looking at a table: rows for files, counts, samples and searches.
 
+use std::collections::HashSet;
+
 use bytes::BytesMut;
 use futures_util::SinkExt;
+use half::f16;
 use perennial_core::ItemId;
-use perennial_formats::Label;
 use tokio_postgres::{Row, Statement};
 
 use super::copy_index::copies_of;
 use super::engine::Postgres;
 use super::identifier::quote;
+use super::key_text::{id_text, item_id, read_label};
 use super::session::within;
 use super::survey::survey;
 use super::table::VectorTable;
+use super::vector_type::VectorType;
 use super::wire::{CopyRows, KeyArray, Raw, RawValue, put_vector, read_vector};
 use crate::engine::{Exported, Looking, Migration, Pair, Probe, Rows, Survey};
 use crate::error::ConnectError;
@@ -47,19 +51,8 @@ pub(crate) struct Search {
 impl Postgres {
     /// The columns that an export reads, as SQL has them.
     fn exported(&self, label: Option<&str>) -> Result<String, ConnectError> {
-        let table = &self.table;
-        if let Some(label) = label
-            && !table.columns.iter().any(|column| column == label)
-        {
-            return Err(ConnectError::State(format!(
-                "{}.{} has no column {label}; its columns are {}",
-                table.schema,
-                table.name,
-                table.columns.join(", ")
-            )));
-        }
-        let (key, vector) = (quote(&table.key), quote(&table.vector));
-        let label = label.map_or("NULL".to_owned(), |label| format!("t.{}", quote(label)));
+        let (key, vector) = (quote(&self.table.key), quote(&self.table.vector));
+        let label = self.label_sql(label)?;
         Ok(format!("t.{key}, t.{key}::text, t.{vector}, {label}::text"))
     }
 
@@ -92,11 +85,12 @@ impl Postgres {
         })
     }
 
-    /// A seeded sample. The server orders keys by a hash, so that the sample depends on keys alone.
+    /// A seeded sample, and rows that are in it in any case. The server orders keys by a hash, so that the sample depends on keys alone.
     async fn sampled(
         &self,
         columns: &str,
         (count, seed): (u64, i64),
+        also: &[ItemId],
         at_once: usize,
     ) -> Result<Export, ConnectError> {
         let table = &self.table;
@@ -107,18 +101,32 @@ impl Postgres {
         );
         let count = i64::try_from(count).unwrap_or(i64::MAX);
         let choose = async { Ok(self.reader.query(&choose, &[&seed, &count]).await?) };
-        let rows = within(choose).await?;
-        let keys: Result<Vec<RawValue>, ConnectError> = rows
-            .iter()
-            .map(|row| Ok(RawValue(row.try_get::<_, Raw<'_>>(0)?.0.to_vec())))
-            .collect();
+        let mut rows = within(choose).await?;
+        if !also.is_empty() {
+            // Compared as texts: an id that is no key of this type names no row, and is no error.
+            let choose = format!(
+                "SELECT t.{key} FROM {} t WHERE t.{vector} IS NOT NULL AND t.{key}::text = ANY($1) ORDER BY t.{key}",
+                table.sql()
+            );
+            let also: Vec<String> = also.iter().map(id_text).collect();
+            let choose = async { Ok(self.reader.query(&choose, &[&also]).await?) };
+            rows.extend(within(choose).await?);
+        }
+        let mut chosen = HashSet::with_capacity(rows.len());
+        let mut keys = Vec::with_capacity(rows.len());
+        for row in rows {
+            let key = RawValue(row.try_get::<_, Raw<'_>>(0)?.0.to_vec());
+            if chosen.insert(key.clone()) {
+                keys.push(key);
+            }
+        }
         let fetch = format!(
             "SELECT {columns} FROM {} t WHERE t.{key} = ANY($1) AND t.{vector} IS NOT NULL ORDER BY t.{key}",
             table.sql()
         );
         Ok(Export::Sample {
             fetch: self.reader.prepare(&fetch).await?,
-            keys: keys?,
+            keys,
             at_once,
             done: 0,
         })
@@ -169,8 +177,10 @@ impl Looking for Postgres {
         at_once: usize,
     ) -> Result<Export, ConnectError> {
         let columns = self.exported(label)?;
-        match *rows {
-            Rows::Sample { count, seed } => self.sampled(&columns, (count, seed), at_once).await,
+        match rows {
+            Rows::Sample { count, seed, also } => {
+                self.sampled(&columns, (*count, *seed), also, at_once).await
+            }
             Rows::All | Rows::Pending(_) => self.in_order(&columns, migration, at_once).await,
         }
     }
@@ -272,6 +282,44 @@ impl Looking for Postgres {
                 Ok(Pair { old, copy })
             })
             .collect()
+    }
+
+    async fn copied(
+        &mut self,
+        migration: &Migration<RawValue>,
+        ids: &[ItemId],
+    ) -> Result<Vec<Option<Vec<f32>>>, ConnectError> {
+        let table = &self.table;
+        let (key, vector) = (quote(&table.key), quote(&table.vector));
+        let query = format!(
+            "SELECT u.place, s.{vector} FROM unnest($1::text[]) WITH ORDINALITY AS u(id, place) \
+             JOIN {} s ON s.{key} = u.id::{} WHERE s.perennial_source IS NOT NULL",
+            migration.copies.sql(),
+            table.key_type
+        );
+        let texts: Vec<String> = ids.iter().map(id_text).collect();
+        let mut copies = vec![None; ids.len()];
+        for row in self.reader.query(&query, &[&texts]).await? {
+            let place: i64 = row.try_get(0)?;
+            let mut copy = Vec::new();
+            read_vector(table.kind, row.try_get::<_, Raw<'_>>(1)?.0, &mut copy)?;
+            if let Some(slot) = copies.get_mut((place - 1) as usize) {
+                *slot = Some(copy);
+            }
+        }
+        Ok(copies)
+    }
+
+    /// Exactly: the column's type rounds each value to the nearest that it has.
+    fn as_stored(&self, vector: &[f32]) -> (Vec<f32>, f32) {
+        let rounded = match self.table.kind {
+            VectorType::Vector => vector.to_vec(),
+            VectorType::HalfVec => vector
+                .iter()
+                .map(|&value| f16::from_f32(value).to_f32())
+                .collect(),
+        };
+        (rounded, 0.0)
     }
 
     fn rounding(&self) -> f32 {
@@ -380,45 +428,5 @@ impl Postgres {
         let seconds = begun.elapsed().as_secs_f64();
         transaction.rollback().await?;
         Ok(seconds)
-    }
-}
-
-/// A key as an id: what is written as numbers are is a number.
-fn item_id(text: String) -> Result<ItemId, ConnectError> {
-    let number = text
-        .parse()
-        .ok()
-        .filter(|number: &u64| number.to_string() == text);
-    let id = number.map_or(ItemId::Text(text), ItemId::Number);
-    id.check()
-        .map_err(|error| ConnectError::Value(format!("a key that files cannot hold: {error}")))?;
-    Ok(id)
-}
-
-fn read_label(text: String) -> Result<Label, ConnectError> {
-    let number = text
-        .parse()
-        .ok()
-        .filter(|number: &i64| number.to_string() == text);
-    let label = number.map_or(Label::Text(text), Label::Number);
-    label
-        .check()
-        .map_err(|error| ConnectError::Value(format!("a label that files cannot hold: {error}")))?;
-    Ok(label)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_become_ids() {
-        let id = |text: &str| item_id(text.to_owned()).ok();
-        assert_eq!(id("12"), Some(ItemId::Number(12)));
-        assert_eq!(id("-12"), Some(ItemId::Text("-12".to_owned())));
-        assert_eq!(id("012"), Some(ItemId::Text("012".to_owned())));
-        assert_eq!(id(""), None);
-        assert_eq!(read_label("-3".to_owned()).unwrap(), Label::Number(-3));
-        assert!(read_label("a\nb".to_owned()).is_err());
     }
 }

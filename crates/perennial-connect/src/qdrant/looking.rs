@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use perennial_core::{ItemId, normalize_rows};
 use perennial_formats::Label;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -142,10 +143,14 @@ impl Looking for Qdrant {
                 let copies = migration.map(|migration| migration.copies.name.clone());
                 Next::From(None, copies)
             }
-            Rows::Sample { count, seed } => {
+            Rows::Sample { count, seed, also } => {
                 let selection = self.with_vector(Selection::ids());
                 let name = &self.collection.name;
-                let ids = self.sampled_ids(name, &selection, *count, *seed).await?;
+                let mut ids = self.sampled_ids(name, &selection, *count, *seed).await?;
+                // An id that no point can have names no point, and is no error; neither is one of a point that is not there.
+                ids.extend(also.iter().filter_map(|id| PointId::of(id).ok()));
+                ids.sort_unstable();
+                ids.dedup();
                 Next::Ids(ids.into_iter())
             }
         };
@@ -286,6 +291,46 @@ impl Looking for Qdrant {
         Ok(pairs)
     }
 
+    async fn copied(
+        &mut self,
+        migration: &Migration<PointId>,
+        ids: &[ItemId],
+    ) -> Result<Vec<Option<Vec<f32>>>, ConnectError> {
+        let points: Vec<Option<PointId>> = ids.iter().map(|id| PointId::of(id).ok()).collect();
+        let asked: Vec<PointId> = points.iter().flatten().cloned().collect();
+        let selection = Selection::marks().vector(&self.vector);
+        let mut copies = HashMap::new();
+        for some in asked.chunks(AT_ONCE) {
+            for point in retrieve(&self.client, &migration.copies.name, &selection, some)? {
+                if point.mark().is_none() {
+                    continue;
+                }
+                let id = point.id.clone();
+                let copy = match point.dense(&self.vector)? {
+                    Dense::Values(values) => values,
+                    // A copy without a usable vector differs from whatever it should be.
+                    Dense::None | Dense::Unusable => Vec::new(),
+                };
+                copies.insert(id, copy);
+            }
+        }
+        let found = points.iter().map(|id| copies.get(id.as_ref()?).cloned());
+        Ok(found.collect())
+    }
+
+    /// Servers bring vectors of the cosine to unit length.
+    fn as_stored(&self, vector: &[f32]) -> (Vec<f32>, f32) {
+        let mut stored = vector.to_vec();
+        if self.params().distance == "Cosine" {
+            // A vector without a direction stays as it is.
+            let _ = normalize_rows(&mut stored, vector.len());
+        }
+        let largest = stored
+            .iter()
+            .fold(1.0, |most: f32, value| most.max(value.abs()));
+        (stored, self.rounding() * largest)
+    }
+
     fn rounding(&self) -> f32 {
         match self.params().value_bytes() {
             2 => ROUNDING[1],
@@ -348,7 +393,7 @@ impl Looking for Qdrant {
 }
 
 /// A value of the payload as a label; nothing for null.
-fn label_of(value: Value) -> Result<Option<Label>, ConnectError> {
+pub(super) fn label_of(value: Value) -> Result<Option<Label>, ConnectError> {
     let label = match value {
         Value::Null => return Ok(None),
         Value::String(text) => Label::Text(text),

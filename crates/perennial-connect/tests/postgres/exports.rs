@@ -1,7 +1,9 @@
 //! Rows to files.
 
 use perennial_connect::Silent;
-use perennial_connect::migrate::{ExportReport, ExportRequest, Rows, export};
+use perennial_connect::migrate::{
+    ExportReport, ExportRequest, Rows, SampleRequest, export, sample,
+};
 use perennial_core::ItemId;
 use perennial_formats::{VectorSet, prepare, read};
 
@@ -39,14 +41,78 @@ fn all_rows_and_samples_are_exported() {
     assert_eq!(set.ids().unwrap()[2], ItemId::Number(5));
     assert_eq!(set.row(2), vector_of(5));
     assert_eq!(set.labels().unwrap()[2].to_string(), "item 5");
-    let sample = |count, seed| exported(&database, Rows::Sample { count, seed }, "some.jsonl").1;
-    let first = sample(100, 7);
+    let some = |count, seed, also| Rows::Sample { count, seed, also };
+    let chosen_by = |count, seed| exported(&database, some(count, seed, vec![]), "some.jsonl").1;
+    let first = chosen_by(100, 7);
     assert_eq!(first.len(), 100);
-    assert_eq!(first, sample(100, 7));
-    assert_ne!(first.ids(), sample(100, 8).ids());
+    assert_eq!(first, chosen_by(100, 7));
+    assert_ne!(first.ids(), chosen_by(100, 8).ids());
     // More than there are.
-    assert_eq!(sample(1 << 40, 7).len(), 8998);
+    assert_eq!(chosen_by(1 << 40, 7).len(), 8998);
+    // Rows that are asked for come on top; row 3 has no vector, and nothing has the other keys.
+    let also = [9, 2, 3, 10_000].map(ItemId::Number);
+    let also: Vec<ItemId> = also.into_iter().chain([ItemId::from("no key")]).collect();
+    let more = exported(&database, some(100, 7, also), "more.jsonl").1;
+    let chosen = first.ids().unwrap();
+    for id in chosen.iter().chain(&[2, 9].map(ItemId::Number)) {
+        assert!(more.ids().unwrap().contains(id), "{id}");
+    }
+    let new = [2, 9].map(ItemId::Number);
+    let new = new.iter().filter(|id| !chosen.contains(id));
+    assert_eq!(more.len(), 100 + new.count());
     assert_eq!(database.fingerprint("items"), before);
+}
+
+#[test]
+fn a_sample_in_memory_is_that_of_a_file() {
+    let Some(database) = database() else { return };
+    database.items(500);
+    database.run("UPDATE items SET embedding = '[0,0,0,0,0,0,0,0]' WHERE id = 4");
+    database.run("UPDATE items SET title = NULL WHERE id = 5");
+    let request = SampleRequest {
+        table: "items".parse().unwrap(),
+        key: None,
+        vector: None,
+        label: Some("title".to_owned()),
+        space: None,
+        count: 50,
+        seed: 7,
+        also: vec![ItemId::Number(4), ItemId::Number(5)],
+        rate: None,
+    };
+    let found = sample(&database.address(), &request, &mut Silent).unwrap();
+    let rows = Rows::Sample {
+        count: 50,
+        seed: 7,
+        also: vec![],
+    };
+    let (_, file) = exported(&database, rows, "some.npz");
+    assert_eq!((found.of, &*found.table), (500, "public.items"));
+    assert_eq!((found.skipped.direction, found.without_label), (1, 1));
+    assert_eq!(found.set, file);
+}
+
+#[test]
+fn a_sample_is_uniform_over_the_order_of_keys() {
+    let Some(database) = database() else { return };
+    database.items(8000);
+    let rows = Rows::Sample {
+        count: 2000,
+        seed: 11,
+        also: vec![],
+    };
+    let (_, set) = exported(&database, rows, "some.npz");
+    let mut tenths = [0u32; 10];
+    for id in set.ids().unwrap() {
+        let ItemId::Number(id) = id else {
+            panic!("{id}")
+        };
+        tenths[(*id as usize - 1) / 800] += 1;
+    }
+    // 200 each are expected, with a standard deviation below 13.
+    for tenth in tenths {
+        assert!((140..=260).contains(&tenth), "{tenths:?}");
+    }
 }
 
 #[test]

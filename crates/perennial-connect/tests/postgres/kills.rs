@@ -37,6 +37,7 @@ fn assert_nothing_is_wrong(database: &Database) {
         return;
     }
     let request = VerifyRequest {
+        files: &[],
         table: "items".parse().unwrap(),
         name: "new".to_owned(),
         bridge: Some(&BRIDGE),

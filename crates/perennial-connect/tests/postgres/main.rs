@@ -12,6 +12,8 @@ mod kills;
 mod late_writes;
 #[path = "../shared/observers.rs"]
 mod observers;
+mod rankings;
+mod rates;
 mod refusals;
 mod spaces;
 mod store;

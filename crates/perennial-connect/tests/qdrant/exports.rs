@@ -1,7 +1,9 @@
 //! Points to files.
 
 use perennial_connect::Silent;
-use perennial_connect::migrate::{ExportReport, ExportRequest, Rows, export};
+use perennial_connect::migrate::{
+    ExportReport, ExportRequest, Rows, SampleRequest, export, sample,
+};
 use perennial_core::ItemId;
 use perennial_formats::{VectorSet, prepare, read};
 use serde_json::json;
@@ -54,13 +56,56 @@ fn all_points_and_samples_are_exported() {
     let (_, numbers) = exported(&cluster, Rows::All, Some("n"));
     assert_eq!(numbers.labels().unwrap()[2].to_string(), "3");
 
-    let sample = |count, seed| exported(&cluster, Rows::Sample { count, seed }, None).1;
-    let first = sample(100, 7);
+    let some = |count, seed, also| Rows::Sample { count, seed, also };
+    let chosen_by = |count, seed| exported(&cluster, some(count, seed, vec![]), None).1;
+    let first = chosen_by(100, 7);
     assert_eq!(first.len(), 100);
-    assert_eq!(first, sample(100, 7));
-    assert_ne!(first.ids(), sample(100, 8).ids());
+    assert_eq!(first, chosen_by(100, 7));
+    assert_ne!(first.ids(), chosen_by(100, 8).ids());
     // More than there are.
-    assert_eq!(sample(1 << 40, 7).len(), 1501);
+    assert_eq!(chosen_by(1 << 40, 7).len(), 1501);
+    // Points that are asked for come on top; nothing has the other ids.
+    let also = vec![
+        ItemId::from(uuid),
+        ItemId::Number(90_000),
+        ItemId::from("no id"),
+    ];
+    let more = exported(&cluster, some(100, 7, also), None).1;
+    let chosen = first.ids().unwrap();
+    let more = more.ids().unwrap();
+    assert!(more.contains(&ItemId::from(uuid)));
+    assert!(chosen.iter().all(|id| more.contains(id)));
+    assert!(more.len() <= 101, "{}", more.len());
+}
+
+#[test]
+fn a_sample_in_memory_is_that_of_a_file() {
+    let cluster = cluster();
+    cluster.items(300);
+    cluster.upsert(
+        &cluster.name,
+        &[json!({"id": 301, "vector": vector_of(301)})],
+    );
+    let request = SampleRequest {
+        table: cluster.table(),
+        key: None,
+        vector: None,
+        label: Some("title".to_owned()),
+        space: None,
+        count: 50,
+        seed: 7,
+        also: vec![ItemId::Number(301)],
+        rate: None,
+    };
+    let found = sample(&cluster.address(), &request, &mut Silent).unwrap();
+    let rows = Rows::Sample {
+        count: 50,
+        seed: 7,
+        also: vec![],
+    };
+    let (_, file) = exported(&cluster, rows, Some("title"));
+    assert_eq!((found.of, found.without_label), (301, 1));
+    assert_eq!(found.set, file);
 }
 
 #[test]

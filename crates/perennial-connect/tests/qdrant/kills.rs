@@ -36,6 +36,7 @@ fn child() {
 /// What is there is right, whatever is missing.
 fn assert_nothing_is_wrong(cluster: &Cluster) {
     let request = VerifyRequest {
+        files: &[],
         table: cluster.table(),
         name: "new".to_owned(),
         bridge: Some(&BRIDGE),

@@ -13,6 +13,8 @@ mod late_writes;
 #[path = "../shared/observers.rs"]
 mod observers;
 mod plans;
+mod rankings;
+mod rates;
 mod refusals;
 mod secrets;
 mod spaces;

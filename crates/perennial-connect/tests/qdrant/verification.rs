@@ -6,13 +6,14 @@ use serde_json::json;
 
 use crate::cluster::{Cluster, cluster, double};
 use crate::double::Id;
-use crate::spaces::{BRIDGE, request, run_quietly, vector_of};
+use crate::spaces::{BRIDGE, from_file, request, run_quietly, vector_of};
 
 fn verified(cluster: &Cluster) -> VerifyReport {
     let request = VerifyRequest {
         table: cluster.table(),
         name: "new".to_owned(),
         bridge: Some(&BRIDGE),
+        files: &[],
         queries: None,
         sample: 1000,
         searches: 20,
@@ -70,4 +71,47 @@ fn an_index_that_finds_little_is_reported() {
         "{:?}",
         report.problems
     );
+}
+
+#[test]
+fn copies_are_what_the_files_hold() {
+    for distance in ["Cosine", "Dot"] {
+        let cluster = cluster();
+        cluster.create(&json!({"size": 8, "distance": distance}));
+        cluster.fill(1..=60);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.jsonl");
+        let lines: Vec<String> = (1..=60)
+            .map(|id| json!({"id": id, "embedding": [0.1 + f64::from(id), 3.3, -7.0]}).to_string())
+            .collect();
+        std::fs::write(&path, lines.join("\n")).unwrap();
+        run_quietly(&cluster, &from_file(&cluster, &path)).unwrap();
+        let checked = || {
+            let request = VerifyRequest {
+                table: cluster.table(),
+                name: "new".to_owned(),
+                bridge: None,
+                files: std::slice::from_ref(&path),
+                queries: None,
+                sample: 1000,
+                searches: 5,
+                k: 5,
+                min_recall: 0.0,
+                seed: 3,
+            };
+            verify(&cluster.address(), &request, &mut Silent).unwrap()
+        };
+        let report = checked();
+        assert_eq!((report.compared, report.different), (60, 0), "{distance}");
+        let copy = &cluster.points(&cluster.copies())["17"];
+        let damaged = json!({"id": 17, "vector": [17.4, 3.3, -7.0], "payload": copy.payload});
+        cluster.upsert(&cluster.copies(), &[damaged]);
+        let report = checked();
+        assert_eq!((report.compared, report.different), (60, 1), "{distance}");
+        assert!(
+            report.problems[0].contains("the files hold"),
+            "{:?}",
+            report.problems
+        );
+    }
 }

@@ -85,6 +85,7 @@ fn a_collection_is_migrated_switched_to_taken_back_and_cleaned() {
             table: cluster.table(),
             name: "new".to_owned(),
             bridge: Some(&BRIDGE),
+            files: &[],
             queries: None,
             sample: 500,
             searches: 20,

@@ -1,6 +1,19 @@
 //! Observers that interfere.
 
+use std::cell::Cell;
+
 use perennial_connect::Observer;
+
+/// Stops the work when it is asked for the third time, and so within any long wait: a wait asks all the time, a batch once.
+#[derive(Default)]
+pub struct ThirdAsking(Cell<u32>);
+
+impl Observer for ThirdAsking {
+    fn stopped(&self) -> bool {
+        self.0.set(self.0.get() + 1);
+        self.0.get() >= 3
+    }
+}
 
 /// Calls back after every batch, with the number of batches so far.
 pub struct AfterBatches<F: FnMut(u32)> {

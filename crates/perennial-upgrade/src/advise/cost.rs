@@ -54,7 +54,7 @@ impl Cost {
     }
 
     /// The cost of embedding so many items.
-    pub(super) fn embedding(items_embedded: u64, rates: &Rates) -> Self {
+    pub fn embedding(items_embedded: u64, rates: &Rates) -> Self {
         let items = items_embedded as f64;
         Self {
             items_embedded,

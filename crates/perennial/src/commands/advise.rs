@@ -5,14 +5,14 @@ use std::fmt::Write;
 use perennial_bridge::Index;
 use perennial_core::FileKind;
 use perennial_upgrade::report::advice_page;
-use perennial_upgrade::{
-    Advice, AdviceError, Finding, Question, Rates, Route, TaskAdvice, Way, WayKind,
-};
+use perennial_upgrade::{Advice, AdviceError, Finding, Question, Route, TaskAdvice, Way, WayKind};
 
 use crate::arguments::GlobalArguments;
 use crate::certificate_text::painted;
+use crate::cost_arguments::CostArguments;
 use crate::evaluation_arguments::{Measuring, MeasuringArguments};
 use crate::exit_status::{ExitStatus, usage};
+use crate::stored_gallery::{GalleryArguments, StoredGallery};
 use crate::terminal::Terminal;
 
 /// How advice is recognised.
@@ -24,20 +24,35 @@ const ADVICE: FileKind = FileKind {
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     #[command(flatten)]
+    gallery: GalleryArguments,
+    #[command(flatten)]
+    asking: AskingArguments,
+}
+
+/// All but the stored gallery.
+#[derive(Debug, clap::Args)]
+pub struct AskingArguments {
+    #[command(flatten)]
     measuring: MeasuringArguments,
-    /// Items of the real gallery, for the cost [default: those of --old-gallery]
+    /// Items of the real gallery, for the cost [default: those of the stored gallery]
     #[arg(long, value_name = "N", help_heading = "Cost")]
     items: Option<u64>,
-    /// Items that the new encoder embeds per second
-    #[arg(long, value_name = "N", help_heading = "Cost")]
-    items_per_second: Option<f64>,
-    /// Price of embedding 1,000 items with the new encoder, in your currency
-    #[arg(long, value_name = "PRICE", help_heading = "Cost")]
-    price_per_thousand: Option<f64>,
+    #[command(flatten)]
+    cost: CostArguments,
 }
 
 pub fn run(
     arguments: &Arguments,
+    global: &GlobalArguments,
+    terminal: &Terminal,
+) -> anyhow::Result<ExitStatus> {
+    advise(&arguments.gallery, &arguments.asking, global, terminal)
+}
+
+/// Measures every way on a stored gallery.
+pub fn advise(
+    gallery: &dyn StoredGallery,
+    arguments: &AskingArguments,
     global: &GlobalArguments,
     terminal: &Terminal,
 ) -> anyhow::Result<ExitStatus> {
@@ -47,7 +62,9 @@ pub fn run(
         evaluation,
         pairs,
         interrupt,
-    } = arguments.measuring.load(ADVICE, false, global, terminal)?;
+    } = arguments
+        .measuring
+        .load(gallery, ADVICE, false, global, terminal)?;
     if pairs.is_none() {
         terminal.say("without --fit-from and --fit-to no bridge can be measured");
     }
@@ -55,7 +72,9 @@ pub fn run(
         data: &evaluation.data,
         fit: pairs.as_ref(),
         demands,
-        rates: arguments.rates()?,
+        rates: arguments
+            .cost
+            .rates(arguments.items.or_else(|| gallery.items()))?,
         sources: evaluation.sources.clone(),
         created: perennial_train::now(),
     };
@@ -79,19 +98,10 @@ pub fn run(
     Ok(ExitStatus::Done)
 }
 
-impl Arguments {
-    fn rates(&self) -> anyhow::Result<Rates> {
-        let positive = |option: &str, value: Option<f64>| match value {
-            Some(value) if !(value.is_finite() && value > 0.0) => {
-                Err(usage(format!("{option} {value}: use a number above 0")))
-            }
-            value => Ok(value),
-        };
-        Ok(Rates {
-            items: self.items,
-            items_per_second: positive("--items-per-second", self.items_per_second)?,
-            price_per_thousand: positive("--price-per-thousand", self.price_per_thousand)?,
-        })
+impl AskingArguments {
+    /// The seed of all that is drawn.
+    pub fn seed(&self) -> u64 {
+        self.measuring.demands.seed
     }
 }
 

@@ -14,6 +14,7 @@ use crate::arguments::GlobalArguments;
 use crate::certificate_text::render;
 use crate::evaluation_arguments::{Measuring, MeasuringArguments};
 use crate::exit_status::{ExitStatus, usage};
+use crate::stored_gallery::{GalleryArguments, StoredGallery};
 use crate::terminal::Terminal;
 
 /// How a certificate file is recognised.
@@ -24,6 +25,15 @@ const CERTIFICATE: FileKind = FileKind {
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
+    #[command(flatten)]
+    gallery: GalleryArguments,
+    #[command(flatten)]
+    certifying: CertifyingArguments,
+}
+
+/// All but the stored gallery.
+#[derive(Debug, clap::Args)]
+pub struct CertifyingArguments {
     #[command(flatten)]
     measuring: MeasuringArguments,
     /// Folder of a bridge, or its name in the registry
@@ -90,6 +100,16 @@ pub fn run(
     global: &GlobalArguments,
     terminal: &Terminal,
 ) -> anyhow::Result<ExitStatus> {
+    certify(&arguments.gallery, &arguments.certifying, global, terminal)
+}
+
+/// Measures on a stored gallery.
+pub fn certify(
+    gallery: &dyn StoredGallery,
+    arguments: &CertifyingArguments,
+    global: &GlobalArguments,
+    terminal: &Terminal,
+) -> anyhow::Result<ExitStatus> {
     let Measuring {
         demands,
         documents,
@@ -98,7 +118,7 @@ pub fn run(
         ..
     } = arguments
         .measuring
-        .load(CERTIFICATE, true, global, terminal)?;
+        .load(gallery, CERTIFICATE, true, global, terminal)?;
     let data = &evaluation.data;
     let route = arguments
         .route
@@ -189,13 +209,22 @@ fn record(
     }
     let path = StoredCertificates::add(registry, certificate)?;
     terminal.say(format_args!("recorded as {}", path.display()));
-    if let Some(obstacle) = certificate.obstacle() {
+    if certificate.route == Route::Mapped {
+        terminal.say(
+            "`perennial migrate run --mapped` goes by it; galleries and the service keep stored vectors as they are and do not",
+        );
+    } else if let Some(obstacle) = certificate.obstacle() {
         terminal.say(format_args!("no gallery will go by it: {obstacle}"));
     }
     Ok(())
 }
 
-impl Arguments {
+impl CertifyingArguments {
+    /// The seed of all that is drawn.
+    pub fn seed(&self) -> u64 {
+        self.measuring.demands.seed
+    }
+
     fn judge(&self, certificate: &Certificate, terminal: &Terminal) -> ExitStatus {
         match certificate.finding {
             Finding::Compatible => ExitStatus::Done,

@@ -18,6 +18,8 @@ mod contrib;
 mod data_sets;
 #[cfg(feature = "pgvector")]
 mod database_gallery;
+#[cfg(feature = "pgvector")]
+mod database_measures;
 mod embed_resumed;
 mod encoders;
 mod evaluation;

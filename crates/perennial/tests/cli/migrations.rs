@@ -9,7 +9,7 @@ use crate::bench::{Bench, Ended};
 /// The database of the library's own tests.
 #[allow(dead_code, reason = "these tests need a part of it")]
 #[path = "../../../perennial-connect/tests/postgres/database.rs"]
-mod database;
+pub mod database;
 
 use self::database::{Database, database};
 

@@ -314,7 +314,12 @@ fn query(collection: &Collection, body: &Value) -> Result<Value> {
     let points: Vec<Value> = hits
         .iter()
         .take(limit)
-        .map(|(score, id)| json!({"id": json_of(id), "version": 0, "score": sign * score}))
+        .map(|(score, id)| {
+            let mut hit = shown(id, &collection.points[*id], body);
+            hit["version"] = json!(0);
+            hit["score"] = json!(sign * score);
+            hit
+        })
         .collect();
     Ok(json!({"points": points}))
 }

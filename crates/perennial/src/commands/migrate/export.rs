@@ -5,10 +5,11 @@ use std::path::PathBuf;
 
 use perennial_connect::migrate::{self, ExportReport, ExportRequest, Rows};
 use perennial_core::SpaceId;
-use perennial_formats::prepare;
+use perennial_formats::{prepare, read_judgements};
 use serde::Serialize;
 
 use super::database_arguments::{ColumnArguments, DatabaseArguments, RateArguments};
+use super::database_gallery::right_items;
 use super::failure::failed;
 use super::follow::Follow;
 use crate::exit_status::ExitStatus;
@@ -29,6 +30,9 @@ pub struct Arguments {
     /// Seed of the sample
     #[arg(long, default_value_t = 0, requires = "sample")]
     seed: i64,
+    /// Relevance judgements: the items that they call right are written beside the sample, for measurements of item-like retrieval
+    #[arg(long, value_name = "FILE", requires = "sample")]
+    relevance: Option<PathBuf>,
     /// Only rows that this migration has no up-to-date copy of: what is to be embedded again
     #[arg(long, value_name = "NAME")]
     pending: Option<String>,
@@ -52,6 +56,8 @@ struct Answer<'a> {
 pub fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<ExitStatus> {
     let (address, table) = arguments.database.index()?;
     let (output, format) = prepare(&arguments.out)?;
+    let judgements = arguments.relevance.as_deref().map(read_judgements);
+    let also = judgements.transpose()?.as_ref().map(right_items);
     let request = ExportRequest {
         table,
         key: arguments.columns.id_column.clone(),
@@ -63,6 +69,7 @@ pub fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<ExitSta
             (None, Some(count)) => Rows::Sample {
                 count,
                 seed: arguments.seed,
+                also: also.unwrap_or_default(),
             },
             (None, None) => Rows::All,
         },

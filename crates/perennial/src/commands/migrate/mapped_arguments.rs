@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use perennial_bridge::Bridge;
-use perennial_upgrade::{Certificate, MappedPermission, Policy, Task, Undecided};
+use perennial_upgrade::{
+    Certificate, MappedPermission, Policy, StoredCertificates, Task, Undecided,
+};
 
 use super::super::bridge::find_bridge;
 use crate::arguments::GlobalArguments;
@@ -16,7 +18,8 @@ pub struct MappedArguments {
     /// Map the old vectors by this bridge, from the old space to the new one: its folder, or its name in the registry
     #[arg(long, value_name = "BRIDGE")]
     pub mapped: Option<String>,
-    /// Certificate of route mapped for exactly this bridge (`perennial certify --route mapped --bridge`)
+    /// Certificate of route mapped for exactly this bridge (`perennial certify --route mapped --bridge`) [default: the newest one in the registry, where
+    /// `certify --record` puts it]
     #[arg(long, value_name = "FILE", requires = "mapped")]
     certificate: Option<PathBuf>,
     /// What the index is searched for, which the certificate must have measured
@@ -47,6 +50,14 @@ enum UndecidedArgument {
 }
 
 impl MappedArguments {
+    /// What the index is searched for.
+    pub fn task(&self) -> Task {
+        match self.task {
+            TaskArgument::ClassLike => Task::ClassLike,
+            TaskArgument::ItemLike => Task::ItemLike,
+        }
+    }
+
     /// The bridge.
     pub fn bridge(&self, global: &GlobalArguments) -> anyhow::Result<Option<Bridge>> {
         self.mapped
@@ -55,26 +66,44 @@ impl MappedArguments {
             .transpose()
     }
 
-    /// What allows mapping by the bridge; nothing without a certificate.
-    pub fn permission(&self, bridge: &Bridge) -> anyhow::Result<Option<MappedPermission>> {
-        let Some(path) = &self.certificate else {
-            return Ok(None);
-        };
+    /// What allows mapping by the bridge, and the certificate that says so; nothing without a certificate.
+    pub fn permission(
+        &self,
+        bridge: &Bridge,
+        global: &GlobalArguments,
+    ) -> anyhow::Result<Option<(Certificate, MappedPermission)>> {
         let policy = Policy {
-            task: match self.task {
-                TaskArgument::ClassLike => Task::ClassLike,
-                TaskArgument::ItemLike => Task::ItemLike,
-            },
+            task: self.task(),
             undecided: match self.undecided {
                 UndecidedArgument::Warn => Undecided::Warn,
                 UndecidedArgument::Refuse => Undecided::Refuse,
             },
             ..Policy::default()
         };
+        let Some(path) = &self.certificate else {
+            return recorded(bridge, &policy, global);
+        };
         let certificate = Certificate::read(path)?;
-        let permission = MappedPermission::of(&certificate, bridge, &policy);
-        permission
-            .map(Some)
-            .map_err(|refused| gate_missed(format!("{}: {refused}", path.display())))
+        match MappedPermission::of(&certificate, bridge, &policy) {
+            Ok(permission) => Ok(Some((certificate, permission))),
+            Err(refused) => Err(gate_missed(format!("{}: {refused}", path.display()))),
+        }
+    }
+}
+
+/// What the registry allows, where there is one.
+fn recorded(
+    bridge: &Bridge,
+    policy: &Policy,
+    global: &GlobalArguments,
+) -> anyhow::Result<Option<(Certificate, MappedPermission)>> {
+    let Ok(registry) = global.open_registry() else {
+        return Ok(None);
+    };
+    let certificates = StoredCertificates::of(&registry)?;
+    match MappedPermission::recorded(&certificates, bridge, policy) {
+        None => Ok(None),
+        Some((certificate, Ok(permission))) => Ok(Some((certificate.clone(), permission))),
+        Some((_, Err(refused))) => Err(gate_missed(format!("in the registry: {refused}"))),
     }
 }

@@ -1,13 +1,18 @@
 //! `perennial migrate plan`.
 
 use std::fmt::Write;
+use std::path::PathBuf;
 
 use perennial_connect::migrate::{self, PlanReport, PlanRequest};
+use perennial_upgrade::Certificate;
+use serde::Serialize;
 
 use super::database_arguments::{ColumnArguments, DatabaseArguments, RateArguments};
+use super::expectation::{ExpectedCost, ExpectedQuality, cost, of_embedded, of_mapped};
 use super::failure::failed;
 use super::mapped_arguments::MappedArguments;
 use crate::arguments::GlobalArguments;
+use crate::cost_arguments::{CostArguments, positive};
 use crate::exit_status::ExitStatus;
 use crate::terminal::Terminal;
 
@@ -24,6 +29,29 @@ pub struct Arguments {
     dim: Option<usize>,
     #[command(flatten)]
     mapped: MappedArguments,
+    /// Certificate of any route that was measured with --new-gallery: what embedding everything again gives
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with = "mapped",
+        help_heading = "Cost"
+    )]
+    measured: Option<PathBuf>,
+    #[command(flatten)]
+    cost: CostArguments,
+    /// Price of an hour of the machine that embeds and copies, in your currency
+    #[arg(long, value_name = "PRICE", help_heading = "Cost")]
+    price_per_hour: Option<f64>,
+}
+
+/// A plan with what is expected of it.
+#[derive(Serialize)]
+struct Answer {
+    #[serde(flatten)]
+    report: PlanReport,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    quality: Vec<ExpectedQuality>,
+    cost: ExpectedCost,
 }
 
 pub fn run(
@@ -34,9 +62,17 @@ pub fn run(
     let (address, table) = arguments.database.index()?;
     let bridge = arguments.mapped.bridge(global)?;
     let permission = match &bridge {
-        Some(bridge) => arguments.mapped.permission(bridge)?,
+        Some(bridge) => arguments.mapped.permission(bridge, global)?,
         None => None,
     };
+    let (certificate, permission) = permission.unzip();
+    let quality = match (&certificate, &arguments.measured) {
+        (Some(certificate), _) => of_mapped(certificate, arguments.mapped.task()),
+        (None, Some(path)) => of_embedded(&Certificate::read(path)?),
+        (None, None) => Vec::new(),
+    };
+    let rates = arguments.cost.rates(None)?;
+    let price_per_hour = positive("--price-per-hour", arguments.price_per_hour)?;
     let request = PlanRequest {
         table,
         key: arguments.columns.id_column.clone(),
@@ -47,11 +83,17 @@ pub fn run(
         rate: arguments.rate.rate,
     };
     let report = migrate::plan(&address, &request).map_err(failed)?;
-    terminal.result(&report, |_| text(&report))?;
+    let answer = Answer {
+        quality,
+        cost: cost(&report, &rates, price_per_hour),
+        report,
+    };
+    terminal.result(&answer, |_| text(&answer))?;
     Ok(ExitStatus::Done)
 }
 
-fn text(report: &PlanReport) -> String {
+fn text(answer: &Answer) -> String {
+    let report = &answer.report;
     let mut text = format!(
         "{}: {} rows, {} without a vector",
         report.table, report.rows, report.without_vector
@@ -115,8 +157,46 @@ fn text(report: &PlanReport) -> String {
             format!("about {}{}", duration(seconds), without(report)),
         );
     }
+    if let Some(seconds) = answer.cost.embedding_seconds {
+        line(
+            "embedding",
+            format!(
+                "{} items, {}",
+                answer.cost.items_embedded,
+                duration(seconds)
+            ),
+        );
+    }
+    if let Some(price) = answer.cost.price {
+        line("price", format!("about {price:.2}"));
+    }
+    for expected in &answer.quality {
+        line("quality", quality(expected));
+    }
     for warning in &report.warnings {
         let _ = writeln!(text, "warning: {warning}");
+    }
+    text
+}
+
+/// One measure, before and after.
+fn quality(expected: &ExpectedQuality) -> String {
+    let mut text = format!(
+        "{} {}: {:.4} now",
+        expected.task, expected.measure, expected.before
+    );
+    if let Some(after) = expected.after {
+        let _ = write!(text, ", {after:.4} expected");
+    }
+    if let Some(margin) = expected.margin {
+        let _ = write!(
+            text,
+            ", margin {:+.4} to {:+.4} at {} confidence",
+            margin.low, margin.high, expected.confidence
+        );
+    }
+    if let Some(again) = expected.embedded_again {
+        let _ = write!(text, "; {again:.4} if everything were embedded again");
     }
     text
 }

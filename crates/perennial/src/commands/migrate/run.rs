@@ -48,11 +48,16 @@ pub fn run(
     let (address, table) = arguments.database.index()?;
     let bridge = arguments.mapped.bridge(global)?;
     let permission = match &bridge {
-        Some(bridge) => Some(arguments.mapped.permission(bridge)?.ok_or_else(|| {
-            gate_missed(
-                "mapped copies need a certificate: measure with `perennial certify --route mapped --bridge`, and pass it with --certificate",
-            )
-        })?),
+        Some(bridge) => {
+            let allowed = arguments.mapped.permission(bridge, global)?;
+            let (_, permission) = allowed.ok_or_else(|| {
+                gate_missed(
+                    "mapped copies need a certificate: measure with `perennial migrate certify --route mapped --bridge --record`, or pass one with \
+                     --certificate",
+                )
+            })?;
+            Some(permission)
+        }
         None => None,
     };
     if let Some(permission) = &permission {

@@ -5,15 +5,22 @@ use std::path::PathBuf;
 
 use perennial_connect::migrate::{self, VerifyReport, VerifyRequest};
 use perennial_formats::read;
+use perennial_upgrade::Finding;
+use serde::Serialize;
 
 use super::super::bridge::find_bridge;
+use super::super::certify::UndecidedArgument;
 use super::database_arguments::{DatabaseArguments, NameArguments};
 use super::failure::failed;
 use super::follow::Follow;
+use super::index_evaluation::{Asked, IndexEvaluation, IndexEvaluationArguments};
 use super::standing_text::standing_text;
 use crate::arguments::GlobalArguments;
-use crate::exit_status::ExitStatus;
+use crate::demand_arguments::DemandArguments;
+use crate::exit_status::{ExitStatus, usage};
+use crate::interrupt::Interrupt;
 use crate::terminal::Terminal;
+use crate::vector_argument::VectorLoader;
 
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
@@ -24,7 +31,10 @@ pub struct Arguments {
     /// Bridge of mapped copies: a sample is mapped again and compared
     #[arg(long, value_name = "BRIDGE")]
     mapped: Option<String>,
-    /// Copies that are mapped again
+    /// Files of copies that were embedded again, in the order of their runs: a sample is compared with them
+    #[arg(long, value_name = "FILE", num_args = 1.., conflicts_with = "mapped")]
+    side_by_side: Vec<PathBuf>,
+    /// Copies that are mapped again, or compared with the files
     #[arg(long, value_name = "N", default_value_t = 1000)]
     sample: u64,
     /// Queries in the new space for the recall [default: stored copies]
@@ -39,9 +49,22 @@ pub struct Arguments {
     /// Smallest recall of the index against exact search
     #[arg(long, value_name = "SHARE", default_value_t = 0.9)]
     min_recall: f64,
-    /// Seed of the samples
-    #[arg(long, default_value_t = 0)]
-    seed: i64,
+    #[command(flatten)]
+    evaluation: IndexEvaluationArguments,
+    #[command(flatten)]
+    demands: DemandArguments,
+    /// What an undecided evaluation means for the exit code
+    #[arg(long, value_enum, default_value_t, help_heading = "Demands")]
+    undecided: UndecidedArgument,
+}
+
+/// What was verified.
+#[derive(Serialize)]
+struct Answer {
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    report: Option<VerifyReport>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    evaluation: Option<IndexEvaluation>,
 }
 
 pub fn run(
@@ -50,6 +73,10 @@ pub fn run(
     terminal: &Terminal,
 ) -> anyhow::Result<ExitStatus> {
     let (address, table) = arguments.database.index()?;
+    let demands = arguments.demands.demands()?;
+    let seed = arguments.demands.seed;
+    let seed = i64::try_from(seed)
+        .map_err(|_| usage(format!("--seed {seed}: use at most {}", i64::MAX)))?;
     let bridge = arguments
         .mapped
         .as_deref()
@@ -60,28 +87,81 @@ pub fn run(
         table,
         name: arguments.name.name.clone(),
         bridge: bridge.as_ref(),
+        files: &arguments.side_by_side,
         queries: queries.as_ref(),
         sample: arguments.sample,
         searches: arguments.searches,
         k: arguments.k,
         min_recall: arguments.min_recall,
-        seed: arguments.seed,
+        seed,
     };
-    let mut follow = Follow::new(terminal, "verifying")?;
-    let report = migrate::verify(&address, &request, &mut follow).map_err(failed)?;
-    terminal.result(&report, |_| text(&report, &request))?;
-    Ok(match report.problems.is_empty() {
-        true => ExitStatus::Done,
-        false => ExitStatus::GateMissed,
+    let interrupt = Interrupt::listen()?;
+    let mut evaluation = None;
+    let mut migrated = true;
+    if arguments.evaluation.evaluation {
+        let asked = Asked {
+            address: &address,
+            table: &request.table,
+            name: &request.name,
+            mapped: bridge.as_ref(),
+            k: arguments.k,
+            demands,
+        };
+        let loader = VectorLoader {
+            global,
+            terminal,
+            interrupt,
+            pictures: false,
+        };
+        let mut follow = Follow::heard_by(interrupt, terminal, "searching").of("queries");
+        let (measured, standing) = arguments.evaluation.measure(&asked, &loader, &mut follow)?;
+        follow.finish();
+        migrated = standing.is_some();
+        evaluation = Some(measured);
+    }
+    let mut report = None;
+    if migrated {
+        let mut follow = Follow::heard_by(interrupt, terminal, "verifying");
+        report = Some(migrate::verify(&address, &request, &mut follow).map_err(failed)?);
+    }
+    let doubt = evaluation.as_ref().filter(|one| match one.finding {
+        Finding::Compatible => false,
+        Finding::Undecided => arguments.undecided == UndecidedArgument::Refuse,
+        _ => true,
+    });
+    if let Some(evaluation) = doubt {
+        match &mut report {
+            Some(report) => report.problems.push(evaluation.problem()),
+            None => terminal.say(evaluation.problem()),
+        }
+    }
+    let missed = doubt.is_some() || report.as_ref().is_some_and(|one| !one.problems.is_empty());
+    let answer = Answer { report, evaluation };
+    terminal.result(&answer, |color| {
+        let measured = answer.evaluation.as_ref();
+        let mut shown =
+            measured.map_or_else(String::new, |one| one.text(demands.confidence, color));
+        if let Some(report) = &answer.report {
+            shown.push_str(&text(report, &request));
+        }
+        shown
+    })?;
+    Ok(match missed {
+        false => ExitStatus::Done,
+        true => ExitStatus::GateMissed,
     })
 }
 
 fn text(report: &VerifyReport, request: &VerifyRequest<'_>) -> String {
     let mut text = standing_text(&report.standing);
     if report.compared > 0 {
+        let how = match request.files.is_empty() {
+            true => "mapped again",
+            false => "compared with the files",
+        };
         let _ = writeln!(
             text,
-            "{} copies mapped again: {} differ, by {:.1e} at most",
+            "{} copies {how}: {} differ, by {:.1e} at most",
             report.compared, report.different, report.largest_difference
         );
     }

@@ -1,0 +1,179 @@
+//! Searching a table by its own index, as programs do.
+
+use std::collections::BTreeMap;
+
+use bytes::BytesMut;
+use perennial_formats::Label;
+use tokio_postgres::Statement;
+
+use super::copy_index::copies_of;
+use super::engine::Postgres;
+use super::identifier::quote;
+use super::key_text::{item_id, read_label};
+use super::table::VectorTable;
+use super::vector_type::VectorType;
+use super::wire::{Raw, RawValue, put_vector, read_vector};
+use crate::engine::{Migration, Nearest, Searched, Searching};
+use crate::error::ConnectError;
+
+/// The operator of a table without an approximate index: the cosine distance.
+const COSINE: &str = "<=>";
+
+/// A search of one column.
+pub(crate) struct Prepared {
+    statement: Statement,
+    kind: VectorType,
+    /// Chooses vectors of a sample.
+    sample: String,
+}
+
+impl Postgres {
+    /// The column of the label, as SQL has it.
+    pub(super) fn label_sql(&self, label: Option<&str>) -> Result<String, ConnectError> {
+        let Some(label) = label else {
+            return Ok("NULL".to_owned());
+        };
+        let table = &self.table;
+        if !table.columns.iter().any(|column| column == label) {
+            return Err(ConnectError::State(format!(
+                "{}.{} has no column {label}; its columns are {}",
+                table.schema,
+                table.name,
+                table.columns.join(", ")
+            )));
+        }
+        Ok(format!("t.{}", quote(label)))
+    }
+}
+
+/// The operator that a table's first index orders by.
+fn order(table: &VectorTable) -> String {
+    let operator = table.indexes.first().and_then(|index| index.operator());
+    table.operator_sql(operator.unwrap_or(COSINE))
+}
+
+impl Searching for Postgres {
+    type Prepared = Prepared;
+
+    async fn prepare(
+        &mut self,
+        searched: Searched,
+        migration: Option<&Migration<RawValue>>,
+        label: Option<&str>,
+    ) -> Result<Prepared, ConnectError> {
+        let label = self.label_sql(label)?;
+        let table = self.table.clone();
+        let (rows, key, vector) = (table.sql(), quote(&table.key), quote(&table.vector));
+        let copies = match (searched, migration) {
+            (Searched::Old, _) => None,
+            (_, Some(migration)) => Some(copies_of(&self.reader, migration).await?),
+            (_, None) => {
+                return Err(ConnectError::State(
+                    "there are no copies to search".to_owned(),
+                ));
+            }
+        };
+        let (searched_table, from, condition) = match (&copies, searched) {
+            (Some(copies), Searched::Copies) => (copies, copies.sql(), String::new()),
+            (Some(copies), _) => {
+                let without = format!(
+                    " AND NOT EXISTS (SELECT FROM {} s WHERE s.{key} = v.{key})",
+                    copies.sql()
+                );
+                (&table, rows.clone(), without)
+            }
+            (None, _) => (&table, rows.clone(), String::new()),
+        };
+        // With a condition, an index that stops at its usual number of rows would find too few. Versions of pgvector without the setting
+        // take it for one of somebody else's.
+        let scan = match condition.is_empty() {
+            true => "RESET hnsw.iterative_scan",
+            false => "SET hnsw.iterative_scan = strict_order",
+        };
+        let _ = self.reader.batch_execute(scan).await;
+        let order = order(searched_table);
+        let cosine = table.operator_sql(COSINE);
+        // The index is asked alone, and the label comes to what it found.
+        let query = format!(
+            "SELECT n.{key}::text, {label}::text, n.cosine FROM (SELECT v.{key}, v.{vector} {order} $1 AS distance, \
+             (1 - (v.{vector} {cosine} $1))::float8 AS cosine FROM {from} v WHERE v.{vector} IS NOT NULL{condition} \
+             ORDER BY v.{vector} {order} $1 LIMIT $2) n LEFT JOIN {rows} t ON t.{key} = n.{key} ORDER BY n.distance"
+        );
+        let sample = format!(
+            "SELECT v.{vector} FROM {from} v WHERE v.{vector} IS NOT NULL{condition} \
+             ORDER BY hashtextextended(v.{key}::text, $1), v.{key} LIMIT $2"
+        );
+        Ok(Prepared {
+            statement: self.reader.prepare(&query).await?,
+            kind: table.kind,
+            sample,
+        })
+    }
+
+    async fn nearest(
+        &mut self,
+        prepared: &Prepared,
+        query: &[f32],
+        k: u32,
+    ) -> Result<Vec<Nearest>, ConnectError> {
+        let mut vector = BytesMut::new();
+        put_vector(prepared.kind, query, &mut vector)?;
+        let vector = RawValue(vector.to_vec());
+        let rows = self
+            .reader
+            .query(&prepared.statement, &[&vector, &i64::from(k)])
+            .await?;
+        rows.iter()
+            .map(|row| {
+                let label: Option<String> = row.try_get(1)?;
+                let cosine: Option<f64> = row.try_get(2)?;
+                Ok(Nearest {
+                    id: item_id(row.try_get(0)?)?,
+                    label: label.map(read_label).transpose()?,
+                    cosine: cosine.unwrap_or(f64::NAN) as f32,
+                })
+            })
+            .collect()
+    }
+
+    async fn labelled(
+        &mut self,
+        label: &str,
+        _: &[Label],
+    ) -> Result<BTreeMap<Label, u64>, ConnectError> {
+        let column = self.label_sql(Some(label))?;
+        let query = format!(
+            "SELECT {column}::text, count(*) FROM {} t WHERE t.{} IS NOT NULL AND {column} IS NOT NULL GROUP BY 1",
+            self.table.sql(),
+            quote(&self.table.vector)
+        );
+        let rows = self.reader.query(&query, &[]).await?;
+        rows.iter()
+            .map(|row| {
+                let count: i64 = row.try_get(1)?;
+                Ok((read_label(row.try_get(0)?)?, count.max(0) as u64))
+            })
+            .collect()
+    }
+
+    async fn some_vectors(
+        &mut self,
+        prepared: &Prepared,
+        count: u64,
+        seed: i64,
+    ) -> Result<Vec<Vec<f32>>, ConnectError> {
+        let count = count as i64;
+        let rows = self
+            .reader
+            .query(&prepared.sample, &[&seed, &count])
+            .await?;
+        rows.iter()
+            .map(|row| {
+                let mut vector = Vec::new();
+                let raw = row.try_get::<_, Raw<'_>>(0)?;
+                read_vector(prepared.kind, raw.0, &mut vector)?;
+                Ok(vector)
+            })
+            .collect()
+    }
+}

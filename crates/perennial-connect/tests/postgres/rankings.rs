@@ -1,0 +1,195 @@
+//! What the database answers, by each way that it can be searched.
+
+use std::path::PathBuf;
+
+use perennial_connect::migrate::{Queries, Rankings, RankingsRequest, SearchWay, rankings};
+use perennial_connect::{ConnectError, Silent};
+use perennial_core::ItemId;
+use perennial_formats::{Header, Label, VectorSet, create, prepare};
+
+use crate::database::{Database, database};
+use crate::spaces::{BRIDGE, from_file, request, run_quietly};
+
+const ROWS: u64 = 400;
+
+/// The old encoder's embedding: values that depend on nothing but id and place, so that no two rows are alike.
+fn old_of(id: u64) -> Vec<f32> {
+    (0..8u64)
+        .map(|at| {
+            let mut mixed = (id * 8 + at).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            for _ in 0..3 {
+                mixed ^= mixed >> 31;
+                mixed = mixed.wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            }
+            (mixed >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+        })
+        .collect()
+}
+
+/// The new encoder's embedding: the old one's values in another order and five more.
+fn new_of(id: u64) -> Vec<f32> {
+    let old = old_of(id);
+    (0..13).map(|at| old[(at * 3 + 1) % 8]).collect()
+}
+
+fn file(folder: &tempfile::TempDir, ids: std::ops::RangeInclusive<u64>) -> PathBuf {
+    let path = folder.path().join(format!("from-{}.npz", ids.start()));
+    let (output, format) = prepare(&path).unwrap();
+    let header = Header {
+        dim: 13,
+        rows: None,
+        space: None,
+        format,
+    };
+    let mut writer = create(output, format, &header).unwrap();
+    let set = VectorSet::new(13, ids.clone().flat_map(new_of).collect()).unwrap();
+    writer
+        .write(&set.with_ids(ids.map(ItemId::Number).collect()).unwrap())
+        .unwrap();
+    writer.finish().unwrap();
+    path
+}
+
+fn labelled(database: &Database) {
+    database
+        .run("CREATE TABLE items (id bigint PRIMARY KEY, embedding vector(8), category integer)");
+    for id in 1..=ROWS {
+        let vector = old_of(id);
+        database.run(&format!(
+            "INSERT INTO items VALUES ({id}, '{vector:?}', {id} % 7)"
+        ));
+    }
+    database.run("CREATE INDEX ON items USING hnsw (embedding vector_cosine_ops)");
+}
+
+fn asked(database: &Database, k: u32) -> Result<Rankings, ConnectError> {
+    let old: Vec<f32> = (1..=ROWS).flat_map(old_of).collect();
+    let new: Vec<f32> = (1..=ROWS).flat_map(new_of).collect();
+    let request = RankingsRequest {
+        table: "items".parse().unwrap(),
+        key: None,
+        vector: None,
+        name: "new".to_owned(),
+        label: Some("category".to_owned()),
+        labels: &[Label::Number(3)],
+        k,
+        old: Queries {
+            vectors: &old,
+            dim: 8,
+        },
+        new: Queries {
+            vectors: &new,
+            dim: 13,
+        },
+        to_old: None,
+        mapped: None,
+    };
+    rankings(&database.address(), &request, &mut Silent)
+}
+
+/// How many queries find the row that they are.
+fn found_first(found: &Rankings, way: SearchWay) -> usize {
+    let ranking = found.rankings.iter().find(|one| one.way == way).unwrap();
+    let each = (1..).zip(&ranking.hits);
+    each.filter(|(id, hits)| {
+        hits.first()
+            .is_some_and(|hit| hit.id == ItemId::Number(*id))
+    })
+    .count()
+}
+
+#[test]
+fn both_columns_are_searched_and_merged_until_all_rows_have_a_copy() {
+    let Some(database) = database() else { return };
+    labelled(&database);
+    let error = asked(&database, 10).unwrap_err().to_string();
+    assert!(error.contains("there is no migration"), "{error}");
+    let before = database.fingerprint("items");
+    let folder = tempfile::tempdir().unwrap();
+    run_quietly(&database, &from_file(&file(&folder, 1..=250))).unwrap();
+
+    let found = asked(&database, 10).unwrap();
+    let ways: Vec<SearchWay> = found.rankings.iter().map(|one| one.way).collect();
+    assert_eq!(ways, [SearchWay::Before, SearchWay::New, SearchWay::Merged]);
+    assert_eq!(found.standing.unwrap().missing, 150);
+    assert_eq!(found.labelled[&Label::Number(3)], 57);
+    // An approximate index may miss some.
+    assert!(found_first(&found, SearchWay::Before) >= 396);
+    // The copies alone know nothing of the other rows.
+    let new = found_first(&found, SearchWay::New);
+    assert!((245..=250).contains(&new), "{new}");
+    let merged = found_first(&found, SearchWay::Merged);
+    assert!(merged > 380, "{merged}");
+    for hits in &found.rankings[2].hits {
+        let mut ids: Vec<&ItemId> = hits.iter().map(|hit| &hit.id).collect();
+        ids.sort();
+        ids.dedup();
+        assert_eq!(ids.len(), 10, "a row is found once");
+        for hit in hits {
+            let ItemId::Number(id) = hit.id else { panic!() };
+            assert_eq!(hit.label, Some(Label::Number(id as i64 % 7)));
+        }
+    }
+
+    run_quietly(&database, &from_file(&file(&folder, 251..=ROWS))).unwrap();
+    let found = asked(&database, 10).unwrap();
+    assert_eq!(found.rankings.len(), 2, "nothing is merged any more");
+    assert!(found_first(&found, SearchWay::New) >= 396);
+    assert_eq!(database.fingerprint("items"), before);
+}
+
+#[test]
+fn rows_without_a_copy_are_found_also_where_nearly_all_have_one() {
+    let Some(database) = database() else { return };
+    labelled(&database);
+    let folder = tempfile::tempdir().unwrap();
+    run_quietly(&database, &from_file(&file(&folder, 11..=ROWS))).unwrap();
+    let found = asked(&database, 10).unwrap();
+    let merged = &found.rankings[2];
+    // The ten rows without a copy, each by its own query.
+    let own = (1..=10).filter(|id| {
+        let hits = &merged.hits[*id as usize - 1];
+        hits.iter().any(|hit| hit.id == ItemId::Number(*id))
+    });
+    assert_eq!(own.count(), 10);
+}
+
+#[test]
+fn queries_of_other_dimensions_are_refused() {
+    let Some(database) = database() else { return };
+    labelled(&database);
+    run_quietly(&database, &request()).unwrap();
+    let error = asked(&database, 10).unwrap_err().to_string();
+    assert!(
+        error.contains("13 dimensions, and the new vectors 4"),
+        "{error}"
+    );
+    // Copies that a bridge made are searched by centred queries.
+    let old: Vec<f32> = (1..=40).flat_map(old_of).collect();
+    let new: Vec<f32> = (1..=40).flat_map(|id| new_of(id)[..4].to_vec()).collect();
+    let of = |mapped| {
+        let request = RankingsRequest {
+            table: "items".parse().unwrap(),
+            key: None,
+            vector: None,
+            name: "new".to_owned(),
+            label: None,
+            labels: &[],
+            k: 5,
+            old: Queries {
+                vectors: &old,
+                dim: 8,
+            },
+            new: Queries {
+                vectors: &new,
+                dim: 4,
+            },
+            to_old: None,
+            mapped,
+        };
+        rankings(&database.address(), &request, &mut Silent)
+    };
+    let error = of(None).unwrap_err().to_string();
+    assert!(error.contains("--mapped"), "{error}");
+    assert_eq!(of(Some(&BRIDGE)).unwrap().rankings.len(), 2);
+}

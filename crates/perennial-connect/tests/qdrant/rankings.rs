@@ -1,0 +1,118 @@
+//! What the cluster answers, by each way that it can be searched.
+
+use std::path::PathBuf;
+
+use perennial_connect::Silent;
+use perennial_connect::migrate::{Queries, Rankings, RankingsRequest, SearchWay, rankings};
+use perennial_core::ItemId;
+use perennial_formats::{Header, Label, VectorSet, create, prepare};
+use serde_json::{Value, json};
+
+use crate::cluster::{Cluster, cluster};
+use crate::spaces::{from_file, run_quietly};
+
+const POINTS: u64 = 60;
+
+/// The old encoder's embedding: values that depend on nothing but id and place, so that no two rows are alike.
+fn old_of(id: u64) -> Vec<f32> {
+    (0..8u64)
+        .map(|at| {
+            let mut mixed = (id * 8 + at).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            for _ in 0..3 {
+                mixed ^= mixed >> 31;
+                mixed = mixed.wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            }
+            (mixed >> 40) as f32 / (1u64 << 23) as f32 - 1.0
+        })
+        .collect()
+}
+
+/// The new encoder's embedding: the old one's values in another order and five more.
+fn new_of(id: u64) -> Vec<f32> {
+    let old = old_of(id);
+    (0..13).map(|at| old[(at * 3 + 1) % 8]).collect()
+}
+
+fn file(folder: &tempfile::TempDir, ids: std::ops::RangeInclusive<u64>) -> PathBuf {
+    let path = folder.path().join(format!("from-{}.npz", ids.start()));
+    let (output, format) = prepare(&path).unwrap();
+    let header = Header {
+        dim: 13,
+        rows: None,
+        space: None,
+        format,
+    };
+    let mut writer = create(output, format, &header).unwrap();
+    let set = VectorSet::new(13, ids.clone().flat_map(new_of).collect()).unwrap();
+    writer
+        .write(&set.with_ids(ids.map(ItemId::Number).collect()).unwrap())
+        .unwrap();
+    writer.finish().unwrap();
+    path
+}
+
+fn asked(cluster: &Cluster) -> Rankings {
+    let old: Vec<f32> = (1..=POINTS).flat_map(old_of).collect();
+    let new: Vec<f32> = (1..=POINTS).flat_map(new_of).collect();
+    let request = RankingsRequest {
+        table: cluster.table(),
+        key: None,
+        vector: None,
+        name: "new".to_owned(),
+        label: Some("title".to_owned()),
+        labels: &[Label::Text("item 3".to_owned()), Label::Number(3)],
+        k: 10,
+        old: Queries {
+            vectors: &old,
+            dim: 8,
+        },
+        new: Queries {
+            vectors: &new,
+            dim: 13,
+        },
+        to_old: None,
+        mapped: None,
+    };
+    rankings(&cluster.address(), &request, &mut Silent).unwrap()
+}
+
+fn found_first(found: &Rankings, way: SearchWay) -> usize {
+    let ranking = found.rankings.iter().find(|one| one.way == way).unwrap();
+    let each = (1..).zip(&ranking.hits);
+    each.filter(|(id, hits)| {
+        hits.first().is_some_and(|hit| {
+            hit.id == ItemId::Number(*id) && hit.label == Some(Label::Text(format!("item {id}")))
+        })
+    })
+    .count()
+}
+
+#[test]
+fn both_collections_are_searched_and_merged_until_all_points_have_a_copy() {
+    let cluster = cluster();
+    cluster.create(&json!({"size": 8, "distance": "Cosine"}));
+    let points: Vec<Value> = (1..=POINTS)
+        .map(|id| json!({"id": id, "vector": old_of(id), "payload": {"title": format!("item {id}")}}))
+        .collect();
+    cluster.upsert(&cluster.name, &points);
+    let folder = tempfile::tempdir().unwrap();
+    // Nearly all points have a copy, so more hits must be asked for until enough have none.
+    run_quietly(&cluster, &from_file(&cluster, &file(&folder, 11..=POINTS))).unwrap();
+    let found = asked(&cluster);
+    let ways: Vec<SearchWay> = found.rankings.iter().map(|one| one.way).collect();
+    assert_eq!(ways, [SearchWay::Before, SearchWay::New, SearchWay::Merged]);
+    let counts =
+        [Label::Text("item 3".to_owned()), Label::Number(3)].map(|label| found.labelled[&label]);
+    assert_eq!(counts, [1, 0]);
+    assert_eq!(found_first(&found, SearchWay::Before), POINTS as usize);
+    assert_eq!(found_first(&found, SearchWay::New), POINTS as usize - 10);
+    for id in 1..=10 {
+        let hits = &found.rankings[2].hits[id as usize - 1];
+        assert!(hits.iter().any(|hit| hit.id == ItemId::Number(id)), "{id}");
+    }
+
+    run_quietly(&cluster, &from_file(&cluster, &file(&folder, 1..=10))).unwrap();
+    let found = asked(&cluster);
+    assert_eq!(found.rankings.len(), 2, "nothing is merged any more");
+    assert_eq!(found_first(&found, SearchWay::New), POINTS as usize);
+}
