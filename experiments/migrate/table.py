@@ -1,0 +1,108 @@
+#!/usr/bin/env python3
+"""Prints the record of measure.py as tables of docs/results.md, or writes them between the two marks of a document.
+
+    python experiments/migrate/table.py [DOCUMENT [RECORD]]
+"""
+
+import json
+import sys
+from pathlib import Path
+
+MARKS = ("<!-- experiments/migrate/table.py: begin -->", "<!-- experiments/migrate/table.py: end -->")
+TASKS = {"class-like": ["recall@1", "map"], "item-like": ["recall@1", "mrr@10"]}
+WAYS = [
+    ("without a write", "bridged", "bridged queries, no write"),
+    ("without a write", "dual", "dual queries, no write"),
+    ("half", "merged", "half of the rows embedded again, both columns merged"),
+    ("all", "new", "all rows embedded again"),
+]
+
+
+def figure(one):
+    return f"{one['after']:.3f} | {one['margin']:+.3f} [{one['low']:+.3f}, {one['high']:+.3f}]"
+
+
+def recall_table(record, task):
+    names = TASKS[task]
+    head = " | ".join(f"{name} | margin" for name in names)
+    lines = [f"| {task} | {head} | finding |", "|---" * (2 * len(names) + 2) + "|"]
+    first = record["without a write"]["tasks"][task]["dual"]
+    before = " | ".join(f"{first[name]['before']:.3f} |" for name in names)
+    lines.append(f"| before: old queries, old vectors | {before} | |")
+    for step, way, title in WAYS:
+        found = record[step]["tasks"][task][way]
+        lines.append(f"| {title} | {' | '.join(figure(found[name]) for name in names)} | {found['finding']} |")
+    return lines
+
+
+def certificate_lines(record):
+    lines = []
+    for task, names in TASKS.items():
+        found = record["certificate"]["tasks"][task]
+        one = found[names[0]]
+        lines.append(
+            f"{task} {names[0]} {one['before']:.3f} before, {one['after']:.3f} by dual queries [{one['low']:+.3f}, {one['high']:+.3f}], "
+            f"{one['embedded_again']:.3f} embedded again: {found['finding']}"
+        )
+    return "; ".join(lines)
+
+
+def readers_lines(record):
+    readers = record["readers"]
+    shown = []
+    for dims, title in zip(map(str, record["dimensions"]), ["old", "new"]):
+        one = readers["by_dimension"][dims]
+        shown.append(
+            f"{one['queries']:,} by the {title} vectors (recall@1 {one['recall_at_1']:.3f}, median {one['median_ms']:.1f} ms, p99 {one['p99_ms']:.0f} ms)"
+        )
+    return (
+        f"{readers['readers']} readers searched by the view all the time while it was switched and taken back: {readers['queries']:,} queries, "
+        f"{', '.join(shown)}, **{readers['failed']} failed**."
+    )
+
+
+def tables(record):
+    machine, rows = record["machine"], record["rows"]
+    old, new = record["dimensions"]
+    lines = [
+        f"{rows:,} rows, {old} dimensions to {new}, HNSW indexes with the default settings; PostgreSQL {machine['postgresql']}, pgvector "
+        f"{machine['pgvector']}, {machine['threads']} threads ({machine['processor']}), load average {machine['load_average_at_start']:.1f} at the start.",
+        "",
+        f"Certificate of dual queries on {record['certificate']['gallery_items']:,} rows: {certificate_lines(record)}.",
+        "",
+    ]
+    for task in TASKS:
+        lines += [*recall_table(record, task), ""]
+    every = record["all"]
+    lines += [
+        f"Verified: {every['compared']:,} copies compared with the files, {every['different']} differ; the new index finds {every['recall']:.3f} of the nearest 10.",
+        "",
+        readers_lines(record),
+        "",
+        "| step | seconds |",
+        "|---|---|",
+        *(f"| {name} | {seconds:,.1f} |" for name, seconds in record["seconds"].items()),
+        "",
+    ]
+    rates = ", ".join(f"{run['rows_per_second']:,.0f}" for run in record["runs"])
+    lines.append(f"Rows per second of the two runs, without the index of the first: {rates}.")
+    kept = record["untouched by dual queries"] and record["untouched in the end"]
+    lines.append(f"Rows of the table, their places and transaction ids in the end: {'as they were' if kept else 'CHANGED'}.")
+    return "\n".join(lines)
+
+
+def main(document, path):
+    text = tables(json.loads(path.read_text()))
+    if document is None:
+        print(text)
+        return
+    content = document.read_text()
+    start, end = (content.index(mark) for mark in MARKS)
+    document.write_text(content[: start + len(MARKS[0])] + "\n\n" + text + "\n\n" + content[end:])
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 3:
+        sys.exit(__doc__)
+    arguments = [Path(argument) for argument in sys.argv[1:]]
+    main(arguments[0] if arguments else None, arguments[1] if len(arguments) > 1 else Path(__file__).resolve().parent / "record.json")
