@@ -100,6 +100,8 @@ impl Drop for Listener {
 }
 
 fn serve(stream: TcpStream, state: &Mutex<State>, over: &AtomicBool) -> std::io::Result<()> {
+    // An answer in pieces would wait for the client's delayed acknowledgement, 40 ms each time.
+    stream.set_nodelay(true)?;
     let mut out = stream.try_clone()?;
     let mut reader = BufReader::new(stream);
     loop {
