@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The tests of migrations in Qdrant against a real server or cluster. Without one they run in every `cargo test`, against a server of their own.
+# The tests of migrations and galleries in Qdrant against a real server or cluster. Without one they run in every `cargo test`, against a server of their own.
 #
 #   PERENNIAL_QDRANT=qdrant://HOST:6333 tests/qdrant.sh [arguments of cargo test]
 #

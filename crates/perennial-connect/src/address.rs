@@ -92,6 +92,17 @@ impl Address {
         }))
     }
 
+    /// The address as a URL, without user, password and key.
+    pub fn url(&self) -> String {
+        let scheme = match &self.0 {
+            #[cfg(feature = "pgvector")]
+            Place::Postgres(_) => "postgres",
+            #[cfg(feature = "qdrant")]
+            Place::Qdrant(address) => address.scheme(),
+        };
+        format!("{scheme}://{self}")
+    }
+
     /// The collection that the address names; nothing for a database whose tables are named beside the address.
     pub fn collection(&self) -> Option<QualifiedName> {
         match &self.0 {
@@ -109,6 +120,16 @@ impl Address {
             Place::Postgres(address) => Some(address),
             #[cfg(feature = "qdrant")]
             Place::Qdrant(_) => None,
+        }
+    }
+
+    /// The address, where it is that of a Qdrant.
+    #[cfg(feature = "qdrant")]
+    pub(crate) fn qdrant(&self) -> Option<&QdrantAddress> {
+        match &self.0 {
+            #[cfg(feature = "pgvector")]
+            Place::Postgres(_) => None,
+            Place::Qdrant(address) => Some(address),
         }
     }
 

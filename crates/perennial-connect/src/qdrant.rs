@@ -48,4 +48,6 @@ mod showing;
 mod upsert;
 
 pub(crate) use address::QdrantAddress;
+pub(crate) use client::{Client, Failure as Unanswered, collection_path};
 pub(crate) use engine::Qdrant;
+pub(crate) use point_id::{PointId, hyphenated};

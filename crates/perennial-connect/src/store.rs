@@ -9,12 +9,9 @@
 //! not be exact goes through it; an exact one cannot, since the index is over an expression that only approximate searches use.
 
 mod connector;
-mod failure;
 mod filter;
 mod index_keeper;
 mod maintenance;
-mod options;
-mod pairs;
 mod pool;
 mod reading;
 mod row;
@@ -23,7 +20,6 @@ mod search;
 mod session;
 mod snapshots;
 mod spaces;
-mod turns;
 mod writing;
 
 use perennial_core::SpaceId;
@@ -37,12 +33,13 @@ use perennial_gallery::{
 
 use self::connector::Connector;
 use self::index_keeper::IndexKeeper;
-pub use self::options::StoreOptions;
 use self::pool::Pool;
 use self::session::Bound;
 use self::spaces::Spaces;
 use self::writing::Writing;
 use crate::address::Address;
+use crate::failure::Failure;
+use crate::store_options::StoreOptions;
 
 /// A gallery in a database. Several processes may have it open at once, for reading and for writing.
 ///
@@ -73,7 +70,7 @@ impl PostgresStore {
         let Some(address) = address.postgres() else {
             return Err(GalleryError::InvalidConfig {
                 key: "store.url",
-                problem: "a gallery lies in PostgreSQL or in a folder, not in Qdrant; write postgres://HOST/DATABASE".to_owned(),
+                problem: "is not that of a PostgreSQL".to_owned(),
             });
         };
         let connector = Connector::prepare(address, options)?;
@@ -105,7 +102,7 @@ impl PostgresStore {
     fn write<T>(
         &self,
         bound: Bound,
-        change: impl Fn(&mut Writing<'_>) -> Result<T, failure::Failure>,
+        change: impl Fn(&mut Writing<'_>) -> Result<T, Failure>,
     ) -> Result<T, GalleryError> {
         self.check_writable()?;
         self.pool.write(bound, |session| {

@@ -1,17 +1,21 @@
-//! What every [`VectorStore`] must do, as tests for the tests of each store.
+//! What every [`VectorStore`] must do, and every store with [`Snapshots`] and [`Maintenance`], as tests for the tests of each store.
 //!
 //! ```no_run
 //! # use perennial_gallery::{EmbeddedGallery, GalleryConfig};
-//! perennial_gallery::conformance::run(&mut || {
-//!     # let a_new_folder = "gallery";
-//!     Box::new(EmbeddedGallery::open(a_new_folder, GalleryConfig::default()).unwrap())
-//! });
+//! # let a_new_folder = "gallery";
+//! let mut make = || EmbeddedGallery::open(a_new_folder, GalleryConfig::default()).unwrap();
+//! perennial_gallery::conformance::run(&mut || Box::new(make()));
+//! perennial_gallery::conformance::run_whole(&mut make);
 //! ```
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "these are tests")]
 
+mod maintenance;
 mod scene;
+mod snapshots;
 mod spaces;
+
+use std::path::Path;
 
 use serde_json::json;
 
@@ -19,7 +23,7 @@ use crate::error::GalleryError;
 use crate::filter::{Filter, LabelFilter};
 use crate::item::{Item, ItemId, StoredItem};
 use crate::limits::MAX_LIMIT;
-use crate::store::{Replacement, SearchRequest, VectorStore};
+use crate::store::{Maintenance, Replacement, SearchRequest, Snapshots, VectorStore};
 use scene::{counts, ids, item, object, on_a_half_circle, search, space};
 
 /// Runs every test, each on an empty store of its own.
@@ -44,6 +48,30 @@ pub fn run(make: &mut dyn FnMut() -> Box<dyn VectorStore>) {
     ] as [fn(&dyn VectorStore); _]
     {
         test(&*make());
+    }
+}
+
+/// A store with all three traits.
+trait Whole: VectorStore + Snapshots + Maintenance {}
+
+impl<S: VectorStore + Snapshots + Maintenance> Whole for S {}
+
+/// Runs every test of [`Snapshots`] and [`Maintenance`], each on an empty store of its own. The tests of [`run`] come besides.
+///
+/// # Panics
+/// Where the store does something else than these traits say.
+pub fn run_whole<S: VectorStore + Snapshots + Maintenance>(make: &mut dyn FnMut() -> S) {
+    for test in [
+        snapshots::a_snapshot_brings_everything_back,
+        snapshots::a_snapshot_goes_to_another_store_and_back,
+        snapshots::an_empty_store_has_an_empty_snapshot,
+        snapshots::what_is_no_whole_snapshot_changes_nothing,
+        maintenance::statistics_are_those_of_the_items,
+        maintenance::looking_after_it_changes_no_item,
+    ] as [fn(&Path, &S); _]
+    {
+        let folder = tempfile::tempdir().unwrap();
+        test(folder.path(), &make());
     }
 }
 

@@ -108,6 +108,11 @@ impl QdrantAddress {
         &self.collection
     }
 
+    /// That of its URL.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.tls { "qdrants" } else { "qdrant" }
+    }
+
     pub(super) fn base(&self) -> &str {
         &self.base
     }

@@ -21,13 +21,13 @@ const MAX_ANSWER: u64 = 64 << 20;
 const MAX_MESSAGE: usize = 500;
 
 /// A client of one server.
-pub(super) struct Client {
+pub(crate) struct Client {
     agent: Agent,
     address: QdrantAddress,
 }
 
 /// Why a request failed.
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// The answer is larger than [`MAX_ANSWER`].
     TooLarge,
     /// What was asked for is not there.
@@ -59,7 +59,18 @@ impl Client {
     ///
     /// # Errors
     /// [`ConnectError::Usage`] if TLS is asked for and not built in.
-    pub(super) fn new(address: &QdrantAddress) -> Result<Self, ConnectError> {
+    pub(crate) fn new(address: &QdrantAddress) -> Result<Self, ConnectError> {
+        Self::with_timeout(address, REQUEST)
+    }
+
+    /// A client whose requests take no longer than this. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// Those of [`new`](Self::new).
+    pub(crate) fn with_timeout(
+        address: &QdrantAddress,
+        timeout: Duration,
+    ) -> Result<Self, ConnectError> {
         let mut config = Agent::config_builder()
             .http_status_as_error(false)
             // A key must not go where a redirect leads.
@@ -69,7 +80,7 @@ impl Client {
             .user_agent(concat!("perennial/", env!("CARGO_PKG_VERSION")))
             .timeout_resolve(Some(CONNECT))
             .timeout_connect(Some(CONNECT))
-            .timeout_global(Some(REQUEST));
+            .timeout_global(Some(timeout));
         if ["localhost", "127.0.0.1", "[::1]"].contains(&address.host()) {
             config = config.proxy(None);
         }
@@ -91,12 +102,12 @@ impl Client {
     }
 
     /// Reads.
-    pub(super) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+    pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
         self.ask("GET", path, None)
     }
 
     /// Sends JSON.
-    pub(super) fn send<T: DeserializeOwned>(
+    pub(crate) fn send<T: DeserializeOwned>(
         &self,
         method: &str,
         path: &str,
@@ -106,7 +117,7 @@ impl Client {
     }
 
     /// Sends a request, and reads the result of the answer.
-    pub(super) fn ask<T: DeserializeOwned>(
+    pub(crate) fn ask<T: DeserializeOwned>(
         &self,
         method: &str,
         path: &str,
@@ -227,7 +238,7 @@ impl Client {
 }
 
 /// The path of a collection.
-pub(super) fn collection_path(name: &str) -> String {
+pub(crate) fn collection_path(name: &str) -> String {
     format!("/collections/{}", encoded(name))
 }
 

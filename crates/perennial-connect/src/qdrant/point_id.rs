@@ -68,7 +68,7 @@ fn uuid(text: &str) -> Option<String> {
 }
 
 /// 32 digits as a UUID.
-pub(super) fn hyphenated(digits: &str) -> String {
+pub(crate) fn hyphenated(digits: &str) -> String {
     format!(
         "{}-{}-{}-{}-{}",
         &digits[..8],

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use perennial_gallery::GalleryError;
 
-use super::failure::Failure;
-use super::options::StoreOptions;
 use super::schema;
 use super::session::Session;
+use crate::failure::Failure;
 use crate::postgres::{PostgresAddress, literal, quote};
+use crate::store_options::StoreOptions;
 
 /// What a session sets before it looks around.
 const BARE: &str = "SET statement_timeout = '60s'";

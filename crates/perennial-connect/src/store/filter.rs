@@ -4,8 +4,8 @@ use perennial_gallery::Filter;
 use perennial_gallery::id_key::id_key;
 use tokio_postgres::types::ToSql;
 
-use super::pairs::pairs;
 use super::spaces::Spaces;
+use crate::pairs::pairs;
 
 /// The conditions of a statement over `perennial_items`, and the values that they refer to.
 #[derive(Default)]

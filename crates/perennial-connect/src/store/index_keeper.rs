@@ -6,10 +6,10 @@ use std::time::Duration;
 use perennial_gallery::GalleryError;
 
 use super::connector::Connector;
-use super::failure::Failure;
 use super::search::{MAX_INDEXED_IN_FULL, indexed_expression};
 use super::session::Session;
 use super::spaces::{INDEX_PREFIX, KnownSpace, Spaces};
+use crate::failure::Failure;
 
 /// How often spaces are looked for that have grown large enough.
 const EVERY: Duration = Duration::from_secs(60);

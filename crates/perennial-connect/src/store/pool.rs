@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use perennial_gallery::GalleryError;
 
 use super::connector::Connector;
-use super::failure::Failure;
 use super::session::{Bound, Session};
-use super::turns::Turns;
 use crate::error::ConnectError;
+use crate::failure::Failure;
+use crate::turns::Turns;
 
 /// How long an operation is repeated whose connection broke: about as long as a server takes to restart.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -6,12 +6,12 @@ use perennial_core::SpaceId;
 use perennial_gallery::id_key::id_key;
 use perennial_gallery::{Filter, ItemId, Page, StoredItem};
 
-use super::failure::Failure;
 use super::filter::Conditions;
-use super::pairs::place;
 use super::row;
 use super::session::Session;
 use super::spaces::Spaces;
+use crate::failure::Failure;
+use crate::pairs::place;
 
 /// The items of these ids, in this order.
 pub(super) fn items(

@@ -5,8 +5,8 @@ use perennial_gallery::{Hit, ItemId, StoredItem};
 use serde_json::{Map, Value};
 use tokio_postgres::Row;
 
-use super::failure::{Failure, damaged};
 use super::spaces::Spaces;
+use crate::failure::{Failure, damaged};
 use crate::postgres::{Raw, VectorType, read_vector};
 
 /// The columns that every item is read from.

@@ -3,13 +3,13 @@
 use perennial_gallery::GalleryError;
 use tokio_postgres::Row;
 
-use super::failure::Failure;
-use super::options::StoreOptions;
 use super::search::MAX_INDEXED_IN_FULL;
 use super::session::{Bound, Session};
 use super::spaces::MAX_INDEXED;
 use crate::error::ConnectError;
+use crate::failure::Failure;
 use crate::postgres::{literal, quote};
+use crate::store_options::StoreOptions;
 
 /// The format of the tables.
 const FORMAT: i32 = 1;

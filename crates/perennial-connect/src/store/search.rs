@@ -6,11 +6,11 @@ use perennial_gallery::request_checks::check_dim_of_space;
 use perennial_gallery::{Hit, SearchRequest};
 use tokio_postgres::types::ToSql;
 
-use super::failure::Failure;
 use super::filter::Conditions;
 use super::row::{self, COLUMNS};
 use super::session::Session;
 use super::spaces::{KnownSpace, Spaces};
+use crate::failure::Failure;
 use crate::postgres::VectorValue;
 
 /// The most dimensions that pgvector indexes with 32 bits a value; beyond it, the index has 16 bits.

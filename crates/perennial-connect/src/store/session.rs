@@ -12,8 +12,8 @@ use tokio::runtime::Runtime;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Statement};
 
-use super::failure::Failure;
 use crate::error::ConnectError;
+use crate::failure::Failure;
 use crate::postgres::{PostgresAddress, cancel, connect};
 
 /// Prepared statements that are kept. Their texts depend on the conditions of filters, of which there are few.

@@ -6,11 +6,11 @@ use perennial_gallery::exchange::{read_snapshot, write_snapshot};
 use perennial_gallery::{GalleryError, Item, SnapshotInfo, Snapshots, StoreSpace};
 
 use super::PostgresStore;
-use super::failure::Failure;
 use super::row;
 use super::session::{Bound, Session};
 use super::spaces::Spaces;
 use super::writing::Writing;
+use crate::failure::Failure;
 
 /// Items that are restored by one call.
 const PIECE: usize = 1000;

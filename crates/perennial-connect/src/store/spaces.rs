@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use perennial_core::SpaceId;
 use perennial_gallery::{SimplexIdentity, SpaceStats, StoreSpace};
 
-use super::failure::{Failure, damaged};
 use super::session::Session;
+use crate::failure::{Failure, damaged};
 
 /// How the index of a space is called: this, and the space's number.
 pub(super) const INDEX_PREFIX: &str = "perennial_hnsw_";

@@ -10,13 +10,13 @@ use perennial_gallery::{
 };
 use tokio_postgres::Row;
 
-use super::failure::{Failure, damaged};
 use super::filter::Conditions;
-use super::pairs::{pairs, place};
 use super::reading;
 use super::schema::one;
 use super::session::Session;
 use super::spaces::{KnownSpace, Spaces};
+use crate::failure::{Failure, damaged};
+use crate::pairs::{pairs, place};
 use crate::postgres::VectorValue;
 
 /// The most dimensions of a vector of pgvector.

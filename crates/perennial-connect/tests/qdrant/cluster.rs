@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use perennial_connect::{Address, QualifiedName};
+use perennial_connect::{Address, QualifiedName, StoreOptions};
 use serde_json::{Map, Value, json};
 use ureq::Agent;
 
@@ -80,13 +80,8 @@ pub fn double() -> Option<Cluster> {
 impl Drop for Cluster {
     fn drop(&mut self) {
         if self.double.is_none() {
-            for collection in [self.name.clone(), self.copies()] {
-                // A cluster that a test broke keeps it; a panic here would hide why.
-                let _ = self
-                    .agent
-                    .delete(format!("{}/collections/{collection}", self.base))
-                    .call();
-            }
+            // A cluster that a test broke keeps them; a panic here would hide why.
+            let _ = self.drop_collections();
         }
     }
 }
@@ -108,6 +103,38 @@ impl Cluster {
             double,
             name,
         }
+    }
+
+    /// Drops the collections that the test has made: all have its own name, alone or with something after it.
+    fn drop_collections(&self) -> Option<()> {
+        let (_, all) = self.try_ask("GET", "/collections", &Value::Null).ok()?;
+        for collection in all["result"]["collections"].as_array()? {
+            let name = collection["name"].as_str()?;
+            let rest = name.strip_prefix(&self.name);
+            if rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('_')) {
+                let path = format!("/collections/{name}");
+                self.try_ask("DELETE", &path, &Value::Null).ok()?;
+            }
+        }
+        Some(())
+    }
+
+    /// The options of galleries, with the shards and replicas that are asked for.
+    pub fn gallery_options() -> StoreOptions {
+        let number = |name: &str| variable(name).map_or(0, |value| value.parse().unwrap());
+        let mut options = StoreOptions::default();
+        options.shards = number("PERENNIAL_QDRANT_SHARDS");
+        options.replicas = number("PERENNIAL_QDRANT_REPLICATION");
+        options
+    }
+
+    /// The address of a gallery of the test's own.
+    pub fn gallery(&self, name: &str) -> Address {
+        let url = format!("{}/{}_{name}", self.url, self.name);
+        let address = Address::new(&url).unwrap();
+        address
+            .with_secret(|name| self.key.clone().filter(|_| name == KEY))
+            .unwrap()
     }
 
     /// The inside of the tests' own server.
@@ -136,6 +163,10 @@ impl Cluster {
 
     /// Asks the server; the status and the body.
     pub fn ask(&self, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        self.try_ask(method, path, body).unwrap()
+    }
+
+    fn try_ask(&self, method: &str, path: &str, body: &Value) -> Result<(u16, Value), ureq::Error> {
         let mut request = ureq::http::Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.base))
@@ -147,15 +178,14 @@ impl Cluster {
             true => self.agent.run(request.body(()).unwrap()),
             false => self.agent.run(request.body(body.to_string()).unwrap()),
         };
-        let mut answer = answer.unwrap();
+        let mut answer = answer?;
         let bytes = answer
             .body_mut()
             .with_config()
             .limit(256 << 20)
-            .read_to_vec()
-            .unwrap();
+            .read_to_vec()?;
         let json = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        (answer.status().as_u16(), json)
+        Ok((answer.status().as_u16(), json))
     }
 
     fn done(&self, method: &str, path: &str, body: &Value) -> Value {

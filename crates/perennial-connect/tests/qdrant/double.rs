@@ -1,11 +1,16 @@
-//! A server that speaks Qdrant's REST interface as far as migrations use it, in memory, and can be made to fail.
+//! A server that speaks Qdrant's REST interface as far as migrations and galleries use it, in memory, and can be made to fail.
 //!
 //! It refuses what a server refuses: unknown collections, vectors of another size, values that are no numbers, names that are taken, a wrong key. Vectors of
 //! collections with the distance `Cosine` are stored with unit length, as servers store them.
 
+// With their paths, since the tests of the program take this file from its place.
+#[path = "double/conditions.rs"]
 mod conditions;
+#[path = "double/http.rs"]
 mod http;
+#[path = "double/points.rs"]
 mod points;
+#[path = "double/routes.rs"]
 mod routes;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,4 +1,4 @@
-//! Migrations in Qdrant: against a server of the tests' own, which speaks its REST interface and can be made to fail, or against a real cluster, whose address is in
+//! Migrations and galleries in Qdrant: against a server of the tests' own, which speaks its REST interface and can be made to fail, or against a real cluster, whose address is in
 //! `PERENNIAL_QDRANT` (`tests/qdrant.sh`). Tests that need faults, or a look inside the server, then say so and pass.
 
 #![allow(clippy::unwrap_used)]
@@ -18,6 +18,7 @@ mod rates;
 mod refusals;
 mod secrets;
 mod spaces;
+mod store;
 mod switching;
 mod verification;
 mod whole;

@@ -201,6 +201,10 @@ fn the_engine_does_what_every_store_must() {
         stores += 1;
         Box::new(open(&folder.path().join(stores.to_string())))
     });
+    crate::conformance::run_whole(&mut || {
+        stores += 1;
+        open(&folder.path().join(stores.to_string()))
+    });
     assert!(stores > 0);
 }
 

@@ -15,6 +15,11 @@ fn it_does_what_every_store_must() {
         let schema = format!("gallery {galleries}\"");
         Box::new(open_with(&database, |options| options.schema = schema))
     });
+    perennial_gallery::conformance::run_whole(&mut || {
+        galleries += 1;
+        let schema = format!("gallery {galleries}\"");
+        open_with(&database, |options| options.schema = schema)
+    });
     assert!(galleries > 5);
 }
 

@@ -1,4 +1,4 @@
-//! Filters: the conditions that migrations use.
+//! Filters: the conditions that migrations and galleries use.
 
 use serde_json::Value;
 
@@ -31,6 +31,10 @@ pub fn meets(filter: &Value, id: &Id, point: &Stored) -> Result<bool, String> {
 }
 
 fn one(condition: &Value, id: &Id, point: &Stored) -> Result<bool, String> {
+    let clauses = ["must", "must_not", "should"];
+    if clauses.iter().any(|clause| condition.get(clause).is_some()) {
+        return meets(condition, id, point);
+    }
     if let Some(ids) = condition["has_id"].as_array() {
         for other in ids {
             if id_of(other)? == *id {
@@ -50,11 +54,51 @@ fn one(condition: &Value, id: &Id, point: &Stored) -> Result<bool, String> {
         .as_str()
         .ok_or_else(|| format!("unknown condition {condition}"))?;
     let value = point.payload.get(key).unwrap_or(&Value::Null);
+    // Of a list, one value has to meet the condition.
+    let values = match value {
+        Value::Array(values) => values.as_slice(),
+        value => std::slice::from_ref(value),
+    };
     if let Some(wanted) = condition["match"].get("value") {
-        return Ok(value == wanted);
+        if wanted.is_null() || wanted.is_f64() || wanted.is_array() || wanted.is_object() {
+            return Err(format!(
+                "data did not match any variant of untagged enum Match: {condition}"
+            ));
+        }
+        return Ok(values.contains(wanted));
     }
-    if let Some(most) = condition["range"]["lt"].as_f64() {
-        return Ok(value.as_f64().is_some_and(|value| value < most));
+    if let Some(any) = condition["match"].get("any") {
+        let any = any.as_array().ok_or("match.any is no list")?;
+        let is_one_kind =
+            any.iter().all(Value::is_string) || any.iter().all(|one| one.is_i64() || one.is_u64());
+        if !is_one_kind {
+            return Err(format!(
+                "data did not match any variant of untagged enum AnyVariants: {condition}"
+            ));
+        }
+        return Ok(values.iter().any(|value| any.contains(value)));
+    }
+    if let Some(range) = condition["range"].as_object() {
+        for (bound, limit) in range {
+            if !["lt", "lte", "gt", "gte"].contains(&bound.as_str()) || !limit.is_number() {
+                return Err(format!("unknown range {bound} {limit}"));
+            }
+        }
+        // Servers compare as floats.
+        let within = |value: &Value| {
+            value.as_f64().is_some_and(|value| {
+                range.iter().all(|(bound, limit)| {
+                    let limit = limit.as_f64().unwrap();
+                    match bound.as_str() {
+                        "lt" => value < limit,
+                        "lte" => value <= limit,
+                        "gt" => value > limit,
+                        _ => value >= limit,
+                    }
+                })
+            })
+        };
+        return Ok(values.iter().any(within));
     }
     Err(format!("unknown condition {condition}"))
 }

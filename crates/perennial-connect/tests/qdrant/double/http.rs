@@ -139,12 +139,13 @@ fn serve(stream: TcpStream, state: &Mutex<State>, over: &AtomicBool) -> std::io:
             return Ok(());
         };
         let text = reply.body;
-        write!(
-            out,
+        let answer = format!(
             "HTTP/1.1 {} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{text}",
             reply.status,
             text.len()
-        )?;
+        );
+        // In one piece: the rest would wait until the client has confirmed the first one.
+        out.write_all(answer.as_bytes())?;
     }
 }
 

@@ -1,4 +1,4 @@
-//! The requests that migrations send.
+//! The requests that migrations and galleries send.
 
 use serde_json::{Map, Value, json};
 
@@ -57,6 +57,11 @@ fn route(state: &mut State, method: &str, parts: &[&str], body: &Value) -> Resul
             Ok(json!({"aliases": aliases}))
         }
         ("POST", ["collections", "aliases"]) => change_aliases(state, body),
+        ("GET", ["collections"]) => {
+            let names = state.collections.keys();
+            let named: Vec<Value> = names.map(|name| json!({ "name": name })).collect();
+            Ok(json!({ "collections": named }))
+        }
         ("PUT", ["collections", name]) => create(state, name, body),
         ("DELETE", ["collections", name]) => {
             let there = state.collections.remove(*name).is_some();
@@ -189,6 +194,19 @@ fn change_aliases(state: &mut State, body: &Value) -> Result<Value> {
 fn within(collection: &mut Collection, method: &str, rest: &[&str], body: &Value) -> Result<Value> {
     let applied = || json!({"operation_id": 1, "status": "completed"});
     match (method, rest) {
+        ("PATCH", []) => {
+            let changes = body["optimizers_config"]
+                .as_object()
+                .ok_or("nothing to change")?;
+            let config = &mut collection.config["optimizer_config"];
+            if config.is_null() {
+                *config = json!({});
+            }
+            for (key, value) in changes {
+                config[key] = value.clone();
+            }
+            Ok(json!(true))
+        }
         ("PUT", ["index"]) => {
             let field = body["field_name"].as_str().ok_or("no field")?;
             collection
@@ -233,7 +251,26 @@ fn within(collection: &mut Collection, method: &str, rest: &[&str], body: &Value
             }
             Ok(applied())
         }
+        ("POST", ["points", "payload", "delete"]) => {
+            let keys = body["keys"].as_array().ok_or("no keys")?.clone();
+            for id in chosen(collection, body)? {
+                let point = collection.points.get_mut(&id).unwrap();
+                for key in keys.iter().filter_map(Value::as_str) {
+                    point.payload.remove(key);
+                }
+                collection.writes += 1;
+            }
+            Ok(applied())
+        }
         ("POST", ["points", "query"]) => query(collection, body),
+        ("POST", ["points", "query", "batch"]) => {
+            let searches = body["searches"].as_array().ok_or("no searches")?;
+            let mut answers = Vec::new();
+            for search in searches {
+                answers.push(query(collection, search)?);
+            }
+            Ok(json!(answers))
+        }
         _ => Err(Refused(404, format!("{method} {rest:?}"))),
     }
 }
@@ -264,6 +301,9 @@ fn scroll(collection: &Collection, body: &Value) -> Result<Value> {
     if limit == 0 {
         return Err("limit must be above 0".into());
     }
+    if let Some(order) = body["order_by"].as_object() {
+        return ordered(collection, body, order, limit);
+    }
     let from = match &body["offset"] {
         Value::Null => None,
         id => Some(id_of(id)?),
@@ -283,6 +323,43 @@ fn scroll(collection: &Collection, body: &Value) -> Result<Value> {
     Ok(json!({"points": points, "next_page_offset": next}))
 }
 
+/// Points in the order of a number of their payloads; those without it are left out, and there is no next page.
+fn ordered(
+    collection: &Collection,
+    body: &Value,
+    order: &Map<String, Value>,
+    limit: usize,
+) -> Result<Value> {
+    let key = order["key"].as_str().ok_or("no key to order by")?;
+    if collection
+        .indexes
+        .get(key)
+        .is_none_or(|kind| kind != "integer")
+    {
+        return Err(format!("Wrong input: No range index for `order_by` key: `{key}`").into());
+    }
+    if !body["offset"].is_null() {
+        return Err("Cannot use an `offset` when using `order_by`".into());
+    }
+    let from = order.get("start_from").and_then(Value::as_f64);
+    let mut found = Vec::new();
+    for (id, point) in &collection.points {
+        let Some(value) = point.payload.get(key).and_then(Value::as_f64) else {
+            continue;
+        };
+        if from.is_none_or(|from| value >= from) && meets(&body["filter"], id, point)? {
+            found.push((value, id, point));
+        }
+    }
+    // Points of one value come in no order that a client may rely on.
+    found.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| b.1.cmp(a.1)));
+    let points = found.iter().take(limit);
+    let points: Vec<Value> = points
+        .map(|(_, id, point)| shown(id, point, body))
+        .collect();
+    Ok(json!({"points": points, "next_page_offset": null}))
+}
+
 fn query(collection: &Collection, body: &Value) -> Result<Value> {
     let name = body["using"].as_str().unwrap_or("");
     let vectors = vectors_of(&collection.config);
@@ -298,7 +375,7 @@ fn query(collection: &Collection, body: &Value) -> Result<Value> {
         let Some(values) = point.dense.get(name) else {
             continue;
         };
-        if !exact && collection.unseen.contains(id) {
+        if !exact && collection.unseen.contains(id) || !meets(&body["filter"], id, point)? {
             continue;
         }
         let both = values.iter().map(|&value| f64::from(value)).zip(&query);
@@ -308,7 +385,8 @@ fn query(collection: &Collection, body: &Value) -> Result<Value> {
         };
         hits.push((score, id));
     }
-    hits.sort_by(|a, b| a.partial_cmp(b).unwrap());
+    // Equal scores come in no order that a client may rely on.
+    hits.sort_by(|a, b| a.0.total_cmp(&b.0).then_with(|| b.1.cmp(a.1)));
     let sign = if distance == "Euclid" { 1.0 } else { -1.0 };
     let limit = body["limit"].as_u64().ok_or("no limit")? as usize;
     let points: Vec<Value> = hits
@@ -317,7 +395,8 @@ fn query(collection: &Collection, body: &Value) -> Result<Value> {
         .map(|(score, id)| {
             let mut hit = shown(id, &collection.points[*id], body);
             hit["version"] = json!(0);
-            hit["score"] = json!(sign * score);
+            // Servers compute in 32 bits.
+            hit["score"] = json!((sign * score) as f32);
             hit
         })
         .collect();

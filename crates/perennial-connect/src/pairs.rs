@@ -1,6 +1,7 @@
 //! Payloads in filters: a digest of each pair, so that a condition is a comparison of digests, exactly as `Filter` says.
 //!
-//! JSON in the database would not do: its `1` and `1.0` are equal, it writes `1e16` as an integer, and it refuses the character zero.
+//! JSON in the database would not do: in PostgreSQL `1` and `1.0` are equal, `1e16` is written as an integer, and the character zero is refused; Qdrant
+//! compares texts, whole numbers and truth values alone.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -8,28 +9,32 @@ use std::fmt::Write;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-/// The digests of the pairs of a payload, as a text that casts to `uuid[]`: 128 bits of SHA-256 each. Pairs that `Filter` takes for equal have
-/// equal digests, and others have different ones.
-pub(super) fn pairs(payload: &Map<String, Value>) -> String {
-    let mut text = String::from("{");
-    for (at, (key, value)) in payload.iter().enumerate() {
-        if at > 0 {
-            text.push(',');
-        }
+/// The digests of the pairs of a payload: 128 bits of SHA-256 each, as 32 digits. Pairs that `Filter` takes for equal have equal digests, and others
+/// have different ones.
+pub(crate) fn digests(payload: &Map<String, Value>) -> Vec<String> {
+    let digest = |(key, value): (&String, &Value)| {
         let mut digest = Sha256::new();
         put(key.as_bytes(), &mut digest);
         put_value(value, &mut digest);
+        let mut text = String::with_capacity(32);
         for byte in &digest.finalize()[..16] {
             // Writing to a text does not fail.
             let _ = write!(text, "{byte:02x}");
         }
-    }
-    text.push('}');
-    text
+        text
+    };
+    payload.iter().map(digest).collect()
+}
+
+/// The digests as a text that casts to `uuid[]`.
+#[cfg(feature = "pgvector")]
+pub(crate) fn pairs(payload: &Map<String, Value>) -> String {
+    format!("{{{}}}", digests(payload).join(","))
 }
 
 /// Where a key lies in the random order of samples: the first bytes of its SHA-256.
-pub(super) fn place(key: &[u8]) -> i64 {
+#[cfg(feature = "pgvector")]
+pub(crate) fn place(key: &[u8]) -> i64 {
     let digest = Sha256::digest(key);
     let first = digest.first_chunk().expect("a digest has 32 bytes");
     i64::from_be_bytes(*first)
@@ -88,7 +93,7 @@ mod tests {
     use super::*;
 
     fn of(value: &Value) -> String {
-        pairs(json!({ "key": value }).as_object().unwrap())
+        digests(json!({ "key": value }).as_object().unwrap()).join(",")
     }
 
     #[test]
@@ -123,7 +128,7 @@ mod tests {
         let other_order: Value = serde_json::from_str(r#"{"b": 2, "a": 1}"#).unwrap();
         assert_eq!(of(&other_order), of(&json!({"a": 1, "b": 2})));
         // A pair's key counts, and where it ends.
-        let keys = ["a", "as"].map(|key| pairs(&Map::from_iter([(key.to_owned(), json!("x"))])));
+        let keys = ["a", "as"].map(|key| digests(&Map::from_iter([(key.to_owned(), json!("x"))])));
         assert_ne!(keys[0], keys[1]);
     }
 
@@ -132,10 +137,14 @@ mod tests {
         // Tables hold them, so they never change.
         let payload = json!({"side": "left", "n": 1});
         assert_eq!(
-            pairs(payload.as_object().unwrap()),
-            "{4c221a310414d13758eeb4dfac24b1ae,f363252a36a372e71c2a23cd7021ddf9}"
+            digests(payload.as_object().unwrap()),
+            [
+                "4c221a310414d13758eeb4dfac24b1ae",
+                "f363252a36a372e71c2a23cd7021ddf9"
+            ]
         );
-        assert_eq!(pairs(&Map::new()), "{}");
+        assert!(digests(&Map::new()).is_empty());
+        #[cfg(feature = "pgvector")]
         assert_eq!(place(b"\x01a"), -2_079_169_177_619_666_219);
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 const MAX_WAITING: usize = 64;
 
 #[derive(Debug, Default)]
-pub(super) struct Turns {
+pub(crate) struct Turns {
     state: Mutex<State>,
     ended: Condvar,
 }
@@ -20,14 +20,14 @@ struct State {
 
 /// A turn; the next one begins when it is dropped.
 #[derive(Debug)]
-pub(super) struct Turn<'a>(&'a Turns);
+pub(crate) struct Turn<'a>(&'a Turns);
 
 impl Turns {
     /// Waits for a turn, at most so long.
     ///
     /// # Errors
     /// Why there is none, in words.
-    pub(super) fn take(&self, patience: Duration) -> Result<Turn<'_>, String> {
+    pub(crate) fn take(&self, patience: Duration) -> Result<Turn<'_>, String> {
         let mut state = self.lock();
         if state.taken && state.waiting >= MAX_WAITING {
             return Err(format!("{MAX_WAITING} writes are waiting already"));

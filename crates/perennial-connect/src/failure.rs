@@ -5,7 +5,7 @@ use perennial_gallery::GalleryError;
 use crate::error::ConnectError;
 
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(crate) enum Failure {
     /// The request is at fault; the connection is as good as before.
     Refused(GalleryError),
     /// The database or the way to it is.
@@ -24,29 +24,30 @@ impl From<ConnectError> for Failure {
     }
 }
 
+#[cfg(feature = "pgvector")]
 impl From<tokio_postgres::Error> for Failure {
     fn from(error: tokio_postgres::Error) -> Self {
         Self::Database(error.into())
     }
 }
 
-/// A value of the tables that is not what this program stores.
-pub(super) fn damaged(problem: impl std::fmt::Display) -> Failure {
+/// A value in the database that is not what this program stores.
+pub(crate) fn damaged(problem: impl std::fmt::Display) -> Failure {
     Failure::Database(ConnectError::State(format!(
-        "a table of the gallery was changed by another program: {problem}"
+        "the gallery was changed by another program: {problem}"
     )))
 }
 
 impl Failure {
     /// Whether the same may succeed after a while.
-    pub(super) fn may_pass(&self) -> bool {
+    pub(crate) fn may_pass(&self) -> bool {
         match self {
             Self::Refused(_) => false,
             Self::Database(error) => error.may_pass(),
         }
     }
 
-    pub(super) fn into_gallery(self, server: &str) -> GalleryError {
+    pub(crate) fn into_gallery(self, server: &str) -> GalleryError {
         let problem = match self {
             Self::Refused(error) => return error,
             Self::Database(ConnectError::Connection { problem, .. }) => problem,

@@ -1,0 +1,10 @@
+//! Galleries in Qdrant.
+
+mod concurrency;
+mod faults;
+mod kills;
+mod opening;
+mod order;
+mod searches;
+mod stock;
+mod sweeping;
