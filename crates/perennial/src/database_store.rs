@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::exit_status::usage;
 
-/// A gallery in PostgreSQL with pgvector, in the place of one in the gallery's folder.
+/// A gallery in PostgreSQL with pgvector or in Qdrant, in the place of one in the gallery's folder.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DatabaseSettings {
@@ -23,6 +23,11 @@ pub struct DatabaseSettings {
     /// Number of items from which on a space gets an HNSW index; 0 for never.
     #[serde(default)]
     pub hnsw_from: u64,
+    /// Shards and replicas of new collections of Qdrant; 0 for what the server takes.
+    #[serde(default)]
+    pub shards: u32,
+    #[serde(default)]
+    pub replicas: u32,
 }
 
 /// In the folder of a gallery that lies in a database: which one, so that no command takes the gallery for one that is not there.
@@ -46,15 +51,15 @@ const URL_VARIABLE: &str = "PERENNIAL_STORE";
 /// The database in which a command finds the gallery, in the place of its folder.
 #[derive(Debug, clap::Args)]
 pub struct DatabaseArguments {
-    /// Work on the gallery in this database, postgres://USER@HOST:PORT/DATABASE; the password comes from PGPASSWORD [default with
-    /// --store-schema: PERENNIAL_STORE, which may hold the password]
+    /// Work on the gallery in this database, postgres://USER@HOST:PORT/DATABASE or qdrant://HOST:PORT/NAME; the password comes from PGPASSWORD, the key from
+    /// QDRANT_API_KEY [default with --store-schema: PERENNIAL_STORE, which may hold the password]
     #[cfg_attr(
-        not(feature = "pgvector"),
-        doc = "(this build has no databases; build with --features pgvector)"
+        not(any(feature = "pgvector", feature = "qdrant")),
+        doc = "(this build has no databases; build with --features pgvector or qdrant)"
     )]
     #[arg(long, value_name = "URL")]
     store: Option<String>,
-    /// Schema of the gallery in the database [default: perennial]
+    /// Schema of the gallery in a PostgreSQL [default: perennial]
     #[arg(long, value_name = "NAME")]
     store_schema: Option<String>,
 }
@@ -106,7 +111,7 @@ fn timeout_seconds() -> f64 {
 #[serde(transparent)]
 pub struct DatabaseUrl(
     #[cfg_attr(
-        not(feature = "pgvector"),
+        not(any(feature = "pgvector", feature = "qdrant")),
         allow(dead_code, reason = "a build without databases reads no URL")
     )]
     String,
@@ -118,20 +123,20 @@ impl fmt::Debug for DatabaseUrl {
     }
 }
 
-#[cfg(not(feature = "pgvector"))]
+#[cfg(not(any(feature = "pgvector", feature = "qdrant")))]
 impl fmt::Display for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("postgres://...")
+        f.write_str("...")
     }
 }
 
-#[cfg(feature = "pgvector")]
+#[cfg(any(feature = "pgvector", feature = "qdrant"))]
 impl fmt::Display for DatabaseUrl {
     /// Without user and password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match perennial_connect::Address::new(&self.0) {
-            Ok(address) => write!(f, "postgres://{address}"),
-            Err(_) => f.write_str("postgres://..."),
+            Ok(address) => f.write_str(&address.url()),
+            Err(_) => f.write_str("..."),
         }
     }
 }
@@ -142,10 +147,10 @@ impl Serialize for DatabaseUrl {
     }
 }
 
-#[cfg(not(feature = "pgvector"))]
+#[cfg(not(any(feature = "pgvector", feature = "qdrant")))]
 fn not_built_in() -> anyhow::Error {
     usage(
-        "store.url: this build has no galleries in databases; build with --features pgvector (or full)",
+        "store.url: this build has no galleries in databases; build with --features pgvector or qdrant (or full)",
     )
 }
 
@@ -157,17 +162,19 @@ impl DatabaseSettings {
             connections: connections(),
             timeout_seconds: timeout_seconds(),
             hnsw_from: 0,
+            shards: 0,
+            replicas: 0,
         }
     }
 
     /// Refuses what cannot work; `on_command_line` says where the URL stands.
-    #[cfg(not(feature = "pgvector"))]
+    #[cfg(not(any(feature = "pgvector", feature = "qdrant")))]
     pub fn check(&self, _on_command_line: bool) -> anyhow::Result<()> {
         Err(not_built_in())
     }
 
     /// Refuses what cannot work; `on_command_line` says where the URL stands.
-    #[cfg(feature = "pgvector")]
+    #[cfg(any(feature = "pgvector", feature = "qdrant"))]
     pub fn check(&self, on_command_line: bool) -> anyhow::Result<()> {
         use perennial_connect::Address;
 
@@ -175,6 +182,15 @@ impl DatabaseSettings {
             true => Address::without_password(&self.url.0),
             false => Address::new(&self.url.0),
         };
+        if address
+            .as_ref()
+            .is_ok_and(|address| address.collection().is_some())
+            && self.schema != self::schema()
+        {
+            return Err(usage(
+                "store.schema: Qdrant has no schemas; the URL names the gallery, qdrant://HOST:PORT/NAME",
+            ));
+        }
         if let Err(error) = address {
             let problem = match on_command_line {
                 // Its message names the ways of another command.
@@ -195,7 +211,7 @@ impl DatabaseSettings {
         checked.map_err(|error| usage(error.to_string()))
     }
 
-    #[cfg(feature = "pgvector")]
+    #[cfg(any(feature = "pgvector", feature = "qdrant"))]
     fn options(&self, read_only: bool) -> perennial_connect::StoreOptions {
         let mut options = perennial_connect::StoreOptions::default();
         options.schema.clone_from(&self.schema);
@@ -203,18 +219,20 @@ impl DatabaseSettings {
         options.timeout = std::time::Duration::from_secs_f64(self.timeout_seconds);
         options.read_only = read_only;
         options.hnsw_from = self.hnsw_from;
+        options.shards = self.shards;
+        options.replicas = self.replicas;
         options
     }
 
-    #[cfg(not(feature = "pgvector"))]
+    #[cfg(not(any(feature = "pgvector", feature = "qdrant")))]
     pub fn open(&self, _read_only: bool, _folder: &Path) -> anyhow::Result<Arc<dyn ServedStore>> {
         Err(not_built_in())
     }
 
     /// Opens the gallery. Its folder holds what is not in the database: policy, accepted pairs, probes.
-    #[cfg(feature = "pgvector")]
+    #[cfg(any(feature = "pgvector", feature = "qdrant"))]
     pub fn open(&self, read_only: bool, folder: &Path) -> anyhow::Result<Arc<dyn ServedStore>> {
-        use perennial_connect::{Address, PostgresStore};
+        use perennial_connect::Address;
         use perennial_gallery::{EmbeddedGallery, GalleryError};
 
         if EmbeddedGallery::exists(folder) {
@@ -232,23 +250,45 @@ impl DatabaseSettings {
         let address = address
             .with_secret(|name| std::env::var(name).ok())
             .map_err(|error| usage(error.to_string()))?;
-        let store = PostgresStore::open(&address, &options).map_err(|error| match error {
+        let opened = open_at(&address, &options);
+        let (store, server) = opened.map_err(|error| match error {
             GalleryError::InvalidConfig { .. } => usage(error.to_string()),
             error => error.into(),
         })?;
         if !read_only {
-            let note = format!(
-                "database = {:?}\nschema = {:?}\n",
-                store.server(),
-                self.schema
-            );
+            let note = format!("database = {server:?}\nschema = {:?}\n", self.schema);
             perennial_core::write_atomically(folder.join(NOTE), note)?;
         }
         tracing::info!(
-            database = store.server(),
+            database = server,
             schema = self.schema,
             "the gallery lies in a database"
         );
-        Ok(Arc::new(store))
+        Ok(store)
     }
+}
+
+/// The store of a database, and what the database is called.
+#[cfg(any(feature = "pgvector", feature = "qdrant"))]
+fn open_at(
+    address: &perennial_connect::Address,
+    options: &perennial_connect::StoreOptions,
+) -> Result<(Arc<dyn ServedStore>, String), perennial_gallery::GalleryError> {
+    #[cfg(feature = "pgvector")]
+    if address.collection().is_none() {
+        let store = perennial_connect::PostgresStore::open(address, options)?;
+        let server = store.server().to_owned();
+        return Ok((Arc::new(store), server));
+    }
+    #[cfg(feature = "qdrant")]
+    {
+        let store = perennial_connect::QdrantStore::open(address, options)?;
+        let server = store.server().to_owned();
+        Ok((Arc::new(store), server))
+    }
+    #[cfg(not(feature = "qdrant"))]
+    Err(perennial_gallery::GalleryError::InvalidConfig {
+        key: "store.url",
+        problem: "this build knows no Qdrant; build with --features qdrant".to_owned(),
+    })
 }

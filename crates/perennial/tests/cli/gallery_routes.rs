@@ -6,7 +6,7 @@ use crate::bench::{Bench, Ended};
 use crate::gallery::stocked;
 
 /// Certifies queries of `v0002` for items of `v0001` by a route through a bridge that is fitted for it.
-fn certify(bench: &Bench, route: &str, index: &str) -> Ended {
+pub fn certify(bench: &Bench, route: &str, index: &str) -> Ended {
     let ended = bench.run(&[
         "certify",
         "--record",

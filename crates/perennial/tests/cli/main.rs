@@ -50,6 +50,16 @@ mod outputs;
 mod own_files;
 mod pictures;
 mod promotion;
+#[cfg(feature = "qdrant")]
+#[path = "../../../perennial-connect/tests/qdrant/double.rs"]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "the tests of stores use more of it"
+)]
+mod qdrant_double;
+#[cfg(feature = "qdrant")]
+mod qdrant_gallery;
 mod read_only;
 #[cfg(feature = "tls")]
 mod reload;

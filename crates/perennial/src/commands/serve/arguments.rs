@@ -24,11 +24,11 @@ pub struct Arguments {
     /// Configuration file, for all settings including the options of this command; --help explains every key
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
-    /// Keep the gallery in PostgreSQL with pgvector, postgres://USER@HOST:PORT/DATABASE, and only policy and probes in its folder; the password comes
-    /// from PGPASSWORD, or with the whole URL from PERENNIAL_STORE or the configuration file
+    /// Keep the gallery in PostgreSQL with pgvector, postgres://USER@HOST:PORT/DATABASE, or in Qdrant, qdrant://HOST:PORT/NAME, and only policy and probes in
+    /// its folder; the password comes from PGPASSWORD, or with the whole URL from PERENNIAL_STORE or the configuration file, the key from QDRANT_API_KEY
     #[cfg_attr(
-        not(feature = "pgvector"),
-        doc = "(this build has no databases; build with --features pgvector)"
+        not(any(feature = "pgvector", feature = "qdrant")),
+        doc = "(this build has no databases; build with --features pgvector or qdrant)"
     )]
     #[arg(
         long,
