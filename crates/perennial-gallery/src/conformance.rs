@@ -51,11 +51,6 @@ pub fn run(make: &mut dyn FnMut() -> Box<dyn VectorStore>) {
     }
 }
 
-/// A store with all three traits.
-trait Whole: VectorStore + Snapshots + Maintenance {}
-
-impl<S: VectorStore + Snapshots + Maintenance> Whole for S {}
-
 /// Runs every test of [`Snapshots`] and [`Maintenance`], each on an empty store of its own. The tests of [`run`] come besides.
 ///
 /// # Panics

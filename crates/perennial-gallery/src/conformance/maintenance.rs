@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use super::Whole;
-use super::scene::{counts, item, on_a_half_circle, space};
+use super::scene::{Whole, counts, item, on_a_half_circle, space};
 use crate::error::GalleryError;
 use crate::filter::Filter;
 use crate::item::SimplexIdentity;

@@ -5,7 +5,12 @@ use serde_json::{Map, Value, json};
 
 use crate::filter::Filter;
 use crate::item::{Hit, Item, ItemId};
-use crate::store::{SearchRequest, VectorStore};
+use crate::store::{Maintenance, SearchRequest, Snapshots, VectorStore};
+
+/// A store with all three traits.
+pub(super) trait Whole: VectorStore + Snapshots + Maintenance {}
+
+impl<S: VectorStore + Snapshots + Maintenance> Whole for S {}
 
 pub(super) fn item(id: impl Into<ItemId>, space: &str, embedding: &[f32]) -> Item {
     Item {

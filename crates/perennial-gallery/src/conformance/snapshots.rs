@@ -5,8 +5,7 @@ use std::path::Path;
 use perennial_core::checksum::sha256_hex;
 use serde_json::json;
 
-use super::Whole;
-use super::scene::{ids, item, object, on_a_half_circle, search, space};
+use super::scene::{Whole, ids, item, object, on_a_half_circle, search, space};
 use crate::embedded::{EmbeddedGallery, GalleryConfig};
 use crate::error::GalleryError;
 use crate::filter::Filter;
