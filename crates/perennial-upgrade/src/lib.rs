@@ -43,8 +43,8 @@ pub mod policy;
 mod probe_file;
 pub mod promotion;
 mod query_cost;
-mod recorded_merge;
 mod ranked;
+mod recorded_merge;
 mod records;
 pub mod report;
 mod rerank;
@@ -85,8 +85,8 @@ pub use promotion::{
     prepare,
 };
 pub use query_cost::{EncoderCost, QueryCost};
-pub use recorded_merge::{LinearScale, MergeKind, RecordedMerge};
 pub use ranked::{Ranked, RankedComparison, RankedGroup, compare_ranked};
+pub use recorded_merge::{LinearScale, MergeKind, RecordedMerge};
 pub use records::RegistryRecords;
 pub use rerank::rerank;
 pub use route::{Route, RouteError, Search};

@@ -6,7 +6,9 @@ use perennial_bridge::{Bridge, Index};
 use perennial_core::{ItemId, normalize_rows};
 use perennial_formats::Label;
 use perennial_gallery::Hit;
-use perennial_upgrade::{PartHits, SAMPLE_SEED, SAMPLE_VECTORS, ScoreCalibration, merge};
+use perennial_upgrade::{
+    PartHits, PartScale, SAMPLE_SEED, SAMPLE_VECTORS, ScoreCalibration, merge,
+};
 use serde::Serialize;
 
 use super::dispatch::dispatch;
@@ -353,6 +355,7 @@ async fn both<E: Searching>(
             found.push(PartHits {
                 hits: hits.collect(),
                 calibration: ScoreCalibration::of(query, sample),
+                scale: PartScale::Usual,
             });
         }
         let merged = merge(found, request.k as usize).into_iter();
