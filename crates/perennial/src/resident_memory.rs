@@ -13,7 +13,8 @@ unsafe extern "C" {
 /// Lets all memory from now on be had in small pages.
 ///
 /// The allocator asks for pages of 2 MB, of which a program with many tensors of a few hundred kB holds a third without using it: 40 MB beside an encoder of
-/// 65 MB. Encoders from outside are no slower without (`docs/performance.md`). Where the system has no such switch, nothing changes.
+/// 65 MB. Encoders are no slower without, walks through a large gallery's graph are (`docs/performance.md`). Where the system has no such switch, nothing
+/// changes.
 pub fn use_small_pages() {
     #[cfg(target_os = "linux")]
     {

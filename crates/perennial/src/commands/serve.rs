@@ -20,6 +20,9 @@ use crate::resident_memory;
 use crate::running_service::Announcement;
 use crate::terminal::Terminal;
 
+/// From so many items in this process on, what searches gain by large pages counts more than what an encoder wastes of them.
+const MANY_ITEMS: u64 = 10_000;
+
 pub fn run(
     arguments: &Arguments,
     settings: Settings,
@@ -35,7 +38,6 @@ pub fn run(
         terminal.result(&serde_json::json!({ "config": settings }), |_| text)?;
         return Ok(ExitStatus::Done);
     }
-    resident_memory::use_small_pages();
     let runtime = GraphRuntime::from(settings.onnxruntime.clone());
     if runtime != GraphRuntime::Rten {
         // Now, and not with the first version that needs it.
@@ -51,6 +53,13 @@ pub fn run(
         (None, true) => Arc::new(settings.gallery().open_read_only()?),
         (None, false) => Arc::new(settings.gallery().open()?),
     };
+    let in_memory = match settings.store {
+        Some(_) => 0,
+        None => gallery.spaces()?.iter().map(|space| space.items).sum(),
+    };
+    if in_memory < MANY_ITEMS {
+        resident_memory::use_small_pages();
+    }
     let records = RegistryRecords::for_gallery(registry.clone(), &folder)
         .map_err(|error| usage(error.to_string()))?;
     let served = Served {
