@@ -74,6 +74,13 @@ pub(crate) struct Survey {
 
 /// Copies that are written to see how fast that is.
 #[derive(Debug)]
+#[cfg_attr(
+    not(feature = "pgvector"),
+    allow(
+        dead_code,
+        reason = "only PostgreSQL takes back what a probe has written"
+    )
+)]
 pub(crate) struct Probe<K, S> {
     pub(crate) keys: Vec<K>,
     pub(crate) sources: Vec<S>,

@@ -98,6 +98,7 @@ pub fn advise(
     Ok(ExitStatus::Done)
 }
 
+#[cfg(any(feature = "pgvector", feature = "qdrant"))]
 impl AskingArguments {
     /// The seed of all that is drawn.
     pub fn seed(&self) -> u64 {

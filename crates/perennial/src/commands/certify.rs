@@ -221,6 +221,7 @@ fn record(
 
 impl CertifyingArguments {
     /// The seed of all that is drawn.
+    #[cfg(any(feature = "pgvector", feature = "qdrant"))]
     pub fn seed(&self) -> u64 {
         self.measuring.demands.seed
     }
