@@ -32,6 +32,8 @@ mod postgres;
 mod qdrant;
 #[cfg(any(feature = "pgvector", feature = "qdrant"))]
 mod qualified_name;
+#[cfg(any(feature = "pgvector", feature = "qdrant"))]
+mod snapshot_file;
 #[cfg(feature = "pgvector")]
 pub mod store;
 #[cfg(any(feature = "pgvector", feature = "qdrant"))]

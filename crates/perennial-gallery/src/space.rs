@@ -48,6 +48,41 @@ impl StoreSpace {
         }
         Ok(())
     }
+
+    /// Says whether a space that is stored with items of a dimension, and of a simplex where it has one, can become this one.
+    ///
+    /// # Errors
+    /// [`GalleryError::IdentityMismatch`] for another simplex; [`GalleryError::IdentityDimension`] or [`GalleryError::WrongDimension`] for another
+    /// dimension.
+    pub fn check_change(
+        &self,
+        stored: usize,
+        simplex: Option<SimplexIdentity>,
+    ) -> Result<(), GalleryError> {
+        if let (Some(given), Some(stored)) = (self.simplex, simplex)
+            && given != stored
+        {
+            return Err(GalleryError::IdentityMismatch {
+                stored: stored.vertices,
+                given: given.vertices,
+            });
+        }
+        if self.dim == stored {
+            return Ok(());
+        }
+        Err(match self.simplex {
+            Some(simplex) => GalleryError::IdentityDimension {
+                vertices: simplex.vertices,
+                expected: self.dim,
+                stored,
+            },
+            None => GalleryError::WrongDimension {
+                what: format!("space {}", self.id),
+                found: self.dim,
+                expected: stored,
+            },
+        })
+    }
 }
 
 /// A space and its items in number.

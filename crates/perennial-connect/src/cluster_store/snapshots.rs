@@ -1,11 +1,10 @@
 //! Snapshots: the same file as that of the embedded engine, of one generation.
 
-use std::cell::RefCell;
 use std::collections::HashSet;
 use std::path::Path;
 
-use perennial_gallery::exchange::{read_snapshot, write_snapshot};
-use perennial_gallery::{Filter, GalleryError, Item, SnapshotInfo, Snapshots, StoreSpace};
+use perennial_gallery::exchange::read_snapshot;
+use perennial_gallery::{Filter, GalleryError, Item, ItemId, SnapshotInfo, Snapshots, StoreSpace};
 
 use super::QdrantStore;
 use super::head::Head;
@@ -15,9 +14,8 @@ use super::server::Server;
 use super::view::View;
 use super::writing::Writing;
 use crate::failure::Failure;
-
-/// Items that are restored by one call.
-const PIECE: usize = 1000;
+use crate::qdrant::PointId;
+use crate::snapshot_file::{self, Restored, occurs_twice};
 
 impl Snapshots for QdrantStore {
     fn snapshot(&self, path: &Path) -> Result<SnapshotInfo, GalleryError> {
@@ -40,11 +38,7 @@ fn write(server: &Server, path: &Path) -> Result<SnapshotInfo, Failure> {
     let view = View::new(server, &Head::read(server)?);
     let stats = view.state.stats()?;
     let spaces: Vec<StoreSpace> = stats.into_iter().map(|stats| stats.space).collect();
-    let mut failed = None;
-    let written = write_snapshot(path, &spaces, view.state.items(), |add| {
-        outcome(copy(&view, add), &mut failed)
-    });
-    finished(written, failed)
+    snapshot_file::write(path, &spaces, view.state.items(), |add| copy(&view, add))
 }
 
 fn copy(
@@ -74,65 +68,37 @@ fn copy(
     }
 }
 
+/// Everything is replaced by what a file holds.
+struct Refilled<'a, 'b> {
+    writing: &'a mut Writing<'b>,
+    path: &'a Path,
+    points: HashSet<PointId>,
+    /// Ids of two spaces as well, whose points lie in two collections.
+    ids: HashSet<ItemId>,
+}
+
+impl Restored for Refilled<'_, '_> {
+    fn create(&mut self, space: &StoreSpace) -> Result<(), Failure> {
+        self.writing.create(space)
+    }
+
+    fn store(&mut self, items: &[Item]) -> Result<(), Failure> {
+        for item in items {
+            if !self.ids.insert(item.id.clone()) {
+                return Err(occurs_twice(self.path, &format!("id {}", item.id)));
+            }
+        }
+        self.writing.put(items, &mut self.points)
+    }
+}
+
 fn read(writing: &mut Writing<'_>, path: &Path) -> Result<SnapshotInfo, Failure> {
     writing.clear();
-    let mut failed = None;
-    let mut waiting: Vec<Item> = Vec::with_capacity(PIECE);
-    let writing = RefCell::new(writing);
-    let mut points = HashSet::new();
-    let mut ids = HashSet::new();
-    let mut store = |items: &mut Vec<Item>| {
-        for item in items.iter() {
-            // Ids of two spaces as well, whose points lie in two collections.
-            if !ids.insert(item.id.clone()) {
-                return Err(Failure::Refused(GalleryError::Snapshot {
-                    path: path.to_owned(),
-                    problem: format!("id {} occurs twice", item.id),
-                }));
-            }
-        }
-        writing.borrow_mut().put(items, &mut points)?;
-        items.clear();
-        Ok(())
-    };
-    let mut of_spaces = None;
-    let read = read_snapshot(
+    let mut into = Refilled {
+        writing,
         path,
-        |spaces| {
-            let mut spaces = spaces.iter();
-            let created = spaces.try_for_each(|space| writing.borrow_mut().create(space));
-            outcome(created, &mut of_spaces)
-        },
-        |item| {
-            waiting.push(item);
-            match waiting.len() {
-                PIECE => outcome(store(&mut waiting), &mut failed),
-                _ => Ok(()),
-            }
-        },
-    );
-    let info = finished(read, failed.or(of_spaces))?;
-    if !waiting.is_empty() {
-        store(&mut waiting)?;
-    }
-    Ok(info)
-}
-
-/// What a callback says of its failure; one of the database is kept aside, since it may pass.
-fn outcome<T>(result: Result<T, Failure>, failed: &mut Option<Failure>) -> Result<T, GalleryError> {
-    result.map_err(|failure| match failure {
-        Failure::Refused(error) => error,
-        failure @ Failure::Database(_) => {
-            *failed = Some(failure);
-            GalleryError::Closed
-        }
-    })
-}
-
-fn finished<T>(result: Result<T, GalleryError>, failed: Option<Failure>) -> Result<T, Failure> {
-    match (result, failed) {
-        (Ok(done), None) => Ok(done),
-        (_, Some(failure)) => Err(failure),
-        (Err(error), None) => Err(error.into()),
-    }
+        points: HashSet::new(),
+        ids: HashSet::new(),
+    };
+    snapshot_file::read(path, &mut into)
 }

@@ -123,7 +123,7 @@ impl<'a> Writing<'a> {
         let vertices = space.simplex.map(|simplex| simplex.vertices);
         if let Some(known) = self.state.spaces.get_mut(name) {
             if known.items > 0 {
-                check_change(space, known)?;
+                space.check_change(known.dim, known.simplex())?;
                 known.vertices = vertices.or(known.vertices);
                 return Ok(());
             }
@@ -334,31 +334,4 @@ impl<'a> Writing<'a> {
         }
         Ok(())
     }
-}
-
-/// Says whether a space with items can be what it is created as.
-fn check_change(space: &StoreSpace, known: &Known) -> Result<(), GalleryError> {
-    if let (Some(given), Some(stored)) = (space.simplex, known.simplex())
-        && given != stored
-    {
-        return Err(GalleryError::IdentityMismatch {
-            stored: stored.vertices,
-            given: given.vertices,
-        });
-    }
-    if space.dim == known.dim {
-        return Ok(());
-    }
-    Err(match space.simplex {
-        Some(simplex) => GalleryError::IdentityDimension {
-            vertices: simplex.vertices,
-            expected: space.dim,
-            stored: known.dim,
-        },
-        None => GalleryError::WrongDimension {
-            what: format!("space {}", space.id),
-            found: space.dim,
-            expected: known.dim,
-        },
-    })
 }

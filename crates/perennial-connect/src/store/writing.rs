@@ -92,7 +92,7 @@ impl<'a> Writing<'a> {
             return Ok(());
         }
         if known.items > 0 {
-            check_change(space, &known.space)?;
+            space.check_change(known.space.dim, known.space.simplex)?;
             if let Some(simplex) = space.simplex {
                 self.session.query(
                     "UPDATE perennial_spaces SET vertices = $2 WHERE number = $1",
@@ -266,33 +266,6 @@ fn first_statement(items: &[Item]) -> usize {
         first || bytes <= STATEMENT_BYTES
     });
     fits.count()
-}
-
-/// Says whether a space with items can be what it is created as.
-fn check_change(space: &StoreSpace, stored: &StoreSpace) -> Result<(), GalleryError> {
-    if let (Some(given), Some(stored)) = (space.simplex, stored.simplex)
-        && given != stored
-    {
-        return Err(GalleryError::IdentityMismatch {
-            stored: stored.vertices,
-            given: given.vertices,
-        });
-    }
-    if space.dim == stored.dim {
-        return Ok(());
-    }
-    Err(match space.simplex {
-        Some(simplex) => GalleryError::IdentityDimension {
-            vertices: simplex.vertices,
-            expected: space.dim,
-            stored: stored.dim,
-        },
-        None => GalleryError::WrongDimension {
-            what: format!("space {}", space.id),
-            found: space.dim,
-            expected: stored.dim,
-        },
-    })
 }
 
 #[cfg(test)]

@@ -7,7 +7,11 @@ mod database;
 mod exports;
 mod faults;
 mod files;
+#[path = "../shared/items.rs"]
+mod items;
 mod keys;
+#[path = "../shared/killed_writer.rs"]
+mod killed_writer;
 mod kills;
 mod late_writes;
 #[path = "../shared/observers.rs"]

@@ -8,6 +8,10 @@ mod double;
 mod exports;
 mod faults;
 mod files;
+#[path = "../shared/items.rs"]
+mod items;
+#[path = "../shared/killed_writer.rs"]
+mod killed_writer;
 mod kills;
 mod late_writes;
 #[path = "../shared/observers.rs"]

@@ -209,7 +209,7 @@ impl Layout {
                 return Ok(());
             }
             if items(number) > 0 {
-                check_change(space, shape)?;
+                space.check_change(shape.dim(), shape.simplex())?;
                 if wanted.vertices != 0 {
                     self.partitions.insert(partition, wanted);
                 }
@@ -233,32 +233,6 @@ impl Layout {
             self.partitions.remove(&partition);
         }
     }
-}
-
-/// Says whether a space with items in a partition of a shape can be what it is created as.
-fn check_change(space: &StoreSpace, stored: Shape) -> Result<(), GalleryError> {
-    let given = space.simplex.map_or(0, |simplex| simplex.vertices);
-    if given != 0 && stored.vertices != 0 && given != stored.vertices as usize {
-        return Err(GalleryError::IdentityMismatch {
-            stored: stored.vertices as usize,
-            given,
-        });
-    }
-    if space.dim == stored.dim() {
-        return Ok(());
-    }
-    Err(match space.simplex {
-        Some(simplex) => GalleryError::IdentityDimension {
-            vertices: simplex.vertices,
-            expected: space.dim,
-            stored: stored.dim(),
-        },
-        None => GalleryError::WrongDimension {
-            what: format!("space {}", space.id),
-            found: space.dim,
-            expected: stored.dim(),
-        },
-    })
 }
 
 #[cfg(test)]

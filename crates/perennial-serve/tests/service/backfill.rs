@@ -1,19 +1,15 @@
 //! Items of an older version are embedded again, while the service runs.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
 
 use perennial_core::sha256_hex;
 use perennial_gallery::{Item, VectorStore};
-use perennial_serve::Downloads;
-use perennial_upgrade::backfill::{Answer, Download, Failure, FailureReason};
 use perennial_upgrade::store_space;
 use serde_json::{Value, json};
 
 use crate::client::Call;
 use crate::encoder::{expected, png};
-use crate::harness::{Running, Setup, base64, image};
+use crate::harness::{Running, Setup, image};
 use crate::limits::wait_until;
 
 pub fn colour(id: u64) -> [u8; 3] {
@@ -67,16 +63,16 @@ fn start(service: &Running, more: Value) -> Value {
     service.call("POST", "/backfill", &body).expect(200)
 }
 
-fn status(service: &Running) -> Value {
+pub fn status(service: &Running) -> Value {
     service.get("/backfill").expect(200)
 }
 
-fn wait_for(service: &Running, state: &str) -> Value {
+pub fn wait_for(service: &Running, state: &str) -> Value {
     wait_until(|| status(service)["state"] == state);
     status(service)
 }
 
-fn post(service: &Running, path: &str) -> Value {
+pub fn post(service: &Running, path: &str) -> Value {
     Call::new("POST", path).send(service.address).expect(200)
 }
 
@@ -292,64 +288,6 @@ fn what_searches_find_comes_first_and_the_rule_stops() {
 }
 
 #[test]
-fn clients_can_send_the_originals() {
-    let service = upgraded(4).start();
-    let waiting = |limit: u64| service.get(&format!("/backfill/waiting?limit={limit}"));
-    assert_eq!(waiting(3).code(409), "conflict");
-    let body = json!({"originals": "pushed"});
-    service.call("POST", "/backfill", &body).expect(200);
-    let first = waiting(3).expect(200);
-    let ids: Vec<&Value> = first["items"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|item| &item["id"])
-        .collect();
-    assert_eq!(ids, [&json!(1), &json!(2), &json!(3)]);
-    assert_eq!(first["items"][0]["payload"]["file"], "1.png");
-    let pushed =
-        |items: Value| service.call("PUT", "/backfill/originals", &json!({"items": items}));
-    let answer = pushed(json!([
-        {"id": 1, "image": base64(&png(colour(1), 8))},
-        {"id": 2, "image": base64(&png([1, 1, 1], 8))},
-        {"id": 3, "reason": "gone", "detail": "the disk is empty"},
-        {"id": 77, "image": base64(&png(colour(1), 8))},
-    ]))
-    .expect(200);
-    assert_eq!(
-        (&answer["done"], &answer["not_waiting"]),
-        (&json!(1), &json!(1))
-    );
-    let failed: Vec<&Value> = answer["failed"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|item| &item["reason"])
-        .collect();
-    assert_eq!(failed, [&json!("other_original"), &json!("gone")]);
-    assert_eq!(waiting(3).expect(200)["items"][0]["id"], 4);
-    for (bad, says) in [
-        (json!([{"id": 4}]), "exactly one"),
-        (
-            json!([{"id": 4, "reason": "gone"}, {"id": 4, "reason": "gone"}]),
-            "twice",
-        ),
-        (json!([{"id": 4, "image": "*"}]), "base64"),
-        (json!([{"id": 4, "reason": "tired"}]), "reason"),
-    ] {
-        let message = pushed(bad).expect(422)["error"]["message"].to_string();
-        assert!(message.contains(says), "{message}");
-    }
-    pushed(json!([{"id": 4, "image": base64(&png(colour(4), 8))}])).expect(200);
-    let done = wait_for(&service, "finished");
-    assert_eq!(
-        (&done["done"], &done["failed"]),
-        (&json!(2), &json!({"gone": 1, "other_original": 1}))
-    );
-    assert!(is_near(&item(&service, 4), colour(4), 0.5));
-}
-
-#[test]
 fn what_cannot_work_is_refused() {
     let service = upgraded(1).start();
     for (body, says) in [
@@ -521,114 +459,4 @@ fn a_failing_disk_pauses_it() {
         .store(false, std::sync::atomic::Ordering::SeqCst);
     post(&service, "/backfill/resume");
     assert_eq!(wait_for(&service, "finished")["done"], 8);
-}
-
-/// Files by address; everything else does not answer.
-#[derive(Default)]
-struct Shelf {
-    files: Mutex<BTreeMap<String, Vec<u8>>>,
-}
-
-impl Download for Shelf {
-    fn get(&self, url: &str, max_bytes: u64) -> Result<Answer, Failure> {
-        assert!(max_bytes > 0);
-        let files = self.files.lock().unwrap();
-        let away = || Failure::new(FailureReason::Unreachable, "no answer");
-        let answer = |file: &Vec<u8>| Answer {
-            file: file.clone(),
-            content_type: None,
-        };
-        files.get(url).map(answer).ok_or_else(away)
-    }
-}
-
-#[test]
-fn a_server_that_is_away_pauses_it_and_its_items_have_not_failed() {
-    let mut setup = upgraded(20);
-    let shelf = Arc::new(Shelf::default());
-    setup.config.downloads = Downloads::with(shelf.clone());
-    let service = setup.start();
-    let body = json!({"originals": {"url": "https://host/{payload.file}?id={id}"}});
-    service.call("POST", "/backfill", &body).expect(200);
-    let paused = wait_for(&service, "paused");
-    assert!(
-        paused["reason"].as_str().unwrap().contains("no answer"),
-        "{paused}"
-    );
-    assert_eq!(
-        (&paused["failed"], &paused["done"]),
-        (&json!({}), &json!(0))
-    );
-    let files = (1..=20)
-        .filter(|id| *id != 5)
-        .map(|id| (format!("https://host/{id}.png?id={id}"), png(colour(id), 8)));
-    shelf.files.lock().unwrap().extend(files);
-    post(&service, "/backfill/resume");
-    let done = wait_for(&service, "finished");
-    assert_eq!(
-        (&done["done"], &done["failed"]),
-        (&json!(19), &json!({"unreachable": 1}))
-    );
-}
-
-#[test]
-fn single_items_whose_place_is_away_fail_and_do_not_hold_up_the_end() {
-    // One more than a step takes, so that the last one is alone.
-    let mut setup = upgraded(9);
-    let files = (1..9).map(|id| (format!("https://host/{id}.png"), png(colour(id), 8)));
-    let shelf = Shelf {
-        files: Mutex::new(files.collect()),
-    };
-    setup.config.downloads = Downloads::with(Arc::new(shelf));
-    let service = setup.start();
-    let body = json!({"originals": {"url": "https://host/{payload.file}"}});
-    service.call("POST", "/backfill", &body).expect(200);
-    let done = wait_for(&service, "finished");
-    assert_eq!(
-        (&done["done"], &done["failed"]),
-        (&json!(8), &json!({"unreachable": 1}))
-    );
-}
-
-#[test]
-fn a_few_items_whose_server_is_away_wait_as_well() {
-    let mut setup = upgraded(3);
-    setup.config.downloads = Downloads::with(Arc::new(Shelf::default()));
-    let service = setup.start();
-    let body = json!({"originals": {"url": "https://host/{payload.file}"}});
-    service.call("POST", "/backfill", &body).expect(200);
-    let paused = wait_for(&service, "paused");
-    assert!(
-        paused["reason"].as_str().unwrap().contains("no answer"),
-        "{paused}"
-    );
-    assert_eq!(
-        (&paused["failed"], &paused["left"]),
-        (&json!({}), &json!(3))
-    );
-}
-
-#[test]
-fn failed_items_that_were_deleted_do_not_end_it_early() {
-    let service = upgraded(3).start();
-    let body = json!({"originals": "pushed"});
-    service.call("POST", "/backfill", &body).expect(200);
-    let push = |items: Value| {
-        let items = json!({ "items": items });
-        service
-            .call("PUT", "/backfill/originals", &items)
-            .expect(200)
-    };
-    push(json!([{"id": 1, "reason": "gone"}]));
-    service
-        .call("DELETE", "/gallery/items", &json!({"ids": [1]}))
-        .expect(200);
-    push(json!([{"id": 2, "image": base64(&png(colour(2), 8))}]));
-    // One item waits and one failure is remembered, so nothing seems to be left.
-    assert_eq!(status(&service)["left"], 0);
-    // Longer than the service waits between two looks.
-    std::thread::sleep(std::time::Duration::from_millis(1500));
-    assert_eq!(status(&service)["state"], "running");
-    push(json!([{"id": 3, "image": base64(&png(colour(3), 8))}]));
-    assert_eq!(wait_for(&service, "finished")["done"], 2);
 }

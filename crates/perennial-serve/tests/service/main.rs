@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod backfill;
+mod backfill_downloads;
+mod backfill_pushed;
 mod bodies;
 mod client;
 mod clients;

@@ -50,6 +50,16 @@ impl Bench {
         })
     }
 
+    /// Trains with interruptions, after the third step and then after every ninth.
+    pub fn train_in_pieces(&self, config: &ExperimentConfig) -> Outcome {
+        let first = self.train(config, false, &mut StopAfter(3.into()));
+        let mut outcome = first.unwrap();
+        while outcome == Outcome::Interrupted {
+            outcome = self.train(config, true, &mut StopAfter(9.into())).unwrap();
+        }
+        outcome
+    }
+
     /// The bytes of a finished run's weights, task by task.
     pub fn weights(&self, outcome: &Outcome) -> Vec<Vec<u8>> {
         let Outcome::Finished(versions) = outcome else {

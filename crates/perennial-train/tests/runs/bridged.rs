@@ -10,7 +10,7 @@ use perennial_train::{
     DeviceChoice, ExperimentConfig, Outcome, PretrainConfig, Silent, TrainedEncoder,
 };
 
-use crate::bench::{Bench, StopAfter};
+use crate::bench::Bench;
 use crate::methods::{VERTICES, bench, experiment, pretraining};
 
 /// `hoc`, whose last task starts from `model` by a bridge.
@@ -67,14 +67,7 @@ fn any_network_replaces_one_on_the_simplex_and_the_run_resumes() {
         let whole = bridged(&format!("{model}-whole"), model);
         let whole = bench.train(&whole, false, &mut Silent).unwrap();
         let stopped = bridged(&format!("{model}-stopped"), model);
-        let mut outcome = bench
-            .train(&stopped, false, &mut StopAfter(3.into()))
-            .unwrap();
-        while outcome == Outcome::Interrupted {
-            outcome = bench
-                .train(&stopped, true, &mut StopAfter(9.into()))
-                .unwrap();
-        }
+        let outcome = bench.train_in_pieces(&stopped);
         assert_eq!(bench.weights(&whole), bench.weights(&outcome), "{model}");
         let names = finished(whole);
         let version = bench.registry.get(&names[2]).unwrap();
@@ -155,14 +148,7 @@ fn a_replacement_may_normalise_images_otherwise() {
         };
         let whole = bench.train(&named("whole"), false, &mut Silent).unwrap();
         let stopped = named("stopped");
-        let mut outcome = bench
-            .train(&stopped, false, &mut StopAfter(3.into()))
-            .unwrap();
-        while outcome == Outcome::Interrupted {
-            outcome = bench
-                .train(&stopped, true, &mut StopAfter(9.into()))
-                .unwrap();
-        }
+        let outcome = bench.train_in_pieces(&stopped);
         assert_eq!(bench.weights(&whole), bench.weights(&outcome), "{name}");
     }
 }

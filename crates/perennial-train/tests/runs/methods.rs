@@ -86,14 +86,7 @@ fn every_method_trains_across_a_replacement_and_resumes_with_the_same_weights() 
         let whole = experiment(&format!("{kind}-whole"), kind);
         let whole = bench.train(&whole, false, &mut Silent).unwrap();
         let stopped = experiment(&format!("{kind}-stopped"), kind);
-        let mut outcome = bench
-            .train(&stopped, false, &mut StopAfter(3.into()))
-            .unwrap();
-        while outcome == Outcome::Interrupted {
-            outcome = bench
-                .train(&stopped, true, &mut StopAfter(9.into()))
-                .unwrap();
-        }
+        let outcome = bench.train_in_pieces(&stopped);
         let weights = bench.weights(&whole);
         assert_eq!(weights, bench.weights(&outcome), "{kind}");
         // A method whose loss were that of another would give the same weights.

@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 use perennial_gallery::{Filter, IndexKind, IndexProgress, Maintenance, VectorStore};
 use serde_json::json;
 
-use super::stock::{fill, find, item, items, open, open_with, payload, vector};
+use super::stock::{fill, open, open_with};
 use crate::database::{Database, database};
+use crate::items::{find, item, items, object, vector};
 
 /// Waits until the index is there.
 fn wait_for_index(database: &Database, number: i32) {
@@ -63,14 +64,14 @@ fn an_index_is_built_when_it_is_asked_for() {
     // A filter that passes few is complete all the same.
     let rare = Filter {
         ids: Some((0..2000u64).step_by(400).map(Into::into).collect()),
-        payload: Some(payload(json!({"third": true}))),
+        payload: Some(object(json!({"third": true}))),
         ..Filter::default()
     };
     let near = find(&other, "v1", &query, 10, &rare, false);
     assert_eq!(near, find(&other, "v1", &query, 10, &rare, true));
     assert_eq!(near.len(), 2);
     // Many queries, and both kinds of spaces at once.
-    let spaces = ["v1", "few"].map(super::stock::space);
+    let spaces = ["v1", "few"].map(crate::items::space);
     let queries: Vec<f32> = (0..40).flat_map(|seed| vector(seed, 16)).collect();
     let all = Filter::default();
     let request = |exact| perennial_gallery::SearchRequest {

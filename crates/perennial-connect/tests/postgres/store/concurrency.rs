@@ -7,13 +7,14 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::json;
 
-use super::stock::{assert_counted, everything, item, open, open_with, payload, vector};
+use super::stock::{assert_counted, open, open_with};
 use crate::database::database;
+use crate::items::{everything, item, object, vector};
 
 /// An item whose payload says which vector it has.
 fn marked(id: u64, space: &str, dim: usize, mark: u64) -> Item {
     Item {
-        payload: payload(json!({"mark": mark})),
+        payload: object(json!({"mark": mark})),
         ..item(id, space, vector(mark, dim))
     }
 }

@@ -3,8 +3,9 @@
 use perennial_gallery::{Filter, GalleryError, Item, ItemId, LabelFilter, VectorStore};
 use serde_json::{Value, json};
 
-use super::stock::{everything, find, item, open, payload, vector};
+use super::stock::open;
 use crate::database::database;
+use crate::items::{everything, find, item, object, vector};
 
 fn values() -> Vec<Value> {
     vec![
@@ -39,7 +40,7 @@ fn payloads_come_back_as_they_were_and_match_only_what_is_equal() {
         .into_iter()
         .zip(0u64..)
         .map(|(value, id)| Item {
-            payload: payload(json!({"value": value, "other": id, "zero\0": -0.0})),
+            payload: object(json!({"value": value, "other": id, "zero\0": -0.0})),
             label: Some(u32::MAX - id as u32),
             ..item(id, "v", vector(id, 4))
         })
@@ -50,7 +51,7 @@ fn payloads_come_back_as_they_were_and_match_only_what_is_equal() {
         assert_eq!(item.embedding.as_ref(), Some(&stored.embedding));
     }
     let filter = |value: &Value| Filter {
-        payload: Some(payload(json!({ "value": value, "zero\0": 0.0 }))),
+        payload: Some(object(json!({ "value": value, "zero\0": 0.0 }))),
         ..Filter::default()
     };
     for value in &values() {
@@ -81,7 +82,7 @@ fn conditions_that_are_there_but_empty_select_nothing() {
     store
         .upsert(vec![Item {
             label: Some(3),
-            payload: payload(json!({"none": []})),
+            payload: object(json!({"none": []})),
             ..item("x", "v", vector(1, 4))
         }])
         .unwrap();
@@ -113,7 +114,7 @@ fn conditions_that_are_there_but_empty_select_nothing() {
             to: Some(3),
             ..LabelFilter::default()
         }),
-        payload: Some(payload(json!({"none": []}))),
+        payload: Some(object(json!({"none": []}))),
         ..Filter::default()
     };
     assert_eq!(

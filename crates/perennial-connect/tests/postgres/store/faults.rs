@@ -1,7 +1,6 @@
 //! Broken connections, a server that restarts, a writer that is killed, a lock that is held.
 
-use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -11,13 +10,12 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::json;
 
-use super::stock::{
-    assert_counted, everything, fill, item, items, open, open_with, payload, vector,
-};
+use super::stock::{assert_counted, fill, open, open_with};
 use crate::database::{Database, database};
 use crate::faults::connect;
+use crate::items::{assert_marked, everything, item, items, marked, vector};
+use crate::killed_writer::{Writer, gallery_to_write, rounds, write_on};
 
-const CHILD: &str = "PERENNIAL_TEST_WRITES";
 /// Items of one batch of the process that is killed; all of them have one mark.
 const BATCH: u64 = 300;
 
@@ -28,14 +26,9 @@ fn cut(url: &str) {
     );
 }
 
-/// The batch of a mark, in one of three spaces by turns.
+/// The batch of a mark.
 fn batch(mark: u64) -> Vec<perennial_gallery::Item> {
-    let (space, dim) = [("a", 4), ("b", 4), ("c", 6)][mark as usize % 3];
-    let item = |id| perennial_gallery::Item {
-        payload: payload(json!({"mark": mark})),
-        ..item(id, space, vector(mark * 1000 + id, dim))
-    };
-    (0..BATCH).map(item).collect()
+    (0..BATCH).map(|id| marked(id, mark)).collect()
 }
 
 /// Whatever was confirmed is there, and no batch is there in part.
@@ -48,15 +41,9 @@ fn assert_whole(database: &Database, least: u64) -> u64 {
     }
     let mark = all[0].payload["mark"].as_u64().unwrap();
     assert!(mark >= least, "{mark} {least}");
-    let stored = batch(mark);
-    assert_eq!(all.len(), stored.len());
-    for (found, stored) in all.iter().zip(&stored) {
-        assert_eq!(found.embedding.as_ref(), Some(&stored.embedding));
-        assert_eq!(
-            (&found.payload, &found.model_version),
-            (&stored.payload, &stored.model_version)
-        );
-    }
+    assert_eq!(all.len() as u64, BATCH);
+    assert_marked(&all);
+    assert!(all.iter().all(|item| item.payload["mark"] == mark));
     mark
 }
 
@@ -128,62 +115,27 @@ fn open_url(url: &str) -> PostgresStore {
     PostgresStore::open(&Address::new(url).unwrap(), &StoreOptions::default()).unwrap()
 }
 
-/// The process that is killed: this test program, with the database in the environment. It prints every mark that was confirmed.
+/// The process that is killed.
 #[test]
 fn writing_child() {
-    use std::io::Write;
-    let Ok(url) = std::env::var(CHILD) else {
-        return;
-    };
-    let store = open_url(&url);
-    let first = everything(&store);
-    let first = first
-        .first()
-        .map_or(0, |item| item.payload["mark"].as_u64().unwrap());
-    for mark in first + 1.. {
-        store.upsert(batch(mark)).unwrap();
-        println!("mark {mark}");
-        std::io::stdout().flush().unwrap();
+    if let Some(url) = gallery_to_write() {
+        write_on(&open_url(&url), batch);
     }
 }
 
-/// The mark that a line confirms.
-fn mark_of(line: &str) -> Option<u64> {
-    // The name of the test may stand before the first one.
-    let (_, mark) = line.rsplit_once("mark ")?;
-    mark.trim_end().parse().ok()
-}
-
-/// `PERENNIAL_KILL_ROUNDS` is the number of kills.
 #[test]
 fn a_writer_that_is_killed_leaves_whole_batches() {
     let Some(database) = database() else { return };
-    let rounds = std::env::var("PERENNIAL_KILL_ROUNDS").map_or(4, |rounds| rounds.parse().unwrap());
+    let rounds = rounds(4);
     // The tables are there, however early the first kill comes.
     drop(open(&database));
     let mut random = ChaCha8Rng::seed_from_u64(5);
     let mut least = 0;
     for _ in 0..rounds {
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "store::faults::writing_child", "--nocapture"])
-            .env(CHILD, &database.url)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        // Its first write is confirmed; the kill comes in the middle of a later one.
-        let mut output = BufReader::new(child.stdout.take().unwrap());
-        let mut confirmed = Vec::new();
-        let mut line = String::new();
-        while confirmed.is_empty() && output.read_line(&mut line).unwrap() > 0 {
-            confirmed.extend(mark_of(&line));
-            line.clear();
-        }
+        let writer = Writer::start("store::faults::writing_child", &database.url);
+        // The kill comes in the middle of a later write.
         std::thread::sleep(Duration::from_millis(random.random_range(0..700)));
-        child.kill().unwrap();
-        child.wait().unwrap();
-        let rest = output.lines().map_while(Result::ok);
-        confirmed.extend(rest.filter_map(|line| mark_of(&line)));
-        least = confirmed.last().copied().unwrap_or(least);
+        least = writer.kill().unwrap_or(least);
         least = assert_whole(&database, least);
     }
     assert!(least > 0, "no round came as far as a write");

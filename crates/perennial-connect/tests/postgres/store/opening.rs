@@ -3,8 +3,9 @@
 use perennial_connect::{Address, PostgresStore, StoreOptions};
 use perennial_gallery::{Filter, GalleryError, Maintenance, Snapshots, VectorStore};
 
-use super::stock::{everything, fill, find, item, items, open, open_with, vector};
+use super::stock::{fill, open, open_with};
 use crate::database::database;
+use crate::items::{everything, find, item, items, vector};
 
 #[test]
 fn it_does_what_every_store_must() {

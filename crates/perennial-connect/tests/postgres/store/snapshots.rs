@@ -6,8 +6,9 @@ use perennial_gallery::{
     StoredItem, VectorStore,
 };
 
-use super::stock::{assert_counted, everything, fill, item, items, open, open_with, vector};
+use super::stock::{assert_counted, fill, open, open_with};
 use crate::database::database;
+use crate::items::{everything, item, items, vector};
 
 fn contents(store: &dyn VectorStore) -> (Vec<StoredItem>, Vec<StoreSpace>) {
     let spaces = store.spaces().unwrap().into_iter();

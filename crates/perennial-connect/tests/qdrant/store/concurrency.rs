@@ -9,10 +9,9 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::json;
 
-use super::stock::{
-    GALLERY, assert_counted, assert_marked, everything, head, items, marked, open, open_with,
-};
+use super::stock::{GALLERY, assert_counted, head, open, open_with};
 use crate::cluster::double;
+use crate::items::{assert_marked, everything, items, marked};
 
 #[test]
 fn writers_of_the_same_ids_leave_each_item_whole_and_in_one_space() {

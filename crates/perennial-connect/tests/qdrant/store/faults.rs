@@ -7,9 +7,10 @@ use perennial_gallery::{GalleryError, Snapshots, VectorStore};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::stock::{assert_counted, assert_marked, everything, let_turn_run_out, marked, open};
+use super::stock::{assert_counted, let_turn_run_out, open};
 use crate::cluster::double;
 use crate::double::{Fault, Kind};
+use crate::items::{assert_marked, everything, marked};
 
 /// Requests that faults hit: the turn, points, marks, counts, collections, indexes, reads.
 const PLACES: [&str; 8] = [

@@ -4,9 +4,10 @@ use perennial_connect::{Address, QdrantStore, StoreOptions};
 use perennial_gallery::{Filter, GalleryError, Maintenance, Snapshots, VectorStore};
 use serde_json::json;
 
-use super::stock::{GALLERY, everything, gallery_name, head, item, items, open, open_with, vector};
+use super::stock::{GALLERY, gallery_name, head, open, open_with};
 use crate::cluster::{Cluster, cluster, double};
 use crate::double::{Fault, Kind};
+use crate::items::{everything, item, items, vector};
 
 #[test]
 fn a_gallery_in_qdrant_does_what_every_store_must() {

@@ -6,8 +6,9 @@ use perennial_gallery::{Filter, ItemId, LabelFilter, VectorStore};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::stock::{item, items, open, space, vector};
+use super::stock::open;
 use crate::cluster::cluster;
+use crate::items::{item, items, space, vector};
 
 /// Ids that agree in their first bytes, for as long as there are numbers to sort them by, and longer.
 fn ids() -> BTreeSet<ItemId> {

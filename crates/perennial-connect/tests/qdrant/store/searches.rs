@@ -3,9 +3,10 @@
 use perennial_gallery::{Filter, IndexKind, Maintenance, VectorStore};
 use serde_json::json;
 
-use super::stock::{find, head, item, items, object, open, open_with, vector};
+use super::stock::{head, open, open_with};
 use crate::cluster::{cluster, double};
 use crate::double::Id;
+use crate::items::{find, item, items, object, vector};
 
 #[test]
 fn hits_are_the_best_with_the_smallest_ids_first_among_equals() {

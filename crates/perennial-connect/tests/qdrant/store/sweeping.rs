@@ -3,9 +3,10 @@
 use perennial_gallery::{Filter, Snapshots, VectorStore};
 use serde_json::json;
 
-use super::stock::{assert_counted, everything, gallery_name, head, items, marked, open};
+use super::stock::{assert_counted, gallery_name, head, open};
 use crate::cluster::{Cluster, double};
 use crate::double::Id;
+use crate::items::{everything, items, marked};
 
 /// Points of all spaces, whether they count or not.
 fn points(cluster: &Cluster) -> usize {

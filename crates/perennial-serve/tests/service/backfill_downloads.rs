@@ -1,0 +1,96 @@
+//! Backfills whose originals lie behind addresses.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use perennial_serve::Downloads;
+use perennial_upgrade::backfill::{Answer, Download, Failure, FailureReason};
+use serde_json::json;
+
+use crate::backfill::{colour, post, upgraded, wait_for};
+use crate::encoder::png;
+
+/// Files by address; everything else does not answer.
+#[derive(Default)]
+struct Shelf {
+    files: Mutex<BTreeMap<String, Vec<u8>>>,
+}
+
+impl Download for Shelf {
+    fn get(&self, url: &str, max_bytes: u64) -> Result<Answer, Failure> {
+        assert!(max_bytes > 0);
+        let files = self.files.lock().unwrap();
+        let away = || Failure::new(FailureReason::Unreachable, "no answer");
+        let answer = |file: &Vec<u8>| Answer {
+            file: file.clone(),
+            content_type: None,
+        };
+        files.get(url).map(answer).ok_or_else(away)
+    }
+}
+
+#[test]
+fn a_server_that_is_away_pauses_it_and_its_items_have_not_failed() {
+    let mut setup = upgraded(20);
+    let shelf = Arc::new(Shelf::default());
+    setup.config.downloads = Downloads::with(shelf.clone());
+    let service = setup.start();
+    let body = json!({"originals": {"url": "https://host/{payload.file}?id={id}"}});
+    service.call("POST", "/backfill", &body).expect(200);
+    let paused = wait_for(&service, "paused");
+    assert!(
+        paused["reason"].as_str().unwrap().contains("no answer"),
+        "{paused}"
+    );
+    assert_eq!(
+        (&paused["failed"], &paused["done"]),
+        (&json!({}), &json!(0))
+    );
+    let files = (1..=20)
+        .filter(|id| *id != 5)
+        .map(|id| (format!("https://host/{id}.png?id={id}"), png(colour(id), 8)));
+    shelf.files.lock().unwrap().extend(files);
+    post(&service, "/backfill/resume");
+    let done = wait_for(&service, "finished");
+    assert_eq!(
+        (&done["done"], &done["failed"]),
+        (&json!(19), &json!({"unreachable": 1}))
+    );
+}
+
+#[test]
+fn single_items_whose_place_is_away_fail_and_do_not_hold_up_the_end() {
+    // One more than a step takes, so that the last one is alone.
+    let mut setup = upgraded(9);
+    let files = (1..9).map(|id| (format!("https://host/{id}.png"), png(colour(id), 8)));
+    let shelf = Shelf {
+        files: Mutex::new(files.collect()),
+    };
+    setup.config.downloads = Downloads::with(Arc::new(shelf));
+    let service = setup.start();
+    let body = json!({"originals": {"url": "https://host/{payload.file}"}});
+    service.call("POST", "/backfill", &body).expect(200);
+    let done = wait_for(&service, "finished");
+    assert_eq!(
+        (&done["done"], &done["failed"]),
+        (&json!(8), &json!({"unreachable": 1}))
+    );
+}
+
+#[test]
+fn a_few_items_whose_server_is_away_wait_as_well() {
+    let mut setup = upgraded(3);
+    setup.config.downloads = Downloads::with(Arc::new(Shelf::default()));
+    let service = setup.start();
+    let body = json!({"originals": {"url": "https://host/{payload.file}"}});
+    service.call("POST", "/backfill", &body).expect(200);
+    let paused = wait_for(&service, "paused");
+    assert!(
+        paused["reason"].as_str().unwrap().contains("no answer"),
+        "{paused}"
+    );
+    assert_eq!(
+        (&paused["failed"], &paused["left"]),
+        (&json!({}), &json!(3))
+    );
+}
