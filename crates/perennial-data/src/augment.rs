@@ -1,12 +1,13 @@
 //! Batches with random crops and flips for training.
 
+use perennial_encode::{grey, scale_square};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use crate::{DataError, ImageSet, Preprocessing};
 
-/// Random changes to a training image. Crop comes first, then flip, then normalisation.
+/// Random changes to a training image. Crop comes first, then flip, then scaling to the network's size, then normalisation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Augmentation {
     /// Pixels of black border on every side, out of which a window of the image's own size is cut at random. 0 turns cropping off.
@@ -38,14 +39,27 @@ pub struct Pipeline {
     pub preprocessing: Preprocessing,
     /// Random changes before it.
     pub augmentation: Augmentation,
+    /// The side in pixels of the squares that a network takes, where images have another size. They are scaled as an encoder scales them,
+    /// to bytes, after the random changes.
+    pub side: Option<usize>,
 }
 
 impl Pipeline {
+    /// What evaluation and serving see: nothing random.
+    pub fn plain(preprocessing: Preprocessing, side: Option<usize>) -> Self {
+        Self {
+            preprocessing,
+            augmentation: Augmentation::NONE,
+            side,
+        }
+    }
+
     /// Makes a batch of the images at `indices` of one set.
     ///
-    /// **Shapes**: `out` becomes `[indices.len(), c, h, w]`; its memory is reused.
+    /// **Shapes**: `out` becomes `[indices.len(), c, h, w]`, or `[indices.len(), c, side, side]`; its memory is reused.
     ///
-    /// **Errors**: [`DataError::Invalid`] for an index beyond the set, a set of neither 1 nor 3 channels, and unusable preprocessing.
+    /// **Errors**: [`DataError::Invalid`] for an index beyond the set, a set of neither 1 nor 3 channels, unusable preprocessing, and a side
+    /// that no image can be scaled to.
     pub fn batch(
         &self,
         set: &ImageSet,
@@ -59,7 +73,7 @@ impl Pipeline {
 
     /// Makes a batch of images from several sets; a source is (which set, which image).
     ///
-    /// **Shapes**: `out` becomes `[sources.len(), c, h, w]`; its memory is reused.
+    /// **Shapes**: `out` becomes `[sources.len(), c, h, w]`, or `[sources.len(), c, side, side]`; its memory is reused.
     ///
     /// **Errors**: as [`batch`](Self::batch), and if sets that are used differ in shape.
     pub fn batch_from(
@@ -81,6 +95,12 @@ impl Pipeline {
         out: &mut Vec<f32>,
     ) -> Result<(), DataError> {
         self.preprocessing.check()?;
+        if self.side == Some(0) {
+            return Err(DataError::invalid(
+                "the side that images are scaled to",
+                "is 0",
+            ));
+        }
         let Some(&(first, _)) = sources.first() else {
             out.clear();
             return Ok(());
@@ -114,57 +134,111 @@ impl Pipeline {
             }
             set.check_channels()?;
         }
-        let image_len = shape.iter().product::<usize>();
+        let [channels, height, width] = shape;
+        let side = self
+            .side
+            .filter(|&side| [height, width] != [side; 2] && height * width > 0);
+        let image_len = side.map_or(height * width, |side| side * side) * channels;
         // Every value is written below, so what is left of an earlier batch needs no clearing.
         out.resize(sources.len() * image_len, 0.0);
-        out.par_chunks_exact_mut(image_len)
+        out.par_chunks_exact_mut(image_len.max(1))
             .zip(sources.par_iter())
             .enumerate()
-            .for_each(|(position, (target, &(which, index)))| {
+            .try_for_each(|(position, (target, &(which, index)))| {
                 let window = self.augmentation.draw(seed, position);
-                self.write_image(sets[which].image(index), shape, window, target);
-            });
-        Ok(())
+                let image = sets[which].image(index);
+                match side {
+                    None => write_window(image, shape, window, target, self.normalised()),
+                    Some(side) => self.write_scaled(image, shape, window, side, target)?,
+                }
+                Ok(())
+            })
     }
 
-    fn write_image(
+    /// From a byte of a channel to its value.
+    fn normalised(&self) -> impl Fn(usize, u8) -> f32 {
+        let channels: [(f32, f32); 3] =
+            std::array::from_fn(|channel| self.preprocessing.affine(channel));
+        move |channel, byte| {
+            let (scale, bias) = channels[channel];
+            f32::from(byte) * scale + bias
+        }
+    }
+
+    /// **Shapes**: `target` is `[c, side, side]`.
+    fn write_scaled(
         &self,
         image: &[u8],
-        [_, height, width]: [usize; 3],
+        shape: [usize; 3],
         window: Window,
+        side: usize,
         target: &mut [f32],
-    ) {
-        // Column range of the window that lies on the image; the rest is border.
-        let shift = window.left.unsigned_abs().min(width);
-        let (from, to, start) = if window.left >= 0 {
-            (shift, width, 0)
-        } else {
-            (0, width - shift, shift)
-        };
-        let plane = height * width;
-        let planes = image
-            .chunks_exact(plane)
-            .zip(target.chunks_exact_mut(plane))
-            .enumerate();
-        for (channel, (source, target)) in planes {
-            let (scale, bias) = self.preprocessing.affine(channel);
-            for (y, row) in target.chunks_exact_mut(width).enumerate() {
-                let source_y = y
-                    .checked_add_signed(window.top)
-                    .filter(|&source_y| source_y < height);
-                let Some(source_y) = source_y else {
-                    row.fill(bias);
-                    continue;
-                };
-                let pixels = &source[source_y * width + from..source_y * width + to];
-                row[..start].fill(bias);
-                row[start + pixels.len()..].fill(bias);
-                for (value, &pixel) in row[start..].iter_mut().zip(pixels) {
-                    *value = f32::from(pixel) * scale + bias;
-                }
-                if window.flip {
-                    row.reverse();
-                }
+    ) -> Result<(), DataError> {
+        let [channels, height, width] = shape;
+        let mut cut = vec![0; image.len()];
+        write_window(image, shape, window, &mut cut, |_, byte| byte);
+        if channels == 1 {
+            cut = cut.repeat(3);
+        }
+        let mut scaled = scale_square(&cut, [height, width], side).map_err(|error| {
+            DataError::invalid(format!("image scaled to {side}x{side}"), error.to_string())
+        })?;
+        if channels == 1 {
+            scaled = grey(&scaled);
+        }
+        let whole = Window::default();
+        write_window(
+            &scaled,
+            [channels, side, side],
+            whole,
+            target,
+            self.normalised(),
+        );
+        Ok(())
+    }
+}
+
+/// Writes a window of an image with a black border around it, each byte as `value` of its channel makes it.
+///
+/// **Shapes**: `image` and `target` are `[c, h, w]`.
+fn write_window<T: Copy>(
+    image: &[u8],
+    [_, height, width]: [usize; 3],
+    window: Window,
+    target: &mut [T],
+    value: impl Fn(usize, u8) -> T,
+) {
+    // Column range of the window that lies on the image; the rest is border.
+    let shift = window.left.unsigned_abs().min(width);
+    let (from, to, start) = if window.left >= 0 {
+        (shift, width, 0)
+    } else {
+        (0, width - shift, shift)
+    };
+    let plane = height * width;
+    let planes = image
+        .chunks_exact(plane)
+        .zip(target.chunks_exact_mut(plane))
+        .enumerate();
+    for (channel, (source, target)) in planes {
+        let value = |byte| value(channel, byte);
+        let border = value(0);
+        for (y, row) in target.chunks_exact_mut(width).enumerate() {
+            let source_y = y
+                .checked_add_signed(window.top)
+                .filter(|&source_y| source_y < height);
+            let Some(source_y) = source_y else {
+                row.fill(border);
+                continue;
+            };
+            let pixels = &source[source_y * width + from..source_y * width + to];
+            row[..start].fill(border);
+            row[start + pixels.len()..].fill(border);
+            for (target, &pixel) in row[start..].iter_mut().zip(pixels) {
+                *target = value(pixel);
+            }
+            if window.flip {
+                row.reverse();
             }
         }
     }
@@ -182,16 +256,12 @@ impl Preprocessing {
         indices: &[usize],
         out: &mut Vec<f32>,
     ) -> Result<(), DataError> {
-        Pipeline {
-            preprocessing: *self,
-            augmentation: Augmentation::NONE,
-        }
-        .batch(set, indices, 0, out)
+        Pipeline::plain(*self, None).batch(set, indices, 0, out)
     }
 }
 
 /// Where the cut window starts relative to the image, and whether it is mirrored.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 struct Window {
     top: isize,
     left: isize,
@@ -200,11 +270,7 @@ struct Window {
 
 impl Augmentation {
     fn draw(&self, seed: u64, position: usize) -> Window {
-        let mut window = Window {
-            top: 0,
-            left: 0,
-            flip: false,
-        };
+        let mut window = Window::default();
         if *self == Self::NONE {
             return window;
         }
@@ -248,6 +314,7 @@ mod tests {
         let pipeline = Pipeline {
             preprocessing: PLAIN,
             augmentation: Augmentation::STANDARD,
+            side: None,
         };
         let mut out = Vec::new();
         assert!(
@@ -278,6 +345,7 @@ mod tests {
                 crop_padding: 1,
                 horizontal_flip: true,
             },
+            side: None,
         };
         let mut out = Vec::new();
         pipeline.batch(&set, &[0; 400], 5, &mut out).unwrap();
@@ -296,6 +364,7 @@ mod tests {
         let pipeline = Pipeline {
             preprocessing: Preprocessing::CIFAR100,
             augmentation: Augmentation::STANDARD,
+            side: None,
         };
         let run = |threads: usize, seed: u64| {
             let pool = rayon::ThreadPoolBuilder::new()
@@ -311,6 +380,52 @@ mod tests {
         assert_ne!(run(1, 7), run(1, 8));
         let (first, second) = (&run(1, 7)[90..180], &run(1, 7)[270..360]);
         assert_ne!(first, second, "one image at two positions is drawn twice");
+    }
+
+    #[test]
+    fn images_of_another_size_are_scaled_as_encoders_scale_them() {
+        let pixels = (0..4 * 3 * 36).map(|i| (i * 7 % 251) as u8).collect();
+        let set = ImageSet::new("toy", [3, 6, 6], pixels, vec![0; 4], 1).unwrap();
+        let mut out = Vec::new();
+        let plain = Pipeline::plain(Preprocessing::CIFAR100, Some(9));
+        plain.batch(&set, &[1, 3], 0, &mut out).unwrap();
+        let mut expected = Vec::new();
+        for image in [1, 3] {
+            let scaled = scale_square(set.image(image), [6, 6], 9).unwrap();
+            Preprocessing::CIFAR100.append(&scaled, 3, &mut expected);
+        }
+        assert_eq!(out, expected);
+
+        // The window is drawn in the set's own pixels, whatever the size of the result.
+        let twice = Pipeline {
+            preprocessing: PLAIN,
+            augmentation: Augmentation::STANDARD,
+            side: Some(12),
+        };
+        twice.batch(&set, &[0; 8], 3, &mut out).unwrap();
+        let mut cut = Vec::new();
+        let own = Pipeline {
+            side: None,
+            ..twice
+        };
+        own.batch(&set, &[0; 8], 3, &mut cut).unwrap();
+        for (scaled, cut) in out.chunks_exact(3 * 144).zip(cut.chunks_exact(108)) {
+            let bytes: Vec<u8> = cut
+                .iter()
+                .map(|value| (value * 255.0).round() as u8)
+                .collect();
+            let mut expected = Vec::new();
+            PLAIN.append(&scale_square(&bytes, [6, 6], 12).unwrap(), 3, &mut expected);
+            assert_eq!(scaled, expected);
+        }
+
+        let grey = ImageSet::new("grey", [1, 2, 2], vec![7; 8], vec![0; 2], 1).unwrap();
+        let four = Pipeline::plain(PLAIN, Some(4));
+        four.batch(&grey, &[0, 1], 0, &mut out).unwrap();
+        assert_eq!(out.len(), 2 * 16);
+        assert!(out.iter().all(|value| (value * 255.0).round() == 7.0));
+        let error = Pipeline::plain(PLAIN, Some(0)).batch(&grey, &[0], 0, &mut out);
+        assert!(error.unwrap_err().to_string().contains("is 0"));
     }
 
     /// The plain way: a padded image, a window of it, mirrored.
@@ -340,14 +455,14 @@ mod tests {
             let set = set(1);
             let window = Window { top, left, flip };
             let mut out = vec![f32::NAN; 90];
-            let pipeline = Pipeline { preprocessing: PLAIN, augmentation: Augmentation::NONE };
-            pipeline.write_image(set.image(0), set.shape(), window, &mut out);
+            let pipeline = Pipeline::plain(PLAIN, None);
+            write_window(set.image(0), set.shape(), window, &mut out, pipeline.normalised());
             prop_assert_eq!(out, expected(set.image(0), window, set.shape()));
         }
 
         #[test]
         fn absurd_paddings_do_not_panic(crop_padding: usize, seed: u64) {
-            let pipeline = Pipeline { preprocessing: PLAIN, augmentation: Augmentation { crop_padding, horizontal_flip: true } };
+            let pipeline = Pipeline { preprocessing: PLAIN, augmentation: Augmentation { crop_padding, horizontal_flip: true }, side: None };
             pipeline.batch(&set(1), &[0, 0], seed, &mut Vec::new()).unwrap();
         }
     }

@@ -26,6 +26,8 @@ pub struct BatchPlan {
 pub struct Batch {
     /// `[images, c, h, w]`, normalised.
     pub pixels: Vec<f32>,
+    /// The same images with the same random changes, as another network takes them: in its own size and normalisation.
+    pub other_view: Option<Vec<f32>>,
     /// `[images]`.
     pub labels: Vec<u32>,
     /// Number of images.
@@ -45,10 +47,15 @@ pub struct Prefetcher {
 }
 
 impl Prefetcher {
-    /// Starts the worker.
+    /// Starts the worker. With a second pipeline, batches have an [`other_view`](Batch::other_view) of it.
     ///
     /// **Errors**: [`DataError::Invalid`] if no thread can be started.
-    pub fn new<P>(sets: Arc<[ImageSet]>, pipeline: Pipeline, plans: P) -> Result<Self, DataError>
+    pub fn new<P>(
+        sets: Arc<[ImageSet]>,
+        pipeline: Pipeline,
+        other: Option<Pipeline>,
+        plans: P,
+    ) -> Result<Self, DataError>
     where
         P: IntoIterator<Item = BatchPlan>,
         P::IntoIter: Send + 'static,
@@ -58,7 +65,7 @@ impl Prefetcher {
         let plans = plans.into_iter();
         let worker = std::thread::Builder::new()
             .name("prefetch".into())
-            .spawn(move || work(&sets, pipeline, plans, &send, &recycled))
+            .spawn(move || work(&sets, [Some(pipeline), other], plans, &send, &recycled))
             .map_err(|error| {
                 DataError::invalid("prefetcher", format!("no thread could be started: {error}"))
             })?;
@@ -71,31 +78,43 @@ impl Prefetcher {
 
     /// Gives a batch's memory back for a later one; optional.
     pub fn recycle(&self, batch: Batch) {
-        // A worker that has ended reuses no memory.
-        let _ = self.used.send(batch.pixels);
+        for pixels in [Some(batch.pixels), batch.other_view].into_iter().flatten() {
+            // A worker that has ended reuses no memory.
+            let _ = self.used.send(pixels);
+        }
     }
 }
 
 fn work(
     sets: &[ImageSet],
-    pipeline: Pipeline,
+    pipelines: [Option<Pipeline>; 2],
     plans: impl Iterator<Item = BatchPlan>,
     finished: &SyncSender<Result<Batch, DataError>>,
     recycled: &Receiver<Vec<f32>>,
 ) {
     for plan in plans {
-        let mut pixels = recycled.try_recv().unwrap_or_default();
         let images = plan.sources.len();
+        let view = |pipeline: Option<Pipeline>| {
+            pipeline
+                .map(|pipeline| {
+                    let mut pixels = recycled.try_recv().unwrap_or_default();
+                    pipeline.batch_from(sets, &plan.sources, plan.seed, &mut pixels)?;
+                    Ok(pixels)
+                })
+                .transpose()
+        };
         let made = if plan.labels.len() == images {
-            pipeline.batch_from(sets, &plan.sources, plan.seed, &mut pixels)
+            let [first, second] = pipelines.map(view);
+            first.and_then(|first| Ok((first.unwrap_or_default(), second?)))
         } else {
             Err(DataError::invalid(
                 "batch plan",
                 format!("{} labels for {images} images", plan.labels.len()),
             ))
         };
-        let batch = made.map(|()| Batch {
+        let batch = made.map(|(pixels, other_view)| Batch {
             pixels,
+            other_view,
             labels: plan.labels,
             images,
         });
@@ -148,6 +167,7 @@ mod tests {
     const PIPELINE: Pipeline = Pipeline {
         preprocessing: Preprocessing::CIFAR100,
         augmentation: Augmentation::STANDARD,
+        side: None,
     };
 
     fn sets() -> Arc<[ImageSet]> {
@@ -167,17 +187,26 @@ mod tests {
     #[test]
     fn batches_come_in_order_and_equal_direct_ones() {
         let sets = sets();
-        let mut prefetcher = Prefetcher::new(sets.clone(), PIPELINE, (0..20).map(plan)).unwrap();
+        let other = Pipeline {
+            side: Some(4),
+            ..PIPELINE
+        };
+        let mut prefetcher =
+            Prefetcher::new(sets.clone(), PIPELINE, Some(other), (0..20).map(plan)).unwrap();
         for number in 0..20 {
             let batch = prefetcher.next().unwrap().unwrap();
-            let mut pixels = Vec::new();
-            PIPELINE
-                .batch_from(&sets, &plan(number).sources, u64::from(number), &mut pixels)
-                .unwrap();
+            let [pixels, other_view] = [PIPELINE, other].map(|pipeline| {
+                let mut pixels = Vec::new();
+                pipeline
+                    .batch_from(&sets, &plan(number).sources, u64::from(number), &mut pixels)
+                    .unwrap();
+                pixels
+            });
             assert_eq!(
                 batch,
                 Batch {
                     pixels,
+                    other_view: Some(other_view),
                     labels: vec![number, 7],
                     images: 2
                 }
@@ -189,10 +218,10 @@ mod tests {
 
     #[test]
     fn dropping_it_early_ends_an_endless_sequence() {
-        let mut prefetcher = Prefetcher::new(sets(), PIPELINE, (0..).map(plan)).unwrap();
+        let mut prefetcher = Prefetcher::new(sets(), PIPELINE, None, (0..).map(plan)).unwrap();
         prefetcher.next().unwrap().unwrap();
         drop(prefetcher);
-        drop(Prefetcher::new(sets(), PIPELINE, (0..).map(plan)).unwrap());
+        drop(Prefetcher::new(sets(), PIPELINE, None, (0..).map(plan)).unwrap());
     }
 
     #[test]
@@ -209,6 +238,7 @@ mod tests {
         let results: Vec<bool> = Prefetcher::new(
             sets(),
             PIPELINE,
+            None,
             [plan(0), wrong_image, wrong_labels, plan(1)],
         )
         .unwrap()
@@ -226,7 +256,7 @@ mod tests {
                 panic!("plan {number} is broken")
             }
         });
-        let mut prefetcher = Prefetcher::new(sets(), PIPELINE, plans).unwrap();
+        let mut prefetcher = Prefetcher::new(sets(), PIPELINE, None, plans).unwrap();
         assert!(prefetcher.next().unwrap().is_ok() && prefetcher.next().unwrap().is_ok());
         let error = prefetcher.next().unwrap().unwrap_err();
         assert!(error.to_string().contains("plan 2 is broken"), "{error}");

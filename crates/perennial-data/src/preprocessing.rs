@@ -90,15 +90,6 @@ impl Preprocessing {
         }
     }
 
-    /// What makes values normalised by `other` those that this one gives to the same pixels: per channel a factor, and a number to add.
-    pub fn after(&self, other: &Self) -> [(f32, f32); 3] {
-        std::array::from_fn(|channel| {
-            let [mean, std, other_mean, other_std] = [self.mean, self.std, other.mean, other.std]
-                .map(|values| f64::from(values[channel]));
-            ((other_std / std) as f32, ((other_mean - mean) / std) as f32)
-        })
-    }
-
     pub(crate) fn check(&self) -> Result<(), DataError> {
         let positive = |value: &f32| value.is_finite() && *value > 0.0;
         if self.mean.iter().all(|value| value.is_finite()) && self.std.iter().all(positive) {
@@ -192,23 +183,6 @@ mod tests {
         let flat = ImageSet::new("flat", [1, 1, 2], vec![3; 2], vec![0], 1).unwrap();
         assert!(Preprocessing::measure(&flat).is_err());
         assert!(Preprocessing::measure(&set.subset(&[])).is_err());
-    }
-
-    #[test]
-    fn values_go_from_one_normalisation_to_another() {
-        let set = set(4);
-        let other = Preprocessing::new([0.1, 0.2, 0.3], [0.5, 0.6, 0.7]).unwrap();
-        let (mut found, mut expected) = (Vec::new(), Vec::new());
-        Preprocessing::CIFAR100.append(set.image(2), 3, &mut found);
-        other.append(set.image(2), 3, &mut expected);
-        let map = other.after(&Preprocessing::CIFAR100);
-        for (channel, plane) in found.chunks_exact(expected.len() / 3).enumerate() {
-            let (factor, summand) = map[channel];
-            let wanted = &expected[channel * plane.len()..][..plane.len()];
-            for (value, wanted) in plane.iter().zip(wanted) {
-                assert!((value * factor + summand - wanted).abs() < 1e-5);
-            }
-        }
     }
 
     #[test]

@@ -74,6 +74,7 @@ fn train(
     Preprocessing::CIFAR100.normalize(&set, &all, &mut pixels)?;
     let batch = Batch {
         pixels,
+        other_view: None,
         labels: set.labels().to_vec(),
         images: set.len(),
     };

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use perennial_core::normalize_rows;
-use perennial_data::Preprocessing;
+use perennial_data::Batch;
 
 use crate::network::{FrozenNetwork, linear};
 use crate::state_dict::StateDict;
@@ -11,7 +11,8 @@ use crate::state_dict::StateDict;
 #[derive(Debug)]
 pub struct EarlierModel {
     network: FrozenNetwork,
-    normalisation: Option<Renormalisation>,
+    /// Channels, height and width of the images that it takes from a batch's other view.
+    other_view: Option<[usize; 3]>,
     classifier: Option<EarlierClassifier>,
     centres: Option<ClassCentres>,
 }
@@ -21,17 +22,17 @@ impl EarlierModel {
     pub fn new(network: FrozenNetwork) -> Self {
         Self {
             network,
-            normalisation: None,
+            other_view: None,
             classifier: None,
             centres: None,
         }
     }
 
-    /// The same for a model that knows images by its `own` normalisation, in training with another one.
-    pub fn with_preprocessing(self, own: &Preprocessing, training: &Preprocessing) -> Self {
-        let normalisation = (own != training).then(|| Renormalisation(own.after(training)));
+    /// The same for a model that takes images in another size or normalisation than the network in training: from the batches'
+    /// [`other_view`](Batch::other_view), of so many channels, height and width.
+    pub fn with_other_view(self, shape: Option<[usize; 3]>) -> Self {
         Self {
-            normalisation,
+            other_view: shape,
             ..self
         }
     }
@@ -50,12 +51,20 @@ impl EarlierModel {
         &self.network
     }
 
-    /// What it says about a batch: images `[batch, channels, height, width]` on the device without gradients.
-    pub(crate) fn of_batch(&self, images: Tensor<4>) -> Earlier<'_> {
-        let images = match &self.normalisation {
-            Some(normalisation) => normalisation.apply(images),
-            None => images,
-        };
+    /// The images of a batch as it takes them, on the device without gradients; none where it takes those of the network in training.
+    ///
+    /// # Panics
+    ///
+    /// If the batch has no such view.
+    pub(crate) fn own_images(&self, batch: &Batch, device: &Device) -> Option<Tensor<4>> {
+        let shape = self.other_view?;
+        let pixels = batch.other_view.clone();
+        let pixels = pixels.expect("batches are made with the view that the earlier model takes");
+        Some(on_device(pixels, batch.images, shape, device))
+    }
+
+    /// What it says about a batch: images as it takes them, `[batch, channels, height, width]`, on the device without gradients.
+    pub(crate) fn of_images(&self, images: Tensor<4>) -> Earlier<'_> {
         Earlier {
             source: Source::Images(&self.network, images),
             classifier: self.classifier.as_ref(),
@@ -64,20 +73,17 @@ impl EarlierModel {
     }
 }
 
-/// From one normalisation of images to another: a factor and a summand per channel.
-#[derive(Debug)]
-struct Renormalisation([(f32, f32); 3]);
-
-impl Renormalisation {
-    /// **Shapes**: images and result `[batch, channels, height, width]`.
-    fn apply(&self, images: Tensor<4>) -> Tensor<4> {
-        let (channels, device) = (images.dims()[1], images.device());
-        let per_channel = |values: Vec<f32>| {
-            Tensor::<4>::from_data(TensorData::new(values, [1, channels, 1, 1]), &device)
-        };
-        let (factors, summands) = self.0[..channels].iter().copied().unzip();
-        images * per_channel(factors) + per_channel(summands)
-    }
+/// Pixels as a tensor without gradients.
+///
+/// **Shapes**: the result is `[images, channels, height, width]`.
+pub(crate) fn on_device(
+    pixels: Vec<f32>,
+    images: usize,
+    [channels, height, width]: [usize; 3],
+    device: &Device,
+) -> Tensor<4> {
+    let pixels = TensorData::new(pixels, [images, channels, height, width]);
+    Tensor::from_data(pixels, &device.clone().without_autodiff())
 }
 
 /// An earlier model's view of one batch. Nothing of it has a gradient.
@@ -260,18 +266,6 @@ impl ClassCentres {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn images_reach_an_earlier_model_in_its_own_normalisation() {
-        let own = Preprocessing::new([0.5, 0.25, 0.125], [0.5, 0.25, 1.0]).unwrap();
-        let training = Preprocessing::new([0.0; 3], [1.0; 3]).unwrap();
-        let device = crate::DeviceChoice::Cpu.open().unwrap().without_autodiff();
-        let values = vec![0.5f32, 1.0, 0.25, 0.5, 0.125, 1.125];
-        let images = Tensor::from_data(TensorData::new(values, [1, 3, 1, 2]), &device);
-        let seen = Renormalisation(own.after(&training)).apply(images);
-        let seen = seen.into_data().try_into_vec::<f32>().unwrap();
-        assert_eq!(seen, [0.0, 1.0, 0.0, 1.0, 0.0, 1.0]);
-    }
 
     #[test]
     fn centres_are_unit_means_and_radii_lowest_cosines() {

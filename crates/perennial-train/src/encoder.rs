@@ -184,6 +184,15 @@ pub fn trained_network(version: &ModelVersion) -> Result<&TrainedNetwork, TrainE
     })
 }
 
+/// Channels, height and width of the images that a version's network takes.
+///
+/// # Errors
+///
+/// A version with the encoder of another program.
+pub(crate) fn input_of(version: &ModelVersion) -> Result<[usize; 3], TrainError> {
+    Ok(trained_network(version)?.architecture.input)
+}
+
 /// How a version's images are normalised.
 ///
 /// # Errors

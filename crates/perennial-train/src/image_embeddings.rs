@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 use perennial_core::normalize_rows;
-use perennial_data::{ImageSet, Preprocessing};
+use perennial_data::{ImageSet, Pipeline};
 
 use crate::TrainError;
 use crate::network::FrozenNetwork;
@@ -19,10 +19,10 @@ pub(crate) fn unit_embeddings(
     network: &FrozenNetwork,
     set: &ImageSet,
     images: &[usize],
-    preprocessing: &Preprocessing,
+    pipeline: &Pipeline,
     device: &Device,
 ) -> Result<(Vec<f32>, usize), TrainError> {
-    let (mut embeddings, dim) = embeddings(network, set, images, preprocessing, device)?;
+    let (mut embeddings, dim) = embeddings(network, set, images, pipeline, device)?;
     normalize_rows(&mut embeddings, dim.max(1)).map_err(|error| TrainError::Embedding {
         problem: error.to_string(),
     })?;
@@ -38,13 +38,14 @@ pub(crate) fn embeddings(
     network: &FrozenNetwork,
     set: &ImageSet,
     images: &[usize],
-    preprocessing: &Preprocessing,
+    pipeline: &Pipeline,
     device: &Device,
 ) -> Result<(Vec<f32>, usize), TrainError> {
     let [channels, height, width] = set.shape();
+    let [height, width] = pipeline.side.map_or([height, width], |side| [side; 2]);
     let (mut embeddings, mut pixels, mut dim) = (Vec::new(), Vec::new(), 0);
     for chunk in images.chunks(CHUNK) {
-        preprocessing.normalize(set, chunk, &mut pixels)?;
+        pipeline.batch(set, chunk, 0, &mut pixels)?;
         let data = TensorData::new(pixels.clone(), [chunk.len(), channels, height, width]);
         let output = network.forward(Tensor::from_data(data, device));
         dim = output.dims()[1];

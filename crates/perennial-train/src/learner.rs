@@ -1,13 +1,13 @@
 //! One model in training: network, optimizer and the objective that it is trained with.
 
 use burn::module::Module;
-use burn::tensor::{Device, Gradients, Tensor, TensorData};
+use burn::tensor::{Device, Gradients, Tensor};
 use perennial_data::Batch;
 
 use crate::TrainError;
 use crate::class_scores::TaskClasses;
 use crate::config::TrainingConfig;
-use crate::earlier::{Earlier, EarlierModel};
+use crate::earlier::{Earlier, EarlierModel, on_device};
 use crate::named_tensors::NamedTensors;
 use crate::network::{Mode, Network, Path};
 use crate::objective::{Objective, Step};
@@ -165,7 +165,8 @@ impl Learner {
     ///
     /// # Shapes
     ///
-    /// - batch: pixels of `[images, channels, height, width]`, where the last three are the second argument
+    /// - batch: pixels of `[images, channels, height, width]`, where the last three are the second argument, and the view that the earlier
+    ///   model takes if it is another one
     ///
     /// # Panics
     ///
@@ -179,7 +180,14 @@ impl Learner {
         sums: &mut StepSums,
     ) {
         let images = self.images(batch, shape);
-        let (mut gradients, loss, correct) = self.gradients(images.clone(), earlier, &batch.labels);
+        // Once for both passes of a step that has two.
+        let seen = |model: &EarlierModel| {
+            let own = model.own_images(batch, &self.device);
+            own.unwrap_or_else(|| images.clone())
+        };
+        let earlier = earlier.map(|model| (model, seen(model)));
+        let (mut gradients, loss, correct) =
+            self.gradients(images.clone(), earlier.as_ref(), &batch.labels);
         sums.add(loss, correct, batch.images);
         let moves: fn(&str) -> bool = if self.epoch < self.training.warm_start_epochs {
             is_head
@@ -194,7 +202,7 @@ impl Learner {
             let (moved, before) = ascended(network, &gradients, moves, radius);
             self.network = Some(moved);
             weights = before;
-            gradients = self.gradients(images, earlier, &batch.labels).0;
+            gradients = self.gradients(images, earlier.as_ref(), &batch.labels).0;
         }
         if let Some(network) = self.network.take() {
             let network =
@@ -238,22 +246,18 @@ impl Learner {
     }
 
     /// A batch's images on the device, without gradients.
-    fn images(&self, batch: &Batch, [channels, height, width]: [usize; 3]) -> Tensor<4> {
-        let pixels = TensorData::new(
-            batch.pixels.clone(),
-            [batch.images, channels, height, width],
-        );
-        Tensor::from_data(pixels, &self.device.clone().without_autodiff())
+    fn images(&self, batch: &Batch, shape: [usize; 3]) -> Tensor<4> {
+        on_device(batch.pixels.clone(), batch.images, shape, &self.device)
     }
 
     /// Gradients of a batch's loss, the loss, and how many images were classified correctly.
     fn gradients(
         &self,
         images: Tensor<4>,
-        earlier: Option<&EarlierModel>,
+        earlier: Option<&(&EarlierModel, Tensor<4>)>,
         labels: &[u32],
     ) -> (Gradients, Tensor<1>, Tensor<1>) {
-        let earlier = earlier.map(|model| model.of_batch(images.clone()));
+        let earlier = earlier.map(|(model, images)| model.of_images(images.clone()));
         let embeddings = self
             .network()
             .forward(Tensor::from_inner(images), Mode::Train, self.path);

@@ -190,7 +190,7 @@ impl<'a> Run<'a> {
                 start.as_ref().map(|version| version.name.as_str()),
                 self.replacement(task).is_some(),
             );
-            let earlier = self.earlier(task, start.as_ref())?;
+            let earlier = self.earlier(task)?;
             let mut learner = self.learner(task, start.as_ref())?;
 
             if !self.fit(task, &mut learner, earlier.as_ref(), observer)? {
@@ -230,7 +230,9 @@ impl<'a> Run<'a> {
         observer: &mut dyn Observer,
     ) -> Result<bool, TrainError> {
         let training = self.config.training;
-        let shape = self.sets[0].shape();
+        let shape = self.input(task)?;
+        let pipeline = self.augmented(self.view(task)?);
+        let other = self.other_view(task)?.map(|view| self.augmented(view));
         while self.progress.epoch < training.epochs {
             let epoch = self.progress.epoch;
             let learning_rate = cosine_learning_rate(
@@ -246,7 +248,8 @@ impl<'a> Run<'a> {
             let skipped = self.progress.step;
             let mut batches = Prefetcher::new(
                 Arc::clone(&self.sets),
-                self.pipeline(task)?,
+                pipeline,
+                other,
                 plans.into_iter().skip(skipped),
             )?;
             learner.begin_epoch(epoch);
@@ -289,11 +292,12 @@ impl<'a> Run<'a> {
         learner: &Learner,
         plan: Option<perennial_data::BatchPlan>,
     ) -> Result<Option<SoftmaxShares>, TrainError> {
-        let mut batches = Prefetcher::new(Arc::clone(&self.sets), self.pipeline(task)?, plan)?;
+        let pipeline = self.augmented(self.view(task)?);
+        let mut batches = Prefetcher::new(Arc::clone(&self.sets), pipeline, None, plan)?;
         let Some(batch) = batches.next().transpose()? else {
             return Ok(None);
         };
-        Ok(Some(learner.softmax_shares(&batch, self.sets[0].shape())?))
+        Ok(Some(learner.softmax_shares(&batch, self.input(task)?)?))
     }
 
     fn plans(&self, task: usize, epoch: usize) -> Vec<perennial_data::BatchPlan> {

@@ -135,6 +135,7 @@ fn three_training_steps_match_pytorch() {
     );
     let batch = Batch {
         pixels: floats(&golden["input"]),
+        other_view: None,
         labels: integers(&golden["labels"]),
         images: 6,
     };

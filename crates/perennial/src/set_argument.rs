@@ -89,6 +89,7 @@ fn generated_table(set: &str, split: &str) -> Result<Option<GeneratedTable>, Str
         images_per_class: 100,
         first_class: 0,
         seed,
+        size: 32,
     }))
 }
 

@@ -41,6 +41,17 @@ pub struct GeneratedTable {
     /// Which images of the classes.
     #[serde(default)]
     pub seed: u64,
+    /// Rows and columns of an image in pixels, 8 to 256.
+    #[serde(default = "default_size", skip_serializing_if = "is_default_size")]
+    pub size: usize,
+}
+
+fn default_size() -> usize {
+    GeneratedConfig::default().size
+}
+
+fn is_default_size(size: &usize) -> bool {
+    *size == default_size()
 }
 
 fn default_split() -> String {
@@ -70,7 +81,7 @@ impl SetConfig {
             Some(table) if self.set == "generated" => perennial_data::generate(&GeneratedConfig {
                 classes: table.classes,
                 images_per_class: table.images_per_class,
-                size: 32,
+                size: table.size,
                 seed: table.seed,
                 first_class: table.first_class,
             })?,

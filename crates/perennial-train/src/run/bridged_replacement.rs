@@ -4,11 +4,11 @@ use burn::module::Module;
 use burn::tensor::Device;
 use perennial_bridge::{Pairs, Recipe, fit_uncentred};
 use perennial_core::SpaceRef;
-use perennial_data::Preprocessing;
+use perennial_data::Pipeline;
 
 use super::Run;
 use crate::TrainError;
-use crate::encoder::{load_network, preprocessing_of};
+use crate::encoder::{input_of, load_network};
 use crate::folding::identity;
 use crate::image_embeddings::embeddings;
 use crate::network::{FrozenNetwork, Network};
@@ -30,20 +30,20 @@ impl Run<'_> {
         let Some(deployed) = self.deployed(task)? else {
             return Ok(network);
         };
-        let input = self.sets[0].shape();
         let images = self.training_images(task);
         let plain = self.places.device.clone().without_autodiff();
-        let embed = |network: Network, preprocessing: &Preprocessing| {
+        let embed = |network: Network, input: [usize; 3], pipeline: &Pipeline| {
             // A network without gradients stays as it is.
             let autodiff = network.devices().iter().any(Device::is_autodiff);
             let network = if autodiff { network.valid() } else { network };
             let frozen = FrozenNetwork::new(network, input, &plain);
-            embeddings(&frozen, &self.sets[0], &images, preprocessing, &plain)
+            embeddings(&frozen, &self.sets[0], &images, pipeline, &plain)
         };
         let target = load_network(self.places.registry, &deployed, &plain)?;
-        let (to, to_dim) = embed(target, &preprocessing_of(&deployed)?)?;
-        let own = self.preprocessing(task)?;
-        let (from, from_dim) = embed(network.clone(), &own)?;
+        let (to, to_dim) = embed(target, input_of(&deployed)?, &self.view_of(&deployed)?)?;
+        let own = self.view(task)?;
+        let input = self.input(task)?;
+        let (from, from_dim) = embed(network.clone(), input, &own)?;
         let refused = |problem: String| TrainError::Version {
             version: deployed.name.clone(),
             problem: format!("a replacement cannot be bridged to it: {problem}"),
@@ -63,7 +63,12 @@ impl Run<'_> {
         let (mut weight, _) = bridge
             .fold(&layer, None)
             .map_err(|error| refused(error.to_string()))?;
-        let mapped = embed(network.clone().with_embedding_layer(weight.clone()), &own)?.0;
+        let mapped = embed(
+            network.clone().with_embedding_layer(weight.clone()),
+            input,
+            &own,
+        )?
+        .0;
         let scale = mean_length(&to, to_dim) / mean_length(&mapped, to_dim);
         if !scale.is_normal() {
             return Err(refused("an embedding has no direction".to_owned()));

@@ -17,6 +17,9 @@ use crate::objective::Reference;
 use crate::scenario::Scenario;
 use crate::versions::architecture;
 
+/// Pixels on a side of the images that a replacement may take: each batch is scaled to it in memory.
+const MAX_SIDE: usize = 512;
+
 impl<'a> Run<'a> {
     pub(super) fn prepare(
         config: &'a ExperimentConfig,
@@ -197,11 +200,10 @@ impl<'a> Run<'a> {
                     self.config.method.name()
                 )));
             }
-            if described.architecture.input != self.sets[0].shape() {
+            let (own, given) = (described.architecture.input, self.sets[0].shape());
+            if own != given && (own[0] != given[0] || own[1] != own[2] || own[1] > MAX_SIDE) {
                 return Err(problem(format!(
-                    "its images are {:?}, the training set's are {:?}",
-                    described.architecture.input,
-                    self.sets[0].shape()
+                    "its images are {own:?} (channels, height, width), the training set's are {given:?}: images are scaled to squares of up to {MAX_SIDE} pixels a side, of as many channels"
                 )));
             }
             if *task == 0 && described.preprocessing != preprocessing {

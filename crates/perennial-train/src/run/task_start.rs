@@ -2,7 +2,7 @@
 
 use burn::tensor::Device;
 use perennial_core::ModelVersion;
-use perennial_data::{Pipeline, Preprocessing};
+use perennial_data::Pipeline;
 
 use super::Run;
 use crate::TrainError;
@@ -10,7 +10,7 @@ use crate::centring;
 use crate::class_scores::TaskClasses;
 use crate::config::{Entry, ReplacementConfig};
 use crate::earlier::{ClassCentres, EarlierClassifier, EarlierModel};
-use crate::encoder::{load_network, preprocessing_of, trained_network};
+use crate::encoder::{input_of, load_network, preprocessing_of};
 use crate::image_embeddings::unit_embeddings;
 use crate::learner::Learner;
 use crate::network::{FrozenNetwork, Network};
@@ -56,40 +56,72 @@ impl<'a> Run<'a> {
             .transpose()?)
     }
 
-    /// How the images of a task are normalised: as the network that it starts from has learned, which a replacement brings along.
-    pub(super) fn preprocessing(&self, task: usize) -> Result<Preprocessing, TrainError> {
-        match self.progress.starts.range(..=task).next_back() {
-            Some((_, name)) => preprocessing_of(&self.places.registry.get(name)?),
-            None => self.config.preprocessing.build(),
+    /// The version outside of this run that the network of a task descends from: the last replacement, or the initial model.
+    fn ancestor(&self, task: usize) -> Result<Option<ModelVersion>, TrainError> {
+        let last = self.progress.starts.range(..=task).next_back();
+        Ok(last
+            .map(|(_, name)| self.places.registry.get(name))
+            .transpose()?)
+    }
+
+    /// Channels, height and width of the images that the network of a task takes; a replacement brings its own size along.
+    pub(super) fn input(&self, task: usize) -> Result<[usize; 3], TrainError> {
+        match self.ancestor(task)? {
+            Some(version) => input_of(&version),
+            None => Ok(self.sets[0].shape()),
         }
     }
 
-    /// What makes the batches of a task.
-    pub(super) fn pipeline(&self, task: usize) -> Result<Pipeline, TrainError> {
-        Ok(Pipeline {
-            preprocessing: self.preprocessing(task)?,
+    /// How the network of a task sees images, without augmentation: in the size and normalisation that it has learned.
+    pub(super) fn view(&self, task: usize) -> Result<Pipeline, TrainError> {
+        match self.ancestor(task)? {
+            Some(version) => self.view_of(&version),
+            None => Ok(Pipeline::plain(self.config.preprocessing.build()?, None)),
+        }
+    }
+
+    /// How a version sees the run's images, without augmentation.
+    pub(super) fn view_of(&self, version: &ModelVersion) -> Result<Pipeline, TrainError> {
+        let input = input_of(version)?;
+        let side = (input != self.sets[0].shape()).then_some(input[1]);
+        Ok(Pipeline::plain(preprocessing_of(version)?, side))
+    }
+
+    /// The same with the run's augmentation, as training sees images.
+    pub(super) fn augmented(&self, view: Pipeline) -> Pipeline {
+        Pipeline {
             augmentation: self.config.augmentation.into(),
-        })
+            ..view
+        }
+    }
+
+    /// The version that the objective refers to in a task.
+    fn referred(&self, task: usize) -> Result<Option<ModelVersion>, TrainError> {
+        let refers = self.config.method.objective().refers();
+        match refers.map(|refers| refers.to) {
+            Some(Reference::Deployed) => self.deployed(task),
+            Some(Reference::Initial) => self.start_version(task),
+            None => Ok(None),
+        }
+    }
+
+    /// How the version that the objective refers to sees images, where this differs from what the network of the task sees.
+    pub(super) fn other_view(&self, task: usize) -> Result<Option<Pipeline>, TrainError> {
+        let Some(version) = self.referred(task)? else {
+            return Ok(None);
+        };
+        let own = self.view_of(&version)?;
+        Ok((own != self.view(task)?).then_some(own))
     }
 
     /// The frozen earlier model that the objective refers to, with what it asks about it.
-    pub(super) fn earlier(
-        &self,
-        task: usize,
-        start: Option<&ModelVersion>,
-    ) -> Result<Option<EarlierModel>, TrainError> {
-        let Some(refers) = self.config.method.objective().refers() else {
-            return Ok(None);
-        };
-        let version = match refers.to {
-            Reference::Deployed => self.deployed(task)?,
-            Reference::Initial => start.cloned(),
-        };
-        let Some(version) = version else {
+    pub(super) fn earlier(&self, task: usize) -> Result<Option<EarlierModel>, TrainError> {
+        let refers = self.config.method.objective().refers();
+        let (Some(refers), Some(version)) = (refers, self.referred(task)?) else {
             return Ok(None);
         };
         let device = self.places.device;
-        let input = trained_network(&version)?.architecture.input;
+        let input = input_of(&version)?;
         let mut network = load_network(self.places.registry, &version, device)?;
         if refers.to == Reference::Initial && self.is_bridged(task) {
             network = self.bridged(task, network.without_classifier())?;
@@ -100,10 +132,11 @@ impl<'a> Run<'a> {
             .then(|| EarlierClassifier::of_state(&state_dict(&network), device))
             .flatten();
         let frozen = FrozenNetwork::new(network, input, device);
-        let own = preprocessing_of(&version)?;
+        let other_view = self.other_view(task)?.map(|_| input);
         let model = EarlierModel::new(frozen)
             .with_classifier(classifier)
-            .with_preprocessing(&own, &self.preprocessing(task)?);
+            .with_other_view(other_view);
+        let own = self.view_of(&version)?;
         let centres = refers
             .class_centres
             .then(|| self.class_centres(task, model.network(), &own))
@@ -116,7 +149,7 @@ impl<'a> Run<'a> {
         &self,
         task: usize,
         network: &FrozenNetwork,
-        preprocessing: &Preprocessing,
+        view: &Pipeline,
     ) -> Result<ClassCentres, TrainError> {
         let images = self.training_images(task);
         let set = &self.sets[0];
@@ -124,7 +157,7 @@ impl<'a> Run<'a> {
             .iter()
             .map(|&image| self.scenario.local_label(set.label(image)))
             .collect();
-        let (embeddings, dim) = self.unit_embeddings(network, &images, preprocessing)?;
+        let (embeddings, dim) = self.unit_embeddings(network, &images, view)?;
         Ok(ClassCentres::new(&embeddings, dim, &labels))
     }
 
@@ -138,15 +171,9 @@ impl<'a> Run<'a> {
         &self,
         network: &FrozenNetwork,
         images: &[usize],
-        preprocessing: &Preprocessing,
+        view: &Pipeline,
     ) -> Result<(Vec<f32>, usize), TrainError> {
-        unit_embeddings(
-            network,
-            &self.sets[0],
-            images,
-            preprocessing,
-            self.places.device,
-        )
+        unit_embeddings(network, &self.sets[0], images, view, self.places.device)
     }
 
     /// With `embedding.centre`, keeps the mean of a trained network's embeddings of the images that the task trained on.
@@ -159,12 +186,9 @@ impl<'a> Run<'a> {
         if !self.config.embedding.centre {
             return Ok(());
         }
-        let frozen = FrozenNetwork::new(network, self.sets[0].shape(), self.places.device);
-        let (embeddings, dim) = self.unit_embeddings(
-            &frozen,
-            &self.training_images(task),
-            &self.preprocessing(task)?,
-        )?;
+        let frozen = FrozenNetwork::new(network, self.input(task)?, self.places.device);
+        let (embeddings, dim) =
+            self.unit_embeddings(&frozen, &self.training_images(task), &self.view(task)?)?;
         centring::keep_mean(state, &embeddings, dim)
     }
 
@@ -291,7 +315,7 @@ impl<'a> Run<'a> {
             config: self.config,
             vertex_end: self.vertex_end,
             skipped_vertices: self.skipped_vertices,
-            input: self.sets[0].shape(),
+            input: self.input(task)?,
             task,
             classes: self.scenario.classes_after(task),
             start: start.cloned(),

@@ -153,6 +153,52 @@ fn a_replacement_may_normalise_images_otherwise() {
     }
 }
 
+/// A replacement takes images in the size that it was pre-trained with; the reference goes on seeing them in its own.
+#[test]
+fn a_replacement_may_take_images_of_another_size() {
+    let bench = bench();
+    for (name, kind) in [("larger", "er"), ("larger-simplex", "simplex")] {
+        let mut larger = pretraining(name, kind, 3);
+        larger.data.generated.as_mut().unwrap().size = 48;
+        bench.pretrain(&larger).unwrap();
+    }
+    let mut config = bridged("still", "larger");
+    config.training.learning_rate = 1e-12;
+    let names = finished(bench.train(&config, false, &mut Silent).unwrap());
+    let sides = |name: &str| {
+        let version = bench.registry.get(name).unwrap();
+        version.network().unwrap().architecture.input
+    };
+    assert_eq!(sides(&names[1])[1..], [32, 32]);
+    assert_eq!(sides(&names[2])[1..], [48, 48]);
+    // Through the encoder, which scales images by itself: training saw the same pixels.
+    let near = likeness(&bench, &config, &names[1], &names[2]);
+    assert!(near > 0.6, "{near}");
+
+    // Training against the reference, whole and in pieces, with both references.
+    for (reference, entry, model) in [
+        ("deployed", Entry::Bridged, "larger"),
+        ("initial", Entry::Bridged, "larger"),
+        ("deployed", Entry::Pretrained, "larger-simplex"),
+    ] {
+        let named = |run: &str| {
+            let mut config = bridged(&format!("{model}-{reference}-{run}"), model);
+            config.replacements[0].entry = Some(entry);
+            let table =
+                format!("kind = \"hoc\"\nvertices = {VERTICES}\nreference = \"{reference}\"");
+            config.method = toml::from_str(&table).unwrap();
+            config
+        };
+        let whole = bench.train(&named("whole"), false, &mut Silent).unwrap();
+        let outcome = bench.train_in_pieces(&named("stopped"));
+        assert_eq!(
+            bench.weights(&whole),
+            bench.weights(&outcome),
+            "{model} {reference}"
+        );
+    }
+}
+
 #[test]
 fn methods_without_a_simplex_have_no_bridged_replacements() {
     let mut config = bridged("a", "er-better");

@@ -201,6 +201,7 @@ fn fit_images() -> SetConfig {
             images_per_class: 20,
             first_class: 3000,
             seed: 3,
+            size: 32,
         }),
     }
 }

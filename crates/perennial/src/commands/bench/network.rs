@@ -75,6 +75,7 @@ impl Subject {
         let set = images(self.batch)?;
         let batch = Batch {
             pixels: pixels(&set)?,
+            other_view: None,
             labels: (0..self.batch as u32)
                 .map(|at| at % self.vertices as u32)
                 .collect(),
