@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """A service over a gallery of two spaces, joined by dual queries: swapped under load, or killed at random moments.
 
-    experiments/served-faults.py WORK swaps [--rounds 1000] [--clients 3]
+    experiments/served-faults.py WORK swaps [--rounds 1000] [--clients 3] [--rest 30] [--pause 0.02]
     experiments/served-faults.py WORK kills [--rounds 1000]
 
 Two small networks are trained on generated pictures, in spaces of their own, with certificates for dual queries in both directions; WORK keeps
 them. PERENNIAL names another program than target/release/perennial.
 
 - swaps: the live version is moved to and fro while clients search with pictures. Every search must succeed, come from one of both versions, and
-  reach all items. Reports the time of searches that ran beside a swap, and of the others.
+  reach all items. Reports the time of searches before the first swap, from the first to the last, and after it (--rest seconds before and after),
+  and of those in between that ran beside a swap, and of the others.
 - kills: in every round the service starts, the gallery is compared with what was acknowledged, and then it writes, deletes, moves the live version,
   backfills and compacts at the same time until SIGKILL hits it after 0.05 to 1.2 seconds. Nothing acknowledged may be lost, nothing deleted may
   come back, and every item is there once, in one space. The state is kept in WORK/kills.json after each round.
@@ -179,7 +180,7 @@ def quantile(values, share):
     return sorted(values)[min(len(values) - 1, int(share * len(values)))] if values else None
 
 
-def swaps(work, rounds, clients):
+def swaps(work, rounds, clients, rest, pause):
     gallery = work.new_gallery("gallery-swaps")
     work.run("models", "alias", "live", "old", "--no-gallery")
     service = Service(work, gallery, work.folder / "swaps.log")
@@ -211,32 +212,45 @@ def swaps(work, rounds, clients):
     for thread in threads:
         thread.start()
     time.sleep(2)
+    warm = time.monotonic()
+    time.sleep(rest)
+    admin = service.client()  # The service closes connections that rest as long.
     begun = time.monotonic()
     for number in range(rounds):
         begin = time.monotonic()
         admin.need("PUT", "/aliases/live", {"version": ("old", "new")[number % 2]})
         moves.append((begin, time.monotonic()))
-        time.sleep(0.02)
+        time.sleep(pause)
         if number % 100 == 99:
             print(f"{number + 1} swaps, {len(asked)} searches, {len(failures)} failed", file=sys.stderr, flush=True)
-    seconds = time.monotonic() - begun
-    time.sleep(2)
+    ended = time.monotonic()
+    time.sleep(rest)
     stop.set()
     for thread in threads:
         thread.join()
-    left = admin.items()
+    left = service.client().items()
     service.end()
     if len(left) != 2 * half:
         fail(f"{len(left)} items of {2 * half} are left")
     beside, apart, at = [], [], 0
+    phases = {"before": [], "during": [], "after": []}
     for begin, took in sorted(asked):
+        if begin < warm:
+            continue
+        if begin + took < begun:
+            phases["before"].append(took)
+            continue
+        if begin > ended:
+            phases["after"].append(took)
+            continue
+        phases["during"].append(took)
         while at < len(moves) and moves[at][1] < begin:
             at += 1
         (beside if at < len(moves) and moves[at][0] < begin + took else apart).append(took)
-    return {"swaps": rounds, "seconds": seconds, "median_swap_seconds": statistics.median(end - begin for begin, end in moves),
-            "searches": len(asked), "failed": len(failures), "failures": failures[:5],
-            "beside_a_swap": {"searches": len(beside), "p50_seconds": quantile(beside, 0.5), "p99_seconds": quantile(beside, 0.99)},
-            "otherwise": {"searches": len(apart), "p50_seconds": quantile(apart, 0.5), "p99_seconds": quantile(apart, 0.99)}}
+    phases |= {"beside_a_swap": beside, "between_two": apart}
+    return {"swaps": rounds, "seconds": ended - begun, "pause_seconds": pause, "median_swap_seconds": statistics.median(end - begin for begin, end in moves),
+            "searches": len(asked), "failed": len(failures), "failures": failures[:5]} | {
+                name: {"searches": len(took), "p50_seconds": quantile(took, 0.5), "p99_seconds": quantile(took, 0.99)} for name, took in phases.items()}
 
 
 class State:
@@ -393,11 +407,13 @@ def main():
     parser.add_argument("what", choices=["swaps", "kills"])
     parser.add_argument("--rounds", type=int, default=1000)
     parser.add_argument("--clients", type=int, default=3)
+    parser.add_argument("--rest", type=float, default=30, help="seconds of searches before the first swap and after the last")
+    parser.add_argument("--pause", type=float, default=0.02, help="seconds between two swaps")
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     work = Work(arguments.work.resolve())
     work.names = {alias: json.loads(work.run("--json", "models", "show", alias))["name"] for alias in ("old", "new")}
-    record = swaps(work, arguments.rounds, arguments.clients) if arguments.what == "swaps" else kills(work, arguments.rounds)
+    record = swaps(work, arguments.rounds, arguments.clients, arguments.rest, arguments.pause) if arguments.what == "swaps" else kills(work, arguments.rounds)
     text = json.dumps(record)
     (work.folder / f"{arguments.what}-record.json").write_text(text)
     print(text)
