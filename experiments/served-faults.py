@@ -18,6 +18,7 @@ The service listens on loopback. The last line is the record as JSON, which WORK
 """
 
 import argparse
+import atexit
 import base64
 import http.client
 import json
@@ -184,6 +185,7 @@ def swaps(work, rounds, clients, rest, pause):
     gallery = work.new_gallery("gallery-swaps")
     work.run("models", "alias", "live", "old", "--no-gallery")
     service = Service(work, gallery, work.folder / "swaps.log")
+    atexit.register(service.process.kill)
     admin = service.client()
     half = len(work.photos) // 2
     for live, first in (("old", 0), ("new", half)):
@@ -208,7 +210,7 @@ def swaps(work, rounds, clients, rest, pause):
                 client = service.client()
             asked.append((begin, time.monotonic() - begin))
 
-    threads = [threading.Thread(target=search, args=(seed,)) for seed in range(clients)]
+    threads = [threading.Thread(target=search, args=(seed,), daemon=True) for seed in range(clients)]
     for thread in threads:
         thread.start()
     time.sleep(2)
