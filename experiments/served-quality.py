@@ -2,6 +2,7 @@
 """Measures, through the running service, what an upgraded gallery can still gain: by a second stage, by a backfill, and with hits that are cut off.
 
     PERENNIAL_DATA=DIR experiments/served-quality.py --registry DIR --old VERSION --new VERSION --work DIR --json FILE
+    PERENNIAL_DATA=DIR experiments/served-quality.py --zipf --registry DIR --old VERSION --new VERSION --work DIR --json FILE
     experiments/served-quality.py --table FILE
 
 The old version embedded 3,000 CIFAR-10 test images, the new one is live; routes are certified as in served-routes.py, on queries of batch 1. What is
@@ -10,6 +11,8 @@ measured here has queries of batch 2, and altered copies of gallery images that 
 - second stage: `rerank` embeds the originals of the first hits by the live version and orders them anew.
 - backfill: the gallery at a quarter, half, three quarters and all of its items embedded again, in the order of the ids and in the order that pays
   (what 1,000 earlier searches found most often).
+- --zipf: only backfills, in every order, where queries are not drawn evenly: the second of the classes, and of the items, is asked for half as often
+  as the first, the third a third as often, and so on. Half of the earlier searches are for classes, half are altered copies of items.
 - thresholds: `max_false_accept_rate`, before the upgrade, after it, and with half of the gallery embedded again. Wrong pairs that are accepted, as a
   share of all pairs of a query and an item of another class; right pairs accepted, in the same way.
 
@@ -34,6 +37,7 @@ spec.loader.exec_module(served)
 
 ITEMS, QUERIES = served.ITEMS, 500
 STAGES, SHARES, RATES = (0, 8, 24, 64), (0.25, 0.5, 0.75, 1.0), (0.1, 0.01, 0.001)
+ZIPF_SHARES = (0.05, 0.1, 0.25, 0.5, 1.0)
 
 
 class Bench:
@@ -51,6 +55,16 @@ class Bench:
         self.queries, self.query_labels = asked_images[order[:QUERIES]], asked_labels[order[:QUERIES]]
         self.traffic = asked_images[order[QUERIES : QUERIES + 1000]]
         self.originals = random.permutation(self.ids)[:QUERIES]
+        if arguments.zipf:
+            zipf = lambda of, count: random.choice(of, count, p=(1 / np.arange(1, len(of) + 1)) / np.sum(1 / np.arange(1, len(of) + 1)))
+            classes, items = random.permutation(10), random.permutation(self.ids)
+            places = [random.permutation(np.flatnonzero(asked_labels == label)) for label in range(10)]
+            chosen = zipf(classes, QUERIES + 500)
+            # The same picture is not asked twice.
+            taken = np.array([places[label][np.sum(chosen[:at] == label)] for at, label in enumerate(chosen)])
+            self.queries, self.query_labels = asked_images[taken[:QUERIES]], asked_labels[taken[:QUERIES]]
+            self.originals = zipf(items, QUERIES)
+            self.traffic = [*asked_images[taken[QUERIES:]], *(served.altered(images[i], random) for i in zipf(items, 500))]
         self.copies = [served.altered(images[i], random) for i in self.originals]
         self.sizes = np.bincount(self.labels[self.ids], minlength=10)
         self.embeddings = {self.old: served.rows(self.work, "old"), self.new: served.rows(self.work, "new")}
@@ -78,15 +92,17 @@ class Bench:
         with self.service("stages") as service:
             return {str(count): self.measure(service, **({"rerank": count} if count else {})) for count in STAGES}
 
-    def backfill(self, order):
+    def backfill(self, order, shares=SHARES):
         with self.service(f"backfill-{order}") as service:
             for pixels in self.traffic:
                 service.search(pixels, limit=24)
-            curve = {"0": self.measure(service)}
-            for share in SHARES:
+            # Searches as a version that is named are not counted as retrievals: only the earlier ones are to set the order.
+            measure = lambda: self.measure(service, as_version=self.new)
+            curve = {"0": measure()}
+            for share in shares:
                 embed_again(service, self.pictures, order, share)
                 service.wait_for_encoders(self.queries[0])
-                curve[str(share)] = self.measure(service)
+                curve[str(share)] = measure()
         return curve
 
     def accepted(self, service, rate):
@@ -135,12 +151,16 @@ def table(found):
         milliseconds = 1000 * one["median_seconds"]
         lines.append(f"| {name} | {one['map_at_1000']:.3f} / {one['recall_at_1']:.3f} | {one['item_recall_at_1']:.3f} | {milliseconds:.0f} |")
 
-    for count, one in found["second stage"].items():
+    for count, one in found.get("second stage", {}).items():
         row("nothing embedded again" if count == "0" else f"second stage over {count} hits", one)
     for order, curve in found["backfill"].items():
         for share, one in curve.items():
+            if share == "0" and "second stage" not in found and order == "id":
+                row("nothing embedded again", one)
             if share != "0":
                 row(f"{float(share):.0%} embedded again, order `{order}`", one)
+    if "thresholds" not in found:
+        return "\n".join(lines)
     lines += ["", "| max_false_accept_rate | " + " | ".join(f"{name}: wrong / right pairs accepted" for name in found["thresholds"]) + " |",
               "|---|" + "---|" * len(found["thresholds"])]
     for rate in map(str, RATES):
@@ -154,11 +174,16 @@ def main():
     parser = argparse.ArgumentParser()
     for name in ("--registry", "--old", "--new", "--work", "--json", "--table"):
         parser.add_argument(name)
+    parser.add_argument("--zipf", action="store_true")
     parser.add_argument("--routes", nargs="+", choices=["bridged", "dual"], default=["dual"])
     arguments = parser.parse_args()
     if arguments.table:
         return print(table(json.loads(Path(arguments.table).read_text())))
     bench = Bench(arguments)
+    if arguments.zipf:
+        found = {"backfill": {order: bench.backfill(order, ZIPF_SHARES) for order in ("id", "retrieved", "worst_served")}}
+        Path(arguments.json).write_text(json.dumps(found, indent=1) + "\n")
+        return print(table(found))
     found = {"second stage": bench.stages(), "backfill": {order: bench.backfill(order) for order in ("id", "retrieved")},
              "thresholds": bench.thresholds()}
     Path(arguments.json).write_text(json.dumps(found, indent=1) + "\n")

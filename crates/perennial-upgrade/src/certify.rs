@@ -52,8 +52,9 @@ impl CertificateRequest<'_> {
         let new_self = new_gallery
             .map(|gallery| self_test(&data.new_queries, gallery))
             .transpose()?;
+        let merge = best_merge(data, &self.search, self.demands.bootstrap.seed)?;
         let mut tasks = Vec::new();
-        for (number, truth) in data.truths.iter().enumerate() {
+        for truth in &data.truths {
             let centre = |rows: &mut [f32]| match self.search.bridge {
                 Some(bridge) => bridge.centre_to(rows),
                 None => Ok(()),
@@ -94,7 +95,7 @@ impl CertificateRequest<'_> {
                 thresholds: thresholds(prepared.as_ref())?,
                 new_self_thresholds,
                 old_self_thresholds: thresholds(old_self.as_ref())?,
-                merge: best_merge(data, number, &self.search, self.demands.bootstrap.seed)?,
+                merge,
             });
         }
         if data.truths.is_empty() {

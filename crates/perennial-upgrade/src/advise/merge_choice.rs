@@ -6,7 +6,7 @@ use perennial_eval::{LogisticCalibration, Requirements};
 
 use super::halves::split;
 use super::merging::{Chosen, CurveMerge};
-use super::order::order;
+use super::order::{evenly_drawn, order};
 use super::sides::{Sides, parts};
 use super::tuning::mean_of_deciding;
 use crate::evaluation_data::EvaluationData;
@@ -18,6 +18,8 @@ use crate::route::{Prepared, Route, Search};
 pub(super) const BOTH: [Index; 2] = [Index::Raw, Index::Centred];
 /// Shares embedded again at which the merges are compared.
 const TRIED_SHARES: [f64; 2] = [0.25, 0.75];
+/// Old items fill at least this part of their share of the gallery among the first hits; below, they are hidden.
+const LEAST_OF_OLD: f64 = 0.5;
 /// Right and other items of one query, at most, that a calibration is fitted on.
 const CALIBRATED: [usize; 2] = [32, 128];
 
@@ -46,15 +48,19 @@ pub(super) fn choose(
     Ok(best.expect("cosines as they are need nothing").1)
 }
 
-/// The merge of a route's hits with those of the new encoder's own queries that finds most, for a certificate: galleries compare vectors as they
-/// are. Half of the queries choose, as in advice. Nothing where the route has no partition of its own, the new encoder has not embedded the
+/// The merge of a route's hits with those of the new encoder's own queries that serves every aim, for a certificate: galleries compare vectors as
+/// they are. Half of the queries choose, as in advice. Nothing where the route has no partition of its own, the new encoder has not embedded the
 /// gallery, or there are too few queries to choose on.
+///
+/// Whoever is served does not say whether a class or a single item is wanted, nor which items are embedded again. So the merges are compared for each
+/// task that the evaluation set measures, with a quarter and with three quarters of the gallery embedded again, what is retrieved often first as well
+/// as evenly drawn, and what counts is a merge's largest loss against the best of them. A merge that hides old items is none: class-like figures
+/// do not show that their single items are not found any more. Standard scores, which need no labels, stay unless another loses less.
 ///
 /// # Errors
 /// Vectors that cannot be compared.
 pub(crate) fn best_merge(
     data: &EvaluationData,
-    number: usize,
     search: &Search<'_>,
     seed: u64,
 ) -> Result<Option<RecordedMerge>, MeasureError> {
@@ -65,23 +71,109 @@ pub(crate) fn best_merge(
     }
     let [choosing, _] = split(data.queries(), seed);
     let choosing = data.with_queries(&choosing);
-    let order = order(&choosing, search)?;
-    let Some(sides) = Sides::of(&choosing, number, search)? else {
+    let orders = [
+        order(&choosing, search)?,
+        evenly_drawn(choosing.old_gallery.len(), seed),
+    ];
+    let mut sides = Vec::with_capacity(choosing.truths.len());
+    for number in 0..choosing.truths.len() {
+        sides.extend(Sides::of(&choosing, number, search)?);
+    }
+    let Some(first) = sides.first() else {
         return Ok(None);
     };
-    let chosen = choose(&sides, &order, &[Index::Raw])?;
+    let mut tried = Vec::new();
+    for candidate in served_candidates(first, &sides) {
+        tried.extend(tried_on(candidate, &sides, &orders)?);
+    }
+    let chosen = smallest_largest_loss(tried);
     let scale = match chosen.calibrations.as_slice() {
         [old, new] => LinearScale::between(old, new),
         _ => None,
     };
-    let record = RecordedMerge {
+    Ok(Some(RecordedMerge {
         kind: chosen.merge.kind,
         scale,
         queries: choosing.queries() as u64,
+    }))
+}
+
+/// A merge and what it finds in every case that it was tried in.
+struct Tried {
+    chosen: Chosen,
+    found: Vec<f64>,
+}
+
+/// Nothing for a merge that hides old items, unless it is by standard scores, which searches fall back to.
+fn tried_on(
+    chosen: Chosen,
+    sides: &[Sides<'_>],
+    orders: &[Vec<usize>],
+) -> Result<Option<Tried>, MeasureError> {
+    let mut found = Vec::new();
+    for sides in sides {
+        for order in orders {
+            for split in TRIED_SHARES.iter().filter_map(|&share| parts(order, share)) {
+                let outcomes = sides.merged(&chosen, split)?;
+                let there = split[0].len() as f64 / order.len() as f64;
+                let hidden = outcomes.share_of_first[0] < LEAST_OF_OLD * there;
+                if hidden && chosen.merge.kind != MergeKind::ZScores {
+                    return Ok(None);
+                }
+                found.push(mean_of_deciding(sides.truth, &outcomes.all));
+            }
+        }
+    }
+    Ok(Some(Tried { chosen, found }))
+}
+
+/// The merge whose largest loss against the best of all is smallest; of equal ones the first.
+fn smallest_largest_loss(tried: Vec<Tried>) -> Chosen {
+    let cases = tried.first().map_or(0, |one| one.found.len());
+    let best: Vec<f64> = (0..cases)
+        .map(|case| {
+            let found = tried.iter().map(|one| one.found[case]);
+            found.fold(f64::NEG_INFINITY, f64::max)
+        })
+        .collect();
+    let loss = |one: &Tried| {
+        let losses = best
+            .iter()
+            .zip(&one.found)
+            .map(|(best, found)| best - found);
+        losses.fold(0.0, f64::max)
     };
-    // A calibration that does not rise with the similarity cannot be carried over.
-    let usable = record.kind != MergeKind::Calibrated || scale.is_some();
-    Ok(usable.then_some(record))
+    let chosen = tried
+        .into_iter()
+        .map(|one| (loss(&one), one.chosen))
+        .min_by(|one, other| one.0.total_cmp(&other.0));
+    chosen.expect("standard scores are always tried").1
+}
+
+/// Standard scores first. Calibrations are fitted for each task, and only those that a search can carry over are tried.
+fn served_candidates(first: &Sides<'_>, sides: &[Sides<'_>]) -> Vec<Chosen> {
+    let candidate = |kind, calibrations| Chosen {
+        merge: CurveMerge {
+            kind,
+            new_items: Index::Raw,
+        },
+        calibrations,
+    };
+    let mut candidates = vec![
+        candidate(MergeKind::ZScores, Vec::new()),
+        candidate(MergeKind::Cosines, Vec::new()),
+    ];
+    // The vectors of every task are the same.
+    let (old, new) = (&first.old, first.new_side(Index::Raw));
+    for sides in sides {
+        let fitted = calibration(sides, old).zip(calibration(sides, new));
+        if let Some((old, new)) = fitted
+            && LinearScale::between(&old, &new).is_some()
+        {
+            candidates.push(candidate(MergeKind::Calibrated, vec![old, new]));
+        }
+    }
+    candidates
 }
 
 fn candidates(tuning: &Sides<'_>, new_items: &[Index]) -> Vec<Chosen> {
@@ -181,5 +273,53 @@ mod tests {
             (equal.kind, equal.new_items),
             (MergeKind::Cosines, Index::Raw)
         );
+    }
+    fn tried(kind: MergeKind, found: &[f64]) -> Tried {
+        Tried {
+            chosen: Chosen {
+                merge: CurveMerge {
+                    kind,
+                    new_items: Index::Raw,
+                },
+                calibrations: Vec::new(),
+            },
+            found: found.to_vec(),
+        }
+    }
+
+    #[test]
+    fn what_is_good_for_classes_alone_is_not_recorded() {
+        let chosen = |cosines: &[f64], calibrated: &[f64]| {
+            let all = vec![
+                tried(MergeKind::ZScores, &[0.30, 0.23]),
+                tried(MergeKind::Cosines, cosines),
+                tried(MergeKind::Calibrated, calibrated),
+            ];
+            smallest_largest_loss(all).merge.kind
+        };
+        // Classes first, single items second.
+        assert_eq!(chosen(&[0.29, 0.22], &[0.31, 0.13]), MergeKind::ZScores);
+        assert_eq!(chosen(&[0.31, 0.23], &[0.31, 0.13]), MergeKind::Cosines);
+        assert_eq!(chosen(&[0.30, 0.23], &[0.30, 0.23]), MergeKind::ZScores);
+    }
+
+    #[test]
+    fn merges_that_hide_old_items_are_left_out() {
+        let search = Search::own();
+        let orders = [evenly_drawn(30, 0)];
+        let kinds = |offset: f32| {
+            let data = data(offset);
+            let sides = vec![Sides::of(&data, 0, &search).unwrap().unwrap()];
+            let mut kinds = Vec::new();
+            for candidate in served_candidates(&sides[0], &sides) {
+                let found = tried_on(candidate, &sides, &orders).unwrap();
+                kinds.extend(found.map(|tried| tried.chosen.merge.kind));
+            }
+            kinds
+        };
+        // All cosines of new items are higher than those of old ones.
+        assert!(!kinds(4.0).contains(&MergeKind::Cosines));
+        assert!(kinds(4.0).contains(&MergeKind::ZScores));
+        assert!(kinds(0.0).contains(&MergeKind::Cosines));
     }
 }

@@ -1,6 +1,9 @@
 //! In which order it pays to embed a gallery again.
 
 use perennial_eval::top_k;
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
 
 use crate::evaluation_data::EvaluationData;
 use crate::measured::MeasureError;
@@ -31,4 +34,11 @@ pub(super) fn order(
     let mut order: Vec<usize> = (0..retrieved.len()).collect();
     order.sort_by_key(|&item| (std::cmp::Reverse(retrieved[item]), item));
     Ok(order)
+}
+
+/// The positions of a gallery in an order that prefers none, as where items come in anew.
+pub(super) fn evenly_drawn(items: usize, seed: u64) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..items).collect();
+    order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
+    order
 }
