@@ -3,13 +3,29 @@
 use std::sync::Arc;
 
 use perennial_core::ModelVersion;
-use perennial_upgrade::{Insertion, Stored};
+use perennial_upgrade::{Insertion, NotCertified, Stored};
 
 use crate::error::ApiError;
 use crate::service::{Service, incompatible};
 
-/// Checks the versions of items that are about to be stored, and creates the spaces that they need. Says whether force was needed, now or when
-/// the pair was accepted. Whoever stores the first items of a version holds `versions_in_gallery` from here to the write.
+/// What stands against items that may be stored nevertheless.
+#[must_use = "pairs that are stored by force are accepted once they are written"]
+pub(crate) struct Admission {
+    /// Whether force was needed, now or when the pair was accepted.
+    pub(crate) forced: bool,
+    accepted: Vec<NotCertified>,
+}
+
+impl Admission {
+    /// The items are stored. What force overruled is accepted only now: a write that fails accepts nothing. Where the process ends in between, the
+    /// items are there and not searched, as every answer says, until somebody stores them by force again.
+    pub(crate) fn written(&self, service: &Service) {
+        service.gallery.certification.accept(&self.accepted);
+    }
+}
+
+/// Checks the versions of items that are about to be stored, and creates the spaces that they need. Whoever stores the first items of a version holds
+/// `versions_in_gallery` from here to [`Admission::written`].
 ///
 /// # Errors
 /// 409 for versions that the live one is not certified to find, unless `force` is given; those of the gallery.
@@ -17,7 +33,7 @@ pub(crate) fn admit(
     service: &Service,
     versions: &[Arc<ModelVersion>],
     force: bool,
-) -> Result<bool, ApiError> {
+) -> Result<Admission, ApiError> {
     let gallery = &service.gallery;
     let stored = Stored::of(&*gallery.store)?;
     let live = service.inference.live.current();
@@ -36,8 +52,10 @@ pub(crate) fn admit(
     if let Some(problem) = &insertion.other_simplex {
         tracing::warn!(problem, "items of another simplex are stored by force");
     }
-    gallery.certification.accept(&insertion.refused);
-    Ok(insertion.accepted_before
-        || insertion.other_simplex.is_some()
-        || !insertion.refused.is_empty())
+    Ok(Admission {
+        forced: insertion.accepted_before
+            || insertion.other_simplex.is_some()
+            || !insertion.refused.is_empty(),
+        accepted: insertion.refused,
+    })
 }

@@ -146,11 +146,12 @@ pub(crate) async fn commit(
             let problem = format!("{} is not live any more", model.name());
             return Err(ApiError::conflict(problem));
         }
-        let forced = admit(&service, &[Arc::new(model.version.clone())], false)?;
+        let admission = admit(&service, &[Arc::new(model.version.clone())], false)?;
         let start = Instant::now();
         let replaced = replace_unchanged(&*service.gallery.store, model.name(), batch)?;
+        admission.written(&service);
         service.telemetry.stage(Stage::Commit, start.elapsed());
-        if forced {
+        if admission.forced {
             let items = replaced.done.len() as u64;
             service
                 .gallery

@@ -97,7 +97,8 @@ pub(crate) async fn start(
             .originals
             .open(service.config.downloads.client(), max_bytes)
             .map_err(ApiError::unprocessable)?;
-        admit(&service, &[Arc::new(live.version.clone())], false)?;
+        // Nothing is written here, and without force nothing is accepted.
+        let _ = admit(&service, &[Arc::new(live.version.clone())], false)?;
         if settings.stop.quality.is_some() {
             let expected = expectation(&service, live.name())?;
             if expected.quality(&service.gallery.stored(), live.name()).is_none() {

@@ -242,6 +242,31 @@ fn a_forced_promotion_that_fails_accepts_nothing() {
 }
 
 #[test]
+fn a_forced_write_that_fails_accepts_nothing() {
+    let Certified { setup, .. } = certified();
+    setup.registry.set_alias("live", "v0001").unwrap();
+    // A third version of the first one's dimension, without a certificate.
+    let third = setup.registry.publish(draft(3), b"0.3").unwrap().name;
+    let service = setup.start();
+    let accepted_file = service.setup.folder.path().join("accepted.toml");
+    let forced_pairs = || service.get("/gallery/stats").expect(200)["forced_pairs"].clone();
+    let put = |length: f32| {
+        let vector = embedded(OLD[0], 0.5, 0.3, 3);
+        let vector: Vec<f32> = vector.iter().map(|value| length * value).collect();
+        let item = json!({"id": 77, "embedding": vector, "model_version": third, "force": true});
+        service.call("PUT", "/gallery/items", &item)
+    };
+    // What no check before the write notices.
+    assert_eq!(put(2.0).status, 422);
+    assert_eq!(forced_pairs(), json!([]));
+    assert!(!accepted_file.exists());
+    put(1.0).expect(200);
+    assert_eq!(forced_pairs(), json!([["v0001", third]]));
+    let text = std::fs::read_to_string(&accepted_file).unwrap();
+    assert!(text.contains(&third) && !text.contains("pending"), "{text}");
+}
+
+#[test]
 fn a_running_service_notices_by_itself() {
     let Certified { setup, bridge, .. } = certified();
     let service = setup.start();

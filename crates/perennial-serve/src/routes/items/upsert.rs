@@ -251,7 +251,7 @@ fn commit(service: &Service, items: Vec<Item>, force: bool) -> Result<Upserted, 
             )));
         }
     }
-    let forced = admit(service, &known, force)?;
+    let admission = admit(service, &known, force)?;
     let items_stored = items.len() as u64;
     let mut written: BTreeMap<String, u64> = BTreeMap::new();
     for item in &items {
@@ -259,8 +259,9 @@ fn commit(service: &Service, items: Vec<Item>, force: bool) -> Result<Upserted, 
     }
     let start = Instant::now();
     let upserted = service.gallery.store.upsert(items)?;
+    admission.written(service);
     service.telemetry.stage(Stage::Commit, start.elapsed());
-    if forced {
+    if admission.forced {
         service
             .gallery
             .forced_writes
