@@ -1,7 +1,7 @@
 //! Runs that are killed at random moments, and a server that crashes.
 
-use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 
 use perennial_connect::migrate::{VerifyRequest, clean, verify};
 use perennial_connect::{Address, Silent};
@@ -57,7 +57,16 @@ fn assert_nothing_is_wrong(database: &Database) {
     }
 }
 
-/// `PERENNIAL_KILL_ROUNDS` is the number of kills.
+fn start_child(database: &Database) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "kills::child"])
+        .env(CHILD, &database.url)
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+/// `PERENNIAL_KILL_ROUNDS` is the number of kills. Each comes at a random moment within the time that a whole run took.
 #[test]
 fn a_run_that_is_killed_loses_nothing() {
     let Some(database) = database() else { return };
@@ -65,15 +74,14 @@ fn a_run_that_is_killed_loses_nothing() {
     database.items(ROWS);
     let mut random = ChaCha8Rng::seed_from_u64(5);
     let mut finished = 0;
+    let begun = Instant::now();
+    assert!(start_child(&database).wait().unwrap().success());
+    let whole = begun.elapsed();
+    clean(&database.address(), &"items".parse().unwrap(), "new").unwrap();
     for round in 0..rounds {
         let before = database.fingerprint("items");
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "kills::child"])
-            .env(CHILD, &database.url)
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        std::thread::sleep(Duration::from_millis(random.random_range(30..500)));
+        let mut child = start_child(&database);
+        std::thread::sleep(whole.mul_f64(random.random_range(0.0..1.0)));
         child.kill().unwrap();
         child.wait().unwrap();
         assert_eq!(database.fingerprint("items"), before, "round {round}");
