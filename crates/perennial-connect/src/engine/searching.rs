@@ -14,10 +14,12 @@ use crate::error::ConnectError;
 pub(crate) enum Searched {
     /// The old ones of all rows.
     Old,
-    /// The old ones of rows that have no copy.
-    OldWithoutCopy,
+    /// The old ones of rows that have no copy, or one that was made before the row was written.
+    Pending,
     /// The copies.
     Copies,
+    /// The copies of rows that were not written since.
+    Current,
 }
 
 /// A row that a search found.

@@ -70,7 +70,8 @@ pub enum SearchWay {
     Dual,
     /// The copies by the new queries.
     New,
-    /// The copies by the new queries, and the old vectors of rows without a copy by dual queries, or by the old ones where there is no bridge; merged.
+    /// The copies that are up to date by the new queries, and the old vectors of all other rows by dual queries, or by the old ones where there is
+    /// no bridge; merged.
     Merged,
 }
 
@@ -118,8 +119,8 @@ pub struct Rankings {
 
 /// Searches an index by every way that it can be searched now. It only reads.
 ///
-/// Each query is sent as a program would send it, and answered by the database's own index with its settings of the session. With copies of only some of
-/// the rows, both columns are searched, each for the rows that the other does not stand for, and the hits are merged by standard scores
+/// Each query is sent as a program would send it, and answered by the database's own index with its settings of the session. Where rows lack an
+/// up-to-date copy, both columns are searched, each for the rows that the other does not stand for, and the hits are merged by standard scores
 /// ([`merge`]).
 ///
 /// # Errors
@@ -162,7 +163,7 @@ async fn rankings_in<E: Searching + Showing>(
         bridge.centre_to(&mut new)?;
     }
     let copies = standing.is_some_and(|standing| standing.copies > 0);
-    let merged = copies && standing.is_some_and(|standing| standing.missing > 0);
+    let merged = copies && standing.is_some_and(|standing| standing.pending() > 0);
     let (old_dim, new_dim) = (request.old.dim, request.new.dim);
     let plain = [
         (SearchWay::Before, Some(request.old.vectors), old_dim),
@@ -326,8 +327,8 @@ async fn both<E: Searching>(
         normalize_rows(rows, dim).map_err(|error| ConnectError::Usage(error.to_string()))?;
     }
     let mut parts = Vec::new();
-    // The search that leaves rows out comes last: its setting holds for the session.
-    for searched in [Searched::Copies, Searched::OldWithoutCopy] {
+    // A row that was written since its copy was made is searched by what it is now.
+    for searched in [Searched::Current, Searched::Pending] {
         let prepared = engine.prepare(searched, Some(migration), label).await?;
         let (count, seed) = (SAMPLE_VECTORS as u64, SAMPLE_SEED as i64);
         let sample = engine.some_vectors(&prepared, count, seed).await?;

@@ -75,12 +75,21 @@ impl Searching for Postgres {
         };
         let (searched_table, from, condition) = match (&copies, searched) {
             (Some(copies), Searched::Copies) => (copies, copies.sql(), String::new()),
+            // Copies without a transaction id were written by the application, which answers for them.
+            (Some(copies), Searched::Current) => {
+                let current = format!(
+                    " AND EXISTS (SELECT FROM {rows} t WHERE t.{key} = v.{key} AND t.{vector} IS NOT NULL \
+                     AND (v.perennial_source IS NULL OR v.perennial_source = t.xmin))"
+                );
+                (copies, copies.sql(), current)
+            }
             (Some(copies), _) => {
-                let without = format!(
-                    " AND NOT EXISTS (SELECT FROM {} s WHERE s.{key} = v.{key})",
+                let pending = format!(
+                    " AND NOT EXISTS (SELECT FROM {} s WHERE s.{key} = v.{key} \
+                     AND (s.perennial_source IS NULL OR s.perennial_source = v.xmin))",
                     copies.sql()
                 );
-                (&table, rows.clone(), without)
+                (&table, rows.clone(), pending)
             }
             (None, _) => (&table, rows.clone(), String::new()),
         };

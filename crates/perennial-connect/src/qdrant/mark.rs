@@ -25,16 +25,7 @@ pub(super) fn mark(
     payload: &Named,
     others: &Named,
 ) -> Result<String, ConnectError> {
-    let of_vector = match vector {
-        Some(vector) => {
-            let bytes: Vec<u8> = vector
-                .iter()
-                .flat_map(|value| value.to_le_bytes())
-                .collect();
-            format!("{:016x}", short_hash(&bytes))
-        }
-        None => "none".to_owned(),
-    };
+    let of_vector = of_vector(vector);
     let mut rest = Vec::new();
     for part in [payload, others] {
         for (name, value) in part {
@@ -47,6 +38,24 @@ pub(super) fn mark(
         rest.push(b';');
     }
     Ok(format!("{of_vector}-{:016x}", short_hash(&rest)))
+}
+
+/// The part of a mark that stands for the vector.
+fn of_vector(vector: Option<&[f32]>) -> String {
+    match vector {
+        Some(vector) => {
+            let values = vector.iter();
+            let bytes: Vec<u8> = values.flat_map(|value| value.to_le_bytes()).collect();
+            format!("{:016x}", short_hash(&bytes))
+        }
+        None => "none".to_owned(),
+    }
+}
+
+/// Whether a mark is of this vector, whatever else its point had.
+pub(super) fn is_of(mark: &str, vector: &[f32]) -> bool {
+    mark.split_once('-')
+        .is_some_and(|(part, _)| part == of_vector(Some(vector)))
 }
 
 /// Whether two marks are of the same vector.
@@ -111,8 +120,10 @@ mod tests {
             let other = of(&vector, payload, others);
             assert_ne!(other, base, "{payload}");
             assert_eq!(same_vector(&other, &base), vector == [1.0, 2.0]);
+            assert_eq!(is_of(&other, &[1.0, 2.0]), vector == [1.0, 2.0]);
         }
         let none = mark(None, &named("{}"), &named("{}")).unwrap();
         assert!(none.starts_with("none-") && !same_vector(&none, &base));
+        assert!(!is_of(&none, &[1.0, 2.0]));
     }
 }

@@ -1,6 +1,6 @@
 //! Searching a collection by its own index, as programs do.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use perennial_formats::Label;
 use serde_json::{Value, json};
@@ -9,20 +9,38 @@ use super::client::collection_path;
 use super::collection::count;
 use super::engine::Qdrant;
 use super::looking::label_of;
-use super::point::{Dense, Point, Selection, retrieve};
+use super::mark::{FIELD, is_of};
+use super::point::{Dense, Point, Selection, marks, retrieve};
 use super::point_id::PointId;
 use crate::engine::{Migration, Nearest, Searched, Searching};
 use crate::error::ConnectError;
 
-/// How many times more hits are asked for until enough of them have no copy, at most.
+/// How many times more hits are asked for until enough of them count, at most.
 const MOST_TIMES: u32 = 64;
 
 /// A search of one collection.
 pub(crate) struct Prepared {
     collection: String,
     label: Option<String>,
-    /// The collection in which hits must not be.
-    without: Option<String>,
+    /// Which of its points count.
+    counting: Counting,
+}
+
+/// Which points of a collection count. Servers know nothing of other collections, so what a search finds is looked at afterwards.
+enum Counting {
+    All,
+    /// Those without an up-to-date copy in this collection.
+    Pending(String),
+    /// Copies whose point in this collection has the vector that they were made from.
+    Current(String),
+}
+
+/// A point that was found.
+struct Candidate {
+    id: PointId,
+    label: Option<Value>,
+    mark: Option<String>,
+    vector: Option<Vec<f32>>,
 }
 
 /// Points as a search gives them, which carry a score beside.
@@ -37,23 +55,91 @@ impl Qdrant {
         prepared: &Prepared,
         query: &[f32],
         limit: u32,
-    ) -> Result<Vec<Point>, ConnectError> {
-        let selection = Selection::ids().vector(&self.vector);
+    ) -> Result<Vec<Candidate>, ConnectError> {
+        let selection = self.looked_at(prepared);
         let mut body = json!({
             "query": query,
             "limit": limit,
             "with_vector": selection.vector,
-            "with_payload": match &prepared.label {
-                Some(label) => json!([label]),
-                None => json!(false),
-            },
+            "with_payload": selection.payload,
         });
         if !self.vector.is_empty() {
             body["using"] = json!(self.vector);
         }
         let path = format!("{}/points/query", collection_path(&prepared.collection));
         let hits: Hits = self.client.send("POST", &path, &body)?;
-        Ok(hits.points)
+        self.candidates(prepared, hits.points)
+    }
+
+    /// What is read of each point.
+    fn looked_at(&self, prepared: &Prepared) -> Selection {
+        let mut fields: Vec<&str> = prepared.label.as_deref().into_iter().collect();
+        if let Counting::Current(_) = prepared.counting {
+            fields.push(FIELD);
+        }
+        let mut selection = Selection::ids().vector(&self.vector);
+        if !fields.is_empty() {
+            selection.payload = json!(fields);
+        }
+        selection
+    }
+
+    fn candidates(
+        &self,
+        prepared: &Prepared,
+        points: Vec<Point>,
+    ) -> Result<Vec<Candidate>, ConnectError> {
+        let candidate = |point: Point| {
+            Ok(Candidate {
+                id: point.id.clone(),
+                label: prepared.label.as_deref().and_then(|key| point.value(key)),
+                mark: point.mark(),
+                vector: match point.dense(&self.vector)? {
+                    Dense::Values(values) => Some(values),
+                    Dense::None | Dense::Unusable => None,
+                },
+            })
+        };
+        points.into_iter().map(candidate).collect()
+    }
+
+    /// Leaves out what does not count. A copy without a mark is the application's own, which answers for it.
+    fn leave_out(
+        &self,
+        prepared: &Prepared,
+        candidates: &mut Vec<Candidate>,
+    ) -> Result<(), ConnectError> {
+        match &prepared.counting {
+            Counting::All => {}
+            Counting::Pending(copies) => {
+                let ids: Vec<PointId> = candidates.iter().map(|one| one.id.clone()).collect();
+                let there = marks(&self.client, copies, &ids)?;
+                candidates.retain(|one| match (there.get(&one.id), &one.vector) {
+                    (None, _) => true,
+                    (Some(Some(mark)), Some(vector)) => !is_of(mark, vector),
+                    (Some(Some(_)), None) => true,
+                    (Some(None), _) => false,
+                });
+            }
+            Counting::Current(originals) => {
+                let selection = Selection::ids().vector(&self.vector);
+                let marked = candidates.iter().filter(|one| one.mark.is_some());
+                let marked: Vec<PointId> = marked.map(|one| one.id.clone()).collect();
+                let mut old = HashMap::new();
+                for point in retrieve(&self.client, originals, &selection, &marked)? {
+                    let id = point.id.clone();
+                    if let Dense::Values(values) = point.dense(&self.vector)? {
+                        old.insert(id, values);
+                    }
+                }
+                candidates.retain(|one| match (&one.mark, old.get(&one.id)) {
+                    (None, _) => true,
+                    (Some(mark), Some(old)) => is_of(mark, old),
+                    (Some(_), None) => false,
+                });
+            }
+        }
+        Ok(())
     }
 }
 
@@ -69,19 +155,20 @@ impl Searching for Qdrant {
         let copies = migration.map(|migration| migration.copies.name.clone());
         let own = self.collection.name.clone();
         let none = || ConnectError::State("there are no copies to search".to_owned());
-        let (collection, without) = match searched {
-            Searched::Old => (own, None),
-            Searched::OldWithoutCopy => (own, Some(copies.ok_or_else(none)?)),
-            Searched::Copies => (copies.ok_or_else(none)?, None),
+        let (collection, counting) = match searched {
+            Searched::Old => (own, Counting::All),
+            Searched::Pending => (own, Counting::Pending(copies.ok_or_else(none)?)),
+            Searched::Copies => (copies.ok_or_else(none)?, Counting::All),
+            Searched::Current => (copies.ok_or_else(none)?, Counting::Current(own)),
         };
         Ok(Prepared {
             collection,
             label: label.map(str::to_owned),
-            without,
+            counting,
         })
     }
 
-    /// Servers cannot leave out what another collection holds, so more hits are asked for until enough of them have no copy.
+    /// Servers cannot leave out what another collection says, so more hits are asked for until enough of them count.
     async fn nearest(
         &mut self,
         prepared: &Prepared,
@@ -89,34 +176,23 @@ impl Searching for Qdrant {
         k: u32,
     ) -> Result<Vec<Nearest>, ConnectError> {
         let mut limit = k;
-        let points = loop {
-            let mut points = self.hits(prepared, query, limit)?;
-            let all = points.len() < limit as usize || limit / k.max(1) >= MOST_TIMES;
-            if let Some(copies) = &prepared.without {
-                let ids: Vec<PointId> = points.iter().map(|point| point.id.clone()).collect();
-                let there = retrieve(&self.client, copies, &Selection::ids(), &ids)?;
-                let there: HashSet<PointId> = there.into_iter().map(|point| point.id).collect();
-                points.retain(|point| !there.contains(&point.id));
-            }
-            if all || points.len() >= k as usize {
-                points.truncate(k as usize);
-                break points;
+        let found = loop {
+            let mut found = self.hits(prepared, query, limit)?;
+            let all = found.len() < limit as usize || limit / k.max(1) >= MOST_TIMES;
+            self.leave_out(prepared, &mut found)?;
+            if all || found.len() >= k as usize {
+                found.truncate(k as usize);
+                break found;
             }
             limit = limit.saturating_mul(4);
         };
-        points
+        found
             .into_iter()
-            .map(|point| {
-                let label = prepared.label.as_deref().and_then(|key| point.value(key));
-                let id = point.id.item();
-                let cosine = match point.dense(&self.vector)? {
-                    Dense::Values(values) => cosine(&values, query),
-                    Dense::None | Dense::Unusable => f32::NAN,
-                };
+            .map(|one| {
                 Ok(Nearest {
-                    id,
-                    label: label.map_or(Ok(None), label_of)?,
-                    cosine,
+                    id: one.id.item(),
+                    label: one.label.map_or(Ok(None), label_of)?,
+                    cosine: one.vector.map_or(f32::NAN, |values| cosine(&values, query)),
                 })
             })
             .collect()
@@ -155,33 +231,27 @@ impl Searching for Qdrant {
         count: u64,
         seed: i64,
     ) -> Result<Vec<Vec<f32>>, ConnectError> {
-        // Points with a copy are left out afterwards, so more than are wanted are looked at.
+        // What does not count is left out afterwards, so more points than are wanted are looked at.
         let wanted = count as usize;
-        let looked_at = match prepared.without {
-            Some(_) => count.saturating_mul(u64::from(MOST_TIMES)),
-            None => count,
+        let most = match prepared.counting {
+            Counting::All => count,
+            Counting::Pending(_) | Counting::Current(_) => {
+                count.saturating_mul(u64::from(MOST_TIMES))
+            }
         };
         let name = &prepared.collection;
         let ids = self
-            .sampled_ids(name, &Selection::ids(), looked_at, seed)
+            .sampled_ids(name, &Selection::ids(), most, seed)
             .await?;
-        let selection = Selection::ids().vector(&self.vector);
+        let selection = self.looked_at(prepared);
         let mut vectors = Vec::new();
         for some in ids.chunks(wanted.max(1)) {
-            let mut some = some.to_vec();
-            if let Some(copies) = &prepared.without {
-                let there = retrieve(&self.client, copies, &Selection::ids(), &some)?;
-                let there: HashSet<PointId> = there.into_iter().map(|point| point.id).collect();
-                some.retain(|id| !there.contains(id));
-            }
-            for point in retrieve(&self.client, name, &selection, &some)? {
-                if let (true, Dense::Values(values)) =
-                    (vectors.len() < wanted, point.dense(&self.vector)?)
-                {
-                    vectors.push(values);
-                }
-            }
+            let points = retrieve(&self.client, name, &selection, some)?;
+            let mut found = self.candidates(prepared, points)?;
+            self.leave_out(prepared, &mut found)?;
+            vectors.extend(found.into_iter().filter_map(|one| one.vector));
             if vectors.len() >= wanted {
+                vectors.truncate(wanted);
                 break;
             }
         }

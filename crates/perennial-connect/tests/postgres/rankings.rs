@@ -155,6 +155,47 @@ fn rows_without_a_copy_are_found_also_where_nearly_all_have_one() {
 }
 
 #[test]
+fn a_row_that_was_written_since_its_copy_is_searched_by_what_it_is_now() {
+    let Some(database) = database() else { return };
+    labelled(&database);
+    let folder = tempfile::tempdir().unwrap();
+    run_quietly(&database, &from_file(&file(&folder, 1..=ROWS))).unwrap();
+    // Row 5 becomes like row 20, row 6 goes, and the application has written the copy of row 7 together with the row.
+    database.run(&format!(
+        "UPDATE items SET embedding = '{:?}' WHERE id = 5; DELETE FROM items WHERE id = 6; \
+         UPDATE items SET category = category WHERE id = 7; UPDATE items_new SET perennial_source = NULL WHERE id = 7",
+        old_of(20)
+    ));
+    let found = asked(&database, 10).unwrap();
+    let standing = found.standing.unwrap();
+    assert_eq!(
+        (standing.missing, standing.changed, standing.orphaned),
+        (0, 1, 1)
+    );
+    let ways: Vec<SearchWay> = found.rankings.iter().map(|one| one.way).collect();
+    assert_eq!(ways, [SearchWay::Before, SearchWay::New, SearchWay::Merged]);
+    let first = |way: usize, query: usize| found.rankings[way].hits[query - 1][0].id.clone();
+    // The copies alone still say what the rows were.
+    assert_eq!([first(1, 5), first(1, 6)], [5, 6].map(ItemId::Number));
+    let merged = &found.rankings[2].hits;
+    for gone in [5, 6] {
+        let hits = &merged[gone as usize - 1];
+        assert!(
+            hits.iter().all(|hit| hit.id != ItemId::Number(gone)),
+            "{gone}: {hits:?}"
+        );
+    }
+    assert_eq!(first(2, 7), ItemId::Number(7));
+    for like in [5, 20] {
+        let hits = &merged[19];
+        assert!(
+            hits[..2].iter().any(|hit| hit.id == ItemId::Number(like)),
+            "{like}: {hits:?}"
+        );
+    }
+}
+
+#[test]
 fn queries_of_other_dimensions_are_refused() {
     let Some(database) = database() else { return };
     labelled(&database);

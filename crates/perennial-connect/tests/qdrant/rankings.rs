@@ -116,3 +116,47 @@ fn both_collections_are_searched_and_merged_until_all_points_have_a_copy() {
     assert_eq!(found.rankings.len(), 2, "nothing is merged any more");
     assert_eq!(found_first(&found, SearchWay::New), POINTS as usize);
 }
+
+#[test]
+fn a_point_that_was_written_since_its_copy_is_searched_by_what_it_is_now() {
+    let cluster = cluster();
+    cluster.create(&json!({"size": 8, "distance": "Cosine"}));
+    let point = |id: u64, vector: u64, title: &str| json!({"id": id, "vector": old_of(vector), "payload": {"title": title}});
+    let points: Vec<Value> = (1..=POINTS)
+        .map(|id| point(id, id, &format!("item {id}")))
+        .collect();
+    cluster.upsert(&cluster.name, &points);
+    let folder = tempfile::tempdir().unwrap();
+    run_quietly(&cluster, &from_file(&cluster, &file(&folder, 1..=POINTS))).unwrap();
+    // Point 5 becomes like point 20, point 6 goes, and of point 7 only the payload changes.
+    cluster.upsert(
+        &cluster.name,
+        &[point(5, 20, "item 5"), point(7, 7, "item 7 again")],
+    );
+    cluster.delete(&cluster.name, &[json!(6)]);
+    let found = asked(&cluster);
+    let standing = found.standing.unwrap();
+    assert_eq!(
+        (standing.missing, standing.changed, standing.orphaned),
+        (0, 2, 1)
+    );
+    let ways: Vec<SearchWay> = found.rankings.iter().map(|one| one.way).collect();
+    assert_eq!(ways, [SearchWay::Before, SearchWay::New, SearchWay::Merged]);
+    let first = |way: usize, query: usize| found.rankings[way].hits[query - 1][0].id.clone();
+    // The copies alone still say what the points were.
+    assert_eq!([first(1, 5), first(1, 6)], [5, 6].map(ItemId::Number));
+    let merged = &found.rankings[2].hits;
+    for gone in [5, 6] {
+        assert_ne!(merged[gone as usize - 1][0].id, ItemId::Number(gone));
+    }
+    assert!(merged[5].iter().all(|hit| hit.id != ItemId::Number(6)));
+    // The copy of a point whose payload alone changed is as good as it was.
+    assert_eq!(first(2, 7), ItemId::Number(7));
+    for like in [5, 20] {
+        let hits = &merged[19];
+        assert!(
+            hits[..2].iter().any(|hit| hit.id == ItemId::Number(like)),
+            "{like}: {hits:?}"
+        );
+    }
+}

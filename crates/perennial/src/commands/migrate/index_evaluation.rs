@@ -312,7 +312,7 @@ fn by_judgement<'a>(
     }
 }
 
-/// The copies once all rows have one, both columns as long as some have none; without copies the old column by dual queries.
+/// The copies once those of all rows are up to date, both columns until then; without copies the old column by dual queries.
 fn now(found: &Rankings) -> SearchWay {
     let there = |way: SearchWay| found.rankings.iter().any(|ranking| ranking.way == way);
     let ways = [SearchWay::Merged, SearchWay::New, SearchWay::Dual];
