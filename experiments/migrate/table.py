@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
-"""Prints the record of measure.py as tables of docs/results.md, or writes them between the two marks of a document.
+"""Prints the records of measure.py and of mapped.py as tables of docs/results.md, or writes them between the marks of a document.
 
-    python experiments/migrate/table.py [DOCUMENT [RECORD]]
+    python experiments/migrate/table.py [DOCUMENT]
 """
 
 import json
 import sys
 from pathlib import Path
 
-MARKS = ("<!-- experiments/migrate/table.py: begin -->", "<!-- experiments/migrate/table.py: end -->")
+HERE = Path(__file__).resolve().parent
 TASKS = {"class-like": ["recall@1", "map"], "item-like": ["recall@1", "mrr@10"]}
 WAYS = [
     ("without a write", "bridged", "bridged queries, no write"),
@@ -91,18 +91,61 @@ def tables(record):
     return "\n".join(lines)
 
 
-def main(document, path):
-    text = tables(json.loads(path.read_text()))
-    if document is None:
-        print(text)
-        return
-    content = document.read_text()
-    start, end = (content.index(mark) for mark in MARKS)
-    document.write_text(content[: start + len(MARKS[0])] + "\n\n" + text + "\n\n" + content[end:])
+def mapped_tables(record):
+    """Of mapped.py: what the certificate says of the bridge, and what the database answered after the run."""
+    lines = [f"Load average {record['machine']['load_average_at_start']:.1f} at the start.", ""]
+    for task, names in TASKS.items():
+        head = " | ".join(f"{name} | margin" for name in names)
+        lines += [f"| {task} | {head} | finding |", "|---" * (2 * len(names) + 2) + "|"]
+        sampled = record["certificate"][task]
+        figures = [sampled[name] | {"margin": sampled[name]["after"] - sampled[name]["before"]} for name in names]
+        before = " | ".join(f"{one['before']:.3f} |" for one in figures)
+        lines.append(f"| before, by the certificate on a sample | {before} | |")
+        lines.append(f"| mapped, by the certificate on a sample | {' | '.join(map(figure, figures))} | {sampled['finding']} |")
+        if "all" in record:
+            found = record["all"]["tasks"][task]["new"]
+            before = " | ".join(f"{found[name]['before']:.3f} |" for name in names)
+            lines.append(f"| before, answers of the database | {before} | |")
+            lines.append(f"| all rows mapped, answers of the database | {' | '.join(figure(found[name]) for name in names)} | {found['finding']} |")
+        lines.append("")
+    if "all" in record:
+        every, run = record["all"], record["run"]
+        lines += [
+            f"Mapped by the certificate for {record['mapped for']} retrieval: {run['written']:,} rows at {run['rows_per_second']:,.0f} rows/s, "
+            f"{every['compared']:,} copies mapped again, {every['different']} differ; the new index finds {every['recall']:.3f} of the nearest 10.",
+            "",
+        ]
+    else:
+        answer = record["refused"]
+        lines += [
+            f"The certificate refuses both tasks, and so does `migrate run --mapped` (exit code {answer['exit_code']}): `{answer['error']}`. "
+            f"Tables in the schema after it: {answer['tables']}, that of the owner.",
+            "",
+        ]
+    lines += ["| step | seconds |", "|---|---|", *(f"| {name} | {seconds:,.1f} |" for name, seconds in record["seconds"].items()), ""]
+    kept = "as they were" if record["untouched in the end"] else "CHANGED"
+    lines.append(f"Rows of the table, their places and transaction ids in the end: {kept}.")
+    return "\n".join(lines)
+
+
+PARTS = {"table.py": ("record.json", tables), "table.py, mapped": ("mapped.json", mapped_tables)}
+
+
+def main(document):
+    content = None if document is None else document.read_text()
+    for name, (record, lines) in PARTS.items():
+        text = lines(json.loads((HERE / record).read_text()))
+        if content is None:
+            print(text)
+            continue
+        begin, end = (f"<!-- experiments/migrate/{name}: {side} -->" for side in ("begin", "end"))
+        start = content.index(begin) + len(begin)
+        content = f"{content[:start]}\n\n{text}\n\n{content[content.index(end):]}"
+    if document is not None:
+        document.write_text(content)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 3:
+    if len(sys.argv) > 2:
         sys.exit(__doc__)
-    arguments = [Path(argument) for argument in sys.argv[1:]]
-    main(arguments[0] if arguments else None, arguments[1] if len(arguments) > 1 else Path(__file__).resolve().parent / "record.json")
+    main(Path(sys.argv[1]) if len(sys.argv) == 2 else None)
