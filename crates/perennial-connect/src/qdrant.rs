@@ -36,6 +36,7 @@ mod alias;
 mod client;
 mod collection;
 mod copying;
+mod disk;
 mod engine;
 mod looking;
 mod mark;

@@ -65,11 +65,39 @@ pub(crate) struct Survey {
     /// Bytes of a copy beside its vector and key.
     pub(crate) row_overhead: u64,
     pub(crate) indexes: Vec<IndexFacts>,
+    /// What an index takes whose size the database does not say.
+    pub(crate) index_row: Option<IndexRow>,
+    /// Bytes of a copy that are neither vector nor key: payload, other vectors.
+    pub(crate) beside_row_bytes: u64,
+    /// How many times everything is stored.
+    pub(crate) replicas: u64,
+    /// What the estimates rest on.
+    pub(crate) assumptions: Vec<String>,
     /// Bytes of everything, where the database says it.
     pub(crate) bytes: Option<u64>,
     /// Shards and replicas, where there are any.
     pub(crate) storage: Option<String>,
     pub(crate) warnings: Vec<String>,
+}
+
+/// Bytes of an index for each vector.
+#[cfg_attr(
+    not(feature = "qdrant"),
+    allow(dead_code, reason = "PostgreSQL says how large its indexes are")
+)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct IndexRow {
+    /// Whatever its dimension.
+    pub(crate) links: f64,
+    /// For each of its values.
+    pub(crate) value: f64,
+}
+
+impl IndexRow {
+    /// Of vectors with so many values.
+    pub(crate) fn bytes(self, dim: u64) -> f64 {
+        self.links + self.value * dim as f64
+    }
 }
 
 /// Copies that are written to see how fast that is.

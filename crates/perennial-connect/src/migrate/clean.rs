@@ -10,6 +10,7 @@ use crate::qualified_name::QualifiedName;
 
 /// What was removed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct CleanReport {
     /// Where the copies were.
     pub dropped: String,

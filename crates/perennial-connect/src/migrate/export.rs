@@ -32,6 +32,7 @@ pub struct ExportRequest {
 
 /// What was exported.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct ExportReport {
     /// Rows in the file.
     pub rows: u64,

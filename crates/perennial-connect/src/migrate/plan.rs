@@ -60,10 +60,18 @@ pub struct PlanReport {
     pub way: &'static str,
     /// What allows mapped copies.
     pub certified: Option<String>,
-    /// Bytes of the copies, estimated.
+    /// Bytes of the copies' vectors and keys, estimated, stored once.
     pub copies_bytes: u64,
-    /// Bytes of their index, estimated by that of the old vectors, where its size is known.
+    /// Bytes of what copies hold beside that: payload and other vectors, where they hold any.
+    pub beside_bytes: u64,
+    /// Bytes of their index, estimated by that of the old vectors where its size is known, else by its settings.
     pub index_bytes: Option<u64>,
+    /// How many times all of it is stored.
+    pub replicas: u64,
+    /// Bytes of all of it in all replicas.
+    pub disk_bytes: u64,
+    /// What these estimates rest on.
+    pub assumptions: Vec<String>,
     /// Rates measured here.
     pub rates: Option<MeasuredRates>,
     /// Seconds of copying at these rates, below the rate that was given.
@@ -110,8 +118,17 @@ async fn plan_in<E: Copying + Looking>(
     let share = new_dim as f64 / dim.max(1) as f64;
     let index_bytes = match survey.indexes.first() {
         None => Some(0),
-        Some(index) => index.bytes.map(|bytes| (bytes as f64 * share) as u64),
+        Some(index) => match (index.bytes, survey.index_row) {
+            (Some(bytes), _) => Some((bytes as f64 * share) as u64),
+            (None, Some(row)) => {
+                Some((survey.with_vector as f64 * row.bytes(new_dim as u64)) as u64)
+            }
+            (None, None) => None,
+        },
     };
+    let copies_bytes = survey.with_vector * row_bytes;
+    let beside_bytes = survey.with_vector * survey.beside_row_bytes;
+    let once = copies_bytes + beside_bytes + index_bytes.unwrap_or(0);
     Ok(PlanReport {
         table: survey.name,
         rows: survey.rows,
@@ -129,8 +146,12 @@ async fn plan_in<E: Copying + Looking>(
         certified: request
             .permission
             .map(|permission| permission.basis.clone()),
-        copies_bytes: survey.with_vector * row_bytes,
+        copies_bytes,
+        beside_bytes,
         index_bytes,
+        replicas: survey.replicas,
+        disk_bytes: once.saturating_mul(survey.replicas),
+        assumptions: survey.assumptions,
         rates,
         seconds,
         warnings,

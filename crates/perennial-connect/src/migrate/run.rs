@@ -26,6 +26,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
 /// What a run did, and how the copies stand after it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct RunReport {
     /// Where the copies are.
     pub copies: String,

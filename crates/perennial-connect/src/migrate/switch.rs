@@ -30,6 +30,7 @@ pub struct SwitchRequest {
 
 /// What a switch did.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
 pub struct SwitchReport {
     /// The view.
     pub view: String,

@@ -42,6 +42,7 @@ pub struct VerifyRequest<'a> {
 
 /// What a verification found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct VerifyReport {
     /// Rows and copies.
     pub standing: Standing,

@@ -39,6 +39,10 @@ pub(super) async fn survey(
         rows: count(0)?,
         with_vector,
         dimensions: dimensions(client, table, with_vector, limit).await?,
+        index_row: None,
+        beside_row_bytes: 0,
+        replicas: 1,
+        assumptions: assumptions(table),
         vector_type: table.kind.name().to_owned(),
         value_bytes: table.kind.value_bytes() as u64,
         row_overhead: ROW_OVERHEAD,
@@ -47,6 +51,19 @@ pub(super) async fn survey(
         storage: None,
         warnings: warnings(client, table).await?,
     })
+}
+
+fn assumptions(table: &VectorTable) -> Vec<String> {
+    let mut assumptions = vec![format!(
+        "a copy takes {ROW_OVERHEAD} bytes beside its vector: key, header, the key's index"
+    )];
+    if let Some(index) = table.indexes.first() {
+        assumptions.push(format!(
+            "the index is as large as {}, in proportion to the dimension",
+            index.name
+        ));
+    }
+    assumptions
 }
 
 async fn dimensions(

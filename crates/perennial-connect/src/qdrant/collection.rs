@@ -175,6 +175,11 @@ impl Collection {
         }
     }
 
+    /// The settings of everything, as the server has them.
+    pub(super) fn config(&self) -> &Map<String, Value> {
+        &self.config
+    }
+
     fn param(&self, key: &str) -> Option<&Value> {
         self.config.get("params")?.get(key)
     }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::client::collection_path;
 use super::collection::count;
+use super::disk::estimate;
 use super::engine::Qdrant;
 use super::mark::same_vector;
 use super::point::{Carried, Dense, Point, Selection, marks, retrieve};
@@ -206,6 +207,9 @@ impl Looking for Qdrant {
             false => count(&self.client, name, &condition)?,
         };
         let params = self.params();
+        let mut at_once = self.page_points(AT_ONCE);
+        let some = self.page(name, &Selection::all(), None, &mut at_once)?;
+        let disk = estimate(&self.collection, &self.vector, some.points)?;
         let mut warnings = Vec::new();
         if let Err(error) = self.collection.check_copyable() {
             warnings.push(error.to_string());
@@ -228,6 +232,10 @@ impl Looking for Qdrant {
                 params.value_bytes()
             },
             row_overhead: POINT_OVERHEAD,
+            index_row: Some(disk.index),
+            beside_row_bytes: disk.beside_row_bytes,
+            replicas: disk.replicas,
+            assumptions: disk.assumptions,
             indexes: vec![IndexFacts {
                 name: match self.vector.as_str() {
                     "" => "vector".to_owned(),

@@ -44,6 +44,20 @@ fn a_plan_counts_and_writes_nothing() {
         report.warnings
     );
     assert!(report.rates.unwrap().write.is_none());
+    // Vectors of 4 values, their payload, and at least a link or two of each.
+    assert!(
+        report.copies_bytes >= 500 * 4 * 4 && report.beside_bytes >= 500 * 10,
+        "{report:?}"
+    );
+    let index = report.index_bytes.unwrap();
+    assert!((500 * 8..500 * 1000).contains(&index), "{index}");
+    let once = report.copies_bytes + report.beside_bytes + index;
+    assert_eq!(report.disk_bytes, once * report.replicas);
+    assert!(
+        report.assumptions[0].contains("the first 100 points"),
+        "{:?}",
+        report.assumptions
+    );
     assert_eq!(cluster.info(&cluster.copies()), None);
 }
 

@@ -204,9 +204,25 @@ fn mapped_copies_need_their_certificate() {
         "old-gallery.jsonl",
         "--new-queries",
         "new-queries.jsonl",
+        "--new-gallery",
+        "new-gallery.jsonl",
         "--out",
         "mapped.json",
     ]);
+    let plan = migrate.answer("plan", &["--dim", "12", "--measured", "mapped.json"]);
+    let expected = &plan["quality"][0];
+    let figure = |value: &Value| value.as_f64().unwrap();
+    let (low, high) = (
+        figure(&expected["after_interval"]["low"]),
+        figure(&expected["after_interval"]["high"]),
+    );
+    let after = figure(&expected["after"]);
+    assert!(low <= after && after <= high, "{expected}");
+    assert!(
+        plan["disk_bytes"].as_u64() >= plan["copies_bytes"].as_u64()
+            && !plan["assumptions"].as_array().unwrap().is_empty(),
+        "{plan}"
+    );
     let certified = [&mapped[..], &["--certificate", "mapped.json"]].concat();
     let run = migrate.answer("run", &certified);
     assert_eq!(

@@ -1,7 +1,7 @@
 //! What a plan expects of a migration beside its time and disk: quality, from a certificate, and money.
 
 use perennial_connect::migrate::PlanReport;
-use perennial_core::Interval;
+use perennial_core::{ConfidenceInterval, Interval};
 use perennial_eval::Measure;
 use perennial_upgrade::advise::Cost;
 use perennial_upgrade::{Certificate, Rates, Task};
@@ -17,6 +17,9 @@ pub struct ExpectedQuality {
     /// The new queries on the new vectors; nothing where the certificate was measured without the new encoder's gallery.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after: Option<f64>,
+    /// Of what comes after, at this confidence; nothing where the certificate has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after_interval: Option<Interval>,
     /// Of the difference, at this confidence; nothing where the certificate has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub margin: Option<Interval>,
@@ -50,12 +53,25 @@ fn of(certificate: &Certificate, task: Option<Task>, mapped: bool) -> Vec<Expect
                 true => Some(one.comparison.new),
                 false => one.new_self_test,
             },
+            after_interval: interval(
+                match mapped {
+                    true => &one.new_intervals,
+                    false => &one.new_self_intervals,
+                },
+                confidence,
+            ),
             margin: one.interval(confidence).filter(|_| mapped),
             confidence,
             embedded_again: one.new_self_test.filter(|_| mapped),
         })
     });
     measures.collect()
+}
+
+fn interval(intervals: &[ConfidenceInterval], confidence: f64) -> Option<Interval> {
+    let mut found = intervals.iter();
+    let found = found.find(|one| (one.confidence - confidence).abs() < 1e-9);
+    found.map(|one| one.bounds)
 }
 
 /// What a migration costs.
@@ -112,7 +128,11 @@ mod tests {
             way,
             certified: None,
             copies_bytes: 0,
+            beside_bytes: 0,
             index_bytes: None,
+            replicas: 1,
+            disk_bytes: 0,
+            assumptions: Vec::new(),
             rates: None,
             seconds: Some(1800.0),
             warnings: Vec::new(),

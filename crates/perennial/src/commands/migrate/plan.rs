@@ -134,14 +134,7 @@ fn text(answer: &Answer) -> String {
     if let Some(basis) = &report.certified {
         line("certified", basis.clone());
     }
-    let index = match report.index_bytes {
-        Some(bytes) => format!(" and about {} of index", size(bytes)),
-        None => " a replica, beside payload and index".to_owned(),
-    };
-    line(
-        "disk",
-        format!("{} of vectors{index}", size(report.copies_bytes)),
-    );
+    line("disk", disk(report));
     if let Some(rates) = &report.rates {
         let mut steps = vec![format!("read {:.0}", rates.read)];
         steps.extend(rates.map.map(|rate| format!("map {rate:.0}")));
@@ -173,8 +166,36 @@ fn text(answer: &Answer) -> String {
     for expected in &answer.quality {
         line("quality", quality(expected));
     }
+    for assumption in &report.assumptions {
+        let _ = writeln!(text, "  {:<12}{assumption}", "assumed");
+    }
     for warning in &report.warnings {
         let _ = writeln!(text, "warning: {warning}");
+    }
+    text
+}
+
+/// What copies take.
+fn disk(report: &PlanReport) -> String {
+    let mut text = format!("{} of vectors", size(report.copies_bytes));
+    if report.beside_bytes > 0 {
+        let _ = write!(
+            text,
+            ", {} of payload and other vectors",
+            size(report.beside_bytes)
+        );
+    }
+    let _ = match report.index_bytes {
+        Some(bytes) => write!(text, " and about {} of index", size(bytes)),
+        None => write!(text, ", without their index"),
+    };
+    if report.replicas > 1 {
+        let _ = write!(
+            text,
+            "; {} in {} replicas",
+            size(report.disk_bytes),
+            report.replicas
+        );
     }
     text
 }
@@ -187,6 +208,14 @@ fn quality(expected: &ExpectedQuality) -> String {
     );
     if let Some(after) = expected.after {
         let _ = write!(text, ", {after:.4} expected");
+        // Of mapped copies, the margin follows.
+        if let (Some(interval), None) = (expected.after_interval, expected.margin) {
+            let _ = write!(
+                text,
+                ", {:.4} to {:.4} at {} confidence",
+                interval.low, interval.high, expected.confidence
+            );
+        }
     }
     if let Some(margin) = expected.margin {
         let _ = write!(
