@@ -13,6 +13,9 @@ const HALF: i32 = 1 << (PRECISION - 1);
 /// Bytes of a row that are added up together: 4 registers of 8.
 const LANES: usize = 32;
 
+/// Rows of three colours that are added up together along the rows.
+const ROWS: usize = 4;
+
 /// The pixels of a picture.
 pub(super) struct View<'a> {
     /// `[height, width, channels]`.
@@ -124,10 +127,10 @@ impl WithSimd for AlongRows<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        // The lines come first where both are walked along: they end, and rows beyond the last one there are none.
-        let lines = self.target.chunks_exact_mut(self.columns);
-        let rows = (self.first_row..).map(|row| self.view.row(row));
+        let mut rows = (self.first_row..).map(|row| self.view.row(row));
         if self.view.channels == 1 {
+            // The lines come first where both are walked along: they end, and rows beyond the last one there are none.
+            let lines = self.target.chunks_exact_mut(self.columns);
             for (line, row) in lines.zip(rows) {
                 for ((first, weights), target) in self.weights.windows().zip(line) {
                     let pixels = &row[first..][..weights.len()];
@@ -141,23 +144,37 @@ impl WithSimd for AlongRows<'_> {
             }
             return;
         }
-        // Pixels of three bytes are read as four, the fourth of which counts for nothing: one register instead of three sums. So that
-        // the last pixel may be read too, the row is copied to where a byte follows it.
+        // Pixels of three bytes are read as four, the fourth of which counts for nothing, and four rows are added up together: one
+        // register instead of twelve sums.
         let reach = self.weights.reach();
-        let mut padded = vec![0; 3 * reach.len() + 1];
-        for (line, row) in lines.zip(rows) {
-            padded[..3 * reach.len()].copy_from_slice(&row[3 * reach.start..3 * reach.end]);
-            let (pixels, _) = line.as_chunks_mut::<3>();
-            for ((first, weights), target) in self.weights.windows().zip(pixels) {
-                let window = &padded[3 * (first - reach.start)..][..3 * weights.len() + 1];
-                let mut sums = [HALF; 4];
-                for (index, &weight) in weights.iter().enumerate() {
-                    let pixel = &window[3 * index..3 * index + 4];
-                    for (sum, &value) in sums.iter_mut().zip(pixel) {
+        let mut four = vec![[0; 4 * ROWS]; reach.len()];
+        for lines in self.target.chunks_mut(ROWS * self.columns) {
+            for (index, row) in (0..lines.len() / self.columns).zip(rows.by_ref()) {
+                let row = &row[3 * reach.start..3 * reach.end];
+                let cells = four.iter_mut().map(|cell| &mut cell[4 * index..][..4]);
+                for (cell, pixel) in cells.zip(row.windows(4).step_by(3)) {
+                    cell.copy_from_slice(pixel);
+                }
+                // Behind the last pixel there is no fourth byte.
+                if let (Some(cell), Some(pixel)) = (four.last_mut(), row.last_chunk::<3>()) {
+                    cell[4 * index..][..3].copy_from_slice(pixel);
+                }
+            }
+            for (column, (first, weights)) in self.weights.windows().enumerate() {
+                let window = &four[first - reach.start..][..weights.len()];
+                let mut sums = [HALF; 4 * ROWS];
+                for (cell, &weight) in window.iter().zip(weights) {
+                    for (sum, &value) in sums.iter_mut().zip(cell) {
                         *sum += i32::from(value) * weight;
                     }
                 }
-                *target = [byte(sums[0]), byte(sums[1]), byte(sums[2])];
+                let bytes = sums.map(byte);
+                for (line, pixel) in lines
+                    .chunks_exact_mut(self.columns)
+                    .zip(bytes.chunks_exact(4))
+                {
+                    line[3 * column..][..3].copy_from_slice(&pixel[..3]);
+                }
             }
         }
     }
