@@ -19,7 +19,9 @@ pub use batch::Skipped;
 pub(crate) use batch::{Batch, Copies, batch_rows};
 pub(crate) use copying::{Copying, Found, Which};
 pub(crate) use id::{copies_name, shown};
-pub(crate) use looking::{Exported, IndexRow, Looking, Pair, Probe, Survey};
+#[cfg(feature = "qdrant")]
+pub(crate) use looking::IndexRow;
+pub(crate) use looking::{Exported, Looking, Pair, Probe, Survey};
 pub use looking::{IndexFacts, Rows};
 pub(crate) use migration::{Migration, Origin, Progress};
 pub(crate) use pace::Pace;
