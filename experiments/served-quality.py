@@ -9,7 +9,7 @@ The old version embedded 3,000 CIFAR-10 test images, the new one is live; routes
 measured here has queries of batch 2, and altered copies of gallery images that look for their originals.
 
 - second stage: `rerank` embeds the originals of the first hits by the live version and orders them anew.
-- backfill: the gallery at a quarter, half, three quarters and all of its items embedded again, in the order of the ids and in the order that pays
+- backfill: the gallery at a quarter, half, three quarters and all of its items embedded again, in the order of the ids and in the order `retrieved`
   (what 1,000 earlier searches found most often).
 - --zipf: only backfills, in every order, where queries are not drawn evenly: the second of the classes, and of the items, is asked for half as often
   as the first, the third a third as often, and so on. Half of the earlier searches are for classes, half are altered copies of items.

@@ -60,8 +60,12 @@ pub(crate) struct Svd {
 /// Divide and conquer, which is the faster way, was seen to give NaN without an error for the product of 500 pairs in 1,023 dimensions,
 /// whose rank is less than half of its size. QR iteration takes its place then.
 pub(crate) fn thin_svd(matrix: MatRef<'_, f64>) -> Option<Svd> {
+    divided_or_by_iteration(|params| svd_by(matrix, params))
+}
+
+fn divided_or_by_iteration<T>(decompose: impl Fn(Spec<SvdParams, f64>) -> Option<T>) -> Option<T> {
     let params = Spec::<SvdParams, f64>::default();
-    svd_by(matrix, params).or_else(|| svd_by(matrix, by_iteration(params)))
+    decompose(params).or_else(|| decompose(by_iteration(params)))
 }
 
 /// The same decomposition without dividing the matrix.
@@ -219,6 +223,24 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn where_division_fails_iteration_takes_its_place() {
+        let matrix = of_rank(60, 150, 150);
+        let divided = Spec::<SvdParams, f64>::default();
+        let found = divided_or_by_iteration(|params| {
+            let divides = params.config.recursion_threshold == divided.config.recursion_threshold;
+            (!divides)
+                .then(|| svd_by(matrix.as_ref(), params))
+                .flatten()
+        });
+        let direct = thin_svd(matrix.as_ref()).unwrap();
+        let found = found.unwrap();
+        for (one, other) in found.values.iter().zip(&direct.values) {
+            assert!((one - other).abs() < 1e-10, "{one} {other}");
+        }
+        assert!(divided_or_by_iteration(|_| None::<()>).is_none());
     }
 
     #[test]

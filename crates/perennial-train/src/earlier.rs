@@ -268,6 +268,36 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_earlier_model_sees_the_view_of_a_batch_that_it_takes() {
+        let device = crate::DeviceChoice::Cpu.open().unwrap().without_autodiff();
+        let config = toml::from_str("backbone = \"small\"\nwidth = 2").unwrap();
+        let model = |shape| {
+            let network = crate::network::Network::new(&config, shape, None, 7, &device);
+            FrozenNetwork::new(network, shape, &device)
+        };
+        let values = |count: usize, step: usize| {
+            (0..count)
+                .map(|place| (place * step % 19) as f32 / 10.0 - 1.0)
+                .collect::<Vec<f32>>()
+        };
+        let (own, training) = ([3, 48, 48], [3, 32, 32]);
+        let batch = Batch {
+            pixels: values(2 * 3 * 32 * 32, 5),
+            other_view: Some(values(2 * 3 * 48 * 48, 7)),
+            labels: vec![0, 1],
+            images: 2,
+        };
+        let other = EarlierModel::new(model(own)).with_other_view(Some(own));
+        let images = other.own_images(&batch, &device).unwrap();
+        let found = other.of_images(images).embeddings().inner();
+        let expected = on_device(batch.other_view.clone().unwrap(), 2, own, &device);
+        let expected = model(own).forward(expected);
+        assert_eq!(found.into_data(), expected.into_data());
+        let same = EarlierModel::new(model(training)).with_other_view(None);
+        assert!(same.own_images(&batch, &device).is_none());
+    }
+
+    #[test]
     fn centres_are_unit_means_and_radii_lowest_cosines() {
         let half = 0.5f32.sqrt();
         let rows = [1.0, 0.0, 0.0, 1.0, half, half, 1.0, 0.0, -1.0, 0.0];

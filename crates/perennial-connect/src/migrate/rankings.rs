@@ -163,7 +163,9 @@ async fn rankings_in<E: Searching + Showing>(
         bridge.centre_to(&mut new)?;
     }
     let copies = standing.is_some_and(|standing| standing.copies > 0);
-    let merged = copies && standing.is_some_and(|standing| standing.pending() > 0);
+    // Copies of rows that are gone are found in the new column alone, too.
+    let behind = |standing: Standing| standing.pending() > 0 || standing.orphaned > 0;
+    let merged = copies && standing.is_some_and(behind);
     let (old_dim, new_dim) = (request.old.dim, request.new.dim);
     let plain = [
         (SearchWay::Before, Some(request.old.vectors), old_dim),

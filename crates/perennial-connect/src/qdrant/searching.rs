@@ -133,6 +133,7 @@ impl Qdrant {
                     }
                 }
                 candidates.retain(|one| match (&one.mark, old.get(&one.id)) {
+                    // Programs wrote it themselves and answer for it, with or without an original.
                     (None, _) => true,
                     (Some(mark), Some(old)) => is_of(mark, old),
                     (Some(_), None) => false,

@@ -18,7 +18,7 @@ use crate::route::{Prepared, Route, Search};
 pub(super) const BOTH: [Index; 2] = [Index::Raw, Index::Centred];
 /// Shares embedded again at which the merges are compared.
 const TRIED_SHARES: [f64; 2] = [0.25, 0.75];
-/// Old items fill at least this part of their share of the gallery among the first hits; below, they are hidden.
+/// Old items fill at least this part of their share of the gallery among the first hits where they are evenly drawn; below, they are hidden.
 const LEAST_OF_OLD: f64 = 0.5;
 /// Right and other items of one query, at most, that a calibration is fitted on.
 const CALIBRATED: [usize; 2] = [32, 128];
@@ -71,10 +71,8 @@ pub(crate) fn best_merge(
     }
     let [choosing, _] = split(data.queries(), seed);
     let choosing = data.with_queries(&choosing);
-    let orders = [
-        order(&choosing, search)?,
-        evenly_drawn(choosing.old_gallery.len(), seed),
-    ];
+    let retrieved = order(&choosing, search)?;
+    let drawn = evenly_drawn(choosing.old_gallery.len(), seed);
     let mut sides = Vec::with_capacity(choosing.truths.len());
     for number in 0..choosing.truths.len() {
         sides.extend(Sides::of(&choosing, number, search)?);
@@ -84,7 +82,7 @@ pub(crate) fn best_merge(
     };
     let mut tried = Vec::new();
     for candidate in served_candidates(first, &sides) {
-        tried.extend(tried_on(candidate, &sides, &orders)?);
+        tried.extend(tried_on(candidate, &sides, &retrieved, &drawn)?);
     }
     let chosen = smallest_largest_loss(tried);
     let scale = match chosen.calibrations.as_slice() {
@@ -104,19 +102,21 @@ struct Tried {
     found: Vec<f64>,
 }
 
-/// Nothing for a merge that hides old items, unless it is by standard scores, which searches fall back to.
+/// Nothing for a merge that hides old items, unless it is by standard scores, which searches fall back to. Whether it does is seen where those
+/// that are embedded again are evenly drawn: what is retrieved seldom and so is left old is not among the first hits of any merge.
 fn tried_on(
     chosen: Chosen,
     sides: &[Sides<'_>],
-    orders: &[Vec<usize>],
+    retrieved: &[usize],
+    drawn: &[usize],
 ) -> Result<Option<Tried>, MeasureError> {
     let mut found = Vec::new();
     for sides in sides {
-        for order in orders {
+        for (order, even) in [(retrieved, false), (drawn, true)] {
             for split in TRIED_SHARES.iter().filter_map(|&share| parts(order, share)) {
                 let outcomes = sides.merged(&chosen, split)?;
                 let there = split[0].len() as f64 / order.len() as f64;
-                let hidden = outcomes.share_of_first[0] < LEAST_OF_OLD * there;
+                let hidden = even && outcomes.share_of_first[0] < LEAST_OF_OLD * there;
                 if hidden && chosen.merge.kind != MergeKind::ZScores {
                     return Ok(None);
                 }
@@ -274,6 +274,7 @@ mod tests {
             (MergeKind::Cosines, Index::Raw)
         );
     }
+
     fn tried(kind: MergeKind, found: &[f64]) -> Tried {
         Tried {
             chosen: Chosen {
@@ -306,13 +307,15 @@ mod tests {
     #[test]
     fn merges_that_hide_old_items_are_left_out() {
         let search = Search::own();
-        let orders = [evenly_drawn(30, 0)];
+        let drawn = evenly_drawn(30, 0);
         let kinds = |offset: f32| {
             let data = data(offset);
             let sides = vec![Sides::of(&data, 0, &search).unwrap().unwrap()];
+            // What is left old is what no query finds, and that is no fault of a merge.
+            let retrieved = order(&data, &search).unwrap();
             let mut kinds = Vec::new();
             for candidate in served_candidates(&sides[0], &sides) {
-                let found = tried_on(candidate, &sides, &orders).unwrap();
+                let found = tried_on(candidate, &sides, &retrieved, &drawn).unwrap();
                 kinds.extend(found.map(|tried| tried.chosen.merge.kind));
             }
             kinds
