@@ -16,6 +16,9 @@ def test_examples_run_and_have_the_figures_of_the_program(monkeypatch, tmp_path)
     names = {"tmp": str(tmp_path)}
     for block in blocks:
         exec(compile(block, "README.md", "exec"), names)
-    wanted = document("certificate-dual")
-    assert names["certificate"].to_dict()["tasks"] == wanted["tasks"][:1]
+    # The document has item-like judgements as well, and a merge is chosen over all tasks that there are.
+    without_merge = lambda task: {key: value for key, value in task.items() if key != "merge"}
+    wanted = document("certificate-dual")["tasks"][:1]
+    found = names["certificate"].to_dict()["tasks"]
+    assert [without_merge(task) for task in found] == [without_merge(task) for task in wanted]
     assert names["advice"].to_dict()["tasks"] == document("advice")["tasks"]
