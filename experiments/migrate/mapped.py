@@ -14,26 +14,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
-
-from measure import HERE, LABELS, PROGRAM, SAMPLE, SEED, Program, Server, fill, fingerprint, machine, measures
+from measure import HERE, PROGRAM, SAMPLE, SEED, Server, begun, fingerprint, measures
 
 TASKS = ["class-like", "item-like"]
 
 
 def measure(exported, work, server):
-    old, new = exported / "wordllama", exported / "minilm"
-    program = Program(server, work)
-    record = {"machine": machine(server), "seconds": program.seconds}
-    gallery = np.load(old / "gallery.npz")
-    gallery = {name: gallery[name] for name in ("ids", "labels", "embeddings")}
-    record["rows"] = len(gallery["ids"])
-    record["dimensions"] = [np.load(folder / "queries.npz")["embeddings"].shape[1] for folder in (old, new)]
-    program.seconds["load"], program.seconds["index of the old vectors"] = fill(server, gallery)
-    del gallery
-    untouched = fingerprint(server)
-    queries = ["--old-queries", old / "queries.npz", "--new-queries", new / "queries.npz"]
-    truth = [*LABELS, "--relevance", exported / "relevance.trec"]
+    old, new, program, record, queries, truth, untouched = begun(exported, work, server)
 
     program.run("bridge", "bridge", "fit", "--from", old / "fit.npz", "--to", new / "fit.npz", "--out", work / "old-to-new")
     certified = program.migrate(

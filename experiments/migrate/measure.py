@@ -196,7 +196,8 @@ def machine(server):
     }
 
 
-def measure(exported, work, server):
+def begun(exported, work, server):
+    """The table of the old vectors with its index: folders, the program, the record so far, options for queries and truth, the table's fingerprint."""
     old, new = exported / "wordllama", exported / "minilm"
     program = Program(server, work)
     record = {"machine": machine(server), "seconds": program.seconds}
@@ -206,9 +207,13 @@ def measure(exported, work, server):
     record["dimensions"] = [np.load(folder / "queries.npz")["embeddings"].shape[1] for folder in (old, new)]
     program.seconds["load"], program.seconds["index of the old vectors"] = fill(server, gallery)
     del gallery
-    untouched = fingerprint(server)
     queries = ["--old-queries", old / "queries.npz", "--new-queries", new / "queries.npz"]
     truth = [*LABELS, "--relevance", exported / "relevance.trec"]
+    return old, new, program, record, queries, truth, fingerprint(server)
+
+
+def measure(exported, work, server):
+    old, new, program, record, queries, truth, untouched = begun(exported, work, server)
 
     program.run("bridge", "bridge", "fit", "--from", new / "fit.npz", "--to", old / "fit.npz", "--out", work / "new-to-old")
     bridge = ["--bridge", work / "new-to-old"]

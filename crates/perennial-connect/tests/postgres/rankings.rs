@@ -196,6 +196,22 @@ fn a_row_that_was_written_since_its_copy_is_searched_by_what_it_is_now() {
 }
 
 #[test]
+fn a_row_that_is_gone_is_not_found_where_nothing_else_changed() {
+    let Some(database) = database() else { return };
+    labelled(&database);
+    let folder = tempfile::tempdir().unwrap();
+    run_quietly(&database, &from_file(&file(&folder, 1..=ROWS))).unwrap();
+    database.run("DELETE FROM items WHERE id = 6");
+    let found = asked(&database, 10).unwrap();
+    let standing = found.standing.unwrap();
+    assert_eq!((standing.pending(), standing.orphaned), (0, 1));
+    let merged = found.rankings.last().unwrap();
+    assert_eq!(merged.way, SearchWay::Merged);
+    assert!(merged.hits[5].iter().all(|hit| hit.id != ItemId::Number(6)));
+    assert_eq!(merged.hits[6][0].id, ItemId::Number(7));
+}
+
+#[test]
 fn queries_of_other_dimensions_are_refused() {
     let Some(database) = database() else { return };
     labelled(&database);

@@ -117,17 +117,40 @@ fn both_collections_are_searched_and_merged_until_all_points_have_a_copy() {
     assert_eq!(found_first(&found, SearchWay::New), POINTS as usize);
 }
 
-#[test]
-fn a_point_that_was_written_since_its_copy_is_searched_by_what_it_is_now() {
+/// An entry of the old collection with the vector of another id.
+fn point(id: u64, vector: u64, title: &str) -> Value {
+    json!({"id": id, "vector": old_of(vector), "payload": {"title": title}})
+}
+
+/// A cluster with a copy of every point.
+fn copied() -> Cluster {
     let cluster = cluster();
     cluster.create(&json!({"size": 8, "distance": "Cosine"}));
-    let point = |id: u64, vector: u64, title: &str| json!({"id": id, "vector": old_of(vector), "payload": {"title": title}});
     let points: Vec<Value> = (1..=POINTS)
         .map(|id| point(id, id, &format!("item {id}")))
         .collect();
     cluster.upsert(&cluster.name, &points);
     let folder = tempfile::tempdir().unwrap();
     run_quietly(&cluster, &from_file(&cluster, &file(&folder, 1..=POINTS))).unwrap();
+    cluster
+}
+
+#[test]
+fn a_point_that_is_gone_is_not_found_where_nothing_else_changed() {
+    let cluster = copied();
+    cluster.delete(&cluster.name, &[json!(6)]);
+    let found = asked(&cluster);
+    let standing = found.standing.unwrap();
+    assert_eq!((standing.pending(), standing.orphaned), (0, 1));
+    let merged = found.rankings.last().unwrap();
+    assert_eq!(merged.way, SearchWay::Merged);
+    assert!(merged.hits[5].iter().all(|hit| hit.id != ItemId::Number(6)));
+    assert_eq!(merged.hits[6][0].id, ItemId::Number(7));
+}
+
+#[test]
+fn a_point_that_was_written_since_its_copy_is_searched_by_what_it_is_now() {
+    let cluster = copied();
     // Point 5 becomes like point 20, point 6 goes, and of point 7 only the payload changes.
     cluster.upsert(
         &cluster.name,

@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex};
 
 use perennial_serve::Downloads;
 use perennial_upgrade::backfill::{Answer, Download, Failure, FailureReason};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::backfill::{colour, post, upgraded, wait_for};
 use crate::encoder::png;
+use crate::harness::Running;
 
 /// Files by address; everything else does not answer.
 #[derive(Default)]
@@ -29,6 +30,15 @@ impl Download for Shelf {
     }
 }
 
+/// A backfill that waits for a server, and for which no item has failed.
+fn paused_without_answer(service: &Running) -> Value {
+    let paused = wait_for(service, "paused");
+    let reason = paused["reason"].as_str().unwrap();
+    assert!(reason.contains("no answer"), "{paused}");
+    assert_eq!(paused["failed"], json!({}));
+    paused
+}
+
 #[test]
 fn a_server_that_is_away_pauses_it_and_its_items_have_not_failed() {
     let mut setup = upgraded(20);
@@ -37,15 +47,7 @@ fn a_server_that_is_away_pauses_it_and_its_items_have_not_failed() {
     let service = setup.start();
     let body = json!({"originals": {"url": "https://host/{payload.file}?id={id}"}});
     service.call("POST", "/backfill", &body).expect(200);
-    let paused = wait_for(&service, "paused");
-    assert!(
-        paused["reason"].as_str().unwrap().contains("no answer"),
-        "{paused}"
-    );
-    assert_eq!(
-        (&paused["failed"], &paused["done"]),
-        (&json!({}), &json!(0))
-    );
+    assert_eq!(paused_without_answer(&service)["done"], json!(0));
     let files = (1..=20)
         .filter(|id| *id != 5)
         .map(|id| (format!("https://host/{id}.png?id={id}"), png(colour(id), 8)));
@@ -84,13 +86,5 @@ fn a_few_items_whose_server_is_away_wait_as_well() {
     let service = setup.start();
     let body = json!({"originals": {"url": "https://host/{payload.file}"}});
     service.call("POST", "/backfill", &body).expect(200);
-    let paused = wait_for(&service, "paused");
-    assert!(
-        paused["reason"].as_str().unwrap().contains("no answer"),
-        "{paused}"
-    );
-    assert_eq!(
-        (&paused["failed"], &paused["left"]),
-        (&json!({}), &json!(3))
-    );
+    assert_eq!(paused_without_answer(&service)["left"], json!(3));
 }
