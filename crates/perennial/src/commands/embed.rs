@@ -118,6 +118,8 @@ struct TableAnswer<'a> {
     dim: usize,
     seconds: f64,
     rows_per_second: f64,
+    /// The part of the time in which the model had work; the rest was spent waiting for rows, and writing.
+    model_share: f64,
     file: &'a Path,
     /// Of pictures.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -135,6 +137,9 @@ struct Answer<'a> {
     dim: usize,
     seconds: f64,
     images_per_second: f64,
+    /// Of a folder: the part of the time in which the model had work; the rest was spent waiting for pictures, and writing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model_share: Option<f64>,
     file: &'a PathBuf,
     #[serde(skip_serializing_if = "Option::is_none")]
     left_out: Option<LeftOutAnswer>,
@@ -248,12 +253,16 @@ impl Arguments {
             dim: embeddings.dim(),
             seconds: embedded.seconds,
             images_per_second: new as f64 / embedded.seconds.max(1e-9),
+            model_share: embedded
+                .model_seconds
+                .map(|model| share(model, embedded.seconds)),
             file: &arguments.out,
             left_out: embedded.left_out.as_ref().map(LeftOutAnswer::from),
         };
         let text = || {
+            let busy = answer.model_share.map_or_else(String::new, busy);
             let mut text = format!(
-                "{}: {} embeddings of dimension {} by {}, {:.0} images/s\n",
+                "{}: {} embeddings of dimension {} by {}, {:.0} images/s{busy}\n",
                 answer.file.display(),
                 answer.count,
                 answer.dim,
@@ -369,17 +378,19 @@ impl Arguments {
             dim,
             seconds: done.seconds,
             rows_per_second: (done.rows - done.earlier) as f64 / done.seconds.max(1e-9),
+            model_share: share(done.model_seconds, done.seconds),
             file: &self.out,
             left_out: (content == Content::Paths).then(|| LeftOutAnswer::from(&done.left_out)),
         };
         let text = || {
             let line = format!(
-                "{}: {} embeddings of dimension {} by {}, {:.0} rows/s\n",
+                "{}: {} embeddings of dimension {} by {}, {:.0} rows/s{}\n",
                 answer.file.display(),
                 answer.count,
                 answer.dim,
                 answer.version,
-                answer.rows_per_second
+                answer.rows_per_second,
+                busy(answer.model_share)
             );
             line + &told(&done.left_out)
         };
@@ -412,6 +423,7 @@ impl Arguments {
             embeddings,
             set_sha256: set.content_sha256(),
             seconds: progress.finish().as_secs_f64(),
+            model_seconds: None,
             earlier: 0,
             files: None,
             left_out: None,
@@ -426,6 +438,15 @@ impl From<TextType> for InputType {
             TextType::Document => Self::Document,
         }
     }
+}
+
+/// The part of the time in which the model had work; 0 where nothing was left to do.
+fn share(model_seconds: f64, seconds: f64) -> f64 {
+    (model_seconds / seconds.max(1e-9)).min(1.0)
+}
+
+fn busy(share: f64) -> String {
+    format!(", the model busy for {:.0} % of the time", 100.0 * share)
 }
 
 /// The files that were left out, as lines of text; nothing where there are none.

@@ -86,6 +86,8 @@ fn a_folder_goes_on_where_it_was() {
     };
     let whole = bench.answer(&embed("whole.npz", "whole.jsonl"));
     assert_eq!(whole["done_before"], 0);
+    let share = whole["model_share"].as_f64().unwrap();
+    assert!(share > 0.0 && share <= 1.0, "{whole}");
     assert!(whole["left_out"]["total"].as_u64().unwrap() > 10);
     assert!(!bench.path("whole.npz.unfinished").exists());
 

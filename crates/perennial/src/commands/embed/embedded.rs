@@ -9,6 +9,8 @@ pub struct Embedded {
     pub set_sha256: String,
     /// Of this run.
     pub seconds: f64,
+    /// Of a folder: those of them that the model took.
+    pub model_seconds: Option<f64>,
     /// Images that an earlier run embedded.
     pub earlier: usize,
     /// Of a folder: the file of each row.

@@ -1,6 +1,7 @@
 //! Embedding the pictures of a folder.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use perennial_core::{Embeddings, Output, sha256_hex};
 use perennial_data::ContentHash;
@@ -142,6 +143,7 @@ impl Folder<'_> {
         let progress = progress.after(seen as u64);
         let prepare = |file: &PictureFile| prepare(model, file);
         let mut states = before.into_iter().skip(seen / size);
+        let mut model_seconds = 0.0;
         let walked = folder.each(size, prepare, |portion| {
             let count = portion.pictures.len();
             let looked_at = count + portion.left_out.len();
@@ -154,7 +156,9 @@ impl Folder<'_> {
                 done.labels.push(picture.label);
                 done.files.push(picture.file);
             }
+            let begun = Instant::now();
             let vectors = model.encode(&prepared)?;
+            model_seconds += begun.elapsed().as_secs_f64();
             if let Some(journal) = &mut journal {
                 let batch = Batch {
                     seen: looked_at,
@@ -192,6 +196,7 @@ impl Folder<'_> {
             embeddings: Embeddings::new(name, version.dim, done.vectors, ids, labels)?,
             set_sha256: done.content.finish(),
             seconds,
+            model_seconds: Some(model_seconds),
             earlier,
             files: Some(done.files),
             left_out: Some(folder.left_out().clone()),

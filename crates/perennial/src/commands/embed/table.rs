@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::time::Instant;
 
 use anyhow::Context;
 use perennial_core::{ItemId, ModelVersion, sha256_hex};
@@ -26,8 +28,11 @@ use crate::interrupt::Interrupt;
 use crate::progress::CountedProgress;
 use crate::terminal::Terminal;
 
-/// Rows that are read and prepared at once. Texts of similar length are encoded together, which more of them make possible.
+/// Rows that are read and prepared at once, while the encoder has those before. Texts of similar length are encoded together, which more of them make possible.
 const ROWS: usize = 2048;
+
+/// Portions of rows that wait for the encoder, beside the one that is being prepared.
+const WAITING: usize = 1;
 
 /// Bytes of a table that are hashed at once.
 const PIECE: u64 = 1 << 20;
@@ -65,6 +70,12 @@ pub struct Part {
     state: String,
 }
 
+/// Rows that are ready for the encoder.
+struct Portion {
+    rows: Vec<TextRow>,
+    prepared: Vec<Result<Prepared, LeftOutFile>>,
+}
+
 /// What was made of a table.
 #[derive(Default)]
 pub struct Done {
@@ -75,6 +86,8 @@ pub struct Done {
     pub left_out: LeftOut,
     /// Of this run.
     pub seconds: f64,
+    /// Those of them that the model took, or waited for the processor.
+    pub model_seconds: f64,
 }
 
 impl Part {
@@ -305,41 +318,51 @@ impl Table<'_> {
                 self.path.display()
             );
         }
-        while let Some(rows) = reader.next(size)? {
-            let first = done.rows;
-            let count = rows.len() as u64;
-            let prepared = self.prepare(model, &rows, first)?;
-            let (mut inputs, mut ids) = (Vec::with_capacity(rows.len()), Vec::new());
-            let mut left_out = Vec::new();
-            for ((row, prepared), number) in rows.into_iter().zip(prepared).zip(first..) {
-                match prepared {
-                    Ok(ready) => {
-                        inputs.push(ready);
-                        ids.push(row.id.unwrap_or(ItemId::Number(number)));
-                    }
-                    Err(refused) => {
-                        left_out.push(Refused::from(&refused));
-                        done.left_out.add(refused);
+        let started = done.rows;
+        std::thread::scope(|scope| {
+            let (sender, portions) = sync_channel(WAITING);
+            scope.spawn(move || self.prepare_all(model, reader, started, &sender));
+            for portion in portions {
+                let portion = portion?;
+                let first = done.rows;
+                let count = portion.rows.len() as u64;
+                let (mut inputs, mut ids) = (Vec::with_capacity(portion.rows.len()), Vec::new());
+                let mut left_out = Vec::new();
+                for ((row, prepared), number) in
+                    portion.rows.into_iter().zip(portion.prepared).zip(first..)
+                {
+                    match prepared {
+                        Ok(ready) => {
+                            inputs.push(ready);
+                            ids.push(row.id.unwrap_or(ItemId::Number(number)));
+                        }
+                        Err(refused) => {
+                            left_out.push(Refused::from(&refused));
+                            done.left_out.add(refused);
+                        }
                     }
                 }
+                self.check_strict(&done.left_out)?;
+                interrupt.check()?;
+                let begun = Instant::now();
+                let vectors = encode_by_length(model, &inputs, || interrupt.check())
+                    .with_context(|| format!("{} from row {first} on", self.path.display()))?;
+                done.model_seconds += begun.elapsed().as_secs_f64();
+                // Where rows are left out, the numbers of the others are no longer their places.
+                let named = self.columns.id.is_some() || self.content == Content::Paths;
+                let part = Part {
+                    rows: count,
+                    ids: named.then_some(ids),
+                    left_out,
+                    state: String::new(),
+                };
+                keep(part, vectors)?;
+                done.rows += count;
+                progress.advance(count);
+                interrupt.check()?;
             }
-            self.check_strict(&done.left_out)?;
-            interrupt.check()?;
-            let vectors = encode_by_length(model, &inputs, || interrupt.check())
-                .with_context(|| format!("{} from row {first} on", self.path.display()))?;
-            // Where rows are left out, the numbers of the others are no longer their places.
-            let named = self.columns.id.is_some() || self.content == Content::Paths;
-            let part = Part {
-                rows: count,
-                ids: named.then_some(ids),
-                left_out,
-                state: String::new(),
-            };
-            keep(part, vectors)?;
-            done.rows += count;
-            progress.advance(count);
-            interrupt.check()?;
-        }
+            anyhow::Ok(())
+        })?;
         done.seconds = progress.finish().as_secs_f64();
         Ok(done)
     }
@@ -363,6 +386,32 @@ impl Table<'_> {
                 self.path.display()
             ),
             _ => Ok(()),
+        }
+    }
+
+    /// Reads and prepares the rows of a reader, the first of which has the number `first`, and sends them; after an error nothing more.
+    fn prepare_all(
+        &self,
+        model: &LoadedModel,
+        mut reader: Box<dyn TextReader>,
+        mut first: u64,
+        sender: &SyncSender<anyhow::Result<Portion>>,
+    ) {
+        let size = self.size(&model.version);
+        let mut next = || {
+            let Some(rows) = reader.next(size)? else {
+                return Ok(None);
+            };
+            let prepared = self.prepare(model, &rows, first)?;
+            first += rows.len() as u64;
+            Ok(Some(Portion { rows, prepared }))
+        };
+        while let Some(portion) = next().transpose() {
+            let last = portion.is_err();
+            // The receiver is dropped after an error of its own.
+            if sender.send(portion).is_err() || last {
+                return;
+            }
         }
     }
 
