@@ -46,7 +46,7 @@ limits() {
     image) echo 16384 32 1024 ;;
     http) echo 4096 128 2048 ;;
     hub_folder) echo 8192 128 2048 ;;
-    token_table | head | canaries) echo 4096 32 1024 ;;
+    token_table | tokenizer | head | canaries) echo 4096 32 1024 ;;
     labelled_records) echo 10000 16 1024 ;;
     *) echo 4096 16 1024 ;;
   esac

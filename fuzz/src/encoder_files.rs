@@ -68,6 +68,55 @@ impl Target for TableFile {
     }
 }
 
+/// The tokenizer of an encoder of texts, beside its graph.
+pub struct TokenizerFile {
+    scratch: Scratch,
+    spec: OutsideEncoder,
+}
+
+impl Target for TokenizerFile {
+    fn new() -> Self {
+        let scratch = Scratch::new();
+        scratch.write("model.onnx", GRAPH);
+        let files = ["model.onnx", "tokenizer.json"];
+        let spec = OutsideEncoder {
+            kind: EncoderKind::Onnx,
+            image: None,
+            text: Some(text_tower()),
+            head: None,
+            files: files.map(listed).to_vec(),
+        };
+        Self { scratch, spec }
+    }
+
+    fn run(&mut self, bytes: &[u8]) -> bool {
+        self.scratch.write("tokenizer.json", bytes);
+        let (folder, runtime) = (self.scratch.path(), GraphRuntime::Rten);
+        match OutsideModel::load("fuzz", INPUTS, &self.spec, folder, &runtime) {
+            Ok(model) => {
+                embeds_texts(&model);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+}
+
+/// The tower of [`GRAPH`].
+fn text_tower() -> TextTower {
+    TextTower {
+        graph: Graph {
+            file: "model.onnx".to_owned(),
+            output: "last_hidden_state".to_owned(),
+            pooling: Pooling::Mean,
+        },
+        tokenizer: "tokenizer.json".to_owned(),
+        max_tokens: 16,
+        query_prefix: String::new(),
+        document_prefix: String::new(),
+    }
+}
+
 /// The linear layer behind an encoder of texts.
 pub struct HeadFile {
     scratch: Scratch,
@@ -79,18 +128,6 @@ impl Target for HeadFile {
         let scratch = Scratch::new();
         scratch.write("tokenizer.json", TOKENIZER);
         scratch.write("model.onnx", GRAPH);
-        let graph = Graph {
-            file: "model.onnx".to_owned(),
-            output: "last_hidden_state".to_owned(),
-            pooling: Pooling::Mean,
-        };
-        let text = TextTower {
-            graph,
-            tokenizer: "tokenizer.json".to_owned(),
-            max_tokens: 16,
-            query_prefix: String::new(),
-            document_prefix: String::new(),
-        };
         let head = EncoderHead {
             file: "head.safetensors".to_owned(),
             inputs: INPUTS,
@@ -107,7 +144,7 @@ impl Target for HeadFile {
         let spec = OutsideEncoder {
             kind: EncoderKind::Onnx,
             image: None,
-            text: Some(text),
+            text: Some(text_tower()),
             head: Some(Box::new(head)),
             files: files.map(listed).to_vec(),
         };

@@ -23,7 +23,7 @@ mod upgrades;
 mod upstreams;
 mod vectors;
 
-pub use encoder_files::{Canaries, HeadFile, TableFile};
+pub use encoder_files::{Canaries, HeadFile, TableFile, TokenizerFile};
 pub use encoders::{HubFolder, Onnx};
 pub use gallery::{Filters, Records, Snapshots};
 pub use http::Http;

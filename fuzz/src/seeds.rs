@@ -15,7 +15,9 @@ use std::path::{Path, PathBuf};
 
 use perennial_formats::Format;
 
-use self::encoders::{canary_seeds, head_seeds, hub_folder_seeds, onnx_seeds, token_table_seeds};
+use self::encoders::{
+    canary_seeds, head_seeds, hub_folder_seeds, onnx_seeds, token_table_seeds, tokenizer_seeds,
+};
 use self::gallery::{filter_seeds, record_seeds, snapshot_seeds};
 use self::http::http_seeds;
 use self::images::{idx_seeds, image_seeds, labelled_record_seeds, preparation_seeds};
@@ -125,6 +127,7 @@ mod each {
         slots: Slots,
         snapshot: Snapshots,
         token_table: TableFile,
+        tokenizer: TokenizerFile,
         upstream_answers: UpstreamAnswers,
     }
 }
@@ -171,6 +174,7 @@ fn write_seeds() {
         ("slots", slot_seeds()),
         ("snapshot", snapshot_seeds()),
         ("token_table", token_table_seeds()),
+        ("tokenizer", tokenizer_seeds()),
         ("upstream_answers", upstream_seeds()),
     ];
     for (target, files) in seeds {

@@ -184,6 +184,61 @@ pub(super) fn token_table_seeds() -> Seeds {
     ]
 }
 
+pub(super) fn tokenizer_seeds() -> Seeds {
+    let whole = include_bytes!("../../../crates/perennial-encode/testdata/tokenizer.json");
+    let model = |model: &str| format!(r#"{{"version":"1.0","added_tokens":[],"model":{model}}}"#);
+    let with = |rest: &str, model: &str| {
+        format!(r#"{{"version":"1.0","added_tokens":[],{rest},"model":{model}}}"#).into_bytes()
+    };
+    let words = r#"{"type":"WordLevel","vocab":{"[UNK]":0,"red":1,"rose":2},"unk_token":"[UNK]"}"#;
+    let pairs = r#"{"type":"BPE","vocab":{"r":0,"e":1,"d":2,"re":3,"red":4,"?":5},"merges":["r e","re d"],"unk_token":"?"}"#;
+    let pieces = r#"{"type":"Unigram","unk_id":0,"vocab":[["<unk>",0.0],["red",-1.5],["ro",-2.0],["se",-2.5]]}"#;
+    let spaces = r#""pre_tokenizer":{"type":"Whitespace"}"#;
+    let beyond = r#"{"type":"WordLevel","vocab":{"[UNK]":0,"red":18},"unk_token":"[UNK]"}"#;
+    let marks: Vec<_> = vec![r#"{"SpecialToken":{"id":"[UNK]","type_id":0}}"#; 15];
+    let marks = marks.join(",");
+    let many_marks = format!(
+        r#""post_processor":{{"type":"TemplateProcessing","single":[{marks},{{"Sequence":{{"id":"A","type_id":0}}}}],"pair":[],"special_tokens":{{"[UNK]":{{"id":"[UNK]","ids":[0],"tokens":["[UNK]"]}}}}}}"#
+    );
+    vec![
+        ("word_piece", whole.to_vec()),
+        ("word_level", with(spaces, words)),
+        ("byte_pairs", with(spaces, pairs)),
+        (
+            "bytes",
+            with(
+                r#""pre_tokenizer":{"type":"ByteLevel","add_prefix_space":false,"trim_offsets":true,"use_regex":true}"#,
+                pairs,
+            ),
+        ),
+        (
+            "unigram",
+            with(
+                r#""normalizer":{"type":"Sequence","normalizers":[{"type":"NFKC"},{"type":"Lowercase"}]},"pre_tokenizer":{"type":"Metaspace","replacement":"_","prepend_scheme":"always","split":true}"#,
+                pieces,
+            ),
+        ),
+        (
+            "pattern",
+            with(
+                r#""pre_tokenizer":{"type":"Split","pattern":{"Regex":"[a-z]+(?=r)|\\s+"},"behavior":"Isolated","invert":false}"#,
+                words,
+            ),
+        ),
+        ("refused_cut", whole[..whole.len() / 2].to_vec()),
+        ("refused_ids", with(spaces, beyond)),
+        ("refused_marks", with(&many_marks, words)),
+        (
+            "refused_kind",
+            model(r#"{"type":"Other","vocab":{}}"#).into_bytes(),
+        ),
+        (
+            "refused_empty",
+            model(r#"{"type":"WordLevel","vocab":{},"unk_token":"[UNK]"}"#).into_bytes(),
+        ),
+    ]
+}
+
 pub(super) fn head_seeds() -> Seeds {
     let layer = |name: &str, shape: &str| {
         format!(r#"{{"{name}":{{"dtype":"F32","shape":{shape},"data_offsets":[0,72]}}}}"#)
