@@ -16,7 +16,7 @@ pub use self::settings::{PROBES_FOLDER, Settings};
 use crate::exit_status::{ExitStatus, usage};
 use crate::model_loading::VersionLoader;
 use crate::originals_download::OriginalsDownload;
-use crate::resident_memory;
+use crate::resident_memory::{self, GivenBackAtOnce};
 use crate::running_service::Announcement;
 use crate::terminal::Terminal;
 
@@ -109,7 +109,9 @@ pub fn serve(
         // From now on, SIGHUP does not end the program.
         let reloads = ReloadSignal::listen()?;
         let read_only = config.read_only;
+        let loading = GivenBackAtOnce::new();
         let server = Server::bind(config, registry, gallery, loader, check).await?;
+        drop(loading);
         reloads.serve(server.reloader(), keys);
         let url = server.url();
         let _announcement = (!read_only).then(|| Announcement::write(&folder, &url));
