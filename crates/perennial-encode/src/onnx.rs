@@ -27,8 +27,11 @@ mod rows_first;
 mod rten_runtime;
 mod run;
 mod session;
+#[cfg(test)]
+mod small_graphs;
 mod summary;
 mod towers;
+mod widened;
 mod wire;
 
 pub(crate) use description::Description;

@@ -11,6 +11,7 @@ use super::onnxruntime::OnnxruntimeGraph;
 use super::rows_first::rows_first;
 use super::rten_runtime::RtenGraph;
 use super::run::{Given, Output, RunSize};
+use super::widened::widened;
 use crate::graph_runtime::GraphRuntime;
 
 /// A graph that is ready to run, and what its file says about it.
@@ -53,6 +54,9 @@ impl Session {
         let loaded = match runtime {
             GraphRuntime::Rten => {
                 let apart = graph.apart();
+                let wide = widened(file, &content, &graph)?;
+                drop(graph);
+                let content = wide.unwrap_or(content);
                 Loaded::Rten(RtenGraph::load(file, content, data, &apart)?.into())
             }
             #[cfg(feature = "onnxruntime")]
