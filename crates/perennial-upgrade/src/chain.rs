@@ -200,6 +200,11 @@ impl Chain<'_> {
                 old,
                 path,
             } => (recipe, weight, old, path),
+            ChainRoute::Mapped { recipe } => {
+                let bridge = bridges.mapping(recipe, old, new)?;
+                let search = Search::through(&bridge, Route::Mapped, Index::Centred);
+                return Ok(search.prepare(data)?);
+            }
         };
         let queries = bridged(data, recipe, path, new)?.queries;
         let latest = new - 1;

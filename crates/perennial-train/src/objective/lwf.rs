@@ -7,6 +7,7 @@ use super::checks::{positive, weight};
 use super::{Objective, Reference, Refers, Step};
 use crate::TrainError;
 use crate::class_scores::ClassifierSpec;
+use crate::earlier::EarlierClassifier;
 
 /// Experience replay, and for the earlier model's classes the cross-entropy between its class probabilities and the new ones, both
 /// at a temperature: `CE + weight * mean_n -sum_k p_k log q_k` with `p = softmax(old logits / T)`, `q = softmax(new logits / T)`.
@@ -61,16 +62,28 @@ impl Objective for Lwf {
         else {
             return classification;
         };
-        let classes = classifier.classes().min(step.logits.dims()[1]);
-        let cooled = |logits: Tensor<2>| logits.narrow(1, 0, classes).div_scalar(self.temperature);
-        let old = activation::softmax(cooled(classifier.logits(earlier.embeddings())), 1);
-        let new = activation::log_softmax(cooled(step.logits.clone()), 1);
-        let distillation = (old * new).sum_dim(1).mean().neg();
-        classification + distillation.mul_scalar(self.weight)
+        let distilled = distillation(step, classifier, earlier.embeddings(), self.temperature);
+        classification + distilled.mul_scalar(self.weight)
     }
 
     fn check(&self) -> Result<(), TrainError> {
         weight("weight", self.weight)?;
         positive("temperature", self.temperature, 1e6)
     }
+}
+
+/// Mean cross-entropy between the class probabilities of an earlier classifier and the new ones, over the classes that both have.
+///
+/// **Shapes**: `old`, the earlier model's embeddings of the batch, `[batch, its dim]`; the result is `[1]`.
+pub(super) fn distillation(
+    step: &Step<'_>,
+    classifier: &EarlierClassifier,
+    old: Tensor<2>,
+    temperature: f64,
+) -> Tensor<1> {
+    let classes = classifier.classes().min(step.logits.dims()[1]);
+    let cooled = |logits: Tensor<2>| logits.narrow(1, 0, classes).div_scalar(temperature);
+    let old = activation::softmax(cooled(classifier.logits(old)), 1);
+    let new = activation::log_softmax(cooled(step.logits.clone()), 1);
+    (old * new).sum_dim(1).mean().neg()
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Bct, Cvs, Er, Fd, Hoc, Lce, Lwf, Objective, SimplexOnly};
+use super::{Bct, Cvs, Er, Fan, Fd, Hoc, Lce, Lwf, Objective, SimplexOnly};
 use crate::TrainError;
 use crate::class_scores::ClassifierSpec;
 use perennial_core::Simplex;
@@ -100,6 +100,9 @@ objectives! {
     "lwf" => Lwf,
         "Experience replay, and distillation of the earlier model's class probabilities.",
         "arXiv 1606.09282, eq. 1-4";
+    "fan" => Fan,
+        "Experience replay, and distillation of the earlier model's class probabilities and of its embeddings.",
+        "arXiv 2004.00713, training of the encoder";
     "bct" => Bct,
         "Experience replay, and cross-entropy under the earlier model's frozen classifier (influence loss).",
         "arXiv 2003.11942, influence loss";

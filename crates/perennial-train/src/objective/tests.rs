@@ -148,26 +148,45 @@ fn fd_draws_remembered_images_to_their_old_embeddings() {
     }
 }
 
+/// The mean cross-entropy between the earlier probabilities of the two old classes and the new ones, both at a temperature.
+fn distillation(scene: &Scene, new: &Rows, temperature: f64) -> f64 {
+    mean(new.iter().zip(&scene.old).map(|(new, old)| {
+        let logits = |rows: &Rows, bias: &[f64], row: &[f64]| -> Vec<f64> {
+            let pairs = rows[..2].iter().zip(bias);
+            pairs
+                .map(|(weight, bias)| (dot(weight, row) + bias) / temperature)
+                .collect()
+        };
+        let old = logits(&scene.old_rows, &scene.old_bias, old);
+        let new = logits(&scene.rows, &[0.0; 2], new);
+        (0..2)
+            .map(|class| (-negative_log(&old, class)).exp() * negative_log(&new, class))
+            .sum::<f64>()
+    }))
+}
+
 #[test]
 fn lwf_is_the_cross_entropy_between_cooled_probabilities() {
     let scene = Scene::new();
-    let formula = |scene: &Scene, new: &Rows| {
-        let distillation = mean(new.iter().zip(&scene.old).map(|(new, old)| {
-            let logits = |rows: &Rows, bias: &[f64], row: &[f64]| -> Vec<f64> {
-                let pairs = rows[..2].iter().zip(bias);
-                pairs
-                    .map(|(weight, bias)| (dot(weight, row) + bias) / 2.0)
-                    .collect()
-            };
-            let old = logits(&scene.old_rows, &scene.old_bias, old);
-            let new = logits(&scene.rows, &[0.0; 2], new);
-            (0..2)
-                .map(|class| (-negative_log(&old, class)).exp() * negative_log(&new, class))
-                .sum::<f64>()
-        }));
-        scene.linear(new) + distillation
-    };
+    let formula = |scene: &Scene, new: &Rows| scene.linear(new) + distillation(scene, new, 2.0);
     scene.compare_trained(&Lwf::default(), formula);
+}
+
+#[test]
+fn fan_distils_probabilities_and_the_direction_of_every_embedding() {
+    let scene = Scene::new();
+    let objective = Fan {
+        weight: 0.5,
+        temperature: 3.0,
+        feature_weight: 2.5,
+        ..Fan::default()
+    };
+    let formula = |scene: &Scene, new: &Rows| {
+        let pairs = new.iter().zip(&scene.old);
+        let apart = mean(pairs.map(|(new, old)| 1.0 - dot(&unit(new), &unit(old))));
+        scene.linear(new) + 0.5 * distillation(scene, new, 3.0) + 2.5 * apart
+    };
+    scene.compare_trained(&objective, formula);
 }
 
 #[test]

@@ -161,6 +161,8 @@ fn wrong_keys_kinds_and_values_are_named() {
         ("simplex", "vertices = 100000", "method.vertices"),
         ("fd", "weight = nan", "method.weight"),
         ("lwf", "temperature = 0", "method.temperature"),
+        ("fan", "temperature = inf", "method.temperature"),
+        ("fan", "feature_weight = -1", "method.feature_weight"),
         ("bct", "weight = inf", "method.weight"),
         ("lce", "boundary = -1", "method.boundary"),
         ("cvs", "margin = 3", "method.margin"),

@@ -51,7 +51,7 @@ impl<'a> ChainBridges<'a> {
             return Ok(Rc::clone(&known.bridge));
         }
         let bridge = Rc::new(match path {
-            BridgePath::Direct => self.fit(recipe, from, to)?,
+            BridgePath::Direct => self.fit(recipe, from, to, "bridged")?,
             BridgePath::Composed => {
                 let first = self.get(recipe, BridgePath::Direct, from, from - 1)?;
                 let rest = self.get(recipe, path, from - 1, to)?;
@@ -75,10 +75,27 @@ impl<'a> ChainBridges<'a> {
         Ok(bridge)
     }
 
-    fn fit(&self, recipe: Recipe, from: usize, to: usize) -> Result<Bridge, MeasureError> {
+    /// The bridge from version `old` to the newer version `new`, fitted on the same inputs. A pair's mapped vectors need it once, so it is not
+    /// kept.
+    pub(super) fn mapping(
+        &self,
+        recipe: Recipe,
+        old: usize,
+        new: usize,
+    ) -> Result<Bridge, MeasureError> {
+        self.fit(recipe, old, new, "mapped")
+    }
+
+    fn fit(
+        &self,
+        recipe: Recipe,
+        from: usize,
+        to: usize,
+        route: &'static str,
+    ) -> Result<Bridge, MeasureError> {
         let rows = |version: usize| self.versions[version].fit.as_ref();
         let (Some(from), Some(to)) = (rows(from), rows(to)) else {
-            return Err(RouteError::NoBridge { route: "bridged" }.into());
+            return Err(RouteError::NoBridge { route }.into());
         };
         Ok(fit_rows(from, to, &recipe)?)
     }

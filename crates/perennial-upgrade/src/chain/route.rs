@@ -57,11 +57,19 @@ pub enum ChainRoute {
         #[serde(default)]
         path: BridgePath,
     },
+    /// As they are, against stored vectors that a bridge from the gallery's version to the query's mapped: the only route for which stored
+    /// vectors are replaced, though without their originals. Of an orthogonal bridge between spaces of one dimension it is
+    /// [`Bridged`](Self::Bridged) once more, since the map back is its inverse.
+    Mapped {
+        /// The kind and strength of each fit.
+        recipe: Recipe,
+    },
 }
 
 impl ChainRoute {
     /// All routes that differ in a chain of so many versions: as they are, centred, through bridges, and as dual queries; from three
-    /// versions on also through composed bridges, and with the latest old encoder in place of the gallery's.
+    /// versions on also through composed bridges, and with the latest old encoder in place of the gallery's. Mapped vectors are measured
+    /// where they are asked for.
     pub fn usual(versions: usize, recipe: Recipe, weight: f64) -> Vec<Self> {
         let bridged = |path| Self::Bridged { recipe, path };
         let dual = |old, path| Self::Dual {
@@ -158,6 +166,7 @@ impl fmt::Display for ChainRoute {
                 old,
                 path,
             } => write!(f, "dual {weight}{old}, {path}{recipe}"),
+            Self::Mapped { recipe } => write!(f, "mapped, {recipe}"),
         }
     }
 }

@@ -135,8 +135,11 @@ fn named<'a>(found: &'a [RouteResult], name: &str) -> &'a RouteResult {
 #[test]
 fn of_pure_rotations_composed_bridges_and_duals_lose_nothing() {
     let versions = World::new(3).versions(&[0.0; 5]);
-    let found = measure(&versions, &usual(5));
-    assert_eq!(found.len(), 7);
+    let mapped = ChainRoute::Mapped {
+        recipe: Recipe::Orthogonal,
+    };
+    let found = measure(&versions, &[usual(5), vec![mapped]].concat());
+    assert_eq!(found.len(), 8);
     let direct = named(&found, "bridge, orthogonal");
     let own = named(&found, "as it is");
     for name in [
@@ -144,6 +147,7 @@ fn of_pure_rotations_composed_bridges_and_duals_lose_nothing() {
         "dual 0.5, orthogonal",
         "dual 0.5 latest, orthogonal",
         "dual 0.5 latest, composed orthogonal",
+        "mapped, orthogonal",
     ] {
         let other = named(&found, name);
         assert_eq!(other.drift.len(), 4 * 3);
@@ -255,8 +259,71 @@ fn two_versions_have_no_routes_of_chains_and_one_has_none_at_all() {
 }
 
 #[test]
+fn mapped_vectors_meet_the_queries_in_the_space_of_these() {
+    let mut versions = World::new(11).versions(&[0.6, 0.1]);
+    // The newer version has two dimensions more, which tell nothing.
+    let newer = &mut versions[1];
+    for rows in [&mut newer.queries, &mut newer.gallery]
+        .into_iter()
+        .chain(newer.fit.as_mut())
+    {
+        let wider = rows.values.chunks_exact(DIM);
+        rows.values = wider.flat_map(|row| [row, &[0.0, 0.0]].concat()).collect();
+        (rows.dim, rows.space) = (DIM + 2, SpaceRef::unnamed(DIM + 2));
+    }
+    let recipe = Recipe::Orthogonal;
+    let found = measure(&versions, &[ChainRoute::Mapped { recipe }]);
+
+    // By hand: both sides less the mean of their fit set, the stored ones turned by the map that the fit set gives.
+    let [old, new] = [&versions[0], &versions[1]];
+    let fit = |version: &ChainVersion| version.fit.clone().unwrap();
+    let bridge = fit_rows(&fit(old), &fit(new), &recipe).unwrap();
+    let mut gallery = Vec::new();
+    bridge.apply(&old.gallery.values, &mut gallery).unwrap();
+    let mut queries = new.queries.values.clone();
+    bridge.centre_to(&mut queries).unwrap();
+    let right = queries
+        .chunks_exact(DIM + 2)
+        .enumerate()
+        .filter(|(query, row)| {
+            let score = |item: &[f32]| -> f32 { item.iter().zip(*row).map(|(a, b)| a * b).sum() };
+            let scores = gallery.chunks_exact(DIM + 2).map(score).enumerate();
+            let first = scores.max_by(|(_, one), (_, other)| one.total_cmp(other));
+            first.unwrap().0 % CLASSES == query % CLASSES
+        });
+    let recall = right.count() as f64 / QUERIES as f64;
+    let drift = |measure: Measure| {
+        let mut all = found[0].drift.iter();
+        all.find(|one| one.measure == measure).unwrap()
+    };
+    assert!((drift(Measure::RecallAt(1)).cross_test - recall).abs() < 1e-6);
+    assert!(
+        recall > drift(Measure::RecallAt(1)).old_self_test,
+        "{recall}"
+    );
+    // Queries against the other's vectors as they are would be chance, 1 / 6.
+    assert!(drift(Measure::NearestClassMean).cross_test > 0.5);
+    assert_eq!(found[0].mixed.len(), 1);
+
+    versions[0].fit = None;
+    let chain = Chain {
+        versions: &versions,
+        truth: &truth(),
+        demands: Demands::new(1),
+    };
+    let routes = [ChainRoute::Mapped { recipe }];
+    let error = chain.measure(&routes, || Ok::<(), MeasureError>(()));
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("route mapped needs a bridge"), "{error}");
+}
+
+#[test]
 fn routes_are_read_as_they_are_written_and_by_their_older_form() {
-    for route in usual(3) {
+    let mapped = ChainRoute::Mapped {
+        recipe: Recipe::Ridge { penalty: 0.001 },
+    };
+    assert_eq!(mapped.to_string(), "mapped, ridge:0.001");
+    for route in [usual(3), vec![mapped]].concat() {
         let text = serde_json::to_string(&route).unwrap();
         assert_eq!(serde_json::from_str::<ChainRoute>(&text).unwrap(), route);
     }

@@ -27,11 +27,12 @@ name = "er"
 title = "ordinary"
 config = "toy.toml"
 set = { method = { kind = "er" } }
-routes = ["bridged"]
+routes = ["bridged", "mapped"]
 
 [routes]
 fit_set = "{ set = \"generated\", generated = { classes = 4, images_per_class = 8, first_class = 80 } }"
 fit_pairs = [20]
+mapped_kind = "ridge:0.01"
 
 [[scenarios]]
 name = "short"
@@ -129,6 +130,7 @@ fn an_interrupted_benchmark_resumes_to_the_same_results() {
         "### A short one",
         "| ordinary ",
         "| ordinary + bridge, orthogonal, 20 images |",
+        "| ordinary + mapped, ridge:0.01, 20 images |",
         "**Altered copies, recall@1",
         "**Half-old gallery**",
         "### long",

@@ -1,4 +1,4 @@
-//! `perennial evaluate --routes`: a chain of versions, searched as it is, centred, through bridges and by dual queries.
+//! `perennial evaluate --routes`: a chain of versions, searched as it is, centred, through bridges, by dual queries and mapped.
 
 mod text;
 
@@ -51,6 +51,9 @@ pub struct RouteArguments {
         requires = "routes"
     )]
     kind: Recipe,
+    /// Kind of the bridges that map stored vectors, for route mapped [default: that of --kind]
+    #[arg(long, value_name = "KIND", requires = "routes")]
+    mapped_kind: Option<Recipe>,
     /// Share of the old query in dual queries
     #[arg(long, value_name = "W", default_value_t = DEFAULT_WEIGHT, requires = "routes")]
     weight: f64,
@@ -78,6 +81,8 @@ pub enum RouteName {
     DualLatest,
     /// The same with the bridges between neighbouring versions
     DualLatestComposed,
+    /// As they are, against stored vectors that a bridge from the gallery's version to the query's mapped
+    Mapped,
 }
 
 /// The content of `routes.json`.
@@ -129,8 +134,8 @@ impl RouteName {
         value.map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
-    /// The route with these bridges and this share of the old query.
-    pub fn route(self, recipe: Recipe, weight: f64) -> ChainRoute {
+    /// The route with bridges of kind `recipe`, for mapped vectors of kind `mapped`, and with this share of the old query.
+    pub fn route(self, recipe: Recipe, mapped: Recipe, weight: f64) -> ChainRoute {
         let bridged = |path| ChainRoute::Bridged { recipe, path };
         let dual = |old, path| ChainRoute::Dual {
             recipe,
@@ -146,6 +151,7 @@ impl RouteName {
             Self::Dual => dual(OldHalf::Gallery, BridgePath::Direct),
             Self::DualLatest => dual(OldHalf::Latest, BridgePath::Direct),
             Self::DualLatestComposed => dual(OldHalf::Latest, BridgePath::Composed),
+            Self::Mapped => ChainRoute::Mapped { recipe: mapped },
         }
     }
 }
@@ -164,9 +170,10 @@ impl RouteArguments {
         let routes = if named.is_empty() {
             ChainRoute::usual(versions, self.kind, self.weight)
         } else {
+            let mapped = self.mapped_kind.unwrap_or(self.kind);
             named
                 .iter()
-                .map(|name| name.route(self.kind, self.weight))
+                .map(|name| name.route(self.kind, mapped, self.weight))
                 .collect()
         };
         if let Some(route) = routes

@@ -67,6 +67,8 @@ pub struct RouteSettings {
     pub fit_pairs: Vec<usize>,
     /// Kind of the bridges.
     pub kind: Recipe,
+    /// Kind of the bridges that map stored vectors; `kind` without it.
+    pub mapped_kind: Option<Recipe>,
     /// Share of the old query in dual queries.
     pub weight: f64,
 }
@@ -77,6 +79,7 @@ impl Default for RouteSettings {
             fit_set: None,
             fit_pairs: Vec::new(),
             kind: Recipe::Orthogonal,
+            mapped_kind: None,
             weight: DEFAULT_WEIGHT,
         }
     }

@@ -86,6 +86,9 @@ pub struct RouteTest {
     pub fit_pairs: Option<usize>,
     /// Kind of the bridges.
     pub kind: Recipe,
+    /// Kind of those that map stored vectors, where it is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mapped_kind: Option<Recipe>,
     /// Share of the old query in dual queries.
     pub weight: f64,
     /// Copies that look for their originals, instead of the evaluation set's queries.
@@ -132,7 +135,8 @@ impl RouteTest {
             None => Task::ClassLike,
         };
         let routes = self.routes.iter();
-        let routes = routes.map(|name| name.route(self.kind, self.weight));
+        let mapped = self.mapped_kind.unwrap_or(self.kind);
+        let routes = routes.map(|name| name.route(self.kind, mapped, self.weight));
         let measured = found.routes.iter().map(|result| result.route);
         let queries = match self.altered {
             Some(copies) => copies == found.queries.count,
@@ -373,6 +377,7 @@ fn tests(read: &Read, routes: &[RouteName]) -> Vec<RouteTest> {
         fit_pairs: None,
         // Those that change nothing on this route.
         kind: Recipe::Orthogonal,
+        mapped_kind: None,
         weight: perennial_upgrade::DEFAULT_WEIGHT,
         altered: None,
     };
@@ -382,13 +387,19 @@ fn tests(read: &Read, routes: &[RouteName]) -> Vec<RouteTest> {
             [] => vec![None],
             some => some.iter().copied().map(Some).collect(),
         };
-        tests.extend(numbers.into_iter().map(|fit_pairs| RouteTest {
-            routes: routes.to_vec(),
-            fit_set: settings.fit_set.clone(),
-            fit_pairs,
-            kind: settings.kind,
-            weight: settings.weight,
-            altered: None,
+        tests.extend(numbers.into_iter().map(|fit_pairs| {
+            RouteTest {
+                routes: routes.to_vec(),
+                fit_set: settings.fit_set.clone(),
+                fit_pairs,
+                kind: settings.kind,
+                // Only where it has a meaning, so that records without it stay those of their runs.
+                mapped_kind: settings
+                    .mapped_kind
+                    .filter(|_| routes.contains(&RouteName::Mapped)),
+                weight: settings.weight,
+                altered: None,
+            }
         }));
     }
     if let Some(copies) = read.description.altered {

@@ -268,6 +268,9 @@ impl Worker<'_> {
             words.extend([name.into(), value.into()]);
         };
         option("--kind", test.kind.to_string());
+        if let Some(kind) = test.mapped_kind {
+            option("--mapped-kind", kind.to_string());
+        }
         option("--weight", test.weight.to_string());
         if let Some(set) = &test.fit_set {
             option("--fit-set", set.clone());
