@@ -22,11 +22,14 @@ pub const NAMES: [&str; 9] = [
     "folder:PATH",
 ];
 
-/// Side of the images that `folder:PATH`, `cub200` and `celeba` yield where no version says otherwise, in pixels.
+/// Side of the images that `folder:PATH`, `tinyimagenet`, `cub200` and `celeba` yield where nobody says otherwise, in pixels: what the
+/// published recipes train on.
 pub const FOLDER_SIZE: usize = 32;
 
-/// Side of the images that `tinyimagenet` yields, in pixels: what the published recipes train on.
-const TINY_IMAGENET_SIZE: usize = 32;
+/// Whether the images of a set are pictures of files, which are scaled to the size that is asked for. Other sets have a size of their own.
+pub fn is_of_pictures(name: &str) -> bool {
+    name.starts_with("folder:") || matches!(name, "tinyimagenet" | "cub200" | "celeba")
+}
 
 /// Opens a set by name below the data folder `root`.
 ///
@@ -50,7 +53,7 @@ pub fn open(root: &Path, name: &str, split: &str) -> Result<ImageSet, DataError>
     open_sized(root, name, split, FOLDER_SIZE)
 }
 
-/// The same, with pictures of sets without a size of their own (`folder:PATH`, `cub200`, `celeba`) scaled to `size` x `size` pixels.
+/// The same, with pictures of sets without a size of their own ([`is_of_pictures`]) scaled to `size` x `size` pixels.
 ///
 /// **Errors**: those of [`open`].
 pub fn open_sized(
@@ -100,7 +103,7 @@ fn open_named(root: &Path, name: &str, split: &str, size: usize) -> Result<Image
             let folder = root.join(TINY_IMAGENET_FOLDER);
             present(&folder, Remedy::Unzip)?;
             let split = official::Split::from_name(split).unwrap_or(official::Split::Train);
-            official::list(&folder, split)?.read(TINY_IMAGENET_SIZE)
+            official::list(&folder, split)?.read(size)
         }
         "cub200" => {
             check_split(name, split, &cub200::SPLITS)?;
@@ -280,6 +283,12 @@ mod tests {
         assert!(message(root, "celeba", "val").contains("celeba does not exist"));
         assert!(message(root, "fashion-mnist", "train").contains("train-images-idx3-ubyte"));
         assert!(message(root, "folder:/does/not/exist", "all").contains("/does/not/exist"));
+    }
+
+    #[test]
+    fn sets_of_pictures_are_known_by_name() {
+        let of_pictures = NAMES.iter().filter(|name| is_of_pictures(name));
+        assert!(of_pictures.eq(&["tinyimagenet", "cub200", "celeba", "folder:PATH"]));
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! torchvision's and timm's values for SENet-18, ResNet-50, RegNetY-400MF and the transformer of 6 blocks: features in evaluation mode, features and
-//! each gradient's length and one projection of it in a training step, on the fused and frozen paths, and RegNet and transformer in burn's
+//! torchvision's and timm's values for SENet-18, ResNet-50, RegNetY-400MF and the transformers: features in evaluation mode, features and
+//! each gradient's length and one projection of it in a training step, on the fused and frozen paths, and RegNet and transformers in burn's
 //! own operations as well. Weights follow from a formula of the tensors' names; see `testdata/backbones/make.py`.
 #![allow(clippy::unwrap_used)]
 
@@ -95,19 +95,22 @@ fn assert_close(found: &[f32], expected: &[f64], tolerance: f64, what: &str) {
 /// A learning rate.
 const RATE: f64 = 1024.0;
 
-fn matches(golden: &str, kind: BackboneKind, paths: &[Path]) {
+/// With the stem and the width that are taken where a configuration names none.
+fn published(kind: BackboneKind) -> NetworkConfig {
+    NetworkConfig {
+        backbone: kind,
+        stem: kind.entry().stem(None).unwrap(),
+        width: kind.entry().default_width,
+    }
+}
+
+fn matches(golden: &str, config: NetworkConfig, paths: &[Path]) {
     let golden: Value = serde_json::from_str(golden).unwrap();
-    let entry = kind.entry();
     let side = golden["side"].as_u64().unwrap() as usize;
     let input = [3, side, side];
     let evaluated = floats(&golden["evaluated"]);
     let images = golden["evaluated"].as_array().unwrap().len();
     let shown = evaluated.len() / images;
-    let config = NetworkConfig {
-        backbone: kind,
-        stem: entry.stem(None).unwrap(),
-        width: entry.default_width,
-    };
     let state = weights(&config, input);
     let pixels: Vec<f32> = values("images", images * 3 * side * side)
         .map(|value| value as f32)
@@ -198,7 +201,7 @@ fn matches(golden: &str, kind: BackboneKind, paths: &[Path]) {
 fn senet18_matches_timm() {
     matches(
         include_str!("../testdata/backbones/senet18.json"),
-        BackboneKind::Senet18,
+        published(BackboneKind::Senet18),
         &[Path::Fused],
     );
 }
@@ -207,7 +210,7 @@ fn senet18_matches_timm() {
 fn resnet50_matches_torchvision() {
     matches(
         include_str!("../testdata/backbones/resnet50.json"),
-        BackboneKind::Resnet50,
+        published(BackboneKind::Resnet50),
         &[Path::Fused],
     );
 }
@@ -216,7 +219,7 @@ fn resnet50_matches_torchvision() {
 fn regnety400mf_matches_torchvision() {
     matches(
         include_str!("../testdata/backbones/regnety400mf.json"),
-        BackboneKind::Regnety400mf,
+        published(BackboneKind::Regnety400mf),
         &[Path::Fused, Path::Plain],
     );
 }
@@ -225,7 +228,21 @@ fn regnety400mf_matches_torchvision() {
 fn vit6_matches_timm() {
     matches(
         include_str!("../testdata/backbones/vit6.json"),
-        BackboneKind::Vit6,
+        published(BackboneKind::Vit6),
+        &[Path::Fused, Path::Plain],
+    );
+}
+
+#[test]
+fn vit12_matches_timm_on_larger_images() {
+    let config = NetworkConfig {
+        backbone: BackboneKind::Vit12,
+        stem: Stem::Patch8,
+        width: 64,
+    };
+    matches(
+        include_str!("../testdata/backbones/vit12.json"),
+        config,
         &[Path::Fused, Path::Plain],
     );
 }

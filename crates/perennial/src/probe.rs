@@ -3,9 +3,22 @@
 use perennial_core::ModelVersion;
 use perennial_data::ImageSet;
 use perennial_eval::ProbeSet;
-use perennial_train::SetConfig;
+use perennial_train::{SetConfig, TrainError};
 
 use crate::set_argument::SetArgument;
+
+/// A set for certain versions: pictures are scaled to the largest side that one of them takes, where the set names no other.
+pub fn load_set(
+    config: &SetConfig,
+    data_root: &std::path::Path,
+    versions: &[ModelVersion],
+) -> Result<ImageSet, TrainError> {
+    let sizes = versions.iter().filter_map(ModelVersion::picture_size);
+    match sizes.flatten().max() {
+        Some(side) => config.load_sized(data_root, side),
+        None => config.load(data_root),
+    }
+}
 
 /// The query images or the gallery images of an evaluation set.
 pub struct Probe {
@@ -18,17 +31,13 @@ impl Probe {
         Self::of(config, config.load(data_root)?)
     }
 
-    /// The same for certain versions: pictures of a folder are scaled to the largest side that one of them takes.
+    /// The same for certain versions.
     pub fn load_for(
         config: &SetConfig,
         data_root: &std::path::Path,
         versions: &[ModelVersion],
     ) -> anyhow::Result<Self> {
-        let sizes = versions.iter().filter_map(ModelVersion::picture_size);
-        match sizes.flatten().max() {
-            Some(side) => Self::of(config, config.load_sized(data_root, side)?),
-            None => Self::load(config, data_root),
-        }
+        Self::of(config, load_set(config, data_root, versions)?)
     }
 
     /// Images that no name stands for.

@@ -7,6 +7,8 @@ use std::str::FromStr;
 use perennial_train::SetConfig;
 use perennial_train::config::GeneratedTable;
 
+use crate::exit_status::usage;
+
 /// A set named on the command line.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SetArgument(pub SetConfig);
@@ -15,6 +17,20 @@ impl SetArgument {
     /// The path of `folder:PATH`.
     pub fn folder(&self) -> Option<&Path> {
         self.0.set.strip_prefix("folder:").map(Path::new)
+    }
+
+    /// The same for a command that scales the pictures to what a version takes.
+    ///
+    /// # Errors
+    /// Wrong usage: a folder with a size of its own.
+    pub fn folder_for_a_version(&self) -> anyhow::Result<Option<&Path>> {
+        let folder = self.folder();
+        if folder.is_some() && self.0.size.is_some() {
+            return Err(usage(format!(
+                "--set {self}: key `size`: pictures of a folder are scaled to what the version takes; remove it"
+            )));
+        }
+        Ok(folder)
     }
 }
 
@@ -38,6 +54,7 @@ impl FromStr for SetArgument {
             split: split.to_owned(),
             classes: None,
             images_per_class: None,
+            size: None,
             generated: generated_table(set, split)?,
         }))
     }
@@ -121,6 +138,10 @@ mod tests {
             argument
         );
         assert!(!argument.to_string().contains('\n'));
+        let sized: SetArgument = "{ set = \"folder:a\", size = 64 }".parse().unwrap();
+        assert_eq!(sized.to_string().parse::<SetArgument>().unwrap(), sized);
+        let error = sized.folder_for_a_version().unwrap_err().to_string();
+        assert!(error.contains("key `size`"), "{error}");
         let error = "{ sett = \"cifar10\" }".parse::<SetArgument>().unwrap_err();
         assert!(error.contains("sett"), "{error}");
     }

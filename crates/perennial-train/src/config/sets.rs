@@ -1,11 +1,16 @@
 //! Which images: the sets of training and evaluation.
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 
+use perennial_data::catalogue::is_of_pictures;
 use perennial_data::{GeneratedConfig, ImageSet};
 use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
+
+/// Pixels on a side that pictures may be scaled to.
+const SIDES: RangeInclusive<usize> = 8..=512;
 
 /// An image set, or a part of one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,6 +27,10 @@ pub struct SetConfig {
     /// Only the first images of each class.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub images_per_class: Option<usize>,
+    /// Rows and columns of an image in pixels, 8 to 512, for sets of pictures (`tinyimagenet`, `cub200`, `celeba`, `folder:PATH`). Without it
+    /// 32, or in an evaluation the most that one of the versions takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub size: Option<usize>,
     /// What to draw, for `set = "generated"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generated: Option<GeneratedTable>,
@@ -69,14 +78,15 @@ impl SetConfig {
         self.load_sized(root, perennial_data::catalogue::FOLDER_SIZE)
     }
 
-    /// The same, with the pictures of a folder, of `cub200` and of `celeba` scaled to squares of `folder_size` pixels a side; other sets have a
-    /// size of their own.
+    /// The same, with pictures scaled to squares of `folder_size` pixels a side where [`size`](Self::size) does not say otherwise; sets that
+    /// are no pictures have a size of their own.
     /// What a folder holds besides usable pictures is logged.
     ///
     /// # Errors
     ///
     /// Those of [`load`](Self::load).
     pub fn load_sized(&self, root: &Path, folder_size: usize) -> Result<ImageSet, TrainError> {
+        let folder_size = self.picture_size(folder_size)?;
         let mut set = match &self.generated {
             Some(table) if self.set == "generated" => perennial_data::generate(&GeneratedConfig {
                 classes: table.classes,
@@ -133,6 +143,31 @@ impl SetConfig {
         Ok(set)
     }
 
+    /// The side that pictures are scaled to: [`size`](Self::size), or `otherwise`.
+    ///
+    /// # Errors
+    ///
+    /// A size for a set that has its own, and sizes that no network takes.
+    pub fn picture_size(&self, otherwise: usize) -> Result<usize, TrainError> {
+        let Some(size) = self.size else {
+            return Ok(otherwise);
+        };
+        let problem = if self.set == "generated" {
+            "generated images have the size of generated.size; set that one".to_owned()
+        } else if !is_of_pictures(&self.set) {
+            format!("{} has images of one size; remove it", self.set)
+        } else if !SIDES.contains(&size) {
+            format!(
+                "must be within [{}, {}], got {size}",
+                SIDES.start(),
+                SIDES.end()
+            )
+        } else {
+            return Ok(size);
+        };
+        Err(TrainError::config("data.size", &problem))
+    }
+
     fn load_folder(&self, path: &Path, size: usize) -> Result<ImageSet, TrainError> {
         if self.split != "all" && self.split != default_split() {
             return Err(perennial_data::DataError::UnknownSplit {
@@ -157,6 +192,9 @@ impl SetConfig {
         }
         if let Some(count) = self.images_per_class {
             text.push_str(&format!(" first {count} per class"));
+        }
+        if let Some(size) = self.size {
+            text.push_str(&format!(" {size}x{size}"));
         }
         if let Some(table) = &self.generated {
             let end = table.first_class as usize + table.classes;

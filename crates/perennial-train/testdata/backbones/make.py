@@ -57,6 +57,8 @@ def networks():
     yield "senet18", 64, lambda: timm.create_model("seresnet18")
     yield "regnety400mf", 64, lambda: torchvision.models.regnet_y_400mf()
     yield "vit6", 32, lambda: timm.create_model("vit_tiny_patch16_224", img_size=32, patch_size=4, depth=6)
+    # A third of the width, for its weights are many.
+    yield "vit12", 64, lambda: timm.create_model("vit_tiny_patch16_224", img_size=64, patch_size=8, embed_dim=64, num_heads=1)
 
 
 def make(name, side, build):

@@ -6,5 +6,6 @@ mod bench;
 mod bridged;
 mod levers;
 mod methods;
+mod picture_sizes;
 mod recipe;
 mod run;

@@ -11,6 +11,7 @@ use perennial_data::catalogue::FOLDER_SIZE;
 use perennial_data::folder::LabelledFolder;
 use perennial_data::pictures::LeftOut;
 use perennial_data::{ContentHash, ImageSet};
+use perennial_train::SetConfig;
 use serde::Serialize;
 
 use crate::arguments::GlobalArguments;
@@ -92,7 +93,7 @@ fn show(
     let summary = match argument.folder() {
         Some(path) => {
             let mut folder = LabelledFolder::list(path)?.strict(strict);
-            let summary = summarize_folder(argument.0.describe(), &mut folder, terminal)?;
+            let summary = summarize_folder(&argument.0, &mut folder, terminal)?;
             left_out = folder.left_out().clone();
             summary
         }
@@ -146,15 +147,16 @@ fn summarize(name: String, set: &ImageSet) -> Summary {
 
 /// The same as for the set that training would see, with a few pictures in memory at a time.
 fn summarize_folder(
-    name: String,
+    config: &SetConfig,
     folder: &mut LabelledFolder,
     terminal: &Terminal,
 ) -> anyhow::Result<Summary> {
-    let shape = [3, FOLDER_SIZE, FOLDER_SIZE];
+    let (name, size) = (config.describe(), config.picture_size(FOLDER_SIZE)?);
+    let shape = [3, size, size];
     let mut counts = BTreeMap::<u32, usize>::new();
     let mut content = ContentHash::new(shape);
     let progress = CountedProgress::new(terminal, &name, folder.len() as u64, "files");
-    folder.squares(FOLDER_SIZE, |squares| {
+    folder.squares(size, |squares| {
         for square in &squares {
             *counts.entry(square.label).or_default() += 1;
             content.add(square.label, &square.content);

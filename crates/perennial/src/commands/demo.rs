@@ -196,6 +196,7 @@ fn fit_images() -> SetConfig {
         split: "fit".to_owned(),
         classes: None,
         images_per_class: None,
+        size: None,
         generated: Some(GeneratedTable {
             classes: 50,
             images_per_class: 20,

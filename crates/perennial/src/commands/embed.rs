@@ -33,6 +33,7 @@ use crate::exit_status::{ExitStatus, InterruptedError, usage};
 use crate::interrupt::Interrupt;
 use crate::left_out::{self, LeftOutAnswer};
 use crate::model_loading::VersionLoader;
+use crate::probe::load_set;
 use crate::progress::CountedProgress;
 use crate::resume_command::same_command;
 use crate::set_argument::SetArgument;
@@ -196,7 +197,7 @@ impl Arguments {
         terminal: &Terminal,
     ) -> anyhow::Result<ExitStatus> {
         let arguments = self;
-        let folder = set.folder();
+        let folder = set.folder_for_a_version()?;
         if folder.is_none() && (arguments.strict || arguments.rows.is_some()) {
             return Err(usage("--strict and --rows require --set folder:DIR"));
         }
@@ -412,7 +413,7 @@ impl Arguments {
         terminal: &Terminal,
     ) -> anyhow::Result<Embedded> {
         let config = &set.0;
-        let set = config.load(&global.data)?;
+        let set = load_set(config, &global.data, std::slice::from_ref(version))?;
         let title = format!("{} on {}", version.name, config.describe());
         let progress = CountedProgress::new(terminal, title, set.len() as u64, "images");
         let embeddings = embed(registry, version, global, &set, |images| {

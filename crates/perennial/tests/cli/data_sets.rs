@@ -100,6 +100,56 @@ fn tiny_imagenet_is_read_as_it_is_published_and_converted_to_records() {
 }
 
 #[test]
+fn tiny_imagenet_trains_and_embeds_at_its_own_size() {
+    let bench = Bench::new();
+    tiny_imagenet(&bench, "data/tiny-imagenet-200");
+    let show = |split: &str| {
+        let set = format!("{{ set = \"tinyimagenet\", split = \"{split}\", size = 64 }}");
+        bench.answer(&["data", "show", &set])
+    };
+    let train = show("train");
+    assert_eq!(train["set"], "tinyimagenet/train 64x64");
+    assert_eq!(
+        (&train["height"], &train["width"]),
+        (&64.into(), &64.into())
+    );
+
+    bench.write(
+        "large.toml",
+        r#"
+name = "large"
+data = { set = "tinyimagenet", size = 64, classes = [0, 2] }
+network = { backbone = "vit6", stem = "patch8", width = 64 }
+method = { kind = "er" }
+training = { epochs = 1, batch_size = 2 }
+"#,
+    );
+    bench.succeed(&["pretrain", "large.toml"]);
+    let shown = bench.succeed(&["models", "show", "large"]);
+    assert!(shown.contains("64"), "{shown}");
+    // Without a size, images are read as large as the version takes them.
+    let sized = "{ set = \"tinyimagenet\", split = \"val\", size = 64 }";
+    for (set, out) in [("tinyimagenet:val", "one.npy"), (sized, "two.npy")] {
+        let embedded = bench.answer(&["embed", "large", "--set", set, "--out", out]);
+        assert_eq!(embedded["set_sha256"], show("val")["sha256"], "{set}");
+    }
+    let other = ["--name", "other", "--set", "data.set=\"cifar10\""];
+    bench
+        .run(&[&["pretrain", "large.toml"], &other[..]].concat())
+        .assert_wrong_usage(&["`data.size`", "cifar10"]);
+    bench
+        .run(&[
+            "embed",
+            "large",
+            "--set",
+            "{ set = \"folder:data\", size = 64 }",
+            "--out",
+            "other.npy",
+        ])
+        .assert_wrong_usage(&["key `size`"]);
+}
+
+#[test]
 fn a_damaged_picture_leaves_no_half_converted_file() {
     let bench = Bench::new();
     tiny_imagenet(&bench, "set");

@@ -32,6 +32,7 @@ use crate::gallery_folder::GalleryArguments;
 use crate::interrupt::Interrupt;
 use crate::left_out;
 use crate::model_loading::VersionLoader;
+use crate::probe::load_set;
 use crate::progress::CountedProgress;
 use crate::service_client::ServiceClient;
 use crate::set_argument::SetArgument;
@@ -196,7 +197,10 @@ impl Arguments {
 
     /// The folders, however they are named.
     fn folders(&self) -> anyhow::Result<Vec<PathBuf>> {
-        let of_set = self.set.as_ref().and_then(SetArgument::folder);
+        let of_set = match &self.set {
+            Some(set) => set.folder_for_a_version()?,
+            None => None,
+        };
         let folders: Vec<PathBuf> = match of_set {
             Some(folder) => vec![folder.to_owned()],
             None => self.folders.clone(),
@@ -339,7 +343,7 @@ impl Arguments {
             (None, Some(SetArgument(config))) => {
                 let version = registry.get(&self.model)?;
                 self.admit(rules, gallery, &version)?;
-                let set = config.load(&global.data)?;
+                let set = load_set(config, &global.data, std::slice::from_ref(&version))?;
                 let prefix = self.prefix.clone();
                 let prefix = prefix.unwrap_or_else(|| set.name().to_owned());
                 check_set(gallery, &prefix, set.len(), &config.describe())?;
