@@ -397,13 +397,13 @@ impl ExperimentConfig {
         for (at, replacement) in self.replacements.iter().enumerate() {
             if replacement.before_task == 0 {
                 return Err(TrainError::config(
-                    "replacements.before_task",
+                    &format!("replacements.{at}.before_task"),
                     "task 0 has no predecessor to replace: set `initial_model` instead",
                 ));
             }
             if replacement.entry() == Entry::Bridged && self.method.simplex()?.is_none() {
                 return Err(TrainError::config(
-                    "replacements.entry",
+                    &format!("replacements.{at}.entry"),
                     &format!(
                         "bridged is for methods on the simplex, and method.kind {} has none: remove the key",
                         self.method.name()
@@ -415,7 +415,7 @@ impl ExperimentConfig {
                 .any(|earlier| earlier.before_task == replacement.before_task)
             {
                 return Err(TrainError::config(
-                    "replacements.before_task",
+                    &format!("replacements.{at}.before_task"),
                     &format!(
                         "two replacements have before_task {}; remove one",
                         replacement.before_task

@@ -94,7 +94,8 @@ impl SetConfig {
                 size: table.size,
                 seed: table.seed,
                 first_class: table.first_class,
-            })?,
+            })
+            .map_err(|error| TrainError::config("data.generated", &error.to_string()))?,
             Some(_) => {
                 return Err(TrainError::config(
                     "data.generated",

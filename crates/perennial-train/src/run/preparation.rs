@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
-use perennial_core::{VertexEnd, check_disjoint, sha256_hex};
+use perennial_core::{RegistryError, VertexEnd, check_disjoint, sha256_hex};
 use perennial_data::ImageSet;
 
 use super::{Run, RunPlaces};
@@ -104,10 +104,17 @@ impl<'a> Run<'a> {
         let initial = self.config.initial_model.iter().map(|name| (0, name));
         let replacements = &self.config.replacements;
         let replacements = replacements.iter().map(|r| (r.before_task, &r.model));
-        initial
-            .chain(replacements)
-            .map(|(task, name)| Ok((task, self.places.registry.resolve(name)?)))
-            .collect()
+        let resolved = initial.chain(replacements).map(|(task, name)| {
+            let version = self.places.registry.resolve(name);
+            let version = version.map_err(|error| match error {
+                RegistryError::Unknown { .. } | RegistryError::DanglingAlias { .. } => {
+                    TrainError::config(&self.start_key(task), &error.to_string())
+                }
+                other => other.into(),
+            });
+            Ok((task, version?))
+        });
+        resolved.collect()
     }
 
     /// Hash of the images and their local labels.
@@ -155,6 +162,9 @@ impl<'a> Run<'a> {
     pub(super) fn check_versions(&self) -> Result<(), TrainError> {
         let simplex = self.config.method.simplex()?;
         let preprocessing = self.config.preprocessing.record();
+        if !self.progress.starts.contains_key(&0) {
+            self.config.network.fits(self.sets[0].shape())?;
+        }
         let mut pretrained = 0;
         for (task, name) in &self.progress.starts {
             let version = self.places.registry.get(name)?;
@@ -216,11 +226,14 @@ impl<'a> Run<'a> {
             if *task == 0
                 && architecture(&network, [0; 3]) != architecture(&self.config.network, [0; 3])
             {
+                let own = &described.architecture;
+                let stem = match own.stem.as_str() {
+                    "" => String::new(),
+                    stem => format!(" with stem {stem}"),
+                };
                 return Err(problem(format!(
-                    "it is a {} of width {} with stem {:?}: set [network] to the same",
-                    described.architecture.backbone,
-                    described.architecture.width,
-                    described.architecture.stem
+                    "it is a {} of width {}{stem}: set [network] to the same",
+                    own.backbone, own.width
                 )));
             }
             if bridged {
@@ -282,13 +295,11 @@ impl Run<'_> {
 /// Checks the configured tasks against the scenario's tasks.
 fn check_tasks(config: &ExperimentConfig, scenario: &Scenario) -> Result<(), TrainError> {
     let tasks = scenario.tasks();
-    let beyond = config
-        .replacements
-        .iter()
-        .find(|replacement| replacement.before_task >= tasks.len());
-    if let Some(replacement) = beyond {
+    let mut replacements = config.replacements.iter().enumerate();
+    let beyond = replacements.find(|(_, replacement)| replacement.before_task >= tasks.len());
+    if let Some((at, replacement)) = beyond {
         return Err(TrainError::config(
-            "replacements.before_task",
+            &format!("replacements.{at}.before_task"),
             &format!(
                 "{} is beyond the last of {} tasks (0-based)",
                 replacement.before_task,

@@ -205,7 +205,7 @@ fn methods_without_a_simplex_have_no_bridged_replacements() {
     config.method = toml::from_str("kind = \"er\"").unwrap();
     let error = config.check().unwrap_err().to_string();
     assert!(
-        error.contains("replacements.entry") && error.contains("er"),
+        error.contains("`replacements.0.entry`") && error.contains("er"),
         "{error}"
     );
 }

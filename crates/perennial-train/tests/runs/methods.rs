@@ -5,7 +5,7 @@ use std::path::Path;
 use perennial_encode::{Encoder, Input};
 use perennial_train::objective::OBJECTIVES;
 use perennial_train::{
-    DeviceChoice, ExperimentConfig, Outcome, PretrainConfig, Silent, TrainedEncoder,
+    DeviceChoice, ExperimentConfig, Outcome, PretrainConfig, Silent, TrainError, TrainedEncoder,
 };
 
 use crate::bench::{Bench, StopAfter};
@@ -99,6 +99,32 @@ fn every_method_trains_across_a_replacement_and_resumes_with_the_same_weights() 
         let version = bench.registry.get(names.last().unwrap()).unwrap();
         assert_eq!((version.method.as_str(), version.centred), (kind, false));
     }
+}
+
+#[test]
+fn every_method_reports_a_loss_that_is_not_finite_and_publishes_nothing() {
+    let bench = bench();
+    let before = bench.registry.names().unwrap();
+    for entry in OBJECTIVES {
+        let mut config = experiment(&format!("{}-wild", entry.name), entry.name);
+        config.training.learning_rate = 1e30;
+        for resume in [false, true] {
+            let error = bench.train(&config, resume, &mut Silent).unwrap_err();
+            assert!(
+                matches!(
+                    &error,
+                    TrainError::Diverged {
+                        task: 0,
+                        checkpoint: Some(_),
+                        ..
+                    }
+                ),
+                "{}: {error}",
+                entry.name
+            );
+        }
+    }
+    assert_eq!(bench.registry.names().unwrap(), before);
 }
 
 #[test]

@@ -84,6 +84,8 @@ fn images_that_are_no_whole_patches_are_refused_and_smaller_ones_scaled() {
         error.contains("`network.stem`") && error.contains("60x60"),
         "{error}"
     );
+    // Nothing has begun under that name.
+    bench.pretrain(&pretraining("odd", LARGE)).unwrap();
     // Position embeddings of 64 patches, and images of 16: the start keeps its size.
     bench.pretrain(&pretraining("start", LARGE)).unwrap();
     let small = LARGE.replace("size = 64", "size = 32");

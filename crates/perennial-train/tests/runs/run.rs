@@ -285,11 +285,19 @@ fn starts_that_do_not_fit_are_refused_before_training() {
     );
     refused(
         &|config| config.initial_model = Some("strat".into()),
-        "start",
+        "`initial_model`: no model version or alias \"strat\"",
+    );
+    refused(
+        &|config| config.replacements[0].model = "bettre".into(),
+        "`replacements.0.model`: no model version or alias \"bettre\"",
     );
     refused(
         &|config| config.replacements[0].before_task = 3,
-        "beyond the last",
+        "`replacements.0.before_task`: 3 is beyond the last",
+    );
+    refused(
+        &|config| config.data.generated.as_mut().unwrap().size = 7,
+        "`data.generated`",
     );
 
     let Outcome::Finished(names) = bench.train(&experiment(), false, &mut Silent).unwrap() else {
