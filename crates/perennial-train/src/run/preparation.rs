@@ -11,7 +11,7 @@ use super::{Run, RunPlaces};
 use crate::TrainError;
 use crate::checkpoint::{Checkpoint, Progress, path_in};
 use crate::config::ExperimentConfig;
-use crate::encoder::{network_config, preprocessing_of, trained_network};
+use crate::encoder::{load_network, network_config, preprocessing_of, trained_network};
 use crate::metrics_log;
 use crate::objective::Reference;
 use crate::scenario::Scenario;
@@ -235,6 +235,10 @@ impl<'a> Run<'a> {
                     "it is a {} of width {}{stem}: set [network] to the same",
                     own.backbone, own.width
                 )));
+            }
+            // Damaged weights of a replacement would be found hours later.
+            if *task >= self.progress.task {
+                load_network(self.places.registry, &version, self.places.device)?;
             }
             if bridged {
                 // Its classes are at no vertex of this simplex.

@@ -316,6 +316,24 @@ fn starts_that_do_not_fit_are_refused_before_training() {
 }
 
 #[test]
+fn damaged_weights_of_a_replacement_are_found_before_training() {
+    let bench = bench();
+    let version = bench.registry.get("better").unwrap();
+    let path = bench.registry.weights_path(&version);
+    let good = std::fs::read(&path).unwrap();
+    let mut bad = good.clone();
+    *bad.last_mut().unwrap() ^= 1;
+    std::fs::write(&path, bad).unwrap();
+    let before = bench.registry.names().unwrap();
+    let error = bench.train(&experiment(), false, &mut Silent).unwrap_err();
+    assert!(error.to_string().contains("weights.safetensors"), "{error}");
+    assert_eq!(bench.registry.names().unwrap(), before);
+    // Restored, the run begins under the same name.
+    std::fs::write(&path, good).unwrap();
+    bench.train(&experiment(), false, &mut Silent).unwrap();
+}
+
+#[test]
 fn pretrained_and_local_classes_beyond_the_simplex_collide_by_name() {
     let bench = bench();
     let mut config = experiment();

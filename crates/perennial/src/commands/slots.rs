@@ -8,7 +8,7 @@ use perennial_core::{ModelVersion, Registry, Slot, SlotPlace, SlotRequest};
 use serde::Serialize;
 
 use crate::arguments::GlobalArguments;
-use crate::exit_status::ExitStatus;
+use crate::exit_status::{ExitStatus, usage};
 use crate::terminal::Terminal;
 
 /// Vertices of a published recipe's simplex.
@@ -70,6 +70,11 @@ pub fn run(
 ) -> anyhow::Result<ExitStatus> {
     match action {
         Action::Allocate(arguments) => {
+            if arguments.classes == 0 {
+                return Err(usage(
+                    "--classes 0: an owner needs at least 1 vertex; name the most classes that it will have",
+                ));
+            }
             // The first allocation may come before the first version.
             let registry = global.create_registry()?;
             let slot = registry.allocate_slot(SlotRequest {

@@ -27,6 +27,18 @@ fn two_teams_train_on_vertices_of_their_own() {
             "1",
         ])
         .assert_wrong_usage(&["slots.toml", "no 1 neighbouring vertices"]);
+    let none = [
+        "slots",
+        "allocate",
+        "c",
+        "--vertices",
+        "16",
+        "--classes",
+        "0",
+    ];
+    bench
+        .run(&none)
+        .assert_wrong_usage(&["--classes 0", "at least 1"]);
 
     // Before training starts: no slot, another's vertices, too many classes, no such owner.
     let train = |name: &str, slot: &str, more: &[&str]| {
