@@ -146,6 +146,7 @@ impl Target for HeadFile {
             image: None,
             text: Some(text_tower()),
             head: Some(Box::new(head)),
+            endpoint: None,
             files: files.map(listed).to_vec(),
         };
         Self { scratch, spec }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, StatusCode, header};
-use perennial_core::{Metric, Modality, Registry, SpaceId, SpaceSpec};
-use perennial_serve::{ServeConfig, UpstreamApi, UpstreamConfig, application};
+use perennial_core::{EndpointApi, Metric, Modality, Registry, SpaceId, SpaceSpec};
+use perennial_serve::{ServeConfig, UpstreamConfig, application};
 use perennial_upgrade::{Policy, RegistryRecords};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
@@ -25,8 +25,8 @@ const DIM: usize = 2;
 const MAX_ANSWER_BYTES: usize = 64 << 10;
 /// What a stub waits for a request that never ends.
 const PATIENCE: Duration = Duration::from_secs(10);
-const PROTOCOLS: [(&str, UpstreamApi); 2] =
-    [("openai", UpstreamApi::Openai), ("tei", UpstreamApi::Tei)];
+const PROTOCOLS: [(&str, EndpointApi); 2] =
+    [("openai", EndpointApi::Openai), ("tei", EndpointApi::Tei)];
 
 /// An upstream's answer to a request for embeddings.
 ///

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use crate::checksum::is_sha256_hex;
 use crate::network_rules::{check_mean, check_range, check_std, value};
 use crate::outside_encoder::{
-    EncoderFile, EncoderKind, Graph, ImagePreparation, MAX_INPUT_SIDE, MAX_SHORTEST_SIDE,
-    OutsideEncoder, Pooling, Resize, TextTower,
+    CANARY_FILE, EncoderFile, EncoderKind, Graph, ImagePreparation, MAX_INPUT_SIDE,
+    MAX_SHORTEST_SIDE, OutsideEncoder, Pooling, Resize, TextTower,
 };
 use crate::version::VersionError;
 use crate::version_toml::MAX_DIM;
@@ -29,6 +29,9 @@ impl OutsideEncoder {
     /// [`VersionError`], which names the key.
     pub fn validate(&self) -> Result<(), VersionError> {
         check_files(&self.files)?;
+        if self.kind == EncoderKind::Endpoint || self.endpoint.is_some() {
+            return self.check_endpoint();
+        }
         if self.accepts().is_empty() {
             return Err(value(
                 "encoder",
@@ -57,6 +60,37 @@ impl OutsideEncoder {
             Some(text) => self.check_text(text),
             None => Ok(()),
         }
+    }
+
+    /// An embedding service has no files but what it once answered.
+    fn check_endpoint(&self) -> Result<(), VersionError> {
+        let endpoint = match &self.endpoint {
+            Some(endpoint) if self.kind == EncoderKind::Endpoint => endpoint,
+            Some(_) => {
+                let problem = "needs kind = \"endpoint\"";
+                return Err(value("encoder.endpoint", problem));
+            }
+            None => {
+                let problem = "is missing, as kind = \"endpoint\" needs it";
+                return Err(value("encoder.endpoint", problem));
+            }
+        };
+        for (key, given) in [
+            ("encoder.image", self.image.is_some()),
+            ("encoder.text", self.text.is_some()),
+            ("encoder.head", self.head.is_some()),
+        ] {
+            if given {
+                return Err(value(key, "an embedding service has none; remove it"));
+            }
+        }
+        if !matches!(&*self.files, [file] if file.name == CANARY_FILE) {
+            let problem = format!("an embedding service has one file, {CANARY_FILE}");
+            return Err(value("encoder.files", problem));
+        }
+        endpoint
+            .check()
+            .map_err(|(key, problem)| value("encoder.endpoint", format!("{key} {problem}")))
     }
 
     fn check_text(&self, text: &TextTower) -> Result<(), VersionError> {
@@ -353,6 +387,91 @@ mod tests {
         }
         let error = ModelVersion::from_toml(&text.replace("classes = 9", "classes = 600"));
         assert!(error.is_err());
+    }
+
+    /// An embedding service.
+    const ENDPOINT: &str = include_str!("../testdata/endpoint.toml");
+
+    #[test]
+    fn an_embedding_service_is_known_by_its_model_and_its_canaries() {
+        let version = ModelVersion::from_toml(ENDPOINT).unwrap();
+        assert_eq!(version.to_toml(), ENDPOINT);
+        assert_eq!(version.accepts(), [crate::space::Modality::Text]);
+        let fingerprint = |text: &str| {
+            assert_ne!(text, ENDPOINT);
+            let version = ModelVersion::from_toml(text).unwrap();
+            version.space().fingerprint
+        };
+        let own = version.space().fingerprint;
+        // Where it is, and how patiently it is asked, is no other encoder.
+        for (from, to) in [
+            ("https://a.example/v1", "http://127.0.0.1:8080"),
+            ("env:EMBEDDING_KEY", "file:/run/key"),
+            ("tolerance = 0.01", "tolerance = 0.02"),
+            ("retries = 2", "retries = 3"),
+        ] {
+            assert_eq!(fingerprint(&ENDPOINT.replace(from, to)), own, "{to}");
+        }
+        let sha256 = &version.outside().unwrap().files[0].sha256;
+        let mut other = version.outside().unwrap().clone();
+        other.files[0].sha256 = "00".repeat(32);
+        let canaries = ENDPOINT
+            .replace(&version.weights_sha256, &other.files_sha256())
+            .replace(sha256, &"00".repeat(32));
+        for other in [
+            ENDPOINT.replace("\"small\"", "\"large\""),
+            ENDPOINT.replace("api = \"openai\"", "api = \"tei\""),
+            ENDPOINT.replace("\"query: \"", "\"question: \""),
+            canaries,
+        ] {
+            assert_ne!(fingerprint(&other), own);
+        }
+        // That of a registered space is what it is, whatever the version's own canaries are.
+        let table = "[encoder.endpoint.space]\nname = \"minilm\"\nfingerprint = ";
+        let table = format!("{table}\"{}\"\n\n[[encoder.files]]", "ab".repeat(32));
+        let registered = ENDPOINT.replace("[[encoder.files]]", &table);
+        assert_eq!(fingerprint(&registered), Some("ab".repeat(32)));
+        let version_of_it = ModelVersion::from_toml(&registered).unwrap();
+        assert_eq!(version_of_it.to_toml(), registered);
+
+        let other = ENDPOINT.replace("\"query: \"", "\"question: \"");
+        let other = ModelVersion::from_toml(&other).unwrap();
+        let tower = ModelVersion::from_toml(EXAMPLE).unwrap();
+        assert!(version.prepares_like(&version));
+        assert!(!version.prepares_like(&other) && !version.prepares_like(&tower));
+    }
+
+    #[test]
+    fn wrong_values_of_an_embedding_service_name_their_key() {
+        for (from, to, key) in [
+            ("kind = \"endpoint\"", "kind = \"onnx\"", "encoder.endpoint"),
+            ("retries = 2", "retries = 99", "encoder.endpoint"),
+            ("canaries.safetensors", "model.onnx", "encoder.files"),
+            (
+                "[[encoder.files]]",
+                "[encoder.head]\nfile = \"canaries.safetensors\"\ninputs = 4\n\n[encoder.head.classifier]\nkind = \"linear\"\nclasses = 1\n\
+                 pretrained_classes = 0\n\n[[encoder.files]]",
+                "encoder.head",
+            ),
+        ] {
+            assert!(ENDPOINT.contains(from), "{from}");
+            let error = ModelVersion::from_toml(&ENDPOINT.replacen(from, to, 1)).unwrap_err();
+            let error = error.to_string();
+            assert!(error.starts_with(&format!("{key}: ")), "{to}: {error}");
+        }
+        // A key that was written in the place of its name is not repeated.
+        let secret = ENDPOINT.replace("env:EMBEDDING_KEY", "sk-123");
+        let error = ModelVersion::from_toml(&secret).unwrap_err().to_string();
+        assert!(!error.contains("sk-123"), "{error}");
+        let missing = ENDPOINT
+            .split("[encoder.endpoint]")
+            .next()
+            .unwrap()
+            .to_owned()
+            + "[[encoder.files]]"
+            + ENDPOINT.split("[[encoder.files]]").nth(1).unwrap();
+        let error = ModelVersion::from_toml(&missing).unwrap_err().to_string();
+        assert!(error.starts_with("encoder.endpoint: "), "{error}");
     }
 
     #[test]

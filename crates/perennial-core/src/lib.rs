@@ -21,6 +21,7 @@ pub mod compatibility;
 mod durable;
 pub mod embeddings;
 mod encoder_rules;
+pub mod endpoint;
 mod file_lock;
 pub mod item_id;
 pub mod name;
@@ -44,6 +45,7 @@ pub use compatibility::{
     ProbeSet, TieRule, Verdict,
 };
 pub use embeddings::{Embeddings, EmbeddingsError};
+pub use endpoint::{Endpoint, EndpointAccess, EndpointApi, EndpointKey, EndpointSpace};
 pub use item_id::{ItemId, ItemIdError};
 pub use name::{MAX_NAME_BYTES, NameError, check_name};
 pub use output::{FileKind, Output, OutputError, OutputFile};

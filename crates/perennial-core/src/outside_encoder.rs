@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::checksum::sha256_hex;
 use crate::classifier::Classifier;
+use crate::endpoint::{Endpoint, EndpointSpace};
 use crate::space::Modality;
 
 /// The file of a version that holds the embeddings of fixed inputs, as they were at its import.
@@ -36,6 +37,9 @@ pub struct OutsideEncoder {
     /// The linear layer behind the towers, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<Box<EncoderHead>>,
+    /// The embedding service that embeds texts, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<Box<Endpoint>>,
     /// All files that it needs, in the version's folder.
     pub files: Vec<EncoderFile>,
 }
@@ -43,6 +47,9 @@ pub struct OutsideEncoder {
 impl OutsideEncoder {
     /// What it embeds.
     pub fn accepts(&self) -> &'static [Modality] {
+        if self.endpoint.is_some() {
+            return &[Modality::Text];
+        }
         match (&self.image, &self.text) {
             (Some(_), Some(_)) => &[Modality::Image, Modality::Text],
             (Some(_), None) => &[Modality::Image],
@@ -53,9 +60,10 @@ impl OutsideEncoder {
 
     /// The SHA-256 of the list of files, which stands for all of their contents: of one line `NAME SHA256 BYTES` for each file, in the order
     /// of the names, each with a line feed at its end. Without [`CANARY_FILE`]: what was measured at an import is not what embeddings depend on,
-    /// so a second import of the same files is the same encoder.
+    /// so a second import of the same files is the same encoder. Of an embedding service nothing else is known than what it answered, so there
+    /// the canaries count.
     pub fn files_sha256(&self) -> String {
-        let mut files: Vec<&EncoderFile> = self.without_canaries().collect();
+        let mut files: Vec<&EncoderFile> = self.identifying_files().collect();
         files.sort_by_key(|file| &file.name);
         let mut list = String::new();
         for file in files {
@@ -65,15 +73,26 @@ impl OutsideEncoder {
         sha256_hex(list.as_bytes())
     }
 
-    /// The files that embeddings depend on.
-    fn without_canaries(&self) -> impl Iterator<Item = &EncoderFile> {
-        self.files.iter().filter(|file| file.name != CANARY_FILE)
+    /// The space of an outside encoder that its embeddings are of.
+    pub(crate) fn registered_space(&self) -> Option<&EndpointSpace> {
+        self.endpoint.as_ref()?.space.as_ref()
+    }
+
+    /// The files by which the encoder is told from others.
+    fn identifying_files(&self) -> impl Iterator<Item = &EncoderFile> {
+        let all = self.endpoint.is_some();
+        let files = self.files.iter();
+        files.filter(move |file| all || file.name != CANARY_FILE)
     }
 
     /// The same encoder, described by what its embeddings depend on.
     pub(crate) fn identity(&self) -> Self {
         Self {
-            files: self.without_canaries().cloned().collect(),
+            endpoint: self
+                .endpoint
+                .as_ref()
+                .map(|endpoint| Box::new(endpoint.identity())),
+            files: self.identifying_files().cloned().collect(),
             ..self.clone()
         }
     }
@@ -86,6 +105,16 @@ impl OutsideEncoder {
 
     /// Whether both are given the same values for the same picture or text.
     pub(crate) fn prepares_like(&self, other: &Self) -> bool {
+        if self.endpoint.is_some() || other.endpoint.is_some() {
+            let prefixes = |encoder: &Self| {
+                let endpoint = encoder.endpoint.as_ref()?;
+                Some((
+                    endpoint.query_prefix.clone(),
+                    endpoint.document_prefix.clone(),
+                ))
+            };
+            return prefixes(self) == prefixes(other);
+        }
         let picture = |encoder: &Self| {
             let tower = encoder.image.as_ref();
             tower.map(|tower| tower.preparation.clone())
@@ -128,6 +157,8 @@ pub enum EncoderKind {
     Onnx,
     /// A table of token vectors, averaged.
     TokenTable,
+    /// An embedding service that is asked over HTTP.
+    Endpoint,
 }
 
 /// A file of a version.

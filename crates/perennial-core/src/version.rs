@@ -270,8 +270,10 @@ impl ModelVersion {
     }
 
     /// The version's embedding space. Its fingerprint covers everything that embeddings depend on: weights, network and preprocessing, or
-    /// the `[encoder]` table with the hashes of all files.
+    /// the `[encoder]` table with the hashes of all files. That of an embedding service which gives the embeddings of a registered space is that
+    /// space's.
     pub fn space(&self) -> SpaceRef {
+        let registered = self.outside().and_then(OutsideEncoder::registered_space);
         let content = match &self.encoder {
             VersionEncoder::Network(network) => serde_json::to_vec(&(
                 &self.weights_sha256,
@@ -286,7 +288,10 @@ impl ModelVersion {
         SpaceRef {
             dim: self.dim,
             id: SpaceId::new(self.name.as_str()).ok(),
-            fingerprint: Some(sha256_hex(&content)),
+            fingerprint: Some(match registered {
+                Some(space) => space.fingerprint.clone(),
+                None => sha256_hex(&content),
+            }),
         }
     }
 

@@ -1,11 +1,14 @@
 //! The one interface between a trained network and everything that needs embeddings.
 
+use std::time::Duration;
+
 use perennial_core::Modality;
 use thiserror::Error;
 
 use crate::codec::DecodeError;
 use crate::input::{Input, Prepared};
 use crate::preparation::PreparationError;
+use crate::service_failure::ServiceFailure;
 
 /// An input that an encoder cannot be given.
 #[derive(Debug, Error)]
@@ -54,9 +57,32 @@ pub enum EncodeError {
         /// Position of the input in the batch, from 0.
         input: usize,
     },
+    /// The service behind the encoder gave no embeddings.
+    #[error("the embedding service {service} {problem}")]
+    Service {
+        /// Its host, and its port where it has one of its own.
+        service: String,
+        /// What happened, as the end of a sentence that begins with the service's name, and what to do.
+        problem: String,
+        /// Of which kind it is.
+        failure: ServiceFailure,
+        /// When to try again, where the service says so.
+        retry_after: Option<Duration>,
+    },
     /// The framework behind the encoder failed.
     #[error("the encoder failed: {0}")]
     Backend(String),
+}
+
+impl EncodeError {
+    /// Whether one input of a batch may be the reason, so that the others might be encoded without it. Nothing helps against a service that is
+    /// gone, hangs or is busy.
+    pub fn may_concern_one_input(&self) -> bool {
+        match self {
+            Self::Service { failure, .. } => *failure == ServiceFailure::Inputs,
+            _ => true,
+        }
+    }
 }
 
 /// Turns pictures or texts into unit-length embeddings.
@@ -71,6 +97,12 @@ pub trait Encoder: Send + Sync {
 
     /// What it embeds: pictures, texts, or both into one space.
     fn accepts(&self) -> &[Modality];
+
+    /// How many batches at a time it lets another machine encode, so that nothing here is kept from working meanwhile; none for an encoder that
+    /// computes here.
+    fn batches_elsewhere(&self) -> Option<usize> {
+        None
+    }
 
     /// Refuses what it does not embed; the first check of every implementation of [`prepare`](Self::prepare).
     ///

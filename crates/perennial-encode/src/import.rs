@@ -141,6 +141,7 @@ impl Import<'_> {
             image: None,
             text: Some(text),
             head: None,
+            endpoint: None,
             files: Vec::new(),
         };
         Ok((
@@ -163,6 +164,7 @@ impl Import<'_> {
             image: None,
             text: None,
             head: None,
+            endpoint: None,
             files: Vec::new(),
         };
         let mut source = Source {

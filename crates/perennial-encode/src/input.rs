@@ -70,13 +70,15 @@ pub enum Values {
     Pixels(Vec<f32>),
     /// The ids of the tokens, special ones included.
     Tokens(Vec<u32>),
+    /// The text, for a service that splits it itself.
+    Text(String),
 }
 
 impl Prepared {
-    /// What this input takes of a batch: 1 for a picture, the number of tokens for a text.
+    /// What this input takes of a batch: 1 for a picture or a text that another service splits, the number of tokens for any other text.
     pub fn cost(&self) -> usize {
         match &self.values {
-            Values::Pixels(_) => 1,
+            Values::Pixels(_) | Values::Text(_) => 1,
             Values::Tokens(tokens) => tokens.len().max(1),
         }
     }

@@ -8,6 +8,10 @@
 //! - [`presets`]: such preparations by name, and from the files of model hubs.
 //! - [`GraphWriter`]: ONNX graphs, written.
 //!
+//! With the feature `endpoint`, encoders that are embedding services elsewhere:
+//!
+//! - `endpoint`: the client of such a service, and the encoder that asks it.
+//!
 //! With the feature `onnx`, encoders of other programs:
 //!
 //! - `OutsideModel`: an encoder of other programs, loaded from its files: ONNX graphs and tables of token vectors, and a linear layer behind them.
@@ -19,6 +23,8 @@
 
 pub mod codec;
 mod encoder;
+#[cfg(feature = "endpoint")]
+pub mod endpoint;
 mod graph_runtime;
 mod graph_writer;
 #[cfg(feature = "onnx")]
@@ -34,6 +40,7 @@ mod outside_model;
 mod preparation;
 pub mod presets;
 mod protobuf;
+mod service_failure;
 #[cfg(feature = "onnx")]
 mod text;
 #[cfg(feature = "onnx")]
@@ -55,6 +62,7 @@ pub use onnx::{GraphError, GraphSummary, graph_summary};
 #[cfg(feature = "onnx")]
 pub use outside_model::{LoadModelError, OutsideModel};
 pub use preparation::{PreparationError, check_preparation, prepare_picture, prepare_pixels};
+pub use service_failure::ServiceFailure;
 #[cfg(feature = "onnx")]
 pub use text::TokenizerError;
 #[cfg(feature = "onnx")]

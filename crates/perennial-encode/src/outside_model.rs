@@ -163,15 +163,20 @@ impl OutsideModel {
             sessions.push((file.to_owned(), session.clone()));
             Ok(session)
         };
+        if spec.kind == EncoderKind::Endpoint {
+            return Err(LoadModelError::Description(
+                "an embedding service has no files to be loaded from",
+            ));
+        }
         let image = match (&spec.image, spec.kind) {
             (None, _) => None,
-            (Some(_), EncoderKind::TokenTable) => {
+            (Some(tower), EncoderKind::Onnx) => {
+                Some(ImageGraph::new(session(&tower.graph.file)?, tower)?)
+            }
+            (Some(_), _) => {
                 return Err(LoadModelError::Description(
                     "a table of tokens embeds texts only",
                 ));
-            }
-            (Some(tower), EncoderKind::Onnx) => {
-                Some(ImageGraph::new(session(&tower.graph.file)?, tower)?)
             }
         };
         let text = match &spec.text {
@@ -189,7 +194,7 @@ impl OutsideModel {
                         )?;
                         TextNetwork::Graph(graph)
                     }
-                    EncoderKind::TokenTable => {
+                    _ => {
                         let file = &tower.graph.file;
                         let table = TokenTable::read(
                             file,
@@ -328,6 +333,7 @@ impl OutsideModel {
         match &input.values {
             Values::Pixels(pixels) => self.pictures(&[(0, pixels)]),
             Values::Tokens(tokens) => self.texts(&[(0, tokens)]),
+            Values::Text(_) => Err(unsplit(0)),
         }
     }
 
@@ -396,6 +402,7 @@ impl Encoder for OutsideModel {
             match &input.values {
                 Values::Pixels(pixels) => pictures.push((position, pixels.as_slice())),
                 Values::Tokens(tokens) => texts.push((position, tokens.as_slice())),
+                Values::Text(_) => return Err(unsplit(position)),
             }
         }
         let mut rows = vec![0.0; batch.len() * self.tower_dim()];
@@ -437,6 +444,13 @@ fn prepared<T>(batch: &[(usize, T)], problem: &str) -> EncodeError {
     EncodeError::Prepared {
         input,
         problem: problem.to_owned(),
+    }
+}
+
+fn unsplit(input: usize) -> EncodeError {
+    EncodeError::Prepared {
+        input,
+        problem: "it is a text that is not split into tokens".to_owned(),
     }
 }
 

@@ -27,7 +27,8 @@ impl BatchSize {
                 texts: 1,
                 longest: tokens.len(),
             },
-            Values::Pixels(_) => Self {
+            // A text that another service splits is not padded here.
+            Values::Pixels(_) | Values::Text(_) => Self {
                 inputs: 1,
                 ..Self::default()
             },

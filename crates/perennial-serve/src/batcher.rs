@@ -1,13 +1,14 @@
 //! Dynamic batching: pictures and texts of many clients share forward passes.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use perennial_encode::{EncodeError, Prepared};
 use perennial_upgrade::LoadedModel;
+use serde_json::json;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use crate::batch_size::{BatchLimits, BatchSize, batches};
 use crate::config::Batching;
@@ -57,6 +58,7 @@ impl Batcher {
             limits,
             max_wait: seconds(config.max_wait_seconds),
             telemetry,
+            elsewhere: Elsewhere::default(),
         };
         let batcher = Self {
             jobs,
@@ -77,7 +79,8 @@ impl Batcher {
     /// **Shapes**: the result is `[inputs.len(), d]`.
     ///
     /// # Errors
-    /// 429 when the queue is full, 422 for an input without an embedding, 500 for a broken encoder.
+    /// 429 when the queue is full, 422 for an input without an embedding, 502 and 504 for an embedding service that fails or hangs, 500 for a
+    /// broken encoder.
     pub(crate) async fn encode(
         &self,
         snapshot: &Arc<LoadedModel>,
@@ -176,15 +179,32 @@ impl Batcher {
             let answer = answer
                 .await
                 .map_err(|_| ApiError::internal("the batcher dropped a job"))?;
-            embeddings.extend(answer.map_err(|error| match error {
-                EncodeError::NonFinite { input } => ApiError::unprocessable(format!(
-                    "input {} has no embedding: the network's output is zero or not finite",
-                    first + input
-                )),
-                error => ApiError::internal(error),
-            })?);
+            embeddings.extend(answer.map_err(|error| refusal(snapshot, error, first))?);
         }
         Ok(())
+    }
+}
+
+/// What a client is told of a batch that has no embeddings; `before` inputs of its request come before those of the batch.
+fn refusal(snapshot: &LoadedModel, error: EncodeError, before: usize) -> ApiError {
+    match error {
+        EncodeError::NonFinite { input } => ApiError::unprocessable(format!(
+            "input {} has no embedding: the network's output is zero or not finite",
+            before + input
+        )),
+        EncodeError::Service {
+            service,
+            problem,
+            failure,
+            retry_after,
+        } => {
+            let version = snapshot.name();
+            let message =
+                format!("the embedding service {service} behind version {version} {problem}");
+            ApiError::of_service(failure, message, retry_after)
+                .with_details(json!({ "version": version }))
+        }
+        error => ApiError::internal(error),
     }
 }
 
@@ -194,6 +214,8 @@ struct Worker {
     limits: BatchLimits,
     max_wait: Duration,
     telemetry: Arc<Telemetry>,
+    /// Batches that wait for another machine, beside those that are computed here.
+    elsewhere: Elsewhere,
 }
 
 impl Worker {
@@ -202,21 +224,21 @@ impl Worker {
             if self.waiting.is_empty() {
                 match self.incoming.recv().await {
                     Some(job) => self.waiting.push_back(job),
-                    None => return,
+                    None => break,
                 }
             }
             self.fill().await;
             let batch = self.take();
-            if batch.is_empty() {
+            let Some(first) = batch.first() else {
                 continue;
-            }
+            };
             let telemetry = Arc::clone(&self.telemetry);
-            // A panic of the encoder ends this batch only: its jobs are dropped, which their requests see.
-            let done = tokio::task::spawn_blocking(move || encode(batch, &telemetry)).await;
-            if let Err(error) = done {
-                tracing::error!(%error, "the encoder failed on a batch");
+            match first.snapshot.encoder.batches_elsewhere() {
+                Some(at_once) => self.elsewhere.start(batch, at_once, telemetry),
+                None => run_batch(batch, telemetry).await,
             }
         }
+        self.elsewhere.finish().await;
     }
 
     /// Waits for more jobs until the batch is full or its first job has waited long enough.
@@ -269,6 +291,59 @@ impl Worker {
     }
 }
 
+/// Encodes a batch on a thread meant for blocking work.
+async fn run_batch(batch: Vec<Job>, telemetry: Arc<Telemetry>) {
+    // A panic of the encoder ends this batch only: its jobs are dropped, which their requests see.
+    let done = tokio::task::spawn_blocking(move || encode(batch, &telemetry)).await;
+    if let Err(error) = done {
+        tracing::error!(%error, "the encoder failed on a batch");
+    }
+}
+
+/// Batches of encoders that wait for another machine: several at once, and none of them keeps an encoder of this machine waiting.
+#[derive(Default)]
+struct Elsewhere {
+    batches: JoinSet<()>,
+    /// For each encoder, as many places as it takes batches at once, so that a service that hangs holds no more threads.
+    places: Vec<(Weak<LoadedModel>, Arc<Semaphore>)>,
+}
+
+impl Elsewhere {
+    fn start(&mut self, mut batch: Vec<Job>, at_once: usize, telemetry: Arc<Telemetry>) {
+        while self.batches.try_join_next().is_some() {}
+        let Some(first) = batch.first() else {
+            return;
+        };
+        let places = self.places_of(&first.snapshot, at_once);
+        self.batches.spawn(async move {
+            let Ok(_place) = places.acquire_owned().await else {
+                return;
+            };
+            // Some clients may have left meanwhile.
+            batch.retain(|job| !job.reply.is_closed());
+            run_batch(batch, telemetry).await;
+        });
+    }
+
+    fn places_of(&mut self, snapshot: &Arc<LoadedModel>, at_once: usize) -> Arc<Semaphore> {
+        self.places.retain(|(model, _)| model.strong_count() > 0);
+        let mut known = self.places.iter();
+        let known = known.find(|(model, _)| std::ptr::eq(model.as_ptr(), Arc::as_ptr(snapshot)));
+        if let Some((_, places)) = known {
+            return Arc::clone(places);
+        }
+        let places = Arc::new(Semaphore::new(at_once));
+        self.places
+            .push((Arc::downgrade(snapshot), Arc::clone(&places)));
+        places
+    }
+
+    /// Waits for what has begun.
+    async fn finish(mut self) {
+        while self.batches.join_next().await.is_some() {}
+    }
+}
+
 /// Encodes the jobs of one snapshot in one forward pass and answers each.
 fn encode(mut batch: Vec<Job>, telemetry: &Telemetry) {
     let Some(snapshot) = batch.first().map(|job| Arc::clone(&job.snapshot)) else {
@@ -294,8 +369,9 @@ fn encode(mut batch: Vec<Job>, telemetry: &Telemetry) {
                 job.answer(Ok(own.to_vec()));
             }
         }
-        // One input may have failed the batch; encode each job on its own, so that the others succeed.
-        Err(_) if batch.len() > 1 => {
+        // One input may have failed the batch; encode each job on its own, so that the others succeed. A service that is gone, hangs or is busy
+        // would be so for each of them.
+        Err(error) if batch.len() > 1 && error.may_concern_one_input() => {
             let mut rest = inputs.as_slice();
             for (job, count) in batch.into_iter().zip(counts) {
                 let (own, others) = rest.split_at(count);

@@ -34,6 +34,8 @@ struct Problem {
     failures: u32,
     /// When it was tried last.
     tried: Instant,
+    /// Whether it failed in a search, after it was loaded.
+    put_aside: bool,
 }
 
 impl Problem {
@@ -90,10 +92,37 @@ impl Encoders {
         all.cloned().collect()
     }
 
-    /// Adds a version that is in memory and checked already, so that [`keep`](Self::keep) need not load it again.
+    /// Puts an encoder aside whose embedding service failed in a search, until a load shows that it answers again: the searches after this one
+    /// take the next certified route.
+    pub(crate) fn put_aside(&self, version: &str, text: String) {
+        let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
+        // Another search may have been faster.
+        if kept.loaded.remove(version).is_none() {
+            return;
+        }
+        tracing::error!(
+            version,
+            problem = text,
+            again_in_seconds = pause_after(1).as_secs(),
+            "an old encoder is put aside; its items are searched by their next certified route, if there is one"
+        );
+        let problem = Problem {
+            text,
+            failures: 1,
+            tried: Instant::now(),
+            put_aside: true,
+        };
+        kept.problems.insert(version.to_owned(), problem);
+    }
+
+    /// Adds a version that is in memory and checked already, so that [`keep`](Self::keep) need not load it again; not one that failed in a search
+    /// since.
     pub(crate) fn offer(&self, model: Arc<LoadedModel>) {
         let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
         let name = model.name().to_owned();
+        if kept.problems.get(&name).is_some_and(|one| one.put_aside) {
+            return;
+        }
         kept.problems.remove(&name);
         kept.loaded.entry(name).or_insert(model);
     }
@@ -123,6 +152,7 @@ impl Encoders {
                 Err(text) => {
                     let before = kept.problems.get(name);
                     let failures = before.map_or(0, |problem| problem.failures) + 1;
+                    let put_aside = before.is_some_and(|problem| problem.put_aside);
                     tracing::error!(
                         version = name,
                         problem = text,
@@ -133,6 +163,7 @@ impl Encoders {
                         text,
                         failures,
                         tried: Instant::now(),
+                        put_aside,
                     };
                     kept.problems.insert(name.clone(), problem);
                 }
@@ -208,6 +239,7 @@ mod tests {
             text: String::new(),
             failures: 2,
             tried,
+            put_aside: false,
         };
         assert!(!problem.is_due(tried + Duration::from_secs(9)));
         assert!(problem.is_due(tried + Duration::from_secs(10)));

@@ -110,9 +110,9 @@ pub enum Code {
     TooManyRequests,
     /// 500: a defect of the service.
     Internal,
-    /// 502: an upstream cannot be reached, fails, or answers nonsense.
+    /// 502: an upstream, or the embedding service behind a version, cannot be reached, fails, or answers nonsense.
     UpstreamFailed,
-    /// 504: an upstream did not answer in time.
+    /// 504: an upstream, or the embedding service behind a version, did not answer in time.
     UpstreamTimeout,
     /// 503: not possible now, such as writes on a full disk; `Retry-After` says when to come back.
     Unavailable,

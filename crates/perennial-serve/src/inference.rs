@@ -151,11 +151,11 @@ impl Inference {
     }
 }
 
-/// The tokens of all texts among some inputs.
+/// The tokens of all texts among some inputs, where they are known.
 pub(crate) fn tokens(inputs: &[Prepared]) -> u64 {
     let tokens = inputs.iter().map(|input| match &input.values {
         Values::Tokens(tokens) => tokens.len() as u64,
-        Values::Pixels(_) => 0,
+        Values::Pixels(_) | Values::Text(_) => 0,
     });
     tokens.sum()
 }

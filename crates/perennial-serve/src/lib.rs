@@ -53,14 +53,13 @@ mod second_stages;
 mod served_store;
 mod server;
 mod service;
+mod service_failure;
 mod swap;
 mod telemetry;
 #[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
 mod tls;
 mod transport;
 mod tried;
-#[cfg(feature = "tls")]
-pub mod trust;
 mod two_stage;
 mod upstream;
 
@@ -73,4 +72,4 @@ pub use reload::{Reloaded, Reloader};
 pub use router::openapi;
 pub use served_store::ServedStore;
 pub use server::{Server, application, serve};
-pub use upstream::{UpstreamApi, UpstreamConfig, UpstreamKey};
+pub use upstream::{UpstreamConfig, UpstreamKey};

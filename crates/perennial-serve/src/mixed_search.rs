@@ -12,7 +12,7 @@ use perennial_upgrade::{
 };
 use tokio::task::JoinSet;
 
-use crate::error::ApiError;
+use crate::error::{ApiError, Code};
 use crate::planning::InputPlan;
 use crate::preparing::ReceivedInput;
 use crate::routes::filters;
@@ -324,13 +324,27 @@ async fn embed(service: &Arc<Service>, source: Source) -> Result<Embedded, ApiEr
     let embedded = service
         .inference
         .embed_by_all(&encoders, vec![input])
-        .await?;
+        .await
+        .inspect_err(|error| put_aside(service, &old, error))?;
     let mut embedded = embedded.into_iter().map(|(vectors, _)| vectors);
     let new = embedded.next().unwrap_or_default();
     Ok(Embedded {
         new,
         old: old.into_keys().zip(embedded).collect(),
     })
+}
+
+/// After the embedding service of an old encoder has failed a search, the next ones go without it.
+fn put_aside(service: &Service, old: &BTreeMap<String, Arc<LoadedModel>>, error: &ApiError) {
+    if !matches!(error.code, Code::UpstreamFailed | Code::UpstreamTimeout) {
+        return;
+    }
+    let details = error.details.as_ref();
+    let failed = details.and_then(|details| details["version"].as_str());
+    if let Some(version) = failed.filter(|version| old.contains_key(*version)) {
+        let encoders = &service.inference.encoders;
+        encoders.put_aside(version, error.message.clone());
+    }
 }
 
 /// The search of one part.

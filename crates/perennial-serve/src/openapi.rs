@@ -43,6 +43,18 @@ pub(crate) enum Guarded {
     TooMany(ErrorBody),
 }
 
+/// What every route that embeds may answer, where a version's encoder is an embedding service.
+#[derive(IntoResponses)]
+#[allow(dead_code, reason = "only the derived description is used")]
+pub(crate) enum Embedding {
+    /// The embedding service behind a version cannot be reached, fails, or answers nonsense.
+    #[response(status = 502)]
+    Failed(ErrorBody),
+    /// The embedding service behind a version did not answer in time.
+    #[response(status = 504)]
+    TimedOut(ErrorBody),
+}
+
 /// What every route that takes a body may answer.
 #[derive(IntoResponses)]
 #[allow(dead_code, reason = "only the derived description is used")]

@@ -2,13 +2,11 @@
 //! machine must reproduce. They notice what no checksum does: another build of the runtime, another execution provider, a processor that
 //! saturates 8-bit products.
 
-use std::path::Path;
-
 use perennial_core::outside_encoder::CANARY_FILE;
-use perennial_core::{ModelVersion, Registry, read_at_most};
+use perennial_core::{Endpoint, ModelVersion, Registry, read_at_most};
 
 use crate::loaded_model::{EncoderLoader, LoadError, LoadedModel};
-use crate::probe_file::{Compared, MAX_FILE_BYTES, Probes, TOLERANCE, metadata};
+use crate::probe_file::{Compared, MAX_FILE_BYTES, Probes, metadata};
 
 const FORMAT: &str = "perennial-canaries";
 
@@ -36,11 +34,14 @@ impl LoadedModel {
         let files = model.version.outside().map(|outside| &outside.files);
         let mut names = files.into_iter().flatten().map(|file| file.name.as_str());
         if names.any(|name| name == CANARY_FILE) {
-            let path = registry.file_path(&model.version, CANARY_FILE);
-            compare(&model, &path).map_err(|problem| LoadError {
+            let refused = |problem: String| LoadError {
                 version: model.name().to_owned(),
                 problem,
-            })?;
+            };
+            let state = compare_canaries(registry, &model).map_err(refused)?;
+            if let Some(problem) = state.problem {
+                return Err(refused(problem));
+            }
         }
         Ok(model)
     }
@@ -54,17 +55,59 @@ pub fn canaries_from(bytes: &[u8], dim: usize) -> Result<Probes, String> {
     Probes::from_bytes(bytes, dim)
 }
 
-/// Compares a model with its canaries.
-fn compare(model: &LoadedModel, path: &Path) -> Result<(), String> {
+/// Embeds the canaries of a model again that has some. Says how far they are from the recorded embeddings at most, as the length of a difference;
+/// beyond what the version allows, which of them differs, and by how much.
+///
+/// **Errors**: what is wrong with the file, and why the canaries have no embeddings.
+pub fn compare_canaries(registry: &Registry, model: &LoadedModel) -> Result<CanaryState, String> {
+    let path = registry.file_path(&model.version, CANARY_FILE);
     let bytes = read_at_most(path, MAX_FILE_BYTES)
         .map_err(|error| format!("{CANARY_FILE} cannot be read: {}", error.kind()))?;
     let damaged = |problem: String| format!("{CANARY_FILE} {problem}");
     let canaries = canaries_from(&bytes, model.version.dim).map_err(damaged)?;
-    match canaries.compare(model).map_err(|error| error.to_string())? {
-        Compared::Same(_) => Ok(()),
-        Compared::Changed { probe, distance } => Err(format!(
-            "canary {probe}: the embedding differs by {distance:.1e} from the one recorded at import (limit {TOLERANCE:.0e}); this build, processor or execution provider computes something else"
-        )),
+    let compared = canaries.compare(model).map_err(|error| {
+        let url = endpoint_of(&model.version).map(|endpoint| endpoint.url.as_str());
+        url.map_or(error.to_string(), |url| format!("{url}: {error}"))
+    })?;
+    Ok(match compared {
+        Compared::Same(distance) => CanaryState {
+            distance,
+            problem: None,
+        },
+        Compared::Changed {
+            probe,
+            distance,
+            tolerance,
+        } => CanaryState {
+            distance,
+            problem: Some(format!(
+                "canary {probe}: the embedding differs by {distance:.1e} from the one recorded at import (limit {tolerance:.0e}); {}",
+                reason(&model.version)
+            )),
+        },
+    })
+}
+
+/// What the embeddings of a model's canaries are now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CanaryState {
+    /// The largest length of a difference, or that of the first one beyond the limit.
+    pub distance: f64,
+    /// What is wrong, if the limit is exceeded.
+    pub problem: Option<String>,
+}
+
+fn endpoint_of(version: &ModelVersion) -> Option<&Endpoint> {
+    version.outside()?.endpoint.as_deref()
+}
+
+fn reason(version: &ModelVersion) -> String {
+    match endpoint_of(version) {
+        Some(endpoint) => format!(
+            "the model behind {} is another one now, or it answers less exactly than `tolerance` in model.toml allows; import it as a new version",
+            endpoint.url
+        ),
+        None => "this build, processor or execution provider computes something else".to_owned(),
     }
 }
 
@@ -159,6 +202,7 @@ mod tests {
                 image: None,
                 text: Some(text),
                 head: None,
+                endpoint: None,
                 files: Vec::new(),
             }),
             ..draft()

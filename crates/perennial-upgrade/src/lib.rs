@@ -69,7 +69,7 @@ pub use chain::{BridgePath, Chain, ChainRoute, ChainVersion, OldHalf, RouteResul
 pub use evaluation_data::{EvaluationData, FitPairs, Names, Rows, Task, Truth};
 pub use expected_quality::ExpectedQuality;
 pub use finding::Finding;
-pub use import_canaries::{canaries_from, canaries_of};
+pub use import_canaries::{CanaryState, canaries_from, canaries_of, compare_canaries};
 pub use insertion::Insertion;
 pub use loaded_model::{EncoderLoader, LoadError, LoadedModel, simplex_of, store_space};
 pub use mapped_copies::{MappedPermission, MappedRefused};

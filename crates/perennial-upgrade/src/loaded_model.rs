@@ -59,11 +59,11 @@ impl LoadedModel {
         }
     }
 
-    /// The part of [`load`](Self::load) that comes before the comparison with recorded embeddings.
+    /// The part of [`load`](Self::load) that comes before the comparison with recorded embeddings: for an import, which records them.
     ///
     /// # Errors
     /// [`LoadError`] from the loader, or for a network that does not take square images of 1 or 3 channels.
-    pub(crate) fn without_canaries(
+    pub fn without_canaries(
         loader: &dyn EncoderLoader,
         registry: &Registry,
         version: ModelVersion,
@@ -100,6 +100,13 @@ impl LoadedModel {
     /// The version's name.
     pub fn name(&self) -> &str {
         &self.version.name
+    }
+
+    /// How far the embedding of an input may be from an earlier one of the same input, where the version says so itself: an embedding service need
+    /// not give the same bits twice.
+    pub(crate) fn own_tolerance(&self) -> Option<f64> {
+        let endpoint = self.version.outside()?.endpoint.as_ref()?;
+        Some(endpoint.tolerance)
     }
 
     /// Makes one picture or text ready for [`encode`](Self::encode); blocks.

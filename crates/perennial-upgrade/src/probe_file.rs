@@ -14,8 +14,8 @@ const MAX_PROBES: usize = 64;
 /// The largest file that is read.
 pub(crate) const MAX_FILE_BYTES: u64 = 16 << 20;
 /// How far an embedding may be from the recorded one, as the length of their difference. Another device or batch rounds by less;
-/// a similarity changes by at most this much.
-pub(crate) const TOLERANCE: f64 = 1e-2;
+/// a similarity changes by at most this much. An embedding service has a limit of its own.
+const TOLERANCE: f64 = 1e-2;
 
 /// Files of pictures alone, which programs before 0.3 read as well.
 const PICTURES: &str = "1";
@@ -51,7 +51,11 @@ pub(crate) enum Compared {
     /// Within the tolerance; the largest length of a difference.
     Same(f64),
     /// The first probe beyond it.
-    Changed { probe: usize, distance: f64 },
+    Changed {
+        probe: usize,
+        distance: f64,
+        tolerance: f64,
+    },
 }
 
 impl Probes {
@@ -78,6 +82,7 @@ impl Probes {
             .chunks_exact(dim)
             .zip(self.embeddings.chunks_exact(dim))
             .enumerate();
+        let tolerance = model.own_tolerance().unwrap_or(TOLERANCE);
         let mut largest = 0.0;
         for (probe, (a, b)) in rows {
             let squares = a.iter().zip(b);
@@ -85,8 +90,12 @@ impl Probes {
                 .map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2))
                 .sum::<f64>()
                 .sqrt();
-            if distance > TOLERANCE {
-                return Ok(Compared::Changed { probe, distance });
+            if distance > tolerance {
+                return Ok(Compared::Changed {
+                    probe,
+                    distance,
+                    tolerance,
+                });
             }
             largest = f64::max(largest, distance);
         }

@@ -18,6 +18,7 @@ pub fn run(model: &LoadedModel) -> Result<(), String> {
     let probes = prepared(model, &in_memory(model))?;
     let together = model.encode(&probes).map_err(|error| error.to_string())?;
     let dim = model.version.dim;
+    let tolerance = model.own_tolerance().unwrap_or(TOLERANCE);
     for (index, probe) in probes.iter().enumerate() {
         let alone = model.encode(std::slice::from_ref(probe));
         let alone = alone.map_err(|error| error.to_string())?;
@@ -27,9 +28,9 @@ pub fn run(model: &LoadedModel) -> Result<(), String> {
             .map(|(&a, &b)| (f64::from(a) - f64::from(b)).powi(2))
             .sum::<f64>()
             .sqrt();
-        if distance > TOLERANCE {
+        if distance > tolerance {
             return Err(format!(
-                "the embedding of probe {index} depends on the batch: alone and in a batch of {}, it differs by {distance:.2e}",
+                "the embedding of probe {index} depends on the batch: alone and in a batch of {}, it differs by {distance:.2e} (limit {tolerance:.0e})",
                 probes.len()
             ));
         }

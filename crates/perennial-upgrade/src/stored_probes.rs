@@ -10,7 +10,7 @@ use perennial_core::{read_at_most, write_atomically};
 use thiserror::Error;
 
 use crate::loaded_model::LoadedModel;
-use crate::probe_file::{Compared, MAX_FILE_BYTES, ProbeInputError, Probes, TOLERANCE, metadata};
+use crate::probe_file::{Compared, MAX_FILE_BYTES, ProbeInputError, Probes, metadata};
 
 const FORMAT: &str = "perennial-probes";
 
@@ -39,7 +39,7 @@ pub enum ProbeError {
     /// The version no longer reproduces its stored embeddings.
     #[error(
         "probe {probe}: the embedding differs by {distance:.1e} from the one recorded when the version first went live \
-         (limit {TOLERANCE:.0e}). The build, the device or the preprocessing has changed ({file} of the gallery)"
+         (limit {tolerance:.0e}). The build, the device, the preprocessing or the model behind an endpoint has changed ({file} of the gallery)"
     )]
     Changed {
         /// The file's name.
@@ -48,6 +48,8 @@ pub enum ProbeError {
         probe: usize,
         /// Length of the difference of the two embeddings.
         distance: f64,
+        /// How long it may be.
+        tolerance: f64,
     },
     /// A probe that cannot be embedded.
     #[error(transparent)]
@@ -96,10 +98,15 @@ impl StoredProbes {
         };
         match stored.compare(model)? {
             Compared::Same(distance) => Ok(Checked::Same { distance }),
-            Compared::Changed { probe, distance } => Err(ProbeError::Changed {
+            Compared::Changed {
+                probe,
+                distance,
+                tolerance,
+            } => Err(ProbeError::Changed {
                 file: file_name(model.name()),
                 probe,
                 distance,
+                tolerance,
             }),
         }
     }

@@ -64,7 +64,11 @@ pub struct GlobalArguments {
 impl GlobalArguments {
     /// Where a version computes, in words: numbers from another place differ by rounding.
     pub fn place(&self, version: &ModelVersion) -> String {
-        match (&self.onnxruntime, version.outside()) {
+        let outside = version.outside();
+        if let Some(endpoint) = outside.and_then(|outside| outside.endpoint.as_ref()) {
+            return endpoint.url.clone();
+        }
+        match (&self.onnxruntime, outside) {
             (Some(library), Some(_)) => format!("{}, {}", self.device, library.display()),
             _ => self.device.to_string(),
         }

@@ -81,7 +81,7 @@ pub fn encode_by_length(
 ) -> anyhow::Result<Vec<f32>> {
     let length = |input: &Prepared| match &input.values {
         Values::Tokens(tokens) => tokens.len(),
-        Values::Pixels(_) => 0,
+        Values::Pixels(_) | Values::Text(_) => 0,
     };
     let mut order: Vec<usize> = (0..inputs.len()).collect();
     order.sort_by_key(|&place| length(&inputs[place]));

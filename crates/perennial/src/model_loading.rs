@@ -1,9 +1,10 @@
 //! How commands and the service get their encoders from a registry: networks that were trained here, on the device of this program, and encoders
-//! of other programs.
+//! of other programs and embedding services.
 
 use std::sync::Arc;
 
 use perennial_core::{ModelVersion, OutsideEncoder, Registry};
+use perennial_encode::endpoint::EndpointEncoder;
 use perennial_encode::{Encoder, GraphRuntime};
 use perennial_train::{Device, TrainedEncoder};
 use perennial_upgrade::{EncoderLoader, LoadError};
@@ -43,9 +44,12 @@ impl EncoderLoader for VersionLoader {
         version: ModelVersion,
     ) -> Result<Arc<dyn Encoder>, LoadError> {
         let name = version.name.clone();
-        let loaded = match version.outside() {
-            Some(outside) => load_outside(registry, &version, outside, &self.runtime),
-            None => TrainedEncoder::load(registry, version, &self.device)
+        let endpoint = version.outside().and_then(|it| it.endpoint.as_deref());
+        let loaded = match (endpoint, version.outside()) {
+            (Some(endpoint), _) => EndpointEncoder::new(&name, version.dim, endpoint)
+                .map(|encoder| Arc::new(encoder) as Arc<dyn Encoder>),
+            (None, Some(outside)) => load_outside(registry, &version, outside, &self.runtime),
+            (None, None) => TrainedEncoder::load(registry, version, &self.device)
                 .map(|encoder| Arc::new(encoder) as Arc<dyn Encoder>)
                 .map_err(|error| error.to_string()),
         };

@@ -9,6 +9,9 @@ use crate::http::model_toml;
 /// The description of an encoder of another program.
 const OUTSIDE: &str = include_str!("../../../crates/perennial-core/testdata/outside.toml");
 
+/// The description of an embedding service.
+const ENDPOINT: &str = include_str!("../../../crates/perennial-core/testdata/endpoint.toml");
+
 pub(super) fn model_seeds() -> Seeds {
     let text = model_toml(b"3");
     let version = ModelVersion::from_toml(&text).unwrap();
@@ -25,6 +28,11 @@ pub(super) fn model_seeds() -> Seeds {
                 .into_bytes(),
         ),
         ("outside", OUTSIDE.as_bytes().to_vec()),
+        ("endpoint", ENDPOINT.as_bytes().to_vec()),
+        (
+            "refused_endpoint_key",
+            ENDPOINT.replace("env:EMBEDDING_KEY", "sk-1").into_bytes(),
+        ),
         (
             "refused_outside_file",
             OUTSIDE

@@ -59,6 +59,7 @@ pub(super) fn encoder(image: Option<Graph>, text: Option<Graph>) -> OutsideEncod
             document_prefix: String::new(),
         }),
         head: None,
+        endpoint: None,
         files,
     }
 }

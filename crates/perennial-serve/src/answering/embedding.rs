@@ -5,6 +5,7 @@ use std::sync::Arc;
 use perennial_bridge::Index;
 use perennial_core::{Modality, normalize_rows};
 use perennial_encode::InputType;
+use perennial_encode::endpoint::Embedded;
 use perennial_upgrade::LoadedModel;
 use serde_json::json;
 
@@ -15,7 +16,7 @@ use crate::images::EncodedImage;
 use crate::inference::tokens;
 use crate::preparing::ReceivedInput;
 use crate::service::{Service, blocking};
-use crate::upstream::{Asked, Embedded};
+use crate::upstream::Asked;
 
 impl Encoder {
     async fn embed(

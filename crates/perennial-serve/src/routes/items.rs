@@ -20,7 +20,7 @@ use super::{Versioned, filters};
 use crate::authorize::{MayRead, MayWrite};
 use crate::body::{Format, Received, read_json};
 use crate::error::{ApiError, ErrorBody};
-use crate::openapi::{FilterSchema, Guarded, ItemIdSchema, WithBody};
+use crate::openapi::{Embedding, FilterSchema, Guarded, ItemIdSchema, WithBody};
 use crate::service::{Service, blocking};
 
 /// One item, and whether a refusal may be overruled.
@@ -183,6 +183,7 @@ const PAGE: usize = 100;
         (status = 409, description = "The live version is not certified to find items of this one, or an image or text names a version that is not live.",
             body = ErrorBody),
         (status = 503, description = "No version is live, or the storage fails.", body = ErrorBody),
+        Embedding,
         Guarded,
         WithBody
     ),
@@ -231,6 +232,7 @@ pub(crate) async fn put(
         (status = 409, description = "The live version is not certified to find items of one of these, or an image or text names a version that is not live.",
             body = ErrorBody),
         (status = 503, description = "No version is live, or the storage fails.", body = ErrorBody),
+        Embedding,
         Guarded,
         WithBody
     ),

@@ -49,7 +49,8 @@ pub(crate) struct ModelBody {
     /// RFC 3339, UTC.
     created: String,
     dim: usize,
-    /// What computes its embeddings: `network` for one that was trained here, `onnx` or `token_table` for encoders of other programs.
+    /// What computes its embeddings: `network` for one that was trained here, `onnx` or `token_table` for encoders of other programs,
+    /// `endpoint` for an embedding service that is asked over HTTP.
     encoder: &'static str,
     /// What it embeds: `image`, `text` or both.
     #[schema(value_type = Vec<String>)]
@@ -70,6 +71,7 @@ impl ModelBody {
                 None => "network",
                 Some(EncoderKind::Onnx) => "onnx",
                 Some(EncoderKind::TokenTable) => "token_table",
+                Some(EncoderKind::Endpoint) => "endpoint",
             },
             accepts: version.accepts(),
             input: input(&version),

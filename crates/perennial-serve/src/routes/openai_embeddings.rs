@@ -95,9 +95,9 @@ struct UsageBody {
             )),
         (status = 404, description = "No such model.", body = ErrorBody),
         (status = 409, description = "No certified route into the space of the answer.", body = ErrorBody),
-        (status = 502, description = "An upstream cannot be reached, fails, or answers nonsense.", body = ErrorBody),
+        (status = 502, description = "An upstream, or the embedding service behind a version, cannot be reached, fails, or answers nonsense.", body = ErrorBody),
         (status = 503, description = "No version is live.", body = ErrorBody),
-        (status = 504, description = "An upstream did not answer in time.", body = ErrorBody),
+        (status = 504, description = "An upstream, or the embedding service behind a version, did not answer in time.", body = ErrorBody),
         Guarded,
         WithBody
     ),

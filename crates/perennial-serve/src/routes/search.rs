@@ -21,7 +21,7 @@ use crate::body::{Format, Received};
 use crate::error::{ApiError, ErrorBody};
 use crate::images::EncodedImage;
 use crate::mixed_search::{self, Found, Options, Query};
-use crate::openapi::{FilterSchema, Guarded, ItemIdSchema, WithBody};
+use crate::openapi::{Embedding, FilterSchema, Guarded, ItemIdSchema, WithBody};
 use crate::preparing::ReceivedInput;
 use crate::service::Service;
 use crate::two_stage::{Ranked, SecondStage, second_stage};
@@ -212,6 +212,7 @@ impl SearchAnswer {
         (status = 404, description = "No item of this id.", body = ErrorBody),
         (status = 409, description = "No certified route leads to any of the items, or `as_version` cannot be used.", body = ErrorBody),
         (status = 503, description = "No version is live.", body = ErrorBody),
+        Embedding,
         Guarded,
         WithBody
     ),

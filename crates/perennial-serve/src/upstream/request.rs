@@ -1,10 +1,10 @@
-//! What an upstream is asked for, and what it gives.
+//! What an upstream is asked for.
 
-use perennial_encode::InputType;
+use perennial_encode::{InputType, endpoint};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::secret::ClientKey;
+use super::client_key::ClientKey;
 
 /// How inputs are to be embedded.
 #[derive(Clone, Default)]
@@ -20,6 +20,20 @@ pub(crate) struct Asked {
     pub(crate) client_key: ClientKey,
 }
 
+impl Asked {
+    /// What the upstream is told.
+    pub(super) fn told(&self) -> endpoint::Asked {
+        endpoint::Asked {
+            normalize: self.normalize,
+            truncate: self.truncate,
+            truncation_direction: self.truncation_direction.map(|end| match end {
+                TruncationDirection::Left => endpoint::TruncationDirection::Left,
+                TruncationDirection::Right => endpoint::TruncationDirection::Right,
+            }),
+        }
+    }
+}
+
 /// The end at which an input that is too long is cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub(crate) enum TruncationDirection {
@@ -27,13 +41,4 @@ pub(crate) enum TruncationDirection {
     Left,
     /// The end is left out.
     Right,
-}
-
-/// Embeddings, and what they cost.
-#[derive(Debug, Default)]
-pub(crate) struct Embedded {
-    /// `[n, dim]`.
-    pub(crate) vectors: Vec<f32>,
-    /// Tokens of the inputs, where the upstream counts them.
-    pub(crate) tokens: u64,
 }

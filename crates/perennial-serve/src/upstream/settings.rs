@@ -3,11 +3,10 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use perennial_core::SpaceId;
+use perennial_core::endpoint::{check_canary_seconds, check_prefixes};
+use perennial_core::{EndpointAccess, EndpointApi, EndpointKey, SpaceId};
+use perennial_encode::endpoint::Address;
 use serde::{Deserialize, Serialize};
-use ureq::http::Uri;
-
-use crate::durations::MAX_SECONDS;
 
 /// Another embedding service, in front of which this one answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -21,7 +20,7 @@ pub struct UpstreamConfig {
     pub model: String,
     /// What it speaks.
     #[serde(default)]
-    pub api: UpstreamApi,
+    pub api: EndpointApi,
     /// Which key it is shown.
     #[serde(default)]
     pub key: UpstreamKey,
@@ -78,47 +77,33 @@ fn default_canary_seconds() -> f64 {
     3600.0
 }
 
-/// The protocol of an upstream.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum UpstreamApi {
-    /// `POST /embeddings` as OpenAI has it.
-    #[default]
-    Openai,
-    /// `POST /embed` of text-embeddings-inference.
-    Tei,
-}
-
 /// Where the key comes from that an upstream is shown.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum UpstreamKey {
-    /// It needs none.
-    #[default]
-    None,
     /// The client's own `authorization` header is passed on.
     Client,
-    /// The first line of a file.
-    File(PathBuf),
-    /// An environment variable.
-    Variable(String),
+    /// One key for all clients, or none.
+    Own(EndpointKey),
+}
+
+impl Default for UpstreamKey {
+    fn default() -> Self {
+        Self::Own(EndpointKey::None)
+    }
 }
 
 impl TryFrom<String> for UpstreamKey {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        match text.split_once(':') {
-            None if text == "none" => Ok(Self::None),
-            None if text == "client" => Ok(Self::Client),
-            Some(("file", path)) if !path.is_empty() => Ok(Self::File(path.into())),
-            Some(("env", name)) if !name.is_empty() => Ok(Self::Variable(name.to_owned())),
-            // The text may be the key itself, so it is not repeated.
-            _ => Err(
-                "must be `none`, `client`, `file:PATH` or `env:NAME`; a key itself does not belong into the configuration"
-                    .to_owned(),
-            ),
+        if text == "client" {
+            return Ok(Self::Client);
         }
+        // The text may be the key itself, so it is not repeated.
+        EndpointKey::try_from(text)
+            .map(Self::Own)
+            .map_err(|problem| format!("{problem}; `client` passes on what clients send"))
     }
 }
 
@@ -131,21 +116,11 @@ impl From<UpstreamKey> for String {
 impl fmt::Display for UpstreamKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::None => f.write_str("none"),
             Self::Client => f.write_str("client"),
-            Self::File(path) => write!(f, "file:{}", path.display()),
-            Self::Variable(name) => write!(f, "env:{name}"),
+            Self::Own(key) => key.fmt(f),
         }
     }
 }
-
-const MAX_RETRIES: u32 = 10;
-/// As many threads may wait for one upstream.
-const MAX_IN_FLIGHT: usize = 256;
-const MAX_INPUTS_PER_REQUEST: usize = 2048;
-/// A model's embeddings do not change faster than they can be looked at.
-const MIN_CANARY_SECONDS: f64 = 1.0;
-const MAX_TEXT_BYTES: usize = 1024;
 
 impl UpstreamConfig {
     /// An upstream with the defaults for everything else.
@@ -154,7 +129,7 @@ impl UpstreamConfig {
             space,
             url: url.into(),
             model: model.into(),
-            api: UpstreamApi::default(),
+            api: EndpointApi::default(),
             key: UpstreamKey::default(),
             ca: None,
             send_dimensions: false,
@@ -174,97 +149,40 @@ impl UpstreamConfig {
     /// # Errors
     /// The key, without its table, and the problem.
     pub(crate) fn check(&self, request_seconds: f64) -> Result<(), (&'static str, String)> {
-        let uri = self.uri().map_err(|problem| ("url", problem))?;
-        if uri.scheme_str() == Some("https") && !cfg!(feature = "tls") {
-            let problem = "this build has no TLS; build with --features tls (or full)";
-            return Err(("url", problem.to_owned()));
-        }
-        let model = self.model.as_str();
-        if model.is_empty()
-            || model.len() > MAX_TEXT_BYTES
-            || model.bytes().any(|byte| byte.is_ascii_control())
-        {
-            let problem = format!("must be 1 to {MAX_TEXT_BYTES} bytes without control characters");
-            return Err(("model", problem));
-        }
-        for (key, text) in [
-            ("query_prefix", &self.query_prefix),
-            ("document_prefix", &self.document_prefix),
-        ] {
-            if text.len() > MAX_TEXT_BYTES {
-                return Err((key, format!("has more than {MAX_TEXT_BYTES} bytes")));
-            }
-        }
+        Address::parse(&self.url).map_err(|problem| ("url", problem))?;
+        self.access().check()?;
+        check_prefixes(&self.query_prefix, &self.document_prefix)?;
+        check_canary_seconds(self.canary_seconds)?;
         let time = self.timeout_seconds;
-        if !(time > 0.0 && time < request_seconds) {
-            let problem = format!(
-                "must be above 0 and below timeouts.request_seconds ({request_seconds}), got {time}"
-            );
+        if time >= request_seconds {
+            let problem =
+                format!("must be below timeouts.request_seconds ({request_seconds}), got {time}");
             return Err(("timeout_seconds", problem));
-        }
-        if self.retries > MAX_RETRIES {
-            return Err((
-                "retries",
-                format!("must be 0 to {MAX_RETRIES}, got {}", self.retries),
-            ));
-        }
-        for (key, count, max) in [
-            ("max_in_flight", self.max_in_flight, MAX_IN_FLIGHT),
-            (
-                "inputs_per_request",
-                self.inputs_per_request,
-                MAX_INPUTS_PER_REQUEST,
-            ),
-        ] {
-            if !(1..=max).contains(&count) {
-                return Err((key, format!("must be 1 to {max}, got {count}")));
-            }
-        }
-        let every = self.canary_seconds;
-        if !(MIN_CANARY_SECONDS..=MAX_SECONDS).contains(&every) {
-            let problem = format!("must be {MIN_CANARY_SECONDS} to {MAX_SECONDS}, got {every}");
-            return Err(("canary_seconds", problem));
         }
         if self.canary_inputs.is_some() && self.key == UpstreamKey::Client {
             let problem = "canaries are embedded without a client, whose key could be passed on; set key = \"file:PATH\" or \"env:NAME\"";
             return Err(("canary_inputs", problem.to_owned()));
         }
-        if self.send_dimensions && self.api == UpstreamApi::Tei {
-            let problem = "needs api = \"openai\"";
-            return Err(("send_dimensions", problem.to_owned()));
-        }
         Ok(())
     }
 
-    /// The address, taken apart.
-    fn uri(&self) -> Result<Uri, String> {
-        const FORM: &str = "write an address such as https://host.example/v1";
-        let uri: Uri = self
-            .url
-            .parse()
-            .map_err(|_| format!("is not a URL; {FORM}"))?;
-        if !matches!(uri.scheme_str(), Some("http" | "https")) {
-            return Err(format!("must begin with http:// or https://; {FORM}"));
+    /// How it is reached, but for the keys of clients.
+    pub(super) fn access(&self) -> EndpointAccess {
+        EndpointAccess {
+            api: self.api,
+            url: self.url.clone(),
+            model: self.model.clone(),
+            key: match &self.key {
+                UpstreamKey::Client => EndpointKey::None,
+                UpstreamKey::Own(key) => key.clone(),
+            },
+            ca: self.ca.clone(),
+            send_dimensions: self.send_dimensions,
+            timeout_seconds: self.timeout_seconds,
+            retries: self.retries,
+            max_in_flight: self.max_in_flight,
+            inputs_per_request: self.inputs_per_request,
         }
-        let authority = uri.authority().ok_or(format!("has no host name; {FORM}"))?;
-        if authority.as_str().contains('@') {
-            return Err("must not hold a name or password; set `key`".to_owned());
-        }
-        if uri.query().is_some() || self.url.contains('#') {
-            return Err(format!("must not have a `?` or `#` part; {FORM}"));
-        }
-        Ok(uri)
-    }
-
-    /// Whether it is on this machine, so that no proxy leads there.
-    pub(crate) fn is_local(&self) -> bool {
-        let uri = self.uri().ok();
-        let host = uri.as_ref().and_then(Uri::host).unwrap_or_default();
-        let address = host.trim_start_matches('[').trim_end_matches(']');
-        host.eq_ignore_ascii_case("localhost")
-            || address
-                .parse::<std::net::IpAddr>()
-                .is_ok_and(|address| address.is_loopback())
     }
 
     /// The names by which clients may ask for it.

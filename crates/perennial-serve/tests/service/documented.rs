@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::client::{Answer, Call};
 use crate::encoder::expected;
+use crate::endpoint_versions::{DIM, SERVICE, setup, store};
 use crate::harness::{Running, Setup, image};
 use crate::keys::{READ, WRITE, keys};
 use crate::limits::wait_until;
@@ -219,6 +220,7 @@ fn every_documented_status_occurs_and_no_other() {
     let unknown = json!({"input": "a", "model": "nobody"});
     recorder.json(&open, "POST", "/v1/embeddings", unknown);
     backfill(&mut recorder);
+    embedding_service(&mut recorder);
 
     // Without a key, and with one that may only read.
     let mut setup = Setup::new(&["0"]);
@@ -294,6 +296,26 @@ fn every_documented_status_occurs_and_no_other() {
     );
     let extra: Vec<_> = recorder.seen.difference(&promised).collect();
     assert!(extra.is_empty(), "seen, but not documented: {extra:#?}");
+}
+
+/// An embedding service behind the live version that fails and hangs.
+fn embedding_service(recorder: &mut Recorder<'_>) {
+    let double = Double::start(DIM);
+    let service = setup(&double, |_| {}).start();
+    store(&service, 1, "rrr").expect(200);
+    service.swap(SERVICE).expect(200);
+    let begin = json!({"originals": "pushed"});
+    recorder.json(&service, "POST", "/backfill", begin);
+    for behaviour in [Behaviour::Fewer, Behaviour::Hanging] {
+        double.behave(behaviour);
+        let item = json!({"id": 2, "text": "a"});
+        recorder.json(&service, "POST", "/search", json!({"text": "a"}));
+        recorder.json(&service, "PUT", "/gallery/items", item.clone());
+        let items = json!({ "items": [item] });
+        recorder.json(&service, "POST", "/gallery/items:batch", items);
+        let push = json!({"items": [{"id": 1, "text": "rrr"}]});
+        recorder.json(&service, "PUT", "/backfill/originals", push);
+    }
 }
 
 /// Everything about embedding again, in a service of its own.

@@ -10,6 +10,7 @@ use perennial_core::{
     ModelVersion, OutsideEncoder, Pooling, Registry, Resize, TextTower, VersionDraft,
     VersionEncoder,
 };
+use perennial_encode::endpoint::EndpointEncoder;
 use perennial_encode::{
     EncodeError, Encoder, Input, InputType, PrepareError, Prepared, Values, decode_square,
 };
@@ -143,6 +144,7 @@ impl Encoder for MeanColour {
                     plane.iter().sum::<f32>() / plane.len() as f32
                 }),
                 Values::Tokens(tokens) => colour_of(tokens),
+                Values::Text(_) => panic!("no embedding service is asked here"),
             };
             let mut row = vec![0.0; self.dim()];
             row[..3].copy_from_slice(&turned(colour, self.angle + extra));
@@ -205,6 +207,11 @@ impl EncoderLoader for Loader {
         registry: &Registry,
         version: ModelVersion,
     ) -> Result<Arc<dyn Encoder>, LoadError> {
+        let endpoint = version.outside().and_then(|it| it.endpoint.as_deref());
+        if let Some(endpoint) = endpoint {
+            let encoder = EndpointEncoder::new(&version.name, version.dim, endpoint);
+            return Ok(Arc::new(encoder.unwrap()));
+        }
         let weights = match version.outside() {
             Some(_) => {
                 let folder = registry.verified_folder(&version).unwrap();
@@ -269,6 +276,7 @@ pub fn outside_draft(dim: usize, pictures: bool) -> VersionDraft {
                 document_prefix: String::new(),
             }),
             head: None,
+            endpoint: None,
             files: Vec::new(),
         }),
         ..draft(dim)

@@ -13,6 +13,7 @@ mod documented;
 mod drain;
 mod encoder;
 mod endpoint_kinds;
+mod endpoint_versions;
 mod endpoints;
 mod filters;
 mod gallery;

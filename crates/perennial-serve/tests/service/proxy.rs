@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use perennial_serve::{UpstreamApi, UpstreamKey};
+use perennial_core::{EndpointApi, EndpointKey};
+use perennial_serve::UpstreamKey;
 use serde_json::{Value, json};
 
 use crate::client::Call;
@@ -75,7 +76,7 @@ fn dual_queries_through_two_upstreams_are_those_of_the_hand() {
     let mut setup = Setup::new(&[]);
     old.join(&mut setup, "old");
     let config = new.join(&mut setup, "new");
-    config.api = UpstreamApi::Tei;
+    config.api = EndpointApi::Tei;
     config.url = new.tei_url();
     setup.config.answer_in = Some("old-space".parse().unwrap());
     setup.config.answer_from = Some("new".to_owned());
@@ -247,7 +248,7 @@ fn keys_reach_upstreams_and_nobody_else() {
     let path = setup.folder.path().join("key");
     std::fs::write(&path, "sk-of-the-service\n").unwrap();
     double.behave(Behaviour::Fine);
-    double.join(&mut setup, "old").key = UpstreamKey::File(path);
+    double.join(&mut setup, "old").key = UpstreamKey::Own(EndpointKey::File(path));
     let service = setup.start();
     call()
         .key("sk-of-the-client")

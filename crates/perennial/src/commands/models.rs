@@ -165,6 +165,7 @@ fn network(version: &ModelVersion) -> String {
             return match outside.kind {
                 EncoderKind::Onnx => "onnx".to_owned(),
                 EncoderKind::TokenTable => "token table".to_owned(),
+                EncoderKind::Endpoint => "endpoint".to_owned(),
             };
         }
     };

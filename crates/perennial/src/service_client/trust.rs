@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use perennial_serve::trust::{certificates, tls_config};
+use perennial_encode::endpoint::trust::{certificates, tls_config};
 use ureq::config::ConfigBuilder;
 #[cfg(feature = "fetch")]
 use ureq::tls::TlsConfig;

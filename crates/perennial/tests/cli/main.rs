@@ -22,6 +22,7 @@ mod database_gallery;
 mod database_measures;
 mod embed_resumed;
 mod encoders;
+mod endpoint;
 mod evaluation;
 mod experiments;
 #[cfg(feature = "onnx")]

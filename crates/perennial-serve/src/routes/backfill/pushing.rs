@@ -22,7 +22,7 @@ use crate::authorize::{MayRead, MayWrite};
 use crate::body::read_json;
 use crate::error::{ApiError, ErrorBody};
 use crate::images::{EncodedImage, file_of};
-use crate::openapi::{Guarded, ItemIdSchema, WithBody};
+use crate::openapi::{Embedding, Guarded, ItemIdSchema, WithBody};
 use crate::reembedding::{self, Fetched, reembed};
 use crate::service::{Service, blocking};
 
@@ -156,6 +156,7 @@ pub(crate) async fn waiting(
         (status = 200, description = "What became of each.", body = PushAnswer),
         (status = 409, description = "No backfill is running, or another version is live now.", body = ErrorBody),
         (status = 503, description = "The storage fails; nothing was changed.", body = ErrorBody),
+        Embedding,
         Guarded,
         WithBody
     ),

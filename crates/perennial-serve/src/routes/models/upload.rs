@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use axum::body::Bytes;
-use perennial_core::{ModelVersion, OutsideEncoder, sha256_hex};
+use perennial_core::{EncoderKind, ModelVersion, OutsideEncoder, sha256_hex};
 
 use crate::body::FormFile;
 use crate::error::ApiError;
@@ -59,6 +59,14 @@ impl Upload {
             )
         })?;
         let version = described(&model)?;
+        // Whoever may send requests here must not choose which host this machine asks, and which of its keys or files that host is shown.
+        let kind = version.outside().map(|outside| outside.kind);
+        if kind == Some(EncoderKind::Endpoint) {
+            return Err(refused(
+                "model: is an embedding service, which cannot be uploaded, since it names an address and a key of this machine; \
+                 import it there with `perennial models import --endpoint URL`",
+            ));
+        }
         let content = match (version.outside(), weights) {
             (None, Some(weights)) if files.is_empty() => {
                 check(

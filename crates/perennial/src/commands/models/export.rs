@@ -94,6 +94,12 @@ fn refuse_outside(registry: &Registry, version: &ModelVersion) -> anyhow::Result
     let Some(outside) = version.outside() else {
         return Ok(());
     };
+    if let Some(endpoint) = &outside.endpoint {
+        return Err(usage(format!(
+            "{} is an embedding service ({}), whose network is not here",
+            version.name, endpoint.url
+        )));
+    }
     let towers = [
         outside.image.as_ref().map(|tower| &tower.graph.file),
         outside.text.as_ref().map(|tower| &tower.graph.file),

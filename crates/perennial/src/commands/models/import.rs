@@ -1,5 +1,7 @@
 //! `perennial models import`: publishes another program's weights or encoder as a version, or names what does not fit.
 
+mod canary_inputs;
+mod endpoint;
 mod input;
 mod outside;
 mod whole_number;
@@ -23,6 +25,7 @@ use crate::arguments::GlobalArguments;
 use crate::exit_status::{ExitStatus, usage};
 use crate::network_argument;
 use crate::terminal::Terminal;
+use endpoint::EndpointArguments;
 use input::{Input, InputArguments};
 use outside::{OutsideArguments, is_outside};
 use whole_number::within;
@@ -35,9 +38,10 @@ const SHOWN: usize = 3;
 
 #[derive(Debug, clap::Args)]
 #[command(
-    override_usage = "perennial models import [OPTIONS] <FILE|DIR>",
+    override_usage = "perennial models import [OPTIONS] <FILE|DIR>\n       perennial models import [OPTIONS] --endpoint <URL> --model <NAME>",
     after_help = "A .onnx file, or a folder in the layout of a model hub, is imported as it is: an encoder of pictures, of texts or of \
-                  both, which this program runs. Anything else is a checkpoint, whose weights must be those of a supported backbone. \
+                  both, which this program runs. With --endpoint, the encoder of texts is an embedding service that is asked over \
+                  HTTP. Anything else is a checkpoint, whose weights must be those of a supported backbone. \
                   The weights may be nested: state_dict, model, net, module (DataParallel, averaged \
                   weights), _orig_mod (torch.compile). Where a file holds several networks, such as model and model_ema, \
                   --key names one. Backbone, stem, width and the classes of a linear classifier are read from the \
@@ -79,6 +83,8 @@ pub struct Arguments {
     alias: Option<String>,
     #[command(flatten)]
     outside: OutsideArguments,
+    #[command(flatten)]
+    endpoint: EndpointArguments,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -140,10 +146,18 @@ pub fn run(
     global: &GlobalArguments,
     terminal: &Terminal,
 ) -> anyhow::Result<ExitStatus> {
-    let path = checkpoint_path(arguments)?;
     if let Some(alias) = &arguments.alias {
         Registry::check_alias(alias).map_err(|error| usage(error.to_string()))?;
     }
+    if let Some(url) = arguments.endpoint.url() {
+        perennial_core::output::check_folder(&global.registry)?;
+        let alias = arguments.alias.as_deref();
+        let Arguments {
+            endpoint, outside, ..
+        } = arguments;
+        return endpoint::run(url, endpoint, outside, alias, global, terminal);
+    }
+    let path = checkpoint_path(arguments)?;
     perennial_core::output::check_folder(&global.registry)?;
     if is_outside(&path) {
         let (size, alias) = (arguments.input.size(), arguments.alias.as_deref());

@@ -272,6 +272,8 @@ fn reembed(
             let items = fitting.into_iter().zip(rows);
             batch.extend(items.map(|(item, embedding)| Reembedded { item, embedding }));
         }
+        // No item has failed then, and the next run goes on here.
+        Err(error) if !error.may_concern_one_input() => return Err(error.into()),
         // One of them has no embedding; alone, the others have.
         Err(_) => {
             for (item, input) in fitting.into_iter().zip(&prepared) {

@@ -35,13 +35,13 @@ pub struct OutsideArguments {
     max_tokens: Option<usize>,
     /// Put in front of queries, such as "query: " [default: the configuration beside the graph]
     #[arg(long, value_name = "TEXT")]
-    query_prefix: Option<String>,
+    pub(super) query_prefix: Option<String>,
     /// Put in front of documents, such as "passage: " [default: the configuration beside the graph]
     #[arg(long, value_name = "TEXT")]
-    document_prefix: Option<String>,
-    /// Where the encoder comes from or what it was trained on, in words [default: the name of the file or folder]
+    pub(super) document_prefix: Option<String>,
+    /// Where the encoder comes from or what it was trained on, in words [default: the name of the file, folder or model]
     #[arg(long, value_name = "TEXT")]
-    origin: Option<String>,
+    pub(super) origin: Option<String>,
 }
 
 /// How one vector per token becomes one per text.
@@ -195,8 +195,8 @@ mod with {
             format!("imported from {}", plain.take(255).collect::<String>())
         });
         let method = match imported.spec.kind {
-            EncoderKind::Onnx => "onnx",
             EncoderKind::TokenTable => "token table",
+            _ => "onnx",
         };
         VersionDraft {
             dim: imported.dim,

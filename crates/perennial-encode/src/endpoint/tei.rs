@@ -44,7 +44,7 @@ mod tests {
 
     #[test]
     fn answers_are_arrays_of_arrays() {
-        let rows = Rows { count: 2, dim: 2 };
+        let rows = Rows::of(2, Some(2));
         let embedded = read(b"[[1,0],[0,2]]", &rows).unwrap();
         assert_eq!(embedded.vectors, [1.0, 0.0, 0.0, 2.0]);
         for body in [&b"[[1,0]]"[..], b"[[1,0],[1]]", b"{}", b"[1,2]"] {

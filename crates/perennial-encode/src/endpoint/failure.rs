@@ -1,37 +1,35 @@
-//! What can go wrong with an upstream, and what a client is told about it.
+//! What can go wrong with an embedding service, and what is said about it.
 
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde_json::json;
 use ureq::http::StatusCode;
 
-use crate::error::{ApiError, Code};
+use crate::service_failure::ServiceFailure;
 
-/// What is repeated of an upstream's own words.
+/// What is repeated of a service's own words.
 const MAX_WORDS: usize = 300;
 /// The most of a whole problem: what a parser says may repeat an answer to its end.
 const MAX_PROBLEM: usize = 600;
 
-/// A request to an upstream that has no usable answer.
+/// A request to an embedding service that has no usable answer.
 #[derive(Debug, Clone)]
-pub(crate) struct Failure {
-    code: Code,
+pub struct Failure {
+    kind: ServiceFailure,
     problem: String,
     /// Whether the same request may succeed when it is sent again.
-    pub(crate) may_pass: bool,
-    /// When to send it again, where the upstream says so.
-    pub(crate) retry_after: Option<Duration>,
+    may_pass: bool,
+    retry_after: Option<Duration>,
 }
 
 impl Failure {
-    fn new(code: Code, problem: impl Into<String>) -> Self {
+    fn new(kind: ServiceFailure, problem: impl Into<String>) -> Self {
         let mut problem: String = problem.into();
         if let Some((end, _)) = problem.char_indices().nth(MAX_PROBLEM) {
             problem.truncate(end);
         }
         Self {
-            code,
+            kind,
             problem,
             may_pass: false,
             retry_after: None,
@@ -39,28 +37,28 @@ impl Failure {
     }
 
     /// An answer that is not what the protocol promises. It would be the same again.
-    pub(crate) fn nonsense(problem: impl Into<String>) -> Self {
-        Self::new(Code::UpstreamFailed, problem)
+    pub fn nonsense(problem: impl Into<String>) -> Self {
+        Self::new(ServiceFailure::Failed, problem)
     }
 
     /// No answer within the time limit.
-    pub(crate) fn timed_out(seconds: f64) -> Self {
+    pub(super) fn timed_out(seconds: f64) -> Self {
         Self::new(
-            Code::UpstreamTimeout,
+            ServiceFailure::TimedOut,
             format!("did not answer within {seconds} seconds"),
         )
     }
 
     /// All places for requests to it were taken for the whole time limit.
-    pub(crate) fn busy(places: usize) -> Self {
+    pub fn busy(places: usize) -> Self {
         Self::new(
-            Code::TooManyRequests,
+            ServiceFailure::Busy,
             format!("is busy: {places} requests to it are in flight already; try again later"),
         )
     }
 
     /// A connection that failed, an answer that ended early, or one that is no HTTP.
-    pub(crate) fn of_transport(error: &ureq::Error, seconds: f64, most: u64) -> Self {
+    pub(super) fn of_transport(error: &ureq::Error, seconds: f64, most: u64) -> Self {
         let timed_out = |error: &std::io::Error| error.kind() == std::io::ErrorKind::TimedOut;
         match error {
             ureq::Error::Timeout(_) => Self::timed_out(seconds),
@@ -87,7 +85,7 @@ impl Failure {
     }
 
     /// An answer whose status is no success. `own_key` says whether the key was the client's own.
-    pub(crate) fn of_status(
+    pub(super) fn of_status(
         status: StatusCode,
         location: Option<&str>,
         body: &[u8],
@@ -106,15 +104,19 @@ impl Failure {
                 "redirects to {}; set its `url` to the address itself",
                 location.unwrap_or("another address")
             )),
-            401 | 403 if own_key => Self::new(Code::Unauthorized, format!("refused the key{says}")),
+            401 | 403 if own_key => {
+                Self::new(ServiceFailure::ClientKey, format!("refused the key{says}"))
+            }
             401 | 403 => Self::nonsense(format!(
-                "refused the key that this service has for it{says}; check the setting `key`"
+                "refused the key that it is shown{says}; check the setting `key`"
             )),
-            400 | 413 | 422 => Self::new(Code::Unprocessable, format!("refused the input{says}")),
+            400 | 413 | 422 => {
+                Self::new(ServiceFailure::Inputs, format!("refused the input{says}"))
+            }
             429 => Self {
                 may_pass: true,
                 retry_after,
-                ..Self::new(Code::TooManyRequests, text)
+                ..Self::new(ServiceFailure::Busy, text)
             },
             500..=599 => Self {
                 may_pass: true,
@@ -125,39 +127,35 @@ impl Failure {
         }
     }
 
-    /// `timeout`, `refused` or `failed`, for the metric.
-    pub(crate) fn outcome(&self) -> &'static str {
-        match self.code {
-            Code::UpstreamTimeout => "timeout",
-            Code::UpstreamFailed => "failed",
-            _ => "refused",
-        }
+    /// Of which kind it is.
+    pub fn kind(&self) -> ServiceFailure {
+        self.kind
     }
 
-    pub(crate) fn problem(&self) -> &str {
+    /// What happened, as the end of a sentence that begins with the service's name.
+    pub fn problem(&self) -> &str {
         &self.problem
     }
 
-    /// Without the key, which an upstream can repeat anywhere in its answer.
-    pub(crate) fn without(mut self, secret: Option<&str>) -> Self {
+    /// When to send the request again, where the service says so.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
+    }
+
+    pub(super) fn may_pass(&self) -> bool {
+        self.may_pass
+    }
+
+    /// Without the key, which a service can repeat anywhere in its answer.
+    pub(super) fn without(mut self, secret: Option<&str>) -> Self {
         if let Some(secret) = secret.filter(|secret| !secret.is_empty()) {
             self.problem = self.problem.replace(secret, "[key]");
         }
         self
     }
-
-    /// The answer to the client.
-    pub(crate) fn into_api_error(self, upstream: &str) -> ApiError {
-        let error = ApiError::new(self.code, format!("upstream {upstream} {}", self.problem))
-            .with_details(json!({ "upstream": upstream }));
-        match (self.code, self.retry_after) {
-            (Code::TooManyRequests, Some(time)) => error.retry_after(time),
-            _ => error,
-        }
-    }
 }
 
-/// What an upstream says about an error, in any of the usual forms, without the key and at most a few hundred characters.
+/// What a service says about an error, in any of the usual forms, without the key and at most a few hundred characters.
 fn words(body: &[u8], secret: Option<&str>) -> String {
     #[derive(Deserialize)]
     struct Said {
@@ -220,24 +218,23 @@ mod tests {
             let status = StatusCode::from_u16(status).unwrap();
             Failure::of_status(status, None, b"", None, own_key, None)
         };
-        for (status, code, may_pass) in [
-            (302, Code::UpstreamFailed, false),
-            (400, Code::Unprocessable, false),
-            (401, Code::UpstreamFailed, false),
-            (404, Code::UpstreamFailed, false),
-            (429, Code::TooManyRequests, true),
-            (500, Code::UpstreamFailed, true),
-            (503, Code::UpstreamFailed, true),
+        for (status, kind, may_pass) in [
+            (302, ServiceFailure::Failed, false),
+            (400, ServiceFailure::Inputs, false),
+            (401, ServiceFailure::Failed, false),
+            (404, ServiceFailure::Failed, false),
+            (429, ServiceFailure::Busy, true),
+            (500, ServiceFailure::Failed, true),
+            (503, ServiceFailure::Failed, true),
         ] {
             let failure = of(status, false);
             assert_eq!(
-                (failure.code, failure.may_pass),
-                (code, may_pass),
+                (failure.kind, failure.may_pass),
+                (kind, may_pass),
                 "{status}"
             );
         }
-        assert_eq!(of(401, true).code, Code::Unauthorized);
-        let error = of(500, false).into_api_error("old");
-        assert_eq!(error.message, "upstream old answered with status 500");
+        assert_eq!(of(401, true).kind, ServiceFailure::ClientKey);
+        assert_eq!(of(500, false).problem(), "answered with status 500");
     }
 }

@@ -1,4 +1,4 @@
-//! What an upstream's answer must hold: as many finite vectors of one dimension as there were inputs.
+//! What the answer of an embedding service must hold: as many finite vectors of one dimension as there were inputs.
 
 use serde::de::DeserializeOwned;
 
@@ -9,18 +9,26 @@ const BYTES_PER_VALUE: u64 = 48;
 /// Names of keys, usage, and headers of the answer's JSON.
 const BYTES_BESIDE: u64 = 64 << 10;
 const BYTES_PER_ROW: u64 = 256;
+/// The longest embedding of a service whose dimension is not known yet.
+const MAX_DIM: usize = 1 << 16;
 
 /// The rows that an answer must have.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rows {
-    pub(super) count: usize,
-    pub(super) dim: usize,
+    count: usize,
+    /// None before the first answer.
+    dim: Option<usize>,
 }
 
 impl Rows {
+    pub(super) fn of(count: usize, dim: Option<usize>) -> Self {
+        Self { count, dim }
+    }
+
     /// An answer with more bytes is not read to its end.
     pub(super) fn most_bytes(&self) -> u64 {
-        let row = self.dim as u64 * BYTES_PER_VALUE + BYTES_PER_ROW;
+        let dim = self.dim.unwrap_or(MAX_DIM) as u64;
+        let row = dim * BYTES_PER_VALUE + BYTES_PER_ROW;
         self.count as u64 * row + BYTES_BESIDE
     }
 
@@ -68,14 +76,15 @@ impl Rows {
         &self,
         rows: impl IntoIterator<Item = Vec<f32>>,
     ) -> Result<Vec<f32>, Failure> {
-        let mut joined = Vec::with_capacity(self.count * self.dim);
-        for (row, values) in rows.into_iter().enumerate() {
-            let problem = if values.len() != self.dim {
-                format!(
-                    "has {} dimensions, but its space has {}",
-                    values.len(),
-                    self.dim
-                )
+        let mut rows = rows.into_iter().peekable();
+        let first = rows.peek().map(Vec::len);
+        let dim = self.dim.or(first).unwrap_or_default();
+        let mut joined = Vec::with_capacity(self.count * dim);
+        for (row, values) in rows.enumerate() {
+            let problem = if values.len() != dim {
+                format!("has {} dimensions, but its space has {dim}", values.len())
+            } else if dim > MAX_DIM {
+                format!("has more than {MAX_DIM} dimensions")
             } else if !values.iter().all(|value| value.is_finite()) {
                 "has values that are NaN or infinite".to_owned()
             } else if values.iter().all(|value| *value == 0.0) {

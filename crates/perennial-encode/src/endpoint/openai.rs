@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn answers_are_put_in_order() {
-        let rows = Rows { count: 2, dim: 2 };
+        let rows = Rows::of(2, Some(2));
         let body = br#"{"object":"list","model":"m","usage":{"prompt_tokens":5,"total_tokens":5},
             "data":[{"index":1,"embedding":[0,1]},{"index":0,"embedding":[1,0]}]}"#;
         let read = read(body, &rows).unwrap();
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn wrong_answers_say_what_is_wrong() {
-        let rows = Rows { count: 2, dim: 2 };
+        let rows = Rows::of(2, Some(2));
         let two = |first: &str, second: &str| format!(r#"{{"data":[{first},{second}]}}"#);
         let good = r#"{"index":0,"embedding":[1,0]}"#;
         for (body, says) in [

@@ -1,0 +1,24 @@
+//! The keys of clients, for upstreams that they are passed on to.
+
+use axum::http::{HeaderMap, header};
+use perennial_encode::endpoint::Secret;
+
+use crate::keys::Keys;
+
+/// The client's `authorization` header.
+#[derive(Clone, Default)]
+pub(crate) struct ClientKey(Option<Secret>);
+
+impl ClientKey {
+    /// The key of a request. A service with `keys` of its own never passes them on: there, the header holds one of them.
+    pub(crate) fn of(keys: &Keys, headers: &HeaderMap) -> Self {
+        let is_ours = !keys.is_empty();
+        let value = headers.get(header::AUTHORIZATION).filter(|_| !is_ours);
+        Self(value.cloned().map(Secret::of_header))
+    }
+
+    /// What is passed on, if anything.
+    pub(super) fn secret(&self) -> Option<&Secret> {
+        self.0.as_ref()
+    }
+}

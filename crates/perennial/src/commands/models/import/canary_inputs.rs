@@ -1,0 +1,97 @@
+//! Whether an embedding service gives the embeddings of a registered space.
+
+use std::path::{Path, PathBuf};
+
+use perennial_core::{Endpoint, EndpointSpace, Registry, SpaceSpec, read_at_most};
+use perennial_encode::endpoint::EndpointEncoder;
+use perennial_encode::{Encoder, Input, InputType, Prepared};
+use perennial_upgrade::Canaries;
+
+use crate::exit_status::usage;
+
+const MAX_BYTES: u64 = 16 << 20;
+
+/// The inputs of a space's canaries, from a file.
+pub struct CanaryInputs {
+    path: PathBuf,
+    lines: Vec<String>,
+}
+
+impl CanaryInputs {
+    /// Reads a file with one input a line.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let shown = path.display();
+        let bytes = read_at_most(path, MAX_BYTES).map_err(|error| usage(error.to_string()))?;
+        let text =
+            String::from_utf8(bytes).map_err(|_| usage(format!("{shown} is not UTF-8 text")))?;
+        Ok(Self {
+            path: path.to_owned(),
+            lines: text.lines().map(str::to_owned).collect(),
+        })
+    }
+
+    /// Embeds the inputs by the service and compares them with what was registered.
+    ///
+    /// **Errors**: a space without canaries or of another dimension, another number of inputs, a service that fails, and one that gives other embeddings.
+    pub fn recognise(
+        &self,
+        endpoint: &Endpoint,
+        dim: usize,
+        registry: &Registry,
+        spec: &SpaceSpec,
+    ) -> anyhow::Result<EndpointSpace> {
+        let (name, shown) = (&spec.name, self.path.display());
+        let canaries = Canaries::of(registry, spec)?;
+        let (Some(canaries), Some(fingerprint)) = (canaries, &spec.canaries_sha256) else {
+            return Err(usage(format!(
+                "--space {name}: it was registered without canaries, so nothing tells whether these are its embeddings; register it with `perennial \
+                 spaces add --canaries FILE`"
+            )));
+        };
+        if spec.dim != dim {
+            return Err(usage(format!(
+                "--space {name}: its embeddings have {} dimensions, those of {} have {dim}",
+                spec.dim, endpoint.url
+            )));
+        }
+        if self.lines.len() != canaries.len() {
+            return Err(usage(format!(
+                "{shown} has {} lines, but {} canaries of space {name} are registered; write one input a line, in their order",
+                self.lines.len(),
+                canaries.len()
+            )));
+        }
+        let distance = canaries.largest_distance(&self.embed(endpoint, dim)?, dim)?;
+        if distance > endpoint.tolerance {
+            anyhow::bail!(
+                "{} does not give the embeddings of space {name}: those of its canaries are apart by up to {distance:.3}, and {} are allowed; import it \
+                 without --space, as an encoder of its own",
+                endpoint.url,
+                endpoint.tolerance
+            );
+        }
+        Ok(EndpointSpace {
+            name: name.clone(),
+            fingerprint: fingerprint.clone(),
+        })
+    }
+
+    /// The inputs are as they were when the space was registered, so they get no prefix.
+    fn embed(&self, endpoint: &Endpoint, dim: usize) -> anyhow::Result<Vec<f32>> {
+        let plain = Endpoint {
+            query_prefix: String::new(),
+            document_prefix: String::new(),
+            ..endpoint.clone()
+        };
+        let encoder =
+            EndpointEncoder::new("the service", dim, &plain).map_err(anyhow::Error::msg)?;
+        let prepared = self.lines.iter().map(|text| {
+            encoder.prepare(Input::Text {
+                text,
+                input_type: InputType::Document,
+            })
+        });
+        let prepared: Vec<Prepared> = prepared.collect::<Result<_, _>>()?;
+        Ok(encoder.encode(&prepared)?)
+    }
+}
