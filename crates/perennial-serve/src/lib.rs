@@ -28,6 +28,7 @@ mod connections;
 mod downloads;
 mod durations;
 mod encoders;
+mod endpoint_drift;
 pub mod error;
 mod gallery;
 mod images;

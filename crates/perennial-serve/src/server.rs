@@ -13,6 +13,7 @@ use hyper_util::rt::TokioTimer;
 use perennial_core::Registry;
 use perennial_upgrade::{CompatibilityCheck, EncoderLoader};
 use tokio::task::JoinHandle;
+use tokio::time::MissedTickBehavior;
 
 use crate::config::ServeConfig;
 use crate::connections::LimitedAcceptor;
@@ -29,6 +30,8 @@ use crate::tls::Tls;
 const CONNECTION_BUFFER: usize = 64 << 10;
 /// How often raw measurements are folded into buckets.
 const UPKEEP: Duration = Duration::from_secs(5);
+/// How often it is looked whose canaries are due; their versions say how often that is.
+const DRIFT: Duration = Duration::from_secs(1);
 
 /// A service that listens already and answers once [`run`](Self::run) is called.
 pub struct Server {
@@ -209,9 +212,27 @@ async fn start(
         let _inside = runtime.enter();
         let (service, batcher) = Service::start(config, registry, store, loader, check)?;
         tokio::spawn(reembedding::work(Arc::downgrade(&service)));
+        tokio::spawn(watch_endpoints(Arc::downgrade(&service)));
         Ok((service, batcher))
     })
     .await?
+}
+
+/// Looks for embedding services whose model has changed; ends with the service.
+async fn watch_endpoints(service: Weak<Service>) {
+    let mut ticks = tokio::time::interval(DRIFT);
+    // After a slow service, not several checks in a row.
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let Some(service) = service.upgrade() else {
+            return;
+        };
+        let looked = tokio::task::spawn_blocking(move || service.look_for_drift()).await;
+        if let Err(error) = looked {
+            tracing::error!(%error, "the canaries of embedding services were not looked at");
+        }
+    }
 }
 
 /// Ends with the service.

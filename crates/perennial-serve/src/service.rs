@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use crate::answering::Answering;
 use crate::backfill::Backfill;
 use crate::config::ServeConfig;
+use crate::endpoint_drift::EndpointDrift;
 use crate::error::{ApiError, Code, ServeError};
 use crate::gallery::Gallery;
 use crate::inference::Inference;
@@ -37,6 +38,7 @@ pub(crate) struct Service {
     pub(crate) backfill: Backfill,
     pub(crate) second_stages: SecondStages,
     pub(crate) telemetry: Arc<Telemetry>,
+    pub(crate) drift: EndpointDrift,
     pub(crate) recent: Recent,
     pub(crate) draining: AtomicBool,
     pub(crate) started: Instant,
@@ -101,6 +103,7 @@ impl Service {
             inference: Arc::new(inference),
             gallery,
             telemetry,
+            drift: EndpointDrift::default(),
             recent: Recent::new(),
             draining: AtomicBool::new(false),
             started: Instant::now(),
@@ -151,6 +154,16 @@ impl Service {
         self.registry.aliases().ok()?.remove(PREVIOUS_ALIAS)
     }
 
+    /// Embeds the canaries of embedding services again whose turn it is; blocks.
+    pub(crate) fn look_for_drift(&self) {
+        let old = self.inference.encoders.all();
+        let in_use = (self.inference.live.current().into_iter())
+            .chain(old.into_values())
+            .chain(self.answering.old_in_memory().map(Arc::clone));
+        self.drift
+            .look(in_use.collect(), &self.registry, &self.telemetry);
+    }
+
     /// Whether requests should be sent here: a version is live, it reaches something of what is stored, and the service is not stopping. What is
     /// missing comes back as a text; what is limited in a service that is ready, as lines.
     pub(crate) fn readiness(&self) -> Result<Vec<String>, String> {
@@ -162,7 +175,8 @@ impl Service {
         }
         let answering = &self.answering;
         answering.readiness(&self.inference, &self.gallery.certification)?;
-        let warnings = answering.warnings().into_iter();
+        let drifted = self.drift.problems();
+        let warnings = answering.warnings().into_iter().chain(drifted);
         if self.inference.live.current().is_none() {
             if answering.needs_no_live_version() {
                 return Ok(warnings.collect());

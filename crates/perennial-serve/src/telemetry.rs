@@ -59,6 +59,8 @@ const UPSTREAM_REQUESTS: &str = "perennial_upstream_requests_total";
 const UPSTREAM_SECONDS: &str = "perennial_upstream_request_seconds";
 const CANARY_DISTANCE: &str = "perennial_upstream_canary_distance";
 const DRIFTED: &str = "perennial_upstream_drifted";
+const ENDPOINT_DISTANCE: &str = "perennial_endpoint_canary_distance";
+const ENDPOINT_DRIFTED: &str = "perennial_endpoint_drifted";
 
 /// A part of a request's work.
 #[derive(Debug, Clone, Copy)]
@@ -187,6 +189,14 @@ impl Telemetry {
                 "Largest distance of a canary's embedding from the registered one; NaN before the first check.",
             ),
             (DRIFTED, "1 for an upstream whose model has changed."),
+            (
+                ENDPOINT_DISTANCE,
+                "Largest distance of a canary's embedding from the one recorded at import, by version; NaN before the first check.",
+            ),
+            (
+                ENDPOINT_DRIFTED,
+                "1 for a version whose embedding service has another model now.",
+            ),
         ] {
             recorder.describe_gauge(name.into(), None, text.into());
         }
@@ -317,6 +327,13 @@ impl Telemetry {
         let labels = [("upstream", upstream)];
         self.gauge(CANARY_DISTANCE, &labels, distance);
         self.gauge(DRIFTED, &labels, f64::from(u8::from(drifted)));
+    }
+
+    /// What the embeddings of the canaries of a version's embedding service say.
+    pub(crate) fn endpoint_canaries(&self, version: &str, distance: f64, drifted: bool) {
+        let labels = [("version", version)];
+        self.gauge(ENDPOINT_DISTANCE, &labels, distance);
+        self.gauge(ENDPOINT_DRIFTED, &labels, f64::from(u8::from(drifted)));
     }
 
     /// Everything as text, with the gauges of this moment.

@@ -23,8 +23,8 @@ use crate::telemetry::{Gauges, Storage};
 pub(crate) struct StatusBody {
     /// `ok`.
     status: &'static str,
-    /// What is limited although the service is ready: items that are not searched, routes that are not the best ones, and upstreams whose model has
-    /// changed.
+    /// What is limited although the service is ready: items that are not searched, routes that are not the best ones, and upstreams and versions behind
+    /// which an embedding service has another model now.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     detail: Vec<String>,
 }

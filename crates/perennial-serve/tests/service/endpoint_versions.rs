@@ -16,7 +16,7 @@ use crate::encoder::{Drift, Gate, Loader, Loads, draft, outside_draft, publish_o
 use crate::endpoints::bridge;
 use crate::harness::{Running, Setup};
 use crate::limits::wait_until;
-use crate::mixed::part;
+use crate::mixed::{metrics, part};
 use crate::upstream_double::{Behaviour, Double, assert_close, embedding, unit};
 
 const LOCAL_DIM: usize = 3;
@@ -235,6 +235,36 @@ fn without_the_service_one_is_back_at_once_and_searches_take_the_next_route() {
         "{refused}"
     );
     store(&service, 3, "ggg").expect(200);
+}
+
+#[test]
+fn another_model_behind_the_service_is_noticed() {
+    let double = Double::start(DIM);
+    let service = setup(&double, |endpoint| {
+        endpoint.canary_seconds = 1.0;
+    })
+    .start();
+    service.swap(SERVICE).expect(200);
+    let detail = || service.get("/readyz").expect(200)["detail"].to_string();
+    let distance = format!("perennial_endpoint_canary_distance{{version=\"{SERVICE}\"}} 0");
+    wait_until(|| metrics(&service).contains(&distance));
+    assert!(!detail().contains("has changed"), "{}", detail());
+    double.drift(1.0);
+    wait_until(|| {
+        detail().contains("version v0002: the model of its embedding service has changed")
+    });
+    let drifted = format!("perennial_endpoint_drifted{{version=\"{SERVICE}\"}} ");
+    assert!(metrics(&service).contains(&format!("{drifted}1")));
+    // It is served on until somebody decides, and is not loaded again.
+    search(&service, "a").expect(200);
+    rollback(&service).expect(200);
+    wait_until(|| metrics(&service).contains(&format!("{drifted}0")));
+    let service = service.restart();
+    let refused = service.swap(SERVICE).expect(409);
+    assert!(message(&refused).contains("canary 0"), "{refused}");
+    assert!(message(&refused).contains("another one now"), "{refused}");
+    double.drift(0.0);
+    service.swap(SERVICE).expect(200);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::bench::repository;
+use crate::endpoint::{Endpoint, import};
 use crate::gallery::stocked;
 use crate::reload::{agent, issue};
 use crate::service::Service;
@@ -28,12 +29,13 @@ fn metrics_in(text: &str) -> BTreeSet<String> {
         .collect()
 }
 
-/// The metrics of a service that has everything: TLS, snapshots, items, an upstream (which nobody reaches), and requests of every kind
-/// behind it.
+/// The metrics of a service that has everything: TLS, snapshots, items, an upstream (which nobody reaches), an embedding service as the live
+/// version in the end, and requests of every kind behind it.
 fn exported() -> String {
     let bench = stocked();
     let certificate = issue(&bench);
     bench.succeed(&["spaces", "add", "outside", "--dim", "3"]);
+    let imported = import(&bench, &Endpoint::start(15), &[]);
     let service = Service::start_with(
         &bench,
         &[
@@ -76,12 +78,18 @@ fn exported() -> String {
     embedding[0] = 1.0;
     let item = json!({"items": [{"id": 1, "embedding": embedding, "model_version": "v0001"}]});
     post("gallery/items:batch", &item);
-    // Histograms show once they were folded.
+    let live = json!({"version": imported["version"], "force": true});
+    let request = agent.put(url("aliases/live"));
+    let answer = request.content_type("application/json");
+    let answer = answer.send(live.to_string()).unwrap();
+    assert!(answer.status().is_success());
+    // Histograms show once they were folded, and embedding services once they are watched.
     let begun = std::time::Instant::now();
     loop {
         let mut answer = agent.get(url("metrics")).call().unwrap();
         let text = answer.body_mut().read_to_string().unwrap();
-        if text.contains("perennial_stage_seconds_bucket") {
+        let parts = ["perennial_stage_seconds_bucket", "endpoint_drifted"];
+        if parts.iter().all(|part| text.contains(part)) {
             return text;
         }
         assert!(begun.elapsed() < Duration::from_secs(20), "{text}");
