@@ -5,6 +5,7 @@ mod settings;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use perennial_core::Registry;
 use perennial_encode::GraphRuntime;
@@ -22,6 +23,9 @@ use crate::terminal::Terminal;
 
 /// From so many items in this process on, what searches gain by large pages counts more than what an encoder wastes of them.
 const MANY_ITEMS: u64 = 10_000;
+
+/// How long the end waits for threads that are still at work.
+const STOP: Duration = Duration::from_secs(5);
 
 pub fn run(
     arguments: &Arguments,
@@ -103,7 +107,7 @@ pub fn serve(
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         let (loader, check) = (Arc::new(loader), Arc::new(records));
         let stopped = stop_signal()?;
         // From now on, SIGHUP does not end the program.
@@ -117,7 +121,10 @@ pub fn serve(
         let _announcement = (!read_only).then(|| Announcement::write(&folder, &url));
         terminal.result(&serde_json::json!({ "url": url }), |_| format!("{url}\n"))?;
         Ok(server.run(stopped).await?)
-    })
+    });
+    // The gallery is flushed by now, but a thread may still wait for an embedding service that hangs.
+    runtime.shutdown_timeout(STOP);
+    ended
 }
 
 /// Where a service has its keys from, at its start and at each reload.

@@ -144,7 +144,7 @@ fn bench(endpoint: &Endpoint, more: &[&str]) -> Bench {
     bench.succeed(&["models", "import", "encoder", "--alias", "live"]);
     let imported = import(&bench, endpoint, more);
     assert_eq!(imported["version"], "v0002");
-    for (name, first) in [("texts", 0), ("fit", 120)] {
+    for (name, first) in [("texts", 0), ("fit", 150)] {
         let mut table = "key\tbody\n".to_owned();
         for row in 0..60 {
             let number = first + row;
@@ -429,10 +429,11 @@ fn a_service_takes_over_from_a_local_version_and_gives_back() {
     let live = json!({"version": "v0002"});
     let (status, moved) = service.call("PUT", "aliases/live", &live);
     assert_eq!(status, 200, "{moved}");
-    let item = json!({"id": "new", "text": "a birch in spring"});
+    let text = "a birch in spring";
+    let item = json!({"id": "new", "text": text, "payload": {"text": text}});
     let (status, stored) = service.call("PUT", "gallery/items", &item);
     assert_eq!(status, 200, "{stored}");
-    let query = json!({"text": "a birch in spring", "limit": 61});
+    let query = json!({"text": text, "limit": 61});
     let (status, found) = service.call("POST", "search", &query);
     assert_eq!(status, 200, "{found}");
     assert_eq!(found["hits"].as_array().unwrap().len(), 61, "{found}");
