@@ -24,7 +24,7 @@ pub enum Action {
         version: String,
     },
     /// Import a model of another program as a version: weights of a supported backbone (PyTorch, safetensors), or an encoder of pictures or texts
-    /// (ONNX, or a folder of a model hub)
+    /// (ONNX, a folder of a model hub, or an embedding service)
     Import(Box<import::Arguments>),
     /// Write a network that was trained here as a file of other programs (ONNX)
     Export(export::Arguments),
