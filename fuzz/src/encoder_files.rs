@@ -84,6 +84,7 @@ impl Target for TokenizerFile {
             image: None,
             text: Some(text_tower()),
             head: None,
+            endpoint: None,
             files: files.map(listed).to_vec(),
         };
         Self { scratch, spec }

@@ -18,6 +18,7 @@ mod error;
 #[cfg(any(feature = "onnxruntime", test))]
 mod excerpt;
 mod graph_file;
+mod initializers;
 mod limits;
 #[cfg(feature = "onnxruntime")]
 mod onnxruntime;

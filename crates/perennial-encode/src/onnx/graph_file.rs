@@ -35,6 +35,28 @@ pub(crate) struct Node<'a> {
     constant: Option<Vec<i64>>,
 }
 
+impl<'a> Node<'a> {
+    /// The names of its attributes, with their whole numbers; 0 for those of another kind.
+    pub(super) fn attributes(&self) -> Result<Vec<(&'a str, u64)>, Malformed> {
+        let mut found = Vec::new();
+        for field in Fields::of(self.message) {
+            let (5, Value::Bytes(message)) = field? else {
+                continue;
+            };
+            let (mut name, mut number) = ("", 0);
+            for field in Fields::of(message) {
+                match field? {
+                    (1, value) => name = text(value)?,
+                    (3, Value::Number(given)) => number = given,
+                    _ => {}
+                }
+            }
+            found.push((name, number));
+        }
+        Ok(found)
+    }
+}
+
 /// What a file says about its graph.
 #[derive(Debug, Default)]
 pub(crate) struct GraphFile<'a> {

@@ -8,11 +8,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::GraphError;
 use super::graph_file::{GraphFile, Node};
-use super::wire::{Fields, Malformed, Value, numbers, text};
+use super::initializers::{INT8, UINT8, initializers};
+use super::wire::{Fields, Malformed, Value};
 use crate::protobuf::put_bytes;
 
-/// Element types of one byte: uint8 and int8, as the format numbers them.
-const BYTES: [u64; 2] = [2, 3];
 /// Steps between a table and its look-up that are followed.
 const STEPS: usize = 4;
 
@@ -80,7 +79,7 @@ fn lookups<'a>(content: &'a [u8], graph: &GraphFile<'a>) -> Result<Vec<Lookup<'a
         let &[converted, _] = node.inputs.as_slice() else {
             continue;
         };
-        if node.operator != "Gather" || node.outputs.len() != 1 || number(node, "axis")? != 0 {
+        if node.operator != "Gather" || node.outputs.len() != 1 || axis(node)? != 0 {
             continue;
         }
         let (mut name, mut steps) = (converted, Vec::new());
@@ -109,33 +108,23 @@ fn lookups<'a>(content: &'a [u8], graph: &GraphFile<'a>) -> Result<Vec<Lookup<'a
     Ok(found)
 }
 
+/// The dimension along which a node looks up.
+fn axis(node: &Node<'_>) -> Result<u64, Malformed> {
+    let attributes = node.attributes()?;
+    let mut axes = attributes.iter().filter(|(name, _)| *name == "axis");
+    Ok(axes.next().map_or(0, |&(_, axis)| axis))
+}
+
 /// Tables of bytes with their rows and columns, by name. A row of one number could not be told from a number for each row.
 fn tables(content: &[u8]) -> Result<BTreeMap<&str, [i64; 2]>, Malformed> {
     let mut tables = BTreeMap::new();
-    for field in Fields::of(content) {
-        let (7, Value::Bytes(graph)) = field? else {
-            continue;
-        };
-        for field in Fields::of(graph) {
-            let (5, Value::Bytes(tensor)) = field? else {
-                continue;
-            };
-            let (mut name, mut element, mut dims) = ("", 0, Vec::new());
-            for field in Fields::of(tensor) {
-                match field? {
-                    (1, value) => numbers(value, &mut dims)?,
-                    (2, Value::Number(number)) => element = number,
-                    (8, value) => name = text(value)?,
-                    _ => {}
-                }
-            }
-            if let &[rows, columns] = dims.as_slice()
-                && BYTES.contains(&element)
-                && rows > 1
-                && columns > 1
-            {
-                tables.insert(name, [rows, columns]);
-            }
+    for tensor in initializers(content)? {
+        if let &[rows, columns] = tensor.dims.as_slice()
+            && [UINT8, INT8].contains(&tensor.element)
+            && rows > 1
+            && columns > 1
+        {
+            tables.insert(tensor.name, [rows, columns]);
         }
     }
     Ok(tables)
@@ -190,27 +179,6 @@ fn fits(graph: &GraphFile<'_>, step: &mut Step, rows: i64) -> bool {
         }
     }
     true
-}
-
-/// A whole number among the attributes of a node; 0 if it has none of this name.
-fn number(node: &Node<'_>, attribute: &str) -> Result<u64, Malformed> {
-    for field in Fields::of(node.message) {
-        let (5, Value::Bytes(message)) = field? else {
-            continue;
-        };
-        let (mut name, mut number) = ("", 0);
-        for field in Fields::of(message) {
-            match field? {
-                (1, value) => name = text(value)?,
-                (3, Value::Number(found)) => number = found,
-                _ => {}
-            }
-        }
-        if name == attribute {
-            return Ok(number);
-        }
-    }
-    Ok(0)
 }
 
 fn rewritten(

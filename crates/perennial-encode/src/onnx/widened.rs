@@ -7,13 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::GraphError;
 use super::graph_file::{GraphFile, Node};
-use super::wire::{Fields, Malformed, Value, numbers, text};
+use super::initializers::{FLOAT, INT8, UINT8, initializers};
+use super::wire::{Fields, Malformed, Value, text};
 use crate::protobuf::{put_bytes, put_number};
 
-/// Element types, as the format numbers them.
-const FLOAT: u64 = 1;
-const UINT8: u64 = 2;
-const INT8: u64 = 3;
 /// Nodes between a tensor and its numbers that are followed.
 const STEPS: usize = 4;
 
@@ -63,38 +60,18 @@ struct Weight<'a> {
 /// The constants whose sizes were compared with their data when the graph was read.
 fn tensors(content: &[u8]) -> Result<BTreeMap<&str, Tensor<'_>>, Malformed> {
     let mut tensors = BTreeMap::new();
-    for field in Fields::of(content) {
-        let (7, Value::Bytes(graph)) = field? else {
-            continue;
-        };
-        for field in Fields::of(graph) {
-            let (5, Value::Bytes(message)) = field? else {
-                continue;
+    for found in initializers(content)? {
+        let dims = found.dims.into_iter().map(usize::try_from);
+        let dims: Option<Vec<usize>> = dims.collect::<Result<_, _>>().ok();
+        if let (Some(dims), Some(data), element @ (FLOAT | UINT8 | INT8)) =
+            (dims, found.data, found.element)
+        {
+            let tensor = Tensor {
+                element,
+                dims,
+                data,
             };
-            let (mut name, mut element, mut dims, mut data) = ("", 0, Vec::new(), None);
-            for field in Fields::of(message) {
-                match field? {
-                    (1, value) => numbers(value, &mut dims)?,
-                    (2, Value::Number(number)) => element = number,
-                    (8, value) => name = text(value)?,
-                    (9, Value::Bytes(raw)) => data = Some(raw),
-                    _ => {}
-                }
-            }
-            let dims: Option<Vec<usize>> = dims
-                .into_iter()
-                .map(|dim| usize::try_from(dim).ok())
-                .collect();
-            if let (Some(dims), Some(data), FLOAT | UINT8 | INT8) = (dims, data, element) {
-                tensors.insert(
-                    name,
-                    Tensor {
-                        element,
-                        dims,
-                        data,
-                    },
-                );
-            }
+            tensors.insert(found.name, tensor);
         }
     }
     Ok(tensors)
@@ -171,7 +148,7 @@ fn first_step(
         true => i32::from(byte as i8),
         false => i32::from(byte),
     };
-    let attributes = attributes(node)?;
+    let attributes = node.attributes()?;
     match (node.operator.as_str(), node.inputs.as_slice()) {
         ("Cast", [_]) if attributes == [("to", FLOAT)] => {
             let values = tensor.data.iter();
@@ -250,26 +227,6 @@ fn floats(tensor: Option<&Tensor<'_>>) -> Option<Vec<f32>> {
     let tensor = tensor.filter(|tensor| tensor.element == FLOAT && !tensor.data.is_empty())?;
     let values = tensor.data.as_chunks().0.iter();
     Some(values.map(|&value| f32::from_le_bytes(value)).collect())
-}
-
-/// Names of a node's attributes, with their whole numbers or 0.
-fn attributes<'a>(node: &Node<'a>) -> Result<Vec<(&'a str, u64)>, Malformed> {
-    let mut found = Vec::new();
-    for field in Fields::of(node.message) {
-        let (5, Value::Bytes(message)) = field? else {
-            continue;
-        };
-        let (mut name, mut number) = ("", 0);
-        for field in Fields::of(message) {
-            match field? {
-                (1, value) => name = text(value)?,
-                (3, Value::Number(given)) => number = given,
-                _ => {}
-            }
-        }
-        found.push((name, number));
-    }
-    Ok(found)
 }
 
 /// The file with the weights' numbers, without their bytes, the nodes in between, and what is declared of the values.
