@@ -2,9 +2,14 @@
 
 /// Appends a field of bytes, a text or a message to a message.
 pub(crate) fn put_bytes(message: &mut Vec<u8>, field: u64, content: &[u8]) {
-    put_varint(message, field << 3 | 2);
-    put_varint(message, content.len() as u64);
+    put_length(message, field, content.len());
     message.extend_from_slice(content);
+}
+
+/// Appends what is in front of the bytes of such a field.
+pub(crate) fn put_length(message: &mut Vec<u8>, field: u64, bytes: usize) {
+    put_varint(message, field << 3 | 2);
+    put_varint(message, bytes as u64);
 }
 
 /// Appends a field of a number.

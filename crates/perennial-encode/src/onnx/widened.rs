@@ -9,10 +9,12 @@ use super::error::GraphError;
 use super::graph_file::{GraphFile, Node};
 use super::initializers::{FLOAT, INT8, UINT8, initializers};
 use super::wire::{Fields, Malformed, Value, text};
-use crate::protobuf::{put_bytes, put_number};
+use crate::protobuf::{put_bytes, put_length, put_number};
 
 /// Nodes between a tensor and its numbers that are followed.
 const STEPS: usize = 4;
+/// The most bytes of a field's key and length.
+const KEY: usize = 20;
 
 /// The same graph with the numbers of its weights in the place of their bytes; `None` if there are none. `graph` is what was read of `content`.
 ///
@@ -47,14 +49,24 @@ struct Tensor<'a> {
     data: &'a [u8],
 }
 
-/// Numbers, and the nodes that made them of a tensor of bytes.
+/// A tensor of bytes, and what makes numbers of it.
 struct Weight<'a> {
-    tensor: &'a str,
+    name: &'a str,
+    tensor: &'a Tensor<'a>,
+    steps: Vec<Step>,
     nodes: Vec<usize>,
     /// The name of the result.
     output: &'a str,
-    dims: Vec<usize>,
-    values: Vec<f32>,
+}
+
+/// What a node does to every number.
+enum Step {
+    /// A byte becomes a number.
+    Widened,
+    /// A byte, less the zero point, times the scale.
+    Dequantized { scale: f32, zero: i32 },
+    /// Times one number for each place along a dimension, with so many numbers in a row; one number for all has all of them in a row.
+    Scaled { factors: Vec<f32>, row: usize },
 }
 
 /// The constants whose sizes were compared with their data when the graph was read.
@@ -79,7 +91,7 @@ fn tensors(content: &[u8]) -> Result<BTreeMap<&str, Tensor<'_>>, Malformed> {
 
 fn weights<'a>(
     graph: &GraphFile<'a>,
-    tensors: &BTreeMap<&'a str, Tensor<'a>>,
+    tensors: &'a BTreeMap<&'a str, Tensor<'a>>,
 ) -> Result<Vec<Weight<'a>>, Malformed> {
     let mut consumers: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (position, node) in graph.nodes.iter().enumerate() {
@@ -102,38 +114,78 @@ fn weights<'a>(
         if tensor.element == FLOAT || tensor.dims.len() < 2 || tensor.data.is_empty() {
             continue;
         }
-        let mut numbers: Option<Vec<f32>> = None;
-        let (mut current, mut nodes) = (name, Vec::new());
+        let (mut current, mut nodes, mut steps) = (name, Vec::new(), Vec::new());
         while let Some(position) = only(current).filter(|_| nodes.len() < STEPS) {
             let node = &graph.nodes[position];
             let &[output] = node.outputs.as_slice() else {
                 break;
             };
-            match &mut numbers {
-                None => match first_step(node, name, tensor, tensors)? {
-                    Some(first) => numbers = Some(first),
-                    None => break,
-                },
-                Some(values) => {
-                    if !scaled(node, current, tensor, tensors, values) {
-                        break;
-                    }
-                }
-            }
+            let step = match steps.is_empty() {
+                true => first_step(node, name, tensor, tensors)?,
+                false => scaled(node, current, tensor, tensors),
+            };
+            let Some(step) = step else {
+                break;
+            };
+            steps.push(step);
             nodes.push(position);
             current = output;
         }
-        if let Some(values) = numbers.filter(|_| !outputs.contains(current)) {
+        if !steps.is_empty() && !outputs.contains(current) {
             found.push(Weight {
-                tensor: name,
+                name,
+                tensor,
+                steps,
                 nodes,
                 output: current,
-                dims: tensor.dims.clone(),
-                values,
             });
         }
     }
     Ok(found)
+}
+
+impl Tensor<'_> {
+    /// A byte as the whole number that it stands for.
+    fn whole(&self, byte: u8) -> i32 {
+        match self.element == INT8 {
+            true => i32::from(byte as i8),
+            false => i32::from(byte),
+        }
+    }
+}
+
+impl Weight<'_> {
+    fn values(&self) -> Vec<f32> {
+        let whole = |&byte: &u8| self.tensor.whole(byte);
+        let bytes = self.tensor.data.iter();
+        let mut values: Vec<f32> = match self.steps[0] {
+            Step::Dequantized { scale, zero } => bytes
+                .map(|byte| (whole(byte) - zero) as f32 * scale)
+                .collect(),
+            _ => bytes.map(|byte| whole(byte) as f32).collect(),
+        };
+        for step in &self.steps {
+            if let Step::Scaled { factors, row } = step {
+                let rows = values.chunks_mut(*row);
+                for (row, factor) in rows.zip(factors.iter().cycle()) {
+                    row.iter_mut().for_each(|value| *value *= factor);
+                }
+            }
+        }
+        values
+    }
+
+    /// The new constant, but for its numbers.
+    fn head(&self) -> Vec<u8> {
+        let mut message = Vec::new();
+        for &dim in &self.tensor.dims {
+            put_number(&mut message, 1, dim as u64);
+        }
+        put_number(&mut message, 2, FLOAT);
+        put_bytes(&mut message, 8, self.output.as_bytes());
+        put_length(&mut message, 9, 4 * self.tensor.data.len());
+        message
+    }
 }
 
 /// What the first node makes of a tensor of bytes; `None` if that is something else than one number of each byte.
@@ -142,18 +194,10 @@ fn first_step(
     name: &str,
     tensor: &Tensor<'_>,
     tensors: &BTreeMap<&str, Tensor<'_>>,
-) -> Result<Option<Vec<f32>>, Malformed> {
-    let signed = tensor.element == INT8;
-    let number = move |byte: u8| match signed {
-        true => i32::from(byte as i8),
-        false => i32::from(byte),
-    };
+) -> Result<Option<Step>, Malformed> {
     let attributes = node.attributes()?;
     match (node.operator.as_str(), node.inputs.as_slice()) {
-        ("Cast", [_]) if attributes == [("to", FLOAT)] => {
-            let values = tensor.data.iter();
-            Ok(Some(values.map(|&byte| number(byte) as f32).collect()))
-        }
+        ("Cast", [_]) if attributes == [("to", FLOAT)] => Ok(Some(Step::Widened)),
         // One scale for all of them.
         ("DequantizeLinear", [of, scale, rest @ ..]) if *of == name && attributes.is_empty() => {
             let Some(&[scale]) = floats(tensors.get(scale)).as_deref() else {
@@ -163,63 +207,45 @@ fn first_step(
                 [] | [""] => 0,
                 [zero] => match tensors.get(zero) {
                     Some(zero) if zero.element == tensor.element && zero.data.len() == 1 => {
-                        number(zero.data[0])
+                        tensor.whole(zero.data[0])
                     }
                     _ => return Ok(None),
                 },
                 _ => return Ok(None),
             };
-            let values = tensor.data.iter();
-            Ok(Some(
-                values
-                    .map(|&byte| (number(byte) - zero) as f32 * scale)
-                    .collect(),
-            ))
+            Ok(Some(Step::Dequantized { scale, zero }))
         }
         _ => Ok(None),
     }
 }
 
-/// Multiplies numbers by a constant that a node multiplies them by, if the node does that: one number, or one for each place along one dimension.
+/// A product with a constant: one number, or one for each place along one dimension; `None` if a node does something else.
 fn scaled(
     node: &Node<'_>,
     current: &str,
     tensor: &Tensor<'_>,
     tensors: &BTreeMap<&str, Tensor<'_>>,
-    values: &mut [f32],
-) -> bool {
+) -> Option<Step> {
     let ("Mul", &[a, b]) = (node.operator.as_str(), node.inputs.as_slice()) else {
-        return false;
+        return None;
     };
     let factor = if a == current { b } else { a };
-    let Some(factor) = tensors.get(factor).filter(|_| a != b) else {
-        return false;
-    };
-    let (Some(factors), Some(added)) = (
-        floats(Some(factor)),
-        tensor.dims.len().checked_sub(factor.dims.len()),
-    ) else {
-        return false;
-    };
+    let factor = tensors.get(factor).filter(|_| a != b)?;
+    let factors = floats(Some(factor))?;
+    let added = tensor.dims.len().checked_sub(factor.dims.len())?;
     let mut along = None;
     for (dim, (&length, &of)) in tensor.dims[added..].iter().zip(&factor.dims).enumerate() {
         match of {
             1 => {}
             of if of == length && along.is_none() => along = Some(added + dim),
-            _ => return false,
+            _ => return None,
         }
     }
-    match along {
-        None => values.iter_mut().for_each(|value| *value *= factors[0]),
-        Some(dim) => {
-            let inner: usize = tensor.dims[dim + 1..].iter().product();
-            let places = values.chunks_mut(inner);
-            for (place, factor) in places.zip(factors.iter().cycle()) {
-                place.iter_mut().for_each(|value| *value *= factor);
-            }
-        }
-    }
-    true
+    let row = match along {
+        None => tensor.data.len(),
+        Some(dim) => tensor.dims[dim + 1..].iter().product(),
+    };
+    Some(Step::Scaled { factors, row })
 }
 
 /// The numbers of a tensor that has some.
@@ -229,16 +255,16 @@ fn floats(tensor: Option<&Tensor<'_>>) -> Option<Vec<f32>> {
     Some(values.map(|&value| f32::from_le_bytes(value)).collect())
 }
 
-/// The file with the weights' numbers, without their bytes, the nodes in between, and what is declared of the values.
+/// The file with the weights' numbers, without their bytes, the nodes in between, and what is declared of the values. Beside the result there are the numbers
+/// of one weight at a time.
 fn rewritten(content: &[u8], weights: &[Weight<'_>]) -> Result<Vec<u8>, Malformed> {
-    let bytes: BTreeSet<&str> = weights.iter().map(|weight| weight.tensor).collect();
-    let outputs: BTreeSet<&str> = weights.iter().map(|weight| weight.output).collect();
-    let nodes: BTreeSet<usize> = weights
-        .iter()
-        .flat_map(|weight| &weight.nodes)
-        .copied()
-        .collect();
-    let mut model = Vec::new();
+    let heads: Vec<Vec<u8>> = weights.iter().map(Weight::head).collect();
+    let lengths = || {
+        let sizes = weights.iter().zip(&heads);
+        sizes.map(|(weight, head)| head.len() + 4 * weight.tensor.data.len())
+    };
+    let added = lengths().map(|length| length + KEY).sum::<usize>();
+    let mut model = Vec::with_capacity(content.len() + added + KEY);
     let mut fields = Fields::of(content);
     while let Some(field) = fields.next_whole() {
         let (number, value, whole) = field?;
@@ -246,29 +272,55 @@ fn rewritten(content: &[u8], weights: &[Weight<'_>]) -> Result<Vec<u8>, Malforme
             model.extend_from_slice(whole);
             continue;
         };
-        let (mut body, mut fields, mut position) = (Vec::new(), Fields::of(message), 0);
-        while let Some(field) = fields.next_whole() {
-            let (number, value, whole) = field?;
-            let gone = match (number, value) {
-                (1, _) => {
-                    position += 1;
-                    nodes.contains(&(position - 1))
-                }
-                // A tensor's name is its field 8, that of a declared value its field 1.
-                (5, Value::Bytes(tensor)) => bytes.contains(name(tensor, 8)?),
-                (13, Value::Bytes(declared)) => outputs.contains(name(declared, 1)?),
-                _ => false,
-            };
-            if !gone {
-                body.extend_from_slice(whole);
+        let kept = kept(message, weights)?;
+        let mut places = Vec::new();
+        for length in lengths() {
+            put_length(&mut places, 5, length);
+        }
+        let length = kept.iter().map(|field| field.len()).sum::<usize>();
+        put_length(
+            &mut model,
+            7,
+            length + places.len() + lengths().sum::<usize>(),
+        );
+        for field in kept {
+            model.extend_from_slice(field);
+        }
+        for ((weight, head), length) in weights.iter().zip(&heads).zip(lengths()) {
+            put_length(&mut model, 5, length);
+            model.extend_from_slice(head);
+            for value in weight.values() {
+                model.extend_from_slice(&value.to_le_bytes());
             }
         }
-        for weight in weights {
-            put_bytes(&mut body, 5, &initializer(weight));
-        }
-        put_bytes(&mut model, 7, &body);
     }
     Ok(model)
+}
+
+/// The fields of a graph that stay.
+fn kept<'a>(message: &'a [u8], weights: &[Weight<'_>]) -> Result<Vec<&'a [u8]>, Malformed> {
+    let bytes: BTreeSet<&str> = weights.iter().map(|weight| weight.name).collect();
+    let outputs: BTreeSet<&str> = weights.iter().map(|weight| weight.output).collect();
+    let nodes = weights.iter().flat_map(|weight| &weight.nodes);
+    let nodes: BTreeSet<usize> = nodes.copied().collect();
+    let (mut kept, mut fields, mut position) = (Vec::new(), Fields::of(message), 0);
+    while let Some(field) = fields.next_whole() {
+        let (number, value, whole) = field?;
+        let gone = match (number, value) {
+            (1, _) => {
+                position += 1;
+                nodes.contains(&(position - 1))
+            }
+            // A tensor's name is its field 8, that of a declared value its field 1.
+            (5, Value::Bytes(tensor)) => bytes.contains(name(tensor, 8)?),
+            (13, Value::Bytes(declared)) => outputs.contains(name(declared, 1)?),
+            _ => false,
+        };
+        if !gone {
+            kept.push(whole);
+        }
+    }
+    Ok(kept)
 }
 
 /// The text of a field; empty if there is none.
@@ -280,22 +332,6 @@ fn name(message: &[u8], field: u64) -> Result<&str, Malformed> {
         }
     }
     Ok("")
-}
-
-fn initializer(weight: &Weight<'_>) -> Vec<u8> {
-    let mut message = Vec::with_capacity(4 * weight.values.len() + 256);
-    for &dim in &weight.dims {
-        put_number(&mut message, 1, dim as u64);
-    }
-    put_number(&mut message, 2, FLOAT);
-    put_bytes(&mut message, 8, weight.output.as_bytes());
-    let data: Vec<u8> = weight
-        .values
-        .iter()
-        .flat_map(|value| value.to_le_bytes())
-        .collect();
-    put_bytes(&mut message, 9, &data);
-    message
 }
 
 #[cfg(test)]

@@ -156,7 +156,10 @@ impl SetConfig {
         let problem = if self.set == "generated" {
             "generated images have the size of generated.size; set that one".to_owned()
         } else if !is_of_pictures(&self.set) {
-            format!("{} has images of one size; remove it", self.set)
+            format!(
+                "only sets of pictures are scaled, and {} is none; remove it, or correct the set's name",
+                self.set
+            )
         } else if !SIDES.contains(&size) {
             format!(
                 "must be within [{}, {}], got {size}",

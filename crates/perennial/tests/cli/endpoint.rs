@@ -293,7 +293,10 @@ fn bridges_and_certificates_of_a_registered_space_hold_for_a_version_of_it() {
             .map(|text| ((*text).to_owned(), (*text).to_owned())),
     );
     bench.write("canaries.jsonl", &canaries);
-    bench.succeed(&["spaces", "add", "letters", "--canaries", "canaries.jsonl"]);
+    for (space, modality) in [("letters", "text"), ("pictures", "image")] {
+        let add = ["spaces", "add", space, "--modality", modality];
+        bench.succeed(&[&add[..], &["--canaries", "canaries.jsonl"]].concat());
+    }
     bench.succeed(&["spaces", "add", "bare", "--dim", "5"]);
     for set in ["texts", "fit"] {
         embed(
@@ -343,6 +346,7 @@ fn bridges_and_certificates_of_a_registered_space_hold_for_a_version_of_it() {
         ),
         (&endpoint, "letters", "two.txt", "2 lines, but 3"),
         (&endpoint, "bare", "canaries.txt", "without canaries"),
+        (&endpoint, "pictures", "canaries.txt", "embeds no texts"),
         (&endpoint, "nobody", "canaries.txt", "no space"),
     ] {
         let import = [
@@ -370,6 +374,11 @@ fn what_cannot_be_imported_publishes_nothing() {
         |more: &[&str]| bench.run(&[&["models", "import", "--retries", "0"][..], more].concat());
     for (more, part) in [
         (&["--endpoint", &url][..], "--model"),
+        (
+            &["--endpoint", &url, "--model", "m", "--max-tokens", "9"],
+            "cannot be used with",
+        ),
+        (&["model.onnx", "--api", "tei"], "cannot be used with"),
         (&["--endpoint", "ftp://x", "--model", "m"], "http://"),
         (
             &["--endpoint", &url, "--model", "m", "--tolerance", "2"],

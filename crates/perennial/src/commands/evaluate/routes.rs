@@ -34,7 +34,7 @@ const MAX_BYTES: u64 = 256 << 20;
 #[command(next_help_heading = "Routes")]
 pub struct RouteArguments {
     /// Measure these routes on every pair of versions, by nearest class mean, recall@1 and mAP, by the number of upgrades in between, and
-    /// on half-old galleries, instead of the usual report. Without names all of them, those of chains from three versions on
+    /// on half-old galleries, instead of the usual report. Without names all of them but mapped, those of chains from three versions on
     #[arg(long, value_enum, value_name = "ROUTE", num_args = 0..)]
     routes: Option<Vec<RouteName>>,
     /// Images outside of the evaluation set, to fit bridges and means on; their labels are not used

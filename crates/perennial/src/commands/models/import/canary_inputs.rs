@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use perennial_core::{Endpoint, EndpointSpace, Registry, SpaceSpec, read_at_most};
+use perennial_core::{Endpoint, EndpointSpace, Modality, Registry, SpaceSpec, read_at_most};
 use perennial_encode::endpoint::EndpointEncoder;
 use perennial_encode::{Encoder, Input, InputType, Prepared};
-use perennial_upgrade::Canaries;
+use perennial_upgrade::{CANARY_TOLERANCE, Canaries};
 
 use crate::exit_status::usage;
 
@@ -48,6 +48,11 @@ impl CanaryInputs {
                  spaces add --canaries FILE`"
             )));
         };
+        if spec.modality != Modality::Text {
+            return Err(usage(format!(
+                "--space {name}: its encoder embeds no texts; register the space with --modality text"
+            )));
+        }
         if spec.dim != dim {
             return Err(usage(format!(
                 "--space {name}: its embeddings have {} dimensions, those of {} have {dim}",
@@ -62,12 +67,13 @@ impl CanaryInputs {
             )));
         }
         let distance = canaries.largest_distance(&self.embed(endpoint, dim)?, dim)?;
-        if distance > endpoint.tolerance {
+        // What the version allows later may be more; what it is recognised by is not.
+        let allowed = endpoint.tolerance.min(CANARY_TOLERANCE);
+        if distance > allowed {
             anyhow::bail!(
-                "{} does not give the embeddings of space {name}: those of its canaries are apart by up to {distance:.3}, and {} are allowed; import it \
+                "{} does not give the embeddings of space {name}: those of its canaries are apart by up to {distance:.3}, and {allowed} are allowed; import it \
                  without --space, as an encoder of its own",
-                endpoint.url,
-                endpoint.tolerance
+                endpoint.url
             );
         }
         Ok(EndpointSpace {
