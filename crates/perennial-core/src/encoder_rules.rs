@@ -446,6 +446,7 @@ mod tests {
         for (from, to, key) in [
             ("kind = \"endpoint\"", "kind = \"onnx\"", "encoder.endpoint"),
             ("retries = 2", "retries = 99", "encoder.endpoint"),
+            ("dim = 4", "dim = 65537", "dim"),
             ("canaries.safetensors", "model.onnx", "encoder.files"),
             (
                 "[[encoder.files]]",

@@ -11,6 +11,8 @@ use crate::space::SpaceId;
 const MAX_TEXT_BYTES: usize = 1024;
 const MAX_URL_BYTES: usize = 2048;
 const MAX_RETRIES: u32 = 10;
+/// The longest embedding, so that the size of an answer is bounded.
+pub(crate) const MAX_ENDPOINT_DIM: usize = 1 << 16;
 /// As many threads may wait for one service.
 const MAX_IN_FLIGHT: usize = 256;
 const MAX_INPUTS_PER_REQUEST: usize = 2048;

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::checksum::is_sha256_hex;
 use crate::classifier::Classifier;
+use crate::endpoint::MAX_ENDPOINT_DIM;
 use crate::network_rules::{check_classifier, check_line, check_network, check_range, value};
 use crate::outside_encoder::OutsideEncoder;
 use crate::version::{
@@ -219,6 +220,9 @@ fn validate(draft: &VersionDraft) -> Result<(), VersionError> {
         }
         VersionEncoder::Outside(outside) => {
             outside.validate()?;
+            if outside.endpoint.is_some() {
+                check_range("dim", draft.dim, MAX_ENDPOINT_DIM)?;
+            }
             if let Some(head) = &outside.head {
                 check_classifier(&head.classifier, draft.dim)?;
             }

@@ -44,8 +44,13 @@ impl Service {
             let model = inference
                 .encoders
                 .load(&name, &service.registry, &*inference.loader)
-                .map_err(|problem| {
-                    let message = format!("as_version: {name} cannot be used: {problem}");
+                .map_err(|why| {
+                    tracing::error!(
+                        version = name,
+                        problem = why.text,
+                        "a version cannot be tried"
+                    );
+                    let message = format!("as_version: {name} cannot be used: {}", why.public);
                     ApiError::new(Code::CheckFailed, message)
                 })?;
             let model = Arc::new(model);

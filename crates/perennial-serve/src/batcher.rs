@@ -1,7 +1,9 @@
 //! Dynamic batching: pictures and texts of many clients share forward passes.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Weak};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use perennial_encode::{EncodeError, Prepared};
@@ -21,6 +23,9 @@ pub(crate) struct Batcher {
     jobs: mpsc::UnboundedSender<Job>,
     /// One permit per queued or encoding input; bounds the queue.
     queue: Arc<Semaphore>,
+    /// The same for each encoder that lets another machine encode: one that hangs fills nobody else's.
+    queues_elsewhere: Mutex<PerEncoder>,
+    /// Of each of them.
     capacity: usize,
     limits: BatchLimits,
 }
@@ -63,15 +68,39 @@ impl Batcher {
         let batcher = Self {
             jobs,
             queue: Arc::new(Semaphore::new(config.queue_images)),
+            queues_elsewhere: Mutex::default(),
             capacity: config.queue_images,
             limits,
         };
         (batcher, tokio::spawn(worker.run()))
     }
 
-    /// Inputs queued or being encoded.
+    /// Inputs queued or being encoded, by all encoders.
     pub(crate) fn depth(&self) -> usize {
-        self.capacity - self.queue.available_permits()
+        let elsewhere = self.elsewhere();
+        let queues = elsewhere.all().chain([&self.queue]);
+        queues.map(|queue| self.depth_of_queue(queue)).sum()
+    }
+
+    /// The same in the queue in which inputs of this encoder wait.
+    pub(crate) fn depth_for(&self, snapshot: &Arc<LoadedModel>) -> usize {
+        self.depth_of_queue(&self.queue_of(snapshot))
+    }
+
+    fn depth_of_queue(&self, queue: &Semaphore) -> usize {
+        self.capacity - queue.available_permits()
+    }
+
+    fn queue_of(&self, snapshot: &Arc<LoadedModel>) -> Arc<Semaphore> {
+        match snapshot.encoder.batches_elsewhere() {
+            Some(_) => self.elsewhere().of(snapshot, self.capacity),
+            None => Arc::clone(&self.queue),
+        }
+    }
+
+    fn elsewhere(&self) -> std::sync::MutexGuard<'_, PerEncoder> {
+        let queues = self.queues_elsewhere.lock();
+        queues.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Encodes inputs that a snapshot prepared, together with those of other requests of the same snapshot.
@@ -112,7 +141,8 @@ impl Batcher {
         };
         let mut embeddings = Vec::with_capacity(inputs.len() * snapshot.version.dim);
         for (part, inputs) in inputs.chunks(most).enumerate() {
-            let places = self.places(inputs.len(), admitted).await?;
+            let queue = self.queue_of(snapshot);
+            let places = self.places(queue, inputs.len(), admitted).await?;
             self.encode_part(snapshot, inputs, places, part * most, &mut embeddings)
                 .await?;
             // Later parts wait for their turn: the earlier ones are done.
@@ -124,11 +154,12 @@ impl Batcher {
     /// Places in the queue: at once, or for a request that is admitted already, as soon as there are so many.
     async fn places(
         &self,
+        queue: Arc<Semaphore>,
         inputs: usize,
         admitted: bool,
     ) -> Result<OwnedSemaphorePermit, ApiError> {
         let permits = u32::try_from(inputs).unwrap_or(u32::MAX);
-        let queue = Arc::clone(&self.queue);
+        let depth = self.depth_of_queue(&queue);
         if admitted {
             return queue
                 .acquire_many_owned(permits)
@@ -138,8 +169,7 @@ impl Batcher {
         match queue.try_acquire_many_owned(permits) {
             Ok(places) => Ok(places),
             Err(TryAcquireError::NoPermits) => Err(ApiError::too_many(format!(
-                "the queue already holds {} inputs; try again later",
-                self.depth()
+                "the queue already holds {depth} inputs; try again later"
             ))),
             Err(TryAcquireError::Closed) => Err(ApiError::internal("the queue is closed")),
         }
@@ -305,7 +335,7 @@ async fn run_batch(batch: Vec<Job>, telemetry: Arc<Telemetry>) {
 struct Elsewhere {
     batches: JoinSet<()>,
     /// For each encoder, as many places as it takes batches at once, so that a service that hangs holds no more threads.
-    places: Vec<(Weak<LoadedModel>, Arc<Semaphore>)>,
+    places: PerEncoder,
 }
 
 impl Elsewhere {
@@ -314,33 +344,66 @@ impl Elsewhere {
         let Some(first) = batch.first() else {
             return;
         };
-        let places = self.places_of(&first.snapshot, at_once);
+        let places = self.places.of(&first.snapshot, at_once);
         self.batches.spawn(async move {
-            let Ok(_place) = places.acquire_owned().await else {
-                return;
+            let mut place = pin!(places.acquire_owned());
+            let _place = loop {
+                // Clients that leave give up their places in the queue, however long the others wait.
+                batch.retain(|job| !job.reply.is_closed());
+                if batch.is_empty() {
+                    return;
+                }
+                tokio::select! {
+                    biased;
+                    () = one_left(&mut batch) => {}
+                    place = &mut place => match place {
+                        Ok(place) => break place,
+                        Err(_) => return,
+                    },
+                }
             };
-            // Some clients may have left meanwhile.
-            batch.retain(|job| !job.reply.is_closed());
             run_batch(batch, telemetry).await;
         });
-    }
-
-    fn places_of(&mut self, snapshot: &Arc<LoadedModel>, at_once: usize) -> Arc<Semaphore> {
-        self.places.retain(|(model, _)| model.strong_count() > 0);
-        let mut known = self.places.iter();
-        let known = known.find(|(model, _)| std::ptr::eq(model.as_ptr(), Arc::as_ptr(snapshot)));
-        if let Some((_, places)) = known {
-            return Arc::clone(places);
-        }
-        let places = Arc::new(Semaphore::new(at_once));
-        self.places
-            .push((Arc::downgrade(snapshot), Arc::clone(&places)));
-        places
     }
 
     /// Waits for what has begun.
     async fn finish(mut self) {
         while self.batches.join_next().await.is_some() {}
+    }
+}
+
+/// Waits until the client of one of these jobs has left.
+async fn one_left(batch: &mut [Job]) {
+    std::future::poll_fn(|context| {
+        let mut jobs = batch.iter_mut();
+        match jobs.any(|job| job.reply.poll_closed(context).is_ready()) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        }
+    })
+    .await;
+}
+
+/// A number of places for each encoder that is in memory.
+#[derive(Default)]
+struct PerEncoder(Vec<(Weak<LoadedModel>, Arc<Semaphore>)>);
+
+impl PerEncoder {
+    /// Those of an encoder; so many if it has none yet.
+    fn of(&mut self, snapshot: &Arc<LoadedModel>, count: usize) -> Arc<Semaphore> {
+        self.0.retain(|(model, _)| model.strong_count() > 0);
+        let mut known = self.0.iter();
+        let known = known.find(|(model, _)| std::ptr::eq(model.as_ptr(), Arc::as_ptr(snapshot)));
+        if let Some((_, places)) = known {
+            return Arc::clone(places);
+        }
+        let places = Arc::new(Semaphore::new(count));
+        self.0.push((Arc::downgrade(snapshot), Arc::clone(&places)));
+        places
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Arc<Semaphore>> {
+        self.0.iter().map(|(_, places)| places)
     }
 }
 

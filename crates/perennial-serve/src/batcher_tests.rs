@@ -1,5 +1,4 @@
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use perennial_core::{Modality, ModelVersion, Registry};
 use perennial_encode::{Encoder, Input, PrepareError, Values};
@@ -13,9 +12,17 @@ struct Waves {
     version: ModelVersion,
     batches: Arc<Mutex<Vec<usize>>>,
     pause: Duration,
+    /// Whether another machine encodes.
+    is_elsewhere: bool,
+    /// Whether that one hangs.
+    hangs: Arc<AtomicBool>,
 }
 
 impl Encoder for Waves {
+    fn batches_elsewhere(&self) -> Option<usize> {
+        self.is_elsewhere.then_some(1)
+    }
+
     fn accepts(&self) -> &[Modality] {
         &[Modality::Image]
     }
@@ -34,6 +41,9 @@ impl Encoder for Waves {
 
     fn encode(&self, batch: &[Prepared]) -> Result<Vec<f32>, EncodeError> {
         std::thread::sleep(self.pause);
+        while self.is_elsewhere && self.hangs.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         self.batches.lock().unwrap().push(batch.len());
         let mut embeddings = Vec::new();
         for (input, prepared) in batch.iter().enumerate() {
@@ -88,19 +98,29 @@ struct Setup {
     snapshots: Vec<Arc<LoadedModel>>,
     batches: Arc<Mutex<Vec<usize>>>,
     batcher: Arc<Batcher>,
+    hangs: Arc<AtomicBool>,
 }
 
 fn setup(config: &Batching, pause: Duration) -> Setup {
+    setup_of(config, pause, [false; 2])
+}
+
+/// `elsewhere` says of which snapshots another machine encodes.
+fn setup_of(config: &Batching, pause: Duration, elsewhere: [bool; 2]) -> Setup {
     let folder = tempfile::tempdir().unwrap();
     let registry = Registry::open(folder.path()).unwrap();
     let batches = Arc::default();
-    let snapshots = (0..2)
-        .map(|_| {
+    let hangs = Arc::default();
+    let snapshots = elsewhere
+        .into_iter()
+        .map(|is_elsewhere| {
             let version = ModelVersion::from_toml(MODEL).unwrap();
             let waves = Loader(Arc::new(Waves {
                 version: version.clone(),
                 batches: Arc::clone(&batches),
                 pause,
+                is_elsewhere,
+                hangs: Arc::clone(&hangs),
             }));
             Arc::new(LoadedModel::load(&waves, &registry, version).unwrap())
         })
@@ -110,6 +130,7 @@ fn setup(config: &Batching, pause: Duration) -> Setup {
         snapshots,
         batches,
         batcher: Arc::new(batcher),
+        hangs,
     }
 }
 
@@ -310,4 +331,44 @@ async fn a_panic_ends_one_batch_and_not_the_service() {
         .await
         .unwrap();
     assert_eq!(setup.batcher.depth(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_encoder_elsewhere_that_hangs_fills_a_queue_of_its_own() {
+    let config = Batching {
+        max_batch: 1,
+        max_wait_seconds: 0.0,
+        queue_images: 3,
+        ..Batching::default()
+    };
+    let setup = setup_of(&config, Duration::ZERO, [true, false]);
+    setup.hangs.store(true, Ordering::SeqCst);
+    let [away, local] = &setup.snapshots[..] else {
+        panic!("two snapshots")
+    };
+    let mut hanging: Vec<_> = (0..3)
+        .map(|number| {
+            let (batcher, away) = (Arc::clone(&setup.batcher), Arc::clone(away));
+            tokio::spawn(async move { batcher.encode(&away, &image(number as f32)).await })
+        })
+        .collect();
+    while setup.batcher.depth_for(away) < 3 {
+        tokio::task::yield_now().await;
+    }
+    let refused = setup.batcher.encode(away, &image(0.0)).await;
+    assert_eq!(refused.unwrap_err().code, Code::TooManyRequests);
+    assert_eq!(setup.batcher.depth_for(local), 0);
+    assert_eq!(setup.batcher.depth(), 3);
+    let three: Vec<Prepared> = (0..3).flat_map(|_| image(0.5)).collect();
+    setup.batcher.encode(local, &three).await.unwrap();
+    // Clients that leave give up their places, but for the one whose input is on its way.
+    for request in hanging.drain(..) {
+        request.abort();
+    }
+    while setup.batcher.depth_for(away) > 1 {
+        tokio::task::yield_now().await;
+    }
+    setup.hangs.store(false, Ordering::SeqCst);
+    let encoded = setup.batcher.encode(away, &image(0.5)).await.unwrap();
+    assert_eq!(encoded, [0.5f32.cos(), 0.5f32.sin()]);
 }

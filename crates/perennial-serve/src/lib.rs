@@ -29,6 +29,7 @@ mod downloads;
 mod durations;
 mod encoders;
 mod endpoint_drift;
+mod endpoint_loading;
 pub mod error;
 mod gallery;
 mod images;

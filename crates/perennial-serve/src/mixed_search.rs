@@ -12,6 +12,7 @@ use perennial_upgrade::{
 };
 use tokio::task::JoinSet;
 
+use crate::encoders::Unusable;
 use crate::error::{ApiError, Code};
 use crate::planning::InputPlan;
 use crate::preparing::ReceivedInput;
@@ -336,14 +337,17 @@ async fn embed(service: &Arc<Service>, source: Source) -> Result<Embedded, ApiEr
 
 /// After the embedding service of an old encoder has failed a search, the next ones go without it.
 fn put_aside(service: &Service, old: &BTreeMap<String, Arc<LoadedModel>>, error: &ApiError) {
-    if !matches!(error.code, Code::UpstreamFailed | Code::UpstreamTimeout) {
-        return;
-    }
+    let public = match error.code {
+        Code::UpstreamFailed => "its embedding service fails; the log says why",
+        Code::UpstreamTimeout => "its embedding service does not answer in time; the log says why",
+        _ => return,
+    };
     let details = error.details.as_ref();
     let failed = details.and_then(|details| details["version"].as_str());
     if let Some(version) = failed.filter(|version| old.contains_key(*version)) {
         let encoders = &service.inference.encoders;
-        encoders.put_aside(version, error.message.clone());
+        let (text, public) = (error.message.clone(), public.to_owned());
+        encoders.put_aside(version, Unusable { text, public });
     }
 }
 

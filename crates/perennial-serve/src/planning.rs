@@ -113,10 +113,12 @@ impl Service {
         let problem = |space: &str| {
             needed.contains(space).then(|| {
                 let other_kind = encoders.get(space).is_some();
-                encoders.problem(space).unwrap_or_else(|| match other_kind {
-                    true => "it does not embed inputs of this kind".to_owned(),
-                    false => "it is not loaded yet".to_owned(),
-                })
+                encoders
+                    .public_problem(space)
+                    .unwrap_or_else(|| match other_kind {
+                        true => "it does not embed inputs of this kind".to_owned(),
+                        false => "it is not loaded yet".to_owned(),
+                    })
             })
         };
         for part in &mut plan.parts {
@@ -159,8 +161,15 @@ impl Service {
         needed
     }
 
+    /// Tries old encoders again that a search put aside; blocks for their embedding services.
+    pub(crate) fn try_encoders_again(&self) {
+        let inference = &self.inference;
+        let loader = &*inference.loader;
+        inference.encoders.try_again(&self.registry, loader);
+    }
+
     /// Loads the old encoders that are needed and lets go of the others; blocks while encoders are loaded. Those that failed before are tried
-    /// again at once with `retry`, otherwise after their pause.
+    /// again at once with `retry`, otherwise after their pause; not those that a search put aside.
     pub(crate) fn keep_encoders(&self, retry: bool) {
         // In turn, so that what one call has loaded is not let go by another that has not seen why.
         let _turn = self

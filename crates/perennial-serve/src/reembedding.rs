@@ -27,6 +27,8 @@ const STEP: usize = 8;
 const UNREACHABLE: usize = 2 * STEP;
 /// How long a step waits while the service is busy with requests.
 const BUSY: Duration = Duration::from_millis(100);
+/// The longest that an embedding service may have it wait: what is longer is asked again.
+const LONGEST_BUSY: Duration = Duration::from_secs(600);
 /// How long it waits when there is nothing to do, before it looks whether the service is still there.
 const IDLE: Duration = Duration::from_secs(1);
 
@@ -76,13 +78,26 @@ async fn step(service: &Arc<Service>, work: &mut Option<Work>) -> Duration {
     let number = run.number;
     match try_step(service, run, work).await {
         Ok(wait) => wait,
-        // The queue is full of clients' images, or the gallery's database at work for them.
-        Err(error) if error.is_passing() => BUSY,
+        // The queue is full of clients' images, or the gallery's database at work for them; or an embedding service says when to come back.
+        Err(error) if error.is_passing() => {
+            let wait = pause_of(&error);
+            // Whatever wakes it meanwhile.
+            if let Some(work) = work {
+                work.next = Instant::now() + wait;
+            }
+            wait
+        }
         Err(error) => {
             end(service, number, Ending::Pause, error.message).await;
             IDLE
         }
     }
+}
+
+/// How long it waits after an error that passes: as long as that says.
+fn pause_of(error: &ApiError) -> Duration {
+    let named = error.retry_after.map(Duration::from_secs);
+    named.map_or(BUSY, |named| named.min(LONGEST_BUSY))
 }
 
 enum Ending {
@@ -130,7 +145,8 @@ async fn try_step(
     if now < work.next {
         return Ok((work.next - now).min(IDLE));
     }
-    let busy = service.inference.batcher.depth() >= busy_from(service);
+    // In the queue of its own encoder: what hangs in another one keeps nothing from working.
+    let busy = service.inference.batcher.depth_for(&model) >= busy_from(service);
     service.backfill.wait_for_load(run.number, busy);
     if busy {
         work.counted = now;
@@ -358,4 +374,19 @@ fn away(detail: &str) -> ApiError {
     ApiError::unavailable(format!(
         "the originals cannot be reached: {detail}; resume when they can"
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_service_that_says_when_to_come_back_is_not_asked_before() {
+        let error = ApiError::too_many("the queue is full");
+        assert_eq!(pause_of(&error), BUSY);
+        for (named, expected) in [(0.2, 1), (7.0, 7), (1e9, 600)] {
+            let error = error.clone().retry_after(Duration::from_secs_f64(named));
+            assert_eq!(pause_of(&error), Duration::from_secs(expected));
+        }
+    }
 }

@@ -253,6 +253,7 @@ async fn upkeep(service: Weak<Service>) {
                     service.gallery.count_for_others();
                 }
                 service.keep_encoders(false);
+                service.try_encoders_again();
                 service.log_left_out();
             }));
         }

@@ -17,7 +17,9 @@ use tokio::task::JoinHandle;
 use crate::answering::Answering;
 use crate::backfill::Backfill;
 use crate::config::ServeConfig;
+use crate::encoders::time_service;
 use crate::endpoint_drift::EndpointDrift;
+use crate::endpoint_loading::InTime;
 use crate::error::{ApiError, Code, ServeError};
 use crate::gallery::Gallery;
 use crate::inference::Inference;
@@ -59,6 +61,8 @@ impl Service {
         check: Arc<dyn CompatibilityCheck>,
     ) -> Result<(Arc<Self>, JoinHandle<()>), ServeError> {
         config.check()?;
+        let in_time = InTime::new(loader, config.timeouts.request_seconds);
+        let loader: Arc<dyn EncoderLoader> = Arc::new(in_time);
         if let Some(folder) = &config.snapshots {
             fs_err::create_dir_all(folder)?;
         }
@@ -227,6 +231,7 @@ fn load_live(
             problem: verdict.problem(),
         });
     };
+    time_service(&candidate.model);
     if let (Some(probes), Some(new)) = (probes, &candidate.new_probes)
         && keep
     {

@@ -100,8 +100,15 @@ pub fn with_head(
 /// Checks, without the layer, whether a version can have one behind it.
 ///
 /// # Errors
-/// A centred version.
+/// A centred version, and an embedding service.
 pub fn check_foldable(version: &ModelVersion) -> Result<(), TrainError> {
+    let outside = version.outside();
+    if outside.is_some_and(|it| it.endpoint.is_some()) {
+        return Err(refused(
+            version,
+            "it is an embedding service, behind which there can be no layer; keep the layer as a bridge (`fit-head --out DIR`) and search by it",
+        ));
+    }
     if version.centred {
         return Err(refused(
             version,

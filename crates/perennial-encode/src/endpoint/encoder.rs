@@ -14,6 +14,8 @@ use crate::encoder::{EncodeError, Encoder, PrepareError};
 use crate::input::{Input, InputType, Prepared, Values};
 
 const MAX_TEXT_BYTES: usize = 16 << 20;
+/// So many batches at once, each with a thread that waits; requests beyond them are those of one batch.
+const MAX_BATCHES: usize = 32;
 /// What a service is asked for whose dimension is not known yet.
 const ANY_TEXT: &str = "a";
 
@@ -57,43 +59,56 @@ impl EndpointEncoder {
         }
     }
 
-    /// One request.
-    fn part(&self, texts: &[String]) -> Result<Vec<f32>, Failure> {
-        let Some(_place) = self.places.take(deadline(&self.client)) else {
-            return Err(Failure::busy(self.client.access().max_in_flight));
-        };
-        let embedded = ask(&self.client, texts, deadline(&self.client))?;
-        Ok(embedded.vectors)
-    }
-
     /// All requests of a batch.
     fn parts(&self, parts: &[&[String]]) -> Result<Vec<f32>, Failure> {
-        let threads = parts.len().min(self.client.access().max_in_flight);
+        // The time that the place takes is the first request's.
+        let mut until = deadline(&self.client);
+        let Some(_place) = self.places.take(until) else {
+            return Err(Failure::busy(self.client.access().max_in_flight));
+        };
         let done: Mutex<Vec<Option<Vec<f32>>>> = Mutex::new(vec![None; parts.len()]);
         let failed: Mutex<Option<Failure>> = Mutex::new(None);
         let (next, stopped) = (AtomicUsize::new(0), AtomicBool::new(false));
-        let work = || {
-            while !stopped.load(Ordering::Relaxed) {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                let Some(part) = parts.get(number) else {
-                    return;
-                };
-                match self.part(part) {
-                    Ok(rows) => held(&done)[number] = Some(rows),
-                    Err(failure) => {
-                        // The first failure is the answer; what has not begun is not sent.
-                        stopped.store(true, Ordering::Relaxed);
-                        held(&failed).get_or_insert(failure);
-                        return;
-                    }
+        // Sends the next request, and says whether there may be another one.
+        let ask_next = |deadline: Instant| {
+            if stopped.load(Ordering::Relaxed) {
+                return false;
+            }
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            let Some(part) = parts.get(number) else {
+                return false;
+            };
+            match ask(&self.client, part, deadline) {
+                Ok(embedded) => held(&done)[number] = Some(embedded.vectors),
+                Err(failure) => {
+                    // The first failure is the answer; what has not begun is not sent.
+                    stopped.store(true, Ordering::Relaxed);
+                    held(&failed).get_or_insert(failure);
+                    return false;
                 }
             }
+            true
         };
+        let ask_next = &ask_next;
         std::thread::scope(|scope| {
-            for _ in 1..threads {
-                scope.spawn(work);
+            let mut others = 1..parts.len();
+            loop {
+                // A thread only where a place is free for it, so that there are never more of them than places.
+                while next.load(Ordering::Relaxed) < parts.len()
+                    && !others.is_empty()
+                    && let Some(place) = self.places.take(Instant::now())
+                {
+                    others.next();
+                    scope.spawn(move || {
+                        let _place = place;
+                        while ask_next(deadline(&self.client)) {}
+                    });
+                }
+                if !ask_next(until) {
+                    return;
+                }
+                until = deadline(&self.client);
             }
-            work();
         });
         if let Some(failure) = held(&failed).take() {
             return Err(failure);
@@ -144,9 +159,9 @@ impl Encoder for EndpointEncoder {
         &[Modality::Text]
     }
 
-    /// As many as it may be asked at once.
+    /// As many as it may be asked at once, up to a number of threads that a hanging service may hold.
     fn batches_elsewhere(&self) -> Option<usize> {
-        Some(self.client.access().max_in_flight)
+        Some(self.client.access().max_in_flight.min(MAX_BATCHES))
     }
 
     fn prepare(&self, input: Input<'_>) -> Result<Prepared, PrepareError> {
@@ -185,11 +200,7 @@ impl Encoder for EndpointEncoder {
         let parts: Vec<&[String]> = texts
             .chunks(self.client.access().inputs_per_request)
             .collect();
-        let rows = match &*parts {
-            [part] => self.part(part),
-            parts => self.parts(parts),
-        };
-        let mut rows = rows.map_err(|failure| EncodeError::Service {
+        let mut rows = self.parts(&parts).map_err(|failure| EncodeError::Service {
             service: self.client.host().to_owned(),
             problem: failure.problem().to_owned(),
             failure: failure.kind(),

@@ -82,6 +82,12 @@ fn many_texts_are_embedded_in_their_order() {
     assert_eq!(EndpointEncoder::dimension(&endpoint).unwrap(), 3);
     let encoder = EndpointEncoder::new("v0001", 3, &endpoint).unwrap();
     assert_eq!(encoder.batches_elsewhere(), Some(3));
+    let many = Endpoint {
+        max_in_flight: 200,
+        ..endpoint.clone()
+    };
+    let many = EndpointEncoder::new("v0001", 3, &many).unwrap();
+    assert_eq!(many.batches_elsewhere(), Some(MAX_BATCHES));
     let texts: Vec<String> = (1..12).map(|length| "x".repeat(length)).collect();
     let mut batch: Vec<Prepared> = texts
         .iter()

@@ -24,13 +24,9 @@ pub struct Failure {
 
 impl Failure {
     fn new(kind: ServiceFailure, problem: impl Into<String>) -> Self {
-        let mut problem: String = problem.into();
-        if let Some((end, _)) = problem.char_indices().nth(MAX_PROBLEM) {
-            problem.truncate(end);
-        }
         Self {
             kind,
-            problem,
+            problem: problem.into(),
             may_pass: false,
             retry_after: None,
         }
@@ -134,7 +130,10 @@ impl Failure {
 
     /// What happened, as the end of a sentence that begins with the service's name.
     pub fn problem(&self) -> &str {
-        &self.problem
+        // Cut here and not before: of a key at the cut, the first letters would be left where only whole keys are taken out.
+        let mut letters = self.problem.char_indices();
+        let end = letters.nth(MAX_PROBLEM).map(|(end, _)| end);
+        &self.problem[..end.unwrap_or(self.problem.len())]
     }
 
     /// When to send the request again, where the service says so.
@@ -210,6 +209,10 @@ mod tests {
         let echo = Failure::nonsense("sent \"sk-1\"").without(Some("sk-1"));
         assert_eq!(echo.problem(), "sent \"[key]\"");
         assert_eq!(Failure::nonsense("x").without(Some("")).problem(), "x");
+        let before = "x".repeat(MAX_PROBLEM - 5);
+        let cut = Failure::nonsense(format!("{before}sk-not-to-be-seen"));
+        let cut = cut.without(Some("sk-not-to-be-seen"));
+        assert_eq!(cut.problem(), format!("{before}[key]"));
     }
 
     #[test]

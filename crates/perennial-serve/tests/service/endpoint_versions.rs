@@ -181,10 +181,13 @@ fn whatever_the_service_does_wrong_is_named() {
 #[test]
 fn a_hanging_service_keeps_no_local_encoder_waiting() {
     let double = Double::start(DIM);
-    let setup = setup(&double, |endpoint| {
+    let mut setup = setup(&double, |endpoint| {
         endpoint.timeout_seconds = 60.0;
         endpoint.max_in_flight = 1;
     });
+    setup.config.timeouts.request_seconds = 90.0;
+    setup.config.batching.queue_images = 3;
+    setup.config.limits.images = 3;
     setup.registry.set_alias("live", SERVICE).unwrap();
     let service = setup.start();
     double.behave(Behaviour::Hanging);
@@ -198,6 +201,9 @@ fn a_hanging_service_keeps_no_local_encoder_waiting() {
         })
         .collect();
     wait_until(|| double.seen().len() > before);
+    // The queue of its encoder is full then, and that of local encoders is empty.
+    wait_until(|| service.get("/stats/live").expect(200)["queue_depth"] == 3);
+    search(&service, "a").expect(429);
     // The search as if the local version were live needs no embedding of the service, since nothing of it is stored.
     let local = json!({"text": "rrr", "as_version": LOCAL});
     service.call("POST", "/search", &local).expect(200);
@@ -226,7 +232,14 @@ fn without_the_service_one_is_back_at_once_and_searches_take_the_next_route() {
     assert_eq!(ids(&found), [1, 2]);
     assert_eq!(part(&found, SERVICE)["route"], "bridged");
     let ready = service.get("/readyz").expect(200)["detail"].to_string();
-    assert!(ready.contains("refuses connections"), "{ready}");
+    // What everybody may read names no address, and repeats nothing of what went wrong there.
+    for shown in [&ready, &found.to_string()] {
+        assert!(shown.contains("its embedding service"), "{shown}");
+        assert!(shown.contains("the log says why"), "{shown}");
+        assert!(shown.contains(SERVICE), "{shown}");
+        assert!(!shown.contains("127.0.0.1"), "{shown}");
+        assert!(!shown.contains("refuses connections"), "{shown}");
+    }
     // It cannot be promoted again before it answers.
     let refused = service.swap(SERVICE).expect(409);
     assert!(message(&refused).contains("http://"), "{refused}");
@@ -235,6 +248,35 @@ fn without_the_service_one_is_back_at_once_and_searches_take_the_next_route() {
         "{refused}"
     );
     store(&service, 3, "ggg").expect(200);
+    // The same where a start could not load it.
+    let service = service.restart();
+    let ready = service.get("/readyz").expect(200)["detail"].to_string();
+    let says = "its embedding service cannot be used; the log says why";
+    assert!(ready.contains(says), "{ready}");
+    assert!(!ready.contains("127.0.0.1"), "{ready}");
+}
+
+#[test]
+fn a_version_that_may_take_longer_than_requests_is_not_loaded() {
+    let double = Double::start(DIM);
+    let patient = |endpoint: &mut Endpoint| endpoint.timeout_seconds = 30.0;
+    let keys = ["timeout_seconds", "timeouts.request_seconds (30)"];
+    let service = setup(&double, patient).start();
+    let refused = service.swap(SERVICE).expect(409);
+    for key in keys {
+        assert!(message(&refused).contains(key), "{refused}");
+    }
+    let other = setup(&double, patient);
+    other.registry.set_alias("live", SERVICE).unwrap();
+    let Err(error) = other.try_start() else {
+        panic!("it started")
+    };
+    for key in keys {
+        assert!(error.to_string().contains(key), "{error}");
+    }
+    let mut longer = setup(&double, patient);
+    longer.config.timeouts.request_seconds = 31.0;
+    longer.start().swap(SERVICE).expect(200);
 }
 
 #[test]

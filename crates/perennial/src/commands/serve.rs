@@ -4,6 +4,7 @@ mod arguments;
 mod settings;
 
 use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -109,12 +110,19 @@ pub fn serve(
         .build()?;
     let ended = runtime.block_on(async {
         let (loader, check) = (Arc::new(loader), Arc::new(records));
-        let stopped = stop_signal()?;
+        let mut stopped = pin!(stop_signal()?);
         // From now on, SIGHUP does not end the program.
         let reloads = ReloadSignal::listen()?;
         let read_only = config.read_only;
         let loading = GivenBackAtOnce::new();
-        let server = Server::bind(config, registry, gallery, loader, check).await?;
+        let server = tokio::select! {
+            server = Server::bind(config, registry, gallery, loader, check) => server?,
+            // A load may wait for an embedding service that hangs.
+            () = &mut stopped => {
+                tracing::info!("stopped before it served");
+                return Ok(());
+            }
+        };
         drop(loading);
         reloads.serve(server.reloader(), keys);
         let url = server.url();
@@ -122,7 +130,7 @@ pub fn serve(
         terminal.result(&serde_json::json!({ "url": url }), |_| format!("{url}\n"))?;
         Ok(server.run(stopped).await?)
     });
-    // The gallery is flushed by now, but a thread may still wait for an embedding service that hangs.
+    // Whatever was stored is flushed by now, but a thread may still wait for an embedding service that hangs.
     runtime.shutdown_timeout(STOP);
     ended
 }

@@ -20,6 +20,10 @@ struct State {
     gone: AtomicBool,
     /// Another model answers.
     drifted: AtomicBool,
+    /// It answers nothing until this is over.
+    hangs: AtomicBool,
+    /// It refuses texts with this word, and goes away after that.
+    refuses: Mutex<Option<&'static str>>,
     requests: AtomicUsize,
     keys: Mutex<Vec<String>>,
 }
@@ -79,6 +83,16 @@ impl State {
         self.requests.fetch_add(1, Ordering::SeqCst);
         let key = header("authorization").unwrap_or_default();
         self.keys.lock().unwrap().push(key);
+        while self.hangs.load(Ordering::SeqCst) {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        let refuses = *self.refuses.lock().unwrap();
+        if refuses.is_some_and(|word| body["input"].to_string().contains(word)) {
+            self.gone.store(true, Ordering::SeqCst);
+            let refusal = "HTTP/1.1 400 No\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            let _ = stream.write_all(refusal.as_bytes());
+            return;
+        }
         let drift = f64::from(u8::from(self.drifted.load(Ordering::SeqCst)));
         let inputs = body["input"].as_array().unwrap().iter();
         let rows: Vec<Value> = inputs
@@ -366,6 +380,43 @@ fn bridges_and_certificates_of_a_registered_space_hold_for_a_version_of_it() {
 }
 
 #[test]
+fn a_start_that_waits_for_a_service_can_be_stopped() {
+    let endpoint = Endpoint::start(DIM);
+    let bench = Bench::new();
+    import(&bench, &endpoint, &["--alias", "live"]);
+    endpoint.state.hangs.store(true, Ordering::SeqCst);
+    let before = endpoint.state.requests.load(Ordering::SeqCst);
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--json", "--quiet"];
+    let mut service = bench.command(&serve).spawn().unwrap();
+    while endpoint.state.requests.load(Ordering::SeqCst) == before {
+        assert!(service.try_wait().unwrap().is_none(), "it ended");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let stopped = std::process::Command::new("kill")
+        .args(["-TERM", &service.id().to_string()])
+        .status();
+    assert!(stopped.unwrap().success());
+    // Without an answer, the start would have failed.
+    assert_eq!(service.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn no_layer_is_trained_behind_a_service() {
+    let endpoint = Endpoint::start(DIM);
+    let bench = bench(&endpoint, &[]);
+    embed(&bench, "v0002", "fit.tsv", "features.jsonl");
+    let fit = ["fit-head", "features.jsonl", "--labels", "labels.txt"];
+    let fit = [&fit[..], &["--space", "v0002"]].concat();
+    let ended = bench.run(&[&fit[..], &["--vertices", "8"]].concat());
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    let says = "v0002: it is an embedding service, behind which there can be no layer";
+    assert!(ended.stderr.contains(says), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("epoch"), "{}", ended.stderr);
+    let out = ["--vertices", "8", "--out", "head"];
+    bench.succeed(&[&fit[..], &out].concat());
+}
+
+#[test]
 fn what_cannot_be_imported_publishes_nothing() {
     let bench = Bench::new();
     let endpoint = Endpoint::start(DIM);
@@ -502,6 +553,13 @@ fn a_backfill_by_a_service_that_goes_away_fails_no_item() {
     endpoint.state.gone.store(true, Ordering::SeqCst);
     let ended = bench.run(&backfill);
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    endpoint.state.gone.store(false, Ordering::SeqCst);
+    // It refuses one of many, and is gone before it is asked for each of them.
+    *endpoint.state.refuses.lock().unwrap() = Some("fern");
+    let ended = bench.run(&backfill);
+    assert!(endpoint.state.gone.load(Ordering::SeqCst));
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    *endpoint.state.refuses.lock().unwrap() = None;
     endpoint.state.gone.store(false, Ordering::SeqCst);
     let rest = bench.answer(&backfill);
     assert_eq!(

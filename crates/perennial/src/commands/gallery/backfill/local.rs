@@ -279,6 +279,8 @@ fn reembed(
             for (item, input) in fitting.into_iter().zip(&prepared) {
                 match model.encode(std::slice::from_ref(input)) {
                     Ok(embedding) => batch.push(Reembedded { item, embedding }),
+                    // The service behind the version has gone away meanwhile.
+                    Err(error) if !error.may_concern_one_input() => return Err(error.into()),
                     Err(error) => {
                         let failure = Failure::new(FailureReason::NoEmbedding, error.to_string());
                         outcome.failed.push((item, failure));
