@@ -408,8 +408,8 @@ fn no_layer_is_trained_behind_a_service() {
     let fit = ["fit-head", "features.jsonl", "--labels", "labels.txt"];
     let fit = [&fit[..], &["--space", "v0002"]].concat();
     let ended = bench.run(&[&fit[..], &["--vertices", "8"]].concat());
-    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
-    let says = "v0002: it is an embedding service, behind which there can be no layer";
+    assert_eq!(ended.code, Some(2), "{}", ended.stderr);
+    let says = "v0002 cannot be used here: it is an embedding service";
     assert!(ended.stderr.contains(says), "{}", ended.stderr);
     assert!(!ended.stderr.contains("epoch"), "{}", ended.stderr);
     let out = ["--vertices", "8", "--out", "head"];
