@@ -22,6 +22,7 @@ mod database_gallery;
 mod database_measures;
 mod embed_resumed;
 mod encoders;
+#[cfg(feature = "onnx")]
 mod endpoint;
 mod evaluation;
 mod experiments;
