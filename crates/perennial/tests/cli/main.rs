@@ -13,7 +13,7 @@ mod client;
 mod compaction;
 mod compare;
 mod configuration;
-#[cfg(feature = "tls")]
+#[cfg(all(feature = "tls", feature = "onnx"))]
 mod contrib;
 mod data_sets;
 #[cfg(feature = "pgvector")]

@@ -1,5 +1,6 @@
 //! `perennial models import`: publishes another program's weights or encoder as a version, or names what does not fit.
 
+mod answer;
 mod canary_inputs;
 mod endpoint;
 mod input;
@@ -14,17 +15,16 @@ use perennial_core::{
     VersionDraft, VersionEncoder, VertexEnd,
 };
 use perennial_train::import::{
-    CheckpointFile, Description, Found, ImportError, Inferred, Selection, TOP_LEVEL,
-    network_options,
+    CheckpointFile, Description, Found, ImportError, Inferred, Selection, network_options,
 };
 use perennial_train::network::{BackboneKind, NetworkConfig, Stem};
 use perennial_train::state_dict::to_safetensors;
-use serde::Serialize;
 
 use crate::arguments::GlobalArguments;
 use crate::exit_status::{ExitStatus, usage};
 use crate::network_argument;
 use crate::terminal::Terminal;
+use answer::{Answer, place, text};
 use endpoint::EndpointArguments;
 use input::{Input, InputArguments};
 use outside::{OutsideArguments, is_outside};
@@ -32,9 +32,6 @@ use whole_number::within;
 
 /// RGB, the format of all image sets.
 const CHANNELS: usize = 3;
-
-/// Names of tensors that are left out, shown at most.
-const SHOWN: usize = 3;
 
 #[derive(Debug, clap::Args)]
 #[command(
@@ -91,41 +88,6 @@ pub struct Arguments {
 enum VertexEndArgument {
     Front,
     Back,
-}
-
-#[derive(Serialize)]
-struct Answer<'a> {
-    version: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    alias: Option<&'a str>,
-    file: &'a Path,
-    /// The dictionary that the weights were in; a dot for the top level.
-    key: &'a str,
-    tensors: usize,
-    /// Whole numbers in the same dictionary, which no network uses.
-    counters: usize,
-    /// Tensors elsewhere in the file that are neither the network's nor an optimizer's.
-    left_out: &'a [String],
-    network: String,
-    dim: usize,
-    classes: Sourced<usize>,
-    size: Sourced<usize>,
-    mean: Sourced<[f32; 3]>,
-    std: Sourced<[f32; 3]>,
-    weights_sha256: &'a str,
-}
-
-/// A value and whether it was given or where it was read.
-#[derive(Serialize)]
-struct Sourced<T> {
-    value: T,
-    source: String,
-}
-
-impl<T> From<Found<T>> for Sourced<T> {
-    fn from(Found { value, source }: Found<T>) -> Self {
-        Self { value, source }
-    }
 }
 
 /// Everything about the new version that is not its weights.
@@ -458,52 +420,4 @@ fn origin(facts: &Facts) -> String {
         short(&input.std.source, 64),
         short(&facts.classes.source, 64),
     )
-}
-
-/// A key as a place, for sentences.
-fn place(key: &str) -> String {
-    if key == TOP_LEVEL {
-        "at its top level".to_owned()
-    } else {
-        format!("under the key {key}")
-    }
-}
-
-fn text(answer: &Answer<'_>) -> String {
-    let mut lines = vec![
-        format!(
-            "{} from {}: {} tensors {}, dimension {}",
-            answer.version,
-            answer.file.display(),
-            answer.tensors,
-            place(answer.key),
-            answer.dim
-        ),
-        format!("network: {}", answer.network),
-        format!(
-            "images:  {side}x{side} pixels ({}), mean {:?} ({}), std {:?} ({})",
-            answer.size.source,
-            answer.mean.value,
-            answer.mean.source,
-            answer.std.value,
-            answer.std.source,
-            side = answer.size.value,
-        ),
-        format!(
-            "classes: {} ({})",
-            answer.classes.value, answer.classes.source
-        ),
-    ];
-    if !answer.left_out.is_empty() {
-        let shown = &answer.left_out[..answer.left_out.len().min(SHOWN)];
-        let more = match answer.left_out.len() - shown.len() {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
-        lines.push(format!(
-            "left out, not part of this network: {}{more}",
-            shown.join(", ")
-        ));
-    }
-    lines.join("\n")
 }

@@ -45,91 +45,46 @@ const OF_FILES: [&str; 19] = [
 /// How an embedding service is reached.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Embedding services (--endpoint)")]
+#[group(requires = "endpoint", conflicts_with_all = OF_FILES)]
 pub struct EndpointArguments {
     /// Address in front of /embeddings (openai) or of /embed (tei), such as https://host/v1
-    #[arg(long, value_name = "URL", conflicts_with_all = OF_FILES)]
+    #[arg(long, value_name = "URL")]
     endpoint: Option<String>,
     /// Protocol of the service
-    #[arg(
-        long,
-        value_enum,
-        default_value = "openai",
-        requires = "endpoint",
-        conflicts_with = "file"
-    )]
+    #[arg(long, value_enum, default_value = "openai")]
     api: ApiArgument,
     /// Name of its model
-    #[arg(
-        long,
-        value_name = "NAME",
-        requires = "endpoint",
-        conflicts_with = "file"
-    )]
+    #[arg(long, value_name = "NAME")]
     model: Option<String>,
     /// Where the key is that it is shown: env:NAME or file:PATH. The key itself is written nowhere [default: none]
-    #[arg(
-        long,
-        value_name = "PLACE",
-        requires = "endpoint",
-        conflicts_with = "file"
-    )]
+    #[arg(long, value_name = "PLACE")]
     endpoint_key: Option<String>,
     /// Additional CA certificates (PEM) to trust for its TLS certificate
-    #[arg(
-        long,
-        value_name = "FILE",
-        requires = "endpoint",
-        conflicts_with = "file"
-    )]
+    #[arg(long, value_name = "FILE")]
     endpoint_ca: Option<PathBuf>,
     /// Dimension that is sent with every request, for models whose embeddings can be shortened; with openai
-    #[arg(long, value_name = "VALUES", requires = "endpoint", conflicts_with = "file", value_parser = within::<1, 65_536>)]
+    #[arg(long, value_name = "VALUES", value_parser = within::<1, 65_536>)]
     dimensions: Option<usize>,
     /// Distance by which the embedding of the same text may differ from one time to another [default: 0.01]
-    #[arg(
-        long,
-        value_name = "DISTANCE",
-        requires = "endpoint",
-        conflicts_with = "file"
-    )]
+    #[arg(long, value_name = "DISTANCE")]
     tolerance: Option<f64>,
     /// Time from a request to its answer, repetitions included, in seconds [default: 20]
-    #[arg(
-        long,
-        value_name = "SECONDS",
-        requires = "endpoint",
-        conflicts_with = "file"
-    )]
+    #[arg(long, value_name = "SECONDS")]
     timeout: Option<f64>,
     /// Repetitions of a request that failed in a way that may pass [default: 2]
-    #[arg(
-        long,
-        value_name = "TIMES",
-        requires = "endpoint",
-        conflicts_with = "file"
-    )]
+    #[arg(long, value_name = "TIMES")]
     retries: Option<u32>,
     /// Concurrent requests [default: 8]
-    #[arg(
-        long,
-        value_name = "REQUESTS",
-        requires = "endpoint",
-        conflicts_with = "file"
-    )]
+    #[arg(long, value_name = "REQUESTS")]
     max_in_flight: Option<usize>,
     /// Texts of one request [default: 32]
-    #[arg(
-        long,
-        value_name = "TEXTS",
-        requires = "endpoint",
-        conflicts_with = "file"
-    )]
+    #[arg(long, value_name = "TEXTS")]
     inputs_per_request: Option<usize>,
     /// Registered space (`perennial spaces add --canaries`) that its embeddings are of: bridges and certificates of the space hold for the version
-    #[arg(long, value_name = "SPACE", requires_all = ["endpoint", "canary_inputs"], conflicts_with = "file")]
+    #[arg(long, value_name = "SPACE", requires = "canary_inputs")]
     space: Option<SpaceId>,
     /// Inputs of the space's canaries, one a line, in the order in which their embeddings were registered
-    #[arg(long, value_name = "FILE", requires = "space", conflicts_with = "file")]
+    #[arg(long, value_name = "FILE", requires = "space")]
     canary_inputs: Option<PathBuf>,
 }
 
