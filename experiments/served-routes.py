@@ -2,9 +2,11 @@
 """Measures a gallery of two versions through the running service: queries are pictures that it embeds, hits are its answers.
 
     PERENNIAL_DATA=DIR experiments/served-routes.py --registry DIR --old VERSION --new VERSION --work DIR [--routes dual] [--json FILE]
+    experiments/served-routes.py --table FILE...
 
-Bridged and dual routes from the new into the old space are certified first (bridge fitted on CIFAR-100's training images, without
-labels) and recorded in a copy of the registry. Then galleries of 3,000 CIFAR-10 test images are served: all embedded by the old version and
+Routes bridged and dual from the new into the old space, and route mapped from the old into the new one by least squares, are certified first
+(bridges fitted on CIFAR-100's training images, without labels) and recorded in a copy of the registry. Then galleries of 3,000 CIFAR-10 test
+images are served: all embedded by the old version and
 searched by it; all by the new one; and half by each, searched by the new version through the routes that the service chooses. Every query asks for
 1,000 hits with exact comparison.
 
@@ -164,7 +166,9 @@ def certified(arguments):
             perennial(registry, "embed", version, "--set", "cifar10:test", "--out", work / f"{side}-cifar10-test.safetensors")
         for route in arguments.routes:
             more = ["--weight", "0.5"] if route == "dual" else []
-            perennial(registry, "certify", "--record", "--route", route, "--kind", "orthogonal", *more,
+            # An orthogonal map of stored vectors ranks them as the bridge of the queries does.
+            kind = "ridge:0.001" if route == "mapped" else "orthogonal"
+            perennial(registry, "certify", "--record", "--route", route, "--kind", kind, *more,
                       "--old-queries", f"{old}@cifar10:batch1", "--old-gallery", f"{old}@cifar10:test",
                       "--new-queries", f"{new}@cifar10:batch1", "--new-gallery", f"{new}@cifar10:test",
                       "--fit-from", f"{new}@cifar100:train", "--fit-to", f"{old}@cifar100:train",
@@ -183,11 +187,14 @@ def rows(work, side):
 def main():
     parser = argparse.ArgumentParser()
     for name in ("--registry", "--old", "--new", "--work"):
-        parser.add_argument(name, required=True)
+        parser.add_argument(name)
     parser.add_argument("--json")
-    parser.add_argument("--routes", nargs="+", choices=["bridged", "dual"], default=["bridged", "dual"],
+    parser.add_argument("--table", nargs="+")
+    parser.add_argument("--routes", nargs="+", choices=["bridged", "dual", "mapped"], default=["bridged", "dual"],
                         help="routes that are certified; of several, the service takes the one that measured best")
     arguments = parser.parse_args()
+    if arguments.table:
+        return table([json.loads(Path(file).read_text()) for file in arguments.table])
     work, data = Path(arguments.work), Path(os.environ["PERENNIAL_DATA"])
     old, new = arguments.old, arguments.new
     registry = certified(arguments)
@@ -224,14 +231,24 @@ def main():
         print(json.dumps({name: results[name]}), flush=True)
     if arguments.json:
         Path(arguments.json).write_text(json.dumps(results, indent=1))
-    print("\n| gallery | routes | class-like: mAP@1000 / R@1 | old among the first 24 | item-like R@1: all, old answer, new answer | MRR@10 |")
+    print()
+    table([results])
+
+
+def table(runs):
+    """Of several runs, one table; galleries of one version alone are in all of them."""
+    print("| gallery | routes | class-like: mAP@1000 / R@1 | old among the first 24 | item-like R@1: all, old answer, new answer | MRR@10 |")
     print("|---|---|---|---|---|---|")
-    for name, found in results.items():
+    shown = set()
+    for name, found in ((name, found) for results in runs for name, found in results.items()):
         item = [found["item"].get(part) for part in ("all", "old answer", "new answer")]
         values = [" / ".join(f"{one[key]:.3f}" if one else "-" for one in item) for key in ("recall_at_1", "mrr_at_10")]
         routes = ", ".join(f"{space}: {route}" for space, route in found["routes"].items())
         known = found["class"]
-        print(f"| {name} | {routes} | {known['map_at_1000']:.3f} / {known['recall_at_1']:.3f} | {known['old_share']:.2f} | {values[0]} | {values[1]} |")
+        line = f"| {name} | {routes} | {known['map_at_1000']:.3f} / {known['recall_at_1']:.3f} | {known['old_share']:.2f} | {values[0]} | {values[1]} |"
+        if line not in shown:
+            print(line)
+        shown.add(line)
 
 
 if __name__ == "__main__":

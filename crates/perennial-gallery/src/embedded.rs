@@ -15,6 +15,7 @@ mod indexer;
 mod layout;
 mod log;
 mod maintenance;
+mod mapped;
 mod opening;
 mod overlay;
 mod place;

@@ -263,6 +263,14 @@ pub enum GalleryError {
         /// What is in the way.
         problem: String,
     },
+    /// A search by mapped vectors of a space of which no such index is kept, as after it was let go.
+    #[error(
+        "no index of mapped vectors of {space} is kept; search again, by the routes of this moment"
+    )]
+    NotMapped {
+        /// The space of the items.
+        space: String,
+    },
     /// An operation, or an item, that this kind of store does not have.
     #[error("{problem}")]
     NotOffered {

@@ -5,6 +5,7 @@
 //!   [`Maintenance`] are for stores with files of this machine.
 //! - [`EmbeddedGallery`]: the engine for one machine. A transactional file is the source of truth; all search structures are
 //!   derived from it and can be rebuilt.
+//! - [`MappedIndexes`]: items searched by vectors that a map gives, kept in memory beside those that are stored.
 //! - For other engines: [`request_checks`] is what every store refuses, [`exchange`] reads and writes snapshots, [`id_key`] has ids whose bytes
 //!   sort as ids do, and `conformance` (a feature) holds the tests that every store passes.
 //! - [`Filter`]: by model version, label, payload and id, for searches, pages and deletions.
@@ -23,6 +24,7 @@ pub mod filter;
 pub mod id_key;
 pub mod item;
 pub mod limits;
+pub mod mapped_index;
 mod payload;
 pub mod request_checks;
 mod snapshot;
@@ -35,6 +37,7 @@ pub use error::GalleryError;
 pub use filter::{Filter, LabelFilter};
 pub use item::{Hit, Item, ItemId, SimplexIdentity, StoredItem};
 pub use limits::MAX_LIMIT;
+pub use mapped_index::{MappedIndex, MappedIndexStats, MappedIndexes, VectorMap};
 pub use snapshot::FILE_KIND as SNAPSHOT_FILE_KIND;
 pub use space::{SpaceStats, StoreSpace};
 pub use stats::{

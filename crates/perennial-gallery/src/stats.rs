@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::item::SimplexIdentity;
+use crate::mapped_index::MappedIndexStats;
 
 /// The size and the state of a gallery.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -24,6 +25,9 @@ pub struct GalleryStats {
     /// The parts that have an index of their own, where the store has such parts; those without items are absent.
     #[serde(default)]
     pub partitions: Vec<PartitionStats>,
+    /// Indexes of mapped vectors that are kept beside what is stored.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mapped: Vec<MappedIndexStats>,
 }
 
 /// Items that share one index: those of a space, or of the spaces of one simplex.

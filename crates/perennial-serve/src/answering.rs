@@ -304,6 +304,8 @@ impl Target {
     ) -> Result<Option<Certified>, NotCertified> {
         let embedded = |way: &CertifiedWay| match (way, kinds) {
             (CertifiedWay::Dual { .. }, Some(kinds)) => self.old.embeds(kinds),
+            // The stored vectors are in an index that is not asked to map them.
+            (CertifiedWay::Mapped(_), _) => false,
             _ => true,
         };
         let to = self.space.as_str();

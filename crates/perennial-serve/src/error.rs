@@ -397,6 +397,7 @@ impl From<GalleryError> for ApiError {
                 Self::conflict(error.to_string())
             }
             GalleryError::ReadOnly { .. } => Self::read_only(),
+            GalleryError::NotMapped { .. } => Self::unavailable(error.to_string()),
             GalleryError::NoSpace { needed, free, .. } => Self::unavailable(format!(
                 "not enough free disk space to compact: about {needed} bytes are needed, {free} are free; nothing was changed"
             )),

@@ -64,6 +64,18 @@ impl Inference {
         })
     }
 
+    /// The versions that searches may be made with: the live one, the one that a rollback returns to, the one that is about to become live, and the
+    /// one that searches are tried with.
+    pub(crate) fn may_search(&self) -> Vec<Arc<LoadedModel>> {
+        let versions = [
+            self.live.current(),
+            self.live.previous(),
+            self.live.upcoming(),
+            self.tried.current(),
+        ];
+        versions.into_iter().flatten().collect()
+    }
+
     /// Embeds pictures or texts with one snapshot.
     ///
     /// **Shapes**: the result is `[n, d]`.

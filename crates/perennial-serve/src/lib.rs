@@ -37,6 +37,7 @@ mod inference;
 mod input_type;
 pub mod keys;
 mod live;
+mod mapped_vectors;
 mod mixed_search;
 mod openapi;
 mod planning;

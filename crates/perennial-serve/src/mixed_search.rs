@@ -185,7 +185,9 @@ fn plan(
     let among = filter.model_versions.as_deref();
     let given = |asking: Asking<'_>, dim| {
         let certification = &service.gallery.certification;
-        SearchPlan::of(certification, asking, dim, &stored, among, &|_| false)
+        SearchPlan::of(certification, asking, dim, &stored, among, &|need| {
+            service.gallery.is_mapped(need)
+        })
     };
     let (version, dim, mut plan, source) = match (query, live) {
         (Query::Input(input), live) => {
@@ -373,21 +375,22 @@ impl PartRequest<'_> {
                     part.way.route()
                 ))
             })?;
-        let mut found = service.gallery.store.search(&SearchRequest {
+        let request = SearchRequest {
             spaces: &part.spaces,
             queries: &query,
-            dim: part.dim,
+            dim: part.search_dim(),
             limit: self.options.limit,
             filter: self.filter,
             exact: self.options.exact,
-        })?;
+        };
+        let mut found = part.search(&*service.gallery.store, &request)?;
         let mut hits = found.pop().unwrap_or_default();
         if let Some(threshold) = self.threshold {
             hits.retain(|hit| hit.score >= threshold);
         }
         let store = &*service.gallery.store;
         let samples = &service.gallery.samples;
-        let calibration = samples.calibration(store, self.stored, &part.spaces, &query)?;
+        let calibration = samples.calibration(store, self.stored, part, &query)?;
         Ok(PartHits {
             hits,
             calibration,

@@ -1,10 +1,10 @@
-//! Plans of searches by picture or text, and the old encoders that they need in memory.
+//! Plans of searches by picture or text, and the old encoders and mapped vectors that they need in memory.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 
 use perennial_core::{Modality, ModelVersion};
-use perennial_upgrade::{Asking, LoadedModel, NotSearched, SearchPlan, Stored};
+use perennial_upgrade::{Asking, LoadedModel, Need, NotSearched, SearchPlan, Stored};
 
 use crate::service::Service;
 
@@ -32,7 +32,10 @@ impl Service {
             version.dim,
             stored,
             among,
-            &|name| old.contains_key(name),
+            &|need| match need {
+                Need::OldEncoder(name) => old.contains_key(name),
+                Need::MappedIndex { .. } => self.gallery.is_mapped(need),
+            },
         );
         let limited = plan.parts.iter().any(|part| part.fallback.is_some());
         if limited || !plan.not_searched.is_empty() {
@@ -100,11 +103,22 @@ impl Service {
             .collect();
     }
 
-    /// How searches go if every old encoder can be used.
+    /// How searches go if every old encoder can be used, and every index that the store offers.
     pub(crate) fn best_plan(&self, version: &ModelVersion, stored: &Stored) -> SearchPlan {
         let asking = Asking::Version(&version.name);
         let certification = &self.gallery.certification;
-        SearchPlan::of(certification, asking, version.dim, stored, None, &|_| true)
+        let offered = self.gallery.store.offers_mapped();
+        SearchPlan::of(
+            certification,
+            asking,
+            version.dim,
+            stored,
+            None,
+            &|need| match need {
+                Need::OldEncoder(_) => true,
+                Need::MappedIndex { .. } => offered,
+            },
+        )
     }
 
     /// Adds why an old encoder that the best routes need is not used.
@@ -141,13 +155,7 @@ impl Service {
     /// about to become live, and for one that searches are tried with. Those of them that are in memory anyway, also for answers in one space, are taken from there.
     fn needed_encoders(&self) -> BTreeSet<String> {
         let stored = self.gallery.stored();
-        let in_memory = [
-            self.inference.live.current(),
-            self.inference.live.previous(),
-            self.inference.live.upcoming(),
-            self.inference.tried.current(),
-        ];
-        let in_memory: Vec<Arc<LoadedModel>> = in_memory.into_iter().flatten().collect();
+        let in_memory = self.inference.may_search();
         let needed: BTreeSet<String> = in_memory
             .iter()
             .flat_map(|model| self.best_plan(&model.version, &stored).old_encoders())
@@ -168,7 +176,7 @@ impl Service {
         inference.encoders.try_again(&self.registry, loader);
     }
 
-    /// Loads the old encoders that are needed and lets go of the others; blocks while encoders are loaded. Those that failed before are tried
+    /// Loads the old encoders that are needed and lets go of the others, and the same with indexes of mapped vectors; blocks while encoders are loaded. Those that failed before are tried
     /// again at once with `retry`, otherwise after their pause; not those that a search put aside.
     pub(crate) fn keep_encoders(&self, retry: bool) {
         // In turn, so that what one call has loaded is not let go by another that has not seen why.
@@ -182,5 +190,6 @@ impl Service {
         if retry || needed != encoders.versions() || encoders.is_retry_due() {
             encoders.keep(&needed, retry, &self.registry, &*self.inference.loader);
         }
+        self.keep_mapped();
     }
 }

@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use perennial_core::SpaceId;
-use perennial_gallery::{GalleryError, VectorStore};
-use perennial_upgrade::{SAMPLE_SEED, SAMPLE_VECTORS, ScoreCalibration, Stored};
+use perennial_gallery::{GalleryError, VectorMap, VectorStore};
+use perennial_upgrade::{
+    CertifiedWay, PlannedPart, SAMPLE_SEED, SAMPLE_VECTORS, ScoreCalibration, Stored,
+};
 
 /// A sample per space, kept until a fifth of the space's items has changed: by their number, or because they were stored again.
 #[derive(Default)]
 pub(crate) struct Samples {
-    kept: RwLock<BTreeMap<SpaceId, Sample>>,
+    /// By space, and by the key of the map where the vectors are mapped.
+    kept: RwLock<BTreeMap<(SpaceId, Option<String>), Sample>>,
 }
 
 #[derive(Clone)]
@@ -33,10 +36,10 @@ impl Sample {
 }
 
 impl Samples {
-    /// What similarities of a query are usual among the items of some spaces, each space by its number of items; blocks where a sample must
-    /// be drawn.
+    /// What similarities of a query are usual among the items of a part, each space by its number of items; blocks where a sample must be
+    /// drawn.
     ///
-    /// **Shapes**: `query` is `[dim]`, the dimension of all these spaces.
+    /// **Shapes**: `query` is `[search_dim]`, the part's.
     ///
     /// # Errors
     /// Those of the store.
@@ -44,14 +47,14 @@ impl Samples {
         &self,
         store: &dyn VectorStore,
         stored: &Stored,
-        spaces: &[SpaceId],
+        part: &PlannedPart,
         query: &[f32],
     ) -> Result<ScoreCalibration, GalleryError> {
-        let mut parts = Vec::with_capacity(spaces.len());
-        for space in spaces {
+        let mut parts = Vec::with_capacity(part.spaces.len());
+        for space in &part.spaces {
             let items = stored.per_version.get(space.as_str()).copied();
             let items = items.unwrap_or(0);
-            let vectors = self.vectors(store, space, items)?;
+            let vectors = self.vectors(store, space, items, part)?;
             parts.push((ScoreCalibration::of(query, &vectors), items));
         }
         Ok(ScoreCalibration::over_spaces(&parts))
@@ -62,29 +65,36 @@ impl Samples {
         store: &dyn VectorStore,
         space: &SpaceId,
         items: u64,
+        part: &PlannedPart,
     ) -> Result<Arc<Vec<f32>>, GalleryError> {
+        let map = match &part.way {
+            CertifiedWay::Mapped(map) => Some(map.key().to_owned()),
+            _ => None,
+        };
+        let key = (space.clone(), map);
         let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(sample) = kept.get(space).filter(|sample| sample.holds(items)) {
+        if let Some(sample) = kept.get(&key).filter(|sample| sample.holds(items)) {
             return Ok(Arc::clone(&sample.vectors));
         }
         drop(kept);
         // Searches that come here at once draw the same sample, which does no harm.
-        let vectors = Arc::new(store.sample(space, SAMPLE_VECTORS, SAMPLE_SEED)?);
+        let stored = store.sample(space, SAMPLE_VECTORS, SAMPLE_SEED)?;
+        let vectors = Arc::new(part.compared(&stored).into_owned());
         let sample = Sample {
             vectors: Arc::clone(&vectors),
             items,
             stored: 0,
         };
         let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
-        kept.insert(space.clone(), sample);
+        kept.insert(key, sample);
         Ok(vectors)
     }
 
     /// Notes that items were stored in a space, so that its sample is drawn anew once enough of them were.
     pub(crate) fn wrote(&self, space: &str, items: u64) {
         let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
-        let mut samples = kept.iter_mut();
-        if let Some((_, sample)) = samples.find(|(id, _)| id.as_str() == space) {
+        let samples = kept.iter_mut();
+        for (_, sample) in samples.filter(|((id, _), _)| id.as_str() == space) {
             sample.stored = sample.stored.saturating_add(items);
         }
     }
@@ -92,7 +102,7 @@ impl Samples {
     /// Lets go the samples of spaces that have no items any more.
     pub(crate) fn forget_emptied(&self, stored: &Stored) {
         let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
-        kept.retain(|space, _| stored.per_version.contains_key(space.as_str()));
+        kept.retain(|(space, _), _| stored.per_version.contains_key(space.as_str()));
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use perennial_upgrade::{
-    Candidate, LIVE_ALIAS, LoadedModel, NotCertified, Outcome, Prepared, QueryCost, Stored,
+    Candidate, LIVE_ALIAS, LoadedModel, Need, NotCertified, Outcome, Prepared, QueryCost, Stored,
     Verdict, go_live, keep_probes, prepare,
 };
 use serde::Serialize;
@@ -206,6 +206,15 @@ async fn replace(
     // What was certified a moment ago may have lost its bridge since.
     service.gallery.certification.look_again();
     keep_encoders(service, true).await?;
+    // Before the lock as well: items can be stored meanwhile.
+    let mapped = {
+        let (service, model) = (Arc::clone(service), Arc::clone(&candidate.model));
+        blocking(move || {
+            service.wait_for_mapped(&model);
+            Ok(())
+        })
+    };
+    mapped.await?;
     let _versions = service.gallery.versions_in_gallery.lock().await;
     let service = Arc::clone(service);
     let (force, dry_run) = (order.force, order.dry_run);
@@ -250,14 +259,15 @@ fn finish(
     // A space that was stored since they were loaded.
     service.keep_encoders(false);
     let encoders = &service.inference.encoders;
-    let usable = |name: &str| match encoders.get(name) {
-        Some(_) => Ok(()),
-        None => Err(encoders
+    let usable = |need: Need<'_>| match need {
+        Need::OldEncoder(name) if encoders.get(name).is_some() => Ok(()),
+        Need::OldEncoder(name) => Err(encoders
             .problem(name)
             .unwrap_or_else(|| "it is not loaded".to_owned())),
+        Need::MappedIndex { .. } => service.gallery.mapped_problem(need),
     };
     let certification = &service.gallery.certification;
-    verdict.check_old_encoders(&model.version, &stored, certification, &usable);
+    verdict.check_needs(&model.version, &stored, certification, &usable);
     let mut plan = service.usual_plan(&model.version, &stored);
     let old: Vec<Arc<LoadedModel>> = plan
         .old_encoders()

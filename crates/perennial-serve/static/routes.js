@@ -7,12 +7,14 @@ const MEANING = {
   own: "compared with the query as it is",
   bridged: "the query is mapped into their space",
   dual: "their own encoder embeds the query as well",
+  mapped: "their vectors are mapped into the space of the query",
 };
 
 const SCORES = {
   own_cosine: "own cosine",
   bridged_cosine: "cosine across a bridge",
   dual_cosine: "dual cosine",
+  mapped_cosine: "cosine to the mapped vector",
 };
 
 const PLACES = {

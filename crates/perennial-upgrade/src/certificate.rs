@@ -216,12 +216,9 @@ impl Certificate {
     ///
     /// Its bridge must be in the registry as well, which the certificate cannot know.
     pub fn obstacle(&self) -> Option<String> {
-        if self.route == Route::Mapped {
-            let problem = "route mapped compares stored vectors that were mapped, and galleries keep them as they are; certify route dual, \
-                           bridged or own";
-            return Some(problem.to_owned());
-        }
-        if self.route != Route::Own && self.index == Index::Centred {
+        // Mapped vectors are centred by their bridge, in an index of their own.
+        let stored = matches!(self.route, Route::Bridged | Route::Dual { .. });
+        if stored && self.index == Index::Centred {
             let problem = "it was measured on a centred index, and galleries compare stored vectors as they are; certify again with --index raw";
             return Some(problem.to_owned());
         }

@@ -6,8 +6,10 @@ use std::io;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use perennial_bridge::Bridge;
+use perennial_gallery::VectorMap;
 use thiserror::Error;
 
+use crate::bridge_map::BridgeMap;
 use crate::expected_quality::ExpectedQuality;
 use crate::recorded_merge::RecordedMerge;
 use crate::route::Route;
@@ -27,6 +29,42 @@ pub enum CertifiedWay {
         /// The share of the items' own encoder, from 0 to 1.
         weight: f64,
     },
+    /// As they are, among the items' vectors mapped into the queries' space, of which an index is kept beside the stored ones.
+    Mapped(Arc<BridgeMap>),
+}
+
+/// What a way needs beside the embedding of the query.
+#[derive(Debug, Clone, Copy)]
+pub enum Need<'a> {
+    /// The encoder of this version, which embeds the query as well.
+    OldEncoder(&'a str),
+    /// An index of a space's vectors, mapped.
+    MappedIndex {
+        /// The space.
+        space: &'a str,
+        /// The map.
+        map: &'a Arc<BridgeMap>,
+    },
+}
+
+impl Need<'_> {
+    /// What a verdict says of one that is there.
+    pub(crate) fn met(self) -> &'static str {
+        match self {
+            Self::OldEncoder(_) => "loaded and checked; it embeds each picture of a search as well",
+            Self::MappedIndex { .. } => "kept in memory beside the stored vectors",
+        }
+    }
+}
+
+/// As verdicts name it.
+impl fmt::Display for Need<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OldEncoder(version) => write!(f, "encoder of {version}"),
+            Self::MappedIndex { space, .. } => write!(f, "mapped vectors of {space}"),
+        }
+    }
 }
 
 impl CertifiedWay {
@@ -36,6 +74,7 @@ impl CertifiedWay {
             Self::Own => Route::Own,
             Self::Bridged(_) => Route::Bridged,
             Self::Dual { weight, .. } => Route::Dual { weight: *weight },
+            Self::Mapped(_) => Route::Mapped,
         }
     }
 
@@ -44,19 +83,32 @@ impl CertifiedWay {
         matches!(self, Self::Dual { .. })
     }
 
-    /// The bridge, where the route has one.
+    /// What searching a space this way needs, if anything.
+    pub fn need<'a>(&'a self, space: &'a str) -> Option<Need<'a>> {
+        match self {
+            Self::Own | Self::Bridged(_) => None,
+            Self::Dual { .. } => Some(Need::OldEncoder(space)),
+            Self::Mapped(map) => Some(Need::MappedIndex { space, map }),
+        }
+    }
+
+    /// The bridge, where the route has one; its direction differs from route to route.
     pub fn bridge(&self) -> Option<&Bridge> {
         match self {
             Self::Own => None,
             Self::Bridged(bridge) | Self::Dual { bridge, .. } => Some(bridge),
+            Self::Mapped(map) => Some(map.bridge()),
         }
     }
 
     /// Whether queries of one dimension can reach items of another this way.
     pub fn leads(&self, query_dim: usize, item_dim: usize) -> bool {
-        match self.bridge() {
-            None => query_dim == item_dim,
-            Some(bridge) => bridge.from().dim == query_dim && bridge.to().dim == item_dim,
+        match self {
+            Self::Own => query_dim == item_dim,
+            Self::Bridged(bridge) | Self::Dual { bridge, .. } => {
+                bridge.from().dim == query_dim && bridge.to().dim == item_dim
+            }
+            Self::Mapped(map) => map.output_dim() == query_dim && map.input_dim() == item_dim,
         }
     }
 }

@@ -21,6 +21,7 @@
 mod accepted;
 pub mod advise;
 pub mod backfill;
+mod bridge_map;
 mod bridges;
 mod canaries;
 pub mod certificate;
@@ -58,11 +59,12 @@ pub mod stored_probes;
 mod thresholds;
 
 pub use advise::{Advice, AdviceError, Question, Rates, TaskAdvice, Way, WayKind};
+pub use bridge_map::BridgeMap;
 pub use bridges::{BridgeRegistry, BridgeRegistryError};
 pub use canaries::{CANARY_TOLERANCE, Canaries, CanaryError};
 pub use certificate::{BridgeUse, Certificate, CertificateError, Source, Sources, TaskResult};
 pub use certification::{
-    Certification, Certified, CertifiedWay, CompatibilityCheck, NotCertified, Standing,
+    Certification, Certified, CertifiedWay, CompatibilityCheck, Need, NotCertified, Standing,
 };
 pub use certify::CertificateRequest;
 pub use chain::{BridgePath, Chain, ChainRoute, ChainVersion, OldHalf, RouteResult};

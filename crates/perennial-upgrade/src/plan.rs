@@ -1,12 +1,17 @@
 //! The plan of a search: which stored spaces are searched by which route, what is left out, and why.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use perennial_bridge::Index;
 use perennial_core::SpaceId;
-use perennial_gallery::SpaceStats;
+use perennial_gallery::{
+    GalleryError, Hit, MappedIndex, MappedIndexes, SearchRequest, SpaceStats, VectorMap,
+    VectorStore,
+};
 
-use crate::certification::{Certification, Certified, CertifiedWay, NotCertified, Standing};
+use crate::certification::{Certification, Certified, CertifiedWay, Need, NotCertified, Standing};
 use crate::expected_quality::ExpectedQuality;
 use crate::merge::PartScale;
 use crate::recorded_merge::{RecordedMerge, Z_SCORES};
@@ -88,16 +93,17 @@ struct Chosen {
 impl SearchPlan {
     /// The plan of a query of a dimension through the stored items, or through those of the versions `among`.
     ///
-    /// Each space is searched by its best certified route that this query can take. `available` says whether the encoder of a version can embed
-    /// this query too: of a picture and a loaded encoder it can, of a given embedding it cannot. It is asked only where a route needs it. Items as
-    /// queries take route own, certified in either direction, or a bridge from their own space.
+    /// Each space is searched by its best certified route that this query can take. `available` says whether what a route needs is there: whether the
+    /// encoder of a version can embed this query too (of a picture and a loaded encoder it can, of a given embedding it cannot), or whether an index
+    /// of mapped vectors is kept. It is asked only where a route needs it. Items as queries take route own, certified in either direction, or a
+    /// bridge from or to their own space.
     pub fn of(
         certification: &Certification,
         asking: Asking<'_>,
         dim: usize,
         stored: &Stored,
         among: Option<&[String]>,
-        available: &dyn Fn(&str) -> bool,
+        available: &dyn Fn(Need<'_>) -> bool,
     ) -> Self {
         let mut plan = Self::default();
         for stats in &stored.spaces {
@@ -143,7 +149,7 @@ impl SearchPlan {
         self.parts.iter().map(|part| part.items).sum()
     }
 
-    /// Items that are searched, by the name of their route: `own`, `bridged`, `dual`.
+    /// Items that are searched, by the name of their route: `own`, `bridged`, `dual`, `mapped`.
     pub fn items_by_route(&self) -> BTreeMap<&'static str, u64> {
         let mut items = BTreeMap::new();
         for part in &self.parts {
@@ -160,6 +166,21 @@ impl SearchPlan {
             .filter(|part| part.way.needs_old_encoder());
         let spaces = dual.flat_map(|part| &part.spaces);
         spaces.map(SpaceId::to_string).collect()
+    }
+
+    /// The indexes of mapped vectors that this plan's routes need.
+    pub fn mapped_indexes(&self) -> Vec<MappedIndex> {
+        let needed = self.parts.iter().filter_map(|part| match &part.way {
+            CertifiedWay::Mapped(map) => Some((map, &part.spaces)),
+            _ => None,
+        });
+        let indexes = needed.flat_map(|(map, spaces)| {
+            spaces.iter().map(|space| MappedIndex {
+                space: space.clone(),
+                map: Arc::clone(map) as Arc<dyn VectorMap>,
+            })
+        });
+        indexes.collect()
     }
 
     fn add(&mut self, stats: &SpaceStats, chosen: Chosen) {
@@ -238,7 +259,7 @@ impl PlannedPart {
     /// The vectors to search this part with. `old` holds the embeddings of the same queries by the encoder of the part's items, which dual
     /// queries need; other routes do not look at it.
     ///
-    /// **Shapes**: `new` `[n, query_dim]` and `old` `[n, dim]`, of unit length for route own; the result is `[n, dim]`, unit rows.
+    /// **Shapes**: `new` `[n, query_dim]` and `old` `[n, dim]`, of unit length for route own; the result is `[n, search_dim]`, unit rows.
     ///
     /// # Errors
     /// Rows of another dimension, a dual query without the old embedding, and rows that the bridge refuses.
@@ -259,8 +280,45 @@ impl PlannedPart {
                 let old = old.ok_or(RouteError::NoOldQueries)?;
                 bridge.dual(old, new, *weight as f32, Index::Raw, &mut queries)?;
             }
+            CertifiedWay::Mapped(map) => queries = map.queries(new)?,
         }
         Ok(queries)
+    }
+
+    /// The dimension of the vectors that are compared: that of the queries where stored vectors are mapped into their space.
+    pub fn search_dim(&self) -> usize {
+        match &self.way {
+            CertifiedWay::Mapped(map) => map.output_dim(),
+            _ => self.dim,
+        }
+    }
+
+    /// Searches this part's items, by stored or by mapped vectors; the request's queries are those of [`queries`](Self::queries).
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub fn search<S>(
+        &self,
+        store: &S,
+        request: &SearchRequest<'_>,
+    ) -> Result<Vec<Vec<Hit>>, GalleryError>
+    where
+        S: VectorStore + MappedIndexes + ?Sized,
+    {
+        match &self.way {
+            CertifiedWay::Mapped(map) => store.search_mapped(map.key(), request),
+            _ => store.search(request),
+        }
+    }
+
+    /// Stored vectors as they are compared with the queries.
+    ///
+    /// **Shapes**: `stored` `[n, dim]`; the result is `[m, search_dim]`, `m <= n`: without vectors that a map refuses.
+    pub fn compared<'v>(&self, stored: &'v [f32]) -> Cow<'v, [f32]> {
+        match &self.way {
+            CertifiedWay::Mapped(map) => Cow::Owned(map.mapped(stored)),
+            _ => Cow::Borrowed(stored),
+        }
     }
 }
 
@@ -270,7 +328,7 @@ fn choose(
     asking: Asking<'_>,
     dim: usize,
     stats: &SpaceStats,
-    available: &dyn Fn(&str) -> bool,
+    available: &dyn Fn(Need<'_>) -> bool,
 ) -> Result<Chosen, NotCertified> {
     let name = stats.space.id.as_str();
     let ways = match asking {
@@ -286,10 +344,17 @@ fn choose(
                 "route {route} does not lead from a query of {dim} dimensions to items of {}",
                 stats.space.dim
             ));
-        } else if certified.way.needs_old_encoder() && !available(name) {
-            passed.push(format!(
-                "route {route} needs the encoder of {name} to embed this query as well, which it cannot"
-            ));
+        } else if let Some(need) = certified.way.need(name)
+            && !available(need)
+        {
+            passed.push(match need {
+                Need::OldEncoder(_) => format!(
+                    "route {route} needs the encoder of {name} to embed this query as well, which it cannot"
+                ),
+                Need::MappedIndex { .. } => format!(
+                    "route {route} needs an index of {name}'s vectors mapped into the query's space, which is not kept here or not built yet"
+                ),
+            });
         } else {
             return Ok(Chosen {
                 certified,

@@ -4,11 +4,12 @@
 //!
 //! 1. [`prepare`]: the slow checks of the version alone.
 //! 2. [`Verdict::check_stored`]: the checks against the current content of the gallery.
-//! 3. [`Verdict::check_old_encoders`]: whether the encoders that its routes need beside it can be used.
+//! 3. [`Verdict::check_needs`]: whether the encoders and the indexes that its routes need beside it can be used.
 //! 4. [`go_live`]: one write that moves the alias, together with what force accepts.
 
 mod roads;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use perennial_core::{ModelVersion, Registry, RegistryError};
 use perennial_gallery::SimplexIdentity;
 
 use self::roads::{Road, describe, dimensions};
-use crate::certification::{Certification, NotCertified, Standing};
+use crate::certification::{Certification, Need, NotCertified, Standing};
 use crate::loaded_model::{EncoderLoader, LoadedModel};
 use crate::plan::{Asking, SearchPlan};
 use crate::probe_file::Probes;
@@ -168,51 +169,52 @@ impl Verdict {
         }
     }
 
-    /// The old encoders that the version's best routes need: one that cannot be used is a warning where another certified route leads to its
-    /// items, and a failed check where none does. `usable` says why one cannot be used; it is asked once for each of them.
-    pub fn check_old_encoders(
+    /// What the version's best routes need, old encoders and indexes of mapped vectors: one that cannot be used is a warning where another certified
+    /// route leads to its items, and a failed check where none does. `usable` says why one cannot be used; it is asked once for each of them.
+    pub fn check_needs(
         &mut self,
         version: &ModelVersion,
         stored: &Stored,
         certification: &Certification,
-        usable: &dyn Fn(&str) -> Result<(), String>,
+        usable: &dyn Fn(Need<'_>) -> Result<(), String>,
     ) {
-        let plan = |available: &dyn Fn(&str) -> bool| {
+        let plan = |available: &dyn Fn(Need<'_>) -> bool| {
             let asking = Asking::Version(&version.name);
             SearchPlan::of(certification, asking, version.dim, stored, None, available)
         };
-        let needed = plan(&|_| true).old_encoders().into_iter();
-        let found: BTreeMap<String, Result<(), String>> = needed
-            .map(|name| {
-                let result = usable(&name);
-                (name, result)
-            })
-            .collect();
-        let possible = plan(&|name| found.get(name).is_some_and(Result::is_ok));
-        for (name, result) in &found {
-            let mut parts = possible.parts.iter();
-            let part = parts.find(|part| part.spaces.iter().any(|space| space.as_str() == name));
-            let (outcome, detail) = match (result, part) {
-                (Ok(()), _) => (
-                    Outcome::Passed,
-                    "loaded and checked; it embeds each picture of a search as well".to_owned(),
-                ),
-                (Err(problem), Some(part)) => (
-                    Outcome::Warned,
-                    format!(
-                        "cannot be used, so its items are searched by route {}: {problem}",
-                        part.way.route()
+        let asked: RefCell<BTreeMap<String, Result<(), String>>> = RefCell::default();
+        let of = |need: Need<'_>| {
+            let mut asked = asked.borrow_mut();
+            let found = asked.entry(need.to_string());
+            found.or_insert_with(|| usable(need)).clone()
+        };
+        let possible = plan(&|need| of(need).is_ok());
+        for part in plan(&|_| true).parts {
+            for space in &part.spaces {
+                let Some(need) = part.way.need(space.as_str()) else {
+                    continue;
+                };
+                let mut instead = possible.parts.iter();
+                let instead = instead.find(|part| part.spaces.contains(space));
+                let (outcome, detail) = match (of(need), instead) {
+                    (Ok(()), _) => (Outcome::Passed, need.met().to_owned()),
+                    (Err(problem), Some(part)) => (
+                        Outcome::Warned,
+                        format!(
+                            "cannot be used, so its items are searched by route {}: {problem}",
+                            part.way.route()
+                        ),
                     ),
-                ),
-                (Err(problem), None) => (
-                    Outcome::Failed,
-                    format!(
-                        "cannot be used, and no other certified route leads to its items, which become unreachable: {problem}"
+                    (Err(problem), None) => (
+                        Outcome::Failed,
+                        format!(
+                            "cannot be used, and no other certified route leads to its items, which become unreachable: {problem}"
+                        ),
                     ),
-                ),
-            };
-            self.lost |= outcome == Outcome::Failed;
-            self.add(format!("encoder of {name}"), outcome, detail);
+                };
+                self.lost |= outcome == Outcome::Failed;
+                self.add(need.to_string(), outcome, detail);
+            }
         }
     }
 

@@ -2,22 +2,26 @@
 
 use crate::route::Route;
 
-/// What a hit's similarity is: a cosine in the space of its item, of a query that came there by a route.
+/// What a hit's similarity is: a cosine in the space of its item, of a query that came there by a route; or in that of the query, where the item
+/// came there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ScoreKind {
     /// Of the query's own embedding.
     OwnCosine,
     /// Of the query's embedding, mapped by a bridge.
     BridgedCosine,
+    /// Of the query's own embedding, with the item's vector mapped into its space by a bridge.
+    MappedCosine,
     /// Of the mapped embedding and that of the item's own encoder together.
     DualCosine,
 }
 
 impl ScoreKind {
-    /// Of hits that a route leads to. Stored vectors that were mapped lie in the query's own space.
+    /// Of hits that a route leads to.
     pub fn of(route: Route) -> Self {
         match route {
-            Route::Own | Route::Mapped => Self::OwnCosine,
+            Route::Own => Self::OwnCosine,
+            Route::Mapped => Self::MappedCosine,
             Route::Bridged => Self::BridgedCosine,
             Route::Dual { .. } => Self::DualCosine,
         }
@@ -29,6 +33,7 @@ impl ScoreKind {
             Self::OwnCosine => "own_cosine",
             Self::BridgedCosine => "bridged_cosine",
             Self::DualCosine => "dual_cosine",
+            Self::MappedCosine => "mapped_cosine",
         }
     }
 }
@@ -92,5 +97,6 @@ mod tests {
         let dual = Route::Dual { weight: 0.5 };
         assert_eq!(ScoreKind::of(dual).name(), "dual_cosine");
         assert_eq!(ScoreKind::of(Route::Bridged).name(), "bridged_cosine");
+        assert_eq!(ScoreKind::of(Route::Mapped).name(), "mapped_cosine");
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use perennial_gallery::{
     BytesPerVector, Compacted, DiskUse, GalleryError, GalleryStats, IndexKind, IndexProgress,
-    IndexState, Maintenance, PartitionStats, SimplexIdentity,
+    IndexState, Maintenance, MappedIndexes, PartitionStats, SimplexIdentity,
 };
 
 use super::QdrantStore;
@@ -19,6 +19,8 @@ struct Counted {
     indexed: u64,
     is_busy: bool,
 }
+
+impl MappedIndexes for QdrantStore {}
 
 impl Maintenance for QdrantStore {
     fn is_shared(&self) -> bool {
@@ -39,6 +41,7 @@ impl Maintenance for QdrantStore {
             bytes_per_vector: BytesPerVector::default(),
             disk: DiskUse::default(),
             partitions: partitions(&spaces),
+            mapped: Vec::new(),
         })
     }
 

@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use perennial_gallery::{
     BytesPerVector, Compacted, DiskUse, GalleryError, GalleryStats, IndexKind, IndexProgress,
-    IndexState, Maintenance, PartitionStats, SimplexIdentity,
+    IndexState, Maintenance, MappedIndexes, PartitionStats, SimplexIdentity,
 };
 
 use super::PostgresStore;
 use super::schema::one;
 use super::session::Bound;
 use super::spaces::{KnownSpace, Spaces};
+
+impl MappedIndexes for PostgresStore {}
 
 impl Maintenance for PostgresStore {
     fn is_shared(&self) -> bool {
@@ -51,6 +53,7 @@ impl Maintenance for PostgresStore {
                 reclaimable_bytes: 0,
             },
             partitions: self.partitions(&spaces),
+            mapped: Vec::new(),
         })
     }
 

@@ -1,5 +1,5 @@
-//! The thread that keeps the approximate indexes, one for each partition with enough rows: builds them, brings them up to date, and
-//! saves them.
+//! The thread that keeps the approximate indexes, one for each partition and for mapped rows that are many enough: builds them, brings them up to
+//! date, and saves those of partitions. It maps rows, too.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use super::HnswConfig;
 use super::graph::{CodedVector, Graph};
+use super::mapped;
 use super::rows::Rows;
-use super::state::{Shared, thread_pool};
+use super::state::{RowsId, Shared, thread_pool};
 use crate::error::GalleryError;
 use crate::snapshot::digest_of_file;
 
@@ -110,7 +111,7 @@ impl Indexer {
 struct Work {
     shared: Arc<Shared>,
     pool: rayon::ThreadPool,
-    /// Vectors of each partition's graph when it was last saved.
+    /// Vectors of each partition's graph when it was last saved; graphs of mapped rows are not.
     saved_rows: BTreeMap<u32, usize>,
 }
 
@@ -120,7 +121,8 @@ impl Work {
             match self.load(partition) {
                 Ok(Some(graph)) => {
                     self.saved_rows.insert(partition, graph.len());
-                    self.shared.set_graph(partition, Some(graph));
+                    let of = RowsId::Partition(partition);
+                    self.shared.set_graph(of, Some(graph));
                 }
                 Ok(None) => {}
                 Err(error) => {
@@ -157,18 +159,19 @@ impl Work {
     }
 
     fn bring_up_to_date(&mut self) -> Result<(), GalleryError> {
+        mapped::catch_up(&self.shared, &self.pool);
         // A graph that cannot be saved is not worth building; a saved one serves as it is.
         if self.shared.read_only {
             return Ok(());
         }
-        let partitions = self.partitions();
-        self.shared.keep_graphs_of(&partitions);
-        for partition in partitions {
+        let all = self.shared.state().all_rows();
+        self.shared.keep_graphs_of(&all);
+        for of in all {
             while !self.shared.closing.load(Ordering::Acquire) {
-                let Some(graph) = self.wanted_graph(partition)? else {
+                let Some(graph) = self.wanted_graph(of)? else {
                     break;
                 };
-                let (rows, end) = self.next_rows(partition, &graph);
+                let (rows, end) = self.next_rows(of, &graph);
                 if !rows.is_empty() {
                     graph.add(&rows, &self.pool);
                 }
@@ -177,41 +180,43 @@ impl Work {
                 if done {
                     break;
                 }
+                // A promotion waits for mapped vectors, and a graph can take long.
+                mapped::catch_up(&self.shared, &self.pool);
             }
         }
         Ok(())
     }
 
     /// The graph to extend: the one there is, a new one where that is of no use, or none for so few rows.
-    fn wanted_graph(&self, partition: u32) -> Result<Option<Arc<Graph>>, GalleryError> {
+    fn wanted_graph(&self, of: RowsId) -> Result<Option<Arc<Graph>>, GalleryError> {
         let (live, dim) = {
             let state = self.shared.state();
-            let rows = state.partitions.get(&partition);
+            let rows = state.rows(of);
             rows.map_or((0, 0), |rows| (rows.live(), rows.dim()))
         };
-        let graph = self.shared.graph(partition).filter(|graph| {
+        let graph = self.shared.graph(of).filter(|graph| {
             // Dead rows cost searches time; half of the graph is the point where a new one pays.
             graph.len() <= 2 * live + CHUNK
         });
         // Around the limit, a graph is neither built nor dropped for every single item.
         if live == 0 || live < self.shared.config.hnsw_from / if graph.is_some() { 2 } else { 1 } {
-            self.shared.set_graph(partition, None);
+            self.shared.set_graph(of, None);
             return Ok(None);
         }
         if graph.is_some() {
             return Ok(graph);
         }
-        let graph = Arc::new(Graph::new(self.centre(partition, dim), self.config()));
-        self.shared.set_graph(partition, Some(Arc::clone(&graph)));
+        let graph = Arc::new(Graph::new(self.centre(of, dim), self.config()));
+        self.shared.set_graph(of, Some(Arc::clone(&graph)));
         Ok(Some(graph))
     }
 
-    /// The mean of rows from all over a partition.
-    fn centre(&self, partition: u32, dim: usize) -> Vec<f32> {
+    /// The mean of rows from everywhere.
+    fn centre(&self, of: RowsId, dim: usize) -> Vec<f32> {
         let state = self.shared.state();
         let mut sums = vec![0.0f64; dim];
         let mut count = 0.0;
-        if let Some(rows) = state.partitions.get(&partition) {
+        if let Some(rows) = state.rows(of) {
             let step = (rows.live() / CENTRE_ROWS).max(1);
             for slot in rows.alive().iter().step_by(step) {
                 let values = sums.iter_mut().zip(rows.vector(slot));
@@ -225,9 +230,9 @@ impl Work {
     }
 
     /// The next live rows that the graph lacks, and the number up to which it then reaches.
-    fn next_rows(&self, partition: u32, graph: &Graph) -> (Vec<(u64, CodedVector)>, u64) {
+    fn next_rows(&self, of: RowsId, graph: &Graph) -> (Vec<(u64, CodedVector)>, u64) {
         let state = self.shared.state();
-        let Some(rows) = state.partitions.get(&partition) else {
+        let Some(rows) = state.rows(of) else {
             return (Vec::new(), graph.covered());
         };
         let first = rows.first_slot_from(graph.covered());
@@ -290,7 +295,8 @@ impl Work {
     /// Saves the graphs that have grown by a quarter since they were saved last.
     fn save_the_grown(&mut self) -> Result<(), GalleryError> {
         for partition in self.partitions() {
-            let rows = self.shared.graph(partition).map_or(0, |graph| graph.len());
+            let graph = self.shared.graph(RowsId::Partition(partition));
+            let rows = graph.map_or(0, |graph| graph.len());
             let saved = self.saved_rows.get(&partition).copied().unwrap_or(0);
             if rows > saved + saved / 4 {
                 self.save(partition)?;
@@ -317,7 +323,7 @@ impl Work {
     }
 
     fn save(&mut self, partition: u32) -> Result<(), GalleryError> {
-        let graph = self.shared.graph(partition);
+        let graph = self.shared.graph(RowsId::Partition(partition));
         let Some(graph) = graph.filter(|_| !self.shared.read_only) else {
             return Ok(());
         };

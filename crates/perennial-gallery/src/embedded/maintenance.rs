@@ -5,11 +5,12 @@ use std::sync::atomic::Ordering;
 use super::compaction::Copied;
 use super::graph::Graph;
 use super::rows::Rows;
-use super::state::{Shared, State};
+use super::state::{RowsId, Shared, State};
 use super::tables::guarded;
 use super::writer::Command;
 use super::{EmbeddedGallery, SearchMode, place};
 use crate::error::GalleryError;
+use crate::mapped_index::MappedIndexes;
 use crate::stats::{
     BytesPerVector, Compacted, DiskUse, GalleryStats, IndexKind, IndexProgress, IndexState,
     PartitionStats,
@@ -23,7 +24,7 @@ impl Maintenance for EmbeddedGallery {
         let mut partitions = Vec::new();
         let mut memory = 0;
         for (&number, rows) in &state.partitions {
-            let graph = self.shared.graph(number);
+            let graph = self.shared.graph(RowsId::Partition(number));
             let bytes = rows.bytes() + graph.as_ref().map_or(0, |graph| graph.bytes());
             memory += bytes;
             let items = rows.live() as u64;
@@ -44,6 +45,12 @@ impl Maintenance for EmbeddedGallery {
                 memory_bytes_per_vector: bytes as f64 / items as f64,
             });
         }
+        // Another look at the state: a lock that is held must not be asked for again.
+        drop(state);
+        let mapped = self.mapped();
+        let of_mapped = mapped.iter().map(|one| one.memory_bytes as usize);
+        memory += of_mapped.sum::<usize>();
+        let state = self.shared.state();
         let items = state.live() as u64;
         let per_vector = |bytes: f64| {
             if items == 0 {
@@ -69,6 +76,7 @@ impl Maintenance for EmbeddedGallery {
                 reclaimable_bytes: disk.saturating_sub(state.space.file()),
             },
             partitions,
+            mapped,
         })
     }
 

@@ -9,16 +9,18 @@ use rayon::prelude::*;
 
 use super::batch_scan::nearest_batch;
 use super::graph::Graph;
+use super::mapped::MappedView;
 use super::ranking::Ranked;
 use super::record::Record;
 use super::rows::{Rows, SlotSet};
 use super::scan;
-use super::state::{Shared, State};
+use super::state::{RowsId, Shared, State};
 use crate::error::GalleryError;
 use crate::filter::Filter;
 use crate::id_key::id_key;
 use crate::item::{Hit, StoredItem};
 use crate::payload::fingerprint;
+use crate::request_checks::check_dim_of_space;
 use crate::store::SearchRequest;
 
 /// A filter that leaves less than this share of the rows is answered by comparing with all of them: a graph search would
@@ -118,7 +120,7 @@ pub(super) fn search(
         let part = Part {
             shared,
             state,
-            number,
+            id: RowsId::Partition(number),
             rows,
             filter: request.filter,
             limit: request.limit,
@@ -127,6 +129,42 @@ pub(super) fn search(
         let hits = part.search(request.queries, request.spaces)?;
         for (found, hits) in found.iter_mut().zip(hits) {
             merge(found, hits, request.limit);
+        }
+    }
+    Ok(found)
+}
+
+/// The same by mapped vectors, of one map.
+pub(super) fn search_mapped(
+    shared: &Shared,
+    state: &State,
+    key: &str,
+    request: &SearchRequest<'_>,
+) -> Result<Vec<Vec<Hit>>, GalleryError> {
+    let mut found = vec![Vec::new(); request.queries.len() / request.dim];
+    for space in request.spaces {
+        let view = MappedView::of(shared, state, space, key);
+        let view = view.ok_or_else(|| GalleryError::NotMapped {
+            space: space.to_string(),
+        })?;
+        check_dim_of_space(request, space, view.rows.dim())?;
+        for (rows, exact) in [(view.rows, request.exact), (&view.rest, true)] {
+            if rows.live() == 0 {
+                continue;
+            }
+            let part = Part {
+                shared,
+                state,
+                id: view.id,
+                rows,
+                filter: request.filter,
+                limit: request.limit,
+                exact,
+            };
+            let hits = part.search(request.queries, std::slice::from_ref(space))?;
+            for (found, hits) in found.iter_mut().zip(hits) {
+                merge(found, hits, request.limit);
+            }
         }
     }
     Ok(found)
@@ -152,7 +190,7 @@ fn sort(hits: &mut [Hit]) {
 struct Part<'a> {
     shared: &'a Shared,
     state: &'a State,
-    number: u32,
+    id: RowsId,
     rows: &'a Rows,
     filter: &'a Filter,
     limit: usize,
@@ -211,7 +249,7 @@ impl Part<'_> {
 
     /// The graph, where it covers most of the rows, and the first slot that it does not cover.
     fn usable_graph(&self) -> Option<(Arc<Graph>, usize)> {
-        let graph = self.shared.graph(self.number)?;
+        let graph = self.shared.graph(self.id)?;
         let rows = self.rows;
         let tail = rows.first_slot_from(graph.covered());
         let missing = rows.slots() - tail;

@@ -110,4 +110,13 @@ impl EmbeddedGallery {
         }
         query::search(&self.shared, &state, request)
     }
+
+    pub(super) fn find_mapped(
+        &self,
+        key: &str,
+        request: &SearchRequest<'_>,
+    ) -> Result<Vec<Vec<Hit>>, GalleryError> {
+        check_search(request)?;
+        query::search_mapped(&self.shared, &self.shared.state(), key, request)
+    }
 }

@@ -6,15 +6,10 @@ use super::state::State;
 
 /// The vectors of up to `limit` items of a space, in the order of their rows: one from each of `limit` stretches of equal length.
 pub(super) fn sample(state: &State, space: &SpaceId, limit: usize, seed: u64) -> Vec<f32> {
-    let mut spaces = state.layout.spaces();
-    let Some((number, _, _)) = spaces.find(|(_, name, _)| *name == space.as_str()) else {
+    let Some((number, partition)) = state.number_and_home(space) else {
         return Vec::new();
     };
-    let Some(rows) = state
-        .layout
-        .home(number)
-        .and_then(|(partition, _)| state.partitions.get(&partition))
-    else {
+    let Some(rows) = state.partitions.get(&partition) else {
         return Vec::new();
     };
     let items = state.items_of(number);

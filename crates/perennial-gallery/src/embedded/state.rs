@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use perennial_core::SpaceId;
 
 use super::graph::Graph;
 use super::layout::Layout;
+use super::mapped::MappedRows;
 use super::rows::{Row, Rows};
 use super::space::Space;
 use super::tables::{Meta, Reader, guarded};
@@ -17,12 +18,23 @@ use crate::error::GalleryError;
 use crate::payload::fingerprint;
 use crate::space::{SpaceStats, StoreSpace};
 
+/// Which rows an index is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum RowsId {
+    /// Those of a partition, by its number.
+    Partition(u32),
+    /// Mapped ones, by a number that is given once in a process.
+    Mapped(u32),
+}
+
 /// Rows and database as of one transaction.
 ///
 /// The reader belongs to the rows: an item found in memory is there in the database, whatever is committed meanwhile.
 pub(super) struct State {
     /// The rows of each partition, by its number: of every partition in the layout, and of no other.
     pub(super) partitions: BTreeMap<u32, Rows>,
+    /// Rows derived from those.
+    pub(super) mapped: BTreeMap<u32, MappedRows>,
     /// Spaces and their partitions.
     pub(super) layout: Layout,
     pub(super) meta: Meta,
@@ -94,6 +106,7 @@ impl State {
         }
         Ok(Self {
             partitions,
+            mapped: BTreeMap::new(),
             layout,
             meta,
             space,
@@ -101,6 +114,37 @@ impl State {
             reader: Some(reader),
             failure: String::new(),
         })
+    }
+
+    /// Takes the place of what was there before, and of all that was derived from it.
+    pub(super) fn replace(&mut self, read: Self) {
+        let mapped = std::mem::take(&mut self.mapped);
+        *self = read;
+        let emptied = mapped.into_iter();
+        self.mapped = emptied.map(|(id, rows)| (id, rows.emptied())).collect();
+    }
+
+    /// Rows by what they are.
+    pub(super) fn rows(&self, id: RowsId) -> Option<&Rows> {
+        match id {
+            RowsId::Partition(number) => self.partitions.get(&number),
+            RowsId::Mapped(number) => self.mapped.get(&number).map(|mapped| &mapped.rows),
+        }
+    }
+
+    /// All rows.
+    pub(super) fn all_rows(&self) -> BTreeSet<RowsId> {
+        let partitions = self.partitions.keys().copied().map(RowsId::Partition);
+        let mapped = self.mapped.keys().copied().map(RowsId::Mapped);
+        partitions.chain(mapped).collect()
+    }
+
+    /// The number of a space and that of its partition.
+    pub(super) fn number_and_home(&self, space: &SpaceId) -> Option<(u32, u32)> {
+        let mut spaces = self.layout.spaces();
+        let (number, _, _) = spaces.find(|(_, name, _)| *name == space.as_str())?;
+        let (partition, _) = self.layout.home(number)?;
+        Some((number, partition))
     }
 
     /// Items stored.
@@ -180,8 +224,12 @@ pub(super) struct Shared {
     pub(super) config: GalleryConfig,
     pub(super) folder: PathBuf,
     state: RwLock<State>,
-    /// Of partitions with enough rows, by number.
-    graphs: RwLock<BTreeMap<u32, Arc<Graph>>>,
+    /// Of partitions and mapped rows that are many enough.
+    graphs: RwLock<BTreeMap<RowsId, Arc<Graph>>>,
+    /// Held while rows are mapped and put in place, and while mapped rows are compacted.
+    mapping: Mutex<()>,
+    /// The number of the next mapped rows.
+    next_mapped: AtomicU32,
     /// Searches of all rows run here, and batches in the graph; never a lock inside for long.
     pub(super) pool: rayon::ThreadPool,
     /// Tells the indexer to stop.
@@ -205,6 +253,8 @@ impl Shared {
             folder: folder.to_owned(),
             state: RwLock::new(state),
             graphs: RwLock::default(),
+            mapping: Mutex::new(()),
+            next_mapped: AtomicU32::new(0),
             pool,
             closing: AtomicBool::new(false),
             compacting: AtomicBool::new(false),
@@ -225,24 +275,32 @@ impl Shared {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The graph of a partition.
-    pub(super) fn graph(&self, partition: u32) -> Option<Arc<Graph>> {
-        let graphs = self.graphs.read().unwrap_or_else(PoisonError::into_inner);
-        graphs.get(&partition).cloned()
+    pub(super) fn mapping_turn(&self) -> MutexGuard<'_, ()> {
+        self.mapping.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn set_graph(&self, partition: u32, graph: Option<Arc<Graph>>) {
+    pub(super) fn next_mapped(&self) -> u32 {
+        self.next_mapped.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The graph of some rows.
+    pub(super) fn graph(&self, of: RowsId) -> Option<Arc<Graph>> {
+        let graphs = self.graphs.read().unwrap_or_else(PoisonError::into_inner);
+        graphs.get(&of).cloned()
+    }
+
+    pub(super) fn set_graph(&self, of: RowsId, graph: Option<Arc<Graph>>) {
         let mut graphs = self.graphs.write().unwrap_or_else(PoisonError::into_inner);
         match graph {
-            Some(graph) => graphs.insert(partition, graph),
-            None => graphs.remove(&partition),
+            Some(graph) => graphs.insert(of, graph),
+            None => graphs.remove(&of),
         };
     }
 
-    /// Drops the graphs of partitions that are gone.
-    pub(super) fn keep_graphs_of(&self, partitions: &BTreeSet<u32>) {
+    /// Drops the graphs of rows that are gone.
+    pub(super) fn keep_graphs_of(&self, rows: &BTreeSet<RowsId>) {
         let mut graphs = self.graphs.write().unwrap_or_else(PoisonError::into_inner);
-        graphs.retain(|partition, _| partitions.contains(partition));
+        graphs.retain(|of, _| rows.contains(of));
     }
 }
 

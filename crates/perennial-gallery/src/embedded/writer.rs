@@ -12,6 +12,7 @@ use self::changes::{Changes, Failure, delete, replace_all, upsert};
 use super::compaction::Copied;
 use super::indexer::Indexer;
 use super::log::Log;
+use super::mapped;
 use super::query;
 use super::rows::Rows;
 use super::state::{Shared, State};
@@ -160,7 +161,7 @@ impl Writer {
                 return Ok(());
             }
             // The failed transaction, though never acknowledged, reached the disk.
-            *state = State::load(reader, shared.with_codes())?;
+            state.replace(State::load(reader, shared.with_codes())?);
             self.indexer.wake();
             Ok(())
         });
@@ -255,10 +256,13 @@ impl Writer {
                 rows.push(row);
             }
         }
-        for (partition, number) in changes.removed {
+        for &(partition, number) in &changes.removed {
             if let Some(rows) = state.partitions.get_mut(&partition) {
                 rows.remove(number);
             }
+        }
+        for mapped in state.mapped.values_mut() {
+            mapped.remove(changes.removed.iter().map(|&(_, number)| number));
         }
         state.layout = changes.layout;
         state.meta = changes.meta;
@@ -301,6 +305,7 @@ impl Writer {
                 rows.set_centred(centred);
             }
         }
+        mapped::compact(&self.shared);
         self.indexer.wake();
     }
 
@@ -385,7 +390,7 @@ impl Writer {
                     .reader()
                     .and_then(|reader| State::load(reader, with_codes));
                 match state {
-                    Ok(state) => *self.shared.state_mut() = state,
+                    Ok(state) => self.shared.state_mut().replace(state),
                     Err(error) => {
                         tracing::warn!(%error, "the restored gallery is opened again");
                         self.recover()?;

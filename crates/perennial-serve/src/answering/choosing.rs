@@ -79,7 +79,8 @@ impl Target {
             .route(new.space(), new.dim(), certification, Some(kinds))
             .map_err(|refused| incompatible(&[refused]))?;
         Ok(match route.map(|certified| certified.way) {
-            None => Choice::by_old(old),
+            // Mapped vectors are another index's, which no answer is for.
+            None | Some(CertifiedWay::Mapped(_)) => Choice::by_old(old),
             Some(CertifiedWay::Own) => Choice::own(self.space.as_str(), new),
             Some(CertifiedWay::Bridged(bridge)) => {
                 Choice::bridged(self.space.as_str(), new, bridge)

@@ -15,7 +15,7 @@ pub(crate) struct PartBody {
     /// The dimension of their vectors.
     dim: usize,
     /// `own`: with the query's embedding as it is. `bridged`: with the embedding, mapped into the space. `dual`: with the mapped embedding and
-    /// that of the items' own encoder together.
+    /// that of the items' own encoder together. `mapped`: with the embedding as it is, among the items' vectors mapped into its space.
     route: &'static str,
     /// The share of the items' own encoder, from 0 to 1; null but for `dual`.
     weight: Option<f64>,

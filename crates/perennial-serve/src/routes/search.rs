@@ -118,7 +118,8 @@ pub(crate) struct HitBody {
     /// Cosine similarity to the query in the item's space. To be compared with those of hits of the same part only.
     score: f32,
     /// What `score` is. `own_cosine`: of the query's own embedding. `bridged_cosine`: of the embedding, mapped by a bridge into the item's space.
-    /// `dual_cosine`: of the mapped embedding and that of the item's own encoder together.
+    /// `dual_cosine`: of the mapped embedding and that of the item's own encoder together. `mapped_cosine`: of the query's own embedding, with the
+    /// item's vector mapped into its space.
     score_kind: &'static str,
     /// The figure by which the hit has its place. `score`: one part was searched. `standard_score`: several were. `merged_score`: the same, by a
     /// merge that was measured. `own_score`: the second stage. `kept_place`: the second stage came to the hit and could not measure it, so it

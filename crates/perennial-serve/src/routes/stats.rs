@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use axum::Json;
 use axum::extract::State;
-use perennial_gallery::{IndexState, PartitionStats, SimplexIdentity};
+use perennial_gallery::{IndexState, MappedIndexStats, PartitionStats, SimplexIdentity};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -36,6 +36,8 @@ pub(crate) struct GalleryBody {
     identity: Option<IdentityBody>,
     /// The parts of the gallery that have an index of their own; versions of one simplex share one.
     partitions: Vec<PartitionBody>,
+    /// The indexes of mapped vectors that are kept in memory beside what is stored.
+    mapped: Vec<MappedBody>,
     /// How pictures are searched at present: the spaces, and the routes that lead to them.
     parts: Vec<PartBody>,
     /// Items that are not searched.
@@ -68,6 +70,39 @@ impl From<PartitionStats> for PartitionBody {
             per_version: stats.per_version,
             index: stats.index.into(),
             memory_bytes_per_vector: stats.memory_bytes_per_vector,
+        }
+    }
+}
+
+/// The items of one space by their vectors mapped into the space of a version.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct MappedBody {
+    /// The space of the items.
+    space: String,
+    /// The SHA-256 of the bridge that maps.
+    map: String,
+    /// The dimension of the mapped vectors.
+    dim: usize,
+    /// Items that are mapped.
+    items: u64,
+    /// Items that the bridge refuses.
+    refused: u64,
+    /// Whether it has held all items once, so that searches go through it.
+    ready: bool,
+    /// Memory in use, in bytes.
+    memory_bytes: u64,
+}
+
+impl From<MappedIndexStats> for MappedBody {
+    fn from(stats: MappedIndexStats) -> Self {
+        Self {
+            space: stats.space.to_string(),
+            map: stats.map,
+            dim: stats.dim,
+            items: stats.items,
+            refused: stats.refused,
+            ready: stats.ready,
+            memory_bytes: stats.memory_bytes,
         }
     }
 }
@@ -194,6 +229,7 @@ pub(crate) async fn gallery(
                 .into_iter()
                 .map(PartitionBody::from)
                 .collect(),
+            mapped: stats.mapped.into_iter().map(MappedBody::from).collect(),
         }))
     })
     .await

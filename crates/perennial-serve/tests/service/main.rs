@@ -20,6 +20,8 @@ mod gallery;
 mod harness;
 mod keys;
 mod limits;
+mod mapped_routes;
+mod mapped_vectors;
 mod memory_store;
 mod mixed;
 mod model_uploads;

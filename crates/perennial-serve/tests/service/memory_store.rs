@@ -5,12 +5,14 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::mapped_vectors::MappedVectors;
+
 use perennial_core::SpaceId;
 use perennial_gallery::{
     BytesPerVector, Compacted, DiskUse, Filter, GalleryError, GalleryStats, Hit, IndexKind,
-    IndexProgress, IndexState, Item, ItemId, MAX_LIMIT, Maintenance, Page, Replacement,
-    SearchRequest, SnapshotInfo, Snapshots, SpaceStats, StoreSpace, StoredItem, Upserted,
-    VectorStore, compare_all,
+    IndexProgress, IndexState, Item, ItemId, MAX_LIMIT, Maintenance, MappedIndexes, Page,
+    Replacement, SearchRequest, SnapshotInfo, Snapshots, SpaceStats, StoreSpace, StoredItem,
+    Upserted, VectorStore, compare_all,
 };
 
 #[derive(Default)]
@@ -25,6 +27,7 @@ pub struct MemoryStore {
     /// Another compaction runs.
     pub compacting: AtomicBool,
     pub flushed: AtomicBool,
+    pub mapped: MappedVectors,
     /// What another process does right before items are replaced, once.
     pub before_replacing: Mutex<Option<Others>>,
 }
@@ -112,6 +115,16 @@ impl MemoryStore {
         Ok(())
     }
 
+    /// The items of a space.
+    pub fn of_space(&self, space: &str) -> Vec<Item> {
+        let content = self.content.lock().unwrap();
+        let items = content.items.values();
+        items
+            .filter(|item| item.model_version == space)
+            .cloned()
+            .collect()
+    }
+
     fn items(&self) -> u64 {
         self.content.lock().unwrap().items.len() as u64
     }
@@ -127,7 +140,7 @@ fn stored(item: &Item, with_embedding: bool) -> StoredItem {
     }
 }
 
-fn hit(item: &Item, query: &[f32]) -> Hit {
+pub fn hit(item: &Item, query: &[f32]) -> Hit {
     Hit {
         id: item.id.clone(),
         score: item.embedding.iter().zip(query).map(|(a, b)| a * b).sum(),
@@ -358,6 +371,7 @@ impl Maintenance for MemoryStore {
 
     fn stats(&self) -> Result<GalleryStats, GalleryError> {
         self.check_countable()?;
+        let mapped = self.mapped();
         let content = self.content.lock().unwrap();
         let mut per_version = BTreeMap::new();
         for item in content.items.values() {
@@ -376,6 +390,7 @@ impl Maintenance for MemoryStore {
             bytes_per_vector: BytesPerVector::default(),
             disk: DiskUse::default(),
             partitions: Vec::new(),
+            mapped,
         })
     }
 

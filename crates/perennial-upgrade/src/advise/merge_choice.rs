@@ -64,9 +64,14 @@ pub(crate) fn best_merge(
     search: &Search<'_>,
     seed: u64,
 ) -> Result<Option<RecordedMerge>, MeasureError> {
-    let apart = matches!(search.route, Route::Bridged | Route::Dual { .. });
+    let apart = match search.route {
+        Route::Own => false,
+        Route::Bridged | Route::Dual { .. } => search.index == Index::Raw,
+        // Mapped vectors are centred in their own index.
+        Route::Mapped => true,
+    };
     let enough = data.queries() >= 2 * Requirements::default().queries;
-    if !(apart && enough && search.index == Index::Raw && data.new_gallery.is_some()) {
+    if !(apart && enough && data.new_gallery.is_some()) {
         return Ok(None);
     }
     let [choosing, _] = split(data.queries(), seed);

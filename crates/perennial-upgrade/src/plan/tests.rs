@@ -1,15 +1,16 @@
 use std::sync::{Arc, Mutex};
 
 use super::*;
+use crate::bridge_map::BridgeMap;
 use crate::certification::tests::{Listed, Ways, bridge};
 use crate::stored::tests::stored;
 use crate::thresholds::RateThreshold;
 
-fn never(_: &str) -> bool {
+fn never(_: Need<'_>) -> bool {
     false
 }
 
-fn always(_: &str) -> bool {
+fn always(_: Need<'_>) -> bool {
     true
 }
 
@@ -44,10 +45,10 @@ fn the_best_way_that_the_query_can_take_is_chosen() {
     let certification = certification(vec![("v0002", "v0001", dual_then_bridged())]);
     let stored = stored(&[("v0001", 2, None), ("v0002", 3, None)]);
     let asked = Mutex::new(Vec::new());
-    let plan = |available: &dyn Fn(&str) -> bool| {
-        let available = |version: &str| {
-            asked.lock().unwrap().push(version.to_owned());
-            available(version)
+    let plan = |available: &dyn Fn(Need<'_>) -> bool| {
+        let available = |need: Need<'_>| {
+            asked.lock().unwrap().push(need.to_string());
+            available(need)
         };
         let asking = Asking::Version("v0002");
         SearchPlan::of(&certification, asking, 3, &stored, None, &available)
@@ -74,7 +75,51 @@ fn the_best_way_that_the_query_can_take_is_chosen() {
     assert!(without.old_encoders().is_empty());
     assert_eq!(without.not_searched, []);
     // Own versions are never asked about.
-    assert_eq!(*asked.lock().unwrap(), ["v0001", "v0001"]);
+    assert_eq!(
+        *asked.lock().unwrap(),
+        ["encoder of v0001", "encoder of v0001"]
+    );
+}
+
+#[test]
+fn mapped_vectors_are_searched_by_the_query_as_it_is_in_its_own_dimension() {
+    let back = Arc::new(BridgeMap::new(bridge(("v0001", 2), ("v0002", 3))));
+    let mapped = Certified::through(CertifiedWay::Mapped(Arc::clone(&back)), "by map");
+    let ways = std::iter::once(mapped).chain(dual_then_bridged()).collect();
+    let certification = certification(vec![("v0002", "v0001", ways)]);
+    let stored = stored(&[("v0001", 2, None), ("v0002", 3, None)]);
+    let plan = |asking, available: &dyn Fn(Need<'_>) -> bool| {
+        SearchPlan::of(&certification, asking, 3, &stored, None, available)
+    };
+    let best = plan(Asking::Version("v0002"), &always);
+    assert_eq!(routes(&best), ["v0001 by mapped", "v0002 by own"]);
+    let part = &best.parts[0];
+    assert_eq!((part.dim, part.search_dim()), (2, 3));
+    assert_eq!(best.mapped_indexes().len(), 1);
+    assert!(best.mapped_indexes()[0].is(&part.spaces[0], back.key()));
+    assert!(best.old_encoders().is_empty());
+    let query = [0.6, 0.8, 0.0];
+    let mut centred = query.to_vec();
+    back.bridge().centre_to(&mut centred).unwrap();
+    assert_eq!(part.queries(&query, None).unwrap(), centred);
+    assert_eq!(part.compared(&[0.0, 1.0, 1.0, 0.0]).len(), 6);
+    // A stored item of the new space is a query like any other.
+    let by_item = plan(Asking::Item("v0002"), &always);
+    assert_eq!(routes(&by_item), ["v0001 by mapped", "v0002 by own"]);
+    // Where the index is not kept, the next way is taken, which says so.
+    let without = plan(Asking::Version("v0002"), &|need| {
+        !matches!(need, Need::MappedIndex { .. })
+    });
+    assert_eq!(
+        routes(&without),
+        ["v0001 by dual (weight 0.5)", "v0002 by own"]
+    );
+    let fallback = without.parts[0].fallback.as_deref().unwrap();
+    assert!(
+        fallback.contains("an index of v0001's vectors"),
+        "{fallback}"
+    );
+    assert!(without.mapped_indexes().is_empty());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use perennial_gallery::SpaceStats;
+use perennial_gallery::{SpaceStats, VectorMap};
 
 use crate::certification::{Certification, Certified, CertifiedWay, NotCertified, Standing};
 
@@ -77,6 +77,10 @@ pub(super) fn describe(certified: &Certified, stats: &SpaceStats) -> String {
     let cost = match &certified.way {
         CertifiedWay::Own => "no cost".to_owned(),
         CertifiedWay::Bridged(_) => "one matrix product per query".to_owned(),
+        CertifiedWay::Mapped(map) => format!(
+            "an index of mapped vectors in memory, at least {:.0} MB",
+            (stats.items * map.output_dim() as u64 * 4) as f64 / 1e6
+        ),
         CertifiedWay::Dual { .. } => format!(
             "a second forward pass per query, by the encoder of {}, which stays in memory",
             stats.space.id

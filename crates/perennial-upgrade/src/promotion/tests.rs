@@ -3,7 +3,7 @@ use perennial_encode::{EncodeError, Encoder, Input, PrepareError, Prepared, Valu
 
 use super::*;
 use crate::certification::tests::{Ways, bridge};
-use crate::certification::{Certified, CertifiedWay};
+use crate::certification::{Certified, CertifiedWay, Need};
 use crate::expected_quality::ExpectedQuality;
 use crate::recorded_merge::{MergeKind, RecordedMerge};
 use crate::records::tests::draft;
@@ -217,8 +217,8 @@ fn an_old_encoder_that_cannot_be_used_needs_another_route_or_force() {
         let (model, stored) = (model(None), stored(&[("v0002", 2, None)]));
         let mut verdict = Verdict::default();
         verdict.check_stored(&model, &stored, &certification);
-        verdict.check_old_encoders(&model.version, &stored, &certification, &|name| {
-            assert_eq!(name, "v0002");
+        verdict.check_needs(&model.version, &stored, &certification, &|need| {
+            assert!(matches!(need, Need::OldEncoder("v0002")));
             match usable {
                 true => Ok(()),
                 false => Err("it is damaged".to_owned()),

@@ -1,7 +1,10 @@
 //! The ways that certificates open, under a policy.
 
+use std::sync::Arc;
+
 use super::known_bridges::KnownBridges;
 use super::pair::Pair;
+use crate::bridge_map::BridgeMap;
 use crate::certificate::Certificate;
 use crate::certification::{Certified, CertifiedWay};
 use crate::expected_quality::ExpectedQuality;
@@ -136,7 +139,7 @@ fn consider(
         return Err(format!("route {}: {}", certificate.route, judged.basis).into());
     };
     let way = match certificate.route {
-        Route::Bridged | Route::Dual { .. } => {
+        Route::Bridged | Route::Dual { .. } | Route::Mapped => {
             let Some(used) = &certificate.bridge else {
                 return refused("it does not say which bridge was measured; certify again");
             };
@@ -146,26 +149,39 @@ fn consider(
                     reason: format!("certificate {name}: {problem}"),
                 })
             })?;
-            for (end, space) in [(bridge.from(), &pair.query), (bridge.to(), &pair.gallery)] {
+            let (from, to, direction) = match certificate.route {
+                Route::Mapped => (
+                    &pair.gallery,
+                    &pair.query,
+                    "from the old space to the new one",
+                ),
+                _ => (
+                    &pair.query,
+                    &pair.gallery,
+                    "from the new space to the old one",
+                ),
+            };
+            for (end, space) in [(bridge.from(), from), (bridge.to(), to)] {
                 if let Err(problem) = end.accept(&space.space) {
                     return Err(format!(
                         "certificate {name}: its bridge, sha256 {}, leads from {} to {}, not from {} to {}: {problem}; certify again with a bridge \
-                         from the new space to the old one",
+                         {direction}",
                         &used.sha256,
                         bridge.from(),
                         bridge.to(),
-                        pair.query.name,
-                        pair.gallery.name
+                        from.name,
+                        to.name
                     )
                     .into());
                 }
             }
             match certificate.route {
+                Route::Mapped => CertifiedWay::Mapped(Arc::new(BridgeMap::new(bridge))),
                 Route::Dual { weight } => CertifiedWay::Dual { bridge, weight },
                 _ => CertifiedWay::Bridged(bridge),
             }
         }
-        Route::Own | Route::Mapped => CertifiedWay::Own,
+        Route::Own => CertifiedWay::Own,
     };
     let result = certificate.task(policy.task);
     Ok(Ranked {

@@ -149,13 +149,7 @@ fn next_step(way: &Way) -> Option<String> {
         Route::Own => "own".to_owned(),
         Route::Bridged => "bridged".to_owned(),
         Route::Dual { weight } => format!("dual --weight {weight}"),
-        Route::Mapped => {
-            return Some(
-                "galleries and the service keep stored vectors as they are and do not search mapped ones: map the vectors of an outside index \
-                 with `perennial bridge apply`, or certify route dual or bridged"
-                    .to_owned(),
-            );
-        }
+        Route::Mapped => "mapped".to_owned(),
     };
     let mut text = format!(
         "to let galleries and the service search this way: `perennial certify --record --route {route}"
@@ -164,7 +158,12 @@ fn next_step(way: &Way) -> Option<String> {
         let _ = write!(text, " --kind {bridge}");
     }
     text.push_str("` with the same files");
-    if way.index == Index::Centred {
+    if way.route == Some(Route::Mapped) {
+        text.push_str(
+            "; a gallery in a folder then keeps the mapped vectors in memory beside the stored ones, and `perennial migrate run --mapped` writes them \
+             into a database",
+        );
+    } else if way.index == Index::Centred {
         text.push_str(
             "; these figures are of a centred index, and galleries compare stored vectors as they are, which the certificate measures",
         );

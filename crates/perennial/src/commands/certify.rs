@@ -209,12 +209,13 @@ fn record(
     }
     let path = StoredCertificates::add(registry, certificate)?;
     terminal.say(format_args!("recorded as {}", path.display()));
-    if certificate.route == Route::Mapped {
-        terminal.say(
-            "`perennial migrate run --mapped` goes by it; galleries and the service keep stored vectors as they are and do not",
-        );
-    } else if let Some(obstacle) = certificate.obstacle() {
+    if let Some(obstacle) = certificate.obstacle() {
         terminal.say(format_args!("no gallery will go by it: {obstacle}"));
+    } else if certificate.route == Route::Mapped {
+        terminal.say(
+            "a gallery in a folder, served or not, keeps an index of mapped vectors in memory for it; one in a database does not, and there \
+             `perennial migrate run --mapped` goes by it",
+        );
     }
     Ok(())
 }

@@ -223,7 +223,7 @@ fn route_own_is_one_of_the_ways_and_first_among_equals() {
 }
 
 #[test]
-fn mapped_and_centred_certificates_do_not_count_and_say_why() {
+fn centred_certificates_do_not_count_and_mapped_ones_need_a_bridge_the_other_way() {
     let setup = setup();
     BridgeRegistry::of(&setup.registry)
         .publish(&bridge(&setup))
@@ -238,9 +238,16 @@ fn mapped_and_centred_certificates_do_not_count_and_say_why() {
     let mapped = measured(&setup, &back, Route::Mapped, Index::Centred);
     StoredCertificates::add(&setup.registry, &mapped).unwrap();
     let refused = ways(&setup).unwrap_err();
-    assert!(refused.reason.contains("route mapped"), "{refused}");
+    assert!(refused.reason.contains(&back.sha256()[..16]), "{refused}");
+    BridgeRegistry::of(&setup.registry).publish(&back).unwrap();
+    let found = ways(&setup).unwrap();
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].way.route(), Route::Mapped);
+    // From queries of three dimensions to items of two.
+    assert!(found[0].way.leads(3, 2) && !found[0].way.leads(2, 3));
+    assert!(found[0].thresholds.is_some());
     record_route(&setup, Route::Bridged, Index::Raw);
-    assert_eq!(ways(&setup).unwrap().len(), 1);
+    assert_eq!(ways(&setup).unwrap().len(), 2);
 }
 
 #[test]

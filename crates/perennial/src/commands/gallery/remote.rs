@@ -47,7 +47,7 @@ pub struct FoundHit {
     pub id: ItemId,
     /// Cosine similarity to the query in the item's space.
     pub score: f32,
-    /// What the similarity is of: `own_cosine`, `bridged_cosine` or `dual_cosine`.
+    /// What the similarity is of: `own_cosine`, `bridged_cosine`, `dual_cosine` or `mapped_cosine`.
     #[serde(default)]
     pub score_kind: String,
     /// The figure by which the hit has its place.

@@ -2,6 +2,7 @@
 
 mod local;
 
+use std::cell::RefCell;
 use std::path::PathBuf;
 
 use base64::Engine;
@@ -89,6 +90,7 @@ pub fn run(
         filter: &filter,
         limit: arguments.limit,
         force: arguments.force,
+        mapped: RefCell::default(),
     };
     let found = match (&arguments.image, &arguments.text, &arguments.id) {
         (Some(image), ..) => {

@@ -1,7 +1,7 @@
 //! `perennial gallery stats`.
 
 use perennial_gallery::{GalleryStats, Maintenance, PartitionStats};
-use perennial_upgrade::{Asking, LIVE_ALIAS, SearchPlan, Stored};
+use perennial_upgrade::{Asking, LIVE_ALIAS, Need, SearchPlan, Stored};
 use serde::{Deserialize, Serialize};
 
 use super::remote::LeftOut;
@@ -60,7 +60,10 @@ fn of_folder(gallery: &GalleryArguments, global: &GlobalArguments) -> anyhow::Re
         version.dim,
         &Stored::of(&opened)?,
         None,
-        &|old| registry.get(old).is_ok(),
+        &|need| match need {
+            Need::OldEncoder(old) => registry.get(old).is_ok(),
+            Need::MappedIndex { .. } => true,
+        },
     );
     let reach = Some(Reach {
         not_searched: plan.not_searched_items(),
@@ -102,6 +105,16 @@ fn text(answer: &Answer) -> String {
                 text.push_str(&format!("    to measure it, run `{remedy}`\n"));
             }
         }
+    }
+    for mapped in &stats.mapped {
+        text.push_str(&format!(
+            "mapped vectors of {} in memory{}: {} items, {} dimensions, {:.1} MB\n",
+            mapped.space,
+            if mapped.ready { "" } else { ", being built" },
+            mapped.items,
+            mapped.dim,
+            mapped.memory_bytes as f64 / 1e6
+        ));
     }
     let bytes = stats.bytes_per_vector;
     text.push_str(&format!(

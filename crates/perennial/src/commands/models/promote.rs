@@ -9,7 +9,7 @@ use std::sync::Arc;
 use perennial_core::Registry;
 use perennial_gallery::{EmbeddedGallery, GalleryConfig, GalleryError};
 use perennial_upgrade::{
-    Certification, LIVE_ALIAS, Outcome, PREVIOUS_ALIAS, QueryCost, RegistryRecords, Stored,
+    Certification, LIVE_ALIAS, Need, Outcome, PREVIOUS_ALIAS, QueryCost, RegistryRecords, Stored,
     StoredProbes, Verdict, go_live, keep_probes, prepare,
 };
 use serde::{Deserialize, Serialize};
@@ -299,7 +299,11 @@ fn move_in_registry(
         let verdict = &mut prepared.verdict;
         verdict.check_stored(&candidate.model, &stored, &certification);
         let old_encoders = RefCell::new(Vec::new());
-        let usable = |name: &str| {
+        let usable = |need: Need<'_>| {
+            // A service builds an index of mapped vectors when it is told of the promotion, or when it starts.
+            let Need::OldEncoder(name) = need else {
+                return Ok(());
+            };
             let stored = &stored.per_version;
             let old = prepare(&registry, &loader, probes.as_ref(), stored, name)
                 .map_err(|error| error.to_string())?;
@@ -308,7 +312,7 @@ fn move_in_registry(
             Ok(())
         };
         let version = &candidate.model.version;
-        verdict.check_old_encoders(version, &stored, &certification, &usable);
+        verdict.check_needs(version, &stored, &certification, &usable);
         let old = old_encoders.borrow();
         let models = std::iter::once(&*candidate.model).chain(old.iter().map(|old| &**old));
         verdict.note_cost(&QueryCost::of(models));

@@ -2,14 +2,19 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
-use perennial_core::{ModelVersion, Registry};
+use perennial_core::{ModelVersion, Registry, SpaceId};
 use perennial_encode::Input;
-use perennial_gallery::{EmbeddedGallery, Filter, ItemId, SearchRequest, VectorStore};
+use perennial_gallery::{
+    EmbeddedGallery, Filter, ItemId, MappedIndex, MappedIndexes, SearchRequest, VectorMap,
+    VectorStore,
+};
 use perennial_upgrade::{
-    Asking, Certification, LoadedModel, PartHits, PlannedPart, RankedBy, SAMPLE_SEED,
-    SAMPLE_VECTORS, ScoreCalibration, ScoreKind, SearchPlan, Stored, merge,
+    Asking, BridgeMap, Certification, LoadedModel, Need, PartHits, PlannedPart, RankedBy,
+    SAMPLE_SEED, SAMPLE_VECTORS, ScoreCalibration, ScoreKind, SearchPlan, Stored, merge,
 };
 
 use super::super::remote::{Found, FoundHit, FoundPart, LeftOut};
@@ -30,6 +35,8 @@ pub struct LocalSearch<'a> {
     pub limit: usize,
     /// Search also what is not certified, where its dimension allows.
     pub force: bool,
+    /// Indexes that were built for it; none at first.
+    pub mapped: RefCell<Vec<MappedIndex>>,
 }
 
 impl LocalSearch<'_> {
@@ -50,7 +57,11 @@ impl LocalSearch<'_> {
         };
         let embedding = query.embed(version)?;
         let old: RefCell<OldQueries> = RefCell::default();
-        let available = |version: &str| {
+        let available = |need: Need<'_>| {
+            let version = match need {
+                Need::OldEncoder(version) => version,
+                Need::MappedIndex { space, map } => return self.builds(space, map),
+            };
             let mut old = old.borrow_mut();
             let known = old.entry(version.to_owned()).or_insert_with(|| {
                 query
@@ -73,7 +84,15 @@ impl LocalSearch<'_> {
         let embedding = item.embedding.context("the item came without embedding")?;
         let name = item.model_version;
         let stored = Stored::of(self.gallery)?;
-        let plan = self.plan(Asking::Item(&name), embedding.len(), &stored, &|_| false);
+        let plan = self.plan(
+            Asking::Item(&name),
+            embedding.len(),
+            &stored,
+            &|need| match need {
+                Need::OldEncoder(_) => false,
+                Need::MappedIndex { space, map } => self.builds(space, map),
+            },
+        );
         self.find(name, plan, &stored, &embedding, &OldQueries::new())
     }
 
@@ -82,7 +101,7 @@ impl LocalSearch<'_> {
         asking: Asking<'_>,
         dim: usize,
         stored: &Stored,
-        available: &dyn Fn(&str) -> bool,
+        available: &dyn Fn(Need<'_>) -> bool,
     ) -> SearchPlan {
         let among = self.filter.model_versions.as_deref();
         let mut plan = SearchPlan::of(self.rules, asking, dim, stored, among, available);
@@ -108,14 +127,15 @@ impl LocalSearch<'_> {
             let mut spaces = part.spaces.iter();
             let old = spaces.find_map(|space| old.get(space.as_str())?.as_ref().ok());
             let queries = part.queries(embedding, old.map(Vec::as_slice))?;
-            let mut hits = self.gallery.search(&SearchRequest {
+            let request = SearchRequest {
                 spaces: &part.spaces,
                 queries: &queries,
-                dim: part.dim,
+                dim: part.search_dim(),
                 limit: self.limit,
                 filter: self.filter,
                 exact: false,
-            })?;
+            };
+            let mut hits = part.search(self.gallery, &request)?;
             found.push(PartHits {
                 hits: hits.pop().unwrap_or_default(),
                 calibration: self.calibration(part, stored, &queries)?,
@@ -150,6 +170,26 @@ impl LocalSearch<'_> {
         })
     }
 
+    /// Builds an index of mapped vectors for this search, beside those of other spaces.
+    fn builds(&self, space: &str, map: &Arc<BridgeMap>) -> bool {
+        let Ok(id) = SpaceId::new(space) else {
+            return false;
+        };
+        let mut wanted = self.mapped.borrow_mut();
+        wanted.push(MappedIndex {
+            space: id,
+            map: Arc::clone(map) as Arc<dyn VectorMap>,
+        });
+        if let Err(error) = self.gallery.keep_mapped(&wanted) {
+            tracing::warn!(%error, space, "its vectors cannot be mapped");
+            return false;
+        }
+        while !self.gallery.has_mapped(space, map.key()) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        true
+    }
+
     /// What similarities of the query are usual in a part.
     fn calibration(
         &self,
@@ -162,7 +202,7 @@ impl LocalSearch<'_> {
             let sample = self.gallery.sample(space, SAMPLE_VECTORS, SAMPLE_SEED)?;
             let items = stored.per_version.get(space.as_str());
             spaces.push((
-                ScoreCalibration::of(query, &sample),
+                ScoreCalibration::of(query, &part.compared(&sample)),
                 items.copied().unwrap_or(0),
             ));
         }

@@ -1,0 +1,388 @@
+//! Rows as a map gives them, beside those of the partitions: derived, in memory only, and never the truth about anything.
+//!
+//! The thread that keeps the graphs maps what is new, a few rows at a time; the writer removes what is gone in the step in which it is gone. What
+//! was stored a moment ago and is not mapped yet is mapped by the search itself.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use perennial_core::SpaceId;
+use rayon::prelude::*;
+
+use super::EmbeddedGallery;
+use super::codes::Coding;
+use super::graph::Graph;
+use super::rows::{Row, Rows};
+use super::state::{RowsId, Shared, State};
+use crate::error::GalleryError;
+use crate::item::Hit;
+use crate::mapped_index::{MappedIndex, MappedIndexStats, MappedIndexes, VectorMap};
+use crate::store::SearchRequest;
+
+/// Rows mapped at a time: few enough that readers hardly notice when they are put in place.
+const CHUNK: usize = 1024;
+/// Rows that one thread maps at a time.
+const BLOCK: usize = 128;
+
+/// The items of one space by their mapped vectors.
+pub(super) struct MappedRows {
+    pub(super) index: MappedIndex,
+    /// With the numbers of the rows that they were mapped from.
+    pub(super) rows: Rows,
+    /// Rows of smaller numbers were looked at.
+    covered: u64,
+    /// Items that the map refuses.
+    refused: u64,
+    /// Whether it has caught up with the space once.
+    ready: bool,
+}
+
+impl MappedRows {
+    fn new(index: MappedIndex, with_codes: bool) -> Self {
+        Self {
+            rows: Rows::new(index.map.output_dim(), with_codes),
+            index,
+            covered: 0,
+            refused: 0,
+            ready: false,
+        }
+    }
+
+    fn map(&self) -> &dyn VectorMap {
+        &*self.index.map
+    }
+
+    /// The same index without rows, for a gallery with other rows.
+    pub(super) fn emptied(self) -> Self {
+        let with_codes = self.rows.with_codes();
+        Self::new(self.index, with_codes)
+    }
+
+    /// Takes out rows that are gone.
+    pub(super) fn remove(&mut self, numbers: impl IntoIterator<Item = u64>) {
+        for number in numbers {
+            self.rows.remove(number);
+        }
+        if self.rows.live() == 0 && self.rows.slots() > 0 {
+            self.rows = Rows::new(self.rows.dim(), self.rows.with_codes());
+        }
+    }
+
+    /// What is stored of the space and was not looked at, up to a limit.
+    fn missing<'s>(&self, state: &'s State, limit: usize) -> Missing<'s> {
+        let mut missing = Missing {
+            slots: 0..0,
+            rows: None,
+            space: 0,
+        };
+        let Some((space, partition)) = state.number_and_home(&self.index.space) else {
+            return missing;
+        };
+        // A space of another dimension than the map's has the name of one that is gone.
+        let rows = state.partitions.get(&partition);
+        if let Some(rows) = rows.filter(|rows| rows.dim() == self.map().input_dim()) {
+            let first = rows.first_slot_from(self.covered);
+            missing = Missing {
+                slots: first..rows.slots().min(first.saturating_add(limit)),
+                rows: Some(rows),
+                space,
+            };
+        }
+        missing
+    }
+
+    fn stats(&self, graph: Option<&Graph>) -> MappedIndexStats {
+        let bytes = self.rows.bytes() + graph.map_or(0, Graph::bytes);
+        MappedIndexStats {
+            space: self.index.space.clone(),
+            map: self.map().key().to_owned(),
+            dim: self.rows.dim(),
+            items: self.rows.live() as u64,
+            refused: self.refused,
+            ready: self.ready,
+            memory_bytes: bytes as u64,
+        }
+    }
+}
+
+/// Slots of a partition that an index has not looked at.
+struct Missing<'s> {
+    slots: std::ops::Range<usize>,
+    rows: Option<&'s Rows>,
+    /// The number of the space whose rows count.
+    space: u32,
+}
+
+impl Missing<'_> {
+    /// Copies of the live rows of the space, without codes.
+    fn copies(&self) -> Vec<Row> {
+        let Some(rows) = self.rows else {
+            return Vec::new();
+        };
+        let of_space = self.slots.clone().filter_map(|slot| {
+            let (segment, at) = rows.place(slot);
+            let counts = rows.alive().contains(slot) && segment.versions[at] == self.space;
+            counts.then(|| Row {
+                number: segment.numbers[at],
+                version: segment.versions[at],
+                label: segment.label(at),
+                fingerprint: segment.fingerprints[at],
+                vector: rows.vector(slot).to_vec(),
+                codes: Vec::new(),
+                coding: Coding::default(),
+            })
+        });
+        of_space.collect()
+    }
+
+    /// The number behind the last of the slots.
+    fn end(&self, covered: u64) -> u64 {
+        let last = self.slots.clone().next_back();
+        match (self.rows, last) {
+            (Some(rows), Some(last)) => rows.number(last) + 1,
+            _ => covered,
+        }
+    }
+}
+
+/// Gives rows their mapped vectors, in parallel; without those that the map refuses, in the same order.
+fn mapped(map: &dyn VectorMap, rows: Vec<Row>, with_codes: bool) -> Vec<Row> {
+    let of_block = |block: Vec<Row>| -> Vec<Row> {
+        let vectors: Vec<f32> = block.iter().flat_map(|row| &row.vector).copied().collect();
+        let mut out = Vec::with_capacity(block.len() * map.output_dim());
+        let mut all = map.map(&vectors, &mut out).is_ok();
+        all &= out.len() == block.len() * map.output_dim();
+        let one = |at: usize, mut row: Row| {
+            row.vector = match all {
+                true => out[at * map.output_dim()..][..map.output_dim()].to_vec(),
+                // One of the block is refused; which one shows when they are mapped one by one.
+                false => {
+                    let mut alone = Vec::with_capacity(map.output_dim());
+                    map.map(&row.vector, &mut alone).ok()?;
+                    alone
+                }
+            };
+            if with_codes {
+                row.encode();
+            }
+            Some(row)
+        };
+        let block = block.into_iter().enumerate();
+        block.filter_map(|(at, row)| one(at, row)).collect()
+    };
+    let mut blocks: Vec<Vec<Row>> = Vec::new();
+    let mut rows = rows.into_iter();
+    loop {
+        let block: Vec<Row> = rows.by_ref().take(BLOCK).collect();
+        if block.is_empty() {
+            break;
+        }
+        blocks.push(block);
+    }
+    blocks.into_par_iter().flat_map_iter(of_block).collect()
+}
+
+/// Maps what the indexes lack, until nothing is missing or the gallery is being closed.
+pub(super) fn catch_up(shared: &Shared, pool: &rayon::ThreadPool) {
+    let indexes = shared.state().mapped.keys().copied().collect::<Vec<u32>>();
+    for index in indexes {
+        let mut more = true;
+        while more && !shared.closing.load(Ordering::Acquire) {
+            more = advance(shared, pool, index);
+        }
+    }
+}
+
+/// Maps the next rows of an index; whether there were any.
+fn advance(shared: &Shared, pool: &rayon::ThreadPool, index: u32) -> bool {
+    // The writer compacts these rows in turn with this.
+    let _turn = shared.mapping_turn();
+    let (copies, before, end, map) = {
+        let state = shared.state();
+        let Some(of_index) = state.mapped.get(&index) else {
+            return false;
+        };
+        let missing = of_index.missing(&state, CHUNK);
+        if missing.slots.is_empty() {
+            let news = !of_index.ready;
+            drop(state);
+            if news {
+                announce(shared, index);
+            }
+            return false;
+        }
+        let covered = of_index.covered;
+        let map = Arc::clone(&of_index.index.map);
+        (missing.copies(), covered, missing.end(covered), map)
+    };
+    let count = copies.len();
+    let with_codes = shared.with_codes();
+    let rows = pool.install(|| mapped(&*map, copies, with_codes));
+    let refused = (count - rows.len()) as u64;
+    let centred = {
+        let mut state = shared.state_mut();
+        let still: Vec<bool> = rows.iter().map(|row| state.is_alive(row.number)).collect();
+        let Some(of_index) = state.mapped.get_mut(&index) else {
+            return false;
+        };
+        // The gallery may have been restored or read anew meanwhile.
+        if of_index.covered != before {
+            return true;
+        }
+        for (row, _) in rows.iter().zip(still).filter(|&(_, alive)| alive) {
+            of_index.rows.push(row);
+        }
+        of_index.covered = end;
+        of_index.refused += refused;
+        drop(state);
+        let state = shared.state();
+        state.mapped.get(&index).map(|one| one.rows.centred())
+    };
+    if let Some(centred) = centred.filter(|centred| !centred.is_empty())
+        && let Some(of_index) = shared.state_mut().mapped.get_mut(&index)
+    {
+        of_index.rows.set_centred(centred);
+    }
+    true
+}
+
+/// Notes that an index has caught up for the first time.
+fn announce(shared: &Shared, index: u32) {
+    let mut state = shared.state_mut();
+    if let Some(of_index) = state.mapped.get_mut(&index) {
+        of_index.ready = true;
+        let MappedIndexStats {
+            space,
+            items,
+            refused,
+            memory_bytes,
+            ..
+        } = of_index.stats(None);
+        tracing::info!(%space, items, refused, memory_bytes, "an index of mapped vectors is built");
+    }
+}
+
+/// Drops the room of dead rows; the writer calls it, and nobody adds rows meanwhile.
+pub(super) fn compact(shared: &Shared) {
+    let wasteful = |state: &State| -> Vec<u32> {
+        let indexes = state.mapped.iter();
+        let wasteful = indexes.filter(|(_, one)| one.rows.is_wasteful());
+        wasteful.map(|(&index, _)| index).collect()
+    };
+    if wasteful(&shared.state()).is_empty() {
+        return;
+    }
+    let _turn = shared.mapping_turn();
+    let indexes = wasteful(&shared.state());
+    for index in indexes {
+        let copy = {
+            let state = shared.state();
+            state.mapped.get(&index).map(|one| one.rows.compacted())
+        };
+        if let (Some(rows), Some(of_index)) = (copy, shared.state_mut().mapped.get_mut(&index)) {
+            of_index.rows = rows;
+        }
+    }
+}
+
+impl MappedIndexes for EmbeddedGallery {
+    fn offers_mapped(&self) -> bool {
+        true
+    }
+
+    fn keep_mapped(&self, wanted: &[MappedIndex]) -> Result<(), GalleryError> {
+        let with_codes = self.shared.with_codes();
+        let is_wanted = |one: &MappedIndex| {
+            let same = |other: &&MappedIndex| other.is(&one.space, one.map.key());
+            wanted.iter().find(same).is_some()
+        };
+        let mut gone: BTreeMap<u32, MappedRows> = BTreeMap::new();
+        {
+            let mut state = self.shared.state_mut();
+            let unwanted: Vec<u32> = state
+                .mapped
+                .iter()
+                .filter(|(_, kept)| !is_wanted(&kept.index))
+                .map(|(&index, _)| index)
+                .collect();
+            for index in unwanted {
+                gone.extend(state.mapped.remove(&index).map(|rows| (index, rows)));
+            }
+            for one in wanted {
+                let is_kept = |kept: &MappedRows| kept.index.is(&one.space, one.map.key());
+                if !state.mapped.values().any(is_kept) {
+                    let index = self.shared.next_mapped();
+                    let rows = MappedRows::new(one.clone(), with_codes);
+                    state.mapped.insert(index, rows);
+                }
+            }
+        }
+        // Much memory is given back here, for which no reader waits.
+        for (index, rows) in gone {
+            self.shared.set_graph(RowsId::Mapped(index), None);
+            let space = &rows.index.space;
+            tracing::info!(%space, "an index of mapped vectors is let go");
+        }
+        self.indexer.wake();
+        Ok(())
+    }
+
+    fn has_mapped(&self, space: &str, key: &str) -> bool {
+        let state = self.shared.state();
+        let mut ready = state.mapped.values().filter(|mapped| mapped.ready);
+        ready.any(|mapped| mapped.index.space.as_str() == space && mapped.map().key() == key)
+    }
+
+    fn mapped(&self) -> Vec<MappedIndexStats> {
+        let state = self.shared.state();
+        let stats = state.mapped.iter().map(|(&index, mapped)| {
+            let graph = self.shared.graph(RowsId::Mapped(index));
+            mapped.stats(graph.as_deref())
+        });
+        stats.collect()
+    }
+
+    fn search_mapped(
+        &self,
+        key: &str,
+        request: &SearchRequest<'_>,
+    ) -> Result<Vec<Vec<Hit>>, GalleryError> {
+        self.steady(|| self.find_mapped(key, request))
+    }
+}
+
+/// The rows of an index, and those that it lacks at this moment, mapped now.
+pub(super) struct MappedView<'s> {
+    pub(super) id: RowsId,
+    pub(super) rows: &'s Rows,
+    pub(super) rest: Rows,
+}
+
+impl<'s> MappedView<'s> {
+    /// Of a space and a map; nothing where that index is not kept.
+    pub(super) fn of(
+        shared: &Shared,
+        state: &'s State,
+        space: &SpaceId,
+        key: &str,
+    ) -> Option<Self> {
+        let mut indexes = state.mapped.iter();
+        let (&index, found) = indexes.find(|(_, one)| one.index.is(space, key))?;
+        let mut rest = Rows::new(found.rows.dim(), false);
+        let copies = found.missing(state, usize::MAX).copies();
+        if !copies.is_empty() {
+            let map = found.map();
+            let rows = shared.pool.install(|| mapped(map, copies, false));
+            rows.iter().for_each(|row| rest.push(row));
+        }
+        Some(Self {
+            id: RowsId::Mapped(index),
+            rows: &found.rows,
+            rest,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,335 @@
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde_json::json;
+
+use super::*;
+use crate::embedded::{GalleryConfig, HnswConfig};
+use crate::filter::Filter;
+use crate::item::{Item, ItemId};
+use crate::store::{Maintenance, Snapshots, VectorStore};
+
+const DIM: usize = 6;
+const TO: usize = 9;
+
+/// Turns vectors over and adds dimensions; refuses those that point down.
+struct Turn(String);
+
+impl Turn {
+    fn one(vector: &[f32]) -> Vec<f32> {
+        let mut turned: Vec<f32> = vector.iter().rev().copied().collect();
+        turned.resize(TO, 0.0);
+        turned
+    }
+
+    fn refuses(vector: &[f32]) -> bool {
+        vector[0] < -0.8
+    }
+}
+
+impl VectorMap for Turn {
+    fn key(&self) -> &str {
+        &self.0
+    }
+
+    fn input_dim(&self) -> usize {
+        DIM
+    }
+
+    fn output_dim(&self) -> usize {
+        TO
+    }
+
+    fn map(&self, vectors: &[f32], mapped: &mut Vec<f32>) -> Result<(), String> {
+        mapped.clear();
+        for vector in vectors.chunks_exact(DIM) {
+            if Self::refuses(vector) {
+                return Err("it points down".to_owned());
+            }
+            mapped.extend(Self::one(vector));
+        }
+        Ok(())
+    }
+}
+
+fn space(name: &str) -> SpaceId {
+    SpaceId::new(name).unwrap()
+}
+
+fn index(of: &str, key: &str) -> MappedIndex {
+    MappedIndex {
+        space: space(of),
+        map: Arc::new(Turn(key.to_owned())),
+    }
+}
+
+fn open(folder: &Path, hnsw_from: usize) -> EmbeddedGallery {
+    let config = GalleryConfig {
+        threads: 2,
+        cache_bytes: 4 << 20,
+        hnsw_from,
+        hnsw: HnswConfig::default(),
+        ..GalleryConfig::default()
+    };
+    EmbeddedGallery::open(folder, config).unwrap()
+}
+
+fn unit(random: &mut ChaCha8Rng, dim: usize) -> Vec<f32> {
+    let vector: Vec<f32> = (0..dim).map(|_| random.random::<f32>() - 0.5).collect();
+    let length = vector.iter().map(|x| x * x).sum::<f32>().sqrt();
+    vector.into_iter().map(|x| x / length).collect()
+}
+
+fn item(id: u64, of: &str, embedding: Vec<f32>) -> Item {
+    Item {
+        id: id.into(),
+        embedding,
+        model_version: of.to_owned(),
+        label: id.is_multiple_of(3).then_some(7),
+        payload: json!({"even": id.is_multiple_of(2)})
+            .as_object()
+            .unwrap()
+            .clone(),
+    }
+}
+
+fn items(random: &mut ChaCha8Rng, ids: std::ops::Range<u64>, of: &str) -> Vec<Item> {
+    ids.map(|id| item(id, of, unit(random, DIM))).collect()
+}
+
+fn wait(gallery: &EmbeddedGallery, of: &str, key: &str) {
+    let start = Instant::now();
+    while !gallery.has_mapped(of, key) {
+        assert!(
+            start.elapsed() < Duration::from_secs(60),
+            "{:?}",
+            gallery.mapped()
+        );
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// The first hits, by mapped vectors, and what they must be.
+fn check(gallery: &EmbeddedGallery, content: &[Item], query: &[f32], filter: &Filter) {
+    let request = SearchRequest {
+        spaces: &[space("old")],
+        queries: query,
+        dim: TO,
+        limit: 10,
+        filter,
+        exact: true,
+    };
+    let found = gallery.search_mapped("turn", &request).unwrap().remove(0);
+    let mut wanted: Vec<(f32, ItemId)> = content
+        .iter()
+        .filter(|item| item.model_version == "old" && !Turn::refuses(&item.embedding))
+        .filter(|item| filter.labels.is_none() || item.label == Some(7))
+        .filter(|item| filter.payload.is_none() || item.payload["even"] == json!(true))
+        .map(|item| {
+            let turned = Turn::one(&item.embedding);
+            (perennial_core::dot(query, &turned), item.id.clone())
+        })
+        .collect();
+    wanted.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let wanted: Vec<ItemId> = wanted.into_iter().take(10).map(|(_, id)| id).collect();
+    let found: Vec<ItemId> = found.into_iter().map(|hit| hit.id).collect();
+    assert_eq!(found, wanted);
+}
+
+fn filters() -> [Filter; 3] {
+    let parse = |value| serde_json::from_value::<Filter>(value).unwrap();
+    [
+        Filter::default(),
+        parse(json!({"labels": {"any_of": [7]}})),
+        parse(json!({"payload": {"even": true}})),
+    ]
+}
+
+fn check_all(gallery: &EmbeddedGallery, content: &[Item], random: &mut ChaCha8Rng) {
+    for filter in filters() {
+        for _ in 0..3 {
+            check(gallery, content, &unit(random, TO), &filter);
+        }
+    }
+}
+
+#[test]
+fn searches_see_every_write_at_once_whether_it_is_mapped_yet_or_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let gallery = open(folder.path(), usize::MAX);
+    let mut random = ChaCha8Rng::seed_from_u64(5);
+    let mut content = items(&mut random, 0..3000, "old");
+    content.extend(items(&mut random, 3000..3500, "other"));
+    gallery.upsert(content.clone()).unwrap();
+    gallery.keep_mapped(&[index("old", "turn")]).unwrap();
+    // Not built yet, and complete.
+    check_all(&gallery, &content, &mut random);
+    wait(&gallery, "old", "turn");
+    check_all(&gallery, &content, &mut random);
+    for round in 0..60 {
+        let id = random.random_range(0..4000u64);
+        match round % 4 {
+            0 => {
+                gallery.delete(&[id.into()]).unwrap();
+                content.retain(|item| item.id != id.into());
+            }
+            kind => {
+                // Moves an item to the other space, back, or gives it another vector.
+                let of = if kind == 1 { "other" } else { "old" };
+                let new = item(id, of, unit(&mut random, DIM));
+                gallery.upsert(vec![new.clone()]).unwrap();
+                content.retain(|item| item.id != id.into());
+                content.push(new);
+            }
+        }
+        check(
+            &gallery,
+            &content,
+            &unit(&mut random, TO),
+            &Filter::default(),
+        );
+    }
+    let refused = content.iter().filter(|item| Turn::refuses(&item.embedding));
+    assert!(refused.count() > 0, "some vectors are refused by the map");
+    // Most of them go, so that the rows are compacted.
+    let gone: Vec<ItemId> = (0..2600u64).map(ItemId::from).collect();
+    gallery.delete(&gone).unwrap();
+    content.retain(|item| !gone.contains(&item.id));
+    check_all(&gallery, &content, &mut random);
+    // The last one goes, and others come.
+    gallery.delete_where(&Filter::everything()).unwrap();
+    check_all(&gallery, &[], &mut random);
+    let again = items(&mut random, 0..50, "old");
+    gallery.upsert(again.clone()).unwrap();
+    check_all(&gallery, &again, &mut random);
+}
+
+#[test]
+fn what_is_restored_is_mapped_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let gallery = open(&folder.path().join("gallery"), usize::MAX);
+    let mut random = ChaCha8Rng::seed_from_u64(6);
+    let before = items(&mut random, 0..400, "old");
+    gallery.upsert(before.clone()).unwrap();
+    gallery.keep_mapped(&[index("old", "turn")]).unwrap();
+    wait(&gallery, "old", "turn");
+    let snapshot = folder.path().join("snapshot");
+    gallery.snapshot(&snapshot).unwrap();
+    gallery.upsert(items(&mut random, 0..300, "old")).unwrap();
+    gallery.restore(&snapshot).unwrap();
+    check_all(&gallery, &before, &mut random);
+    wait(&gallery, "old", "turn");
+    check_all(&gallery, &before, &mut random);
+    gallery.compact().unwrap();
+    check_all(&gallery, &before, &mut random);
+}
+
+#[test]
+fn an_index_is_kept_as_long_as_it_is_wanted() {
+    let folder = tempfile::tempdir().unwrap();
+    let gallery = open(folder.path(), usize::MAX);
+    let mut random = ChaCha8Rng::seed_from_u64(7);
+    gallery.upsert(items(&mut random, 0..40, "old")).unwrap();
+    let query = unit(&mut random, TO);
+    let spaces = [space("old")];
+    let request = SearchRequest {
+        spaces: &spaces,
+        queries: &query,
+        dim: TO,
+        limit: 5,
+        filter: &Filter::default(),
+        exact: false,
+    };
+    let missing = gallery.search_mapped("turn", &request).unwrap_err();
+    assert!(
+        matches!(missing, GalleryError::NotMapped { .. }),
+        "{missing}"
+    );
+    gallery
+        .keep_mapped(&[index("old", "turn"), index("none", "turn")])
+        .unwrap();
+    wait(&gallery, "old", "turn");
+    // A space without items is searched in vain, and nothing of it is missing.
+    wait(&gallery, "none", "turn");
+    let stats = gallery.stats().unwrap();
+    let old = stats
+        .mapped
+        .iter()
+        .find(|one| one.space == space("old"))
+        .unwrap();
+    assert_eq!(
+        (old.dim, old.items + old.refused, old.ready),
+        (TO, 40, true)
+    );
+    assert!(old.memory_bytes > 0);
+    let empty = SearchRequest {
+        spaces: &[space("none")],
+        ..request
+    };
+    assert_eq!(gallery.search_mapped("turn", &empty).unwrap(), [[]]);
+    // The query has the dimension of stored vectors.
+    let short = unit(&mut random, DIM);
+    let wrong = SearchRequest {
+        queries: &short,
+        dim: DIM,
+        ..request
+    };
+    assert!(
+        gallery
+            .search_mapped("turn", &wrong)
+            .unwrap_err()
+            .is_invalid_input()
+    );
+    // The same again keeps it, another map replaces it.
+    gallery.keep_mapped(&[index("old", "turn")]).unwrap();
+    assert!(gallery.has_mapped("old", "turn"));
+    gallery.keep_mapped(&[index("old", "other")]).unwrap();
+    assert!(!gallery.has_mapped("old", "turn"));
+    assert!(gallery.search_mapped("turn", &request).is_err());
+    wait(&gallery, "old", "other");
+    gallery.keep_mapped(&[]).unwrap();
+    assert!(gallery.stats().unwrap().mapped.is_empty());
+}
+
+#[test]
+fn many_mapped_rows_have_a_graph_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let gallery = open(folder.path(), 500);
+    let mut random = ChaCha8Rng::seed_from_u64(8);
+    let content = items(&mut random, 0..2000, "old");
+    gallery.upsert(content.clone()).unwrap();
+    gallery.keep_mapped(&[index("old", "turn")]).unwrap();
+    wait(&gallery, "old", "turn");
+    gallery.flush().unwrap();
+    let graph = gallery.shared.graph(RowsId::Mapped(0)).unwrap();
+    assert_eq!(graph.dim(), TO);
+    let queries: Vec<f32> = (0..50).flat_map(|_| unit(&mut random, TO)).collect();
+    let hits = |exact| {
+        let request = SearchRequest {
+            spaces: &[space("old")],
+            queries: &queries,
+            dim: TO,
+            limit: 1,
+            filter: &Filter::default(),
+            exact,
+        };
+        gallery.search_mapped("turn", &request).unwrap()
+    };
+    let (all, found) = (hits(true), hits(false));
+    let same = all
+        .iter()
+        .zip(&found)
+        .filter(|(one, other)| one[0].id == other[0].id);
+    assert!(same.count() >= 45);
+    // It is not saved: what is derived is derived again.
+    let files: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
+    let graphs = files.iter().filter(|file| {
+        let name = file.as_ref().unwrap().file_name();
+        name.to_string_lossy().ends_with(".graph")
+    });
+    assert_eq!(graphs.count(), 1);
+    gallery.keep_mapped(&[]).unwrap();
+    assert!(gallery.shared.graph(RowsId::Mapped(0)).is_none());
+}

@@ -1,0 +1,130 @@
+//! Indexes of vectors that were mapped into another space, beside the vectors that are stored.
+
+use std::fmt;
+use std::sync::Arc;
+
+use perennial_core::SpaceId;
+use serde::{Deserialize, Serialize};
+
+use crate::error::GalleryError;
+use crate::item::Hit;
+use crate::store::SearchRequest;
+
+/// A map of stored vectors into another space, such as a bridge.
+pub trait VectorMap: Send + Sync {
+    /// What tells it apart: equal keys are equal maps, between the same spaces.
+    fn key(&self) -> &str;
+
+    /// The dimension of the vectors that it maps.
+    fn input_dim(&self) -> usize;
+
+    /// The dimension of what comes of them.
+    fn output_dim(&self) -> usize;
+
+    /// Maps vectors; `mapped` is replaced. A vector's result does not depend on the others.
+    ///
+    /// **Shapes**: `vectors` `[n, input_dim]` and `mapped` `[n, output_dim]`, unit rows.
+    ///
+    /// # Errors
+    /// Why one of the vectors cannot be mapped.
+    fn map(&self, vectors: &[f32], mapped: &mut Vec<f32>) -> Result<(), String>;
+}
+
+/// An index of the items of one space, of their vectors as a map gives them.
+#[derive(Clone)]
+pub struct MappedIndex {
+    /// The space of the items.
+    pub space: SpaceId,
+    /// From there to the space of the queries.
+    pub map: Arc<dyn VectorMap>,
+}
+
+impl MappedIndex {
+    /// Whether it is an index of a space by a map of this key.
+    pub fn is(&self, space: &SpaceId, key: &str) -> bool {
+        self.space == *space && self.map.key() == key
+    }
+}
+
+impl fmt::Debug for MappedIndex {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} mapped by {}", self.space, self.map.key())
+    }
+}
+
+/// How far a mapped index is, and what it takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MappedIndexStats {
+    /// The space of the items.
+    pub space: SpaceId,
+    /// The key of the map.
+    pub map: String,
+    /// The dimension of the mapped vectors.
+    pub dim: usize,
+    /// Items that are mapped.
+    pub items: u64,
+    /// Items that the map refuses. They are not found through this index.
+    pub refused: u64,
+    /// Whether it has held all items at least once, so that searches may go through it. What is stored later is searched from the moment on at
+    /// which it is stored.
+    pub ready: bool,
+    /// Memory in use, in bytes.
+    pub memory_bytes: u64,
+}
+
+/// A store that can search items by vectors that a map gives, which it keeps in memory beside those that are stored. What is stored stays as it is.
+///
+/// Stores that lie in a database do not offer it; there, mapped copies are columns or collections of their own.
+pub trait MappedIndexes {
+    /// Whether the store has such indexes.
+    fn offers_mapped(&self) -> bool {
+        false
+    }
+
+    /// Keeps exactly these indexes from now on: others are let go, and those that are missing are built while others read and write. Doing it again
+    /// is no error.
+    ///
+    /// # Errors
+    /// [`GalleryError::NotOffered`] where any is wanted and the store has none.
+    fn keep_mapped(&self, wanted: &[MappedIndex]) -> Result<(), GalleryError> {
+        match wanted.is_empty() {
+            true => Ok(()),
+            false => Err(not_offered()),
+        }
+    }
+
+    /// Whether searches of a space may go through its index by the map of this key: it is kept, and has held all items at least once.
+    fn has_mapped(&self, space: &str, key: &str) -> bool {
+        let _ = (space, key);
+        false
+    }
+
+    /// The indexes that are kept.
+    fn mapped(&self) -> Vec<MappedIndexStats> {
+        Vec::new()
+    }
+
+    /// The items of one space that are most similar to each query by their mapped vectors, as
+    /// [`VectorStore::search`](crate::VectorStore::search) finds them by those that are stored. `key` is that of the map, and the queries have
+    /// its dimension. An index that is still being built is complete, but slow.
+    ///
+    /// **Shapes**: `[n]` for queries `[n, output_dim]`.
+    ///
+    /// # Errors
+    /// [`GalleryError::NotMapped`] where the index is not kept; those of a search otherwise.
+    fn search_mapped(
+        &self,
+        key: &str,
+        request: &SearchRequest<'_>,
+    ) -> Result<Vec<Vec<Hit>>, GalleryError> {
+        let _ = (key, request);
+        Err(not_offered())
+    }
+}
+
+fn not_offered() -> GalleryError {
+    GalleryError::NotOffered {
+        problem: "a gallery in a database keeps no index of mapped vectors in memory; use `perennial migrate run --mapped`, or certify another route"
+            .to_owned(),
+    }
+}
