@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use perennial_core::ModelVersion;
-use perennial_upgrade::{Insertion, NotCertified, Stored};
+use perennial_upgrade::{Insertion, LoadedModel, NotCertified, Stored};
 
 use crate::error::ApiError;
-use crate::service::{Service, incompatible};
+use crate::gallery::Gallery;
+use crate::incompatible::incompatible;
 
 /// What stands against items that may be stored nevertheless.
 #[must_use = "pairs that are stored by force are accepted once they are written"]
@@ -19,8 +20,8 @@ pub(crate) struct Admission {
 impl Admission {
     /// The items are stored. What force overruled is accepted only now: a write that fails accepts nothing. Where the process ends in between, the
     /// items are there and not searched, as every answer says, until somebody stores them by force again.
-    pub(crate) fn written(&self, service: &Service) {
-        service.gallery.certification.accept(&self.accepted);
+    pub(crate) fn written(&self, gallery: &Gallery) {
+        gallery.certification.accept(&self.accepted);
     }
 }
 
@@ -30,15 +31,14 @@ impl Admission {
 /// # Errors
 /// 409 for versions that the live one is not certified to find, unless `force` is given; those of the gallery.
 pub(crate) fn admit(
-    service: &Service,
+    gallery: &Gallery,
+    live: Option<&LoadedModel>,
     versions: &[Arc<ModelVersion>],
     force: bool,
 ) -> Result<Admission, ApiError> {
-    let gallery = &service.gallery;
     let stored = Stored::of(&*gallery.store)?;
-    let live = service.inference.live.current();
     let versions: Vec<&ModelVersion> = versions.iter().map(|version| &**version).collect();
-    let live = live.as_ref().map(|live| live.name());
+    let live = live.map(LoadedModel::name);
     let insertion = Insertion::check(&gallery.certification, &versions, &stored, live);
     if !insertion.allows(force) {
         return Err(match insertion.other_simplex {

@@ -21,12 +21,18 @@ pub(crate) use self::choice::{Choice, Encoder};
 pub(crate) use self::kinds::Kinds;
 use crate::config::{AnswerUncertified, LIVE, ServeConfig};
 use crate::error::ServeError;
+use crate::gallery::Gallery;
 use crate::inference::Inference;
 use crate::telemetry::Telemetry;
 use crate::upstream::Upstream;
+use crate::versions::Versions;
 
-/// The settings of answering, carried out.
+/// The settings of answering, carried out, and what answers come from.
 pub(crate) struct Answering {
+    registry: Arc<Registry>,
+    versions: Arc<Versions>,
+    inference: Arc<Inference>,
+    gallery: Arc<Gallery>,
     /// By the names of their tables.
     upstreams: BTreeMap<String, Arc<Upstream>>,
     /// The one space of all answers, where there is one.
@@ -59,9 +65,10 @@ impl Answering {
     /// certified into.
     pub(crate) fn start(
         config: &ServeConfig,
-        registry: &Registry,
-        inference: &Inference,
-        certification: &Certification,
+        registry: &Arc<Registry>,
+        versions: &Arc<Versions>,
+        inference: &Arc<Inference>,
+        gallery: &Arc<Gallery>,
         telemetry: &Arc<Telemetry>,
     ) -> Result<Self, ServeError> {
         let mut upstreams = BTreeMap::new();
@@ -74,12 +81,16 @@ impl Answering {
             None => None,
         };
         let answering = Self {
+            registry: Arc::clone(registry),
+            versions: Arc::clone(versions),
+            inference: Arc::clone(inference),
+            gallery: Arc::clone(gallery),
             upstreams,
             target,
             default_input_type: config.default_input_type,
         };
         if let Some(target) = &answering.target {
-            target.check(inference, certification)?;
+            target.check(inference, &gallery.certification)?;
         }
         for upstream in answering.upstreams.values() {
             upstream.watch();
@@ -99,15 +110,12 @@ impl Answering {
     ///
     /// # Errors
     /// The problem, as a text.
-    pub(crate) fn readiness(
-        &self,
-        inference: &Inference,
-        certification: &Certification,
-    ) -> Result<(), String> {
+    pub(crate) fn readiness(&self) -> Result<(), String> {
         let Some(target) = &self.target else {
             return Ok(());
         };
-        match target.new_encoder(inference) {
+        let certification = &self.gallery.certification;
+        match target.new_encoder(&self.inference) {
             None => Err("no model version is live".to_owned()),
             Some(new) => match target.route(new.space(), new.dim(), certification, None) {
                 Ok(_) => Ok(()),
@@ -139,14 +147,11 @@ impl Answering {
     ///
     /// # Errors
     /// The pair without a certified route.
-    pub(crate) fn allows_live(
-        &self,
-        model: &LoadedModel,
-        certification: &Certification,
-    ) -> Result<(), NotCertified> {
+    pub(crate) fn allows_live(&self, model: &LoadedModel) -> Result<(), NotCertified> {
         match &self.target {
             Some(target) if matches!(target.new, New::Live) => {
                 let dim = model.version.dim;
+                let certification = &self.gallery.certification;
                 target
                     .route(model.name(), dim, certification, None)
                     .map(drop)

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use perennial_upgrade::LoadedModel;
 
+use crate::blocking::blocking;
 use crate::error::{ApiError, Code};
-use crate::service::{Service, blocking};
+use crate::planning::Planning;
+use crate::versions::Versions;
 
-impl Service {
+impl Planning {
     /// A version for a search as if it were live, by its name or alias. One that is not in memory is loaded, with the checks of a promotion that
     /// concern it alone, and takes the place of the one that was tried before; `may_load` says whether this caller may have that done.
     ///
@@ -15,12 +17,13 @@ impl Service {
     /// 422 for a name that the registry does not know, the error of `may_load`, 409 for a version that cannot be used.
     pub(crate) async fn as_if_live(
         self: &Arc<Self>,
+        versions: &Arc<Versions>,
         name: &str,
         may_load: impl FnOnce() -> Result<(), ApiError>,
     ) -> Result<Arc<LoadedModel>, ApiError> {
         let name = {
-            let (service, name) = (Arc::clone(self), name.to_owned());
-            blocking(move || service.tried_name(&name)).await?
+            let (versions, name) = (Arc::clone(versions), name.to_owned());
+            blocking(move || tried_name(&versions, &name)).await?
         };
         if let Some(model) = self.in_memory(&name) {
             return Ok(model);
@@ -37,13 +40,13 @@ impl Service {
         if let Some(model) = self.in_memory(&name) {
             return Ok(model);
         }
-        let service = Arc::clone(self);
+        let planning = Arc::clone(self);
         blocking(move || {
             let _turn = turn;
-            let inference = &service.inference;
+            let inference = &planning.inference;
             let model = inference
                 .encoders
-                .load(&name, &service.registry, &*inference.loader)
+                .load(&name, &planning.registry, &*inference.loader)
                 .map_err(|why| {
                     tracing::error!(
                         version = name,
@@ -56,22 +59,10 @@ impl Service {
             let model = Arc::new(model);
             tracing::info!(version = name, "a version is loaded to be tried");
             inference.tried.set(&model);
-            service.keep_encoders(false);
+            planning.keep_encoders(false);
             Ok(model)
         })
         .await
-    }
-
-    /// The version's own name; blocks.
-    fn tried_name(&self, name: &str) -> Result<String, ApiError> {
-        let version = self.version(name).map_err(|error| ApiError {
-            message: format!(
-                "as_version: {}",
-                error.message.trim_start_matches("model_version: ")
-            ),
-            ..error
-        })?;
-        Ok(version.name.clone())
     }
 
     fn in_memory(&self, name: &str) -> Option<Arc<LoadedModel>> {
@@ -83,4 +74,16 @@ impl Service {
             .or_else(|| self.inference.encoders.get(name))
             .or_else(|| self.inference.tried.used(name))
     }
+}
+
+/// The version's own name; blocks.
+fn tried_name(versions: &Versions, name: &str) -> Result<String, ApiError> {
+    let version = versions.get(name).map_err(|error| ApiError {
+        message: format!(
+            "as_version: {}",
+            error.message.trim_start_matches("model_version: ")
+        ),
+        ..error
+    })?;
+    Ok(version.name.clone())
 }

@@ -3,13 +3,14 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRef, FromRequestParts};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 
+use crate::config::ServeConfig;
 use crate::error::{ApiError, Code};
 use crate::keys::Scope;
-use crate::service::Service;
+use crate::transport::Transport;
 
 /// Proof that the request may read.
 pub(crate) struct MayRead;
@@ -49,61 +50,79 @@ impl Rights {
     }
 }
 
-impl FromRequestParts<Arc<Service>> for MayRead {
+impl<S> FromRequestParts<S> for MayRead
+where
+    S: Send + Sync,
+    Arc<ServeConfig>: FromRef<S>,
+    Arc<Transport>: FromRef<S>,
+{
     type Rejection = ApiError;
 
-    async fn from_request_parts(
-        parts: &mut Parts,
-        service: &Arc<Service>,
-    ) -> Result<Self, ApiError> {
-        authorize(&parts.headers, service, Scope::Read).map(|()| Self)
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        authorize(parts, state, Scope::Read).map(|()| Self)
     }
 }
 
-impl FromRequestParts<Arc<Service>> for MayWrite {
+impl<S> FromRequestParts<S> for MayWrite
+where
+    S: Send + Sync,
+    Arc<ServeConfig>: FromRef<S>,
+    Arc<Transport>: FromRef<S>,
+{
     type Rejection = ApiError;
 
-    async fn from_request_parts(
-        parts: &mut Parts,
-        service: &Arc<Service>,
-    ) -> Result<Self, ApiError> {
-        authorize(&parts.headers, service, Scope::Write)?;
-        match service.config.read_only {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        authorize(parts, state, Scope::Write)?;
+        match <Arc<ServeConfig>>::from_ref(state).read_only {
             true => Err(ApiError::read_only()),
             false => Ok(Self),
         }
     }
 }
 
-impl FromRequestParts<Arc<Service>> for MayWriteElsewhere {
+impl<S> FromRequestParts<S> for MayWriteElsewhere
+where
+    S: Send + Sync,
+    Arc<ServeConfig>: FromRef<S>,
+    Arc<Transport>: FromRef<S>,
+{
     type Rejection = ApiError;
 
-    async fn from_request_parts(
-        parts: &mut Parts,
-        service: &Arc<Service>,
-    ) -> Result<Self, ApiError> {
-        authorize(&parts.headers, service, Scope::Write).map(|()| Self)
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        authorize(parts, state, Scope::Write).map(|()| Self)
     }
 }
 
-impl FromRequestParts<Arc<Service>> for Rights {
+impl<S> FromRequestParts<S> for Rights
+where
+    S: Send + Sync,
+    Arc<ServeConfig>: FromRef<S>,
+    Arc<Transport>: FromRef<S>,
+{
     type Rejection = ApiError;
 
-    async fn from_request_parts(
-        parts: &mut Parts,
-        service: &Arc<Service>,
-    ) -> Result<Self, ApiError> {
-        authorize(&parts.headers, service, Scope::Read)?;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        authorize(parts, state, Scope::Read)?;
         Ok(Self {
-            write: authorize(&parts.headers, service, Scope::Write),
-            read_only: service.config.read_only,
+            write: authorize(parts, state, Scope::Write),
+            read_only: <Arc<ServeConfig>>::from_ref(state).read_only,
         })
     }
 }
 
-fn authorize(headers: &HeaderMap, service: &Service, needed: Scope) -> Result<(), ApiError> {
-    refuse_other_sites(headers, service, needed)?;
-    let keys = service.transport.keys.load();
+fn authorize<S>(parts: &Parts, state: &S, needed: Scope) -> Result<(), ApiError>
+where
+    Arc<ServeConfig>: FromRef<S>,
+    Arc<Transport>: FromRef<S>,
+{
+    let headers = &parts.headers;
+    let transport = <Arc<Transport>>::from_ref(state);
+    let keys = transport.keys.load();
+    let listens_on_loopback = <Arc<ServeConfig>>::from_ref(state)
+        .listen
+        .ip()
+        .is_loopback();
+    refuse_other_sites(headers, keys.is_empty() && listens_on_loopback, needed)?;
     if keys.is_empty() {
         return Ok(());
     }
@@ -127,16 +146,14 @@ fn authorize(headers: &HeaderMap, service: &Service, needed: Scope) -> Result<()
 }
 
 /// Keeps web pages of other sites away: a browser on this machine reaches loopback on their behalf, and some requests need no
-/// permission of ours to be sent.
+/// permission of ours to be sent. `open_on_loopback`: without keys, and only for this machine.
 fn refuse_other_sites(
     headers: &HeaderMap,
-    service: &Service,
+    open_on_loopback: bool,
     needed: Scope,
 ) -> Result<(), ApiError> {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let host = text(header::HOST).unwrap_or_default();
-    let open_on_loopback =
-        service.transport.keys.load().is_empty() && service.config.listen.ip().is_loopback();
     if open_on_loopback && !is_local(host) {
         return Err(ApiError::new(
             Code::Forbidden,

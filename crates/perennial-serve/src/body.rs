@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::body::{Body, Bytes, HttpBody as _};
-use axum::extract::{FromRequest, Multipart, Request};
+use axum::extract::{FromRef, FromRequest, Multipart, Request};
 use axum::http::{HeaderMap, header};
 use serde::de::DeserializeOwned;
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::blocking::blocking;
+use crate::config::Limits;
 use crate::error::ApiError;
 use crate::images::EncodedImage;
-use crate::receive::{ContentEncoding, receive};
-use crate::service::Service;
+use crate::receive::{BodyBudget, ContentEncoding, receive};
 
 /// Larger JSON is parsed on a blocking thread.
 const PARSE_INLINE_BYTES: usize = 64 << 10;
@@ -39,7 +40,7 @@ impl Received {
     /// 415 for another content type than `formats` or an unknown content encoding, 413 for too many bytes, 429 when all requests
     /// together hold too many, 400 for damaged gzip data.
     pub(crate) async fn read(
-        service: &Arc<Service>,
+        budget: &BodyBudget,
         request: Request,
         formats: &[Format],
         limit: usize,
@@ -52,7 +53,7 @@ impl Received {
         let receiving = parts.extensions.get::<Receiving>().cloned();
         let receiving = receiving.unwrap_or_default();
         receiving.set(true);
-        let (bytes, share) = receive(&service.transport.body_budget, body, encoding, limit).await?;
+        let (bytes, share) = receive(budget, body, encoding, limit).await?;
         receiving.set(false);
         let received = Self {
             headers: parts.headers,
@@ -183,32 +184,52 @@ impl Form {
     }
 }
 
-/// Reads a JSON body of the usual size.
-pub(crate) async fn read_json<T: DeserializeOwned + Send + 'static>(
-    service: &Arc<Service>,
-    request: Request,
-) -> Result<T, ApiError> {
-    let limit = service.config.limits.body_bytes;
-    let (_, received) = Received::read(service, request, &[Format::Json], limit).await?;
-    received.json().await
+/// A JSON body of the usual size.
+pub(crate) struct JsonBody<T>(pub(crate) T);
+
+impl<S, T> FromRequest<S> for JsonBody<T>
+where
+    S: Send + Sync,
+    BodyBudget: FromRef<S>,
+    Arc<Limits>: FromRef<S>,
+    T: DeserializeOwned + Send + 'static,
+{
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let budget = BodyBudget::from_ref(state);
+        let limit = <Arc<Limits>>::from_ref(state).body_bytes;
+        let (_, received) = Received::read(&budget, request, &[Format::Json], limit).await?;
+        received.json().await.map(Self)
+    }
 }
 
-/// As [`read_json`], for a body that may be absent altogether.
-pub(crate) async fn read_json_or_default<T: DeserializeOwned + Default + Send + 'static>(
-    service: &Arc<Service>,
-    request: Request,
-) -> Result<T, ApiError> {
-    if request.body().is_end_stream() {
-        return Ok(T::default());
+/// As [`JsonBody`], for a body that may be absent altogether.
+pub(crate) struct OptionalJsonBody<T>(pub(crate) T);
+
+impl<S, T> FromRequest<S> for OptionalJsonBody<T>
+where
+    S: Send + Sync,
+    BodyBudget: FromRef<S>,
+    Arc<Limits>: FromRef<S>,
+    T: DeserializeOwned + Default + Send + 'static,
+{
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        if request.body().is_end_stream() {
+            return Ok(Self(T::default()));
+        }
+        let JsonBody(body) = JsonBody::from_request(request, state).await?;
+        Ok(Self(body))
     }
-    read_json(service, request).await
 }
 
 async fn parse<T: DeserializeOwned + Send + 'static>(bytes: Bytes) -> Result<T, ApiError> {
     if bytes.len() <= PARSE_INLINE_BYTES {
         return parse_now(&bytes);
     }
-    crate::service::blocking(move || parse_now(&bytes)).await
+    blocking(move || parse_now(&bytes)).await
 }
 
 fn parse_now<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {

@@ -6,7 +6,7 @@ use perennial_gallery::{MappedIndex, VectorMap};
 use perennial_upgrade::{LoadedModel, Need};
 
 use crate::gallery::Gallery;
-use crate::service::Service;
+use crate::planning::Planning;
 
 /// Between two looks at an index that is being built.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
@@ -35,7 +35,7 @@ impl Gallery {
     }
 }
 
-impl Service {
+impl Planning {
     /// Has the gallery keep the indexes that the best routes of all versions need with which searches may be made, and no others. What is missing is
     /// built in the background.
     pub(crate) fn keep_mapped(&self) {

@@ -12,13 +12,28 @@ use perennial_upgrade::{
 };
 use tokio::task::JoinSet;
 
+use crate::backfill::Backfill;
+use crate::blocking::blocking;
 use crate::encoders::Unusable;
 use crate::error::{ApiError, Code};
-use crate::planning::InputPlan;
+use crate::gallery::Gallery;
+use crate::incompatible::incompatible;
+use crate::inference::Inference;
+use crate::planning::{InputPlan, Planning};
 use crate::preparing::ReceivedInput;
 use crate::routes::filters;
-use crate::service::{Service, blocking, incompatible};
-use crate::telemetry::Stage;
+use crate::telemetry::{Stage, Telemetry};
+use crate::versions::Versions;
+
+/// What a search reads, and where it is counted.
+pub(crate) struct SearchService {
+    pub(crate) planning: Arc<Planning>,
+    pub(crate) versions: Arc<Versions>,
+    pub(crate) inference: Arc<Inference>,
+    pub(crate) gallery: Arc<Gallery>,
+    pub(crate) backfill: Arc<Backfill>,
+    pub(crate) telemetry: Arc<Telemetry>,
+}
 
 /// What is searched for.
 pub(crate) enum Query {
@@ -91,7 +106,7 @@ struct Embedded {
 /// 404 for an unknown item, 409 where nothing can be searched, 422 for a query that cannot be used or a rate without a threshold, and those of
 /// the encoders and the store.
 pub(crate) async fn search(
-    service: &Arc<Service>,
+    service: &Arc<SearchService>,
     query: Query,
     options: Options,
 ) -> Result<Found, ApiError> {
@@ -175,13 +190,13 @@ pub(crate) async fn search(
 
 /// The blocking part before anything is embedded.
 fn plan(
-    service: &Service,
+    service: &SearchService,
     query: Query,
     live: Option<Arc<LoadedModel>>,
     options: &Options,
 ) -> Result<Planned, ApiError> {
     let stored = service.gallery.stored();
-    let filter = filters::resolve(service, options.filter.clone())?;
+    let filter = filters::resolve(&service.gallery, &service.versions, options.filter.clone())?;
     let among = filter.model_versions.as_deref();
     let given = |asking: Asking<'_>, dim| {
         let certification = &service.gallery.certification;
@@ -193,7 +208,10 @@ fn plan(
         (Query::Input(input), live) => {
             let live = live.ok_or_else(|| ApiError::internal("an input without a snapshot"))?;
             let modality = input.modality();
-            let InputPlan { plan, old } = service.plan_for(&live.version, modality, &stored, among);
+            let InputPlan { plan, old } =
+                service
+                    .planning
+                    .plan_for(&live.version, modality, &stored, among);
             let (name, dim) = (live.name().to_owned(), live.version.dim);
             (name, dim, plan, Source::Input { input, live, old })
         }
@@ -202,7 +220,7 @@ fn plan(
                 Some(version) => version,
                 None => service.inference.snapshot()?.name().to_owned(),
             };
-            let version = service.version(&name)?;
+            let version = service.versions.get(&name)?;
             check_embedding(&embedding, &version)?;
             let (name, dim) = (version.name.clone(), version.dim);
             let plan = given(Asking::Version(&name), dim);
@@ -310,7 +328,7 @@ fn without_threshold(part: &PlannedPart) -> String {
     format!("{} by route {route} ({known})", spaces.join(", "))
 }
 
-async fn embed(service: &Arc<Service>, source: Source) -> Result<Embedded, ApiError> {
+async fn embed(service: &Arc<SearchService>, source: Source) -> Result<Embedded, ApiError> {
     let (input, live, old) = match source {
         Source::Vector(new) => {
             return Ok(Embedded {
@@ -338,7 +356,7 @@ async fn embed(service: &Arc<Service>, source: Source) -> Result<Embedded, ApiEr
 }
 
 /// After the embedding service of an old encoder has failed a search, the next ones go without it.
-fn put_aside(service: &Service, old: &BTreeMap<String, Arc<LoadedModel>>, error: &ApiError) {
+fn put_aside(service: &SearchService, old: &BTreeMap<String, Arc<LoadedModel>>, error: &ApiError) {
     let public = match error.code {
         Code::UpstreamFailed => "its embedding service fails; the log says why",
         Code::UpstreamTimeout => "its embedding service does not answer in time; the log says why",
@@ -363,7 +381,7 @@ struct PartRequest<'a> {
 }
 
 impl PartRequest<'_> {
-    fn search(&self, service: &Service, embedded: &Embedded) -> Result<PartHits, ApiError> {
+    fn search(&self, service: &SearchService, embedded: &Embedded) -> Result<PartHits, ApiError> {
         let part = self.part;
         let mut spaces = part.spaces.iter();
         let old = spaces.find_map(|space| embedded.old.get(space.as_str()));

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 
-use perennial_core::{Modality, ModelVersion};
-use perennial_upgrade::{Asking, LoadedModel, Need, NotSearched, SearchPlan, Stored};
+use perennial_core::{Modality, ModelVersion, Registry};
+use perennial_upgrade::{Asking, LoadedModel, Need, NotSearched, PREVIOUS_ALIAS, SearchPlan, Stored};
 
-use crate::service::Service;
+use crate::answering::Answering;
+use crate::gallery::Gallery;
+use crate::inference::Inference;
 
 /// How pictures or texts are searched, and the old encoders that embed them as well.
 pub(crate) struct InputPlan {
@@ -15,7 +17,15 @@ pub(crate) struct InputPlan {
     pub(crate) old: BTreeMap<String, Arc<LoadedModel>>,
 }
 
-impl Service {
+/// What plans are made of, and the encoders that they need.
+pub(crate) struct Planning {
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) inference: Arc<Inference>,
+    pub(crate) gallery: Arc<Gallery>,
+    pub(crate) answering: Arc<Answering>,
+}
+
+impl Planning {
     /// How pictures or texts that a version embeds are searched with the encoders that are in memory at this moment.
     pub(crate) fn plan_for(
         &self,
@@ -167,6 +177,14 @@ impl Service {
             }
         }
         needed
+    }
+
+    /// The version that a rollback would return to.
+    pub(crate) fn previous(&self) -> Option<String> {
+        if let Some(previous) = self.inference.live.previous() {
+            return Some(previous.name().to_owned());
+        }
+        self.registry.aliases().ok()?.remove(PREVIOUS_ALIAS)
     }
 
     /// Tries old encoders again that a search put aside; blocks for their embedding services.

@@ -13,7 +13,19 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::error::{ApiError, Code};
 
 /// The budget counts in these units, so that it fits a semaphore.
-pub(crate) const BUDGET_UNIT: usize = 1024;
+const BUDGET_UNIT: usize = 1024;
+
+/// Memory for bodies that are being received, of all requests together.
+#[derive(Clone)]
+pub(crate) struct BodyBudget(Arc<Semaphore>);
+
+impl BodyBudget {
+    /// A budget of so many bytes.
+    pub(crate) fn of(bytes: usize) -> Self {
+        let units = (bytes / BUDGET_UNIT).min(Semaphore::MAX_PERMITS);
+        Self(Arc::new(Semaphore::new(units)))
+    }
+}
 
 /// Room for the first bytes of a body.
 const FIRST_BYTES: usize = 16 << 10;
@@ -70,7 +82,7 @@ fn unsupported(message: impl Into<String>) -> ApiError {
 /// Reads a body and reserves memory budget as its bytes arrive, so that a large `Content-Length` alone reserves nothing. The
 /// limit holds for the bytes on the wire and for the decompressed ones.
 pub(crate) async fn receive(
-    budget: &Arc<Semaphore>,
+    BodyBudget(budget): &BodyBudget,
     mut body: Body,
     encoding: ContentEncoding,
     limit: usize,
@@ -242,12 +254,12 @@ mod tests {
     }
 
     async fn read(body: Vec<u8>, limit: usize, budget: usize) -> Result<Vec<u8>, ApiError> {
-        let budget = Arc::new(Semaphore::new(budget / BUDGET_UNIT));
-        let before = budget.available_permits();
+        let budget = BodyBudget::of(budget);
+        let before = budget.0.available_permits();
         let answer = receive(&budget, body.into(), ContentEncoding::Gzip, limit).await;
         let answer = answer.map(|(bytes, _share)| bytes.to_vec());
         assert_eq!(
-            budget.available_permits(),
+            budget.0.available_permits(),
             before,
             "the budget is whole again"
         );

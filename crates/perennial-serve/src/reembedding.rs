@@ -1,11 +1,11 @@
 //! The work of a backfill: a few items at a time are read, fetched, decoded, embedded and written, between the requests of clients.
 
 mod fetching;
+mod reembedder;
 mod rewriting;
 mod waiting;
 
 use std::collections::BTreeSet;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -15,11 +15,12 @@ use perennial_upgrade::backfill::{
 };
 
 pub(crate) use self::fetching::{Fetched, fetch};
+pub(crate) use self::reembedder::Reembedder;
 pub(crate) use self::rewriting::{Embedded, commit, embed_originals, reembed};
 pub(crate) use self::waiting::{expectation, waiting};
 use crate::backfill::{PUSH_SILENCE, Run};
+use crate::blocking::blocking;
 use crate::error::ApiError;
-use crate::service::{Service, blocking};
 
 /// Items of one step: a client's image waits for at most one forward pass of so many.
 const STEP: usize = 8;
@@ -32,7 +33,7 @@ const LONGEST_BUSY: Duration = Duration::from_secs(600);
 /// How long it waits when there is nothing to do, before it looks whether the service is still there.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// What one run needs beside the service.
+/// What one run needs beside what every run does.
 struct Work {
     run: u64,
     queue: Option<Queue>,
@@ -50,13 +51,13 @@ struct Work {
 }
 
 /// Works whenever there is something to do. Ends with the service.
-pub(crate) async fn work(service: Weak<Service>) {
+pub(crate) async fn work(reembedder: Weak<Reembedder>) {
     let mut work = None;
     loop {
-        let Some(strong) = service.upgrade() else {
+        let Some(strong) = reembedder.upgrade() else {
             return;
         };
-        if strong.draining.load(Ordering::Relaxed) {
+        if strong.lifecycle.is_draining() {
             return;
         }
         let woken = strong.backfill.woken();
@@ -70,13 +71,13 @@ pub(crate) async fn work(service: Weak<Service>) {
 }
 
 /// One step, and how long to wait for the next one.
-async fn step(service: &Arc<Service>, work: &mut Option<Work>) -> Duration {
-    let Some(run) = service.backfill.run() else {
+async fn step(reembedder: &Arc<Reembedder>, work: &mut Option<Work>) -> Duration {
+    let Some(run) = reembedder.backfill.run() else {
         *work = None;
         return IDLE;
     };
     let number = run.number;
-    match try_step(service, run, work).await {
+    match try_step(reembedder, run, work).await {
         Ok(wait) => wait,
         // The queue is full of clients' images, or the gallery's database at work for them; or an embedding service says when to come back.
         Err(error) if error.is_passing() => {
@@ -88,7 +89,7 @@ async fn step(service: &Arc<Service>, work: &mut Option<Work>) -> Duration {
             wait
         }
         Err(error) => {
-            end(service, number, Ending::Pause, error.message).await;
+            end(reembedder, number, Ending::Pause, error.message).await;
             IDLE
         }
     }
@@ -106,13 +107,13 @@ enum Ending {
 }
 
 /// Writes the record, so not on a thread of requests.
-async fn end(service: &Arc<Service>, run: u64, ending: Ending, reason: String) {
-    let service = Arc::clone(service);
+async fn end(reembedder: &Arc<Reembedder>, run: u64, ending: Ending, reason: String) {
+    let reembedder = Arc::clone(reembedder);
     let ended = blocking(move || {
-        let stored = service.gallery.stored();
+        let stored = reembedder.gallery.stored();
         match ending {
-            Ending::Pause => service.backfill.pause_because(run, reason, &stored),
-            Ending::Finish => service.backfill.finish(run, reason, &stored),
+            Ending::Pause => reembedder.backfill.pause_because(run, reason, &stored),
+            Ending::Finish => reembedder.backfill.finish(run, reason, &stored),
         }
         Ok(())
     });
@@ -121,11 +122,11 @@ async fn end(service: &Arc<Service>, run: u64, ending: Ending, reason: String) {
 }
 
 async fn try_step(
-    service: &Arc<Service>,
+    reembedder: &Arc<Reembedder>,
     run: Run,
     slot: &mut Option<Work>,
 ) -> Result<Duration, ApiError> {
-    let Some(model) = service
+    let Some(model) = reembedder
         .inference
         .live
         .current()
@@ -135,8 +136,8 @@ async fn try_step(
         return Err(ApiError::conflict(problem));
     };
     if slot.as_ref().is_none_or(|work| work.run != run.number) {
-        let (service, run) = (Arc::clone(service), run.clone());
-        *slot = Some(blocking(move || prepare(&service, &run)).await?);
+        let (reembedder, run) = (Arc::clone(reembedder), run.clone());
+        *slot = Some(blocking(move || prepare(&reembedder, &run)).await?);
     }
     let Some(work) = slot else {
         return Ok(IDLE);
@@ -146,88 +147,92 @@ async fn try_step(
         return Ok((work.next - now).min(IDLE));
     }
     // In the queue of its own encoder: what hangs in another one keeps nothing from working.
-    let busy = service.inference.batcher.depth_for(&model) >= busy_from(service);
-    service.backfill.wait_for_load(run.number, busy);
+    let busy = reembedder.inference.batcher.depth_for(&model) >= busy_from(reembedder);
+    reembedder.backfill.wait_for_load(run.number, busy);
     if busy {
         work.counted = now;
         return Ok(BUSY);
     }
-    let progress = service.backfill.progress(&service.gallery.stored());
+    let progress = reembedder.backfill.progress(&reembedder.gallery.stored());
     if let Some(reason) = run.settings.stop.met(&progress) {
-        end(service, run.number, Ending::Finish, reason).await;
+        end(reembedder, run.number, Ending::Finish, reason).await;
         return Ok(IDLE);
     }
     let Some(originals) = work.originals.clone() else {
-        return finish_pushed(service, &run).await;
+        return finish_pushed(reembedder, &run).await;
     };
     let rate = run.settings.items_per_second;
     let allowed = run.settings.stop.items_left(&progress);
-    let limit = step_items(service)
+    let limit = step_items(reembedder)
         .min(rate.map_or(STEP, |rate| rate.ceil() as usize))
         .min(allowed.map_or(STEP, |items| usize::try_from(items).unwrap_or(STEP)));
-    let items = read(service, work, limit.max(1)).await?;
+    let items = read(reembedder, work, limit.max(1)).await?;
     if items.is_empty() {
-        return nothing_left(service, &run, slot).await;
+        return nothing_left(reembedder, &run, slot).await;
     }
     let begun = Instant::now();
     let (count, number) = (items.len(), run.number);
     let fetched = {
-        let (service, model) = (Arc::clone(service), Arc::clone(&model));
+        let (reembedder, model) = (Arc::clone(reembedder), Arc::clone(&model));
         blocking(move || {
             let go_on =
-                || !service.draining.load(Ordering::Relaxed) && service.backfill.is_current(number);
-            let kinds = ItemKinds::of(&service.registry, &items);
+                || !reembedder.lifecycle.is_draining() && reembedder.backfill.is_current(number);
+            let kinds = ItemKinds::of(&reembedder.registry, &items);
             let accepts = model.version.accepts();
             Ok(fetch(&*originals, items, &kinds, accepts, &go_on))
         })
         .await?
     };
     let fetched = work.sort_out_unreachable(fetched)?;
-    let outcome = reembed(service, &model, fetched).await?;
+    let outcome = reembed(reembedder, &model, fetched).await?;
     let worked = work.counted.elapsed();
     work.counted = Instant::now();
     if let Some(rate) = rate {
         work.next = begun + Duration::from_secs_f64(count as f64 / rate);
     }
-    note(service, outcome, worked).await?;
+    note(reembedder, outcome, worked).await?;
     Ok(Duration::ZERO)
 }
 
 /// Takes in an outcome.
-async fn note(service: &Arc<Service>, outcome: Outcome, worked: Duration) -> Result<(), ApiError> {
-    let service = Arc::clone(service);
+async fn note(
+    reembedder: &Arc<Reembedder>,
+    outcome: Outcome,
+    worked: Duration,
+) -> Result<(), ApiError> {
+    let reembedder = Arc::clone(reembedder);
     blocking(move || {
-        let stored = service.gallery.stored();
-        service.backfill.note(&outcome, worked, &stored);
+        let stored = reembedder.gallery.stored();
+        reembedder.backfill.note(&outcome, worked, &stored);
         Ok(())
     })
     .await
 }
 
 /// Images in the queue from which on the backfill stands back.
-fn busy_from(service: &Service) -> usize {
-    (service.config.batching.max_batch / 4).max(1)
+fn busy_from(reembedder: &Reembedder) -> usize {
+    (reembedder.config.batching.max_batch / 4).max(1)
 }
 
 /// Items of one step: no more than the queue takes beside the requests of clients.
-fn step_items(service: &Service) -> usize {
-    let batching = &service.config.batching;
+fn step_items(reembedder: &Reembedder) -> usize {
+    let batching = &reembedder.config.batching;
     STEP.min(batching.max_batch)
         .min(batching.queue_images.div_ceil(2))
 }
 
 /// Opens the source and ranks the spaces; blocks.
-fn prepare(service: &Service, run: &Run) -> Result<Work, ApiError> {
+fn prepare(reembedder: &Reembedder, run: &Run) -> Result<Work, ApiError> {
     let settings = &run.settings;
-    let max_bytes = service.config.limits.image_bytes as u64;
+    let max_bytes = reembedder.config.limits.image_bytes as u64;
     let originals = settings
         .originals
-        .open(service.config.downloads.client(), max_bytes)
+        .open(reembedder.config.downloads.client(), max_bytes)
         .map_err(ApiError::unprocessable)?;
-    let expectation = Arc::new(expectation(service, &run.target)?);
-    let stored = service.gallery.stored();
+    let expectation = Arc::new(expectation(reembedder, &run.target)?);
+    let stored = reembedder.gallery.stored();
     let spaces = expectation.worst_first(&stored, &run.target);
-    service
+    reembedder
         .backfill
         .expect(run.number, Arc::clone(&expectation));
     Ok(Work {
@@ -243,7 +248,7 @@ fn prepare(service: &Service, run: &Run) -> Result<Work, ApiError> {
 }
 
 async fn read(
-    service: &Arc<Service>,
+    reembedder: &Arc<Reembedder>,
     work: &mut Work,
     limit: usize,
 ) -> Result<Vec<StoredItem>, ApiError> {
@@ -252,12 +257,12 @@ async fn read(
     };
     let apart = work.unreachable.iter().map(|(item, _)| item.id.clone());
     let apart: BTreeSet<ItemId> = apart.collect();
-    let service = Arc::clone(service);
+    let reembedder = Arc::clone(reembedder);
     let (queue, items) = blocking(move || {
-        let backfill = &service.backfill;
+        let backfill = &reembedder.backfill;
         let skip = |item: &StoredItem| apart.contains(&item.id) || backfill.has_failed(item);
         let mut retrievals = backfill.retrievals();
-        let items = queue.next(&*service.gallery.store, &mut retrievals, limit, &skip);
+        let items = queue.next(&*reembedder.gallery.store, &mut retrievals, limit, &skip);
         Ok((queue, items?))
     })
     .await?;
@@ -267,7 +272,7 @@ async fn read(
 
 /// The walk is over: everything is embedded again or has failed, unless items of another space were stored meanwhile.
 async fn nothing_left(
-    service: &Arc<Service>,
+    reembedder: &Arc<Reembedder>,
     run: &Run,
     slot: &mut Option<Work>,
 ) -> Result<Duration, ApiError> {
@@ -275,7 +280,7 @@ async fn nothing_left(
         .as_mut()
         .and_then(|work| work.queue.as_ref())
         .map_or_else(Vec::new, |queue| queue.spaces().to_vec());
-    let stored = service.gallery.stored();
+    let stored = reembedder.gallery.stored();
     let mut names = stored.per_version.keys();
     let expectation = slot.as_ref().map(|work| Arc::clone(&work.expectation));
     let waits = |name: &String| {
@@ -299,15 +304,15 @@ async fn nothing_left(
         failed,
         ..Outcome::default()
     };
-    note(service, outcome, Duration::ZERO).await?;
-    let reason = all_done(service);
-    end(service, run.number, Ending::Finish, reason).await;
+    note(reembedder, outcome, Duration::ZERO).await?;
+    let reason = all_done(reembedder);
+    end(reembedder, run.number, Ending::Finish, reason).await;
     Ok(IDLE)
 }
 
-fn all_done(service: &Service) -> String {
-    let stored = service.gallery.stored();
-    let reason = service.backfill.view(|view| {
+fn all_done(reembedder: &Reembedder) -> String {
+    let stored = reembedder.gallery.stored();
+    let reason = reembedder.backfill.view(|view| {
         let other = view
             .expectation
             .map_or(0, |expected| expected.of_other_modality(&stored));
@@ -318,26 +323,26 @@ fn all_done(service: &Service) -> String {
 
 /// Where clients send the originals, the work is done when nothing is left but failures. Failed items that were deleted since are still
 /// counted, so the count says only that it may be done.
-async fn finish_pushed(service: &Arc<Service>, run: &Run) -> Result<Duration, ApiError> {
-    let stored = service.gallery.stored();
-    let counts = service.backfill.counts(&stored, Some(&run.target));
+async fn finish_pushed(reembedder: &Arc<Reembedder>, run: &Run) -> Result<Duration, ApiError> {
+    let stored = reembedder.gallery.stored();
+    let counts = reembedder.backfill.counts(&stored, Some(&run.target));
     if !counts.contains(&("left", 0)) {
-        if service.backfill.is_silent(run.number, Instant::now()) {
+        if reembedder.backfill.is_silent(run.number, Instant::now()) {
             let minutes = PUSH_SILENCE.as_secs() / 60;
             let reason = format!(
                 "no client has asked for items or sent originals for {minutes} minutes; resume when it runs again"
             );
-            end(service, run.number, Ending::Pause, reason).await;
+            end(reembedder, run.number, Ending::Pause, reason).await;
         }
         return Ok(IDLE);
     }
     let first = {
-        let (service, run) = (Arc::clone(service), run.clone());
-        blocking(move || waiting(&service, &run, 1)).await?
+        let (reembedder, run) = (Arc::clone(reembedder), run.clone());
+        blocking(move || waiting(&reembedder, &run, 1)).await?
     };
     if first.is_empty() {
-        let reason = all_done(service);
-        end(service, run.number, Ending::Finish, reason).await;
+        let reason = all_done(reembedder);
+        end(reembedder, run.number, Ending::Finish, reason).await;
     }
     Ok(IDLE)
 }

@@ -55,8 +55,8 @@ impl Reloader {
         };
         // Whatever becomes of the keys: a bridge or a certificate that was taken away must not go on to count.
         service.gallery.certification.look_again();
-        service.keep_encoders(false);
-        service.log_left_out();
+        service.planning.keep_encoders(false);
+        service.planning.log_left_out();
         let reloaded = self.replace(&service, read_keys);
         service.telemetry.reload(reloaded.is_ok());
         match &reloaded {

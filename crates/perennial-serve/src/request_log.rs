@@ -13,10 +13,13 @@ use tracing::Instrument;
 use crate::body::Receiving;
 use crate::client_address;
 use crate::client_limits::Exceeded;
+use crate::config::ServeConfig;
 use crate::durations::seconds;
 use crate::error::{ApiError, Code, ErrorForm};
+use crate::recent::Recent;
 use crate::request_id::REQUEST_ID;
-use crate::service::Service;
+use crate::telemetry::Telemetry;
+use crate::transport::Transport;
 
 pub(crate) const MODEL_VERSION: HeaderName = HeaderName::from_static("x-model-version");
 
@@ -25,25 +28,34 @@ const MAX_LOGGED_PATH_BYTES: usize = 256;
 
 /// Wraps every request.
 pub(crate) async fn observe(
-    State(service): State<Arc<Service>>,
+    State(config): State<Arc<ServeConfig>>,
+    State(transport): State<Arc<Transport>>,
+    State(telemetry): State<Arc<Telemetry>>,
+    State(recent): State<Arc<Recent>>,
     request: Request,
     next: Next,
 ) -> Response {
     let start = Instant::now();
-    let id = service.transport.request_ids.of(request.headers());
+    let id = transport.request_ids.of(request.headers());
     let method = method_name(request.method());
     let route = request
         .extensions()
         .get::<MatchedPath>()
         .map_or_else(|| "unmatched".to_owned(), |path| path.as_str().to_owned());
-    let client = client(&service, &request);
+    let client = client(&config, &request);
     let path = request.uri().path();
     let form = ErrorForm::of_path(path);
     let path = path[..path.floor_char_boundary(MAX_LOGGED_PATH_BYTES)].to_owned();
 
     // Whatever is logged on the way belongs to this request. As severe as can be, so that no filter of levels drops the id.
     let span = tracing::error_span!("request", request_id = id);
-    let response = admit(&service, request, next, &route, client)
+    let admission = Admission {
+        config: &config,
+        transport: &transport,
+        telemetry: &telemetry,
+    };
+    let response = admission
+        .run(request, next, &route, client)
         .instrument(span)
         .await;
     let mut response = into_json_error(response, &id, form);
@@ -57,8 +69,8 @@ pub(crate) async fn observe(
 
     let took = start.elapsed();
     let status = response.status().as_u16();
-    service.telemetry.request(method, &route, status, took);
-    service.recent.answered(status >= 500);
+    telemetry.request(method, &route, status, took);
+    recent.answered(status >= 500);
     let model_version = response
         .headers()
         .get(MODEL_VERSION)
@@ -114,9 +126,9 @@ fn severity(route: &str, status: u16) -> Severity {
 }
 
 /// The client's address, where the server that holds the router tells who is connected.
-fn client(service: &Service, request: &Request) -> Option<IpAddr> {
+fn client(config: &ServeConfig, request: &Request) -> Option<IpAddr> {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>()?;
-    let trusted = &service.config.trusted_proxies;
+    let trusted = &config.trusted_proxies;
     Some(client_address::client(
         peer.0.ip(),
         request.headers(),
@@ -124,10 +136,10 @@ fn client(service: &Service, request: &Request) -> Option<IpAddr> {
     ))
 }
 
-fn exceeded(service: &Service, exceeded: Exceeded, client: IpAddr) -> Response {
+fn exceeded(telemetry: &Telemetry, exceeded: Exceeded, client: IpAddr) -> Response {
     match exceeded {
         Exceeded::Concurrent { limit } => {
-            service.telemetry.limited_client("concurrent");
+            telemetry.limited_client("concurrent");
             ApiError::too_many(format!(
                 "too many concurrent requests from {client} (limit {limit}); wait for responses before sending more"
             ))
@@ -136,7 +148,7 @@ fn exceeded(service: &Service, exceeded: Exceeded, client: IpAddr) -> Response {
             per_second,
             retry_after,
         } => {
-            service.telemetry.limited_client("per_second");
+            telemetry.limited_client("per_second");
             ApiError::too_many(format!(
                 "too many requests from {client} (limit {per_second} per second); send several items per request, or fewer requests"
             ))
@@ -146,58 +158,64 @@ fn exceeded(service: &Service, exceeded: Exceeded, client: IpAddr) -> Response {
     .into_response()
 }
 
-/// Runs a request within the concurrency limit and the time limit.
-async fn admit(
-    service: &Arc<Service>,
-    mut request: Request,
-    next: Next,
-    route: &str,
-    client: Option<IpAddr>,
-) -> Response {
-    // An overloaded service must still answer liveness probes.
-    if matches!(route, "/healthz" | "/livez" | "/readyz" | "/metrics") {
-        return next.run(request).await;
-    }
-    let _client_place = match client.map(|client| {
-        (
-            client,
-            service.transport.clients.admit(client, Instant::now()),
-        )
-    }) {
-        Some((client, Err(limit))) => return exceeded(service, limit, client),
-        Some((_, Ok(place))) => place,
-        None => None,
-    };
-    let Ok(_place) = service.transport.in_flight.try_acquire() else {
-        let limit = service.config.limits.in_flight;
-        return ApiError::too_many(format!("too many concurrent requests (limit {limit})"))
-            .into_response();
-    };
-    let timeouts = &service.config.timeouts;
-    let limit = match (request.method(), route) {
-        (
-            &Method::POST,
-            "/models" | "/snapshots" | "/gallery/compact" | "/aliases/live:rollback",
-        )
-        | (&Method::PUT, "/aliases/live") => timeouts.long_request_seconds,
-        _ => timeouts.request_seconds,
-    };
-    let receiving = Receiving::default();
-    request.extensions_mut().insert(receiving.clone());
-    match tokio::time::timeout(seconds(limit), next.run(request)).await {
-        Ok(response) => response,
-        Err(_) if receiving.get() => ApiError::new(
-            Code::RequestTimeout,
-            format!("the body did not arrive within {limit} seconds; nothing was done"),
-        )
-        .into_response(),
-        Err(_) => ApiError::new(
-            Code::Timeout,
-            format!(
-                "not finished within {limit} seconds; a write may still have been stored, read it back"
-            ),
-        )
-        .into_response(),
+/// What a request must pass before its handler.
+struct Admission<'a> {
+    config: &'a ServeConfig,
+    transport: &'a Transport,
+    telemetry: &'a Telemetry,
+}
+
+impl Admission<'_> {
+    /// Runs a request within the concurrency limit and the time limit.
+    async fn run(
+        &self,
+        mut request: Request,
+        next: Next,
+        route: &str,
+        client: Option<IpAddr>,
+    ) -> Response {
+        // An overloaded service must still answer liveness probes.
+        if matches!(route, "/healthz" | "/livez" | "/readyz" | "/metrics") {
+            return next.run(request).await;
+        }
+        let _client_place = match client
+            .map(|client| (client, self.transport.clients.admit(client, Instant::now())))
+        {
+            Some((client, Err(limit))) => return exceeded(self.telemetry, limit, client),
+            Some((_, Ok(place))) => place,
+            None => None,
+        };
+        let Ok(_place) = self.transport.in_flight.try_acquire() else {
+            let limit = self.config.limits.in_flight;
+            return ApiError::too_many(format!("too many concurrent requests (limit {limit})"))
+                .into_response();
+        };
+        let timeouts = &self.config.timeouts;
+        let limit = match (request.method(), route) {
+            (
+                &Method::POST,
+                "/models" | "/snapshots" | "/gallery/compact" | "/aliases/live:rollback",
+            )
+            | (&Method::PUT, "/aliases/live") => timeouts.long_request_seconds,
+            _ => timeouts.request_seconds,
+        };
+        let receiving = Receiving::default();
+        request.extensions_mut().insert(receiving.clone());
+        match tokio::time::timeout(seconds(limit), next.run(request)).await {
+            Ok(response) => response,
+            Err(_) if receiving.get() => ApiError::new(
+                Code::RequestTimeout,
+                format!("the body did not arrive within {limit} seconds; nothing was done"),
+            )
+            .into_response(),
+            Err(_) => ApiError::new(
+                Code::Timeout,
+                format!(
+                    "not finished within {limit} seconds; a write may still have been stored, read it back"
+                ),
+            )
+            .into_response(),
+        }
     }
 }
 

@@ -18,10 +18,10 @@ use crate::routes::{
     aliases, backfill, compaction, compatibility, embed, health, items, models, openai_embeddings,
     openai_models, page, search, snapshots, stats,
 };
-use crate::service::Service;
+use crate::service::{Parts, Service};
 
 /// Every documented route.
-pub(crate) fn documented() -> OpenApiRouter<Arc<Service>> {
+pub(crate) fn documented() -> OpenApiRouter<Parts> {
     OpenApiRouter::with_openapi(head())
         .routes(routes!(embed::embed))
         .routes(routes!(openai_embeddings::embeddings))
@@ -57,6 +57,7 @@ pub fn openapi() -> OpenApi {
 
 /// The whole application.
 pub(crate) fn build(service: Arc<Service>) -> Router {
+    let parts = Parts(service);
     let (router, document) = documented().split_for_parts();
     page::add(router, document)
         .fallback(|| async { StatusCode::NOT_FOUND.into_response() })
@@ -64,11 +65,8 @@ pub(crate) fn build(service: Arc<Service>) -> Router {
         // Bodies are bounded where they are read, by limits that differ from route to route.
         .layer(DefaultBodyLimit::disable())
         .layer(CatchPanicLayer::custom(panicked))
-        .layer(from_fn_with_state(
-            Arc::clone(&service),
-            request_log::observe,
-        ))
-        .with_state(service)
+        .layer(from_fn_with_state(parts.clone(), request_log::observe))
+        .with_state(parts)
 }
 
 fn panicked(panic: Box<dyn std::any::Any + Send>) -> axum::response::Response {

@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 use crate::config::ServeConfig;
 use crate::durations::seconds;
 use crate::error::{ApiError, ServeError};
+use crate::reembedding::Reembedder;
 
 /// Searches in their second stage at once; others wait for their turn, which counts as their time.
 const AT_ONCE: usize = 2;
@@ -19,6 +20,8 @@ pub(crate) struct SecondStages {
     pub(crate) places: Arc<Semaphore>,
     /// What one search may take.
     pub(crate) time: Duration,
+    /// What embeds the originals, and stores what was embedded.
+    pub(crate) reembedder: Arc<Reembedder>,
 }
 
 impl SecondStages {
@@ -26,7 +29,10 @@ impl SecondStages {
     ///
     /// # Errors
     /// A folder or an address that cannot be used.
-    pub(crate) fn of(config: &ServeConfig) -> Result<Self, ServeError> {
+    pub(crate) fn of(
+        config: &ServeConfig,
+        reembedder: Arc<Reembedder>,
+    ) -> Result<Self, ServeError> {
         let open = |place: &String| {
             let max_bytes = config.limits.image_bytes as u64;
             OriginalsSource::of_argument(place)
@@ -41,6 +47,7 @@ impl SecondStages {
             originals,
             places: Arc::new(Semaphore::new(AT_ONCE)),
             time: seconds(config.timeouts.rerank_seconds),
+            reembedder,
         })
     }
 

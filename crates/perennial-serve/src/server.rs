@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
 use std::pin::Pin;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -146,7 +145,7 @@ impl Server {
             ended = &mut serving => ended,
             () = shutdown => {
                 tracing::info!("stopping: no new connections, requests in progress are finished");
-                service.draining.store(true, Ordering::Relaxed);
+                service.lifecycle.drain();
                 handle.graceful_shutdown(Some(seconds(timeouts.drain_seconds)));
                 (&mut serving).await
             }
@@ -211,7 +210,7 @@ async fn start(
     tokio::task::spawn_blocking(move || {
         let _inside = runtime.enter();
         let (service, batcher) = Service::start(config, registry, store, loader, check)?;
-        tokio::spawn(reembedding::work(Arc::downgrade(&service)));
+        tokio::spawn(reembedding::work(Arc::downgrade(&service.reembedder)));
         tokio::spawn(watch_endpoints(Arc::downgrade(&service)));
         Ok((service, batcher))
     })
@@ -252,9 +251,10 @@ async fn upkeep(service: Weak<Service>) {
                 if service.gallery.store.is_shared() {
                     service.gallery.count_for_others();
                 }
-                service.keep_encoders(false);
-                service.try_encoders_again();
-                service.log_left_out();
+                let planning = &service.planning;
+                planning.keep_encoders(false);
+                planning.try_encoders_again();
+                planning.log_left_out();
             }));
         }
     }

@@ -1,51 +1,106 @@
-//! What all requests share.
+//! A running service: its parts, put together at the start, and what the router gives of them to each handler.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Instant;
+use std::sync::Arc;
 
-use perennial_core::{ModelVersion, Registry, RegistryError};
+use axum::extract::FromRef;
+use perennial_core::Registry;
 use perennial_gallery::VectorStore;
 use perennial_upgrade::{
-    Certification, CompatibilityCheck, EncoderLoader, LIVE_ALIAS, LoadedModel, NotCertified,
-    PREVIOUS_ALIAS, Prepared, Stored, StoredProbes, keep_probes, prepare,
+    Certification, CompatibilityCheck, EncoderLoader, LIVE_ALIAS, LoadedModel, Prepared, Stored,
+    StoredProbes, keep_probes, prepare,
 };
-use serde_json::json;
 use tokio::task::JoinHandle;
 
 use crate::answering::Answering;
 use crate::backfill::Backfill;
-use crate::config::ServeConfig;
+use crate::config::{Limits, ServeConfig};
 use crate::encoders::time_service;
 use crate::endpoint_drift::EndpointDrift;
 use crate::endpoint_loading::InTime;
-use crate::error::{ApiError, Code, ServeError};
+use crate::error::ServeError;
 use crate::gallery::Gallery;
 use crate::inference::Inference;
+use crate::lifecycle::Lifecycle;
+use crate::metrics_page::MetricsPage;
+use crate::mixed_search::SearchService;
+use crate::planning::Planning;
+use crate::readiness::Readiness;
+use crate::receive::BodyBudget;
 use crate::recent::Recent;
+use crate::reembedding::Reembedder;
 use crate::second_stages::SecondStages;
 use crate::served_store::ServedStore;
+use crate::storing::Storing;
+use crate::swap::SwapService;
 use crate::telemetry::Telemetry;
 use crate::transport::Transport;
+use crate::trials::Trials;
+use crate::versions::Versions;
 
-/// The state behind the router, by what it belongs to.
+/// All parts of a service, by what they belong to. Only what starts, keeps and ends a service sees it whole.
 pub(crate) struct Service {
-    pub(crate) config: ServeConfig,
-    pub(crate) registry: Registry,
-    pub(crate) transport: Transport,
+    pub(crate) config: Arc<ServeConfig>,
+    pub(crate) limits: Arc<Limits>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) versions: Arc<Versions>,
+    pub(crate) transport: Arc<Transport>,
+    pub(crate) body_budget: BodyBudget,
     pub(crate) inference: Arc<Inference>,
-    pub(crate) gallery: Gallery,
-    pub(crate) answering: Answering,
-    pub(crate) backfill: Backfill,
-    pub(crate) second_stages: SecondStages,
+    pub(crate) gallery: Arc<Gallery>,
+    pub(crate) answering: Arc<Answering>,
+    pub(crate) planning: Arc<Planning>,
+    pub(crate) search: Arc<SearchService>,
+    pub(crate) second_stages: Arc<SecondStages>,
+    pub(crate) storing: Arc<Storing>,
+    pub(crate) swap: Arc<SwapService>,
+    pub(crate) trials: Arc<Trials>,
+    pub(crate) reembedder: Arc<Reembedder>,
     pub(crate) telemetry: Arc<Telemetry>,
-    pub(crate) drift: EndpointDrift,
-    pub(crate) recent: Recent,
-    pub(crate) draining: AtomicBool,
-    pub(crate) started: Instant,
-    /// Versions never change, so they are read once.
-    versions: RwLock<HashMap<String, Arc<ModelVersion>>>,
+    pub(crate) metrics_page: Arc<MetricsPage>,
+    pub(crate) readiness: Arc<Readiness>,
+    pub(crate) drift: Arc<EndpointDrift>,
+    pub(crate) recent: Arc<Recent>,
+    pub(crate) lifecycle: Arc<Lifecycle>,
+}
+
+/// The router's state. Handlers ask for parts of it, never for all of it: `State<Arc<Gallery>>`.
+#[derive(Clone)]
+pub(crate) struct Parts(pub(crate) Arc<Service>);
+
+macro_rules! parts {
+    ($($field:ident: $part:ty,)*) => {
+        $(
+            impl FromRef<Parts> for $part {
+                fn from_ref(parts: &Parts) -> Self {
+                    parts.0.$field.clone()
+                }
+            }
+        )*
+    };
+}
+
+parts! {
+    config: Arc<ServeConfig>,
+    limits: Arc<Limits>,
+    registry: Arc<Registry>,
+    versions: Arc<Versions>,
+    transport: Arc<Transport>,
+    body_budget: BodyBudget,
+    inference: Arc<Inference>,
+    gallery: Arc<Gallery>,
+    answering: Arc<Answering>,
+    planning: Arc<Planning>,
+    search: Arc<SearchService>,
+    second_stages: Arc<SecondStages>,
+    storing: Arc<Storing>,
+    swap: Arc<SwapService>,
+    trials: Arc<Trials>,
+    reembedder: Arc<Reembedder>,
+    telemetry: Arc<Telemetry>,
+    metrics_page: Arc<MetricsPage>,
+    readiness: Arc<Readiness>,
+    recent: Arc<Recent>,
+    lifecycle: Arc<Lifecycle>,
 }
 
 impl Service {
@@ -90,72 +145,98 @@ impl Service {
         let gallery = Gallery::new(store, certification)?;
         let telemetry = Arc::new(Telemetry::new());
         let (inference, worker) = Inference::start(&config, live, loader, probes, &telemetry);
-        let answering = Answering::start(
-            &config,
-            &registry,
-            &inference,
-            &gallery.certification,
-            &telemetry,
-        )?;
+        let (gallery, inference) = (Arc::new(gallery), Arc::new(inference));
+        let (config, registry) = (Arc::new(config), Arc::new(registry));
+        let versions = Arc::new(Versions::of(Arc::clone(&registry)));
+        let answering = Arc::new(Answering::start(
+            &config, &registry, &versions, &inference, &gallery, &telemetry,
+        )?);
+        let planning = Arc::new(Planning {
+            registry: Arc::clone(&registry),
+            inference: Arc::clone(&inference),
+            gallery: Arc::clone(&gallery),
+            answering: Arc::clone(&answering),
+        });
+        let backfill = Arc::new(Backfill::of(&config));
+        let recent = Arc::new(Recent::new());
+        let lifecycle = Arc::new(Lifecycle::begin());
+        let drift = Arc::new(EndpointDrift::default());
+        let reembedder = Arc::new(Reembedder {
+            config: Arc::clone(&config),
+            registry: Arc::clone(&registry),
+            inference: Arc::clone(&inference),
+            gallery: Arc::clone(&gallery),
+            backfill: Arc::clone(&backfill),
+            telemetry: Arc::clone(&telemetry),
+            lifecycle: Arc::clone(&lifecycle),
+        });
         let service = Self {
-            answering,
-            transport: Transport::new(&config),
-            backfill: Backfill::of(&config),
-            second_stages: SecondStages::of(&config)?,
+            limits: Arc::new(config.limits.clone()),
+            transport: Arc::new(Transport::new(&config)),
+            body_budget: BodyBudget::of(config.limits.body_budget_bytes),
+            search: Arc::new(SearchService {
+                planning: Arc::clone(&planning),
+                versions: Arc::clone(&versions),
+                inference: Arc::clone(&inference),
+                gallery: Arc::clone(&gallery),
+                backfill: Arc::clone(&backfill),
+                telemetry: Arc::clone(&telemetry),
+            }),
+            second_stages: Arc::new(SecondStages::of(&config, Arc::clone(&reembedder))?),
+            storing: Arc::new(Storing {
+                planning: Arc::clone(&planning),
+                versions: Arc::clone(&versions),
+                inference: Arc::clone(&inference),
+                gallery: Arc::clone(&gallery),
+                telemetry: Arc::clone(&telemetry),
+            }),
+            swap: Arc::new(SwapService {
+                planning: Arc::clone(&planning),
+                registry: Arc::clone(&registry),
+                inference: Arc::clone(&inference),
+                gallery: Arc::clone(&gallery),
+                answering: Arc::clone(&answering),
+                telemetry: Arc::clone(&telemetry),
+                recent: Arc::clone(&recent),
+            }),
+            trials: Arc::new(Trials {
+                registry: Arc::clone(&registry),
+                versions: Arc::clone(&versions),
+                loader: Arc::clone(&inference.loader),
+            }),
+            metrics_page: Arc::new(MetricsPage {
+                config: Arc::clone(&config),
+                planning: Arc::clone(&planning),
+                inference: Arc::clone(&inference),
+                gallery: Arc::clone(&gallery),
+                backfill,
+                telemetry: Arc::clone(&telemetry),
+                lifecycle: Arc::clone(&lifecycle),
+            }),
+            readiness: Arc::new(Readiness {
+                lifecycle: Arc::clone(&lifecycle),
+                gallery: Arc::clone(&gallery),
+                inference: Arc::clone(&inference),
+                answering: Arc::clone(&answering),
+                planning: Arc::clone(&planning),
+                drift: Arc::clone(&drift),
+            }),
             config,
             registry,
-            inference: Arc::new(inference),
+            versions,
+            inference,
             gallery,
+            answering,
+            planning,
+            reembedder,
             telemetry,
-            drift: EndpointDrift::default(),
-            recent: Recent::new(),
-            draining: AtomicBool::new(false),
-            started: Instant::now(),
-            versions: RwLock::default(),
+            drift,
+            recent,
+            lifecycle,
         };
-        service.keep_encoders(true);
-        service.log_left_out();
+        service.planning.keep_encoders(true);
+        service.planning.log_left_out();
         Ok((Arc::new(service), worker))
-    }
-
-    /// A version by its name; blocks.
-    ///
-    /// # Errors
-    /// 422 for a name that the registry does not know, since it came inside a body.
-    pub(crate) fn version(&self, name: &str) -> Result<Arc<ModelVersion>, ApiError> {
-        let known = self.versions.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(version) = known.get(name) {
-            return Ok(Arc::clone(version));
-        }
-        drop(known);
-        let version = match self.registry.get(name) {
-            Ok(version) => Arc::new(version),
-            Err(error @ RegistryError::Unknown { .. }) => {
-                let error = ApiError::from(error);
-                return Err(ApiError::unprocessable(format!(
-                    "model_version: {}",
-                    error.message
-                )));
-            }
-            Err(error) => return Err(error.into()),
-        };
-        // An alias moves, so only the version's own name may be remembered.
-        if version.name == name {
-            let mut known = self
-                .versions
-                .write()
-                .unwrap_or_else(PoisonError::into_inner);
-            known.insert(name.to_owned(), Arc::clone(&version));
-        }
-        Ok(version)
-    }
-
-    /// The version that a rollback would return to.
-    pub(crate) fn previous(&self) -> Option<String> {
-        if let Some(previous) = self.inference.live.previous() {
-            return Some(previous.name().to_owned());
-        }
-        self.registry.aliases().ok()?.remove(PREVIOUS_ALIAS)
     }
 
     /// Embeds the canaries of embedding services again whose turn it is; blocks.
@@ -166,46 +247,6 @@ impl Service {
             .chain(self.answering.old_in_memory().map(Arc::clone));
         self.drift
             .look(in_use.collect(), &self.registry, &self.telemetry);
-    }
-
-    /// Whether requests should be sent here: a version is live, it reaches something of what is stored, and the service is not stopping. What is
-    /// missing comes back as a text; what is limited in a service that is ready, as lines.
-    pub(crate) fn readiness(&self) -> Result<Vec<String>, String> {
-        if self.draining.load(Ordering::Relaxed) {
-            return Err("the service is stopping".to_owned());
-        }
-        if self.gallery.is_out_of_reach() {
-            return Err("the gallery's database cannot be reached".to_owned());
-        }
-        let answering = &self.answering;
-        answering.readiness(&self.inference, &self.gallery.certification)?;
-        let drifted = self.drift.problems();
-        let warnings = answering.warnings().into_iter().chain(drifted);
-        if self.inference.live.current().is_none() {
-            if answering.needs_no_live_version() {
-                return Ok(warnings.collect());
-            }
-            return Err("no model version is live".to_owned());
-        }
-        let plan = self.live_plan();
-        if let (Some(refused), []) = (plan.refused.first(), &*plan.parts) {
-            return Err(format!(
-                "searches of everything stored are refused: {refused}"
-            ));
-        }
-        let left = plan.not_searched.iter().map(|left| {
-            let (items, space, reason) = (left.items, &left.space, &left.reason);
-            format!("{items} items of {space} are not searched: {reason}")
-        });
-        let fallbacks = plan.parts.iter().filter_map(|part| {
-            let spaces: Vec<&str> = part.spaces.iter().map(|space| space.as_str()).collect();
-            let (spaces, route) = (spaces.join(", "), part.way.route());
-            let fallback = part.fallback.as_ref()?;
-            Some(format!(
-                "items of {spaces} are searched by route {route} for want of a better one: {fallback}"
-            ))
-        });
-        Ok(warnings.chain(left).chain(fallbacks).collect())
     }
 }
 
@@ -238,38 +279,4 @@ fn load_live(
         keep_probes(probes, &candidate.model, new);
     }
     Ok(candidate.model)
-}
-
-/// Runs blocking work on a thread meant for it.
-///
-/// # Errors
-/// Those of the work; 500 when it panics.
-pub(crate) async fn blocking<T, F>(work: F) -> Result<T, ApiError>
-where
-    T: Send + 'static,
-    F: FnOnce() -> Result<T, ApiError> + Send + 'static,
-{
-    // What the work logs carries the request's id.
-    let span = tracing::Span::current();
-    tokio::task::spawn_blocking(move || span.in_scope(work))
-        .await
-        .map_err(ApiError::internal)?
-}
-
-/// 409 that names every refused pair.
-pub(crate) fn incompatible(refused: &[NotCertified]) -> ApiError {
-    let pairs: Vec<_> = refused
-        .iter()
-        .map(|pair| {
-            json!({
-                "query_version": pair.query_version,
-                "gallery_version": pair.gallery_version,
-                "reason": pair.reason,
-                "remedy": pair.remedy,
-            })
-        })
-        .collect();
-    let all: Vec<String> = refused.iter().map(ToString::to_string).collect();
-    let message = all.join("; ");
-    ApiError::new(Code::IncompatibleVersion, message).with_details(json!({ "pairs": pairs }))
 }

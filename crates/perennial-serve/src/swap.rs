@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use perennial_core::Registry;
 use perennial_upgrade::{
     Candidate, LIVE_ALIAS, LoadedModel, Need, NotCertified, Outcome, Prepared, QueryCost, Stored,
     Verdict, go_live, keep_probes, prepare,
@@ -11,9 +12,27 @@ use serde_json::json;
 use tracing::Instrument;
 use utoipa::ToSchema;
 
+use crate::answering::Answering;
+use crate::blocking::blocking;
 use crate::error::{ApiError, Code};
+use crate::gallery::Gallery;
+use crate::incompatible::incompatible;
+use crate::inference::Inference;
+use crate::planning::Planning;
+use crate::recent::Recent;
 use crate::routes::parts::{LeftOutBody, PartBody};
-use crate::service::{Service, blocking, incompatible};
+use crate::telemetry::Telemetry;
+
+/// What a swap reads and changes.
+pub(crate) struct SwapService {
+    pub(crate) planning: Arc<Planning>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) inference: Arc<Inference>,
+    pub(crate) gallery: Arc<Gallery>,
+    pub(crate) answering: Arc<Answering>,
+    pub(crate) telemetry: Arc<Telemetry>,
+    pub(crate) recent: Arc<Recent>,
+}
 
 /// The outcome of a swap, or of its dry run.
 #[derive(Debug, Serialize, ToSchema)]
@@ -127,7 +146,10 @@ fn refusal(verdict: &Verdict, version: &str) -> ApiError {
 ///
 /// # Errors
 /// 404 for an unknown version, 409 for checks that failed (with the list) or while another swap is under way.
-pub(crate) async fn swap(service: &Arc<Service>, order: SwapOrder) -> Result<SwapAnswer, ApiError> {
+pub(crate) async fn swap(
+    service: &Arc<SwapService>,
+    order: SwapOrder,
+) -> Result<SwapAnswer, ApiError> {
     let service = Arc::clone(service);
     let carried_out = async move {
         let dry_run = order.dry_run;
@@ -159,7 +181,7 @@ pub(crate) async fn swap(service: &Arc<Service>, order: SwapOrder) -> Result<Swa
     task.await.map_err(ApiError::internal)?
 }
 
-async fn carry_out(service: &Arc<Service>, order: SwapOrder) -> Result<SwapAnswer, ApiError> {
+async fn carry_out(service: &Arc<SwapService>, order: SwapOrder) -> Result<SwapAnswer, ApiError> {
     let Ok(_turn) = service.inference.live.swapping.try_lock() else {
         return Err(ApiError::conflict(
             "another swap is under way; wait for its answer",
@@ -188,17 +210,17 @@ async fn carry_out(service: &Arc<Service>, order: SwapOrder) -> Result<SwapAnswe
     result
 }
 
-async fn keep_encoders(service: &Arc<Service>, retry: bool) -> Result<(), ApiError> {
+async fn keep_encoders(service: &Arc<SwapService>, retry: bool) -> Result<(), ApiError> {
     let service = Arc::clone(service);
     blocking(move || {
-        service.keep_encoders(retry);
+        service.planning.keep_encoders(retry);
         Ok(())
     })
     .await
 }
 
 async fn replace(
-    service: &Arc<Service>,
+    service: &Arc<SwapService>,
     candidate: Candidate,
     verdict: Verdict,
     order: &SwapOrder,
@@ -210,7 +232,7 @@ async fn replace(
     let mapped = {
         let (service, model) = (Arc::clone(service), Arc::clone(&candidate.model));
         blocking(move || {
-            service.wait_for_mapped(&model);
+            service.planning.wait_for_mapped(&model);
             Ok(())
         })
     };
@@ -222,14 +244,14 @@ async fn replace(
 }
 
 /// The slow part: reading, hashing, loading and trying the version. The live version is not touched.
-fn load(service: &Service, target: Target) -> Result<Prepared, ApiError> {
+fn load(service: &SwapService, target: Target) -> Result<Prepared, ApiError> {
     let name = match target {
         Target::Version(name) => name,
         Target::Previous => {
             if let Some(previous) = service.inference.live.previous() {
                 return Ok(Prepared::still_loaded(previous));
             }
-            service.previous().ok_or_else(|| {
+            service.planning.previous().ok_or_else(|| {
                 ApiError::conflict(
                     "no version was live before this one; a rollback is not possible",
                 )
@@ -247,7 +269,7 @@ fn load(service: &Service, target: Target) -> Result<Prepared, ApiError> {
 
 /// The checks against what is stored at this moment, and the move.
 fn finish(
-    service: &Service,
+    service: &SwapService,
     candidate: Candidate,
     mut verdict: Verdict,
     force: bool,
@@ -257,7 +279,7 @@ fn finish(
     let stored = Stored::of(&*service.gallery.store)?;
     verdict.check_stored(&model, &stored, &service.gallery.certification);
     // A space that was stored since they were loaded.
-    service.keep_encoders(false);
+    service.planning.keep_encoders(false);
     let encoders = &service.inference.encoders;
     let usable = |need: Need<'_>| match need {
         Need::OldEncoder(name) if encoders.get(name).is_some() => Ok(()),
@@ -268,7 +290,7 @@ fn finish(
     };
     let certification = &service.gallery.certification;
     verdict.check_needs(&model.version, &stored, certification, &usable);
-    let mut plan = service.usual_plan(&model.version, &stored);
+    let mut plan = service.planning.usual_plan(&model.version, &stored);
     let old: Vec<Arc<LoadedModel>> = plan
         .old_encoders()
         .iter()
@@ -279,9 +301,7 @@ fn finish(
     if !verdict.allows(force) {
         return Err(refusal(&verdict, model.name()));
     }
-    let answers = service
-        .answering
-        .allows_live(&model, &service.gallery.certification);
+    let answers = service.answering.allows_live(&model);
     if let Err(refused) = &answers
         && !force
     {

@@ -3,7 +3,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use perennial_gallery::{ItemId, StoredItem};
@@ -12,10 +11,13 @@ use perennial_upgrade::{LoadedModel, rerank};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout_at;
 
+use crate::blocking::blocking;
 use crate::error::{ApiError, Code};
+use crate::gallery::Gallery;
+use crate::inference::Inference;
 use crate::mixed_search::Found;
-use crate::reembedding::{Embedded, Fetched, commit, embed_originals, fetch};
-use crate::service::{Service, blocking};
+use crate::reembedding::{Embedded, Fetched, Reembedder, commit, embed_originals, fetch};
+use crate::second_stages::SecondStages;
 use crate::telemetry::Stage;
 
 /// Originals of one step. With the number of searches that are in their second stage at once, it bounds the originals in memory.
@@ -57,14 +59,15 @@ pub(crate) struct Ranked {
 /// 422 where no originals are configured or the query is not of the live version, and those of the gallery. A full queue ends the stage early. That an original
 /// cannot be used is no error, nor that what was embedded cannot be stored.
 pub(crate) async fn second_stage(
-    service: &Arc<Service>,
+    stages: &SecondStages,
     found: &mut Found,
     asked: &SecondStage,
 ) -> Result<Ranked, ApiError> {
     let begun = Instant::now();
-    let deadline = tokio::time::Instant::from_std(begun + service.second_stages.time);
-    let originals = Arc::clone(service.second_stages.originals()?);
-    let model = live_model(service, found)?;
+    let reembedder = &stages.reembedder;
+    let deadline = tokio::time::Instant::from_std(begun + stages.time);
+    let originals = Arc::clone(stages.originals()?);
+    let model = live_model(&reembedder.inference, found)?;
     let mut work = Work {
         ranked: Ranked::default(),
         own: BTreeMap::new(),
@@ -74,10 +77,10 @@ pub(crate) async fn second_stage(
     let count = asked.hits.min(found.hits.len());
     let first = found.hits.iter().take(count);
     let ids: Vec<ItemId> = first.map(|merged| merged.hit.id.clone()).collect();
-    let mut waiting = work.sort(service, &model, ids).await?;
+    let mut waiting = work.sort(&reembedder.gallery, &model, ids).await?;
     let mut place = None;
     if !waiting.is_empty() {
-        let turn = Arc::clone(&service.second_stages.places).acquire_owned();
+        let turn = Arc::clone(&stages.places).acquire_owned();
         if let Ok(turn) = timeout_at(deadline, turn).await {
             place = Some(Arc::new(turn.map_err(ApiError::internal)?));
         }
@@ -86,7 +89,7 @@ pub(crate) async fn second_stage(
         let rest = waiting.split_off(STEP.min(waiting.len()));
         let step = std::mem::replace(&mut waiting, rest);
         let step = (step.into(), Arc::clone(&model));
-        let fetched = fetch_some(service, place, &originals, step, deadline);
+        let fetched = fetch_some(reembedder, place, &originals, step, deadline);
         let start = Instant::now();
         let fetched = timeout_at(deadline, fetched).await;
         work.ranked.fetching += start.elapsed();
@@ -94,7 +97,7 @@ pub(crate) async fn second_stage(
             break;
         };
         let start = Instant::now();
-        let embedding = embed_originals(service, &model, fetched?);
+        let embedding = embed_originals(reembedder, &model, fetched?);
         let embedded = timeout_at(deadline, embedding).await;
         work.ranked.embedding += start.elapsed();
         match embedded {
@@ -116,7 +119,7 @@ pub(crate) async fn second_stage(
         count - ranked.known - ranked.embedded - ranked.deleted - ranked.failed.len();
     if asked.backfill {
         let start = Instant::now();
-        ranked.written = Some(write(service, &model, batch).await);
+        ranked.written = Some(write(reembedder, &model, batch).await);
         ranked.writing = start.elapsed();
     }
     let rest = found.hits.split_off(count);
@@ -130,15 +133,15 @@ pub(crate) async fn second_stage(
         ranked.own.push(own);
     }
     found.hits.extend(rest);
-    service.telemetry.stage(Stage::Rerank, begun.elapsed());
+    reembedder.telemetry.stage(Stage::Rerank, begun.elapsed());
     Ok(ranked)
 }
 
 /// The live version, if the query is of it.
-fn live_model(service: &Service, found: &Found) -> Result<Arc<LoadedModel>, ApiError> {
+fn live_model(inference: &Inference, found: &Found) -> Result<Arc<LoadedModel>, ApiError> {
     let model = match &found.model {
         Some(model) => Arc::clone(model),
-        None => service.inference.snapshot()?,
+        None => inference.snapshot()?,
     };
     if model.name() == found.version {
         return Ok(model);
@@ -169,13 +172,13 @@ impl Work {
     /// Reads the items; those of the live version are known already. Gives back the others, in the order of the hits.
     async fn sort(
         &mut self,
-        service: &Arc<Service>,
+        gallery: &Arc<Gallery>,
         model: &Arc<LoadedModel>,
         ids: Vec<ItemId>,
     ) -> Result<VecDeque<StoredItem>, ApiError> {
         let items = {
-            let (service, ids) = (Arc::clone(service), ids.clone());
-            blocking(move || Ok(service.gallery.store.get(&ids, true)?)).await?
+            let (gallery, ids) = (Arc::clone(gallery), ids.clone());
+            blocking(move || Ok(gallery.store.get(&ids, true)?)).await?
         };
         let items = items.into_iter().map(|item| (item.id.clone(), item));
         let mut items: BTreeMap<ItemId, StoredItem> = items.collect();
@@ -211,20 +214,20 @@ impl Work {
 
 /// Fetches the originals of one step.
 async fn fetch_some(
-    service: &Arc<Service>,
+    reembedder: &Arc<Reembedder>,
     place: &Arc<OwnedSemaphorePermit>,
     originals: &Arc<dyn Originals>,
     (items, model): (Vec<StoredItem>, Arc<LoadedModel>),
     deadline: tokio::time::Instant,
 ) -> Result<Vec<Fetched>, ApiError> {
-    let (service, originals) = (Arc::clone(service), Arc::clone(originals));
+    let (reembedder, originals) = (Arc::clone(reembedder), Arc::clone(originals));
     // Held by the threads that fetch, which go on when the time is over or the client leaves.
     let place = Arc::clone(place);
     blocking(move || {
         let _place = place;
         let go_on =
-            || !service.draining.load(Ordering::Relaxed) && tokio::time::Instant::now() < deadline;
-        let kinds = ItemKinds::of(&service.registry, &items);
+            || !reembedder.lifecycle.is_draining() && tokio::time::Instant::now() < deadline;
+        let kinds = ItemKinds::of(&reembedder.registry, &items);
         let accepts = model.version.accepts();
         Ok(fetch(&*originals, items, &kinds, accepts, &go_on))
     })
@@ -233,22 +236,22 @@ async fn fetch_some(
 
 /// Stores what was embedded, unless somebody changed it meanwhile. A backfill that runs counts it as its own.
 async fn write(
-    service: &Arc<Service>,
+    reembedder: &Arc<Reembedder>,
     model: &Arc<LoadedModel>,
     batch: Vec<Reembedded>,
 ) -> Result<Replaced, ApiError> {
-    let replaced = commit(service, model, batch).await?;
+    let replaced = commit(reembedder, model, batch).await?;
     let is_its_target = |run: crate::backfill::Run| run.target == model.name();
-    if service.backfill.run().is_some_and(is_its_target) {
+    if reembedder.backfill.run().is_some_and(is_its_target) {
         let outcome = Outcome {
             done: replaced.done.clone(),
             changed: replaced.changed.clone(),
             failed: Vec::new(),
         };
-        let service = Arc::clone(service);
+        let reembedder = Arc::clone(reembedder);
         blocking(move || {
-            let stored = service.gallery.stored();
-            service.backfill.note(&outcome, Duration::ZERO, &stored);
+            let stored = reembedder.gallery.stored();
+            reembedder.backfill.note(&outcome, Duration::ZERO, &stored);
             Ok(())
         })
         .await?;

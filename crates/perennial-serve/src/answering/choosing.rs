@@ -1,12 +1,13 @@
 //! Who answers a request: found by its model and its type of input, and by what is live and certified at the moment.
 
 use perennial_encode::InputType;
-use perennial_upgrade::CertifiedWay;
+use perennial_upgrade::{Certification, CertifiedWay};
 use serde_json::json;
 
 use super::{Answering, Choice, Kinds, Target};
 use crate::error::ApiError;
-use crate::service::{Service, incompatible};
+use crate::incompatible::incompatible;
+use crate::inference::Inference;
 
 impl Answering {
     /// Decides who answers; may look at files. `model` is the name in the request, without which the default encoder answers.
@@ -16,12 +17,11 @@ impl Answering {
     /// queries without a certified route, 503 without a live version.
     pub(crate) fn choose(
         &self,
-        service: &Service,
         model: Option<&str>,
         input_type: Option<InputType>,
         kinds: Kinds,
     ) -> Result<Choice, ApiError> {
-        let (model, of_name) = self.without_suffix(service, model);
+        let (model, of_name) = self.without_suffix(model);
         if let (Some(of_name), Some(input_type)) = (of_name, input_type)
             && of_name != input_type
         {
@@ -33,14 +33,19 @@ impl Answering {
         match &self.target {
             Some(target) => {
                 if let Some(model) = model
-                    && !self.is_known(service, model)
+                    && !self.is_known(model)
                 {
-                    return Err(self.unknown(service, model));
+                    return Err(self.unknown(model));
                 }
-                target.choose(service, input_type, kinds)
+                target.choose(
+                    &self.inference,
+                    &self.gallery.certification,
+                    input_type,
+                    kinds,
+                )
             }
             None => {
-                let encoder = self.encoder(service, model)?;
+                let encoder = self.encoder(model)?;
                 Ok(Choice::alone(encoder, input_type))
             }
         }
@@ -50,7 +55,8 @@ impl Answering {
 impl Target {
     fn choose(
         &self,
-        service: &Service,
+        inference: &Inference,
+        certification: &Certification,
         input_type: InputType,
         kinds: Kinds,
     ) -> Result<Choice, ApiError> {
@@ -58,7 +64,7 @@ impl Target {
         if input_type == InputType::Document {
             return Ok(Choice::alone(old, input_type));
         }
-        let new = self.new_encoder(&service.inference).ok_or_else(|| {
+        let new = self.new_encoder(inference).ok_or_else(|| {
             ApiError::unavailable("no model version is live; PUT /aliases/live names one")
         })?;
         if !new.embeds(kinds) {
@@ -74,7 +80,6 @@ impl Target {
                 .with_details(json!({ "param": "input" }))),
             };
         }
-        let certification = &service.gallery.certification;
         let route = self
             .route(new.space(), new.dim(), certification, Some(kinds))
             .map_err(|refused| incompatible(&[refused]))?;

@@ -11,24 +11,23 @@ use serde_json::json;
 
 use super::choice::{Choice, Encoder, Way};
 use super::kinds::kind_of;
+use crate::blocking::blocking;
 use crate::error::{ApiError, Code};
 use crate::images::EncodedImage;
-use crate::inference::tokens;
+use crate::inference::{Inference, tokens};
 use crate::preparing::ReceivedInput;
-use crate::service::{Service, blocking};
 use crate::upstream::Asked;
 
 impl Encoder {
     async fn embed(
         &self,
-        service: &Service,
+        inference: &Arc<Inference>,
         inputs: &[String],
         asked: &Asked,
     ) -> Result<Embedded, ApiError> {
         match self {
             Self::Own(model) => {
                 let inputs = received(model.version.accepts(), inputs, asked.input_type);
-                let inference = &service.inference;
                 let prepared = inference.preparer.prepare(model, inputs).await;
                 let prepared = prepared.map_err(|error| not_accepted(model, error))?;
                 let tokens = tokens(&prepared);
@@ -65,7 +64,7 @@ impl Choice {
     /// Those of the encoders; 422 for an input whose embedding has no direction in the space of the answer.
     pub(crate) async fn embed(
         &self,
-        service: &Service,
+        inference: &Arc<Inference>,
         inputs: &[String],
         asked: Asked,
     ) -> Result<Embedded, ApiError> {
@@ -74,9 +73,9 @@ impl Choice {
             ..asked
         };
         let mut embedded = match &self.way {
-            Way::Alone(encoder) => encoder.embed(service, inputs, &asked).await?,
+            Way::Alone(encoder) => encoder.embed(inference, inputs, &asked).await?,
             Way::Bridged { new, bridge } => {
-                let new = new.embed(service, inputs, &asked).await?;
+                let new = new.embed(inference, inputs, &asked).await?;
                 let bridge = Arc::clone(bridge);
                 let tokens = new.tokens;
                 let vectors = blocking(move || {
@@ -97,7 +96,7 @@ impl Choice {
                 bridge,
                 weight,
             } => {
-                let (old, new) = both(service, old, new, inputs, &asked).await?;
+                let (old, new) = both(inference, old, new, inputs, &asked).await?;
                 let (bridge, weight) = (Arc::clone(bridge), *weight as f32);
                 let tokens = old.tokens.saturating_add(new.tokens);
                 let vectors = blocking(move || {
@@ -123,7 +122,7 @@ impl Choice {
 
 /// The embeddings of two encoders that work at the same time. Inputs are prepared once where both want the same values.
 async fn both(
-    service: &Service,
+    inference: &Arc<Inference>,
     old: &Encoder,
     new: &Encoder,
     inputs: &[String],
@@ -131,8 +130,8 @@ async fn both(
 ) -> Result<(Embedded, Embedded), ApiError> {
     let (Encoder::Own(old), Encoder::Own(new)) = (old, new) else {
         return tokio::try_join!(
-            old.embed(service, inputs, asked),
-            new.embed(service, inputs, asked)
+            old.embed(inference, inputs, asked),
+            new.embed(inference, inputs, asked)
         );
     };
     // What both embed: which of them is asked decides nothing about an input.
@@ -140,7 +139,7 @@ async fn both(
     accepts.retain(|kind| old.version.accepts().contains(kind));
     let received = received(&accepts, inputs, asked.input_type);
     let encoders = [Arc::clone(old), Arc::clone(new)];
-    let embedded = service.inference.embed_by_all(&encoders, received);
+    let embedded = inference.embed_by_all(&encoders, received);
     let embedded = embedded.await.map_err(|error| not_accepted(new, error))?;
     let mut embedded = embedded
         .into_iter()

@@ -10,7 +10,6 @@ use super::{Answering, Encoder};
 use crate::config::LIVE;
 use crate::error::{ApiError, Code};
 use crate::input_type::of_model;
-use crate::service::Service;
 
 /// What is repeated of a name that a client sent.
 const MAX_SHOWN: usize = 100;
@@ -25,10 +24,10 @@ pub(crate) struct Named {
 
 impl Answering {
     /// All names that are answered, without the endings that tell queries and documents apart.
-    pub(crate) fn names(&self, service: &Service) -> BTreeMap<String, Named> {
+    pub(crate) fn names(&self) -> BTreeMap<String, Named> {
         let mut names = BTreeMap::new();
         let mut own = vec![];
-        if let Some(live) = service.inference.live.current() {
+        if let Some(live) = self.inference.live.current() {
             names.insert(LIVE.to_owned(), of_version(&live.version.created));
             own.push(live);
         }
@@ -38,9 +37,9 @@ impl Answering {
             own.push(Arc::clone(old));
         }
         // Kept for dual queries, and so they answer by their names as well.
-        own.extend(service.inference.encoders.all().into_values());
+        own.extend(self.inference.encoders.all().into_values());
         // Those that cannot be read are no names that anybody asks for.
-        let aliases = service.registry.aliases().unwrap_or_default();
+        let aliases = self.registry.aliases().unwrap_or_default();
         for model in own {
             let of_model = aliases
                 .iter()
@@ -68,13 +67,12 @@ impl Answering {
     /// A model's name, and the type that its ending tells. A name that is answered as it is has no ending.
     pub(super) fn without_suffix<'a>(
         &self,
-        service: &Service,
         model: Option<&'a str>,
     ) -> (Option<&'a str>, Option<InputType>) {
         let Some(model) = model else {
             return (None, None);
         };
-        if self.is_known(service, model) {
+        if self.is_known(model) {
             return (Some(model), None);
         }
         match of_model(model) {
@@ -84,27 +82,23 @@ impl Answering {
     }
 
     /// Whether a name is answered.
-    pub(super) fn is_known(&self, service: &Service, model: &str) -> bool {
-        self.encoder(service, Some(model)).is_ok() || self.names(service).contains_key(model)
+    pub(super) fn is_known(&self, model: &str) -> bool {
+        self.encoder(Some(model)).is_ok() || self.names().contains_key(model)
     }
 
     /// The encoder of a name, or the default one.
     ///
     /// # Errors
     /// 404 for a name that is not answered, 503 where there is no encoder at all.
-    pub(super) fn encoder(
-        &self,
-        service: &Service,
-        model: Option<&str>,
-    ) -> Result<Encoder, ApiError> {
-        let live = service.inference.live.current();
+    pub(super) fn encoder(&self, model: Option<&str>) -> Result<Encoder, ApiError> {
+        let live = self.inference.live.current();
         let Some(model) = model else {
             // One upstream alone can be meant where there is no version.
             let mut upstreams = self.upstreams.values();
             return match (live, upstreams.next(), upstreams.next()) {
                 (Some(live), _, _) => Ok(Encoder::Own(live)),
                 (None, Some(only), None) => Ok(Encoder::Upstream(Arc::clone(only))),
-                _ => service.inference.snapshot().map(Encoder::Own),
+                _ => self.inference.snapshot().map(Encoder::Own),
             };
         };
         let mut upstreams = self.upstreams.values();
@@ -112,23 +106,21 @@ impl Answering {
             return Ok(Encoder::Upstream(Arc::clone(upstream)));
         }
         if model == LIVE {
-            return service.inference.snapshot().map(Encoder::Own);
+            return self.inference.snapshot().map(Encoder::Own);
         }
-        let version = service
-            .version(model)
-            .map_err(|_| self.unknown(service, model))?;
+        let version = self.versions.get(model).map_err(|_| self.unknown(model))?;
         if let Some(live) = live.filter(|live| live.name() == version.name) {
             return Ok(Encoder::Own(live));
         }
-        match service.inference.encoders.get(&version.name) {
+        match self.inference.encoders.get(&version.name) {
             Some(kept) => Ok(Encoder::Own(kept)),
-            None => Err(self.unknown(service, model)),
+            None => Err(self.unknown(model)),
         }
     }
 
     /// 404 that lists what is answered.
-    pub(super) fn unknown(&self, service: &Service, model: &str) -> ApiError {
-        let known: Vec<String> = self.names(service).into_keys().collect();
+    pub(super) fn unknown(&self, model: &str) -> ApiError {
+        let known: Vec<String> = self.names().into_keys().collect();
         let known = match known.is_empty() {
             true => "no model is live, and there is no upstream".to_owned(),
             false => format!("models that answer are {}", known.join(", ")),

@@ -12,9 +12,10 @@ use perennial_upgrade::backfill::{
 };
 
 use super::fetching::Fetched;
+use super::reembedder::Reembedder;
 use crate::admission::admit;
+use crate::blocking::blocking;
 use crate::error::{ApiError, Code};
-use crate::service::{Service, blocking};
 use crate::telemetry::Stage;
 
 /// Embeds items again whose originals are here, and writes those that nobody changed meanwhile.
@@ -23,12 +24,12 @@ use crate::telemetry::Stage;
 /// 429 for a full queue, 409 where the model is not live any more or not certified with what is stored, 503 for a failing disk. Nothing was
 /// written then.
 pub(crate) async fn reembed(
-    service: &Arc<Service>,
+    reembedder: &Arc<Reembedder>,
     model: &Arc<LoadedModel>,
     fetched: Vec<Fetched>,
 ) -> Result<Outcome, ApiError> {
-    let Embedded { batch, failed } = embed_originals(service, model, fetched).await?;
-    let Replaced { done, changed } = commit(service, model, batch).await?;
+    let Embedded { batch, failed } = embed_originals(reembedder, model, fetched).await?;
+    let Replaced { done, changed } = commit(reembedder, model, batch).await?;
     Ok(Outcome {
         done,
         changed,
@@ -48,7 +49,7 @@ pub(crate) struct Embedded {
 /// # Errors
 /// 429 for a full queue.
 pub(crate) async fn embed_originals(
-    service: &Arc<Service>,
+    reembedder: &Arc<Reembedder>,
     model: &Arc<LoadedModel>,
     fetched: Vec<Fetched>,
 ) -> Result<Embedded, ApiError> {
@@ -56,11 +57,11 @@ pub(crate) async fn embed_originals(
         return Ok(Embedded::default());
     }
     let ready = {
-        let (model, limits) = (Arc::clone(model), service.config.decode_limits());
+        let (model, limits) = (Arc::clone(model), reembedder.config.decode_limits());
         blocking(move || Ok(make_ready(&model, fetched, limits))).await?
     };
     let mut failed = ready.failed;
-    let batch = embed(service, model, ready.items, ready.prepared, &mut failed).await?;
+    let batch = embed(reembedder, model, ready.items, ready.prepared, &mut failed).await?;
     Ok(Embedded { batch, failed })
 }
 
@@ -89,13 +90,13 @@ fn make_ready(model: &LoadedModel, fetched: Vec<Fetched>, limits: DecodeLimits) 
 
 /// Through the same queue as the inputs of clients.
 async fn embed(
-    service: &Arc<Service>,
+    reembedder: &Arc<Reembedder>,
     model: &Arc<LoadedModel>,
     items: Vec<StoredItem>,
     prepared: Vec<Prepared>,
     failed: &mut Vec<(StoredItem, Failure)>,
 ) -> Result<Vec<Reembedded>, ApiError> {
-    let batcher = &service.inference.batcher;
+    let batcher = &reembedder.inference.batcher;
     let mut batch = Vec::with_capacity(items.len());
     if items.is_empty() {
         return Ok(batch);
@@ -130,7 +131,7 @@ async fn embed(
 /// # Errors
 /// 409 where the model is not live any more or not certified with what is stored, 503 for a failing disk. Nothing was written then.
 pub(crate) async fn commit(
-    service: &Arc<Service>,
+    reembedder: &Arc<Reembedder>,
     model: &Arc<LoadedModel>,
     batch: Vec<Reembedded>,
 ) -> Result<Replaced, ApiError> {
@@ -138,28 +139,33 @@ pub(crate) async fn commit(
         return Ok(Replaced::default());
     }
     // The live version cannot move between the check and the write.
-    let _versions = service.gallery.versions_in_gallery.lock().await;
-    let (service, model) = (Arc::clone(service), Arc::clone(model));
+    let _versions = reembedder.gallery.versions_in_gallery.lock().await;
+    let (reembedder, model) = (Arc::clone(reembedder), Arc::clone(model));
     blocking(move || {
-        let live = service.inference.live.current();
-        if live.is_none_or(|live| live.name() != model.name()) {
+        let live = reembedder.inference.live.current();
+        if live.as_ref().is_none_or(|live| live.name() != model.name()) {
             let problem = format!("{} is not live any more", model.name());
             return Err(ApiError::conflict(problem));
         }
-        let admission = admit(&service, &[Arc::new(model.version.clone())], false)?;
+        let admission = admit(
+            &reembedder.gallery,
+            live.as_deref(),
+            &[Arc::new(model.version.clone())],
+            false,
+        )?;
         let start = Instant::now();
-        let replaced = replace_unchanged(&*service.gallery.store, model.name(), batch)?;
-        admission.written(&service);
-        service.telemetry.stage(Stage::Commit, start.elapsed());
+        let replaced = replace_unchanged(&*reembedder.gallery.store, model.name(), batch)?;
+        admission.written(&reembedder.gallery);
+        reembedder.telemetry.stage(Stage::Commit, start.elapsed());
         if admission.forced {
             let items = replaced.done.len() as u64;
-            service
+            reembedder
                 .gallery
                 .forced_writes
                 .fetch_add(items, Ordering::Relaxed);
-            service.telemetry.forced("upsert", items);
+            reembedder.telemetry.forced("upsert", items);
         }
-        let gallery = &service.gallery;
+        let gallery = &reembedder.gallery;
         gallery
             .samples
             .wrote(model.name(), replaced.done.len() as u64);

@@ -4,21 +4,26 @@ use perennial_gallery::StoredItem;
 use perennial_upgrade::Policy;
 use perennial_upgrade::backfill::{Expectation, Queue};
 
+use super::reembedder::Reembedder;
 use crate::backfill::Run;
 use crate::error::ApiError;
-use crate::service::Service;
 
 /// What the certificates let expect of queries of a version; blocks.
 ///
 /// # Errors
 /// A policy that cannot be read.
-pub(crate) fn expectation(service: &Service, live: &str) -> Result<Expectation, ApiError> {
-    let policy = match &service.config.gallery {
+pub(crate) fn expectation(reembedder: &Reembedder, live: &str) -> Result<Expectation, ApiError> {
+    let policy = match &reembedder.config.gallery {
         Some(folder) => Policy::of(folder).map_err(ApiError::internal)?,
         None => Policy::default(),
     };
-    let stored = service.gallery.stored();
-    Ok(Expectation::of(&service.registry, &policy, live, &stored))
+    let stored = reembedder.gallery.stored();
+    Ok(Expectation::of(
+        &reembedder.registry,
+        &policy,
+        live,
+        &stored,
+    ))
 }
 
 /// The items that come first, up to `limit`; blocks.
@@ -26,15 +31,15 @@ pub(crate) fn expectation(service: &Service, live: &str) -> Result<Expectation, 
 /// # Errors
 /// A policy that cannot be read, and those of the gallery.
 pub(crate) fn waiting(
-    service: &Service,
+    reembedder: &Reembedder,
     run: &Run,
     limit: usize,
 ) -> Result<Vec<StoredItem>, ApiError> {
-    let backfill = &service.backfill;
-    let stored = service.gallery.stored();
-    let spaces = expectation(service, &run.target)?.worst_first(&stored, &run.target);
+    let backfill = &reembedder.backfill;
+    let stored = reembedder.gallery.stored();
+    let spaces = expectation(reembedder, &run.target)?.worst_first(&stored, &run.target);
     let mut queue = Queue::new(run.settings.order, spaces);
     let skip = |item: &StoredItem| backfill.has_failed(item);
     let mut retrievals = backfill.retrievals();
-    Ok(queue.next(&*service.gallery.store, &mut retrievals, limit, &skip)?)
+    Ok(queue.next(&*reembedder.gallery.store, &mut retrievals, limit, &skip)?)
 }

@@ -3,16 +3,15 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Request, State};
+use axum::extract::State;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::authorize::MayWrite;
-use crate::body::{read_json, read_json_or_default};
+use crate::body::{JsonBody, OptionalJsonBody};
 use crate::error::{ApiError, ErrorBody};
 use crate::openapi::{Guarded, WithBody};
-use crate::service::Service;
-use crate::swap::{SwapAnswer, SwapOrder, Target, swap};
+use crate::swap::{SwapAnswer, SwapOrder, SwapService, Target, swap};
 
 /// Which version shall answer.
 #[derive(Deserialize, ToSchema)]
@@ -58,10 +57,9 @@ pub(crate) struct RollbackRequest {
 )]
 pub(crate) async fn move_live(
     _: MayWrite,
-    State(service): State<Arc<Service>>,
-    request: Request,
+    State(service): State<Arc<SwapService>>,
+    JsonBody(request): JsonBody<MoveRequest>,
 ) -> Result<Json<SwapAnswer>, ApiError> {
-    let request: MoveRequest = read_json(&service, request).await?;
     let order = SwapOrder {
         target: Target::Version(request.version),
         force: request.force,
@@ -87,10 +85,9 @@ pub(crate) async fn move_live(
 )]
 pub(crate) async fn roll_back(
     _: MayWrite,
-    State(service): State<Arc<Service>>,
-    request: Request,
+    State(service): State<Arc<SwapService>>,
+    OptionalJsonBody(request): OptionalJsonBody<RollbackRequest>,
 ) -> Result<Json<SwapAnswer>, ApiError> {
-    let request: RollbackRequest = read_json_or_default(&service, request).await?;
     let order = SwapOrder {
         target: Target::Previous,
         force: request.force,

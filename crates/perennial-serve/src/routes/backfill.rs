@@ -6,20 +6,21 @@ mod status;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Request, State};
+use axum::extract::State;
 use perennial_upgrade::backfill::{BackfillSettings, Order, OriginalsSource, StopRule};
 use serde::Deserialize;
 use utoipa::ToSchema;
 
+pub(super) use self::status::FailureBody;
+pub(crate) use self::status::state_name;
 use self::status::{BackfillBody, StopSchema, view};
-pub(super) use self::status::{FailureBody, state_name};
 use crate::admission::admit;
 use crate::authorize::{MayRead, MayWrite};
-use crate::body::read_json;
+use crate::blocking::blocking;
+use crate::body::JsonBody;
 use crate::error::{ApiError, ErrorBody};
 use crate::openapi::{Guarded, WithBody};
-use crate::reembedding::expectation;
-use crate::service::{Service, blocking};
+use crate::reembedding::{Reembedder, expectation};
 
 /// How to embed again.
 #[derive(Deserialize, ToSchema)]
@@ -76,10 +77,9 @@ pub(crate) enum OriginalsSchema {
 )]
 pub(crate) async fn start(
     _: MayWrite,
-    State(service): State<Arc<Service>>,
-    request: Request,
+    State(reembedder): State<Arc<Reembedder>>,
+    JsonBody(body): JsonBody<StartBody>,
 ) -> Result<Json<BackfillBody>, ApiError> {
-    let body: StartBody = read_json(&service, request).await?;
     let settings = BackfillSettings {
         originals: body.originals,
         order: body.order,
@@ -88,28 +88,33 @@ pub(crate) async fn start(
     };
     settings.check().map_err(ApiError::unprocessable)?;
     // What admits the first items of a version must still hold when they are written; the write checks it again.
-    let _versions = service.gallery.versions_in_gallery.lock().await;
-    let live = service.inference.snapshot()?;
-    let service = Arc::clone(&service);
+    let _versions = reembedder.gallery.versions_in_gallery.lock().await;
+    let live = reembedder.inference.snapshot()?;
+    let reembedder = Arc::clone(&reembedder);
     blocking(move || {
-        let max_bytes = service.config.limits.image_bytes as u64;
+        let max_bytes = reembedder.config.limits.image_bytes as u64;
         settings
             .originals
-            .open(service.config.downloads.client(), max_bytes)
+            .open(reembedder.config.downloads.client(), max_bytes)
             .map_err(ApiError::unprocessable)?;
         // Nothing is written here, and without force nothing is accepted.
-        let _ = admit(&service, &[Arc::new(live.version.clone())], false)?;
+        let _ = admit(
+            &reembedder.gallery,
+            reembedder.inference.live.current().as_deref(),
+            &[Arc::new(live.version.clone())],
+            false,
+        )?;
         if settings.stop.quality.is_some() {
-            let expected = expectation(&service, live.name())?;
-            if expected.quality(&service.gallery.stored(), live.name()).is_none() {
+            let expected = expectation(&reembedder, live.name())?;
+            if expected.quality(&reembedder.gallery.stored(), live.name()).is_none() {
                 return Err(ApiError::unprocessable(
                     "stop.quality: no quality is expected, since the registry has no certificate for some of the stored versions with the live \
                      version's own figure in the same measure; run `perennial certify --record` with --new-gallery",
                 ));
             }
         }
-        service.backfill.start(live.name(), settings, body.retry)?;
-        Ok(Json(view(&service)))
+        reembedder.backfill.start(live.name(), settings, body.retry)?;
+        Ok(Json(view(&reembedder)))
     })
     .await
 }
@@ -124,9 +129,9 @@ pub(crate) async fn start(
 )]
 pub(crate) async fn status(
     _: MayRead,
-    State(service): State<Arc<Service>>,
+    State(reembedder): State<Arc<Reembedder>>,
 ) -> Result<Json<BackfillBody>, ApiError> {
-    blocking(move || Ok(Json(view(&service)))).await
+    blocking(move || Ok(Json(view(&reembedder)))).await
 }
 
 /// Stops it, to be resumed.
@@ -143,11 +148,11 @@ pub(crate) async fn status(
 )]
 pub(crate) async fn pause(
     _: MayWrite,
-    State(service): State<Arc<Service>>,
+    State(reembedder): State<Arc<Reembedder>>,
 ) -> Result<Json<BackfillBody>, ApiError> {
     blocking(move || {
-        service.backfill.pause()?;
-        Ok(Json(view(&service)))
+        reembedder.backfill.pause()?;
+        Ok(Json(view(&reembedder)))
     })
     .await
 }
@@ -166,13 +171,13 @@ pub(crate) async fn pause(
 )]
 pub(crate) async fn resume(
     _: MayWrite,
-    State(service): State<Arc<Service>>,
+    State(reembedder): State<Arc<Reembedder>>,
 ) -> Result<Json<BackfillBody>, ApiError> {
     blocking(move || {
-        let live = service.inference.live.current();
+        let live = reembedder.inference.live.current();
         let live = live.as_ref().map(|live| live.name());
-        service.backfill.resume(live)?;
-        Ok(Json(view(&service)))
+        reembedder.backfill.resume(live)?;
+        Ok(Json(view(&reembedder)))
     })
     .await
 }
@@ -187,11 +192,11 @@ pub(crate) async fn resume(
 )]
 pub(crate) async fn cancel(
     _: MayWrite,
-    State(service): State<Arc<Service>>,
+    State(reembedder): State<Arc<Reembedder>>,
 ) -> Result<Json<BackfillBody>, ApiError> {
     blocking(move || {
-        service.backfill.cancel()?;
-        Ok(Json(view(&service)))
+        reembedder.backfill.cancel()?;
+        Ok(Json(view(&reembedder)))
     })
     .await
 }

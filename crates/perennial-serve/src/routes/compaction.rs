@@ -9,9 +9,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::authorize::MayWrite;
+use crate::blocking::blocking;
 use crate::error::{ApiError, ErrorBody};
+use crate::gallery::Gallery;
 use crate::openapi::Guarded;
-use crate::service::{Service, blocking};
 
 /// What a compaction did.
 #[derive(Serialize, ToSchema)]
@@ -43,11 +44,11 @@ pub(crate) struct CompactionBody {
 )]
 pub(crate) async fn compact(
     _: MayWrite,
-    State(service): State<Arc<Service>>,
+    State(gallery): State<Arc<Gallery>>,
 ) -> Result<Json<CompactionBody>, ApiError> {
     blocking(move || {
         let start = Instant::now();
-        let compacted = service.gallery.store.compact()?;
+        let compacted = gallery.store.compact()?;
         Ok(Json(CompactionBody {
             items: compacted.items,
             bytes_before: compacted.bytes_before,

@@ -5,15 +5,18 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use perennial_core::{CompatibilityRecord, CompatibilityRecords};
+use perennial_core::{CompatibilityRecord, CompatibilityRecords, Registry};
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::parts::{LeftOutBody, PartBody};
 use crate::authorize::MayRead;
+use crate::blocking::blocking;
 use crate::error::ApiError;
+use crate::gallery::Gallery;
 use crate::openapi::Guarded;
-use crate::service::{Service, blocking};
+use crate::planning::Planning;
+use crate::versions::Versions;
 
 /// Measurements between versions.
 #[derive(Serialize, ToSchema)]
@@ -107,9 +110,9 @@ impl PairBody {
     }
 }
 
-fn is_of_registry(service: &Service, record: &CompatibilityRecord) -> bool {
+fn is_of_registry(versions: &Versions, record: &CompatibilityRecord) -> bool {
     let has = |name: &str, weights: &Option<String>| {
-        let version = service.version(name);
+        let version = versions.get(name);
         version.is_ok_and(|version| Some(&version.weights_sha256) == weights.as_ref())
     };
     has(&record.query_version, &record.query_weights)
@@ -126,15 +129,18 @@ fn is_of_registry(service: &Service, record: &CompatibilityRecord) -> bool {
 )]
 pub(crate) async fn compatibility(
     _: MayRead,
-    State(service): State<Arc<Service>>,
+    State(registry): State<Arc<Registry>>,
+    State(versions): State<Arc<Versions>>,
+    State(gallery): State<Arc<Gallery>>,
+    State(planning): State<Arc<Planning>>,
 ) -> Result<Json<CompatibilityBody>, ApiError> {
     blocking(move || {
-        let records = CompatibilityRecords::of(&service.registry).map_err(ApiError::internal)?;
+        let records = CompatibilityRecords::of(&registry).map_err(ApiError::internal)?;
         let mut self_tests = BTreeMap::new();
         let mut newest: BTreeMap<(String, String), CompatibilityRecord> = BTreeMap::new();
         for record in records.records {
             // A record of other weights belongs to a version that no longer exists.
-            if !is_of_registry(&service, &record) {
+            if !is_of_registry(&versions, &record) {
                 continue;
             }
             self_tests.insert(record.gallery_version.clone(), record.self_test);
@@ -144,16 +150,16 @@ pub(crate) async fn compatibility(
         let pairs = newest
             .into_values()
             .map(|record| {
-                let certification = &service.gallery.certification;
+                let certification = &gallery.certification;
                 let ways = certification.ways(&record.query_version, &record.gallery_version);
                 let best = ways.ok().and_then(|ways| ways.into_iter().next());
                 PairBody::new(record, best.map(|best| best.way.route().name()))
             })
             .collect();
-        let plan = service.live_plan();
+        let plan = planning.live_plan();
         Ok(Json(CompatibilityBody {
-            versions: service.registry.names()?,
-            stored: service.gallery.stored().per_version.clone(),
+            versions: registry.names()?,
+            stored: gallery.stored().per_version.clone(),
             self_tests,
             pairs,
             parts: PartBody::of(&plan),

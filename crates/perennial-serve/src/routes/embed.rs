@@ -12,14 +12,16 @@ use utoipa::ToSchema;
 use super::Versioned;
 use super::drop_in::{Inputs, InputsSchema};
 use super::tei_embed::{self, TeiRequest};
+use crate::answering::Answering;
 use crate::authorize::MayRead;
 use crate::body::{Format, Received};
-use crate::config::{MAX_IMAGES, MAX_INPUTS};
+use crate::config::{Limits, MAX_IMAGES, MAX_INPUTS};
 use crate::error::{ApiError, ErrorBody};
 use crate::images::EncodedImage;
+use crate::inference::Inference;
 use crate::openapi::{Guarded, InputTypeSchema, WithBody};
 use crate::preparing::ReceivedInput;
-use crate::service::Service;
+use crate::receive::BodyBudget;
 use crate::upstream::{ClientKey, TruncationDirection};
 
 /// Images or texts to embed (`images`, `texts`), or inputs as text-embeddings-inference takes them (`inputs`).
@@ -157,20 +159,24 @@ pub(crate) enum EmbedAnswers {
 )]
 pub(crate) async fn embed(
     _: MayRead,
-    State(service): State<Arc<Service>>,
+    client_key: ClientKey,
+    State(limits): State<Arc<Limits>>,
+    State(budget): State<BodyBudget>,
+    State(answering): State<Arc<Answering>>,
+    State(inference): State<Arc<Inference>>,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let client_key = ClientKey::of(&service.transport.keys.load(), request.headers());
-    let limits = &service.config.limits;
     let formats = [Format::Json, Format::Multipart];
-    let (format, received) = Received::read(&service, request, &formats, limits.body_bytes).await?;
+    let (format, received) = Received::read(&budget, request, &formats, limits.body_bytes).await?;
     let inputs = match format {
         Format::Json => {
             let request: EmbedRequest = received.json().await?;
             match request.wanted()? {
                 Wanted::Own(inputs) => inputs,
                 Wanted::Inputs(request) => {
-                    let answer = tei_embed::embed(&service, client_key, *request).await?;
+                    let answer =
+                        tei_embed::embed(&answering, &inference, &limits, client_key, *request)
+                            .await?;
                     return Ok(answer.into_response());
                 }
             }
@@ -180,8 +186,8 @@ pub(crate) async fn embed(
             images.into_iter().map(ReceivedInput::Picture).collect()
         }
     };
-    let snapshot = service.inference.snapshot()?;
-    let embeddings = service.inference.embed(&snapshot, inputs).await?;
+    let snapshot = inference.snapshot()?;
+    let embeddings = inference.embed(&snapshot, inputs).await?;
     let dim = snapshot.version.dim;
     Ok(Versioned {
         model_version: snapshot.name().to_owned(),

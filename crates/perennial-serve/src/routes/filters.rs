@@ -3,7 +3,8 @@
 use perennial_gallery::Filter;
 
 use crate::error::ApiError;
-use crate::service::Service;
+use crate::gallery::Gallery;
+use crate::versions::Versions;
 
 /// Replaces aliases in a filter by the versions they point to; blocks.
 ///
@@ -11,13 +12,17 @@ use crate::service::Service;
 ///
 /// # Errors
 /// 422 for a name that neither the gallery nor the registry knows: a mistyped name would otherwise silently match nothing.
-pub(crate) fn resolve(service: &Service, mut filter: Filter) -> Result<Filter, ApiError> {
-    let stored = service.gallery.stored();
+pub(crate) fn resolve(
+    gallery: &Gallery,
+    versions: &Versions,
+    mut filter: Filter,
+) -> Result<Filter, ApiError> {
+    let stored = gallery.stored();
     for name in filter.model_versions.iter_mut().flatten() {
         if stored.per_version.contains_key(name) {
             continue;
         }
-        let version = service.version(name).map_err(|mut error| {
+        let version = versions.get(name).map_err(|mut error| {
             error.message = format!(
                 "filter.{}",
                 error.message.replacen("version:", "versions:", 1)

@@ -10,13 +10,14 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::authorize::{MayRead, Rights};
+use crate::blocking::blocking;
 use crate::config::Limits;
 use crate::error::{ApiError, ErrorBody};
+use crate::inference::Inference;
+use crate::lifecycle::Lifecycle;
+use crate::metrics_page::MetricsPage;
 use crate::openapi::Guarded;
-use crate::process::{Process, free_bytes};
-use crate::routes::{backfill::state_name, snapshots};
-use crate::service::{Service, blocking};
-use crate::telemetry::{Gauges, Storage};
+use crate::readiness::Readiness;
 
 /// The service is well.
 #[derive(Serialize, ToSchema)]
@@ -71,9 +72,9 @@ pub(crate) async fn livez() -> Json<StatusBody> {
         (status = 503, description = "Not ready.", body = ErrorBody)
     ))]
 pub(crate) async fn readyz(
-    State(service): State<Arc<Service>>,
+    State(readiness): State<Arc<Readiness>>,
 ) -> Result<Json<StatusBody>, ApiError> {
-    let ready = move || service.readiness().map_err(ApiError::unavailable);
+    let ready = move || readiness.check().map_err(ApiError::unavailable);
     let detail = blocking(ready).await?;
     Ok(Json(StatusBody { detail, ..OK }))
 }
@@ -82,18 +83,19 @@ pub(crate) async fn readyz(
 #[utoipa::path(get, path = "/info", tag = "service",
     responses((status = 200, description = "Name, versions, limits.", body = InfoBody), Guarded),
     security(("key" = [])))]
-pub(crate) async fn info(rights: Rights, State(service): State<Arc<Service>>) -> Json<InfoBody> {
+pub(crate) async fn info(
+    rights: Rights,
+    State(inference): State<Arc<Inference>>,
+    State(lifecycle): State<Arc<Lifecycle>>,
+    State(limits): State<Arc<Limits>>,
+) -> Json<InfoBody> {
     Json(InfoBody {
         name: "perennial",
         version: env!("CARGO_PKG_VERSION"),
-        live: service
-            .inference
-            .live
-            .current()
-            .map(|live| live.name().to_owned()),
-        uptime_seconds: service.started.elapsed().as_secs_f64(),
+        live: inference.live.current().map(|live| live.name().to_owned()),
+        uptime_seconds: lifecycle.uptime().as_secs_f64(),
         may_write: rights.write().is_ok(),
-        limits: service.config.limits.clone(),
+        limits: Limits::clone(&limits),
     })
 }
 
@@ -107,28 +109,11 @@ pub(crate) async fn info(rights: Rights, State(service): State<Arc<Service>>) ->
     security(("key" = [])))]
 pub(crate) async fn metrics(
     _: MayRead,
-    State(service): State<Arc<Service>>,
+    State(page): State<Arc<MetricsPage>>,
 ) -> Result<Response, ApiError> {
     // Looks at files.
     blocking(move || {
-        let live = service.inference.live.current();
-        let plan = service.live_plan();
-        let text = service.telemetry.render(&Gauges {
-            plan: &plan,
-            queue_images: service.inference.batcher.depth(),
-            per_version: &service.gallery.stored().per_version,
-            live: live.as_ref().map(|live| live.name()),
-            uptime: service.started.elapsed(),
-            process: Process::now(),
-            storage: storage(&service),
-            backfill: service.backfill.counts(
-                &service.gallery.stored(),
-                live.as_ref().map(|live| live.name()),
-            ),
-            backfill_state: service
-                .backfill
-                .view(|view| state_name(view.record.map(|record| record.state))),
-        });
+        let text = page.text();
         let content_type = [(
             header::CONTENT_TYPE,
             "text/plain; version=0.0.4; charset=utf-8",
@@ -136,21 +121,4 @@ pub(crate) async fn metrics(
         Ok((content_type, text).into_response())
     })
     .await
-}
-
-/// If the gallery cannot be read, its metrics are left out and the others are still reported.
-fn storage(service: &Service) -> Storage {
-    let gallery = service.gallery.count().ok();
-    let snapshots = service.config.snapshots.as_deref();
-    let newest = snapshots.and_then(|folder| snapshots::newest(folder).ok());
-    Storage {
-        disk_bytes: gallery.as_ref().map(|stats| stats.disk.bytes),
-        reclaimable_bytes: gallery.as_ref().map(|stats| stats.disk.reclaimable_bytes),
-        free_bytes: service.config.gallery.as_deref().and_then(free_bytes),
-        index_backlog: gallery.as_ref().map(|stats| stats.index.backlog),
-        snapshots: newest.map(|(count, _)| count),
-        snapshot_age: newest
-            .and_then(|(_, written)| written)
-            .map(|written| written.elapsed().unwrap_or_default()),
-    }
 }

@@ -18,10 +18,16 @@ use utoipa::{IntoParams, ToSchema};
 use self::upsert::{Batch, ItemBody, UpsertAnswer};
 use super::{Versioned, filters};
 use crate::authorize::{MayRead, MayWrite};
-use crate::body::{Format, Received, read_json};
+use crate::blocking::blocking;
+use crate::body::{Format, JsonBody, Received};
+use crate::config::Limits;
 use crate::error::{ApiError, ErrorBody};
+use crate::gallery::Gallery;
 use crate::openapi::{Embedding, FilterSchema, Guarded, ItemIdSchema, WithBody};
-use crate::service::{Service, blocking};
+use crate::receive::BodyBudget;
+use crate::recent::Recent;
+use crate::storing::Storing;
+use crate::versions::Versions;
 
 /// One item, and whether a refusal may be overruled.
 #[derive(Deserialize, ToSchema)]
@@ -191,12 +197,14 @@ const PAGE: usize = 100;
 )]
 pub(crate) async fn put(
     _: MayWrite,
-    State(service): State<Arc<Service>>,
+    State(limits): State<Arc<Limits>>,
+    State(budget): State<BodyBudget>,
+    State(storing): State<Arc<Storing>>,
+    State(recent): State<Arc<Recent>>,
     request: Request,
 ) -> Result<Versioned<UpsertAnswer>, ApiError> {
     let formats = [Format::Json, Format::Multipart];
-    let limit = service.config.limits.body_bytes;
-    let (format, received) = Received::read(&service, request, &formats, limit).await?;
+    let (format, received) = Received::read(&budget, request, &formats, limits.body_bytes).await?;
     let (body, file) = match format {
         Format::Json => (received.json::<SingleBody>().await?, None),
         Format::Multipart => {
@@ -214,11 +222,11 @@ pub(crate) async fn put(
         label: body.label,
         payload: body.payload,
     };
-    let mut batch = Batch::new(&service, vec![item])?;
+    let mut batch = Batch::new(&limits, vec![item])?;
     if let Some(file) = file {
         batch.set_file(file)?;
     }
-    batch.store(&service, force).await
+    batch.store(&storing, &recent, force).await
 }
 
 /// Stores items, all or none. When the answer arrives, they are on the disk.
@@ -240,12 +248,13 @@ pub(crate) async fn put(
 )]
 pub(crate) async fn put_batch(
     _: MayWrite,
-    State(service): State<Arc<Service>>,
-    request: Request,
+    State(limits): State<Arc<Limits>>,
+    State(storing): State<Arc<Storing>>,
+    State(recent): State<Arc<Recent>>,
+    JsonBody(body): JsonBody<BatchBody>,
 ) -> Result<Versioned<UpsertAnswer>, ApiError> {
-    let body: BatchBody = read_json(&service, request).await?;
-    let batch = Batch::new(&service, body.items)?;
-    batch.store(&service, body.force).await
+    let batch = Batch::new(&limits, body.items)?;
+    batch.store(&storing, &recent, body.force).await
 }
 
 /// Deletes items by id or by filter.
@@ -264,16 +273,16 @@ pub(crate) async fn put_batch(
 )]
 pub(crate) async fn delete(
     _: MayWrite,
-    State(service): State<Arc<Service>>,
-    request: Request,
+    State(gallery): State<Arc<Gallery>>,
+    State(versions): State<Arc<Versions>>,
+    JsonBody(body): JsonBody<DeleteBody>,
 ) -> Result<Json<DeleteAnswer>, ApiError> {
-    let body: DeleteBody = read_json(&service, request).await?;
     let deleted = blocking(move || {
         let deleted = match (body.ids, body.filter) {
-            (Some(Ids(ids)), None) => service.gallery.store.delete(&ids)?,
+            (Some(Ids(ids)), None) => gallery.store.delete(&ids)?,
             (None, Some(filter)) => {
-                let filter = filters::resolve(&service, filter)?;
-                service.gallery.store.delete_where(&filter)?
+                let filter = filters::resolve(&gallery, &versions, filter)?;
+                gallery.store.delete_where(&filter)?
             }
             _ => {
                 return Err(ApiError::unprocessable(
@@ -281,7 +290,7 @@ pub(crate) async fn delete(
                 ));
             }
         };
-        service.gallery.count_after_write();
+        gallery.count_after_write();
         Ok(deleted)
     })
     .await?;
@@ -304,12 +313,14 @@ pub(crate) async fn delete(
 )]
 pub(crate) async fn list(
     _: MayRead,
-    State(service): State<Arc<Service>>,
+    State(limits): State<Arc<Limits>>,
+    State(gallery): State<Arc<Gallery>>,
+    State(versions): State<Arc<Versions>>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<PageAnswer>, ApiError> {
     let query: PageQuery = parse_query(query)?;
     let limit = query.limit.unwrap_or(PAGE);
-    let results = service.config.limits.results;
+    let results = limits.results;
     if !(1..=results).contains(&limit) {
         return Err(ApiError::unprocessable(format!(
             "limit: must be 1 to {results}, got {limit}"
@@ -321,17 +332,15 @@ pub(crate) async fn list(
                 "sample: cannot be combined with `after`, `label` or `embeddings`",
             ));
         }
-        let _place = service
-            .gallery
+        let _place = gallery
             .searches
             .acquire()
             .await
             .map_err(ApiError::internal)?;
-        let service = Arc::clone(&service);
-        let items = blocking(move || {
-            sample::of_classes(&*service.gallery.store, limit, query.model_version)
-        })
-        .await?;
+        let gallery = Arc::clone(&gallery);
+        let items =
+            blocking(move || sample::of_classes(&*gallery.store, limit, query.model_version))
+                .await?;
         return Ok(Json(PageAnswer {
             items: items.into_iter().map(StoredBody::from).collect(),
             next: None,
@@ -349,8 +358,8 @@ pub(crate) async fn list(
                 .map_err(|error| ApiError::unprocessable(format!("filter: {error}")))?,
             None => filter,
         };
-        let filter = filters::resolve(&service, filter)?;
-        let store = &service.gallery.store;
+        let filter = filters::resolve(&gallery, &versions, filter)?;
+        let store = &gallery.store;
         let mut page = store.scroll(after.as_ref(), limit, &filter, query.embeddings)?;
         if let Some(key) = &query.without {
             for item in &mut page.items {
@@ -383,15 +392,14 @@ pub(crate) async fn list(
 )]
 pub(crate) async fn get(
     _: MayRead,
-    State(service): State<Arc<Service>>,
+    State(gallery): State<Arc<Gallery>>,
     Path(id): Path<String>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<StoredBody>, ApiError> {
     let query: OneQuery = parse_query(query)?;
     let id = parse_id(&id)?;
     let found = blocking(move || {
-        let mut items = service
-            .gallery
+        let mut items = gallery
             .store
             .get(std::slice::from_ref(&id), query.embedding)?;
         items

@@ -9,17 +9,22 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use perennial_core::{EncoderKind, Modality, ModelVersion, Registry, RegistryError, VersionDraft};
-use perennial_upgrade::{LoadedModel, self_check};
+use perennial_core::{EncoderKind, Modality, ModelVersion, Registry, RegistryError};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use self::upload::{MAX_FILES, UPLOAD_FIELDS, Upload};
 use crate::authorize::{MayRead, MayWrite};
+use crate::blocking::blocking;
 use crate::body::{Format, Received};
+use crate::config::Limits;
 use crate::error::ApiError;
+use crate::gallery::Gallery;
+use crate::inference::Inference;
 use crate::openapi::{Guarded, WithBody};
-use crate::service::{Service, blocking};
+use crate::planning::Planning;
+use crate::receive::BodyBudget;
+use crate::trials::Trials;
 
 /// All versions and aliases.
 #[derive(Serialize, ToSchema)]
@@ -149,19 +154,18 @@ pub(crate) struct UploadRequest {
 )]
 pub(crate) async fn list(
     _: MayRead,
-    State(service): State<Arc<Service>>,
+    State(registry): State<Arc<Registry>>,
+    State(gallery): State<Arc<Gallery>>,
+    State(inference): State<Arc<Inference>>,
+    State(planning): State<Arc<Planning>>,
 ) -> Result<Json<ModelsBody>, ApiError> {
     blocking(move || {
-        let stored = service.gallery.stored();
-        let models = service.registry.list()?;
+        let stored = gallery.stored();
+        let models = registry.list()?;
         Ok(Json(ModelsBody {
-            live: service
-                .inference
-                .live
-                .current()
-                .map(|live| live.name().to_owned()),
-            previous: service.previous(),
-            aliases: service.registry.aliases()?,
+            live: inference.live.current().map(|live| live.name().to_owned()),
+            previous: planning.previous(),
+            aliases: registry.aliases()?,
             models: models
                 .into_iter()
                 .map(|version| ModelBody::new(version, &stored.per_version))
@@ -187,45 +191,46 @@ pub(crate) async fn list(
 )]
 pub(crate) async fn add(
     _: MayWrite,
-    State(service): State<Arc<Service>>,
+    State(limits): State<Arc<Limits>>,
+    State(budget): State<BodyBudget>,
+    State(gallery): State<Arc<Gallery>>,
+    State(trials): State<Arc<Trials>>,
     request: Request,
 ) -> Result<(StatusCode, Json<ModelBody>), ApiError> {
     let formats = [Format::Json, Format::Multipart];
-    let limit = service.config.limits.model_bytes;
-    let (format, received) = Received::read(&service, request, &formats, limit).await?;
+    let limit = limits.model_bytes;
+    let (format, received) = Received::read(&budget, request, &formats, limit).await?;
     let published = match format {
         Format::Json => {
             let request: AddRequest = received.json().await?;
-            let service = Arc::clone(&service);
-            blocking(move || copy(&service, &request)).await?
+            blocking(move || copy(&trials, &request, limit as u64)).await?
         }
         Format::Multipart => {
             let mut form = received.form(&UPLOAD_FIELDS, MAX_FILES).await?;
             let settings: UploadRequest = form.request().await?;
-            let service = Arc::clone(&service);
-            blocking(move || add_uploaded(&service, Upload::of(form.files)?, settings)).await?
+            blocking(move || add_uploaded(&trials, Upload::of(form.files)?, settings)).await?
         }
     };
     tracing::info!(version = published.name, "a model version was added");
-    let body = ModelBody::new(published, &service.gallery.stored().per_version);
+    let body = ModelBody::new(published, &gallery.stored().per_version);
     Ok((StatusCode::CREATED, Json(body)))
 }
 
-fn copy(service: &Service, request: &AddRequest) -> Result<ModelVersion, ApiError> {
+fn copy(trials: &Trials, request: &AddRequest, limit: u64) -> Result<ModelVersion, ApiError> {
     let refused = |error: RegistryError| ApiError::unprocessable(error.to_string());
     let other = Registry::open(&request.path).map_err(refused)?;
     let version = other.get(&request.version).map_err(refused)?;
-    if version.weights_bytes > service.config.limits.model_bytes as u64 {
+    if version.weights_bytes > limit {
         return Err(ApiError::unprocessable(format!(
             "{} has {} bytes of weights and other files; the limit is {}",
-            version.name, version.weights_bytes, service.config.limits.model_bytes
+            version.name, version.weights_bytes, limit
         )));
     }
     let parent = request.parent.clone();
     let Some(outside) = version.outside() else {
         let weights = other.load_weights(&version).map_err(refused)?;
         let publish_in = |registry: &Registry, draft| registry.publish(draft, &weights);
-        return publish(service, version.draft(), publish_in, parent);
+        return trials.publish(version.draft(), publish_in, parent);
     };
     let folder = other.verified_folder(&version).map_err(refused)?;
     let files = outside.files.iter();
@@ -233,52 +238,21 @@ fn copy(service: &Service, request: &AddRequest) -> Result<ModelVersion, ApiErro
         .map(|file| (file.name.clone(), folder.join(&file.name)))
         .collect();
     let publish_in = |registry: &Registry, draft| registry.publish_files(draft, &files);
-    publish(service, version.draft(), publish_in, parent)
+    trials.publish(version.draft(), publish_in, parent)
 }
 
 fn add_uploaded(
-    service: &Service,
+    trials: &Trials,
     upload: Upload,
     settings: UploadRequest,
 ) -> Result<ModelVersion, ApiError> {
     let draft = upload.version.draft();
     if upload.version.outside().is_none() {
         let publish_in = |registry: &Registry, draft| registry.publish(draft, upload.weights());
-        return publish(service, draft, publish_in, settings.parent);
+        return trials.publish(draft, publish_in, settings.parent);
     }
-    let folder = aside(service)?;
+    let folder = trials.aside()?;
     let files = upload.write(folder.path())?;
     let publish_in = |registry: &Registry, draft| registry.publish_files(draft, &files);
-    publish(service, draft, publish_in, settings.parent)
-}
-
-/// A folder beside the versions, where there is room for them; its name is not a version name, so it is not listed.
-fn aside(service: &Service) -> Result<tempfile::TempDir, ApiError> {
-    tempfile::Builder::new()
-        .prefix(".trial-")
-        .tempdir_in(service.registry.root())
-        .map_err(ApiError::internal)
-}
-
-/// Tries a version in a folder aside and publishes it if it works.
-fn publish(
-    service: &Service,
-    mut draft: VersionDraft,
-    publish_in: impl Fn(&Registry, VersionDraft) -> Result<ModelVersion, RegistryError>,
-    parent: Option<String>,
-) -> Result<ModelVersion, ApiError> {
-    draft.parent = match parent {
-        Some(parent) => Some(service.version(&parent)?.name.clone()),
-        None => None,
-    };
-    let folder = aside(service)?;
-    let trial = Registry::open(folder.path())?;
-    let refused =
-        |problem: String| ApiError::unprocessable(format!("the version does not work: {problem}"));
-    let version = publish_in(&trial, draft.clone()).map_err(|error| refused(error.to_string()))?;
-    let snapshot = LoadedModel::load(&*service.inference.loader, &trial, version)
-        .map_err(|error| refused(error.problem))?;
-    self_check::run(&snapshot).map_err(refused)?;
-    drop(snapshot);
-    Ok(publish_in(&service.registry, draft)?)
+    trials.publish(draft, publish_in, settings.parent)
 }

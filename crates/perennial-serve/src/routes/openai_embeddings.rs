@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::State;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use perennial_encode::InputType;
@@ -11,12 +11,14 @@ use serde_json::json;
 use utoipa::ToSchema;
 
 use super::drop_in::{Inputs, InputsSchema, Spaced, Vector};
-use crate::answering::Kinds;
+use crate::answering::{Answering, Kinds};
 use crate::authorize::MayRead;
-use crate::body::read_json;
+use crate::blocking::blocking;
+use crate::body::JsonBody;
+use crate::config::Limits;
 use crate::error::{ApiError, ErrorBody};
+use crate::inference::Inference;
 use crate::openapi::{Guarded, InputTypeSchema, WithBody};
-use crate::service::{Service, blocking};
 use crate::upstream::{Asked, ClientKey};
 
 /// Inputs to embed.
@@ -105,10 +107,12 @@ struct UsageBody {
 )]
 pub(crate) async fn embeddings(
     _: MayRead,
-    State(service): State<Arc<Service>>,
-    request: Request,
+    client_key: ClientKey,
+    State(limits): State<Arc<Limits>>,
+    State(answering): State<Arc<Answering>>,
+    State(inference): State<Arc<Inference>>,
+    JsonBody(request): JsonBody<EmbeddingsRequest>,
 ) -> Result<Spaced<EmbeddingsAnswer>, ApiError> {
-    let client_key = ClientKey::of(&service.transport.keys.load(), request.headers());
     let EmbeddingsRequest {
         input,
         model,
@@ -116,16 +120,11 @@ pub(crate) async fn embeddings(
         dimensions,
         _user,
         input_type,
-    } = read_json(&service, request).await?;
-    let inputs = input.within(&service.config.limits)?;
+    } = request;
+    let inputs = input.within(&limits)?;
     let choice = {
-        let (service, kinds) = (Arc::clone(&service), Kinds::of(&inputs));
-        let choose = move || {
-            service
-                .answering
-                .choose(&service, Some(&model), input_type, kinds)
-        };
-        blocking(choose).await?
+        let kinds = Kinds::of(&inputs);
+        blocking(move || answering.choose(Some(&model), input_type, kinds)).await?
     };
     if dimensions.is_some_and(|dimensions| dimensions != choice.dim) {
         return Err(ApiError::unprocessable(format!(
@@ -138,7 +137,7 @@ pub(crate) async fn embeddings(
         client_key,
         ..Asked::default()
     };
-    let embedded = choice.embed(&service, &inputs, asked).await?;
+    let embedded = choice.embed(&inference, &inputs, asked).await?;
     let rows = embedded.vectors.chunks_exact(choice.dim);
     let data = rows.enumerate().map(|(index, row)| EmbeddingBody {
         object: "embedding",

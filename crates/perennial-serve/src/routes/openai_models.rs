@@ -8,10 +8,11 @@ use serde::Serialize;
 use time::{Date, Month, Time};
 use utoipa::ToSchema;
 
+use crate::answering::Answering;
 use crate::authorize::MayRead;
+use crate::blocking::blocking;
 use crate::error::ApiError;
 use crate::openapi::Guarded;
-use crate::service::{Service, blocking};
 
 /// The models that answer.
 #[derive(Serialize, ToSchema)]
@@ -46,10 +47,10 @@ struct AnsweringModel {
 )]
 pub(crate) async fn list(
     _: MayRead,
-    State(service): State<Arc<Service>>,
+    State(answering): State<Arc<Answering>>,
 ) -> Result<Json<AnsweringModels>, ApiError> {
     blocking(move || {
-        let names = service.answering.names(&service).into_iter();
+        let names = answering.names().into_iter();
         let data = names.map(|(id, named)| AnsweringModel {
             id,
             object: "model",

@@ -1,5 +1,6 @@
 //! The web page, the OpenAPI document and its viewer: files inside the binary.
 
+#[cfg(feature = "swagger")]
 use std::sync::Arc;
 
 use axum::Router;
@@ -9,8 +10,6 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use utoipa::openapi::OpenApi;
-
-use crate::service::Service;
 
 const INDEX: &str = include_str!("../../static/index.html");
 
@@ -63,7 +62,10 @@ const NO_VIEWER: &str = r#"<!doctype html>
 "#;
 
 /// Adds the page, `/openapi.json` and `/docs`, none of which needs a key.
-pub(crate) fn add(router: Router<Arc<Service>>, document: OpenApi) -> Router<Arc<Service>> {
+pub(crate) fn add<S>(router: Router<S>, document: OpenApi) -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
     let json: Bytes = document
         .to_json()
         .expect("the document has string keys and serialisable values")

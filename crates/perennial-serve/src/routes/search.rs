@@ -18,12 +18,15 @@ use super::Versioned;
 use super::parts::{LeftOutBody, PartBody};
 use crate::authorize::Rights;
 use crate::body::{Format, Received};
+use crate::config::Limits;
 use crate::error::{ApiError, ErrorBody};
 use crate::images::EncodedImage;
-use crate::mixed_search::{self, Found, Options, Query};
+use crate::mixed_search::{self, Found, Options, Query, SearchService};
 use crate::openapi::{Embedding, FilterSchema, Guarded, ItemIdSchema, WithBody};
 use crate::preparing::ReceivedInput;
-use crate::service::Service;
+use crate::receive::BodyBudget;
+use crate::recent::Recent;
+use crate::second_stages::SecondStages;
 use crate::two_stage::{Ranked, SecondStage, second_stage};
 
 /// What to search for: exactly one of `image`, `text`, `embedding` and `id`.
@@ -221,12 +224,15 @@ impl SearchAnswer {
 )]
 pub(crate) async fn search(
     rights: Rights,
-    State(service): State<Arc<Service>>,
+    State(limits): State<Arc<Limits>>,
+    State(budget): State<BodyBudget>,
+    State(service): State<Arc<SearchService>>,
+    State(second_stages): State<Arc<SecondStages>>,
+    State(recent): State<Arc<Recent>>,
     request: Request,
 ) -> Result<Versioned<SearchAnswer>, ApiError> {
     let formats = [Format::Json, Format::Multipart];
-    let limit = service.config.limits.body_bytes;
-    let (format, received) = Received::read(&service, request, &formats, limit).await?;
+    let (format, received) = Received::read(&budget, request, &formats, limits.body_bytes).await?;
     let start = Instant::now();
     let (image, mut body) = match format {
         Format::Json => {
@@ -244,14 +250,14 @@ pub(crate) async fn search(
     };
     // The vectors are on their own now; the body need not wait for the search.
     drop(received);
-    let results = service.config.limits.results;
+    let results = limits.results;
     if !(1..=results).contains(&body.limit) {
         return Err(ApiError::unprocessable(format!(
             "limit: got {}, must be 1 to {results}",
             body.limit
         )));
     }
-    let second = second(&service, &rights, &body)?;
+    let second = second(&limits, &second_stages, &rights, &body)?;
     let as_version = body.as_version.take();
     let query = query(image, &mut body)?;
     let as_version = match as_version {
@@ -262,7 +268,12 @@ pub(crate) async fn search(
         }
         Some(name) => {
             let may_load = || rights.write_elsewhere();
-            Some(service.as_if_live(&name, may_load).await?)
+            let planning = &service.planning;
+            Some(
+                planning
+                    .as_if_live(&service.versions, &name, may_load)
+                    .await?,
+            )
         }
         None => None,
     };
@@ -278,12 +289,12 @@ pub(crate) async fn search(
     };
     let mut found = mixed_search::search(&service, query, options).await?;
     let ranked = match &second {
-        Some(second) => Some(second_stage(&service, &mut found, second).await?),
+        Some(second) => Some(second_stage(&second_stages, &mut found, second).await?),
         None => None,
     };
     found.hits.truncate(body.limit);
     let took = start.elapsed();
-    service.recent.searched(took);
+    recent.searched(took);
     Ok(Versioned {
         model_version: found.version.clone(),
         body: SearchAnswer::new(found, ranked.as_ref(), took),
@@ -294,7 +305,8 @@ pub(crate) async fn search(
 ///
 /// **Errors**: 422 for settings that do not go together or are out of range, 403 for a write without the right to it.
 fn second(
-    service: &Service,
+    limits: &Limits,
+    second_stages: &SecondStages,
     rights: &Rights,
     body: &SearchBody,
 ) -> Result<Option<SecondStage>, ApiError> {
@@ -306,7 +318,6 @@ fn second(
             false => Ok(None),
         };
     };
-    let limits = &service.config.limits;
     let most = limits.rerank.min(limits.results);
     if !(1..=most).contains(&hits) {
         return Err(ApiError::unprocessable(format!(
@@ -319,7 +330,7 @@ fn second(
         ));
     }
     // Before the search, which would be in vain.
-    service.second_stages.originals()?;
+    second_stages.originals()?;
     if body.backfill {
         rights.write()?;
     }

@@ -16,9 +16,11 @@ use time::macros::format_description;
 use utoipa::ToSchema;
 
 use crate::authorize::{MayRead, MayWriteElsewhere};
+use crate::blocking::blocking;
+use crate::config::ServeConfig;
 use crate::error::{ApiError, ErrorBody};
+use crate::gallery::Gallery;
 use crate::openapi::Guarded;
-use crate::service::{Service, blocking};
 
 const EXTENSION: &str = "snapshot";
 /// Next to each snapshot lies what `POST` answered, so that listing need not read the snapshots.
@@ -58,9 +60,10 @@ pub(crate) struct SnapshotsBody {
 )]
 pub(crate) async fn create(
     _: MayWriteElsewhere,
-    State(service): State<Arc<Service>>,
+    State(config): State<Arc<ServeConfig>>,
+    State(gallery): State<Arc<Gallery>>,
 ) -> Result<(StatusCode, Json<SnapshotBody>), ApiError> {
-    let folder = folder(&service)?;
+    let folder = folder(&config)?;
     let body = blocking(move || {
         let form =
             format_description!("[year][month][day]T[hour][minute][second].[subsecond digits:6]Z");
@@ -69,7 +72,7 @@ pub(crate) async fn create(
             .map_err(ApiError::internal)?;
         let name = format!("{now}.{EXTENSION}");
         let path = folder.join(&name);
-        let info = service.gallery.store.snapshot(&path)?;
+        let info = gallery.store.snapshot(&path)?;
         let text = serde_json::to_string(&info).map_err(ApiError::internal)?;
         write_atomically(path.with_extension(INFO_EXTENSION), text).map_err(ApiError::internal)?;
         tracing::info!(
@@ -103,9 +106,9 @@ pub(crate) async fn create(
 )]
 pub(crate) async fn list(
     _: MayRead,
-    State(service): State<Arc<Service>>,
+    State(config): State<Arc<ServeConfig>>,
 ) -> Result<Json<SnapshotsBody>, ApiError> {
-    let folder = folder(&service)?;
+    let folder = folder(&config)?;
     blocking(move || {
         let mut snapshots = Vec::new();
         for entry in fs_err::read_dir(&folder).map_err(ApiError::internal)? {
@@ -150,8 +153,8 @@ pub(crate) fn newest(folder: &Path) -> io::Result<(u64, Option<SystemTime>)> {
     Ok((count, newest))
 }
 
-fn folder(service: &Service) -> Result<PathBuf, ApiError> {
-    service.config.snapshots.clone().ok_or_else(|| {
+fn folder(config: &ServeConfig) -> Result<PathBuf, ApiError> {
+    config.snapshots.clone().ok_or_else(|| {
         ApiError::unavailable(
             "the service has no folder for snapshots; start it with `--snapshots DIR`",
         )
@@ -161,4 +164,59 @@ fn folder(service: &Service) -> Result<PathBuf, ApiError> {
 fn info(snapshot: &Path) -> Option<SnapshotInfo> {
     let bytes = read_at_most(snapshot.with_extension(INFO_EXTENSION), MAX_INFO_BYTES).ok()?;
     serde_json::from_slice(&bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use perennial_gallery::{EmbeddedGallery, GalleryConfig};
+    use perennial_upgrade::{Certification, Certified, CompatibilityCheck, NotCertified};
+
+    use super::*;
+
+    struct Nothing;
+
+    impl CompatibilityCheck for Nothing {
+        fn ways(&self, query: &str, gallery: &str) -> Result<Vec<Certified>, NotCertified> {
+            Err(NotCertified {
+                query_version: query.to_owned(),
+                gallery_version: gallery.to_owned(),
+                reason: "nothing is certified".to_owned(),
+                remedy: None,
+            })
+        }
+    }
+
+    // The handlers alone: no router, no models, no keys.
+    #[tokio::test]
+    async fn a_snapshot_is_written_and_listed() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = EmbeddedGallery::open(folder.path().join("gallery"), GalleryConfig::default());
+        let certification = Certification::new(Arc::new(Nothing), false);
+        let gallery = Gallery::new(Arc::new(store.unwrap()), certification).unwrap();
+        let gallery = Arc::new(gallery);
+        let written = async |config: &Arc<ServeConfig>| {
+            let (config, gallery) = (State(Arc::clone(config)), State(Arc::clone(&gallery)));
+            create(MayWriteElsewhere, config, gallery).await
+        };
+
+        let without = Arc::new(ServeConfig::default());
+        let refused = written(&without).await.err().unwrap();
+        assert_eq!(refused.code.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(refused.message.contains("--snapshots"));
+
+        let snapshots = folder.path().join("snapshots");
+        fs_err::create_dir(&snapshots).unwrap();
+        fs_err::write(snapshots.join("notes.txt"), "not a snapshot").unwrap();
+        fs_err::write(snapshots.join("by-hand.snapshot"), "of unknown content").unwrap();
+        let config = Arc::new(ServeConfig {
+            snapshots: Some(snapshots),
+            ..ServeConfig::default()
+        });
+        let (status, Json(new)) = written(&config).await.ok().unwrap();
+        assert_eq!((status, new.items), (StatusCode::CREATED, Some(0)));
+        let Json(listed) = list(MayRead, State(config)).await.ok().unwrap();
+        let listed = listed.snapshots.iter();
+        let listed: Vec<_> = listed.map(|one| (&*one.name, one.items)).collect();
+        assert_eq!(listed, [(&*new.name, Some(0)), ("by-hand.snapshot", None)]);
+    }
 }

@@ -12,9 +12,13 @@ use utoipa::ToSchema;
 
 use super::parts::{LeftOutBody, PartBody};
 use crate::authorize::MayRead;
+use crate::blocking::blocking;
 use crate::error::ApiError;
+use crate::gallery::Gallery;
+use crate::inference::Inference;
 use crate::openapi::Guarded;
-use crate::service::{Service, blocking};
+use crate::planning::Planning;
+use crate::recent::Recent;
 
 /// Size and state of the gallery.
 #[derive(Serialize, ToSchema)]
@@ -198,13 +202,14 @@ pub(crate) struct SwapsBody {
 )]
 pub(crate) async fn gallery(
     _: MayRead,
-    State(service): State<Arc<Service>>,
+    State(gallery): State<Arc<Gallery>>,
+    State(planning): State<Arc<Planning>>,
 ) -> Result<Json<GalleryBody>, ApiError> {
     blocking(move || {
-        let stats = service.gallery.count()?;
-        let spaces = service.gallery.store.spaces()?;
+        let stats = gallery.count()?;
+        let spaces = gallery.store.spaces()?;
         let simplex = spaces.iter().find_map(|stats| stats.space.simplex);
-        let plan = service.live_plan();
+        let plan = planning.live_plan();
         Ok(Json(GalleryBody {
             parts: PartBody::of(&plan),
             not_searched: plan.not_searched_items(),
@@ -221,8 +226,8 @@ pub(crate) async fn gallery(
                 bytes: stats.disk.bytes,
                 reclaimable_bytes: stats.disk.reclaimable_bytes,
             },
-            forced_writes: service.gallery.forced_writes.load(Ordering::Relaxed),
-            forced_pairs: service.gallery.certification.accepted(),
+            forced_writes: gallery.forced_writes.load(Ordering::Relaxed),
+            forced_pairs: gallery.certification.accepted(),
             identity: simplex.map(IdentityBody::from),
             partitions: stats
                 .partitions
@@ -243,8 +248,12 @@ pub(crate) async fn gallery(
     responses((status = 200, description = "The numbers.", body = LiveBody), Guarded),
     security(("key" = []))
 )]
-pub(crate) async fn live(_: MayRead, State(service): State<Arc<Service>>) -> Json<LiveBody> {
-    let rates = service.recent.rates();
+pub(crate) async fn live(
+    _: MayRead,
+    State(recent): State<Arc<Recent>>,
+    State(inference): State<Arc<Inference>>,
+) -> Json<LiveBody> {
+    let rates = recent.rates();
     Json(LiveBody {
         searches_per_second: rates.searches_per_second,
         upserts_per_second: rates.upserts_per_second,
@@ -252,7 +261,7 @@ pub(crate) async fn live(_: MayRead, State(service): State<Arc<Service>>) -> Jso
         failed_total: rates.totals.failed,
         p50_seconds: rates.p50_seconds,
         p99_seconds: rates.p99_seconds,
-        queue_depth: service.inference.batcher.depth(),
+        queue_depth: inference.batcher.depth(),
         swaps: SwapsBody {
             moved: rates.totals.swaps_moved,
             refused: rates.totals.swaps_refused,

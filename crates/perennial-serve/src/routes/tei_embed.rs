@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use super::drop_in::{Inputs, Spaced};
-use crate::answering::Kinds;
+use crate::answering::{Answering, Kinds};
+use crate::blocking::blocking;
+use crate::config::Limits;
 use crate::error::ApiError;
+use crate::inference::Inference;
 use crate::input_type::of_prompt;
-use crate::service::{Service, blocking};
 use crate::upstream::{Asked, ClientKey, TruncationDirection};
 
 /// A request with `inputs`.
@@ -21,11 +23,13 @@ pub(super) struct TeiRequest {
 
 /// Embeds with the default encoder, or in the one space of all answers.
 pub(super) async fn embed(
-    service: &Arc<Service>,
+    answering: &Arc<Answering>,
+    inference: &Arc<Inference>,
+    limits: &Limits,
     client_key: ClientKey,
     request: TeiRequest,
 ) -> Result<Spaced<Vec<Vec<f32>>>, ApiError> {
-    let inputs = request.inputs.within(&service.config.limits)?;
+    let inputs = request.inputs.within(limits)?;
     let input_type = match request.prompt_name.as_deref() {
         None => None,
         Some(name) => Some(of_prompt(name).ok_or_else(|| {
@@ -35,8 +39,8 @@ pub(super) async fn embed(
         })?),
     };
     let choice = {
-        let (service, kinds) = (Arc::clone(service), Kinds::of(&inputs));
-        blocking(move || service.answering.choose(&service, None, input_type, kinds)).await?
+        let (answering, kinds) = (Arc::clone(answering), Kinds::of(&inputs));
+        blocking(move || answering.choose(None, input_type, kinds)).await?
     };
     if request
         .dimensions
@@ -55,7 +59,7 @@ pub(super) async fn embed(
         client_key,
         ..Asked::default()
     };
-    let embedded = choice.embed(service, &inputs, asked).await?;
+    let embedded = choice.embed(inference, &inputs, asked).await?;
     let rows = embedded.vectors.chunks_exact(choice.dim);
     let rows = rows.map(<[f32]>::to_vec).collect();
     Ok(Spaced::new(&choice, rows))

@@ -177,6 +177,39 @@ fn old_items_are_found_by_the_certified_route() {
 }
 
 #[test]
+fn old_items_are_found_by_their_mapped_vectors_without_their_encoder() {
+    let bench = lenient();
+    let certified = certify(&bench, "mapped", "raw");
+    let said = "keeps an index of mapped vectors in memory";
+    assert!(certified.stderr.contains(said), "{}", certified.stderr);
+    let weights = bench.path("registry/v0001/weights.safetensors");
+    std::fs::remove_file(&weights).unwrap();
+    let by_mapped = |answer: &Value| {
+        let part = &answer["parts"][0];
+        assert_eq!(
+            (&part["route"], &part["fallback"]),
+            (&json!("mapped"), &Value::Null)
+        );
+        let hits = answer["hits"].as_array().unwrap();
+        assert_eq!(hits.len(), 3);
+        assert!(hits.iter().all(|hit| hit["score_kind"] == "mapped_cosine"));
+    };
+    let search = ["gallery", "search", "query.png", "--limit", "3"];
+    let as_new = [&search[..], &["--model", "v0002"]].concat();
+    by_mapped(&bench.answer(&as_new));
+    let promoted = bench.succeed(&["models", "promote", "v0002"]);
+    for part in [
+        "2000 items by route mapped (an index of mapped vectors in memory, at least ",
+        "mapped vectors of v0001",
+    ] {
+        assert!(promoted.contains(part), "{promoted}");
+    }
+    by_mapped(&bench.answer(&search));
+    let text = bench.succeed(&search);
+    assert!(text.contains("v0001 by route mapped"), "{text}");
+}
+
+#[test]
 fn a_bridge_that_is_gone_is_named() {
     let bench = lenient();
     certify(&bench, "bridged", "raw");

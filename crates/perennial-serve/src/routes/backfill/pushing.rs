@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Json;
-use axum::extract::{RawQuery, Request, State};
+use axum::extract::{RawQuery, State};
 use perennial_core::Modality;
 use perennial_gallery::ItemId;
 use perennial_gallery::bounded_json::at_most;
@@ -19,12 +19,12 @@ use utoipa::{IntoParams, ToSchema};
 use super::super::items::parse_query;
 use super::status::FailureBody;
 use crate::authorize::{MayRead, MayWrite};
-use crate::body::read_json;
+use crate::blocking::blocking;
+use crate::body::JsonBody;
 use crate::error::{ApiError, ErrorBody};
 use crate::images::{EncodedImage, file_of};
 use crate::openapi::{Embedding, Guarded, ItemIdSchema, WithBody};
-use crate::reembedding::{self, Fetched, reembed};
-use crate::service::{Service, blocking};
+use crate::reembedding::{self, Fetched, Reembedder, reembed};
 
 /// Items of one push, and of one list of what is waiting.
 const MAX_PUSHED: usize = 128;
@@ -115,7 +115,7 @@ pub(crate) struct WaitingQuery {
 )]
 pub(crate) async fn waiting(
     _: MayRead,
-    State(service): State<Arc<Service>>,
+    State(reembedder): State<Arc<Reembedder>>,
     RawQuery(query): RawQuery,
 ) -> Result<Json<WaitingBody>, ApiError> {
     let query: WaitingQuery = parse_query(query)?;
@@ -126,11 +126,11 @@ pub(crate) async fn waiting(
         )));
     }
     blocking(move || {
-        let run = service.backfill.run().ok_or_else(not_running)?;
-        service.backfill.hear(Instant::now());
+        let run = reembedder.backfill.run().ok_or_else(not_running)?;
+        reembedder.backfill.hear(Instant::now());
         // No more than can be sent back at once.
-        let limit = limit.min(service.config.batching.queue_images);
-        let items = reembedding::waiting(&service, &run, limit)?;
+        let limit = limit.min(reembedder.config.batching.queue_images);
+        let items = reembedding::waiting(&reembedder, &run, limit)?;
         let items = items.into_iter().map(|mut item| {
             item.payload.remove(THUMBNAIL);
             WaitingItem {
@@ -164,24 +164,23 @@ pub(crate) async fn waiting(
 )]
 pub(crate) async fn push(
     _: MayWrite,
-    State(service): State<Arc<Service>>,
-    request: Request,
+    State(reembedder): State<Arc<Reembedder>>,
+    JsonBody(body): JsonBody<PushBody>,
 ) -> Result<Json<PushAnswer>, ApiError> {
-    let body: PushBody = read_json(&service, request).await?;
     // Carried out even if the client disconnects, so that what was written is counted.
-    let carried_out = async move { carry_out(&service, body.items).await };
+    let carried_out = async move { carry_out(&reembedder, body.items).await };
     let task = tokio::spawn(carried_out.in_current_span());
     task.await.map_err(ApiError::internal)?
 }
 
 async fn carry_out(
-    service: &Arc<Service>,
+    reembedder: &Arc<Reembedder>,
     pushed: Vec<PushedItem>,
 ) -> Result<Json<PushAnswer>, ApiError> {
     let begun = Instant::now();
-    let run = service.backfill.run().ok_or_else(not_running)?;
-    service.backfill.hear(begun);
-    let live = service.inference.snapshot()?;
+    let run = reembedder.backfill.run().ok_or_else(not_running)?;
+    reembedder.backfill.hear(begun);
+    let live = reembedder.inference.snapshot()?;
     if live.name() != run.target {
         return Err(ApiError::conflict(format!(
             "{} is not live any more",
@@ -189,22 +188,22 @@ async fn carry_out(
         )));
     }
     let fetched = {
-        let (service, live) = (Arc::clone(service), Arc::clone(&live));
-        blocking(move || look_up(&service, &live, pushed)).await?
+        let (reembedder, live) = (Arc::clone(reembedder), Arc::clone(&live));
+        blocking(move || look_up(&reembedder, &live, pushed)).await?
     };
     let Pushed {
         mut fetched,
         not_waiting,
         counted,
     } = fetched;
-    let progress = service.backfill.progress(&service.gallery.stored());
+    let progress = reembedder.backfill.progress(&reembedder.gallery.stored());
     let allowed = run.settings.stop.items_left(&progress);
     let allowed = allowed.map_or(usize::MAX, |items| {
         usize::try_from(items).unwrap_or(usize::MAX)
     });
     let beyond_stop = fetched.len().saturating_sub(allowed);
     fetched.truncate(allowed);
-    let mut outcome = reembed(service, &live, fetched).await?;
+    let mut outcome = reembed(reembedder, &live, fetched).await?;
     let answer = PushAnswer {
         done: outcome.done.len(),
         changed: outcome.changed.len(),
@@ -219,11 +218,11 @@ async fn carry_out(
     outcome
         .failed
         .retain(|(item, _)| !counted.contains(&item.id));
-    let service = Arc::clone(service);
+    let reembedder = Arc::clone(reembedder);
     blocking(move || {
-        let stored = service.gallery.stored();
-        service.backfill.note(&outcome, begun.elapsed(), &stored);
-        service.backfill.woken().notify_one();
+        let stored = reembedder.gallery.stored();
+        reembedder.backfill.note(&outcome, begun.elapsed(), &stored);
+        reembedder.backfill.woken().notify_one();
         Ok(Json(answer))
     })
     .await
@@ -238,13 +237,13 @@ struct Pushed {
 
 /// The items of pushed originals; blocks.
 fn look_up(
-    service: &Service,
+    reembedder: &Reembedder,
     model: &LoadedModel,
     pushed: Vec<PushedItem>,
 ) -> Result<Pushed, ApiError> {
     let accepts = model.version.accepts();
     let originals = pushed.iter().filter(|item| item.reason.is_none()).count();
-    let most = service.config.batching.queue_images;
+    let most = reembedder.config.batching.queue_images;
     if originals > most {
         return Err(ApiError::unprocessable(format!(
             "items: {originals} originals are more than the queue ever takes (batching.queue_images is {most}); send fewer at once"
@@ -270,14 +269,14 @@ fn look_up(
         }
     }
     let ids: Vec<ItemId> = pushed.iter().map(|item| item.id.clone()).collect();
-    let mut stored = service.gallery.store.get(&ids, true)?;
+    let mut stored = reembedder.gallery.store.get(&ids, true)?;
     stored.retain(|item| item.model_version != model.name());
     let mut stored: BTreeMap<ItemId, _> = stored
         .into_iter()
         .map(|item| (item.id.clone(), item))
         .collect();
     let not_waiting = ids.len() - stored.len();
-    let kinds = ItemKinds::of(&service.registry, stored.values());
+    let kinds = ItemKinds::of(&reembedder.registry, stored.values());
     let counted = stored
         .values()
         .filter(|item| kinds.embeds_none_of(item, accepts))
@@ -291,7 +290,7 @@ fn look_up(
             (Some(image), _) => {
                 let (image, limit) = (
                     EncodedImage::Base64(image),
-                    service.config.limits.image_bytes,
+                    reembedder.config.limits.image_bytes,
                 );
                 let file = file_of(&image, limit).map_err(|error| ApiError {
                     message: format!("items[{index}].image: {}", error.message),

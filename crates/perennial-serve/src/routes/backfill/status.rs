@@ -12,8 +12,7 @@ use utoipa::ToSchema;
 
 use crate::backfill::{View, others};
 use crate::openapi::ItemIdSchema;
-use crate::reembedding::expectation;
-use crate::service::Service;
+use crate::reembedding::{Reembedder, expectation};
 
 /// Failed items that are named in an answer.
 const NAMED_FAILURES: usize = 100;
@@ -144,7 +143,7 @@ impl From<&CurvePoint> for PointBody {
 }
 
 /// A state as clients and metrics have it.
-pub(in crate::routes) fn state_name(state: Option<BackfillState>) -> &'static str {
+pub(crate) fn state_name(state: Option<BackfillState>) -> &'static str {
     match state {
         None => "idle",
         Some(BackfillState::Running) => "running",
@@ -154,18 +153,18 @@ pub(in crate::routes) fn state_name(state: Option<BackfillState>) -> &'static st
 }
 
 /// Everything that is known; blocks.
-pub(super) fn view(service: &Service) -> BackfillBody {
-    let live = service.inference.live.current();
+pub(super) fn view(reembedder: &Reembedder) -> BackfillBody {
+    let live = reembedder.inference.live.current();
     let live = live.as_ref().map(|live| live.name());
-    let stored = service.gallery.stored();
+    let stored = reembedder.gallery.stored();
     // While it runs, it is known already.
-    let target = service.backfill.view(|view| match view.expectation {
+    let target = reembedder.backfill.view(|view| match view.expectation {
         Some(_) => None,
         None => target(view, live).map(str::to_owned),
     });
     // What cannot be read lets expect nothing; the start of a backfill reports it.
-    let read = target.and_then(|target| expectation(service, &target).ok());
-    service
+    let read = target.and_then(|target| expectation(reembedder, &target).ok());
+    reembedder
         .backfill
         .view(|view| body(view, &stored, live, read.as_ref()))
 }

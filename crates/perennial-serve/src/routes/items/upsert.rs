@@ -1,11 +1,8 @@
-//! A batch on its way into the gallery: images and texts become embeddings, versions are checked, then all of it is stored at once.
+//! A batch on its way into the gallery: images and texts become embeddings, then all of it is stored at once.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use perennial_core::ModelVersion;
 use perennial_encode::InputType;
 use perennial_gallery::{Item, ItemId, Upserted, bounded_json};
 use perennial_upgrade::LoadedModel;
@@ -13,14 +10,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use crate::admission::admit;
+use crate::config::Limits;
 use crate::error::ApiError;
 use crate::images::EncodedImage;
+use crate::inference::Inference;
 use crate::openapi::ItemIdSchema;
 use crate::preparing::ReceivedInput;
+use crate::recent::Recent;
 use crate::routes::Versioned;
-use crate::service::{Service, blocking};
-use crate::telemetry::Stage;
+use crate::storing::Storing;
 
 /// One item: an embedding with the version that produced it, or an image or a text for the live version to embed.
 #[derive(Deserialize, ToSchema)]
@@ -73,8 +71,8 @@ impl Batch {
     /// Takes the items apart.
     ///
     /// **Errors**: 422 for no item, too many, or one without exactly one of image, text and embedding.
-    pub(super) fn new(service: &Service, bodies: Vec<ItemBody>) -> Result<Self, ApiError> {
-        let limit = service.config.limits.items;
+    pub(super) fn new(limits: &Limits, bodies: Vec<ItemBody>) -> Result<Self, ApiError> {
+        let limit = limits.items;
         if !(1..=limit).contains(&bodies.len()) {
             return Err(ApiError::unprocessable(format!(
                 "items: expected 1 to {limit}, got {}",
@@ -138,44 +136,20 @@ impl Batch {
     /// **Errors**: 409 for versions that are not certified with each other, 422 for items that cannot be stored, 503 for a failing disk.
     pub(super) async fn store(
         mut self,
-        service: &Arc<Service>,
+        storing: &Arc<Storing>,
+        recent: &Recent,
         force: bool,
     ) -> Result<Versioned<UpsertAnswer>, ApiError> {
         let start = Instant::now();
         let mut embedded_by = String::new();
         if !self.inputs.is_empty() {
-            let snapshot = service.inference.snapshot()?;
-            self.embed(service, &snapshot).await?;
+            let snapshot = storing.inference.snapshot()?;
+            self.embed(&storing.inference, &snapshot).await?;
             embedded_by = snapshot.name().to_owned();
         }
         let count = self.items.len() as u64;
-        let stored = service.gallery.stored();
-        let known = self
-            .items
-            .iter()
-            .all(|item| stored.per_version.contains_key(&item.model_version));
-        // Only a version's first items can create a pair of versions that was not checked yet.
-        let first = match known {
-            true => None,
-            false => Some(service.gallery.versions_in_gallery.lock().await),
-        };
-        let upserted = {
-            let service = Arc::clone(service);
-            blocking(move || commit(&service, self.items, force)).await?
-        };
-        drop(first);
-        if !known {
-            // A dual route reaches the first items of a space with their own encoder only.
-            let service = Arc::clone(service);
-            let kept = blocking(move || {
-                service.keep_encoders(false);
-                Ok(())
-            });
-            if let Err(error) = kept.await {
-                tracing::error!(%error, "old encoders are loaded a few seconds later");
-            }
-        }
-        service.recent.upserted(count, start.elapsed());
+        let upserted = storing.store(self.items, force).await?;
+        recent.upserted(count, start.elapsed());
         Ok(Versioned {
             model_version: embedded_by,
             body: upserted.into(),
@@ -184,7 +158,7 @@ impl Batch {
 
     async fn embed(
         &mut self,
-        service: &Arc<Service>,
+        inference: &Inference,
         snapshot: &Arc<LoadedModel>,
     ) -> Result<(), ApiError> {
         let inputs = std::mem::take(&mut self.inputs);
@@ -198,7 +172,7 @@ impl Batch {
                 )));
             }
         }
-        let embeddings = service.inference.embed(snapshot, inputs).await?;
+        let embeddings = inference.embed(snapshot, inputs).await?;
         for (&position, row) in positions
             .iter()
             .zip(embeddings.chunks_exact(snapshot.version.dim))
@@ -209,68 +183,4 @@ impl Batch {
         }
         Ok(())
     }
-}
-
-/// The blocking part.
-fn commit(service: &Service, items: Vec<Item>, force: bool) -> Result<Upserted, ApiError> {
-    let mut versions: BTreeSet<&str> = BTreeSet::new();
-    for (index, item) in items.iter().enumerate() {
-        if item.embedding.is_empty() {
-            return Err(ApiError::unprocessable(format!(
-                "items[{index}]: expected `image`, `text` or `embedding`"
-            )));
-        }
-        if item.model_version.is_empty() {
-            return Err(ApiError::unprocessable(format!(
-                "items[{index}].model_version: name the version that produced the embedding"
-            )));
-        }
-        versions.insert(&item.model_version);
-    }
-    let mut known: Vec<Arc<ModelVersion>> = Vec::with_capacity(versions.len());
-    for name in &versions {
-        let version = service.version(name)?;
-        if version.name != *name {
-            return Err(ApiError::unprocessable(format!(
-                "model_version: {name} is an alias of {}; name the version itself",
-                version.name
-            )));
-        }
-        known.push(version);
-    }
-    for (index, item) in items.iter().enumerate() {
-        let version = known
-            .iter()
-            .find(|version| version.name == item.model_version);
-        if let Some(version) = version.filter(|version| version.dim != item.embedding.len()) {
-            return Err(ApiError::unprocessable(format!(
-                "items[{index}].embedding: has {} values, those of {} have {}",
-                item.embedding.len(),
-                version.name,
-                version.dim
-            )));
-        }
-    }
-    let admission = admit(service, &known, force)?;
-    let items_stored = items.len() as u64;
-    let mut written: BTreeMap<String, u64> = BTreeMap::new();
-    for item in &items {
-        *written.entry(item.model_version.clone()).or_default() += 1;
-    }
-    let start = Instant::now();
-    let upserted = service.gallery.store.upsert(items)?;
-    admission.written(service);
-    service.telemetry.stage(Stage::Commit, start.elapsed());
-    if admission.forced {
-        service
-            .gallery
-            .forced_writes
-            .fetch_add(items_stored, Ordering::Relaxed);
-        service.telemetry.forced("upsert", items_stored);
-    }
-    for (version, items) in written {
-        service.gallery.samples.wrote(&version, items);
-    }
-    service.gallery.count_after_write();
-    Ok(upserted)
 }

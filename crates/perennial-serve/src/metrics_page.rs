@@ -1,0 +1,65 @@
+//! The figures of `GET /metrics`, gathered when they are asked for.
+
+use std::sync::Arc;
+
+use crate::backfill::Backfill;
+use crate::config::ServeConfig;
+use crate::gallery::Gallery;
+use crate::inference::Inference;
+use crate::lifecycle::Lifecycle;
+use crate::planning::Planning;
+use crate::process::{Process, free_bytes};
+use crate::routes::{backfill::state_name, snapshots};
+use crate::telemetry::{Gauges, Storage, Telemetry};
+
+/// What the figures are taken from.
+pub(crate) struct MetricsPage {
+    pub(crate) config: Arc<ServeConfig>,
+    pub(crate) planning: Arc<Planning>,
+    pub(crate) inference: Arc<Inference>,
+    pub(crate) gallery: Arc<Gallery>,
+    pub(crate) backfill: Arc<Backfill>,
+    pub(crate) telemetry: Arc<Telemetry>,
+    pub(crate) lifecycle: Arc<Lifecycle>,
+}
+
+impl MetricsPage {
+    /// The metrics in Prometheus' text format; looks at files.
+    pub(crate) fn text(&self) -> String {
+        let live = self.inference.live.current();
+        let plan = self.planning.live_plan();
+        self.telemetry.render(&Gauges {
+            plan: &plan,
+            queue_images: self.inference.batcher.depth(),
+            per_version: &self.gallery.stored().per_version,
+            live: live.as_ref().map(|live| live.name()),
+            uptime: self.lifecycle.uptime(),
+            process: Process::now(),
+            storage: self.storage(),
+            backfill: self.backfill.counts(
+                &self.gallery.stored(),
+                live.as_ref().map(|live| live.name()),
+            ),
+            backfill_state: self
+                .backfill
+                .view(|view| state_name(view.record.map(|record| record.state))),
+        })
+    }
+
+    /// If the gallery cannot be read, its metrics are left out and the others are still reported.
+    fn storage(&self) -> Storage {
+        let gallery = self.gallery.count().ok();
+        let snapshots = self.config.snapshots.as_deref();
+        let newest = snapshots.and_then(|folder| snapshots::newest(folder).ok());
+        Storage {
+            disk_bytes: gallery.as_ref().map(|stats| stats.disk.bytes),
+            reclaimable_bytes: gallery.as_ref().map(|stats| stats.disk.reclaimable_bytes),
+            free_bytes: self.config.gallery.as_deref().and_then(free_bytes),
+            index_backlog: gallery.as_ref().map(|stats| stats.index.backlog),
+            snapshots: newest.map(|(count, _)| count),
+            snapshot_age: newest
+                .and_then(|(_, written)| written)
+                .map(|written| written.elapsed().unwrap_or_default()),
+        }
+    }
+}
