@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use perennial_core::{read_at_most, sha256_hex, write_atomically};
+use perennial_core::{WorkingFolder, read_at_most, sha256_hex, write_atomically};
 
 use crate::bridge::Bridge;
 use crate::bridge_toml::{BridgeToml, recognise};
@@ -124,7 +124,7 @@ impl Bridge {
     ///
     /// # Errors
     /// [`BridgeError::NotOurs`] for a file, or a folder that holds anything but a bridge. [`BridgeError::Io`] names the path. Nothing is changed
-    /// then, and no temporary folder stays behind.
+    /// then, and no temporary folder stays behind; one that a killed process left there is removed.
     pub fn write(&self, folder: impl AsRef<Path>) -> Result<(), BridgeError> {
         let target = Target::prepare(folder.as_ref())?;
         let bytes = weights::to_bytes(self);
@@ -141,9 +141,12 @@ impl Bridge {
                 toml.len()
             )));
         }
-        let new = Temporary::create(&target.parent)?;
-        write_atomically(new.path.join(WEIGHTS_FILE), bytes)?;
-        write_atomically(new.path.join(BRIDGE_FILE), toml)?;
+        let new = WorkingFolder::create(&target.parent, TEMPORARY_PREFIX)?;
+        write_atomically(new.path().join(WEIGHTS_FILE), bytes)?;
+        write_atomically(new.path().join(BRIDGE_FILE), toml)?;
+        let new = Temporary {
+            path: new.release()?,
+        };
         target.replace_with(&new)
     }
 
@@ -155,6 +158,9 @@ impl Bridge {
         Target::prepare(folder.as_ref()).map(|_| ())
     }
 }
+
+/// With which the names of folders begin that have not taken their place yet.
+const TEMPORARY_PREFIX: &str = ".partial-bridge-";
 
 /// A place for a bridge's folder, which another bridge may have.
 struct Target {
@@ -239,7 +245,7 @@ impl Temporary {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         loop {
             let number = COUNTER.fetch_add(1, Ordering::Relaxed);
-            let path = parent.join(format!(".partial-bridge-{}-{number}", std::process::id()));
+            let path = parent.join(format!("{TEMPORARY_PREFIX}{}-{number}", std::process::id()));
             match fs_err::create_dir(&path) {
                 Ok(()) => return Ok(Self { path }),
                 // Left behind by an earlier process with the same number.

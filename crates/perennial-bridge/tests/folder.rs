@@ -172,6 +172,23 @@ fn other_things_are_not_overwritten() {
 }
 
 #[test]
+fn what_a_killed_process_left_is_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let make = |name: &str, file: &str| {
+        let path = folder.path().join(name);
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join(file), "").unwrap();
+        path
+    };
+    let abandoned = make(".partial-bridge-7-0", ".in-use");
+    // An old bridge that stepped aside may be the only one that is left.
+    let aside = make(".partial-bridge-7-1", BRIDGE_FILE);
+    let path = written(folder.path(), &bridge("orthogonal"));
+    assert!(!abandoned.exists() && aside.exists());
+    assert_eq!(fs::read_dir(&path).unwrap().count(), 2);
+}
+
+#[test]
 fn missing_and_foreign_files_are_named() {
     let folder = tempfile::tempdir().unwrap();
     let message = |path: &Path| Bridge::read(path).unwrap_err().to_string();

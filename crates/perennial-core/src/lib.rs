@@ -9,6 +9,7 @@
 //! - [`ModelVersion`], [`VersionDraft`], [`Registry`]: immutable model versions in a folder, and mutable aliases.
 //! - [`CompatibilityRecords`]: the measured pairs of versions and their results.
 //! - [`Output`]: a place for a result, checked before the work and written after it.
+//! - [`WorkingFolder`]: a folder that is removed even if its process is killed.
 //! - [`write_atomically`], [`read_at_most`], [`sha256_hex`]: atomic writes and bounded reads of files.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -35,6 +36,7 @@ pub mod space;
 pub mod version;
 mod version_toml;
 pub mod vertex_map;
+pub mod working_folder;
 
 pub use atomic::{write_atomically, write_atomically_with};
 pub use bounded_read::read_at_most;
@@ -62,3 +64,4 @@ pub use version::{
     VersionError,
 };
 pub use vertex_map::{VertexEnd, VertexMap, check_disjoint};
+pub use working_folder::WorkingFolder;

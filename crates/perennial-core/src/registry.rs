@@ -34,12 +34,15 @@ use crate::compatibility::{self, CompatibilityRecords};
 use crate::durable::{sync_folder, write_new};
 use crate::file_lock::lock;
 use crate::version::{ModelVersion, VersionDraft, VersionError, version_name, version_number};
+use crate::working_folder::{WorkingFolder, remove_abandoned};
 
 const MODEL_FILE: &str = "model.toml";
 const WEIGHTS_FILE: &str = "weights.safetensors";
 const LOCK_FILE: &str = ".lock";
 /// Prefix of the folders of versions that are being published.
 const UNPUBLISHED_PREFIX: &str = ".publish-";
+/// Prefix of the folders of versions that are being tried.
+const TRIAL_PREFIX: &str = ".trial-";
 
 /// The largest `model.toml` that is read.
 const MAX_MODEL_BYTES: u64 = 1 << 20;
@@ -111,6 +114,20 @@ impl Registry {
         self.publish_folder(draft, sha256_hex(weights), weights.len() as u64, |folder| {
             Ok(write_new(&folder.join(WEIGHTS_FILE), weights)?)
         })
+    }
+
+    /// A folder for a version that is tried before it is published: beside the versions, where there is room, and not listed among them. It is removed
+    /// with the value; those that killed processes left are removed first.
+    ///
+    /// # Errors
+    /// A folder that cannot be written.
+    pub fn trial_folder(&self) -> Result<WorkingFolder, RegistryError> {
+        Ok(WorkingFolder::create(&self.root, TRIAL_PREFIX)?)
+    }
+
+    /// Removes the trial folders whose processes were killed, and says how many there were.
+    pub fn remove_abandoned_trials(&self) -> usize {
+        remove_abandoned(&self.root, TRIAL_PREFIX)
     }
 
     /// Publishes a version whose files `write` puts beside its `model.toml`.

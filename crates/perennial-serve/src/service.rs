@@ -121,6 +121,15 @@ impl Service {
         if let Some(folder) = &config.snapshots {
             fs_err::create_dir_all(folder)?;
         }
+        if !config.read_only {
+            let folders = registry.remove_abandoned_trials();
+            if folders > 0 {
+                tracing::info!(
+                    folders,
+                    "what uploads left that were interrupted is removed"
+                );
+            }
+        }
         let certification = Certification::new(check, config.force_uncertified);
         let probes = config.probes.as_deref().map(StoredProbes::new);
         let probes = probes.map(Arc::new);

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use perennial_core::{ModelVersion, Registry, RegistryError, VersionDraft};
 use perennial_upgrade::{EncoderLoader, LoadedModel, self_check};
-use tempfile::TempDir;
 
 use crate::error::ApiError;
 use crate::versions::Versions;
@@ -17,14 +16,6 @@ pub(crate) struct Trials {
 }
 
 impl Trials {
-    /// A folder beside the versions, where there is room for them; its name is not a version name, so it is not listed.
-    pub(crate) fn aside(&self) -> Result<TempDir, ApiError> {
-        tempfile::Builder::new()
-            .prefix(".trial-")
-            .tempdir_in(self.registry.root())
-            .map_err(ApiError::internal)
-    }
-
     /// Tries a version in a folder aside and publishes it if it works; blocks.
     ///
     /// # Errors
@@ -39,7 +30,7 @@ impl Trials {
             Some(parent) => Some(self.versions.get(&parent)?.name.clone()),
             None => None,
         };
-        let folder = self.aside()?;
+        let folder = self.registry.trial_folder()?;
         let trial = Registry::open(folder.path())?;
         let refused = |problem: String| {
             ApiError::unprocessable(format!("the version does not work: {problem}"))

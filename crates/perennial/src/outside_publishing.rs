@@ -1,6 +1,5 @@
 //! Publishing a version with the encoder of another program: tried first, and with its canaries.
 
-use std::io::Write;
 use std::path::PathBuf;
 
 use perennial_core::outside_encoder::CANARY_FILE;
@@ -19,10 +18,7 @@ pub fn publish_outside(
     name: &str,
     global: &GlobalArguments,
 ) -> anyhow::Result<ModelVersion> {
-    // Beside the versions, where there is room.
-    let aside = tempfile::Builder::new()
-        .prefix(".trial-")
-        .tempdir_in(registry.root())?;
+    let aside = registry.trial_folder()?;
     let trial = Registry::open(aside.path())?;
     let canaries = aside.path().join(CANARY_FILE);
     let mut tried = files.clone();
@@ -60,14 +56,13 @@ pub fn publish_layered(
     };
     let head = outside.head.as_ref();
     let head = head.ok_or_else(|| anyhow::anyhow!("a layered version has a layer"))?;
-    let mut layer = tempfile::NamedTempFile::new_in(registry.root())?;
-    layer.write_all(content)?;
+    let aside = registry.trial_folder()?;
+    let layer = aside.path().join("layer");
+    fs_err::write(&layer, content)?;
     let own = outside.files.iter().map(|file| {
         let name = file.name.clone();
         (name, registry.file_path(parent, &file.name))
     });
-    let files: Vec<(String, PathBuf)> = own
-        .chain([(head.file.clone(), layer.path().to_owned())])
-        .collect();
+    let files: Vec<(String, PathBuf)> = own.chain([(head.file.clone(), layer)]).collect();
     publish_outside(registry, draft, files, &parent.name, global)
 }

@@ -5,7 +5,7 @@
 //! registry/spaces/NAME/canaries            optional: embeddings of a few fixed inputs, to notice when the producer changes
 //! ```
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -131,6 +131,7 @@ impl Registry {
         }
         let parent = self.root.join(FOLDER);
         fs_err::create_dir_all(&parent)?;
+        remove_unregistered(&parent);
         let new = tempfile::Builder::new()
             .prefix(super::UNPUBLISHED_PREFIX)
             .tempdir_in(&parent)?;
@@ -242,6 +243,23 @@ impl Registry {
     }
 }
 
+/// Removes leftovers of a crash; only called under the lock, when nothing else is being registered. Only what a registration writes is removed: a
+/// folder with anything else in it stays.
+fn remove_unregistered(parent: &Path) {
+    for entry in fs_err::read_dir(parent).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        if name
+            .to_string_lossy()
+            .starts_with(super::UNPUBLISHED_PREFIX)
+        {
+            for file in [SPACE_FILE, CANARIES_FILE] {
+                let _ = fs_err::remove_file(entry.path().join(file));
+            }
+            let _ = fs_err::remove_dir(entry.path());
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -262,9 +280,17 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let registry = Registry::create(folder.path()).unwrap();
         assert!(registry.space_names().unwrap().is_empty());
+        // Of a process that was killed, and of somebody else.
+        let abandoned = folder.path().join("spaces/.publish-abandoned");
+        let notes = folder.path().join("spaces/.publish-notes");
+        for (folder, file) in [(&abandoned, SPACE_FILE), (&notes, "notes.txt")] {
+            std::fs::create_dir_all(folder).unwrap();
+            std::fs::write(folder.join(file), "x").unwrap();
+        }
         let added = registry
             .add_space(spec("minilm", 384), Some(b"canaries"))
             .unwrap();
+        assert!(!abandoned.exists() && notes.join("notes.txt").exists());
         assert_eq!(registry.space(&added.name).unwrap(), added);
         assert_eq!(registry.canaries(&added).unwrap().unwrap(), b"canaries");
         assert_eq!(

@@ -251,7 +251,7 @@ fn add_uploaded(
         let publish_in = |registry: &Registry, draft| registry.publish(draft, upload.weights());
         return trials.publish(draft, publish_in, settings.parent);
     }
-    let folder = trials.aside()?;
+    let folder = trials.registry.trial_folder()?;
     let files = upload.write(folder.path())?;
     let publish_in = |registry: &Registry, draft| registry.publish_files(draft, &files);
     trials.publish(draft, publish_in, settings.parent)

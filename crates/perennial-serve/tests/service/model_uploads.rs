@@ -1,5 +1,7 @@
 //! Encoders of other programs are uploaded with all of their files.
 
+use std::path::PathBuf;
+
 use perennial_core::Registry;
 use serde_json::json;
 
@@ -61,6 +63,47 @@ fn an_uploaded_encoder_is_a_version_like_any_other() {
         .expect(200);
     let first = embedded["embeddings"][0][0].as_f64().unwrap();
     assert!((first - f64::from(expected_of_text("rg", 0.7)[0])).abs() < 1e-5);
+}
+
+/// A trial's folder of a process that was killed.
+fn abandon(registry: &Registry) -> PathBuf {
+    let folder = registry.root().join(".trial-abandoned");
+    std::fs::create_dir_all(folder.join("v0001")).unwrap();
+    std::fs::write(folder.join("v0001/weights.safetensors"), "half").unwrap();
+    std::fs::write(folder.join(".in-use"), "").unwrap();
+    folder
+}
+
+#[test]
+fn what_a_killed_service_left_is_removed() {
+    let setup = Setup::new(&["0"]);
+    // Of another process that is at work.
+    let in_use = setup.registry.trial_folder().unwrap();
+    let abandoned = abandon(&setup.registry);
+    let service = setup.start();
+    assert!(!abandoned.exists() && in_use.path().is_dir());
+
+    // An upload removes it as well, whatever becomes of the upload.
+    let registry = &service.setup.registry;
+    let abandoned = abandon(registry);
+    let toml = registry.get("v0001").unwrap().to_toml();
+    let fields: [(&str, &[u8]); 2] = [("model", toml.as_bytes()), ("weights", b"0")];
+    let upload = Call::new("POST", "/models").form(&fields);
+    upload.send(service.address).expect(201);
+    assert!(!abandoned.exists() && in_use.path().is_dir());
+    let in_use = in_use.path().file_name().unwrap().to_owned();
+    let trials = entries(&service).into_iter();
+    let trials: Vec<String> = trials.filter(|name| name.starts_with(".trial")).collect();
+    assert_eq!(trials, [in_use.into_string().unwrap()]);
+}
+
+#[test]
+fn a_service_that_only_reads_removes_nothing() {
+    let mut setup = Setup::new(&["0"]);
+    setup.config.read_only = true;
+    let abandoned = abandon(&setup.registry);
+    let _service = setup.start();
+    assert!(abandoned.exists());
 }
 
 #[test]
