@@ -180,3 +180,45 @@ fn versions_that_were_never_measured_do_not_meet() {
         json!({ "v0001": 2000, "v0002": 2000 })
     );
 }
+
+#[test]
+fn what_force_overruled_counts_once_items_are_stored() {
+    let bench = stocked();
+    for version in ["v0001", "v0002"] {
+        let file = format!("{version}.safetensors");
+        bench.succeed(&["embed", version, "--set", "generated:test", "--out", &file]);
+    }
+    let accepted = bench.path("gallery/accepted.toml");
+    let add = |more: &[&str]| bench.run(&[&["gallery", "add", "--force"], more].concat());
+    // No id may be so long, which the store notices when it is to write.
+    let long = "x".repeat(1100);
+    let failed = add(&["--embeddings", "v0002.safetensors", "--prefix", &long]);
+    assert_eq!(failed.code, Some(1), "{}", failed.stderr);
+    assert!(failed.stderr.contains("1024"), "{}", failed.stderr);
+    assert!(!accepted.exists());
+    let versions = |bench: &Bench| bench.answer(&["gallery", "stats"])["per_version"].clone();
+    assert_eq!(versions(&bench), json!({ "v0001": 2000 }));
+    bench
+        .run(&["gallery", "add", "--embeddings", "v0002.safetensors"])
+        .assert_gate_missed(&["v0002", "v0001", "--force"]);
+
+    let stored = add(&["--embeddings", "v0002.safetensors", "--prefix", "new"]);
+    assert_eq!(stored.code, Some(0), "{}", stored.stderr);
+    let both = json!({ "v0001": 2000, "v0002": 2000 });
+    assert_eq!(versions(&bench), both);
+    let kept = std::fs::read_to_string(&accepted).unwrap();
+    assert!(kept.contains("v0002"), "{kept}");
+
+    // Where the process ended between the write and the record, the same command makes up for it, also where nothing is left to store.
+    std::fs::remove_file(&accepted).unwrap();
+    std::fs::create_dir(bench.path("photos")).unwrap();
+    let png = perennial_encode::encode_png(&[200; 3 * 40 * 50], [3, 40, 50]).unwrap();
+    std::fs::write(bench.path("photos/grey.png"), png).unwrap();
+    let photos = ["photos", "--model", "v0002"];
+    assert_eq!(add(&photos).code, Some(0));
+    std::fs::remove_file(&accepted).unwrap();
+    let again = add(&photos);
+    assert_eq!(again.code, Some(0), "{}", again.stderr);
+    assert!(again.stdout.contains("1  unchanged"), "{}", again.stdout);
+    assert_eq!(std::fs::read_to_string(&accepted).unwrap(), kept);
+}

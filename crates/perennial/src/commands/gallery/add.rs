@@ -1,5 +1,6 @@
 //! `perennial gallery add`.
 
+mod admission;
 mod destination;
 mod folder;
 mod local;
@@ -11,23 +12,24 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use perennial_core::{Embeddings, Modality, ModelVersion, Registry};
+use perennial_core::{Embeddings, Modality, Registry};
 use perennial_formats::read_embeddings;
 use perennial_gallery::{EmbeddedGallery, Item, ItemId, Maintenance, VectorStore};
-use perennial_upgrade::{Certification, Insertion, LoadedModel, Stored};
+use perennial_upgrade::{Certification, LoadedModel};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use self::admission::Admission;
 use self::destination::Destination;
 use self::folder::{FolderReport, Options, Plan};
 use self::local::Local;
 use self::origin::{ORIGIN, check_origin};
 use self::remote::Remote;
 use self::table::{TableArguments, TextTable};
-use super::rules::{BY_FORCE, certification, require_certified};
+use super::rules::certification;
 use crate::arguments::GlobalArguments;
 use crate::embedding::embed;
-use crate::exit_status::{ExitStatus, gate_missed, usage};
+use crate::exit_status::{ExitStatus, usage};
 use crate::gallery_folder::GalleryArguments;
 use crate::interrupt::Interrupt;
 use crate::left_out;
@@ -82,6 +84,15 @@ pub struct Arguments {
     force: bool,
 }
 
+/// Embeddings that may be stored, with what their items have in common.
+struct Rows<'a> {
+    embeddings: Embeddings,
+    /// Of their ids.
+    prefix: Option<String>,
+    payload: Map<String, Value>,
+    admission: Admission<'a>,
+}
+
 #[derive(Serialize)]
 struct Answer {
     model_version: String,
@@ -129,8 +140,8 @@ pub fn run(
             )));
         }
         let gallery = gallery.open()?;
-        arguments.admit(&rules, &gallery, &version)?;
-        let destination = Local::new(&gallery, model);
+        let admission = Admission::check(&rules, &gallery, &version, arguments.force)?;
+        let destination = Local::new(&gallery, model, admission);
         add_folders(
             &destination,
             &folders,
@@ -150,22 +161,15 @@ pub fn run(
             )));
         }
         let gallery = gallery.open()?;
-        arguments.admit(&rules, &gallery, &version)?;
-        let (inserted, replaced) = table.store(rows, &gallery, &model, interrupt, terminal)?;
+        let admission = Admission::check(&rules, &gallery, &version, arguments.force)?;
+        let target = (&gallery, &admission);
+        let (inserted, replaced) = table.store(rows, target, &model, interrupt, terminal)?;
         Answer::of_items(&version.name, (inserted, replaced), gallery.stats()?.items)
     } else {
         let gallery = gallery.open()?;
-        let (embeddings, prefix, payload) =
-            arguments.embeddings(&rules, &registry, &gallery, global, interrupt, terminal)?;
-        let (inserted, replaced) = store(
-            &gallery,
-            &embeddings,
-            prefix.as_deref(),
-            &payload,
-            interrupt,
-            terminal,
-        )?;
-        let version = embeddings.model_version();
+        let rows = arguments.rows(&rules, &registry, &gallery, global, interrupt, terminal)?;
+        let (inserted, replaced) = store(&gallery, &rows, interrupt, terminal)?;
+        let version = rows.embeddings.model_version();
         Answer::of_items(version, (inserted, replaced), gallery.stats()?.items)
     };
     terminal.result(&answer, |_| text(&answer))?;
@@ -287,42 +291,16 @@ impl Arguments {
         Ok(Answer::of_items(version, stored, destination.finish()?))
     }
 
-    /// Checks, before minutes of embedding, whether items of a version may be stored. An empty gallery takes on its simplex, and
-    /// pairs accepted by `--force` are recorded.
-    fn admit(
+    /// The embeddings of a file or of a set's images.
+    fn rows<'a>(
         &self,
-        rules: &Certification,
-        gallery: &EmbeddedGallery,
-        version: &ModelVersion,
-    ) -> anyhow::Result<()> {
-        let stored = Stored::of(gallery)?;
-        // A registry may have several galleries, so its live version need not be the one that searches this one.
-        let insertion = Insertion::check(rules, &[version], &stored, None);
-        if !self.force {
-            require_certified(&insertion.refused, BY_FORCE)?;
-            if let Some(problem) = &insertion.other_simplex {
-                return Err(gate_missed(format!(
-                    "{problem}; use another gallery, or pass --force to store the items anyway"
-                )));
-            }
-        }
-        for space in &insertion.new_spaces {
-            gallery.create_space(space)?;
-        }
-        rules.accept(&insertion.refused);
-        Ok(())
-    }
-
-    /// Embeddings of a file or of a set's images, the prefix of their ids, and their payload.
-    fn embeddings(
-        &self,
-        rules: &Certification,
+        rules: &'a Certification,
         registry: &Registry,
         gallery: &EmbeddedGallery,
         global: &GlobalArguments,
         interrupt: Interrupt,
         terminal: &Terminal,
-    ) -> anyhow::Result<(Embeddings, Option<String>, Map<String, Value>)> {
+    ) -> anyhow::Result<Rows<'a>> {
         match (&self.embeddings, &self.set) {
             (Some(file), _) => {
                 let embeddings = read_embeddings(file)?;
@@ -337,12 +315,17 @@ impl Arguments {
                         version.name
                     )));
                 }
-                self.admit(rules, gallery, &version)?;
-                Ok((embeddings, self.prefix.clone(), Map::new()))
+                let admission = Admission::check(rules, gallery, &version, self.force)?;
+                Ok(Rows {
+                    embeddings,
+                    prefix: self.prefix.clone(),
+                    payload: Map::new(),
+                    admission,
+                })
             }
             (None, Some(SetArgument(config))) => {
                 let version = registry.get(&self.model)?;
-                self.admit(rules, gallery, &version)?;
+                let admission = Admission::check(rules, gallery, &version, self.force)?;
                 let set = load_set(config, &global.data, std::slice::from_ref(&version))?;
                 let prefix = self.prefix.clone();
                 let prefix = prefix.unwrap_or_else(|| set.name().to_owned());
@@ -355,7 +338,12 @@ impl Arguments {
                 })?;
                 progress.finish();
                 let payload = Map::from_iter([(ORIGIN.to_owned(), json!(config.describe()))]);
-                Ok((embeddings, Some(prefix), payload))
+                Ok(Rows {
+                    embeddings,
+                    prefix: Some(prefix),
+                    payload,
+                    admission,
+                })
             }
             (None, None) => Err(usage(
                 "nothing to add; pass folders, --set SET:SPLIT, --table FILE or --embeddings FILE",
@@ -385,12 +373,11 @@ fn check_set(
 /// Stores embeddings, a durable batch at a time.
 fn store(
     gallery: &EmbeddedGallery,
-    embeddings: &Embeddings,
-    prefix: Option<&str>,
-    payload: &Map<String, Value>,
+    rows: &Rows<'_>,
     interrupt: Interrupt,
     terminal: &Terminal,
 ) -> anyhow::Result<(usize, usize)> {
+    let embeddings = &rows.embeddings;
     let version = embeddings.model_version();
     let title = format!("storing {version}");
     let progress = CountedProgress::new(terminal, title, embeddings.len() as u64, "items");
@@ -398,13 +385,14 @@ fn store(
     for start in (0..embeddings.len()).step_by(BATCH) {
         let end = embeddings.len().min(start + BATCH);
         let items = (start..end).map(|row| Item {
-            id: id(prefix, embeddings.ids()[row]),
+            id: id(rows.prefix.as_deref(), embeddings.ids()[row]),
             embedding: embeddings.row(row).to_vec(),
             model_version: version.to_owned(),
             label: embeddings.labels().map(|labels| labels[row]),
-            payload: payload.clone(),
+            payload: rows.payload.clone(),
         });
         let stored = gallery.upsert(items.collect())?;
+        rows.admission.written();
         inserted += stored.inserted;
         replaced += stored.replaced;
         progress.advance((end - start) as u64);

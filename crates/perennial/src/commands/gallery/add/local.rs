@@ -8,6 +8,7 @@ use perennial_gallery::{
 use perennial_upgrade::LoadedModel;
 use serde_json::{Map, json};
 
+use super::admission::Admission;
 use super::destination::{Content, Destination, NewPicture, StoredPicture, keys};
 use crate::embedding::batch;
 
@@ -18,11 +19,16 @@ const PAGE: usize = 500;
 pub struct Local<'a> {
     gallery: &'a EmbeddedGallery,
     model: LoadedModel,
+    admission: Admission<'a>,
 }
 
 impl<'a> Local<'a> {
-    pub fn new(gallery: &'a EmbeddedGallery, model: LoadedModel) -> Self {
-        Self { gallery, model }
+    pub fn new(gallery: &'a EmbeddedGallery, model: LoadedModel, admission: Admission<'a>) -> Self {
+        Self {
+            gallery,
+            model,
+            admission,
+        }
     }
 }
 
@@ -90,7 +96,9 @@ impl Destination for Local<'_> {
         for (item, row) in items.iter_mut().zip(rows) {
             item.embedding = row.to_vec();
         }
-        Ok(self.gallery.upsert(items)?)
+        let stored = self.gallery.upsert(items)?;
+        self.admission.written();
+        Ok(stored)
     }
 
     fn delete(&self, ids: &[String]) -> anyhow::Result<usize> {
@@ -99,7 +107,11 @@ impl Destination for Local<'_> {
 
     fn finish(&self) -> anyhow::Result<u64> {
         self.gallery.flush()?;
-        Ok(self.gallery.stats()?.items)
+        let stats = self.gallery.stats()?;
+        if stats.per_version.contains_key(self.model.name()) {
+            self.admission.written();
+        }
+        Ok(stats.items)
     }
 }
 

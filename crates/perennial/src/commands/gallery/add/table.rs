@@ -14,6 +14,7 @@ use perennial_upgrade::backfill::{TEXT, TEXT_CUT, looks_cut};
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 
+use super::admission::Admission;
 use super::origin::{ORIGIN, check_origin};
 use super::remote::Remote;
 use crate::embedding::encode_by_length;
@@ -156,7 +157,7 @@ impl<'a> TextTable<'a> {
     pub fn store(
         &self,
         rows: u64,
-        gallery: &EmbeddedGallery,
+        (gallery, admission): (&EmbeddedGallery, &Admission<'_>),
         model: &LoadedModel,
         interrupt: Interrupt,
         terminal: &Terminal,
@@ -187,6 +188,7 @@ impl<'a> TextTable<'a> {
                 payload: row.payload,
             });
             let stored = gallery.upsert(items.collect())?;
+            admission.written();
             Ok((stored.inserted, stored.replaced))
         })?;
         gallery.flush()?;
