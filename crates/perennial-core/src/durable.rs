@@ -31,6 +31,20 @@ pub(crate) fn sync_folder(_folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Gives a file another name, in place of any file that has it, so that this survives a power cut.
+///
+/// # Errors
+/// What the system says, with the paths.
+pub fn move_durably(from: &Path, to: &Path) -> io::Result<()> {
+    fs_err::rename(from, to)?;
+    for folder in [from, to].map(Path::parent) {
+        if let Some(folder) = folder.filter(|folder| !folder.as_os_str().is_empty()) {
+            sync_folder(folder)?;
+        }
+    }
+    Ok(())
+}
+
 /// Writes and flushes a file that must not exist yet, inside a private folder.
 pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = fs_err::OpenOptions::new()

@@ -34,7 +34,7 @@ use crate::compatibility::{self, CompatibilityRecords};
 use crate::durable::{sync_folder, write_new};
 use crate::file_lock::lock;
 use crate::version::{ModelVersion, VersionDraft, VersionError, version_name, version_number};
-use crate::working_folder::{WorkingFolder, remove_abandoned};
+use crate::working_folder::WorkingFolder;
 
 const MODEL_FILE: &str = "model.toml";
 const WEIGHTS_FILE: &str = "weights.safetensors";
@@ -127,7 +127,7 @@ impl Registry {
 
     /// Removes the trial folders whose processes were killed, and says how many there were.
     pub fn remove_abandoned_trials(&self) -> usize {
-        remove_abandoned(&self.root, TRIAL_PREFIX)
+        WorkingFolder::remove_abandoned(&self.root, TRIAL_PREFIX)
     }
 
     /// Publishes a version whose files `write` puts beside its `model.toml`.

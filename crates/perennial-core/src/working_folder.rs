@@ -24,7 +24,7 @@ impl WorkingFolder {
     /// # Errors
     /// The folder cannot be made. That a leftover cannot be removed is no error.
     pub fn create(parent: &Path, prefix: &str) -> io::Result<Self> {
-        remove_abandoned(parent, prefix);
+        Self::remove_abandoned(parent, prefix);
         for _ in 0..TRIES {
             let mut builder = Builder::new();
             builder.prefix(prefix);
@@ -47,6 +47,27 @@ impl WorkingFolder {
             "could not make a folder in {}: others remove it at once",
             parent.display()
         )))
+    }
+
+    /// Removes the working folders in `parent` whose process has ended, and says how many there were. Folders without a mark are no working folders,
+    /// and what cannot be read or removed stays: it costs space, but does no harm.
+    pub fn remove_abandoned(parent: &Path, prefix: &str) -> usize {
+        let entries = std::fs::read_dir(parent).into_iter().flatten().flatten();
+        let named = entries.filter(|entry| {
+            let is_folder = || entry.file_type().is_ok_and(|kind| kind.is_dir());
+            // A link to a folder is none.
+            entry.file_name().to_string_lossy().starts_with(prefix) && is_folder()
+        });
+        let abandoned = named.filter(|entry| {
+            let mark = File::options().write(true).open(entry.path().join(MARK));
+            // Kept locked while the folder is removed, so that two processes do not both count it.
+            let ended = mark.ok().filter(|mark| mark.try_lock().is_ok());
+            ended.is_some_and(|_mark| {
+                clear(&entry.path());
+                true
+            })
+        });
+        abandoned.count()
     }
 
     /// Where it is.
@@ -84,31 +105,6 @@ fn hold(mark: fs_err::File) -> io::Result<Option<File>> {
         Err(TryLockError::Error(error)) => return Err(error),
     }
     Ok(path.exists().then_some(mark))
-}
-
-/// Removes the working folders in `parent` whose process has ended, and says how many there were. Folders without a mark are no working folders, and
-/// what cannot be read or removed stays: it costs space, but does no harm.
-pub(crate) fn remove_abandoned(parent: &Path, prefix: &str) -> usize {
-    let Ok(entries) = fs_err::read_dir(parent) else {
-        return 0;
-    };
-    let mut removed = 0;
-    for entry in entries.flatten() {
-        let named = entry.file_name().to_string_lossy().starts_with(prefix);
-        // A link to a folder is none.
-        if !named || !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            continue;
-        }
-        let mark = File::options().write(true).open(entry.path().join(MARK));
-        // Kept locked while the folder is removed, so that two processes do not both count it.
-        if let Ok(mark) = mark
-            && mark.try_lock().is_ok()
-        {
-            clear(&entry.path());
-            removed += 1;
-        }
-    }
-    removed
 }
 
 /// The mark goes last: what is interrupted here as well is still known for a leftover.
@@ -179,14 +175,17 @@ mod tests {
         std::fs::create_dir(parent.path().join(".trial-notes")).unwrap();
         std::fs::write(parent.path().join(".trial-notes/text"), "mine").unwrap();
         let own = WorkingFolder::create(parent.path(), PREFIX).unwrap();
-        assert_eq!(remove_abandoned(parent.path(), PREFIX), 0);
+        assert_eq!(WorkingFolder::remove_abandoned(parent.path(), PREFIX), 0);
         assert!(theirs.join("weights").exists() && own.path().is_dir());
 
         other.kill().unwrap();
         other.wait().unwrap();
         assert!(theirs.join("weights").exists());
         // Of another kind.
-        assert_eq!(remove_abandoned(parent.path(), ".publish-"), 0);
+        assert_eq!(
+            WorkingFolder::remove_abandoned(parent.path(), ".publish-"),
+            0
+        );
         let next = WorkingFolder::create(parent.path(), PREFIX).unwrap();
         assert!(!theirs.exists() && own.path().is_dir());
 
@@ -201,7 +200,7 @@ mod tests {
         let folder = WorkingFolder::create(parent.path(), PREFIX).unwrap();
         std::fs::write(folder.path().join("weights"), "whole").unwrap();
         let released = folder.release().unwrap();
-        assert_eq!(remove_abandoned(parent.path(), PREFIX), 0);
+        assert_eq!(WorkingFolder::remove_abandoned(parent.path(), PREFIX), 0);
         assert_eq!(names(&released), ["weights"]);
         std::fs::rename(&released, parent.path().join("b0001")).unwrap();
     }

@@ -28,6 +28,7 @@ use crate::readiness::Readiness;
 use crate::receive::BodyBudget;
 use crate::recent::Recent;
 use crate::reembedding::Reembedder;
+use crate::routes::snapshots::remove_unwritten;
 use crate::second_stages::SecondStages;
 use crate::served_store::ServedStore;
 use crate::storing::Storing;
@@ -120,6 +121,10 @@ impl Service {
         let loader: Arc<dyn EncoderLoader> = Arc::new(in_time);
         if let Some(folder) = &config.snapshots {
             fs_err::create_dir_all(folder)?;
+            let snapshots = remove_unwritten(folder);
+            if snapshots > 0 {
+                tracing::info!(snapshots, "incomplete snapshots are removed");
+            }
         }
         if !config.read_only {
             let folders = registry.remove_abandoned_trials();

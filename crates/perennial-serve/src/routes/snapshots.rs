@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use perennial_core::{read_at_most, write_atomically};
+use perennial_core::{WorkingFolder, move_durably, read_at_most, write_atomically};
 use perennial_gallery::SnapshotInfo;
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -26,6 +26,8 @@ const EXTENSION: &str = "snapshot";
 /// Next to each snapshot lies what `POST` answered, so that listing need not read the snapshots.
 const INFO_EXTENSION: &str = "json";
 const MAX_INFO_BYTES: u64 = 4096;
+/// With which the names of folders begin that hold a snapshot until it is complete.
+const UNWRITTEN_PREFIX: &str = ".partial-snapshot-";
 
 /// A snapshot of the gallery.
 #[derive(Serialize, ToSchema)]
@@ -71,10 +73,7 @@ pub(crate) async fn create(
             .format(form)
             .map_err(ApiError::internal)?;
         let name = format!("{now}.{EXTENSION}");
-        let path = folder.join(&name);
-        let info = gallery.store.snapshot(&path)?;
-        let text = serde_json::to_string(&info).map_err(ApiError::internal)?;
-        write_atomically(path.with_extension(INFO_EXTENSION), text).map_err(ApiError::internal)?;
+        let info = write(&gallery, &folder, Path::new(&name))?;
         tracing::info!(
             name,
             items = info.items,
@@ -134,6 +133,25 @@ pub(crate) async fn list(
         Ok(Json(SnapshotsBody { snapshots }))
     })
     .await
+}
+
+/// Writes a snapshot of this name and what is known about it. It is as large as the gallery, so it is written where one that is not complete is known for
+/// that: its process may be killed, or may not wait for it at its end.
+fn write(gallery: &Gallery, folder: &Path, name: &Path) -> Result<SnapshotInfo, ApiError> {
+    let unwritten = WorkingFolder::create(folder, UNWRITTEN_PREFIX).map_err(ApiError::internal)?;
+    let path = unwritten.path().join(name);
+    let info = gallery.store.snapshot(&path)?;
+    let text = serde_json::to_string(&info).map_err(ApiError::internal)?;
+    // Before the snapshot, which makes it count.
+    let place = folder.join(name);
+    write_atomically(place.with_extension(INFO_EXTENSION), text).map_err(ApiError::internal)?;
+    move_durably(&path, &place).map_err(ApiError::internal)?;
+    Ok(info)
+}
+
+/// Removes what is left of snapshots whose process ended before they were complete.
+pub(crate) fn remove_unwritten(folder: &Path) -> usize {
+    WorkingFolder::remove_abandoned(folder, UNWRITTEN_PREFIX)
 }
 
 /// How many snapshots there are, and when the newest was written.
@@ -208,8 +226,14 @@ mod tests {
         fs_err::create_dir(&snapshots).unwrap();
         fs_err::write(snapshots.join("notes.txt"), "not a snapshot").unwrap();
         fs_err::write(snapshots.join("by-hand.snapshot"), "of unknown content").unwrap();
+        // Of a process that was killed.
+        let abandoned = snapshots.join(".partial-snapshot-abandoned");
+        fs_err::create_dir(&abandoned).unwrap();
+        for file in [".in-use", "half.snapshot"] {
+            fs_err::write(abandoned.join(file), "").unwrap();
+        }
         let config = Arc::new(ServeConfig {
-            snapshots: Some(snapshots),
+            snapshots: Some(snapshots.clone()),
             ..ServeConfig::default()
         });
         let (status, Json(new)) = written(&config).await.ok().unwrap();
@@ -218,5 +242,7 @@ mod tests {
         let listed = listed.snapshots.iter();
         let listed: Vec<_> = listed.map(|one| (&*one.name, one.items)).collect();
         assert_eq!(listed, [(&*new.name, Some(0)), ("by-hand.snapshot", None)]);
+        // Both files of the new one, and the two that were put there.
+        assert_eq!(fs_err::read_dir(&snapshots).unwrap().count(), 4);
     }
 }

@@ -130,7 +130,10 @@ pub fn serve(
         terminal.result(&serde_json::json!({ "url": url }), |_| format!("{url}\n"))?;
         Ok(server.run(stopped).await?)
     });
-    // Whatever was stored is flushed by now, but a thread may still wait for an embedding service that hangs.
+    // A thread may still wait for an embedding service that hangs, or write for a request that outlasted the drain. Being cut off is to it what a kill
+    // is, and loses nothing that was acknowledged, since an answer goes out after its work: a write to the gallery is a transaction of its file or
+    // database; a compaction, a snapshot, a version and a bridge are made aside and renamed, and what is left of them is removed later; a swap moves the
+    // alias and the accepted pairs together; the record of a backfill is a little older than its items, which the gallery itself counts.
     runtime.shutdown_timeout(STOP);
     ended
 }
