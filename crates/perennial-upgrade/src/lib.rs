@@ -24,6 +24,7 @@ pub mod backfill;
 mod bridge_map;
 mod bridges;
 mod canaries;
+mod canary_inputs;
 pub mod certificate;
 pub mod certification;
 mod certify;
@@ -62,6 +63,7 @@ pub use advise::{Advice, AdviceError, Question, Rates, TaskAdvice, Way, WayKind}
 pub use bridge_map::BridgeMap;
 pub use bridges::{BridgeRegistry, BridgeRegistryError};
 pub use canaries::{CANARY_TOLERANCE, Canaries, CanaryError};
+pub use canary_inputs::{CanaryInputs, CanaryInputsError};
 pub use certificate::{BridgeUse, Certificate, CertificateError, Source, Sources, TaskResult};
 pub use certification::{
     Certification, Certified, CertifiedWay, CompatibilityCheck, Need, NotCertified, Standing,

@@ -3,13 +3,11 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use perennial_core::{Registry, SpaceSpec, read_at_most};
-use perennial_upgrade::Canaries;
+use perennial_core::{Registry, SpaceSpec};
+use perennial_upgrade::{Canaries, CanaryInputs};
 
 use super::settings::UpstreamConfig;
 use crate::durations::seconds;
-
-const MAX_INPUTS_BYTES: u64 = 16 << 20;
 
 /// The canaries of one upstream, and what was found last.
 pub(super) struct CanaryCheck {
@@ -41,19 +39,9 @@ impl CanaryCheck {
                     spec.name
                 )
             })?;
-        let bytes = read_at_most(path, MAX_INPUTS_BYTES).map_err(|error| error.to_string())?;
-        let text = String::from_utf8(bytes)
-            .map_err(|_| format!("{} is not UTF-8 text", path.display()))?;
-        let inputs: Vec<String> = text.lines().map(str::to_owned).collect();
-        if inputs.len() != registered.len() {
-            return Err(format!(
-                "{} has {} lines, but {} canaries of space {} are registered; write one input a line, in their order",
-                path.display(),
-                inputs.len(),
-                registered.len(),
-                spec.name
-            ));
-        }
+        let inputs = CanaryInputs::read(path)
+            .and_then(|inputs| inputs.of_space(&spec.name, &registered))
+            .map_err(|error| error.to_string())?;
         Ok(Some(Self {
             inputs,
             registered,

@@ -1,10 +1,10 @@
 //! `perennial models import`: publishes another program's weights or encoder as a version, or names what does not fit.
 
 mod answer;
-mod canary_inputs;
 mod endpoint;
 mod input;
 mod outside;
+mod registered_space;
 mod whole_number;
 
 use std::path::{Path, PathBuf};

@@ -9,10 +9,11 @@ use perennial_core::{
     SpaceId, VersionDraft, VersionEncoder,
 };
 use perennial_encode::endpoint::EndpointEncoder;
+use perennial_upgrade::CanaryInputs;
 use serde::Serialize;
 
-use super::canary_inputs::CanaryInputs;
 use super::outside::OutsideArguments;
+use super::registered_space::recognise;
 use super::whole_number::within;
 use crate::arguments::GlobalArguments;
 use crate::exit_status::{ExitStatus, usage};
@@ -178,8 +179,8 @@ pub fn run(
     let registry = global.create_registry()?;
     if let (Some(space), Some(inputs)) = (&arguments.space, &arguments.canary_inputs) {
         let spec = registry.space(space)?;
-        let inputs = CanaryInputs::read(inputs)?;
-        endpoint.space = Some(inputs.recognise(&endpoint, dim, &registry, &spec)?);
+        let inputs = CanaryInputs::read(inputs).map_err(|error| usage(error.to_string()))?;
+        endpoint.space = Some(recognise(inputs, &endpoint, dim, &registry, &spec)?);
     }
     let draft = draft(&endpoint, dim, outside.origin.as_deref());
     let version = publish_outside(&registry, draft, Vec::new(), url, global)?;
