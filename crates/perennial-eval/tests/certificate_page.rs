@@ -7,9 +7,8 @@ use perennial_eval::html::certificate_page::{
     Advice, CertificatePage, EmbeddingMap, MapPoint, Outcome, ShareCurve, Task, TaskVerdict,
 };
 
-#[allow(dead_code)]
-#[path = "../examples/sample_pages.rs"]
-mod sample_pages;
+#[path = "../examples/sample_pages/upgrade.rs"]
+mod upgrade;
 mod well_formed;
 
 /// The content of the page without the style sheet.
@@ -27,7 +26,7 @@ fn written(value: f64, decimals: usize) -> String {
 
 #[test]
 fn every_number_appears() {
-    let page = sample_pages::upgrade();
+    let page = upgrade::upgrade();
     let text = body(&page);
     let advice = page.advice.clone().unwrap();
     let shares = advice.shares.clone().unwrap();
@@ -106,7 +105,7 @@ fn other_confidences_are_named() {
     ] {
         let page = CertificatePage {
             confidence,
-            ..sample_pages::upgrade()
+            ..upgrade::upgrade()
         };
         assert!(body(&page).contains(name), "{name}");
     }
@@ -117,7 +116,7 @@ fn hostile_texts_stay_texts() {
     let hostile = "</td><script>alert('x')</script>\"&<img src=x onerror=y>";
     let shown =
         "&lt;/td&gt;&lt;script&gt;alert('x')&lt;/script&gt;&quot;&amp;&lt;img src=x onerror=y&gt;";
-    let mut page = sample_pages::upgrade();
+    let mut page = upgrade::upgrade();
     let count = std::cell::Cell::new(0);
     let replace = |text: &mut String| {
         hostile.clone_into(text);
@@ -174,7 +173,7 @@ fn hostile_texts_stay_texts() {
 
 #[test]
 fn empty_sections_are_left_out() {
-    let full = sample_pages::upgrade();
+    let full = upgrade::upgrade();
     let headings = [
         "ways",
         "shares",
@@ -281,7 +280,7 @@ fn the_headline_is_the_verdict_or_the_recommendation() {
     ] {
         assert_eq!(headline(class, item), expected);
     }
-    let full = sample_pages::upgrade();
+    let full = upgrade::upgrade();
     let advice = full.advice.clone().unwrap();
     assert!(body(&full).contains(&format!("<h1>{}</h1>", advice.sentence)));
     // Without a recommendation the verdicts are what there is to say.
@@ -297,7 +296,7 @@ fn the_headline_is_the_verdict_or_the_recommendation() {
 
 #[test]
 fn what_is_no_number_is_not_drawn() {
-    let mut page = sample_pages::upgrade();
+    let mut page = upgrade::upgrade();
     for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
         let row = &mut page.measures[0];
         (row.old_self, row.cross, row.margin, row.new_self) = (value, value, value, Some(value));

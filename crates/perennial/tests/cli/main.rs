@@ -10,6 +10,7 @@ mod bridges;
 mod canaries;
 mod certificates;
 mod client;
+mod client_connection;
 mod compaction;
 mod compare;
 mod configuration;
