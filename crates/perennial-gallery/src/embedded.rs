@@ -19,6 +19,7 @@ mod mapped;
 mod opening;
 mod overlay;
 mod place;
+mod prefetch;
 mod query;
 mod ranking;
 mod reads;

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 
 use perennial_core::{Modality, ModelVersion, Registry};
-use perennial_upgrade::{Asking, LoadedModel, Need, NotSearched, PREVIOUS_ALIAS, SearchPlan, Stored};
+use perennial_upgrade::{
+    Asking, LoadedModel, Need, NotSearched, PREVIOUS_ALIAS, SearchPlan, Stored,
+};
 
 use crate::answering::Answering;
 use crate::gallery::Gallery;

@@ -7,8 +7,8 @@ use rayon::prelude::*;
 use super::byte_product::{ByteProduct, PANEL, Panel, QUERIES};
 use super::codes::{QueryWords, rounding};
 use super::ranking::{Contenders, Ranked, Threshold, best_of};
-use super::rows::{Rows, Segment, SlotSet};
-use super::scan::{chosen, codes_help, decide, each_segment};
+use super::rows::Segment;
+use super::scan::{Scanned, decide, each_segment};
 
 /// Queries of a block at most.
 const BLOCK: usize = 1024;
@@ -21,17 +21,17 @@ const LANES: usize = 16;
 /// Where bounds leave more than this share of a segment to compare, a product in f32 costs less.
 const LOOSE: usize = 8;
 
-/// The best `count` by f32 similarity among `allowed`, or all rows, and the equals of the last; for many queries.
+/// Of each partition, those of the best `count` of all by f32 similarity that lie in it, and the equals of the last; others may be among them. For
+/// many queries.
 ///
-/// **Shapes.** `queries` `[n, dim]`; the result is `[n]`.
+/// **Shapes.** `queries` `[n, dim]`; the result is `[n, parts]`.
 pub(super) fn nearest_batch(
-    rows: &Rows,
+    parts: &[Scanned<'_>],
     queries: &[f32],
+    dim: usize,
     count: usize,
-    allowed: Option<&SlotSet>,
-) -> Vec<Vec<Ranked>> {
-    let dim = rows.dim();
-    let product = ByteProduct::for_dim(dim).filter(|_| codes_help(rows, count, allowed));
+) -> Vec<Vec<Vec<Ranked>>> {
+    let product = ByteProduct::for_dim(dim);
     let mut results = Vec::with_capacity(queries.len() / dim.max(1));
     let block = (WANTED / count.max(1)).clamp(QUERIES, BLOCK);
     for queries in queries.chunks(block * dim) {
@@ -39,30 +39,38 @@ pub(super) fn nearest_batch(
             queries,
             thresholds: queries
                 .chunks_exact(dim)
-                .map(|_| Threshold::new())
+                .map(|_| Threshold::new(count))
                 .collect(),
             count,
-            allowed,
         };
-        let parts = each_segment(rows, |first, segment| {
-            let by_codes = product.and_then(|product| block.by_codes(product, first, segment));
-            let slots = by_codes.unwrap_or_else(|| block.by_vectors(first, segment));
+        let found = each_segment(parts, |part, first, segment| {
+            let product = product.filter(|_| part.codes_help(count));
+            let by_codes =
+                product.and_then(|product| block.by_codes(product, part, first, segment));
+            let slots = by_codes.unwrap_or_else(|| block.by_vectors(part, first, segment));
             let decide = |((query, slots), threshold): ((&[f32], Vec<usize>), &Threshold)| {
-                decide(rows, query, count, slots.into_iter(), threshold)
+                decide(part.rows, query, count, slots.into_iter(), threshold)
             };
             let queries = queries.chunks_exact(dim).zip(slots);
             queries.zip(&block.thresholds).map(decide).collect()
         });
-        results.extend(transposed(parts, block.thresholds.len(), count));
+        results.extend(transposed(found, block.thresholds.len(), count));
     }
     results
 }
 
-/// The best of all segments for each query, from the best of all queries for each segment.
-fn transposed(parts: Vec<Vec<Vec<Ranked>>>, queries: usize, count: usize) -> Vec<Vec<Ranked>> {
-    let best = |at: usize| {
-        let ranked = parts.iter().map(|part| part[at].clone()).collect();
-        best_of(ranked, count)
+/// The best of all segments of each part for each query, from the best of all queries for each segment.
+fn transposed(
+    found: Vec<Vec<Vec<Vec<Ranked>>>>,
+    queries: usize,
+    count: usize,
+) -> Vec<Vec<Vec<Ranked>>> {
+    let best = |query: usize| {
+        let of_part = |segments: &Vec<Vec<Vec<Ranked>>>| {
+            let ranked = segments.iter().map(|segment| segment[query].clone());
+            best_of(ranked.collect(), count)
+        };
+        found.iter().map(of_part).collect()
     };
     (0..queries).into_par_iter().map(best).collect()
 }
@@ -74,7 +82,6 @@ struct Block<'a> {
     /// `[n]`
     thresholds: Vec<Threshold>,
     count: usize,
-    allowed: Option<&'a SlotSet>,
 }
 
 impl Block<'_> {
@@ -83,10 +90,22 @@ impl Block<'_> {
         self.thresholds.iter().map(new).collect()
     }
 
+    /// Slots that may be among the best of each query.
+    fn finished(&self, contenders: Vec<Contenders>) -> Vec<Vec<usize>> {
+        let finish =
+            |(found, threshold): (Contenders, &Threshold)| found.finish(threshold).collect();
+        contenders
+            .into_iter()
+            .zip(&self.thresholds)
+            .map(finish)
+            .collect()
+    }
+
     /// Slots that may be among the best of each query; nothing where bounds say too little.
     fn by_codes(
         &self,
         product: ByteProduct,
+        part: Scanned<'_>,
         first: usize,
         segment: &Segment,
     ) -> Option<Vec<Vec<usize>>> {
@@ -104,7 +123,7 @@ impl Block<'_> {
             let first = first + at * PANEL;
             let mut rows = PanelRows::default();
             for (row, coding) in codings.iter().enumerate() {
-                if chosen(first + row, self.allowed).is_some() {
+                if part.chosen(first + row).is_some() {
                     rows.scales[row] = coding.scale;
                     rows.lengths[row] = coding.length;
                     rows.errors[row] = coding.error;
@@ -129,16 +148,13 @@ impl Block<'_> {
                 }
             }
         }
-        let slots: Vec<Vec<usize>> = contenders
-            .into_iter()
-            .map(|found| found.finish().collect())
-            .collect();
+        let slots = self.finished(contenders);
         let left: usize = slots.iter().map(Vec::len).sum();
         (left <= segment.len() * slots.len() / LOOSE).then_some(slots)
     }
 
     /// The same by a product in f32, whose additions have another order than those that decide.
-    fn by_vectors(&self, first: usize, segment: &Segment) -> Vec<Vec<usize>> {
+    fn by_vectors(&self, part: Scanned<'_>, first: usize, segment: &Segment) -> Vec<Vec<usize>> {
         let dim = segment.dim();
         let mut contenders = self.contenders();
         let longest = segment.longest();
@@ -154,13 +170,10 @@ impl Block<'_> {
                 queries.chunks_exact(dim).zip(scores).zip(contenders)
             {
                 let margin = rounding(query, dim) * longest;
-                contenders.offer_all(first, scores, margin, self.allowed);
+                contenders.offer_all(first, scores, margin, part.allowed);
             }
         }
-        contenders
-            .into_iter()
-            .map(|found| found.finish().collect())
-            .collect()
+        self.finished(contenders)
     }
 }
 
@@ -252,8 +265,10 @@ mod tests {
     use rand::{RngExt, SeedableRng};
     use rand_chacha::ChaCha8Rng;
 
-    use super::super::scan::tests::{rows_of, unit};
-    use super::super::scan::{by_vectors, dot, nearest};
+    use super::super::ranking::keep_best;
+    use super::super::rows::SlotSet;
+    use super::super::scan::tests::{all_of, rows_of, unit};
+    use super::super::scan::{dot, nearest};
     use super::*;
 
     /// From flat vectors to such with a single large value, whose codes leave out nearly all the rest; the larger `shared`, the
@@ -287,20 +302,58 @@ mod tests {
                 (0..9).map(|_| scattered(&mut rng, dim, shared)).collect();
             queries.extend_from_slice(&vectors[..4]);
             for allowed in [None, Some(&allowed)] {
+                let [coded, plain] = [&coded, &plain].map(|rows| [Scanned { rows, allowed }]);
                 for count in [1, 10, 500] {
                     let expected: Vec<_> = queries
                         .iter()
-                        .map(|query| by_vectors(&plain, query, count, allowed))
+                        .map(|query| nearest(&plain, query, count))
                         .collect();
                     for (query, expected) in queries.iter().zip(&expected) {
-                        assert!(nearest(&coded, query, count, allowed) == *expected);
+                        assert!(nearest(&coded, query, count) == *expected);
                     }
-                    for rows in [&coded, &plain] {
-                        let batch = nearest_batch(rows, &queries.concat(), count, allowed);
+                    for parts in [&coded, &plain] {
+                        let batch = nearest_batch(parts, &queries.concat(), dim, count);
                         let differs = batch.iter().zip(&expected).position(|(a, b)| a != b);
-                        let codes = rows.with_codes();
+                        let codes = parts[0].rows.with_codes();
                         assert_eq!(differs, None, "{dim} {shared} {count}, codes: {codes}");
                     }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_best_of_all_parts_are_in_those_of_each() {
+        let (dim, mut rng) = (64, ChaCha8Rng::seed_from_u64(9));
+        let mut vectors: Vec<Vec<f32>> = (0..6000).map(|_| scattered(&mut rng, dim, 1.0)).collect();
+        // Equals in all parts: more of the best than one part holds.
+        let equals: Vec<Vec<f32>> = vectors[..40].to_vec();
+        vectors.extend(equals.iter().cloned());
+        vectors.extend(equals);
+        let queries: Vec<Vec<f32>> = vectors[..8].to_vec();
+        let third = |part: usize| vectors.iter().skip(part).step_by(3).cloned().collect();
+        let parts: [Vec<Vec<f32>>; 3] = std::array::from_fn(third);
+        // A part of each kind: codes around a centre and around the origin, and no codes.
+        let rows = [0, 1, 2].map(|part| rows_of(&parts[part], part != 2));
+        let scanned = rows.each_ref().map(all_of);
+        for count in [1, 3, 40] {
+            let batch = nearest_batch(&scanned, &queries.concat(), dim, count);
+            for (query, of_batch) in queries.iter().zip(&batch) {
+                let mut all: Vec<Ranked> = (0..)
+                    .zip(&vectors)
+                    .map(|(slot, vector)| Ranked::new(dot(query, vector), slot))
+                    .collect();
+                keep_best(&mut all, count);
+                all.sort_unstable();
+                for found in [of_batch, &nearest(&scanned, query, count)] {
+                    assert_eq!(found.len(), 3);
+                    // A part's slots are every third of all.
+                    let of_all = |(part, found): (usize, &Vec<Ranked>)| -> Vec<Ranked> {
+                        let of_all = |r: &Ranked| Ranked::new(r.score(), 3 * r.slot() + part);
+                        found.iter().map(of_all).collect()
+                    };
+                    let merged = found.iter().enumerate().map(of_all).collect();
+                    assert_eq!(best_of(merged, count), all, "{count}");
                 }
             }
         }
@@ -312,9 +365,10 @@ mod tests {
         let vectors: Vec<Vec<f32>> = (0..1500).map(|_| unit(&mut rng, 33)).collect();
         for codes in [true, false] {
             let rows = rows_of(&vectors, codes);
-            let batch = nearest_batch(&rows, &vectors.concat(), 1, None);
-            let own =
-                |(at, found): (usize, &Vec<Ranked>)| found.len() == 1 && found[0].slot() == at;
+            let batch = nearest_batch(&[all_of(&rows)], &vectors.concat(), 33, 1);
+            let own = |(at, found): (usize, &Vec<Vec<Ranked>>)| {
+                found[0].len() == 1 && found[0][0].slot() == at
+            };
             assert!(batch.len() == 1500 && batch.iter().enumerate().all(own));
         }
     }

@@ -10,10 +10,10 @@ use rayon::prelude::*;
 use super::batch_scan::nearest_batch;
 use super::graph::Graph;
 use super::mapped::MappedView;
-use super::ranking::Ranked;
+use super::ranking::{Ranked, keep_best};
 use super::record::Record;
 use super::rows::{Rows, SlotSet};
-use super::scan;
+use super::scan::{self, Scanned};
 use super::state::{RowsId, Shared, State};
 use crate::error::GalleryError;
 use crate::filter::Filter;
@@ -108,25 +108,55 @@ pub(super) fn search(
     state: &State,
     request: &SearchRequest<'_>,
 ) -> Result<Vec<Vec<Hit>>, GalleryError> {
-    let mut found = vec![Vec::new(); request.queries.len() / request.dim];
     let homes = request.spaces.iter();
     let homes = homes.filter_map(|space| state.layout.home_of(space.as_str()));
     let partitions: BTreeSet<u32> = homes.map(|(partition, _)| partition).collect();
-    // One after the other: a scan uses all threads anyway, and waking one costs more than a search in a graph.
-    for number in partitions {
-        let Some(rows) = state.partitions.get(&number).filter(|rows| rows.live() > 0) else {
+    let rows = partitions.into_iter().filter_map(|number| {
+        let rows = state.partitions.get(&number)?;
+        Some((RowsId::Partition(number), rows, request.exact))
+    });
+    search_rows(shared, state, rows, request)
+}
+
+/// The best of some rows, each with whether they are all compared.
+fn search_rows<'a>(
+    shared: &'a Shared,
+    state: &'a State,
+    all: impl IntoIterator<Item = (RowsId, &'a Rows, bool)>,
+    request: &SearchRequest<'_>,
+) -> Result<Vec<Vec<Hit>>, GalleryError> {
+    let mut found = vec![Vec::new(); request.queries.len() / request.dim];
+    let mut scanned = Vec::new();
+    // Graphs one after the other: waking a thread costs more than a search in one.
+    for (id, rows, exact) in all {
+        if rows.live() == 0 {
             continue;
-        };
+        }
+        let (spaces, filter) = (Some(request.spaces), request.filter);
         let part = Part {
             shared,
             state,
-            id: RowsId::Partition(number),
+            id,
             rows,
-            filter: request.filter,
+            allowed: allowed(shared, state, rows, spaces, filter)?,
+            filter,
             limit: request.limit,
-            exact: request.exact,
+            exact,
         };
-        let hits = part.search(request.queries, request.spaces)?;
+        if part.available() == 0 {
+            continue;
+        }
+        if part.is_scanned(request.queries) {
+            scanned.push(part);
+            continue;
+        }
+        let hits = part.search(request.queries)?;
+        for (found, hits) in found.iter_mut().zip(hits) {
+            merge(found, hits, request.limit);
+        }
+    }
+    if !scanned.is_empty() {
+        let hits = scan_together(shared, &scanned, request)?;
         for (found, hits) in found.iter_mut().zip(hits) {
             merge(found, hits, request.limit);
         }
@@ -141,33 +171,58 @@ pub(super) fn search_mapped(
     key: &str,
     request: &SearchRequest<'_>,
 ) -> Result<Vec<Vec<Hit>>, GalleryError> {
-    let mut found = vec![Vec::new(); request.queries.len() / request.dim];
-    for space in request.spaces {
+    let view = |space: &SpaceId| {
         let view = MappedView::of(shared, state, space, key);
         let view = view.ok_or_else(|| GalleryError::NotMapped {
             space: space.to_string(),
         })?;
         check_dim_of_space(request, space, view.rows.dim())?;
-        for (rows, exact) in [(view.rows, request.exact), (&view.rest, true)] {
-            if rows.live() == 0 {
-                continue;
-            }
-            let part = Part {
-                shared,
-                state,
-                id: view.id,
-                rows,
-                filter: request.filter,
-                limit: request.limit,
-                exact,
-            };
-            let hits = part.search(request.queries, std::slice::from_ref(space))?;
-            for (found, hits) in found.iter_mut().zip(hits) {
-                merge(found, hits, request.limit);
-            }
+        Ok(view)
+    };
+    let views = request.spaces.iter().map(view);
+    let views = views.collect::<Result<Vec<MappedView<'_>>, GalleryError>>()?;
+    let rows = views.iter().flat_map(|view| {
+        let mapped = (view.id, view.rows, request.exact);
+        // There is no graph of what is mapped by the search itself.
+        [mapped, (view.id, &view.rest, true)]
+    });
+    search_rows(shared, state, rows, request)
+}
+
+/// Compares queries with all rows of some partitions at once: threads need not wait for each other at the end of each, and what one partition
+/// says about the best rules out rows of the others.
+fn scan_together(
+    shared: &Shared,
+    parts: &[Part<'_>],
+    request: &SearchRequest<'_>,
+) -> Result<Vec<Vec<Hit>>, GalleryError> {
+    let (queries, dim, limit) = (request.queries, request.dim, request.limit);
+    let scanned: Vec<Scanned<'_>> = parts.iter().map(Part::scanned).collect();
+    let hits = |ranked: &Vec<Vec<Ranked>>| {
+        let mut scores: Vec<Ranked> = ranked.concat();
+        keep_best(&mut scores, limit);
+        let least = scores.iter().max().map(|last| last.score());
+        let mut found = Vec::new();
+        for (part, ranked) in parts.iter().zip(ranked) {
+            // Only the best of all partitions are read from the store.
+            let among = ranked.partition_point(|ranked| Some(ranked.score()) >= least);
+            merge(&mut found, part.hits(&ranked[..among])?, limit);
         }
+        Ok(found)
+    };
+    if queries.len() < BATCH * dim {
+        let nearest = |query| {
+            shared
+                .pool
+                .install(|| scan::nearest(&scanned, query, limit))
+        };
+        let queries = queries.chunks_exact(dim);
+        return queries.map(|query| hits(&nearest(query))).collect();
     }
-    Ok(found)
+    shared.pool.install(|| {
+        let ranked = nearest_batch(&scanned, queries, dim, limit);
+        ranked.par_iter().map(hits).collect()
+    })
 }
 
 /// Adds the hits of another partition.
@@ -192,52 +247,55 @@ struct Part<'a> {
     state: &'a State,
     id: RowsId,
     rows: &'a Rows,
+    allowed: Allowed<'a>,
     filter: &'a Filter,
     limit: usize,
     exact: bool,
 }
 
 impl Part<'_> {
-    fn search(&self, queries: &[f32], spaces: &[SpaceId]) -> Result<Vec<Vec<Hit>>, GalleryError> {
-        let dim = self.rows.dim();
-        let allowed = allowed(
-            self.shared,
-            self.state,
-            self.rows,
-            Some(spaces),
-            self.filter,
-        )?;
-        let allowed = allowed.as_deref();
-        let few = queries.len() < BATCH * dim;
-        if few || self.filter.payload.is_some() {
-            let queries = queries.chunks_exact(dim);
-            return queries
-                .map(|query| self.search_among(query, allowed))
-                .collect();
+    fn scanned(&self) -> Scanned<'_> {
+        Scanned {
+            rows: self.rows,
+            allowed: self.allowed.as_deref(),
         }
-        if !self.exact && self.usable_graph().is_some() {
-            let queries = queries.par_chunks_exact(dim);
-            let search = || {
-                queries
-                    .map(|query| self.search_among(query, allowed))
-                    .collect()
-            };
-            return self.shared.pool.install(search);
-        }
-        let scan = || nearest_batch(self.rows, queries, self.limit, allowed);
-        let ranked = self.shared.pool.install(scan);
-        ranked.iter().map(|ranked| self.hits(ranked)).collect()
     }
 
-    fn search_among(
-        &self,
-        query: &[f32],
-        allowed: Option<&SlotSet>,
-    ) -> Result<Vec<Hit>, GalleryError> {
-        let available = allowed.map_or(self.rows.live(), SlotSet::count);
+    /// Rows that a search may find.
+    fn available(&self) -> usize {
+        let allowed = self.allowed.as_deref();
+        allowed.map_or(self.rows.live(), SlotSet::count)
+    }
+
+    /// Whether queries are best compared with all rows, and all that are found are hits.
+    fn is_scanned(&self, queries: &[f32]) -> bool {
+        let few = queries.len() < BATCH * self.rows.dim();
+        let all_rows = self.exact || few && self.is_short(self.limit);
+        self.filter.payload.is_none() && (all_rows || self.usable_graph().is_none())
+    }
+
+    /// Whether nothing is faster than looking at each row: with few rows left, or most of them wanted.
+    fn is_short(&self, wanted: usize) -> bool {
+        let available = self.available();
+        available <= 4 * wanted + 32 || available < self.rows.live() / SELECTIVE
+    }
+
+    fn search(&self, queries: &[f32]) -> Result<Vec<Vec<Hit>>, GalleryError> {
+        let dim = self.rows.dim();
+        if queries.len() < BATCH * dim || self.filter.payload.is_some() {
+            let queries = queries.chunks_exact(dim);
+            return queries.map(|query| self.search_one(query)).collect();
+        }
+        let queries = queries.par_chunks_exact(dim);
+        let search = || queries.map(|query| self.search_one(query)).collect();
+        self.shared.pool.install(search)
+    }
+
+    fn search_one(&self, query: &[f32]) -> Result<Vec<Hit>, GalleryError> {
+        let available = self.available();
         let mut wanted = self.limit;
         loop {
-            let ranked = self.candidates(query, wanted, allowed)?;
+            let ranked = self.candidates(query, wanted);
             let hits = self.hits(&ranked)?;
             // Only payload conditions can drop candidates; the graph may also find fewer than there are.
             if hits.len() >= self.limit || wanted >= available || self.filter.payload.is_none() {
@@ -257,20 +315,13 @@ impl Part<'_> {
     }
 
     /// At least `wanted` candidates in order, fewer only where there are no more; similarities in f32.
-    fn candidates(
-        &self,
-        query: &[f32],
-        wanted: usize,
-        allowed: Option<&SlotSet>,
-    ) -> Result<Vec<Ranked>, GalleryError> {
-        let (rows, pool) = (self.rows, &self.shared.pool);
-        let count = allowed.map_or(rows.live(), SlotSet::count);
-        if count == 0 {
-            return Ok(Vec::new());
-        }
-        let scan = || Ok(pool.install(|| scan::nearest(rows, query, wanted, allowed)));
-        // With few rows left, or most of them wanted, nothing is faster than looking at each.
-        if self.exact || count <= 4 * wanted + 32 || count < rows.live() / SELECTIVE {
+    fn candidates(&self, query: &[f32], wanted: usize) -> Vec<Ranked> {
+        let (rows, allowed) = (self.rows, self.allowed.as_deref());
+        let scan = || {
+            let nearest = || scan::nearest(&[self.scanned()], query, wanted);
+            self.shared.pool.install(nearest).pop().unwrap_or_default()
+        };
+        if self.exact || self.is_short(wanted) {
             return scan();
         }
         if let Some((graph, tail)) = self.usable_graph() {
@@ -289,7 +340,7 @@ impl Part<'_> {
             let slots = found.into_iter().filter_map(|number| rows.slot(number));
             let ranked = scan::rescored(rows, query, wanted, slots.chain(rest));
             if ranked.len() >= wanted {
-                return Ok(ranked);
+                return ranked;
             }
             // A graph whose parts are cut off from each other by dead rows may find too few.
         }

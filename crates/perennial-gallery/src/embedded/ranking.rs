@@ -1,6 +1,7 @@
 //! The best of many candidates: scores and slots in one order, and a collector that most candidates cost one comparison.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use super::rows::SlotSet;
 
@@ -119,22 +120,42 @@ impl Best {
     }
 }
 
-/// A lower bound of the last of the best so far, known to all threads that search.
+/// A lower bound of the last of the best `count` so far, known to all threads that search.
 #[derive(Debug)]
-pub(super) struct Threshold(AtomicU32);
+pub(super) struct Threshold {
+    least: AtomicU32,
+    count: usize,
+    /// The best scores so far, at most `count` in any order, as integers of the same order.
+    best: Mutex<Vec<u32>>,
+}
 
 impl Threshold {
-    pub(super) fn new() -> Self {
-        Self(AtomicU32::new(ordered(f32::NEG_INFINITY)))
+    pub(super) fn new(count: usize) -> Self {
+        Self {
+            least: AtomicU32::new(ordered(f32::NEG_INFINITY)),
+            count,
+            best: Mutex::default(),
+        }
     }
 
     pub(super) fn get(&self) -> f32 {
-        unordered(self.0.load(Ordering::Relaxed))
+        unordered(self.least.load(Ordering::Relaxed))
     }
 
-    /// States that enough rows reach this score.
-    pub(super) fn raise(&self, score: f32) {
-        self.0.fetch_max(ordered(score), Ordering::Relaxed);
+    /// Takes in the scores of some rows. No row may come twice.
+    pub(super) fn learn(&self, ranked: &[Ranked]) {
+        let mut best = self.best.lock().unwrap_or_else(PoisonError::into_inner);
+        let least = self.least.load(Ordering::Relaxed);
+        let better = ranked.iter().map(|ranked| ordered(ranked.score()));
+        best.extend(better.filter(|&score| score > least));
+        if self.count == 0 || best.len() < self.count {
+            return;
+        }
+        let last = *best
+            .select_nth_unstable_by(self.count - 1, |a, b| b.cmp(a))
+            .1;
+        best.truncate(self.count);
+        self.least.store(last, Ordering::Relaxed);
     }
 }
 
@@ -197,10 +218,11 @@ impl Contenders {
         }
     }
 
-    /// Slots of all that may be among the best.
-    pub(super) fn finish(mut self) -> impl Iterator<Item = usize> {
+    /// Slots of all that may be among the best, from what is known now.
+    pub(super) fn finish(mut self, threshold: &Threshold) -> impl Iterator<Item = usize> {
         self.worst_cases.pick();
         let least = self.least.max(self.worst_cases.least);
+        let least = least.max(threshold.get());
         self.found
             .into_iter()
             .filter_map(move |(best_case, slot)| (best_case >= least).then_some(slot as usize))
@@ -244,6 +266,28 @@ mod tests {
     }
 
     #[test]
+    fn a_threshold_is_the_last_of_the_best_of_all_that_it_learnt() {
+        let mut random = ChaCha8Rng::seed_from_u64(6);
+        for (count, levels) in [(1, 1000.0f32), (10, 1e6), (10, 20.0), (300, 1e6)] {
+            let (threshold, mut all) = (Threshold::new(count), Vec::new());
+            for part in 0..40 {
+                let some: Vec<Ranked> = (0..random.random_range(0..30))
+                    .map(|at| {
+                        let score = (random.random::<f32>() * levels).floor() / levels - 0.5;
+                        Ranked::new(score, part * 30 + at)
+                    })
+                    .collect();
+                threshold.learn(&some);
+                all.extend(some);
+                all.sort_unstable();
+                let last = all.get(count - 1);
+                let expected = last.map_or(f32::NEG_INFINITY, |last| last.score());
+                assert_eq!(threshold.get(), expected, "{count} of {}", all.len());
+            }
+        }
+    }
+
+    #[test]
     fn candidates_that_come_one_by_one_leave_the_same_best() {
         let mut random = ChaCha8Rng::seed_from_u64(5);
         for (count, levels) in [(1, 1000.0f32), (10, 1e6), (10, 40.0), (50, 3.0)] {
@@ -263,18 +307,18 @@ mod tests {
             let mut found = best.finish();
             found.sort_unstable();
             assert_eq!(found, all, "{count} of {levels}");
-            // Without a margin, contenders are exactly those; with one, also all that come so close.
+            // Without a margin, contenders are exactly those; with one, also all that come so close: to the last one's worst case, or to the last
+            // one where a threshold knows it.
             for margin in [0.0, 0.01] {
-                let threshold = Threshold::new();
-                for _ in 0..2 {
+                let (threshold, last) = (Threshold::new(count), all[count - 1].score());
+                for bound in [last - margin, last] {
                     let mut contenders = Contenders::new(count, &threshold);
                     contenders.offer_all(7, &scores, margin, None);
-                    let slots: Vec<usize> = contenders.finish().collect();
-                    let last = all[count - 1].score();
-                    let close = |slot: &usize| scores[slot - 7] + margin >= last - margin;
+                    let slots: Vec<usize> = contenders.finish(&threshold).collect();
+                    let close = |slot: &usize| scores[slot - 7] + margin >= bound;
                     let expected: Vec<usize> = (7..5007).filter(close).collect();
                     assert_eq!(slots, expected, "{count} of {levels} within {margin}");
-                    threshold.raise(last - margin);
+                    threshold.learn(&all);
                 }
             }
         }

@@ -6,11 +6,18 @@
 use rayon::prelude::*;
 
 use super::codes::QueryCodes;
+use super::prefetch::prefetch;
 use super::ranking::{Best, Contenders, Ranked, Threshold, best_of};
 use super::rows::{Rows, Segment, SlotSet};
 
 /// Independent partial sums of an f32 product: four registers of eight.
 const LANES: usize = 32;
+/// Values of a line of the processor's cache.
+const LINE_VALUES: usize = 16;
+/// Vectors that are on their way from memory while another one is compared, and values of each that are asked for: the processor guesses the
+/// rest.
+const AHEAD: usize = 32;
+const FETCHED_VALUES: usize = 128;
 
 /// The dot product of two vectors.
 ///
@@ -55,23 +62,41 @@ pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     pulp::Arch::new().dispatch(Dot(a, b))
 }
 
-/// The best `count` by f32 similarity among `allowed`, or all rows, and the equals of the last.
-pub(super) fn nearest(
-    rows: &Rows,
-    query: &[f32],
-    count: usize,
-    allowed: Option<&SlotSet>,
-) -> Vec<Ranked> {
-    if codes_help(rows, count, allowed) {
-        by_codes(rows, query, count, allowed)
-    } else {
-        by_vectors(rows, query, count, allowed)
+/// The rows of a partition, and which of them count: all where nothing is said.
+#[derive(Clone, Copy)]
+pub(super) struct Scanned<'a> {
+    pub(super) rows: &'a Rows,
+    pub(super) allowed: Option<&'a SlotSet>,
+}
+
+impl Scanned<'_> {
+    /// Whether bounds can rule out enough: not with few rows, nor where most of them are wanted.
+    pub(super) fn codes_help(self, count: usize) -> bool {
+        let counted = self.allowed.map_or(self.rows.live(), SlotSet::count);
+        self.rows.with_codes() && counted > 4 * count + 32
+    }
+
+    pub(super) fn chosen(self, slot: usize) -> Option<usize> {
+        self.allowed
+            .is_none_or(|allowed| allowed.contains(slot))
+            .then_some(slot)
     }
 }
 
-/// Whether bounds can rule out enough: not with few rows, nor where most of them are wanted.
-pub(super) fn codes_help(rows: &Rows, count: usize, allowed: Option<&SlotSet>) -> bool {
-    rows.with_codes() && allowed.map_or(rows.live(), SlotSet::count) > 4 * count + 32
+/// Of each partition, those of the best `count` of all by f32 similarity that lie in it, and the equals of the last; others may be among them.
+///
+/// **Shapes.** the result is `[parts]`
+pub(super) fn nearest(parts: &[Scanned<'_>], query: &[f32], count: usize) -> Vec<Vec<Ranked>> {
+    let threshold = Threshold::new(count);
+    let found = each_segment(parts, |part, first, segment| {
+        if part.codes_help(count) {
+            by_codes(part, first, segment, query, count, &threshold)
+        } else {
+            by_vectors(part, first, segment, query, count, &threshold)
+        }
+    });
+    let best = |found| best_of(found, count);
+    found.into_iter().map(best).collect()
 }
 
 /// Which of a segment's rows count, under which slot.
@@ -131,57 +156,71 @@ impl pulp::WithSimd for CodeScan<'_> {
     }
 }
 
-pub(super) fn by_vectors(
-    rows: &Rows,
+fn by_vectors(
+    part: Scanned<'_>,
+    first: usize,
+    segment: &Segment,
     query: &[f32],
     count: usize,
-    allowed: Option<&SlotSet>,
+    threshold: &Threshold,
 ) -> Vec<Ranked> {
-    let parts = each_segment(rows, |first, segment| {
-        let mut best = Best::new(count);
-        pulp::Arch::new().dispatch(VectorScan {
-            query,
-            segment,
-            chosen: &|row| chosen(first + row, allowed),
-            best: &mut best,
-        });
-        best.finish()
+    let mut best = Best::new(count);
+    pulp::Arch::new().dispatch(VectorScan {
+        query,
+        segment,
+        chosen: &|row| part.chosen(first + row),
+        best: &mut best,
     });
-    best_of(parts, count)
+    let best = best.finish();
+    threshold.learn(&best);
+    best
 }
 
-fn by_codes(rows: &Rows, query: &[f32], count: usize, allowed: Option<&SlotSet>) -> Vec<Ranked> {
-    let threshold = Threshold::new();
-    let parts = each_segment(rows, |first, segment| {
-        let codes = QueryCodes::new(query, segment.coded.centre());
-        let mut contenders = Contenders::new(count, &threshold);
-        pulp::Arch::new().dispatch(CodeScan {
-            query: &codes,
-            segment,
-            chosen: &|row| chosen(first + row, allowed),
-            contenders: &mut contenders,
-        });
-        decide(rows, query, count, contenders.finish(), &threshold)
+fn by_codes(
+    part: Scanned<'_>,
+    first: usize,
+    segment: &Segment,
+    query: &[f32],
+    count: usize,
+    threshold: &Threshold,
+) -> Vec<Ranked> {
+    let codes = QueryCodes::new(query, segment.coded.centre());
+    let mut contenders = Contenders::new(count, threshold);
+    pulp::Arch::new().dispatch(CodeScan {
+        query: &codes,
+        segment,
+        chosen: &|row| part.chosen(first + row),
+        contenders: &mut contenders,
     });
-    best_of(parts, count)
+    let left = contenders.finish(threshold);
+    decide(part.rows, query, count, left, threshold)
 }
 
-pub(super) fn chosen(slot: usize, allowed: Option<&SlotSet>) -> Option<usize> {
-    allowed
-        .is_none_or(|allowed| allowed.contains(slot))
-        .then_some(slot)
-}
-
-/// Works on segments in parallel; `work` gets the slot of a segment's first row.
+/// Works on the segments of all partitions in parallel; `work` gets the slot of a segment's first row.
+///
+/// **Shapes.** the result is `[parts, segments of the part]`
 pub(super) fn each_segment<T: Send>(
-    rows: &Rows,
-    work: impl Fn(usize, &Segment) -> T + Sync,
-) -> Vec<T> {
-    rows.segments()
-        .par_iter()
+    parts: &[Scanned<'_>],
+    work: impl Fn(Scanned<'_>, usize, &Segment) -> T + Sync,
+) -> Vec<Vec<T>> {
+    let of_part = |part: &Scanned<'_>| part.rows.segments().len();
+    let segments: Vec<(usize, usize)> = parts
+        .iter()
         .enumerate()
-        .map(|(at, segment)| work(at * rows.segment_rows(), segment))
-        .collect()
+        .flat_map(|(part, scanned)| (0..of_part(scanned)).map(move |at| (part, at)))
+        .collect();
+    // One by one, so that no thread is left with several of them while others wait.
+    let mut found = segments
+        .par_iter()
+        .with_max_len(1)
+        .map(|&(part, at)| {
+            let (part, rows) = (parts[part], parts[part].rows);
+            work(part, at * rows.segment_rows(), &rows.segments()[at])
+        })
+        .collect::<Vec<T>>()
+        .into_iter();
+    let of_part = |part| found.by_ref().take(of_part(part)).collect();
+    parts.iter().map(of_part).collect()
 }
 
 /// The best of a segment's contenders by f32 similarity; the threshold learns from them.
@@ -197,11 +236,7 @@ pub(super) fn decide(
         best.offer(dot(query, rows.vector(slot)), slot);
     }
     let best = best.finish();
-    if best.len() >= count
-        && let Some(last) = best.iter().max()
-    {
-        threshold.raise(last.score());
-    }
+    threshold.learn(&best);
     best
 }
 
@@ -212,9 +247,19 @@ pub(super) fn rescored(
     count: usize,
     slots: impl Iterator<Item = usize>,
 ) -> Vec<Ranked> {
-    let ranked = slots
-        .map(|slot| Ranked::new(dot(query, rows.vector(slot)), slot))
-        .collect();
+    let slots: Vec<usize> = slots.collect();
+    let fetch = |slot: usize| {
+        let begin = &rows.vector(slot)[..rows.dim().min(FETCHED_VALUES)];
+        begin.iter().step_by(LINE_VALUES).for_each(prefetch);
+    };
+    slots.iter().take(AHEAD).for_each(|&slot| fetch(slot));
+    let mut ranked = Vec::with_capacity(slots.len());
+    for (at, &slot) in slots.iter().enumerate() {
+        if let Some(&later) = slots.get(at + AHEAD) {
+            fetch(later);
+        }
+        ranked.push(Ranked::new(dot(query, rows.vector(slot)), slot));
+    }
     best_of(vec![ranked], count)
 }
 
@@ -237,6 +282,13 @@ pub(super) mod tests {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let vectors: Vec<Vec<f32>> = (0..count).map(|_| unit(&mut rng, dim)).collect();
         rows_of(&vectors, true)
+    }
+
+    pub(in super::super) fn all_of(rows: &Rows) -> Scanned<'_> {
+        Scanned {
+            rows,
+            allowed: None,
+        }
     }
 
     pub(in super::super) fn rows_of(vectors: &[Vec<f32>], with_codes: bool) -> Rows {
@@ -264,8 +316,9 @@ pub(super) mod tests {
     fn bounds_leave_few_rows_to_compare() {
         let (rows, mut rng) = (random_rows(20_000, 64, 1), ChaCha8Rng::seed_from_u64(2));
         let query = unit(&mut rng, 64);
-        let threshold = Threshold::new();
-        let left: Vec<usize> = each_segment(&rows, |first, segment| {
+        let threshold = Threshold::new(10);
+        let parts = [all_of(&rows)];
+        let left = each_segment(&parts, |_, first, segment| {
             let codes = QueryCodes::new(&query, segment.coded.centre());
             let mut contenders = Contenders::new(10, &threshold);
             pulp::Arch::new().dispatch(CodeScan {
@@ -274,8 +327,9 @@ pub(super) mod tests {
                 chosen: &|row| Some(first + row),
                 contenders: &mut contenders,
             });
-            contenders.finish().count()
+            contenders.finish(&threshold).count()
         });
+        let left = &left[0];
         assert!(left.iter().sum::<usize>() < 600, "{left:?}");
     }
 }
