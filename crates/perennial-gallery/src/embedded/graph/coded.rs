@@ -34,6 +34,12 @@ impl Meaning {
             sum: i32::from_le_bytes(sum),
         }
     }
+
+    /// The similarity that a sum of products of codes stands for, up to a constant of the graph.
+    #[inline(always)]
+    pub(super) fn score(self, query: &Query, sum: i32) -> f32 {
+        sum as f32 * (query.scale * self.scale) + (query.offset + self.offset)
+    }
 }
 
 /// A vector as a node holds it.

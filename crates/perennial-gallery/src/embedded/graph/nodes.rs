@@ -2,10 +2,15 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::super::prefetch::prefetch;
 use super::coded::{CodedVector, Meaning, Query};
-use super::line::Line;
+use super::line::{LINE, Line};
 use super::products::Products;
 
+/// Lines of codes that are on their way from memory while a node is compared.
+const LINES_AHEAD: usize = 96;
+/// They are those of so many nodes, at least and at most.
+const AHEAD: (usize, usize) = (6, 32);
 /// Nodes of a block: few, so that a small graph does not reserve much.
 const BLOCK: usize = 1024;
 /// A place in a list that no neighbour has.
@@ -31,6 +36,8 @@ pub(super) struct Nodes {
     dim: usize,
     /// Lines of a vector.
     lines: usize,
+    /// Nodes whose codes are fetched ahead.
+    ahead: usize,
     connectivity: usize,
     blocks: Vec<Block>,
     length: usize,
@@ -41,9 +48,11 @@ pub(super) struct Nodes {
 
 impl Nodes {
     pub(super) fn new(dim: usize, connectivity: usize) -> Self {
+        let lines = CodedVector::lines(dim);
         Self {
             dim,
-            lines: CodedVector::lines(dim),
+            lines,
+            ahead: (LINES_AHEAD / lines).clamp(AHEAD.0, AHEAD.1),
             connectivity,
             blocks: Vec::new(),
             length: 0,
@@ -256,12 +265,40 @@ impl Nodes {
         let lines = self.lines_of(node);
         let row = Meaning::read(lines);
         let sum = self.products.sum(&query.lines, lines, row.sum);
-        sum as f32 * (query.scale * row.scale) + (query.offset + row.offset)
+        row.score(query, sum)
+    }
+
+    /// The similarities to nodes, whose codes are fetched ahead.
+    #[inline(always)]
+    pub(super) fn score_all(&self, query: &Query, nodes: &[u32], scores: &mut Vec<f32>) {
+        scores.clear();
+        let first = &nodes[..nodes.len().min(self.ahead)];
+        first.iter().for_each(|&node| self.prefetch(node));
+        let lines = nodes.iter().enumerate().map(|(at, &node)| {
+            if let Some(&later) = nodes.get(at + self.ahead) {
+                self.prefetch(later);
+            }
+            self.lines_of(node)
+        });
+        let node_sum = |lines: &[Line]| Meaning::read(lines).sum;
+        self.products
+            .sums(&query.lines, lines, node_sum, |lines, sum| {
+                scores.push(Meaning::read(lines).score(query, sum));
+            });
+    }
+
+    /// Asks the processor to fetch a node's list on the lowest level.
+    #[inline(always)]
+    pub(super) fn prefetch_list(&self, node: u32) {
+        let list = self.list(node, 0);
+        list.iter()
+            .step_by(LINE / size_of::<u32>())
+            .for_each(prefetch);
     }
 
     /// Asks the processor to fetch a node's codes.
     #[inline(always)]
-    pub(super) fn prefetch(&self, node: u32) {
-        self.products.prefetch(self.lines_of(node));
+    fn prefetch(&self, node: u32) {
+        self.lines_of(node).iter().for_each(prefetch);
     }
 }

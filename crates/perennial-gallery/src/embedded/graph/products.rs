@@ -1,4 +1,4 @@
-//! Sums of products of codes, one query with one node after the other, and codes that the processor fetches ahead of them.
+//! Sums of products of codes, one query with one node after the other.
 
 #[cfg(target_arch = "x86_64")]
 use super::line::LINE;
@@ -65,21 +65,48 @@ impl Products {
         }
     }
 
-    /// Asks the processor to fetch lines.
+    /// The sums of a query with several nodes, which `found` gets in turn with the node's lines; `node_sum` knows the sum of a node's codes.
     #[inline(always)]
-    pub(super) fn prefetch(self, lines: &[Line]) {
-        #[cfg(target_arch = "x86_64")]
-        for line in lines {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            // SAFETY: the instruction belongs to every x86-64 processor, reads nothing for the program, and faults at no address.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(line).cast()) };
+    pub(super) fn sums<'a>(
+        self,
+        query: &[Line],
+        nodes: impl Iterator<Item = &'a [Line]>,
+        node_sum: impl Fn(&[Line]) -> i32,
+        mut found: impl FnMut(&'a [Line], i32),
+    ) {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Bytes(_) => {
+                let found = |node: &'a [Line], sum: i32| {
+                    found(node, sum.wrapping_sub(node_sum(node).wrapping_mul(128)));
+                };
+                // SAFETY: only `for_dim` makes a `Proof`, after it found all three features.
+                unsafe { sums_of_bytes(query, nodes, found) }
+            }
+            Self::Widened => {
+                for node in nodes {
+                    found(node, self.sum(query, node, 0));
+                }
+            }
         }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = lines;
+    }
+}
+
+/// One function for all nodes, so that there is no call for each.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn sums_of_bytes<'a>(
+    query: &[Line],
+    nodes: impl Iterator<Item = &'a [Line]>,
+    mut found: impl FnMut(&'a [Line], i32),
+) {
+    for node in nodes {
+        found(node, sum_of_bytes(query, node));
     }
 }
 
 #[cfg(target_arch = "x86_64")]
+#[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn sum_of_bytes(query: &[Line], node: &[Line]) -> i32 {
     use std::arch::x86_64::{
@@ -145,12 +172,22 @@ mod tests {
                 let mut query = Query::default();
                 query.set(a.as_lines(), dim, products);
                 let node_sum = Meaning::read(b.as_lines()).sum;
-                products.prefetch(b.as_lines());
                 assert_eq!(
                     products.sum(&query.lines, b.as_lines(), node_sum),
                     expected,
                     "{dim} {products:?}"
                 );
+                let mut found = Vec::new();
+                let own = a.as_lines();
+                products.sums(
+                    &query.lines,
+                    [b.as_lines(), own, b.as_lines()].into_iter(),
+                    |lines| Meaning::read(lines).sum,
+                    |lines, sum| found.push((lines == own, sum)),
+                );
+                let square: i32 = codes(&a).iter().map(|a| a * a).sum();
+                let wanted = [(a == b, expected), (true, square), (a == b, expected)];
+                assert_eq!(found, wanted, "{dim} {products:?}");
             }
         }
     }

@@ -7,36 +7,36 @@ use super::super::ranking::Ranked;
 use super::coded::Query;
 use super::nodes::Nodes;
 
-/// Nodes whose codes are on their way from memory while another one is compared.
-const AHEAD: usize = 6;
-
 /// Nodes that a walk has seen.
 #[derive(Debug, Default)]
 struct Seen {
     words: Vec<u64>,
-    /// Words with a bit set, so that forgetting costs what the walk did and not what the graph has.
+    /// The first `count` are the words with a bit set, so that forgetting costs what the walk did and not what the graph has; one more than there are
+    /// words.
     touched: Vec<u32>,
+    count: usize,
 }
 
 impl Seen {
     fn forget(&mut self, nodes: usize) {
-        for word in self.touched.drain(..) {
-            self.words[word as usize] = 0;
+        for word in &self.touched[..self.count] {
+            self.words[*word as usize] = 0;
         }
+        self.count = 0;
         if self.words.len() * 64 < nodes {
             // Some more than there are, so that a growing graph does not ask each time.
             self.words.resize((nodes + nodes / 4).div_ceil(64), 0);
+            self.touched.resize(self.words.len() + 1, 0);
         }
     }
 
-    /// Whether a node is new.
+    /// Whether a node is new. Without a branch, which the processor could not foresee.
     #[inline(always)]
     fn insert(&mut self, node: u32) -> bool {
         let (at, bit) = (node / 64, 1u64 << (node % 64));
         let word = &mut self.words[at as usize];
-        if *word == 0 {
-            self.touched.push(at);
-        }
+        self.touched[self.count] = at;
+        self.count += usize::from(*word == 0);
         let new = *word & bit == 0;
         *word |= bit;
         new
@@ -62,7 +62,9 @@ pub(super) struct Walk {
     open: BinaryHeap<Reverse<Ranked>>,
     /// The nearest so far, the least similar one on top.
     nearest: BinaryHeap<Ranked>,
+    /// Neighbours that are new, and their similarities.
     fresh: Vec<u32>,
+    scores: Vec<f32>,
     /// What the last walk found, best first.
     pub(super) found: Vec<Ranked>,
 }
@@ -97,23 +99,27 @@ impl Walk {
                 break;
             }
             self.fresh.clear();
+            self.fresh.resize(nodes.width(level), 0);
+            let mut fresh = 0;
             for node in nodes.neighbours(next.slot() as u32, level) {
-                if self.seen.insert(node) {
-                    if self.fresh.len() < AHEAD {
-                        nodes.prefetch(node);
-                    }
-                    self.fresh.push(node);
-                }
+                self.fresh[fresh] = node;
+                fresh += usize::from(self.seen.insert(node));
             }
+            self.fresh.truncate(fresh);
+            if level == 0
+                && let Some(Reverse(after)) = self.open.peek()
+            {
+                nodes.prefetch_list(after.slot() as u32);
+            }
+            nodes.score_all(query, &self.fresh, &mut self.scores);
             for at in 0..self.fresh.len() {
-                let node = self.fresh[at];
-                if let Some(&later) = self.fresh.get(at + AHEAD) {
-                    nodes.prefetch(later);
-                }
-                let ranked = Ranked::new(nodes.score(query, node), node as usize);
+                let ranked = Ranked::new(self.scores[at], self.fresh[at] as usize);
                 let full = self.nearest.len() >= breadth;
                 if full && self.nearest.peek().is_some_and(|last| ranked > *last) {
                     continue;
+                }
+                if level == 0 && self.open.peek().is_none_or(|best| ranked < best.0) {
+                    nodes.prefetch_list(ranked.slot() as u32);
                 }
                 self.open.push(Reverse(ranked));
                 self.offer(nodes, ranked, breadth, counts, &passes);
