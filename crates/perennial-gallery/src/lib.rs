@@ -37,11 +37,11 @@ pub use error::GalleryError;
 pub use filter::{Filter, LabelFilter};
 pub use item::{Hit, Item, ItemId, SimplexIdentity, StoredItem};
 pub use limits::MAX_LIMIT;
-pub use mapped_index::{MappedIndex, MappedIndexStats, MappedIndexes, VectorMap};
+pub use mapped_index::{MappedIndex, MappedIndexes, VectorMap};
 pub use snapshot::FILE_KIND as SNAPSHOT_FILE_KIND;
 pub use space::{SpaceStats, StoreSpace};
 pub use stats::{
-    BytesPerVector, Compacted, DiskUse, GalleryStats, IndexKind, IndexProgress, IndexState,
+    BytesPerVector, Compacted, DiskUse, GalleryStats, IndexKind, IndexProgress, IndexState, MappedIndexStats,
     PartitionStats, SnapshotInfo,
 };
 pub use store::{

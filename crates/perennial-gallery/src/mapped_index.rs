@@ -4,10 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use perennial_core::SpaceId;
-use serde::{Deserialize, Serialize};
 
 use crate::error::GalleryError;
 use crate::item::Hit;
+use crate::stats::MappedIndexStats;
 use crate::store::SearchRequest;
 
 /// A map of stored vectors into another space, such as a bridge.
@@ -50,26 +50,6 @@ impl fmt::Debug for MappedIndex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} mapped by {}", self.space, self.map.key())
     }
-}
-
-/// How far a mapped index is, and what it takes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MappedIndexStats {
-    /// The space of the items.
-    pub space: SpaceId,
-    /// The key of the map.
-    pub map: String,
-    /// The dimension of the mapped vectors.
-    pub dim: usize,
-    /// Items that are mapped.
-    pub items: u64,
-    /// Items that the map refuses. They are not found through this index.
-    pub refused: u64,
-    /// Whether it has held all items at least once, so that searches may go through it. What is stored later is searched from the moment on at
-    /// which it is stored.
-    pub ready: bool,
-    /// Memory in use, in bytes.
-    pub memory_bytes: u64,
 }
 
 /// A store that can search items by vectors that a map gives, which it keeps in memory beside those that are stored. What is stored stays as it is.

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use perennial_core::SpaceId;
 use serde::{Deserialize, Serialize};
 
 use crate::item::SimplexIdentity;
-use crate::mapped_index::MappedIndexStats;
 
 /// The size and the state of a gallery.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -45,6 +45,26 @@ pub struct PartitionStats {
     pub index: IndexState,
     /// Memory of one vector, in bytes, on average.
     pub memory_bytes_per_vector: f64,
+}
+
+/// How far a mapped index is, and what it takes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MappedIndexStats {
+    /// The space of the items.
+    pub space: SpaceId,
+    /// The key of the map.
+    pub map: String,
+    /// The dimension of the mapped vectors.
+    pub dim: usize,
+    /// Items that are mapped.
+    pub items: u64,
+    /// Items that the map refuses. They are not found through this index.
+    pub refused: u64,
+    /// Whether it has held all items at least once, so that searches may go through it. What is stored later is searched from the moment on at
+    /// which it is stored.
+    pub ready: bool,
+    /// Memory in use, in bytes.
+    pub memory_bytes: u64,
 }
 
 /// How searches are answered.

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::HnswConfig;
 use super::graph::{CodedVector, Graph};
-use super::mapped;
+use super::mapping;
 use super::rows::Rows;
 use super::state::{RowsId, Shared, thread_pool};
 use crate::error::GalleryError;
@@ -159,7 +159,7 @@ impl Work {
     }
 
     fn bring_up_to_date(&mut self) -> Result<(), GalleryError> {
-        mapped::catch_up(&self.shared, &self.pool);
+        mapping::catch_up(&self.shared, &self.pool);
         // A graph that cannot be saved is not worth building; a saved one serves as it is.
         if self.shared.read_only {
             return Ok(());
@@ -181,7 +181,7 @@ impl Work {
                     break;
                 }
                 // A promotion waits for mapped vectors, and a graph can take long.
-                mapped::catch_up(&self.shared, &self.pool);
+                mapping::catch_up(&self.shared, &self.pool);
             }
         }
         Ok(())

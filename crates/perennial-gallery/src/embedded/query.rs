@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::batch_scan::nearest_batch;
 use super::graph::Graph;
-use super::mapped::MappedView;
+use super::mapping::MappedView;
 use super::ranking::{Ranked, keep_best};
 use super::record::Record;
 use super::rows::{Rows, SlotSet};

@@ -9,7 +9,7 @@ use perennial_core::SpaceId;
 
 use super::graph::Graph;
 use super::layout::Layout;
-use super::mapped::MappedRows;
+use super::mapped_rows::MappedRows;
 use super::rows::{Row, Rows};
 use super::space::Space;
 use super::tables::{Meta, Reader, guarded};

@@ -12,7 +12,7 @@ use self::changes::{Changes, Failure, delete, replace_all, upsert};
 use super::compaction::Copied;
 use super::indexer::Indexer;
 use super::log::Log;
-use super::mapped;
+use super::mapping;
 use super::query;
 use super::rows::Rows;
 use super::state::{Shared, State};
@@ -305,7 +305,7 @@ impl Writer {
                 rows.set_centred(centred);
             }
         }
-        mapped::compact(&self.shared);
+        mapping::compact(&self.shared);
         self.indexer.wake();
     }
 

@@ -1,74 +1,27 @@
-//! Rows as a map gives them, beside those of the partitions: derived, in memory only, and never the truth about anything.
+//! Keeps mapped rows up to date.
 //!
 //! The thread that keeps the graphs maps what is new, a few rows at a time; the writer removes what is gone in the step in which it is gone. What
 //! was stored a moment ago and is not mapped yet is mapped by the search itself.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use perennial_core::SpaceId;
 use rayon::prelude::*;
 
-use super::EmbeddedGallery;
 use super::codes::Coding;
-use super::graph::Graph;
+use super::mapped_rows::MappedRows;
 use super::rows::{Row, Rows};
 use super::state::{RowsId, Shared, State};
-use crate::error::GalleryError;
-use crate::item::Hit;
-use crate::mapped_index::{MappedIndex, MappedIndexStats, MappedIndexes, VectorMap};
-use crate::store::SearchRequest;
+use crate::mapped_index::VectorMap;
+use crate::stats::MappedIndexStats;
 
 /// Rows mapped at a time: few enough that readers hardly notice when they are put in place.
 const CHUNK: usize = 1024;
 /// Rows that one thread maps at a time.
 const BLOCK: usize = 128;
 
-/// The items of one space by their mapped vectors.
-pub(super) struct MappedRows {
-    pub(super) index: MappedIndex,
-    /// With the numbers of the rows that they were mapped from.
-    pub(super) rows: Rows,
-    /// Rows of smaller numbers were looked at.
-    covered: u64,
-    /// Items that the map refuses.
-    refused: u64,
-    /// Whether it has caught up with the space once.
-    ready: bool,
-}
-
 impl MappedRows {
-    fn new(index: MappedIndex, with_codes: bool) -> Self {
-        Self {
-            rows: Rows::new(index.map.output_dim(), with_codes),
-            index,
-            covered: 0,
-            refused: 0,
-            ready: false,
-        }
-    }
-
-    fn map(&self) -> &dyn VectorMap {
-        &*self.index.map
-    }
-
-    /// The same index without rows, for a gallery with other rows.
-    pub(super) fn emptied(self) -> Self {
-        let with_codes = self.rows.with_codes();
-        Self::new(self.index, with_codes)
-    }
-
-    /// Takes out rows that are gone.
-    pub(super) fn remove(&mut self, numbers: impl IntoIterator<Item = u64>) {
-        for number in numbers {
-            self.rows.remove(number);
-        }
-        if self.rows.live() == 0 && self.rows.slots() > 0 {
-            self.rows = Rows::new(self.rows.dim(), self.rows.with_codes());
-        }
-    }
-
     /// What is stored of the space and was not looked at, up to a limit.
     fn missing<'s>(&self, state: &'s State, limit: usize) -> Missing<'s> {
         let mut missing = Missing {
@@ -90,19 +43,6 @@ impl MappedRows {
             };
         }
         missing
-    }
-
-    fn stats(&self, graph: Option<&Graph>) -> MappedIndexStats {
-        let bytes = self.rows.bytes() + graph.map_or(0, Graph::bytes);
-        MappedIndexStats {
-            space: self.index.space.clone(),
-            map: self.map().key().to_owned(),
-            dim: self.rows.dim(),
-            items: self.rows.live() as u64,
-            refused: self.refused,
-            ready: self.ready,
-            memory_bytes: bytes as u64,
-        }
     }
 }
 
@@ -286,72 +226,6 @@ pub(super) fn compact(shared: &Shared) {
     }
 }
 
-impl MappedIndexes for EmbeddedGallery {
-    fn offers_mapped(&self) -> bool {
-        true
-    }
-
-    fn keep_mapped(&self, wanted: &[MappedIndex]) -> Result<(), GalleryError> {
-        let with_codes = self.shared.with_codes();
-        let is_wanted = |one: &MappedIndex| {
-            let same = |other: &&MappedIndex| other.is(&one.space, one.map.key());
-            wanted.iter().find(same).is_some()
-        };
-        let mut gone: BTreeMap<u32, MappedRows> = BTreeMap::new();
-        {
-            let mut state = self.shared.state_mut();
-            let unwanted: Vec<u32> = state
-                .mapped
-                .iter()
-                .filter(|(_, kept)| !is_wanted(&kept.index))
-                .map(|(&index, _)| index)
-                .collect();
-            for index in unwanted {
-                gone.extend(state.mapped.remove(&index).map(|rows| (index, rows)));
-            }
-            for one in wanted {
-                let is_kept = |kept: &MappedRows| kept.index.is(&one.space, one.map.key());
-                if !state.mapped.values().any(is_kept) {
-                    let index = self.shared.next_mapped();
-                    let rows = MappedRows::new(one.clone(), with_codes);
-                    state.mapped.insert(index, rows);
-                }
-            }
-        }
-        // Much memory is given back here, for which no reader waits.
-        for (index, rows) in gone {
-            self.shared.set_graph(RowsId::Mapped(index), None);
-            let space = &rows.index.space;
-            tracing::info!(%space, "an index of mapped vectors is let go");
-        }
-        self.indexer.wake();
-        Ok(())
-    }
-
-    fn has_mapped(&self, space: &str, key: &str) -> bool {
-        let state = self.shared.state();
-        let mut ready = state.mapped.values().filter(|mapped| mapped.ready);
-        ready.any(|mapped| mapped.index.space.as_str() == space && mapped.map().key() == key)
-    }
-
-    fn mapped(&self) -> Vec<MappedIndexStats> {
-        let state = self.shared.state();
-        let stats = state.mapped.iter().map(|(&index, mapped)| {
-            let graph = self.shared.graph(RowsId::Mapped(index));
-            mapped.stats(graph.as_deref())
-        });
-        stats.collect()
-    }
-
-    fn search_mapped(
-        &self,
-        key: &str,
-        request: &SearchRequest<'_>,
-    ) -> Result<Vec<Vec<Hit>>, GalleryError> {
-        self.steady(|| self.find_mapped(key, request))
-    }
-}
-
 /// The rows of an index, and those that it lacks at this moment, mapped now.
 pub(super) struct MappedView<'s> {
     pub(super) id: RowsId,
@@ -383,6 +257,3 @@ impl<'s> MappedView<'s> {
         })
     }
 }
-
-#[cfg(test)]
-mod tests;

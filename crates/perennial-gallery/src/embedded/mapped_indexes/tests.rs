@@ -1,6 +1,8 @@
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use perennial_core::SpaceId;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::json;
@@ -9,6 +11,7 @@ use super::*;
 use crate::embedded::{GalleryConfig, HnswConfig};
 use crate::filter::Filter;
 use crate::item::{Item, ItemId};
+use crate::mapped_index::VectorMap;
 use crate::store::{Maintenance, Snapshots, VectorStore};
 
 const DIM: usize = 6;
