@@ -28,7 +28,7 @@ use crate::readiness::Readiness;
 use crate::receive::BodyBudget;
 use crate::recent::Recent;
 use crate::reembedding::Reembedder;
-use crate::routes::snapshots::remove_unwritten;
+use crate::routes::snapshots::{SnapshotsFolder, remove_unwritten};
 use crate::second_stages::SecondStages;
 use crate::served_store::ServedStore;
 use crate::storing::Storing;
@@ -46,6 +46,7 @@ pub(crate) struct Service {
     pub(crate) versions: Arc<Versions>,
     pub(crate) transport: Arc<Transport>,
     pub(crate) body_budget: BodyBudget,
+    pub(crate) snapshots: SnapshotsFolder,
     pub(crate) inference: Arc<Inference>,
     pub(crate) gallery: Arc<Gallery>,
     pub(crate) answering: Arc<Answering>,
@@ -87,6 +88,7 @@ parts! {
     versions: Arc<Versions>,
     transport: Arc<Transport>,
     body_budget: BodyBudget,
+    snapshots: SnapshotsFolder,
     inference: Arc<Inference>,
     gallery: Arc<Gallery>,
     answering: Arc<Answering>,
@@ -188,6 +190,7 @@ impl Service {
             limits: Arc::new(config.limits.clone()),
             transport: Arc::new(Transport::new(&config)),
             body_budget: BodyBudget::of(config.limits.body_budget_bytes),
+            snapshots: SnapshotsFolder(config.snapshots.as_deref().map(Arc::from)),
             search: Arc::new(SearchService {
                 planning: Arc::clone(&planning),
                 versions: Arc::clone(&versions),

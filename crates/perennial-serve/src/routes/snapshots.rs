@@ -1,7 +1,7 @@
 //! `POST /snapshots` and `GET /snapshots`.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -17,7 +17,6 @@ use utoipa::ToSchema;
 
 use crate::authorize::{MayRead, MayWriteElsewhere};
 use crate::blocking::blocking;
-use crate::config::ServeConfig;
 use crate::error::{ApiError, ErrorBody};
 use crate::gallery::Gallery;
 use crate::openapi::Guarded;
@@ -28,6 +27,20 @@ const INFO_EXTENSION: &str = "json";
 const MAX_INFO_BYTES: u64 = 4096;
 /// With which the names of folders begin that hold a snapshot until it is complete.
 const UNWRITTEN_PREFIX: &str = ".partial-snapshot-";
+
+/// Where snapshots are written, where the service has such a place.
+#[derive(Clone)]
+pub(crate) struct SnapshotsFolder(pub(crate) Option<Arc<Path>>);
+
+impl SnapshotsFolder {
+    fn get(&self) -> Result<Arc<Path>, ApiError> {
+        self.0.clone().ok_or_else(|| {
+            ApiError::unavailable(
+                "the service has no folder for snapshots; start it with `--snapshots DIR`",
+            )
+        })
+    }
+}
 
 /// A snapshot of the gallery.
 #[derive(Serialize, ToSchema)]
@@ -62,10 +75,10 @@ pub(crate) struct SnapshotsBody {
 )]
 pub(crate) async fn create(
     _: MayWriteElsewhere,
-    State(config): State<Arc<ServeConfig>>,
+    State(folder): State<SnapshotsFolder>,
     State(gallery): State<Arc<Gallery>>,
 ) -> Result<(StatusCode, Json<SnapshotBody>), ApiError> {
-    let folder = folder(&config)?;
+    let folder = folder.get()?;
     let body = blocking(move || {
         let form =
             format_description!("[year][month][day]T[hour][minute][second].[subsecond digits:6]Z");
@@ -105,12 +118,12 @@ pub(crate) async fn create(
 )]
 pub(crate) async fn list(
     _: MayRead,
-    State(config): State<Arc<ServeConfig>>,
+    State(folder): State<SnapshotsFolder>,
 ) -> Result<Json<SnapshotsBody>, ApiError> {
-    let folder = folder(&config)?;
+    let folder = folder.get()?;
     blocking(move || {
         let mut snapshots = Vec::new();
-        for entry in fs_err::read_dir(&folder).map_err(ApiError::internal)? {
+        for entry in fs_err::read_dir(&*folder).map_err(ApiError::internal)? {
             let path = entry.map_err(ApiError::internal)?.path();
             let is_snapshot = path
                 .extension()
@@ -171,14 +184,6 @@ pub(crate) fn newest(folder: &Path) -> io::Result<(u64, Option<SystemTime>)> {
     Ok((count, newest))
 }
 
-fn folder(config: &ServeConfig) -> Result<PathBuf, ApiError> {
-    config.snapshots.clone().ok_or_else(|| {
-        ApiError::unavailable(
-            "the service has no folder for snapshots; start it with `--snapshots DIR`",
-        )
-    })
-}
-
 fn info(snapshot: &Path) -> Option<SnapshotInfo> {
     let bytes = read_at_most(snapshot.with_extension(INFO_EXTENSION), MAX_INFO_BYTES).ok()?;
     serde_json::from_slice(&bytes).ok()
@@ -212,13 +217,12 @@ mod tests {
         let certification = Certification::new(Arc::new(Nothing), false);
         let gallery = Gallery::new(Arc::new(store.unwrap()), certification).unwrap();
         let gallery = Arc::new(gallery);
-        let written = async |config: &Arc<ServeConfig>| {
-            let (config, gallery) = (State(Arc::clone(config)), State(Arc::clone(&gallery)));
-            create(MayWriteElsewhere, config, gallery).await
+        let written = async |folder: Option<Arc<Path>>| {
+            let (folder, gallery) = (SnapshotsFolder(folder), Arc::clone(&gallery));
+            create(MayWriteElsewhere, State(folder), State(gallery)).await
         };
 
-        let without = Arc::new(ServeConfig::default());
-        let refused = written(&without).await.err().unwrap();
+        let refused = written(None).await.err().unwrap();
         assert_eq!(refused.code.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert!(refused.message.contains("--snapshots"));
 
@@ -232,13 +236,13 @@ mod tests {
         for file in [".in-use", "half.snapshot"] {
             fs_err::write(abandoned.join(file), "").unwrap();
         }
-        let config = Arc::new(ServeConfig {
-            snapshots: Some(snapshots.clone()),
-            ..ServeConfig::default()
-        });
-        let (status, Json(new)) = written(&config).await.ok().unwrap();
+        let at: Option<Arc<Path>> = Some(snapshots.as_path().into());
+        let (status, Json(new)) = written(at.clone()).await.ok().unwrap();
         assert_eq!((status, new.items), (StatusCode::CREATED, Some(0)));
-        let Json(listed) = list(MayRead, State(config)).await.ok().unwrap();
+        let Json(listed) = list(MayRead, State(SnapshotsFolder(at)))
+            .await
+            .ok()
+            .unwrap();
         let listed = listed.snapshots.iter();
         let listed: Vec<_> = listed.map(|one| (&*one.name, one.items)).collect();
         assert_eq!(listed, [(&*new.name, Some(0)), ("by-hand.snapshot", None)]);
