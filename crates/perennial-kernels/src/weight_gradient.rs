@@ -3,11 +3,15 @@
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
+use crate::buffers;
 use crate::gather_product::Source;
 use crate::geometry::Connection;
 
 /// Input channels of one task; with a tap, the unit of parallel work.
 const TASK_CHANNELS: usize = 48;
+
+/// Rows that one task fills up with zeros.
+const PADDED_ROWS: usize = 256;
 
 /// For every tap, `sum over its (input, output) pairs of input_slab^T x gradient_slab`; zero for taps without a connection.
 ///
@@ -40,7 +44,7 @@ pub(crate) fn sums(
         );
     }
     let gradient = pad_rows(gradient, out_channels, columns);
-    let mut padded = vec![0.0; result.len() / out_channels * columns];
+    let mut padded = buffers::buffer(result.len() / out_channels * columns);
     whole_sums(
         source,
         &gradient,
@@ -53,6 +57,8 @@ pub(crate) fn sums(
     for (row, padded) in rows.zip(padded.chunks_exact(columns)) {
         row.copy_from_slice(&padded[..out_channels]);
     }
+    buffers::recycle(gradient);
+    buffers::recycle(padded);
 }
 
 /// The same for rows of whole tiles.
@@ -109,13 +115,8 @@ pub(crate) fn sums_by_position(
 ) -> Vec<f32> {
     let tile = crate::tile_columns(out_channels);
     let columns = out_channels.next_multiple_of(tile);
-    let padded;
-    let gradient = if columns == out_channels {
-        gradient
-    } else {
-        padded = pad_rows(gradient, out_channels, columns);
-        &padded
-    };
+    let padded = (columns != out_channels).then(|| pad_rows(gradient, out_channels, columns));
+    let gradient = padded.as_deref().unwrap_or(gradient);
     let taps = starts.first().map_or(0, Vec::len);
     let mut result = vec![0.0; taps * in_channels * columns];
     for (position, starts) in starts.iter().enumerate() {
@@ -133,18 +134,27 @@ pub(crate) fn sums_by_position(
             });
         }
     }
-    if columns != out_channels {
-        let rows = result.chunks_exact(columns);
-        return rows.flat_map(|row| &row[..out_channels]).copied().collect();
-    }
-    result
+    let Some(padded) = padded else {
+        return result;
+    };
+    buffers::recycle(padded);
+    let rows = result.chunks_exact(columns);
+    rows.flat_map(|row| &row[..out_channels]).copied().collect()
 }
 
+/// Rows filled up with zeros, in a buffer to be recycled.
 fn pad_rows(values: &[f32], from: usize, to: usize) -> Vec<f32> {
-    let mut padded = vec![0.0; values.len() / from * to];
-    for (row, padded) in values.chunks_exact(from).zip(padded.chunks_exact_mut(to)) {
-        padded[..from].copy_from_slice(row);
-    }
+    let mut padded = buffers::buffer(values.len() / from * to);
+    padded
+        .par_chunks_mut(PADDED_ROWS * to)
+        .zip(values.par_chunks(PADDED_ROWS * from))
+        .for_each(|(padded, values)| {
+            for (row, padded) in values.chunks_exact(from).zip(padded.chunks_exact_mut(to)) {
+                let (taken, rest) = padded.split_at_mut(from);
+                taken.copy_from_slice(row);
+                rest.fill(0.0);
+            }
+        });
     padded
 }
 

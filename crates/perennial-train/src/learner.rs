@@ -30,6 +30,9 @@ pub struct Learner {
     epoch: usize,
     device: Device,
     path: Path,
+    /// Where a step on the CPU runs: its layers are many and small, and a thread outside of the pool would wait to be woken after each of their
+    /// passes. A pool of its own, so that a thread which waits within one step never takes up another one.
+    pool: Option<rayon::ThreadPool>,
 }
 
 /// Sums over the batches since they were last read; they stay on the device until then.
@@ -107,6 +110,15 @@ impl StepSums {
     }
 }
 
+/// As many threads as there are otherwise; none where the system gives no more, and the usual ones do.
+fn step_pool() -> Option<rayon::ThreadPool> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(rayon::current_num_threads())
+        .thread_name(|at| format!("training-{at}"))
+        .build()
+        .ok()
+}
+
 impl Learner {
     /// Wraps a network that lives on a gradient-tracking device.
     ///
@@ -133,6 +145,7 @@ impl Learner {
             epoch: 0,
             device,
             path,
+            pool: (path == Path::Fused).then(step_pool).flatten(),
         }
     }
 
@@ -172,6 +185,21 @@ impl Learner {
     ///
     /// If the batch holds other pixels or a label beyond the classifier; a run's preparation rules both out.
     pub fn step(
+        &mut self,
+        batch: &Batch,
+        shape: [usize; 3],
+        earlier: Option<&EarlierModel>,
+        learning_rate: f64,
+        sums: &mut StepSums,
+    ) {
+        let Some(pool) = self.pool.take() else {
+            return self.step_here(batch, shape, earlier, learning_rate, sums);
+        };
+        pool.install(|| self.step_here(batch, shape, earlier, learning_rate, sums));
+        self.pool = Some(pool);
+    }
+
+    fn step_here(
         &mut self,
         batch: &Batch,
         shape: [usize; 3],

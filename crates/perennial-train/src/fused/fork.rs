@@ -16,7 +16,7 @@ use super::memory_order::{into_values, primitive};
 pub struct Fork(Arc<AtomicBool>);
 
 impl Fork {
-    /// Registers the gradient of a parent, if the parent needs one, on top of what other layers registered.
+    /// Registers the gradient of a parent, if there is one that needs it, on top of what other layers registered.
     pub(super) fn register<S, const N: usize>(
         &self,
         ops: &Ops<S, N>,
@@ -26,6 +26,7 @@ impl Fork {
         grads: &mut Gradients,
     ) {
         let Some(Some(parent)) = ops.parents.get(parent) else {
+            kernels::recycle(gradient);
             return;
         };
         let is_second = self.0.swap(true, Ordering::Relaxed);
