@@ -41,8 +41,8 @@ pub use mapped_index::{MappedIndex, MappedIndexes, VectorMap};
 pub use snapshot::FILE_KIND as SNAPSHOT_FILE_KIND;
 pub use space::{SpaceStats, StoreSpace};
 pub use stats::{
-    BytesPerVector, Compacted, DiskUse, GalleryStats, IndexKind, IndexProgress, IndexState, MappedIndexStats,
-    PartitionStats, SnapshotInfo,
+    BytesPerVector, Compacted, DiskUse, GalleryStats, IndexKind, IndexProgress, IndexState,
+    MappedIndexStats, PartitionStats, SnapshotInfo,
 };
 pub use store::{
     Maintenance, Page, Replacement, SearchRequest, Snapshots, Upserted, VectorStore, compare_all,
