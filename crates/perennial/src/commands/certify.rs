@@ -209,13 +209,16 @@ fn record(
     }
     let path = StoredCertificates::add(registry, certificate)?;
     terminal.say(format_args!("recorded as {}", path.display()));
-    if let Some(obstacle) = certificate.obstacle() {
-        terminal.say(format_args!("no gallery will go by it: {obstacle}"));
-    } else if certificate.route == Route::Mapped {
-        terminal.say(
-            "a gallery in a folder, served or not, keeps an index of mapped vectors in memory for it; one in a database does not, and there \
-             `perennial migrate run --mapped` goes by it",
-        );
+    let mapped = certificate.route == Route::Mapped;
+    if mapped {
+        terminal.say("`perennial migrate run --mapped` goes by it, for an index in a database");
+    }
+    match certificate.obstacle() {
+        Some(obstacle) => terminal.say(format_args!("no gallery will go by it: {obstacle}")),
+        None if mapped => terminal.say(
+            "a gallery in a folder, served or not, keeps an index of mapped vectors in memory for it",
+        ),
+        None => {}
     }
     Ok(())
 }
