@@ -24,6 +24,8 @@ impl MappedIndexes for EmbeddedGallery {
         };
         let mut gone: BTreeMap<u32, MappedRows> = BTreeMap::new();
         {
+            // Not while someone holds the state for long: readers would wait behind this.
+            let _turn = self.shared.mapping_turn();
             let mut state = self.shared.state_mut();
             let unwanted: Vec<u32> = state
                 .mapped

@@ -1,5 +1,7 @@
 //! Rows as a map gives them, beside those of the partitions: derived, in memory only, and never the truth about anything.
 
+use std::collections::BTreeSet;
+
 use super::graph::Graph;
 use super::rows::Rows;
 use crate::mapped_index::{MappedIndex, VectorMap};
@@ -12,8 +14,8 @@ pub(super) struct MappedRows {
     pub(super) rows: Rows,
     /// Rows of smaller numbers were looked at.
     pub(super) covered: u64,
-    /// Items that the map refuses.
-    pub(super) refused: u64,
+    /// Numbers of rows that the map refuses.
+    pub(super) refused: BTreeSet<u64>,
     /// Whether it has caught up with the space once.
     pub(super) ready: bool,
 }
@@ -24,7 +26,7 @@ impl MappedRows {
             rows: Rows::new(index.map.output_dim(), with_codes),
             index,
             covered: 0,
-            refused: 0,
+            refused: BTreeSet::new(),
             ready: false,
         }
     }
@@ -34,19 +36,18 @@ impl MappedRows {
     }
 
     /// The same index without rows, for a gallery with other rows.
-    pub(super) fn emptied(self) -> Self {
-        let with_codes = self.rows.with_codes();
-        Self::new(self.index, with_codes)
+    pub(super) fn emptied(&self) -> Self {
+        Self::new(self.index.clone(), self.rows.with_codes())
     }
 
-    /// Takes out rows that are gone.
-    pub(super) fn remove(&mut self, numbers: impl IntoIterator<Item = u64>) {
+    /// Takes out rows that are gone. Gives back what held them once all are, to be let go when no reader waits.
+    pub(super) fn remove(&mut self, numbers: impl IntoIterator<Item = u64>) -> Option<Rows> {
         for number in numbers {
             self.rows.remove(number);
+            self.refused.remove(&number);
         }
-        if self.rows.live() == 0 && self.rows.slots() > 0 {
-            self.rows = Rows::new(self.rows.dim(), self.rows.with_codes());
-        }
+        let is_empty = self.rows.live() == 0 && self.rows.slots() > 0;
+        is_empty.then(|| self.rows.replace_by_none())
     }
 
     pub(super) fn stats(&self, graph: Option<&Graph>) -> MappedIndexStats {
@@ -56,7 +57,7 @@ impl MappedRows {
             map: self.map().key().to_owned(),
             dim: self.rows.dim(),
             items: self.rows.live() as u64,
-            refused: self.refused,
+            refused: self.refused.len() as u64,
             ready: self.ready,
             memory_bytes: bytes as u64,
         }

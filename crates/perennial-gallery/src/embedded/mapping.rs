@@ -147,22 +147,22 @@ fn advance(shared: &Shared, pool: &rayon::ThreadPool, index: u32) -> bool {
         if missing.slots.is_empty() {
             let news = !of_index.ready;
             drop(state);
-            if news {
-                announce(shared, index);
-            }
-            return false;
+            return news && !announce(shared, index);
         }
         let covered = of_index.covered;
         let map = Arc::clone(&of_index.index.map);
         (missing.copies(), covered, missing.end(covered), map)
     };
-    let count = copies.len();
+    let looked_at: Vec<u64> = copies.iter().map(|row| row.number).collect();
     let with_codes = shared.with_codes();
     let rows = pool.install(|| mapped(&*map, copies, with_codes));
-    let refused = (count - rows.len()) as u64;
     let centred = {
         let mut state = shared.state_mut();
-        let still: Vec<bool> = rows.iter().map(|row| state.is_alive(row.number)).collect();
+        // In the same order as the rows, which are some of them.
+        let still: Vec<u64> = looked_at
+            .into_iter()
+            .filter(|&number| state.is_alive(number))
+            .collect();
         let Some(of_index) = state.mapped.get_mut(&index) else {
             return false;
         };
@@ -170,11 +170,17 @@ fn advance(shared: &Shared, pool: &rayon::ThreadPool, index: u32) -> bool {
         if of_index.covered != before {
             return true;
         }
-        for (row, _) in rows.iter().zip(still).filter(|&(_, alive)| alive) {
-            of_index.rows.push(row);
+        let mut rows = rows.iter().peekable();
+        for number in still {
+            while rows.next_if(|row| row.number < number).is_some() {}
+            match rows.next_if(|row| row.number == number) {
+                Some(row) => of_index.rows.push(row),
+                None => {
+                    of_index.refused.insert(number);
+                }
+            }
         }
         of_index.covered = end;
-        of_index.refused += refused;
         drop(state);
         let state = shared.state();
         state.mapped.get(&index).map(|one| one.rows.centred())
@@ -187,9 +193,13 @@ fn advance(shared: &Shared, pool: &rayon::ThreadPool, index: u32) -> bool {
     true
 }
 
-/// Notes that an index has caught up for the first time.
-fn announce(shared: &Shared, index: u32) {
+/// Notes that an index has caught up for the first time; says whether it still has, since items may have been stored or restored meanwhile.
+fn announce(shared: &Shared, index: u32) -> bool {
     let mut state = shared.state_mut();
+    let lacks = |one: &MappedRows| !one.missing(&state, 1).slots.is_empty();
+    if state.mapped.get(&index).is_some_and(lacks) {
+        return false;
+    }
     if let Some(of_index) = state.mapped.get_mut(&index) {
         of_index.ready = true;
         let MappedIndexStats {
@@ -201,6 +211,7 @@ fn announce(shared: &Shared, index: u32) {
         } = of_index.stats(None);
         tracing::info!(%space, items, refused, memory_bytes, "an index of mapped vectors is built");
     }
+    true
 }
 
 /// Drops the room of dead rows; the writer calls it, and nobody adds rows meanwhile.
@@ -220,9 +231,14 @@ pub(super) fn compact(shared: &Shared) {
             let state = shared.state();
             state.mapped.get(&index).map(|one| one.rows.compacted())
         };
-        if let (Some(rows), Some(of_index)) = (copy, shared.state_mut().mapped.get_mut(&index)) {
-            of_index.rows = rows;
+        let Some(mut rows) = copy else {
+            continue;
+        };
+        if let Some(of_index) = shared.state_mut().mapped.get_mut(&index) {
+            std::mem::swap(&mut of_index.rows, &mut rows);
         }
+        // What was there before goes here, while readers go on.
+        drop(rows);
     }
 }
 

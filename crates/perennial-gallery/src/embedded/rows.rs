@@ -150,6 +150,12 @@ impl Rows {
         }
     }
 
+    /// Leaves no rows, and gives back those that there were: much memory, to be let go when no reader waits.
+    pub(super) fn replace_by_none(&mut self) -> Self {
+        let none = Self::new(self.dim, self.with_codes);
+        std::mem::replace(self, none)
+    }
+
     pub(super) fn dim(&self) -> usize {
         self.dim
     }

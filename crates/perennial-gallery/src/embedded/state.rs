@@ -116,12 +116,14 @@ impl State {
         })
     }
 
-    /// Takes the place of what was there before, and of all that was derived from it.
-    pub(super) fn replace(&mut self, read: Self) {
-        let mapped = std::mem::take(&mut self.mapped);
-        *self = read;
-        let emptied = mapped.into_iter();
-        self.mapped = emptied.map(|(id, rows)| (id, rows.emptied())).collect();
+    /// Takes the place of what was there before, and of all that was derived from it. Gives that back: much memory, to be let go when no reader
+    /// waits.
+    #[must_use]
+    pub(super) fn replace(&mut self, read: Self) -> Self {
+        let before = std::mem::replace(self, read);
+        let emptied = before.mapped.iter();
+        self.mapped = emptied.map(|(&id, rows)| (id, rows.emptied())).collect();
+        before
     }
 
     /// Rows by what they are.
@@ -226,8 +228,11 @@ pub(super) struct Shared {
     state: RwLock<State>,
     /// Of partitions and mapped rows that are many enough.
     graphs: RwLock<BTreeMap<RowsId, Arc<Graph>>>,
-    /// Held while rows are mapped and put in place, and while mapped rows are compacted.
+    /// Held while rows are mapped and put in place, while it changes which mapped rows are kept, and while the writer looks at many rows: a thread that
+    /// waits to change the state keeps new readers waiting as well, for as long as a reader holds it.
     mapping: Mutex<()>,
+    /// Held by the one who gets it next.
+    mapping_next: Mutex<()>,
     /// The number of the next mapped rows.
     next_mapped: AtomicU32,
     /// Searches of all rows run here, and batches in the graph; never a lock inside for long.
@@ -254,6 +259,7 @@ impl Shared {
             state: RwLock::new(state),
             graphs: RwLock::default(),
             mapping: Mutex::new(()),
+            mapping_next: Mutex::new(()),
             next_mapped: AtomicU32::new(0),
             pool,
             closing: AtomicBool::new(false),
@@ -275,7 +281,13 @@ impl Shared {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The turn to change mapped rows; it is taken before the state.
     pub(super) fn mapping_turn(&self) -> MutexGuard<'_, ()> {
+        // Who maps rows a few at a time would take it again at once otherwise, and a writer that waits would never come.
+        let _next = self
+            .mapping_next
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         self.mapping.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -291,16 +303,22 @@ impl Shared {
 
     pub(super) fn set_graph(&self, of: RowsId, graph: Option<Arc<Graph>>) {
         let mut graphs = self.graphs.write().unwrap_or_else(PoisonError::into_inner);
-        match graph {
+        let before = match graph {
             Some(graph) => graphs.insert(of, graph),
             None => graphs.remove(&of),
         };
+        // It may be large, and searches ask for graphs.
+        drop(graphs);
+        drop(before);
     }
 
     /// Drops the graphs of rows that are gone.
     pub(super) fn keep_graphs_of(&self, rows: &BTreeSet<RowsId>) {
         let mut graphs = self.graphs.write().unwrap_or_else(PoisonError::into_inner);
-        graphs.retain(|of, _| rows.contains(of));
+        let gone: BTreeMap<RowsId, Arc<Graph>> =
+            graphs.extract_if(.., |of, _| !rows.contains(of)).collect();
+        drop(graphs);
+        drop(gone);
     }
 }
 

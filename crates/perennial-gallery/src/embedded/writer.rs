@@ -152,6 +152,8 @@ impl Writer {
     /// Opens the file again, which a failed write demands. Readers wait meanwhile.
     fn recover(&mut self) -> Result<(), GalleryError> {
         let shared = Arc::clone(&self.shared);
+        // Let go after the lock.
+        let mut _before = None;
         let mut state = shared.state_mut();
         state.drop_reader("it is being opened again after a failure");
         let reader = self.log.reopen().and_then(|()| self.log.reader());
@@ -161,7 +163,7 @@ impl Writer {
                 return Ok(());
             }
             // The failed transaction, though never acknowledged, reached the disk.
-            state.replace(State::load(reader, shared.with_codes())?);
+            _before = Some(state.replace(State::load(reader, shared.with_codes())?));
             self.indexer.wake();
             Ok(())
         });
@@ -240,15 +242,18 @@ impl Writer {
             rows.for_each(|(_, row)| row.encode());
         }
         let touched: BTreeSet<u32> = changes.partitions_touched().collect();
+        // Let go when no reader waits any more.
+        let mut gone: Vec<Rows> = Vec::new();
         let mut state = self.shared.state_mut();
         for (&number, shape) in changes.layout.partitions() {
             let rows = state.partitions.entry(number);
             rows.or_insert_with(|| Rows::new(shape.dim(), with_codes));
         }
         let layout = &changes.layout;
-        state
+        let forgotten = state
             .partitions
-            .retain(|number, _| layout.partitions().contains_key(number));
+            .extract_if(.., |number, _| !layout.partitions().contains_key(number));
+        gone.extend(forgotten.map(|(_, rows)| rows));
         // An item that moves leaves one partition and enters another before any reader sees either. Rows of a partition that was
         // emptied and is gone have no place any more.
         for (partition, row) in &changes.added {
@@ -262,7 +267,7 @@ impl Writer {
             }
         }
         for mapped in state.mapped.values_mut() {
-            mapped.remove(changes.removed.iter().map(|&(_, number)| number));
+            gone.extend(mapped.remove(changes.removed.iter().map(|&(_, number)| number)));
         }
         state.layout = changes.layout;
         state.meta = changes.meta;
@@ -274,14 +279,16 @@ impl Writer {
                 continue;
             };
             if rows.live() == 0 && rows.slots() > 0 {
-                *rows = Rows::new(rows.dim(), with_codes);
+                gone.push(rows.replace_by_none());
             } else if rows.is_wasteful() {
                 wasteful.push(*number);
             }
         }
         drop(state);
+        drop(gone);
         // Only this thread changes rows, so the copies are complete although readers go on.
         for number in wasteful {
+            let _turn = self.shared.mapping_turn();
             let compacted = self
                 .shared
                 .state()
@@ -289,7 +296,8 @@ impl Writer {
                 .get(&number)
                 .map(Rows::compacted);
             if let Some(rows) = compacted {
-                self.shared.state_mut().partitions.insert(number, rows);
+                let before = self.shared.state_mut().partitions.insert(number, rows);
+                drop(before);
             }
         }
         for number in touched {
@@ -332,6 +340,7 @@ impl Writer {
 
     /// Keys of the items that pass a filter.
     fn matching(&self, filter: &Filter) -> Result<Vec<Vec<u8>>, GalleryError> {
+        let _turn = self.shared.mapping_turn();
         let state = self.shared.state();
         let reader = state.reader()?;
         let mut keys = Vec::new();
@@ -355,7 +364,10 @@ impl Writer {
     /// Switches to a compacted copy; an error leaves everything as it was.
     fn adopt(&mut self, mut copied: Copied) -> Result<u64, GalleryError> {
         let reader = self.log.reader()?;
-        copied.catch_up(&reader, &self.shared.state())?;
+        {
+            let _turn = self.shared.mapping_turn();
+            copied.catch_up(&reader, &self.shared.state())?;
+        }
         drop(reader);
         self.log.adopt(copied)?;
         match self.log.reader() {
@@ -390,7 +402,10 @@ impl Writer {
                     .reader()
                     .and_then(|reader| State::load(reader, with_codes));
                 match state {
-                    Ok(state) => self.shared.state_mut().replace(state),
+                    Ok(state) => {
+                        let before = self.shared.state_mut().replace(state);
+                        drop(before);
+                    }
                     Err(error) => {
                         tracing::warn!(%error, "the restored gallery is opened again");
                         self.recover()?;
