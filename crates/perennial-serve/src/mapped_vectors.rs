@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 use perennial_gallery::{MappedIndex, VectorMap};
 use perennial_upgrade::{LoadedModel, Need};
 
+use crate::error::ApiError;
 use crate::gallery::Gallery;
+use crate::lifecycle::Lifecycle;
 use crate::planning::Planning;
 
 /// Between two looks at an index that is being built.
@@ -36,24 +38,16 @@ impl Gallery {
 }
 
 impl Planning {
-    /// Has the gallery keep the indexes that the best routes of all versions need with which searches may be made, and no others. What is missing is
-    /// built in the background.
+    /// Has the gallery keep the indexes that all versions need with which searches may be made, and no others. What is missing is built in the
+    /// background.
     pub(crate) fn keep_mapped(&self) {
         let store = &self.gallery.store;
         if !store.offers_mapped() {
             return;
         }
-        let stored = self.gallery.stored();
         let mut wanted: Vec<MappedIndex> = Vec::new();
         for model in self.inference.may_search() {
-            for index in self.best_plan(&model.version, &stored).mapped_indexes() {
-                if !wanted
-                    .iter()
-                    .any(|one| one.is(&index.space, index.map.key()))
-                {
-                    wanted.push(index);
-                }
-            }
+            add(&mut wanted, self.needed_mapped(&model));
         }
         let kept = store.mapped();
         let is_kept = |one: &MappedIndex| {
@@ -68,18 +62,43 @@ impl Planning {
         }
     }
 
-    /// Waits until the indexes are built that the best routes of a version need; blocks. One that makes no progress is given up: the verdict says that
-    /// it is missing.
-    pub(crate) fn wait_for_mapped(&self, model: &LoadedModel) {
-        let store = &self.gallery.store;
+    /// The indexes that the best routes of a version go through, and the routes that take their place where an old encoder fails.
+    fn needed_mapped(&self, model: &LoadedModel) -> Vec<MappedIndex> {
         let stored = self.gallery.stored();
-        let wanted = self.best_plan(&model.version, &stored).mapped_indexes();
+        let encoders = &self.inference.encoders;
+        let mut needed = self.best_plan(&model.version, &stored).mapped_indexes();
+        let offered = self.gallery.store.offers_mapped();
+        let without = self.plan_if(&model.version, &stored, &|need| match need {
+            Need::OldEncoder(name) => encoders.problem(name).is_none(),
+            Need::MappedIndex { .. } => offered,
+        });
+        add(&mut needed, without.mapped_indexes());
+        needed
+    }
+
+    /// Waits until the indexes are built that a version needs; blocks. One that makes no progress is given up: the verdict says that it is missing.
+    ///
+    /// # Errors
+    /// 409 once the service is stopping, which must not wait for what is built for minutes.
+    pub(crate) fn wait_for_mapped(
+        &self,
+        model: &LoadedModel,
+        lifecycle: &Lifecycle,
+    ) -> Result<(), ApiError> {
+        let store = &self.gallery.store;
         let missing = || {
+            // A certificate that goes meanwhile takes its index with it.
+            let wanted = self.needed_mapped(model);
             let mut wanted = wanted.iter();
             wanted.any(|one| !store.has_mapped(one.space.as_str(), one.map.key()))
         };
         let mut progress = (0, Instant::now());
         while store.offers_mapped() && missing() {
+            if lifecycle.is_draining() {
+                return Err(ApiError::conflict(
+                    "the service is stopping, and an index of mapped vectors that this version needs is not built yet; the live version stays",
+                ));
+            }
             let done = store
                 .mapped()
                 .iter()
@@ -92,9 +111,20 @@ impl Planning {
                 tracing::error!(
                     "indexes of mapped vectors make no progress and are not waited for"
                 );
-                return;
+                return Ok(());
             }
             std::thread::sleep(LOOK_AGAIN);
+        }
+        Ok(())
+    }
+}
+
+/// Adds indexes that are not there yet.
+fn add(indexes: &mut Vec<MappedIndex>, more: Vec<MappedIndex>) {
+    for index in more {
+        let mut there = indexes.iter();
+        if !there.any(|one| one.is(&index.space, index.map.key())) {
+            indexes.push(index);
         }
     }
 }

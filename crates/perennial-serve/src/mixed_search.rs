@@ -1,17 +1,21 @@
 //! One search through all parts of the gallery that a query reaches, each by its certified route.
 
+mod thresholds;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use perennial_core::ModelVersion;
+use perennial_core::{ModelVersion, SpaceId};
 use perennial_gallery::limits::NORM_TOLERANCE;
 use perennial_gallery::{Filter, GalleryError, ItemId, SearchRequest};
 use perennial_upgrade::{
-    Asking, LoadedModel, MergedHit, PartHits, PlannedPart, SearchPlan, Stored, merge,
+    Asking, LoadedModel, MergedHit, Need, PartHits, PlannedPart, SearchPlan, Stored, merge,
 };
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
 
+use self::thresholds::thresholds;
 use crate::backfill::Backfill;
 use crate::blocking::blocking;
 use crate::encoders::Unusable;
@@ -76,11 +80,18 @@ pub(crate) struct Found {
 /// A query whose plan is known.
 struct Planned {
     version: String,
+    /// Whether a stored item is the query.
+    is_item: bool,
+    course: Course,
+    filter: Filter,
+    source: Source,
+}
+
+/// Through which parts a search goes.
+struct Course {
     plan: Arc<SearchPlan>,
     thresholds: Vec<Option<f32>>,
     stored: Arc<Stored>,
-    filter: Filter,
-    source: Source,
 }
 
 /// What becomes the vectors that are searched with.
@@ -124,50 +135,38 @@ pub(crate) async fn search(
     };
     let Planned {
         version,
-        plan,
-        thresholds,
-        stored,
+        is_item,
+        mut course,
         filter,
         source,
     } = planned;
-    let embedded = Arc::new(embed(service, source).await?);
+    let embedded = embed(service, source).await?;
     let place = Arc::clone(&service.gallery.searches)
         .acquire_owned()
         .await
         .map_err(ApiError::internal)?;
-    // Kept by the threads that search, which go on when the client leaves.
-    let search_place = Arc::new(place);
+    // Kept with what is asked by the threads that search, which go on when the client leaves.
     let start = Instant::now();
-    let filter = Arc::new(filter);
-    let mut searches = JoinSet::new();
-    for (place, &threshold) in thresholds.iter().enumerate() {
-        let service = Arc::clone(service);
-        let (plan, stored) = (Arc::clone(&plan), Arc::clone(&stored));
-        let (filter, options) = (Arc::clone(&filter), Arc::clone(&options));
-        let embedded = Arc::clone(&embedded);
-        let search_place = Arc::clone(&search_place);
-        let span = tracing::Span::current();
-        searches.spawn_blocking(move || {
-            let _entered = span.entered();
-            let _place = search_place;
-            let part = &plan.parts[place];
-            let request = PartRequest {
-                part,
-                threshold,
-                stored: &stored,
-                filter: &filter,
-                options: &options,
-            };
-            request
-                .search(&service, &embedded)
-                .map(|hits| (place, hits))
-        });
+    let asked = Arc::new(Asked {
+        version,
+        is_item,
+        embedded,
+        filter,
+        options,
+        _place: place,
+    });
+    let mut parts = search_parts(service, &course, &asked).await;
+    if parts.is_err() && lacks_index(&service.gallery, &course.plan) {
+        // An index was let go since the plan was made: its space was emptied, its certificate went, or the gallery was restored.
+        let (service_again, asked_again) = (Arc::clone(service), Arc::clone(&asked));
+        course = blocking(move || plan_again(&service_again, &asked_again)).await?;
+        parts = search_parts(service, &course, &asked).await;
     }
-    let mut parts: BTreeMap<usize, PartHits> = BTreeMap::new();
-    while let Some(found) = searches.join_next().await {
-        let (place, hits) = found.map_err(ApiError::internal)??;
-        parts.insert(place, hits);
-    }
+    let parts = parts?;
+    let (embedded, options, version) = (&asked.embedded, &asked.options, asked.version.clone());
+    let Course {
+        plan, thresholds, ..
+    } = course;
     let mixed = parts.len() > 1;
     let hits = merge(parts.into_values().collect(), options.limit);
     let retrieved = hits
@@ -188,6 +187,82 @@ pub(crate) async fn search(
     })
 }
 
+/// A query that is embedded, and how it is searched.
+struct Asked {
+    version: String,
+    is_item: bool,
+    embedded: Embedded,
+    filter: Filter,
+    options: Arc<Options>,
+    _place: OwnedSemaphorePermit,
+}
+
+/// Searches all parts at the same time.
+async fn search_parts(
+    service: &Arc<SearchService>,
+    course: &Course,
+    asked: &Arc<Asked>,
+) -> Result<BTreeMap<usize, PartHits>, ApiError> {
+    let mut searches = JoinSet::new();
+    for (place, &threshold) in course.thresholds.iter().enumerate() {
+        let (service, asked) = (Arc::clone(service), Arc::clone(asked));
+        let (plan, stored) = (Arc::clone(&course.plan), Arc::clone(&course.stored));
+        let span = tracing::Span::current();
+        searches.spawn_blocking(move || {
+            let _entered = span.entered();
+            let request = PartRequest {
+                part: &plan.parts[place],
+                threshold,
+                stored: &stored,
+                filter: &asked.filter,
+                options: &asked.options,
+            };
+            let hits = request.search(&service, &asked.embedded);
+            hits.map(|hits| (place, hits))
+        });
+    }
+    let mut parts: BTreeMap<usize, PartHits> = BTreeMap::new();
+    while let Some(found) = searches.join_next().await {
+        let (place, hits) = found.map_err(ApiError::internal)??;
+        parts.insert(place, hits);
+    }
+    Ok(parts)
+}
+
+/// Whether a plan goes through an index of mapped vectors that is not there.
+fn lacks_index(gallery: &Gallery, plan: &SearchPlan) -> bool {
+    plan.parts
+        .iter()
+        .any(|part| missing(gallery, part).is_some())
+}
+
+/// The space whose mapped vectors a part searches, where their index is not there.
+fn missing<'p>(gallery: &Gallery, part: &'p PlannedPart) -> Option<&'p SpaceId> {
+    let mut spaces = part.spaces.iter();
+    spaces.find(|space| match part.way.need(space.as_str()) {
+        Some(need @ Need::MappedIndex { .. }) => !gallery.is_mapped(need),
+        Some(Need::OldEncoder(_)) | None => false,
+    })
+}
+
+/// Plans a query that is embedded already by what is there now.
+fn plan_again(service: &SearchService, asked: &Asked) -> Result<Course, ApiError> {
+    let stored = service.gallery.stored();
+    let asking = match asked.is_item {
+        true => Asking::Item(&asked.version),
+        false => Asking::Version(&asked.version),
+    };
+    let dim = asked.embedded.new.len();
+    let among = asked.filter.model_versions.as_deref();
+    let certification = &service.gallery.certification;
+    let available = |need: Need<'_>| match need {
+        Need::OldEncoder(name) => asked.embedded.old.contains_key(name),
+        Need::MappedIndex { .. } => service.gallery.is_mapped(need),
+    };
+    let plan = SearchPlan::of(certification, asking, dim, &stored, among, &available);
+    course(service, &asked.version, dim, plan, stored, &asked.options)
+}
+
 /// The blocking part before anything is embedded.
 fn plan(
     service: &SearchService,
@@ -204,7 +279,8 @@ fn plan(
             service.gallery.is_mapped(need)
         })
     };
-    let (version, dim, mut plan, source) = match (query, live) {
+    let is_item = matches!(query, Query::Item(_));
+    let (version, dim, plan, source) = match (query, live) {
         (Query::Input(input), live) => {
             let live = live.ok_or_else(|| ApiError::internal("an input without a snapshot"))?;
             let modality = input.modality();
@@ -236,6 +312,25 @@ fn plan(
             (name, dim, plan, Source::Vector(embedding))
         }
     };
+    let course = course(service, &version, dim, plan, stored, options)?;
+    Ok(Planned {
+        version,
+        is_item,
+        course,
+        filter,
+        source,
+    })
+}
+
+/// A plan with what is forced, and its thresholds.
+fn course(
+    service: &SearchService,
+    version: &str,
+    dim: usize,
+    mut plan: SearchPlan,
+    stored: Arc<Stored>,
+    options: &Options,
+) -> Result<Course, ApiError> {
     if options.force && !plan.refused.is_empty() {
         let before = plan.refused.len();
         plan.force(dim, &stored);
@@ -252,13 +347,10 @@ fn plan(
         Some(rate) => thresholds(&plan, rate)?,
         None => vec![None; plan.parts.len()],
     };
-    Ok(Planned {
-        version,
+    Ok(Course {
         plan: Arc::new(plan),
         thresholds,
         stored,
-        filter,
-        source,
     })
 }
 
@@ -289,43 +381,6 @@ fn check_embedding(embedding: &[f32], version: &ModelVersion) -> Result<(), ApiE
         return Err(GalleryError::NotUnit { what: what(), norm }.into());
     }
     Ok(())
-}
-
-/// The threshold of every part for a rate of false accepts.
-fn thresholds(plan: &SearchPlan, rate: f64) -> Result<Vec<Option<f32>>, ApiError> {
-    if !(rate > 0.0 && rate < 1.0) {
-        return Err(ApiError::unprocessable(format!(
-            "max_false_accept_rate: got {rate}, must be above 0 and below 1"
-        )));
-    }
-    let of_part = |part: &PlannedPart| part.thresholds.as_ref().and_then(|known| known.at(rate));
-    let thresholds: Vec<Option<f32>> = plan.parts.iter().map(of_part).collect();
-    let unknown = plan.parts.iter().zip(&thresholds);
-    let unknown: Vec<String> = unknown
-        .filter(|(_, threshold)| threshold.is_none())
-        .map(|(part, _)| without_threshold(part))
-        .collect();
-    if unknown.is_empty() {
-        return Ok(thresholds);
-    }
-    Err(ApiError::unprocessable(format!(
-        "max_false_accept_rate: no threshold is known that keeps a rate of {rate} for {}. Certify these pairs with an evaluation set that has \
-         labels or judgements (`perennial certify`; a rate r needs at least 10/r pairs that do not belong together), ask for a larger rate, or leave \
-         these items out with filter.model_versions",
-        unknown.join(" and ")
-    )))
-}
-
-fn without_threshold(part: &PlannedPart) -> String {
-    let spaces: Vec<&str> = part.spaces.iter().map(|space| space.as_str()).collect();
-    let known = part.thresholds.iter().flat_map(|known| &known.rates);
-    let known: Vec<String> = known.map(|one| one.false_accept_rate.to_string()).collect();
-    let known = match known.is_empty() {
-        true => "none is measured".to_owned(),
-        false => format!("measured are {}", known.join(", ")),
-    };
-    let route = part.way.route();
-    format!("{} by route {route} ({known})", spaces.join(", "))
 }
 
 async fn embed(service: &Arc<SearchService>, source: Source) -> Result<Embedded, ApiError> {
@@ -383,6 +438,10 @@ struct PartRequest<'a> {
 impl PartRequest<'_> {
     fn search(&self, service: &SearchService, embedded: &Embedded) -> Result<PartHits, ApiError> {
         let part = self.part;
+        if let Some(space) = missing(&service.gallery, part) {
+            let space = space.to_string();
+            return Err(GalleryError::NotMapped { space }.into());
+        }
         let mut spaces = part.spaces.iter();
         let old = spaces.find_map(|space| embedded.old.get(space.as_str()));
         let query = part

@@ -117,20 +117,23 @@ impl Planning {
 
     /// How searches go if every old encoder can be used, and every index that the store offers.
     pub(crate) fn best_plan(&self, version: &ModelVersion, stored: &Stored) -> SearchPlan {
+        let offered = self.gallery.store.offers_mapped();
+        self.plan_if(version, stored, &|need| match need {
+            Need::OldEncoder(_) => true,
+            Need::MappedIndex { .. } => offered,
+        })
+    }
+
+    /// How searches go if this is there.
+    pub(crate) fn plan_if(
+        &self,
+        version: &ModelVersion,
+        stored: &Stored,
+        available: &dyn Fn(Need<'_>) -> bool,
+    ) -> SearchPlan {
         let asking = Asking::Version(&version.name);
         let certification = &self.gallery.certification;
-        let offered = self.gallery.store.offers_mapped();
-        SearchPlan::of(
-            certification,
-            asking,
-            version.dim,
-            stored,
-            None,
-            &|need| match need {
-                Need::OldEncoder(_) => true,
-                Need::MappedIndex { .. } => offered,
-            },
-        )
+        SearchPlan::of(certification, asking, version.dim, stored, None, available)
     }
 
     /// Adds why an old encoder that the best routes need is not used.
@@ -168,10 +171,18 @@ impl Planning {
     fn needed_encoders(&self) -> BTreeSet<String> {
         let stored = self.gallery.stored();
         let in_memory = self.inference.may_search();
-        let needed: BTreeSet<String> = in_memory
+        let mut needed: BTreeSet<String> = in_memory
             .iter()
             .flat_map(|model| self.best_plan(&model.version, &stored).old_encoders())
             .collect();
+        if let Some(live) = self.inference.live.current() {
+            // An index of mapped vectors takes its time after a start or a restore, and its items are searched by the next route meanwhile.
+            let now = self.plan_if(&live.version, &stored, &|need| match need {
+                Need::OldEncoder(_) => true,
+                Need::MappedIndex { .. } => self.gallery.is_mapped(need),
+            });
+            needed.extend(now.old_encoders());
+        }
         let answering = self.answering.old_in_memory().map(Arc::clone);
         for model in in_memory.into_iter().chain(answering) {
             if needed.contains(model.name()) {

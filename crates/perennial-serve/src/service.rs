@@ -214,6 +214,7 @@ impl Service {
                 gallery: Arc::clone(&gallery),
                 answering: Arc::clone(&answering),
                 telemetry: Arc::clone(&telemetry),
+                lifecycle: Arc::clone(&lifecycle),
                 recent: Arc::clone(&recent),
             }),
             trials: Arc::new(Trials {

@@ -18,6 +18,7 @@ use crate::error::{ApiError, Code};
 use crate::gallery::Gallery;
 use crate::incompatible::incompatible;
 use crate::inference::Inference;
+use crate::lifecycle::Lifecycle;
 use crate::planning::Planning;
 use crate::recent::Recent;
 use crate::routes::parts::{LeftOutBody, PartBody};
@@ -31,6 +32,7 @@ pub(crate) struct SwapService {
     pub(crate) gallery: Arc<Gallery>,
     pub(crate) answering: Arc<Answering>,
     pub(crate) telemetry: Arc<Telemetry>,
+    pub(crate) lifecycle: Arc<Lifecycle>,
     pub(crate) recent: Arc<Recent>,
 }
 
@@ -231,10 +233,7 @@ async fn replace(
     // Before the lock as well: items can be stored meanwhile.
     let mapped = {
         let (service, model) = (Arc::clone(service), Arc::clone(&candidate.model));
-        blocking(move || {
-            service.planning.wait_for_mapped(&model);
-            Ok(())
-        })
+        blocking(move || service.planning.wait_for_mapped(&model, &service.lifecycle))
     };
     mapped.await?;
     let _versions = service.gallery.versions_in_gallery.lock().await;

@@ -144,7 +144,7 @@ impl Telemetry {
             ),
             (
                 ROUTE_ITEMS,
-                "Items that searches by picture reach, by space and route: own, bridged or dual.",
+                "Items that searches by picture reach, by space and route: own, bridged, dual or mapped.",
             ),
             (LIVE_INFO, "1 for the live version."),
             (BUILD_INFO, "The program's version."),

@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use perennial_bridge::{Pairs, Recipe, fit_uncentred};
 use perennial_core::{SpaceId, SpaceRef};
-use perennial_gallery::VectorStore;
+use perennial_gallery::{MappedIndexes, VectorStore};
 use perennial_upgrade::{BridgeMap, Certified, CertifiedWay};
 use serde_json::{Value, json};
 
 use crate::client::Call;
 use crate::harness::Running;
 use crate::mixed::{
-    NEW, NEW_ANGLE, OLD, bridged, by_picture, embedded, metrics, mixed, part, search,
+    NEW, NEW_ANGLE, OLD, bridged, by_picture, dual, embedded, metrics, mixed, part, search,
 };
 
 /// From v0001 (3 dimensions) to v0002 (5 dimensions).
@@ -207,4 +207,115 @@ fn a_gallery_in_a_database_takes_another_route_or_refuses_the_swap() {
     let checks = moved["checks"].as_array().unwrap().iter();
     let mut checks = checks.filter(|check| check["name"] == "mapped vectors of v0001");
     assert_eq!(checks.next().unwrap()["warning"], true);
+}
+
+#[test]
+fn a_search_whose_index_goes_meanwhile_takes_the_next_route() {
+    let setup = mixed("0");
+    setup
+        .pairs
+        .certify("v0002", "v0001", vec![mapped(), bridged()]);
+    let service = setup.start();
+    let store = &service.setup.store.mapped;
+    let embedding = embedded(OLD[1], 0.5, NEW_ANGLE, 5);
+    let queries: [&dyn Fn() -> Value; 3] = [
+        &|| by_picture(&service, OLD[1]),
+        &|| search(&service, json!({"embedding": embedding})),
+        &|| search(&service, json!({"id": 11})),
+    ];
+    for query in queries {
+        store.held.store(false, Ordering::SeqCst);
+        assert_eq!(route(&query()), "mapped");
+        store.lost.store(true, Ordering::SeqCst);
+        let answer = query();
+        assert_eq!(route(&answer), "bridged", "{answer}");
+        assert_eq!(answer["not_searched"], 0);
+        let mut hits = answer["hits"].as_array().unwrap().iter();
+        assert!(hits.any(|hit| hit["route"] == "bridged"), "{answer}");
+    }
+    // Without another route its items are left out, and the answer says why.
+    service
+        .setup
+        .pairs
+        .certify("v0002", "v0001", vec![mapped()]);
+    store.held.store(false, Ordering::SeqCst);
+    store.lost.store(true, Ordering::SeqCst);
+    let answer = by_picture(&service, OLD[1]);
+    assert_eq!(answer["not_searched"], 4, "{answer}");
+    let reason = answer["left_out"][0]["reason"].as_str().unwrap();
+    assert!(reason.contains("not built yet"), "{reason}");
+}
+
+#[test]
+fn an_index_takes_the_place_of_an_old_encoder_that_fails() {
+    let setup = mixed("broken");
+    setup
+        .pairs
+        .certify("v0002", "v0001", vec![dual(0.5), mapped()]);
+    std::fs::remove_file(setup.registry.root().join("aliases.toml")).unwrap();
+    let service = setup.start();
+    let moved = service.swap("v0002").expect(200);
+    assert_eq!(
+        (route(&moved), &moved["not_searched"]),
+        ("mapped", &json!(0))
+    );
+    let checks = moved["checks"].as_array().unwrap().iter();
+    let mut checks = checks.filter(|check| check["name"] == "encoder of v0001");
+    assert_eq!(checks.next().unwrap()["warning"], true);
+    let answer = by_picture(&service, OLD[2]);
+    assert_eq!(
+        (route(&answer), &answer["hits"][0]["id"]),
+        ("mapped", &json!(3))
+    );
+    let fallback = part(&answer, "v0001")["fallback"].as_str().unwrap();
+    assert!(fallback.contains("encoder of v0001"), "{fallback}");
+}
+
+#[test]
+fn an_old_encoder_serves_until_an_index_is_built() {
+    let setup = mixed("0");
+    setup
+        .pairs
+        .certify("v0002", "v0001", vec![mapped(), dual(0.5)]);
+    setup.store.mapped.held.store(true, Ordering::SeqCst);
+    let service = setup.start();
+    let answer = by_picture(&service, OLD[0]);
+    assert_eq!(route(&answer), "dual", "{answer}");
+    service
+        .setup
+        .store
+        .mapped
+        .held
+        .store(false, Ordering::SeqCst);
+    wait_for(&service, "mapped");
+}
+
+#[test]
+fn a_service_that_stops_does_not_wait_for_an_index() {
+    let setup = mixed("0");
+    setup.pairs.certify("v0002", "v0001", vec![mapped()]);
+    setup.registry.set_alias("live", "v0001").unwrap();
+    let ids: Vec<_> = (11u64..15).map(Into::into).collect();
+    setup.store.delete(&ids).unwrap();
+    setup.store.mapped.held.store(true, Ordering::SeqCst);
+    let mut service = setup.start();
+    let (address, store) = (service.address, service.setup.store.clone());
+    let swap = std::thread::spawn(move || {
+        let order = json!({"version": "v0002"});
+        Call::new("PUT", "/aliases/live").json(&order).send(address)
+    });
+    // The swap waits once the gallery is told to keep the index.
+    let start = Instant::now();
+    while store.mapped().is_empty() {
+        assert!(start.elapsed() < Duration::from_secs(20));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    service.signal();
+    let answer = swap.join().unwrap();
+    assert_eq!(answer.code(409), "conflict");
+    let message = answer.json()["error"]["message"].to_string();
+    assert!(message.contains("stopping"), "{message}");
+    let aliases = service.setup.registry.aliases().unwrap();
+    assert_eq!(aliases["live"], "v0001");
+    service.stop().unwrap();
 }

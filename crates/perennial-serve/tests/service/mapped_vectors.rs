@@ -14,6 +14,8 @@ pub struct MappedVectors {
     kept: Mutex<Vec<MappedIndex>>,
     /// Indexes stay half-built.
     pub held: AtomicBool,
+    /// The next search finds that its index is gone; it stays half-built from then on.
+    pub lost: AtomicBool,
     /// As in a gallery that lies in a database.
     pub not_offered: AtomicBool,
 }
@@ -62,6 +64,10 @@ impl MappedIndexes for MemoryStore {
         let missing = || GalleryError::NotMapped {
             space: space.to_string(),
         };
+        if self.mapped.lost.swap(false, Ordering::SeqCst) {
+            self.mapped.held.store(true, Ordering::SeqCst);
+            return Err(missing());
+        }
         let index = kept.iter().find(|one| one.is(space, key));
         let map = &index.ok_or_else(missing)?.map;
         assert_eq!(
