@@ -1,7 +1,7 @@
 //! Whether stored vectors may be searched through copies that a bridge mapped into the new space.
 //!
-//! A gallery of this project keeps its vectors as they are and has no use for it; an index that others own may be given such copies beside
-//! its vectors, where a certificate says that they are good enough for what is searched for.
+//! An index that others own may be given such copies beside its vectors, where a certificate says that they are good enough for what is searched
+//! for. A gallery in a folder has no use for this: it keeps mapped vectors in memory, and searches them as any other certified way.
 
 use perennial_bridge::Bridge;
 use thiserror::Error;

@@ -90,6 +90,7 @@ pub fn run(
         filter: &filter,
         limit: arguments.limit,
         force: arguments.force,
+        terminal,
         mapped: RefCell::default(),
     };
     let found = match (&arguments.image, &arguments.text, &arguments.id) {

@@ -108,10 +108,14 @@ fn text(answer: &Answer) -> String {
     }
     for mapped in &stats.mapped {
         text.push_str(&format!(
-            "mapped vectors of {} in memory{}: {} items, {} dimensions, {:.1} MB\n",
+            "mapped vectors of {} in memory{}: {} items{}, {} dimensions, {:.1} MB\n",
             mapped.space,
             if mapped.ready { "" } else { ", being built" },
             mapped.items,
+            match mapped.refused {
+                0 => String::new(),
+                refused => format!(" and {refused} that the bridge refuses"),
+            },
             mapped.dim,
             mapped.memory_bytes as f64 / 1e6
         ));

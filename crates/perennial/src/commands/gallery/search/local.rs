@@ -21,6 +21,8 @@ use super::super::remote::{Found, FoundHit, FoundPart, LeftOut};
 use super::super::rules::{BY_FORCE, require_certified};
 use crate::exit_status::usage;
 use crate::model_loading::VersionLoader;
+use crate::progress::CountedProgress;
+use crate::terminal::Terminal;
 
 /// The query as the encoders of old versions embed it, or why they cannot.
 type OldQueries = BTreeMap<String, Result<Vec<f32>, String>>;
@@ -35,6 +37,8 @@ pub struct LocalSearch<'a> {
     pub limit: usize,
     /// Search also what is not certified, where its dimension allows.
     pub force: bool,
+    /// Where the building of indexes is shown.
+    pub terminal: &'a Terminal,
     /// Indexes that were built for it; none at first.
     pub mapped: RefCell<Vec<MappedIndex>>,
 }
@@ -57,10 +61,14 @@ impl LocalSearch<'_> {
         };
         let embedding = query.embed(version)?;
         let old: RefCell<OldQueries> = RefCell::default();
+        let stored = Stored::of(self.gallery)?;
+        let items_of = |space: &str| stored.per_version.get(space).copied().unwrap_or(0);
         let available = |need: Need<'_>| {
             let version = match need {
                 Need::OldEncoder(version) => version,
-                Need::MappedIndex { space, map } => return self.builds(space, map),
+                Need::MappedIndex { space, map } => {
+                    return self.builds(space, items_of(space), map);
+                }
             };
             let mut old = old.borrow_mut();
             let known = old.entry(version.to_owned()).or_insert_with(|| {
@@ -70,7 +78,6 @@ impl LocalSearch<'_> {
             });
             known.is_ok()
         };
-        let stored = Stored::of(self.gallery)?;
         let mut plan = self.plan(Asking::Version(&name), embedding.len(), &stored, &available);
         let old = old.into_inner();
         explain(&mut plan, &old);
@@ -90,7 +97,10 @@ impl LocalSearch<'_> {
             &stored,
             &|need| match need {
                 Need::OldEncoder(_) => false,
-                Need::MappedIndex { space, map } => self.builds(space, map),
+                Need::MappedIndex { space, map } => {
+                    let items = stored.per_version.get(space).copied();
+                    self.builds(space, items.unwrap_or(0), map)
+                }
             },
         );
         self.find(name, plan, &stored, &embedding, &OldQueries::new())
@@ -170,11 +180,14 @@ impl LocalSearch<'_> {
         })
     }
 
-    /// Builds an index of mapped vectors for this search, beside those of other spaces.
-    fn builds(&self, space: &str, map: &Arc<BridgeMap>) -> bool {
+    /// Builds an index of mapped vectors for this search, beside those of other spaces, unless there is one.
+    fn builds(&self, space: &str, items: u64, map: &Arc<BridgeMap>) -> bool {
         let Ok(id) = SpaceId::new(space) else {
             return false;
         };
+        if self.gallery.has_mapped(space, map.key()) {
+            return true;
+        }
         let mut wanted = self.mapped.borrow_mut();
         wanted.push(MappedIndex {
             space: id,
@@ -184,10 +197,23 @@ impl LocalSearch<'_> {
             tracing::warn!(%error, space, "its vectors cannot be mapped");
             return false;
         }
-        while !self.gallery.has_mapped(space, map.key()) {
+        let title = format!("mapping the vectors of {space} for this search");
+        let progress = CountedProgress::new(self.terminal, title, items, "items");
+        let mut done = 0;
+        loop {
+            let is_built = self.gallery.has_mapped(space, map.key());
+            let stats = self.gallery.mapped();
+            let mut stats = stats.iter();
+            let built = stats.find(|one| one.space.as_str() == space && one.map == map.key());
+            let now = built.map_or(done, |one| one.items + one.refused);
+            progress.advance(now.saturating_sub(done));
+            done = now;
+            if is_built {
+                progress.finish();
+                return true;
+            }
             std::thread::sleep(Duration::from_millis(1));
         }
-        true
     }
 
     /// What similarities of the query are usual in a part.
