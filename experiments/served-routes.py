@@ -6,9 +6,8 @@
 
 Routes bridged and dual from the new into the old space, and route mapped from the old into the new one by least squares, are certified first
 (bridges fitted on CIFAR-100's training images, without labels) and recorded in a copy of the registry. Then galleries of 3,000 CIFAR-10 test
-images are served: all embedded by the old version and
-searched by it; all by the new one; and half by each, searched by the new version through the routes that the service chooses. Every query asks for
-1,000 hits with exact comparison.
+images are served: all embedded by the old version and searched by it; all by the new one; and half by each, searched by the new version
+through the routes that the service chooses. Every query asks for 1,000 hits with exact comparison.
 
 - class-like: 1,000 images of CIFAR-10's batch 1; a hit is right if it has the query's label. mAP is over the first 1,000 hits.
 - item-like: altered copies (cropped to 80 %, mirrored, brightened) of 1,000 of the gallery's images look for their originals, of which

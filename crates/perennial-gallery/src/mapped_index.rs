@@ -28,6 +28,25 @@ pub trait VectorMap: Send + Sync {
     /// # Errors
     /// Why one of the vectors cannot be mapped.
     fn map(&self, vectors: &[f32], mapped: &mut Vec<f32>) -> Result<(), String>;
+
+    /// Maps each vector; nothing for those that cannot be mapped.
+    ///
+    /// **Shapes**: `vectors` `[n, input_dim]`; `[n]` vectors `[output_dim]` of unit length.
+    fn map_each(&self, vectors: &[f32]) -> Vec<Option<Vec<f32>>> {
+        let (input, output) = (self.input_dim().max(1), self.output_dim().max(1));
+        let mut mapped = Vec::new();
+        // All at once is faster, and it is seldom that one of them is refused.
+        if self.map(vectors, &mut mapped).is_ok() {
+            let rows = mapped.chunks_exact(output);
+            return rows.map(|row| Some(row.to_vec())).collect();
+        }
+        let alone = vectors.chunks_exact(input).map(|vector| {
+            let mut mapped = Vec::with_capacity(output);
+            self.map(vector, &mut mapped).ok()?;
+            Some(mapped)
+        });
+        alone.collect()
+    }
 }
 
 /// An index of the items of one space, of their vectors as a map gives them.

@@ -41,17 +41,11 @@ impl BridgeMap {
     ///
     /// **Shapes**: `vectors` `[n, input_dim]`, the result `[m, output_dim]`, `m <= n`, unit rows.
     pub fn mapped(&self, vectors: &[f32]) -> Vec<f32> {
-        let mut mapped = Vec::new();
-        if self.map(vectors, &mut mapped).is_ok() {
-            return mapped;
-        }
-        let (mut all, mut one) = (Vec::new(), Vec::new());
-        for vector in vectors.chunks_exact(self.input_dim().max(1)) {
-            if self.map(vector, &mut one).is_ok() {
-                all.extend_from_slice(&one);
-            }
-        }
-        all
+        self.map_each(vectors)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .collect()
     }
 }
 

@@ -90,26 +90,15 @@ impl Missing<'_> {
 fn mapped(map: &dyn VectorMap, rows: Vec<Row>, with_codes: bool) -> Vec<Row> {
     let of_block = |block: Vec<Row>| -> Vec<Row> {
         let vectors: Vec<f32> = block.iter().flat_map(|row| &row.vector).copied().collect();
-        let mut out = Vec::with_capacity(block.len() * map.output_dim());
-        let mut all = map.map(&vectors, &mut out).is_ok();
-        all &= out.len() == block.len() * map.output_dim();
-        let one = |at: usize, mut row: Row| {
-            row.vector = match all {
-                true => out[at * map.output_dim()..][..map.output_dim()].to_vec(),
-                // One of the block is refused; which one shows when they are mapped one by one.
-                false => {
-                    let mut alone = Vec::with_capacity(map.output_dim());
-                    map.map(&row.vector, &mut alone).ok()?;
-                    alone
-                }
-            };
+        let each = block.into_iter().zip(map.map_each(&vectors));
+        let with_vector = each.filter_map(|(mut row, vector)| {
+            row.vector = vector?;
             if with_codes {
                 row.encode();
             }
             Some(row)
-        };
-        let block = block.into_iter().enumerate();
-        block.filter_map(|(at, row)| one(at, row)).collect()
+        });
+        with_vector.collect()
     };
     let mut blocks: Vec<Vec<Row>> = Vec::new();
     let mut rows = rows.into_iter();

@@ -11,7 +11,7 @@ use perennial_upgrade::{BridgeMap, Certified, CertifiedWay};
 use serde_json::{Value, json};
 
 use crate::client::Call;
-use crate::harness::Running;
+use crate::harness::{Running, Setup};
 use crate::mixed::{
     NEW, NEW_ANGLE, OLD, bridged, by_picture, dual, embedded, metrics, mixed, part, search,
 };
@@ -34,6 +34,13 @@ fn mapped() -> Certified {
     let bridge = fit_uncentred(&pairs, &recipe, from, to).unwrap();
     let map = BridgeMap::new(Arc::new(bridge));
     Certified::through(CertifiedWay::Mapped(Arc::new(map)), "map measured")
+}
+
+/// The old version is live, and everything is stored by it.
+fn before_the_upgrade(setup: &Setup) {
+    setup.registry.set_alias("live", "v0001").unwrap();
+    let ids: Vec<_> = (11u64..15).map(Into::into).collect();
+    setup.store.delete(&ids).unwrap();
 }
 
 fn route(answer: &Value) -> &str {
@@ -133,9 +140,7 @@ fn the_next_route_is_taken_until_an_index_is_built() {
 fn a_swap_waits_for_its_index_and_a_rollback_needs_none() {
     let setup = mixed("0");
     setup.pairs.certify("v0002", "v0001", vec![mapped()]);
-    setup.registry.set_alias("live", "v0001").unwrap();
-    let ids: Vec<_> = (11u64..15).map(Into::into).collect();
-    setup.store.delete(&ids).unwrap();
+    before_the_upgrade(&setup);
     setup.store.mapped.held.store(true, Ordering::SeqCst);
     let service = setup.start();
     assert_eq!(route(&by_picture(&service, OLD[0])), "own");
@@ -294,9 +299,7 @@ fn an_old_encoder_serves_until_an_index_is_built() {
 fn a_service_that_stops_does_not_wait_for_an_index() {
     let setup = mixed("0");
     setup.pairs.certify("v0002", "v0001", vec![mapped()]);
-    setup.registry.set_alias("live", "v0001").unwrap();
-    let ids: Vec<_> = (11u64..15).map(Into::into).collect();
-    setup.store.delete(&ids).unwrap();
+    before_the_upgrade(&setup);
     setup.store.mapped.held.store(true, Ordering::SeqCst);
     let mut service = setup.start();
     let (address, store) = (service.address, service.setup.store.clone());
