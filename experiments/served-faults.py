@@ -1,20 +1,25 @@
 #!/usr/bin/env python3
-"""A service over a gallery of two spaces, joined by dual queries: swapped under load, or killed at random moments.
+"""A service over a gallery of two spaces, joined by dual queries or mapped vectors: swapped under load, or killed at random moments.
 
     experiments/served-faults.py WORK swaps [--rounds 1000] [--clients 3] [--rest 30] [--pause 0.02]
+    experiments/served-faults.py WORK builds [--rounds 5] [--clients 3] [--rest 30] [--items 100000] [--hnsw-from 50000]
     experiments/served-faults.py WORK kills [--rounds 1000]
 
-Two small networks are trained on generated pictures, in spaces of their own, with certificates for dual queries in both directions; WORK keeps
-them. PERENNIAL names another program than target/release/perennial.
+Two small networks are trained on generated pictures, in spaces of their own, with certificates in both directions (of dual queries, or of route
+mapped for `builds`); WORK keeps them. PERENNIAL names another program than target/release/perennial.
 
 - swaps: the live version is moved to and fro while clients search with pictures. Every search must succeed, come from one of both versions, and
   reach all items. Reports the time of searches before the first swap, from the first to the last, and after it (--rest seconds before and after),
   and of those in between that ran beside a swap, and of the others.
+- builds: in every round the service starts with the version that all items are of, which is then moved to the other one, for which they are
+  mapped; after that the mapped vectors get a graph. Reports the time of searches that begin in the --rest seconds before, from the order to move
+  until it is answered (the vectors are mapped by then), from then until the graph has all of them, and in the --rest seconds after that. Needs
+  numpy, which makes the items: embeddings of the generated pictures with noise.
 - kills: in every round the service starts, the gallery is compared with what was acknowledged, and then it writes, deletes, moves the live version,
   backfills and compacts at the same time until SIGKILL hits it after 0.05 to 1.2 seconds. Nothing acknowledged may be lost, nothing deleted may
   come back, and every item is there once, in one space. The state is kept in WORK/kills.json after each round.
 
-The service listens on loopback. The last line is the record as JSON, which WORK/swaps-record.json or WORK/kills-record.json holds as well.
+The service listens on loopback. The last line is the record as JSON, which WORK/swaps-record.json and the like hold as well.
 """
 
 import argparse
@@ -76,12 +81,13 @@ def png(path, cls, random):
 
 
 class Work:
-    def __init__(self, folder):
-        self.folder = folder
+    def __init__(self, folder, route):
+        self.folder, self.route = folder, route
         self.environment = {name: value for name, value in os.environ.items() if not name.startswith("PERENNIAL")} | {"PERENNIAL_DEVICE": "cpu"}
         if not (folder / "prepared").exists():
             self.prepare()
         self.photos = sorted((folder / "photos").rglob("*.png"))
+        self.names = {alias: json.loads(self.run("--json", "models", "show", alias))["name"] for alias in ("old", "new")}
         self.queries = [base64.b64encode(file.read_bytes()).decode() for file in sorted((folder / "queries").rglob("*.png"))]
 
     def run(self, *arguments, allowed=(0,)):
@@ -102,8 +108,9 @@ class Work:
             self.run("pretrain", f"{name}.toml")
             for photos in PHOTOS:
                 self.run("embed", name, "--set", f"folder:{photos}", "--out", f"{name}-{photos}.npz")
+        route = {"dual": ["--weight", "0.5", "--kind", "orthogonal"], "mapped": ["--kind", "ridge:0.001"]}[self.route]
         for old, new in (("old", "new"), ("new", "old")):
-            self.run("certify", "--record", "--route", "dual", "--weight", "0.5", "--kind", "orthogonal", "--out", f"{new}-to-{old}.json",
+            self.run("certify", "--record", "--route", self.route, *route, "--out", f"{new}-to-{old}.json",
                      "--old-queries", f"{old}-queries.npz", "--old-gallery", f"{old}-photos.npz", "--new-queries", f"{new}-queries.npz",
                      "--new-gallery", f"{new}-photos.npz", "--fit-from", f"{new}-fit.npz", "--fit-to", f"{old}-fit.npz", allowed=(0, 3))
         self.run("models", "alias", "live", "old", "--no-gallery")
@@ -119,10 +126,10 @@ class Work:
 
 
 class Service:
-    def __init__(self, work, gallery, log):
+    def __init__(self, work, gallery, log, *options):
         self.log = open(log, "a")
         self.process = subprocess.Popen(
-            [PROGRAM, "serve", "--gallery", gallery, "--listen", "127.0.0.1:0"], cwd=work.folder, env=work.environment, stdout=subprocess.PIPE,
+            [PROGRAM, "serve", "--gallery", gallery, "--listen", "127.0.0.1:0", *options], cwd=work.folder, env=work.environment, stdout=subprocess.PIPE,
             stderr=self.log, text=True)
         self.url = self.process.stdout.readline().strip()
         if not self.url:
@@ -181,6 +188,38 @@ def quantile(values, share):
     return sorted(values)[min(len(values) - 1, int(share * len(values)))] if values else None
 
 
+class Searches:
+    """Clients that search with pictures, each after its last answer, until the end."""
+
+    def __init__(self, work, service, versions, clients):
+        self.asked, self.failures, self.stop = [], [], threading.Event()
+        self.threads = [threading.Thread(target=self.search, args=(work, service, versions, seed), daemon=True) for seed in range(clients)]
+        for thread in self.threads:
+            thread.start()
+
+    def search(self, work, service, versions, seed):
+        client, chosen = service.client(), random.Random(seed)
+        while not self.stop.is_set():
+            begin = time.monotonic()
+            try:
+                status, answer, version = client.ask("POST", "/search", {"image": chosen.choice(work.queries), "limit": 10})
+                if status != 200 or version not in versions or answer["not_searched"] or len(answer["hits"]) != 10:
+                    self.failures.append(f"{status} by {version}: {str(answer)[:200]}")
+            except (OSError, http.client.HTTPException) as error:
+                self.failures.append(repr(error))
+                client = service.client()
+            self.asked.append((begin, time.monotonic() - begin))
+
+    def end(self):
+        self.stop.set()
+        for thread in self.threads:
+            thread.join()
+
+
+def measured(phases):
+    return {name: {"searches": len(took), "p50_seconds": quantile(took, 0.5), "p99_seconds": quantile(took, 0.99)} for name, took in phases.items()}
+
+
 def swaps(work, rounds, clients, rest, pause):
     gallery = work.new_gallery("gallery-swaps")
     work.run("models", "alias", "live", "old", "--no-gallery")
@@ -195,24 +234,8 @@ def swaps(work, rounds, clients, rest, pause):
     versions = {item["model_version"] for item in admin.items().values()}
     if len(versions) != 2:
         fail(f"the gallery has items of {versions}")
-    asked, failures, stop, moves = [], [], threading.Event(), []
-
-    def search(seed):
-        client, chosen = service.client(), random.Random(seed)
-        while not stop.is_set():
-            begin = time.monotonic()
-            try:
-                status, answer, version = client.ask("POST", "/search", {"image": chosen.choice(work.queries), "limit": 10})
-                if status != 200 or version not in versions or answer["not_searched"] or len(answer["hits"]) != 10:
-                    failures.append(f"{status} by {version}: {str(answer)[:200]}")
-            except (OSError, http.client.HTTPException) as error:
-                failures.append(repr(error))
-                client = service.client()
-            asked.append((begin, time.monotonic() - begin))
-
-    threads = [threading.Thread(target=search, args=(seed,), daemon=True) for seed in range(clients)]
-    for thread in threads:
-        thread.start()
+    searches, moves = Searches(work, service, versions, clients), []
+    asked, failures = searches.asked, searches.failures
     time.sleep(2)
     warm = time.monotonic()
     time.sleep(rest)
@@ -227,9 +250,7 @@ def swaps(work, rounds, clients, rest, pause):
             print(f"{number + 1} swaps, {len(asked)} searches, {len(failures)} failed", file=sys.stderr, flush=True)
     ended = time.monotonic()
     time.sleep(rest)
-    stop.set()
-    for thread in threads:
-        thread.join()
+    searches.end()
     left = service.client().items()
     service.end()
     if len(left) != 2 * half:
@@ -251,8 +272,57 @@ def swaps(work, rounds, clients, rest, pause):
         (beside if at < len(moves) and moves[at][0] < begin + took else apart).append(took)
     phases |= {"beside_a_swap": beside, "between_two": apart}
     return {"swaps": rounds, "seconds": ended - begun, "pause_seconds": pause, "median_swap_seconds": statistics.median(end - begin for begin, end in moves),
-            "searches": len(asked), "failed": len(failures), "failures": failures[:5]} | {
-                name: {"searches": len(took), "p50_seconds": quantile(took, 0.5), "p99_seconds": quantile(took, 0.99)} for name, took in phases.items()}
+            "searches": len(asked), "failed": len(failures), "failures": failures[:5]} | measured(phases)
+
+
+def builds(work, rounds, clients, rest, items, hnsw_from):
+    import numpy
+
+    gallery, file = work.new_gallery("gallery-builds"), work.folder / "items.safetensors"
+    work.run("models", "alias", "live", "old", "--no-gallery")
+    known, random = numpy.load(work.folder / "old-photos.npz"), numpy.random.default_rng(0)
+    vectors = known["embeddings"][random.integers(0, len(known["embeddings"]), items)]
+    vectors = vectors + 0.02 * random.standard_normal((items, known["embeddings"].shape[1]), numpy.float32)
+    vectors /= numpy.linalg.norm(vectors, axis=1, keepdims=True)
+    parts = {"ids": ("U64", numpy.arange(items, dtype="<u8")), "embeddings": ("F32", vectors.astype("<f4"))}
+    head, at = {"__metadata__": {"format": "perennial-embeddings", "format_version": "1", "model_version": work.names["old"]}}, 0
+    for name, (kind, values) in parts.items():
+        head[name] = {"dtype": kind, "shape": values.shape, "data_offsets": [at, at := at + values.nbytes]}
+    head = json.dumps(head).encode()
+    file.write_bytes(struct.pack("<Q", len(head)) + head + b"".join(values.tobytes() for _, values in parts.values()))
+    work.run("gallery", "add", "--gallery", gallery, "--embeddings", file, "--model", "old")
+    phases, spans, failures, indexed = {"before": [], "mapping": [], "graph": [], "after": []}, {"mapping": [], "graph": []}, [], 0
+
+    def wait_for_graph(service, index):
+        while (state := index(service.client().need("GET", "/gallery/stats")))["backlog"] or state["state"] != "ready":
+            time.sleep(0.1)
+        return state["indexed"]
+
+    for number in range(rounds):
+        work.run("models", "alias", "live", "old", "--no-gallery")
+        service = Service(work, gallery, work.folder / "builds.log", "--hnsw-from", str(hnsw_from))
+        atexit.register(service.process.kill)
+        wait_for_graph(service, lambda stats: stats["index"])
+        searches = Searches(work, service, set(work.names.values()), clients)
+        time.sleep(2)
+        times = [time.monotonic()]
+        time.sleep(rest)
+        times.append(time.monotonic())
+        service.client().need("PUT", "/aliases/live", {"version": "new"})
+        times.append(time.monotonic())
+        indexed = wait_for_graph(service, lambda stats: stats["mapped"][0]["index"])
+        times += [time.monotonic(), time.monotonic() + rest]
+        time.sleep(rest)
+        searches.end()
+        service.end()
+        for phase, begin, end in zip(phases, times, times[1:]):
+            phases[phase] += [took for at, took in searches.asked if begin <= at < end]
+            if phase in spans:
+                spans[phase].append(end - begin)
+        failures += searches.failures
+        print(f"{number + 1} rounds, {sum(map(len, phases.values()))} searches, {len(failures)} failed", file=sys.stderr, flush=True)
+    return {"rounds": rounds, "items": items, "indexed": indexed, "failed": len(failures), "failures": failures[:5]} | {
+        f"median_{phase}_seconds": statistics.median(took) for phase, took in spans.items()} | measured(phases)
 
 
 class State:
@@ -406,16 +476,25 @@ def kills(work, rounds):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path)
-    parser.add_argument("what", choices=["swaps", "kills"])
-    parser.add_argument("--rounds", type=int, default=1000)
+    parser.add_argument("what", choices=["swaps", "builds", "kills"])
+    parser.add_argument("--rounds", type=int, help="1000; 5 of builds")
     parser.add_argument("--clients", type=int, default=3)
     parser.add_argument("--rest", type=float, default=30, help="seconds of searches before the first swap and after the last")
     parser.add_argument("--pause", type=float, default=0.02, help="seconds between two swaps")
+    parser.add_argument("--items", type=int, default=100_000, help="items of builds")
+    parser.add_argument("--hnsw-from", type=int, default=50_000, help="items from which the service builds a graph, in builds")
     arguments = parser.parse_args()
-    arguments.work.mkdir(parents=True, exist_ok=True)
-    work = Work(arguments.work.resolve())
-    work.names = {alias: json.loads(work.run("--json", "models", "show", alias))["name"] for alias in ("old", "new")}
-    record = swaps(work, arguments.rounds, arguments.clients, arguments.rest, arguments.pause) if arguments.what == "swaps" else kills(work, arguments.rounds)
+    folder = arguments.work.resolve() / ("mapped" if arguments.what == "builds" else ".")
+    folder.mkdir(parents=True, exist_ok=True)
+    work = Work(folder, "mapped" if arguments.what == "builds" else "dual")
+    rounds = arguments.rounds or (5 if arguments.what == "builds" else 1000)
+    match arguments.what:
+        case "swaps":
+            record = swaps(work, rounds, arguments.clients, arguments.rest, arguments.pause)
+        case "builds":
+            record = builds(work, rounds, arguments.clients, arguments.rest, arguments.items, arguments.hnsw_from)
+        case "kills":
+            record = kills(work, rounds)
     text = json.dumps(record)
     (work.folder / f"{arguments.what}-record.json").write_text(text)
     print(text)

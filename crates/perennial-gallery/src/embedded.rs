@@ -5,6 +5,7 @@
 //! enough rows. Readers wait for neither: what they see changes in one short step after a commit.
 
 mod backend;
+mod background;
 mod batch_scan;
 mod byte_product;
 mod codes;

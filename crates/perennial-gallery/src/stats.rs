@@ -63,6 +63,8 @@ pub struct MappedIndexStats {
     /// Whether it has held all items at least once, so that searches may go through it. What is stored later is searched from the moment on at
     /// which it is stored.
     pub ready: bool,
+    /// How its rows are searched.
+    pub index: IndexState,
     /// Memory in use, in bytes.
     pub memory_bytes: u64,
 }

@@ -12,6 +12,7 @@ use perennial_core::{read_at_most, write_atomically};
 use serde::{Deserialize, Serialize};
 
 use super::HnswConfig;
+use super::background::step_back;
 use super::graph::{CodedVector, Graph};
 use super::mapping;
 use super::rows::Rows;
@@ -42,7 +43,11 @@ pub(super) struct Indexer {
 impl Indexer {
     pub(super) fn start(shared: Arc<Shared>) -> Result<Self, GalleryError> {
         let (sender, receiver) = sync_channel(64);
-        let pool = thread_pool("gallery-index", shared.config.threads.div_ceil(2))?;
+        let pool = thread_pool(
+            "gallery-index",
+            shared.config.threads.div_ceil(2),
+            step_back,
+        )?;
         let work = Work {
             saved_rows: BTreeMap::new(),
             pool,
@@ -50,7 +55,10 @@ impl Indexer {
         };
         let thread = std::thread::Builder::new()
             .name("gallery-indexer".to_owned())
-            .spawn(move || work.run(&receiver))
+            .spawn(move || {
+                step_back();
+                work.run(&receiver)
+            })
             .map_err(|error| GalleryError::InvalidConfig {
                 key: "threads",
                 problem: error.to_string(),

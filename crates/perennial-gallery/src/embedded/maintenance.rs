@@ -120,7 +120,7 @@ impl Maintenance for EmbeddedGallery {
 }
 
 impl EmbeddedGallery {
-    fn index_state(&self, rows: &Rows, graph: Option<&Graph>) -> IndexState {
+    pub(super) fn index_state(&self, rows: &Rows, graph: Option<&Graph>) -> IndexState {
         let live = rows.live() as u64;
         let Some(graph) = graph else {
             return IndexState {

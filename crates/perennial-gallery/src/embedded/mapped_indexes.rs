@@ -65,7 +65,8 @@ impl MappedIndexes for EmbeddedGallery {
         let state = self.shared.state();
         let stats = state.mapped.iter().map(|(&index, mapped)| {
             let graph = self.shared.graph(RowsId::Mapped(index));
-            mapped.stats(graph.as_deref())
+            let index = self.index_state(&mapped.rows, graph.as_deref());
+            mapped.stats(index, graph.as_deref())
         });
         stats.collect()
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::graph::Graph;
 use super::rows::Rows;
 use crate::mapped_index::{MappedIndex, VectorMap};
-use crate::stats::MappedIndexStats;
+use crate::stats::{IndexState, MappedIndexStats};
 
 /// The items of one space by their mapped vectors.
 pub(super) struct MappedRows {
@@ -50,7 +50,7 @@ impl MappedRows {
         is_empty.then(|| self.rows.replace_by_none())
     }
 
-    pub(super) fn stats(&self, graph: Option<&Graph>) -> MappedIndexStats {
+    pub(super) fn stats(&self, index: IndexState, graph: Option<&Graph>) -> MappedIndexStats {
         let bytes = self.rows.bytes() + graph.map_or(0, Graph::bytes);
         MappedIndexStats {
             space: self.index.space.clone(),
@@ -59,6 +59,7 @@ impl MappedRows {
             items: self.rows.live() as u64,
             refused: self.refused.len() as u64,
             ready: self.ready,
+            index,
             memory_bytes: bytes as u64,
         }
     }

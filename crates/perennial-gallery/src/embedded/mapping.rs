@@ -14,7 +14,6 @@ use super::mapped_rows::MappedRows;
 use super::rows::{Row, Rows};
 use super::state::{RowsId, Shared, State};
 use crate::mapped_index::VectorMap;
-use crate::stats::MappedIndexStats;
 
 /// Rows mapped at a time: few enough that readers hardly notice when they are put in place.
 const CHUNK: usize = 1024;
@@ -191,13 +190,8 @@ fn announce(shared: &Shared, index: u32) -> bool {
     }
     if let Some(of_index) = state.mapped.get_mut(&index) {
         of_index.ready = true;
-        let MappedIndexStats {
-            space,
-            items,
-            refused,
-            memory_bytes,
-            ..
-        } = of_index.stats(None);
+        let (items, refused) = (of_index.rows.live(), of_index.refused.len());
+        let (space, memory_bytes) = (&of_index.index.space, of_index.rows.bytes());
         tracing::info!(%space, items, refused, memory_bytes, "an index of mapped vectors is built");
     }
     true

@@ -252,7 +252,7 @@ impl Shared {
         state: State,
         read_only: bool,
     ) -> Result<Self, GalleryError> {
-        let pool = thread_pool("gallery-search", config.threads)?;
+        let pool = thread_pool("gallery-search", config.threads, || ())?;
         Ok(Self {
             config,
             folder: folder.to_owned(),
@@ -322,13 +322,16 @@ impl Shared {
     }
 }
 
+/// A pool whose threads call `at_start` first.
 pub(super) fn thread_pool(
     name: &'static str,
     threads: usize,
+    at_start: fn(),
 ) -> Result<rayon::ThreadPool, GalleryError> {
     rayon::ThreadPoolBuilder::new()
         .num_threads(threads)
         .thread_name(move |at| format!("{name}-{at}"))
+        .start_handler(move |_| at_start())
         .build()
         .map_err(|error| GalleryError::InvalidConfig {
             key: "threads",

@@ -93,6 +93,8 @@ pub(crate) struct MappedBody {
     refused: u64,
     /// Whether it has held all items once, so that searches go through it.
     ready: bool,
+    /// How its vectors are searched; the graph of many is built after that.
+    index: IndexBody,
     /// Memory in use, in bytes.
     memory_bytes: u64,
 }
@@ -106,6 +108,7 @@ impl From<MappedIndexStats> for MappedBody {
             items: stats.items,
             refused: stats.refused,
             ready: stats.ready,
+            index: stats.index.into(),
             memory_bytes: stats.memory_bytes,
         }
     }

@@ -4,7 +4,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use perennial_gallery::{
-    GalleryError, Hit, Item, MappedIndex, MappedIndexStats, MappedIndexes, SearchRequest,
+    GalleryError, Hit, IndexKind, IndexProgress, IndexState, Item, MappedIndex, MappedIndexStats,
+    MappedIndexes, SearchRequest,
 };
 
 use crate::memory_store::{MemoryStore, hit};
@@ -47,6 +48,12 @@ impl MappedIndexes for MemoryStore {
             items: self.of_space(one.space.as_str()).len() as u64,
             refused: 0,
             ready: self.has_mapped(one.space.as_str(), one.map.key()),
+            index: IndexState {
+                kind: IndexKind::Exact,
+                state: IndexProgress::Ready,
+                indexed: 0,
+                backlog: 0,
+            },
             memory_bytes: 1000,
         });
         stats.collect()

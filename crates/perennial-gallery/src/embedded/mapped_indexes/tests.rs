@@ -14,6 +14,7 @@ use crate::embedded::{GalleryConfig, HnswConfig};
 use crate::filter::Filter;
 use crate::item::{Item, ItemId};
 use crate::mapped_index::VectorMap;
+use crate::stats::{IndexKind, IndexProgress, IndexState};
 use crate::store::{Maintenance, Snapshots, VectorStore};
 
 const DIM: usize = 6;
@@ -310,6 +311,14 @@ fn many_mapped_rows_have_a_graph_of_their_own() {
     gallery.flush().unwrap();
     let graph = gallery.shared.graph(RowsId::Mapped(0)).unwrap();
     assert_eq!(graph.dim(), TO);
+    let stats = gallery.stats().unwrap().mapped.remove(0);
+    let all_are_in = IndexState {
+        kind: IndexKind::Hnsw,
+        state: IndexProgress::Ready,
+        indexed: stats.items,
+        backlog: 0,
+    };
+    assert_eq!(stats.index, all_are_in);
     let queries: Vec<f32> = (0..50).flat_map(|_| unit(&mut random, TO)).collect();
     let hits = |exact| {
         let request = SearchRequest {

@@ -108,7 +108,7 @@ fn text(answer: &Answer) -> String {
     }
     for mapped in &stats.mapped {
         text.push_str(&format!(
-            "mapped vectors of {} in memory{}: {} items{}, {} dimensions, {:.1} MB\n",
+            "mapped vectors of {} in memory{}: {} items{}, {} dimensions, search {:?} ({:?}), {:.1} MB\n",
             mapped.space,
             if mapped.ready { "" } else { ", being built" },
             mapped.items,
@@ -117,6 +117,8 @@ fn text(answer: &Answer) -> String {
                 refused => format!(" and {refused} that the bridge refuses"),
             },
             mapped.dim,
+            mapped.index.kind,
+            mapped.index.state,
             mapped.memory_bytes as f64 / 1e6
         ));
     }
