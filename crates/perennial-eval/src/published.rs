@@ -199,7 +199,7 @@ pub fn figures(scenario: &str) -> &'static [Published] {
 }
 
 /// The published scenario that a run belongs to, by the names of its training set (`cifar100`) and of its evaluation sets (such as
-/// `cifar10/test`), its number of tasks and its number of replacements.
+/// `cifar10/test`), its number of tasks, its number of replacements, and whether its first version was pre-trained.
 ///
 /// A run may still differ from the published recipe, in its network, its epochs or its pre-trained models.
 pub fn scenario(
@@ -207,6 +207,7 @@ pub fn scenario(
     evaluation: [&str; 2],
     tasks: usize,
     replacements: usize,
+    pretrained: bool,
 ) -> Option<&'static str> {
     let cifar10 = |name: &str| {
         name.strip_prefix("cifar10")
@@ -215,10 +216,10 @@ pub fn scenario(
     if training != "cifar100" || !evaluation.into_iter().all(cifar10) {
         return None;
     }
-    match (tasks, replacements) {
-        (7, 2) => Some("iamcl2r-7"),
-        (31, 2) => Some("iamcl2r-31"),
-        (31, 0) => Some("cl2r-31"),
+    match (tasks, replacements, pretrained) {
+        (7, 2, true) => Some("iamcl2r-7"),
+        (31, 2, true) => Some("iamcl2r-31"),
+        (31, 0, false) => Some("cl2r-31"),
         _ => None,
     }
 }
@@ -255,12 +256,18 @@ mod tests {
     #[test]
     fn a_scenario_is_more_than_its_number_of_tasks() {
         let sets = ["cifar10/batch1", "cifar10/test (20 of 10,000 images)"];
-        assert_eq!(scenario("cifar100", sets, 7, 2), Some("iamcl2r-7"));
-        assert_eq!(scenario("cifar100", sets, 31, 2), Some("iamcl2r-31"));
-        assert_eq!(scenario("cifar100", sets, 31, 0), Some("cl2r-31"));
-        assert_eq!(scenario("cifar100", sets, 7, 1), None);
-        assert_eq!(scenario("generated", sets, 7, 2), None);
+        let of = |tasks, replacements, pretrained| {
+            scenario("cifar100", sets, tasks, replacements, pretrained)
+        };
+        assert_eq!(of(7, 2, true), Some("iamcl2r-7"));
+        assert_eq!(of(31, 2, true), Some("iamcl2r-31"));
+        assert_eq!(of(31, 0, false), Some("cl2r-31"));
+        // CL2R as published begins with random weights.
+        assert_eq!(of(31, 0, true), None);
+        assert_eq!(of(7, 2, false), None);
+        assert_eq!(of(7, 1, true), None);
+        assert_eq!(scenario("generated", sets, 7, 2, true), None);
         let trained = ["cifar100/test", "cifar10/test"];
-        assert_eq!(scenario("cifar100", trained, 7, 2), None);
+        assert_eq!(scenario("cifar100", trained, 7, 2, true), None);
     }
 }

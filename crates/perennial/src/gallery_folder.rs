@@ -23,7 +23,7 @@ pub struct GalleryArguments {
     /// Exact search: compare with every vector in f32
     #[arg(long)]
     pub exact: bool,
-    /// Number of items from which an approximate HNSW index is built; 0 disables it
+    /// Number of items of a space from which on it gets an approximate HNSW index; 0 disables it
     #[arg(long, value_name = "ITEMS", default_value_t = GalleryConfig::default().hnsw_from)]
     hnsw_from: usize,
 }

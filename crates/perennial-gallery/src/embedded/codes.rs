@@ -47,10 +47,22 @@ impl CodedRows {
             }
         }
         let rows = vectors.len() / dim;
+        let mean = sums.iter().map(|sum| (sum / rows as f64) as f32);
+        Self::around(mean.collect(), vectors, dim)
+    }
+
+    /// The codes of vectors around the origin, where more may be [pushed](Self::push).
+    ///
+    /// **Shapes.** `vectors` `[rows, dim]`
+    pub(super) fn around_origin(vectors: &[f32], dim: usize) -> Self {
+        Self::around(Vec::new(), vectors, dim)
+    }
+
+    fn around(centre: Vec<f32>, vectors: &[f32], dim: usize) -> Self {
         let mut coded = Self {
-            centre: sums.iter().map(|sum| (sum / rows as f64) as f32).collect(),
+            centre,
             codes: Vec::with_capacity(vectors.len()),
-            codings: Vec::with_capacity(rows),
+            codings: Vec::with_capacity(vectors.len() / dim),
         };
         for vector in vectors.chunks_exact(dim) {
             let coding = encode(vector, &coded.centre, &mut coded.codes);

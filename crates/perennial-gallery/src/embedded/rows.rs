@@ -209,6 +209,15 @@ impl Rows {
 
     /// Adds a row behind all others; its number is larger than theirs.
     pub(super) fn push(&mut self, row: &Row) {
+        self.push_uncoded(row);
+        if let Some(segment) = self.segments.last_mut().filter(|_| self.with_codes) {
+            debug_assert_eq!(row.codes.len(), self.dim);
+            segment.coded.push(&row.codes, row.coding);
+        }
+    }
+
+    /// The same without codes, which [`code_all`](Self::code_all) computes for many rows at once.
+    pub(super) fn push_uncoded(&mut self, row: &Row) {
         debug_assert_eq!(row.vector.len(), self.dim);
         if self
             .segments
@@ -221,10 +230,6 @@ impl Rows {
             return;
         };
         segment.vectors.extend_from_slice(&row.vector);
-        if self.with_codes {
-            debug_assert_eq!(row.codes.len(), self.dim);
-            segment.coded.push(&row.codes, row.coding);
-        }
         segment.numbers.push(row.number);
         segment.versions.push(row.version);
         segment.labels.push(row.label.unwrap_or(0));
@@ -292,7 +297,7 @@ impl Rows {
         let mut rows = Self::new(self.dim, self.with_codes);
         for slot in self.alive.iter() {
             let (segment, row) = self.place(slot);
-            let mut copy = Row {
+            rows.push_uncoded(&Row {
                 number: segment.numbers[row],
                 version: segment.versions[row],
                 label: segment.label(row),
@@ -300,14 +305,32 @@ impl Rows {
                 vector: self.vector(slot).to_vec(),
                 codes: Vec::new(),
                 coding: Coding::default(),
-            };
-            if self.with_codes {
-                copy.encode();
-            }
-            rows.push(&copy);
+            });
         }
-        rows.set_centred(rows.centred());
+        // On this thread alone: a reader's lock is held.
+        let code = rows.coder();
+        rows.segments.iter_mut().for_each(code);
         rows
+    }
+
+    /// Computes the codes of all rows, each once, where they were pushed without: in parallel, so no lock may be held.
+    pub(super) fn code_all(&mut self) {
+        let code = self.coder();
+        self.segments.par_iter_mut().for_each(code);
+    }
+
+    /// What gives a segment its codes: one that is full around its mean, since it stays as it is.
+    fn coder(&self) -> impl Fn(&mut Segment) + Sync + use<> {
+        let (dim, rows, with_codes) = (self.dim, self.segment_rows, self.with_codes);
+        move |segment| {
+            if with_codes {
+                segment.coded = if segment.len() == rows {
+                    CodedRows::around_mean(&segment.vectors, dim)
+                } else {
+                    CodedRows::around_origin(&segment.vectors, dim)
+                };
+            }
+        }
     }
 
     /// Codes around their centres for the segments that are full since they were asked for last: narrow bounds, but work that must
@@ -394,6 +417,29 @@ mod tests {
         }
         assert_eq!(rows.first_slot_from(250), 195);
         assert_eq!(rows.first_slot_from(400), rows.slots());
+    }
+
+    #[test]
+    fn codes_of_all_rows_are_those_that_rows_get_one_by_one() {
+        let dim = 40_000;
+        let (mut one_by_one, mut at_once) = (Rows::new(dim, true), Rows::new(dim, true));
+        let full = one_by_one.segment_rows();
+        for number in 0..(full + full / 2) as u64 {
+            let row = row(number, dim);
+            one_by_one.push(&row);
+            at_once.push_uncoded(&row);
+        }
+        one_by_one.set_centred(one_by_one.centred());
+        at_once.code_all();
+        let compact = at_once.compacted();
+        for rows in [&at_once, &compact] {
+            assert_eq!(rows.segments().len(), 2);
+            for (segment, expected) in rows.segments().iter().zip(one_by_one.segments()) {
+                assert_eq!(segment.coded.is_centred(), segment.len() == full);
+                assert_eq!(segment.coded.codes, expected.coded.codes);
+                assert_eq!(segment.coded.codings, expected.coded.codings);
+            }
+        }
     }
 
     #[test]

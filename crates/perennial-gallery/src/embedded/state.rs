@@ -83,7 +83,7 @@ impl State {
                     let payload = record
                         .payload()
                         .map_err(|problem| reader.corrupt(format!("row {number}: {problem}")))?;
-                    let mut row = Row {
+                    rows.push_uncoded(&Row {
                         number,
                         version: record.version,
                         label: record.label,
@@ -91,19 +91,13 @@ impl State {
                         vector: record.embedding().collect(),
                         codes: Vec::new(),
                         coding: Default::default(),
-                    };
-                    if with_codes {
-                        row.encode();
-                    }
-                    rows.push(&row);
+                    });
                     return Ok(());
                 }
             };
             Err(reader.corrupt(format!("row {number} {problem}")))
         })?;
-        for rows in partitions.values_mut() {
-            rows.set_centred(rows.centred());
-        }
+        partitions.values_mut().for_each(Rows::code_all);
         Ok(Self {
             partitions,
             mapped: BTreeMap::new(),

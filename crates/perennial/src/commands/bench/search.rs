@@ -1,5 +1,6 @@
 //! Search: exact in f32 and by 8-bit codes with bounds, and by graph, over a gallery of generated or given vectors.
 
+use std::io::Read;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -130,6 +131,14 @@ pub fn measure_all(
     found.push(bench.one_by_one(&gallery, "8 bits and bounds", true, &truth, 1)?);
     drop(gallery);
 
+    let opened = |config: &GalleryConfig| {
+        let gallery = EmbeddedGallery::open(folder.path(), config.clone())?;
+        gallery.flush().map(|()| gallery)
+    };
+    // A start reads the file with its items; that alone, without making anything of it, is what the start is compared with.
+    found.push(bench.start("open without graph", || opened(&config))?);
+    found.push(bench.start("read the file", || read_through(folder.path()))?);
+
     let start = Instant::now();
     let config = GalleryConfig {
         hnsw_from: 1,
@@ -146,6 +155,7 @@ pub fn measure_all(
         .push(Measurement::of(bench.title("build the graph"), built).per_call(bench.rows, "items"));
     let bytes = gallery.stats()?.bytes_per_vector;
     drop(gallery);
+    found.push(bench.start("open with a saved graph", || opened(&config))?);
     for breadth in BREADTHS {
         let hnsw = HnswConfig {
             expansion_search: breadth,
@@ -254,6 +264,25 @@ impl<'a> Bench<'a> {
         Ok(Measurement::of(name, seconds).per_call(WRITE.min(self.rows), "items"))
     }
 
+    /// The seconds of something that takes long, which is let go between two samples.
+    fn start<T, E: Into<anyhow::Error>>(
+        &self,
+        what: &str,
+        mut work: impl FnMut() -> Result<T, E>,
+    ) -> anyhow::Result<Measurement> {
+        let mut sample = || -> anyhow::Result<f64> {
+            let start = Instant::now();
+            let made = work().map_err(Into::into)?;
+            let seconds = start.elapsed().as_secs_f64();
+            drop(made);
+            Ok(seconds)
+        };
+        let seconds = (0..self.samples.max(1))
+            .map(|_| sample())
+            .collect::<anyhow::Result<Vec<f64>>>()?;
+        Ok(Measurement::of(self.title(what), seconds).per_call(self.rows, "items"))
+    }
+
     /// All queries at once; products of values of 4 bytes are compared with the peak of f32.
     fn in_batches(
         &self,
@@ -300,6 +329,22 @@ impl<'a> Bench<'a> {
         measured.recall = Some(recall(&found, truth));
         Ok(measured)
     }
+}
+
+/// Reads the files of a gallery from the first byte to the last.
+fn read_through(folder: &Path) -> std::io::Result<u64> {
+    let mut bytes = 0;
+    let mut part = vec![0; 1 << 20];
+    for entry in fs_err::read_dir(folder)? {
+        let mut file = fs_err::File::open(entry?.path())?;
+        loop {
+            match file.read(&mut part)? {
+                0 => break,
+                count => bytes += count as u64,
+            }
+        }
+    }
+    Ok(bytes)
 }
 
 /// The share of the best that was found.

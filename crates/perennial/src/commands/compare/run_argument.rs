@@ -205,6 +205,7 @@ pub fn scenario(
     let versions = report.versions();
     let tasks = versions.len();
     let set = configuration.and_then(|table| table.get("data")?.get("set")?.as_str());
+    let pretrained = configuration.is_some_and(|table| table.contains_key("initial_model"));
     let (Some(set), Some(record)) = (set, record) else {
         return match tasks {
             1 => "1 version".to_owned(),
@@ -224,7 +225,7 @@ pub fn scenario(
         1 => format!("1 {what}"),
         _ => format!("{count} {what}s"),
     };
-    published::scenario(set, evaluation, tasks, replacements).map_or_else(
+    published::scenario(set, evaluation, tasks, replacements, pretrained).map_or_else(
         || {
             format!(
                 "{set}, {}, {}",

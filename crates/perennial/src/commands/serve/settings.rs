@@ -65,7 +65,7 @@ pub struct Settings {
 pub struct Index {
     /// Exact search: compare with every vector in f32.
     pub exact: bool,
-    /// Number of items from which an approximate HNSW index is built, in a program with it; 0 disables it.
+    /// Number of items of a space from which on it gets an approximate HNSW index, in a program with it; 0 disables it.
     pub hnsw_from: usize,
 }
 
