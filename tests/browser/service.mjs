@@ -81,7 +81,7 @@ export async function settled(page, title) {
 export async function tiles(page) {
   const names = await page.locator("#tiles button").evaluateAll((buttons) => buttons.map((button) => button.textContent));
   return names.map((name) => {
-    const parts = /^(?:Score (-?\d\.\d{3}))?(?:label (\d+)|no label)Item (\d+)(?:the query)?Embedded by (v\d+)(?:Route (own|bridged|dual))?(?:The score is the (own cosine|cosine across a bridge|dual cosine))?$/.exec(name);
+    const parts = /^(?:Score (-?\d\.\d{3}))?(?:label (\d+)|no label)Item (\d+)(?:the query)?Embedded by (v\d+)(?:Route (own|bridged|dual|mapped))?(?:The score is the (own cosine|cosine across a bridge|dual cosine|cosine to the mapped vector))?$/.exec(name);
     assert.ok(parts, `a tile reads ${JSON.stringify(name)}`);
     const number = (part) => (part === undefined ? null : Number(part));
     return { score: number(parts[1]), label: number(parts[2]), id: Number(parts[3]), version: parts[4], route: parts[5] ?? null, kind: parts[6] ?? null };
