@@ -176,6 +176,7 @@ def main():
         parser.add_argument(name)
     parser.add_argument("--zipf", action="store_true")
     parser.add_argument("--routes", nargs="+", choices=["bridged", "dual"], default=["dual"])
+    parser.add_argument("--weight", type=float, default=0.5, help="share of the old encoder's query in a dual one, from 0 to 1 [default: 0.5]")
     arguments = parser.parse_args()
     if arguments.table:
         return print(table(json.loads(Path(arguments.table).read_text())))

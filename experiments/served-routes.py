@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Measures a gallery of two versions through the running service: queries are pictures that it embeds, hits are its answers.
 
-    PERENNIAL_DATA=DIR experiments/served-routes.py --registry DIR --old VERSION --new VERSION --work DIR [--routes dual] [--json FILE]
+    PERENNIAL_DATA=DIR experiments/served-routes.py --registry DIR --old VERSION --new VERSION --work DIR [--routes dual] [--weight W] [--json FILE]
     experiments/served-routes.py --table FILE...
 
 Routes bridged and dual from the new into the old space, and route mapped from the old into the new one by least squares, are certified first
@@ -12,6 +12,9 @@ through the routes that the service chooses. Every query asks for 1,000 hits wit
 - class-like: 1,000 images of CIFAR-10's batch 1; a hit is right if it has the query's label. mAP is over the first 1,000 hits.
 - item-like: altered copies (cropped to 80 %, mirrored, brightened) of 1,000 of the gallery's images look for their originals, of which
   half lie in the old space.
+
+--weight is the share of the old encoder's query in a dual one (0.5 unless given). Routes are certified once for each folder of --work, so another
+weight needs another folder.
 
 Requirements: numpy. PERENNIAL names another binary than target/release/perennial. The service listens on loopback and is stopped at the end.
 """
@@ -158,13 +161,17 @@ def certified(arguments):
     work, old, new = Path(arguments.work), arguments.old, arguments.new
     work.mkdir(parents=True, exist_ok=True)
     registry = work / "registry"
-    if not registry.exists():
+    wanted = {"old": old, "new": new, "routes": sorted(arguments.routes), "weight": arguments.weight}
+    if registry.exists():
+        if json.loads((work / "certified.json").read_text()) != wanted:
+            raise SystemExit(f"the routes in {work} were certified with other options: name another folder with --work")
+    else:
         shutil.copytree(arguments.registry, registry)
         shutil.rmtree(registry / "certificates", ignore_errors=True)
         for version, side in ((old, "old"), (new, "new")):
             perennial(registry, "embed", version, "--set", "cifar10:test", "--out", work / f"{side}-cifar10-test.safetensors")
         for route in arguments.routes:
-            more = ["--weight", "0.5"] if route == "dual" else []
+            more = ["--weight", str(arguments.weight)] if route == "dual" else []
             # An orthogonal map of stored vectors ranks them as the bridge of the queries does.
             kind = "ridge:0.001" if route == "mapped" else "orthogonal"
             perennial(registry, "certify", "--record", "--route", route, "--kind", kind, *more,
@@ -172,6 +179,7 @@ def certified(arguments):
                       "--new-queries", f"{new}@cifar10:batch1", "--new-gallery", f"{new}@cifar10:test",
                       "--fit-from", f"{new}@cifar100:train", "--fit-to", f"{old}@cifar100:train",
                       "--out", work / f"{route}.json", allowed=(0, 3))
+        (work / "certified.json").write_text(json.dumps(wanted) + "\n")
     return registry
 
 
@@ -191,6 +199,7 @@ def main():
     parser.add_argument("--table", nargs="+")
     parser.add_argument("--routes", nargs="+", choices=["bridged", "dual", "mapped"], default=["bridged", "dual"],
                         help="routes that are certified; of several, the service takes the one that measured best")
+    parser.add_argument("--weight", type=float, default=0.5, help="share of the old encoder's query in a dual one, from 0 to 1 [default: 0.5]")
     arguments = parser.parse_args()
     if arguments.table:
         return table([json.loads(Path(file).read_text()) for file in arguments.table])
@@ -222,7 +231,9 @@ def main():
                 service.put(version, ids, embeddings[version][ids], labels[ids])
             answer = service.wait_for_encoders(query_images[asked[0]])
             results[name] = {
-                "routes": {",".join(part["spaces"]): part["route"] for part in answer["parts"]},
+                "routes": {",".join(part["spaces"]): part["route"] + (f" ({arguments.weight:g})" if part["route"] == "dual" else "")
+                           for part in answer["parts"]},
+                "merges": {",".join(part["spaces"]): part.get("merge") for part in answer["parts"]},
                 "not_searched": answer["not_searched"],
                 "class": class_like(service, query_images[asked], query_labels[asked], sizes, old),
                 "item": item_like(service, copies, originals, half),
