@@ -13,6 +13,9 @@ DOCUMENTS and QUERIES are folders of pictures, whose class is the first folder i
 optionally `label`. What is right: items of the query's label, or `--relevance FILE` (TREC: query 0 item grade). The index is a file: it stands for any
 database, is written by `index` and only read by `search`. A model's name is needed where the service has several (`--model`); queries are told apart by the end of
 the name, `-query`, so nothing but the name differs between the two requests. Results are JSON on standard output.
+
+With `--api tei`, `index` and `search` ask `POST /embed` as text-embeddings-inference has it, in place of the package: `inputs`, and `prompt_name`
+`document` or `query`. Either reads the index that the other wrote. The package is not needed then.
 """
 
 import argparse
@@ -22,8 +25,13 @@ import mimetypes
 import operator
 import pathlib
 import sys
+import urllib.error
+import urllib.request
 
-import openai
+try:
+    import openai
+except ImportError:
+    openai = None
 
 BATCH = 64
 PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
@@ -47,23 +55,60 @@ def read_inputs(path):
             yield str(entry["id"]), entry["text"], entry.get("label")
 
 
-def embed(client, model, inputs):
-    """Embeddings in the order of the inputs, by as many requests as needed. The package asks for base64 unless it is told otherwise."""
-    vectors = []
+class Package:
+    """The `openai` package. It asks for base64 unless it is told otherwise."""
+
+    def __init__(self, url, key):
+        if openai is None:
+            sys.exit("the package is not installed: pip install openai, or --api tei")
+        self.client = openai.OpenAI(base_url=url.rstrip("/") + "/v1", api_key=key)
+
+    def model(self, name):
+        """The name given, or the first that the service lists."""
+        return name or self.client.models.list().data[0].id
+
+    def embed(self, model, inputs, kind):
+        """Embeddings in the order of the inputs, and the headers of the answer."""
+        name = f"{model}-query" if kind == "query" else model
+        raw = self.client.embeddings.with_raw_response.create(model=name, input=inputs)
+        return [entry.embedding for entry in raw.parse().data], raw.headers
+
+
+class Tei:
+    """Requests as text-embeddings-inference takes them, which have no model's name."""
+
+    def __init__(self, url, key):
+        self.url, self.headers = url.rstrip("/") + "/embed", {"content-type": "application/json"}
+        if key != "none":
+            self.headers["authorization"] = f"Bearer {key}"
+
+    def model(self, name):
+        if name:
+            sys.exit("/embed has no model's name: leave --model out")
+        return None
+
+    def embed(self, model, inputs, kind):
+        body = json.dumps({"inputs": inputs, "prompt_name": kind}).encode()
+        request = urllib.request.Request(self.url, body, self.headers, method="POST")
+        try:
+            with urllib.request.urlopen(request) as answer:
+                return json.load(answer), answer.headers
+        except urllib.error.HTTPError as error:
+            sys.exit(f"/embed: {error.code} {error.read().decode(errors='replace')}")
+
+
+def embed(client, model, inputs, kind):
+    """Embeddings in the order of the inputs, by as many requests as needed, and the headers of the last answer."""
+    vectors, headers = [], None
     for start in range(0, len(inputs), BATCH):
-        answer = client.embeddings.create(model=model, input=inputs[start : start + BATCH])
-        vectors += [entry.embedding for entry in answer.data]
-    return vectors
+        rows, headers = client.embed(model, inputs[start : start + BATCH], kind)
+        vectors += rows
+    return vectors, headers
 
 
 def unit(vector):
     norm = sum(map(operator.mul, vector, vector)) ** 0.5
     return [value / norm for value in vector]
-
-
-def model_of(client, name):
-    """The name given, or the first that the service lists."""
-    return name or client.models.list().data[0].id
 
 
 def read_relevance(path):
@@ -75,9 +120,11 @@ def read_relevance(path):
     return right
 
 
-def check(client, arguments):
+def check(api, arguments):
     """What such a client relies on, beyond embeddings: models, both encodings of vectors, and errors as its own exceptions."""
-    model = model_of(client, arguments.model)
+    if arguments.api != "openai":
+        sys.exit("tei.sh checks /embed; `check` is for the package")
+    client, model = api.client, api.model(arguments.model)
     picture = "data:image/png;base64," + (
         "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
     )
@@ -116,9 +163,10 @@ def check(client, arguments):
 
 
 def index(client, arguments):
-    model = model_of(client, arguments.model)
+    model = client.model(arguments.model)
     ids, inputs, labels = zip(*read_inputs(arguments.inputs))
-    vectors = [unit(vector) for vector in embed(client, model, list(inputs))]
+    vectors, _ = embed(client, model, list(inputs), "document")
+    vectors = [unit(vector) for vector in vectors]
     content = {"model": model, "ids": ids, "labels": labels, "vectors": vectors}
     pathlib.Path(arguments.index).write_text(json.dumps(content))
     return {"model": model, "documents": len(ids), "dimensions": len(vectors[0])}
@@ -126,9 +174,11 @@ def index(client, arguments):
 
 def search(client, arguments):
     content = json.loads(pathlib.Path(arguments.index).read_text())
-    model = arguments.model or content["model"]
+    # An index that was written by /embed knows no name.
+    model = client.model(arguments.model or (content["model"] if arguments.api == "openai" else None))
     ids, inputs, labels = zip(*read_inputs(arguments.inputs))
-    vectors = [unit(vector) for vector in embed(client, f"{model}-query", list(inputs))]
+    vectors, headers = embed(client, model, list(inputs), "query")
+    vectors = [unit(vector) for vector in vectors]
     relevance = read_relevance(arguments.relevance) if arguments.relevance else None
     firsts, shares, averages, reciprocal = [], [], [], []
     for query, label, vector in zip(ids, labels, vectors):
@@ -148,10 +198,10 @@ def search(client, arguments):
     if not firsts:
         sys.exit("no query has a right item in the index")
     mean = lambda values: sum(values) / len(values)
-    raw = client.embeddings.with_raw_response.create(model=f"{model}-query", input=inputs[0])
     result = {
-        "route": raw.headers["x-embedding-route"],
-        "space": raw.headers["x-embedding-space"],
+        "api": arguments.api,
+        "route": headers["x-embedding-route"],
+        "space": headers["x-embedding-space"],
         "queries": len(firsts),
         "documents": len(content["ids"]),
         "recall_at_1": mean(firsts),
@@ -172,6 +222,7 @@ def search(client, arguments):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--key", default="none", help="API key of the service, where it has keys")
+    parser.add_argument("--api", choices=["openai", "tei"], default="openai", help="how the service is asked [default: openai]")
     parser.add_argument("--model", help="name to ask for [default: the first of /v1/models, or that of the index]")
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser("check")
@@ -192,7 +243,7 @@ def main():
     one.add_argument("--compare")
     one.set_defaults(run=search)
     arguments = parser.parse_args()
-    client = openai.OpenAI(base_url=arguments.url.rstrip("/") + "/v1", api_key=arguments.key)
+    client = {"openai": Package, "tei": Tei}[arguments.api](arguments.url, arguments.key)
     print(json.dumps(arguments.run(client, arguments), indent=2))
 
 
