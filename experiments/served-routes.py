@@ -162,9 +162,10 @@ def certified(arguments):
     work.mkdir(parents=True, exist_ok=True)
     registry = work / "registry"
     wanted = {"old": old, "new": new, "routes": sorted(arguments.routes), "weight": arguments.weight}
+    done = work / "certified.json"
     if registry.exists():
-        if json.loads((work / "certified.json").read_text()) != wanted:
-            raise SystemExit(f"the routes in {work} were certified with other options: name another folder with --work")
+        if not done.exists() or json.loads(done.read_text()) != wanted:
+            raise SystemExit(f"the routes in {work} were certified with other options, or not to the end: name another folder with --work")
     else:
         shutil.copytree(arguments.registry, registry)
         shutil.rmtree(registry / "certificates", ignore_errors=True)
@@ -179,7 +180,7 @@ def certified(arguments):
                       "--new-queries", f"{new}@cifar10:batch1", "--new-gallery", f"{new}@cifar10:test",
                       "--fit-from", f"{new}@cifar100:train", "--fit-to", f"{old}@cifar100:train",
                       "--out", work / f"{route}.json", allowed=(0, 3))
-        (work / "certified.json").write_text(json.dumps(wanted) + "\n")
+        done.write_text(json.dumps(wanted) + "\n")
     return registry
 
 
