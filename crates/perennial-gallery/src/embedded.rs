@@ -13,6 +13,7 @@ mod compaction;
 mod config;
 mod graph;
 mod indexer;
+mod instructions;
 mod layout;
 mod log;
 mod maintenance;
@@ -125,6 +126,7 @@ impl EmbeddedGallery {
     }
 
     fn open_as(folder: &Path, config: GalleryConfig, access: Access) -> Result<Self, GalleryError> {
+        instructions::check()?;
         let log = Log::open(folder, config.cache_bytes, access)?;
         let database = log.path().to_owned();
         let with_codes = config.search == SearchMode::Int8;

@@ -110,6 +110,7 @@ impl GalleryArguments {
                             .to_owned(),
                 }
             )),
+            GalleryError::InvalidConfig { .. } => usage(error.to_string()),
             error => error.into(),
         }
     }

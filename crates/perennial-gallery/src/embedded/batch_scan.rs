@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use super::byte_product::{ByteProduct, PANEL, Panel, QUERIES};
 use super::codes::{QueryWords, rounding};
+use super::instructions::arch;
 use super::ranking::{Contenders, Ranked, Threshold, best_of};
 use super::rows::Segment;
 use super::scan::{Scanned, decide, each_segment};
@@ -31,7 +32,17 @@ pub(super) fn nearest_batch(
     dim: usize,
     count: usize,
 ) -> Vec<Vec<Vec<Ranked>>> {
-    let product = ByteProduct::for_dim(dim);
+    nearest_batch_by(ByteProduct::for_dim(dim), parts, queries, dim, count)
+}
+
+/// The same by given products of bytes, or in f32.
+fn nearest_batch_by(
+    product: Option<ByteProduct>,
+    parts: &[Scanned<'_>],
+    queries: &[f32],
+    dim: usize,
+    count: usize,
+) -> Vec<Vec<Vec<Ranked>>> {
     let mut results = Vec::with_capacity(queries.len() / dim.max(1));
     let block = (WANTED / count.max(1)).clamp(QUERIES, BLOCK);
     for queries in queries.chunks(block * dim) {
@@ -111,7 +122,7 @@ impl Block<'_> {
     ) -> Option<Vec<Vec<usize>>> {
         let dim = segment.dim();
         let mut contenders = self.contenders();
-        let words = |query| QueryWords::new(query, segment.coded.centre());
+        let words = |query| QueryWords::new(query, segment.coded.centre(), product.range());
         let queries: Vec<QueryWords> = self.queries.chunks_exact(dim).map(words).collect();
         let coded = &segment.coded;
         let mut panel = Panel::default();
@@ -138,7 +149,7 @@ impl Block<'_> {
                 let words = |at| &*queries.get(at).unwrap_or(&queries[0]).words;
                 product.products(std::array::from_fn(words), &panel, &mut sums);
                 for ((query, contenders), sums) in queries.iter().zip(contenders).zip(&sums) {
-                    pulp::Arch::new().dispatch(PanelOffer {
+                    arch().dispatch(PanelOffer {
                         query,
                         sums,
                         rows: &rows,
@@ -311,11 +322,19 @@ mod tests {
                     for (query, expected) in queries.iter().zip(&expected) {
                         assert!(nearest(&coded, query, count) == *expected);
                     }
-                    for parts in [&coded, &plain] {
-                        let batch = nearest_batch(parts, &queries.concat(), dim, count);
-                        let differs = batch.iter().zip(&expected).position(|(a, b)| a != b);
-                        let codes = parts[0].rows.with_codes();
-                        assert_eq!(differs, None, "{dim} {shared} {count}, codes: {codes}");
+                    // By every set of instructions that this processor has, and in f32.
+                    let products = ByteProduct::present(dim).map(Some);
+                    for product in products.chain([None]) {
+                        for parts in [&coded, &plain] {
+                            let queries = queries.concat();
+                            let batch = nearest_batch_by(product, parts, &queries, dim, count);
+                            let differs = batch.iter().zip(&expected).position(|(a, b)| a != b);
+                            let codes = parts[0].rows.with_codes();
+                            assert_eq!(
+                                differs, None,
+                                "{dim} {shared} {count}, codes: {codes}, {product:?}"
+                            );
+                        }
                     }
                 }
             }

@@ -7,9 +7,18 @@
 //! Embeddings often lie in a narrow cone, where similarities differ by less than such a bound. So the codes of many rows stand
 //! for what the vectors differ by from a common centre `m`: with `x = m + s c + r` and `q = m + t d + p`,
 //! `q.x = q.m + m.(x - m) + s t c.d` up to `|q - m| |r| + |p| |s c|`.
+//!
+//! That holds for any whole numbers `d`, whatever `t` they were rounded by: `p` is what they leave out, and its length is computed
+//! from them. So a query may be as coarse as an instruction asks for ([`QueryRange`]); its rows only get wider bounds.
+
+use super::instructions::arch;
 
 /// The largest code.
 const CODE_MAX: f32 = 127.0;
+/// Words of four codes whose products are added up in 16 bits, where there are no instructions that do it in 32.
+pub(super) const GROUP_WORDS: usize = 4;
+/// Largest sum of a group's positive codes, and of its negative ones: with rows of up to 255, sums of products fit 16 bits.
+const GROUP_MAX: f32 = 128.0;
 
 /// What the codes of a row stand for.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -96,7 +105,7 @@ impl CodedRows {
 ///
 /// **Shapes.** `vector` `[dim]`
 pub(super) fn encode(vector: &[f32], centre: &[f32], codes: &mut Vec<i8>) -> Coding {
-    let coded = Coded::new(vector, centre, CODE_MAX);
+    let coded = Coded::new(vector, centre, CODE_MAX, largest);
     codes.extend(coded.values.iter().map(|&code| code as i8));
     Coding {
         scale: coded.scale,
@@ -121,23 +130,23 @@ struct Coded {
 }
 
 impl Coded {
-    /// With values up to `largest`.
-    fn new(vector: &[f32], centre: &[f32], largest: f32) -> Self {
+    /// With values whose reach is at most `most` before they are rounded.
+    fn new(vector: &[f32], centre: &[f32], most: f32, reach: impl Fn(&[f32]) -> f32) -> Self {
         let apart: Vec<f32> = if centre.is_empty() {
             vector.to_vec()
         } else {
             vector.iter().zip(centre).map(|(x, m)| x - m).collect()
         };
-        let max = apart.iter().fold(0.0f32, |max, x| max.max(x.abs()));
+        let reach = reach(&apart);
         // Infinite for zeros and what hardly differs from them: those are all error.
-        let factor = largest / max;
+        let factor = most / reach;
         let (factor, scale) = if factor.is_finite() {
-            (factor, max / largest)
+            (factor, reach / most)
         } else {
             (0.0, 0.0)
         };
         let mut values = vec![0; apart.len()];
-        let (length, error) = pulp::Arch::new().dispatch(Round {
+        let (length, error) = arch().dispatch(Round {
             vector: &apart,
             factor,
             scale,
@@ -151,6 +160,31 @@ impl Coded {
             error,
         }
     }
+}
+
+fn largest(values: &[f32]) -> f32 {
+    values.iter().fold(0.0, |max, x| max.max(x.abs()))
+}
+
+/// The largest sum of what is positive, or of what is negative, among values that are multiplied by one group's codes: the first
+/// two of each of its words, or the last two.
+fn largest_of_groups(values: &[f32]) -> f32 {
+    let mut most = 0.0f32;
+    for group in values.chunks(4 * GROUP_WORDS) {
+        let (mut above, mut below) = ([0.0f32; 4], [0.0f32; 4]);
+        let (words, rest) = group.as_chunks::<4>();
+        let rest = std::array::from_fn(|at| rest.get(at).copied().unwrap_or(0.0));
+        for word in words.iter().chain([&rest]) {
+            for at in 0..4 {
+                above[at] += word[at].max(0.0);
+                below[at] -= word[at].min(0.0);
+            }
+        }
+        for sums in [above, below] {
+            most = most.max(sums[0] + sums[1]).max(sums[2] + sums[3]);
+        }
+    }
+    most
 }
 
 struct Round<'a> {
@@ -224,7 +258,7 @@ impl pulp::WithSimd for Product<'_> {
 
 /// In f64: what it rounds is far below what the bounds leave for rounding.
 fn product(a: &[f32], b: &[f32]) -> f32 {
-    pulp::Arch::new().dispatch(Product(a, b))
+    arch().dispatch(Product(a, b))
 }
 
 fn length(vector: &[f32]) -> f32 {
@@ -293,12 +327,21 @@ impl QueryCodes {
     pub(super) fn new(query: &[f32], centre: &[f32]) -> Self {
         // The largest sum that the codes can reach still fits 32 bits.
         let limit = (i32::MAX as f32 / 2.0 / (CODE_MAX * query.len().max(1) as f32)).min(32_767.0);
-        let coded = Coded::new(query, centre, limit);
+        let coded = Coded::new(query, centre, limit, largest);
         Self {
             bounds: QueryBounds::new(query, centre, &coded),
             codes: coded.values.iter().map(|&code| code as i16).collect(),
         }
     }
+}
+
+/// How large the codes of one of many queries may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum QueryRange {
+    /// 8 bits.
+    Bytes,
+    /// The sums of a group's products with rows of up to 255 fit 16 bits.
+    Groups,
 }
 
 /// One of many queries, in 8 bits, four codes to a word.
@@ -312,8 +355,15 @@ pub(super) struct QueryWords {
 
 impl QueryWords {
     /// **Shapes.** `query` `[dim]`, `centre` `[dim]` or empty
-    pub(super) fn new(query: &[f32], centre: &[f32]) -> Self {
-        let coded = Coded::new(query, centre, CODE_MAX);
+    pub(super) fn new(query: &[f32], centre: &[f32], range: QueryRange) -> Self {
+        let coded = match range {
+            QueryRange::Bytes => Coded::new(query, centre, CODE_MAX, largest),
+            // Rounding adds at most a half to each of two codes a word. No code is larger than its group's sum.
+            QueryRange::Groups => {
+                let most = GROUP_MAX - GROUP_WORDS as f32;
+                Coded::new(query, centre, most, largest_of_groups)
+            }
+        };
         let word = |values: &[i32]| {
             let code = |at: usize| values.get(at).map_or(0, |&value| value as i8 as u8);
             i32::from_le_bytes(std::array::from_fn(code))
@@ -328,6 +378,10 @@ impl QueryWords {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use rand::{RngExt, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
     use super::*;
 
     #[test]
@@ -349,7 +403,7 @@ mod tests {
         assert!((coding.length - 1.145).abs() < 0.01 && coding.error < 0.006);
         assert_eq!(encode(&[0.0], &[], &mut codes).scale, 0.0);
         assert_eq!(encode(&[1e-44, 1e-38], &[], &mut codes).scale, 0.0);
-        let tiny = QueryWords::new(&[1.0, 2e-38, 2e-38], &[1.0, 0.0, 0.0]);
+        let tiny = QueryWords::new(&[1.0, 2e-38, 2e-38], &[1.0, 0.0, 0.0], QueryRange::Bytes);
         assert_eq!((tiny.sum, tiny.bounds.scale), (0, 0.0));
     }
 
@@ -381,13 +435,69 @@ mod tests {
 
     #[test]
     fn words_hold_four_codes() {
-        let query = QueryWords::new(&[1.0, -1.0, 0.0, 0.5, 1.0], &[]);
-        let bytes: Vec<i8> = query
-            .words
-            .iter()
-            .flat_map(|word| word.to_le_bytes().map(|byte| byte as i8))
-            .collect();
-        assert_eq!(bytes, [127, -127, 0, 64, 127, 0, 0, 0]);
-        assert_eq!(query.sum, 191);
+        let codes = |range| {
+            let query = QueryWords::new(&[1.0, -1.0, 0.0, 0.5, 1.0], &[], range);
+            let bytes = |word: &i32| word.to_le_bytes().map(|byte| byte as i8);
+            let bytes: Vec<i8> = query.words.iter().flat_map(bytes).collect();
+            (bytes, query.sum)
+        };
+        let whole = vec![127, -127, 0, 64, 127, 0, 0, 0];
+        assert_eq!(codes(QueryRange::Bytes), (whole, 191));
+        // The first and the fifth value are in one sum.
+        let shared = vec![62, -62, 0, 31, 62, 0, 0, 0];
+        assert_eq!(codes(QueryRange::Groups), (shared, 93));
+    }
+
+    proptest! {
+        /// From flat vectors to such with a single large value, around a centre or not.
+        #[test]
+        fn bounds_hold_however_coarse_a_query_is(
+            dim in 1usize..150, power in 0i32..12, shared in 0.0f32..3.0, seed in any::<u64>(), centred in any::<bool>(),
+        ) {
+            let mut random = ChaCha8Rng::seed_from_u64(seed);
+            let mut vector = || -> Vec<f32> {
+                let value = |_| random.random_range(-1.0f32..1.0);
+                let value = (0..dim).map(value).map(|x| x.signum() * x.abs().powi(power) + shared);
+                let mut vector: Vec<f32> = value.collect();
+                perennial_core::normalize_rows(&mut vector, dim).unwrap();
+                vector
+            };
+            let (query, rows) = (vector(), [vector(), vector(), vector()]);
+            let coded = if centred {
+                CodedRows::around_mean(&rows.concat(), dim)
+            } else {
+                let mut coded = CodedRows::default();
+                for row in &rows {
+                    let mut codes = Vec::new();
+                    let coding = encode(row, &[], &mut codes);
+                    coded.push(&codes, coding);
+                }
+                coded
+            };
+            for range in [QueryRange::Bytes, QueryRange::Groups] {
+                let words = QueryWords::new(&query, coded.centre(), range);
+                let bytes = words.words.iter().flat_map(|word| word.to_le_bytes());
+                let bytes: Vec<i32> = bytes.map(|byte| i32::from(byte as i8)).collect();
+                for group in bytes.chunks(4 * GROUP_WORDS).filter(|_| range == QueryRange::Groups) {
+                    for half in [0, 2] {
+                        let codes = group.chunks(4).flat_map(|word| &word[half..half + 2]);
+                        let above: i32 = codes.clone().filter(|&&code| code > 0).sum();
+                        let below: i32 = codes.filter(|&&code| code < 0).sum();
+                        prop_assert!(255 * above <= i32::from(i16::MAX));
+                        prop_assert!(255 * below >= i32::from(i16::MIN));
+                    }
+                }
+                for (row, (codes, coding)) in rows.iter().zip(coded.codes.chunks(dim).zip(&coded.codings)) {
+                    let sum = bytes.iter().zip(codes).map(|(a, &b)| a * i32::from(b)).sum();
+                    let score = words.bounds.score(sum, coding.scale, coding.offset);
+                    let margin = words.bounds.margin(coding.error, coding.length);
+                    let expected: f64 = query.iter().zip(row).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
+                    prop_assert!(
+                        (f64::from(score) - expected).abs() <= f64::from(margin),
+                        "{:?} {} {} {}", range, score, expected, margin
+                    );
+                }
+            }
+        }
     }
 }

@@ -6,6 +6,7 @@
 use rayon::prelude::*;
 
 use super::codes::QueryCodes;
+use super::instructions::arch;
 use super::prefetch::prefetch;
 use super::ranking::{Best, Contenders, Ranked, Threshold, best_of};
 use super::rows::{Rows, Segment, SlotSet};
@@ -59,7 +60,7 @@ impl pulp::WithSimd for Dot<'_> {
 
 /// The similarity of two vectors.
 pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    pulp::Arch::new().dispatch(Dot(a, b))
+    arch().dispatch(Dot(a, b))
 }
 
 /// The rows of a partition, and which of them count: all where nothing is said.
@@ -165,7 +166,7 @@ fn by_vectors(
     threshold: &Threshold,
 ) -> Vec<Ranked> {
     let mut best = Best::new(count);
-    pulp::Arch::new().dispatch(VectorScan {
+    arch().dispatch(VectorScan {
         query,
         segment,
         chosen: &|row| part.chosen(first + row),
@@ -186,7 +187,7 @@ fn by_codes(
 ) -> Vec<Ranked> {
     let codes = QueryCodes::new(query, segment.coded.centre());
     let mut contenders = Contenders::new(count, threshold);
-    pulp::Arch::new().dispatch(CodeScan {
+    arch().dispatch(CodeScan {
         query: &codes,
         segment,
         chosen: &|row| part.chosen(first + row),
@@ -321,7 +322,7 @@ pub(super) mod tests {
         let left = each_segment(&parts, |_, first, segment| {
             let codes = QueryCodes::new(&query, segment.coded.centre());
             let mut contenders = Contenders::new(10, &threshold);
-            pulp::Arch::new().dispatch(CodeScan {
+            arch().dispatch(CodeScan {
                 query: &codes,
                 segment,
                 chosen: &|row| Some(first + row),

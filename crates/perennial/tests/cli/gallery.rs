@@ -32,6 +32,25 @@ fn what_is_added_is_found_counted_and_deleted() {
     let labelled = search(&bench, &["--id", "generated/7", "--label", "3"]);
     assert!(labelled.iter().all(|hit| hit["label"] == 3), "{labelled:?}");
 
+    // So it is with fewer instructions than the processor has, and with none that nobody knows.
+    let arguments = [
+        "gallery",
+        "search",
+        "--id",
+        "generated/7",
+        "--limit",
+        "3",
+        "--json",
+    ];
+    let limited_to = |instructions: &str| {
+        let mut command = bench.command(&arguments);
+        let ended = command.env("PERENNIAL_INSTRUCTIONS", instructions).output();
+        Ended::from(ended.unwrap())
+    };
+    let answer: Value = serde_json::from_str(&limited_to("avx2").stdout).unwrap();
+    assert_eq!(answer["hits"].as_array(), Some(&hits));
+    limited_to("avx3").assert_wrong_usage(&["PERENNIAL_INSTRUCTIONS", "avx2", "got avx3"]);
+
     // Adding again replaces.
     let again = bench.answer(&["gallery", "add", "--set", "generated:test"]);
     assert_eq!(

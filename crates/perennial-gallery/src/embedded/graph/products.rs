@@ -1,6 +1,9 @@
 //! Sums of products of codes, one query with one node after the other.
 
 #[cfg(target_arch = "x86_64")]
+use super::super::instructions::Instructions;
+use super::super::instructions::arch;
+#[cfg(target_arch = "x86_64")]
 use super::line::LINE;
 use super::line::Line;
 
@@ -27,10 +30,7 @@ impl Products {
     pub(super) fn for_dim(dim: usize) -> Self {
         #[cfg(target_arch = "x86_64")]
         {
-            let able = is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx512bw")
-                && is_x86_feature_detected!("avx512vnni");
-            if able && dim <= DIM_MAX {
+            if Instructions::Avx512.usable() && dim <= DIM_MAX {
                 return Self::Bytes(Proof(()));
             }
         }
@@ -60,7 +60,7 @@ impl Products {
             }
             Self::Widened => {
                 let _ = node_sum;
-                pulp::Arch::new().dispatch(Widened(query, node))
+                arch().dispatch(Widened(query, node))
             }
         }
     }
