@@ -2,7 +2,7 @@
 //!
 //! One transactional file is the source of truth. One thread writes it, merging the writes that wait into one transaction, and then
 //! brings the rows in memory up to date, which answer searches. Another thread keeps a graph of neighbours for each partition once there are
-//! enough rows. Readers wait for neither: what they see changes in one short step after a commit.
+//! enough rows, and one maps the vectors of the indexes that are wanted beside them. Readers wait for neither: what they see changes in one short step after a commit.
 
 mod backend;
 mod background;
@@ -19,6 +19,7 @@ mod log;
 mod maintenance;
 mod mapped_indexes;
 mod mapped_rows;
+mod mapper;
 mod mapping;
 mod opening;
 mod overlay;

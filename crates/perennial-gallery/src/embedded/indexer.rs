@@ -1,5 +1,5 @@
 //! The thread that keeps the approximate indexes, one for each partition and for mapped rows that are many enough: builds them, brings them up to
-//! date, and saves those of partitions. It maps rows, too.
+//! date, and saves those of partitions. Another one maps rows, but no graph grows while any are missing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::HnswConfig;
 use super::background::step_back;
 use super::graph::{CodedVector, Graph};
+use super::mapper::Mapper;
 use super::mapping;
 use super::rows::Rows;
 use super::state::{RowsId, Shared, thread_pool};
@@ -34,8 +35,9 @@ enum Signal {
     Save(SyncSender<Result<(), GalleryError>>),
 }
 
-/// The handle to the thread.
+/// The handle to the thread, and to the one that maps rows.
 pub(super) struct Indexer {
+    mapper: Mapper,
     signals: Mutex<Option<SyncSender<Signal>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -48,6 +50,9 @@ impl Indexer {
             shared.config.threads.div_ceil(2),
             step_back,
         )?;
+        // One pool: mapping and building take turns, and no more threads than those compute.
+        let pool = Arc::new(pool);
+        let mapper = Mapper::start(Arc::clone(&shared), Arc::clone(&pool))?;
         let work = Work {
             saved_rows: BTreeMap::new(),
             pool,
@@ -64,6 +69,7 @@ impl Indexer {
                 problem: error.to_string(),
             })?;
         let indexer = Self {
+            mapper,
             signals: Mutex::new(Some(sender)),
             thread: Mutex::new(Some(thread)),
         };
@@ -73,6 +79,7 @@ impl Indexer {
 
     /// Says that rows have changed.
     pub(super) fn wake(&self) {
+        self.mapper.wake();
         let signals = self.signals.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(signals) = &*signals {
             // A full queue holds a signal that comes later than this change anyway.
@@ -95,8 +102,9 @@ impl Indexer {
         answer.recv().map_err(|_| GalleryError::Closed)?
     }
 
-    /// Waits until the thread has saved what it has and ended.
+    /// Waits until the threads have ended and what there is is saved.
     pub(super) fn stop(&self) {
+        self.mapper.stop();
         drop(
             self.signals
                 .lock()
@@ -118,7 +126,7 @@ impl Indexer {
 
 struct Work {
     shared: Arc<Shared>,
-    pool: rayon::ThreadPool,
+    pool: Arc<rayon::ThreadPool>,
     /// Vectors of each partition's graph when it was last saved; graphs of mapped rows are not.
     saved_rows: BTreeMap<u32, usize>,
 }
@@ -188,7 +196,7 @@ impl Work {
                 if done {
                     break;
                 }
-                // A promotion waits for mapped vectors, and a graph can take long.
+                // A promotion waits for mapped vectors, and a graph can take long: this one does not grow before they are there.
                 mapping::catch_up(&self.shared, &self.pool);
             }
         }

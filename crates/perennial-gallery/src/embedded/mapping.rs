@@ -1,6 +1,6 @@
 //! Keeps mapped rows up to date.
 //!
-//! The thread that keeps the graphs maps what is new, a few rows at a time; the writer removes what is gone in the step in which it is gone. What
+//! A thread of its own maps what is new, a few rows at a time, and so does the one that keeps the graphs before these grow; the writer removes what is gone in the step in which it is gone. What
 //! was stored a moment ago and is not mapped yet is mapped by the search itself.
 
 use std::sync::Arc;

@@ -347,3 +347,48 @@ fn many_mapped_rows_have_a_graph_of_their_own() {
     gallery.keep_mapped(&[]).unwrap();
     assert!(gallery.shared.graph(RowsId::Mapped(0)).is_none());
 }
+
+/// Saving is held up at a pipe in the place of the file, which nobody empties.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_index_is_built_while_a_graph_is_being_saved() {
+    use std::io::Read;
+
+    use rustix::fs::{CWD, Mode, mkfifoat};
+
+    let folder = tempfile::tempdir().unwrap();
+    let gallery = open(folder.path(), 500);
+    let pipe = folder.path().join("hnsw.graph.partial");
+    mkfifoat(CWD, &pipe, Mode::RUSR | Mode::WUSR).unwrap();
+    let mut random = ChaCha8Rng::seed_from_u64(9);
+    // A graph of more bytes than a pipe takes.
+    let mut content = items(&mut random, 0..3000, "old");
+    gallery.upsert(content.clone()).unwrap();
+    // Opened once the other end is, which saving opens.
+    let mut saved = std::fs::File::open(&pipe).unwrap();
+    // Later graphs go to a file again.
+    std::fs::remove_file(&pipe).unwrap();
+    gallery.keep_mapped(&[index("old", "turn")]).unwrap();
+    wait(&gallery, "old", "turn");
+    content.extend(items(&mut random, 3000..3100, "old"));
+    gallery.upsert(content[3000..].to_vec()).unwrap();
+    let looked_at = |gallery: &EmbeddedGallery| {
+        let stats = gallery.mapped();
+        stats[0].items + stats[0].refused
+    };
+    let start = Instant::now();
+    while looked_at(&gallery) < 3100 {
+        assert!(
+            start.elapsed() < Duration::from_secs(60),
+            "{:?}",
+            gallery.mapped()
+        );
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    check_all(&gallery, &content, &mut random);
+    let mut bytes = Vec::new();
+    saved.read_to_end(&mut bytes).unwrap();
+    assert!(bytes.len() > 1 << 16, "{}", bytes.len());
+    gallery.flush().unwrap();
+    assert!(folder.path().join("hnsw.json").exists());
+}
