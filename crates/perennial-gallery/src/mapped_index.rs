@@ -103,6 +103,13 @@ pub trait MappedIndexes {
         Vec::new()
     }
 
+    /// About how much memory an index of so many items takes, in bytes: what [`MappedIndexStats::memory_bytes`] is once it is built. 0 where the store
+    /// has none.
+    fn mapped_bytes(&self, items: u64, dim: usize) -> u64 {
+        let _ = (items, dim);
+        0
+    }
+
     /// The items of one space that are most similar to each query by their mapped vectors, as
     /// [`VectorStore::search`](crate::VectorStore::search) finds them by those that are stored. `key` is that of the map, and the queries have
     /// its dimension. An index that is still being built is complete, but slow.

@@ -70,7 +70,19 @@ impl Inference {
         let versions = [
             self.live.current(),
             self.live.previous(),
-            self.live.upcoming(),
+            self.live.upcoming().map(|upcoming| upcoming.model),
+            self.tried.current(),
+        ];
+        versions.into_iter().flatten().collect()
+    }
+
+    /// The same without a version for which it is only asked what a swap would do: nothing is built for it.
+    pub(crate) fn will_search(&self) -> Vec<Arc<LoadedModel>> {
+        let upcoming = self.live.upcoming().filter(|upcoming| !upcoming.dry_run);
+        let versions = [
+            self.live.current(),
+            self.live.previous(),
+            upcoming.map(|upcoming| upcoming.model),
             self.tried.current(),
         ];
         versions.into_iter().flatten().collect()

@@ -9,9 +9,17 @@ use perennial_upgrade::LoadedModel;
 pub(crate) struct Live {
     state: ArcSwap<Pointers>,
     /// What a swap under way may make live.
-    upcoming: Mutex<Option<Arc<LoadedModel>>>,
+    upcoming: Mutex<Option<Upcoming>>,
     /// Held during a swap: one at a time.
     pub(crate) swapping: tokio::sync::Mutex<()>,
+}
+
+/// What a swap under way may make live.
+#[derive(Clone)]
+pub(crate) struct Upcoming {
+    pub(crate) model: Arc<LoadedModel>,
+    /// It is only asked what a swap would do.
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Default)]
@@ -43,13 +51,13 @@ impl Live {
     }
 
     /// The version that a swap under way may make live.
-    pub(crate) fn upcoming(&self) -> Option<Arc<LoadedModel>> {
+    pub(crate) fn upcoming(&self) -> Option<Upcoming> {
         let upcoming = self.upcoming.lock();
         upcoming.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(crate) fn set_upcoming(&self, model: Option<Arc<LoadedModel>>) {
-        *self.upcoming.lock().unwrap_or_else(PoisonError::into_inner) = model;
+    pub(crate) fn set_upcoming(&self, upcoming: Option<Upcoming>) {
+        *self.upcoming.lock().unwrap_or_else(PoisonError::into_inner) = upcoming;
     }
 
     /// Moves the pointer; requests under way keep the snapshot that they have.

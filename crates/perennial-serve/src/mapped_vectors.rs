@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use perennial_gallery::{MappedIndex, VectorMap};
-use perennial_upgrade::{LoadedModel, Need};
+use perennial_upgrade::{LoadedModel, Need, Stored};
 
 use crate::error::ApiError;
 use crate::gallery::Gallery;
@@ -24,8 +24,28 @@ impl Gallery {
         }
     }
 
+    /// What is to be said of an index that a swap needs, and why it cannot be used, if it cannot. In a dry run nothing is built, and it is said what
+    /// will be.
+    pub(crate) fn mapped_for_swap(
+        &self,
+        need: Need<'_>,
+        stored: &Stored,
+        dry_run: bool,
+    ) -> Result<Option<String>, String> {
+        match need {
+            Need::MappedIndex { space, map }
+                if dry_run && self.store.offers_mapped() && !self.is_mapped(need) =>
+            {
+                let items = stored.per_version.get(space).copied().unwrap_or(0);
+                let bytes = self.store.mapped_bytes(items, map.output_dim());
+                Ok(Some(Need::to_build(items, bytes)))
+            }
+            _ => self.mapped_problem(need).map(|()| None),
+        }
+    }
+
     /// Why an index cannot be used, if it cannot.
-    pub(crate) fn mapped_problem(&self, need: Need<'_>) -> Result<(), String> {
+    fn mapped_problem(&self, need: Need<'_>) -> Result<(), String> {
         match (self.is_mapped(need), self.store.offers_mapped()) {
             (true, _) => Ok(()),
             (false, true) => Err("its index is not built yet".to_owned()),
@@ -46,7 +66,7 @@ impl Planning {
             return;
         }
         let mut wanted: Vec<MappedIndex> = Vec::new();
-        for model in self.inference.may_search() {
+        for model in self.inference.will_search() {
             add(&mut wanted, self.needed_mapped(&model));
         }
         let kept = store.mapped();

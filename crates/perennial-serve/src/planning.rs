@@ -36,6 +36,20 @@ impl Planning {
         stored: &Stored,
         among: Option<&[String]>,
     ) -> InputPlan {
+        self.plan_with(version, modality, stored, among, &|need| {
+            self.gallery.is_mapped(need)
+        })
+    }
+
+    /// The same with the indexes that count as built.
+    fn plan_with(
+        &self,
+        version: &ModelVersion,
+        modality: Modality,
+        stored: &Stored,
+        among: Option<&[String]>,
+        is_mapped: &dyn Fn(Need<'_>) -> bool,
+    ) -> InputPlan {
         let mut old = self.inference.encoders.all();
         old.retain(|_, model| model.version.accepts().contains(&modality));
         let mut plan = SearchPlan::of(
@@ -46,7 +60,7 @@ impl Planning {
             among,
             &|need| match need {
                 Need::OldEncoder(name) => old.contains_key(name),
-                Need::MappedIndex { .. } => self.gallery.is_mapped(need),
+                Need::MappedIndex { .. } => is_mapped(need),
             },
         );
         let limited = plan.parts.iter().any(|part| part.fallback.is_some());
@@ -63,6 +77,18 @@ impl Planning {
     pub(crate) fn usual_plan(&self, version: &ModelVersion, stored: &Stored) -> SearchPlan {
         let modality = version.accepts().first().copied().unwrap_or_default();
         self.plan_for(version, modality, stored, None).plan
+    }
+
+    /// The same once every index is built that the store offers.
+    pub(crate) fn usual_plan_once_built(
+        &self,
+        version: &ModelVersion,
+        stored: &Stored,
+    ) -> SearchPlan {
+        let modality = version.accepts().first().copied().unwrap_or_default();
+        let offered = self.gallery.store.offers_mapped();
+        let planned = self.plan_with(version, modality, stored, None, &|_| offered);
+        planned.plan
     }
 
     /// How what the live version embeds is searched: pictures, if it embeds them. Without a live version, nothing is.

@@ -19,6 +19,7 @@ use crate::gallery::Gallery;
 use crate::incompatible::incompatible;
 use crate::inference::Inference;
 use crate::lifecycle::Lifecycle;
+use crate::live::Upcoming;
 use crate::planning::Planning;
 use crate::recent::Recent;
 use crate::routes::parts::{LeftOutBody, PartBody};
@@ -204,7 +205,10 @@ async fn carry_out(service: &Arc<SwapService>, order: SwapOrder) -> Result<SwapA
     };
     // Before the pointer moves, so that the first search has them; and before the lock, since it takes as long as loading the version.
     let live = &service.inference.live;
-    live.set_upcoming(Some(Arc::clone(&candidate.model)));
+    live.set_upcoming(Some(Upcoming {
+        model: Arc::clone(&candidate.model),
+        dry_run: order.dry_run,
+    }));
     let result = replace(service, candidate, verdict, &order).await;
     live.set_upcoming(None);
     // Lets go of those of a version that did not become live, or of the one before the last. The swap is over whatever comes of it.
@@ -230,12 +234,11 @@ async fn replace(
     // What was certified a moment ago may have lost its bridge since.
     service.gallery.certification.look_again();
     keep_encoders(service, true).await?;
-    // Before the lock as well: items can be stored meanwhile.
-    let mapped = {
+    if !order.dry_run {
+        // Before the lock as well: items can be stored meanwhile.
         let (service, model) = (Arc::clone(service), Arc::clone(&candidate.model));
-        blocking(move || service.planning.wait_for_mapped(&model, &service.lifecycle))
-    };
-    mapped.await?;
+        blocking(move || service.planning.wait_for_mapped(&model, &service.lifecycle)).await?;
+    }
     let _versions = service.gallery.versions_in_gallery.lock().await;
     let service = Arc::clone(service);
     let (force, dry_run) = (order.force, order.dry_run);
@@ -281,15 +284,19 @@ fn finish(
     service.planning.keep_encoders(false);
     let encoders = &service.inference.encoders;
     let usable = |need: Need<'_>| match need {
-        Need::OldEncoder(name) if encoders.get(name).is_some() => Ok(()),
+        Need::OldEncoder(name) if encoders.get(name).is_some() => Ok(None),
         Need::OldEncoder(name) => Err(encoders
             .problem(name)
             .unwrap_or_else(|| "it is not loaded".to_owned())),
-        Need::MappedIndex { .. } => service.gallery.mapped_problem(need),
+        Need::MappedIndex { .. } => service.gallery.mapped_for_swap(need, &stored, dry_run),
     };
     let certification = &service.gallery.certification;
     verdict.check_needs(&model.version, &stored, certification, &usable);
-    let mut plan = service.planning.usual_plan(&model.version, &stored);
+    let planning = &service.planning;
+    let mut plan = match dry_run {
+        true => planning.usual_plan_once_built(&model.version, &stored),
+        false => planning.usual_plan(&model.version, &stored),
+    };
     let old: Vec<Arc<LoadedModel>> = plan
         .old_encoders()
         .iter()

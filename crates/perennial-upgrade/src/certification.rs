@@ -48,6 +48,14 @@ pub enum Need<'a> {
 }
 
 impl Need<'_> {
+    /// What a verdict says of an index that is not there yet, and will be.
+    pub fn to_build(items: u64, bytes: u64) -> String {
+        let megabytes = bytes.div_ceil(1_000_000);
+        format!(
+            "to be built: a service maps {items} items and keeps them in memory beside the stored vectors, about {megabytes} MB"
+        )
+    }
+
     /// What a verdict says of one that is there.
     pub(crate) fn met(self) -> &'static str {
         match self {

@@ -176,13 +176,13 @@ impl Verdict {
         version: &ModelVersion,
         stored: &Stored,
         certification: &Certification,
-        usable: &dyn Fn(Need<'_>) -> Result<(), String>,
+        usable: &dyn Fn(Need<'_>) -> Result<Option<String>, String>,
     ) {
         let plan = |available: &dyn Fn(Need<'_>) -> bool| {
             let asking = Asking::Version(&version.name);
             SearchPlan::of(certification, asking, version.dim, stored, None, available)
         };
-        let asked: RefCell<BTreeMap<String, Result<(), String>>> = RefCell::default();
+        let asked: RefCell<BTreeMap<String, Result<Option<String>, String>>> = RefCell::default();
         let of = |need: Need<'_>| {
             let mut asked = asked.borrow_mut();
             let found = asked.entry(need.to_string());
@@ -197,7 +197,10 @@ impl Verdict {
                 let mut instead = possible.parts.iter();
                 let instead = instead.find(|part| part.spaces.contains(space));
                 let (outcome, detail) = match (of(need), instead) {
-                    (Ok(()), _) => (Outcome::Passed, need.met().to_owned()),
+                    (Ok(said), _) => {
+                        let detail = said.unwrap_or_else(|| need.met().to_owned());
+                        (Outcome::Passed, detail)
+                    }
                     (Err(problem), Some(part)) => (
                         Outcome::Warned,
                         format!(

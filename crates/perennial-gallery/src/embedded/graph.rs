@@ -114,6 +114,11 @@ impl Graph {
         self.nodes().len()
     }
 
+    /// Memory of one node, but for the few lists above the lowest level.
+    pub(super) fn node_bytes(dim: usize, config: &HnswConfig) -> usize {
+        Nodes::node_bytes(dim, config.connectivity)
+    }
+
     /// Memory in use.
     pub(super) fn bytes(&self) -> usize {
         self.nodes().bytes()

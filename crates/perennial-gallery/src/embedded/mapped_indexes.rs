@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::EmbeddedGallery;
+use super::graph::Graph;
 use super::mapped_rows::MappedRows;
+use super::rows::Rows;
 use super::state::RowsId;
 use crate::error::GalleryError;
 use crate::item::Hit;
@@ -69,6 +71,18 @@ impl MappedIndexes for EmbeddedGallery {
             mapped.stats(index, graph.as_deref())
         });
         stats.collect()
+    }
+
+    fn mapped_bytes(&self, items: u64, dim: usize) -> u64 {
+        let config = &self.shared.config;
+        let row = Rows::row_bytes(dim, self.shared.with_codes());
+        let has_graph = items as usize >= config.hnsw_from && !self.shared.read_only;
+        let node = if has_graph {
+            Graph::node_bytes(dim, &config.hnsw)
+        } else {
+            0
+        };
+        items.saturating_mul((row + node) as u64)
     }
 
     fn search_mapped(

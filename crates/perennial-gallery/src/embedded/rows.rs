@@ -32,6 +32,9 @@ impl Row {
     }
 }
 
+/// Bytes of a row's number, version, label, whether it has one, and fingerprint.
+const PROPERTIES: usize = 8 + 4 + 4 + 1 + 8;
+
 /// Some thousand rows, property by property.
 #[derive(Default)]
 pub(super) struct Segment {
@@ -70,7 +73,7 @@ impl Segment {
     }
 
     fn bytes(&self) -> usize {
-        size_of_val(&*self.vectors) + self.coded.bytes() + self.len() * (8 + 4 + 4 + 1 + 8)
+        size_of_val(&*self.vectors) + self.coded.bytes() + self.len() * PROPERTIES
     }
 }
 
@@ -368,6 +371,16 @@ impl Rows {
         let words = words.concat();
         let count = words.iter().map(|word| word.count_ones() as usize).sum();
         SlotSet { words, count }
+    }
+
+    /// What one row takes of that, but for what rows share.
+    pub(super) fn row_bytes(dim: usize, with_codes: bool) -> usize {
+        let codes = if with_codes {
+            dim + size_of::<Coding>()
+        } else {
+            0
+        };
+        dim * size_of::<f32>() + codes + PROPERTIES
     }
 
     /// Memory in use.

@@ -137,6 +137,32 @@ fn the_next_route_is_taken_until_an_index_is_built() {
 }
 
 #[test]
+fn a_dry_run_builds_no_index_and_says_what_is_to_be_built() {
+    let setup = mixed("0");
+    setup.pairs.certify("v0002", "v0001", vec![mapped()]);
+    before_the_upgrade(&setup);
+    // It would never be built.
+    setup.store.mapped.held.store(true, Ordering::SeqCst);
+    let service = setup.start();
+    let order = json!({"version": "v0002", "dry_run": true});
+    let asked = service.call("PUT", "/aliases/live", &order).expect(200);
+    assert_eq!(
+        (route(&asked), &asked["not_searched"], &asked["dry_run"]),
+        ("mapped", &json!(0), &json!(true))
+    );
+    let checks = asked["checks"].as_array().unwrap();
+    let name = "mapped vectors of v0001";
+    let check = checks.iter().find(|check| check["name"] == name).unwrap();
+    let detail = check["detail"].as_str().unwrap();
+    assert_eq!(check["passed"], true);
+    let stats = service.get("/gallery/stats").expect(200);
+    let old = &stats["per_version"]["v0001"];
+    assert!(detail.contains(&format!("maps {old} items")), "{detail}");
+    assert!(detail.contains("MB"), "{detail}");
+    assert_eq!(service.setup.store.mapped.wanted.load(Ordering::SeqCst), 0);
+}
+
+#[test]
 fn a_swap_waits_for_its_index_and_a_rollback_needs_none() {
     let setup = mixed("0");
     setup.pairs.certify("v0002", "v0001", vec![mapped()]);

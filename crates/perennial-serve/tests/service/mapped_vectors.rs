@@ -1,7 +1,7 @@
 //! Indexes of mapped vectors in the gallery without a disk: mapped anew by every search.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use perennial_gallery::{
     GalleryError, Hit, IndexKind, IndexProgress, IndexState, Item, MappedIndex, MappedIndexStats,
@@ -13,6 +13,8 @@ use crate::memory_store::{MemoryStore, hit};
 #[derive(Default)]
 pub struct MappedVectors {
     kept: Mutex<Vec<MappedIndex>>,
+    /// How often indexes were wanted.
+    pub wanted: AtomicUsize,
     /// Indexes stay half-built.
     pub held: AtomicBool,
     /// The next search finds that its index is gone; it stays half-built from then on.
@@ -28,6 +30,7 @@ impl MappedIndexes for MemoryStore {
 
     fn keep_mapped(&self, wanted: &[MappedIndex]) -> Result<(), GalleryError> {
         assert!(self.offers_mapped());
+        self.mapped.wanted.fetch_add(wanted.len(), Ordering::SeqCst);
         *self.mapped.kept.lock().unwrap() = wanted.to_vec();
         Ok(())
     }
@@ -57,6 +60,10 @@ impl MappedIndexes for MemoryStore {
             memory_bytes: 1000,
         });
         stats.collect()
+    }
+
+    fn mapped_bytes(&self, items: u64, dim: usize) -> u64 {
+        items * dim as u64 * 1_000_000
     }
 
     fn search_mapped(

@@ -220,7 +220,7 @@ fn an_old_encoder_that_cannot_be_used_needs_another_route_or_force() {
         verdict.check_needs(&model.version, &stored, &certification, &|need| {
             assert!(matches!(need, Need::OldEncoder("v0002")));
             match usable {
-                true => Ok(()),
+                true => Ok(None),
                 false => Err("it is damaged".to_owned()),
             }
         });

@@ -78,10 +78,17 @@ impl Nodes {
         self.blocks.last()?.numbers.last().copied()
     }
 
+    /// Memory of one node on the lowest level.
+    pub(super) fn node_bytes(dim: usize, connectivity: usize) -> usize {
+        size_of::<Line>() * CodedVector::lines(dim)
+            + 4 * 2 * connectivity
+            + size_of::<u64>()
+            + 2 * size_of::<u32>()
+    }
+
     /// Memory in use.
     pub(super) fn bytes(&self) -> usize {
-        let block = size_of::<Line>() * BLOCK * self.lines
-            + BLOCK * (4 * self.width(0) + size_of::<u64>() + 2 * size_of::<u32>());
+        let block = BLOCK * Self::node_bytes(self.dim, self.connectivity);
         let upper = self.upper.iter().map(|lists| size_of_val(&**lists) + 16);
         self.blocks.len() * block + upper.sum::<usize>()
     }

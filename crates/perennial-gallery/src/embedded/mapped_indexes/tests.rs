@@ -337,6 +337,11 @@ fn many_mapped_rows_have_a_graph_of_their_own() {
         .zip(&found)
         .filter(|(one, other)| one[0].id == other[0].id);
     assert!(same.count() >= 45);
+    // What it takes was foreseen, but for what nodes reserve together.
+    let stats = gallery.mapped().remove(0);
+    let foreseen = gallery.mapped_bytes(stats.items, TO);
+    let more = stats.memory_bytes as f64 / foreseen as f64;
+    assert!((0.95..1.6).contains(&more), "{foreseen} {stats:?}");
     // It is not saved: what is derived is derived again.
     let files: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
     let graphs = files.iter().filter(|file| {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use perennial_core::Registry;
-use perennial_gallery::{EmbeddedGallery, GalleryConfig, GalleryError};
+use perennial_gallery::{EmbeddedGallery, GalleryConfig, GalleryError, MappedIndexes, VectorMap};
 use perennial_upgrade::{
     Certification, LIVE_ALIAS, Need, Outcome, PREVIOUS_ALIAS, QueryCost, RegistryRecords, Stored,
     StoredProbes, Verdict, go_live, keep_probes, prepare,
@@ -301,15 +301,21 @@ fn move_in_registry(
         let old_encoders = RefCell::new(Vec::new());
         let usable = |need: Need<'_>| {
             // A service builds an index of mapped vectors when it is told of the promotion, or when it starts.
-            let Need::OldEncoder(name) = need else {
-                return Ok(());
+            let name = match need {
+                Need::OldEncoder(name) => name,
+                Need::MappedIndex { space, map } => {
+                    let items = stored.per_version.get(space).copied().unwrap_or(0);
+                    let bytes =
+                        gallery.map_or(0, |gallery| gallery.mapped_bytes(items, map.output_dim()));
+                    return Ok(Some(Need::to_build(items, bytes)));
+                }
             };
             let stored = &stored.per_version;
             let old = prepare(&registry, &loader, probes.as_ref(), stored, name)
                 .map_err(|error| error.to_string())?;
             let model = old.candidate.ok_or_else(|| old.verdict.problem())?.model;
             old_encoders.borrow_mut().push(model);
-            Ok(())
+            Ok(None)
         };
         let version = &candidate.model.version;
         verdict.check_needs(version, &stored, &certification, &usable);
