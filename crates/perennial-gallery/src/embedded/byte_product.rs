@@ -1,5 +1,5 @@
 //! Products of many queries with many rows of codes: four bytes of 16 rows by one instruction (AVX-512 VNNI), of 8 rows by one
-//! (AVX-VNNI), or of 8 rows by one and a share of two that add up sums of 16 bits (AVX2).
+//! (AVX-VNNI), or of 8 rows by two and a half on average (AVX2), which adds up pairs of products in 16 bits before it widens them.
 //!
 //! Rows are unsigned here (code + 128), as the instructions want it; the sum of a query's codes takes that out again.
 
