@@ -1,13 +1,16 @@
 //! Weights in the order in which the innermost loop reads them.
 
+use pulp::{Arch, Simd, WithSimd, bytemuck};
 use rayon::prelude::*;
 
 use crate::buffers;
 
 /// Values of a cache line; packed weights begin on one, or every vector that is read would lie on two.
 const LINE: usize = 16;
-/// Depths that are transposed at a time, so that what is read and what is written stay in cache.
-const BLOCK: usize = 16;
+/// Values of the longest vector that there is.
+const MOST_LANES: usize = 16;
+/// Rows that are transposed together: as many as a vector's instructions can interleave.
+const TOGETHER: usize = 4;
 
 /// Weights rearranged to `[panel][tap][depth][columns of a tile]`, the last panel filled up with anything.
 pub(crate) struct PackedWeights {
@@ -39,14 +42,12 @@ impl PackedWeights {
             let columns = packed.len() / depth;
             let rows = &weight[(used[tap] * outputs + first) * depth..];
             let kept = columns.min(outputs - first);
-            for (block, packed) in packed.chunks_mut(BLOCK * columns).enumerate() {
-                for (column, row) in rows.chunks_exact(depth).take(kept).enumerate() {
-                    let targets = packed[column..].iter_mut().step_by(columns);
-                    for (target, value) in targets.zip(&row[block * BLOCK..]) {
-                        *target = *value;
-                    }
-                }
-            }
+            Arch::new().dispatch(Transpose {
+                rows: &rows[..kept * depth],
+                depth,
+                packed,
+                columns,
+            });
         })
     }
 
@@ -104,4 +105,62 @@ impl Drop for PackedWeights {
 fn line_start(values: &[f32]) -> usize {
     let offset = values.as_ptr().align_offset(LINE * size_of::<f32>());
     offset.min(LINE)
+}
+
+/// Rows of `depth` values into columns, `columns` values from one depth to the next.
+struct Transpose<'a> {
+    rows: &'a [f32],
+    depth: usize,
+    packed: &'a mut [f32],
+    columns: usize,
+}
+
+impl WithSimd for Transpose<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self {
+            rows,
+            depth,
+            packed,
+            columns,
+        } = self;
+        // Where each depth of a vector is after interleaving, which differs between processors.
+        let mut depths = [0.0; MOST_LANES];
+        depths
+            .iter_mut()
+            .zip(0_u8..)
+            .for_each(|(at, lane)| *at = f32::from(lane));
+        let depths = S::as_simd_f32s(&depths).0[0];
+        let places: [S::f32s; TOGETHER] = simd.interleave_shfl_f32s([depths; TOGETHER]);
+        let places: &[f32] = bytemuck::cast_slice(&places);
+        let vectors = depth / S::F32_LANES;
+        for (group, rows) in rows.chunks(TOGETHER * depth).enumerate() {
+            let column = group * TOGETHER;
+            let mut done = 0;
+            if rows.len() == TOGETHER * depth {
+                let mut lines = rows.chunks_exact(depth).map(|row| S::as_simd_f32s(row).0);
+                let lines: [&[S::f32s]; TOGETHER] =
+                    std::array::from_fn(|_| lines.next().unwrap_or_default());
+                for vector in 0..vectors {
+                    let read = lines.map(|line| line[vector]);
+                    let read: [S::f32s; TOGETHER] = simd.interleave_shfl_f32s(read);
+                    let read: &[f32] = bytemuck::cast_slice(&read);
+                    let target = &mut packed[vector * S::F32_LANES * columns..];
+                    let read = read.as_chunks::<TOGETHER>().0;
+                    for (values, place) in read.iter().zip(places.iter().step_by(TOGETHER)) {
+                        target[*place as usize * columns + column..][..TOGETHER]
+                            .copy_from_slice(values);
+                    }
+                }
+                done = vectors * S::F32_LANES;
+            }
+            for (at, row) in rows.chunks_exact(depth).enumerate() {
+                for (depth, value) in row.iter().enumerate().skip(done) {
+                    packed[depth * columns + column + at] = *value;
+                }
+            }
+        }
+    }
 }
