@@ -5,56 +5,74 @@ use std::sync::{Mutex, PoisonError};
 
 static POOL: Mutex<Pool> = Mutex::new(Pool::new());
 
+/// Buffers that are asked for until the largest need of the recent past is looked at anew.
+const WINDOW: usize = 1 << 14;
+
 struct Pool {
     /// Those that wait for use, the longest waiting first.
     kept: Vec<Vec<f32>>,
+    /// Their values.
+    kept_values: usize,
     /// How many of each length are out, so that nothing is kept but what came from here.
     out: BTreeMap<usize, usize>,
-    /// Values that were allocated anew and not yet made up for by freeing others.
-    owed: usize,
+    /// Values given out and not come back since the window began; those that never come back are forgotten with the window.
+    needed: usize,
+    /// The most of them at a time, in this window and in the one before.
+    most_needed: [usize; 2],
+    /// Buffers asked for in this window.
+    asked: usize,
 }
 
 impl Pool {
     const fn new() -> Self {
         Self {
             kept: Vec::new(),
+            kept_values: 0,
             out: BTreeMap::new(),
-            owed: 0,
+            needed: 0,
+            most_needed: [0; 2],
+            asked: 0,
         }
     }
 
-    /// A kept buffer, or those that make room for new ones: lengths that are no longer asked for leave this way. A long one leaves
-    /// only for as many new values, so that a short one which never comes back does not cost a long one each time.
-    fn take(&mut self, len: usize) -> Result<Vec<f32>, Vec<Vec<f32>>> {
+    /// A kept buffer, if there is one of that length.
+    fn take(&mut self, len: usize) -> Option<Vec<f32>> {
         *self.out.entry(len).or_default() += 1;
-        if let Some(at) = self.kept.iter().rposition(|kept| kept.len() == len) {
-            return Ok(self.kept.remove(at));
+        self.asked += 1;
+        if self.asked == WINDOW {
+            self.asked = 0;
+            self.needed = 0;
+            self.most_needed = [0, self.most_needed[0]];
         }
-        self.owed += len;
-        let mut count = 0;
-        while let Some(oldest) = self.kept.get(count)
-            && oldest.len() <= self.owed
-        {
-            self.owed -= oldest.len();
-            count += 1;
-        }
-        if count == self.kept.len() {
-            self.owed = 0;
-        }
-        Err(self.kept.drain(..count).collect())
+        self.needed += len;
+        self.most_needed[0] = self.most_needed[0].max(self.needed);
+        let at = self.kept.iter().rposition(|kept| kept.len() == len)?;
+        self.kept_values -= len;
+        Some(self.kept.remove(at))
     }
 
-    /// Keeps a buffer that came from here; gives any other back.
-    fn put(&mut self, buffer: Vec<f32>) -> Option<Vec<f32>> {
-        let Some(out) = self.out.get_mut(&buffer.len()) else {
-            return Some(buffer);
+    /// Keeps a buffer that came from here, and gives others back: any that did not, and the longest waiting of those that are kept
+    /// beyond the most that was needed at a time and half as much. What is needed at a time is never needed of all lengths.
+    fn put(&mut self, buffer: Vec<f32>) -> Vec<Vec<f32>> {
+        let len = buffer.len();
+        let Some(out) = self.out.get_mut(&len) else {
+            return vec![buffer];
         };
         *out -= 1;
         if *out == 0 {
-            self.out.remove(&buffer.len());
+            self.out.remove(&len);
         }
+        self.needed = self.needed.saturating_sub(len);
         self.kept.push(buffer);
-        None
+        self.kept_values += len;
+        let [now, before] = self.most_needed;
+        let most = now.max(before);
+        let mut count = 0;
+        while self.kept_values > most + most / 2 {
+            self.kept_values -= self.kept[count].len();
+            count += 1;
+        }
+        self.kept.drain(..count).collect()
     }
 }
 
@@ -64,19 +82,17 @@ pub fn buffer(len: usize) -> Vec<f32> {
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .take(len);
-    taken.unwrap_or_else(|outdated| {
-        drop(outdated);
-        vec![0.0; len]
-    })
+    taken.unwrap_or_else(|| vec![0.0; len])
 }
 
 /// Takes a buffer that is no longer needed; one that did not come from here is only freed.
 pub fn recycle(buffer: Vec<f32>) {
-    let foreign = POOL
+    let given_back = POOL
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .put(buffer);
-    drop(foreign);
+    // Freed without the lock.
+    drop(given_back);
 }
 
 #[cfg(test)]
@@ -84,20 +100,53 @@ mod tests {
     use super::*;
 
     #[test]
-    fn buffers_come_back_and_make_room_for_other_lengths() {
+    fn buffers_come_back_and_no_others() {
         let mut pool = Pool::new();
         for len in [4, 4, 6] {
-            assert!(pool.take(len).unwrap_err().is_empty());
+            assert!(pool.take(len).is_none());
         }
         for value in [1.0, 2.0] {
-            assert!(pool.put(vec![value; 4]).is_none());
+            assert!(pool.put(vec![value; 4]).is_empty());
         }
-        assert!(pool.put(vec![3.0; 6]).is_none());
+        assert!(pool.put(vec![3.0; 6]).is_empty());
         // Nothing of that length is out any more.
-        assert_eq!(pool.put(vec![9.0; 4]), Some(vec![9.0; 4]));
-        // No more than make room, the longest waiting first.
-        assert!(pool.take(3).unwrap_err().is_empty());
-        assert_eq!(pool.take(5).unwrap_err(), [[1.0; 4], [2.0; 4]]);
-        assert_eq!(pool.take(6).unwrap(), [3.0; 6]);
+        assert_eq!(pool.put(vec![9.0; 4]), [[9.0; 4]]);
+        // The last one first: its values may still be in cache.
+        assert_eq!(pool.take(4).unwrap(), [2.0; 4]);
+    }
+
+    #[test]
+    fn no_more_is_kept_than_half_as_much_again_as_was_needed_at_a_time() {
+        let mut pool = Pool::new();
+        let use_one = |pool: &mut Pool, len: usize| {
+            let found = pool.take(len).unwrap_or_else(|| vec![0.0; len]);
+            pool.put(found)
+        };
+        // Every length is needed alone: two shorter ones stay beside the longest one, the longest waiting leaves.
+        for len in [10, 9, 3, 2] {
+            assert!(use_one(&mut pool, len).iter().all(|left| left.len() == 10));
+        }
+        assert_eq!((pool.kept.len(), pool.kept_values), (3, 14));
+        // Lengths in turn do not drive each other out.
+        for _ in 0..5 {
+            for len in [9, 3, 2] {
+                assert!(pool.kept.iter().any(|kept| kept.len() == len));
+                assert!(use_one(&mut pool, len).is_empty());
+            }
+        }
+        // What was needed long ago does not count.
+        for _ in 0..2 * WINDOW {
+            use_one(&mut pool, 2);
+        }
+        assert_eq!((pool.kept.len(), pool.kept_values), (1, 2));
+    }
+
+    #[test]
+    fn what_never_comes_back_is_forgotten() {
+        let mut pool = Pool::new();
+        for _ in 0..4 * WINDOW {
+            pool.take(1_000);
+        }
+        assert!(pool.most_needed.iter().all(|most| *most <= WINDOW * 1_000));
     }
 }
