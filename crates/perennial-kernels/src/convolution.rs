@@ -3,6 +3,7 @@
 use crate::gather_product::{self, Epilogue, Source, Term};
 use crate::geometry::{Connection, Convolution};
 use crate::packed_weights::PackedWeights;
+use crate::two_by_two::{self, TwoByTwo};
 use crate::weight_gradient;
 use crate::winograd::{self, Winograd};
 
@@ -42,6 +43,9 @@ impl Convolution {
         }
         if winograd::suits(self, self.batch) {
             return Winograd::forward(self, weight).apply(self.batch, input, epilogue, output);
+        }
+        if two_by_two::suits_once(self) {
+            return TwoByTwo::forward(self, weight).apply(self.batch, input, epilogue, output);
         }
         let (terms, packed) = self.prepared(weight);
         let source = Source::dense(input, self.batch, self.in_channels);
@@ -101,6 +105,10 @@ impl Convolution {
             let transposed = Winograd::input_gradient(self, weight);
             return transposed.apply(self.batch, output_gradient, None, input_gradient);
         }
+        if two_by_two::suits_once(self) {
+            let transposed = TwoByTwo::input_gradient(self, weight);
+            return transposed.apply(self.batch, output_gradient, None, input_gradient);
+        }
         let (terms, used) = self.transposed_terms();
         let channels = [self.out_channels, self.in_channels];
         let packed = PackedWeights::transposed(weight, channels, &used);
@@ -132,6 +140,9 @@ impl Convolution {
         }
         if winograd::suits_weight_gradient(self) {
             return winograd::weight_gradient(self, input, output_gradient, weight_gradient);
+        }
+        if two_by_two::suits_once(self) {
+            return two_by_two::weight_gradient(self, input, output_gradient, weight_gradient);
         }
         weight_gradient::sums(
             Source::dense(input, self.batch, self.in_channels),

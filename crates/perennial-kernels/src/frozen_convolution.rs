@@ -6,6 +6,7 @@ use crate::gather_product::{self, Source, Term};
 use crate::geometry::Convolution;
 use crate::grouped::{self, Bundle};
 use crate::packed_weights::PackedWeights;
+use crate::two_by_two::{self, TwoByTwo};
 use crate::winograd::{self, Winograd};
 
 /// The batch for which the way of computing is chosen, whatever the batch is: an image has the same embedding in any batch.
@@ -27,6 +28,7 @@ enum Plan {
     /// The same by whole kernel rows.
     Rows(Vec<Vec<Term>>, PackedWeights),
     Winograd(Winograd),
+    TwoByTwo(TwoByTwo),
     Groups(Vec<Vec<Term>>, Vec<Bundle>),
 }
 
@@ -56,8 +58,10 @@ impl FrozenConvolution {
         } else if geometry.takes_rows() {
             let (terms, weights) = geometry.prepared_rows(weight);
             Plan::Rows(terms, weights.lasting())
-        } else if winograd::suits(&geometry, USUAL_BATCH) {
+        } else if winograd::suits_lasting(&geometry, USUAL_BATCH) {
             Plan::Winograd(Winograd::forward(&geometry, weight).lasting())
+        } else if two_by_two::suits(&geometry) {
+            Plan::TwoByTwo(TwoByTwo::forward(&geometry, weight).lasting())
         } else {
             let (terms, weights) = geometry.prepared(weight);
             Plan::Slabs(terms, weights.lasting())
@@ -121,6 +125,7 @@ impl FrozenConvolution {
                 grouped::product(source, batch, terms, bundles, epilogue, &mut output);
             }
             Plan::Winograd(winograd) => winograd.apply(batch, input, epilogue, &mut output),
+            Plan::TwoByTwo(map) => map.apply(batch, input, epilogue, &mut output),
         }
         output
     }

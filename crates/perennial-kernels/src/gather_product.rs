@@ -16,6 +16,9 @@ pub(crate) struct Term {
 /// Rows that one task computes: few enough that its sums stay in the first-level cache, and whole tiles of any height.
 const TASK_ROWS: usize = 48;
 
+/// Depths of a product that are read together.
+const DEPTHS: usize = 4;
+
 /// One row of the output: an image at a position, or a stretch of its channels.
 pub(crate) struct Row<'a> {
     pub terms: &'a [Term],
@@ -347,9 +350,24 @@ fn tile<'a, S: Simd, const ROWS: usize, const VECTORS: usize>(
         let inputs: [&[f32]; ROWS] = std::array::from_fn(|at| {
             &source.values[source.row(terms[at][term].slab, images[at])..][..weights.len()]
         });
-        for (at, weights) in weights.iter().enumerate() {
+        // Some depths at a time, read through arrays: with a check of bounds at every depth, sums were found in memory, not in registers.
+        let (blocks, rest) = weights.as_chunks::<DEPTHS>();
+        for (at, weights) in blocks.iter().enumerate() {
+            let values: [&[f32; DEPTHS]; ROWS] =
+                std::array::from_fn(|row| &inputs[row].as_chunks().0[at]);
+            for (depth, weights) in weights.iter().enumerate() {
+                for (sums, values) in sums.iter_mut().zip(&values) {
+                    let value = simd.splat_f32s(values[depth]);
+                    for (sum, weights) in sums.iter_mut().zip(weights) {
+                        *sum = simd.mul_add_e_f32s(value, *weights, *sum);
+                    }
+                }
+            }
+        }
+        let done = blocks.len() * DEPTHS;
+        for (at, weights) in rest.iter().enumerate() {
             for (sums, values) in sums.iter_mut().zip(&inputs) {
-                let value = simd.splat_f32s(values[at]);
+                let value = simd.splat_f32s(values[done + at]);
                 for (sum, weights) in sums.iter_mut().zip(weights) {
                     *sum = simd.mul_add_e_f32s(value, *weights, *sum);
                 }

@@ -6,8 +6,9 @@
 //! products over whole slabs, so it needs no im2col copy, and a kernel tap that would read padding is simply absent
 //! from the sum. At the 4x4, 2x2 and 1x1 maps at the end of a ResNet on 32x32 images, that is most of the taps.
 //!
-//! Two kinds of convolution go other ways. The first layer, of few channels, reads whole kernel rows from images that are copied
-//! into zeros. 3x3 convolutions of many positions go through Winograd's transform, whose products are as well products of slabs.
+//! Some kinds of convolution go other ways. The first layer, of few channels, reads whole kernel rows from images that are copied
+//! into zeros. 3x3 convolutions of many positions, and those of 2x2 maps, go through transforms whose products are as well products of
+//! slabs.
 //!
 //! Convolution weights are `[kernel_height, kernel_width, in_channels / groups, out_channels]`: the products read and write rows of output
 //! channels, and taps that read only padding are never touched.
@@ -24,6 +25,7 @@
 
 mod attention;
 mod buffers;
+mod combination;
 mod contrastive;
 mod convolution;
 mod exponential;
@@ -35,6 +37,7 @@ mod global_mean;
 mod grouped;
 mod layer_norm;
 mod normalization;
+mod operations;
 mod packed_weights;
 mod pooling;
 mod row_taps;
@@ -42,6 +45,7 @@ mod rows;
 mod sgd;
 mod softmax;
 mod squeeze_excite;
+mod two_by_two;
 mod weight_gradient;
 mod weight_order;
 mod winograd;
@@ -58,6 +62,7 @@ pub use layer_norm::{LayerNormGradients, layer_norm, layer_norm_backward};
 pub use normalization::{
     NormalizationGradients, batch_statistics, channel_sums, normalize, normalize_backward,
 };
+pub use operations::{Operations, multiply_adds};
 pub use pooling::{MaxPool, max_pool, max_pool_backward};
 pub use rows::{add, add_row, scale, transpose};
 pub use sgd::sgd_step;

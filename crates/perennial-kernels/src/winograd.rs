@@ -28,6 +28,10 @@ pub(crate) use weight_gradient::weight_gradient;
 const CHANNELS: usize = 32;
 /// Transforming and reading the weights takes as long as multiplying so many rows with them.
 const WEIGHT_ROWS: usize = 64;
+/// Reading weights that are transformed already takes as long as multiplying so many rows, as long as they are few enough to stay in a cache.
+const LASTING_ROWS: usize = 12;
+/// Transformed values that are so few, 4 MiB.
+const LASTING_VALUES: usize = 1 << 20;
 /// Transforming the weights' gradient back takes as long as multiplying so many rows.
 const GRADIENT_ROWS: usize = 16;
 /// Rows of a task, images of tiles: few enough that the transformed values of up to 256 channels stay in the second-level cache, enough
@@ -42,6 +46,17 @@ thread_local! {
 /// Whether the transform computes this convolution, and at that batch faster than the sum over taps.
 pub(crate) fn suits(geometry: &Convolution, batch: usize) -> bool {
     pays(geometry, batch, WEIGHT_ROWS)
+}
+
+/// The same for weights that are transformed once for all batches, at the batch that is to be expected.
+pub(crate) fn suits_lasting(geometry: &Convolution, batch: usize) -> bool {
+    let values = PLACES * geometry.in_channels * geometry.out_channels;
+    let rows = if values <= LASTING_VALUES {
+        LASTING_ROWS
+    } else {
+        WEIGHT_ROWS
+    };
+    pays(geometry, batch, rows)
 }
 
 /// The same for the weight gradient.
@@ -69,6 +84,12 @@ fn pays(geometry: &Convolution, batch: usize, weight_rows: usize) -> bool {
             ]
         });
     PLACES * (tiles * batch + weight_rows) < products * batch
+}
+
+/// Products of one image's values with weights of one place.
+pub(crate) fn products(geometry: &Convolution) -> usize {
+    let tiles = geometry.output().map(|side| side.div_ceil(STEP));
+    PLACES * tiles[0] * tiles[1]
 }
 
 /// A 3x3 convolution of stride 1 with transformed weights.
@@ -350,13 +371,12 @@ fn multiply<S: Simd>(
                 values,
             })
             .collect();
-        gather_product::Task {
+        simd.vectorize(gather_product::Task {
             source,
             weights,
             first_panel: panel,
             rows: &mut rows,
-        }
-        .with_simd(simd);
+        });
     }
 }
 
@@ -385,6 +405,9 @@ mod tests {
         // The weights' transform would cost more than the products.
         assert!(!suits(&square(4, 512, 32), 32));
         assert!(suits_weight_gradient(&square(4, 512, 32)));
+        // Weights that last are transformed once, unless there are so many that a single image would wait for them.
+        assert!(suits_lasting(&square(4, 128, 1), 8) && !suits(&square(4, 128, 8), 8));
+        assert!(!suits_lasting(&square(4, 256, 1), 8));
         // Small maps read so much padding that the plain sum has fewer products.
         assert!(!suits(&square(2, 256, 4096), 4096));
         // Channels in whole tiles, 3x3, stride 1, padding 1 only.

@@ -4,8 +4,9 @@
 //! (1.2e-6 of the outputs' deviation for 128 channels, six times the direct sum's); pairs of opposite points share their even and odd
 //! parts, and every factor of the maps' transforms is exact in binary.
 
-use pulp::{Arch, Simd, WithSimd};
+use pulp::{Arch, Simd};
 
+use crate::combination::Combination;
 use crate::packed_weights::PackedWeights;
 
 /// Outputs along a side of a tile.
@@ -257,32 +258,5 @@ pub(super) fn weight_gradient(places: &[f32], taps: &mut [f32]) {
             sources: &sources,
             target,
         });
-    }
-}
-
-/// A sum of slices, each times a factor.
-struct Combination<'a> {
-    sources: &'a [(f32, &'a [f32])],
-    target: &'a mut [f32],
-}
-
-impl WithSimd for Combination<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        const BLOCK: usize = 4;
-        let vectors = S::as_mut_simd_f32s(self.target).0;
-        for (block, target) in vectors.as_chunks_mut::<BLOCK>().0.iter_mut().enumerate() {
-            let mut sums = [simd.splat_f32s(0.0); BLOCK];
-            for (factor, source) in self.sources {
-                let factor = simd.splat_f32s(*factor);
-                let source = &S::as_simd_f32s(source).0[block * BLOCK..][..BLOCK];
-                for (sum, value) in sums.iter_mut().zip(source) {
-                    *sum = simd.mul_add_e_f32s(factor, *value, *sum);
-                }
-            }
-            *target = sums;
-        }
     }
 }

@@ -183,6 +183,29 @@ proptest! {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(8))]
+
+    #[test]
+    fn convolutions_of_2x2_maps_equal_the_direct_sums(
+        batch in 32..=80_usize, inputs in 1..=3_usize, outputs in 1..=3_usize, seed in 0..1000_u64,
+    ) {
+        let g = Convolution {
+            batch,
+            in_channels: 32 * inputs,
+            out_channels: 32 * outputs,
+            input: [2, 2],
+            kernel: [3, 3],
+            stride: 1,
+            padding: 1,
+            dilation: 1,
+            groups: 1,
+        };
+        prop_assert!(g.operations().forward < g.operations().direct / 2.0);
+        equals_the_direct_sums(&g, seed, 5e-5)?;
+    }
+}
+
+proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
@@ -310,7 +333,11 @@ fn results_do_not_depend_on_the_number_of_threads() {
         groups: 6,
         ..small
     };
-    for g in [small, large, first, grouped] {
+    let two_by_two = Convolution {
+        input: [2, 2],
+        ..large
+    };
+    for g in [small, large, first, grouped, two_by_two] {
         let (x, w) = (values(g.input_len(), 1), values(g.weight_len(), 2));
         let run = |threads| {
             rayon::ThreadPoolBuilder::new()
@@ -340,13 +367,14 @@ fn a_frozen_convolution_gives_an_image_the_same_values_in_any_batch() {
         input: [9, 7],
         kernel: [3, 3],
         stride: 1,
-        padding: 1,
+        padding: 0,
         dilation: 1,
         groups: 1,
     };
     let transformed = Convolution {
         out_channels: 64,
         input: [9, 8],
+        padding: 1,
         ..tapped
     };
     let first = Convolution {
@@ -362,7 +390,13 @@ fn a_frozen_convolution_gives_an_image_the_same_values_in_any_batch() {
         stride: 2,
         ..tapped
     };
-    for g in [tapped, transformed, first, grouped] {
+    let two_by_two = Convolution {
+        batch: 40,
+        input: [2, 2],
+        padding: 1,
+        ..tapped
+    };
+    for g in [tapped, transformed, first, grouped, two_by_two] {
         let (x, w) = (values(g.input_len(), 1), values(g.weight_len(), 2));
         let (shift, residual) = (values(g.out_channels, 3), values(g.output_len(), 4));
         let frozen = FrozenConvolution::new(g, &w, shift.clone(), true);
