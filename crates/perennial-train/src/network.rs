@@ -158,6 +158,16 @@ impl Network {
         stages.iter().map(Stage::operations).sum::<f64>() + of_head
     }
 
+    /// The geometries of the backbone's convolutions, in the order in which they are computed; their batches do not count. Folds the
+    /// weights, so it is not for hot paths.
+    pub fn convolutions(&self, [_, height, width]: [usize; 3]) -> Vec<Convolution> {
+        let mut found = Vec::new();
+        for stage in self.backbone.backbone().stages([height, width]) {
+            stage.convolutions(&mut found);
+        }
+        found
+    }
+
     /// The same network without its linear classifier.
     pub fn without_classifier(mut self) -> Self {
         self.fc2 = None;

@@ -1,7 +1,7 @@
 //! The parts of a backbone that only embeds: kernels on slices.
 
 use perennial_kernels::{
-    Attention, FrozenConvolution, MaxPool, buffer, gelu, layer_norm, max_pool, recycle,
+    Attention, Convolution, FrozenConvolution, MaxPool, buffer, gelu, layer_norm, max_pool, recycle,
 };
 
 use super::folded::FoldedConvolution;
@@ -162,6 +162,24 @@ impl Stage<FoldedConvolution> {
                 stages: stages.into_iter().map(Self::frozen).collect(),
                 shortcut: shortcut.map(FoldedConvolution::frozen),
             },
+        }
+    }
+
+    /// Adds the geometries of its convolutions, in the order in which they are computed.
+    pub(super) fn convolutions(&self, found: &mut Vec<Convolution>) {
+        match self {
+            Self::Convolution(convolution) => found.push(convolution.geometry),
+            Self::Block { stages, shortcut } => {
+                stages.iter().for_each(|stage| stage.convolutions(found));
+                found.extend(shortcut.iter().map(|shortcut| shortcut.geometry));
+            }
+            Self::MaxPool(_)
+            | Self::Excitation(_)
+            | Self::Tokens { .. }
+            | Self::LayerNorm { .. }
+            | Self::Attention(_)
+            | Self::Gelu
+            | Self::First { .. } => {}
         }
     }
 

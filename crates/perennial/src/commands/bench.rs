@@ -6,6 +6,7 @@ mod certify;
 mod classifier;
 mod compatibility;
 mod evaluation;
+mod layers;
 mod network;
 mod partitions;
 mod peaks;
@@ -25,6 +26,7 @@ use perennial_train::network::{BackboneKind, NetworkConfig, Stem};
 use serde::{Deserialize, Serialize};
 
 use self::evaluation::Saving;
+use self::layers::Layers;
 use self::network::Subject;
 use self::peaks::Peaks;
 use self::search::Vectors;
@@ -40,6 +42,8 @@ use crate::terminal::Terminal;
 enum Subjects {
     /// One training step
     Step,
+    /// Every convolution of the network alone, forward and both gradients, beside the whole step
+    Layers,
     /// Pixels to embeddings, a batch and one image
     Forward,
     /// PNG files to embeddings
@@ -150,6 +154,9 @@ struct Report {
     /// What one vector of the searched gallery costs, in bytes, with every index there is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     bytes_per_vector: Option<BytesPerVector>,
+    /// The network's convolutions, each alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    layers: Option<Layers>,
     /// What it saves that an evaluation embeds the probe set once per version.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     evaluation: Vec<Saving>,
@@ -196,6 +203,7 @@ pub fn run(
         measurements: Vec::new(),
         peak_memory_bytes: None,
         bytes_per_vector: None,
+        layers: None,
         evaluation: Vec::new(),
         ratios: Vec::new(),
         against: Vec::new(),
@@ -240,6 +248,11 @@ fn measure(
         ));
         let found = match what {
             Subjects::Step => vec![subject.step()?],
+            Subjects::Layers => {
+                let (layers, step) = layers::measure_all(&subject)?;
+                report.layers = Some(layers);
+                vec![step]
+            }
             Subjects::Forward => subject.forward(&subject.encoder(&registry)?)?,
             Subjects::Embed => vec![subject.embed(&subject.encoder(&registry)?)?],
             Subjects::Classifier => classifier::measure_all(samples, peaks)?,
@@ -379,6 +392,9 @@ fn table(report: &Report) -> String {
             fraction(ratio.map(|ratio| ratio.time_ratio)),
         );
         let _ = writeln!(text, "{}", line.trim_end());
+    }
+    if let Some(layers) = &report.layers {
+        text.push_str(&layers::table(layers));
     }
     if let Some(bytes) = report.bytes_per_vector {
         let _ = writeln!(

@@ -93,6 +93,40 @@ fn measurements_are_taken_and_compared_with_an_earlier_one() {
 }
 
 #[test]
+fn convolutions_are_measured_one_by_one() {
+    let bench = Bench::new();
+    let mut arguments = vec!["bench", "layers"];
+    arguments.extend(SMALL);
+    let report = bench.answer(&arguments);
+    let layers = &report["layers"];
+    let convolutions = layers["convolutions"].as_array().unwrap();
+    assert_eq!(
+        convolutions[0]["name"],
+        "3 to 4 channels, 7x7, stride 2, map 32x32"
+    );
+    // The first one's input is images, which need no gradient.
+    assert!(convolutions[0].get("input_gradient").is_none());
+    let counts = convolutions
+        .iter()
+        .map(|found| found["count"].as_u64().unwrap());
+    assert_eq!(counts.sum::<u64>(), 20);
+    for found in convolutions {
+        for direction in ["forward", "weight_gradient"] {
+            assert!(found[direction]["median_s"].as_f64().unwrap() > 0.0);
+            let executed = found[direction]["executed"].as_f64().unwrap();
+            assert!(0.0 < executed && executed <= found["direct"].as_f64().unwrap());
+        }
+    }
+    for key in ["register_peak_per_second", "step_convolutions_s", "step_s"] {
+        assert!(layers[key].as_f64().unwrap() > 0.0, "{key}");
+    }
+    assert_eq!(
+        report["measurements"][0]["name"],
+        "training step, ResNet-18, imagenet stem, width 4, batch 3"
+    );
+}
+
+#[test]
 fn a_file_that_is_no_result_is_named() {
     let bench = Bench::new();
     bench.write("then.json", "{}");
