@@ -154,6 +154,11 @@ fn forms_and_files() {
 fn published_figures_stand_beside_runs_of_their_scenario() {
     let bench = Bench::new();
     run_of(&bench, "er", "er", 0, "");
+    let pretrained = bench.read("runs/er/experiment.toml");
+    bench.write(
+        "runs/er/experiment.toml",
+        &format!("initial_model = \"first\"\n{pretrained}"),
+    );
     let versions: Vec<String> = (0..7).map(|number| format!("v{number}")).collect();
     let tasks: Vec<Value> = (0..7)
         .map(|task| json!({ "task": task, "replacement": (task == 2 || task == 4), "version": versions[task] }))

@@ -381,7 +381,7 @@ mod tests {
         let (found, bytes) = measure_all(&vectors, 1, 1, peaks).unwrap();
         assert!(bytes.memory > 5.0 * 48.0 && bytes.disk > 4.0 * 48.0);
         assert!(
-            found.len() == 6 + BREADTHS.len() && found[6].recall > Some(0.5),
+            found.len() == 9 + BREADTHS.len() && found[9].recall > Some(0.5),
             "{found:?}"
         );
         assert!(found[1..5].iter().all(|exact| exact.recall == Some(1.0)));
