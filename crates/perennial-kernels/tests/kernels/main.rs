@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod comparison;
+mod edge_cases;
 mod exactness;
 mod squeeze_excite;
 mod transformer;
