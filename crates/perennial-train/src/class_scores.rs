@@ -50,6 +50,9 @@ pub enum Softmax {
     All,
     /// Those that have a class: of pre-training, and of the tasks so far.
     Used,
+    /// Those of the classes seen, of the tasks so far: images of pre-training's classes are not shown, so their vertices could only be
+    /// pushed away from. In a pre-training the same as [`Used`](Self::Used).
+    Seen,
 }
 
 /// The classes of a task.
@@ -182,7 +185,7 @@ impl ClassifierSpec {
         let Self::Simplex(simplex) = self else {
             return local(column);
         };
-        let [front, back] = simplex.used(classes);
+        let [front, back] = simplex.ends(classes);
         // The classes of pre-training itself are at the front.
         if classes.end == VertexEnd::Front {
             return local(column);
@@ -192,7 +195,9 @@ impl ClassifierSpec {
         }
         let vertex = match simplex.softmax {
             Softmax::All => column,
-            Softmax::Used => column + simplex.vertices - classes.skipped - back - front,
+            Softmax::Used | Softmax::Seen => {
+                column + simplex.vertices - classes.skipped - back - front
+            }
         };
         (simplex.vertices - classes.skipped)
             .checked_sub(vertex + 1)
@@ -219,8 +224,8 @@ impl SimplexClassifier {
         let logits = simplex_logits(simplex, embeddings);
         match self.softmax {
             Softmax::All => logits,
-            Softmax::Used => {
-                let [front, back] = self.used(classes);
+            Softmax::Used | Softmax::Seen => {
+                let [front, back] = self.ends(classes);
                 let part = |first, count| logits.clone().narrow(1, first, count);
                 let first = self.vertices - classes.skipped - back;
                 match (front, back) {
@@ -239,13 +244,13 @@ impl SimplexClassifier {
             end: classes.end,
             skipped: classes.skipped,
         };
-        let [front, back] = self.used(classes);
+        let [front, back] = self.ends(classes);
         let column = |label: &u32| {
             let vertex = map
                 .vertex(*label as usize)
                 .expect("the run checked that every class has a vertex");
             match self.softmax {
-                Softmax::Used if vertex >= front => {
+                Softmax::Used | Softmax::Seen if vertex >= front => {
                     vertex + front + back + classes.skipped - self.vertices
                 }
                 _ => vertex,
@@ -254,11 +259,15 @@ impl SimplexClassifier {
         labels.iter().map(|label| column(label) as i32).collect()
     }
 
-    /// How many vertices at the front and at the back have a class.
-    fn used(&self, classes: &TaskClasses) -> [usize; 2] {
+    /// How many vertices at the front and at the back have a class; with [`Softmax::Seen`] without those of pre-training alone.
+    fn ends(&self, classes: &TaskClasses) -> [usize; 2] {
+        let pretrained = match self.softmax {
+            Softmax::All | Softmax::Used => classes.pretrained,
+            Softmax::Seen => 0,
+        };
         match classes.end {
-            VertexEnd::Front => [classes.seen.max(classes.pretrained), 0],
-            VertexEnd::Back => [classes.pretrained, classes.seen],
+            VertexEnd::Front => [classes.seen.max(pretrained), 0],
+            VertexEnd::Back => [pretrained, classes.seen],
         }
     }
 }
@@ -292,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn the_used_vertices_are_those_of_both_ends_and_the_target_is_the_same_logit() {
+    fn a_softmax_over_some_vertices_has_their_logits_and_the_target_is_the_same() {
         for (end, pretrained, seen, skipped) in [
             (VertexEnd::Back, 0, 3, 0),
             (VertexEnd::Back, 4, 3, 0),
@@ -309,16 +318,18 @@ mod tests {
             };
             let (all, columns) = logits(Softmax::All, None, classes);
             let target = columns[0] as usize;
-            let (used, targets) = logits(Softmax::Used, None, classes);
-            let expected: Vec<f32> = match end {
-                VertexEnd::Front => all[..seen].to_vec(),
-                VertexEnd::Back => {
-                    let end = VERTICES - skipped;
-                    [&all[..pretrained], &all[end - seen..end]].concat()
-                }
+            let own = match end {
+                VertexEnd::Front => &all[..seen],
+                VertexEnd::Back => &all[VERTICES - skipped - seen..VERTICES - skipped],
             };
-            assert_eq!(used, expected);
-            assert_eq!(used[targets[0] as usize], all[target]);
+            for (softmax, expected) in [
+                (Softmax::Used, [&all[..pretrained], own].concat()),
+                (Softmax::Seen, own.to_vec()),
+            ] {
+                let (some, targets) = logits(softmax, None, classes);
+                assert_eq!(some, expected);
+                assert_eq!(some[targets[0] as usize], all[target]);
+            }
         }
     }
 

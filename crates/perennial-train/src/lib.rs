@@ -59,7 +59,7 @@ pub use observer::{EpochRecord, Observer, Silent, StepReport};
 pub use onnx_export::{OnnxExport, export_onnx};
 pub use run::{Outcome, RunPlaces, pretrain, train};
 pub use scenario::{Scenario, Task};
-pub use sgd::{Sgd, cosine_learning_rate};
+pub use sgd::{Schedule, Sgd, cosine_learning_rate};
 pub use softmax_shares::SoftmaxShares;
 pub use state_dict::{StateDict, WeightsError};
 pub use versions::{architecture, now};

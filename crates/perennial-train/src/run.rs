@@ -25,7 +25,6 @@ use crate::metrics_log;
 use crate::observer::{EpochRecord, Observer, StepReport};
 use crate::scenario::Scenario;
 use crate::seeds::{Purpose, seed_for};
-use crate::sgd::cosine_learning_rate;
 use crate::softmax_shares::SoftmaxShares;
 use crate::state_dict::{StateDict, load_state_dict, state_dict};
 use crate::versions::publish;
@@ -235,12 +234,7 @@ impl<'a> Run<'a> {
         let other = self.other_view(task)?.map(|view| self.augmented(view));
         while self.progress.epoch < training.epochs {
             let epoch = self.progress.epoch;
-            let learning_rate = cosine_learning_rate(
-                epoch,
-                training.epochs,
-                training.learning_rate,
-                training.final_learning_rate,
-            );
+            let learning_rate = training.learning_rate_in(epoch);
             let plans = self.plans(task, epoch);
             let steps = plans.len();
             let last = plans.last().cloned();

@@ -1,4 +1,4 @@
-//! SGD with momentum and weight decay, and the cosine schedule of the recipe.
+//! SGD with momentum and weight decay, and schedules of its learning rate.
 //!
 //! burn's optimizer keys its state by random parameter ids and applies weight decay to everything; the recipe exempts
 //! biases and norms, and a checkpoint must find its state again by name.
@@ -6,6 +6,7 @@
 use burn::backend::Dispatch;
 use burn::module::Module;
 use burn::tensor::{Gradients, Tensor};
+use serde::{Deserialize, Serialize};
 
 use crate::fused::{FusedLayers, SgdRates};
 use crate::named_tensors::NamedTensors;
@@ -144,9 +145,47 @@ pub fn cosine_learning_rate(epoch: usize, epochs: usize, first: f64, last: f64) 
     last + (first - last) * (1.0 + (std::f64::consts::PI * progress).cos()) / 2.0
 }
 
+/// How the learning rate goes over a task, stepped once per epoch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Schedule {
+    /// By [`cosine_learning_rate`]: as published.
+    #[default]
+    Cosine,
+    /// In equal steps from the first rate down to the last one.
+    Linear,
+    /// The first rate in every epoch; there is no last one.
+    Constant,
+}
+
+impl Schedule {
+    /// Learning rate of an epoch (0-based), from `first` towards `last`, which an epoch after the last one would have.
+    pub fn learning_rate(self, epoch: usize, epochs: usize, first: f64, last: f64) -> f64 {
+        match self {
+            Self::Cosine => cosine_learning_rate(epoch, epochs, first, last),
+            Self::Linear => first + (last - first) * epoch as f64 / epochs.max(1) as f64,
+            Self::Constant => first,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn schedules_begin_at_the_first_rate_and_go_their_ways() {
+        let rates = |schedule: Schedule| {
+            [0, 1, 2, 4].map(|epoch| schedule.learning_rate(epoch, 4, 0.5, 0.25))
+        };
+        assert_eq!(rates(Schedule::Linear), [0.5, 0.4375, 0.375, 0.25]);
+        assert_eq!(rates(Schedule::Constant), [0.5; 4]);
+        let cosine = rates(Schedule::Cosine);
+        assert_eq!([cosine[0], cosine[3]], [0.5, 0.25]);
+        assert!((cosine[2] - 0.375).abs() < 1e-15);
+        // Half a cosine stays near the first rate for longer than a line.
+        assert!(cosine[1] > 0.46);
+    }
 
     #[test]
     fn schedule_matches_the_golden_values() {

@@ -180,6 +180,10 @@ mod tests {
             shares(simplex(Softmax::Used), &used, 3),
             of([6.0, 5.0, 15.0, 3.0, 0.0], 29.0),
         );
+        close(
+            shares(simplex(Softmax::Seen), &logits[4..], 1),
+            of([6.0, 5.0, 15.0, 0.0, 0.0], 26.0),
+        );
         // A trained classifier has the rows of local classes alone.
         close(
             shares(ClassifierSpec::Linear, &logits[..4], 2),

@@ -35,23 +35,41 @@ fn the_levers_of_the_simplex_change_scale_and_columns() {
         let scaled = |row: &Vec<f64>| unit(row).iter().map(|value| 8.0 * value).collect();
         scene.simplex(&new.iter().map(scaled).collect())
     });
-    let used = SimplexOnly {
-        vertices: DIM + 1,
-        softmax: Softmax::Used,
-        ..SimplexOnly::default()
-    };
     // Vertices 0 and 1 are pre-trained, 4 to 7 belong to the four classes seen; 2 and 3 are unused.
-    scene.compare(&used, |new| {
-        let prototypes = prototypes();
-        mean(new.iter().zip(LABELS).map(|(row, label)| {
-            let columns = [0, 1, 4, 5, 6, 7];
-            let logits: Vec<f64> = columns
-                .iter()
-                .map(|&at: &usize| dot(&prototypes[at], row))
-                .collect();
-            negative_log(&logits, 5 - label as usize)
-        }))
-    });
+    for (softmax, columns) in [
+        (Softmax::Used, vec![0, 1, 4, 5, 6, 7]),
+        (Softmax::Seen, vec![4, 5, 6, 7]),
+    ] {
+        let cross_entropy = |new: &Rows| {
+            let prototypes = prototypes();
+            mean(new.iter().zip(LABELS).map(|(row, label)| {
+                let logits: Vec<f64> = columns
+                    .iter()
+                    .map(|&at: &usize| dot(&prototypes[at], row))
+                    .collect();
+                negative_log(&logits, columns.len() - 1 - label as usize)
+            }))
+        };
+        let simplex = SimplexOnly {
+            vertices: DIM + 1,
+            softmax,
+            ..SimplexOnly::default()
+        };
+        scene.compare(&simplex, cross_entropy);
+        scene.compare(&hoc(|hoc| hoc.softmax = softmax), |new| {
+            let term = contrastive_term(new, &scene.old, |n, m| LABELS[n] != LABELS[m]);
+            0.3 * cross_entropy(new) + 0.7 * term
+        });
+        // Without a remembered image, so that the cross-entropy stands alone.
+        let mut all_new = scene.clone();
+        all_new.classes.old = 0;
+        let fd = Fd {
+            vertices: DIM + 1,
+            softmax,
+            ..Fd::default()
+        };
+        all_new.compare(&fd, cross_entropy);
+    }
 }
 
 fn hoc(change: impl FnOnce(&mut Hoc)) -> Hoc {

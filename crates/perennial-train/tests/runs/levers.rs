@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use perennial_train::config::TrainingConfig;
-use perennial_train::{ExperimentConfig, Outcome, PretrainConfig, Silent};
+use perennial_train::{EpochRecord, ExperimentConfig, Outcome, PretrainConfig, Schedule, Silent};
 
 use crate::bench::{Bench, StopAfter};
 use crate::run::PRETRAINING;
@@ -139,6 +139,98 @@ fn a_warm_start_trains_the_embedding_layer_alone() {
     let half = with("half", |training| training.warm_start_epochs = 1);
     let [_, half] = first(&bench, &half);
     assert!(largest_difference(&start, &half, backbone) > 1e-4);
+}
+
+fn records(bench: &Bench, run: &str) -> Vec<EpochRecord> {
+    let path = bench.folder.path().join(run).join("metrics.jsonl");
+    let text = std::fs::read_to_string(path).unwrap();
+    let lines = text.lines();
+    lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+#[test]
+fn a_schedule_gives_each_epoch_its_rate_and_a_stopped_run_goes_on_with_it() {
+    let bench = bench();
+    let scheduled = |name: &str, schedule: Schedule, last: f64| {
+        with(name, |training| {
+            training.epochs = 4;
+            training.schedule = schedule;
+            training.final_learning_rate = last;
+        })
+    };
+    let mut trained = Vec::new();
+    for (name, schedule, rates) in [
+        ("cosine", Schedule::Cosine, None),
+        (
+            "linear",
+            Schedule::Linear,
+            Some([0.02, 0.016, 0.012, 0.008]),
+        ),
+        ("constant", Schedule::Constant, Some([0.02; 4])),
+    ] {
+        let outcome = bench.train(&scheduled(name, schedule, 0.004), false, &mut Silent);
+        let weights = bench.weights(&outcome.unwrap());
+        let stopped = scheduled(&format!("{name}-stopped"), schedule, 0.004);
+        assert_eq!(weights, bench.weights(&bench.train_in_pieces(&stopped)));
+        assert!(!trained.contains(&weights), "{name}");
+        trained.push(weights);
+        // Both tasks begin anew.
+        for (at, record) in records(&bench, name).iter().enumerate() {
+            let Some(rates) = rates else { continue };
+            let rate = record.learning_rate;
+            assert!((rate - rates[at % 4]).abs() < 1e-15, "{name} {at}: {rate}");
+        }
+    }
+    // A constant rate has no last one.
+    let other = scheduled("other", Schedule::Constant, 0.02);
+    let other = bench.train(&other, false, &mut Silent).unwrap();
+    assert_eq!(trained.last(), Some(&bench.weights(&other)));
+
+    let unknown = EXPERIMENT.replace("epochs = 2", "epochs = 2, schedule = \"step\"");
+    let error = toml::from_str::<ExperimentConfig>(&unknown).unwrap_err();
+    let error = error.to_string();
+    assert!(
+        error.contains("schedule") && error.contains("`constant`"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_softmax_over_seen_classes_leaves_those_of_pretraining_out() {
+    let bench = bench();
+    let with_softmax = |name: &str, softmax: &str| {
+        let table = format!("kind = \"hoc\"\nvertices = 32\nsoftmax = \"{softmax}\"");
+        ExperimentConfig {
+            method: toml::from_str(&table).unwrap(),
+            ..with(name, |_| ())
+        }
+    };
+    let [seen, used] = ["seen", "used"].map(|softmax| {
+        let outcome = bench.train(&with_softmax(softmax, softmax), false, &mut Silent);
+        bench.weights(&outcome.unwrap())
+    });
+    assert_ne!(seen, used);
+    let stopped = bench.train_in_pieces(&with_softmax("stopped", "seen"));
+    assert_eq!(seen, bench.weights(&stopped));
+    for (record, used) in records(&bench, "seen").iter().zip(records(&bench, "used")) {
+        let (shares, used) = (record.softmax.unwrap(), used.softmax.unwrap());
+        assert_eq!([shares.pretrained, shares.unused], [0.0; 2]);
+        assert!((shares.right + shares.new + shares.old - 1.0).abs() < 1e-9);
+        assert!(used.pretrained > 0.0);
+    }
+
+    // A pre-training has images of all its classes.
+    let weights = ["seen", "used", "all"].map(|softmax| {
+        let mut config: PretrainConfig = toml::from_str(PRETRAINING).unwrap();
+        config.name = format!("pretrained-{softmax}");
+        let table = format!("kind = \"simplex\"\nvertices = 32\nsoftmax = \"{softmax}\"");
+        config.method = toml::from_str(&table).unwrap();
+        bench.weights(&bench.pretrain(&config).unwrap())
+    });
+    assert_eq!(weights[0], weights[1]);
+    assert_ne!(weights[0], weights[2]);
 }
 
 #[test]
