@@ -196,12 +196,23 @@ impl ImageSet {
 
     /// The first `n` images of every class, in their original order (300 of each make "CIFAR100R" of CIFAR-100).
     pub fn first_per_class(&self, n: usize) -> Self {
+        self.by_place_in_class(|place| place < n)
+    }
+
+    /// All but the first `n` images of every class, in their original order: what [`first_per_class`](Self::first_per_class) leaves out.
+    pub fn after_first_per_class(&self, n: usize) -> Self {
+        self.by_place_in_class(|place| place >= n)
+    }
+
+    /// The images whose place among those of their class, counted from 0, is wanted.
+    fn by_place_in_class(&self, wanted: impl Fn(usize) -> bool) -> Self {
         let mut seen = HashMap::new();
         let indices: Vec<usize> = (0..self.len())
             .filter(|&i| {
-                let count = seen.entry(self.labels[i]).or_insert(0_usize);
-                *count += 1;
-                *count <= n
+                let next = seen.entry(self.labels[i]).or_insert(0_usize);
+                let place = *next;
+                *next += 1;
+                wanted(place)
             })
             .collect();
         self.subset(&indices)
@@ -355,6 +366,9 @@ mod tests {
         assert_eq!(set.indices_of_class(0), [0, 2, 4]);
         assert_eq!(set.first_per_class(1).labels(), [0, 2, 1]);
         assert!(set.first_per_class(0).is_empty());
+        assert_eq!(set.after_first_per_class(0).labels(), set.labels());
+        assert_eq!(set.after_first_per_class(1).pixels(), [4, 5, 8, 9]);
+        assert!(set.after_first_per_class(3).is_empty());
     }
 
     #[test]

@@ -53,6 +53,7 @@ impl FromStr for SetArgument {
             set: set.to_owned(),
             split: split.to_owned(),
             classes: None,
+            skip_images_per_class: 0,
             images_per_class: None,
             size: None,
             generated: generated_table(set, split)?,

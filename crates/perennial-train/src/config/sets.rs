@@ -24,7 +24,11 @@ pub struct SetConfig {
     /// Only classes `[first, end)`, in label order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub classes: Option<[u32; 2]>,
-    /// Only the first images of each class.
+    /// Without so many of the first images of each class. With the same number as [`images_per_class`](Self::images_per_class) in another set,
+    /// the two share no image: a gallery and its queries, or training and validation, from one split.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skip_images_per_class: usize,
+    /// Only the first images of each class, of those that are not skipped.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub images_per_class: Option<usize>,
     /// Rows and columns of an image in pixels, 8 to 512, for sets of pictures (`tinyimagenet`, `cub200`, `celeba`, `folder:PATH`). Without it
@@ -61,6 +65,10 @@ fn default_size() -> usize {
 
 fn is_default_size(size: &usize) -> bool {
     *size == default_size()
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 fn default_split() -> String {
@@ -135,6 +143,9 @@ impl SetConfig {
             }
             set = set.filter_classes(first..end);
         }
+        if self.skip_images_per_class > 0 {
+            set = set.after_first_per_class(self.skip_images_per_class);
+        }
         if let Some(count) = self.images_per_class {
             set = set.first_per_class(count);
         }
@@ -194,6 +205,12 @@ impl SetConfig {
         if let Some([first, end]) = self.classes {
             text.push_str(&format!(" classes {first}..{end}"));
         }
+        if self.skip_images_per_class > 0 {
+            text.push_str(&format!(
+                " without the first {} per class",
+                self.skip_images_per_class
+            ));
+        }
         if let Some(count) = self.images_per_class {
             text.push_str(&format!(" first {count} per class"));
         }
@@ -219,4 +236,40 @@ pub struct EvaluationConfig {
     pub queries: SetConfig,
     /// Images that are searched in.
     pub gallery: SetConfig,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn images(selection: &str) -> Result<(ImageSet, String), TrainError> {
+        let text = format!(
+            "set = 'generated'\ngenerated = {{ classes = 3, images_per_class = 5, size = 8 }}\n{selection}"
+        );
+        let config: SetConfig = toml::from_str(&text).unwrap();
+        Ok((config.load(Path::new("."))?, config.describe()))
+    }
+
+    #[test]
+    fn one_split_gives_two_sets_without_common_images() {
+        let (all, _) = images("").unwrap();
+        let (first, _) = images("images_per_class = 2").unwrap();
+        let (rest, text) = images("skip_images_per_class = 2").unwrap();
+        assert_eq!((first.len(), rest.len()), (6, 9));
+        assert!(text.contains("without the first 2 per class"), "{text}");
+        let of = |set: &ImageSet| -> Vec<Vec<u8>> {
+            (0..set.len()).map(|at| set.image(at).to_vec()).collect()
+        };
+        let mut both = [of(&first), of(&rest)].concat();
+        let mut whole = of(&all);
+        both.sort();
+        whole.sort();
+        assert_eq!(both, whole);
+        // Both keys: the first of those that are not skipped.
+        let (middle, _) = images("skip_images_per_class = 2\nimages_per_class = 1").unwrap();
+        assert_eq!(of(&middle)[0], of(&rest)[0]);
+        assert_eq!(middle.len(), 3);
+        let error = images("skip_images_per_class = 5").unwrap_err().to_string();
+        assert!(error.contains("leaves no images"), "{error}");
+    }
 }

@@ -195,6 +195,7 @@ fn fit_images() -> SetConfig {
         set: "generated".to_owned(),
         split: "fit".to_owned(),
         classes: None,
+        skip_images_per_class: 0,
         images_per_class: None,
         size: None,
         generated: Some(GeneratedTable {
