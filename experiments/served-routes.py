@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Measures a gallery of two versions through the running service: queries are pictures that it embeds, hits are its answers.
 
-    PERENNIAL_DATA=DIR experiments/served-routes.py --registry DIR --old VERSION --new VERSION --work DIR [--routes dual] [--weight W] [--json FILE]
+    PERENNIAL_DATA=DIR experiments/served-routes.py --registry DIR --old VERSION --new VERSION --work DIR [--routes dual] [--weight W]
+        [--certified-on both] [--json FILE]
     experiments/served-routes.py --table FILE...
 
 Routes bridged and dual from the new into the old space, and route mapped from the old into the new one by least squares, are certified first
@@ -13,14 +14,18 @@ through the routes that the service chooses. Every query asks for 1,000 hits wit
 - item-like: altered copies (cropped to 80 %, mirrored, brightened) of 1,000 of the gallery's images look for their originals, of which
   half lie in the old space.
 
+Routes are certified on classes (images of batch 1 among all test images), or with --certified-on both on classes and single items at once: altered
+copies of 3,000 images of batch 1 look for their class and for their originals among these images, none of which the galleries and queries above have.
+
 --weight is the share of the old encoder's query in a dual one (0.5 unless given). Routes are certified once for each folder of --work, so another
-weight needs another folder.
+weight, or another set to certify on, needs another folder.
 
 Requirements: numpy. PERENNIAL names another binary than target/release/perennial. The service listens on loopback and is stopped at the end.
 """
 
 import argparse
 import base64
+import csv
 import json
 import os
 import shutil
@@ -162,6 +167,9 @@ def certified(arguments):
     work.mkdir(parents=True, exist_ok=True)
     registry = work / "registry"
     wanted = {"old": old, "new": new, "routes": sorted(arguments.routes), "weight": arguments.weight}
+    both = getattr(arguments, "certified_on", "classes") == "both"
+    if both:
+        wanted["certified_on"] = "both"
     done = work / "certified.json"
     if registry.exists():
         if not done.exists() or json.loads(done.read_text()) != wanted:
@@ -171,17 +179,49 @@ def certified(arguments):
         shutil.rmtree(registry / "certificates", ignore_errors=True)
         for version, side in ((old, "old"), (new, "new")):
             perennial(registry, "embed", version, "--set", "cifar10:test", "--out", work / f"{side}-cifar10-test.safetensors")
+        if both:
+            measured = copies_and_originals(registry, work, old, new)
+        else:
+            measured = ["--old-queries", f"{old}@cifar10:batch1", "--old-gallery", f"{old}@cifar10:test",
+                        "--new-queries", f"{new}@cifar10:batch1", "--new-gallery", f"{new}@cifar10:test"]
         for route in arguments.routes:
             more = ["--weight", str(arguments.weight)] if route == "dual" else []
             # An orthogonal map of stored vectors ranks them as the bridge of the queries does.
             kind = "ridge:0.001" if route == "mapped" else "orthogonal"
-            perennial(registry, "certify", "--record", "--route", route, "--kind", kind, *more,
-                      "--old-queries", f"{old}@cifar10:batch1", "--old-gallery", f"{old}@cifar10:test",
-                      "--new-queries", f"{new}@cifar10:batch1", "--new-gallery", f"{new}@cifar10:test",
+            perennial(registry, "certify", "--record", "--route", route, "--kind", kind, *more, *measured,
                       "--fit-from", f"{new}@cifar100:train", "--fit-to", f"{old}@cifar100:train",
                       "--out", work / f"{route}.json", allowed=(0, 3))
         done.write_text(json.dumps(wanted) + "\n")
     return registry
+
+
+def drawn():
+    """Of the 10,000 images of the test batch those that are stored, of batch 1 those that are asked for and others that are not; and what draws on."""
+    random = np.random.default_rng(0)
+    stored = random.permutation(10_000)[:ITEMS]
+    order = random.permutation(10_000)
+    return stored, order[:QUERIES], order[QUERIES : QUERIES + ITEMS], random
+
+
+def copies_and_originals(registry, work, old, new):
+    """Embeds images that nothing else here looks at, and an altered copy of each; says how to certify on them."""
+    labels, images = cifar10(Path(os.environ["PERENNIAL_DATA"]) / "cifar-10-batches-bin/data_batch_1.bin")
+    chosen, random = drawn()[2], np.random.default_rng(1)
+    arguments = ["--old-space", old, "--new-space", new]
+    for role, change in (("gallery", lambda pixels: pixels), ("queries", lambda pixels: altered(pixels, random))):
+        folder = work / f"certified-{role}"
+        folder.mkdir()
+        for i in chosen:
+            (folder / f"{i}.png").write_bytes(png(change(images[i])))
+        with open(folder / "pictures.csv", "w", newline="") as file:
+            csv.writer(file).writerows([("id", "file"), *((i, f"{i}.png") for i in chosen)])
+        for version, side in ((old, "old"), (new, "new")):
+            out = work / f"{side}-{role}.jsonl"
+            perennial(registry, "embed", version, "--table", folder / "pictures.csv", "--path-column", "file", "--id-column", "id", "--out", out)
+            arguments += [f"--{side}-{role}", out]
+    (work / "labels.txt").write_text("".join(f"{labels[i]}\n" for i in chosen))
+    (work / "originals.qrels").write_text("".join(f"{i} 0 {i} 1\n" for i in chosen))
+    return [*arguments, "--query-labels", work / "labels.txt", "--gallery-labels", work / "labels.txt", "--relevance", work / "originals.qrels"]
 
 
 def rows(work, side):
@@ -200,6 +240,8 @@ def main():
     parser.add_argument("--table", nargs="+")
     parser.add_argument("--routes", nargs="+", choices=["bridged", "dual", "mapped"], default=["bridged", "dual"],
                         help="routes that are certified; of several, the service takes the one that measured best")
+    parser.add_argument("--certified-on", choices=["classes", "both"], default="classes",
+                        help="what the routes are certified on: classes, or classes and single items [default: classes]")
     parser.add_argument("--weight", type=float, default=0.5, help="share of the old encoder's query in a dual one, from 0 to 1 [default: 0.5]")
     arguments = parser.parse_args()
     if arguments.table:
@@ -209,10 +251,8 @@ def main():
     registry = certified(arguments)
     labels, images = cifar10(data / "cifar-10-batches-bin/test_batch.bin")
     query_labels, query_images = cifar10(data / "cifar-10-batches-bin/data_batch_1.bin")
-    random = np.random.default_rng(0)
-    chosen = random.permutation(len(labels))[:ITEMS]
+    chosen, asked, _, random = drawn()
     sizes = np.bincount(labels[chosen], minlength=10)
-    asked = random.permutation(len(query_labels))[:QUERIES]
     originals = random.permutation(chosen)[:QUERIES]
     copies = [altered(images[i], random) for i in originals]
     embeddings = {old: rows(work, "old"), new: rows(work, "new")}
@@ -235,6 +275,7 @@ def main():
                 "routes": {",".join(part["spaces"]): part["route"] + (f" ({arguments.weight:g})" if part["route"] == "dual" else "")
                            for part in answer["parts"]},
                 "merges": {",".join(part["spaces"]): part.get("merge") for part in answer["parts"]},
+                "shifts": {",".join(part["spaces"]): part.get("merge_shift") for part in answer["parts"]},
                 "not_searched": answer["not_searched"],
                 "class": class_like(service, query_images[asked], query_labels[asked], sizes, old),
                 "item": item_like(service, copies, originals, half),
@@ -255,6 +296,10 @@ def table(runs):
         item = [found["item"].get(part) for part in ("all", "old answer", "new answer")]
         values = [" / ".join(f"{one[key]:.3f}" if one else "-" for one in item) for key in ("recall_at_1", "mrr_at_10")]
         routes = ", ".join(f"{space}: {route}" for space, route in found["routes"].items())
+        # Of one part alone nothing is merged.
+        for space, merge in found.get("merges", {}).items() if len(found["routes"]) > 1 else ():
+            shift = found.get("shifts", {}).get(space)
+            routes += f"; by {merge}" + (f" {shift:+.3f}" if shift else "") if merge else ""
         known = found["class"]
         line = f"| {name} | {routes} | {known['map_at_1000']:.3f} / {known['recall_at_1']:.3f} | {known['old_share']:.2f} | {values[0]} | {values[1]} |"
         if line not in shown:

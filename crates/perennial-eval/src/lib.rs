@@ -60,7 +60,10 @@ pub use measure::{Measure, MeasureError};
 pub use method_table::{Entry, MethodTable, MethodTableError, WorstPair};
 pub use metric_intervals::{MetricIntervals, metric_intervals};
 pub use metrics::{Metrics, metrics};
-pub use mixed::{Merge, MixedError, MixedOutcomes, MixedTest, Partition, mixed_outcomes};
+pub use mixed::{
+    Merge, MixedError, MixedOutcomes, MixedTest, Partition, ShiftedMerge, mixed_outcomes,
+    mixed_outcomes_by,
+};
 pub use outcomes::{Outcomes, OutcomesError, Test, outcomes};
 pub use paired::{PairedComparison, ScoresError, compare_scores};
 pub use perennial_core::{ConfidenceInterval, Interval, ProbeSet, TieRule, Verdict};

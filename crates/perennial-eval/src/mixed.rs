@@ -2,7 +2,7 @@
 
 use crate::calibration::LogisticCalibration;
 use crate::outcomes::Outcomes;
-use crate::ranking::Ranker;
+use crate::ranking::{Ranker, Ranking};
 use crate::relevance::{Judgements, Relevance, RelevanceError, check_own};
 use crate::score_rows::{SearchError, Side, map_score_rows};
 use crate::search::{Best, RankKey};
@@ -32,7 +32,22 @@ pub enum Merge<'a> {
     Calibrated(&'a [LogisticCalibration]),
 }
 
-/// Partitions, what the queries should find in them, and how their results are merged.
+/// A merge in which partitions have a handicap.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ShiftedMerge<'a> {
+    /// What makes the similarities comparable.
+    pub merge: Merge<'a>,
+    /// Added to what that gives, per partition; empty for nothing.
+    pub shifts: &'a [f64],
+}
+
+impl<'a> From<Merge<'a>> for ShiftedMerge<'a> {
+    fn from(merge: Merge<'a>) -> Self {
+        Self { merge, shifts: &[] }
+    }
+}
+
+/// Partitions, and what the queries should find in them.
 #[derive(Debug, Clone, Copy)]
 pub struct MixedTest<'a> {
     /// The partitions; together they hold every position of the whole gallery once.
@@ -41,8 +56,6 @@ pub struct MixedTest<'a> {
     pub relevance: &'a Relevance<'a>,
     /// Per query, `[n]`: the position of the query itself in the whole gallery, which is left out of its ranking.
     pub own: Option<&'a [Option<u32>]>,
-    /// How the similarities are merged.
-    pub merge: Merge<'a>,
     /// The first this many hits are looked at for [`MixedOutcomes::share_of_first`].
     pub first: usize,
 }
@@ -110,6 +123,14 @@ pub enum MixedError {
         /// Partitions.
         expected: usize,
     },
+    /// There is not one shift per partition.
+    #[error("{found} shifts for {expected} partitions; give one to each partition, or none at all")]
+    Shifts {
+        /// Shifts found.
+        found: usize,
+        /// Partitions.
+        expected: usize,
+    },
     /// The search refused the vectors.
     #[error("partition {partition}: {source}")]
     Search {
@@ -142,51 +163,56 @@ impl MixedOutcomes {
 /// **Shapes.** See [`Partition`] and [`MixedTest`]; the outcomes are `[n]`.
 ///
 /// # Errors
-/// [`MixedError`] where partitions, judgements or calibrations do not fit one another.
-pub fn mixed_outcomes(test: &MixedTest<'_>) -> Result<MixedOutcomes, MixedError> {
+/// [`MixedError`] where partitions, judgements, calibrations or shifts do not fit one another.
+pub fn mixed_outcomes<'a>(
+    test: &MixedTest<'_>,
+    merge: impl Into<ShiftedMerge<'a>>,
+) -> Result<MixedOutcomes, MixedError> {
+    let mut found = mixed_outcomes_by(test, &[merge.into()])?;
+    Ok(found.pop().expect("one outcome for one merge"))
+}
+
+/// The same by several merges, in their order, for one computation of the similarities.
+///
+/// # Errors
+/// Those of [`mixed_outcomes`].
+pub fn mixed_outcomes_by(
+    test: &MixedTest<'_>,
+    merges: &[ShiftedMerge<'_>],
+) -> Result<Vec<MixedOutcomes>, MixedError> {
     let sides = check_partitions(test.partitions)?;
     let partition_of = partition_of_positions(test.partitions)?;
     let queries = sides[0].query_count();
     let items = partition_of.len();
     let judgements = Judgements::new(test.relevance, queries, items)?;
     check_own(test.own, queries, items)?;
-    if let Merge::Calibrated(calibrations) = test.merge
-        && calibrations.len() != test.partitions.len()
-    {
-        return Err(MixedError::Calibrations {
-            found: calibrations.len(),
-            expected: test.partitions.len(),
-        });
+    for merge in merges {
+        check_merge(merge, test.partitions.len())?;
     }
 
-    let scored = map_score_rows(
+    let scored: Vec<Vec<(Option<Ranking>, Vec<usize>)>> = map_score_rows(
         &sides,
         || (Ranker::default(), vec![0.0f32; items]),
         |(ranker, merged), query, scores| {
-            for (partition, scores) in scores.iter().enumerate() {
-                let positions = test.partitions[partition].positions.iter();
-                let scale = Scale::of(test.merge, partition, scores);
-                for (&position, &score) in positions.zip(*scores) {
-                    merged[position as usize] = scale.apply(score);
-                }
-            }
             let own = test.own.and_then(|own| own[query]);
-            let ranking = ranker.rank(merged, judgements.relevant(query), own);
-            let mut hits = vec![0usize; test.partitions.len()];
-            for position in first(merged, test.first, own) {
-                hits[partition_of[position]] += 1;
-            }
-            (ranking, hits)
+            let by_merge = merges.iter().map(|merge| {
+                for (partition, scores) in scores.iter().enumerate() {
+                    let positions = test.partitions[partition].positions.iter();
+                    let scale = Scale::of(merge, partition, scores);
+                    for (&position, &score) in positions.zip(*scores) {
+                        merged[position as usize] = scale.apply(score);
+                    }
+                }
+                let ranking = ranker.rank(merged, judgements.relevant(query), own);
+                let mut hits = vec![0usize; test.partitions.len()];
+                for position in first(merged, test.first, own) {
+                    hits[partition_of[position]] += 1;
+                }
+                (ranking, hits)
+            });
+            by_merge.collect()
         },
     );
-    let (rankings, hits): (Vec<_>, Vec<_>) = scored.into_iter().unzip();
-    let share_of_first = (0..test.partitions.len()).map(|partition| {
-        let shares = hits.iter().map(|hits| {
-            let in_all = hits.iter().sum::<usize>().max(1);
-            hits[partition] as f64 / in_all as f64
-        });
-        shares.sum::<f64>() / queries.max(1) as f64
-    });
     let answered_by = (0..queries).map(|query| {
         let own = test.own.and_then(|own| own[query]);
         let relevant = judgements.relevant(query).iter();
@@ -196,11 +222,41 @@ pub fn mixed_outcomes(test: &MixedTest<'_>) -> Result<MixedOutcomes, MixedError>
         let one = partitions.next()?;
         partitions.all(|other| other == one).then_some(one)
     });
-    Ok(MixedOutcomes {
-        all: Outcomes::new(None, &rankings),
-        answered_by: answered_by.collect(),
-        share_of_first: share_of_first.collect(),
-    })
+    let answered_by: Vec<Option<usize>> = answered_by.collect();
+    let of_merge = |number: usize| {
+        let rankings: Vec<Option<Ranking>> = scored.iter().map(|query| query[number].0).collect();
+        let share_of_first = (0..test.partitions.len()).map(|partition| {
+            let shares = scored.iter().map(|query| {
+                let hits = &query[number].1;
+                let in_all = hits.iter().sum::<usize>().max(1);
+                hits[partition] as f64 / in_all as f64
+            });
+            shares.sum::<f64>() / queries.max(1) as f64
+        });
+        MixedOutcomes {
+            all: Outcomes::new(None, &rankings),
+            answered_by: answered_by.clone(),
+            share_of_first: share_of_first.collect(),
+        }
+    };
+    Ok((0..merges.len()).map(of_merge).collect())
+}
+
+/// One calibration per partition where they are used, and one shift or none.
+fn check_merge(merge: &ShiftedMerge<'_>, expected: usize) -> Result<(), MixedError> {
+    if let Merge::Calibrated(calibrations) = merge.merge
+        && calibrations.len() != expected
+    {
+        return Err(MixedError::Calibrations {
+            found: calibrations.len(),
+            expected,
+        });
+    }
+    match merge.shifts.len() {
+        0 => Ok(()),
+        found if found == expected => Ok(()),
+        found => Err(MixedError::Shifts { found, expected }),
+    }
 }
 
 /// At least one partition, all with the same queries and one position per item.
@@ -267,7 +323,16 @@ struct Scale {
 }
 
 impl Scale {
-    fn of(merge: Merge<'_>, partition: usize, scores: &[f32]) -> Self {
+    fn of(merge: &ShiftedMerge<'_>, partition: usize, scores: &[f32]) -> Self {
+        let plain = Self::plain(merge.merge, partition, scores);
+        let shift = merge.shifts.get(partition).copied().unwrap_or_default();
+        Self {
+            intercept: plain.intercept + shift,
+            ..plain
+        }
+    }
+
+    fn plain(merge: Merge<'_>, partition: usize, scores: &[f32]) -> Self {
         match merge {
             Merge::Scores => Self {
                 slope: 1.0,
@@ -340,15 +405,14 @@ mod tests {
             dim: 1,
             positions,
         };
-        let error = |partitions: &[Partition<'_>], merge| {
+        let error = |partitions: &[Partition<'_>], merge: Merge<'_>| {
             let test = MixedTest {
                 partitions,
                 relevance: &relevance,
                 own: None,
-                merge,
                 first: 1,
             };
-            mixed_outcomes(&test).unwrap_err()
+            mixed_outcomes(&test, merge).unwrap_err()
         };
         assert_eq!(error(&[], Merge::Scores), MixedError::NoPartitions);
         let twice = [part(&[0, 1]), part(&[1, 2])];
@@ -391,6 +455,23 @@ mod tests {
         assert_eq!(
             error(&[part(&[0, 1])], Merge::Calibrated(&CALIBRATIONS)),
             MixedError::Calibrations {
+                found: 2,
+                expected: 1
+            }
+        );
+        let test = MixedTest {
+            partitions: &[part(&[0, 1])],
+            relevance: &relevance,
+            own: None,
+            first: 1,
+        };
+        let shifted = ShiftedMerge {
+            merge: Merge::Scores,
+            shifts: &[0.5, 0.0],
+        };
+        assert_eq!(
+            mixed_outcomes(&test, shifted).unwrap_err(),
+            MixedError::Shifts {
                 found: 2,
                 expected: 1
             }

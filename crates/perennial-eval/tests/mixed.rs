@@ -1,7 +1,10 @@
 //! The mixed-gallery test against brute force.
 #![allow(clippy::unwrap_used)]
 
-use perennial_eval::{LogisticCalibration, Merge, MixedTest, Partition, Relevance, mixed_outcomes};
+use perennial_eval::{
+    LogisticCalibration, Merge, MixedTest, Partition, Relevance, ShiftedMerge, mixed_outcomes,
+    mixed_outcomes_by,
+};
 use proptest::prelude::*;
 
 /// A partition's own copy of everything, for tests.
@@ -32,7 +35,13 @@ impl Owned {
 }
 
 /// All items of one query, best first, from the definitions.
-fn plain_ranking(parts: &[Owned], query: usize, merge: Merge<'_>, own: Option<u32>) -> Vec<u32> {
+fn plain_ranking(
+    parts: &[Owned],
+    query: usize,
+    merge: Merge<'_>,
+    shifts: [f64; 2],
+    own: Option<u32>,
+) -> Vec<u32> {
     let mut items: Vec<(f32, u32)> = Vec::new();
     for (index, part) in parts.iter().enumerate() {
         let scores = part.scores(query);
@@ -51,7 +60,7 @@ fn plain_ranking(parts: &[Owned], query: usize, merge: Merge<'_>, own: Option<u3
                 Merge::ZNormalised => score / variance.sqrt() - mean / variance.sqrt(),
                 Merge::Calibrated(calibrations) => calibrations[index].log_odds(score),
             };
-            items.push((merged as f32, position));
+            items.push(((merged + shifts[index]) as f32, position));
         }
     }
     items.retain(|&(_, position)| Some(position) != own);
@@ -83,6 +92,7 @@ proptest! {
         first in 0usize..50,
         judged in prop::collection::vec(prop::collection::btree_set(0u32..40, 0..9), 6),
         own in prop::collection::vec(prop::option::of(0u32..40), 6),
+        shift in -2i8..=2,
     ) {
         let items = old.len() as u32;
         // Two spaces of different dimensions; small integers make similarities exact, and many of them equal.
@@ -104,12 +114,14 @@ proptest! {
         let partitions: Vec<Partition<'_>> = parts.iter().map(Owned::borrow).collect();
         for merge in [Merge::Scores, Merge::ZNormalised, Merge::Calibrated(&CALIBRATIONS)] {
             let test = MixedTest {
-                partitions: &partitions, relevance: &relevance, own: Some(&own), merge, first,
+                partitions: &partitions, relevance: &relevance, own: Some(&own), first,
             };
-            let found = mixed_outcomes(&test).unwrap();
+            // Whole numbers keep similarities exact.
+            let shifts = [f64::from(shift), 0.0];
+            let found = mixed_outcomes(&test, ShiftedMerge { merge, shifts: &shifts }).unwrap();
             let mut old_share = 0.0;
             for query in 0..queries {
-                let ranking = plain_ranking(&parts, query, merge, own[query]);
+                let ranking = plain_ranking(&parts, query, merge, shifts, own[query]);
                 let relevant = |item: &u32| judged[query].contains(item);
                 let rank = ranking.iter().position(relevant).map_or(0, |place| place as u32 + 1);
                 // Equal similarities of one partition stay equal; those of two may differ in rounding when scaled.
@@ -140,7 +152,7 @@ proptest! {
     #[test]
     fn scaled_scores_agree_with_brute_force(
         values in prop::collection::vec(-1.0f32..1.0, 200), old in prop::collection::vec(any::<bool>(), 2..20),
-        target in 0u32..20,
+        target in 0u32..20, shift in -1.0f64..1.0,
     ) {
         // Real values: hardly any are equal, so rounding decides nothing.
         let items = old.len() as u32;
@@ -157,9 +169,12 @@ proptest! {
         let relevance = Relevance::Items(&judged);
         let partitions: Vec<Partition<'_>> = parts.iter().map(Owned::borrow).collect();
         for merge in [Merge::ZNormalised, Merge::Calibrated(&CALIBRATIONS)] {
-            let test = MixedTest { partitions: &partitions, relevance: &relevance, own: None, merge, first: 3 };
-            let found = mixed_outcomes(&test).unwrap();
-            let ranking = plain_ranking(&parts, 0, merge, None);
+            let test = MixedTest { partitions: &partitions, relevance: &relevance, own: None, first: 3 };
+            let shifted = ShiftedMerge { merge, shifts: &[shift, 0.0] };
+            let both = mixed_outcomes_by(&test, &[merge.into(), shifted]).unwrap();
+            prop_assert_eq!(&both[0], &mixed_outcomes(&test, merge).unwrap());
+            let found = &both[1];
+            let ranking = plain_ranking(&parts, 0, merge, [shift, 0.0], None);
             let rank = ranking.iter().position(|&item| item == target % items).unwrap() as i64 + 1;
             // Two items as similar as rounding may swap.
             prop_assert!((i64::from(found.all.first_match[0]) - rank).abs() <= 1);

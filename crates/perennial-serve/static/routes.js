@@ -42,9 +42,10 @@ function qualityOf({ expected = [] }) {
   return figures.length > 0 ? ` Expected: ${figures.join(", ")}.` : null;
 }
 
-function mergeOf({ merge, merge_queries: queries }) {
+function mergeOf({ merge, merge_queries: queries, merge_shift: shift }) {
   if (!merge || !queries) return null;
-  return ` Ranked together by ${MERGES[merge] ?? merge}, which was measured best.`;
+  const gain = shift ? `, and ${shift > 0 ? "+" : ""}${shift.toFixed(3)} for them` : "";
+  return ` Ranked together by ${MERGES[merge] ?? merge}${gain}, which was measured best.`;
 }
 
 /** A route in words; an unknown one by its name. */

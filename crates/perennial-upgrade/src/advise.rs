@@ -4,7 +4,9 @@
 //! measured on the other half, so that choosing among many does not make the figures look better than they are.
 
 mod cost;
+mod group_figures;
 mod halves;
+mod handicap;
 mod merge_choice;
 mod merging;
 mod order;

@@ -11,6 +11,7 @@ use perennial_core::{Output, SpaceRef, read_at_most, sha256_hex};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::answer_group::AnswerGroup;
 use crate::evaluation_data::Task;
 use crate::finding::Finding;
 use crate::measured::{Demands, Measured};
@@ -95,6 +96,10 @@ pub struct TaskResult {
     /// How hits of this search are best ranked together with the new encoder's own on items that it has embedded, where these were given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub merge: Option<RecordedMerge>,
+    /// What groups of queries find by that merge where the gallery is partly embedded again, where queries have their answers in one part. Older
+    /// programs do not read certificates with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<AnswerGroup>,
 }
 
 /// The document.

@@ -3,6 +3,7 @@
 use perennial_eval::{Requirements, cannot_tell, top_k};
 
 use crate::advise::best_merge;
+use crate::answer_group::AnswerGroup;
 use crate::certificate::{BridgeUse, Certificate, Draft, Sources, TaskResult};
 use crate::evaluation_data::{EvaluationData, Rows, Truth};
 use crate::finding::Finding;
@@ -52,9 +53,9 @@ impl CertificateRequest<'_> {
         let new_self = new_gallery
             .map(|gallery| self_test(&data.new_queries, gallery))
             .transpose()?;
-        let merge = best_merge(data, &self.search, self.demands.bootstrap.seed)?;
+        let served = best_merge(data, &self.search, &self.demands)?;
         let mut tasks = Vec::new();
-        for truth in &data.truths {
+        for (number, truth) in data.truths.iter().enumerate() {
             let centre = |rows: &mut [f32]| match self.search.bridge {
                 Some(bridge) => bridge.centre_to(rows),
                 None => Ok(()),
@@ -86,6 +87,9 @@ impl CertificateRequest<'_> {
                 Some(own) => thresholds(own.as_ref())?,
                 None => None,
             };
+            let groups = served.as_ref().map(|served| served.groups[number].clone());
+            let groups = groups.unwrap_or_default();
+            warnings.extend(groups.iter().filter_map(AnswerGroup::warning));
             tasks.push(TaskResult {
                 task: truth.task(),
                 finding,
@@ -95,7 +99,8 @@ impl CertificateRequest<'_> {
                 thresholds: thresholds(prepared.as_ref())?,
                 new_self_thresholds,
                 old_self_thresholds: thresholds(old_self.as_ref())?,
-                merge,
+                merge: served.as_ref().map(|served| served.merge),
+                groups,
             });
         }
         if data.truths.is_empty() {

@@ -299,13 +299,13 @@ impl Chain<'_> {
                 positions: &places[1],
             },
         ];
-        let found = mixed_outcomes(&MixedTest {
+        let test = MixedTest {
             partitions: &partitions,
             relevance: &self.truth.relevance(),
             own: None,
-            merge: Merge::ZNormalised,
             first: FIRST,
-        })?;
+        };
+        let found = mixed_outcomes(&test, Merge::ZNormalised)?;
         let of = |outcomes: &Outcomes| -> Vec<(Measure, f64)> {
             let measures = self.measures().iter();
             measures

@@ -20,6 +20,7 @@
 
 mod accepted;
 pub mod advise;
+mod answer_group;
 pub mod backfill;
 mod bridge_map;
 mod bridges;
@@ -60,6 +61,7 @@ pub mod stored_probes;
 mod thresholds;
 
 pub use advise::{Advice, AdviceError, Question, Rates, TaskAdvice, Way, WayKind};
+pub use answer_group::{AnswerGroup, Answers};
 pub use bridge_map::BridgeMap;
 pub use bridges::{BridgeRegistry, BridgeRegistryError};
 pub use canaries::{CANARY_TOLERANCE, Canaries, CanaryError};

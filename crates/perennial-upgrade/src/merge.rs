@@ -3,7 +3,7 @@
 use perennial_core::dot_products;
 use perennial_gallery::Hit;
 
-use crate::recorded_merge::LinearScale;
+use crate::recorded_merge::{LinearScale, RecordedMerge};
 
 /// Similarities of a part that say as much about their mean there as the other parts do.
 const MEAN_HALF: f64 = 2.0;
@@ -34,10 +34,23 @@ pub enum PartScale {
     /// By what is usual in the part and there; nothing better was measured.
     #[default]
     Usual,
+    /// The same, and so many standard deviations more, as it was measured when the route was certified.
+    UsualAnd(f64),
     /// They are on it.
     Own,
     /// As it was measured when the route was certified.
     Measured(LinearScale),
+}
+
+impl PartScale {
+    /// Of a route, by the merge that was measured with it.
+    pub fn of(merge: &RecordedMerge) -> Self {
+        match (merge.own_scale(), merge.standard_shift()) {
+            (Some(scale), _) => Self::Measured(scale),
+            (None, 0.0) => Self::Usual,
+            (None, more) => Self::UsualAnd(more),
+        }
+    }
 }
 
 /// The similarities of one query to a sample of a part's items.
@@ -161,7 +174,7 @@ impl ScoreCalibration {
 ///
 /// Where another merge was measured best for the route of a part, hits are ranked by what it gives: similarities on the scale of the query's own
 /// space. Those of parts without such a measurement come there by their standard scores, from the mean and deviation of the part that is on that
-/// scale, or of all.
+/// scale, or of all. A part that gains standard deviations comes there with them.
 pub fn merge(parts: Vec<PartHits>, limit: usize) -> Vec<MergedHit> {
     let known: Vec<ScoreCalibration> = parts.iter().map(|part| part.calibration.sound()).collect();
     let sampled: Vec<(ScoreCalibration, u64)> =
@@ -174,15 +187,18 @@ pub fn merge(parts: Vec<PartHits>, limit: usize) -> Vec<MergedHit> {
         },
         known => known,
     };
-    let measured = |part: &PartHits| matches!(part.scale, PartScale::Measured(_));
+    let measured =
+        |part: &PartHits| matches!(part.scale, PartScale::Measured(_) | PartScale::UsualAnd(_));
     let by_scale = parts.len() > 1 && parts.iter().any(measured);
     let own = parts.iter().position(|part| part.scale == PartScale::Own);
     let usual = own.map_or(all, |own| known[own].drawn_to(all));
     let mut merged: Vec<MergedHit> = Vec::new();
     for (number, part) in parts.into_iter().enumerate() {
         let calibration = known[number].drawn_to(all);
+        let at_standard = |score: f64| usual.mean + usual.spread * score;
         let on_own_scale = |similarity: f32| match part.scale {
-            PartScale::Usual => usual.mean + usual.spread * calibration.standard(similarity),
+            PartScale::Usual => at_standard(calibration.standard(similarity)),
+            PartScale::UsualAnd(more) => at_standard(calibration.standard(similarity) + more),
             PartScale::Own => f64::from(similarity),
             PartScale::Measured(scale) => scale.apply(similarity),
         };

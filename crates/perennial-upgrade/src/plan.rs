@@ -241,12 +241,18 @@ impl SearchPlan {
 impl PlannedPart {
     /// How its similarities come onto one scale with those of other parts.
     pub fn scale(&self) -> PartScale {
-        let recorded = self.merge.and_then(|merge| merge.own_scale());
-        match (&self.way, recorded) {
+        match (&self.way, &self.merge) {
             (CertifiedWay::Own, _) => PartScale::Own,
-            (_, Some(scale)) => PartScale::Measured(scale),
+            (_, Some(merge)) => PartScale::of(merge),
             (_, None) => PartScale::Usual,
         }
+    }
+
+    /// What its hits gain in the merge, by which queries with an answer among them find it as often as before: standard deviations of z-scores,
+    /// otherwise similarity in the query's own space. Nothing for route own, and where no merge was measured.
+    pub fn merge_shift(&self) -> Option<f64> {
+        let merge = self.merge.filter(|_| self.way != CertifiedWay::Own)?;
+        Some(merge.effective_shift())
     }
 
     /// By what its hits are ranked together with hits of the query's own space: `z_scores`, `cosines` or `calibrated`. Nothing for route own, whose

@@ -24,8 +24,16 @@ pub struct RecordedMerge {
     /// What brings similarities of the route to the scale of those in the query's own space; of calibrated merges only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scale: Option<LinearScale>,
+    /// What the route's hits gain in the merge, so that no group of queries finds less than before: standard deviations of z-scores, otherwise
+    /// similarity in the query's own space. 0 where nothing was needed, and in records of older programs.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub shift: f64,
     /// Queries that it was chosen on.
     pub queries: u64,
+}
+
+fn is_zero(shift: &f64) -> bool {
+    *shift == 0.0
 }
 
 /// A similarity of one space on the scale of another: `slope * similarity + intercept`.
@@ -67,12 +75,32 @@ impl LinearScale {
 }
 
 impl RecordedMerge {
-    /// What brings similarities to the query's own scale; nothing where standard scores ranked best, or a record makes no sense.
+    /// What brings similarities to the query's own scale, the shift included; nothing where standard scores ranked best, or a record makes no
+    /// sense.
     pub fn own_scale(&self) -> Option<LinearScale> {
-        match self.kind {
+        let unshifted = match self.kind {
             MergeKind::Cosines => Some(LinearScale::AS_THEY_ARE),
-            MergeKind::Calibrated => self.scale.filter(LinearScale::is_sound),
+            MergeKind::Calibrated => self.scale,
             MergeKind::ZScores => None,
+        };
+        let shifted = unshifted.map(|scale| LinearScale {
+            intercept: scale.intercept + self.shift,
+            ..scale
+        });
+        shifted.filter(LinearScale::is_sound)
+    }
+
+    /// What is added to standard scores: nothing where another merge is recorded, or a record makes no sense.
+    pub fn standard_shift(&self) -> f64 {
+        let sound = self.kind == MergeKind::ZScores && self.shift.is_finite();
+        if sound { self.shift } else { 0.0 }
+    }
+
+    /// What the route's hits gain by this merge, on the scale of [`own_scale`](Self::own_scale) or in standard deviations.
+    pub fn effective_shift(&self) -> f64 {
+        match self.own_scale() {
+            Some(_) => self.shift,
+            None => self.standard_shift(),
         }
     }
 
@@ -121,6 +149,7 @@ mod tests {
         let record = |kind, scale| RecordedMerge {
             kind,
             scale,
+            shift: 0.25,
             queries: 60,
         };
         let backwards = LinearScale {
@@ -130,9 +159,47 @@ mod tests {
         for scale in [None, Some(backwards)] {
             let merge = record(MergeKind::Calibrated, scale);
             assert_eq!((merge.own_scale(), merge.name()), (None, Z_SCORES));
+            // It was measured on another scale.
+            assert_eq!(merge.effective_shift(), 0.0);
         }
         let cosines = record(MergeKind::Cosines, None);
         assert_eq!(cosines.name(), "cosines");
-        assert_eq!(cosines.own_scale().unwrap().apply(0.5), 0.5);
+        assert_eq!(cosines.own_scale().unwrap().apply(0.5), 0.75);
+        assert_eq!(
+            (cosines.effective_shift(), cosines.standard_shift()),
+            (0.25, 0.0)
+        );
+        let endless = RecordedMerge {
+            shift: f64::INFINITY,
+            ..record(MergeKind::ZScores, None)
+        };
+        assert_eq!(endless.effective_shift(), 0.0);
+    }
+
+    #[test]
+    fn records_round_trip_and_those_without_a_shift_are_read_and_written_as_before() {
+        let older = r#"{"kind":"z-scores","queries":60}"#;
+        let read: RecordedMerge = serde_json::from_str(older).unwrap();
+        assert_eq!((read.standard_shift(), read.name()), (0.0, Z_SCORES));
+        assert_eq!(serde_json::to_string(&read).unwrap(), older);
+        let scale = LinearScale {
+            slope: 2.0,
+            intercept: -0.5,
+        };
+        for (kind, scale) in [
+            (MergeKind::ZScores, None),
+            (MergeKind::Cosines, None),
+            (MergeKind::Calibrated, Some(scale)),
+        ] {
+            let merge = RecordedMerge {
+                kind,
+                scale,
+                shift: 0.375,
+                queries: 60,
+            };
+            let text = serde_json::to_string(&merge).unwrap();
+            assert_eq!(serde_json::from_str::<RecordedMerge>(&text).unwrap(), merge);
+            assert_eq!(merge.effective_shift(), 0.375);
+        }
     }
 }

@@ -84,6 +84,17 @@ pub fn certificate_page(
                 measure_row(one, result.task, &certificate.route.to_string(), confidence)
             }),
         );
+        for group in &result.groups {
+            let route = format!(
+                "{}, {:.0} % embedded again, answers {}",
+                certificate.route,
+                group.share * 100.0,
+                group.answers
+            );
+            let rows = group.measures.iter();
+            let rows = rows.map(|one| measure_row(one, result.task, &route, confidence));
+            page.measures.extend(rows);
+        }
     }
     let before = Prepared {
         queries: unit(&data.old_queries)?,

@@ -38,6 +38,7 @@ pub fn render(certificate: &Certificate, color: bool) -> String {
             let _ = writeln!(text, "  {reason}");
         }
         text.push_str(&table(task, certificate.demands.confidence));
+        text.push_str(&groups(task, certificate.demands.confidence));
         text.push_str(&thresholds(task));
     }
     if let Some(agreement) = certificate.agreement_at_10 {
@@ -84,6 +85,47 @@ fn table(task: &TaskResult, confidence: f64) -> String {
     text
 }
 
+/// What each group of queries finds where the gallery is partly embedded again.
+fn groups(task: &TaskResult, confidence: f64) -> String {
+    let (Some(merge), false) = (&task.merge, task.groups.is_empty()) else {
+        return String::new();
+    };
+    let shift = match merge.effective_shift() {
+        0.0 => String::new(),
+        shift => format!(" {shift:+.3} for old items"),
+    };
+    let mut text = format!(
+        "  partly embedded again, merged by {}{shift}, which {} queries chose; of the others:\n  {:<8} {:<8} {:>7}  {:<10} {:>7} {:>7}  {}\n",
+        merge.name(),
+        merge.queries,
+        "embedded",
+        "answers",
+        "queries",
+        "measure",
+        "before",
+        "after",
+        format_args!("margin [{} %]", confidence * 100.0),
+    );
+    for group in &task.groups {
+        for one in &group.measures {
+            let found = &one.comparison;
+            let share = format!("{:.0} %", group.share * 100.0);
+            let _ = writeln!(
+                text,
+                "  {share:<8} {:<8} {:>7}  {:<10} {:>7.4} {:>7.4}  {:+.4} {}",
+                group.answers.to_string(),
+                group.queries,
+                found.measure.to_string(),
+                found.old,
+                found.new,
+                found.margin,
+                interval(one, confidence)
+            );
+        }
+    }
+    text
+}
+
 /// Similarities from which on hits may be accepted, one line per rate.
 fn thresholds(task: &TaskResult) -> String {
     let Some(found) = &task.thresholds else {
@@ -116,9 +158,7 @@ fn line(one: &Measured, confidence: f64) -> String {
         Some(value) => format!("{value:.digits$}"),
         None => "-".to_owned(),
     };
-    let interval = one.interval(confidence).map_or_else(String::new, |bounds| {
-        format!("[{:+.4}, {:+.4}]", bounds.low, bounds.high)
-    });
+    let interval = interval(one, confidence);
     format!(
         "  {:<11} {:>7.4} {:>7.4} {:>7}  {:+.4} {:<19} {:>8.4} {:>8.4} {:>9}\n",
         format!("{}{}", found.measure, if one.decides { " *" } else { "" }),
@@ -131,6 +171,13 @@ fn line(one: &Measured, confidence: f64) -> String {
         found.negative_flips,
         optional(one.upgrade_recovery, 2)
     )
+}
+
+/// The interval of the margin.
+fn interval(one: &Measured, confidence: f64) -> String {
+    one.interval(confidence).map_or_else(String::new, |bounds| {
+        format!("[{:+.4}, {:+.4}]", bounds.low, bounds.high)
+    })
 }
 
 /// The finding, coloured on a terminal.

@@ -32,6 +32,9 @@ pub(crate) struct PartBody {
     merge: Option<&'static str>,
     /// On how many queries it was chosen when the route was certified; null where nothing was measured, so that it is `z_scores`.
     merge_queries: Option<u64>,
+    /// What its hits gain in that ranking, so that queries with an answer among them find it as often as before the upgrade: standard deviations
+    /// for `z_scores`, otherwise similarity in the query's own space. 0 where nothing was needed or nothing helps; null where nothing was measured.
+    merge_shift: Option<f64>,
     /// What the measurements let expect, in absolute figures; empty where there is none.
     expected: Vec<ExpectedFigure>,
     /// The similarity below which hits are left out; null without `max_false_accept_rate`.
@@ -56,6 +59,7 @@ impl PartBody {
             fallback: part.fallback.clone(),
             merge: part.merge_name(),
             merge_queries: part.merge.map(|merge| merge.queries),
+            merge_shift: part.merge_shift(),
             expected: part.expected.iter().map(ExpectedFigure::new).collect(),
             threshold,
         }

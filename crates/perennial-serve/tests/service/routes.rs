@@ -94,8 +94,9 @@ fn a_measured_merge_ranks_the_hits_and_is_named() {
         kind: MergeKind::Calibrated,
         scale: Some(LinearScale {
             slope: 0.5,
-            intercept: 0.25,
+            intercept: 0.125,
         }),
+        shift: 0.125,
         queries: 60,
     };
     let old = Certified {
@@ -109,6 +110,10 @@ fn a_measured_merge_ranks_the_hits_and_is_named() {
     assert_eq!(
         (&old["merge"], &old["merge_queries"], &new["merge"]),
         (&json!("calibrated"), &json!(60), &Value::Null)
+    );
+    assert_eq!(
+        (&old["merge_shift"], &new["merge_shift"]),
+        (&json!(0.125), &Value::Null)
     );
     let hits = answer["hits"].as_array().unwrap();
     let merged: Vec<f64> = hits

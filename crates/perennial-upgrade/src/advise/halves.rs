@@ -13,7 +13,7 @@ pub(super) struct Halves {
 }
 
 /// Queries that choose settings, at most.
-const MAX_TUNING_QUERIES: usize = 2_000;
+pub(super) const MAX_TUNING_QUERIES: usize = 2_000;
 
 /// Which queries choose, and which judge.
 pub(super) fn split(queries: usize, seed: u64) -> [Vec<usize>; 2] {

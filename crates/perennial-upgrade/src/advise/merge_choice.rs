@@ -4,20 +4,25 @@ use perennial_bridge::Index;
 use perennial_core::dot;
 use perennial_eval::{LogisticCalibration, Requirements};
 
+use super::group_figures::group_figures;
 use super::halves::split;
+use super::handicap::{
+    Below, Case, MeasuredBefore, cases, has_groups, measured_before, smallest_enough, usual_spread,
+};
 use super::merging::{Chosen, CurveMerge};
 use super::order::{evenly_drawn, order};
 use super::sides::{Sides, parts};
 use super::tuning::mean_of_deciding;
+use crate::answer_group::AnswerGroup;
 use crate::evaluation_data::EvaluationData;
-use crate::measured::MeasureError;
+use crate::measured::{Demands, MeasureError};
 use crate::recorded_merge::{LinearScale, MergeKind, RecordedMerge};
 use crate::route::{Prepared, Route, Search};
 
 /// How newly embedded items can be compared.
 pub(super) const BOTH: [Index; 2] = [Index::Raw, Index::Centred];
 /// Shares embedded again at which the merges are compared.
-const TRIED_SHARES: [f64; 2] = [0.25, 0.75];
+pub(super) const TRIED_SHARES: [f64; 2] = [0.25, 0.75];
 /// Old items fill at least this part of their share of the gallery among the first hits where they are evenly drawn; below, they are hidden.
 const LEAST_OF_OLD: f64 = 0.5;
 /// Right and other items of one query, at most, that a calibration is fitted on.
@@ -27,6 +32,8 @@ const CALIBRATED: [usize; 2] = [32, 128];
 ///
 /// Items are embedded again in an order that prefers those that are retrieved often, so the new partition is not like the old one: z-scores,
 /// which are taken over each partition, then lower what is best. That is why the choice is measured.
+///
+/// No merge is shifted here: advice says what all queries of one kind find, and a shift trades some of that for the queries whose answers are old.
 ///
 /// `new_items` says how newly embedded items may be compared.
 pub(super) fn choose(
@@ -54,16 +61,22 @@ pub(super) fn choose(
 ///
 /// Whoever is served does not say whether a class or a single item is wanted, nor which items are embedded again. So the merges are compared for each
 /// task that the evaluation set measures, with a quarter and with three quarters of the gallery embedded again, what is retrieved often first as well
-/// as evenly drawn, and what counts is a merge's largest loss against the best of them. A merge that hides old items is none: class-like figures
-/// do not show that their single items are not found any more. Standard scores, which need no labels, stay unless another loses less.
+/// as evenly drawn.
+///
+/// First, no group of queries shall find less than the old encoder did: see [`Below`]. Of merges that fall short, the smallest shift with which they
+/// do not is tried beside them ([`smallest_enough`]). Where one merge or another serves all groups, only such merges are left; where none does, the
+/// route itself loses what they look for, and merges are compared unshifted.
+///
+/// What counts then is a merge's largest loss against the best of them. A merge that hides old items is none: class-like figures do not show that
+/// their single items are not found any more. Standard scores, which need no labels, stay unless another loses less.
 ///
 /// # Errors
 /// Vectors that cannot be compared.
 pub(crate) fn best_merge(
     data: &EvaluationData,
     search: &Search<'_>,
-    seed: u64,
-) -> Result<Option<RecordedMerge>, MeasureError> {
+    demands: &Demands,
+) -> Result<Option<ServedMerge>, MeasureError> {
     let apart = match search.route {
         Route::Own => false,
         Route::Bridged | Route::Dual { .. } => search.index == Index::Raw,
@@ -74,62 +87,85 @@ pub(crate) fn best_merge(
     if !(apart && enough && data.new_gallery.is_some()) {
         return Ok(None);
     }
-    let [choosing, _] = split(data.queries(), seed);
+    let seed = demands.bootstrap.seed;
+    let [choosing, judging] = split(data.queries(), seed);
     let choosing = data.with_queries(&choosing);
     let retrieved = order(&choosing, search)?;
     let drawn = evenly_drawn(choosing.old_gallery.len(), seed);
-    let mut sides = Vec::with_capacity(choosing.truths.len());
-    for number in 0..choosing.truths.len() {
-        sides.extend(Sides::of(&choosing, number, search)?);
-    }
-    let Some(first) = sides.first() else {
+    let tasks = measured_before(&choosing, search)?;
+    let Some(first) = tasks.first() else {
         return Ok(None);
     };
-    let mut tried = Vec::new();
-    for candidate in served_candidates(first, &sides) {
-        tried.extend(tried_on(candidate, &sides, &retrieved, &drawn)?);
+    let cases = cases(&tasks, &retrieved, &drawn);
+    let plain = try_all(served_candidates(&first.sides, &tasks), &cases)?;
+    let unit = usual_spread(first.sides.new_side(Index::Raw))?;
+    let mut shifted = Vec::new();
+    for one in &plain {
+        shifted.extend(smallest_enough(&one.chosen, one.below, unit, &cases)?);
     }
-    let chosen = smallest_largest_loss(tried);
-    let scale = match chosen.calibrations.as_slice() {
-        [old, new] => LinearScale::between(old, new),
-        _ => None,
-    };
-    Ok(Some(RecordedMerge {
-        kind: chosen.merge.kind,
-        scale,
-        queries: choosing.queries() as u64,
+    let grouped: Vec<bool> = tasks
+        .iter()
+        .map(|task| has_groups(task, &drawn))
+        .collect::<Result<_, _>>()?;
+    let chosen = fairest(plain, try_all(shifted, &cases)?);
+    let groups = group_figures(data, &judging, search, &chosen, &grouped, demands)?;
+    Ok(Some(ServedMerge {
+        merge: chosen.recorded(choosing.queries() as u64),
+        groups,
     }))
+}
+
+/// The merge that a certificate records, and what it does.
+pub(crate) struct ServedMerge {
+    pub(crate) merge: RecordedMerge,
+    /// For each task of the evaluation set.
+    pub(crate) groups: Vec<Vec<AnswerGroup>>,
 }
 
 /// A merge and what it finds in every case that it was tried in.
 struct Tried {
     chosen: Chosen,
     found: Vec<f64>,
+    below: Below,
+    /// Whether old items are seldom among the first hits. It is seen where those that are embedded again are evenly drawn: what is retrieved seldom
+    /// and so is left old is not among the first hits of any merge.
+    hides: bool,
 }
 
-/// Nothing for a merge that hides old items, unless it is by standard scores, which searches fall back to. Whether it does is seen where those
-/// that are embedded again are evenly drawn: what is retrieved seldom and so is left old is not among the first hits of any merge.
-fn tried_on(
-    chosen: Chosen,
-    sides: &[Sides<'_>],
-    retrieved: &[usize],
-    drawn: &[usize],
-) -> Result<Option<Tried>, MeasureError> {
-    let mut found = Vec::new();
-    for sides in sides {
-        for (order, even) in [(retrieved, false), (drawn, true)] {
-            for split in TRIED_SHARES.iter().filter_map(|&share| parts(order, share)) {
-                let outcomes = sides.merged(&chosen, split)?;
-                let there = split[0].len() as f64 / order.len() as f64;
-                let hidden = even && outcomes.share_of_first[0] < LEAST_OF_OLD * there;
-                if hidden && chosen.merge.kind != MergeKind::ZScores {
-                    return Ok(None);
-                }
-                found.push(mean_of_deciding(sides.truth, &outcomes.all));
-            }
+/// Tries merges in all cases.
+fn try_all(merges: Vec<Chosen>, cases: &[Case<'_>]) -> Result<Vec<Tried>, MeasureError> {
+    let start = |chosen| Tried {
+        chosen,
+        found: Vec::new(),
+        below: Below::default(),
+        hides: false,
+    };
+    let mut tried: Vec<Tried> = merges.iter().cloned().map(start).collect();
+    for case in cases {
+        let sides = &case.task.sides;
+        let items: usize = case.split.iter().map(|part| part.len()).sum();
+        let there = case.split[0].len() as f64 / items as f64;
+        let found = sides.merged_by(&merges, case.split)?;
+        for (one, outcomes) in tried.iter_mut().zip(found) {
+            one.hides |= case.even && outcomes.share_of_first[0] < LEAST_OF_OLD * there;
+            one.below = one.below.worst(Below::of(case.task, &outcomes));
+            one.found.push(mean_of_deciding(sides.truth, &outcomes.all));
         }
     }
-    Ok(Some(Tried { chosen, found }))
+    Ok(tried)
+}
+
+/// Of the merges by which no group falls short, where there are any, that with the smallest largest loss; else of the unshifted ones. One that
+/// hides old items is none, unless it is by standard scores, which searches fall back to.
+fn fairest(plain: Vec<Tried>, shifted: Vec<Tried>) -> Chosen {
+    let usable = |one: &Tried| !one.hides || one.chosen.merge.kind == MergeKind::ZScores;
+    let fair = |one: &Tried| usable(one) && one.below.is_none();
+    let any = plain.iter().chain(&shifted).any(fair);
+    let left: Vec<Tried> = match any {
+        true => plain.into_iter().chain(shifted).filter(fair).collect(),
+        false => plain.into_iter().filter(usable).collect(),
+    };
+    smallest_largest_loss(left)
 }
 
 /// The merge whose largest loss against the best of all is smallest; of equal ones the first.
@@ -156,13 +192,10 @@ fn smallest_largest_loss(tried: Vec<Tried>) -> Chosen {
 }
 
 /// Standard scores first. Calibrations are fitted for each task, and only those that a search can carry over are tried.
-fn served_candidates(first: &Sides<'_>, sides: &[Sides<'_>]) -> Vec<Chosen> {
-    let candidate = |kind, calibrations| Chosen {
-        merge: CurveMerge {
-            kind,
-            new_items: Index::Raw,
-        },
-        calibrations,
+fn served_candidates(first: &Sides<'_>, tasks: &[MeasuredBefore<'_>]) -> Vec<Chosen> {
+    let candidate = |kind, calibrations| {
+        let new_items = Index::Raw;
+        Chosen::plain(CurveMerge { kind, new_items }, calibrations)
     };
     let mut candidates = vec![
         candidate(MergeKind::ZScores, Vec::new()),
@@ -170,7 +203,7 @@ fn served_candidates(first: &Sides<'_>, sides: &[Sides<'_>]) -> Vec<Chosen> {
     ];
     // The vectors of every task are the same.
     let (old, new) = (&first.old, first.new_side(Index::Raw));
-    for sides in sides {
+    for MeasuredBefore { sides, .. } in tasks {
         let fitted = calibration(sides, old).zip(calibration(sides, new));
         if let Some((old, new)) = fitted
             && LinearScale::between(&old, &new).is_some()
@@ -185,10 +218,8 @@ fn candidates(tuning: &Sides<'_>, new_items: &[Index]) -> Vec<Chosen> {
     let mut candidates = Vec::new();
     let old = calibration(tuning, &tuning.old);
     for &new_items in new_items {
-        let candidate = |kind, calibrations| Chosen {
-            merge: CurveMerge { kind, new_items },
-            calibrations,
-        };
+        let candidate =
+            |kind, calibrations| Chosen::plain(CurveMerge { kind, new_items }, calibrations);
         candidates.push(candidate(MergeKind::Cosines, Vec::new()));
         candidates.push(candidate(MergeKind::ZScores, Vec::new()));
         // Without a calibration of both sides, such as where right items are always the most similar ones, there is nothing to try.
@@ -282,14 +313,16 @@ mod tests {
 
     fn tried(kind: MergeKind, found: &[f64]) -> Tried {
         Tried {
-            chosen: Chosen {
-                merge: CurveMerge {
+            chosen: Chosen::plain(
+                CurveMerge {
                     kind,
                     new_items: Index::Raw,
                 },
-                calibrations: Vec::new(),
-            },
+                Vec::new(),
+            ),
             found: found.to_vec(),
+            below: Below::default(),
+            hides: false,
         }
     }
 
@@ -313,21 +346,52 @@ mod tests {
     fn merges_that_hide_old_items_are_left_out() {
         let search = Search::own();
         let drawn = evenly_drawn(30, 0);
-        let kinds = |offset: f32| {
+        let shown = |offset: f32| {
             let data = data(offset);
-            let sides = vec![Sides::of(&data, 0, &search).unwrap().unwrap()];
+            let tasks = measured_before(&data, &search).unwrap();
             // What is left old is what no query finds, and that is no fault of a merge.
             let retrieved = order(&data, &search).unwrap();
-            let mut kinds = Vec::new();
-            for candidate in served_candidates(&sides[0], &sides) {
-                let found = tried_on(candidate, &sides, &retrieved, &drawn).unwrap();
-                kinds.extend(found.map(|tried| tried.chosen.merge.kind));
-            }
-            kinds
+            let candidates = served_candidates(&tasks[0].sides, &tasks);
+            let tried = try_all(candidates, &cases(&tasks, &retrieved, &drawn)).unwrap();
+            let shown = tried.iter().filter(|tried| !tried.hides);
+            let shown = shown.map(|tried| tried.chosen.merge.kind);
+            shown.collect::<Vec<MergeKind>>()
         };
         // All cosines of new items are higher than those of old ones.
-        assert!(!kinds(4.0).contains(&MergeKind::Cosines));
-        assert!(kinds(4.0).contains(&MergeKind::ZScores));
-        assert!(kinds(0.0).contains(&MergeKind::Cosines));
+        assert!(!shown(4.0).contains(&MergeKind::Cosines));
+        assert!(shown(0.0).contains(&MergeKind::Cosines));
+    }
+
+    #[test]
+    fn a_merge_by_which_a_group_falls_short_is_left_out_where_there_are_others() {
+        let short = |one: Tried, old| Tried {
+            below: Below { old, new: 0.0 },
+            ..one
+        };
+        let shifted = |found: &[f64], hides| {
+            let mut one = tried(MergeKind::Cosines, found);
+            one.chosen.shift = 0.25;
+            Tried { hides, ..one }
+        };
+        let plain = || {
+            vec![
+                short(tried(MergeKind::ZScores, &[0.30, 0.40]), 0.02),
+                short(tried(MergeKind::Calibrated, &[0.31, 0.40]), 0.04),
+            ]
+        };
+        // What it costs in all does not count against that.
+        let chosen = fairest(plain(), vec![shifted(&[0.25, 0.30], false)]);
+        assert_eq!(
+            (chosen.merge.kind, chosen.shift),
+            (MergeKind::Cosines, 0.25)
+        );
+        // Where no shift helps, or the one that does hides old items, all is as without groups.
+        for others in [Vec::new(), vec![shifted(&[0.25, 0.30], true)]] {
+            let chosen = fairest(plain(), others);
+            assert_eq!(
+                (chosen.merge.kind, chosen.shift),
+                (MergeKind::Calibrated, 0.0)
+            );
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use perennial_bridge::Index;
 use perennial_core::normalize_rows;
-use perennial_eval::{MixedOutcomes, MixedTest, Partition, mixed_outcomes};
+use perennial_eval::{MixedOutcomes, MixedTest, Partition, ShiftedMerge, mixed_outcomes_by};
 
 use super::halves::truth_of;
 use super::merging::Chosen;
@@ -74,9 +74,22 @@ impl<'a> Sides<'a> {
     pub(super) fn merged(
         &self,
         chosen: &Chosen,
-        [left, again]: [&[usize]; 2],
+        split: [&[usize]; 2],
     ) -> Result<MixedOutcomes, MeasureError> {
-        let (old, new) = (&self.old, self.new_side(chosen.merge.new_items));
+        let found = self.merged_by(std::slice::from_ref(chosen), split)?;
+        Ok(found.into_iter().next().expect("one outcome for one merge"))
+    }
+
+    /// The same by several merges, for one computation of the similarities. All of them compare new items in the same way.
+    pub(super) fn merged_by(
+        &self,
+        merges: &[Chosen],
+        [left, again]: [&[usize]; 2],
+    ) -> Result<Vec<MixedOutcomes>, MeasureError> {
+        let Some(first) = merges.first() else {
+            return Ok(Vec::new());
+        };
+        let (old, new) = (&self.old, self.new_side(first.merge.new_items));
         let rows = |prepared: &Prepared, items: &[usize]| -> Vec<f32> {
             items
                 .iter()
@@ -94,12 +107,17 @@ impl<'a> Sides<'a> {
             dim: prepared.dim,
             positions: &places[side],
         });
-        Ok(mixed_outcomes(&MixedTest {
+        let test = MixedTest {
             partitions: &partitions,
             relevance: &self.truth.relevance(),
             own: self.data.own.as_deref(),
-            merge: chosen.for_ranking(),
             first: FIRST,
-        })?)
+        };
+        let shifts: Vec<[f64; 2]> = merges.iter().map(Chosen::ranking_shifts).collect();
+        let merges = merges.iter().zip(&shifts);
+        let merges: Vec<ShiftedMerge<'_>> = merges
+            .map(|(chosen, shifts)| chosen.for_ranking(shifts))
+            .collect();
+        Ok(mixed_outcomes_by(&test, &merges)?)
     }
 }

@@ -56,6 +56,35 @@ fn a_measured_merge_ranks_by_the_own_scale() {
     assert_eq!(merged[0].merged_score, None);
 }
 
+#[test]
+fn a_part_that_gains_standard_deviations_ranks_by_them() {
+    let own = || PartHits {
+        scale: PartScale::Own,
+        ..part(&[(1, 0.6), (2, 0.3)], 0.1, 0.1, 512)
+    };
+    let old = |scale| PartHits {
+        scale,
+        ..part(&[(3, 0.8), (4, 0.5)], 0.3, 0.2, 512)
+    };
+    let place = |more: f64| {
+        let merged = merge(vec![own(), old(PartScale::UsualAnd(more))], 10);
+        merged.iter().position(|hit| hit.hit.id == 3.into())
+    };
+    // Five deviations above the mean against two and a half.
+    assert_eq!(
+        (place(0.0), place(2.0), place(3.0)),
+        (Some(1), Some(1), Some(0))
+    );
+    let merged = merge(vec![own(), old(PartScale::UsualAnd(3.0))], 10);
+    let (first, second) = (&merged[0], &merged[1]);
+    assert!((second.merged_score.unwrap() - 0.6).abs() < 1e-6);
+    assert!(first.merged_score.unwrap() > 0.6);
+    // What is usual in the part stays what it is.
+    assert!((first.standard_score - 2.5).abs() < 0.3);
+    let merged = merge(vec![old(PartScale::UsualAnd(3.0))], 10);
+    assert_eq!(merged[0].merged_score, None);
+}
+
 fn order(merged: &[MergedHit]) -> Vec<(u64, usize)> {
     let key = |one: &MergedHit| match one.hit.id {
         ItemId::Number(id) => (id, one.part),

@@ -94,7 +94,11 @@ pub(super) fn describe(certified: &Certified, stats: &SpaceStats) -> String {
         false => format!("; expected {}", figures.join(", ")),
     };
     let merge = certified.merge.map_or_else(String::new, |merge| {
-        format!("; hits merged by {}", merge.name())
+        let shift = match merge.effective_shift() {
+            0.0 => String::new(),
+            shift => format!(" {shift:+.3}"),
+        };
+        format!("; hits merged by {}{shift}", merge.name())
     });
     format!(
         "{items} items by route {route} ({cost}): {}{expected}{merge}",

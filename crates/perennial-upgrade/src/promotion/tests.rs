@@ -125,6 +125,7 @@ fn the_verdict_says_what_quality_to_expect_and_what_a_query_costs() {
         merge: Some(RecordedMerge {
             kind: MergeKind::Cosines,
             scale: None,
+            shift: 0.125,
             queries: 60,
         }),
         ..through("v0002", 2, None)
@@ -132,7 +133,8 @@ fn the_verdict_says_what_quality_to_expect_and_what_a_query_costs() {
     let ways = vec![("v0001", "v0002", vec![way])];
     let mut verdict = verdict(Some(4), &[("v0002", 2, Some(3))], ways);
     let detail = &check(&verdict, "compatibility with v0002").detail;
-    let said = "; expected recall@1 0.7280 [0.7010, 0.7550], map 0.6100; hits merged by cosines";
+    let said =
+        "; expected recall@1 0.7280 [0.7010, 0.7550], map 0.6100; hits merged by cosines +0.125";
     assert!(detail.ends_with(said), "{detail}");
     verdict.note_cost(&QueryCost::default());
     assert_eq!(check(&verdict, "cost per query").detail, "not measured");

@@ -84,6 +84,9 @@ pub struct FoundPart {
     /// By what its hits are ranked together with hits of the query's own space.
     #[serde(default)]
     pub merge: Option<String>,
+    /// What its hits gain there, standard deviations or similarity; none where nothing was measured.
+    #[serde(default)]
+    pub merge_shift: Option<f64>,
 }
 
 /// Items of a space that were not searched.
@@ -129,6 +132,7 @@ impl FoundPart {
             undecided: part.undecided,
             fallback: part.fallback.clone(),
             merge: part.merge_name().map(str::to_owned),
+            merge_shift: part.merge_shift(),
         }
     }
 }

@@ -221,7 +221,12 @@ fn table(found: &Found) -> String {
         if several {
             let (items, route) = (part.items, &part.route);
             let merge = part.merge.as_ref();
-            let merge = merge.map_or_else(String::new, |merge| format!(", merged by {merge}"));
+            let shift = match part.merge_shift {
+                None | Some(0.0) => String::new(),
+                Some(shift) => format!(" {shift:+.3}"),
+            };
+            let merge =
+                merge.map_or_else(String::new, |merge| format!(", merged by {merge}{shift}"));
             text.push_str(&format!(
                 "searched {items} items of {spaces} by route {route}{merge}\n"
             ));
