@@ -6,15 +6,28 @@
 
 Every round runs Perennial and then each setting of PyTorch in processes of their own. A ratio below 1 means that Perennial is
 faster than PyTorch's best setting for that measurement. On a machine that others share, medians say how it went and the
-fastest samples what the programs can do when left alone.
+fastest samples what the programs can do when left alone. Both take the best instructions that they find, or with `--instructions` what it says.
 """
 
 import argparse
 import json
+import os
 import pathlib
 import statistics
 import subprocess
 import sys
+
+
+# What Perennial, PyTorch's own code, and its libraries of convolutions (oneDNN) and of matrix products (MKL) are told. Each reads it when it starts.
+INSTRUCTIONS = {
+    name: {
+        "PERENNIAL_INSTRUCTIONS": name,
+        "ATEN_CPU_CAPABILITY": name,
+        "ONEDNN_MAX_CPU_ISA": convolutions,
+        "MKL_ENABLE_INSTRUCTIONS": name.upper(),
+    }
+    for name, convolutions in (("avx512", "AVX512_CORE"), ("avx2", "AVX2"))
+}
 
 
 def run(command):
@@ -33,7 +46,9 @@ def main():
     parser.add_argument("--device", default="cpu", help="Perennial's, such as vulkan:0")
     parser.add_argument("--torch-device", default="cpu", help="PyTorch's, such as cuda")
     parser.add_argument("--compile", action="store_true", help="also with torch.compile, which needs a C++ compiler")
+    parser.add_argument("--instructions", choices=INSTRUCTIONS, help="the most of the processor that both sides use; otherwise each chooses")
     options = parser.parse_args()
+    os.environ.update(INSTRUCTIONS.get(options.instructions, {}))
     shape = ["--backbone", options.backbone, "--batch", options.batch, "--samples", options.samples]
     if options.stem:
         shape += ["--stem", options.stem]

@@ -8,6 +8,7 @@
 //! - [`OutsideEncoder`]: how a version without a network of our own computes embeddings.
 //! - [`ModelVersion`], [`VersionDraft`], [`Registry`]: immutable model versions in a folder, and mutable aliases.
 //! - [`CompatibilityRecords`]: the measured pairs of versions and their results.
+//! - [`instructions`]: which of the processor's vector instructions inner loops use.
 //! - [`Output`]: a place for a result, checked before the work and written after it.
 //! - [`WorkingFolder`]: a folder that is removed even if its process is killed.
 //! - [`write_atomically`], [`read_at_most`], [`sha256_hex`]: atomic writes and bounded reads of files.
@@ -24,6 +25,7 @@ pub mod embeddings;
 mod encoder_rules;
 pub mod endpoint;
 mod file_lock;
+pub mod instructions;
 pub mod item_id;
 pub mod name;
 mod network_rules;

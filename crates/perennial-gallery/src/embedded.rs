@@ -13,7 +13,6 @@ mod compaction;
 mod config;
 mod graph;
 mod indexer;
-mod instructions;
 mod layout;
 mod log;
 mod maintenance;
@@ -47,7 +46,7 @@ use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-use perennial_core::SpaceId;
+use perennial_core::{SpaceId, instructions};
 
 pub use self::config::{GalleryConfig, HnswConfig, SearchMode};
 use self::indexer::Indexer;
@@ -127,7 +126,10 @@ impl EmbeddedGallery {
     }
 
     fn open_as(folder: &Path, config: GalleryConfig, access: Access) -> Result<Self, GalleryError> {
-        instructions::check()?;
+        instructions::check().map_err(|error| GalleryError::InvalidConfig {
+            key: instructions::VARIABLE,
+            problem: error.problem,
+        })?;
         let log = Log::open(folder, config.cache_bytes, access)?;
         let database = log.path().to_owned();
         let with_codes = config.search == SearchMode::Int8;

@@ -1,6 +1,7 @@
 //! Self-attention between the tokens of an image.
 
-use pulp::{Arch, Simd, WithSimd};
+use perennial_core::instructions::arch;
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::buffers;
@@ -93,7 +94,7 @@ impl Attention {
     /// One image's output, `[tokens, dim]`.
     fn image(&self, projected: &[f32], image: usize, weights: &mut [f32]) -> Vec<f32> {
         let mut output = buffers::buffer(self.tokens * self.dim);
-        Arch::new().dispatch(Forward {
+        arch().dispatch(Forward {
             geometry: *self,
             projected,
             image,
@@ -119,7 +120,7 @@ impl Attention {
             .enumerate()
             .map(|(image, weights)| {
                 let mut result = buffers::buffer(self.tokens * 3 * self.dim);
-                Arch::new().dispatch(Backward {
+                arch().dispatch(Backward {
                     geometry: *self,
                     projected,
                     image,

@@ -1,7 +1,8 @@
 //! The parts of the contrastive term between two models' features that are no matrix products: rows of unit length, and the loss
 //! of a matrix of similarities with its gradient.
 
-use pulp::{Arch, Simd, WithSimd};
+use perennial_core::instructions::arch;
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::softmax::softmax;
@@ -75,7 +76,7 @@ pub fn unit_rows_backward(unit: &[f32], lengths: &[f32], gradient: &mut [f32]) {
 }
 
 fn dot(left: &[f32], right: &[f32]) -> f32 {
-    Arch::new().dispatch(Dot { left, right })
+    arch().dispatch(Dot { left, right })
 }
 
 struct Dot<'a> {

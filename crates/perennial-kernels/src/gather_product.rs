@@ -1,5 +1,6 @@
 //! Sums of slab-times-matrix products: the shared heart of the forward and the input-gradient convolution.
 
+use perennial_core::instructions::arch;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -111,14 +112,14 @@ pub(crate) fn product(
     }
     tasks.into_par_iter().for_each(|task| {
         let mut rows: Vec<Row<'_>> = task.pieces.into_iter().flat_map(Piece::rows).collect();
-        pulp::Arch::new().dispatch(Task {
+        arch().dispatch(Task {
             source,
             weights,
             first_panel: task.channel / weights.columns,
             rows: &mut rows,
         });
         if let Some(epilogue) = epilogue {
-            pulp::Arch::new().dispatch(ApplyEpilogue {
+            arch().dispatch(ApplyEpilogue {
                 epilogue,
                 channel: task.channel,
                 rows: &mut rows,

@@ -1,6 +1,7 @@
 //! The activation of transformers.
 
-use pulp::{Arch, Simd, WithSimd};
+use perennial_core::instructions::arch;
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::exponential::normal;
@@ -16,7 +17,7 @@ pub fn gelu(input: &[f32], output: &mut [f32]) {
     output
         .par_chunks_mut(TASK)
         .zip(input.par_chunks(TASK))
-        .for_each(|(output, input)| Arch::new().dispatch(Forward { input, output }));
+        .for_each(|(output, input)| arch().dispatch(Forward { input, output }));
 }
 
 /// Gradient of [`gelu`]: the output's gradient becomes the input's.
@@ -25,7 +26,7 @@ pub fn gelu_backward(input: &[f32], gradient: &mut [f32]) {
     gradient
         .par_chunks_mut(TASK)
         .zip(input.par_chunks(TASK))
-        .for_each(|(gradient, input)| Arch::new().dispatch(Backward { input, gradient }));
+        .for_each(|(gradient, input)| arch().dispatch(Backward { input, gradient }));
 }
 
 struct Forward<'a> {

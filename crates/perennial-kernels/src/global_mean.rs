@@ -1,6 +1,7 @@
 //! The mean over all positions of a map, with which a backbone ends.
 
-use pulp::{Arch, Simd, WithSimd};
+use perennial_core::instructions::arch;
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::buffers;
@@ -20,7 +21,7 @@ pub fn global_mean(map: &[f32], slab: usize) -> Vec<f32> {
     mean.par_chunks_mut(BLOCK)
         .enumerate()
         .for_each(|(block, mean)| {
-            Arch::new().dispatch(Mean {
+            arch().dispatch(Mean {
                 map,
                 slab,
                 first: block * BLOCK,
@@ -67,7 +68,7 @@ pub fn global_mean_backward(gradient: &[f32], positions: usize) -> Vec<f32> {
         return result;
     }
     result.par_chunks_mut(gradient.len()).for_each(|result| {
-        Arch::new().dispatch(Share {
+        arch().dispatch(Share {
             gradient,
             positions: positions as f32,
             result,

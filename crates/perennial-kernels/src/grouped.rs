@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use perennial_core::instructions::arch;
 use rayon::prelude::*;
 
 use crate::buffers;
@@ -163,7 +164,7 @@ impl Convolution {
                 );
                 let of_taps = connections.iter().map(|connection| {
                     let mut result = vec![0.0; groups.len() * inputs * columns];
-                    pulp::Arch::new().dispatch(SlabProducts {
+                    arch().dispatch(SlabProducts {
                         source,
                         gradient: &gradient,
                         batch: self.batch,
@@ -259,7 +260,7 @@ pub(crate) fn product(
         }
         let mut channel = 0;
         for (rows, bundle) in of_bundles.iter_mut().zip(bundles) {
-            pulp::Arch::new().dispatch(Task {
+            arch().dispatch(Task {
                 source: Source {
                     values: source.values.get(bundle.first..).unwrap_or_default(),
                     ..source
@@ -269,7 +270,7 @@ pub(crate) fn product(
                 rows,
             });
             if let Some(epilogue) = epilogue {
-                pulp::Arch::new().dispatch(ApplyEpilogue {
+                arch().dispatch(ApplyEpilogue {
                     epilogue,
                     channel,
                     rows,

@@ -1,6 +1,7 @@
 //! Layer norm: every row is normalised by its own mean and deviation.
 
-use pulp::{Arch, Simd, WithSimd};
+use perennial_core::instructions::arch;
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::buffers;
@@ -36,7 +37,7 @@ pub fn layer_norm(
         .zip(values.par_chunks(BLOCK_ROWS * dim))
         .zip(statistics.par_chunks_mut(BLOCK_ROWS))
         .for_each(|((output, values), statistics)| {
-            Arch::new().dispatch(Forward {
+            arch().dispatch(Forward {
                 values,
                 gamma,
                 beta,
@@ -83,7 +84,7 @@ pub fn layer_norm_backward(
         .zip(statistics.par_chunks(BLOCK_ROWS))
         .map(|(((result, values), gradient), statistics)| {
             let mut sums = vec![0.0; 2 * dim];
-            Arch::new().dispatch(Backward {
+            arch().dispatch(Backward {
                 values,
                 gradient,
                 statistics,

@@ -15,7 +15,8 @@
 //!
 //! # Guarantees
 //!
-//! Every result depends on the inputs, the processor's vector width and the platform's exponential alone, never on the number of threads: a value
+//! Every result depends on the inputs, the processor's vector width, or less where `PERENNIAL_INSTRUCTIONS` says so
+//! ([`perennial_core::instructions`]), and the platform's exponential alone, never on the number of threads: a value
 //! is always summed by one task in one fixed order, and reductions over rows use blocks of a fixed size.
 //! What is dispatched to the processor's instructions is always a type with `WithSimd`: a closure may be compiled apart from the
 //! dispatch, without them.
@@ -29,6 +30,8 @@ mod combination;
 mod contrastive;
 mod convolution;
 mod exponential;
+#[cfg(test)]
+mod fewer_instructions;
 mod frozen_convolution;
 mod gather_product;
 mod gelu;
@@ -70,6 +73,7 @@ pub use softmax::{CrossEntropy, cross_entropy};
 pub use squeeze_excite::{GateLayers, Gates, SqueezeExcite, SqueezeExciteGradients};
 pub use weight_order::{channels_first, taps_first};
 
+use perennial_core::instructions::arch;
 use pulp::{Simd, WithSimd};
 
 struct Lanes;
@@ -86,7 +90,7 @@ impl WithSimd for Lanes {
 /// Columns that one register tile covers: four vectors of the processor at hand where it has the registers and the columns
 /// fill them, otherwise two.
 fn tile_columns(outputs: usize) -> usize {
-    let (lanes, registers) = pulp::Arch::new().dispatch(Lanes);
+    let (lanes, registers) = arch().dispatch(Lanes);
     let filled = |vectors: usize| outputs.next_multiple_of(vectors * lanes);
     if registers >= 32 && filled(4) == filled(2) {
         4 * lanes

@@ -1,6 +1,7 @@
 //! Batch norm over rows of channels, fused with the residual sum and the ReLU that follow it in a ResNet.
 
-use pulp::{Arch, Simd, WithSimd};
+use perennial_core::instructions::arch;
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::buffers;
@@ -22,7 +23,7 @@ pub fn batch_statistics(values: &[f32], channels: usize) -> (Vec<f32>, Vec<f32>)
         .par_chunks(BLOCK_ROWS * channels)
         .map(|block| {
             let mut statistics = vec![0.0; 2 * channels];
-            Arch::new().dispatch(BlockStatistics {
+            arch().dispatch(BlockStatistics {
                 block,
                 channels,
                 statistics: &mut statistics,
@@ -115,7 +116,7 @@ pub fn channel_sums(values: &[f32], channels: usize) -> Vec<f32> {
     let sums = column_sums(
         values.par_chunks(BLOCK_ROWS * channels),
         channels,
-        |block, sums| Arch::new().dispatch(RowSums { block, sums }),
+        |block, sums| arch().dispatch(RowSums { block, sums }),
     );
     sums.into_iter().map(|sum| sum as f32).collect()
 }
@@ -177,7 +178,7 @@ pub fn normalize(
         .enumerate();
     blocks.for_each(|(at, (output, values))| {
         let residual = residual.map(|residual| &residual[at * block..at * block + values.len()]);
-        Arch::new().dispatch(NormalizeBlock {
+        arch().dispatch(NormalizeBlock {
             values,
             channels: [mean, &scale, beta],
             residual,
@@ -284,7 +285,7 @@ pub fn normalize_backward(
         2 * channels,
         |(at, (gradient, values)), sums| {
             let output = output.map(|output| &output[at * block..at * block + gradient.len()]);
-            Arch::new().dispatch(GradientSums {
+            arch().dispatch(GradientSums {
                 values,
                 mean,
                 output,
@@ -310,7 +311,7 @@ pub fn normalize_backward(
         .map(|channel| (centred_sum[channel] / rows * inverse(channel) * inverse(channel)) as f32)
         .collect();
     let value_gradient = |gradient: &mut [f32], values: &[f32]| {
-        Arch::new().dispatch(ValueGradient {
+        arch().dispatch(ValueGradient {
             values,
             channels: [mean, &scale, &offset, &slope],
             gradient,

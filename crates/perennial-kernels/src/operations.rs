@@ -2,7 +2,8 @@
 
 use std::hint::black_box;
 
-use pulp::{Arch, Simd, WithSimd};
+use perennial_core::instructions::arch;
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::geometry::Convolution;
@@ -59,7 +60,7 @@ impl Convolution {
 /// Lets all threads multiply and add in registers, as fast as the processor can, and returns how many operations that were: two for every
 /// product. `rounds` is per thread.
 pub fn multiply_adds(rounds: usize) -> f64 {
-    let work = |_| Arch::new().dispatch(InRegisters { rounds });
+    let work = |_| arch().dispatch(InRegisters { rounds });
     (0..rayon::current_num_threads())
         .into_par_iter()
         .with_max_len(1)

@@ -1,6 +1,7 @@
 //! Weights in the order in which the innermost loop reads them.
 
-use pulp::{Arch, Simd, WithSimd, bytemuck};
+use perennial_core::instructions::arch;
+use pulp::{Simd, WithSimd, bytemuck};
 use rayon::prelude::*;
 
 use crate::buffers;
@@ -42,7 +43,7 @@ impl PackedWeights {
             let columns = packed.len() / depth;
             let rows = &weight[(used[tap] * outputs + first) * depth..];
             let kept = columns.min(outputs - first);
-            Arch::new().dispatch(Transpose {
+            arch().dispatch(Transpose {
                 rows: &rows[..kept * depth],
                 depth,
                 packed,

@@ -1,6 +1,7 @@
 //! Max-pooling on batch-inner maps.
 
-use pulp::{Arch, Simd, WithSimd};
+use perennial_core::instructions::arch;
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::buffers;
@@ -68,7 +69,7 @@ pub fn max_pool(geometry: &MaxPool, input: &[f32], slab: usize) -> (Vec<f32>, Ve
         .zip(&windows)
         .for_each(|((output, winners), window)| {
             output.fill(f32::NEG_INFINITY);
-            Arch::new().dispatch(Largest {
+            arch().dispatch(Largest {
                 input,
                 window,
                 output,
@@ -135,7 +136,7 @@ pub fn max_pool_backward(
         .zip(&sources)
         .for_each(|(result, sources)| {
             result.fill(0.0);
-            Arch::new().dispatch(Sum {
+            arch().dispatch(Sum {
                 output_gradient,
                 winners,
                 sources,

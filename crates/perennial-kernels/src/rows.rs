@@ -1,6 +1,7 @@
 //! Small passes over values: transposition, sums, scaling.
 
-use pulp::{Arch, Simd, WithSimd};
+use perennial_core::instructions::arch;
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::buffers;
@@ -49,7 +50,7 @@ pub fn add(values: &mut [f32], others: &[f32]) {
     values
         .par_chunks_mut(BLOCK)
         .zip(others.par_chunks(BLOCK))
-        .for_each(|(values, row)| Arch::new().dispatch(Add { values, row }));
+        .for_each(|(values, row)| arch().dispatch(Add { values, row }));
 }
 
 /// Adds one row to every row.
@@ -63,7 +64,7 @@ pub fn add_row(values: &mut [f32], row: &[f32]) {
         "values are whole rows"
     );
     for values in values.chunks_exact_mut(row.len().max(1)) {
-        Arch::new().dispatch(Add { values, row });
+        arch().dispatch(Add { values, row });
     }
 }
 
@@ -86,7 +87,7 @@ impl WithSimd for Add<'_> {
 
 /// Multiplies every value by the factor.
 pub fn scale(values: &mut [f32], factor: f32) {
-    Arch::new().dispatch(Scale { values, factor });
+    arch().dispatch(Scale { values, factor });
 }
 
 struct Scale<'a> {

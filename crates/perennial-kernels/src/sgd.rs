@@ -1,6 +1,7 @@
 //! The optimizer's step, in one pass over memory.
 
-use pulp::{Arch, Simd, WithSimd};
+use perennial_core::instructions::arch;
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 /// Values that one task changes.
@@ -27,7 +28,7 @@ pub fn sgd_step(
         .zip(velocity.par_chunks_mut(BLOCK))
         .zip(gradient.par_chunks(BLOCK))
         .for_each(|((parameter, velocity), gradient)| {
-            Arch::new().dispatch(Step {
+            arch().dispatch(Step {
                 parameter,
                 velocity,
                 gradient,

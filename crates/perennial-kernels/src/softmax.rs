@@ -1,6 +1,7 @@
 //! The softmax of rows of logits, and the cross-entropy on it with its gradient in the same pass.
 
-use pulp::{Arch, Simd, WithSimd};
+use perennial_core::instructions::arch;
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::buffers;
@@ -65,7 +66,7 @@ fn is_first_largest(row: &[f32], at: usize) -> bool {
 
 /// Turns a row of logits into its softmax and returns the logarithm of the sum of the exponentials.
 pub(crate) fn softmax(row: &mut [f32]) -> f32 {
-    Arch::new().dispatch(Softmax { row })
+    arch().dispatch(Softmax { row })
 }
 
 struct Softmax<'a> {

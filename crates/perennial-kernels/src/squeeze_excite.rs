@@ -1,6 +1,7 @@
 //! Squeeze and excitation: every channel of an image is scaled by a gate that the channels' means decide.
 
-use pulp::{Arch, Simd, WithSimd};
+use perennial_core::instructions::arch;
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::buffers;
@@ -145,7 +146,7 @@ impl SqueezeExcite {
             .enumerate()
             .for_each(|(at, output)| {
                 let range = at * task..at * task + output.len();
-                Arch::new().dispatch(Scale {
+                arch().dispatch(Scale {
                     map: &map[range.clone()],
                     gate: &gate,
                     residual: residual.map(|residual| &residual[range]),
@@ -176,7 +177,7 @@ impl SqueezeExcite {
                 .par_chunks_mut(task)
                 .zip(output.par_chunks(task))
                 .for_each(|(gradient, output)| {
-                    Arch::new().dispatch(Shut { output, gradient });
+                    arch().dispatch(Shut { output, gradient });
                 });
         }
         let mut of_gate = self.sums(&gradient, Some(map));
@@ -202,7 +203,7 @@ impl SqueezeExcite {
             .par_chunks_mut(task)
             .zip(gradient.par_chunks(task))
             .for_each(|(result, gradient)| {
-                Arch::new().dispatch(MapGradient {
+                arch().dispatch(MapGradient {
                     gradient,
                     gate: &gates.gate,
                     mean: &of_mean,
@@ -228,7 +229,7 @@ impl SqueezeExcite {
         sums.par_chunks_mut(part)
             .enumerate()
             .for_each(|(at, sums)| {
-                Arch::new().dispatch(PositionSums {
+                arch().dispatch(PositionSums {
                     values,
                     factors,
                     slab,

@@ -9,7 +9,8 @@
 //! Winograd's F(2, 2), with the kernel's three taps in the place of the signal: Lavin and Gray, "Fast Algorithms for Convolutional Neural
 //! Networks" (arXiv 1509.09308), section 4.
 
-use pulp::{Arch, Simd, WithSimd};
+use perennial_core::instructions::arch;
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::buffers;
@@ -116,7 +117,7 @@ impl TwoByTwo {
             let sources: Vec<(f32, &[f32])> = factors(place)
                 .map(|(tap, factor)| (factor, taps.panel(panel, tap)))
                 .collect();
-            Arch::new().dispatch(Combination {
+            arch().dispatch(Combination {
                 sources: &sources,
                 target,
             });
@@ -182,7 +183,7 @@ impl TwoByTwo {
                         slab_stride: of_place,
                         image_stride: depth,
                     };
-                    Arch::new().dispatch(Products {
+                    arch().dispatch(Products {
                         source,
                         weights: &self.weights,
                         panel,
@@ -191,7 +192,7 @@ impl TwoByTwo {
                     });
                 });
             for (position, output) in outputs.iter_mut().enumerate() {
-                Arch::new().dispatch(Sums {
+                arch().dispatch(Sums {
                     products: &products,
                     columns,
                     of_products,
@@ -228,7 +229,7 @@ fn sum_positions(
         *source = (1.0, &map[start..start + target.len()]);
         count += 1;
     }
-    Arch::new().dispatch(Combination {
+    arch().dispatch(Combination {
         sources: &sources[..count],
         target,
     });
@@ -374,7 +375,7 @@ pub(crate) fn weight_gradient(
                     sources.push((factor, values));
                 }
             }
-            Arch::new().dispatch(Combination {
+            arch().dispatch(Combination {
                 sources: &sources,
                 target,
             });

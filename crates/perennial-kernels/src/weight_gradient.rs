@@ -1,5 +1,6 @@
 //! The weight gradient: products of transposed slabs, summed over positions and images.
 
+use perennial_core::instructions::arch;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -84,7 +85,7 @@ fn whole_sums(
                 .par_chunks_mut(TASK_CHANNELS * columns)
                 .enumerate()
                 .for_each(|(block, result)| {
-                    pulp::Arch::new().dispatch(SlabProducts {
+                    arch().dispatch(SlabProducts {
                         source,
                         gradient,
                         batch,
@@ -121,7 +122,7 @@ pub(crate) fn sums_by_position(
     let mut result = vec![0.0; taps * in_channels * columns];
     for (position, starts) in starts.iter().enumerate() {
         for &(tap, slab) in starts {
-            pulp::Arch::new().dispatch(SlabProducts {
+            arch().dispatch(SlabProducts {
                 source,
                 gradient,
                 batch,

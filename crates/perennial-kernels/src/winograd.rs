@@ -13,7 +13,8 @@ mod weight_gradient;
 
 use std::cell::RefCell;
 
-use pulp::{Arch, Simd, WithSimd};
+use perennial_core::instructions::arch;
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::gather_product::Epilogue;
@@ -243,7 +244,7 @@ impl Winograd {
         }
         tasks.into_par_iter().for_each(|(rows, runs)| {
             SCRATCH.with_borrow_mut(|scratch| {
-                Arch::new().dispatch(Task {
+                arch().dispatch(Task {
                     winograd: self,
                     tiles: &tiles,
                     source: Source::dense(input, batch, self.geometry.in_channels),

@@ -70,11 +70,11 @@ impl DeviceChoice {
     ///
     /// # Errors
     ///
-    /// A backend that this binary was built without, or a GPU that is not there.
+    /// A backend that this binary was built without, a GPU that is not there, or an environment that names unknown instructions for the CPU.
     pub fn open(self) -> Result<Device, TrainError> {
         match self {
-            Self::Cpu => Ok(Device::flex()),
-            Self::Auto => Ok(first_gpu().unwrap_or_else(Device::flex)),
+            Self::Cpu => cpu(),
+            Self::Auto => first_gpu().map_or_else(cpu, Ok),
             #[cfg(feature = "vulkan")]
             Self::Vulkan(index) => self.gpu(DeviceType::Vulkan, index),
             #[cfg(feature = "wgpu")]
@@ -111,6 +111,12 @@ impl DeviceChoice {
             ),
         })
     }
+}
+
+/// Fused layers choose their instructions when they are first used, so what the environment says of them is looked at before.
+fn cpu() -> Result<Device, TrainError> {
+    perennial_core::instructions::check()?;
+    Ok(Device::flex())
 }
 
 /// Whether a device is a card; software renderers are none.

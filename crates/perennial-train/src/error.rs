@@ -24,6 +24,9 @@ pub enum TrainError {
         /// The problem and the remedy.
         problem: String,
     },
+    /// Unknown instructions for the CPU.
+    #[error(transparent)]
+    Instructions(#[from] perennial_core::instructions::InstructionsError),
     /// A version cannot be the start of a task or the reference of another.
     #[error("model version {version} cannot be used here: {problem}")]
     Version {

@@ -152,6 +152,7 @@ fn is_wrong_training(error: &TrainError) -> bool {
     match error {
         TrainError::Config { .. }
         | TrainError::Device { .. }
+        | TrainError::Instructions(_)
         | TrainError::Version { .. }
         | TrainError::RunFolder { .. }
         | TrainError::Simplex(_) => true,

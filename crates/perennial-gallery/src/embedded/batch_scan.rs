@@ -2,11 +2,11 @@
 //! compare one by one.
 
 use perennial_core::dot_products;
+use perennial_core::instructions::arch;
 use rayon::prelude::*;
 
 use super::byte_product::{ByteProduct, PANEL, Panel, QUERIES};
 use super::codes::{QueryWords, rounding};
-use super::instructions::arch;
 use super::ranking::{Contenders, Ranked, Threshold, best_of};
 use super::rows::Segment;
 use super::scan::{Scanned, decide, each_segment};

@@ -3,8 +3,9 @@
 //!
 //! Rows are unsigned here (code + 128), as the instructions want it; the sum of a query's codes takes that out again.
 
+use perennial_core::instructions::Instructions;
+
 use super::codes::{GROUP_WORDS, QueryRange};
-use super::instructions::Instructions;
 
 /// Rows of a panel.
 pub(super) const PANEL: usize = 64;

@@ -11,7 +11,7 @@
 //! That holds for any whole numbers `d`, whatever `t` they were rounded by: `p` is what they leave out, and its length is computed
 //! from them. So a query may be as coarse as an instruction asks for ([`QueryRange`]); its rows only get wider bounds.
 
-use super::instructions::arch;
+use perennial_core::instructions::arch;
 
 /// The largest code.
 const CODE_MAX: f32 = 127.0;

@@ -3,10 +3,10 @@
 //! A similarity in f32 is always computed by [`dot`], in one fixed order of additions: equal vectors have bit-equal
 //! similarities on every path, so ties are ties. Where rows have codes, most are passed over by bounds (see `codes`).
 
+use perennial_core::instructions::arch;
 use rayon::prelude::*;
 
 use super::codes::QueryCodes;
-use super::instructions::arch;
 use super::prefetch::prefetch;
 use super::ranking::{Best, Contenders, Ranked, Threshold, best_of};
 use super::rows::{Rows, Segment, SlotSet};

@@ -4,7 +4,8 @@
 //! (1.2e-6 of the outputs' deviation for 128 channels, six times the direct sum's); pairs of opposite points share their even and odd
 //! parts, and every factor of the maps' transforms is exact in binary.
 
-use pulp::{Arch, Simd};
+use perennial_core::instructions::arch;
+use pulp::Simd;
 
 use crate::combination::Combination;
 use crate::packed_weights::PackedWeights;
@@ -236,7 +237,7 @@ pub(super) fn transformed_weights(taps: &PackedWeights) -> PackedWeights {
         let sources: Vec<_> = factors
             .map(|(tap, factor)| (factor, taps.panel(panel, tap)))
             .collect();
-        Arch::new().dispatch(Combination {
+        arch().dispatch(Combination {
             sources: &sources,
             target,
         });
@@ -254,7 +255,7 @@ pub(super) fn weight_gradient(places: &[f32], taps: &mut [f32]) {
                 sources.push((factor, values));
             }
         }
-        Arch::new().dispatch(Combination {
+        arch().dispatch(Combination {
             sources: &sources,
             target,
         });

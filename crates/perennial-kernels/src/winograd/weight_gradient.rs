@@ -3,7 +3,8 @@
 
 use std::cell::RefCell;
 
-use pulp::{Arch, Simd, WithSimd};
+use perennial_core::instructions::arch;
+use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::transforms::{self, GAP, PLACES};
@@ -81,7 +82,7 @@ pub(crate) fn weight_gradient(
                     part: *part,
                     scratch,
                 };
-                Arch::new().dispatch(&mut task);
+                arch().dispatch(&mut task);
                 let mut taps = vec![0.0; 9 * part.inputs * part.outputs];
                 let len = PLACES * part.inputs * part.outputs;
                 transforms::weight_gradient(&scratch[0][..len], &mut taps);

@@ -5,5 +5,7 @@
 mod comparison;
 mod edge_cases;
 mod exactness;
+#[path = "../../src/fewer_instructions.rs"]
+mod fewer_instructions;
 mod squeeze_excite;
 mod transformer;

@@ -1,6 +1,6 @@
 //! Layers of configuration, and mistakes in them.
 
-use crate::bench::Bench;
+use crate::bench::{Bench, Ended};
 
 #[test]
 fn the_printed_configuration_round_trips_with_every_key() {
@@ -98,6 +98,13 @@ fn missing_files_are_named() {
         .assert_wrong_usage(&["no registry at registry"]);
     let device = bench.run(&["train", "toy.toml", "--device", "cuda:x"]);
     assert_eq!(device.code, Some(2), "{}", device.stderr);
+    let mut unknown = bench.command(&["train", "toy.toml", "--device", "cpu"]);
+    let ended = unknown.env("PERENNIAL_INSTRUCTIONS", "avx3").output();
+    Ended::from(ended.unwrap()).assert_wrong_usage(&[
+        "environment variable PERENNIAL_INSTRUCTIONS",
+        "avx2",
+        "got avx3",
+    ]);
 }
 
 #[test]

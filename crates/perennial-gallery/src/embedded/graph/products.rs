@@ -1,8 +1,8 @@
 //! Sums of products of codes, one query with one node after the other.
 
 #[cfg(target_arch = "x86_64")]
-use super::super::instructions::Instructions;
-use super::super::instructions::arch;
+use perennial_core::instructions::{Instructions, arch};
+
 #[cfg(target_arch = "x86_64")]
 use super::line::LINE;
 use super::line::Line;
