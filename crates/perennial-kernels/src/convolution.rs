@@ -90,30 +90,49 @@ impl Convolution {
     /// # Shapes
     ///
     /// - output_gradient: `[out_height, out_width, batch, out_channels]`
+    /// - earlier: another gradient of the same input, added to this one
     /// - input_gradient (written): `[in_height, in_width, batch, in_channels]`
     pub fn input_gradient(
         &self,
         output_gradient: &[f32],
         weight: &[f32],
+        earlier: Option<&[f32]>,
         input_gradient: &mut [f32],
     ) {
         self.check_gradients(output_gradient, weight, input_gradient);
+        assert!(
+            earlier.is_none_or(|earlier| earlier.len() == input_gradient.len()),
+            "earlier gradient length"
+        );
+        let shift = vec![0.0; earlier.map_or(0, |_| self.in_channels)];
+        let epilogue = earlier.map(|earlier| Epilogue {
+            shift: &shift,
+            residual: Some(earlier),
+            relu: false,
+        });
         if self.groups > 1 {
-            return self.grouped_input_gradient(output_gradient, weight, input_gradient);
+            return self.grouped_input_gradient(output_gradient, weight, epilogue, input_gradient);
         }
         if winograd::suits(self, self.batch) {
             let transposed = Winograd::input_gradient(self, weight);
-            return transposed.apply(self.batch, output_gradient, None, input_gradient);
+            return transposed.apply(self.batch, output_gradient, epilogue, input_gradient);
         }
         if two_by_two::suits_once(self) {
             let transposed = TwoByTwo::input_gradient(self, weight);
-            return transposed.apply(self.batch, output_gradient, None, input_gradient);
+            return transposed.apply(self.batch, output_gradient, epilogue, input_gradient);
         }
         let (terms, used) = self.transposed_terms();
         let channels = [self.out_channels, self.in_channels];
         let packed = PackedWeights::transposed(weight, channels, &used);
         let source = Source::dense(output_gradient, self.batch, self.out_channels);
-        gather_product::product(source, self.batch, &terms, &packed, None, input_gradient);
+        gather_product::product(
+            source,
+            self.batch,
+            &terms,
+            &packed,
+            epilogue,
+            input_gradient,
+        );
     }
 
     /// Gradient with respect to the weights.

@@ -17,6 +17,9 @@ pub(crate) struct Term {
 /// Rows that one task computes: few enough that its sums stay in the first-level cache, and whole tiles of any height.
 const TASK_ROWS: usize = 48;
 
+/// Tasks for each thread, so that none waits long for the last one.
+const TASKS: usize = 4;
+
 /// Depths of a product that are read together.
 const DEPTHS: usize = 4;
 
@@ -55,11 +58,14 @@ pub(crate) fn product(
         output.chunks_exact_mut(batch * width).map(Some).collect();
     let rows = terms.len() * batch;
     let panels = width.div_ceil(weights.columns);
-    // With few rows, channels are spread over the threads as well. Neither choice changes any sum.
+    // With few rows, channels are spread over the tasks as well. Neither choice changes any sum.
     let threads = rayon::current_num_threads();
     let task_rows = TASK_ROWS.min(rows.div_ceil(threads).next_multiple_of(6));
     let stretch = match rows.div_ceil(task_rows) {
-        tasks if tasks < threads => panels.div_ceil(threads).max(1) * weights.columns,
+        tasks if tasks < TASKS * threads => {
+            let parts = (TASKS * threads).div_ceil(tasks);
+            panels.div_ceil(parts) * weights.columns
+        }
         _ => width,
     };
     let stretches = width.div_ceil(stretch);

@@ -124,6 +124,7 @@ impl Convolution {
         &self,
         output_gradient: &[f32],
         weight: &[f32],
+        epilogue: Option<Epilogue<'_>>,
         input_gradient: &mut [f32],
     ) {
         let (terms, used) = self.transposed_terms();
@@ -133,7 +134,7 @@ impl Convolution {
             self.batch,
             &terms,
             &bundles,
-            None,
+            epilogue,
             input_gradient,
         );
     }
@@ -167,11 +168,13 @@ impl Convolution {
                     arch().dispatch(SlabProducts {
                         source,
                         gradient: &gradient,
+                        gradient_stride: self.batch * columns,
                         batch: self.batch,
                         first_channel: groups.start * inputs,
                         columns,
                         tile,
                         pairs: &connection.pairs,
+                        together: 1,
                         fresh: true,
                         result: &mut result,
                     });

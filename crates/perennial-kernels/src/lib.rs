@@ -26,6 +26,7 @@
 
 mod attention;
 mod buffers;
+mod column_sums;
 mod combination;
 mod contrastive;
 mod convolution;
@@ -63,7 +64,8 @@ pub use geometry::Convolution;
 pub use global_mean::{global_mean, global_mean_backward};
 pub use layer_norm::{LayerNormGradients, layer_norm, layer_norm_backward};
 pub use normalization::{
-    NormalizationGradients, batch_statistics, channel_sums, normalize, normalize_backward,
+    NormalizationGradients, Rectified, batch_statistics, channel_sums, normalize,
+    normalize_backward,
 };
 pub use operations::{Operations, multiply_adds};
 pub use pooling::{MaxPool, max_pool, max_pool_backward};

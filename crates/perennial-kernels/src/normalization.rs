@@ -5,6 +5,7 @@ use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::buffers;
+use crate::column_sums::{BlockStatistics, Gate, GradientSums};
 
 /// Rows per partial sum: fixed, so that sums do not depend on the number of threads.
 const BLOCK_ROWS: usize = 256;
@@ -53,35 +54,6 @@ pub fn batch_statistics(values: &[f32], channels: usize) -> (Vec<f32>, Vec<f32>)
     }
     let narrow = |values: Vec<f64>| values.into_iter().map(|value| value as f32).collect();
     (narrow(mean), narrow(variance))
-}
-
-/// Per channel: the mean over a block's rows, then the sum of squares around it.
-struct BlockStatistics<'a> {
-    block: &'a [f32],
-    channels: usize,
-    statistics: &'a mut [f32],
-}
-
-impl WithSimd for BlockStatistics<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        let (mean, squares) = self.statistics.split_at_mut(self.channels);
-        for row in self.block.chunks_exact(self.channels) {
-            for (sum, value) in mean.iter_mut().zip(row) {
-                *sum += value;
-            }
-        }
-        let rows = (self.block.len() / self.channels) as f32;
-        mean.iter_mut().for_each(|sum| *sum /= rows);
-        for row in self.block.chunks_exact(self.channels) {
-            for ((sum, value), mean) in squares.iter_mut().zip(row).zip(&*mean) {
-                let centred = value - mean;
-                *sum += centred * centred;
-            }
-        }
-    }
 }
 
 /// Adds per-block partial sums (f32 inside a block of 256 rows, f64 across blocks) in block order.
@@ -165,11 +137,7 @@ pub fn normalize(
         residual.is_none_or(|residual| residual.len() == output.len()),
         "residual length"
     );
-    let scale: Vec<f32> = gamma
-        .iter()
-        .zip(inverse_deviation)
-        .map(|(gamma, inverse)| gamma * inverse)
-        .collect();
+    let scale = scales(gamma, inverse_deviation);
     let floor = if relu { 0.0 } else { f32::NEG_INFINITY };
     let block = BLOCK_ROWS * channels;
     let blocks = output
@@ -186,6 +154,11 @@ pub fn normalize(
             output,
         });
     });
+}
+
+fn scales(gamma: &[f32], inverse_deviation: &[f32]) -> Vec<f32> {
+    let factors = gamma.iter().zip(inverse_deviation);
+    factors.map(|(gamma, inverse)| gamma * inverse).collect()
 }
 
 struct NormalizeBlock<'a> {
@@ -236,6 +209,18 @@ pub(crate) fn rectify(value: f32, floor: f32) -> f32 {
     if value < floor { floor } else { value }
 }
 
+/// The ReLU of [`normalize`], and how to tell where it was shut.
+#[derive(Clone, Copy, Debug)]
+pub enum Rectified<'a> {
+    /// There was none.
+    Nowhere,
+    /// It was shut where the output is zero, `[rows, channels]`: what [`normalize`] wrote.
+    Output(&'a [f32]),
+    /// Nothing was added before it, so it was shut where the normalised values with this shift, [`normalize`]'s `beta`, are not positive. They are
+    /// computed again, which takes less time than reading the output.
+    Shift(&'a [f32]),
+}
+
 /// What [`normalize_backward`] returns.
 #[derive(Debug)]
 pub struct NormalizationGradients {
@@ -253,12 +238,11 @@ pub struct NormalizationGradients {
 ///
 /// # Shapes
 ///
-/// - values, output, gradient: `[rows, channels]`; `output` is what [`normalize`] wrote, and tells where the ReLU was shut;
-///   pass `None` where there was none. The output's gradient is taken over and becomes the values'.
+/// - values, gradient: `[rows, channels]`; the output's gradient is taken over and becomes the values'.
 pub fn normalize_backward(
     values: &[f32],
     [mean, inverse_deviation, gamma]: [&[f32]; 3],
-    output: Option<&[f32]>,
+    rectified: Rectified<'_>,
     mut gradient: Vec<f32>,
     with_residual: bool,
 ) -> NormalizationGradients {
@@ -271,11 +255,14 @@ pub fn normalize_backward(
         values.len() == gradient.len() && values.len().is_multiple_of(channels),
         "values are whole rows"
     );
-    assert!(
-        output.is_none_or(|output| output.len() == values.len()),
-        "output length"
-    );
+    match rectified {
+        Rectified::Nowhere => {}
+        Rectified::Output(output) => assert_eq!(output.len(), values.len(), "output length"),
+        Rectified::Shift(shift) => assert_eq!(shift.len(), channels, "one shift per channel"),
+    }
     let rows = (values.len() / channels) as f64;
+    // gradient of a value = scale * (g - mean(g)) - (value - mean) * slope
+    let scale = scales(gamma, inverse_deviation);
     let block = BLOCK_ROWS * channels;
     let sums = column_sums(
         gradient
@@ -284,11 +271,20 @@ pub fn normalize_backward(
             .enumerate(),
         2 * channels,
         |(at, (gradient, values)), sums| {
-            let output = output.map(|output| &output[at * block..at * block + gradient.len()]);
+            let gate = match rectified {
+                Rectified::Nowhere => Gate::Open,
+                Rectified::Output(output) => {
+                    Gate::Output(&output[at * block..at * block + gradient.len()])
+                }
+                Rectified::Shift(shift) => Gate::Norm {
+                    scale: &scale,
+                    shift,
+                },
+            };
             arch().dispatch(GradientSums {
                 values,
                 mean,
-                output,
+                gate,
                 gradient,
                 sums,
             });
@@ -300,12 +296,6 @@ pub fn normalize_backward(
         .map(|channel| (centred_sum[channel] * inverse(channel)) as f32)
         .collect();
     let beta_gradient: Vec<f32> = beta_sum.iter().map(|&sum| sum as f32).collect();
-    // gradient of a value = scale * (g - mean(g)) - (value - mean) * slope
-    let scale: Vec<f32> = gamma
-        .iter()
-        .zip(inverse_deviation)
-        .map(|(gamma, inverse)| gamma * inverse)
-        .collect();
     let offset: Vec<f32> = beta_sum.iter().map(|sum| (sum / rows) as f32).collect();
     let slope: Vec<f32> = (0..channels)
         .map(|channel| (centred_sum[channel] / rows * inverse(channel) * inverse(channel)) as f32)
@@ -339,42 +329,6 @@ pub fn normalize_backward(
         residual,
         gamma: gamma_gradient,
         beta: beta_gradient,
-    }
-}
-
-/// Shuts the output's gradient where the ReLU was shut, and sums it and its products with the centred values per channel.
-struct GradientSums<'a> {
-    values: &'a [f32],
-    mean: &'a [f32],
-    output: Option<&'a [f32]>,
-    gradient: &'a mut [f32],
-    sums: &'a mut [f32],
-}
-
-impl WithSimd for GradientSums<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
-        if let Some(output) = self.output {
-            for (gradient, output) in self.gradient.iter_mut().zip(output) {
-                *gradient = if *output > 0.0 { *gradient } else { 0.0 };
-            }
-        }
-        let channels = self.mean.len();
-        let (beta, gamma) = self.sums.split_at_mut(channels);
-        let rows = self
-            .gradient
-            .chunks_exact(channels)
-            .zip(self.values.chunks_exact(channels));
-        for (gradient, values) in rows {
-            let sums = beta.iter_mut().zip(gamma.iter_mut());
-            let columns = gradient.iter().zip(values).zip(self.mean);
-            for ((beta, gamma), ((gradient, value), mean)) in sums.zip(columns) {
-                *beta += gradient;
-                *gamma += gradient * (value - mean);
-            }
-        }
     }
 }
 

@@ -188,14 +188,14 @@ impl SqueezeExcite {
         let mut of_second = vec![0.0; second.weight_len()];
         second.weight_gradient(&gates.hidden, &of_gate, &mut of_second);
         let mut of_hidden = vec![0.0; self.batch * self.squeezed];
-        second.input_gradient(&of_gate, layers.second, &mut of_hidden);
+        second.input_gradient(&of_gate, layers.second, None, &mut of_hidden);
         for (gradient, hidden) in of_hidden.iter_mut().zip(&gates.hidden) {
             *gradient = if *hidden > 0.0 { *gradient } else { 0.0 };
         }
         let mut of_first = vec![0.0; first.weight_len()];
         first.weight_gradient(&gates.mean, &of_hidden, &mut of_first);
         let mut of_mean = vec![0.0; self.slab()];
-        first.input_gradient(&of_hidden, layers.first, &mut of_mean);
+        first.input_gradient(&of_hidden, layers.first, None, &mut of_mean);
         let count = self.positions.max(1) as f32;
         of_mean.iter_mut().for_each(|value| *value /= count);
         let mut of_map = buffers::buffer(map.len());

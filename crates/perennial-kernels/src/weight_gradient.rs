@@ -8,8 +8,12 @@ use crate::buffers;
 use crate::gather_product::Source;
 use crate::geometry::Connection;
 
-/// Input channels of one task; with a tap, the unit of parallel work.
+/// Input channels of one task at most; with a tap, the unit of parallel work.
 const TASK_CHANNELS: usize = 48;
+/// Input channels of one task at least: two tiles.
+const FEWEST_CHANNELS: usize = 12;
+/// Tasks for each thread, so that none waits long for the last one; unless they had too few channels.
+const TASKS: usize = 8;
 
 /// Rows that one task fills up with zeros.
 const PADDED_ROWS: usize = 256;
@@ -73,6 +77,11 @@ fn whole_sums(
 ) {
     let tile = crate::tile_columns(columns);
     let of_tap = (in_channels * columns).max(1);
+    // Which channels are a task changes no sum.
+    let channels = (in_channels * connections.len())
+        .div_ceil(TASKS * rayon::current_num_threads())
+        .next_multiple_of(FEWEST_CHANNELS)
+        .clamp(FEWEST_CHANNELS, TASK_CHANNELS);
     let mut pairs: Vec<&[(usize, usize)]> = vec![&[]; result.len() / of_tap];
     for connection in connections {
         pairs[connection.tap] = &connection.pairs;
@@ -82,17 +91,19 @@ fn whole_sums(
         .zip(pairs)
         .for_each(|(result, pairs)| {
             result
-                .par_chunks_mut(TASK_CHANNELS * columns)
+                .par_chunks_mut(channels * columns)
                 .enumerate()
                 .for_each(|(block, result)| {
                     arch().dispatch(SlabProducts {
                         source,
                         gradient,
+                        gradient_stride: batch * columns,
                         batch,
-                        first_channel: block * TASK_CHANNELS,
+                        first_channel: block * channels,
                         columns,
                         tile,
                         pairs,
+                        together: 1,
                         fresh: true,
                         result,
                     });
@@ -125,11 +136,13 @@ pub(crate) fn sums_by_position(
             arch().dispatch(SlabProducts {
                 source,
                 gradient,
+                gradient_stride: batch * columns,
                 batch,
                 first_channel: 0,
                 columns,
                 tile,
                 pairs: &[(slab, position)],
+                together: 1,
                 fresh: false,
                 result: &mut result[tap * in_channels * columns..][..in_channels * columns],
             });
@@ -163,12 +176,16 @@ fn pad_rows(values: &[f32], from: usize, to: usize) -> Vec<f32> {
 pub(crate) struct SlabProducts<'a> {
     pub source: Source<'a>,
     pub gradient: &'a [f32],
+    /// Values from one slab of the gradient to the next.
+    pub gradient_stride: usize,
     pub batch: usize,
     pub first_channel: usize,
     /// Values of a row of the gradient and of the result, whole tiles.
     pub columns: usize,
     pub tile: usize,
     pub pairs: &'a [(usize, usize)],
+    /// Pairs that are summed in registers before the result is read and written.
+    pub together: usize,
     /// Whether what the result holds is overwritten.
     pub fresh: bool,
     /// `[channels, columns]`
@@ -195,22 +212,22 @@ impl SlabProducts<'_> {
         if self.pairs.is_empty() && self.fresh {
             self.result.fill(0.0);
         }
-        // One pair's slabs are small enough to stay in cache while all tiles of the block pass over them.
-        for &pair in self.pairs {
+        // Slabs that are summed together are small enough to stay in cache while all tiles of the block pass over them.
+        for pairs in self.pairs.chunks(self.together) {
             for start in (0..self.columns).step_by(self.tile) {
                 let mut channel = 0;
                 while channel < channels {
                     let rows = most.min(channels - channel);
                     let at = [channel, start];
                     match rows {
-                        8 => tile::<S, 8, VECTORS>(simd, &mut self, pair, at),
-                        7 => tile::<S, 7, VECTORS>(simd, &mut self, pair, at),
-                        6 => tile::<S, 6, VECTORS>(simd, &mut self, pair, at),
-                        5 => tile::<S, 5, VECTORS>(simd, &mut self, pair, at),
-                        4 => tile::<S, 4, VECTORS>(simd, &mut self, pair, at),
-                        3 => tile::<S, 3, VECTORS>(simd, &mut self, pair, at),
-                        2 => tile::<S, 2, VECTORS>(simd, &mut self, pair, at),
-                        _ => tile::<S, 1, VECTORS>(simd, &mut self, pair, at),
+                        8 => tile::<S, 8, VECTORS>(simd, &mut self, pairs, at),
+                        7 => tile::<S, 7, VECTORS>(simd, &mut self, pairs, at),
+                        6 => tile::<S, 6, VECTORS>(simd, &mut self, pairs, at),
+                        5 => tile::<S, 5, VECTORS>(simd, &mut self, pairs, at),
+                        4 => tile::<S, 4, VECTORS>(simd, &mut self, pairs, at),
+                        3 => tile::<S, 3, VECTORS>(simd, &mut self, pairs, at),
+                        2 => tile::<S, 2, VECTORS>(simd, &mut self, pairs, at),
+                        _ => tile::<S, 1, VECTORS>(simd, &mut self, pairs, at),
                     }
                     channel += rows;
                 }
@@ -220,32 +237,34 @@ impl SlabProducts<'_> {
     }
 }
 
-/// Adds one pair of slabs to `ROWS` rows (input channels) by `VECTORS` vectors of the result.
+/// Adds some pairs of slabs to `ROWS` rows (input channels) by `VECTORS` vectors of the result.
 #[inline(always)]
 fn tile<S: Simd, const ROWS: usize, const VECTORS: usize>(
     simd: S,
     task: &mut SlabProducts<'_>,
-    pair: (usize, usize),
+    pairs: &[(usize, usize)],
     [channel, start]: [usize; 2],
 ) {
     let columns = task.columns;
-    let first = task.source.row(pair.0, 0) + task.first_channel + channel;
-    let gradients =
-        &task.gradient[pair.1 * task.batch * columns..(pair.1 + 1) * task.batch * columns];
-    let (inputs, stride) = (&task.source.values[first..], task.source.image_stride);
+    let stride = task.source.image_stride;
     let mut sums = [[simd.splat_f32s(0.0); VECTORS]; ROWS];
-    for (image, gradient) in gradients.chunks_exact(columns).enumerate() {
-        let input: &[f32; ROWS] = inputs[image * stride..]
-            .first_chunk()
-            .expect("a task's channels end within the row");
-        let (vectors, _) = S::as_simd_f32s(&gradient[start..start + task.tile]);
-        let gradient: &[S::f32s; VECTORS] = vectors
-            .first_chunk()
-            .expect("a tile has as many vectors as its width says");
-        for (sums, value) in sums.iter_mut().zip(input) {
-            let value = simd.splat_f32s(*value);
-            for (sum, gradient) in sums.iter_mut().zip(gradient) {
-                *sum = simd.mul_add_e_f32s(value, *gradient, *sum);
+    for &(slab, position) in pairs {
+        let first = task.source.row(slab, 0) + task.first_channel + channel;
+        let inputs = &task.source.values[first..];
+        let gradients = &task.gradient[position * task.gradient_stride..][..task.batch * columns];
+        for (image, gradient) in gradients.chunks_exact(columns).enumerate() {
+            let input: &[f32; ROWS] = inputs[image * stride..]
+                .first_chunk()
+                .expect("a task's channels end within the row");
+            let (vectors, _) = S::as_simd_f32s(&gradient[start..start + task.tile]);
+            let gradient: &[S::f32s; VECTORS] = vectors
+                .first_chunk()
+                .expect("a tile has as many vectors as its width says");
+            for (sums, value) in sums.iter_mut().zip(input) {
+                let value = simd.splat_f32s(*value);
+                for (sum, gradient) in sums.iter_mut().zip(gradient) {
+                    *sum = simd.mul_add_e_f32s(value, *gradient, *sum);
+                }
             }
         }
     }

@@ -129,6 +129,7 @@ struct SavedForward {
     x: Primitive,
     weight: Primitive,
     gamma: Primitive,
+    beta: Primitive,
     convolved: Primitive,
     mean: Primitive,
     inverse_deviation: Primitive,
@@ -190,6 +191,7 @@ fn forward(
         x,
         weight,
         gamma,
+        beta,
         convolved: primitive(convolved, &shape),
         mean: primitive(mean, &[channels]),
         inverse_deviation: primitive(inverse_deviation, &[channels]),
@@ -273,6 +275,11 @@ fn conv_norm_backward<const N: usize>(ops: Ops<SavedForward, N>, grads: &mut Gra
     let ops = Ops::new(ops.parents, ops.node, ());
     let convolution = geometry(&saved.x, &saved.weight, &saved.options);
     let channels = convolution.out_channels;
+    let rectified = match (saved.options.relu, N == 5) {
+        (false, _) => kernels::Rectified::Nowhere,
+        (true, false) => kernels::Rectified::Shift(values(&saved.beta)),
+        (true, true) => kernels::Rectified::Output(values(&saved.output)),
+    };
     let norm = kernels::normalize_backward(
         values(&saved.convolved),
         [
@@ -280,7 +287,7 @@ fn conv_norm_backward<const N: usize>(ops: Ops<SavedForward, N>, grads: &mut Gra
             values(&saved.inverse_deviation),
             values(&saved.gamma),
         ],
-        saved.options.relu.then(|| values(&saved.output)),
+        rectified,
         gradient,
         N == 5,
     );
@@ -291,14 +298,18 @@ fn conv_norm_backward<const N: usize>(ops: Ops<SavedForward, N>, grads: &mut Gra
             .and_then(Option::as_ref)
             .map(|node| node.id)
     };
-    if parent(0).is_some() {
+    if let Some(id) = parent(0) {
         let mut result = kernels::buffer(convolution.input_len());
         let taps = taps_first(&saved.weight);
-        convolution.input_gradient(&norm.values, values(&taps), &mut result);
+        let fork = &saved.options.input_fork;
+        let earlier = fork.earlier(&ops, 0, grads);
+        convolution.input_gradient(&norm.values, values(&taps), earlier.as_deref(), &mut result);
+        if let Some(earlier) = earlier {
+            kernels::recycle(earlier);
+        }
         let [height, width] = convolution.input;
         let shape = [height, width, convolution.batch, convolution.in_channels];
-        let fork = &saved.options.input_fork;
-        fork.register(&ops, 0, result, &shape, grads);
+        grads.register::<Flex>(id, primitive(result, &shape));
     }
     if let Some(id) = parent(1) {
         let mut result = kernels::buffer(convolution.weight_len());

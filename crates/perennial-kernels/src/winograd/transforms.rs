@@ -245,14 +245,14 @@ pub(super) fn transformed_weights(taps: &PackedWeights) -> PackedWeights {
 }
 
 /// `G^T u G`: the taps' gradient from the places', both with the same values between one tap or place and the next.
-pub(super) fn weight_gradient(places: &[f32], taps: &mut [f32]) {
+pub(super) fn weight_gradient(places: &[&[f32]], taps: &mut [f32]) {
     let len = taps.len() / 9;
     for (tap, target) in taps.chunks_exact_mut(len).enumerate() {
         let mut sources = Vec::with_capacity(PLACES);
-        for (place, values) in places.chunks_exact(len).enumerate() {
+        for (place, values) in places.iter().enumerate() {
             let mut factors = place_factors(place);
             if let Some((_, factor)) = factors.find(|(at, _)| *at == tap) {
-                sources.push((factor, values));
+                sources.push((factor, *values));
             }
         }
         arch().dispatch(Combination {

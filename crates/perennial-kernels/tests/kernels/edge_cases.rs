@@ -32,7 +32,7 @@ fn empty_batches_and_maps_are_no_error() {
         let (x, w) = (values(g.input_len(), 1), values(g.weight_len(), 2));
         g.forward(&x, &w, None, &mut []);
         let mut x_gradient = vec![9.0; x.len()];
-        g.input_gradient(&[], &w, &mut x_gradient);
+        g.input_gradient(&[], &w, None, &mut x_gradient);
         assert!(x_gradient.iter().all(|&value| value == 0.0));
         let mut w_gradient = vec![9.0; w.len()];
         g.weight_gradient(&x, &[], &mut w_gradient);

@@ -1,7 +1,7 @@
 //! The kernels against direct sums, over random geometries.
 
 use perennial_kernels::{
-    Convolution, Epilogue, FrozenConvolution, MaxPool, batch_statistics, max_pool,
+    Convolution, Epilogue, FrozenConvolution, MaxPool, Rectified, batch_statistics, max_pool,
     max_pool_backward, normalize, normalize_backward,
 };
 use proptest::prelude::*;
@@ -133,7 +133,7 @@ fn equals_the_direct_sums(g: &Convolution, seed: u64, tolerance: f64) -> Result<
     let poison = |len: usize| vec![f32::NAN; len];
     let (mut nx, mut nw, mut ny) = (poison(x.len()), poison(w.len()), poison(gradient.len()));
     g.forward(&nx.clone(), &nw.clone(), None, &mut ny);
-    g.input_gradient(&ny, &nw, &mut nx);
+    g.input_gradient(&ny, &nw, None, &mut nx);
     g.weight_gradient(&nx, &ny, &mut nw);
     let mut found = vec![9.0; g.output_len()];
     g.forward(&x, &w, None, &mut found);
@@ -163,7 +163,14 @@ fn equals_the_direct_sums(g: &Convolution, seed: u64, tolerance: f64) -> Result<
     close(&found, &with_epilogue, tolerance)?;
 
     let mut found = vec![9.0; g.input_len()];
-    g.input_gradient(&gradient, &w, &mut found);
+    g.input_gradient(&gradient, &w, None, &mut found);
+    close(&found, &x_gradient, tolerance)?;
+    let earlier = values(g.input_len(), seed + 5);
+    for (sum, earlier) in x_gradient.iter_mut().zip(&earlier) {
+        *sum += f64::from(*earlier);
+    }
+    found.fill(9.0);
+    g.input_gradient(&gradient, &w, Some(&earlier), &mut found);
     close(&found, &x_gradient, tolerance)?;
     let mut found = vec![9.0; g.weight_len()];
     g.weight_gradient(&x, &gradient, &mut found);
@@ -246,7 +253,8 @@ proptest! {
         if variance.iter().any(|&variance| variance < 1e-3) { return Ok(()); }
         close(&output, &y, 1e-3)?;
 
-        let found = normalize_backward(&x, [&found_mean, &inverse, &gamma], relu.then_some(&output[..]), gradient.clone(), true);
+        let rectified = if relu { Rectified::Output(&output) } else { Rectified::Nowhere };
+        let found = normalize_backward(&x, [&found_mean, &inverse, &gamma], rectified, gradient.clone(), true);
         let weighted = |y: &[f64]| y.iter().zip(&gradient).map(|(y, g)| y * f64::from(*g)).sum::<f64>();
         for at in [0, x.len() / 2, x.len() - 1] {
             let mut moved = wide.clone();
@@ -267,8 +275,17 @@ proptest! {
             let expected = if relu && output[at] <= 0.0 { 0.0 } else { gradient[at] };
             prop_assert_eq!(*masked, expected);
         }
-        let beta: Vec<f64> = (0..channels).map(|c| residual.iter().skip(c).step_by(channels).map(|&g| f64::from(g)).sum()).collect();
-        close(&found.beta, &beta, 1e-4)?;
+        let summed: Vec<f64> = (0..channels).map(|c| residual.iter().skip(c).step_by(channels).map(|&g| f64::from(g)).sum()).collect();
+        close(&found.beta, &summed, 1e-4)?;
+
+        // Where nothing is added, the norm computed again says where the ReLU was shut: to the bit what the output says.
+        normalize(&x, [&found_mean, &inverse, &gamma, &beta], None, relu, &mut output);
+        let backward = |rectified| normalize_backward(&x, [&found_mean, &inverse, &gamma], rectified, gradient.clone(), true);
+        let (by_output, by_shift) = (backward(Rectified::Output(&output)), backward(Rectified::Shift(&beta)));
+        if relu {
+            prop_assert_eq!(by_output.residual, by_shift.residual);
+            prop_assert_eq!(by_output.values, by_shift.values);
+        }
     }
 
     #[test]
@@ -349,7 +366,7 @@ fn results_do_not_depend_on_the_number_of_threads() {
                     g.forward(&x, &w, None, &mut y);
                     let mut gradients = [vec![0.0; g.weight_len()], vec![0.0; g.input_len()]];
                     g.weight_gradient(&x, &y, &mut gradients[0]);
-                    g.input_gradient(&y, &w, &mut gradients[1]);
+                    g.input_gradient(&y, &w, None, &mut gradients[1]);
                     let statistics = batch_statistics(&y, g.out_channels);
                     (y, gradients, statistics)
                 })

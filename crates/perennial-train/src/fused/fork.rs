@@ -16,6 +16,21 @@ use super::memory_order::{into_values, primitive};
 pub struct Fork(Arc<AtomicBool>);
 
 impl Fork {
+    /// What other layers registered as the gradient of a parent, taken out so that this layer can register the sum.
+    pub(super) fn earlier<S, const N: usize>(
+        &self,
+        ops: &Ops<S, N>,
+        parent: usize,
+        grads: &mut Gradients,
+    ) -> Option<Vec<f32>> {
+        let parent = ops.parents.get(parent)?.as_ref()?;
+        let is_second = self.0.swap(true, Ordering::Relaxed);
+        // Like this layer's own, the gradient must be one that is needed only within the backward pass: any other is not taken out
+        // when it is consumed, and would count twice.
+        let taken_out = is_second && parent.requirement == ops.node.requirement;
+        taken_out.then(|| into_values(grads.consume::<Flex>(parent)))
+    }
+
     /// Registers the gradient of a parent, if there is one that needs it, on top of what other layers registered.
     pub(super) fn register<S, const N: usize>(
         &self,
@@ -25,15 +40,12 @@ impl Fork {
         shape: &[usize],
         grads: &mut Gradients,
     ) {
+        let earlier = self.earlier(ops, parent, grads);
         let Some(Some(parent)) = ops.parents.get(parent) else {
             kernels::recycle(gradient);
             return;
         };
-        let is_second = self.0.swap(true, Ordering::Relaxed);
-        // Like this layer's own, the gradient must be one that is needed only within the backward pass: any other is not taken out
-        // when it is consumed, and would count twice.
-        if is_second && parent.requirement == ops.node.requirement {
-            let earlier = into_values(grads.consume::<Flex>(parent));
+        if let Some(earlier) = earlier {
             kernels::add(&mut gradient, &earlier);
             kernels::recycle(earlier);
         }

@@ -238,7 +238,7 @@ fn conv_backward<const N: usize>(ops: Ops<SavedConv, N>, grads: &mut Gradients) 
     if let Some(id) = parent(0) {
         let mut result = kernels::buffer(convolution.input_len());
         let taps = taps_first(&saved.weight);
-        convolution.input_gradient(&gradient, values(&taps), &mut result);
+        convolution.input_gradient(&gradient, values(&taps), None, &mut result);
         let shape: [usize; 4] = saved.x.shape().dims();
         grads.register::<Flex>(id, primitive(result, &shape));
     }

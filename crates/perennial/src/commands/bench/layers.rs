@@ -157,7 +157,7 @@ fn layer(convolution: &Convolution, count: usize, first: bool, samples: usize) -
         }),
         input_gradient: (!first).then(|| {
             direction(input_gradient, &mut || {
-                convolution.input_gradient(&gradient, &weight, &mut of_input);
+                convolution.input_gradient(&gradient, &weight, None, &mut of_input);
             })
         }),
         weight_gradient: direction(weight_gradient, &mut || {
