@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 
 use perennial_core::{Modality, ModelVersion, Registry};
 use perennial_upgrade::{
-    Asking, LoadedModel, Need, NotSearched, PREVIOUS_ALIAS, SearchPlan, Stored,
+    Asking, LeftOutCause, LoadedModel, Need, NotSearched, PREVIOUS_ALIAS, SearchPlan, Stored,
 };
 
 use crate::answering::Answering;
@@ -100,6 +100,7 @@ impl Planning {
         let left_out = |stats: &perennial_gallery::SpaceStats| NotSearched {
             space: stats.space.id.clone(),
             items: stats.items,
+            cause: LeftOutCause::NoLiveVersion,
             reason: "no model version is live".to_owned(),
         };
         SearchPlan {

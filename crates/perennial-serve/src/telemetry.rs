@@ -140,7 +140,7 @@ impl Telemetry {
             ),
             (
                 NOT_SEARCHED,
-                "Items that searches by picture leave out, by space.",
+                "Items that searches by picture leave out, by space and kind of reason.",
             ),
             (
                 ROUTE_ITEMS,
@@ -376,10 +376,7 @@ impl Telemetry {
             self.gauge(ITEMS, &labels, items as f64);
             let live = now.live == Some(version.as_str());
             self.gauge(LIVE_INFO, &labels, f64::from(u8::from(live)));
-            let mut left = now.plan.not_searched.iter();
-            let left = left.find(|left| left.space.as_str() == version);
-            let items = left.map_or(0, |left| left.items);
-            self.gauge(NOT_SEARCHED, &[("space", version)], items as f64);
+            self.not_searched(now, version);
         }
         self.upgrades(now);
         self.handle.render()

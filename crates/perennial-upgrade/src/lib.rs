@@ -41,6 +41,7 @@ mod loaded_model;
 mod mapped_copies;
 pub mod measured;
 mod merge;
+mod not_searched;
 mod plan;
 pub mod policy;
 mod probe_file;
@@ -83,7 +84,8 @@ pub use measured::{Demands, DemandsError, MeasureError, Measured};
 pub use merge::{
     MergedHit, PartHits, PartScale, SAMPLE_SEED, SAMPLE_VECTORS, ScoreCalibration, merge,
 };
-pub use plan::{Asking, NotSearched, PlannedPart, SearchPlan};
+pub use not_searched::{LeftOutCause, NotSearched};
+pub use plan::{Asking, PlannedPart, SearchPlan};
 pub use policy::{EvaluationSet, Policy, PolicyError, Undecided};
 pub use probe_file::{ProbeInputError, Probes};
 pub use promotion::{

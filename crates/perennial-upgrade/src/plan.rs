@@ -14,6 +14,7 @@ use perennial_gallery::{
 use crate::certification::{Certification, Certified, CertifiedWay, Need, NotCertified, Standing};
 use crate::expected_quality::ExpectedQuality;
 use crate::merge::PartScale;
+use crate::not_searched::{LeftOutCause, NotSearched};
 use crate::recorded_merge::{RecordedMerge, Z_SCORES};
 use crate::route::RouteError;
 use crate::stored::Stored;
@@ -73,21 +74,16 @@ pub struct PlannedPart {
     pub fallback: Option<String>,
 }
 
-/// Items that are not searched.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NotSearched {
-    /// Their space.
-    pub space: SpaceId,
-    /// How many there are.
-    pub items: u64,
-    /// Why.
-    pub reason: String,
-}
-
 /// How one space is searched.
 struct Chosen {
     certified: Certified,
     fallback: Option<String>,
+}
+
+/// Why one space is not searched.
+struct Refused {
+    pair: NotCertified,
+    cause: LeftOutCause,
 }
 
 impl SearchPlan {
@@ -228,13 +224,14 @@ impl SearchPlan {
         part.spaces.push(id);
     }
 
-    fn refuse(&mut self, stats: &SpaceStats, refused: NotCertified) {
+    fn refuse(&mut self, stats: &SpaceStats, refused: Refused) {
         self.not_searched.push(NotSearched {
             space: stats.space.id.clone(),
             items: stats.items,
-            reason: refused.reason.clone(),
+            cause: refused.cause,
+            reason: refused.pair.reason.clone(),
         });
-        self.refused.push(refused);
+        self.refused.push(refused.pair);
     }
 }
 
@@ -335,13 +332,14 @@ fn choose(
     dim: usize,
     stats: &SpaceStats,
     available: &dyn Fn(Need<'_>) -> bool,
-) -> Result<Chosen, NotCertified> {
+) -> Result<Chosen, Refused> {
     let name = stats.space.id.as_str();
     let ways = match asking {
         Asking::Version(version) => certification.ways(version, name),
         Asking::Item(version) => certification.ways_of_items(version, name),
     };
     let mut passed = Vec::new();
+    let mut missing = None;
     for certified in ways.into_iter().flatten() {
         let route = certified.way.route();
         passed.extend(certified.instead_of.clone());
@@ -353,14 +351,22 @@ fn choose(
         } else if let Some(need) = certified.way.need(name)
             && !available(need)
         {
-            passed.push(match need {
-                Need::OldEncoder(_) => format!(
-                    "route {route} needs the encoder of {name} to embed this query as well, which it cannot"
+            let (cause, problem) = match need {
+                Need::OldEncoder(_) => (
+                    LeftOutCause::OldEncoder,
+                    format!(
+                        "route {route} needs the encoder of {name} to embed this query as well, which it cannot"
+                    ),
                 ),
-                Need::MappedIndex { .. } => format!(
-                    "route {route} needs an index of {name}'s vectors mapped into the query's space, which is not kept here or not built yet"
+                Need::MappedIndex { .. } => (
+                    LeftOutCause::MappedIndex,
+                    format!(
+                        "route {route} needs an index of {name}'s vectors mapped into the query's space, which is not kept here or not built yet"
+                    ),
                 ),
-            });
+            };
+            missing.get_or_insert(cause);
+            passed.push(problem);
         } else {
             return Ok(Chosen {
                 certified,
@@ -372,9 +378,10 @@ fn choose(
         Asking::Version(version) => certification.standing(version, name),
         Asking::Item(version) => certification.standing_of_items(version, name),
     };
-    let refused = match standing {
+    let (pair, cause) = match standing {
         Standing::Accepted(pair) if stats.space.dim == dim => return Ok(by_force(&pair)),
-        Standing::Accepted(pair) | Standing::Refused(pair) => pair,
+        Standing::Accepted(pair) => (pair, LeftOutCause::Dimension),
+        Standing::Refused(pair) => (pair, LeftOutCause::NotCertified),
         // Certified, but by no way that this query can take.
         Standing::Certified(_) => {
             let pair = NotCertified {
@@ -387,10 +394,10 @@ fn choose(
             if stats.space.dim == dim && is_accepted(certification, asking, name) {
                 return Ok(by_force(&pair));
             }
-            pair
+            (pair, missing.unwrap_or(LeftOutCause::Dimension))
         }
     };
-    Err(refused)
+    Err(Refused { pair, cause })
 }
 
 fn is_accepted(certification: &Certification, asking: Asking<'_>, name: &str) -> bool {

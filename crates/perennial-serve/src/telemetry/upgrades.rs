@@ -3,7 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::PoisonError;
 
-use super::{BACKFILL, BACKFILL_STATE, FALLBACK_ITEMS, Gauges, ROUTE_ITEMS, Telemetry};
+use perennial_upgrade::LeftOutCause;
+
+use super::{
+    BACKFILL, BACKFILL_STATE, FALLBACK_ITEMS, Gauges, NOT_SEARCHED, ROUTE_ITEMS, Telemetry,
+};
 
 /// Every state of a backfill, so that the ones that are not are 0.
 const STATES: [&str; 4] = ["idle", "running", "paused", "finished"];
@@ -21,6 +25,18 @@ impl Telemetry {
                 &[("state", state)],
                 f64::from(u8::from(is_now)),
             );
+        }
+    }
+
+    /// The items of a space that searches leave out, by every kind of reason, so that those that do not hold are 0.
+    pub(super) fn not_searched(&self, now: &Gauges<'_>, space: &str) {
+        let mut left = now.plan.not_searched.iter();
+        let left = left.find(|left| left.space.as_str() == space);
+        for cause in LeftOutCause::ALL {
+            let items = left.filter(|left| left.cause == cause);
+            let items = items.map_or(0, |left| left.items);
+            let labels = [("space", space), ("reason", cause.name())];
+            self.gauge(NOT_SEARCHED, &labels, items as f64);
         }
     }
 

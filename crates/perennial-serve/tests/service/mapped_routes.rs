@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 use crate::client::Call;
 use crate::harness::{Running, Setup};
 use crate::mixed::{
-    NEW, NEW_ANGLE, OLD, bridged, by_picture, dual, embedded, metrics, mixed, part, search,
+    NEW, NEW_ANGLE, OLD, bridged, by_picture, dual, embedded, leaves_out, metrics, mixed, part,
+    search,
 };
 
 /// From v0001 (3 dimensions) to v0002 (5 dimensions).
@@ -275,6 +276,7 @@ fn a_search_whose_index_goes_meanwhile_takes_the_next_route() {
     assert_eq!(answer["not_searched"], 4, "{answer}");
     let reason = answer["left_out"][0]["reason"].as_str().unwrap();
     assert!(reason.contains("not built yet"), "{reason}");
+    assert!(leaves_out(&service, "mapped_index", 4));
 }
 
 #[test]
@@ -285,11 +287,13 @@ fn an_index_takes_the_place_of_an_old_encoder_that_fails() {
         .certify("v0002", "v0001", vec![dual(0.5), mapped()]);
     std::fs::remove_file(setup.registry.root().join("aliases.toml")).unwrap();
     let service = setup.start();
+    assert!(leaves_out(&service, "no_live_version", 4));
     let moved = service.swap("v0002").expect(200);
     assert_eq!(
         (route(&moved), &moved["not_searched"]),
         ("mapped", &json!(0))
     );
+    assert!(leaves_out(&service, "no_live_version", 0));
     let checks = moved["checks"].as_array().unwrap().iter();
     let mut checks = checks.filter(|check| check["name"] == "encoder of v0001");
     assert_eq!(checks.next().unwrap()["warning"], true);

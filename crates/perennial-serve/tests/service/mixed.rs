@@ -106,6 +106,24 @@ pub fn metrics(service: &Running) -> String {
     String::from_utf8(service.get("/metrics").body).unwrap()
 }
 
+/// Whether the metrics say that so many items of `v0001` are left out for this reason, and none for any other.
+pub fn leaves_out(service: &Running, reason: &str, items: u64) -> bool {
+    let metrics = metrics(service);
+    let lines = metrics.lines();
+    let lines = lines.filter_map(|line| {
+        let line = line.strip_prefix(r#"perennial_items_not_searched{space="v0001",reason=""#)?;
+        line.split_once(r#""} "#)
+    });
+    let lines: Vec<(&str, &str)> = lines.collect();
+    let expected = items.to_string();
+    lines.len() == 5
+        && lines.iter().any(|(one, _)| *one == reason)
+        && lines.iter().all(|(one, left)| match *one == reason {
+            true => *left == expected,
+            false => *left == "0",
+        })
+}
+
 /// The part that searches a space.
 pub fn part<'a>(answer: &'a Value, space: &str) -> &'a Value {
     let mut parts = answer["parts"].as_array().unwrap().iter();

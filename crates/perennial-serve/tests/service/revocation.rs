@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::encoder::draft;
 use crate::harness::{Running, Setup};
 use crate::mixed::{
-    BRIDGED_ANGLE, NEW, NEW_ANGLE, OLD, by_picture, embedded, metrics, mixed, part,
+    BRIDGED_ANGLE, NEW, NEW_ANGLE, OLD, by_picture, embedded, leaves_out, mixed, part,
 };
 use crate::route_swaps::wait;
 
@@ -116,7 +116,7 @@ fn loses(service: &Running, take: impl Fn(), said: &str) {
     assert!(left["reason"].as_str().unwrap().contains(said), "{left}");
     let stats = service.get("/gallery/stats").expect(200);
     assert_eq!(stats["left_out"], answer["left_out"]);
-    assert!(metrics(service).contains(r#"perennial_items_not_searched{space="v0001"} 4"#));
+    assert!(leaves_out(service, "not_certified", 4));
     let detail = service.get("/readyz").expect(200)["detail"].to_string();
     assert!(detail.contains(said), "{detail}");
 }

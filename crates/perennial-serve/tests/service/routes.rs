@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use crate::harness::image;
 use crate::mixed::{
-    NEW, NEW_ANGLE, OLD, bridged, by_picture, dual, embedded, metrics, mixed, part, search,
+    NEW, NEW_ANGLE, OLD, bridged, by_picture, dual, embedded, leaves_out, metrics, mixed, part,
+    search,
 };
 
 #[test]
@@ -81,7 +82,7 @@ fn old_items_are_found_as_readily_as_new_ones() {
     for line in [
         r#"perennial_route_items{space="v0001",route="dual"} 4"#,
         r#"perennial_route_items{space="v0002",route="own"} 4"#,
-        r#"perennial_items_not_searched{space="v0001"} 0"#,
+        r#"perennial_items_not_searched{space="v0001",reason="not_certified"} 0"#,
     ] {
         assert!(metrics.contains(line), "{line}\n{metrics}");
     }
@@ -265,9 +266,22 @@ fn what_no_route_leads_to_is_left_out_with_its_reason() {
             .len(),
         1
     );
-    let metrics = metrics(&service);
-    let line = r#"perennial_items_not_searched{space="v0001"} 4"#;
-    assert!(metrics.contains(line), "{metrics}");
+    assert!(leaves_out(&service, "old_encoder", 4));
+    // A certificate that leads to another dimension only, none at all, and one that helps.
+    let own = vec![Certified::by("own")];
+    service.setup.pairs.certify("v0002", "v0001", own);
+    assert!(leaves_out(&service, "dimension", 4));
+    service.setup.pairs.certify("v0002", "v0001", Vec::new());
+    assert!(leaves_out(&service, "not_certified", 4));
+    service
+        .setup
+        .pairs
+        .certify("v0002", "v0001", vec![bridged()]);
+    assert!(leaves_out(&service, "not_certified", 0));
+    service
+        .setup
+        .pairs
+        .certify("v0002", "v0001", vec![dual(0.5)]);
 
     // Nothing at all can be searched.
     let only = json!({"image": image(OLD[0]), "filter": {"model_versions": ["v0001"]}});

@@ -145,6 +145,11 @@ fn a_space_without_a_way_is_left_out_with_the_reason() {
             .reason
             .contains("needs the encoder of v0001")
     );
+    let causes: Vec<_> = all.not_searched.iter().map(|left| left.cause).collect();
+    assert_eq!(
+        causes,
+        [LeftOutCause::NotCertified, LeftOutCause::OldEncoder]
+    );
     assert_eq!(all.refused.len(), 2);
     assert_eq!(plan(Some(&["clip".to_owned()])).not_searched_items(), 10);
     assert_eq!(plan(Some(&["v0002".to_owned()])).not_searched, []);
@@ -170,6 +175,7 @@ fn force_searches_refused_spaces_of_the_same_dimension_by_route_own() {
     let plan = of();
     assert_eq!(routes(&plan), ["v0001+v0002 by own"]);
     assert_eq!(plan.not_searched[0].space.as_str(), "v0003");
+    assert_eq!(plan.not_searched[0].cause, LeftOutCause::Dimension);
 }
 
 #[test]
