@@ -1,4 +1,5 @@
-//! What every [`VectorStore`] must do, and every store with [`Snapshots`] and [`Maintenance`], as tests for the tests of each store.
+//! What every [`VectorStore`] must do, and every store with [`Snapshots`], [`Maintenance`] and [`MappedIndexes`], as tests for the tests of
+//! each store. All three suites apply to every store: one that does not offer an operation says so, which the suites check.
 //!
 //! ```no_run
 //! # use perennial_gallery::{EmbeddedGallery, GalleryConfig};
@@ -6,11 +7,13 @@
 //! let mut make = || EmbeddedGallery::open(a_new_folder, GalleryConfig::default()).unwrap();
 //! perennial_gallery::conformance::run(&mut || Box::new(make()));
 //! perennial_gallery::conformance::run_whole(&mut make);
+//! perennial_gallery::conformance::run_mapped(&mut make);
 //! ```
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "these are tests")]
 
 mod maintenance;
+mod mapped;
 mod scene;
 mod snapshots;
 mod spaces;
@@ -23,6 +26,7 @@ use crate::error::GalleryError;
 use crate::filter::{Filter, LabelFilter};
 use crate::item::{Item, ItemId, StoredItem};
 use crate::limits::MAX_LIMIT;
+use crate::mapped_index::MappedIndexes;
 use crate::store::{Maintenance, Replacement, SearchRequest, Snapshots, VectorStore};
 use scene::{counts, ids, item, object, on_a_half_circle, search, space};
 
@@ -66,6 +70,30 @@ pub fn run_whole<S: VectorStore + Snapshots + Maintenance>(make: &mut dyn FnMut(
     ] as [fn(&Path, &S); _]
     {
         let folder = tempfile::tempdir().unwrap();
+        test(folder.path(), &make());
+    }
+}
+
+/// Runs every test of [`MappedIndexes`], each on an empty store of its own; of a store that does not offer them, the test of what it says then.
+///
+/// # Panics
+/// Where the store does something else than the trait says.
+pub fn run_mapped<S: VectorStore + Snapshots + MappedIndexes>(make: &mut dyn FnMut() -> S) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = make();
+    if !store.offers_mapped() {
+        mapped::nothing_is_kept_where_it_is_not_offered(folder.path(), &store);
+        return;
+    }
+    drop(store);
+    for test in [
+        mapped::searches_follow_every_write,
+        mapped::what_is_restored_is_mapped_anew,
+        mapped::an_index_that_is_not_kept_is_an_error_with_its_space,
+        mapped::spaces_and_dimensions_are_told_apart,
+        mapped::what_is_wanted_is_kept_and_no_more,
+    ] as [fn(&Path, &S); _]
+    {
         test(folder.path(), &make());
     }
 }

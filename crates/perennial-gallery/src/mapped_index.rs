@@ -110,14 +110,15 @@ pub trait MappedIndexes {
         0
     }
 
-    /// The items of one space that are most similar to each query by their mapped vectors, as
-    /// [`VectorStore::search`](crate::VectorStore::search) finds them by those that are stored. `key` is that of the map, and the queries have
-    /// its dimension. An index that is still being built is complete, but slow.
+    /// The items of the spaces that are most similar to each query by their mapped vectors, as
+    /// [`VectorStore::search`](crate::VectorStore::search) finds them by those that are stored. `key` is that of the map, of which every space
+    /// has an index, and the queries have the dimension of what it gives. An index that is still being built is complete, but slow. Items that the
+    /// map refuses, or of another dimension than it takes, are not found.
     ///
     /// **Shapes**: `[n]` for queries `[n, output_dim]`.
     ///
     /// # Errors
-    /// [`GalleryError::NotMapped`] where the index is not kept; those of a search otherwise.
+    /// [`GalleryError::NotMapped`] with the first space whose index is not kept; those of a search otherwise.
     fn search_mapped(
         &self,
         key: &str,

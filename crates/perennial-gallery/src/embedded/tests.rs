@@ -201,10 +201,12 @@ fn the_engine_does_what_every_store_must() {
         stores += 1;
         Box::new(open(&folder.path().join(stores.to_string())))
     });
-    crate::conformance::run_whole(&mut || {
+    let mut make = || {
         stores += 1;
         open(&folder.path().join(stores.to_string()))
-    });
+    };
+    crate::conformance::run_whole(&mut make);
+    crate::conformance::run_mapped(&mut make);
     assert!(stores > 0);
 }
 

@@ -3,12 +3,13 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use perennial_gallery::request_checks::{check_dim_of_space, check_search};
 use perennial_gallery::{
     GalleryError, Hit, IndexKind, IndexProgress, IndexState, Item, MappedIndex, MappedIndexStats,
     MappedIndexes, SearchRequest,
 };
 
-use crate::memory_store::{MemoryStore, hit};
+use crate::memory_store::{MemoryStore, best};
 
 #[derive(Default)]
 pub struct MappedVectors {
@@ -44,20 +45,24 @@ impl MappedIndexes for MemoryStore {
 
     fn mapped(&self) -> Vec<MappedIndexStats> {
         let kept = self.mapped.kept.lock().unwrap().clone();
-        let stats = kept.iter().map(|one| MappedIndexStats {
-            space: one.space.clone(),
-            map: one.map.key().to_owned(),
-            dim: one.map.output_dim(),
-            items: self.of_space(one.space.as_str()).len() as u64,
-            refused: 0,
-            ready: self.has_mapped(one.space.as_str(), one.map.key()),
-            index: IndexState {
-                kind: IndexKind::Exact,
-                state: IndexProgress::Ready,
-                indexed: 0,
-                backlog: 0,
-            },
-            memory_bytes: 1000,
+        let stats = kept.iter().map(|one| {
+            let all = self.mappable(one).len();
+            let items = self.mapped_items(one).len();
+            MappedIndexStats {
+                space: one.space.clone(),
+                map: one.map.key().to_owned(),
+                dim: one.map.output_dim(),
+                items: items as u64,
+                refused: (all - items) as u64,
+                ready: self.has_mapped(one.space.as_str(), one.map.key()),
+                index: IndexState {
+                    kind: IndexKind::Exact,
+                    state: IndexProgress::Ready,
+                    indexed: 0,
+                    backlog: 0,
+                },
+                memory_bytes: 1000,
+            }
         });
         stats.collect()
     }
@@ -71,32 +76,44 @@ impl MappedIndexes for MemoryStore {
         key: &str,
         request: &SearchRequest<'_>,
     ) -> Result<Vec<Vec<Hit>>, GalleryError> {
+        check_search(request)?;
         let kept = self.mapped.kept.lock().unwrap().clone();
-        let [space] = request.spaces else {
-            panic!("one space at a time: {:?}", request.spaces);
-        };
-        let missing = || GalleryError::NotMapped {
-            space: space.to_string(),
-        };
-        if self.mapped.lost.swap(false, Ordering::SeqCst) {
+        let lost = self.mapped.lost.swap(false, Ordering::SeqCst);
+        if lost {
             self.mapped.held.store(true, Ordering::SeqCst);
-            return Err(missing());
         }
-        let index = kept.iter().find(|one| one.is(space, key));
-        let map = &index.ok_or_else(missing)?.map;
-        assert_eq!(
-            (request.dim, request.queries.len()),
-            (map.output_dim(), map.output_dim())
-        );
+        let mut items = Vec::new();
+        for space in request.spaces {
+            let mut kept = kept.iter();
+            let index = kept.find(|one| !lost && one.is(space, key));
+            let index = index.ok_or_else(|| GalleryError::NotMapped {
+                space: space.to_string(),
+            })?;
+            check_dim_of_space(request, space, index.map.output_dim())?;
+            items.extend(self.mapped_items(index));
+        }
+        Ok(best(items.iter(), request))
+    }
+}
+
+impl MemoryStore {
+    /// The items of an index's space that have the dimension of its map.
+    fn mappable(&self, index: &MappedIndex) -> Vec<Item> {
+        let mut items = self.of_space(index.space.as_str());
+        items.retain(|item| item.embedding.len() == index.map.input_dim());
+        items
+    }
+
+    /// Those that the map does not refuse, with their mapped vectors.
+    fn mapped_items(&self, index: &MappedIndex) -> Vec<Item> {
         let mapped = |item: Item| {
             let mut embedding = Vec::new();
-            map.map(&item.embedding, &mut embedding).unwrap();
-            Item { embedding, ..item }
+            index.map.map(&item.embedding, &mut embedding).ok()?;
+            Some(Item { embedding, ..item })
         };
-        let items = self.of_space(space.as_str()).into_iter().map(mapped);
-        let mut hits: Vec<Hit> = items.map(|item| hit(&item, request.queries)).collect();
-        hits.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.id.cmp(&b.id)));
-        hits.truncate(request.limit);
-        Ok(vec![hits])
+        self.mappable(index)
+            .into_iter()
+            .filter_map(mapped)
+            .collect()
     }
 }

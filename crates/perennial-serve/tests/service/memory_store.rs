@@ -8,11 +8,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::mapped_vectors::MappedVectors;
 
 use perennial_core::SpaceId;
+use perennial_gallery::exchange::{read_snapshot, write_snapshot};
+use perennial_gallery::request_checks::{
+    check_delete_where, check_dim_of_space, check_page, check_search,
+};
 use perennial_gallery::{
     BytesPerVector, Compacted, DiskUse, Filter, GalleryError, GalleryStats, Hit, IndexKind,
-    IndexProgress, IndexState, Item, ItemId, MAX_LIMIT, Maintenance, MappedIndexes, Page,
-    Replacement, SearchRequest, SnapshotInfo, Snapshots, SpaceStats, StoreSpace, StoredItem,
-    Upserted, VectorStore, compare_all,
+    IndexProgress, IndexState, Item, ItemId, Maintenance, MappedIndexes, Page, Replacement,
+    SearchRequest, SnapshotInfo, Snapshots, SpaceStats, StoreSpace, StoredItem, Upserted,
+    VectorStore, compare_all,
 };
 
 #[derive(Default)]
@@ -44,6 +48,13 @@ impl Content {
     fn items_of(&self, space: &str) -> u64 {
         let items = self.items.values();
         items.filter(|item| item.model_version == space).count() as u64
+    }
+
+    /// The dimension of all items, where they have one.
+    fn dim(&self) -> Option<usize> {
+        let dims = self.items.values().map(|item| item.embedding.len());
+        let dims: BTreeSet<usize> = dims.collect();
+        dims.first().copied().filter(|_| dims.len() == 1)
     }
 
     fn upsert(&mut self, items: Vec<Item>) -> Result<Upserted, GalleryError> {
@@ -140,7 +151,7 @@ fn stored(item: &Item, with_embedding: bool) -> StoredItem {
     }
 }
 
-pub fn hit(item: &Item, query: &[f32]) -> Hit {
+fn hit(item: &Item, query: &[f32]) -> Hit {
     Hit {
         id: item.id.clone(),
         score: item.embedding.iter().zip(query).map(|(a, b)| a * b).sum(),
@@ -154,28 +165,19 @@ fn passes(filter: &Filter, item: &Item) -> bool {
     filter.matches(&item.id, &item.model_version, item.label, &item.payload)
 }
 
-fn check_limit(limit: usize) -> Result<(), GalleryError> {
-    match limit {
-        1..=MAX_LIMIT => Ok(()),
-        _ => Err(GalleryError::InvalidLimit { limit }),
-    }
-}
-
-fn check_unit(query: &[f32]) -> Result<(), GalleryError> {
-    let norm = query.iter().map(|value| value * value).sum::<f32>().sqrt();
-    if norm.is_finite() && (norm - 1.0).abs() <= 1e-3 {
-        return Ok(());
-    }
-    let what = "a query".to_owned();
-    Err(GalleryError::NotUnit { what, norm })
-}
-
-fn wrong_dimension(what: String, found: usize, expected: usize) -> GalleryError {
-    GalleryError::WrongDimension {
-        what,
-        found,
-        expected,
-    }
+/// The best of some items for each query, among those that pass the filter.
+pub fn best<'a>(
+    items: impl Iterator<Item = &'a Item> + Clone,
+    request: &SearchRequest<'_>,
+) -> Vec<Vec<Hit>> {
+    let of_query = |query: &[f32]| {
+        let passing = items.clone().filter(|item| passes(request.filter, item));
+        let mut hits: Vec<Hit> = passing.map(|item| hit(item, query)).collect();
+        hits.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.id.cmp(&b.id)));
+        hits.truncate(request.limit);
+        hits
+    };
+    request.queries.chunks(request.dim).map(of_query).collect()
 }
 
 impl VectorStore for MemoryStore {
@@ -198,7 +200,11 @@ impl VectorStore for MemoryStore {
             && content.items_of(id) > 0
         {
             if known.dim != space.dim {
-                return Err(wrong_dimension(format!("space {id}"), space.dim, known.dim));
+                return Err(GalleryError::WrongDimension {
+                    what: format!("space {id}"),
+                    found: space.dim,
+                    expected: known.dim,
+                });
             }
             let vertices = |space: &StoreSpace| space.simplex.map_or(0, |simplex| simplex.vertices);
             let (stored, given) = (vertices(known), vertices(space));
@@ -254,10 +260,7 @@ impl VectorStore for MemoryStore {
     }
 
     fn delete_where(&self, filter: &Filter) -> Result<usize, GalleryError> {
-        filter.check()?;
-        if filter.is_empty() && !filter.everything {
-            return Err(GalleryError::EmptyFilter);
-        }
+        check_delete_where(filter)?;
         let mut content = self.content.lock().unwrap();
         let before = content.items.clone();
         content.items.retain(|_, item| !passes(filter, item));
@@ -279,8 +282,7 @@ impl VectorStore for MemoryStore {
         filter: &Filter,
         with: bool,
     ) -> Result<Page, GalleryError> {
-        check_limit(limit)?;
-        filter.check()?;
+        check_page(after, limit, filter)?;
         let content = self.content.lock().unwrap();
         let mut rest = content
             .items
@@ -297,44 +299,18 @@ impl VectorStore for MemoryStore {
     }
 
     fn search(&self, request: &SearchRequest<'_>) -> Result<Vec<Vec<Hit>>, GalleryError> {
-        check_limit(request.limit)?;
-        request.filter.check()?;
-        let dim = request.dim;
-        if dim == 0 {
-            return Err(GalleryError::UnsupportedDimension {
-                what: "the queries".to_owned(),
-                found: 0,
-            });
-        }
+        check_search(request)?;
         let content = self.content.lock().unwrap();
         for id in request.spaces {
-            let known = content.spaces.get(id.as_str());
-            if let Some(space) = known.filter(|space| space.dim != dim) {
-                let what = format!("a query of space {id}");
-                return Err(wrong_dimension(what, dim, space.dim));
+            if let Some(space) = content.spaces.get(id.as_str()) {
+                check_dim_of_space(request, id, space.dim)?;
             }
         }
-        let mut found = Vec::new();
-        for query in request.queries.chunks(dim) {
-            if query.len() != dim {
-                return Err(wrong_dimension("a query".to_owned(), query.len(), dim));
-            }
-            check_unit(query)?;
-            let mut hits: Vec<Hit> = content
-                .items
-                .values()
-                .filter(|item| {
-                    let version = &item.model_version;
-                    request.spaces.iter().any(|id| id.as_str() == version)
-                })
-                .filter(|item| passes(request.filter, item))
-                .map(|item| hit(item, query))
-                .collect();
-            hits.sort_by(|a, b| b.score.total_cmp(&a.score).then(a.id.cmp(&b.id)));
-            hits.truncate(request.limit);
-            found.push(hits);
-        }
-        Ok(found)
+        let items = content.items.values().filter(|item| {
+            let version = &item.model_version;
+            request.spaces.iter().any(|id| id.as_str() == version)
+        });
+        Ok(best(items, request))
     }
 
     fn sample(&self, space: &SpaceId, limit: usize, _: u64) -> Result<Vec<f32>, GalleryError> {
@@ -351,16 +327,29 @@ impl VectorStore for MemoryStore {
 impl Snapshots for MemoryStore {
     fn snapshot(&self, path: &Path) -> Result<SnapshotInfo, GalleryError> {
         self.check()?;
-        std::fs::write(path, b"snapshot").unwrap();
-        Ok(SnapshotInfo {
-            items: self.items(),
-            bytes: 8,
-            sha256: "ab".repeat(32),
+        let content = self.content.lock().unwrap();
+        let spaces: Vec<StoreSpace> = content.spaces.values().cloned().collect();
+        write_snapshot(path, &spaces, content.items.len() as u64, |add| {
+            content.items.values().try_for_each(add)
         })
     }
 
-    fn restore(&self, _: &Path) -> Result<SnapshotInfo, GalleryError> {
-        Err(GalleryError::Closed)
+    fn restore(&self, path: &Path) -> Result<SnapshotInfo, GalleryError> {
+        self.check()?;
+        let mut restored = Content::default();
+        let known = &mut restored.spaces;
+        let spaces = |spaces: &[StoreSpace]| {
+            let named = spaces.iter().cloned();
+            known.extend(named.map(|space| (space.id.to_string(), space)));
+            Ok(())
+        };
+        let items = &mut restored.items;
+        let info = read_snapshot(path, spaces, |item| {
+            items.insert(item.id.clone(), item);
+            Ok(())
+        })?;
+        *self.content.lock().unwrap() = restored;
+        Ok(info)
     }
 }
 
@@ -379,7 +368,7 @@ impl Maintenance for MemoryStore {
         }
         Ok(GalleryStats {
             items: content.items.len() as u64,
-            dim: content.spaces.values().next().map(|space| space.dim),
+            dim: content.dim(),
             per_version,
             index: IndexState {
                 kind: IndexKind::Exact,
@@ -415,4 +404,6 @@ impl Maintenance for MemoryStore {
 #[test]
 fn it_does_what_every_store_must() {
     perennial_gallery::conformance::run(&mut || Box::new(MemoryStore::default()));
+    perennial_gallery::conformance::run_whole(&mut MemoryStore::default);
+    perennial_gallery::conformance::run_mapped(&mut MemoryStore::default);
 }

@@ -16,11 +16,13 @@ fn it_does_what_every_store_must() {
         let schema = format!("gallery {galleries}\"");
         Box::new(open_with(&database, |options| options.schema = schema))
     });
-    perennial_gallery::conformance::run_whole(&mut || {
+    let mut make = || {
         galleries += 1;
         let schema = format!("gallery {galleries}\"");
         open_with(&database, |options| options.schema = schema)
-    });
+    };
+    perennial_gallery::conformance::run_whole(&mut make);
+    perennial_gallery::conformance::run_mapped(&mut make);
     assert!(galleries > 5);
 }
 

@@ -20,6 +20,7 @@ fn a_gallery_in_qdrant_does_what_every_store_must() {
     };
     perennial_gallery::conformance::run(&mut || Box::new(make()));
     perennial_gallery::conformance::run_whole(&mut make);
+    perennial_gallery::conformance::run_mapped(&mut make);
     assert!(galleries > 10);
 }
 
