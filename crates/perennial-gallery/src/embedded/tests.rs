@@ -3,6 +3,8 @@
 use perennial_core::SpaceId;
 use serde_json::Map;
 
+mod full_disk;
+
 use super::backend::tests::DISK_SIZE;
 use super::*;
 use crate::store::{Maintenance, Snapshots};
@@ -132,32 +134,6 @@ fn rows_move_together_when_many_are_dead() {
     let hits = nearest(&gallery, &item(9, 16_000), 5, &filter, false);
     assert_eq!((hits.len(), &hits[0].id), (1, &9.into()));
     assert_eq!(gallery.stats().unwrap().per_version["v0001"], 150);
-}
-
-#[test]
-fn a_disk_that_fills_up_during_a_compaction_leaves_the_gallery_as_it_was() {
-    let folder = tempfile::tempdir().unwrap();
-    let gallery = open(folder.path());
-    for _ in 0..3 {
-        gallery
-            .upsert((0..2000).map(|id| item(id, 256)).collect())
-            .unwrap();
-    }
-    let before = gallery.stats().unwrap();
-    // Copies are made on the caller's thread.
-    for size in [0, 1 << 20, 2 << 20] {
-        DISK_SIZE.set(size);
-        let error = gallery.compact().unwrap_err();
-        DISK_SIZE.set(u64::MAX);
-        assert!(matches!(error, GalleryError::Storage { .. }), "{error}");
-        assert!(!folder.path().join("gallery.redb.compacting").exists());
-        assert_eq!(gallery.stats().unwrap(), before);
-    }
-    // The last step happens on the writer's.
-    gallery.compact().unwrap();
-    gallery.upsert(vec![item(5000, 256)]).unwrap();
-    drop(gallery);
-    assert_eq!(open(folder.path()).stats().unwrap().items, 2001);
 }
 
 #[test]
