@@ -212,6 +212,7 @@ fn certificate() -> CompatibilityRecord {
             high: 0.375,
         },
         intervals: Vec::new(),
+        cross_test_intervals: Vec::new(),
         queries: probes.clone(),
         gallery: probes,
         tie_rule: TieRule::Strict,

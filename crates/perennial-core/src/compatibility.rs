@@ -7,6 +7,7 @@
 //!     "self_test": 0.7237, "cross_test": 0.7211, "margin": -0.0026,
 //!     "interval": { "low": -0.0036, "high": -0.0017 },
 //!     "intervals": [ { "confidence": 0.9, "low": -0.0034, "high": -0.0019 }, ... ],
+//!     "cross_test_intervals": [ { "confidence": 0.9, "low": 0.7138, "high": 0.7285 }, ... ],
 //!     "queries": { "name": "cifar10/batch1", "argument": "cifar10:batch1", "count": 10000, "sha256": "..." },
 //!     "gallery": { "name": "cifar10/test", "argument": "cifar10:test", "count": 10000, "sha256": "..." },
 //!     "tie_rule": "strict", "created": "2026-11-22T21:35:00Z" } ] }
@@ -164,6 +165,10 @@ pub struct CompatibilityRecord {
     /// The same at all confidences that a policy may ask for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub intervals: Vec<ConfidenceInterval>,
+    /// The bootstrap intervals of the cross-test at the same confidences, over the resamples of the margin's; empty in records of programs that did
+    /// not compute them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cross_test_intervals: Vec<ConfidenceInterval>,
     /// What was asked.
     pub queries: ProbeSet,
     /// What was searched.
@@ -182,11 +187,12 @@ impl CompatibilityRecord {
 
     /// The margin's interval at a confidence, such as 0.95; none where it was not computed.
     pub fn interval_at(&self, confidence: f64) -> Option<Interval> {
-        let same = |other: f64| (other - confidence).abs() < 1e-9;
-        let found = self.intervals.iter().find(|one| same(one.confidence));
-        found
-            .map(|one| one.bounds)
-            .or_else(|| same(0.95).then_some(self.interval))
+        at(&self.intervals, confidence).or_else(|| same(0.95, confidence).then_some(self.interval))
+    }
+
+    /// The cross-test's interval at a confidence; none where it was not computed.
+    pub fn cross_test_interval_at(&self, confidence: f64) -> Option<Interval> {
+        at(&self.cross_test_intervals, confidence)
     }
 
     /// Whether queries and gallery are these sets, by content.
@@ -202,6 +208,17 @@ impl CompatibilityRecord {
             && self.is_on(&other.queries, &other.gallery)
             && self.tie_rule == other.tie_rule
     }
+}
+
+fn same(one: f64, other: f64) -> bool {
+    (one - other).abs() < 1e-9
+}
+
+/// The bounds at a confidence.
+fn at(intervals: &[ConfidenceInterval], confidence: f64) -> Option<Interval> {
+    let mut intervals = intervals.iter();
+    let found = intervals.find(|one| same(one.confidence, confidence));
+    found.map(|one| one.bounds)
 }
 
 /// Records that cannot be read or written.
@@ -312,6 +329,7 @@ mod tests {
                 high: 0.1,
             },
             intervals: Vec::new(),
+            cross_test_intervals: Vec::new(),
             queries: probe("queries"),
             gallery: probe("gallery"),
             tie_rule,

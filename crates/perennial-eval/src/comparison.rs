@@ -22,6 +22,10 @@ pub struct PairComparison {
     /// The same at all of [`Bootstrap::CONFIDENCES`]; empty in reports of programs before 0.2.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub intervals: Vec<ConfidenceInterval>,
+    /// Bootstrap intervals of `cross` at the same confidences, over the queries of the margin's; empty in reports of programs that did not compute
+    /// them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cross_intervals: Vec<ConfidenceInterval>,
     /// Where the 95 % interval lies: at or above 0, below, or on both sides.
     pub verdict: Verdict,
     /// Whether other queries of the same kind would be expected to give the same sign.
@@ -105,13 +109,17 @@ pub fn compare_pair(
     bootstrap: &Bootstrap,
     stream: u64,
 ) -> Result<PairComparison, ComparisonError> {
-    let intervals = bootstrap
-        .intervals(cross, self_old, stream)
-        .map_err(|source| ComparisonError::Pair {
-            query: query.to_owned(),
-            gallery: gallery.to_owned(),
-            source,
-        })?;
+    let failed = |source| ComparisonError::Pair {
+        query: query.to_owned(),
+        gallery: gallery.to_owned(),
+        source,
+    };
+    let intervals = bootstrap.intervals(cross, self_old, stream);
+    let intervals = intervals.map_err(failed)?;
+    // The mean of one test is its difference to nothing.
+    let nothing = vec![false; cross.len()];
+    let of_cross = bootstrap.intervals(cross, &nothing, stream);
+    let of_cross = of_cross.map_err(failed)?;
     let [
         _,
         ConfidenceInterval {
@@ -129,6 +137,7 @@ pub fn compare_pair(
         margin: (right_cross as f64 - right_old as f64) / queries,
         interval,
         intervals: intervals.to_vec(),
+        cross_intervals: of_cross.to_vec(),
         verdict: Verdict::of(interval, 0.0),
         interval_excludes_zero: interval.excludes_zero(),
     })
@@ -182,6 +191,17 @@ mod tests {
             (0.75, 0.5, 0.25)
         );
         assert!(pairs[1].interval.low < 0.25 && pairs[1].interval.high > 0.25);
+        // The cross-test's own intervals, at every confidence and about as wide as the binomial's: 1.96 * sqrt(0.75 * 0.25 / 200).
+        let of_cross = &pairs[1].cross_intervals;
+        assert!(
+            of_cross
+                .iter()
+                .map(|one| one.confidence)
+                .eq(Bootstrap::CONFIDENCES)
+        );
+        let Interval { low, high } = of_cross[1].bounds;
+        assert!(low < 0.75 && high > 0.75, "{low} {high}");
+        assert!(((high - low) / 2.0 - 0.06).abs() < 0.01, "{low} {high}");
     }
 
     #[test]

@@ -111,6 +111,7 @@ impl Compatibility {
             margin: pair.margin,
             interval: pair.interval,
             intervals: pair.intervals.clone(),
+            cross_test_intervals: pair.cross_intervals.clone(),
             queries: self.queries().clone(),
             gallery: self.gallery().clone(),
             tie_rule: self.tie_rule(),

@@ -14,7 +14,7 @@ pub struct ExpectedQuality {
     pub measure: String,
     /// What was measured on the evaluation set, a fraction.
     pub value: f64,
-    /// Its bootstrap interval; none in certificates of older programs and in compatibility records.
+    /// Its bootstrap interval; none in certificates and compatibility records of programs that did not compute it.
     pub interval: Option<Interval>,
     /// The interval's confidence, a fraction.
     pub confidence: f64,
@@ -52,7 +52,7 @@ impl ExpectedQuality {
         vec![Self {
             measure: "ncm".to_owned(),
             value: record.cross_test,
-            interval: None,
+            interval: record.cross_test_interval_at(confidence),
             confidence,
         }]
     }

@@ -131,6 +131,15 @@ fn check_pairs(content: &Content) -> Result<(), ReportError> {
             let reason = format!("[{low}, {high}] is not an interval between -1 and 1");
             return Err(invalid(&key, reason));
         }
+        for one in &pair.cross_intervals {
+            let Interval { low, high } = one.bounds;
+            if !(0.0 <= low && low <= high && high <= 1.0) {
+                let reason = format!(
+                    "`cross_intervals`: [{low}, {high}] is not an interval between 0 and 1"
+                );
+                return Err(invalid(&key, reason));
+            }
+        }
     }
     Ok(())
 }

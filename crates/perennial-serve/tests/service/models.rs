@@ -103,6 +103,7 @@ fn the_matrix_shows_what_was_measured() {
             high: 0.1,
         },
         intervals: Vec::new(),
+        cross_test_intervals: Vec::new(),
         queries: probes(),
         gallery: probes(),
         tie_rule: TieRule::Strict,

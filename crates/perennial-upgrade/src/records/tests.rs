@@ -109,11 +109,62 @@ fn record(query: &str, gallery: &str, set: &str, [low, high]: [f64; 2]) -> Compa
                 high: high + 0.05,
             },
         }],
+        cross_test_intervals: Vec::new(),
         queries: probes(),
         gallery: probes(),
         tie_rule: TieRule::Strict,
         created: "2026-11-22T21:35:00Z".to_owned(),
     }
+}
+
+#[test]
+fn the_expected_quality_has_the_interval_of_the_cross_test_where_it_was_recorded() {
+    let setup = Setup::new();
+    let weights = |name| Some(setup.registry.get(name).unwrap().weights_sha256);
+    let older = CompatibilityRecord {
+        query_weights: weights("v0002"),
+        gallery_weights: weights("v0001"),
+        ..record("v0002", "v0001", "set", [0.01, 0.03])
+    };
+    let add = |record| CompatibilityRecords::add(&setup.registry, [record]).unwrap();
+    add(older.clone());
+    let expected = || setup.check("v0002", "v0001").unwrap().expected;
+    let of_older = expected();
+    assert_eq!(
+        (of_older[0].measure.as_str(), of_older[0].value),
+        ("ncm", older.cross_test)
+    );
+    assert_eq!(of_older[0].interval, None);
+    // Measured again by a program that keeps it.
+    let interval = |confidence, low, high| ConfidenceInterval {
+        confidence,
+        bounds: Interval { low, high },
+    };
+    add(CompatibilityRecord {
+        cross_test_intervals: vec![interval(0.95, 0.4, 0.6), interval(0.99, 0.3, 0.7)],
+        ..older
+    });
+    assert_eq!(
+        expected()[0].interval,
+        Some(Interval {
+            low: 0.4,
+            high: 0.6
+        })
+    );
+    setup.policy("confidence = 0.99");
+    let strict = &expected()[0];
+    assert_eq!(
+        (strict.interval, strict.confidence),
+        (
+            Some(Interval {
+                low: 0.3,
+                high: 0.7
+            }),
+            0.99
+        )
+    );
+    setup.policy("confidence = 0.9");
+    assert!(setup.check("v0002", "v0001").is_err(), "no margin at 0.9");
 }
 
 #[test]
