@@ -6,13 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 
 use perennial_core::{read_at_most, write_atomically};
 use serde::{Deserialize, Serialize};
 
 use super::HnswConfig;
-use super::background::step_back;
+use super::background::{Joined, step_back};
 use super::graph::{CodedVector, Graph};
 use super::mapper::Mapper;
 use super::mapping;
@@ -39,7 +38,7 @@ enum Signal {
 pub(super) struct Indexer {
     mapper: Mapper,
     signals: Mutex<Option<SyncSender<Signal>>>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: Joined,
 }
 
 impl Indexer {
@@ -58,20 +57,11 @@ impl Indexer {
             pool,
             shared,
         };
-        let thread = std::thread::Builder::new()
-            .name("gallery-indexer".to_owned())
-            .spawn(move || {
-                step_back();
-                work.run(&receiver)
-            })
-            .map_err(|error| GalleryError::InvalidConfig {
-                key: "threads",
-                problem: error.to_string(),
-            })?;
+        let run = move || work.run(&receiver);
         let indexer = Self {
             mapper,
             signals: Mutex::new(Some(sender)),
-            thread: Mutex::new(Some(thread)),
+            thread: Joined::start("gallery-indexer", "indexes the gallery", run)?,
         };
         indexer.wake();
         Ok(indexer)
@@ -111,16 +101,7 @@ impl Indexer {
                 .unwrap_or_else(PoisonError::into_inner)
                 .take(),
         );
-        let thread = self
-            .thread
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(thread) = thread
-            && thread.join().is_err()
-        {
-            tracing::error!("the indexer of the gallery ended with a defect");
-        }
+        self.thread.join();
     }
 }
 

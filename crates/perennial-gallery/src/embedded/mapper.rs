@@ -2,9 +2,8 @@
 
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::JoinHandle;
 
-use super::background::step_back;
+use super::background::Joined;
 use super::mapping;
 use super::state::Shared;
 use crate::error::GalleryError;
@@ -12,7 +11,7 @@ use crate::error::GalleryError;
 /// The handle to the thread.
 pub(super) struct Mapper {
     signals: Mutex<Option<SyncSender<()>>>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: Joined,
 }
 
 impl Mapper {
@@ -24,21 +23,13 @@ impl Mapper {
         // A signal that waits stands for all that come before it is taken.
         let (sender, signals) = sync_channel(1);
         let work = move || {
-            step_back();
             while signals.recv().is_ok() {
                 mapping::catch_up(&shared, &pool);
             }
         };
-        let thread = std::thread::Builder::new()
-            .name("gallery-mapper".to_owned())
-            .spawn(work)
-            .map_err(|error| GalleryError::InvalidConfig {
-                key: "threads",
-                problem: error.to_string(),
-            })?;
         Ok(Self {
             signals: Mutex::new(Some(sender)),
-            thread: Mutex::new(Some(thread)),
+            thread: Joined::start("gallery-mapper", "maps rows of the gallery", work)?,
         })
     }
 
@@ -60,15 +51,6 @@ impl Mapper {
                 .unwrap_or_else(PoisonError::into_inner)
                 .take(),
         );
-        let thread = self
-            .thread
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(thread) = thread
-            && thread.join().is_err()
-        {
-            tracing::error!("the thread that maps rows of the gallery ended with a defect");
-        }
+        self.thread.join();
     }
 }
