@@ -28,16 +28,16 @@ export const launch = () => chromium.launch({
   executablePath: process.env.PERENNIAL_TEST_CHROMIUM ?? "/usr/bin/chromium", args: SWITCHES, timeout: PATIENCE,
 });
 
-/** A request past the page, with the write key. */
-export async function ask(method, path, { json, form } = {}) {
+/** A request past the page, with the write key, to the service `at` an address. */
+export async function ask(method, path, { json, form, at = url } = {}) {
   const headers = { authorization: `Bearer ${writeKey}` };
   if (json !== undefined) headers["content-type"] = "application/json";
-  const response = await fetch(new URL(path, url), { method, headers, body: json === undefined ? form : JSON.stringify(json) });
+  const response = await fetch(new URL(path, at), { method, headers, body: json === undefined ? form : JSON.stringify(json) });
   return { status: response.status, version: response.headers.get("x-model-version"), body: await response.json() };
 }
 
-export async function state(path) {
-  const { status, body } = await ask("GET", path);
+export async function state(path, { at = url } = {}) {
+  const { status, body } = await ask("GET", path, { at });
   assert.equal(status, 200, path);
   return body;
 }
@@ -45,9 +45,9 @@ export async function state(path) {
 /**
  * The page in a browser profile of its own, with the lists of what it logged as an error (`errors`) and of what it asked other
  * origins for (`strangers`). With `admitted`, every request carries the read key, so that the page works as on a service that
- * asks for none; without, the visitor has no key yet.
+ * asks for none; without, the visitor has no key yet. The page is that of the service `at` an address.
  */
-export async function openPage(browser, { admitted = true, ...options } = {}) {
+export async function openPage(browser, { admitted = true, at = url, ...options } = {}) {
   const context = await browser.newContext({
     viewport: { width: 1280, height: 900 },
     extraHTTPHeaders: admitted ? { authorization: `Bearer ${readKey}` } : {},
@@ -63,9 +63,9 @@ export async function openPage(browser, { admitted = true, ...options } = {}) {
   page.on("pageerror", (error) => errors.push(String(error)));
   context.on("request", (request) => {
     const { origin, protocol } = new URL(request.url());
-    if (!["data:", "blob:"].includes(protocol) && origin !== new URL(url).origin) strangers.push(request.url());
+    if (!["data:", "blob:"].includes(protocol) && origin !== new URL(at).origin) strangers.push(request.url());
   });
-  await page.goto(url);
+  await page.goto(at);
   await page.waitForFunction(() => document.getElementById("headline").textContent !== "Loading");
   if (admitted) await page.waitForFunction(() => document.querySelector("#tiles .tile") && document.querySelector("#matrix table"));
   return { page, errors, strangers, close: () => context.close() };
@@ -77,14 +77,17 @@ export async function settled(page, title) {
     && !document.getElementById("tiles").hasAttribute("aria-busy"), title);
 }
 
-/** The results as the page tells them to assistive technology: id, version, label, score, route, and what the score is. */
+/**
+ * The results as the page tells them to assistive technology: id, version, label, score, route, and what the score is. Where an item has no
+ * picture, its number and label stand in the place of it.
+ */
 export async function tiles(page) {
   const names = await page.locator("#tiles button").evaluateAll((buttons) => buttons.map((button) => button.textContent));
   return names.map((name) => {
-    const parts = /^(?:Score (-?\d\.\d{3}))?(?:label (\d+)|no label)Item (\d+)(?:the query)?Embedded by (v\d+)(?:Route (own|bridged|dual|mapped))?(?:The score is the (own cosine|cosine across a bridge|dual cosine|cosine to the mapped vector))?$/.exec(name);
+    const parts = /^(?:\d+(?:label \d+|no label))?(?:Score (-?\d\.\d{3}))?(?:label (\d+)|no label)Item (\S+?)(?:the query)?Embedded by (v\d+)(?:Route (own|bridged|dual|mapped))?(?:The score is the (own cosine|cosine across a bridge|dual cosine|cosine to the mapped vector))?$/.exec(name);
     assert.ok(parts, `a tile reads ${JSON.stringify(name)}`);
     const number = (part) => (part === undefined ? null : Number(part));
-    return { score: number(parts[1]), label: number(parts[2]), id: Number(parts[3]), version: parts[4], route: parts[5] ?? null, kind: parts[6] ?? null };
+    return { score: number(parts[1]), label: number(parts[2]), id: /^\d+$/.test(parts[3]) ? Number(parts[3]) : parts[3], version: parts[4], route: parts[5] ?? null, kind: parts[6] ?? null };
   });
 }
 

@@ -102,12 +102,18 @@ function showFailure(error) {
   byId("notices").replaceChildren(problem(explain(error), remedy, detail(error.status === 401 ? "" : technical(error))));
 }
 
+/** Of every partition; an older server says only the one that all have. */
+function dimensionsOf({ dim, partitions = [] }) {
+  const dims = new Set([...partitions.map((part) => part.dim), ...(dim ? [dim] : [])]);
+  return dims.size > 0 ? [...dims].sort((one, other) => one - other).map(grouped).join(", ") : "none yet";
+}
+
 function showFacts({ previous }, stats) {
   const { index, bytes_per_vector: size, forced_writes: forced } = stats;
   const facts = [
     ["Live version", live ? badge(live) : "none"],
     ["Previous version", previous ? badge(previous) : "none"],
-    ["Dimensions", stats.dim ? grouped(stats.dim) : "none yet"],
+    ["Dimensions", dimensionsOf(stats)],
     ["Index", [index?.kind, index?.state].filter((text) => typeof text === "string").join(", ")],
     ["Bytes per vector", size ? `${bytes(size.memory)} memory, ${bytes(size.disk)} disk` : ""],
     ...(forced > 0 ? [["Items stored despite a refusal", element("strong", { class: "alarm" }, grouped(forced))]] : []),

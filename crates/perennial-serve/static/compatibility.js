@@ -67,7 +67,7 @@ function opening(versions, stored, find, live) {
   return versions.filter((name) => base.includes(name) || next(name));
 }
 
-function summary({ versions, stored = {} }, latest, find, live) {
+function summary({ versions, stored = {}, parts: searched = [] }, latest, find, live) {
   if (versions.length === 0) return "There is no version yet, so there is nothing to compare.";
   const sentences = [];
   if (latest.size > 0) {
@@ -84,13 +84,17 @@ function summary({ versions, stored = {} }, latest, find, live) {
     const named = (wanted) => records.filter(({ pair }) => wanted(pair)).map(({ name }) => name).join(", ");
     const bad = named((pair) => pair && verdictOf(pair) === "incompatible");
     const open = named((pair) => pair && verdictOf(pair) === "undecided");
-    const unknown = named((pair) => !pair);
+    // A certificate measured what comes of a bridge; the matrix is about vectors as they are.
+    const across = new Set(searched.filter(({ route }) => route !== "own").flatMap(({ spaces }) => spaces));
+    const bridged = others.filter((name) => across.has(name)).join(", ");
+    const unknown = records.filter(({ name, pair }) => !pair && !across.has(name)).map(({ name }) => name).join(", ");
     if (bad) sentences.push(`The live version ${live} finds fewer of the items of ${bad} than the version that stored them.`);
     if (open) sentences.push(`Whether ${live} finds the items of ${open} as well as the version that stored them is undecided.`);
     if (unknown) sentences.push(`How well ${live} finds the items of ${unknown} has not been measured.`);
+    if (bridged) sentences.push(`Searches by ${live} reach the items of ${bridged} by other routes than own, for which their certificates count.`);
     const refused = named((pair) => pair && verdictOf(pair) !== "incompatible" && pair.certified === false);
     if (refused) sentences.push(`Searches by ${live} in items of ${refused} are not allowed by this gallery's rule.`);
-    if (others.length > 0 && !bad && !open && !unknown && !refused) {
+    if (others.length > 0 && !bad && !open && !unknown && !refused && !bridged) {
       sentences.push(`The live version ${live} is compatible with every stored item.`);
     }
   }
