@@ -7,6 +7,19 @@ use crate::gallery::stocked;
 
 /// Certifies queries of `v0002` for items of `v0001` by a route through a bridge that is fitted for it.
 pub fn certify(bench: &Bench, route: &str, index: &str) -> Ended {
+    certify_pair(bench, ["v0002", "v0001"], route, index)
+}
+
+/// The same of any two versions, that of the queries first.
+pub fn certify_pair(bench: &Bench, [new, old]: [&str; 2], route: &str, index: &str) -> Ended {
+    let (old_test, new_test) = (
+        format!("{old}@generated:test"),
+        format!("{new}@generated:test"),
+    );
+    let (old_train, new_train) = (
+        format!("{old}@generated:train"),
+        format!("{new}@generated:train"),
+    );
     let ended = bench.run(&[
         "certify",
         "--record",
@@ -18,15 +31,15 @@ pub fn certify(bench: &Bench, route: &str, index: &str) -> Ended {
         "orthogonal",
         "--leave-one-out",
         "--old-queries",
-        "v0001@generated:test",
+        &old_test,
         "--old-gallery",
-        "v0001@generated:test",
+        &old_test,
         "--new-queries",
-        "v0002@generated:test",
+        &new_test,
         "--fit-from",
-        "v0002@generated:train",
+        &new_train,
         "--fit-to",
-        "v0001@generated:train",
+        &old_train,
     ]);
     // Whatever the finding, which the exit code tells.
     assert!(ended.stderr.contains("recorded as"), "{}", ended.stderr);

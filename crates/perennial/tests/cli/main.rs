@@ -36,6 +36,7 @@ mod gallery_routes;
 mod graph_runtimes;
 mod heads;
 mod killed_additions;
+mod killed_mapped;
 #[cfg(not(any(feature = "fetch", feature = "tls")))]
 mod lean;
 mod load;
