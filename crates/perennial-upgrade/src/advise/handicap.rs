@@ -16,6 +16,8 @@ const NOISE: f64 = 0.5;
 /// Shifts are tried in steps of this part of the spread that similarities have, up to `STEPS` of them.
 const STEP: f64 = 0.125;
 const STEPS: usize = 24;
+/// The first step that is enough is divided into so many.
+const FINE: usize = 8;
 /// Shifts that are tried for one computation of the similarities.
 const AT_ONCE: usize = 6;
 /// Queries that the spread of similarities is taken from, at most.
@@ -173,22 +175,22 @@ pub(super) fn smallest_enough(
         MergeKind::Cosines | MergeKind::Calibrated => unit,
     };
     let step = if old_is_short { STEP } else { -STEP } * spread;
-    let shifted = (1..=STEPS).map(|count| Chosen {
-        shift: count as f64 * step,
+    let at = |steps: f64| Chosen {
+        shift: steps * step,
         ..plain.clone()
-    });
-    let shifted: Vec<Chosen> = shifted.collect();
-    for some in shifted.chunks(AT_ONCE) {
-        let mut below = vec![Below::default(); some.len()];
-        for case in cases {
-            let found = case.task.sides.merged_by(some, case.split)?;
-            for (below, found) in below.iter_mut().zip(&found) {
-                *below = below.worst(Below::of(case.task, found));
-            }
-        }
-        for (chosen, below) in some.iter().zip(below) {
+    };
+    let coarse: Vec<usize> = (1..=STEPS).collect();
+    for some in coarse.chunks(AT_ONCE) {
+        let shifted: Vec<Chosen> = some.iter().map(|&count| at(count as f64)).collect();
+        for (&count, below) in some.iter().zip(below_of_all(&shifted, cases)?) {
             if below.is_none() {
-                return Ok(Some(chosen.clone()));
+                let fine = (1..FINE).map(|part| at((count - 1) as f64 + part as f64 / FINE as f64));
+                let mut fine: Vec<Chosen> = fine.collect();
+                let first = below_of_all(&fine, cases)?;
+                return Ok(Some(match first.iter().position(|below| below.is_none()) {
+                    Some(first) => fine.swap_remove(first),
+                    None => at(count as f64),
+                }));
             }
             let paid = if old_is_short { below.new } else { below.old };
             if paid > 0.0 {
@@ -197,6 +199,18 @@ pub(super) fn smallest_enough(
         }
     }
     Ok(None)
+}
+
+/// By how much groups fall short by each of some merges, in the worst case.
+fn below_of_all(merges: &[Chosen], cases: &[Case<'_>]) -> Result<Vec<Below>, MeasureError> {
+    let mut worst = vec![Below::default(); merges.len()];
+    for case in cases {
+        let found = case.task.sides.merged_by(merges, case.split)?;
+        for (worst, found) in worst.iter_mut().zip(&found) {
+            *worst = worst.worst(Below::of(case.task, found));
+        }
+    }
+    Ok(worst)
 }
 
 /// The standard deviation of a query's similarities to all items, mean over some queries.

@@ -149,7 +149,7 @@ fn new_items_that_crowd_out_old_ones_are_held_back() {
     assert!(enough.shift > 0.0);
     assert!(below(&enough).is_none());
     let less = Chosen {
-        shift: enough.shift - STEP,
+        shift: enough.shift - STEP / FINE as f64,
         ..enough
     };
     assert!(!below(&less).is_none(), "a smaller shift is enough");
