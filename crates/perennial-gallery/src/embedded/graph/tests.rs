@@ -196,36 +196,3 @@ proptest! {
         prop_assert!(Graph::load(&path, DIM, &HnswConfig::default(), 0).is_err());
     }
 }
-
-#[test]
-fn tmp_count() {
-    let rows = vectors(4000, 3);
-    let graph = Graph::new(vec![0.0; DIM], &HnswConfig::default());
-    let one = rayon::ThreadPoolBuilder::new()
-        .num_threads(1)
-        .build()
-        .unwrap();
-    for (at, some) in rows.chunks(60).enumerate() {
-        graph.add(&coded(&graph, some, 60 * at as u64), &one);
-        let n = graph.len();
-        if at % 6 == 0 {
-            let lost = (0..n)
-                .filter(|&r| graph.search(&rows[r], 1, None) != [r as u64])
-                .count();
-            let nodes = graph.nodes();
-            let mut inlinks = vec![0; n];
-            let mut degree = 0;
-            for a in 0..n as u32 {
-                for b in nodes.neighbours(a, 0) {
-                    inlinks[b as usize] += 1;
-                    degree += 1;
-                }
-            }
-            println!(
-                "{n}: lost {lost}, without in-links {}, mean degree {:.1}",
-                inlinks.iter().filter(|&&x| x == 0).count(),
-                degree as f64 / n as f64
-            );
-        }
-    }
-}
