@@ -126,8 +126,7 @@ fn search_rows<'a>(
     request: &SearchRequest<'_>,
 ) -> Result<Vec<Vec<Hit>>, GalleryError> {
     let mut found = vec![Vec::new(); request.queries.len() / request.dim];
-    let mut scanned = Vec::new();
-    // Graphs one after the other: waking a thread costs more than a search in one.
+    let (mut scanned, mut others) = (Vec::new(), Vec::new());
     for (id, rows, exact) in all {
         if rows.live() == 0 {
             continue;
@@ -148,18 +147,20 @@ fn search_rows<'a>(
         }
         if part.is_scanned(request.queries) {
             scanned.push(part);
-            continue;
-        }
-        let hits = part.search(request.queries)?;
-        for (found, hits) in found.iter_mut().zip(hits) {
-            merge(found, hits, request.limit);
+        } else {
+            others.push(part);
         }
     }
-    if !scanned.is_empty() {
-        let hits = scan_together(shared, &scanned, request)?;
+    let mut add = |hits: Vec<Vec<Hit>>| {
         for (found, hits) in found.iter_mut().zip(hits) {
             merge(found, hits, request.limit);
         }
+    };
+    if !others.is_empty() {
+        add(search_each(shared, &others, request)?);
+    }
+    if !scanned.is_empty() {
+        add(scan_together(shared, &scanned, request)?);
     }
     Ok(found)
 }
@@ -180,7 +181,10 @@ pub(super) fn search_mapped(
         Ok(view)
     };
     let views = request.spaces.iter().map(view);
-    let views = views.collect::<Result<Vec<MappedView<'_>>, GalleryError>>()?;
+    let mut views = views.collect::<Result<Vec<MappedView<'_>>, GalleryError>>()?;
+    // A space that is named twice is searched once.
+    views.sort_by_key(|view| view.id);
+    views.dedup_by_key(|view| view.id);
     let rows = views.iter().flat_map(|view| {
         let mapped = (view.id, view.rows, request.exact);
         // There is no graph of what is mapped by the search itself.
@@ -198,18 +202,7 @@ fn scan_together(
 ) -> Result<Vec<Vec<Hit>>, GalleryError> {
     let (queries, dim, limit) = (request.queries, request.dim, request.limit);
     let scanned: Vec<Scanned<'_>> = parts.iter().map(Part::scanned).collect();
-    let hits = |ranked: &Vec<Vec<Ranked>>| {
-        let mut scores: Vec<Ranked> = ranked.concat();
-        keep_best(&mut scores, limit);
-        let least = scores.iter().max().map(|last| last.score());
-        let mut found = Vec::new();
-        for (part, ranked) in parts.iter().zip(ranked) {
-            // Only the best of all partitions are read from the store.
-            let among = ranked.partition_point(|ranked| Some(ranked.score()) >= least);
-            merge(&mut found, part.hits(&ranked[..among])?, limit);
-        }
-        Ok(found)
-    };
+    let hits = |ranked: &Vec<Vec<Ranked>>| best_hits(parts, ranked, limit, limit);
     if queries.len() < BATCH * dim {
         let nearest = |query| {
             shared
@@ -223,6 +216,65 @@ fn scan_together(
         let ranked = nearest_batch(&scanned, queries, dim, limit);
         ranked.par_iter().map(hits).collect()
     })
+}
+
+/// Searches partitions query by query, by their graphs where they have any.
+fn search_each(
+    shared: &Shared,
+    parts: &[Part<'_>],
+    request: &SearchRequest<'_>,
+) -> Result<Vec<Vec<Hit>>, GalleryError> {
+    let (queries, dim) = (request.queries, request.dim);
+    let search = |query: &[f32]| search_one(parts, query, request);
+    // One query is answered by its caller's thread: waking another one costs more than a search by graph.
+    if queries.len() < BATCH * dim || request.filter.payload.is_some() {
+        return queries.chunks_exact(dim).map(search).collect();
+    }
+    let queries = queries.par_chunks_exact(dim);
+    shared.pool.install(|| queries.map(search).collect())
+}
+
+fn search_one(
+    parts: &[Part<'_>],
+    query: &[f32],
+    request: &SearchRequest<'_>,
+) -> Result<Vec<Hit>, GalleryError> {
+    let available: usize = parts.iter().map(Part::available).sum();
+    let mut wanted = request.limit;
+    loop {
+        // Each graph is walked through with the whole breadth. One walk over all of them, with one list of the nearest, was tried: it leaves a
+        // graph whose nodes on the levels above are not near enough, and kept from that it looks at as many nodes for the same recall.
+        let ranked = parts.iter().map(|part| part.candidates(query, wanted));
+        let ranked: Vec<Vec<Ranked>> = ranked.collect();
+        let hits = best_hits(parts, &ranked, wanted, request.limit)?;
+        // Only payload conditions can drop candidates.
+        let all_count = request.filter.payload.is_none();
+        if hits.len() >= request.limit || wanted >= available || all_count {
+            return Ok(hits);
+        }
+        wanted = wanted.saturating_mul(4).min(available);
+    }
+}
+
+/// The first `limit` hits among the best `count` candidates of all parts, which are in order for each part.
+///
+/// **Shapes.** `ranked` `[parts]`
+fn best_hits(
+    parts: &[Part<'_>],
+    ranked: &[Vec<Ranked>],
+    count: usize,
+    limit: usize,
+) -> Result<Vec<Hit>, GalleryError> {
+    let mut scores: Vec<Ranked> = ranked.concat();
+    keep_best(&mut scores, count);
+    let least = scores.iter().max().map(|last| last.score());
+    let mut found = Vec::new();
+    for (part, ranked) in parts.iter().zip(ranked) {
+        // Only the best of all partitions are read from the store.
+        let among = ranked.partition_point(|ranked| Some(ranked.score()) >= least);
+        merge(&mut found, part.hits(&ranked[..among])?, limit);
+    }
+    Ok(found)
 }
 
 /// Adds the hits of another partition.
@@ -278,31 +330,6 @@ impl Part<'_> {
     fn is_short(&self, wanted: usize) -> bool {
         let available = self.available();
         available <= 4 * wanted + 32 || available < self.rows.live() / SELECTIVE
-    }
-
-    fn search(&self, queries: &[f32]) -> Result<Vec<Vec<Hit>>, GalleryError> {
-        let dim = self.rows.dim();
-        if queries.len() < BATCH * dim || self.filter.payload.is_some() {
-            let queries = queries.chunks_exact(dim);
-            return queries.map(|query| self.search_one(query)).collect();
-        }
-        let queries = queries.par_chunks_exact(dim);
-        let search = || queries.map(|query| self.search_one(query)).collect();
-        self.shared.pool.install(search)
-    }
-
-    fn search_one(&self, query: &[f32]) -> Result<Vec<Hit>, GalleryError> {
-        let available = self.available();
-        let mut wanted = self.limit;
-        loop {
-            let ranked = self.candidates(query, wanted);
-            let hits = self.hits(&ranked)?;
-            // Only payload conditions can drop candidates; the graph may also find fewer than there are.
-            if hits.len() >= self.limit || wanted >= available || self.filter.payload.is_none() {
-                return Ok(hits);
-            }
-            wanted = wanted.saturating_mul(4).min(available);
-        }
     }
 
     /// The graph, where it covers most of the rows, and the first slot that it does not cover.

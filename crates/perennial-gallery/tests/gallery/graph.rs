@@ -205,3 +205,98 @@ fn every_partition_has_its_graph() {
     ready(&gallery, 1);
     assert!(!folder.path().join("hnsw-1.graph").exists());
 }
+
+/// Partitions that are searched together.
+const TOGETHER: [&str; 4] = ["a", "b", "c", "few"];
+
+/// Compares searches of all of them at once, for one query and for a batch, with the best of all items.
+fn assert_together(gallery: &EmbeddedGallery, items: &[Item], dim: usize) {
+    let mut rng = ChaCha8Rng::seed_from_u64(33);
+    let queries: Vec<Vec<f32>> = (0..12).map(|_| unit(&mut rng, dim)).collect();
+    let spaces = TOGETHER.map(|name| SpaceId::new(name).unwrap());
+    let mut filters = filters();
+    filters.push(Filter {
+        model_versions: Some(vec!["b".to_owned(), "few".to_owned()]),
+        ..Filter::default()
+    });
+    for filter in filters {
+        // More than the breadth as well.
+        for limit in [10, 150] {
+            let batch = gallery.search(&SearchRequest {
+                spaces: &spaces,
+                queries: &queries.concat(),
+                dim,
+                limit,
+                filter: &filter,
+                exact: false,
+            });
+            let (mut found, mut wanted) = (0, 0);
+            for (query, of_batch) in queries.iter().zip(batch.unwrap()) {
+                let hits = in_spaces(gallery, &TOGETHER, query, limit, &filter);
+                let expected = expected(items, query, limit, &filter);
+                assert_eq!(hits.len(), expected.len(), "{filter:?}");
+                assert_eq!(of_batch.len(), expected.len(), "{filter:?}");
+                assert!(hits.is_sorted_by(|a, b| a.score >= b.score));
+                found += agreement(&ids(&hits), &expected) + agreement(&ids(&of_batch), &expected);
+                wanted += 2 * expected.len();
+            }
+            assert!(
+                found * 100 >= wanted * 98,
+                "{found} of {wanted} with {filter:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn several_partitions_are_searched_by_their_graphs() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = GalleryConfig {
+        hnsw_from: 400,
+        ..small()
+    };
+    let mut items = items(2600, 16, 35);
+    for (item, number) in items.iter_mut().zip(0..) {
+        // One has no graph.
+        let at = match number % 13 {
+            0..6 => 0,
+            6..9 => 1,
+            9..12 => 2,
+            _ => 3,
+        };
+        item.model_version = TOGETHER[at].to_owned();
+    }
+    // Equal ones, in two of them.
+    for at in [13, 26, 39, 6, 19] {
+        items[at].embedding = items[0].embedding.clone();
+    }
+    let gallery = EmbeddedGallery::open(folder.path(), config).unwrap();
+    gallery.upsert(items.clone()).unwrap();
+    gallery.flush().unwrap();
+    let stats = gallery.stats().unwrap();
+    let graphs = stats.partitions.iter();
+    let graphs = graphs.filter(|part| part.index.kind == IndexKind::Hnsw);
+    assert_eq!(graphs.count(), 3);
+    assert_together(&gallery, &items, 16);
+    let equal = in_spaces(
+        &gallery,
+        &TOGETHER,
+        &items[0].embedding,
+        6,
+        &Filter::default(),
+    );
+    assert!(equal.iter().all(|hit| hit.score > 0.9999), "{equal:?}");
+    assert!(equal.is_sorted_by(|a, b| a.id < b.id));
+    // Dead rows, rows that went from one to another, and some that no graph has yet.
+    let gone: Vec<ItemId> = (0..2600).step_by(5).map(ItemId::Number).collect();
+    assert_eq!(gallery.delete(&gone).unwrap(), 520);
+    items.retain(|item| !matches!(item.id, ItemId::Number(n) if n.is_multiple_of(5)));
+    let mut late: Vec<Item> = items.iter().step_by(9).cloned().collect();
+    late.iter_mut()
+        .chain(items.iter_mut().step_by(9))
+        .for_each(|item| item.model_version = "b".to_owned());
+    gallery.upsert(late).unwrap();
+    assert_together(&gallery, &items, 16);
+    gallery.flush().unwrap();
+    assert_together(&gallery, &items, 16);
+}

@@ -120,7 +120,7 @@ fn wait(gallery: &EmbeddedGallery, of: &str, key: &str) {
 /// The first hits, by mapped vectors, and what they must be.
 fn check(gallery: &EmbeddedGallery, content: &[Item], query: &[f32], filter: &Filter) {
     let request = SearchRequest {
-        spaces: &[space("old")],
+        spaces: &[space("old"), space("old")],
         queries: query,
         dim: TO,
         limit: 10,
