@@ -63,8 +63,8 @@ pub use similarity::{SimilarityError, dot, dot_products, normalize_in_place, nor
 pub use simplex::{Coefficients, Simplex, SimplexError};
 pub use space::{Metric, Modality, SpaceId, SpaceMismatch, SpaceRef};
 pub use version::{
-    Architecture, ModelVersion, Preprocessing, Role, TrainedNetwork, VersionDraft, VersionEncoder,
-    VersionError,
+    Architecture, EmbeddingSource, ModelVersion, Preprocessing, Role, TrainedNetwork, VersionDraft,
+    VersionEncoder, VersionError,
 };
 pub use vertex_map::{VertexEnd, VertexMap, check_disjoint};
 pub use working_folder::WorkingFolder;

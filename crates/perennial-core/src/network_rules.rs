@@ -2,7 +2,7 @@
 
 use crate::classifier::{Classifier, ClassifierKind};
 use crate::simplex::Simplex;
-use crate::version::{Preprocessing, TrainedNetwork, VersionError};
+use crate::version::{EmbeddingSource, Preprocessing, TrainedNetwork, VersionError};
 use crate::vertex_map::{VertexEnd, check_disjoint};
 
 /// Bounds against hostile files: no network has wider layers or larger images than these.
@@ -31,7 +31,16 @@ pub(crate) fn check_network(network: &TrainedNetwork, dim: usize) -> Result<(), 
     check_line("architecture.backbone", &architecture.backbone)?;
     check_line("architecture.stem", &architecture.stem)?;
     check_preprocessing(&network.preprocessing, architecture.input[0])?;
-    check_classifier(&network.classifier, dim)
+    let layer = match (architecture.embedding, network.classifier.vertices) {
+        (EmbeddingSource::Layer, _) => dim,
+        // The embedding is something else than what the simplex needs.
+        (EmbeddingSource::Features, Some(vertices)) => vertices.saturating_sub(1),
+        (EmbeddingSource::Features, None) => {
+            let problem = "features is for networks with a simplex, behind whose features there is a layer; remove it";
+            return Err(value("architecture.embedding", problem));
+        }
+    };
+    check_classifier(&network.classifier, layer)
 }
 
 fn check_preprocessing(preprocessing: &Preprocessing, channels: usize) -> Result<(), VersionError> {

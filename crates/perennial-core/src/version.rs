@@ -61,6 +61,25 @@ pub enum Role {
     Imported,
 }
 
+/// What a version's embedding is, before it is scaled to unit length.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EmbeddingSource {
+    /// The output of the network's last layer: of the embedding layer where there is one, otherwise of the backbone.
+    #[default]
+    Layer,
+    /// The features of the backbone, although the network has an embedding layer: it was trained behind them, and further training goes on
+    /// with it. Programs that do not know this refuse the version.
+    Features,
+}
+
+impl EmbeddingSource {
+    /// Left out of a written description then.
+    pub fn is_layer(&self) -> bool {
+        *self == Self::Layer
+    }
+}
+
 /// The network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -73,6 +92,9 @@ pub struct Architecture {
     pub width: usize,
     /// Channels, height and width of an input image.
     pub input: [usize; 3],
+    /// What the embedding is.
+    #[serde(default, skip_serializing_if = "EmbeddingSource::is_layer")]
+    pub embedding: EmbeddingSource,
 }
 
 /// The constants that bring pixels (0 to 1) to the network's input: `(pixel - mean) / std`, per channel.
@@ -231,9 +253,12 @@ impl ModelVersion {
         }
     }
 
-    /// Vertices of the simplex of its classifier, where it has one.
+    /// Vertices of the simplex that its embeddings were trained onto. None for a classifier of another kind, and where the embeddings are the
+    /// features in front of the layer that was.
     pub fn simplex_vertices(&self) -> Option<usize> {
-        self.classifier()?.vertices
+        let network = self.network();
+        let layer = network.is_none_or(|network| network.architecture.embedding.is_layer());
+        self.classifier().filter(|_| layer)?.vertices
     }
 
     /// The classifier that its embeddings were trained with; none for an encoder of another program without a linear layer of its own.

@@ -340,6 +340,31 @@ mod tests {
     }
 
     #[test]
+    fn a_version_may_embed_by_the_features_in_front_of_its_layer() {
+        let text = EXAMPLE
+            .replace("dim = 1023", "dim = 512")
+            .replace("32, 32]\n", "32, 32]\nembedding = \"features\"\n");
+        let version = parse(&text).unwrap();
+        assert_eq!(version.to_toml(), text);
+        let (features, layer) = (version.space(), parse(EXAMPLE).unwrap().space());
+        assert_ne!(features.fingerprint, layer.fingerprint);
+        // Its classes have vertices, its embeddings have none.
+        let vertices = version.classifier().map(|classifier| classifier.vertices);
+        assert_eq!(
+            (vertices, version.simplex_vertices()),
+            (Some(Some(1024)), None)
+        );
+
+        let linear = text
+            .replace("\"simplex\"", "\"linear\"")
+            .replace("vertices = 1024\nvertex_end = \"back\"\n", "");
+        let error = parse(&linear).unwrap_err().to_string();
+        assert!(error.starts_with("architecture.embedding: "), "{error}");
+        let unknown = error_after("32, 32]\n", "32, 32]\nembedding = \"pixels\"\n");
+        assert!(unknown.contains("`features`"), "{unknown}");
+    }
+
+    #[test]
     fn a_later_format_is_refused_before_its_keys() {
         let text = EXAMPLE.replace("format_version = 1", "format_version = 3\nnovelty = true");
         assert_eq!(parse(&text), Err(VersionError::FormatVersion { found: 3 }));

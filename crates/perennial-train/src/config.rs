@@ -10,7 +10,7 @@ mod training;
 
 use std::path::PathBuf;
 
-use perennial_core::Registry;
+use perennial_core::{EmbeddingSource, Registry};
 use perennial_data::{Augmentation, Preprocessing};
 use serde::{Deserialize, Serialize};
 
@@ -224,9 +224,35 @@ pub struct EmbeddingConfig {
     /// Whether a version subtracts the mean embedding of its training images: `unit(unit(x) - mean)`. It keeps the mean with its weights.
     /// Losses see embeddings without it.
     pub centre: bool,
+    /// What a version's embedding is, for methods on the simplex: the output of the embedding layer, or the features of the backbone in front
+    /// of it. Losses see the layer's output in either case.
+    #[serde(skip_serializing_if = "EmbeddingSource::is_layer")]
+    pub source: EmbeddingSource,
+    /// Whether the embedding layer of the simplex has a bias, of zeros in the beginning.
+    #[serde(skip_serializing_if = "crate::objective::is_default")]
+    pub bias: bool,
 }
 
 impl EmbeddingConfig {
+    fn check(&self, method: &MethodConfig) -> Result<(), TrainError> {
+        let features = self.source == EmbeddingSource::Features;
+        for (key, value, asked) in [
+            ("source", "\"features\"", features),
+            ("bias", "true", self.bias),
+        ] {
+            if asked && method.simplex()?.is_none() {
+                return Err(TrainError::config(
+                    &format!("embedding.{key}"),
+                    &format!(
+                        "{value} is for methods on the simplex, and method.kind {} has no embedding layer: its embeddings are the backbone's features; remove the key",
+                        method.name()
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// Left out of a written configuration then, whose text and hash stay those from before the table existed.
     fn is_default(&self) -> bool {
         *self == Self::default()
@@ -264,6 +290,7 @@ impl ExperimentConfig {
         self.training.check()?;
         self.network.check()?;
         self.method.check()?;
+        self.embedding.check(&self.method)?;
         if self.scenario.initial_classes == 0 {
             return Err(TrainError::config(
                 "scenario.initial_classes",
@@ -321,6 +348,7 @@ impl PretrainConfig {
         self.network.check()?;
         self.method.check()?;
         self.method.check_for_pretraining()?;
+        self.embedding.check(&self.method)?;
         if self.training.start_share.is_some_and(|share| share > 0.0) {
             return Err(TrainError::config(
                 "training.start_share",

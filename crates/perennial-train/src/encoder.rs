@@ -5,7 +5,9 @@ use std::borrow::Cow;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use perennial_bridge::Centring;
-use perennial_core::{Modality, ModelVersion, Registry, TrainedNetwork, normalize_rows};
+use perennial_core::{
+    EmbeddingSource, Modality, ModelVersion, Registry, Simplex, TrainedNetwork, normalize_rows,
+};
 use perennial_data::Preprocessing;
 use perennial_encode::{
     EncodeError, Encoder, Input, PrepareError, Prepared, Values, decode_square, grey, scale_square,
@@ -235,17 +237,29 @@ pub fn network_config(version: &ModelVersion) -> Result<NetworkConfig, TrainErro
     Ok(config)
 }
 
-/// A version's network with its weights, on a device with or without gradient tracking: what losses see, without the version's centring.
+/// A version's network with its weights, on a device with or without gradient tracking: what losses see, with its embedding layer even where the
+/// version embeds by the features in front of it, and without the version's centring.
 pub(crate) fn load_network(
     registry: &Registry,
     version: &ModelVersion,
     device: &Device,
 ) -> Result<Network, TrainError> {
-    Ok(load(registry, version, device)?.0)
+    Ok(read(registry, version, device)?.0)
 }
 
-/// A version's network, and the centring of its embeddings.
+/// The network whose output is a version's embedding, and its centring.
 pub(crate) fn load(
+    registry: &Registry,
+    version: &ModelVersion,
+    device: &Device,
+) -> Result<(Network, Option<Centring>), TrainError> {
+    let (network, centring) = read(registry, version, device)?;
+    let source = trained_network(version)?.architecture.embedding;
+    Ok((network.that_embeds_by(source), centring))
+}
+
+/// Everything that a version's weights hold.
+fn read(
     registry: &Registry,
     version: &ModelVersion,
     device: &Device,
@@ -254,6 +268,11 @@ pub(crate) fn load(
     let described = trained_network(version)?;
     let simplex = described.classifier.kind == perennial_core::ClassifierKind::Simplex;
     let features = config.features();
+    let source = described.architecture.embedding;
+    let layer_dim = match (source, described.classifier.vertices) {
+        (EmbeddingSource::Features, Some(vertices)) => Simplex::new(vertices)?.dim(),
+        _ => version.dim,
+    };
     let bytes = registry.load_weights(version)?;
     let mut state = from_safetensors(
         &bytes,
@@ -262,7 +281,8 @@ pub(crate) fn load(
     let centring = take_mean(&mut state, version)?;
     // Of a version with a linear classifier, the features are the embedding, unless a bridge was folded into it.
     let embedding_layer = simplex || state.contains_key("fc1.weight");
-    if !embedding_layer && version.dim != features {
+    let features_embed = !embedding_layer || source == EmbeddingSource::Features;
+    if features_embed && version.dim != features {
         return Err(TrainError::Version {
             version: version.name.clone(),
             problem: format!(
@@ -272,13 +292,13 @@ pub(crate) fn load(
         });
     }
     // Before memory is allocated for the embedding layer.
-    let embedding_bytes = 4 * version.dim as u64 * features as u64;
+    let embedding_bytes = 4 * layer_dim as u64 * features as u64;
     if embedding_layer && embedding_bytes > version.weights_bytes {
         return Err(TrainError::Version {
             version: version.name.clone(),
             problem: format!(
-                "dim {} does not fit its {} bytes of weights",
-                version.dim, version.weights_bytes
+                "an embedding layer of {layer_dim} dimensions does not fit its {} bytes of weights",
+                version.weights_bytes
             ),
         });
     }
@@ -286,9 +306,12 @@ pub(crate) fn load(
     let mut network = Network::unset(
         &config,
         described.architecture.input,
-        embedding_layer.then_some(version.dim),
+        embedding_layer.then_some(layer_dim),
         &plain,
     );
+    if state.contains_key("fc1.bias") {
+        network = network.with_embedding_bias();
+    }
     if let Some(weight) = state.get("fc2.weight") {
         // The number of rows follows from the number of values; a header could claim any number.
         network = network.with_classifier(weight.values.len() / features, 0);

@@ -3,17 +3,19 @@
 use perennial_bridge::Bridge;
 use perennial_core::outside_encoder::{CANARY_FILE, HEAD_FILE};
 use perennial_core::{
-    Classifier, ClassifierKind, EncoderHead, ModelVersion, OutsideEncoder, Registry, Role,
-    TrainedNetwork, VersionDraft, VersionEncoder, VertexEnd, VertexMap,
+    Classifier, ClassifierKind, EmbeddingSource, EncoderHead, ModelVersion, OutsideEncoder,
+    Registry, Role, TrainedNetwork, VersionDraft, VersionEncoder, VertexEnd, VertexMap,
 };
 
-use crate::encoder::network_config;
+use crate::encoder::{network_config, trained_network};
 use crate::error::TrainError;
 use crate::state_dict::{StateDict, StateTensor, from_safetensors, to_safetensors};
 use crate::versions::{inherited_classes, now};
 
 /// The embedding layer, by its name in PyTorch.
 const EMBEDDING: &str = perennial_core::outside_encoder::HEAD_TENSOR;
+/// Its bias, where it has one.
+const BIAS: &str = "fc1.bias";
 /// The linear classifier's tensors, which take embeddings of the old space.
 const CLASSIFIER: &str = "fc2.";
 
@@ -139,10 +141,12 @@ fn with_layer(
     let (encoder, bytes) = match &version.encoder {
         VersionEncoder::Network(network) => {
             let bytes = in_network(registry, version, bridge)?;
-            let network = TrainedNetwork {
+            let mut network = TrainedNetwork {
                 classifier,
                 ..network.clone()
             };
+            // Where the features were the embedding, the map is the layer behind them.
+            network.architecture.embedding = EmbeddingSource::Layer;
             (VersionEncoder::Network(network), bytes)
         }
         VersionEncoder::Outside(outside) => {
@@ -172,12 +176,17 @@ fn in_network(
     let path = registry.weights_path(version).display().to_string();
     let mut state = from_safetensors(&bytes, &path)?;
     state.retain(|name, _| !name.starts_with(CLASSIFIER));
-    let weight = match state.remove(EMBEDDING) {
-        Some(layer) => layer.values,
-        None => identity(features),
+    let own = [EMBEDDING, BIAS].map(|name| state.remove(name).map(|tensor| tensor.values));
+    let source = trained_network(version)?.architecture.embedding;
+    let (weight, bias) = match own {
+        [Some(weight), bias] if source == EmbeddingSource::Layer => (weight, bias),
+        _ => (identity(features), None),
     };
-    let layer = folded(version, bridge, &weight, features)?;
+    let (layer, bias) = folded(version, bridge, &weight, bias.as_deref(), features)?;
     state.insert(EMBEDDING.to_owned(), layer);
+    if let Some(bias) = bias {
+        state.insert(BIAS.to_owned(), bias);
+    }
     Ok(to_safetensors(&state, None)?)
 }
 
@@ -206,7 +215,7 @@ fn behind(
             (head.inputs, layer.values)
         }
     };
-    let layer = folded(version, bridge, &weight, inputs)?;
+    let (layer, _) = folded(version, bridge, &weight, None, inputs)?;
     let content = to_safetensors(&StateDict::from([(EMBEDDING.to_owned(), layer)]), None)?;
     let earlier = outside.head.as_ref().map(|head| head.file.as_str());
     let own = |name: &str| name == CANARY_FILE || earlier == Some(name);
@@ -244,20 +253,27 @@ fn free_name<'a>(taken: impl Iterator<Item = &'a str> + Clone) -> String {
         .expect("a version has a finite number of files")
 }
 
-/// **Shapes**: `weight` is `[from_dim, inputs]`, the result `[to_dim, inputs]`.
+/// **Shapes**: `weight` is `[from_dim, inputs]` and `bias` `[from_dim]`, the results `[to_dim, inputs]` and, with a bias, `[to_dim]`.
 fn folded(
     version: &ModelVersion,
     bridge: &Bridge,
     weight: &[f32],
+    bias: Option<&[f32]>,
     inputs: usize,
-) -> Result<StateTensor, TrainError> {
-    let (values, _) = bridge
-        .fold(weight, None)
+) -> Result<(StateTensor, Option<StateTensor>), TrainError> {
+    let (values, bias) = bridge
+        .fold(weight, bias)
         .map_err(|error| refused(version, error.to_string()))?;
-    Ok(StateTensor {
-        shape: vec![bridge.to().dim, inputs],
+    let dim = bridge.to().dim;
+    let layer = StateTensor {
+        shape: vec![dim, inputs],
         values,
-    })
+    };
+    let bias = bias.map(|values| StateTensor {
+        shape: vec![dim],
+        values,
+    });
+    Ok((layer, bias))
 }
 
 /// `[size, size]`.

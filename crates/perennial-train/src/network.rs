@@ -24,6 +24,7 @@ mod vit6;
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
+use perennial_core::EmbeddingSource;
 use perennial_kernels::{Convolution, FrozenConvolution, transpose};
 
 use crate::classifier::LinearClassifier;
@@ -49,13 +50,33 @@ pub struct Network {
     fc2: Option<LinearClassifier>,
 }
 
-/// Bias-free linear map from features to the simplex's space; the name `fc1` is the released checkpoints'.
+/// Linear map from features to the simplex's space, as published without a bias; the name `fc1` is the released checkpoints'.
 #[derive(Module, Debug)]
 struct EmbeddingLayer {
     weight: Param<Tensor<2>>,
+    bias: Option<Param<Tensor<1>>>,
+}
+
+/// The numbers of an embedding layer.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct LayerWeights {
+    /// `[dim, features]`, row-major.
+    pub weight: Vec<f32>,
+    /// `[dim]`
+    pub bias: Option<Vec<f32>>,
 }
 
 impl EmbeddingLayer {
+    fn bias(&self) -> Option<Tensor<1>> {
+        self.bias.as_ref().map(Param::val)
+    }
+
+    /// The bias on the host.
+    fn bias_values(&self) -> Option<Vec<f32>> {
+        let bias = self.bias()?.without_autodiff();
+        Some(layers::values(bias))
+    }
+
     /// As a convolution over one position.
     fn frozen(&self) -> FrozenConvolution {
         let weight = self.weight.val().without_autodiff();
@@ -74,7 +95,8 @@ impl EmbeddingLayer {
         FrozenConvolution::new(
             geometry,
             &transpose(&layers::values(weight), out_channels, in_channels),
-            vec![0.0; out_channels],
+            self.bias_values()
+                .unwrap_or_else(|| vec![0.0; out_channels]),
             false,
         )
     }
@@ -126,6 +148,7 @@ impl Network {
         let bound = linear_bound(features);
         let fc1 = embedding_dim.map(|dim| EmbeddingLayer {
             weight: start.uniform([dim, features], bound),
+            bias: None,
         });
         Self {
             backbone,
@@ -174,23 +197,52 @@ impl Network {
         self
     }
 
-    /// The embedding layer's weight, `[dim, features]` row-major; none where the features are the embedding.
-    pub(crate) fn embedding_weight(&self) -> Option<Vec<f32>> {
+    /// The embedding layer; none where the features are the embedding.
+    pub(crate) fn embedding_layer(&self) -> Option<LayerWeights> {
         let layer = self.fc1.as_ref()?;
-        Some(layers::values(layer.weight.val().without_autodiff()))
+        Some(LayerWeights {
+            weight: layers::values(layer.weight.val().without_autodiff()),
+            bias: layer.bias_values(),
+        })
     }
 
     /// The same network with this embedding layer in the place of its own, if it has one.
-    ///
-    /// **Shapes**: `weight` is `[dim, features]`, row-major.
-    pub(crate) fn with_embedding_layer(mut self, weight: Vec<f32>) -> Self {
+    pub(crate) fn with_embedding_layer(mut self, layer: LayerWeights) -> Self {
         let features = self.features();
+        let LayerWeights { weight, bias } = layer;
         let dim = weight.len() / features;
         let device = self.devices()[0].clone();
         let weight = Tensor::from_data(TensorData::new(weight, [dim, features]), &device);
+        let bias = bias.map(|bias| Tensor::from_data(TensorData::new(bias, [dim]), &device));
         self.fc1 = Some(EmbeddingLayer {
             weight: Param::from_tensor(weight),
+            bias: bias.map(Param::from_tensor),
         });
+        self
+    }
+
+    /// Whether there is an embedding layer with a bias.
+    pub(crate) fn has_embedding_bias(&self) -> bool {
+        self.fc1.as_ref().is_some_and(|layer| layer.bias.is_some())
+    }
+
+    /// The same network with a bias in its embedding layer: zeros where it had none. A network without such a layer stays as it is.
+    pub fn with_embedding_bias(mut self) -> Self {
+        let device = self.devices()[0].clone();
+        if let Some(layer) = &mut self.fc1
+            && layer.bias.is_none()
+        {
+            let dim = layer.weight.lazy_shape()[0];
+            layer.bias = Some(Param::from_tensor(Tensor::zeros([dim], &device)));
+        }
+        self
+    }
+
+    /// The network whose output is a version's embedding: without the embedding layer where the features are.
+    pub(crate) fn that_embeds_by(mut self, source: EmbeddingSource) -> Self {
+        if source == EmbeddingSource::Features {
+            self.fc1 = None;
+        }
         self
     }
 
@@ -208,7 +260,7 @@ impl Network {
     pub fn forward(&self, images: Tensor<4>, mode: Mode, path: Path) -> Tensor<2> {
         let features = self.backbone.backbone().forward(images, mode, path);
         match &self.fc1 {
-            Some(layer) => linear(features, layer.weight.val(), None),
+            Some(layer) => linear(features, layer.weight.val(), layer.bias()),
             None => features,
         }
     }

@@ -1,8 +1,8 @@
 //! Turning a finished task into a registry version.
 
 use perennial_core::{
-    Architecture, Classifier, ModelVersion, Registry, Role, TrainedNetwork, VersionDraft,
-    VersionEncoder, VertexEnd, sha256_hex,
+    Architecture, Classifier, EmbeddingSource, ModelVersion, Registry, Role, TrainedNetwork,
+    VersionDraft, VersionEncoder, VertexEnd, sha256_hex,
 };
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -87,10 +87,15 @@ fn draft(lineage: Lineage<'_>) -> Result<VersionDraft, TrainError> {
         let way = if bridged { " by a bridge" } else { "" };
         data.push_str(&format!(", from {}{way}", start.name));
     }
+    let source = config.embedding.source;
+    let layer = simplex.filter(|_| source == EmbeddingSource::Layer);
     Ok(VersionDraft {
-        dim: simplex.map_or(network.features(), |simplex| simplex.dim()),
+        dim: layer.map_or(network.features(), |simplex| simplex.dim()),
         encoder: VersionEncoder::Network(TrainedNetwork {
-            architecture: architecture(&network, input),
+            architecture: Architecture {
+                embedding: source,
+                ..architecture(&network, input)
+            },
             preprocessing,
             classifier: Classifier {
                 kind: config.method.objective().classifier().kind(),
@@ -124,7 +129,7 @@ pub(crate) fn inherited_classes(from: [Option<&ModelVersion>; 2]) -> usize {
         .unwrap_or(0)
 }
 
-/// The `architecture` table of `model.toml`.
+/// The `architecture` table of `model.toml`, of a version whose embedding is the output of its network's last layer.
 pub fn architecture(network: &NetworkConfig, input: [usize; 3]) -> Architecture {
     let entry = network.backbone.entry();
     let stem = if entry.has_stems() {
@@ -137,6 +142,7 @@ pub fn architecture(network: &NetworkConfig, input: [usize; 3]) -> Architecture 
         stem: stem.to_owned(),
         width: network.width,
         input,
+        embedding: EmbeddingSource::Layer,
     }
 }
 

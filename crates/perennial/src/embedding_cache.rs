@@ -76,6 +76,12 @@ fn content_hash(version: &ModelVersion, set_sha256: &str) -> String {
             for value in preprocessing.mean.iter().chain(&preprocessing.std) {
                 key.push_str(&format!(" {:08x}", value.to_bits()));
             }
+            let network = version.network();
+            let layer = network.is_none_or(|it| it.architecture.embedding.is_layer());
+            if !layer {
+                // The weights are those of a version that embeds by its layer.
+                key.push_str(" features");
+            }
         }
         None => key.push_str(&version.space().fingerprint.unwrap_or_default()),
     }

@@ -292,7 +292,9 @@ impl Registry {
 
     fn versions_on(&self, vertices: usize) -> Result<Vec<ModelVersion>, RegistryError> {
         let mut versions = self.list()?;
-        versions.retain(|version| version.simplex_vertices() == Some(vertices));
+        // Also those whose embeddings are the features in front of it: their classes have vertices all the same.
+        let of_classifier = |version: &ModelVersion| version.classifier()?.vertices;
+        versions.retain(|version| of_classifier(version) == Some(vertices));
         Ok(versions)
     }
 

@@ -62,7 +62,8 @@ pub(crate) struct ModelBody {
     accepts: &'static [Modality],
     /// Channels, height and width of the images that its network is given; null where it embeds texts alone.
     input: Option<[usize; 3]>,
-    /// Vertices of its simplex; null for a linear classifier, and for encoders of other programs without a linear layer onto one.
+    /// Vertices of the simplex that its embeddings were trained onto; null for a linear classifier, for encoders of other programs without a linear
+    /// layer onto one, and where the embeddings are the features in front of that layer.
     simplex_vertices: Option<usize>,
     weights_sha256: String,
     /// Items in the gallery that it embedded.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use perennial_core::{Classifier, ModelVersion, sha256_hex};
+use perennial_core::{Classifier, EmbeddingSource, ModelVersion, sha256_hex};
 use serde_json::{Map, Value};
 
 use super::file::CheckpointFile;
@@ -32,6 +32,8 @@ pub struct Description {
     pub classes: Option<Found<usize>>,
     /// The classifier, where the file is the weights of a registry's version.
     pub classifier: Option<Found<Classifier>>,
+    /// What the embedding is, as for the classifier.
+    pub embedding: Option<Found<EmbeddingSource>>,
 }
 
 impl Description {
@@ -120,6 +122,11 @@ impl Description {
         set(
             &mut self.classifier,
             Some(network.classifier.clone()),
+            source,
+        );
+        set(
+            &mut self.embedding,
+            Some(network.architecture.embedding),
             source,
         );
     }

@@ -416,6 +416,9 @@ impl Selection<'_> {
         let features = network.features();
         if let Some(simplex) = simplex {
             expected.insert("fc1.weight".to_owned(), vec![simplex.dim(), features]);
+            if self.names.contains_key("fc1.bias") {
+                expected.insert("fc1.bias".to_owned(), vec![simplex.dim()]);
+            }
         } else if let Some(&[rows, _]) = self.shape("fc2.weight") {
             expected.insert("fc2.weight".to_owned(), vec![rows, features]);
             expected.insert("fc2.bias".to_owned(), vec![rows]);

@@ -52,6 +52,10 @@ impl Network {
             let transposed = transpose(&layers::values(weight), outputs, inputs);
             let weight = trace.graph.floats(&[inputs, outputs], &transposed);
             trace.then("MatMul", &[&weight], &[]);
+            if let Some(bias) = layer.bias_values() {
+                let bias = trace.graph.floats(&[outputs], &bias);
+                trace.then("Add", &[&bias], &[]);
+            }
             dim = outputs;
         }
         trace.unit(mean.is_none().then_some(OUTPUT));

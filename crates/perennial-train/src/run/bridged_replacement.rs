@@ -11,7 +11,7 @@ use crate::TrainError;
 use crate::encoder::{input_of, load_network};
 use crate::folding::identity;
 use crate::image_embeddings::embeddings;
-use crate::network::{FrozenNetwork, Network};
+use crate::network::{FrozenNetwork, LayerWeights, Network};
 
 impl Run<'_> {
     /// A network whose embedding layer leads to the space of the deployed version: the orthogonal map between the embeddings that both give
@@ -57,14 +57,16 @@ impl Run<'_> {
             SpaceRef::unnamed(to_dim),
         )
         .map_err(|error| refused(error.to_string()))?;
-        let layer = network
-            .embedding_weight()
-            .unwrap_or_else(|| identity(from_dim));
-        let (mut weight, _) = bridge
-            .fold(&layer, None)
+        let layer = network.embedding_layer().unwrap_or_else(|| LayerWeights {
+            weight: identity(from_dim),
+            bias: None,
+        });
+        let (weight, bias) = bridge
+            .fold(&layer.weight, layer.bias.as_deref())
             .map_err(|error| refused(error.to_string()))?;
+        let mut layer = LayerWeights { weight, bias };
         let mapped = embed(
-            network.clone().with_embedding_layer(weight.clone()),
+            network.clone().with_embedding_layer(layer.clone()),
             input,
             &own,
         )?
@@ -73,10 +75,14 @@ impl Run<'_> {
         if !scale.is_normal() {
             return Err(refused("an embedding has no direction".to_owned()));
         }
-        for value in &mut weight {
+        for value in layer
+            .weight
+            .iter_mut()
+            .chain(layer.bias.iter_mut().flatten())
+        {
             *value *= scale as f32;
         }
-        Ok(network.with_embedding_layer(weight))
+        Ok(network.with_embedding_layer(layer))
     }
 }
 

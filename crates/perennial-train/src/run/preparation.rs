@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
-use perennial_core::{RegistryError, VertexEnd, check_disjoint, sha256_hex};
+use perennial_core::{EmbeddingSource, RegistryError, VertexEnd, check_disjoint, sha256_hex};
 use perennial_data::ImageSet;
 
 use super::{Run, RunPlaces};
@@ -236,9 +236,22 @@ impl<'a> Run<'a> {
                     own.backbone, own.width
                 )));
             }
+            if self.config.embedding.source == EmbeddingSource::Features && *task > 0 {
+                let (own, old) = (network.features(), self.features_before(*task)?);
+                if own != old {
+                    return Err(problem(format!(
+                        "it has {own} features, the network that it replaces has {old}, and by embedding.source = \"features\" they are what is compared: use a replacement of the same width, or remove embedding.source"
+                    )));
+                }
+            }
             // Damaged weights of a replacement would be found hours later.
             if *task >= self.progress.task {
-                load_network(self.places.registry, &version, self.places.device)?;
+                let network = load_network(self.places.registry, &version, self.places.device)?;
+                if network.has_embedding_bias() && !self.config.embedding.bias {
+                    return Err(problem(
+                        "its embedding layer has a bias, and embedding.bias is false: set embedding.bias = true".to_owned(),
+                    ));
+                }
             }
             if bridged {
                 // Its classes are at no vertex of this simplex.
@@ -293,6 +306,14 @@ impl Run<'_> {
             None => self.config.network.features(),
         };
         Ok(Some(dim))
+    }
+
+    /// Length of the features of the network that was deployed before a task.
+    fn features_before(&self, task: usize) -> Result<usize, TrainError> {
+        match self.progress.starts.range(..task).next_back() {
+            Some((_, name)) => Ok(network_config(&self.places.registry.get(name)?)?.features()),
+            None => Ok(self.config.network.features()),
+        }
     }
 }
 

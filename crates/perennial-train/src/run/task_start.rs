@@ -186,6 +186,7 @@ impl<'a> Run<'a> {
         if !self.config.embedding.centre {
             return Ok(());
         }
+        let network = network.that_embeds_by(self.config.embedding.source);
         let frozen = FrozenNetwork::new(network, self.input(task)?, self.places.device);
         let (embeddings, dim) =
             self.unit_embeddings(&frozen, &self.training_images(task), &self.view(task)?)?;
@@ -220,17 +221,17 @@ impl<'a> Run<'a> {
         device: &Device,
     ) -> Result<Network, TrainError> {
         let config = self.config;
-        match start {
+        let network = match start {
             Some(version) => {
                 let network = load_network(self.places.registry, version, device)?;
                 // A replacement's classifier knows other classes than the ones trained here.
                 let continues = task > 0 && self.replacement(task).is_none();
                 if continues {
-                    Ok(network)
+                    network
                 } else if self.is_bridged(task) {
-                    self.bridged(task, network.without_classifier())
+                    self.bridged(task, network.without_classifier())?
                 } else {
-                    Ok(network.without_classifier())
+                    network.without_classifier()
                 }
             }
             None => {
@@ -238,9 +239,13 @@ impl<'a> Run<'a> {
                 let dim = config.method.simplex()?.map(|simplex| simplex.dim());
                 let input = self.sets[0].shape();
                 config.network.fits(input)?;
-                Ok(Network::new(&config.network, input, dim, seed, device))
+                Network::new(&config.network, input, dim, seed, device)
             }
-        }
+        };
+        Ok(match config.embedding.bias {
+            true => network.with_embedding_bias(),
+            false => network,
+        })
     }
 
     /// With `training.start_share`, a trained network whose weights and running statistics are drawn back to those that the task started from;

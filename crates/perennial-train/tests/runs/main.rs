@@ -4,6 +4,7 @@
 
 mod bench;
 mod bridged;
+mod embedding;
 mod levers;
 mod methods;
 mod picture_sizes;

@@ -1,6 +1,7 @@
 use perennial_core::{
-    Architecture, Classifier, ClassifierKind, CompatibilityRecord, ConfidenceInterval, Interval,
-    Preprocessing, ProbeSet, Role, TieRule, TrainedNetwork, VersionDraft, VersionEncoder,
+    Architecture, Classifier, ClassifierKind, CompatibilityRecord, ConfidenceInterval,
+    EmbeddingSource, Interval, Preprocessing, ProbeSet, Role, TieRule, TrainedNetwork,
+    VersionDraft, VersionEncoder,
 };
 use tempfile::TempDir;
 
@@ -24,6 +25,7 @@ pub(crate) fn draft() -> VersionDraft {
                 stem: String::new(),
                 width: 4,
                 input: [3, 8, 8],
+                embedding: EmbeddingSource::Layer,
             },
             preprocessing: Preprocessing {
                 mean: vec![0.5; 3],

@@ -6,7 +6,9 @@ mod promote;
 
 use std::collections::BTreeMap;
 
-use perennial_core::{EncoderKind, Modality, ModelVersion, Registry, VersionEncoder};
+use perennial_core::{
+    EmbeddingSource, EncoderKind, Modality, ModelVersion, Registry, VersionEncoder,
+};
 use perennial_upgrade::LIVE_ALIAS;
 use serde::Serialize;
 
@@ -172,6 +174,9 @@ fn network(version: &ModelVersion) -> String {
     let mut text = format!("{}/{}", architecture.backbone, architecture.width);
     if !architecture.stem.is_empty() {
         text.push_str(&format!(" {}", architecture.stem));
+    }
+    if architecture.embedding == EmbeddingSource::Features {
+        text.push_str(" features");
     }
     text
 }

@@ -1,12 +1,14 @@
 //! Networks that were trained here, exported as ONNX graphs, and imported again.
 
 use perennial_core::{
-    Classifier, ClassifierKind, ModelVersion, Preprocessing, Registry, Role, TrainedNetwork,
-    VersionDraft, VersionEncoder, VertexEnd,
+    Classifier, ClassifierKind, EmbeddingSource, ModelVersion, Preprocessing, Registry, Role,
+    TrainedNetwork, VersionDraft, VersionEncoder, VertexEnd,
 };
 use perennial_encode::{Encoder, GraphRuntime, Input, OutsideModel};
 use perennial_train::network::{BACKBONES, Network, NetworkConfig, Stem};
-use perennial_train::state_dict::{StateDict, StateTensor, state_dict, to_safetensors};
+use perennial_train::state_dict::{
+    StateDict, StateTensor, from_safetensors, state_dict, to_safetensors,
+};
 use perennial_train::{Device, TrainedEncoder, architecture, now};
 use serde_json::{Value, json};
 
@@ -167,6 +169,42 @@ fn every_backbone_embeds_alike_as_a_graph() {
                 stem.name()
             );
         }
+    }
+}
+
+#[test]
+fn a_bias_and_the_features_in_front_of_a_layer_are_exported() {
+    let bench = Bench::new();
+    let registry = Registry::create(bench.path("registry")).unwrap();
+    let small = BACKBONES.iter().find(|entry| entry.name == "small");
+    let config = NetworkConfig {
+        backbone: small.unwrap().kind,
+        stem: Stem::Imagenet,
+        width: 4,
+    };
+    let plain = publish(&registry, &config, [3, 32, 32], Some(15), false);
+    let bytes = registry.load_weights(&plain).unwrap();
+    let mut weights = from_safetensors(&bytes, "test").unwrap();
+    let bias = StateTensor {
+        shape: vec![15],
+        values: (0..15).map(|at| drawn(9, at) - 0.5).collect(),
+    };
+    weights.insert("fc1.bias".to_owned(), bias);
+    let bytes = to_safetensors(&weights, None).unwrap();
+    let biased = registry.publish(plain.draft(), &bytes).unwrap();
+    let mut draft = plain.draft();
+    draft.dim = config.features();
+    draft.network_mut().unwrap().architecture.embedding = EmbeddingSource::Features;
+    let features = registry.publish(draft, &bytes).unwrap();
+    for version in [biased, features] {
+        let largest = difference(&bench, &version);
+        assert!(largest < 1e-5, "{}: {largest:e}", version.name);
+        // Imported by its weights, it is the same.
+        let file = format!("registry/{}/weights.safetensors", version.name);
+        let again = bench.answer(&["models", "import", &file, "--classes", "3"]);
+        let again = registry.get(again["version"].as_str().unwrap()).unwrap();
+        assert_eq!(again.space().fingerprint, version.space().fingerprint);
+        assert_eq!(again.dim, version.dim);
     }
 }
 

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use perennial_core::{
-    Classifier, ClassifierKind, Preprocessing, Registry, Role, Simplex, TrainedNetwork,
-    VersionDraft, VersionEncoder, VertexEnd,
+    Architecture, Classifier, ClassifierKind, EmbeddingSource, Preprocessing, Registry, Role,
+    Simplex, TrainedNetwork, VersionDraft, VersionEncoder, VertexEnd,
 };
 use perennial_train::import::{
     CheckpointFile, Description, Found, ImportError, Inferred, Selection, network_options,
@@ -100,6 +100,7 @@ struct Facts {
     vertex_end: VertexEnd,
     skipped_vertices: usize,
     pretrained_classes: usize,
+    embedding: EmbeddingSource,
     input: Input,
 }
 
@@ -349,6 +350,10 @@ fn facts(
             VertexEnd::Front => 0,
             VertexEnd::Back => described.map_or(0, |classifier| classifier.skipped_vertices),
         },
+        embedding: match (&description.embedding, described) {
+            (Some(found), Some(_)) => found.value,
+            _ => EmbeddingSource::Layer,
+        },
         file,
         key: selection.key.clone(),
         network,
@@ -367,10 +372,14 @@ fn draft(facts: &Facts) -> VersionDraft {
         ..
     } = facts;
     let side = input.size.value;
+    let layer = simplex.filter(|_| facts.embedding == EmbeddingSource::Layer);
     VersionDraft {
-        dim: simplex.map_or(network.features(), |simplex| simplex.dim()),
+        dim: layer.map_or(network.features(), |simplex| simplex.dim()),
         encoder: VersionEncoder::Network(TrainedNetwork {
-            architecture: perennial_train::architecture(network, [CHANNELS, side, side]),
+            architecture: Architecture {
+                embedding: facts.embedding,
+                ..perennial_train::architecture(network, [CHANNELS, side, side])
+            },
             preprocessing: Preprocessing {
                 mean: input.mean.value.to_vec(),
                 std: input.std.value.to_vec(),
