@@ -43,7 +43,7 @@ pub enum EmbeddingsError {
 }
 
 /// A set of unit-length embeddings. Every instance holds matching lengths and finite rows of length 1 within
-/// [`UNIT_TOLERANCE`].
+/// [`UNIT_TOLERANCE`], but for those of [`with_missing`](Self::with_missing), which may have rows of zeros.
 ///
 /// Ids are the caller's; they need not be unique.
 #[derive(Debug, Clone, PartialEq)]
@@ -53,6 +53,8 @@ pub struct Embeddings {
     vectors: Vec<f32>,
     ids: Vec<u64>,
     labels: Option<Vec<u32>>,
+    /// Positions of the rows of zeros, ascending.
+    missing: Vec<usize>,
 }
 
 impl Embeddings {
@@ -70,7 +72,26 @@ impl Embeddings {
         labels: Option<Vec<u32>>,
     ) -> Result<Self, EmbeddingsError> {
         let embeddings = Self::with_lengths(model_version.into(), dim, vectors, ids, labels)?;
-        embeddings.check_unit_rows()?;
+        embeddings.check_unit_rows(false)?;
+        Ok(embeddings)
+    }
+
+    /// As [`new`](Self::new), where a row of zeros stands for an input that has no embedding: for measurements, which count it as a miss.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), but for rows of zeros.
+    pub fn with_missing(
+        model_version: impl Into<String>,
+        dim: usize,
+        vectors: Vec<f32>,
+        ids: Vec<u64>,
+        labels: Option<Vec<u32>>,
+    ) -> Result<Self, EmbeddingsError> {
+        let mut embeddings = Self::with_lengths(model_version.into(), dim, vectors, ids, labels)?;
+        embeddings.check_unit_rows(true)?;
+        let rows = embeddings.vectors.chunks_exact(dim).enumerate();
+        let missing = rows.filter(|(_, row)| is_missing(row));
+        embeddings.missing = missing.map(|(row, _)| row).collect();
         Ok(embeddings)
     }
 
@@ -130,6 +151,12 @@ impl Embeddings {
         self.labels.as_deref()
     }
 
+    /// Positions of the inputs without an embedding, ascending: their rows are zeros. Empty unless the set was made by
+    /// [`with_missing`](Self::with_missing).
+    pub fn missing(&self) -> &[usize] {
+        &self.missing
+    }
+
     /// The name of the model version that produced the embeddings.
     pub fn model_version(&self) -> &str {
         &self.model_version
@@ -161,15 +188,17 @@ impl Embeddings {
             vectors,
             ids,
             labels,
+            missing: Vec::new(),
         })
     }
 
-    fn check_unit_rows(&self) -> Result<(), EmbeddingsError> {
+    fn check_unit_rows(&self, may_be_missing: bool) -> Result<(), EmbeddingsError> {
         let lowest = self
             .vectors
             .par_chunks_exact(self.dim)
             .enumerate()
             .with_min_len(64)
+            .filter(|(_, vector)| !(may_be_missing && is_missing(vector)))
             .map(|(row, vector)| (row, similarity::norm(vector)))
             .filter(|(_, norm)| !norm.is_finite() || (norm - 1.0).abs() > UNIT_TOLERANCE)
             .min_by_key(|(row, _)| *row);
@@ -179,6 +208,10 @@ impl Embeddings {
             Some((row, _)) => Err(SimilarityError::NonFinite { row }.into()),
         }
     }
+}
+
+fn is_missing(row: &[f32]) -> bool {
+    row.iter().all(|&value| value == 0.0)
 }
 
 fn check_length(what: &'static str, expected: usize, actual: usize) -> Result<(), EmbeddingsError> {
@@ -263,6 +296,24 @@ mod tests {
             let expected = SimilarityError::NonFinite { row: 1 };
             assert!(matches!(check(broken), Err(EmbeddingsError::Similarity(e)) if e == expected));
         }
+    }
+
+    #[test]
+    fn rows_of_zeros_are_inputs_without_an_embedding_where_they_may_be() {
+        let rows = vec![0.6, 0.8, 0.0, -0.0, -1.0, 0.0, 0.0, 0.0];
+        let set = Embeddings::with_missing("v", 2, rows.clone(), vec![1, 2, 3, 4], None).unwrap();
+        assert_eq!((set.missing(), set.vectors()), (&[1, 3][..], &rows[..]));
+        let error = Embeddings::new("v", 2, rows, vec![1, 2, 3, 4], None).unwrap_err();
+        assert!(matches!(error, EmbeddingsError::NotUnit { row: 1, .. }));
+        for broken in [f32::NAN, 0.5] {
+            let rows = vec![0.0, 0.0, broken, 0.0];
+            assert!(Embeddings::with_missing("v", 2, rows, vec![1, 2], None).is_err());
+        }
+        let whole = Embeddings::with_missing("v", 1, vec![1.0], vec![1], None).unwrap();
+        assert_eq!(
+            whole,
+            Embeddings::new("v", 1, vec![1.0], vec![1], None).unwrap()
+        );
     }
 
     #[test]

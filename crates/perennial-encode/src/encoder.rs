@@ -135,6 +135,17 @@ pub trait Encoder: Send + Sync {
     /// # Errors
     /// See [`EncodeError`].
     fn encode(&self, batch: &[Prepared]) -> Result<Vec<f32>, EncodeError>;
+
+    /// The same for a measurement, which is not to end at a single input: one whose embedding has length 0, and so no direction, gets a row of
+    /// zeros. An encoder that cannot tell refuses it, as [`encode`](Self::encode) does.
+    ///
+    /// **Shapes**: as [`encode`](Self::encode).
+    ///
+    /// # Errors
+    /// See [`EncodeError`].
+    fn encode_with_missing(&self, batch: &[Prepared]) -> Result<Vec<f32>, EncodeError> {
+        self.encode(batch)
+    }
 }
 
 /// What is embedded, in words.

@@ -36,6 +36,7 @@ pub fn render(report: &Compatibility, provenance: &Provenance) -> String {
     let counts = VerdictCounts::of(report.pairs());
     let content = html! {
         (header(report, counts, provenance))
+        @if let Some(sentence) = report.missing_sentence() { p { (sentence) } }
         (metrics(report, counts))
         @if report.versions().len() > 1 {
             (heat_map::section(report, &provenance.replacements))

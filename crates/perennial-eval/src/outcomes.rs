@@ -29,7 +29,8 @@ pub struct Outcomes {
     pub first_match: Vec<u32>,
     /// Mean, over the relevant items, of the precision at their ranks, a fraction; 0 where the gallery has none.
     pub average_precision: Vec<f32>,
-    /// Queries without any relevant item, which can only be missed.
+    /// Queries without any relevant item, which can only be missed; where some vectors are missing ([`Known`](crate::Known)), also those that can
+    /// only be missed therefore.
     pub queries_without_relevant: usize,
 }
 

@@ -16,6 +16,7 @@ use crate::{
 };
 use content::Content;
 
+pub use content::Missing;
 pub use error::{ReportError, SCHEMA_VERSION};
 
 const OLDEST_SCHEMA_VERSION: u32 = 1;
@@ -88,8 +89,41 @@ impl Compatibility {
             metrics: metrics(&matrix, tie_rule),
             metric_intervals: Some(metric_intervals(&correct, tie_rule, &bootstrap)?),
             matrix,
+            without_embedding: Vec::new(),
             pairs,
             retrieval: triangle(tests, Retrieval::scores),
+        })
+    }
+
+    /// The same with the numbers of images of which each version has no embedding.
+    ///
+    /// # Errors
+    /// [`ReportError`] where there is not one entry for each version, or more such images than there are.
+    pub fn with_missing(mut self, missing: Vec<Missing>) -> Result<Self, ReportError> {
+        let any = missing.iter().any(|one| *one != Missing::default());
+        self.0.without_embedding = if any { missing } else { Vec::new() };
+        Self::try_from(self.0)
+    }
+
+    /// Images of which each version has no embedding, `[T]`; empty where all have an embedding of every image.
+    pub fn missing(&self) -> &[Missing] {
+        &self.0.without_embedding
+    }
+
+    /// The versions that have no embedding of some images, in words; nothing where there are none.
+    pub fn missing_sentence(&self) -> Option<String> {
+        let versions = self.versions().iter().zip(self.missing());
+        let some = versions.filter(|(_, missing)| **missing != Missing::default());
+        let some: Vec<String> = some
+            .map(|(version, Missing { queries, gallery })| {
+                format!("{version}: {queries} queries, {gallery} gallery images")
+            })
+            .collect();
+        (!some.is_empty()).then(|| {
+            format!(
+                "Without an embedding (all zeros), counted as missed or never found: {}.",
+                some.join("; ")
+            )
         })
     }
 
@@ -300,6 +334,26 @@ mod tests {
         assert_eq!(report.pairs()[0].verdict, crate::Verdict::Undecided);
         assert_eq!(report.retrieval()[1][0].map, 0.4);
         assert_eq!(Compatibility::from_json(&report.to_json()).unwrap(), report);
+    }
+
+    #[test]
+    fn images_without_an_embedding_are_told_by_version() {
+        let report = || build(["v0001", "v0002"], 10).unwrap();
+        let none = report().with_missing(vec![Missing::default(); 2]).unwrap();
+        assert_eq!((&none, none.missing_sentence()), (&report(), None));
+        assert!(!none.to_json().contains("without_embedding"));
+        let one = |queries, gallery| Missing { queries, gallery };
+        let some = report().with_missing(vec![one(0, 0), one(2, 1)]).unwrap();
+        let sentence = some.missing_sentence().unwrap();
+        assert!(
+            sentence.ends_with("found: v0002: 2 queries, 1 gallery images."),
+            "{sentence}"
+        );
+        assert_eq!(Compatibility::from_json(&some.to_json()).unwrap(), some);
+        for wrong in [vec![one(1, 0)], vec![one(11, 0), one(0, 0)]] {
+            let error = report().with_missing(wrong).unwrap_err().to_string();
+            assert!(error.contains("`without_embedding`"), "{error}");
+        }
     }
 
     #[test]

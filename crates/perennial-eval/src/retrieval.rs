@@ -3,8 +3,10 @@
 use perennial_core::Embeddings;
 use serde::{Deserialize, Serialize};
 
-use crate::outcomes::{nearest_classes, score};
-use crate::relevance::Judgements;
+use crate::known::Known;
+use crate::measure::Measure;
+use crate::outcomes::{Outcomes, OutcomesError, Test, nearest_classes, outcomes, score};
+use crate::relevance::{Judgements, Relevance, RelevanceError};
 use crate::score_rows::{SearchError, Side};
 
 /// Why a retrieval test cannot be scored.
@@ -47,6 +49,18 @@ pub enum RetrievalError {
     /// The search refused the vectors.
     #[error(transparent)]
     Search(#[from] SearchError),
+    /// Labels that do not fit the vectors.
+    #[error(transparent)]
+    Relevance(#[from] RelevanceError),
+}
+
+impl From<OutcomesError> for RetrievalError {
+    fn from(error: OutcomesError) -> Self {
+        match error {
+            OutcomesError::Search(error) => Self::Search(error),
+            OutcomesError::Relevance(error) => Self::Relevance(error),
+        }
+    }
 }
 
 /// Scores of one retrieval test. Fractions of the queries; a query whose label the gallery lacks counts as missed everywhere.
@@ -79,7 +93,7 @@ pub struct Retrieval {
     pub map: f64,
     /// Whether the nearest class mean had the right label, `[n]` in the order of the queries.
     pub per_query_ncm_correct: Vec<bool>,
-    /// Queries whose label no gallery item has; they can only be missed.
+    /// Queries that can only be missed: no gallery item has their label, or none that has an embedding, or they have none themselves.
     pub queries_without_match: usize,
 }
 
@@ -105,7 +119,8 @@ impl Retrieval {
 /// - **mAP**: the mean over the queries of the average precision over the whole ranking.
 ///
 /// Labels are compared by value, so they need not be dense or start at 0. Equal similarities rank in the order of the gallery.
-/// No item is excluded from the gallery: a query that is also a gallery item finds itself.
+/// No item is excluded from the gallery: a query that is also a gallery item finds itself. Queries without an embedding
+/// ([`Embeddings::missing`]) are missed, gallery items without one are never found and are no part of their class's mean.
 ///
 /// **Shapes.** Queries `[n, d]` and gallery `[m, d]`, labelled.
 ///
@@ -115,6 +130,9 @@ impl Retrieval {
 /// [`RetrievalError`] where labels are missing, a side is empty or the dimensions differ.
 pub fn evaluate(queries: &Embeddings, gallery: &Embeddings) -> Result<Retrieval, RetrievalError> {
     let (side, judgements) = labelled(queries, gallery)?;
+    if let Some(found) = of_known(queries, gallery)? {
+        return Ok(of_outcomes(found));
+    }
     let (nearest, outcomes) = score(side, &judgements, None);
     let ncm_correct = nearest.expect("there are classes");
     let count = outcomes.len() as f64;
@@ -146,7 +164,52 @@ pub fn nearest_class_means(
     gallery: &Embeddings,
 ) -> Result<Vec<bool>, RetrievalError> {
     let (side, judgements) = labelled(queries, gallery)?;
+    if let Some(found) = of_known(queries, gallery)? {
+        return Ok(found.nearest_class_correct.expect("there are classes"));
+    }
     Ok(nearest_classes(side, &judgements, None).expect("there are classes"))
+}
+
+/// The outcomes where some embeddings are missing; nothing where none is.
+fn of_known(
+    queries: &Embeddings,
+    gallery: &Embeddings,
+) -> Result<Option<Outcomes>, RetrievalError> {
+    let counts = [queries.len(), gallery.len()];
+    let known = Known::without(counts, [queries.missing(), gallery.missing()]);
+    if known.is_complete() {
+        return Ok(None);
+    }
+    let relevance = Relevance::Classes {
+        queries: labels_of(queries, "query")?,
+        gallery: labels_of(gallery, "gallery")?,
+    };
+    let rows = |set: &Embeddings, positions: &[usize]| -> Vec<f32> {
+        let rows = positions.iter().flat_map(|&position| set.row(position));
+        rows.copied().collect()
+    };
+    let among = known.relevance(&relevance)?;
+    let found = outcomes(&Test {
+        queries: &rows(queries, known.queries()),
+        gallery: &rows(gallery, known.items()),
+        dim: queries.dim(),
+        relevance: &among.as_relevance(),
+        own: None,
+    })?;
+    Ok(Some(known.expand(&relevance, &found)?))
+}
+
+fn of_outcomes(found: Outcomes) -> Retrieval {
+    let mean = |measure: Measure| measure.mean(&found).unwrap_or(0.0);
+    Retrieval {
+        ncm_top1: mean(Measure::NearestClassMean),
+        cmc1: mean(Measure::RecallAt(1)),
+        cmc5: mean(Measure::RecallAt(5)),
+        cmc10: mean(Measure::RecallAt(10)),
+        map: mean(Measure::MeanAveragePrecision),
+        queries_without_match: found.queries_without_relevant,
+        per_query_ncm_correct: found.nearest_class_correct.expect("there are classes"),
+    }
 }
 
 fn labelled<'a>(
@@ -234,6 +297,31 @@ mod tests {
         let found = evaluate(&set, &set).unwrap();
         assert_eq!((found.ncm_top1, found.cmc1, found.map), (1.0, 1.0, 1.0));
         assert_eq!(found.per_query_ncm_correct, [true; 3]);
+    }
+
+    #[test]
+    fn embeddings_that_are_missing_are_missed_or_never_found() {
+        let set = |rows: &[f32], labels: Vec<u32>| {
+            let ids = (0..labels.len() as u64).collect();
+            Embeddings::with_missing("v", 2, rows.to_vec(), ids, Some(labels)).unwrap()
+        };
+        let queries = set(&[1.0, 0.0, 0.0, 0.0, 0.0, 1.0], vec![4, 4, 5]);
+        let gallery = set(&[0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0], vec![4, 4, 5, 6]);
+        let found = evaluate(&queries, &gallery).unwrap();
+        assert_eq!(found.per_query_ncm_correct, [true, false, true]);
+        assert_eq!(found.queries_without_match, 1);
+        // Of the two items of class 4, one can be found.
+        let third = 1.0 / 3.0;
+        let scores = [found.ncm_top1, found.cmc1, found.cmc10, found.map];
+        for (score, expected) in
+            scores
+                .into_iter()
+                .zip([2.0 * third, 2.0 * third, 2.0 * third, 0.5])
+        {
+            assert!((score - expected).abs() < 1e-6, "{found:?}");
+        }
+        let right = nearest_class_means(&queries, &gallery).unwrap();
+        assert_eq!(right, found.per_query_ncm_correct);
     }
 
     #[test]

@@ -145,6 +145,9 @@ fn write_report(
             report.tie_rule().formula()
         )?;
     }
+    if let Some(sentence) = report.missing_sentence() {
+        writeln!(out, "{sentence}")?;
+    }
     write_weakest(out, report, style)
 }
 

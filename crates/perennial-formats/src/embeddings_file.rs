@@ -32,7 +32,28 @@ pub const EMBEDDINGS_FILE_KIND: FileKind = FileKind {
 /// A file that cannot be read, is not of this format, or fails the checks of [`Embeddings::new`]. Sizes are checked against the file's
 /// length before memory is allocated.
 pub fn read_embeddings(path: impl AsRef<Path>) -> Result<Embeddings, FormatError> {
-    let mut file = TensorFile::open(path.as_ref())?;
+    read_as(path.as_ref(), Embeddings::new)
+}
+
+/// As [`read_embeddings`], by the checks of [`Embeddings::with_missing`].
+///
+/// # Errors
+/// As [`read_embeddings`], but for rows of zeros.
+pub fn read_embeddings_with_missing(path: impl AsRef<Path>) -> Result<Embeddings, FormatError> {
+    read_as(path.as_ref(), Embeddings::with_missing)
+}
+
+/// [`Embeddings::new`], or what takes its place.
+type Make = fn(
+    String,
+    usize,
+    Vec<f32>,
+    Vec<u64>,
+    Option<Vec<u32>>,
+) -> Result<Embeddings, perennial_core::EmbeddingsError>;
+
+fn read_as(path: &Path, make: Make) -> Result<Embeddings, FormatError> {
+    let mut file = TensorFile::open(path)?;
     let model_version = check_metadata(&file)?.to_owned();
     let embeddings = tensor(&file, "embeddings")?;
     let &[count, dim] = embeddings.shape.as_slice() else {
@@ -56,7 +77,7 @@ pub fn read_embeddings(path: impl AsRef<Path>) -> Result<Embeddings, FormatError
     let limit = u64::from(u32::MAX);
     let labels = integers(&mut file, "labels", count, limit, |label| label as u32)?;
     let vectors = file.floats(&embeddings, Float::F32, (0, count * dim))?;
-    Embeddings::new(model_version, dim, vectors, ids, labels).map_err(|error| file.error(error))
+    make(model_version, dim, vectors, ids, labels).map_err(|error| file.error(error))
 }
 
 /// Writes the file that [`read_embeddings`] describes, in one step. Equal embeddings give equal bytes.

@@ -50,7 +50,9 @@ pub mod specification {
 }
 
 pub use columns::{read_ids, read_labels};
-pub use embeddings_file::{EMBEDDINGS_FILE_KIND, read_embeddings, write_embeddings};
+pub use embeddings_file::{
+    EMBEDDINGS_FILE_KIND, read_embeddings, read_embeddings_with_missing, write_embeddings,
+};
 pub use error::FormatError;
 pub use format::Format;
 pub use judgements::{Judgements, read_judgements};

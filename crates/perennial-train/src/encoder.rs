@@ -6,7 +6,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use perennial_bridge::Centring;
 use perennial_core::{
-    EmbeddingSource, Modality, ModelVersion, Registry, Simplex, TrainedNetwork, normalize_rows,
+    EmbeddingSource, Modality, ModelVersion, Registry, Simplex, TrainedNetwork, normalize_in_place,
 };
 use perennial_data::Preprocessing;
 use perennial_encode::{
@@ -133,6 +133,21 @@ impl Encoder for TrainedEncoder {
     }
 
     fn encode(&self, batch: &[Prepared]) -> Result<Vec<f32>, EncodeError> {
+        self.embeddings(batch, false)
+    }
+
+    fn encode_with_missing(&self, batch: &[Prepared]) -> Result<Vec<f32>, EncodeError> {
+        self.embeddings(batch, true)
+    }
+}
+
+impl TrainedEncoder {
+    /// With `may_be_missing`, rows of zeros for images whose embedding has length 0.
+    fn embeddings(
+        &self,
+        batch: &[Prepared],
+        may_be_missing: bool,
+    ) -> Result<Vec<f32>, EncodeError> {
         let [channels, height, width] = self.input;
         let image_len = channels * height * width;
         let mut embeddings = Vec::with_capacity(batch.len() * self.dim());
@@ -154,17 +169,17 @@ impl Encoder for TrainedEncoder {
             let values = output.into_data().convert::<f32>().try_into_vec::<f32>();
             let mut values = values.map_err(|error| EncodeError::Backend(format!("{error:?}")))?;
             let first = embeddings.len() / self.dim();
-            normalize_rows(&mut values, self.dim()).map_err(|error| match error {
-                perennial_core::SimilarityError::NonFinite { row }
-                | perennial_core::SimilarityError::Zero { row } => {
-                    EncodeError::NonFinite { input: first + row }
+            for (row, values) in values.chunks_exact_mut(self.dim()).enumerate() {
+                if may_be_missing && values.iter().all(|&value| value == 0.0) {
+                    continue;
                 }
-                other => EncodeError::Backend(other.to_string()),
-            })?;
-            if let Some(centring) = &self.centring {
-                centring
-                    .apply(&mut values)
-                    .map_err(|error| EncodeError::Backend(error.to_string()))?;
+                normalize_in_place(values)
+                    .map_err(|_| EncodeError::NonFinite { input: first + row })?;
+                if let Some(centring) = &self.centring {
+                    centring
+                        .apply(values)
+                        .map_err(|error| EncodeError::Backend(error.to_string()))?;
+                }
             }
             embeddings.extend(values);
         }

@@ -22,11 +22,46 @@ pub(crate) fn unit_embeddings(
     pipeline: &Pipeline,
     device: &Device,
 ) -> Result<(Vec<f32>, usize), TrainError> {
-    let (mut embeddings, dim) = embeddings(network, set, images, pipeline, device)?;
-    normalize_rows(&mut embeddings, dim.max(1)).map_err(|error| TrainError::Embedding {
+    let (embeddings, dim) = embeddings(network, set, images, pipeline, device)?;
+    Ok((unit(embeddings, dim)?, dim))
+}
+
+/// Unit embeddings of those of the images that have one, which those whose embedding is all zeros have not, and their length.
+///
+/// # Errors
+///
+/// An embedding that is not finite, which a diverged network gives.
+pub(crate) fn known_unit_embeddings(
+    network: &FrozenNetwork,
+    set: &ImageSet,
+    images: &[usize],
+    pipeline: &Pipeline,
+    device: &Device,
+) -> Result<(Vec<f32>, usize), TrainError> {
+    let (embeddings, dim) = embeddings(network, set, images, pipeline, device)?;
+    let known = have_direction(&embeddings, dim);
+    Ok((unit(chosen_rows(&embeddings, dim, &known), dim)?, dim))
+}
+
+fn unit(mut rows: Vec<f32>, dim: usize) -> Result<Vec<f32>, TrainError> {
+    normalize_rows(&mut rows, dim.max(1)).map_err(|error| TrainError::Embedding {
         problem: error.to_string(),
     })?;
-    Ok((embeddings, dim))
+    Ok(rows)
+}
+
+/// Which rows are not all zeros: the images that have an embedding.
+pub(crate) fn have_direction(rows: &[f32], dim: usize) -> Vec<bool> {
+    let rows = rows.chunks_exact(dim.max(1));
+    rows.map(|row| row.iter().any(|&value| value != 0.0))
+        .collect()
+}
+
+/// The rows whose flag is set.
+pub(crate) fn chosen_rows(rows: &[f32], dim: usize, chosen: &[bool]) -> Vec<f32> {
+    let rows = rows.chunks_exact(dim.max(1)).zip(chosen);
+    let rows = rows.filter(|(_, chosen)| **chosen);
+    rows.flat_map(|(row, _)| row).copied().collect()
 }
 
 /// Embeddings of the length that the network gives them.

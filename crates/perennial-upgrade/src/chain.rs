@@ -12,16 +12,19 @@ mod tests;
 mod version;
 
 use perennial_bridge::{Index, Recipe};
-use perennial_eval::{Measure, Merge, MixedTest, Outcomes, Partition, mixed_outcomes};
+use perennial_eval::{
+    Known, Measure, Merge, MixedTest, Outcomes, OutcomesError, Partition, mixed_outcomes,
+};
 use serde::{Deserialize, Serialize};
 
 pub use drift::{HopDifference, HopDrift, RouteDifference};
 pub use route::{BridgePath, ChainRoute, OldHalf};
-pub use version::ChainVersion;
+pub use version::{ChainVersion, MissingRows};
 
 use self::bridges::ChainBridges;
 use self::drift::{HopScores, SelfScores};
-use crate::evaluation_data::{EvaluationData, Names, Truth};
+use self::version::{fit_pairs, known_to, pair, truth_among};
+use crate::evaluation_data::{EvaluationData, Truth};
 use crate::measured::{Bounds, Demands, MeasureError, Measured, outcomes_of};
 use crate::route::{DualEnds, Prepared, Route, Search, unit};
 use crate::selection::fit_rows;
@@ -102,9 +105,10 @@ struct Progress {
     by_hops: HopScores,
 }
 
-/// A pair of versions to measure, and the newest one.
+/// A pair of versions to measure, and the queries and items that a route can be measured with.
 struct Pair<'a> {
     data: &'a EvaluationData,
+    known: &'a Known,
     old: usize,
     new: usize,
 }
@@ -143,10 +147,25 @@ impl Chain<'_> {
         let mut bridges = ChainBridges::new(self.versions);
         for old in 0..count {
             for new in old + 1..count {
-                let data = &self.pair(new, old);
-                let pair = Pair { data, old, new };
+                // Routes that ask the same versions have the same data.
+                let mut last: Option<(Known, EvaluationData)> = None;
                 for (&route, progress) in routes.iter().zip(&mut progress) {
+                    let known = self.known(route, old, new);
+                    let (known, data) = match last.take() {
+                        Some(same) if same.0 == known => same,
+                        _ => {
+                            let data = self.pair(new, old, &known);
+                            (known, data)
+                        }
+                    };
+                    let pair = Pair {
+                        data: &data,
+                        known: &known,
+                        old,
+                        new,
+                    };
                     self.measure_pair(route, &pair, &tests, &mut bridges, progress)?;
+                    last = Some((known, data));
                     done()?;
                 }
             }
@@ -162,25 +181,56 @@ impl Chain<'_> {
         bridges: &mut ChainBridges<'_>,
         progress: &mut Progress,
     ) -> Result<(), MeasureError> {
-        let &Pair { data, old, new } = pair;
+        let &Pair {
+            data,
+            known,
+            old,
+            new,
+        } = pair;
         let prepared = self.prepare(route, pair, bridges)?;
-        let found = outcomes_of(data, self.truth, prepared.as_ref())?;
+        let truth = truth_among(self.truth, known)?;
+        let found = outcomes_of(data, &truth, prepared.as_ref())?;
+        let found = self.expanded(known, &found)?;
         let bounds = &tests[old].bounds;
         progress.rows[new].push(bounds.compare(&found, Index::Centred, &self.demands)?);
         progress.by_hops.add(new - old, &found);
         if new + 1 == self.versions.len() {
             progress
                 .mixed
-                .push(self.mixed(data, &prepared, old, tests)?);
+                .push(self.mixed(known, &prepared, old, tests)?);
         }
         Ok(())
+    }
+
+    /// The queries that a route asks, and the items that it finds, of a pair.
+    fn known(&self, route: ChainRoute, old: usize, new: usize) -> Known {
+        let version = |at: usize| &self.versions[at];
+        let mut askers = vec![version(new)];
+        if let ChainRoute::Dual { old: half, .. } = route {
+            askers.push(version(match half {
+                OldHalf::Gallery => old,
+                OldHalf::Latest => old.max(new - 1),
+            }));
+        }
+        known_to(&askers, &[version(old)])
+    }
+
+    /// Outcomes of what is known as outcomes of all queries on all items.
+    fn expanded(&self, known: &Known, found: &Outcomes) -> Result<Outcomes, MeasureError> {
+        let expanded = known.expand(&self.truth.relevance(), found);
+        Ok(expanded.map_err(OutcomesError::from)?)
     }
 
     /// The vectors that a route compares.
     fn prepare(
         &self,
         route: ChainRoute,
-        &Pair { data, old, new }: &Pair<'_>,
+        &Pair {
+            data,
+            known,
+            old,
+            new,
+        }: &Pair<'_>,
         bridges: &mut ChainBridges<'_>,
     ) -> Result<Prepared, MeasureError> {
         let mut bridged = |data: &EvaluationData, recipe, path, from| {
@@ -209,7 +259,7 @@ impl Chain<'_> {
         let queries = bridged(data, recipe, path, new)?.queries;
         let latest = new - 1;
         let old = if half == OldHalf::Latest && latest > old {
-            bridged(&self.pair(latest, old), recipe, path, latest)?
+            bridged(&self.pair(latest, old, known), recipe, path, latest)?
         } else {
             let bridge = bridges.get(recipe, path, new, old)?;
             let alone = Route::Dual { weight: 1.0 };
@@ -218,31 +268,25 @@ impl Chain<'_> {
         Ok(DualEnds::new(queries, old).into_prepared(weight)?)
     }
 
-    fn pair(&self, new: usize, old: usize) -> EvaluationData {
-        let (new, old) = (&self.versions[new], &self.versions[old]);
-        EvaluationData {
-            old_queries: old.queries.clone(),
-            old_gallery: old.gallery.clone(),
-            new_queries: new.queries.clone(),
-            new_gallery: Some(new.gallery.clone()),
-            truths: Vec::new(),
-            own: None,
-            names: Names::default(),
-        }
+    fn pair(&self, new: usize, old: usize, known: &Known) -> EvaluationData {
+        pair(&self.versions[new], &self.versions[old], known)
     }
 
     fn self_test(&self, version: usize) -> Result<SelfTest, MeasureError> {
-        let mut data = self.pair(version, version);
-        data.new_gallery = None;
-        let centring = match &self.versions[version].fit {
-            Some(fit) => Some(fit_rows(fit, fit, &Recipe::Centring)?),
+        let own = &self.versions[version];
+        let known = known_to(&[own], &[own]);
+        let data = self.pair(version, version, &known);
+        let centring = match fit_pairs(own, own) {
+            Some([fit, _]) => Some(fit_rows(&fit, &fit, &Recipe::Centring)?),
             None => None,
         };
         let centre = |rows: &mut [f32]| match &centring {
             Some(centring) => centring.centre_to(rows),
             None => Ok(()),
         };
-        let bounds = Bounds::of(&data, self.truth, centring.is_some().then_some(&centre))?;
+        let truth = truth_among(self.truth, &known)?;
+        let bounds = Bounds::of(&data, &truth, centring.is_some().then_some(&centre))?;
+        let bounds = bounds.with_each(|found| self.expanded(&known, found))?;
         let of = |&measure: &Measure| {
             let scores = bounds.old_scores(measure, Index::Centred)?;
             let mean = bounds.old_self_test(measure, Index::Centred)?;
@@ -264,27 +308,47 @@ impl Chain<'_> {
     /// Half of the items by the old version, half by the new one: every other item.
     fn mixed(
         &self,
-        data: &EvaluationData,
+        known: &Known,
         search: &Prepared,
         old: usize,
         tests: &[SelfTest],
     ) -> Result<Mixed, MeasureError> {
-        let gallery = data.new_gallery.as_ref().unwrap_or(&data.old_gallery);
+        let newest = &self.versions[self.versions.len() - 1];
+        let of_newest = known_to(&[newest], &[newest]);
         let new = Prepared {
-            queries: unit(&data.new_queries)?,
-            gallery: unit(gallery)?,
-            dim: gallery.dim,
+            queries: unit(&newest.queries.select(known.queries()))?,
+            gallery: unit(&newest.gallery.select(of_newest.items()))?,
+            dim: newest.gallery.dim,
         };
-        let items = gallery.len() as u32;
-        let places: [Vec<u32>; 2] =
-            [0, 1].map(|half| (0..items).filter(|item| item % 2 == half).collect());
-        let half = |prepared: &Prepared, places: &[u32]| -> Vec<f32> {
-            let rows = places.iter().flat_map(|&item| {
-                &prepared.gallery[item as usize * prepared.dim..][..prepared.dim]
-            });
+        let items = newest.gallery.len();
+        // Of each half, the items that its version has an embedding of.
+        let of_half = |known: &Known, half: usize| -> Vec<usize> {
+            let items = known.items().iter().copied();
+            items.filter(|item| item % 2 == half).collect()
+        };
+        let halves = [of_half(known, 0), of_half(&of_newest, 1)];
+        let is_known = |item: &usize| halves[item % 2].binary_search(item).is_ok();
+        let missing_items: Vec<usize> = (0..items).filter(|item| !is_known(item)).collect();
+        let queries = newest.queries.len();
+        let is_asked = |query: &usize| known.queries().binary_search(query).is_ok();
+        let missing_queries: Vec<usize> = (0..queries).filter(|query| !is_asked(query)).collect();
+        let in_halves = Known::without([queries, items], [&missing_queries, &missing_items]);
+        let places = [0, 1].map(|half| -> Vec<u32> {
+            let place = |item: &usize| in_halves.items().binary_search(item).ok();
+            halves[half]
+                .iter()
+                .filter_map(place)
+                .map(|place| place as u32)
+                .collect()
+        });
+        let rows = |prepared: &Prepared, known: &Known, half: usize| -> Vec<f32> {
+            let row = |item: &usize| known.items().binary_search(item).ok();
+            let rows = halves[half].iter().filter_map(row);
+            let rows = rows.flat_map(|row| &prepared.gallery[row * prepared.dim..][..prepared.dim]);
             rows.copied().collect()
         };
-        let halves = [half(search, &places[0]), half(&new, &places[1])];
+        let halves = [rows(search, known, 0), rows(&new, &of_newest, 1)];
+        let truth = truth_among(self.truth, &in_halves)?;
         let partitions = [
             Partition {
                 queries: &search.queries,
@@ -301,11 +365,12 @@ impl Chain<'_> {
         ];
         let test = MixedTest {
             partitions: &partitions,
-            relevance: &self.truth.relevance(),
+            relevance: &truth.relevance(),
             own: None,
             first: FIRST,
         };
         let found = mixed_outcomes(&test, Merge::ZNormalised)?;
+        let all = self.expanded(&in_halves, &found.all)?;
         let of = |outcomes: &Outcomes| -> Vec<(Measure, f64)> {
             let measures = self.measures().iter();
             measures
@@ -315,7 +380,7 @@ impl Chain<'_> {
         let newest = &tests[tests.len() - 1];
         Ok(Mixed {
             old: self.versions[old].name.clone(),
-            all: of(&found.all),
+            all: of(&all),
             all_old: tests[old].means.clone(),
             all_new: newest.means.clone(),
             old_among_first: found.share_of_first[0],

@@ -5,7 +5,7 @@ use std::fmt;
 
 use perennial_bridge::FitInputs;
 use perennial_core::{Embeddings, ItemId, SpaceRef};
-use perennial_eval::{Measure, Relevance, TopK};
+use perennial_eval::{KnownRelevance, Measure, Relevance, TopK};
 use perennial_formats::{Judgements, Label, VectorSet};
 use serde::{Deserialize, Serialize};
 
@@ -264,6 +264,15 @@ impl Truth {
             Self::Items(items) => {
                 Self::Items(queries.iter().map(|&query| items[query].clone()).collect())
             }
+        }
+    }
+}
+
+impl From<KnownRelevance> for Truth {
+    fn from(relevance: KnownRelevance) -> Self {
+        match relevance {
+            KnownRelevance::Classes { queries, gallery } => Self::Classes { queries, gallery },
+            KnownRelevance::Items(items) => Self::Items(items),
         }
     }
 }

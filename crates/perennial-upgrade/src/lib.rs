@@ -72,7 +72,7 @@ pub use certification::{
     Certification, Certified, CertifiedWay, CompatibilityCheck, Need, NotCertified, Standing,
 };
 pub use certify::CertificateRequest;
-pub use chain::{BridgePath, Chain, ChainRoute, ChainVersion, OldHalf, RouteResult};
+pub use chain::{BridgePath, Chain, ChainRoute, ChainVersion, MissingRows, OldHalf, RouteResult};
 pub use evaluation_data::{EvaluationData, FitPairs, Names, Rows, Task, Truth};
 pub use expected_quality::ExpectedQuality;
 pub use finding::Finding;

@@ -124,7 +124,23 @@ impl LoadedModel {
     /// # Errors
     /// Those of the encoder, and rows that are not of unit length.
     pub fn encode(&self, batch: &[Prepared]) -> Result<Vec<f32>, EncodeError> {
-        let embeddings = self.encoder.encode(batch)?;
+        self.checked(batch, self.encoder.encode(batch)?, false)
+    }
+
+    /// The same for a measurement: an input without an embedding may have a row of zeros.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode), but for rows of zeros.
+    pub fn encode_with_missing(&self, batch: &[Prepared]) -> Result<Vec<f32>, EncodeError> {
+        self.checked(batch, self.encoder.encode_with_missing(batch)?, true)
+    }
+
+    fn checked(
+        &self,
+        batch: &[Prepared],
+        embeddings: Vec<f32>,
+        may_be_missing: bool,
+    ) -> Result<Vec<f32>, EncodeError> {
         if embeddings.len() != batch.len() * self.version.dim {
             return Err(EncodeError::Backend(format!(
                 "{} values for {} embeddings of dimension {}",
@@ -135,6 +151,9 @@ impl LoadedModel {
         }
         for (input, row) in embeddings.chunks_exact(self.version.dim).enumerate() {
             let norm: f64 = row.iter().map(|&value| f64::from(value).powi(2)).sum();
+            if may_be_missing && norm == 0.0 {
+                continue;
+            }
             // NaN fails the comparison as well.
             if (norm.sqrt() - 1.0).abs() > f64::from(perennial_gallery::limits::NORM_TOLERANCE)
                 || !norm.is_finite()

@@ -251,6 +251,22 @@ impl Bounds {
         }
     }
 
+    /// The same with other outcomes in the place of each self-test's.
+    ///
+    /// # Errors
+    /// Those of `each`.
+    pub(crate) fn with_each<E>(
+        self,
+        each: impl Fn(&Outcomes) -> Result<Outcomes, E>,
+    ) -> Result<Self, E> {
+        Ok(Self {
+            task: self.task,
+            raw: each(&self.raw)?,
+            centred: self.centred.as_ref().map(&each).transpose()?,
+            new: self.new.as_ref().map(&each).transpose()?,
+        })
+    }
+
     /// What is searched for.
     pub fn task(&self) -> Task {
         self.task

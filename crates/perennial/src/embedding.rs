@@ -3,7 +3,7 @@
 use anyhow::Context;
 use perennial_core::{Embeddings, ModelVersion, Registry};
 use perennial_data::ImageSet;
-use perennial_encode::{Input, Prepared, Values};
+use perennial_encode::{EncodeError, Input, Prepared, Values};
 use perennial_upgrade::LoadedModel;
 use rayon::prelude::*;
 
@@ -35,17 +35,53 @@ pub fn embed(
     set: &ImageSet,
     images_done: impl FnMut(usize) -> anyhow::Result<()>,
 ) -> anyhow::Result<Embeddings> {
+    embed_with(&load(registry, version, global)?, set, images_done)
+}
+
+/// The same for a measurement: images without an embedding are [missing](Embeddings::missing) instead of an error.
+pub fn embed_with_missing(
+    registry: &Registry,
+    version: &ModelVersion,
+    global: &GlobalArguments,
+    set: &ImageSet,
+    images_done: impl FnMut(usize) -> anyhow::Result<()>,
+) -> anyhow::Result<Embeddings> {
+    let model = load(registry, version, global)?;
+    let vectors = vectors(&model, set, LoadedModel::encode_with_missing, images_done)?;
+    let ids = (0..set.len() as u64).collect();
+    let labels = Some(set.labels().to_vec());
+    let (name, dim) = (version.name.as_str(), version.dim);
+    Ok(Embeddings::with_missing(name, dim, vectors, ids, labels)?)
+}
+
+fn load(
+    registry: &Registry,
+    version: &ModelVersion,
+    global: &GlobalArguments,
+) -> anyhow::Result<LoadedModel> {
     let loader = VersionLoader::of(global)?;
-    let model = LoadedModel::load(&loader, registry, version.clone())?;
-    embed_with(&model, set, images_done)
+    Ok(LoadedModel::load(&loader, registry, version.clone())?)
 }
 
 /// The same with a version that is loaded already. Images of another size than the version's are scaled to it.
 pub fn embed_with(
     model: &LoadedModel,
     set: &ImageSet,
-    mut images_done: impl FnMut(usize) -> anyhow::Result<()>,
+    images_done: impl FnMut(usize) -> anyhow::Result<()>,
 ) -> anyhow::Result<Embeddings> {
+    let vectors = vectors(model, set, LoadedModel::encode, images_done)?;
+    let ids = (0..set.len() as u64).collect();
+    let labels = Some(set.labels().to_vec());
+    let (name, dim) = (model.name(), model.version.dim);
+    Ok(Embeddings::new(name, dim, vectors, ids, labels)?)
+}
+
+fn vectors(
+    model: &LoadedModel,
+    set: &ImageSet,
+    encode: fn(&LoadedModel, &[Prepared]) -> Result<Vec<f32>, EncodeError>,
+    mut images_done: impl FnMut(usize) -> anyhow::Result<()>,
+) -> anyhow::Result<Vec<f32>> {
     let version = &model.version;
     let mut vectors = Vec::with_capacity(set.len() * version.dim);
     let positions: Vec<usize> = (0..set.len()).collect();
@@ -57,17 +93,10 @@ pub fn embed_with(
         };
         let prepared = batch.par_iter().map(prepare);
         let prepared: Vec<Prepared> = prepared.collect::<Result<_, _>>().with_context(place)?;
-        vectors.extend(model.encode(&prepared).with_context(place)?);
+        vectors.extend(encode(model, &prepared).with_context(place)?);
         images_done(batch.len())?;
     }
-    let ids = (0..set.len() as u64).collect();
-    Ok(Embeddings::new(
-        version.name.as_str(),
-        version.dim,
-        vectors,
-        ids,
-        Some(set.labels().to_vec()),
-    )?)
+    Ok(vectors)
 }
 
 /// Encodes inputs in batches of similar length; rows come in the order of the inputs. `batch_done` is called after every batch; its error ends

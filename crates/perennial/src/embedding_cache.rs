@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use perennial_core::{Embeddings, ModelVersion, Output, sha256_hex};
-use perennial_formats::{read_embeddings, write_embeddings};
+use perennial_formats::{read_embeddings_with_missing, write_embeddings};
 
 use crate::probe::Probe;
 
@@ -28,7 +28,7 @@ impl EmbeddingCache {
         if !path.exists() {
             return None;
         }
-        match read_embeddings(&path) {
+        match read_embeddings_with_missing(&path) {
             Ok(found) if fits(&found, version, probe) => Some(found),
             Ok(_) => {
                 tracing::warn!(

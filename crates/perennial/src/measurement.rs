@@ -2,15 +2,17 @@
 
 use std::collections::BTreeSet;
 
+use anyhow::Context;
 use perennial_core::{
     CompatibilityRecord, CompatibilityRecords, Embeddings, ModelVersion, Registry,
 };
+use perennial_encode::EncodeError;
 use perennial_eval::{
-    Bootstrap, Compatibility, PairComparison, ProbeSet, Retrieval, TieRule, compare_pair,
+    Bootstrap, Compatibility, Missing, PairComparison, ProbeSet, Retrieval, TieRule, compare_pair,
 };
 
 use crate::arguments::GlobalArguments;
-use crate::embedding::embed;
+use crate::embedding::embed_with_missing;
 use crate::embedding_cache::EmbeddingCache;
 use crate::exit_status::usage;
 use crate::interrupt::Interrupt;
@@ -49,13 +51,17 @@ impl Measurement<'_> {
             .iter()
             .map(|version| self.embeddings(version, gallery))
             .collect::<anyhow::Result<Vec<_>>>()?;
-        for version in versions {
-            self.embeddings(version, queries)?;
-        }
         let names: Vec<String> = versions
             .iter()
             .map(|version| version.name.clone())
             .collect();
+        let mut missing = Vec::with_capacity(versions.len());
+        for (version, gallery) in versions.iter().zip(&galleries) {
+            missing.push(Missing {
+                queries: self.embeddings(version, queries)?.missing().len(),
+                gallery: gallery.missing().len(),
+            });
+        }
         let embedded = |index: usize| match self.cache.get(&versions[index], queries) {
             Some(embeddings) => Ok(embeddings),
             None => self.embeddings(&versions[index], queries),
@@ -72,6 +78,7 @@ impl Measurement<'_> {
             [&queries.description, &gallery.description],
             judgement,
         )?;
+        let report = report.with_missing(missing)?;
         let created = perennial_train::now();
         let weights = |name: &str| {
             let version = versions.iter().find(|version| version.name == name);
@@ -109,7 +116,28 @@ impl Measurement<'_> {
         Ok(report)
     }
 
-    /// A version's embeddings of a probe set: from the cache, or by one pass.
+    /// A version's embeddings of a probe set, of which none may be missing.
+    pub fn complete_embeddings(
+        &self,
+        version: &ModelVersion,
+        probe: &Probe,
+    ) -> anyhow::Result<Embeddings> {
+        let embeddings = self.embeddings(version, probe)?;
+        match embeddings.missing() {
+            [] => Ok(embeddings),
+            [first, ..] => {
+                let error = EncodeError::NonFinite { input: *first };
+                Err(error).with_context(|| {
+                    format!(
+                        "{} on {}, image {first}",
+                        version.name, probe.description.name
+                    )
+                })
+            }
+        }
+    }
+
+    /// A version's embeddings of a probe set: from the cache, or by one pass. Images without an embedding are missing.
     pub fn embeddings(&self, version: &ModelVersion, probe: &Probe) -> anyhow::Result<Embeddings> {
         let title = format!("{} on {}", version.name, probe.description.name);
         if let Some(found) = self.cache.get(version, probe) {
@@ -117,11 +145,21 @@ impl Measurement<'_> {
             return Ok(found);
         }
         let progress = CountedProgress::new(self.terminal, title, probe.set.len() as u64, "images");
-        let embeddings = embed(self.registry, version, self.global, &probe.set, |images| {
-            progress.advance(images as u64);
-            self.interrupt.check()
-        })?;
+        let embeddings =
+            embed_with_missing(self.registry, version, self.global, &probe.set, |images| {
+                progress.advance(images as u64);
+                self.interrupt.check()
+            })?;
         progress.finish();
+        if let [first, ..] = embeddings.missing() {
+            self.terminal.say(format_args!(
+                "{} on {}: {} of {} images have no embedding, the first is image {first}; they count as misses",
+                version.name,
+                probe.description.name,
+                embeddings.missing().len(),
+                embeddings.len()
+            ));
+        }
         self.cache.put(version, probe, &embeddings)?;
         Ok(embeddings)
     }

@@ -190,7 +190,7 @@ impl VectorLoader<'_> {
             terminal: self.terminal,
             interrupt: self.interrupt,
         };
-        let embeddings = measurement.embeddings(&version, &probe)?;
+        let embeddings = measurement.complete_embeddings(&version, &probe)?;
         let labels = embeddings.labels().map(|labels| {
             labels
                 .iter()

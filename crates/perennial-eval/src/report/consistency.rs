@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::content::Content;
+use super::content::{Content, Missing};
 use super::error::ReportError;
 use crate::{Interval, metrics};
 
@@ -42,9 +42,28 @@ pub(super) fn check(content: &Content) -> Result<(), ReportError> {
             "they are not those of `matrix` under `tie_rule`; compute them again",
         ));
     }
+    check_missing(content)?;
     check_metric_intervals(content)?;
     check_retrieval(content)?;
     check_pairs(content)
+}
+
+fn check_missing(content: &Content) -> Result<(), ReportError> {
+    let missing = &content.without_embedding;
+    let tasks = content.matrix.tasks();
+    if !missing.is_empty() && missing.len() != tasks {
+        let reason = format!("{} entries for {tasks} models", missing.len());
+        return Err(invalid("without_embedding", reason));
+    }
+    let [queries, gallery] = [content.queries.count, content.gallery.count];
+    let too_many = |one: &&Missing| one.queries > queries || one.gallery > gallery;
+    match missing.iter().find(too_many) {
+        None => Ok(()),
+        Some(_) => Err(invalid(
+            "without_embedding",
+            "it counts more images than there are",
+        )),
+    }
 }
 
 fn check_metric_intervals(content: &Content) -> Result<(), ReportError> {

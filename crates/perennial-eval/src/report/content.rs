@@ -7,6 +7,16 @@ use crate::{
     RetrievalScores, TieRule,
 };
 
+/// Images of which a version has no embedding, because its network's output for them is all zeros. Queries without one count as missed,
+/// gallery images without one as never found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Missing {
+    /// Queries.
+    pub queries: usize,
+    /// Gallery images.
+    pub gallery: usize,
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Content {
     pub(super) schema_version: u32,
@@ -20,6 +30,9 @@ pub(super) struct Content {
     /// Absent in reports of earlier programs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) metric_intervals: Option<MetricIntervals>,
+    /// One for each version; absent where all have an embedding of every image.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) without_embedding: Vec<Missing>,
     pub(super) pairs: Vec<PairComparison>,
     pub(super) retrieval: Vec<Vec<RetrievalScores>>,
 }

@@ -10,13 +10,15 @@ use super::Run;
 use crate::TrainError;
 use crate::encoder::{input_of, load_network};
 use crate::folding::identity;
-use crate::image_embeddings::embeddings;
+use crate::image_embeddings::{chosen_rows, embeddings, have_direction};
 use crate::network::{FrozenNetwork, LayerWeights, Network};
 
 impl Run<'_> {
     /// A network whose embedding layer leads to the space of the deployed version: the orthogonal map between the embeddings that both give
     /// to the images of the task that begins, folded into the network's embedding layer, or as its embedding layer where the features are the
     /// embedding. No label is used.
+    ///
+    /// Images of which either gives zeros alone are left out.
     ///
     /// The layer is scaled so that embeddings are as long as the deployed version's on average: the logits of a simplex classifier grow
     /// with that length, and training would otherwise begin with another temperature.
@@ -48,8 +50,23 @@ impl Run<'_> {
             version: deployed.name.clone(),
             problem: format!("a replacement cannot be bridged to it: {problem}"),
         };
-        let pairs =
-            Pairs::new(&from, from_dim, &to, to_dim).map_err(|error| refused(error.to_string()))?;
+        let known: Vec<bool> = have_direction(&from, from_dim)
+            .into_iter()
+            .zip(have_direction(&to, to_dim))
+            .map(|(from, to)| from && to)
+            .collect();
+        let left_out = known.iter().filter(|known| !**known).count();
+        if left_out > 0 {
+            tracing::warn!(
+                "{left_out} of {} images have an embedding of zeros alone and are left out of the map from the replacement to {}",
+                known.len(),
+                deployed.name
+            );
+        }
+        let fit_from = chosen_rows(&from, from_dim, &known);
+        let fit_to = chosen_rows(&to, to_dim, &known);
+        let pairs = Pairs::new(&fit_from, from_dim, &fit_to, to_dim)
+            .map_err(|error| refused(error.to_string()))?;
         let bridge = fit_uncentred(
             &pairs,
             &Recipe::Orthogonal,

@@ -11,7 +11,7 @@ use crate::class_scores::TaskClasses;
 use crate::config::{Entry, ReplacementConfig};
 use crate::earlier::{ClassCentres, EarlierClassifier, EarlierModel};
 use crate::encoder::{input_of, load_network, preprocessing_of};
-use crate::image_embeddings::unit_embeddings;
+use crate::image_embeddings::{known_unit_embeddings, unit_embeddings};
 use crate::learner::Learner;
 use crate::network::{FrozenNetwork, Network};
 use crate::objective::Reference;
@@ -188,8 +188,13 @@ impl<'a> Run<'a> {
         }
         let network = network.that_embeds_by(self.config.embedding.source);
         let frozen = FrozenNetwork::new(network, self.input(task)?, self.places.device);
-        let (embeddings, dim) =
-            self.unit_embeddings(&frozen, &self.training_images(task), &self.view(task)?)?;
+        let (embeddings, dim) = known_unit_embeddings(
+            &frozen,
+            &self.sets[0],
+            &self.training_images(task),
+            &self.view(task)?,
+            self.places.device,
+        )?;
         centring::keep_mean(state, &embeddings, dim)
     }
 

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use perennial_bridge::{Bridge, Recipe};
 
 use super::route::BridgePath;
-use super::version::ChainVersion;
+use super::version::{ChainVersion, fit_pairs};
 use crate::measured::MeasureError;
 use crate::route::RouteError;
 use crate::selection::fit_rows;
@@ -93,10 +93,10 @@ impl<'a> ChainBridges<'a> {
         to: usize,
         route: &'static str,
     ) -> Result<Bridge, MeasureError> {
-        let rows = |version: usize| self.versions[version].fit.as_ref();
-        let (Some(from), Some(to)) = (rows(from), rows(to)) else {
+        let [from, to] = [from, to].map(|version| &self.versions[version]);
+        let Some([from, to]) = fit_pairs(from, to) else {
             return Err(RouteError::NoBridge { route }.into());
         };
-        Ok(fit_rows(from, to, &recipe)?)
+        Ok(fit_rows(&from, &to, &recipe)?)
     }
 }

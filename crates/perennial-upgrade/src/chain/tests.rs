@@ -88,6 +88,7 @@ impl World {
                 queries: seen(&queries),
                 gallery: seen(&gallery),
                 fit: Some(seen(&fit)),
+                missing: MissingRows::default(),
             }
         };
         noise.iter().enumerate().map(version).collect()
@@ -330,6 +331,62 @@ fn routes_are_read_as_they_are_written_and_by_their_older_form() {
     let older = r#"{"kind": "dual", "recipe": "orthogonal", "weight": 0.5}"#;
     let route = serde_json::from_str::<ChainRoute>(older).unwrap();
     assert_eq!(route, usual(2)[3]);
+}
+
+/// Versions of which some rows are missing, and the same versions with other numbers in these rows.
+#[test]
+fn what_has_no_embedding_is_missed_never_found_and_not_fitted_on() {
+    let whole = World::new(13).versions(&[0.5, 0.3, 0.1]);
+    let mapped = ChainRoute::Mapped {
+        recipe: Recipe::Orthogonal,
+    };
+    let routes = [usual(3), vec![mapped]].concat();
+    let missing = MissingRows {
+        queries: vec![0, 5],
+        gallery: vec![3, 4],
+        fit: vec![7],
+    };
+    let with = |value: f32, in_version: usize| {
+        let mut versions = World::new(13).versions(&[0.5, 0.3, 0.1]);
+        let version = &mut versions[in_version];
+        let parts = [
+            (&mut version.queries, &missing.queries),
+            (&mut version.gallery, &missing.gallery),
+        ];
+        for (rows, missing) in parts {
+            for &row in missing {
+                rows.values[row * DIM..][..DIM].fill(value);
+            }
+        }
+        let fit = version.fit.as_mut().unwrap();
+        fit.values[7 * DIM..][..DIM].fill(value);
+        version.missing = missing.clone();
+        versions
+    };
+    let usual = measure(&whole, &routes);
+    for in_version in 0..3 {
+        // Zeros, which nothing could be made of, and whatever else.
+        let found = measure(&with(0.0, in_version), &routes);
+        assert_eq!(found, measure(&with(0.7, in_version), &routes));
+        let value = |results: &[RouteResult], measure: usize, row: usize, column: usize| {
+            results[0].measures[measure].matrix[row][column]
+        };
+        for measure in 0..3 {
+            // As it is, the other versions' tests among themselves stay as they were, and missed queries cost what they are.
+            let others: Vec<usize> = (0..3).filter(|&other| other != in_version).collect();
+            let [old, new] = others[..] else { panic!() };
+            let [before, after] = [&usual, &found].map(|all| value(all, measure, new, old));
+            assert_eq!(before, after);
+            let [before, after] =
+                [&usual, &found].map(|all| value(all, measure, in_version, in_version));
+            assert!(before.is_finite() && after.is_finite());
+            assert!(after <= before + 0.02, "{before} {after}");
+        }
+        for summary in found.iter().flat_map(|result| &result.measures) {
+            let mut cells = summary.matrix.iter().flatten();
+            assert!(cells.all(|cell| (0.0..=1.0).contains(cell)), "{summary:?}");
+        }
+    }
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod files;
 pub mod routes;
+pub mod without_embedding;
 
 use std::path::{Path, PathBuf};
 

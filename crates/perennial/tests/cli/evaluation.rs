@@ -3,6 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::SystemTime;
 
+use perennial_core::Registry;
+use perennial_encode::{EncodeError, Encoder, Input};
+use perennial_train::state_dict::{from_safetensors, to_safetensors};
+use perennial_train::{Device, SetConfig, TrainedEncoder};
 use serde_json::json;
 
 use crate::bench::Bench;
@@ -188,4 +192,125 @@ fn a_pretrained_model_has_no_probe_sets_of_its_own() {
     bench
         .run(&["evaluate", "toy"])
         .assert_wrong_usage(&["[evaluation.queries]", "--queries SET:SPLIT"]);
+}
+
+/// A version whose last ReLU lets nothing through for some images: they have no features, and so no embedding.
+#[test]
+fn images_without_an_embedding_count_as_misses_and_are_told() {
+    let bench = trained();
+    let registry = Registry::open(bench.path("registry")).unwrap();
+    let version = registry.get("v0002").unwrap();
+    let bytes = registry.load_weights(&version).unwrap();
+    let weights = from_safetensors(&bytes, "test").unwrap();
+    let table = "generated = { classes = 3, images_per_class = 10, first_class = 50, seed = 3 }";
+    let set: SetConfig = toml::from_str(&format!("set = \"generated\"\n{table}")).unwrap();
+    let images = set.load(bench.path("nowhere").as_path()).unwrap();
+    // Publishes the version with a higher threshold, and counts what has no embedding.
+    let with_threshold = |threshold: f32| {
+        let mut weights = weights.clone();
+        for (name, tensor) in &mut weights {
+            if name.ends_with("layers.3.norm.bias") {
+                tensor
+                    .values
+                    .iter_mut()
+                    .for_each(|value| *value -= threshold);
+            }
+        }
+        let bytes = to_safetensors(&weights, None).unwrap();
+        let version = registry.publish(version.draft(), &bytes).unwrap();
+        let encoder = TrainedEncoder::load(&registry, version, &Device::flex()).unwrap();
+        let prepared: Vec<_> = (0..images.len())
+            .map(|image| {
+                let (pixels, shape) = (images.image(image), images.shape());
+                encoder.prepare(Input::Pixels { pixels, shape }).unwrap()
+            })
+            .collect();
+        let rows = encoder.encode_with_missing(&prepared).unwrap();
+        let rows: Vec<&[f32]> = rows.chunks_exact(encoder.dim()).collect();
+        let missing: Vec<usize> = (0..rows.len())
+            .filter(|&row| rows[row].iter().all(|&value| value == 0.0))
+            .collect();
+        // Everything but measurements refuses such an image.
+        if let Some(&input) = missing.first() {
+            let refused = encoder.encode(&prepared).unwrap_err();
+            assert_eq!(refused, EncodeError::NonFinite { input });
+        }
+        (encoder.version().name.clone(), missing.len())
+    };
+    let (mut low, mut high) = (0.0, 64.0);
+    let (name, missing) = loop {
+        let threshold = (low + high) / 2.0;
+        match with_threshold(threshold) {
+            (_, 0) => low = threshold,
+            (_, missing) if missing > 15 => high = threshold,
+            found => break found,
+        }
+        assert!(high - low > 1e-4, "no threshold between {low} and {high}");
+    };
+
+    let set = format!("{{ set = \"generated\", {table} }}");
+    let fit = "{ set = \"generated\", generated = { classes = 6, images_per_class = 20, first_class = 60, seed = 4 } }";
+    let measure = |more: &[&str]| {
+        let versions = ["evaluate", "--versions", "v0001", &name];
+        let sets = ["--queries", &set, "--gallery", &set, "--out", "some"];
+        bench.run(&[&versions[..], &sets, more, &["--json"]].concat())
+    };
+    let ended = measure(&[]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let told = format!("{missing} of 30 images have no embedding");
+    assert!(ended.stderr.contains(&told), "{}", ended.stderr);
+    let report: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(
+        report["without_embedding"],
+        json!([{ "queries": 0, "gallery": 0 }, { "queries": missing, "gallery": missing }])
+    );
+    let most = (30 - missing) as f64 / 30.0;
+    for cell in [&report["matrix"][1][0], &report["matrix"][1][1]] {
+        let value = cell.as_f64().unwrap();
+        assert!(
+            (0.0..=most).contains(&value),
+            "{value} with {missing} missing"
+        );
+    }
+    // From the embeddings on disk, and on the page.
+    let again: serde_json::Value = serde_json::from_str(&measure(&[]).stdout).unwrap();
+    assert_eq!(again, report);
+    assert!(
+        bench
+            .read("some/report.html")
+            .contains("Without an embedding")
+    );
+
+    let ended = measure(&[
+        "--fit-set",
+        fit,
+        "--routes",
+        "own",
+        "centred",
+        "bridged",
+        "dual",
+        "mapped",
+    ]);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let routes = bench.json("some/routes.json");
+    let counted = &routes["without_embedding"][0];
+    assert_eq!(
+        [
+            &counted["version"],
+            &counted["queries"],
+            &counted["gallery"]
+        ],
+        [&json!(name), &json!(missing), &json!(missing)]
+    );
+    assert_eq!(routes["routes"].as_array().unwrap().len(), 5);
+    for route in routes["routes"].as_array().unwrap() {
+        let cell = route["measures"][0]["matrix"][1][0].as_f64().unwrap();
+        assert!((0.0..=most).contains(&cell), "{route}");
+    }
+
+    // What is measured for a certificate must be whole.
+    let out = ["--set", &set, "--out", "some.safetensors"];
+    let refused = bench.run(&[&["embed", &name][..], &out].concat());
+    assert!(refused.code != Some(0), "{}", refused.stdout);
+    assert!(refused.stderr.contains("all zeros"), "{}", refused.stderr);
 }

@@ -10,13 +10,14 @@ use perennial_bridge::Recipe;
 use perennial_core::{ModelVersion, Output, ProbeSet, read_at_most};
 use perennial_data::altered_copies;
 use perennial_upgrade::{
-    BridgePath, Chain, ChainRoute, ChainVersion, DEFAULT_WEIGHT, Demands, OldHalf, RouteResult,
-    Rows, Task, Truth,
+    BridgePath, Chain, ChainRoute, ChainVersion, DEFAULT_WEIGHT, Demands, MissingRows, OldHalf,
+    RouteResult, Rows, Task, Truth,
 };
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use serde::{Deserialize, Serialize};
 
+use super::without_embedding::WithoutEmbedding;
 use crate::exit_status::usage;
 use crate::measurement::Measurement;
 use crate::probe::Probe;
@@ -102,6 +103,9 @@ pub struct Document {
     pub fit_set: Option<String>,
     /// How many images of it.
     pub fit_pairs: usize,
+    /// The versions that have no embedding of some images.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub without_embedding: Vec<WithoutEmbedding>,
     demands: Demands,
     created: String,
     /// The routes in the order in which they were asked for.
@@ -234,20 +238,35 @@ impl RouteArguments {
         };
         let mut chain = Vec::with_capacity(versions.len());
         for version in versions {
-            let rows = |probe: &Probe| -> anyhow::Result<Rows> {
+            let rows = |probe: &Probe| -> anyhow::Result<(Rows, Vec<usize>)> {
                 let embeddings = measurement.embeddings(version, probe)?;
-                Ok(Rows::embedded(&embeddings, version.space()))
+                let missing = embeddings.missing().to_vec();
+                Ok((Rows::embedded(&embeddings, version.space()), missing))
+            };
+            let (queries, missing_queries) = rows(queries)?;
+            let (gallery, missing_items) = rows(gallery)?;
+            let (fit, missing_fit) = match &fit {
+                Some(fit) => {
+                    let (rows, missing) = rows(fit)?;
+                    let is_missing = |&place: &usize| missing.binary_search(&drawn[place]).is_ok();
+                    let missing = (0..drawn.len()).filter(is_missing).collect();
+                    (Some(rows.select(&drawn)), missing)
+                }
+                None => (None, Vec::new()),
             };
             chain.push(ChainVersion {
                 name: version.name.clone(),
-                queries: rows(queries)?,
-                gallery: rows(gallery)?,
-                fit: match &fit {
-                    Some(fit) => Some(rows(fit)?.select(&drawn)),
-                    None => None,
+                queries,
+                gallery,
+                fit,
+                missing: MissingRows {
+                    queries: missing_queries,
+                    gallery: missing_items,
+                    fit: missing_fit,
                 },
             });
         }
+        let without_embedding = without_embedding(&chain);
         let chain = Chain {
             versions: &chain,
             truth: &truth,
@@ -272,6 +291,7 @@ impl RouteArguments {
             gallery: gallery.description.clone(),
             fit_set: fit.as_ref().map(|fit| fit.description.name.clone()),
             fit_pairs: drawn.len(),
+            without_embedding,
             demands,
             created: perennial_train::now(),
             routes: results,
@@ -279,7 +299,10 @@ impl RouteArguments {
         let mut json = serde_json::to_string_pretty(&document)?;
         json.push('\n');
         output.commit(&json)?;
-        terminal.document(|| Ok(json), |_| text::render(&document.routes, drawn.len()))
+        terminal.document(
+            || Ok(json),
+            |_| text::render(&document.routes, drawn.len(), &document.without_embedding),
+        )
     }
 
     fn draw(&self, images: usize, seed: u64) -> anyhow::Result<Vec<usize>> {
@@ -295,4 +318,15 @@ impl RouteArguments {
         drawn.sort_unstable();
         Ok(drawn)
     }
+}
+
+fn without_embedding(chain: &[ChainVersion]) -> Vec<WithoutEmbedding> {
+    let some = |version: &&ChainVersion| version.missing != MissingRows::default();
+    let counts = |version: &ChainVersion| WithoutEmbedding {
+        version: version.name.clone(),
+        queries: version.missing.queries.len(),
+        gallery: version.missing.gallery.len(),
+        fit: version.missing.fit.len(),
+    };
+    chain.iter().filter(some).map(counts).collect()
 }

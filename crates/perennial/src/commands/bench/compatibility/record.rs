@@ -20,6 +20,7 @@ use super::measured::Measured;
 use super::plan::{Plan, RouteTest, Run};
 use super::route_measures::{RouteRow, own_values, rows};
 use crate::commands::compare::run_argument;
+use crate::commands::evaluate::without_embedding::WithoutEmbedding;
 use crate::commands::evaluate::{REPORT_FILE, routes};
 use crate::configuration::to_toml;
 use crate::exit_status::usage;
@@ -61,6 +62,9 @@ pub struct Record {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_memory_bytes: Option<u64>,
     program: Program,
+    /// The versions that have no embedding of some images.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub without_embedding: Vec<WithoutEmbedding>,
     /// Measures by name, as in [`perennial_eval::method_table`].
     pub values: BTreeMap<String, f64>,
     /// Their 95 % intervals over the queries.
@@ -203,9 +207,13 @@ impl Record {
         }
         let peaks = trained.iter().flat_map(|record| &record.executions);
         let peak_memory_bytes = peaks.filter_map(|one| one.peak_memory_bytes).max();
+        let mut without_embedding = of_report(&report);
         let mut measured = Vec::with_capacity(run.tests.len());
         for test in &run.tests {
             let found = routes::Document::read(&test.folder(folder).join(routes::FILE))?;
+            for one in &found.without_embedding {
+                add_fit(&mut without_embedding, one);
+            }
             measured.push(Measured {
                 test: test.clone(),
                 fit_pairs: found.fit_pairs,
@@ -227,6 +235,7 @@ impl Record {
             evaluation_seconds,
             peak_memory_bytes,
             program: Program::this(),
+            without_embedding,
             intervals: intervals_of(&report),
             values,
             worst_pairs,
@@ -246,6 +255,28 @@ impl Record {
         self.serialize(&mut Serializer::with_formatter(&mut text, lines))?;
         text.push(b'\n');
         Ok(perennial_core::write_atomically(path, text)?)
+    }
+}
+
+/// The versions that a report counts some images of as without an embedding.
+fn of_report(report: &Compatibility) -> Vec<WithoutEmbedding> {
+    let versions = report.versions().iter().zip(report.missing());
+    let counted = versions.map(|(version, missing)| WithoutEmbedding {
+        version: version.clone(),
+        queries: missing.queries,
+        gallery: missing.gallery,
+        fit: 0,
+    });
+    counted
+        .filter(|one| one.queries + one.gallery > 0)
+        .collect()
+}
+
+/// Adds the images to fit on that a test of routes left out: those of the test that left out most.
+fn add_fit(all: &mut Vec<WithoutEmbedding>, found: &WithoutEmbedding) {
+    match all.iter_mut().find(|one| one.version == found.version) {
+        Some(one) => one.fit = one.fit.max(found.fit),
+        None => all.push(found.clone()),
     }
 }
 

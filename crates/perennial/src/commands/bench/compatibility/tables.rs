@@ -47,6 +47,7 @@ pub fn markdown(plan: &Plan, records: &[Recorded]) -> anyhow::Result<String> {
                 cost.push_str(&format!("\n**{title}**\n\n{}", markdown::render(&found)));
             }
         }
+        text.push_str(&without_embedding(&done));
         for (run, record) in done {
             text.push_str(&drift::markdown(run, &record.drift));
         }
@@ -90,6 +91,20 @@ fn entries(done: &[(&Run, &Record)]) -> Vec<Entry> {
         }
     }
     entries
+}
+
+/// The versions without an embedding of some images.
+fn without_embedding(done: &[(&Run, &Record)]) -> String {
+    let rows = done.iter().flat_map(|(run, record)| {
+        let name = markdown::escape(&format!("{}, seed {}", run.title, run.seed));
+        let versions = record.without_embedding.iter();
+        versions.map(move |one| format!("- {name}: {one}\n"))
+    });
+    let rows: String = rows.collect();
+    match rows.is_empty() {
+        true => rows,
+        false => format!("\nImages without an embedding:\n\n{rows}"),
+    }
 }
 
 fn own(run: &Run, record: &Record) -> Entry {

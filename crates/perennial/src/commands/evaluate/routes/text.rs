@@ -5,11 +5,17 @@ use std::fmt::Write;
 use perennial_eval::{ConfidenceInterval, Measure};
 use perennial_upgrade::RouteResult;
 
+use crate::commands::evaluate::without_embedding::WithoutEmbedding;
+
 /// The confidence of the intervals that are shown; the file has others too.
 const CONFIDENCE: f64 = 0.95;
 
 /// All tables. `pairs` is the number of images that bridges were fitted on.
-pub fn render(results: &[RouteResult], pairs: usize) -> String {
+pub fn render(
+    results: &[RouteResult],
+    pairs: usize,
+    without_embedding: &[WithoutEmbedding],
+) -> String {
     let names = results.iter().map(|result| result.name.len());
     let width = names.max().unwrap_or(0).max(5);
     let mut text = String::new();
@@ -18,6 +24,9 @@ pub fn render(results: &[RouteResult], pairs: usize) -> String {
         text,
         "\nAC: share of pairs above the old self-test (the better of raw and centred). Bridges were fitted on {pairs} images."
     );
+    for one in without_embedding {
+        let _ = writeln!(text, "{one}.");
+    }
     if results
         .iter()
         .flat_map(|result| &result.drift)
