@@ -255,9 +255,9 @@ mod tests {
             let left_out = tested([&query_rows, &rows], &relevance, [&[], &[missing]]);
             rows[2 * missing..2 * missing + 2].fill(-1.0);
             let behind = tested([&query_rows, &rows], &relevance, [&[], &[]]);
-            for query in 0..queries.len() {
-                let alone = of_item.iter().filter(|&&class| class == of_query[query]).count() == 1
-                    && of_item[missing] == of_query[query];
+            for (query, &class) in of_query.iter().enumerate() {
+                let alone = of_item.iter().filter(|&&other| other == class).count() == 1
+                    && of_item[missing] == class;
                 // Where it is the only one that is right, it is found last instead of never.
                 if !alone {
                     prop_assert_eq!(left_out.first_match[query], behind.first_match[query]);

@@ -262,14 +262,6 @@ fn number(file: &mut impl Read) -> Result<u32, String> {
     Ok(u32::from_le_bytes(bytes))
 }
 
-/// The SHA-256 and the length of a file.
-pub(crate) fn digest_of_file(path: &Path) -> io::Result<(String, u64)> {
-    let mut file = Digesting::new(File::open(path)?);
-    let mut block = vec![0; 1 << 20];
-    while file.read(&mut block)? > 0 {}
-    Ok((hex(&file.digest.finalize()), file.bytes))
-}
-
 fn hex(digest: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -23,6 +23,7 @@ use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 use rayon::prelude::*;
 
 pub(super) use self::coded::CodedVector;
+pub(super) use self::file::Seal;
 use self::linking::{Linking, ListLocks};
 use self::nodes::Nodes;
 use self::walk::{Counts, Walk};
@@ -56,14 +57,16 @@ impl Graph {
         Self::around(nodes, centre, None, config, 0)
     }
 
-    /// A graph from a file that was verified to be as it was saved.
+    /// A graph from a file, which must be as it was saved.
     pub(super) fn load(
         path: &Path,
+        seal: &Seal,
         dim: usize,
         config: &HnswConfig,
         covered: u64,
+        threads: usize,
     ) -> Result<Self, GalleryError> {
-        let saved = file::load(path, dim, config.connectivity);
+        let saved = file::load(path, seal, dim, config.connectivity, threads);
         let saved = saved.map_err(|error| GalleryError::Index {
             problem: format!("{}: {error}", path.display()),
         })?;
@@ -207,7 +210,7 @@ impl Graph {
     }
 
     /// Writes the graph to a file and hands it to the disk.
-    pub(super) fn save(&self, path: &Path) -> std::io::Result<()> {
+    pub(super) fn save(&self, path: &Path) -> std::io::Result<Seal> {
         let entry = Some(self.entry.load(Ordering::Acquire)).filter(|&entry| entry != NONE);
         file::save(path, &self.nodes(), &self.centre, entry)
     }

@@ -12,20 +12,19 @@ use serde::{Deserialize, Serialize};
 
 use super::HnswConfig;
 use super::background::{Joined, step_back};
-use super::graph::{CodedVector, Graph};
+use super::graph::{CodedVector, Graph, Seal};
 use super::mapper::Mapper;
 use super::mapping;
 use super::rows::Rows;
 use super::state::{RowsId, Shared, thread_pool};
 use crate::error::GalleryError;
-use crate::snapshot::digest_of_file;
 
 /// Rows added at a time: few, so that closing does not wait and readers hardly notice.
 const CHUNK: usize = 64;
 /// Rows whose mean is a graph's centre.
 const CENTRE_ROWS: usize = 4096;
-/// Of the description; 1 was that of graphs of another kind, in files that end with `.usearch`.
-const FORMAT: u32 = 2;
+/// Of the description; 1 was that of graphs of another kind, in files that end with `.usearch`, 2 that of graphs with one checksum for all.
+const FORMAT: u32 = 3;
 
 enum Signal {
     /// Rows have changed.
@@ -262,21 +261,29 @@ impl Work {
             let rows = state.partitions.get(&partition);
             (state.meta, rows.map_or(0, Rows::dim))
         };
-        let fits = saved.format == FORMAT
-            && saved.store == meta.store
+        if saved.format != FORMAT {
+            let path = files.graph.display();
+            let problem = format!("{path} has format {}, not {FORMAT}", saved.format);
+            return Err(GalleryError::Index { problem });
+        }
+        let fits = saved.store == meta.store
             && saved.dim == dim
             && saved.covered <= meta.next_row
             && saved.connectivity == self.config().connectivity;
         if !fits {
             return Ok(None);
         }
-        let (sha256, bytes) = digest_of_file(&files.graph)
-            .map_err(|error| GalleryError::file(&files.graph, error))?;
-        if (&sha256, bytes) != (&saved.sha256, saved.bytes) {
-            let problem = format!("{} is not as it was saved", files.graph.display());
-            return Err(GalleryError::file(&files.graph, problem));
-        }
-        let graph = Graph::load(&files.graph, dim, self.config(), saved.covered)?;
+        let graph = Graph::load(
+            &files.graph,
+            &Seal {
+                bytes: saved.bytes,
+                sha256: saved.sha256,
+            },
+            dim,
+            self.config(),
+            saved.covered,
+            self.shared.threads(),
+        )?;
         Ok(Some(Arc::new(graph)))
     }
 
@@ -330,8 +337,7 @@ impl Work {
         }
         let files = Files::of(&self.shared.folder, partition);
         let failed = |error: std::io::Error| GalleryError::file(&files.graph, error);
-        graph.save(&files.partial).map_err(failed)?;
-        let (sha256, bytes) = digest_of_file(&files.partial).map_err(failed)?;
+        let Seal { bytes, sha256 } = graph.save(&files.partial).map_err(failed)?;
         let description = Description {
             format: FORMAT,
             store: self.shared.state().meta.store,
@@ -369,7 +375,9 @@ struct Description {
     /// Live rows of smaller numbers are in the graph.
     covered: u64,
     rows: usize,
+    /// Of the graph's file.
     bytes: u64,
+    /// Of the head of that file, which has checksums of the rest.
     sha256: String,
 }
 

@@ -3,6 +3,8 @@
 //! A slot is a position and changes with compaction; a row number never changes. Rows come in the order of their numbers, so a
 //! row is found by its number without a table.
 
+use std::ops::Range;
+
 use rayon::prelude::*;
 
 use super::codes::{CodedRows, Coding, encode};
@@ -30,6 +32,15 @@ impl Row {
         self.codes.clear();
         self.coding = encode(&self.vector, &[], &mut self.codes);
     }
+}
+
+/// What is known of a row beside its vector.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Properties {
+    pub(super) number: u64,
+    pub(super) version: u32,
+    pub(super) label: Option<u32>,
+    pub(super) fingerprint: u64,
 }
 
 /// Bytes of a row's number, version, label, whether it has one, and fingerprint.
@@ -75,6 +86,50 @@ impl Segment {
     fn bytes(&self) -> usize {
         size_of_val(&*self.vectors) + self.coded.bytes() + self.len() * PROPERTIES
     }
+
+    /// Room for so many more rows of a dimension, without codes.
+    pub(super) fn reserve(&mut self, rows: usize, dim: usize) {
+        self.vectors.reserve_exact(rows * dim);
+        self.numbers.reserve_exact(rows);
+        self.versions.reserve_exact(rows);
+        self.labels.reserve_exact(rows);
+        self.has_label.reserve_exact(rows);
+        self.fingerprints.reserve_exact(rows);
+    }
+
+    /// Adds a row without codes.
+    pub(super) fn push(&mut self, row: Properties, vector: impl Iterator<Item = f32>) {
+        self.vectors.extend(vector);
+        self.numbers.push(row.number);
+        self.versions.push(row.version);
+        self.labels.push(row.label.unwrap_or(0));
+        self.has_label.push(row.label.is_some());
+        self.fingerprints.push(row.fingerprint);
+    }
+
+    /// Adds rows of another segment, without codes.
+    pub(super) fn extend(&mut self, other: &Self, rows: Range<usize>) {
+        let dim = other.dim();
+        let values = rows.start * dim..rows.end * dim;
+        self.vectors.extend_from_slice(&other.vectors[values]);
+        self.numbers.extend_from_slice(&other.numbers[rows.clone()]);
+        self.versions
+            .extend_from_slice(&other.versions[rows.clone()]);
+        self.labels.extend_from_slice(&other.labels[rows.clone()]);
+        self.has_label
+            .extend_from_slice(&other.has_label[rows.clone()]);
+        self.fingerprints
+            .extend_from_slice(&other.fingerprints[rows]);
+    }
+
+    /// Computes the codes of all rows. A full segment, which stays as it is, has them around its mean.
+    pub(super) fn encode(&mut self, segment_rows: usize) {
+        let dim = self.dim();
+        self.coded = match self.len() == segment_rows {
+            true => CodedRows::around_mean(&self.vectors, dim),
+            false => CodedRows::around_origin(&self.vectors, dim),
+        };
+    }
 }
 
 /// A set of slots.
@@ -102,6 +157,15 @@ impl SlotSet {
         let bit = 1u64 << (slot % 64);
         self.count += usize::from(self.words[slot / 64] & bit == 0);
         self.words[slot / 64] |= bit;
+    }
+
+    /// All slots below a number.
+    fn all(count: usize) -> Self {
+        let mut words = vec![u64::MAX; count / 64];
+        if !count.is_multiple_of(64) {
+            words.push((1 << (count % 64)) - 1);
+        }
+        Self { words, count }
     }
 
     fn remove(&mut self, slot: usize) -> bool {
@@ -141,16 +205,27 @@ pub(super) struct Rows {
 
 impl Rows {
     pub(super) fn new(dim: usize, with_codes: bool) -> Self {
-        let rows = (SEGMENT_VALUES / dim.max(1)).clamp(SEGMENT_ROWS.0, SEGMENT_ROWS.1);
         Self {
             dim,
             with_codes,
-            segment_rows: 1 << rows.ilog2(),
+            segment_rows: rows_of_a_segment(dim),
             segments: Vec::new(),
             length: 0,
             alive: SlotSet::default(),
             per_version: Vec::new(),
         }
+    }
+
+    /// Rows in segments that are full, all but the last one, and have their codes where codes are wanted.
+    pub(super) fn of_segments(dim: usize, with_codes: bool, segments: Vec<Segment>) -> Self {
+        let mut rows = Self::new(dim, with_codes);
+        rows.length = segments.iter().map(Segment::len).sum();
+        rows.alive = SlotSet::all(rows.length);
+        for &version in segments.iter().flat_map(|segment| &segment.versions) {
+            rows.count_version(version);
+        }
+        rows.segments = segments;
+        rows
     }
 
     /// Leaves no rows, and gives back those that there were: much memory, to be let go when no reader waits.
@@ -219,8 +294,8 @@ impl Rows {
         }
     }
 
-    /// The same without codes, which [`code_all`](Self::code_all) computes for many rows at once.
-    pub(super) fn push_uncoded(&mut self, row: &Row) {
+    /// The same without codes, which are computed for many rows at once.
+    fn push_uncoded(&mut self, row: &Row) {
         debug_assert_eq!(row.vector.len(), self.dim);
         if self
             .segments
@@ -232,15 +307,20 @@ impl Rows {
         let Some(segment) = self.segments.last_mut() else {
             return;
         };
-        segment.vectors.extend_from_slice(&row.vector);
-        segment.numbers.push(row.number);
-        segment.versions.push(row.version);
-        segment.labels.push(row.label.unwrap_or(0));
-        segment.has_label.push(row.label.is_some());
-        segment.fingerprints.push(row.fingerprint);
+        let properties = Properties {
+            number: row.number,
+            version: row.version,
+            label: row.label,
+            fingerprint: row.fingerprint,
+        };
+        segment.push(properties, row.vector.iter().copied());
         self.alive.insert(self.length);
         self.length += 1;
-        let version = row.version as usize;
+        self.count_version(row.version);
+    }
+
+    fn count_version(&mut self, version: u32) {
+        let version = version as usize;
         if self.per_version.len() <= version {
             self.per_version.resize(version + 1, 0);
         }
@@ -311,29 +391,13 @@ impl Rows {
             });
         }
         // On this thread alone: a reader's lock is held.
-        let code = rows.coder();
-        rows.segments.iter_mut().for_each(code);
-        rows
-    }
-
-    /// Computes the codes of all rows, each once, where they were pushed without: in parallel, so no lock may be held.
-    pub(super) fn code_all(&mut self) {
-        let code = self.coder();
-        self.segments.par_iter_mut().for_each(code);
-    }
-
-    /// What gives a segment its codes: one that is full around its mean, since it stays as it is.
-    fn coder(&self) -> impl Fn(&mut Segment) + Sync + use<> {
-        let (dim, rows, with_codes) = (self.dim, self.segment_rows, self.with_codes);
-        move |segment| {
-            if with_codes {
-                segment.coded = if segment.len() == rows {
-                    CodedRows::around_mean(&segment.vectors, dim)
-                } else {
-                    CodedRows::around_origin(&segment.vectors, dim)
-                };
-            }
+        if rows.with_codes {
+            let full = rows.segment_rows;
+            rows.segments
+                .iter_mut()
+                .for_each(|segment| segment.encode(full));
         }
+        rows
     }
 
     /// Codes around their centres for the segments that are full since they were asked for last: narrow bounds, but work that must
@@ -389,101 +453,11 @@ impl Rows {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn row(number: u64, dim: usize) -> Row {
-        let mut row = Row {
-            number,
-            version: (number % 3) as u32,
-            label: number.is_multiple_of(2).then_some(number as u32),
-            fingerprint: number,
-            vector: vec![number as f32; dim],
-            codes: Vec::new(),
-            coding: Coding::default(),
-        };
-        row.encode();
-        row
-    }
-
-    #[test]
-    fn rows_are_found_by_number_with_and_without_gaps() {
-        let mut rows = Rows::new(20_000, true);
-        assert_eq!((rows.slot(0), rows.first_slot_from(0)), (None, 0));
-        let numbers: Vec<u64> = (5..200).chain(300..350).collect();
-        for &number in &numbers {
-            rows.push(&row(number, 20_000));
-        }
-        assert!(rows.segments().len() > 2);
-        for (slot, &number) in numbers.iter().enumerate() {
-            assert_eq!(rows.slot(number), Some(slot));
-            assert_eq!(rows.first_slot_from(number), slot);
-            let (segment, at) = rows.place(slot);
-            assert_eq!(
-                segment.label(at),
-                number.is_multiple_of(2).then_some(number as u32)
-            );
-        }
-        for missing in [0, 4, 200, 299, 350, u64::MAX] {
-            assert_eq!(rows.slot(missing), None);
-        }
-        assert_eq!(rows.first_slot_from(250), 195);
-        assert_eq!(rows.first_slot_from(400), rows.slots());
-    }
-
-    #[test]
-    fn codes_of_all_rows_are_those_that_rows_get_one_by_one() {
-        let dim = 40_000;
-        let (mut one_by_one, mut at_once) = (Rows::new(dim, true), Rows::new(dim, true));
-        let full = one_by_one.segment_rows();
-        for number in 0..(full + full / 2) as u64 {
-            let row = row(number, dim);
-            one_by_one.push(&row);
-            at_once.push_uncoded(&row);
-        }
-        one_by_one.set_centred(one_by_one.centred());
-        at_once.code_all();
-        let compact = at_once.compacted();
-        for rows in [&at_once, &compact] {
-            assert_eq!(rows.segments().len(), 2);
-            for (segment, expected) in rows.segments().iter().zip(one_by_one.segments()) {
-                assert_eq!(segment.coded.is_centred(), segment.len() == full);
-                assert_eq!(segment.coded.codes, expected.coded.codes);
-                assert_eq!(segment.coded.codings, expected.coded.codings);
-            }
-        }
-    }
-
-    #[test]
-    fn dead_rows_are_uncounted_and_compacted_away() {
-        let mut rows = Rows::new(10_000, false);
-        for number in 0..300 {
-            rows.push(&row(number, 10_000));
-        }
-        for number in (0..300).filter(|n| n % 4 != 0) {
-            assert!(rows.remove(number) && !rows.remove(number));
-        }
-        assert_eq!((rows.live(), rows.slots()), (75, 300));
-        assert!(rows.is_wasteful());
-        let compact = rows.compacted();
-        assert_eq!((compact.live(), compact.slots()), (75, 75));
-        assert_eq!(compact.per_version(), rows.per_version());
-        assert_eq!(compact.per_version().iter().sum::<u64>(), 75);
-        assert_eq!(compact.slot(4), Some(1));
-        assert_eq!(compact.vector(1)[0], 4.0);
-        assert!(!compact.is_wasteful());
-    }
-
-    #[test]
-    fn slot_sets_iterate_in_order() {
-        let mut set = SlotSet::default();
-        for slot in [200, 0, 63, 64, 200] {
-            set.insert(slot);
-        }
-        assert_eq!(set.count(), 4);
-        assert_eq!(set.iter().collect::<Vec<_>>(), [0, 63, 64, 200]);
-        assert!(set.remove(63) && !set.remove(63) && !set.contains(9999));
-        assert_eq!(set.count(), 3);
-    }
+/// Rows of a full segment, a power of two.
+pub(super) fn rows_of_a_segment(dim: usize) -> usize {
+    let rows = (SEGMENT_VALUES / dim.max(1)).clamp(SEGMENT_ROWS.0, SEGMENT_ROWS.1);
+    1 << rows.ilog2()
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,6 +18,10 @@ impl Space {
         self.bytes += cost(record, id_key);
     }
 
+    pub(super) fn add_all(&mut self, other: Self) {
+        self.bytes += other.bytes;
+    }
+
     pub(super) fn remove(&mut self, record: usize, id_key: usize) {
         self.bytes = self.bytes.saturating_sub(cost(record, id_key));
     }

@@ -9,13 +9,14 @@ use perennial_core::SpaceId;
 
 use super::graph::Graph;
 use super::layout::Layout;
+use super::loading::load;
 use super::mapped_rows::MappedRows;
-use super::rows::{Row, Rows};
+use super::pieces;
+use super::rows::Rows;
 use super::space::Space;
 use super::tables::{Meta, Reader, guarded};
 use super::{GalleryConfig, SearchMode};
 use crate::error::GalleryError;
-use crate::payload::fingerprint;
 use crate::space::{SpaceStats, StoreSpace};
 
 /// Which rows an index is of.
@@ -47,63 +48,25 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Reads everything.
-    pub(super) fn load(reader: Reader, with_codes: bool) -> Result<Self, GalleryError> {
+    /// Reads everything, on threads of its own.
+    pub(super) fn load(
+        reader: Reader,
+        with_codes: bool,
+        threads: usize,
+    ) -> Result<Self, GalleryError> {
         let path = reader.path().to_owned();
-        guarded(&path, || Self::read(reader, with_codes))
+        guarded(&path, || Self::read(reader, with_codes, threads))
     }
 
-    fn read(reader: Reader, with_codes: bool) -> Result<Self, GalleryError> {
+    fn read(reader: Reader, with_codes: bool, threads: usize) -> Result<Self, GalleryError> {
         let (meta, layout) = (reader.meta()?, reader.layout()?);
-        let shapes = layout.partitions().iter();
-        let mut partitions: BTreeMap<u32, Rows> = shapes
-            .map(|(&number, shape)| (number, Rows::new(shape.dim(), with_codes)))
-            .collect();
-        let items = reader.items()?;
-        if items >= u64::from(u32::MAX) {
-            return Err(GalleryError::Full);
-        }
-        let mut space = Space::default();
-        reader.for_each(|number, bytes, record| {
-            space.add(bytes.len(), record.id_key.len());
-            let home = layout.home(record.version);
-            let rows = match home {
-                Some((partition, _)) => partitions.get_mut(&partition),
-                None => None,
-            };
-            let problem = match rows {
-                None => format!("has the unknown space {}", record.version),
-                Some(rows) if record.dim() != rows.dim() => {
-                    format!("has {} dimensions, not {}", record.dim(), rows.dim())
-                }
-                Some(_) if number >= meta.next_row => {
-                    "has a number beyond the counter of rows".to_owned()
-                }
-                Some(rows) => {
-                    let payload = record
-                        .payload()
-                        .map_err(|problem| reader.corrupt(format!("row {number}: {problem}")))?;
-                    rows.push_uncoded(&Row {
-                        number,
-                        version: record.version,
-                        label: record.label,
-                        fingerprint: fingerprint(&payload),
-                        vector: record.embedding().collect(),
-                        codes: Vec::new(),
-                        coding: Default::default(),
-                    });
-                    return Ok(());
-                }
-            };
-            Err(reader.corrupt(format!("row {number} {problem}")))
-        })?;
-        partitions.values_mut().for_each(Rows::code_all);
+        let loaded = load(&reader, &layout, &meta, with_codes, threads)?;
         Ok(Self {
-            partitions,
+            partitions: loaded.partitions,
             mapped: BTreeMap::new(),
             layout,
             meta,
-            space,
+            space: loaded.space,
             database: reader.path().to_owned(),
             reader: Some(reader),
             failure: String::new(),
@@ -264,6 +227,11 @@ impl Shared {
 
     pub(super) fn with_codes(&self) -> bool {
         self.config.search == SearchMode::Int8
+    }
+
+    /// Threads that compute at a time.
+    pub(super) fn threads(&self) -> usize {
+        pieces::threads(self.config.threads)
     }
 
     // A panic while a lock is held is a defect, but none that leaves a state half-changed: rows are only pushed and marked.

@@ -4,13 +4,14 @@
 //! row. Everything derived may therefore remember rows, and a gap only means that an item is gone.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use redb::{
-    Database, ReadOnlyTable, ReadableDatabase, ReadableTableMetadata, TableDefinition,
-    WriteTransaction,
+    Database, ReadOnlyTable, ReadableDatabase, ReadableTable, ReadableTableMetadata,
+    TableDefinition, WriteTransaction,
 };
 
 use super::layout::{Layout, Shape};
@@ -199,11 +200,20 @@ impl Reader {
     /// Calls `f(row, record)` for every item, in the order of the rows.
     pub(super) fn for_each(
         &self,
+        f: impl FnMut(u64, &[u8], Record<'_>) -> Result<(), GalleryError>,
+    ) -> Result<(), GalleryError> {
+        self.for_each_in(0..=u64::MAX, f)
+    }
+
+    /// The same for the items whose rows are in a range. Several threads may do that at a time.
+    pub(super) fn for_each_in(
+        &self,
+        rows: RangeInclusive<u64>,
         mut f: impl FnMut(u64, &[u8], Record<'_>) -> Result<(), GalleryError>,
     ) -> Result<(), GalleryError> {
         for entry in self
             .items
-            .range::<u64>(..)
+            .range::<u64>(rows)
             .map_err(|error| self.storage(error))?
         {
             let (row, bytes) = entry.map_err(|error| self.storage(error))?;
@@ -212,6 +222,32 @@ impl Reader {
             f(row.value(), bytes.value(), record)?;
         }
         Ok(())
+    }
+
+    /// The first and the last row, if there are any.
+    pub(super) fn ends(&self) -> Result<Option<(u64, u64)>, GalleryError> {
+        let failed = |error: redb::StorageError| self.storage(error);
+        let first = self.items.first().map_err(failed)?;
+        let last = self.items.last().map_err(failed)?;
+        let ends = first.zip(last);
+        Ok(ends.map(|((first, _), (last, _))| (first.value(), last.value())))
+    }
+
+    /// Of errors of several threads, in their order, the first that is no consequence of another one: once the file could not be
+    /// read, the database only says so to all others.
+    pub(super) fn cause(&self, errors: Vec<GalleryError>) -> GalleryError {
+        let consequence = self.storage(redb::StorageError::PreviousIo).to_string();
+        let mut errors = errors.into_iter();
+        let first = errors.next();
+        let other = match &first {
+            Some(first) if first.to_string() == consequence => {
+                errors.find(|error| error.to_string() != consequence)
+            }
+            _ => None,
+        };
+        other
+            .or(first)
+            .unwrap_or_else(|| self.storage(redb::StorageError::PreviousIo))
     }
 
     /// Calls `f` with the record of a row, if there is one.

@@ -163,7 +163,8 @@ impl Writer {
                 return Ok(());
             }
             // The failed transaction, though never acknowledged, reached the disk.
-            _before = Some(state.replace(State::load(reader, shared.with_codes())?));
+            let read = State::load(reader, shared.with_codes(), shared.threads())?;
+            _before = Some(state.replace(read));
             self.indexer.wake();
             Ok(())
         });
@@ -396,11 +397,11 @@ impl Writer {
                     let problem = self.failed(error);
                     self.log.storage(problem)
                 })?;
-                let with_codes = self.shared.with_codes();
+                let (with_codes, threads) = (self.shared.with_codes(), self.shared.threads());
                 let state = self
                     .log
                     .reader()
-                    .and_then(|reader| State::load(reader, with_codes));
+                    .and_then(|reader| State::load(reader, with_codes, threads));
                 match state {
                     Ok(state) => {
                         let before = self.shared.state_mut().replace(state);

@@ -112,8 +112,9 @@ fn the_graph_is_built_saved_loaded_and_brought_up_to_date() {
     // Nor are those that earlier versions saved; they go.
     let description = folder.path().join("hnsw.json");
     let former = std::fs::read_to_string(&description).unwrap();
-    let former = former.replace("\"format\": 2", "\"format\": 1");
-    for text in ["{", &former] {
+    assert!(former.contains("\"format\": 3"), "{former}");
+    let of_format = |format: u32| former.replace("\"format\": 3", &format!("\"format\": {format}"));
+    for text in ["{", &of_format(1), &of_format(2)] {
         std::fs::write(&description, text).unwrap();
         std::fs::write(folder.path().join("hnsw.usearch"), b"of before").unwrap();
         let gallery = EmbeddedGallery::open(folder.path(), graph()).unwrap();

@@ -74,11 +74,6 @@ impl CodedVector {
         Self(lines)
     }
 
-    /// From lines that were saved.
-    pub(super) fn from_lines(lines: Vec<Line>) -> Self {
-        Self(lines)
-    }
-
     pub(super) fn as_lines(&self) -> &[Line] {
         &self.0
     }

@@ -12,23 +12,42 @@ const LINES_AHEAD: usize = 96;
 /// They are those of so many nodes, at least and at most.
 const AHEAD: (usize, usize) = (6, 32);
 /// Nodes of a block: few, so that a small graph does not reserve much.
-const BLOCK: usize = 1024;
+pub(super) const BLOCK: usize = 1024;
 /// A place in a list that no neighbour has.
 pub(super) const FREE: u32 = u32::MAX;
 /// Levels above which no node lies, however its number falls.
 const LEVELS: u8 = 16;
 
 /// Nodes that lie side by side in memory.
-struct Block {
+pub(super) struct Block {
     /// `[BLOCK, lines of a vector]`
-    codes: Vec<Line>,
+    pub(super) codes: Vec<Line>,
     /// `[BLOCK, widest list]`, the neighbours on the lowest level.
-    links: Vec<AtomicU32>,
+    pub(super) links: Vec<AtomicU32>,
     /// For each node the next one with the same codes, or [`FREE`].
-    twins: Vec<AtomicU32>,
-    numbers: Vec<u64>,
-    /// Where a node's lists on higher levels are; [`FREE`] where it has none.
+    pub(super) twins: Vec<AtomicU32>,
+    pub(super) numbers: Vec<u64>,
+    /// Where in `lists` a node's lists on higher levels are; [`FREE`] where it has none.
     upper: Vec<u32>,
+    /// For every node above the lowest level, its lists on levels 1, 2, ..., `connectivity` long each.
+    lists: Vec<Box<[AtomicU32]>>,
+}
+
+impl Block {
+    /// Sets the lists above the lowest level of the next node that has none stated yet.
+    pub(super) fn push_upper(&mut self, lists: Box<[AtomicU32]>) {
+        if lists.is_empty() {
+            self.upper.push(FREE);
+        } else {
+            self.upper.push(self.lists.len() as u32);
+            self.lists.push(lists);
+        }
+    }
+
+    /// All lists above the lowest level, node by node and level by level.
+    pub(super) fn upper(&self) -> impl Iterator<Item = &AtomicU32> {
+        self.lists.iter().flat_map(|lists| lists.iter())
+    }
 }
 
 /// All nodes of a graph.
@@ -41,8 +60,6 @@ pub(super) struct Nodes {
     connectivity: usize,
     blocks: Vec<Block>,
     length: usize,
-    /// For every node above the lowest level, its lists on levels 1, 2, ..., `connectivity` long each.
-    upper: Vec<Box<[AtomicU32]>>,
     products: Products,
 }
 
@@ -56,9 +73,38 @@ impl Nodes {
             connectivity,
             blocks: Vec::new(),
             length: 0,
-            upper: Vec::new(),
             products: Products::for_dim(dim),
         }
+    }
+
+    /// Nodes as a file has them, in blocks that are full, all but the last one.
+    pub(super) fn of_blocks(dim: usize, connectivity: usize, blocks: Vec<Block>) -> Self {
+        let mut nodes = Self::new(dim, connectivity);
+        nodes.length = blocks.iter().map(|block| block.numbers.len()).sum();
+        nodes.blocks = blocks;
+        nodes
+    }
+
+    /// An empty block with room for all that it will hold.
+    pub(super) fn new_block(&self) -> Block {
+        Block {
+            codes: Vec::with_capacity(BLOCK * self.lines),
+            links: Vec::with_capacity(BLOCK * self.width(0)),
+            twins: Vec::with_capacity(BLOCK),
+            numbers: Vec::with_capacity(BLOCK),
+            upper: Vec::with_capacity(BLOCK),
+            lists: Vec::new(),
+        }
+    }
+
+    pub(super) fn blocks(&self) -> &[Block] {
+        &self.blocks
+    }
+
+    /// Whether every row has a larger number than the one before.
+    pub(super) fn are_in_order(&self) -> bool {
+        let numbers = self.blocks.iter().flat_map(|block| &block.numbers);
+        numbers.is_sorted_by(|a, b| a < b)
     }
 
     pub(super) fn dim(&self) -> usize {
@@ -89,7 +135,8 @@ impl Nodes {
     /// Memory in use.
     pub(super) fn bytes(&self) -> usize {
         let block = BLOCK * Self::node_bytes(self.dim, self.connectivity);
-        let upper = self.upper.iter().map(|lists| size_of_val(&**lists) + 16);
+        let lists = self.blocks.iter().flat_map(|block| &block.lists);
+        let upper = lists.map(|lists| size_of_val(&**lists) + 16);
         self.blocks.len() * block + upper.sum::<usize>()
     }
 
@@ -122,30 +169,16 @@ impl Nodes {
     pub(super) fn push(&mut self, number: u64, vector: &CodedVector, level: u8) {
         debug_assert_eq!(vector.as_lines().len(), self.lines);
         if self.length.is_multiple_of(BLOCK) {
-            self.blocks.push(Block {
-                codes: Vec::with_capacity(BLOCK * self.lines),
-                links: Vec::with_capacity(BLOCK * self.width(0)),
-                twins: Vec::with_capacity(BLOCK),
-                numbers: Vec::with_capacity(BLOCK),
-                upper: Vec::with_capacity(BLOCK),
-            });
+            self.blocks.push(self.new_block());
         }
         let width = self.width(0);
-        let upper = match level {
-            0 => FREE,
-            _ => {
-                let lists = usize::from(level) * self.connectivity;
-                self.upper
-                    .push((0..lists).map(|_| AtomicU32::new(FREE)).collect());
-                self.upper.len() as u32 - 1
-            }
-        };
+        let lists = usize::from(level) * self.connectivity;
         if let Some(block) = self.blocks.last_mut() {
             block.codes.extend_from_slice(vector.as_lines());
             block.links.extend((0..width).map(|_| AtomicU32::new(FREE)));
             block.twins.push(AtomicU32::new(FREE));
             block.numbers.push(number);
-            block.upper.push(upper);
+            block.push_upper((0..lists).map(|_| AtomicU32::new(FREE)).collect());
             self.length += 1;
         }
     }
@@ -170,7 +203,7 @@ impl Nodes {
     /// The level up to which a node has lists.
     pub(super) fn level(&self, node: u32) -> u8 {
         let (block, at) = self.place(node);
-        let lists = self.upper.get(block.upper[at] as usize);
+        let lists = block.lists.get(block.upper[at] as usize);
         lists.map_or(0, |lists| (lists.len() / self.connectivity) as u8)
     }
 
@@ -182,7 +215,7 @@ impl Nodes {
             let width = 2 * self.connectivity;
             return &block.links[at * width..][..width];
         }
-        let lists = self.upper.get(block.upper[at] as usize);
+        let lists = block.lists.get(block.upper[at] as usize);
         let from = (usize::from(level) - 1) * self.connectivity;
         lists
             .and_then(|lists| lists.get(from..from + self.connectivity))
@@ -248,8 +281,7 @@ impl Nodes {
         self.store_twin(node, twin);
     }
 
-    /// Sets the next node with the same codes, as a file has it.
-    pub(super) fn store_twin(&self, node: u32, twin: u32) {
+    fn store_twin(&self, node: u32, twin: u32) {
         let (block, at) = self.place(node);
         block.twins[at].store(twin, Ordering::Relaxed);
     }
