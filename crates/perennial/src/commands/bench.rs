@@ -11,6 +11,7 @@ mod network;
 mod partitions;
 mod peaks;
 mod search;
+mod start;
 mod swap;
 mod timing;
 mod vectors;
@@ -52,6 +53,8 @@ enum Subjects {
     Classifier,
     /// Writing to and searching a gallery
     Search,
+    /// Opening a gallery, against reading its files from memory and from the disk
+    Start,
     /// Searching three partitions of a gallery, against one with as many items
     Partitions,
     /// Changing the live version of a running service
@@ -119,6 +122,9 @@ struct SpeedArguments {
     /// Queries for --vectors, in any of these formats
     #[arg(long, value_name = "FILE", requires = "vectors")]
     queries: Option<PathBuf>,
+    /// Keep the gallery that `start` opens in this folder, with its graph, and use that of an earlier run
+    #[arg(long, value_name = "FOLDER")]
+    gallery: Option<PathBuf>,
     /// Queries and gallery items, as many each, of `certify`
     #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(10..=1_000_000))]
     test_items: u32,
@@ -260,6 +266,18 @@ fn measure(
                 let vectors = vectors(arguments)?;
                 let (found, bytes) = search::measure_all(&vectors, samples, report.threads, peaks)?;
                 report.bytes_per_vector = Some(bytes);
+                found
+            }
+            Subjects::Start => {
+                let generated = (arguments.rows as usize, arguments.dim as usize);
+                let (found, ratios) = start::measure_all(
+                    arguments.vectors.is_none().then_some(generated),
+                    || vectors(arguments),
+                    samples,
+                    report.threads,
+                    arguments.gallery.as_deref(),
+                )?;
+                report.ratios.extend(ratios);
                 found
             }
             Subjects::Partitions => {
