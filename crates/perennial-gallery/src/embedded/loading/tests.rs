@@ -25,7 +25,7 @@ fn item(id: u64, space: &str, dim: usize) -> Item {
         id: id.into(),
         embedding,
         model_version: space.to_owned(),
-        label: (id % 3 > 0).then_some(id as u32),
+        label: (!id.is_multiple_of(3)).then_some(id as u32),
         payload: payload.as_object().unwrap().clone(),
     }
 }
