@@ -3,9 +3,8 @@
 use perennial_bridge::Index;
 use perennial_eval::{MixedOutcomes, Outcomes, Requirements, map_query_scores};
 
-use super::merge_choice::TRIED_SHARES;
 use super::merging::{Chosen, CurveMerge};
-use super::sides::{Sides, parts};
+use super::sides::{Sides, TRIED_SHARES, parts};
 use crate::evaluation_data::EvaluationData;
 use crate::measured::{MeasureError, outcomes_of};
 use crate::recorded_merge::MergeKind;

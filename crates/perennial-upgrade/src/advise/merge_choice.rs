@@ -11,7 +11,7 @@ use super::handicap::{
 };
 use super::merging::{Chosen, CurveMerge};
 use super::order::{evenly_drawn, order};
-use super::sides::{Sides, parts};
+use super::sides::{Sides, TRIED_SHARES, parts};
 use super::tuning::mean_of_deciding;
 use crate::answer_group::AnswerGroup;
 use crate::evaluation_data::EvaluationData;
@@ -21,8 +21,6 @@ use crate::route::{Prepared, Route, Search};
 
 /// How newly embedded items can be compared.
 pub(super) const BOTH: [Index; 2] = [Index::Raw, Index::Centred];
-/// Shares embedded again at which the merges are compared.
-pub(super) const TRIED_SHARES: [f64; 2] = [0.25, 0.75];
 /// Old items fill at least this part of their share of the gallery among the first hits where they are evenly drawn; below, they are hidden.
 const LEAST_OF_OLD: f64 = 0.5;
 /// Right and other items of one query, at most, that a calibration is fitted on.

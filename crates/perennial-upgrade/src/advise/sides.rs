@@ -10,6 +10,8 @@ use crate::evaluation_data::{EvaluationData, Truth};
 use crate::measured::MeasureError;
 use crate::route::{Prepared, Search};
 
+/// Shares embedded again at which merges are compared.
+pub(super) const TRIED_SHARES: [f64; 2] = [0.25, 0.75];
 /// Hits among which the share of old items is counted.
 const FIRST: usize = 24;
 
