@@ -10,8 +10,9 @@ use crate::measured::{MeasureError, outcomes_of};
 use crate::recorded_merge::MergeKind;
 use crate::route::{Prepared, Search, unit};
 
-/// A group falls short where what it loses is more than this part of the loss's standard error: less is as likely as not where nothing is lost.
-const NOISE: f64 = 0.5;
+/// A group falls short where what it loses is more than this part of the loss's standard error, for the groups of old and of new answers: less is as
+/// likely as not where nothing is lost.
+pub(super) const NOISE: [f64; 2] = [0.5, 0.5];
 /// Shifts are tried in steps of this part of the spread that similarities have, up to `STEPS` of them.
 const STEP: f64 = 0.125;
 const STEPS: usize = 24;
@@ -86,8 +87,9 @@ pub(super) struct Below {
 }
 
 impl Below {
-    pub(super) fn of(task: &MeasuredBefore<'_>, found: &MixedOutcomes) -> Self {
-        let [old, new] = [0, 1].map(|part| shortfall(task, found, part));
+    /// `noise`: the parts of the standard errors that count as none, usually [`NOISE`].
+    pub(super) fn of(task: &MeasuredBefore<'_>, found: &MixedOutcomes, noise: [f64; 2]) -> Self {
+        let [old, new] = [0, 1].map(|part| shortfall(task, found, part, noise[part]));
         Self { old, new }
     }
 
@@ -104,7 +106,7 @@ impl Below {
     }
 }
 
-fn shortfall(task: &MeasuredBefore<'_>, found: &MixedOutcomes, part: usize) -> f64 {
+fn shortfall(task: &MeasuredBefore<'_>, found: &MixedOutcomes, part: usize, noise: f64) -> f64 {
     let group = group_of(found, part);
     if group.len() < Requirements::default().queries {
         return 0.0;
@@ -116,7 +118,7 @@ fn shortfall(task: &MeasuredBefore<'_>, found: &MixedOutcomes, part: usize) -> f
         let (before, after) = (measure.scores(&before)?, measure.scores(&after)?);
         let lost = before.iter().zip(&after);
         let lost = lost.map(|(before, after)| f64::from(*before) - f64::from(*after));
-        Some(beyond_noise(&lost.collect::<Vec<f64>>()))
+        Some(beyond_noise(&lost.collect::<Vec<f64>>(), noise))
     });
     losses.fold(0.0, f64::max)
 }
@@ -128,12 +130,12 @@ pub(super) fn group_of(found: &MixedOutcomes, part: usize) -> Vec<usize> {
     of_part.map(|(query, _)| query).collect()
 }
 
-/// The mean less a part of its standard error, where that is above 0.
-fn beyond_noise(lost: &[f64]) -> f64 {
+/// The mean less so much of its standard error, where that is above 0.
+fn beyond_noise(lost: &[f64], noise: f64) -> f64 {
     let count = lost.len() as f64;
     let mean = lost.iter().sum::<f64>() / count;
     let variance = lost.iter().map(|one| (one - mean).powi(2)).sum::<f64>() / (count - 1.0);
-    (mean - NOISE * (variance / count).sqrt()).max(0.0)
+    (mean - noise * (variance / count).sqrt()).max(0.0)
 }
 
 /// Whether a kind of retrieval has queries whose answers lie in one part, enough in number where half of the items are embedded again.
@@ -158,6 +160,9 @@ pub(super) fn has_groups(task: &MeasuredBefore<'_>, drawn: &[usize]) -> Result<b
 ///
 /// What one group gains by a shift, the other loses: the larger the shift of old items, the more queries with an old answer find it, and the fewer with
 /// a new one. So nothing helps where both fall short, or where the second does before the first is served: the route itself loses what they look for.
+///
+/// The group that falls short is served only where it loses nothing at all: the smallest shift that is enough on the queries that choose it would be
+/// too small for others half of the time otherwise.
 pub(super) fn smallest_enough(
     plain: &Chosen,
     below: Below,
@@ -174,6 +179,11 @@ pub(super) fn smallest_enough(
         MergeKind::Cosines | MergeKind::Calibrated => unit,
     };
     let step = if old_is_short { STEP } else { -STEP } * spread;
+    let noise = if old_is_short {
+        [0.0, NOISE[1]]
+    } else {
+        [NOISE[0], 0.0]
+    };
     let at = |steps: f64| Chosen {
         shift: steps * step,
         ..plain.clone()
@@ -181,11 +191,11 @@ pub(super) fn smallest_enough(
     let coarse: Vec<usize> = (1..=STEPS).collect();
     for some in coarse.chunks(AT_ONCE) {
         let shifted: Vec<Chosen> = some.iter().map(|&count| at(count as f64)).collect();
-        for (&count, below) in some.iter().zip(below_of_all(&shifted, cases)?) {
+        for (&count, below) in some.iter().zip(below_of_all(&shifted, cases, noise)?) {
             if below.is_none() {
                 let fine = (1..FINE).map(|part| at((count - 1) as f64 + part as f64 / FINE as f64));
                 let mut fine: Vec<Chosen> = fine.collect();
-                let first = below_of_all(&fine, cases)?;
+                let first = below_of_all(&fine, cases, noise)?;
                 return Ok(Some(match first.iter().position(|below| below.is_none()) {
                     Some(first) => fine.swap_remove(first),
                     None => at(count as f64),
@@ -201,12 +211,16 @@ pub(super) fn smallest_enough(
 }
 
 /// By how much groups fall short by each of some merges, in the worst case.
-fn below_of_all(merges: &[Chosen], cases: &[Case<'_>]) -> Result<Vec<Below>, MeasureError> {
+fn below_of_all(
+    merges: &[Chosen],
+    cases: &[Case<'_>],
+    noise: [f64; 2],
+) -> Result<Vec<Below>, MeasureError> {
     let mut worst = vec![Below::default(); merges.len()];
     for case in cases {
         let found = case.task.sides.merged_by(merges, case.split)?;
         for (worst, found) in worst.iter_mut().zip(&found) {
-            *worst = worst.worst(Below::of(case.task, found));
+            *worst = worst.worst(Below::of(case.task, found, noise));
         }
     }
     Ok(worst)

@@ -7,7 +7,8 @@ use perennial_eval::{LogisticCalibration, Requirements};
 use super::group_figures::group_figures;
 use super::halves::split;
 use super::handicap::{
-    Below, Case, MeasuredBefore, cases, has_groups, measured_before, smallest_enough, usual_spread,
+    Below, Case, MeasuredBefore, NOISE, cases, has_groups, measured_before, smallest_enough,
+    usual_spread,
 };
 use super::merging::{Chosen, CurveMerge};
 use super::order::{evenly_drawn, order};
@@ -146,7 +147,7 @@ fn try_all(merges: Vec<Chosen>, cases: &[Case<'_>]) -> Result<Vec<Tried>, Measur
         let found = sides.merged_by(&merges, case.split)?;
         for (one, outcomes) in tried.iter_mut().zip(found) {
             one.hides |= case.even && outcomes.share_of_first[0] < LEAST_OF_OLD * there;
-            one.below = one.below.worst(Below::of(case.task, &outcomes));
+            one.below = one.below.worst(Below::of(case.task, &outcomes, NOISE));
             one.found.push(mean_of_deciding(sides.truth, &outcomes.all));
         }
     }

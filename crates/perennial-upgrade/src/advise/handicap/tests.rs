@@ -131,28 +131,29 @@ fn new_items_that_crowd_out_old_ones_are_held_back() {
         kind: MergeKind::ZScores,
         new_items: Index::Raw,
     };
-    let below = |chosen: &Chosen| {
+    let below = |chosen: &Chosen, noise| {
         let mut below = Below::default();
         for case in &cases {
             let found = case.task.sides.merged(chosen, case.split).unwrap();
-            below = below.worst(Below::of(case.task, &found));
+            below = below.worst(Below::of(case.task, &found, noise));
         }
         below
     };
     // Without a shift, queries with old answers find less than the old encoder did, beyond the noise, and the others do not.
     let plain = Chosen::plain(merge, Vec::new());
-    let short = below(&plain);
+    let short = below(&plain, NOISE);
     assert!(short.old > 0.05 && short.new == 0.0, "{short:?}");
     let enough = smallest_enough(&plain, short, 1.0, &cases)
         .unwrap()
         .unwrap();
     assert!(enough.shift > 0.0);
-    assert!(below(&enough).is_none());
+    let served = [0.0, NOISE[1]];
+    assert!(below(&enough, served).is_none());
     let less = Chosen {
         shift: enough.shift - STEP / FINE as f64,
         ..enough
     };
-    assert!(!below(&less).is_none(), "a smaller shift is enough");
+    assert!(!below(&less, served).is_none(), "a smaller shift is enough");
 }
 
 #[test]
@@ -186,11 +187,20 @@ fn a_certificate_records_the_shift_and_what_each_group_finds() {
     // The half that did not choose.
     assert_eq!(all, ITEMS as u64 / 2);
     for group in &items.groups {
-        assert_eq!(group.worse().count(), 0, "{group:?}");
-        assert_eq!(group.measures.len(), 2);
+        // What enough queries chose holds for others by the first measure; the mean reciprocal rank is lost by interleaving as well.
+        let [first, _] = group.measures.as_slice() else {
+            panic!("{group:?}");
+        };
+        assert!(group.worse().all(|one| one != first), "{group:?}");
         assert!(group.measures.iter().all(|one| !one.decides));
     }
-    assert_eq!(warned(&certificate), 0, "{:?}", certificate.warnings);
+    let worse = of(Answers::Old).filter(|group| group.worse().count() > 0);
+    assert_eq!(
+        warned(&certificate),
+        worse.count(),
+        "{:?}",
+        certificate.warnings
+    );
     let read = Certificate::parse(certificate.to_json().as_bytes()).unwrap();
     assert_eq!(read, certificate);
 }
@@ -237,8 +247,9 @@ fn a_loss_within_its_noise_is_none() {
     let lost: Vec<f64> = (0..100)
         .map(|one| if one % 2 == 0 { 1.1 } else { -0.9 })
         .collect();
-    assert!((beyond_noise(&lost) - 0.05).abs() < 1e-3);
+    assert!((beyond_noise(&lost, 0.5) - 0.05).abs() < 1e-3);
     let lost: Vec<f64> = lost.iter().map(|one| one - 0.06).collect();
-    assert_eq!(beyond_noise(&lost), 0.0);
-    assert_eq!(beyond_noise(&[0.25; 40]), 0.25);
+    assert_eq!(beyond_noise(&lost, 0.5), 0.0);
+    assert!(beyond_noise(&lost, 0.0) > 0.03);
+    assert_eq!(beyond_noise(&[0.25; 40], 0.5), 0.25);
 }
