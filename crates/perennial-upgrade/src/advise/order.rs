@@ -39,6 +39,28 @@ pub(super) fn order(
 /// The positions of a gallery in an order that prefers none, as where items come in anew.
 pub(super) fn evenly_drawn(items: usize, seed: u64) -> Vec<usize> {
     let mut order: Vec<usize> = (0..items).collect();
-    order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
+    // Not the numbers that say which queries choose: where each query has its own item, those that choose would have theirs embedded again first.
+    let mut random = ChaCha8Rng::seed_from_u64(seed);
+    random.set_stream(1);
+    order.shuffle(&mut random);
     order
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::halves::split;
+    use super::*;
+
+    #[test]
+    fn which_items_are_drawn_first_has_nothing_to_do_with_which_queries_choose() {
+        for seed in 0..4 {
+            let mut drawn = evenly_drawn(1000, seed);
+            let [choosing, _] = split(1000, seed);
+            let first = &mut drawn[..500];
+            first.sort_unstable();
+            let both = choosing.iter().filter(|at| first.binary_search(at).is_ok());
+            let both = both.count();
+            assert!((200..300).contains(&both), "{both} of 500");
+        }
+    }
 }
