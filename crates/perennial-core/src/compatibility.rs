@@ -127,6 +127,20 @@ pub struct ConfidenceInterval {
     pub bounds: Interval,
 }
 
+impl ConfidenceInterval {
+    /// The bounds at a confidence, such as 0.95; none where they were not computed.
+    pub fn at(intervals: &[Self], confidence: f64) -> Option<Interval> {
+        let mut intervals = intervals.iter();
+        let found = intervals.find(|one| same(one.confidence, confidence));
+        found.map(|one| one.bounds)
+    }
+}
+
+/// Whether two confidences are one, written with other digits.
+fn same(one: f64, other: f64) -> bool {
+    (one - other).abs() < 1e-9
+}
+
 /// Which images were asked for or searched.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeSet {
@@ -165,8 +179,8 @@ pub struct CompatibilityRecord {
     /// The same at all confidences that a policy may ask for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub intervals: Vec<ConfidenceInterval>,
-    /// The bootstrap intervals of the cross-test at the same confidences, over the resamples of the margin's; empty in records of programs that did
-    /// not compute them.
+    /// The bootstrap intervals of the cross-test at the same confidences, from resamples of their own, so that they say nothing about differences;
+    /// empty in records of programs that did not compute them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cross_test_intervals: Vec<ConfidenceInterval>,
     /// What was asked.
@@ -187,12 +201,13 @@ impl CompatibilityRecord {
 
     /// The margin's interval at a confidence, such as 0.95; none where it was not computed.
     pub fn interval_at(&self, confidence: f64) -> Option<Interval> {
-        at(&self.intervals, confidence).or_else(|| same(0.95, confidence).then_some(self.interval))
+        ConfidenceInterval::at(&self.intervals, confidence)
+            .or_else(|| same(0.95, confidence).then_some(self.interval))
     }
 
     /// The cross-test's interval at a confidence; none where it was not computed.
     pub fn cross_test_interval_at(&self, confidence: f64) -> Option<Interval> {
-        at(&self.cross_test_intervals, confidence)
+        ConfidenceInterval::at(&self.cross_test_intervals, confidence)
     }
 
     /// Whether queries and gallery are these sets, by content.
@@ -208,17 +223,6 @@ impl CompatibilityRecord {
             && self.is_on(&other.queries, &other.gallery)
             && self.tie_rule == other.tie_rule
     }
-}
-
-fn same(one: f64, other: f64) -> bool {
-    (one - other).abs() < 1e-9
-}
-
-/// The bounds at a confidence.
-fn at(intervals: &[ConfidenceInterval], confidence: f64) -> Option<Interval> {
-    let mut intervals = intervals.iter();
-    let found = intervals.find(|one| same(one.confidence, confidence));
-    found.map(|one| one.bounds)
 }
 
 /// Records that cannot be read or written.

@@ -107,13 +107,20 @@ impl Known {
     /// rank.
     ///
     /// # Errors
-    /// As [`relevance`](Self::relevance).
+    /// As [`relevance`](Self::relevance), and outcomes of another number of queries.
     pub fn expand(
         &self,
         relevance: &Relevance<'_>,
         found: &Outcomes,
     ) -> Result<Outcomes, RelevanceError> {
         let [queries, items] = self.counts;
+        if found.len() != self.queries.len() {
+            return Err(RelevanceError::Length {
+                what: "outcomes",
+                found: found.len(),
+                expected: self.queries.len(),
+            });
+        }
         let judgements = Judgements::new(relevance, queries, items)?;
         let known_of_class = match *relevance {
             Relevance::Classes { gallery, .. } => {
@@ -140,7 +147,7 @@ impl Known {
             .nearest_class_correct
             .as_ref()
             .map(|_| vec![false; queries]);
-        for (place, &query) in self.queries.iter().enumerate().take(found.len()) {
+        for (place, &query) in self.queries.iter().enumerate() {
             first_match[query] = found.first_match[place];
             let relevant = judgements.relevant(query);
             let share = known(query, relevant) as f64 / relevant.len().max(1) as f64;
@@ -229,6 +236,20 @@ mod tests {
         assert_eq!(some.first_match, [0, 1, 2]);
         assert_eq!(some.average_precision, [0.0, 0.5, 0.5]);
 
+        let none = tested([&queries, &gallery], &classes, [&[0, 1, 2], &[]]);
+        assert_eq!(
+            (none.first_match, none.average_precision),
+            (vec![0; 3], vec![0.0; 3])
+        );
+        let none = tested([&queries, &gallery], &classes, [&[], &[0, 1, 2]]);
+        assert_eq!(
+            (none.first_match, none.average_precision),
+            (vec![0; 3], vec![0.0; 3])
+        );
+        assert_eq!(none.nearest_class_correct, Some(vec![false; 3]));
+
+        let one_out = Known::without([3, 3], [&[0usize] as &[usize], &[]]);
+        assert!(one_out.expand(&classes, &all).is_err());
         let known = Known::without([2, 3], [&[] as &[usize], &[1]]);
         assert!(!known.is_complete() && known.relevance(&classes).is_err());
         assert!(known.expand(&classes, &all).is_err());
@@ -262,7 +283,11 @@ mod tests {
                 if !alone {
                     prop_assert_eq!(left_out.first_match[query], behind.first_match[query]);
                 }
-                prop_assert!(left_out.average_precision[query] <= behind.average_precision[query]);
+                // What is right and ranks last adds less than 1 of as many as are right, and what is wrong and ranks last nothing.
+                let right = of_item.iter().filter(|&&other| other == class).count().max(1);
+                let adds = if of_item[missing] == class { 1.0 / right as f32 } else { 0.0 };
+                let lost = behind.average_precision[query] - left_out.average_precision[query];
+                prop_assert!((-1e-6..=adds + 1e-6).contains(&lost), "{lost}");
             }
         }
     }

@@ -18,7 +18,7 @@ impl WithSimd for Lanes {
 #[test]
 fn all_tests_pass_with_avx2_too() {
     let lanes = perennial_core::instructions::arch().dispatch(Lanes);
-    if std::env::var_os(VARIABLE).is_some() {
+    if std::env::var_os(VARIABLE).is_some_and(|value| !value.is_empty()) {
         // As the environment says, which is how this test runs the others.
         assert!(lanes <= 8 || std::env::var(VARIABLE).unwrap() == Instructions::Avx512.name());
         return;

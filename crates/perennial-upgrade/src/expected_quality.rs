@@ -27,7 +27,7 @@ impl ExpectedQuality {
         let of = |one: &Measured| Self {
             measure: one.comparison.measure.to_string(),
             value: one.comparison.new,
-            interval: at(&one.new_intervals, confidence),
+            interval: ConfidenceInterval::at(&one.new_intervals, confidence),
             confidence,
         };
         measures.map(of).collect()
@@ -40,7 +40,7 @@ impl ExpectedQuality {
             Some(Self {
                 measure: one.comparison.measure.to_string(),
                 value: one.new_self_test?,
-                interval: at(&one.new_self_intervals, confidence),
+                interval: ConfidenceInterval::at(&one.new_self_intervals, confidence),
                 confidence,
             })
         };
@@ -56,12 +56,6 @@ impl ExpectedQuality {
             confidence,
         }]
     }
-}
-
-fn at(intervals: &[ConfidenceInterval], confidence: f64) -> Option<Interval> {
-    let mut intervals = intervals.iter();
-    let found = intervals.find(|one| (one.confidence - confidence).abs() < 1e-9);
-    found.map(|one| one.bounds)
 }
 
 impl fmt::Display for ExpectedQuality {

@@ -153,7 +153,7 @@ impl Measurement<'_> {
         progress.finish();
         if let [first, ..] = embeddings.missing() {
             self.terminal.say(format_args!(
-                "{} on {}: {} of {} images have no embedding, the first is image {first}; they count as misses",
+                "{} on {}: {} of {} images have no embedding (all zeros), the first is image {first}",
                 version.name,
                 probe.description.name,
                 embeddings.missing().len(),

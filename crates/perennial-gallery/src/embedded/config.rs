@@ -48,7 +48,7 @@ pub struct GalleryConfig {
     pub hnsw_from: usize,
     /// The approximate index.
     pub hnsw: HnswConfig,
-    /// Threads of searches of all rows, of batches in the graph and of index building; 0 for one per processor. Single queries search the graph on
+    /// Threads of starts, of searches of all rows, of batches in the graph and of index building; 0 for one per processor. Single queries search the graph on
     /// their callers' threads.
     pub threads: usize,
     /// Memory for cached pages of the database, in bytes.

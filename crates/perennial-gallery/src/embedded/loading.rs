@@ -42,14 +42,13 @@ pub(super) fn load(
     }
     let loading = Loading::new(reader, layout, meta, with_codes);
     let stretches = Stretches::of(reader, items, loading.fewest_rows())?;
-    let share = stretches.rows.div_ceil(loading.partitions.len().max(1));
     let order = Mutex::new(Order::new(&loading.partitions));
     let ahead = ReadAhead::of(reader.path());
     let piece = |made: &mut Made, at: usize| {
         if let Some(ahead) = &ahead {
             ahead.reach(at, stretches.count);
         }
-        let gathered = loading.gather(stretches.numbers(at), share, made)?;
+        let gathered = loading.gather(stretches.numbers(at), stretches.rows, made)?;
         let due = {
             let mut order = order.lock().unwrap_or_else(PoisonError::into_inner);
             order.arrive(at, gathered)
@@ -150,11 +149,11 @@ impl<'a> Loading<'a> {
         self.partitions.iter().map(rows).min().unwrap_or(1)
     }
 
-    /// The rows of a stretch by partition.
+    /// The rows of a stretch by partition; there are about `stretch`.
     fn gather(
         &self,
         numbers: RangeInclusive<u64>,
-        share: usize,
+        stretch: usize,
         made: &mut Made,
     ) -> Result<Vec<Segment>, GalleryError> {
         let mut gathered = Vec::new();
@@ -167,7 +166,7 @@ impl<'a> Loading<'a> {
             last = Some(number);
             made.items += 1;
             made.space.add(bytes.len(), record.id_key.len());
-            self.push(&mut gathered, share, number, &record)
+            self.push(&mut gathered, stretch, number, &record)
         })?;
         Ok(gathered)
     }
@@ -175,7 +174,7 @@ impl<'a> Loading<'a> {
     fn push(
         &self,
         gathered: &mut [Segment],
-        share: usize,
+        stretch: usize,
         number: u64,
         record: &Record<'_>,
     ) -> Result<(), GalleryError> {
@@ -196,8 +195,9 @@ impl<'a> Loading<'a> {
             .payload()
             .map_err(|problem| self.reader.corrupt(format!("row {number}: {problem}")))?;
         let rows = &mut gathered[home];
-        if rows.len() == 0 {
-            rows.reserve(share, dim);
+        // Of several partitions, one may have a row in each stretch, all of which wait for its segment to be full.
+        if rows.len() == 0 && self.partitions.len() == 1 {
+            rows.reserve(stretch, dim);
         }
         let properties = Properties {
             number,

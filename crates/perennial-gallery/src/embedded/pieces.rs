@@ -31,10 +31,9 @@ pub(super) fn work<T: Send, E: Send>(
             if at >= count {
                 break;
             }
-            if let Err(error) = piece(&mut made, at) {
-                failed.store(true, Ordering::Relaxed);
-                return Err((at, error));
-            }
+            let unless_done = Ends(&failed);
+            piece(&mut made, at).map_err(|error| (at, error))?;
+            std::mem::forget(unless_done);
         }
         Ok(made)
     };
@@ -61,6 +60,15 @@ pub(super) fn work<T: Send, E: Send>(
     }
     errors.sort_by_key(|(at, _)| *at);
     Err(errors.into_iter().map(|(_, error)| error).collect())
+}
+
+/// Ends the work of all threads where a piece fails or panics.
+struct Ends<'a>(&'a AtomicBool);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 #[cfg(test)]
@@ -99,16 +107,16 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "piece 3")]
-    fn a_panic_is_handed_on() {
-        let _ = work(
-            2,
-            5,
-            || (),
-            |_, at| -> Result<(), ()> {
-                assert!(at != 3, "piece {at}");
-                Ok(())
-            },
-        );
+    fn a_panic_is_handed_on_and_ends_the_work() {
+        let done = AtomicUsize::new(0);
+        let piece = |_: &mut (), at: usize| -> Result<(), ()> {
+            assert!(at != 3, "piece {at}");
+            done.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        };
+        let work = || work(2, 50_000_000, || (), piece);
+        let panic = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)).unwrap_err();
+        assert_eq!(panic.downcast_ref::<String>().unwrap(), "piece 3");
+        assert!(done.into_inner() < 50_000_000);
     }
 }

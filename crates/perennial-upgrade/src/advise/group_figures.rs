@@ -30,8 +30,10 @@ pub(super) fn group_figures(
         return Ok(groups);
     }
     // As many as choose are enough.
-    let every = judging.len().div_ceil(MAX_TUNING_QUERIES).max(1);
-    let judging: Vec<usize> = judging.iter().copied().step_by(every).collect();
+    let count = judging.len().min(MAX_TUNING_QUERIES);
+    let judging: Vec<usize> = (0..count)
+        .map(|at| judging[at * judging.len() / count])
+        .collect();
     let judging = data.with_queries(&judging);
     let drawn = evenly_drawn(data.old_gallery.len(), demands.bootstrap.seed);
     let tasks = measured_before(&judging, search)?;

@@ -147,7 +147,7 @@ fn try_all(merges: Vec<Chosen>, cases: &[Case<'_>]) -> Result<Vec<Tried>, Measur
         let found = sides.merged_by(&merges, case.split)?;
         for (one, outcomes) in tried.iter_mut().zip(found) {
             one.hides |= case.even && outcomes.share_of_first[0] < LEAST_OF_OLD * there;
-            one.below = one.below.worst(Below::of(case.task, &outcomes, NOISE));
+            one.below = one.below.worst(Below::of(case.task, &outcomes, [NOISE; 2]));
             one.found.push(mean_of_deciding(sides.truth, &outcomes.all));
         }
     }

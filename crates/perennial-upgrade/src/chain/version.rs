@@ -1,5 +1,7 @@
 //! One version of a chain.
 
+use std::borrow::Cow;
+
 use perennial_eval::Known;
 
 use crate::evaluation_data::{EvaluationData, Names, Rows, Truth};
@@ -43,17 +45,20 @@ pub(super) fn known_to(askers: &[&ChainVersion], galleries: &[&ChainVersion]) ->
 }
 
 /// The inputs to fit on that both versions have embedded, by each.
-pub(super) fn fit_pairs(from: &ChainVersion, to: &ChainVersion) -> Option<[Rows; 2]> {
+pub(super) fn fit_pairs<'a>(
+    from: &'a ChainVersion,
+    to: &'a ChainVersion,
+) -> Option<[Cow<'a, Rows>; 2]> {
     let (Some(from_rows), Some(to_rows)) = (&from.fit, &to.fit) else {
         return None;
     };
     let missing = [&from.missing.fit, &to.missing.fit];
     if missing.iter().all(|rows| rows.is_empty()) {
-        return Some([from_rows.clone(), to_rows.clone()]);
+        return Some([Cow::Borrowed(from_rows), Cow::Borrowed(to_rows)]);
     }
     let is_known = |row: &usize| missing.iter().all(|rows| rows.binary_search(row).is_err());
     let rows: Vec<usize> = (0..from_rows.len()).filter(is_known).collect();
-    Some([from_rows.select(&rows), to_rows.select(&rows)])
+    Some([from_rows, to_rows].map(|all| Cow::Owned(all.select(&rows))))
 }
 
 /// Queries of a newer version and the gallery of an older one, of what is known. The new version's gallery is not part of it.
@@ -74,12 +79,16 @@ pub(super) fn pair(new: &ChainVersion, old: &ChainVersion, known: &Known) -> Eva
 }
 
 /// What is right among what is known.
-pub(super) fn truth_among(truth: &Truth, known: &Known) -> Result<Truth, MeasureError> {
+pub(super) fn truth_among<'a>(
+    truth: &'a Truth,
+    known: &Known,
+) -> Result<Cow<'a, Truth>, MeasureError> {
     if known.is_complete() {
-        return Ok(truth.clone());
+        return Ok(Cow::Borrowed(truth));
     }
     let relevance = known.relevance(&truth.relevance());
-    Ok(relevance
+    let truth: Truth = relevance
         .map_err(perennial_eval::OutcomesError::from)?
-        .into())
+        .into();
+    Ok(Cow::Owned(truth))
 }

@@ -282,9 +282,9 @@ impl Workshop<'_> {
         let fit = Probe::load(&fit_images(), &self.global.data)?;
         let encoded = |version: &ModelVersion| -> anyhow::Result<Encoded> {
             Ok(Encoded {
-                queries: measurement.embeddings(version, &queries)?,
-                gallery: measurement.embeddings(version, &gallery)?,
-                fit: measurement.embeddings(version, &fit)?,
+                queries: measurement.complete_embeddings(version, &queries)?,
+                gallery: measurement.complete_embeddings(version, &gallery)?,
+                fit: measurement.complete_embeddings(version, &fit)?,
             })
         };
         let (old, new) = (&versions[replaced - 1], &versions[versions.len() - 1]);
@@ -292,7 +292,7 @@ impl Workshop<'_> {
         let stock = Stock {
             embeddings: versions
                 .iter()
-                .map(|version| measurement.embeddings(version, &gallery))
+                .map(|version| measurement.complete_embeddings(version, &gallery))
                 .collect::<anyhow::Result<_>>()?,
             versions,
             images: gallery.set,

@@ -68,7 +68,8 @@ pub(super) fn save(path: &Path, nodes: &Nodes, centre: &[f32], entry: Option<u32
     let table = head.len();
     head.resize(table + 8 * nodes.blocks().len(), 0);
 
-    // Once for the checksums and once for the file, which is written from its start to its end.
+    // Once for the checksums and once for the file, which is written from its start to its end. Nothing is linked in between: the indexer's thread alone
+    // adds and saves.
     let mut bytes = head.len() as u64;
     let mut block = Vec::new();
     for (at, entry) in head[table..].as_chunks_mut::<8>().0.iter_mut().enumerate() {

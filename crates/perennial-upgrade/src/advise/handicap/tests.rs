@@ -141,13 +141,13 @@ fn new_items_that_crowd_out_old_ones_are_held_back() {
     };
     // Without a shift, queries with old answers find less than the old encoder did, beyond the noise, and the others do not.
     let plain = Chosen::plain(merge, Vec::new());
-    let short = below(&plain, NOISE);
+    let short = below(&plain, [NOISE; 2]);
     assert!(short.old > 0.05 && short.new == 0.0, "{short:?}");
     let enough = smallest_enough(&plain, short, 1.0, &cases)
         .unwrap()
         .unwrap();
     assert!(enough.shift > 0.0);
-    let served = [0.0, NOISE[1]];
+    let served = [0.0, NOISE];
     assert!(below(&enough, served).is_none());
     let less = Chosen {
         shift: enough.shift - STEP / FINE as f64,

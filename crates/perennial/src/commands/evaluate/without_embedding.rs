@@ -27,7 +27,30 @@ impl fmt::Display for WithoutEmbedding {
         } = self;
         write!(
             f,
-            "{version} has no embedding (all zeros) of {queries} queries and {gallery} gallery images, which count as missed and never found, and              of {fit} images to fit on, which are left out"
-        )
+            "{version} has no embedding (all zeros) of {queries} queries and {gallery} gallery images, which count as missed and never found"
+        )?;
+        if *fit > 0 {
+            write!(f, ", and of {fit} images to fit on, which are left out")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_to_fit_on_are_named_where_there_are_any() {
+        let of = |fit| WithoutEmbedding {
+            version: "v0002".to_owned(),
+            queries: 1,
+            gallery: 2,
+            fit,
+        };
+        let found = "v0002 has no embedding (all zeros) of 1 queries and 2 gallery images, which count as missed and never found";
+        assert_eq!(of(0).to_string(), found);
+        let both = format!("{found}, and of 3 images to fit on, which are left out");
+        assert_eq!(of(3).to_string(), both);
     }
 }
