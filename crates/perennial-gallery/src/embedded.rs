@@ -28,7 +28,6 @@ mod place;
 mod prefetch;
 mod query;
 mod ranking;
-mod read_ahead;
 mod reads;
 pub(crate) mod record;
 mod rows;

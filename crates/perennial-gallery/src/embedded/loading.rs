@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::layout::Layout;
 use super::pieces;
-use super::read_ahead::{self, ReadAhead};
 use super::record::Record;
 use super::rows::{Properties, Rows, Segment, rows_of_a_segment};
 use super::space::Space;
@@ -43,11 +42,7 @@ pub(super) fn load(
     let loading = Loading::new(reader, layout, meta, with_codes);
     let stretches = Stretches::of(reader, items, loading.fewest_rows())?;
     let order = Mutex::new(Order::new(&loading.partitions));
-    let ahead = ReadAhead::of(reader.path());
     let piece = |made: &mut Made, at: usize| {
-        if let Some(ahead) = &ahead {
-            ahead.reach(at, stretches.count);
-        }
         let gathered = loading.gather(stretches.numbers(at), stretches.rows, made)?;
         let due = {
             let mut order = order.lock().unwrap_or_else(PoisonError::into_inner);
@@ -57,9 +52,7 @@ pub(super) fn load(
             .extend(due.into_iter().map(|due| loading.assemble(due)));
         Ok(())
     };
-    let made = read_ahead::beside(ahead.as_ref(), || {
-        pieces::work(threads, stretches.count, Made::default, piece)
-    });
+    let made = pieces::work(threads, stretches.count, Made::default, piece);
     let made = made.map_err(|errors| reader.cause(errors))?;
     let rest = order.into_inner().unwrap_or_else(PoisonError::into_inner);
     loading.loaded(made, rest.rest(), items)
