@@ -3,7 +3,7 @@
 
     VENV/bin/python experiments/migrate/export_texts.py /usr/share/wordnet EXPORTED
     OTHER/bin/python experiments/migrate/mapped.py EXPORTED WORK [RECORD]
-    python experiments/migrate/table.py docs/results.md
+    python experiments/migrate/table.py docs/results/migrations.md
 
 The environments and WORK are those of measure.py; RECORD is experiments/migrate/mapped.json without one. Of the new encoder only its queries and its half of
 the pairs to fit on are read: this is what is left where the originals are gone. What a certificate refuses is not mapped, and the record says so.

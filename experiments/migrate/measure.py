@@ -5,7 +5,7 @@
     VENV/bin/python experiments/migrate/export_texts.py /usr/share/wordnet EXPORTED
     python3 -m venv OTHER && OTHER/bin/pip install -r experiments/migrate/requirements.txt
     OTHER/bin/python experiments/migrate/measure.py EXPORTED WORK [RECORD]
-    python experiments/migrate/table.py docs/results.md
+    python experiments/migrate/table.py docs/results/migrations.md
 
 WORK is an empty folder for the server's data and for bridges and certificates; the server is stopped in the end, and its data removed. RECORD is
 experiments/migrate/record.json without one. PERENNIAL names another binary than target/release/perennial.

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Prints the records of measure.py and of mapped.py as tables of docs/results.md, or writes them between the marks of a document.
+"""Prints the records of measure.py and of mapped.py as tables of docs/results/migrations.md, or writes them between the marks of a document.
 
     python experiments/migrate/table.py [DOCUMENT]
 """

@@ -1,4 +1,4 @@
-"""Prints the certificates and advice of measure.sh as the tables of docs/results.md.
+"""Prints the certificates and advice of measure.sh as the tables of docs/results/encoders.md.
 
     python experiments/outside/table.py RESULTS
 """

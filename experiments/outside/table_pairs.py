@@ -1,4 +1,4 @@
-"""Prints the certificates of pairs.sh as a table of docs/results.md.
+"""Prints the certificates of pairs.sh as a table of docs/results/encoders.md.
 
     python experiments/outside/table_pairs.py RESULTS
 """

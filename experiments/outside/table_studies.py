@@ -1,4 +1,4 @@
-"""Prints the records of study_mlp.py, study_query_weight.py and study_three.py as the tables of docs/results.md.
+"""Prints the records of study_mlp.py, study_query_weight.py and study_three.py as the tables of docs/results/encoders.md.
 
     python experiments/outside/table_studies.py FOLDER
 

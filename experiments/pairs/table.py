@@ -1,4 +1,4 @@
-"""Prints the records of measure.sh as tables of docs/results.md, or writes them between the two marks of a document.
+"""Prints the records of measure.sh as tables of docs/results/encoders.md, or writes them between the two marks of a document.
 
     python experiments/pairs/table.py OUT [DOCUMENT]
 

@@ -186,13 +186,13 @@ def certificates():
     for deviation in (0.02, 0.05, 0.10, 0.20):
         queries = lambda margin: rounded_up(fewest(lambda n: interval_power(n, deviation, margin, 0.0)))
         rows.append([f"{deviation:.2f}", *(queries(margin) for margin in (0.002, 0.005, 0.01, 0.02))])
-    text += "\nMeasures of degree (mAP, MRR): by the standard deviation of a query's difference and the true margin. Of the certificates in\n[results.md](results.md#encoders-that-were-not-trained-here), mAP of dual queries has a deviation of "
+    text += "\nMeasures of degree (mAP, MRR): by the standard deviation of a query's difference and the true margin. Of the certificates in\n[results](results/encoders.md#encoders-that-were-not-trained-here), mAP of dual queries has a deviation of "
     text += "about 0.04 (3,000 queries, an interval of 0.003).\n\n"
     text += table(["deviation", "true margin +0.002", "+0.005", "+0.01", "+0.02"], rows)
     return text
 
 
-# What `cargo run --release -p perennial-eval --example false_pass` found at margin 0 (docs/results.md): queries, share, exact test passes.
+# What `cargo run --release -p perennial-eval --example false_pass` found at margin 0 (docs/results/certificates.md): queries, share, exact test passes.
 SIMULATED = [(300, 0.05, 0.008), (300, 0.20, 0.022), (1000, 0.05, 0.024), (1000, 0.20, 0.013), (3000, 0.05, 0.027), (3000, 0.20, 0.024)]
 
 

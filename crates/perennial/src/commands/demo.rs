@@ -92,7 +92,7 @@ const SIMPLEX: Product = Product {
     tasks: configuration!("tasks-hoc"),
 };
 
-/// docs/results.md has the figures of ten seeds.
+/// docs/results/training.md has the figures of ten seeds.
 const DEFAULT_SEED: i64 = 8;
 
 /// Between the seeds of two demos; more than the configurations differ by.
@@ -411,11 +411,11 @@ fn conclusion(answer: &Answer, arguments: &Arguments, color: bool) -> String {
     text
 }
 
-/// The range over seeds that docs/results.md reports.
+/// The range over seeds that docs/results/training.md reports.
 const VARIATION: &str = "\
 The figures vary with the seed, and by a few points with the build, which rounds differently. In the measured runs of seeds 0 to 9
 the old simplex gallery went from 24-30 % to 25-35 %, never lower, and the old ordinary gallery from 24-27 % to 5-12 %
-(docs/results.md).
+(docs/results/training.md).
 ";
 
 fn next_steps(answer: &Answer, arguments: &Arguments) -> String {

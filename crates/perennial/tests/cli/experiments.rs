@@ -71,34 +71,35 @@ fn every_experiment_is_a_valid_configuration() {
 #[test]
 fn results_are_those_of_the_records() {
     let bench = Bench::new();
-    let document = repository().join("docs/results.md");
-    let document = std::fs::read_to_string(document).unwrap();
-    bench.write("results.md", &document);
     let mut descriptions = Vec::new();
     collect(&repository().join("experiments/bench"), &mut descriptions);
     let mut compared = 0;
-    for path in descriptions {
-        let name = path.file_stem().unwrap().to_str().unwrap();
-        // A benchmark without a section is shown elsewhere, or has no results yet.
-        if !document.contains(&format!(
-            "<!-- perennial bench compatibility, {name}: begin -->"
-        )) {
-            continue;
+    for page in ["docs/results.md", "docs/results/tuning.md"] {
+        let document = std::fs::read_to_string(repository().join(page)).unwrap();
+        bench.write("results.md", &document);
+        for path in &descriptions {
+            let name = path.file_stem().unwrap().to_str().unwrap();
+            // A benchmark without a section on this page is shown elsewhere, or has no results yet.
+            if !document.contains(&format!(
+                "<!-- perennial bench compatibility, {name}: begin -->"
+            )) {
+                continue;
+            }
+            compared += 1;
+            let description = path.to_str().unwrap();
+            bench.succeed(&[
+                "bench",
+                "compatibility",
+                description,
+                "--table",
+                "results.md",
+            ]);
+            let found = bench.read("results.md");
+            assert!(
+                found == document,
+                "{page}: perennial bench compatibility experiments/bench/{name}.toml --table {page} changes it"
+            );
         }
-        compared += 1;
-        let description = path.to_str().unwrap();
-        bench.succeed(&[
-            "bench",
-            "compatibility",
-            description,
-            "--table",
-            "results.md",
-        ]);
-        let found = bench.read("results.md");
-        assert!(
-            found == document,
-            "docs/results.md: perennial bench compatibility experiments/bench/{name}.toml --table docs/results.md changes it"
-        );
     }
-    assert!(compared >= 2, "{compared} sections");
+    assert!(compared >= 4, "{compared} sections");
 }
