@@ -1,5 +1,6 @@
 //! `POST /snapshots` and `GET /snapshots`.
 
+use std::fmt::Display;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -111,7 +112,7 @@ pub(crate) async fn create(
     tag = "gallery",
     responses(
         (status = 200, description = "The snapshots.", body = SnapshotsBody),
-        (status = 503, description = "The service has no snapshots folder.", body = ErrorBody),
+        (status = 503, description = "The service has no snapshots folder, or it cannot be read.", body = ErrorBody),
         Guarded
     ),
     security(("key" = []))
@@ -123,8 +124,8 @@ pub(crate) async fn list(
     let folder = folder.get()?;
     blocking(move || {
         let mut snapshots = Vec::new();
-        for entry in fs_err::read_dir(&*folder).map_err(ApiError::internal)? {
-            let path = entry.map_err(ApiError::internal)?.path();
+        for entry in fs_err::read_dir(&*folder).map_err(|error| folder_fails(&error))? {
+            let path = entry.map_err(|error| folder_fails(&error))?.path();
             let is_snapshot = path
                 .extension()
                 .is_some_and(|extension| extension == EXTENSION);
@@ -133,7 +134,7 @@ pub(crate) async fn list(
                 .and_then(|name| name.to_str())
                 .filter(|_| is_snapshot);
             let Some(name) = name else { continue };
-            let metadata = fs_err::metadata(&path).map_err(ApiError::internal)?;
+            let metadata = fs_err::metadata(&path).map_err(|error| folder_fails(&error))?;
             let info = info(&path).filter(|info| info.bytes == metadata.len());
             snapshots.push(SnapshotBody {
                 name: name.to_owned(),
@@ -148,17 +149,27 @@ pub(crate) async fn list(
     .await
 }
 
+/// The folder is full, is gone, or may not be read or written.
+fn folder_fails(reason: &dyn Display) -> ApiError {
+    tracing::error!(%reason, "the snapshots folder fails");
+    ApiError::unavailable(
+        "the service's folder for snapshots cannot be read or written: it is full, missing or not permitted; the log has the reason",
+    )
+}
+
 /// Writes a snapshot of this name and what is known about it. It is as large as the gallery, so it is written where one that is not complete is known for
 /// that: its process may be killed, or may not wait for it at its end.
 fn write(gallery: &Gallery, folder: &Path, name: &Path) -> Result<SnapshotInfo, ApiError> {
-    let unwritten = WorkingFolder::create(folder, UNWRITTEN_PREFIX).map_err(ApiError::internal)?;
+    let unwritten =
+        WorkingFolder::create(folder, UNWRITTEN_PREFIX).map_err(|error| folder_fails(&error))?;
     let path = unwritten.path().join(name);
     let info = gallery.store.snapshot(&path)?;
     let text = serde_json::to_string(&info).map_err(ApiError::internal)?;
     // Before the snapshot, which makes it count.
     let place = folder.join(name);
-    write_atomically(place.with_extension(INFO_EXTENSION), text).map_err(ApiError::internal)?;
-    move_durably(&path, &place).map_err(ApiError::internal)?;
+    write_atomically(place.with_extension(INFO_EXTENSION), text)
+        .map_err(|error| folder_fails(&error))?;
+    move_durably(&path, &place).map_err(|error| folder_fails(&error))?;
     Ok(info)
 }
 
@@ -248,5 +259,14 @@ mod tests {
         assert_eq!(listed, [(&*new.name, Some(0)), ("by-hand.snapshot", None)]);
         // Both files of the new one, and the two that were put there.
         assert_eq!(fs_err::read_dir(&snapshots).unwrap().count(), 4);
+
+        fs_err::remove_dir_all(&snapshots).unwrap();
+        let gone: Option<Arc<Path>> = Some(snapshots.as_path().into());
+        let listed = list(MayRead, State(SnapshotsFolder(gone.clone()))).await;
+        for error in [written(gone).await.err(), listed.err()] {
+            let error = error.unwrap();
+            assert_eq!(error.code.status(), StatusCode::SERVICE_UNAVAILABLE);
+            assert!(!error.message.contains(folder.path().to_str().unwrap()));
+        }
     }
 }
