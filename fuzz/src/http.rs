@@ -6,7 +6,7 @@ use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use perennial_core::{
-    CompatibilityRecord, CompatibilityRecords, Interval, Modality, ModelVersion, ProbeSet,
+    CompatibilityRecord, CompatibilityRecords, Flips, Interval, Modality, ModelVersion, ProbeSet,
     Registry, SpaceId, TieRule, sha256_hex,
 };
 use perennial_encode::{
@@ -196,7 +196,7 @@ fn certificate() -> CompatibilityRecord {
     let probes = ProbeSet {
         name: "probes".to_owned(),
         argument: None,
-        count: 10,
+        count: 80,
         sha256: sha256_hex(b"probes"),
     };
     CompatibilityRecord {
@@ -213,6 +213,10 @@ fn certificate() -> CompatibilityRecord {
         },
         intervals: Vec::new(),
         cross_test_intervals: Vec::new(),
+        flips: Some(Flips {
+            positive: 20,
+            negative: 0,
+        }),
         queries: probes.clone(),
         gallery: probes,
         tie_rule: TieRule::Strict,

@@ -19,13 +19,45 @@ pub fn read_at_most(path: impl AsRef<Path>, limit: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// The same as a text.
+///
+/// # Errors
+/// Those of [`read_at_most`], and a file that is no UTF-8.
+pub fn read_text_at_most(path: impl AsRef<Path>, limit: u64) -> io::Result<String> {
+    let path = path.as_ref();
+    String::from_utf8(read_at_most(path, limit)?).map_err(|_| invalid(path, "is not UTF-8"))
+}
+
+/// Whether a file holds these bytes and nothing else. It is read only where it is as long.
+///
+/// # Errors
+/// The file is missing, is not a regular file, or cannot be read.
+pub fn holds(path: impl AsRef<Path>, content: &[u8]) -> io::Result<bool> {
+    let (mut file, length) = open_regular(path.as_ref(), u64::MAX)?;
+    if length != content.len() as u64 {
+        return Ok(false);
+    }
+    let mut found = Vec::with_capacity(content.len());
+    file.by_ref().take(length).read_to_end(&mut found)?;
+    Ok(found == content)
+}
+
 /// Opens a regular file of at most `limit` bytes and says how long it is.
 ///
 /// # Errors
 /// The error names `path`: it is missing, is not a regular file, or exceeds `limit`.
 pub fn open_regular(path: &Path, limit: u64) -> io::Result<(File, u64)> {
     // Opening a pipe would block until somebody writes to it, so the type is checked first.
-    let metadata = fs_err::metadata(path)?;
+    let metadata = std::fs::metadata(path).map_err(|error| {
+        let problem = match error.kind() {
+            io::ErrorKind::NotFound => "no such file or directory".to_owned(),
+            _ => error.to_string(),
+        };
+        io::Error::new(
+            error.kind(),
+            format!("cannot read {}: {problem}", path.display()),
+        )
+    })?;
     if !metadata.is_file() {
         return Err(invalid(path, "is not a regular file"));
     }
@@ -88,7 +120,28 @@ mod tests {
         assert!(error.to_string().contains("not a regular file"), "{error}");
         let error = read_at_most(folder.path().join("missing"), 10).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
-        assert!(error.to_string().contains("missing"), "{error}");
+        let text = error.to_string();
+        assert!(
+            text.starts_with("cannot read ")
+                && text.ends_with("missing: no such file or directory"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn texts_are_checked_and_contents_compared() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.txt");
+        std::fs::write(&path, "some text").unwrap();
+        assert_eq!(read_text_at_most(&path, 9).unwrap(), "some text");
+        assert!(read_text_at_most(&path, 8).is_err());
+        assert!(holds(&path, b"some text").unwrap());
+        assert!(!holds(&path, b"some test").unwrap());
+        assert!(!holds(&path, b"some").unwrap());
+        assert!(holds(folder.path().join("b.txt"), b"").is_err());
+        std::fs::write(&path, b"\xff").unwrap();
+        let error = read_text_at_most(&path, 9).unwrap_err();
+        assert!(error.to_string().ends_with("a.txt is not UTF-8"), "{error}");
     }
 
     #[test]

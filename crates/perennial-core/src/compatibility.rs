@@ -8,6 +8,7 @@
 //!     "interval": { "low": -0.0036, "high": -0.0017 },
 //!     "intervals": [ { "confidence": 0.9, "low": -0.0034, "high": -0.0019 }, ... ],
 //!     "cross_test_intervals": [ { "confidence": 0.9, "low": 0.7138, "high": 0.7285 }, ... ],
+//!     "flips": { "positive": 12, "negative": 38 },
 //!     "queries": { "name": "cifar10/batch1", "argument": "cifar10:batch1", "count": 10000, "sha256": "..." },
 //!     "gallery": { "name": "cifar10/test", "argument": "cifar10:test", "count": 10000, "sha256": "..." },
 //!     "tie_rule": "strict", "created": "2026-11-22T21:35:00Z" } ] }
@@ -141,6 +142,33 @@ fn same(one: f64, other: f64) -> bool {
     (one - other).abs() < 1e-9
 }
 
+/// How many queries have another answer in the cross-test than in the self-test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flips {
+    /// Queries that only the cross-test answered rightly.
+    pub positive: u64,
+    /// Queries that only the self-test answered rightly.
+    pub negative: u64,
+}
+
+impl Flips {
+    /// Counts them.
+    ///
+    /// **Shapes.** Both `[n]`: per query, whether it was answered rightly.
+    pub fn of(cross: &[bool], self_test: &[bool]) -> Self {
+        let count = |cross_is: bool| {
+            let pairs = cross.iter().zip(self_test);
+            pairs
+                .filter(|&(&cross, &own)| cross == cross_is && own != cross_is)
+                .count() as u64
+        };
+        Self {
+            positive: count(true),
+            negative: count(false),
+        }
+    }
+}
+
 /// Which images were asked for or searched.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProbeSet {
@@ -183,6 +211,9 @@ pub struct CompatibilityRecord {
     /// empty in records of programs that did not compute them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cross_test_intervals: Vec<ConfidenceInterval>,
+    /// Queries whose answer changed; none in records of programs that did not count them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flips: Option<Flips>,
     /// What was asked.
     pub queries: ProbeSet,
     /// What was searched.
@@ -270,14 +301,22 @@ impl CompatibilityRecords {
         })
     }
 
-    /// The evaluation set on which a gallery version was measured first: queries and gallery.
+    /// The evaluation set on which a gallery version was measured first: queries and gallery. Sets of fewer queries than `least` count only
+    /// where there is no other.
     ///
     /// Later measurements on other sets are kept, but do not move it.
-    pub fn first_set_of(&self, gallery_weights: &str) -> Option<(&ProbeSet, &ProbeSet)> {
-        let first = self
-            .records
-            .iter()
-            .find(|record| record.gallery_weights.as_deref() == Some(gallery_weights))?;
+    pub fn first_set_of(
+        &self,
+        gallery_weights: &str,
+        least: usize,
+    ) -> Option<(&ProbeSet, &ProbeSet)> {
+        let of_version = || {
+            let records = self.records.iter();
+            records.filter(|record| record.gallery_weights.as_deref() == Some(gallery_weights))
+        };
+        let first = of_version()
+            .find(|record| record.queries.count >= least)
+            .or_else(|| of_version().next())?;
         Some((&first.queries, &first.gallery))
     }
 
@@ -309,125 +348,4 @@ impl CompatibilityRecords {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Registry;
-
-    fn record(cross_test: f64, tie_rule: TieRule) -> CompatibilityRecord {
-        let probe = |name: &str| ProbeSet {
-            name: name.to_owned(),
-            argument: None,
-            count: 10,
-            sha256: crate::sha256_hex(name.as_bytes()),
-        };
-        CompatibilityRecord {
-            query_version: "v0002".to_owned(),
-            gallery_version: "v0001".to_owned(),
-            query_weights: Some("2".repeat(64)),
-            gallery_weights: Some("1".repeat(64)),
-            self_test: 0.5,
-            cross_test,
-            margin: cross_test - 0.5,
-            interval: Interval {
-                low: -0.1,
-                high: 0.1,
-            },
-            intervals: Vec::new(),
-            cross_test_intervals: Vec::new(),
-            queries: probe("queries"),
-            gallery: probe("gallery"),
-            tie_rule,
-            created: "2026-11-22T21:35:00Z".to_owned(),
-        }
-    }
-
-    #[test]
-    fn a_new_measurement_replaces_the_same_and_joins_others() {
-        let folder = tempfile::tempdir().unwrap();
-        let registry = Registry::create(folder.path()).unwrap();
-        let add = |record| CompatibilityRecords::add(&registry, [record]);
-        add(record(0.4, TieRule::Strict)).unwrap();
-        add(record(0.5, TieRule::TiesCount)).unwrap();
-        add(record(0.6, TieRule::Strict)).unwrap();
-        let records = CompatibilityRecords::of(&registry).unwrap();
-        let pair = records.of_pair("v0002", "v0001");
-        let crosses: Vec<f64> = pair.map(|record| record.cross_test).collect();
-        assert_eq!(crosses, [0.6, 0.5]);
-        assert!(
-            records
-                .records
-                .iter()
-                .all(CompatibilityRecord::is_compatible)
-        );
-        assert_eq!(records.of_pair("v0001", "v0002").count(), 0);
-        assert!(registry.list().unwrap().is_empty());
-    }
-
-    #[test]
-    fn later_measurements_do_not_move_the_first_set() {
-        let folder = tempfile::tempdir().unwrap();
-        let registry = Registry::create(folder.path()).unwrap();
-        let first = record(0.4, TieRule::Strict);
-        let mut other = record(0.9, TieRule::Strict);
-        other.queries.sha256 = crate::sha256_hex(b"others");
-        CompatibilityRecords::add(&registry, [first.clone(), other]).unwrap();
-        CompatibilityRecords::add(&registry, [first.clone()]).unwrap();
-        let records = CompatibilityRecords::of(&registry).unwrap();
-        assert_eq!(records.records.len(), 2);
-        let (queries, _) = records.first_set_of(&"1".repeat(64)).unwrap();
-        assert_eq!(queries, &first.queries);
-        assert!(records.first_set_of(&"2".repeat(64)).is_none());
-    }
-
-    #[test]
-    fn records_of_the_first_program_are_read_and_name_no_weights() {
-        let folder = tempfile::tempdir().unwrap();
-        let registry = Registry::create(folder.path()).unwrap();
-        let set = r#"{"name": "s", "count": 1, "sha256": "00"}"#;
-        let text = format!(
-            r#"{{"schema_version": 1, "records": [{{"query_version": "v0002", "gallery_version": "v0001",
-            "self_test": 0.5, "cross_test": 0.6, "margin": 0.1, "interval": {{"low": 0.0, "high": 0.2}},
-            "queries": {set}, "gallery": {set}, "tie_rule": "strict", "verdict": "tie", "created": "2026-11-22T21:35:00Z"}}]}}"#
-        );
-        std::fs::write(folder.path().join(FILE), text).unwrap();
-        let records = CompatibilityRecords::of(&registry).unwrap();
-        let [record] = records.records.as_slice() else {
-            panic!("{records:?}");
-        };
-        assert_eq!(record.query_weights, None);
-        assert_eq!(record.interval_at(0.95), Some(record.interval));
-        assert_eq!(record.interval_at(0.99), None);
-    }
-
-    #[test]
-    fn verdicts_follow_the_interval() {
-        let verdict = |low, high, least| Verdict::of(Interval { low, high }, least);
-        assert_eq!(verdict(0.0, 0.0, 0.0), Verdict::Compatible);
-        assert_eq!(verdict(0.01, 0.02, 0.0), Verdict::Compatible);
-        assert_eq!(verdict(-0.01, 0.02, 0.0), Verdict::Undecided);
-        assert_eq!(verdict(-0.02, 0.0, 0.0), Verdict::Undecided);
-        assert_eq!(verdict(-0.02, -0.01, 0.0), Verdict::Incompatible);
-        assert_eq!(verdict(-0.02, -0.01, -0.05), Verdict::Compatible);
-    }
-
-    #[test]
-    fn a_damaged_file_is_named_and_left_alone() {
-        let folder = tempfile::tempdir().unwrap();
-        let registry = Registry::create(folder.path()).unwrap();
-        let path = folder.path().join(FILE);
-        for (content, problem) in [
-            ("[]", "is damaged"),
-            (
-                r#"{"schema_version": 2, "records": []}"#,
-                "schema_version is 2",
-            ),
-        ] {
-            std::fs::write(&path, content).unwrap();
-            let error = CompatibilityRecords::add(&registry, [record(0.4, TieRule::Strict)])
-                .unwrap_err()
-                .to_string();
-            assert!(error.contains(FILE) && error.contains(problem), "{error}");
-            assert_eq!(std::fs::read_to_string(&path).unwrap(), content);
-        }
-    }
-}
+mod tests;

@@ -41,12 +41,12 @@ pub mod vertex_map;
 pub mod working_folder;
 
 pub use atomic::{write_atomically, write_atomically_with};
-pub use bounded_read::read_at_most;
+pub use bounded_read::{holds, read_at_most, read_text_at_most};
 pub use checksum::{sha256_hex, short_hash};
 pub use classifier::{Classifier, ClassifierKind};
 pub use compatibility::{
-    CompatibilityError, CompatibilityRecord, CompatibilityRecords, ConfidenceInterval, Interval,
-    ProbeSet, TieRule, Verdict,
+    CompatibilityError, CompatibilityRecord, CompatibilityRecords, ConfidenceInterval, Flips,
+    Interval, ProbeSet, TieRule, Verdict,
 };
 pub use durable::move_durably;
 pub use embeddings::{Embeddings, EmbeddingsError};

@@ -56,6 +56,15 @@ impl Bootstrap {
         }
     }
 
+    /// The same with at least the default number of resamples: a handful would make any interval narrow enough to certify.
+    #[must_use]
+    pub fn to_record(self) -> Self {
+        Self {
+            resamples: self.resamples.max(Self::DEFAULT_RESAMPLES),
+            ..self
+        }
+    }
+
     /// Confidences for which a comparison has intervals.
     pub const CONFIDENCES: [f64; 3] = [0.9, 0.95, 0.99];
 

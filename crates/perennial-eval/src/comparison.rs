@@ -2,7 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Bootstrap, BootstrapError, ConfidenceInterval, Interval, Verdict};
+use crate::{
+    Bootstrap, BootstrapError, ConfidenceInterval, Flips, Interval, McNemar, Requirements, Verdict,
+    decide,
+};
 
 /// A new query model on the gallery of an older model, against that older model on the same gallery. Fractions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,7 +29,11 @@ pub struct PairComparison {
     /// them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub cross_intervals: Vec<ConfidenceInterval>,
-    /// Where the 95 % interval lies: at or above 0, below, or on both sides.
+    /// Queries whose answer changed; none in reports of programs that did not count them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flips: Option<Flips>,
+    /// Where the 95 % interval lies: at or above 0, below, or on both sides. Undecided where there are too few queries, or where so few of them
+    /// changed that chance alone may have done it ([`decide`]).
     pub verdict: Verdict,
     /// Whether other queries of the same kind would be expected to give the same sign.
     pub interval_excludes_zero: bool,
@@ -127,6 +134,7 @@ pub fn compare_pair(
         },
         _,
     ] = intervals;
+    let flips = Flips::of(cross, self_old);
     let (right_cross, right_old) = (count_true(cross), count_true(self_old));
     let queries = cross.len() as f64;
     Ok(PairComparison {
@@ -138,7 +146,14 @@ pub fn compare_pair(
         interval,
         intervals: intervals.to_vec(),
         cross_intervals: of_cross.to_vec(),
-        verdict: Verdict::of(interval, 0.0),
+        flips: Some(flips),
+        verdict: match Requirements::default().lacks_queries(cross.len()) {
+            Some(_) => Verdict::Undecided,
+            None => {
+                let test = McNemar::new(flips.positive, flips.negative);
+                decide(interval, 0.0, 0.95, Some(&test))
+            }
+        },
         interval_excludes_zero: interval.excludes_zero(),
     })
 }
@@ -202,6 +217,33 @@ mod tests {
         let Interval { low, high } = of_cross[1].bounds;
         assert!(low < 0.75 && high > 0.75, "{low} {high}");
         assert!(((high - low) / 2.0 - 0.06).abs() < 0.01, "{low} {high}");
+    }
+
+    #[test]
+    fn few_queries_and_few_changes_decide_nothing() {
+        let verdict = |queries: usize, gained: usize, lost: usize| {
+            // The first ones are gained, the last ones lost.
+            let cross: Vec<bool> = (0..queries).map(|at| at < queries - lost).collect();
+            let own: Vec<bool> = (0..queries).map(|at| at >= gained).collect();
+            let bootstrap = Bootstrap::new(1);
+            let pair = compare_pair(["new", "old"], [&cross, &own], &bootstrap, 0).unwrap();
+            assert_eq!(
+                pair.flips,
+                Some(Flips {
+                    positive: gained as u64,
+                    negative: lost as u64
+                })
+            );
+            (pair.verdict, pair.interval.low)
+        };
+        // Two queries that both versions get right.
+        assert_eq!(verdict(2, 0, 0), (Verdict::Undecided, 0.0));
+        assert_eq!(verdict(29, 0, 0).0, Verdict::Undecided);
+        assert_eq!(verdict(30, 0, 0).0, Verdict::Compatible);
+        assert_eq!(verdict(29, 0, 29).0, Verdict::Undecided);
+        // One query of a thousand gained: the interval alone would pass.
+        assert_eq!(verdict(1000, 1, 0), (Verdict::Undecided, 0.0));
+        assert_eq!(verdict(1000, 6, 0).0, Verdict::Compatible);
     }
 
     #[test]

@@ -24,6 +24,7 @@ pub mod calibration;
 pub mod certificate_table;
 mod class_means;
 pub mod comparison;
+pub mod decision;
 pub mod html;
 pub mod known;
 pub mod matrix;
@@ -55,20 +56,21 @@ pub use bootstrap::{Bootstrap, BootstrapError};
 pub use calibration::{CalibrationError, LogisticCalibration, Threshold};
 pub use certificate_table::{CertifiedMeasure, ComparedCertificate};
 pub use comparison::{ComparisonError, PairComparison, compare_pair, compare_pairs};
+pub use decision::decide;
 pub use known::{Known, KnownRelevance};
 pub use matrix::{CompatibilityMatrix, MatrixError};
 pub use mcnemar::McNemar;
 pub use measure::{Measure, MeasureError};
 pub use method_table::{Entry, MethodTable, MethodTableError, WorstPair};
 pub use metric_intervals::{MetricIntervals, metric_intervals};
-pub use metrics::{Metrics, metrics};
+pub use metrics::{Averages, Metrics, metrics};
 pub use mixed::{
     Merge, MixedError, MixedOutcomes, MixedTest, Partition, ShiftedMerge, mixed_outcomes,
     mixed_outcomes_by,
 };
 pub use outcomes::{Outcomes, OutcomesError, Test, outcomes};
 pub use paired::{PairedComparison, ScoresError, compare_scores};
-pub use perennial_core::{ConfidenceInterval, Interval, ProbeSet, TieRule, Verdict};
+pub use perennial_core::{ConfidenceInterval, Flips, Interval, ProbeSet, TieRule, Verdict};
 pub use provenance::Provenance;
 pub use recovery::{Recovery, upgrade_recovery};
 pub use relevance::{Relevance, RelevanceError};

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::bootstrap::{quantile, sorted};
+use crate::metrics::Averages;
 use crate::{Bootstrap, BootstrapError, Interval, TieRule};
 
 /// The share of resamples that lies in an interval.
@@ -114,24 +115,11 @@ fn resampled(correct: &[Vec<&[bool]>], times: &[u32], tie_rule: TieRule) -> Resa
         .iter()
         .map(|row| row.iter().map(|test| share(test)).collect())
         .collect();
-    let (mut cells, mut sum, mut pairs, mut compatible, mut compatible_sum) =
-        (0usize, 0.0, 0usize, 0usize, 0.0);
-    for (t, row) in rows.iter().enumerate() {
-        cells += row.len();
-        sum += row.iter().sum::<f64>();
-        for (k, &cross) in row.iter().enumerate().take(t) {
-            pairs += 1;
-            if tie_rule.is_compatible(cross, rows[k][k]) {
-                compatible += 1;
-                compatible_sum += cross;
-            }
-        }
-    }
-    let over_pairs = pairs.max(1) as f64;
+    let averages = Averages::of(&rows, tie_rule);
     (
-        compatible as f64 / over_pairs,
-        sum / cells as f64,
-        compatible_sum / over_pairs,
+        averages.compatibility().unwrap_or(0.0),
+        averages.accuracy(),
+        averages.compatible_accuracy().unwrap_or(0.0),
     )
 }
 

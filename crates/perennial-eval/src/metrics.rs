@@ -65,40 +65,86 @@ impl Metrics {
     }
 }
 
+/// AC, AA and ACA of the rows of a lower triangle, diagonal included, which are added one after the other.
+#[derive(Debug, Clone, Default)]
+pub struct Averages {
+    self_tests: Vec<f64>,
+    cells: usize,
+    sum: f64,
+    pairs: usize,
+    compatible: usize,
+    compatible_sum: f64,
+}
+
+impl Averages {
+    /// Of all rows.
+    pub fn of<R: AsRef<[f64]>>(rows: &[R], tie_rule: TieRule) -> Self {
+        let mut averages = Self::default();
+        for row in rows {
+            averages.add_row(row.as_ref(), tie_rule);
+        }
+        averages
+    }
+
+    /// Adds the next row: the cross-tests of one more model, and at its end its self-test.
+    fn add_row(&mut self, row: &[f64], tie_rule: TieRule) {
+        self.cells += row.len();
+        self.sum += row.iter().sum::<f64>();
+        self.self_tests.extend(row.last());
+        for (&cross, &self_old) in row.iter().zip(&self.self_tests).take(row.len().max(1) - 1) {
+            self.pairs += 1;
+            if tie_rule.is_compatible(cross, self_old) {
+                self.compatible += 1;
+                self.compatible_sum += cross;
+            }
+        }
+    }
+
+    /// AC: the compatible share of the pairs; none of one model.
+    pub fn compatibility(&self) -> Option<f64> {
+        self.over_pairs(self.compatible as f64)
+    }
+
+    /// AA: the mean of all cells; 0 without any.
+    pub fn accuracy(&self) -> f64 {
+        self.sum / self.cells.max(1) as f64
+    }
+
+    /// ACA: the sum of the compatible cross-tests over the number of pairs; none of one model.
+    pub fn compatible_accuracy(&self) -> Option<f64> {
+        self.over_pairs(self.compatible_sum)
+    }
+
+    fn over_pairs(&self, value: f64) -> Option<f64> {
+        (self.pairs > 0).then(|| value / self.pairs as f64)
+    }
+}
+
 /// Computes every metric of a matrix.
 ///
 /// **Source.** AC, AA: CoReS and CL²R; BC, FC: CL²R; ACA: the extended IAM-CL²R article, by the formula that reproduces its table.
 pub fn metrics(matrix: &CompatibilityMatrix, tie_rule: TieRule) -> Metrics {
     let tasks = matrix.tasks();
-    let (mut cells, mut pairs, mut compatible) = (0usize, 0usize, 0usize);
-    let (mut accuracy_sum, mut compatible_sum) = (0.0, 0.0);
+    let mut averages = Averages::default();
     let self_tests: Vec<f64> = matrix.self_tests().collect();
     let mut accuracy_per_task = Vec::with_capacity(tasks);
     let mut compatibility_per_task = Vec::with_capacity(tasks);
     for row in matrix.rows() {
-        cells += row.len();
-        accuracy_sum += row.iter().sum::<f64>();
-        for (&cross, &self_old) in row.iter().zip(&self_tests).take(row.len() - 1) {
-            pairs += 1;
-            if tie_rule.is_compatible(cross, self_old) {
-                compatible += 1;
-                compatible_sum += cross;
-            }
-        }
-        accuracy_per_task.push(accuracy_sum / cells as f64);
-        compatibility_per_task.push((pairs > 0).then(|| compatible as f64 / pairs as f64));
+        averages.add_row(row, tie_rule);
+        accuracy_per_task.push(averages.accuracy());
+        compatibility_per_task.push(averages.compatibility());
     }
     let rows = matrix.rows();
     let backward = mean((0..tasks - 1).map(|k| rows[tasks - 1][k] - self_tests[k]));
     let forward = mean((1..tasks).map(|t| rows[t][t - 1] - self_tests[t]));
     Metrics {
         tasks,
-        average_compatibility: (pairs > 0).then(|| compatible as f64 / pairs as f64),
-        average_accuracy: accuracy_sum / cells as f64,
-        average_compatible_accuracy: (pairs > 0).then(|| compatible_sum / pairs as f64),
+        average_compatibility: averages.compatibility(),
+        average_accuracy: averages.accuracy(),
+        average_compatible_accuracy: averages.compatible_accuracy(),
         backward_compatibility: backward,
         forward_compatibility: forward,
-        incompatible_pairs_count: pairs - compatible,
+        incompatible_pairs_count: averages.pairs - averages.compatible,
         average_accuracy_per_task: accuracy_per_task,
         average_compatibility_per_task: compatibility_per_task,
     }

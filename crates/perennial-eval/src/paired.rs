@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::measure::mean;
-use crate::{Bootstrap, BootstrapError, ConfidenceInterval, Interval, McNemar, Measure, Verdict};
+use crate::{
+    Bootstrap, BootstrapError, ConfidenceInterval, Interval, McNemar, Measure, Verdict, decide,
+};
 
 /// A new result against an old one, on the same queries. Fractions.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -78,9 +80,9 @@ impl PairedComparison {
         )
     }
 
-    /// The verdict of the 95 % interval. `least` is the smallest margin that counts as compatible.
+    /// The verdict of the 95 % interval, as [`decide`] gives it. `least` is the smallest margin that counts as compatible.
     pub fn verdict(&self, least: f64) -> Verdict {
-        Verdict::of(self.interval(), least)
+        decide(self.interval(), least, 0.95, self.mcnemar.as_ref())
     }
 
     /// About how many queries of the same kind would settle on which side of `least` the margin lies, if it stays what it is: the width

@@ -146,6 +146,7 @@ impl Compatibility {
             interval: pair.interval,
             intervals: pair.intervals.clone(),
             cross_test_intervals: pair.cross_intervals.clone(),
+            flips: pair.flips,
             queries: self.queries().clone(),
             gallery: self.gallery().clone(),
             tie_rule: self.tie_rule(),
@@ -408,6 +409,11 @@ mod tests {
             ),
             ("/pairs/0/margin", json!(0.1), "contradict `matrix`"),
             ("/pairs/0/interval/low", json!(0.5), "is not an interval"),
+            (
+                "/pairs/0/flips/negative",
+                json!(3),
+                "`flips` contradict `margin`",
+            ),
             (
                 "/metric_intervals/average_accuracy/high",
                 json!(1.5),

@@ -28,6 +28,16 @@ impl Default for Requirements {
     }
 }
 
+impl Requirements {
+    /// What so many queries lack; nothing where they are enough.
+    pub fn lacks_queries(&self, found: usize) -> Option<CannotTell> {
+        (found < self.queries).then_some(CannotTell::TooFewQueries {
+            found,
+            needed: self.queries,
+        })
+    }
+}
+
 /// Why an evaluation set cannot tell whether an upgrade is compatible.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "reason", rename_all = "snake_case")]
@@ -109,13 +119,7 @@ pub fn cannot_tell(
     };
     let judgements = Judgements::new(relevance, queries, items)?;
     check_own(own, queries, items)?;
-    let mut lacking = Vec::new();
-    if queries < requirements.queries {
-        lacking.push(CannotTell::TooFewQueries {
-            found: queries,
-            needed: requirements.queries,
-        });
-    }
+    let mut lacking = Vec::from_iter(requirements.lacks_queries(queries));
     let mut missing_classes = None;
     if let Judgements::Classes {
         queries,

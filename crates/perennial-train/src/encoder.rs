@@ -331,7 +331,10 @@ fn read(
         // The number of rows follows from the number of values; a header could claim any number.
         network = network.with_classifier(weight.values.len() / features, 0);
     }
-    let network = load_state_dict(network, state)?;
+    let network = load_state_dict(network, state).map_err(|problem| {
+        let file = registry.weights_path(version);
+        problem.of(format!("{}, {}", version.name, file.display()))
+    })?;
     let network = if device.is_autodiff() {
         network.train()
     } else {

@@ -18,7 +18,7 @@ use crate::class_scores::TaskClasses;
 use crate::earlier::Earlier;
 use crate::learner::StepSums;
 use crate::network::{Start, linear, linear_bound};
-use crate::objective::{Hoc, Objective, Step};
+use crate::objective::{Hoc, Objective, Step, progress};
 use crate::seeds::{Purpose, seed_for};
 use crate::sgd::{Sgd, cosine_learning_rate};
 use crate::state_dict::data;
@@ -35,7 +35,8 @@ const LEAST_BATCH: usize = 32;
 /// How a layer is trained.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HeadConfig {
-    /// The loss, with the simplex: cross-entropy, and with a reference the contrastive term.
+    /// The loss, with the simplex: cross-entropy, and with a reference the contrastive term. Its choice of an earlier model has no meaning here:
+    /// [`HeadRows::reference`] is the earlier model.
     pub loss: Hoc,
     /// The end of the simplex at which class 0 has its vertex.
     pub end: VertexEnd,
@@ -271,6 +272,10 @@ pub fn fit_head(
                 .map(|values| Earlier::from_embeddings(matrix(values, simplex.dim(), &rows)));
             let (step, correct) =
                 Step::of_batch(&spec, classes, None, embeddings, &plan.labels, earlier);
+            let step = Step {
+                progress: progress(epoch, config.epochs),
+                ..step
+            };
             let loss = config.loss.loss(&step);
             let mut gradients = loss.backward();
             sums.add(loss.inner(), correct, rows.len());

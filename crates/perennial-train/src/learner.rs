@@ -10,7 +10,7 @@ use crate::config::TrainingConfig;
 use crate::earlier::{Earlier, EarlierModel, on_device};
 use crate::named_tensors::NamedTensors;
 use crate::network::{Mode, Network, Path};
-use crate::objective::{Objective, Step};
+use crate::objective::{Objective, Step, progress};
 use crate::sgd::Sgd;
 use crate::sharpness::ascended;
 use crate::softmax_shares::SoftmaxShares;
@@ -317,11 +317,7 @@ impl Learner {
             labels,
             earlier,
         );
-        // A single epoch is the last one.
-        let progress = match self.training.epochs.saturating_sub(1) {
-            0 => 1.0,
-            last => (self.epoch as f64 / last as f64).min(1.0),
-        };
+        let progress = progress(self.epoch, self.training.epochs);
         let step = Step { progress, ..step };
         (self.objective.loss(&step), correct)
     }

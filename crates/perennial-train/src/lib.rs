@@ -62,5 +62,5 @@ pub use scenario::{Scenario, Task};
 pub use sgd::{Schedule, Sgd, cosine_learning_rate};
 pub use softmax_shares::SoftmaxShares;
 pub use state_dict::{StateDict, WeightsError};
-pub use versions::{architecture, now};
+pub use versions::{architecture, now, pretrained_difference};
 pub use vertex_places::skipped_vertices;

@@ -23,13 +23,16 @@ pub(crate) fn append(folder: &Path, record: &EpochRecord) -> Result<(), TrainErr
     Ok(())
 }
 
+/// Largest log that is read; an epoch's record has some hundred bytes.
+const MAX_LOG_BYTES: u64 = 1 << 30;
+
 /// Drops records of epochs that a resumed run will do again, and a torn last line.
 pub(crate) fn truncate(folder: &Path, progress: &Progress) -> Result<(), TrainError> {
     let path = path_in(folder);
     if !path.exists() {
         return Ok(());
     }
-    let text = fs_err::read_to_string(&path)?;
+    let text = perennial_core::read_text_at_most(&path, MAX_LOG_BYTES)?;
     let kept: String = text
         .lines()
         .filter(|line| {

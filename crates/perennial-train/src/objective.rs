@@ -108,6 +108,14 @@ pub enum Reference {
     Initial,
 }
 
+/// [`Step::progress`] in an epoch, from 0. A single epoch is the last one.
+pub(crate) fn progress(epoch: usize, epochs: usize) -> f64 {
+    match epochs.saturating_sub(1) {
+        0 => 1.0,
+        last => (epoch as f64 / last as f64).min(1.0),
+    }
+}
+
 /// One batch in training.
 #[derive(Debug)]
 pub struct Step<'a> {

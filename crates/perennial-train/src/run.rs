@@ -392,8 +392,10 @@ impl<'a> Run<'a> {
                 0
             } else {
                 self.scenario.classes_after(task - 1)
-            } * self.config.memory.images_per_class;
-            ((new + memory) / self.config.training.batch_size).max(1) as u64
+            };
+            // The memory never holds more than there is, whatever the configuration allows.
+            let memory = memory.saturating_mul(self.config.memory.images_per_class);
+            (new.saturating_add(memory) / self.config.training.batch_size).max(1) as u64
         };
         let before: u64 = (0..task).map(|task| per_epoch(task) * epochs as u64).sum();
         let total = (0..self.scenario.tasks().len())

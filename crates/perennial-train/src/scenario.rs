@@ -112,8 +112,11 @@ impl Scenario {
     }
 }
 
+/// Largest list of classes that is read; a line has a few bytes.
+const MAX_ORDER_BYTES: u64 = 16 << 20;
+
 fn read_order(path: &std::path::Path, classes: &[u32]) -> Result<Vec<u32>, TrainError> {
-    let text = fs_err::read_to_string(path)?;
+    let text = perennial_core::read_text_at_most(path, MAX_ORDER_BYTES)?;
     let mut order = Vec::new();
     for (at, line) in text
         .lines()

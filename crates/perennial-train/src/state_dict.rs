@@ -84,9 +84,26 @@ pub enum WeightsError {
         /// What is wrong.
         problem: String,
     },
+    /// The weights of a file or a version.
+    #[error("{place}: {problem}")]
+    Of {
+        /// The file or the version.
+        place: String,
+        /// What is wrong.
+        problem: Box<WeightsError>,
+    },
 }
 
 impl WeightsError {
+    /// The same, said of a file or a version.
+    #[must_use]
+    pub fn of(self, place: impl Into<String>) -> Self {
+        Self::Of {
+            place: place.into(),
+            problem: Box::new(self),
+        }
+    }
+
     /// The same about a tensor that is called otherwise elsewhere.
     pub(crate) fn with_name(mut self, rename: impl Fn(&str) -> String) -> Self {
         if let Self::NotFinite { name } | Self::NegativeVariance { name, .. } = &mut self {

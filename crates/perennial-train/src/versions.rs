@@ -1,14 +1,14 @@
 //! Turning a finished task into a registry version.
 
 use perennial_core::{
-    Architecture, Classifier, EmbeddingSource, ModelVersion, Registry, Role, TrainedNetwork,
-    VersionDraft, VersionEncoder, VertexEnd, sha256_hex,
+    Architecture, Classifier, EmbeddingSource, ModelVersion, Preprocessing, Registry, Role,
+    TrainedNetwork, VersionDraft, VersionEncoder, VertexEnd, sha256_hex,
 };
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::TrainError;
-use crate::config::{Entry, ExperimentConfig};
+use crate::config::{Entry, ExperimentConfig, PretrainConfig};
 use crate::encoder::{network_config, trained_network};
 use crate::network::NetworkConfig;
 use crate::state_dict::{StateDict, to_safetensors};
@@ -118,6 +118,68 @@ fn draft(lineage: Lineage<'_>) -> Result<VersionDraft, TrainError> {
         seed: config.seed,
         created: now(),
     })
+}
+
+/// In what a version differs from what a pre-training makes, as far as `model.toml` tells: the first key with both values.
+pub fn pretrained_difference(config: &PretrainConfig, version: &ModelVersion) -> Option<String> {
+    let Some(found) = version.network() else {
+        return Some("it is an encoder of another program".to_owned());
+    };
+    let made = architecture(&config.network, found.architecture.input);
+    let preprocessing = config.preprocessing.record();
+    let simplex = config.method.simplex().ok().flatten();
+    let vertices = simplex.map(|simplex| simplex.vertices());
+    let show = |vertices: Option<usize>| vertices.map_or("none".to_owned(), |n| n.to_string());
+    let values = |preprocessing: &Preprocessing| {
+        format!("{:?}, {:?}", preprocessing.mean, preprocessing.std)
+    };
+    let [of_version, of_config] = [
+        (&found.architecture, found.architecture.embedding),
+        (&made, config.embedding.source),
+    ]
+    .map(|(one, embedding)| {
+        let Architecture {
+            backbone,
+            stem,
+            width,
+            ..
+        } = one;
+        format!("{backbone} {stem} {width}, {embedding:?}")
+    });
+    let keys = [
+        (
+            "role",
+            format!("{:?}", version.role),
+            format!("{:?}", Role::Pretrained),
+        ),
+        (
+            "method",
+            version.method.clone(),
+            config.method.name().to_owned(),
+        ),
+        ("data", version.data.clone(), config.data.describe()),
+        ("seed", version.seed.to_string(), config.seed.to_string()),
+        ("architecture", of_version, of_config),
+        (
+            "preprocessing",
+            values(&found.preprocessing),
+            values(&preprocessing),
+        ),
+        (
+            "classifier.vertices",
+            show(found.classifier.vertices),
+            show(vertices),
+        ),
+        (
+            "centred",
+            version.centred.to_string(),
+            config.embedding.centre.to_string(),
+        ),
+    ];
+    let mut differing = keys.into_iter().filter(|(_, found, asked)| found != asked);
+    differing
+        .next()
+        .map(|(key, found, asked)| format!("{key}: {found} there, {asked} here"))
 }
 
 /// Classes of pre-training that a version inherits from those it builds on.

@@ -293,6 +293,20 @@ fn values_that_no_training_gives_are_refused_by_name() {
     assert!(refused(variance, 0.0).is_ok() && refused("fc2.bias", -3.0).is_ok());
 }
 
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_no_checkpoint_and_is_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pipe.pt");
+    let made = std::process::Command::new("mkfifo").arg(&path).status();
+    assert!(made.unwrap().success());
+    let (sender, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(message(CheckpointFile::open(&path))));
+    let text = told.recv_timeout(std::time::Duration::from_secs(20));
+    let text = text.expect("it waits for somebody who writes");
+    assert!(text.contains("it is not a regular file"), "{text}");
+}
+
 #[test]
 fn files_that_are_no_checkpoint_of_ours_say_so() {
     let folder = tempfile::tempdir().unwrap();

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use perennial_bridge::Index;
 use perennial_core::{Output, SpaceRef, read_at_most, sha256_hex};
+use perennial_eval::Bootstrap;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -221,6 +222,9 @@ impl Certificate {
     ///
     /// Its bridge must be in the registry as well, which the certificate cannot know.
     pub fn obstacle(&self) -> Option<String> {
+        if let Some(problem) = self.few_resamples() {
+            return Some(problem);
+        }
         // Mapped vectors are centred by their bridge, in an index of their own.
         let stored = matches!(self.route, Route::Bridged | Route::Dual { .. });
         if stored && self.index == Index::Centred {
@@ -233,6 +237,17 @@ impl Certificate {
             "{unknown} is not known by fingerprint; measure model versions as VERSION@SET:SPLIT, or name a version or a registered space with \
              canaries (`perennial spaces add --canaries`) by --old-space and --new-space"
         ))
+    }
+
+    /// Whether its intervals come from so few resamples that they may pass by chance, and what to do.
+    pub(crate) fn few_resamples(&self) -> Option<String> {
+        let found = self.demands.bootstrap.resamples;
+        let needed = Bootstrap::DEFAULT_RESAMPLES;
+        (found < needed).then(|| {
+            format!(
+                "its intervals come from {found} bootstrap resamples, and at least {needed} are needed; certify again with --resamples {needed}"
+            )
+        })
     }
 
     /// The hash of the document.

@@ -13,7 +13,8 @@ mod version;
 
 use perennial_bridge::{Index, Recipe};
 use perennial_eval::{
-    Known, Measure, Merge, MixedTest, Outcomes, OutcomesError, Partition, mixed_outcomes,
+    Averages, Known, Measure, Merge, MixedTest, Outcomes, OutcomesError, Partition, TieRule,
+    mixed_outcomes,
 };
 use serde::{Deserialize, Serialize};
 
@@ -46,8 +47,8 @@ pub struct ChainMeasure {
     pub average_accuracy: f64,
     /// The mean cross-test.
     pub mean_cross_test: f64,
-    /// The smallest margin of a cross-test over the old self-test.
-    pub worst_margin: f64,
+    /// The smallest margin of a cross-test over the old self-test; none of one version.
+    pub worst_margin: Option<f64>,
     /// Pairs whose interval lies at or above the demanded margin.
     pub compatible: usize,
     /// Pairs whose interval contains it.
@@ -444,22 +445,18 @@ impl Chain<'_> {
             let count = |verdict: perennial_core::Verdict| {
                 pairs.iter().filter(|one| one.verdict == verdict).count()
             };
-            let better = pairs
-                .iter()
-                .filter(|one| one.comparison.margin > 0.0)
-                .count();
-            let cells: Vec<f64> = matrix.iter().flatten().copied().collect();
+            let averages = Averages::of(&matrix, TieRule::Strict);
             let total = |values: &[f64]| values.iter().sum::<f64>() / values.len().max(1) as f64;
             let cross: Vec<f64> = pairs.iter().map(|one| one.comparison.new).collect();
             ChainMeasure {
                 measure,
-                average_compatibility: better as f64 / pairs.len().max(1) as f64,
-                average_accuracy: total(&cells),
+                average_compatibility: averages.compatibility().unwrap_or(0.0),
+                average_accuracy: averages.accuracy(),
                 mean_cross_test: total(&cross),
                 worst_margin: pairs
                     .iter()
                     .map(|one| one.comparison.margin)
-                    .fold(f64::INFINITY, f64::min),
+                    .min_by(f64::total_cmp),
                 compatible: count(perennial_core::Verdict::Compatible),
                 undecided: count(perennial_core::Verdict::Undecided),
                 incompatible: count(perennial_core::Verdict::Incompatible),

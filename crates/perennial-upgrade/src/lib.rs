@@ -95,7 +95,7 @@ pub use promotion::{
 pub use query_cost::{EncoderCost, QueryCost};
 pub use ranked::{Ranked, RankedComparison, RankedGroup, compare_ranked};
 pub use recorded_merge::{LinearScale, MergeKind, RecordedMerge};
-pub use records::RegistryRecords;
+pub use records::{RegistryRecords, recorded_finding};
 pub use rerank::rerank;
 pub use route::{Route, RouteError, Search};
 pub use score::{RankedBy, ScoreKind};

@@ -64,6 +64,9 @@ impl MappedPermission {
                 ));
             }
         }
+        if let Some(problem) = certificate.few_resamples() {
+            return refused(format!("certificate {name}: {problem}"));
+        }
         let Some(judged) = under_policy(certificate, policy) else {
             return refused(format!(
                 "certificate {name} does not measure {} retrieval",

@@ -4,7 +4,7 @@ use perennial_bridge::Index;
 use perennial_core::{ConfidenceInterval, Interval, SimilarityError, Verdict};
 use perennial_eval::{
     Bootstrap, Measure, Outcomes, OutcomesError, PairedComparison, ScoresError, Test,
-    compare_scores, outcomes, upgrade_recovery,
+    compare_scores, decide, outcomes, upgrade_recovery,
 };
 use serde::{Deserialize, Serialize};
 
@@ -57,6 +57,15 @@ impl Demands {
             max_negative_flips,
             bootstrap,
         })
+    }
+
+    /// The same with resamples enough that the result may be recorded: a handful would make any interval narrow enough to pass.
+    #[must_use]
+    pub fn to_record(self) -> Self {
+        Self {
+            bootstrap: self.bootstrap.to_record(),
+            ..self
+        }
     }
 
     /// At least as good as the old self-test, at 95 % confidence.
@@ -158,23 +167,13 @@ pub struct Measured {
 }
 
 impl Measured {
-    /// What the interval says at a confidence.
-    ///
-    /// Where few queries change, the bootstrap's interval is too narrow: with 100 queries of which a twentieth change, it would pass 11 % of upgrades
-    /// of equal quality at 95 % confidence (`examples/false_pass.rs` of `perennial-eval`). A right-or-wrong measure therefore passes only if McNemar's exact one-sided test passes as well.
+    /// What the interval says at a confidence, and of a right-or-wrong measure its flips as well ([`decide`]).
     pub fn verdict_at(&self, confidence: f64, min_margin: f64) -> Verdict {
         let Some(interval) = self.interval(confidence) else {
             return Verdict::Undecided;
         };
-        let verdict = Verdict::of(interval, min_margin);
-        let doubtful = self.comparison.mcnemar.as_ref().is_some_and(|mcnemar| {
-            let changed = mcnemar.positive_flips + mcnemar.negative_flips;
-            changed > 0 && self.comparison.p_not_worse > (1.0 - confidence) / 2.0
-        });
-        match verdict {
-            Verdict::Compatible if min_margin >= 0.0 && doubtful => Verdict::Undecided,
-            verdict => verdict,
-        }
+        let flips = self.comparison.mcnemar.as_ref();
+        decide(interval, min_margin, confidence, flips)
     }
 
     /// The interval that decides.

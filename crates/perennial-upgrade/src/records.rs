@@ -4,6 +4,7 @@ mod certified_routes;
 mod known_bridges;
 mod measured_pairs;
 mod pair;
+mod recorded_finding;
 mod stamp;
 
 use std::collections::HashMap;
@@ -18,6 +19,7 @@ use self::certified_routes::{CertifiedRoutes, Ranked, own_quality, own_threshold
 use self::known_bridges::KnownBridges;
 use self::measured_pairs::MeasuredPairs;
 use self::pair::{End, Pair};
+pub use self::recorded_finding::recorded_finding;
 use self::stamp::Stamp;
 use crate::accepted;
 use crate::bridges::BridgeRegistry;

@@ -1,8 +1,10 @@
 //! The command line: the list of commands.
 
+use std::collections::BTreeSet;
+
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{ArgMatches, CommandFactory, Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory, Id, Parser, Subcommand};
 
 use crate::arguments::GlobalArguments;
 use crate::commands;
@@ -21,6 +23,22 @@ pub struct Arguments {
 }
 
 impl Arguments {
+    /// The command line with the global options in the help of the program only: in that of every command they would be a third of all lines.
+    pub fn brief_command() -> clap::Command {
+        let mut whole = Self::command();
+        let global: BTreeSet<Id> = whole
+            .get_arguments()
+            .filter(|argument| argument.is_global_set())
+            .map(|argument| argument.get_id().clone())
+            .collect();
+        // Only now do commands have the options of those above them.
+        whole.build();
+        for command in whole.get_subcommands_mut() {
+            hide(command, &global);
+        }
+        whole
+    }
+
     /// Ends the process where both a folder and a service are named as the gallery.
     pub fn refuse_two_galleries(matches: &ArgMatches) {
         if let Some(("gallery", gallery)) = matches.subcommand()
@@ -34,6 +52,25 @@ impl Arguments {
                 .exit();
         }
     }
+}
+
+const GLOBAL_OPTIONS: &str = "Global options (--registry, --data, --runs, --device, --onnxruntime, --json, --quiet): see `perennial --help`.";
+
+/// Hides arguments from the help of a command and of all below it, with one line that says where they are explained.
+fn hide(command: &mut clap::Command, hidden: &BTreeSet<Id>) {
+    for below in command.get_subcommands_mut() {
+        hide(below, hidden);
+    }
+    let after = match command.get_after_help() {
+        Some(own) => format!("{own}\n{GLOBAL_OPTIONS}"),
+        None => GLOBAL_OPTIONS.to_owned(),
+    };
+    let whole = std::mem::take(command);
+    let whole = whole.mut_args(|argument| match hidden.contains(argument.get_id()) {
+        true => argument.hide(true),
+        false => argument,
+    });
+    *command = whole.after_help(after);
 }
 
 #[derive(Debug, Subcommand)]
@@ -80,7 +117,7 @@ pub enum Command {
     Metrics(commands::metrics::Arguments),
     /// Compare runs of several methods and seeds, beside the published figures, and certificates
     Compare(commands::compare::Arguments),
-    /// Embed a set of images with a model version
+    /// Embed images, or a table of texts, with a model version, into a file
     Embed(commands::embed::Arguments),
     /// List, show, import, export, alias and promote model versions
     Models {

@@ -7,10 +7,10 @@ use crate::exit_status::usage;
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Cost")]
 pub struct CostArguments {
-    /// Items that the new encoder embeds per second
+    /// Items that the new encoder embeds per second [default: none, and no time is estimated]
     #[arg(long, value_name = "N")]
     items_per_second: Option<f64>,
-    /// Price of embedding 1,000 items with the new encoder, in your currency
+    /// Price of embedding 1,000 items with the new encoder, in your currency [default: none, and no cost is estimated]
     #[arg(long, value_name = "PRICE")]
     price_per_thousand: Option<f64>,
 }

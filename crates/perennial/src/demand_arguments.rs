@@ -11,13 +11,13 @@ pub struct DemandArguments {
     /// The smallest margin over the old self-test, a difference of fractions
     #[arg(long, default_value_t = 0.0, allow_negative_numbers = true)]
     min_margin: f64,
-    /// The largest share of queries that may be right before and wrong after
+    /// The largest share of queries that may be right before and wrong after [default: any]
     #[arg(long, value_name = "FRACTION")]
     max_negative_flips: Option<f64>,
     /// Error probability of the intervals: 0.1, 0.05 or 0.01
     #[arg(long, default_value_t = 0.05)]
     alpha: f64,
-    /// Bootstrap resamples of each interval
+    /// Bootstrap resamples of each interval; certificates that are recorded have at least the default
     #[arg(long, default_value_t = Bootstrap::DEFAULT_RESAMPLES)]
     resamples: usize,
     /// Seed of all that is drawn: resamples, held-out pairs, and the halves of the queries that advice chooses and judges on

@@ -6,12 +6,12 @@ use perennial_core::{FileKind, Output};
 
 #[derive(Debug, clap::Args)]
 pub struct DocumentArguments {
-    /// File for the result as a document, JSON
+    /// File for the result as a document, JSON [default: none is written]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// File for a page for a browser: the result first, then the figures and what they rest on. That of a certificate shows pictures of queries
     /// whose first hit changed, from image sets, and from files with a payload `thumbnail` (a `data:` URI) or `file` (a picture below the
-    /// file's folder)
+    /// file's folder) [default: none is written]
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
 }

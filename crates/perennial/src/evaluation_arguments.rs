@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use perennial_core::{FileKind, SpaceId};
 use perennial_formats::Label;
 use perennial_upgrade::report::PageContext;
@@ -170,15 +171,21 @@ impl EvaluationArguments {
             .relevance
             .as_ref()
             .map(|file| perennial_formats::read_judgements(file))
-            .transpose()?;
-        let mut old_queries = loader.load(&self.old_queries, old_space)?;
+            .transpose()
+            .context("--relevance")?;
+        let mut old_queries = loader
+            .load(&self.old_queries, old_space)
+            .context("--old-queries")?;
         let mut old_gallery = gallery.load(loader, old_space, judgements.as_ref())?;
-        let mut new_queries = loader.load(&self.new_queries, new_space)?;
+        let mut new_queries = loader
+            .load(&self.new_queries, new_space)
+            .context("--new-queries")?;
         let mut new_gallery = self
             .new_gallery
             .as_ref()
             .map(|argument| loader.load(argument, new_space))
-            .transpose()?;
+            .transpose()
+            .context("--new-gallery")?;
         give_ids(&self.query_ids, [&mut old_queries, &mut new_queries])?;
         give_ids(
             &self.gallery_ids,

@@ -11,7 +11,7 @@ use crate::running_service;
 /// Options of every command that opens a gallery.
 #[derive(Debug, clap::Args)]
 pub struct GalleryArguments {
-    /// Folder of the gallery; created if it does not exist
+    /// Folder of the gallery; `gallery add`, `gallery restore` and `serve` create it where it does not exist
     #[arg(
         long,
         global = true,

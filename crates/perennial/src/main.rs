@@ -61,7 +61,7 @@ use crate::terminal::{LogFormat, Terminal};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let matches = Arguments::command().get_matches();
+    let matches = Arguments::brief_command().get_matches();
     Arguments::refuse_two_galleries(&matches);
     let arguments = Arguments::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let mut terminal = Terminal::new(arguments.global.quiet, arguments.global.json);
@@ -88,6 +88,9 @@ fn start(
         terminal.start_logging(LogFormat::Text, usable);
         return filter.map(|_| None);
     };
+    if arguments.explain_config {
+        return Ok(None);
+    }
     let of_command = matches.subcommand_matches("serve").unwrap_or(matches);
     let settings = Settings::resolve(arguments, of_command);
     match &settings {

@@ -1,14 +1,16 @@
 //! Measuring compatibility: every version embeds the queries and the gallery of the evaluation set once, then every pair is tested.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use anyhow::Context;
 use perennial_core::{
     CompatibilityRecord, CompatibilityRecords, Embeddings, ModelVersion, Registry,
 };
+use perennial_data::ImageSet;
 use perennial_encode::EncodeError;
 use perennial_eval::{
-    Bootstrap, Compatibility, Missing, PairComparison, ProbeSet, Retrieval, TieRule, compare_pair,
+    Bootstrap, Compatibility, Missing, PairComparison, ProbeSet, Requirements, Retrieval, TieRule,
+    compare_pair,
 };
 
 use crate::arguments::GlobalArguments;
@@ -19,6 +21,16 @@ use crate::interrupt::Interrupt;
 use crate::probe::Probe;
 use crate::progress::CountedProgress;
 use crate::terminal::Terminal;
+
+/// Largest share of images that two sets may have in common where they should have none: a few copies are in published sets as well.
+pub const MOST_SHARED: f64 = 0.05;
+
+/// How many images of a set are, byte for byte, images of another one.
+pub fn images_within(set: &ImageSet, other: &ImageSet) -> usize {
+    let known: HashSet<&[u8]> = (0..other.len()).map(|at| other.image(at)).collect();
+    let shared = |at: &usize| known.contains(set.image(*at));
+    (0..set.len()).filter(shared).count()
+}
 
 /// Tie rule and bootstrap settings.
 #[derive(Clone, Copy, Debug)]
@@ -45,7 +57,12 @@ impl Measurement<'_> {
         gallery: &Probe,
         judgement: Judgement,
     ) -> anyhow::Result<(Compatibility, Vec<CompatibilityRecord>)> {
-        check_labels(queries, gallery)?;
+        check_sets(queries, gallery, self.terminal)?;
+        if let Some(lacking) = Requirements::default().lacks_queries(queries.set.len()) {
+            self.terminal.say(format_args!(
+                "{lacking} to decide whether versions are compatible: all pairs are undecided, and nothing is certified by them"
+            ));
+        }
         // All versions embed first: an interruption leaves complete embedding files on disk, which the next call reuses.
         let galleries = versions
             .iter()
@@ -84,16 +101,8 @@ impl Measurement<'_> {
             let version = versions.iter().find(|version| version.name == name);
             version.map_or("", |version| version.weights_sha256.as_str())
         };
-        // A handful of resamples would make any interval narrow enough to certify.
-        let bootstrap = Bootstrap {
-            resamples: judgement
-                .bootstrap
-                .resamples
-                .max(Bootstrap::DEFAULT_RESAMPLES),
-            ..judgement.bootstrap
-        };
         let records = tests
-            .pairs(&names, bootstrap)?
+            .pairs(&names, judgement.bootstrap.to_record())?
             .iter()
             .map(|pair| {
                 let hashes = [weights(&pair.query_version), weights(&pair.gallery_version)];
@@ -165,7 +174,36 @@ impl Measurement<'_> {
     }
 }
 
-/// Refuses sets on which every model is as good as any other, since such a measurement would certify everything.
+/// Refuses sets on which every model is as good as any other, since such a measurement would certify everything: queries that find themselves, and
+/// labels that decide nothing.
+pub fn check_sets(queries: &Probe, gallery: &Probe, terminal: &Terminal) -> anyhow::Result<()> {
+    check_labels(queries, gallery)?;
+    let (asked, searched) = (&queries.description, &gallery.description);
+    if asked.sha256 == searched.sha256 {
+        return Err(usage(format!(
+            "queries {} and gallery {} are the same images, so every query would find itself; name two sets without common images, such as two \
+             splits, or parts of one by `skip_images_per_class`",
+            asked.name, searched.name
+        )));
+    }
+    let shared = images_within(&queries.set, &gallery.set);
+    if shared as f64 > MOST_SHARED * queries.set.len() as f64 {
+        return Err(usage(format!(
+            "{shared} of {} queries ({}) are images of the gallery ({}), so they would find themselves; name two sets without common images",
+            queries.set.len(),
+            asked.name,
+            searched.name
+        )));
+    }
+    if shared > 0 {
+        terminal.say(format_args!(
+            "{shared} of {} queries are images of the gallery as well, and find themselves",
+            queries.set.len()
+        ));
+    }
+    Ok(())
+}
+
 fn check_labels(queries: &Probe, gallery: &Probe) -> anyhow::Result<()> {
     let classes: BTreeSet<u32> = gallery.set.labels().iter().copied().collect();
     if classes.len() < 2 {

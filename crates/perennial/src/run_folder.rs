@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use perennial_core::output::{OutputError, check_folder, make_folders};
-use perennial_core::{Registry, write_atomically};
+use perennial_core::{Registry, holds, write_atomically};
 
 use crate::exit_status::usage;
 use crate::suggestion;
@@ -69,7 +69,7 @@ impl RunFolder {
             if !exists(&own) {
                 return Ok(write_atomically(own, configuration)?);
             }
-            if fs_err::read(&own).is_ok_and(|text| text == configuration.as_bytes()) {
+            if holds(&own, configuration.as_bytes()).is_ok_and(|same| same) {
                 return Ok(());
             }
         }

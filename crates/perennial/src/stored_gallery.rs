@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use perennial_core::SpaceId;
 use perennial_formats::Judgements;
 
@@ -59,7 +60,9 @@ impl StoredGallery for GalleryArguments {
         space: SpaceOption<'_>,
         _: Option<&Judgements>,
     ) -> anyhow::Result<Vectors> {
-        loader.load(&self.old_gallery, space)
+        loader
+            .load(&self.old_gallery, space)
+            .context("--old-gallery")
     }
 
     fn labels_file(&self) -> Option<&Path> {

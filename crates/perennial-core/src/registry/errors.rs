@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
@@ -15,12 +15,23 @@ const MAX_EDITS: usize = 2;
 /// Longer names are not compared, because the comparison is quadratic.
 const MAX_COMPARED_BYTES: usize = 64;
 
+/// A path that is seen to be one: `registry` alone reads like a word.
+fn as_path(path: &Path) -> String {
+    match path.is_relative() && path.components().count() == 1 {
+        true => format!("./{}", path.display()),
+        false => path.display().to_string(),
+    }
+}
+
 /// Errors of a registry operation.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum RegistryError {
     /// There is no folder at the registry's path.
-    #[error("no registry at {}; check the path, or publish a first version to create it", path.display())]
+    #[error(
+        "no registry at {}; name one with --registry, or create it: `perennial train`, `pretrain` and `models import` do, and `spaces add`",
+        as_path(path)
+    )]
     NoFolder {
         /// The path given.
         path: PathBuf,

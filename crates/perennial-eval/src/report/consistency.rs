@@ -150,6 +150,13 @@ fn check_pairs(content: &Content) -> Result<(), ReportError> {
             let reason = format!("[{low}, {high}] is not an interval between -1 and 1");
             return Err(invalid(&key, reason));
         }
+        if let Some(flips) = pair.flips {
+            let queries = content.queries.count as f64;
+            let margin = (flips.positive as f64 - flips.negative as f64) / queries;
+            if !same(margin, pair.margin) {
+                return Err(invalid(&key, "`flips` contradict `margin`"));
+            }
+        }
         for one in &pair.cross_intervals {
             let Interval { low, high } = one.bounds;
             if !(0.0 <= low && low <= high && high <= 1.0) {

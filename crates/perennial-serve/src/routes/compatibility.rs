@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use perennial_core::{CompatibilityRecord, CompatibilityRecords, Registry};
+use perennial_core::{CompatibilityRecord, CompatibilityRecords, Registry, Verdict};
+use perennial_upgrade::{Finding, recorded_finding};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -47,9 +48,10 @@ pub(crate) struct PairBody {
     /// `cross_test - self_test`.
     margin: f64,
     interval: IntervalBody,
-    /// `compatible`, `undecided` or `incompatible`: where the interval lies against a margin of 0.
+    /// `compatible`, `undecided` or `incompatible`: where the interval lies against a margin of 0. Undecided also where there are fewer than 30
+    /// queries, or where so few of them changed that chance alone may have done it.
     #[schema(value_type = String)]
-    verdict: perennial_core::Verdict,
+    verdict: Verdict,
     /// Compatible under the measurement's own rule for ties.
     compatible: bool,
     /// Whether the service allows searches between the two without force.
@@ -100,7 +102,11 @@ impl PairBody {
                 low: record.interval.low,
                 high: record.interval.high,
             },
-            verdict: perennial_core::Verdict::of(record.interval, 0.0),
+            verdict: match recorded_finding(&record, 0.95, 0.0) {
+                Some(Finding::Compatible) => Verdict::Compatible,
+                Some(Finding::Incompatible) => Verdict::Incompatible,
+                Some(Finding::Undecided | Finding::CannotTell) | None => Verdict::Undecided,
+            },
             queries: record.queries.into(),
             gallery: record.gallery.into(),
             created: record.created,

@@ -104,6 +104,7 @@ fn the_matrix_shows_what_was_measured() {
         },
         intervals: Vec::new(),
         cross_test_intervals: Vec::new(),
+        flips: None,
         queries: probes(),
         gallery: probes(),
         tie_rule: TieRule::Strict,

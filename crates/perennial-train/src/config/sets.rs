@@ -18,7 +18,8 @@ const SIDES: RangeInclusive<usize> = 8..=512;
 pub struct SetConfig {
     /// `cifar10`, `cifar100`, `tinyimagenet`, `tinyimagenet32`, `cub200`, `celeba`, `fashion-mnist`, `generated` or `folder:PATH`.
     pub set: String,
-    /// Which part of the set, such as `train`, `test` or `batch1`.
+    /// Which part of the set, such as `train`, `test` or `batch1`. Generated images have no parts: which ones they are, `generated` says, and
+    /// two names of one table are the same images.
     #[serde(default = "default_split")]
     pub split: String,
     /// Only classes `[first, end)`, in label order.

@@ -116,6 +116,29 @@ fn a_seed_decides_the_layer_whatever_the_number_of_threads() {
 }
 
 #[test]
+fn the_weight_of_the_cross_entropy_moves_to_its_last_value() {
+    let (features, labels) = generated(200, 1);
+    let reference = embed(
+        &fit(&config(), &features, &labels, None).unwrap(),
+        &features,
+    );
+    let of = |first_lambda, lambda| {
+        let config = HeadConfig {
+            loss: Hoc {
+                first_lambda,
+                lambda,
+                ..config().loss
+            },
+            ..config()
+        };
+        fit(&config, &features, &labels, Some(&reference)).unwrap()
+    };
+    let constant = of(None, 0.9);
+    assert_eq!(constant, of(Some(0.9), 0.9));
+    assert_ne!(constant, of(Some(0.9), 0.1));
+}
+
+#[test]
 fn a_reference_draws_items_to_what_the_older_version_made_of_them() {
     let (features, labels) = generated(600, 1);
     // The older version: another draw of the first weights, on fewer rows.

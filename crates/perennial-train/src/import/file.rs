@@ -91,9 +91,12 @@ impl CheckpointFile {
             source_name: name.clone(),
             problem,
         };
-        let size = fs_err::metadata(path)
-            .map_err(|error| broken(error.to_string()))?
-            .len();
+        let metadata = fs_err::metadata(path).map_err(|error| broken(error.to_string()))?;
+        // Opening a pipe would wait for somebody who writes to it.
+        if !metadata.is_file() {
+            return Err(broken("it is not a regular file".to_owned()).into());
+        }
+        let size = metadata.len();
         if size > MAX_CHECKPOINT_BYTES {
             return Err(broken(format!(
                 "{size} bytes, more than the limit of {MAX_CHECKPOINT_BYTES}"

@@ -296,11 +296,13 @@ impl<'a> Run<'a> {
         }
         let mut kept = None;
         if let Some(restored) = self.restored.take() {
-            check_fit("velocity", &restored.network, &restored.velocity)?;
+            let file = crate::checkpoint::path_in(self.places.folder);
+            let of_file = |problem: WeightsError| problem.of(file.display().to_string());
+            check_fit("velocity", &restored.network, &restored.velocity).map_err(of_file)?;
             if let Some(average) = &restored.average {
-                check_fit("average", &restored.network, average)?;
+                check_fit("average", &restored.network, average).map_err(of_file)?;
             }
-            network = load_state_dict(network, restored.network)?;
+            network = load_state_dict(network, restored.network).map_err(of_file)?;
             kept = Some((restored.velocity, restored.average));
         }
         let mut learner = Learner::new(
@@ -336,15 +338,15 @@ impl<'a> Run<'a> {
 }
 
 /// Every velocity or average in a checkpoint must belong to a parameter, and be of its shape.
-fn check_fit(what: &str, weights: &StateDict, kept: &StateDict) -> Result<(), TrainError> {
+fn check_fit(what: &str, weights: &StateDict, kept: &StateDict) -> Result<(), WeightsError> {
     for (name, tensor) in kept {
         let expected = weights.get(name).map(|weight| weight.shape.clone());
         if expected.as_ref() != Some(&tensor.shape) {
-            return Err(TrainError::Weights(WeightsError::Shape {
+            return Err(WeightsError::Shape {
                 name: format!("{what} of {name}"),
                 expected: expected.unwrap_or_default(),
                 found: tensor.shape.clone(),
-            }));
+            });
         }
     }
     Ok(())

@@ -403,3 +403,18 @@ fn a_bridge_without_anything_to_fit_on_is_refused() {
     let own = chain.measure(&[ChainRoute::Own], || Ok::<(), MeasureError>(()));
     assert_eq!(own.unwrap().len(), 1);
 }
+
+#[test]
+fn a_chain_of_one_version_is_read_back() {
+    let found = measure(&World::new(3).versions(&[0.0; 1]), &[ChainRoute::Own]);
+    assert_eq!(found[0].measures[0].worst_margin, None);
+    assert_eq!(found[0].measures[0].average_compatibility, 0.0);
+    let text = serde_json::to_string(&found).unwrap();
+    assert_eq!(
+        serde_json::from_str::<Vec<RouteResult>>(&text).unwrap(),
+        found
+    );
+    // Of two versions there is a margin.
+    let found = measure(&World::new(3).versions(&[0.0; 2]), &[ChainRoute::Own]);
+    assert!(found[0].measures[0].worst_margin.is_some());
+}

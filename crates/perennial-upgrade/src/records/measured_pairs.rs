@@ -2,13 +2,16 @@
 
 use std::path::Path;
 
-use perennial_core::{CompatibilityRecord, CompatibilityRecords, ProbeSet, Registry, Verdict};
+use perennial_core::{CompatibilityRecord, CompatibilityRecords, ProbeSet, Registry};
+use perennial_eval::Requirements;
 
 use super::certified_routes::Ranked;
 use super::pair::{End, Pair};
+use super::recorded_finding::recorded_finding;
 use crate::certification::{Certified, NotCertified};
 use crate::evaluation_data::Task;
 use crate::expected_quality::ExpectedQuality;
+use crate::finding::Finding;
 use crate::policy::{Policy, Undecided};
 
 /// The registry that commands use unless told otherwise.
@@ -98,9 +101,16 @@ impl MeasuredPairs<'_> {
                 Some(self.command(&set, records, query, gallery)),
             ));
         };
-        let verdict = Verdict::of(interval, policy.min_margin);
-        let basis = format!(
-            "{verdict}: cross-test {:.4}, self-test {:.4}, margin {:+.4} [{:+.4}, {:+.4}] at {} confidence, required {:+}, on {}",
+        if let Some(lacking) = Requirements::default().lacks_queries(record.queries.count) {
+            return Err(refused(
+                format!("the compatibility record cannot tell: {lacking}"),
+                Some(self.command(&Set::Any, records, query, gallery)),
+            ));
+        }
+        let finding = recorded_finding(record, policy.confidence, policy.min_margin)
+            .unwrap_or(Finding::Undecided);
+        let mut basis = format!(
+            "{finding}: cross-test {:.4}, self-test {:.4}, margin {:+.4} [{:+.4}, {:+.4}] at {} confidence, required {:+}, on {}",
             record.cross_test,
             record.self_test,
             record.margin,
@@ -110,9 +120,22 @@ impl MeasuredPairs<'_> {
             policy.min_margin,
             record.gallery.name
         );
-        let undecided = match (verdict, policy.undecided) {
-            (Verdict::Compatible, _) => false,
-            (Verdict::Undecided, Undecided::Warn) => true,
+        match record.flips {
+            Some(flips) => basis.push_str(&format!(
+                "; {} of {} queries gained, {} lost",
+                flips.positive, record.queries.count, flips.negative
+            )),
+            // Nothing else decides what the interval would not.
+            None if finding == Finding::Undecided && interval.low >= policy.min_margin => {
+                basis.push_str(
+                    "; the record does not say how many queries changed, so evaluate again",
+                );
+            }
+            None => {}
+        }
+        let undecided = match (finding, policy.undecided) {
+            (Finding::Compatible, _) => false,
+            (Finding::Undecided, Undecided::Warn) => true,
             _ => return Err(refused(basis, None)),
         };
         Ok(Ranked {
@@ -216,7 +239,8 @@ fn evaluation_set<'a>(
         return Set::Named(&named.queries, &named.gallery);
     }
     let weights = pair.gallery.weights.as_deref();
-    match weights.and_then(|weights| records.first_set_of(weights)) {
+    let least = Requirements::default().queries;
+    match weights.and_then(|weights| records.first_set_of(weights, least)) {
         Some((queries, gallery)) => Set::First(queries, gallery),
         None => Set::Any,
     }

@@ -1,6 +1,6 @@
 use perennial_core::{
     Architecture, Classifier, ClassifierKind, CompatibilityRecord, ConfidenceInterval,
-    EmbeddingSource, Interval, Preprocessing, ProbeSet, Role, TieRule, TrainedNetwork,
+    EmbeddingSource, Flips, Interval, Preprocessing, ProbeSet, Role, TieRule, TrainedNetwork,
     VersionDraft, VersionEncoder,
 };
 use tempfile::TempDir;
@@ -91,7 +91,7 @@ fn record(query: &str, gallery: &str, set: &str, [low, high]: [f64; 2]) -> Compa
     let probes = || ProbeSet {
         name: format!("{set}/test"),
         argument: Some(format!("{set}:test")),
-        count: 10,
+        count: 1000,
         sha256: perennial_core::sha256_hex(set.as_bytes()),
     };
     let margin = f64::midpoint(low, high);
@@ -112,6 +112,11 @@ fn record(query: &str, gallery: &str, set: &str, [low, high]: [f64; 2]) -> Compa
             },
         }],
         cross_test_intervals: Vec::new(),
+        // As few as the margin allows.
+        flips: Some(Flips {
+            positive: (margin.max(0.0) * 1000.0).round() as u64,
+            negative: (margin.min(0.0) * -1000.0).round() as u64,
+        }),
         queries: probes(),
         gallery: probes(),
         tie_rule: TieRule::Strict,
@@ -189,6 +194,50 @@ fn the_interval_decides_under_the_policy() {
     let error = setup.check("v0002", "v0001").unwrap_err();
     assert!(error.reason.contains("no interval"), "{error}");
     assert!(error.remedy.is_some());
+}
+
+#[test]
+fn few_queries_and_few_changed_ones_certify_nothing() {
+    let setup = Setup::new();
+    let weights = |name| Some(setup.registry.get(name).unwrap().weights_sha256);
+    let add = |set: &str, count: usize, flips: Option<[u64; 2]>| {
+        let mut record = CompatibilityRecord {
+            query_weights: weights("v0002"),
+            gallery_weights: weights("v0001"),
+            flips: flips.map(|[positive, negative]| Flips { positive, negative }),
+            ..record("v0002", "v0001", set, [0.0, 0.002])
+        };
+        record.queries.count = count;
+        CompatibilityRecords::add(&setup.registry, [record]).unwrap();
+    };
+    // Two queries that both versions get right.
+    add("few", 2, Some([0, 0]));
+    let error = setup.check("v0002", "v0001").unwrap_err();
+    assert!(
+        error
+            .reason
+            .contains("too few queries: 2, at least 30 are needed"),
+        "{error}"
+    );
+    assert!(error.remedy.is_some());
+    // One of a thousand gained. The larger set counts from here on, although it was not the first.
+    add("many", 1000, Some([1, 0]));
+    let certified = setup.check("v0002", "v0001").unwrap();
+    assert!(certified.undecided);
+    setup.policy("undecided = \"refuse\"");
+    let error = setup.check("v0002", "v0001").unwrap_err().to_string();
+    assert!(
+        error.contains("1 of 1000 queries gained, 0 lost"),
+        "{error}"
+    );
+    add("many", 1000, None);
+    let error = setup.check("v0002", "v0001").unwrap_err().to_string();
+    assert!(
+        error.contains("does not say how many queries changed"),
+        "{error}"
+    );
+    add("many", 1000, Some([10, 0]));
+    assert!(!setup.check("v0002", "v0001").unwrap().undecided);
 }
 
 #[test]
@@ -320,7 +369,11 @@ fn arguments_are_quoted_for_the_shell() {
 /// A certificate that queries of `v0002` may search items of `v0001`: unit vectors of as many classes as there are dimensions, and an old
 /// encoder that is worse.
 fn certificate(setup: &Setup, relevant: bool) -> crate::Certificate {
-    use crate::{CertificateRequest, Demands, EvaluationData, Names, Rows, Search, Truth};
+    certificate_of(setup, relevant, crate::Demands::new(1))
+}
+
+fn certificate_of(setup: &Setup, relevant: bool, demands: crate::Demands) -> crate::Certificate {
+    use crate::{CertificateRequest, EvaluationData, Names, Rows, Search, Truth};
 
     let space = |name: &str| setup.registry.get(name).unwrap().space();
     let classes = |count: usize| (0..count).map(|row| (row % 3) as u32).collect::<Vec<u32>>();
@@ -359,12 +412,28 @@ fn certificate(setup: &Setup, relevant: bool) -> crate::Certificate {
     CertificateRequest {
         data: &data,
         search: Search::own(),
-        demands: Demands::new(1),
+        demands,
         sources: crate::Sources::default(),
         created: "2026-11-25T00:00:00Z".to_owned(),
     }
     .run()
     .unwrap()
+}
+
+#[test]
+fn a_certificate_of_few_resamples_does_not_count() {
+    let setup = Setup::new();
+    let mut demands = crate::Demands::new(1);
+    demands.bootstrap.resamples = 1;
+    crate::StoredCertificates::add(&setup.registry, &certificate_of(&setup, false, demands))
+        .unwrap();
+    let error = setup.check("v0002", "v0001").unwrap_err().to_string();
+    assert!(error.contains("1 bootstrap resamples"), "{error}");
+    let (setup, recorded) = (Setup::new(), demands.to_record());
+    assert_eq!(recorded.bootstrap.resamples, 2000);
+    crate::StoredCertificates::add(&setup.registry, &certificate_of(&setup, false, recorded))
+        .unwrap();
+    assert!(setup.check("v0002", "v0001").is_ok());
 }
 
 #[test]

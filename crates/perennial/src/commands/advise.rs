@@ -34,7 +34,7 @@ pub struct Arguments {
 pub struct AskingArguments {
     #[command(flatten)]
     measuring: MeasuringArguments,
-    /// Items of the real gallery, for the cost [default: those of the stored gallery]
+    /// Items of the real gallery, for the cost [default: those of the stored gallery; of a database, all rows of the table, or points of the collection, that can be sampled]
     #[arg(long, value_name = "N", help_heading = "Cost")]
     items: Option<u64>,
     #[command(flatten)]

@@ -62,7 +62,7 @@ pub struct CertifyingArguments {
     /// centred index does not count there
     #[arg(long, value_enum, default_value_t, help_heading = "Bridge")]
     index: IndexArgument,
-    /// What an undecided measurement means for the exit code
+    /// What an undecided measurement means for the exit code. `migrate plan` and `migrate run`, which write copies, refuse it unless told otherwise
     #[arg(long, value_enum, default_value_t, help_heading = "Demands")]
     undecided: UndecidedArgument,
     /// Store the certificate in the registry, and its bridge if it is not there, where promotions, searches and the service find both. They go
@@ -119,6 +119,10 @@ pub fn certify(
     } = arguments
         .measuring
         .load(gallery, CERTIFICATE, true, global, terminal)?;
+    let demands = match arguments.record {
+        true => demands.to_record(),
+        false => demands,
+    };
     let data = &evaluation.data;
     let route = arguments
         .route

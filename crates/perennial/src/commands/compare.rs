@@ -45,7 +45,7 @@ pub struct Arguments {
     /// Form of the table
     #[arg(long, value_enum, default_value_t)]
     format: Format,
-    /// File for the table
+    /// File for the table [default: standard output]
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }

@@ -11,7 +11,7 @@ mod table;
 
 use std::path::{Path, PathBuf};
 
-use clap::ValueEnum;
+use clap::{ArgGroup, ValueEnum};
 use perennial_core::{
     Embeddings, FileKind, ItemId, Modality, ModelVersion, Output, Registry, SpaceId,
 };
@@ -46,16 +46,12 @@ const ROWS: FileKind = FileKind {
 };
 
 #[derive(Debug, clap::Args)]
+#[command(group = ArgGroup::new("inputs").required(true).args(["set", "table"]))]
 pub struct Arguments {
     /// Version name or alias
     version: String,
     /// Images to embed: SET:SPLIT, or folder:DIR for all pictures below a folder
-    #[arg(
-        long,
-        value_name = "SET",
-        required_unless_present = "table",
-        conflicts_with = "table"
-    )]
+    #[arg(long, value_name = "SET")]
     set: Option<SetArgument>,
     /// Table to embed, of texts or of paths of pictures: JSONL, CSV or TSV with a header line, or Parquet
     #[arg(long, value_name = "FILE")]

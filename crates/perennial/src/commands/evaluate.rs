@@ -7,9 +7,9 @@ pub mod without_embedding;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use clap::ValueEnum;
+use clap::{ArgGroup, ValueEnum};
 use perennial_core::output::check_folder;
-use perennial_core::{ModelVersion, Output, Registry};
+use perennial_core::{ModelVersion, Output, Registry, read_text_at_most};
 use perennial_eval::{Bootstrap, Compatibility, Provenance, TieRule, html, report, table};
 use perennial_train::SetConfig;
 use perennial_train::config::EvaluationConfig;
@@ -34,14 +34,13 @@ const PAGE_FILE: &str = "report.html";
 const EMBEDDINGS_FOLDER: &str = "embeddings";
 
 #[derive(Debug, clap::Args)]
+#[command(group = ArgGroup::new("measured").required(true).args(["run", "versions", "embeddings", "query_embeddings"]))]
 pub struct Arguments {
     /// Run whose versions are measured: its name, or its folder
-    #[arg(required_unless_present_any = ["versions", "embeddings", "query_embeddings"])]
     run: Option<PathBuf>,
     /// Registered versions to compare, oldest first, on the evaluation set of --queries and --gallery; the result of every pair
     /// is recorded in the registry
-    #[arg(long, value_name = "VERSION", num_args = 1.., requires_all = ["queries", "gallery"],
-        conflicts_with_all = ["run", "embeddings", "query_embeddings"])]
+    #[arg(long, value_name = "VERSION", num_args = 1.., requires_all = ["queries", "gallery"])]
     versions: Vec<String>,
     /// Query images of the evaluation set [default: those of the run's configuration]
     #[arg(long, value_name = "SET:SPLIT", conflicts_with_all = ["embeddings", "query_embeddings"])]
@@ -57,7 +56,7 @@ pub struct Arguments {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Whether AC and ACA count a pair whose cross-test equals the old self-test exactly
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t, conflicts_with = "routes")]
     tie: TieArgument,
     /// Number of bootstrap resamples for each 95 % interval
     #[arg(long, default_value_t = Bootstrap::DEFAULT_RESAMPLES, value_parser = positive)]
@@ -65,11 +64,11 @@ pub struct Arguments {
     /// Seed of the bootstrap resamples
     #[arg(long, default_value_t = 0)]
     seed: u64,
-    /// Exit with code 3 if average compatibility (AC) is below this fraction
-    #[arg(long, value_name = "FRACTION", value_parser = fraction)]
+    /// Exit with code 3 if average compatibility (AC) is below this fraction [default: no gate]
+    #[arg(long, value_name = "FRACTION", value_parser = fraction, conflicts_with = "routes")]
     min_ac: Option<f64>,
-    /// Exit with code 3 if average accuracy (AA) is below this fraction
-    #[arg(long, value_name = "FRACTION", value_parser = fraction)]
+    /// Exit with code 3 if average accuracy (AA) is below this fraction [default: no gate]
+    #[arg(long, value_name = "FRACTION", value_parser = fraction, conflicts_with = "routes")]
     min_aa: Option<f64>,
 }
 
@@ -347,10 +346,13 @@ fn versions_of(folder: &RunFolder, registry: &Registry) -> anyhow::Result<Vec<Mo
         .collect::<Result<_, _>>()?)
 }
 
+/// Largest configuration that is read.
+const MAX_CONFIGURATION_BYTES: u64 = 16 << 20;
+
 /// The `evaluation` table of a run's configuration, which a pre-training does not have.
 fn configured_probes(folder: &RunFolder) -> anyhow::Result<Option<EvaluationConfig>> {
     let path = folder.configuration_path();
-    let text = fs_err::read_to_string(&path)?;
+    let text = read_text_at_most(&path, MAX_CONFIGURATION_BYTES)?;
     let mut table: Table = text
         .parse()
         .with_context(|| format!("{} is damaged", path.display()))?;

@@ -38,11 +38,11 @@ pub struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Action {
-    /// Embed and store images, or store embeddings from a file
+    /// Store images, texts of a table, or a file of embeddings
     Add(add::Arguments),
     /// Embed items of older versions again with the live one, from their originals, in the order that pays
     Backfill(backfill::Arguments),
-    /// Find the items most similar to an image or a stored item
+    /// Find the items most similar to an image, a text or a stored item
     Search(search::Arguments),
     /// Show items per model version, the index, and bytes in memory and on disk
     Stats,

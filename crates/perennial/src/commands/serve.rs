@@ -20,7 +20,7 @@ use crate::model_loading::VersionLoader;
 use crate::originals_download::OriginalsDownload;
 use crate::resident_memory::{self, GivenBackAtOnce};
 use crate::running_service::Announcement;
-use crate::terminal::Terminal;
+use crate::terminal::{Terminal, print};
 
 /// From so many items in this process on, what searches gain by large pages counts more than what an encoder wastes of them.
 const MANY_ITEMS: u64 = 10_000;
@@ -33,6 +33,10 @@ pub fn run(
     settings: Settings,
     terminal: &Terminal,
 ) -> anyhow::Result<ExitStatus> {
+    if arguments.explain_config {
+        print(arguments::EXAMPLE.as_bytes())?;
+        return Ok(ExitStatus::Done);
+    }
     let mut config = settings.config();
     let keys = KeySource::Configured {
         file: settings.keys.clone(),

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Subcommand, ValueEnum};
+use anyhow::Context;
+use clap::{ArgGroup, Subcommand, ValueEnum};
 use perennial_core::{Metric, Modality, Output, Registry, SpaceId, SpaceSpec, normalize_rows};
 use perennial_formats::{Format, Header, VectorSet, create};
 use perennial_upgrade::{CANARY_TOLERANCE, Canaries, CanaryError};
@@ -28,11 +29,12 @@ pub enum Action {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(group = ArgGroup::new("length").required(true).multiple(true).args(["dim", "canaries"]))]
 pub struct AddArguments {
     /// Name of the space, such as minilm-l6
     name: SpaceId,
     /// Length of its vectors [default: that of the canaries]
-    #[arg(long, required_unless_present = "canaries")]
+    #[arg(long)]
     dim: Option<usize>,
     /// How its vectors are compared
     #[arg(long, value_enum, default_value_t)]
@@ -122,7 +124,8 @@ fn add(
         .canaries
         .as_ref()
         .map(|file| read_canaries(file))
-        .transpose()?;
+        .transpose()
+        .context("--canaries")?;
     let dim = match (arguments.dim, &canaries) {
         (Some(dim), Some(canaries)) if dim != canaries.dim() => {
             return Err(usage(format!(

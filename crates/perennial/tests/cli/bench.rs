@@ -37,7 +37,7 @@ learning_rate = 0.01
 
 [evaluation.queries]
 set = "generated"
-generated = { classes = 3, images_per_class = 8, first_class = 50, seed = 1 }
+generated = { classes = 3, images_per_class = 12, first_class = 50, seed = 1 }
 
 [evaluation.gallery]
 set = "generated"

@@ -379,3 +379,54 @@ fn failures_and_changed_settings_are_told() {
         .run(&RUN)
         .assert_wrong_usage(&["short.er.0", "training.epochs: 2 then, 3 now"]);
 }
+
+#[test]
+fn what_was_measured_or_made_by_other_settings_is_not_taken_over() {
+    let bench = example();
+    let text = bench.read("tiny.toml").replacen(
+        "set = { scenario.tasks = 2 }",
+        "set = { scenario.tasks = 2, training.start_share = 0.0 }",
+        1,
+    );
+    bench.write("tiny.toml", &text);
+    let only = [&RUN[..], &["--scenario", "short"]].concat();
+    assert_eq!(bench.answer(&only)["done"], 2);
+    // A `start_share` of 0 is none, on both sides.
+    let list = bench.answer(&[&RUN[..], &["--list"]].concat());
+    assert_eq!(states(&list)[0].1, "done");
+    assert_eq!(states(&list)[1].1, "done");
+
+    // Somebody measures the run anew, in his way.
+    let run = "runs/tiny/short.er.0";
+    bench.succeed(&["evaluate", run, "--tie", "ties-count", "--resamples", "10"]);
+    let routes = format!("{run}/routes/classes-own");
+    let own = ["evaluate", run, "--routes", "own", "--out", &routes];
+    bench.succeed(&[&own[..], &["--resamples", "10"]].concat());
+    std::fs::remove_file(bench.path(&format!("{run}/benchmark.json"))).unwrap();
+    assert_eq!(bench.answer(&only)["done"], 2);
+    let report = bench.json(&format!("{run}/compatibility.json"));
+    assert_eq!(
+        (&report["tie_rule"], &report["bootstrap"]["resamples"]),
+        (&"strict".into(), &2000.into())
+    );
+    let routes = bench.json(&format!("{routes}/routes.json"));
+    assert_eq!(routes["demands"]["bootstrap"]["resamples"], 2000);
+
+    // The registry's model is of another seed than the description now says.
+    for folder in ["runs/tiny", "runs/first"] {
+        std::fs::remove_dir_all(bench.path(folder)).unwrap();
+    }
+    bench.write(
+        "first.toml",
+        &bench.read("first.toml").replace("seed = 1\n", "seed = 5\n"),
+    );
+    let ended = bench.run(&only);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(
+        ended
+            .stderr
+            .contains("was made by other settings (seed: 1 there, 5 here)"),
+        "{}",
+        ended.stderr
+    );
+}

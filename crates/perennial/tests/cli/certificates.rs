@@ -32,6 +32,17 @@ fn document(ended: &Ended) -> Value {
 }
 
 #[test]
+fn what_is_recorded_rests_on_resamples_enough() {
+    let bench = files();
+    let resamples = |more: &[&str]| {
+        let document = document(&certify(&bench, more));
+        document["demands"]["bootstrap"]["resamples"].clone()
+    };
+    assert_eq!(resamples(&[]), 500);
+    assert_eq!(resamples(&["--record"]), 2000);
+}
+
+#[test]
 fn a_certificate_says_what_may_be_searched() {
     let bench = files();
     let swapped = certify(&bench, &[]);

@@ -93,9 +93,11 @@ fn missing_files_are_named() {
     bench
         .run(&["metrics", "none.json"])
         .assert_wrong_usage(&["none.json"]);
-    bench
-        .run(&["models", "list"])
-        .assert_wrong_usage(&["no registry at registry"]);
+    bench.run(&["models", "list"]).assert_wrong_usage(&[
+        "no registry at ./registry",
+        "--registry",
+        "models import",
+    ]);
     let device = bench.run(&["train", "toy.toml", "--device", "cuda:x"]);
     assert_eq!(device.code, Some(2), "{}", device.stderr);
     let mut unknown = bench.command(&["train", "toy.toml", "--device", "cpu"]);

@@ -219,13 +219,20 @@ batch_size = 4
     );
     assert_eq!(data["missing_files"][3], "data_batch_5.bin");
 
+    // The same records with other pixels.
+    let folder = bench.path("data/cifar-10-batches-bin");
+    let mut records = std::fs::read(folder.join("data_batch_3.bin")).unwrap();
+    for record in records.chunks_exact_mut(1 + 3 * 32 * 32) {
+        record[1..].iter_mut().for_each(|value| *value ^= 1);
+    }
+    std::fs::write(folder.join("test_batch.bin"), records).unwrap();
     bench.succeed(&[
         "evaluate",
         "partial",
         "--queries",
         "cifar10:batch3",
         "--gallery",
-        "cifar10:train",
+        "cifar10:test",
         "--resamples",
         "10",
     ]);

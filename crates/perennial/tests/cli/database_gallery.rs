@@ -88,7 +88,7 @@ fn items_are_added_searched_promoted_over_and_backed_up() {
         "v0001",
         "v0002",
         "--queries",
-        "generated:test",
+        "generated:train",
         "--gallery",
         "generated:test",
     ]);

@@ -56,7 +56,7 @@ fn a_library_of_onnxruntime_is_wrong_usage_without_the_feature() {
     bench
         .run(&["serve", "--onnxruntime", "libonnxruntime.so"])
         .assert_wrong_usage(&["libonnxruntime.so", "--features onnxruntime"]);
-    let help = bench.succeed(&["embed", "--help"]);
+    let help = bench.succeed(&["--help"]);
     assert!(help.contains("--features onnxruntime"), "{help}");
 }
 

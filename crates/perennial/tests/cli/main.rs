@@ -35,6 +35,7 @@ mod gallery_routes;
 #[cfg(feature = "onnxruntime")]
 mod graph_runtimes;
 mod heads;
+mod help;
 mod killed_additions;
 mod killed_mapped;
 #[cfg(not(any(feature = "fetch", feature = "tls")))]
@@ -42,6 +43,7 @@ mod lean;
 mod load;
 mod logs;
 mod malformed;
+mod measured_sets;
 mod measures;
 #[cfg(all(feature = "pgvector", feature = "qdrant"))]
 mod migrate;

@@ -72,7 +72,12 @@ fn files_of_the_own_kind_are_replaced_and_keep_their_mode() {
 
     // A report is replaced, pages of other origin are not.
     std::fs::create_dir(bench.path("out")).unwrap();
-    let sets = ["--queries", "generated:test", "--gallery", "generated:test"];
+    let sets = [
+        "--queries",
+        "generated:test",
+        "--gallery",
+        "generated:train",
+    ];
     let evaluate = [
         &["evaluate", "tiny", "--out", "out", "--resamples", "10"],
         &sets[..],

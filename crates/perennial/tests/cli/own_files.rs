@@ -86,7 +86,7 @@ fn a_configuration_in_the_folder_of_its_run_is_used_and_stays() {
         "--queries",
         "generated:test",
         "--gallery",
-        "generated:test",
+        "generated:train",
         "--resamples",
         "10",
     ]);

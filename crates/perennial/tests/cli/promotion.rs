@@ -138,34 +138,29 @@ fn the_refusal_prints_the_command_that_measures() {
 #[test]
 fn other_images_do_not_change_what_is_allowed() {
     let bench = stocked();
-    let measure = |queries: &str| {
+    let measure = |version: &str, [queries, gallery]: [&str; 2]| {
         bench.succeed(&[
             "evaluate",
             "--versions",
             "v0001",
-            "v0002",
+            version,
             "--queries",
             queries,
             "--gallery",
-            "generated:test",
+            gallery,
         ]);
     };
+    let (first, other_set) = (
+        ["generated:train", "generated:test"],
+        ["generated:test", "generated:train"],
+    );
     // The policy decides alone: with this margin everything passes, with that nothing does.
     bench.write("gallery/policy.toml", "min_margin = -1.0\n");
-    measure("generated:train");
+    measure("v0002", first);
     let allowed = || bench.run(&["models", "promote", "v0002", "--dry-run"]);
     assert_eq!(allowed().code, Some(0));
     // A pair measured on another set only stays refused, whatever came out.
-    bench.succeed(&[
-        "evaluate",
-        "--versions",
-        "v0001",
-        "v0003",
-        "--queries",
-        "generated:test",
-        "--gallery",
-        "generated:test",
-    ]);
+    measure("v0003", other_set);
     let other = bench.run(&["models", "promote", "v0003", "--dry-run"]);
     assert_eq!(other.code, Some(3), "{}", other.stdout);
     assert!(
@@ -175,11 +170,11 @@ fn other_images_do_not_change_what_is_allowed() {
         "{}",
         other.stdout
     );
-    measure("generated:test");
+    measure("v0002", other_set);
     assert_eq!(allowed().code, Some(0));
     bench.write(
         "gallery/policy.toml",
-        "min_margin = -1.0\n[evaluation_set]\nqueries = \"generated:test\"\ngallery = \"generated:test\"\n",
+        "min_margin = -1.0\n[evaluation_set]\nqueries = \"generated:test\"\ngallery = \"generated:train\"\n",
     );
     let other = bench.run(&["models", "promote", "v0003", "--dry-run"]);
     assert_eq!(other.code, Some(0), "{}", other.stdout);

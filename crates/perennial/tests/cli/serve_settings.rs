@@ -225,9 +225,9 @@ fn the_example_is_a_working_configuration_and_part_of_the_help() {
         printed.contains("trusted_proxies = [\"127.0.0.1/32\", \"::1/128\"]"),
         "{printed}"
     );
+    // The program has it with it, as a file to begin with, and says so in its help.
+    assert_eq!(bench.succeed(&["serve", "--explain-config"]), example);
     let help = bench.succeed(&["serve", "--help"]);
-    for line in example.lines().filter(|line| line.contains(" = ")) {
-        let key = line.split(' ').next().unwrap();
-        assert!(help.contains(key), "{key}");
-    }
+    assert!(help.contains("serve --explain-config"), "{help}");
+    assert!(help.lines().count() < 100, "{help}");
 }

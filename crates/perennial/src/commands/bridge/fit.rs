@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context;
 use clap::ValueEnum;
 use perennial_bridge::{
     Bridge, FitInputs, FitRecord, Labelled, Matching, Pairs, Recipe, fit, fit_from_labels,
@@ -148,11 +149,15 @@ pub fn run(
         interrupt: Interrupt::listen()?,
         pictures: false,
     };
-    let mut from = loader.load(
-        &arguments.from,
-        ("--from-space", arguments.from_space.as_ref()),
-    )?;
-    let mut to = loader.load(&arguments.to, ("--to-space", arguments.to_space.as_ref()))?;
+    let mut from = loader
+        .load(
+            &arguments.from,
+            ("--from-space", arguments.from_space.as_ref()),
+        )
+        .context("--from")?;
+    let mut to = loader
+        .load(&arguments.to, ("--to-space", arguments.to_space.as_ref()))
+        .context("--to")?;
     from.read_labels(arguments.labels_from.as_deref())?;
     to.read_labels(arguments.labels_to.as_deref())?;
 

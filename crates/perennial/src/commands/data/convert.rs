@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::ValueEnum;
+use perennial_core::holds;
 use perennial_data::catalogue::TINY_IMAGENET_FOLDER;
 use perennial_data::tinyimagenet::official::{self, Listing, Split};
 use serde::Serialize;
@@ -80,8 +81,7 @@ pub fn run(
     for (split, _) in &listings {
         official::check_free(&records_path(&out, *split))?;
     }
-    let known = fs_err::read_to_string(&classes).ok();
-    if known.as_ref().is_none_or(|known| *known != names) {
+    if !holds(&classes, names.as_bytes()).unwrap_or(false) {
         official::check_free(&classes)?;
     }
 

@@ -15,10 +15,10 @@ use crate::terminal::Terminal;
 pub struct FileArguments {
     /// Measure embeddings from any program instead of a run: a folder with the subfolders `queries` and `gallery`, each with
     /// one .safetensors file per version; sorted by file name, the oldest version comes first
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["run", "query_embeddings"])]
+    #[arg(long, value_name = "DIR")]
     embeddings: Option<PathBuf>,
     /// Files of query embeddings, one per version, oldest version first
-    #[arg(long, value_name = "FILE", num_args = 1.., requires = "gallery_embeddings", conflicts_with = "run")]
+    #[arg(long, value_name = "FILE", num_args = 1.., requires = "gallery_embeddings")]
     query_embeddings: Vec<PathBuf>,
     /// Files of gallery embeddings of the same versions, in the same order
     #[arg(long, value_name = "FILE", num_args = 1.., requires = "query_embeddings")]

@@ -2,6 +2,7 @@
 
 mod text;
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use anyhow::Context;
@@ -19,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::without_embedding::WithoutEmbedding;
 use crate::exit_status::usage;
-use crate::measurement::Measurement;
+use crate::measurement::{MOST_SHARED, Measurement, check_sets};
 use crate::probe::Probe;
 use crate::progress::CountedProgress;
 use crate::set_argument::SetArgument;
@@ -101,12 +102,19 @@ pub struct Document {
     pub gallery: ProbeSet,
     /// What bridges and means were fitted on.
     pub fit_set: Option<String>,
+    /// How the command line names that set; none in results of earlier programs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fit_argument: Option<String>,
     /// How many images of it.
     pub fit_pairs: usize,
+    /// How many of these are images of the evaluation set, byte for byte.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub fit_overlap: usize,
     /// The versions that have no embedding of some images.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub without_embedding: Vec<WithoutEmbedding>,
-    demands: Demands,
+    /// What was demanded, and how intervals were drawn.
+    pub demands: Demands,
     created: String,
     /// The routes in the order in which they were asked for.
     pub routes: Vec<RouteResult>,
@@ -220,6 +228,21 @@ impl RouteArguments {
             Some(fit) => self.draw(fit.set.len(), demands.bootstrap.seed)?,
             None => Vec::new(),
         };
+        let fit_overlap = match &fit {
+            Some(fit) => {
+                let mut sets = vec![gallery];
+                // Altered copies are made of the gallery's images.
+                sets.extend(self.altered.is_none().then_some(queries));
+                fit_overlap(fit, &drawn, &sets)?
+            }
+            None => 0,
+        };
+        if fit_overlap > 0 {
+            terminal.say(format_args!(
+                "{fit_overlap} of {} images that bridges are fitted on are images of the evaluation set as well",
+                drawn.len()
+            ));
+        }
         let (queries, truth) = match self.altered {
             Some(count) => {
                 let copies = altered_copies(&gallery.set, count, demands.bootstrap.seed)?;
@@ -229,6 +252,7 @@ impl RouteArguments {
                 (&Probe::made(copies.images, name), truth)
             }
             None => {
+                check_sets(queries, gallery, terminal)?;
                 let truth = Truth::Classes {
                     queries: queries.set.labels().to_vec(),
                     gallery: gallery.set.labels().to_vec(),
@@ -290,7 +314,11 @@ impl RouteArguments {
             queries: queries.description.clone(),
             gallery: gallery.description.clone(),
             fit_set: fit.as_ref().map(|fit| fit.description.name.clone()),
+            fit_argument: fit
+                .as_ref()
+                .and_then(|fit| fit.description.argument.clone()),
             fit_pairs: drawn.len(),
+            fit_overlap,
             without_embedding,
             demands,
             created: perennial_train::now(),
@@ -318,6 +346,42 @@ impl RouteArguments {
         drawn.sort_unstable();
         Ok(drawn)
     }
+}
+
+/// How many of the drawn images are images of the evaluation set.
+///
+/// # Errors
+/// Wrong usage where they are more than a few: what is measured on images that bridges were fitted on says nothing about others.
+fn fit_overlap(fit: &Probe, drawn: &[usize], sets: &[&Probe]) -> anyhow::Result<usize> {
+    let images: HashSet<&[u8]> = drawn.iter().map(|&at| fit.set.image(at)).collect();
+    let mut evaluated: HashSet<&[u8]> = HashSet::new();
+    for probe in sets {
+        let all = || (0..probe.set.len()).map(|at| probe.set.image(at));
+        let fitted = all().filter(|image| images.contains(image)).count();
+        if fitted as f64 > MOST_SHARED * probe.set.len() as f64 {
+            return Err(usage(format!(
+                "--fit-set: {fitted} of {} images of {} are in {}, which bridges are fitted on; name a fit set outside of the evaluation set",
+                probe.set.len(),
+                probe.description.name,
+                fit.description.name
+            )));
+        }
+        evaluated.extend(all().filter(|image| images.contains(image)));
+    }
+    let shared = drawn.iter().map(|&at| fit.set.image(at));
+    let shared = shared.filter(|image| evaluated.contains(image)).count();
+    if shared as f64 > MOST_SHARED * drawn.len() as f64 {
+        return Err(usage(format!(
+            "--fit-set: {shared} of {} images of {} that bridges are fitted on are in the evaluation set; name a fit set outside of it",
+            drawn.len(),
+            fit.description.name
+        )));
+    }
+    Ok(shared)
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 fn without_embedding(chain: &[ChainVersion]) -> Vec<WithoutEmbedding> {

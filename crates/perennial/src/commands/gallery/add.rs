@@ -12,6 +12,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use anyhow::Context;
+use clap::ArgGroup;
 use perennial_core::{Embeddings, Modality, Registry};
 use perennial_formats::read_embeddings;
 use perennial_gallery::{EmbeddedGallery, Item, ItemId, Maintenance, VectorStore};
@@ -44,13 +45,10 @@ use crate::terminal::Terminal;
 const BATCH: usize = 1000;
 
 #[derive(Debug, clap::Args)]
+#[command(group = ArgGroup::new("added").required(true).args(["folders", "set", "table", "embeddings"]))]
 pub struct Arguments {
     /// Folders of pictures to embed and store, with all subfolders; adding a folder again stores only new and changed pictures
-    #[arg(
-        value_name = "DIR",
-        required_unless_present_any = ["set", "embeddings", "table"],
-        conflicts_with_all = ["set", "embeddings", "table"]
-    )]
+    #[arg(value_name = "DIR")]
     folders: Vec<PathBuf>,
     /// Images to embed and store: SET:SPLIT; folder:DIR is the same as the argument DIR
     #[arg(long, value_name = "SET")]
@@ -59,7 +57,7 @@ pub struct Arguments {
     #[arg(long, value_name = "VERSION", default_value = "live")]
     model: String,
     /// File of embeddings to store, as written by `perennial embed`
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["set", "table"])]
+    #[arg(long, value_name = "FILE")]
     embeddings: Option<PathBuf>,
     #[command(flatten)]
     table: TableArguments,

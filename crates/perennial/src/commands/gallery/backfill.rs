@@ -34,23 +34,23 @@ struct StartArguments {
     /// With --server: let the service read the folder, which lies on its machine, instead of sending the pictures from here
     #[arg(long)]
     in_service: bool,
-    /// The most items per second
+    /// The most items per second [default: no limit]
     #[arg(long, value_name = "ITEMS")]
     rate: Option<f64>,
     /// Which items come first: retrieved (what searches find most often, then what is served worst), worst-served or id. Searches are
     /// counted by a running service; without one, retrieved begins with the spaces of the smallest certified margin
     #[arg(long, default_value = "retrieved", value_parser = parse_order)]
     order: Order,
-    /// Stop after so many items
+    /// Stop after so many items [default: with the last one]
     #[arg(long, value_name = "ITEMS")]
     limit: Option<u64>,
-    /// Stop when this share of the gallery is embedded by the live version, a fraction
+    /// Stop when this share of the gallery is embedded by the live version, a fraction [default: at 1]
     #[arg(long, value_name = "SHARE")]
     stop_share: Option<f64>,
-    /// Stop after so many seconds of work
+    /// Stop after so many seconds of work [default: never]
     #[arg(long, value_name = "SECONDS")]
     stop_seconds: Option<f64>,
-    /// Stop when the quality that the certificates let expect is at least this, a fraction
+    /// Stop when the quality that the certificates let expect is at least this, a fraction [default: never]
     #[arg(long, value_name = "QUALITY")]
     stop_quality: Option<f64>,
     /// Try items again that failed before

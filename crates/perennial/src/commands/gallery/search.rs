@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use clap::ArgGroup;
 use perennial_encode::{DecodeLimits, Input, InputType};
 use perennial_gallery::{Filter, ItemId, LabelFilter};
 use perennial_upgrade::LIVE_ALIAS;
@@ -28,12 +29,12 @@ use crate::terminal::Terminal;
 const MAX_IMAGE_BYTES: u64 = perennial_data::pictures::MAX_FILE_BYTES;
 
 #[derive(Debug, clap::Args)]
+#[command(group = ArgGroup::new("query").required(true).args(["image", "text", "id"]))]
 pub struct Arguments {
     /// Query image: PNG, JPEG, WebP, GIF, BMP or TIFF
-    #[arg(required_unless_present_any = ["id", "text"], conflicts_with_all = ["id", "text"])]
     image: Option<PathBuf>,
     /// Query text, for a version that embeds texts
-    #[arg(long, conflicts_with = "id")]
+    #[arg(long)]
     text: Option<String>,
     /// Stored item to use as the query: digits without a leading zero are a numeric id, anything else is a text id; write '"12"'
     /// for the text id 12

@@ -25,7 +25,7 @@ pub struct MappedArguments {
     /// What the index is searched for, which the certificate must have measured
     #[arg(long, value_enum, default_value_t, requires = "mapped")]
     task: TaskArgument,
-    /// Whether an undecided measurement is enough
+    /// Whether an undecided measurement is enough. `certify` and `migrate verify`, which only report, let it pass with a warning unless told otherwise
     #[arg(long, value_enum, default_value = "refuse", requires = "mapped")]
     undecided: UndecidedArgument,
 }

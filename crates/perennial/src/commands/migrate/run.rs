@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
+use clap::ArgGroup;
 use perennial_connect::ConnectError;
 use perennial_connect::migrate::{self, RunReport, RunRequest, Source};
 
@@ -16,6 +17,7 @@ use crate::exit_status::{ExitStatus, gate_missed, usage};
 use crate::terminal::Terminal;
 
 #[derive(Debug, clap::Args)]
+#[command(group = ArgGroup::new("copies").required(true).args(["side_by_side", "mapped"]))]
 pub struct Arguments {
     #[command(flatten)]
     database: DatabaseArguments,
@@ -29,12 +31,7 @@ pub struct Arguments {
     #[arg(long)]
     no_index: bool,
     /// File of vectors by id, embedded again by the new encoder; one of several, in any order
-    #[arg(
-        long,
-        value_name = "FILE",
-        conflicts_with = "mapped",
-        required_unless_present = "mapped"
-    )]
+    #[arg(long, value_name = "FILE")]
     side_by_side: Option<PathBuf>,
     #[command(flatten)]
     mapped: MappedArguments,

@@ -53,7 +53,7 @@ pub struct Arguments {
     evaluation: IndexEvaluationArguments,
     #[command(flatten)]
     demands: DemandArguments,
-    /// What an undecided evaluation means for the exit code
+    /// What an undecided evaluation means for the exit code. `migrate plan` and `migrate run`, which write copies, refuse it unless told otherwise
     #[arg(long, value_enum, default_value_t, help_heading = "Demands")]
     undecided: UndecidedArgument,
 }

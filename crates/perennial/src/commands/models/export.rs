@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use perennial_core::{FileKind, ModelVersion, Output, Registry};
+use perennial_core::{FileKind, ModelVersion, Output, Registry, holds};
 use perennial_encode::OPSET;
 use perennial_train::{OnnxExport, export_onnx, trained_network};
 use serde::Serialize;
@@ -129,8 +129,8 @@ fn prepare_preprocessor<'a>(
     path: &Path,
     content: &'a str,
 ) -> anyhow::Result<Option<(Output, &'a str)>> {
-    match fs_err::read(path) {
-        Ok(found) if found != content.as_bytes() => {
+    match holds(path, content.as_bytes()) {
+        Ok(false) => {
             return Err(usage(format!(
                 "{} says something else than this version needs; export into a folder of its own",
                 path.display()

@@ -5,15 +5,14 @@ use std::path::PathBuf;
 use crate::gallery_folder::GalleryArguments;
 use crate::terminal::LogFormat;
 
-/// Shown by `--help`, so that every key is explained there.
-const EXAMPLE: &str = concat!(
-    "Signals: SIGTERM and Ctrl-C finish the running requests and stop the service; SIGHUP reloads the keys file and the TLS \
-     certificate.\n\nThe configuration file, with every key:\n\n",
-    include_str!("../../../serve.toml")
-);
+/// The configuration file with every key, explained.
+pub(super) const EXAMPLE: &str = include_str!("../../../serve.toml");
+
+const SIGNALS: &str = "Signals: SIGTERM and Ctrl-C finish the running requests and stop the service; SIGHUP reloads the keys file and the TLS \
+                       certificate.\nAll settings: `perennial serve --print-config`; with what each of them means: `perennial serve --explain-config`.";
 
 #[derive(Debug, clap::Args)]
-#[command(after_long_help = EXAMPLE)]
+#[command(after_help = SIGNALS)]
 #[allow(
     dead_code,
     reason = "most are read by their ids, with the layer that they came from"
@@ -21,7 +20,7 @@ const EXAMPLE: &str = concat!(
 pub struct Arguments {
     #[command(flatten)]
     gallery: GalleryArguments,
-    /// Configuration file, for all settings including the options of this command; --help explains every key
+    /// Configuration file, for all settings including the options of this command; --explain-config explains every key
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
     /// Keep the gallery in PostgreSQL with pgvector, postgres://USER@HOST:PORT/DATABASE, or in Qdrant, qdrant://HOST:PORT/NAME, and only policy and probes in
@@ -85,6 +84,9 @@ pub struct Arguments {
     /// Print the resolved configuration and exit
     #[arg(long)]
     pub(super) print_config: bool,
+    /// Print a configuration file with every key and what it means, to begin with, and exit
+    #[arg(long)]
+    pub explain_config: bool,
 }
 
 impl Arguments {

@@ -9,7 +9,7 @@ use perennial_bridge::Recipe;
 use perennial_core::{ProbeSet, Registry};
 use perennial_train::config::EvaluationConfig;
 use perennial_train::{ExperimentConfig, PretrainConfig, SetConfig};
-use perennial_upgrade::Task;
+use perennial_upgrade::{Demands, Task};
 use serde::{Deserialize, Serialize};
 
 use super::description::Read;
@@ -22,6 +22,9 @@ use crate::run_folder::RunFolder;
 use crate::run_record::{RunRecord, Status};
 use crate::set_argument::SetArgument;
 use crate::training_run::{Runnable, key_of};
+
+/// The seed of measurements that are not told another.
+pub const DEFAULT_SEED: u64 = 0;
 
 /// A whole benchmark.
 #[derive(Debug)]
@@ -142,11 +145,13 @@ impl RouteTest {
             Some(copies) => copies == found.queries.count,
             None => is_set(&found.queries, &evaluation.queries),
         };
-        found.task == task
+        // The call of `evaluate` sets none of them.
+        found.demands == Demands::new(DEFAULT_SEED)
+            && found.task == task
             && found.versions == versions
             && queries
             && is_set(&found.gallery, &evaluation.gallery)
-            && is_fit_set(found.fit_set.as_deref(), self.fit_set.as_deref())
+            && is_fit_set(found, self.fit_set.as_deref())
             && self.fit_pairs.is_none_or(|pairs| pairs == found.fit_pairs)
             && routes.eq(measured)
     }
@@ -158,11 +163,27 @@ pub fn is_set(measured: &ProbeSet, configured: &SetConfig) -> bool {
     measured.argument.as_deref() == Some(argument.as_str())
 }
 
-/// Whether bridges were fitted on the set that an argument names. Its description may end with how much of the set was there.
-fn is_fit_set(found: Option<&str>, asked: Option<&str>) -> bool {
-    match (found, asked) {
+/// Whether bridges were fitted on the set that an argument names.
+fn is_fit_set(found: &Document, asked: Option<&str>) -> bool {
+    is_named_set(
+        found.fit_set.as_deref(),
+        found.fit_argument.as_deref(),
+        asked,
+    )
+}
+
+/// Whether a set of this description and this argument is the one asked for. Results of earlier programs have no argument, and the description,
+/// which may end with how much of the set was there, does not tell generated sets apart.
+fn is_named_set(description: Option<&str>, argument: Option<&str>, asked: Option<&str>) -> bool {
+    match (description, asked) {
         (None, None) => true,
         (Some(found), Some(asked)) => asked.parse::<SetArgument>().is_ok_and(|set| {
+            if let Some(argument) = argument {
+                return argument == set.to_string();
+            }
+            if set.0.generated.is_some() {
+                return false;
+            }
             let rest = found.strip_prefix(set.0.describe().as_str());
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(" ("))
         }),
@@ -414,11 +435,12 @@ fn tests(read: &Read, routes: &[RouteName]) -> Vec<RouteTest> {
 
 #[cfg(test)]
 mod tests {
-    use super::is_fit_set;
+    use super::is_named_set;
 
     #[test]
     fn bridges_of_another_fit_set_are_fitted_again() {
         let asked = Some("cifar100:train");
+        let is_fit_set = |found, asked| is_named_set(found, None, asked);
         assert!(is_fit_set(Some("cifar100/train"), asked));
         assert!(is_fit_set(
             Some("cifar100/train (2 of 50,000 images)"),
@@ -429,5 +451,21 @@ mod tests {
         }
         assert!(is_fit_set(None, None));
         assert!(!is_fit_set(None, asked) && !is_fit_set(asked, None));
+        // Descriptions of generated sets leave out which images they are.
+        let table = |seed: u64| {
+            format!(
+                "{{ set = \"generated\", generated = {{ classes = 3, images_per_class = 4, seed = {seed} }} }}"
+            )
+        };
+        let set = |seed: u64| table(seed).parse::<super::SetArgument>().unwrap();
+        let description = set(5).0.describe();
+        assert_eq!(description, set(6).0.describe());
+        let argument = set(5).to_string();
+        let is_of = |argument: Option<&str>, seed| {
+            is_named_set(Some(&description), argument, Some(&table(seed)))
+        };
+        assert!(is_of(Some(&argument), 5));
+        assert!(!is_of(Some(&argument), 6));
+        assert!(!is_of(None, 5));
     }
 }

@@ -137,19 +137,21 @@ impl Record {
         match self.configuration.clone().try_into::<ExperimentConfig>() {
             Err(error) => return unread("configuration", error),
             Ok(mut then) => {
-                let now = &run.work.config;
+                let mut now = run.work.config.clone();
+                now.training = without_idle_share(now.training);
                 // Before there were recipes, keys that were left out had the published values.
                 then.recipe = then
                     .recipe
                     .or(now.recipe.filter(|&now| now == Recipe::Parity));
                 then.training = without_idle_share(then.training);
-                if let Some(found) = difference::of(&then, now)? {
+                if let Some(found) = difference::of(&then, &now)? {
                     return Ok(Some(Fault::Changed(found)));
                 }
             }
         }
         for &need in &run.needs {
-            let now = &plan.pretrainings[need].config;
+            let mut now = plan.pretrainings[need].config.clone();
+            now.training = without_idle_share(now.training);
             let alias = now.alias();
             let Some(then) = self.pretrained.get(alias) else {
                 let problem = format!("key `pretrained`: {alias} is missing");
@@ -159,7 +161,7 @@ impl Record {
                 Err(error) => return unread(&format!("pretrained.{alias}"), error),
                 Ok(mut then) => {
                     then.training = without_idle_share(then.training);
-                    if let Some(found) = difference::of(&then, now)? {
+                    if let Some(found) = difference::of(&then, &now)? {
                         let found = format!("model {alias}, {found}");
                         return Ok(Some(Fault::Changed(found)));
                     }
@@ -302,7 +304,7 @@ pub fn training_seconds(folder: &Path) -> anyhow::Result<f64> {
     Ok(sum)
 }
 
-/// Without a `start_share` of 0, which some records state and which is the same as none.
+/// Without a `start_share` of 0, which some records and some descriptions state and which is the same as none.
 fn without_idle_share(mut training: TrainingConfig) -> TrainingConfig {
     training.start_share = training.start_share.filter(|&share| share > 0.0);
     training

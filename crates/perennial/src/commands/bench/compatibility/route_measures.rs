@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use perennial_eval::{Measure, WorstPair};
+use perennial_eval::{Averages, Measure, TieRule, WorstPair};
 use perennial_upgrade::chain::{ChainMeasure, Mixed};
 use perennial_upgrade::{ChainRoute, RouteResult};
 use serde::{Deserialize, Serialize};
@@ -121,26 +121,17 @@ fn add_measure(values: &mut BTreeMap<String, f64>, prefix: &str, measure: &Chain
     }
     let share = |count: usize| count as f64 / pairs as f64;
     add("AC", measure.average_compatibility);
-    add("ACA", average_compatible(&measure.matrix));
+    let averages = Averages::of(&measure.matrix, TieRule::Strict);
+    if let Some(value) = averages.compatible_accuracy() {
+        add("ACA", value);
+    }
     add("compatible pairs", share(measure.compatible));
     add("undecided pairs", share(measure.undecided));
     add("incompatible pairs", share(measure.incompatible));
     add("mean cross-test", measure.mean_cross_test);
-    add("worst margin", measure.worst_margin);
-}
-
-/// ACA: the sum of the cross-tests above the old self-test over the number of pairs.
-fn average_compatible(matrix: &[Vec<f64>]) -> f64 {
-    let (mut sum, mut pairs) = (0.0, 0usize);
-    for (t, row) in matrix.iter().enumerate() {
-        for (k, &cross) in row.iter().enumerate().take(t) {
-            pairs += 1;
-            if matrix[k].get(k).is_some_and(|&self_old| cross > self_old) {
-                sum += cross;
-            }
-        }
+    if let Some(margin) = measure.worst_margin {
+        add("worst margin", margin);
     }
-    sum / pairs.max(1) as f64
 }
 
 fn add_half_old(values: &mut BTreeMap<String, f64>, oldest: &Mixed) {
@@ -172,7 +163,7 @@ mod tests {
             average_compatibility: 1.0 / 3.0,
             average_accuracy: 3.625 / 6.0,
             mean_cross_test: 1.375 / 3.0,
-            worst_margin: -0.25,
+            worst_margin: Some(-0.25),
             compatible: 1,
             undecided: 0,
             incompatible: 2,

@@ -9,18 +9,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use perennial_core::{Registry, write_atomically};
-use perennial_eval::Compatibility;
-use perennial_train::PretrainConfig;
+use perennial_eval::{Bootstrap, Compatibility, TieRule};
 use perennial_train::config::EvaluationConfig;
+use perennial_train::{PretrainConfig, pretrained_difference};
 use serde::Serialize;
 
-use super::plan::{Plan, RouteTest, Run, Training, Work, is_set};
+use super::plan::{DEFAULT_SEED, Plan, RouteTest, Run, Training, Work, is_set};
 use super::record::Record;
 use super::records;
 use crate::arguments::GlobalArguments;
 use crate::commands::evaluate::{REPORT_FILE, routes};
 use crate::configuration::to_toml;
-use crate::exit_status::{ExitStatus, InterruptedError};
+use crate::exit_status::{ExitStatus, InterruptedError, usage};
 use crate::interrupt::Interrupt;
 use crate::run_record::RunRecord;
 use crate::terminal::Terminal;
@@ -168,9 +168,19 @@ impl Worker<'_> {
     /// Makes a model, or finds it made.
     fn pretrain(&self, made: &Work<PretrainConfig>) -> anyhow::Result<Ended> {
         let (name, alias) = (made.config.name.as_str(), made.config.alias());
-        let registered = || {
-            Registry::open(&self.global.registry)
-                .is_ok_and(|registry| registry.resolve(alias).is_ok())
+        // Of a model that is there, whoever made it, `model.toml` must say that it was made by these settings, as far as it has them.
+        let registered = || -> anyhow::Result<bool> {
+            let registry = Registry::open(&self.global.registry).ok();
+            let Some(registry) = registry.filter(|registry| registry.resolve(alias).is_ok()) else {
+                return Ok(false);
+            };
+            match pretrained_difference(&made.config, &registry.get(alias)?) {
+                None => Ok(true),
+                Some(difference) => Err(usage(format!(
+                    "the model {alias} of the registry {} was made by other settings ({difference}); use another registry, or change the alias",
+                    self.global.registry.display()
+                ))),
+            }
         };
         let mut told = false;
         // Runs cannot start without it, so another process that makes it is waited for.
@@ -188,13 +198,13 @@ impl Worker<'_> {
             std::thread::sleep(POLL);
         };
         match made.training()? {
-            Training::Finished if registered() => return Ok(Ended::Done),
+            Training::Finished if registered()? => return Ok(Ended::Done),
             Training::Finished => anyhow::bail!(
                 "{} is finished, but the registry {} has no model {alias}; use the registry of that run, or move its folder away",
                 made.folder.display(),
                 self.global.registry.display()
             ),
-            Training::Missing if registered() => {
+            Training::Missing if registered()? => {
                 self.terminal
                     .say(format_args!("{name}: the registry has {alias} already"));
                 return Ok(Ended::Done);
@@ -367,11 +377,13 @@ pub fn status(failures: &[Failure]) -> ExitStatus {
     }
 }
 
-/// Whether the matrix of these versions on this evaluation set is there. A report of an earlier program lacks intervals and is made again.
+/// Whether the matrix of these versions on this evaluation set is there, by the tie rule and the resamples that the call of `evaluate` has. A report of an earlier program lacks intervals and is made again.
 fn measured(folder: &Path, versions: &[String], evaluation: &EvaluationConfig) -> bool {
     Compatibility::read(&folder.join(REPORT_FILE)).is_ok_and(|report| {
         report.versions() == versions
             && report.metric_intervals().is_some()
+            && report.tie_rule() == TieRule::Strict
+            && report.bootstrap() == Bootstrap::new(DEFAULT_SEED)
             && is_set(report.queries(), &evaluation.queries)
             && is_set(report.gallery(), &evaluation.gallery)
     })

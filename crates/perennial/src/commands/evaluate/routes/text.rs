@@ -51,15 +51,16 @@ fn all_pairs(text: &mut String, results: &[RouteResult], width: usize) {
     );
     for result in results {
         for measure in &result.measures {
+            let worst = measure.worst_margin;
+            let worst = worst.map_or("-".to_owned(), |margin| format!("{margin:+.4}"));
             let _ = writeln!(
                 text,
-                "{:width$}  {:<9}  {:>6.3}  {:>7.4}  {:>7.4}  {:>+7.4}  {} / {} / {}",
+                "{:width$}  {:<9}  {:>6.3}  {:>7.4}  {:>7.4}  {worst:>7}  {} / {} / {}",
                 result.name,
                 measure.measure.to_string(),
                 measure.average_compatibility,
                 measure.average_accuracy,
                 measure.mean_cross_test,
-                measure.worst_margin,
                 measure.compatible,
                 measure.undecided,
                 measure.incompatible

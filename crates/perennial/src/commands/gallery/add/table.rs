@@ -34,7 +34,7 @@ const KEPT_BYTES: usize = MAX_PAYLOAD_BYTES / 4;
 #[derive(Debug, clap::Args)]
 pub struct TableArguments {
     /// Table of texts to embed and store: JSONL, CSV or TSV with a header line, or Parquet
-    #[arg(long, value_name = "FILE", conflicts_with = "set")]
+    #[arg(long, value_name = "FILE")]
     pub table: Option<PathBuf>,
     /// With --table: column with the texts
     #[arg(
