@@ -10,6 +10,7 @@ mod batch_scan;
 mod byte_product;
 mod codes;
 mod compaction;
+mod conditions;
 mod config;
 mod graph;
 mod indexer;
@@ -40,6 +41,7 @@ mod tables;
 #[cfg(test)]
 mod tests;
 mod upgrade;
+mod view;
 mod writer;
 
 use std::path::Path;
@@ -136,7 +138,7 @@ impl EmbeddedGallery {
         let database = log.path().to_owned();
         let with_codes = config.search == SearchMode::Int8;
         let queue = config.queue;
-        let threads = pieces::threads(config.threads);
+        let threads = config.computing_threads();
         let state = State::load(log.reader()?, with_codes, threads)?;
         let shared = Arc::new(Shared::new(folder, config, state, access == Access::Read)?);
         let indexer = Arc::new(Indexer::start(Arc::clone(&shared))?);

@@ -225,6 +225,16 @@ pub enum GalleryError {
         /// What the storage said.
         problem: String,
     },
+    /// The thread that writes met a defect of this program, and works on. Whether the write was carried out is not known.
+    #[error(
+        "{}: the writer met a defect ({problem}); look whether the write was carried out, try again, and report it with the log", path.display()
+    )]
+    Defect {
+        /// The database.
+        path: PathBuf,
+        /// The text of the panic.
+        problem: String,
+    },
     /// A file next to the database could not be read or written.
     #[error("{problem}")]
     File {
@@ -277,7 +287,7 @@ pub enum GalleryError {
         /// What it is, and what to do instead.
         problem: String,
     },
-    /// The gallery is being closed, or its writer has stopped after a defect.
+    /// The gallery is being closed, or the thread that writes is gone.
     #[error("the gallery is closed; open it again")]
     Closed,
 }

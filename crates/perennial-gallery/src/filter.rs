@@ -207,6 +207,43 @@ impl LabelFilter {
     }
 }
 
+/// Conditions on the label, for comparisons with many labels: a list of thousands costs each one a search in it.
+#[derive(Debug)]
+pub(crate) struct Labels {
+    /// Ascending.
+    any_of: Option<Vec<u32>>,
+    from: u32,
+    to: u32,
+}
+
+impl Labels {
+    pub(crate) fn of(filter: &LabelFilter) -> Self {
+        // Without any condition no label passes.
+        let none = filter.matches_nothing().then(Vec::new);
+        let mut any_of = none.or_else(|| filter.any_of.clone());
+        if let Some(labels) = &mut any_of {
+            labels.sort_unstable();
+            labels.dedup();
+        }
+        Self {
+            any_of,
+            from: filter.from.unwrap_or(0),
+            to: filter.to.unwrap_or(u32::MAX),
+        }
+    }
+
+    /// Whether a label passes.
+    pub(crate) fn contain(&self, label: Option<u32>) -> bool {
+        label.is_some_and(|label| {
+            (self.from..=self.to).contains(&label)
+                && self
+                    .any_of
+                    .as_ref()
+                    .is_none_or(|labels| labels.binary_search(&label).is_ok())
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -280,6 +317,30 @@ mod tests {
             json!({"payload": null}),
         ] {
             assert!(serde_json::from_value::<Filter>(text).is_err());
+        }
+    }
+
+    #[test]
+    fn labels_compare_as_their_filter_does() {
+        for text in [
+            json!({}),
+            json!({"any_of": []}),
+            json!({"any_of": [7, 2, 7, 9]}),
+            json!({"any_of": [7, 2, 9], "from": 3}),
+            json!({"any_of": [7], "to": 6}),
+            json!({"from": 3, "to": 8}),
+            json!({"from": 8, "to": 3}),
+            json!({"to": 0}),
+        ] {
+            let filter: LabelFilter = serde_json::from_value(text.clone()).unwrap();
+            let labels = Labels::of(&filter);
+            for label in (0..12).map(Some).chain([None, Some(u32::MAX)]) {
+                assert_eq!(
+                    labels.contain(label),
+                    filter.matches(label),
+                    "{text} {label:?}"
+                );
+            }
         }
     }
 

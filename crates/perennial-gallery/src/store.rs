@@ -225,6 +225,14 @@ pub trait Maintenance {
         false
     }
 
+    /// Whether reads and writes can be answered at all, as far as this process knows without asking anyone.
+    ///
+    /// # Errors
+    /// What keeps it from answering until it is opened again, or until a write succeeds.
+    fn health(&self) -> Result<(), GalleryError> {
+        Ok(())
+    }
+
     /// Size and state.
     ///
     /// # Errors

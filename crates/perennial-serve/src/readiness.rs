@@ -29,6 +29,12 @@ impl Readiness {
         if self.gallery.is_out_of_reach() {
             return Err("the gallery's database cannot be reached".to_owned());
         }
+        if self.gallery.store.health().is_err() {
+            return Err(
+                "the gallery cannot be written, or its database cannot be opened again after a failure; the log says why"
+                    .to_owned(),
+            );
+        }
         self.answering.readiness()?;
         let drifted = self.drift.problems();
         let warnings = self.answering.warnings().into_iter().chain(drifted);

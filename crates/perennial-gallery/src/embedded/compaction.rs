@@ -83,6 +83,9 @@ impl Copied {
             }
         }
         writer.set_layout(&reader.layout()?).map_err(storage)?;
+        for epoch in reader.epochs_from(0)? {
+            writer.add_epoch(epoch).map_err(storage)?;
+        }
         let meta = self.meta;
         writer.set_origin(meta.store).map_err(storage)?;
         writer.set_meta(&meta).map_err(storage)?;
@@ -129,6 +132,9 @@ impl Copied {
             )));
         }
         writer.set_layout(&state.layout).map_err(storage)?;
+        for epoch in reader.epochs_from(self.meta.next_row)? {
+            writer.add_epoch(epoch).map_err(storage)?;
+        }
         writer.set_meta(&now).map_err(storage)?;
         writer.commit().map_err(storage)?;
         self.meta = now;

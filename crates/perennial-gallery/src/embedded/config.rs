@@ -48,8 +48,8 @@ pub struct GalleryConfig {
     pub hnsw_from: usize,
     /// The approximate index.
     pub hnsw: HnswConfig,
-    /// Threads of starts, of searches of all rows, of batches in the graph and of index building; 0 for one per processor. Single queries search the graph on
-    /// their callers' threads.
+    /// Threads of starts, of searches of all rows, of batches in the graph and of index building; 0 for one per processor. Where a number is given,
+    /// half of it builds indexes. Single queries search the graph on their callers' threads.
     pub threads: usize,
     /// Memory for cached pages of the database, in bytes.
     pub cache_bytes: usize,
@@ -58,6 +58,22 @@ pub struct GalleryConfig {
 }
 
 impl GalleryConfig {
+    /// The number that `threads` stands for, wherever threads are started.
+    pub(super) fn computing_threads(&self) -> usize {
+        match self.threads {
+            0 => std::thread::available_parallelism().map_or(1, usize::from),
+            threads => threads,
+        }
+    }
+
+    /// Those of them that build indexes. They step back behind searches, so all may where nobody set a limit.
+    pub(super) fn indexing_threads(&self) -> usize {
+        match self.threads {
+            0 => self.computing_threads(),
+            threads => threads.div_ceil(2),
+        }
+    }
+
     pub(super) fn check(&self) -> Result<(), GalleryError> {
         for (key, value, range) in [
             ("hnsw.connectivity", self.hnsw.connectivity, 2..=256),

@@ -17,6 +17,7 @@ use super::mapper::Mapper;
 use super::mapping;
 use super::rows::Rows;
 use super::state::{RowsId, Shared, thread_pool};
+use super::tables::Epoch;
 use crate::error::GalleryError;
 
 /// Rows added at a time: few, so that closing does not wait and readers hardly notice.
@@ -43,11 +44,7 @@ pub(super) struct Indexer {
 impl Indexer {
     pub(super) fn start(shared: Arc<Shared>) -> Result<Self, GalleryError> {
         let (sender, receiver) = sync_channel(64);
-        let pool = thread_pool(
-            "gallery-index",
-            shared.config.threads.div_ceil(2),
-            step_back,
-        )?;
+        let pool = thread_pool("gallery-index", shared.config.indexing_threads(), step_back)?;
         // One pool: mapping and building take turns, and no more threads than those compute.
         let pool = Arc::new(pool);
         let mapper = Mapper::start(Arc::clone(&shared), Arc::clone(&pool))?;
@@ -113,7 +110,9 @@ struct Work {
 
 impl Work {
     fn run(mut self, signals: &Receiver<Signal>) {
-        for partition in self.partitions() {
+        let partitions = self.partitions();
+        self.remove_files_of_others(&partitions);
+        for partition in partitions {
             match self.load(partition) {
                 Ok(Some(graph)) => {
                     self.saved_rows.insert(partition, graph.len());
@@ -247,7 +246,7 @@ impl Work {
 
     fn load(&self, partition: u32) -> Result<Option<Arc<Graph>>, GalleryError> {
         let files = Files::of(&self.shared.folder, partition);
-        if self.shared.config.hnsw_from == usize::MAX || !files.description.exists() {
+        if !files.description.exists() {
             return Ok(None);
         }
         let text = read_at_most(&files.description, 1 << 16)
@@ -256,21 +255,31 @@ impl Work {
             let path = files.description.display();
             GalleryError::file(&files.description, format!("{path}: {error}"))
         })?;
-        let (meta, dim) = {
-            let state = self.shared.state();
-            let rows = state.partitions.get(&partition);
-            (state.meta, rows.map_or(0, Rows::dim))
-        };
         if saved.format != FORMAT {
             let path = files.graph.display();
             let problem = format!("{path} has format {}, not {FORMAT}", saved.format);
             return Err(GalleryError::Index { problem });
         }
+        let (meta, dim, end) = {
+            let state = self.shared.state();
+            let rows = state.partitions.get(&partition);
+            let end = state.reader()?.end_of_epoch(saved.epoch)?;
+            (state.meta, rows.map_or(0, Rows::dim), end)
+        };
         let fits = saved.store == meta.store
             && saved.dim == dim
-            && saved.covered <= meta.next_row
-            && saved.connectivity == self.config().connectivity;
+            && end.is_some_and(|end| saved.covered <= end);
         if !fits {
+            // Later it might seem to fit: rows that are yet to come have the numbers of those that it was made of.
+            tracing::warn!(partition, "a saved index is of other items and is removed");
+            if !self.shared.read_only {
+                remove(&[&files.description, &files.graph]);
+            }
+            return Ok(None);
+        }
+        if self.shared.config.hnsw_from == usize::MAX
+            || saved.connectivity != self.config().connectivity
+        {
             return Ok(None);
         }
         let graph = Graph::load(
@@ -309,19 +318,22 @@ impl Work {
         Ok(())
     }
 
-    /// Removes the saved graphs of partitions that are gone, whose numbers are never used again.
+    /// Removes what is saved of graphs of partitions that are gone, whose numbers are never used again, and what was not saved to its end.
     fn remove_files_of_others(&mut self, partitions: &BTreeSet<u32>) {
         if self.shared.read_only {
             return;
         }
-        let gone: Vec<u32> = self.saved_rows.keys().copied().collect();
-        for partition in gone.into_iter().filter(|gone| !partitions.contains(gone)) {
-            self.saved_rows.remove(&partition);
-            let files = Files::of(&self.shared.folder, partition);
-            for file in [&files.description, &files.graph] {
-                if let Err(error) = fs_err::remove_file(file) {
-                    tracing::warn!(%error, "the index of a partition that is gone cannot be removed");
-                }
+        self.saved_rows
+            .retain(|partition, _| partitions.contains(partition));
+        let Ok(entries) = self.shared.folder.read_dir() else {
+            return;
+        };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let of = name.to_str().and_then(Files::partition_of);
+            if of.is_some_and(|(partition, is_whole)| !is_whole || !partitions.contains(&partition))
+            {
+                remove(&[&entry.path()]);
             }
         }
     }
@@ -338,9 +350,14 @@ impl Work {
         let files = Files::of(&self.shared.folder, partition);
         let failed = |error: std::io::Error| GalleryError::file(&files.graph, error);
         let Seal { bytes, sha256 } = graph.save(&files.partial).map_err(failed)?;
+        let (store, epoch) = {
+            let state = self.shared.state();
+            (state.meta.store, state.reader()?.last_epoch()?)
+        };
         let description = Description {
             format: FORMAT,
-            store: self.shared.state().meta.store,
+            store,
+            epoch,
             dim: graph.dim(),
             connectivity: self.config().connectivity,
             covered: graph.covered(),
@@ -355,11 +372,7 @@ impl Work {
         write_atomically(&files.description, text)
             .map_err(|error| GalleryError::file(&files.description, error))?;
         self.saved_rows.insert(partition, rows);
-        if let Err(error) = fs_err::remove_file(&files.former)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            tracing::warn!(%error, "a graph that earlier versions saved cannot be removed");
-        }
+        remove(&[&files.former]);
         Ok(())
     }
 }
@@ -370,6 +383,9 @@ impl Work {
 struct Description {
     format: u32,
     store: u64,
+    /// Of the last rows that there were. Graphs of earlier versions lack it, and galleries without any epoch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    epoch: Option<Epoch>,
     dim: usize,
     connectivity: usize,
     /// Live rows of smaller numbers are in the graph.
@@ -403,4 +419,36 @@ impl Files {
             former: folder.join(format!("{name}.usearch")),
         }
     }
+
+    /// Whose file this is by its name, and whether it is one that was saved to its end; `None` for others.
+    fn partition_of(name: &str) -> Option<(u32, bool)> {
+        let (stem, ending) = name.strip_prefix("hnsw")?.split_once('.')?;
+        let is_whole = match ending {
+            "graph" | "json" => true,
+            "graph.partial" => false,
+            _ => return None,
+        };
+        let partition = match stem {
+            "" => 0,
+            _ => stem.strip_prefix('-')?.parse().ok()?,
+        };
+        let plain = Self::of(Path::new(""), partition).graph;
+        let plain = plain.file_stem()?.to_str()? == format!("hnsw{stem}");
+        plain.then_some((partition, is_whole))
+    }
 }
+
+/// Removes files that are of no use any more.
+fn remove(files: &[&Path]) {
+    for file in files {
+        match fs_err::remove_file(file) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                tracing::warn!(%error, "a saved index that is of no use cannot be removed");
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -85,6 +85,11 @@ impl Log {
         self.open_within(REOPEN_PATIENCE)
     }
 
+    /// Lets go of the file until it is opened again.
+    pub(super) fn close(&mut self) {
+        self.database = None;
+    }
+
     fn open_within(&mut self, patience: Duration) -> Result<(), GalleryError> {
         let waiting_since = Instant::now();
         let mut looks = 0;

@@ -18,6 +18,14 @@ use crate::stats::{
 use crate::store::Maintenance;
 
 impl Maintenance for EmbeddedGallery {
+    fn health(&self) -> Result<(), GalleryError> {
+        self.shared.state().reader()?;
+        match &self.writer {
+            Some(writer) if !writer.is_finished() => Ok(()),
+            _ => Err(GalleryError::Closed),
+        }
+    }
+
     fn stats(&self) -> Result<GalleryStats, GalleryError> {
         let disk = self.disk_bytes()?;
         let state = self.shared.state();

@@ -18,7 +18,7 @@ pub(super) fn create(path: &Path, cache_bytes: usize) -> Result<(), GalleryError
     let (database, kept) = empty(file, path, cache_bytes)?;
     let writer = Writer::begin(&database).map_err(|error| storage(path, error))?;
     let prepare = || -> Result<(), redb::Error> {
-        writer.set_origin(new_store())?;
+        writer.set_origin(new_number())?;
         writer.transaction.open_table(ITEMS)?;
         writer.transaction.open_table(IDS)?;
         writer.set_layout(&Layout::default())
@@ -67,8 +67,8 @@ pub(super) fn open_error(path: &Path, error: DatabaseError) -> GalleryError {
     }
 }
 
-/// A number that no other database is likely to have: the hasher's keys are random per process.
-fn new_store() -> u64 {
+/// A number that no other database, nor another writer, is likely to have: the hasher's keys are random per process.
+pub(super) fn new_number() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(std::time::SystemTime::now())
 }

@@ -4,14 +4,6 @@ use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::Builder;
 
-/// Threads for such work, as a configuration states their number.
-pub(super) fn threads(configured: usize) -> usize {
-    match configured {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        threads => threads,
-    }
-}
-
 /// Does `count` pieces of work on at most `threads` threads, this one among them, and gives back what each of these made. Pieces are begun in
 /// their order.
 ///

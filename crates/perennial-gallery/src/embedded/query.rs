@@ -1,25 +1,23 @@
-//! From a request to hits: filtering, ranking and reading the rows.
+//! From a request to hits. Under the state, rows are filtered and ranked, which is work in memory; their records are read from the state's view of
+//! the database when it was let go of.
 
-use std::borrow::Cow;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use perennial_core::SpaceId;
 use rayon::prelude::*;
 
 use super::batch_scan::nearest_batch;
+use super::conditions::{Allowed, Conditions};
 use super::graph::Graph;
 use super::mapping::MappedView;
 use super::ranking::{Ranked, keep_best};
-use super::record::Record;
 use super::rows::{Rows, SlotSet};
 use super::scan::{self, Scanned};
 use super::state::{RowsId, Shared, State};
+use super::view::View;
 use crate::error::GalleryError;
-use crate::filter::Filter;
-use crate::id_key::id_key;
-use crate::item::{Hit, StoredItem};
-use crate::payload::fingerprint;
+use crate::item::Hit;
 use crate::request_checks::check_dim_of_space;
 use crate::store::SearchRequest;
 
@@ -32,146 +30,242 @@ const TAIL_SHARE: usize = 4;
 const BATCH: usize = 4;
 /// Rows asked of the graph beyond those wanted, since it compares in 8 bits.
 const GRAPH_SPARE: usize = 6;
+/// Products of values, of all queries with all rows, for which the state is held at a time: about a second of two processors.
+const HELD: usize = 1 << 36;
+/// Queries that are answered at a time in any case.
+const FEWEST: usize = 32;
+/// Candidates whose records are read before the state is looked at again, where records decide.
+const CANDIDATES: usize = 1 << 16;
 
-/// The rows that a search may find; `None` for all slots.
-pub(super) type Allowed<'a> = Option<Cow<'a, SlotSet>>;
-
-/// The rows of a partition, of some spaces or of all, that may pass a filter. Its payload conditions are only fingerprints here:
-/// [`passes_payload`] decides.
-pub(super) fn allowed<'a>(
+/// The best items for each query of a request, each as of one moment: of what is stored, or, with the key of a map, of what it gives.
+///
+/// A partition is searched once, however many of its spaces are named, and what is found in all is merged by score.
+pub(super) fn search(
     shared: &Shared,
-    state: &'a State,
-    rows: &'a Rows,
-    spaces: Option<&[SpaceId]>,
-    filter: &Filter,
-) -> Result<Allowed<'a>, GalleryError> {
-    let names = state.layout.names();
-    let searched: Vec<bool> = match spaces {
-        None => vec![true; names.len()],
-        Some(spaces) => {
-            let named: HashSet<&str> = spaces.iter().map(SpaceId::as_str).collect();
-            let is_named = |name: &String| named.contains(name.as_str());
-            names.iter().map(is_named).collect()
-        }
+    request: &SearchRequest<'_>,
+    map: Option<&str>,
+) -> Result<Vec<Vec<Hit>>, GalleryError> {
+    let mut conditions = Conditions::new(request.filter, Some(request.spaces));
+    conditions.look_ahead(shared)?;
+    let mut search = Search {
+        shared,
+        request,
+        map,
+        conditions,
+        failed: HashSet::new(),
     };
-    let mut items = rows.per_version().iter().zip(&searched);
-    let all_searched = items.all(|(&items, &searched)| searched || items == 0);
-    if filter.is_empty() && all_searched {
-        let all_alive = rows.live() == rows.slots();
-        return Ok((!all_alive).then(|| Cow::Borrowed(rows.alive())));
+    match search.conditions.read_records() {
+        true => search.in_rounds(),
+        false => search.at_once(),
     }
-    if filter.matches_nothing() {
-        return Ok(Some(Cow::Owned(SlotSet::default())));
-    }
-    let wanted = filter.model_versions.as_ref();
-    let of_version = |(name, searched): (&String, bool)| {
-        searched && wanted.is_none_or(|wanted| wanted.contains(name))
-    };
-    let versions: Vec<bool> = names.iter().zip(searched).map(of_version).collect();
-    let pairs = filter.payload.as_ref().map_or(0, fingerprint);
-    let passes = |segment: &super::rows::Segment, row: usize| {
-        versions[segment.versions[row] as usize]
-            && segment.fingerprints[row] & pairs == pairs
-            && filter
-                .labels
-                .as_ref()
-                .is_none_or(|l| l.matches(segment.label(row)))
-    };
-    let Some(ids) = &filter.ids else {
-        return Ok(Some(Cow::Owned(
-            shared.pool.install(|| rows.select(passes)),
-        )));
-    };
-    let mut set = SlotSet::default();
-    for id in ids {
-        let row = state.reader()?.row(&id_key(id))?;
-        if let Some(slot) = row.and_then(|row| rows.slot(row)) {
-            let (segment, at) = rows.place(slot);
-            if rows.alive().contains(slot) && passes(segment, at) {
-                set.insert(slot);
+}
+
+struct Search<'a> {
+    shared: &'a Shared,
+    request: &'a SearchRequest<'a>,
+    map: Option<&'a str>,
+    conditions: Conditions<'a>,
+    /// Rows whose records were read and do not pass, which stays so: rows never change.
+    failed: HashSet<u64>,
+}
+
+/// A row that may be a hit.
+#[derive(Clone, Copy)]
+struct Candidate {
+    score: f32,
+    row: u64,
+}
+
+/// A query whose hits are not all known yet.
+struct Open {
+    query: usize,
+    /// Candidates to be looked at next time.
+    wanted: usize,
+    /// Hits among those that were looked at, by their rows.
+    passed: HashMap<u64, Hit>,
+}
+
+impl Search<'_> {
+    /// Where every candidate is a hit.
+    fn at_once(&mut self) -> Result<Vec<Vec<Hit>>, GalleryError> {
+        let (shared, request) = (self.shared, self.request);
+        let dim = request.dim;
+        let mut found = Vec::with_capacity(request.queries.len() / dim);
+        let mut rest = request.queries;
+        loop {
+            let (ranked, view) = self.hold(|parts| {
+                let group = rest.len().min(dim * at_a_time(parts, dim));
+                rank(shared, parts, &rest[..group], request)
+            })?;
+            rest = &rest[ranked.len() * dim..];
+            let hits = |candidates: &Vec<Candidate>| self.hits(&view, candidates);
+            if ranked.len() < BATCH {
+                found.extend(ranked.iter().map(hits).collect::<Result<Vec<_>, _>>()?);
+            } else {
+                let hits = || ranked.par_iter().map(hits).collect::<Result<Vec<_>, _>>();
+                found.extend(shared.pool.install(hits)?);
+            }
+            if rest.is_empty() {
+                return Ok(found);
             }
         }
     }
-    Ok(Some(Cow::Owned(set)))
+
+    fn hits(&self, view: &View, candidates: &[Candidate]) -> Result<Vec<Hit>, GalleryError> {
+        let hit = |one: &Candidate| view.hit(one.row, one.score, &self.conditions);
+        let hits = candidates.iter().map(hit).filter_map(Result::transpose);
+        Ok(best(hits.collect::<Result<_, _>>()?, self.request.limit))
+    }
+
+    /// Where records decide: more and more candidates, until enough of them pass. Each round is of one moment and finds what it finds from there;
+    /// what is known of rows stays known.
+    fn in_rounds(&mut self) -> Result<Vec<Vec<Hit>>, GalleryError> {
+        let (shared, request) = (self.shared, self.request);
+        let (dim, limit) = (request.dim, request.limit);
+        let count = request.queries.len() / dim;
+        let mut found = vec![Vec::new(); count];
+        let open = |query| Open {
+            query,
+            wanted: limit,
+            passed: HashMap::new(),
+        };
+        let mut open: Vec<Open> = (0..count).map(open).collect();
+        while let Some(first) = open.first() {
+            // Queries that want as many come one behind the other.
+            let wanted = first.wanted;
+            let same = open.partition_point(|one| one.wanted == wanted);
+            let most = same.min((CANDIDATES / wanted).max(1));
+            let ((ranked, all), view) = self.hold(|parts| {
+                let group = &open[..most.min(at_a_time(parts, dim))];
+                let available: usize = parts.iter().map(|part| part.available()).sum();
+                let query = |one: &Open| &request.queries[one.query * dim..][..dim];
+                let of_one = |one: &Open| candidates(parts, query(one), wanted);
+                let ranked: Vec<Vec<Candidate>> = match group.len() < BATCH {
+                    true => group.iter().map(of_one).collect(),
+                    false => {
+                        let of_all = || group.par_iter().map(of_one).collect();
+                        shared.pool.install(of_all)
+                    }
+                };
+                (ranked, wanted >= available)
+            })?;
+            let rest = open.split_off(ranked.len());
+            let group = std::mem::replace(&mut open, rest);
+            for (mut one, candidates) in group.into_iter().zip(ranked) {
+                let hits = self.read(&view, &candidates, &mut one)?;
+                if all || hits.len() >= limit {
+                    found[one.query] = best(hits, limit);
+                } else {
+                    one.wanted = wanted.saturating_mul(4).min(CANDIDATES);
+                    open.push(one);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Reads candidates in their order, until there are enough hits.
+    fn read(
+        &mut self,
+        view: &View,
+        candidates: &[Candidate],
+        open: &mut Open,
+    ) -> Result<Vec<Hit>, GalleryError> {
+        let mut hits: Vec<Hit> = Vec::new();
+        for &Candidate { score, row } in candidates {
+            let enough = hits.len() >= self.request.limit;
+            if enough && hits.last().is_some_and(|last| score < last.score) {
+                break;
+            }
+            // Another query may have read it meanwhile.
+            if self.failed.contains(&row) {
+                continue;
+            }
+            let hit = match open.passed.get(&row) {
+                Some(hit) => Some(hit.clone()),
+                None => view.hit(row, score, &self.conditions)?,
+            };
+            match hit {
+                Some(hit) => {
+                    open.passed.entry(row).or_insert_with(|| hit.clone());
+                    hits.push(hit);
+                }
+                None => {
+                    self.failed.insert(row);
+                }
+            }
+        }
+        Ok(hits)
+    }
+
+    /// Works on what is to be searched as it is at one moment; nothing changes meanwhile, and writers wait. Gives the view that belongs to it.
+    fn hold<R>(&mut self, work: impl FnOnce(&[&Part<'_>]) -> R) -> Result<(R, View), GalleryError> {
+        let (shared, request) = (self.shared, self.request);
+        let state = shared.state();
+        let view = View::of(&state)?;
+        let mapped = match self.map {
+            Some(key) => mapped_views(shared, &state, key, request)?,
+            None => Vec::new(),
+        };
+        let searched = match self.map {
+            // There is no graph of what is mapped by the search itself.
+            Some(_) => mapped
+                .iter()
+                .flat_map(|one| [(one.id, one.rows, request.exact), (one.id, &one.rest, true)])
+                .collect(),
+            None => stored_rows(&state, request)?,
+        };
+        let reads = self.conditions.read_records();
+        let applied = self.conditions.as_of(&state)?;
+        let mut parts = Vec::new();
+        for (id, rows, exact) in searched {
+            if rows.live() == 0 {
+                continue;
+            }
+            let part = Part {
+                shared,
+                id,
+                rows,
+                allowed: applied.allowed(shared, rows, &self.failed),
+                limit: request.limit,
+                exact,
+                reads,
+            };
+            if part.available() > 0 {
+                parts.push(part);
+            }
+        }
+        let parts: Vec<&Part<'_>> = parts.iter().collect();
+        Ok((work(&parts), view))
+    }
 }
 
-/// Whether a record meets the payload conditions for certain.
-pub(super) fn passes_payload(filter: &Filter, record: &Record<'_>) -> Result<bool, String> {
-    Ok(filter.payload.is_none() || filter.matches_payload(&record.payload()?))
-}
-
-/// The best items for each query of a request, whose spaces have the queries' dimension.
-///
-/// A partition is searched once, however many of its spaces are named, and the partitions' hits are merged by their score.
-pub(super) fn search(
-    shared: &Shared,
-    state: &State,
+/// The rows of the searched spaces' partitions, each with whether they are all compared.
+fn stored_rows<'s>(
+    state: &'s State,
     request: &SearchRequest<'_>,
-) -> Result<Vec<Vec<Hit>>, GalleryError> {
-    let homes = request.spaces.iter();
-    let homes = homes.filter_map(|space| state.layout.home_of(space.as_str()));
-    let partitions: BTreeSet<u32> = homes.map(|(partition, _)| partition).collect();
+) -> Result<Vec<(RowsId, &'s Rows, bool)>, GalleryError> {
+    let mut partitions = BTreeSet::new();
+    for space in request.spaces {
+        if let Some((partition, shape)) = state.layout.home_of(space.as_str()) {
+            check_dim_of_space(request, space, shape.dim())?;
+            partitions.insert(partition);
+        }
+    }
     let rows = partitions.into_iter().filter_map(|number| {
         let rows = state.partitions.get(&number)?;
         Some((RowsId::Partition(number), rows, request.exact))
     });
-    search_rows(shared, state, rows, request)
+    Ok(rows.collect())
 }
 
-/// The best of some rows, each with whether they are all compared.
-fn search_rows<'a>(
-    shared: &'a Shared,
-    state: &'a State,
-    all: impl IntoIterator<Item = (RowsId, &'a Rows, bool)>,
-    request: &SearchRequest<'_>,
-) -> Result<Vec<Vec<Hit>>, GalleryError> {
-    let mut found = vec![Vec::new(); request.queries.len() / request.dim];
-    let (mut scanned, mut others) = (Vec::new(), Vec::new());
-    for (id, rows, exact) in all {
-        if rows.live() == 0 {
-            continue;
-        }
-        let (spaces, filter) = (Some(request.spaces), request.filter);
-        let part = Part {
-            shared,
-            state,
-            id,
-            rows,
-            allowed: allowed(shared, state, rows, spaces, filter)?,
-            filter,
-            limit: request.limit,
-            exact,
-        };
-        if part.available() == 0 {
-            continue;
-        }
-        if part.is_scanned(request.queries) {
-            scanned.push(part);
-        } else {
-            others.push(part);
-        }
-    }
-    let mut add = |hits: Vec<Vec<Hit>>| {
-        for (found, hits) in found.iter_mut().zip(hits) {
-            merge(found, hits, request.limit);
-        }
-    };
-    if !others.is_empty() {
-        add(search_each(shared, &others, request)?);
-    }
-    if !scanned.is_empty() {
-        add(scan_together(shared, &scanned, request)?);
-    }
-    Ok(found)
-}
-
-/// The same by mapped vectors, of one map.
-pub(super) fn search_mapped(
+/// The rows that a map gives of the searched spaces.
+fn mapped_views<'s>(
     shared: &Shared,
-    state: &State,
+    state: &'s State,
     key: &str,
     request: &SearchRequest<'_>,
-) -> Result<Vec<Vec<Hit>>, GalleryError> {
+) -> Result<Vec<MappedView<'s>>, GalleryError> {
     let view = |space: &SpaceId| {
         let view = MappedView::of(shared, state, space, key);
         let view = view.ok_or_else(|| GalleryError::NotMapped {
@@ -185,124 +279,138 @@ pub(super) fn search_mapped(
     // A space that is named twice is searched once.
     views.sort_by_key(|view| view.id);
     views.dedup_by_key(|view| view.id);
-    let rows = views.iter().flat_map(|view| {
-        let mapped = (view.id, view.rows, request.exact);
-        // There is no graph of what is mapped by the search itself.
-        [mapped, (view.id, &view.rest, true)]
-    });
-    search_rows(shared, state, rows, request)
+    Ok(views)
+}
+
+/// Queries for which the state is held at a time.
+fn at_a_time(parts: &[&Part<'_>], dim: usize) -> usize {
+    let rows: usize = parts.iter().map(|part| part.rows.slots()).sum();
+    (HELD / rows.saturating_mul(dim).max(1)).max(FEWEST)
+}
+
+/// The best of all rows for each of some queries, where all that are found are hits.
+fn rank(
+    shared: &Shared,
+    parts: &[&Part<'_>],
+    queries: &[f32],
+    request: &SearchRequest<'_>,
+) -> Vec<Vec<Candidate>> {
+    let (dim, limit) = (request.dim, request.limit);
+    let mut found = vec![Vec::new(); queries.len() / dim];
+    let (scanned, others): (Vec<&Part<'_>>, Vec<&Part<'_>>) =
+        parts.iter().partition(|part| part.is_scanned(queries));
+    let mut add = |more: Vec<Vec<Candidate>>| {
+        for (found, more) in found.iter_mut().zip(more) {
+            merge(found, more, limit);
+        }
+    };
+    if !others.is_empty() {
+        add(search_each(shared, &others, queries, dim, limit));
+    }
+    if !scanned.is_empty() {
+        add(scan_together(shared, &scanned, queries, dim, limit));
+    }
+    found
 }
 
 /// Compares queries with all rows of some partitions at once: threads need not wait for each other at the end of each, and what one partition
 /// says about the best rules out rows of the others.
 fn scan_together(
     shared: &Shared,
-    parts: &[Part<'_>],
-    request: &SearchRequest<'_>,
-) -> Result<Vec<Vec<Hit>>, GalleryError> {
-    let (queries, dim, limit) = (request.queries, request.dim, request.limit);
-    let scanned: Vec<Scanned<'_>> = parts.iter().map(Part::scanned).collect();
-    let hits = |ranked: &Vec<Vec<Ranked>>| best_hits(parts, ranked, limit, limit);
-    if queries.len() < BATCH * dim {
-        let nearest = |query| {
-            shared
-                .pool
-                .install(|| scan::nearest(&scanned, query, limit))
-        };
-        let queries = queries.chunks_exact(dim);
-        return queries.map(|query| hits(&nearest(query))).collect();
-    }
+    parts: &[&Part<'_>],
+    queries: &[f32],
+    dim: usize,
+    limit: usize,
+) -> Vec<Vec<Candidate>> {
+    let scanned: Vec<Scanned<'_>> = parts.iter().map(|part| part.scanned()).collect();
+    let best = |ranked: &Vec<Vec<Ranked>>| best_of_all(parts, ranked, limit);
     shared.pool.install(|| {
+        if queries.len() < BATCH * dim {
+            let queries = queries.chunks_exact(dim);
+            let nearest = |query| best(&scan::nearest(&scanned, query, limit));
+            return queries.map(nearest).collect();
+        }
         let ranked = nearest_batch(&scanned, queries, dim, limit);
-        ranked.par_iter().map(hits).collect()
+        ranked.par_iter().map(best).collect()
     })
 }
 
 /// Searches partitions query by query, by their graphs where they have any.
 fn search_each(
     shared: &Shared,
-    parts: &[Part<'_>],
-    request: &SearchRequest<'_>,
-) -> Result<Vec<Vec<Hit>>, GalleryError> {
-    let (queries, dim) = (request.queries, request.dim);
-    let search = |query: &[f32]| search_one(parts, query, request);
+    parts: &[&Part<'_>],
+    queries: &[f32],
+    dim: usize,
+    limit: usize,
+) -> Vec<Vec<Candidate>> {
+    let search = |query: &[f32]| candidates(parts, query, limit);
     // One query is answered by its caller's thread: waking another one costs more than a search by graph.
-    if queries.len() < BATCH * dim || request.filter.payload.is_some() {
+    if queries.len() < BATCH * dim {
         return queries.chunks_exact(dim).map(search).collect();
     }
     let queries = queries.par_chunks_exact(dim);
     shared.pool.install(|| queries.map(search).collect())
 }
 
-fn search_one(
-    parts: &[Part<'_>],
-    query: &[f32],
-    request: &SearchRequest<'_>,
-) -> Result<Vec<Hit>, GalleryError> {
-    let available: usize = parts.iter().map(Part::available).sum();
-    let mut wanted = request.limit;
-    loop {
-        // Each graph is walked through with the whole breadth. One walk over all of them, with one list of the nearest, was tried: it leaves a
-        // graph whose nodes on the levels above are not near enough, and kept from that it looks at as many nodes for the same recall.
-        let ranked = parts.iter().map(|part| part.candidates(query, wanted));
-        let ranked: Vec<Vec<Ranked>> = ranked.collect();
-        let hits = best_hits(parts, &ranked, wanted, request.limit)?;
-        // Only payload conditions can drop candidates.
-        let all_count = request.filter.payload.is_none();
-        if hits.len() >= request.limit || wanted >= available || all_count {
-            return Ok(hits);
-        }
-        wanted = wanted.saturating_mul(4).min(available);
-    }
+/// The best `wanted` candidates of all parts for a query, and the equals of the last.
+fn candidates(parts: &[&Part<'_>], query: &[f32], wanted: usize) -> Vec<Candidate> {
+    // Each graph is walked through with the whole breadth. One walk over all of them, with one list of the nearest, was tried: it leaves a
+    // graph whose nodes on the levels above are not near enough, and kept from that it looks at as many nodes for the same recall.
+    let ranked = parts.iter().map(|part| part.candidates(query, wanted));
+    best_of_all(parts, &ranked.collect::<Vec<_>>(), wanted)
 }
 
-/// The first `limit` hits among the best `count` candidates of all parts, which are in order for each part.
+/// The best `count` of the candidates of all parts, which are in order for each part, and the equals of the last.
 ///
 /// **Shapes.** `ranked` `[parts]`
-fn best_hits(
-    parts: &[Part<'_>],
-    ranked: &[Vec<Ranked>],
-    count: usize,
-    limit: usize,
-) -> Result<Vec<Hit>, GalleryError> {
+fn best_of_all(parts: &[&Part<'_>], ranked: &[Vec<Ranked>], count: usize) -> Vec<Candidate> {
     let mut scores: Vec<Ranked> = ranked.concat();
     keep_best(&mut scores, count);
     let least = scores.iter().max().map(|last| last.score());
-    let mut found = Vec::new();
+    let mut found = Vec::with_capacity(scores.len());
     for (part, ranked) in parts.iter().zip(ranked) {
-        // Only the best of all partitions are read from the store.
         let among = ranked.partition_point(|ranked| Some(ranked.score()) >= least);
-        merge(&mut found, part.hits(&ranked[..among])?, limit);
+        found.extend(ranked[..among].iter().map(|ranked| Candidate {
+            score: ranked.score(),
+            row: part.rows.number(ranked.slot()),
+        }));
     }
-    Ok(found)
+    if parts.len() > 1 {
+        found.sort_by(|a, b| b.score.total_cmp(&a.score));
+    }
+    found
 }
 
-/// Adds the hits of another partition.
-fn merge(found: &mut Vec<Hit>, more: Vec<Hit>, limit: usize) {
+/// Adds the candidates of other partitions, and keeps the best `count` and the equals of the last.
+fn merge(found: &mut Vec<Candidate>, more: Vec<Candidate>, count: usize) {
     if found.is_empty() {
         *found = more;
         return;
     }
     found.extend(more);
-    sort(found);
-    found.truncate(limit);
+    found.sort_by(|a, b| b.score.total_cmp(&a.score));
+    if let Some(least) = found.get(count - 1).map(|last| last.score) {
+        found.truncate(found.partition_point(|one| one.score >= least));
+    }
 }
 
-/// Best first, equals in the order of their ids.
-fn sort(hits: &mut [Hit]) {
+/// The first `limit` hits, best first, equals in the order of their ids.
+fn best(mut hits: Vec<Hit>, limit: usize) -> Vec<Hit> {
     hits.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.id.cmp(&b.id)));
+    hits.truncate(limit);
+    hits
 }
 
 /// One partition as a search sees it.
 struct Part<'a> {
     shared: &'a Shared,
-    state: &'a State,
     id: RowsId,
     rows: &'a Rows,
     allowed: Allowed<'a>,
-    filter: &'a Filter,
     limit: usize,
     exact: bool,
+    /// Records decide which candidates are hits.
+    reads: bool,
 }
 
 impl Part<'_> {
@@ -323,7 +431,7 @@ impl Part<'_> {
     fn is_scanned(&self, queries: &[f32]) -> bool {
         let few = queries.len() < BATCH * self.rows.dim();
         let all_rows = self.exact || few && self.is_short(self.limit);
-        self.filter.payload.is_none() && (all_rows || self.usable_graph().is_none())
+        !self.reads && (all_rows || self.usable_graph().is_none())
     }
 
     /// Whether nothing is faster than looking at each row: with few rows left, or most of them wanted.
@@ -373,59 +481,4 @@ impl Part<'_> {
         }
         scan()
     }
-
-    /// The first `limit` of the candidates that pass, equals in the order of their ids.
-    fn hits(&self, ranked: &[Ranked]) -> Result<Vec<Hit>, GalleryError> {
-        let reader = self.state.reader()?;
-        let mut hits: Vec<Hit> = Vec::with_capacity(ranked.len().min(self.limit));
-        for candidate in ranked {
-            let score = candidate.score();
-            if hits.len() >= self.limit && hits.last().is_some_and(|last| score < last.score) {
-                break;
-            }
-            let number = self.rows.number(candidate.slot());
-            let hit = reader.record(number, |record| {
-                if !passes_payload(self.filter, &record)? {
-                    return Ok(None);
-                }
-                Ok(Some(Hit {
-                    id: record.id()?,
-                    score,
-                    model_version: version(self.state, record.version)?,
-                    label: record.label,
-                    payload: record.payload()?,
-                }))
-            })?;
-            hits.extend(hit.flatten());
-        }
-        sort(&mut hits);
-        hits.truncate(self.limit);
-        Ok(hits)
-    }
-}
-
-/// The item of a row.
-pub(super) fn item(
-    state: &State,
-    row: u64,
-    with_embedding: bool,
-) -> Result<Option<StoredItem>, GalleryError> {
-    state.reader()?.record(row, |record| {
-        Ok(StoredItem {
-            id: record.id()?,
-            model_version: version(state, record.version)?,
-            label: record.label,
-            payload: record.payload()?,
-            embedding: with_embedding.then(|| record.embedding().collect()),
-        })
-    })
-}
-
-fn version(state: &State, number: u32) -> Result<String, String> {
-    state
-        .layout
-        .names()
-        .get(number as usize)
-        .cloned()
-        .ok_or_else(|| format!("version {number} has no name"))
 }

@@ -27,6 +27,15 @@ pub(super) struct Row {
 }
 
 impl Row {
+    fn properties(&self) -> Properties {
+        Properties {
+            number: self.number,
+            version: self.version,
+            label: self.label,
+            fingerprint: self.fingerprint,
+        }
+    }
+
     /// Computes the codes of a row that has only a vector: work that must not happen while readers wait.
     pub(super) fn encode(&mut self) {
         self.codes.clear();
@@ -287,7 +296,7 @@ impl Rows {
 
     /// Adds a row behind all others; its number is larger than theirs.
     pub(super) fn push(&mut self, row: &Row) {
-        self.push_uncoded(row);
+        self.push_uncoded(row.properties(), &row.vector);
         if let Some(segment) = self.segments.last_mut().filter(|_| self.with_codes) {
             debug_assert_eq!(row.codes.len(), self.dim);
             segment.coded.push(&row.codes, row.coding);
@@ -295,8 +304,8 @@ impl Rows {
     }
 
     /// The same without codes, which are computed for many rows at once.
-    fn push_uncoded(&mut self, row: &Row) {
-        debug_assert_eq!(row.vector.len(), self.dim);
+    fn push_uncoded(&mut self, properties: Properties, vector: &[f32]) {
+        debug_assert_eq!(vector.len(), self.dim);
         if self
             .segments
             .last()
@@ -307,16 +316,10 @@ impl Rows {
         let Some(segment) = self.segments.last_mut() else {
             return;
         };
-        let properties = Properties {
-            number: row.number,
-            version: row.version,
-            label: row.label,
-            fingerprint: row.fingerprint,
-        };
-        segment.push(properties, row.vector.iter().copied());
+        segment.push(properties, vector.iter().copied());
         self.alive.insert(self.length);
         self.length += 1;
-        self.count_version(row.version);
+        self.count_version(properties.version);
     }
 
     fn count_version(&mut self, version: u32) {
@@ -380,15 +383,13 @@ impl Rows {
         let mut rows = Self::new(self.dim, self.with_codes);
         for slot in self.alive.iter() {
             let (segment, row) = self.place(slot);
-            rows.push_uncoded(&Row {
+            let properties = Properties {
                 number: segment.numbers[row],
                 version: segment.versions[row],
                 label: segment.label(row),
                 fingerprint: segment.fingerprints[row],
-                vector: self.vector(slot).to_vec(),
-                codes: Vec::new(),
-                coding: Coding::default(),
-            });
+            };
+            rows.push_uncoded(properties, self.vector(slot));
         }
         // On this thread alone: a reader's lock is held.
         if rows.with_codes {

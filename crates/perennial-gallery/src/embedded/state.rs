@@ -11,7 +11,6 @@ use super::graph::Graph;
 use super::layout::Layout;
 use super::loading::load;
 use super::mapped_rows::MappedRows;
-use super::pieces;
 use super::rows::Rows;
 use super::space::Space;
 use super::tables::{Meta, Reader, guarded};
@@ -37,12 +36,12 @@ pub(super) struct State {
     /// Rows derived from those.
     pub(super) mapped: BTreeMap<u32, MappedRows>,
     /// Spaces and their partitions.
-    pub(super) layout: Layout,
+    pub(super) layout: Arc<Layout>,
     pub(super) meta: Meta,
     /// What the items need on the disk, estimated.
     pub(super) space: Space,
     /// `None` after a failure of the storage that could not be overcome yet.
-    reader: Option<Reader>,
+    reader: Option<Arc<Reader>>,
     failure: String,
     database: PathBuf,
 }
@@ -55,6 +54,8 @@ impl State {
         threads: usize,
     ) -> Result<Self, GalleryError> {
         let path = reader.path().to_owned();
+        #[cfg(test)]
+        super::tests::refuse_loading(&path)?;
         guarded(&path, || Self::read(reader, with_codes, threads))
     }
 
@@ -64,11 +65,11 @@ impl State {
         Ok(Self {
             partitions: loaded.partitions,
             mapped: BTreeMap::new(),
-            layout,
+            layout: Arc::new(layout),
             meta,
             space: loaded.space,
             database: reader.path().to_owned(),
-            reader: Some(reader),
+            reader: Some(Arc::new(reader)),
             failure: String::new(),
         })
     }
@@ -104,6 +105,12 @@ impl State {
         let (number, _, _) = spaces.find(|(_, name, _)| *name == space.as_str())?;
         let (partition, _) = self.layout.home(number)?;
         Some((number, partition))
+    }
+
+    /// The rows among which a row is, dead or alive, and its slot.
+    pub(super) fn find(&self, row: u64) -> Option<(&Rows, usize)> {
+        let mut partitions = self.partitions.values();
+        partitions.find_map(|rows| Some((rows, rows.slot(row)?)))
     }
 
     /// Items stored.
@@ -160,7 +167,7 @@ impl State {
     }
 
     /// The database as of this state.
-    pub(super) fn reader(&self) -> Result<&Reader, GalleryError> {
+    pub(super) fn reader(&self) -> Result<&Arc<Reader>, GalleryError> {
         self.reader.as_ref().ok_or_else(|| GalleryError::Storage {
             path: self.database.clone(),
             problem: self.failure.clone(),
@@ -168,10 +175,10 @@ impl State {
     }
 
     pub(super) fn set_reader(&mut self, reader: Reader) {
-        self.reader = Some(reader);
+        self.reader = Some(Arc::new(reader));
     }
 
-    /// Closes the database file, so that it can be reopened.
+    /// Lets go of the database, so that it can be reopened. Whoever reads from a view of it meets an error when it is closed.
     pub(super) fn drop_reader(&mut self, failure: impl Into<String>) {
         self.reader = None;
         self.failure = failure.into();
@@ -209,7 +216,7 @@ impl Shared {
         state: State,
         read_only: bool,
     ) -> Result<Self, GalleryError> {
-        let pool = thread_pool("gallery-search", config.threads, || ())?;
+        let pool = thread_pool("gallery-search", config.computing_threads(), || ())?;
         Ok(Self {
             config,
             folder: folder.to_owned(),
@@ -231,7 +238,7 @@ impl Shared {
 
     /// Threads that compute at a time.
     pub(super) fn threads(&self) -> usize {
-        pieces::threads(self.config.threads)
+        self.config.computing_threads()
     }
 
     // A panic while a lock is held is a defect, but none that leaves a state half-changed: rows are only pushed and marked.
@@ -241,6 +248,15 @@ impl Shared {
 
     pub(super) fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a thread that wants to change the state would have to wait.
+    #[cfg(test)]
+    pub(super) fn is_held(&self) -> bool {
+        matches!(
+            self.state.try_write(),
+            Err(std::sync::TryLockError::WouldBlock)
+        )
     }
 
     /// The turn to change mapped rows; it is taken before the state.

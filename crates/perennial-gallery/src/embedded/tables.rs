@@ -10,9 +10,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use redb::{
-    Database, ReadOnlyTable, ReadableDatabase, ReadableTable, ReadableTableMetadata,
-    TableDefinition, WriteTransaction,
+    AccessGuard, Database, ReadOnlyTable, ReadableDatabase, ReadableTable, ReadableTableMetadata,
+    TableDefinition, TableError, WriteTransaction,
 };
+
+use serde::{Deserialize, Serialize};
 
 use super::layout::{Layout, Shape};
 use super::record::Record;
@@ -29,6 +31,8 @@ pub(super) const SPACES: TableDefinition<'_, u32, u32> = TableDefinition::new("s
 /// Number of a partition to its dimension and the vertices of its simplex, 0 for none.
 pub(super) const PARTITIONS: TableDefinition<'_, u32, (u32, u32)> =
     TableDefinition::new("partitions");
+/// First row of a writer to its number; see [`Epoch`]. Galleries of earlier versions lack this table.
+const EPOCHS: TableDefinition<'_, u64, u64> = TableDefinition::new("epochs");
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 
 /// Format 1 had one dimension and one simplex for all items: see `upgrade.rs`.
@@ -45,6 +49,16 @@ pub(super) struct Meta {
     pub(super) next_row: u64,
     /// The next number of a partition.
     pub(super) next_partition: u64,
+}
+
+/// The rows from one on, as one opening of the gallery has added them. Copies of a database that are written apart from each other number
+/// different rows alike, but those are of different epochs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Epoch {
+    pub(super) first_row: u64,
+    /// Drawn by chance.
+    pub(super) number: u64,
 }
 
 /// Keeps a database that a compaction replaced until its last reader is done; empty before that. A database that is dropped
@@ -68,6 +82,7 @@ pub(super) struct Reader {
     spaces: ReadOnlyTable<u32, u32>,
     partitions: ReadOnlyTable<u32, (u32, u32)>,
     meta: ReadOnlyTable<&'static str, u64>,
+    epochs: Option<ReadOnlyTable<u64, u64>>,
     /// Dropped after the tables.
     _database: Arc<Replaced>,
 }
@@ -124,6 +139,13 @@ impl Writer {
         Ok(())
     }
 
+    /// States who has added the rows from one on.
+    pub(super) fn add_epoch(&self, epoch: Epoch) -> Result<(), redb::Error> {
+        let mut table = self.transaction.open_table(EPOCHS)?;
+        table.insert(epoch.first_row, epoch.number)?;
+        Ok(())
+    }
+
     pub(super) fn commit(self) -> Result<(), redb::Error> {
         Ok(self.transaction.commit()?)
     }
@@ -148,6 +170,10 @@ impl Reader {
             spaces: transaction.open_table(SPACES).map_err(table)?,
             partitions: transaction.open_table(PARTITIONS).map_err(table)?,
             meta: transaction.open_table(META).map_err(table)?,
+            epochs: match transaction.open_table(EPOCHS) {
+                Err(TableError::TableDoesNotExist(_)) => None,
+                epochs => Some(epochs.map_err(table)?),
+            },
             _database: Arc::clone(replaced),
         })
     }
@@ -195,6 +221,49 @@ impl Reader {
         let next = u32::try_from(self.meta()?.next_partition);
         let next = next.map_err(|_| self.corrupt("its counter of partitions is too large"))?;
         Layout::new(names, homes, partitions, next).map_err(|problem| self.corrupt(problem))
+    }
+
+    /// The epoch of the last rows, if it is known.
+    pub(super) fn last_epoch(&self) -> Result<Option<Epoch>, GalleryError> {
+        let Some(epochs) = &self.epochs else {
+            return Ok(None);
+        };
+        let last = epochs.last().map_err(|error| self.storage(error))?;
+        Ok(last.map(|(first_row, number)| Epoch {
+            first_row: first_row.value(),
+            number: number.value(),
+        }))
+    }
+
+    /// All epochs whose first row is not below one.
+    pub(super) fn epochs_from(&self, row: u64) -> Result<Vec<Epoch>, GalleryError> {
+        let Some(epochs) = &self.epochs else {
+            return Ok(Vec::new());
+        };
+        let failed = |error: redb::StorageError| self.storage(error);
+        let entries = epochs.range(row..).map_err(failed)?;
+        let epoch = |entry: Result<_, _>| {
+            let (first_row, number): (AccessGuard<'_, u64>, AccessGuard<'_, u64>) =
+                entry.map_err(failed)?;
+            Ok(Epoch {
+                first_row: first_row.value(),
+                number: number.value(),
+            })
+        };
+        entries.map(epoch).collect()
+    }
+
+    /// The row behind the last one of an epoch, or of the time before there were any; `None` where this database's rows are not of that epoch.
+    pub(super) fn end_of_epoch(&self, epoch: Option<Epoch>) -> Result<Option<u64>, GalleryError> {
+        let mut epochs = self.epochs_from(epoch.map_or(0, |epoch| epoch.first_row))?;
+        if let Some(epoch) = epoch {
+            if epochs.first() != Some(&epoch) {
+                return Ok(None);
+            }
+            epochs.remove(0);
+        }
+        let next = epochs.first().map(|next| next.first_row);
+        Ok(Some(next.unwrap_or(self.meta()?.next_row)))
     }
 
     /// Calls `f(row, record)` for every item, in the order of the rows.
@@ -256,6 +325,8 @@ impl Reader {
         row: u64,
         f: impl FnOnce(Record<'_>) -> Result<R, String>,
     ) -> Result<Option<R>, GalleryError> {
+        #[cfg(test)]
+        super::tests::record_is_read(row);
         let Some(bytes) = self.items.get(row).map_err(|error| self.storage(error))? else {
             return Ok(None);
         };

@@ -4,6 +4,8 @@ use perennial_core::SpaceId;
 use serde_json::Map;
 
 mod full_disk;
+mod reading;
+mod recovery;
 
 use super::backend::tests::DISK_SIZE;
 use super::*;
@@ -238,4 +240,39 @@ fn a_partition_that_comes_and_goes_within_one_transaction_leaves_nothing() {
     check(&gallery);
     drop(gallery);
     check(&open(folder.path()));
+}
+
+thread_local! {
+    /// What is done on this thread whenever a record is read.
+    static AT_A_RECORD: std::cell::RefCell<Option<Box<dyn FnMut(u64)>>> = const { std::cell::RefCell::new(None) };
+    /// Where this thread meets a defect next.
+    static DEFECT: std::cell::Cell<&'static str> = const { std::cell::Cell::new("") };
+    /// How often memory is not read from the database on this thread.
+    static UNREADABLE: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+}
+
+/// A failure while memory is read, as often as it was asked for.
+pub(super) fn refuse_loading(path: &Path) -> Result<(), GalleryError> {
+    let left = UNREADABLE.get();
+    UNREADABLE.set(left.saturating_sub(1));
+    match left {
+        0 => Ok(()),
+        _ => Err(GalleryError::Storage {
+            path: path.to_owned(),
+            problem: "it cannot be read".to_owned(),
+        }),
+    }
+}
+
+/// Lets a test know of a record that is read.
+pub(super) fn record_is_read(row: u64) {
+    AT_A_RECORD.with_borrow_mut(|look| look.iter_mut().for_each(|look| look(row)));
+}
+
+/// A defect at a place, if it was asked for.
+pub(super) fn panic_at(place: &'static str) {
+    if DEFECT.get() == place {
+        DEFECT.set("");
+        panic!("a defect {place}");
+    }
 }

@@ -1,8 +1,10 @@
 //! The one thread that writes: it merges waiting writes into one durable transaction, then brings memory up to date.
 
 mod changes;
+mod recovery;
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -10,13 +12,15 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 pub(super) use self::changes::{Change, Outcome};
 use self::changes::{Changes, Failure, delete, replace_all, upsert};
 use super::compaction::Copied;
+use super::conditions::Conditions;
 use super::indexer::Indexer;
 use super::log::Log;
 use super::mapping;
-use super::query;
+use super::opening::new_number;
 use super::rows::Rows;
-use super::state::{Shared, State};
-use super::tables::{IDS, ITEMS, Reader};
+use super::state::Shared;
+use super::tables::{Epoch, IDS, ITEMS, Meta, Reader, Writer as Transaction};
+use super::view::View;
 use crate::error::GalleryError;
 use crate::filter::Filter;
 use crate::id_key::id_key;
@@ -44,12 +48,45 @@ pub(super) enum Command {
     Read(Reply<Reader>),
     #[cfg(test)]
     Run(Box<dyn FnOnce() + Send>, Reply<()>),
+    /// Ends the thread.
+    #[cfg(test)]
+    End,
+}
+
+/// Answers one command with an error.
+type Refusal = Box<dyn FnOnce(GalleryError) + Send>;
+
+impl Command {
+    /// How to answer it if it cannot be carried out.
+    fn refusal(&self) -> Refusal {
+        fn by<T: Send + 'static>(reply: &Reply<T>) -> Refusal {
+            let reply = reply.clone();
+            Box::new(move |error| answer(&reply, Err(error)))
+        }
+        match self {
+            Self::Change(_, reply) | Self::DeleteWhere(_, reply) => by(reply),
+            Self::Replace(_, reply) => by(reply),
+            Self::Restore(_, reply) => by(reply),
+            Self::Adopt(_, reply) => by(reply),
+            Self::Read(reply) => by(reply),
+            #[cfg(test)]
+            Self::Run(_, reply) => by(reply),
+            #[cfg(test)]
+            Self::End => Box::new(drop),
+        }
+    }
 }
 
 pub(super) struct Writer {
     log: Log,
     shared: Arc<Shared>,
     indexer: Arc<Indexer>,
+    /// Distinguishes rows that this thread adds from those that others add behind the same ones, to a copy of the database.
+    epoch: u64,
+    /// Whether the database knows of it.
+    epoch_begun: bool,
+    /// For the commands that are being carried out.
+    refusals: Vec<Refusal>,
 }
 
 impl Writer {
@@ -58,6 +95,9 @@ impl Writer {
             log,
             shared,
             indexer,
+            epoch: new_number(),
+            epoch_begun: false,
+            refusals: Vec::new(),
         }
     }
 
@@ -67,16 +107,27 @@ impl Writer {
             let mut waiting = VecDeque::from([first]);
             waiting.extend(commands.try_iter().take(GROUP_ITEMS));
             while let Some(command) = waiting.pop_front() {
-                self.handle(command, &mut waiting);
+                #[cfg(test)]
+                if matches!(command, Command::End) {
+                    return;
+                }
+                self.refusals.clear();
+                let handle = || self.handle(command, &mut waiting);
+                if let Err(panic) = catch_unwind(AssertUnwindSafe(handle)) {
+                    self.overcome(&*panic);
+                }
             }
         }
     }
 
     fn handle(&mut self, command: Command, waiting: &mut VecDeque<Command>) {
-        // A failure, even of a read, makes the database refuse everything until it is opened again.
-        if self.log.reader().is_err() {
-            // If this fails too, the command below says what is wrong.
-            let _ = self.recover();
+        self.refusals.push(command.refusal());
+        if let Err(error) = self.prepare() {
+            tracing::error!(%error, "the gallery could not be opened again");
+            if let Some(refuse) = self.refusals.pop() {
+                refuse(error);
+            }
+            return;
         }
         match command {
             Command::Change(change, reply) => {
@@ -87,6 +138,7 @@ impl Writer {
                     if items > GROUP_ITEMS {
                         break;
                     }
+                    self.refusals.extend(waiting.front().map(Command::refusal));
                     if let Some(Command::Change(change, reply)) = waiting.pop_front() {
                         group.push((change, reply));
                     }
@@ -115,6 +167,8 @@ impl Writer {
                 run();
                 answer(&reply, Ok(()));
             }
+            #[cfg(test)]
+            Command::End => {}
         }
     }
 
@@ -136,44 +190,6 @@ impl Writer {
         }
     }
 
-    /// Brings the database back after a failure and says what failed.
-    fn failed(&mut self, error: redb::Error) -> String {
-        let problem = error.to_string();
-        tracing::warn!(problem, "the gallery could not write");
-        match self.recover() {
-            Ok(()) => problem,
-            Err(again) => {
-                tracing::error!(%again, "the gallery could not be opened again");
-                format!("{problem}; then {again}")
-            }
-        }
-    }
-
-    /// Opens the file again, which a failed write demands. Readers wait meanwhile.
-    fn recover(&mut self) -> Result<(), GalleryError> {
-        let shared = Arc::clone(&self.shared);
-        // Let go after the lock.
-        let mut _before = None;
-        let mut state = shared.state_mut();
-        state.drop_reader("it is being opened again after a failure");
-        let reader = self.log.reopen().and_then(|()| self.log.reader());
-        let result = reader.and_then(|reader| {
-            if reader.meta()? == state.meta {
-                state.set_reader(reader);
-                return Ok(());
-            }
-            // The failed transaction, though never acknowledged, reached the disk.
-            let read = State::load(reader, shared.with_codes(), shared.threads())?;
-            _before = Some(state.replace(read));
-            self.indexer.wake();
-            Ok(())
-        });
-        if let Err(error) = &result {
-            state.drop_reader(error.to_string());
-        }
-        result
-    }
-
     fn transact(
         &mut self,
         group: Vec<Change>,
@@ -187,10 +203,10 @@ impl Writer {
                     .collect());
             }
         };
-        let (mut changes, room) = {
+        let (mut changes, before, room) = {
             let state = self.shared.state();
             let room = (u32::MAX as usize).saturating_sub(state.slots());
-            (Changes::of(&state), room)
+            (Changes::of(&state), state.meta, room)
         };
         let mut outcomes = Vec::with_capacity(group.len());
         {
@@ -219,20 +235,40 @@ impl Writer {
         changes.forget_emptied();
         changes.meta.sequence += 1;
         changes.meta.next_partition = changes.layout.next_partition().into();
-        if changes.layout != self.shared.state().layout {
+        if changes.layout != *self.shared.state().layout {
             transaction.set_layout(&changes.layout)?;
         }
+        let adds = changes.meta.next_row > before.next_row;
+        if adds {
+            self.begin_epoch(&transaction, before)?;
+        }
         transaction.set_meta(&changes.meta)?;
+        #[cfg(test)]
+        super::tests::panic_at("before the commit");
         transaction.commit()?;
+        #[cfg(test)]
+        super::tests::panic_at("after the commit");
+        self.epoch_begun |= adds;
         // From here on the changes are durable, and must become visible.
         match self.log.reader() {
             Ok(reader) => self.apply(changes, reader),
             Err(error) => {
-                let _ = self.recover();
-                tracing::warn!(%error, "the gallery was opened again after a write");
+                tracing::warn!(%error, "the gallery is opened again after a write");
+                self.recover_later();
             }
         }
         Ok(outcomes)
+    }
+
+    /// Notes in the database from which row on this thread has added.
+    fn begin_epoch(&self, transaction: &Transaction, before: Meta) -> Result<(), redb::Error> {
+        match self.epoch_begun {
+            true => Ok(()),
+            false => transaction.add_epoch(Epoch {
+                first_row: before.next_row,
+                number: self.epoch,
+            }),
+        }
     }
 
     /// Repeats in memory what was committed. Readers wait only for copies of the new rows.
@@ -270,7 +306,7 @@ impl Writer {
         for mapped in state.mapped.values_mut() {
             gone.extend(mapped.remove(changes.removed.iter().map(|&(_, number)| number)));
         }
-        state.layout = changes.layout;
+        state.layout = Arc::new(changes.layout);
         state.meta = changes.meta;
         state.space = changes.space;
         state.set_reader(reader);
@@ -321,15 +357,13 @@ impl Writer {
     /// Gives items that are still what was read their new embeddings. This thread is the only one that writes, so nothing comes in between.
     fn replace(&mut self, replacements: &[Replacement]) -> Result<Vec<ItemId>, GalleryError> {
         let mut now = Vec::with_capacity(replacements.len());
-        {
-            let state = self.shared.state();
-            let reader = state.reader()?;
-            for one in replacements {
-                if let Some(row) = reader.row(&id_key(&one.read.id))? {
-                    now.extend(query::item(&state, row, true)?);
-                }
+        let view = View::of(&self.shared.state())?;
+        for one in replacements {
+            if let Some(row) = view.reader().row(&id_key(&one.read.id))? {
+                now.extend(view.item(row, true)?);
             }
         }
+        drop(view);
         let (items, changed) = compare_all(replacements, &now);
         if !items.is_empty() {
             let (reply, stored) = sync_channel(1);
@@ -341,28 +375,33 @@ impl Writer {
 
     /// Keys of the items that pass a filter.
     fn matching(&self, filter: &Filter) -> Result<Vec<Vec<u8>>, GalleryError> {
-        let _turn = self.shared.mapping_turn();
-        let state = self.shared.state();
-        let reader = state.reader()?;
-        let mut keys = Vec::new();
-        for rows in state.partitions.values() {
-            let allowed = query::allowed(&self.shared, &state, rows, None, filter)?;
-            let slots: Box<dyn Iterator<Item = usize>> = match &allowed {
-                Some(allowed) => Box::new(allowed.iter()),
-                None => Box::new(0..rows.slots()),
-            };
-            for slot in slots {
-                let key = reader.record(rows.number(slot), |record| {
-                    let passes = query::passes_payload(filter, &record)?;
-                    Ok(passes.then(|| record.id_key.to_vec()))
-                })?;
-                keys.extend(key.flatten());
+        let mut conditions = Conditions::new(filter, None);
+        conditions.look_ahead(&self.shared)?;
+        // Only this thread changes what is stored.
+        let (rows, view) = {
+            let state = self.shared.state();
+            let applied = conditions.as_of(&state)?;
+            let mut chosen = Vec::new();
+            for rows in state.partitions.values() {
+                match applied.allowed(&self.shared, rows, &HashSet::new()) {
+                    Some(allowed) => chosen.extend(allowed.iter().map(|slot| rows.number(slot))),
+                    None => chosen.extend((0..rows.slots()).map(|slot| rows.number(slot))),
+                }
             }
+            (chosen, View::of(&state)?)
+        };
+        let mut keys = Vec::new();
+        for row in rows {
+            let key = view.reader().record(row, |record| {
+                let passes = conditions.payload_passes(&record)?;
+                Ok(passes.then(|| record.id_key.to_vec()))
+            })?;
+            keys.extend(key.flatten());
         }
         Ok(keys)
     }
 
-    /// Switches to a compacted copy; an error leaves everything as it was.
+    /// Switches to a compacted copy. What is stored stays the same in any case, and an error before the last step leaves the file as it was.
     fn adopt(&mut self, mut copied: Copied) -> Result<u64, GalleryError> {
         let reader = self.log.reader()?;
         {
@@ -375,7 +414,7 @@ impl Writer {
             Ok(reader) => self.shared.state_mut().set_reader(reader),
             Err(error) => {
                 tracing::warn!(%error, "the compacted gallery is opened again");
-                self.recover()?;
+                self.recover_later();
             }
         }
         let metadata = fs_err::metadata(self.log.path());
@@ -391,26 +430,18 @@ impl Writer {
             let state = self.shared.state();
             (state.meta, state.layout.next_partition())
         };
-        match replace_all(snapshot, path, &writer, meta, next_partition) {
-            Ok(info) => {
+        let replaced = replace_all(snapshot, path, &writer, meta, next_partition)
+            .and_then(|info| Ok((info, self.begin_epoch(&writer, meta)?)));
+        match replaced {
+            Ok((info, ())) => {
                 writer.commit().map_err(|error| {
                     let problem = self.failed(error);
                     self.log.storage(problem)
                 })?;
-                let (with_codes, threads) = (self.shared.with_codes(), self.shared.threads());
-                let state = self
-                    .log
-                    .reader()
-                    .and_then(|reader| State::load(reader, with_codes, threads));
-                match state {
-                    Ok(state) => {
-                        let before = self.shared.state_mut().replace(state);
-                        drop(before);
-                    }
-                    Err(error) => {
-                        tracing::warn!(%error, "the restored gallery is opened again");
-                        self.recover()?;
-                    }
+                self.epoch_begun = true;
+                if let Err(error) = self.follow() {
+                    tracing::warn!(%error, "the restored gallery is opened again");
+                    self.recover_later();
                 }
                 self.indexer.wake();
                 Ok(info)

@@ -44,9 +44,22 @@ impl Block {
         }
     }
 
+    /// Memory of the lists above the lowest level.
+    fn upper_bytes(&self) -> usize {
+        self.lists.iter().map(|lists| list_bytes(lists)).sum()
+    }
+
     /// All lists above the lowest level, node by node and level by level.
     pub(super) fn upper(&self) -> impl Iterator<Item = &AtomicU32> {
         self.lists.iter().flat_map(|lists| lists.iter())
+    }
+}
+
+/// Memory of a node's lists above the lowest level, which are none for most nodes.
+fn list_bytes(lists: &[AtomicU32]) -> usize {
+    match lists {
+        [] => 0,
+        _ => size_of_val(lists) + size_of::<Box<[AtomicU32]>>(),
     }
 }
 
@@ -60,6 +73,8 @@ pub(super) struct Nodes {
     connectivity: usize,
     blocks: Vec<Block>,
     length: usize,
+    /// Memory of the lists above the lowest level.
+    upper_bytes: usize,
     products: Products,
 }
 
@@ -73,6 +88,7 @@ impl Nodes {
             connectivity,
             blocks: Vec::new(),
             length: 0,
+            upper_bytes: 0,
             products: Products::for_dim(dim),
         }
     }
@@ -81,6 +97,7 @@ impl Nodes {
     pub(super) fn of_blocks(dim: usize, connectivity: usize, blocks: Vec<Block>) -> Self {
         let mut nodes = Self::new(dim, connectivity);
         nodes.length = blocks.iter().map(|block| block.numbers.len()).sum();
+        nodes.upper_bytes = blocks.iter().map(Block::upper_bytes).sum();
         nodes.blocks = blocks;
         nodes
     }
@@ -135,9 +152,7 @@ impl Nodes {
     /// Memory in use.
     pub(super) fn bytes(&self) -> usize {
         let block = BLOCK * Self::node_bytes(self.dim, self.connectivity);
-        let lists = self.blocks.iter().flat_map(|block| &block.lists);
-        let upper = lists.map(|lists| size_of_val(&**lists) + 16);
-        self.blocks.len() * block + upper.sum::<usize>()
+        self.blocks.len() * block + self.upper_bytes
     }
 
     /// Neighbours that a node may have on a level: twice as many on the lowest one, where searches spend their time.
@@ -178,7 +193,9 @@ impl Nodes {
             block.links.extend((0..width).map(|_| AtomicU32::new(FREE)));
             block.twins.push(AtomicU32::new(FREE));
             block.numbers.push(number);
-            block.push_upper((0..lists).map(|_| AtomicU32::new(FREE)).collect());
+            let upper: Box<[AtomicU32]> = (0..lists).map(|_| AtomicU32::new(FREE)).collect();
+            self.upper_bytes += list_bytes(&upper);
+            block.push_upper(upper);
             self.length += 1;
         }
     }

@@ -182,3 +182,18 @@ fn levels_get_thinner() {
         "{levels:?}"
     );
 }
+
+#[test]
+fn the_memory_of_a_graph_is_counted_as_it_grows() {
+    let graph = graph_of(&vectors(2500, 21), 0);
+    let nodes = graph.nodes();
+    let above = (0..2500).filter(|&node| nodes.level(node) > 0).count();
+    let links: usize = nodes
+        .blocks()
+        .iter()
+        .map(|block| block.upper().count())
+        .sum();
+    assert!(above > 50 && links >= above * nodes.connectivity());
+    let lowest = 3 * nodes::BLOCK * Nodes::node_bytes(DIM, nodes.connectivity());
+    assert_eq!(graph.bytes(), lowest + 4 * links + 16 * above);
+}

@@ -363,6 +363,8 @@ fn an_index_is_built_while_a_graph_is_being_saved() {
 
     let folder = tempfile::tempdir().unwrap();
     let gallery = open(folder.path(), 500);
+    // What a killed process left is removed by then.
+    gallery.flush().unwrap();
     let pipe = folder.path().join("hnsw.graph.partial");
     mkfifoat(CWD, &pipe, Mode::RUSR | Mode::WUSR).unwrap();
     let mut random = ChaCha8Rng::seed_from_u64(9);

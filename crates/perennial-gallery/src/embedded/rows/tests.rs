@@ -49,7 +49,7 @@ fn codes_of_all_rows_are_those_that_rows_get_one_by_one() {
     for number in 0..(full + full / 2) as u64 {
         let row = row(number, dim);
         one_by_one.push(&row);
-        uncoded.push_uncoded(&row);
+        uncoded.push_uncoded(row.properties(), &row.vector);
     }
     one_by_one.set_centred(one_by_one.centred());
     let compact = uncoded.compacted();

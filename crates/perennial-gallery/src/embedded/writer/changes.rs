@@ -59,7 +59,7 @@ impl Changes {
         Self {
             meta: state.meta,
             space: state.space,
-            layout: state.layout.clone(),
+            layout: (*state.layout).clone(),
             items: spaces
                 .map(|&space| (space, state.items_of(space)))
                 .collect(),

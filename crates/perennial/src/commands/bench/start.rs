@@ -14,7 +14,7 @@ use crate::exit_status::usage;
 const AIM: f64 = 2.0;
 
 /// Opens a gallery without and with its graph, and reads the files that this needs, in turn. The gallery is that of an earlier run in `kept`, which
-/// must have as many rows and values as `size` says, or is made of `vectors`, which takes far longer.
+/// must have as many rows and values as `size` says, or is made of `vectors`, which takes far longer. Without a size, it must be made.
 pub fn measure_all(
     size: Option<(usize, usize)>,
     vectors: impl FnOnce() -> anyhow::Result<Vectors>,
@@ -33,6 +33,11 @@ pub fn measure_all(
     let gallery = EmbeddedGallery::open(folder, without.clone())?;
     if gallery.stats()?.items == 0 {
         search::write(&gallery, &vectors()?)?;
+    } else if size.is_none() {
+        return Err(usage(format!(
+            "the gallery in {} has items already, so those of --vectors would not be opened: name another folder for --gallery, or leave --vectors out",
+            folder.display()
+        )));
     }
     let stats = gallery.stats()?;
     let (rows, dim) = (stats.items as usize, stats.dim.unwrap_or(0));
@@ -49,7 +54,7 @@ pub fn measure_all(
     wait_for_graph(&EmbeddedGallery::open(folder, with.clone())?)?;
 
     let (mut found, mut ratios) = (Vec::new(), Vec::new());
-    for place in Place::ALL {
+    for &place in Place::of(folder)? {
         for (what, config, database_only) in [
             ("open without graph", &without, true),
             ("open with a saved graph", &with, false),
@@ -93,11 +98,22 @@ enum Place {
 }
 
 impl Place {
-    const ALL: &[Self] = &[
-        Self::Memory,
+    /// Those that the files of a folder can be in.
+    fn of(folder: &Path) -> anyhow::Result<&'static [Self]> {
         #[cfg(target_os = "linux")]
-        Self::Disk,
-    ];
+        {
+            if !lies_in_memory(folder)? {
+                return Ok(&[Self::Memory, Self::Disk]);
+            }
+            tracing::warn!(
+                folder = %folder.display(),
+                "this folder lies in memory, so nothing is measured from a disk; name one on a disk with --gallery, or with TMPDIR"
+            );
+        }
+        #[cfg(not(target_os = "linux"))]
+        let _ = folder;
+        Ok(&[Self::Memory])
+    }
 
     fn name(self) -> &'static str {
         match self {
@@ -124,6 +140,15 @@ impl Place {
             }),
         }
     }
+}
+
+/// Whether a folder's file system has no disk.
+#[cfg(target_os = "linux")]
+fn lies_in_memory(folder: &Path) -> std::io::Result<bool> {
+    const TMPFS: u64 = 0x0102_1994;
+    const RAMFS: u64 = 0x8584_58f6;
+    let system = rustix::fs::statfs(folder)?.f_type;
+    Ok(matches!(system as u64 & u64::from(u32::MAX), TMPFS | RAMFS))
 }
 
 fn wait_for_graph(gallery: &EmbeddedGallery) -> anyhow::Result<()> {
@@ -181,13 +206,13 @@ mod tests {
     fn a_gallery_is_made_once_and_known_again() {
         let folder = tempfile::tempdir().unwrap();
         let kept = folder.path().join("kept");
+        let vectors = |rows: usize, dim: usize| move || Vectors::generate(rows, search::BATCH, dim);
         let measured = |rows: usize, dim: usize, kept: Option<&Path>| {
-            let vectors = || Vectors::generate(rows, search::BATCH, dim);
-            measure_all(Some((rows, dim)), vectors, 2, 1, kept)
+            measure_all(Some((rows, dim)), vectors(rows, dim), 2, 1, kept)
         };
         let (found, ratios) = measured(400, 24, Some(&kept)).unwrap();
         assert_eq!(found.len(), 2 * ratios.len());
-        assert_eq!(ratios.len(), 2 * Place::ALL.len());
+        assert_eq!(ratios.len(), 2 * Place::of(folder.path()).unwrap().len());
         assert!(
             found
                 .iter()
@@ -208,5 +233,23 @@ mod tests {
             assert!(text.contains("has 400 items of 24 values"), "{text}");
         }
         measured(400, 24, None).unwrap();
+        // Vectors of the user's own make a gallery, and are not passed over where there is one.
+        let own = |kept: &Path| measure_all(None, vectors(300, 16), 1, 1, Some(kept));
+        let text = own(&kept).unwrap_err().to_string();
+        assert!(text.contains("--vectors"), "{text}");
+        let (found, _) = own(&folder.path().join("own")).unwrap();
+        assert!(found[0].name.contains("300 x 16"), "{}", found[0].name);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn nothing_is_measured_from_a_disk_that_is_none() {
+        let Ok(folder) = tempfile::tempdir_in("/dev/shm") else {
+            return;
+        };
+        assert!(lies_in_memory(folder.path()).unwrap());
+        let names = Place::of(folder.path()).unwrap().iter();
+        assert!(names.map(|place| place.name()).eq(["files in memory"]));
+        assert!(!lies_in_memory(Path::new("/sys")).unwrap());
     }
 }
