@@ -63,6 +63,7 @@ mod server;
 mod service;
 mod service_failure;
 mod storing;
+mod supervised;
 mod swap;
 mod telemetry;
 #[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
