@@ -74,6 +74,7 @@ mod tried;
 mod two_stage;
 mod upstream;
 mod versions;
+mod writes;
 
 pub use client_address::AddressRange;
 pub use config::{AnswerUncertified, Batching, Limits, ServeConfig, Timeouts, TlsFiles};
