@@ -43,6 +43,7 @@ mod live;
 mod mapped_vectors;
 mod metrics_page;
 mod mixed_search;
+mod multipart;
 mod openapi;
 mod planning;
 mod preparing;
