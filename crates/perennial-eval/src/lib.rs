@@ -65,8 +65,8 @@ pub use method_table::{Entry, MethodTable, MethodTableError, WorstPair};
 pub use metric_intervals::{MetricIntervals, metric_intervals};
 pub use metrics::{Averages, Metrics, metrics};
 pub use mixed::{
-    Merge, MixedError, MixedOutcomes, MixedTest, Partition, ShiftedMerge, mixed_outcomes,
-    mixed_outcomes_by,
+    Merge, MixedError, MixedOutcomes, MixedTest, Partition, ShiftedMerge, answered_by,
+    mixed_outcomes, mixed_outcomes_by,
 };
 pub use outcomes::{Outcomes, OutcomesError, Test, outcomes};
 pub use paired::{PairedComparison, ScoresError, compare_scores};

@@ -213,16 +213,7 @@ pub fn mixed_outcomes_by(
             by_merge.collect()
         },
     );
-    let answered_by = (0..queries).map(|query| {
-        let own = test.own.and_then(|own| own[query]);
-        let relevant = judgements.relevant(query).iter();
-        let mut partitions = relevant
-            .filter(|&&item| Some(item) != own)
-            .map(|&item| partition_of[item as usize]);
-        let one = partitions.next()?;
-        partitions.all(|other| other == one).then_some(one)
-    });
-    let answered_by: Vec<Option<usize>> = answered_by.collect();
+    let answered_by = answers_in_one(test, queries, &judgements, &partition_of);
     let of_merge = |number: usize| {
         let rankings: Vec<Option<Ranking>> = scored.iter().map(|query| query[number].0).collect();
         let share_of_first = (0..test.partitions.len()).map(|partition| {
@@ -240,6 +231,37 @@ pub fn mixed_outcomes_by(
         }
     };
     Ok((0..merges.len()).map(of_merge).collect())
+}
+
+/// Per query, `[n]`: the partition that holds all of its relevant items, as in [`MixedOutcomes::answered_by`]. Nothing is searched.
+///
+/// # Errors
+/// Those of [`mixed_outcomes`].
+pub fn answered_by(test: &MixedTest<'_>) -> Result<Vec<Option<usize>>, MixedError> {
+    let sides = check_partitions(test.partitions)?;
+    let partition_of = partition_of_positions(test.partitions)?;
+    let queries = sides[0].query_count();
+    let judgements = Judgements::new(test.relevance, queries, partition_of.len())?;
+    check_own(test.own, queries, partition_of.len())?;
+    Ok(answers_in_one(test, queries, &judgements, &partition_of))
+}
+
+fn answers_in_one(
+    test: &MixedTest<'_>,
+    queries: usize,
+    judgements: &Judgements<'_>,
+    partition_of: &[usize],
+) -> Vec<Option<usize>> {
+    let answered_by = (0..queries).map(|query| {
+        let own = test.own.and_then(|own| own[query]);
+        let relevant = judgements.relevant(query).iter();
+        let mut partitions = relevant
+            .filter(|&&item| Some(item) != own)
+            .map(|&item| partition_of[item as usize]);
+        let one = partitions.next()?;
+        partitions.all(|other| other == one).then_some(one)
+    });
+    answered_by.collect()
 }
 
 /// One calibration per partition where they are used, and one shift or none.

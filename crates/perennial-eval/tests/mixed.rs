@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 use perennial_eval::{
-    LogisticCalibration, Merge, MixedTest, Partition, Relevance, ShiftedMerge, mixed_outcomes,
-    mixed_outcomes_by,
+    LogisticCalibration, Merge, MixedTest, Partition, Relevance, ShiftedMerge, answered_by,
+    mixed_outcomes, mixed_outcomes_by,
 };
 use proptest::prelude::*;
 
@@ -146,6 +146,7 @@ proptest! {
             }
             let answered = found.answered_in(0).len() + found.answered_in(1).len();
             prop_assert_eq!(answered, found.answered_by.iter().flatten().count());
+            prop_assert_eq!(answered_by(&test).unwrap(), found.answered_by);
         }
     }
 

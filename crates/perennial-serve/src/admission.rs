@@ -26,7 +26,7 @@ impl Admission {
 }
 
 /// Checks the versions of items that are about to be stored, and creates the spaces that they need. Whoever stores the first items of a version holds
-/// `versions_in_gallery` from here to [`Admission::written`].
+/// [`Gallery::hold_versions`] from here to [`Admission::written`].
 ///
 /// # Errors
 /// 409 for versions that the live one is not certified to find, unless `force` is given; those of the gallery.

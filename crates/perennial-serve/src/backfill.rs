@@ -118,11 +118,9 @@ impl Backfill {
         }
     }
 
-    /// What searches found.
-    pub(crate) fn retrievals(&self) -> MutexGuard<'_, Retrievals> {
-        self.retrievals
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    /// What searches found. While it is locked, searches do not count, so nothing is read meanwhile.
+    pub(crate) fn retrievals(&self) -> &Mutex<Retrievals> {
+        &self.retrievals
     }
 
     /// Notified when there may be something to do.
@@ -306,7 +304,8 @@ impl Backfill {
     /// gallery.
     pub(crate) fn note(&self, outcome: &Outcome, worked: Duration, stored: &Stored) {
         {
-            let mut retrievals = self.retrievals();
+            let retrievals = self.retrievals.lock();
+            let mut retrievals = retrievals.unwrap_or_else(PoisonError::into_inner);
             let failed = outcome.failed.iter().map(|(item, _)| &item.id);
             let ids = outcome.done.iter().chain(&outcome.changed).chain(failed);
             ids.for_each(|id| retrievals.forget(id));

@@ -435,14 +435,20 @@ fn encode(mut batch: Vec<Job>, telemetry: &Telemetry) {
         // One input may have failed the batch; encode each job on its own, so that the others succeed. A service that is gone, hangs or is busy
         // would be so for each of them.
         Err(error) if batch.len() > 1 && error.may_concern_one_input() => {
+            telemetry.stage(Stage::Encode, start.elapsed());
             let mut rest = inputs.as_slice();
             for (job, count) in batch.into_iter().zip(counts) {
                 let (own, others) = rest.split_at(count);
                 rest = others;
-                job.answer(snapshot.encode(own));
+                telemetry.batch(count);
+                let start = Instant::now();
+                let embeddings = snapshot.encode(own);
+                telemetry.stage(Stage::Encode, start.elapsed());
+                job.answer(embeddings);
             }
         }
         Err(error) => {
+            telemetry.stage(Stage::Encode, start.elapsed());
             for job in batch {
                 job.answer(Err(error.clone()));
             }

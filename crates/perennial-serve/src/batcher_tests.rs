@@ -1,11 +1,14 @@
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use perennial_core::{Modality, ModelVersion, Registry};
 use perennial_encode::{Encoder, Input, PrepareError, Values};
-use perennial_upgrade::{EncoderLoader, LoadError};
+use perennial_upgrade::{EncoderLoader, LoadError, SearchPlan};
 
 use super::*;
 use crate::error::Code;
+use crate::process::Process;
+use crate::telemetry::{Gauges, Storage};
 
 /// Two dimensions: cosine and sine of the first pixel. A pixel above 100 has no embedding; one below -100 panics.
 struct Waves {
@@ -96,6 +99,7 @@ pretrained_classes = 0
 
 struct Setup {
     snapshots: Vec<Arc<LoadedModel>>,
+    telemetry: Arc<Telemetry>,
     batches: Arc<Mutex<Vec<usize>>>,
     batcher: Arc<Batcher>,
     hangs: Arc<AtomicBool>,
@@ -125,9 +129,11 @@ fn setup_of(config: &Batching, pause: Duration, elsewhere: [bool; 2]) -> Setup {
             Arc::new(LoadedModel::load(&waves, &registry, version).unwrap())
         })
         .collect();
-    let (batcher, _) = Batcher::start(config, Arc::new(Telemetry::new()));
+    let telemetry = Arc::new(Telemetry::new());
+    let (batcher, _) = Batcher::start(config, Arc::clone(&telemetry));
     Setup {
         snapshots,
+        telemetry,
         batches,
         batcher: Arc::new(batcher),
         hangs,
@@ -308,6 +314,26 @@ async fn a_bad_image_spoils_only_its_own_request() {
     );
     assert_eq!(bad.unwrap_err().code, Code::Unprocessable);
     assert_eq!(good.unwrap(), [1f32.cos(), 1f32.sin()]);
+    // Both together, and each alone.
+    let text = setup.telemetry.render(&Gauges {
+        queue_images: 0,
+        per_version: &BTreeMap::new(),
+        counted: true,
+        live: None,
+        plan: &SearchPlan::default(),
+        uptime: Duration::ZERO,
+        process: Process::now(),
+        storage: Storage::default(),
+        backfill: [("done", 0), ("left", 0), ("failed", 0), ("changed", 0)],
+        backfill_state: "idle",
+    });
+    for line in [
+        r#"perennial_stage_seconds_count{stage="encode"} 3"#,
+        "perennial_batch_images_count 3",
+        "perennial_batch_images_sum 4",
+    ] {
+        assert!(text.contains(line), "{line} is not in\n{text}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

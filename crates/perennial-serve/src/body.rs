@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use axum::body::{Body, Bytes, HttpBody as _};
-use axum::extract::{FromRef, FromRequest, Multipart, Request};
+use axum::body::{Bytes, HttpBody as _};
+use axum::extract::{FromRef, FromRequest, Request};
 use axum::http::{HeaderMap, header};
 use serde::de::DeserializeOwned;
 use tokio::sync::OwnedSemaphorePermit;
@@ -13,6 +13,7 @@ use crate::blocking::blocking;
 use crate::config::Limits;
 use crate::error::ApiError;
 use crate::images::EncodedImage;
+use crate::multipart::{Part, Parts};
 use crate::receive::{BodyBudget, ContentEncoding, receive};
 
 /// Larger JSON is parsed on a blocking thread.
@@ -22,8 +23,6 @@ const PARSE_INLINE_BYTES: usize = 64 << 10;
 pub(crate) struct Received {
     headers: HeaderMap,
     bytes: Bytes,
-    /// The bytes' part of the budget, returned when the request is done.
-    _share: OwnedSemaphorePermit,
 }
 
 /// The accepted content types.
@@ -57,8 +56,10 @@ impl Received {
         receiving.set(false);
         let received = Self {
             headers: parts.headers,
-            bytes,
-            _share: share,
+            bytes: Bytes::from_owner(Counted {
+                bytes,
+                _share: share,
+            }),
         };
         Ok((format, received))
     }
@@ -71,54 +72,32 @@ impl Received {
         parse(self.bytes.clone()).await
     }
 
-    /// Takes a multipart body apart.
+    /// Takes a multipart body apart. Its files are pieces of the body, and keep the body's part of the budget.
     ///
     /// # Errors
     /// 400 for a broken body, 422 for a field that is neither expected nor allowed twice.
-    pub(crate) async fn form(&self, files: &[&str], max_files: usize) -> Result<Form, ApiError> {
-        let mut request = Request::new(Body::from(self.bytes.clone()));
-        *request.headers_mut() = self.headers.clone();
-        // The bytes are here already, within our own limit.
-        axum::extract::DefaultBodyLimit::disable().apply(&mut request);
-        let broken = |error: String| ApiError::bad_request(format!("multipart body: {error}"));
-        let mut multipart = Multipart::from_request(request, &())
-            .await
-            .map_err(|error| broken(error.body_text()))?;
-        let mut form = Form::default();
-        while let Some(field) = multipart
-            .next_field()
-            .await
-            .map_err(|error| broken(error.body_text()))?
-        {
-            let name = field.name().unwrap_or_default().to_owned();
-            let file_name = field.file_name().map(str::to_owned);
-            let bytes = field
-                .bytes()
-                .await
-                .map_err(|error| broken(error.body_text()))?;
-            if name == REQUEST_FIELD {
-                if form.request.replace(bytes).is_some() {
-                    return Err(ApiError::unprocessable("the field `request` occurs twice"));
-                }
-            } else if files.contains(&name.as_str()) {
-                if form.files.len() == max_files {
-                    return Err(ApiError::unprocessable(format!(
-                        "more than {max_files} files in one request"
-                    )));
-                }
-                form.files.push(FormFile {
-                    field: name,
-                    file_name,
-                    bytes,
-                });
-            } else {
-                return Err(ApiError::unprocessable(format!(
-                    "unknown field {name:?}; known are `{REQUEST_FIELD}` and `{}`",
-                    files.join("`, `")
-                )));
-            }
+    pub(crate) async fn form(
+        &self,
+        files: &'static [&'static str],
+        max_files: usize,
+    ) -> Result<Form, ApiError> {
+        let (headers, bytes) = (self.headers.clone(), self.bytes.clone());
+        if bytes.len() <= PARSE_INLINE_BYTES {
+            return Form::read(&headers, bytes, files, max_files);
         }
-        Ok(form)
+        blocking(move || Form::read(&headers, bytes, files, max_files)).await
+    }
+}
+
+/// Bytes with their part of the budget, which is returned with the last piece of them.
+struct Counted {
+    bytes: Bytes,
+    _share: OwnedSemaphorePermit,
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
 }
 
@@ -156,6 +135,45 @@ pub(crate) struct Form {
 }
 
 impl Form {
+    fn read(
+        headers: &HeaderMap,
+        bytes: Bytes,
+        files: &[&str],
+        max_files: usize,
+    ) -> Result<Self, ApiError> {
+        let broken = |problem: &str| ApiError::bad_request(format!("multipart body: {problem}"));
+        let mut form = Self::default();
+        for part in Parts::of(headers, bytes).map_err(broken)? {
+            let Part {
+                name,
+                file_name,
+                content,
+            } = part.map_err(broken)?;
+            if name == REQUEST_FIELD {
+                if form.request.replace(content).is_some() {
+                    return Err(ApiError::unprocessable("the field `request` occurs twice"));
+                }
+            } else if files.contains(&name.as_str()) {
+                if form.files.len() == max_files {
+                    return Err(ApiError::unprocessable(format!(
+                        "more than {max_files} files in one request"
+                    )));
+                }
+                form.files.push(FormFile {
+                    field: name,
+                    file_name,
+                    bytes: content,
+                });
+            } else {
+                return Err(ApiError::unprocessable(format!(
+                    "unknown field {name:?}; known are `{REQUEST_FIELD}` and `{}`",
+                    files.join("`, `")
+                )));
+            }
+        }
+        Ok(form)
+    }
+
     /// The JSON of the field `request`; `{}` where it is absent.
     pub(crate) async fn request<T: DeserializeOwned + Send + 'static>(
         &mut self,
@@ -279,6 +297,7 @@ fn unsupported(formats: &[Format]) -> ApiError {
 
 #[cfg(test)]
 mod tests {
+    use axum::body::Body;
     use serde::Deserialize;
 
     use super::*;
@@ -308,6 +327,31 @@ mod tests {
         // Deep nesting is an error, not a stack overflow.
         let deep = "[".repeat(100_000);
         assert!(parse_now::<serde_json::Value>(deep.as_bytes()).is_err());
+    }
+
+    #[tokio::test]
+    async fn the_files_of_a_form_are_pieces_of_the_body_and_keep_its_part_of_the_budget() {
+        let budget = BodyBudget::of(160 << 10);
+        let content = vec![7u8; 100 << 10];
+        let head = b"--x\r\ncontent-disposition: form-data; name=\"image\"\r\n\r\n";
+        let body = [&head[..], &content, b"\r\n--x--\r\n"].concat();
+        let read = || {
+            let request = Request::builder()
+                .header(header::CONTENT_TYPE, "multipart/form-data; boundary=x")
+                .body(Body::from(body.clone()))
+                .unwrap();
+            Received::read(&budget, request, &[Format::Multipart], 1 << 20)
+        };
+        let (_, received) = read().await.unwrap();
+        let form = received.form(&["image"], 1).await.unwrap();
+        let file = form.files[0].bytes.clone();
+        assert_eq!(file, content);
+        assert!(received.bytes.as_ptr_range().contains(&file.as_ptr()));
+        drop((received, form));
+        let refused = read().await.err().unwrap();
+        assert_eq!(refused.code, Code::TooManyRequests);
+        drop(file);
+        read().await.unwrap();
     }
 
     #[test]

@@ -5,7 +5,9 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use perennial_core::{Registry, RegistryError, SpaceId};
-use perennial_upgrade::{EncoderLoader, LoadedModel, QueryCost, StoredProbes, self_check};
+use perennial_upgrade::{
+    EncoderLoader, LoadedModel, QueryCost, StoredProbes, self_check, without_folder,
+};
 
 /// From a failed load to the next try; twice as long after each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
@@ -13,7 +15,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
 /// Why an encoder cannot be used.
 pub(crate) struct Unusable {
-    /// For the log, and for those who choose what is live: with an embedding service's own words and its address.
+    /// For the log, and for those who choose what is live: with the paths of files, and an embedding service's own words and its address.
     pub(crate) text: String,
     /// For everybody.
     pub(crate) public: String,
@@ -236,7 +238,13 @@ impl Encoders {
                 text,
                 public: "its embedding service cannot be used; the log says why".to_owned(),
             },
-            false => text.into(),
+            false => {
+                let mut public = without_folder(&text, registry.root(), "the registry");
+                if let Some(probes) = &self.probes {
+                    public = without_folder(&public, probes.folder(), "the stored probes");
+                }
+                Unusable { text, public }
+            }
         };
         let model = LoadedModel::load(loader, registry, version)
             .map_err(|error| unusable(error.to_string()))?;

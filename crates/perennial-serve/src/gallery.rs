@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arc_swap::ArcSwap;
 use perennial_gallery::{GalleryError, GalleryStats};
 use perennial_upgrade::{Certification, Stored};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedMutexGuard, Semaphore};
 
 use crate::samples::Samples;
 use crate::served_store::ServedStore;
+use crate::writes::Writes;
 
 /// The store, and what is known about its content.
 pub(crate) struct Gallery {
@@ -20,13 +21,13 @@ pub(crate) struct Gallery {
     pub(crate) samples: Samples,
     /// Concurrent searches. Each uses all processors, so more would only take memory.
     pub(crate) searches: Arc<Semaphore>,
-    /// Held while a version without items in the gallery gets its first ones, and while the live pointer moves: between
-    /// the check of a pair and what it permits, nothing may change that the check rests on.
-    pub(crate) versions_in_gallery: tokio::sync::Mutex<()>,
+    /// What is being stored, so that searches notice it. A write that is over is counted.
+    pub(crate) writes: Writes,
     /// Items stored without a certificate since the start.
     pub(crate) forced_writes: AtomicU64,
     /// The spaces that the last look at them found left out of searches, with the reason.
     pub(crate) left_out: Mutex<BTreeMap<String, String>>,
+    versions_in_gallery: Arc<tokio::sync::Mutex<()>>,
     stored: ArcSwap<Stored>,
     /// The last count of a gallery in a database failed.
     out_of_reach: AtomicBool,
@@ -49,13 +50,21 @@ impl Gallery {
             certification,
             samples: Samples::default(),
             searches: Arc::new(Semaphore::new(searches)),
-            versions_in_gallery: tokio::sync::Mutex::new(()),
+            writes: Writes::default(),
             forced_writes: AtomicU64::new(0),
             left_out: Mutex::default(),
+            versions_in_gallery: Arc::default(),
             stored: ArcSwap::from_pointee(stored),
             out_of_reach: AtomicBool::new(false),
             counting: Mutex::new(()),
         })
+    }
+
+    /// Held while a version without items in the gallery gets its first ones, and while the live pointer moves: between the check of a pair and what it
+    /// permits, nothing may change that the check rests on. Both are blocking work that goes on when a request is cut off, so it is that work that holds
+    /// it and not the request.
+    pub(crate) async fn hold_versions(&self) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.versions_in_gallery).lock_owned().await
     }
 
     /// What the gallery holds, as of the last write.

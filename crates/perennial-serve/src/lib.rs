@@ -43,6 +43,7 @@ mod live;
 mod mapped_vectors;
 mod metrics_page;
 mod mixed_search;
+mod multipart;
 mod openapi;
 mod planning;
 mod preparing;
@@ -63,6 +64,7 @@ mod server;
 mod service;
 mod service_failure;
 mod storing;
+mod supervised;
 mod swap;
 mod telemetry;
 #[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
@@ -73,6 +75,7 @@ mod tried;
 mod two_stage;
 mod upstream;
 mod versions;
+mod writes;
 
 pub use client_address::AddressRange;
 pub use config::{AnswerUncertified, Batching, Limits, ServeConfig, Timeouts, TlsFiles};

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use perennial_gallery::GalleryStats;
+
 use crate::backfill::Backfill;
 use crate::config::ServeConfig;
 use crate::gallery::Gallery;
@@ -26,16 +28,19 @@ pub(crate) struct MetricsPage {
 impl MetricsPage {
     /// The metrics in Prometheus' text format; looks at files.
     pub(crate) fn text(&self) -> String {
+        // First, since everything else rests on it.
+        let counted = self.gallery.count().ok();
         let live = self.inference.live.current();
         let plan = self.planning.live_plan();
         self.telemetry.render(&Gauges {
             plan: &plan,
             queue_images: self.inference.batcher.depth(),
             per_version: &self.gallery.stored().per_version,
+            counted: counted.is_some(),
             live: live.as_ref().map(|live| live.name()),
             uptime: self.lifecycle.uptime(),
             process: Process::now(),
-            storage: self.storage(),
+            storage: self.storage(counted.as_ref()),
             backfill: self.backfill.counts(
                 &self.gallery.stored(),
                 live.as_ref().map(|live| live.name()),
@@ -46,16 +51,15 @@ impl MetricsPage {
         })
     }
 
-    /// If the gallery cannot be read, its metrics are left out and the others are still reported.
-    fn storage(&self) -> Storage {
-        let gallery = self.gallery.count().ok();
+    /// If the gallery cannot be read, its metrics are NaN, or left out where they never were anything else, and the others are still reported.
+    fn storage(&self, gallery: Option<&GalleryStats>) -> Storage {
         let snapshots = self.config.snapshots.as_deref();
         let newest = snapshots.and_then(|folder| snapshots::newest(folder).ok());
         Storage {
-            disk_bytes: gallery.as_ref().map(|stats| stats.disk.bytes),
-            reclaimable_bytes: gallery.as_ref().map(|stats| stats.disk.reclaimable_bytes),
+            disk_bytes: gallery.map(|stats| stats.disk.bytes),
+            reclaimable_bytes: gallery.map(|stats| stats.disk.reclaimable_bytes),
             free_bytes: self.config.gallery.as_deref().and_then(free_bytes),
-            index_backlog: gallery.as_ref().map(|stats| stats.index.backlog),
+            index_backlog: gallery.map(|stats| stats.index.backlog),
             snapshots: newest.map(|(count, _)| count),
             snapshot_age: newest
                 .and_then(|(_, written)| written)

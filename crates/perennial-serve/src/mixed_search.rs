@@ -1,13 +1,14 @@
 //! One search through all parts of the gallery that a query reaches, each by its certified route.
 
+mod given;
+mod indexes;
+mod meanwhile;
 mod thresholds;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use perennial_core::{ModelVersion, SpaceId};
-use perennial_gallery::limits::NORM_TOLERANCE;
 use perennial_gallery::{Filter, GalleryError, ItemId, SearchRequest};
 use perennial_upgrade::{
     Asking, LoadedModel, MergedHit, Need, PartHits, PlannedPart, SearchPlan, Stored, merge,
@@ -15,6 +16,9 @@ use perennial_upgrade::{
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinSet;
 
+use self::given::check_embedding;
+use self::indexes::{lacks_index, missing};
+use self::meanwhile::{Again, Before, again, take_in, written_since};
 use self::thresholds::thresholds;
 use crate::backfill::Backfill;
 use crate::blocking::blocking;
@@ -28,6 +32,10 @@ use crate::preparing::ReceivedInput;
 use crate::routes::filters;
 use crate::telemetry::{Stage, Telemetry};
 use crate::versions::Versions;
+use crate::writes::Over;
+
+/// Parts are searched again so often, at most, because of what was stored meanwhile. A backfill stores into one part, which is searched again once.
+const SEARCHED_AGAIN: usize = 3;
 
 /// What a search reads, and where it is counted.
 pub(crate) struct SearchService {
@@ -129,6 +137,7 @@ pub(crate) async fn search(
         _ => None,
     };
     let model = live.clone();
+    let before_plan = service.gallery.writes.over();
     let planned = {
         let (service, options) = (Arc::clone(service), Arc::clone(&options));
         blocking(move || plan(&service, query, live, &options)).await?
@@ -136,7 +145,7 @@ pub(crate) async fn search(
     let Planned {
         version,
         is_item,
-        mut course,
+        course,
         filter,
         source,
     } = planned;
@@ -155,14 +164,7 @@ pub(crate) async fn search(
         options,
         _place: place,
     });
-    let mut parts = search_parts(service, &course, &asked).await;
-    if parts.is_err() && lacks_index(&service.gallery, &course.plan) {
-        // An index was let go since the plan was made: its space was emptied, its certificate went, or the gallery was restored.
-        let (service_again, asked_again) = (Arc::clone(service), Arc::clone(&asked));
-        course = blocking(move || plan_again(&service_again, &asked_again)).await?;
-        parts = search_parts(service, &course, &asked).await;
-    }
-    let parts = parts?;
+    let (course, parts) = search_everything(service, course, before_plan, &asked).await?;
     let (embedded, options, version) = (&asked.embedded, &asked.options, asked.version.clone());
     let Course {
         plan, thresholds, ..
@@ -197,14 +199,61 @@ struct Asked {
     _place: OwnedSemaphorePermit,
 }
 
-/// Searches all parts at the same time.
+/// Searches all parts, and those again in which items may have appeared meanwhile: an item that moves from one part to another is in the results of the
+/// first, which was searched before, or in those of the second, which is searched after. The course may become another one.
+async fn search_everything(
+    service: &Arc<SearchService>,
+    mut course: Course,
+    before_plan: Over,
+    asked: &Arc<Asked>,
+) -> Result<(Course, BTreeMap<usize, PartHits>), ApiError> {
+    let among = asked.filter.model_versions.as_deref();
+    let since_plan = service.gallery.writes.since(&before_plan);
+    if again(&course.plan, among, &since_plan) == Again::Plan {
+        course = plan_again(service, asked).await?;
+    }
+    let mut before = Before::now(&service.gallery, &course.stored, &course.plan);
+    let mut found = search_parts(service, &course, asked, None).await;
+    if found.is_err() && lacks_index(&service.gallery, &course.plan) {
+        // An index was let go since the plan was made: its space was emptied, its certificate went, or the gallery was restored.
+        course = plan_again(service, asked).await?;
+        found = search_parts(service, &course, asked, None).await;
+    }
+    let mut parts = found?;
+    for _ in 0..SEARCHED_AGAIN {
+        let (written, now) = written_since(before, &service.gallery).await?;
+        before = now;
+        match again(&course.plan, among, &written) {
+            Again::Nothing => break,
+            Again::Parts(places) => {
+                let later = search_parts(service, &course, asked, Some(&places)).await?;
+                take_in(&mut parts, later);
+                // Nothing can have moved between parts that were searched again.
+                if places.len() == 1 {
+                    break;
+                }
+            }
+            Again::Plan => {
+                course = plan_again(service, asked).await?;
+                parts = search_parts(service, &course, asked, None).await?;
+            }
+        }
+    }
+    Ok((course, parts))
+}
+
+/// Searches all parts at the same time, or those in some places of the plan.
 async fn search_parts(
     service: &Arc<SearchService>,
     course: &Course,
     asked: &Arc<Asked>,
+    places: Option<&[usize]>,
 ) -> Result<BTreeMap<usize, PartHits>, ApiError> {
     let mut searches = JoinSet::new();
     for (place, &threshold) in course.thresholds.iter().enumerate() {
+        if places.is_some_and(|places| !places.contains(&place)) {
+            continue;
+        }
         let (service, asked) = (Arc::clone(service), Arc::clone(asked));
         let (plan, stored) = (Arc::clone(&course.plan), Arc::clone(&course.stored));
         let span = tracing::Span::current();
@@ -229,24 +278,18 @@ async fn search_parts(
     Ok(parts)
 }
 
-/// Whether a plan goes through an index of mapped vectors that is not there.
-fn lacks_index(gallery: &Gallery, plan: &SearchPlan) -> bool {
-    plan.parts
-        .iter()
-        .any(|part| missing(gallery, part).is_some())
-}
-
-/// The space whose mapped vectors a part searches, where their index is not there.
-fn missing<'p>(gallery: &Gallery, part: &'p PlannedPart) -> Option<&'p SpaceId> {
-    let mut spaces = part.spaces.iter();
-    spaces.find(|space| match part.way.need(space.as_str()) {
-        Some(need @ Need::MappedIndex { .. }) => !gallery.is_mapped(need),
-        Some(Need::OldEncoder(_)) | None => false,
-    })
-}
-
 /// Plans a query that is embedded already by what is there now.
-fn plan_again(service: &SearchService, asked: &Asked) -> Result<Course, ApiError> {
+async fn plan_again(service: &Arc<SearchService>, asked: &Arc<Asked>) -> Result<Course, ApiError> {
+    let (service, asked) = (Arc::clone(service), Arc::clone(asked));
+    blocking(move || {
+        // With writes that are not counted yet; if they cannot be counted, by what was known before.
+        service.gallery.count_for_others();
+        plan_now(&service, &asked)
+    })
+    .await
+}
+
+fn plan_now(service: &SearchService, asked: &Asked) -> Result<Course, ApiError> {
     let stored = service.gallery.stored();
     let asking = match asked.is_item {
         true => Asking::Item(&asked.version),
@@ -352,35 +395,6 @@ fn course(
         thresholds,
         stored,
     })
-}
-
-/// Whether it is a unit vector of the version's dimension: a bridge would not notice.
-fn check_embedding(embedding: &[f32], version: &ModelVersion) -> Result<(), ApiError> {
-    if embedding.len() != version.dim {
-        return Err(ApiError::unprocessable(format!(
-            "embedding: has {} values, those of {} have {}",
-            embedding.len(),
-            version.name,
-            version.dim
-        )));
-    }
-    let what = || "embedding".to_owned();
-    if let Some(index) = embedding.iter().position(|value| !value.is_finite()) {
-        return Err(GalleryError::NonFinite {
-            what: what(),
-            index,
-        }
-        .into());
-    }
-    let square: f64 = embedding
-        .iter()
-        .map(|&value| f64::from(value).powi(2))
-        .sum();
-    let norm = square.sqrt() as f32;
-    if (norm - 1.0).abs() > NORM_TOLERANCE {
-        return Err(GalleryError::NotUnit { what: what(), norm }.into());
-    }
-    Ok(())
 }
 
 async fn embed(service: &Arc<SearchService>, source: Source) -> Result<Embedded, ApiError> {

@@ -10,17 +10,19 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use perennial_gallery::{ItemId, StoredItem};
+use perennial_upgrade::Stored;
 use perennial_upgrade::backfill::{
-    Expectation, Failure, FailureReason, ItemKinds, Originals, Outcome, Queue,
+    Expectation, Failure, FailureReason, ItemKinds, Originals, Outcome, Queue, next_items_at,
 };
 
 pub(crate) use self::fetching::{Fetched, fetch};
 pub(crate) use self::reembedder::Reembedder;
 pub(crate) use self::rewriting::{Embedded, commit, embed_originals, reembed};
 pub(crate) use self::waiting::{expectation, waiting};
-use crate::backfill::{PUSH_SILENCE, Run};
+use crate::backfill::{Backfill, PUSH_SILENCE, Run};
 use crate::blocking::blocking;
 use crate::error::ApiError;
+use crate::supervised::supervised;
 
 /// Items of one step: a client's image waits for at most one forward pass of so many.
 const STEP: usize = 8;
@@ -50,8 +52,36 @@ struct Work {
     unreachable: Vec<(StoredItem, Failure)>,
 }
 
-/// Works whenever there is something to do. Ends with the service.
+/// Works whenever there is something to do. Ends with the service. After a panic, which no step is meant to have, the backfill is paused, and the work
+/// goes on with whatever is begun or resumed next.
 pub(crate) async fn work(reembedder: Weak<Reembedder>) {
+    let after_panic = |problem: String| {
+        let reembedder = reembedder.upgrade();
+        async move {
+            tracing::error!(problem, "a step of the backfill has panicked");
+            if let Some(reembedder) = reembedder {
+                let stopped = blocking(move || {
+                    stop_after_panic(&reembedder.backfill, &reembedder.gallery.stored());
+                    Ok(())
+                });
+                // It fails only where the service ends.
+                let _ = stopped.await;
+            }
+            tokio::time::sleep(IDLE).await;
+        }
+    };
+    supervised(|| steps(Weak::clone(&reembedder)), after_panic).await;
+}
+
+/// Says in the backfill's status why it does not go on.
+fn stop_after_panic(backfill: &Backfill, stored: &Stored) {
+    if let Some(run) = backfill.run() {
+        let reason = "a step failed in a way that the program does not expect; the log says how, and resuming goes on";
+        backfill.pause_because(run.number, reason, stored);
+    }
+}
+
+async fn steps(reembedder: Weak<Reembedder>) {
     let mut work = None;
     loop {
         let Some(strong) = reembedder.upgrade() else {
@@ -188,7 +218,7 @@ async fn try_step(
     let worked = work.counted.elapsed();
     work.counted = Instant::now();
     if let Some(rate) = rate {
-        work.next = begun + Duration::from_secs_f64(count as f64 / rate);
+        work.next = next_items_at(begun, count, rate);
     }
     note(reembedder, outcome, worked).await?;
     Ok(Duration::ZERO)
@@ -261,8 +291,8 @@ async fn read(
     let (queue, items) = blocking(move || {
         let backfill = &reembedder.backfill;
         let skip = |item: &StoredItem| apart.contains(&item.id) || backfill.has_failed(item);
-        let mut retrievals = backfill.retrievals();
-        let items = queue.next(&*reembedder.gallery.store, &mut retrievals, limit, &skip);
+        let retrievals = backfill.retrievals();
+        let items = queue.next(&*reembedder.gallery.store, retrievals, limit, &skip);
         Ok((queue, items?))
     })
     .await?;
@@ -383,7 +413,39 @@ fn away(detail: &str) -> ApiError {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use perennial_upgrade::backfill::BackfillState;
+    use serde_json::json;
+
     use super::*;
+    use crate::config::ServeConfig;
+
+    #[tokio::test]
+    async fn a_panic_pauses_the_backfill_and_says_so() {
+        let backfill = Backfill::of(&ServeConfig::default());
+        let settings = || serde_json::from_value(json!({"originals": "pushed"})).unwrap();
+        backfill.start("v0002", settings(), false).unwrap();
+        let runs = Arc::new(AtomicUsize::new(0));
+        let task = || {
+            let runs = Arc::clone(&runs);
+            async move { assert_ne!(runs.fetch_add(1, Ordering::SeqCst), 0, "a bug") }
+        };
+        let after_panic = |problem: String| {
+            assert!(problem.contains("a bug"), "{problem}");
+            stop_after_panic(&backfill, &Stored::default());
+            std::future::ready(())
+        };
+        supervised(task, after_panic).await;
+        assert_eq!(runs.load(Ordering::SeqCst), 2);
+        let (state, reason) = backfill.view(|view| {
+            let record = view.record.unwrap();
+            (record.state, record.reason.clone().unwrap())
+        });
+        assert_eq!(state, BackfillState::Paused);
+        assert!(reason.contains("the log says how"), "{reason}");
+        backfill.resume(Some("v0002")).unwrap();
+    }
 
     #[test]
     fn a_service_that_says_when_to_come_back_is_not_asked_before() {

@@ -43,13 +43,17 @@ impl Storing {
         // Only a version's first items can create a pair of versions that was not checked yet.
         let first = match known {
             true => None,
-            false => Some(self.gallery.versions_in_gallery.lock().await),
+            false => Some(self.gallery.hold_versions().await),
         };
         let upserted = {
             let storing = Arc::clone(self);
-            blocking(move || storing.commit(items, force)).await?
+            blocking(move || {
+                // Held here, since this goes on when the client leaves or the time is over.
+                let _first = first;
+                storing.commit(items, force)
+            })
+            .await?
         };
-        drop(first);
         if !known {
             // A dual route reaches the first items of a space with their own encoder only.
             let planning = Arc::clone(&self.planning);
@@ -111,6 +115,7 @@ impl Storing {
         for item in &items {
             *written.entry(item.model_version.clone()).or_default() += 1;
         }
+        let _writing = self.gallery.writes.begin(written.keys().cloned());
         let start = Instant::now();
         let upserted = self.gallery.store.upsert(items)?;
         admission.written(&self.gallery);

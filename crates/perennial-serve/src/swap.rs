@@ -239,10 +239,14 @@ async fn replace(
         let (service, model) = (Arc::clone(service), Arc::clone(&candidate.model));
         blocking(move || service.planning.wait_for_mapped(&model, &service.lifecycle)).await?;
     }
-    let _versions = service.gallery.versions_in_gallery.lock().await;
+    let versions = service.gallery.hold_versions().await;
     let service = Arc::clone(service);
     let (force, dry_run) = (order.force, order.dry_run);
-    blocking(move || finish(&service, candidate, verdict, force, dry_run)).await
+    blocking(move || {
+        let _versions = versions;
+        finish(&service, candidate, verdict, force, dry_run)
+    })
+    .await
 }
 
 /// The slow part: reading, hashing, loading and trying the version. The live version is not touched.

@@ -94,6 +94,8 @@ pub(crate) struct Telemetry {
     seen: Mutex<BTreeSet<String>>,
     /// The same for spaces and the routes that they were searched by.
     seen_routes: Mutex<BTreeSet<(String, &'static str)>>,
+    /// Gauges whose value was known once.
+    known: Mutex<BTreeSet<&'static str>>,
 }
 
 impl Telemetry {
@@ -225,6 +227,7 @@ impl Telemetry {
             recorder,
             seen: Mutex::default(),
             seen_routes: Mutex::default(),
+            known: Mutex::default(),
         };
         telemetry.gauge(BUILD_INFO, &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
         telemetry.gauge(STARTED, &[], unix_seconds(process::started()));
@@ -356,24 +359,19 @@ impl Telemetry {
             (INDEX_BACKLOG, storage.index_backlog),
             (SNAPSHOTS, storage.snapshots),
         ] {
-            if let Some(value) = value {
-                self.gauge(name, &[], value as f64);
-            }
+            self.known_gauge(name, value.map(|value| value as f64));
         }
-        if storage.snapshots.is_some() {
-            // The age of the last one must not stand still when it is deleted.
-            let age = storage
-                .snapshot_age
-                .map_or(f64::NAN, |age| age.as_secs_f64());
-            self.gauge(SNAPSHOT_AGE, &[], age);
-        }
+        // The age of the last one must not stand still when it is deleted.
+        let age = storage.snapshot_age.map(|age| age.as_secs_f64());
+        let age = storage.snapshots.map(|_| age.unwrap_or(f64::NAN));
+        self.known_gauge(SNAPSHOT_AGE, age);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.extend(now.per_version.keys().cloned());
         seen.extend(now.live.map(str::to_owned));
         for version in seen.iter() {
             let labels = [("model_version", version.as_str())];
             let items = now.per_version.get(version).copied().unwrap_or(0);
-            self.gauge(ITEMS, &labels, items as f64);
+            self.gauge(ITEMS, &labels, now.items(items));
             let live = now.live == Some(version.as_str());
             self.gauge(LIVE_INFO, &labels, f64::from(u8::from(live)));
             self.not_searched(now, version);
@@ -399,6 +397,17 @@ impl Telemetry {
             .set(value);
     }
 
+    /// A gauge whose value is not always known: it is left out before it was known once, and NaN where it no longer is, instead of standing still.
+    fn known_gauge(&self, name: &'static str, value: Option<f64>) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if value.is_some() {
+            known.insert(name);
+        }
+        if known.contains(name) {
+            self.gauge(name, &[], value.unwrap_or(f64::NAN));
+        }
+    }
+
     fn observe(&self, name: &'static str, labels: &[(&'static str, &str)], value: f64) {
         self.recorder
             .register_histogram(&key(name, labels), &METADATA)
@@ -421,67 +430,4 @@ fn key(name: &'static str, labels: &[(&'static str, &str)]) -> Key {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeMap;
-
-    use perennial_upgrade::SearchPlan;
-
-    use super::*;
-
-    #[test]
-    fn the_text_names_what_happened() {
-        let telemetry = Telemetry::new();
-        telemetry.request("GET", "/search", 200, Duration::from_millis(4));
-        telemetry.stage(Stage::Encode, Duration::from_millis(2));
-        telemetry.batch(3);
-        telemetry.swap("refused");
-        telemetry.upkeep();
-        let mut per_version = BTreeMap::from([("v0001".to_owned(), 7)]);
-        let render = |per_version: &BTreeMap<String, u64>, live| {
-            telemetry.render(&Gauges {
-                queue_images: 2,
-                per_version,
-                live: Some(live),
-                plan: &SearchPlan::default(),
-                uptime: Duration::from_secs(1),
-                process: Process::now(),
-                storage: Storage {
-                    disk_bytes: Some(4096),
-                    snapshots: Some(1),
-                    snapshot_age: Some(Duration::from_secs(90)),
-                    ..Storage::default()
-                },
-                backfill: [("done", 3), ("left", 4), ("failed", 0), ("changed", 0)],
-                backfill_state: "paused",
-            })
-        };
-        let text = render(&per_version, "v0001");
-        for line in [
-            r#"perennial_http_requests_total{method="GET",route="/search",status="200"} 1"#,
-            r#"perennial_stage_seconds_bucket{stage="encode",le="0.002"} 1"#,
-            r#"perennial_batch_images_bucket{le="4"} 1"#,
-            r#"perennial_swaps_total{outcome="refused"} 1"#,
-            r#"perennial_swaps_total{outcome="moved"} 0"#,
-            "perennial_gallery_disk_bytes 4096",
-            r#"perennial_backfill_items{state="left"} 4"#,
-            r#"perennial_backfill_state{state="paused"} 1"#,
-            r#"perennial_backfill_state{state="running"} 0"#,
-            r#"perennial_route_fallback_items{space="v0001"} 0"#,
-            "perennial_snapshot_age_seconds 90",
-            r#"perennial_gallery_items{model_version="v0001"} 7"#,
-            r#"perennial_live_version_info{model_version="v0001"} 1"#,
-        ] {
-            assert!(text.contains(line), "{line} is not in\n{text}");
-        }
-        per_version.clear();
-        let text = render(&per_version, "v0002");
-        assert!(
-            text.contains(r#"perennial_gallery_items{model_version="v0001"} 0"#),
-            "{text}"
-        );
-        assert!(
-            text.contains(r#"perennial_live_version_info{model_version="v0001"} 0"#),
-            "{text}"
-        );
-    }
-}
+mod tests;

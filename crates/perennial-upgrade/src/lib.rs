@@ -46,6 +46,7 @@ mod plan;
 pub mod policy;
 mod probe_file;
 pub mod promotion;
+mod public_text;
 mod query_cost;
 mod ranked;
 mod recorded_merge;
@@ -92,6 +93,7 @@ pub use promotion::{
     Candidate, Check, LIVE_ALIAS, Outcome, PREVIOUS_ALIAS, Prepared, Verdict, go_live, keep_probes,
     prepare,
 };
+pub use public_text::without_folder;
 pub use query_cost::{EncoderCost, QueryCost};
 pub use ranked::{Ranked, RankedComparison, RankedGroup, compare_ranked};
 pub use recorded_merge::{LinearScale, MergeKind, RecordedMerge};

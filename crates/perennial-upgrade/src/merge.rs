@@ -1,7 +1,9 @@
 //! One ranking from the hits of several spaces.
 
+use std::collections::HashMap;
+
 use perennial_core::dot_products;
-use perennial_gallery::Hit;
+use perennial_gallery::{Hit, ItemId};
 
 use crate::recorded_merge::{LinearScale, RecordedMerge};
 
@@ -175,6 +177,9 @@ impl ScoreCalibration {
 /// Where another merge was measured best for the route of a part, hits are ranked by what it gives: similarities on the scale of the query's own
 /// space. Those of parts without such a measurement come there by their standard scores, from the mean and deviation of the part that is on that
 /// scale, or of all. A part that gains standard deviations comes there with them.
+///
+/// An item has one place: parts that both found it were searched before and after it moved. Its hit in the query's own space stays, otherwise that of
+/// the earlier part.
 pub fn merge(parts: Vec<PartHits>, limit: usize) -> Vec<MergedHit> {
     let known: Vec<ScoreCalibration> = parts.iter().map(|part| part.calibration.sound()).collect();
     let sampled: Vec<(ScoreCalibration, u64)> =
@@ -211,11 +216,30 @@ pub fn merge(parts: Vec<PartHits>, limit: usize) -> Vec<MergedHit> {
             hit,
         }));
     }
+    if known.len() > 1 {
+        keep_one_each(&mut merged, own);
+    }
     // Stable, so that equal scores keep their order.
     let rank = |hit: &MergedHit| hit.merged_score.unwrap_or(hit.standard_score);
     merged.sort_by(|one, other| rank(other).total_cmp(&rank(one)));
     merged.truncate(limit);
     merged
+}
+
+/// Leaves each item its hit in the part that is on the query's own scale, or in the earliest.
+fn keep_one_each(merged: &mut Vec<MergedHit>, own: Option<usize>) {
+    let order = |hit: &MergedHit| (Some(hit.part) != own, hit.part);
+    let mut first: HashMap<&ItemId, (bool, usize)> = HashMap::with_capacity(merged.len());
+    for hit in merged.iter() {
+        let known = first.entry(&hit.hit.id).or_insert_with(|| order(hit));
+        *known = (*known).min(order(hit));
+    }
+    let stays: Vec<bool> = merged
+        .iter()
+        .map(|hit| first.get(&hit.hit.id) == Some(&order(hit)))
+        .collect();
+    let mut stays = stays.into_iter();
+    merged.retain(|_| stays.next().unwrap_or(true));
 }
 
 #[cfg(test)]

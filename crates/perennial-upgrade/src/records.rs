@@ -26,6 +26,7 @@ use crate::bridges::BridgeRegistry;
 use crate::certification::{Certified, CertifiedWay, CompatibilityCheck, NotCertified};
 use crate::policy::{Policy, PolicyError};
 use crate::promotion::LIVE_ALIAS;
+use crate::public_text::in_registry;
 use crate::stored_certificates::StoredCertificates;
 
 /// Interval of the checks for changed files: a new evaluation is seen within a second.
@@ -335,7 +336,10 @@ impl CompatibilityCheck for RegistryRecords {
 fn read(registry: &Registry) -> Result<Arc<CompatibilityRecords>, String> {
     CompatibilityRecords::of(registry)
         .map(Arc::new)
-        .map_err(|error| error.to_string())
+        .map_err(|error| {
+            tracing::error!(%error, "the registry's compatibility records cannot be read");
+            in_registry(&error.to_string(), registry)
+        })
 }
 
 /// A folder that cannot be read certifies nothing.

@@ -10,6 +10,7 @@ use crate::evaluation_data::Task;
 use crate::finding::Finding;
 use crate::measured::{Demands, judge};
 use crate::policy::Policy;
+use crate::public_text::in_registry;
 
 const FOLDER: &str = "certificates";
 /// Hexadecimal digits of the hash in a file's name.
@@ -76,7 +77,7 @@ impl StoredCertificates {
                     tracing::warn!(%error, "a certificate is left out");
                     let problem = match error {
                         CertificateError::Content { problem, .. } => problem,
-                        CertificateError::Io(error) => error.to_string(),
+                        CertificateError::Io(error) => in_registry(&error.to_string(), registry),
                     };
                     found.lost.push(LostCertificate {
                         path,

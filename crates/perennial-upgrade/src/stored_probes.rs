@@ -80,6 +80,11 @@ impl StoredProbes {
         }
     }
 
+    /// Their folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Compares a version with its stored probes. `in_use` says whether the gallery has items of this name. Blocks for one forward
     /// pass.
     ///

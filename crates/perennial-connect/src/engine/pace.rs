@@ -10,6 +10,9 @@ use crate::observer::Observer;
 /// How long a wait goes on before the observer is asked again.
 const ATTENTION: Duration = Duration::from_millis(100);
 
+/// No rows are waited for longer, whatever the rate: a moment can lie only so far ahead.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
 /// Keeps work below a rate. Time that was lost is not made up for: no burst follows a pause.
 pub(crate) struct Pace {
     rate: Option<f64>,
@@ -78,8 +81,8 @@ impl Pace {
 /// long ago.
 fn next(due: Instant, now: Instant, rows: usize, rate: f64) -> Instant {
     let from = due.max(now - Duration::from_secs(1));
-    // More rows than a batch can hold at a rate above 0 make at most some hours.
-    from + Duration::try_from_secs_f64(rows as f64 / rate).unwrap_or(Duration::MAX / 4)
+    let wait = Duration::try_from_secs_f64(rows as f64 / rate);
+    from + wait.map_or(LONGEST, |wait| wait.min(LONGEST))
 }
 
 #[cfg(test)]
@@ -100,6 +103,14 @@ mod tests {
             moments.push(((now - start).as_secs_f64(), rows));
         }
         moments
+    }
+
+    #[test]
+    fn no_rate_makes_a_moment_that_cannot_be_told() {
+        let now = Instant::now() + Duration::from_secs(10);
+        for rate in [1e-300, 1e-19, 5e-19] {
+            assert_eq!(next(now, now, 1, rate) - now, LONGEST, "{rate}");
+        }
     }
 
     #[test]

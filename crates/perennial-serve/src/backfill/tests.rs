@@ -122,10 +122,10 @@ fn searches_count_items_of_other_spaces() {
     };
     let hits = [hit(1, "v0001"), hit(2, "v0002")];
     backfill.retrieved("v0002", hits.iter().map(|hit| (hit, Some(-0.5))));
-    let retrievals = backfill.retrievals();
+    let retrievals = backfill.retrievals().lock().unwrap();
     let first = retrievals.first(Order::Retrieved, &|_| Some(0), 10);
     assert_eq!(first, [1.into()]);
-    // A search does not wait while the queue is read.
+    // A search does not wait while the counts are looked at.
     backfill.retrieved("v0002", hits.iter().map(|hit| (hit, None)));
 }
 

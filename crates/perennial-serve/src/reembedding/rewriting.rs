@@ -139,9 +139,11 @@ pub(crate) async fn commit(
         return Ok(Replaced::default());
     }
     // The live version cannot move between the check and the write.
-    let _versions = reembedder.gallery.versions_in_gallery.lock().await;
+    let versions = reembedder.gallery.hold_versions().await;
     let (reembedder, model) = (Arc::clone(reembedder), Arc::clone(model));
     blocking(move || {
+        // Held here, since this goes on when the client leaves or the time is over.
+        let _versions = versions;
         let live = reembedder.inference.live.current();
         if live.as_ref().is_none_or(|live| live.name() != model.name()) {
             let problem = format!("{} is not live any more", model.name());
@@ -153,6 +155,7 @@ pub(crate) async fn commit(
             &[Arc::new(model.version.clone())],
             false,
         )?;
+        let _writing = reembedder.gallery.writes.begin([model.name().to_owned()]);
         let start = Instant::now();
         let replaced = replace_unchanged(&*reembedder.gallery.store, model.name(), batch)?;
         admission.written(&reembedder.gallery);

@@ -40,6 +40,6 @@ pub(crate) fn waiting(
     let spaces = expectation(reembedder, &run.target)?.worst_first(&stored, &run.target);
     let mut queue = Queue::new(run.settings.order, spaces);
     let skip = |item: &StoredItem| backfill.has_failed(item);
-    let mut retrievals = backfill.retrievals();
-    Ok(queue.next(&*reembedder.gallery.store, &mut retrievals, limit, &skip)?)
+    let retrievals = backfill.retrievals();
+    Ok(queue.next(&*reembedder.gallery.store, retrievals, limit, &skip)?)
 }

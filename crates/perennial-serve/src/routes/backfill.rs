@@ -32,7 +32,8 @@ pub(crate) struct StartBody {
     #[serde(default)]
     #[schema(value_type = String, default = "retrieved")]
     order: Order,
-    /// The most items per second; as many as the machine gives beside its requests unless given.
+    /// The most items per second, at least 0.001; as many as the machine gives beside its requests unless given.
+    #[schema(minimum = 0.001)]
     items_per_second: Option<f64>,
     /// When it has done enough; the first condition that is met counts. Without any, when everything is embedded again.
     #[serde(default)]
@@ -88,10 +89,11 @@ pub(crate) async fn start(
     };
     settings.check().map_err(ApiError::unprocessable)?;
     // What admits the first items of a version must still hold when they are written; the write checks it again.
-    let _versions = reembedder.gallery.versions_in_gallery.lock().await;
+    let versions = reembedder.gallery.hold_versions().await;
     let live = reembedder.inference.snapshot()?;
-    let reembedder = Arc::clone(&reembedder);
     blocking(move || {
+        // Held here, since this goes on when the client leaves or the time is over.
+        let _versions = versions;
         let max_bytes = reembedder.config.limits.image_bytes as u64;
         settings
             .originals

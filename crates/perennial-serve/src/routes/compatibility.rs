@@ -56,7 +56,7 @@ pub(crate) struct PairBody {
     compatible: bool,
     /// Whether the service allows searches between the two without force.
     certified: bool,
-    /// The best certified route: `own`, `bridged` or `dual`; null where there is none.
+    /// The best certified route: `own`, `bridged`, `dual` or `mapped`; null where there is none.
     route: Option<&'static str>,
     queries: ProbesBody,
     gallery: ProbesBody,

@@ -332,15 +332,16 @@ pub(crate) async fn list(
                 "sample: cannot be combined with `after`, `label` or `embeddings`",
             ));
         }
-        let _place = gallery
-            .searches
-            .acquire()
+        let place = Arc::clone(&gallery.searches)
+            .acquire_owned()
             .await
             .map_err(ApiError::internal)?;
-        let gallery = Arc::clone(&gallery);
-        let items =
-            blocking(move || sample::of_classes(&*gallery.store, limit, query.model_version))
-                .await?;
+        let items = blocking(move || {
+            // Held here, since this goes on when the client leaves.
+            let _place = place;
+            sample::of_classes(&*gallery.store, limit, query.model_version)
+        })
+        .await?;
         return Ok(Json(PageAnswer {
             items: items.into_iter().map(StoredBody::from).collect(),
             next: None,

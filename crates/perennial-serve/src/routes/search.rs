@@ -42,7 +42,7 @@ pub(crate) struct SearchBody {
     /// A stored item, whose embedding is used.
     #[schema(value_type = Option<ItemIdSchema>)]
     id: Option<ItemId>,
-    /// The version that produced `embedding`; the live one unless given.
+    /// The version that produced `embedding`; the live one unless given. Only with `embedding`.
     model_version: Option<String>,
     /// How many hits.
     #[serde(default = "default_limit")]
@@ -52,7 +52,7 @@ pub(crate) struct SearchBody {
     #[serde(default)]
     #[schema(value_type = FilterSchema)]
     filter: Filter,
-    /// Compare with every vector in full precision.
+    /// Compare with every vector in full precision, whatever approximate index there is.
     #[serde(default)]
     exact: bool,
     /// Search items as well that no certified route leads to, where they have the query's dimension: their similarities may mean nothing.
@@ -72,7 +72,7 @@ pub(crate) struct SearchBody {
     /// `limits.rerank`; it may be more than `limit`. 422 where the service has no `originals`, or for a query that is not of the live version.
     #[schema(minimum = 1)]
     rerank: Option<usize>,
-    /// Store what the second stage embedded, as a backfill does. Takes a key with write scope (403).
+    /// Store what the second stage embedded, as a backfill does. Only with `rerank`. Takes a key with write scope (403).
     #[serde(default)]
     backfill: bool,
 }
@@ -137,7 +137,7 @@ pub(crate) struct HitBody {
     own_score: Option<f32>,
     /// The space of the item: the version or outside encoder that embedded it.
     space: String,
-    /// How the query reached it: `own`, `bridged` or `dual`.
+    /// How the query reached it: `own`, `bridged`, `dual` or `mapped`.
     route: &'static str,
     /// The same as `space`.
     model_version: String,

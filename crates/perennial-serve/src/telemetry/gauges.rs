@@ -11,6 +11,8 @@ use crate::process::Process;
 pub(crate) struct Gauges<'a> {
     pub(crate) queue_images: usize,
     pub(crate) per_version: &'a BTreeMap<String, u64>,
+    /// Whether the gallery could be counted just now. Otherwise nobody knows how many items it has.
+    pub(crate) counted: bool,
     pub(crate) live: Option<&'a str>,
     /// How pictures are searched.
     pub(crate) plan: &'a SearchPlan,
@@ -21,6 +23,16 @@ pub(crate) struct Gauges<'a> {
     pub(crate) backfill: [(&'static str, u64); 4],
     /// `idle`, `running`, `paused` or `finished`.
     pub(crate) backfill_state: &'static str,
+}
+
+impl Gauges<'_> {
+    /// A number of items, where the gallery could be counted.
+    pub(super) fn items(&self, items: u64) -> f64 {
+        match self.counted {
+            true => items as f64,
+            false => f64::NAN,
+        }
+    }
 }
 
 /// What the gallery and its backups take, as far as it is known.

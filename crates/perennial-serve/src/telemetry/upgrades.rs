@@ -16,7 +16,12 @@ impl Telemetry {
     pub(super) fn upgrades(&self, now: &Gauges<'_>) {
         self.route_items(now);
         for (state, items) in now.backfill {
-            self.gauge(BACKFILL, &[("state", state)], items as f64);
+            // What is left is what the gallery holds; the other figures are the backfill's own.
+            let items = match state {
+                "left" => now.items(items),
+                _ => items as f64,
+            };
+            self.gauge(BACKFILL, &[("state", state)], items);
         }
         for state in STATES {
             let is_now = state == now.backfill_state;
@@ -36,7 +41,7 @@ impl Telemetry {
             let items = left.filter(|left| left.cause == cause);
             let items = items.map_or(0, |left| left.items);
             let labels = [("space", space), ("reason", cause.name())];
-            self.gauge(NOT_SEARCHED, &labels, items as f64);
+            self.gauge(NOT_SEARCHED, &labels, now.items(items));
         }
     }
 
@@ -66,12 +71,12 @@ impl Telemetry {
                 false => 0,
             };
             let labels = [("space", space.as_str()), ("route", *route)];
-            self.gauge(ROUTE_ITEMS, &labels, items as f64);
+            self.gauge(ROUTE_ITEMS, &labels, now.items(items));
             let items = match limited.contains(space.as_str()) {
                 true => stored,
                 false => 0,
             };
-            self.gauge(FALLBACK_ITEMS, &[("space", space)], items as f64);
+            self.gauge(FALLBACK_ITEMS, &[("space", space)], now.items(items));
         }
     }
 }

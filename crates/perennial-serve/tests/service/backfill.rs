@@ -305,6 +305,10 @@ fn what_cannot_work_is_refused() {
             "items_per_second",
         ),
         (
+            json!({"originals": "pushed", "items_per_second": 1e-300}),
+            "at least 0.001",
+        ),
+        (
             json!({"originals": "pushed", "stop": {"share": 2}}),
             "stop.share",
         ),

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use crate::mapped_vectors::MappedVectors;
 
@@ -34,9 +34,23 @@ pub struct MemoryStore {
     pub mapped: MappedVectors,
     /// What another process does right before items are replaced, once.
     pub before_replacing: Mutex<Option<Others>>,
+    /// What happens right before items are stored, once.
+    pub before_storing: Mutex<Option<Others>>,
+    /// What happens before every page.
+    pub before_page: Mutex<Option<Arc<dyn Fn() + Send + Sync>>>,
+    /// What happens around every search.
+    pub around_search: Mutex<Option<Watch>>,
 }
 
 type Others = Box<dyn FnOnce(&MemoryStore) + Send>;
+/// Is told the spaces.
+pub type Watch = Arc<dyn Fn(&MemoryStore, &[SpaceId], Moment) + Send + Sync>;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    Before,
+    After,
+}
 
 #[derive(Default)]
 struct Content {
@@ -221,6 +235,10 @@ impl VectorStore for MemoryStore {
 
     fn upsert(&self, items: Vec<Item>) -> Result<Upserted, GalleryError> {
         self.check()?;
+        let before = self.before_storing.lock().unwrap().take();
+        if let Some(before) = before {
+            before(self);
+        }
         let mut content = self.content.lock().unwrap();
         let upserted = content.upsert(items)?;
         if self.uncountable_after_write.load(Ordering::SeqCst) {
@@ -283,6 +301,10 @@ impl VectorStore for MemoryStore {
         with: bool,
     ) -> Result<Page, GalleryError> {
         check_page(after, limit, filter)?;
+        let before = self.before_page.lock().unwrap().clone();
+        if let Some(before) = before {
+            before();
+        }
         let content = self.content.lock().unwrap();
         let mut rest = content
             .items
@@ -300,6 +322,31 @@ impl VectorStore for MemoryStore {
 
     fn search(&self, request: &SearchRequest<'_>) -> Result<Vec<Vec<Hit>>, GalleryError> {
         check_search(request)?;
+        let watch = self.around_search.lock().unwrap().clone();
+        let tell = |moment| {
+            if let Some(watch) = &watch {
+                watch(self, request.spaces, moment);
+            }
+        };
+        tell(Moment::Before);
+        let found = self.found(request)?;
+        tell(Moment::After);
+        Ok(found)
+    }
+
+    fn sample(&self, space: &SpaceId, limit: usize, _: u64) -> Result<Vec<f32>, GalleryError> {
+        let content = self.content.lock().unwrap();
+        let items = content.items.values();
+        let items = items.filter(|item| item.model_version == space.as_str());
+        Ok(items
+            .take(limit)
+            .flat_map(|item| item.embedding.clone())
+            .collect())
+    }
+}
+
+impl MemoryStore {
+    fn found(&self, request: &SearchRequest<'_>) -> Result<Vec<Vec<Hit>>, GalleryError> {
         let content = self.content.lock().unwrap();
         for id in request.spaces {
             if let Some(space) = content.spaces.get(id.as_str()) {
@@ -311,16 +358,6 @@ impl VectorStore for MemoryStore {
             request.spaces.iter().any(|id| id.as_str() == version)
         });
         Ok(best(items, request))
-    }
-
-    fn sample(&self, space: &SpaceId, limit: usize, _: u64) -> Result<Vec<f32>, GalleryError> {
-        let content = self.content.lock().unwrap();
-        let items = content.items.values();
-        let items = items.filter(|item| item.model_version == space.as_str());
-        Ok(items
-            .take(limit)
-            .flat_map(|item| item.embedding.clone())
-            .collect())
     }
 }
 

@@ -119,6 +119,10 @@ fn loses(service: &Running, take: impl Fn(), said: &str) {
     assert!(leaves_out(service, "not_certified", 4));
     let detail = service.get("/readyz").expect(200)["detail"].to_string();
     assert!(detail.contains(said), "{detail}");
+    // Nobody learns where files lie on this machine.
+    let folder = service.setup.folder.path().to_str().unwrap();
+    assert!(!detail.contains(folder), "{detail}");
+    assert!(!left["reason"].as_str().unwrap().contains(folder), "{left}");
 }
 
 #[test]
@@ -150,6 +154,14 @@ fn a_bridge_or_certificate_that_is_taken_away_is_not_used_after_a_reload() {
         "has other content now",
     );
     back(&weights, &kept);
+    let described = bridge.join("bridge.toml");
+    let description = std::fs::read(&described).unwrap();
+    loses(
+        &service,
+        || std::fs::write(&described, "no TOML").unwrap(),
+        "bridge b0001 cannot be read: b0001/bridge.toml",
+    );
+    back(&described, &description);
     let name = certificate.file_name().unwrap().to_str().unwrap();
     let document = std::fs::read(&certificate).unwrap();
     loses(

@@ -45,7 +45,7 @@ pub(super) fn group_figures(
             };
             let found = task.sides.merged(chosen, split)?;
             for (part, answers) in [(0, Answers::Old), (1, Answers::New)] {
-                let queries = group_of(&found, part);
+                let queries = group_of(&found.answered_by, part);
                 if queries.len() < Requirements::default().queries {
                     continue;
                 }

@@ -1,9 +1,8 @@
 //! No group of queries is to find less after an upgrade than before: how far groups fall short, and what the old items gain so that none does.
 
-use perennial_bridge::Index;
 use perennial_eval::{MixedOutcomes, Outcomes, Requirements, map_query_scores};
 
-use super::merging::{Chosen, CurveMerge};
+use super::merging::Chosen;
 use super::sides::{Sides, TRIED_SHARES, parts};
 use crate::evaluation_data::EvaluationData;
 use crate::measured::{MeasureError, outcomes_of};
@@ -107,7 +106,7 @@ impl Below {
 }
 
 fn shortfall(task: &MeasuredBefore<'_>, found: &MixedOutcomes, part: usize, noise: f64) -> f64 {
-    let group = group_of(found, part);
+    let group = group_of(&found.answered_by, part);
     if group.len() < Requirements::default().queries {
         return 0.0;
     }
@@ -124,8 +123,8 @@ fn shortfall(task: &MeasuredBefore<'_>, found: &MixedOutcomes, part: usize, nois
 }
 
 /// The queries whose right items all lie in a part.
-pub(super) fn group_of(found: &MixedOutcomes, part: usize) -> Vec<usize> {
-    let answers = found.answered_by.iter().enumerate();
+pub(super) fn group_of(answered_by: &[Option<usize>], part: usize) -> Vec<usize> {
+    let answers = answered_by.iter().enumerate();
     let of_part = answers.filter(|&(_, &answer)| answer == Some(part));
     of_part.map(|(query, _)| query).collect()
 }
@@ -143,17 +142,11 @@ pub(super) fn has_groups(task: &MeasuredBefore<'_>, drawn: &[usize]) -> Result<b
     let Some(split) = parts(drawn, 0.5) else {
         return Ok(false);
     };
-    let merge = CurveMerge {
-        kind: MergeKind::ZScores,
-        new_items: Index::Raw,
-    };
-    let found = task
-        .sides
-        .merged(&Chosen::plain(merge, Vec::new()), split)?;
+    let answers = task.sides.answered_by(split)?;
     let least = Requirements::default().queries;
     Ok([0, 1]
         .into_iter()
-        .any(|part| group_of(&found, part).len() >= least))
+        .any(|part| group_of(&answers, part).len() >= least))
 }
 
 /// The merge with the smallest shift by which no group falls short in any case, where the unshifted one lets one of the two fall short.

@@ -2,7 +2,9 @@
 
 use perennial_bridge::Index;
 use perennial_core::normalize_rows;
-use perennial_eval::{MixedOutcomes, MixedTest, Partition, ShiftedMerge, mixed_outcomes_by};
+use perennial_eval::{
+    MixedOutcomes, MixedTest, Partition, ShiftedMerge, answered_by, mixed_outcomes_by,
+};
 
 use super::halves::truth_of;
 use super::merging::Chosen;
@@ -86,12 +88,35 @@ impl<'a> Sides<'a> {
     pub(super) fn merged_by(
         &self,
         merges: &[Chosen],
-        [left, again]: [&[usize]; 2],
+        split: [&[usize]; 2],
     ) -> Result<Vec<MixedOutcomes>, MeasureError> {
         let Some(first) = merges.first() else {
             return Ok(Vec::new());
         };
-        let (old, new) = (&self.old, self.new_side(first.merge.new_items));
+        let shifts: Vec<[f64; 2]> = merges.iter().map(Chosen::ranking_shifts).collect();
+        let merges = merges.iter().zip(&shifts);
+        let merges: Vec<ShiftedMerge<'_>> = merges
+            .map(|(chosen, shifts)| chosen.for_ranking(shifts))
+            .collect();
+        let search = |test: &MixedTest<'_>| mixed_outcomes_by(test, &merges);
+        Ok(self.with_test(first.merge.new_items, split, search)?)
+    }
+
+    /// For each query, the side that holds all of its right items, old items being 0; nothing is searched.
+    pub(super) fn answered_by(
+        &self,
+        split: [&[usize]; 2],
+    ) -> Result<Vec<Option<usize>>, MeasureError> {
+        Ok(self.with_test(Index::Raw, split, answered_by)?)
+    }
+
+    fn with_test<T>(
+        &self,
+        new_items: Index,
+        [left, again]: [&[usize]; 2],
+        then: impl FnOnce(&MixedTest<'_>) -> T,
+    ) -> T {
+        let (old, new) = (&self.old, self.new_side(new_items));
         let rows = |prepared: &Prepared, items: &[usize]| -> Vec<f32> {
             items
                 .iter()
@@ -109,17 +134,11 @@ impl<'a> Sides<'a> {
             dim: prepared.dim,
             positions: &places[side],
         });
-        let test = MixedTest {
+        then(&MixedTest {
             partitions: &partitions,
             relevance: &self.truth.relevance(),
             own: self.data.own.as_deref(),
             first: FIRST,
-        };
-        let shifts: Vec<[f64; 2]> = merges.iter().map(Chosen::ranking_shifts).collect();
-        let merges = merges.iter().zip(&shifts);
-        let merges: Vec<ShiftedMerge<'_>> = merges
-            .map(|(chosen, shifts)| chosen.for_ranking(shifts))
-            .collect();
-        Ok(mixed_outcomes_by(&test, &merges)?)
+        })
     }
 }

@@ -1,6 +1,7 @@
 //! Which items are embedded again next.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::{Mutex, PoisonError};
 
 use perennial_gallery::{Filter, GalleryError, ItemId, MAX_LIMIT, StoredItem, VectorStore};
 
@@ -39,14 +40,14 @@ impl Queue {
     }
 
     /// Up to `limit` items with their embeddings; none once nothing is left but what `skip` leaves out. What searches found since the last
-    /// call comes first.
+    /// call comes first; the counts are locked only to be looked at, and not while the gallery is read.
     ///
     /// # Errors
     /// Those of the gallery.
     pub fn next(
         &mut self,
         store: &dyn VectorStore,
-        retrievals: &mut Retrievals,
+        retrievals: &Mutex<Retrievals>,
         limit: usize,
         skip: &dyn Fn(&StoredItem) -> bool,
     ) -> Result<Vec<StoredItem>, GalleryError> {
@@ -72,20 +73,24 @@ impl Queue {
     fn retrieved(
         &self,
         store: &dyn VectorStore,
-        retrievals: &mut Retrievals,
+        retrievals: &Mutex<Retrievals>,
         limit: usize,
         skip: &dyn Fn(&StoredItem) -> bool,
     ) -> Result<Vec<StoredItem>, GalleryError> {
         let rank = |space: &str| self.spaces.iter().position(|name| name == space);
+        let counts = || retrievals.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
-            let ids = retrievals.first(self.order, &rank, limit);
+            let ids = counts().first(self.order, &rank, limit);
             if ids.is_empty() {
                 return Ok(Vec::new());
             }
             let found = self.waiting(store, &ids, skip)?;
-            ids.iter()
-                .filter(|id| found.iter().all(|item| item.id != **id))
-                .for_each(|id| retrievals.forget(id));
+            {
+                let mut counts = counts();
+                ids.iter()
+                    .filter(|id| found.iter().all(|item| item.id != **id))
+                    .for_each(|id| counts.forget(id));
+            }
             if !found.is_empty() {
                 return Ok(found);
             }
@@ -176,22 +181,26 @@ mod tests {
             ],
         );
         let spaces = || vec!["a".to_owned(), "b".to_owned()];
-        let mut retrievals = Retrievals::default();
+        let retrievals = Mutex::new(Retrievals::default());
+        let note = |id: u64, space: &str| {
+            retrievals.lock().unwrap().note(&id.into(), space, None);
+        };
         // Found, but live or deleted by now.
-        retrievals.note(&4.into(), "a", None);
-        retrievals.note(&99.into(), "a", None);
+        note(4, "a");
+        note(99, "a");
         for _ in 0..2 {
-            retrievals.note(&6.into(), "b", None);
+            note(6, "b");
         }
-        let keep = |_: &StoredItem| false;
+        // Searches count what they find while the gallery is read.
+        let keep = |_: &StoredItem| retrievals.try_lock().is_err();
         let mut queue = Queue::new(Order::Retrieved, spaces());
-        let first = queue.next(&store, &mut retrievals, 4, &keep).unwrap();
+        let first = queue.next(&store, &retrievals, 4, &keep).unwrap();
         assert_eq!(ids(&first), ["6", "2", "5", "1"]);
         assert!(first.iter().all(|item| item.embedding.is_some()));
-        assert_eq!(retrievals.len(), 1);
+        assert_eq!(retrievals.lock().unwrap().len(), 1);
 
         let mut queue = Queue::new(Order::Id, spaces());
-        let all = queue.next(&store, &mut retrievals, 10, &keep).unwrap();
+        let all = queue.next(&store, &retrievals, 10, &keep).unwrap();
         assert_eq!(ids(&all), ["1", "2", "3", "5", "6"]);
     }
 
@@ -199,11 +208,11 @@ mod tests {
     fn it_ends_when_only_what_is_skipped_is_left() {
         let folder = tempfile::tempdir().unwrap();
         let store = gallery(folder.path(), &[(1, "a"), (2, "a"), (3, "a")]);
-        let mut retrievals = Retrievals::default();
+        let retrievals = Mutex::new(Retrievals::default());
         let skip = |item: &StoredItem| item.id == 2.into();
         let mut queue = Queue::new(Order::Retrieved, vec!["a".to_owned()]);
         let mut next = |skip: &dyn Fn(&StoredItem) -> bool| {
-            ids(&queue.next(&store, &mut retrievals, 1, skip).unwrap())
+            ids(&queue.next(&store, &retrievals, 1, skip).unwrap())
         };
         assert_eq!(next(&skip), ["1"]);
         assert_eq!(next(&skip), ["3"]);

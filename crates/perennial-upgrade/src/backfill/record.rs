@@ -15,6 +15,7 @@ use super::expectation::Expectation;
 use super::failure::{Failure, FailureReason};
 use super::order::Order;
 use super::outcome::Outcome;
+use super::pace::check_rate;
 use super::source::OriginalsSource;
 use super::stop::{Progress, StopRule};
 use crate::stored::Stored;
@@ -26,8 +27,6 @@ const MAX_BYTES: u64 = 1 << 28;
 const MAX_FAILURES: usize = 100_000;
 /// Hexadecimal digits that tell an item from what it was before.
 const SEEN_DIGITS: usize = 16;
-/// Items per second that can be asked for.
-const MAX_RATE: f64 = 1e6;
 
 /// What a backfill was told.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -38,7 +37,7 @@ pub struct BackfillSettings {
     /// Which items come first.
     #[serde(default)]
     pub order: Order,
-    /// The most items per second; none for as many as the machine gives beside its other work.
+    /// The most items per second, at least 0.001; none for as many as the machine gives beside its other work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub items_per_second: Option<f64>,
     /// When it has done enough; unless told otherwise, when everything is embedded again.
@@ -52,12 +51,8 @@ impl BackfillSettings {
     /// # Errors
     /// What is wrong, with the key.
     pub fn check(&self) -> Result<(), String> {
-        if let Some(rate) = self.items_per_second
-            && !(rate > 0.0 && rate <= MAX_RATE)
-        {
-            return Err(format!(
-                "items_per_second: must be above 0 and at most {MAX_RATE}, got {rate}"
-            ));
+        if let Some(rate) = self.items_per_second {
+            check_rate(rate).map_err(|problem| format!("items_per_second: {problem}"))?;
         }
         self.stop.check()
     }

@@ -57,6 +57,23 @@ fn a_measured_merge_ranks_by_the_own_scale() {
 }
 
 #[test]
+fn an_item_that_two_parts_found_has_one_place() {
+    let own = || PartHits {
+        scale: PartScale::Own,
+        ..part(&[(1, 0.5), (2, 0.3)], 0.1, 0.1, 512)
+    };
+    // Both better by their scores, and no longer true.
+    let old = || part(&[(2, 0.9), (1, 0.8), (3, 0.2)], 0.1, 0.1, 512);
+    let merged = merge(vec![old(), own()], 10);
+    assert_eq!(order(&merged), [(1, 1), (2, 1), (3, 0)]);
+    // So many items are given as were asked for.
+    let merged = merge(vec![own(), old()], 3);
+    assert_eq!(order(&merged), [(1, 0), (2, 0), (3, 1)]);
+    let merged = merge(vec![old(), old()], 10);
+    assert_eq!(order(&merged), [(2, 0), (1, 0), (3, 0)]);
+}
+
+#[test]
 fn a_part_that_gains_standard_deviations_ranks_by_them() {
     let own = || PartHits {
         scale: PartScale::Own,

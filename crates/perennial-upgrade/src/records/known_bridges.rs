@@ -8,6 +8,7 @@ use perennial_bridge::{BRIDGE_FILE, Bridge, WEIGHTS_FILE};
 
 use super::stamp::Stamp;
 use crate::bridges::BridgeRegistry;
+use crate::public_text::without_folder;
 
 /// Digits of a hash in a message.
 const SHOWN_DIGITS: usize = 16;
@@ -76,7 +77,7 @@ impl KnownBridges {
     /// The bridge of this content.
     ///
     /// # Errors
-    /// Which bridge is missing, and what to do.
+    /// Which bridge is missing, and what to do, as everybody may read it.
     pub(super) fn get(&mut self, sha256: &str) -> Result<Arc<Bridge>, String> {
         if let Some(bridge) = self.loaded.get(sha256) {
             return Ok(Arc::clone(bridge));
@@ -97,9 +98,8 @@ impl KnownBridges {
                     .map(|problem| format!("; {problem}"))
                     .collect();
                 Err(format!(
-                    "its bridge, sha256 {shown}, is not in {}{}{damaged}; put the bridge's folder back, or certify again with --record, which \
+                    "its bridge, sha256 {shown}, is not in the registry{}{damaged}; put the bridge's folder back, or certify again with --record, which \
                      stores the bridge as well",
-                    self.registry.folder().display(),
                     self.what_was_lost(sha256)
                 ))
             }
@@ -130,8 +130,14 @@ impl KnownBridges {
         }
     }
 
+    /// What everybody may read.
+    fn public(&self, problem: &str) -> String {
+        without_folder(problem, self.registry.folder(), "the registry's bridges")
+    }
+
     fn find(&mut self, sha256: &str) -> Result<Option<Arc<Bridge>>, String> {
-        let names = self.registry.names().map_err(|error| error.to_string())?;
+        let names = self.registry.names();
+        let names = names.map_err(|error| self.public(&error.to_string()))?;
         // The newest first: that is the likely one.
         for name in names.into_iter().rev() {
             let known = self.hashes.get(&name);
@@ -153,6 +159,7 @@ impl KnownBridges {
                 }
                 Err(error) => {
                     tracing::warn!(%error, "bridge {name} cannot be read");
+                    let error = self.public(&error.to_string());
                     let problem = format!("bridge {name} cannot be read: {error}");
                     self.damaged.insert(name, (files, problem));
                 }

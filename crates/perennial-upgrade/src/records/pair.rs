@@ -3,6 +3,7 @@
 use perennial_core::{CompatibilityRecord, Registry, SpaceId, SpaceRef};
 
 use crate::certification::NotCertified;
+use crate::public_text::in_registry;
 
 /// One end of a pair: a model version, or a registered space of an outside encoder.
 pub(super) struct End {
@@ -17,7 +18,7 @@ impl End {
     /// What the registry has under this very name. An alias is no name of stored items.
     ///
     /// # Errors
-    /// Why nothing can be compared with its name.
+    /// Why nothing can be compared with its name, as everybody may read it.
     pub(super) fn of(registry: &Registry, name: &str) -> Result<Self, String> {
         let problem = match registry.get(name) {
             Ok(version) if version.name == name => {
@@ -28,7 +29,7 @@ impl End {
                 });
             }
             Ok(version) => format!("{name} is an alias of {}", version.name),
-            Err(error) => error.to_string(),
+            Err(error) => in_registry(&error.to_string(), registry),
         };
         let spec = SpaceId::new(name)
             .ok()

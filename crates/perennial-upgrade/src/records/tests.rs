@@ -318,6 +318,30 @@ fn damaged_records_certify_nothing() {
     std::fs::write(CompatibilityRecords::path(&setup.registry), "{").unwrap();
     let error = setup.check("v0002", "v0001").unwrap_err().to_string();
     assert!(error.contains("is damaged"), "{error}");
+    assert!(error.contains("compatibility.json"), "{error}");
+    assert!(!error.contains(setup.folder.path().to_str().unwrap()));
+}
+
+#[test]
+fn reasons_do_not_say_where_the_registry_lies() {
+    let setup = Setup::new();
+    let refused = |query: &str| setup.check(query, "v0001").unwrap_err().to_string();
+    let unknown = refused("v0009");
+    assert!(unknown.contains("\"v0009\" in the registry"), "{unknown}");
+    let model = setup.registry.root().join("v0002/model.toml");
+    std::fs::write(&model, "no TOML").unwrap();
+    let damaged = refused("v0002");
+    assert!(damaged.contains(": v0002/model.toml: "), "{damaged}");
+    // What is no file cannot be read either.
+    std::fs::remove_file(&model).unwrap();
+    std::fs::create_dir(&model).unwrap();
+    let unreadable = refused("v0002");
+    for said in [unknown, damaged, unreadable] {
+        assert!(
+            !said.contains(setup.folder.path().to_str().unwrap()),
+            "{said}"
+        );
+    }
 }
 
 #[test]

@@ -1,8 +1,10 @@
-use perennial_bridge::{Bridge, Recipe};
+use perennial_bridge::{Bridge, Index, Recipe};
 use perennial_core::SpaceRef;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use super::super::merge_choice::best_merge;
+use super::super::merging::CurveMerge;
 use super::*;
 use crate::answer_group::Answers;
 use crate::certificate::{Certificate, Sources};
@@ -91,6 +93,13 @@ impl World {
             own: None,
             names: Names::default(),
         }
+    }
+
+    /// The same version on both sides: what the old one sees, the new one sees as well.
+    fn same(&mut self, noise: f32) -> EvaluationData {
+        let mut data = self.data([noise, noise], 0.0);
+        data.new_queries = Self::new_rows(&data.old_queries.values, 0.0);
+        data
     }
 
     fn bridge(&mut self, class: f32) -> Bridge {
@@ -252,4 +261,37 @@ fn a_loss_within_its_noise_is_none() {
     assert_eq!(beyond_noise(&lost, 0.5), 0.0);
     assert!(beyond_noise(&lost, 0.0) > 0.03);
     assert_eq!(beyond_noise(&[0.25; 40], 0.5), 0.25);
+}
+
+/// Measures how often certificates record a shift where the new version loses nothing: `cargo test --release -p perennial-upgrade --lib -- --ignored
+/// --nocapture where_nothing_is_lost`.
+#[test]
+#[ignore = "measures over 240 seeds, which takes some minutes"]
+fn a_shift_is_seldom_found_where_nothing_is_lost() {
+    const SEEDS: u64 = 240;
+    let dual = Route::Dual { weight: 0.5 };
+    for (pair, noise) in [("same", 0.5), ("same", 0.9), ("equal", 0.5), ("equal", 0.9)] {
+        for route in [Route::Bridged, dual] {
+            let mut shifts = Vec::new();
+            for seed in 0..SEEDS {
+                let mut world = World::new(1000 + seed);
+                let data = match pair {
+                    "same" => world.same(noise),
+                    _ => world.data([noise; 2], 0.0),
+                };
+                let bridge = world.bridge(0.0);
+                let search = Search::through(&bridge, route, Index::Raw);
+                let merge = best_merge(&data, &search, &Demands::new(seed)).unwrap();
+                shifts.push(merge.unwrap().merge.shift);
+            }
+            let found: Vec<f64> = shifts.into_iter().filter(|shift| *shift != 0.0).collect();
+            let old = found.iter().filter(|shift| **shift > 0.0).count();
+            let largest = found.iter().copied().map(f64::abs).fold(0.0, f64::max);
+            println!(
+                "{pair} pair, noise {noise}, route {route}: a shift in {} of {SEEDS} seeds, {old} of them for old items, the largest {largest:.3}",
+                found.len()
+            );
+            assert!(found.len() as f64 <= 0.25 * SEEDS as f64);
+        }
+    }
 }

@@ -111,7 +111,7 @@ fn other_files_are_refused_with_their_name() {
         let error = BackfillRecord::read(folder.path()).unwrap_err().to_string();
         assert!(error.contains("backfill.json"), "{error}");
     }
-    for rate in [0.0, -1.0, 1e9, f64::NAN] {
+    for rate in [0.0, -1.0, 1e-300, 1e9, f64::NAN] {
         let settings = BackfillSettings {
             items_per_second: Some(rate),
             ..settings()

@@ -34,7 +34,7 @@ struct StartArguments {
     /// With --server: let the service read the folder, which lies on its machine, instead of sending the pictures from here
     #[arg(long)]
     in_service: bool,
-    /// The most items per second [default: no limit]
+    /// The most items per second, at least 0.001 [default: no limit]
     #[arg(long, value_name = "ITEMS")]
     rate: Option<f64>,
     /// Which items come first: retrieved (what searches find most often, then what is served worst), worst-served or id. Searches are

@@ -1,6 +1,6 @@
 //! A backfill of the gallery in a folder, without a service.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use perennial_core::Registry;
@@ -9,8 +9,8 @@ use perennial_encode::{DecodeLimits, Prepared};
 use perennial_gallery::{EmbeddedGallery, Maintenance, StoredItem, VectorStore};
 use perennial_upgrade::backfill::{
     BackfillRecord, BackfillSettings, BackfillState, Download, Expectation, Failure, FailureReason,
-    ItemKinds, Original, Originals, Outcome, Queue, Reembedded, Replaced, Retrievals, prepared_of,
-    replace_unchanged,
+    ItemKinds, Original, Originals, Outcome, Queue, Reembedded, Replaced, Retrievals,
+    next_items_at, prepared_of, replace_unchanged,
 };
 use perennial_upgrade::{Insertion, LIVE_ALIAS, LoadedModel, Policy, Stored};
 use rayon::prelude::*;
@@ -164,7 +164,7 @@ fn carry_out(
 
     let spaces = expectation.worst_first(&stored, model.name());
     let mut queue = Queue::new(record.settings.order, spaces);
-    let mut retrievals = Retrievals::default();
+    let retrievals = Mutex::new(Retrievals::default());
     let live_items = stored.per_version.get(model.name()).copied().unwrap_or(0);
     let other = expectation.of_other_modality(&stored);
     let left = (stored.items - live_items).saturating_sub(record.failures() + other);
@@ -185,7 +185,7 @@ fn carry_out(
             .min(rate.map_or(BATCH, |rate| rate.ceil() as usize))
             .min(allowed.map_or(BATCH, |items| usize::try_from(items).unwrap_or(BATCH)));
         let skip = |item: &StoredItem| record.has_failed(item);
-        let items = queue.next(store, &mut retrievals, limit.max(1), &skip)?;
+        let items = queue.next(store, &retrievals, limit.max(1), &skip)?;
         if items.is_empty() {
             let other = expectation.of_other_modality(&stored);
             let reason = record.all_done(other);
@@ -201,7 +201,7 @@ fn carry_out(
             break;
         }
         if let Some(rate) = rate {
-            let until = began + Duration::from_secs_f64(count as f64 / rate);
+            let until = next_items_at(began, count, rate);
             while Instant::now() < until && !interrupt.pressed() {
                 std::thread::sleep(Duration::from_millis(20));
             }

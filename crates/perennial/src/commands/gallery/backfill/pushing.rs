@@ -8,7 +8,7 @@ use base64::prelude::BASE64_STANDARD;
 use perennial_encode::{Kind, kind};
 use perennial_gallery::{ItemId, StoredItem};
 use perennial_upgrade::backfill::{
-    Answer, BackfillSettings, FolderOriginals, Found, Originals, held_text,
+    Answer, BackfillSettings, FolderOriginals, Found, Originals, held_text, next_items_at,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -133,7 +133,7 @@ pub fn run(
             let handled = pushed.done + pushed.changed + pushed.not_waiting;
             progress.advance(handled + pushed.failed.len() as u64);
             if let Some(rate) = settings.items_per_second {
-                let until = began + Duration::from_secs_f64(count as f64 / rate);
+                let until = next_items_at(began, count, rate);
                 while Instant::now() < until && !interrupt.pressed() {
                     std::thread::sleep(Duration::from_millis(20));
                 }
