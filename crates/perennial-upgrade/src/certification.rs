@@ -193,8 +193,8 @@ pub trait CompatibilityCheck: Send + Sync {
     /// All certified ways of a directed pair, the best first; never empty. Called for every search, so it must be fast. Equal versions are
     /// always certified, by route own.
     ///
-    /// Ways beyond doubt come before undecided ones, and of these the one with the largest margin of the measures that decide; route own is
-    /// first among equals.
+    /// Ways beyond doubt come before undecided ones, of these those of certificates before those of compatibility records, which measure class means
+    /// alone, and of these the one with the largest margin of the measures that decide; route own is first among equals.
     ///
     /// # Errors
     /// [`NotCertified`] with the reason.

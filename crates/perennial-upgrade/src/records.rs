@@ -7,6 +7,7 @@ mod pair;
 mod recorded_finding;
 mod stamp;
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use perennial_core::{CompatibilityRecords, Registry};
 
-use self::certified_routes::{CertifiedRoutes, Ranked, own_quality, own_thresholds};
+use self::certified_routes::{CertifiedRoutes, LostWay, Ranked, own_quality, own_thresholds};
 use self::known_bridges::KnownBridges;
 use self::measured_pairs::MeasuredPairs;
 use self::pair::{End, Pair};
@@ -209,20 +210,20 @@ impl RegistryRecords {
         }
         // Stable, and own before all others among equals.
         ways.sort_by(|one, other| {
-            let key = |ranked: &Ranked| {
-                let Certified { undecided, way, .. } = &ranked.certified;
-                (*undecided, *way != CertifiedWay::Own)
-            };
-            let ((one_open, one_other), (other_open, other_other)) = (key(one), key(other));
-            one_open
-                .cmp(&other_open)
+            let is_other = |ranked: &Ranked| ranked.certified.way != CertifiedWay::Own;
+            one.knowledge()
+                .cmp(&other.knowledge())
                 .then(other.margin.total_cmp(&one.margin))
-                .then(one_other.cmp(&other_other))
+                .then(is_other(one).cmp(&is_other(other)))
         });
         // What would be searched by if its files were there.
+        let is_first = |lost: &LostWay| match lost.knowledge().cmp(&ways[0].knowledge()) {
+            Ordering::Equal => lost.margin >= ways[0].margin,
+            before_or_after => before_or_after == Ordering::Less,
+        };
         let lost: Vec<String> = lost
             .into_iter()
-            .filter(|lost| lost.margin >= ways[0].margin)
+            .filter(is_first)
             .map(|lost| lost.reason)
             .collect();
         let mut ways: Vec<Certified> = ways.into_iter().map(|ranked| ranked.certified).collect();

@@ -19,13 +19,30 @@ pub(super) struct Ranked {
     pub(super) certified: Certified,
     /// The smallest margin of the measures that decide, a difference of fractions.
     pub(super) margin: f64,
+    /// By a compatibility record: of nearest class means alone, where certificates measure first hits and rankings too. The margins of both do not compare.
+    pub(super) by_record: bool,
 }
 
 /// A way whose certificate or bridge is not there any more.
 pub(super) struct LostWay {
+    pub(super) undecided: bool,
     pub(super) margin: f64,
     /// Which file is missing, and what to do.
     pub(super) reason: String,
+}
+
+impl Ranked {
+    /// What comes before margins in the order of ways: those beyond doubt, and of these those of certificates, are first.
+    pub(super) fn knowledge(&self) -> (bool, bool) {
+        (self.certified.undecided, self.by_record)
+    }
+}
+
+impl LostWay {
+    /// As [`Ranked::knowledge`]; only certificates are lost.
+    pub(super) fn knowledge(&self) -> (bool, bool) {
+        (self.undecided, false)
+    }
 }
 
 /// Why a certificate opens no way.
@@ -90,8 +107,8 @@ impl CertifiedRoutes {
             found.reasons.push(lost.reason());
             found.lost.extend(lost.certificate().and_then(|was| {
                 let judged = under_policy(was, policy)?;
-                let opened = is_allowed(judged.finding, policy).is_some();
-                opened.then(|| LostWay {
+                is_allowed(judged.finding, policy).map(|undecided| LostWay {
+                    undecided,
                     margin: judged.margin,
                     reason: lost.reason(),
                 })
@@ -145,6 +162,7 @@ fn consider(
             };
             let bridge = bridges.get(&used.sha256).map_err(|problem| {
                 Closed::Lost(LostWay {
+                    undecided,
                     margin: judged.margin,
                     reason: format!("certificate {name}: {problem}"),
                 })
@@ -186,6 +204,7 @@ fn consider(
     let result = certificate.task(policy.task);
     Ok(Ranked {
         margin: judged.margin,
+        by_record: false,
         certified: Certified {
             undecided,
             thresholds: result.and_then(|result| result.thresholds.clone()),

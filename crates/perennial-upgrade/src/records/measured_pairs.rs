@@ -145,6 +145,7 @@ impl MeasuredPairs<'_> {
                 ..Certified::by(basis)
             },
             margin: record.margin,
+            by_record: true,
         })
     }
 
