@@ -242,9 +242,11 @@ fn a_partition_that_comes_and_goes_within_one_transaction_leaves_nothing() {
     check(&open(folder.path()));
 }
 
+type Look = Box<dyn FnMut(u64)>;
+
 thread_local! {
     /// What is done on this thread whenever a record is read.
-    static AT_A_RECORD: std::cell::RefCell<Option<Box<dyn FnMut(u64)>>> = const { std::cell::RefCell::new(None) };
+    static AT_A_RECORD: std::cell::RefCell<Option<Look>> = const { std::cell::RefCell::new(None) };
     /// Where this thread meets a defect next.
     static DEFECT: std::cell::Cell<&'static str> = const { std::cell::Cell::new("") };
     /// How often memory is not read from the database on this thread.
