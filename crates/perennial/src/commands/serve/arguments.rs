@@ -9,7 +9,7 @@ use crate::terminal::LogFormat;
 pub(super) const EXAMPLE: &str = include_str!("../../../serve.toml");
 
 const SIGNALS: &str = "Signals: SIGTERM and Ctrl-C finish the running requests and stop the service; SIGHUP reloads the keys file and the TLS \
-                       certificate.\nAll settings: `perennial serve --print-config`; with what each of them means: `perennial serve --explain-config`.";
+                       certificate.\nAll settings: `perennial serve --print-config`; explained: `perennial serve --explain-config`";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = SIGNALS)]
