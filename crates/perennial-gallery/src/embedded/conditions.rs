@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use perennial_core::SpaceId;
 
@@ -9,7 +10,6 @@ use super::record::Record;
 use super::rows::{Rows, Segment, SlotSet};
 use super::state::{Shared, State};
 use super::tables::{Meta, Reader};
-use super::view::View;
 use crate::error::GalleryError;
 use crate::filter::{Filter, Labels};
 use crate::id_key::id_key;
@@ -65,11 +65,11 @@ impl<'a> Conditions<'a> {
         let Some(ids) = &mut self.ids else {
             return Ok(());
         };
-        let (meta, view) = {
+        let (meta, reader) = {
             let state = shared.state();
-            (state.meta, View::of(&state)?)
+            (state.meta, Arc::clone(state.reader()?))
         };
-        ids.found = Some((meta, ids.look_up(view.reader())?));
+        ids.found = Some((meta, ids.look_up(&reader)?));
         Ok(())
     }
 
