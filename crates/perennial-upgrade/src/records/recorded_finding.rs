@@ -92,7 +92,7 @@ mod tests {
             Finding::Compatible
         );
         assert_eq!(
-            record(1000, -0.1, -0.2, Some([0, 100])),
+            record(1000, -0.1, -0.15, Some([0, 100])),
             Finding::Incompatible
         );
     }
@@ -102,6 +102,6 @@ mod tests {
         // At most 490 of 1,000 queries are lost and 510 gained, or 4,000 and 6,000 of 10,000.
         assert_eq!(record(1000, 0.02, 0.01, None), Finding::Undecided);
         assert_eq!(record(10_000, 0.1, 0.09, None), Finding::Compatible);
-        assert_eq!(record(1000, -0.1, -0.2, None), Finding::Incompatible);
+        assert_eq!(record(1000, -0.1, -0.15, None), Finding::Incompatible);
     }
 }
