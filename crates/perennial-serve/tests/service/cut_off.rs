@@ -13,7 +13,7 @@ use crate::limits::wait_until;
 #[test]
 fn a_swap_waits_for_the_first_items_of_a_version_whose_request_is_over() {
     let mut setup = Setup::new(&["0", "0.5", "1"]);
-    setup.config.timeouts.request_seconds = 0.3;
+    setup.config.timeouts.request_seconds = 1.0;
     // Queries of v0001 may search items of v0002, those of v0003 may not.
     setup.pairs.allow("v0001", "v0002");
     let (entered, enters) = mpsc::channel();
@@ -44,7 +44,7 @@ fn a_swap_waits_for_the_first_items_of_a_version_whose_request_is_over() {
 #[test]
 fn work_of_requests_that_are_over_keeps_its_places() {
     let mut setup = Setup::new(&["0"]);
-    setup.config.timeouts.request_seconds = 0.3;
+    setup.config.timeouts.request_seconds = 0.5;
     let places = 2 * std::thread::available_parallelism().unwrap().get();
     let running = Arc::new(AtomicUsize::new(0));
     let (go_on, goes_on) = mpsc::channel::<()>();

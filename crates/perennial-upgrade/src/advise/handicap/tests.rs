@@ -291,7 +291,10 @@ fn a_shift_is_seldom_found_where_nothing_is_lost() {
                 "{pair} pair, noise {noise}, route {route}: a shift in {} of {SEEDS} seeds, {old} of them for old items, the largest {largest:.3}",
                 found.len()
             );
-            assert!(found.len() as f64 <= 0.25 * SEEDS as f64);
+            // A dual query of two equally good encoders finds old items better than either does, so new ones are really held back.
+            let old_gain = pair == "equal" && matches!(route, Route::Dual { .. });
+            let unfounded = if old_gain { old } else { found.len() };
+            assert!(unfounded as f64 <= 0.05 * SEEDS as f64);
         }
     }
 }
