@@ -1,4 +1,5 @@
-//! Multipart bodies that are in memory: their parts are pieces of the body and no copies.
+//! Multipart bodies that are in memory: their parts are pieces of the body and no copies. Readers of streams, as axum's, copy every part at least once, so
+//! that uploads of encoders would take several times the memory that was reserved for them.
 
 use axum::body::Bytes;
 use axum::http::HeaderMap;
