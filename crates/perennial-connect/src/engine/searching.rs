@@ -53,6 +53,17 @@ pub(crate) trait Searching: Engine {
         k: u32,
     ) -> Result<Vec<Nearest>, ConnectError>;
 
+    /// The nearest rows of both columns: first the copies that are up to date, by the new query, then the rows without such a copy, by the old one.
+    ///
+    /// A row that is copied or written while this asks is in one of the answers at least: it must not be taken for waiting by the one and for
+    /// copied by the other. A row that is in both was copied meanwhile, and there may be more than `k`.
+    async fn nearest_in_both(
+        &mut self,
+        current: (&Self::Prepared, &[f32]),
+        pending: (&Self::Prepared, &[f32]),
+        k: u32,
+    ) -> Result<[Vec<Nearest>; 2], ConnectError>;
+
     /// How many rows with a vector have each of these labels. Labels of no row may be missing.
     async fn labelled(
         &mut self,

@@ -343,8 +343,12 @@ async fn both<E: Searching>(
     for (new, old) in pairs {
         let mut labels = HashMap::new();
         let mut found = Vec::new();
-        for ((prepared, sample), query) in parts.iter().zip([new, old]) {
-            let nearest = engine.nearest(prepared, query, request.k).await?;
+        let [current, pending] = [&parts[0], &parts[1]];
+        let both = engine
+            .nearest_in_both((&current.0, new), (&pending.0, old), request.k)
+            .await?;
+        let asked = [(current, new), (pending, old)];
+        for (nearest, ((_, sample), query)) in both.into_iter().zip(asked) {
             let hits = nearest.into_iter().map(|one| {
                 labels.insert(one.id.clone(), one.label);
                 Hit {

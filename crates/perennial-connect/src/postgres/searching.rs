@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::BytesMut;
 use perennial_formats::Label;
-use tokio_postgres::Statement;
+use tokio_postgres::{GenericClient, IsolationLevel, Statement};
 
 use super::copy_index::copies_of;
 use super::engine::Postgres;
@@ -50,6 +50,31 @@ impl Postgres {
 fn order(table: &VectorTable) -> String {
     let operator = table.indexes.first().and_then(|index| index.operator());
     table.operator_sql(operator.unwrap_or(COSINE))
+}
+
+async fn nearest(
+    client: &impl GenericClient,
+    prepared: &Prepared,
+    query: &[f32],
+    k: u32,
+) -> Result<Vec<Nearest>, ConnectError> {
+    let mut vector = BytesMut::new();
+    put_vector(prepared.kind, query, &mut vector)?;
+    let vector = RawValue(vector.to_vec());
+    let rows = client
+        .query(&prepared.statement, &[&vector, &i64::from(k)])
+        .await?;
+    rows.iter()
+        .map(|row| {
+            let label: Option<String> = row.try_get(1)?;
+            let cosine: Option<f64> = row.try_get(2)?;
+            Ok(Nearest {
+                id: item_id(row.try_get(0)?)?,
+                label: label.map(read_label).transpose()?,
+                cosine: cosine.unwrap_or(f64::NAN) as f32,
+            })
+        })
+        .collect()
 }
 
 impl Searching for Postgres {
@@ -125,24 +150,27 @@ impl Searching for Postgres {
         query: &[f32],
         k: u32,
     ) -> Result<Vec<Nearest>, ConnectError> {
-        let mut vector = BytesMut::new();
-        put_vector(prepared.kind, query, &mut vector)?;
-        let vector = RawValue(vector.to_vec());
-        let rows = self
+        nearest(&self.reader, prepared, query, k).await
+    }
+
+    /// From one state of the database, in which each row has an up-to-date copy or has none.
+    async fn nearest_in_both(
+        &mut self,
+        current: (&Prepared, &[f32]),
+        pending: (&Prepared, &[f32]),
+        k: u32,
+    ) -> Result<[Vec<Nearest>; 2], ConnectError> {
+        let transaction = self
             .reader
-            .query(&prepared.statement, &[&vector, &i64::from(k)])
+            .build_transaction()
+            .isolation_level(IsolationLevel::RepeatableRead)
+            .read_only(true)
+            .start()
             .await?;
-        rows.iter()
-            .map(|row| {
-                let label: Option<String> = row.try_get(1)?;
-                let cosine: Option<f64> = row.try_get(2)?;
-                Ok(Nearest {
-                    id: item_id(row.try_get(0)?)?,
-                    label: label.map(read_label).transpose()?,
-                    cosine: cosine.unwrap_or(f64::NAN) as f32,
-                })
-            })
-            .collect()
+        let current = nearest(&transaction, current.0, current.1, k).await?;
+        let pending = nearest(&transaction, pending.0, pending.1, k).await?;
+        transaction.commit().await?;
+        Ok([current, pending])
     }
 
     async fn labelled(

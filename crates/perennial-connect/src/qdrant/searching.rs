@@ -1,7 +1,8 @@
 //! Searching a collection by its own index, as programs do.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
+use perennial_core::ItemId;
 use perennial_formats::Label;
 use serde_json::{Value, json};
 
@@ -197,6 +198,23 @@ impl Searching for Qdrant {
                 })
             })
             .collect()
+    }
+
+    /// Servers have no state of two collections that could be asked twice. So the rows without a copy are asked for before the copies, for those that
+    /// are copied meanwhile, and again after them, for those that are written meanwhile. Only a point that is written and copied again between the
+    /// first question and the last can be missed.
+    async fn nearest_in_both(
+        &mut self,
+        current: (&Prepared, &[f32]),
+        pending: (&Prepared, &[f32]),
+        k: u32,
+    ) -> Result<[Vec<Nearest>; 2], ConnectError> {
+        let before = self.nearest(pending.0, pending.1, k).await?;
+        let copied = self.nearest(current.0, current.1, k).await?;
+        let mut waiting = self.nearest(pending.0, pending.1, k).await?;
+        let known: HashSet<ItemId> = waiting.iter().map(|one| one.id.clone()).collect();
+        waiting.extend(before.into_iter().filter(|one| !known.contains(&one.id)));
+        Ok([copied, waiting])
     }
 
     async fn labelled(

@@ -1,6 +1,7 @@
 //! What the database answers, by each way that it can be searched.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use perennial_connect::migrate::{Queries, Rankings, RankingsRequest, SearchWay, rankings};
 use perennial_connect::{ConnectError, Silent};
@@ -63,8 +64,14 @@ fn labelled(database: &Database) {
 }
 
 fn asked(database: &Database, k: u32) -> Result<Rankings, ConnectError> {
-    let old: Vec<f32> = (1..=ROWS).flat_map(old_of).collect();
-    let new: Vec<f32> = (1..=ROWS).flat_map(new_of).collect();
+    let all: Vec<u64> = (1..=ROWS).collect();
+    asked_for(database, &all, k)
+}
+
+/// The answers to the queries that these rows are.
+fn asked_for(database: &Database, ids: &[u64], k: u32) -> Result<Rankings, ConnectError> {
+    let old: Vec<f32> = ids.iter().copied().flat_map(old_of).collect();
+    let new: Vec<f32> = ids.iter().copied().flat_map(new_of).collect();
     let request = RankingsRequest {
         table: "items".parse().unwrap(),
         key: None,
@@ -249,4 +256,36 @@ fn queries_of_other_dimensions_are_refused() {
     let error = of(None).unwrap_err().to_string();
     assert!(error.contains("--mapped"), "{error}");
     assert_eq!(of(Some(&BRIDGE)).unwrap().rankings.len(), 2);
+}
+
+#[test]
+fn a_row_that_is_copied_or_written_between_the_two_searches_is_found() {
+    let Some(database) = database() else { return };
+    labelled(&database);
+    let folder = tempfile::tempdir().unwrap();
+    run_quietly(&database, &from_file(&file(&folder, 1..=ROWS))).unwrap();
+    // Row 30 has no copy. That of row 9 comes and goes as fast as it can, as if the row were written and copied again and again.
+    database
+        .run("CREATE TABLE aside AS TABLE items_new; DELETE FROM items_new WHERE id IN (9, 30)");
+    let over = AtomicBool::new(false);
+    let writer = database.again();
+    let found = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                writer.run("INSERT INTO items_new SELECT * FROM aside WHERE id = 9");
+                writer.run("DELETE FROM items_new WHERE id = 9");
+            }
+        });
+        let found = asked_for(&database, &[9; 500], 10);
+        over.store(true, Ordering::Relaxed);
+        found.unwrap()
+    });
+    let merged = found.rankings.last().unwrap();
+    assert_eq!(merged.way, SearchWay::Merged);
+    let row = ItemId::Number(9);
+    let missed = merged
+        .hits
+        .iter()
+        .filter(|hits| hits.iter().all(|hit| hit.id != row));
+    assert_eq!(missed.count(), 0, "of {}", merged.hits.len());
 }

@@ -8,7 +8,8 @@ use perennial_core::ItemId;
 use perennial_formats::{Header, Label, VectorSet, create, prepare};
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, cluster};
+use crate::cluster::{Cluster, cluster, double};
+use crate::double::{Fault, Id, Kind, State};
 use crate::spaces::{from_file, run_quietly};
 
 const POINTS: u64 = 60;
@@ -52,8 +53,13 @@ fn file(folder: &tempfile::TempDir, ids: std::ops::RangeInclusive<u64>) -> PathB
 }
 
 fn asked(cluster: &Cluster) -> Rankings {
-    let old: Vec<f32> = (1..=POINTS).flat_map(old_of).collect();
-    let new: Vec<f32> = (1..=POINTS).flat_map(new_of).collect();
+    asked_for(cluster, 1..=POINTS)
+}
+
+/// The answers to the queries that these points are.
+fn asked_for(cluster: &Cluster, ids: std::ops::RangeInclusive<u64>) -> Rankings {
+    let old: Vec<f32> = ids.clone().flat_map(old_of).collect();
+    let new: Vec<f32> = ids.flat_map(new_of).collect();
     let request = RankingsRequest {
         table: cluster.table(),
         key: None,
@@ -181,5 +187,69 @@ fn a_point_that_was_written_since_its_copy_is_searched_by_what_it_is_now() {
             hits[..2].iter().any(|hit| hit.id == ItemId::Number(like)),
             "{like}: {hits:?}"
         );
+    }
+}
+
+/// What the merged search for point 9 finds while others write, at the second search of the copies: that of the merged search. Point 30 has no copy.
+fn merged_while(cluster: &Cluster, writing: Kind) -> Vec<ItemId> {
+    cluster.delete(&cluster.copies(), &[json!(30)]);
+    cluster
+        .inside()
+        .fail(Fault::new("_new/points/query", 1, writing));
+    let found = asked_for(cluster, 9..=9);
+    assert!(cluster.inside().state().faults.is_empty());
+    let merged = found.rankings.last().unwrap();
+    assert_eq!(merged.way, SearchWay::Merged);
+    merged.hits[0].iter().map(|hit| hit.id.clone()).collect()
+}
+
+#[test]
+fn a_point_that_is_copied_between_the_two_searches_is_found() {
+    if double().is_none() {
+        return;
+    }
+    let cluster = copied();
+    // The copy of point 9 lies aside until a run writes it.
+    let mut state = cluster.inside().state();
+    let id = Id::Number(9);
+    let copies = state.collections.get_mut(&cluster.copies()).unwrap();
+    let mut aside = copies.clone();
+    aside.points.retain(|one, _| *one == id);
+    copies.points.remove(&id);
+    state.collections.insert("aside".to_owned(), aside);
+    drop(state);
+    let copy = |state: &mut State| {
+        let aside = state.collections.remove("aside").unwrap();
+        let mut all = state.collections.iter_mut();
+        let (_, copies) = all.find(|(name, _)| name.ends_with("_new")).unwrap();
+        copies.points.extend(aside.points);
+    };
+    for writing in [Kind::WriteBefore(copy), Kind::WriteAfter(copy)] {
+        let before = cluster.inside().state().collections.clone();
+        let found = merged_while(&cluster, writing);
+        assert!(found.contains(&ItemId::Number(9)), "{found:?}");
+        cluster.inside().state().collections = before;
+    }
+}
+
+#[test]
+fn a_point_that_is_written_between_the_two_searches_is_found() {
+    if double().is_none() {
+        return;
+    }
+    let cluster = copied();
+    let write = |state: &mut State| {
+        let mut all = state.collections.iter_mut();
+        let (_, points) = all
+            .find(|(name, _)| name.starts_with("perennial_test") && !name.ends_with("_new"))
+            .unwrap();
+        let point = points.points.get_mut(&Id::Number(9)).unwrap();
+        point.dense.get_mut("").unwrap()[0] += 0.01;
+    };
+    for writing in [Kind::WriteBefore(write), Kind::WriteAfter(write)] {
+        let before = cluster.inside().state().collections.clone();
+        let found = merged_while(&cluster, writing);
+        assert!(found.contains(&ItemId::Number(9)), "{found:?}");
+        cluster.inside().state().collections = before;
     }
 }

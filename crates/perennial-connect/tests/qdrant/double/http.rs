@@ -36,6 +36,10 @@ pub enum Kind {
     Delay(Duration),
     /// The request is on its way for a while, and then has its effect.
     Late(Duration),
+    /// Others write this just before the request has its effect.
+    WriteBefore(fn(&mut State)),
+    /// The request has its effect, and then others write this before the answer.
+    WriteAfter(fn(&mut State)),
 }
 
 impl Fault {
@@ -181,8 +185,11 @@ fn with_faults(
         status,
         body: json!({"status": {"error": "a fault that was injected"}, "time": 0.0}).to_string(),
     };
+    let mut after = None;
     match fault {
         None => {}
+        Some(Kind::WriteBefore(write)) => write(&mut state),
+        Some(Kind::WriteAfter(write)) => after = Some(write),
         Some(Kind::Break) => return None,
         Some(Kind::Status(status)) => return Some(error(status)),
         Some(Kind::Say(body)) => {
@@ -222,6 +229,9 @@ fn with_faults(
         });
     }
     let Answer { status, result } = answer(&mut state, method, target, &body);
+    if let Some(write) = after {
+        write(&mut state);
+    }
     let body = match status {
         200 => json!({"result": result, "status": "ok", "time": 0.0}),
         _ => json!({"status": {"error": result}, "time": 0.0}),
