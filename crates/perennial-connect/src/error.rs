@@ -137,7 +137,8 @@ impl From<tokio_postgres::Error> for ConnectError {
 fn remedy(code: &SqlState) -> Option<&'static str> {
     if *code == SqlState::INSUFFICIENT_PRIVILEGE {
         return Some(
-            "the role needs SELECT on the table and CREATE on its schema; ask the database's owner, or connect as another role",
+            "the role needs SELECT on the table and CREATE on its schema, and must see all rows where policies hide some; ask the database's owner, or \
+             connect as another role",
         );
     }
     if *code == SqlState::LOCK_NOT_AVAILABLE {

@@ -10,6 +10,22 @@ use crate::error::ConnectError;
 const SESSION: &str = "SET client_min_messages = warning; SET lock_timeout = '30s'; \
     SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10";
 
+/// What sessions of migrations set besides. Limits of time that a role has for its programs would end a count or a sort of a large table, as they
+/// would a dump; each statement of a run has its own. And where policies hide rows, statements fail: rows that are hidden would pass for rows that
+/// are gone, and their copies be removed.
+const MIGRATION: &str = "SET statement_timeout = 0; SET row_security = off; \
+    SELECT set_config(name, '0', false) FROM pg_catalog.pg_settings WHERE name IN ('transaction_timeout', \
+    'idle_in_transaction_session_timeout', 'idle_session_timeout')";
+
+/// Connects for a step of a migration.
+pub(super) async fn connect_for_migration(
+    address: &PostgresAddress,
+) -> Result<Client, ConnectError> {
+    let client = connect(address).await?;
+    client.batch_execute(MIGRATION).await?;
+    Ok(client)
+}
+
 /// Connects. The connection ends when the client is dropped.
 pub(crate) async fn connect(address: &PostgresAddress) -> Result<Client, ConnectError> {
     let named = |error: ConnectError| match error {

@@ -3,7 +3,7 @@
 use tokio_postgres::Client;
 
 use super::address::PostgresAddress;
-use super::connection::connect;
+use super::connection::connect_for_migration;
 use super::session::lock;
 use super::state::{begin_migration, find_migration};
 use super::table::VectorTable;
@@ -38,7 +38,7 @@ impl Postgres {
     /// A further connection, where rows are read ahead.
     pub(super) async fn ahead(&self) -> Result<Option<Client>, ConnectError> {
         match &self.ahead {
-            Some(address) => Ok(Some(connect(address).await?)),
+            Some(address) => Ok(Some(connect_for_migration(address).await?)),
             None => Ok(None),
         }
     }
@@ -50,7 +50,7 @@ impl Postgres {
 }
 
 async fn reader(address: &PostgresAddress, access: Access) -> Result<Client, ConnectError> {
-    let reader = connect(address).await?;
+    let reader = connect_for_migration(address).await?;
     if access == Access::Read {
         reader
             .batch_execute("SET default_transaction_read_only = on")
@@ -61,7 +61,7 @@ async fn reader(address: &PostgresAddress, access: Access) -> Result<Client, Con
 
 async fn writer(address: &PostgresAddress, access: Access) -> Result<Option<Client>, ConnectError> {
     Ok(match access {
-        Access::Write => Some(connect(address).await?),
+        Access::Write => Some(connect_for_migration(address).await?),
         Access::Read | Access::Probe => None,
     })
 }

@@ -1,8 +1,9 @@
 //! What is refused, and how the message says what to do.
 
-use perennial_connect::migrate::RunRequest;
+use perennial_connect::migrate::{RunRequest, run};
+use perennial_connect::{Address, Silent};
 
-use crate::database::database;
+use crate::database::{Database, database};
 use crate::spaces::{request, run_quietly};
 
 #[test]
@@ -101,4 +102,53 @@ fn a_migration_is_not_continued_with_something_else() {
         run_quietly(&database, &second).unwrap().copies,
         "public.items_second"
     );
+}
+
+/// A role of a test's own that owns `items`; its address.
+fn owner(database: &Database, name: &str) -> (String, Address) {
+    let role = format!("{name}_{}", std::process::id());
+    database.run(&format!(
+        "CREATE ROLE {role} LOGIN PASSWORD 'owner'; GRANT CREATE ON SCHEMA public TO {role}; ALTER TABLE items OWNER TO {role}"
+    ));
+    let url = database
+        .url
+        .replace("perennial:perennial-tests", &format!("{role}:owner"));
+    (role, Address::new(&url).unwrap())
+}
+
+fn drop_role(database: &Database, role: &str) {
+    database.run(&format!("DROP OWNED BY {role}; DROP ROLE {role}"));
+}
+
+#[test]
+fn a_role_that_policies_hide_rows_from_removes_no_copies() {
+    let Some(database) = database() else { return };
+    database.items(20);
+    let (role, address) = owner(&database, "tenant");
+    let attempt = || run(&address, &request(), &mut Silent);
+    assert_eq!(attempt().unwrap().standing.copies, 20);
+    database.run(
+        "ALTER TABLE items ENABLE ROW LEVEL SECURITY; ALTER TABLE items FORCE ROW LEVEL SECURITY; \
+         CREATE POLICY own ON items USING (id <= 5)",
+    );
+    let error = attempt().unwrap_err().to_string();
+    assert!(error.contains("must see all rows"), "{error}");
+    let copies: i64 = database.one("SELECT count(*) FROM items_new");
+    assert_eq!(copies, 20);
+    database.run("ALTER TABLE items NO FORCE ROW LEVEL SECURITY");
+    assert_eq!(attempt().unwrap().standing.copies, 20);
+    drop_role(&database, &role);
+}
+
+#[test]
+fn limits_of_time_that_a_role_has_for_programs_end_no_step() {
+    let Some(database) = database() else { return };
+    database.items(60_000);
+    let (role, address) = owner(&database, "hasty");
+    database.run(&format!(
+        "ALTER ROLE {role} SET statement_timeout = '20ms'; ALTER ROLE {role} SET idle_in_transaction_session_timeout = '1ms'"
+    ));
+    let report = run(&address, &request(), &mut Silent).unwrap();
+    assert_eq!(report.standing.copies, 60_000);
+    drop_role(&database, &role);
 }
