@@ -14,6 +14,23 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long sent bytes may stay unacknowledged.
 const NETWORK_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Options of other clients.
+const UNKNOWN: [(&str, &str); 7] = [
+    ("sslrootcert", "name the file with the CA in SSL_CERT_FILE"),
+    ("sslcert", "certificates of clients are not supported"),
+    ("sslkey", "certificates of clients are not supported"),
+    (
+        "passfile",
+        "pass the password by PGPASSWORD, or the whole URL by --url-file",
+    ),
+    ("service", "write host, port and database into the URL"),
+    (
+        "pgbouncer",
+        "leave it out, and connect to the server itself or to a pooler in session mode",
+    ),
+    ("schema", "leave it out, and name the table as SCHEMA.TABLE"),
+];
+
 /// A database's address: `postgres://USER@HOST:PORT/DATABASE?sslmode=require`.
 ///
 /// Neither [`Debug`] nor [`Display`](fmt::Display) shows the user or the password.
@@ -39,6 +56,11 @@ impl PostgresAddress {
         let url = url.trim();
         if !(url.starts_with("postgres://") || url.starts_with("postgresql://")) {
             return Err(problem());
+        }
+        if let Some((option, instead)) = unknown_option(url) {
+            return Err(ConnectError::Usage(format!(
+                "the database's URL has the option {option}, which is not known here; {instead}"
+            )));
         }
         let mut config = Config::from_str(&verified(url)).map_err(|_| problem())?;
         let mut places = Vec::new();
@@ -112,6 +134,19 @@ fn verified(url: &str) -> String {
     format!("{place}?{}", options.join("&"))
 }
 
+/// An option that other clients take and this one does not, and what to do instead. Anything else that is unknown may be a part of a password, and is
+/// not shown.
+fn unknown_option(url: &str) -> Option<(&'static str, &'static str)> {
+    let (_, options) = url.split_once('?')?;
+    let names: Vec<&str> = options
+        .split('&')
+        .filter_map(|option| Some(option.split_once('=')?.0))
+        .collect();
+    UNKNOWN
+        .into_iter()
+        .find(|(option, _)| names.contains(option))
+}
+
 /// What names and numbers of hosts consist of.
 fn is_of_host(character: char) -> bool {
     character.is_ascii_alphanumeric() || "._-:%".contains(character)
@@ -155,6 +190,19 @@ mod tests {
         ] {
             let error = PostgresAddress::new(url).unwrap_err().to_string();
             assert!(!error.contains("s3c") && !error.contains("ret@"), "{error}");
+        }
+    }
+
+    #[test]
+    fn options_of_other_clients_are_named() {
+        for (option, wanted) in [
+            ("sslrootcert=/ca.pem", "SSL_CERT_FILE"),
+            ("sslmode=require&pgbouncer=true", "session mode"),
+        ] {
+            let url = format!("postgres://ann:s3cret@db/shop?{option}");
+            let error = PostgresAddress::new(&url).unwrap_err().to_string();
+            assert!(error.contains(wanted), "{error}");
+            assert!(!error.contains("s3cret"), "{error}");
         }
     }
 

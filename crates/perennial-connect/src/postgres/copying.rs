@@ -8,7 +8,7 @@ use tokio_postgres::Statement;
 use super::copy_index;
 use super::engine::Postgres;
 use super::identifier::quote;
-use super::key_text::id_text;
+use super::key_text::{id_text, not_of_type};
 use super::row_reader::RowReader;
 use super::rows::RowQuery;
 use super::session::within;
@@ -100,7 +100,8 @@ impl Copying for Postgres {
         let ids: Vec<String> = ids.iter().map(id_text).collect();
         let mut found: HashMap<RawValue, (usize, u32)> = HashMap::new();
         let query = async { Ok(self.reader.query(lookup, &[&ids]).await?) };
-        for row in within(query).await? {
+        let rows = within(query).await;
+        for row in rows.map_err(|error| not_of_type(error, &self.table))? {
             let place: i64 = row.try_get(0)?;
             let place = (place - 1) as usize;
             let key = RawValue(row.try_get::<_, Raw<'_>>(1)?.0.to_vec());

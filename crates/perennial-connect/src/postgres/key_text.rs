@@ -1,8 +1,9 @@
 //! Keys and labels as texts: how files name what columns of any type hold.
 
 use perennial_core::ItemId;
-use perennial_formats::Label;
+use perennial_formats::{Label, LabelError};
 
+use super::table::VectorTable;
 use crate::error::ConnectError;
 
 /// An id as the server writes a key.
@@ -10,6 +11,28 @@ pub(super) fn id_text(id: &ItemId) -> String {
     match id {
         ItemId::Number(number) => number.to_string(),
         ItemId::Text(text) => text.clone(),
+    }
+}
+
+/// A label as the server writes the value of its column.
+pub(super) fn label_text(label: &Label) -> String {
+    match label {
+        Label::Number(number) => number.to_string(),
+        Label::Text(text) => text.clone(),
+    }
+}
+
+/// The error of ids that were to be keys, where the key's type has no such values.
+pub(super) fn not_of_type(error: ConnectError, table: &VectorTable) -> ConnectError {
+    match error {
+        // Data exceptions: a text that is no number, a number that is too large.
+        ConnectError::Server { message, code } if code.starts_with("22") => {
+            ConnectError::Usage(format!(
+                "an id of the file can be no key of {}.{}, whose column {} is of type {} ({message}); correct or remove the row",
+                table.schema, table.name, table.key, table.key_type
+            ))
+        }
+        other => other,
     }
 }
 
@@ -25,16 +48,30 @@ pub(super) fn item_id(text: String) -> Result<ItemId, ConnectError> {
     Ok(id)
 }
 
+/// A value of a column as the label of a row; an empty one is none.
+pub(super) fn row_label(text: String, row: &ItemId) -> Result<Option<Label>, ConnectError> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let label = read_label(text);
+    label.map(Some).map_err(|problem| {
+        ConnectError::Value(format!(
+            "a label of row {row} that files cannot hold: {problem}"
+        ))
+    })
+}
+
 /// A value of a column as a label.
-pub(super) fn read_label(text: String) -> Result<Label, ConnectError> {
+///
+/// # Errors
+/// What files cannot hold.
+pub(super) fn read_label(text: String) -> Result<Label, LabelError> {
     let number = text
         .parse()
         .ok()
         .filter(|number: &i64| number.to_string() == text);
     let label = number.map_or(Label::Text(text), Label::Number);
-    label
-        .check()
-        .map_err(|error| ConnectError::Value(format!("a label that files cannot hold: {error}")))?;
+    label.check()?;
     Ok(label)
 }
 

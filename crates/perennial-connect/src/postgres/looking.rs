@@ -11,7 +11,7 @@ use tokio_postgres::{Row, Statement};
 use super::copy_index::copies_of;
 use super::engine::Postgres;
 use super::identifier::quote;
-use super::key_text::{id_text, item_id, read_label};
+use super::key_text::{id_text, item_id, not_of_type, row_label};
 use super::session::within;
 use super::survey::survey;
 use super::table::VectorTable;
@@ -64,18 +64,21 @@ impl Postgres {
     ) -> Result<Export, ConnectError> {
         let table = &self.table;
         let (key, vector) = (quote(&table.key), quote(&table.vector));
-        let mut from = format!("{} t", table.sql());
-        let mut condition = format!("t.{vector} IS NOT NULL");
-        if let Some(migration) = migration {
-            from += &format!(
-                " LEFT JOIN {} s ON s.{key} = t.{key}",
-                migration.copies.sql()
-            );
-            condition += &format!(" AND (s.{key} IS NULL OR s.perennial_source <> t.xmin)");
-        }
-        let select = format!("SELECT {columns} FROM {from} WHERE {condition}");
-        let first = format!("{select} ORDER BY t.{key} LIMIT $1");
-        let after = format!("{select} AND t.{key} > $1 ORDER BY t.{key} LIMIT $2");
+        // As late passes of a run do.
+        let select = |after: &str| {
+            let mut from = format!("{} t", table.sql());
+            let mut condition = format!("t.{vector} IS NOT NULL");
+            if let Some(migration) = migration {
+                from += &format!(
+                    " LEFT JOIN (SELECT * FROM {} t WHERE true{after}) s ON s.{key} = t.{key}",
+                    migration.copies.sql()
+                );
+                condition += &format!(" AND (s.{key} IS NULL OR s.perennial_source <> t.xmin)");
+            }
+            format!("SELECT {columns} FROM {from} WHERE {condition}{after} ORDER BY t.{key}")
+        };
+        let first = format!("{} LIMIT $1", select(""));
+        let after = format!("{} LIMIT $2", select(&format!(" AND t.{key} > $1")));
         Ok(Export::InOrder {
             first: self.reader.prepare(&first).await?,
             after: self.reader.prepare(&after).await?,
@@ -140,9 +143,11 @@ impl Postgres {
             row.try_get::<_, Raw<'_>>(2)?.0,
             &mut vector,
         )?;
+        let id = item_id(row.try_get(1)?)?;
+        let label = label.map(|text| row_label(text, &id)).transpose()?;
         Ok(Exported {
-            id: item_id(row.try_get(1)?)?,
-            label: label.map(read_label).transpose()?,
+            label: label.flatten(),
+            id,
             vector,
         })
     }
@@ -299,7 +304,8 @@ impl Looking for Postgres {
         );
         let texts: Vec<String> = ids.iter().map(id_text).collect();
         let mut copies = vec![None; ids.len()];
-        for row in self.reader.query(&query, &[&texts]).await? {
+        let rows = self.reader.query(&query, &[&texts]).await;
+        for row in rows.map_err(|error| not_of_type(error.into(), table))? {
             let place: i64 = row.try_get(0)?;
             let mut copy = Vec::new();
             read_vector(table.kind, row.try_get::<_, Raw<'_>>(1)?.0, &mut copy)?;

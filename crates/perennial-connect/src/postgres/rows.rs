@@ -29,26 +29,28 @@ impl RowQuery {
     ) -> Result<Self, ConnectError> {
         let (key, vector) = (quote(&table.key), quote(&table.vector));
         let from = table.sql();
-        let (source, condition) = match which {
-            Which::All => (format!("{from} t"), "true".to_owned()),
-            Which::Changed => (
-                format!("{from} t LEFT JOIN {copies} s ON s.{key} = t.{key}"),
-                // Copies without a transaction id were written by the application.
-                format!(
-                    "((s.{key} IS NULL AND t.{vector} IS NOT NULL) OR s.perennial_source <> t.xmin)"
+        // Copies before the place are left out as well: else the server would go through all of them again for every batch.
+        let select = |after: &str| {
+            let (source, condition) = match which {
+                Which::All => (format!("{from} t"), "true".to_owned()),
+                Which::Changed => (
+                    format!(
+                        "{from} t LEFT JOIN (SELECT * FROM {copies} t WHERE true{after}) s ON s.{key} = t.{key}"
+                    ),
+                    // Copies without a transaction id were written by the application.
+                    format!(
+                        "((s.{key} IS NULL AND t.{vector} IS NOT NULL) OR s.perennial_source <> t.xmin)"
+                    ),
                 ),
-            ),
+            };
+            format!(
+                "SELECT t.{key}, t.xmin, t.{vector} FROM {source} WHERE {condition}{after} ORDER BY t.{key}"
+            )
         };
-        let select = format!("SELECT t.{key}, t.xmin, t.{vector} FROM {source} WHERE {condition}");
+        let (first, after) = (select(""), select(&format!(" AND t.{key} > $1")));
         Ok(Self {
-            first: client
-                .prepare(&format!("{select} ORDER BY t.{key} LIMIT $1"))
-                .await?,
-            after: client
-                .prepare(&format!(
-                    "{select} AND t.{key} > $1 ORDER BY t.{key} LIMIT $2"
-                ))
-                .await?,
+            first: client.prepare(&format!("{first} LIMIT $1")).await?,
+            after: client.prepare(&format!("{after} LIMIT $2")).await?,
             rows,
             dim,
             table: table.clone(),

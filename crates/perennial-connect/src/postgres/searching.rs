@@ -1,6 +1,6 @@
 //! Searching a table by its own index, as programs do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::BytesMut;
 use perennial_formats::Label;
@@ -9,7 +9,7 @@ use tokio_postgres::{GenericClient, IsolationLevel, Statement};
 use super::copy_index::copies_of;
 use super::engine::Postgres;
 use super::identifier::quote;
-use super::key_text::{item_id, read_label};
+use super::key_text::{item_id, label_text, read_label};
 use super::table::VectorTable;
 use super::vector_type::VectorType;
 use super::wire::{Raw, RawValue, put_vector, read_vector};
@@ -18,6 +18,9 @@ use crate::error::ConnectError;
 
 /// The operator of a table without an approximate index: the cosine distance.
 const COSINE: &str = "<=>";
+
+/// Labels that are counted beside those that are asked for, at most: a column may have as many as the table has rows.
+const OTHER_LABELS: usize = 16;
 
 /// A search of one column.
 pub(crate) struct Prepared {
@@ -70,7 +73,8 @@ async fn nearest(
             let cosine: Option<f64> = row.try_get(2)?;
             Ok(Nearest {
                 id: item_id(row.try_get(0)?)?,
-                label: label.map(read_label).transpose()?,
+                // What files cannot hold is the label of no query.
+                label: label.and_then(|text| read_label(text).ok()),
                 cosine: cosine.unwrap_or(f64::NAN) as f32,
             })
         })
@@ -121,8 +125,10 @@ impl Searching for Postgres {
         // With a condition, an index that stops at its usual number of rows would find too few. Versions of pgvector without the setting
         // take it for one of somebody else's.
         let scan = match condition.is_empty() {
-            true => "RESET hnsw.iterative_scan",
-            false => "SET hnsw.iterative_scan = strict_order",
+            true => "RESET hnsw.iterative_scan; RESET ivfflat.iterative_scan",
+            false => {
+                "SET hnsw.iterative_scan = strict_order; SET ivfflat.iterative_scan = relaxed_order"
+            }
         };
         let _ = self.reader.batch_execute(scan).await;
         let order = order(searched_table);
@@ -173,24 +179,31 @@ impl Searching for Postgres {
         Ok([current, pending])
     }
 
+    /// A few other labels come with them, which shows that there are other classes.
     async fn labelled(
         &mut self,
         label: &str,
-        _: &[Label],
+        labels: &[Label],
     ) -> Result<BTreeMap<Label, u64>, ConnectError> {
         let column = self.label_sql(Some(label))?;
         let query = format!(
-            "SELECT {column}::text, count(*) FROM {} t WHERE t.{} IS NOT NULL AND {column} IS NOT NULL GROUP BY 1",
+            "SELECT {column}::text, count(*) FROM {} t WHERE t.{} IS NOT NULL AND {column} IS NOT NULL \
+             GROUP BY 1 ORDER BY {column}::text = ANY($1) DESC, 1 LIMIT $2",
             self.table.sql(),
             quote(&self.table.vector)
         );
-        let rows = self.reader.query(&query, &[]).await?;
-        rows.iter()
-            .map(|row| {
-                let count: i64 = row.try_get(1)?;
-                Ok((read_label(row.try_get(0)?)?, count.max(0) as u64))
-            })
-            .collect()
+        let texts: BTreeSet<String> = labels.iter().map(label_text).collect();
+        let texts: Vec<String> = texts.into_iter().collect();
+        let most = (texts.len() + OTHER_LABELS) as i64;
+        let mut counts = BTreeMap::new();
+        for row in self.reader.query(&query, &[&texts, &most]).await? {
+            let count: i64 = row.try_get(1)?;
+            // What files cannot hold is the label of no query.
+            if let Ok(label) = read_label(row.try_get(0)?) {
+                counts.insert(label, count.max(0) as u64);
+            }
+        }
+        Ok(counts)
     }
 
     async fn some_vectors(

@@ -12,6 +12,13 @@ use crate::error::ConnectError;
 /// Bytes of a row beside its vector: the key, the header, the line pointer, the transaction id, the entry of the key's index.
 const ROW_OVERHEAD: u64 = 8 + 64;
 
+/// The sum of a size over all partitions, as SQL has it: partitioned tables and indexes are empty themselves.
+pub(super) fn with_partitions(size: &str, relation: &str) -> String {
+    format!(
+        "coalesce((SELECT sum({size}(p.relid)) FROM pg_partition_tree({relation}) p)::bigint, {size}({relation}))"
+    )
+}
+
 /// Counts and describes.
 pub(super) async fn survey(
     client: &Client,
@@ -19,8 +26,9 @@ pub(super) async fn survey(
     limit: u64,
 ) -> Result<Survey, ConnectError> {
     let query = format!(
-        "SELECT count(*), count({}), pg_total_relation_size($1::oid) FROM {}",
+        "SELECT count(*), count({}), {} FROM {}",
         quote(&table.vector),
+        with_partitions("pg_total_relation_size", "$1::oid"),
         table.sql()
     );
     let row = client.query_one(&query, &[&table.oid]).await?;

@@ -3,6 +3,7 @@
 use tokio_postgres::Client;
 
 use super::identifier::quote;
+use super::survey::with_partitions;
 use super::vector_type::VectorType;
 use crate::error::ConnectError;
 use crate::qualified_name::QualifiedName;
@@ -212,12 +213,13 @@ async fn indexes(
     oid: u32,
     position: i16,
 ) -> Result<Vec<VectorIndex>, ConnectError> {
+    let size = with_partitions("pg_relation_size", "c.oid");
     let rows = client
         .query(
-            "SELECT c.relname::text, m.amname::text, o.opcname::text, n.nspname::text, coalesce(c.reloptions, '{}'), pg_relation_size(c.oid) \
+            &format!("SELECT c.relname::text, m.amname::text, o.opcname::text, n.nspname::text, coalesce(c.reloptions, '{{}}'), {size} \
              FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid JOIN pg_catalog.pg_am m ON m.oid = c.relam \
              JOIN pg_catalog.pg_opclass o ON o.oid = i.indclass[0] JOIN pg_catalog.pg_namespace n ON n.oid = o.opcnamespace \
-             WHERE i.indrelid = $1 AND i.indkey[0] = $2 AND i.indisvalid AND m.amname IN ('hnsw', 'ivfflat') ORDER BY c.relname",
+             WHERE i.indrelid = $1 AND i.indkey[0] = $2 AND i.indisvalid AND m.amname IN ('hnsw', 'ivfflat') ORDER BY c.relname"),
             &[&oid, &position],
         )
         .await?;

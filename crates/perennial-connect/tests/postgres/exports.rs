@@ -127,3 +127,27 @@ fn pending_rows_are_those_that_need_an_embedding() {
     let ids: Vec<String> = set.ids().unwrap().iter().map(ToString::to_string).collect();
     assert_eq!(ids, ["2", "31", "32", "33"]);
 }
+
+#[test]
+fn labels_that_files_cannot_hold_are_none_or_named() {
+    let Some(database) = database() else { return };
+    database.items(20);
+    database.run("UPDATE items SET title = '' WHERE id = 4");
+    let (report, set) = exported(&database, Rows::All, "all.npz");
+    assert_eq!((report.without_label, set.len()), (1, 19));
+    database.run("UPDATE items SET title = E'two\\nlines' WHERE id = 7");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("all.npz");
+    let (output, format) = prepare(&path).unwrap();
+    let request = ExportRequest {
+        table: "items".parse().unwrap(),
+        key: None,
+        vector: None,
+        label: Some("title".to_owned()),
+        space: None,
+        rows: Rows::All,
+        rate: None,
+    };
+    let error = export(&database.address(), &request, output, format, &mut Silent).unwrap_err();
+    assert!(error.to_string().contains("a label of row 7"), "{error}");
+}

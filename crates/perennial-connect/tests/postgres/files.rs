@@ -97,7 +97,11 @@ fn files_that_do_not_fit_are_refused() {
     let error = run_quietly(&database, &from_file(&text))
         .unwrap_err()
         .to_string();
-    assert!(error.contains("abc"), "{error}");
+    assert!(
+        error.contains("abc")
+            && error.contains("no key of public.items, whose column id is of type bigint"),
+        "{error}"
+    );
     std::fs::write(&text, "{\"id\": 1, \"embedding\": [1, 2]}\n").unwrap();
     let error = run_quietly(&database, &from_file(&text))
         .unwrap_err()

@@ -1,6 +1,6 @@
 //! Keys of every type, strange names, and vectors of both types.
 
-use perennial_connect::migrate::RunRequest;
+use perennial_connect::migrate::{PlanRequest, RunRequest, plan};
 
 use crate::database::{database, parse, vector_of};
 use crate::spaces::{mapped, request, run_quietly};
@@ -123,4 +123,40 @@ fn rows_without_a_usable_vector_are_left_out_and_counted() {
     assert_eq!((report.written, report.standing.copies), (0, 25));
     let left: i64 = database.one("SELECT count(*) FROM items_new WHERE id IN (3, 4, 5, 6, 7)");
     assert_eq!(left, 0);
+}
+
+#[test]
+fn partitioned_tables_are_copied_and_their_sizes_added_up() {
+    let Some(database) = database() else { return };
+    database.run(
+        "CREATE TABLE items (id bigint PRIMARY KEY, embedding vector(8), title text) PARTITION BY RANGE (id); \
+         CREATE TABLE items_1 PARTITION OF items FOR VALUES FROM (0) TO (500); \
+         CREATE TABLE items_2 PARTITION OF items FOR VALUES FROM (500) TO (10000)",
+    );
+    database.fill("items", 1, 1000);
+    database.run("CREATE INDEX ON items USING hnsw (embedding vector_cosine_ops)");
+    let planned = PlanRequest {
+        table: "items".parse().unwrap(),
+        key: None,
+        vector: None,
+        new_dim: Some(4),
+        bridge: None,
+        permission: None,
+        rate: None,
+    };
+    let planned = plan(&database.address(), &planned).unwrap();
+    assert!(planned.table_bytes.unwrap() > 64 * 1000, "{planned:?}");
+    assert!(planned.indexes[0].bytes.unwrap() > 64 * 1000, "{planned:?}");
+    let report = run_quietly(&database, &request()).unwrap();
+    assert_eq!((report.written, report.standing.pending()), (1000, 0));
+    assert!(report.index_seconds.is_some());
+    // A row that moves to another partition is another row.
+    database.run(
+        "UPDATE items SET id = 5000 WHERE id = 5; UPDATE items SET title = 'b' WHERE id = 700",
+    );
+    let report = run_quietly(&database, &request()).unwrap();
+    assert_eq!(
+        (report.written, report.removed, report.standing.pending()),
+        (2, 1, 0)
+    );
 }

@@ -289,3 +289,69 @@ fn a_row_that_is_copied_or_written_between_the_two_searches_is_found() {
         .filter(|hits| hits.iter().all(|hit| hit.id != row));
     assert_eq!(missed.count(), 0, "of {}", merged.hits.len());
 }
+
+#[test]
+fn labels_that_files_cannot_hold_end_no_search_and_only_a_few_others_are_counted() {
+    let Some(database) = database() else { return };
+    labelled(&database);
+    let folder = tempfile::tempdir().unwrap();
+    run_quietly(&database, &from_file(&file(&folder, 1..=250))).unwrap();
+    database.run(
+        "ALTER TABLE items ALTER category TYPE text; UPDATE items SET category = 'of its own ' || id WHERE category <> '3'; \
+         UPDATE items SET category = '' WHERE id = 5; UPDATE items SET category = E'two\\nlines' WHERE id = 6",
+    );
+    let found = asked(&database, 10).unwrap();
+    assert_eq!(found.labelled[&Label::Number(3)], 57);
+    assert!(
+        (2..30).contains(&found.labelled.len()),
+        "{:?}",
+        found.labelled
+    );
+    let hit = &found.rankings[0].hits[4][0];
+    assert_eq!((&hit.id, &hit.label), (&ItemId::Number(5), &None));
+}
+
+#[test]
+fn an_index_of_lists_is_searched_until_enough_rows_count() {
+    let Some(database) = database() else { return };
+    // Two heaps far from each other: one with copies, and one without. The index looks into the list of the query alone.
+    database.run(
+        "CREATE TABLE items (id bigint PRIMARY KEY, embedding vector(8), category integer); \
+         INSERT INTO items SELECT i, (SELECT array_agg((CASE WHEN (i <= 20) = (j <= 4) THEN 1 ELSE 0 END) + 0.01 * sin(i * j)) \
+         FROM generate_series(1, 8) j)::vector, 3 FROM generate_series(1, 60) i; \
+         CREATE INDEX ON items USING ivfflat (embedding vector_cosine_ops) WITH (lists = 2); ANALYZE items",
+    );
+    let name: String = database.one("SELECT current_database()::text");
+    database.run(&format!("ALTER DATABASE {name} SET enable_seqscan = off"));
+    let folder = tempfile::tempdir().unwrap();
+    run_quietly(&database, &from_file(&file(&folder, 1..=20))).unwrap();
+    let query = [1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0];
+    let new = new_of(1);
+    let request = RankingsRequest {
+        table: "items".parse().unwrap(),
+        key: None,
+        vector: None,
+        name: "new".to_owned(),
+        label: None,
+        labels: &[],
+        k: 60,
+        old: Queries {
+            vectors: &query,
+            dim: 8,
+        },
+        new: Queries {
+            vectors: &new,
+            dim: 13,
+        },
+        to_old: None,
+        mapped: None,
+    };
+    let found = rankings(&database.address(), &request, &mut Silent).unwrap();
+    let of = |way| {
+        let mut all = found.rankings.iter();
+        all.find(|one| one.way == way).unwrap().hits[0].len()
+    };
+    // As the programs' own search has it, and with all rows that count.
+    assert!(of(SearchWay::Before) <= 40, "{}", of(SearchWay::Before));
+    assert_eq!(of(SearchWay::Merged), 60);
+}
