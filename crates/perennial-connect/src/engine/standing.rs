@@ -22,6 +22,11 @@ pub struct Standing {
 }
 
 impl Standing {
+    /// Rows that have no copy, with or without a vector.
+    pub fn uncopied(&self) -> u64 {
+        (self.rows + self.orphaned).saturating_sub(self.copies)
+    }
+
     /// Rows that need a new copy.
     pub fn pending(&self) -> u64 {
         self.missing + self.changed

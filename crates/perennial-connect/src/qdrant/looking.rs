@@ -102,11 +102,11 @@ impl Qdrant {
     fn rows(&self, points: Vec<Point>, label: Option<&str>) -> Result<Vec<Exported>, ConnectError> {
         let mut rows = Vec::with_capacity(points.len());
         for point in points {
+            let id = point.id.item();
             let label = match label.and_then(|label| point.value(label)) {
-                Some(value) => label_of(value)?,
+                Some(value) => label_of(value, &id)?,
                 None => None,
             };
-            let id = point.id.item();
             if let Dense::Values(vector) = point.dense(&self.vector)? {
                 rows.push(Exported { id, label, vector });
             }
@@ -400,10 +400,11 @@ impl Looking for Qdrant {
     }
 }
 
-/// A value of the payload as a label; nothing for null.
-pub(super) fn label_of(value: Value) -> Result<Option<Label>, ConnectError> {
+/// A value of a point's payload as its label; nothing for null and for an empty text.
+pub(super) fn label_of(value: Value, point: &ItemId) -> Result<Option<Label>, ConnectError> {
     let label = match value {
         Value::Null => return Ok(None),
+        Value::String(text) if text.is_empty() => return Ok(None),
         Value::String(text) => Label::Text(text),
         Value::Number(number) => match number.as_i64() {
             Some(number) => Label::Number(number),
@@ -411,14 +412,16 @@ pub(super) fn label_of(value: Value) -> Result<Option<Label>, ConnectError> {
         },
         Value::Bool(flag) => Label::Text(flag.to_string()),
         Value::Array(_) | Value::Object(_) => {
-            return Err(ConnectError::Usage(
-                "the label is a list or an object in some point; name a field with a text or a number".to_owned(),
-            ));
+            return Err(ConnectError::Usage(format!(
+                "the label of point {point} is a list or an object; name a field with a text or a number"
+            )));
         }
     };
-    label
-        .check()
-        .map_err(|error| ConnectError::Value(format!("a label that files cannot hold: {error}")))?;
+    label.check().map_err(|error| {
+        ConnectError::Value(format!(
+            "a label of point {point} that files cannot hold: {error}"
+        ))
+    })?;
     Ok(Some(label))
 }
 
@@ -428,6 +431,7 @@ mod tests {
 
     #[test]
     fn values_become_labels() {
+        let label_of = |value| super::label_of(value, &ItemId::Number(7));
         assert_eq!(
             label_of(json!("a")).unwrap(),
             Some(Label::Text("a".to_owned()))
@@ -438,6 +442,10 @@ mod tests {
             Some(Label::Text("true".to_owned()))
         );
         assert_eq!(label_of(json!(null)).unwrap(), None);
-        assert!(label_of(json!([1])).is_err());
+        assert_eq!(label_of(json!("")).unwrap(), None);
+        for bad in [json!([1]), json!("two\nlines")] {
+            let error = label_of(bad).unwrap_err().to_string();
+            assert!(error.contains("point 7"), "{error}");
+        }
     }
 }

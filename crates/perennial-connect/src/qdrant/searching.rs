@@ -6,7 +6,7 @@ use perennial_core::ItemId;
 use perennial_formats::Label;
 use serde_json::{Value, json};
 
-use super::client::collection_path;
+use super::client::{Failure, collection_path};
 use super::collection::count;
 use super::engine::Qdrant;
 use super::looking::label_of;
@@ -67,9 +67,27 @@ impl Qdrant {
         if !self.vector.is_empty() {
             body["using"] = json!(self.vector);
         }
-        let path = format!("{}/points/query", collection_path(&prepared.collection));
-        let hits: Hits = self.client.send("POST", &path, &body)?;
-        self.candidates(prepared, hits.points)
+        let name = &prepared.collection;
+        let path = format!("{}/points/query", collection_path(name));
+        match self.client.send::<Hits>("POST", &path, &body) {
+            Ok(hits) => self.candidates(prepared, hits.points),
+            // Many hits with long vectors: first which they are, and then what they hold, in parts.
+            Err(Failure::TooLarge) => {
+                body["with_vector"] = json!(false);
+                body["with_payload"] = json!(false);
+                let hits: Hits = self.client.send("POST", &path, &body)?;
+                let ids: Vec<PointId> = hits.points.into_iter().map(|point| point.id).collect();
+                let points = retrieve(&self.client, name, &selection, &ids)?;
+                let mut points: HashMap<PointId, Point> = points
+                    .into_iter()
+                    .map(|point| (point.id.clone(), point))
+                    .collect();
+                // In the order of the hits; what is gone meanwhile is left out.
+                let points = ids.iter().filter_map(|id| points.remove(id)).collect();
+                self.candidates(prepared, points)
+            }
+            Err(failure) => Err(failure.into()),
+        }
     }
 
     /// What is read of each point.
@@ -191,9 +209,12 @@ impl Searching for Qdrant {
         found
             .into_iter()
             .map(|one| {
+                let id = one.id.item();
+                // What files cannot hold is the label of no query.
+                let label = one.label.and_then(|label| label_of(label, &id).ok());
                 Ok(Nearest {
-                    id: one.id.item(),
-                    label: one.label.map_or(Ok(None), label_of)?,
+                    id,
+                    label: label.flatten(),
                     cosine: one.vector.map_or(f32::NAN, |values| cosine(&values, query)),
                 })
             })
@@ -227,16 +248,19 @@ impl Searching for Qdrant {
             if counts.contains_key(one) {
                 continue;
             }
-            let value = match one {
-                Label::Number(number) => json!(number),
-                Label::Text(text) => json!(text),
+            let values = match one {
+                Label::Number(number) => vec![json!(number)],
+                // Truth values become texts.
+                Label::Text(text) if text == "true" => vec![json!(text), json!(true)],
+                Label::Text(text) if text == "false" => vec![json!(text), json!(false)],
+                Label::Text(text) => vec![json!(text)],
             };
-            let mut filter: Value = json!({"must": [{"key": label, "match": {"value": value}}]});
+            let equal = |value: &Value| json!({"key": label, "match": {"value": value}});
+            let any: Vec<Value> = values.iter().map(equal).collect();
+            let mut filter = json!({"should": any});
             let with_vector = self.collection.has_vector(&self.vector);
             if let Some(conditions) = with_vector["must"].as_array() {
-                let mut all = conditions.clone();
-                all.push(filter["must"][0].clone());
-                filter["must"] = json!(all);
+                filter["must"] = json!(conditions);
             }
             let found = count(&self.client, &self.collection.name, &filter)?;
             counts.insert(one.clone(), found);

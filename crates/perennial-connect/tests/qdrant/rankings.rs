@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use perennial_connect::Silent;
 use perennial_connect::migrate::{Queries, Rankings, RankingsRequest, SearchWay, rankings};
+use perennial_connect::{ConnectError, Silent};
 use perennial_core::ItemId;
 use perennial_formats::{Header, Label, VectorSet, create, prepare};
 use serde_json::{Value, json};
@@ -58,6 +58,15 @@ fn asked(cluster: &Cluster) -> Rankings {
 
 /// The answers to the queries that these points are.
 fn asked_for(cluster: &Cluster, ids: std::ops::RangeInclusive<u64>) -> Rankings {
+    let labels = [Label::Text("item 3".to_owned()), Label::Number(3)];
+    asked_by(cluster, ids, &labels).unwrap()
+}
+
+fn asked_by(
+    cluster: &Cluster,
+    ids: std::ops::RangeInclusive<u64>,
+    labels: &[Label],
+) -> Result<Rankings, ConnectError> {
     let old: Vec<f32> = ids.clone().flat_map(old_of).collect();
     let new: Vec<f32> = ids.flat_map(new_of).collect();
     let request = RankingsRequest {
@@ -66,7 +75,7 @@ fn asked_for(cluster: &Cluster, ids: std::ops::RangeInclusive<u64>) -> Rankings 
         vector: None,
         name: "new".to_owned(),
         label: Some("title".to_owned()),
-        labels: &[Label::Text("item 3".to_owned()), Label::Number(3)],
+        labels,
         k: 10,
         old: Queries {
             vectors: &old,
@@ -79,7 +88,7 @@ fn asked_for(cluster: &Cluster, ids: std::ops::RangeInclusive<u64>) -> Rankings 
         to_old: None,
         mapped: None,
     };
-    rankings(&cluster.address(), &request, &mut Silent).unwrap()
+    rankings(&cluster.address(), &request, &mut Silent)
 }
 
 fn found_first(found: &Rankings, way: SearchWay) -> usize {
@@ -252,4 +261,79 @@ fn a_point_that_is_written_between_the_two_searches_is_found() {
         assert!(found.contains(&ItemId::Number(9)), "{found:?}");
         cluster.inside().state().collections = before;
     }
+}
+
+#[test]
+fn labels_of_any_kind_end_no_search_and_truth_values_are_counted() {
+    let cluster = cluster();
+    cluster.create(&json!({"size": 8, "distance": "Cosine"}));
+    let titles = [
+        json!(true),
+        json!("true"),
+        json!(""),
+        json!("two\nlines"),
+        json!(3),
+    ];
+    let points: Vec<Value> = (1..)
+        .zip(titles)
+        .map(|(id, title)| json!({"id": id, "vector": old_of(id), "payload": {"title": title}}))
+        .collect();
+    cluster.upsert(&cluster.name, &points);
+    let folder = tempfile::tempdir().unwrap();
+    run_quietly(&cluster, &from_file(&cluster, &file(&folder, 1..=5))).unwrap();
+    let labels = [
+        Label::Text("true".to_owned()),
+        Label::Number(3),
+        Label::Number(4),
+    ];
+    let found = asked_by(&cluster, 1..=5, &labels).unwrap();
+    assert_eq!(labels.map(|label| found.labelled[&label]), [2, 1, 0]);
+    let first = found.rankings[0]
+        .hits
+        .iter()
+        .map(|hits| hits[0].label.clone());
+    let truth = Some(Label::Text("true".to_owned()));
+    let wanted = [truth.clone(), truth, None, None, Some(Label::Number(3))];
+    assert_eq!(first.collect::<Vec<_>>(), wanted);
+}
+
+#[test]
+fn hits_that_no_answer_holds_are_read_in_parts() {
+    const DIM: usize = 40_000;
+    let cluster = cluster();
+    cluster.create(&json!({"size": DIM, "distance": "Cosine"}));
+    // A value of a unit vector has about ten characters.
+    let vector = |id: usize| -> Vec<f64> { (0..DIM).map(|at| ((at * id) as f64).sin()).collect() };
+    for id in 1..=170 {
+        let point =
+            json!({"id": id, "vector": vector(id), "payload": {"title": format!("item {id}")}});
+        cluster.upsert(&cluster.name, &[point]);
+    }
+    let query: Vec<f32> = vector(9).iter().map(|&value| value as f32).collect();
+    let request = RankingsRequest {
+        table: cluster.table(),
+        key: None,
+        vector: None,
+        name: "new".to_owned(),
+        label: Some("title".to_owned()),
+        labels: &[],
+        k: 170,
+        old: Queries {
+            vectors: &query,
+            dim: DIM,
+        },
+        new: Queries {
+            vectors: &new_of(9),
+            dim: 13,
+        },
+        to_old: None,
+        mapped: None,
+    };
+    let folder = tempfile::tempdir().unwrap();
+    run_quietly(&cluster, &from_file(&cluster, &file(&folder, 1..=2))).unwrap();
+    let found = rankings(&cluster.address(), &request, &mut Silent).unwrap();
+    let hits = &found.rankings[0].hits[0];
+    assert_eq!(hits.len(), 170);
+    assert_eq!(hits[0].id, ItemId::Number(9));
+    assert_eq!(hits[0].label, Some(Label::Text("item 9".to_owned())));
 }

@@ -143,7 +143,8 @@ impl IndexEvaluationArguments {
         let mut ways = Vec::new();
         for task in set.tasks() {
             let before = self.ranked(task, &set, &found, &found.rankings[0]);
-            let classes = (task == Task::ClassLike).then_some(found.labelled.len());
+            let there = found.labelled.values().filter(|&&rows| rows > 0);
+            let classes = (task == Task::ClassLike).then(|| there.count());
             for ranking in &found.rankings[1..] {
                 let after = self.ranked(task, &set, &found, ranking);
                 let both = [&before[..], &after[..]];

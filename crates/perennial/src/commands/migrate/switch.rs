@@ -83,6 +83,12 @@ fn show(
     let report = migrate::switch(&address, &request).map_err(failed)?;
     terminal.result(&report, |_| {
         let mut text = format!("{} shows the {} vectors\n", report.view, report.shows);
+        if let Some(hidden @ 1..) = report.standing.map(|standing| standing.uncopied()) {
+            let _ = writeln!(
+                text,
+                "{hidden} rows have no new vector, and are not in it until it shows the old ones again"
+            );
+        }
         if let Some(late @ 1..) = report.late {
             let _ = writeln!(
                 text,
