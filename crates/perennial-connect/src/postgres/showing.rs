@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::engine::Postgres;
 use super::identifier::quote;
-use super::state::{forget, note_view};
+use super::state::{forget, migration_of_view, note_view};
 use super::view::statement;
 use super::wire::RawValue;
 use crate::engine::{Migration, Showing, Shown, Standing};
@@ -74,6 +74,11 @@ impl Showing for Postgres {
         _: &Migration<RawValue>,
         view: &QualifiedName,
     ) -> Result<(), ConnectError> {
+        if let Some(of) = migration_of_view(&self.reader, &self.table.schema, view).await? {
+            return Err(ConnectError::State(format!(
+                "{view} is the view of migration {of}, which alone can switch it; choose another name for the view of this one"
+            )));
+        }
         let row = self
             .reader
             .query_one("SELECT to_regclass($1) IS NOT NULL", &[&view.sql()])

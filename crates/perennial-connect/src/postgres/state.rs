@@ -216,6 +216,24 @@ pub(super) async fn note_view(
     Ok(())
 }
 
+/// The migration that a view belongs to, by its name and its table.
+pub(super) async fn migration_of_view(
+    client: &Client,
+    schema: &str,
+    view: &QualifiedName,
+) -> Result<Option<String>, ConnectError> {
+    let query = format!(
+        "SELECT name, source_table FROM {} WHERE view_schema = $1 AND view_name = $2",
+        table_of(schema)
+    );
+    let found = client.query(&query, &[&view.schema, &view.name]).await?;
+    let named = |row: &Row| -> Result<String, ConnectError> {
+        let (name, table): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+        Ok(format!("{name} of {schema}.{table}"))
+    };
+    found.first().map(named).transpose()
+}
+
 /// Removes a migration's row, and the table of migrations with the last of them.
 pub(super) async fn forget(
     client: &impl GenericClient,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use perennial_connect::ConnectError;
-use perennial_connect::migrate::{SwitchRequest, clean, switch};
+use perennial_connect::migrate::{RunRequest, SwitchRequest, clean, switch};
 
 use crate::database::database;
 use crate::spaces::{request, run_quietly};
@@ -109,6 +109,38 @@ fn what_is_not_ours_is_not_replaced() {
         error.contains("there is no migration other of items"),
         "{error}"
     );
+}
+
+#[test]
+fn the_view_of_another_migration_is_told_as_such() {
+    let Some(database) = database() else { return };
+    database.items(5);
+    run_quietly(&database, &request()).unwrap();
+    let second = RunRequest {
+        name: "second".to_owned(),
+        ..request()
+    };
+    run_quietly(&database, &second).unwrap();
+    let address = database.address();
+    switch(&address, &to(true)).unwrap();
+    let by_second = SwitchRequest {
+        name: "second".to_owned(),
+        ..to(true)
+    };
+    let error = switch(&address, &by_second).unwrap_err().to_string();
+    let wanted = "is the view of migration new of public.items";
+    assert!(error.contains(wanted), "{error}");
+}
+
+#[test]
+fn rows_that_a_view_of_new_vectors_does_not_show_are_counted() {
+    let Some(database) = database() else { return };
+    database.items(20);
+    database.run("UPDATE items SET embedding = NULL WHERE id IN (3, 4)");
+    run_quietly(&database, &request()).unwrap();
+    let report = switch(&database.address(), &to(true)).unwrap();
+    assert_eq!(report.standing.unwrap().uncopied(), 2);
+    assert_eq!(database.one::<i64>("SELECT count(*) FROM items_live"), 18);
 }
 
 #[test]

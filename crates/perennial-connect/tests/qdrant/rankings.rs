@@ -299,41 +299,18 @@ fn labels_of_any_kind_end_no_search_and_truth_values_are_counted() {
 
 #[test]
 fn hits_that_no_answer_holds_are_read_in_parts() {
-    const DIM: usize = 40_000;
-    let cluster = cluster();
-    cluster.create(&json!({"size": DIM, "distance": "Cosine"}));
-    // A value of a unit vector has about ten characters.
-    let vector = |id: usize| -> Vec<f64> { (0..DIM).map(|at| ((at * id) as f64).sin()).collect() };
-    for id in 1..=170 {
-        let point =
-            json!({"id": id, "vector": vector(id), "payload": {"title": format!("item {id}")}});
-        cluster.upsert(&cluster.name, &[point]);
+    if double().is_none() {
+        return;
     }
-    let query: Vec<f32> = vector(9).iter().map(|&value| value as f32).collect();
-    let request = RankingsRequest {
-        table: cluster.table(),
-        key: None,
-        vector: None,
-        name: "new".to_owned(),
-        label: Some("title".to_owned()),
-        labels: &[],
-        k: 170,
-        old: Queries {
-            vectors: &query,
-            dim: DIM,
-        },
-        new: Queries {
-            vectors: &new_of(9),
-            dim: 13,
-        },
-        to_old: None,
-        mapped: None,
-    };
-    let folder = tempfile::tempdir().unwrap();
-    run_quietly(&cluster, &from_file(&cluster, &file(&folder, 1..=2))).unwrap();
-    let found = rankings(&cluster.address(), &request, &mut Silent).unwrap();
+    let cluster = copied();
+    // Longer than any answer that is read.
+    let large: &'static str = Box::leak(" ".repeat(65 << 20).into_boxed_str());
+    let question = Fault::new("/points/query", 0, Kind::Say(large));
+    cluster.inside().fail(question);
+    let found = asked_for(&cluster, 9..=9);
+    assert!(cluster.inside().state().faults.is_empty());
     let hits = &found.rankings[0].hits[0];
-    assert_eq!(hits.len(), 170);
+    assert_eq!(hits.len(), 10);
     assert_eq!(hits[0].id, ItemId::Number(9));
     assert_eq!(hits[0].label, Some(Label::Text("item 9".to_owned())));
 }
