@@ -94,7 +94,8 @@ impl NativeBridge {
             let inputs = FitInputs::of(from.values, from.dim, to.values, to.dim)
                 .with_ids(ids.iter().flatten());
             recorded(bridge, inputs, Matching::Row)
-        })?;
+        });
+        let bridge = bridge.map_err(|error| error.of_arguments(["new", "old"]))?;
         Ok(bridge.into())
     }
 
@@ -127,7 +128,8 @@ impl NativeBridge {
             )?;
             let inputs = FitInputs::of(from.values, from.dim, to.values, to.dim);
             recorded(bridge, inputs, Matching::Label)
-        })?;
+        });
+        let bridge = bridge.map_err(|error| error.of_arguments(["new", "old"]))?;
         Ok(bridge.into())
     }
 
@@ -158,7 +160,8 @@ impl NativeBridge {
             let mut mapped = Vec::new();
             self.bridge.apply(rows.values, &mut mapped)?;
             Ok(mapped)
-        })?;
+        });
+        let mapped = mapped.map_err(|error| error.of_arguments(["x", "x"]))?;
         array(py, mapped, self.bridge.to().dim)
     }
 
@@ -185,7 +188,9 @@ impl NativeBridge {
             self.bridge
                 .dual(old.values, new.values, weight, index, &mut queries)?;
             Ok(queries)
-        })?;
+        });
+        let names = ["new_queries", "old_queries"];
+        let queries = queries.map_err(|error| error.of_arguments(names))?;
         array(py, queries, self.bridge.to().dim)
     }
 
@@ -200,7 +205,8 @@ impl NativeBridge {
             let mut centred = rows.values.to_vec();
             self.bridge.centre_to(&mut centred)?;
             Ok(centred)
-        })?;
+        });
+        let centred = centred.map_err(|error| error.of_arguments(["x", "x"]))?;
         array(py, centred, self.bridge.to().dim)
     }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use perennial_bridge::BridgeError;
+use perennial_bridge::{BridgeError, Side};
 use perennial_core::{ItemIdError, NameError, SimilarityError, SimplexError, SpaceMismatch};
 use perennial_eval::{MatrixError, OutcomesError};
 use perennial_formats::LabelError;
@@ -23,6 +23,8 @@ create_exception!(
 pub enum Failure {
     /// An argument: `ValueError`.
     Argument(String),
+    /// Rows of one end of a bridge, or of both, which are arguments: `ValueError`.
+    Rows(BridgeError),
     /// A file's content: `PerennialError`.
     Content(String),
     /// The operating system: `OSError`, or the kind of it that fits.
@@ -37,6 +39,7 @@ impl From<Failure> for PyErr {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Argument(message) => PyValueError::new_err(message),
+            Failure::Rows(error) => PyValueError::new_err(error.to_string()),
             Failure::Content(message) => PerennialError::new_err(message),
             Failure::System(error) => error.into(),
             Failure::Memory(message) => PyMemoryError::new_err(message),
@@ -58,8 +61,38 @@ impl From<BridgeError> for Failure {
             BridgeError::File { .. } | BridgeError::NotOurs { .. } => {
                 Self::Content(error.to_string())
             }
+            BridgeError::Rows { .. }
+            | BridgeError::NoDirection { .. }
+            | BridgeError::RowCounts { .. } => Self::Rows(error),
             other => Self::Argument(other.to_string()),
         }
+    }
+}
+
+impl Failure {
+    /// With the names of the arguments that hold the rows of a bridge's two ends, in place of those of the ends.
+    pub fn of_arguments(self, [from, to]: [&str; 2]) -> Self {
+        let Self::Rows(error) = self else {
+            return self;
+        };
+        let name = |side: &Side| match side {
+            Side::From => from,
+            Side::To => to,
+        };
+        Self::Argument(match &error {
+            BridgeError::Rows { side, source } => format!("{}: {source}", name(side)),
+            BridgeError::NoDirection { side, row } => format!(
+                "{}: row {row} equals the mean of its space, or the bridge maps it to 0, so it has no direction; drop it",
+                name(side)
+            ),
+            BridgeError::RowCounts {
+                from: rows,
+                to: others,
+            } => format!(
+                "{rows} rows of {from} cannot be matched with {others} rows of {to}; give the same inputs in the same order"
+            ),
+            other => other.to_string(),
+        })
     }
 }
 

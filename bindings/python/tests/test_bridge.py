@@ -171,19 +171,20 @@ def bad(at, value):
 @pytest.mark.parametrize(
     ("new", "error", "message"),
     [
-        (bad((3, 2), np.nan), ValueError, "row 3 holds a value that is not finite"),
+        (bad((3, 2), np.nan), ValueError, "^new: row 3 holds a value that is not finite"),
         (bad((5, 0), np.inf), ValueError, "row 5 holds a value that is not finite"),
-        (bad(7, 0.0), ValueError, "row 7 has length 0"),
+        (bad(7, 0.0), ValueError, "^new: row 7 has length 0"),
         (load("new-fit").astype(np.float64) * 1e300, ValueError, "row 0 holds a value that is not finite"),
-        (load("new-fit")[:100], ValueError, "100 rows of `from` cannot be matched with 200 rows of `to`"),
+        (load("new-fit")[:100], ValueError, "100 rows of new cannot be matched with 200 rows of old"),
         (load("new-fit")[0], ValueError, r"new: expected shape \[n, dim\], found \[24\]; for a single vector pass x\[None, :\]"),
         (load("new-fit")[None], ValueError, r"found \[1, 200, 24\]"),
         (np.empty((200, 0)), ValueError, "dim of at least 1"),
-        (np.empty((0, 24)), ValueError, "0 rows of `from`"),
+        (np.empty((0, 24)), ValueError, "^0 rows of new"),
         (load("new-fit").astype(object), TypeError, "new: expected numbers, found dtype object"),
         (load("new-fit") > 0, TypeError, "found dtype bool"),
         (load("new-fit") + 0j, TypeError, "found dtype complex64"),
         ([["a", "b"]], TypeError, "found dtype <U1"),
+        ([[1.0, 2.0], [1.0]], ValueError, "^new: rows of different lengths"),
         (np.ma.masked_invalid(load("new-fit")), TypeError, "masked array"),
     ],
 )
@@ -219,6 +220,12 @@ def test_other_calls_name_what_is_wrong(pairs):
     bridge = Bridge.fit(*pairs, "orthogonal")
     with pytest.raises(ValueError, match="x: the vectors have 16 dimensions, but 24 are needed"):
         bridge.transform(pairs[1])
+    with pytest.raises(ValueError, match="^x: row 3 holds a value that is not finite"):
+        bridge.transform(bad((3, 2), np.nan))
+    with pytest.raises(ValueError, match="^old_queries: row 1 has length 0"):
+        DualQuery(bridge).transform(pairs[1][:2] * [[1], [0]], pairs[0][:2])
+    with pytest.raises(ValueError, match="^x: row 0 has length 0"):
+        bridge.centre(np.zeros((1, 16)))
     with pytest.raises(ValueError, match="too few to choose"):
         Bridge.fit(pairs[0][:99], pairs[1][:99])
     with pytest.raises(ValueError, match="weight 1.5"):
@@ -227,7 +234,7 @@ def test_other_calls_name_what_is_wrong(pairs):
         DualQuery(bridge, float("nan"))
     with pytest.raises(ValueError, match="index 'flat'"):
         DualQuery(bridge, index="flat")
-    with pytest.raises(ValueError, match="3 rows of `from` cannot be matched"):
+    with pytest.raises(ValueError, match="3 rows of new_queries cannot be matched with 2 rows of old_queries"):
         DualQuery(bridge).transform(pairs[1][:2], pairs[0][:3])
     with pytest.raises(ValueError, match="cannot be chained|16 dimensions"):
         bridge.then(bridge)

@@ -23,7 +23,10 @@ def rows(name: str, values: Rows) -> npt.NDArray[np.float32]:
     """The same array if it is float32 in C order, else a copy that is."""
     if isinstance(values, np.ma.MaskedArray):
         raise TypeError(f"{name}: is a masked array; fill or drop the masked rows first")
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError as problem:
+        raise ValueError(f"{name}: rows of different lengths make no array [n, dim] ({problem})") from None
     if array.dtype.kind not in "fiu":
         raise TypeError(f"{name}: expected numbers, found dtype {array.dtype}; pass an array of float16, float32 or float64")
     if array.ndim != 2:
