@@ -12,6 +12,7 @@ mod line;
 mod linking;
 mod nodes;
 mod products;
+mod search;
 #[cfg(test)]
 mod tests;
 mod walk;
@@ -26,7 +27,8 @@ pub(super) use self::coded::CodedVector;
 pub(super) use self::file::Seal;
 use self::linking::{Linking, ListLocks};
 use self::nodes::Nodes;
-use self::walk::{Counts, Walk};
+pub(super) use self::search::Search;
+use self::walk::Walk;
 use super::HnswConfig;
 use crate::error::GalleryError;
 
@@ -179,34 +181,6 @@ impl Graph {
                 Err(other) => entry = other,
             }
         }
-    }
-
-    /// Numbers of about the `count` most similar rows that pass, best first.
-    ///
-    /// **Shapes.** `query` `[dim]`; the result is at most `[count]`.
-    pub(super) fn search(
-        &self,
-        query: &[f32],
-        count: usize,
-        passes: Option<&(dyn Fn(u64) -> bool + Sync)>,
-    ) -> Vec<u64> {
-        let entry = self.entry.load(Ordering::Acquire);
-        if entry == NONE {
-            return Vec::new();
-        }
-        let nodes = self.nodes();
-        let query = nodes.query(&self.coded(query));
-        let mut walk = taken(&self.walks);
-        walk.descend(&nodes, entry, 0, &query);
-        let breadth = self.config.expansion_search.max(count);
-        let counts = passes.map_or(Counts::All, Counts::Passing);
-        walk.on(&nodes, 0, &query, breadth, counts);
-        let found = walk.found.iter().take(count);
-        let numbers = found
-            .map(|ranked| nodes.number(ranked.slot() as u32))
-            .collect();
-        returned(&self.walks, walk);
-        numbers
     }
 
     /// Writes the graph to a file and hands it to the disk.

@@ -1,18 +1,20 @@
 //! From a request to hits. Under the state, rows are filtered and ranked, which is work in memory; their records are read from the state's view of
 //! the database when it was let go of.
 
+mod graphs;
+mod part;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
 
 use perennial_core::SpaceId;
 use rayon::prelude::*;
 
+use self::part::Part;
 use super::batch_scan::nearest_batch;
-use super::conditions::{Allowed, Conditions};
-use super::graph::Graph;
+use super::conditions::Conditions;
 use super::mapping::MappedView;
 use super::ranking::{Ranked, keep_best};
-use super::rows::{Rows, SlotSet};
+use super::rows::Rows;
 use super::scan::{self, Scanned};
 use super::state::{RowsId, Shared, State};
 use super::view::View;
@@ -21,15 +23,8 @@ use crate::item::Hit;
 use crate::request_checks::check_dim_of_space;
 use crate::store::SearchRequest;
 
-/// A filter that leaves less than this share of the rows is answered by comparing with all of them: a graph search would
-/// wander through rows that do not count.
-const SELECTIVE: usize = 20;
-/// A graph that lacks more than this share of the rows is left alone until it has caught up.
-const TAIL_SHARE: usize = 4;
 /// From so many queries on, rows are compared with all of them at once.
 const BATCH: usize = 4;
-/// Rows asked of the graph beyond those wanted, since it compares in 8 bits.
-const GRAPH_SPARE: usize = 6;
 /// Products of values, of all queries with all rows, for which the state is held at a time: about a second of two processors.
 const HELD: usize = 1 << 36;
 /// Queries that are answered at a time in any case.
@@ -354,10 +349,11 @@ fn search_each(
 
 /// The best `wanted` candidates of all parts for a query, and the equals of the last.
 fn candidates(parts: &[&Part<'_>], query: &[f32], wanted: usize) -> Vec<Candidate> {
-    // Each graph is walked through with the whole breadth. One walk over all of them, with one list of the nearest, was tried: it leaves a
-    // graph whose nodes on the levels above are not near enough, and kept from that it looks at as many nodes for the same recall.
-    let ranked = parts.iter().map(|part| part.candidates(query, wanted));
-    best_of_all(parts, &ranked.collect::<Vec<_>>(), wanted)
+    let ranked: Vec<Vec<Ranked>> = match parts {
+        [one] => vec![one.candidates(query, wanted)],
+        parts => graphs::candidates(parts, query, wanted),
+    };
+    best_of_all(parts, &ranked, wanted)
 }
 
 /// The best `count` of the candidates of all parts, which are in order for each part, and the equals of the last.
@@ -399,86 +395,4 @@ fn best(mut hits: Vec<Hit>, limit: usize) -> Vec<Hit> {
     hits.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.id.cmp(&b.id)));
     hits.truncate(limit);
     hits
-}
-
-/// One partition as a search sees it.
-struct Part<'a> {
-    shared: &'a Shared,
-    id: RowsId,
-    rows: &'a Rows,
-    allowed: Allowed<'a>,
-    limit: usize,
-    exact: bool,
-    /// Records decide which candidates are hits.
-    reads: bool,
-}
-
-impl Part<'_> {
-    fn scanned(&self) -> Scanned<'_> {
-        Scanned {
-            rows: self.rows,
-            allowed: self.allowed.as_deref(),
-        }
-    }
-
-    /// Rows that a search may find.
-    fn available(&self) -> usize {
-        let allowed = self.allowed.as_deref();
-        allowed.map_or(self.rows.live(), SlotSet::count)
-    }
-
-    /// Whether queries are best compared with all rows, and all that are found are hits.
-    fn is_scanned(&self, queries: &[f32]) -> bool {
-        let few = queries.len() < BATCH * self.rows.dim();
-        let all_rows = self.exact || few && self.is_short(self.limit);
-        !self.reads && (all_rows || self.usable_graph().is_none())
-    }
-
-    /// Whether nothing is faster than looking at each row: with few rows left, or most of them wanted.
-    fn is_short(&self, wanted: usize) -> bool {
-        let available = self.available();
-        available <= 4 * wanted + 32 || available < self.rows.live() / SELECTIVE
-    }
-
-    /// The graph, where it covers most of the rows, and the first slot that it does not cover.
-    fn usable_graph(&self) -> Option<(Arc<Graph>, usize)> {
-        let graph = self.shared.graph(self.id)?;
-        let rows = self.rows;
-        let tail = rows.first_slot_from(graph.covered());
-        let missing = rows.slots() - tail;
-        (missing * TAIL_SHARE <= rows.slots()).then_some((graph, tail))
-    }
-
-    /// At least `wanted` candidates in order, fewer only where there are no more; similarities in f32.
-    fn candidates(&self, query: &[f32], wanted: usize) -> Vec<Ranked> {
-        let (rows, allowed) = (self.rows, self.allowed.as_deref());
-        let scan = || {
-            let nearest = || scan::nearest(&[self.scanned()], query, wanted);
-            self.shared.pool.install(nearest).pop().unwrap_or_default()
-        };
-        if self.exact || self.is_short(wanted) {
-            return scan();
-        }
-        if let Some((graph, tail)) = self.usable_graph() {
-            let passes = |number: u64| {
-                let slot = rows.slot(number).filter(|&slot| slot < tail);
-                slot.is_some_and(|slot| allowed.unwrap_or(rows.alive()).contains(slot))
-            };
-            let all_pass = allowed.is_none() && graph.len() == tail && tail == rows.slots();
-            let passes: Option<&(dyn Fn(u64) -> bool + Sync)> =
-                if all_pass { None } else { Some(&passes) };
-            let asked = wanted + wanted / 2 + GRAPH_SPARE;
-            let found = graph.search(query, asked, passes);
-            // Rows that the graph does not cover yet are few; they all count as candidates.
-            let rest =
-                (tail..rows.slots()).filter(|&slot| allowed.unwrap_or(rows.alive()).contains(slot));
-            let slots = found.into_iter().filter_map(|number| rows.slot(number));
-            let ranked = scan::rescored(rows, query, wanted, slots.chain(rest));
-            if ranked.len() >= wanted {
-                return ranked;
-            }
-            // A graph whose parts are cut off from each other by dead rows may find too few.
-        }
-        scan()
-    }
 }

@@ -167,6 +167,57 @@ fn equal_vectors_are_all_found() {
 }
 
 #[test]
+fn a_search_that_is_broadened_finds_what_a_broad_one_finds() {
+    let (rows, queries) = (vectors(3000, 31), vectors(50, 32));
+    let graph = graph_of(&rows, 0);
+    let breadth = graph.breadth(10);
+    let odd = |number: u64| number % 2 == 1;
+    for passes in [None, Some(&odd as &(dyn Fn(u64) -> bool + Sync))] {
+        let (mut narrow, mut same) = (0, 0);
+        for query in &queries {
+            let at_once = graph.search(query, breadth, passes);
+            let mut search = graph.begin(query, 8, passes).unwrap();
+            assert_eq!(search.found().len(), 8);
+            assert!(search.found().is_sorted());
+            let numbers = |search: &Search<'_>| -> Vec<u64> {
+                let found = search.found().iter();
+                found.map(|&found| search.number(found)).collect()
+            };
+            let common = |found: &[u64]| found.iter().filter(|one| at_once.contains(one)).count();
+            narrow += common(&numbers(&search));
+            search.broaden(breadth);
+            let found = numbers(&search);
+            assert!(search.found().is_sorted() && found.len() == breadth);
+            assert!(passes.is_none_or(|passes| found.iter().all(|&number| passes(number))));
+            same += common(&found);
+        }
+        // The order in which nodes are looked at differs, and so may the last of the nearest.
+        let all = queries.len() * breadth;
+        assert!(same * 1000 >= all * 995, "{same} of {all}");
+        assert!(narrow * 10 >= queries.len() * 8 * 9, "{narrow}");
+    }
+}
+
+#[test]
+fn a_search_that_is_broadened_finds_equal_vectors() {
+    let mut rows = vec![vectors(1, 5)[0].clone(); 700];
+    rows.extend(vectors(300, 6));
+    let graph = graph_of(&rows, 0);
+    let mut search = graph.begin(&rows[0], 8, None).unwrap();
+    search.broaden(900);
+    let found = search.found().iter();
+    let mut found: Vec<u64> = found.map(|&found| search.number(found)).collect();
+    assert!(found.len() == 900 && found[..700].iter().all(|&number| number < 700));
+    found.sort_unstable();
+    found.dedup();
+    assert_eq!(found.len(), 900);
+    let late = |number: u64| number >= 690;
+    let mut search = graph.begin(&rows[0], 4, Some(&late)).unwrap();
+    search.broaden(12);
+    assert_eq!(search.found().len(), 12);
+}
+
+#[test]
 fn levels_get_thinner() {
     let nodes = Nodes::new(DIM, 16);
     let mut levels = [0usize; 6];

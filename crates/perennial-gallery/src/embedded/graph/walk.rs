@@ -67,6 +67,28 @@ pub(super) struct Walk {
     scores: Vec<f32>,
     /// What the last walk found, best first.
     pub(super) found: Vec<Ranked>,
+    /// Whether what is not near enough is kept in `left`.
+    keeps: bool,
+    left: Left,
+}
+
+/// What a walk did without since it was not near enough, and a broader one would have used.
+#[derive(Debug, Default)]
+struct Left {
+    /// Nodes that were neither walked on from nor counted among the nearest.
+    nodes: Vec<Ranked>,
+    /// Nodes that were among the nearest for a while.
+    driven_out: Vec<Ranked>,
+    /// Twins that were not looked at. Each stands for those behind it too.
+    twins: Vec<Ranked>,
+}
+
+impl Left {
+    fn clear(&mut self) {
+        for left in [&mut self.nodes, &mut self.driven_out, &mut self.twins] {
+            left.clear();
+        }
+    }
 }
 
 impl Walk {
@@ -79,10 +101,6 @@ impl Walk {
         breadth: usize,
         counts: Counts<'_>,
     ) {
-        let passes = |node: u32| match counts {
-            Counts::Linked | Counts::All => true,
-            Counts::Passing(passes) => passes(nodes.number(node)),
-        };
         self.seen.forget(nodes.len());
         self.open.clear();
         self.nearest.clear();
@@ -90,12 +108,67 @@ impl Walk {
         for start in starts.drain(..) {
             self.seen.insert(start.slot() as u32);
             self.open.push(Reverse(start));
-            self.offer(nodes, start, breadth, counts, &passes);
+            self.offer(nodes, start, breadth, counts);
         }
         self.found = starts;
+        self.go_on(nodes, level, query, breadth, counts);
+    }
+
+    /// As [`on`](Self::on) for the lowest level, and keeps what [`broaden`](Self::broaden) needs.
+    pub(super) fn begin(
+        &mut self,
+        nodes: &Nodes,
+        query: &Query,
+        breadth: usize,
+        counts: Counts<'_>,
+    ) {
+        self.left.clear();
+        self.keeps = true;
+        self.on(nodes, 0, query, breadth, counts);
+        self.keeps = false;
+    }
+
+    /// Goes on, once, with what [`begin`](Self::begin) did with less breadth, and leaves in `found` what a walk of this breadth finds.
+    pub(super) fn broaden(
+        &mut self,
+        nodes: &Nodes,
+        query: &Query,
+        breadth: usize,
+        counts: Counts<'_>,
+    ) {
+        let mut left = std::mem::take(&mut self.left);
+        self.nearest.extend(self.found.drain(..));
+        for ranked in left.driven_out.drain(..) {
+            self.keep(ranked, breadth);
+        }
+        for twin in left.twins.drain(..) {
+            self.offer(nodes, twin, breadth, counts);
+        }
+        for ranked in left.nodes.drain(..) {
+            if !self.is_too_far(ranked, breadth) {
+                self.open.push(Reverse(ranked));
+                self.offer(nodes, ranked, breadth, counts);
+            }
+        }
+        self.left = left;
+        self.go_on(nodes, 0, query, breadth, counts);
+    }
+
+    /// Walks on from the open nodes, as long as they are near enough.
+    #[inline(always)]
+    fn go_on(
+        &mut self,
+        nodes: &Nodes,
+        level: u8,
+        query: &Query,
+        breadth: usize,
+        counts: Counts<'_>,
+    ) {
         while let Some(Reverse(next)) = self.open.pop() {
-            let full = self.nearest.len() >= breadth;
-            if full && self.nearest.peek().is_some_and(|last| next > *last) {
+            if self.is_too_far(next, breadth) {
+                if self.keeps {
+                    self.open.push(Reverse(next));
+                }
                 break;
             }
             self.fresh.clear();
@@ -114,52 +187,71 @@ impl Walk {
             nodes.score_all(query, &self.fresh, &mut self.scores);
             for at in 0..self.fresh.len() {
                 let ranked = Ranked::new(self.scores[at], self.fresh[at] as usize);
-                let full = self.nearest.len() >= breadth;
-                if full && self.nearest.peek().is_some_and(|last| ranked > *last) {
+                if self.is_too_far(ranked, breadth) {
+                    if self.keeps {
+                        self.left.nodes.push(ranked);
+                    }
                     continue;
                 }
                 if level == 0 && self.open.peek().is_none_or(|best| ranked < best.0) {
                     nodes.prefetch_list(ranked.slot() as u32);
                 }
                 self.open.push(Reverse(ranked));
-                self.offer(nodes, ranked, breadth, counts, &passes);
+                self.offer(nodes, ranked, breadth, counts);
             }
         }
         self.found.extend(self.nearest.drain());
         self.found.sort_unstable();
     }
 
+    /// Whether a node is farther than all the nearest, of which there are enough.
+    #[inline(always)]
+    fn is_too_far(&self, ranked: Ranked, breadth: usize) -> bool {
+        let full = self.nearest.len() >= breadth;
+        full && self.nearest.peek().is_some_and(|last| ranked > *last)
+    }
+
     /// Counts a node and those with the same codes among the nearest.
     #[inline(always)]
-    fn offer(
-        &mut self,
-        nodes: &Nodes,
-        ranked: Ranked,
-        breadth: usize,
-        counts: Counts<'_>,
-        passes: &impl Fn(u32) -> bool,
-    ) {
-        let mut offer = |ranked: Ranked| {
-            if passes(ranked.slot() as u32) {
-                self.nearest.push(ranked);
-                if self.nearest.len() > breadth {
-                    self.nearest.pop();
-                }
-            }
-            // Whether a twin, which is as similar, may still count.
-            self.nearest.len() < breadth
-                || self
-                    .nearest
-                    .peek()
-                    .is_some_and(|last| last.score() < ranked.score())
+    fn offer(&mut self, nodes: &Nodes, ranked: Ranked, breadth: usize, counts: Counts<'_>) {
+        let passes = |node: u32| match counts {
+            Counts::Linked | Counts::All => true,
+            Counts::Passing(passes) => passes(nodes.number(node)),
         };
-        if !offer(ranked) || matches!(counts, Counts::Linked) {
-            return;
-        }
-        for twin in nodes.twins(ranked.slot() as u32) {
-            if !offer(Ranked::new(ranked.score(), twin as usize)) {
+        let mut one = ranked;
+        loop {
+            let node = one.slot() as u32;
+            if passes(node) {
+                self.keep(one, breadth);
+            }
+            if matches!(counts, Counts::Linked) {
                 return;
             }
+            let Some(twin) = nodes.twin(node) else {
+                return;
+            };
+            one = Ranked::new(ranked.score(), twin as usize);
+            // Whether a twin, which is as similar, may still count.
+            let last = self.nearest.peek();
+            let nearer = last.is_some_and(|last| last.score() < ranked.score());
+            if self.nearest.len() >= breadth && !nearer {
+                if self.keeps {
+                    self.left.twins.push(one);
+                }
+                return;
+            }
+        }
+    }
+
+    /// Keeps a node among the nearest `breadth`, if it is one of them.
+    #[inline(always)]
+    fn keep(&mut self, ranked: Ranked, breadth: usize) {
+        self.nearest.push(ranked);
+        if self.nearest.len() > breadth
+            && let Some(last) = self.nearest.pop()
+            && self.keeps
+        {
+            self.left.driven_out.push(last);
         }
     }
 

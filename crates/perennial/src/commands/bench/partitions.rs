@@ -2,10 +2,11 @@
 
 use perennial_core::SpaceId;
 use perennial_gallery::{
-    EmbeddedGallery, Filter, GalleryConfig, Item, ItemId, Maintenance, SearchRequest, VectorStore,
+    EmbeddedGallery, Filter, GalleryConfig, GalleryError, Hit, Item, ItemId, Maintenance,
+    SearchRequest, VectorStore,
 };
 
-use super::search::{BATCH, Vectors};
+use super::search::{BATCH, HITS, Vectors, recall};
 use super::timing::{Measurement, Ratio, median_ratio, seconds};
 use crate::exit_status::usage;
 
@@ -13,8 +14,6 @@ use crate::exit_status::usage;
 const PARTITIONS: usize = 3;
 /// Searches of a sample, one query each.
 const SINGLE: usize = 20;
-/// Hits of a search.
-const HITS: usize = 10;
 /// Items of a write.
 const WRITE: usize = 1000;
 /// Search of several partitions should take at most this many times as long as that of one.
@@ -70,8 +69,12 @@ pub fn measure_all(
                     vectors.dim
                 )
             });
-            for (name, times) in names.iter().zip(times) {
-                found.push(Measurement::of(name.as_str(), times).per_call(count, "queries"));
+            for ((name, times), gallery) in names.iter().zip(times).zip([&one, &many]) {
+                let measured = Measurement::of(name.as_str(), times).per_call(count, "queries");
+                found.push(Measurement {
+                    recall: Some(gallery.recall(vectors)?),
+                    ..measured
+                });
             }
             let [against, name] = names;
             ratios.push(Ratio {
@@ -114,7 +117,7 @@ impl Divided {
                 Item {
                     id: ItemId::Number(number),
                     embedding: vector.to_vec(),
-                    model_version: spaces[number as usize % partitions].to_string(),
+                    model_version: spaces[scattered(number) % partitions].to_string(),
                     label: None,
                     payload: serde_json::Map::new(),
                 }
@@ -135,35 +138,56 @@ impl Divided {
     }
 }
 
+/// A number without the order of the items, which is that of their clusters: after an upgrade, items of every kind are in every partition.
+fn scattered(number: u64) -> usize {
+    (number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 33) as usize
+}
+
 struct Opened<'a> {
     gallery: EmbeddedGallery,
     spaces: &'a [SpaceId],
 }
 
 impl Opened<'_> {
+    /// Hits of `count` queries, the `call`th so many.
+    fn search(
+        &self,
+        vectors: &Vectors,
+        (call, count): (usize, usize),
+        exact: bool,
+    ) -> Result<Vec<Vec<Hit>>, GalleryError> {
+        self.gallery.search(&SearchRequest {
+            spaces: self.spaces,
+            queries: &vectors.queries[call * count * vectors.dim..][..count * vectors.dim],
+            dim: vectors.dim,
+            limit: HITS,
+            filter: &Filter::default(),
+            exact,
+        })
+    }
+
     /// Seconds of a search for `count` queries.
     fn time(&self, vectors: &Vectors, count: usize, calls: usize) -> anyhow::Result<f64> {
-        let filter = Filter::default();
-        let search = |call: usize| {
-            self.gallery.search(&SearchRequest {
-                spaces: self.spaces,
-                queries: &vectors.queries[call * count * vectors.dim..][..count * vectors.dim],
-                dim: vectors.dim,
-                limit: HITS,
-                filter: &filter,
-                exact: false,
-            })
-        };
         let mut outcome = Ok(());
         let time = seconds(|| {
             for call in 0..calls {
-                if let Err(error) = search(call) {
+                if let Err(error) = self.search(vectors, (call, count), false) {
                     outcome = Err(error);
                 }
             }
         });
         outcome?;
         Ok(time / calls as f64)
+    }
+
+    /// The share of the best that is found.
+    fn recall(&self, vectors: &Vectors) -> anyhow::Result<f64> {
+        let ids = |exact| -> anyhow::Result<Vec<Vec<ItemId>>> {
+            let found = self.search(vectors, (0, BATCH), exact)?.into_iter();
+            let ids = |hits: Vec<Hit>| hits.into_iter().map(|hit| hit.id).collect();
+            Ok(found.map(ids).collect())
+        };
+        Ok(recall(&ids(false)?, &ids(true)?))
     }
 }
 
@@ -178,6 +202,8 @@ mod tests {
         assert_eq!((found.len(), ratios.len()), (8, 4));
         assert!(ratios.iter().all(|ratio| ratio.time_ratio > 0.0));
         assert!(ratios[0].name.ends_with("in 3 partitions"), "{ratios:?}");
+        assert!(found[..4].iter().all(|exact| exact.recall == Some(1.0)));
+        assert!(found.iter().all(|found| found.recall > Some(0.9)));
         let few = Vectors::generate(600, 10, 24).unwrap();
         assert!(measure_all(&few, 1, 1).is_err());
     }

@@ -19,7 +19,7 @@ use super::timing::{Measurement, measure};
 use crate::exit_status::usage;
 
 /// Hits of a search.
-const HITS: usize = 10;
+pub const HITS: usize = 10;
 /// Queries that are asked one after the other where each is compared with all rows.
 const SINGLE: usize = 100;
 /// Queries of the largest batch, and those that are asked of the graph.
@@ -311,7 +311,7 @@ pub fn write(gallery: &EmbeddedGallery, vectors: &Vectors) -> Result<Vec<f64>, G
 }
 
 /// The share of the best that was found.
-fn recall(found: &[Vec<ItemId>], truth: &[Vec<ItemId>]) -> f64 {
+pub fn recall(found: &[Vec<ItemId>], truth: &[Vec<ItemId>]) -> f64 {
     let right = |(found, truth): (&Vec<ItemId>, &Vec<ItemId>)| {
         found.iter().filter(|id| truth.contains(id)).count()
     };
