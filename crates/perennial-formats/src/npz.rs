@@ -1,5 +1,7 @@
 //! NumPy's `.npz` archives: `embeddings` with `ids`, `labels` and `space`.
 
+mod summed;
+
 use std::io::{BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -17,6 +19,7 @@ use crate::npy::{Array, Matrix, header_bytes, matrix_header};
 use crate::spool::SpooledFile;
 use crate::stream::{Batch, BatchReader, BatchWriter, Header};
 use crate::vector_set::VectorSet;
+use summed::Summed;
 
 /// Names of the array of vectors, the first that is there counts.
 const VECTOR_NAMES: [&str; 4] = ["embeddings", "vectors", "embedding", "arr_0"];
@@ -27,12 +30,14 @@ const MAX_ENTRIES: usize = 1024;
 
 struct Archive {
     path: PathBuf,
+    /// Of the whole file.
+    bytes: u64,
     zip: ZipArchive<BufReader<File>>,
 }
 
 impl Archive {
     fn open(path: &Path) -> Result<Self, FormatError> {
-        let (file, _) = open_file(path)?;
+        let (file, bytes) = open_file(path)?;
         let zip = ZipArchive::new(BufReader::new(file)).map_err(broken(path))?;
         if zip.len() > MAX_ENTRIES {
             let problem = format!(
@@ -43,6 +48,7 @@ impl Archive {
         }
         Ok(Self {
             path: path.to_owned(),
+            bytes,
             zip,
         })
     }
@@ -65,9 +71,10 @@ impl Archive {
             .by_name(&format!("{name}.npy"))
             .map_err(broken(&self.path))?;
         let size = entry.size();
-        if size / MAX_EXPANSION > entry.compressed_size() {
-            let problem = format!("array `{name}` claims to hold {size} bytes, more than it can");
-            return Err(FormatError::file(&self.path, problem));
+        // The archive's list may claim anything; nothing is longer than the file that it stands in.
+        let packed = entry.compressed_size();
+        if packed > self.bytes || size / MAX_EXPANSION > packed {
+            return Err(too_much(&self.path, name, size));
         }
         let source: &mut dyn Read = &mut entry;
         let array = Array::new(&self.path, Some(name.to_owned()), source, size)?;
@@ -77,7 +84,7 @@ impl Archive {
     }
 
     /// The place of an array that is stored as it is, and can be read by parts.
-    fn stored(&mut self, name: &str) -> Result<Option<(u64, u64)>, FormatError> {
+    fn stored(&mut self, name: &str) -> Result<Option<Place>, FormatError> {
         let entry = self
             .zip
             .by_name(&format!("{name}.npy"))
@@ -85,11 +92,31 @@ impl Archive {
         let as_it_is = entry.compression() == CompressionMethod::Stored
             && !entry.encrypted()
             && entry.size() == entry.compressed_size();
-        Ok(entry
-            .data_start()
-            .filter(|_| as_it_is)
-            .map(|start| (start, entry.size())))
+        let Some(start) = entry.data_start().filter(|_| as_it_is) else {
+            return Ok(None);
+        };
+        let size = entry.size();
+        if start.checked_add(size).is_none_or(|end| end > self.bytes) {
+            return Err(too_much(&self.path, name, size));
+        }
+        Ok(Some(Place {
+            start,
+            size,
+            sum: entry.crc32(),
+        }))
     }
+}
+
+/// Where the bytes of an array stand, and their CRC-32.
+struct Place {
+    start: u64,
+    size: u64,
+    sum: u32,
+}
+
+fn too_much(path: &Path, name: &str, size: u64) -> FormatError {
+    let problem = format!("array `{name}` claims to hold {size} bytes, more than it can");
+    FormatError::file(path, problem)
 }
 
 fn broken(path: &Path) -> impl Fn(ZipError) -> FormatError + '_ {
@@ -98,7 +125,7 @@ fn broken(path: &Path) -> impl Fn(ZipError) -> FormatError + '_ {
 
 /// The vectors: read by parts, or already in memory because they are compressed.
 enum Vectors {
-    Stored(Box<Matrix<std::io::Take<BufReader<File>>>>),
+    Stored(Box<Matrix<Summed<BufReader<File>>>>),
     Whole { values: Vec<f32>, done: usize },
 }
 
@@ -121,10 +148,10 @@ pub(crate) fn open(path: &Path) -> Result<Box<dyn BatchReader>, FormatError> {
         return Err(FormatError::file(path, problem));
     };
     let (vectors, rows, dim) = match archive.stored(name)? {
-        Some((start, size)) => {
+        Some(Place { start, size, sum }) => {
             let (mut file, _) = open_file(path)?;
             file.seek(SeekFrom::Start(start))?;
-            let part = BufReader::with_capacity(1 << 16, file).take(size);
+            let part = Summed::new(BufReader::with_capacity(1 << 16, file), size, sum);
             let matrix = Array::new(path, Some(name.to_owned()), part, size)?.matrix()?;
             let (rows, dim) = (matrix.rows, matrix.dim);
             (Vectors::Stored(Box::new(matrix)), rows, dim)

@@ -143,3 +143,75 @@ fn texts_and_space_are_written_as_numpy_reads_them() {
         .unwrap();
     assert!(String::from_utf8_lossy(&space).contains("'descr': '<U11'"));
 }
+
+/// The only entry of an archive of these bytes, which both of the archive's headers describe as they are told to.
+fn claimed(bytes: &[u8], method: u16, packed: u64, size: u64) -> Vec<u8> {
+    let name = b"embeddings.npy";
+    let sizes = [
+        &[1, 0, 16, 0][..],
+        &size.to_le_bytes(),
+        &packed.to_le_bytes(),
+    ]
+    .concat();
+    let common = [
+        &[45, 0, 0, 0][..],
+        &method.to_le_bytes(),
+        &[0; 4],
+        &crc32fast::hash(bytes).to_le_bytes(),
+        &[0xff; 8],
+        &(name.len() as u16).to_le_bytes(),
+        &(sizes.len() as u16).to_le_bytes(),
+    ]
+    .concat();
+    let local = [&b"PK\x03\x04"[..], &common, name, &sizes, bytes].concat();
+    let list = [&b"PK\x01\x02\x2d\x00"[..], &common, &[0; 14], name, &sizes].concat();
+    let end = [
+        &b"PK\x05\x06\0\0\0\0\x01\0\x01\0"[..],
+        &(list.len() as u32).to_le_bytes(),
+        &(local.len() as u32).to_le_bytes(),
+        &[0, 0],
+    ]
+    .concat();
+    [local, list, end].concat()
+}
+
+#[test]
+fn sizes_that_the_file_does_not_have_are_refused_before_memory_is_taken() {
+    let honest = matrix(&[1.0, 2.0], 2);
+    let length = honest.len() as u64;
+    let set = read(claimed(&honest, 0, length, length)).unwrap();
+    assert_eq!(set.vectors(), [1.0, 2.0]);
+    // In Fortran's order the whole array is put into memory before its first row is known.
+    let mut fortran = header_bytes("<f4", "(1073741824, 16)");
+    let order = fortran
+        .windows(5)
+        .position(|five| five == b"False")
+        .unwrap();
+    fortran[order..order + 5].copy_from_slice(b"True ");
+    let size = fortran.len() as u64 + (1 << 36);
+    for method in [0, 8] {
+        let text = problem(claimed(&fortran, method, size, size));
+        assert!(text.contains("more than it can"), "{text}");
+    }
+}
+
+#[test]
+fn changed_bytes_are_noticed_however_they_are_read() {
+    let vectors: Vec<f32> = (0..300).map(|value| value as f32).collect();
+    let bytes = npz(
+        &[("embeddings.npy", matrix(&vectors, 100))],
+        CompressionMethod::Stored,
+    );
+    assert_eq!(read(&bytes).unwrap().vectors(), vectors);
+    let place = bytes
+        .windows(4)
+        .position(|four| four == 250.0_f32.to_le_bytes())
+        .unwrap();
+    let mut changed = bytes;
+    changed[place + 1] ^= 1;
+    assert!(problem(&changed).contains("array `embeddings`: could not be read: its checksum"));
+    let (_folder, path) = file(&changed);
+    let mut reader = crate::open(&path).unwrap();
+    let read = std::iter::from_fn(|| reader.next(7).transpose());
+    assert!(read.collect::<Result<Vec<_>, _>>().is_err());
+}
