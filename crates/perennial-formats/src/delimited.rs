@@ -1,5 +1,6 @@
 //! Comma-separated values with a header line; tabs and semicolons separate as well.
 
+use std::collections::HashSet;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -37,7 +38,7 @@ const NUMBERED: [&str; 13] = [
 ];
 
 /// What a column is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Column {
     Id,
     Label,
@@ -53,15 +54,18 @@ enum Column {
     Unnamed,
 }
 
-/// The character that separates the columns of a header line.
+/// Separates nothing, since no text holds it.
+const NOTHING: u8 = b'\0';
+
+/// The character that separates the columns of a header line. One that names a single column separates nothing, and then the rows do
+/// not either: a JSON array or a sentence holds commas.
 pub(crate) fn separator(line: &str) -> u8 {
+    let count = |separator: u8| line.bytes().filter(|&byte| byte == separator).count();
     [b',', b'\t', b';']
         .into_iter()
-        .max_by_key(|&separator| {
-            let count = line.bytes().filter(|&byte| byte == separator).count();
-            (count, separator == b',')
-        })
-        .unwrap_or(b',')
+        .filter(|&separator| count(separator) > 0)
+        .max_by_key(|&separator| (count(separator), separator == b','))
+        .unwrap_or(NOTHING)
 }
 
 /// The names of the columns, as a header line gives them.
@@ -104,7 +108,9 @@ fn numbered(name: &str) -> Option<usize> {
 /// Says what each column is, and how many values a vector has when they have a column each.
 fn columns(names: &[String]) -> Result<(Vec<Column>, Option<usize>), String> {
     let mut found: Vec<Column> = Vec::with_capacity(names.len());
-    for (index, name) in names.iter().enumerate() {
+    // Sets, because a line may name millions of columns.
+    let (mut known, mut singular) = (HashSet::new(), HashSet::new());
+    for name in names {
         let column = match name.as_str() {
             "id" | "_id" => Column::Id,
             "label" => Column::Label,
@@ -113,11 +119,11 @@ fn columns(names: &[String]) -> Result<(Vec<Column>, Option<usize>), String> {
             name if VECTOR_COLUMNS.contains(&name) => Column::Vector,
             _ => Column::Entry,
         };
-        if !name.is_empty() && names[..index].contains(name) {
+        if !name.is_empty() && !known.insert(name) {
             return Err(format!("names the column `{name}` twice"));
         }
         let once = matches!(column, Column::Id | Column::Label | Column::Vector);
-        if once && found.contains(&column) {
+        if once && !singular.insert(column) {
             return Err(format!(
                 "has a second column for the same as `{name}`; remove one"
             ));

@@ -85,9 +85,46 @@ fn endless_rows_are_refused() {
 
 #[test]
 fn separators_are_found() {
-    for (line, separator_found) in [("a,b", b','), ("a\tb", b'\t'), ("a;b;c", b';'), ("a", b',')] {
+    for (line, separator_found) in [
+        ("a,b", b','),
+        ("a\tb", b'\t'),
+        ("a;b;c", b';'),
+        ("a", NOTHING),
+    ] {
         assert_eq!(separator(line), separator_found);
     }
     let (_folder, path) = file("id\tembedding\n1\t[1,2]\n");
     assert_eq!(crate::detect(&path).unwrap(), Format::Csv);
+}
+
+#[test]
+fn a_single_column_is_not_separated_whatever_the_ending() {
+    let set = VectorSet::new(2, vec![1.0, 2.0, 3.0, 4.0]).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["a.tsv", "a.csv"] {
+        let path = folder.path().join(name);
+        let (output, format) = crate::prepare(&path).unwrap();
+        let header = Header {
+            dim: 2,
+            rows: None,
+            space: None,
+            format,
+        };
+        let mut writer = crate::create(output, format, &header).unwrap();
+        writer.write(&set).unwrap();
+        writer.finish().unwrap();
+        assert_eq!(crate::read(&path).unwrap(), set, "{name}");
+    }
+}
+
+#[test]
+fn a_header_of_very_many_columns_is_read_at_once() {
+    let names: Vec<String> = (0..200_000).map(|number| format!("c{number}")).collect();
+    let begun = std::time::Instant::now();
+    let text = format!("id,embedding,{}\n", names.join(","));
+    assert!(problem(text).contains("holds no rows"));
+    let text = format!("id,embedding,{},c7\n", names.join(","));
+    assert!(problem(text).contains("`c7` twice"));
+    // Comparing every name with every earlier one takes minutes.
+    assert!(begun.elapsed().as_secs() < 20);
 }
