@@ -5,6 +5,7 @@ use std::path::Path;
 
 use perennial_core::ItemId;
 use serde::Deserialize;
+use serde_json::Number;
 
 use crate::delimited::{column_names, separator};
 use crate::error::FormatError;
@@ -97,7 +98,7 @@ pub fn read_judgements(path: &Path) -> Result<Judgements, FormatError> {
     let mut lines = Lines::open(path)?;
     let mut judged = Vec::new();
     let mut layout = None;
-    while let Some(line) = lines.next()? {
+    while let Some(line) = lines.next_as_it_is()? {
         let parsed = match &layout {
             None => match Layout::of(line) {
                 Some(Layout::Table(table)) => {
@@ -142,7 +143,7 @@ type Judgement = (ItemId, ItemId, i32);
 impl Layout {
     /// Recognises the layout by the first line.
     fn of(line: &str) -> Option<Self> {
-        if line.starts_with('{') {
+        if line.trim_start().starts_with('{') {
             return Some(Self::Json);
         }
         let names = column_names(line);
@@ -209,16 +210,18 @@ impl Table {
             .from_reader(line.as_bytes())
             .read_record(&mut record)
             .map_err(|error| format!("cannot be read: {error}"))?;
-        let cell = |index: usize| {
-            let missing = || {
-                format!(
-                    "has {} columns where the header names {}",
-                    record.len(),
-                    self.columns
-                )
-            };
-            record.get(index).map(str::trim).ok_or_else(missing)
+        let other_columns = || {
+            format!(
+                "has {} columns where the header names {}",
+                record.len(),
+                self.columns
+            )
         };
+        // One more than the header names may be a row's name in front, and then every cell is in the wrong column.
+        if record.len() > self.columns {
+            return Err(other_columns());
+        }
+        let cell = |index: usize| record.get(index).map(str::trim).ok_or_else(other_columns);
         let grade = match self.grade {
             Some(grade) => parse_grade(cell(grade)?)?,
             None => RELEVANT,
@@ -243,14 +246,15 @@ fn json(line: &str) -> Result<Judgement, String> {
             alias = "corpus_id"
         )]
         item: ItemId,
-        #[serde(default = "relevant", alias = "score", alias = "relevance")]
-        grade: i32,
-    }
-    fn relevant() -> i32 {
-        RELEVANT
+        #[serde(alias = "score", alias = "relevance")]
+        grade: Option<Number>,
     }
     let line: Line = serde_json::from_str(line).map_err(|error| in_line(&error))?;
-    Ok((read_id(line.query)?, read_id(line.item)?, line.grade))
+    let grade = match line.grade {
+        Some(grade) => parse_grade(&grade.to_string())?,
+        None => RELEVANT,
+    };
+    Ok((read_id(line.query)?, read_id(line.item)?, grade))
 }
 
 #[cfg(test)]
@@ -279,7 +283,11 @@ mod tests {
         );
         assert_eq!(expected.queries().next(), Some(&ItemId::Number(7)));
         assert!(expected.of(&"unknown".into()).is_empty());
-        for text in [beir, csv, json] {
+        // As pandas writes a frame with its row numbers, and data sets with grades as floating-point numbers.
+        let numbered =
+            "\tquery-id\tcorpus-id\tscore\tnote\n0\tq1\t12\t2.0\t\n1\tq1\td3\t0\n2\t7\td3\t1\tx\n";
+        let floats = " {\"query\":\"q1\",\"item\":12,\"score\":2.0}\n{\"query\":\"q1\",\"item\":\"d3\",\"score\":0.0}\n{\"query\":7,\"item\":\"d3\",\"grade\":null}";
+        for text in [beir, csv, json, numbered, floats] {
             assert_eq!(read(text).unwrap(), expected, "{text}");
         }
     }
@@ -298,6 +306,12 @@ mod tests {
             ),
             ("query,item\na,b\nc\n", "line 3 has 1 columns"),
             ("query,item\na,\n", "line 2 cannot be used: id"),
+            // A row's name that the header does not count, as R writes it.
+            ("query\titem\n1\ta\tb\n", "line 2 has 3 columns"),
+            (
+                "{\"query\":1,\"item\":2,\"grade\":1.5}",
+                "line 1 has the grade \"1.5\"",
+            ),
             (
                 "{\"query\":1,\"item\":2}\n{\"query\":1}",
                 "line 2 cannot be used: missing field `item`",

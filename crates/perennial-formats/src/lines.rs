@@ -32,6 +32,11 @@ impl Lines {
 
     /// The next line that is not blank, without the space around it.
     pub(crate) fn next(&mut self) -> Result<Option<&str>, FormatError> {
+        Ok(self.next_as_it_is()?.map(str::trim))
+    }
+
+    /// The next line that is not blank, for tables, where a tab in front means an empty cell.
+    pub(crate) fn next_as_it_is(&mut self) -> Result<Option<&str>, FormatError> {
         loop {
             self.buffer.clear();
             self.line += 1;
@@ -50,8 +55,11 @@ impl Lines {
             }
         }
         match std::str::from_utf8(&self.buffer) {
-            Ok(text) if self.line == 1 => Ok(Some(text.trim_start_matches('\u{feff}').trim())),
-            Ok(text) => Ok(Some(text.trim())),
+            Ok(text) => {
+                let start = if self.line == 1 { "\u{feff}" } else { "" };
+                let text = text.strip_prefix(start).unwrap_or(text);
+                Ok(Some(text.trim_end_matches(['\r', '\n'])))
+            }
             Err(_) => Err(self.error("is not UTF-8 text; save the file as UTF-8")),
         }
     }
