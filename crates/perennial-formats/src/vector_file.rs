@@ -22,7 +22,7 @@ pub fn detect(path: &Path) -> Result<Format, FormatError> {
     Format::of_content(&head(path)?).ok_or_else(|| {
         let names: Vec<&str> = FORMATS.iter().map(|entry| entry.name).collect();
         let problem = format!(
-            "is of no format that holds vectors; those are {}",
+            "is of no format that holds vectors; those are {} (texts in UTF-8)",
             names.join(", ")
         );
         FormatError::file(path, problem)

@@ -1,5 +1,6 @@
 //! Reading by record batches.
 
+use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
@@ -51,10 +52,20 @@ pub(super) fn guarded<T, E: std::fmt::Display>(
 ) -> Result<T, FormatError> {
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(FormatError::file(
-            path,
-            format_args!("is a damaged Parquet file: {error}"),
-        )),
+        Ok(Err(error)) => {
+            let error = error.to_string();
+            Err(match error.contains("Disabled feature at compile time") {
+                true => FormatError::file(
+                    path,
+                    format_args!(
+                        "is compressed in a way that is not read ({error}); write it without compression, or with Snappy, gzip, LZ4 or Zstandard"
+                    ),
+                ),
+                false => {
+                    FormatError::file(path, format_args!("is a damaged Parquet file: {error}"))
+                }
+            })
+        }
         Err(_) => Err(FormatError::file(
             path,
             "is a damaged Parquet file; write it again",
@@ -115,7 +126,7 @@ pub(super) fn open(path: &Path) -> Result<Box<dyn BatchReader>, FormatError> {
 
 fn roles(schema: &Schema) -> Result<Roles, String> {
     let mut roles = Roles::default();
-    let mut vector = None;
+    let (mut vector, mut entries) = (None, HashSet::new());
     for (index, field) in schema.fields().iter().enumerate() {
         let twice = match field.name().as_str() {
             "id" | "_id" => roles.id.replace(index).is_some(),
@@ -126,6 +137,10 @@ fn roles(schema: &Schema) -> Result<Roles, String> {
             name if name.starts_with("__index_level_") => false,
             _ => {
                 if cells::is_json(field.data_type()) {
+                    // Of two entries of one name, one would be lost.
+                    if !entries.insert(field.name()) {
+                        return Err(format!("names the column `{}` twice", field.name()));
+                    }
                     roles.entries.push(index);
                 }
                 false
@@ -328,5 +343,47 @@ impl BatchReader for Reader {
         let read = guarded(&self.path, || Ok::<_, String>(self.batch(&part)))??;
         self.done += rows as u64;
         Ok(Some(read))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{FixedSizeListArray, Float32Array, Int32Array, RecordBatch};
+    use arrow_schema::{DataType, Field, Schema};
+    use parquet::arrow::ArrowWriter;
+
+    use crate::testing::{problem, read};
+
+    /// A file of one vector and columns of one number each.
+    fn table(names: &[&str]) -> Vec<u8> {
+        let item = Arc::new(Field::new("item", DataType::Float32, false));
+        let kind = DataType::FixedSizeList(item.clone(), 1);
+        let mut fields = vec![Field::new("embedding", kind, false)];
+        fields.extend(
+            names
+                .iter()
+                .map(|name| Field::new(*name, DataType::Int32, false)),
+        );
+        let values = Arc::new(Float32Array::from(vec![1.0]));
+        let vectors = FixedSizeListArray::try_new(item, 1, values, None).unwrap();
+        let mut columns: Vec<super::ArrayRef> = vec![Arc::new(vectors)];
+        for number in 0..names.len() {
+            columns.push(Arc::new(Int32Array::from(vec![number as i32])));
+        }
+        let schema = Arc::new(Schema::new(fields));
+        let batch = RecordBatch::try_new(schema.clone(), columns).unwrap();
+        let mut writer = ArrowWriter::try_new(Vec::new(), schema, None).unwrap();
+        writer.write(&batch).unwrap();
+        writer.into_inner().unwrap()
+    }
+
+    #[test]
+    fn two_entries_of_one_name_are_refused() {
+        let set = read(table(&["price", "size"])).unwrap();
+        assert_eq!(set.payload().unwrap()[0]["size"], 1);
+        let text = problem(table(&["price", "size", "price"]));
+        assert!(text.contains("names the column `price` twice"), "{text}");
     }
 }
