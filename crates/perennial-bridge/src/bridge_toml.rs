@@ -14,7 +14,7 @@ const WITHOUT_INPUTS: i64 = 1;
 /// With that record, in the file of weights.
 const WITH_INPUTS: i64 = 2;
 /// Bounds against hostile files: no encoder has wider embeddings, and no chain as many parts.
-const MAX_DIM: usize = 1 << 16;
+pub(crate) const MAX_DIM: usize = 1 << 16;
 const MAX_STEPS: usize = 256;
 const MAX_FINGERPRINT_BYTES: usize = 256;
 

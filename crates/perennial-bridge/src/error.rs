@@ -50,6 +50,31 @@ pub enum BridgeError {
     /// No rows at all.
     #[error("there are no pairs to fit on")]
     NoPairs,
+    /// Longer vectors than any bridge has.
+    #[error("`{side}` embeddings have {dim} dimensions; a bridge has at most {most}")]
+    TooManyDimensions {
+        /// The end of the bridge.
+        side: Side,
+        /// Dimensions given.
+        dim: usize,
+        /// The most that are possible.
+        most: usize,
+    },
+    /// The matrices of a fit do not fit into memory.
+    #[error(
+        "{recipe}: fitting a map from {from} to {to} dimensions takes about {megabytes} MB of memory, which is not there; use a larger machine, the \
+         kind centring, or embeddings of fewer dimensions"
+    )]
+    Memory {
+        /// The recipe.
+        recipe: String,
+        /// Dimensions of the source.
+        from: usize,
+        /// Dimensions of the target.
+        to: usize,
+        /// What the matrices take.
+        megabytes: u64,
+    },
     /// Labels and rows do not correspond.
     #[error("`{side}` embeddings: {labels} labels for {rows} rows")]
     LabelCount {

@@ -11,6 +11,7 @@ mod whitened;
 use perennial_core::SpaceRef;
 
 use crate::bridge::{Bridge, Part, Step};
+use crate::bridge_toml::MAX_DIM;
 use crate::centring::{CentredRows, mean_of_units};
 use crate::error::{BridgeError, Side};
 use crate::linear_algebra::to_f32;
@@ -101,6 +102,15 @@ fn check(
     to: (&SpaceRef, usize),
 ) -> Result<(), BridgeError> {
     recipe.check()?;
+    for (side, dim) in [(Side::From, from.1), (Side::To, to.1)] {
+        if dim > MAX_DIM {
+            return Err(BridgeError::TooManyDimensions {
+                side,
+                dim,
+                most: MAX_DIM,
+            });
+        }
+    }
     if *recipe == Recipe::Head {
         return Err(BridgeError::Recipe {
             recipe: recipe.to_string(),
@@ -124,7 +134,30 @@ fn check(
             ),
         });
     }
-    Ok(())
+    check_memory(recipe, from.1, to.1)
+}
+
+/// Asks for the memory of a fit's matrices at once, and gives it back: where there is not enough, linear algebra can only end the process.
+fn check_memory(recipe: &Recipe, from: usize, to: usize) -> Result<(), BridgeError> {
+    let (from_side, to_side, between) = match recipe {
+        Recipe::Identity | Recipe::Centring | Recipe::Head => return Ok(()),
+        Recipe::Orthogonal => (0, 0, 4),
+        Recipe::Ridge { .. } => (2, 0, 3),
+        Recipe::LowRank { .. } => (2, 3, 3),
+        Recipe::Whitened { .. } => (2, 2, 5),
+        Recipe::LambdaOrthogonal { .. } => (2, 3, 8),
+    };
+    // Sides of at most 2^16: no overflow.
+    let values = from_side * from * from + to_side * to * to + between * from * to;
+    let mut matrices: Vec<f64> = Vec::new();
+    matrices
+        .try_reserve_exact(values)
+        .map_err(|_| BridgeError::Memory {
+            recipe: recipe.to_string(),
+            from,
+            to,
+            megabytes: values as u64 * 8 / 1_000_000,
+        })
 }
 
 fn assemble(

@@ -204,3 +204,18 @@ fn lambda_leads_from_least_squares_to_orthonormal_columns() {
     assert!(excesses.is_sorted_by(|a, b| a > b), "{excesses:?}");
     assert!(excesses[4] < 1e-3, "{excesses:?}");
 }
+
+#[test]
+fn dimensions_of_no_bridge_are_refused_before_matrices_are_made() {
+    let wide = 70_000;
+    let (from, to) = (vec![1.0; 2 * wide], [1.0, 0.0, 0.0, 1.0]);
+    let space = SpaceRef::unnamed;
+    for (pairs, ends) in [
+        (Pairs::new(&from, wide, &to, 2), (space(wide), space(2))),
+        (Pairs::new(&to, 2, &from, wide), (space(2), space(wide))),
+    ] {
+        let error = fit(&pairs.unwrap(), &Recipe::Orthogonal, ends.0, ends.1).unwrap_err();
+        assert!(error.to_string().contains("70000 dimensions"), "{error}");
+    }
+    assert!(check_memory(&Recipe::Orthogonal, 384, 768).is_ok());
+}
