@@ -136,6 +136,17 @@ impl TextPreparation {
         self.largest
     }
 
+    /// Whether letters count the same in upper and lower case, tried with words and every letter of the alphabet.
+    pub(crate) fn ignores_case(&self) -> bool {
+        const LETTERS: &str =
+            "The Quick BROWN Fox A B C D E F G H I J K L M N O P Q R S T U V W X Y Z";
+        // As many pieces as the shortest limit leaves room for.
+        LETTERS.split(' ').all(|word| {
+            let tokens = |word: &str| self.tokens(word, InputType::Document).ok();
+            tokens(word) == tokens(&word.to_lowercase())
+        })
+    }
+
     /// The id of a token, if it has it.
     pub(crate) fn id(&self, token: &str) -> Option<u32> {
         self.tokenizer.token_to_id(token)

@@ -385,3 +385,20 @@ fn a_table_is_found() {
         &["export the encoder to ONNX"],
     );
 }
+
+#[test]
+fn texts_in_lower_case_need_a_tokenizer_that_ignores_case() {
+    let lower = (
+        "sentence_bert_config.json",
+        r#"{"max_seq_length": 24, "do_lower_case": true}"#,
+    );
+    let folder = hub(&TEXT_FILES, &[POOLING, lower]);
+    let options = ImportOptions::default();
+    assert!(read(folder.path(), &options).is_ok());
+    let tokenizer = folder.path().join("tokenizer.json");
+    let text = fs::read_to_string(&tokenizer).unwrap();
+    let cased = text.replace("\"lowercase\": true", "\"lowercase\": false");
+    assert_ne!(cased, text);
+    fs::write(&tokenizer, cased).unwrap();
+    refused(folder.path(), &options, &["do_lower_case", "Lowercase"]);
+}

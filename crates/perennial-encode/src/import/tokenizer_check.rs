@@ -9,6 +9,9 @@
 //! | `vocab_size` of `config.json`, and the table's rows | the files are of two encoders |
 //! | special tokens of `tokenizer_config.json` | the tokenizer that goes with this file has them all |
 //!
+//! Beside that, `do_lower_case` of `sentence_bert_config.json`: sentence-transformers puts texts into lower case before the tokenizer sees them, which is
+//! not done here, so it is refused unless the tokenizer itself ignores case.
+//!
 //! A tokenizer that was named with [`ImportOptions::tokenizer`](super::ImportOptions::tokenizer) is taken to be the right one: of these, only ids beyond
 //! the table are an error then, and few ids are a finding.
 
@@ -46,6 +49,16 @@ pub(super) fn check(
         path: path.to_owned(),
         problem,
     };
+    if let Some(config) = folder.config("sentence_bert_config.json")?
+        && config.flag("do_lower_case")?
+        && !tokenizer.ignores_case()
+    {
+        return Err(config.error(
+            "do_lower_case",
+            "is true, and the tokenizer tells upper from lower case: texts are not put into lower case before it here, so their embeddings would \
+             be other ones; give a tokenizer.json with the normalizer Lowercase",
+        ));
+    }
     let ids = u64::from(tokenizer.largest()) + 1;
     if let Some(rows) = rows.filter(|rows| ids < rows - rows / 10) {
         let problem = format!("it has {ids} token ids, and the encoder vectors for {rows} tokens");
