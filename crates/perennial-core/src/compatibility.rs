@@ -332,16 +332,27 @@ impl CompatibilityRecords {
             }
             Err(error) => return Err(error.into()),
         };
-        let found: Self =
-            serde_json::from_slice(&bytes).map_err(|source| CompatibilityError::Damaged {
+        // Of another schema, whatever else the file has; only one of this schema can be damaged.
+        #[derive(Deserialize)]
+        struct Schema {
+            schema_version: u32,
+        }
+        let schema = |found: u32| {
+            (found != SCHEMA_VERSION).then(|| CompatibilityError::Schema {
                 path: path.to_owned(),
-                source,
-            })?;
-        if found.schema_version != SCHEMA_VERSION {
-            return Err(CompatibilityError::Schema {
-                path: path.to_owned(),
-                found: found.schema_version,
-            });
+                found,
+            })
+        };
+        let found: Self = serde_json::from_slice(&bytes).map_err(|source| {
+            let said = serde_json::from_slice::<Schema>(&bytes).ok();
+            said.and_then(|said| schema(said.schema_version))
+                .unwrap_or_else(|| CompatibilityError::Damaged {
+                    path: path.to_owned(),
+                    source,
+                })
+        })?;
+        if let Some(other) = schema(found.schema_version) {
+            return Err(other);
         }
         Ok(found)
     }

@@ -144,6 +144,10 @@ fn a_damaged_file_is_named_and_left_alone() {
             r#"{"schema_version": 2, "records": []}"#,
             "schema_version is 2",
         ),
+        (
+            r#"{"schema_version": 2, "records": [{"versions": ["v0001"]}]}"#,
+            "schema_version is 2",
+        ),
     ] {
         std::fs::write(&path, content).unwrap();
         let error = CompatibilityRecords::add(&registry, [record(0.4, TieRule::Strict)])
