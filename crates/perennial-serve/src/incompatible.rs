@@ -1,6 +1,6 @@
 //! The refusal of versions that are not certified for one another.
 
-use perennial_upgrade::NotCertified;
+use perennial_upgrade::{NotCertified, Remedy};
 use serde_json::json;
 
 use crate::error::{ApiError, Code};
@@ -14,7 +14,7 @@ pub(crate) fn incompatible(refused: &[NotCertified]) -> ApiError {
                 "query_version": pair.query_version,
                 "gallery_version": pair.gallery_version,
                 "reason": pair.reason,
-                "remedy": pair.remedy,
+                "remedy": pair.remedy.as_ref().map(Remedy::public),
             })
         })
         .collect();

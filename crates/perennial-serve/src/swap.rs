@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use perennial_core::Registry;
 use perennial_upgrade::{
-    Candidate, LIVE_ALIAS, LoadedModel, Need, NotCertified, Outcome, Prepared, QueryCost, Stored,
-    Verdict, go_live, keep_probes, prepare,
+    Candidate, LIVE_ALIAS, LoadedModel, Need, NotCertified, Outcome, Prepared, QueryCost, Remedy,
+    Stored, Verdict, go_live, keep_probes, prepare,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -139,7 +139,7 @@ fn refusal(verdict: &Verdict, version: &str) -> ApiError {
     let remedies: Vec<&str> = verdict
         .refused()
         .iter()
-        .filter_map(|pair| pair.remedy.as_deref())
+        .filter_map(|pair| pair.remedy.as_ref().map(Remedy::public))
         .collect();
     let details = json!({ "version": version, "checks": checks(verdict), "remedies": remedies });
     ApiError::new(code, message).with_details(details)

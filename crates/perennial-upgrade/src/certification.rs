@@ -12,6 +12,7 @@ use thiserror::Error;
 use crate::bridge_map::BridgeMap;
 use crate::expected_quality::ExpectedQuality;
 use crate::recorded_merge::RecordedMerge;
+use crate::remedy::Remedy;
 use crate::route::Route;
 use crate::thresholds::Thresholds;
 
@@ -182,7 +183,7 @@ pub struct NotCertified {
     /// Why.
     pub reason: String,
     /// The command that measures the pair, if a measurement is missing.
-    pub remedy: Option<String>,
+    pub remedy: Option<Remedy>,
 }
 
 /// Decides whether a version is certified to query items of another.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use perennial_core::SpaceId;
-use perennial_upgrade::{ExpectedQuality, PlannedPart, Route, SearchPlan};
+use perennial_upgrade::{ExpectedQuality, PlannedPart, Remedy, Route, SearchPlan};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -111,14 +111,14 @@ pub(crate) struct LeftOutBody {
     items: u64,
     /// Why.
     reason: String,
-    /// The command that measures what is missing; null where there is none.
+    /// The command that measures what is missing, without the path of the registry; null where there is none.
     remedy: Option<String>,
 }
 
 impl LeftOutBody {
     /// All that a plan leaves out.
     pub(crate) fn of(plan: &SearchPlan) -> Vec<Self> {
-        let remedies: BTreeMap<&str, &String> = plan
+        let remedies: BTreeMap<&str, &Remedy> = plan
             .refused
             .iter()
             .filter_map(|pair| Some((pair.gallery_version.as_str(), pair.remedy.as_ref()?)))
@@ -129,7 +129,7 @@ impl LeftOutBody {
             reason: left.reason.clone(),
             remedy: remedies
                 .get(left.space.as_str())
-                .map(|&remedy| remedy.clone()),
+                .map(|remedy| remedy.public().to_owned()),
         });
         left.collect()
     }

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::client::Call;
 use crate::encoder::{draft, expected, png};
-use crate::harness::{Setup, image};
+use crate::harness::{MEASURE, Setup, image};
 
 const RED: [u8; 3] = [250, 10, 10];
 const GREEN: [u8; 3] = [10, 250, 10];
@@ -318,6 +318,13 @@ fn versions_meet_only_when_certified_or_forced() {
     assert_eq!(
         (&pairs[0]["query_version"], &pairs[0]["gallery_version"]),
         (&json!("v0001"), &json!("v0003"))
+    );
+    // The command that helps, without the path of the registry.
+    assert_eq!(pairs[0]["remedy"], MEASURE);
+    let refused = service.swap("v0003").expect(409);
+    assert_eq!(
+        refused["error"]["details"]["remedies"],
+        json!([MEASURE, MEASURE])
     );
 
     let query = |version: &str, filter: serde_json::Value, force: bool| {

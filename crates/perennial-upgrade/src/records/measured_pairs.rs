@@ -13,6 +13,7 @@ use crate::evaluation_data::Task;
 use crate::expected_quality::ExpectedQuality;
 use crate::finding::Finding;
 use crate::policy::{Policy, Undecided};
+use crate::remedy::Remedy;
 
 /// The registry that commands use unless told otherwise.
 const DEFAULT_REGISTRY: &str = "registry";
@@ -32,7 +33,7 @@ impl MeasuredPairs<'_> {
     pub(super) fn certify(&self, pair: &Pair) -> Result<Ranked, NotCertified> {
         let (policy, records) = (self.policy, self.records);
         let (query, gallery) = (pair.query.name.as_str(), pair.gallery.name.as_str());
-        let refused = |reason: String, remedy: Option<String>| pair.refused(reason, remedy);
+        let refused = |reason: String, remedy: Option<Remedy>| pair.refused(reason, remedy);
         let (from, to) = (pair.query.space.dim, pair.gallery.space.dim);
         if from != to {
             let reason = format!(
@@ -150,7 +151,7 @@ impl MeasuredPairs<'_> {
     }
 
     /// The command that certifies a pair.
-    fn certify_command(&self, pair: &Pair, through: Through) -> String {
+    fn certify_command(&self, pair: &Pair, through: Through) -> Remedy {
         let files = |end: &End| match end.weights.is_some() {
             true => (format!("{}@SET:SPLIT", quoted(&end.name)), String::new()),
             false => ("FILE".to_owned(), end.name.clone()),
@@ -174,12 +175,13 @@ impl MeasuredPairs<'_> {
     }
 
     /// A command with the registry that it needs, if that is not the usual one.
-    fn in_registry(&self, mut command: String) -> String {
+    fn in_registry(&self, command: String) -> Remedy {
         let root = self.registry.root();
-        if root != Path::new(DEFAULT_REGISTRY) {
-            command.push_str(&format!(" --registry {}", quoted(&root.to_string_lossy())));
-        }
-        command
+        let is_usual = root == Path::new(DEFAULT_REGISTRY);
+        Remedy::new(
+            command,
+            (!is_usual).then(|| quoted(&root.to_string_lossy())),
+        )
     }
 
     /// The command that measures a pair.
@@ -189,7 +191,7 @@ impl MeasuredPairs<'_> {
         records: &CompatibilityRecords,
         query: &str,
         gallery: &str,
-    ) -> String {
+    ) -> Remedy {
         const UNKNOWN: &str = "SET:SPLIT";
         let argument = |set: &ProbeSet| set.argument.clone();
         // A policy may name a set by its content or its name, which the command line does not take.

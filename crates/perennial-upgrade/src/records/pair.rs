@@ -4,6 +4,7 @@ use perennial_core::{CompatibilityRecord, Registry, SpaceId, SpaceRef};
 
 use crate::certification::NotCertified;
 use crate::public_text::in_registry;
+use crate::remedy::Remedy;
 
 /// One end of a pair: a model version, or a registered space of an outside encoder.
 pub(super) struct End {
@@ -71,7 +72,7 @@ impl Pair {
             && record.gallery_weights == self.gallery.weights
     }
 
-    pub(super) fn refused(&self, reason: String, remedy: Option<String>) -> NotCertified {
+    pub(super) fn refused(&self, reason: String, remedy: Option<Remedy>) -> NotCertified {
         NotCertified {
             query_version: self.query.name.clone(),
             gallery_version: self.gallery.name.clone(),

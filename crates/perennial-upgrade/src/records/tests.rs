@@ -248,7 +248,7 @@ fn a_record_has_a_direction() {
     assert!(setup.check("v0002", "v0001").is_ok());
     let error = setup.check("v0001", "v0002").unwrap_err();
     assert!(error.reason.contains("never measured"), "{error}");
-    let remedy = error.remedy.unwrap();
+    let remedy = error.remedy.unwrap().to_string();
     let command = "perennial evaluate --versions v0002 v0001 --queries SET:SPLIT --gallery SET:SPLIT --registry ";
     assert!(remedy.starts_with(command), "{remedy}");
 }
@@ -263,7 +263,7 @@ fn another_evaluation_set_neither_certifies_nor_refuses() {
     setup.measure("v0003", "v0001", "other", [0.2, 0.3]);
     let error = setup.check("v0003", "v0001").unwrap_err();
     assert!(error.reason.contains("measured on other/test"), "{error}");
-    let remedy = error.remedy.unwrap();
+    let remedy = error.remedy.unwrap().to_string();
     let command =
         "perennial evaluate --versions v0001 v0003 --queries first:test --gallery first:test";
     assert!(remedy.starts_with(command), "{remedy}");

@@ -98,7 +98,7 @@ fn class_means_do_not_certify_a_search_for_items() {
     setup.measure("v0002", "v0001", "cifar10", [0.1, 0.2]);
     let refused = setup.check("v0002", "v0001").unwrap_err();
     assert!(refused.reason.contains("item-like"), "{refused}");
-    assert!(refused.remedy.unwrap().contains("--relevance"));
+    assert!(refused.remedy.unwrap().to_string().contains("--relevance"));
     crate::StoredCertificates::add(&setup.registry, &certificate(&setup, false)).unwrap();
     assert!(setup.check("v0002", "v0001").is_err());
     crate::StoredCertificates::add(&setup.registry, &certificate(&setup, true)).unwrap();

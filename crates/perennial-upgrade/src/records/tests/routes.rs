@@ -104,7 +104,7 @@ fn every_certified_way_is_named_the_best_first() {
     let setup = setup();
     let refused = ways(&setup).unwrap_err();
     assert!(refused.reason.contains("3 dimensions"), "{refused}");
-    let remedy = refused.remedy.unwrap();
+    let remedy = refused.remedy.unwrap().to_string();
     assert!(
         remedy.contains("--route dual --fit-from v0002@SET:SPLIT"),
         "{remedy}"
@@ -478,7 +478,13 @@ fn a_registered_space_of_an_outside_encoder_is_an_end_if_it_has_canaries() {
     assert_eq!(check("clip").unwrap().way.route(), Route::Bridged);
     let refused = check("nameless").unwrap_err();
     assert!(refused.reason.contains("no canaries"), "{refused}");
-    assert!(refused.remedy.unwrap().contains("--old-space nameless"));
+    assert!(
+        refused
+            .remedy
+            .unwrap()
+            .to_string()
+            .contains("--old-space nameless")
+    );
     assert!(check("unknown").unwrap_err().reason.contains("unknown"));
     // An alias is no name of stored items.
     setup.registry.set_alias("live", "v0004").unwrap();

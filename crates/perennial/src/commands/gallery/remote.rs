@@ -109,7 +109,7 @@ impl LeftOut {
                 space: left.space.to_string(),
                 items: left.items,
                 reason: left.reason.clone(),
-                remedy: pair.and_then(|pair| pair.remedy.clone()),
+                remedy: pair.and_then(|pair| pair.remedy.as_ref().map(ToString::to_string)),
             }
         });
         left_out.collect()

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use perennial_core::Registry;
-use perennial_upgrade::{Certification, NotCertified, RegistryRecords};
+use perennial_upgrade::{Certification, NotCertified, RegistryRecords, Remedy};
 
 use crate::exit_status::{gate_missed, usage};
 use crate::gallery_folder::GalleryArguments;
@@ -26,7 +26,7 @@ pub fn require_certified(refused: &[NotCertified], way_out: &str) -> anyhow::Res
     let mut parts: Vec<String> = Vec::new();
     for pair in refused {
         parts.push(pair.to_string());
-        let measure = |command: &String| format!("to measure the pair, run `{command}`");
+        let measure = |command: &Remedy| format!("to measure the pair, run `{command}`");
         parts.extend(pair.remedy.as_ref().map(measure));
     }
     parts.push(way_out.to_owned());

@@ -368,7 +368,9 @@ fn checks(verdict: &Verdict) -> Vec<Check> {
 
 fn remedies(verdict: &Verdict) -> Vec<String> {
     let refused = verdict.refused().iter();
-    refused.filter_map(|pair| pair.remedy.clone()).collect()
+    refused
+        .filter_map(|pair| pair.remedy.as_ref().map(ToString::to_string))
+        .collect()
 }
 
 fn tell(answer: &Answer, terminal: &Terminal) -> anyhow::Result<ExitStatus> {
