@@ -67,6 +67,7 @@ pub fn run_whole<S: VectorStore + Snapshots + Maintenance>(make: &mut dyn FnMut(
         snapshots::what_is_no_whole_snapshot_changes_nothing,
         maintenance::statistics_are_those_of_the_items,
         maintenance::looking_after_it_changes_no_item,
+        maintenance::moves_are_counted_by_the_space_that_items_come_into,
     ] as [fn(&Path, &S); _]
     {
         let folder = tempfile::tempdir().unwrap();

@@ -25,6 +25,7 @@ pub mod id_key;
 pub mod item;
 pub mod limits;
 pub mod mapped_index;
+pub mod moves;
 mod payload;
 pub mod request_checks;
 mod snapshot;
@@ -38,6 +39,7 @@ pub use filter::{Filter, LabelFilter};
 pub use item::{Hit, Item, ItemId, SimplexIdentity, StoredItem};
 pub use limits::MAX_LIMIT;
 pub use mapped_index::{MappedIndex, MappedIndexes, VectorMap};
+pub use moves::Moves;
 pub use snapshot::FILE_KIND as SNAPSHOT_FILE_KIND;
 pub use space::{SpaceStats, StoreSpace};
 pub use stats::{

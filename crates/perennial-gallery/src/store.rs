@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::GalleryError;
 use crate::filter::Filter;
 use crate::item::{Hit, Item, ItemId, StoredItem};
+use crate::moves::Moves;
 use crate::space::{SpaceStats, StoreSpace};
 use crate::stats::{Compacted, GalleryStats, SnapshotInfo};
 
@@ -223,6 +224,13 @@ pub trait Maintenance {
     /// Whether other processes may store and delete items as well, so that what was counted is counted again from time to time.
     fn is_shared(&self) -> bool {
         false
+    }
+
+    /// Which items have moved from one space to another since the store was opened: a search that ends with the same moves as it began has seen each
+    /// item in one of the spaces that it went through, even one after the other. A move is counted in the step in which it becomes visible. `None`
+    /// where only others know, as in a store that is shared.
+    fn moves(&self) -> Option<Moves> {
+        None
     }
 
     /// Whether reads and writes can be answered at all, as far as this process knows without asking anyone.

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 
 use self::given::check_embedding;
 use self::indexes::{lacks_index, missing};
-use self::meanwhile::{Again, Before, again, take_in, written_since};
+use self::meanwhile::{Again, Before, again, found_twice, moved_since, take_in};
 use self::thresholds::thresholds;
 use crate::backfill::Backfill;
 use crate::blocking::blocking;
@@ -34,7 +34,7 @@ use crate::telemetry::{Stage, Telemetry};
 use crate::versions::Versions;
 use crate::writes::Over;
 
-/// Parts are searched again so often, at most, because of what was stored meanwhile. A backfill stores into one part, which is searched again once.
+/// Parts are searched again so often, at most, because of what moved meanwhile. A backfill moves items into one part, which is searched again once.
 const SEARCHED_AGAIN: usize = 3;
 
 /// What a search reads, and where it is counted.
@@ -199,7 +199,7 @@ struct Asked {
     _place: OwnedSemaphorePermit,
 }
 
-/// Searches all parts, and those again in which items may have appeared meanwhile: an item that moves from one part to another is in the results of the
+/// Searches all parts, and those again into which items may have moved meanwhile: an item that moves from one part to another is in the results of the
 /// first, which was searched before, or in those of the second, which is searched after. The course may become another one.
 async fn search_everything(
     service: &Arc<SearchService>,
@@ -208,11 +208,13 @@ async fn search_everything(
     asked: &Arc<Asked>,
 ) -> Result<(Course, BTreeMap<usize, PartHits>), ApiError> {
     let among = asked.filter.model_versions.as_deref();
+    // What moves after this is noticed by this; into spaces that the plan does not know, until then, by the writes since before it.
+    let before = Before::now(&service.gallery);
     let since_plan = service.gallery.writes.since(&before_plan);
     if again(&course.plan, among, &since_plan) == Again::Plan {
         course = plan_again(service, asked).await?;
     }
-    let mut before = Before::now(&service.gallery, &course.stored, &course.plan);
+    let mut before = before.of(&service.gallery, &course.stored, &course.plan);
     let mut found = search_parts(service, &course, asked, None).await;
     if found.is_err() && lacks_index(&service.gallery, &course.plan) {
         // An index was let go since the plan was made: its space was emptied, its certificate went, or the gallery was restored.
@@ -220,24 +222,27 @@ async fn search_everything(
         found = search_parts(service, &course, asked, None).await;
     }
     let mut parts = found?;
+    let mut last = Vec::new();
     for _ in 0..SEARCHED_AGAIN {
-        let (written, now) = written_since(before, &service.gallery).await?;
+        let (moved, now) = moved_since(before, &service.gallery).await?;
         before = now;
-        match again(&course.plan, among, &written) {
-            Again::Nothing => break,
-            Again::Parts(places) => {
-                let later = search_parts(service, &course, asked, Some(&places)).await?;
-                take_in(&mut parts, later);
-                // Nothing can have moved between parts that were searched again.
-                if places.len() == 1 {
-                    break;
-                }
-            }
+        let places = match again(&course.plan, among, &moved) {
+            Again::Nothing => found_twice(&parts),
+            Again::Parts(places) => places,
             Again::Plan => {
                 course = plan_again(service, asked).await?;
                 parts = search_parts(service, &course, asked, None).await?;
+                last.clear();
+                continue;
             }
+        };
+        // What came into the one part that was searched last was found there, or where it had been.
+        if places.is_empty() || places.len() == 1 && places == last {
+            break;
         }
+        let later = search_parts(service, &course, asked, Some(&places)).await?;
+        take_in(&mut parts, later);
+        last = places;
     }
     Ok((course, parts))
 }

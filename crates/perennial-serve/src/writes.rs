@@ -1,4 +1,5 @@
-//! Which spaces are being written to: how a search of several parts of the gallery notices that an item may have moved between them meanwhile.
+//! Which spaces are being written to: how a search notices items of spaces that its plan does not know, and, where the store does not count moves, that an
+//! item may have moved between the parts that it goes through.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};

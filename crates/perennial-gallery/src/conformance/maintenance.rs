@@ -6,8 +6,10 @@ use super::scene::{Whole, counts, item, on_a_half_circle, space};
 use crate::error::GalleryError;
 use crate::filter::Filter;
 use crate::item::SimplexIdentity;
+use crate::moves::Moves;
 use crate::space::StoreSpace;
 use crate::stats::{GalleryStats, IndexProgress};
+use crate::store::Replacement;
 
 /// Numbers that must agree, whatever is stored.
 fn assert_consistent<S: Whole>(store: &S) -> GalleryStats {
@@ -97,4 +99,46 @@ pub(super) fn looking_after_it_changes_no_item<S: Whole>(_: &Path, store: &S) {
     }
     store.upsert(vec![item(1, "a", &[0.0, 1.0])]).unwrap();
     assert_consistent(store);
+}
+
+pub(super) fn moves_are_counted_by_the_space_that_items_come_into<S: Whole>(
+    folder: &Path,
+    store: &S,
+) {
+    let Some(start) = store.moves() else {
+        return;
+    };
+    let since = |before: &Moves| -> Vec<String> {
+        let moves = store.moves().unwrap();
+        moves.since(before).into_iter().collect()
+    };
+    store.upsert(on_a_half_circle(20)).unwrap();
+    // New payloads, labels and embeddings, and what is deleted.
+    store.upsert(on_a_half_circle(30)).unwrap();
+    store.delete(&[3.into()]).unwrap();
+    store.upsert(vec![item(3, "a", &[1.0, 0.0])]).unwrap();
+    assert_eq!(since(&start), [""; 0]);
+    store.upsert(vec![item(3, "b", &[1.0, 0.0])]).unwrap();
+    assert_eq!(since(&start), ["b"]);
+    let then = store.moves().unwrap();
+    let items = [item(3, "b", &[0.0, 1.0]), item(5, "c", &[1.0, 0.0, 0.0])];
+    store.upsert(items.to_vec()).unwrap();
+    assert_eq!(since(&then), ["c"]);
+    let read = store.get(&[7.into()], true).unwrap().remove(0);
+    let replacement = Replacement {
+        read,
+        model_version: "a".to_owned(),
+        embedding: vec![0.0, 1.0],
+    };
+    let then = store.moves().unwrap();
+    store.replace_unchanged(vec![replacement]).unwrap();
+    assert_eq!(since(&then), ["a"]);
+    // Everything may have been somewhere else before.
+    let snapshot = folder.join("snapshot");
+    store.snapshot(&snapshot).unwrap();
+    let then = store.moves().unwrap();
+    store.restore(&snapshot).unwrap();
+    assert_eq!(since(&then), ["a", "b", "c"]);
+    store.flush().unwrap();
+    assert_eq!(since(&store.moves().unwrap()), [""; 0]);
 }

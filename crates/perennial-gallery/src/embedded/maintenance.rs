@@ -11,6 +11,7 @@ use super::writer::Command;
 use super::{EmbeddedGallery, SearchMode, place};
 use crate::error::GalleryError;
 use crate::mapped_index::MappedIndexes;
+use crate::moves::Moves;
 use crate::stats::{
     BytesPerVector, Compacted, DiskUse, GalleryStats, IndexKind, IndexProgress, IndexState,
     PartitionStats,
@@ -18,6 +19,10 @@ use crate::stats::{
 use crate::store::Maintenance;
 
 impl Maintenance for EmbeddedGallery {
+    fn moves(&self) -> Option<Moves> {
+        Some(self.shared.state().moves.clone())
+    }
+
     fn health(&self) -> Result<(), GalleryError> {
         self.shared.state().reader()?;
         match &self.writer {

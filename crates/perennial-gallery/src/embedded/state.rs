@@ -16,6 +16,7 @@ use super::space::Space;
 use super::tables::{Meta, Reader, guarded};
 use super::{GalleryConfig, SearchMode};
 use crate::error::GalleryError;
+use crate::moves::Moves;
 use crate::space::{SpaceStats, StoreSpace};
 
 /// Which rows an index is of.
@@ -40,6 +41,8 @@ pub(super) struct State {
     pub(super) meta: Meta,
     /// What the items need on the disk, estimated.
     pub(super) space: Space,
+    /// Items that came into a space from another one.
+    pub(super) moves: Moves,
     /// `None` after a failure of the storage that could not be overcome yet.
     reader: Option<Arc<Reader>>,
     failure: String,
@@ -68,6 +71,7 @@ impl State {
             layout: Arc::new(layout),
             meta,
             space: loaded.space,
+            moves: Moves::default(),
             database: reader.path().to_owned(),
             reader: Some(Arc::new(reader)),
             failure: String::new(),
@@ -79,6 +83,11 @@ impl State {
     #[must_use]
     pub(super) fn replace(&mut self, read: Self) -> Self {
         let before = std::mem::replace(self, read);
+        self.moves = before.moves.clone();
+        // What was read may have been moved.
+        for (_, name, _) in self.layout.spaces() {
+            self.moves.note(name);
+        }
         let emptied = before.mapped.iter();
         self.mapped = emptied.map(|(&id, rows)| (id, rows.emptied())).collect();
         before

@@ -242,6 +242,33 @@ fn a_partition_that_comes_and_goes_within_one_transaction_leaves_nothing() {
     check(&open(folder.path()));
 }
 
+#[test]
+fn an_item_that_is_deleted_and_stored_again_in_one_transaction_has_moved() {
+    let folder = tempfile::tempdir().unwrap();
+    let gallery = open(folder.path());
+    gallery.upsert(vec![item(1, 8), item(2, 8)]).unwrap();
+    let start = gallery.moves().unwrap();
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        let gallery = &gallery;
+        let run = Box::new(move || wait.recv().unwrap());
+        scope.spawn(move || gallery.ask(|reply| Command::Run(run, reply)).unwrap());
+        let pause = || std::thread::sleep(std::time::Duration::from_millis(200));
+        pause();
+        scope.spawn(move || assert_eq!(gallery.delete(&[2.into()]).unwrap(), 1));
+        pause();
+        let other = Item {
+            model_version: "v0002".to_owned(),
+            ..item(2, 8)
+        };
+        scope.spawn(move || assert_eq!(gallery.upsert(vec![other]).unwrap().inserted, 1));
+        pause();
+        go.send(()).unwrap();
+    });
+    let moved = gallery.moves().unwrap().since(&start);
+    assert_eq!(moved.into_iter().collect::<Vec<_>>(), ["v0002"]);
+}
+
 type Look = Box<dyn FnMut(u64)>;
 
 thread_local! {

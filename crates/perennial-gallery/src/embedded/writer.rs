@@ -306,6 +306,10 @@ impl Writer {
         for mapped in state.mapped.values_mut() {
             gone.extend(mapped.remove(changes.removed.iter().map(|&(_, number)| number)));
         }
+        for space in changes.moved {
+            let name = changes.layout.names().get(space as usize);
+            name.into_iter().for_each(|name| state.moves.note(name));
+        }
         state.layout = Arc::new(changes.layout);
         state.meta = changes.meta;
         state.space = changes.space;

@@ -1,11 +1,11 @@
-//! What was written while the parts of a gallery were searched. Each part is searched by itself, so an item that moves from one to another meanwhile may be
-//! found in both, or in neither.
+//! What moved while the parts of a gallery were searched. Each part is searched by itself, so an item that moves from one to another meanwhile may be
+//! found in both, or in neither. Most of what is written does not move: a store that counts moves says so, and for others every write may be one.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use perennial_core::SpaceId;
-use perennial_gallery::ItemId;
+use perennial_gallery::{ItemId, Moves};
 use perennial_upgrade::{PartHits, SearchPlan, Stored};
 
 use crate::blocking::blocking;
@@ -16,6 +16,8 @@ use crate::writes::Over;
 /// A moment before parts are searched.
 pub(super) struct Before {
     over: Over,
+    /// The moves until then, where the store counts them.
+    moves: Option<Moves>,
     /// What the gallery held then, where other processes write to it as well, and items move from part to part.
     stored: Option<Arc<Stored>>,
 }
@@ -31,62 +33,72 @@ pub(super) enum Again {
 }
 
 impl Before {
-    /// This moment, for a search by a plan that was made of `stored`.
-    pub(super) fn now(gallery: &Gallery, stored: &Arc<Stored>, plan: &SearchPlan) -> Self {
-        let watched = gallery.store.is_shared() && plan.parts.len() > 1;
+    /// This moment.
+    pub(super) fn now(gallery: &Gallery) -> Self {
         Self {
             over: gallery.writes.over(),
-            stored: watched.then(|| Arc::clone(stored)),
+            moves: gallery.store.moves(),
+            stored: None,
         }
     }
 
-    /// The spaces in which items may have appeared since, and this moment; blocks where other processes write as well. A write of theirs is noticed by the
+    /// The same moment, for a search by a plan that was made of `stored`.
+    pub(super) fn of(mut self, gallery: &Gallery, stored: &Arc<Stored>, plan: &SearchPlan) -> Self {
+        let watched = gallery.store.is_shared() && plan.parts.len() > 1;
+        self.stored = watched.then(|| Arc::clone(stored));
+        self
+    }
+
+    /// The spaces into which items may have moved since, and this moment; blocks where other processes write as well. A write of theirs is noticed by the
     /// number of items that a space has after it.
-    fn written(&self, gallery: &Gallery) -> (BTreeSet<String>, Self) {
-        let over = gallery.writes.over();
+    fn moved(&self, gallery: &Gallery) -> (BTreeSet<String>, Self) {
+        let mut now = Self::now(gallery);
+        if let Some((before, moves)) = self.moves.as_ref().zip(now.moves.as_ref()) {
+            return (moves.since(before), now);
+        }
         let mut written = gallery.writes.since(&self.over);
-        let mut stored = self.stored.clone();
+        now.stored = self.stored.clone();
         if let Some(before) = &self.stored {
             match Stored::of(&*gallery.store) {
-                Ok(now) => {
-                    let counts = now.per_version.iter();
+                Ok(counted) => {
+                    let counts = counted.per_version.iter();
                     let grown = counts
                         .filter(|(space, count)| before.per_version.get(*space) != Some(count));
                     written.extend(grown.map(|(space, _)| space.clone()));
-                    stored = Some(Arc::new(now));
+                    now.stored = Some(Arc::new(counted));
                 }
                 Err(error) => {
                     tracing::warn!(%error, "the gallery could not be counted after a search")
                 }
             }
         }
-        (written, Self { over, stored })
+        (written, now)
     }
 }
 
-/// The spaces in which items may have appeared since a moment, and the present one.
+/// The spaces into which items may have moved since a moment, and the present one.
 ///
 /// # Errors
 /// 500 where the service ends.
-pub(super) async fn written_since(
+pub(super) async fn moved_since(
     before: Before,
     gallery: &Arc<Gallery>,
 ) -> Result<(BTreeSet<String>, Before), ApiError> {
     if before.stored.is_none() {
-        return Ok(before.written(gallery));
+        return Ok(before.moved(gallery));
     }
     let gallery = Arc::clone(gallery);
-    blocking(move || Ok(before.written(&gallery))).await
+    blocking(move || Ok(before.moved(&gallery))).await
 }
 
-/// What is to be searched again after writes to some spaces. `among` are the only versions that are searched, where there are such.
+/// What is to be searched again after items came into some spaces. `among` are the only versions that are searched, where there are such.
 pub(super) fn again(
     plan: &SearchPlan,
     among: Option<&[String]>,
-    written: &BTreeSet<String>,
+    spaces: &BTreeSet<String>,
 ) -> Again {
     let mut places = BTreeSet::new();
-    for space in written {
+    for space in spaces {
         let is_it = |one: &SpaceId| one.as_str() == space;
         let place = plan
             .parts
@@ -107,6 +119,21 @@ pub(super) fn again(
         true => Again::Nothing,
         false => Again::Parts(places.into_iter().collect()),
     }
+}
+
+/// The parts in which there is an item that another one has as well: it was deleted from one and then stored in the other, which is no move.
+pub(super) fn found_twice(parts: &BTreeMap<usize, PartHits>) -> Vec<usize> {
+    let mut first: HashMap<&ItemId, usize> = HashMap::new();
+    let mut places = BTreeSet::new();
+    for (&place, part) in parts {
+        for hit in &part.hits {
+            let before = *first.entry(&hit.id).or_insert(place);
+            if before != place {
+                places.extend([before, place]);
+            }
+        }
+    }
+    places.into_iter().collect()
 }
 
 /// Puts parts that were searched again in the place of what they gave before. What they found is no longer where other parts found it.
@@ -199,6 +226,9 @@ mod tests {
             scale: PartScale::Usual,
         };
         let mut parts = BTreeMap::from([(0, part(&[1, 2])), (1, part(&[3])), (2, part(&[4]))]);
+        assert!(found_twice(&parts).is_empty());
+        let twice = [(0, part(&[1, 2])), (1, part(&[3])), (2, part(&[4, 2]))];
+        assert_eq!(found_twice(&BTreeMap::from(twice)), [0, 2]);
         take_in(&mut parts, BTreeMap::from([(1, part(&[2, 3]))]));
         let ids: Vec<Vec<String>> = parts
             .values()

@@ -14,7 +14,7 @@ use perennial_gallery::request_checks::{
 };
 use perennial_gallery::{
     BytesPerVector, Compacted, DiskUse, Filter, GalleryError, GalleryStats, Hit, IndexKind,
-    IndexProgress, IndexState, Item, ItemId, Maintenance, MappedIndexes, Page, Replacement,
+    IndexProgress, IndexState, Item, ItemId, Maintenance, MappedIndexes, Moves, Page, Replacement,
     SearchRequest, SnapshotInfo, Snapshots, SpaceStats, StoreSpace, StoredItem, Upserted,
     VectorStore, compare_all,
 };
@@ -56,6 +56,7 @@ pub enum Moment {
 struct Content {
     items: BTreeMap<ItemId, Item>,
     spaces: BTreeMap<String, StoreSpace>,
+    moves: Moves,
 }
 
 impl Content {
@@ -94,8 +95,14 @@ impl Content {
         let before = self.items.clone();
         let mut upserted = Upserted::default();
         for item in items {
+            let space = item.model_version.clone();
             match self.items.insert(item.id.clone(), item) {
-                Some(_) => upserted.replaced += 1,
+                Some(old) => {
+                    if old.model_version != space {
+                        self.moves.note(&space);
+                    }
+                    upserted.replaced += 1;
+                }
                 None => upserted.inserted += 1,
             }
         }
@@ -385,7 +392,12 @@ impl Snapshots for MemoryStore {
             items.insert(item.id.clone(), item);
             Ok(())
         })?;
-        *self.content.lock().unwrap() = restored;
+        let mut content = self.content.lock().unwrap();
+        restored.moves = content.moves.clone();
+        for space in restored.spaces.keys() {
+            restored.moves.note(space);
+        }
+        *content = restored;
         Ok(info)
     }
 }
@@ -393,6 +405,11 @@ impl Snapshots for MemoryStore {
 impl Maintenance for MemoryStore {
     fn is_shared(&self) -> bool {
         self.shared.load(Ordering::SeqCst)
+    }
+
+    fn moves(&self) -> Option<Moves> {
+        let is_shared = self.is_shared();
+        (!is_shared).then(|| self.content.lock().unwrap().moves.clone())
     }
 
     fn stats(&self) -> Result<GalleryStats, GalleryError> {

@@ -143,23 +143,75 @@ fn an_item_that_moves_into_a_space_without_items_is_found() {
     assert_eq!(answer["parts"].as_array().unwrap().len(), 2);
 }
 
-#[test]
-fn nothing_is_searched_twice_while_nothing_is_written() {
-    let setup = two_spaces();
-    let service = setup.start();
+/// The parts that one search goes through, each by its first space, while something happens once, right before the first of them is searched.
+fn searched(service: &Running, meanwhile: impl Fn() + Send + Sync + 'static) -> Vec<String> {
     let searches = Arc::new(Mutex::new(Vec::new()));
     let counted = Arc::clone(&searches);
+    let done = AtomicBool::new(false);
     let watch: Watch = Arc::new(move |_, spaces, moment| {
         if moment == Moment::Before {
             counted.lock().unwrap().push(spaces[0].to_string());
+            if !done.swap(true, Ordering::SeqCst) {
+                meanwhile();
+            }
         }
     });
-    service.store(15, OLD[1], 0.0, "v0001").expect(200);
     *service.setup.store.around_search.lock().unwrap() = Some(watch);
     service.call("POST", "/search", &query()).expect(200);
-    let mut searches = searches.lock().unwrap();
+    *service.setup.store.around_search.lock().unwrap() = None;
+    let mut searches = std::mem::take(&mut *searches.lock().unwrap());
     searches.sort();
-    assert_eq!(*searches, ["v0001", "v0002"]);
+    searches
+}
+
+#[test]
+fn nothing_is_searched_twice_while_nothing_moves() {
+    let service = two_spaces().start();
+    service.store(15, OLD[1], 0.0, "v0001").expect(200);
+    assert_eq!(searched(&service, || ()), ["v0001", "v0002"]);
+    let address = service.address;
+    let put = move |id: u64, space: &'static str| {
+        move || {
+            let embedding = moved(1).embedding;
+            let body = json!({"id": id, "embedding": embedding, "model_version": space});
+            let call = Call::new("PUT", "/gallery/items").json(&body);
+            call.send(address).expect(200);
+        }
+    };
+    // A new item, and another one in the place of that.
+    assert_eq!(searched(&service, put(16, "v0002")), ["v0001", "v0002"]);
+    assert_eq!(searched(&service, put(16, "v0002")), ["v0001", "v0002"]);
+    let deleted = move || {
+        let call = Call::new("DELETE", "/gallery/items").json(&json!({"ids": [16]}));
+        call.send(address).expect(200);
+    };
+    assert_eq!(searched(&service, deleted), ["v0001", "v0002"]);
+    let moves = ["v0001", "v0002", "v0002"];
+    assert_eq!(searched(&service, put(1, "v0002")), moves);
+    // Of a store that does not count moves, every write may be one.
+    service.setup.store.shared.store(true, Ordering::SeqCst);
+    assert_eq!(searched(&service, put(17, "v0002")), moves);
+}
+
+#[test]
+fn an_item_that_is_deleted_and_stored_elsewhere_is_found_once() {
+    let service = two_spaces().start();
+    let first = AtomicBool::new(false);
+    let stored = AtomicBool::new(false);
+    let watch: Watch = Arc::new(move |store, spaces, moment| {
+        let is = |name: &str| spaces.iter().any(|space| space.as_str() == name);
+        if is("v0001") && moment == Moment::After {
+            first.store(true, Ordering::SeqCst);
+        }
+        if is("v0002") && moment == Moment::Before && !stored.swap(true, Ordering::SeqCst) {
+            wait_for_flag(&first);
+            store.delete(&[1.into()]).unwrap();
+            store.upsert(vec![moved(1)]).unwrap();
+        }
+    });
+    *service.setup.store.around_search.lock().unwrap() = Some(watch);
+    let answer = service.call("POST", "/search", &query()).expect(200);
+    assert_eq!(found(&answer)[&1], ["v0002"], "{answer}");
 }
 
 /// The mixed gallery with so many old items more, whose pictures can be fetched.

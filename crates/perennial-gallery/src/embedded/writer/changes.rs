@@ -50,6 +50,10 @@ pub(super) struct Changes {
     items: BTreeMap<u32, u64>,
     /// Spaces that have lost items.
     left: BTreeSet<u32>,
+    /// Whether items were deleted.
+    deletes: bool,
+    /// Spaces into which items came from others.
+    pub(super) moved: BTreeSet<u32>,
 }
 
 impl Changes {
@@ -83,7 +87,8 @@ impl Changes {
         Ok(Outcome::default())
     }
 
-    fn remove(&mut self, row: u64, record: &[u8], id_key: usize) -> Result<(), redb::Error> {
+    /// Takes a row out; gives the space that it was of.
+    fn remove(&mut self, row: u64, record: &[u8], id_key: usize) -> Result<u32, redb::Error> {
         self.space.remove(record.len(), id_key);
         self.changed = true;
         let corrupt = |problem: String| redb::Error::Corrupted(format!("row {row}: {problem}"));
@@ -96,7 +101,7 @@ impl Changes {
         }
         self.left.insert(space);
         self.removed.push((partition, row));
-        Ok(())
+        Ok(space)
     }
 
     /// Forgets spaces that have lost their last item, but those of a simplex: another version of it may come.
@@ -176,12 +181,20 @@ pub(super) fn upsert(
         *changes.items.entry(space).or_default() += 1;
         match old {
             Some(old) => {
-                if let Some(record) = items.remove(old)? {
-                    changes.remove(old, record.value(), key.len())?;
+                if let Some(record) = items.remove(old)?
+                    && changes.remove(old, record.value(), key.len())? != space
+                {
+                    changes.moved.insert(space);
                 }
                 outcome.upserted.replaced += 1;
             }
-            None => outcome.upserted.inserted += 1,
+            None => {
+                // It may have been deleted a moment ago: whoever reads never sees it gone.
+                if changes.deletes {
+                    changes.moved.insert(space);
+                }
+                outcome.upserted.inserted += 1;
+            }
         }
         changes.meta.next_row += 1;
         changes.changed = true;
@@ -213,6 +226,7 @@ pub(super) fn delete(
                 changes.remove(row, record.value(), key.len())?;
             }
             changes.changed = true;
+            changes.deletes = true;
             outcome.deleted += 1;
         }
     }
