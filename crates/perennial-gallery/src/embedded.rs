@@ -33,6 +33,7 @@ mod reads;
 pub(crate) mod record;
 mod rows;
 mod sample;
+mod saved_graphs;
 mod scan;
 mod snapshots;
 mod space;

@@ -2,13 +2,11 @@
 //! date, and saves those of partitions. Another one maps rows, but no graph grows while any are missing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use perennial_core::{read_at_most, write_atomically};
-use serde::{Deserialize, Serialize};
+use perennial_core::write_atomically;
 
 use super::HnswConfig;
 use super::background::{Joined, step_back};
@@ -16,16 +14,14 @@ use super::graph::{CodedVector, Graph, Seal};
 use super::mapper::Mapper;
 use super::mapping;
 use super::rows::Rows;
+use super::saved_graphs::{Description, FORMAT, Files, remove};
 use super::state::{RowsId, Shared, thread_pool};
-use super::tables::Epoch;
 use crate::error::GalleryError;
 
 /// Rows added at a time: few, so that closing does not wait and readers hardly notice.
 const CHUNK: usize = 64;
 /// Rows whose mean is a graph's centre.
 const CENTRE_ROWS: usize = 4096;
-/// Of the description; 1 was that of graphs of another kind, in files that end with `.usearch`, 2 that of graphs with one checksum for all.
-const FORMAT: u32 = 3;
 
 enum Signal {
     /// Rows have changed.
@@ -249,12 +245,7 @@ impl Work {
         if !files.description.exists() {
             return Ok(None);
         }
-        let text = read_at_most(&files.description, 1 << 16)
-            .map_err(|error| GalleryError::file(&files.description, error))?;
-        let saved: Description = serde_json::from_slice(&text).map_err(|error| {
-            let path = files.description.display();
-            GalleryError::file(&files.description, format!("{path}: {error}"))
-        })?;
+        let saved = Description::read(&files.description)?;
         if saved.format != FORMAT {
             let path = files.graph.display();
             let problem = format!("{path} has format {}, not {FORMAT}", saved.format);
@@ -374,79 +365,6 @@ impl Work {
         self.saved_rows.insert(partition, rows);
         remove(&[&files.former]);
         Ok(())
-    }
-}
-
-/// What is known about a saved graph.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Description {
-    format: u32,
-    store: u64,
-    /// Of the last rows that there were. Graphs of earlier versions lack it, and galleries without any epoch.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    epoch: Option<Epoch>,
-    dim: usize,
-    connectivity: usize,
-    /// Live rows of smaller numbers are in the graph.
-    covered: u64,
-    rows: usize,
-    /// Of the graph's file.
-    bytes: u64,
-    /// Of the head of that file, which has checksums of the rest.
-    sha256: String,
-}
-
-struct Files {
-    graph: PathBuf,
-    partial: PathBuf,
-    description: PathBuf,
-    /// A graph as earlier versions saved it, which cannot be used any more.
-    former: PathBuf,
-}
-
-impl Files {
-    /// Partition 0 has the names without number.
-    fn of(folder: &Path, partition: u32) -> Self {
-        let name = match partition {
-            0 => "hnsw".to_owned(),
-            _ => format!("hnsw-{partition}"),
-        };
-        Self {
-            graph: folder.join(format!("{name}.graph")),
-            partial: folder.join(format!("{name}.graph.partial")),
-            description: folder.join(format!("{name}.json")),
-            former: folder.join(format!("{name}.usearch")),
-        }
-    }
-
-    /// Whose file this is by its name, and whether it is one that was saved to its end; `None` for others.
-    fn partition_of(name: &str) -> Option<(u32, bool)> {
-        let (stem, ending) = name.strip_prefix("hnsw")?.split_once('.')?;
-        let is_whole = match ending {
-            "graph" | "json" => true,
-            "graph.partial" => false,
-            _ => return None,
-        };
-        let partition = match stem {
-            "" => 0,
-            _ => stem.strip_prefix('-')?.parse().ok()?,
-        };
-        let plain = Self::of(Path::new(""), partition).graph;
-        let plain = plain.file_stem()?.to_str()? == format!("hnsw{stem}");
-        plain.then_some((partition, is_whole))
-    }
-}
-
-/// Removes files that are of no use any more.
-fn remove(files: &[&Path]) {
-    for file in files {
-        match fs_err::remove_file(file) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                tracing::warn!(%error, "a saved index that is of no use cannot be removed");
-            }
-            _ => {}
-        }
     }
 }
 

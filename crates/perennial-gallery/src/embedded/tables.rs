@@ -52,7 +52,8 @@ pub(super) struct Meta {
 }
 
 /// The rows from one on, as one opening of the gallery has added them. Copies of a database that are written apart from each other number
-/// different rows alike, but those are of different epochs.
+/// different rows alike, but those are of different epochs. Those that no saved graph refers to are forgotten, so an epoch may seem to go on where a
+/// forgotten one began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Epoch {
@@ -143,6 +144,27 @@ impl Writer {
     pub(super) fn add_epoch(&self, epoch: Epoch) -> Result<(), redb::Error> {
         let mut table = self.transaction.open_table(EPOCHS)?;
         table.insert(epoch.first_row, epoch.number)?;
+        Ok(())
+    }
+
+    /// Forgets epochs that nobody asks for any more: a saved graph of one of `used` is judged as before. What stays is each of those and the one after it,
+    /// whose first row is where it ends; the first of all, where the time before ends; and the last.
+    pub(super) fn forget_epochs(&self, used: &[Epoch]) -> Result<(), redb::Error> {
+        let mut table = self.transaction.open_table(EPOCHS)?;
+        let mut epochs = Vec::new();
+        for entry in table.range::<u64>(..)? {
+            let (first_row, number) = entry?;
+            epochs.push(Epoch {
+                first_row: first_row.value(),
+                number: number.value(),
+            });
+        }
+        let is_used = |epoch: &Epoch| used.contains(epoch);
+        for around in epochs.windows(3) {
+            if !is_used(&around[0]) && !is_used(&around[1]) {
+                table.remove(around[1].first_row)?;
+            }
+        }
         Ok(())
     }
 

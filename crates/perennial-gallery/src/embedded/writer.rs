@@ -18,6 +18,7 @@ use super::log::Log;
 use super::mapping;
 use super::opening::new_number;
 use super::rows::Rows;
+use super::saved_graphs;
 use super::state::Shared;
 use super::tables::{Epoch, IDS, ITEMS, Meta, Reader, Writer as Transaction};
 use super::view::View;
@@ -260,15 +261,20 @@ impl Writer {
         Ok(outcomes)
     }
 
-    /// Notes in the database from which row on this thread has added.
+    /// Notes in the database from which row on this thread has added, once, and forgets what was noted of others for nobody.
     fn begin_epoch(&self, transaction: &Transaction, before: Meta) -> Result<(), redb::Error> {
-        match self.epoch_begun {
-            true => Ok(()),
-            false => transaction.add_epoch(Epoch {
-                first_row: before.next_row,
-                number: self.epoch,
-            }),
+        if self.epoch_begun {
+            return Ok(());
         }
+        // Whoever saves a graph meanwhile refers to the last one.
+        match saved_graphs::epochs(&self.shared.folder) {
+            Ok(used) => transaction.forget_epochs(&used)?,
+            Err(error) => tracing::debug!(%error, "no epoch is forgotten"),
+        }
+        transaction.add_epoch(Epoch {
+            first_row: before.next_row,
+            number: self.epoch,
+        })
     }
 
     /// Repeats in memory what was committed. Readers wait only for copies of the new rows.

@@ -1,5 +1,7 @@
 //! Which saved graphs are used, and which are removed.
 
+use std::path::Path;
+
 use perennial_core::SpaceId;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -8,6 +10,7 @@ use serde_json::Map;
 
 use super::*;
 use crate::embedded::scan::tests::unit;
+use crate::embedded::tables::Epoch;
 use crate::embedded::{EmbeddedGallery, GalleryConfig};
 use crate::filter::Filter;
 use crate::item::{Item, ItemId};
@@ -216,4 +219,71 @@ fn graphs_of_this_past_are_used_whoever_saved_them() {
     assert!(uses_the_saved_graph(&here));
     let ids: Vec<ItemId> = (0..330).map(ItemId::Number).collect();
     assert_eq!(open(&here, 100).get(&ids, false).unwrap().len(), 329);
+}
+
+/// What the database knows, by the first rows.
+fn epochs(gallery: &EmbeddedGallery) -> Vec<Epoch> {
+    let state = gallery.shared.state();
+    state.reader().unwrap().epochs_from(0).unwrap()
+}
+
+#[cfg(unix)]
+#[test]
+fn epochs_that_no_saved_graph_refers_to_are_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    // Too few rows for a graph.
+    for opening in 0..12 {
+        let gallery = open(folder.path(), 100);
+        gallery.upsert(items(opening..opening + 1, 0)).unwrap();
+        assert!(epochs(&gallery).len() <= 3, "{:?}", epochs(&gallery));
+    }
+    // A graph that is saved now and never again, while rows come to another partition.
+    let of_graph = {
+        let gallery = open(folder.path(), 100);
+        gallery.upsert(items(100..400, 0)).unwrap();
+        gallery.flush().unwrap();
+        *epochs(&gallery).last().unwrap()
+    };
+    let beside = |id: u64| Item {
+        model_version: "beside".to_owned(),
+        ..items(id..id + 1, 0).remove(0)
+    };
+    for opening in 0..12 {
+        let gallery = open(folder.path(), 100);
+        gallery.upsert(vec![beside(1000 + opening)]).unwrap();
+        gallery.flush().unwrap();
+        let known = epochs(&gallery);
+        assert!(known.contains(&of_graph) && known.len() <= 5, "{known:?}");
+    }
+    let description = Description::read(&folder.path().join(GRAPH[1])).unwrap();
+    assert_eq!(description.epoch, Some(of_graph));
+    assert!(uses_the_saved_graph(folder.path()));
+    assert_finds(&open(folder.path(), 100), &items(100..400, 0));
+}
+
+#[test]
+fn a_graph_of_an_epoch_that_went_on_elsewhere_is_not_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let (here, other) = (folder.path().join("here"), folder.path().join("other"));
+    {
+        let gallery = open(&here, 100);
+        gallery.upsert(items(0..300, 0)).unwrap();
+        gallery.flush().unwrap();
+        // The process of the other copy goes on in its epoch; openings of this one begin their own.
+        std::fs::create_dir_all(&other).unwrap();
+        std::fs::copy(here.join("gallery.redb"), other.join("gallery.redb")).unwrap();
+        copy(&here, &other, &GRAPH);
+        gallery.upsert(items(300..340, 0)).unwrap();
+        gallery.flush().unwrap();
+    }
+    for opening in 0..8 {
+        let first = 300 + 10 * opening;
+        let gallery = open(&other, usize::MAX);
+        gallery.upsert(items(first..first + 10, 1 << 20)).unwrap();
+    }
+    copy(&here, &other, &GRAPH);
+    let gallery = open(&other, 100);
+    gallery.flush().unwrap();
+    let (old, new) = (items(0..300, 0), items(300..380, 1 << 20));
+    assert_finds(&gallery, &[old, new].concat());
 }
