@@ -20,6 +20,7 @@ mod log;
 mod maintenance;
 mod mapped_indexes;
 mod mapped_rows;
+mod mapped_view;
 mod mapper;
 mod mapping;
 mod opening;

@@ -6,13 +6,12 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use perennial_core::SpaceId;
 use rayon::prelude::*;
 
 use super::codes::Coding;
 use super::mapped_rows::MappedRows;
 use super::rows::{Row, Rows};
-use super::state::{RowsId, Shared, State};
+use super::state::{Shared, State};
 use crate::mapped_index::VectorMap;
 
 /// Rows mapped at a time: few enough that readers hardly notice when they are put in place.
@@ -21,8 +20,8 @@ const CHUNK: usize = 1024;
 const BLOCK: usize = 128;
 
 impl MappedRows {
-    /// What is stored of the space and was not looked at, up to a limit.
-    fn missing<'s>(&self, state: &'s State, limit: usize) -> Missing<'s> {
+    /// What is stored of the space from a row on, up to a limit of slots.
+    pub(super) fn missing<'s>(&self, state: &'s State, from: u64, limit: usize) -> Missing<'s> {
         let mut missing = Missing {
             slots: 0..0,
             rows: None,
@@ -34,7 +33,7 @@ impl MappedRows {
         // A space of another dimension than the map's has the name of one that is gone.
         let rows = state.partitions.get(&partition);
         if let Some(rows) = rows.filter(|rows| rows.dim() == self.map().input_dim()) {
-            let first = rows.first_slot_from(self.covered);
+            let first = rows.first_slot_from(from);
             missing = Missing {
                 slots: first..rows.slots().min(first.saturating_add(limit)),
                 rows: Some(rows),
@@ -46,8 +45,8 @@ impl MappedRows {
 }
 
 /// Slots of a partition that an index has not looked at.
-struct Missing<'s> {
-    slots: std::ops::Range<usize>,
+pub(super) struct Missing<'s> {
+    pub(super) slots: std::ops::Range<usize>,
     rows: Option<&'s Rows>,
     /// The number of the space whose rows count.
     space: u32,
@@ -55,7 +54,7 @@ struct Missing<'s> {
 
 impl Missing<'_> {
     /// Copies of the live rows of the space, without codes.
-    fn copies(&self) -> Vec<Row> {
+    pub(super) fn copies(&self) -> Vec<Row> {
         let Some(rows) = self.rows else {
             return Vec::new();
         };
@@ -75,8 +74,16 @@ impl Missing<'_> {
         of_space.collect()
     }
 
+    /// Whether a row is there and alive, among those of the partition.
+    pub(super) fn is_alive(&self, row: u64) -> bool {
+        self.rows.is_some_and(|rows| {
+            let slot = rows.slot(row);
+            slot.is_some_and(|slot| rows.alive().contains(slot))
+        })
+    }
+
     /// The number behind the last of the slots.
-    fn end(&self, covered: u64) -> u64 {
+    pub(super) fn end(&self, covered: u64) -> u64 {
         let last = self.slots.clone().next_back();
         match (self.rows, last) {
             (Some(rows), Some(last)) => rows.number(last) + 1,
@@ -86,7 +93,7 @@ impl Missing<'_> {
 }
 
 /// Gives rows their mapped vectors, in parallel; without those that the map refuses, in the same order.
-fn mapped(map: &dyn VectorMap, rows: Vec<Row>, with_codes: bool) -> Vec<Row> {
+pub(super) fn mapped(map: &dyn VectorMap, rows: Vec<Row>, with_codes: bool) -> Vec<Row> {
     let of_block = |block: Vec<Row>| -> Vec<Row> {
         let vectors: Vec<f32> = block.iter().flat_map(|row| &row.vector).copied().collect();
         let each = block.into_iter().zip(map.map_each(&vectors));
@@ -131,7 +138,7 @@ fn advance(shared: &Shared, pool: &rayon::ThreadPool, index: u32) -> bool {
         let Some(of_index) = state.mapped.get(&index) else {
             return false;
         };
-        let missing = of_index.missing(&state, CHUNK);
+        let missing = of_index.missing(&state, of_index.covered, CHUNK);
         if missing.slots.is_empty() {
             let news = !of_index.ready;
             drop(state);
@@ -184,7 +191,7 @@ fn advance(shared: &Shared, pool: &rayon::ThreadPool, index: u32) -> bool {
 /// Notes that an index has caught up for the first time; says whether it still has, since items may have been stored or restored meanwhile.
 fn announce(shared: &Shared, index: u32) -> bool {
     let mut state = shared.state_mut();
-    let lacks = |one: &MappedRows| !one.missing(&state, 1).slots.is_empty();
+    let lacks = |one: &MappedRows| !one.missing(&state, one.covered, 1).slots.is_empty();
     if state.mapped.get(&index).is_some_and(lacks) {
         return false;
     }
@@ -222,37 +229,5 @@ pub(super) fn compact(shared: &Shared) {
         }
         // What was there before goes here, while readers go on.
         drop(rows);
-    }
-}
-
-/// The rows of an index, and those that it lacks at this moment, mapped now.
-pub(super) struct MappedView<'s> {
-    pub(super) id: RowsId,
-    pub(super) rows: &'s Rows,
-    pub(super) rest: Rows,
-}
-
-impl<'s> MappedView<'s> {
-    /// Of a space and a map; nothing where that index is not kept.
-    pub(super) fn of(
-        shared: &Shared,
-        state: &'s State,
-        space: &SpaceId,
-        key: &str,
-    ) -> Option<Self> {
-        let mut indexes = state.mapped.iter();
-        let (&index, found) = indexes.find(|(_, one)| one.index.is(space, key))?;
-        let mut rest = Rows::new(found.rows.dim(), false);
-        let copies = found.missing(state, usize::MAX).copies();
-        if !copies.is_empty() {
-            let map = found.map();
-            let rows = shared.pool.install(|| mapped(map, copies, false));
-            rows.iter().for_each(|row| rest.push(row));
-        }
-        Some(Self {
-            id: RowsId::Mapped(index),
-            rows: &found.rows,
-            rest,
-        })
     }
 }

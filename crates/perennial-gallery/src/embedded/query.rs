@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use self::part::Part;
 use super::batch_scan::nearest_batch;
 use super::conditions::Conditions;
-use super::mapping::MappedView;
+use super::mapped_view::{Ahead, MappedView};
 use super::ranking::{Ranked, keep_best};
 use super::rows::Rows;
 use super::scan::{self, Scanned};
@@ -48,6 +48,7 @@ pub(super) fn search(
         map,
         conditions,
         failed: HashSet::new(),
+        ahead: Ahead::default(),
     };
     match search.conditions.read_records() {
         true => search.in_rounds(),
@@ -62,6 +63,8 @@ struct Search<'a> {
     conditions: Conditions<'a>,
     /// Rows whose records were read and do not pass, which stays so: rows never change.
     failed: HashSet<u64>,
+    /// What indexes of mapped vectors lack.
+    ahead: Ahead,
 }
 
 /// A row that may be a hit.
@@ -196,17 +199,20 @@ impl Search<'_> {
     /// Works on what is to be searched as it is at one moment; nothing changes meanwhile, and writers wait. Gives the view that belongs to it.
     fn hold<R>(&mut self, work: impl FnOnce(&[&Part<'_>]) -> R) -> Result<(R, View), GalleryError> {
         let (shared, request) = (self.shared, self.request);
-        let state = shared.state();
+        let state = match self.map {
+            Some(key) => self.ahead.hold(shared, request.spaces, key),
+            None => shared.state(),
+        };
         let view = View::of(&state)?;
         let mapped = match self.map {
-            Some(key) => mapped_views(shared, &state, key, request)?,
+            Some(key) => mapped_views(&self.ahead, &state, key, request)?,
             None => Vec::new(),
         };
         let searched = match self.map {
             // There is no graph of what is mapped by the search itself.
             Some(_) => mapped
                 .iter()
-                .flat_map(|one| [(one.id, one.rows, request.exact), (one.id, &one.rest, true)])
+                .flat_map(|one| [(one.id, one.rows, request.exact), (one.id, one.rest, true)])
                 .collect(),
             None => stored_rows(&state, request)?,
         };
@@ -256,13 +262,13 @@ fn stored_rows<'s>(
 
 /// The rows that a map gives of the searched spaces.
 fn mapped_views<'s>(
-    shared: &Shared,
+    ahead: &'s Ahead,
     state: &'s State,
     key: &str,
     request: &SearchRequest<'_>,
 ) -> Result<Vec<MappedView<'s>>, GalleryError> {
     let view = |space: &SpaceId| {
-        let view = MappedView::of(shared, state, space, key);
+        let view = ahead.view(state, space, key);
         let view = view.ok_or_else(|| GalleryError::NotMapped {
             space: space.to_string(),
         })?;

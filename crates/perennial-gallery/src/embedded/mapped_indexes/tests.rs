@@ -1,7 +1,8 @@
 mod concurrent;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use perennial_core::SpaceId;
@@ -10,6 +11,7 @@ use rand_chacha::ChaCha8Rng;
 use serde_json::json;
 
 use super::*;
+use crate::embedded::state::Shared;
 use crate::embedded::{GalleryConfig, HnswConfig};
 use crate::filter::Filter;
 use crate::item::{Item, ItemId};
@@ -230,6 +232,91 @@ fn what_is_restored_is_mapped_anew() {
     check_all(&gallery, &before, &mut random);
     gallery.compact().unwrap();
     check_all(&gallery, &before, &mut random);
+}
+
+/// Maps like [`Turn`]; threads that build the index wait until they are told to go on, and those of searches look whether writers would have to wait.
+struct Watched {
+    turn: Turn,
+    go: AtomicBool,
+    gallery: OnceLock<Weak<Shared>>,
+    mapped: AtomicUsize,
+    held: AtomicUsize,
+}
+
+impl VectorMap for Watched {
+    fn key(&self) -> &str {
+        self.turn.key()
+    }
+
+    fn input_dim(&self) -> usize {
+        DIM
+    }
+
+    fn output_dim(&self) -> usize {
+        TO
+    }
+
+    fn map(&self, vectors: &[f32], mapped: &mut Vec<f32>) -> Result<(), String> {
+        let thread = std::thread::current();
+        if thread.name().unwrap_or("").starts_with("gallery-search") {
+            let shared = self.gallery.get().unwrap().upgrade().unwrap();
+            let held = usize::from(shared.is_held());
+            self.held.fetch_add(held, Ordering::SeqCst);
+            let count = vectors.len() / DIM;
+            self.mapped.fetch_add(count, Ordering::SeqCst);
+        } else {
+            while !self.go.load(Ordering::SeqCst) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        self.turn.map(vectors, mapped)
+    }
+}
+
+/// Lets the index be built in any case: a gallery that is closed waits for it.
+struct GoOn(Arc<Watched>);
+
+impl Drop for GoOn {
+    fn drop(&mut self) {
+        self.0.go.store(true, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn nobody_waits_while_a_search_maps_what_an_index_lacks() {
+    let folder = tempfile::tempdir().unwrap();
+    let gallery = open(folder.path(), usize::MAX);
+    let mut random = ChaCha8Rng::seed_from_u64(10);
+    let mut content = items(&mut random, 0..5000, "old");
+    // So that each is mapped once, and not by itself.
+    content.retain(|item| !Turn::refuses(&item.embedding));
+    gallery.upsert(content.clone()).unwrap();
+    let map = Arc::new(Watched {
+        turn: Turn("turn".to_owned()),
+        go: AtomicBool::new(false),
+        gallery: OnceLock::from(Arc::downgrade(&gallery.shared)),
+        mapped: AtomicUsize::new(0),
+        held: AtomicUsize::new(0),
+    });
+    let go_on = GoOn(Arc::clone(&map));
+    let kept = MappedIndex {
+        space: space("old"),
+        map: Arc::clone(&map) as Arc<dyn VectorMap>,
+    };
+    gallery.keep_mapped(&[kept]).unwrap();
+    let all = content.len();
+    for filter in filters() {
+        map.mapped.store(0, Ordering::SeqCst);
+        check(&gallery, &content, &unit(&mut random, TO), &filter);
+        // However often records are looked at.
+        assert_eq!(map.mapped.load(Ordering::SeqCst), all);
+    }
+    assert_eq!(map.held.load(Ordering::SeqCst), 0);
+    drop(go_on);
+    wait(&gallery, "old", "turn");
+    map.mapped.store(0, Ordering::SeqCst);
+    check_all(&gallery, &content, &mut random);
+    assert_eq!(map.mapped.load(Ordering::SeqCst), 0);
 }
 
 #[test]
