@@ -23,6 +23,7 @@ mod engine;
 mod identifier;
 mod key_text;
 mod looking;
+mod partition_sizes;
 mod row_reader;
 mod rows;
 mod searching;

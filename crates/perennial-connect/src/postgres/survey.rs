@@ -5,20 +5,13 @@ use std::collections::BTreeMap;
 use tokio_postgres::Client;
 
 use super::identifier::quote;
+use super::partition_sizes::with_partitions;
 use super::table::VectorTable;
 use crate::engine::{IndexFacts, Survey};
 use crate::error::ConnectError;
 
 /// Bytes of a row beside its vector: the key, the header, the line pointer, the transaction id, the entry of the key's index.
 const ROW_OVERHEAD: u64 = 8 + 64;
-
-/// The sum of a size over all partitions, as SQL has it: partitioned tables and indexes are empty themselves.
-pub(super) fn with_partitions(size: &str, relation: &str) -> String {
-    format!(
-        "(WITH RECURSIVE parts AS (SELECT {relation} AS part UNION ALL SELECT i.inhrelid FROM pg_catalog.pg_inherits i \
-         JOIN parts ON i.inhparent = parts.part) SELECT sum({size}(part))::bigint FROM parts)"
-    )
-}
 
 /// Counts and describes.
 pub(super) async fn survey(

@@ -3,7 +3,7 @@
 use tokio_postgres::Client;
 
 use super::identifier::quote;
-use super::survey::with_partitions;
+use super::partition_sizes::with_partitions;
 use super::vector_type::VectorType;
 use crate::error::ConnectError;
 use crate::qualified_name::QualifiedName;

@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use perennial_core::SpaceId;
 use rayon::prelude::*;
 
-use self::part::Part;
+use self::part::{BATCH, Part};
 use super::batch_scan::nearest_batch;
 use super::conditions::Conditions;
 use super::mapped_view::{Ahead, MappedView};
@@ -23,8 +23,6 @@ use crate::item::Hit;
 use crate::request_checks::check_dim_of_space;
 use crate::store::SearchRequest;
 
-/// From so many queries on, rows are compared with all of them at once.
-const BATCH: usize = 4;
 /// Products of values, of all queries with all rows, for which the state is held at a time: about a second of two processors.
 const HELD: usize = 1 << 36;
 /// Queries that are answered at a time in any case.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::client::Call;
 use crate::encoder::expected;
-use crate::harness::{Running, Setup, image};
+use crate::harness::{MEASURE, Running, Setup, image};
 use crate::keys::{READ, keys};
 use crate::upstream_double::{assert_close, embedding};
 
@@ -308,7 +308,8 @@ fn without_a_certified_route_the_service_starts_only_if_told_so() {
         setup.try_start()
     };
     let error = start(&|_| {}).err().unwrap().to_string();
-    for says in ["answer_in", "v0002", "certify", "answer_uncertified"] {
+    let measure = format!("measure it: {MEASURE} --registry");
+    for says in ["answer_in", "v0002", measure.as_str(), "answer_uncertified"] {
         assert!(error.contains(says), "{says}: {error}");
     }
     let service = start(&|setup| {

@@ -39,14 +39,10 @@ impl Graph {
         let Some(mut search) = self.enter(query, passes) else {
             return Vec::new();
         };
-        let Search {
-            nodes,
-            query,
-            walk,
-            counts,
-            ..
-        } = &mut search;
-        walk.on(nodes, 0, query, self.breadth(count), *counts);
+        let breadth = self.breadth(count);
+        search
+            .walk
+            .on(&search.nodes, 0, &search.query, breadth, search.counts);
         let found = search.found().iter().take(count);
         found.map(|&ranked| search.number(ranked)).collect()
     }
@@ -61,14 +57,9 @@ impl Graph {
         passes: Passes<'a>,
     ) -> Option<Search<'a>> {
         let mut search = self.enter(query, passes)?;
-        let Search {
-            nodes,
-            query,
-            walk,
-            counts,
-            ..
-        } = &mut search;
-        walk.begin(nodes, query, breadth, *counts);
+        search
+            .walk
+            .begin(&search.nodes, &search.query, breadth, search.counts);
         Some(search)
     }
 

@@ -8,8 +8,9 @@ use super::super::ranking::Ranked;
 use super::super::rows::{Rows, SlotSet};
 use super::super::scan::{self, Scanned};
 use super::super::state::{RowsId, Shared};
-use super::BATCH;
 
+/// From so many queries on, rows are compared with all of them at once.
+pub(super) const BATCH: usize = 4;
 /// A filter that leaves less than this share of the rows is answered by comparing with all of them: a graph search would
 /// wander through rows that do not count.
 const SELECTIVE: usize = 20;
