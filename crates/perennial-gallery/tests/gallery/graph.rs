@@ -1,6 +1,6 @@
 //! The approximate index.
 
-use perennial_core::SpaceId;
+use perennial_core::{SpaceId, dot};
 use perennial_gallery::{
     EmbeddedGallery, Filter, GalleryConfig, IndexKind, IndexProgress, Item, ItemId, Maintenance,
     SearchRequest, VectorStore,
@@ -300,4 +300,51 @@ fn several_partitions_are_searched_by_their_graphs() {
     assert_together(&gallery, &items, 16);
     gallery.flush().unwrap();
     assert_together(&gallery, &items, 16);
+}
+
+/// A vector near one of three corners.
+fn near(corner: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
+    let mut vector = unit(rng, 16);
+    vector[corner] += 3.0;
+    let length = dot(&vector, &vector).sqrt();
+    vector.iter().map(|value| value / length).collect()
+}
+
+/// How many of the ten best of 60 queries are found among 3,000 items with little breadth, by the graphs of as many spaces; `apart`: the items near a
+/// corner are all in one of them.
+fn found_among(spaces: &[&str], apart: bool) -> usize {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = graph();
+    config.hnsw.expansion_search = 16;
+    let gallery = EmbeddedGallery::open(folder.path(), config).unwrap();
+    let mut rng = ChaCha8Rng::seed_from_u64(41);
+    let mut items = items(3000, 16, 41);
+    for (item, number) in items.iter_mut().zip(0..) {
+        let corner = number % 3;
+        item.embedding = near(corner, &mut rng);
+        let space = if apart { corner } else { number / 3 };
+        item.model_version = spaces[space % spaces.len()].to_owned();
+    }
+    gallery.upsert(items.clone()).unwrap();
+    gallery.flush().unwrap();
+    let stats = gallery.stats().unwrap();
+    let mut kinds = stats.partitions.iter().map(|part| part.index.kind);
+    assert!(kinds.len() == spaces.len() && kinds.all(|kind| kind == IndexKind::Hnsw));
+    let filter = Filter::default();
+    let found = (0..60).map(|number| {
+        let query = near(number % 3, &mut rng);
+        let hits = ids(&in_spaces(&gallery, spaces, &query, 10, &filter));
+        agreement(&hits, &expected(&items, &query, 10, &filter))
+    });
+    found.sum()
+}
+
+#[test]
+fn three_graphs_find_about_as_much_as_one() {
+    let one = found_among(&TOGETHER[..1], false);
+    // A first search of each graph with a part of the breadth finds fewer than ten in the one that has them all.
+    for apart in [false, true] {
+        let three = found_among(&TOGETHER[..3], apart);
+        assert!(one > 560 && three * 100 >= one * 95, "{three} and {one}");
+    }
 }

@@ -86,8 +86,7 @@ pub(super) fn candidates(parts: &[&Part<'_>], query: &[f32], wanted: usize) -> V
 }
 
 /// Goes on in the graphs that the best `count` come from: with as much of the whole breadth as of these come from it, and at least with the whole
-/// breadth by the square root of the number of such graphs. On scattered vectors in three graphs of 20,000, this found as many of the nearest as one
-/// graph of 60,000 did.
+/// breadth by the square root of the number of such graphs: less finds fewer of the nearest than one graph of all rows does.
 fn broaden(searches: &mut [Option<Walked<'_>>], count: usize) {
     let least = least_of(searches, count);
     let with_share = searches.iter().flatten().map(|walked| walked.among(least));
