@@ -1,6 +1,5 @@
 //! What survives a crash or a power cut: files that are flushed, and the folder entries that name them.
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
@@ -22,7 +21,7 @@ pub(crate) fn temporary_file(folder: &Path) -> io::Result<NamedTempFile> {
 /// Flushes a folder's entries, without which a rename may not survive a power cut.
 #[cfg(unix)]
 pub(crate) fn sync_folder(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
+    std::fs::File::open(folder)?.sync_all()
 }
 
 /// Folders cannot be opened for flushing here; the file system orders the rename itself.

@@ -71,6 +71,7 @@ impl PostgresAddress {
                 // A password with an unencoded @ would end up in the name of the host, which is shown.
                 Host::Tcp(name) if !name.chars().all(is_of_host) => return Err(problem()),
                 Host::Tcp(name) => places.push(format!("{name}:{port}")),
+                #[cfg(unix)]
                 Host::Unix(path) => places.push(format!("{}:{port}", path.display())),
             }
         }

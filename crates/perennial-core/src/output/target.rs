@@ -3,7 +3,6 @@
 use std::fs::{File, Metadata};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use super::error::OutputError;
 
@@ -14,9 +13,6 @@ pub(super) const STDOUT: &str = "/dev/stdout";
 const STDOUT_NAMES: [&str; 2] = ["/dev/fd/1", "/proc/self/fd/1"];
 /// As many links as the kernel follows.
 const MAX_LINKS: usize = 40;
-
-/// How long to wait for a pipe's reader.
-const READER_WAIT: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 pub(super) enum Target {
@@ -89,6 +85,11 @@ impl Target {
     fn special(end: &Path, found: &Metadata, shown: &Path) -> Result<Self, OutputError> {
         use rustix::io::Errno;
         use std::os::unix::fs::FileTypeExt;
+        use std::time::{Duration, Instant};
+
+        /// How long to wait for a pipe's reader.
+        const READER_WAIT: Duration = Duration::from_secs(2);
+
         let kind = found.file_type();
         let unusable = |problem: &str| OutputError::Unusable {
             path: shown.to_owned(),
