@@ -5,7 +5,9 @@
 
 use perennial_core::instructions::Instructions;
 
-use super::codes::{GROUP_WORDS, QueryRange};
+#[cfg(target_arch = "x86_64")]
+use super::codes::GROUP_WORDS;
+use super::codes::QueryRange;
 
 /// Rows of a panel.
 pub(super) const PANEL: usize = 64;

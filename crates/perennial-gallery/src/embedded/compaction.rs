@@ -147,7 +147,8 @@ impl Copied {
     /// What the system says; the copy is removed then, and the database stays.
     pub(super) fn put_in_place(self, path: &Path) -> io::Result<Database> {
         self.file.sync_all()?;
-        self.temporary.persist(path).map_err(|error| error.error)?;
+        // Not by the library's `persist`: on Windows, that replaces no file that is open, and the gallery's own is.
+        std::fs::rename(&self.temporary, path)?;
         Ok(self.database)
     }
 }

@@ -1,7 +1,8 @@
 //! Sums of products of codes, one query with one node after the other.
 
 #[cfg(target_arch = "x86_64")]
-use perennial_core::instructions::{Instructions, arch};
+use perennial_core::instructions::Instructions;
+use perennial_core::instructions::arch;
 
 #[cfg(target_arch = "x86_64")]
 use super::line::LINE;
@@ -84,6 +85,7 @@ impl Products {
                 unsafe { sums_of_bytes(query, nodes, found) }
             }
             Self::Widened => {
+                let _ = &node_sum;
                 for node in nodes {
                     found(node, self.sum(query, node, 0));
                 }
