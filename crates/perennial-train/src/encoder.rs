@@ -329,7 +329,8 @@ fn read(
     }
     if let Some(weight) = state.get("fc2.weight") {
         // The number of rows follows from the number of values; a header could claim any number.
-        network = network.with_classifier(weight.values.len() / features, 0);
+        let inputs = if embedding_layer { layer_dim } else { features };
+        network = network.with_classifier(weight.values.len() / inputs.max(1), 0);
     }
     let network = load_state_dict(network, state).map_err(|problem| {
         let file = registry.weights_path(version);

@@ -157,12 +157,12 @@ impl Network {
         }
     }
 
-    /// The same network with a linear classifier of at least `classes` rows: fresh, or its own grown.
+    /// The same network with a linear classifier of at least `classes` rows over its embeddings: fresh, or its own grown.
     pub fn with_classifier(mut self, classes: usize, seed: u64) -> Self {
-        let features = self.features();
+        let dim = self.dim();
         self.fc2 = Some(match self.fc2.take() {
             Some(classifier) => classifier.grow(classes, seed),
-            None => LinearClassifier::new(classes, features, seed, &self.devices()[0]),
+            None => LinearClassifier::new(classes, dim, seed, &self.devices()[0]),
         });
         self
     }
@@ -170,6 +170,12 @@ impl Network {
     /// Length of the backbone's features.
     pub(crate) fn features(&self) -> usize {
         self.backbone.backbone().features()
+    }
+
+    /// Length of an embedding: what the embedding layer gives, or the features.
+    fn dim(&self) -> usize {
+        let layer = self.fc1.as_ref();
+        layer.map_or_else(|| self.features(), |layer| layer.weight.lazy_shape()[0])
     }
 
     /// Multiplications and additions of a forward pass of one image, padding counted as if it were pixels: twice the number of

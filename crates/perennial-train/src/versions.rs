@@ -88,9 +88,14 @@ fn draft(lineage: Lineage<'_>) -> Result<VersionDraft, TrainError> {
         data.push_str(&format!(", from {}{way}", start.name));
     }
     let source = config.embedding.source;
-    let layer = simplex.filter(|_| source == EmbeddingSource::Layer);
+    let dim = match (simplex, &start) {
+        (Some(simplex), _) if source == EmbeddingSource::Layer => simplex.dim(),
+        // Not the features where a bridge was folded into the start.
+        (None, Some(start)) => start.dim,
+        _ => network.features(),
+    };
     Ok(VersionDraft {
-        dim: layer.map_or(network.features(), |simplex| simplex.dim()),
+        dim,
         encoder: VersionEncoder::Network(TrainedNetwork {
             architecture: Architecture {
                 embedding: source,

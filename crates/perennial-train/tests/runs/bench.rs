@@ -60,16 +60,21 @@ impl Bench {
         outcome
     }
 
-    /// The bytes of a finished run's weights, task by task.
-    pub fn weights(&self, outcome: &Outcome) -> Vec<Vec<u8>> {
+    /// The versions of a finished run, task by task.
+    pub fn versions(&self, outcome: &Outcome) -> Vec<String> {
         let Outcome::Finished(versions) = outcome else {
             panic!("{outcome:?}")
         };
+        versions.clone()
+    }
+
+    /// The bytes of a finished run's weights, task by task.
+    pub fn weights(&self, outcome: &Outcome) -> Vec<Vec<u8>> {
         let load = |name: &String| {
             let version = self.registry.get(name).unwrap();
             self.registry.load_weights(&version).unwrap()
         };
-        versions.iter().map(load).collect()
+        self.versions(outcome).iter().map(load).collect()
     }
 }
 

@@ -5,6 +5,7 @@
 mod bench;
 mod bridged;
 mod embedding;
+mod folded;
 mod levers;
 mod methods;
 mod picture_sizes;
