@@ -10,23 +10,17 @@ use crate::network::FrozenNetwork;
 /// Images per forward pass.
 const CHUNK: usize = 256;
 
-/// Unit embeddings of the images at `images`, and their length: `[images.len(), dim]`.
-///
-/// # Errors
-///
-/// An embedding without direction, which a diverged network gives.
-pub(crate) fn unit_embeddings(
-    network: &FrozenNetwork,
-    set: &ImageSet,
-    images: &[usize],
-    pipeline: &Pipeline,
-    device: &Device,
-) -> Result<(Vec<f32>, usize), TrainError> {
-    let (embeddings, dim) = embeddings(network, set, images, pipeline, device)?;
-    Ok((unit(embeddings, dim)?, dim))
+/// Unit embeddings of those of a task's images that have one, which those whose embedding is all zeros have not.
+pub(crate) struct KnownEmbeddings {
+    /// `[images with an embedding, dim]`
+    pub rows: Vec<f32>,
+    /// Length of a row.
+    pub dim: usize,
+    /// Which of the images have one.
+    pub known: Vec<bool>,
 }
 
-/// Unit embeddings of those of the images that have one, which those whose embedding is all zeros have not, and their length.
+/// See [`KnownEmbeddings`].
 ///
 /// # Errors
 ///
@@ -37,17 +31,14 @@ pub(crate) fn known_unit_embeddings(
     images: &[usize],
     pipeline: &Pipeline,
     device: &Device,
-) -> Result<(Vec<f32>, usize), TrainError> {
+) -> Result<KnownEmbeddings, TrainError> {
     let (embeddings, dim) = embeddings(network, set, images, pipeline, device)?;
     let known = have_direction(&embeddings, dim);
-    Ok((unit(chosen_rows(&embeddings, dim, &known), dim)?, dim))
-}
-
-fn unit(mut rows: Vec<f32>, dim: usize) -> Result<Vec<f32>, TrainError> {
+    let mut rows = chosen_rows(&embeddings, dim, &known);
     normalize_rows(&mut rows, dim.max(1)).map_err(|error| TrainError::Embedding {
         problem: error.to_string(),
     })?;
-    Ok(rows)
+    Ok(KnownEmbeddings { rows, dim, known })
 }
 
 /// Which rows are not all zeros: the images that have an embedding.

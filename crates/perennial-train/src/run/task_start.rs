@@ -11,7 +11,7 @@ use crate::class_scores::TaskClasses;
 use crate::config::{Entry, ReplacementConfig};
 use crate::earlier::{ClassCentres, EarlierClassifier, EarlierModel};
 use crate::encoder::{input_of, load_network, preprocessing_of};
-use crate::image_embeddings::{known_unit_embeddings, unit_embeddings};
+use crate::image_embeddings::known_unit_embeddings;
 use crate::learner::Learner;
 use crate::network::{FrozenNetwork, Network};
 use crate::objective::Reference;
@@ -144,7 +144,7 @@ impl<'a> Run<'a> {
         Ok(Some(model.with_centres(centres)))
     }
 
-    /// Where a network embeds the classes of a task's images.
+    /// Where a network embeds the classes of a task's images. Images of which it gives zeros alone are left out.
     fn class_centres(
         &self,
         task: usize,
@@ -153,27 +153,20 @@ impl<'a> Run<'a> {
     ) -> Result<ClassCentres, TrainError> {
         let images = self.training_images(task);
         let set = &self.sets[0];
+        let found = known_unit_embeddings(network, set, &images, view, self.places.device)?;
         let labels: Vec<u32> = images
             .iter()
-            .map(|&image| self.scenario.local_label(set.label(image)))
+            .zip(&found.known)
+            .filter(|(_, known)| **known)
+            .map(|(&image, _)| self.scenario.local_label(set.label(image)))
             .collect();
-        let (embeddings, dim) = self.unit_embeddings(network, &images, view)?;
-        Ok(ClassCentres::new(&embeddings, dim, &labels))
+        Ok(ClassCentres::new(&found.rows, found.dim, &labels))
     }
 
     /// The images that a task trains on: new ones, then remembered ones.
     pub(super) fn training_images(&self, task: usize) -> Vec<usize> {
         let new = &self.scenario.tasks()[task].images;
         new.iter().chain(&self.progress.memory).copied().collect()
-    }
-
-    fn unit_embeddings(
-        &self,
-        network: &FrozenNetwork,
-        images: &[usize],
-        view: &Pipeline,
-    ) -> Result<(Vec<f32>, usize), TrainError> {
-        unit_embeddings(network, &self.sets[0], images, view, self.places.device)
     }
 
     /// With `embedding.centre`, keeps the mean of a trained network's embeddings of the images that the task trained on.
@@ -188,14 +181,14 @@ impl<'a> Run<'a> {
         }
         let network = network.that_embeds_by(self.config.embedding.source);
         let frozen = FrozenNetwork::new(network, self.input(task)?, self.places.device);
-        let (embeddings, dim) = known_unit_embeddings(
+        let found = known_unit_embeddings(
             &frozen,
             &self.sets[0],
             &self.training_images(task),
             &self.view(task)?,
             self.places.device,
         )?;
-        centring::keep_mean(state, &embeddings, dim)
+        centring::keep_mean(state, &found.rows, found.dim)
     }
 
     /// The classes of a task, as the classifier sees them.

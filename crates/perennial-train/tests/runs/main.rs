@@ -11,3 +11,4 @@ mod methods;
 mod picture_sizes;
 mod recipe;
 mod run;
+mod without_embedding;
