@@ -437,10 +437,13 @@ impl<'a> Run<'a> {
             .values()
             .flat_map(|tensor| &tensor.values)
             .find(|value| !value.is_finite());
+        // Between two epochs the one before has been counted already.
+        let Progress { epoch, step, .. } = self.progress;
+        let epoch = epoch.saturating_sub(usize::from(step == 0));
         broken.map_or(Ok(()), |value| {
             Err(TrainError::Diverged {
                 task: self.progress.task,
-                epoch: self.progress.epoch,
+                epoch,
                 what: format!("a weight became {value}"),
                 step: None,
                 images: Vec::new(),

@@ -402,6 +402,29 @@ fn a_loss_that_is_not_finite_is_reported_with_its_step_images_and_checkpoint() {
 }
 
 #[test]
+fn a_weight_that_is_not_finite_is_reported_with_the_epoch_that_made_it_so() {
+    let bench = bench();
+    let mut config = named("last-step");
+    // One step an epoch, and no further one whose loss would show it.
+    config.training.batch_size = 72;
+    config.training.epochs = 1;
+    config.training.learning_rate = 1e300;
+    let error = bench.train(&config, false, &mut Silent).unwrap_err();
+    assert!(
+        matches!(
+            error,
+            TrainError::Diverged {
+                task: 0,
+                epoch: 0,
+                step: None,
+                ..
+            }
+        ),
+        "{error}"
+    );
+}
+
+#[test]
 fn the_baseline_grows_its_classifier_and_forgets_it_at_a_replacement() {
     let bench = bench();
     let er = MethodConfig::Er(Er {});
