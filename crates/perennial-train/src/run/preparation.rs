@@ -185,18 +185,24 @@ impl<'a> Run<'a> {
                 // Whatever its classifier is, it is left behind.
             } else if let Some(simplex) = simplex {
                 if described.classifier.vertices != Some(simplex.vertices()) {
+                    let (found, remedy) = match described.classifier.vertices {
+                        Some(count) => {
+                            (count.to_string(), format!("set method.vertices = {count}"))
+                        }
+                        None => (
+                            "no".to_owned(),
+                            "use a version that was pre-trained with a method on the simplex"
+                                .to_owned(),
+                        ),
+                    };
                     return Err(problem(format!(
-                        "its classifier has {} vertices, method.vertices is {}{bridge}",
-                        described
-                            .classifier
-                            .vertices
-                            .map_or("no".to_owned(), |count| count.to_string()),
+                        "its classifier has {found} vertices, method.vertices is {}: {remedy}{bridge}",
                         simplex.vertices()
                     )));
                 }
             } else if described.classifier.vertices.is_some() {
                 return Err(problem(format!(
-                    "it was trained with a simplex, method.kind is {}, which has none",
+                    "it was trained with a simplex, method.kind is {}, which has none: use a method on the simplex, or a version that was pre-trained without one",
                     self.config.method.name()
                 )));
             }
