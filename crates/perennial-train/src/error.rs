@@ -133,6 +133,18 @@ fn last_good(checkpoint: Option<&GoodCheckpoint>) -> String {
 }
 
 impl TrainError {
+    /// The same about a key of a set that stands elsewhere in a configuration than in `data`.
+    #[must_use]
+    pub fn of_set(mut self, place: &str) -> Self {
+        if let Self::Config { key, .. } = &mut self
+            && let Some(rest) = key.strip_prefix("data")
+            && (rest.is_empty() || rest.starts_with('.'))
+        {
+            *key = format!("{place}{rest}");
+        }
+        self
+    }
+
     pub(crate) fn config(key: &str, problem: &str) -> Self {
         Self::Config {
             key: key.to_owned(),

@@ -65,6 +65,10 @@ pub fn train(
     observer: &mut dyn Observer,
 ) -> Result<Outcome, TrainError> {
     config.check()?;
+    // A run that has begun goes on whatever it is to be measured on.
+    if let Some(evaluation) = config.evaluation.as_ref().filter(|_| !resume) {
+        evaluation.check()?;
+    }
     let set = config.data.load(places.data_root)?;
     observer.images(&set);
     Run::prepare(

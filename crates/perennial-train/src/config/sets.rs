@@ -3,8 +3,8 @@
 use std::ops::RangeInclusive;
 use std::path::Path;
 
-use perennial_data::catalogue::is_of_pictures;
-use perennial_data::{GeneratedConfig, ImageSet};
+use perennial_data::catalogue::{NAMES, is_of_pictures};
+use perennial_data::{DataError, GeneratedConfig, ImageSet};
 use serde::{Deserialize, Serialize};
 
 use crate::TrainError;
@@ -95,9 +95,10 @@ impl SetConfig {
     ///
     /// Those of [`load`](Self::load).
     pub fn load_sized(&self, root: &Path, folder_size: usize) -> Result<ImageSet, TrainError> {
+        self.check()?;
         let folder_size = self.picture_size(folder_size)?;
         let mut set = match &self.generated {
-            Some(table) if self.set == "generated" => perennial_data::generate(&GeneratedConfig {
+            Some(table) => perennial_data::generate(&GeneratedConfig {
                 classes: table.classes,
                 images_per_class: table.images_per_class,
                 size: table.size,
@@ -105,18 +106,6 @@ impl SetConfig {
                 first_class: table.first_class,
             })
             .map_err(|error| TrainError::config("data.generated", &error.to_string()))?,
-            Some(_) => {
-                return Err(TrainError::config(
-                    "data.generated",
-                    "is only allowed with set = \"generated\"; remove it",
-                ));
-            }
-            None if self.set == "generated" => {
-                return Err(TrainError::config(
-                    "data.generated",
-                    "set = \"generated\" needs it: { classes = 20, images_per_class = 100 }",
-                ));
-            }
             None => match self.set.strip_prefix("folder:") {
                 Some(path) => self.load_folder(Path::new(path), folder_size)?,
                 None => perennial_data::open_sized(root, &self.set, &self.split, folder_size)?,
@@ -133,7 +122,7 @@ impl SetConfig {
             set = set.into_rgb()?;
         }
         if let Some([first, end]) = self.classes {
-            if first >= end || end as usize > set.classes() {
+            if end as usize > set.classes() {
                 return Err(TrainError::config(
                     "data.classes",
                     &format!(
@@ -151,9 +140,40 @@ impl SetConfig {
             set = set.first_per_class(count);
         }
         if set.is_empty() {
-            return Err(TrainError::config("data", "the selection leaves no images"));
+            return Err(nothing_left());
         }
         Ok(set)
+    }
+
+    /// Checks what can be told without the images.
+    ///
+    /// # Errors
+    ///
+    /// The first key with an invalid value, as a key of `data`; [`TrainError::of_set`] renames it.
+    pub(crate) fn check(&self) -> Result<(), TrainError> {
+        self.picture_size(perennial_data::catalogue::FOLDER_SIZE)?;
+        let problem = match (&self.generated, self.set == "generated") {
+            (Some(_), false) => Some("is only allowed with set = \"generated\"; remove it"),
+            (None, true) => {
+                Some("set = \"generated\" needs it: { classes = 20, images_per_class = 100 }")
+            }
+            _ => None,
+        };
+        if let Some(problem) = problem {
+            return Err(TrainError::config("data.generated", problem));
+        }
+        if let Some([first, end]) = self.classes.filter(|[first, end]| first >= end) {
+            return Err(TrainError::config(
+                "data.classes",
+                &format!(
+                    "[{first}, {end}) holds no class; the second number is one beyond the last class"
+                ),
+            ));
+        }
+        match self.images_per_class {
+            Some(0) => Err(nothing_left()),
+            _ => Ok(()),
+        }
     }
 
     /// The side that pictures are scaled to: [`size`](Self::size), or `otherwise`.
@@ -229,6 +249,13 @@ impl SetConfig {
     }
 }
 
+fn nothing_left() -> TrainError {
+    TrainError::config(
+        "data",
+        "the selection leaves no images; change classes, skip_images_per_class or images_per_class",
+    )
+}
+
 /// The probe sets of a run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -237,6 +264,34 @@ pub struct EvaluationConfig {
     pub queries: SetConfig,
     /// Images that are searched in.
     pub gallery: SetConfig,
+}
+
+impl EvaluationConfig {
+    /// Checks what can be told without the images, before a training whose versions could then not be measured.
+    ///
+    /// # Errors
+    ///
+    /// The first key with an invalid value.
+    pub(crate) fn check(&self) -> Result<(), TrainError> {
+        for (place, set) in [
+            ("evaluation.queries", &self.queries),
+            ("evaluation.gallery", &self.gallery),
+        ] {
+            set.check().map_err(|error| error.of_set(place))?;
+            let name = set.set.as_str();
+            if !name.starts_with("folder:") && !NAMES.contains(&name) {
+                let unknown = DataError::UnknownSet {
+                    name: name.to_owned(),
+                    known: NAMES.join(", "),
+                };
+                return Err(TrainError::config(
+                    &format!("{place}.set"),
+                    &unknown.to_string(),
+                ));
+            }
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]

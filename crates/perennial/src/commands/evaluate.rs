@@ -11,8 +11,8 @@ use clap::{ArgGroup, ValueEnum};
 use perennial_core::output::check_folder;
 use perennial_core::{ModelVersion, Output, Registry, read_text_at_most};
 use perennial_eval::{Bootstrap, Compatibility, Provenance, TieRule, html, report, table};
-use perennial_train::SetConfig;
 use perennial_train::config::EvaluationConfig;
+use perennial_train::{SetConfig, TrainError};
 use perennial_upgrade::Demands;
 use toml::Table;
 
@@ -247,7 +247,15 @@ fn subject_of_run(
                 folder.configuration_path().display()
             ))
         })?;
-        Probe::load_for(&config, &global.data, &versions)
+        let place = format!("evaluation.{name}");
+        let own = argument.is_none();
+        Probe::load_for(&config, &global.data, &versions).map_err(|error| {
+            match error.downcast::<TrainError>() {
+                Ok(error) if own => error.of_set(&place).into(),
+                Ok(error) => error.into(),
+                Err(other) => other,
+            }
+        })
     };
     let (queries, gallery) = configured
         .map(|probes| (probes.queries, probes.gallery))

@@ -75,6 +75,42 @@ fn mistakes_are_one_line_that_names_key_and_remedy() {
 }
 
 #[test]
+fn what_cannot_be_measured_on_is_told_before_the_training() {
+    let bench = Bench::new();
+    for (setting, expected) in [
+        (
+            "evaluation.queries={set=\"cifar11\"}",
+            "`evaluation.queries.set`",
+        ),
+        (
+            "evaluation.queries.classes=[3,3]",
+            "`evaluation.queries.classes`",
+        ),
+        (
+            "evaluation.gallery.images_per_class=0",
+            "`evaluation.gallery`",
+        ),
+        ("evaluation.gallery.size=64", "`evaluation.gallery.size`"),
+    ] {
+        bench
+            .run(&["train", "toy.toml", "--set", setting])
+            .assert_wrong_usage(&[expected]);
+        assert!(!bench.path("runs/toy").exists());
+    }
+    // What only the images tell is told by `evaluate`, with the key that it stands in.
+    let beyond = [
+        "train",
+        "toy.toml",
+        "--set",
+        "evaluation.queries.classes=[0,99]",
+    ];
+    bench.succeed(&[&beyond[..], &["--set", "training.epochs=1"]].concat());
+    bench
+        .run(&["evaluate", "runs/toy"])
+        .assert_wrong_usage(&["`evaluation.queries.classes`"]);
+}
+
+#[test]
 fn missing_files_are_named() {
     let bench = Bench::new();
     bench
