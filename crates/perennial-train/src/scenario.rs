@@ -83,6 +83,16 @@ impl Scenario {
             ));
         }
         bounds.truncate(wanted.saturating_add(1));
+        let left_out = order.len() - bounds[bounds.len() - 1];
+        // Whoever names the number of tasks knows.
+        if config.tasks.is_none() && left_out > 0 {
+            tracing::warn!(
+                "{left_out} of {} classes do not fill a further task of {} and are trained in none; change scenario.initial_classes or scenario.increment to train on all, or set scenario.tasks = {} to leave them out",
+                order.len(),
+                config.increment,
+                bounds.len() - 1
+            );
+        }
         let tasks = bounds
             .windows(2)
             .map(|bound| {

@@ -75,6 +75,31 @@ fn mistakes_are_one_line_that_names_key_and_remedy() {
 }
 
 #[test]
+fn classes_that_no_task_trains_on_are_told_of() {
+    let bench = Bench::new();
+    // Six classes: two, then four tasks of one, or one task of three and one class left.
+    let with = |name: &str, settings: &[&str]| {
+        let mut words = vec!["train", "toy.toml", "--name", name];
+        for setting in ["training.epochs=1"].iter().chain(settings) {
+            words.extend(["--set", *setting]);
+        }
+        let ended = bench.run(&words);
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        ended.stderr
+    };
+    let told = with("told", &["scenario.increment=3"]);
+    assert!(
+        told.contains("1 of 6 classes") && told.contains("scenario.tasks = 2"),
+        "{told}"
+    );
+    let tasks = ["scenario.increment=3", "scenario.tasks=2"];
+    for (name, settings) in [("all", &["scenario.increment=1"][..]), ("known", &tasks)] {
+        let text = with(name, settings);
+        assert!(!text.contains("classes do not fill"), "{text}");
+    }
+}
+
+#[test]
 fn what_cannot_be_measured_on_is_told_before_the_training() {
     let bench = Bench::new();
     for (setting, expected) in [
