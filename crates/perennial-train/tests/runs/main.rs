@@ -4,6 +4,7 @@
 
 mod bench;
 mod bridged;
+mod configurations;
 mod embedding;
 mod folded;
 mod levers;
