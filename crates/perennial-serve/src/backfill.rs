@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use perennial_gallery::{Hit, StoredItem};
 use perennial_upgrade::Stored;
 use perennial_upgrade::backfill::{
-    BackfillRecord, BackfillSettings, BackfillState, Expectation, Failure, FailureReason, Outcome,
-    Progress, Retrievals,
+    BackfillRecord, BackfillSettings, BackfillState, Expectation, FAILURES_WITHOUT_SUCCESS,
+    FirstOriginals, Outcome, Progress, Retrievals,
 };
 use tokio::sync::Notify;
 
@@ -22,8 +22,6 @@ use crate::error::ApiError;
 /// count and of the list of failures, which are then tried once more.
 const SAVE_EVERY: Duration = Duration::from_secs(5);
 const SAVE_SHARE: u32 = 20;
-/// After so many failures before the first success, the source is the wrong one.
-const FAILURES_WITHOUT_SUCCESS: u64 = 100;
 
 /// A client that sends originals, and neither sends any nor asks for items for so long, is taken to be gone.
 pub(crate) const PUSH_SILENCE: Duration = Duration::from_secs(600);
@@ -45,8 +43,7 @@ struct Current {
     waits_for_load: bool,
     expectation: Option<Arc<Expectation>>,
     rate: RecentRate,
-    succeeded: bool,
-    failures_before: u64,
+    first: FirstOriginals,
     unsaved: bool,
     save_from: Option<Instant>,
     /// When a client that sends originals was heard of last.
@@ -315,24 +312,16 @@ impl Backfill {
             record: Some(record),
             expectation,
             rate,
-            succeeded,
-            failures_before,
+            first,
             ..
         } = &mut *current
         else {
             return;
         };
         let all_kept = record.note(outcome, worked, stored, expectation.as_deref());
-        *succeeded |= !outcome.done.is_empty();
-        if !*succeeded {
-            // Items that the version cannot embed say nothing about the place of the others' originals.
-            let lost = |failure: &Failure| failure.reason != FailureReason::OtherModality;
-            let failed = outcome.failed.iter();
-            *failures_before += failed.filter(|(_, failure)| lost(failure)).count() as u64;
-        }
+        let useless = first.are_useless(outcome);
         rate.note(outcome.done.len() as u64);
         let lost = !all_kept;
-        let useless = !*succeeded && *failures_before >= FAILURES_WITHOUT_SUCCESS;
         current.unsaved = true;
         let run = current.run;
         if current.save_from.is_none_or(|from| Instant::now() >= from) {
@@ -411,8 +400,7 @@ impl Backfill {
         current.expectation = None;
         current.rate = RecentRate::default();
         current.heard = Some(Instant::now());
-        current.succeeded = false;
-        current.failures_before = 0;
+        current.first = FirstOriginals::default();
         self.woken.notify_one();
     }
 

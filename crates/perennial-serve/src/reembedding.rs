@@ -5,14 +5,14 @@ mod reembedder;
 mod rewriting;
 mod waiting;
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use perennial_gallery::{ItemId, StoredItem};
+use perennial_gallery::StoredItem;
 use perennial_upgrade::Stored;
 use perennial_upgrade::backfill::{
-    Expectation, Failure, FailureReason, ItemKinds, Originals, Outcome, Queue, next_items_at,
+    Expectation, ItemKinds, Originals, Outcome, PlaceAway, Queue, Unanswered, next_items_at,
+    place_answered,
 };
 
 pub(crate) use self::fetching::{Fetched, fetch};
@@ -26,8 +26,6 @@ use crate::supervised::supervised;
 
 /// Items of one step: a client's image waits for at most one forward pass of so many.
 const STEP: usize = 8;
-/// So many originals in a row whose place does not answer, and the place is taken to be away.
-const UNREACHABLE: usize = 2 * STEP;
 /// How long a step waits while the service is busy with requests.
 const BUSY: Duration = Duration::from_millis(100);
 /// The longest that an embedding service may have it wait: what is longer is asked again.
@@ -46,10 +44,8 @@ struct Work {
     next: Instant,
     /// Until when the time that it worked is counted.
     counted: Instant,
-    /// Whether any place has answered.
-    answered: bool,
-    /// Items whose place did not answer, until another one does. Meanwhile they are not handed out again.
-    unreachable: Vec<(StoredItem, Failure)>,
+    /// Items whose place did not answer. They are not handed out again.
+    unanswered: Unanswered,
 }
 
 /// Works whenever there is something to do. Ends with the service. After a panic, which no step is meant to have, the backfill is paused, and the work
@@ -213,7 +209,8 @@ async fn try_step(
         })
         .await?
     };
-    let fetched = work.sort_out_unreachable(fetched)?;
+    let answered = fetched.iter().any(|(_, original)| place_answered(original));
+    let fetched = work.unanswered.sort_out(fetched, answered).map_err(away)?;
     let outcome = reembed(reembedder, &model, fetched).await?;
     let worked = work.counted.elapsed();
     work.counted = Instant::now();
@@ -272,8 +269,7 @@ fn prepare(reembedder: &Reembedder, run: &Run) -> Result<Work, ApiError> {
         originals,
         next: Instant::now(),
         counted: Instant::now(),
-        answered: false,
-        unreachable: Vec::new(),
+        unanswered: Unanswered::default(),
     })
 }
 
@@ -285,8 +281,7 @@ async fn read(
     let Some(mut queue) = work.queue.take() else {
         return Ok(Vec::new());
     };
-    let apart = work.unreachable.iter().map(|(item, _)| item.id.clone());
-    let apart: BTreeSet<ItemId> = apart.collect();
+    let apart = work.unanswered.ids();
     let reembedder = Arc::clone(reembedder);
     let (queue, items) = blocking(move || {
         let backfill = &reembedder.backfill;
@@ -322,14 +317,10 @@ async fn nothing_left(
         *slot = None;
         return Ok(Duration::ZERO);
     }
-    let answered = slot.as_ref().is_some_and(|work| work.answered);
-    let unreachable = slot
-        .as_mut()
-        .map(|work| std::mem::take(&mut work.unreachable));
-    let failed = unreachable.unwrap_or_default();
-    if let (false, Some((_, failure))) = (answered, failed.last()) {
-        return Err(away(&failure.detail));
-    }
+    let failed = match slot {
+        Some(work) => work.unanswered.at_end().map_err(away)?,
+        None => Vec::new(),
+    };
     let outcome = Outcome {
         failed,
         ..Outcome::default()
@@ -377,38 +368,9 @@ async fn finish_pushed(reembedder: &Arc<Reembedder>, run: &Run) -> Result<Durati
     Ok(IDLE)
 }
 
-impl Work {
-    /// Keeps items whose place does not answer apart until another place answers: while a whole server is away, its items have not failed.
-    ///
-    /// **Errors**: too many in a row.
-    fn sort_out_unreachable(&mut self, fetched: Vec<Fetched>) -> Result<Vec<Fetched>, ApiError> {
-        let mut answered = Vec::with_capacity(fetched.len());
-        for (item, original) in fetched {
-            match original {
-                Err(failure) if failure.reason == FailureReason::Unreachable => {
-                    self.unreachable.push((item, failure));
-                }
-                original => answered.push((item, original)),
-            }
-        }
-        if !answered.is_empty() {
-            self.answered = true;
-            let unreachable = self.unreachable.drain(..);
-            answered.extend(unreachable.map(|(item, failure)| (item, Err(failure))));
-        } else if self.unreachable.len() >= UNREACHABLE {
-            let last = self.unreachable.pop().map(|(_, failure)| failure.detail);
-            self.unreachable.clear();
-            return Err(away(&last.unwrap_or_default()));
-        }
-        Ok(answered)
-    }
-}
-
 /// Pauses the backfill until the originals can be reached.
-fn away(detail: &str) -> ApiError {
-    ApiError::unavailable(format!(
-        "the originals cannot be reached: {detail}; resume when they can"
-    ))
+fn away(away: PlaceAway) -> ApiError {
+    ApiError::unavailable(away.to_string())
 }
 
 #[cfg(test)]

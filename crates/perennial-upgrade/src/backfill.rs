@@ -3,6 +3,7 @@
 //! - [`Queue`]: which items come next ([`Order`]), from what the gallery holds and what searches found ([`Retrievals`]).
 //! - [`OriginalsSource`], [`Originals`]: where the originals lie, and why one cannot be used ([`Failure`]).
 //! - [`ItemKinds`], [`Original`]: whether an item was a picture or a text, and its original for an encoder of one or both.
+//! - [`Unanswered`], [`FirstOriginals`]: whether the place of the originals is away, or the wrong one.
 //! - [`replace_unchanged`]: the write. An item that changed since it was read is left alone.
 //! - [`StopRule`], [`Curve`], [`Expectation`]: how far a backfill goes, and what it is expected to bring.
 //! - [`BackfillRecord`]: settings, failures and progress, in a file of the gallery's folder. What is left to do is in no file: it is the
@@ -20,6 +21,7 @@ mod original;
 mod originals;
 mod outcome;
 mod pace;
+mod place;
 mod queue;
 mod record;
 mod replacement;
@@ -39,6 +41,7 @@ pub use original::Original;
 pub use originals::{Answer, Download, Found, Originals};
 pub use outcome::Outcome;
 pub use pace::next_items_at;
+pub use place::{FAILURES_WITHOUT_SUCCESS, FirstOriginals, PlaceAway, Unanswered, place_answered};
 pub use queue::Queue;
 pub use record::{BackfillRecord, BackfillSettings, BackfillState, RecordError};
 pub use replacement::{Reembedded, Replaced, prepared_of, replace_unchanged};

@@ -23,7 +23,7 @@ pub fn pictures(setup: &Setup) -> PathBuf {
 }
 
 /// An item of the first version with a picture in the folder.
-fn add(setup: &Setup, id: u64) {
+pub fn add(setup: &Setup, id: u64) {
     let file = png(colour(id), 8);
     std::fs::write(pictures(setup).join(format!("{id}.png")), &file).unwrap();
     add_with(
@@ -33,7 +33,7 @@ fn add(setup: &Setup, id: u64) {
     );
 }
 
-fn add_with(setup: &Setup, id: u64, payload: Value) {
+pub fn add_with(setup: &Setup, id: u64, payload: Value) {
     let item = Item {
         id: id.into(),
         embedding: expected(colour(id), 0.0).to_vec(),

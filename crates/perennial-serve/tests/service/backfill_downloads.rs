@@ -7,7 +7,7 @@ use perennial_serve::Downloads;
 use perennial_upgrade::backfill::{Answer, Download, Failure, FailureReason};
 use serde_json::{Value, json};
 
-use crate::backfill::{colour, post, upgraded, wait_for};
+use crate::backfill::{add, add_with, colour, post, upgraded, wait_for};
 use crate::encoder::png;
 use crate::harness::Running;
 
@@ -87,4 +87,28 @@ fn a_few_items_whose_server_is_away_wait_as_well() {
     let body = json!({"originals": {"url": "https://host/{payload.file}"}});
     service.call("POST", "/backfill", &body).expect(200);
     assert_eq!(paused_without_answer(&service)["left"], json!(3));
+}
+
+#[test]
+fn items_of_which_no_server_is_asked_do_not_say_that_it_answers() {
+    let mut setup = upgraded(0);
+    for id in 1..=80 {
+        match id % 2 {
+            1 => add(&setup, id),
+            _ => add_with(&setup, id, json!({})),
+        }
+    }
+    let first = ("https://host/1.png".to_owned(), png(colour(1), 8));
+    let shelf = Shelf {
+        files: Mutex::new([first].into()),
+    };
+    setup.config.downloads = Downloads::with(Arc::new(shelf));
+    let service = setup.start();
+    let body = json!({"originals": {"url": "https://host/{payload.file}"}, "order": "id"});
+    service.call("POST", "/backfill", &body).expect(200);
+    // It answers for the first item, and not after the first step of eight.
+    let paused = wait_for(&service, "paused");
+    let reason = paused["reason"].as_str().unwrap();
+    assert!(reason.contains("no answer"), "{paused}");
+    assert_eq!(paused["failed"]["unreachable"], 3, "{paused}");
 }

@@ -1,5 +1,8 @@
 //! `gallery backfill`: old items are embedded again, in a folder and in a service.
 
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::path::PathBuf;
 use std::process::Stdio;
 
 use serde_json::{Value, json};
@@ -84,6 +87,74 @@ fn a_gallery_in_a_folder_is_embedded_again() {
     assert_eq!(per_version(&bench, &[]), json!({"v0002": 5}));
     assert_eq!(backfill(&bench, &["cancel"])["state"], "idle");
     assert!(!bench.path("gallery/backfill.json").exists());
+}
+
+/// Serves the files of a folder, but for some that it fails at. Gives its address.
+fn server(folder: PathBuf, failing: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+            let request = lines.next().unwrap().unwrap();
+            while !lines.next().unwrap().unwrap().is_empty() {}
+            let path = request.split(' ').nth(1).unwrap().trim_start_matches('/');
+            let (status, file) = match path == failing {
+                true => ("500 Failed", Vec::new()),
+                false => ("200 OK", std::fs::read(folder.join(path)).unwrap()),
+            };
+            let length = file.len();
+            let head = format!(
+                "HTTP/1.1 {status}\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
+            );
+            stream.write_all(head.as_bytes()).unwrap();
+            stream.write_all(&file).unwrap();
+            // Until the client has gone.
+            let _ = stream.read(&mut [0; 16]);
+        }
+    });
+    format!("http://{address}/{{payload.file}}")
+}
+
+#[test]
+fn a_picture_that_its_server_fails_at_holds_up_no_other_one() {
+    let bench = upgraded();
+    // One at a time, and the first of all.
+    let address = server(bench.path("photos"), FILES[0]);
+    let done = backfill(
+        &bench,
+        &["--originals", &address, "--rate", "1", "--order", "id"],
+    );
+    assert_eq!(
+        (&done["state"], &done["done"]),
+        (&json!("finished"), &json!(4))
+    );
+    assert_eq!(done["failed"], json!({"unreachable": 1}));
+    // The last one of all, alone.
+    let address = server(bench.path("photos"), "none");
+    let retried = backfill(&bench, &["--originals", &address, "--retry"]);
+    assert_eq!(retried["done"], 1, "{retried}");
+}
+
+#[test]
+fn a_folder_that_is_the_wrong_one_pauses_it() {
+    let bench = upgraded();
+    for seed in 10..110 {
+        picture(&bench, &format!("more/{seed}.png"), seed);
+    }
+    add(&bench, &["more"]);
+    bench.succeed(&["models", "promote", "v0001", "--force"]);
+    std::fs::create_dir(bench.path("empty")).unwrap();
+    let ended = bench.run(&["gallery", "backfill", "--originals", "empty"]);
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(
+        ended.stdout.contains("none of the first 100 originals"),
+        "{}",
+        ended.stdout
+    );
+    let paused = backfill(&bench, &["status"]);
+    assert_eq!(paused["state"], "paused", "{paused}");
 }
 
 #[test]

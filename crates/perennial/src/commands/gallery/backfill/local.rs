@@ -8,9 +8,10 @@ use perennial_data::pictures::MAX_FILE_BYTES;
 use perennial_encode::{DecodeLimits, Prepared};
 use perennial_gallery::{EmbeddedGallery, Maintenance, StoredItem, VectorStore};
 use perennial_upgrade::backfill::{
-    BackfillRecord, BackfillSettings, BackfillState, Download, Expectation, Failure, FailureReason,
-    ItemKinds, Original, Originals, Outcome, Queue, Reembedded, Replaced, Retrievals,
-    next_items_at, prepared_of, replace_unchanged,
+    BackfillRecord, BackfillSettings, BackfillState, Download, Expectation,
+    FAILURES_WITHOUT_SUCCESS, Failure, FailureReason, FirstOriginals, ItemKinds, Original,
+    Originals, Outcome, Queue, Reembedded, Replaced, Retrievals, Unanswered, next_items_at,
+    place_answered, prepared_of, replace_unchanged,
 };
 use perennial_upgrade::{Insertion, LIVE_ALIAS, LoadedModel, Policy, Stored};
 use rayon::prelude::*;
@@ -170,6 +171,7 @@ fn carry_out(
     let left = (stored.items - live_items).saturating_sub(record.failures() + other);
     let title = format!("{} on {}", model.name(), folder.display());
     let progress = CountedProgress::new(terminal, title, left, "items");
+    let (mut unanswered, mut first) = (Unanswered::default(), FirstOriginals::default());
     let mut saved = Instant::now();
     loop {
         let began = Instant::now();
@@ -184,22 +186,37 @@ fn carry_out(
         let limit = BATCH
             .min(rate.map_or(BATCH, |rate| rate.ceil() as usize))
             .min(allowed.map_or(BATCH, |items| usize::try_from(items).unwrap_or(BATCH)));
-        let skip = |item: &StoredItem| record.has_failed(item);
+        let apart = unanswered.ids();
+        let skip = |item: &StoredItem| apart.contains(&item.id) || record.has_failed(item);
         let items = queue.next(store, &retrievals, limit.max(1), &skip)?;
         if items.is_empty() {
-            let other = expectation.of_other_modality(&stored);
-            let reason = record.all_done(other);
-            record.end(BackfillState::Finished, reason, &stored, Some(&expectation));
+            let (state, reason) = match unanswered.at_end() {
+                Ok(failed) => {
+                    let outcome = Outcome {
+                        failed,
+                        ..Outcome::default()
+                    };
+                    record.note(&outcome, Duration::ZERO, &stored, Some(&expectation));
+                    let other = expectation.of_other_modality(&stored);
+                    (BackfillState::Finished, record.all_done(other))
+                }
+                Err(away) => (BackfillState::Paused, away.to_string()),
+            };
+            record.end(state, reason, &stored, Some(&expectation));
             break;
         }
         let count = items.len();
         let kinds = ItemKinds::of(registry, &items);
-        let outcome = reembed(&*originals, items, &kinds, &model, store)?;
-        if let Some(failure) = all_unreachable(&outcome) {
-            let reason = format!("the originals cannot be reached: {}", failure.detail);
-            record.end(BackfillState::Paused, reason, &stored, Some(&expectation));
-            break;
-        }
+        let (ready, answered) = prepare(&*originals, items, &kinds, &model);
+        let ready = match unanswered.sort_out(ready, answered) {
+            Ok(ready) => ready,
+            Err(away) => {
+                let reason = away.to_string();
+                record.end(BackfillState::Paused, reason, &stored, Some(&expectation));
+                break;
+            }
+        };
+        let outcome = reembed(ready, &model, store)?;
         if let Some(rate) = rate {
             let until = next_items_at(began, count, rate);
             while Instant::now() < until && !interrupt.pressed() {
@@ -209,6 +226,13 @@ fn carry_out(
         let stored = Stored::of(store)?;
         let kept = record.note(&outcome, began.elapsed(), &stored, Some(&expectation));
         progress.advance(count as u64);
+        if first.are_useless(&outcome) {
+            let reason = format!(
+                "none of the first {FAILURES_WITHOUT_SUCCESS} originals could be used; look at the failures, and begin another one with --retry"
+            );
+            record.end(BackfillState::Paused, reason, &stored, Some(&expectation));
+            break;
+        }
         if !kept {
             let reason = "too many items failed to remember them all".to_owned();
             record.end(BackfillState::Paused, reason, &stored, Some(&expectation));
@@ -232,24 +256,40 @@ fn carry_out(
     Ok(Report::of(Some(&record), &stored, live, Some(&expectation)))
 }
 
-/// Fetches and prepares on all cores, embeds, and writes.
-fn reembed(
+/// An item as the version takes it, or why it cannot be embedded.
+type Ready = (StoredItem, Result<Prepared, Failure>);
+
+/// Fetches and prepares on all cores. Says whether the place of the originals has answered for any of them.
+fn prepare(
     originals: &dyn Originals,
     items: Vec<StoredItem>,
     kinds: &ItemKinds,
     model: &LoadedModel,
-    store: &EmbeddedGallery,
-) -> anyhow::Result<Outcome> {
+) -> (Vec<Ready>, bool) {
     let accepts = model.version.accepts();
-    let ready: Vec<(StoredItem, Result<Prepared, Failure>)> = items
+    let found: Vec<(Ready, bool)> = items
         .into_par_iter()
         .map(|item| {
             let original = Original::find(&item, kinds.kind(&item), accepts, originals);
+            let answered = place_answered(&original);
             let prepared =
                 original.and_then(|file| prepared_of(&item, &file, model, DecodeLimits::FILES));
-            (item, prepared)
+            ((item, prepared), answered)
         })
         .collect();
+    let answered = found.iter().any(|(_, answered)| *answered);
+    (
+        found.into_iter().map(|(ready, _)| ready).collect(),
+        answered,
+    )
+}
+
+/// Embeds, and writes.
+fn reembed(
+    ready: Vec<Ready>,
+    model: &LoadedModel,
+    store: &EmbeddedGallery,
+) -> anyhow::Result<Outcome> {
     let mut outcome = Outcome::default();
     let (mut fitting, mut prepared) = (Vec::new(), Vec::new());
     for (item, result) in ready {
@@ -293,17 +333,4 @@ fn reembed(
     outcome.done = done;
     outcome.changed = changed;
     Ok(outcome)
-}
-
-/// A failure where no place answered at all: the items have not failed then.
-fn all_unreachable(outcome: &Outcome) -> Option<&Failure> {
-    let unreachable = |failure: &Failure| failure.reason == FailureReason::Unreachable;
-    let none_else = outcome.done.is_empty()
-        && outcome.changed.is_empty()
-        && outcome
-            .failed
-            .iter()
-            .all(|(_, failure)| unreachable(failure));
-    let (_, first) = outcome.failed.first().filter(|_| none_else)?;
-    Some(first)
 }
