@@ -8,7 +8,7 @@ use std::time::Instant;
 use perennial_core::{Endpoint, Registry};
 use perennial_upgrade::{LoadedModel, compare_canaries};
 
-use crate::durations::seconds;
+use crate::durations::{seconds, until_next_canaries};
 use crate::telemetry::Telemetry;
 
 /// What was found last, by version.
@@ -43,10 +43,10 @@ impl EndpointDrift {
             .map(|model| (model.name().to_owned(), model))
             .collect();
         for (version, model) in self.due(&models, telemetry) {
-            let problem = check(&version, &model, registry, telemetry);
+            let Checked { embedded, problem } = check(&version, &model, registry, telemetry);
             if let Some(watched) = self.watched().get_mut(&version) {
                 watched.problem = problem;
-                watched.next = next(&model);
+                watched.next = next(&model, embedded);
             }
         }
     }
@@ -74,7 +74,7 @@ impl EndpointDrift {
                 None => {
                     telemetry.endpoint_canaries(version, f64::NAN, false);
                     let new = Watched {
-                        next: next(model),
+                        next: next(model, true),
                         problem: None,
                     };
                     watched.insert(version.clone(), new);
@@ -93,9 +93,16 @@ fn endpoint(model: &LoadedModel) -> Option<&Endpoint> {
     model.version.outside()?.endpoint.as_deref()
 }
 
-fn next(model: &LoadedModel) -> Instant {
+fn next(model: &LoadedModel, embedded: bool) -> Instant {
     let every = endpoint(model).map_or(0.0, |endpoint| endpoint.canary_seconds);
-    Instant::now() + seconds(every)
+    Instant::now() + until_next_canaries(seconds(every), embedded)
+}
+
+/// What came of embedding canaries again.
+struct Checked {
+    embedded: bool,
+    /// What is wrong, if anything.
+    problem: Option<String>,
 }
 
 fn check(
@@ -103,28 +110,36 @@ fn check(
     model: &LoadedModel,
     registry: &Registry,
     telemetry: &Telemetry,
-) -> Option<String> {
+) -> Checked {
     match compare_canaries(registry, model) {
         Ok(state) => {
             let drifted = state.problem.is_some();
             telemetry.endpoint_canaries(version, state.distance, drifted);
-            let problem = state.problem?;
-            tracing::error!(
-                version,
+            let problem = state.problem.map(|problem| {
+                tracing::error!(
+                    version,
+                    problem,
+                    "the embedding service behind a version has changed: its embeddings are of another space now; import it as a new version and certify routes from it"
+                );
+                format!(
+                    "version {version}: the model of its embedding service has changed, canaries moved by {:.3}",
+                    state.distance
+                )
+            });
+            Checked {
+                embedded: true,
                 problem,
-                "the embedding service behind a version has changed: its embeddings are of another space now; import it as a new version and certify routes from it"
-            );
-            Some(format!(
-                "version {version}: the model of its embedding service has changed, canaries moved by {:.3}",
-                state.distance
-            ))
+            }
         }
         Err(problem) => {
             tracing::warn!(version, problem, "the canaries could not be embedded");
             // `/readyz` shows this to everybody, so the service's own words stay in the log.
-            Some(format!(
-                "version {version}: its canaries could not be embedded; the log says why"
-            ))
+            let problem =
+                format!("version {version}: its canaries could not be embedded; the log says why");
+            Checked {
+                embedded: false,
+                problem: Some(problem),
+            }
         }
     }
 }

@@ -4,9 +4,9 @@
 use std::sync::{Arc, PoisonError, Weak};
 
 use perennial_upgrade::CANARY_TOLERANCE;
-use tokio::time::MissedTickBehavior;
 
 use super::{Asked, Upstream};
+use crate::durations::until_next_canaries;
 
 impl Upstream {
     /// Embeds the canaries now and from time to time, until the upstream is dropped. Must be called inside a tokio runtime.
@@ -20,17 +20,13 @@ impl Upstream {
             }
             return;
         };
-        let mut ticks = tokio::time::interval(canaries.every);
-        // After a slow upstream, not several checks in a row.
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let every = canaries.every;
         let upstream: Weak<Self> = Arc::downgrade(self);
         tokio::spawn(async move {
-            loop {
-                ticks.tick().await;
-                match upstream.upgrade() {
-                    Some(upstream) => upstream.check_canaries().await,
-                    None => return,
-                }
+            while let Some(upstream) = upstream.upgrade() {
+                let embedded = upstream.check_canaries().await;
+                drop(upstream);
+                tokio::time::sleep(until_next_canaries(every, embedded)).await;
             }
         });
     }
@@ -42,9 +38,10 @@ impl Upstream {
         problem.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    async fn check_canaries(self: &Arc<Self>) {
+    /// Says whether they could be embedded.
+    async fn check_canaries(self: &Arc<Self>) -> bool {
         let Some(canaries) = &self.canaries else {
-            return;
+            return true;
         };
         // The inputs are as they were when the space was registered, so they get no prefix.
         let found = match self.request(&canaries.inputs, &Asked::default()).await {
@@ -54,6 +51,7 @@ impl Upstream {
                 .map_err(|error| error.to_string()),
             Err(failure) => Err(failure.problem().to_owned()),
         };
+        let embedded = found.is_ok();
         let problem = match found {
             Ok(distance) => {
                 let drifted = distance > CANARY_TOLERANCE;
@@ -89,5 +87,6 @@ impl Upstream {
             .problem
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = problem;
+        embedded
     }
 }
