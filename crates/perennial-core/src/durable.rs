@@ -44,6 +44,18 @@ pub fn move_durably(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Removes a file so that this survives a power cut.
+///
+/// # Errors
+/// What the system says, with the path.
+pub fn remove_durably(path: &Path) -> io::Result<()> {
+    fs_err::remove_file(path)?;
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => sync_folder(folder),
+        _ => sync_folder(Path::new(".")),
+    }
+}
+
 /// Writes and flushes a file that must not exist yet, inside a private folder.
 pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = fs_err::OpenOptions::new()

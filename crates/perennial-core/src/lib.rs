@@ -48,7 +48,7 @@ pub use compatibility::{
     CompatibilityError, CompatibilityRecord, CompatibilityRecords, ConfidenceInterval, Flips,
     Interval, ProbeSet, TieRule, Verdict,
 };
-pub use durable::move_durably;
+pub use durable::{move_durably, remove_durably};
 pub use embeddings::{Embeddings, EmbeddingsError};
 pub use endpoint::{Endpoint, EndpointAccess, EndpointApi, EndpointKey, EndpointSpace};
 pub use item_id::{ItemId, ItemIdError};

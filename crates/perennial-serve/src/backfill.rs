@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
-use perennial_gallery::{Hit, StoredItem};
+use perennial_gallery::{GalleryError, Hit, MAX_LIMIT, StoredItem, VectorStore};
 use perennial_upgrade::Stored;
 use perennial_upgrade::backfill::{
     BackfillRecord, BackfillSettings, BackfillState, Expectation, FAILURES_WITHOUT_SUCCESS,
@@ -32,6 +32,8 @@ pub(crate) struct Backfill {
     folder: Option<PathBuf>,
     current: Mutex<Current>,
     retrievals: Mutex<Retrievals>,
+    /// What the gallery held when the failures were compared with it, and when they may be again.
+    looked: Mutex<Option<(Arc<Stored>, Instant)>>,
     woken: Arc<Notify>,
 }
 
@@ -80,12 +82,14 @@ impl Backfill {
             record,
             run: 1,
             heard: Some(Instant::now()),
+            rate: RecentRate::since(Instant::now()),
             ..Current::default()
         };
         Self {
             folder,
             current: Mutex::new(current),
             retrievals: Mutex::default(),
+            looked: Mutex::default(),
             woken: Arc::new(Notify::new()),
         }
     }
@@ -297,9 +301,9 @@ impl Backfill {
         }
     }
 
-    /// Takes in what became of some items; blocks. `worked` is the time since the last call. Work of an earlier run counts as well: it is in the
-    /// gallery.
-    pub(crate) fn note(&self, outcome: &Outcome, worked: Duration, stored: &Stored) {
+    /// Takes in what became of some items; blocks. `worked` is the time since the last call. What an earlier run has done counts as well: it is in the
+    /// gallery. What failed in it does not: the originals may lie elsewhere now, or are to be tried again.
+    pub(crate) fn note(&self, run: u64, mut outcome: Outcome, worked: Duration, stored: &Stored) {
         {
             let retrievals = self.retrievals.lock();
             let mut retrievals = retrievals.unwrap_or_else(PoisonError::into_inner);
@@ -308,6 +312,9 @@ impl Backfill {
             ids.for_each(|id| retrievals.forget(id));
         }
         let mut current = self.current();
+        if current.run != run {
+            outcome.failed.clear();
+        }
         let Current {
             record: Some(record),
             expectation,
@@ -318,8 +325,8 @@ impl Backfill {
         else {
             return;
         };
-        let all_kept = record.note(outcome, worked, stored, expectation.as_deref());
-        let useless = first.are_useless(outcome);
+        let all_kept = record.note(&outcome, worked, stored, expectation.as_deref());
+        let useless = first.are_useless(&outcome);
         rate.note(outcome.done.len() as u64);
         let lost = !all_kept;
         current.unsaved = true;
@@ -337,6 +344,49 @@ impl Backfill {
         } else if lost {
             self.pause_because(run, "too many items failed to remember them all", stored);
         }
+    }
+
+    /// Forgets failures of items that were deleted, stored anew or embedded again by others since, so that they are not counted; blocks. Nothing is
+    /// read where the gallery was not counted since the last time, and it never takes more than a twentieth of the time.
+    ///
+    /// # Errors
+    /// Those of the gallery.
+    pub(crate) fn forget_changed(
+        &self,
+        store: &dyn VectorStore,
+        stored: &Arc<Stored>,
+    ) -> Result<(), GalleryError> {
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = looked
+            .as_ref()
+            .is_some_and(|(seen, until)| Arc::ptr_eq(seen, stored) || Instant::now() < *until);
+        if known {
+            return Ok(());
+        }
+        let start = Instant::now();
+        self.forget_changed_now(store)?;
+        *looked = Some((
+            Arc::clone(stored),
+            Instant::now() + start.elapsed() * SAVE_SHARE,
+        ));
+        Ok(())
+    }
+
+    /// The same at once.
+    ///
+    /// # Errors
+    /// Those of the gallery.
+    pub(crate) fn forget_changed_now(&self, store: &dyn VectorStore) -> Result<(), GalleryError> {
+        let failed = self.view(|view| view.record.map(BackfillRecord::failed_ids));
+        for ids in failed.unwrap_or_default().chunks(MAX_LIMIT) {
+            let found = store.get(ids, false)?;
+            let mut current = self.current();
+            if let Some(record) = &mut current.record {
+                let forgotten = record.forget_unless_found(ids, &found);
+                current.unsaved |= forgotten;
+            }
+        }
+        Ok(())
     }
 
     /// How far it is, for its stop rule.
@@ -398,7 +448,7 @@ impl Backfill {
         current.run += 1;
         current.waits_for_load = false;
         current.expectation = None;
-        current.rate = RecentRate::default();
+        current.rate = RecentRate::since(Instant::now());
         current.heard = Some(Instant::now());
         current.first = FirstOriginals::default();
         self.woken.notify_one();

@@ -108,9 +108,11 @@ async fn step(reembedder: &Arc<Reembedder>, work: &mut Option<Work>) -> Duration
         // The queue is full of clients' images, or the gallery's database at work for them; or an embedding service says when to come back.
         Err(error) if error.is_passing() => {
             let wait = pause_of(&error);
-            // Whatever wakes it meanwhile.
             if let Some(work) = work {
+                // Whatever wakes it meanwhile.
                 work.next = Instant::now() + wait;
+                // Waiting is no work.
+                work.counted = work.next;
             }
             wait
         }
@@ -217,20 +219,21 @@ async fn try_step(
     if let Some(rate) = rate {
         work.next = next_items_at(begun, count, rate);
     }
-    note(reembedder, outcome, worked).await?;
+    note(reembedder, run.number, outcome, worked).await?;
     Ok(Duration::ZERO)
 }
 
 /// Takes in an outcome.
 async fn note(
     reembedder: &Arc<Reembedder>,
+    run: u64,
     outcome: Outcome,
     worked: Duration,
 ) -> Result<(), ApiError> {
     let reembedder = Arc::clone(reembedder);
     blocking(move || {
         let stored = reembedder.gallery.stored();
-        reembedder.backfill.note(&outcome, worked, &stored);
+        reembedder.backfill.note(run, outcome, worked, &stored);
         Ok(())
     })
     .await
@@ -325,24 +328,31 @@ async fn nothing_left(
         failed,
         ..Outcome::default()
     };
-    note(reembedder, outcome, Duration::ZERO).await?;
-    let reason = all_done(reembedder);
+    note(reembedder, run.number, outcome, Duration::ZERO).await?;
+    let reason = all_done(reembedder).await?;
     end(reembedder, run.number, Ending::Finish, reason).await;
     Ok(IDLE)
 }
 
-fn all_done(reembedder: &Reembedder) -> String {
-    let stored = reembedder.gallery.stored();
-    let reason = reembedder.backfill.view(|view| {
-        let other = view
-            .expectation
-            .map_or(0, |expected| expected.of_other_modality(&stored));
-        view.record.map(|record| record.all_done(other))
-    });
-    reason.unwrap_or_default()
+/// Why nothing is left to do. Failed items that others changed or deleted since are no reason.
+async fn all_done(reembedder: &Arc<Reembedder>) -> Result<String, ApiError> {
+    let reembedder = Arc::clone(reembedder);
+    blocking(move || {
+        let (backfill, gallery) = (&reembedder.backfill, &reembedder.gallery);
+        backfill.forget_changed_now(&*gallery.store)?;
+        let stored = gallery.stored();
+        let reason = backfill.view(|view| {
+            let other = view
+                .expectation
+                .map_or(0, |expected| expected.of_other_modality(&stored));
+            view.record.map(|record| record.all_done(other))
+        });
+        Ok(reason.unwrap_or_default())
+    })
+    .await
 }
 
-/// Where clients send the originals, the work is done when nothing is left but failures. Failed items that were deleted since are still
+/// Where clients send the originals, the work is done when nothing is left but failures. Failed items that were deleted a moment ago are still
 /// counted, so the count says only that it may be done.
 async fn finish_pushed(reembedder: &Arc<Reembedder>, run: &Run) -> Result<Duration, ApiError> {
     let stored = reembedder.gallery.stored();
@@ -362,7 +372,7 @@ async fn finish_pushed(reembedder: &Arc<Reembedder>, run: &Run) -> Result<Durati
         blocking(move || waiting(&reembedder, &run, 1)).await?
     };
     if first.is_empty() {
-        let reason = all_done(reembedder);
+        let reason = all_done(reembedder).await?;
         end(reembedder, run.number, Ending::Finish, reason).await;
     }
     Ok(IDLE)

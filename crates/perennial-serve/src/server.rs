@@ -251,6 +251,11 @@ async fn upkeep(service: Weak<Service>) {
                 if service.gallery.store.is_shared() {
                     service.gallery.count_for_others();
                 }
+                let (gallery, backfill) = (&service.gallery, &service.reembedder.backfill);
+                let forgotten = backfill.forget_changed(&*gallery.store, &gallery.stored());
+                if let Err(error) = forgotten {
+                    tracing::warn!(%error, "failed items of the backfill could not be looked at");
+                }
                 let planning = &service.planning;
                 planning.keep_encoders(false);
                 planning.try_encoders_again();

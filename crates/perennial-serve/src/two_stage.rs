@@ -241,8 +241,8 @@ async fn write(
     batch: Vec<Reembedded>,
 ) -> Result<Replaced, ApiError> {
     let replaced = commit(reembedder, model, batch).await?;
-    let is_its_target = |run: crate::backfill::Run| run.target == model.name();
-    if reembedder.backfill.run().is_some_and(is_its_target) {
+    let run = reembedder.backfill.run();
+    if let Some(run) = run.filter(|run| run.target == model.name()) {
         let outcome = Outcome {
             done: replaced.done.clone(),
             changed: replaced.changed.clone(),
@@ -251,7 +251,8 @@ async fn write(
         let reembedder = Arc::clone(reembedder);
         blocking(move || {
             let stored = reembedder.gallery.stored();
-            reembedder.backfill.note(&outcome, Duration::ZERO, &stored);
+            let backfill = &reembedder.backfill;
+            backfill.note(run.number, outcome, Duration::ZERO, &stored);
             Ok(())
         })
         .await?;

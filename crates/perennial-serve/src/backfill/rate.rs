@@ -13,6 +13,14 @@ pub(super) struct RecentRate {
 }
 
 impl RecentRate {
+    /// Of work that began at this moment, when nothing was done yet.
+    pub(super) fn since(begun: Instant) -> Self {
+        Self {
+            begun: Some(begun),
+            ..Self::default()
+        }
+    }
+
     /// Items that are done now.
     pub(super) fn note(&mut self, items: u64) {
         let now = Instant::now();
@@ -25,13 +33,14 @@ impl RecentRate {
         self.forget(now);
     }
 
-    /// The rate; unknown at first.
+    /// The rate; unknown before the first items.
     pub(super) fn per_second(&mut self) -> Option<f64> {
         let now = Instant::now();
         self.forget(now);
-        let seconds = now.duration_since(self.begun?).min(WINDOW).as_secs_f64();
+        let time = now.duration_since(self.begun?).min(WINDOW);
+        let is_known = !self.done.is_empty() || time == WINDOW;
         let items: u64 = self.done.iter().map(|(_, items)| items).sum();
-        (seconds > 0.0).then(|| items as f64 / seconds)
+        (is_known && !time.is_zero()).then(|| items as f64 / time.as_secs_f64())
     }
 
     fn forget(&mut self, now: Instant) {
@@ -40,5 +49,23 @@ impl RecentRate {
         {
             self.done.pop_front();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_before_the_first_items_counts() {
+        let ago = |seconds| Instant::now() - Duration::from_secs(seconds);
+        let mut rate = RecentRate::since(ago(4));
+        assert_eq!(rate.per_second(), None);
+        rate.note(8);
+        let found = rate.per_second().unwrap();
+        assert!((1.5..=2.0).contains(&found), "{found}");
+        // Nothing for a minute.
+        assert_eq!(RecentRate::since(ago(61)).per_second(), Some(0.0));
+        assert_eq!(RecentRate::default().per_second(), None);
     }
 }

@@ -38,7 +38,12 @@ fn states_follow_one_another_and_outlast_the_process() {
         done: vec![2.into()],
         ..Outcome::default()
     };
-    first.note(&failed, Duration::from_secs(2), &Stored::default());
+    first.note(
+        run.number,
+        failed,
+        Duration::from_secs(2),
+        &Stored::default(),
+    );
     drop(first);
 
     let second = backfill(folder.path());
@@ -88,6 +93,17 @@ fn results_of_an_earlier_run_do_not_end_the_next_one() {
     backfill.resume(Some("v0002")).unwrap();
     backfill.finish(old, "late", &Stored::default());
     assert!(backfill.run().is_some() && !backfill.is_current(old));
+    // Begun anew, with the originals in another place: what is embedded is embedded, and what failed there has not failed here.
+    backfill.pause().unwrap();
+    backfill.start("v0002", settings(), true).unwrap();
+    let late = Outcome {
+        failed: vec![(item(1), Failure::new(FailureReason::Gone, "gone"))],
+        done: vec![2.into()],
+        ..Outcome::default()
+    };
+    backfill.note(old, late, Duration::ZERO, &Stored::default());
+    assert!(!backfill.has_failed(&item(1)));
+    assert_eq!(backfill.view(|view| view.record.unwrap().done), 1);
 }
 
 #[test]
@@ -103,7 +119,8 @@ fn a_source_of_which_nothing_can_be_used_pauses() {
         failed: failed.collect(),
         ..Outcome::default()
     };
-    backfill.note(&outcome, Duration::ZERO, &Stored::default());
+    let run = backfill.run().unwrap().number;
+    backfill.note(run, outcome, Duration::ZERO, &Stored::default());
     let record = backfill.view(|view| view.record.cloned()).unwrap();
     assert_eq!(record.state, BackfillState::Paused);
     assert!(record.reason.unwrap().contains("none of the first"));

@@ -409,6 +409,39 @@ fn failures_of_another_target_are_not_counted_for_this_one() {
 }
 
 #[test]
+fn failed_items_that_are_gone_or_stored_anew_are_not_counted() {
+    let setup = upgraded(4);
+    for id in [1, 2, 3] {
+        std::fs::remove_file(pictures(&setup).join(format!("{id}.png"))).unwrap();
+    }
+    let service = setup.start();
+    start(&service, json!({}));
+    assert_eq!(wait_for(&service, "finished")["failed"], json!({"gone": 3}));
+    // One is deleted, and one comes in by the live version.
+    let deleted = service.call("DELETE", "/gallery/items", &json!({"ids": [1]}));
+    assert_eq!(deleted.expect(200)["deleted"], 1);
+    let embedding = expected(colour(2), 0.5);
+    let anew = json!({"id": 2, "model_version": "v0002", "embedding": embedding});
+    service.call("PUT", "/gallery/items", &anew).expect(200);
+    wait_until(|| status(&service)["failed"] == json!({"gone": 1}));
+    let metrics = service.get("/metrics");
+    let metrics = String::from_utf8_lossy(&metrics.body);
+    for line in [
+        r#"perennial_backfill_items{state="failed"} 1"#,
+        r#"perennial_backfill_items{state="left"} 0"#,
+    ] {
+        assert!(metrics.contains(line), "{metrics}");
+    }
+    // The reason of the next one as well, whatever was deleted a moment before.
+    service
+        .call("DELETE", "/gallery/items", &json!({"ids": [3]}))
+        .expect(200);
+    start(&service, json!({}));
+    let done = wait_for(&service, "finished");
+    assert_eq!(done["reason"], "everything is embedded by v0002", "{done}");
+}
+
+#[test]
 fn what_another_service_stores_right_before_the_write_is_not_lost() {
     let setup = upgraded(2);
     setup

@@ -5,8 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use perennial_core::{read_at_most, sha256_hex, write_atomically};
-use perennial_gallery::{ItemId, StoredItem};
+use perennial_core::{read_at_most, remove_durably, sha256_hex, write_atomically};
+use perennial_gallery::{GalleryError, ItemId, MAX_LIMIT, StoredItem, VectorStore};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -179,12 +179,12 @@ impl BackfillRecord {
         write_atomically(Self::path(gallery), text + "\n")
     }
 
-    /// Removes the record of a gallery's folder, if there is one.
+    /// Removes the record of a gallery's folder, if there is one. A power cut does not bring it back.
     ///
     /// # Errors
     /// The error names the file.
     pub fn remove(gallery: &Path) -> io::Result<()> {
-        match fs_err::remove_file(Self::path(gallery)) {
+        match remove_durably(&Self::path(gallery)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
@@ -297,6 +297,36 @@ impl BackfillRecord {
             let space = failed.space.as_deref();
             !space.is_some_and(|space| expectation.is_of_other_modality(space))
         });
+    }
+
+    /// The failed items, in the order of their ids.
+    pub fn failed_ids(&self) -> Vec<ItemId> {
+        self.failures.keys().cloned().collect()
+    }
+
+    /// Forgets the failures of some items that are not among those found: they were deleted, stored anew or embedded again by others. Says whether
+    /// there were any.
+    pub fn forget_unless_found(&mut self, ids: &[ItemId], found: &[StoredItem]) -> bool {
+        let before = self.failures.len();
+        let found: BTreeMap<&ItemId, &StoredItem> =
+            found.iter().map(|item| (&item.id, item)).collect();
+        for id in ids {
+            if !found.get(id).is_some_and(|item| self.has_failed(item)) {
+                self.failures.remove(id);
+            }
+        }
+        self.failures.len() < before
+    }
+
+    /// The same of all failed items, by what a gallery holds.
+    ///
+    /// # Errors
+    /// Those of the gallery.
+    pub fn forget_changed(&mut self, store: &dyn VectorStore) -> Result<(), GalleryError> {
+        for ids in self.failed_ids().chunks(MAX_LIMIT) {
+            self.forget_unless_found(ids, &store.get(ids, false)?);
+        }
+        Ok(())
     }
 
     /// The number of failed items by reason. `of_other_modality` are those that cannot be embedded by the target, whatever their originals are;

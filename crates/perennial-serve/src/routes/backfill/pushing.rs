@@ -221,7 +221,10 @@ async fn carry_out(
     let reembedder = Arc::clone(reembedder);
     blocking(move || {
         let stored = reembedder.gallery.stored();
-        reembedder.backfill.note(&outcome, begun.elapsed(), &stored);
+        let worked = begun.elapsed();
+        reembedder
+            .backfill
+            .note(run.number, outcome, worked, &stored);
         reembedder.backfill.woken().notify_one();
         Ok(Json(answer))
     })

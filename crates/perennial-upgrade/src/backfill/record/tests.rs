@@ -1,3 +1,4 @@
+use perennial_gallery::{EmbeddedGallery, GalleryConfig, Item};
 use serde_json::{Map, json};
 
 use super::*;
@@ -51,6 +52,36 @@ fn an_item_that_was_stored_anew_has_not_failed() {
     assert!(record.note(&done, Duration::from_secs(1), &Stored::default(), None));
     assert!(!record.has_failed(&item(7)));
     assert_eq!((record.done, record.seconds), (1, 1.0));
+}
+
+#[test]
+fn failures_of_items_that_are_gone_or_stored_anew_are_forgotten() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = EmbeddedGallery::open(folder.path(), GalleryConfig::default()).unwrap();
+    let stored = |id: u64, version: &str, label: Option<u32>| Item {
+        id: id.into(),
+        embedding: vec![1.0, 0.0],
+        model_version: version.to_owned(),
+        label,
+        payload: Map::new(),
+    };
+    let items = [
+        stored(1, "v0001", Some(1)),
+        stored(2, "v0002", Some(1)),
+        stored(3, "v0001", Some(2)),
+    ];
+    store.upsert(items.to_vec()).unwrap();
+    let mut record = BackfillRecord::new("v0002", settings());
+    // The second is of another version by now, the third has another label, and the fourth was deleted.
+    for id in 1..=4u64 {
+        record.fail(&item(id), Failure::new(FailureReason::Gone, ""));
+    }
+    record.forget_changed(&store).unwrap();
+    assert_eq!(record.failed_ids(), [1.into()]);
+    assert_eq!(
+        record.all_done(0),
+        "nothing is left but 1 items that failed"
+    );
 }
 
 #[test]

@@ -37,7 +37,11 @@ const BY_COMMAND: &str = "it was interrupted; `perennial gallery backfill resume
 /// The state, from the record and the gallery.
 pub fn status(gallery: &GalleryArguments, global: &GlobalArguments) -> anyhow::Result<Report> {
     let store = gallery.open_read_only()?;
-    let record = BackfillRecord::read(&gallery.gallery)?;
+    let mut record = BackfillRecord::read(&gallery.gallery)?;
+    if let Some(record) = &mut record {
+        // As the next backfill has it.
+        record.forget_changed(&store)?;
+    }
     report(record.as_ref(), &store, gallery, global)
 }
 
@@ -147,6 +151,7 @@ fn carry_out(
     }
     let expectation = Expectation::of(registry, &Policy::of(folder)?, &version.name, &stored);
     record.forget_failures_of_other_modality(&expectation);
+    record.forget_changed(store)?;
     let target = record.settings.stop.quality;
     if target.is_some() && expectation.quality(&stored, &version.name).is_none() {
         return Err(usage(
