@@ -41,7 +41,9 @@ pub use original::Original;
 pub use originals::{Answer, Download, Found, Originals};
 pub use outcome::Outcome;
 pub use pace::next_items_at;
-pub use place::{FAILURES_WITHOUT_SUCCESS, FirstOriginals, PlaceAway, Unanswered, place_answered};
+pub use place::{
+    Asked, FAILURES_WITHOUT_SUCCESS, FirstOriginals, PlaceAway, Unanswered, place_answered,
+};
 pub use queue::Queue;
 pub use record::{BackfillRecord, BackfillSettings, BackfillState, RecordError};
 pub use replacement::{Reembedded, Replaced, prepared_of, replace_unchanged};

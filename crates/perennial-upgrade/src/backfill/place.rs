@@ -22,6 +22,9 @@ pub struct PlaceAway {
     pub detail: String,
 }
 
+/// An item, and what came of asking for its original.
+pub type Asked<T> = (StoredItem, Result<T, Failure>);
+
 /// Items whose place did not answer, kept apart until it does for another one: while the whole place is away, its items have not failed.
 #[derive(Debug, Default)]
 pub struct Unanswered {
@@ -43,9 +46,9 @@ impl Unanswered {
     /// Too many in a row without an answer; none of them is kept apart any more.
     pub fn sort_out<T>(
         &mut self,
-        found: Vec<(StoredItem, Result<T, Failure>)>,
+        found: Vec<Asked<T>>,
         answered: bool,
-    ) -> Result<Vec<(StoredItem, Result<T, Failure>)>, PlaceAway> {
+    ) -> Result<Vec<Asked<T>>, PlaceAway> {
         let mut others = Vec::with_capacity(found.len());
         for (item, original) in found {
             match original {
