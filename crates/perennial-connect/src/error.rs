@@ -3,6 +3,7 @@
 #[cfg(feature = "pgvector")]
 use std::error::Error;
 use std::io;
+use std::time::Duration;
 
 use perennial_bridge::BridgeError;
 use perennial_formats::{FormatError, VectorSetError};
@@ -38,6 +39,14 @@ pub enum ConnectError {
         /// The five characters of SQLSTATE, or the three of a status of HTTP.
         code: String,
     },
+    /// The server is asked more often than it, or what stands before it, allows.
+    #[error("the database asks to wait: {message}")]
+    Throttled {
+        /// Its message.
+        message: String,
+        /// How long, where it says so.
+        after: Option<Duration>,
+    },
     /// The server cannot be reached, or the connection broke.
     #[error("{server}: {problem}")]
     Connection {
@@ -66,11 +75,15 @@ pub enum ConnectError {
     Io(#[from] io::Error),
 }
 
+/// The longest wait that a server may ask for.
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
+
 impl ConnectError {
     /// Whether the same may succeed after a while: the server restarts, the network is gone, or a lock was not free.
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Connection { .. } => true,
+            Self::Throttled { after, .. } => after.is_none_or(|after| after <= LONGEST_WAIT),
             Self::Server { code, .. } => {
                 // Connection exceptions, shutdown and start of the server, memory and connections (not a full disk, which stays full),
                 // deadlocks, and locks that were not free in time.
@@ -78,9 +91,9 @@ impl ConnectError {
                     .iter()
                     .any(|class| code.starts_with(class))
                     || ["40001", "40P01", "55P03"].contains(&code.as_str())
-                    // Of HTTP: every trouble of the server's own, a timeout, and too many requests.
+                    // Of HTTP: every trouble of the server's own, and a timeout.
                     || code.len() == 3 && code.starts_with('5')
-                    || ["408", "429"].contains(&code.as_str())
+                    || code == "408"
             }
             _ => false,
         }
@@ -150,6 +163,8 @@ fn remedy(code: &SqlState) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::ConnectError;
 
     #[test]
@@ -162,13 +177,18 @@ mod tests {
             error.may_pass()
         };
         // A lost connection, a server that stops, no memory, no connection left, a deadlock; over HTTP the server's own trouble.
-        for code in ["08006", "57P01", "53200", "53300", "40P01", "503", "429"] {
+        for code in ["08006", "57P01", "53200", "53300", "40P01", "503", "408"] {
             assert!(passes(code), "{code}");
         }
         // A full disk, a configured limit, no right, a missing table; over HTTP what was asked wrongly.
         for code in ["53100", "53400", "42501", "42P01", "404"] {
             assert!(!passes(code), "{code}");
         }
+        let throttled = |seconds| ConnectError::Throttled {
+            message: String::new(),
+            after: Some(Duration::from_secs(seconds)),
+        };
+        assert!(throttled(60).may_pass() && !throttled(3600).may_pass());
         // Whether another process may be waited for depends on what came before.
         assert!(!ConnectError::Busy(String::new()).may_pass());
     }

@@ -48,7 +48,7 @@ pub use cluster_store::QdrantStore;
 #[cfg(any(feature = "pgvector", feature = "qdrant"))]
 pub use error::ConnectError;
 #[cfg(any(feature = "pgvector", feature = "qdrant"))]
-pub use observer::{Observer, Silent};
+pub use observer::{Observer, Silent, StopSignal};
 #[cfg(any(feature = "pgvector", feature = "qdrant"))]
 pub use qualified_name::QualifiedName;
 #[cfg(feature = "pgvector")]

@@ -18,6 +18,7 @@ mod compare;
 mod dispatch;
 mod export;
 mod mapping;
+mod partial;
 mod pass;
 mod plan;
 mod rankings;

@@ -238,7 +238,7 @@ impl Server {
             "{}/{what}?wait=true&ordering=strong",
             collection_path(collection)
         );
-        let applied: Applied = self.client.ask(method, &path, Some(body))?;
+        let applied: Applied = self.client.ask(method, &path, Some(&body))?;
         match applied.status.as_str() {
             "completed" => Ok(()),
             // It may still come to be applied, so it counts as lost.

@@ -1,10 +1,12 @@
 //! Reaching an index, and the migrations that its database knows of.
 
-use std::fmt::Debug;
+use std::fmt::{Debug, Display};
+use std::time::Duration;
 
 use super::id::shown;
 use super::migration::{Migration, Origin};
 use crate::error::ConnectError;
+use crate::observer::StopSignal;
 use crate::qualified_name::QualifiedName;
 
 /// What a session may do.
@@ -29,12 +31,14 @@ pub(crate) struct Target<'a> {
     pub(crate) vector: Option<&'a str>,
     /// The most rows per second, for a database that reads more than it is asked for, or more than batches.
     pub(crate) rate: Option<f64>,
+    /// How long a server that is gone is tried again, where requests are tried one by one.
+    pub(crate) patience: Duration,
 }
 
 /// A session with the database of one index.
 pub(crate) trait Engine: Sized {
-    /// Where the database is.
-    type Address;
+    /// Where the database is, shown without a secret.
+    type Address: Display;
     /// The key of a row, as the database has it.
     type Key: Clone + Debug + Send + 'static;
     /// What a copy takes over from its row, beside the key: what tells later whether the row has changed, and what lies beside the vector.
@@ -57,6 +61,15 @@ pub(crate) trait Engine: Sized {
         name: &str,
         access: Access,
     ) -> Result<(Self, Migration<Self::Key>), ConnectError>;
+
+    /// Opens a session for reading again after its connection broke. What was prepared on the old one is lost.
+    ///
+    /// # Errors
+    /// [`ConnectError::State`] if the index is another one by now.
+    async fn reconnect(&mut self) -> Result<(), ConnectError>;
+
+    /// Ends waits within requests when it says so, where there are any.
+    fn heed(&mut self, _stop: Option<StopSignal>) {}
 
     /// The column of vectors, or the name of the vector.
     fn vector(&self) -> &str;

@@ -140,14 +140,22 @@ pub(crate) trait Looking: Engine {
     async fn first_dim(&self) -> Result<usize, ConnectError>;
 
     /// Begins an export of `rows` at a time. `label` is the column, or the key of the payload, that becomes the label; `migration` is that of
-    /// [`Rows::Pending`].
+    /// [`Rows::Pending`]. With a place of an earlier export of the same rows it goes on there.
     async fn export(
         &mut self,
         rows: &Rows,
         migration: Option<&Migration<Self::Key>>,
         label: Option<&str>,
         at_once: usize,
+        from: Option<&str>,
     ) -> Result<Self::Export, ConnectError>;
+
+    /// Where an export goes on after the rows that it gave last, as a text for [`export`](Self::export); nothing at its end, and for a sample,
+    /// which has no places.
+    fn place(&self, export: &Self::Export) -> Option<String>;
+
+    /// Lets an export go on, after the rows that it gave last, on a connection that was [opened again](Engine::reconnect).
+    fn resume(&self, export: &mut Self::Export);
 
     /// The next rows with a vector; nothing at the end.
     async fn next_exported(

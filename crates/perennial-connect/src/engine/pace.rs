@@ -48,32 +48,28 @@ impl Pace {
         if let Some(rate) = self.rate {
             self.next = next(self.next, Instant::now(), rows, rate);
         }
-        self.until(self.next, observer).await
+        until(self.next, observer).await
     }
+}
 
-    /// Waits for a while.
-    ///
-    /// # Errors
-    /// Those of [`after`](Self::after).
-    pub(crate) async fn rest(
-        &self,
-        time: Duration,
-        observer: &dyn Observer,
-    ) -> Result<(), ConnectError> {
-        self.until(Instant::now() + time, observer).await
-    }
+/// Waits for a while.
+///
+/// # Errors
+/// [`ConnectError::Interrupted`] when the observer stops the work.
+pub(crate) async fn rest(time: Duration, observer: &dyn Observer) -> Result<(), ConnectError> {
+    until(Instant::now() + time, observer).await
+}
 
-    async fn until(&self, moment: Instant, observer: &dyn Observer) -> Result<(), ConnectError> {
-        loop {
-            if observer.stopped() {
-                return Err(ConnectError::Interrupted);
-            }
-            let now = Instant::now();
-            if now >= moment {
-                return Ok(());
-            }
-            tokio::time::sleep_until(moment.min(now + ATTENTION)).await;
+async fn until(moment: Instant, observer: &dyn Observer) -> Result<(), ConnectError> {
+    loop {
+        if observer.stopped() {
+            return Err(ConnectError::Interrupted);
         }
+        let now = Instant::now();
+        if now >= moment {
+            return Ok(());
+        }
+        tokio::time::sleep_until(moment.min(now + ATTENTION)).await;
     }
 }
 

@@ -7,8 +7,9 @@ use perennial_bridge::Bridge;
 use perennial_core::ItemId;
 use perennial_core::checksum::short_hash;
 
-use crate::engine::{Looking, Migration, Origin, batch_rows};
+use crate::engine::{Looking, Migration, Origin, again, batch_rows};
 use crate::error::ConnectError;
+use crate::observer::Observer;
 
 /// Copies that are compared at most, which bounds the memory.
 const MOST: u64 = 1 << 20;
@@ -51,6 +52,7 @@ pub(super) async fn compare_mapped<E: Looking>(
     migration: &Migration<E::Key>,
     bridge: &Bridge,
     (sample, seed): (u64, i64),
+    observer: &mut dyn Observer,
 ) -> Result<Compared, ConnectError> {
     match &migration.origin {
         Origin::Bridge { bridge: was, .. } if *was == bridge.sha256() => {}
@@ -69,7 +71,8 @@ pub(super) async fn compare_mapped<E: Looking>(
     let allowed = engine.rounding();
     let mut found = Compared::default();
     let mut mapped = Vec::new();
-    for pair in engine.pairs(migration, sample.min(MOST), seed).await? {
+    let pairs = async |engine: &mut E| engine.pairs(migration, sample.min(MOST), seed).await;
+    for pair in again(engine, observer, pairs).await? {
         let right = pair.old.len() == bridge.from().dim;
         if !right || bridge.apply(&pair.old, &mut mapped).is_err() {
             mapped.clear();
@@ -86,6 +89,7 @@ pub(super) async fn compare_files<E: Looking>(
     migration: &Migration<E::Key>,
     files: &[PathBuf],
     (sample, seed): (u64, i64),
+    observer: &mut dyn Observer,
 ) -> Result<Compared, ConnectError> {
     if let Origin::Bridge { .. } = migration.origin {
         return Err(ConnectError::Usage(
@@ -125,7 +129,8 @@ pub(super) async fn compare_files<E: Looking>(
     let mut found = Compared::default();
     for some in vectors.chunks(AT_ONCE) {
         let ids: Vec<ItemId> = some.iter().map(|(id, _)| id.clone()).collect();
-        let copies = engine.copied(migration, &ids).await?;
+        let copied = async |engine: &mut E| engine.copied(migration, &ids).await;
+        let copies = again(engine, observer, copied).await?;
         for (copy, (_, vector)) in copies.iter().zip(some) {
             if let Some(copy) = copy {
                 let (wanted, allowed) = engine.as_stored(vector);

@@ -1,12 +1,18 @@
 //! Rows of an index to a file of vectors.
 
+use std::time::Duration;
+
 use perennial_core::{Output, SpaceId};
 use perennial_formats::{Format, Header, Parts, VectorSet, create};
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::dispatch::dispatch;
+use super::partial::{Partial, Reached};
 use crate::address::Address;
-use crate::engine::{Access, Exported, Looking, Pace, Rows, Skipped, Target, batch_rows, required};
+use crate::engine::{
+    Access, Exported, Looking, PATIENCE, Pace, Patience, Rows, Skipped, Target, batch_rows, required,
+};
 use crate::error::ConnectError;
 use crate::observer::Observer;
 use crate::qualified_name::QualifiedName;
@@ -28,6 +34,13 @@ pub struct ExportRequest {
     pub rows: Rows,
     /// The most rows per second.
     pub rate: Option<f64>,
+    /// How long a server that is gone is tried again, counted from the last batch.
+    pub patience: Duration,
+}
+
+impl ExportRequest {
+    /// The patience of an export that nothing else is said for.
+    pub const PATIENCE: Duration = PATIENCE;
 }
 
 /// What was exported.
@@ -48,6 +61,10 @@ pub struct ExportReport {
 ///
 /// Numbers from 0 to 2^64 become ids that are numbers, and all other keys texts.
 ///
+/// A connection that breaks is opened again, and reading goes on after the last row that came. Rows lie in a file `OUTPUT.partial` until all are there;
+/// where an export ends early, the same request goes on after them. Rows that do not change meanwhile are in the result exactly once. A sample, and what does
+/// not go to a file, begins again.
+///
 /// # Errors
 /// [`ConnectError`]; a file of that name then stays as it was.
 pub fn export(
@@ -67,20 +84,122 @@ async fn export_in<E: Looking>(
     format: Format,
     observer: &mut dyn Observer,
 ) -> Result<ExportReport, ConnectError> {
-    let mut rows = Rowset::<E>::open(address, request).await?;
+    let mut rows = Rowset::<E>::open(address, request, observer).await?;
+    let place = match request.rows {
+        Rows::All | Rows::Pending(_) => output.file(),
+        Rows::Sample { .. } => None,
+    };
+    let Some(place) = place else {
+        let done = at_once(&mut rows, output, format, observer).await;
+        if done.as_ref().is_err_and(broken_off) {
+            observer.note(
+                "nothing is kept of a sample, nor of what does not go to a file: the same command starts over",
+            );
+        }
+        return done;
+    };
+    let mut partial = Partial::open(place, &what::<E>(address, &rows), rows.report.dim)?;
+    if let Err(error) = read(&mut rows, &mut partial, observer).await {
+        let (kept, path) = (rows.report.rows, partial.path().to_owned());
+        if partial.leave() {
+            observer.note(&format!(
+                "{} holds the {kept} rows that were read; the same command goes on after them",
+                path.display()
+            ));
+        }
+        return Err(error);
+    }
     let header = Header {
         dim: rows.report.dim,
-        rows: None,
+        rows: Some(rows.report.rows),
         space: request.space.clone(),
         format,
     };
-    let mut export = rows.begin().await?;
     let mut writer = create(output, format, &header)?;
-    while let Some(set) = rows.next(&mut export, observer).await? {
-        writer.write(&set)?;
+    let given = partial.each(request.space.as_ref(), |set| Ok(writer.write(&set)?))?;
+    writer.finish()?;
+    given.remove()?;
+    Ok(rows.report)
+}
+
+/// Writes rows as they come.
+async fn at_once<E: Looking>(
+    rows: &mut Rowset<'_, E>,
+    output: Output,
+    format: Format,
+    observer: &mut dyn Observer,
+) -> Result<ExportReport, ConnectError> {
+    let header = Header {
+        dim: rows.report.dim,
+        rows: None,
+        space: rows.request.space.clone(),
+        format,
+    };
+    let mut export = rows.begin(None, observer).await?;
+    let mut writer = create(output, format, &header)?;
+    while let Some(step) = rows.next(&mut export, observer).await? {
+        if let Some(set) = step.set {
+            writer.write(&set)?;
+        }
     }
     writer.finish()?;
-    Ok(rows.report)
+    Ok(rows.report.clone())
+}
+
+/// Whether the same may come to its end when it is tried again.
+fn broken_off(error: &ConnectError) -> bool {
+    error.may_pass() || matches!(error, ConnectError::Interrupted)
+}
+
+/// Reads all rows that are not in the file yet.
+async fn read<E: Looking>(
+    rows: &mut Rowset<'_, E>,
+    partial: &mut Partial,
+    observer: &mut dyn Observer,
+) -> Result<(), ConnectError> {
+    let mut from = None;
+    if let Some(reached) = partial.reached() {
+        rows.report.rows = reached.rows;
+        rows.report.skipped.dimension = reached.dimension;
+        rows.report.without_label = reached.without_label;
+        observer.note(&format!(
+            "going on after {} rows that {} holds of an export that ended early; remove it to start over",
+            reached.rows,
+            partial.path().display()
+        ));
+        match &reached.place {
+            Some(place) => from = Some(place.clone()),
+            None => return Ok(()),
+        }
+    }
+    let mut export = rows.begin(from.as_deref(), observer).await?;
+    while let Some(step) = rows.next(&mut export, observer).await? {
+        let reached = Reached {
+            rows: rows.report.rows,
+            dimension: rows.report.skipped.dimension,
+            without_label: rows.report.without_label,
+            place: step.place,
+        };
+        partial.keep(step.set.as_ref(), reached)?;
+    }
+    Ok(())
+}
+
+/// What the rows of an export depend on.
+fn what<E: Looking>(address: &E::Address, rows: &Rowset<'_, E>) -> Value {
+    let request = rows.request;
+    json!({
+        "database": address.to_string(),
+        "table": request.table.to_string(),
+        "key": rows.engine.key(),
+        "vector": rows.engine.vector(),
+        "label": request.label,
+        "dim": rows.report.dim,
+        "pending": match &request.rows {
+            Rows::Pending(name) => Some(name),
+            Rows::All | Rows::Sample { .. } => None,
+        },
+    })
 }
 
 /// The rows of a request as they are read, batch by batch.
@@ -90,6 +209,17 @@ pub(super) struct Rowset<'a, E> {
     request: &'a ExportRequest,
     total: Option<u64>,
     pace: Pace,
+    /// Rows of the last batch.
+    last: usize,
+    patience: Patience,
+}
+
+/// What one batch gives.
+pub(super) struct Step {
+    /// The rows that files hold; nothing where there are none.
+    pub(super) set: Option<VectorSet>,
+    /// Where reading goes on; nothing at the end.
+    place: Option<String>,
 }
 
 impl<'a, E: Looking> Rowset<'a, E> {
@@ -97,14 +227,17 @@ impl<'a, E: Looking> Rowset<'a, E> {
     pub(super) async fn open(
         address: &E::Address,
         request: &'a ExportRequest,
+        observer: &dyn Observer,
     ) -> Result<Self, ConnectError> {
         let target = Target {
             table: &request.table,
             key: request.key.as_deref(),
             vector: request.vector.as_deref(),
             rate: request.rate,
+            patience: request.patience,
         };
-        let engine = E::open(address, &target, Access::Read).await?;
+        let mut engine = E::open(address, &target, Access::Read).await?;
+        engine.heed(observer.stop_signal());
         let dim = match engine.dim() {
             Some(dim) => dim,
             None => engine.first_dim().await?,
@@ -125,11 +258,29 @@ impl<'a, E: Looking> Rowset<'a, E> {
             request,
             total,
             pace: Pace::new(request.rate)?,
+            last: 0,
+            patience: Patience::of(request.patience),
         })
     }
 
-    /// Chooses the rows.
-    pub(super) async fn begin(&mut self) -> Result<E::Export, ConnectError> {
+    /// Chooses the rows, those from a place on where one is given.
+    pub(super) async fn begin(
+        &mut self,
+        from: Option<&str>,
+        observer: &mut dyn Observer,
+    ) -> Result<E::Export, ConnectError> {
+        loop {
+            match self.chosen(from).await {
+                Err(error) => self.patience.after(error, observer).await?,
+                export => return export,
+            }
+            self.patience
+                .reconnect(&mut self.engine, observer)
+                .await?;
+        }
+    }
+
+    async fn chosen(&mut self, from: Option<&str>) -> Result<E::Export, ConnectError> {
         let request = self.request;
         let migration = match &request.rows {
             Rows::Pending(name) => Some(required(
@@ -143,7 +294,7 @@ impl<'a, E: Looking> Rowset<'a, E> {
         let label = request.label.as_deref();
         let migration = migration.as_ref();
         self.engine
-            .export(&request.rows, migration, label, at_once)
+            .export(&request.rows, migration, label, at_once, from)
             .await
     }
 
@@ -152,19 +303,27 @@ impl<'a, E: Looking> Rowset<'a, E> {
         &mut self,
         export: &mut E::Export,
         observer: &mut dyn Observer,
-    ) -> Result<Option<VectorSet>, ConnectError> {
-        loop {
-            let Some(rows) = self.engine.next_exported(export).await? else {
-                return Ok(None);
-            };
-            let count = rows.len();
-            let set = self.set(rows)?;
-            observer.rows(self.report.rows, self.total);
-            self.pace.after(count, observer).await?;
-            if set.is_some() {
-                return Ok(set);
+    ) -> Result<Option<Step>, ConnectError> {
+        self.pace.after(std::mem::take(&mut self.last), observer).await?;
+        let rows = loop {
+            match self.engine.next_exported(export).await {
+                Ok(Some(rows)) => break rows,
+                Ok(None) => return Ok(None),
+                Err(error) => self.patience.after(error, observer).await?,
             }
-        }
+            self.patience
+                .reconnect(&mut self.engine, observer)
+                .await?;
+            self.engine.resume(export);
+        };
+        self.patience.progress();
+        self.last = rows.len();
+        let set = self.set(rows)?;
+        observer.rows(self.report.rows, self.total);
+        Ok(Some(Step {
+            set,
+            place: self.engine.place(export),
+        }))
     }
 
     /// The rows that files hold; nothing where there are none.

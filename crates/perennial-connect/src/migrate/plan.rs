@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::dispatch::dispatch;
 use super::rate_probe::{MeasuredRates, measure};
 use crate::address::Address;
-use crate::engine::{Access, Copying, IndexFacts, Looking, Survey, Target};
+use crate::engine::{Access, Copying, IndexFacts, Looking, PATIENCE, Survey, Target};
 use crate::error::ConnectError;
 use crate::qualified_name::QualifiedName;
 
@@ -97,6 +97,7 @@ async fn plan_in<E: Copying + Looking>(
         key: request.key.as_deref(),
         vector: request.vector.as_deref(),
         rate: request.rate,
+        patience: PATIENCE,
     };
     let mut engine = E::open(address, &target, Access::Probe).await?;
     let survey = engine.survey(LOOKED_AT).await?;

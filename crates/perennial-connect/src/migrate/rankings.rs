@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::dispatch::dispatch;
 use crate::address::Address;
 use crate::engine::{
-    Access, Migration, Nearest, Origin, Searched, Searching, Showing, Standing, Target,
+    Access, Migration, Nearest, Origin, PATIENCE, Searched, Searching, Showing, Standing, Target, again,
 };
 use crate::error::ConnectError;
 use crate::observer::Observer;
@@ -140,8 +140,12 @@ async fn rankings_in<E: Searching + Showing>(
 ) -> Result<Rankings, ConnectError> {
     let (mut engine, migration) = opened::<E>(address, request).await?;
     check(&engine, migration.as_ref(), request)?;
+    engine.heed(observer.stop_signal());
     let standing = match &migration {
-        Some(migration) => Some(engine.standing(migration).await?),
+        Some(migration) => {
+            let standing = async |engine: &mut E| engine.standing(migration).await;
+            Some(again(&mut engine, observer, standing).await?)
+        }
         None => None,
     };
     let labelled = match &request.label {
@@ -234,6 +238,7 @@ async fn opened<E: Searching>(
         key: request.key.as_deref(),
         vector: request.vector.as_deref(),
         rate: None,
+        patience: PATIENCE,
     };
     let engine = E::open(address, &target, Access::Read).await?;
     match engine.find(&request.name).await? {

@@ -1,7 +1,8 @@
 //! The recall of an approximate index against exact search, both by the database itself.
 
-use crate::engine::Looking;
+use crate::engine::{Looking, again};
 use crate::error::ConnectError;
+use crate::observer::Observer;
 
 /// Distances that differ by less are equal.
 const TIE: f64 = 1e-6;
@@ -12,11 +13,15 @@ pub(super) async fn recall<E: Looking>(
     search: &E::Search,
     queries: &[Vec<f32>],
     k: u32,
+    observer: &mut dyn Observer,
 ) -> Result<f64, ConnectError> {
     let mut total = 0.0;
     for query in queries {
-        let exact = engine.distances(search, query, k, true).await?;
-        let found = engine.distances(search, query, k, false).await?;
+        let both = async |engine: &mut E| {
+            let exact = engine.distances(search, query, k, true).await?;
+            Ok((exact, engine.distances(search, query, k, false).await?))
+        };
+        let (exact, found) = again(engine, observer, both).await?;
         let Some(&farthest) = exact.last() else {
             continue;
         };

@@ -1,8 +1,6 @@
 //! New embeddings beside the old ones: resumable, repeatable, below a rate.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
 use serde::Serialize;
 
 use super::dispatch::dispatch;
@@ -12,17 +10,12 @@ use super::run_mapped::run_mapped;
 use super::run_request::{Done, RunRequest, Source};
 use crate::address::Address;
 use crate::engine::{
-    Access, Copying, Migration, Origin, Pace, Showing, Skipped, Standing, Target, batch_rows,
+    Access, Copying, Migration, Origin, PATIENCE, Pace, Patience, Showing, Skipped, Standing, Target, batch_rows,
     required,
 };
 use crate::error::ConnectError;
 use crate::observer::Observer;
 use crate::qualified_name::check_identifier;
-
-/// How long a run tries to reach a server that is gone, counted from the last batch.
-const PATIENCE: Duration = Duration::from_secs(300);
-/// The longest pause between two tries.
-const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 
 /// What a run did, and how the copies stand after it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -72,37 +65,26 @@ async fn run_in<E: Copying + Showing>(
     request: &RunRequest<'_>,
     observer: &mut dyn Observer,
 ) -> Result<RunReport, ConnectError> {
-    let pace = Pace::new(request.rate)?;
+    Pace::new(request.rate)?;
     let mut done = Done::default();
-    let mut trouble: Option<(Instant, u64)> = None;
-    let mut pause = Duration::from_millis(500);
+    let mut patience = Patience::default();
+    let mut written = 0;
     loop {
         let error = match attempt::<E>(address, request, observer, &mut done).await {
             Err(error) if error.may_pass() => error,
             // The lock of the session that broke off is free once the server has noticed.
-            Err(error @ ConnectError::Busy(_)) if trouble.is_some() => error,
+            Err(error @ ConnectError::Busy(_)) if patience.in_trouble() => error,
             result => return result,
         };
-        match trouble {
-            Some((since, written)) if written == done.written => {
-                if since.elapsed() > PATIENCE {
-                    return Err(error);
-                }
-                pause = (pause * 2).min(LONGEST_PAUSE);
-            }
-            // An address that was never reached is likely to be wrong.
-            None if !done.reached => return Err(error),
-            // The first trouble, or the first after more was written.
-            _ => {
-                trouble = Some((Instant::now(), done.written));
-                pause = Duration::from_millis(500);
-            }
+        // An address that was never reached is likely to be wrong.
+        if !done.reached {
+            return Err(error);
         }
-        observer.note(&format!(
-            "{error}; trying again in {:.1} s",
-            pause.as_secs_f64()
-        ));
-        pace.rest(pause, observer).await?;
+        if done.written > written {
+            written = done.written;
+            patience.progress();
+        }
+        patience.wait(error, observer).await?;
     }
 }
 
@@ -117,9 +99,11 @@ async fn attempt<E: Copying + Showing>(
         key: request.key.as_deref(),
         vector: request.vector.as_deref(),
         rate: request.rate,
+        patience: PATIENCE,
     };
     let mut engine = E::open(address, &target, Access::Write).await?;
     done.reached = true;
+    engine.heed(observer.stop_signal());
     engine.lock(&request.name).await?;
     let result = locked(&mut engine, request, observer, done).await;
     engine.release().await;

@@ -6,7 +6,7 @@ use perennial_formats::{Parts, VectorSet};
 use super::dispatch::dispatch;
 use super::export::{ExportRequest, Rowset};
 use crate::address::Address;
-use crate::engine::{Looking, Rows, Skipped};
+use crate::engine::{Looking, Rows, Skipped, again};
 use crate::error::ConnectError;
 use crate::observer::Observer;
 use crate::qualified_name::QualifiedName;
@@ -84,10 +84,14 @@ async fn sample_in<E: Looking>(
             also: request.also.clone(),
         },
         rate: request.rate,
+        patience: ExportRequest::PATIENCE,
     };
-    let mut rows = Rowset::<E>::open(address, &export).await?;
-    let survey = rows.engine.survey(0).await?;
-    let mut reading = rows.begin().await?;
+    let mut rows = Rowset::<E>::open(address, &export, observer).await?;
+    let survey = again(&mut rows.engine, observer, async |engine: &mut E| {
+        engine.survey(0).await
+    })
+    .await?;
+    let mut reading = rows.begin(None, observer).await?;
     let dim = rows.report.dim;
     let mut parts = Parts {
         dim,
@@ -98,7 +102,10 @@ async fn sample_in<E: Looking>(
         space: request.space.clone(),
     };
     let mut skipped = Skipped::default();
-    while let Some(set) = rows.next(&mut reading, observer).await? {
+    while let Some(step) = rows.next(&mut reading, observer).await? {
+        let Some(set) = step.set else {
+            continue;
+        };
         let (ids, labels) = (set.ids().unwrap_or_default(), set.labels());
         for (row, id) in ids.iter().enumerate() {
             let vector = set.row(row);

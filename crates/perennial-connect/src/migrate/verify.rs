@@ -10,7 +10,7 @@ use super::compare::{Compared, compare_files, compare_mapped};
 use super::dispatch::dispatch;
 use super::recall::recall;
 use crate::address::Address;
-use crate::engine::{Access, Looking, Showing, Standing};
+use crate::engine::{Access, Looking, Showing, Standing, again};
 use crate::error::ConnectError;
 use crate::observer::Observer;
 use crate::qualified_name::QualifiedName;
@@ -79,8 +79,10 @@ async fn verify_in<E: Looking + Showing>(
 ) -> Result<VerifyReport, ConnectError> {
     let (mut engine, migration) =
         E::open_migration(address, &request.table, &request.name, Access::Read).await?;
+    engine.heed(observer.stop_signal());
+    let standing = async |engine: &mut E| engine.standing(&migration).await;
     let mut report = VerifyReport {
-        standing: engine.standing(&migration).await?,
+        standing: again(&mut engine, observer, standing).await?,
         compared: 0,
         different: 0,
         largest_difference: 0.0,
@@ -90,16 +92,17 @@ async fn verify_in<E: Looking + Showing>(
     };
     if let Some(bridge) = request.bridge {
         let sample = (request.sample, request.seed);
-        report.add(compare_mapped(&mut engine, &migration, bridge, sample).await?);
+        report.add(compare_mapped(&mut engine, &migration, bridge, sample, observer).await?);
     }
     if !request.files.is_empty() {
         let sample = (request.sample, request.seed);
-        report.add(compare_files(&mut engine, &migration, request.files, sample).await?);
+        report.add(compare_files(&mut engine, &migration, request.files, sample, observer).await?);
     }
     if observer.stopped() {
         return Err(ConnectError::Interrupted);
     }
-    if let Some(search) = engine.search(&migration).await? {
+    let search = async |engine: &mut E| engine.search(&migration).await;
+    if let Some(search) = again(&mut engine, observer, search).await? {
         let queries = match request.queries {
             Some(set) if set.dim() != migration.dim => {
                 return Err(ConnectError::Usage(format!(
@@ -113,14 +116,17 @@ async fn verify_in<E: Looking + Showing>(
                 rows.map(<[f32]>::to_vec).collect()
             }
             None => {
-                engine
-                    .sample(&search, request.searches, request.seed)
-                    .await?
+                let sample = async |engine: &mut E| {
+                    engine
+                        .sample(&search, request.searches, request.seed)
+                        .await
+                };
+                again(&mut engine, observer, sample).await?
             }
         };
         report.searches = queries.len() as u64;
         let k = request.k.max(1);
-        report.recall = Some(recall(&mut engine, &search, &queries, k).await?);
+        report.recall = Some(recall(&mut engine, &search, &queries, k, observer).await?);
     }
     report.problems = problems(&report, request, E::RECALL_REMEDY);
     Ok(report)

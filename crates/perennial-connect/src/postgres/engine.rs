@@ -21,8 +21,10 @@ pub(crate) struct Postgres {
     pub(super) table: VectorTable,
     pub(super) reader: Client,
     writer: Option<Client>,
-    /// Where a connection that reads ahead leads to; nothing where rows are read by a rate, or nothing is written.
-    ahead: Option<PostgresAddress>,
+    address: PostgresAddress,
+    access: Access,
+    /// Whether rows are read ahead, on a connection of their own: not by a rate, and not where nothing is written.
+    reads_ahead: bool,
 }
 
 impl Postgres {
@@ -37,10 +39,20 @@ impl Postgres {
 
     /// A further connection, where rows are read ahead.
     pub(super) async fn ahead(&self) -> Result<Option<Client>, ConnectError> {
-        match &self.ahead {
-            Some(address) => Ok(Some(connect_for_migration(address).await?)),
-            None => Ok(None),
+        match self.reads_ahead {
+            true => Ok(Some(connect_for_migration(&self.address).await?)),
+            false => Ok(None),
         }
+    }
+
+    /// The table as it is now.
+    async fn found(&self) -> Result<VectorTable, ConnectError> {
+        let table = &self.table;
+        let place = QualifiedName {
+            schema: Some(table.schema.clone()),
+            name: table.name.clone(),
+        };
+        VectorTable::find(&self.reader, &place, &table.key, &table.vector).await
     }
 
     /// The connection that writes.
@@ -85,7 +97,9 @@ impl Engine for Postgres {
             table,
             reader,
             writer,
-            ahead: (access == Access::Write && target.rate.is_none()).then(|| address.clone()),
+            address: address.clone(),
+            access,
+            reads_ahead: access == Access::Write && target.rate.is_none(),
         })
     }
 
@@ -116,9 +130,25 @@ impl Engine for Postgres {
             table: VectorTable::find(&reader, table, key, vector).await?,
             writer: writer(address, access).await?,
             reader,
-            ahead: None,
+            address: address.clone(),
+            access,
+            reads_ahead: false,
         };
         Ok((engine, migration))
+    }
+
+    async fn reconnect(&mut self) -> Result<(), ConnectError> {
+        self.reader = reader(&self.address, self.access).await?;
+        let was = self.table.clone();
+        let now = self.found().await?;
+        if (&now.key_type, now.kind, now.dim) != (&was.key_type, was.kind, was.dim) {
+            return Err(ConnectError::State(format!(
+                "the columns of {}.{} changed their types while the connection was broken; start over",
+                was.schema, was.name
+            )));
+        }
+        self.table = now;
+        Ok(())
     }
 
     fn vector(&self) -> &str {
@@ -150,11 +180,7 @@ impl Engine for Postgres {
         let table = self.table.clone();
         lock(self.writer(), &table, name).await?;
         // Whoever held the lock before may have waited for long, and columns may have come meanwhile.
-        let place = QualifiedName {
-            schema: Some(table.schema),
-            name: table.name,
-        };
-        self.table = VectorTable::find(&self.reader, &place, &table.key, &table.vector).await?;
+        self.table = self.found().await?;
         Ok(())
     }
 

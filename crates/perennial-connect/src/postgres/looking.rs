@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use futures_util::SinkExt;
 use half::f16;
 use perennial_core::ItemId;
-use tokio_postgres::{Row, Statement};
+use tokio_postgres::{Client, Row, Statement};
 
 use super::copy_index::copies_of;
 use super::engine::Postgres;
@@ -27,19 +27,42 @@ const ROUNDING: [f32; 2] = [1e-4, 1e-3];
 pub(crate) enum Export {
     /// Rows in the order of their key.
     InOrder {
-        first: Statement,
-        after: Statement,
+        first: Query,
+        after: Query,
         at_once: usize,
         last: Option<RawValue>,
         over: bool,
     },
     /// Rows of a sample, whose keys are known.
     Sample {
-        fetch: Statement,
+        fetch: Query,
         keys: Vec<RawValue>,
         at_once: usize,
         done: usize,
     },
+}
+
+/// A query that is prepared anew on every connection.
+pub(crate) struct Query {
+    sql: String,
+    prepared: Option<Statement>,
+}
+
+impl Query {
+    fn new(sql: String) -> Self {
+        Self {
+            sql,
+            prepared: None,
+        }
+    }
+
+    async fn on(&mut self, client: &Client) -> Result<Statement, ConnectError> {
+        if let Some(prepared) = &self.prepared {
+            return Ok(prepared.clone());
+        }
+        let prepared = client.prepare(&self.sql).await?;
+        Ok(self.prepared.insert(prepared).clone())
+    }
 }
 
 /// Copies with an index.
@@ -56,13 +79,15 @@ impl Postgres {
         Ok(format!("t.{key}, t.{key}::text, t.{vector}, {label}::text"))
     }
 
-    async fn in_order(
+    fn in_order(
         &self,
         columns: &str,
         migration: Option<&Migration<RawValue>>,
         at_once: usize,
+        from: Option<&str>,
     ) -> Result<Export, ConnectError> {
         let table = &self.table;
+        let last = from.map(|from| place_of(from, table)).transpose()?;
         let (key, vector) = (quote(&table.key), quote(&table.vector));
         // As late passes of a run do.
         let select = |after: &str| {
@@ -80,10 +105,10 @@ impl Postgres {
         let first = format!("{} LIMIT $1", select(""));
         let after = format!("{} LIMIT $2", select(&format!(" AND t.{key} > $1")));
         Ok(Export::InOrder {
-            first: self.reader.prepare(&first).await?,
-            after: self.reader.prepare(&after).await?,
+            first: Query::new(first),
+            after: Query::new(after),
             at_once,
-            last: None,
+            last,
             over: false,
         })
     }
@@ -128,7 +153,7 @@ impl Postgres {
             table.sql()
         );
         Ok(Export::Sample {
-            fetch: self.reader.prepare(&fetch).await?,
+            fetch: Query::new(fetch),
             keys,
             at_once,
             done: 0,
@@ -180,13 +205,35 @@ impl Looking for Postgres {
         migration: Option<&Migration<RawValue>>,
         label: Option<&str>,
         at_once: usize,
+        from: Option<&str>,
     ) -> Result<Export, ConnectError> {
         let columns = self.exported(label)?;
         match rows {
             Rows::Sample { count, seed, also } => {
                 self.sampled(&columns, (*count, *seed), also, at_once).await
             }
-            Rows::All | Rows::Pending(_) => self.in_order(&columns, migration, at_once).await,
+            Rows::All | Rows::Pending(_) => self.in_order(&columns, migration, at_once, from),
+        }
+    }
+
+    fn place(&self, export: &Export) -> Option<String> {
+        match export {
+            Export::InOrder {
+                last: Some(last),
+                over: false,
+                ..
+            } => Some(place_text(last, &self.table)),
+            Export::InOrder { .. } | Export::Sample { .. } => None,
+        }
+    }
+
+    fn resume(&self, export: &mut Export) {
+        match export {
+            Export::InOrder { first, after, .. } => {
+                first.prepared = None;
+                after.prepared = None;
+            }
+            Export::Sample { fetch, .. } => fetch.prepared = None,
         }
     }
 
@@ -206,8 +253,14 @@ impl Looking for Postgres {
                 let most = *at_once as i64;
                 let read = async {
                     Ok(match &*last {
-                        None => self.reader.query(first, &[&most]).await?,
-                        Some(key) => self.reader.query(after, &[key, &most]).await?,
+                        None => {
+                            let first = first.on(&self.reader).await?;
+                            self.reader.query(&first, &[&most]).await?
+                        }
+                        Some(key) => {
+                            let after = after.on(&self.reader).await?;
+                            self.reader.query(&after, &[key, &most]).await?
+                        }
                     })
                 };
                 let rows = within(read).await?;
@@ -228,7 +281,10 @@ impl Looking for Postgres {
                 if some.is_empty() {
                     return Ok(None);
                 }
-                let read = async { Ok(self.reader.query(&*fetch, &[&KeyArray(some)]).await?) };
+                let read = async {
+                    let fetch = fetch.on(&self.reader).await?;
+                    Ok(self.reader.query(&fetch, &[&KeyArray(some)]).await?)
+                };
                 let rows = within(read).await?;
                 *done += some.len();
                 rows
@@ -402,6 +458,32 @@ impl Looking for Postgres {
         transaction.rollback().await?;
         rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
     }
+}
+
+/// A key as the place of an export: its bytes, with the type that they are of.
+fn place_text(key: &RawValue, table: &VectorTable) -> String {
+    let mut text = format!("{}:", table.key_type);
+    for byte in &key.0 {
+        text.push_str(&format!("{byte:02x}"));
+    }
+    text
+}
+
+fn place_of(text: &str, table: &VectorTable) -> Result<RawValue, ConnectError> {
+    let bytes = text
+        .strip_prefix(&table.key_type)
+        .and_then(|rest| rest.strip_prefix(':'))
+        .and_then(|digits| {
+            let pairs = digits.as_bytes().chunks(2);
+            let byte = |pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+            pairs.map(byte).collect::<Option<Vec<u8>>>()
+        });
+    bytes.map(RawValue).ok_or_else(|| {
+        ConnectError::State(format!(
+            "the export ended at {text:?}, which is no key of type {}; the type of {} was changed: remove the partial file and start over",
+            table.key_type, table.key
+        ))
+    })
 }
 
 impl Postgres {

@@ -1,6 +1,7 @@
 //! Requests to a server and its answers.
 
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -10,6 +11,7 @@ use ureq::{Agent, Error};
 
 use super::address::{QdrantAddress, encoded};
 use crate::error::ConnectError;
+use crate::observer::StopSignal;
 
 /// How long a server may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -20,10 +22,24 @@ const MAX_ANSWER: u64 = 64 << 20;
 /// The longest message of a server that is passed on.
 const MAX_MESSAGE: usize = 500;
 
+/// How long reading is tried again within one request; whoever sent it may try for longer.
+const BROKEN: Duration = Duration::from_secs(60);
+/// The first pause before a request is sent again, and the longest, where the server says none.
+const PAUSES: [Duration; 2] = [Duration::from_millis(250), Duration::from_secs(5)];
+/// How often a wait looks whether it shall end.
+const ATTENTION: Duration = Duration::from_millis(100);
+
 /// A client of one server.
 pub(crate) struct Client {
     agent: Agent,
     address: QdrantAddress,
+    /// How long a request is tried again; nothing where whoever sends it does so.
+    patience: Option<Duration>,
+    stop: Option<StopSignal>,
+    /// Whether the server has ever answered: an address that was never reached is likely to be wrong.
+    reached: AtomicBool,
+    /// The longest time that the server has asked to wait, in milliseconds.
+    longest_wait: AtomicU64,
 }
 
 /// Why a request failed.
@@ -55,15 +71,18 @@ struct Answer<T> {
 }
 
 impl Client {
-    /// A client. Nothing is sent yet.
+    /// A client. Nothing is sent yet. It waits when the server asks it to, and tries again to read when the connection breaks, for so long at most.
     ///
     /// # Errors
     /// [`ConnectError::Usage`] if TLS is asked for and not built in.
-    pub(crate) fn new(address: &QdrantAddress) -> Result<Self, ConnectError> {
-        Self::with_timeout(address, REQUEST)
+    pub(crate) fn new(address: &QdrantAddress, patience: Duration) -> Result<Self, ConnectError> {
+        Ok(Self {
+            patience: Some(patience),
+            ..Self::with_timeout(address, REQUEST)?
+        })
     }
 
-    /// A client whose requests take no longer than this. Nothing is sent yet.
+    /// A client whose requests take no longer than this, and are sent once. Nothing is sent yet.
     ///
     /// # Errors
     /// Those of [`new`](Self::new).
@@ -98,12 +117,31 @@ impl Client {
         Ok(Self {
             agent: config.build().into(),
             address: address.clone(),
+            patience: None,
+            stop: None,
+            reached: AtomicBool::new(false),
+            longest_wait: AtomicU64::new(0),
         })
     }
 
-    /// Reads.
+    /// Ends waits when it says so.
+    pub(crate) fn heed(&mut self, stop: Option<StopSignal>) {
+        self.stop = stop;
+    }
+
+    /// The longest time that the server has asked to wait.
+    pub(crate) fn longest_wait(&self) -> Duration {
+        Duration::from_millis(self.longest_wait.load(Ordering::Relaxed))
+    }
+
+    /// Reads what a path leads to.
     pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
-        self.ask("GET", path, None)
+        self.patiently("GET", path, None, true)
+    }
+
+    /// Asks for something by JSON that changes nothing.
+    pub(crate) fn read<T: DeserializeOwned>(&self, path: &str, body: &Value) -> Result<T, Failure> {
+        self.patiently("POST", path, Some(body.to_string().as_bytes()), true)
     }
 
     /// Sends JSON.
@@ -113,7 +151,7 @@ impl Client {
         path: &str,
         body: &Value,
     ) -> Result<T, Failure> {
-        self.ask(method, path, Some(body.to_string().into_bytes()))
+        self.ask(method, path, Some(body.to_string().as_bytes()))
     }
 
     /// Sends a request, and reads the result of the answer.
@@ -121,7 +159,84 @@ impl Client {
         &self,
         method: &str,
         path: &str,
-        body: Option<Vec<u8>>,
+        body: Option<&[u8]>,
+    ) -> Result<T, Failure> {
+        self.patiently(method, path, body, false)
+    }
+
+    /// Sends a request until it is answered, or it was tried for long enough. What asks to wait has changed nothing; after a connection broke, that
+    /// is known of requests alone that only read.
+    fn patiently<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&[u8]>,
+        reads: bool,
+    ) -> Result<T, Failure> {
+        let mut since = None;
+        let [mut pause, longest] = PAUSES;
+        loop {
+            let failure = match self.once(method, path, body) {
+                Err(failure) => failure,
+                Ok(answer) => {
+                    self.reached.store(true, Ordering::Relaxed);
+                    return Ok(answer);
+                }
+            };
+            let (Some(patience), Failure::Other(error)) = (self.patience, &failure) else {
+                return Err(failure);
+            };
+            let (wait, most) = match error {
+                ConnectError::Throttled { after, .. } => (after.unwrap_or(pause), patience),
+                error if reads && error.may_pass() && self.reached.load(Ordering::Relaxed) => {
+                    (pause, patience.min(BROKEN))
+                }
+                _ => return Err(failure),
+            };
+            let since = *since.get_or_insert_with(Instant::now);
+            if since.elapsed() + wait > most {
+                return Err(failure);
+            }
+            self.tell(error, wait);
+            self.rest(wait)?;
+            pause = (pause * 2).min(longest);
+        }
+    }
+
+    /// Says what is waited for: of a server that asks for it, the first time.
+    fn tell(&self, error: &ConnectError, wait: Duration) {
+        let seconds = wait.as_secs_f64();
+        if let ConnectError::Throttled { .. } = error {
+            let wait = wait.as_millis() as u64;
+            if self.longest_wait.fetch_max(wait.max(1), Ordering::Relaxed) > 0 {
+                tracing::debug!("{error}; waiting {seconds:.1} s");
+                return;
+            }
+            tracing::warn!("{error}; waiting as long as it asks, now {seconds:.1} s");
+        } else {
+            tracing::warn!("{error}; asking again in {seconds:.1} s");
+        }
+    }
+
+    fn rest(&self, time: Duration) -> Result<(), Failure> {
+        let end = Instant::now() + time;
+        loop {
+            if self.stop.as_ref().is_some_and(|stopped| stopped()) {
+                return Err(Failure::Other(ConnectError::Interrupted));
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(());
+            }
+            std::thread::sleep(left.min(ATTENTION));
+        }
+    }
+
+    fn once<T: DeserializeOwned>(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&[u8]>,
     ) -> Result<T, Failure> {
         let unusable = |error: ureq::http::Error| {
             Failure::Other(ConnectError::State(format!("{}: {error}", self.address)))
@@ -141,6 +256,8 @@ impl Client {
         };
         let mut answer = answer.map_err(|error| self.broken(&error))?;
         let status = answer.status().as_u16();
+        let after = answer.headers().get(header::RETRY_AFTER);
+        let after = after.and_then(|after| after.to_str().ok()?.trim().parse().ok());
         let bytes = answer
             .body_mut()
             .with_config()
@@ -151,7 +268,7 @@ impl Client {
                 error => self.broken(&error),
             })?;
         if !(200..300).contains(&status) {
-            return Err(self.refused(status, &bytes));
+            return Err(self.refused(status, after.map(Duration::from_secs), &bytes));
         }
         let read = serde_json::from_slice::<Answer<T>>(&bytes);
         read.map(|answer| answer.result).map_err(|error| {
@@ -194,7 +311,7 @@ impl Client {
     }
 
     /// A refusal in the server's words, without the key.
-    fn refused(&self, status: u16, body: &[u8]) -> Failure {
+    fn refused(&self, status: u16, after: Option<Duration>, body: &[u8]) -> Failure {
         #[derive(Deserialize)]
         struct Refusal {
             status: Status,
@@ -219,6 +336,7 @@ impl Client {
                 "{} refused the key ({message}); set QDRANT_API_KEY to one that may read the collection and, for run, switch and clean, manage collections",
                 self.address
             ))),
+            429 => Failure::Other(ConnectError::Throttled { message, after }),
             300..=399 => Failure::Other(ConnectError::Usage(format!(
                 "{} redirects; name the server itself",
                 self.address
@@ -265,14 +383,14 @@ mod tests {
     fn a_message_that_is_cut_within_the_key_does_not_show_its_beginning() {
         let address = QdrantAddress::new("qdrant://localhost/items").unwrap();
         let address = address.with_key(Some("s3cret-key".to_owned())).unwrap();
-        let client = Client::new(&address).unwrap();
+        let client = Client::new(&address, Duration::ZERO).unwrap();
         let said = format!("{}s3cret-key", ".".repeat(MAX_MESSAGE - 6));
         let answers = [
             said.clone(),
             serde_json::json!({"status": {"error": said}}).to_string(),
         ];
         for answer in answers {
-            let error = ConnectError::from(client.refused(500, answer.as_bytes()));
+            let error = ConnectError::from(client.refused(500, None, answer.as_bytes()));
             assert!(!error.to_string().contains("s3"), "{error}");
         }
     }

@@ -311,7 +311,7 @@ fn count_at(client: &Client, path: &str, filter: &Value) -> Result<u64, ConnectE
     if !filter.is_null() {
         body["filter"] = filter.clone();
     }
-    Ok(client.send::<Count>("POST", path, &body)?.count)
+    Ok(client.read::<Count>(path, &body)?.count)
 }
 
 #[cfg(test)]

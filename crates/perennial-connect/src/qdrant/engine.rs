@@ -12,14 +12,17 @@ use super::collection::{Collection, VectorParams, count, create, delete};
 use super::point::{Carried, Page, Selection, scroll};
 use super::point_id::PointId;
 use super::record::{Record, Which};
-use crate::engine::{Access, Engine, Migration, Origin, Target, copies_name, required};
+use crate::engine::{
+    Access, Engine, Migration, Origin, PATIENCE, Target, copies_name, required,
+};
 use crate::error::ConnectError;
+use crate::observer::StopSignal;
 use crate::qualified_name::QualifiedName;
 
 /// How long a lease lasts that nobody renews.
 const LEASE: Duration = Duration::from_secs(30);
 /// How long a run waits for the lease of an earlier one.
-const PATIENCE: Duration = Duration::from_secs(45);
+const LEASE_PATIENCE: Duration = Duration::from_secs(45);
 
 /// A session with a collection.
 pub(crate) struct Qdrant {
@@ -41,9 +44,9 @@ impl Qdrant {
         address: &QdrantAddress,
         table: &QualifiedName,
         vector: Option<&str>,
-        rate: Option<f64>,
+        (rate, patience): (Option<f64>, Duration),
     ) -> Result<Self, ConnectError> {
-        let client = Client::new(address)?;
+        let client = Client::new(address, patience)?;
         let name = &table.name;
         let collection = Collection::find(&client, name)?
             .ok_or_else(|| ConnectError::State(format!("there is no collection {name}")))?;
@@ -90,10 +93,10 @@ impl Qdrant {
         }
     }
 
-    /// How long a lease must last: one row may wait for long at a low rate.
+    /// How long a lease must last: one row may wait for long at a low rate, and a request for as long as the server asks.
     fn term(&self) -> Duration {
         let row = self.rate.map_or(0.0, f64::recip);
-        LEASE + Duration::try_from_secs_f64(row).unwrap_or(LEASE)
+        LEASE + Duration::try_from_secs_f64(row).unwrap_or(LEASE) + self.client.longest_wait()
     }
 
     /// Renews the lease, if there is one and it is time.
@@ -206,7 +209,12 @@ impl Engine for Qdrant {
                     .to_owned(),
             ));
         }
-        let engine = Self::new(address, target.table, target.vector, target.rate)?;
+        let engine = Self::new(
+            address,
+            target.table,
+            target.vector,
+            (target.rate, target.patience),
+        )?;
         if access == Access::Write {
             engine.collection.check_copyable()?;
         }
@@ -219,11 +227,20 @@ impl Engine for Qdrant {
         name: &str,
         _: Access,
     ) -> Result<(Self, Migration<PointId>), ConnectError> {
-        let record = Which::new(&table.name, name).read(&Client::new(address)?)?;
+        let record = Which::new(&table.name, name).read(&Client::new(address, PATIENCE)?)?;
         let record = required(record.filter(|record| record.ready), table, name)?;
-        let engine = Self::new(address, table, Some(&record.vector), None)?;
+        let engine = Self::new(address, table, Some(&record.vector), (None, PATIENCE))?;
         let migration = required(engine.migration(record)?, table, name)?;
         Ok((engine, migration))
+    }
+
+    /// Each request opens a connection where there is none.
+    async fn reconnect(&mut self) -> Result<(), ConnectError> {
+        Ok(())
+    }
+
+    fn heed(&mut self, stop: Option<StopSignal>) {
+        self.client.heed(stop);
     }
 
     fn vector(&self) -> &str {
@@ -272,7 +289,7 @@ impl Engine for Qdrant {
         let which = Which::new(&self.collection.name, name);
         let begun = Instant::now();
         while !which.take(&self.client, &self.collection, self.term())? {
-            if begun.elapsed() > PATIENCE {
+            if begun.elapsed() > LEASE_PATIENCE {
                 return Err(ConnectError::Busy(format!(
                     "another process works at migration {name} of {}; wait for it, or stop it",
                     self.collection.name

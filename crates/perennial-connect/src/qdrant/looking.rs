@@ -35,8 +35,8 @@ pub(crate) struct Export {
 enum Next {
     /// Points from an id on; with copies, those that have none that is up to date.
     From(Option<PointId>, Option<String>),
-    /// Points of a sample.
-    Ids(std::vec::IntoIter<PointId>),
+    /// Points of a sample, from a place on.
+    Ids(Vec<PointId>, usize),
     Nothing,
 }
 
@@ -132,17 +132,22 @@ impl Looking for Qdrant {
         migration: Option<&Migration<PointId>>,
         label: Option<&str>,
         at_once: usize,
+        from: Option<&str>,
     ) -> Result<Export, ConnectError> {
+        let from = from
+            .map(serde_json::from_str)
+            .transpose()
+            .map_err(|_| ConnectError::State("the export ended at a place that is no id of a point; remove the partial file and start over".to_owned()))?;
         if let (Rows::Pending(_), Some(_)) = (rows, label) {
             return Err(ConnectError::Usage(
                 "pending points are exported without labels; leave --label-column out".to_owned(),
             ));
         }
         let next = match rows {
-            Rows::All => Next::From(None, None),
+            Rows::All => Next::From(from, None),
             Rows::Pending(_) => {
                 let copies = migration.map(|migration| migration.copies.name.clone());
-                Next::From(None, copies)
+                Next::From(from, copies)
             }
             Rows::Sample { count, seed, also } => {
                 let selection = self.with_vector(Selection::ids());
@@ -152,7 +157,7 @@ impl Looking for Qdrant {
                 ids.extend(also.iter().filter_map(|id| PointId::of(id).ok()));
                 ids.sort_unstable();
                 ids.dedup();
-                Next::Ids(ids.into_iter())
+                Next::Ids(ids, 0)
             }
         };
         Ok(Export {
@@ -162,6 +167,16 @@ impl Looking for Qdrant {
         })
     }
 
+    fn place(&self, export: &Export) -> Option<String> {
+        match &export.next {
+            Next::From(from, _) => Some(json!(from.as_ref()?).to_string()),
+            Next::Ids(..) | Next::Nothing => None,
+        }
+    }
+
+    /// Every request stands for itself.
+    fn resume(&self, _: &mut Export) {}
+
     async fn next_exported(
         &mut self,
         export: &mut Export,
@@ -170,12 +185,13 @@ impl Looking for Qdrant {
         let label = export.label.as_deref();
         match &mut export.next {
             Next::Nothing => Ok(None),
-            Next::Ids(ids) => {
-                let some: Vec<PointId> = ids.take(export.at_once).collect();
+            Next::Ids(ids, done) => {
+                let some = &ids[*done..ids.len().min(*done + export.at_once)];
                 if some.is_empty() {
                     return Ok(None);
                 }
-                let mut points = retrieve(&self.client, &name, &self.exported(label), &some)?;
+                let mut points = retrieve(&self.client, &name, &self.exported(label), some)?;
+                *done += some.len();
                 points.sort_unstable_by(|a, b| a.id.cmp(&b.id));
                 self.rows(points, label).map(Some)
             }
@@ -391,7 +407,7 @@ impl Looking for Qdrant {
             body["using"] = json!(self.vector);
         }
         let path = format!("{}/points/query", collection_path(&search.0));
-        let hits: Hits = self.client.send("POST", &path, &body)?;
+        let hits: Hits = self.client.read(&path, &body)?;
         let sign = match self.params().smaller_is_nearer() {
             true => 1.0,
             false => -1.0,

@@ -188,7 +188,7 @@ pub(super) fn scroll(
         if !selection.filter.is_null() {
             body["filter"] = selection.filter.clone();
         }
-        match client.send("POST", &path, &body) {
+        match client.read(&path, &body) {
             Err(Failure::TooLarge) if *at_once > 1 => *at_once /= 2,
             Err(failure) => return Err(failure.into()),
             Ok(page) => return checked(page, from),
@@ -222,7 +222,7 @@ pub(super) fn retrieve(
         "with_payload": selection.payload,
         "with_vector": selection.vector,
     });
-    match client.send("POST", &path, &body) {
+    match client.read(&path, &body) {
         Err(Failure::TooLarge) if ids.len() > 1 => {
             let (first, second) = ids.split_at(ids.len() / 2);
             let mut points = retrieve(client, collection, selection, first)?;

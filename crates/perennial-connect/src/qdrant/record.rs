@@ -89,7 +89,7 @@ impl Which {
     pub(super) fn read(&self, client: &Client) -> Result<Option<Record>, ConnectError> {
         let path = format!("{}/points?consistency=majority", collection_path(NOTES));
         let body = json!({"ids": [self.id], "with_payload": true, "with_vector": false});
-        match client.send::<Vec<Noted>>("POST", &path, &body) {
+        match client.read::<Vec<Noted>>(&path, &body) {
             Ok(points) => Ok(points.into_iter().find_map(|point| point.payload)),
             Err(Failure::Missing(_)) => Ok(None),
             Err(failure) => Err(failure.into()),

@@ -69,13 +69,13 @@ impl Qdrant {
         }
         let name = &prepared.collection;
         let path = format!("{}/points/query", collection_path(name));
-        match self.client.send::<Hits>("POST", &path, &body) {
+        match self.client.read::<Hits>(&path, &body) {
             Ok(hits) => self.candidates(prepared, hits.points),
             // Many hits with long vectors: first which they are, and then what they hold, in parts.
             Err(Failure::TooLarge) => {
                 body["with_vector"] = json!(false);
                 body["with_payload"] = json!(false);
-                let hits: Hits = self.client.send("POST", &path, &body)?;
+                let hits: Hits = self.client.read(&path, &body)?;
                 let ids: Vec<PointId> = hits.points.into_iter().map(|point| point.id).collect();
                 let points = retrieve(&self.client, name, &selection, &ids)?;
                 let mut points: HashMap<PointId, Point> = points

@@ -110,7 +110,7 @@ pub(super) fn delete_marked(
 
 /// Sends a write. What was accepted and not applied counts as not written: it is written again.
 fn send(client: &Client, method: &str, path: &str, body: Vec<u8>) -> Result<(), ConnectError> {
-    let applied: Applied = client.ask(method, path, Some(body))?;
+    let applied: Applied = client.ask(method, path, Some(&body))?;
     applied_or(applied)
 }
 

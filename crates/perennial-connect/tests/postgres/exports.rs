@@ -21,6 +21,7 @@ fn exported(database: &Database, rows: Rows, file: &str) -> (ExportReport, Vecto
         space: None,
         rows,
         rate: None,
+        patience: ExportRequest::PATIENCE,
     };
     let (output, format) = prepare(&path).unwrap();
     let report = export(&database.address(), &request, output, format, &mut Silent).unwrap();
@@ -147,6 +148,7 @@ fn labels_that_files_cannot_hold_are_none_or_named() {
         space: None,
         rows: Rows::All,
         rate: None,
+        patience: ExportRequest::PATIENCE,
     };
     let error = export(&database.address(), &request, output, format, &mut Silent).unwrap_err();
     assert!(error.to_string().contains("a label of row 7"), "{error}");

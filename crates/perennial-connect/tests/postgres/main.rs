@@ -19,6 +19,7 @@ mod observers;
 mod rankings;
 mod rates;
 mod refusals;
+mod resumed;
 mod spaces;
 mod store;
 mod switching;

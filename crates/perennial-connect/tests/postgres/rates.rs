@@ -43,6 +43,7 @@ fn an_export_reads_one_batch_and_waits() {
         space: None,
         rows: Rows::All,
         rate: Some(0.001),
+        patience: ExportRequest::PATIENCE,
     };
     let (output, format) = prepare(&path).unwrap();
     let mut observer = ThirdAsking::default();

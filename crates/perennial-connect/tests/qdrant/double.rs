@@ -103,9 +103,19 @@ impl Double {
 
     /// Closes all connections and the port, and opens it again after a while; what was stored is kept.
     pub fn restart(&self, down: std::time::Duration) {
-        let mut listener = self.listener.lock().unwrap();
-        drop(listener.take());
+        self.stop();
         std::thread::sleep(down);
-        *listener = Some(Listener::start(self.port, Arc::clone(&self.state)));
+        self.start_again();
+    }
+
+    /// Closes all connections and the port.
+    pub fn stop(&self) {
+        drop(self.listener.lock().unwrap().take());
+    }
+
+    /// Opens the port that was closed.
+    pub fn start_again(&self) {
+        let started = Listener::start(self.port, Arc::clone(&self.state));
+        *self.listener.lock().unwrap() = Some(started);
     }
 }

@@ -22,6 +22,7 @@ fn exported(cluster: &Cluster, rows: Rows, label: Option<&str>) -> (ExportReport
         space: None,
         rows,
         rate: None,
+        patience: ExportRequest::PATIENCE,
     };
     let (output, format) = prepare(&path).unwrap();
     let report = export(&cluster.address(), &request, output, format, &mut Silent).unwrap();

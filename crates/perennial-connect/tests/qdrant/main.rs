@@ -20,6 +20,7 @@ mod plans;
 mod rankings;
 mod rates;
 mod refusals;
+mod resumed;
 mod secrets;
 mod spaces;
 mod store;

@@ -30,6 +30,8 @@ pub enum Kind {
     Half,
     /// An error.
     Status(u16),
+    /// A refusal that says after how many seconds to come again.
+    Throttle(u32),
     /// An answer that is another one than Qdrant's.
     Say(&'static str),
     /// The server hangs for a while, and then says that it was too slow.
@@ -144,8 +146,9 @@ fn serve(stream: TcpStream, state: &Mutex<State>, over: &AtomicBool) -> std::io:
         };
         let text = reply.body;
         let answer = format!(
-            "HTTP/1.1 {} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{text}",
+            "HTTP/1.1 {} X\r\n{}content-type: application/json\r\ncontent-length: {}\r\n\r\n{text}",
             reply.status,
+            reply.retry_after(),
             text.len()
         );
         // In one piece: the rest would wait until the client has confirmed the first one.
@@ -156,6 +159,14 @@ fn serve(stream: TcpStream, state: &Mutex<State>, over: &AtomicBool) -> std::io:
 pub struct Reply {
     status: u16,
     body: String,
+    retry_after: Option<u32>,
+}
+
+impl Reply {
+    fn retry_after(&self) -> String {
+        let header = |seconds| format!("retry-after: {seconds}\r\n");
+        self.retry_after.map(header).unwrap_or_default()
+    }
 }
 
 /// The answer to a request; nothing where the connection breaks.
@@ -184,6 +195,7 @@ fn with_faults(
     let error = |status: u16| Reply {
         status,
         body: json!({"status": {"error": "a fault that was injected"}, "time": 0.0}).to_string(),
+        retry_after: None,
     };
     let mut after = None;
     match fault {
@@ -192,10 +204,17 @@ fn with_faults(
         Some(Kind::WriteAfter(write)) => after = Some(write),
         Some(Kind::Break) => return None,
         Some(Kind::Status(status)) => return Some(error(status)),
+        Some(Kind::Throttle(seconds)) => {
+            return Some(Reply {
+                retry_after: Some(seconds),
+                ..error(429)
+            });
+        }
         Some(Kind::Say(body)) => {
             return Some(Reply {
                 status: 200,
                 body: body.to_owned(),
+                retry_after: None,
             });
         }
         Some(Kind::LoseAnswer) => {
@@ -226,9 +245,14 @@ fn with_faults(
         return Some(Reply {
             status: 401,
             body: "Must provide an API key or an Authorization bearer token".to_owned(),
+            retry_after: None,
         });
     }
-    let Answer { status, result } = answer(&mut state, method, target, &body);
+    let Answer {
+        status,
+        result,
+        retry_after,
+    } = answer(&mut state, method, target, &body);
     if let Some(write) = after {
         write(&mut state);
     }
@@ -239,5 +263,6 @@ fn with_faults(
     Some(Reply {
         status,
         body: body.to_string(),
+        retry_after,
     })
 }

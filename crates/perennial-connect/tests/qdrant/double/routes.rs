@@ -9,6 +9,7 @@ use super::{Collection, Id, State};
 pub struct Answer {
     pub status: u16,
     pub result: Value,
+    pub retry_after: Option<u32>,
 }
 
 struct Refused(u16, String);
@@ -39,10 +40,12 @@ pub fn answer(state: &mut State, method: &str, target: &str, body: &Value) -> An
         Ok(result) => Answer {
             status: 200,
             result,
+            retry_after: None,
         },
         Err(Refused(status, problem)) => Answer {
             status,
             result: json!(problem),
+            retry_after: None,
         },
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use perennial_connect::migrate::{self, ExportReport, ExportRequest, Rows};
 use perennial_core::SpaceId;
@@ -41,7 +42,11 @@ pub struct Arguments {
     space: Option<SpaceId>,
     #[command(flatten)]
     rate: RateArguments,
-    /// File to write; its ending chooses the format
+    /// How long a server that is gone is tried again, counted from the last rows that came
+    #[arg(long, value_name = "SECONDS", default_value_t = ExportRequest::PATIENCE.as_secs())]
+    retry_seconds: u64,
+    /// File to write; its ending chooses the format. Until all rows are there they lie in FILE.partial, from which the same command goes on where
+    /// it ended early; a sample begins again
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
 }
@@ -74,6 +79,7 @@ pub fn run(arguments: &Arguments, terminal: &Terminal) -> anyhow::Result<ExitSta
             (None, None) => Rows::All,
         },
         rate: arguments.rate.rate,
+        patience: Duration::from_secs(arguments.retry_seconds),
     };
     let mut follow = Follow::new(terminal, "exporting")?;
     let report =

@@ -1,6 +1,8 @@
 //! Progress of work in a database, and Ctrl-C.
 
-use perennial_connect::Observer;
+use std::sync::Arc;
+
+use perennial_connect::{Observer, StopSignal};
 
 use crate::interrupt::Interrupt;
 use crate::progress::CountedProgress;
@@ -60,5 +62,10 @@ impl Observer for Follow<'_> {
 
     fn stopped(&self) -> bool {
         self.interrupt.pressed()
+    }
+
+    fn stop_signal(&self) -> Option<StopSignal> {
+        let interrupt = self.interrupt;
+        Some(Arc::new(move || interrupt.pressed()))
     }
 }
