@@ -19,8 +19,8 @@ use crate::engine::{Batch, Copies, Copying, Found, Migration, Progress, Which};
 use crate::error::ConnectError;
 use crate::observer::Observer;
 
-/// Copies of rows that are gone are removed so many at a time.
-const REMOVED_AT_ONCE: i64 = 10_000;
+/// Copies that are looked at in one statement, for rows that are gone.
+const LOOKED_AT: i64 = 10_000;
 
 impl Copying for Postgres {
     type Reader = RowReader;
@@ -134,23 +134,40 @@ impl Copying for Postgres {
         observer: &dyn Observer,
     ) -> Result<u64, ConnectError> {
         let (key, vector) = (quote(&self.table.key), quote(&self.table.vector));
-        let copies = migration.copies.sql();
-        let delete = format!(
-            "DELETE FROM {copies} WHERE {key} IN (SELECT s.{key} FROM {copies} s \
-             WHERE NOT EXISTS (SELECT FROM {} t WHERE t.{key} = s.{key} \
-             AND (t.{vector} IS NOT NULL OR s.perennial_source IS NULL OR s.perennial_source = t.xmin)) LIMIT $1)",
-            self.table.sql()
-        );
+        let (rows, copies) = (self.table.sql(), migration.copies.sql());
+        // Piece by piece in the order of the key. Both tables are bounded by the piece, so that the server reads each of them once in all.
+        let look = |after: &str| {
+            format!(
+                "WITH piece AS MATERIALIZED (SELECT t.{key}, t.perennial_source FROM {copies} t WHERE true{after} ORDER BY t.{key} LIMIT $1), \
+                 bound AS MATERIALIZED (SELECT {key} FROM piece ORDER BY {key} DESC LIMIT 1), \
+                 gone AS MATERIALIZED (SELECT s.{key} FROM piece s WHERE NOT EXISTS (SELECT FROM {rows} t WHERE t.{key} = s.{key}{after} \
+                 AND t.{key} <= (SELECT {key} FROM bound) \
+                 AND (t.{vector} IS NOT NULL OR s.perennial_source IS NULL OR s.perennial_source = t.xmin))), \
+                 removed AS (DELETE FROM {copies} t WHERE t.{key} <= (SELECT {key} FROM bound){after} AND t.{key} IN (SELECT {key} FROM gone)) \
+                 SELECT (SELECT count(*) FROM piece), (SELECT count(*) FROM gone), bound.{key} FROM bound"
+            )
+        };
         let writer = self.writer();
-        let statement = writer.prepare(&delete).await?;
+        let first = writer.prepare(&look("")).await?;
+        let after = format!(" AND t.{key} > $2");
+        let after = writer.prepare(&look(&after)).await?;
+        let mut last: Option<RawValue> = None;
         let mut removed = 0;
         loop {
-            let delete = async { Ok(writer.execute(&statement, &[&REMOVED_AT_ONCE]).await?) };
-            let count = within(delete).await?;
-            removed += count;
-            if count < REMOVED_AT_ONCE as u64 {
+            let look = async {
+                Ok(match &last {
+                    None => writer.query_opt(&first, &[&LOOKED_AT]).await?,
+                    Some(last) => writer.query_opt(&after, &[&LOOKED_AT, last]).await?,
+                })
+            };
+            let Some(row) = within(look).await? else {
+                return Ok(removed);
+            };
+            removed += row.try_get::<_, i64>(1)?.max(0) as u64;
+            if row.try_get::<_, i64>(0)? < LOOKED_AT {
                 return Ok(removed);
             }
+            last = Some(RawValue(row.try_get::<_, Raw<'_>>(2)?.0.to_vec()));
             if observer.stopped() {
                 return Err(ConnectError::Interrupted);
             }

@@ -85,3 +85,22 @@ fn copies_that_the_application_wrote_are_kept() {
     let own = database.all("SELECT embedding::text FROM items_new WHERE id IN (7, 60) ORDER BY id");
     assert_eq!(own, ["[0,1,0,0]", "[1,0,0,0]"]);
 }
+
+/// Pieces are 10,000 copies, some of them without any, one with nothing else, and a last one that is shorter.
+#[test]
+fn copies_of_rows_that_are_gone_are_removed_wherever_they_lie() {
+    let Some(database) = database() else { return };
+    database.items(25_000);
+    run_quietly(&database, &request()).unwrap();
+    database.run(
+        "INSERT INTO items_new SELECT 30000 + i, NULL, embedding FROM items_new, generate_series(1, 2) i WHERE id = 3; \
+         DELETE FROM items WHERE id BETWEEN 10001 AND 20000 OR id IN (1, 24999, 25000)",
+    );
+    database.run("UPDATE items SET embedding = NULL WHERE id IN (2, 20001)");
+    let report = run_quietly(&database, &request()).unwrap();
+    // The application's own, of rows that are not there, go as well.
+    assert_eq!(report.removed, 10_003 + 2 + 2);
+    let left: i64 = database.one("SELECT count(*) FROM items_new");
+    assert_eq!(left, 25_000 - 10_005);
+    assert_eq!(report.standing.pending() + report.standing.orphaned, 0);
+}
