@@ -80,7 +80,7 @@ async fn dimensions(
     let (key, vector) = (quote(&table.key), quote(&table.vector));
     let query = format!(
         "SELECT {}.vector_dims({vector}), count(*) FROM (SELECT {vector} FROM {} WHERE {vector} IS NOT NULL \
-         ORDER BY hashtextextended({key}::text, 0) LIMIT $1) some GROUP BY 1",
+         ORDER BY hashtextextended({key}::text, 0) LIMIT $1) looked GROUP BY 1",
         quote(&table.vector_schema),
         table.sql()
     );

@@ -111,6 +111,18 @@ fn rows_without_a_usable_vector_are_left_out_and_counted() {
         "UPDATE items SET embedding = NULL WHERE id IN (3, 4); UPDATE items SET embedding = '[1,2,3]' WHERE id = 5; \
          UPDATE items SET embedding = '[0,0,0,0,0,0,0,0]' WHERE id = 6",
     );
+    let planned = PlanRequest {
+        table: "items".parse().unwrap(),
+        key: None,
+        vector: None,
+        new_dim: Some(4),
+        bridge: None,
+        permission: None,
+        rate: None,
+    };
+    let planned = plan(&database.address(), &planned).unwrap();
+    let dimensions: Vec<(u64, u64)> = planned.dimensions.into_iter().collect();
+    assert_eq!(dimensions, [(3, 1), (8, 27)]);
     let report = run_quietly(&database, &request()).unwrap();
     assert_eq!(report.written, 26);
     assert_eq!(
