@@ -7,6 +7,7 @@ mod access;
 mod batch;
 mod copying;
 mod id;
+mod label_path;
 mod looking;
 mod migration;
 mod pace;
@@ -20,6 +21,7 @@ pub use batch::Skipped;
 pub(crate) use batch::{Batch, Copies, batch_rows};
 pub(crate) use copying::{Copying, Found, Which};
 pub(crate) use id::{copies_name, shown};
+pub(crate) use label_path::segments;
 #[cfg(feature = "qdrant")]
 pub(crate) use looking::IndexRow;
 pub(crate) use looking::{Exported, Looking, Pair, Probe, Survey};

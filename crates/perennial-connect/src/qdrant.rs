@@ -46,6 +46,7 @@ mod record;
 mod sampling;
 mod searching;
 mod showing;
+mod strict;
 mod upsert;
 
 pub(crate) use address::QdrantAddress;

@@ -150,6 +150,9 @@ pub(crate) trait Looking: Engine {
         from: Option<&str>,
     ) -> Result<Self::Export, ConnectError>;
 
+    /// Which labels there would be, for the error of an export without any.
+    async fn labels_there(&mut self) -> Result<String, ConnectError>;
+
     /// Where an export goes on after the rows that it gave last, as a text for [`export`](Self::export); nothing at its end, and for a sample,
     /// which has no places.
     fn place(&self, export: &Self::Export) -> Option<String>;

@@ -11,7 +11,8 @@ use super::dispatch::dispatch;
 use super::partial::{Partial, Reached};
 use crate::address::Address;
 use crate::engine::{
-    Access, Exported, Looking, PATIENCE, Pace, Patience, Rows, Skipped, Target, batch_rows, required,
+    Access, Exported, Looking, PATIENCE, Pace, Patience, Rows, Skipped, Target, batch_rows,
+    required,
 };
 use crate::error::ConnectError;
 use crate::observer::Observer;
@@ -26,7 +27,7 @@ pub struct ExportRequest {
     pub key: Option<String>,
     /// Its column of vectors, `embedding` without one; in Qdrant the name of the vector, the only one there is without one.
     pub vector: Option<String>,
-    /// A column, or a key of the payload, that becomes the label.
+    /// A column, or a field of the payload, that becomes the label; a field within fields as `metadata.category`.
     pub label: Option<String>,
     /// The name of the space in the file.
     pub space: Option<SpaceId>,
@@ -142,6 +143,7 @@ async fn at_once<E: Looking>(
             writer.write(&set)?;
         }
     }
+    rows.check_labels().await?;
     writer.finish()?;
     Ok(rows.report.clone())
 }
@@ -182,7 +184,7 @@ async fn read<E: Looking>(
         };
         partial.keep(step.set.as_ref(), reached)?;
     }
-    Ok(())
+    rows.check_labels().await
 }
 
 /// What the rows of an export depend on.
@@ -274,9 +276,7 @@ impl<'a, E: Looking> Rowset<'a, E> {
                 Err(error) => self.patience.after(error, observer).await?,
                 export => return export,
             }
-            self.patience
-                .reconnect(&mut self.engine, observer)
-                .await?;
+            self.patience.reconnect(&mut self.engine, observer).await?;
         }
     }
 
@@ -304,16 +304,16 @@ impl<'a, E: Looking> Rowset<'a, E> {
         export: &mut E::Export,
         observer: &mut dyn Observer,
     ) -> Result<Option<Step>, ConnectError> {
-        self.pace.after(std::mem::take(&mut self.last), observer).await?;
+        self.pace
+            .after(std::mem::take(&mut self.last), observer)
+            .await?;
         let rows = loop {
             match self.engine.next_exported(export).await {
                 Ok(Some(rows)) => break rows,
                 Ok(None) => return Ok(None),
                 Err(error) => self.patience.after(error, observer).await?,
             }
-            self.patience
-                .reconnect(&mut self.engine, observer)
-                .await?;
+            self.patience.reconnect(&mut self.engine, observer).await?;
             self.engine.resume(export);
         };
         self.patience.progress();
@@ -324,6 +324,21 @@ impl<'a, E: Looking> Rowset<'a, E> {
             set,
             place: self.engine.place(export),
         }))
+    }
+
+    /// Refuses a label that no row has.
+    pub(super) async fn check_labels(&mut self) -> Result<(), ConnectError> {
+        let Some(label) = &self.request.label else {
+            return Ok(());
+        };
+        if self.report.rows > 0 || self.report.without_label == 0 {
+            return Ok(());
+        }
+        Err(ConnectError::Usage(format!(
+            "none of {} rows has a label in {label}; {}",
+            self.report.without_label,
+            self.engine.labels_there().await?
+        )))
     }
 
     /// The rows that files hold; nothing where there are none.

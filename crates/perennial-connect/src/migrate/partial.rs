@@ -199,7 +199,10 @@ impl Partial {
 
     /// Removes a file that holds no rows, and says whether one with rows stays.
     pub(super) fn leave(self) -> bool {
-        let stays = self.reached.is_some();
+        let stays = self
+            .reached
+            .as_ref()
+            .is_some_and(|reached| reached.rows > 0);
         if !stays {
             // A file that cannot be removed is begun anew by the next export.
             let _ = fs_err::remove_file(&self.path);
@@ -218,7 +221,11 @@ impl Partial {
 
     /// The next record with its length in bytes; nothing where there is no whole one.
     fn read(&mut self) -> Result<Option<(Meta, Vec<f32>, u64)>, ConnectError> {
-        let left = self.file.metadata()?.len().saturating_sub(self.file.stream_position()?);
+        let left = self
+            .file
+            .metadata()?
+            .len()
+            .saturating_sub(self.file.stream_position()?);
         let mut record = vec![0; 16];
         if left < 16 {
             return Ok(None);
@@ -243,7 +250,11 @@ impl Partial {
         let Ok(meta) = serde_json::from_slice::<Meta>(json) else {
             return Ok(None);
         };
-        let vectors = values.as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes));
+        let vectors = values
+            .as_chunks()
+            .0
+            .iter()
+            .map(|&bytes| f32::from_le_bytes(bytes));
         Ok(Some((meta, vectors.collect(), 24 + body)))
     }
 }

@@ -14,7 +14,8 @@ use serde::Serialize;
 use super::dispatch::dispatch;
 use crate::address::Address;
 use crate::engine::{
-    Access, Migration, Nearest, Origin, PATIENCE, Searched, Searching, Showing, Standing, Target, again,
+    Access, Migration, Nearest, Origin, PATIENCE, Searched, Searching, Showing, Standing, Target,
+    again,
 };
 use crate::error::ConnectError;
 use crate::observer::Observer;

@@ -1,6 +1,7 @@
 //! New embeddings beside the old ones: resumable, repeatable, below a rate.
 
 use std::sync::Arc;
+
 use serde::Serialize;
 
 use super::dispatch::dispatch;
@@ -10,8 +11,8 @@ use super::run_mapped::run_mapped;
 use super::run_request::{Done, RunRequest, Source};
 use crate::address::Address;
 use crate::engine::{
-    Access, Copying, Migration, Origin, PATIENCE, Pace, Patience, Showing, Skipped, Standing, Target, batch_rows,
-    required,
+    Access, Copying, Migration, Origin, PATIENCE, Pace, Patience, Showing, Skipped, Standing,
+    Target, batch_rows, required,
 };
 use crate::error::ConnectError;
 use crate::observer::Observer;

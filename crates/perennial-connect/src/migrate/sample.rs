@@ -20,7 +20,7 @@ pub struct SampleRequest {
     pub key: Option<String>,
     /// Its column of vectors, `embedding` without one; in Qdrant the name of the vector, the only one there is without one.
     pub vector: Option<String>,
-    /// A column, or a key of the payload, that becomes the label.
+    /// A column, or a field of the payload, that becomes the label; a field within fields as `metadata.category`.
     pub label: Option<String>,
     /// The name of the space.
     pub space: Option<SpaceId>,
@@ -120,6 +120,7 @@ async fn sample_in<E: Looking>(
             }
         }
     }
+    rows.check_labels().await?;
     skipped.dimension = rows.report.skipped.dimension;
     if parts.vectors.is_empty() {
         return Err(ConnectError::State(format!(

@@ -117,9 +117,7 @@ async fn verify_in<E: Looking + Showing>(
             }
             None => {
                 let sample = async |engine: &mut E| {
-                    engine
-                        .sample(&search, request.searches, request.seed)
-                        .await
+                    engine.sample(&search, request.searches, request.seed).await
                 };
                 again(&mut engine, observer, sample).await?
             }

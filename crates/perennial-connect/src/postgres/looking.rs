@@ -76,7 +76,10 @@ impl Postgres {
     fn exported(&self, label: Option<&str>) -> Result<String, ConnectError> {
         let (key, vector) = (quote(&self.table.key), quote(&self.table.vector));
         let label = self.label_sql(label)?;
-        Ok(format!("t.{key}, t.{key}::text, t.{vector}, {label}::text"))
+        Ok(format!(
+            "t.{key}, t.{key}::text, t.{vector}, {}::text, {}::text",
+            label.value, label.kind
+        ))
     }
 
     fn in_order(
@@ -169,6 +172,12 @@ impl Postgres {
             &mut vector,
         )?;
         let id = item_id(row.try_get(1)?)?;
+        let kind: Option<String> = row.try_get(4)?;
+        if let Some("array" | "object") = kind.as_deref() {
+            return Err(ConnectError::Usage(format!(
+                "the label of row {id} is a list or an object; name a field with a text or a number"
+            )));
+        }
         let label = label.map(|text| row_label(text, &id)).transpose()?;
         Ok(Exported {
             label: label.flatten(),
@@ -214,6 +223,20 @@ impl Looking for Postgres {
             }
             Rows::All | Rows::Pending(_) => self.in_order(&columns, migration, at_once, from),
         }
+    }
+
+    async fn labels_there(&mut self) -> Result<String, ConnectError> {
+        let table = &self.table;
+        Ok(format!(
+            "columns of {}.{} are {}, of which {} hold JSON with fields",
+            table.schema,
+            table.name,
+            table.columns.join(", "),
+            match table.json_columns.is_empty() {
+                true => "none".to_owned(),
+                false => table.json_columns.join(", "),
+            }
+        ))
     }
 
     fn place(&self, export: &Export) -> Option<String> {

@@ -8,12 +8,12 @@ use tokio_postgres::{GenericClient, IsolationLevel, Statement};
 
 use super::copy_index::copies_of;
 use super::engine::Postgres;
-use super::identifier::quote;
+use super::identifier::{literal, quote};
 use super::key_text::{item_id, label_text, read_label};
 use super::table::VectorTable;
 use super::vector_type::VectorType;
 use super::wire::{Raw, RawValue, put_vector, read_vector};
-use crate::engine::{Migration, Nearest, Searched, Searching};
+use crate::engine::{Migration, Nearest, Searched, Searching, segments};
 use crate::error::ConnectError;
 
 /// The operator of a table without an approximate index: the cosine distance.
@@ -30,22 +30,58 @@ pub(crate) struct Prepared {
     sample: String,
 }
 
+/// A label as SQL has it.
+pub(super) struct LabelSql {
+    /// Its value; NULL where there is none, and for a list or an object.
+    pub(super) value: String,
+    /// `array` or `object` where the value is one of them, else anything or NULL.
+    pub(super) kind: String,
+}
+
 impl Postgres {
-    /// The column of the label, as SQL has it.
-    pub(super) fn label_sql(&self, label: Option<&str>) -> Result<String, ConnectError> {
+    /// The column of the label, or the field of a column with JSON.
+    pub(super) fn label_sql(&self, label: Option<&str>) -> Result<LabelSql, ConnectError> {
+        let plain = |value: String| LabelSql {
+            value,
+            kind: "NULL".to_owned(),
+        };
         let Some(label) = label else {
-            return Ok("NULL".to_owned());
+            return Ok(plain("NULL".to_owned()));
         };
         let table = &self.table;
-        if !table.columns.iter().any(|column| column == label) {
-            return Err(ConnectError::State(format!(
-                "{}.{} has no column {label}; its columns are {}",
-                table.schema,
-                table.name,
-                table.columns.join(", ")
-            )));
+        if table.columns.iter().any(|column| column == label) {
+            return Ok(plain(format!("t.{}", quote(label))));
         }
-        Ok(format!("t.{}", quote(label)))
+        let names = segments(label).unwrap_or_default();
+        if let Some((column, fields @ [_, ..])) = names.split_first()
+            && table.columns.contains(column)
+        {
+            if !table.json_columns.contains(column) {
+                return Err(ConnectError::State(format!(
+                    "column {column} of {}.{} holds no JSON, so there is no {label} in it; name a column, or a field of a json or jsonb column",
+                    table.schema, table.name
+                )));
+            }
+            let fields: Vec<String> = fields.iter().map(|field| literal(field)).collect();
+            let field = format!(
+                "(t.{}::jsonb #> ARRAY[{}]::text[])",
+                quote(column),
+                fields.join(", ")
+            );
+            let kind = format!("jsonb_typeof({field})");
+            return Ok(LabelSql {
+                value: format!(
+                    "(CASE WHEN {kind} IN ('array', 'object') THEN NULL ELSE {field} #>> '{{}}' END)"
+                ),
+                kind,
+            });
+        }
+        Err(ConnectError::State(format!(
+            "{}.{} has no column {label}; its columns are {}, and a field of a json or jsonb column is named as COLUMN.FIELD",
+            table.schema,
+            table.name,
+            table.columns.join(", ")
+        )))
     }
 }
 
@@ -90,7 +126,7 @@ impl Searching for Postgres {
         migration: Option<&Migration<RawValue>>,
         label: Option<&str>,
     ) -> Result<Prepared, ConnectError> {
-        let label = self.label_sql(label)?;
+        let label = self.label_sql(label)?.value;
         let table = self.table.clone();
         let (rows, key, vector) = (table.sql(), quote(&table.key), quote(&table.vector));
         let copies = match (searched, migration) {
@@ -185,7 +221,7 @@ impl Searching for Postgres {
         label: &str,
         labels: &[Label],
     ) -> Result<BTreeMap<Label, u64>, ConnectError> {
-        let column = self.label_sql(Some(label))?;
+        let column = self.label_sql(Some(label))?.value;
         let query = format!(
             "SELECT {column}::text, count(*) FROM {} t WHERE t.{} IS NOT NULL AND {column} IS NOT NULL \
              GROUP BY 1 ORDER BY {column}::text = ANY($1) DESC, 1 LIMIT $2",

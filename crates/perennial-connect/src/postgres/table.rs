@@ -71,6 +71,8 @@ pub(crate) struct VectorTable {
     pub(crate) dim: Option<usize>,
     /// All columns in their order.
     pub(crate) columns: Vec<String>,
+    /// Those of them that hold JSON.
+    pub(crate) json_columns: Vec<String>,
     /// Approximate indexes of the vectors.
     pub(crate) indexes: Vec<VectorIndex>,
     /// Rows by the server's statistics, where it has any.
@@ -151,6 +153,11 @@ impl VectorTable {
                 .ok()
                 .filter(|&dim| dim > 0),
             indexes: indexes(client, oid, vector_column.position).await?,
+            json_columns: columns
+                .iter()
+                .filter(|column| ["json", "jsonb"].contains(&&*column.type_name))
+                .map(|column| column.name.clone())
+                .collect(),
             columns: columns.into_iter().map(|column| column.name).collect(),
             estimated_rows: (estimated >= 0.0).then_some(estimated as u64),
         })

@@ -1,6 +1,6 @@
 //! Requests to a server and its answers.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
@@ -10,6 +10,7 @@ use ureq::http::{Request, header};
 use ureq::{Agent, Error};
 
 use super::address::{QdrantAddress, encoded};
+use super::strict::recognised;
 use crate::error::ConnectError;
 use crate::observer::StopSignal;
 
@@ -40,12 +41,40 @@ pub(crate) struct Client {
     reached: AtomicBool,
     /// The longest time that the server has asked to wait, in milliseconds.
     longest_wait: AtomicU64,
+    /// How many points requests name, and write, at most, as refusals have taught.
+    pub(super) named: Most,
+    pub(super) written: Most,
+}
+
+/// How many of something a request may hold.
+pub(crate) struct Most(AtomicUsize);
+
+impl Most {
+    pub(super) fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Learns from a refusal of so many; whether fewer can be tried.
+    pub(super) fn refused(&self, count: usize, most: Option<usize>) -> bool {
+        let fewer = most.unwrap_or(count / 2).min(count.saturating_sub(1));
+        self.0.fetch_min(fewer.max(1), Ordering::Relaxed);
+        fewer > 0
+    }
 }
 
 /// Why a request failed.
 pub(crate) enum Failure {
     /// The answer is larger than [`MAX_ANSWER`].
     TooLarge,
+    /// The request names or holds more than the server takes at once, of which it may say how much that is.
+    Split {
+        most: Option<usize>,
+        error: ConnectError,
+    },
+    /// A filter names a field without an index.
+    Unindexed { key: String, error: ConnectError },
+    /// Nothing is computed exactly.
+    Inexact(ConnectError),
     /// What was asked for is not there.
     Missing(ConnectError),
     /// Anything else.
@@ -59,7 +88,11 @@ impl From<Failure> for ConnectError {
                 "an answer of more than {} MB for a single point",
                 MAX_ANSWER >> 20
             )),
-            Failure::Missing(error) | Failure::Other(error) => error,
+            Failure::Split { error, .. }
+            | Failure::Unindexed { error, .. }
+            | Failure::Inexact(error)
+            | Failure::Missing(error)
+            | Failure::Other(error) => error,
         }
     }
 }
@@ -121,6 +154,8 @@ impl Client {
             stop: None,
             reached: AtomicBool::new(false),
             longest_wait: AtomicU64::new(0),
+            named: Most(AtomicUsize::new(usize::MAX)),
+            written: Most(AtomicUsize::new(usize::MAX)),
         })
     }
 
@@ -268,7 +303,8 @@ impl Client {
                 error => self.broken(&error),
             })?;
         if !(200..300).contains(&status) {
-            return Err(self.refused(status, after.map(Duration::from_secs), &bytes));
+            let after = after.map(Duration::from_secs);
+            return Err(self.refused((status, after), path, &bytes));
         }
         let read = serde_json::from_slice::<Answer<T>>(&bytes);
         read.map(|answer| answer.result).map_err(|error| {
@@ -311,7 +347,12 @@ impl Client {
     }
 
     /// A refusal in the server's words, without the key.
-    fn refused(&self, status: u16, after: Option<Duration>, body: &[u8]) -> Failure {
+    fn refused(
+        &self,
+        (status, after): (u16, Option<Duration>),
+        path: &str,
+        body: &[u8],
+    ) -> Failure {
         #[derive(Deserialize)]
         struct Refusal {
             status: Status,
@@ -331,12 +372,14 @@ impl Client {
             .filter(|c| !c.is_control())
             .take(MAX_MESSAGE)
             .collect();
+        if let Some(failure) = recognised(status, after, &message, path) {
+            return failure;
+        }
         match status {
             401 | 403 => Failure::Other(ConnectError::Usage(format!(
                 "{} refused the key ({message}); set QDRANT_API_KEY to one that may read the collection and, for run, switch and clean, manage collections",
                 self.address
             ))),
-            429 => Failure::Other(ConnectError::Throttled { message, after }),
             300..=399 => Failure::Other(ConnectError::Usage(format!(
                 "{} redirects; name the server itself",
                 self.address
@@ -390,7 +433,7 @@ mod tests {
             serde_json::json!({"status": {"error": said}}).to_string(),
         ];
         for answer in answers {
-            let error = ConnectError::from(client.refused(500, None, answer.as_bytes()));
+            let error = ConnectError::from(client.refused((500, None), "/", answer.as_bytes()));
             assert!(!error.to_string().contains("s3"), "{error}");
         }
     }

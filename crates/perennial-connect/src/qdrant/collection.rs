@@ -6,10 +6,14 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::client::{Client, Failure, collection_path};
+use super::point::{Selection, scroll};
 use crate::error::ConnectError;
 
 /// Values of vectors that unit vectors would be rounded to nothing in.
 const WHOLE_NUMBERS: &str = "uint8";
+
+/// Ids that are read at a time to count them.
+const COUNTED_AT_ONCE: usize = 4096;
 
 /// A vector of a collection.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -153,6 +157,15 @@ impl Collection {
         }
     }
 
+    /// Whether strict mode forbids writes by a filter of a field without an index. Copies take it over.
+    pub(super) fn demands_indexes(&self) -> bool {
+        let strict = self.config.get("strict_mode_config");
+        let is = |key: &str, wanted: bool| {
+            strict.and_then(|strict| strict.get(key)) == Some(&json!(wanted))
+        };
+        is("enabled", true) && is("unindexed_filtering_update", false)
+    }
+
     /// How many shards and replicas it has.
     pub(super) fn storage(&self) -> String {
         let number = |key: &str| self.param(key).and_then(Value::as_u64).unwrap_or(1);
@@ -280,29 +293,8 @@ pub(super) fn delete(client: &Client, name: &str) -> Result<(), ConnectError> {
     }
 }
 
-/// Points of a collection that meet a condition, counted one by one.
-pub(super) fn count(client: &Client, name: &str, filter: &Value) -> Result<u64, ConnectError> {
-    count_at(
-        client,
-        &format!("{}/points/count", collection_path(name)),
-        filter,
-    )
-}
-
-/// The same as most of the replicas have it, which is what was written last.
-pub(super) fn count_written(
-    client: &Client,
-    name: &str,
-    filter: &Value,
-) -> Result<u64, ConnectError> {
-    let path = format!(
-        "{}/points/count?consistency=majority",
-        collection_path(name)
-    );
-    count_at(client, &path, filter)
-}
-
-fn count_at(client: &Client, path: &str, filter: &Value) -> Result<u64, ConnectError> {
+/// Points of a collection that meet a condition, counted one by one: by the server, or here where it counts nothing exactly.
+pub(super) fn count(client: &Client, name: &str, filter: &Value) -> Result<u64, Failure> {
     #[derive(Deserialize)]
     struct Count {
         count: u64,
@@ -311,7 +303,26 @@ fn count_at(client: &Client, path: &str, filter: &Value) -> Result<u64, ConnectE
     if !filter.is_null() {
         body["filter"] = filter.clone();
     }
-    Ok(client.read::<Count>(path, &body)?.count)
+    let path = format!("{}/points/count", collection_path(name));
+    match client.read::<Count>(&path, &body) {
+        Err(Failure::Inexact(_)) => {
+            let selection = Selection {
+                filter: filter.clone(),
+                ..Selection::ids()
+            };
+            let (mut count, mut from, mut at_once) = (0, None, COUNTED_AT_ONCE);
+            loop {
+                let page = scroll(client, name, &selection, from.as_ref(), &mut at_once)
+                    .map_err(Failure::Other)?;
+                count += page.points.len() as u64;
+                from = page.next_page_offset;
+                if from.is_none() {
+                    return Ok(count);
+                }
+            }
+        }
+        counted => Ok(counted?.count),
+    }
 }
 
 #[cfg(test)]

@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 use super::address::QdrantAddress;
 use super::alias::aliases;
 use super::client::Client;
-use super::collection::{Collection, VectorParams, count, create, delete};
+use super::collection::{Collection, VectorParams, create, delete};
+use super::mark::FIELD;
 use super::point::{Carried, Page, Selection, scroll};
 use super::point_id::PointId;
 use super::record::{Record, Which};
-use crate::engine::{
-    Access, Engine, Migration, Origin, PATIENCE, Target, copies_name, required,
-};
+use super::upsert::index;
+use crate::engine::{Access, Engine, Migration, Origin, PATIENCE, Target, copies_name, required};
 use crate::error::ConnectError;
 use crate::observer::StopSignal;
 use crate::qualified_name::QualifiedName;
@@ -178,7 +178,8 @@ impl Qdrant {
         dim: usize,
     ) -> Result<(), ConnectError> {
         if Collection::find(&self.client, copies)?.is_some() {
-            let ours = begun && count(&self.client, copies, &Value::Null)? == 0;
+            let some = scroll(&self.client, copies, &Selection::ids(), None, &mut 1)?;
+            let ours = begun && some.points.is_empty();
             if !ours {
                 which.forget(&self.client)?;
                 return Err(ConnectError::State(format!(
@@ -189,7 +190,11 @@ impl Qdrant {
         }
         let like = self.collection.like(&self.vector, dim);
         create(&self.client, copies, &like)?;
-        self.collection.copy_indexes(&self.client, copies)
+        self.collection.copy_indexes(&self.client, copies)?;
+        match self.collection.demands_indexes() {
+            true => index(&self.client, copies, FIELD, "keyword"),
+            false => Ok(()),
+        }
     }
 }
 

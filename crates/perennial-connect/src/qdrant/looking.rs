@@ -14,13 +14,17 @@ use super::engine::Qdrant;
 use super::mark::same_vector;
 use super::point::{Carried, Dense, Point, Selection, marks, retrieve};
 use super::point_id::PointId;
-use crate::engine::{Exported, IndexFacts, Looking, Migration, Pair, Probe, Rows, Survey};
+use crate::engine::{
+    Exported, IndexFacts, Looking, Migration, Pair, Probe, Rows, Survey, segments,
+};
 use crate::error::ConnectError;
 
 /// Points that are read at a time.
 const AT_ONCE: usize = 512;
 /// Bytes of a copy beside its vector and payload: its id and version, and the mark.
 const POINT_OVERHEAD: u64 = 16 + 64;
+/// Fields that an error names at most.
+const PATHS_SHOWN: usize = 20;
 /// The largest difference of a value that rounding explains, for 32 and for 16 bits.
 const ROUNDING: [f32; 2] = [1e-4, 1e-3];
 
@@ -143,6 +147,7 @@ impl Looking for Qdrant {
                 "pending points are exported without labels; leave --label-column out".to_owned(),
             ));
         }
+        check_path(label)?;
         let next = match rows {
             Rows::All => Next::From(from, None),
             Rows::Pending(_) => {
@@ -164,6 +169,22 @@ impl Looking for Qdrant {
             label: label.map(str::to_owned),
             at_once: at_once.min(AT_ONCE),
             next,
+        })
+    }
+
+    async fn labels_there(&mut self) -> Result<String, ConnectError> {
+        let name = &self.collection.name;
+        let selection = Selection {
+            payload: json!(true),
+            ..Selection::ids()
+        };
+        let mut page = self.page(name, &selection, None, &mut 1)?;
+        let paths = page.points.pop().map(|point| point.paths());
+        let mut paths = paths.unwrap_or_default();
+        paths.truncate(PATHS_SHOWN);
+        Ok(match paths.is_empty() {
+            true => "the first point has no field with a text or a number".to_owned(),
+            false => format!("fields of the first point are {}", paths.join(", ")),
         })
     }
 
@@ -416,6 +437,19 @@ impl Looking for Qdrant {
     }
 }
 
+/// Checks a path that a label is read by.
+///
+/// # Errors
+/// [`ConnectError::Usage`] for one that leads nowhere.
+pub(super) fn check_path(label: Option<&str>) -> Result<(), ConnectError> {
+    match label {
+        Some(label) if segments(label).is_none() => Err(ConnectError::Usage(format!(
+            "{label:?} is no path of a payload; write FIELD or FIELD.FIELD, with names that hold a dot between quotation marks"
+        ))),
+        _ => Ok(()),
+    }
+}
+
 /// A value of a point's payload as its label; nothing for null and for an empty text.
 pub(super) fn label_of(value: Value, point: &ItemId) -> Result<Option<Label>, ConnectError> {
     let label = match value {
@@ -429,7 +463,7 @@ pub(super) fn label_of(value: Value, point: &ItemId) -> Result<Option<Label>, Co
         Value::Bool(flag) => Label::Text(flag.to_string()),
         Value::Array(_) | Value::Object(_) => {
             return Err(ConnectError::Usage(format!(
-                "the label of point {point} is a list or an object; name a field with a text or a number"
+                "the label of point {point} is a list or an object; name a field with a text or a number, or one within it as FIELD.FIELD"
             )));
         }
     };

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::client::{Client, Failure, collection_path};
 use super::mark::{FIELD, Named, mark};
 use super::point_id::PointId;
+use crate::engine::segments;
 use crate::error::ConnectError;
 
 /// A replica that lags would hide late writes.
@@ -76,10 +77,27 @@ impl Point {
         serde_json::from_str(value.get()).ok()
     }
 
-    /// A value of the payload.
-    pub(super) fn value(&self, key: &str) -> Option<Value> {
-        let value = self.payload.as_ref()?.get(key)?;
-        serde_json::from_str(value.get()).ok()
+    /// What lies in the payload at a path; nothing where a name of it is missing, or leads into something without fields.
+    pub(super) fn value(&self, path: &str) -> Option<Value> {
+        let names = segments(path)?;
+        let (first, within) = names.split_first()?;
+        let value = self.payload.as_ref()?.get(first)?;
+        let mut value: Value = serde_json::from_str(value.get()).ok()?;
+        for name in within {
+            value = value.as_object_mut()?.remove(name)?;
+        }
+        Some(value)
+    }
+
+    /// The paths of the payload that lead to a text, a number or a truth value.
+    pub(super) fn paths(&self) -> Vec<String> {
+        let mut paths = Vec::new();
+        for (name, value) in self.payload.iter().flatten() {
+            if let Ok(value) = serde_json::from_str(value.get()) {
+                collect(&quoted(name), &value, &mut paths);
+            }
+        }
+        paths
     }
 
     /// The vector of a name, which is empty for the one without.
@@ -99,6 +117,26 @@ impl Point {
             others,
         };
         Ok((dense, carried))
+    }
+}
+
+/// A name as a path has it.
+fn quoted(name: &str) -> String {
+    match name.contains('.') {
+        true => format!("\"{name}\""),
+        false => name.to_owned(),
+    }
+}
+
+fn collect(path: &str, value: &Value, paths: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                collect(&format!("{path}.{}", quoted(name)), value, paths);
+            }
+        }
+        Value::Array(_) | Value::Null => {}
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => paths.push(path.to_owned()),
     }
 }
 
@@ -164,7 +202,8 @@ impl Selection {
     }
 }
 
-/// Points from an id on, in the order of their ids; fewer than `at_once` where an answer of so many would be too large, which is then remembered.
+/// Points from an id on, in the order of their ids; fewer than `at_once` where an answer of so many would be too large, or is not allowed, which is then
+/// remembered.
 pub(super) fn scroll(
     client: &Client,
     collection: &str,
@@ -190,6 +229,9 @@ pub(super) fn scroll(
         }
         match client.read(&path, &body) {
             Err(Failure::TooLarge) if *at_once > 1 => *at_once /= 2,
+            Err(Failure::Split { most, .. }) if *at_once > 1 && most != Some(0) => {
+                *at_once = most.unwrap_or(*at_once / 2).clamp(1, *at_once - 1);
+            }
             Err(failure) => return Err(failure.into()),
             Ok(page) => return checked(page, from),
         }
@@ -213,9 +255,32 @@ pub(super) fn retrieve(
     selection: &Selection,
     ids: &[PointId],
 ) -> Result<Vec<Point>, ConnectError> {
-    if ids.is_empty() {
-        return Ok(Vec::new());
+    let mut points = Vec::with_capacity(ids.len());
+    let mut rest = ids;
+    while !rest.is_empty() {
+        let some = &rest[..rest.len().min(client.named.get())];
+        match retrieve_some(client, collection, selection, some) {
+            // Reading counts by the number of ids where it is limited by rate.
+            Err(Failure::Split { most, error }) => {
+                if !client.named.refused(some.len(), most) {
+                    return Err(error);
+                }
+            }
+            found => {
+                points.extend(found?);
+                rest = &rest[some.len()..];
+            }
+        }
     }
+    Ok(points)
+}
+
+fn retrieve_some(
+    client: &Client,
+    collection: &str,
+    selection: &Selection,
+    ids: &[PointId],
+) -> Result<Vec<Point>, Failure> {
     let path = format!("{}/points?{CONSISTENCY}", collection_path(collection));
     let body = json!({
         "ids": ids,
@@ -225,11 +290,11 @@ pub(super) fn retrieve(
     match client.read(&path, &body) {
         Err(Failure::TooLarge) if ids.len() > 1 => {
             let (first, second) = ids.split_at(ids.len() / 2);
-            let mut points = retrieve(client, collection, selection, first)?;
-            points.extend(retrieve(client, collection, selection, second)?);
+            let mut points = retrieve_some(client, collection, selection, first)?;
+            points.extend(retrieve_some(client, collection, selection, second)?);
             Ok(points)
         }
-        result => Ok(result?),
+        result => result,
     }
 }
 
@@ -276,6 +341,29 @@ mod tests {
             assert_eq!(bad.dense("").unwrap(), Dense::Unusable, "{vector}");
         }
         assert!(point(r#"{"id": 1, "vector": 7}"#).dense("").is_err());
+    }
+
+    #[test]
+    fn values_are_found_within_fields() {
+        let text = r#"{"id": 1, "payload": {"title": "t", "a.b": 2, "metadata": {"category": "shoes", "page": {"n": 3}, "tags": ["x"]}}}"#;
+        let point = point(text);
+        for (path, wanted) in [
+            ("title", Some(json!("t"))),
+            ("metadata.category", Some(json!("shoes"))),
+            ("metadata.page.n", Some(json!(3))),
+            ("metadata.page", Some(json!({"n": 3}))),
+            ("\"a.b\"", Some(json!(2))),
+            ("a.b", None),
+            ("metadata.other", None),
+            ("title.category", None),
+            ("metadata.tags.x", None),
+        ] {
+            assert_eq!(point.value(path), wanted, "{path}");
+        }
+        assert_eq!(
+            point.paths(),
+            ["\"a.b\"", "metadata.category", "metadata.page.n", "title"]
+        );
     }
 
     #[test]

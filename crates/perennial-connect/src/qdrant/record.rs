@@ -13,13 +13,19 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::client::{Client, Failure, collection_path};
-use super::collection::{Collection, count_written, create, delete};
+use super::collection::{Collection, create, delete};
 use super::point_id::{PointId, hyphenated};
-use super::upsert::send_note;
+use super::upsert::{index, send_note};
 use crate::error::ConnectError;
 
 /// The collection of migrations.
 const NOTES: &str = "perennial_migrations";
+/// What notes are filtered by, and how it is indexed where it must be.
+const FILTERED: [(&str, &str); 3] = [
+    ("owner", "keyword"),
+    ("claim", "keyword"),
+    ("until", "integer"),
+];
 /// How long a claim counts whose process was killed: longer than any request of it may take.
 const CLAIM: Duration = Duration::from_secs(150);
 /// How often a claim is tried, up to a fifth of a second apart.
@@ -195,9 +201,9 @@ impl Which {
         let removed = self.claimed(client, || {
             // Claims that are left are those of processes that were killed.
             let others = json!({"must": [{"is_empty": {"key": "claim"}}]});
-            match count_written(client, NOTES, &others)? {
-                0 => delete(client, NOTES),
-                _ => Ok(()),
+            match any(client, &others)? {
+                false => delete(client, NOTES),
+                true => Ok(()),
             }
         });
         match removed {
@@ -226,9 +232,9 @@ impl Which {
                 {"has_id": [id]},
                 {"key": "until", "range": {"lt": now()}},
             ]});
-            let done = match count_written(client, NOTES, &others) {
-                Ok(0) => work().map(Some),
-                Ok(_) => Ok(None),
+            let done = match any(client, &others) {
+                Ok(false) => work().map(Some),
+                Ok(true) => Ok(None),
                 Err(error) => Err(error),
             };
             let gone = match remove(client, &id) {
@@ -251,17 +257,55 @@ impl Which {
     fn set(&self, client: &Client, fields: &Value, filter: &Value) -> Result<(), ConnectError> {
         let path = format!("{}/points/payload", collection_path(NOTES));
         let body = json!({"payload": fields, "filter": filter});
-        send_note(client, "POST", &path, &body)
+        Ok(indexed(client, || send_note(client, "POST", &path, &body))?)
     }
 }
 
 fn put(client: &Client, id: &PointId, payload: &Value) -> Result<(), ConnectError> {
     let path = format!("{}/points", collection_path(NOTES));
     let point = json!({"id": id, "vector": [1.0], "payload": payload});
-    send_note(client, "PUT", &path, &json!({"points": [point]}))
+    Ok(send_note(
+        client,
+        "PUT",
+        &path,
+        &json!({"points": [point]}),
+    )?)
 }
 
 fn remove(client: &Client, id: &PointId) -> Result<(), ConnectError> {
     let path = format!("{}/points/delete", collection_path(NOTES));
-    send_note(client, "POST", &path, &json!({"points": [id]}))
+    Ok(send_note(client, "POST", &path, &json!({"points": [id]}))?)
+}
+
+/// Whether there are notes that meet a condition, as most of the replicas have it, which is what was written last.
+fn any(client: &Client, filter: &Value) -> Result<bool, ConnectError> {
+    #[derive(Deserialize)]
+    struct Page {
+        points: Vec<Value>,
+    }
+    let path = format!(
+        "{}/points/scroll?consistency=majority",
+        collection_path(NOTES)
+    );
+    let body = json!({"limit": 1, "filter": filter, "with_payload": false});
+    let page: Page = indexed(client, || client.read(&path, &body))?;
+    Ok(!page.points.is_empty())
+}
+
+/// Does something with a filter. Clusters may demand, of every new collection, indexes of what is filtered by.
+fn indexed<T>(client: &Client, work: impl Fn() -> Result<T, Failure>) -> Result<T, Failure> {
+    let mut left = FILTERED.len();
+    loop {
+        match work() {
+            Err(Failure::Unindexed { key, error }) => {
+                let field = FILTERED.iter().find(|(field, _)| *field == key);
+                let (Some((field, kind)), 1..) = (field, left) else {
+                    return Err(Failure::Other(error));
+                };
+                index(client, NOTES, field, kind).map_err(Failure::Other)?;
+                left -= 1;
+            }
+            result => return result,
+        }
+    }
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::client::{Failure, collection_path};
 use super::collection::count;
 use super::engine::Qdrant;
-use super::looking::label_of;
+use super::looking::{check_path, label_of};
 use super::mark::{FIELD, is_of};
 use super::point::{Dense, Point, Selection, marks, retrieve};
 use super::point_id::PointId;
@@ -18,6 +18,9 @@ use crate::error::ConnectError;
 
 /// How many times more hits are asked for until enough of them count, at most.
 const MOST_TIMES: u32 = 64;
+
+/// Points whose labels are read at a time.
+const LABELS_AT_ONCE: usize = 4096;
 
 /// A search of one collection.
 pub(crate) struct Prepared {
@@ -55,12 +58,12 @@ impl Qdrant {
         &self,
         prepared: &Prepared,
         query: &[f32],
-        limit: u32,
+        limit: &mut u32,
     ) -> Result<Vec<Candidate>, ConnectError> {
         let selection = self.looked_at(prepared);
         let mut body = json!({
             "query": query,
-            "limit": limit,
+            "limit": *limit,
             "with_vector": selection.vector,
             "with_payload": selection.payload,
         });
@@ -69,7 +72,17 @@ impl Qdrant {
         }
         let name = &prepared.collection;
         let path = format!("{}/points/query", collection_path(name));
-        match self.client.read::<Hits>(&path, &body) {
+        let mut found = self.client.read::<Hits>(&path, &body);
+        if let Err(Failure::Split {
+            most: Some(most), ..
+        }) = found
+            && (1..*limit as usize).contains(&most)
+        {
+            *limit = most as u32;
+            body["limit"] = json!(most);
+            found = self.client.read::<Hits>(&path, &body);
+        }
+        match found {
             Ok(hits) => self.candidates(prepared, hits.points),
             // Many hits with long vectors: first which they are, and then what they hold, in parts.
             Err(Failure::TooLarge) => {
@@ -163,6 +176,41 @@ impl Qdrant {
     }
 }
 
+impl Qdrant {
+    /// Counts points by their label, which is read of each.
+    fn labelled_one_by_one(
+        &self,
+        label: &str,
+        labels: &[Label],
+    ) -> Result<BTreeMap<Label, u64>, ConnectError> {
+        let zero = labels.iter().map(|label| (label.clone(), 0));
+        let mut counts: BTreeMap<Label, u64> = zero.collect();
+        let selection = Selection {
+            payload: json!([label]),
+            filter: self.collection.has_vector(&self.vector),
+            ..Selection::ids()
+        };
+        let mut at_once = self.page_points(LABELS_AT_ONCE);
+        let mut from: Option<PointId> = None;
+        loop {
+            let name = &self.collection.name;
+            let page = self.page(name, &selection, from.as_ref(), &mut at_once)?;
+            for point in page.points {
+                let id = point.id.item();
+                let value = point.value(label);
+                let found = value.and_then(|value| label_of(value, &id).ok().flatten());
+                if let Some(count) = found.and_then(|label| counts.get_mut(&label)) {
+                    *count += 1;
+                }
+            }
+            from = page.next_page_offset;
+            if from.is_none() {
+                return Ok(counts);
+            }
+        }
+    }
+}
+
 impl Searching for Qdrant {
     type Prepared = Prepared;
 
@@ -172,6 +220,7 @@ impl Searching for Qdrant {
         migration: Option<&Migration<PointId>>,
         label: Option<&str>,
     ) -> Result<Prepared, ConnectError> {
+        check_path(label)?;
         let copies = migration.map(|migration| migration.copies.name.clone());
         let own = self.collection.name.clone();
         let none = || ConnectError::State("there are no copies to search".to_owned());
@@ -197,8 +246,11 @@ impl Searching for Qdrant {
     ) -> Result<Vec<Nearest>, ConnectError> {
         let mut limit = k;
         let found = loop {
-            let mut found = self.hits(prepared, query, limit)?;
-            let all = found.len() < limit as usize || limit / k.max(1) >= MOST_TIMES;
+            let asked = limit;
+            let mut found = self.hits(prepared, query, &mut limit)?;
+            // What is not allowed to be asked for stays unseen.
+            let all =
+                limit < asked || found.len() < limit as usize || limit / k.max(1) >= MOST_TIMES;
             self.leave_out(prepared, &mut found)?;
             if all || found.len() >= k as usize {
                 found.truncate(k as usize);
@@ -222,20 +274,24 @@ impl Searching for Qdrant {
     }
 
     /// Servers have no state of two collections that could be asked twice. So the rows without a copy are asked for before the copies, for those that
-    /// are copied meanwhile, and again after them, for those that are written meanwhile. Only a point that is written and copied again between the
-    /// first question and the last can be missed.
+    /// are copied meanwhile, and again after them, for those that are written meanwhile; and then the copies once more, for those that are written and
+    /// copied again meanwhile. Only a point that is written, copied again and written once more between the first question and the last can be missed.
     async fn nearest_in_both(
         &mut self,
         current: (&Prepared, &[f32]),
         pending: (&Prepared, &[f32]),
         k: u32,
     ) -> Result<[Vec<Nearest>; 2], ConnectError> {
-        let before = self.nearest(pending.0, pending.1, k).await?;
-        let copied = self.nearest(current.0, current.1, k).await?;
-        let mut waiting = self.nearest(pending.0, pending.1, k).await?;
-        let known: HashSet<ItemId> = waiting.iter().map(|one| one.id.clone()).collect();
-        waiting.extend(before.into_iter().filter(|one| !known.contains(&one.id)));
-        Ok([copied, waiting])
+        let mut both: [Vec<Nearest>; 2] = [Vec::new(), Vec::new()];
+        for (part, asked) in [(1, pending), (0, current), (1, pending), (0, current)] {
+            let mut found = self.nearest(asked.0, asked.1, k).await?;
+            // What was found last is what a point is now.
+            let known: HashSet<ItemId> = found.iter().map(|one| one.id.clone()).collect();
+            let earlier = std::mem::take(&mut both[part]).into_iter();
+            found.extend(earlier.filter(|one| !known.contains(&one.id)));
+            both[part] = found;
+        }
+        Ok(both)
     }
 
     async fn labelled(
@@ -262,8 +318,11 @@ impl Searching for Qdrant {
             if let Some(conditions) = with_vector["must"].as_array() {
                 filter["must"] = json!(conditions);
             }
-            let found = count(&self.client, &self.collection.name, &filter)?;
-            counts.insert(one.clone(), found);
+            match count(&self.client, &self.collection.name, &filter) {
+                // The server counts by no field without an index.
+                Err(Failure::Unindexed { .. }) => return self.labelled_one_by_one(label, labels),
+                found => counts.insert(one.clone(), found?),
+            };
         }
         Ok(counts)
     }

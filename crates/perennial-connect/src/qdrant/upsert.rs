@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::client::{Client, collection_path};
+use super::client::{Client, Failure, collection_path};
 use super::mark::FIELD;
 use super::point::Carried;
 use super::point_id::PointId;
@@ -27,27 +27,65 @@ pub(super) fn upsert<'a>(
     copies: impl Iterator<Item = (&'a PointId, &'a Carried, &'a [f32])>,
 ) -> Result<(), ConnectError> {
     let path = format!("{}/points?{WAIT}", collection_path(collection));
-    let mut body = Vec::new();
+    let mut points = Points::default();
     for (id, carried, vector) in copies {
-        let before: &[u8] = match body.is_empty() {
-            true => b"{\"points\":[",
-            false => b",",
-        };
-        body.extend_from_slice(before);
-        put(&mut body, vector_name, id, carried, vector)?;
-        if body.len() >= BODY {
-            send_points(client, &path, std::mem::take(&mut body))?;
+        put(&mut points.json, vector_name, id, carried, vector)?;
+        points.ends.push(points.json.len());
+        if points.json.len() >= BODY || points.ends.len() >= client.written.get() {
+            points.send(client, &path)?;
         }
     }
-    match body.is_empty() {
-        true => Ok(()),
-        false => send_points(client, &path, body),
-    }
+    points.send(client, &path)
 }
 
-fn send_points(client: &Client, path: &str, mut body: Vec<u8>) -> Result<(), ConnectError> {
-    body.extend_from_slice(b"]}");
-    send(client, "PUT", path, body)
+/// The JSON of points, one after the other, and where each ends.
+#[derive(Default)]
+struct Points {
+    json: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Points {
+    /// Sends all, in as many requests as the server wants, and forgets them.
+    fn send(&mut self, client: &Client, path: &str) -> Result<(), ConnectError> {
+        let mut from = 0;
+        while from < self.ends.len() {
+            let to = self
+                .ends
+                .len()
+                .min(from.saturating_add(client.written.get()));
+            let applied = client.ask::<Applied>("PUT", path, Some(&self.body(from, to)));
+            match applied {
+                Err(Failure::Split { most, error }) => {
+                    if !client.written.refused(to - from, most) {
+                        return Err(error);
+                    }
+                }
+                applied => {
+                    applied_or(applied?)?;
+                    from = to;
+                }
+            }
+        }
+        self.json.clear();
+        self.ends.clear();
+        Ok(())
+    }
+
+    fn body(&self, from: usize, to: usize) -> Vec<u8> {
+        let start = from.checked_sub(1).map_or(0, |before| self.ends[before]);
+        let mut body = b"{\"points\":[".to_vec();
+        let mut at = start;
+        for &end in &self.ends[from..to] {
+            if at > start {
+                body.push(b',');
+            }
+            body.extend_from_slice(&self.json[at..end]);
+            at = end;
+        }
+        body.extend_from_slice(b"]}");
+        body
+    }
 }
 
 fn put(
@@ -96,22 +134,51 @@ pub(super) fn delete_marked(
     collection: &str,
     ids: &[PointId],
 ) -> Result<(), ConnectError> {
-    if ids.is_empty() {
-        return Ok(());
-    }
     let path = format!("{}/points/delete?{WAIT}", collection_path(collection));
-    let filter = json!({
-        "must": [{"has_id": ids}],
-        "must_not": [{"is_empty": {"key": FIELD}}],
-    });
-    let body = json!({"filter": filter}).to_string();
-    send(client, "POST", &path, body.into_bytes())
+    let mut rest = ids;
+    while !rest.is_empty() {
+        let some = &rest[..rest.len().min(client.written.get()).min(client.named.get())];
+        let filter = json!({
+            "must": [{"has_id": some}],
+            "must_not": [{"is_empty": {"key": FIELD}}],
+        });
+        match write(client, "POST", &path, &json!({"filter": filter})) {
+            Err(Failure::Split { most, error }) => {
+                if !client.named.refused(some.len(), most) {
+                    return Err(error);
+                }
+            }
+            // The collection was made without it, before or by a cluster that demands it of its own accord.
+            Err(Failure::Unindexed { key, .. }) if key == FIELD => {
+                index(client, collection, FIELD, "keyword")?;
+                write(client, "POST", &path, &json!({"filter": filter}))?;
+                rest = &rest[some.len()..];
+            }
+            done => {
+                done?;
+                rest = &rest[some.len()..];
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Has a field of a collection of ours indexed.
+pub(super) fn index(
+    client: &Client,
+    collection: &str,
+    field: &str,
+    kind: &str,
+) -> Result<(), ConnectError> {
+    let path = format!("{}/index?wait=true", collection_path(collection));
+    let body = json!({"field_name": field, "field_schema": kind});
+    Ok(client.send::<Value>("PUT", &path, &body).map(drop)?)
 }
 
 /// Sends a write. What was accepted and not applied counts as not written: it is written again.
-fn send(client: &Client, method: &str, path: &str, body: Vec<u8>) -> Result<(), ConnectError> {
-    let applied: Applied = client.ask(method, path, Some(&body))?;
-    applied_or(applied)
+fn write(client: &Client, method: &str, path: &str, body: &Value) -> Result<(), Failure> {
+    let applied: Applied = client.send(method, path, body)?;
+    applied_or(applied).map_err(Failure::Other)
 }
 
 /// Sends a small write to the collection of notes, through the permanent leader.
@@ -120,10 +187,13 @@ pub(super) fn send_note(
     method: &str,
     path: &str,
     body: &Value,
-) -> Result<(), ConnectError> {
-    let path = format!("{path}?wait=true&ordering=strong");
-    let applied: Applied = client.send(method, &path, body)?;
-    applied_or(applied)
+) -> Result<(), Failure> {
+    write(
+        client,
+        method,
+        &format!("{path}?wait=true&ordering=strong"),
+        body,
+    )
 }
 
 fn applied_or(applied: Applied) -> Result<(), ConnectError> {
@@ -139,6 +209,27 @@ fn applied_or(applied: Applied) -> Result<(), ConnectError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bodies_hold_the_points_that_are_sent() {
+        let mut points = Points::default();
+        for id in 1..=4 {
+            points
+                .json
+                .extend_from_slice(format!(r#"{{"id":{id}}}"#).as_bytes());
+            points.ends.push(points.json.len());
+        }
+        for (from, to, wanted) in [
+            (0, 1, vec![1]),
+            (1, 4, vec![2, 3, 4]),
+            (0, 4, vec![1, 2, 3, 4]),
+        ] {
+            let body: Value = serde_json::from_slice(&points.body(from, to)).unwrap();
+            let ids = body["points"].as_array().unwrap().iter();
+            let ids: Vec<u64> = ids.map(|point| point["id"].as_u64().unwrap()).collect();
+            assert_eq!(ids, wanted);
+        }
+    }
 
     #[test]
     fn a_copy_is_valid_json_with_everything_of_its_point() {

@@ -153,3 +153,58 @@ fn labels_that_files_cannot_hold_are_none_or_named() {
     let error = export(&database.address(), &request, output, format, &mut Silent).unwrap_err();
     assert!(error.to_string().contains("a label of row 7"), "{error}");
 }
+
+#[test]
+fn labels_lie_within_json() {
+    let Some(database) = database() else { return };
+    database.items(5);
+    database.run(
+        "ALTER TABLE items ADD COLUMN metadata jsonb, ADD COLUMN plain json, ADD COLUMN \"a.b\" text DEFAULT 'column'; \
+         UPDATE items SET metadata = '{\"category\": \"shoes\", \"n\": 3, \"source\": {\"o''ne\": \"x\"}, \"tags\": [1]}' WHERE id = 1; \
+         UPDATE items SET metadata = '{\"category\": \"hats\", \"n\": true}', plain = '{\"k\": \"v\"}' WHERE id = 2; \
+         UPDATE items SET metadata = '{\"category\": null}' WHERE id = 3; UPDATE items SET metadata = '\"text\"' WHERE id = 4",
+    );
+    let labelled = |label: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("some.csv");
+        let request = ExportRequest {
+            table: "items".parse().unwrap(),
+            key: None,
+            vector: None,
+            label: Some(label.to_owned()),
+            space: None,
+            rows: Rows::All,
+            rate: None,
+            patience: ExportRequest::PATIENCE,
+        };
+        let (output, format) = prepare(&path).unwrap();
+        export(&database.address(), &request, output, format, &mut Silent)?;
+        let set = read(&path).unwrap();
+        let labels = set.labels().unwrap().iter();
+        Ok::<Vec<String>, perennial_connect::ConnectError>(
+            labels.map(ToString::to_string).collect(),
+        )
+    };
+    for (label, wanted) in [
+        ("metadata.category", vec!["shoes", "hats"]),
+        ("metadata.n", vec!["3", "true"]),
+        ("metadata.source.o'ne", vec!["x"]),
+        ("plain.k", vec!["v"]),
+        ("a.b", vec!["column"; 5]),
+    ] {
+        assert_eq!(labelled(label).unwrap(), wanted, "{label}");
+    }
+    for (label, wanted) in [
+        ("metadata.tags", "label of row 1 is a list or an object"),
+        ("metadata.source", "label of row 1 is a list or an object"),
+        (
+            "metadata.colour",
+            "none of 5 rows has a label in metadata.colour",
+        ),
+        ("title.colour", "column title of public.items holds no JSON"),
+        ("colour", "COLUMN.FIELD"),
+    ] {
+        let error = labelled(label).unwrap_err().to_string();
+        assert!(error.contains(wanted), "{label}: {error}");
+    }
+}

@@ -72,7 +72,10 @@ fn broken_connections_are_opened_again_and_reading_goes_on() {
         // Batches of 4,096 rows: between each two of them.
         let mut observer = AfterBatches::new(|_| elsewhere(&database.url, TERMINATE));
         let report = exported(&database, &request, &path, &mut observer).unwrap();
-        let again = observer.notes.iter().filter(|note| note.contains("trying again"));
+        let again = observer
+            .notes
+            .iter()
+            .filter(|note| note.contains("trying again"));
         assert!(again.count() >= 2, "{:?}", observer.notes);
         assert_eq!((report, read(&path).unwrap()), wanted);
         assert_eq!(fs_err::read_dir(folder.path()).unwrap().count(), 1);

@@ -12,9 +12,12 @@ mod http;
 mod points;
 #[path = "double/routes.rs"]
 mod routes;
+#[path = "double/strict.rs"]
+mod strict;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
@@ -45,6 +48,8 @@ pub struct Collection {
     pub writes: u64,
     /// What an approximate search does not find.
     pub unseen: BTreeSet<Id>,
+    /// What is left of the rates that strict mode allows, by their kind.
+    pub tokens: BTreeMap<&'static str, (f64, Instant)>,
 }
 
 #[derive(Debug, Default)]
@@ -57,6 +62,12 @@ pub struct State {
     /// How often a collection is still `yellow` when it is asked for.
     pub busy: u32,
     pub faults: Vec<Fault>,
+    /// The strict mode of new collections that come without one.
+    pub strict: Value,
+    /// How long a minute of a rate lasts, where it is no real one.
+    pub minute: Option<Duration>,
+    /// The largest body that is taken, in bytes.
+    pub largest_body: Option<usize>,
 }
 
 /// The server; it stops when it is dropped.
@@ -102,7 +113,7 @@ impl Double {
     }
 
     /// Closes all connections and the port, and opens it again after a while; what was stored is kept.
-    pub fn restart(&self, down: std::time::Duration) {
+    pub fn restart(&self, down: Duration) {
         self.stop();
         std::thread::sleep(down);
         self.start_again();

@@ -1,9 +1,9 @@
 //! Points to files.
 
-use perennial_connect::Silent;
 use perennial_connect::migrate::{
     ExportReport, ExportRequest, Rows, SampleRequest, export, sample,
 };
+use perennial_connect::{ConnectError, Silent};
 use perennial_core::ItemId;
 use perennial_formats::{VectorSet, prepare, read};
 use serde_json::json;
@@ -12,6 +12,14 @@ use crate::cluster::{Cluster, cluster};
 use crate::spaces::{request, run_quietly, vector_of};
 
 fn exported(cluster: &Cluster, rows: Rows, label: Option<&str>) -> (ExportReport, VectorSet) {
+    tried(cluster, rows, label).unwrap()
+}
+
+fn tried(
+    cluster: &Cluster,
+    rows: Rows,
+    label: Option<&str>,
+) -> Result<(ExportReport, VectorSet), ConnectError> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("points.jsonl");
     let request = ExportRequest {
@@ -25,8 +33,10 @@ fn exported(cluster: &Cluster, rows: Rows, label: Option<&str>) -> (ExportReport
         patience: ExportRequest::PATIENCE,
     };
     let (output, format) = prepare(&path).unwrap();
-    let report = export(&cluster.address(), &request, output, format, &mut Silent).unwrap();
-    (report, read(&path).unwrap())
+    let report = export(&cluster.address(), &request, output, format, &mut Silent);
+    let left = fs_err::read_dir(folder.path()).unwrap().count();
+    assert_eq!(left, usize::from(report.is_ok()));
+    Ok((report?, read(&path).unwrap()))
 }
 
 #[test]
@@ -122,4 +132,46 @@ fn pending_points_are_those_that_need_an_embedding() {
     assert_eq!(report.rows, 4);
     let ids: Vec<String> = set.ids().unwrap().iter().map(ToString::to_string).collect();
     assert_eq!(ids, ["2", "31", "32", "33"]);
+}
+
+/// As LangChain writes its documents: everything of the item is within `metadata`.
+#[test]
+fn labels_lie_within_fields() {
+    let cluster = cluster();
+    cluster.create(&json!({"size": 8, "distance": "Cosine"}));
+    let payloads = [
+        json!({"page_content": "a", "metadata": {"category": "shoes", "n": 3, "source": {"file": "a.pdf"}, "tags": ["x"], "a.b": "dotted"}}),
+        json!({"page_content": "b", "metadata": {"category": "hats", "n": 4, "source": {"file": "b.pdf"}, "tags": ["y"]}}),
+        json!({"page_content": "c", "metadata": "none"}),
+        json!({"page_content": "d", "metadata": {"category": null}}),
+        json!({}),
+    ];
+    let points: Vec<_> = (1..)
+        .zip(payloads)
+        .map(|(id, payload)| json!({"id": id, "vector": vector_of(id), "payload": payload}))
+        .collect();
+    cluster.upsert(&cluster.name, &points);
+    for (label, wanted) in [
+        ("metadata.category", vec!["shoes", "hats"]),
+        ("metadata.n", vec!["3", "4"]),
+        ("metadata.source.file", vec!["a.pdf", "b.pdf"]),
+        ("metadata.\"a.b\"", vec!["dotted"]),
+    ] {
+        let (report, set) = exported(&cluster, Rows::All, Some(label));
+        let labels = set.labels().unwrap().iter();
+        let labels: Vec<String> = labels.map(ToString::to_string).collect();
+        assert_eq!(labels, wanted, "{label}");
+        assert_eq!(report.without_label, 5 - wanted.len() as u64, "{label}");
+    }
+    for (label, wanted) in [
+        ("metadata.tags", "list or an object"),
+        ("metadata", "list or an object"),
+        ("metadata.colour", "metadata.category"),
+        ("metadata.category.name", "none of 5 rows has a label"),
+        ("metadata..category", "no path of a payload"),
+    ] {
+        let error = tried(&cluster, Rows::All, Some(label)).unwrap_err();
+        let error = error.to_string();
+        assert!(error.contains(wanted), "{label}: {error}");
+    }
 }

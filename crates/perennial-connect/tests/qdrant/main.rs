@@ -24,6 +24,7 @@ mod resumed;
 mod secrets;
 mod spaces;
 mod store;
+mod strict;
 mod switching;
 mod verification;
 mod whole;

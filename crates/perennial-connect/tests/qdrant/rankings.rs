@@ -263,6 +263,29 @@ fn a_point_that_is_written_between_the_two_searches_is_found() {
     }
 }
 
+/// It is up to date when the points without a copy are asked for, before and after, and outdated when the copies are.
+#[test]
+fn a_point_that_is_written_and_copied_again_between_the_searches_is_found() {
+    fn scale(state: &mut State, by: f32) {
+        let mut all = state.collections.iter_mut();
+        let (_, points) = all
+            .find(|(name, _)| name.starts_with("perennial_test") && !name.ends_with("_new"))
+            .unwrap();
+        let point = points.points.get_mut(&Id::Number(9)).unwrap();
+        // By a power of two, so that it is what it was afterwards.
+        point.dense.get_mut("").unwrap()[0] *= by;
+    }
+    if double().is_none() {
+        return;
+    }
+    let cluster = copied();
+    let old: &'static str = format!("{}/points/query", cluster.name).leak();
+    let again = Kind::WriteBefore(|state| scale(state, 0.5));
+    cluster.inside().fail(Fault::new(old, 2, again));
+    let found = merged_while(&cluster, Kind::WriteBefore(|state| scale(state, 2.0)));
+    assert!(found.contains(&ItemId::Number(9)), "{found:?}");
+}
+
 #[test]
 fn labels_of_any_kind_end_no_search_and_truth_values_are_counted() {
     let cluster = cluster();

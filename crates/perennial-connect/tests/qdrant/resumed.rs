@@ -179,7 +179,12 @@ fn an_interrupted_export_goes_on_while_points_come_and_go() {
     );
     let report = exported(&cluster, &all(&cluster), &path, &mut Silent).unwrap();
     let found = read(&path).unwrap();
-    let ids: Vec<String> = found.ids().unwrap().iter().map(ToString::to_string).collect();
+    let ids: Vec<String> = found
+        .ids()
+        .unwrap()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     let mut wanted: Vec<String> = (1..=1800)
         .filter(|id| ![1025, 1300].contains(id))
         .map(|id: u64| id.to_string())

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::points::id_of;
+use super::points::{at_path, id_of};
 use super::{Id, Stored};
 
 /// Whether a point meets a filter.
@@ -47,13 +47,13 @@ fn one(condition: &Value, id: &Id, point: &Stored) -> Result<bool, String> {
         return Ok(point.dense.contains_key(name) || point.others.contains_key(name));
     }
     if let Some(key) = condition["is_empty"]["key"].as_str() {
-        let value = point.payload.get(key).unwrap_or(&Value::Null);
+        let value = at_path(&point.payload, key);
         return Ok(value.is_null() || value.as_array().is_some_and(Vec::is_empty));
     }
     let key = condition["key"]
         .as_str()
         .ok_or_else(|| format!("unknown condition {condition}"))?;
-    let value = point.payload.get(key).unwrap_or(&Value::Null);
+    let value = at_path(&point.payload, key);
     // Of a list, one value has to meet the condition.
     let values = match value {
         Value::Array(values) => values.as_slice(),

@@ -141,10 +141,17 @@ fn serve(stream: TcpStream, state: &Mutex<State>, over: &AtomicBool) -> std::io:
             true => Value::Null,
             false => serde_json::from_slice(&body).unwrap(),
         };
+        let most = state.lock().unwrap().largest_body;
+        if most.is_some_and(|most| length > most) {
+            // As a proxy says it.
+            let refusal = "HTTP/1.1 413 X\r\ncontent-length: 9\r\n\r\ntoo large";
+            out.write_all(refusal.as_bytes())?;
+            continue;
+        }
         let Some(reply) = with_faults(state, method, target, key.as_deref(), body) else {
             return Ok(());
         };
-        let text = reply.body;
+        let text = &reply.body;
         let answer = format!(
             "HTTP/1.1 {} X\r\n{}content-type: application/json\r\ncontent-length: {}\r\n\r\n{text}",
             reply.status,

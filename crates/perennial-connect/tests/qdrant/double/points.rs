@@ -92,19 +92,54 @@ impl Collection {
     }
 }
 
+/// The names of a path; those that hold a dot stand between quotation marks.
+pub fn path_of(key: &str) -> Vec<String> {
+    let (mut names, mut quoted) = (vec![String::new()], false);
+    for c in key.chars() {
+        match c {
+            '"' => quoted = !quoted,
+            '.' if !quoted => names.push(String::new()),
+            c => names.last_mut().unwrap().push(c),
+        }
+    }
+    names
+}
+
+/// What lies at a path.
+pub fn at_path<'a>(payload: &'a Map<String, Value>, key: &str) -> &'a Value {
+    let names = path_of(key);
+    let first = payload.get(&names[0]).unwrap_or(&Value::Null);
+    names[1..].iter().fold(first, |value, name| &value[name])
+}
+
+/// Adds what lies at a path, within the fields that lead to it.
+fn project(from: &Map<String, Value>, path: &[String], to: &mut Map<String, Value>) {
+    let Some(value) = from.get(&path[0]) else {
+        return;
+    };
+    match (&path[1..], value) {
+        ([], value) => {
+            to.insert(path[0].clone(), value.clone());
+        }
+        (within, Value::Object(fields)) => {
+            let inner = to.entry(path[0].clone()).or_insert_with(|| json!({}));
+            project(fields, within, inner.as_object_mut().unwrap());
+        }
+        _ => {}
+    }
+}
+
 /// A point as it is asked for.
 pub fn shown(id: &Id, point: &Stored, body: &Value) -> Value {
     let mut shown = json!({"id": json_of(id)});
     let payload = match &body["with_payload"] {
         Value::Bool(true) => Some(point.payload.clone()),
         Value::Array(keys) => {
-            let keys: Vec<&str> = keys.iter().filter_map(Value::as_str).collect();
-            let some = point.payload.iter();
-            Some(
-                some.filter(|(key, _)| keys.contains(&key.as_str()))
-                    .map(|(key, value)| (key.clone(), value.clone()))
-                    .collect(),
-            )
+            let mut some = Map::new();
+            for key in keys.iter().filter_map(Value::as_str) {
+                project(&point.payload, &path_of(key), &mut some);
+            }
+            Some(some)
         }
         _ => None,
     };

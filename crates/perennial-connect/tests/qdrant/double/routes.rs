@@ -1,9 +1,12 @@
 //! The requests that migrations and galleries send.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value, json};
 
 use super::conditions::meets;
 use super::points::{id_of, json_of, shown, vectors_of};
+use super::strict::{Strict, check};
 use super::{Collection, Id, State};
 
 pub struct Answer {
@@ -12,17 +15,17 @@ pub struct Answer {
     pub retry_after: Option<u32>,
 }
 
-struct Refused(u16, String);
+struct Refused(u16, String, Option<u32>);
 
 impl From<String> for Refused {
     fn from(problem: String) -> Self {
-        Self(400, problem)
+        Self(400, problem, None)
     }
 }
 
 impl From<&str> for Refused {
     fn from(problem: &str) -> Self {
-        Self(400, problem.to_owned())
+        Self(400, problem.to_owned(), None)
     }
 }
 
@@ -42,10 +45,10 @@ pub fn answer(state: &mut State, method: &str, target: &str, body: &Value) -> An
             result,
             retry_after: None,
         },
-        Err(Refused(status, problem)) => Answer {
+        Err(Refused(status, problem, retry_after)) => Answer {
             status,
             result: json!(problem),
-            retry_after: None,
+            retry_after,
         },
     }
 }
@@ -83,19 +86,23 @@ fn route(state: &mut State, method: &str, parts: &[&str], body: &Value) -> Resul
                 .cloned()
                 .unwrap_or((*name).to_owned());
             let busy = state.busy;
+            let minute = state.minute.unwrap_or(Duration::from_secs(60));
             let collection = state.collections.get_mut(&name).ok_or_else(|| {
                 Refused(
                     404,
                     format!("Not found: Collection `{name}` doesn't exist!"),
+                    None,
                 )
             })?;
             if method == "GET" && rest.is_empty() {
                 state.busy = busy.saturating_sub(1);
                 return Ok(described(collection, busy > 0));
             }
+            check(collection, method, rest, body, minute)
+                .map_err(|Strict(status, problem, after)| Refused(status, problem, after))?;
             within(collection, method, rest, body)
         }
-        _ => Err(Refused(404, format!("{method} {parts:?}"))),
+        _ => Err(Refused(404, format!("{method} {parts:?}"), None)),
     }
 }
 
@@ -129,6 +136,7 @@ fn create(state: &mut State, name: &str, body: &Value) -> Result<Value> {
         return Err(Refused(
             409,
             format!("Wrong input: Collection `{name}` already exists!"),
+            None,
         ));
     }
     if state.aliases.contains_key(name) {
@@ -141,11 +149,15 @@ fn create(state: &mut State, name: &str, body: &Value) -> Result<Value> {
         ("optimizers_config", "optimizer_config"),
         ("quantization_config", "quantization_config"),
         ("wal_config", "wal_config"),
+        ("strict_mode_config", "strict_mode_config"),
     ] {
         config.insert(
             described.to_owned(),
             params.remove(key).unwrap_or(Value::Null),
         );
+    }
+    if config["strict_mode_config"].is_null() {
+        config["strict_mode_config"] = state.strict.clone();
     }
     if params.contains_key("optimizer_config") {
         return Err("unknown field optimizer_config".into());
@@ -173,7 +185,7 @@ fn change_aliases(state: &mut State, body: &Value) -> Result<Value> {
         if let Some(alias) = action["delete_alias"]["alias_name"].as_str() {
             aliases
                 .remove(alias)
-                .ok_or_else(|| Refused(404, format!("no alias {alias}")))?;
+                .ok_or_else(|| Refused(404, format!("no alias {alias}"), None))?;
         }
         let made = &action["create_alias"];
         if let (Some(alias), Some(collection)) = (
@@ -185,6 +197,7 @@ fn change_aliases(state: &mut State, body: &Value) -> Result<Value> {
                 return Err(Refused(
                     404,
                     format!("no collection {collection}, or {alias} is one"),
+                    None,
                 ));
             }
             aliases.insert(alias.to_owned(), collection.to_owned());
@@ -274,7 +287,7 @@ fn within(collection: &mut Collection, method: &str, rest: &[&str], body: &Value
             }
             Ok(json!(answers))
         }
-        _ => Err(Refused(404, format!("{method} {rest:?}"))),
+        _ => Err(Refused(404, format!("{method} {rest:?}"), None)),
     }
 }
 

@@ -24,7 +24,7 @@ pub struct GalleryRowsArguments {
     database: DatabaseArguments,
     #[command(flatten)]
     columns: ColumnArguments,
-    /// Column, or field of the payload, whose values are the rows' classes
+    /// Column, or field of the payload, whose values are the rows' classes; a field within fields, or within a JSON column, as metadata.category
     #[arg(long, value_name = "COLUMN", help_heading = "Database")]
     label_column: Option<String>,
     /// Rows that are measured on: those whose keys have the smallest hashes with --seed, as `migrate export` chooses them, so that each row has the

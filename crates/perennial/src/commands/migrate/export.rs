@@ -22,7 +22,7 @@ pub struct Arguments {
     database: DatabaseArguments,
     #[command(flatten)]
     columns: ColumnArguments,
-    /// Column, or field of the payload, whose values become labels
+    /// Column, or field of the payload, whose values become labels; a field within fields, or within a JSON column, as metadata.category
     #[arg(long, value_name = "COLUMN")]
     label_column: Option<String>,
     /// Only so many rows, chosen by the seed [default: all]
