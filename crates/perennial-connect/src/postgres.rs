@@ -20,6 +20,7 @@ mod connection;
 mod copy_index;
 mod copying;
 mod engine;
+mod export_place;
 mod identifier;
 mod key_text;
 mod looking;

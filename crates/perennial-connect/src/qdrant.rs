@@ -38,6 +38,7 @@ mod collection;
 mod copying;
 mod disk;
 mod engine;
+mod label;
 mod looking;
 mod mark;
 mod point;

@@ -6,10 +6,11 @@ use bytes::BytesMut;
 use futures_util::SinkExt;
 use half::f16;
 use perennial_core::ItemId;
-use tokio_postgres::{Client, Row, Statement};
+use tokio_postgres::Row;
 
 use super::copy_index::copies_of;
 use super::engine::Postgres;
+use super::export_place::{Query, place_of, place_text};
 use super::identifier::quote;
 use super::key_text::{id_text, item_id, not_of_type, row_label};
 use super::session::within;
@@ -40,29 +41,6 @@ pub(crate) enum Export {
         at_once: usize,
         done: usize,
     },
-}
-
-/// A query that is prepared anew on every connection.
-pub(crate) struct Query {
-    sql: String,
-    prepared: Option<Statement>,
-}
-
-impl Query {
-    fn new(sql: String) -> Self {
-        Self {
-            sql,
-            prepared: None,
-        }
-    }
-
-    async fn on(&mut self, client: &Client) -> Result<Statement, ConnectError> {
-        if let Some(prepared) = &self.prepared {
-            return Ok(prepared.clone());
-        }
-        let prepared = client.prepare(&self.sql).await?;
-        Ok(self.prepared.insert(prepared).clone())
-    }
 }
 
 /// Copies with an index.
@@ -253,10 +231,10 @@ impl Looking for Postgres {
     fn resume(&self, export: &mut Export) {
         match export {
             Export::InOrder { first, after, .. } => {
-                first.prepared = None;
-                after.prepared = None;
+                first.forget();
+                after.forget();
             }
-            Export::Sample { fetch, .. } => fetch.prepared = None,
+            Export::Sample { fetch, .. } => fetch.forget(),
         }
     }
 
@@ -481,32 +459,6 @@ impl Looking for Postgres {
         transaction.rollback().await?;
         rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
     }
-}
-
-/// A key as the place of an export: its bytes, with the type that they are of.
-fn place_text(key: &RawValue, table: &VectorTable) -> String {
-    let mut text = format!("{}:", table.key_type);
-    for byte in &key.0 {
-        text.push_str(&format!("{byte:02x}"));
-    }
-    text
-}
-
-fn place_of(text: &str, table: &VectorTable) -> Result<RawValue, ConnectError> {
-    let bytes = text
-        .strip_prefix(&table.key_type)
-        .and_then(|rest| rest.strip_prefix(':'))
-        .and_then(|digits| {
-            let pairs = digits.as_bytes().chunks(2);
-            let byte = |pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
-            pairs.map(byte).collect::<Option<Vec<u8>>>()
-        });
-    bytes.map(RawValue).ok_or_else(|| {
-        ConnectError::State(format!(
-            "the export ended at {text:?}, which is no key of type {}; the type of {} was changed: remove the partial file and start over",
-            table.key_type, table.key
-        ))
-    })
 }
 
 impl Postgres {

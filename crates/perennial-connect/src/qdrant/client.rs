@@ -41,9 +41,10 @@ pub(crate) struct Client {
     reached: AtomicBool,
     /// The longest time that the server has asked to wait, in milliseconds.
     longest_wait: AtomicU64,
-    /// How many points requests name, and write, at most, as refusals have taught.
+    /// How many points requests read by id, write, and name in a condition, at most, as refusals have taught.
     pub(super) named: Most,
     pub(super) written: Most,
+    pub(super) conditioned: Most,
 }
 
 /// How many of something a request may hold.
@@ -156,6 +157,7 @@ impl Client {
             longest_wait: AtomicU64::new(0),
             named: Most(AtomicUsize::new(usize::MAX)),
             written: Most(AtomicUsize::new(usize::MAX)),
+            conditioned: Most(AtomicUsize::new(usize::MAX)),
         })
     }
 

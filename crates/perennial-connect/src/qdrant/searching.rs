@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::client::{Failure, collection_path};
 use super::collection::count;
 use super::engine::Qdrant;
-use super::looking::{check_path, label_of};
+use super::label::{check_path, label_of};
 use super::mark::{FIELD, is_of};
 use super::point::{Dense, Point, Selection, marks, retrieve};
 use super::point_id::PointId;

@@ -137,14 +137,14 @@ pub(super) fn delete_marked(
     let path = format!("{}/points/delete?{WAIT}", collection_path(collection));
     let mut rest = ids;
     while !rest.is_empty() {
-        let some = &rest[..rest.len().min(client.written.get()).min(client.named.get())];
+        let some = &rest[..rest.len().min(client.conditioned.get())];
         let filter = json!({
             "must": [{"has_id": some}],
             "must_not": [{"is_empty": {"key": FIELD}}],
         });
         match write(client, "POST", &path, &json!({"filter": filter})) {
             Err(Failure::Split { most, error }) => {
-                if !client.named.refused(some.len(), most) {
+                if !client.conditioned.refused(some.len(), most) {
                     return Err(error);
                 }
             }
