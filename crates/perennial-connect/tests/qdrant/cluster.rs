@@ -249,7 +249,7 @@ impl Cluster {
         let mut all = BTreeMap::new();
         let mut offset = Value::Null;
         loop {
-            let mut body = json!({"limit": 1000, "with_payload": true, "with_vector": true});
+            let mut body = json!({"limit": 100, "with_payload": true, "with_vector": true});
             if !offset.is_null() {
                 body["offset"] = offset;
             }
