@@ -90,7 +90,9 @@ onPage("a promotion says how each space will be searched, and the page how it is
     if (route === "own") continue;
     // Certificates hold what was measured, and the bounds of it.
     const { measure, value, low, high } = routes[route].expected[0];
-    const figure = `${measure} ${value.toFixed(3)} (${low.toFixed(3)} to ${high.toFixed(3)})`;
+    assert.equal(measure, "ncm");
+    const percent = (fraction) => (fraction * 100).toFixed(1);
+    const figure = `Expected, with 95 % intervals: accuracy by nearest class mean ${percent(value)} % (${percent(low)} to ${percent(high)} %), recall@1 `;
     assert.ok(shown.includes(figure), `${figure} is not in ${shown}`);
   }
   assert.equal(await page.locator("#routes .alarm").count(), 0, "nothing is left out any more");
@@ -120,6 +122,8 @@ onPage("a picture finds items of every space, each hit with its route and what i
     const all = await tiles(page);
     const { hits } = await found(bytes);
     assert.deepEqual(all.map((tile) => tile.id), hits.map((hit) => hit.id), route);
+    // Scores of several spaces come in no order: the figure that orders them stands on each hit.
+    assert.deepEqual(all.map((tile) => tile.standard), hits.map((hit) => Number(hit.standard_score.toFixed(2))), route);
     for (const tile of all) {
       const part = parts.find(({ spaces }) => spaces.includes(tile.version));
       assert.deepEqual([tile.route, tile.kind], [part.route, KINDS[part.route]], tile.id);

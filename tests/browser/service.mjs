@@ -78,16 +78,16 @@ export async function settled(page, title) {
 }
 
 /**
- * The results as the page tells them to assistive technology: id, version, label, score, route, and what the score is. Where an item has no
+ * The results as the page tells them to assistive technology: id, version, label, score, route, what the score is, and the standard score where it ranks. Where an item has no
  * picture, its number and label stand in the place of it.
  */
 export async function tiles(page) {
   const names = await page.locator("#tiles button").evaluateAll((buttons) => buttons.map((button) => button.textContent));
   return names.map((name) => {
-    const parts = /^(?:\d+(?:label \d+|no label))?(?:Score (-?\d\.\d{3}))?(?:label (\d+)|no label)Item (\S+?)(?:the query)?Embedded by (v\d+)(?:Route (own|bridged|dual|mapped))?(?:The score is the (own cosine|cosine across a bridge|dual cosine|cosine to the mapped vector))?$/.exec(name);
+    const parts = /^(?:\d+(?:label \d+|no label))?(?:Score (-?\d\.\d{3}))?(?:label (\d+)|no label)Item (\S+?)(?:the query)?Embedded by (v\d+)(?:Route (own|bridged|dual|mapped))?(?:Score: (own cosine|cosine across a bridge|dual cosine|cosine to the mapped vector))?(?:Standard score ([+−]\d+\.\d\d))?$/.exec(name);
     assert.ok(parts, `a tile reads ${JSON.stringify(name)}`);
     const number = (part) => (part === undefined ? null : Number(part));
-    return { score: number(parts[1]), label: number(parts[2]), id: /^\d+$/.test(parts[3]) ? Number(parts[3]) : parts[3], version: parts[4], route: parts[5] ?? null, kind: parts[6] ?? null };
+    return { score: number(parts[1]), label: number(parts[2]), id: /^\d+$/.test(parts[3]) ? Number(parts[3]) : parts[3], version: parts[4], route: parts[5] ?? null, kind: parts[6] ?? null, standard: parts[7] === undefined ? null : Number(parts[7].replace("−", "-")) };
   });
 }
 

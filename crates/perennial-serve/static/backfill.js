@@ -3,6 +3,7 @@
 import { explain, get, post, remove, technical } from "./api.js";
 import { curveOf, drawCurve } from "./curve.js";
 import { button, byId, counted, detail, element, grouped, percent, problem } from "./elements.js";
+import { measureName } from "./measures.js";
 
 /** In milliseconds: while it runs, otherwise, and after a failure. */
 const [RUNNING, RESTING, FAILED] = [2000, 15000, 10000];
@@ -182,17 +183,11 @@ function showSkipped({ failed, failures, changed }) {
 const total = (counts) => Object.values(counts).reduce((sum, count) => sum + count, 0);
 
 function draw(status) {
-  const curve = status.state === "idle" ? null : curveOf(status, measureName);
+  const curve = status.state === "idle" ? null : curveOf(status);
   byId("backfill-curve").hidden = curve === null;
   if (curve === null) return;
   byId("backfill-caption").textContent = curve.caption;
   drawCurve(byId("backfill-drawing"), curve);
-}
-
-/** A measure in words; an unknown one by its name. */
-function measureName(name) {
-  const measures = { ncm: "accuracy by nearest class mean", mrr: "MRR", map: "mAP" };
-  return measures[name] ?? name;
 }
 
 function stopRule({ share, items, seconds, quality }) {

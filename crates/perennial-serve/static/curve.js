@@ -1,6 +1,7 @@
 // A line in a plane with axes, labels and units, drawn to the size of its place.
 
 import { svg } from "./elements.js";
+import { measureName } from "./measures.js";
 
 const HEIGHT = 240;
 const [LEFT, RIGHT, TOP, BOTTOM] = [40, 16, 32, 46];
@@ -11,7 +12,7 @@ const [APART_X, APART_Y] = [70, 34];
  * What is drawn of a backfill: the expected quality by the share that is embedded again or, where nothing is expected, that share by time.
  * `null` with fewer than two points.
  */
-export function curveOf({ curve = [], share, seconds, expected_quality: expected, model_version: version }, measureName) {
+export function curveOf({ curve = [], share, seconds, expected_quality: expected, model_version: version }) {
   const known = curve.filter((point) => point.expected_quality !== null);
   if (known.length > 0) {
     const points = known.map((point) => [point.share * 100, point.expected_quality * 100]);

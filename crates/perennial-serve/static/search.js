@@ -52,7 +52,7 @@ export function startSearch(outage, embeddedBy) {
   refresh();
 }
 
-/** What the live version embeds: `image`, `text` or both. */
+/** What the live version embeds: `image`, `text` or both; nothing where none is live. */
 export function offerInputs(kinds) {
   accepts = kinds;
   byId("choose").hidden = !kinds.includes("image");
@@ -62,6 +62,7 @@ export function offerInputs(kinds) {
 
 function invitation() {
   const [images, texts] = ["image", "text"].map((kind) => accepts.includes(kind));
+  if (accepts.length === 0) return "No version is live that could embed a query. Click an item below to search with it.";
   if (images && texts) return "Drop an image here, paste one, type a text, or click an item below.";
   return texts ? "Type a text, or click an item below." : "Drop an image here, paste one, or click an item below.";
 }
@@ -119,6 +120,10 @@ function searchImage(file) {
     showProblem("This is not an image. Choose a PNG, JPEG, WebP, GIF, BMP or TIFF file.");
     return;
   }
+  if (!accepts.includes("image")) {
+    showProblem(accepts.length === 0 ? "No version is live that could embed this image." : "The live version embeds texts, not images. Type what you look for.");
+    return;
+  }
   setQuery({ file, url: URL.createObjectURL(file) });
   search(false);
 }
@@ -146,7 +151,10 @@ function setQuery(value) {
     picture.replaceChildren();
     text.textContent = invitation();
   } else if (value.file) {
-    picture.replaceChildren(element("img", { src: value.url, alt: "Query image" }));
+    const shown = element("img", { src: value.url, alt: "Query image" });
+    // A file that is no picture, or of a kind that the browser does not draw; the server may still read it.
+    shown.addEventListener("error", () => shown.replaceWith(element("span", { class: "neutral" }, "no preview")));
+    picture.replaceChildren(shown);
     text.textContent = `Query: ${value.file.name || "pasted image"}`;
   } else if (value.text) {
     picture.hidden = true;
@@ -200,7 +208,9 @@ function search(force) {
   return attempt(send, showHits, (error) => {
     byId("tiles").replaceChildren();
     byId("results-status").textContent = "";
-    const retry = button("Try again", () => search(force));
+    // The same file would be refused again.
+    const useless = Boolean(query?.file) && [413, 415, 422].includes(error.status);
+    const retry = useless ? button("Choose another image…", () => byId("file").click()) : button("Try again", () => search(force));
     if (error.code === "incompatible_version" && !force) {
       showProblem(explainSearch(error), button("Search all the same", () => search(true)), detail(technical(error)));
     } else {
@@ -260,7 +270,7 @@ function showHits(answer) {
   if (query.file || query.text) onVersion(answer.model_version);
   byId("tiles").replaceChildren(...tilesOf(answer.hits));
   const compares = comparedVersion() ? " There is no comparison, since this item has no picture that both versions could embed." : "";
-  byId("results-status").textContent = summaryOf(answer) + compares;
+  byId("results-status").textContent = summaryOf(answer, Boolean(query.item)) + compares;
 }
 
 // The first page is a sample of all classes: in the order of ids, it would often show a single one.
@@ -303,12 +313,13 @@ function showPage({ items, next: following }, after, sampled) {
   const count = counted(list.childElementCount, "item");
   if (list.childElementCount > 0) {
     byId("results-status").textContent = sampled && !ended
-      ? `${count} of all classes. Click one to search with it.`
+      ? `${count}, sampled across the classes. Click one to search with it.`
       : `${count} shown. Click one to search with it.`;
   } else if (version || label) {
     byId("results-status").textContent = "No item passes these filters.";
   } else {
-    byId("results-status").replaceChildren("The gallery is empty. The ", element("a", { href: "/docs" }, "API documentation"), " says how to add images.");
+    byId("results-status").replaceChildren("The gallery is empty. ", element("code", {}, "perennial gallery add"), " stores pictures, texts or embeddings; the ",
+      element("a", { href: "/docs" }, "API documentation"), " says how programs do.");
   }
 }
 

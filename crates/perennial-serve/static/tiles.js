@@ -2,7 +2,7 @@
 
 import { badge, versionClass } from "./badges.js";
 import { element, spoken } from "./elements.js";
-import { meaningOf, placeOf, scoreOf } from "./routes.js";
+import { figureOf, meaningOf, placeOf, scoreOf } from "./routes.js";
 
 const THUMBNAIL = /^data:image\/(png|jpeg|webp);base64,[A-Za-z0-9+/]+={0,2}$/;
 
@@ -26,15 +26,17 @@ export function thumbnail(item) {
 export function tile(item, { search, isQuery = false, mark = null }) {
   const parts = [];
   if (item.score !== undefined) parts.push(element("b", {}, spoken("Score "), item.score.toFixed(3)));
-  parts.push(element("span", {}, className(item)));
+  parts.push(element("span", { class: "name", title: className(item) }, className(item)));
+  const figure = figureOf(item);
   const inner = element("button", { type: "button", class: `tile ${versionClass(item.model_version)}`, onclick: () => search(item) },
     thumbnail(item),
     element("span", { class: "caption" }, ...parts),
-    element("span", { class: "id" }, spoken("Item "), String(item.id), isQuery ? element("i", {}, "the query") : null),
+    element("span", { class: "id" }, spoken("Item "), element("span", { class: "name", title: String(item.id) }, String(item.id)), isQuery ? element("i", {}, "the query") : null),
     spoken("Embedded by "),
     badge(item.model_version),
-    item.route ? element("span", { class: "route", title: meaningOf(item.route) }, spoken("Route "), item.route) : null,
-    scoreOf(item) ? element("span", { class: "route", title: placeOf(item) }, spoken("The score is the "), scoreOf(item)) : null,
+    item.route ? element("span", { class: "route", title: meaningOf(item.route) }, `Route ${item.route}`) : null,
+    scoreOf(item) ? element("span", { class: "route", title: placeOf(item) }, `Score: ${scoreOf(item)}`) : null,
+    figure ? element("span", { class: "route", title: placeOf(item) }, figure) : null,
     mark);
   return element("li", {}, inner);
 }

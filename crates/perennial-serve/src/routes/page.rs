@@ -31,6 +31,7 @@ const ASSETS: &[(&str, &str)] = &assets![
     "curve.js",
     "elements.js",
     "lineage.js",
+    "measures.js",
     "refusals.js",
     "routes.js",
     "search.js",
