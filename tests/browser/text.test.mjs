@@ -52,6 +52,8 @@ test("a text that is typed finds what the API finds by it", async () => {
     shown.push(names.join());
   }
   assert.notEqual(shown[0], shown[1], "another text, another answer");
+  await page.locator("#file").setInputFiles({ name: "query.png", mimeType: "image/png", buffer: Buffer.from("any") });
+  await page.getByText("The live version embeds texts, not images.").waitFor();
   assert.deepEqual(errors, [], "errors on the console");
   await picture(page, "search-by-text");
   await context.close();

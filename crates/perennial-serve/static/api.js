@@ -105,8 +105,9 @@ export function explain(error) {
     case 0:
       return error.message;
     case 401:
-      return "The server asks for a key, or does not know this one.";
+      return key === "" ? "The server asks for a key." : "The server does not know this key.";
     case 403:
+      if (error.code === "read_only") return "This server only reads. Changes go to the service that writes this gallery.";
       return key === ""
         ? "The server does not allow this page to change anything."
         : "This key may read but not write. Enter a key with the right to write.";
@@ -129,9 +130,15 @@ export function explain(error) {
   }
 }
 
-/** What the server said, with the request's number for its log; empty where it said nothing. */
+/** What the server said, with the request's number for its log, and the commands that help; empty where it said nothing. */
 export function technical(error) {
   if (!(error instanceof ServerError) || error.status === 0) return "";
   const request = error.requestId ? ` (request ${error.requestId})` : "";
-  return `${error.status} ${error.code}: ${error.message}${request}`;
+  return [`${error.status} ${error.code}: ${error.message}${request}`, ...remediesOf(error)].join("\n");
+}
+
+/** The commands that measure what a refusal misses, as the server gives them. */
+export function remediesOf({ details }) {
+  const commands = Array.isArray(details?.remedies) ? details.remedies : [];
+  return commands.map((command) => `To measure the pair: ${command}`);
 }

@@ -57,12 +57,13 @@ function show(registry, stats, compatibility, info) {
   showNotices(models);
   showFacts(registry, stats);
   showComposition(stats);
-  offerInputs(models.find(({ name }) => name === live)?.accepts ?? ["image"]);
+  offerInputs(live === null ? [] : models.find(({ name }) => name === live)?.accepts ?? ["image"]);
   offerVersions(Object.keys(stats.per_version));
   offerComparisons(models, live, registry.previous);
   // An older server does not say what a key may do.
-  refreshBackfill(info?.may_write ?? true);
-  offerSwap(models, live, registry.previous);
+  const mayWrite = info?.may_write ?? true;
+  refreshBackfill(mayWrite);
+  offerSwap(models, live, registry.previous, mayWrite);
   showCompatibility(compatibility, live);
   showLineage(registry, chooseVersion);
   const footer = info ? [`${info.name} ${info.version}, up for ${duration(info.uptime_seconds)}. `] : [];
@@ -81,7 +82,7 @@ function showNotices(models) {
   const notices = [];
   if (live === null) {
     const text = models.length === 0
-      ? "There is no model version yet, so images cannot be searched."
+      ? "There is no model version yet, so nothing can be searched. perennial models import publishes an encoder, perennial train trains one."
       : "No version is live, so images cannot be searched. Choose one and make it live.";
     notices.push(problem(text, models.length === 0 ? null : button("Choose a version", () => byId("swap-version").focus())));
   }

@@ -62,8 +62,14 @@ export function showComparison(version, other, current, options) {
   byId("comparison-summary").textContent = marks.fresh === null ? "" : summary(marks);
 }
 
+function places(both, moved) {
+  if (moved === 0) return both === 1 ? "at its place" : "all at their places";
+  if (moved < both) return `${moved} of them at another place`;
+  return both === 1 ? "at another place" : "all at other places";
+}
+
 function summary({ both, moved, fresh, gone }) {
-  const same = both === 0 ? "No item is in both answers" : `${counted(both, "item")} in both answers, ${moved === 0 ? "all at their places" : `${moved} of them at another place`}`;
+  const same = both === 0 ? "No item is in both answers" : `${counted(both, "item")} in both answers, ${places(both, moved)}`;
   return `${same}; ${fresh} new, ${gone} gone.`;
 }
 

@@ -125,7 +125,7 @@ function matrix(answer, find, live) {
     element("thead", {}, head), element("tbody", {}, ...body));
   return [
     element("p", { class: "note", id: "matrix-note" }, explanation),
-    element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Compatibility matrix" }, table),
+    element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Matrix, scrolls sideways" }, table),
     legend(low, high),
   ];
 }

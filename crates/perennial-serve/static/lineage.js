@@ -44,7 +44,7 @@ export function showLineage({ models, live, previous, aliases = {} }, choose) {
         element("td", { class: "data" }, element("span", { title: model.data }, model.data ?? "")),
         element("td", {}, model.name === live ? "is live" : button(`Choose ${model.name}`, () => choose(model.name))));
     })));
-  byId("lineage").replaceChildren(element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Versions and lineage" }, table));
+  byId("lineage").replaceChildren(element("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Table of versions, scrolls sideways" }, table));
 }
 
 /** Each version's lane: the last child goes on in its parent's lane, every earlier one opens its own. */

@@ -3,6 +3,8 @@
 import { pairOf } from "./compatibility.js";
 import { percent } from "./elements.js";
 
+const MEASURE = "Choose another version, or measure how this one reaches the stored items: the technical detail has the commands.";
+
 const CHECKS = {
   description: ["The description of this version cannot be read.", "Publish the version again, then try once more."],
   weights: ["The file with this version's weights is damaged or missing.", "Publish the version again, then try once more."],
@@ -13,8 +15,8 @@ const CHECKS = {
     "This version no longer gives the embeddings that it gave when it was first live. The program, the device or its files have changed.",
     "Choose another version, or run the service as it was before.",
   ],
-  dimension: ["Its embeddings have another length than the stored ones, so the two cannot be compared.", "Choose another version."],
-  simplex: ["It was trained for another embedding space than the stored items.", "Choose another version."],
+  dimension: ["Its embeddings have another dimension than stored ones, and no certified bridge leads from it to them.", MEASURE],
+  simplex: ["It was trained for another embedding space than the stored items, and no certified bridge leads from it to them.", MEASURE],
 };
 
 const PAIR = /^compatibility with (\S+)$/;
@@ -24,7 +26,7 @@ const ENCODER = /^encoder of (\S+)$/;
 export function explainCheck({ name }, version) {
   const stored = PAIR.exec(name)?.[1];
   if (stored) {
-    return { title: `Items of ${stored}`, text: explainPair(version, stored), remedy: "Choose a version that was measured as compatible with all stored items: the matrix on this page shows them." };
+    return { title: `Items of ${stored}`, text: explainPair(version, stored), remedy: pairOf(version, stored) ? "Choose a version that was measured as compatible with all stored items: the matrix on this page shows them." : MEASURE };
   }
   const old = ENCODER.exec(name)?.[1];
   if (old) {
@@ -48,7 +50,7 @@ export function explainPair(query, gallery) {
 const NAMES = {
   "cost per query": "Cost per query",
   description: "Description", weights: "Weights", load: "Loading", warm_up: "Trial image", self_check: "Self-check",
-  stored_probes: "Reference embeddings", dimension: "Embedding length", simplex: "Embedding space",
+  stored_probes: "Reference embeddings", dimension: "Dimension", simplex: "Embedding space",
 };
 
 /** The name of a check for people. */

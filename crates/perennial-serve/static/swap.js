@@ -1,11 +1,13 @@
 // Moving the live alias: check, swap, roll back, and the verdict.
 
-import { explain, post, put, setKey, technical } from "./api.js";
+import { explain, post, put, remediesOf, setKey, technical } from "./api.js";
 import { byId, detail, element, spoken } from "./elements.js";
 import { explainCheck, titleOf } from "./refusals.js";
 import { routeLines } from "./routes.js";
 
 let live = null;
+/** The version to go back to; `undefined` while the server has not said. */
+let earlier;
 let busy = false;
 let onMoved = () => {};
 
@@ -17,13 +19,28 @@ export function startSwap(moved, keyChanged) {
     submit(true);
   });
   byId("move").addEventListener("click", () => submit(false));
-  byId("rollback").addEventListener("click", () => send("Rolling back", () => post("/aliases/live:rollback"), false));
-  byId("key").addEventListener("input", (event) => setKey(event.target.value));
-  byId("key").addEventListener("change", keyChanged);
+  byId("rollback").addEventListener("click", rollBack);
+  const key = byId("key");
+  let known = "";
+  const changed = () => {
+    if (key.value !== known) keyChanged();
+    known = key.value;
+  };
+  key.addEventListener("input", () => setKey(key.value));
+  key.addEventListener("change", changed);
+  // Whoever gives a key to read asks for no check of a version.
+  key.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter") return;
+    event.preventDefault();
+    changed();
+  });
 }
 
-export function offerSwap(models, liveName, previous) {
+/** `mayWrite` says what the server allows to the key that was entered, or to everybody. */
+export function offerSwap(models, liveName, previous, mayWrite) {
   live = liveName;
+  earlier = previous ?? null;
+  byId("swap-rights").textContent = mayWrite ? "" : "As things stand this page may read but not change anything.";
   const select = byId("swap-version");
   const chosen = select.value;
   const options = models.map(({ name }) => element("option", { value: name }, name === live ? `${name} (live)` : name));
@@ -38,6 +55,11 @@ export function chooseVersion(name) {
   byId("swap-version").value = name;
   byId("swap").scrollIntoView({ block: "nearest" });
   byId("check").focus();
+}
+
+function rollBack() {
+  if (earlier === null) show("bad", "No version was live before this one, so there is none to go back to.");
+  else send("Rolling back", () => post("/aliases/live:rollback"), false);
 }
 
 function submit(dryRun) {
@@ -78,7 +100,7 @@ function refuse(error, dryRun, version) {
     const stays = live ? ` ${live} stays live.` : "";
     const heading = dryRun ? `${version} would be refused.` : `Refused${version ? `: ${version} does not go live` : ""}.${stays}`;
     // The error's message says the failed ones once more.
-    show("bad", heading, checks, version);
+    show("bad", heading, checks, version, {}, remediesOf(error));
     return;
   }
   const needsKey = "This needs a key with the right to write. The server got none, or does not know this one.";
@@ -94,7 +116,7 @@ function setBusy(value) {
   for (const id of ["check", "move", "rollback"]) byId(id).setAttribute("aria-disabled", String(value));
 }
 
-function show(tone, heading, checks = [], version = "", routes = {}) {
+function show(tone, heading, checks = [], version = "", routes = {}, commands = []) {
   const parts = [element("h3", {}, heading)];
   if (checks.length > 0) {
     // Reasons first.
@@ -104,7 +126,8 @@ function show(tone, heading, checks = [], version = "", routes = {}) {
     if (lines.length > 0) parts.push(element("ul", { class: "routes", role: "list", "aria-label": "How this version searches the items" }, ...lines));
     const remedies = new Set(sorted.filter(({ passed }) => !passed).map((each) => explainCheck(each, version).remedy));
     if (remedies.size > 0) parts.push(element("p", { class: "remedy" }, [...remedies].join(" ")));
-    parts.push(detail(checks.map(({ name, passed, detail: said }) => `${name}: ${passed ? "passed" : "failed"}. ${said ?? ""}`).join("\n")));
+    const said = checks.map(({ name, passed, detail: found }) => `${name}: ${passed ? "passed" : "failed"}. ${found ?? ""}`);
+    parts.push(detail([...said, ...commands].join("\n")));
   }
   byId("verdict").replaceChildren(element("div", { class: `verdict ${tone}` }, ...parts));
 }

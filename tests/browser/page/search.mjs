@@ -101,3 +101,20 @@ onPage("one error is one message, in plain sentences", unreachable, async (page)
   await page.getByRole("button", { name: "Try again" }).click();
   await page.waitForFunction(() => document.querySelectorAll(".problem").length === 0 && document.querySelector("#tiles .tile"));
 });
+
+onPage("a picture that the server does not take is not sent again", { expectedErrors: (text) => /status of 422|ERR_/.test(text) }, async (page) => {
+  const sent = [];
+  page.on("request", (request) => {
+    if (request.url().endsWith("/search")) sent.push(request);
+  });
+  await page.locator("#file").setInputFiles({ name: "<img src=x onerror=alert(1)>.png", mimeType: "image/png", buffer: Buffer.from("not a picture") });
+  const box = page.locator("#results-problem .problem");
+  await box.getByText("it may be damaged").waitFor();
+  assert.equal(await page.locator("#query-text").textContent(), "Query: <img src=x onerror=alert(1)>.png");
+  await page.locator("#query-picture").getByText("no preview").waitFor();
+  assert.equal(await box.getByRole("button", { name: "Try again" }).count(), 0);
+  const chooser = page.waitForEvent("filechooser");
+  await box.getByRole("button", { name: "Choose another image…" }).click();
+  await chooser;
+  assert.equal(sent.length, 1);
+});

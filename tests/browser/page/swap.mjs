@@ -35,8 +35,14 @@ onPage("a swap needs the write key, says why it refuses, and moves the live vers
   assert.equal(await page.locator("h1").textContent(), "This server asks for a key");
   await page.locator(".problem").first().waitFor();
   assert.equal(await page.locator(".problem").count(), 1, "one error, one box");
-  await enter(readKey);
+  await enter("not a key of this server");
+  await page.getByText("The server does not know this key.", { exact: true }).waitFor();
+  // Enter gives the key, and asks for no check of a version.
+  await page.getByLabel("API key").fill(readKey);
+  await page.getByLabel("API key").press("Enter");
   await page.waitForFunction(() => document.querySelectorAll("#swap-version option").length > 0);
+  assert.equal(await verdict.textContent(), "");
+  await page.getByText("this page may read but not change anything", { exact: false }).waitFor();
   await page.getByLabel("API key").fill("");
   await page.locator("#swap").getByLabel("Version").selectOption(refused);
   await swap.click();
@@ -63,6 +69,7 @@ onPage("a swap needs the write key, says why it refuses, and moves the live vers
   await detail.getByText("Technical detail").click();
   const technical = await detail.textContent();
   for (const { detail: said } of reasons) assert.ok(technical.includes(said), said);
+  for (const command of body.error.details.remedies) assert.ok(technical.includes(`To measure the pair: ${command}`), technical);
   await detail.getByText("Technical detail").click();
   assert.equal(await liveNow(), live);
   await checkAccess(page, "after a refused swap");
@@ -79,4 +86,22 @@ onPage("a swap needs the write key, says why it refuses, and moves the live vers
   await page.getByRole("button", { name: `Roll back to ${live}` }).click();
   await page.waitForFunction((name) => document.getElementById("headline").textContent.endsWith(`searched by ${name}`), live);
   assert.equal(await liveNow(), live);
+});
+
+onPage("where no version was live before, there is none to go back to", {}, async (page) => {
+  const models = await state("/models");
+  await page.route("**/models", (route) => route.fulfill({ json: { ...models, previous: null } }));
+  await page.reload();
+  await page.getByRole("button", { name: "Roll back", exact: true }).click();
+  await page.locator("#verdict").getByText("No version was live before this one").waitFor();
+});
+
+onPage("where no version is live, the page asks for no query that nothing could embed", {}, async (page) => {
+  const models = await state("/models");
+  await page.route("**/models", (route) => route.fulfill({ json: { ...models, live: null, previous: null } }));
+  await page.reload();
+  await page.getByText("No version is live that could embed a query.").waitFor();
+  assert.equal(await page.locator("#choose").isVisible(), false);
+  await page.locator("#file").setInputFiles({ name: "query.png", mimeType: "image/png", buffer: Buffer.from("any") });
+  await page.getByText("No version is live that could embed this image.").waitFor();
 });
