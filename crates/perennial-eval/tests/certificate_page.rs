@@ -328,3 +328,54 @@ fn what_is_no_number_is_not_drawn() {
         );
     }
 }
+
+#[test]
+fn names_that_are_cut_at_the_ends_of_lines_are_whole_in_a_legend() {
+    let legend = |name: &str| {
+        let mut page = upgrade::upgrade();
+        let shares = page.advice.as_mut().unwrap().shares.as_mut().unwrap();
+        shares.lines.truncate(1);
+        shares.lines[0].name = "asked".to_owned();
+        shares.levels = vec![(name.to_owned(), 0.5)];
+        let text = body(&page);
+        let (_, shares) = text
+            .split_once("<section aria-labelledby=\"shares\">")
+            .unwrap();
+        let (drawing, _) = shares.split_once("</section>").unwrap();
+        let (_, legend) = drawing.split_once("<div class=\"legend").unwrap();
+        legend.split_once("</div>").unwrap().0.to_owned()
+    };
+    let short = legend("nothing");
+    assert!(short.starts_with(" narrow\""), "only on a phone: {short}");
+    let long = legend("dual queries, low_rank:8,0.001, weight 0.125");
+    assert!(long.starts_with('"'), "on every screen: {long}");
+    assert!(
+        long.contains("dual queries, low_rank:8,0.001, weight 0.125 0.500"),
+        "{long}"
+    );
+}
+
+#[test]
+fn every_part_has_a_name_of_its_own() {
+    let text = body(&upgrade::upgrade());
+    let named = |mark: &str| -> Vec<String> {
+        text.split(mark)
+            .skip(1)
+            .map(|rest| rest.split_once('"').unwrap().0.to_owned())
+            .collect()
+    };
+    let mut names: Vec<String> = named("role=\"region\" aria-label=\"");
+    assert!(names.len() >= 2, "{names:?}");
+    let headings: Vec<String> = named("<h2 id=\"")
+        .iter()
+        .map(|id| {
+            let (_, rest) = text.split_once(&format!("<h2 id=\"{id}\">")).unwrap();
+            rest.split_once("</h2>").unwrap().0.to_owned()
+        })
+        .collect();
+    names.extend(headings);
+    let count = names.len();
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), count, "{names:?}");
+}

@@ -137,6 +137,13 @@ pub(super) fn value_range(values: impl Iterator<Item = f64>) -> (f64, f64) {
 }
 
 impl Chart {
+    /// Whether a line's name is cut at the end of its line.
+    fn cut(&self) -> bool {
+        self.lines
+            .iter()
+            .any(|line| ending(line).chars().count() > WIDE.label_room())
+    }
+
     /// The drawing, once for wide and once for narrow screens, and its legend.
     pub(super) fn figure(&self) -> Markup {
         html! {
@@ -148,7 +155,8 @@ impl Chart {
                         @if frame.labelled { (frame.labels(self)) }
                     }
                 }
-                div.legend.narrow aria-hidden="true" {
+                // Names too long for the ends of the lines stand below the wide drawing as well.
+                div.legend.narrow[!self.cut()] aria-hidden="true" {
                     @for (index, line) in self.lines.iter().enumerate() {
                         span class={ "key " (style(index)) } { i.line {} (ending(line)) }
                     }
@@ -226,6 +234,11 @@ impl Frame {
         }
     }
 
+    /// How many characters a name at the end of a line has room for.
+    fn label_room(self) -> usize {
+        ((self.right - 8.0) / 7.2) as usize
+    }
+
     /// Names the lines at their right ends, apart from one another.
     fn labels(self, chart: &Chart) -> Markup {
         let mut places: Vec<(usize, f64)> = chart
@@ -236,7 +249,7 @@ impl Frame {
             .collect();
         places.sort_by(|a, b| a.1.total_cmp(&b.1));
         spread(&mut places);
-        let room = ((self.right - 8.0) / 7.2) as usize;
+        let room = self.label_room();
         html! {
             @for (index, y) in places {
                 text class={ "start label " (style(index)) } x=(self.width - self.right + 8.0) y=(At(y)) dy=".35em" {

@@ -66,7 +66,7 @@ pub(super) fn section(id: &str, heading: &str, content: Markup) -> Markup {
 
 /// Something wide in a box of its own that scrolls, so that the page never does. `label` is read to those who do not see it.
 pub(super) fn scroll(label: &str, content: Markup) -> Markup {
-    html! { div.scroll tabindex="0" role="region" aria-label=(label) { (content) } }
+    html! { div.scroll tabindex="0" role="region" aria-label={ (label) ", the table" } { (content) } }
 }
 
 #[cfg(test)]
