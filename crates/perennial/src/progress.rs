@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use perennial_train::{EpochRecord, StepReport};
 
 use crate::terminal::Terminal;
@@ -109,7 +109,7 @@ impl CountedProgress {
             title,
             total,
             unit,
-            "{prefix} [{wide_bar}] {human_pos}/{human_len} {msg}, {per_sec}, {eta} left",
+            "{prefix} [{wide_bar}] {human_pos}/{human_len} {msg}, {rate}, {eta} left",
         )
     }
 
@@ -168,11 +168,13 @@ impl CountedProgress {
     /// One line instead of a bar.
     fn tell(&self) {
         let (done, total) = (self.bar.position(), self.bar.length().unwrap_or(0));
-        let rate = (done - self.earlier) as f64 / self.begun.elapsed().as_secs_f64().max(1e-9);
-        let left = total.saturating_sub(done) as f64 / rate.max(1e-9);
+        let speed = (done - self.earlier) as f64 / self.begun.elapsed().as_secs_f64().max(1e-9);
+        let left = total.saturating_sub(done) as f64 / speed.max(1e-9);
         self.terminal.say(format_args!(
-            "{}: {done} of {total} {}, {rate:.0}/s, {left:.0} s left",
-            self.title, self.unit
+            "{}: {done} of {total} {}, {}, {left:.0} s left",
+            self.title,
+            self.unit,
+            rate(speed)
         ));
     }
 
@@ -190,11 +192,11 @@ impl CountedProgress {
         let took = self.begun.elapsed();
         let done = self.bar.position() - self.earlier;
         self.terminal.say(format_args!(
-            "{}: {done} {} in {:.1} s ({:.0}/s)",
+            "{}: {done} {} in {:.1} s ({})",
             self.title,
             self.unit,
             took.as_secs_f64(),
-            done as f64 / took.as_secs_f64().max(1e-9)
+            rate(done as f64 / took.as_secs_f64().max(1e-9))
         ));
         took
     }
@@ -209,5 +211,31 @@ impl Drop for CountedProgress {
 fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template)
         .expect("the templates of this file are well-formed")
+        .with_key(
+            "rate",
+            |state: &ProgressState, text: &mut dyn std::fmt::Write| {
+                let _ = text.write_str(&rate(state.per_sec()));
+            },
+        )
         .progress_chars("=> ")
+}
+
+/// Units per second with the digits that a person reads: whole ones, or one decimal below 10.
+fn rate(per_second: f64) -> String {
+    match per_second < 10.0 {
+        true => format!("{per_second:.1}/s"),
+        false => format!("{per_second:.0}/s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_have_the_digits_that_a_person_reads() {
+        assert_eq!(rate(14.551), "15/s");
+        assert_eq!(rate(0.25), "0.2/s");
+        assert_eq!(rate(123_456.7), "123457/s");
+    }
 }

@@ -118,6 +118,11 @@ fn old_items_are_found_by_the_certified_route() {
     assert!(answer["hits"][0]["standard_score"].as_f64().unwrap() > 0.0);
     let text = bench.succeed(&search);
     assert!(text.contains("v0001 by route dual"), "{text}");
+    // Every column has its name above it, and no name of a program's type is shown.
+    let heads: Vec<&str> = text.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!(heads, ["score", "z-score", "id", "label", "space"]);
+    let stats = bench.succeed(&["gallery", "stats"]);
+    assert!(stats.contains("\nint8 search, "), "{stats}");
 
     // The promotion says how the old items are reached, how well, and at what cost.
     let promoted = bench.succeed(&["models", "promote", "v0002"]);

@@ -190,6 +190,12 @@ fn ranked_anew(stage: &SecondStage) -> String {
 /// The hits, then how the parts were searched if there are several, then what was not searched.
 fn table(found: &Found) -> String {
     let mut text = format!("queried by {}\n", found.model_version);
+    if !found.hits.is_empty() {
+        text.push_str(&format!(
+            "{:<6}  {:>7}  {:<24}  {:<12}  space\n",
+            "score", "z-score", "id", "label"
+        ));
+    }
     for hit in &found.hits {
         let label = hit
             .label

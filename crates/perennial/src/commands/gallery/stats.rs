@@ -1,6 +1,8 @@
 //! `perennial gallery stats`.
 
-use perennial_gallery::{GalleryStats, Maintenance, PartitionStats};
+use perennial_gallery::{
+    GalleryStats, IndexKind, IndexProgress, IndexState, Maintenance, PartitionStats,
+};
 use perennial_upgrade::{Asking, LIVE_ALIAS, Need, SearchPlan, Stored};
 use serde::{Deserialize, Serialize};
 
@@ -108,7 +110,7 @@ fn text(answer: &Answer) -> String {
     }
     for mapped in &stats.mapped {
         text.push_str(&format!(
-            "mapped vectors of {} in memory{}: {} items{}, {} dimensions, search {:?} ({:?}), {:.1} MB\n",
+            "mapped vectors of {} in memory{}: {} items{}, {} dimensions, {}, {:.1} MB\n",
             mapped.space,
             if mapped.ready { "" } else { ", being built" },
             mapped.items,
@@ -117,20 +119,22 @@ fn text(answer: &Answer) -> String {
                 refused => format!(" and {refused} that the bridge refuses"),
             },
             mapped.dim,
-            mapped.index.kind,
-            mapped.index.state,
+            search(&mapped.index),
             mapped.memory_bytes as f64 / 1e6
         ));
     }
     let bytes = stats.bytes_per_vector;
     text.push_str(&format!(
-        "search {:?} ({:?}), {:.0} bytes per vector in memory, {:.0} on disk\n",
-        stats.index.kind, stats.index.state, bytes.memory, bytes.disk
+        "{}, {:.0} bytes per vector in memory, {:.0} on disk with payloads\n",
+        search(&stats.index),
+        bytes.memory,
+        bytes.disk
     ));
     let disk = stats.disk;
     text.push_str(&format!(
-        "{} bytes on disk, about {} of them reclaimable\n",
-        disk.bytes, disk.reclaimable_bytes
+        "{:.1} MB on disk, about {:.1} MB of them reclaimable\n",
+        disk.bytes as f64 / 1e6,
+        disk.reclaimable_bytes as f64 / 1e6
     ));
     if disk.is_wasteful() {
         text.push_str("`perennial gallery compact` reclaims that space\n");
@@ -138,16 +142,32 @@ fn text(answer: &Answer) -> String {
     text
 }
 
+/// How a part is searched, and how far its index is.
+fn search(index: &IndexState) -> String {
+    let kind = match index.kind {
+        IndexKind::Exact => "exact search",
+        IndexKind::Int8 => "int8 search",
+        IndexKind::Hnsw => "HNSW search",
+    };
+    match index.state {
+        IndexProgress::Ready => kind.to_owned(),
+        IndexProgress::Building => format!(
+            "{kind} (being built, {} of {} items)",
+            index.indexed,
+            index.indexed + index.backlog
+        ),
+    }
+}
+
 /// One line about a part of the gallery that has an index of its own.
 fn partition_line(partition: &PartitionStats) -> String {
     let versions: Vec<&str> = partition.per_version.keys().map(String::as_str).collect();
     format!(
-        "partition of {}: {} items, dimension {}, search {:?} ({:?}), {:.0} bytes per vector in memory\n",
+        "partition of {}: {} items, dimension {}, {}, {:.0} bytes per vector in memory\n",
         versions.join(", "),
         partition.items,
         partition.dim,
-        partition.index.kind,
-        partition.index.state,
+        search(&partition.index),
         partition.memory_bytes_per_vector
     )
 }
