@@ -328,7 +328,11 @@ function showProblem(message, ...buttons) {
 }
 
 function showFailure(error, retry) {
-  // One message at the top of the page is enough.
-  if (isOutage(error)) onOutage(error);
-  else showProblem(explain(error), retry, detail(technical(error)));
+  if (!isOutage(error)) {
+    showProblem(explain(error), retry, detail(technical(error)));
+    return;
+  }
+  // One message at the top of the page is enough, which may be out of sight from here.
+  onOutage(error);
+  byId("results-status").textContent = "No answer. The top of the page says why.";
 }

@@ -97,6 +97,7 @@ onPage("one error is one message, in plain sentences", unreachable, async (page)
   await page.getByRole("button", { name: /Clear/ }).click();
   await page.getByText("The server does not answer.", { exact: true }).waitFor();
   assert.equal(await page.locator(".problem").count(), 1, "the search says nothing of its own");
+  await page.getByText("No answer. The top of the page says why.").waitFor();
   await page.unrouteAll({ behavior: "ignoreErrors" });
   await page.getByRole("button", { name: "Try again" }).click();
   await page.waitForFunction(() => document.querySelectorAll(".problem").length === 0 && document.querySelector("#tiles .tile"));
