@@ -38,6 +38,7 @@ mod collection;
 mod copying;
 mod disk;
 mod engine;
+mod failure;
 mod label;
 mod looking;
 mod mark;
@@ -51,6 +52,7 @@ mod strict;
 mod upsert;
 
 pub(crate) use address::QdrantAddress;
-pub(crate) use client::{Client, Failure as Unanswered, collection_path};
+pub(crate) use client::{Client, collection_path};
 pub(crate) use engine::Qdrant;
+pub(crate) use failure::Failure as Unanswered;
 pub(crate) use point_id::{PointId, hyphenated};

@@ -10,6 +10,7 @@ use ureq::http::{Request, header};
 use ureq::{Agent, Error};
 
 use super::address::{QdrantAddress, encoded};
+use super::failure::{Failure, MAX_ANSWER};
 use super::strict::recognised;
 use crate::error::ConnectError;
 use crate::observer::StopSignal;
@@ -18,8 +19,6 @@ use crate::observer::StopSignal;
 const CONNECT: Duration = Duration::from_secs(10);
 /// How long one request may take. A server that hangs without closing its connections is noticed by this alone.
 const REQUEST: Duration = Duration::from_secs(120);
-/// The largest answer that is read.
-const MAX_ANSWER: u64 = 64 << 20;
 /// The longest message of a server that is passed on.
 const MAX_MESSAGE: usize = 500;
 
@@ -60,41 +59,6 @@ impl Most {
         let fewer = most.unwrap_or(count / 2).min(count.saturating_sub(1));
         self.0.fetch_min(fewer.max(1), Ordering::Relaxed);
         fewer > 0
-    }
-}
-
-/// Why a request failed.
-pub(crate) enum Failure {
-    /// The answer is larger than [`MAX_ANSWER`].
-    TooLarge,
-    /// The request names or holds more than the server takes at once, of which it may say how much that is.
-    Split {
-        most: Option<usize>,
-        error: ConnectError,
-    },
-    /// A filter names a field without an index.
-    Unindexed { key: String, error: ConnectError },
-    /// Nothing is computed exactly.
-    Inexact(ConnectError),
-    /// What was asked for is not there.
-    Missing(ConnectError),
-    /// Anything else.
-    Other(ConnectError),
-}
-
-impl From<Failure> for ConnectError {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::TooLarge => Self::Value(format!(
-                "an answer of more than {} MB for a single point",
-                MAX_ANSWER >> 20
-            )),
-            Failure::Split { error, .. }
-            | Failure::Unindexed { error, .. }
-            | Failure::Inexact(error)
-            | Failure::Missing(error)
-            | Failure::Other(error) => error,
-        }
     }
 }
 

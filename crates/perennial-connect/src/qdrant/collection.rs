@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::client::{Client, Failure, collection_path};
+use super::client::{Client, collection_path};
+use super::failure::Failure;
 use super::point::{Selection, scroll};
 use crate::error::ConnectError;
 

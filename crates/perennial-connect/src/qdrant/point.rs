@@ -6,7 +6,8 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use super::client::{Client, Failure, collection_path};
+use super::client::{Client, collection_path};
+use super::failure::Failure;
 use super::mark::{FIELD, Named, mark};
 use super::point_id::PointId;
 use crate::engine::segments;

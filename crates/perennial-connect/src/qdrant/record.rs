@@ -12,8 +12,9 @@ use perennial_core::checksum::sha256_hex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::client::{Client, Failure, collection_path};
+use super::client::{Client, collection_path};
 use super::collection::{Collection, create, delete};
+use super::failure::Failure;
 use super::point_id::{PointId, hyphenated};
 use super::upsert::{index, send_note};
 use crate::error::ConnectError;

@@ -6,9 +6,10 @@ use perennial_core::ItemId;
 use perennial_formats::Label;
 use serde_json::{Value, json};
 
-use super::client::{Failure, collection_path};
+use super::client::collection_path;
 use super::collection::count;
 use super::engine::Qdrant;
+use super::failure::Failure;
 use super::label::{check_path, label_of};
 use super::mark::{FIELD, is_of};
 use super::point::{Dense, Point, Selection, marks, retrieve};

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::client::Failure;
+use super::failure::Failure;
 use crate::error::ConnectError;
 
 /// What servers say, and the setting that it is about.

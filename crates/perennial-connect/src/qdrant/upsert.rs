@@ -3,7 +3,8 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::client::{Client, Failure, collection_path};
+use super::client::{Client, collection_path};
+use super::failure::Failure;
 use super::mark::FIELD;
 use super::point::Carried;
 use super::point_id::PointId;

@@ -99,19 +99,26 @@ fn a_migration_is_not_continued_with_something_else() {
 #[test]
 fn what_a_server_invents_ends_a_run_with_an_error() {
     use crate::double::{Fault, Kind};
-    for (at, say) in [
-        ("points/scroll", r#"{"result": {"points": [{"id": -1}]}}"#),
+    // Before its points, a run reads the notes of others in the same way.
+    for (at, after, say) in [
         (
             "points/scroll",
+            1,
+            r#"{"result": {"points": [{"id": -1}]}}"#,
+        ),
+        (
+            "points/scroll",
+            1,
             r#"{"result": {"points": [{"id": 1, "vector": 7}]}}"#,
         ),
-        ("points/scroll", "[[[["),
-        ("GET /aliases", r#"{"result": 5}"#),
-        ("GET /collections", "<html>"),
+        ("points/scroll", 0, "[[[["),
+        ("points/scroll", 1, "[[[["),
+        ("GET /aliases", 0, r#"{"result": 5}"#),
+        ("GET /collections", 0, "<html>"),
     ] {
         let Some(cluster) = double() else { return };
         cluster.items(5);
-        cluster.inside().fail(Fault::new(at, 0, Kind::Say(say)));
+        cluster.inside().fail(Fault::new(at, after, Kind::Say(say)));
         let error = run_quietly(&cluster, &request(&cluster)).unwrap_err();
         assert!(!error.may_pass(), "{say}: {error}");
     }
@@ -125,7 +132,7 @@ fn a_page_that_leads_to_itself_is_not_read_for_ever() {
     let page = r#"{"result": {"points": [], "next_page_offset": 513}}"#;
     cluster
         .inside()
-        .fail(Fault::new("points/scroll", 1, Kind::Say(page)));
+        .fail(Fault::new("points/scroll", 2, Kind::Say(page)));
     let error = run_quietly(&cluster, &request(&cluster)).unwrap_err();
     assert!(error.to_string().contains("leads back"), "{error}");
 }
