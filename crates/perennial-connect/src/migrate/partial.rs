@@ -237,7 +237,7 @@ impl Partial {
         };
         let (json, values) = (length(&record[..8]), length(&record[8..]));
         let body = json.saturating_add(values);
-        if body.saturating_add(24) > left || values % (4 * self.dim as u64) != 0 {
+        if body.saturating_add(24) > left || !values.is_multiple_of(4 * self.dim as u64) {
             return Ok(None);
         }
         record.resize(16 + body as usize + 8, 0);
@@ -335,6 +335,15 @@ mod tests {
         drop(partial);
         assert_eq!(rows(open()), [1, 2, 9].map(ItemId::Number));
         assert!(open().leave() && path.exists());
+    }
+
+    #[test]
+    fn a_server_that_says_0_dimensions_ends_nothing_in_a_panic() {
+        let folder = tempfile::tempdir().unwrap();
+        let result = folder.path().join("rows.npz");
+        let open = || Partial::open(&result, &json!({"dim": 0}), 0).unwrap();
+        open().keep(None, reached(0)).unwrap();
+        assert_eq!(open().reached(), Some(&reached(0)));
     }
 
     #[test]
