@@ -50,11 +50,7 @@ impl CodedRows {
     /// **Shapes.** `vectors` `[rows, dim]`
     pub(super) fn around_mean(vectors: &[f32], dim: usize) -> Self {
         let mut sums = vec![0.0f64; dim];
-        for vector in vectors.chunks_exact(dim) {
-            for (sum, x) in sums.iter_mut().zip(vector) {
-                *sum += f64::from(*x);
-            }
-        }
+        arch().dispatch(AddUp(vectors, &mut sums));
         let rows = vectors.len() / dim;
         let mean = sums.iter().map(|sum| (sum / rows as f64) as f32);
         Self::around(mean.collect(), vectors, dim)
@@ -68,16 +64,17 @@ impl CodedRows {
     }
 
     fn around(centre: Vec<f32>, vectors: &[f32], dim: usize) -> Self {
-        let mut coded = Self {
-            centre,
-            codes: Vec::with_capacity(vectors.len()),
-            codings: Vec::with_capacity(vectors.len() / dim),
-        };
-        for vector in vectors.chunks_exact(dim) {
-            let coding = encode(vector, &coded.centre, &mut coded.codes);
-            coded.codings.push(coding);
+        let rows = vectors.len() / dim;
+        let (mut codes, mut codings) = (vec![0; rows * dim], Vec::with_capacity(rows));
+        let mut coded = Coded::default();
+        for (vector, codes) in vectors.chunks_exact(dim).zip(codes.chunks_exact_mut(dim)) {
+            codings.push(encode_into(vector, &centre, &mut coded, codes));
         }
-        coded
+        Self {
+            centre,
+            codes,
+            codings,
+        }
     }
 
     pub(super) fn is_centred(&self) -> bool {
@@ -105,17 +102,34 @@ impl CodedRows {
 ///
 /// **Shapes.** `vector` `[dim]`
 pub(super) fn encode(vector: &[f32], centre: &[f32], codes: &mut Vec<i8>) -> Coding {
-    let coded = Coded::new(vector, centre, CODE_MAX, largest);
-    codes.extend(coded.values.iter().map(|&code| code as i8));
+    let from = codes.len();
+    codes.resize(from + vector.len(), 0);
+    encode_into(vector, centre, &mut Coded::default(), &mut codes[from..])
+}
+
+/// The same, in memory that is used again for the next vector.
+fn encode_into(vector: &[f32], centre: &[f32], coded: &mut Coded, codes: &mut [i8]) -> Coding {
+    coded.set(vector, centre, CODE_MAX, Reach::Largest);
+    arch().dispatch(Narrow(&coded.values, codes));
     Coding {
         scale: coded.scale,
         length: coded.length,
         error: coded.error,
-        offset: product(&coded.apart, centre),
+        offset: coded.offset,
     }
 }
 
+/// Which part of a vector has a given reach before it is rounded.
+#[derive(Debug, Clone, Copy)]
+enum Reach {
+    /// The largest value.
+    Largest,
+    /// The largest sum of a group; see [`largest_of_groups`].
+    Groups,
+}
+
 /// A vector around a centre as whole numbers.
+#[derive(Default)]
 struct Coded {
     /// The difference to the centre.
     apart: Vec<f32>,
@@ -127,17 +141,33 @@ struct Coded {
     length: f32,
     /// Length of what they leave out.
     error: f32,
+    /// The product of the difference and the centre.
+    offset: f32,
 }
 
 impl Coded {
-    /// With values whose reach is at most `most` before they are rounded.
-    fn new(vector: &[f32], centre: &[f32], most: f32, reach: impl Fn(&[f32]) -> f32) -> Self {
-        let apart: Vec<f32> = if centre.is_empty() {
-            vector.to_vec()
-        } else {
-            vector.iter().zip(centre).map(|(x, m)| x - m).collect()
+    fn new(vector: &[f32], centre: &[f32], most: f32, reach: Reach) -> Self {
+        let mut coded = Self::default();
+        coded.set(vector, centre, most, reach);
+        coded
+    }
+
+    /// With values whose reach is at most `most`, and none beyond 16 bits, before they are rounded.
+    fn set(&mut self, vector: &[f32], centre: &[f32], most: f32, reach: Reach) {
+        self.apart.clear();
+        self.apart.extend_from_slice(vector);
+        self.values.resize(vector.len(), 0);
+        self.offset = match centre {
+            [] => 0.0,
+            centre => arch().dispatch(TakeCentre {
+                vector: &mut self.apart,
+                centre,
+            }),
         };
-        let reach = reach(&apart);
+        let reach = match reach {
+            Reach::Largest => arch().dispatch(Largest(&self.apart)),
+            Reach::Groups => largest_of_groups(&self.apart),
+        };
         // Infinite for zeros and what hardly differs from them: those are all error.
         let factor = most / reach;
         let (factor, scale) = if factor.is_finite() {
@@ -145,25 +175,14 @@ impl Coded {
         } else {
             (0.0, 0.0)
         };
-        let mut values = vec![0; apart.len()];
-        let (length, error) = arch().dispatch(Round {
-            vector: &apart,
+        self.scale = scale;
+        (self.length, self.error) = arch().dispatch(Round {
+            vector: &self.apart,
             factor,
             scale,
-            values: &mut values,
+            values: &mut self.values,
         });
-        Self {
-            apart,
-            values,
-            scale,
-            length,
-            error,
-        }
     }
-}
-
-fn largest(values: &[f32]) -> f32 {
-    values.iter().fold(0.0, |max, x| max.max(x.abs()))
 }
 
 /// The largest sum of what is positive, or of what is negative, among values that are multiplied by one group's codes: the first
@@ -187,6 +206,81 @@ fn largest_of_groups(values: &[f32]) -> f32 {
     most
 }
 
+/// Sums that the processor adds to side by side. What is rounded in f32 is part of the bounds.
+const LANES: usize = 32;
+
+/// Adds rows to the sums of their columns.
+struct AddUp<'a>(&'a [f32], &'a mut [f64]);
+
+impl pulp::WithSimd for AddUp<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        for vector in self.0.chunks_exact(self.1.len()) {
+            for (sum, x) in self.1.iter_mut().zip(vector) {
+                *sum += f64::from(*x);
+            }
+        }
+    }
+}
+
+struct TakeCentre<'a> {
+    vector: &'a mut [f32],
+    /// Of the same length.
+    centre: &'a [f32],
+}
+
+impl pulp::WithSimd for TakeCentre<'_> {
+    /// The product of differences and centre.
+    type Output = f32;
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) -> f32 {
+        let mut products = [0.0f32; LANES];
+        let (blocks, rest) = self.vector.as_chunks_mut::<LANES>();
+        let (centres, centre_rest) = self.centre.as_chunks::<LANES>();
+        for (block, centre) in blocks.iter_mut().zip(centres) {
+            for lane in 0..LANES {
+                block[lane] -= centre[lane];
+                products[lane] += block[lane] * centre[lane];
+            }
+        }
+        for (lane, (x, m)) in rest.iter_mut().zip(centre_rest).enumerate() {
+            *x -= m;
+            products[lane] += *x * m;
+        }
+        products.iter().sum()
+    }
+}
+
+struct Largest<'a>(&'a [f32]);
+
+impl pulp::WithSimd for Largest<'_> {
+    type Output = f32;
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) -> f32 {
+        let mut largest = [0.0f32; LANES];
+        let (blocks, rest) = self.0.as_chunks::<LANES>();
+        for block in blocks {
+            for lane in 0..LANES {
+                let size = block[lane].abs();
+                largest[lane] = if size > largest[lane] {
+                    size
+                } else {
+                    largest[lane]
+                };
+            }
+        }
+        let rest = rest.iter().fold(0.0, |most: f32, x| most.max(x.abs()));
+        largest.into_iter().fold(rest, f32::max)
+    }
+}
+
+/// f32 near it are whole numbers: to add it rounds, to even where that is undecided, and makes the bits those of the whole number.
+const WHOLE: f32 = 12_582_912.0;
+
 struct Round<'a> {
     vector: &'a [f32],
     factor: f32,
@@ -200,36 +294,48 @@ impl pulp::WithSimd for Round<'_> {
 
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _: S) -> Self::Output {
-        for (value, x) in self.values.iter_mut().zip(self.vector) {
-            *value = (x * self.factor).round_ties_even() as i32;
+        let (mut lengths, mut errors) = ([0.0f32; LANES], [0.0f32; LANES]);
+        let (blocks, rest) = self.vector.as_chunks::<LANES>();
+        let (values, values_rest) = self.values.as_chunks_mut::<LANES>();
+        for (block, values) in blocks.iter().zip(values) {
+            for lane in 0..LANES {
+                let (value, stands_for) = rounded(block[lane], self.factor, self.scale);
+                values[lane] = value;
+                lengths[lane] += stands_for * stands_for;
+                errors[lane] += (block[lane] - stands_for) * (block[lane] - stands_for);
+            }
         }
-        let scale = self.scale;
-        let length = square_sum(self.vector, self.values, |_, value| value as f32 * scale);
-        let error = square_sum(self.vector, self.values, |x, value| {
-            x - value as f32 * scale
-        });
-        (up(length), up(error))
+        for (lane, (x, whole)) in rest.iter().zip(values_rest).enumerate() {
+            let (value, stands_for) = rounded(*x, self.factor, self.scale);
+            *whole = value;
+            lengths[lane] += stands_for * stands_for;
+            errors[lane] += (x - stands_for) * (x - stands_for);
+        }
+        let additions = self.vector.len() / LANES + LANES;
+        let [length, error] = [lengths, errors].map(|squares| squares.iter().sum::<f32>());
+        (up(length.into(), additions), up(error.into(), additions))
     }
 }
 
-/// In partial sums that the processor adds side by side. What is rounded in f32 is below what [`up`] and the bounds add.
+/// The whole number of a value, which must be below 2^22, and what it stands for.
 #[inline(always)]
-fn square_sum(a: &[f32], b: &[i32], of: impl Fn(f32, i32) -> f32) -> f64 {
-    const LANES: usize = 16;
-    let mut sums = [0.0f64; LANES];
-    let (a_blocks, a_rest) = a.as_chunks::<LANES>();
-    let (b_blocks, b_rest) = b.as_chunks::<LANES>();
-    for (a, b) in a_blocks.iter().zip(b_blocks) {
-        for lane in 0..LANES {
-            let value = f64::from(of(a[lane], b[lane]));
-            sums[lane] += value * value;
+fn rounded(x: f32, factor: f32, scale: f32) -> (i32, f32) {
+    let near = x * factor + WHOLE;
+    let value = (near.to_bits() as i32).wrapping_sub(WHOLE.to_bits() as i32);
+    (value, (near - WHOLE) * scale)
+}
+
+struct Narrow<'a>(&'a [i32], &'a mut [i8]);
+
+impl pulp::WithSimd for Narrow<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        for (code, value) in self.1.iter_mut().zip(self.0) {
+            *code = *value as i8;
         }
     }
-    let rest = a_rest
-        .iter()
-        .zip(b_rest)
-        .map(|(a, b)| f64::from(of(*a, *b)).powi(2));
-    sums.iter().sum::<f64>() + rest.sum::<f64>()
 }
 
 struct Product<'a>(&'a [f32], &'a [f32]);
@@ -262,12 +368,14 @@ fn product(a: &[f32], b: &[f32]) -> f32 {
 }
 
 fn length(vector: &[f32]) -> f32 {
-    up(f64::from(product(vector, vector)))
+    up(f64::from(product(vector, vector)), 1)
 }
 
-/// The root of a square, rounded up, so that a bound stays one.
-fn up(square: f64) -> f32 {
-    (square.sqrt() * (1.0 + 1e-5)) as f32 + f32::MIN_POSITIVE
+/// The root of a sum of squares with so many additions in f32, rounded up, so that a bound stays one. What such a sum lacks of squares that f32 cannot
+/// tell apart is at most 1e-45 for each of [`MAX_DIM`](crate::limits::MAX_DIM) values, and the root of that is below 1e-19.
+fn up(square: f64, additions: usize) -> f32 {
+    let rounding = 1e-5 + additions as f64 * f64::from(f32::EPSILON);
+    (square.sqrt() * (1.0 + rounding)) as f32 + 1e-19
 }
 
 /// How far two sums of the products of a query and a row of unit length can differ in f32, whatever the order of additions.
@@ -327,7 +435,7 @@ impl QueryCodes {
     pub(super) fn new(query: &[f32], centre: &[f32]) -> Self {
         // The largest sum that the codes can reach still fits 32 bits.
         let limit = (i32::MAX as f32 / 2.0 / (CODE_MAX * query.len().max(1) as f32)).min(32_767.0);
-        let coded = Coded::new(query, centre, limit, largest);
+        let coded = Coded::new(query, centre, limit, Reach::Largest);
         Self {
             bounds: QueryBounds::new(query, centre, &coded),
             codes: coded.values.iter().map(|&code| code as i16).collect(),
@@ -357,11 +465,11 @@ impl QueryWords {
     /// **Shapes.** `query` `[dim]`, `centre` `[dim]` or empty
     pub(super) fn new(query: &[f32], centre: &[f32], range: QueryRange) -> Self {
         let coded = match range {
-            QueryRange::Bytes => Coded::new(query, centre, CODE_MAX, largest),
+            QueryRange::Bytes => Coded::new(query, centre, CODE_MAX, Reach::Largest),
             // Rounding adds at most a half to each of two codes a word. No code is larger than its group's sum.
             QueryRange::Groups => {
                 let most = GROUP_MAX - GROUP_WORDS as f32;
-                Coded::new(query, centre, most, largest_of_groups)
+                Coded::new(query, centre, most, Reach::Groups)
             }
         };
         let word = |values: &[i32]| {
