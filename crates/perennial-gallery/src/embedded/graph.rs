@@ -15,6 +15,7 @@ mod products;
 mod search;
 #[cfg(test)]
 mod tests;
+mod together;
 mod walk;
 
 use std::path::Path;
@@ -27,7 +28,7 @@ pub(super) use self::coded::CodedVector;
 pub(super) use self::file::Seal;
 use self::linking::{Linking, ListLocks};
 use self::nodes::Nodes;
-pub(super) use self::search::Search;
+pub(super) use self::together::search_together;
 use self::walk::Walk;
 use super::HnswConfig;
 use crate::error::GalleryError;
@@ -41,6 +42,8 @@ pub(super) struct Graph {
     nodes: RwLock<Nodes>,
     /// `[dim]`
     centre: Vec<f32>,
+    /// The square of the centre's length: what similarities by codes lack, which must not differ where graphs are compared.
+    centre_square: f32,
     /// The node where searches begin: one of the highest level.
     entry: AtomicU32,
     locks: ListLocks,
@@ -90,6 +93,7 @@ impl Graph {
     ) -> Self {
         Self {
             nodes: RwLock::new(nodes),
+            centre_square: perennial_core::dot(&centre, &centre),
             centre,
             entry: AtomicU32::new(entry.unwrap_or(NONE)),
             locks: ListLocks::default(),

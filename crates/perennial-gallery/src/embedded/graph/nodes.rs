@@ -324,12 +324,17 @@ impl Nodes {
         row.score(query, sum)
     }
 
-    /// The similarities to nodes, whose codes are fetched ahead.
+    /// Asks the processor to fetch the codes of the first of some nodes, which [`score_all`](Self::score_all) compares next.
+    #[inline(always)]
+    pub(super) fn prefetch_first(&self, nodes: &[u32]) {
+        let first = &nodes[..nodes.len().min(self.ahead)];
+        first.iter().for_each(|&node| self.prefetch(node));
+    }
+
+    /// The similarities to nodes, whose codes are fetched ahead, but for the first.
     #[inline(always)]
     pub(super) fn score_all(&self, query: &Query, nodes: &[u32], scores: &mut Vec<f32>) {
         scores.clear();
-        let first = &nodes[..nodes.len().min(self.ahead)];
-        first.iter().for_each(|&node| self.prefetch(node));
         let lines = nodes.iter().enumerate().map(|(at, &node)| {
             if let Some(&later) = nodes.get(at + self.ahead) {
                 self.prefetch(later);

@@ -54,41 +54,209 @@ pub(super) enum Counts<'a> {
     Passing(&'a (dyn Fn(u64) -> bool + Sync)),
 }
 
-/// What a walk needs, kept for the next one.
+impl Counts<'_> {
+    #[inline(always)]
+    pub(super) fn passes(self, nodes: &Nodes, node: u32) -> bool {
+        match self {
+            Self::Linked | Self::All => true,
+            Self::Passing(passes) => passes(nodes.number(node)),
+        }
+    }
+}
+
+/// The nearest nodes so far.
 #[derive(Debug, Default)]
-pub(super) struct Walk {
+pub(super) struct Nearest {
+    /// The least similar one on top.
+    pub(super) ranked: BinaryHeap<Ranked>,
+    breadth: usize,
+}
+
+impl Nearest {
+    /// Forgets all, and keeps `breadth` from now on.
+    pub(super) fn begin(&mut self, breadth: usize) {
+        self.ranked.clear();
+        self.breadth = breadth;
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.ranked.len() >= self.breadth
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.ranked.len()
+    }
+
+    /// The most similar one.
+    pub(super) fn first(&self) -> Option<Ranked> {
+        self.ranked.iter().min().copied()
+    }
+}
+
+/// What a walk has found so far: where it need not go any more, and which nodes it keeps.
+pub(super) trait Kept {
+    /// Whether a node is farther than all that are kept, of which there are enough.
+    fn is_too_far(&self, ranked: Ranked) -> bool;
+
+    /// Whether another node that is as similar as that may still be kept.
+    fn takes(&self, score: f32) -> bool;
+
+    /// Keeps a node, if it is near enough.
+    fn keep(&mut self, ranked: Ranked);
+}
+
+impl Kept for Nearest {
+    #[inline(always)]
+    fn is_too_far(&self, ranked: Ranked) -> bool {
+        self.is_full() && self.ranked.peek().is_some_and(|last| ranked > *last)
+    }
+
+    #[inline(always)]
+    fn takes(&self, score: f32) -> bool {
+        let last = self.ranked.peek();
+        !self.is_full() || last.is_some_and(|last| last.score() < score)
+    }
+
+    #[inline(always)]
+    fn keep(&mut self, ranked: Ranked) {
+        if !self.is_full() {
+            self.ranked.push(ranked);
+        } else if let Some(mut last) = self.ranked.peek_mut()
+            && ranked < *last
+        {
+            *last = ranked;
+        }
+    }
+}
+
+/// What a walk needs on its way, kept for the next one.
+#[derive(Debug, Default)]
+pub(super) struct Way {
     seen: Seen,
     /// Nodes whose neighbours are still to be looked at, the most similar one on top.
     open: BinaryHeap<Reverse<Ranked>>,
-    /// The nearest so far, the least similar one on top.
-    nearest: BinaryHeap<Ranked>,
     /// Neighbours that are new, and their similarities.
     fresh: Vec<u32>,
     scores: Vec<f32>,
-    /// What the last walk found, best first.
-    pub(super) found: Vec<Ranked>,
-    /// Whether what is not near enough is kept in `left`.
-    keeps: bool,
-    left: Left,
+    /// Where a walk went, if somebody wants to know: the level, the node, and its new neighbours.
+    #[cfg(test)]
+    pub(super) log: Option<Vec<(u8, Ranked, usize)>>,
 }
 
-/// What a walk did without since it was not near enough, and a broader one would have used.
-#[derive(Debug, Default)]
-struct Left {
-    /// Nodes that were neither walked on from nor counted among the nearest.
-    nodes: Vec<Ranked>,
-    /// Nodes that were among the nearest for a while.
-    driven_out: Vec<Ranked>,
-    /// Twins that were not looked at. Each stands for those behind it too.
-    twins: Vec<Ranked>,
-}
+impl Way {
+    /// Begins anew, from one node.
+    pub(super) fn begin(&mut self, nodes: &Nodes) {
+        self.seen.forget(nodes.len());
+        self.open.clear();
+        self.fresh.clear();
+    }
 
-impl Left {
-    fn clear(&mut self) {
-        for left in [&mut self.nodes, &mut self.driven_out, &mut self.twins] {
-            left.clear();
+    /// Adds a node from which to go.
+    pub(super) fn start(
+        &mut self,
+        nodes: &Nodes,
+        start: Ranked,
+        kept: &mut impl Kept,
+        counts: Counts<'_>,
+    ) {
+        self.seen.insert(start.slot() as u32);
+        self.open.push(Reverse(start));
+        offer(nodes, start, kept, counts);
+    }
+
+    /// Goes to the most similar open node, for those of its neighbours that are new; `None` where the walk ends.
+    #[inline(always)]
+    pub(super) fn next(&mut self, nodes: &Nodes, level: u8, kept: &impl Kept) -> Option<u32> {
+        let Reverse(next) = self.open.pop()?;
+        if kept.is_too_far(next) {
+            return None;
+        }
+        let node = next.slot() as u32;
+        self.fresh.clear();
+        self.fresh.resize(nodes.width(level), 0);
+        let mut fresh = 0;
+        for neighbour in nodes.neighbours(node, level) {
+            self.fresh[fresh] = neighbour;
+            fresh += usize::from(self.seen.insert(neighbour));
+        }
+        self.fresh.truncate(fresh);
+        #[cfg(test)]
+        if let Some(log) = &mut self.log {
+            log.push((level, next, fresh));
+        }
+        Some(node)
+    }
+
+    /// Asks the processor to fetch the list of the node where the walk would go next.
+    #[inline(always)]
+    pub(super) fn prefetch_next(&self, nodes: &Nodes, level: u8) {
+        if level == 0
+            && let Some(Reverse(next)) = self.open.peek()
+        {
+            nodes.prefetch_list(next.slot() as u32);
         }
     }
+
+    /// Asks the processor to fetch the codes of the new neighbours.
+    #[inline(always)]
+    pub(super) fn prefetch_fresh(&self, nodes: &Nodes) {
+        nodes.prefetch_first(&self.fresh);
+    }
+
+    /// Compares the new neighbours with the query.
+    #[inline(always)]
+    pub(super) fn look(
+        &mut self,
+        nodes: &Nodes,
+        level: u8,
+        query: &Query,
+        kept: &mut impl Kept,
+        counts: Counts<'_>,
+    ) {
+        nodes.score_all(query, &self.fresh, &mut self.scores);
+        for at in 0..self.fresh.len() {
+            let ranked = Ranked::new(self.scores[at], self.fresh[at] as usize);
+            if kept.is_too_far(ranked) {
+                continue;
+            }
+            if level == 0 && self.open.peek().is_none_or(|best| ranked < best.0) {
+                nodes.prefetch_list(ranked.slot() as u32);
+            }
+            self.open.push(Reverse(ranked));
+            offer(nodes, ranked, kept, counts);
+        }
+    }
+}
+
+/// Offers a node and those with the same codes.
+#[inline(always)]
+fn offer(nodes: &Nodes, ranked: Ranked, kept: &mut impl Kept, counts: Counts<'_>) {
+    let mut one = ranked;
+    loop {
+        let node = one.slot() as u32;
+        if counts.passes(nodes, node) {
+            kept.keep(one);
+        }
+        if matches!(counts, Counts::Linked) {
+            return;
+        }
+        let Some(twin) = nodes.twin(node) else {
+            return;
+        };
+        if !kept.takes(ranked.score()) {
+            return;
+        }
+        one = Ranked::new(ranked.score(), twin as usize);
+    }
+}
+
+/// A walk for the nearest of one graph, kept for the next one.
+#[derive(Debug, Default)]
+pub(super) struct Walk {
+    pub(super) way: Way,
+    pub(super) nearest: Nearest,
+    /// What the last walk found, best first.
+    pub(super) found: Vec<Ranked>,
 }
 
 impl Walk {
@@ -101,158 +269,19 @@ impl Walk {
         breadth: usize,
         counts: Counts<'_>,
     ) {
-        self.seen.forget(nodes.len());
-        self.open.clear();
-        self.nearest.clear();
-        let mut starts = std::mem::take(&mut self.found);
-        for start in starts.drain(..) {
-            self.seen.insert(start.slot() as u32);
-            self.open.push(Reverse(start));
-            self.offer(nodes, start, breadth, counts);
+        self.way.begin(nodes);
+        self.nearest.begin(breadth);
+        for start in self.found.drain(..) {
+            self.way.start(nodes, start, &mut self.nearest, counts);
         }
-        self.found = starts;
-        self.go_on(nodes, level, query, breadth, counts);
-    }
-
-    /// As [`on`](Self::on) for the lowest level, and keeps what [`broaden`](Self::broaden) needs.
-    pub(super) fn begin(
-        &mut self,
-        nodes: &Nodes,
-        query: &Query,
-        breadth: usize,
-        counts: Counts<'_>,
-    ) {
-        self.left.clear();
-        self.keeps = true;
-        self.on(nodes, 0, query, breadth, counts);
-        self.keeps = false;
-    }
-
-    /// Goes on, once, with what [`begin`](Self::begin) did with less breadth, and leaves in `found` what a walk of this breadth finds.
-    pub(super) fn broaden(
-        &mut self,
-        nodes: &Nodes,
-        query: &Query,
-        breadth: usize,
-        counts: Counts<'_>,
-    ) {
-        let mut left = std::mem::take(&mut self.left);
-        self.nearest.extend(self.found.drain(..));
-        for ranked in left.driven_out.drain(..) {
-            self.keep(ranked, breadth);
+        while self.way.next(nodes, level, &self.nearest).is_some() {
+            self.way.prefetch_next(nodes, level);
+            self.way.prefetch_fresh(nodes);
+            self.way
+                .look(nodes, level, query, &mut self.nearest, counts);
         }
-        for twin in left.twins.drain(..) {
-            self.offer(nodes, twin, breadth, counts);
-        }
-        for ranked in left.nodes.drain(..) {
-            if !self.is_too_far(ranked, breadth) {
-                self.open.push(Reverse(ranked));
-                self.offer(nodes, ranked, breadth, counts);
-            }
-        }
-        self.left = left;
-        self.go_on(nodes, 0, query, breadth, counts);
-    }
-
-    /// Walks on from the open nodes, as long as they are near enough.
-    #[inline(always)]
-    fn go_on(
-        &mut self,
-        nodes: &Nodes,
-        level: u8,
-        query: &Query,
-        breadth: usize,
-        counts: Counts<'_>,
-    ) {
-        while let Some(Reverse(next)) = self.open.pop() {
-            if self.is_too_far(next, breadth) {
-                if self.keeps {
-                    self.open.push(Reverse(next));
-                }
-                break;
-            }
-            self.fresh.clear();
-            self.fresh.resize(nodes.width(level), 0);
-            let mut fresh = 0;
-            for node in nodes.neighbours(next.slot() as u32, level) {
-                self.fresh[fresh] = node;
-                fresh += usize::from(self.seen.insert(node));
-            }
-            self.fresh.truncate(fresh);
-            if level == 0
-                && let Some(Reverse(after)) = self.open.peek()
-            {
-                nodes.prefetch_list(after.slot() as u32);
-            }
-            nodes.score_all(query, &self.fresh, &mut self.scores);
-            for at in 0..self.fresh.len() {
-                let ranked = Ranked::new(self.scores[at], self.fresh[at] as usize);
-                if self.is_too_far(ranked, breadth) {
-                    if self.keeps {
-                        self.left.nodes.push(ranked);
-                    }
-                    continue;
-                }
-                if level == 0 && self.open.peek().is_none_or(|best| ranked < best.0) {
-                    nodes.prefetch_list(ranked.slot() as u32);
-                }
-                self.open.push(Reverse(ranked));
-                self.offer(nodes, ranked, breadth, counts);
-            }
-        }
-        self.found.extend(self.nearest.drain());
+        self.found.extend(self.nearest.ranked.drain());
         self.found.sort_unstable();
-    }
-
-    /// Whether a node is farther than all the nearest, of which there are enough.
-    #[inline(always)]
-    fn is_too_far(&self, ranked: Ranked, breadth: usize) -> bool {
-        let full = self.nearest.len() >= breadth;
-        full && self.nearest.peek().is_some_and(|last| ranked > *last)
-    }
-
-    /// Counts a node and those with the same codes among the nearest.
-    #[inline(always)]
-    fn offer(&mut self, nodes: &Nodes, ranked: Ranked, breadth: usize, counts: Counts<'_>) {
-        let passes = |node: u32| match counts {
-            Counts::Linked | Counts::All => true,
-            Counts::Passing(passes) => passes(nodes.number(node)),
-        };
-        let mut one = ranked;
-        loop {
-            let node = one.slot() as u32;
-            if passes(node) {
-                self.keep(one, breadth);
-            }
-            if matches!(counts, Counts::Linked) {
-                return;
-            }
-            let Some(twin) = nodes.twin(node) else {
-                return;
-            };
-            one = Ranked::new(ranked.score(), twin as usize);
-            // Whether a twin, which is as similar, may still count.
-            let last = self.nearest.peek();
-            let nearer = last.is_some_and(|last| last.score() < ranked.score());
-            if self.nearest.len() >= breadth && !nearer {
-                if self.keeps {
-                    self.left.twins.push(one);
-                }
-                return;
-            }
-        }
-    }
-
-    /// Keeps a node among the nearest `breadth`, if it is one of them.
-    #[inline(always)]
-    fn keep(&mut self, ranked: Ranked, breadth: usize) {
-        self.nearest.push(ranked);
-        if self.nearest.len() > breadth
-            && let Some(last) = self.nearest.pop()
-            && self.keeps
-        {
-            self.left.driven_out.push(last);
-        }
     }
 
     /// Walks down to `level` from the node `entry`, to the nearest node of each level above, which is left in `found`.
