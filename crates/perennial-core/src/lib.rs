@@ -31,6 +31,7 @@ pub mod name;
 mod network_rules;
 pub mod output;
 pub mod outside_encoder;
+mod quiet_panic;
 pub mod registry;
 pub mod similarity;
 pub mod simplex;
@@ -58,6 +59,7 @@ pub use outside_encoder::{
     ChannelOrder, EncoderFile, EncoderHead, EncoderKind, Graph, ImagePreparation, ImageTower,
     Interpolation, OutsideEncoder, Pooling, Resize, TextTower,
 };
+pub use quiet_panic::catch_quietly;
 pub use registry::{Registry, RegistryError, Slot, SlotPlace, SlotRequest, SpaceSpec};
 pub use similarity::{SimilarityError, dot, dot_products, normalize_in_place, normalize_rows};
 pub use simplex::{Coefficients, Simplex, SimplexError};

@@ -5,7 +5,6 @@ mod container;
 mod jpeg;
 
 use std::io::Cursor;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 
 use image::codecs::jpeg::JpegEncoder;
@@ -13,6 +12,7 @@ use image::codecs::png::PngEncoder;
 use image::imageops::FilterType;
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageEncoder, ImageFormat, ImageReader, Limits, RgbImage};
+use perennial_core::catch_quietly;
 
 pub use container::{HEAD_BYTES, Kind, kind};
 use container::{Walk, walk};
@@ -143,13 +143,11 @@ impl Picture {
             }
         };
         // A decoder may panic; one file must not abort the work on thousands.
-        catch_unwind(AssertUnwindSafe(|| decode(format, bytes, exif, limits))).unwrap_or_else(
-            |_| {
-                Err(DecodeError::Decoder {
-                    format: name(format),
-                })
-            },
-        )
+        catch_quietly(|| decode(format, bytes, exif, limits)).unwrap_or_else(|| {
+            Err(DecodeError::Decoder {
+                format: name(format),
+            })
+        })
     }
 
     /// Columns of the upright picture.
