@@ -29,6 +29,21 @@ pub enum FormatError {
         /// The endings that there are.
         endings: String,
     },
+    /// A small file that would become large in memory.
+    #[error(
+        "{}: column `{column}` would take {} MiB of memory or more, and the limit for a file of this size is {} MiB; write it with smaller pages and row groups, or leave the column out",
+        path.display(), bytes >> 20, limit >> 20
+    )]
+    Memory {
+        /// The file.
+        path: PathBuf,
+        /// The column that goes beyond the limit.
+        column: String,
+        /// The memory of all columns up to there.
+        bytes: u64,
+        /// The most that there may be.
+        limit: u64,
+    },
     /// The format was left out when the program was built.
     #[error("{}: {format} files need a program that was built with `--features {feature}`", path.display())]
     Feature {

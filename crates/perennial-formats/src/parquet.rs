@@ -11,9 +11,21 @@ use crate::text_row::{TextColumns, TextReader};
 #[cfg(feature = "parquet")]
 mod cells;
 #[cfg(feature = "parquet")]
+mod columns;
+#[cfg(feature = "parquet")]
+mod encodings;
+#[cfg(feature = "parquet")]
+mod opened;
+#[cfg(feature = "parquet")]
+mod pages;
+#[cfg(feature = "parquet")]
 mod reader;
+#[cfg(all(test, feature = "parquet"))]
+mod tests;
 #[cfg(feature = "parquet")]
 mod texts;
+#[cfg(feature = "parquet")]
+mod thrift;
 #[cfg(feature = "parquet")]
 mod writer;
 

@@ -9,10 +9,18 @@ use arrow_array::{Array, ArrayRef};
 use arrow_schema::DataType;
 use serde_json::Value;
 
+use super::columns::type_read;
+use crate::lines::MAX_LINE_BYTES;
 use crate::vector_set::Payload;
 
 /// Columns of columns are followed this deep.
 const MAX_DEPTH: usize = 16;
+
+/// Whether a column can hold ids or labels.
+pub(super) fn is_scalar(kind: &DataType) -> bool {
+    let kind = type_read(kind);
+    kind.is_integer() || kind == DataType::Utf8View
+}
 
 /// Whether a column can become JSON.
 pub(super) fn is_json(kind: &DataType) -> bool {
@@ -23,9 +31,11 @@ pub(super) fn is_json(kind: &DataType) -> bool {
             T::Null | T::Boolean | T::Utf8 | T::LargeUtf8 | T::Utf8View => true,
             T::Float16 | T::Float32 | T::Float64 => true,
             kind if kind.is_integer() => true,
-            T::List(item) | T::LargeList(item) | T::FixedSizeList(item, _) => {
-                within(item.data_type(), depth - 1)
-            }
+            T::List(item)
+            | T::LargeList(item)
+            | T::ListView(item)
+            | T::LargeListView(item)
+            | T::FixedSizeList(item, _) => within(item.data_type(), depth - 1),
             T::Struct(fields) => fields
                 .iter()
                 .all(|field| within(field.data_type(), depth - 1)),
@@ -99,40 +109,66 @@ pub(super) fn scalar(array: &dyn Array, row: usize) -> Option<Scalar> {
     if let Some(number) = integer(array, row) {
         return Some(Scalar::Number(number));
     }
+    text(array, row).map(|text| Scalar::Text(text.to_owned()))
+}
+
+/// The text of a row, from the types that texts are read as.
+pub(super) fn text(array: &dyn Array, row: usize) -> Option<&str> {
     match array.data_type() {
-        DataType::Utf8 => Some(Scalar::Text(array.as_string::<i32>().value(row).to_owned())),
-        DataType::LargeUtf8 => Some(Scalar::Text(array.as_string::<i64>().value(row).to_owned())),
-        DataType::Utf8View => Some(Scalar::Text(array.as_string_view().value(row).to_owned())),
-        DataType::Dictionary(..) => {
-            let dictionary = array.as_any_dictionary();
-            let key = usize::try_from(integer(dictionary.keys(), row)?).ok()?;
-            let values = dictionary.values();
-            // No dictionary of dictionaries.
-            let plain =
-                key < values.len() && !matches!(values.data_type(), DataType::Dictionary(..));
-            plain.then(|| scalar(values, key)).flatten()
-        }
+        DataType::Utf8View if !array.is_null(row) => Some(array.as_string_view().value(row)),
         _ => None,
     }
 }
 
+/// The longest payload of a row, as the longest line of JSONL; a value that is no text counts as 8 bytes.
+pub(super) const MAX_PAYLOAD_BYTES: usize = MAX_LINE_BYTES as usize;
+const VALUE_BYTES: usize = 8;
+
+/// What a payload may still hold.
+pub(super) struct Room(usize);
+
+/// A payload longer than it may be.
+#[derive(Debug)]
+pub(super) struct Full;
+
+impl Room {
+    pub(super) fn new() -> Self {
+        Self(MAX_PAYLOAD_BYTES)
+    }
+
+    pub(super) fn taken(&self) -> usize {
+        MAX_PAYLOAD_BYTES - self.0
+    }
+
+    pub(super) fn take(&mut self, bytes: usize) -> Result<(), Full> {
+        self.0 = self.0.checked_sub(bytes).ok_or(Full)?;
+        Ok(())
+    }
+}
+
 /// A cell as JSON. NaN and infinity become null, which JSON has no numbers for.
-pub(super) fn json(array: &dyn Array, row: usize) -> Value {
+pub(super) fn json(array: &dyn Array, row: usize, room: &mut Room) -> Result<Value, Full> {
+    room.take(VALUE_BYTES)?;
     if array.is_null(row) {
-        return Value::Null;
+        return Ok(Value::Null);
     }
     let mut float = Vec::new();
-    match array.data_type() {
+    Ok(match array.data_type() {
         DataType::Boolean => array.as_boolean().value(row).into(),
         DataType::Float64 => array.as_primitive::<Float64Type>().value(row).into(),
         DataType::Float16 | DataType::Float32 if floats(&array.slice(row, 1), &mut float) => {
             float.first().copied().into()
         }
-        DataType::Struct(_) => Value::Object(entries(array, row)),
+        DataType::Struct(_) => Value::Object(entries(array, row, room)?),
         _ => {
             if let Some(items) = list(array, row) {
-                return (0..items.len()).map(|item| json(&items, item)).collect();
+                // Before any of them is made.
+                room.take(items.len().saturating_mul(VALUE_BYTES))?;
+                room.0 += items.len() * VALUE_BYTES;
+                let items = (0..items.len()).map(|item| json(&items, item, room));
+                return Ok(Value::Array(items.collect::<Result<_, _>>()?));
             }
+            room.take(text(array, row).map_or(0, str::len))?;
             match scalar(array, row) {
                 Some(Scalar::Text(text)) => text.into(),
                 Some(Scalar::Number(number)) => {
@@ -145,17 +181,20 @@ pub(super) fn json(array: &dyn Array, row: usize) -> Value {
                 None => Value::Null,
             }
         }
-    }
+    })
 }
 
 /// The fields of a struct that have a value.
-pub(super) fn entries(array: &dyn Array, row: usize) -> Payload {
+pub(super) fn entries(array: &dyn Array, row: usize, room: &mut Room) -> Result<Payload, Full> {
     let Some(array) = array.as_struct_opt() else {
-        return Payload::new();
+        return Ok(Payload::new());
     };
     let fields = array.fields().iter().zip(array.columns());
     fields
         .filter(|(_, column)| !column.is_null(row))
-        .map(|(field, column)| (field.name().clone(), json(column, row)))
+        .map(|(field, column)| {
+            room.take(field.name().len())?;
+            Ok((field.name().clone(), json(column, row, room)?))
+        })
         .collect()
 }

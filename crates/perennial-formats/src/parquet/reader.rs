@@ -1,19 +1,18 @@
 //! Reading by record batches.
 
 use std::collections::HashSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Schema};
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use perennial_core::{ItemId, SpaceId};
 
-use super::cells::{self, Scalar};
+use super::cells::{self, Full, MAX_PAYLOAD_BYTES, Room, Scalar};
+use super::columns::type_read;
+use super::opened::{Batches, Opened, guarded};
 use super::writer::SPACE_KEY;
 use crate::error::FormatError;
 use crate::format::Format;
-use crate::input::open_file;
 use crate::jsonl::join;
 use crate::label::Label;
 use crate::numbers;
@@ -21,8 +20,9 @@ use crate::stream::{Batch, BatchReader, Header};
 use crate::vector_set::Payload;
 
 const VECTOR_COLUMNS: [&str; 4] = ["embedding", "vector", "embeddings", "values"];
-/// Values of vectors in a record batch.
+/// Values of vectors for which room is made at once.
 const BATCH_VALUES: usize = 1 << 20;
+/// Rows of a record batch.
 const MAX_BATCH_ROWS: usize = 4096;
 
 /// What a column is, by its position.
@@ -39,58 +39,20 @@ struct Reader {
     path: PathBuf,
     header: Header,
     roles: Roles,
-    batches: ParquetRecordBatchReader,
+    batches: Batches,
     /// What is left of the record batch in hand.
     rest: Option<RecordBatch>,
     done: u64,
 }
 
-/// Calls the Parquet library, which panics on some damaged files.
-pub(super) fn guarded<T, E: std::fmt::Display>(
-    path: &Path,
-    call: impl FnOnce() -> Result<T, E>,
-) -> Result<T, FormatError> {
-    match catch_unwind(AssertUnwindSafe(call)) {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => {
-            let error = error.to_string();
-            Err(match error.contains("Disabled feature at compile time") {
-                true => FormatError::file(
-                    path,
-                    format_args!(
-                        "is compressed in a way that is not read ({error}); write it without compression, or with Snappy, gzip, LZ4 or Zstandard"
-                    ),
-                ),
-                false => {
-                    FormatError::file(path, format_args!("is a damaged Parquet file: {error}"))
-                }
-            })
-        }
-        Err(_) => Err(FormatError::file(
-            path,
-            "is a damaged Parquet file; write it again",
-        )),
-    }
-}
-
 pub(super) fn open(path: &Path) -> Result<Box<dyn BatchReader>, FormatError> {
-    let (file, _) = open_file(path)?;
-    let (file, _) = file.into_parts();
-    let builder = guarded(path, || ParquetRecordBatchReaderBuilder::try_new(file))?;
-    let schema = builder.schema().clone();
+    let opened = Opened::open(path)?;
+    let schema = opened.schema().clone();
     let roles = roles(&schema).map_err(|problem| FormatError::file(path, problem))?;
-    let metadata = builder.metadata().file_metadata();
-    let space = metadata
-        .key_value_metadata()
-        .into_iter()
-        .flatten()
-        .find(|entry| entry.key == SPACE_KEY)
-        .and_then(|entry| entry.value.clone());
-    let space = space
-        .map(SpaceId::new)
-        .transpose()
-        .map_err(|error| FormatError::file(path, format_args!("the space: {error}")))?;
-    let rows = u64::try_from(metadata.num_rows()).ok();
+    let space = opened.value(SPACE_KEY).map(SpaceId::new).transpose();
+    let space =
+        space.map_err(|error| FormatError::file(path, format_args!("the space: {error}")))?;
+    let rows = opened.rows();
     let declared = match schema.field(roles.vector).data_type() {
         DataType::FixedSizeList(_, dim) => Some(usize::try_from(*dim).unwrap_or(0)),
         _ => None,
@@ -101,9 +63,17 @@ pub(super) fn open(path: &Path) -> Result<Box<dyn BatchReader>, FormatError> {
             "the vectors have 0 dimensions; at least 1 is needed",
         ));
     }
-    let batch_rows = declared.map_or(MAX_BATCH_ROWS / 4, |dim| BATCH_VALUES / dim);
-    let batch_rows = batch_rows.clamp(1, MAX_BATCH_ROWS);
-    let batches = guarded(path, || builder.with_batch_size(batch_rows).build())?;
+    for (what, column) in [("id", roles.id), ("label", roles.label)] {
+        let kind = column.map(|column| schema.field(column).data_type());
+        if let Some(kind) = kind.filter(|kind| !cells::is_scalar(kind)) {
+            let problem =
+                format!("the column `{what}` is {kind}; integers or texts are needed in every row");
+            return Err(FormatError::file(path, problem));
+        }
+    }
+    let columns = roles.columns();
+    let payload = |column| roles.is_payload(column);
+    let batches = opened.batches(&columns, payload, MAX_BATCH_ROWS)?;
     let mut reader = Reader {
         path: path.to_owned(),
         header: Header {
@@ -112,7 +82,7 @@ pub(super) fn open(path: &Path) -> Result<Box<dyn BatchReader>, FormatError> {
             space,
             format: Format::Parquet,
         },
-        roles,
+        roles: roles.within(&columns),
         batches,
         rest: None,
         done: 0,
@@ -122,6 +92,33 @@ pub(super) fn open(path: &Path) -> Result<Box<dyn BatchReader>, FormatError> {
         reader.header.dim = reader.first_length()?;
     }
     Ok(Box::new(reader))
+}
+
+impl Roles {
+    /// The columns that are read, in the order of the file.
+    fn columns(&self) -> Vec<usize> {
+        let single = [Some(self.vector), self.id, self.label, self.payload];
+        let mut columns: Vec<usize> = single.into_iter().flatten().collect();
+        columns.extend(&self.entries);
+        columns.sort_unstable();
+        columns
+    }
+
+    fn is_payload(&self, column: usize) -> bool {
+        self.payload == Some(column) || self.entries.contains(&column)
+    }
+
+    /// The places where there are only these columns.
+    fn within(&self, columns: &[usize]) -> Self {
+        let place = |column: usize| columns.partition_point(|&before| before < column);
+        Self {
+            vector: place(self.vector),
+            id: self.id.map(place),
+            label: self.label.map(place),
+            payload: self.payload.map(place),
+            entries: self.entries.iter().map(|&column| place(column)).collect(),
+        }
+    }
 }
 
 fn roles(schema: &Schema) -> Result<Roles, String> {
@@ -165,7 +162,8 @@ fn roles(schema: &Schema) -> Result<Roles, String> {
         ));
     };
     let kind = schema.field(vector).data_type();
-    let item = match kind {
+    let read = type_read(kind);
+    let item = match &read {
         DataType::FixedSizeList(item, _) | DataType::List(item) | DataType::LargeList(item) => {
             Some(item.data_type())
         }
@@ -173,7 +171,7 @@ fn roles(schema: &Schema) -> Result<Roles, String> {
     };
     if !item.is_some_and(DataType::is_floating) {
         return Err(format!(
-            "column `{}` is {kind}; a list, or a fixed-size list, of f16, f32 or f64 is needed",
+            "column `{}` is {kind}; a list, or a fixed-size list, of f16, f32 or f64 is needed: convert it before it is written",
             schema.field(vector).name()
         ));
     }
@@ -189,11 +187,8 @@ impl Reader {
 
     /// Takes the next record batch that has rows in hand.
     fn advance(&mut self) -> Result<(), FormatError> {
-        while self.rest.is_none() {
-            let batches = &mut self.batches;
-            let next = guarded(&self.path, || batches.next().transpose())?;
-            let Some(batch) = next else { break };
-            self.rest = Some(batch).filter(|batch| batch.num_rows() > 0);
+        if self.rest.is_none() {
+            self.rest = self.batches.next()?;
         }
         Ok(())
     }
@@ -210,8 +205,11 @@ impl Reader {
         }
     }
 
-    fn batch(&self, rows: &RecordBatch) -> Result<Batch, FormatError> {
-        let count = rows.num_rows();
+    /// The first rows of a record batch: all of them, or as many as have a payload of the size that a single row may have.
+    fn batch(&self, rows: &RecordBatch) -> Result<(Batch, usize), FormatError> {
+        let payload = self.payload(rows)?;
+        let count = payload.as_ref().map_or(rows.num_rows(), Vec::len);
+        let rows = &rows.slice(0, count);
         let dim = self.header.dim;
         let mut vectors = Vec::with_capacity(count.saturating_mul(dim).min(BATCH_VALUES));
         let column = rows.column(self.roles.vector);
@@ -240,12 +238,14 @@ impl Reader {
             Some(label) => Some(self.column(rows.column(label), "label", numbers::label)?),
             None => None,
         };
-        Ok(Batch {
+        let payload = payload.filter(|rows| rows.iter().any(|payload| !payload.is_empty()));
+        let batch = Batch {
             vectors,
             ids,
             labels,
-            payload: self.payload(rows)?,
-        })
+            payload,
+        };
+        Ok((batch, count))
     }
 
     fn column<T: std::str::FromStr>(
@@ -280,48 +280,74 @@ impl Reader {
         if self.roles.payload.is_none() && self.roles.entries.is_empty() {
             return Ok(None);
         }
-        let schema = rows.schema();
-        let mut all = Vec::with_capacity(rows.num_rows());
-        for row in 0..rows.num_rows() {
-            let mut payload = match self.roles.payload {
-                Some(column) => self.object(rows.column(column), row)?,
-                None => Payload::new(),
-            };
-            let entries = self.roles.entries.iter().filter_map(|&index| {
-                let column = rows.column(index);
-                let value = cells::json(column, row);
-                (!value.is_null()).then(|| (schema.field(index).name().clone(), value))
-            });
-            if join(&mut payload, entries.collect()) {
-                return Err(self.error(row, "has a key both in the payload and beside it"));
-            }
-            all.push(payload);
+        let (mut all, mut bytes) = (Vec::new(), 0);
+        while all.len() < rows.num_rows() && bytes < MAX_PAYLOAD_BYTES {
+            let mut room = Room::new();
+            all.push(self.payload_of(rows, all.len(), &mut room)?);
+            bytes += room.taken();
         }
-        let any = all.iter().any(|payload| !payload.is_empty());
-        Ok(any.then_some(all))
+        Ok(Some(all))
+    }
+
+    fn payload_of(
+        &self,
+        rows: &RecordBatch,
+        row: usize,
+        room: &mut Room,
+    ) -> Result<Payload, FormatError> {
+        let full = |_: Full| {
+            self.error(
+                row,
+                format_args!(
+                    "holds a payload of more than {MAX_PAYLOAD_BYTES} bytes, of which each value that is no text takes 8; leave its longest column out"
+                ),
+            )
+        };
+        let mut payload = match self.roles.payload {
+            Some(column) => self.object(rows.column(column), row, room)?.map_err(full)?,
+            None => Payload::new(),
+        };
+        let schema = rows.schema();
+        let mut entries = Payload::new();
+        for &column in &self.roles.entries {
+            let name = schema.field(column).name();
+            room.take(name.len()).map_err(full)?;
+            let value = cells::json(rows.column(column), row, room).map_err(full)?;
+            if !value.is_null() {
+                entries.insert(name.clone(), value);
+            }
+        }
+        if join(&mut payload, entries) {
+            return Err(self.error(row, "has a key both in the payload and beside it"));
+        }
+        Ok(payload)
     }
 
     /// A payload that is a struct, or a text with a JSON object.
-    fn object(&self, column: &ArrayRef, row: usize) -> Result<Payload, FormatError> {
+    fn object(
+        &self,
+        column: &ArrayRef,
+        row: usize,
+        room: &mut Room,
+    ) -> Result<Result<Payload, Full>, FormatError> {
+        if column.is_null(row) {
+            return Ok(Ok(Payload::new()));
+        }
         if let DataType::Struct(_) = column.data_type() {
-            return Ok(if column.is_null(row) {
-                Payload::new()
-            } else {
-                cells::entries(column, row)
-            });
+            return Ok(cells::entries(column, row, room));
         }
-        match cells::scalar(column, row) {
-            None => Ok(Payload::new()),
-            Some(Scalar::Text(text)) => serde_json::from_str(&text).map_err(|error| {
-                self.error(
-                    row,
-                    format_args!("holds a payload that is not a JSON object: {error}"),
-                )
-            }),
-            Some(Scalar::Number(_)) => {
-                Err(self.error(row, "holds a payload that is not a JSON object"))
-            }
+        let Some(text) = cells::text(column, row) else {
+            return Err(self.error(row, "holds a payload that is not a JSON object"));
+        };
+        if let Err(full) = room.take(text.len()) {
+            return Ok(Err(full));
         }
+        serde_json::from_str(text).map(Ok).map_err(|error| {
+            self.error(
+                row,
+                format_args!("holds a payload that is not a JSON object: {error}"),
+            )
+        })
     }
 }
 
@@ -335,12 +361,11 @@ impl BatchReader for Reader {
         let Some(batch) = self.rest.take() else {
             return Ok(None);
         };
-        let rows = max_rows.min(batch.num_rows());
+        let part = batch.slice(0, max_rows.min(batch.num_rows()));
+        let (read, rows) = guarded(&self.path, || Ok::<_, String>(self.batch(&part)))??;
         if rows < batch.num_rows() {
             self.rest = Some(batch.slice(rows, batch.num_rows() - rows));
         }
-        let part = batch.slice(0, rows);
-        let read = guarded(&self.path, || Ok::<_, String>(self.batch(&part)))??;
         self.done += rows as u64;
         Ok(Some(read))
     }

@@ -3,14 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use arrow_array::RecordBatch;
-use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 use perennial_core::ItemId;
 
 use super::cells::{self, Scalar};
-use super::reader::guarded;
+use super::opened::{Batches, Opened};
 use crate::error::FormatError;
-use crate::input::open_file;
+use crate::lines::MAX_LINE_BYTES;
 use crate::numbers;
 use crate::text_row::{TextColumns, TextReader, TextRow, without_column};
 
@@ -21,22 +19,16 @@ struct Reader {
     path: PathBuf,
     rows: Option<u64>,
     columns: TextColumns,
-    batches: ParquetRecordBatchReader,
+    batches: Batches,
     /// The record batch in hand, and how many of its rows are taken.
     rest: Option<(RecordBatch, usize)>,
     done: u64,
 }
 
 pub(super) fn open(path: &Path, columns: &TextColumns) -> Result<Box<dyn TextReader>, FormatError> {
-    let (file, _) = open_file(path)?;
-    let (file, _) = file.into_parts();
-    let builder = guarded(path, || ParquetRecordBatchReaderBuilder::try_new(file))?;
-    let names: Vec<String> = builder
-        .schema()
-        .fields()
-        .iter()
-        .map(|field| field.name().clone())
-        .collect();
+    let opened = Opened::open(path)?;
+    let fields = opened.schema().fields();
+    let names: Vec<String> = fields.iter().map(|field| field.name().clone()).collect();
     let mut roots = Vec::new();
     for wanted in [Some(&columns.text), columns.id.as_ref()]
         .into_iter()
@@ -47,10 +39,21 @@ pub(super) fn open(path: &Path, columns: &TextColumns) -> Result<Box<dyn TextRea
         };
         roots.push(root);
     }
-    let rows = u64::try_from(builder.metadata().file_metadata().num_rows()).ok();
-    let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
-    let builder = builder.with_projection(mask).with_batch_size(BATCH_ROWS);
-    let batches = guarded(path, || builder.build())?;
+    for &root in &roots {
+        let field = opened.schema().field(root);
+        if !cells::is_scalar(field.data_type()) {
+            let problem = format!(
+                "the column {:?} is {}; texts are needed, and texts or integers as ids",
+                field.name(),
+                field.data_type()
+            );
+            return Err(FormatError::file(path, problem));
+        }
+    }
+    roots.sort_unstable();
+    roots.dedup();
+    let rows = opened.rows();
+    let batches = opened.batches(&roots, |_| false, BATCH_ROWS)?;
     Ok(Box::new(Reader {
         path: path.to_owned(),
         rows,
@@ -67,13 +70,8 @@ impl Reader {
     }
 
     fn row(&mut self) -> Result<Option<TextRow>, FormatError> {
-        while self.rest.is_none() {
-            let batches = &mut self.batches;
-            let next = guarded(&self.path, || batches.next().transpose())?;
-            let Some(batch) = next else {
-                return Ok(None);
-            };
-            self.rest = Some((batch, 0)).filter(|(batch, _)| batch.num_rows() > 0);
+        if self.rest.is_none() {
+            self.rest = self.batches.next()?.map(|batch| (batch, 0));
         }
         let Some((batch, row)) = self.rest.take() else {
             return Ok(None);
@@ -82,13 +80,17 @@ impl Reader {
             let column = batch.column_by_name(name)?;
             cells::scalar(column, row)
         };
-        let text = match cell(&self.columns.text) {
-            Some(Scalar::Text(text)) => text,
-            _ => {
-                let problem = format!("holds no text in the column {:?}", self.columns.text);
-                return Err(self.error(problem));
-            }
+        let text = batch
+            .column_by_name(&self.columns.text)
+            .and_then(|column| cells::text(column, row));
+        let Some(text) = text else {
+            let problem = format!("holds no text in the column {:?}", self.columns.text);
+            return Err(self.error(problem));
         };
+        if text.len() as u64 >= MAX_LINE_BYTES {
+            return Err(self.error(format_args!("is longer than {MAX_LINE_BYTES} bytes")));
+        }
+        let text = text.to_owned();
         let id = match &self.columns.id {
             Some(column) => Some(self.id(column, cell(column))?),
             None => None,
@@ -120,10 +122,12 @@ impl TextReader for Reader {
     }
 
     fn next(&mut self, max_rows: usize) -> Result<Option<Vec<TextRow>>, FormatError> {
-        let mut rows = Vec::new();
+        let (mut rows, mut bytes) = (Vec::new(), 0);
         while rows.len() < max_rows.max(1)
+            && bytes < MAX_LINE_BYTES
             && let Some(row) = self.row()?
         {
+            bytes += row.text.len() as u64;
             rows.push(row);
         }
         Ok((!rows.is_empty()).then_some(rows))
