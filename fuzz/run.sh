@@ -47,6 +47,8 @@ limits() {
     http) echo 4096 128 2048 ;;
     hub_folder) echo 8192 128 2048 ;;
     token_table | tokenizer | head | canaries) echo 4096 32 1024 ;;
+    # A file of any size may take 256 MiB.
+    parquet) echo 4096 272 2048 ;;
     labelled_records) echo 10000 16 1024 ;;
     *) echo 4096 16 1024 ;;
   esac

@@ -34,7 +34,7 @@ pub use registry::{Aliases, Compatibility, ModelToml, Slots};
 pub use upgrades::{BridgeFolder, Certificates};
 pub use upstreams::UpstreamAnswers;
 pub use vectors::{
-    Columns, Csv, EmbeddingsFile, Jsonl, Npy, Npz, RelevanceJudgements, Safetensors,
+    Columns, Csv, EmbeddingsFile, Jsonl, Npy, Npz, Parquet, RelevanceJudgements, Safetensors,
 };
 
 /// One reader, and what must hold for everything that it accepts.

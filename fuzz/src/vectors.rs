@@ -4,8 +4,8 @@ use std::path::Path;
 
 use perennial_core::{ItemId, Output};
 use perennial_formats::{
-    Format, Header, Label, VectorSet, create, detect, read, read_embeddings, read_ids,
-    read_judgements, read_labels, write_embeddings,
+    Format, Header, Label, TextColumns, VectorSet, create, detect, open_texts, read,
+    read_embeddings, read_ids, read_judgements, read_labels, write_embeddings,
 };
 
 use crate::Target;
@@ -77,6 +77,34 @@ vector_targets! {
     Jsonl: Jsonl,
     /// CSV files.
     Csv: Csv,
+}
+
+/// Parquet files, of vectors and of texts.
+pub struct Parquet(Scratch);
+
+impl Target for Parquet {
+    fn new() -> Self {
+        Self(Scratch::new())
+    }
+
+    fn run(&mut self, bytes: &[u8]) -> bool {
+        let path = self.0.write("vectors", bytes);
+        if !bytes.starts_with(b"PAR1") {
+            return false;
+        }
+        for (text, id) in [("id", None), ("t", Some("_id"))] {
+            let columns = TextColumns {
+                text: text.to_owned(),
+                id: id.map(str::to_owned),
+            };
+            if let Ok(mut texts) = open_texts(&path, &columns) {
+                while let Ok(Some(rows)) = texts.next(100) {
+                    assert!((1..=100).contains(&rows.len()));
+                }
+            }
+        }
+        vectors(&path, Format::Parquet)
+    }
 }
 
 /// Labels and ids alone: arrays, tables, lines.
