@@ -75,6 +75,16 @@ pub enum GraphError {
         /// Where the data would be.
         location: String,
     },
+    /// Data beside the graph in a file with an ending that the runtime does not read.
+    #[error(
+        "{file} has data in {location:?}, and beside a graph rten reads only files that end in .data or .onnx_data; save the graph again with onnx.save_model(…, save_as_external_data=True, location=\"model.onnx_data\"), or use onnxruntime (`--onnxruntime`)"
+    )]
+    ExternalEnding {
+        /// The file.
+        file: String,
+        /// Where the data are.
+        location: String,
+    },
     /// Data beside the graph that is not one of the encoder's files.
     #[error(
         "{file} needs {missing}, which is not there, or not listed in encoder.files; copy it from where the graph came and import again"

@@ -4,6 +4,7 @@
 //! further data. What passes here can be given to the runtime without fear of a stack overflow or of an allocation that the file
 //! only claims to need.
 
+mod constants;
 mod dependencies;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -143,6 +144,7 @@ impl<'a> GraphFile<'a> {
             ));
         }
         graph.check_repeats(file)?;
+        graph.check_constants(file)?;
         Ok(graph)
     }
 
@@ -277,7 +279,7 @@ impl<'a> GraphFile<'a> {
             file: file.to_owned(),
         };
         let (mut ends, mut operator, mut domain) = ([Vec::new(), Vec::new()], "", "");
-        let mut constant = None;
+        let (mut constant, mut whole) = (None, Vec::new());
         for field in Fields::of(message) {
             let (field, value) = field.map_err(damaged)?;
             match field {
@@ -289,11 +291,16 @@ impl<'a> GraphFile<'a> {
                 7 => domain = text(value).map_err(damaged)?,
                 5 => {
                     self.entry(file)?;
+                    whole.clear();
                     for field in Fields::of(bytes(value).map_err(damaged)?) {
                         let (field, value) = field.map_err(damaged)?;
                         match field {
                             5 | 10 => {
                                 constant = self.tensor(file, bytes(value).map_err(damaged)?)?.values
+                            }
+                            // Whole numbers as they are.
+                            3 | 8 if wire::count(value) <= SHAPE => {
+                                wire::numbers(value, &mut whole).map_err(damaged)?;
                             }
                             6 | 11 => {
                                 self.graph(file, bytes(value).map_err(damaged)?, depth + 1)?
@@ -310,7 +317,10 @@ impl<'a> GraphFile<'a> {
             "" | STANDARD => operator.to_owned(),
             domain => format!("{domain}.{operator}"),
         };
-        let constant = constant.filter(|_| operator == "Constant");
+        // A constant has a single attribute.
+        let constant = constant
+            .or(Some(whole).filter(|whole| !whole.is_empty()))
+            .filter(|_| operator == "Constant");
         let [inputs, outputs] = ends;
         Ok(Node {
             operator,

@@ -21,6 +21,8 @@ pub(super) const OPSET_BYTES: usize = 1 << 10;
 pub(super) const ELEMENTS: u64 = 1 << 31;
 /// Elements above which the result of an operator that only repeats values is refused: 2^28, 1 GB of f32.
 pub(super) const REPEATED: u64 = 1 << 28;
+/// Elements above which a result of constants alone is refused: 2^26, 256 MB of f32. Of a mask of attention, 2^26 are 8,192 tokens.
+pub(super) const FOLDED: u64 = 1 << 26;
 /// Elements up to which the values of a whole-number tensor are kept, to look at the shapes that a graph asks for.
 pub(super) const SHAPE: u64 = 64;
 /// The first opset that is accepted. Older ones give operators another meaning that the runtime does not know.

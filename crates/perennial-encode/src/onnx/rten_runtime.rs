@@ -36,6 +36,13 @@ impl RtenGraph {
     ) -> Result<Self, GraphError> {
         let mut options = ModelOptions::with_all_ops();
         for (name, content) in data {
+            // What the runtime says is "disallowed path".
+            if !has_data_ending(&name) {
+                return Err(GraphError::ExternalEnding {
+                    file: file.to_owned(),
+                    location: name,
+                });
+            }
             options.external_data(&name, content);
         }
         let model = guarded(file, || options.load(content))?;
@@ -87,6 +94,12 @@ impl RtenGraph {
     ) -> Result<Vec<R>, GraphError> {
         self.pool.run(|| parts.par_iter().map(work).collect())
     }
+}
+
+/// Whether rten reads data beside a graph from a file of this name.
+fn has_data_ending(name: &str) -> bool {
+    let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending);
+    ending.starts_with("data") || ending.starts_with("onnx_data")
 }
 
 /// The threads of all graphs. The runtime's own pool counts cores; on two threads of one core this one is up to a third faster.
