@@ -231,6 +231,8 @@ impl Bridge {
             to_mean,
             record: FitRecord {
                 pairs: first.pairs.min(second.pairs),
+                // Of one rotation only.
+                rank: None,
                 matched: if first.pairs <= second.pairs {
                     first.matched
                 } else {

@@ -26,7 +26,8 @@ pub use labels::fit_from_labels;
 
 /// Fits a bridge to pairs. The result depends on the pairs and the recipe only.
 ///
-/// With fewer pairs than dimensions the map is not determined in every direction; the fit record then holds a warning.
+/// With fewer pairs than dimensions, or pairs in a subspace, the map is not determined in every direction; the fit record then holds a warning,
+/// and for rotations the rank.
 ///
 /// # Errors
 /// A recipe with a parameter out of range, spaces of other dimensions than the rows, [`Recipe::Identity`] and [`Recipe::Centring`] between
@@ -183,15 +184,21 @@ fn assemble(
         ))
     }));
     let dims = from.dim.max(to.dim);
-    if linear && record.pairs < dims {
-        let what = match record.matched {
-            Matching::Label => "classes",
-            _ => "pairs",
-        };
-        record.warnings.push(format!(
-            "fitted on {} {what}, fewer than the {dims} dimensions: directions that they do not show are mapped arbitrarily",
-            record.pairs
-        ));
+    // As many directions as a rotation has to place.
+    let placed = from.dim.min(to.dim);
+    let (pairs, what) = match record.matched {
+        Matching::Label => (record.pairs, "classes"),
+        _ => (record.pairs, "pairs"),
+    };
+    record.rank = map.rank;
+    match map.rank {
+        Some(rank) if rank < placed => record.warnings.push(format!(
+            "fitted on {pairs} {what}, which determine the rotation in {rank} of {placed} dimensions (the rank of their product): in the others the map is arbitrary; fit on more {what} of more different inputs, or with ridge, which leaves such directions out"
+        )),
+        _ if linear && pairs < dims => record.warnings.push(format!(
+            "fitted on {pairs} {what}, fewer than the {dims} dimensions: directions that they do not show are mapped arbitrarily"
+        )),
+        _ => {}
     }
     record.warnings.extend(map.warning);
     Bridge {
@@ -218,7 +225,7 @@ fn map(recipe: &Recipe, products: &Products) -> Result<Map, BridgeError> {
     let (map, problem) = match *recipe {
         Recipe::Identity | Recipe::Centring => (Some(Map::default()), ""),
         Recipe::Orthogonal => (
-            orthogonal::fit(products).map(|(map, _)| map.into()),
+            orthogonal::fit(products).map(|(map, values)| Map::from(map).with_rank(&values)),
             NOT_CONVERGED,
         ),
         Recipe::Ridge { penalty } => (

@@ -42,6 +42,7 @@ use crate::weights;
 ///
 /// [fit]                     # the fit record
 /// pairs = 2000
+/// rank = 256                # of a rotation: the dimensions in which the pairs determine it
 /// matched = "row"
 /// ```
 pub const BRIDGE_FILE: &str = "bridge.toml";

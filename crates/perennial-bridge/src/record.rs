@@ -29,12 +29,16 @@ pub struct Trial {
     pub values: BTreeMap<String, f64>,
 }
 
-/// What a bridge was fitted on, and how well it did. [`fit`](crate::fit) fills `pairs`, `matched` and `warnings`; the rest is the caller's.
+/// What a bridge was fitted on, and how well it did. [`fit`](crate::fit) fills `pairs`, `rank`, `matched` and `warnings`; the rest is the caller's.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FitRecord {
     /// Pairs, or classes if `matched` is by label. Of a chain, those of its weakest part.
     pub pairs: usize,
+    /// Of a rotation (`orthogonal`, `lambda_orthogonal`): the rank of the product of the two sides, in as many dimensions the pairs determine
+    /// it. Where the smaller of the two spaces has more, the rest of the map is arbitrary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rank: Option<usize>,
     /// How the rows of the two sides were matched.
     #[serde(default)]
     pub matched: Matching,

@@ -242,6 +242,28 @@ fn a_fit_is_deterministic_whatever_the_number_of_threads() {
 }
 
 #[test]
+fn rotations_say_in_how_many_dimensions_they_are_determined() {
+    let spread = rows(200, 12, 3);
+    // All in the first 7 of 12 dimensions.
+    let mut flat = spread.clone();
+    for row in flat.chunks_exact_mut(12) {
+        row[7..].fill(0.0);
+    }
+    for recipe in ["orthogonal", "lambda_orthogonal:0.5"] {
+        for (from, rank) in [(&spread, 9), (&flat, 7)] {
+            let bridge = fitted(recipe, from, 12, &partner(from, 12, 9, 4), 9);
+            let record = bridge.fit_record();
+            assert_eq!(record.rank, Some(rank), "{recipe}");
+            let says = "200 pairs, which determine the rotation in 7 of 9 dimensions";
+            let warned = record.warnings.iter().any(|warning| warning.contains(says));
+            assert_eq!(warned, rank < 9, "{recipe}: {:?}", record.warnings);
+        }
+    }
+    let ridge = fitted("ridge:0.001", &flat, 12, &partner(&flat, 12, 9, 4), 9);
+    assert_eq!(ridge.fit_record().rank, None);
+}
+
+#[test]
 fn few_pairs_work_and_say_so() {
     let from = rows(5, 20, 9);
     let to = partner(&from, 20, 30, 10);

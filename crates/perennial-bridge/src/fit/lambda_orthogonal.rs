@@ -18,7 +18,7 @@ const TOLERANCE: f64 = 1e-5;
 /// same trade-off with the penalty's weight as the parameter, in closed form but for the descent. The rows are centred, so there is no bias
 /// term. A large lambda gives orthonormal columns (a rotation between equal dimensions), 0 gives least squares.
 pub(super) fn fit(products: &Products, lambda: f64) -> Option<Map> {
-    let (start, _) = orthogonal::fit(products)?;
+    let (start, singular_values) = orthogonal::fit(products)?;
     let scale = 1.0 / products.count as f64;
     let problem = Problem {
         gram: products.from_gram.as_ref() * faer::Scale(scale),
@@ -30,10 +30,11 @@ pub(super) fn fit(products: &Products, lambda: f64) -> Option<Map> {
     let warning = (!converged).then(|| {
         format!("the descent of lambda_orthogonal was stopped after {MOST_STEPS} steps; the map is close to the optimum, not at it")
     });
-    Some(Map {
-        factors: vec![map],
+    let map = Map {
         warning,
-    })
+        ..Map::from(map)
+    };
+    Some(map.with_rank(&singular_values))
 }
 
 struct Problem {

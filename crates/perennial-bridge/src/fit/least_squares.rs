@@ -38,6 +38,7 @@ pub(super) fn low_rank(products: &Products, rank: usize, penalty: f64) -> Option
         return Some(Map {
             factors: vec![narrow, directions.transpose().to_owned()],
             warning: None,
+            rank: None,
         });
     }
     Some(product(narrow.as_ref(), directions.transpose()).into())

@@ -99,6 +99,9 @@ struct Answer<'a> {
     to: &'a perennial_core::SpaceRef,
     kind: String,
     pairs: u64,
+    /// Of a rotation: in how many dimensions the pairs determine it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rank: Option<usize>,
     matched_by: Matching,
     unmatched: [usize; 2],
     sha256: String,
@@ -192,6 +195,7 @@ pub fn run(
         to: bridge.to(),
         kind: bridge.describe(),
         pairs: bridge.fit_record().pairs as u64,
+        rank: bridge.fit_record().rank,
         matched_by,
         unmatched,
         sha256: bridge.sha256(),
@@ -347,6 +351,12 @@ fn render(answer: &Answer<'_>) -> String {
         "{}: {} from {} to {}, fitted on {} pairs\n",
         answer.bridge, answer.kind, answer.from, answer.to, answer.pairs
     );
+    if let Some(rank) = answer.rank {
+        text.push_str(&format!(
+            "rank {rank}: the pairs determine the rotation in {rank} of {} dimensions\n",
+            answer.from.dim.min(answer.to.dim)
+        ));
+    }
     if answer.unmatched != [0, 0] {
         text.push_str(&format!(
             "left out, since only one file has them: {} of --from, {} of --to\n",
