@@ -82,7 +82,8 @@ pub fn train(
     .run(observer)
 }
 
-/// Pre-trains one model and points the configured alias at it.
+/// Pre-trains one model and points the configured alias at it. Of a run that had finished before it was resumed, the alias stays where it is,
+/// since it may have been moved; it is set if it is missing.
 ///
 /// # Errors
 ///
@@ -132,9 +133,11 @@ pub fn pretrain(
         resume,
         config_hash(config)?,
     )?;
+    let finished_before = run.progress.task >= run.scenario.tasks().len();
     let outcome = run.run(observer)?;
     if let Outcome::Finished(versions) = &outcome
         && let Some(version) = versions.last()
+        && !(finished_before && places.registry.aliases()?.contains_key(config.alias()))
     {
         places.registry.set_alias(config.alias(), version)?;
     }

@@ -87,8 +87,12 @@ struct Finished<'a> {
     status: Status,
     run: &'a Path,
     versions: &'a [String],
+    /// Only where it points to the run's last version.
     #[serde(skip_serializing_if = "Option::is_none")]
     alias: Option<&'a str>,
+    /// Whether the run had finished before it was resumed, so that nothing was done.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    finished_before: bool,
     seconds: f64,
 }
 
@@ -157,6 +161,7 @@ pub fn run<C: Runnable>(
     let (mut record, begun) = watcher.end();
 
     record.stop(status_of(&outcome), &stopwatch);
+    let finished_before = arguments.resume && !begun && matches!(outcome, Ok(Outcome::Finished(_)));
     match &outcome {
         // Another process holds the folder, or another run does.
         Err(TrainError::RunFolder { .. }) => {}
@@ -165,13 +170,21 @@ pub fn run<C: Runnable>(
     }
     match outcome? {
         Outcome::Finished(versions) => {
+            let aliases = registry.aliases()?;
+            let target = config.alias().and_then(|alias| aliases.get(alias));
             let finished = Finished {
                 status: Status::Finished,
                 run: folder.path(),
                 versions: &versions,
-                alias: config.alias(),
+                alias: config.alias().filter(|_| target == versions.last()),
+                finished_before,
                 seconds: stopwatch.seconds(),
             };
+            if let (None, Some(alias), Some(target)) = (finished.alias, config.alias(), target) {
+                terminal.say(&format!(
+                    "the alias {alias} has been moved to {target}, and stays there"
+                ));
+            }
             terminal.result(&finished, |_| describe(&finished))?;
             Ok(ExitStatus::Done)
         }
@@ -246,12 +259,15 @@ fn status_of(outcome: &Result<Outcome, TrainError>) -> Status {
 }
 
 fn describe(finished: &Finished<'_>) -> String {
-    let mut text = format!(
-        "{}: {} in {:.0} s",
-        finished.run.display(),
-        finished.versions.join(" "),
-        finished.seconds
-    );
+    let versions = finished.versions.join(" ");
+    let mut text = match finished.finished_before {
+        true => format!("{}: had finished, {versions}", finished.run.display()),
+        false => format!(
+            "{}: {versions} in {:.0} s",
+            finished.run.display(),
+            finished.seconds
+        ),
+    };
     if let Some(alias) = finished.alias {
         text.push_str(&format!(", alias {alias}"));
     }

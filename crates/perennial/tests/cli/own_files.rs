@@ -96,6 +96,30 @@ fn a_configuration_in_the_folder_of_its_run_is_used_and_stays() {
 }
 
 #[test]
+fn a_finished_run_that_is_resumed_leaves_an_alias_that_was_moved() {
+    let bench = own_folder(TINY);
+    bench.succeed(&RUN);
+    bench.succeed(&[&RUN[..], &["--name", "other", "--seed", "2"]].concat());
+    let resume = ["pretrain", "--resume", "runs/tiny"];
+    let again = bench.answer(&resume);
+    assert_eq!(again["finished_before"], true);
+    assert_eq!(again["alias"], "tiny");
+
+    bench.succeed(&["models", "alias", "tiny", "v0002"]);
+    let again = bench.run(&resume);
+    assert_eq!(again.code, Some(0), "{}", again.stderr);
+    let says = "the alias tiny has been moved to v0002, and stays there";
+    assert!(again.stderr.contains(says), "{}", again.stderr);
+    assert!(
+        again.stdout.contains("had finished, v0001"),
+        "{}",
+        again.stdout
+    );
+    assert_eq!(bench.answer(&["models", "show", "tiny"])["name"], "v0002");
+    assert_eq!(bench.answer(&resume).get("alias"), None);
+}
+
+#[test]
 fn results_without_a_checkpoint_are_not_written_over() {
     for name in [
         "run.json",
