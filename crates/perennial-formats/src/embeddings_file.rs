@@ -6,11 +6,14 @@ use perennial_core::{Embeddings, FileKind, ItemId, Output};
 use safetensors::Dtype;
 
 use crate::error::FormatError;
+use crate::format::Format;
 use crate::label::Label;
+use crate::npz;
 use crate::numbers::{Float, Integer};
 use crate::safetensors::tensor_file::{TensorFile, integer};
 use crate::safetensors::writer::{Beside, write, write_values};
 use crate::safetensors::{OWN_FORMAT, OWN_VERSION, unknown_version};
+use crate::vector_file::detect;
 
 /// How an embeddings file is recognised.
 pub const EMBEDDINGS_FILE_KIND: FileKind = FileKind {
@@ -52,7 +55,28 @@ type Make = fn(
     Option<Vec<u32>>,
 ) -> Result<Embeddings, perennial_core::EmbeddingsError>;
 
+/// What a file of vectors lacks to be the embeddings of a model version.
+const NEEDED: &str = "safetensors with the tensors `embeddings` (F32, [n, d]) and `ids` (integers, [n]), optionally `labels` (integers, [n]), and the metadata format = \"perennial-embeddings\", format_version = \"1\" and model_version; `perennial embed VERSION … --out FILE.safetensors` writes it, and the page of the format safetensors shows how Python does";
+
+/// Says what a file of another format holds, and what is needed.
+fn refuse_other_formats(path: &Path) -> Result<(), FormatError> {
+    let format = match detect(path) {
+        Ok(Format::Safetensors) | Err(_) => return Ok(()),
+        Ok(format) => format,
+    };
+    let holds = match format {
+        Format::Npz => format!(" that holds {}", npz::arrays(path)?),
+        _ => String::new(),
+    };
+    let problem = format!(
+        "is {}{holds}; embeddings of a model version are {NEEDED}",
+        format.file_kind().name
+    );
+    Err(FormatError::file(path, problem))
+}
+
 fn read_as(path: &Path, make: Make) -> Result<Embeddings, FormatError> {
+    refuse_other_formats(path)?;
     let mut file = TensorFile::open(path)?;
     let model_version = check_metadata(&file)?.to_owned();
     let embeddings = tensor(&file, "embeddings")?;
@@ -108,7 +132,8 @@ pub fn write_embeddings(embeddings: &Embeddings, output: Output) -> Result<(), F
 fn check_metadata(file: &TensorFile) -> Result<&str, FormatError> {
     if file.metadata("format") != Some(OWN_FORMAT) {
         return Err(file.error(format_args!(
-            "is not marked as embeddings; save it with the metadata format = {OWN_FORMAT:?}, format_version = {OWN_VERSION:?} and model_version"
+            "is not marked as embeddings of a model version: it holds {}; needed is {NEEDED}",
+            file.described()
         )));
     }
     if file.metadata("format_version") != Some(OWN_VERSION) {
@@ -119,9 +144,12 @@ fn check_metadata(file: &TensorFile) -> Result<&str, FormatError> {
 }
 
 fn tensor(file: &TensorFile, name: &str) -> Result<safetensors::tensor::TensorInfo, FormatError> {
-    file.tensor(name)
-        .cloned()
-        .ok_or_else(|| file.error(format_args!("lacks the tensor `{name}`")))
+    file.tensor(name).cloned().ok_or_else(|| {
+        file.error(format_args!(
+            "lacks the tensor `{name}`: it holds {}",
+            file.described()
+        ))
+    })
 }
 
 fn integers<T>(

@@ -15,7 +15,7 @@ use crate::error::FormatError;
 use crate::format::Format;
 use crate::input::open_file;
 use crate::label::Label;
-use crate::npy::{Array, Matrix, header_bytes, matrix_header};
+use crate::npy::{Array, ArrayHeader, Matrix, header_bytes, matrix_header};
 use crate::spool::SpooledFile;
 use crate::stream::{Batch, BatchReader, BatchWriter, Header};
 use crate::vector_set::VectorSet;
@@ -25,6 +25,8 @@ use summed::Summed;
 const VECTOR_NAMES: [&str; 4] = ["embeddings", "vectors", "embedding", "arr_0"];
 /// More than deflate can do: what claims to expand further is a bomb.
 const MAX_EXPANSION: u64 = 1100;
+/// Arrays that an error lists.
+const LISTED: usize = 20;
 /// An archive of more entries is no file of vectors.
 const MAX_ENTRIES: usize = 1024;
 
@@ -55,6 +57,41 @@ impl Archive {
 
     fn has(&self, name: &str) -> bool {
         self.zip.index_for_name(&format!("{name}.npy")).is_some()
+    }
+
+    /// The second name where there is no array of the first.
+    fn first(&self, [usual, other]: [&'static str; 2]) -> &'static str {
+        if self.has(usual) { usual } else { other }
+    }
+
+    /// The arrays in words.
+    fn arrays(&mut self) -> String {
+        let names: Vec<String> = self
+            .zip
+            .file_names()
+            .take(LISTED)
+            .filter_map(Result::ok)
+            .map(|name| name.into_owned())
+            .collect();
+        let mut words = Vec::new();
+        for file in &names {
+            let Some(name) = file.strip_suffix(".npy") else {
+                words.push(format!("the file {file:?}"));
+                continue;
+            };
+            let header = self.zip.by_name(file).ok().and_then(|mut entry| {
+                let size = entry.size();
+                ArrayHeader::read(&mut entry, size).ok()
+            });
+            words.push(match header {
+                Some((header, _)) => format!("{name:?} ({} {:?})", header.descr, header.shape),
+                None => format!("{name:?}"),
+            });
+        }
+        match words.is_empty() {
+            true => "nothing".to_owned(),
+            false => words.join(", "),
+        }
     }
 
     /// Reads an array to its end, which checks its sum.
@@ -123,6 +160,11 @@ fn broken(path: &Path) -> impl Fn(ZipError) -> FormatError + '_ {
     move |error| FormatError::file(path, format_args!("is a damaged npz archive: {error}"))
 }
 
+/// The arrays of an archive in words, such as `"ids" (<i8 [3])`.
+pub(crate) fn arrays(path: &Path) -> Result<String, FormatError> {
+    Ok(Archive::open(path)?.arrays())
+}
+
 /// The vectors: read by parts, or already in memory because they are compressed.
 enum Vectors {
     Stored(Box<Matrix<Summed<BufReader<File>>>>),
@@ -140,10 +182,9 @@ struct Reader {
 pub(crate) fn open(path: &Path) -> Result<Box<dyn BatchReader>, FormatError> {
     let mut archive = Archive::open(path)?;
     let Some(name) = VECTOR_NAMES.into_iter().find(|name| archive.has(name)) else {
-        let names = archive.zip.file_names().take(20).filter_map(Result::ok);
-        let names: Vec<String> = names.map(|name| name.into_owned()).collect();
         let problem = format!(
-            "holds no array `embeddings`, `vectors` or `arr_0`, but {names:?}; save it with `numpy.savez(file, embeddings=…, ids=…)`"
+            "holds no array `embeddings`, `vectors`, `embedding` or `arr_0`, but {}; save it with `numpy.savez(file, embeddings=…, ids=…)`",
+            archive.arrays()
         );
         return Err(FormatError::file(path, problem));
     };
@@ -166,8 +207,10 @@ pub(crate) fn open(path: &Path) -> Result<Box<dyn BatchReader>, FormatError> {
             (Vectors::Whole { values, done: 0 }, rows, dim)
         }
     };
-    let ids = archive.array("ids", |mut array| Ok((array.ids()?, array)))?;
-    let labels = archive.array("labels", |mut array| Ok((array.labels()?, array)))?;
+    let ids = archive.first(["ids", "id"]);
+    let ids = archive.array(ids, |mut array| Ok((array.ids()?, array)))?;
+    let labels = archive.first(["labels", "label"]);
+    let labels = archive.array(labels, |mut array| Ok((array.labels()?, array)))?;
     let space = archive.array("space", |mut array| Ok((array.texts()?, array)))?;
     for (what, found) in [
         ("ids", ids.as_ref().map(Vec::len)),

@@ -194,3 +194,20 @@ proptest! {
         let _ = (crate::read(&path), crate::read_labels(&path), crate::read_ids(&path), crate::read_judgements(&path));
     }
 }
+
+#[test]
+fn what_is_taken_for_vectors_is_named() {
+    let cases: [(&[u8], &str); 7] = [
+        (b"", "is empty;"),
+        (b"\x1f\x8b\x08\0", "unpack it"),
+        (b"\xff\xfei\0d\0", "UTF-16"),
+        (b"\x80\x04\x95", "pickle"),
+        (b"[{\"id\": 1, \"embedding\": [1]}]", "one a line"),
+        (b"id,embedding\n\xe4,\"[1]\"\n", "is not UTF-8"),
+        (b"\x00\x01\xff", "is of no format"),
+    ];
+    for (content, says) in cases {
+        let text = crate::testing::problem(content);
+        assert!(text.contains(says) && text.contains("npy, npz"), "{text}");
+    }
+}

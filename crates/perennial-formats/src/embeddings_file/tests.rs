@@ -48,6 +48,38 @@ fn problem(result: Result<Embeddings, FormatError>) -> String {
 }
 
 #[test]
+fn files_of_other_formats_say_what_they_hold_and_what_is_needed() {
+    let set = crate::testing::example();
+    let npz = crate::testing::written(crate::Format::Npz, &set, 3, true);
+    let text = problem(read_bytes(&npz));
+    for says in [
+        "is an npz file that holds",
+        "\"embeddings\" (<f4 [3, 2])",
+        "\"labels\" (<U",
+        "`ids` (integers, [n])",
+        "model_version",
+        "perennial embed",
+    ] {
+        assert!(text.contains(says), "{says}: {text}");
+    }
+    let text = problem(read_bytes(b"id,embedding\n1,\"[1,2]\"\n"));
+    assert!(
+        text.contains("is a CSV file with a header line; embeddings"),
+        "{text}"
+    );
+    // Vectors without the metadata, under other names.
+    let tensors = r#"{"vecs":{"dtype":"F16","shape":[1,2],"data_offsets":[0,4]}}"#;
+    let text = problem(read_bytes(&file(tensors, &[0; 4])));
+    assert!(text.contains("\"vecs\" (F16 [1, 2])"), "{text}");
+    let tensors = r#""embeddings":{"dtype":"F32","shape":[1,1],"data_offsets":[0,4]}"#;
+    let text = problem(foreign(tensors, &1.0_f32.to_le_bytes()));
+    assert!(
+        text.contains("lacks the tensor `ids`: it holds \"embeddings\""),
+        "{text}"
+    );
+}
+
+#[test]
 fn what_was_written_is_read() {
     for set in [
         example(true),

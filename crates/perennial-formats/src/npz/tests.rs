@@ -51,12 +51,32 @@ fn stored_and_compressed_archives_are_read() {
 }
 
 #[test]
+fn ids_and_labels_may_be_named_in_the_singular() {
+    let named = |id: &str, label: &str| {
+        let numbers = |name: &str, value| (format!("{name}.npy"), array("|u1", "(1,)", &[value]));
+        let entries = [
+            ("embeddings.npy".to_owned(), matrix(&[1.0, 2.0], 2)),
+            numbers(id, 7),
+            numbers(label, 3),
+        ];
+        let entries: Vec<(&str, Vec<u8>)> = entries
+            .iter()
+            .map(|(name, bytes)| (name.as_str(), bytes.clone()))
+            .collect();
+        read(npz(&entries, CompressionMethod::Stored)).unwrap()
+    };
+    let set = named("id", "label");
+    assert_eq!(set.ids().unwrap(), [7_u64.into()]);
+    assert_eq!(set.labels(), named("ids", "labels").labels());
+}
+
+#[test]
 fn wrong_content_is_named() {
     let stored = CompressionMethod::Stored;
     let vectors = || ("embeddings.npy", matrix(&[1.0, 2.0], 2));
     for (entries, says) in [
         (vec![], "holds no array `embeddings`"),
-        (vec![("x.npy", matrix(&[1.0], 1))], "but [\"x.npy\"]"),
+        (vec![("x.npy", matrix(&[1.0], 1))], "but \"x\" (<f4 [1, 1])"),
         (
             vec![("embeddings.npy", array("|O", "(1, 1)", b"\x80\x04."))],
             "array `embeddings`: the array is `|O`",

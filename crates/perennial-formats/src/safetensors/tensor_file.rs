@@ -71,6 +71,22 @@ impl TensorFile {
         metadata.get(key).map(String::as_str)
     }
 
+    /// Its tensors in words, such as `"ids" (I64 [3])`.
+    pub(crate) fn described(&self) -> String {
+        let mut words: Vec<String> = self
+            .header
+            .tensors()
+            .iter()
+            .map(|(name, info)| format!("{name:?} ({} {:?})", info.dtype, info.shape))
+            .collect();
+        words.sort_unstable();
+        words.truncate(20);
+        match words.is_empty() {
+            true => "nothing".to_owned(),
+            false => words.join(", "),
+        }
+    }
+
     pub(crate) fn tensor(&self, name: &str) -> Option<&TensorInfo> {
         self.header.info(name)
     }
