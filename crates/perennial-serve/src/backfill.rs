@@ -1,6 +1,7 @@
 //! The state of a backfill: what it was told, how far it is, and what searches found meanwhile. [`crate::reembedding`] does its work.
 
 mod rate;
+mod view;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -15,6 +16,7 @@ use perennial_upgrade::backfill::{
 use tokio::sync::Notify;
 
 use self::rate::RecentRate;
+pub(crate) use self::view::View;
 use crate::config::ServeConfig;
 use crate::error::ApiError;
 
@@ -58,14 +60,6 @@ pub(crate) struct Run {
     pub(crate) number: u64,
     pub(crate) target: String,
     pub(crate) settings: BackfillSettings,
-}
-
-/// Everything that is shown of a backfill.
-pub(crate) struct View<'a> {
-    pub(crate) record: Option<&'a BackfillRecord>,
-    pub(crate) waits_for_load: bool,
-    pub(crate) expectation: Option<&'a Expectation>,
-    pub(crate) items_per_second: Option<f64>,
 }
 
 impl Backfill {
@@ -410,19 +404,27 @@ impl Backfill {
         })
     }
 
-    /// Items by state, for the metrics.
-    pub(crate) fn counts(&self, stored: &Stored, live: Option<&str>) -> [(&'static str, u64); 4] {
+    /// Items by state, for the metrics. `read` is what is expected where no run has looked.
+    pub(crate) fn counts(
+        &self,
+        stored: &Stored,
+        live: Option<&str>,
+        read: Option<&Expectation>,
+    ) -> [(&'static str, u64); 4] {
         let current = self.current();
         let record = current.record.as_ref();
         let (done, mut failed, changed) = record.map_or((0, 0, 0), |record| {
             (record.done, record.failures(), record.changed)
         });
-        if let Some(expectation) = current.expectation.as_ref().filter(|_| record.is_some()) {
-            failed += expectation.of_other_modality(stored);
+        let expectation = current.expectation.as_deref().or(read);
+        let other = expectation.map_or(0, |expected| expected.of_other_modality(stored));
+        let left = others(stored, live).saturating_sub(failed + other);
+        if record.is_some() {
+            failed += other;
         }
         [
             ("done", done),
-            ("left", others(stored, live).saturating_sub(failed)),
+            ("left", left),
             ("failed", failed),
             ("changed", changed),
         ]

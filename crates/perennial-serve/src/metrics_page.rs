@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use perennial_gallery::GalleryStats;
 
-use crate::backfill::Backfill;
 use crate::config::ServeConfig;
 use crate::gallery::Gallery;
 use crate::inference::Inference;
 use crate::lifecycle::Lifecycle;
 use crate::planning::Planning;
 use crate::process::{Process, free_bytes};
+use crate::reembedding::{Reembedder, expectation_beside_runs};
 use crate::routes::{backfill::state_name, snapshots};
 use crate::telemetry::{Gauges, Storage, Telemetry};
 
@@ -20,7 +20,7 @@ pub(crate) struct MetricsPage {
     pub(crate) planning: Arc<Planning>,
     pub(crate) inference: Arc<Inference>,
     pub(crate) gallery: Arc<Gallery>,
-    pub(crate) backfill: Arc<Backfill>,
+    pub(crate) reembedder: Arc<Reembedder>,
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) lifecycle: Arc<Lifecycle>,
 }
@@ -32,21 +32,20 @@ impl MetricsPage {
         let counted = self.gallery.count().ok();
         let live = self.inference.live.current();
         let plan = self.planning.live_plan();
+        let backfill = &self.reembedder.backfill;
+        let name = live.as_ref().map(|live| live.name());
+        let expected = expectation_beside_runs(&self.reembedder, name);
         self.telemetry.render(&Gauges {
             plan: &plan,
             queue_images: self.inference.batcher.depth(),
             per_version: &self.gallery.stored().per_version,
             counted: counted.is_some(),
-            live: live.as_ref().map(|live| live.name()),
+            live: name,
             uptime: self.lifecycle.uptime(),
             process: Process::now(),
             storage: self.storage(counted.as_ref()),
-            backfill: self.backfill.counts(
-                &self.gallery.stored(),
-                live.as_ref().map(|live| live.name()),
-            ),
-            backfill_state: self
-                .backfill
+            backfill: backfill.counts(&self.gallery.stored(), name, expected.as_ref()),
+            backfill_state: backfill
                 .view(|view| state_name(view.record.map(|record| record.state))),
         })
     }

@@ -18,7 +18,7 @@ use perennial_upgrade::backfill::{
 pub(crate) use self::fetching::{Fetched, fetch};
 pub(crate) use self::reembedder::Reembedder;
 pub(crate) use self::rewriting::{Embedded, commit, embed_originals, reembed};
-pub(crate) use self::waiting::{expectation, waiting};
+pub(crate) use self::waiting::{expectation, expectation_beside_runs, waiting};
 use crate::backfill::{Backfill, PUSH_SILENCE, Run};
 use crate::blocking::blocking;
 use crate::error::ApiError;
@@ -356,7 +356,7 @@ async fn all_done(reembedder: &Arc<Reembedder>) -> Result<String, ApiError> {
 /// counted, so the count says only that it may be done.
 async fn finish_pushed(reembedder: &Arc<Reembedder>, run: &Run) -> Result<Duration, ApiError> {
     let stored = reembedder.gallery.stored();
-    let counts = reembedder.backfill.counts(&stored, Some(&run.target));
+    let counts = reembedder.backfill.counts(&stored, Some(&run.target), None);
     if !counts.contains(&("left", 0)) {
         if reembedder.backfill.is_silent(run.number, Instant::now()) {
             let minutes = PUSH_SILENCE.as_secs() / 60;

@@ -227,7 +227,7 @@ impl Service {
                 planning: Arc::clone(&planning),
                 inference: Arc::clone(&inference),
                 gallery: Arc::clone(&gallery),
-                backfill,
+                reembedder: Arc::clone(&reembedder),
                 telemetry: Arc::clone(&telemetry),
                 lifecycle: Arc::clone(&lifecycle),
             }),

@@ -26,6 +26,19 @@ pub(crate) fn expectation(reembedder: &Reembedder, live: &str) -> Result<Expecta
     ))
 }
 
+/// The same where no run has looked: of the version that the last backfill embedded by, or else of the live one; blocks. What cannot be read lets
+/// expect nothing; the start of a backfill reports it.
+pub(crate) fn expectation_beside_runs(
+    reembedder: &Reembedder,
+    live: Option<&str>,
+) -> Option<Expectation> {
+    let target = reembedder.backfill.view(|view| match view.expectation {
+        Some(_) => None,
+        None => view.target(live).map(str::to_owned),
+    });
+    expectation(reembedder, &target?).ok()
+}
+
 /// The items that come first, up to `limit`; blocks.
 ///
 /// # Errors

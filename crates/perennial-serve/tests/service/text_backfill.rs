@@ -209,6 +209,16 @@ fn with_shelf(setup: &mut Setup, files: &[(u64, &[u8])]) -> Arc<Shelf> {
     shelf
 }
 
+/// What the metrics say of a backfill that has left nothing but failures.
+fn assert_counted(service: &Running, failed: u64) {
+    let metrics = service.get("/metrics");
+    let metrics = String::from_utf8_lossy(&metrics.body);
+    for (state, items) in [("failed", failed), ("left", 0)] {
+        let line = format!("perennial_backfill_items{{state=\"{state}\"}} {items}\n");
+        assert!(metrics.contains(&line), "{metrics}");
+    }
+}
+
 #[test]
 fn what_the_live_version_does_not_embed_is_counted_and_not_fetched() {
     let mut setup = setup(TEXTS);
@@ -238,17 +248,14 @@ fn what_the_live_version_does_not_embed_is_counted_and_not_fetched() {
         reason.contains("200 items of a modality that v0003 does not embed"),
         "{reason}"
     );
+    assert_counted(&service, 202);
     let mut asked = shelf.asked.lock().unwrap().clone();
     asked.sort();
     assert_eq!(asked, [1, 3, 4].map(|id| format!("https://host/{id}")));
     assert_text(&service, 1, "rr");
     assert_text(&service, 4, "bg");
-    let metrics = service.get("/metrics");
-    let metrics = String::from_utf8_lossy(&metrics.body);
-    assert!(
-        metrics.contains(r#"perennial_backfill_items{state="left"} 0"#),
-        "{metrics}"
-    );
+    // A service that finds it finished counts as the one that did it.
+    assert_counted(&service.restart(), 202);
 }
 
 #[test]

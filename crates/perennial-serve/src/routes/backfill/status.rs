@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use crate::backfill::{View, others};
 use crate::openapi::ItemIdSchema;
-use crate::reembedding::{Reembedder, expectation};
+use crate::reembedding::{Reembedder, expectation_beside_runs};
 
 /// Failed items that are named in an answer.
 const NAMED_FAILURES: usize = 100;
@@ -157,22 +157,10 @@ pub(super) fn view(reembedder: &Reembedder) -> BackfillBody {
     let live = reembedder.inference.live.current();
     let live = live.as_ref().map(|live| live.name());
     let stored = reembedder.gallery.stored();
-    // While it runs, it is known already.
-    let target = reembedder.backfill.view(|view| match view.expectation {
-        Some(_) => None,
-        None => target(view, live).map(str::to_owned),
-    });
-    // What cannot be read lets expect nothing; the start of a backfill reports it.
-    let read = target.and_then(|target| expectation(reembedder, &target).ok());
+    let read = expectation_beside_runs(reembedder, live);
     reembedder
         .backfill
         .view(|view| body(view, &stored, live, read.as_ref()))
-}
-
-/// The version that embeds, or would.
-fn target<'a>(view: &View<'a>, live: Option<&'a str>) -> Option<&'a str> {
-    let of_record = view.record.map(|record| record.target.as_str());
-    of_record.or(live)
 }
 
 fn body(
@@ -182,7 +170,7 @@ fn body(
     read: Option<&Expectation>,
 ) -> BackfillBody {
     let record = view.record;
-    let target = target(view, live);
+    let target = view.target(live);
     let failures = record.map_or(0, |record| record.failures());
     let others = others(stored, target);
     let expectation = view.expectation.or(read);
