@@ -9,7 +9,7 @@ use crate::TrainError;
 /// How many vertices at the back belong to others, so that so many classes are placed below them; 0 at the front.
 ///
 /// # Errors
-/// A slot that does not exist or is too small; vertices without a slot of their own that a slot has.
+/// A slot that does not exist, is too small or lies at the other end; vertices without a slot of their own that a slot has.
 pub fn skipped_vertices(
     registry: &Registry,
     vertices: usize,
@@ -19,7 +19,12 @@ pub fn skipped_vertices(
 ) -> Result<usize, TrainError> {
     let slots = registry.slots_of(vertices)?;
     match (end, slot) {
-        (VertexEnd::Front, _) => in_front(&slots, classes).map(|()| 0),
+        (VertexEnd::Front, owner) => {
+            if let Some(owner) = owner {
+                is_front(found(&slots, owner, vertices, classes)?)?;
+            }
+            in_front(&slots, classes).map(|()| 0)
+        }
         (VertexEnd::Back, Some(owner)) => in_slot(&slots, owner, vertices, classes),
         (VertexEnd::Back, None) => {
             let wanted = vertices.saturating_sub(classes)..vertices;
@@ -57,26 +62,62 @@ fn in_front(slots: &[Slot], classes: usize) -> Result<(), TrainError> {
     }
 }
 
+/// Pre-training is at the front whatever slot it names, so it can name no other one.
+fn is_front(slot: &Slot) -> Result<(), TrainError> {
+    match slot.first {
+        0 => Ok(()),
+        _ => Err(TrainError::config(
+            "slot",
+            &format!(
+                "pre-training takes the front of the simplex, from vertex 0 on, and not {}; remove it",
+                slot.describe()
+            ),
+        )),
+    }
+}
+
+fn found<'a>(
+    slots: &'a [Slot],
+    owner: &str,
+    vertices: usize,
+    classes: usize,
+) -> Result<&'a Slot, TrainError> {
+    slots
+        .iter()
+        .find(|slot| slot.owner == owner)
+        .ok_or_else(|| {
+            let known: Vec<&str> = slots.iter().map(|slot| slot.owner.as_str()).collect();
+            let known = match &known[..] {
+                [] => "it has none".to_owned(),
+                some => format!("it has those of {}", some.join(", ")),
+            };
+            TrainError::config(
+                "slot",
+                &format!(
+                    "the registry has no slot of {owner} on the simplex of {vertices} vertices, {known}; allocate it with `perennial slots \
+                     allocate {owner} --vertices {vertices} --classes {classes}`"
+                ),
+            )
+        })
+}
+
 fn in_slot(
     slots: &[Slot],
     owner: &str,
     vertices: usize,
     classes: usize,
 ) -> Result<usize, TrainError> {
-    let Some(slot) = slots.iter().find(|slot| slot.owner == owner) else {
-        let known: Vec<&str> = slots.iter().map(|slot| slot.owner.as_str()).collect();
-        let known = match &known[..] {
-            [] => "it has none".to_owned(),
-            some => format!("it has those of {}", some.join(", ")),
-        };
+    let slot = found(slots, owner, vertices, classes)?;
+    if slot.first == 0 {
         return Err(TrainError::config(
             "slot",
             &format!(
-                "the registry has no slot of {owner} on the simplex of {vertices} vertices, {known}; allocate it with `perennial slots \
-                 allocate {owner} --vertices {vertices} --classes {classes}`"
+                "{} are the front of the simplex, which pre-trainings take; name a slot behind it, or allocate one with `perennial slots \
+                 allocate OWNER --vertices {vertices} --classes {classes}`",
+                slot.describe()
             ),
         ));
-    };
+    }
     let size = slot.range().len();
     if classes > size {
         return Err(TrainError::config(
@@ -138,6 +179,10 @@ mod tests {
         assert!(
             message("b", 2).contains("base, a") && message("b", 2).contains("slots allocate b")
         );
+        assert!(message("base", 2).contains("vertices 0..4 of base are the front"));
+        is_front(&slots[0]).unwrap();
+        let error = is_front(&slots[1]).unwrap_err().to_string();
+        assert!(error.contains("not vertices 8..12 of a"), "{error}");
         beside_slots(&slots, &(12..16)).unwrap();
         let error = beside_slots(&slots, &(11..16)).unwrap_err().to_string();
         assert!(

@@ -88,6 +88,11 @@ pub fn run(
                 },
                 created: perennial_train::now(),
             })?;
+            if slot.first == 0 && !arguments.front && arguments.first.is_none() {
+                tracing::warn!(
+                    "these are the last free vertices, and they begin at vertex 0, the front: only pre-training takes them"
+                );
+            }
             terminal.result(&slot, |_| describe(&slot))?;
         }
         Action::List => {

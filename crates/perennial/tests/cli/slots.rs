@@ -51,7 +51,8 @@ fn two_teams_train_on_vertices_of_their_own() {
         "vertices 10..16 of a",
     ]);
     train("x", "slot=c", &[]).assert_wrong_usage(&["no slot of c", "base, b, a"]);
-    train("x", "slot=base", &[]).assert_wrong_usage(&["6 classes do not fit the 3"]);
+    train("x", "slot=base", &[])
+        .assert_wrong_usage(&["`slot`", "vertices 0..3 of base are the front"]);
     assert!(!bench.path("runs/x").exists());
     let linear = EXPERIMENT
         .replace("\"hoc\"", "\"er\"")
