@@ -1,5 +1,7 @@
 //! The state of a backfill: what it was told, how far it is, and what searches found meanwhile. [`crate::reembedding`] does its work.
 
+mod counts;
+mod places;
 mod rate;
 mod view;
 
@@ -15,6 +17,9 @@ use perennial_upgrade::backfill::{
 };
 use tokio::sync::Notify;
 
+pub(crate) use self::counts::others;
+use self::places::Admitted;
+pub(crate) use self::places::Places;
 use self::rate::RecentRate;
 pub(crate) use self::view::View;
 use crate::config::ServeConfig;
@@ -37,6 +42,8 @@ pub(crate) struct Backfill {
     /// What the gallery held when the failures were compared with it, and when they may be again.
     looked: Mutex<Option<(Arc<Stored>, Instant)>>,
     woken: Arc<Notify>,
+    /// Whatever begins and ends meanwhile, since what is stored counts in any case. Grows under the lock of `current` alone.
+    admitted: Admitted,
 }
 
 #[derive(Default)]
@@ -85,6 +92,7 @@ impl Backfill {
             retrievals: Mutex::default(),
             looked: Mutex::default(),
             woken: Arc::new(Notify::new()),
+            admitted: Admitted::default(),
         }
     }
 
@@ -392,6 +400,26 @@ impl Backfill {
         record.progress(stored, current.expectation.as_deref())
     }
 
+    /// Admits up to so many items that are about to be embedded again, as the stop rule allows beside those that others are at work on; `at_least` where
+    /// nobody is. To be dropped once the outcome is [noted](Self::note).
+    pub(crate) fn admit(&self, wanted: usize, at_least: usize, stored: &Stored) -> Places {
+        let current = self.current();
+        let left = current.record.as_ref().and_then(|record| {
+            let admitted = self.admitted.count();
+            let mut progress = record.progress(stored, current.expectation.as_deref());
+            progress.done += admitted;
+            progress.live_items += admitted;
+            let left = record.settings.stop.items_left(&progress)?;
+            let left = usize::try_from(left).unwrap_or(usize::MAX);
+            Some(if admitted == 0 {
+                left.max(at_least)
+            } else {
+                left
+            })
+        });
+        self.admitted.admit(wanted.min(left.unwrap_or(wanted)))
+    }
+
     /// Everything that is shown, without a copy of the failures.
     pub(crate) fn view<T>(&self, show: impl FnOnce(&View<'_>) -> T) -> T {
         let mut current = self.current();
@@ -402,32 +430,6 @@ impl Backfill {
             expectation: current.expectation.as_deref(),
             items_per_second,
         })
-    }
-
-    /// Items by state, for the metrics. `read` is what is expected where no run has looked.
-    pub(crate) fn counts(
-        &self,
-        stored: &Stored,
-        live: Option<&str>,
-        read: Option<&Expectation>,
-    ) -> [(&'static str, u64); 4] {
-        let current = self.current();
-        let record = current.record.as_ref();
-        let (done, mut failed, changed) = record.map_or((0, 0, 0), |record| {
-            (record.done, record.failures(), record.changed)
-        });
-        let expectation = current.expectation.as_deref().or(read);
-        let other = expectation.map_or(0, |expected| expected.of_other_modality(stored));
-        let left = others(stored, live).saturating_sub(failed + other);
-        if record.is_some() {
-            failed += other;
-        }
-        [
-            ("done", done),
-            ("left", left),
-            ("failed", failed),
-            ("changed", changed),
-        ]
     }
 
     /// Writes another state, or leaves it as it was.
@@ -481,12 +483,6 @@ impl Drop for Backfill {
             let _ = self.save(&mut current);
         }
     }
-}
-
-/// Items that another version embedded.
-pub(crate) fn others(stored: &Stored, live: Option<&str>) -> u64 {
-    let own = live.and_then(|live| stored.per_version.get(live));
-    stored.items.saturating_sub(own.copied().unwrap_or(0))
 }
 
 fn unsaved(error: &std::io::Error) -> ApiError {

@@ -190,11 +190,15 @@ async fn try_step(
         return finish_pushed(reembedder, &run).await;
     };
     let rate = run.settings.items_per_second;
-    let allowed = run.settings.stop.items_left(&progress);
-    let limit = step_items(reembedder)
-        .min(rate.map_or(STEP, |rate| rate.ceil() as usize))
-        .min(allowed.map_or(STEP, |items| usize::try_from(items).unwrap_or(STEP)));
-    let items = read(reembedder, work, limit.max(1)).await?;
+    let most = step_items(reembedder).min(rate.map_or(STEP, |rate| rate.ceil() as usize));
+    let stored = reembedder.gallery.stored();
+    let places = reembedder.backfill.admit(most.max(1), 1, &stored);
+    if places.count() == 0 {
+        // Clients have sent the last ones that the rule admits; some of them may fail.
+        work.counted = now;
+        return Ok(BUSY);
+    }
+    let items = read(reembedder, work, places.count()).await?;
     if items.is_empty() {
         return nothing_left(reembedder, &run, slot).await;
     }
@@ -220,6 +224,7 @@ async fn try_step(
         work.next = next_items_at(begun, count, rate);
     }
     note(reembedder, run.number, outcome, worked).await?;
+    drop(places);
     Ok(Duration::ZERO)
 }
 

@@ -196,13 +196,17 @@ async fn carry_out(
         not_waiting,
         counted,
     } = fetched;
-    let progress = reembedder.backfill.progress(&reembedder.gallery.stored());
-    let allowed = run.settings.stop.items_left(&progress);
-    let allowed = allowed.map_or(usize::MAX, |items| {
-        usize::try_from(items).unwrap_or(usize::MAX)
+    let (sent, found) = (fetched.len(), fetched.iter());
+    let wanted = found.filter(|(_, original)| original.is_ok()).count();
+    let stored = reembedder.gallery.stored();
+    let places = reembedder.backfill.admit(wanted, 0, &stored);
+    let mut room = places.count();
+    fetched.retain(|(_, original)| {
+        let stays = original.is_err() || room > 0;
+        room -= usize::from(stays && original.is_ok());
+        stays
     });
-    let beyond_stop = fetched.len().saturating_sub(allowed);
-    fetched.truncate(allowed);
+    let beyond_stop = sent - fetched.len();
     let mut outcome = reembed(reembedder, &live, fetched).await?;
     let answer = PushAnswer {
         done: outcome.done.len(),
@@ -225,6 +229,7 @@ async fn carry_out(
         reembedder
             .backfill
             .note(run.number, outcome, worked, &stored);
+        drop(places);
         reembedder.backfill.woken().notify_one();
         Ok(Json(answer))
     })
