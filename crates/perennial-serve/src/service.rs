@@ -136,6 +136,9 @@ impl Service {
                     "what uploads left that were interrupted is removed"
                 );
             }
+            if let Err(error) = check.settle_accepted() {
+                tracing::error!(%error, "what an interrupted promotion left in accepted.toml stays as it is until the next start");
+            }
         }
         let certification = Certification::new(check, config.force_uncertified);
         let probes = config.probes.as_deref().map(StoredProbes::new);

@@ -98,6 +98,32 @@ pub(crate) fn take_back(gallery: &Path, refused: &[NotCertified]) -> io::Result<
     write(gallery, pairs)
 }
 
+/// Finishes or undoes what a promotion left pending that ended between its writes: the live version says which. To be called while nobody promotes.
+pub(crate) fn settle(gallery: &Path, live: Option<&str>) -> io::Result<()> {
+    let mut pairs = read(gallery)?;
+    if !pairs.iter().any(|pair| pair.pending) {
+        return Ok(());
+    }
+    pairs.retain_mut(|pair| {
+        let happened = live == Some(pair.query_version.as_str());
+        if pair.pending {
+            tracing::warn!(
+                query_version = pair.query_version,
+                gallery_version = pair.gallery_version,
+                "a forced promotion was interrupted; {}",
+                match happened {
+                    true => "it had happened, so the pair stays accepted",
+                    false => "it had not happened, so the pair is not accepted",
+                }
+            );
+        }
+        let stays = !pair.pending || happened;
+        pair.pending = false;
+        stays
+    });
+    write(gallery, pairs)
+}
+
 fn write(gallery: &Path, pairs: Vec<Pair>) -> io::Result<()> {
     let text = toml::to_string(&Content { pairs }).map_err(io::Error::other)?;
     let head = "# Pairs of model versions that were accepted by force, without a certificate. Remove a table to refuse its pair again.\n";

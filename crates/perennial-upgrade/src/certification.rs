@@ -239,6 +239,15 @@ pub trait CompatibilityCheck: Send + Sync {
         Ok(())
     }
 
+    /// Decides about the pairs that an interrupted promotion left pending, before anything is promoted: those whose query version is live count from
+    /// now on in any case, and the others are forgotten.
+    ///
+    /// # Errors
+    /// A place that cannot be read or written.
+    fn settle_accepted(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Forgets those of these pairs that are kept as pending.
     ///
     /// # Errors

@@ -326,6 +326,14 @@ impl CompatibilityCheck for RegistryRecords {
         }
     }
 
+    fn settle_accepted(&self) -> io::Result<()> {
+        let Some(gallery) = &self.gallery else {
+            return Ok(());
+        };
+        let aliases = self.registry.aliases().map_err(io::Error::other)?;
+        accepted::settle(gallery, aliases.get(LIVE_ALIAS).map(String::as_str))
+    }
+
     fn take_back_accepted(&self, pairs: &[NotCertified]) -> io::Result<()> {
         match &self.gallery {
             Some(gallery) => accepted::take_back(gallery, pairs),

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use perennial_upgrade::RegistryRecords;
 use serde_json::{Value, json};
 
 use crate::client::Call;
 use crate::encoder::{draft, expected};
-use crate::harness::{Setup, image};
+use crate::harness::{Running, Setup, image};
 
 const RED: [u8; 3] = [250, 10, 10];
 
@@ -275,4 +276,33 @@ fn no_request_fails_or_mixes_versions_during_swaps() {
             );
         }
     }
+}
+
+#[test]
+fn a_start_settles_what_an_interrupted_promotion_left() {
+    let left = "[[pair]]\nquery_version = \"v0002\"\ngallery_version = \"v0001\"\nreason = \"no record\"\naccepted = \"2026-11-25T10:20:30Z\"\npending = true\n";
+    let with = |read_only: bool| {
+        let mut setup = Setup::new(&["0", "0.5", "1"]);
+        setup.registry.set_alias("live", "v0002").unwrap();
+        let other = left.replace("v0002", "v0003");
+        let path = setup.folder.path().join("accepted.toml");
+        std::fs::write(&path, format!("{left}\n{other}")).unwrap();
+        let records = RegistryRecords::for_gallery(setup.registry.clone(), setup.folder.path());
+        setup.check = Some(Arc::new(records.unwrap()));
+        setup.config.read_only = read_only;
+        setup.start()
+    };
+    let accepted = |service: &Running| {
+        let path = service.setup.folder.path().join("accepted.toml");
+        std::fs::read_to_string(path).unwrap()
+    };
+    // The service that writes may be promoting at this moment.
+    assert_eq!(accepted(&with(true)).matches("pending = true").count(), 2);
+    let service = with(false);
+    let text = accepted(&service);
+    assert!(
+        !text.contains("pending") && !text.contains("v0003"),
+        "{text}"
+    );
+    assert!(text.contains("query_version = \"v0002\""), "{text}");
 }

@@ -9,6 +9,7 @@ use super::measured_pairs::quoted;
 use super::*;
 
 mod certificates;
+mod kills;
 mod routes;
 
 /// A registry with three versions of different weights, and a gallery's folder.

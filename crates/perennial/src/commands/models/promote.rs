@@ -9,8 +9,8 @@ use std::sync::Arc;
 use perennial_core::Registry;
 use perennial_gallery::{EmbeddedGallery, GalleryConfig, GalleryError, MappedIndexes, VectorMap};
 use perennial_upgrade::{
-    Certification, LIVE_ALIAS, Need, Outcome, PREVIOUS_ALIAS, QueryCost, RegistryRecords, Stored,
-    StoredProbes, Verdict, go_live, keep_probes, prepare,
+    Certification, CompatibilityCheck, LIVE_ALIAS, Need, Outcome, PREVIOUS_ALIAS, QueryCost,
+    RegistryRecords, Stored, StoredProbes, Verdict, go_live, keep_probes, prepare,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -272,7 +272,9 @@ fn move_in_registry(
             usage("there is no previous live version to roll back to; use `perennial models promote VERSION`")
         })?,
     };
-    let certification = certification(&registry, place.folder())?;
+    // No service has the gallery open, so no promotion is under way.
+    let settle = gallery.is_some() && !place.dry_run;
+    let certification = certification(&registry, place.folder(), settle)?;
     let stored = match gallery {
         Some(gallery) => Stored::of(gallery)?,
         None => Stored::default(),
@@ -350,9 +352,17 @@ fn move_in_registry(
     Ok(answer(true, previous, &prepared.verdict))
 }
 
-fn certification(registry: &Registry, gallery: &Path) -> anyhow::Result<Certification> {
+/// Also finishes what an interrupted promotion left, where asked to.
+fn certification(
+    registry: &Registry,
+    gallery: &Path,
+    settle: bool,
+) -> anyhow::Result<Certification> {
     let records = RegistryRecords::for_gallery(registry.clone(), gallery)
         .map_err(|error| usage(error.to_string()))?;
+    if settle {
+        records.settle_accepted()?;
+    }
     Ok(Certification::new(Arc::new(records), false))
 }
 
