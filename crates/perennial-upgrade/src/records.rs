@@ -10,7 +10,7 @@ mod stamp;
 use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -48,10 +48,13 @@ pub struct RegistryRecords {
 struct State {
     /// None where the files are to be looked at before the next decision.
     looked: Option<Instant>,
-    stamps: Stamps,
+    /// Nothing where they could not be looked through at the start.
+    stamps: Option<Stamps>,
     policy: Policy,
     records: Result<Arc<CompatibilityRecords>, String>,
     certificates: StoredCertificates,
+    /// Why their folder could not be looked through the last time.
+    folder_problem: Option<String>,
     bridges: KnownBridges,
     /// Cached decisions under this policy and these records.
     decided: HashMap<(String, String), Result<Vec<Certified>, NotCertified>>,
@@ -77,7 +80,7 @@ impl RegistryRecords {
     ) -> Result<Self, PolicyError> {
         let gallery = gallery.into();
         // Before the files are read, so that a change in between is noticed.
-        let stamps = Self::stamps(&registry, Some(&gallery));
+        let stamps = Self::stamps(&registry, Some(&gallery)).ok();
         let policy = Policy::of(&gallery)?;
         accepted::read(&gallery)?;
         Ok(Self::new(registry, Some(gallery), policy, stamps))
@@ -85,17 +88,23 @@ impl RegistryRecords {
 
     /// Under a policy of the caller's, for a gallery that is no folder.
     pub fn with_policy(registry: Registry, policy: Policy) -> Self {
-        let stamps = Self::stamps(&registry, None);
+        let stamps = Self::stamps(&registry, None).ok();
         Self::new(registry, None, policy, stamps)
     }
 
-    fn new(registry: Registry, gallery: Option<PathBuf>, policy: Policy, stamps: Stamps) -> Self {
+    fn new(
+        registry: Registry,
+        gallery: Option<PathBuf>,
+        policy: Policy,
+        stamps: Option<Stamps>,
+    ) -> Self {
         let state = State {
             looked: Some(Instant::now()),
             stamps,
             policy,
             records: read(&registry),
             certificates: read_certificates(&registry),
+            folder_problem: None,
             bridges: KnownBridges::of(BridgeRegistry::of(&registry)),
             decided: HashMap::new(),
         };
@@ -106,17 +115,19 @@ impl RegistryRecords {
         }
     }
 
-    fn stamps(registry: &Registry, gallery: Option<&PathBuf>) -> Stamps {
-        let certificates = StoredCertificates::files(registry).unwrap_or_default();
+    /// # Errors
+    /// The folder of the certificates cannot be read.
+    fn stamps(registry: &Registry, gallery: Option<&PathBuf>) -> io::Result<Stamps> {
+        let certificates = StoredCertificates::files(registry)?;
         let stamped = certificates.into_iter().map(|path| {
             let stamp = Stamp::of(&path);
             (path, stamp)
         });
-        Stamps {
+        Ok(Stamps {
             records: Stamp::of(&CompatibilityRecords::path(registry)),
             policy: gallery.and_then(|gallery| Stamp::of(&Policy::path(gallery))),
             certificates: stamped.collect(),
-        }
+        })
     }
 
     /// Reads again what has changed.
@@ -131,15 +142,29 @@ impl RegistryRecords {
         if state.bridges.look_again() {
             state.decided.clear();
         }
-        let stamps = Self::stamps(&self.registry, self.gallery.as_ref());
-        if stamps == state.stamps && state.records.is_ok() {
+        let stamps = match Self::stamps(&self.registry, self.gallery.as_ref()) {
+            Ok(stamps) => {
+                state.folder_problem = None;
+                stamps
+            }
+            // Nothing says that anything has changed.
+            Err(error) => {
+                let problem = error.to_string();
+                if state.folder_problem.as_ref() != Some(&problem) {
+                    tracing::error!(%error, "the certificates cannot be looked through; what was read before stays in force, and they are looked through again");
+                }
+                state.folder_problem = Some(problem);
+                return;
+            }
+        };
+        let read_all = state.records.is_ok() && !state.certificates.is_incomplete();
+        if state.stamps.as_ref() == Some(&stamps) && read_all {
             return;
         }
-        if let Some(gallery) = self
-            .gallery
-            .as_ref()
-            .filter(|_| stamps.policy != state.stamps.policy)
-        {
+        if let Some(gallery) = self.gallery.as_ref().filter(|_| {
+            let before = state.stamps.as_ref();
+            before.is_none_or(|before| before.policy != stamps.policy)
+        }) {
             match Policy::of(gallery) {
                 Ok(policy) => state.policy = policy,
                 Err(error) => {
@@ -147,10 +172,25 @@ impl RegistryRecords {
                 }
             }
         }
-        state.stamps = stamps;
         state.records = read(&self.registry);
-        let before = std::mem::take(&mut state.certificates);
-        state.certificates = read_certificates(&self.registry).after(before);
+        let unchanged = |path: &Path| {
+            let stamp = |stamps: &Stamps| {
+                let mut files = stamps.certificates.iter();
+                files.find(|(file, _)| file == path)?.1
+            };
+            let before = state.stamps.as_ref().and_then(stamp);
+            before.is_some() && before == stamp(&stamps)
+        };
+        match StoredCertificates::again(&self.registry, &state.certificates, &unchanged) {
+            Ok(certificates) => state.certificates = certificates,
+            // The next look finds the stamps of before.
+            Err(error) => {
+                tracing::error!(%error, "the certificates cannot be read; what was read before stays in force, and they are read again");
+                state.decided.clear();
+                return;
+            }
+        }
+        state.stamps = Some(stamps);
         let used = state.certificates.iter();
         let used = used.filter_map(|certificate| certificate.bridge.as_ref());
         state

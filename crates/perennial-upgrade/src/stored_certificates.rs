@@ -1,7 +1,7 @@
 //! The certificates of a registry: `registry/certificates/SHA256.json`.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use perennial_core::{Registry, SpaceRef, write_atomically};
 
@@ -38,6 +38,8 @@ pub(crate) struct LostCertificate {
     certificate: Option<Certificate>,
     /// What is wrong.
     problem: String,
+    /// Whether reading failed, which says nothing about the file.
+    unread: bool,
 }
 
 impl LostCertificate {
@@ -49,10 +51,16 @@ impl LostCertificate {
     /// What is wrong with which file, and what to do.
     pub(crate) fn reason(&self) -> String {
         let file = self.path.file_name().unwrap_or_default().display();
-        format!(
-            "{FOLDER}/{file}: {}; put the file back, or certify again with --record",
-            self.problem
-        )
+        match self.unread {
+            true => format!(
+                "{FOLDER}/{file} cannot be read at the moment, and is tried again: {}",
+                self.problem
+            ),
+            false => format!(
+                "{FOLDER}/{file}: {}; put the file back, or certify again with --record",
+                self.problem
+            ),
+        }
     }
 }
 
@@ -62,11 +70,50 @@ impl StoredCertificates {
         registry.root().join(FOLDER)
     }
 
-    /// Reads a registry's certificates. Damaged and changed files are logged and left out: they certify nothing.
+    /// Reads a registry's certificates. Damaged and changed files, and those that cannot be read, are logged and left out: they certify nothing.
     ///
     /// # Errors
     /// The folder cannot be read.
     pub fn of(registry: &Registry) -> io::Result<Self> {
+        Self::read(registry, &|_| false)
+    }
+
+    /// Reads them anew, and remembers what was there `before` and is not any more, so that refusals can name it. What cannot be read and is the file
+    /// that was read before stays in force.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub(crate) fn again(
+        registry: &Registry,
+        before: &Self,
+        unchanged: &dyn Fn(&Path) -> bool,
+    ) -> io::Result<Self> {
+        let unread = |path: &Path| before.lost.iter().any(|one| one.unread && one.path == path);
+        let mut found = Self::read(registry, &unread)?;
+        for read in before
+            .certificates
+            .iter()
+            .filter(|one| unchanged(&one.path))
+        {
+            let is_it = |lost: &LostCertificate| lost.unread && lost.path == read.path;
+            if found.lost.iter().any(is_it) {
+                found.lost.retain(|lost| !is_it(lost));
+                found.certificates.push(read.clone());
+            }
+        }
+        found
+            .certificates
+            .sort_by(|one, other| one.path.cmp(&other.path));
+        Ok(found.after(before.clone()))
+    }
+
+    /// Whether files could not be read that may be certificates.
+    pub(crate) fn is_incomplete(&self) -> bool {
+        self.lost.iter().any(|lost| lost.unread)
+    }
+
+    /// Failures of files that are `known` not to be readable are not logged.
+    fn read(registry: &Registry, known: &dyn Fn(&Path) -> bool) -> io::Result<Self> {
         let mut found = Self::default();
         for path in Self::files(registry)? {
             match Certificate::read(&path) {
@@ -74,7 +121,14 @@ impl StoredCertificates {
                     .certificates
                     .push(StoredCertificate { path, certificate }),
                 Err(error) => {
-                    tracing::warn!(%error, "a certificate is left out");
+                    let unread = has_not_read(&error);
+                    match unread {
+                        true if known(&path) => {}
+                        true => {
+                            tracing::error!(%error, "a certificate cannot be read; it is tried again");
+                        }
+                        false => tracing::warn!(%error, "a certificate is left out"),
+                    }
                     let problem = match error {
                         CertificateError::Content { problem, .. } => problem,
                         CertificateError::Io(error) => in_registry(&error.to_string(), registry),
@@ -83,6 +137,7 @@ impl StoredCertificates {
                         path,
                         certificate: None,
                         problem,
+                        unread,
                     });
                 }
             }
@@ -95,12 +150,17 @@ impl StoredCertificates {
     /// # Errors
     /// The folder cannot be read.
     pub(crate) fn files(registry: &Registry) -> io::Result<Vec<PathBuf>> {
-        let folder = Self::folder(registry);
-        if !folder.is_dir() {
-            return Ok(Vec::new());
-        }
+        let entries = match fs_err::read_dir(Self::folder(registry)) {
+            Ok(entries) => entries,
+            Err(error) => {
+                return match error.kind() {
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Ok(Vec::new()),
+                    _ => Err(error),
+                };
+            }
+        };
         let mut paths = Vec::new();
-        for entry in fs_err::read_dir(folder)? {
+        for entry in entries {
             let path = entry?.path();
             if path.extension().is_some_and(|ending| ending == "json") {
                 paths.push(path);
@@ -110,8 +170,8 @@ impl StoredCertificates {
         Ok(paths)
     }
 
-    /// Remembers what was there `before` and is not any more, so that refusals can name it.
-    pub(crate) fn after(mut self, before: Self) -> Self {
+    /// Remembers what was there `before` and is not any more.
+    fn after(mut self, before: Self) -> Self {
         let read = before.certificates.into_iter();
         let read = read.map(|one| (one.path, one.certificate));
         let lost = before.lost.into_iter();
@@ -130,6 +190,7 @@ impl StoredCertificates {
                     },
                     certificate: Some(certificate),
                     path,
+                    unread: false,
                 }),
             }
         }
@@ -194,6 +255,18 @@ impl StoredCertificates {
             }
         }
         newest
+    }
+}
+
+/// Whether a failure says nothing about the content: a disk or a limit of open files, and not a file that is too large, or gone since the folder
+/// was looked through.
+fn has_not_read(error: &CertificateError) -> bool {
+    match error {
+        CertificateError::Content { .. } => false,
+        CertificateError::Io(error) => !matches!(
+            error.kind(),
+            io::ErrorKind::InvalidData | io::ErrorKind::NotFound
+        ),
     }
 }
 

@@ -11,6 +11,8 @@ use super::*;
 mod certificates;
 mod kills;
 mod routes;
+#[cfg(unix)]
+mod unread;
 
 /// A registry with three versions of different weights, and a gallery's folder.
 struct Setup {

@@ -4,7 +4,7 @@ use super::*;
 
 /// A certificate that queries of `v0002` may search items of `v0001`: unit vectors of as many classes as there are dimensions, and an old
 /// encoder that is worse.
-fn certificate(setup: &Setup, relevant: bool) -> crate::Certificate {
+pub(super) fn certificate(setup: &Setup, relevant: bool) -> crate::Certificate {
     certificate_of(setup, relevant, crate::Demands::new(1))
 }
 
