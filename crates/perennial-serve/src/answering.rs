@@ -4,6 +4,7 @@
 //! that one space, whatever model is asked for: documents are embedded by the space's own encoder, queries by the best certified route from
 //! the new encoder, as far as the encoders of the route embed inputs of their kind. An index that other programs keep in that space then gains from the new encoder without being written to.
 
+mod absence;
 mod choice;
 mod choosing;
 mod embedding;
@@ -17,6 +18,7 @@ use perennial_core::{Registry, SpaceId};
 use perennial_encode::InputType;
 use perennial_upgrade::{Certification, Certified, CertifiedWay, LoadedModel, NotCertified};
 
+use self::absence::Absence;
 pub(crate) use self::choice::{Choice, Encoder};
 pub(crate) use self::kinds::Kinds;
 use crate::config::{AnswerUncertified, LIVE, ServeConfig};
@@ -46,6 +48,7 @@ struct Target {
     dim: usize,
     /// Its own encoder.
     old: Encoder,
+    absence: Arc<Absence>,
     new: New,
     uncertified: Option<AnswerUncertified>,
 }
@@ -77,7 +80,12 @@ impl Answering {
             upstreams.insert(name.clone(), Arc::new(upstream));
         }
         let target = match &config.answer_in {
-            Some(space) => Some(target(config, space, registry, inference, &upstreams)?),
+            Some(space) => {
+                let absence = Arc::new(Absence::new(Arc::clone(telemetry)));
+                Some(target(
+                    config, space, registry, inference, &upstreams, absence,
+                )?)
+            }
             None => None,
         };
         let answering = Self {
@@ -138,8 +146,19 @@ impl Answering {
     /// What an operator should know although requests are answered.
     pub(crate) fn warnings(&self) -> Vec<String> {
         let upstreams = self.upstreams.values();
+        let failing = self
+            .target
+            .iter()
+            .filter(|target| target.absence.is_failing());
+        let failing = failing.map(|target| {
+            format!(
+                "the encoder of {} fails: queries are answered without it where a certified route allows it, and documents are not embedded",
+                target.space
+            )
+        });
         upstreams
             .filter_map(|upstream| upstream.canary_problem())
+            .chain(failing)
             .collect()
     }
 
@@ -168,6 +187,7 @@ fn target(
     registry: &Registry,
     inference: &Inference,
     upstreams: &BTreeMap<String, Arc<Upstream>>,
+    absence: Arc<Absence>,
 ) -> Result<Target, ServeError> {
     let wrong = |key: &'static str, problem: String| ServeError::Config {
         key: key.into(),
@@ -197,6 +217,7 @@ fn target(
         space: space.clone(),
         dim: old.dim(),
         old,
+        absence,
         new,
         uncertified: config.answer_uncertified,
     })

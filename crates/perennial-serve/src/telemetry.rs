@@ -56,6 +56,7 @@ const BACKFILL_STATE: &str = "perennial_backfill_state";
 const SNAPSHOTS: &str = "perennial_snapshots";
 const SNAPSHOT_AGE: &str = "perennial_snapshot_age_seconds";
 const UPSTREAM_REQUESTS: &str = "perennial_upstream_requests_total";
+const WITHOUT_OLD: &str = "perennial_answers_without_old_total";
 const UPSTREAM_SECONDS: &str = "perennial_upstream_request_seconds";
 const CANARY_DISTANCE: &str = "perennial_upstream_canary_distance";
 const DRIFTED: &str = "perennial_upstream_drifted";
@@ -125,6 +126,10 @@ impl Telemetry {
             (
                 UPSTREAM_REQUESTS,
                 "Requests to upstreams by outcome: done, refused, failed or timeout.",
+            ),
+            (
+                WITHOUT_OLD,
+                "Requests for embeddings that a certified route answered without the old encoder, since that fails, by reason: upstream_failed or upstream_timeout.",
             ),
             (
                 FORCED,
@@ -241,6 +246,11 @@ impl Telemetry {
                 &["moved", "forced", "refused", "failed", "rolled_back"],
             ),
             (FORCED, "kind", &["search", "upsert", "swap"]),
+            (
+                WITHOUT_OLD,
+                "reason",
+                &["upstream_failed", "upstream_timeout"],
+            ),
         ] {
             for value in values {
                 telemetry.count(name, &[(label, value)], 0);
@@ -303,6 +313,11 @@ impl Telemetry {
     /// `kind` is `search`, `upsert` or `swap`.
     pub(crate) fn forced(&self, kind: &'static str, times: u64) {
         self.count(FORCED, &[("kind", kind)], times);
+    }
+
+    /// A request for embeddings was answered by a route that needs no old encoder, since that fails.
+    pub(crate) fn answered_without_old(&self, reason: &'static str) {
+        self.count(WITHOUT_OLD, &[("reason", reason)], 1);
     }
 
     /// An upstream that nothing was asked of yet.

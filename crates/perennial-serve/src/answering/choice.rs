@@ -6,7 +6,9 @@ use perennial_bridge::Bridge;
 use perennial_encode::InputType;
 use perennial_upgrade::LoadedModel;
 
+use super::absence::Absence;
 use super::kinds::Kinds;
+use crate::error::ApiError;
 use crate::upstream::Upstream;
 
 /// One encoder.
@@ -43,6 +45,13 @@ impl Encoder {
         }
     }
 
+    /// Whether an error is of the embedding service behind this version.
+    pub(super) fn is_behind(&self, error: &ApiError) -> bool {
+        let details = error.details.as_ref();
+        let version = details.and_then(|details| details["version"].as_str());
+        version.is_some() && version == self.version()
+    }
+
     /// The version's name, where it is one.
     fn version(&self) -> Option<&str> {
         match self {
@@ -60,6 +69,8 @@ pub(crate) struct Choice {
     pub(crate) dim: usize,
     /// `own`, `bridged`, `dual`, or `old` for queries that the old encoder answers alone.
     pub(crate) route: &'static str,
+    /// Why the best certified route was not taken: the code of the old encoder's error, in place of which this answer is.
+    pub(crate) fallback: Option<&'static str>,
     pub(super) input_type: InputType,
     pub(super) way: Way,
 }
@@ -67,6 +78,8 @@ pub(crate) struct Choice {
 /// The encoders that take part.
 pub(super) enum Way {
     Alone(Encoder),
+    /// The old encoder of the one space of all answers.
+    Old(Encoder, Arc<Absence>),
     Bridged {
         new: Encoder,
         bridge: Arc<Bridge>,
@@ -76,6 +89,9 @@ pub(super) enum Way {
         new: Encoder,
         bridge: Arc<Bridge>,
         weight: f64,
+        absence: Arc<Absence>,
+        /// The bridge of the best certified route that leads without the old encoder.
+        without_old: Option<Arc<Bridge>>,
     },
 }
 
@@ -86,16 +102,27 @@ impl Choice {
             space: encoder.space().to_owned(),
             dim: encoder.dim(),
             route: "own",
+            fallback: None,
             input_type,
             way: Way::Alone(encoder),
         }
     }
 
+    /// Documents by the old encoder of the one space of all answers.
+    pub(super) fn document(old: Encoder, absence: Arc<Absence>) -> Self {
+        let alone = Self::alone(old.clone(), InputType::Document);
+        Self {
+            way: Way::Old(old, absence),
+            ..alone
+        }
+    }
+
     /// Queries that the old encoder answers because no route is certified, or because the new one does not embed their kind.
-    pub(super) fn by_old(old: Encoder) -> Self {
+    pub(super) fn by_old(old: Encoder, absence: Arc<Absence>) -> Self {
         Self {
             route: "old",
-            ..Self::alone(old, InputType::Query)
+            input_type: InputType::Query,
+            ..Self::document(old, absence)
         }
     }
 
@@ -113,29 +140,33 @@ impl Choice {
             space: space.to_owned(),
             dim: bridge.to().dim,
             route: "bridged",
+            fallback: None,
             input_type: InputType::Query,
             way: Way::Bridged { new, bridge },
         }
     }
 
-    /// Dual queries.
+    /// Dual queries; by the bridge alone where there is one `without_old`, and the old encoder fails.
     pub(super) fn dual(
         space: &str,
-        old: Encoder,
-        new: Encoder,
-        bridge: Arc<Bridge>,
-        weight: f64,
+        [old, new]: [Encoder; 2],
+        (bridge, weight): (Arc<Bridge>, f64),
+        absence: Arc<Absence>,
+        without_old: Option<Arc<Bridge>>,
     ) -> Self {
         Self {
             space: space.to_owned(),
             dim: bridge.to().dim,
             route: "dual",
+            fallback: None,
             input_type: InputType::Query,
             way: Way::Dual {
                 old,
                 new,
                 bridge,
                 weight,
+                absence,
+                without_old,
             },
         }
     }
@@ -143,7 +174,9 @@ impl Choice {
     /// The model version that took part, the new one of two.
     pub(crate) fn model_version(&self) -> Option<&str> {
         match &self.way {
-            Way::Alone(encoder) | Way::Bridged { new: encoder, .. } => encoder.version(),
+            Way::Alone(encoder) | Way::Old(encoder, _) | Way::Bridged { new: encoder, .. } => {
+                encoder.version()
+            }
             Way::Dual { old, new, .. } => new.version().or(old.version()),
         }
     }

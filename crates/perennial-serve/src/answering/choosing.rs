@@ -1,10 +1,13 @@
 //! Who answers a request: found by its model and its type of input, and by what is live and certified at the moment.
 
+use std::sync::Arc;
+
+use perennial_bridge::Bridge;
 use perennial_encode::InputType;
 use perennial_upgrade::{Certification, CertifiedWay};
 use serde_json::json;
 
-use super::{Answering, Choice, Kinds, Target};
+use super::{Answering, Choice, Encoder, Kinds, Target};
 use crate::error::ApiError;
 use crate::incompatible::incompatible;
 use crate::inference::Inference;
@@ -53,6 +56,17 @@ impl Answering {
 }
 
 impl Target {
+    /// The bridge of the best certified route that needs no old encoder.
+    fn bridge_alone(&self, new: &Encoder, certification: &Certification) -> Option<Arc<Bridge>> {
+        let ways = certification.ways(new.space(), self.space.as_str()).ok()?;
+        let leading = ways.into_iter().map(|certified| certified.way);
+        let mut leading = leading.filter(|way| way.leads(new.dim(), self.dim));
+        leading.find_map(|way| match way {
+            CertifiedWay::Bridged(bridge) => Some(bridge),
+            _ => None,
+        })
+    }
+
     fn choose(
         &self,
         inference: &Inference,
@@ -61,8 +75,9 @@ impl Target {
         kinds: Kinds,
     ) -> Result<Choice, ApiError> {
         let old = self.old.clone();
+        let absence = Arc::clone(&self.absence);
         if input_type == InputType::Document {
-            return Ok(Choice::alone(old, input_type));
+            return Ok(Choice::document(old, absence));
         }
         let new = self.new_encoder(inference).ok_or_else(|| {
             ApiError::unavailable("no model version is live; PUT /aliases/live names one")
@@ -70,7 +85,7 @@ impl Target {
         if !new.embeds(kinds) {
             // Of this kind, there is nothing to be gained from the new encoder.
             return match old.embeds(kinds) {
-                true => Ok(Choice::by_old(old)),
+                true => Ok(Choice::by_old(old, absence)),
                 false => Err(ApiError::unprocessable(format!(
                     "neither {} nor {} embeds {}",
                     old.space(),
@@ -85,13 +100,16 @@ impl Target {
             .map_err(|refused| incompatible(&[refused]))?;
         Ok(match route.map(|certified| certified.way) {
             // Mapped vectors are another index's, which no answer is for.
-            None | Some(CertifiedWay::Mapped(_)) => Choice::by_old(old),
+            None | Some(CertifiedWay::Mapped(_)) => Choice::by_old(old, absence),
             Some(CertifiedWay::Own) => Choice::own(self.space.as_str(), new),
             Some(CertifiedWay::Bridged(bridge)) => {
                 Choice::bridged(self.space.as_str(), new, bridge)
             }
             Some(CertifiedWay::Dual { bridge, weight }) => {
-                Choice::dual(self.space.as_str(), old, new, bridge, weight)
+                let without_old = self.bridge_alone(&new, certification);
+                let encoders = [old, new];
+                let dual = (bridge, weight);
+                Choice::dual(self.space.as_str(), encoders, dual, absence, without_old)
             }
         })
     }

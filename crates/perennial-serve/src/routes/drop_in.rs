@@ -15,6 +15,7 @@ use crate::request_log::MODEL_VERSION;
 
 const SPACE: HeaderName = HeaderName::from_static("x-embedding-space");
 const ROUTE: HeaderName = HeaderName::from_static("x-embedding-route");
+const FALLBACK: HeaderName = HeaderName::from_static("x-embedding-fallback");
 
 /// One text, or several.
 #[derive(Debug)]
@@ -139,6 +140,7 @@ pub(crate) struct Spaced<T> {
     body: T,
     space: String,
     route: &'static str,
+    fallback: Option<&'static str>,
     model_version: Option<String>,
 }
 
@@ -148,6 +150,7 @@ impl<T> Spaced<T> {
             body,
             space: choice.space.clone(),
             route: choice.route,
+            fallback: choice.fallback,
             model_version: choice.model_version().map(str::to_owned),
         }
     }
@@ -158,6 +161,9 @@ impl<T: Serialize> IntoResponse for Spaced<T> {
         let mut response = axum::Json(self.body).into_response();
         let headers = response.headers_mut();
         headers.insert(ROUTE, HeaderValue::from_static(self.route));
+        if let Some(reason) = self.fallback {
+            headers.insert(FALLBACK, HeaderValue::from_static(reason));
+        }
         for (name, value) in [
             (SPACE, Some(self.space)),
             (MODEL_VERSION, self.model_version),

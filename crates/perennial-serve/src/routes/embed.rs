@@ -147,7 +147,10 @@ pub(crate) enum EmbedAnswers {
     request_body(content((EmbedRequest = "application/json"), (EmbedForm = "multipart/form-data"))),
     responses(
         (status = 200, description = "The embeddings.", body = EmbedAnswers,
-            headers(("x-model-version" = String, description = "The version that produced them."))),
+            headers(
+                ("x-model-version" = String, description = "The version that produced them."),
+                ("x-embedding-fallback" = String, description = "As of `/v1/embeddings`, for `inputs`.")
+            )),
         (status = 409, description = "No certified route into the space of the answer.", body = ErrorBody),
         (status = 502, description = "An upstream, or the embedding service behind a version, cannot be reached, fails, or answers nonsense.", body = ErrorBody),
         (status = 503, description = "No version is live.", body = ErrorBody),

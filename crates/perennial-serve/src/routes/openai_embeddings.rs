@@ -93,7 +93,8 @@ struct UsageBody {
         (status = 200, description = "The embeddings.", body = EmbeddingsAnswer,
             headers(
                 ("x-embedding-space" = String, description = "The space of the vectors."),
-                ("x-embedding-route" = String, description = "`own`, `bridged`, `dual`, or `old`.")
+                ("x-embedding-route" = String, description = "`own`, `bridged`, `dual`, or `old`."),
+                ("x-embedding-fallback" = String, description = "Only where the best certified route was not taken, since the old encoder fails: `upstream_failed` or `upstream_timeout`.")
             )),
         (status = 404, description = "No such model.", body = ErrorBody),
         (status = 409, description = "No certified route into the space of the answer.", body = ErrorBody),
@@ -122,7 +123,7 @@ pub(crate) async fn embeddings(
         input_type,
     } = request;
     let inputs = input.within(&limits)?;
-    let choice = {
+    let mut choice = {
         let kinds = Kinds::of(&inputs);
         blocking(move || answering.choose(Some(&model), input_type, kinds)).await?
     };

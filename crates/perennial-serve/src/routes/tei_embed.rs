@@ -38,7 +38,7 @@ pub(super) async fn embed(
             )
         })?),
     };
-    let choice = {
+    let mut choice = {
         let (answering, kinds) = (Arc::clone(answering), Kinds::of(&inputs));
         blocking(move || answering.choose(None, input_type, kinds)).await?
     };

@@ -1,9 +1,11 @@
 //! The service in front of other embedding services: passing on, both at once, and everything that can go wrong there.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use perennial_core::{EndpointApi, EndpointKey};
 use perennial_serve::UpstreamKey;
+use perennial_upgrade::{Certified, CertifiedWay};
 use serde_json::{Value, json};
 
 use crate::client::Call;
@@ -116,6 +118,95 @@ fn dual_queries_through_two_upstreams_are_those_of_the_hand() {
     assert!(message(&failed).contains("upstream new"), "{failed}");
     assert!(message(&failed).contains("out of memory"), "{failed}");
     embeddings(&service, &json!({"input": "one", "model": "old-model"}));
+}
+
+/// Queries from `new` into the space of `old`, which has so many seconds to answer.
+fn in_one_space(old: &Double, new: &Double, seconds: f64, ways: Vec<Certified>) -> Running {
+    let mut setup = Setup::new(&[]);
+    old.join(&mut setup, "old").timeout_seconds = seconds;
+    new.join(&mut setup, "new");
+    setup.config.answer_in = Some("old-space".parse().unwrap());
+    setup.config.answer_from = Some("new".to_owned());
+    setup.pairs.certify("new-space", "old-space", ways);
+    setup.start()
+}
+
+#[test]
+fn where_a_bridge_alone_is_certified_too_queries_outlast_the_old_encoder() {
+    let (old, new) = (Double::start(OLD_DIM), Double::start(NEW_DIM));
+    let bridge = bridge(NEW_DIM, OLD_DIM);
+    let mut ways = dual(&bridge, 0.4);
+    let alone = CertifiedWay::Bridged(Arc::clone(&bridge));
+    ways.push(Certified::through(alone, "the test says so"));
+    let service = in_one_space(&old, &new, 1.0, ways);
+    let ask = |input_type: &str| {
+        let body = json!({"input": "one", "model": "old", "input_type": input_type});
+        service.call("POST", "/v1/embeddings", &body)
+    };
+    let fine = ask("query");
+    assert_eq!(fine.headers["x-embedding-route"], "dual");
+    assert!(!fine.headers.contains_key("x-embedding-fallback"));
+    let mut by_hand = Vec::new();
+    bridge
+        .apply(&embedding("one", NEW_DIM), &mut by_hand)
+        .unwrap();
+    for (behaviour, reason, status) in [
+        (Behaviour::Hanging, "upstream_timeout", 504),
+        (Behaviour::Status(500, "broken"), "upstream_failed", 502),
+    ] {
+        old.behave(behaviour);
+        let begun = Instant::now();
+        let answer = ask("query");
+        assert_eq!(answer.headers["x-embedding-fallback"], reason);
+        assert_eq!(answer.headers["x-embedding-route"], "bridged");
+        assert_eq!(answer.headers["x-embedding-space"], "old-space");
+        assert_close(&first(&answer.expect(200)), &by_hand);
+        // The next ones do not wait for it.
+        let (asked, first_took) = (old.seen().len(), begun.elapsed());
+        let begun = Instant::now();
+        ask("query").expect(200);
+        assert_eq!(old.seen().len(), asked);
+        assert!(begun.elapsed() < first_took + Duration::from_millis(500));
+        let tei = json!({"inputs": "one", "prompt_name": "query"});
+        let tei = service.call("POST", "/embed", &tei);
+        assert_eq!(tei.headers["x-embedding-fallback"], reason);
+        let text = metrics(&service);
+        let line = format!("perennial_answers_without_old_total{{reason=\"{reason}\"}} 3");
+        assert!(text.contains(&line), "{text}");
+        let ready = service.get("/readyz").expect(200);
+        let detail = ready["detail"][0].as_str().unwrap();
+        assert!(
+            detail.contains("the encoder of old-space fails"),
+            "{detail}"
+        );
+        // Documents need it, and find out when it is back.
+        ask("document").expect(status);
+        old.behave(Behaviour::Fine);
+        ask("document").expect(200);
+        assert_eq!(ask("query").headers["x-embedding-route"], "dual");
+        assert!(service.get("/readyz").expect(200)["detail"].is_null());
+    }
+    // What it refuses, it would refuse in any case.
+    old.behave(Behaviour::Status(400, "too long"));
+    ask("query").expect(422);
+    old.behave(Behaviour::Status(500, "broken"));
+    new.behave(Behaviour::Status(500, "out of memory"));
+    let failed = ask("query").expect(502);
+    assert!(message(&failed).contains("upstream new"), "{failed}");
+}
+
+#[test]
+fn without_another_certified_route_a_query_fails_with_the_old_encoder() {
+    let (old, new) = (Double::start(OLD_DIM), Double::start(NEW_DIM));
+    let ways = dual(&bridge(NEW_DIM, OLD_DIM), 0.4);
+    let service = in_one_space(&old, &new, 1.0, ways);
+    old.behave(Behaviour::Status(500, "broken"));
+    for _ in 0..2 {
+        let body = json!({"input": "one", "model": "old-query"});
+        let failed = service.call("POST", "/v1/embeddings", &body).expect(502);
+        assert!(message(&failed).contains("upstream old"), "{failed}");
+    }
+    assert_eq!(old.seen().len(), 2);
 }
 
 #[test]
