@@ -171,6 +171,15 @@ fn the_board_is_json_with_an_expression_in_every_panel() {
                 expression.contains("instance=~\"$instance\""),
                 "{title}: {expression}"
             );
+            // Where several instances are scraped, each has a series of its own unless they are summed.
+            let summed = ["sum by (", "sum("]
+                .iter()
+                .any(|sum| expression.contains(sum));
+            let legend = target["legendFormat"].as_str().unwrap();
+            assert!(
+                (summed && !expression.contains("by (instance")) || legend.contains("{{instance}}"),
+                "{title}: {legend}"
+            );
         }
     }
 }
