@@ -20,6 +20,7 @@ mod exit_status;
 mod gallery_folder;
 mod interrupt;
 mod left_out;
+mod listen_address;
 mod log_filter;
 mod machine;
 mod measurement;

@@ -51,8 +51,8 @@ pub struct Arguments {
     /// Serve the simplex gallery afterwards, with a web page, and print its address
     #[arg(long)]
     serve: bool,
-    /// Address and port for --serve [default: 127.0.0.1:7700]
-    #[arg(long, value_name = "ADDRESS", requires = "serve")]
+    /// IP address and port for --serve [default: 127.0.0.1:7700]
+    #[arg(long, value_name = "HOST:PORT", value_parser = crate::listen_address::parse, requires = "serve")]
     listen: Option<std::net::SocketAddr>,
 }
 

@@ -36,8 +36,8 @@ pub struct Arguments {
         value_name = "URL"
     )]
     store: Option<String>,
-    /// Address and port to listen on; port 0 picks a free port [default: 127.0.0.1:7700]
-    #[arg(long, env = "PERENNIAL_LISTEN", value_name = "ADDRESS")]
+    /// IP address and port to listen on; port 0 picks a free port [default: 127.0.0.1:7700]
+    #[arg(long, env = "PERENNIAL_LISTEN", value_name = "HOST:PORT")]
     listen: Option<String>,
     /// File of API keys, one `read KEY` or `write KEY` per line; PERENNIAL_READ_KEY and PERENNIAL_WRITE_KEY add one key each
     #[arg(long, env = "PERENNIAL_KEYS", value_name = "FILE")]

@@ -31,6 +31,7 @@ pub const PROBES_FOLDER: &str = "probes";
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Settings {
+    #[serde(deserialize_with = "crate::listen_address::deserialize")]
     pub listen: SocketAddr,
     pub registry: PathBuf,
     pub gallery: PathBuf,
@@ -403,7 +404,13 @@ mod tests {
             ("device = \"gpu\"", "device"),
             ("log = \"loud\"", "not a log filter"),
             ("log_format = \"xml\"", "cannot be `xml`"),
-            ("listen = \"7700\"", "`listen`"),
+            (
+                "listen = \"7700\"",
+                "`listen`: expected an IP address and a port",
+            ),
+            ("listen = 7700", "got \"7700\"; write 127.0.0.1:7700"),
+            ("listen = \"localhost:80\"", "write 127.0.0.1:80"),
+            ("listen = true", "such as \"127.0.0.1:7700\""),
             ("answer_uncertified = \"new\"", "cannot be `new`"),
             (
                 "[upstream.a]\nspace = \"s\"\nurl = \"http://h\"\nmodel = \"m\"\nkey = \"sk-1\"",
