@@ -3,7 +3,7 @@
 #[cfg_attr(not(feature = "tls"), path = "service_client/no_trust.rs")]
 pub mod trust;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use perennial_serve::{KEY_VARIABLES, Scope};
@@ -15,6 +15,8 @@ use ureq::{Agent, Body};
 
 use crate::exit_status::{UsageError, gate_missed, usage};
 use crate::interrupt::Interrupt;
+use crate::running_service;
+use crate::terminal::Terminal;
 
 /// The largest answer that is read: as many hits as a service gives, each with the largest payload.
 const MAX_ANSWER_BYTES: u64 = 64 << 20;
@@ -53,6 +55,30 @@ pub struct AccessArguments {
 }
 
 impl ServerArguments {
+    /// A client of the service that is named, or else of the one that has the gallery of this folder open, which is told.
+    pub fn client_beside(
+        &self,
+        gallery: &Path,
+        terminal: &Terminal,
+    ) -> anyhow::Result<Option<ServiceClient>> {
+        if self.server.is_some() {
+            return self.client();
+        }
+        let Some(url) = running_service::address(gallery) else {
+            return Ok(None);
+        };
+        let client = ServiceClient::of(&url, &self.access)?;
+        // Another program may have its number by now.
+        if client.get("/livez").is_err() {
+            return Ok(None);
+        }
+        terminal.say(format_args!(
+            "asking the service at {url}, which has the gallery of {} open",
+            gallery.display()
+        ));
+        Ok(Some(client))
+    }
+
     /// A client of the service, where one is named.
     pub fn client(&self) -> anyhow::Result<Option<ServiceClient>> {
         let server = self.server.as_deref();

@@ -86,7 +86,10 @@ pub fn run(
     terminal: &Terminal,
 ) -> anyhow::Result<ExitStatus> {
     let gallery = &arguments.gallery;
-    let client = arguments.server.client()?;
+    let client = match &arguments.action {
+        Action::Backfill(_) => arguments.server.client_beside(&gallery.gallery, terminal)?,
+        _ => arguments.server.client()?,
+    };
     match &arguments.action {
         Action::Add(arguments) => add::run(arguments, gallery, client.as_ref(), global, terminal),
         Action::Backfill(arguments) => {

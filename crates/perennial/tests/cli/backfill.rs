@@ -162,7 +162,8 @@ fn what_cannot_work_is_told_in_one_line() {
     let bench = upgraded();
     for (arguments, parts) in [
         (&[][..], &["--originals"][..]),
-        (&["--originals", "nowhere"], &["nowhere"]),
+        (&["--originals", "nowhere"], &["--originals", "nowhere"]),
+        (&[], &["--originals is missing"]),
         (&["--originals", "https://host/a.png"], &["{id}"]),
         (
             &["--originals", "photos", "--stop-share", "2"],
@@ -175,7 +176,7 @@ fn what_cannot_work_is_told_in_one_line() {
         ),
         (
             &["--originals", "photos", "--in-service"],
-            &["--in-service"],
+            &["--in-service", "no service has the gallery at gallery open"],
         ),
         (&["pause"], &["no backfill is running"]),
         (&["resume"], &["no backfill is paused"]),
@@ -204,7 +205,14 @@ fn a_service_embeds_pictures_again_that_are_sent_or_that_it_reads_itself() {
         (&sent["state"], &sent["done"]),
         (&json!("finished"), &json!(2))
     );
-    let rest = run(&["--originals", "photos", "--in-service"]);
+    // The service is found by the gallery's folder as well.
+    let status = ["gallery", "backfill", "status", "--json"];
+    let found = bench.run(&status);
+    let says = format!("asking the service at {url}");
+    assert!(found.stderr.contains(&says), "{}", found.stderr);
+    let found: Value = serde_json::from_str(&found.stdout).unwrap();
+    assert_eq!(found["state"], "finished");
+    let rest = backfill(&bench, &["--originals", "photos", "--in-service"]);
     assert_eq!(rest["done"], 2, "{rest}");
     assert_eq!(rest["failed"], json!({"gone": 1}));
     assert_eq!(

@@ -17,7 +17,10 @@ use crate::service_client::ServiceClient;
 use crate::terminal::Terminal;
 
 #[derive(Debug, clap::Args)]
-#[command(args_conflicts_with_subcommands = true)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_help = "A service that has the gallery open does the work, as one does that --server names; without one, this command does it."
+)]
 pub struct Arguments {
     #[command(subcommand)]
     action: Option<Action>,
@@ -31,7 +34,7 @@ struct StartArguments {
     /// texts that the items hold
     #[arg(long, value_name = "DIR|URL|payload:KEY")]
     originals: Option<String>,
-    /// With --server: let the service read the folder, which lies on its machine, instead of sending the pictures from here
+    /// With a running service: let it read the folder, which lies on its machine, instead of sending the originals from here
     #[arg(long)]
     in_service: bool,
     /// The most items per second, at least 0.001 [default: no limit]
@@ -70,7 +73,10 @@ fn parse_order(text: &str) -> Result<Order, String> {
 impl StartArguments {
     fn source(&self) -> anyhow::Result<OriginalsSource> {
         let originals = self.originals.as_deref().ok_or_else(|| {
-            usage("--originals is missing: pass the folder of the pictures, or an address such as https://host/{id}")
+            usage(
+                "--originals is missing: pass the folder of the pictures or texts, an address such as https://host/{id}, or payload:KEY; \
+                 `perennial gallery backfill status` shows how far an earlier one is",
+            )
         })?;
         Ok(OriginalsSource::of_argument(originals))
     }
@@ -132,7 +138,11 @@ pub fn run(
         (None, Some(Action::Cancel)) => local::cancel(gallery, global)?,
         (None, None) => {
             if start.in_service {
-                return Err(usage("--in-service applies only with --server; remove it"));
+                return Err(usage(format!(
+                    "--in-service: no service has the gallery at {} open, so this command reads the originals itself; remove the option, or name a \
+                     service elsewhere with --server URL",
+                    gallery.gallery.display()
+                )));
             }
             let settings = start.settings(start.source()?)?;
             local::run(settings, start.retry, gallery, global, interrupt, terminal)?

@@ -140,7 +140,7 @@ fn carry_out(
     let source = &record.settings.originals;
     let originals = source
         .open(Some(&download), MAX_FILE_BYTES)
-        .map_err(usage)?
+        .map_err(|problem| usage(problem.replace("originals.folder", "--originals")))?
         .ok_or_else(|| usage("the originals were sent by a client; pass --originals"))?;
     let version = registry.get(&record.target)?;
     let stored = Stored::of(store)?;
