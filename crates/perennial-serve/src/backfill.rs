@@ -17,11 +17,10 @@ use perennial_upgrade::backfill::{
 };
 use tokio::sync::Notify;
 
-pub(crate) use self::counts::others;
 use self::places::Admitted;
 pub(crate) use self::places::Places;
 use self::rate::RecentRate;
-pub(crate) use self::view::View;
+pub(crate) use self::view::{View, others};
 use crate::config::ServeConfig;
 use crate::error::ApiError;
 

@@ -4,6 +4,7 @@ use perennial_upgrade::Stored;
 use perennial_upgrade::backfill::Expectation;
 
 use super::Backfill;
+use super::view::others;
 
 impl Backfill {
     /// Items by state, for the metrics. `read` is what is expected where no run has looked.
@@ -31,10 +32,4 @@ impl Backfill {
             ("changed", changed),
         ]
     }
-}
-
-/// Items that another version embedded.
-pub(crate) fn others(stored: &Stored, live: Option<&str>) -> u64 {
-    let own = live.and_then(|live| stored.per_version.get(live));
-    stored.items.saturating_sub(own.copied().unwrap_or(0))
 }

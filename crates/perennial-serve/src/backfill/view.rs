@@ -1,5 +1,6 @@
 //! What is shown of a backfill.
 
+use perennial_upgrade::Stored;
 use perennial_upgrade::backfill::{BackfillRecord, Expectation};
 
 /// Everything that is shown of a backfill.
@@ -16,4 +17,10 @@ impl<'a> View<'a> {
         let of_record = self.record.map(|record| record.target.as_str());
         of_record.or(live)
     }
+}
+
+/// Items that another version embedded.
+pub(crate) fn others(stored: &Stored, live: Option<&str>) -> u64 {
+    let own = live.and_then(|live| stored.per_version.get(live));
+    stored.items.saturating_sub(own.copied().unwrap_or(0))
 }
