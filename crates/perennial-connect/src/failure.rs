@@ -50,6 +50,13 @@ impl Failure {
     pub(crate) fn into_gallery(self, server: &str) -> GalleryError {
         let problem = match self {
             Self::Refused(error) => return error,
+            // Whatever it had begun does not count.
+            Self::Database(error @ ConnectError::Throttled { .. }) => {
+                return GalleryError::Busy {
+                    server: server.to_owned(),
+                    problem: error.to_string(),
+                };
+            }
             Self::Database(ConnectError::Connection { problem, .. }) => problem,
             Self::Database(error) => error.to_string(),
         };

@@ -3,6 +3,8 @@
 //! Servers sort by one field of numbers. Where more points than are wanted have the same number, the next number of the key decides among them, and so
 //! on; the points with one number are read as a whole only where the keys are equal as far as there are numbers.
 
+use std::cell::Cell;
+
 use perennial_gallery::{Filter, ItemId, Page, StoredItem};
 use serde_json::{Value, json};
 
@@ -38,6 +40,7 @@ pub(super) fn page(
             space,
             conditions: view.visible().filter(filter),
             after,
+            at_once: Cell::new(usize::MAX),
         };
         let start = after.map(pieces);
         let first = reader.first(0, &[], start.as_deref(), limit + 1)?;
@@ -77,9 +80,14 @@ struct Reader<'a> {
     space: &'a Filled<'a>,
     conditions: Conditions,
     after: Option<&'a ItemId>,
+    /// How many points the server gives at once, in order, as far as it is known.
+    at_once: Cell<usize>,
 }
 
 type Found = Vec<(ItemId, PointId)>;
+
+/// Points in the order of a number.
+type Ordered = Vec<(ItemId, PointId, u64)>;
 
 impl Reader<'_> {
     /// The first `wanted` ids that begin with some numbers. `start` has the numbers of the id to come after, where it begins with the same.
@@ -100,8 +108,8 @@ impl Reader<'_> {
         let mut from = start.map_or(0, |start| start[level]);
         loop {
             let need = wanted - found.len();
-            let rows = self.ordered(level, prefix, from, need + 1)?;
-            let is_all = rows.len() <= need;
+            let (rows, asked) = self.ordered(level, prefix, from, need + 1)?;
+            let is_all = rows.len() < asked;
             let Some(&(_, _, last)) = rows.last() else {
                 break;
             };
@@ -144,27 +152,29 @@ impl Reader<'_> {
         conditions
     }
 
-    /// Up to `limit` points in the order of a number, from one on, each with its id and the number.
+    /// Up to `limit` points in the order of a number, from one on, each with its id and the number; fewer where the server does not give so many at once.
+    /// Also how many were asked for.
     fn ordered(
         &self,
         level: usize,
         prefix: &[u64],
         from: u64,
         limit: usize,
-    ) -> Result<Vec<(ItemId, PointId, u64)>, Failure> {
+    ) -> Result<(Ordered, usize), Failure> {
         let body = json!({
             "filter": self.group(prefix).json(),
             "order_by": {"key": field(level), "direction": "asc", "start_from": from},
             "with_payload": ["key"],
             "with_vector": false,
         });
-        let mut at_once = limit;
+        let asked = limit.min(self.at_once.get());
+        let mut at_once = asked;
         let page = self
             .view
             .server
             .scroll(&self.collection, body, &mut at_once)?;
-        if at_once < limit {
-            return Err(damaged(format!("{limit} ids that need more than 64 MB")));
+        if at_once < asked {
+            self.at_once.set(at_once);
         }
         let rows = page.points.into_iter().map(|row: Row| {
             let id = row.item_id()?;
@@ -172,7 +182,7 @@ impl Reader<'_> {
             let piece = piece.ok_or_else(|| damaged("a key without its numbers"))?;
             Ok((id, row.id, piece))
         });
-        rows.collect()
+        Ok((rows.collect::<Result<_, Failure>>()?, at_once))
     }
 
     /// Every point of a group.

@@ -131,9 +131,6 @@ pub(super) fn put(
     for (level, piece) in pieces(&item.id).into_iter().enumerate() {
         payload[field(level)] = json!(piece);
     }
-    if !body.is_empty() {
-        body.push(b',');
-    }
     // Writing to memory does not fail.
     let _ = write!(body, "{{\"id\":{},\"vector\":", json!(point));
     serde_json::to_writer(&mut *body, &item.embedding).map_err(damaged)?;

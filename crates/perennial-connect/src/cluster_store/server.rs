@@ -11,11 +11,15 @@ use serde_json::{Value, json};
 use super::row::{Page, Row};
 use crate::error::ConnectError;
 use crate::failure::Failure;
-use crate::qdrant::{Client, PointId, QdrantAddress, Unanswered, collection_path};
+use crate::qdrant::{Client, PointId, Points, QdrantAddress, Unanswered, collection_path};
 use crate::store_options::StoreOptions;
 
 /// What the server may take beyond its own limit until its refusal is here.
 const GRACE: Duration = Duration::from_secs(10);
+/// Through the permanent leader of a shard, and applied before the answer.
+const APPLIED: &str = "wait=true&ordering=strong";
+/// How long a request waits when the server asks it to, such as for a rate. A turn to write is kept meanwhile; those who ask for something for longer come back.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Points of one request for points by id.
 const RETRIEVED: usize = 1000;
 
@@ -63,7 +67,8 @@ impl Server {
             copies["write_consistency_factor"] = json!(options.replicas / 2 + 1);
         }
         Ok(Self {
-            client: Client::with_timeout(address, options.timeout + GRACE)?,
+            client: Client::with_timeout(address, options.timeout + GRACE)?
+                .waiting(PATIENCE.min(options.timeout)),
             name: address.collection().to_owned(),
             shown: address.to_string(),
             timeout: options.timeout,
@@ -111,7 +116,7 @@ impl Server {
         self.client.send("POST", &path, body)
     }
 
-    /// A page of points: `limit` of them, or fewer where an answer of so many would be too large, which is then remembered.
+    /// A page of points: `limit` of them, or fewer where an answer of so many would be too large, or is not allowed, which is then remembered.
     pub(super) fn scroll(
         &self,
         collection: &str,
@@ -122,6 +127,9 @@ impl Server {
             body["limit"] = json!(*limit);
             match self.read(collection, "points/scroll", &body) {
                 Err(Unanswered::TooLarge) if *limit > 1 => *limit /= 2,
+                Err(Unanswered::Split { most, .. }) if *limit > 1 && most != Some(0) => {
+                    *limit = most.unwrap_or(*limit / 2).clamp(1, *limit - 1);
+                }
                 answer => return Ok(answer?),
             }
         }
@@ -135,8 +143,22 @@ impl Server {
         with_vector: bool,
     ) -> Result<Vec<Row>, Failure> {
         let mut rows = Vec::with_capacity(ids.len());
-        for some in ids.chunks(RETRIEVED) {
-            self.retrieve_some(collection, some, with_vector, &mut rows)?;
+        let mut rest = ids;
+        while !rest.is_empty() {
+            let most = self.client.named.get().min(RETRIEVED);
+            let some = &rest[..rest.len().min(most)];
+            match self.retrieve_some(collection, some, with_vector, &mut rows) {
+                // Reading counts by the number of ids where it is limited by rate.
+                Err(Unanswered::Split { most, error }) => {
+                    if !self.client.named.refused(some.len(), most) {
+                        return Err(error.into());
+                    }
+                }
+                read => {
+                    read?;
+                    rest = &rest[some.len()..];
+                }
+            }
         }
         Ok(rows)
     }
@@ -147,7 +169,7 @@ impl Server {
         ids: &[PointId],
         with_vector: bool,
         rows: &mut Vec<Row>,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Unanswered> {
         let body = json!({
             "ids": ids,
             "with_payload": ["key", "label", "payload"],
@@ -177,7 +199,7 @@ impl Server {
         Ok(counted.count)
     }
 
-    /// The nearest points of each of some searches.
+    /// The nearest points of each of some searches, which go in several requests where the server takes no more or the answer were too large.
     pub(super) fn query(
         &self,
         collection: &str,
@@ -188,7 +210,15 @@ impl Server {
             points: Vec<Row>,
         }
         let body = json!({ "searches": searches });
-        let found: Vec<Found> = self.read(collection, "points/query/batch", &body)?;
+        let found: Vec<Found> = match self.read(collection, "points/query/batch", &body) {
+            Err(Unanswered::TooLarge | Unanswered::Split { .. }) if searches.len() > 1 => {
+                let (first, second) = searches.split_at(searches.len() / 2);
+                let mut found = self.query(collection, first)?;
+                found.extend(self.query(collection, second)?);
+                return Ok(found);
+            }
+            found => found?,
+        };
         if found.len() != searches.len() {
             return Err(Failure::Database(ConnectError::Value(format!(
                 "{} answers to {} searches",
@@ -234,10 +264,7 @@ impl Server {
         struct Applied {
             status: String,
         }
-        let path = format!(
-            "{}/{what}?wait=true&ordering=strong",
-            collection_path(collection)
-        );
+        let path = format!("{}/{what}?{APPLIED}", collection_path(collection));
         let applied: Applied = self.client.ask(method, &path, Some(&body))?;
         match applied.status.as_str() {
             "completed" => Ok(()),
@@ -254,9 +281,20 @@ impl Server {
         })
     }
 
-    /// Stores points, given as the JSON of each.
-    pub(super) fn put(&self, collection: &str, points: &[u8]) -> Result<(), Failure> {
-        let body = [b"{\"points\":[", points, b"]}"].concat();
+    /// Whether points fill a request.
+    pub(super) fn are_enough(&self, points: &Points) -> bool {
+        points.are_enough(&self.client)
+    }
+
+    /// Stores points, in as many requests as the server wants, and forgets them.
+    pub(super) fn put_all(&self, collection: &str, points: &mut Points) -> Result<(), Failure> {
+        let path = format!("{}/points?{APPLIED}", collection_path(collection));
+        Ok(points.send(&self.client, &path)?)
+    }
+
+    /// Stores a point, given as its JSON.
+    pub(super) fn put(&self, collection: &str, point: &[u8]) -> Result<(), Failure> {
+        let body = [b"{\"points\":[", point, b"]}"].concat();
         self.write("PUT", collection, "points", body)
     }
 

@@ -19,10 +19,8 @@ use super::row::{point_id, put};
 use super::server::Server;
 use super::view::View;
 use crate::failure::{Failure, damaged};
-use crate::qdrant::PointId;
+use crate::qdrant::{PointId, Points};
 
-/// A body is sent once it has so many bytes. Servers take 32 MiB unless they are told otherwise.
-const BODY: usize = 4 << 20;
 /// Fields that every space has indexed, and how.
 const INDEXED: [(&str, &str); 6] = [
     ("from", "integer"),
@@ -207,23 +205,20 @@ impl<'a> Writing<'a> {
         for (name, items) in by_space {
             let levels = items.iter().map(|item| pieces(&item.id).len()).max();
             let collection = self.ready(name, levels.unwrap_or(0))?;
-            let mut body = Vec::new();
+            let mut sent = Points::default();
             for item in &items {
                 let point = point_id(&item.id, self.generation);
-                put(item, &point, self.generation, &mut body)?;
+                put(item, &point, self.generation, sent.next())?;
                 if !points.insert(point) {
                     return Err(Failure::Refused(GalleryError::DuplicateId {
                         id: item.id.clone(),
                     }));
                 }
-                if body.len() >= BODY {
-                    self.server.put(&collection, &body)?;
-                    body.clear();
+                if self.server.are_enough(&sent) {
+                    self.server.put_all(&collection, &mut sent)?;
                 }
             }
-            if !body.is_empty() {
-                self.server.put(&collection, &body)?;
-            }
+            self.server.put_all(&collection, &mut sent)?;
             self.known(name)?.items += items.len() as u64;
         }
         Ok(())

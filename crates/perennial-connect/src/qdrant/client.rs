@@ -35,13 +35,15 @@ pub(crate) struct Client {
     address: QdrantAddress,
     /// How long a request is tried again; nothing where whoever sends it does so.
     patience: Option<Duration>,
+    /// Whether that is also done where a connection breaks, and not only where the server asks to wait.
+    reads_again: bool,
     stop: Option<StopSignal>,
     /// Whether the server has ever answered: an address that was never reached is likely to be wrong.
     reached: AtomicBool,
     /// The longest time that the server has asked to wait, in milliseconds.
     longest_wait: AtomicU64,
     /// How many points requests read by id, write, and name in a condition, at most, as refusals have taught.
-    pub(super) named: Most,
+    pub(crate) named: Most,
     pub(super) written: Most,
     pub(super) conditioned: Most,
 }
@@ -50,12 +52,12 @@ pub(crate) struct Client {
 pub(crate) struct Most(AtomicUsize);
 
 impl Most {
-    pub(super) fn get(&self) -> usize {
+    pub(crate) fn get(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
 
     /// Learns from a refusal of so many; whether fewer can be tried.
-    pub(super) fn refused(&self, count: usize, most: Option<usize>) -> bool {
+    pub(crate) fn refused(&self, count: usize, most: Option<usize>) -> bool {
         let fewer = most.unwrap_or(count / 2).min(count.saturating_sub(1));
         self.0.fetch_min(fewer.max(1), Ordering::Relaxed);
         fewer > 0
@@ -76,8 +78,17 @@ impl Client {
     pub(crate) fn new(address: &QdrantAddress, patience: Duration) -> Result<Self, ConnectError> {
         Ok(Self {
             patience: Some(patience),
+            reads_again: true,
             ..Self::with_timeout(address, REQUEST)?
         })
+    }
+
+    /// Waits for so long at most when the server asks it to.
+    pub(crate) fn waiting(self, patience: Duration) -> Self {
+        Self {
+            patience: Some(patience),
+            ..self
+        }
     }
 
     /// A client whose requests take no longer than this, and are sent once. Nothing is sent yet.
@@ -116,6 +127,7 @@ impl Client {
             agent: config.build().into(),
             address: address.clone(),
             patience: None,
+            reads_again: false,
             stop: None,
             reached: AtomicBool::new(false),
             longest_wait: AtomicU64::new(0),
@@ -189,7 +201,12 @@ impl Client {
             };
             let (wait, most) = match error {
                 ConnectError::Throttled { after, .. } => (after.unwrap_or(pause), patience),
-                error if reads && error.may_pass() && self.reached.load(Ordering::Relaxed) => {
+                error
+                    if reads
+                        && self.reads_again
+                        && error.may_pass()
+                        && self.reached.load(Ordering::Relaxed) =>
+                {
                     (pause, patience.min(BROKEN))
                 }
                 _ => return Err(failure),

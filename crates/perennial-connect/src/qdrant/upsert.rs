@@ -1,6 +1,5 @@
 //! Writing points: bodies of a bounded size, applied before the answer.
 
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::client::{Client, collection_path};
@@ -8,17 +7,11 @@ use super::failure::Failure;
 use super::mark::FIELD;
 use super::point::Carried;
 use super::point_id::PointId;
+use super::points_body::{Applied, Points, applied_or};
 use crate::error::ConnectError;
 
 /// Through the leader of a shard, and applied before the answer.
 const WAIT: &str = "wait=true&ordering=medium";
-/// A body is sent once it has so many bytes. Servers take 32 MiB unless they are told otherwise.
-const BODY: usize = 4 << 20;
-
-#[derive(Deserialize)]
-struct Applied {
-    status: String,
-}
 
 /// Writes copies: a point with the new vector, its payload, its mark, and its other vectors.
 pub(super) fn upsert<'a>(
@@ -30,63 +23,12 @@ pub(super) fn upsert<'a>(
     let path = format!("{}/points?{WAIT}", collection_path(collection));
     let mut points = Points::default();
     for (id, carried, vector) in copies {
-        put(&mut points.json, vector_name, id, carried, vector)?;
-        points.ends.push(points.json.len());
-        if points.json.len() >= BODY || points.ends.len() >= client.written.get() {
+        put(points.next(), vector_name, id, carried, vector)?;
+        if points.are_enough(client) {
             points.send(client, &path)?;
         }
     }
-    points.send(client, &path)
-}
-
-/// The JSON of points, one after the other, and where each ends.
-#[derive(Default)]
-struct Points {
-    json: Vec<u8>,
-    ends: Vec<usize>,
-}
-
-impl Points {
-    /// Sends all, in as many requests as the server wants, and forgets them.
-    fn send(&mut self, client: &Client, path: &str) -> Result<(), ConnectError> {
-        let mut from = 0;
-        while from < self.ends.len() {
-            let to = self
-                .ends
-                .len()
-                .min(from.saturating_add(client.written.get()));
-            let applied = client.ask::<Applied>("PUT", path, Some(&self.body(from, to)));
-            match applied {
-                Err(Failure::Split { most, error }) => {
-                    if !client.written.refused(to - from, most) {
-                        return Err(error);
-                    }
-                }
-                applied => {
-                    applied_or(applied?)?;
-                    from = to;
-                }
-            }
-        }
-        self.json.clear();
-        self.ends.clear();
-        Ok(())
-    }
-
-    fn body(&self, from: usize, to: usize) -> Vec<u8> {
-        let start = from.checked_sub(1).map_or(0, |before| self.ends[before]);
-        let mut body = b"{\"points\":[".to_vec();
-        let mut at = start;
-        for &end in &self.ends[from..to] {
-            if at > start {
-                body.push(b',');
-            }
-            body.extend_from_slice(&self.json[at..end]);
-            at = end;
-        }
-        body.extend_from_slice(b"]}");
-        body
-    }
+    Ok(points.send(client, &path)?)
 }
 
 fn put(
@@ -197,40 +139,9 @@ pub(super) fn send_note(
     )
 }
 
-fn applied_or(applied: Applied) -> Result<(), ConnectError> {
-    match applied.status.as_str() {
-        "completed" => Ok(()),
-        other => Err(ConnectError::Connection {
-            server: "the database".to_owned(),
-            problem: format!("a write was not applied in time ({other})"),
-        }),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn bodies_hold_the_points_that_are_sent() {
-        let mut points = Points::default();
-        for id in 1..=4 {
-            points
-                .json
-                .extend_from_slice(format!(r#"{{"id":{id}}}"#).as_bytes());
-            points.ends.push(points.json.len());
-        }
-        for (from, to, wanted) in [
-            (0, 1, vec![1]),
-            (1, 4, vec![2, 3, 4]),
-            (0, 4, vec![1, 2, 3, 4]),
-        ] {
-            let body: Value = serde_json::from_slice(&points.body(from, to)).unwrap();
-            let ids = body["points"].as_array().unwrap().iter();
-            let ids: Vec<u64> = ids.map(|point| point["id"].as_u64().unwrap()).collect();
-            assert_eq!(ids, wanted);
-        }
-    }
 
     #[test]
     fn a_copy_is_valid_json_with_everything_of_its_point() {

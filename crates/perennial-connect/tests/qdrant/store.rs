@@ -3,6 +3,7 @@
 mod concurrency;
 mod faults;
 mod kills;
+mod limits;
 mod opening;
 mod order;
 mod searches;
