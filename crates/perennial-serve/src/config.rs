@@ -110,8 +110,11 @@ pub struct Batching {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Timeouts {
-    /// From the connection, or the end of the last answer, to the end of a request's headers.
+    /// From the connection, or the first byte after an answer, to the end of a request's headers.
     pub header_seconds: f64,
+    /// How long a connection stays open between two requests. Longer than proxies in front keep theirs, or they send a request into one that is closed
+    /// at that moment.
+    pub idle_seconds: f64,
     /// From the headers to the answer. A body that is not there by then is 408.
     pub request_seconds: f64,
     /// For the second stage of a search: what is not embedded again by then keeps its place. Keep it well below `request_seconds`, within which
@@ -121,7 +124,9 @@ pub struct Timeouts {
     pub long_request_seconds: f64,
     /// How long a client may leave its answer unread before it is disconnected.
     pub write_seconds: f64,
-    /// For requests in progress when the service is asked to stop.
+    /// How long new requests are still taken when the service is asked to stop, while `/readyz` says that it stops; 0 for no time.
+    pub drain_delay_seconds: f64,
+    /// For requests in progress when the service stops.
     pub drain_seconds: f64,
 }
 
@@ -166,10 +171,12 @@ impl Default for Timeouts {
     fn default() -> Self {
         Self {
             header_seconds: 15.0,
+            idle_seconds: 75.0,
             request_seconds: 30.0,
             rerank_seconds: 5.0,
             long_request_seconds: 600.0,
             write_seconds: 30.0,
+            drain_delay_seconds: 0.0,
             drain_seconds: 30.0,
         }
     }
@@ -258,6 +265,7 @@ impl ServeConfig {
         for (key, seconds) in [
             ("batching.max_wait_seconds", self.batching.max_wait_seconds),
             ("timeouts.header_seconds", self.timeouts.header_seconds),
+            ("timeouts.idle_seconds", self.timeouts.idle_seconds),
             ("timeouts.request_seconds", self.timeouts.request_seconds),
             ("timeouts.rerank_seconds", self.timeouts.rerank_seconds),
             (
@@ -265,10 +273,16 @@ impl ServeConfig {
                 self.timeouts.long_request_seconds,
             ),
             ("timeouts.write_seconds", self.timeouts.write_seconds),
+            (
+                "timeouts.drain_delay_seconds",
+                self.timeouts.drain_delay_seconds,
+            ),
             ("timeouts.drain_seconds", self.timeouts.drain_seconds),
         ] {
-            // Only the batching delay may be 0.
-            let at_once = seconds == 0.0 && key != "batching.max_wait_seconds";
+            // Only delays may be 0.
+            let is_delay =
+                ["batching.max_wait_seconds", "timeouts.drain_delay_seconds"].contains(&key);
+            let at_once = seconds == 0.0 && !is_delay;
             if at_once || !(0.0..=MAX_SECONDS).contains(&seconds) {
                 let problem =
                     format!("must be above 0 and at most {MAX_SECONDS} seconds, got {seconds}");
@@ -389,6 +403,14 @@ mod tests {
             (
                 r#"{"timeouts":{"drain_seconds":-1}}"#,
                 "timeouts.drain_seconds",
+            ),
+            (
+                r#"{"timeouts":{"drain_delay_seconds":-1}}"#,
+                "timeouts.drain_delay_seconds",
+            ),
+            (
+                r#"{"timeouts":{"idle_seconds":0}}"#,
+                "timeouts.idle_seconds",
             ),
             (r#"{"limits":{"rerank":0}}"#, "limits.rerank"),
             (

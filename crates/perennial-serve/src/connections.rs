@@ -1,4 +1,4 @@
-//! How many clients may be connected at once, and how long one may leave an answer unread.
+//! How many clients may be connected at once, how long the headers of a request may take, and how long an answer may be left unread.
 
 use std::future::Future;
 use std::io;
@@ -15,6 +15,8 @@ use tokio::time::Sleep;
 
 use crate::config::ServeConfig;
 use crate::durations::seconds;
+use crate::next_request::{NextRequest, Noticing};
+use crate::process::Process;
 use crate::telemetry::Telemetry;
 
 /// Rejected connections that may be answered with a 503 at the same time; any further one is closed without a response.
@@ -32,6 +34,7 @@ pub(crate) struct LimitedAcceptor {
     places: Arc<Semaphore>,
     rejections: Arc<Semaphore>,
     limit: usize,
+    header: Duration,
     patience: Duration,
     /// A client that expects TLS cannot read a plain-text answer.
     plain: bool,
@@ -40,12 +43,13 @@ pub(crate) struct LimitedAcceptor {
 
 impl LimitedAcceptor {
     pub(crate) fn new(config: &ServeConfig, telemetry: Arc<Telemetry>) -> Self {
-        let limit = config.limits.connections;
+        let limit = within_files(config.limits.connections, Process::now().max_files);
         telemetry.connections(0);
         Self {
             places: Arc::new(Semaphore::new(limit)),
             rejections: Arc::new(Semaphore::new(MAX_PENDING_REJECTIONS)),
             limit,
+            header: seconds(config.timeouts.header_seconds),
             patience: seconds(config.timeouts.write_seconds),
             plain: config.tls.is_none(),
             telemetry,
@@ -58,10 +62,28 @@ impl LimitedAcceptor {
     }
 }
 
+/// As many connections as the process may have, beside those that are refused and a quarter of its files for everything else. Beyond that, they would not
+/// even be refused.
+fn within_files(wanted: usize, max_files: Option<u64>) -> usize {
+    let most = max_files.and_then(|files| usize::try_from(files - files / 4).ok());
+    let most = most.map_or(usize::MAX, |most| {
+        most.saturating_sub(MAX_PENDING_REJECTIONS)
+    });
+    let most = most.max(1);
+    if wanted > most {
+        tracing::warn!(
+            wanted,
+            most,
+            "limits.connections is more than the limit of open files allows: only so many clients are taken at once; raise that limit (LimitNOFILE, ulimit -n)"
+        );
+    }
+    wanted.min(most)
+}
+
 impl<S: Send + 'static> Accept<TcpStream, S> for LimitedAcceptor {
     type Stream = Connection;
-    type Service = S;
-    type Future = Pin<Box<dyn Future<Output = io::Result<(Connection, S)>> + Send>>;
+    type Service = Noticing<S>;
+    type Future = Pin<Box<dyn Future<Output = io::Result<(Connection, Noticing<S>)>> + Send>>;
 
     fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
         let acceptor = self.clone();
@@ -76,8 +98,12 @@ impl<S: Send + 'static> Accept<TcpStream, S> for LimitedAcceptor {
             };
             stream.set_nodelay(true)?;
             acceptor.count();
+            let next = NextRequest::default();
             let connection = Connection {
                 stream,
+                next: next.clone(),
+                header: acceptor.header,
+                begun: None,
                 patience: acceptor.patience,
                 stalled: None,
                 _place: Place {
@@ -85,7 +111,7 @@ impl<S: Send + 'static> Accept<TcpStream, S> for LimitedAcceptor {
                     acceptor,
                 },
             };
-            Ok((connection, service))
+            Ok((connection, Noticing::new(service, next)))
         })
     }
 }
@@ -112,9 +138,14 @@ impl Drop for Place {
     }
 }
 
-/// A connection with a write timeout: a client that reads nothing for that long is disconnected.
+/// A connection with a write timeout: a client that reads nothing for that long is disconnected. So is one that begins the headers of a further request
+/// and does not end them; the first request's are timed by the server.
 pub(crate) struct Connection {
     stream: TcpStream,
+    next: NextRequest,
+    header: Duration,
+    /// The number of a further request, and what runs from its first byte.
+    begun: Option<(u64, Pin<Box<Sleep>>)>,
     patience: Duration,
     /// Runs while the client reads nothing.
     stalled: Option<Pin<Box<Sleep>>>,
@@ -147,7 +178,23 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let Some(number) = self.next.awaited() else {
+            self.begun = None;
+            return read;
+        };
+        // The time of an earlier one is over with its answer.
+        self.begun.take_if(|(begun, _)| *begun != number);
+        if self.begun.is_none() && read.is_ready() && buffer.filled().len() > before {
+            self.begun = Some((number, Box::pin(tokio::time::sleep(self.header))));
+        }
+        let begun = self.begun.as_mut();
+        let is_over = begun.is_some_and(|(_, time)| time.as_mut().poll(context).is_ready());
+        match is_over {
+            true => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            false => read,
+        }
     }
 }
 
@@ -180,5 +227,24 @@ impl AsyncWrite for Connection {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_files_for_everything_else() {
+        for (wanted, files, taken) in [
+            (512, Some(8192), 512),
+            (512, Some(1024), 512),
+            (1000, Some(1024), 736),
+            (512, Some(64), 16),
+            (512, Some(0), 1),
+            (512, None, 512),
+        ] {
+            assert_eq!(within_files(wanted, files), taken, "{wanted} {files:?}");
+        }
     }
 }

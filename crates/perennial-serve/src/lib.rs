@@ -44,6 +44,7 @@ mod mapped_vectors;
 mod metrics_page;
 mod mixed_search;
 mod multipart;
+mod next_request;
 mod openapi;
 mod planning;
 mod preparing;

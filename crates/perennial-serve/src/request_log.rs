@@ -16,6 +16,7 @@ use crate::client_limits::Exceeded;
 use crate::config::ServeConfig;
 use crate::durations::seconds;
 use crate::error::{ApiError, Code, ErrorForm};
+use crate::lifecycle::Lifecycle;
 use crate::recent::Recent;
 use crate::request_id::REQUEST_ID;
 use crate::telemetry::Telemetry;
@@ -32,6 +33,7 @@ pub(crate) async fn observe(
     State(transport): State<Arc<Transport>>,
     State(telemetry): State<Arc<Telemetry>>,
     State(recent): State<Arc<Recent>>,
+    State(lifecycle): State<Arc<Lifecycle>>,
     request: Request,
     next: Next,
 ) -> Response {
@@ -66,6 +68,11 @@ pub(crate) async fn observe(
         header::X_CONTENT_TYPE_OPTIONS,
         HeaderValue::from_static("nosniff"),
     );
+    if lifecycle.is_draining() {
+        // Proxies keep connections, and would send the next request into one that ends.
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
+    }
 
     let took = start.elapsed();
     let status = response.status().as_u16();

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
 use std::pin::Pin;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -14,7 +14,7 @@ use perennial_upgrade::{CompatibilityCheck, EncoderLoader};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
-use crate::config::ServeConfig;
+use crate::config::{ServeConfig, Timeouts};
 use crate::connections::LimitedAcceptor;
 use crate::durations::seconds;
 use crate::error::ServeError;
@@ -29,6 +29,8 @@ use crate::tls::Tls;
 const CONNECTION_BUFFER: usize = 64 << 10;
 /// How often raw measurements are folded into buckets.
 const UPKEEP: Duration = Duration::from_secs(5);
+/// How often it is logged at most that connections cannot be accepted.
+const NOT_ACCEPTED: Duration = Duration::from_secs(10);
 /// How often it is looked whose canaries are due; their versions say how often that is.
 const DRIFT: Duration = Duration::from_secs(1);
 
@@ -101,7 +103,7 @@ impl Server {
         Reloader::new(&self.service, self.tls.clone())
     }
 
-    /// Answers until `shutdown` is done, then takes no more connections, finishes the requests in progress within the drain time,
+    /// Answers until `shutdown` is done, then takes no more connections (after `timeouts.drain_delay_seconds`), finishes the requests in progress within the drain time,
     /// and flushes the gallery.
     ///
     /// # Errors
@@ -119,12 +121,14 @@ impl Server {
         let mut server = axum_server::from_tcp(listener)?
             .handle(handle.clone())
             .first_request_timeout(seconds(timeouts.header_seconds))
+            .accept_error_handler(not_accepted())
             .http1_only();
         server
             .http_builder()
             .http1()
             .timer(TokioTimer::new())
-            .header_read_timeout(seconds(timeouts.header_seconds))
+            // From the end of an answer, so it ends idle connections. Headers that have begun are timed by the connection itself.
+            .header_read_timeout(seconds(timeouts.idle_seconds))
             .max_buf_size(CONNECTION_BUFFER);
         let limited = LimitedAcceptor::new(&service.config, Arc::clone(&service.telemetry));
         let app: Router = router::build(Arc::clone(&service));
@@ -144,10 +148,12 @@ impl Server {
         let ended = tokio::select! {
             ended = &mut serving => ended,
             () = shutdown => {
-                tracing::info!("stopping: no new connections, requests in progress are finished");
                 service.lifecycle.drain();
-                handle.graceful_shutdown(Some(seconds(timeouts.drain_seconds)));
-                (&mut serving).await
+                let stopping = stop_after(&timeouts, &handle);
+                tokio::select! {
+                    ended = &mut serving => ended,
+                    () = stopping => (&mut serving).await,
+                }
             }
         };
         drop(serving);
@@ -160,6 +166,36 @@ impl Server {
         tokio::task::spawn_blocking(move || store.flush()).await??;
         tracing::info!("stopped");
         Ok(ended?)
+    }
+}
+
+/// Stops taking connections, after the time in which whoever sends requests here may see that the service is not ready any more.
+async fn stop_after(timeouts: &Timeouts, handle: &Handle<SocketAddr>) {
+    let delay = timeouts.drain_delay_seconds;
+    if delay > 0.0 {
+        tracing::info!(
+            seconds = delay,
+            "stopping soon: /readyz says so, and requests are still taken"
+        );
+        tokio::time::sleep(seconds(delay)).await;
+    }
+    tracing::info!("stopping: no new connections, requests in progress are finished");
+    handle.graceful_shutdown(Some(seconds(timeouts.drain_seconds)));
+}
+
+/// Says now and then that no connections are taken because the system gives none, such as for want of open files. Those that are refused or broken are
+/// the clients' affair.
+fn not_accepted() -> impl Fn(Option<&SocketAddr>, &std::io::Error) + Send + Sync {
+    let said: Mutex<Option<Instant>> = Mutex::default();
+    move |client, error| {
+        if client.is_some() {
+            return;
+        }
+        let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.is_none_or(|said| said.elapsed() >= NOT_ACCEPTED) {
+            *said = Some(Instant::now());
+            tracing::error!(%error, "connections cannot be accepted; clients wait");
+        }
     }
 }
 

@@ -1,26 +1,32 @@
 //! Clients that take places instead of asking something.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use crate::client::{Answer, Call, connect};
 use crate::harness::{Running, Setup};
 use crate::limits::wait_until;
 
 /// Connects, asks once, and stays.
-fn guest(service: &Running) -> TcpStream {
+pub fn guest(service: &Running) -> TcpStream {
     let mut stream = connect(service.address);
     stream
         .write_all(b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
         .unwrap();
+    assert!(one_answer(&mut stream).starts_with("HTTP/1.1 200"));
+    stream
+}
+
+/// An answer up to the first brace that closes.
+fn one_answer(stream: &mut TcpStream) -> String {
     let mut answer = Vec::new();
     while !answer.ends_with(b"}") {
         let mut byte = [0];
         stream.read_exact(&mut byte).unwrap();
         answer.push(byte[0]);
     }
-    assert!(answer.starts_with(b"HTTP/1.1 200"));
-    stream
+    String::from_utf8(answer).unwrap()
 }
 
 fn is_open(service: &Running) -> bool {
@@ -79,6 +85,52 @@ fn headers_that_never_end_give_their_places_back() {
         }
         is_open(&service)
     });
+}
+
+/// Whether the other side closes within so many seconds, and after how many.
+fn closed_after(stream: &mut TcpStream, seconds: u64) -> Option<f64> {
+    let begun = Instant::now();
+    let limit = Duration::from_secs(seconds);
+    stream.set_read_timeout(Some(limit)).unwrap();
+    match stream.read(&mut [0]) {
+        Ok(0) => Some(begun.elapsed().as_secs_f64()),
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => {
+            Some(begun.elapsed().as_secs_f64())
+        }
+        _ => None,
+    }
+}
+
+#[test]
+fn connections_between_requests_outlast_the_time_of_headers() {
+    let mut setup = Setup::new(&["0"]);
+    setup.config.timeouts.header_seconds = 0.5;
+    setup.config.timeouts.idle_seconds = 2.0;
+    let service = setup.start();
+    let mut idle = guest(&service);
+    std::thread::sleep(Duration::from_secs(1));
+    // A proxy that kept the connection uses it again.
+    idle.write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        .unwrap();
+    assert!(one_answer(&mut idle).starts_with("HTTP/1.1 200"));
+    let ended = closed_after(&mut idle, 10).unwrap();
+    assert!(ended > 1.5, "{ended}");
+
+    // The headers of a further request that never end.
+    let mut slow = guest(&service);
+    slow.write_all(b"GET /livez HTTP/1.1\r\nx-slow: ").unwrap();
+    let ended = closed_after(&mut slow, 10).unwrap();
+    assert!(ended < 1.5, "{ended}");
+    // A body has the time of its request.
+    let mut body = guest(&service);
+    body.write_all(
+        b"POST /search HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{",
+    )
+    .unwrap();
+    std::thread::sleep(Duration::from_secs(1));
+    body.write_all(b"}").unwrap();
+    let answer = one_answer(&mut body);
+    assert!(answer.starts_with("HTTP/1.1 422"), "{answer}");
 }
 
 #[test]
