@@ -52,4 +52,6 @@ def main(service, every=5):
 
 
 if __name__ == "__main__":
+    if len(sys.argv) not in (2, 3) or sys.argv[1] == "--help":
+        sys.exit(__doc__)
     main(sys.argv[1], *map(int, sys.argv[2:3]))

@@ -65,4 +65,7 @@ def main(service):
     report("logistic calibration per version", logistic)
 
 
-main(sys.argv[1])
+if __name__ == "__main__":
+    if len(sys.argv) != 2 or sys.argv[1] == "--help":
+        sys.exit(__doc__)
+    main(sys.argv[1])

@@ -171,7 +171,7 @@ def table(found):
 
 
 def main():
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("--registry", "--old", "--new", "--work", "--json", "--table"):
         parser.add_argument(name)
     parser.add_argument("--zipf", action="store_true")
@@ -180,6 +180,7 @@ def main():
     arguments = parser.parse_args()
     if arguments.table:
         return print(table(json.loads(Path(arguments.table).read_text())))
+    served.needs(parser, arguments, "registry", "old", "new", "work", "json")
     bench = Bench(arguments)
     if arguments.zipf:
         found = {"backfill": {order: bench.backfill(order, ZIPF_SHARES) for order in ("id", "retrieved", "worst_served")}}

@@ -92,6 +92,8 @@ class Service:
             [PROGRAM, "--device", "cpu", "--registry", str(registry), "serve", "--gallery", str(folder), "--listen", "127.0.0.1:0", *options],
             stdout=subprocess.PIPE, stderr=self.log, text=True)
         line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"the service ended with {self.process.wait()} before it was ready: {self.log.name}")
         self.url = next(word for word in line.split() if word.startswith("http")).rstrip("/.,")
 
     def __enter__(self):
@@ -234,8 +236,18 @@ def rows(work, side):
     return np.frombuffer(raw[8 + size + start : 8 + size + end], np.float32).reshape(head["embeddings"]["shape"])
 
 
+def needs(parser, arguments, *names):
+    """Ends the program where a measurement, which may take an hour, would miss an option or its data."""
+    missing = [f"--{name}" for name in names if not getattr(arguments, name)]
+    if missing:
+        parser.error(f"needs {', '.join(missing)}")
+    data = os.environ.get("PERENNIAL_DATA")
+    if not data or not (Path(data) / "cifar-10-batches-bin").is_dir():
+        parser.error(f"PERENNIAL_DATA names no folder with cifar-10-batches-bin: {data}")
+
+
 def main():
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("--registry", "--old", "--new", "--work"):
         parser.add_argument(name)
     parser.add_argument("--json")
@@ -248,6 +260,7 @@ def main():
     arguments = parser.parse_args()
     if arguments.table:
         return table([json.loads(Path(file).read_text()) for file in arguments.table])
+    needs(parser, arguments, "registry", "old", "new", "work")
     work, data = Path(arguments.work), Path(os.environ["PERENNIAL_DATA"])
     old, new = arguments.old, arguments.new
     registry = certified(arguments)

@@ -14,7 +14,7 @@ COLUMNS = ["right", "new", "old", "pretrained", "unused", "embedding_norm", "con
 
 
 def main():
-    if len(sys.argv) < 2:
+    if len(sys.argv) < 2 or sys.argv[1] == "--help":
         sys.exit(__doc__)
     print(f"| run | task | epoch | accuracy | {' | '.join(COLUMNS)} |")
     print(f"|---|---:|---:|---:|{'---:|' * len(COLUMNS)}")

@@ -26,7 +26,10 @@ def rows_of(tensors):
 
 def main():
     program, encoders = Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve()
-    for texts in sorted(encoders.glob("*/reference-texts.json")):
+    found = sorted(encoders.glob("*/reference-texts.json"))
+    if not found:
+        sys.exit(f"{encoders} holds no text encoder of export.py")
+    for texts in found:
         encoder = texts.parent
         words = json.loads(texts.read_text())
         with tempfile.TemporaryDirectory() as folder:
@@ -45,4 +48,6 @@ def main():
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 3:
+        sys.exit(__doc__)
     main()

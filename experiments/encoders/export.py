@@ -201,8 +201,8 @@ EXPORTS = {
 
 
 def main():
-    if len(sys.argv) < 2 or not set(sys.argv[2:]) <= set(EXPORTS):
-        sys.exit(f"usage: {sys.argv[0]} OUT [{'|'.join(EXPORTS)}]...")
+    if len(sys.argv) < 2 or sys.argv[1] == "--help" or not set(sys.argv[2:]) <= set(EXPORTS):
+        sys.exit(f"{__doc__}\nusage: {sys.argv[0]} OUT [{'|'.join(EXPORTS)}]...")
     for name in sys.argv[2:] or EXPORTS:
         folder = Path(sys.argv[1]) / name
         folder.mkdir(parents=True, exist_ok=True)

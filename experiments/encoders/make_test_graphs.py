@@ -132,6 +132,8 @@ def layers(out):
 
 
 def main():
+    if len(sys.argv) != 2 or sys.argv[1] == "--help":
+        sys.exit(__doc__)
     out = Path(sys.argv[1])
     out.mkdir(exist_ok=True)
     tokenizer(out / "tokenizer.json")

@@ -44,7 +44,7 @@ def unblock(model):
 
 if __name__ == "__main__":
     if len(sys.argv) != 3:
-        sys.exit(f"usage: {sys.argv[0]} IN.onnx OUT.onnx")
+        sys.exit(__doc__)
     graph = onnx.load(sys.argv[1])
     unblock(graph)
     onnx.save(graph, sys.argv[2])

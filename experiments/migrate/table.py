@@ -142,10 +142,12 @@ def main(document):
         start = content.index(begin) + len(begin)
         content = f"{content[:start]}\n\n{text}\n\n{content[content.index(end):]}"
     if document is not None:
-        document.write_text(content)
+        part = document.with_name(f"{document.name}.part")
+        part.write_text(content)
+        part.replace(document)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 2:
+    if len(sys.argv) > 2 or sys.argv[1:2] == ["--help"]:
         sys.exit(__doc__)
     main(Path(sys.argv[1]) if len(sys.argv) == 2 else None)

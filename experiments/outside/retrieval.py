@@ -4,6 +4,7 @@ Rows are made unit, the mean of the fit set is subtracted, and they are made uni
 Fits in f64, scores in f32.
 """
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,18 @@ CHAINS = [
 ]
 LABELLED = {"images", "text-class"}
 RESAMPLES = 2000
+
+
+def kept(record):
+    """What a study has finished, of an earlier call."""
+    return json.loads(record.read_text()) if record.exists() else []
+
+
+def keep(record, found):
+    """Keeps it as a whole: a study may be stopped at any moment."""
+    part = record.with_name(f"{record.name}.part")
+    part.write_text(json.dumps(found, indent=1) + "\n")
+    part.replace(record)
 
 
 def unit(rows):

@@ -11,14 +11,13 @@ pairs. Measured are bridged queries, and dual queries whose weight is chosen on 
 both ways. Finished chains are kept.
 """
 
-import json
 import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
-from retrieval import CHAINS, LINEAR, Centred, Truth, compare, halves, mixed, unit
+from retrieval import CHAINS, LINEAR, Centred, Truth, compare, halves, keep, kept, mixed, unit
 from torch.nn import functional
 
 SIZES = [500, 2000, None]
@@ -138,7 +137,7 @@ def dual(truth, old, bridged, gallery):
 def main(exports, record):
     torch.set_num_threads(1)
     record = Path(record)
-    rows = json.loads(record.read_text()) if record.exists() else []
+    rows = kept(record)
     done = {(row["chain"], row["pairs"]) for row in rows}
     fits = {}
     for size in SIZES:
@@ -167,7 +166,7 @@ def main(exports, record):
                 "dual": compare(truth.measures, duals[1][0], duals[0][0]),
                 "weights": [weights for _, weights in duals],
             })
-            record.write_text(json.dumps(rows, indent=1) + "\n")
+            keep(record, rows)
             for way in ("bridged", "dual"):
                 print(f"  {way}, {chosen}", [f"{one['reference']:.3f} {one['margin']:+.3f} [{one['low']:+.3f}, {one['high']:+.3f}]" for one in rows[-1][way]], flush=True)
 

@@ -15,13 +15,12 @@ ways, for three splits; figures are means over the splits. Rules, all from the t
 - perfect: the best weight of each query, known from the answer: a bound that nothing reaches.
 """
 
-import json
 import sys
 from pathlib import Path
 
 import numpy as np
 import torch
-from retrieval import CHAINS, Centred, Truth, compare, halves, mixed, orthogonal, unit
+from retrieval import CHAINS, Centred, Truth, compare, halves, keep, kept, mixed, orthogonal, unit
 
 PAIRS, SPLITS, GROUPS = 2000, 3, 5
 GATE_QUERIES, STEPS = 500, 60
@@ -138,12 +137,12 @@ def study(exports, chain, old_name, new_name):
 def main(exports, record):
     torch.set_num_threads(1)
     record = Path(record)
-    found = json.loads(record.read_text()) if record.exists() else []
+    found = kept(record)
     for chain in CHAINS:
         if chain[0] in {row["chain"] for row in found}:
             continue
         found.append(study(exports, *chain))
-        record.write_text(json.dumps(found, indent=1) + "\n")
+        keep(record, found)
         for name, rows in found[-1]["rules"].items():
             print(chain[0], name, [f"{one['candidate']:.4f} {one['margin']:+.4f} [{one['low']:+.4f}, {one['high']:+.4f}]" for one in rows], flush=True)
 

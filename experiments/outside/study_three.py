@@ -8,12 +8,11 @@ pairs, centred) and added to the old query. Weights on a grid of eighths, chosen
 for three splits: of old and newest, of old and intermediate, and of all three. Also equal weights.
 """
 
-import json
 import sys
 from pathlib import Path
 
 import numpy as np
-from retrieval import Centred, Truth, compare, halves, mixed, orthogonal, unit
+from retrieval import Centred, Truth, compare, halves, keep, kept, mixed, orthogonal, unit
 
 CHAINS = [
     ("images", ["lite0", "lite1", "lite2"]),
@@ -61,7 +60,7 @@ def study(exports, chain, names):
 
 def main(exports, record):
     record = Path(record)
-    found = json.loads(record.read_text()) if record.exists() else []
+    found = kept(record)
     for chain, names in CHAINS:
         if chain in {row["chain"] for row in found}:
             continue
@@ -69,7 +68,7 @@ def main(exports, record):
             print(f"{chain}: not exported for {', '.join(names)}", file=sys.stderr)
             continue
         found.append(study(exports, chain, names))
-        record.write_text(json.dumps(found, indent=1) + "\n")
+        keep(record, found)
         for name, rows in found[-1]["ways"].items():
             print(chain, name, [f"{one['candidate']:.4f} {one['margin']:+.4f} [{one['low']:+.4f}, {one['high']:+.4f}]" for one in rows], flush=True)
 

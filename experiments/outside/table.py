@@ -32,7 +32,7 @@ def bounds(one):
 
 
 def certificates(results, name):
-    rows = []
+    rows, measures = [], []
     for route in ROUTES:
         path = results / f"{name}-{route}.json"
         if not path.exists():
@@ -48,6 +48,8 @@ def certificates(results, name):
             rows.append(f"| old encoder, nothing changed | {before} | |")
         cells = " | ".join(f"{one['new']:.3f} | {bounds(one)}" for one in measures)
         rows.append(f"| {certificate['route']['kind']} | {cells} | {task['finding']} |")
+    if not rows:
+        return rows
     again = " | ".join("-" if one.get("new_self_test") is None else f"{one['new_self_test']:.3f} |" for one in measures)
     rows.append(f"| everything embedded again | {again} | |")
     return rows
@@ -63,10 +65,17 @@ def advice(results, name):
 
 def main():
     results = Path(sys.argv[1])
-    for name, title in SETS:
-        print(f"\n### {title}\n")
-        print("\n".join(certificates(results, name) + advice(results, name)))
+    found = [(title, certificates(results, name) + advice(results, name)) for name, title in SETS]
+    if not any(lines for _, lines in found):
+        sys.exit(f"{results} holds no certificate of measure.sh")
+    for title, lines in found:
+        # What is missing is left out.
+        if lines:
+            print(f"\n### {title}\n")
+            print("\n".join(lines))
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2 or sys.argv[1] == "--help":
+        sys.exit(__doc__)
     main()

@@ -38,10 +38,17 @@ def rows_of(results, name):
 
 def main():
     results = Path(sys.argv[1])
-    for name, title in SETS:
-        print(f"\n#### {title}\n")
-        print("\n".join(rows_of(results, name)))
+    found = [(title, rows_of(results, name)) for name, title in SETS]
+    if not any(lines for _, lines in found):
+        sys.exit(f"{results} holds no certificate of pairs.sh")
+    for title, lines in found:
+        # What is missing is left out.
+        if lines:
+            print(f"\n#### {title}\n")
+            print("\n".join(lines))
 
 
 if __name__ == "__main__":
+    if len(sys.argv) != 2 or sys.argv[1] == "--help":
+        sys.exit(__doc__)
     main()

@@ -87,6 +87,8 @@ def three(found):
 
 
 def main(folder):
+    if not any((Path(folder) / name).exists() for name in ("mlp.json", "query-weight.json", "three.json")):
+        sys.exit(f"{folder} holds no record of the studies")
     for name, show in [("mlp.json", networks), ("query-weight.json", rules), ("three.json", three)]:
         found = records(folder, name)
         if found:
@@ -95,6 +97,6 @@ def main(folder):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
+    if len(sys.argv) != 2 or sys.argv[1] == "--help":
         sys.exit(__doc__)
     main(sys.argv[1])

@@ -84,6 +84,6 @@ def main(folder):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
+    if len(sys.argv) != 2 or sys.argv[1] == "--help":
         sys.exit(__doc__)
     main(Path(sys.argv[1]))

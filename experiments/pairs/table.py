@@ -252,17 +252,22 @@ def tables(out):
 
 
 def main():
-    lines = tables(Path(sys.argv[1]))
+    out = Path(sys.argv[1])
+    if not any((out / kind).is_dir() for kind in TITLES):
+        sys.exit(f"{out} holds none of the folders of measure.sh ({', '.join(TITLES)})")
+    lines = tables(out)
     if len(sys.argv) == 2:
         print("\n".join(lines))
         return
     document = Path(sys.argv[2])
     text = document.read_text()
     begin, end = (text.index(mark) for mark in MARKS)
-    document.write_text(text[: begin + len(MARKS[0])] + "\n".join(["", *lines, "", ""]) + text[end:])
+    part = document.with_name(f"{document.name}.part")
+    part.write_text(text[: begin + len(MARKS[0])] + "\n".join(["", *lines, "", ""]) + text[end:])
+    part.replace(document)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) not in (2, 3):
+    if len(sys.argv) not in (2, 3) or sys.argv[1] == "--help":
         sys.exit(__doc__)
     main()

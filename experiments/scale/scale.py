@@ -380,6 +380,8 @@ PARTS = {
 
 
 def main():
+    if len(sys.argv) > 2 or sys.argv[1:] == ["--help"]:
+        sys.exit(__doc__)
     parts = {name: part() for name, part in PARTS.items()}
     if len(sys.argv) < 2:
         for name, text in parts.items():
@@ -392,7 +394,9 @@ def main():
         if begin not in text or end not in text:
             sys.exit(f"{document} has no marks for {name}")
         text = re.sub(f"{re.escape(begin)}.*?{re.escape(end)}", lambda _: f"{begin}\n\n{part}\n{end}", text, flags=re.DOTALL)
-    document.write_text(text)
+    part = document.with_name(f"{document.name}.part")
+    part.write_text(text)
+    part.replace(document)
 
 
 main()
