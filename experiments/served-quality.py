@@ -24,6 +24,7 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
 import sys
 import time
 import urllib.error
@@ -193,4 +194,6 @@ def main():
 
 
 if __name__ == "__main__":
+    # As Ctrl-C does: the service that is running is stopped.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     main()

@@ -29,8 +29,10 @@ import csv
 import json
 import os
 import shutil
+import signal
 import struct
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -323,4 +325,6 @@ def table(runs):
 
 
 if __name__ == "__main__":
+    # As Ctrl-C does: the service that is running is stopped.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     main()
