@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Record = dict[str, Any]
 
 # Versions of the files that are read.
-_VERSIONS = {"run.json": (1,), "compatibility.json": (1, 2), "benchmark.json": (1,)}
+_VERSIONS = {"run.json": (1,), "compatibility.json": (1, 2), "benchmark.json": (1, 2)}
 _MAX_BYTES = 256 << 20
 
 
@@ -36,18 +36,27 @@ def read_runs(folder: str | os.PathLike[str]) -> list[Record]:
 
 
 def read_epochs(folder: str | os.PathLike[str]) -> list[Record]:
-    """The lines of ``metrics.jsonl`` of every run below a folder, each with its ``run``: loss, accuracy, learning rate, speed."""
+    """The lines of ``metrics.jsonl`` of every run below a folder, each with its ``run``: loss, accuracy, learning rate, speed.
+
+    A training may be at work: a last line that is not written to its end yet is left out.
+    """
     epochs = []
     for path in _below(folder, "metrics.jsonl"):
-        for number, line in enumerate(_text(path).splitlines(), start=1):
+        lines = _text(path).split("\n")
+        # Behind the last line break stands nothing, or a line that is being written.
+        for number, line in enumerate(lines[:-1], start=1):
             if line.strip():
                 epochs.append({"run": path.parent.name, **_parse(line, f"{path}, line {number}")})
     return epochs
 
 
 def read_benchmark(folder: str | os.PathLike[str]) -> list[Record]:
-    """The records of ``perennial bench compatibility`` below a folder such as ``runs/cpu``: one for each run that has been measured."""
-    return [_read(path) for path in _below(folder, "benchmark.json")]
+    """The records of ``perennial bench compatibility``, one for each run that has been measured.
+
+    They are read below a folder of runs such as ``runs/cpu``, where each is its run's ``benchmark.json``, or below a folder of records such as
+    ``experiments/bench/records/cpu``, where a file has the run's name.
+    """
+    return [record for record in map(_record, _below(folder, "*.json")) if record is not None]
 
 
 def to_frame(records: list[Record]) -> pandas.DataFrame:
@@ -66,9 +75,23 @@ def _below(folder: str | os.PathLike[str], name: str) -> Iterator[Path]:
     return iter(sorted(folder.rglob(name)))
 
 
-def _read(path: Path) -> Record:
+def _record(path: Path) -> Record | None:
+    """The benchmark's record in a file, if it is one: by its name, and by what it says of itself where another file could have that name."""
+    if path.name == "benchmark.json":
+        return _read(path)
+    # SCENARIO.METHOD.SEED.json
+    if path.name.count(".") < 3:
+        return None
     record = _parse(_text(path), str(path))
-    version, known = record.get("schema_version"), _VERSIONS[path.name]
+    return _checked(path, record, "benchmark.json") if record.get("run") == path.stem and "values" in record else None
+
+
+def _read(path: Path) -> Record:
+    return _checked(path, _parse(_text(path), str(path)), path.name)
+
+
+def _checked(path: Path, record: Record, kind: str) -> Record:
+    version, known = record.get("schema_version"), _VERSIONS[kind]
     if version not in known:
         names = " and ".join(map(str, known))
         raise PerennialError(f"{path}: schema_version is {version}, this package reads {names}; use a newer one")
