@@ -29,7 +29,8 @@ class HocLoss(nn.Module):
 
     def forward(self, new: torch.Tensor, old: torch.Tensor, labels: torch.Tensor, vertices: torch.Tensor | None = None) -> torch.Tensor:
         """``new`` and ``old`` ``[n, dim]`` are features of the same images, ``labels`` ``[n]`` their classes."""
-        vertices = self.dim - labels if vertices is None else vertices
+        # Wide first: of labels that are bytes, `dim - labels` would be taken modulo 256.
+        vertices = self.dim - labels.long() if vertices is None else vertices.long()
         cross_entropy = functional.cross_entropy(new @ self.prototypes.T, vertices)
         if self.weight == 1:
             return cross_entropy

@@ -87,6 +87,17 @@ def test_a_batch_of_one_class_has_no_contrastive_term(masking):
     assert np.isfinite(found.gradient).all()
 
 
+@pytest.mark.parametrize("kind", ["u1", "i1", "i2", "u8", ">i4"])
+def test_labels_of_small_types_have_the_same_loss(kind):
+    """A data set's file has its labels as bytes, and a simplex more than 255 dimensions."""
+    random = np.random.default_rng(2)
+    new, old, labels = random.normal(size=(6, 300)), random.normal(size=(6, 300)), np.array([0, 1, 99, 100, 127, 7])
+    wanted, found = hoc_loss(new, old, labels), hoc_loss(new, old, labels.astype(kind))
+    assert found.loss == wanted.loss and np.array_equal(found.gradient, wanted.gradient)
+    vertices = labels.astype(kind)
+    assert hoc_loss(new, old, labels, vertices=vertices).loss == hoc_loss(new, old, labels, vertices=labels).loss
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -98,6 +109,8 @@ def test_a_batch_of_one_class_has_no_contrastive_term(masking):
         ({"labels": [0, 4]}, "vertices must be from 0 to 3; found -1 to 3"),
         ({"vertices": [0, 9]}, "found 0 to 9"),
         ({"weight": 2}, "weight 2"),
+        ({"mu": float("nan")}, "mu nan"),
+        ({"mu": 0}, "mu 0: use a number above 0"),
         ({"masking": "none"}, "masking 'none'"),
     ],
 )
@@ -121,4 +134,6 @@ def test_the_module_for_pytorch_has_the_golden_values(case, masking):
     loss.backward()
     golden = case["hoc"][masking]
     assert loss.item() == pytest.approx(golden["loss"], abs=1e-6)
+    bytes_ = module.HocLoss(new.shape[1], weight=case["lambda"], mu=case["mu"], masking=masking).double()(new, old, labels.to(torch.uint8))
+    assert bytes_.item() == loss.item()
     np.testing.assert_allclose(new.grad.numpy(), golden["grad_new"], atol=1e-6)

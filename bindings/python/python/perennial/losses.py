@@ -49,13 +49,17 @@ def hoc_loss(
     if new.ndim != 2 or new.shape != old.shape or new.size == 0:
         raise ValueError(f"new and old must be features [n, dim] of the same images, found shapes {list(new.shape)} and {list(old.shape)}")
     count, dim = new.shape
-    vertices = dim - labels if vertices is None else np.asarray(vertices)
-    if labels.shape != (count,) or vertices.shape != (count,) or labels.dtype.kind not in "iu" or vertices.dtype.kind not in "iu":
+    given = labels if vertices is None else np.asarray(vertices)
+    if labels.shape != (count,) or given.shape != (count,) or labels.dtype.kind not in "iu" or given.dtype.kind not in "iu":
         raise ValueError(f"labels and vertices must be integers, one for each of the {count} rows")
+    # Wide first: labels are often bytes, as a data set's file has them, and `dim - labels` does not fit into those.
+    vertices = dim - labels.astype(np.int64) if vertices is None else given.astype(np.int64)
     if vertices.min() < 0 or vertices.max() > dim:
         raise ValueError(f"vertices must be from 0 to {dim}; found {vertices.min()} to {vertices.max()}")
     if not 0 <= weight <= 1:
         raise ValueError(f"weight {weight}: use a number from 0 to 1")
+    if not (mu > 0 and np.isfinite(mu)):
+        raise ValueError(f"mu {mu}: use a number above 0")
     if masking not in ("excluded", "zeroed"):
         raise ValueError(f'masking {masking!r}: use "excluded" or "zeroed"')
     if not (np.isfinite(new).all() and np.isfinite(old).all()):
