@@ -33,6 +33,15 @@ pub enum BootstrapError {
     /// No resamples were asked for.
     #[error("the number of bootstrap resamples is 0; 2000 is usual")]
     NoResamples,
+    /// More resamples than [`Bootstrap::MAX_RESAMPLES`].
+    #[error(
+        "resamples {found}: use at most {}; 2000 is usual",
+        Bootstrap::MAX_RESAMPLES
+    )]
+    TooManyResamples {
+        /// What was asked for.
+        found: usize,
+    },
 }
 
 /// Settings of the bootstrap.
@@ -47,6 +56,20 @@ pub struct Bootstrap {
 impl Bootstrap {
     /// Resamples drawn unless told otherwise.
     pub const DEFAULT_RESAMPLES: usize = 2000;
+
+    /// The most resamples that [`limited`](Self::limited) takes; their means are held in memory, and their scatter is far below that of any queries.
+    pub const MAX_RESAMPLES: usize = 1_000_000;
+
+    /// Settings that were passed from outside.
+    ///
+    /// # Errors
+    /// [`BootstrapError::TooManyResamples`].
+    pub fn limited(resamples: usize, seed: u64) -> Result<Self, BootstrapError> {
+        if resamples > Self::MAX_RESAMPLES {
+            return Err(BootstrapError::TooManyResamples { found: resamples });
+        }
+        Ok(Self { resamples, seed })
+    }
 
     /// The default number of resamples with this seed.
     pub fn new(seed: u64) -> Self {
@@ -417,6 +440,13 @@ mod tests {
         assert_eq!(
             interval(none, &[true], &[true], 0).unwrap_err(),
             BootstrapError::NoResamples
+        );
+        let most = Bootstrap::MAX_RESAMPLES;
+        assert_eq!(Bootstrap::limited(most, 3).unwrap().resamples, most);
+        let found = most + 1;
+        assert_eq!(
+            Bootstrap::limited(found, 3).unwrap_err(),
+            BootstrapError::TooManyResamples { found }
         );
     }
 
