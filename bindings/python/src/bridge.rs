@@ -16,6 +16,7 @@ use crate::classes::{check_count, classes};
 use crate::fail::Failure;
 use crate::moment::now;
 use crate::tags::{IdArgument, LabelArgument, ids, labels};
+use crate::work::without_lock;
 
 /// A bridge from the space of a new encoder to that of an old one.
 #[pyclass(frozen, name = "NativeBridge", module = "perennial._perennial")]
@@ -86,7 +87,7 @@ impl NativeBridge {
             )
             .into());
         }
-        let bridge = py.detach(|| -> Result<Bridge, Failure> {
+        let bridge = without_lock(py, || -> Result<Bridge, Failure> {
             // Before anything else, so that the two sides fit one another for everything below.
             let pairs = Pairs::new(from.values, from.dim, to.values, to.dim)?;
             let classes = labels.map(|labels| classes(&labels, &labels)[0].clone());
@@ -117,7 +118,7 @@ impl NativeBridge {
         let recipe: Recipe = kind.parse().map_err(Failure::from)?;
         let (new_labels, old_labels) = (labels(new_labels)?, labels(old_labels)?);
         let (from_id, to_id) = (space_id(new_space)?, space_id(old_space)?);
-        let bridge = py.detach(|| -> Result<Bridge, Failure> {
+        let bridge = without_lock(py, || -> Result<Bridge, Failure> {
             let [from_classes, to_classes] = classes(&new_labels, &old_labels);
             let bridge = fit_from_labels(
                 &labelled(from, &from_classes),
@@ -136,13 +137,15 @@ impl NativeBridge {
     /// Reads a folder.
     #[staticmethod]
     fn load(py: Python<'_>, folder: PathBuf) -> PyResult<Self> {
-        let bridge = py.detach(|| Bridge::read(folder).map_err(Failure::from))?;
+        let bridge = without_lock(py, || Bridge::read(folder).map_err(Failure::from))?;
         Ok(bridge.into())
     }
 
     /// Writes a folder.
     fn save(&self, py: Python<'_>, folder: PathBuf) -> PyResult<()> {
-        Ok(py.detach(|| self.bridge.write(folder).map_err(Failure::from))?)
+        Ok(without_lock(py, || {
+            self.bridge.write(folder).map_err(Failure::from)
+        })?)
     }
 
     /// Maps rows.
@@ -153,7 +156,7 @@ impl NativeBridge {
         check_direction: bool,
     ) -> PyResult<Bound<'py, PyArray2<f32>>> {
         let rows = expect_dim("x", Matrix::of("x", &rows)?, self.bridge.from())?;
-        let mapped = py.detach(|| -> Result<Vec<f32>, Failure> {
+        let mapped = without_lock(py, || -> Result<Vec<f32>, Failure> {
             if check_direction {
                 self.bridge.check_input(rows.values)?;
             }
@@ -180,7 +183,7 @@ impl NativeBridge {
         let new = Matrix::of("new_queries", &new)?;
         let new = expect_dim("new_queries", new, self.bridge.from())?;
         let index = self::index(index)?;
-        let queries = py.detach(|| -> Result<Vec<f32>, Failure> {
+        let queries = without_lock(py, || -> Result<Vec<f32>, Failure> {
             if check_direction {
                 self.bridge.check_input(new.values)?;
             }
@@ -201,7 +204,7 @@ impl NativeBridge {
         rows: PyReadonlyArray2<'py, f32>,
     ) -> PyResult<Bound<'py, PyArray2<f32>>> {
         let rows = expect_dim("x", Matrix::of("x", &rows)?, self.bridge.to())?;
-        let centred = py.detach(|| -> Result<Vec<f32>, Failure> {
+        let centred = without_lock(py, || -> Result<Vec<f32>, Failure> {
             let mut centred = rows.values.to_vec();
             self.bridge.centre_to(&mut centred)?;
             Ok(centred)
@@ -212,13 +215,14 @@ impl NativeBridge {
 
     /// The bridge of the other direction.
     fn inverse(&self, py: Python<'_>) -> PyResult<Self> {
-        let inverse = py.detach(|| self.bridge.inverse().map_err(Failure::from))?;
+        let inverse = without_lock(py, || self.bridge.inverse().map_err(Failure::from))?;
         Ok(inverse.into())
     }
 
     /// This bridge and another one after it.
-    fn then(&self, next: PyRef<'_, Self>) -> PyResult<Self> {
-        let chain = self.bridge.then(&next.bridge).map_err(Failure::from)?;
+    fn then(&self, py: Python<'_>, next: PyRef<'_, Self>) -> PyResult<Self> {
+        let next = &next.bridge;
+        let chain = without_lock(py, || self.bridge.then(next).map_err(Failure::from))?;
         Ok(chain.into())
     }
 

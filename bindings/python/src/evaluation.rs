@@ -16,6 +16,7 @@ use crate::classes::{check_count, classes};
 use crate::fail::Failure;
 use crate::moment::now;
 use crate::tags::{LabelArgument, labels};
+use crate::work::without_lock;
 
 /// An evaluation set, and inputs to fit bridges on. The arrays are copied, since every way to search changes its vectors.
 #[pyclass(frozen, module = "perennial._perennial")]
@@ -64,7 +65,7 @@ impl Evaluation {
             new_space: space_id(new_space)?,
             old_space: space_id(old_space)?,
         };
-        Ok(py.detach(|| given.evaluation())?)
+        Ok(without_lock(py, || given.evaluation())?)
     }
 
     /// A certificate, as JSON.
@@ -86,7 +87,7 @@ impl Evaluation {
         resamples: usize,
         seed: u64,
     ) -> PyResult<String> {
-        let bootstrap = Bootstrap { resamples, seed };
+        let bootstrap = Bootstrap::limited(resamples, seed).map_err(Failure::from)?;
         let demands = Demands::checked(min_margin, max_negative_flips, alpha, bootstrap)
             .map_err(Failure::from)?;
         let asked = self::index(index)?;
@@ -94,7 +95,7 @@ impl Evaluation {
         let route = self.route(route, has_bridge, weight)?;
         let recipe = recipe(kind)?;
         let given = bridge.as_ref().map(|given| &given.bridge);
-        let certificate = py.detach(|| -> Result<_, Failure> {
+        let certificate = without_lock(py, || -> Result<_, Failure> {
             let fitted = match (given, &self.pairs) {
                 (None, Some(pairs)) => Some(pairs.fit(route, recipe.as_ref(), seed)?),
                 _ => None,
@@ -140,7 +141,7 @@ impl Evaluation {
         seed: u64,
         progress: Option<Py<PyAny>>,
     ) -> PyResult<String> {
-        let bootstrap = Bootstrap { resamples, seed };
+        let bootstrap = Bootstrap::limited(resamples, seed).map_err(Failure::from)?;
         let demands = Demands::checked(min_margin, max_negative_flips, alpha, bootstrap)
             .map_err(Failure::from)?;
         let rates = Rates {
@@ -165,7 +166,7 @@ impl Evaluation {
                 Ok(py.check_signals()?)
             })
         };
-        let advice = py.detach(|| question.answer(said))?;
+        let advice = without_lock(py, || question.answer(said))?;
         Ok(advice.to_json())
     }
 }

@@ -9,6 +9,7 @@ use crate::arrays::Matrix;
 use crate::classes::classes;
 use crate::fail::Failure;
 use crate::tags::{LabelArgument, labels};
+use crate::work::without_lock;
 
 /// The mean of each measure, in one pass; nothing where there are no scores of a measure.
 #[pyfunction]
@@ -42,7 +43,7 @@ pub fn measures(
         (Some(queries), Some(gallery)) => Some(classes(&labels(queries)?, &labels(gallery)?)),
         _ => None,
     };
-    let means = py.detach(|| -> Result<Vec<Option<f64>>, Failure> {
+    let means = without_lock(py, || -> Result<Vec<Option<f64>>, Failure> {
         let relevance = match (&label_classes, &relevance) {
             (Some([queries, gallery]), _) => Relevance::Classes { queries, gallery },
             (None, Some(items)) => Relevance::Items(items),
@@ -65,7 +66,10 @@ pub fn measures(
             relevance: &relevance,
             own: own.as_deref(),
         })?;
-        Ok(measures.iter().map(|measure| measure.mean(&found)).collect())
+        Ok(measures
+            .iter()
+            .map(|measure| measure.mean(&found))
+            .collect())
     })?;
     Ok(means)
 }

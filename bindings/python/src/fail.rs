@@ -4,7 +4,7 @@ use std::io;
 
 use perennial_bridge::{BridgeError, Side};
 use perennial_core::{ItemIdError, NameError, SimilarityError, SimplexError, SpaceMismatch};
-use perennial_eval::{MatrixError, OutcomesError};
+use perennial_eval::{BootstrapError, MatrixError, OutcomesError};
 use perennial_formats::LabelError;
 use perennial_upgrade::advise::AdviceError;
 use perennial_upgrade::{DemandsError, MeasureError, SelectionError};
@@ -126,6 +126,7 @@ macro_rules! argument_errors {
 }
 
 argument_errors!(
+    BootstrapError,
     DemandsError,
     ItemIdError,
     LabelError,

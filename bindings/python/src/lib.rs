@@ -9,13 +9,16 @@ mod classes;
 mod evaluation;
 mod evaluation_measures;
 mod fail;
+mod files;
 mod moment;
 mod prototypes;
 mod tags;
+mod work;
 
 /// Bridges, certificates, advice and measures.
 #[pymodule]
 fn _perennial(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    work::loaded();
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add(
         "PerennialError",
@@ -29,5 +32,6 @@ fn _perennial(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module
     )?)?;
     module.add_function(wrap_pyfunction!(prototypes::simplex_prototypes, module)?)?;
+    module.add_function(wrap_pyfunction!(files::write_text, module)?)?;
     Ok(())
 }

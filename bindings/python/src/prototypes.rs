@@ -6,11 +6,12 @@ use pyo3::prelude::*;
 
 use crate::arrays::array;
 use crate::fail::Failure;
+use crate::work::without_lock;
 
 /// All prototypes of the simplex in `dim` dimensions, `[dim + 1, dim]`.
 #[pyfunction]
 pub fn simplex_prototypes(py: Python<'_>, dim: usize) -> PyResult<Bound<'_, PyArray2<f32>>> {
-    let values = py.detach(|| prototypes(dim))?;
+    let values = without_lock(py, || prototypes(dim))?;
     array(py, values, dim)
 }
 
