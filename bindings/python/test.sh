@@ -37,6 +37,10 @@ step "$work/clean/bin/pip" install --quiet "$wheel[test]"
 step "$work/clean/bin/python" -I -c 'import perennial; print(perennial.__version__, perennial.__file__)'
 # With a program, the tests that are skipped without one must not be.
 step "$work/clean/bin/python" -m pytest -q -p no:cacheprovider "$@"
+# Types: the package's own, and that the stubs are what there is.
+step "$work/clean/bin/pip" install --quiet "mypy>=2.4,<3" pandas-stubs
+step "$work/clean/bin/python" -m mypy --strict --cache-dir "$work/types" -p perennial
+(cd "$work" && step "$work/clean/bin/python" -m mypy.stubtest perennial)
 if [[ -n ${PERENNIAL_PROGRAM:-} ]]; then
   [[ -x $("$work/clean/bin/python" -Ic 'import perennial; print(perennial.__path__[0])')/program/perennial ]] \
     || { echo "test.sh: the wheel did not bring the program" >&2; exit 1; }

@@ -1,5 +1,6 @@
 """Bridges against golden values, against what the program wrote, and by their properties."""
 
+import copy
 import pickle
 
 import numpy as np
@@ -48,6 +49,8 @@ def test_labels_alone_have_the_golden_values():
         Bridge.fit_labels(FROM, labels, TO, [f"other {label}" for label in labels])
     with pytest.raises(ValueError, match="3 labels for 60 rows"):
         Bridge.fit_labels(FROM, labels[:3], TO, labels)
+    with pytest.raises(ValueError, match=r"old_labels: expected shape \[n\], found \[\]"):
+        Bridge.fit_labels(FROM, labels, TO, None)
 
 
 def test_a_fit_is_the_one_of_the_program(pairs):
@@ -74,10 +77,28 @@ def test_a_saved_bridge_is_read_again(tmp_path, pairs):
     again = Bridge.load(tmp_path / "bridge")
     assert again == bridge
     assert again.spaces == [{"dim": 24, "id": "new"}, {"dim": 16, "id": "old"}]
-    assert pickle.loads(pickle.dumps(bridge)) == bridge
+    for copied in (pickle.loads(pickle.dumps(bridge)), copy.deepcopy(bridge), copy.copy(bridge)):
+        assert copied == bridge and copied.spaces == bridge.spaces and copied.fit_record == bridge.fit_record
+    dual = pickle.loads(pickle.dumps(DualQuery(bridge, 0.3, index="centred")))
+    assert (dual.bridge, dual.weight, dual.index) == (bridge, 0.3, "centred")
     assert sorted(path.name for path in (tmp_path / "bridge").iterdir()) == ["bridge.toml", "weights.safetensors"]
     bridge.save(tmp_path / "bridge")
     assert repr(bridge) == "<Bridge ridge:0.01, 24 -> 16 dimensions, 200 pairs>"
+
+
+def test_ids_have_all_their_bits(pairs):
+    high = np.arange(200, dtype=np.uint64) + np.uint64(2**63)
+    assert Bridge.fit(*pairs, "orthogonal", ids=high) == Bridge.fit(*pairs, "orthogonal", ids=[int(one) for one in high])
+
+
+class Named(Bridge):
+    """A kind of bridge of a user."""
+
+
+def test_kinds_of_bridges_stay_what_they_are(pairs):
+    bridge = Named.fit(pairs[0][:, :16], pairs[1], "orthogonal")
+    for other in (bridge.inverse(), bridge.then(bridge), pickle.loads(pickle.dumps(bridge))):
+        assert type(other) is Named
 
 
 def test_damaged_and_foreign_folders_are_refused(tmp_path, pairs):
@@ -205,7 +226,11 @@ def test_bad_rows_are_named(new, error, message, pairs):
         ({"labels": [""] * 200}, ValueError, "is empty"),
         ({"labels": [2**70] * 200}, ValueError, "is no integer of 64 bits"),
         ({"labels": np.full(200, 2**63, np.uint64)}, ValueError, "is no integer of 64 bits"),
+        ({"labels": ["\ud800"] * 200}, ValueError, "labels: .*is no character of a text"),
+        ({"labels": np.array(["\ud800"] * 200)}, ValueError, "labels: .*is no character of a text"),
         ({"ids": ["a"]}, ValueError, "ids: found 1 entries"),
+        ({"ids": [-1] * 200}, ValueError, "ids: -1 is no integer of 64 bits without a sign"),
+        ({"ids": [2**64] * 200}, ValueError, "ids: .* without a sign"),
         ({"seed": -1}, ValueError, "seed: expected a whole number"),
         ({"seed": "x"}, TypeError, "seed: expected a whole number"),
         ({"new_space": "a\nb"}, ValueError, "name"),
@@ -238,5 +263,9 @@ def test_other_calls_name_what_is_wrong(pairs):
         DualQuery(bridge).transform(pairs[1][:2], pairs[0][:3])
     with pytest.raises(ValueError, match="cannot be chained|16 dimensions"):
         bridge.then(bridge)
+    with pytest.raises(TypeError, match="following: expected a Bridge, found str"):
+        bridge.then("bridge")
+    with pytest.raises(TypeError, match="bridge: expected a Bridge, found PosixPath|WindowsPath"):
+        DualQuery(DATA / "bridge")
     with pytest.raises(TypeError, match="comes from Bridge.fit"):
         Bridge()

@@ -26,7 +26,9 @@ def test_a_dual_certificate_is_that_of_the_program(evaluation):
     assert measure.interval == (first["intervals"][1]["low"], first["intervals"][1]["high"])
     assert measure.decides and measure.new_self_test == first["new_self_test"]
     # The same truth, written in other ways.
-    for same in ([[row] for row in range(120)], np.eye(120, 160, dtype=bool)):
+    pandas = pytest.importorskip("pandas")
+    table = np.eye(120, 160, dtype=bool)
+    for same in ([[row] for row in range(120)], list(range(120)), np.arange(120)[:, None], table, np.asfortranarray(table), pandas.DataFrame(table)):
         again = certify(**evaluation, relevance=same, bridge=bridge, route="dual", resamples=300)
         assert comparable(again.to_dict()) == comparable(found.to_dict())
 
@@ -68,6 +70,14 @@ def test_arrays_are_identified_by_hash(evaluation, tmp_path):
     assert certify(**other, bridge=bridge, resamples=10).to_dict()["sources"]["old_queries"] != sources["old_queries"]
     found.save(tmp_path / "certificate.json")
     assert (tmp_path / "certificate.json").read_text() == found.to_json()
+    # A link stays one, what it leads to is replaced as a whole, and nothing else is left.
+    (tmp_path / "link.json").symlink_to("certificate.json")
+    (tmp_path / "certificate.json").write_text("old")
+    found.save(str(tmp_path / "link.json"))
+    assert (tmp_path / "link.json").is_symlink() and (tmp_path / "certificate.json").read_text() == found.to_json()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["certificate.json", "link.json"]
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        found.save(tmp_path / "nowhere" / "certificate.json")
     assert isinstance(found, Certificate)
 
 
@@ -113,6 +123,14 @@ def test_queries_that_are_items_do_not_find_themselves():
         ({"relevance": [[-1]] * 120}, ValueError, "-1 is no position"),
         ({"relevance": [["a"]] * 120}, TypeError, "is no position in the gallery"),
         ({"relevance": ["ab"] * 120}, TypeError, "expected a list of gallery positions"),
+        ({"relevance": [[True, False]] * 120}, TypeError, "True is no position in the gallery; pass a table"),
+        ({"relevance": [[np.True_]] * 120}, TypeError, "no position in the gallery; pass a table"),
+        ({"relevance": [None] * 120}, TypeError, "relevance of query 0: None is no position"),
+        ({"relevance": [[1.0]] * 120}, TypeError, "relevance of query 0: 1.0 is no position"),
+        ({"relevance": "items"}, TypeError, "expected a list for each query"),
+        ({"relevance": 3}, TypeError, "expected a list for each query"),
+        ({"relevance": np.eye(120, 150, dtype=bool)}, ValueError, r"\[120, 160\], found shape \[120, 150\]"),
+        ({"relevance": np.eye(160, 120, dtype=bool)}, ValueError, r"found shape \[160, 120\]"),
         ({"own": True}, ValueError, "120 queries and 160 gallery items"),
         ({"own": [3]}, ValueError, "own: found 1 entries"),
         ({"own": [500] * 120}, ValueError, "position 500 is outside"),
@@ -120,6 +138,8 @@ def test_queries_that_are_items_do_not_find_themselves():
         ({"min_margin": 2.0}, ValueError, "min-margin 2: use a difference"),
         ({"max_negative_flips": -0.5}, ValueError, "max-negative-flips -0.5: use a fraction"),
         ({"resamples": 0}, ValueError, "resamples 0: use at least 1"),
+        ({"resamples": 1_000_001}, ValueError, "resamples 1000001: use at most 1000000"),
+        ({"resamples": 2**62}, ValueError, "use at most 1000000"),
         ({"index": "flat"}, ValueError, "index \"flat\""),
         ({"route": "teleport"}, ValueError, "route \"teleport\""),
         ({"route": "own"}, ValueError, "uses no bridge"),

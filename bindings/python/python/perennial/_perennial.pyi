@@ -2,27 +2,39 @@
 
 import os
 from collections.abc import Callable, Sequence
-from typing import TypeAlias
+from typing import TypeAlias, final
 
 import numpy as np
 import numpy.typing as npt
 
-Matrix: TypeAlias = npt.NDArray[np.float32]
-Tags: TypeAlias = Sequence[int] | Sequence[str]
+_Matrix: TypeAlias = npt.NDArray[np.float32]
+_Tags: TypeAlias = Sequence[int] | Sequence[str]
+
+__all__ = [
+    "__version__",
+    "PerennialError",
+    "NativeBridge",
+    "Evaluation",
+    "measures",
+    "compatibility_metrics",
+    "simplex_prototypes",
+    "write_text",
+]
 
 __version__: str
 
 class PerennialError(Exception): ...
 
+@final
 class NativeBridge:
     @staticmethod
     def fit(
-        new: Matrix,
-        old: Matrix,
+        new: _Matrix,
+        old: _Matrix,
         kind: str,
         *,
-        labels: Tags | None,
-        ids: Tags | None,
+        labels: _Tags | None,
+        ids: _Tags | None,
         centred: bool,
         seed: int,
         new_space: str | None,
@@ -30,10 +42,10 @@ class NativeBridge:
     ) -> NativeBridge: ...
     @staticmethod
     def fit_labels(
-        new: Matrix,
-        new_labels: Tags | None,
-        old: Matrix,
-        old_labels: Tags | None,
+        new: _Matrix,
+        new_labels: _Tags,
+        old: _Matrix,
+        old_labels: _Tags,
         kind: str,
         *,
         new_space: str | None,
@@ -42,9 +54,9 @@ class NativeBridge:
     @staticmethod
     def load(folder: str | os.PathLike[str]) -> NativeBridge: ...
     def save(self, folder: str | os.PathLike[str]) -> None: ...
-    def apply(self, rows: Matrix, check_direction: bool) -> Matrix: ...
-    def dual(self, old: Matrix, new: Matrix, weight: float, index: str, check_direction: bool) -> Matrix: ...
-    def centre(self, rows: Matrix) -> Matrix: ...
+    def apply(self, rows: _Matrix, check_direction: bool) -> _Matrix: ...
+    def dual(self, old: _Matrix, new: _Matrix, weight: float, index: str, check_direction: bool) -> _Matrix: ...
+    def centre(self, rows: _Matrix) -> _Matrix: ...
     def inverse(self) -> NativeBridge: ...
     def then(self, next: NativeBridge) -> NativeBridge: ...
     def dual_weight(self, asked: float | None) -> float: ...
@@ -55,21 +67,22 @@ class NativeBridge:
     @property
     def sha256(self) -> str: ...
 
+@final
 class Evaluation:
     def __new__(
         cls,
-        old_queries: Matrix,
-        old_gallery: Matrix,
-        new_queries: Matrix,
-        new_gallery: Matrix | None,
+        old_queries: _Matrix,
+        old_gallery: _Matrix,
+        new_queries: _Matrix,
+        new_gallery: _Matrix | None,
         *,
-        query_labels: Tags | None,
-        gallery_labels: Tags | None,
+        query_labels: _Tags | None,
+        gallery_labels: _Tags | None,
         relevance: Sequence[Sequence[int]] | None,
         own: Sequence[int | None] | None,
-        fit_new: Matrix | None,
-        fit_old: Matrix | None,
-        fit_labels: Tags | None,
+        fit_new: _Matrix | None,
+        fit_old: _Matrix | None,
+        fit_labels: _Tags | None,
         new_space: str | None,
         old_space: str | None,
     ) -> Evaluation: ...
@@ -103,13 +116,14 @@ class Evaluation:
 
 def measures(
     names: Sequence[str],
-    queries: Matrix,
-    gallery: Matrix,
+    queries: _Matrix,
+    gallery: _Matrix,
     *,
-    query_labels: Tags | None,
-    gallery_labels: Tags | None,
+    query_labels: _Tags | None,
+    gallery_labels: _Tags | None,
     relevance: Sequence[Sequence[int]] | None,
     own: Sequence[int | None] | None,
 ) -> list[float | None]: ...
 def compatibility_metrics(matrix: Sequence[Sequence[float]], ties_count: bool) -> str: ...
-def simplex_prototypes(dim: int) -> Matrix: ...
+def simplex_prototypes(dim: int) -> _Matrix: ...
+def write_text(path: str | os.PathLike[str], text: str) -> None: ...

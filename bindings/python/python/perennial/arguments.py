@@ -13,7 +13,7 @@ Rows = npt.ArrayLike
 """Embeddings ``[n, dim]``: numpy arrays of any float or integer type, and whatever numpy makes one of."""
 Labels = Union[Sequence[int], Sequence[str], npt.NDArray[Any]]
 """Classes ``[n]``: integers or texts."""
-Relevance = Union[Sequence[Sequence[int]], npt.NDArray[Any]]
+Relevance = Union[Sequence[Sequence[int]], Sequence[int], npt.NDArray[Any]]
 """Right items of each query: lists of gallery positions, one position each ``[n]``, or a boolean table ``[n, m]``."""
 Own = Union[bool, Sequence[int], npt.NDArray[np.integer[Any]], None]
 """Gallery position of each query, -1 for none; ``True`` if query ``i`` is item ``i``."""
@@ -27,6 +27,9 @@ def rows(name: str, values: Rows) -> npt.NDArray[np.float32]:
         array = np.asarray(values)
     except ValueError as problem:
         raise ValueError(f"{name}: rows of different lengths make no array [n, dim] ({problem})") from None
+    if array.dtype.kind == "O" and array.ndim == 1 and any(np.ndim(row) for row in array):
+        # Before numpy 1.24, an array of lists.
+        raise ValueError(f"{name}: rows of different lengths make no array [n, dim]")
     if array.dtype.kind not in "fiu":
         raise TypeError(f"{name}: expected numbers, found dtype {array.dtype}; pass an array of float16, float32 or float64")
     if array.ndim != 2:
@@ -44,22 +47,39 @@ def optional_rows(name: str, values: Rows | None) -> npt.NDArray[np.float32] | N
     return None if values is None else rows(name, values)
 
 
-def tags(name: str, values: Iterable[Any] | None) -> list[int] | list[str] | None:
-    """Labels or ids: integers or texts."""
-    if values is None:
-        return None
+def optional_tags(name: str, values: Iterable[Any] | None) -> list[int] | list[str] | None:
+    """As :func:`tags`, where something was passed."""
+    return None if values is None else tags(name, values)
+
+
+def tags(name: str, values: Iterable[Any]) -> list[int] | list[str]:
+    """Labels: integers or texts."""
+    return _tags(name, values, range(-(2**63), 2**63))
+
+
+def optional_ids(name: str, values: Iterable[Any] | None) -> list[int] | list[str] | None:
+    """Ids, where some were passed: integers that are not negative, or texts."""
+    return None if values is None else _tags(name, values, range(2**64))
+
+
+def _tags(name: str, values: Iterable[Any], numbers: range) -> list[int] | list[str]:
     if not isinstance(values, (list, tuple)):
         array = np.asarray(values)
         if array.ndim != 1:
             raise ValueError(f"{name}: expected shape [n], found {list(array.shape)}")
-        plain: list[int] | list[str] = array.tolist()
-        if array.dtype.kind in "iU":
+        plain: list[int] = array.tolist()
+        if array.dtype.kind == "i" and numbers.start:
             return plain
         values = plain
-    return [_tag(name, value) for value in values]  # type: ignore[return-value]
+    found = [_tag(name, value, numbers) for value in values]
+    try:
+        "".join(value for value in found if isinstance(value, str)).encode()
+    except UnicodeEncodeError as problem:
+        raise ValueError(f"{name}: {problem.object[problem.start : problem.end]!r} is no character of a text (half of a pair)") from None
+    return found  # type: ignore[return-value]
 
 
-def _tag(name: str, value: Any) -> int | str:
+def _tag(name: str, value: Any, numbers: range) -> int | str:
     if isinstance(value, str):
         return str(value)
     if not isinstance(value, (bool, np.bool_)):
@@ -68,27 +88,37 @@ def _tag(name: str, value: Any) -> int | str:
         except TypeError:
             pass
         else:
-            if not -(2**63) <= number < 2**63:
-                raise ValueError(f"{name}: {number} is no integer of 64 bits; pass it as a text")
+            if number not in numbers:
+                kind = "no integer of 64 bits" if numbers.start else "no integer of 64 bits without a sign"
+                raise ValueError(f"{name}: {number} is {kind}; pass it as a text")
             return number
     raise TypeError(f"{name}: {value!r} is neither an integer nor a text")
 
 
-def positions(name: str, relevance: Relevance | None) -> list[list[int]] | None:
+def positions(name: str, relevance: Relevance | None, queries: int, items: int) -> list[list[int]] | None:
     """Right items of each query, as lists of positions."""
     if relevance is None:
         return None
+    if hasattr(relevance, "ndim"):
+        # Tensors and tables of pandas as well, which are not walked by rows.
+        relevance = np.asarray(relevance)
     if isinstance(relevance, np.ndarray) and relevance.dtype == np.bool_:
-        if relevance.ndim != 2:
-            raise ValueError(f"{name}: expected a table [queries, items], found shape {list(relevance.shape)}")
+        if relevance.shape != (queries, items):
+            raise ValueError(
+                f"{name}: expected a table [queries, items] of [{queries}, {items}], found shape {list(relevance.shape)}"
+            )
         return [np.flatnonzero(row).tolist() for row in relevance]
-    if isinstance(relevance, np.ndarray) and relevance.ndim == 1 and relevance.dtype.kind in "iu":
-        return [[_position(name, item)] for item in relevance.tolist()]
+    if isinstance(relevance, (str, bytes)) or not isinstance(relevance, Iterable):
+        raise TypeError(f"{name}: expected a list for each query, one position for each, or a boolean table, found {relevance!r}")
     found = []
-    for query, items in enumerate(relevance):
-        if isinstance(items, (str, bytes)) or not isinstance(items, Iterable):
-            raise TypeError(f"{name} of query {query}: expected a list of gallery positions, found {items!r}")
-        found.append([_position(f"{name} of query {query}", item) for item in items])
+    for query, right in enumerate(relevance.tolist() if isinstance(relevance, np.ndarray) else relevance):
+        of_query = f"{name} of query {query}"
+        if isinstance(right, (str, bytes)):
+            raise TypeError(f"{of_query}: expected a list of gallery positions, found {right!r}")
+        if not _is_number(right) and isinstance(right, Iterable):
+            found.append([_position(of_query, item) for item in right])
+        else:
+            found.append([_position(of_query, right)])
     return found
 
 
@@ -106,7 +136,16 @@ def own_positions(name: str, own: Own, queries: int, items: int) -> list[int | N
     return [None if place == -1 else _position(name, place) for place in values.tolist()]
 
 
+def _is_number(value: Any) -> bool:
+    """Whether it is one number, also in an array or a tensor of no dimensions, which Python takes for iterable."""
+    return getattr(value, "ndim", None) == 0 or hasattr(type(value), "__index__") and not hasattr(value, "ndim")
+
+
 def _position(name: str, value: Any) -> int:
+    # True and False would be the positions 1 and 0.
+    kind = getattr(value, "dtype", type(value))
+    if kind is bool or str(kind).rpartition(".")[2] == "bool":
+        raise TypeError(f"{name}: {value!r} is no position in the gallery; pass a table of True and False as a numpy array")
     try:
         place = operator.index(value)
     except TypeError:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ._perennial import NativeBridge
-from .arguments import Labels, Rows, rows, tags, whole_number
+from .arguments import Labels, Rows, optional_ids, optional_tags, rows, tags, whole_number
 
 Matrix = npt.NDArray[np.float32]
 
@@ -65,8 +65,8 @@ class Bridge:
             rows("new", new),
             rows("old", old),
             kind,
-            labels=tags("labels", labels),
-            ids=tags("ids", ids),
+            labels=optional_tags("labels", labels),
+            ids=optional_ids("ids", ids),
             centred=bool(centred),
             seed=whole_number("seed", seed),
             new_space=new_space,
@@ -125,7 +125,7 @@ class Bridge:
 
     def then(self, following: Bridge) -> Bridge:
         """The chain of this bridge and one that leads on from its target."""
-        return self._of(self._native.then(following._native))
+        return self._of(self._native.then(expect_bridge("following", following)._native))
 
     @property
     def kind(self) -> str:
@@ -173,17 +173,24 @@ class Bridge:
     def __hash__(self) -> int:
         return hash(self.sha256)
 
-    def __reduce__(self) -> tuple[Any, tuple[dict[str, bytes]]]:
+    def __reduce__(self) -> tuple[Any, tuple[dict[str, bytes], type[Bridge]]]:
         with tempfile.TemporaryDirectory() as folder:
             self.save(folder)
-            return _unpickled, ({path.name: path.read_bytes() for path in Path(folder).iterdir()},)
+            return _unpickled, ({path.name: path.read_bytes() for path in Path(folder).iterdir()}, type(self))
 
 
-def _unpickled(files: dict[str, bytes]) -> Bridge:
+def _unpickled(files: dict[str, bytes], kind: type[Bridge] = Bridge) -> Bridge:
     with tempfile.TemporaryDirectory() as folder:
         for name in ("bridge.toml", "weights.safetensors"):
             Path(folder, name).write_bytes(files[name])
-        return Bridge.load(folder)
+        return kind.load(folder)
+
+
+def expect_bridge(name: str, bridge: object) -> Bridge:
+    """The same bridge; anything else is refused."""
+    if not isinstance(bridge, Bridge):
+        raise TypeError(f"{name}: expected a Bridge, found {type(bridge).__name__}; Bridge.load(folder) reads one")
+    return bridge
 
 
 class DualQuery:
@@ -194,7 +201,7 @@ class DualQuery:
     """
 
     def __init__(self, bridge: Bridge, weight: float | None = None, *, index: str = "raw") -> None:
-        self.bridge = bridge
+        self.bridge = expect_bridge("bridge", bridge)
         self.weight = bridge._native.dual_weight(None if weight is None else float(weight))
         self.index = index
         if not 0 <= self.weight <= 1:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ._perennial import Evaluation
-from .arguments import Labels, Own, Relevance, Rows, optional_rows, own_positions, positions, rows, tags, whole_number
-from .bridge import Bridge
+from .arguments import Labels, Own, Relevance, Rows, optional_rows, optional_tags, own_positions, positions, rows, whole_number
+from .bridge import Bridge, expect_bridge
 from .results import Advice, Certificate
 
 
@@ -54,14 +54,13 @@ def certify(
     """
     if bridge is not None and (fit_new is not None or fit_old is not None):
         raise ValueError("pass a bridge, or fit_new and fit_old to fit one on, but not both")
-    if bridge is not None and not isinstance(bridge, Bridge):
-        raise TypeError(f"bridge: expected a Bridge, found {type(bridge).__name__}; Bridge.load(folder) reads one")
+    native = None if bridge is None else expect_bridge("bridge", bridge)._native
     evaluation = _evaluation(
         old_queries, old_gallery, new_queries, new_gallery, query_labels, gallery_labels, relevance, own, fit_new, fit_old, fit_labels,
         new_space, old_space,
     )
     text = evaluation.certify(
-        None if bridge is None else bridge._native,
+        native,
         route=route,
         weight=weight,
         index=index,
@@ -148,13 +147,13 @@ def _evaluation(
         gallery,
         rows("new_queries", new_queries),
         optional_rows("new_gallery", new_gallery),
-        query_labels=tags("query_labels", query_labels),
-        gallery_labels=tags("gallery_labels", gallery_labels),
-        relevance=positions("relevance", relevance),
+        query_labels=optional_tags("query_labels", query_labels),
+        gallery_labels=optional_tags("gallery_labels", gallery_labels),
+        relevance=positions("relevance", relevance, len(queries), len(gallery)),
         own=own_positions("own", own, len(queries), len(gallery)),
         fit_new=optional_rows("fit_new", fit_new),
         fit_old=optional_rows("fit_old", fit_old),
-        fit_labels=tags("fit_labels", fit_labels),
+        fit_labels=optional_tags("fit_labels", fit_labels),
         new_space=new_space,
         old_space=old_space,
     )

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _perennial
-from .arguments import Labels, Own, Relevance, Rows, own_positions, positions, rows, tags, whole_number
+from .arguments import Labels, Own, Relevance, Rows, optional_tags, own_positions, positions, rows, whole_number
 
 
 def measure(
@@ -45,9 +45,9 @@ def measure(
         names,
         queries,
         gallery,
-        query_labels=tags("query_labels", query_labels),
-        gallery_labels=tags("gallery_labels", gallery_labels),
-        relevance=positions("relevance", relevance),
+        query_labels=optional_tags("query_labels", query_labels),
+        gallery_labels=optional_tags("gallery_labels", gallery_labels),
+        relevance=positions("relevance", relevance, len(queries), len(gallery)),
         own=own_positions("own", own, len(queries), len(gallery)),
     )
     found = {}

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ._perennial import write_text
+
 
 @dataclass(frozen=True)
 class Measured:
@@ -76,8 +78,8 @@ class _Document:
         return self._text
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes the document, as ``--out`` does. A file that is there is replaced."""
-        Path(path).write_text(self._text, encoding="utf-8")
+        """Writes the document, as ``--out`` does: as a whole or not at all. A file that is there is replaced."""
+        write_text(Path(path), self._text)
 
 
 @dataclass(frozen=True)
