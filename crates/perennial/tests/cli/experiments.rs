@@ -103,3 +103,43 @@ fn results_are_those_of_the_records() {
     }
     assert!(compared >= 4, "{compared} sections");
 }
+
+/// What the demo tells of other seeds is what its table of ten seeds says.
+#[test]
+fn the_demo_tells_the_figures_of_its_results() {
+    let page = repository().join("docs/results/training.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let table = page.split("## The demo, ten seeds").nth(1).unwrap();
+    let rows: Vec<Vec<f64>> = table
+        .lines()
+        .take_while(|line| !line.starts_with("| median"))
+        .filter_map(|line| {
+            let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+            let seed: Result<u32, _> = cells.get(1)?.parse();
+            seed.ok()?;
+            Some(
+                cells[2..8]
+                    .iter()
+                    .map(|cell| cell.parse().unwrap())
+                    .collect(),
+            )
+        })
+        .collect();
+    assert_eq!(rows.len(), 10);
+    let range = |column: usize| {
+        let values = || rows.iter().map(|row| (row[column] * 100.0).round());
+        let (low, high) = (values().fold(100.0, f64::min), values().fold(0.0, f64::max));
+        format!("{low}-{high} %")
+    };
+    let lower = rows.iter().filter(|row| row[4] < row[3]).count();
+    let expected = format!(
+        "the old simplex gallery went from {} to {}, lower with {lower} of 10, and the old ordinary gallery from {} to {}",
+        range(3),
+        range(4),
+        range(0),
+        range(1)
+    );
+    let source = repository().join("crates/perennial/src/commands/demo.rs");
+    let source = std::fs::read_to_string(source).unwrap();
+    assert!(source.contains(&expected), "{expected}");
+}
