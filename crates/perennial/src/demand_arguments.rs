@@ -17,7 +17,7 @@ pub struct DemandArguments {
     /// Error probability of the intervals: 0.1, 0.05 or 0.01
     #[arg(long, default_value_t = 0.05)]
     alpha: f64,
-    /// Bootstrap resamples of each interval; certificates that are recorded have at least the default
+    /// Bootstrap resamples of each interval, at most 1000000; certificates that are recorded have at least the default
     #[arg(long, default_value_t = Bootstrap::DEFAULT_RESAMPLES)]
     resamples: usize,
     /// Seed of all that is drawn: resamples, held-out pairs, and the halves of the queries that advice chooses and judges on
@@ -28,10 +28,8 @@ pub struct DemandArguments {
 impl DemandArguments {
     /// The demands, once they are known to make sense.
     pub fn demands(&self) -> anyhow::Result<Demands> {
-        let bootstrap = Bootstrap {
-            resamples: self.resamples,
-            seed: self.seed,
-        };
+        let bootstrap = Bootstrap::limited(self.resamples, self.seed)
+            .map_err(|problem| usage(format!("--{problem}")))?;
         Demands::checked(
             self.min_margin,
             self.max_negative_flips,

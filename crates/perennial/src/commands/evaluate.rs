@@ -58,8 +58,8 @@ pub struct Arguments {
     /// Whether AC and ACA count a pair whose cross-test equals the old self-test exactly
     #[arg(long, value_enum, default_value_t, conflicts_with = "routes")]
     tie: TieArgument,
-    /// Number of bootstrap resamples for each 95 % interval
-    #[arg(long, default_value_t = Bootstrap::DEFAULT_RESAMPLES, value_parser = positive)]
+    /// Number of bootstrap resamples for each 95 % interval, at most 1000000
+    #[arg(long, default_value_t = Bootstrap::DEFAULT_RESAMPLES, value_parser = resamples)]
     resamples: usize,
     /// Seed of the bootstrap resamples
     #[arg(long, default_value_t = 0)]
@@ -434,9 +434,10 @@ fn fraction(text: &str) -> Result<f64, String> {
     }
 }
 
-fn positive(text: &str) -> Result<usize, String> {
+fn resamples(text: &str) -> Result<usize, String> {
+    let most = Bootstrap::MAX_RESAMPLES;
     match text.parse() {
-        Ok(0) | Err(_) => Err("not a whole number of at least 1".to_owned()),
-        Ok(value) => Ok(value),
+        Ok(value) if (1..=most).contains(&value) => Ok(value),
+        _ => Err(format!("not a whole number from 1 to {most}")),
     }
 }

@@ -43,6 +43,19 @@ fn what_is_recorded_rests_on_resamples_enough() {
 }
 
 #[test]
+fn more_resamples_than_memory_holds_are_refused() {
+    let bench = files();
+    for count in ["1000001", "8589934592", "4611686018427387904"] {
+        bench
+            .run(&[&["certify"], &EVALUATION[..8], &["--resamples", count]].concat())
+            .assert_wrong_usage(&["--resamples", count, "1000000"]);
+        let ended = bench.run(&["evaluate", "run", "--resamples", count]);
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        assert!(ended.stderr.contains("from 1 to 1000000"), "{ended:?}");
+    }
+}
+
+#[test]
 fn a_certificate_says_what_may_be_searched() {
     let bench = files();
     let swapped = certify(&bench, &[]);
