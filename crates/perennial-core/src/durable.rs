@@ -5,10 +5,13 @@ use std::path::Path;
 
 use tempfile::{Builder, NamedTempFile};
 
+/// What the names of files begin with that are not complete yet; random characters follow.
+const PARTIAL_PREFIX: &str = ".partial-";
+
 /// A file that takes its place by a rename within the same folder, when it is complete.
 pub(crate) fn temporary_file(folder: &Path) -> io::Result<NamedTempFile> {
     let mut builder = Builder::new();
-    builder.prefix(".partial-");
+    builder.prefix(PARTIAL_PREFIX);
     // Temporary files are private by default; the final file follows the umask as any other new file does.
     #[cfg(unix)]
     {
@@ -56,6 +59,22 @@ pub fn remove_durably(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Removes the files in a folder that a killed process had not completed. Only for a folder that nobody else writes to meanwhile, such as one under a
+/// lock. What cannot be removed stays: it costs space, but does no harm.
+pub fn remove_partial_files(folder: &Path) {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    for entry in entries {
+        let name = entry.file_name();
+        let random = name.to_string_lossy();
+        let random = random.strip_prefix(PARTIAL_PREFIX).unwrap_or_default();
+        // A folder of that name, or one with more after a second dash, is something else.
+        let is_ours = !random.is_empty() && random.chars().all(|c| c.is_ascii_alphanumeric());
+        if is_ours && entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// Writes and flushes a file that must not exist yet, inside a private folder.
 pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = fs_err::OpenOptions::new()
@@ -64,4 +83,34 @@ pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
         .open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partial_files_go_and_everything_else_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let abandoned = temporary_file(folder.path()).unwrap().keep().unwrap().1;
+        assert!(abandoned.exists());
+        for file in [
+            "latest.safetensors",
+            ".partial-",
+            ".partial-bridge-7",
+            ".lock",
+        ] {
+            std::fs::write(folder.path().join(file), "kept").unwrap();
+        }
+        std::fs::create_dir(folder.path().join(".partial-a1b2c3")).unwrap();
+        remove_partial_files(folder.path());
+        remove_partial_files(&folder.path().join("missing"));
+        let entries = std::fs::read_dir(folder.path()).unwrap();
+        let mut left: Vec<String> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        left.sort();
+        let kept = [".lock", ".partial-", ".partial-a1b2c3", ".partial-bridge-7"];
+        assert_eq!(left, [&kept[..], &["latest.safetensors"]].concat());
+    }
 }

@@ -49,7 +49,7 @@ pub use compatibility::{
     CompatibilityError, CompatibilityRecord, CompatibilityRecords, ConfidenceInterval, Flips,
     Interval, ProbeSet, TieRule, Verdict,
 };
-pub use durable::{move_durably, remove_durably};
+pub use durable::{move_durably, remove_durably, remove_partial_files};
 pub use embeddings::{Embeddings, EmbeddingsError};
 pub use endpoint::{Endpoint, EndpointAccess, EndpointApi, EndpointKey, EndpointSpace};
 pub use item_id::{ItemId, ItemIdError};

@@ -34,6 +34,10 @@ impl<'a> Run<'a> {
             problem: problem.to_owned(),
         };
         let lock = lock(places.folder)?;
+        // Checkpoints that a killed training was writing; a large network's take hundreds of megabytes.
+        if let Some(checkpoints) = path_in(places.folder).parent() {
+            perennial_core::remove_partial_files(checkpoints);
+        }
         let checkpoint = Checkpoint::read(places.folder)?;
         let (progress, restored) = match (checkpoint, resume) {
             (None, true) => {

@@ -60,10 +60,17 @@ fn a_run_that_stops_again_and_again_ends_with_the_same_weights() {
         .train(&named("stopped"), false, &mut StopAfter(3.into()))
         .unwrap();
     let mut stops = 1;
+    // A checkpoint that a killed training was writing.
+    let unfinished = bench
+        .folder
+        .path()
+        .join("stopped/checkpoint/.partial-k1ll3d");
     while outcome == Outcome::Interrupted {
+        std::fs::write(&unfinished, "half").unwrap();
         outcome = bench
             .train(&named("stopped"), true, &mut StopAfter(4.into()))
             .unwrap();
+        assert!(!unfinished.exists());
         stops += 1;
     }
     assert!(stops > 4, "{stops} stops");
