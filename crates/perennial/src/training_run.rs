@@ -181,7 +181,7 @@ pub fn run<C: Runnable>(
                 seconds: stopwatch.seconds(),
             };
             if let (None, Some(alias), Some(target)) = (finished.alias, config.alias(), target) {
-                terminal.say(&format!(
+                terminal.say(format!(
                     "the alias {alias} has been moved to {target}, and stays there"
                 ));
             }
