@@ -71,7 +71,7 @@ fn errors_name_the_line() {
         let found = problem(text);
         assert!(found.contains(says), "{text}: {found}");
     }
-    assert!(problem(b"id,embedding\n\xff,[1]\n").contains("is of no format"));
+    assert!(problem(b"id,embedding\n\xff,[1]\n").contains("is not UTF-8"));
 }
 
 #[test]

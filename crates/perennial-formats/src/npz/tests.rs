@@ -55,7 +55,7 @@ fn ids_and_labels_may_be_named_in_the_singular() {
     let named = |id: &str, label: &str| {
         let numbers = |name: &str, value| (format!("{name}.npy"), array("|u1", "(1,)", &[value]));
         let entries = [
-            ("embeddings.npy".to_owned(), matrix(&[1.0, 2.0], 2)),
+            ("embeddings.npy".to_owned(), matrix(&[1.0, 2.0], 1)),
             numbers(id, 7),
             numbers(label, 3),
         ];

@@ -29,11 +29,10 @@ impl Windows {
             if self.rows == self.per_window {
                 self.widest = self.widest.max(self.levels);
                 (self.rows, self.levels) = (0, 0);
-                // Whole windows of rows of one value each.
-                if left >= self.per_window {
+                // Whole windows of rows of one value each, but for the last, whose last row may go on.
+                if left > self.per_window {
                     self.widest = self.widest.max(self.per_window);
-                    left %= self.per_window;
-                    continue;
+                    left = (left - 1) % self.per_window + 1;
                 }
             }
             let rows = left.min(self.per_window - self.rows);

@@ -30,7 +30,7 @@ use self::evaluation::Saving;
 use self::layers::Layers;
 use self::network::Subject;
 use self::peaks::Peaks;
-use self::search::Vectors;
+use self::search::{Places, Vectors};
 use self::timing::{Measurement, Ratio};
 use crate::arguments::GlobalArguments;
 use crate::exit_status::{ExitStatus, usage};
@@ -116,6 +116,9 @@ struct SpeedArguments {
     /// Dimension of these vectors
     #[arg(long, default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..=16_384))]
     dim: u32,
+    /// These vectors lie anywhere instead of in clusters, which is hard for graphs
+    #[arg(long, conflicts_with = "vectors")]
+    scattered: bool,
     /// Search these vectors instead: an npy, npz, safetensors, JSONL or CSV file
     #[arg(long, value_name = "FILE", requires = "queries", conflicts_with_all = ["rows", "dim"])]
     vectors: Option<PathBuf>,
@@ -343,6 +346,10 @@ fn vectors(arguments: &SpeedArguments) -> anyhow::Result<Vectors> {
             arguments.rows as usize,
             search::BATCH,
             arguments.dim as usize,
+            match arguments.scattered {
+                true => Places::Scattered,
+                false => Places::Clustered,
+            },
         ),
     }
 }

@@ -77,7 +77,8 @@ fn measurements_are_taken_and_compared_with_an_earlier_one() {
         }
     }
     let ratios = report["ratios"].as_array().unwrap();
-    assert_eq!(ratios.len(), 8, "{ratios:?}");
+    // Those of equal recall are there where the breadth decides what is found.
+    assert!(ratios.len() >= 8, "{ratios:?}");
     for ratio in ratios {
         for key in ["name", "against"] {
             assert!(names.contains(&ratio[key].as_str().unwrap()), "{ratio}");

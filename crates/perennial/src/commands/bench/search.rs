@@ -37,6 +37,15 @@ const LATENT: usize = 32;
 /// Generated vectors around one centre.
 const PER_CENTRE: usize = 100;
 
+/// Where generated vectors lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Places {
+    /// Around random centres, as items of classes do. A graph finds nearly all of the nearest, however little it looks at.
+    Clustered,
+    /// Anywhere, which is hard for graphs: what they find depends on how much they look at.
+    Scattered,
+}
+
 /// What is searched, `[n, dim]` each, rows of unit length.
 pub struct Vectors {
     pub gallery: Vec<f32>,
@@ -45,8 +54,13 @@ pub struct Vectors {
 }
 
 impl Vectors {
-    /// Vectors around random centres on a low-dimensional sheet.
-    pub fn generate(rows: usize, queries: usize, dim: usize) -> anyhow::Result<Self> {
+    /// Vectors on a low-dimensional sheet.
+    pub fn generate(
+        rows: usize,
+        queries: usize,
+        dim: usize,
+        places: Places,
+    ) -> anyhow::Result<Self> {
         let mut random = ChaCha8Rng::seed_from_u64(0);
         let mut draw = |count: usize, scale: f32| -> Vec<f32> {
             // The sum of four uniform draws is close enough to normal.
@@ -60,11 +74,13 @@ impl Vectors {
         let mut vectors = Vec::with_capacity((rows + queries) * dim);
         for row in 0..rows + queries {
             let centre = &centres[row * latent % centres.len()..][..latent];
-            let place: Vec<f32> = draw(latent, 0.5)
-                .iter()
-                .zip(centre)
-                .map(|(a, b)| a + b)
-                .collect();
+            let place: Vec<f32> = match places {
+                Places::Clustered => {
+                    let around = draw(latent, 0.5);
+                    around.iter().zip(centre).map(|(a, b)| a + b).collect()
+                }
+                Places::Scattered => draw(latent, 1.0),
+            };
             let mut vector = draw(dim, 0.5);
             for (place, axis) in place.iter().zip(sheet.chunks_exact(dim)) {
                 for (value, axis) in vector.iter_mut().zip(axis) {
@@ -325,7 +341,7 @@ mod tests {
 
     #[test]
     fn generated_vectors_are_unit_length_and_clustered() {
-        let vectors = Vectors::generate(400, 100, 48).unwrap();
+        let vectors = Vectors::generate(400, 100, 48, Places::Clustered).unwrap();
         assert_eq!(
             (vectors.gallery.len(), vectors.queries.len()),
             (400 * 48, 100 * 48)

@@ -206,7 +206,9 @@ mod tests {
     fn a_gallery_is_made_once_and_known_again() {
         let folder = tempfile::tempdir().unwrap();
         let kept = folder.path().join("kept");
-        let vectors = |rows: usize, dim: usize| move || Vectors::generate(rows, search::BATCH, dim);
+        let vectors = |rows: usize, dim: usize| {
+            move || Vectors::generate(rows, search::BATCH, dim, search::Places::Clustered)
+        };
         let measured = |rows: usize, dim: usize, kept: Option<&Path>| {
             measure_all(Some((rows, dim)), vectors(rows, dim), 2, 1, kept)
         };
