@@ -186,9 +186,10 @@ fn assemble(
     let dims = from.dim.max(to.dim);
     // As many directions as a rotation has to place.
     let placed = from.dim.min(to.dim);
-    let (pairs, what) = match record.matched {
-        Matching::Label => (record.pairs, "classes"),
-        _ => (record.pairs, "pairs"),
+    let pairs = record.pairs;
+    let what = match record.matched {
+        Matching::Label => "classes",
+        _ => "pairs",
     };
     record.rank = map.rank;
     match map.rank {

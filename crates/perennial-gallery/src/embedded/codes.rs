@@ -345,7 +345,6 @@ impl pulp::WithSimd for Product<'_> {
 
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _: S) -> f32 {
-        const LANES: usize = 16;
         let mut sums = [0.0f64; LANES];
         let (a_blocks, a_rest) = self.0.as_chunks::<LANES>();
         let (b_blocks, b_rest) = self.1.as_chunks::<LANES>();
