@@ -13,25 +13,13 @@
 
 use perennial_core::instructions::arch;
 
-/// The largest code.
-const CODE_MAX: f32 = 127.0;
+pub(super) use coding::Coding;
+use coding::{CODE_MAX, Steps, up};
+
 /// Words of four codes whose products are added up in 16 bits, where there are no instructions that do it in 32.
 pub(super) const GROUP_WORDS: usize = 4;
 /// Largest sum of a group's positive codes, and of its negative ones: with rows of up to 255, sums of products fit 16 bits.
 const GROUP_MAX: f32 = 128.0;
-
-/// What the codes of a row stand for.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub(super) struct Coding {
-    /// What a code of 1 stands for.
-    pub(super) scale: f32,
-    /// Length of what the codes stand for.
-    pub(super) length: f32,
-    /// Norm of the quantization error.
-    pub(super) error: f32,
-    /// The part of a similarity that depends on the row and the centre alone.
-    pub(super) offset: f32,
-}
 
 /// Rows and their codes around one centre.
 #[derive(Default)]
@@ -50,7 +38,7 @@ impl CodedRows {
     /// **Shapes.** `vectors` `[rows, dim]`
     pub(super) fn around_mean(vectors: &[f32], dim: usize) -> Self {
         let mut sums = vec![0.0f64; dim];
-        arch().dispatch(AddUp(vectors, &mut sums));
+        arch().dispatch(lanes::AddUp(vectors, &mut sums));
         let rows = vectors.len() / dim;
         let mean = sums.iter().map(|sum| (sum / rows as f64) as f32);
         Self::around(mean.collect(), vectors, dim)
@@ -65,11 +53,14 @@ impl CodedRows {
 
     fn around(centre: Vec<f32>, vectors: &[f32], dim: usize) -> Self {
         let rows = vectors.len() / dim;
-        let (mut codes, mut codings) = (vec![0; rows * dim], Vec::with_capacity(rows));
-        let mut coded = Coded::default();
-        for (vector, codes) in vectors.chunks_exact(dim).zip(codes.chunks_exact_mut(dim)) {
-            codings.push(encode_into(vector, &centre, &mut coded, codes));
-        }
+        let (mut codes, mut codings) = (vec![0; rows * dim], vec![Coding::default(); rows]);
+        arch().dispatch(lanes::Encode {
+            dim,
+            vectors,
+            centre: &centre,
+            codes: &mut codes,
+            codings: &mut codings,
+        });
         Self {
             centre,
             codes,
@@ -104,19 +95,15 @@ impl CodedRows {
 pub(super) fn encode(vector: &[f32], centre: &[f32], codes: &mut Vec<i8>) -> Coding {
     let from = codes.len();
     codes.resize(from + vector.len(), 0);
-    encode_into(vector, centre, &mut Coded::default(), &mut codes[from..])
-}
-
-/// The same, in memory that is used again for the next vector.
-fn encode_into(vector: &[f32], centre: &[f32], coded: &mut Coded, codes: &mut [i8]) -> Coding {
-    coded.set(vector, centre, CODE_MAX, Reach::Largest);
-    arch().dispatch(Narrow(&coded.values, codes));
-    Coding {
-        scale: coded.scale,
-        length: coded.length,
-        error: coded.error,
-        offset: coded.offset,
-    }
+    let mut coding = Coding::default();
+    arch().dispatch(lanes::Encode {
+        dim: vector.len(),
+        vectors: vector,
+        centre,
+        codes: &mut codes[from..],
+        codings: std::slice::from_mut(&mut coding),
+    });
+    coding
 }
 
 /// Which part of a vector has a given reach before it is rounded.
@@ -128,8 +115,7 @@ enum Reach {
     Groups,
 }
 
-/// A vector around a centre as whole numbers.
-#[derive(Default)]
+/// A query around a centre as whole numbers.
 struct Coded {
     /// The difference to the centre.
     apart: Vec<f32>,
@@ -137,51 +123,35 @@ struct Coded {
     values: Vec<i32>,
     /// What a value of 1 stands for.
     scale: f32,
-    /// Length of what the values stand for.
-    length: f32,
-    /// Length of what they leave out.
+    /// Length of what the values leave out.
     error: f32,
-    /// The product of the difference and the centre.
-    offset: f32,
 }
 
 impl Coded {
-    fn new(vector: &[f32], centre: &[f32], most: f32, reach: Reach) -> Self {
-        let mut coded = Self::default();
-        coded.set(vector, centre, most, reach);
-        coded
-    }
-
     /// With values whose reach is at most `most`, and none beyond 16 bits, before they are rounded.
-    fn set(&mut self, vector: &[f32], centre: &[f32], most: f32, reach: Reach) {
-        self.apart.clear();
-        self.apart.extend_from_slice(vector);
-        self.values.resize(vector.len(), 0);
-        self.offset = match centre {
-            [] => 0.0,
-            centre => arch().dispatch(TakeCentre {
-                vector: &mut self.apart,
-                centre,
-            }),
-        };
+    fn new(vector: &[f32], centre: &[f32], most: f32, reach: Reach) -> Self {
+        let mut apart = vector.to_vec();
+        for (x, m) in apart.iter_mut().zip(centre) {
+            *x -= m;
+        }
+        let blocks = lanes::blocks(&apart);
         let reach = match reach {
-            Reach::Largest => arch().dispatch(Largest(&self.apart)),
-            Reach::Groups => largest_of_groups(&self.apart),
+            Reach::Largest => arch().dispatch(lanes::Largest(&blocks)),
+            Reach::Groups => largest_of_groups(&apart),
         };
-        // Infinite for zeros and what hardly differs from them: those are all error.
-        let factor = most / reach;
-        let (factor, scale) = if factor.is_finite() {
-            (factor, reach / most)
-        } else {
-            (0.0, 0.0)
-        };
-        self.scale = scale;
-        (self.length, self.error) = arch().dispatch(Round {
-            vector: &self.apart,
-            factor,
-            scale,
-            values: &mut self.values,
+        let steps = Steps::of(most, reach);
+        let mut values = vec![0; vector.len()];
+        let (_, error) = arch().dispatch(lanes::Round {
+            vector: &blocks,
+            steps,
+            values: &mut values,
         });
+        Self {
+            apart,
+            values,
+            scale: steps.scale,
+            error,
+        }
     }
 }
 
@@ -206,175 +176,13 @@ fn largest_of_groups(values: &[f32]) -> f32 {
     most
 }
 
-/// Sums that the processor adds to side by side. What is rounded in f32 is part of the bounds.
-const LANES: usize = 32;
-
-/// Adds rows to the sums of their columns.
-struct AddUp<'a>(&'a [f32], &'a mut [f64]);
-
-impl pulp::WithSimd for AddUp<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) {
-        for vector in self.0.chunks_exact(self.1.len()) {
-            for (sum, x) in self.1.iter_mut().zip(vector) {
-                *sum += f64::from(*x);
-            }
-        }
-    }
-}
-
-struct TakeCentre<'a> {
-    vector: &'a mut [f32],
-    /// Of the same length.
-    centre: &'a [f32],
-}
-
-impl pulp::WithSimd for TakeCentre<'_> {
-    /// The product of differences and centre.
-    type Output = f32;
-
-    #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) -> f32 {
-        let mut products = [0.0f32; LANES];
-        let (blocks, rest) = self.vector.as_chunks_mut::<LANES>();
-        let (centres, centre_rest) = self.centre.as_chunks::<LANES>();
-        for (block, centre) in blocks.iter_mut().zip(centres) {
-            for lane in 0..LANES {
-                block[lane] -= centre[lane];
-                products[lane] += block[lane] * centre[lane];
-            }
-        }
-        for (lane, (x, m)) in rest.iter_mut().zip(centre_rest).enumerate() {
-            *x -= m;
-            products[lane] += *x * m;
-        }
-        products.iter().sum()
-    }
-}
-
-struct Largest<'a>(&'a [f32]);
-
-impl pulp::WithSimd for Largest<'_> {
-    type Output = f32;
-
-    #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) -> f32 {
-        let mut largest = [0.0f32; LANES];
-        let (blocks, rest) = self.0.as_chunks::<LANES>();
-        for block in blocks {
-            for lane in 0..LANES {
-                let size = block[lane].abs();
-                largest[lane] = if size > largest[lane] {
-                    size
-                } else {
-                    largest[lane]
-                };
-            }
-        }
-        let rest = rest.iter().fold(0.0, |most: f32, x| most.max(x.abs()));
-        largest.into_iter().fold(rest, f32::max)
-    }
-}
-
-/// f32 near it are whole numbers: to add it rounds, to even where that is undecided, and makes the bits those of the whole number.
-const WHOLE: f32 = 12_582_912.0;
-
-struct Round<'a> {
-    vector: &'a [f32],
-    factor: f32,
-    scale: f32,
-    values: &'a mut [i32],
-}
-
-impl pulp::WithSimd for Round<'_> {
-    /// Lengths of what the values stand for and of what they leave out.
-    type Output = (f32, f32);
-
-    #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) -> Self::Output {
-        let (mut lengths, mut errors) = ([0.0f32; LANES], [0.0f32; LANES]);
-        let (blocks, rest) = self.vector.as_chunks::<LANES>();
-        let (values, values_rest) = self.values.as_chunks_mut::<LANES>();
-        for (block, values) in blocks.iter().zip(values) {
-            for lane in 0..LANES {
-                let (value, stands_for) = rounded(block[lane], self.factor, self.scale);
-                values[lane] = value;
-                lengths[lane] += stands_for * stands_for;
-                errors[lane] += (block[lane] - stands_for) * (block[lane] - stands_for);
-            }
-        }
-        for (lane, (x, whole)) in rest.iter().zip(values_rest).enumerate() {
-            let (value, stands_for) = rounded(*x, self.factor, self.scale);
-            *whole = value;
-            lengths[lane] += stands_for * stands_for;
-            errors[lane] += (x - stands_for) * (x - stands_for);
-        }
-        let additions = self.vector.len() / LANES + LANES;
-        let [length, error] = [lengths, errors].map(|squares| squares.iter().sum::<f32>());
-        (up(length.into(), additions), up(error.into(), additions))
-    }
-}
-
-/// The whole number of a value, which must be below 2^22, and what it stands for.
-#[inline(always)]
-fn rounded(x: f32, factor: f32, scale: f32) -> (i32, f32) {
-    let near = x * factor + WHOLE;
-    let value = (near.to_bits() as i32).wrapping_sub(WHOLE.to_bits() as i32);
-    (value, (near - WHOLE) * scale)
-}
-
-struct Narrow<'a>(&'a [i32], &'a mut [i8]);
-
-impl pulp::WithSimd for Narrow<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) {
-        for (code, value) in self.1.iter_mut().zip(self.0) {
-            *code = *value as i8;
-        }
-    }
-}
-
-struct Product<'a>(&'a [f32], &'a [f32]);
-
-impl pulp::WithSimd for Product<'_> {
-    type Output = f32;
-
-    #[inline(always)]
-    fn with_simd<S: pulp::Simd>(self, _: S) -> f32 {
-        let mut sums = [0.0f64; LANES];
-        let (a_blocks, a_rest) = self.0.as_chunks::<LANES>();
-        let (b_blocks, b_rest) = self.1.as_chunks::<LANES>();
-        for (a, b) in a_blocks.iter().zip(b_blocks) {
-            for lane in 0..LANES {
-                sums[lane] += f64::from(a[lane]) * f64::from(b[lane]);
-            }
-        }
-        let rest = a_rest
-            .iter()
-            .zip(b_rest)
-            .map(|(a, b)| f64::from(*a) * f64::from(*b));
-        (sums.iter().sum::<f64>() + rest.sum::<f64>()) as f32
-    }
-}
-
 /// In f64: what it rounds is far below what the bounds leave for rounding.
 fn product(a: &[f32], b: &[f32]) -> f32 {
-    arch().dispatch(Product(a, b))
+    arch().dispatch(lanes::Product(a, b))
 }
 
 fn length(vector: &[f32]) -> f32 {
     up(f64::from(product(vector, vector)), 1)
-}
-
-/// The root of a sum of squares with so many additions in f32, rounded up, so that a bound stays one. What such a sum lacks of squares that f32 cannot
-/// tell apart is at most 1e-45 for each of [`MAX_DIM`](crate::limits::MAX_DIM) values, and the root of that is below 1e-19.
-fn up(square: f64, additions: usize) -> f32 {
-    let rounding = 1e-5 + additions as f64 * f64::from(f32::EPSILON);
-    (square.sqrt() * (1.0 + rounding)) as f32 + 1e-19
 }
 
 /// How far two sums of the products of a query and a row of unit length can differ in f32, whatever the order of additions.
@@ -483,5 +291,7 @@ impl QueryWords {
     }
 }
 
+mod coding;
+mod lanes;
 #[cfg(test)]
 mod tests;
