@@ -1,7 +1,7 @@
 #![doc = include_str!("../README.md")]
 //! # What is here
 //!
-//! - [`serve`], or [`Server`] in two steps, with a [`ServeConfig`] and [`Keys`]; [`application`] for a server of one's own.
+//! - [`serve`], or [`Listening`] and [`Server`] in steps, with a [`ServeConfig`] and [`Keys`]; [`application`] for a server of one's own.
 //! - [`perennial_upgrade`] decides which versions may be searched together and what a promotion checks.
 //! - [`Reloader`]: new keys and certificates for a service that runs.
 //! - [`openapi()`]: the document of all routes, generated from the handlers.
@@ -47,6 +47,7 @@ mod multipart;
 mod next_request;
 mod openapi;
 mod planning;
+mod port;
 mod preparing;
 mod process;
 mod readiness;
@@ -64,6 +65,7 @@ mod served_store;
 mod server;
 mod service;
 mod service_failure;
+mod starting;
 mod storing;
 mod supervised;
 mod swap;
@@ -86,5 +88,5 @@ pub use keys::{KEY_VARIABLES, Keys, Scope};
 pub use reload::{Reloaded, Reloader};
 pub use router::openapi;
 pub use served_store::ServedStore;
-pub use server::{Server, application, serve};
+pub use server::{Listening, Server, application, serve};
 pub use upstream::{UpstreamConfig, UpstreamKey};

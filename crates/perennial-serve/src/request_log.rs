@@ -227,7 +227,7 @@ impl Admission<'_> {
 }
 
 /// Converts every error response to the same JSON form.
-fn into_json_error(mut response: Response, id: &str, form: ErrorForm) -> Response {
+pub(crate) fn into_json_error(mut response: Response, id: &str, form: ErrorForm) -> Response {
     let status = response.status();
     if !status.is_client_error() && !status.is_server_error() {
         return response;

@@ -1,54 +1,101 @@
 //! Startup from settings to a listening socket, and graceful shutdown.
 
 use std::future::Future;
-use std::net::{SocketAddr, TcpListener};
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::net::SocketAddr;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum_server::Handle;
-use hyper_util::rt::TokioTimer;
 use perennial_core::Registry;
 use perennial_upgrade::{CompatibilityCheck, EncoderLoader};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 
 use crate::config::{ServeConfig, Timeouts};
-use crate::connections::LimitedAcceptor;
 use crate::durations::seconds;
 use crate::error::ServeError;
+use crate::port::Port;
 use crate::reembedding;
 use crate::reload::Reloader;
 use crate::router;
 use crate::served_store::ServedStore;
 use crate::service::Service;
-use crate::tls::Tls;
+use crate::starting::Starting;
+use crate::telemetry::Telemetry;
 
-/// What is kept of a connection's bytes before its request is understood. Headers beyond it are 431.
-const CONNECTION_BUFFER: usize = 64 << 10;
 /// How often raw measurements are folded into buckets.
 const UPKEEP: Duration = Duration::from_secs(5);
-/// How often it is logged at most that connections cannot be accepted.
-const NOT_ACCEPTED: Duration = Duration::from_secs(10);
 /// How often it is looked whose canaries are due; their versions say how often that is.
 const DRIFT: Duration = Duration::from_secs(1);
 
-/// A service that listens already and answers once [`run`](Self::run) is called.
+/// A service whose port is taken, and whose gallery and model are still to be loaded. Until then it answers that it lives and that it is not ready.
+pub struct Listening {
+    config: ServeConfig,
+    port: Port,
+    starting: Starting,
+    telemetry: Arc<Telemetry>,
+}
+
+impl Listening {
+    /// Checks the settings, takes the port, and answers there: `/livez` and `/healthz` with 200, everything else with 503. Must be called inside a
+    /// multi-threaded tokio runtime.
+    ///
+    /// # Errors
+    /// [`ServeError`]: a setting or TLS file that cannot work, an address in use.
+    pub fn begin(config: ServeConfig) -> Result<Self, ServeError> {
+        config.check()?;
+        let telemetry = Arc::new(Telemetry::new());
+        let port = Port::open(&config, &telemetry)?;
+        let starting = Starting::begin(&port)?;
+        Ok(Self {
+            config,
+            port,
+            starting,
+            telemetry,
+        })
+    }
+
+    /// Loads the live version and checks it.
+    ///
+    /// # Errors
+    /// [`ServeError`]: a registry or gallery that cannot be read, a live version that fails its checks, a setting that does not fit them.
+    pub async fn load(
+        self,
+        registry: Registry,
+        store: Arc<dyn ServedStore>,
+        loader: Arc<dyn EncoderLoader>,
+        check: Arc<dyn CompatibilityCheck>,
+    ) -> Result<Server, ServeError> {
+        let Self {
+            config,
+            port,
+            starting,
+            telemetry,
+        } = self;
+        let (service, batcher) = start(config, registry, store, loader, check, telemetry).await?;
+        // From now on connections wait for the service itself.
+        starting.end().await;
+        Ok(Server {
+            service,
+            port,
+            batcher,
+        })
+    }
+}
+
+/// A service that is loaded, and answers once [`run`](Self::run) is called.
 pub struct Server {
     service: Arc<Service>,
-    listener: TcpListener,
-    address: SocketAddr,
-    tls: Option<Tls>,
+    port: Port,
     batcher: JoinHandle<()>,
 }
 
 impl Server {
-    /// Loads the live version, checks it, and takes the port. Must be called inside a multi-threaded tokio runtime.
+    /// Takes the port, loads the live version, and checks it: [`Listening`] in one step. Must be called inside a multi-threaded tokio runtime.
     ///
     /// # Errors
-    /// [`ServeError`]: a setting or TLS file that cannot work, an address in use, a registry or gallery that cannot be read, a live
-    /// version that fails its checks.
+    /// Those of [`Listening::begin`] and [`Listening::load`].
     pub async fn bind(
         config: ServeConfig,
         registry: Registry,
@@ -56,51 +103,27 @@ impl Server {
         loader: Arc<dyn EncoderLoader>,
         check: Arc<dyn CompatibilityCheck>,
     ) -> Result<Self, ServeError> {
-        let wanted = config.listen;
-        // Before loading the model, which may take a minute.
-        let listener = TcpListener::bind(wanted).map_err(|source| ServeError::Listen {
-            address: wanted,
-            source,
-        })?;
-        let address = listener.local_addr()?;
-        if config.keys.is_empty() && !wanted.ip().is_loopback() {
-            tracing::warn!(
-                %address,
-                "everybody who reaches this address may read and write; configure keys, or listen on 127.0.0.1"
-            );
-        }
-        if !config.keys.is_empty() && config.tls.is_none() && !wanted.ip().is_loopback() {
-            tracing::warn!(%address, "keys are sent unencrypted; configure TLS, or put a TLS proxy in front");
-        }
-        let tls = config.tls.clone().map(Tls::load).transpose()?;
-        let (service, batcher) = start(config, registry, store, loader, check).await?;
-        let tls = tls.map(|(tls, expires)| {
-            service.telemetry.certificate(expires);
-            tls
-        });
-        Ok(Self {
-            service,
-            listener,
-            address,
-            tls,
-            batcher,
-        })
+        let listening = Listening::begin(config)?;
+        listening.load(registry, store, loader, check).await
     }
 
     /// Where it listens; with port 0 in the settings, the port that was free.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        self.port.address()
     }
 
     /// The address for a browser.
     pub fn url(&self) -> String {
-        let scheme = if self.tls.is_some() { "https" } else { "http" };
-        format!("{scheme}://{}/", self.address)
+        let scheme = match self.port.tls() {
+            Some(_) => "https",
+            None => "http",
+        };
+        format!("{scheme}://{}/", self.address())
     }
 
     /// What replaces keys and certificate while the service runs.
     pub fn reloader(&self) -> Reloader {
-        Reloader::new(&self.service, self.tls.clone())
+        Reloader::new(&self.service, self.port.tls().cloned())
     }
 
     /// Answers until `shutdown` is done, then takes no more connections (after `timeouts.drain_delay_seconds`), finishes the requests in progress within the drain time,
@@ -111,37 +134,16 @@ impl Server {
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
         let Self {
             service,
-            listener,
+            port,
             batcher,
-            address,
-            tls,
         } = self;
         let timeouts = service.config.timeouts.clone();
         let handle = Handle::new();
-        let mut server = axum_server::from_tcp(listener)?
-            .handle(handle.clone())
-            .first_request_timeout(seconds(timeouts.header_seconds))
-            .accept_error_handler(not_accepted())
-            .http1_only();
-        server
-            .http_builder()
-            .http1()
-            .timer(TokioTimer::new())
-            // From the end of an answer, so it ends idle connections. Headers that have begun are timed by the connection itself.
-            .header_read_timeout(seconds(timeouts.idle_seconds))
-            .max_buf_size(CONNECTION_BUFFER);
-        let limited = LimitedAcceptor::new(&service.config, Arc::clone(&service.telemetry));
-        let app: Router = router::build(Arc::clone(&service));
-        // Limits per client need to know who is connected.
-        let app = app.into_make_service_with_connect_info::<SocketAddr>();
-        let mut serving: Pin<Box<dyn Future<Output = std::io::Result<()>> + Send>> = match tls {
-            #[cfg(feature = "tls")]
-            Some(tls) => {
-                let acceptor = tls.acceptor(limited, &timeouts);
-                Box::pin(server.acceptor(acceptor).serve(app))
-            }
-            None => Box::pin(server.acceptor(limited).serve(app)),
-        };
+        let app = router::build(Arc::clone(&service));
+        let address = port.address();
+        let mut serving = port.answer(app, handle.clone())?;
+        // With the answers, the port goes.
+        drop(port);
         let upkeep = tokio::spawn(upkeep(Arc::downgrade(&service)));
         tracing::info!(%address, "serving");
 
@@ -183,22 +185,6 @@ async fn stop_after(timeouts: &Timeouts, handle: &Handle<SocketAddr>) {
     handle.graceful_shutdown(Some(seconds(timeouts.drain_seconds)));
 }
 
-/// Says now and then that no connections are taken because the system gives none, such as for want of open files. Those that are refused or broken are
-/// the clients' affair.
-fn not_accepted() -> impl Fn(Option<&SocketAddr>, &std::io::Error) + Send + Sync {
-    let said: Mutex<Option<Instant>> = Mutex::default();
-    move |client, error| {
-        if client.is_some() {
-            return;
-        }
-        let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);
-        if said.is_none_or(|said| said.elapsed() >= NOT_ACCEPTED) {
-            *said = Some(Instant::now());
-            tracing::error!(%error, "connections cannot be accepted; clients wait");
-        }
-    }
-}
-
 /// Runs a service from start to end; [`Server`] is the same in two steps, for callers that need the address in between.
 ///
 /// # Errors
@@ -228,8 +214,10 @@ pub async fn application(
     loader: Arc<dyn EncoderLoader>,
     check: Arc<dyn CompatibilityCheck>,
 ) -> Result<Router, ServeError> {
+    config.check()?;
+    let telemetry = Arc::new(Telemetry::new());
     // The batcher's task ends by itself with the last reference to the service.
-    let (service, _) = start(config, registry, store, loader, check).await?;
+    let (service, _) = start(config, registry, store, loader, check, telemetry).await?;
     tokio::spawn(upkeep(Arc::downgrade(&service)));
     Ok(router::build(service))
 }
@@ -240,12 +228,13 @@ async fn start(
     store: Arc<dyn ServedStore>,
     loader: Arc<dyn EncoderLoader>,
     check: Arc<dyn CompatibilityCheck>,
+    telemetry: Arc<Telemetry>,
 ) -> Result<(Arc<Service>, JoinHandle<()>), ServeError> {
     // Building the batcher needs the runtime, loading the model must not hold up its thread.
     let runtime = tokio::runtime::Handle::current();
     tokio::task::spawn_blocking(move || {
         let _inside = runtime.enter();
-        let (service, batcher) = Service::start(config, registry, store, loader, check)?;
+        let (service, batcher) = Service::start(config, registry, store, loader, check, telemetry)?;
         tokio::spawn(reembedding::work(Arc::downgrade(&service.reembedder)));
         tokio::spawn(watch_endpoints(Arc::downgrade(&service)));
         Ok((service, batcher))

@@ -117,8 +117,8 @@ impl Service {
         store: Arc<dyn ServedStore>,
         loader: Arc<dyn EncoderLoader>,
         check: Arc<dyn CompatibilityCheck>,
+        telemetry: Arc<Telemetry>,
     ) -> Result<(Arc<Self>, JoinHandle<()>), ServeError> {
-        config.check()?;
         let in_time = InTime::new(loader, config.timeouts.request_seconds);
         let loader: Arc<dyn EncoderLoader> = Arc::new(in_time);
         if let Some(folder) = &config.snapshots {
@@ -162,7 +162,6 @@ impl Service {
             }
         };
         let gallery = Gallery::new(store, certification)?;
-        let telemetry = Arc::new(Telemetry::new());
         let (inference, worker) = Inference::start(&config, live, loader, probes, &telemetry);
         let (gallery, inference) = (Arc::new(gallery), Arc::new(inference));
         let (config, registry) = (Arc::new(config), Arc::new(registry));

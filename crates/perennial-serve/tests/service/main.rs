@@ -36,6 +36,7 @@ mod revocation;
 mod route_swaps;
 mod routes;
 mod shared_store;
+mod starting;
 mod swaps;
 mod text_backfill;
 mod texts;

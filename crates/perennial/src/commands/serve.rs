@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use perennial_core::Registry;
 use perennial_encode::GraphRuntime;
-use perennial_serve::{Downloads, Keys, Reloader, ServeConfig, ServeError, ServedStore, Server};
+use perennial_serve::{Downloads, Keys, Listening, Reloader, ServeConfig, ServeError, ServedStore};
 use perennial_upgrade::RegistryRecords;
 
 pub use self::arguments::Arguments;
@@ -55,9 +55,15 @@ pub fn run(
             .map_err(|error| usage(format!("onnxruntime: {error}")))?;
         tracing::info!("graphs of imported encoders run in {name}");
     }
+    serve(config, keys, || opened(&settings, runtime), terminal)?;
+    Ok(ExitStatus::Done)
+}
+
+/// Opens what the settings name.
+fn opened(settings: &Settings, runtime: GraphRuntime) -> anyhow::Result<Served> {
     let registry = Registry::open(&settings.registry)?;
     let folder = settings.gallery().gallery;
-    let gallery: Arc<dyn ServedStore> = match (&settings.store, config.read_only) {
+    let gallery: Arc<dyn ServedStore> = match (&settings.store, settings.read_only) {
         (Some(database), read_only) => database.open(read_only, &folder)?,
         (None, true) => Arc::new(settings.gallery().open_read_only()?),
         (None, false) => Arc::new(settings.gallery().open()?),
@@ -71,15 +77,13 @@ pub fn run(
     }
     let records = RegistryRecords::for_gallery(registry.clone(), &folder)
         .map_err(|error| usage(error.to_string()))?;
-    let served = Served {
+    Ok(Served {
         registry,
         folder,
         gallery,
         loader: VersionLoader::new(settings.device.open()?, runtime),
         records,
-    };
-    serve(config, keys, served, terminal)?;
-    Ok(ExitStatus::Done)
+    })
 }
 
 /// Registry, gallery and models of a service.
@@ -92,35 +96,39 @@ pub struct Served {
     pub records: RegistryRecords,
 }
 
-/// Serves until SIGTERM or Ctrl-C, and prints the address once requests are answered. SIGHUP reads the key file and the
-/// certificate again.
+/// Serves until SIGTERM or Ctrl-C, and prints the address once requests are answered. Before that, while `opened` opens a gallery and its models are
+/// loaded, probes are told so. SIGHUP reads the key file and the certificate again.
 pub fn serve(
     mut config: ServeConfig,
     keys: KeySource,
-    served: Served,
+    opened: impl FnOnce() -> anyhow::Result<Served>,
     terminal: &Terminal,
 ) -> anyhow::Result<()> {
+    config.downloads = Downloads::with(Arc::new(OriginalsDownload::new()?));
+    let read_only = config.read_only;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    let listening = {
+        let _inside = runtime.enter();
+        Listening::begin(config)?
+    };
     let Served {
         registry,
         folder,
         gallery,
         loader,
         records,
-    } = served;
+    } = opened()?;
     resident_memory::give_back_from_now_on()?;
-    config.downloads = Downloads::with(Arc::new(OriginalsDownload::new()?));
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
     let ended = runtime.block_on(async {
         let (loader, check) = (Arc::new(loader), Arc::new(records));
         let mut stopped = pin!(stop_signal()?);
         // From now on, SIGHUP does not end the program.
         let reloads = ReloadSignal::listen()?;
-        let read_only = config.read_only;
         let loading = GivenBackAtOnce::new();
         let server = tokio::select! {
-            server = Server::bind(config, registry, gallery, loader, check) => server?,
+            server = listening.load(registry, gallery, loader, check) => server?,
             // A load may wait for an embedding service that hangs.
             () = &mut stopped => {
                 tracing::info!("stopped before it served");

@@ -84,7 +84,7 @@ pub fn run(
         loader,
         records,
     };
-    serve(config, KeySource::Open, served, terminal)
+    serve(config, KeySource::Open, || Ok(served), terminal)
 }
 
 /// Stores the images with their embeddings by one version.
