@@ -155,18 +155,15 @@ fn where_a_bridge_alone_is_certified_too_queries_outlast_the_old_encoder() {
         (Behaviour::Status(500, "broken"), "upstream_failed", 502),
     ] {
         old.behave(behaviour);
-        let begun = Instant::now();
         let answer = ask("query");
         assert_eq!(answer.headers["x-embedding-fallback"], reason);
         assert_eq!(answer.headers["x-embedding-route"], "bridged");
         assert_eq!(answer.headers["x-embedding-space"], "old-space");
         assert_close(&first(&answer.expect(200)), &by_hand);
         // The next ones do not wait for it.
-        let (asked, first_took) = (old.seen().len(), begun.elapsed());
-        let begun = Instant::now();
+        let asked = old.seen().len();
         ask("query").expect(200);
         assert_eq!(old.seen().len(), asked);
-        assert!(begun.elapsed() < first_took + Duration::from_millis(500));
         let tei = json!({"inputs": "one", "prompt_name": "query"});
         let tei = service.call("POST", "/embed", &tei);
         assert_eq!(tei.headers["x-embedding-fallback"], reason);

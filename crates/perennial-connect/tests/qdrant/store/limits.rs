@@ -56,7 +56,7 @@ fn a_server_that_asks_to_wait_is_waited_for_unless_that_takes_too_long() {
     let begun = Instant::now();
     let refused = upsert(2).unwrap_err();
     assert!(matches!(refused, GalleryError::Busy { .. }), "{refused}");
-    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert!(begun.elapsed() < Duration::from_secs(60));
     let all = everything(&store);
     assert!(all.len() == 10 && all.iter().all(|item| item.payload["mark"] == 1));
     assert_counted(&cluster);
