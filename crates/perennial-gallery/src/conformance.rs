@@ -25,7 +25,7 @@ use serde_json::json;
 use crate::error::GalleryError;
 use crate::filter::{Filter, LabelFilter};
 use crate::item::{Item, ItemId, StoredItem};
-use crate::limits::MAX_LIMIT;
+use crate::limits::{MAX_LIMIT, MAX_PAYLOAD_DEPTH};
 use crate::mapped_index::MappedIndexes;
 use crate::store::{Maintenance, Replacement, SearchRequest, Snapshots, VectorStore};
 use scene::{counts, ids, item, object, on_a_half_circle, search, space};
@@ -37,6 +37,7 @@ use scene::{counts, ids, item, object, on_a_half_circle, search, space};
 pub fn run(make: &mut dyn FnMut() -> Box<dyn VectorStore>) {
     for test in [
         items_are_stored_replaced_read_and_deleted,
+        the_deepest_payload_is_read_back,
         nothing_of_a_bad_batch_is_stored,
         only_items_that_nobody_changed_are_replaced,
         pages_visit_every_item_once,
@@ -134,6 +135,24 @@ fn items_are_stored_replaced_read_and_deleted(store: &dyn VectorStore) {
     assert_eq!(counts(store), [("a".to_owned(), 2)]);
 }
 
+/// A payload of so many objects and lists inside one another.
+fn nested(depth: usize) -> Item {
+    let value = (1..depth).fold(json!(1), |value, _| json!([value]));
+    Item {
+        payload: object(json!({"deep": value})),
+        ..item(3, "a", &[1.0, 0.0])
+    }
+}
+
+fn the_deepest_payload_is_read_back(store: &dyn VectorStore) {
+    let deepest = nested(MAX_PAYLOAD_DEPTH);
+    store.upsert(vec![deepest.clone()]).unwrap();
+    let found = store.get(&[3.into()], false).unwrap();
+    assert_eq!(found[0].payload, deepest.payload);
+    let page = store.scroll(None, 10, &Filter::default(), false).unwrap();
+    assert_eq!(page.items[0].payload, deepest.payload);
+}
+
 fn nothing_of_a_bad_batch_is_stored(store: &dyn VectorStore) {
     store.upsert(vec![item(1, "a", &[1.0, 0.0])]).unwrap();
     for bad in [
@@ -149,6 +168,7 @@ fn nothing_of_a_bad_batch_is_stored(store: &dyn VectorStore) {
             payload: object(json!({"text": "x".repeat(17_000)})),
             ..item(3, "a", &[1.0, 0.0])
         },
+        nested(MAX_PAYLOAD_DEPTH + 1),
     ] {
         let problem = format!("{bad:?}");
         let error = store

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use perennial_core::{ItemId, ItemIdError, NameError};
 
-use crate::limits::{MAX_BATCH, MAX_DIM, MAX_LIMIT, MAX_PAYLOAD_BYTES, MAX_SPACES, NORM_TOLERANCE};
+use crate::limits::{
+    MAX_BATCH, MAX_DIM, MAX_LIMIT, MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, MAX_SPACES, NORM_TOLERANCE,
+};
 
 /// Errors of a gallery operation. A failed operation changes nothing.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +71,14 @@ pub enum GalleryError {
         id: ItemId,
         /// Size of the payload.
         bytes: usize,
+    },
+    /// A payload of more than [`MAX_PAYLOAD_DEPTH`] objects and lists inside one another.
+    #[error(
+        "item {id}: the payload has more than {MAX_PAYLOAD_DEPTH} objects and lists inside one another, and could not be read back; flatten it"
+    )]
+    PayloadTooDeep {
+        /// The item.
+        id: ItemId,
     },
     /// The same id twice in one call.
     #[error("id {id} occurs twice in one batch; send each item once")]
@@ -319,6 +329,7 @@ impl GalleryError {
                 | Self::NonFinite { .. }
                 | Self::NotUnit { .. }
                 | Self::PayloadTooLarge { .. }
+                | Self::PayloadTooDeep { .. }
                 | Self::DuplicateId { .. }
                 | Self::BatchTooLarge { .. }
                 | Self::InvalidLimit { .. }

@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 
 use crate::bounded_json;
 use crate::error::GalleryError;
-use crate::limits::{MAX_DIM, MAX_PAYLOAD_BYTES, NORM_TOLERANCE};
+use crate::limits::{MAX_DIM, MAX_PAYLOAD_BYTES, MAX_PAYLOAD_DEPTH, NORM_TOLERANCE};
+use crate::payload::{is_within, json_size};
 
 /// One item on its way into the gallery.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -22,7 +23,7 @@ pub struct Item {
     /// The class, where it is known.
     #[serde(default)]
     pub label: Option<u32>,
-    /// Anything else worth keeping, at most [`MAX_PAYLOAD_BYTES`] as compact JSON.
+    /// Anything else worth keeping, at most [`MAX_PAYLOAD_BYTES`] as compact JSON, and [`MAX_PAYLOAD_DEPTH`] objects and lists inside one another.
     #[serde(default, deserialize_with = "bounded_json::payload")]
     pub payload: Map<String, Value>,
 }
@@ -39,14 +40,15 @@ impl Item {
             source,
         })?;
         check_vector(&self.embedding, dim, || format!("item {}", self.id))?;
-        let bytes = crate::payload::json_size(&self.payload);
-        if bytes > MAX_PAYLOAD_BYTES {
-            return Err(GalleryError::PayloadTooLarge {
-                id: self.id.clone(),
-                bytes,
-            });
+        let id = || self.id.clone();
+        // First, since everything else goes into it as deep as it is.
+        if !is_within(&self.payload, MAX_PAYLOAD_DEPTH) {
+            return Err(GalleryError::PayloadTooDeep { id: id() });
         }
-        Ok(())
+        match json_size(&self.payload) {
+            ..=MAX_PAYLOAD_BYTES => Ok(()),
+            bytes => Err(GalleryError::PayloadTooLarge { id: id(), bytes }),
+        }
     }
 }
 

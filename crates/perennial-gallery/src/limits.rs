@@ -2,6 +2,9 @@
 
 /// The largest payload, in bytes of compact JSON.
 pub const MAX_PAYLOAD_BYTES: usize = 16 * 1024;
+/// The most objects and lists inside one another in a payload, itself counted. Readers of JSON refuse more than 128, those of whole requests and answers
+/// among them, so a deeper one could be stored but not be read.
+pub const MAX_PAYLOAD_DEPTH: usize = 100;
 /// The largest dimension of an embedding.
 pub const MAX_DIM: usize = 16_384;
 /// The most spaces that a gallery ever knows. Each partition counts the items of every space, so memory grows with their product.

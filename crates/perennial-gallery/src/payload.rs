@@ -23,6 +23,47 @@ pub(crate) fn json_size(payload: &Map<String, Value>) -> usize {
     }
 }
 
+/// Whether a payload has at most so many objects and lists inside one another, itself counted.
+pub(crate) fn is_within(payload: &Map<String, Value>, depth: usize) -> bool {
+    fn value_is_within(value: &Value, depth: usize) -> bool {
+        match value {
+            Value::Object(object) => is_within(object, depth),
+            Value::Array(list) => {
+                depth > 0 && list.iter().all(|value| value_is_within(value, depth - 1))
+            }
+            _ => true,
+        }
+    }
+    depth > 0
+        && payload
+            .values()
+            .all(|value| value_is_within(value, depth - 1))
+}
+
+/// Adds a value to a hash: values that are equal are added alike, as both zeros are.
+fn add(hash: &mut crc32fast::Hasher, value: &Value) {
+    match value {
+        Value::Array(list) => {
+            hash.update(b"[");
+            list.iter().for_each(|value| add(hash, value));
+            hash.update(b"]");
+        }
+        Value::Object(object) => {
+            hash.update(b"{");
+            for (key, value) in object {
+                hash.update(key.as_bytes());
+                hash.update(&[0]);
+                add(hash, value);
+            }
+            hash.update(b"}");
+        }
+        Value::Number(number) if number.is_f64() && number.as_f64() == Some(0.0) => {
+            hash.update(b"0.0");
+        }
+        other => hash.update(other.to_string().as_bytes()),
+    }
+}
+
 /// One bit of 64 per top-level `key: value`. A payload that has all pairs of a filter has all bits of the filter's
 /// fingerprint, so an item without them need not be read from disk.
 pub(crate) fn fingerprint(payload: &Map<String, Value>) -> u64 {
@@ -30,7 +71,7 @@ pub(crate) fn fingerprint(payload: &Map<String, Value>) -> u64 {
         let mut hash = crc32fast::Hasher::new();
         hash.update(key.as_bytes());
         hash.update(&[0]);
-        hash.update(value.to_string().as_bytes());
+        add(&mut hash, value);
         1u64 << (hash.finalize() >> 26)
     };
     payload.iter().map(bit).fold(0, |bits, bit| bits | bit)

@@ -164,3 +164,31 @@ fn nothing_that_selects_by_nothing_deletes() {
     );
     assert_eq!(gallery.stats().unwrap().items as usize, items.len());
 }
+
+#[test]
+fn payloads_that_are_equal_are_found() {
+    let folder = tempfile::tempdir().unwrap();
+    let gallery = open(folder.path());
+    let stored = [json!(-0.0), json!(0.0), json!([{"x": -0.0}]), json!(0)];
+    let items = (0..).zip(&stored).map(|(id, value)| Item {
+        payload: payload(json!({"value": value})),
+        ..item(id as u64, vec![1.0, 0.0])
+    });
+    gallery.upsert(items.collect()).unwrap();
+    for (wanted, found) in [
+        (json!(0.0), vec![0, 1]),
+        (json!(-0.0), vec![0, 1]),
+        (json!([{"x": 0.0}]), vec![2]),
+        (json!(0), vec![3]),
+    ] {
+        let filter = Filter {
+            payload: Some(payload(json!({"value": wanted}))),
+            ..Filter::default()
+        };
+        let found: Vec<ItemId> = found.into_iter().map(|id: u64| id.into()).collect();
+        assert_eq!(ids(&search(&gallery, &[1.0, 0.0], 10, &filter)), found);
+        let page = gallery.scroll(None, 10, &filter, false).unwrap();
+        let of_page: Vec<ItemId> = page.items.into_iter().map(|item| item.id).collect();
+        assert_eq!(of_page, found);
+    }
+}
